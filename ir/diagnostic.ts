@@ -1,0 +1,92 @@
+// A diagnostic is data until the last moment: the CLI, tests and `dsc explain` render the same record.
+// Each folder keeps its own `diagnostics.ts` with one function per failure. Codes: 1xxx config, 2xxx IR,
+// 3xxx passes, 4xxx codegen, 5xxx runtime, 9xxx a fault in dsc or in a plug-in.
+
+/** A place in a text: a config line, an IR line. Lines and columns count from 1. */
+export interface Span {
+  file: string;
+  line: number;
+  column: number;
+  /** Width of the underline in characters; 1 if absent. */
+  length?: number;
+  /** The whole text of the line, without its newline. */
+  text?: string;
+  /** What to say beside the underline. */
+  label?: string;
+}
+
+export interface Diagnostic {
+  severity: "error" | "warning" | "note";
+  /** "DSC1204". Stable: users search for it and tests assert it. */
+  code: string;
+  title: string;
+  spans: Span[];
+  /** What was seen, what was expected, and where the expectation comes from. */
+  notes: string[];
+  /** One thing to try. */
+  help?: string;
+}
+
+/** Thrown when a stage ends with errors; carries every diagnostic of that stage, never a bare message. */
+export class DiagnosticError extends Error {
+  readonly diagnostics: Diagnostic[];
+  constructor(diagnostics: Diagnostic | Diagnostic[]) {
+    const list = Array.isArray(diagnostics) ? diagnostics : [diagnostics];
+    super(list.map(render).join("\n"));
+    this.name = "DiagnosticError";
+    this.diagnostics = list;
+  }
+}
+
+type Details = Partial<Pick<Diagnostic, "spans" | "notes" | "help">>;
+
+/** Builds an error record; `details` may leave out what does not apply. */
+export function error(code: string, title: string, details: Details = {}): Diagnostic {
+  return { severity: "error", code, title, spans: details.spans ?? [], notes: details.notes ?? [], help: details.help };
+}
+
+/** Builds a warning record. */
+export function warning(code: string, title: string, details: Details = {}): Diagnostic {
+  return { ...error(code, title, details), severity: "warning" };
+}
+
+/** The text a terminal shows, without colour: header, span with its line and underline, notes, help. */
+export function render(d: Diagnostic): string {
+  const out = [`${d.severity}[${d.code}]: ${d.title}`];
+  for (const s of d.spans) {
+    const margin = " ".repeat(String(s.line).length);
+    out.push(`${margin}--> ${s.file}:${s.line}:${s.column}`);
+    if (s.text !== undefined) {
+      const underline = "^".repeat(Math.max(1, Math.min(s.length ?? 1, s.text.length - s.column + 1)));
+      out.push(`${margin} |`, `${s.line} | ${s.text}`);
+      out.push(`${margin} | ${" ".repeat(s.column - 1)}${underline}${s.label ? " " + s.label : ""}`);
+    } else if (s.label) out.push(`${margin} = ${s.label}`);
+  }
+  for (const n of d.notes) out.push(`   = ${n}`);
+  if (d.help) out.push(`   help: ${d.help}`);
+  return out.join("\n");
+}
+
+/** The candidate nearest to `word` by edit distance, or undefined when none is near enough to suggest. */
+export function didYouMean(word: string, candidates: Iterable<string>): string | undefined {
+  let best: string | undefined;
+  let distance = Math.max(2, Math.floor(word.length / 3)) + 1;
+  for (const c of candidates) {
+    const d = editDistance(word.toLowerCase(), c.toLowerCase());
+    if (d < distance) [best, distance] = [c, d];
+  }
+  return best;
+}
+
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = previous[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1);
+      row.push(Math.min(substitution, previous[j] + 1, row[j - 1] + 1));
+    }
+    previous = row;
+  }
+  return previous[b.length];
+}

@@ -1,0 +1,77 @@
+// Symbolic sizes: non-negative integers over run-time dims. They are plain JSON so that an artifact can carry them,
+// and evaluate without a parser. Types use `Dim`; memory plans, launches and views use `Size`.
+
+/** A number, a symbol ("T"), or an operation over sizes. `ceildiv` rounds up, `div` rounds down. */
+export type Size = number | string | { op: "add" | "mul" | "ceildiv" | "div" | "max" | "min"; of: Size[] };
+
+/** Values of the symbols: T new rows of all sequences, B sequences, S cached rows, and t, s, m inside regions. */
+export type Dims = Readonly<Record<string, number>>;
+
+/** Evaluates a size. Throws RangeError naming a symbol that has no value. */
+export function evaluate(size: Size, dims: Dims): number {
+  if (typeof size === "number") return size;
+  if (typeof size === "string") {
+    const v = dims[size];
+    if (v === undefined) throw new RangeError(`size symbol ${size} has no value; known: ${Object.keys(dims).join(", ")}`);
+    return v;
+  }
+  const v = size.of.map((s) => evaluate(s, dims));
+  switch (size.op) {
+    case "add":
+      return v.reduce((a, b) => a + b, 0);
+    case "mul":
+      return v.reduce((a, b) => a * b, 1);
+    case "max":
+      return Math.max(...v);
+    case "min":
+      return Math.min(...v);
+    case "div":
+      return Math.floor(v[0] / v[1]);
+    case "ceildiv":
+      return Math.ceil(v[0] / v[1]);
+  }
+}
+
+/** a * b * ..., folding numbers. */
+export function mul(...of: Size[]): Size {
+  return fold("mul", of, 1);
+}
+
+/** a + b + ..., folding numbers. */
+export function add(...of: Size[]): Size {
+  return fold("add", of, 0);
+}
+
+/** a / b rounded up. */
+export function ceildiv(a: Size, b: Size): Size {
+  if (b === 1) return a;
+  return typeof a === "number" && typeof b === "number" ? Math.ceil(a / b) : { op: "ceildiv", of: [a, b] };
+}
+
+function fold(op: "mul" | "add", of: Size[], unit: number): Size {
+  const flat = of.flatMap((s) => (typeof s === "object" && s.op === op ? s.of : [s]));
+  const known = flat.filter((s) => typeof s === "number").reduce<number>((a, b) => (op === "mul" ? a * b : a + b), unit);
+  const rest = flat.filter((s) => typeof s !== "number");
+  if (op === "mul" && known === 0) return 0;
+  if (rest.length === 0) return known;
+  if (known === unit) return rest.length === 1 ? rest[0] : { op, of: rest };
+  return { op, of: [known, ...rest] };
+}
+
+/** Readable form: "ceil(T / 64) * 8". */
+export function printSize(s: Size): string {
+  if (typeof s !== "object") return String(s);
+  const parts = s.of.map(printSize);
+  switch (s.op) {
+    case "mul":
+      return parts.map((p, i) => (typeof s.of[i] === "object" && (s.of[i] as { op: string }).op === "add" ? `(${p})` : p)).join(" * ");
+    case "add":
+      return parts.join(" + ");
+    case "div":
+      return `floor(${parts.join(" / ")})`;
+    case "ceildiv":
+      return `ceil(${parts.join(" / ")})`;
+    default:
+      return `${s.op}(${parts.join(", ")})`;
+  }
+}
