@@ -1,0 +1,143 @@
+// The compiled package: all that the runtime knows. A folder a person can open:
+//   manifest.json   this record, the commit point (moves last, by rename)
+//   graph/          the module's text after every pass
+//   kernels/        source and compiled form of each kernel
+//   ledger.json     where each pass fired, refused, and why
+// Sizes are symbolic (ir/size.ts), so one artifact serves every number of rows; weights are named, never contained.
+import type { Launch, Param } from "./kernel/catalogue.ts";
+import type { Size } from "./size.ts";
+
+export type Target = "cpu" | "cuda" | "triton";
+export type WeightDType = "f32" | "bf16" | "e4m3/128x128";
+
+/** Facts of the model that a session needs without seeing the graph. */
+export interface ModelFacts {
+  architecture: string;
+  vocab: number;
+  hidden: number;
+  /** Main layers; the extra prediction layer, where present, has index `layers`. */
+  layers: number;
+  /** Caches to allocate: layers plus the extra prediction layer. */
+  caches: number;
+  /** Lanes of one cached row: r + d. */
+  cacheWidth: number;
+  cacheDType: "f32" | "bf16";
+  /** Rows of one cache page. */
+  pageRows: number;
+  maxPositions: number;
+  bos: number | null;
+  eos: number[];
+  experts: { count: number; perToken: number } | null;
+}
+
+/** Where the bytes of one weight come from. `{layer}` and `{0}`, `{1}` (leading indices) are filled in tensor names. */
+export type Source =
+  | { kind: "checkpoint"; pieces: Piece[] }
+  /** Written by a `load` function, once per layer; see FunctionPlan. */
+  | { kind: "computed"; by: string; result: string }
+  /** cos | sin rows [P, d]: angle = f32(p * invFreq[j]); row = [cos(angle) * factor, ..., sin(angle) * factor, ...]. P = positions in use. */
+  | { kind: "rope"; invFreq: number[]; factor: number };
+
+/** One checkpoint tensor family placed at `at` of the leading axes; "*" runs over the whole axis and fills `{i}` of that axis i. */
+export interface Piece {
+  at: (number | "*")[];
+  tensor: string;
+  /** Tensor with the f32 block scales, where the weight is e4m3/128x128. */
+  scales?: string;
+}
+
+/** One weight symbol, e.g. "moe_layer.wq_a". Trailing two axes of an e4m3 weight carry 128x128 blocks per leading index. */
+export interface WeightPlan {
+  dtype: WeightDType;
+  shape: number[];
+  /** Layer indices that have an instance, or null for one shared instance. */
+  layers: number[] | null;
+  source: Source;
+  /** Used by load functions only: need not stay resident. */
+  staging?: boolean;
+}
+
+/** An operand buffer of a step. Byte strides are added once per slice row or expert inside `slices` steps. */
+export type Ref = (
+  | { slot: number }
+  /** A named parameter of this function, bound by its caller: inputs and results alike. */
+  | { arg: string }
+  | { weight: string; part: "data" | "scales" }
+  /** i32: positions [T], sequence [T], starts [B+1], lengths [B], pages [B, P], ids [T]. */
+  | { batch: "positions" | "sequence" | "starts" | "lengths" | "pages" | "ids" }
+  /** This call's layer's slice of the paged cache: [pages, pageRows, cacheWidth]. */
+  | { cache: true }
+) & {
+  /** Constant byte offset. */
+  offset?: Size;
+  /** Inside `slices`: bytes per row; adds firstRow * rowBytes. */
+  rowBytes?: number;
+  /** Inside `slices` over experts: adds expert * expertBytes. */
+  expertBytes?: number;
+};
+
+/**
+ * One step. Symbols: T rows, B sequences, P pages per sequence (columns of the page table), and inside `slices`
+ * over sequences t, s (cached rows with the new ones), b (index); over experts m (rows), e (index).
+ */
+export type Step =
+  | { kind: "kernel"; kernel: string; args: Ref[]; dims: Size[]; site: string }
+  | { kind: "call"; function: string; layer: number; args: Record<string, Ref> }
+  | { kind: "slices"; over: "sequences"; steps: Step[] }
+  /** offsets: i32 [E+1] written by an earlier step; slices with no rows are skipped. */
+  | { kind: "slices"; over: "experts"; offsets: Ref; count: number; steps: Step[] };
+
+/** A value a function takes or gives, by name. Shape is in elements; a "cache" has no shape here. */
+export interface ArgPlan {
+  name: string;
+  dtype: "f32" | "bf16" | "i32";
+  shape: Size[];
+}
+
+export interface FunctionPlan {
+  name: string;
+  inputs: ArgPlan[];
+  results: ArgPlan[];
+  /** Bytes of every arena slot, evaluated for the dims at hand (inside regions: for the largest slice); callee arenas follow their caller's. */
+  slots: Size[];
+  steps: Step[];
+}
+
+export interface KernelRecord {
+  /** Path in the artifact of the readable text. */
+  text: string;
+  /** Path of the compiled form (wasm, cubin), absent when the target compiles at load. */
+  binary?: string;
+  /** Entry symbol. */
+  entry: string;
+  family: string;
+  params: Param[];
+  dims: string[];
+  /** CPU: number of independent grid cells, split over threads; dims are the kernel's own dim names. */
+  cells?: Size;
+  /** CPU: scratch bytes per thread. */
+  scratchBytes?: number;
+  launch?: Launch;
+  workspaceBytes?: Size;
+}
+
+export interface Manifest {
+  format: "dsc-artifact/1";
+  compiler: string;
+  target: Target;
+  options: Record<string, string | boolean>;
+  model: ModelFacts;
+  weights: Record<string, WeightPlan>;
+  kernels: Record<string, KernelRecord>;
+  functions: Record<string, FunctionPlan>;
+  /**
+   * prefill: new rows only. extend: new rows on a cached prefix. decode: one row per sequence.
+   * Each takes no inputs beyond the batch and gives logits [B or T, V] ("logits_all" in the taps build: [T, V]), final [T, H] and taps.
+   * draft: inputs ids (next tokens, in the batch), hidden [T, H] after the final norm; gives logits.
+   */
+  entries: { prefill: string; extend: string; decode: string; draft?: string };
+  /** Load functions in order, each run once per listed layer after the checkpoint is placed. */
+  load: { function: string; layers: number[] }[];
+  /** sha256 of every other file of the artifact, by path. */
+  files: Record<string, string>;
+}
