@@ -1,0 +1,82 @@
+// Attributes of ops: plain values with a kind, a default, and a text form. A node's attributes always hold every
+// declared key, in declaration order, so that equal meanings have equal text.
+
+export type AttrValue = number | string | boolean | readonly (number | string)[];
+export type Attrs = Readonly<Record<string, AttrValue>>;
+
+export interface AttrKind<T extends AttrValue> {
+  kind: "f32" | "int" | "word" | "bool" | "list";
+  initial?: T;
+  /** Words allowed, for kind "word". */
+  choices?: readonly string[];
+}
+
+/** Declares attributes: `attr.f32(1e-6)`, `attr.int()`, `attr.word(["f32", "ue8m0"], "f32")`. Without a default the key is required. */
+export const attr = {
+  f32: (initial?: number): AttrKind<number> => ({ kind: "f32", initial }),
+  int: (initial?: number): AttrKind<number> => ({ kind: "int", initial }),
+  bool: (initial?: boolean): AttrKind<boolean> => ({ kind: "bool", initial }),
+  word: (choices?: readonly string[], initial?: string): AttrKind<string> => ({ kind: "word", choices, initial }),
+  list: (initial?: readonly (number | string)[]): AttrKind<readonly (number | string)[]> => ({ kind: "list", initial }),
+};
+
+/** Why a value does not fit its kind, or null. */
+export function attrProblem(kind: AttrKind<AttrValue>, v: AttrValue | undefined): string | null {
+  if (v === undefined) return "is required";
+  const ok =
+    kind.kind === "f32"
+      ? typeof v === "number"
+      : kind.kind === "int"
+        ? Number.isInteger(v)
+        : kind.kind === "bool"
+          ? typeof v === "boolean"
+          : kind.kind === "word"
+            ? typeof v === "string"
+            : Array.isArray(v);
+  if (!ok) return `must be ${kind.kind === "word" ? "a word" : `of kind ${kind.kind}`}, got ${JSON.stringify(v)}`;
+  if (kind.choices && !kind.choices.includes(v as string)) return `must be one of ${kind.choices.join(", ")}, got ${JSON.stringify(v)}`;
+  return null;
+}
+
+/** "{eps = 1e-6, scale = ue8m0}"; empty when there is nothing to say. */
+export function printAttrs(attrs: Attrs, kinds: Record<string, AttrKind<AttrValue>>): string {
+  const parts = Object.entries(attrs)
+    .filter(([k, v]) => kinds[k]?.initial === undefined || printAttr(kinds[k].initial!) !== printAttr(v))
+    .map(([k, v]) => `${k} = ${printAttr(v)}`);
+  return parts.length ? ` {${parts.join(", ")}}` : "";
+}
+
+function printAttr(v: AttrValue): string {
+  if (Array.isArray(v)) return `[${v.map((x) => printAttr(x)).join(", ")}]`;
+  if (typeof v === "string") return /^[A-Za-z_][\w.>/-]*$/.test(v) && !["true", "false"].includes(v) ? v : JSON.stringify(v);
+  return String(v);
+}
+
+/** Reads what `printAttrs` wrote (without braces); undefined when malformed. */
+export function parseAttrs(text: string): Record<string, AttrValue> | undefined {
+  const out: Record<string, AttrValue> = {};
+  const re = /\s*([A-Za-z_]\w*)\s*=\s*(\[[^\]]*\]|"(?:[^"\\]|\\.)*"|[^,{}[\]]+)\s*(,|$)/y;
+  let at = 0;
+  while (at < text.length) {
+    re.lastIndex = at;
+    const m = re.exec(text);
+    if (!m) return undefined;
+    const raw = m[2].trim();
+    out[m[1]] = raw.startsWith("[")
+      ? raw.slice(1, -1).trim() === ""
+        ? []
+        : (raw.slice(1, -1).split(",").map((x) => scalar(x.trim())) as (number | string)[])
+      : scalar(raw);
+    at = re.lastIndex;
+    if (m[3] === "" && at < text.length) return undefined;
+    if (m[3] === "") break;
+  }
+  return out;
+}
+
+function scalar(raw: string): number | string | boolean {
+  if (raw === "true") return true;
+  if (raw === "false") return false;
+  if (raw.startsWith('"')) return JSON.parse(raw) as string;
+  return /^[-+]?(\d|\.\d|Infinity|NaN)/.test(raw) && !Number.isNaN(Number(raw)) ? Number(raw) : raw;
+}

@@ -1,0 +1,174 @@
+// Graphs are immutable values: nodes are interned per graph, so equality is `===`, sharing is free, and analyses can be
+// memoised forever. Names and origins live in side tables, outside a node's identity.
+import type { Attrs } from "./attr.ts";
+import type { Source } from "./artifact.ts";
+import type { Op } from "./op.ts";
+import { joinOrigins, type Origin } from "./origin.ts";
+import type { TensorType, Type } from "./types.ts";
+
+/** One result of a node. The only class here besides Graph: values have identity. */
+export class Value {
+  readonly node: Node;
+  readonly index: number;
+  readonly type: Type;
+  constructor(node: Node, index: number, type: Type) {
+    this.node = node;
+    this.index = index;
+    this.type = type;
+  }
+}
+
+/** A body evaluated per sequence or per expert; it may also read values of the function around it. */
+export interface Region {
+  params: readonly Value[];
+  results: readonly Value[];
+}
+
+export interface Node {
+  /** Creation order within the graph: stable for the same input. */
+  readonly id: number;
+  readonly graph: Graph;
+  readonly op: Op;
+  readonly operands: readonly Value[];
+  readonly attrs: Attrs;
+  readonly results: readonly Value[];
+  readonly region?: Region;
+}
+
+/** A weight, table or computed constant: declared by the module, read by `weight` leaves. */
+export interface WeightDecl {
+  name: string;
+  type: TensorType;
+  /** Layers that have an instance; null for one shared by all. */
+  layers: readonly number[] | null;
+  source: Source;
+  origin: readonly Origin[];
+}
+
+export interface NamedValue {
+  name: string;
+  value: Value;
+}
+
+export interface Func {
+  name: string;
+  params: readonly NamedValue[];
+  results: readonly NamedValue[];
+  /** Sizes the cost model assumes for the symbols: { T, B, t, s, S, m }. */
+  assume: Readonly<Record<string, number>>;
+}
+
+/** Functions in definition order (callees first), and the weights they read. */
+export interface Module {
+  name: string;
+  graph: Graph;
+  weights: ReadonlyMap<string, WeightDecl>;
+  funcs: ReadonlyMap<string, Func>;
+  entries: { prefill: string; extend: string; decode: string; draft?: string };
+  /** Load functions: what depends on weights alone and needs computing. */
+  load: readonly { func: string; layers: readonly number[]; writes: Readonly<Record<string, string>> }[];
+}
+
+/** The arena of one module: interns nodes, remembers names and origins. */
+export class Graph {
+  readonly #interned = new Map<string, Node>();
+  readonly #names = new Map<Value, string>();
+  readonly #origins = new Map<Node, Origin[]>();
+  #next = 0;
+  #origin: readonly Origin[] = [];
+
+  /** The node for these parts: an existing one when equal. `fresh` nodes (parameters, regions) are never shared. */
+  node(op: Op, operands: readonly Value[], attrs: Attrs, types: readonly Type[], options: { region?: Region; fresh?: boolean } = {}): Node {
+    const key = `${op.name}(${operands.map((v) => `${v.node.id}.${v.index}`).join()})${JSON.stringify(attrs)}`;
+    const share = !options.fresh && !options.region;
+    let node = share ? this.#interned.get(key) : undefined;
+    if (!node) {
+      const results: Value[] = [];
+      node = { id: this.#next++, graph: this, op, operands, attrs, results, region: options.region };
+      for (const [i, t] of types.entries()) results.push(new Value(node, i, t));
+      if (share) this.#interned.set(key, node);
+    }
+    if (this.#origin.length) this.#origins.set(node, joinOrigins(this.#origins.get(node), this.#origin));
+    return node;
+  }
+
+  /** Every node made inside `body` (new or met again) also came from `origin`. */
+  from<T>(origin: readonly Origin[], body: () => T): T {
+    const before = this.#origin;
+    this.#origin = joinOrigins(before, origin);
+    try {
+      return body();
+    } finally {
+      this.#origin = before;
+    }
+  }
+
+  originsOf(node: Node): readonly Origin[] {
+    return this.#origins.get(node) ?? [];
+  }
+
+  /** Gives a value a name for printing; the first name stays. Returns the value. */
+  name(v: Value, name: string): Value {
+    if (!this.#names.has(v)) this.#names.set(v, name);
+    return v;
+  }
+
+  nameOf(v: Value): string | undefined {
+    return this.#names.get(v);
+  }
+}
+
+/** Nodes reachable from `roots`, operands first; regions' nodes are visited through their own roots, not here. */
+export function topological(roots: readonly Value[], stop: (v: Value) => boolean = () => false): Node[] {
+  const order: Node[] = [];
+  const seen = new Set<Node>();
+  const visit = (v: Value): void => {
+    if (stop(v) || seen.has(v.node)) return;
+    seen.add(v.node);
+    for (const o of v.node.operands) visit(o);
+    if (v.node.region) for (const c of captures(v.node.region)) visit(c);
+    order.push(v.node);
+  };
+  for (const r of roots) visit(r);
+  return order;
+}
+
+const captured = new WeakMap<Region, readonly Value[]>();
+
+/** Values of the surrounding function that a region reads. */
+export function captures(region: Region): readonly Value[] {
+  const known = captured.get(region);
+  if (known) return known;
+  const inside = new Set<Node>(region.params.map((p) => p.node));
+  const dependent = (node: Node): boolean => {
+    if (inside.has(node)) return true;
+    if (outside.has(node)) return false;
+    const yes = node.operands.some((o) => dependent(o.node)) || (node.region ? captures(node.region).some((c) => dependent(c.node)) : false);
+    (yes ? inside : outside).add(node);
+    return yes;
+  };
+  const outside = new Set<Node>();
+  const found = new Set<Value>();
+  const walked = new Set<Node>();
+  const walk = (v: Value): void => {
+    if (!dependent(v.node)) {
+      found.add(v);
+      return;
+    }
+    if (walked.has(v.node)) return;
+    walked.add(v.node);
+    if (region.params.some((p) => p.node === v.node)) return;
+    for (const o of v.node.operands) walk(o);
+    if (v.node.region) for (const c of captures(v.node.region)) walk(c);
+  };
+  for (const r of region.results) walk(r);
+  const list = [...found];
+  captured.set(region, list);
+  return list;
+}
+
+/** Nodes inside a region, operands first: those that depend on its parameters. Captured values are not among them. */
+export function bodyOf(region: Region): Node[] {
+  const outer = new Set(captures(region));
+  return topological(region.results, (v) => outer.has(v)).filter((n) => n.op.name !== "param");
+}

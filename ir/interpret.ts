@@ -1,0 +1,143 @@
+// The oracle: evaluates a module op by op from each op's reference.
+//   real   every value in float64 (FP8 rounding of explicit `quantize` stays: it is meaning, not accuracy)
+//   typed  every value rounded to its dtype, as kernels see it
+import { DiagnosticError } from "./diagnostic.ts";
+import { missingInput, noMeaning } from "./diagnostics.ts";
+import { bodyOf, captures, topological, type Func, type Module, type Region, type Value } from "./graph.ts";
+import { roundTo } from "./numeric.ts";
+import { partsOf, type DType, type Type } from "./types.ts";
+
+/** A concrete tensor: row-major float64 data. Scaled dtypes hold code values in `data` and multipliers in `scales`. */
+export interface Tensor {
+  shape: number[];
+  dtype: DType;
+  data: Float64Array;
+  scales?: Float64Array;
+  /** Set on cache values: this layer's rows of every sequence. */
+  rows?: Float64Array[];
+}
+
+/** The sequences of a step. `lengths` counts cached rows including the new ones; `starts` has B + 1 entries. */
+export interface Batch {
+  starts: number[];
+  lengths: number[];
+  ids: number[];
+}
+
+/** Rows of one sequence, in one layer's cache. Indexed caches[layer][sequence]. */
+export type Caches = Float64Array[][];
+
+/** What a reference may ask of its surroundings. */
+export interface Env {
+  mode: "real" | "typed";
+  batch: Batch;
+  /** Absolute position of every packed row. */
+  positions: number[];
+  region?: Region;
+  /** Evaluates the node's region with these parameters. */
+  run(region: Region, params: Tensor[]): Tensor[];
+}
+
+export interface Inputs {
+  mode?: "real" | "typed";
+  batch?: Batch;
+  /** Values of the function's parameters by name, tensors only. */
+  values?: Record<string, Tensor>;
+  /** Weight by symbol and layer (null: shared). */
+  weight?: (name: string, layer: number | null) => Tensor;
+  /** Mutated by appends. */
+  caches?: Caches;
+}
+
+export const tensorOf = (shape: number[], data: ArrayLike<number>, dtype: DType = "f32", scales?: ArrayLike<number>): Tensor => ({
+  shape,
+  dtype,
+  data: Float64Array.from(data),
+  ...(scales ? { scales: Float64Array.from(scales) } : {}),
+});
+
+/** Runs `func` of `module`; gives its results by name. Cache results are written into `inputs.caches`. */
+export function interpret(module: Pick<Module, "funcs" | "weights">, func: Func, inputs: Inputs, layer: number | null = null): Record<string, Tensor> {
+  const mode = inputs.mode ?? "real";
+  const batch = inputs.batch ?? { starts: [0, 1], lengths: [1], ids: [0] };
+  const positions = batch.starts.slice(1).flatMap((end, b) => {
+    const t = end - batch.starts[b];
+    return Array.from({ length: t }, (_, i) => batch.lengths[b] - t + i);
+  });
+  const values = new Map<Value, Tensor>();
+  for (const p of func.params) {
+    if (p.value.type.kind === "batch") continue;
+    if (p.value.type.kind === "cache") {
+      values.set(p.value, { shape: [], dtype: p.value.type.dtype, data: new Float64Array(), rows: inputs.caches?.[layer ?? 0] ?? batch.lengths.map(() => new Float64Array()) });
+      continue;
+    }
+    const given = inputs.values?.[p.name];
+    if (!given) throw new DiagnosticError(missingInput(`value for parameter %${p.name} of @${func.name}`));
+    values.set(p.value, given);
+  }
+
+  const evaluate = (v: Value): Tensor => {
+    for (const node of topological([v], (x) => values.has(x))) {
+      if (node.op.name === "weight") {
+        const name = node.attrs.name as string;
+        const decl = module.weights.get(name);
+        if (!inputs.weight || !decl) throw new DiagnosticError(missingInput(`weight @${name}`));
+        values.set(node.results[0], inputs.weight(name, decl.layers ? layer : null));
+        continue;
+      }
+      if (node.op.name === "param") continue;
+      const operands = node.operands.map((o) => values.get(o) ?? { shape: [], dtype: "batch", data: new Float64Array() });
+      if (node.op.name === "call") {
+        const callee = module.funcs.get(node.attrs.func as string)!;
+        const at = node.attrs.layer as number;
+        const passed: Record<string, Tensor> = {};
+        for (const [i, p] of callee.params.entries()) if (p.value.type.kind === "tensor") passed[p.name] = operands[i];
+        const out = interpret(module, callee, { ...inputs, values: passed, batch, mode }, at < 0 ? layer : at);
+        for (const [i, r] of callee.results.entries()) values.set(node.results[i], out[r.name]);
+        continue;
+      }
+      if (!node.op.reference) throw new DiagnosticError(noMeaning(node.op.name));
+      const ins: Record<string, Tensor> = {};
+      for (const [i, o] of operands.entries()) ins[node.op.ins[i] && !node.op.ins[i].startsWith("...") ? node.op.ins[i].replace("?", "") : `x${i}`] = o;
+      const env: Env = {
+        mode,
+        batch,
+        positions,
+        region: node.region,
+        run(region, params) {
+          const outer = captures(region);
+          for (const c of outer) evaluate(c);
+          for (const inner of bodyOf(region)) for (const r of inner.results) values.delete(r);
+          for (const [i, p] of region.params.entries()) values.set(p, params[i]);
+          return region.results.map((r) => evaluate(r));
+        },
+      };
+      const result = node.op.reference(ins, node.attrs, env);
+      const list = node.op.outs.length === 1 && !("shape" in result && Array.isArray((result as Tensor).shape) === false) ? [result as Tensor] : node.op.outs.map((k) => (result as Record<string, Tensor>)[k]);
+      for (const [i, r] of node.results.entries()) values.set(r, settle(list[i], r.type, mode));
+    }
+    return values.get(v)!;
+  };
+
+  const out: Record<string, Tensor> = {};
+  for (const r of func.results) out[r.name] = evaluate(r.value);
+  for (const r of func.results)
+    if (r.value.type.kind === "cache" && inputs.caches) inputs.caches[layer ?? 0] = out[r.name].rows!;
+  return out;
+}
+
+function settle(t: Tensor, type: Type, mode: "real" | "typed"): Tensor {
+  if (type.kind !== "tensor") return t;
+  t.dtype = type.dtype;
+  if (mode === "typed" && !t.scales) roundTo(t.data, type.dtype);
+  return t;
+}
+
+/** Values of the symbols bound by concrete shapes, e.g. { T: 24 }. */
+export function symbolsOf(type: Type, shape: readonly number[], into: Record<string, number>): void {
+  if (type.kind !== "tensor") return;
+  for (const [i, d] of type.dims.entries()) {
+    const p = partsOf(d);
+    if (p.symbol !== "") into[p.symbol] = shape[i] / p.times;
+  }
+}

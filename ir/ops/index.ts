@@ -1,0 +1,60 @@
+// The list of ops, in docs order. Nothing registers itself on import.
+import type { Op } from "../op.ts";
+import * as attention from "./attention.ts";
+import * as dense from "./dense.ts";
+import * as expert from "./expert.ts";
+import * as math from "./math.ts";
+import * as module from "./module.ts";
+import * as norm from "./norm.ts";
+import * as quant from "./quant.ts";
+import * as view from "./view.ts";
+
+export const ops: readonly Op[] = [
+  module.weightOp,
+  module.paramOp,
+  module.callOp,
+  dense.embed.op,
+  dense.linear.op,
+  dense.blockLinear.op,
+  dense.groupedLinear.op,
+  norm.rmsNorm.op,
+  norm.normQuant.op,
+  norm.siluMulQuant.op,
+  quant.quantize.op,
+  quant.dequantize.op,
+  attention.rope.op,
+  attention.cacheAppend.op,
+  attention.ropeAppend.op,
+  attention.mapSequences.op,
+  attention.softmaxCausal.op,
+  attention.attend.op,
+  attention.mlaAttend.op,
+  expert.route.op,
+  expert.mapExperts.op,
+  expert.sortExperts.op,
+  expert.gatherRows.op,
+  expert.combine.op,
+  math.add.op,
+  math.mul.op,
+  math.scale.op,
+  math.silu.op,
+  math.siluMul.op,
+  math.addBias.op,
+  math.einsumOp,
+  view.reshape.op,
+  view.split.op,
+  view.concat.op,
+  view.stack.op,
+  view.lastRows.op,
+];
+
+export const opByName: ReadonlyMap<string, Op> = new Map(ops.map((o) => [o.name, o]));
+
+export { attend, cacheAppend, mapSequences, mlaAttend, perSequence, rope, ropeAppend, softmaxCausal } from "./attention.ts";
+export { blockLinear, embed, groupedLinear, linear } from "./dense.ts";
+export { combine, gatherRows, mapExperts, perExpert, route, sortExperts } from "./expert.ts";
+export { add, addBias, canonicalSpec, einsum, mul, parseSpec, scale, silu, siluMul } from "./math.ts";
+export { call, callOp, param, paramOp, weight, weightOp } from "./module.ts";
+export { normQuant, rmsNorm, siluMulQuant } from "./norm.ts";
+export { dequantize, quantize } from "./quant.ts";
+export { concat, lastRows, reshape, split, stack } from "./view.ts";

@@ -1,0 +1,163 @@
+// Elementwise ops and einsum.
+import { attr } from "../attr.ts";
+import { op, make, type Op } from "../op.ts";
+import type { Value } from "../graph.ts";
+import { tensorOf, type Tensor } from "../interpret.ts";
+import { tensor, type Dim, type Type } from "../types.ts";
+
+const elements = (z: Record<string, number>): number => z["#elements"] ?? 0;
+const map = (x: Tensor, f: (v: number, i: number) => number): Tensor => ({ shape: x.shape, dtype: x.dtype, data: x.data.map(f) });
+
+export const add = op("add", {
+  summary: "Sum, element by element.",
+  ins: { a: "[..b] a", b: "[..b] a" },
+  out: "[..b] a",
+  flops: elements,
+  reference: ({ a, b }) => map(a, (v, i) => v + b.data[i]),
+});
+
+export const mul = op("mul", {
+  summary: "Product, element by element.",
+  ins: { a: "[..b] a", b: "[..b] a" },
+  out: "[..b] a",
+  flops: elements,
+  reference: ({ a, b }) => map(a, (v, i) => v * b.data[i]),
+});
+
+export const scale = op("scale", {
+  summary: "Multiply by a constant.",
+  ins: { x: "[..b] a" },
+  attrs: { by: attr.f32() },
+  out: "[..b] a",
+  flops: elements,
+  reference: ({ x }, { by }) => map(x, (v) => v * (by as number)),
+});
+
+export const silu = op("silu", {
+  summary: "x * sigmoid(x).",
+  ins: { x: "[..b] a" },
+  out: "[..b] a",
+  flops: (z) => 4 * elements(z),
+  reference: ({ x }) => map(x, (v) => v / (1 + Math.exp(-v))),
+});
+
+/** Gate and up side by side: x[.., 0, :] is the gate, x[.., 1, :] the up projection. */
+export const siluMul = op("silu_mul", {
+  summary: "silu(gate) * up, on a packed pair.",
+  ins: { x: "[..b, 2, n] a" },
+  out: "[..b, n] a",
+  flops: (z) => 3 * elements(z),
+  reference: ({ x }) => siluMulRows(x),
+});
+
+export function siluMulRows(x: Tensor): Tensor {
+  const n = x.shape.at(-1)!;
+  const rows = x.data.length / (2 * n);
+  const out = new Float64Array(rows * n);
+  for (let r = 0; r < rows; r++)
+    for (let i = 0; i < n; i++) {
+      const g = x.data[r * 2 * n + i];
+      out[r * n + i] = (g / (1 + Math.exp(-g))) * x.data[r * 2 * n + n + i];
+    }
+  return tensorOf([...x.shape.slice(0, -2), n], out, x.dtype);
+}
+
+export const addBias = op("add_bias", {
+  summary: "Add one vector to every row.",
+  ins: { x: "[..b, n] a", bias: "[n] w" },
+  out: "[..b, n] a",
+  flops: elements,
+  reference: ({ x, bias }) => map(x, (v, i) => v + bias.data[i % bias.data.length]),
+});
+
+/** Letters renamed by order of appearance, so that "thn,shn->ths" and "qhd,khd->qhk" are the same op. */
+export function canonicalSpec(spec: string): string {
+  const names = new Map<string, string>();
+  return spec.replace(/[A-Za-z]/g, (c) => {
+    if (!names.has(c)) names.set(c, "abcdefghijklmnopqrstuvwxyz"[names.size]);
+    return names.get(c)!;
+  });
+}
+
+export interface EinsumAxes {
+  a: string;
+  b: string;
+  out: string;
+}
+
+export function parseSpec(spec: string): EinsumAxes | null {
+  const m = /^([a-zA-Z]+),([a-zA-Z]+)->([a-zA-Z]+)$/.exec(spec);
+  return m ? { a: m[1], b: m[2], out: m[3] } : null;
+}
+
+function letters(spec: string, a: readonly Dim[], b: readonly Dim[]): Map<string, Dim> | string {
+  const s = parseSpec(spec);
+  if (!s) return `malformed spec ${spec}`;
+  if (s.a.length !== a.length || s.b.length !== b.length) return `spec ${spec} does not fit ${a.length} and ${b.length} axes`;
+  const sizes = new Map<string, Dim>();
+  for (const [word, dims] of [
+    [s.a, a],
+    [s.b, b],
+  ] as const)
+    for (const [i, c] of [...word].entries()) {
+      const had = sizes.get(c);
+      if (had !== undefined && had !== dims[i]) return `axis ${c} of ${spec} is ${had} and ${dims[i]}`;
+      sizes.set(c, dims[i]);
+    }
+  for (const c of s.out) if (!sizes.has(c)) return `axis ${c} of the result is in no operand`;
+  return sizes;
+}
+
+const einsumBuilder = op("einsum", {
+  summary: "Sum of products over named axes; axes are known by order of appearance, letters are for readers.",
+  ins: { a: "[..p] a", b: "[..q] w" },
+  attrs: { spec: attr.word() },
+  infer(types, attrs): Type | string {
+    const [a, b] = types;
+    if (a.kind !== "tensor" || b.kind !== "tensor") return "operands must be tensors";
+    if (a.dtype.startsWith("e4m3") || b.dtype.startsWith("e4m3")) return "scaled operands must be dequantised first";
+    const sizes = letters(attrs.spec as string, a.dims, b.dims);
+    if (typeof sizes === "string") return sizes;
+    return tensor([...parseSpec(attrs.spec as string)!.out].map((c) => sizes.get(c)!), a.dtype);
+  },
+  flops: (z) => 2 * (z["#einsum"] ?? 0),
+  reference({ a, b }, attrs) {
+    const s = parseSpec(attrs.spec as string)!;
+    const size = new Map<string, number>();
+    for (const [i, c] of [...s.a].entries()) size.set(c, a.shape[i]);
+    for (const [i, c] of [...s.b].entries()) size.set(c, b.shape[i]);
+    const summed = [...size.keys()].filter((c) => !s.out.includes(c));
+    const order = [...s.out, ...summed];
+    const stride = (word: string): number[] => {
+      const by = new Map<string, number>();
+      let n = 1;
+      for (const c of [...word].reverse()) {
+        by.set(c, n);
+        n *= size.get(c)!;
+      }
+      return order.map((c) => by.get(c) ?? 0);
+    };
+    const [sa, sb] = [stride(s.a), stride(s.b)];
+    const shape = [...s.out].map((c) => size.get(c)!);
+    const extents = order.map((c) => size.get(c)!);
+    const out = new Float64Array(shape.reduce((x, y) => x * y, 1));
+    const walk = (axis: number, oa: number, ob: number, oo: number): number => {
+      if (axis === order.length) return a.data[oa] * b.data[ob];
+      let sum = 0;
+      for (let i = 0; i < extents[axis]; i++) {
+        const v = walk(axis + 1, oa + i * sa[axis], ob + i * sb[axis], axis < shape.length ? oo * extents[axis] + i : oo);
+        if (axis >= shape.length) sum += v;
+        else if (axis === shape.length - 1) out[oo * extents[axis] + i] = v;
+      }
+      return sum;
+    };
+    walk(0, 0, 0, 0);
+    return tensorOf(shape, out, a.dtype);
+  },
+});
+export const einsumOp: Op = einsumBuilder.op;
+
+/** einsum("thn,shn->ths", q, k): batched products in the notation of the paper. */
+export function einsum(spec: string, a: Value, b: Value): Value {
+  return make(einsumOp, [a, b], { spec: canonicalSpec(spec.replaceAll(" ", "")) })[0];
+}

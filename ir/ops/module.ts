@@ -1,0 +1,37 @@
+// Leaves and calls: what only the interpreter and the planner give meaning.
+import { attr, type AttrValue } from "../attr.ts";
+import { type Func, type Graph, type Value, type WeightDecl } from "../graph.ts";
+import type { Op } from "../op.ts";
+import { bindings } from "../signature.ts";
+import type { Type } from "../types.ts";
+
+const leaf = (name: string, summary: string, attrs: Op["attrs"]): Op => ({
+  name,
+  summary,
+  ins: [],
+  outs: ["out"],
+  attrs,
+  signature: { ins: {}, outs: {} },
+  infer: () => "is made by the graph, not by inference",
+  bind: () => bindings(),
+});
+
+export const weightOp: Op = leaf("weight", "A weight, by symbol: printed @name.", { name: attr.word() });
+export const paramOp: Op = leaf("param", "A parameter of a function or region.", { name: attr.word() });
+export const callOp: Op = {
+  ...leaf("call", "Another function of the module, for one layer's weights and cache.", { func: attr.word(), layer: attr.int(-1) }),
+  ins: ["...args"],
+};
+
+/** The leaf that reads a declared weight. */
+export const weight = (g: Graph, decl: WeightDecl): Value => g.name(g.node(weightOp, [], { name: decl.name }, [decl.type]).results[0], "@" + decl.name);
+
+/** A fresh parameter. */
+export const param = (g: Graph, name: string, type: Type): Value => g.name(g.node(paramOp, [], { name }, [type], { fresh: true }).results[0], name);
+
+/** A call of `func`; results by name. `layer` selects weights and cache, -1 keeps the caller's. */
+export function call(g: Graph, func: Func, args: readonly Value[], layer = -1): Record<string, Value> {
+  const attrs: Record<string, AttrValue> = { func: func.name, layer };
+  const node = g.node(callOp, args, attrs, func.results.map((r) => r.value.type));
+  return Object.fromEntries(func.results.map((r, i) => [r.name, node.results[i]]));
+}

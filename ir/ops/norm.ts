@@ -1,0 +1,52 @@
+// Root-mean-square normalisation, alone and fused with what follows it.
+import { attr } from "../attr.ts";
+import { op } from "../op.ts";
+import { tensorOf, type Tensor } from "../interpret.ts";
+import { quantizeRows } from "./quant.ts";
+import { siluMulRows } from "./math.ts";
+import { roundTo } from "../numeric.ts";
+
+export function normRows(x: Tensor, gain: Tensor, eps: number): Tensor {
+  const d = x.shape.at(-1)!;
+  const out = new Float64Array(x.data.length);
+  for (let r = 0; r < x.data.length; r += d) {
+    let squares = 0;
+    for (let i = 0; i < d; i++) squares += x.data[r + i] ** 2;
+    const by = 1 / Math.sqrt(squares / d + eps);
+    for (let i = 0; i < d; i++) out[r + i] = x.data[r + i] * by * gain.data[i];
+  }
+  return tensorOf(x.shape, out, x.dtype);
+}
+
+export const rmsNorm = op("rms_norm", {
+  summary: "Divide each row by its root mean square, then scale by a learned gain.",
+  ins: { x: "[..b, d] a", gain: "[d] w" },
+  attrs: { eps: attr.f32(1e-6) },
+  out: "[..b, d] a",
+  flops: (z) => 4 * (z["#elements"] ?? 0),
+  reference: ({ x, gain }, { eps }) => normRows(x, gain, eps as number),
+});
+
+export const normQuant = op("norm_quant", {
+  summary: "rms_norm, then quantize, without writing the row in between.",
+  ins: { x: "[..b, d] a", gain: "[d] w" },
+  attrs: { eps: attr.f32(1e-6), scale: attr.word(["f32", "ue8m0"], "f32") },
+  out: "[..b, d] e4m3/1x128",
+  flops: (z) => 7 * (z["#elements"] ?? 0),
+  reference: ({ x, gain }, { eps, scale }, env) => quantizeRows(roundLike(normRows(x, gain, eps as number), x, env.mode), scale === "ue8m0"),
+});
+
+export const siluMulQuant = op("silu_mul_quant", {
+  summary: "silu_mul, then quantize.",
+  ins: { x: "[..b, 2, n] a" },
+  attrs: { scale: attr.word(["f32", "ue8m0"], "f32") },
+  out: "[..b, n] e4m3/1x128",
+  flops: (z) => 6 * (z["#elements"] ?? 0),
+  reference: ({ x }, { scale }, env) => quantizeRows(roundLike(siluMulRows(x), x, env.mode), scale === "ue8m0"),
+});
+
+// A fused op rounds where its parts did, so that fusing changes no code.
+function roundLike(y: Tensor, x: Tensor, mode: "real" | "typed"): Tensor {
+  if (mode === "typed") roundTo(y.data, x.dtype);
+  return y;
+}

@@ -1,0 +1,107 @@
+// Ops that move or rename elements without computing.
+import { attr } from "../attr.ts";
+import { op } from "../op.ts";
+import { tensorOf, type Tensor } from "../interpret.ts";
+import { partsOf, product, tensor, type Dim, type Type } from "../types.ts";
+
+export const reshape = op("reshape", {
+  summary: "The same elements under other axes.",
+  ins: { x: "[..b] a" },
+  attrs: { dims: attr.list() },
+  infer(types, attrs, b): Type | string {
+    const t = types[0];
+    if (t.kind !== "tensor") return "operand must be a tensor";
+    const dims = attrs.dims as readonly Dim[];
+    if (t.dtype.startsWith("e4m3")) return "a scaled tensor cannot be reshaped: its blocks would move";
+    return product(t.dims) === product(dims) && product(dims) !== undefined
+      ? tensor(dims, b.dtypes.a)
+      : `[${t.dims.join(", ")}] has not as many elements as [${dims.join(", ")}]`;
+  },
+  reference({ x }, { dims }) {
+    const known = (dims as Dim[]).map((d) => (typeof d === "number" ? d : 0));
+    const total = x.data.length;
+    const fixed = known.reduce((a, d) => a * (d || 1), 1);
+    return { ...x, shape: known.map((d, i) => d || (partsOf((dims as Dim[])[i]).symbol !== "" ? total / fixed : 0)) };
+  },
+});
+
+export const split = op("split", {
+  summary: "Two parts of an axis: before and from `at`.",
+  ins: { x: "[..b] a" },
+  attrs: { at: attr.int(), axis: attr.int(-1) },
+  outs: { left: "[..b] a", right: "[..b] a" },
+  infer(types, { at, axis }): Type[] | string {
+    const t = types[0];
+    if (t.kind !== "tensor") return "operand must be a tensor";
+    if (t.dtype.startsWith("e4m3")) return "block scales are applied before a tensor is split: a part may straddle blocks";
+    const i = t.dims.length + (axis as number);
+    const n = t.dims[i];
+    if (typeof n !== "number" || (at as number) <= 0 || (at as number) >= n) return `cannot split axis ${axis} of ${n} at ${at}`;
+    const part = (d: Dim): Type => tensor(t.dims.map((x, j) => (j === i ? d : x)), t.dtype);
+    return [part(at as number), part(n - (at as number))];
+  },
+  reference({ x }, { at, axis }) {
+    const i = x.shape.length + (axis as number);
+    const inner = x.shape.slice(i + 1).reduce((a, b) => a * b, 1);
+    const n = x.shape[i];
+    const cut = (from: number, to: number): Tensor => {
+      const w = (to - from) * inner;
+      const outer = x.data.length / (n * inner);
+      const out = new Float64Array(outer * w);
+      for (let o = 0; o < outer; o++) out.set(x.data.subarray(o * n * inner + from * inner, o * n * inner + to * inner), o * w);
+      return tensorOf(x.shape.map((d, j) => (j === i ? to - from : d)), out, x.dtype);
+    };
+    return { left: cut(0, at as number), right: cut(at as number, n) };
+  },
+});
+
+export const concat = op("concat", {
+  summary: "Two tensors side by side along the last axis.",
+  ins: { a: "[..b, m] a", b: "[..b, n] a" },
+  infer: (types, attrs, b): Type | string =>
+    typeof b.dims.m === "number" && typeof b.dims.n === "number" ? tensor([...b.rests.b, b.dims.m + b.dims.n], b.dtypes.a) : "widths must be numbers",
+  reference({ a, b }) {
+    const [m, n] = [a.shape.at(-1)!, b.shape.at(-1)!];
+    const rows = a.data.length / m;
+    const out = new Float64Array(rows * (m + n));
+    for (let r = 0; r < rows; r++) {
+      out.set(a.data.subarray(r * m, (r + 1) * m), r * (m + n));
+      out.set(b.data.subarray(r * n, (r + 1) * n), r * (m + n) + m);
+    }
+    return tensorOf([...a.shape.slice(0, -1), m + n], out, a.dtype);
+  },
+});
+
+/** Packs two weights of one shape; each keeps its own scale blocks. Placement turns it into bytes read where they belong. */
+export const stack = op("stack", {
+  summary: "Two weights as parts of one: [..p, 2, n, k].",
+  ins: { a: "[..p, n, k] w", b: "[..p, n, k] w" },
+  out: "[..p, 2, n, k] w",
+  reference({ a, b }) {
+    const per = a.shape.at(-1)! * a.shape.at(-2)!;
+    const weave = (x: Float64Array, y: Float64Array, size: number): Float64Array => {
+      const out = new Float64Array(2 * x.length);
+      for (let i = 0; i * size < x.length; i++) {
+        out.set(x.subarray(i * size, (i + 1) * size), 2 * i * size);
+        out.set(y.subarray(i * size, (i + 1) * size), (2 * i + 1) * size);
+      }
+      return out;
+    };
+    const shape = [...a.shape.slice(0, -2), 2, ...a.shape.slice(-2)];
+    const blocks = a.scales ? a.scales.length / (a.data.length / per) : 0;
+    return tensorOf(shape, weave(a.data, b.data, per), a.dtype, a.scales ? weave(a.scales, b.scales!, blocks) : undefined);
+  },
+});
+
+export const lastRows = op("last_rows", {
+  summary: "The last row of every sequence.",
+  ins: { x: "[T, d] a", batch: "batch" },
+  infer: (types, attrs, b): Type => tensor(["B", b.dims.d], b.dtypes.a),
+  reference({ x }, attrs, env) {
+    const d = x.shape[1];
+    const ends = env.batch.starts.slice(1);
+    const out = new Float64Array(ends.length * d);
+    ends.forEach((e, i) => out.set(x.data.subarray((e - 1) * d, e * d), i * d));
+    return tensorOf([ends.length, d], out, x.dtype);
+  },
+});

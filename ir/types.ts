@@ -1,0 +1,104 @@
+// Types of values: tensors with symbolic sizes, the batch table, the paged latent cache.
+// A scaled tensor ("e4m3/1x128") is one value that carries its scales: no pass can separate a block from its scale.
+
+/** Element types. "e4m3/1x128": codes with an f32 scale per 128 columns; "e4m3/128x128": per block of the last two axes. */
+export type DType = "f32" | "bf16" | "i32" | "e4m3/1x128" | "e4m3/128x128" | (string & {});
+
+/** A size: a number, a symbol ("T"), or a multiple of a symbol ("8T"). */
+export type Dim = number | string;
+
+export interface TensorType {
+  kind: "tensor";
+  dims: readonly Dim[];
+  dtype: DType;
+}
+/** Row starts, lengths, positions and the page table of all sequences of a step. */
+export interface BatchType {
+  kind: "batch";
+}
+/** One layer's rows of r + d lanes, paged; a state value: append takes one and gives one. */
+export interface CacheType {
+  kind: "cache";
+  width: number;
+  dtype: DType;
+}
+export type Type = TensorType | BatchType | CacheType;
+
+export const dtypes: readonly DType[] = ["f32", "bf16", "i32", "e4m3/1x128", "e4m3/128x128"];
+
+export const tensor = (dims: readonly Dim[], dtype: DType): TensorType => ({ kind: "tensor", dims, dtype });
+export const batchType: BatchType = { kind: "batch" };
+export const cacheType = (width: number, dtype: DType): CacheType => ({ kind: "cache", width, dtype });
+
+/** "8T" as its parts: { times: 8, symbol: "T" }; numbers have an empty symbol. */
+export function partsOf(d: Dim): { times: number; symbol: string } {
+  if (typeof d === "number") return { times: d, symbol: "" };
+  const m = /^(\d*)(.+)$/.exec(d)!;
+  return { times: m[1] === "" ? 1 : Number(m[1]), symbol: m[2] };
+}
+
+/** k copies of a size: times(T, 8) = 8T. */
+export function times(d: Dim, k: number): Dim {
+  const p = partsOf(d);
+  const n = p.times * k;
+  return p.symbol === "" ? n : n === 1 ? p.symbol : `${n}${p.symbol}`;
+}
+
+/** Product of sizes with at most one symbol; undefined when two symbols meet. */
+export function product(dims: readonly Dim[]): Dim | undefined {
+  let total: Dim = 1;
+  for (const d of dims) {
+    const a = partsOf(total);
+    const b = partsOf(d);
+    if (a.symbol !== "" && b.symbol !== "") return undefined;
+    total = times(a.symbol === "" ? (b.symbol === "" ? 1 : b.symbol) : a.symbol, a.times * b.times);
+  }
+  return total;
+}
+
+/** The number behind a size when symbols have values. */
+export function sizeOf(d: Dim, values: Readonly<Record<string, number>>): number {
+  const p = partsOf(d);
+  if (p.symbol === "") return p.times;
+  const v = values[p.symbol];
+  if (v === undefined) throw new RangeError(`no value for the size ${p.symbol}`);
+  return p.times * v;
+}
+
+export function sameType(a: Type, b: Type): boolean {
+  return printType(a) === printType(b);
+}
+
+/** "[T, 7168] bf16", "batch", "cache [S, 576] f32". */
+export function printType(t: Type): string {
+  switch (t.kind) {
+    case "tensor":
+      return `[${t.dims.join(", ")}] ${t.dtype}`;
+    case "batch":
+      return "batch";
+    case "cache":
+      return `cache [S, ${t.width}] ${t.dtype}`;
+  }
+}
+
+/** Reads what `printType` wrote; undefined when it is not a type. */
+export function parseType(text: string): Type | undefined {
+  const s = text.trim();
+  if (s === "batch") return batchType;
+  const c = /^cache \[S, (\d+)\] (\S+)$/.exec(s);
+  if (c) return cacheType(Number(c[1]), c[2]);
+  const m = /^\[([^\]]*)\] (\S+)$/.exec(s);
+  if (!m) return undefined;
+  const dims = m[1].trim() === "" ? [] : m[1].split(",").map((d) => d.trim());
+  if (!dims.every((d) => /^\d*[A-Za-z_]?\w*$/.test(d) && d !== "")) return undefined;
+  return tensor(
+    dims.map((d) => (/^\d+$/.test(d) ? Number(d) : d)),
+    m[2],
+  );
+}
+
+/** The tensor type of a value that must be one. */
+export function asTensor(t: Type): TensorType {
+  if (t.kind !== "tensor") throw new TypeError(`expected a tensor, got ${printType(t)}`);
+  return t;
+}
