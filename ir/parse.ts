@@ -1,0 +1,244 @@
+// Reads what ir/print.ts writes. Widths are checked while parsing, on the line that made the mismatch.
+import { parseAttrs, type AttrValue } from "./attr.ts";
+import type { Piece, Source } from "./artifact.ts";
+import { DiagnosticError, didYouMean, type Span } from "./diagnostic.ts";
+import { opMismatch, parseError, unknownOp, unknownValue, wrongType } from "./diagnostics.ts";
+import { Graph, type Func, type Module, type NamedValue, type Region, type Value, type WeightDecl } from "./graph.ts";
+import { make } from "./op.ts";
+import { opByName } from "./ops/index.ts";
+import { call, param, weight } from "./ops/module.ts";
+import { asTensor, parseType, printType, type Type } from "./types.ts";
+
+/** Parses a module; throws a DiagnosticError at file:line:column. `file` is only for messages. */
+export function parseModule(text: string, file = "<text>"): Module {
+  return new Parser(text, file).module();
+}
+
+class Parser {
+  readonly #lines: string[];
+  readonly #file: string;
+  #at = 0;
+  readonly #graph = new Graph();
+  readonly #weights = new Map<string, WeightDecl>();
+  readonly #funcs = new Map<string, Func>();
+
+  constructor(text: string, file: string) {
+    this.#lines = text.split(/\r?\n/);
+    this.#file = file;
+  }
+
+  #span(word?: string, label?: string): Span {
+    const raw = this.#lines[Math.min(this.#at, this.#lines.length - 1)] ?? "";
+    const found = word ? raw.indexOf(word) : raw.search(/\S/);
+    const column = Math.max(0, found) + 1;
+    return { file: this.#file, line: Math.min(this.#at, this.#lines.length - 1) + 1, column, length: word?.length ?? raw.trim().length, text: raw, label };
+  }
+
+  #fail(problem: string, word?: string, help?: string): never {
+    throw new DiagnosticError(parseError(problem, this.#span(word), help));
+  }
+
+  /** The next line with something on it, without comment and surrounding space. */
+  #peek(): string | undefined {
+    for (; this.#at < this.#lines.length; this.#at++) {
+      const line = stripComment(this.#lines[this.#at]).trim();
+      if (line !== "") return line;
+    }
+    return undefined;
+  }
+
+  module(): Module {
+    let name = "module";
+    const entries: Record<string, string> = {};
+    const load: { func: string; layers: readonly number[]; writes: Record<string, string> }[] = [];
+    for (let line = this.#peek(); line !== undefined; line = this.#peek()) {
+      let m: RegExpExecArray | null;
+      if ((m = /^module (\S+)$/.exec(line))) name = m[1];
+      else if (line.startsWith("@")) this.#weight(line);
+      else if (line.startsWith("func ")) {
+        const f = this.#func(line);
+        this.#funcs.set(f.name, f);
+        continue;
+      } else if ((m = /^entry (\w+) = @(\S+)$/.exec(line))) {
+        if (!this.#funcs.has(m[2])) throw new DiagnosticError(unknownValue("@" + m[2], didYouMean(m[2], this.#funcs.keys()), this.#span("@" + m[2])));
+        entries[m[1]] = m[2];
+      } else if ((m = /^load @(\S+) \{layers = \[([^\]]*)\]\} -> (.*)$/.exec(line)))
+        load.push({
+          func: m[1],
+          layers: m[2].trim() === "" ? [] : m[2].split(",").map(Number),
+          writes: Object.fromEntries(m[3].split(",").map((p) => p.trim().split(/ = @/) as [string, string])),
+        });
+      else this.#fail("expected a weight, a function, an entry or a load line", undefined, "lines begin with @name, func, entry or load");
+      this.#at++;
+    }
+    const first = [...this.#funcs.keys()].at(-1) ?? "";
+    return {
+      name,
+      graph: this.#graph,
+      weights: this.#weights,
+      funcs: this.#funcs,
+      entries: { prefill: entries.prefill ?? first, extend: entries.extend ?? first, decode: entries.decode ?? first, ...(entries.draft ? { draft: entries.draft } : {}) },
+      load,
+    };
+  }
+
+  #type(text: string): Type {
+    return parseType(text) ?? this.#fail(`${text.trim()} is not a type`, text.trim(), 'types look like "[T, 7168] bf16"');
+  }
+
+  #weight(line: string): void {
+    const m = /^@(\S+) : (.+?)(?: layers (\d+\.\.\d+|\[[^\]]*\]))?(?: from (.*))?$/.exec(line);
+    if (!m) this.#fail("a weight line is: @name : [dims] dtype layers 0..2 from \"tensor\"");
+    const type = this.#type(m![2]);
+    if (type.kind !== "tensor") this.#fail("a weight must be a tensor", m![2]);
+    const layers = m![3] ? parseLayers(m![3]) : null;
+    this.#weights.set(m![1], { name: m![1], type: asTensor(type), layers, source: this.#source(m![4], m![1]), origin: [] });
+  }
+
+  #source(text: string | undefined, name: string): Source {
+    if (text === undefined) return { kind: "checkpoint", pieces: [{ at: [], tensor: name }] };
+    try {
+      if (text.startsWith("rope ")) return { kind: "rope", ...(JSON.parse(text.slice(5)) as { invFreq: number[]; factor: number }) };
+      if (text.startsWith("computed ")) return { kind: "computed", ...(JSON.parse(text.slice(9)) as { by: string; result: string }) };
+      const pieces = text.split(" + ").map((p): Piece => {
+        const m = /^(?:\[([^\]]*)\] )?("[^"]*")(?: scaled ("[^"]*"))?$/.exec(p)!;
+        const at = m[1] === undefined ? [] : m[1].split(",").map((x) => (x.trim() === "*" ? ("*" as const) : Number(x)));
+        return { at, tensor: JSON.parse(m[2]) as string, ...(m[3] ? { scales: JSON.parse(m[3]) as string } : {}) };
+      });
+      return { kind: "checkpoint", pieces };
+    } catch {
+      return this.#fail("a source is \"tensor\", rope {...} or computed {...}", text);
+    }
+  }
+
+  #func(line: string): Func {
+    const m = /^func @([\w./-]+)\((.*)\)(?: assume \{([^}]*)\})? \{$/.exec(line);
+    if (!m) this.#fail("a function begins: func @name(%x: [T, 4] f32) {");
+    const params: NamedValue[] = splitTop(m![2]).map((p) => {
+      const q = /^%([\w.]+): (.+)$/.exec(p.trim());
+      if (!q) this.#fail("a parameter is %name: type", p.trim());
+      return { name: q![1], value: param(this.#graph, q![1], this.#type(q![2])) };
+    });
+    const assume = Object.fromEntries((m![3] ?? "").split(",").filter((p) => p.includes("=")).map((p) => [p.split("=")[0].trim(), Number(p.split("=")[1])]));
+    const scope = new Map(params.map((p) => ["%" + p.name, p.value]));
+    this.#at++;
+    const end = this.#body(scope, "return");
+    const results = splitTop(end).map((r): NamedValue => {
+      const q = /^(?:([\w./]+) = )?([%@]\S+)$/.exec(r.trim());
+      if (!q) this.#fail("return lists values: return y = %y", r.trim());
+      return { name: q![1] ?? q![2].slice(1), value: this.#value(q![2], scope) };
+    });
+    this.#at++;
+    if (this.#peek() !== "}") this.#fail("expected } after return");
+    this.#at++;
+    return { name: m![1], params, results, assume };
+  }
+
+  #value(word: string, scope: Map<string, Value>): Value {
+    if (word.startsWith("@")) {
+      const decl = this.#weights.get(word.slice(1));
+      if (!decl) throw new DiagnosticError(unknownValue(word, didYouMean(word.slice(1), this.#weights.keys()), this.#span(word)));
+      return weight(this.#graph, decl);
+    }
+    const v = scope.get(word);
+    if (!v) throw new DiagnosticError(unknownValue(word, didYouMean(word, scope.keys()), this.#span(word)));
+    return v;
+  }
+
+  /** Statements up to `end`; gives the text after that word and stays on its line. */
+  #body(scope: Map<string, Value>, end: string): string {
+    for (let line = this.#peek(); ; line = this.#peek()) {
+      if (line === undefined) this.#fail(`the text ends before ${end}`);
+      if (line === end || line!.startsWith(end + " ")) return line!.slice(end.length).trim();
+      const m = /^((?:%[\w.]+(?:, )?)+) = (\w+)((?: [%@][\w./-]+,?)*)(?: \{([^{}]*)\})?( \{ \(.*\) ->)?(?:\s* : (.+))?$/.exec(line!);
+      if (!m) this.#fail("a statement is: %y = op %x, @w {attr = 1} : type");
+      const names = m![1].split(",").map((n) => n.trim());
+      const at = this.#at;
+      let words = m![3].split(",").map((a) => a.trim()).filter((a) => a !== "");
+      const attrs = parseAttrs(m![4] ?? "");
+      if (!attrs) this.#fail("attributes are {key = value, ...}", m![4]);
+      if (m![2] === "call") {
+        const spaced = m![3].trim().split(/[ ,]+/);
+        words = spaced.slice(1);
+        const callee = this.#funcs.get(spaced[0].slice(1));
+        if (!callee) throw new DiagnosticError(unknownValue(spaced[0], didYouMean(spaced[0].slice(1), this.#funcs.keys()), this.#span(spaced[0])));
+        const out = call(this.#graph, callee!, words.map((w) => this.#value(w, scope)), (attrs!.layer as number | undefined) ?? -1);
+        this.#define(names, Object.values(out), scope, m![6]);
+        this.#at++;
+        continue;
+      }
+      const op = opByName.get(m![2]);
+      if (!op) throw new DiagnosticError(unknownOp(m![2], didYouMean(m![2], opByName.keys()), this.#span(m![2])));
+      const operands = words.map((w) => this.#value(w, scope));
+      let region: Region | undefined;
+      let types = m![6];
+      if (m![5]) {
+        const inner = new Map(scope);
+        const params = splitTop(/\((.*)\) ->$/.exec(m![5])![1]).map((p) => {
+          const [n, t] = p.split(/: (.*)/);
+          const v = param(this.#graph, n.trim().slice(1), this.#type(t));
+          inner.set(n.trim(), v);
+          return v;
+        });
+        this.#at++;
+        const yields = this.#body(inner, "yield");
+        region = { params, results: yields.split(",").map((y) => this.#value(y.trim(), inner)) };
+        this.#at++;
+        const close = this.#peek() ?? "";
+        types = /^\}(?:\s* : (.+))?$/.exec(close)?.[1] as string;
+        if (!close.startsWith("}")) this.#fail("expected } after yield");
+      }
+      const stay = this.#at;
+      this.#at = at;
+      const problem = op!.infer(operands.map((o) => o.type), { ...defaults(op!.attrs), ...attrs }, region);
+      if (typeof problem === "string") throw new DiagnosticError(opMismatch(op!.name, problem, operands, this.#span(words.at(-1))));
+      const results = make(op!, operands, attrs! as Record<string, AttrValue>, region, this.#graph);
+      this.#at = stay;
+      this.#define(names, results, scope, types);
+      this.#at++;
+    }
+  }
+
+  #define(names: string[], results: readonly Value[], scope: Map<string, Value>, types: string | undefined): void {
+    if (names.length !== results.length) this.#fail(`${results.length} results, but ${names.length} names`, names[0]);
+    const written = types ? splitTop(types) : [];
+    for (const [i, n] of names.entries()) {
+      if (written[i] !== undefined && written[i].trim() !== printType(results[i].type))
+        throw new DiagnosticError(wrongType(written[i].trim(), printType(results[i].type), this.#span(written[i].trim())));
+      if (scope.has(n)) this.#fail(`${n} is defined twice`, n);
+      scope.set(n, results[i]);
+      if (!/^%\d+$/.test(n)) this.#graph.name(results[i], n.slice(1).replace(/\.\d+$/, ""));
+    }
+  }
+}
+
+const defaults = (kinds: Readonly<Record<string, { initial?: AttrValue }>>): Record<string, AttrValue> =>
+  Object.fromEntries(Object.entries(kinds).flatMap(([k, v]) => (v.initial === undefined ? [] : [[k, v.initial]])));
+
+function parseLayers(text: string): number[] {
+  const run = /^(\d+)\.\.(\d+)$/.exec(text);
+  if (run) return Array.from({ length: Number(run[2]) - Number(run[1]) + 1 }, (_, i) => Number(run[1]) + i);
+  return text.slice(1, -1).split(",").filter((x) => x.trim() !== "").map(Number);
+}
+
+function stripComment(line: string): string {
+  const at = line.indexOf("//");
+  return at < 0 ? line : line.slice(0, at);
+}
+
+/** Splits at commas outside brackets. */
+function splitTop(text: string): string[] {
+  const out: string[] = [];
+  let depth = 0;
+  let from = 0;
+  for (const [i, c] of [...text].entries()) {
+    if (c === "[" || c === "(") depth++;
+    else if (c === "]" || c === ")") depth--;
+    else if (c === "," && depth === 0) {
+      out.push(text.slice(from, i));
+      from = i + 1;
+    }
+  }
+  if (text.slice(from).trim() !== "") out.push(text.slice(from));
+  return out;
+}

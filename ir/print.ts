@@ -1,0 +1,108 @@
+// The one text format: what it prints, ir/parse.ts reads back to the same module. It is also the test format and the
+// bug-report format. `%` values, `@` weights and functions; types last, in one column.
+import { printAttrs, type AttrValue } from "./attr.ts";
+import type { Source } from "./artifact.ts";
+import { bodyOf, topological, type Func, type Module, type Node, type Value, type WeightDecl } from "./graph.ts";
+import { printOrigins } from "./origin.ts";
+import { printType } from "./types.ts";
+
+/** The whole module. With `origins`, each line ends in a comment saying where its node came from. */
+export function printModule(m: Module, options: { origins?: boolean } = {}): string {
+  const out = [`module ${m.name}`, ""];
+  const read = new Set<string>();
+  for (const f of m.funcs.values()) for (const n of everyNode(f)) if (n.op.name === "weight") read.add(n.attrs.name as string);
+  for (const l of m.load) for (const symbol of Object.values(l.writes)) read.add(symbol);
+  for (const w of [...m.weights.values()].filter((w) => read.has(w.name))) out.push(printWeight(w));
+  for (const f of m.funcs.values()) out.push("", printFunc(f, options));
+  out.push("");
+  for (const [k, v] of Object.entries(m.entries)) if (v) out.push(`entry ${k} = @${v}`);
+  for (const l of m.load) out.push(`load @${l.func} {layers = [${l.layers.join(", ")}]} -> ${Object.entries(l.writes).map(([r, w]) => `${r} = @${w}`).join(", ")}`);
+  return out.join("\n") + "\n";
+}
+
+function printWeight(w: WeightDecl): string {
+  const layers = w.layers ? ` layers ${printLayers(w.layers)}` : "";
+  return `@${w.name} : ${printType(w.type)}${layers} from ${printSource(w.source)}`;
+}
+
+/** "3..60", or a list. */
+export function printLayers(layers: readonly number[]): string {
+  const run = layers.length > 1 && layers.every((l, i) => l === layers[0] + i);
+  return run ? `${layers[0]}..${layers.at(-1)}` : `[${layers.join(", ")}]`;
+}
+
+function printSource(s: Source): string {
+  if (s.kind === "rope") return `rope ${JSON.stringify({ factor: s.factor, invFreq: s.invFreq })}`;
+  if (s.kind === "computed") return `computed ${JSON.stringify({ by: s.by, result: s.result })}`;
+  return s.pieces.map((p) => `${p.at.length ? `[${p.at.join(", ")}] ` : ""}${JSON.stringify(p.tensor)}${p.scales ? ` scaled ${JSON.stringify(p.scales)}` : ""}`).join(" + ");
+}
+
+/** Every node of a function, regions included, operands first. */
+export function everyNode(f: Pick<Func, "results">): Node[] {
+  const out: Node[] = [];
+  const visit = (nodes: Node[]): void => {
+    for (const n of nodes) {
+      if (n.region) visit(bodyOf(n.region));
+      out.push(n);
+    }
+  };
+  visit(topological(f.results.map((r) => r.value)));
+  return out;
+}
+
+export function printFunc(f: Func, options: { origins?: boolean } = {}): string {
+  const names = new Names();
+  for (const p of f.params) names.fix(p.value, p.name);
+  const lines: [string, string, string][] = [];
+  const body = topological(f.results.map((r) => r.value)).filter((n) => n.op.name !== "param");
+  emit(body, names, lines, "  ", options.origins === true);
+  const width = Math.min(84, Math.max(0, ...lines.map(([l, t]) => (t ? l.length : 0))));
+  const assume = Object.entries(f.assume).map(([k, v]) => `${k} = ${v}`);
+  const text = lines.map(([l, t, c]) => (t ? `${l.padEnd(width)} : ${t}` : l) + (c ? `  // ${c}` : ""));
+  const head = `func @${f.name}(${f.params.map((p) => `%${p.name}: ${printType(p.value.type)}`).join(", ")})${assume.length ? ` assume {${assume.join(", ")}}` : ""} {`;
+  return [head, ...text, `  return ${f.results.map((r) => `${r.name} = ${names.of(r.value)}`).join(", ")}`, "}"].join("\n");
+}
+
+class Names {
+  readonly #given = new Map<Value, string>();
+  readonly #taken = new Set<string>();
+  #next = 0;
+
+  fix(v: Value, name: string): void {
+    this.#given.set(v, name);
+    this.#taken.add(name);
+  }
+
+  of(v: Value): string {
+    if (v.node.op.name === "weight") return `@${v.node.attrs.name as string}`;
+    let name = this.#given.get(v);
+    if (name === undefined) {
+      const hint = v.node.graph.nameOf(v);
+      name = hint ?? String(this.#next++);
+      for (let i = 1; this.#taken.has(name); i++) name = hint ? `${hint}.${i}` : String(this.#next++);
+      this.fix(v, name);
+    }
+    return `%${name}`;
+  }
+}
+
+function emit(nodes: readonly Node[], names: Names, lines: [string, string, string][], indent: string, origins: boolean): void {
+  for (const n of nodes) {
+    if (n.op.name === "weight") continue;
+    const dst = n.results.map((r) => names.of(r)).join(", ");
+    const args = n.operands.map((o) => names.of(o)).join(", ");
+    const comment = origins ? printOrigins(n.graph.originsOf(n)) : "";
+    const types = n.results.map((r) => printType(r.type)).join(", ");
+    if (n.region) {
+      const params = n.region.params.map((p) => `${names.of(p)}: ${printType(p.type)}`).join(", ");
+      lines.push([`${indent}${dst} = ${n.op.name} ${args}${printAttrs(n.attrs, n.op.attrs)} { (${params}) ->`, "", comment]);
+      emit(bodyOf(n.region), names, lines, indent + "  ", origins);
+      lines.push([`${indent}  yield ${n.region.results.map((r) => names.of(r)).join(", ")}`, "", ""], [`${indent}}`, types, ""]);
+      continue;
+    }
+    const word = n.op.name === "call" ? `call @${n.attrs.func as string}` : n.op.name;
+    const attrs = n.op.name === "call" ? ((n.attrs.layer as number) >= 0 ? ` {layer = ${n.attrs.layer as number}}` : "") : printAttrs(n.attrs as Record<string, AttrValue>, n.op.attrs);
+    lines.push([`${indent}${dst} = ${word}${args ? " " + args : ""}${attrs}`, types, comment]);
+  }
+}
+

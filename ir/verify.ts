@@ -1,0 +1,49 @@
+// What a graph guarantees, checked after every pass:
+//   every node's result types are what its op infers from its operands
+//   every value read is a parameter, or made by a node of the same function (or of the region around it)
+//   every weight read is declared, with the type it is declared with; every call fits its function
+import { DiagnosticError, type Diagnostic } from "./diagnostic.ts";
+import { brokenGraph } from "./diagnostics.ts";
+import type { Func, Module } from "./graph.ts";
+import { everyNode } from "./print.ts";
+import { printType, sameType } from "./types.ts";
+
+/** Throws a DiagnosticError listing what is broken, up to ten findings. */
+export function verify(m: Module): void {
+  const found: Diagnostic[] = [];
+  for (const f of m.funcs.values()) found.push(...verifyFunc(m, f));
+  for (const name of Object.values(m.entries)) if (name && !m.funcs.has(name)) found.push(brokenGraph(name, "an entry names it, but the module has no such function"));
+  if (found.length) throw new DiagnosticError(found.slice(0, 10));
+}
+
+function verifyFunc(m: Module, f: Func): Diagnostic[] {
+  const found: Diagnostic[] = [];
+  const say = (problem: string): void => void found.push(brokenGraph(f.name, problem));
+  const params = new Set(f.params.map((p) => p.value.node));
+  const nodes = everyNode(f);
+  for (const n of nodes) for (const p of n.region?.params ?? []) params.add(p.node);
+  for (const n of nodes) {
+    if (n.op.name === "param") {
+      if (!params.has(n)) say(`reads parameter ${String(n.attrs.name)} of another function`);
+    } else if (n.op.name === "weight") {
+      const decl = m.weights.get(n.attrs.name as string);
+      if (!decl) say(`reads @${String(n.attrs.name)}, which is not declared`);
+      else if (!sameType(decl.type, n.results[0].type)) say(`reads @${decl.name} as ${printType(n.results[0].type)}, declared ${printType(decl.type)}`);
+    } else if (n.op.name === "call") {
+      const callee = m.funcs.get(n.attrs.func as string);
+      if (!callee) say(`calls @${String(n.attrs.func)}, which is not defined`);
+      else {
+        if (callee.params.length !== n.operands.length) say(`gives @${callee.name} ${n.operands.length} values, it takes ${callee.params.length}`);
+        for (const [i, p] of callee.params.entries())
+          if (n.operands[i] && !sameType(p.value.type, n.operands[i].type)) say(`gives @${callee.name} %${p.name} as ${printType(n.operands[i].type)}, it takes ${printType(p.value.type)}`);
+        for (const [i, r] of callee.results.entries())
+          if (n.results[i] && !sameType(r.value.type, n.results[i].type)) say(`takes ${r.name} from @${callee.name} as ${printType(n.results[i].type)}, it gives ${printType(r.value.type)}`);
+      }
+    } else {
+      const types = n.op.infer(n.operands.map((o) => o.type), n.attrs, n.region);
+      if (typeof types === "string") say(`${n.op.name}: ${types}`);
+      else if (types.length !== n.results.length || types.some((t, i) => !sameType(t, n.results[i].type))) say(`${n.op.name} has types ${n.results.map((r) => printType(r.type)).join(", ")}, inferred ${types.map(printType).join(", ")}`);
+    }
+  }
+  return found;
+}
