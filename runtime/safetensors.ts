@@ -1,0 +1,218 @@
+// Reads safetensors checkpoints: one file, or shards named by model.safetensors.index.json.
+// Guarantees: headers are checked in full before any data is read (offsets contiguous and inside the file, length = shape x dtype,
+// sizes capped), and data goes by positional reads straight into the caller's buffer. Refuses anything else with a diagnostic.
+import type { FileHandle } from "node:fs/promises";
+import { open, readFile, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import * as diagnostics from "./diagnostics.ts";
+
+/** Bytes of one element. */
+export const dtypeBytes: Readonly<Record<string, number>> = {
+  BOOL: 1, U8: 1, I8: 1, F8_E4M3: 1, F8_E5M2: 1, F8_E8M0: 1, I16: 2, U16: 2, F16: 2, BF16: 2, I32: 4, U32: 4, F32: 4, F64: 8, I64: 8, U64: 8,
+};
+
+/** A tensor of a checkpoint; `begin` and `end` are byte positions in its file. */
+export interface TensorInfo {
+  name: string;
+  dtype: string;
+  shape: number[];
+  begin: number;
+  end: number;
+  shard: number;
+}
+
+const HEADER_CAP = 100_000_000;
+const RANK_CAP = 16;
+/** Bytes of one read call: large enough for bandwidth, small enough to keep several in flight. */
+const READ_BYTES = 16 << 20;
+
+/** An open checkpoint: names, shapes and places of all tensors, and reads into buffers. Close it when done. */
+export class Checkpoint {
+  readonly where: string;
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  private readonly files: { path: string; handle: FileHandle }[];
+
+  constructor(where: string, tensors: Map<string, TensorInfo>, files: { path: string; handle: FileHandle }[]) {
+    this.where = where;
+    this.tensors = tensors;
+    this.files = files;
+  }
+
+  /** Opens a folder with a checkpoint, an index, or one .safetensors file, and checks every header. */
+  static async open(where: string): Promise<Checkpoint> {
+    const paths = await shardPaths(where);
+    const tensors = new Map<string, TensorInfo>();
+    const files: { path: string; handle: FileHandle }[] = [];
+    try {
+      for (const path of paths.files) {
+        const handle = await open(path, "r").catch((e: Error) => {
+          throw paths.index ? diagnostics.brokenIndex(paths.index, `it names ${basename(path)}: ${e.message}`) : diagnostics.noCheckpoint(where, e.message);
+        });
+        files.push({ path, handle });
+        for (const t of await readHeader(path, handle, files.length - 1)) {
+          if (tensors.has(t.name)) throw diagnostics.brokenIndex(paths.index ?? path, `${t.name} is in two shards`);
+          tensors.set(t.name, t);
+        }
+      }
+      for (const [name, file] of paths.map ?? []) {
+        const t = tensors.get(name);
+        if (!t || basename(files[t.shard].path) !== file)
+          throw diagnostics.brokenIndex(paths.index as string, `it places ${name} in ${file}, which does not hold it`);
+      }
+    } catch (e) {
+      await Promise.all(files.map((f) => f.handle.close()));
+      throw e;
+    }
+    return new Checkpoint(where, tensors, files);
+  }
+
+  /** Reads `target.length` bytes of a tensor from byte `from` on, into `target` (which may be shared memory). */
+  async read(t: TensorInfo, target: Uint8Array, from = 0): Promise<void> {
+    const { path, handle } = this.files[t.shard];
+    let next = 0;
+    // Two reads in flight per tensor keep the disk and the copy busy; callers overlap tensors on top.
+    const lane = async (): Promise<void> => {
+      while (next < target.length) {
+        const at = next;
+        next = Math.min(target.length, at + READ_BYTES);
+        for (let done = at, end = next; done < end; ) {
+          const { bytesRead } = await handle.read(target, done, end - done, t.begin + from + done);
+          if (bytesRead === 0) throw diagnostics.shortRead(path, t.name);
+          done += bytesRead;
+        }
+      }
+    };
+    await Promise.all([lane(), lane()]);
+  }
+
+  /** The bytes of a tensor in a buffer of its own. */
+  async bytes(name: string): Promise<Uint8Array> {
+    const t = this.tensors.get(name);
+    if (!t) throw diagnostics.missingTensors(this.where, [name], this.tensors.keys());
+    const out = new Uint8Array(t.end - t.begin);
+    await this.read(t, out);
+    return out;
+  }
+
+  /** A small tensor as f64 numbers; for tests, summaries and comparisons. Integers past 2^53 lose bits. */
+  async numbers(name: string): Promise<Float64Array> {
+    const raw = await this.bytes(name);
+    return toNumbers(raw, this.tensors.get(name)?.dtype ?? "");
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.files.map((f) => f.handle.close()));
+  }
+}
+
+/** Elements of raw little-endian bytes as f64. F8 codes are given as codes; their value needs a scale. */
+export function toNumbers(raw: Uint8Array, dtype: string): Float64Array {
+  const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
+  const get: Record<string, (i: number) => number> = {
+    F32: (i) => view.getFloat32(4 * i, true), F64: (i) => view.getFloat64(8 * i, true), F16: (i) => f16(view.getUint16(2 * i, true)),
+    BF16: (i) => bf16(view.getUint16(2 * i, true)), I64: (i) => Number(view.getBigInt64(8 * i, true)), I32: (i) => view.getInt32(4 * i, true),
+    U64: (i) => Number(view.getBigUint64(8 * i, true)), U32: (i) => view.getUint32(4 * i, true), I16: (i) => view.getInt16(2 * i, true),
+    U16: (i) => view.getUint16(2 * i, true), I8: (i) => view.getInt8(i),
+  };
+  const at = get[dtype] ?? ((i: number) => raw[i]);
+  return Float64Array.from({ length: raw.length / (dtypeBytes[dtype] ?? 1) }, (_, i) => at(i));
+}
+
+const word = new DataView(new ArrayBuffer(4));
+
+function bf16(bits: number): number {
+  word.setUint32(0, bits << 16);
+  return word.getFloat32(0);
+}
+
+/** Value of IEEE half-precision bits; exact in f32. */
+export function f16(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const e = (bits >> 10) & 31;
+  const m = bits & 1023;
+  if (e === 31) return m ? NaN : sign * Infinity;
+  return e === 0 ? sign * m * 2 ** -24 : sign * (1024 + m) * 2 ** (e - 25);
+}
+
+interface Paths { files: string[]; index?: string; map?: [string, string][] }
+
+async function shardPaths(where: string): Promise<Paths> {
+  const kind = await stat(where).catch((e: Error) => { throw diagnostics.noCheckpoint(where, e.message); });
+  if (!kind.isDirectory()) return where.endsWith(".index.json") ? readIndex(where) : { files: [where] };
+  const index = join(where, "model.safetensors.index.json");
+  if (await exists(index)) return readIndex(index);
+  const single = join(where, "model.safetensors");
+  if (await exists(single)) return { files: [single] };
+  throw diagnostics.noCheckpoint(where, "it has neither model.safetensors nor model.safetensors.index.json");
+}
+
+async function readIndex(index: string): Promise<Paths> {
+  let map: unknown;
+  try {
+    map = (JSON.parse(await readFile(index, "utf8")) as { weight_map?: unknown } | null)?.weight_map;
+  } catch (e) {
+    throw diagnostics.brokenIndex(index, (e as Error).message);
+  }
+  if (typeof map !== "object" || map === null || Array.isArray(map)) throw diagnostics.brokenIndex(index, "it has no weight_map");
+  const entries = Object.entries(map as Record<string, unknown>);
+  for (const [name, file] of entries)
+    if (typeof file !== "string" || basename(file) !== file || file === "..")
+      throw diagnostics.brokenIndex(index, `the shard of ${name} is ${JSON.stringify(file)}, not a file name in the same folder`);
+  const files = [...new Set(entries.map(([, f]) => f as string))].toSorted().map((f) => join(dirname(index), f));
+  if (files.length === 0) throw diagnostics.brokenIndex(index, "it names no shard");
+  return { files, index, map: entries as [string, string][] };
+}
+
+const exists = (path: string): Promise<boolean> => stat(path).then((s) => s.isFile(), () => false);
+
+async function readHeader(path: string, handle: FileHandle, shard: number): Promise<TensorInfo[]> {
+  const broken = (why: string): Error => diagnostics.brokenSafetensors(path, why);
+  const { size } = await handle.stat();
+  if (size < 10) throw broken(`it has ${size} bytes; the header alone takes more`);
+  const prefix = new Uint8Array(8);
+  await handle.read(prefix, 0, 8, 0);
+  const length = Number(new DataView(prefix.buffer).getBigUint64(0, true));
+  if (length > HEADER_CAP) throw broken(`its header claims ${length} bytes; the limit is ${HEADER_CAP}`);
+  if (8 + length > size) throw broken(`its header claims ${length} bytes, and the file has ${size}`);
+  const raw = new Uint8Array(length);
+  for (let done = 0; done < length; ) {
+    const { bytesRead } = await handle.read(raw, done, length - done, 8 + done);
+    if (bytesRead === 0) throw broken("it ended inside its header");
+    done += bytesRead;
+  }
+  return checkHeader(raw, size - 8 - length, 8 + length, shard, broken);
+}
+
+function checkHeader(raw: Uint8Array, dataBytes: number, dataAt: number, shard: number, broken: (why: string) => Error): TensorInfo[] {
+  let header: unknown;
+  try {
+    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(raw));
+  } catch (e) {
+    throw broken(`its header is not JSON: ${(e as Error).message}`);
+  }
+  if (typeof header !== "object" || header === null || Array.isArray(header)) throw broken("its header is not an object");
+  const whole = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
+  const out: TensorInfo[] = [];
+  for (const [name, value] of Object.entries(header as Record<string, unknown>)) {
+    if (name === "__metadata__") continue;
+    const t = (typeof value === "object" && value !== null ? value : {}) as { dtype?: unknown; shape?: unknown; data_offsets?: unknown };
+    const width = typeof t.dtype === "string" && Object.hasOwn(dtypeBytes, t.dtype) ? dtypeBytes[t.dtype] : undefined;
+    if (width === undefined) throw broken(`${name} has dtype ${JSON.stringify(t.dtype)}; known: ${Object.keys(dtypeBytes).join(", ")}`);
+    const shape = t.shape;
+    if (!Array.isArray(shape) || shape.length > RANK_CAP || !shape.every(whole)) throw broken(`${name} has shape ${JSON.stringify(shape)}`);
+    const at = t.data_offsets;
+    if (!Array.isArray(at) || at.length !== 2 || !at.every(whole)) throw broken(`${name} has data_offsets ${JSON.stringify(at)}`);
+    const [begin, end] = at as [number, number];
+    const wanted = (shape as number[]).reduce((a, b) => a * b, 1) * width;
+    if (end - begin !== wanted) throw broken(`${name} has ${end - begin} bytes; ${t.dtype} [${shape.join(", ")}] takes ${wanted}`);
+    if (end > dataBytes) throw broken(`${name} ends at byte ${end} of ${dataBytes} bytes of data`);
+    out.push({ name, dtype: t.dtype as string, shape: shape as number[], begin, end, shard });
+  }
+  let at = 0;
+  for (const t of out.toSorted((a, b) => a.begin - b.begin || a.end - b.end)) {
+    if (t.begin !== at) throw broken(`${t.name} begins at byte ${t.begin}, and the tensor before it ends at ${at}`);
+    at = t.end;
+  }
+  if (at !== dataBytes) throw broken(`its tensors end at byte ${at}, and the file has ${dataBytes} bytes of data`);
+  return out.map((t) => ({ ...t, begin: t.begin + dataAt, end: t.end + dataAt }));
+}
