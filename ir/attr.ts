@@ -23,6 +23,8 @@ export const attr = {
 /** Why a value does not fit its kind, or null. */
 export function attrProblem(kind: AttrKind<AttrValue>, v: AttrValue | undefined): string | null {
   if (v === undefined) return "is required";
+  // "?eps" is a hole in the pattern of a rule: it fits any kind.
+  if (typeof v === "string" && v.startsWith("?")) return null;
   const ok =
     kind.kind === "f32"
       ? typeof v === "number"

@@ -28,7 +28,7 @@ export interface Op {
   bind(operands: readonly Type[], attrs: Attrs): Bindings | string;
 }
 
-type InKeys<I> = { [K in keyof I as K extends `${infer N}?` ? N : K extends `...${string}` ? never : K]: Value };
+type InKeys<I> = { [K in keyof I as K extends `${infer N}?` ? N : K extends `...${infer N}` ? N : K]: K extends `...${string}` ? readonly Value[] : Value };
 type Given<A> = { [K in keyof A]?: AttrValue };
 
 export interface Declaration<I, A, O> {
@@ -48,7 +48,7 @@ export interface Declaration<I, A, O> {
 }
 
 /** A declared op: call it with operands and attributes by key; the node's value (or values by name) comes back. */
-export type Builder<I, A, O> = ((args: Partial<InKeys<I>> & Given<A>) => Result<O>) & { readonly op: Op };
+export type Builder<I, A, O> = ((args: Partial<InKeys<I>> & Given<A> & { region?: Region }) => Result<O>) & { readonly op: Op };
 type Result<O> = string extends keyof O ? Value : { [K in keyof O]: Value };
 
 /** Declares an op. Keys of `ins` and `attrs` become the builder's argument keys. */

@@ -38,8 +38,10 @@ const linearFlops = (z: Record<string, number>): number => 2 * (z["#rows"] ?? 1)
 export const linear = op("linear", {
   summary: "y = x wᵀ.",
   ins: { x: "[..b, k] a", w: "[..p, n, k] w" },
+  // The router's logits are f32 whatever the activations are.
+  attrs: { dtype: attr.word(["same", "f32"], "same") },
   check: (b) => (b.dtypes.a?.startsWith("e4m3") || b.dtypes.w?.startsWith("e4m3") ? "scaled operands belong to block_linear" : null),
-  out: "[..b, ..p, n] a",
+  infer: (types, { dtype }, b): Type => tensor([...b.rests.b, ...b.rests.p, b.dims.n], dtype === "same" ? b.dtypes.a : (dtype as string)),
   flops: linearFlops,
   reference: ({ x, w }) => tensorOf([...x.shape.slice(0, -1), ...w.shape.slice(0, -1)], matmul(x.data, w.data, x.shape.at(-1)!), x.dtype),
 });

@@ -1,0 +1,49 @@
+// Feed-forward layers: the gated MLP, and the mixture of experts with its router and shared experts.
+import type { Value } from "../../ir/graph.ts";
+import { add, linear, mapExperts, mul, param, perExpert, route, silu } from "../../ir/index.ts";
+import type { Writer } from "./model.ts";
+import { project } from "./mla.ts";
+import type { Body } from "./symbols.ts";
+
+/** (silu(x Wgᵀ) * (x Wuᵀ)) Wdᵀ */
+function gated(w: Writer, x: Value, gate: Value, up: Value, down: Value): Value {
+  const g = project(w, x, gate);
+  const u = project(w, x, up);
+  return project(w, w.graph.name(mul({ a: silu({ x: w.graph.name(g, "g") }), b: w.graph.name(u, "u") }), "act"), down);
+}
+
+export function mlp(w: Writer, body: Body, x: Value, name: string, symbol: string, width: number): Value {
+  const d = w.spec.hidden;
+  return gated(w, x, body.matrix(`${symbol}.gate`, `${name}.gate_proj`, width, d), body.matrix(`${symbol}.up`, `${name}.up_proj`, width, d), body.matrix(`${symbol}.down`, `${name}.down_proj`, d, width));
+}
+
+/** Routed experts in a region of their own, plus the shared experts, unweighted. */
+export function moe(w: Writer, body: Body, x: Value): { y: Value; indices: Value; weights: Value } {
+  const { spec, graph } = w;
+  const m = spec.moe!;
+  const routed = w.from(["router", "experts"], "router", () => {
+    const logits = linear({ x, w: body.plain("router", "mlp.gate", m.experts, spec.hidden), dtype: "f32" });
+    return route({
+      logits: graph.name(logits, "router_logits"),
+      bias: m.bias ? body.vector("router_bias", "mlp.gate.e_score_correction_bias", m.experts, "f32") : undefined,
+      topk: m.topk, groups: m.groups, kept: m.kept, scoring: m.scoring, method: m.method, normalise: m.normalise, factor: m.factor,
+    });
+  });
+  const { indices, weights } = routed;
+  graph.name(indices, "indices");
+  graph.name(weights, "weights");
+  const stacked = [
+    body.experts("experts.gate", "gate_proj", m.intermediate, spec.hidden),
+    body.experts("experts.up", "up_proj", m.intermediate, spec.hidden),
+    body.experts("experts.down", "down_proj", spec.hidden, m.intermediate),
+  ];
+  const y = w.from(["experts"], "routed experts", () => {
+    const params = [param(graph, "xe", perExpert(x.type, true)), ...stacked.map((s, i) => param(graph, ["w_gate", "w_up", "w_down"][i], perExpert(s.type, false)))];
+    const out = gated(w, params[0], params[1], params[2], params[3]);
+    return mapExperts({ indices, weights, x, stacked, region: { params, results: [out] } });
+  });
+  graph.name(y, "routed");
+  if (!m.shared) return { y, indices, weights };
+  const shared = w.from(["shared"], "shared experts", () => mlp(w, body, x, "mlp.shared_experts", "shared", m.shared * m.intermediate));
+  return { y: add({ a: y, b: graph.name(shared, "shared") }), indices, weights };
+}

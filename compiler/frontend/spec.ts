@@ -1,0 +1,77 @@
+// ModelSpec: what a config means, typed and normalised. Every default is filled in, every choice is one word,
+// and every field remembers the config keys it came from.
+
+export type LayerKind = "dense" | "moe";
+
+export interface RopeSpec {
+  theta: number;
+  /** Frequencies after YaRN, [d/2] f32 (SEMANTICS: RoPE, YaRN). */
+  invFreq: number[];
+  /** Multiplies cos and sin; 1 for all DeepSeek releases. */
+  cosSinFactor: number;
+  /** Multiplies (n + d)^-0.5: m(factor, mscale_all_dim)^2, or 1. */
+  softmaxFactor: number;
+  interleaved: boolean;
+}
+
+export interface MoeSpec {
+  experts: number;
+  topk: number;
+  groups: number;
+  kept: number;
+  shared: number;
+  intermediate: number;
+  scoring: "sigmoid" | "softmax";
+  method: "noaux_tc" | "greedy" | "group_limited_greedy";
+  normalise: boolean;
+  factor: number;
+  /** e_score_correction_bias exists. */
+  bias: boolean;
+}
+
+export interface Fp8Spec {
+  /** How activation scales are rounded; weight scales are read as f32 either way. */
+  scale: "f32" | "ue8m0";
+  /** Rows and columns of a weight block. */
+  block: readonly [128, 128];
+}
+
+export interface ModelSpec {
+  name: string;
+  /** transformers' class, e.g. "DeepseekV3ForCausalLM". */
+  architecture: string;
+  family: "v2" | "v3";
+  hidden: number;
+  vocab: number;
+  heads: number;
+  qLora: number | null;
+  kvLora: number;
+  nope: number;
+  rope: number;
+  vDim: number;
+  intermediate: number;
+  /** Kind of each main layer. */
+  layers: LayerKind[];
+  /** Extra prediction layers (num_nextn_predict_layers). */
+  mtp: number;
+  moe: MoeSpec | null;
+  position: RopeSpec;
+  eps: number;
+  /** eps of q_a_layernorm and kv_a_layernorm: 1e-6 whatever rms_norm_eps says (SEMANTICS 2). */
+  latentEps: number;
+  attentionBias: boolean;
+  tied: boolean;
+  fp8: Fp8Spec | null;
+  maxPositions: number;
+  bos: number | null;
+  eos: number[];
+  /** Dtype of unquantised weights in the checkpoint. */
+  dtype: "bf16" | "f32";
+  /** Before "model." in tensor names: "" or "language_model.". */
+  prefix: string;
+  /** Config keys behind a field of this record. */
+  keys: Readonly<Record<string, readonly string[]>>;
+}
+
+/** (n + d)^-0.5, times YaRN's softmax factor. */
+export const softmaxScale = (s: ModelSpec): number => (s.nope + s.rope) ** -0.5 * s.position.softmaxFactor;

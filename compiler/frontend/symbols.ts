@@ -1,0 +1,76 @@
+// Weights by the paper's names; checkpoint spellings stay in this file. One symbol stands for the same matrix of every
+// layer of a kind ("moe_layer.wq_a"); experts are stacked along a leading axis.
+import type { Graph, Value, WeightDecl } from "../../ir/graph.ts";
+import { tensor, weight, type DType } from "../../ir/index.ts";
+import type { LayerKind, ModelSpec } from "./spec.ts";
+
+export class Weights {
+  readonly declared = new Map<string, WeightDecl>();
+  readonly #graph: Graph;
+  readonly #spec: ModelSpec;
+  constructor(graph: Graph, spec: ModelSpec) {
+    this.#graph = graph;
+    this.#spec = spec;
+  }
+
+  /** A weight shared by all layers; `name` is the checkpoint's without the wrapped model's prefix. */
+  table(symbol: string, name: string, shape: number[]): Value {
+    return this.#declare(symbol, shape, this.#spec.dtype, null, [{ at: [], tensor: this.#spec.prefix + name }]);
+  }
+
+  /** cos | sin rows by position. */
+  rope(): Value {
+    const { position, maxPositions, rope } = this.#spec;
+    const decl: WeightDecl = {
+      name: "rope",
+      type: tensor([maxPositions, rope], "f32"),
+      layers: null,
+      source: { kind: "rope", invFreq: position.invFreq, factor: position.cosSinFactor },
+      origin: [{ kind: "config", keys: this.#spec.keys.position ?? [], what: "rotary table" }],
+    };
+    this.declared.set("rope", decl);
+    return weight(this.#graph, decl);
+  }
+
+  /** The weights of one kind of layer. The extra prediction layer counts as a layer of its kind. */
+  body(kind: LayerKind): Body {
+    const spec = this.#spec;
+    const layers = spec.layers.flatMap((k, i) => (k === kind ? [i] : []));
+    for (let i = 0; i < spec.mtp; i++) if (kind === (spec.moe ? "moe" : "dense")) layers.push(spec.layers.length + i);
+    const prefix = `${spec.prefix}model.layers.{layer}.`;
+    const declare = this.#declare.bind(this);
+    return {
+      norm: (symbol, name, width) => declare(`${kind}_layer.${symbol}`, [width], spec.dtype, layers, [{ at: [], tensor: `${prefix}${name}.weight` }]),
+      vector: (symbol, name, width, dtype) => declare(`${kind}_layer.${symbol}`, [width], dtype ?? spec.dtype, layers, [{ at: [], tensor: `${prefix}${name}` }]),
+      plain: (symbol, name, n, k) => declare(`${kind}_layer.${symbol}`, [n, k], spec.dtype, layers, [{ at: [], tensor: `${prefix}${name}.weight` }]),
+      matrix: (symbol, name, n, k) => declare(`${kind}_layer.${symbol}`, [n, k], spec.fp8 ? "e4m3/128x128" : spec.dtype, layers, [piece([], `${prefix}${name}`, spec.fp8 !== null)]),
+      experts: (symbol, name, n, k) =>
+        declare(`${kind}_layer.${symbol}`, [spec.moe!.experts, n, k], spec.fp8 ? "e4m3/128x128" : spec.dtype, layers, [piece(["*"], `${prefix}mlp.experts.{0}.${name}`, spec.fp8 !== null)]),
+    };
+  }
+
+  #declare(symbol: string, shape: number[], dtype: DType, layers: number[] | null, pieces: Piece[]): Value {
+    let decl = this.declared.get(symbol);
+    if (!decl) {
+      decl = { name: symbol, type: tensor(shape, dtype), layers, source: { kind: "checkpoint", pieces }, origin: [] };
+      this.declared.set(symbol, decl);
+    }
+    return weight(this.#graph, decl);
+  }
+}
+
+type Piece = { at: (number | "*")[]; tensor: string; scales?: string };
+
+const piece = (at: (number | "*")[], name: string, scaled: boolean): Piece => ({ at, tensor: `${name}.weight`, ...(scaled ? { scales: `${name}.weight_scale_inv` } : {}) });
+
+/** Accessors declare on first use; shapes are [out, in]. */
+export interface Body {
+  norm(symbol: string, name: string, width: number): Value;
+  vector(symbol: string, name: string, width: number, dtype?: DType): Value;
+  /** Never quantised: router, eh_proj. */
+  plain(symbol: string, name: string, n: number, k: number): Value;
+  /** A decoder linear: block-scaled when the checkpoint is FP8. */
+  matrix(symbol: string, name: string, n: number, k: number): Value;
+  /** [e, n, k], one checkpoint tensor per expert. */
+  experts(symbol: string, name: string, n: number, k: number): Value;
+}
