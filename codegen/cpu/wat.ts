@@ -1,0 +1,111 @@
+// The same module as text: folded WebAssembly text format, which any assembler for it accepts. Names and notes come from
+// the lowering, so that a person can follow a kernel from its tile program down to its lanes.
+import { opcodes } from "./opcodes.ts";
+import { MAX_PAGES } from "./encode.ts";
+import type { Expr, Stmt, WasmFunc, WasmModule } from "./wasm.ts";
+
+/** The readable form of a module. */
+export function wat(module: WasmModule): string {
+  const out = module.header.map((h) => (h ? `;; ${h}` : ";;"));
+  out.push("(module", `  (import "env" "memory" (memory 1 ${MAX_PAGES} shared))`);
+  for (const f of module.funcs) printFunc(out, f);
+  out.push(")");
+  return out.join("\n") + "\n";
+}
+
+function printFunc(out: string[], f: WasmFunc): void {
+  const exported = f.exported ? ` (export "${f.name}")` : "";
+  const params = f.params.map((p) => ` (param $${p.name} ${p.type})`).join("");
+  out.push("", `  (func $${f.name}${exported}${params}${f.result ? ` (result ${f.result})` : ""}`);
+  for (const type of ["i32", "f32", "f64", "v128"] as const) {
+    // Declared in index order in the binary; grouped here, since names carry the meaning.
+    const names = f.locals.filter((l) => l.type === type).map((l) => `(local $${l.name} ${type})`);
+    for (let i = 0; i < names.length; i += 6) out.push(`    ${names.slice(i, i + 6).join(" ")}`);
+  }
+  printStmts(out, f.body, "    ");
+  out.push("  )");
+}
+
+function printStmts(out: string[], body: readonly Stmt[], pad: string): void {
+  for (const s of body) {
+    switch (s.kind) {
+      case "note":
+        out.push(`${pad};; ${s.text}`);
+        break;
+      case "set":
+        layout(out, pad, `(local.set $${s.local.name} `, s.value, ")");
+        break;
+      case "do":
+        layout(out, pad, s.value.type ? "(drop " : "", s.value, s.value.type ? ")" : "");
+        break;
+      case "return":
+        layout(out, pad, "(return ", s.value, ")");
+        break;
+      case "block":
+      case "loop":
+        out.push(`${pad}(${s.kind} $${s.label}`);
+        printStmts(out, s.body, pad + "  ");
+        out.push(`${pad})`);
+        break;
+      case "if":
+        layout(out, pad, "(if ", s.cond, "");
+        out.push(`${pad}  (then`);
+        printStmts(out, s.then, pad + "    ");
+        out.push(`${pad}  )`);
+        if (s.else.length) {
+          out.push(`${pad}  (else`);
+          printStmts(out, s.else, pad + "    ");
+          out.push(`${pad}  )`);
+        }
+        out.push(`${pad})`);
+        break;
+      case "br":
+        if (s.cond) layout(out, pad, `(br_if $${s.label} `, s.cond, ")");
+        else out.push(`${pad}(br $${s.label})`);
+    }
+  }
+}
+
+/** One line when it fits, else operands on lines of their own. */
+function layout(out: string[], pad: string, before: string, e: Expr, after: string): void {
+  const line = pad + before + text(e) + after;
+  if (line.length <= 130 || "local" in e || !e.args.length) out.push(line);
+  else {
+    out.push(`${pad}${before}(${head(e)}`);
+    e.args.forEach((a, i) => layout(out, pad + "  ", "", a, i === e.args.length - 1 ? ")" + after : ""));
+  }
+}
+
+function text(e: Expr): string {
+  return "local" in e || !e.args.length ? `(${head(e)})` : `(${head(e)} ${e.args.map(text).join(" ")})`;
+}
+
+function head(e: Expr): string {
+  if ("local" in e) return `local.get $${e.local.name}`;
+  if ("func" in e) return `call $${e.func.name}`;
+  if (e.op === "select") return `select (result ${e.type})`;
+  const imm = (e as { imm: readonly number[] }).imm;
+  switch (opcodes[e.op].imm) {
+    case "none":
+      return e.op;
+    case "mem":
+      return imm[0] ? `${e.op} offset=${imm[0]}` : e.op;
+    case "mem lane":
+      return `${e.op}${imm[0] ? ` offset=${imm[0]}` : ""} ${imm[1]}`;
+    case "const":
+      return e.op === "v128.const" ? constantVector(imm) : `${e.op} ${number(imm[0])}`;
+    default:
+      return `${e.op} ${imm.join(" ")}`;
+  }
+}
+
+const number = (n: number): string => (n === Infinity ? "inf" : n === -Infinity ? "-inf" : n !== n ? "nan" : Object.is(n, -0) ? "-0" : String(n));
+
+/** As floats where the bits are a plain float, else as hexadecimal words. */
+function constantVector(bytes: readonly number[]): string {
+  const words = new Int32Array(Uint8Array.from(bytes).buffer);
+  const floats = [...new Float32Array(words.buffer)];
+  const plain = floats.every((x) => x === 0 || (Math.abs(x) > 1e-30 && Math.abs(x) < 1e38) || Math.abs(x) === Infinity);
+  if (plain) return `v128.const f32x4 ${floats.map(number).join(" ")}`;
+  return `v128.const i32x4 ${[...words].map((w) => (Math.abs(w) < 4096 ? String(w) : "0x" + (w >>> 0).toString(16))).join(" ")}`;
+}
