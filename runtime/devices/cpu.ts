@@ -1,0 +1,197 @@
+// The CPU device: one shared WebAssembly memory of up to 4 GiB (weights, caches, arenas, tables) and worker threads that
+// run programs over it. The main thread only posts and awaits, so its event loop stays alive. Addresses are unsigned bytes.
+// Jobs queue: one runs at a time. Refuses with needed and available bytes instead of running out.
+import { existsSync } from "node:fs";
+import { availableParallelism, freemem } from "node:os";
+import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
+import * as diagnostics from "../diagnostics.ts";
+import type { FillJob, Job, Reply, WorkerStart } from "./cpu-worker.ts";
+import { fail, reset } from "./execute.ts";
+import type { Program } from "./program.ts";
+import { ALIGN, align } from "./program.ts";
+
+export interface CpuKernel {
+  name: string;
+  binary: Uint8Array<ArrayBuffer>;
+  entry: string;
+  scratchBytes: number;
+}
+
+const WASM_PAGE = 65536;
+const MOST_PAGES = 65536;
+export const ADDRESS_SPACE = WASM_PAGE * MOST_PAGES;
+
+/** Bytes a model may take now: the address space, the container's limit and what the system can give, whichever is least. */
+export function availableBytes(): number {
+  const limit = process.constrainedMemory() || Infinity;
+  return Math.min(ADDRESS_SPACE - WASM_PAGE, limit, freemem());
+}
+
+export class CpuDevice {
+  readonly memory: WebAssembly.Memory;
+  readonly threads: number;
+  /** Index of each kernel, as programs name them. */
+  readonly kernels: ReadonlyMap<string, number>;
+  private readonly names: string[];
+  private readonly control = new Int32Array(new SharedArrayBuffer(64));
+  private workers: Worker[] = [];
+  private tail: Promise<unknown> = Promise.resolve();
+  private free: { at: number; bytes: number }[] = [];
+  private readonly taken = new Map<number, number>();
+  private top = ALIGN;
+  private closed = false;
+
+  private constructor(threads: number, names: string[]) {
+    this.memory = new WebAssembly.Memory({ initial: 1, maximum: MOST_PAGES, shared: true });
+    this.threads = threads;
+    this.names = names;
+    this.kernels = new Map(names.map((n, i) => [n, i]));
+  }
+
+  /** Starts the threads and instantiates every kernel on each. `threads` defaults to the cores this process may use. */
+  static async open(kernels: readonly CpuKernel[], options: { threads?: number } = {}): Promise<CpuDevice> {
+    const threads = Math.max(1, Math.min(64, Math.floor(options.threads ?? availableParallelism())));
+    const device = new CpuDevice(threads, kernels.map((k) => k.name));
+    const modules: WorkerStart["kernels"] = [];
+    for (const { name, binary, entry } of kernels)
+      modules.push({ name, entry, module: await WebAssembly.compile(binary).catch((e: Error) => { throw diagnostics.badKernel(name, e.message); }) });
+    const scratch = align(kernels.reduce((most, k) => Math.max(most, k.scratchBytes), 0));
+    const scratchAt = scratch ? device.allocate(scratch * threads, "scratch memory of the kernels") : 0;
+    const file = workerFile();
+    device.workers = Array.from({ length: threads }, (_, index) => {
+      const workerData: WorkerStart = { index, count: threads, memory: device.memory, control: device.control, scratch: scratchAt + index * scratch, kernels: modules };
+      return new Worker(file, { workerData, stdout: false, stderr: false });
+    });
+    try {
+      await device.gather(() => {}, (r) => diagnostics.badKernel(device.names[r.kernel] ?? "?", r.why));
+    } catch (e) {
+      await device.close();
+      throw e;
+    }
+    return device;
+  }
+
+  /** Takes bytes at a multiple of 64. The content is undefined. `what` names the need in a refusal. */
+  allocate(bytes: number, what: string): number {
+    const size = Math.max(ALIGN, align(bytes));
+    const i = this.free.findIndex((b) => b.bytes >= size);
+    if (i >= 0) {
+      const block = this.free[i];
+      if (block.bytes === size) this.free.splice(i, 1);
+      else this.free[i] = { at: block.at + size, bytes: block.bytes - size };
+      this.taken.set(block.at, size);
+      return block.at;
+    }
+    const at = this.top;
+    const need = at + size;
+    const have = this.memory.buffer.byteLength;
+    if (need > have) {
+      try {
+        if (need > ADDRESS_SPACE) throw new RangeError("past the address space");
+        this.memory.grow(Math.ceil((need - have) / WASM_PAGE));
+      } catch {
+        throw diagnostics.noMemory(what, size, Math.max(0, ADDRESS_SPACE - at), [`${diagnostics.bytes(at)} are in use already`]);
+      }
+    }
+    this.top = need;
+    this.taken.set(at, size);
+    return at;
+  }
+
+  /** Gives a block back. */
+  release(at: number): void {
+    const bytes = this.taken.get(at);
+    if (bytes === undefined) return;
+    this.taken.delete(at);
+    const blocks = [...this.free, { at, bytes }].toSorted((a, b) => a.at - b.at);
+    this.free = [];
+    for (const b of blocks) {
+      const last = this.free[this.free.length - 1];
+      if (last && last.at + last.bytes === b.at) last.bytes += b.bytes;
+      else this.free.push({ ...b });
+    }
+    const last = this.free[this.free.length - 1];
+    if (last && last.at + last.bytes === this.top) {
+      this.top = last.at;
+      this.free.pop();
+    }
+  }
+
+  /** Views of the memory: valid for ever, for shared memory grows in place. */
+  bytes(at: number, length: number): Uint8Array {
+    return new Uint8Array(this.memory.buffer, at, length);
+  }
+  f32(at: number, length: number): Float32Array {
+    return new Float32Array(this.memory.buffer, at, length);
+  }
+  i32(at: number, length: number): Int32Array {
+    return new Int32Array(this.memory.buffer, at, length);
+  }
+
+  /** Runs a program on all threads. Throws DSC5040 with kernel and site when one traps. */
+  run(program: Program): Promise<void> {
+    return this.enqueue({ kind: "run", words: program.words }, (r) =>
+      diagnostics.kernelFailed(this.names[r.kernel] ?? "?", (program.sites[r.site] ?? "?") + (r.layer >= 0 ? ` of layer ${r.layer}` : ""), r.why));
+  }
+
+  /** Generates synthetic tensors in place, every thread its share of each. */
+  fill(jobs: FillJob[]): Promise<void> {
+    return this.enqueue({ kind: "fill", jobs }, (r) => diagnostics.workerFailed(r.why));
+  }
+
+  /** Settles when no job is running or queued. */
+  async idle(): Promise<void> {
+    await this.tail;
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    await this.tail.catch(() => {});
+    await Promise.all(this.workers.map((w) => w.terminate()));
+    this.workers = [];
+  }
+
+  private enqueue(job: Job, explain: (r: Reply & { ok: false }) => Error): Promise<void> {
+    if (this.closed) return Promise.reject(diagnostics.misuse("the model is closed"));
+    const next = this.tail.then(() => this.gather((w) => w.postMessage(job), explain));
+    this.tail = next.catch(() => {});
+    return next;
+  }
+
+  /** One job on every worker: the first true failure is thrown, after all have answered or ended. */
+  private async gather(post: (w: Worker) => void, explain: (r: Reply & { ok: false }) => Error): Promise<void> {
+    const replies = this.workers.map((w) => new Promise<Reply>((resolve, reject) => {
+      const off = (): void => {
+        w.off("message", message).off("error", failed).off("exit", exit);
+        w.unref();
+      };
+      const message = (r: Reply): void => { off(); resolve(r); };
+      // A thread that is gone leaves the others waiting for it: release them, and take no more jobs.
+      const lost = (why: string): void => {
+        off();
+        this.closed = true;
+        fail(this.control);
+        reject(diagnostics.workerFailed(why));
+      };
+      const failed = (e: Error): void => lost(e.message);
+      const exit = (code: number): void => lost(`exit code ${code}`);
+      w.on("message", message).on("error", failed).on("exit", exit);
+      w.ref();
+      post(w);
+    }));
+    const all = await Promise.all(replies);
+    const bad = all.filter((r) => !r.ok);
+    if (bad.length === 0) return;
+    reset(this.control);
+    throw explain(bad.find((r) => !r.stopped) ?? bad[0]);
+  }
+}
+
+/** Workers need JavaScript: when this file runs as TypeScript (under the tests), the built worker beside it in dist. */
+function workerFile(): string {
+  const here = import.meta.url;
+  const path = fileURLToPath(here.endsWith(".ts") ? new URL("../../dist/runtime/devices/cpu-worker.js", here) : new URL("./cpu-worker.js", here));
+  if (!existsSync(path)) throw diagnostics.noWorkerFile(path);
+  return path;
+}

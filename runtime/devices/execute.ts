@@ -1,0 +1,139 @@
+// Executes a flat program (program.ts) on one thread of several: its share of the cells of every launch, and a barrier
+// between launches. All threads read the same words, so they meet at the same barriers; a failure releases them all.
+import { CONST, EXPERTS, FIRST_OP, INNER, LAUNCH, OPS, SYMBOL } from "./program.ts";
+
+/** `run(begin, end, scratch, ...args, ...dims)`: byte addresses and dims, all i32. */
+export type KernelEntry = (...args: number[]) => void;
+
+/** What one thread knows. Control words: arrived, generation, failed. */
+export interface Thread {
+  index: number;
+  count: number;
+  scratch: number;
+  kernels: readonly KernelEntry[];
+  memory: WebAssembly.Memory;
+  control: Int32Array;
+  /** Where the thread is, for messages about traps. */
+  at: { kernel: number; site: number; layer: number };
+}
+
+const ARRIVED = 0;
+const GENERATION = 1;
+const FAILED = 2;
+/** Looks at the generation this often before sleeping: some tens of microseconds, longer than most waits. */
+const SPINS = 20_000;
+
+/** Thrown on threads that stop because another one failed. */
+export class Stopped extends Error {}
+
+/** Runs words [from, to). */
+export function execute(words: Int32Array, from: number, to: number, thread: Thread): void {
+  for (let at = from; at < to; ) {
+    if (words[at] === LAUNCH) {
+      const n = words[at + 5];
+      launch(thread, words[at + 1], words[at + 2], words[at + 3], words[at + 4], words.subarray(at + 6, at + 6 + n));
+      at += 6 + n;
+    } else if (words[at] === EXPERTS) {
+      const count = words[at + 2];
+      const body = at + 4;
+      const end = body + words[at + 3];
+      // The memory may have grown since the last run, hence a view per loop.
+      const offsets = new Int32Array(thread.memory.buffer, words[at + 1] >>> 0, count + 1);
+      for (let e = 0; e < count; e++) {
+        const m = offsets[e + 1] - offsets[e];
+        if (m > 0) inner(words, body, end, thread, m, e, offsets[e]);
+      }
+      at = end;
+    } else throw new Error(`word ${words[at]} at ${at} is no instruction`);
+  }
+}
+
+function inner(words: Int32Array, from: number, to: number, thread: Thread, m: number, e: number, first: number): void {
+  for (let at = from; at < to; ) {
+    if (words[at] !== INNER) throw new Error(`word ${words[at]} at ${at} is no launch`);
+    const [kernel, site, layer, n] = words.subarray(at + 1, at + 5);
+    at += 5;
+    const values = new Int32Array(n + 1);
+    for (let i = 0; i <= n; i++) {
+      values[i] = postfix(words, at + 1, at + 1 + words[at], m, e, first);
+      at += 1 + words[at];
+    }
+    launch(thread, kernel, site, layer, values[0], values.subarray(1));
+  }
+}
+
+const stack: number[] = [];
+
+function postfix(words: Int32Array, from: number, to: number, m: number, e: number, first: number): number {
+  let depth = 0;
+  for (let at = from; at < to; at += 2) {
+    const code = words[at];
+    const operand = words[at + 1];
+    if (code === CONST) stack[depth++] = operand;
+    else if (code === SYMBOL) stack[depth++] = operand === 0 ? m : operand === 1 ? e : first;
+    else {
+      depth -= operand;
+      let v = stack[depth];
+      for (let i = 1; i < operand; i++) v = apply(OPS[code - FIRST_OP], v, stack[depth + i]);
+      stack[depth++] = v;
+    }
+  }
+  return stack[0];
+}
+
+function apply(op: (typeof OPS)[number], a: number, b: number): number {
+  switch (op) {
+    case "add":
+      return a + b;
+    case "mul":
+      return a * b;
+    case "ceildiv":
+      return Math.ceil(a / b);
+    case "div":
+      return Math.floor(a / b);
+    case "max":
+      return Math.max(a, b);
+    case "min":
+      return Math.min(a, b);
+  }
+}
+
+function launch(thread: Thread, kernel: number, site: number, layer: number, cells: number, values: Int32Array): void {
+  const { index, count, at } = thread;
+  at.kernel = kernel;
+  at.site = site;
+  at.layer = layer;
+  const begin = Math.floor((cells * index) / count);
+  const end = Math.floor((cells * (index + 1)) / count);
+  if (begin < end) thread.kernels[kernel](begin, end, thread.scratch, ...values);
+  if (count > 1) barrier(thread.control, count);
+}
+
+/** Waits until every thread is here; makes their writes visible. */
+function barrier(control: Int32Array, count: number): void {
+  const generation = Atomics.load(control, GENERATION);
+  // Read after the generation: a failure sets its flag first, then moves the generation on.
+  if (Atomics.load(control, FAILED)) throw new Stopped();
+  if (Atomics.add(control, ARRIVED, 1) === count - 1) {
+    Atomics.store(control, ARRIVED, 0);
+    Atomics.add(control, GENERATION, 1);
+    Atomics.notify(control, GENERATION);
+  } else {
+    for (let i = 0; i < SPINS && Atomics.load(control, GENERATION) === generation; i++);
+    while (Atomics.load(control, GENERATION) === generation) Atomics.wait(control, GENERATION, generation);
+  }
+  if (Atomics.load(control, FAILED)) throw new Stopped();
+}
+
+/** Releases every thread from its barrier with Stopped. */
+export function fail(control: Int32Array): void {
+  Atomics.store(control, FAILED, 1);
+  Atomics.add(control, GENERATION, 1);
+  Atomics.notify(control, GENERATION);
+}
+
+/** Clears what a failed run left; only while no thread runs. */
+export function reset(control: Int32Array): void {
+  Atomics.store(control, ARRIVED, 0);
+  Atomics.store(control, FAILED, 0);
+}

@@ -1,0 +1,164 @@
+// A loaded model: the manifest, the device, and its weights in place. Opens sessions; close() gives everything back.
+// Loading refuses before it starts: memory first, then every tensor, then bytes move.
+import type { Manifest } from "../ir/artifact.ts";
+import type { CpuKernel } from "./devices/cpu.ts";
+import { CpuDevice, availableBytes } from "./devices/cpu.ts";
+import { align, arenaBytes, flatten, functionOf } from "./devices/program.ts";
+import * as diagnostics from "./diagnostics.ts";
+import type { WeightSource } from "./place.ts";
+import { openWeights } from "./place.ts";
+import type { SessionOptions } from "./session.ts";
+import { Session } from "./session.ts";
+import type { Placement } from "./weights.ts";
+import { WeightStore, instanceBytes, layersOf, placements, weightsUsed } from "./weights.ts";
+
+export interface LoadOptions {
+  /** A folder or file with a checkpoint, or "synthetic:SEED". */
+  weights: string;
+  /** Worker threads; the cores this process may use when absent. */
+  threads?: number;
+}
+
+export class Model {
+  readonly manifest: Manifest;
+  readonly device: CpuDevice;
+  readonly weights: WeightStore;
+  private ropePositions = 0;
+  private ropes: { symbol: string; layer: number | undefined; at: number }[] = [];
+
+  private constructor(manifest: Manifest, device: CpuDevice) {
+    this.manifest = manifest;
+    this.device = device;
+    this.weights = new WeightStore(manifest.weights);
+  }
+
+  /** Loads a manifest with its kernels. `load` (load.ts) does this from an artifact folder. */
+  static async open(manifest: Manifest, kernels: readonly CpuKernel[], options: LoadOptions): Promise<Model> {
+    checkMemory(manifest);
+    const source = await openWeights(options.weights, manifest.options.scale_fmt === "ue8m0");
+    try {
+      source.check(allPlacements(manifest));
+      const model = new Model(manifest, await CpuDevice.open(kernels, options));
+      try {
+        await model.placeWeights(source);
+      } catch (e) {
+        await model.close();
+        throw e;
+      }
+      return model;
+    } finally {
+      await source.close();
+    }
+  }
+
+  /** Opens a session: its own cache, its own arena. Sessions of one model take turns on the threads. */
+  session(options: SessionOptions = {}): Session {
+    return new Session(this, options);
+  }
+
+  async close(): Promise<void> {
+    await this.device.close();
+  }
+
+  /** Makes the rope tables reach `positions` rows. */
+  async ensureRope(positions: number): Promise<void> {
+    const rows = Math.min(positions, this.manifest.model.maxPositions);
+    if (rows <= this.ropePositions) return;
+    this.ropePositions = rows;
+    await this.device.idle();
+    for (const r of this.ropes) this.device.release(r.at);
+    this.ropes = [];
+    for (const [symbol, plan] of Object.entries(this.manifest.weights)) {
+      if (plan.source.kind !== "rope") continue;
+      const { invFreq, factor } = plan.source;
+      const width = 2 * invFreq.length;
+      for (const layer of layersOf(plan)) {
+        const at = this.device.allocate(rows * width * 4, "the rope table");
+        this.weights.put(symbol, layer, at);
+        this.ropes.push({ symbol, layer, at });
+        fillRope(this.device.f32(at, rows * width), invFreq, factor);
+      }
+    }
+  }
+
+  private async placeWeights(source: WeightSource): Promise<void> {
+    const { manifest, device, weights } = this;
+    const resident: Placement[] = [];
+    for (const [symbol, plan] of Object.entries(manifest.weights)) {
+      if (plan.staging || plan.source.kind === "rope") continue;
+      for (const layer of layersOf(plan)) resident.push(...placements(symbol, plan, layer, weights.put(symbol, layer, device.allocate(instanceBytes(plan), `weight ${symbol}`))));
+    }
+    await source.place(device, resident);
+    for (const { function: name, layers } of manifest.load)
+      for (const layer of layers) await this.runLoad(source, name, layer);
+  }
+
+  /** Runs a load function for one layer, its staged weights in memory only meanwhile. */
+  private async runLoad(source: WeightSource, name: string, layer: number): Promise<void> {
+    const { manifest, device, weights } = this;
+    const staged = stagedFor(manifest, name, layer);
+    const blocks = staged.map(({ symbol, layer }) => ({ symbol, layer, at: device.allocate(instanceBytes(manifest.weights[symbol]), `weight ${symbol}`) }));
+    const arena = device.allocate(arenaBytes(manifest, name, {}), `load function ${name}`);
+    await source.place(device, blocks.flatMap(({ symbol, layer, at }) => placements(symbol, manifest.weights[symbol], layer, weights.put(symbol, layer, at))));
+    const args = new Map<string, number>();
+    for (const [symbol, { source }] of Object.entries(manifest.weights))
+      if (source.kind === "computed" && source.by === name) args.set(source.result, weights.address(symbol, "data", layer));
+    const places = {
+      weight: (symbol: string, part: "data" | "scales", layer: number | undefined): number => weights.address(symbol, part, layer),
+      cache: (): number => { throw diagnostics.brokenManifest(`load function ${name} uses a cache`); },
+      batch: (): number => { throw diagnostics.brokenManifest(`load function ${name} uses batch tables`); },
+    };
+    await device.run(flatten(manifest, name, { layer, args, arena, places, kernels: device.kernels }));
+    device.release(arena);
+    for (const b of blocks) {
+      weights.drop(b.symbol, b.layer);
+      device.release(b.at);
+    }
+  }
+}
+
+/** Row p: cos(p * f) for every frequency, then sin, each times `factor`; the angle is rounded to f32 first. */
+export function fillRope(out: Float32Array, invFreq: readonly number[], factor: number): void {
+  const half = invFreq.length;
+  const f = Float32Array.from(invFreq);
+  for (let p = 0; p * 2 * half < out.length; p++)
+    for (let j = 0; j < half; j++) {
+      const angle = Math.fround(p * f[j]);
+      out[p * 2 * half + j] = Math.cos(angle) * factor;
+      out[p * 2 * half + half + j] = Math.sin(angle) * factor;
+    }
+}
+
+/** Bytes a load takes: weights that stay, and the largest passing need of a load function. */
+export function memoryNeed(manifest: Manifest): { resident: number; passing: number } {
+  let resident = 0;
+  for (const plan of Object.values(manifest.weights))
+    if (!plan.staging && plan.source.kind !== "rope") resident += instanceBytes(plan) * layersOf(plan).length;
+  let passing = 0;
+  for (const { function: name, layers } of manifest.load) {
+    const arena = align(arenaBytes(manifest, name, {}));
+    for (const layer of layers)
+      passing = Math.max(passing, arena + stagedFor(manifest, name, layer).reduce((a, s) => a + instanceBytes(manifest.weights[s.symbol]), 0));
+  }
+  return { resident, passing };
+}
+
+function checkMemory(manifest: Manifest): void {
+  functionOf(manifest, manifest.entries.prefill);
+  const { resident, passing } = memoryNeed(manifest);
+  const available = availableBytes();
+  if (resident + passing > available)
+    throw diagnostics.noMemory("the model", resident + passing, available, [`weights ${diagnostics.bytes(resident)}, work while loading ${diagnostics.bytes(passing)}`]);
+}
+
+function stagedFor(manifest: Manifest, name: string, layer: number): { symbol: string; layer: number | undefined }[] {
+  return [...weightsUsed(manifest, name)].toSorted().flatMap((symbol) => {
+    const plan = manifest.weights[symbol];
+    if (!plan) throw diagnostics.brokenManifest(`load function ${name} uses ${symbol}, which is not one of its weights`);
+    return plan.staging ? [{ symbol, layer: plan.layers?.includes(layer) ? layer : plan.layers?.length === 1 ? plan.layers[0] : undefined }] : [];
+  });
+}
+
+function allPlacements(manifest: Manifest): Placement[] {
+  return Object.entries(manifest.weights).flatMap(([symbol, plan]) => layersOf(plan).flatMap((layer) => placements(symbol, plan, layer, { data: 0, scales: 0 })));
+}

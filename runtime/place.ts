@@ -1,0 +1,118 @@
+// Puts weights where they belong: from a checkpoint by reads straight into memory, or generated in place from a seed.
+// Every tensor is checked (there, its shape, its dtype, its scales) before the first byte moves. Widening is exact (bf16 and f16 to
+// f32, e8m0 scales to f32); what would round is refused.
+import type { Diagnostic } from "../ir/diagnostic.ts";
+import { DiagnosticError } from "../ir/diagnostic.ts";
+import type { CpuDevice } from "./devices/cpu.ts";
+import type { FillJob } from "./devices/cpu-worker.ts";
+import * as diagnostics from "./diagnostics.ts";
+import type { TensorInfo } from "./safetensors.ts";
+import { Checkpoint, f16 } from "./safetensors.ts";
+import type { Form } from "./synthetic.ts";
+import { describe, formBytes } from "./synthetic.ts";
+import type { Placement } from "./weights.ts";
+
+/** Gives weights their values. `check` throws one DiagnosticError with all that is wrong; `place` fills memory. */
+export interface WeightSource {
+  check(all: readonly Placement[]): void;
+  place(device: CpuDevice, placements: readonly Placement[]): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** "synthetic:SEED", or a folder or file with a checkpoint. `ue8m0` picks power-of-two scales for synthetic FP8 weights. */
+export async function openWeights(spec: string, ue8m0 = false): Promise<WeightSource> {
+  if (!spec.startsWith("synthetic:")) return checkpointSource(await Checkpoint.open(spec));
+  const seed = Number(spec.slice("synthetic:".length));
+  if (!/^synthetic:\d+$/.test(spec) || seed >= 2 ** 32) throw diagnostics.badWeights(spec);
+  return syntheticSource(seed, ue8m0);
+}
+
+function syntheticSource(seed: number, ue8m0: boolean): WeightSource {
+  const jobs = (p: Placement): FillJob[] => {
+    const job = (at: number, count: number, form: Form): FillJob => ({ at, count, start: 0, bytes: formBytes(form), recipe: describe(seed, p.tensor, p.shape, form) });
+    if (p.scales) return [job(p.data, p.count, "e4m3"), job(p.scales.at, p.scales.count, ue8m0 ? "scale-ue8m0" : "scale")];
+    if (p.dtype === "bf16") return [job(p.data, p.count, "bf16")];
+    // A checkpoint keeps everything in bf16 but the router's bias; f32 plans hold those values widened.
+    return [job(p.data, p.count, p.tensor.endsWith("e_score_correction_bias") ? "f32" : "bf16-in-f32")];
+  };
+  return {
+    check: (all) => collect(all, (p) => void jobs(p)),
+    place: (device, all) => device.fill(all.flatMap(jobs)),
+    close: () => Promise.resolve(),
+  };
+}
+
+function checkpointSource(checkpoint: Checkpoint): WeightSource {
+  const { tensors } = checkpoint;
+  return {
+    check(all) {
+      const missing = [...new Set(all.map((p) => p.tensor).filter((t) => !tensors.has(t)))];
+      if (missing.length) throw diagnostics.missingTensors(checkpoint.where, missing, tensors.keys());
+      collect(all, (p) => checkTensor(p, tensors));
+    },
+    async place(device, all) {
+      const queue = [...all];
+      const lane = async (): Promise<void> => {
+        for (let p = queue.shift(); p; p = queue.shift()) await placeTensor(device, checkpoint, p);
+      };
+      await Promise.all([lane(), lane(), lane(), lane()]);
+    },
+    close: () => checkpoint.close(),
+  };
+}
+
+/** Runs a check on each, gathering up to ten diagnostics. */
+function collect(all: readonly Placement[], check: (p: Placement) => void): void {
+  const found: Diagnostic[] = [];
+  for (const p of all) {
+    if (found.length >= 10) break;
+    try {
+      check(p);
+    } catch (e) {
+      if (!(e instanceof DiagnosticError)) throw e;
+      found.push(...e.diagnostics);
+    }
+  }
+  if (found.length) throw new DiagnosticError(found);
+}
+
+const same = (a: readonly number[], b: readonly number[]): boolean => a.length === b.length && a.every((n, i) => n === b[i]);
+
+function checkTensor(p: Placement, tensors: ReadonlyMap<string, TensorInfo>): void {
+  const t = tensors.get(p.tensor) as TensorInfo;
+  const partner = `${p.tensor}_scale_inv`;
+  if (!same(t.shape, p.shape)) throw diagnostics.wrongShape(p.tensor, t.shape, p.shape, p.symbol);
+  const fits = p.dtype === "f32" ? ["F32", "BF16", "F16"] : p.dtype === "bf16" ? ["BF16"] : ["F8_E4M3"];
+  if (!fits.includes(t.dtype)) throw diagnostics.wrongDType(p.tensor, t.dtype, p.dtype, tensors.has(partner));
+  if (!p.scales) return;
+  const s = tensors.get(p.scales.tensor);
+  if (!s) throw diagnostics.missingScales(p.tensor, p.scales.tensor);
+  if (!same(s.shape, p.scales.shape)) throw diagnostics.wrongShape(s.name, s.shape, p.scales.shape, `${p.symbol}, in blocks of 128 x 128,`);
+  if (!["F32", "BF16", "F8_E8M0"].includes(s.dtype)) throw diagnostics.wrongDType(s.name, s.dtype, "f32", false);
+}
+
+async function placeTensor(device: CpuDevice, checkpoint: Checkpoint, p: Placement): Promise<void> {
+  await placeArray(device, checkpoint, checkpoint.tensors.get(p.tensor) as TensorInfo, p.data, p.count, p.dtype === "f32");
+  if (p.scales) await placeArray(device, checkpoint, checkpoint.tensors.get(p.scales.tensor) as TensorInfo, p.scales.at, p.scales.count, true);
+}
+
+async function placeArray(device: CpuDevice, checkpoint: Checkpoint, t: TensorInfo, at: number, count: number, toF32: boolean): Promise<void> {
+  if (!toF32 || t.dtype === "F32") return checkpoint.read(t, device.bytes(at, t.end - t.begin));
+  // The narrow values go to the end of their place, then widen from the front: a value is read before it is written over.
+  const width = t.dtype === "F8_E8M0" ? 1 : 2;
+  const from = at + count * (4 - width);
+  await checkpoint.read(t, device.bytes(from, count * width));
+  const out = new Uint32Array(device.memory.buffer, at, count);
+  if (t.dtype === "BF16") {
+    const bits = new Uint16Array(device.memory.buffer, from, count);
+    for (let i = 0; i < count; i++) out[i] = bits[i] << 16;
+  } else if (t.dtype === "F16") {
+    const bits = new Uint16Array(device.memory.buffer, from, count);
+    const values = device.f32(at, count);
+    for (let i = 0; i < count; i++) values[i] = f16(bits[i]);
+  } else {
+    const codes = device.bytes(from, count);
+    const values = device.f32(at, count);
+    for (let i = 0; i < count; i++) values[i] = codes[i] === 255 ? NaN : 2 ** (codes[i] - 127);
+  }
+}

@@ -1,0 +1,128 @@
+// Where every weight lives: one instance per (symbol, layer), data then scales, each at a multiple of 64 bytes.
+// Expands pieces to the tensors they name. Knows sizes before anything is allocated, so that loading can be refused first.
+import type { Manifest, WeightPlan } from "../ir/artifact.ts";
+import { align, functionOf } from "./devices/program.ts";
+import { brokenManifest } from "./diagnostics.ts";
+
+export const elementBytes = { f32: 4, bf16: 2, "e4m3/128x128": 1 } as const;
+
+const product = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+const blocks = (n: number): number => Math.ceil(n / 128);
+
+/** Shape of the f32 block scales of an e4m3 weight: one per 128x128 block of the last two axes, edges ragged. */
+export const scalesShape = (shape: readonly number[]): number[] =>
+  [...shape.slice(0, -2), blocks(shape[shape.length - 2] ?? 1), blocks(shape[shape.length - 1])];
+
+/** Bytes of an instance's two parts; the scales are empty but for e4m3. */
+export function partBytes(plan: WeightPlan): { data: number; scales: number } {
+  const scaled = plan.dtype === "e4m3/128x128";
+  return { data: product(plan.shape) * elementBytes[plan.dtype], scales: scaled ? product(scalesShape(plan.shape)) * 4 : 0 };
+}
+
+/** Bytes an instance takes with its alignment. */
+export function instanceBytes(plan: WeightPlan): number {
+  const { data, scales } = partBytes(plan);
+  return align(data) + align(scales);
+}
+
+/** Layers that have an instance; undefined stands for the one shared instance. */
+export const layersOf = (plan: WeightPlan): (number | undefined)[] => plan.layers ?? [undefined];
+
+/** One tensor to place: its name, shape, and where it goes in the instance. */
+export interface Placement {
+  symbol: string;
+  tensor: string;
+  shape: number[];
+  dtype: WeightPlan["dtype"];
+  data: number;
+  count: number;
+  /** e4m3 only. */
+  scales?: { tensor: string; shape: number[]; at: number; count: number };
+}
+
+/** The tensors of one instance that lies at `data` (and `scales`). Computed and rope weights have none. */
+export function placements(symbol: string, plan: WeightPlan, layer: number | undefined, at: { data: number; scales: number }): Placement[] {
+  if (plan.source.kind !== "checkpoint") return [];
+  const out: Placement[] = [];
+  for (const piece of plan.source.pieces) {
+    const axes = piece.at.length;
+    const shape = plan.shape.slice(axes);
+    const scaled = plan.dtype === "e4m3/128x128";
+    if (axes > plan.shape.length || (scaled && shape.length < 2)) throw brokenManifest(`a piece of ${symbol} has ${axes} leading indices; its shape is [${plan.shape.join(", ")}]`);
+    const count = product(shape);
+    const blockShape = scalesShape(shape);
+    for (const index of indices(piece.at, plan.shape)) {
+      const fill = (name: string): string => name.replace(/\{(layer|\d+)\}/g, (_, k: string) => String(k === "layer" ? layer : index[Number(k)]));
+      const flat = index.reduce((a, i, axis) => a * plan.shape[axis] + i, 0);
+      const tensor = fill(piece.tensor);
+      out.push({
+        symbol, tensor, shape, dtype: plan.dtype, data: at.data + flat * count * elementBytes[plan.dtype], count,
+        scales: scaled
+          ? { tensor: piece.scales ? fill(piece.scales) : `${tensor}_scale_inv`, shape: blockShape, count: product(blockShape), at: at.scales + flat * product(blockShape) * 4 }
+          : undefined,
+      });
+    }
+  }
+  return out;
+}
+
+function indices(at: readonly (number | "*")[], shape: readonly number[]): number[][] {
+  let out: number[][] = [[]];
+  at.forEach((a, axis) => {
+    const values = a === "*" ? Array.from({ length: shape[axis] }, (_, i) => i) : [a];
+    out = out.flatMap((o) => values.map((v) => [...o, v]));
+  });
+  return out;
+}
+
+/** Addresses of the instances that are in memory now. */
+export class WeightStore {
+  private readonly plans: Manifest["weights"];
+  private readonly instances = new Map<string, Map<number | undefined, { data: number; scales: number }>>();
+
+  constructor(plans: Manifest["weights"]) {
+    this.plans = plans;
+  }
+
+  /** Notes where an instance lies; its scales follow its data. */
+  put(symbol: string, layer: number | undefined, data: number): { data: number; scales: number } {
+    const place = { data, scales: data + align(partBytes(this.plans[symbol]).data) };
+    let of = this.instances.get(symbol);
+    if (!of) this.instances.set(symbol, (of = new Map()));
+    of.set(layer, place);
+    return place;
+  }
+
+  drop(symbol: string, layer: number | undefined): void {
+    this.instances.get(symbol)?.delete(layer);
+  }
+
+  /** Address of a part. A symbol shared by all layers, or with one instance only, is found whatever the layer. */
+  address(symbol: string, part: "data" | "scales", layer: number | undefined): number {
+    const of = this.instances.get(symbol);
+    const place = of?.get(layer) ?? of?.get(undefined) ?? (of?.size === 1 ? [...of.values()][0] : undefined);
+    if (!place) throw brokenManifest(`it uses ${symbol}${layer === undefined ? "" : ` of layer ${layer}`}, which has no place in memory`);
+    return place[part];
+  }
+}
+
+/** Symbols a function and all it calls read. */
+export function weightsUsed(manifest: Manifest, name: string): Set<string> {
+  const used = new Set<string>();
+  const seen = new Set<string>();
+  const visit = (name: string): void => {
+    if (seen.has(name)) return;
+    seen.add(name);
+    const walk = (steps: Manifest["functions"][string]["steps"]): void => {
+      for (const s of steps) {
+        const refs = s.kind === "kernel" ? s.args : s.kind === "call" ? Object.values(s.args) : [];
+        for (const r of refs) if ("weight" in r) used.add(r.weight);
+        if (s.kind === "call") visit(s.function);
+        if (s.kind === "slices") walk(s.steps);
+      }
+    };
+    walk(functionOf(manifest, name).steps);
+  };
+  visit(name);
+  return used;
+}
