@@ -1,0 +1,32 @@
+// dsc summary SRC: what a config describes, in the forms PyTorch and torchinfo print. No weights are read.
+import type { ArgumentsCamelCase, Argv } from "yargs";
+import { render } from "../../ir/diagnostic.ts";
+import { loadSpec } from "../frontend/config.ts";
+import { printSummary, rowsOf, summarise } from "../report/summary.ts";
+import { moduleTree } from "../report/tree.ts";
+
+interface Options {
+  src: string;
+  set: string[];
+  depth: number;
+  json: boolean;
+}
+
+export const summary = {
+  command: "summary <src>",
+  describe: "module tree, parameters, bytes by dtype and cache bytes per token of a config",
+  builder: (y: Argv): Argv<Options> =>
+    y
+      .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
+      .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
+      .option("depth", { type: "number", default: 3, describe: "levels of the parameter table" })
+      .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
+  handler: ({ src, set, depth, json }: ArgumentsCamelCase<Options>): void => {
+    const { spec, warnings } = loadSpec(src, set);
+    for (const w of warnings) process.stderr.write(render(w) + "\n");
+    if (!json) return void process.stdout.write(printSummary(spec, depth) + "\n");
+    const modules = rowsOf(moduleTree(spec), depth);
+    const found = warnings.map(({ code, title, help }) => ({ code, title, help }));
+    process.stdout.write(JSON.stringify({ ...summarise(spec), modules, warnings: found }, null, 2) + "\n");
+  },
+};
