@@ -116,11 +116,11 @@ function mainFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights:
   const w = writer(graph, spec, options, weights, batch);
   let cache = params[2].value;
   let h = w.from(["vocab", "hidden"], "embed_tokens", () => embed({ ids, table: weights.table("embed", "model.embed_tokens.weight", [spec.vocab, spec.hidden]), dtype: options.activations }));
-  graph.name(h, "h.0");
+  graph.name(h, "h_0");
   const taps: NamedValue[] = [{ name: "hidden.0", value: h }];
   for (const [i, kind] of spec.layers.entries()) {
     const out = call(graph, bodies.get(kind)!, [h, batch, cache], i);
-    h = graph.name(out.h, `h.${i + 1}`);
+    h = graph.name(out.h, `h_${i + 1}`);
     cache = graph.name(out.cache, "cache");
     taps.push({ name: `hidden.${i + 1}`, value: h });
     if (kind === "moe" && options.taps) taps.push({ name: `route.${i}.indices`, value: out["route.indices"] }, { name: `route.${i}.weights`, value: out["route.weights"] });

@@ -1,0 +1,31 @@
+// FP8 block GEMM: explicit dequantise nodes around a linear become one op over packed codes and their scales.
+import { blockLinear, dequantize, linear, type Module } from "../../ir/index.ts";
+import { everyNode } from "../../ir/print.ts";
+import { pass } from "../pass.ts";
+import { rule } from "../rule.ts";
+
+/** (s_x q_x)(s_w q_w)ᵀ, block by block: scales leave the sum over 128 columns they are constant on. */
+export const quantisedInput = rule("block GEMM of quantised rows", {
+  vars: { x: "[..b, k] e4m3/1x128", w: "[n, k] e4m3/128x128" },
+  attrs: { dtype: "f32" },
+  from: ({ x, w, dtype }) => linear({ x: dequantize({ x, dtype }), w: dequantize({ x: w, dtype }) }),
+  to: ({ x, w, dtype }) => blockLinear({ x, w, dtype }),
+});
+
+/** The same with an input that was never quantised (--act-quant none). */
+export const exactInput = rule("block GEMM of exact rows", {
+  vars: { x: "[..b, k] a", w: "[n, k] e4m3/128x128" },
+  attrs: { dtype: "f32" },
+  from: ({ x, w, dtype }) => linear({ x, w: dequantize({ x: w, dtype }) }),
+  to: ({ x, w, dtype }) => blockLinear({ x, w, dtype }),
+  when: ({ x }) => (x.node.op.name === "dequantize" ? "its input is quantised: the other rule applies" : null),
+});
+
+const scaled = (m: Module): number => [...m.funcs.values()].flatMap((f) => everyNode(f)).filter((n) => n.op.name === "linear" && n.operands[1].node.op.name === "dequantize").length;
+
+export const blockGemm = pass({
+  name: "fp8-block-gemm",
+  summary: "Multiply packed e4m3 codes and apply their scales once per 128 columns; weights are never expanded.",
+  rules: [quantisedInput, exactInput],
+  expect: scaled,
+});

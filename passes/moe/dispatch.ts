@@ -1,0 +1,72 @@
+// MoE grouped dispatch: "for every expert, its rows through its matrices" becomes sort rows by expert, one grouped GEMM per
+// matrix over all experts, weighted combine. The number of launches no longer depends on the number of experts.
+import { bodyOf, captures, combine, dequantize, gatherRows, groupedLinear, make, quantize, sortExperts, type Func, type Graph, type Node, type Value } from "../../ir/index.ts";
+import { pass, type Cx } from "../pass.ts";
+import { rebuild } from "../rewrite.ts";
+import { rule } from "../rule.ts";
+
+/** quantize(gather x) = gather(quantize x): T rows to quantise instead of T times k. */
+export const quantiseFirst = rule("quantise before gathering", {
+  vars: { x: "[T, d] a", order: "[r] i32" },
+  attrs: { per: 2, scale: "f32" },
+  from: ({ x, order, per, scale }) => quantize({ x: gatherRows({ x, order, per }), scale }),
+  to: ({ x, order, per, scale }) => gatherRows({ x: quantize({ x, scale }), order, per }),
+  sizes: { T: 3, r: 6 },
+});
+
+export const dispatch = pass({
+  name: "moe-dispatch",
+  summary: "Sort rows by expert and multiply all experts in one grouped GEMM per matrix.",
+  run: (f: Func, cx: Cx): Func =>
+    rebuild(f, cx.module.graph, (values) => {
+      const node = values[0].node;
+      if (node.op.name !== "map_experts") return undefined;
+      const out = dispatched(node, cx.module.graph);
+      if (typeof out === "string") {
+        cx.refused("sort, group, combine", out);
+        return undefined;
+      }
+      cx.fired("sort, group, combine");
+      return [out];
+    }),
+  expect: (m) => [...m.funcs.values()].filter((f) => f.name.endsWith("moe_layer")).length,
+});
+
+/** The explicit form of one map_experts, or why it has none. */
+function dispatched(node: Node, graph: Graph): Value | string {
+  const [indices, weights, x, ...stacked] = node.operands;
+  const region = node.region!;
+  const outer = new Set(captures(region));
+  const experts = stacked[0].type.kind === "tensor" ? (stacked[0].type.dims[0] as number) : 0;
+  const per = indices.type.kind === "tensor" ? (indices.type.dims[1] as number) : 1;
+  const { order, offsets } = sortExperts({ indices, experts });
+  graph.name(order, "order");
+  graph.name(offsets, "offsets");
+  // Region values over m rows stand for all sorted rows at once; parameters of one expert for their stack.
+  const rows = new Map<Value, Value>([[region.params[0], graph.name(gatherRows({ x, order, per }), "xs")]]);
+  const stacks = new Map<Value, Value>(region.params.slice(1).map((p, i) => [p, stacked[i]]));
+  for (const n of bodyOf(region)) {
+    if (n.op.name === "dequantize" && stacks.has(n.operands[0])) {
+      stacks.set(n.results[0], dequantize({ x: stacks.get(n.operands[0])!, dtype: n.attrs.dtype }));
+      continue;
+    }
+    const meetsExpert = n.operands.findIndex((o) => stacks.has(o));
+    const build = (): readonly Value[] | string => {
+      if (meetsExpert < 0) return make(n.op, n.operands.map((o) => rows.get(o) ?? o), n.attrs);
+      if ((n.op.name !== "linear" && n.op.name !== "block_linear") || meetsExpert !== 1) return `${n.op.name} has no grouped form`;
+      const dtype = n.results[0].type.kind === "tensor" ? n.results[0].type.dtype : "f32";
+      return [groupedLinear({ x: rows.get(n.operands[0])!, w: stacks.get(n.operands[1])!, offsets, dtype })];
+    };
+    if (!n.operands.every((o) => rows.has(o) || stacks.has(o) || outer.has(o))) return "a value of the region comes from neither its rows nor its expert";
+    const made = graph.from(graph.originsOf(n), build);
+    if (typeof made === "string") return made;
+    for (const [i, r] of n.results.entries()) {
+      rows.set(r, made[i]);
+      const name = graph.nameOf(r);
+      if (name) graph.name(made[i], name);
+    }
+  }
+  return combine({ ys: rows.get(region.results[0])!, order, weights });
+}
+
+export const quantiseOnce = pass({ name: "quantise-once", summary: "Quantise a token once, not once per expert it goes to.", rules: [quantiseFirst] });

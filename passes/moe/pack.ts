@@ -1,0 +1,41 @@
+// Gate and up in one GEMM. Packing stacks the two matrices as parts, so that scale blocks of one never mix with the
+// other's, whatever the width (fixture a07: 72 rows are less than a block).
+import { blockLinear, groupedLinear, linear, mul, silu, siluMul, stack } from "../../ir/index.ts";
+import { pass } from "../pass.ts";
+import { rule } from "../rule.ts";
+import { placeStacks } from "../plan/place.ts";
+
+/** silu(x Gᵀ) * (x Uᵀ) = silu_mul(x [G; U]ᵀ) */
+export const packDense = rule("pack gate and up", {
+  vars: { x: "[..b, k] a", gate: "[n, k] w", up: "[n, k] w" },
+  attrs: { dtype: "same" },
+  from: ({ x, gate, up, dtype }) => mul({ a: silu({ x: linear({ x, w: gate, dtype }) }), b: linear({ x, w: up, dtype }) }),
+  to: ({ x, gate, up, dtype }) => siluMul({ x: linear({ x, w: stack({ a: gate, b: up }), dtype }) }),
+  when: ({ gate, up }) => (gate.node.op.name === "weight" && up.node.op.name === "weight" ? null : "only stored weights can be packed"),
+});
+
+/** The same over block-scaled weights. */
+export const packBlock = rule("pack gate and up in blocks", {
+  vars: { x: "[..b, k] a", gate: "[n, k] e4m3/128x128", up: "[n, k] e4m3/128x128" },
+  attrs: { dtype: "f32" },
+  from: ({ x, gate, up, dtype }) => mul({ a: silu({ x: blockLinear({ x, w: gate, dtype }) }), b: blockLinear({ x, w: up, dtype }) }),
+  to: ({ x, gate, up, dtype }) => siluMul({ x: blockLinear({ x, w: stack({ a: gate, b: up }), dtype }) }),
+  when: ({ gate, up }) => (gate.node.op.name === "weight" && up.node.op.name === "weight" ? null : "only stored weights can be packed"),
+});
+
+/** The same for every expert at once. */
+export const packExperts = rule("pack gate and up of every expert", {
+  vars: { x: "[r, k] a", gate: "[e, n, k] w", up: "[e, n, k] w", offsets: "[f] i32" },
+  attrs: { dtype: "f32" },
+  from: ({ x, gate, up, offsets, dtype }) => mul({ a: silu({ x: groupedLinear({ x, w: gate, offsets, dtype }) }), b: groupedLinear({ x, w: up, offsets, dtype }) }),
+  to: ({ x, gate, up, offsets, dtype }) => siluMul({ x: groupedLinear({ x, w: stack({ a: gate, b: up }), offsets, dtype }) }),
+  when: ({ gate, up }) => (gate.node.op.name === "weight" && up.node.op.name === "weight" ? null : "only stored weights can be packed"),
+  sizes: { r: 4, e: 2, f: 3 },
+});
+
+export const packGateUp = pass({
+  name: "pack-gate-up",
+  summary: "One GEMM for gate and up; the weight is read where it belongs, its scale blocks kept apart.",
+  rules: [packDense, packBlock, packExperts],
+  whole: placeStacks,
+});

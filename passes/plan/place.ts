@@ -1,0 +1,78 @@
+// Work done once. A stack of stored weights is placement: bytes are read straight to where they belong. What must be
+// computed from weights alone (a dequantised W_UK, W_UV) moves into a `load` function.
+import { Graph, type Func, type Module, type Value, type WeightDecl } from "../../ir/graph.ts";
+import { asTensor, dequantize, everyNode, weight, type Source } from "../../ir/index.ts";
+import { pass, type Cx } from "../pass.ts";
+import { rebuild } from "../rewrite.ts";
+
+/** stack(@gate, @up) = @gate_up, whose pieces are the two tensors at leading index 0 and 1. */
+export function placeStacks(m: Module, cx: Cx): Module {
+  const weights = new Map(m.weights);
+  const graph = m.graph;
+  const funcs = new Map<string, Func>();
+  for (const f of m.funcs.values())
+    funcs.set(
+      f.name,
+      rebuild(f, graph, (values) => {
+        const n = values[0].node;
+        if (n.op.name !== "stack" || !n.operands.every((o) => o.node.op.name === "weight")) return undefined;
+        const [a, b] = n.operands.map((o) => weights.get(o.node.attrs.name as string)!);
+        if (a.source.kind !== "checkpoint" || b.source.kind !== "checkpoint") return undefined;
+        const name = joined(a.name, b.name);
+        if (!weights.has(name)) cx.fired(`place ${name}`, 1);
+        const source: Source = { kind: "checkpoint", pieces: [a, b].flatMap((w, i) => (w.source as { pieces: { at: (number | "*")[]; tensor: string; scales?: string }[] }).pieces.map((p) => ({ ...p, at: [...p.at, i] }))) };
+        const decl: WeightDecl = { name, type: asTensor(values[0].type), layers: a.layers, source, origin: [...a.origin, ...b.origin] };
+        weights.set(name, decl);
+        return [weight(graph, decl)];
+      }),
+    );
+  return { ...m, weights, funcs };
+}
+
+/** "ffn.gate" and "ffn.up" -> "ffn.gate_up". */
+const joined = (a: string, b: string): string => `${a}_${b.slice(b.lastIndexOf(".") + 1)}`;
+
+/** dequantize(@w) feeding products per head: computed once at load, kept as @w.exact. */
+export const load = pass({
+  name: "load",
+  summary: "Compute what depends on weights alone once, when the weights are loaded.",
+  whole(m: Module, cx: Cx): Module {
+    const weights = new Map(m.weights);
+    const graph: Graph = m.graph;
+    const funcs = new Map<string, Func>();
+    const writes = new Map<string, { decl: WeightDecl; from: WeightDecl; dtype: string }>();
+    for (const f of m.funcs.values()) {
+      // Only what einsums read: a linear has a kernel for packed weights, expanding those would cost their bytes again.
+      const wanted = new Set<Value>();
+      for (const n of everyNode(f)) {
+        if (n.op.name !== "einsum") continue;
+        for (let v = n.operands[1]; ; v = v.node.operands[0]) {
+          if (v.node.op.name === "dequantize" && v.node.operands[0].node.op.name === "weight") wanted.add(v);
+          if (v.node.op.name !== "reshape" && v.node.op.name !== "split") break;
+        }
+      }
+      funcs.set(
+        f.name,
+        rebuild(f, graph, (values, original) => {
+          if (!wanted.has(original.results[0])) return undefined;
+          const from = weights.get(original.operands[0].node.attrs.name as string)!;
+          const name = `${from.name}.exact`;
+          const dtype = String(original.attrs.dtype);
+          const by = `load/${name}`;
+          const decl: WeightDecl = { name, type: asTensor(values[0].type), layers: from.layers, source: { kind: "computed", by, result: "w" }, origin: from.origin };
+          if (!weights.has(name)) cx.fired(`compute @${name} at load`);
+          weights.set(name, decl);
+          writes.set(by, { decl, from, dtype });
+          return [weight(graph, decl)];
+        }),
+      );
+    }
+    const first: [string, Func][] = [...writes].map(([by, w]) => [by, { name: by, params: [], results: [{ name: "w", value: dequantize({ x: weight(graph, w.from), dtype: w.dtype }) }], assume: {} }]);
+    return {
+      ...m,
+      weights,
+      funcs: new Map([...first, ...funcs]),
+      load: [...m.load, ...[...writes].map(([by, w]) => ({ func: by, layers: w.from.layers ?? [-1], writes: { w: w.decl.name } }))],
+    };
+  },
+});
