@@ -53,7 +53,9 @@ export const cacheAppend = op("cache_append", {
   ins: { cache: "cache", c: "[T, r] a", kp: "[T, d] a", batch: "batch" },
   infer(types, attrs, b): Type | string {
     const c = types[0];
-    const width = (b.dims.r as number) + (b.dims.d as number);
+    // In the pattern of a rule widths are letters, and there is nothing to add up.
+    if (typeof b.dims.r !== "number" || typeof b.dims.d !== "number") return c;
+    const width = b.dims.r + b.dims.d;
     return c.kind === "cache" && c.width === width ? c : `cache rows have ${c.kind === "cache" ? c.width : "?"} lanes, but the new ones ${width}`;
   },
   reference: ({ cache, c, kp }, attrs, env) => append(cache, c, kp, env),
