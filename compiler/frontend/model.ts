@@ -77,7 +77,7 @@ function writer(graph: Graph, spec: ModelSpec, options: ModelOptions, weights: W
   };
 }
 
-/** @entry/kind_layer(%h, %batch, %cache) -> h, cache [, routes]. */
+/** @entry/kind_layer(%h, %batch, %cache) -> next, cache [, routes]. */
 function layerFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights: Weights, entry: Entry, kind: LayerKind, assume: Record<string, number>): Func {
   const params: NamedValue[] = [
     { name: "h", value: param(graph, "h", tensor(["T", spec.hidden], options.activations)) },
@@ -102,7 +102,7 @@ function layerFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights
     if (options.taps) results.push({ name: "route.indices", value: out.indices }, { name: "route.weights", value: out.weights });
   }
   const next = graph.name(add({ a: mid, b: y }), "next");
-  return { name: `${entry}/${kind}_layer`, params, results: [{ name: "h", value: next }, { name: "cache", value: attended.cache }, ...results], assume };
+  return { name: `${entry}/${kind}_layer`, params, results: [{ name: "next", value: next }, { name: "cache", value: attended.cache }, ...results], assume };
 }
 
 /** @entry(%ids, %batch, %cache) -> logits, final, cache [, taps]. */
@@ -120,7 +120,7 @@ function mainFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights:
   const taps: NamedValue[] = [{ name: "hidden.0", value: h }];
   for (const [i, kind] of spec.layers.entries()) {
     const out = call(graph, bodies.get(kind)!, [h, batch, cache], i);
-    h = graph.name(out.h, `h_${i + 1}`);
+    h = graph.name(out.next, `h_${i + 1}`);
     cache = graph.name(out.cache, "cache");
     taps.push({ name: `hidden.${i + 1}`, value: h });
     if (kind === "moe" && options.taps) taps.push({ name: `route.${i}.indices`, value: out["route.indices"] }, { name: `route.${i}.weights`, value: out["route.weights"] });
@@ -158,7 +158,7 @@ function draftFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights
     return linear({ x: concat({ a: left, b: right }), w: own("eh_proj", "eh_proj", [spec.hidden, 2 * spec.hidden]) });
   });
   const out = call(graph, bodies.get(draftKind(spec))!, [x, batch, cache], L);
-  const final = rmsNorm({ x: out.h, gain: own("norm", "shared_head.norm", [spec.hidden]), eps: spec.eps });
+  const final = rmsNorm({ x: out.next, gain: own("norm", "shared_head.norm", [spec.hidden]), eps: spec.eps });
   const logits = w.from(["mtp", "vocab"], "shared_head", () => linear({ x: options.taps ? final : lastRows({ x: final, batch }), w: own("head", "shared_head.head", [spec.vocab, spec.hidden]), dtype: "f32" }));
   return { name: "draft", params, results: [{ name: "logits", value: logits }, { name: "final", value: final }, { name: "cache", value: out.cache }], assume };
 }

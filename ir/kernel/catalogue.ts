@@ -34,3 +34,46 @@ export interface KernelText {
   /** Bytes of scratch the launcher provides, zeroed once before the first launch. */
   workspaceBytes?: Size;
 }
+
+/** One buffer operand of a node as it lies in memory: static element strides, symbolic extents. */
+export interface View {
+  dtype: "f32" | "bf16" | "i32" | "e4m3";
+  /** Scaled tensors only: "1x128" or "128x128"; their scales are a second, contiguous buffer. */
+  scaled?: "1x128" | "128x128";
+  shape: Size[];
+  strides: number[];
+}
+
+/** A node as a target sees it when it is asked for kernels. */
+export interface Site {
+  op: string;
+  attrs: Readonly<Record<string, number | string | boolean | readonly (number | string)[]>>;
+  /** Tensor operands only, in order; batch and cache operands are named by `Arg`. */
+  ins: View[];
+  outs: View[];
+  /** Widths of the cache rows, where the op reads or writes the cache. */
+  cacheWidth?: number;
+}
+
+/** What a launch passes for each kernel buffer, in the kernel's order. */
+export type Arg =
+  | { in: number; part?: "scales" }
+  | { out: number; part?: "scales" }
+  | { batch: "positions" | "sequence" | "starts" | "lengths" | "pages" }
+  | { cache: true };
+
+/** One kernel launch: the family and problem name the kernel, dims are its run-time sizes in the kernel's order. */
+export interface Chosen {
+  family: string;
+  problem: Problem;
+  args: Arg[];
+  dims: Size[];
+}
+
+/** What a target can run. `choose` gives the launches of a node, or why there are none. */
+export interface Catalogue {
+  target: string;
+  choose(site: Site): Chosen[] | { reason: string };
+  /** Launches that copy one strided view into another of the same shape. */
+  copy(from: View, to: View): Chosen[] | { reason: string };
+}

@@ -1,0 +1,81 @@
+// Memory planning: arena buffers share slots when their lives do not meet. Sizes are symbolic, so a slot's size is the
+// largest of its tenants', evaluated when the number of rows is known; the choice of tenant uses assumed sizes.
+import type { FunctionPlan, Ref, Step } from "../../ir/artifact.ts";
+import { evaluate, mul, type Size } from "../../ir/size.ts";
+import { bytes, sizeOfDim, type Draft, type DraftFunc, type DraftRef } from "./select.ts";
+import type { Buffer } from "./view.ts";
+
+export const bufferBytes = (b: Buffer): Size => mul(bytes[b.dtype], ...b.dims.map(sizeOfDim));
+
+/** Assumed sizes, only to judge which slot fits best. */
+const typical = { T: 64, B: 8, S: 1024, t: 8, s: 1024, m: 8, b: 1, e: 1, P: 16 };
+
+/** Assigns slots; `kernelName` names the kernel of a launch. */
+export function planMemory(f: DraftFunc, kernelName: (d: Draft & { kind: "kernel" }) => string): FunctionPlan {
+  const last = new Map<Buffer, number>();
+  const first = new Map<Buffer, number>();
+  f.steps.forEach((s, i) => {
+    for (const b of buffersOf(s)) {
+      if (!("arena" in b.place)) continue;
+      if (!first.has(b)) first.set(b, i);
+      last.set(b, i);
+    }
+  });
+  const slots: { tenants: Size[]; bytes: number; freeAt: number }[] = [];
+  const slotOf = new Map<Buffer, number>();
+  f.steps.forEach((_, i) => {
+    for (const [b, from] of first) {
+      if (from !== i) continue;
+      const size = bufferBytes(b);
+      const need = evaluate(size, typical);
+      // The tightest free slot; a slot that would have to grow is better than a new one.
+      let best = -1;
+      for (const [j, s] of slots.entries()) {
+        if (s.freeAt >= i) continue;
+        if (best < 0 || Math.abs(slots[j].bytes - need) < Math.abs(slots[best].bytes - need)) best = j;
+      }
+      if (best < 0) best = slots.push({ tenants: [], bytes: 0, freeAt: -1 }) - 1;
+      const slot = slots[best];
+      if (!slot.tenants.some((t) => JSON.stringify(t) === JSON.stringify(size))) slot.tenants.push(size);
+      slot.bytes = Math.max(slot.bytes, need);
+      slot.freeAt = last.get(b)!;
+      slotOf.set(b, best);
+    }
+  });
+  const ref = (r: DraftRef): Ref => ({
+    ...("arena" in r.buffer.place ? { slot: slotOf.get(r.buffer)! } : r.buffer.place),
+    ...(r.offset ? { offset: r.offset } : {}),
+    ...(r.rowBytes ? { rowBytes: r.rowBytes } : {}),
+    ...(r.expertBytes ? { expertBytes: r.expertBytes } : {}),
+  });
+  const step = (d: Draft): Step => {
+    switch (d.kind) {
+      case "kernel":
+        return { kind: "kernel", kernel: kernelName(d), args: d.args.map(ref), dims: d.chosen.dims, site: d.site };
+      case "call":
+        return { kind: "call", function: d.function, layer: d.layer, args: Object.fromEntries(Object.entries(d.args).map(([k, r]) => [k, ref(r)])) };
+      case "slices":
+        return d.over === "sequences"
+          ? { kind: "slices", over: "sequences", steps: d.steps.map(step) }
+          : { kind: "slices", over: "experts", offsets: ref(d.offsets), count: d.count, steps: d.steps.map(step) };
+    }
+  };
+  return {
+    name: f.name,
+    inputs: f.inputs,
+    results: f.results,
+    slots: slots.map((s) => (s.tenants.length === 1 ? s.tenants[0] : { op: "max", of: s.tenants })),
+    steps: f.steps.map(step),
+  };
+}
+
+function buffersOf(d: Draft): Buffer[] {
+  switch (d.kind) {
+    case "kernel":
+      return d.args.map((a) => a.buffer);
+    case "call":
+      return Object.values(d.args).map((a) => a.buffer);
+    case "slices":
+      return [...("offsets" in d ? [d.offsets.buffer] : []), ...d.steps.flatMap(buffersOf)];
+  }
+}

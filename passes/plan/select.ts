@@ -1,0 +1,293 @@
+// Kernel selection: every node becomes launches of kernels the target's catalogue offers for its problem; views become
+// strides; regions become loops over slices. What has no kernel is named, with the target's reason.
+import type { ArgPlan, Ref } from "../../ir/artifact.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
+import { bodyOf, topological, type Func, type Module, type Node, type Value } from "../../ir/graph.ts";
+import type { Catalogue, Chosen, View } from "../../ir/kernel/catalogue.ts";
+import { mul, type Size } from "../../ir/size.ts";
+import { asTensor, partsOf, type Dim, type Type } from "../../ir/types.ts";
+import { noKernel } from "../diagnostics.ts";
+import { contiguous, reshaped, type Buffer, type Slice } from "./view.ts";
+
+/** A launch or loop over buffers that have no address yet. */
+export type Draft =
+  | { kind: "kernel"; chosen: Chosen; args: DraftRef[]; site: string; node: Node | null }
+  | { kind: "call"; function: string; layer: number; args: Record<string, DraftRef> }
+  | { kind: "slices"; over: "sequences"; steps: Draft[] }
+  | { kind: "slices"; over: "experts"; offsets: DraftRef; count: number; steps: Draft[] };
+
+/** A buffer with what its Ref will add. */
+export interface DraftRef {
+  buffer: Buffer;
+  offset?: Size;
+  rowBytes?: number;
+  expertBytes?: number;
+}
+
+export interface DraftFunc {
+  name: string;
+  inputs: ArgPlan[];
+  results: ArgPlan[];
+  steps: Draft[];
+}
+
+export const bytes = { f32: 4, i32: 4, bf16: 2, e4m3: 1 } as const;
+
+/** Size of a dim: "8T" -> 8 * T. */
+export const sizeOfDim = (d: Dim): Size => {
+  const p = partsOf(d);
+  return p.symbol === "" ? p.times : mul(p.times, p.symbol);
+};
+
+export function selectModule(m: Module, catalogue: Catalogue): DraftFunc[] {
+  return [...m.funcs.values()].map((f) => new Selection(m, f, catalogue).run());
+}
+
+class Selection {
+  readonly #m: Module;
+  readonly #f: Func;
+  readonly #catalogue: Catalogue;
+  readonly #at = new Map<Value, Slice>();
+  readonly #planned = new Map<Value, Slice>();
+  #steps: Draft[] = [];
+
+  constructor(m: Module, f: Func, catalogue: Catalogue) {
+    this.#m = m;
+    this.#f = f;
+    this.#catalogue = catalogue;
+  }
+
+  run(): DraftFunc {
+    const inputs: ArgPlan[] = [];
+    for (const p of this.#f.params) {
+      const t = p.value.type;
+      if (t.kind !== "tensor") continue;
+      // Token ids arrive with the batch.
+      const place = p.name === "ids" ? ({ batch: "ids" } as const) : ({ arg: p.name } as const);
+      this.#at.set(p.value, whole(t, place));
+      if (p.name !== "ids") inputs.push(argPlan(p.name, t));
+    }
+    const results: ArgPlan[] = [];
+    const copies: { from: Value; to: Slice }[] = [];
+    for (const r of this.#f.results) {
+      if (r.value.type.kind !== "tensor") continue;
+      results.push(argPlan(r.name, r.value.type));
+      const to = whole(r.value.type, { arg: r.name });
+      // A value made by a kernel is written where the caller wants it; anything else is copied at the end.
+      if (produced(r.value) && !this.#planned.has(r.value)) this.#planned.set(r.value, to);
+      else copies.push({ from: r.value, to });
+    }
+    for (const n of topological(this.#f.results.map((r) => r.value))) this.#node(n);
+    for (const c of copies) this.#copy(this.#slice(c.from), c.to, "result");
+    return { name: this.#f.name, inputs, results, steps: this.#steps };
+  }
+
+  /** Where a value lies; made on demand for weights. */
+  #slice(v: Value): Slice {
+    const known = this.#at.get(v);
+    if (known) return known;
+    if (v.node.op.name !== "weight") throw new RangeError(`value of ${v.node.op.name} has no place in @${this.#f.name}`);
+    const t = asTensor(v.type);
+    const weight = v.node.attrs.name as string;
+    const s = whole(t, { weight, part: "data" });
+    if (s.scales) s.scales = { ...s.scales, place: { weight, part: "scales" } };
+    this.#at.set(v, s);
+    return s;
+  }
+
+  /** A fresh arena buffer (and its scales) for a value, unless a place was planned. */
+  #make(v: Value): Slice {
+    const s = this.#planned.get(v) ?? whole(asTensor(v.type), { arena: true });
+    this.#at.set(v, s);
+    return s;
+  }
+
+  #node(n: Node): void {
+    switch (n.op.name) {
+      case "param":
+      case "weight":
+        return;
+      case "reshape":
+        return this.#reshape(n);
+      case "split":
+        return this.#split(n);
+      case "call":
+        return this.#call(n);
+      case "map_sequences":
+        return this.#sequences(n);
+      case "map_experts":
+        return this.#experts(n);
+    }
+    const outs = n.results.filter((r) => r.type.kind === "tensor").map((r) => this.#make(r));
+    const ins = n.operands.filter((o) => o.type.kind === "tensor").map((o) => this.#slice(o));
+    const cache = n.operands.find((o) => o.type.kind === "cache")?.type;
+    const site = { op: n.op.name, attrs: n.attrs, ins: ins.map(viewOf), outs: outs.map(viewOf), ...(cache?.kind === "cache" ? { cacheWidth: cache.width } : {}) };
+    this.#launch(this.#catalogue.choose(site), ins, outs, n.op.name, n);
+  }
+
+  #launch(chosen: Chosen[] | { reason: string }, ins: Slice[], outs: Slice[], what: string, node: Node | null): void {
+    if ("reason" in chosen) throw new DiagnosticError(noKernel(what, this.#catalogue.target, chosen.reason));
+    for (const c of chosen) {
+      const args = c.args.map((a): DraftRef => {
+        if ("batch" in a) return { buffer: { place: { batch: a.batch }, dtype: "i32", dims: [] } };
+        if ("cache" in a) return { buffer: { place: { cache: true }, dtype: "f32", dims: [] } };
+        return refOf("in" in a ? ins[a.in] : outs[a.out], a.part);
+      });
+      this.#steps.push({ kind: "kernel", chosen: c, args, site: `${this.#f.name}/${node ? (node.graph.nameOf(node.results[0]) ?? what) : what}`, node });
+    }
+  }
+
+  #copy(from: Slice, to: Slice, what: string): void {
+    this.#launch(this.#catalogue.copy(viewOf(from), viewOf(to)), [from], [to], `copy (${what})`, null);
+  }
+
+  #reshape(n: Node): void {
+    const from = this.#slice(n.operands[0]);
+    const t = asTensor(n.results[0].type);
+    const strides = reshaped(from.dims, from.strides, t.dims);
+    if (strides) return void this.#at.set(n.results[0], { ...from, dims: t.dims, strides });
+    const whole = this.#make(n.results[0]);
+    const middle = { ...whole, dims: from.dims, strides: contiguous(from.dims) };
+    this.#copy(from, middle, "reshape");
+  }
+
+  #split(n: Node): void {
+    const from = this.#slice(n.operands[0]);
+    const axis = from.dims.length + (n.attrs.axis as number);
+    for (const [i, r] of n.results.entries())
+      this.#at.set(r, { ...from, dims: asTensor(r.type).dims, offset: from.offset + (i === 0 ? 0 : (n.attrs.at as number) * from.strides[axis]) });
+  }
+
+  #call(n: Node): void {
+    const callee = this.#m.funcs.get(n.attrs.func as string)!;
+    const args: Record<string, DraftRef> = {};
+    for (const [i, p] of callee.params.entries()) {
+      if (p.value.type.kind !== "tensor") continue;
+      let from = this.#slice(n.operands[i]);
+      if (!isWhole(from)) {
+        const to = whole(p.value.type, { arena: true });
+        this.#copy(from, to, "argument");
+        from = to;
+      }
+      args[p.name] = refOf(from);
+    }
+    for (const [i, r] of callee.results.entries()) if (r.value.type.kind === "tensor") args[r.name] = refOf(this.#make(n.results[i]));
+    this.#steps.push({ kind: "call", function: callee.name, layer: n.attrs.layer as number, args });
+  }
+
+  /** Steps of a region, collected apart. */
+  #inside(body: () => void): Draft[] {
+    const outer = this.#steps;
+    this.#steps = [];
+    body();
+    const steps = this.#steps;
+    this.#steps = outer;
+    return steps;
+  }
+
+  #region(n: Node, out: Slice): void {
+    const result = n.region!.results[0];
+    const rows: Slice = { ...out, dims: asTensor(result.type).dims, rows: true };
+    if (produced(result)) this.#planned.set(result, rows);
+    for (const inner of bodyOf(n.region!)) this.#node(inner);
+    if (!produced(result)) this.#copy(this.#slice(result), rows, n.op.name);
+  }
+
+  #sequences(n: Node): void {
+    const out = this.#make(n.results[0]);
+    for (const o of n.operands) if (o.type.kind === "tensor") this.#slice(o);
+    const steps = this.#inside(() => {
+      for (const [i, p] of n.region!.params.entries()) {
+        const o = n.operands[i + 1];
+        if (o.type.kind !== "cache") {
+          this.#at.set(p, { ...this.#slice(o), dims: asTensor(p.type).dims, rows: true });
+          continue;
+        }
+        const rows = this.#make(p);
+        this.#launch(this.#catalogue.choose({ op: "cache_rows", attrs: {}, ins: [], outs: [viewOf(rows)], cacheWidth: o.type.width }), [], [rows], "cache_rows", null);
+      }
+      this.#region(n, out);
+    });
+    this.#steps.push({ kind: "slices", over: "sequences", steps });
+  }
+
+  /** Undispatched experts: sort, gather, one expert after the other, combine. */
+  #experts(n: Node): void {
+    const [indices, weights, x, ...stacked] = n.operands;
+    const k = asTensor(indices.type).dims[1] as number;
+    const count = asTensor(stacked[0].type).dims[0] as number;
+    const rowCount = merged(asTensor(x.type).dims[0], k);
+    const result = asTensor(n.region!.results[0].type);
+    const order = whole({ kind: "tensor", dims: [rowCount], dtype: "i32" }, { arena: true });
+    const offsets = whole({ kind: "tensor", dims: [count + 1], dtype: "i32" }, { arena: true });
+    const xs = whole({ kind: "tensor", dims: [rowCount, ...asTensor(x.type).dims.slice(1)], dtype: asTensor(x.type).dtype }, { arena: true });
+    const ys = whole({ kind: "tensor", dims: [rowCount, ...result.dims.slice(1)], dtype: result.dtype }, { arena: true });
+    const launch = (op: string, attrs: Record<string, number>, ins: Slice[], outs: Slice[]): void =>
+      this.#launch(this.#catalogue.choose({ op, attrs, ins: ins.map(viewOf), outs: outs.map(viewOf) }), ins, outs, op, null);
+    launch("sort_experts", { experts: count }, [this.#slice(indices)], [order, offsets]);
+    launch("gather_rows", { per: k }, [this.#slice(x), order], [xs]);
+    for (const s of stacked) this.#slice(s);
+    const steps = this.#inside(() => {
+      for (const [i, p] of n.region!.params.entries()) {
+        if (i === 0) {
+          this.#at.set(p, { ...xs, dims: asTensor(p.type).dims, rows: true });
+          continue;
+        }
+        const stack = this.#slice(stacked[i - 1]);
+        const per = stack.strides[0];
+        const blocks = stack.scaled ? scaleDims(stack.dims.slice(1), stack.scaled).reduce<number>((a, d) => a * (d as number), 1) : 0;
+        this.#at.set(p, { ...stack, dims: stack.dims.slice(1), strides: stack.strides.slice(1), expert: { data: per, scales: blocks } });
+      }
+      this.#region(n, ys);
+    });
+    this.#steps.push({ kind: "slices", over: "experts", offsets: refOf(offsets), count, steps });
+    launch("combine", {}, [ys, order, this.#slice(weights)], [this.#make(n.results[0])]);
+  }
+}
+
+/** Made by a kernel of its own, so that its place can be chosen. */
+const produced = (v: Value): boolean => !["param", "weight", "reshape", "split"].includes(v.node.op.name);
+
+const merged = (d: Dim, k: number): Dim => {
+  const p = partsOf(d);
+  return p.symbol === "" ? p.times * k : `${p.times * k}${p.symbol}`;
+};
+
+const isWhole = (s: Slice): boolean => s.offset === 0 && !s.rows && s.strides.join() === contiguous(s.dims).join();
+
+function storage(dtype: string): "f32" | "bf16" | "i32" | "e4m3" {
+  return dtype.startsWith("e4m3") ? "e4m3" : (dtype as "f32" | "bf16" | "i32");
+}
+
+/** Shape of the scales of a scaled tensor. */
+export function scaleDims(dims: readonly Dim[], scaled: "1x128" | "128x128"): Dim[] {
+  const blocks = (d: Dim): Dim => Math.ceil((d as number) / 128);
+  return dims.map((d, i) => (i === dims.length - 1 || (scaled === "128x128" && i === dims.length - 2) ? blocks(d) : d));
+}
+
+function whole(t: Type & { kind: "tensor" }, place: Buffer["place"]): Slice {
+  const scaled = t.dtype === "e4m3/1x128" ? "1x128" : t.dtype === "e4m3/128x128" ? "128x128" : undefined;
+  return {
+    buffer: { place, dtype: storage(t.dtype), dims: t.dims },
+    ...(scaled ? { scaled, scales: { place, dtype: "f32" as const, dims: scaleDims(t.dims, scaled) } } : {}),
+    offset: 0,
+    dims: t.dims,
+    strides: contiguous(t.dims),
+  };
+}
+
+const argPlan = (name: string, t: Type & { kind: "tensor" }): ArgPlan => ({ name, dtype: storage(t.dtype) as ArgPlan["dtype"], shape: t.dims.map(sizeOfDim) });
+
+export const viewOf = (s: Slice): View => ({ dtype: s.buffer.dtype, ...(s.scaled ? { scaled: s.scaled } : {}), shape: s.dims.map(sizeOfDim), strides: [...s.strides] });
+
+function refOf(s: Slice, part?: "scales"): DraftRef {
+  const b = part === "scales" ? s.scales! : s.buffer;
+  const size = bytes[b.dtype];
+  const perRow = part === "scales" ? (scaleDims(s.dims, s.scaled!).slice(1) as number[]).reduce((a, d) => a * d, 1) : s.strides[0];
+  return {
+    buffer: b,
+    ...(s.offset && part !== "scales" ? { offset: s.offset * size } : {}),
+    ...(s.rows ? { rowBytes: perRow * size } : {}),
+    ...(s.expert ? { expertBytes: (part === "scales" ? s.expert.scales : s.expert.data) * size } : {}),
+  };
+}
