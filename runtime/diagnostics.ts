@@ -1,6 +1,5 @@
 // Every failure of the runtime, one function each: artifact (500x), safetensors files (501x), weights (502x),
 // memory and sessions (503x), device (504x), text (505x). Each says what was seen, what was expected and where that comes from.
-import type { Diagnostic } from "../ir/diagnostic.ts";
 import { DiagnosticError, didYouMean, error } from "../ir/diagnostic.ts";
 
 const fail = (code: string, title: string, notes: string[] = [], help?: string): DiagnosticError =>

@@ -22,7 +22,7 @@ export async function readArtifact(folder: string, keep: (path: string) => boole
     throw diagnostics.notAnArtifact(folder, `manifest.json is not JSON: ${(e as Error).message}`);
   }
   if (typeof manifest !== "object" || manifest === null || manifest.format !== FORMAT) throw diagnostics.foreignFormat(folder, manifest?.format, FORMAT);
-  for (const key of ["model", "weights", "kernels", "functions", "entries", "files"] as const)
+  for (const key of ["options", "model", "weights", "kernels", "functions", "entries", "files"] as const)
     if (typeof manifest[key] !== "object" || manifest[key] === null) throw diagnostics.brokenFile("manifest.json", `it has no ${key}`);
   if (!Array.isArray(manifest.load)) throw diagnostics.brokenFile("manifest.json", "it has no load list");
   const files = new Map<string, Buffer<ArrayBuffer>>();

@@ -17,6 +17,8 @@ export interface LoadOptions {
   weights: string;
   /** Worker threads; the cores this process may use when absent. */
   threads?: number;
+  /** Adds up time by kernel; see `model.device.timings()`. */
+  profile?: boolean;
 }
 
 export class Model {

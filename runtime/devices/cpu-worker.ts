@@ -13,6 +13,8 @@ export interface WorkerStart {
   memory: WebAssembly.Memory;
   control: Int32Array;
   scratch: number;
+  /** Where to add up times by kernel; given to the first thread of a profiled device. */
+  times?: Float64Array;
   kernels: { name: string; module: WebAssembly.Module; entry: string }[];
 }
 
@@ -39,7 +41,7 @@ function begin(): Thread {
     if (typeof run !== "function") throw new Error(`${name} has no export ${entry}`);
     return run as KernelEntry;
   });
-  return { index: start.index, count: start.count, scratch: start.scratch, kernels, memory: start.memory, control: start.control, at };
+  return { index: start.index, count: start.count, scratch: start.scratch, kernels, memory: start.memory, control: start.control, at, times: start.times };
 }
 
 /** This thread's share of every range. */

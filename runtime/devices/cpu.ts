@@ -34,6 +34,7 @@ export class CpuDevice {
   /** Index of each kernel, as programs name them. */
   readonly kernels: ReadonlyMap<string, number>;
   private readonly names: string[];
+  private readonly times: Float64Array;
   private readonly control = new Int32Array(new SharedArrayBuffer(64));
   private workers: Worker[] = [];
   private tail: Promise<unknown> = Promise.resolve();
@@ -46,11 +47,12 @@ export class CpuDevice {
     this.memory = new WebAssembly.Memory({ initial: 1, maximum: MOST_PAGES, shared: true });
     this.threads = threads;
     this.names = names;
+    this.times = new Float64Array(new SharedArrayBuffer(names.length * 16));
     this.kernels = new Map(names.map((n, i) => [n, i]));
   }
 
   /** Starts the threads and instantiates every kernel on each. `threads` defaults to the cores this process may use. */
-  static async open(kernels: readonly CpuKernel[], options: { threads?: number } = {}): Promise<CpuDevice> {
+  static async open(kernels: readonly CpuKernel[], options: { threads?: number; profile?: boolean } = {}): Promise<CpuDevice> {
     const threads = Math.max(1, Math.min(64, Math.floor(options.threads ?? availableParallelism())));
     const device = new CpuDevice(threads, kernels.map((k) => k.name));
     const modules: WorkerStart["kernels"] = [];
@@ -60,7 +62,7 @@ export class CpuDevice {
     const scratchAt = scratch ? device.allocate(scratch * threads, "scratch memory of the kernels") : 0;
     const file = workerFile();
     device.workers = Array.from({ length: threads }, (_, index) => {
-      const workerData: WorkerStart = { index, count: threads, memory: device.memory, control: device.control, scratch: scratchAt + index * scratch, kernels: modules };
+      const workerData: WorkerStart = { index, count: threads, memory: device.memory, control: device.control, scratch: scratchAt + index * scratch, kernels: modules, times: options.profile && index === 0 ? device.times : undefined };
       return new Worker(file, { workerData, stdout: false, stderr: false });
     });
     try {
@@ -138,6 +140,11 @@ export class CpuDevice {
   /** Generates synthetic tensors in place, every thread its share of each. */
   fill(jobs: FillJob[]): Promise<void> {
     return this.enqueue({ kind: "fill", jobs }, (r) => diagnostics.workerFailed(r.why));
+  }
+
+  /** Milliseconds and launches by kernel since the device opened, longest first; zero unless opened with `profile`. */
+  timings(): { kernel: string; ms: number; launches: number }[] {
+    return this.names.map((kernel, i) => ({ kernel, ms: this.times[2 * i], launches: this.times[2 * i + 1] })).toSorted((a, b) => b.ms - a.ms);
   }
 
   /** Settles when no job is running or queued. */

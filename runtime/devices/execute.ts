@@ -15,6 +15,8 @@ export interface Thread {
   control: Int32Array;
   /** Where the thread is, for messages about traps. */
   at: { kernel: number; site: number; layer: number };
+  /** By kernel: milliseconds and launches, kept by the first thread when asked for. */
+  times?: Float64Array;
 }
 
 const ARRIVED = 0;
@@ -105,8 +107,13 @@ function launch(thread: Thread, kernel: number, site: number, layer: number, cel
   at.layer = layer;
   const begin = Math.floor((cells * index) / count);
   const end = Math.floor((cells * (index + 1)) / count);
+  const from = thread.times ? performance.now() : 0;
   if (begin < end) thread.kernels[kernel](begin, end, thread.scratch, ...values);
   if (count > 1) barrier(thread.control, count);
+  if (thread.times) {
+    thread.times[2 * kernel] += performance.now() - from;
+    thread.times[2 * kernel + 1]++;
+  }
 }
 
 /** Waits until every thread is here; makes their writes visible. */

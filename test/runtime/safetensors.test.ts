@@ -109,3 +109,26 @@ test("the trained model's checkpoint opens", async () => {
   expect(c.tensors.get("model.embed_tokens.weight")?.dtype).toBe("BF16");
   await c.close();
 });
+
+test("a thousand damaged files open soundly or are refused, never worse", async () => {
+  await saveTensors(path, [
+    { name: "model.norm.weight", shape: [8], dtype: "BF16", data: new Uint16Array(8) },
+    { name: "lm_head.weight", shape: [4, 8], dtype: "F32", data: new Float32Array(32) },
+  ]);
+  const good = readFileSync(path);
+  let state = 1;
+  const random = (n: number): number => (state = (Math.imul(state, 1103515245) + 12345) >>> 0) % n;
+  for (let i = 0; i < 1000; i++) {
+    let bad = Buffer.from(good);
+    // Mostly inside the header, where damage matters; sometimes the length prefix, sometimes a cut or a tail.
+    for (let k = 0; k <= random(3); k++) bad[random(20) ? 8 + random(160) : random(8)] = random(3) ? 0x30 + random(10) : random(256);
+    if (random(4) === 0) bad = bad.subarray(0, random(bad.length));
+    if (random(4) === 0) bad = Buffer.concat([bad, Buffer.alloc(random(20))]);
+    writeFileSync(path, bad);
+    const error = await Checkpoint.open(path).then(async (c) => {
+      for (const name of c.tensors.keys()) await c.bytes(name);
+      await c.close();
+    }).catch((e: Error) => e);
+    if (error) expect(error.message).toMatch(/^error\[DSC5011\]/);
+  }
+});

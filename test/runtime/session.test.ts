@@ -126,6 +126,19 @@ test("what a user can do wrong has a diagnostic", async () => {
   await expect(session.prefill([[1]])).rejects.toThrow(/DSC5033.*closed/);
 });
 
+test("addresses past 2 GiB are unsigned, and a profiled device counts launches", async () => {
+  const model = await Model.open(manifest, binaries, { weights: folder, threads: 2, profile: true });
+  model.device.allocate(2 ** 31 + 2 ** 20, "a hole"); // never touched, so it takes no memory
+  const r = await model.session({ maxTokens: 8 }).prefill([[1, 2, 3], [4, 5]]);
+  const want = reference(w, [], [[1, 2, 3], [4, 5]]);
+  expect(r.taps.final.data.byteOffset).toBeGreaterThan(2 ** 31);
+  close(r.logits(1), want.logits[1]);
+  close(r.taps.final.data, want.final.flat());
+  expect(model.device.timings().find((t) => t.kernel === "sum")?.launches).toBe(2 * LAYERS);
+  expect(() => model.device.allocate(2 ** 31, "another")).toThrow(/DSC5030.*another needs 2.00 GiB/);
+  await model.close();
+});
+
 test("a trap names its kernel and site, and the device goes on", async () => {
   const steps = [{ kind: "kernel" as const, kernel: "trap", args: [{ slot: 0 }], dims: ["T"], site: "toy/trap" }];
   const bad = structuredClone(manifest);
