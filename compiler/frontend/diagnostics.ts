@@ -37,15 +37,49 @@ export const unsupported = (key: string, got: string, rule: string, nearest: str
 export const inconsistent = (title: string, rule: string, help: string, span: Span | undefined): Diagnostic =>
   error("DSC1015", title, { spans: at(span), notes: [rule], help });
 
-export const unsupportedModel = (name: string, mechanism: string, supported: readonly string[], span: Span | undefined): Diagnostic =>
+export const missingType = (key: string, span: Span | undefined): Diagnostic =>
+  error("DSC1016", `"${key}" has a factor, but no type`, {
+    spans: at(span),
+    notes: ["without a type the factor would be ignored"],
+    help: `add "type": "yarn" to it`,
+  });
+
+export const foreignId = (key: string, id: number, vocab: number, span: Span | undefined): Diagnostic =>
+  warning("DSC1017", `"${key}": token ${id} is not in the vocabulary`, {
+    spans: at(span),
+    notes: [`vocab_size is ${vocab}, so it can be neither read nor produced`],
+    help: "set the id to one of the vocabulary, or null",
+  });
+
+export const mechanism = (key: string, got: string, what: string, span: Span | undefined): Diagnostic =>
+  error("DSC1018", `"${key}": ${got} needs what cannot be compiled yet`, {
+    spans: at(span),
+    notes: [`it stands for ${what}; without it the model would compute something else`],
+    help: `if the checkpoint does not use it, set it off: --set ${key}=null`,
+  });
+
+export const lacksText = (name: string, span: Span | undefined): Diagnostic =>
+  error("DSC1019", `${name} wraps a text model, but the config has no "text_config"`, {
+    spans: at(span),
+    help: "use the whole config.json of the checkpoint",
+  });
+
+export const unsupportedModel = (name: string, needs: string, supported: readonly string[], span: Span | undefined): Diagnostic =>
   error("DSC1020", `${name} is recognised, but cannot be compiled yet`, {
     spans: at(span),
-    notes: [`it needs ${mechanism}`],
+    notes: [`it needs ${needs}`],
     help: `supported: ${supported.join(", ")}`,
   });
 
-export const unknownModel = (name: string, near: string | undefined, supported: readonly string[], span: Span | undefined): Diagnostic =>
+export const unknownModel = (
+  name: string,
+  near: string | undefined,
+  supported: readonly string[],
+  latent: boolean,
+  span: Span | undefined,
+): Diagnostic =>
   error("DSC1021", `I do not know the architecture ${JSON.stringify(name)}`, {
     spans: at(span),
+    notes: latent ? [] : ["the config has no kv_lora_rank, so this is no model with multi-head latent attention"],
     help: near ? `did you mean ${near}?` : `supported: ${supported.join(", ")}`,
   });

@@ -1,75 +1,99 @@
-// The keys of a config: which are read, which are knowingly ignored and why. Anything else gets a warning.
+// The keys of a config: which are read, which are knowingly ignored and why. Anything else gets a warning, never silence.
+import { didYouMean, type Diagnostic } from "../../ir/diagnostic.ts";
+import { unknownKey } from "./diagnostics.ts";
+import { mechanisms } from "./families.ts";
+import type { Reader } from "./reader.ts";
+import type { Source } from "./source.ts";
 
-/** Keys the frontend reads. */
+/** Keys the frontend reads, on any path. */
 export const read: readonly string[] = [
   "architectures", "model_type", "hidden_size", "vocab_size", "num_attention_heads", "num_key_value_heads", "q_lora_rank", "kv_lora_rank",
-  "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "intermediate_size", "num_hidden_layers", "first_k_dense_replace", "moe_layer_freq",
-  "mlp_layer_types", "n_routed_experts", "num_experts_per_tok", "n_group", "topk_group", "n_shared_experts", "moe_intermediate_size",
-  "scoring_func", "topk_method", "norm_topk_prob", "routed_scaling_factor", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters",
-  "rope_interleave", "max_position_embeddings", "attention_bias", "tie_word_embeddings", "hidden_act", "quantization_config",
-  "num_nextn_predict_layers", "torch_dtype", "dtype", "bos_token_id", "eos_token_id", "text_config", "mlp_bias", "head_dim", "qk_head_dim",
+  "qk_nope_head_dim", "qk_rope_head_dim", "qk_head_dim", "v_head_dim", "intermediate_size", "num_hidden_layers", "first_k_dense_replace",
+  "moe_layer_freq", "mlp_layer_types", "n_routed_experts", "num_experts_per_tok", "n_group", "topk_group", "n_shared_experts",
+  "moe_intermediate_size", "scoring_func", "topk_method", "norm_topk_prob", "routed_scaling_factor", "rms_norm_eps", "rope_theta",
+  "rope_scaling", "rope_parameters", "rope_interleave", "partial_rotary_factor", "max_position_embeddings", "attention_bias", "mlp_bias",
+  "tie_word_embeddings", "hidden_act", "quantization_config", "num_nextn_predict_layers", "torch_dtype", "dtype", "bos_token_id",
+  "eos_token_id", "text_config",
 ];
 
-/** Keys that do not change what inference computes. */
-export const ignored: Readonly<Record<string, string>> = {
-  attention_dropout: "dropout is off in inference",
-  initializer_range: "only used to start training",
-  aux_loss_alpha: "only used in training",
-  seq_aux: "only used in training",
-  ep_size: "expert parallelism of the training code",
-  pretraining_tp: "tensor parallelism of the training code",
-  use_cache: "the cache is always used",
-  output_router_logits: "asks for an output; --taps gives it",
-  router_aux_loss_coef: "only used in training",
-  pad_token_id: "sequences are packed, never padded",
-  auto_map: "names remote code, which is not run",
-  transformers_version: "bookkeeping",
-  _name_or_path: "bookkeeping",
-  unsloth_fixed: "bookkeeping",
-  return_dict: "bookkeeping",
-  output_attentions: "bookkeeping",
-  output_hidden_states: "bookkeeping",
-  model_parallel_size: "bookkeeping",
-  is_encoder_decoder: "a decoder always",
-  image_token_id: "the text model only is compiled",
-  media_placeholder_token_id: "the text model only is compiled",
-  ignore_index: "only used in training",
-  vision_config: "the text model only is compiled",
-  use_flash_attention_2: "kernels are chosen by the compiler",
-  partial_rotary_factor: "given by qk_rope_head_dim",
-  router_jitter_noise: "only used in training",
-  chunk_size_feed_forward: "bookkeeping",
-  problem_type: "bookkeeping",
-  task_specific_params: "bookkeeping",
-  id2label: "bookkeeping",
-  label2id: "bookkeeping",
+/** Members read inside objects. */
+export const members: Readonly<Record<string, readonly string[]>> = {
+  rope_scaling: [
+    "type", "rope_type", "rope_theta", "factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "mscale", "mscale_all_dim",
+    "attention_factor", "truncate", "partial_rotary_factor",
+  ],
+  quantization_config: ["quant_method", "fmt", "activation_scheme", "weight_block_size", "scale_fmt", "modules_to_not_convert", "ignored_layers"],
 };
 
-/** Recognised relatives, by architecture or model_type, and the mechanism each still lacks (FAMILY). */
-export const refused: Readonly<Record<string, { name: string; mechanism: string }>> = {
-  DeepseekV32ForCausalLM: { name: "DeepSeek-V3.2", mechanism: "the lightning indexer and sparse-masked attention over its top rows" },
-  deepseek_v32: { name: "DeepSeek-V3.2", mechanism: "the lightning indexer and sparse-masked attention over its top rows" },
-  DeepseekV4ForCausalLM: { name: "DeepSeek-V4", mechanism: "sliding-window plus compressed attention, hyper-connections, hash routing and fp4 experts" },
-  deepseek_v4: { name: "DeepSeek-V4", mechanism: "sliding-window plus compressed attention, hyper-connections, hash routing and fp4 experts" },
-  GlmMoeDsaForCausalLM: { name: "GLM-5", mechanism: "the lightning indexer and sparse-masked attention over its top rows" },
-  glm_moe_dsa: { name: "GLM-5", mechanism: "the lightning indexer and sparse-masked attention over its top rows" },
-  Glm4MoeForCausalLM: { name: "GLM-4.5 / 4.6 / 4.7", mechanism: "plain grouped-query attention with query and key norms" },
-  glm4_moe: { name: "GLM-4.5 / 4.6 / 4.7", mechanism: "plain grouped-query attention with query and key norms" },
-  Dots1ForCausalLM: { name: "dots.llm1", mechanism: "plain grouped-query attention with query and key norms" },
-  BailingMoeV2ForCausalLM: { name: "Ling / Ring 2", mechanism: "plain grouped-query attention with query and key norms" },
-  LongcatFlashForCausalLM: { name: "LongCat-Flash", mechanism: "two attention and two dense sublayers per layer with a shortcut mixture, identity experts and scaled latents" },
-  longcat_flash: { name: "LongCat-Flash", mechanism: "two attention and two dense sublayers per layer with a shortcut mixture, identity experts and scaled latents" },
-  AXK1ForCausalLM: { name: "A.X-K1", mechanism: "an RMSNorm on the mixture's output" },
-  axk1: { name: "A.X-K1", mechanism: "an RMSNorm on the mixture's output" },
-  MiniCPM3ForCausalLM: { name: "MiniCPM3", mechanism: "multipliers on the embedding, the residual stream and the head's input" },
-  minicpm3: { name: "MiniCPM3", mechanism: "multipliers on the embedding, the residual stream and the head's input" },
-  Mistral4ForCausalLM: { name: "Mistral 4", mechanism: "softmax routing with summed groups and a position-dependent query scale" },
-  mistral4: { name: "Mistral 4", mechanism: "softmax routing with summed groups and a position-dependent query scale" },
-  KimiLinearForCausalLM: { name: "Kimi-Linear / Kimi-K3", mechanism: "KDA linear attention (short convolution and a gated delta rule)" },
-  kimi_linear: { name: "Kimi-Linear / Kimi-K3", mechanism: "KDA linear attention (short convolution and a gated delta rule)" },
-  kimi_k3: { name: "Kimi-K3", mechanism: "KDA linear attention, unrotated MLA with an output gate and a latent mixture" },
-  Glm5NextForCausalLM: { name: "GLM-5-next", mechanism: "linear attention, unrotated MLA and hyper-connections" },
-  glm5_next: { name: "GLM-5-next", mechanism: "linear attention, unrotated MLA and hyper-connections" },
-  LlamaForCausalLM: { name: "Llama", mechanism: "grouped-query attention; this compiler is for models with multi-head latent attention" },
-  Qwen3MoeForCausalLM: { name: "Qwen3-MoE", mechanism: "grouped-query attention; this compiler is for models with multi-head latent attention" },
+const training = "only used in training";
+const remote = "names remote code, which is not run";
+const bookkeeping = "bookkeeping of transformers; inference computes the same";
+const textOnly = "only the text model is compiled";
+const dimension = "follows from qk_nope_head_dim, qk_rope_head_dim and v_head_dim";
+const generation = "a default of generation; dsc run has its own options";
+
+/** Keys that do not change what inference computes, and the reason. */
+export const ignored: Readonly<Record<string, string>> = {
+  attention_dropout: "dropout is off in inference",
+  hidden_dropout: "dropout is off in inference",
+  initializer_range: training,
+  embedding_initializer_range: training,
+  aux_loss_alpha: training,
+  seq_aux: training,
+  router_aux_loss_coef: training,
+  router_jitter_noise: training,
+  ignore_index: training,
+  gradient_checkpointing: training,
+  mtp_loss_weight: training,
+  ep_size: "expert parallelism of the training code",
+  pretraining_tp: "tensor parallelism of the training code",
+  model_parallel_size: "tensor parallelism of the training code",
+  use_cache: "the cache is always used",
+  output_router_logits: "asks for an output; --taps gives it",
+  output_attentions: "asks for an output; --taps gives the like",
+  output_hidden_states: "asks for an output; --taps gives it",
+  pad_token_id: "sequences are packed, never padded",
+  auto_map: remote,
+  custom_pipelines: remote,
+  head_dim: dimension,
+  num_key_value_groups: dimension,
+  is_encoder_decoder: "always a decoder",
+  is_decoder: "always a decoder",
+  add_cross_attention: "always a decoder",
+  use_flash_attention_2: "kernels are chosen by the compiler",
+  attn_implementation: "kernels are chosen by the compiler",
+  _attn_implementation: "kernels are chosen by the compiler",
+  vision_config: textOnly,
+  image_token_id: textOnly,
+  image_token_index: textOnly,
+  media_placeholder_token_id: textOnly,
+  video_placeholder: textOnly,
+  projector_hidden_act: textOnly,
+  use_unified_vision_chunk: textOnly,
+  ...Object.fromEntries(
+    ["temperature", "top_k", "top_p", "do_sample", "max_length", "min_length", "num_beams", "repetition_penalty", "length_penalty"].map((k) => [k, generation]),
+  ),
+  ...Object.fromEntries(
+    [
+      "transformers_version", "_name_or_path", "unsloth_fixed", "unsloth_version", "return_dict", "chunk_size_feed_forward", "problem_type",
+      "task_specific_params", "id2label", "label2id", "finetuning_task", "tokenizer_class", "prefix", "torchscript", "use_bfloat16", "tf_legacy_loss",
+      "pruned_heads", "cross_attention_hidden_size", "decoder_start_token_id", "sep_token_id", "_commit_hash",
+    ].map((k) => [k, bookkeeping]),
+  ),
 };
+
+/** A warning for every key of the config (and of its text part) that is neither read nor knowingly ignored. */
+export function unknownKeys(source: Source, prefixes: readonly string[]): Diagnostic[] {
+  return prefixes.flatMap((prefix) => {
+    const object = prefix ? (source.value[prefix.slice(0, -1)] as object) : source.value;
+    return Object.keys(object)
+      .filter((k) => !read.includes(k) && !Object.hasOwn(ignored, k) && !Object.hasOwn(mechanisms, k))
+      .map((k) => unknownKey(prefix + k, didYouMean(k, read), source.keySpanOf(prefix + k)));
+  });
+}
+
+/** The same for the members of an object; both spellings of rope settings share a list. */
+export function unknownMembers(c: Reader, at: string, seen: readonly string[]): Diagnostic[] {
+  const known = members[at === "rope_parameters" ? "rope_scaling" : at];
+  return seen.filter((k) => !known.includes(k)).map((k) => unknownKey(`${at}.${k}`, didYouMean(k, known), c.span(`${at}.${k}`)));
+}

@@ -1,0 +1,64 @@
+// quantization_config: e4m3 codes in blocks of 128x128 with dynamic activations, or nothing. Other formats are refused by name.
+import { unsupportedModel } from "./diagnostics.ts";
+import { unknownMembers } from "./keys.ts";
+import { show, type Reader } from "./reader.ts";
+import type { Fp8Spec } from "./spec.ts";
+
+const AT = "quantization_config";
+
+/** Formats seen on checkpoints of the family, and what reading them would take. */
+const formats: Readonly<Record<string, string>> = {
+  modelopt: "NVFP4 or static FP8 weights (modelopt)",
+  modelopt_fp4: "NVFP4 weights (4-bit floats with FP8 scales per 16)",
+  nvfp4: "NVFP4 weights (4-bit floats with FP8 scales per 16)",
+  mxfp4: "MXFP4 weights (4-bit floats with a power-of-two scale per 32)",
+  awq: "int4 weights with zero points (AWQ)",
+  gptq: "int4 weights with zero points (GPTQ)",
+  bitsandbytes: "bitsandbytes' 4-bit or 8-bit weights",
+  fbgemm_fp8: "FP8 weights with one scale per row",
+};
+
+/** Modules that are never stored as codes, so that a list of exceptions naming only these changes nothing. */
+const neverCoded = /(^|\.)(lm_head|head|shared_head|embed_tokens|gate|eh_proj|e_score_correction_bias|\w*norm)(\.(weight|head|norm))?$/;
+
+export function readQuantization(c: Reader): Fp8Spec | null {
+  const members = c.members(AT);
+  if (!members) return null;
+  const at = (k: string): string => `${AT}.${k}`;
+  const method = c.word(at("quant_method"));
+  if (method !== "fp8") {
+    const mechanism = method === "compressed-tensors" ? compressed(c) : method && Object.hasOwn(formats, method) ? formats[method] : undefined;
+    const where = c.span(at("quant_method")) ?? c.span(AT);
+    if (mechanism) c.say(unsupportedModel("this checkpoint's quantisation", mechanism, ['"quant_method": "fp8"', "or no quantization_config (a bf16 checkpoint)"], where));
+    else c.refuse(at("quant_method"), "compiled weights are bf16, f32, or e4m3 in blocks of 128x128", '"fp8"; a bf16 checkpoint has no quantization_config');
+    return null;
+  }
+  for (const d of unknownMembers(c, AT, members)) c.say(d);
+  const oneOf = (key: string, allowed: readonly string[], rule: string): string => {
+    const v = c.word(at(key)) ?? allowed[0];
+    if (!allowed.includes(v)) c.refuse(at(key), rule, allowed.map((a) => JSON.stringify(a)).join(" or "));
+    return v;
+  };
+  oneOf("fmt", ["e4m3"], "the family publishes e4m3 only");
+  oneOf("activation_scheme", ["dynamic"], "activations are quantised as they come; no checkpoint of the family has static scales");
+  const block = c.list(at("weight_block_size")) ?? [128, 128];
+  if (block.length !== 2 || block[0] !== 128 || block[1] !== 128)
+    c.refuse(at("weight_block_size"), "scales stand for blocks of 128x128 weights and 1x128 activations", "[128, 128]");
+  for (const key of ["modules_to_not_convert", "ignored_layers"]) {
+    const odd = (c.list(at(key)) ?? []).find((m) => typeof m !== "string" || !neverCoded.test(m));
+    if (odd !== undefined) c.refuse(at(key), `${show(odd)} would be left in bf16, but every decoder linear is read as FP8`, "a list of lm_head, gate and norms");
+  }
+  const scale = oneOf("scale_fmt", ["float", "ue8m0"], "scales are plain floats (no scale_fmt) or powers of two");
+  return { scale: scale === "ue8m0" ? "ue8m0" : "f32", block: [128, 128] };
+}
+
+/** What a compressed-tensors config holds: "int4 weights in groups of 32". */
+function compressed(c: Reader): string {
+  const group = c.members(`${AT}.config_groups`)?.[0];
+  const at = (k: string): unknown => (group === undefined ? undefined : c.raw(`${AT}.config_groups.${group}.weights.${k}`));
+  const bits = at("num_bits");
+  const size = at("group_size");
+  const kind = at("type") === "float" ? "fp" : "int";
+  if (typeof bits !== "number") return "compressed-tensors weights, as Kimi-K2-Thinking and K2.5 use (int4 in groups of 32)";
+  return `${kind}${bits} weight dequantisation${typeof size === "number" ? ` in groups of ${size}` : ""} (compressed-tensors, as Kimi-K2-Thinking and K2.5 use)`;
+}
