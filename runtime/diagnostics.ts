@@ -19,8 +19,12 @@ export const notAnArtifact = (folder: string, why: string): DiagnosticError =>
   fail("DSC5001", `${folder} is not a compiled model`, [why], "compile one: dsc compile CONFIG -o OUT");
 
 export const foreignFormat = (folder: string, seen: unknown, wanted: string): DiagnosticError =>
-  fail("DSC5002", "the artifact has a format this runtime does not read",
-    [`manifest.json of ${folder} says ${JSON.stringify(seen)}; this runtime reads "${wanted}"`], "compile the model again with this version");
+  fail(
+    "DSC5002",
+    "the artifact has a format this runtime does not read",
+    [`manifest.json of ${folder} says ${JSON.stringify(seen)}; this runtime reads "${wanted}"`],
+    "compile the model again with this version",
+  );
 
 export const brokenFile = (path: string, why: string): DiagnosticError =>
   fail("DSC5003", `${path} of the artifact is not what its manifest promises`, [why], "compile the model again");
@@ -29,14 +33,28 @@ export const wrongTarget = (target: string, device: string): DiagnosticError =>
   fail("DSC5004", `the artifact was compiled for ${target}, not for ${device}`, [], `compile it with --target ${device}`);
 
 export const brokenManifest = (why: string): DiagnosticError =>
-  fail("DSC5005", "the artifact's program does not hold together", [why], "this is a fault of the compiler that wrote it; compile again, and report it if it stays");
+  fail(
+    "DSC5005",
+    "the artifact's program does not hold together",
+    [why],
+    "this is a fault of the compiler that wrote it; compile again, and report it if it stays",
+  );
 
 export const noCheckpoint = (where: string, why: string): DiagnosticError =>
-  fail("DSC5010", `no checkpoint at ${where}`, [why],
-    "name a folder with model.safetensors or model.safetensors.index.json, a .safetensors file, or synthetic:SEED");
+  fail(
+    "DSC5010",
+    `no checkpoint at ${where}`,
+    [why],
+    "name a folder with model.safetensors or model.safetensors.index.json, a .safetensors file, or synthetic:SEED",
+  );
 
 export const brokenSafetensors = (file: string, why: string): DiagnosticError =>
-  fail("DSC5011", `${file} is not a sound safetensors file`, [why], "the file may be cut short or damaged; fetch or write it again");
+  fail(
+    "DSC5011",
+    `${file} is not a sound safetensors file`,
+    [why],
+    "the file may be cut short or damaged; fetch or write it again",
+  );
 
 export const brokenIndex = (file: string, why: string): DiagnosticError =>
   fail("DSC5012", `${file} does not describe its shards`, [why], "fetch the index and its shards again");
@@ -50,61 +68,121 @@ export function missingTensors(where: string, missing: string[], known: Iterable
     const n = names.length > 20000 ? undefined : didYouMean(m, names);
     return n ? ` (nearest: ${n})` : "";
   };
-  return new DiagnosticError(error("DSC5020", missing.length === 1 ? `the checkpoint lacks ${missing[0]}` : `the checkpoint lacks ${missing.length} tensors`, {
-    notes: [...missing.slice(0, 10).map((m) => `${m}${near(m)}`), ...(missing.length > 10 ? [`and ${missing.length - 10} more`] : []),
-      `${where} holds ${names.length} tensors: ${list(names.toSorted())}`],
-    help: "the checkpoint must be of the model that was compiled; compare its config.json with the one compiled",
-  }));
+  return new DiagnosticError(
+    error(
+      "DSC5020",
+      missing.length === 1 ? `the checkpoint lacks ${missing[0]}` : `the checkpoint lacks ${missing.length} tensors`,
+      {
+        notes: [
+          ...missing.slice(0, 10).map((m) => `${m}${near(m)}`),
+          ...(missing.length > 10 ? [`and ${missing.length - 10} more`] : []),
+          `${where} holds ${names.length} tensors: ${list(names.toSorted())}`,
+        ],
+        help: "the checkpoint must be of the model that was compiled; compare its config.json with the one compiled",
+      },
+    ),
+  );
 }
 
 export const wrongShape = (tensor: string, seen: readonly number[], wanted: readonly number[], symbol: string): DiagnosticError =>
-  fail("DSC5021", `${tensor} has shape [${seen.join(", ")}]`, [`${symbol} needs [${wanted.join(", ")}], from the config that was compiled`],
-    "compile the config.json that belongs to this checkpoint");
+  fail(
+    "DSC5021",
+    `${tensor} has shape [${seen.join(", ")}]`,
+    [`${symbol} needs [${wanted.join(", ")}], from the config that was compiled`],
+    "compile the config.json that belongs to this checkpoint",
+  );
 
 export function wrongDType(tensor: string, seen: string, wanted: string, hasScales: boolean): DiagnosticError {
   if (wanted.startsWith("e4m3"))
-    return fail("DSC5022", `${tensor} is ${seen}, but was compiled as a scaled FP8 weight`,
+    return fail(
+      "DSC5022",
+      `${tensor} is ${seen}, but was compiled as a scaled FP8 weight`,
       ["a weight is FP8 if and only if its dtype is F8_E4M3 and its _scale_inv partner exists"],
-      "compile with --set quantization_config=null for this checkpoint");
+      "compile with --set quantization_config=null for this checkpoint",
+    );
   if (seen === "F8_E4M3")
-    return fail("DSC5022", `${tensor} is F8_E4M3, but was compiled as ${wanted}`,
-      [hasScales ? "its _scale_inv partner is there: this is an FP8 checkpoint" : "it has no _scale_inv partner, so its values are unknown"],
-      hasScales ? "compile the config.json of this checkpoint, with its quantization_config" : undefined);
-  return fail("DSC5022", `${tensor} is ${seen}, and ${wanted} cannot hold every value of it`, ["weights are widened when needed, never rounded"],
-    "convert the checkpoint, or compile with --set torch_dtype=float32");
+    return fail(
+      "DSC5022",
+      `${tensor} is F8_E4M3, but was compiled as ${wanted}`,
+      [
+        hasScales
+          ? "its _scale_inv partner is there: this is an FP8 checkpoint"
+          : "it has no _scale_inv partner, so its values are unknown",
+      ],
+      hasScales ? "compile the config.json of this checkpoint, with its quantization_config" : undefined,
+    );
+  return fail(
+    "DSC5022",
+    `${tensor} is ${seen}, and ${wanted} cannot hold every value of it`,
+    ["weights are widened when needed, never rounded"],
+    "convert the checkpoint, or compile with --set torch_dtype=float32",
+  );
 }
 
 export const missingScales = (tensor: string, scales: string): DiagnosticError =>
-  fail("DSC5023", `${tensor} is F8_E4M3 without its scales`, [`${scales} is not in the checkpoint; without it the values are unknown`],
-    "fetch the whole checkpoint, or one in bf16");
+  fail(
+    "DSC5023",
+    `${tensor} is F8_E4M3 without its scales`,
+    [`${scales} is not in the checkpoint; without it the values are unknown`],
+    "fetch the whole checkpoint, or one in bf16",
+  );
 
 export const noSyntheticKind = (tensor: string): DiagnosticError =>
-  fail("DSC5024", `there is no synthetic rule for ${tensor}`, ["the rules go by name: linear, router, head, embedding, norm, bias"]);
+  fail("DSC5024", `there is no synthetic rule for ${tensor}`, [
+    "the rules go by name: linear, router, head, embedding, norm, bias",
+  ]);
 
 export const badWeights = (spec: string): DiagnosticError =>
-  fail("DSC5025", `--weights ${spec} is neither a checkpoint nor synthetic:SEED`, ["SEED is a whole number, 0 or more, below 2^32"], "try synthetic:0");
+  fail(
+    "DSC5025",
+    `--weights ${spec} is neither a checkpoint nor synthetic:SEED`,
+    ["SEED is a whole number, 0 or more, below 2^32"],
+    "try synthetic:0",
+  );
 
 export const noMemory = (what: string, needed: number, available: number, parts: string[]): DiagnosticError =>
-  fail("DSC5030", `${what} needs ${bytes(needed)}, and ${bytes(available)} are available`, parts,
-    "a CPU target holds at most 4 GiB; close other programs, ask for fewer positions (maxTokens), or compile a smaller model");
+  fail(
+    "DSC5030",
+    `${what} needs ${bytes(needed)}, and ${bytes(available)} are available`,
+    parts,
+    "a CPU target holds at most 4 GiB; close other programs, ask for fewer positions (maxTokens), or compile a smaller model",
+  );
 
 export const tooLong = (sequence: number, wanted: number, capacity: number): DiagnosticError =>
-  fail("DSC5031", `sequence ${sequence} would reach ${wanted} tokens, and the session holds ${capacity}`, [], "open the session with a larger maxTokens");
+  fail(
+    "DSC5031",
+    `sequence ${sequence} would reach ${wanted} tokens, and the session holds ${capacity}`,
+    [],
+    "open the session with a larger maxTokens",
+  );
 
 export const badId = (sequence: number, index: number, id: unknown, vocab: number): DiagnosticError =>
-  fail("DSC5032", `token ${index} of sequence ${sequence} is ${String(id)}`, [`ids are whole numbers from 0 to ${vocab - 1}, the vocabulary that was compiled`]);
+  fail("DSC5032", `token ${index} of sequence ${sequence} is ${String(id)}`, [
+    `ids are whole numbers from 0 to ${vocab - 1}, the vocabulary that was compiled`,
+  ]);
 
 export const misuse = (what: string, help?: string): DiagnosticError => fail("DSC5033", what, [], help);
 
 export const kernelFailed = (kernel: string, site: string, why: string): DiagnosticError =>
-  fail("DSC5040", `kernel ${kernel} failed at ${site}`, [why], "this is a fault of the compiler; dsc inspect shows the kernel's text");
+  fail(
+    "DSC5040",
+    `kernel ${kernel} failed at ${site}`,
+    [why],
+    "this is a fault of the compiler; dsc inspect shows the kernel's text",
+  );
 
 export const workerFailed = (why: string): DiagnosticError => fail("DSC5041", "a worker thread ended unexpectedly", [why]);
 
-export const badKernel = (kernel: string, why: string): DiagnosticError => fail("DSC5042", `kernel ${kernel} cannot be loaded`, [why], "compile the model again");
+export const badKernel = (kernel: string, why: string): DiagnosticError =>
+  fail("DSC5042", `kernel ${kernel} cannot be loaded`, [why], "compile the model again");
 
 export const noWorkerFile = (path: string): DiagnosticError =>
-  fail("DSC5043", "the worker script is not built", [`${path} does not exist; worker threads run the compiled form`], "npm run build");
+  fail(
+    "DSC5043",
+    "the worker script is not built",
+    [`${path} does not exist; worker threads run the compiled form`],
+    "npm run build",
+  );
 
 export const noTokenizer = (folder: string, why: string): DiagnosticError =>
   fail("DSC5050", `no tokenizer in ${folder}`, [why], "give token ids with --ids, or put tokenizer.json beside config.json");

@@ -30,7 +30,11 @@ export function argmax(values: ArrayLike<number>): number {
 }
 
 /** Continues a batch of prompts greedily. Opens a session for exactly this and closes it at the end, however it ends. */
-export async function* generate(model: Model, prompts: readonly ArrayLike<number>[], options: GenerateOptions): AsyncGenerator<GenerateStep, void, undefined> {
+export async function* generate(
+  model: Model,
+  prompts: readonly ArrayLike<number>[],
+  options: GenerateOptions,
+): AsyncGenerator<GenerateStep, void, undefined> {
   if (options.maxNew < 1) return;
   const longest = prompts.reduce((most, p) => Math.max(most, p.length), 0);
   // The last id is chosen but never fed back.

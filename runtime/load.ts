@@ -12,23 +12,33 @@ import { Model } from "./model.ts";
 const FORMAT = "dsc-artifact/1";
 
 /** The manifest of an artifact folder, its files checked against their digests; `files` holds what `keep` asks for. */
-export async function readArtifact(folder: string, keep: (path: string) => boolean = () => false): Promise<{ manifest: Manifest; files: Map<string, Buffer<ArrayBuffer>> }> {
+export async function readArtifact(
+  folder: string,
+  keep: (path: string) => boolean = () => false,
+): Promise<{ manifest: Manifest; files: Map<string, Buffer<ArrayBuffer>> }> {
   const path = join(folder, "manifest.json");
-  const text = await readFile(path, "utf8").catch((e: Error) => { throw diagnostics.notAnArtifact(folder, e.message); });
+  const text = await readFile(path, "utf8").catch((e: Error) => {
+    throw diagnostics.notAnArtifact(folder, e.message);
+  });
   let manifest: Manifest;
   try {
     manifest = JSON.parse(text) as Manifest;
   } catch (e) {
     throw diagnostics.notAnArtifact(folder, `manifest.json is not JSON: ${(e as Error).message}`);
   }
-  if (typeof manifest !== "object" || manifest === null || manifest.format !== FORMAT) throw diagnostics.foreignFormat(folder, manifest?.format, FORMAT);
+  if (typeof manifest !== "object" || manifest === null || manifest.format !== FORMAT)
+    throw diagnostics.foreignFormat(folder, manifest?.format, FORMAT);
   for (const key of ["options", "model", "weights", "kernels", "functions", "entries", "files"] as const)
-    if (typeof manifest[key] !== "object" || manifest[key] === null) throw diagnostics.brokenFile("manifest.json", `it has no ${key}`);
+    if (typeof manifest[key] !== "object" || manifest[key] === null)
+      throw diagnostics.brokenFile("manifest.json", `it has no ${key}`);
   if (!Array.isArray(manifest.load)) throw diagnostics.brokenFile("manifest.json", "it has no load list");
   const files = new Map<string, Buffer<ArrayBuffer>>();
   for (const [name, digest] of Object.entries(manifest.files)) {
-    if (normalize(name) !== name.replaceAll("/", sep) || name.startsWith("..") || name.startsWith("/")) throw diagnostics.brokenFile(name, "its path leads out of the artifact");
-    const data = await readFile(join(folder, name)).catch((e: Error) => { throw diagnostics.brokenFile(name, e.message); });
+    if (normalize(name) !== name.replaceAll("/", sep) || name.startsWith("..") || name.startsWith("/"))
+      throw diagnostics.brokenFile(name, "its path leads out of the artifact");
+    const data = await readFile(join(folder, name)).catch((e: Error) => {
+      throw diagnostics.brokenFile(name, e.message);
+    });
     const seen = createHash("sha256").update(data).digest("hex");
     if (seen !== digest) throw diagnostics.brokenFile(name, `its sha256 is ${seen}; the manifest says ${digest}`);
     if (keep(name)) files.set(name, data as Buffer<ArrayBuffer>);

@@ -88,27 +88,48 @@ export class Model {
     const resident: Placement[] = [];
     for (const [symbol, plan] of Object.entries(manifest.weights)) {
       if (plan.staging || plan.source.kind === "rope") continue;
-      for (const layer of layersOf(plan)) resident.push(...placements(symbol, plan, layer, weights.put(symbol, layer, device.allocate(instanceBytes(plan), `weight ${symbol}`))));
+      for (const layer of layersOf(plan))
+        resident.push(
+          ...placements(
+            symbol,
+            plan,
+            layer,
+            weights.put(symbol, layer, device.allocate(instanceBytes(plan), `weight ${symbol}`)),
+          ),
+        );
     }
     await source.place(device, resident);
-    for (const { function: name, layers } of manifest.load)
-      for (const layer of layers) await this.runLoad(source, name, layer);
+    for (const { function: name, layers } of manifest.load) for (const layer of layers) await this.runLoad(source, name, layer);
   }
 
   /** Runs a load function for one layer, its staged weights in memory only meanwhile. */
   private async runLoad(source: WeightSource, name: string, layer: number): Promise<void> {
     const { manifest, device, weights } = this;
     const staged = stagedFor(manifest, name, layer);
-    const blocks = staged.map(({ symbol, layer }) => ({ symbol, layer, at: device.allocate(instanceBytes(manifest.weights[symbol]), `weight ${symbol}`) }));
+    const blocks = staged.map(({ symbol, layer }) => ({
+      symbol,
+      layer,
+      at: device.allocate(instanceBytes(manifest.weights[symbol]), `weight ${symbol}`),
+    }));
     const arena = device.allocate(arenaBytes(manifest, name, {}), `load function ${name}`);
-    await source.place(device, blocks.flatMap(({ symbol, layer, at }) => placements(symbol, manifest.weights[symbol], layer, weights.put(symbol, layer, at))));
+    await source.place(
+      device,
+      blocks.flatMap(({ symbol, layer, at }) =>
+        placements(symbol, manifest.weights[symbol], layer, weights.put(symbol, layer, at)),
+      ),
+    );
     const args = new Map<string, number>();
     for (const [symbol, { source }] of Object.entries(manifest.weights))
       if (source.kind === "computed" && source.by === name) args.set(source.result, weights.address(symbol, "data", layer));
     const places = {
-      weight: (symbol: string, part: "data" | "scales", layer: number | undefined): number => weights.address(symbol, part, layer),
-      cache: (): number => { throw diagnostics.brokenManifest(`load function ${name} uses a cache`); },
-      batch: (): number => { throw diagnostics.brokenManifest(`load function ${name} uses batch tables`); },
+      weight: (symbol: string, part: "data" | "scales", layer: number | undefined): number =>
+        weights.address(symbol, part, layer),
+      cache: (): number => {
+        throw diagnostics.brokenManifest(`load function ${name} uses a cache`);
+      },
+      batch: (): number => {
+        throw diagnostics.brokenManifest(`load function ${name} uses batch tables`);
+      },
     };
     await device.run(flatten(manifest, name, { layer, args, arena, places, kernels: device.kernels }));
     device.release(arena);
@@ -140,7 +161,10 @@ export function memoryNeed(manifest: Manifest): { resident: number; passing: num
   for (const { function: name, layers } of manifest.load) {
     const arena = align(arenaBytes(manifest, name, {}));
     for (const layer of layers)
-      passing = Math.max(passing, arena + stagedFor(manifest, name, layer).reduce((a, s) => a + instanceBytes(manifest.weights[s.symbol]), 0));
+      passing = Math.max(
+        passing,
+        arena + stagedFor(manifest, name, layer).reduce((a, s) => a + instanceBytes(manifest.weights[s.symbol]), 0),
+      );
   }
   return { resident, passing };
 }
@@ -150,17 +174,23 @@ function checkMemory(manifest: Manifest): void {
   const { resident, passing } = memoryNeed(manifest);
   const available = availableBytes();
   if (resident + passing > available)
-    throw diagnostics.noMemory("the model", resident + passing, available, [`weights ${diagnostics.bytes(resident)}, work while loading ${diagnostics.bytes(passing)}`]);
+    throw diagnostics.noMemory("the model", resident + passing, available, [
+      `weights ${diagnostics.bytes(resident)}, work while loading ${diagnostics.bytes(passing)}`,
+    ]);
 }
 
 function stagedFor(manifest: Manifest, name: string, layer: number): { symbol: string; layer: number | undefined }[] {
   return [...weightsUsed(manifest, name)].toSorted().flatMap((symbol) => {
     const plan = manifest.weights[symbol];
     if (!plan) throw diagnostics.brokenManifest(`load function ${name} uses ${symbol}, which is not one of its weights`);
-    return plan.staging ? [{ symbol, layer: plan.layers?.includes(layer) ? layer : plan.layers?.length === 1 ? plan.layers[0] : undefined }] : [];
+    return plan.staging
+      ? [{ symbol, layer: plan.layers?.includes(layer) ? layer : plan.layers?.length === 1 ? plan.layers[0] : undefined }]
+      : [];
   });
 }
 
 function allPlacements(manifest: Manifest): Placement[] {
-  return Object.entries(manifest.weights).flatMap(([symbol, plan]) => layersOf(plan).flatMap((layer) => placements(symbol, plan, layer, { data: 0, scales: 0 })));
+  return Object.entries(manifest.weights).flatMap(([symbol, plan]) =>
+    layersOf(plan).flatMap((layer) => placements(symbol, plan, layer, { data: 0, scales: 0 })),
+  );
 }

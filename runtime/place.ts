@@ -29,7 +29,13 @@ export async function openWeights(spec: string, ue8m0 = false): Promise<WeightSo
 
 function syntheticSource(seed: number, ue8m0: boolean): WeightSource {
   const jobs = (p: Placement): FillJob[] => {
-    const job = (at: number, count: number, form: Form): FillJob => ({ at, count, start: 0, bytes: formBytes(form), recipe: describe(seed, p.tensor, p.shape, form) });
+    const job = (at: number, count: number, form: Form): FillJob => ({
+      at,
+      count,
+      start: 0,
+      bytes: formBytes(form),
+      recipe: describe(seed, p.tensor, p.shape, form),
+    });
     if (p.scales) return [job(p.data, p.count, "e4m3"), job(p.scales.at, p.scales.count, ue8m0 ? "scale-ue8m0" : "scale")];
     if (p.dtype === "bf16") return [job(p.data, p.count, "bf16")];
     // A checkpoint keeps everything in bf16 but the router's bias; f32 plans hold those values widened.
@@ -87,16 +93,32 @@ function checkTensor(p: Placement, tensors: ReadonlyMap<string, TensorInfo>): vo
   if (!p.scales) return;
   const s = tensors.get(p.scales.tensor);
   if (!s) throw diagnostics.missingScales(p.tensor, p.scales.tensor);
-  if (!same(s.shape, p.scales.shape)) throw diagnostics.wrongShape(s.name, s.shape, p.scales.shape, `${p.symbol}, in blocks of 128 x 128,`);
+  if (!same(s.shape, p.scales.shape))
+    throw diagnostics.wrongShape(s.name, s.shape, p.scales.shape, `${p.symbol}, in blocks of 128 x 128,`);
   if (!["F32", "BF16", "F8_E8M0"].includes(s.dtype)) throw diagnostics.wrongDType(s.name, s.dtype, "f32", false);
 }
 
 async function placeTensor(device: CpuDevice, checkpoint: Checkpoint, p: Placement): Promise<void> {
   await placeArray(device, checkpoint, checkpoint.tensors.get(p.tensor) as TensorInfo, p.data, p.count, p.dtype === "f32");
-  if (p.scales) await placeArray(device, checkpoint, checkpoint.tensors.get(p.scales.tensor) as TensorInfo, p.scales.at, p.scales.count, true);
+  if (p.scales)
+    await placeArray(
+      device,
+      checkpoint,
+      checkpoint.tensors.get(p.scales.tensor) as TensorInfo,
+      p.scales.at,
+      p.scales.count,
+      true,
+    );
 }
 
-async function placeArray(device: CpuDevice, checkpoint: Checkpoint, t: TensorInfo, at: number, count: number, toF32: boolean): Promise<void> {
+async function placeArray(
+  device: CpuDevice,
+  checkpoint: Checkpoint,
+  t: TensorInfo,
+  at: number,
+  count: number,
+  toF32: boolean,
+): Promise<void> {
   if (!toF32 || t.dtype === "F32") return checkpoint.read(t, device.bytes(at, t.end - t.begin));
   // The narrow values go to the end of their place, then widen from the front: a value is read before it is written over.
   const width = t.dtype === "F8_E8M0" ? 1 : 2;

@@ -4,7 +4,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { mkdir, open, rename, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { dtypeBytes } from "./safetensors.ts";
+import { dtypeBytes } from "./safetensors-header.ts";
 
 /** A tensor to write: dtype in safetensors' words ("F32", "I64", "BF16", "F8_E4M3"), shape in elements. */
 export interface TensorSpec {
@@ -38,7 +38,10 @@ export async function saveTensors(path: string, tensors: readonly (TensorSpec & 
  * Memory stays at one chunk whatever the size of the model. Returns the names of the files written.
  */
 export async function writeCheckpoint(
-  folder: string, tensors: readonly TensorSpec[], source: TensorSource, options: { shardBytes?: number } = {},
+  folder: string,
+  tensors: readonly TensorSpec[],
+  source: TensorSource,
+  options: { shardBytes?: number } = {},
 ): Promise<string[]> {
   const most = options.shardBytes ?? 4 * 2 ** 30;
   const shards: TensorSpec[][] = [[]];
@@ -59,7 +62,9 @@ export async function writeCheckpoint(
   const pad = (n: number): string => String(n).padStart(5, "0");
   const names = shards.map((_, i) => `model-${pad(i + 1)}-of-${pad(shards.length)}.safetensors`);
   for (const [i, shard] of shards.entries()) await writeFileOf(join(folder, names[i]), shard, source);
-  const map = shards.flatMap((shard, i) => shard.map((t) => [t.name, names[i]] as const)).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const map = shards
+    .flatMap((shard, i) => shard.map((t) => [t.name, names[i]] as const))
+    .toSorted(([a], [b]) => (a < b ? -1 : 1));
   const index = { metadata: { total_size: tensors.reduce((a, t) => a + bytesOf(t), 0) }, weight_map: Object.fromEntries(map) };
   const path = join(folder, "model.safetensors.index.json");
   await writeFile(`${path}.part`, JSON.stringify(index, null, 2) + "\n");
@@ -73,7 +78,8 @@ async function writeFileOf(path: string, tensors: readonly TensorSpec[], source:
     await writeAll(handle, headerOf(tensors));
     for (const t of tensors) {
       const count = elements(t.shape);
-      for (let start = 0; start < count; start += CHUNK) await writeAll(handle, await source(t, start, Math.min(CHUNK, count - start)));
+      for (let start = 0; start < count; start += CHUNK)
+        await writeAll(handle, await source(t, start, Math.min(CHUNK, count - start)));
     }
   } finally {
     await handle.close();
@@ -96,5 +102,5 @@ function headerOf(tensors: readonly TensorSpec[]): Uint8Array {
 }
 
 async function writeAll(handle: FileHandle, data: Uint8Array): Promise<void> {
-  for (let done = 0; done < data.length; ) done += (await handle.write(data, done, data.length - done)).bytesWritten;
+  for (let done = 0; done < data.length;) done += (await handle.write(data, done, data.length - done)).bytesWritten;
 }

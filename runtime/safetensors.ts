@@ -1,28 +1,15 @@
 // Reads safetensors checkpoints: one file, or shards named by model.safetensors.index.json.
-// Guarantees: headers are checked in full before any data is read (offsets contiguous and inside the file, length = shape x dtype,
-// sizes capped), and data goes by positional reads straight into the caller's buffer. Refuses anything else with a diagnostic.
+// Guarantees: every header is checked before any data is read, and data goes by positional reads straight into the caller's buffer.
+// Refuses anything else with a diagnostic.
 import type { FileHandle } from "node:fs/promises";
 import { open, readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import * as diagnostics from "./diagnostics.ts";
+import type { TensorInfo } from "./safetensors-header.ts";
+import { dtypeBytes, readHeader } from "./safetensors-header.ts";
 
-/** Bytes of one element. */
-export const dtypeBytes: Readonly<Record<string, number>> = {
-  BOOL: 1, U8: 1, I8: 1, F8_E4M3: 1, F8_E5M2: 1, F8_E8M0: 1, I16: 2, U16: 2, F16: 2, BF16: 2, I32: 4, U32: 4, F32: 4, F64: 8, I64: 8, U64: 8,
-};
+export type { TensorInfo } from "./safetensors-header.ts";
 
-/** A tensor of a checkpoint; `begin` and `end` are byte positions in its file. */
-export interface TensorInfo {
-  name: string;
-  dtype: string;
-  shape: number[];
-  begin: number;
-  end: number;
-  shard: number;
-}
-
-const HEADER_CAP = 100_000_000;
-const RANK_CAP = 16;
 /** Bytes of one read call: large enough for bandwidth, small enough to keep several in flight. */
 const READ_BYTES = 16 << 20;
 
@@ -46,7 +33,9 @@ export class Checkpoint {
     try {
       for (const path of paths.files) {
         const handle = await open(path, "r").catch((e: Error) => {
-          throw paths.index ? diagnostics.brokenIndex(paths.index, `it names ${basename(path)}: ${e.message}`) : diagnostics.noCheckpoint(where, e.message);
+          throw paths.index
+            ? diagnostics.brokenIndex(paths.index, `it names ${basename(path)}: ${e.message}`)
+            : diagnostics.noCheckpoint(where, e.message);
         });
         files.push({ path, handle });
         for (const t of await readHeader(path, handle, files.length - 1)) {
@@ -75,7 +64,7 @@ export class Checkpoint {
       while (next < target.length) {
         const at = next;
         next = Math.min(target.length, at + READ_BYTES);
-        for (let done = at, end = next; done < end; ) {
+        for (let done = at, end = next; done < end;) {
           const { bytesRead } = await handle.read(target, done, end - done, t.begin + from + done);
           if (bytesRead === 0) throw diagnostics.shortRead(path, t.name);
           done += bytesRead;
@@ -109,10 +98,17 @@ export class Checkpoint {
 export function toNumbers(raw: Uint8Array, dtype: string): Float64Array {
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
   const get: Record<string, (i: number) => number> = {
-    F32: (i) => view.getFloat32(4 * i, true), F64: (i) => view.getFloat64(8 * i, true), F16: (i) => f16(view.getUint16(2 * i, true)),
-    BF16: (i) => bf16(view.getUint16(2 * i, true)), I64: (i) => Number(view.getBigInt64(8 * i, true)), I32: (i) => view.getInt32(4 * i, true),
-    U64: (i) => Number(view.getBigUint64(8 * i, true)), U32: (i) => view.getUint32(4 * i, true), I16: (i) => view.getInt16(2 * i, true),
-    U16: (i) => view.getUint16(2 * i, true), I8: (i) => view.getInt8(i),
+    F32: (i) => view.getFloat32(4 * i, true),
+    F64: (i) => view.getFloat64(8 * i, true),
+    F16: (i) => f16(view.getUint16(2 * i, true)),
+    BF16: (i) => bf16(view.getUint16(2 * i, true)),
+    I64: (i) => Number(view.getBigInt64(8 * i, true)),
+    I32: (i) => view.getInt32(4 * i, true),
+    U64: (i) => Number(view.getBigUint64(8 * i, true)),
+    U32: (i) => view.getUint32(4 * i, true),
+    I16: (i) => view.getInt16(2 * i, true),
+    U16: (i) => view.getUint16(2 * i, true),
+    I8: (i) => view.getInt8(i),
   };
   const at = get[dtype] ?? ((i: number) => raw[i]);
   return Float64Array.from({ length: raw.length / (dtypeBytes[dtype] ?? 1) }, (_, i) => at(i));
@@ -134,10 +130,16 @@ export function f16(bits: number): number {
   return e === 0 ? sign * m * 2 ** -24 : sign * (1024 + m) * 2 ** (e - 25);
 }
 
-interface Paths { files: string[]; index?: string; map?: [string, string][] }
+interface Paths {
+  files: string[];
+  index?: string;
+  map?: [string, string][];
+}
 
 async function shardPaths(where: string): Promise<Paths> {
-  const kind = await stat(where).catch((e: Error) => { throw diagnostics.noCheckpoint(where, e.message); });
+  const kind = await stat(where).catch((e: Error) => {
+    throw diagnostics.noCheckpoint(where, e.message);
+  });
   if (!kind.isDirectory()) return where.endsWith(".index.json") ? readIndex(where) : { files: [where] };
   const index = join(where, "model.safetensors.index.json");
   if (await exists(index)) return readIndex(index);
@@ -163,56 +165,8 @@ async function readIndex(index: string): Promise<Paths> {
   return { files, index, map: entries as [string, string][] };
 }
 
-const exists = (path: string): Promise<boolean> => stat(path).then((s) => s.isFile(), () => false);
-
-async function readHeader(path: string, handle: FileHandle, shard: number): Promise<TensorInfo[]> {
-  const broken = (why: string): Error => diagnostics.brokenSafetensors(path, why);
-  const { size } = await handle.stat();
-  if (size < 10) throw broken(`it has ${size} bytes; the header alone takes more`);
-  const prefix = new Uint8Array(8);
-  await handle.read(prefix, 0, 8, 0);
-  const length = Number(new DataView(prefix.buffer).getBigUint64(0, true));
-  if (length > HEADER_CAP) throw broken(`its header claims ${length} bytes; the limit is ${HEADER_CAP}`);
-  if (8 + length > size) throw broken(`its header claims ${length} bytes, and the file has ${size}`);
-  const raw = new Uint8Array(length);
-  for (let done = 0; done < length; ) {
-    const { bytesRead } = await handle.read(raw, done, length - done, 8 + done);
-    if (bytesRead === 0) throw broken("it ended inside its header");
-    done += bytesRead;
-  }
-  return checkHeader(raw, size - 8 - length, 8 + length, shard, broken);
-}
-
-function checkHeader(raw: Uint8Array, dataBytes: number, dataAt: number, shard: number, broken: (why: string) => Error): TensorInfo[] {
-  let header: unknown;
-  try {
-    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(raw));
-  } catch (e) {
-    throw broken(`its header is not JSON: ${(e as Error).message}`);
-  }
-  if (typeof header !== "object" || header === null || Array.isArray(header)) throw broken("its header is not an object");
-  const whole = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
-  const out: TensorInfo[] = [];
-  for (const [name, value] of Object.entries(header as Record<string, unknown>)) {
-    if (name === "__metadata__") continue;
-    const t = (typeof value === "object" && value !== null ? value : {}) as { dtype?: unknown; shape?: unknown; data_offsets?: unknown };
-    const width = typeof t.dtype === "string" && Object.hasOwn(dtypeBytes, t.dtype) ? dtypeBytes[t.dtype] : undefined;
-    if (width === undefined) throw broken(`${name} has dtype ${JSON.stringify(t.dtype)}; known: ${Object.keys(dtypeBytes).join(", ")}`);
-    const shape = t.shape;
-    if (!Array.isArray(shape) || shape.length > RANK_CAP || !shape.every(whole)) throw broken(`${name} has shape ${JSON.stringify(shape)}`);
-    const at = t.data_offsets;
-    if (!Array.isArray(at) || at.length !== 2 || !at.every(whole)) throw broken(`${name} has data_offsets ${JSON.stringify(at)}`);
-    const [begin, end] = at as [number, number];
-    const wanted = (shape as number[]).reduce((a, b) => a * b, 1) * width;
-    if (end - begin !== wanted) throw broken(`${name} has ${end - begin} bytes; ${t.dtype} [${shape.join(", ")}] takes ${wanted}`);
-    if (end > dataBytes) throw broken(`${name} ends at byte ${end} of ${dataBytes} bytes of data`);
-    out.push({ name, dtype: t.dtype as string, shape: shape as number[], begin, end, shard });
-  }
-  let at = 0;
-  for (const t of out.toSorted((a, b) => a.begin - b.begin || a.end - b.end)) {
-    if (t.begin !== at) throw broken(`${t.name} begins at byte ${t.begin}, and the tensor before it ends at ${at}`);
-    at = t.end;
-  }
-  if (at !== dataBytes) throw broken(`its tensors end at byte ${at}, and the file has ${dataBytes} bytes of data`);
-  return out.map((t) => ({ ...t, begin: t.begin + dataAt, end: t.end + dataAt }));
-}
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (s) => s.isFile(),
+    () => false,
+  );

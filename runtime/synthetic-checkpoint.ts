@@ -3,7 +3,7 @@
 import * as diagnostics from "./diagnostics.ts";
 import type { TensorSpec } from "./safetensors-write.ts";
 import { writeCheckpoint } from "./safetensors-write.ts";
-import { dtypeBytes } from "./safetensors.ts";
+import { dtypeBytes } from "./safetensors-header.ts";
 import type { Form, Recipe } from "./synthetic.ts";
 import { describe, fill } from "./synthetic.ts";
 
@@ -14,17 +14,25 @@ const SCALES = "_scale_inv";
  * `shardBytes`. `ue8m0` makes the scales powers of two. Returns the file names.
  */
 export async function writeSynthetic(
-  folder: string, tensors: readonly TensorSpec[], seed: number, options: { shardBytes?: number; ue8m0?: boolean } = {},
+  folder: string,
+  tensors: readonly TensorSpec[],
+  seed: number,
+  options: { shardBytes?: number; ue8m0?: boolean } = {},
 ): Promise<string[]> {
   const shapes = new Map(tensors.map((t) => [t.name, t.shape]));
   const recipes = new Map(tensors.map((t) => [t.name, recipeOf(t, seed, shapes, options.ue8m0 === true)]));
   let buffer = new ArrayBuffer(0);
-  return writeCheckpoint(folder, tensors, (t, start, count) => {
-    const bytes = count * dtypeBytes[t.dtype];
-    if (buffer.byteLength < bytes) buffer = new ArrayBuffer(bytes);
-    fill(buffer, 0, recipes.get(t.name) as Recipe, start, count);
-    return new Uint8Array(buffer, 0, bytes);
-  }, options);
+  return writeCheckpoint(
+    folder,
+    tensors,
+    (t, start, count) => {
+      const bytes = count * dtypeBytes[t.dtype];
+      if (buffer.byteLength < bytes) buffer = new ArrayBuffer(bytes);
+      fill(buffer, 0, recipes.get(t.name) as Recipe, start, count);
+      return new Uint8Array(buffer, 0, bytes);
+    },
+    options,
+  );
 }
 
 function recipeOf(t: TensorSpec, seed: number, shapes: ReadonlyMap<string, readonly number[]>, ue8m0: boolean): Recipe {

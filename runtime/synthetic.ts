@@ -87,7 +87,12 @@ export function fill(buffer: ArrayBufferLike, at: number, r: Recipe, start: numb
     case "bf16":
       return fillTable(new Uint16Array(buffer, at, count), bf16Table(r), r.key, start);
     case "bf16-in-f32":
-      return fillTable(new Uint32Array(buffer, at, count), Uint32Array.from(bf16Table(r), (b) => b << 16), r.key, start);
+      return fillTable(
+        new Uint32Array(buffer, at, count),
+        Uint32Array.from(bf16Table(r), (b) => b << 16),
+        r.key,
+        start,
+      );
     case "e4m3":
       return fillTable(new Uint8Array(buffer, at, count), codes(), r.key, start);
     case "f32": {

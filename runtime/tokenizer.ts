@@ -17,9 +17,13 @@ export interface Tokenizer {
 
 /** Reads tokenizer.json (and tokenizer_config.json, where present) of a folder. */
 export async function loadTokenizer(folder: string): Promise<Tokenizer> {
-  const json = await readJson(join(folder, "tokenizer.json")).catch((e: Error) => { throw diagnostics.noTokenizer(folder, e.message); });
+  const json = await readJson(join(folder, "tokenizer.json")).catch((e: Error) => {
+    throw diagnostics.noTokenizer(folder, e.message);
+  });
   const config = await readJson(join(folder, "tokenizer_config.json")).catch(() => ({}));
-  const { Tokenizer } = await import("@huggingface/tokenizers").catch((e: Error) => { throw diagnostics.noTokenizerPackage(e.message); });
+  const { Tokenizer } = await import("@huggingface/tokenizers").catch((e: Error) => {
+    throw diagnostics.noTokenizerPackage(e.message);
+  });
   let inner: InstanceType<typeof Tokenizer>;
   try {
     inner = new Tokenizer(json, config);

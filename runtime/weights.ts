@@ -10,8 +10,11 @@ const product = (shape: readonly number[]): number => shape.reduce((a, b) => a *
 const blocks = (n: number): number => Math.ceil(n / 128);
 
 /** Shape of the f32 block scales of an e4m3 weight: one per 128x128 block of the last two axes, edges ragged. */
-export const scalesShape = (shape: readonly number[]): number[] =>
-  [...shape.slice(0, -2), blocks(shape[shape.length - 2] ?? 1), blocks(shape[shape.length - 1])];
+export const scalesShape = (shape: readonly number[]): number[] => [
+  ...shape.slice(0, -2),
+  blocks(shape[shape.length - 2] ?? 1),
+  blocks(shape[shape.length - 1]),
+];
 
 /** Bytes of an instance's two parts; the scales are empty but for e4m3. */
 export function partBytes(plan: WeightPlan): { data: number; scales: number } {
@@ -41,24 +44,41 @@ export interface Placement {
 }
 
 /** The tensors of one instance that lies at `data` (and `scales`). Computed and rope weights have none. */
-export function placements(symbol: string, plan: WeightPlan, layer: number | undefined, at: { data: number; scales: number }): Placement[] {
+export function placements(
+  symbol: string,
+  plan: WeightPlan,
+  layer: number | undefined,
+  at: { data: number; scales: number },
+): Placement[] {
   if (plan.source.kind !== "checkpoint") return [];
   const out: Placement[] = [];
   for (const piece of plan.source.pieces) {
     const axes = piece.at.length;
     const shape = plan.shape.slice(axes);
     const scaled = plan.dtype === "e4m3/128x128";
-    if (axes > plan.shape.length || (scaled && shape.length < 2)) throw brokenManifest(`a piece of ${symbol} has ${axes} leading indices; its shape is [${plan.shape.join(", ")}]`);
+    if (axes > plan.shape.length || (scaled && shape.length < 2))
+      throw brokenManifest(`a piece of ${symbol} has ${axes} leading indices; its shape is [${plan.shape.join(", ")}]`);
     const count = product(shape);
     const blockShape = scalesShape(shape);
     for (const index of indices(piece.at, plan.shape)) {
-      const fill = (name: string): string => name.replace(/\{(layer|\d+)\}/g, (_, k: string) => String(k === "layer" ? layer : index[Number(k)]));
+      const fill = (name: string): string =>
+        name.replace(/\{(layer|\d+)\}/g, (_, k: string) => String(k === "layer" ? layer : index[Number(k)]));
       const flat = index.reduce((a, i, axis) => a * plan.shape[axis] + i, 0);
       const tensor = fill(piece.tensor);
       out.push({
-        symbol, tensor, shape, dtype: plan.dtype, data: at.data + flat * count * elementBytes[plan.dtype], count,
+        symbol,
+        tensor,
+        shape,
+        dtype: plan.dtype,
+        data: at.data + flat * count * elementBytes[plan.dtype],
+        count,
         scales: scaled
-          ? { tensor: piece.scales ? fill(piece.scales) : `${tensor}_scale_inv`, shape: blockShape, count: product(blockShape), at: at.scales + flat * product(blockShape) * 4 }
+          ? {
+              tensor: piece.scales ? fill(piece.scales) : `${tensor}_scale_inv`,
+              shape: blockShape,
+              count: product(blockShape),
+              at: at.scales + flat * product(blockShape) * 4,
+            }
           : undefined,
       });
     }
@@ -101,7 +121,8 @@ export class WeightStore {
   address(symbol: string, part: "data" | "scales", layer: number | undefined): number {
     const of = this.instances.get(symbol);
     const place = of?.get(layer) ?? of?.get(undefined) ?? (of?.size === 1 ? [...of.values()][0] : undefined);
-    if (!place) throw brokenManifest(`it uses ${symbol}${layer === undefined ? "" : ` of layer ${layer}`}, which has no place in memory`);
+    if (!place)
+      throw brokenManifest(`it uses ${symbol}${layer === undefined ? "" : ` of layer ${layer}`}, which has no place in memory`);
     return place[part];
   }
 }

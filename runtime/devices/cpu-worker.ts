@@ -41,7 +41,16 @@ function begin(): Thread {
     if (typeof run !== "function") throw new Error(`${name} has no export ${entry}`);
     return run as KernelEntry;
   });
-  return { index: start.index, count: start.count, scratch: start.scratch, kernels, memory: start.memory, control: start.control, at, times: start.times };
+  return {
+    index: start.index,
+    count: start.count,
+    scratch: start.scratch,
+    kernels,
+    memory: start.memory,
+    control: start.control,
+    at,
+    times: start.times,
+  };
 }
 
 /** This thread's share of every range. */

@@ -54,19 +54,39 @@ export class CpuDevice {
   /** Starts the threads and instantiates every kernel on each. `threads` defaults to the cores this process may use. */
   static async open(kernels: readonly CpuKernel[], options: { threads?: number; profile?: boolean } = {}): Promise<CpuDevice> {
     const threads = Math.max(1, Math.min(64, Math.floor(options.threads ?? availableParallelism())));
-    const device = new CpuDevice(threads, kernels.map((k) => k.name));
+    const device = new CpuDevice(
+      threads,
+      kernels.map((k) => k.name),
+    );
     const modules: WorkerStart["kernels"] = [];
     for (const { name, binary, entry } of kernels)
-      modules.push({ name, entry, module: await WebAssembly.compile(binary).catch((e: Error) => { throw diagnostics.badKernel(name, e.message); }) });
+      modules.push({
+        name,
+        entry,
+        module: await WebAssembly.compile(binary).catch((e: Error) => {
+          throw diagnostics.badKernel(name, e.message);
+        }),
+      });
     const scratch = align(kernels.reduce((most, k) => Math.max(most, k.scratchBytes), 0));
     const scratchAt = scratch ? device.allocate(scratch * threads, "scratch memory of the kernels") : 0;
     const file = workerFile();
     device.workers = Array.from({ length: threads }, (_, index) => {
-      const workerData: WorkerStart = { index, count: threads, memory: device.memory, control: device.control, scratch: scratchAt + index * scratch, kernels: modules, times: options.profile && index === 0 ? device.times : undefined };
+      const workerData: WorkerStart = {
+        index,
+        count: threads,
+        memory: device.memory,
+        control: device.control,
+        scratch: scratchAt + index * scratch,
+        kernels: modules,
+        times: options.profile && index === 0 ? device.times : undefined,
+      };
       return new Worker(file, { workerData, stdout: false, stderr: false });
     });
     try {
-      await device.gather(() => {}, (r) => diagnostics.badKernel(device.names[r.kernel] ?? "?", r.why));
+      await device.gather(
+        () => {},
+        (r) => diagnostics.badKernel(device.names[r.kernel] ?? "?", r.why),
+      );
     } catch (e) {
       await device.close();
       throw e;
@@ -134,7 +154,12 @@ export class CpuDevice {
   /** Runs a program on all threads. Throws DSC5040 with kernel and site when one traps. */
   run(program: Program): Promise<void> {
     return this.enqueue({ kind: "run", words: program.words }, (r) =>
-      diagnostics.kernelFailed(this.names[r.kernel] ?? "?", (program.sites[r.site] ?? "?") + (r.layer >= 0 ? ` of layer ${r.layer}` : ""), r.why));
+      diagnostics.kernelFailed(
+        this.names[r.kernel] ?? "?",
+        (program.sites[r.site] ?? "?") + (r.layer >= 0 ? ` of layer ${r.layer}` : ""),
+        r.why,
+      ),
+    );
   }
 
   /** Generates synthetic tensors in place, every thread its share of each. */
@@ -144,7 +169,9 @@ export class CpuDevice {
 
   /** Milliseconds and launches by kernel since the device opened, longest first; zero unless opened with `profile`. */
   timings(): { kernel: string; ms: number; launches: number }[] {
-    return this.names.map((kernel, i) => ({ kernel, ms: this.times[2 * i], launches: this.times[2 * i + 1] })).toSorted((a, b) => b.ms - a.ms);
+    return this.names
+      .map((kernel, i) => ({ kernel, ms: this.times[2 * i], launches: this.times[2 * i + 1] }))
+      .toSorted((a, b) => b.ms - a.ms);
   }
 
   /** Settles when no job is running or queued. */
@@ -168,25 +195,31 @@ export class CpuDevice {
 
   /** One job on every worker: the first true failure is thrown, after all have answered or ended. */
   private async gather(post: (w: Worker) => void, explain: (r: Reply & { ok: false }) => Error): Promise<void> {
-    const replies = this.workers.map((w) => new Promise<Reply>((resolve, reject) => {
-      const off = (): void => {
-        w.off("message", message).off("error", failed).off("exit", exit);
-        w.unref();
-      };
-      const message = (r: Reply): void => { off(); resolve(r); };
-      // A thread that is gone leaves the others waiting for it: release them, and take no more jobs.
-      const lost = (why: string): void => {
-        off();
-        this.closed = true;
-        fail(this.control);
-        reject(diagnostics.workerFailed(why));
-      };
-      const failed = (e: Error): void => lost(e.message);
-      const exit = (code: number): void => lost(`exit code ${code}`);
-      w.on("message", message).on("error", failed).on("exit", exit);
-      w.ref();
-      post(w);
-    }));
+    const replies = this.workers.map(
+      (w) =>
+        new Promise<Reply>((resolve, reject) => {
+          const off = (): void => {
+            w.off("message", message).off("error", failed).off("exit", exit);
+            w.unref();
+          };
+          const message = (r: Reply): void => {
+            off();
+            resolve(r);
+          };
+          // A thread that is gone leaves the others waiting for it: release them, and take no more jobs.
+          const lost = (why: string): void => {
+            off();
+            this.closed = true;
+            fail(this.control);
+            reject(diagnostics.workerFailed(why));
+          };
+          const failed = (e: Error): void => lost(e.message);
+          const exit = (code: number): void => lost(`exit code ${code}`);
+          w.on("message", message).on("error", failed).on("exit", exit);
+          w.ref();
+          post(w);
+        }),
+    );
     const all = await Promise.all(replies);
     const bad = all.filter((r) => !r.ok);
     if (bad.length === 0) return;
@@ -198,7 +231,9 @@ export class CpuDevice {
 /** Workers need JavaScript: when this file runs as TypeScript (under the tests), the built worker beside it in dist. */
 function workerFile(): string {
   const here = import.meta.url;
-  const path = fileURLToPath(here.endsWith(".ts") ? new URL("../../dist/runtime/devices/cpu-worker.js", here) : new URL("./cpu-worker.js", here));
+  const path = fileURLToPath(
+    here.endsWith(".ts") ? new URL("../../dist/runtime/devices/cpu-worker.js", here) : new URL("./cpu-worker.js", here),
+  );
   if (!existsSync(path)) throw diagnostics.noWorkerFile(path);
   return path;
 }

@@ -1,6 +1,7 @@
 // Executes a flat program (program.ts) on one thread of several: its share of the cells of every launch, and a barrier
 // between launches. All threads read the same words, so they meet at the same barriers; a failure releases them all.
-import { CONST, EXPERTS, FIRST_OP, INNER, LAUNCH, OPS, SYMBOL } from "./program.ts";
+import { postfixValue } from "./postfix.ts";
+import { EXPERTS, INNER, LAUNCH } from "./program.ts";
 
 /** `run(begin, end, scratch, ...args, ...dims)`: byte addresses and dims, all i32. */
 export type KernelEntry = (...args: number[]) => void;
@@ -30,7 +31,7 @@ export class Stopped extends Error {}
 
 /** Runs words [from, to). */
 export function execute(words: Int32Array, from: number, to: number, thread: Thread): void {
-  for (let at = from; at < to; ) {
+  for (let at = from; at < to;) {
     if (words[at] === LAUNCH) {
       const n = words[at + 5];
       launch(thread, words[at + 1], words[at + 2], words[at + 3], words[at + 4], words.subarray(at + 6, at + 6 + n));
@@ -51,52 +52,16 @@ export function execute(words: Int32Array, from: number, to: number, thread: Thr
 }
 
 function inner(words: Int32Array, from: number, to: number, thread: Thread, m: number, e: number, first: number): void {
-  for (let at = from; at < to; ) {
+  for (let at = from; at < to;) {
     if (words[at] !== INNER) throw new Error(`word ${words[at]} at ${at} is no launch`);
     const [kernel, site, layer, n] = words.subarray(at + 1, at + 5);
     at += 5;
     const values = new Int32Array(n + 1);
     for (let i = 0; i <= n; i++) {
-      values[i] = postfix(words, at + 1, at + 1 + words[at], m, e, first);
+      values[i] = postfixValue(words, at + 1, at + 1 + words[at], m, e, first);
       at += 1 + words[at];
     }
     launch(thread, kernel, site, layer, values[0], values.subarray(1));
-  }
-}
-
-const stack: number[] = [];
-
-function postfix(words: Int32Array, from: number, to: number, m: number, e: number, first: number): number {
-  let depth = 0;
-  for (let at = from; at < to; at += 2) {
-    const code = words[at];
-    const operand = words[at + 1];
-    if (code === CONST) stack[depth++] = operand;
-    else if (code === SYMBOL) stack[depth++] = operand === 0 ? m : operand === 1 ? e : first;
-    else {
-      depth -= operand;
-      let v = stack[depth];
-      for (let i = 1; i < operand; i++) v = apply(OPS[code - FIRST_OP], v, stack[depth + i]);
-      stack[depth++] = v;
-    }
-  }
-  return stack[0];
-}
-
-function apply(op: (typeof OPS)[number], a: number, b: number): number {
-  switch (op) {
-    case "add":
-      return a + b;
-    case "mul":
-      return a * b;
-    case "ceildiv":
-      return Math.ceil(a / b);
-    case "div":
-      return Math.floor(a / b);
-    case "max":
-      return Math.max(a, b);
-    case "min":
-      return Math.min(a, b);
   }
 }
 

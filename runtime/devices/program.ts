@@ -8,17 +8,11 @@ import type { FunctionPlan, Manifest, Ref, Step } from "../../ir/artifact.ts";
 import { evaluate } from "../../ir/size.ts";
 import type { Dims, Size } from "../../ir/size.ts";
 import { brokenManifest } from "../diagnostics.ts";
+import { postfix, residual, substitute } from "./postfix.ts";
 
 export const LAUNCH = 0;
 export const EXPERTS = 1;
 export const INNER = 2;
-
-/** Postfix code: pairs of (code, operand). Operands of OPS are the number of values they take. */
-export const CONST = 0;
-export const SYMBOL = 1;
-export const SYMBOLS = ["m", "e", "first"] as const;
-export const OPS = ["add", "mul", "ceildiv", "div", "max", "min"] as const;
-export const FIRST_OP = 2;
 
 export const ALIGN = 64;
 export const align = (n: number): number => Math.ceil(n / ALIGN) * ALIGN;
@@ -46,9 +40,22 @@ export interface Program {
 }
 
 /** An address that may move with the expert of an enclosing loop. */
-interface Place { base: number; row: number; expert: number }
-interface Frame { plan: FunctionPlan; layer: number | undefined; args: ReadonlyMap<string, Place>; arena: number }
-interface Region { first: number; dims: Dims; experts: boolean }
+interface Place {
+  base: number;
+  row: number;
+  expert: number;
+}
+interface Frame {
+  plan: FunctionPlan;
+  layer: number | undefined;
+  args: ReadonlyMap<string, Place>;
+  arena: number;
+}
+interface Region {
+  first: number;
+  dims: Dims;
+  experts: boolean;
+}
 
 /** Largest values of the symbols in any slice: what slots are sized for. A load function has no batch. */
 export function largestDims(batch: BatchShape | undefined): Dims {
@@ -68,7 +75,10 @@ export function arenaBytes(manifest: Manifest, name: string, dims: Dims): number
     known.set(name, 0);
     const plan = functionOf(manifest, name);
     const inner = (steps: Step[]): number =>
-      steps.reduce((most, s) => Math.max(most, s.kind === "call" ? need(s.function) : s.kind === "slices" ? inner(s.steps) : 0), 0);
+      steps.reduce(
+        (most, s) => Math.max(most, s.kind === "call" ? need(s.function) : s.kind === "slices" ? inner(s.steps) : 0),
+        0,
+      );
     const total = sized(plan.slots, dims).reduce((a, n) => a + align(n), 0) + inner(plan.steps);
     known.set(name, total);
     return total;
@@ -92,8 +102,16 @@ function sized(sizes: readonly Size[], dims: Dims): number[] {
 
 /** Flattens a call of `name`. `args` are the addresses of its inputs and results, `arena` the address its slots start at. */
 export function flatten(
-  manifest: Manifest, name: string,
-  at: { layer?: number; batch?: BatchShape; args: ReadonlyMap<string, number>; arena: number; places: Places; kernels: ReadonlyMap<string, number> },
+  manifest: Manifest,
+  name: string,
+  at: {
+    layer?: number;
+    batch?: BatchShape;
+    args: ReadonlyMap<string, number>;
+    arena: number;
+    places: Places;
+    kernels: ReadonlyMap<string, number>;
+  },
 ): Program {
   const words: number[] = [];
   const sites: string[] = [];
@@ -134,8 +152,12 @@ export function flatten(
   const launch = (step: Step & { kind: "kernel" }, f: Frame, r: Region): void => {
     const record = manifest.kernels[step.kernel];
     const kernel = at.kernels.get(step.kernel);
-    if (!record || kernel === undefined) throw brokenManifest(`${f.plan.name} launches ${step.kernel}, which is not one of its kernels`);
-    if (step.dims.length !== record.dims.length) throw brokenManifest(`${step.site} gives ${step.dims.length} dims to ${step.kernel}, which takes ${record.dims.join(", ")}`);
+    if (!record || kernel === undefined)
+      throw brokenManifest(`${f.plan.name} launches ${step.kernel}, which is not one of its kernels`);
+    if (step.dims.length !== record.dims.length)
+      throw brokenManifest(
+        `${step.site} gives ${step.dims.length} dims to ${step.kernel}, which takes ${record.dims.join(", ")}`,
+      );
     let site = siteNumbers.get(step.site);
     if (site === undefined) {
       siteNumbers.set(step.site, (site = sites.length));
@@ -177,7 +199,9 @@ export function flatten(
         walk(plan.steps, { plan, layer: step.layer, args, arena: f.arena + offsets[offsets.length - 1] }, r);
       } else if (step.over === "sequences") {
         const { starts, lengths } = at.batch ?? { starts: [0], lengths: [] };
-        lengths.forEach((s, b) => walk(step.steps, f, { first: starts[b], dims: { ...r.dims, t: starts[b + 1] - starts[b], s, b }, experts: false }));
+        lengths.forEach((s, b) =>
+          walk(step.steps, f, { first: starts[b], dims: { ...r.dims, t: starts[b + 1] - starts[b], s, b }, experts: false }),
+        );
       } else {
         if (r.experts) throw brokenManifest(`${f.plan.name} has a loop over experts inside another`);
         words.push(EXPERTS, place(step.offsets, f, r).base, step.count, 0);
@@ -192,36 +216,4 @@ export function flatten(
   const args = new Map([...at.args].map(([n, base]) => [n, { base, row: 0, expert: 0 }]));
   walk(plan.steps, { plan, layer: at.layer, args, arena: at.arena }, { first: 0, dims: top, experts: false });
   return { words: Int32Array.from(words), sites };
-}
-
-/** Folds what is known; m and e may remain. */
-function residual(size: Size, dims: Dims): Size {
-  if (typeof size === "number") return size;
-  if (typeof size === "string") {
-    if (dims[size] !== undefined) return dims[size];
-    if ((SYMBOLS as readonly string[]).includes(size)) return size;
-    throw brokenManifest(`size symbol ${size} has no value inside a loop over experts`);
-  }
-  const of = size.of.map((s) => residual(s, dims));
-  return of.every((s) => typeof s === "number") ? evaluate({ op: size.op, of }, {}) : { op: size.op, of };
-}
-
-function substitute(size: Size, values: Readonly<Record<string, Size>>): Size {
-  if (typeof size === "string") return values[size] ?? size;
-  return typeof size === "number" ? size : { op: size.op, of: size.of.map((s) => substitute(s, values)) };
-}
-
-function postfix(size: Size, words: number[]): void {
-  const from = words.length;
-  words.push(0);
-  const emit = (s: Size): void => {
-    if (typeof s === "number") words.push(CONST, s);
-    else if (typeof s === "string") words.push(SYMBOL, SYMBOLS.indexOf(s as (typeof SYMBOLS)[number]));
-    else {
-      s.of.forEach(emit);
-      words.push(FIRST_OP + OPS.indexOf(s.op), s.of.length);
-    }
-  };
-  emit(size);
-  words[from] = words.length - from - 1;
 }

@@ -44,7 +44,12 @@ test.each<[string, (m: Manifest) => void, RegExp, string?]>([
   ["a foreign format", (m) => Object.assign(m, { format: "other/2" }), /DSC5002.*other\/2/s],
   ["another target", (m) => Object.assign(m, { target: "cuda" }), /DSC5004/],
   ["an altered kernel", () => {}, /DSC5003.*sha256/s, "kernels/add.wasm"],
-  ["a kernel that is not WebAssembly", (m) => (m.files["kernels/add.wasm"] = createHash("sha256").update("altered").digest("hex")), /DSC5042.*add/s, "kernels/add.wasm"],
+  [
+    "a kernel that is not WebAssembly",
+    (m) => (m.files["kernels/add.wasm"] = createHash("sha256").update("altered").digest("hex")),
+    /DSC5042.*add/s,
+    "kernels/add.wasm",
+  ],
   ["a missing file", (m) => (m.files["kernels/none.wasm"] = "00"), /DSC5003/],
   ["a path out of the folder", (m) => (m.files["../x"] = "00"), /DSC5003.*out of the artifact/s],
   ["a manifest without functions", (m) => Reflect.deleteProperty(m, "functions"), /DSC5003.*functions/s],

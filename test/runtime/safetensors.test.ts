@@ -75,13 +75,23 @@ test("what is saved is read back: f32, bf16, i64, empty and scalar tensors", asy
 test("a synthetic checkpoint in shards, FP8 and bf16, is the generator's own values", async () => {
   const out = join(folder, "synthetic");
   const name = "model.layers.0.self_attn.o_proj.weight";
-  const files = await writeSynthetic(out, [
-    { name: "model.embed_tokens.weight", shape: [50, 40], dtype: "BF16" },
-    { name, shape: [130, 257], dtype: "F8_E4M3" },
-    { name: `${name}_scale_inv`, shape: [2, 3], dtype: "F32" },
-    { name: "model.layers.3.mlp.gate.e_score_correction_bias", shape: [256], dtype: "F32" },
-  ], 7, { shardBytes: 30_000, ue8m0: true });
-  expect(files).toEqual(["model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors", "model.safetensors.index.json"]);
+  const files = await writeSynthetic(
+    out,
+    [
+      { name: "model.embed_tokens.weight", shape: [50, 40], dtype: "BF16" },
+      { name, shape: [130, 257], dtype: "F8_E4M3" },
+      { name: `${name}_scale_inv`, shape: [2, 3], dtype: "F32" },
+      { name: "model.layers.3.mlp.gate.e_score_correction_bias", shape: [256], dtype: "F32" },
+    ],
+    7,
+    { shardBytes: 30_000, ue8m0: true },
+  );
+  expect(files).toEqual([
+    "model-00001-of-00003.safetensors",
+    "model-00002-of-00003.safetensors",
+    "model-00003-of-00003.safetensors",
+    "model.safetensors.index.json",
+  ]);
   expect(readdirSync(out).toSorted()).toEqual(files);
   const c = await Checkpoint.open(out);
   const want = new ArrayBuffer(130 * 257);
@@ -93,8 +103,11 @@ test("a synthetic checkpoint in shards, FP8 and bf16, is the generator's own val
   const index = join(out, "model.safetensors.index.json");
   const good = readFileSync(index, "utf8");
   for (const [bad, message] of [
-    [good.replaceAll("model-00001", "../model-00001"), /not a file name in the same folder/], [good.replaceAll("00003.safetensors", "00004.safetensors"), /it names/],
-    ["{}", /no weight_map/], ["[", /DSC5012/], [good.replace('"model.embed_tokens.weight"', '"model.embed.weight"'), /which does not hold it/],
+    [good.replaceAll("model-00001", "../model-00001"), /not a file name in the same folder/],
+    [good.replaceAll("00003.safetensors", "00004.safetensors"), /it names/],
+    ["{}", /no weight_map/],
+    ["[", /DSC5012/],
+    [good.replace('"model.embed_tokens.weight"', '"model.embed.weight"'), /which does not hold it/],
   ] as const) {
     writeFileSync(index, bad);
     await expect(Checkpoint.open(out)).rejects.toThrow(/DSC5012/);
@@ -121,14 +134,17 @@ test("a thousand damaged files open soundly or are refused, never worse", async 
   for (let i = 0; i < 1000; i++) {
     let bad = Buffer.from(good);
     // Mostly inside the header, where damage matters; sometimes the length prefix, sometimes a cut or a tail.
-    for (let k = 0; k <= random(3); k++) bad[random(20) ? 8 + random(160) : random(8)] = random(3) ? 0x30 + random(10) : random(256);
+    for (let k = 0; k <= random(3); k++)
+      bad[random(20) ? 8 + random(160) : random(8)] = random(3) ? 0x30 + random(10) : random(256);
     if (random(4) === 0) bad = bad.subarray(0, random(bad.length));
     if (random(4) === 0) bad = Buffer.concat([bad, Buffer.alloc(random(20))]);
     writeFileSync(path, bad);
-    const error = await Checkpoint.open(path).then(async (c) => {
-      for (const name of c.tensors.keys()) await c.bytes(name);
-      await c.close();
-    }).catch((e: Error) => e);
+    const error = await Checkpoint.open(path)
+      .then(async (c) => {
+        for (const name of c.tensors.keys()) await c.bytes(name);
+        await c.close();
+      })
+      .catch((e: Error) => e);
     if (error) expect(error.message).toMatch(/^error\[DSC5011\]/);
   }
 });

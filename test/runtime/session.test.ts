@@ -12,15 +12,23 @@ import { H, LAYERS, V, binaries, manifest, reference } from "./toy.ts";
 const folder = mkdtempSync(join(tmpdir(), "dsc-session-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const grid = (n: number, salt: number): number[] => Array.from({ length: n }, (_, i) => (((i + 1) * 7919 * salt) % 17) / 16 - 0.5);
+const grid = (n: number, salt: number): number[] =>
+  Array.from({ length: n }, (_, i) => (((i + 1) * 7919 * salt) % 17) / 16 - 0.5);
 const w: ToyWeights = {
-  embed: grid(V * H, 1), head: grid(V * H, 3), gain: [grid(H, 5), grid(H, 7)], by: [[0.5, 9, 0.75], [1.5, 9, 0.25]],
+  embed: grid(V * H, 1),
+  head: grid(V * H, 3),
+  gain: [grid(H, 5), grid(H, 7)],
+  by: [
+    [0.5, 9, 0.75],
+    [1.5, 9, 0.25],
+  ],
 };
 
 const tensors = (): Parameters<typeof saveTensors>[1] => {
   const t = (name: string, shape: number[], data: number[]) => ({ name, shape, dtype: "F32", data: Float32Array.from(data) });
   return [
-    t("model.embed_tokens.weight", [V, H], w.embed), t("lm_head.weight", [V, H], w.head),
+    t("model.embed_tokens.weight", [V, H], w.embed),
+    t("lm_head.weight", [V, H], w.head),
     ...w.gain.map((g, i) => t(`model.layers.${i}.input_layernorm.weight`, [H], g)),
     ...w.by.flatMap((by, i) => by.map((b, e) => t(`model.layers.${i}.experts.${e}.by.bias`, [1], [b]))),
   ];
@@ -37,7 +45,12 @@ test.each([1, 2, 3])("prefill, extend and decode of a ragged batch on %i threads
   const model = await Model.open(manifest, binaries, { weights: folder, threads });
   const session = model.session({ maxTokens: 20, sequences: 3 });
   const past: number[][][][] = [];
-  const turns: number[][][] = [[[1, 2, 3], [4], [5, 6, 7, 8, 9]], [[1], [2], [3]], [[4, 5], [], [10, 0, 1, 2]], [[], [7], []]];
+  const turns: number[][][] = [
+    [[1, 2, 3], [4], [5, 6, 7, 8, 9]],
+    [[1], [2], [3]],
+    [[4, 5], [], [10, 0, 1, 2]],
+    [[], [7], []],
+  ];
   for (const [i, tokens] of turns.entries()) {
     const want = reference(w, past, tokens);
     const got = await (i === 0 ? session.prefill(tokens) : session.extend(tokens));
@@ -60,7 +73,10 @@ test("the extra layer has rows of its own in the last cache", async () => {
   const r = await session.prefill([[1, 2, 3]]);
   const final = r.taps.final.data.slice() as Float32Array;
   const d = await session.draft([[2, 3, 4]], r.taps.final.data as Float32Array);
-  close(d.logits(0), Array.from({ length: V }, (_, v) => [...final.subarray(2 * H)].reduce((a, x, j) => a + x * w.head[v * H + j], 0)));
+  close(
+    d.logits(0),
+    Array.from({ length: V }, (_, v) => [...final.subarray(2 * H)].reduce((a, x, j) => a + x * w.head[v * H + j], 0)),
+  );
   expect(session.lengths).toEqual([3]);
   await expect(session.draft([[2]], final)).rejects.toThrow(/DSC5033/);
   await model.close();
@@ -129,8 +145,18 @@ test("what a user can do wrong has a diagnostic", async () => {
 test("addresses past 2 GiB are unsigned, and a profiled device counts launches", async () => {
   const model = await Model.open(manifest, binaries, { weights: folder, threads: 2, profile: true });
   model.device.allocate(2 ** 31 + 2 ** 20, "a hole"); // never touched, so it takes no memory
-  const r = await model.session({ maxTokens: 8 }).prefill([[1, 2, 3], [4, 5]]);
-  const want = reference(w, [], [[1, 2, 3], [4, 5]]);
+  const r = await model.session({ maxTokens: 8 }).prefill([
+    [1, 2, 3],
+    [4, 5],
+  ]);
+  const want = reference(
+    w,
+    [],
+    [
+      [1, 2, 3],
+      [4, 5],
+    ],
+  );
   expect(r.taps.final.data.byteOffset).toBeGreaterThan(2 ** 31);
   close(r.logits(1), want.logits[1]);
   close(r.taps.final.data, want.final.flat());
@@ -143,16 +169,23 @@ test("a trap names its kernel and site, and the device goes on", async () => {
   const steps = [{ kind: "kernel" as const, kernel: "trap", args: [{ slot: 0 }], dims: ["T"], site: "toy/trap" }];
   const bad = structuredClone(manifest);
   const trap = bad.functions.extend;
-  trap.steps = [...structuredClone(trap.steps), { kind: "kernel", kernel: "sum", args: [{ slot: 0 }, { slot: 0 }, { slot: 0 }], dims: ["T", 2 ** 30], site: "toy/bad" }, ...steps];
+  trap.steps = [
+    ...structuredClone(trap.steps),
+    { kind: "kernel", kernel: "sum", args: [{ slot: 0 }, { slot: 0 }, { slot: 0 }], dims: ["T", 2 ** 30], site: "toy/bad" },
+    ...steps,
+  ];
   const model = await Model.open(bad, binaries, { weights: folder, threads: 2 });
   const session = model.session();
   await session.prefill([[1, 2, 3]]);
   await expect(session.extend([[1, 2]])).rejects.toThrow(/DSC5040.*sum failed at toy\/bad/s);
-  close((await session.decode([4])).logits(0), (() => {
-    const past: number[][][][] = [];
-    reference(w, past, [[1, 2, 3]]);
-    return reference(w, past, [[4]]).logits[0];
-  })());
+  close(
+    (await session.decode([4])).logits(0),
+    (() => {
+      const past: number[][][][] = [];
+      reference(w, past, [[1, 2, 3]]);
+      return reference(w, past, [[4]]).logits[0];
+    })(),
+  );
   await model.close();
 });
 

@@ -5,9 +5,21 @@ import { describe as recipe, exponentOf, fill, fnv1a32, formBytes, hashAt, keyOf
 import type { Form } from "../../runtime/synthetic.ts";
 
 interface Vector {
-  seed: number; name: string; shape: number[]; kind: string; fnv1a32: number; key: number; exponent: number; hash: number[];
-  f32: number[]; bf16_bits: number[]; fp8_codes?: number[]; fp8_scale_first4?: number[]; fp8_scale_ue8m0_first4?: number[];
-  last_index: number; last_f32: number;
+  seed: number;
+  name: string;
+  shape: number[];
+  kind: string;
+  fnv1a32: number;
+  key: number;
+  exponent: number;
+  hash: number[];
+  f32: number[];
+  bf16_bits: number[];
+  fp8_codes?: number[];
+  fp8_scale_first4?: number[];
+  fp8_scale_ue8m0_first4?: number[];
+  last_index: number;
+  last_f32: number;
 }
 const vectors = JSON.parse(readFileSync(new URL("../oracle/synthetic_vectors.json", import.meta.url), "utf8")) as Vector[];
 

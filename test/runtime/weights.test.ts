@@ -16,7 +16,10 @@ function withWeights(weights: Record<string, WeightPlan>, options: Manifest["opt
   return { ...toy, options, weights, load: [], functions: toy.functions };
 }
 const from = (tensor: string, dtype: WeightPlan["dtype"], shape: number[], at: (number | "*")[] = []): WeightPlan => ({
-  dtype, shape, layers: null, source: { kind: "checkpoint", pieces: [{ at, tensor }] },
+  dtype,
+  shape,
+  layers: null,
+  source: { kind: "checkpoint", pieces: [{ at, tensor }] },
 });
 let count = 0;
 async function checkpoint(tensors: Parameters<typeof saveTensors>[1]): Promise<string> {
@@ -24,7 +27,9 @@ async function checkpoint(tensors: Parameters<typeof saveTensors>[1]): Promise<s
   await saveTensors(path, tensors);
   return path;
 }
-const bytesOf = (m: Model, symbol: string, part: "data" | "scales", n: number, layer?: number): number[] => [...m.device.bytes(m.weights.address(symbol, part, layer), n)];
+const bytesOf = (m: Model, symbol: string, part: "data" | "scales", n: number, layer?: number): number[] => [
+  ...m.device.bytes(m.weights.address(symbol, part, layer), n),
+];
 const open = (weights: Record<string, WeightPlan>, where: string, options?: Manifest["options"]): Promise<Model> =>
   Model.open(withWeights(weights, options), binaries, { weights: where, threads: 2 });
 
@@ -33,28 +38,44 @@ test("experts packed beside each other, per layer, with their own scale blocks",
   const blocks = [2, 2];
   const codes = (salt: number): Uint8Array => Uint8Array.from({ length: n * k }, (_, i) => (i * 31 + salt) & 0x7e);
   const scales = (salt: number): Float32Array => Float32Array.from({ length: 4 }, (_, i) => i + salt + 0.5);
-  const tensors = [3, 4].flatMap((layer) => [0, 1].flatMap((e) => ["gate", "up"].flatMap((which, g) => {
-    const name = `model.layers.${layer}.mlp.experts.${e}.${which}_proj.weight`;
-    const salt = layer * 100 + e * 10 + g;
-    return [
-      { name, shape: [n, k], dtype: "F8_E4M3", data: codes(salt) },
-      // e8m0 scales are widened: code c is 2^(c - 127).
-      layer === 3 ? { name: `${name}_scale_inv`, shape: blocks, dtype: "F32", data: scales(salt) } : { name: `${name}_scale_inv`, shape: blocks, dtype: "F8_E8M0", data: Uint8Array.of(127, 120 + e, 130 + g, 0) },
-    ];
-  })));
-  const piece = (which: string, g: number) => ({ at: ["*" as const, g], tensor: `model.layers.{layer}.mlp.experts.{0}.${which}_proj.weight`, scales: `model.layers.{layer}.mlp.experts.{0}.${which}_proj.weight_scale_inv` });
-  const plan: WeightPlan = { dtype: "e4m3/128x128", shape: [2, 2, n, k], layers: [3, 4], source: { kind: "checkpoint", pieces: [piece("gate", 0), piece("up", 1)] } };
+  const tensors = [3, 4].flatMap((layer) =>
+    [0, 1].flatMap((e) =>
+      ["gate", "up"].flatMap((which, g) => {
+        const name = `model.layers.${layer}.mlp.experts.${e}.${which}_proj.weight`;
+        const salt = layer * 100 + e * 10 + g;
+        return [
+          { name, shape: [n, k], dtype: "F8_E4M3", data: codes(salt) },
+          // e8m0 scales are widened: code c is 2^(c - 127).
+          layer === 3
+            ? { name: `${name}_scale_inv`, shape: blocks, dtype: "F32", data: scales(salt) }
+            : { name: `${name}_scale_inv`, shape: blocks, dtype: "F8_E8M0", data: Uint8Array.of(127, 120 + e, 130 + g, 0) },
+        ];
+      }),
+    ),
+  );
+  const piece = (which: string, g: number) => ({
+    at: ["*" as const, g],
+    tensor: `model.layers.{layer}.mlp.experts.{0}.${which}_proj.weight`,
+    scales: `model.layers.{layer}.mlp.experts.{0}.${which}_proj.weight_scale_inv`,
+  });
+  const plan: WeightPlan = {
+    dtype: "e4m3/128x128",
+    shape: [2, 2, n, k],
+    layers: [3, 4],
+    source: { kind: "checkpoint", pieces: [piece("gate", 0), piece("up", 1)] },
+  };
   const m = await open({ experts: plan }, await checkpoint(tensors));
   for (const layer of [3, 4]) {
     expect(m.weights.address("experts", "data", layer) % 64).toBe(0);
     const all = m.device.bytes(m.weights.address("experts", "data", layer), 4 * n * k);
     const s = m.device.f32(m.weights.address("experts", "scales", layer), 16);
-    for (let e = 0; e < 2; e++) for (let g = 0; g < 2; g++) {
-      const at = 2 * e + g;
-      expect([...all.subarray(at * n * k, (at + 1) * n * k)]).toEqual([...codes(layer * 100 + e * 10 + g)]);
-      const want = layer === 3 ? scales(300 + e * 10 + g) : Float32Array.of(1, 2 ** (e - 7), 2 ** (3 + g), 2 ** -127);
-      expect([...s.subarray(at * 4, at * 4 + 4)]).toEqual([...want]);
-    }
+    for (let e = 0; e < 2; e++)
+      for (let g = 0; g < 2; g++) {
+        const at = 2 * e + g;
+        expect([...all.subarray(at * n * k, (at + 1) * n * k)]).toEqual([...codes(layer * 100 + e * 10 + g)]);
+        const want = layer === 3 ? scales(300 + e * 10 + g) : Float32Array.of(1, 2 ** (e - 7), 2 ** (3 + g), 2 ** -127);
+        expect([...s.subarray(at * 4, at * 4 + 4)]).toEqual([...want]);
+      }
   }
   await m.close();
 });
@@ -62,9 +83,17 @@ test("experts packed beside each other, per layer, with their own scale blocks",
 test("bf16 and f16 widen to f32 exactly; bf16 stays as it is", async () => {
   const n = 1001;
   const bits = Uint16Array.from({ length: n }, (_, i) => (i * 37) & 0x7fff);
-  const where = await checkpoint([{ name: "a.bias", shape: [n], dtype: "BF16", data: bits }, { name: "h.bias", shape: [4], dtype: "F16", data: Uint16Array.of(0x3c00, 0xc001, 0x0001, 0x7c00) }]);
-  const m = await open({ wide: from("a.bias", "f32", [n]), same: from("a.bias", "bf16", [n]), half: from("h.bias", "f32", [4]) }, where);
-  expect([...new Uint32Array(m.device.memory.buffer, m.weights.address("wide", "data", undefined), n)]).toEqual([...bits].map((b) => b << 16));
+  const where = await checkpoint([
+    { name: "a.bias", shape: [n], dtype: "BF16", data: bits },
+    { name: "h.bias", shape: [4], dtype: "F16", data: Uint16Array.of(0x3c00, 0xc001, 0x0001, 0x7c00) },
+  ]);
+  const m = await open(
+    { wide: from("a.bias", "f32", [n]), same: from("a.bias", "bf16", [n]), half: from("h.bias", "f32", [4]) },
+    where,
+  );
+  expect([...new Uint32Array(m.device.memory.buffer, m.weights.address("wide", "data", undefined), n)]).toEqual(
+    [...bits].map((b) => b << 16),
+  );
   expect(bytesOf(m, "same", "data", 2 * n)).toEqual([...new Uint8Array(bits.buffer)]);
   expect([...m.device.f32(m.weights.address("half", "data", undefined), 4)]).toEqual([1, -(2 + 2 ** -9), 2 ** -24, Infinity]);
   await m.close();
@@ -73,7 +102,12 @@ test("bf16 and f16 widen to f32 exactly; bf16 stays as it is", async () => {
 test("synthetic weights: bf16, widened norms, f32 router bias, FP8 with both kinds of scales", async () => {
   const linear = "model.layers.0.mlp.gate_proj.weight";
   const bias = "model.layers.3.mlp.gate.e_score_correction_bias";
-  const plans = { w: from(linear, "bf16", [70, 260]), norm: from("model.norm.weight", "f32", [300]), bias: from(bias, "f32", [256]), q: from(linear, "e4m3/128x128", [70, 260]) };
+  const plans = {
+    w: from(linear, "bf16", [70, 260]),
+    norm: from("model.norm.weight", "f32", [300]),
+    bias: from(bias, "f32", [256]),
+    q: from(linear, "e4m3/128x128", [70, 260]),
+  };
   for (const scale_fmt of ["none", "ue8m0"]) {
     const m = await open(plans, "synthetic:5", { scale_fmt });
     const expected = (name: string, shape: number[], form: Parameters<typeof recipe>[3], n: number, width: number): number[] => {
@@ -85,22 +119,53 @@ test("synthetic weights: bf16, widened norms, f32 router bias, FP8 with both kin
     expect(bytesOf(m, "norm", "data", 1200)).toEqual(expected("model.norm.weight", [300], "bf16-in-f32", 300, 4));
     expect(bytesOf(m, "bias", "data", 1024)).toEqual(expected(bias, [256], "f32", 256, 4));
     expect(bytesOf(m, "q", "data", 70 * 260)).toEqual(expected(linear, [70, 260], "e4m3", 70 * 260, 1));
-    expect(bytesOf(m, "q", "scales", 12)).toEqual(expected(linear, [70, 260], scale_fmt === "ue8m0" ? "scale-ue8m0" : "scale", 3, 4));
+    expect(bytesOf(m, "q", "scales", 12)).toEqual(
+      expected(linear, [70, 260], scale_fmt === "ue8m0" ? "scale-ue8m0" : "scale", 3, 4),
+    );
     await m.close();
   }
 });
 
-const f32 = (name: string, shape: number[]) => ({ name, shape, dtype: "F32", data: new Float32Array(shape.reduce((a, b) => a * b, 1)) });
+const f32 = (name: string, shape: number[]) => ({
+  name,
+  shape,
+  dtype: "F32",
+  data: new Float32Array(shape.reduce((a, b) => a * b, 1)),
+});
 
 test.each<[string, Record<string, WeightPlan>, Parameters<typeof saveTensors>[1], RegExp]>([
-  ["a missing tensor, with the nearest name", { a: from("model.norm.weight", "f32", [4]) }, [f32("model.norms.weight", [4])], /DSC5020.*nearest: model.norms.weight/s],
+  [
+    "a missing tensor, with the nearest name",
+    { a: from("model.norm.weight", "f32", [4]) },
+    [f32("model.norms.weight", [4])],
+    /DSC5020.*nearest: model.norms.weight/s,
+  ],
   ["a wrong shape", { a: from("x.bias", "f32", [4, 2]) }, [f32("x.bias", [2, 4])], /DSC5021.*\[2, 4\].*\[4, 2\]/s],
   ["rounding f32 to bf16", { a: from("x.bias", "bf16", [4]) }, [f32("x.bias", [4])], /DSC5022.*torch_dtype/s],
-  ["FP8 wanted, bf16 found", { a: from("x.bias", "e4m3/128x128", [4, 4]) }, [{ name: "x.bias", shape: [4, 4], dtype: "BF16", data: new Uint16Array(16) }], /DSC5022.*quantization_config/s],
-  ["bf16 wanted, FP8 found", { a: from("x.bias", "bf16", [4, 4]) }, [{ name: "x.bias", shape: [4, 4], dtype: "F8_E4M3", data: new Uint8Array(16) }], /DSC5022.*no _scale_inv/s],
-  ["FP8 without scales", { a: from("x.bias", "e4m3/128x128", [4, 4]) }, [{ name: "x.bias", shape: [4, 4], dtype: "F8_E4M3", data: new Uint8Array(16) }], /DSC5023/],
-  ["scales of a wrong shape", { a: from("x.bias", "e4m3/128x128", [4, 4]) },
-    [{ name: "x.bias", shape: [4, 4], dtype: "F8_E4M3", data: new Uint8Array(16) }, f32("x.bias_scale_inv", [2, 1])], /DSC5021.*\[1, 1\]/s],
+  [
+    "FP8 wanted, bf16 found",
+    { a: from("x.bias", "e4m3/128x128", [4, 4]) },
+    [{ name: "x.bias", shape: [4, 4], dtype: "BF16", data: new Uint16Array(16) }],
+    /DSC5022.*quantization_config/s,
+  ],
+  [
+    "bf16 wanted, FP8 found",
+    { a: from("x.bias", "bf16", [4, 4]) },
+    [{ name: "x.bias", shape: [4, 4], dtype: "F8_E4M3", data: new Uint8Array(16) }],
+    /DSC5022.*no _scale_inv/s,
+  ],
+  [
+    "FP8 without scales",
+    { a: from("x.bias", "e4m3/128x128", [4, 4]) },
+    [{ name: "x.bias", shape: [4, 4], dtype: "F8_E4M3", data: new Uint8Array(16) }],
+    /DSC5023/,
+  ],
+  [
+    "scales of a wrong shape",
+    { a: from("x.bias", "e4m3/128x128", [4, 4]) },
+    [{ name: "x.bias", shape: [4, 4], dtype: "F8_E4M3", data: new Uint8Array(16) }, f32("x.bias_scale_inv", [2, 1])],
+    /DSC5021.*\[1, 1\]/s,
+  ],
 ])("%s is refused", async (_, plans, tensors, message) => {
   await expect(open(plans, await checkpoint(tensors))).rejects.toThrow(message);
 });

@@ -1,0 +1,102 @@
+// The header of a safetensors file, checked in full: JSON of known dtypes and whole shapes, offsets contiguous and inside the file,
+// length = shape x dtype, sizes capped. Nothing of the data is read.
+import type { FileHandle } from "node:fs/promises";
+import * as diagnostics from "./diagnostics.ts";
+
+/** Bytes of one element. */
+export const dtypeBytes: Readonly<Record<string, number>> = {
+  BOOL: 1,
+  U8: 1,
+  I8: 1,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
+  F8_E8M0: 1,
+  I16: 2,
+  U16: 2,
+  F16: 2,
+  BF16: 2,
+  I32: 4,
+  U32: 4,
+  F32: 4,
+  F64: 8,
+  I64: 8,
+  U64: 8,
+};
+
+/** A tensor of a checkpoint; `begin` and `end` are byte positions in its file. */
+export interface TensorInfo {
+  name: string;
+  dtype: string;
+  shape: number[];
+  begin: number;
+  end: number;
+  shard: number;
+}
+
+const HEADER_CAP = 100_000_000;
+const RANK_CAP = 16;
+/** Reads and checks the header of an open file; the positions it gives are in the file. Throws DSC5011. */
+export async function readHeader(path: string, handle: FileHandle, shard: number): Promise<TensorInfo[]> {
+  const broken = (why: string): Error => diagnostics.brokenSafetensors(path, why);
+  const { size } = await handle.stat();
+  if (size < 10) throw broken(`it has ${size} bytes; the header alone takes more`);
+  const prefix = new Uint8Array(8);
+  await handle.read(prefix, 0, 8, 0);
+  const length = Number(new DataView(prefix.buffer).getBigUint64(0, true));
+  if (length > HEADER_CAP) throw broken(`its header claims ${length} bytes; the limit is ${HEADER_CAP}`);
+  if (8 + length > size) throw broken(`its header claims ${length} bytes, and the file has ${size}`);
+  const raw = new Uint8Array(length);
+  for (let done = 0; done < length;) {
+    const { bytesRead } = await handle.read(raw, done, length - done, 8 + done);
+    if (bytesRead === 0) throw broken("it ended inside its header");
+    done += bytesRead;
+  }
+  return checkHeader(raw, size - 8 - length, 8 + length, shard, broken);
+}
+
+function checkHeader(
+  raw: Uint8Array,
+  dataBytes: number,
+  dataAt: number,
+  shard: number,
+  broken: (why: string) => Error,
+): TensorInfo[] {
+  let header: unknown;
+  try {
+    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(raw));
+  } catch (e) {
+    throw broken(`its header is not JSON: ${(e as Error).message}`);
+  }
+  if (typeof header !== "object" || header === null || Array.isArray(header)) throw broken("its header is not an object");
+  const whole = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
+  const out: TensorInfo[] = [];
+  for (const [name, value] of Object.entries(header as Record<string, unknown>)) {
+    if (name === "__metadata__") continue;
+    const t = (typeof value === "object" && value !== null ? value : {}) as {
+      dtype?: unknown;
+      shape?: unknown;
+      data_offsets?: unknown;
+    };
+    const width = typeof t.dtype === "string" && Object.hasOwn(dtypeBytes, t.dtype) ? dtypeBytes[t.dtype] : undefined;
+    if (width === undefined)
+      throw broken(`${name} has dtype ${JSON.stringify(t.dtype)}; known: ${Object.keys(dtypeBytes).join(", ")}`);
+    const shape = t.shape;
+    if (!Array.isArray(shape) || shape.length > RANK_CAP || !shape.every(whole))
+      throw broken(`${name} has shape ${JSON.stringify(shape)}`);
+    const at = t.data_offsets;
+    if (!Array.isArray(at) || at.length !== 2 || !at.every(whole)) throw broken(`${name} has data_offsets ${JSON.stringify(at)}`);
+    const [begin, end] = at as [number, number];
+    const wanted = (shape as number[]).reduce((a, b) => a * b, 1) * width;
+    if (end - begin !== wanted)
+      throw broken(`${name} has ${end - begin} bytes; ${t.dtype} [${shape.join(", ")}] takes ${wanted}`);
+    if (end > dataBytes) throw broken(`${name} ends at byte ${end} of ${dataBytes} bytes of data`);
+    out.push({ name, dtype: t.dtype as string, shape: shape as number[], begin, end, shard });
+  }
+  let at = 0;
+  for (const t of out.toSorted((a, b) => a.begin - b.begin || a.end - b.end)) {
+    if (t.begin !== at) throw broken(`${t.name} begins at byte ${t.begin}, and the tensor before it ends at ${at}`);
+    at = t.end;
+  }
+  if (at !== dataBytes) throw broken(`its tensors end at byte ${at}, and the file has ${dataBytes} bytes of data`);
+  return out.map((t) => ({ ...t, begin: t.begin + dataAt, end: t.end + dataAt }));
+}
