@@ -1,6 +1,6 @@
 // Puts weights where they belong: from a checkpoint by reads straight into memory, or generated in place from a seed.
-// Every tensor is checked (there, its shape, its dtype, its scales) before the first byte moves. Widening is exact (bf16 and f16 to
-// f32, e8m0 scales to f32); what would round is refused.
+// Every tensor is checked (there, its shape, its dtype, its scales) before the first byte moves. Widening is exact (bf16 and f16
+// to f32, e8m0 scales to f32); what would round is refused.
 import type { Diagnostic } from "../ir/diagnostic.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import type { CpuDevice } from "./devices/cpu.ts";

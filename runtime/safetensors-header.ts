@@ -1,5 +1,5 @@
-// The header of a safetensors file, checked in full: JSON of known dtypes and whole shapes, offsets contiguous and inside the file,
-// length = shape x dtype, sizes capped. Nothing of the data is read.
+// The header of a safetensors file, checked in full: JSON of known dtypes and whole shapes, offsets contiguous and inside the
+// file, length = shape x dtype, sizes capped. Nothing of the data is read.
 import type { FileHandle } from "node:fs/promises";
 import * as diagnostics from "./diagnostics.ts";
 

@@ -1,6 +1,6 @@
 // Reads safetensors checkpoints: one file, or shards named by model.safetensors.index.json.
-// Guarantees: every header is checked before any data is read, and data goes by positional reads straight into the caller's buffer.
-// Refuses anything else with a diagnostic.
+// Guarantees: every header is checked before any data is read, and data goes by positional reads straight into the caller's
+// buffer. Refuses anything else with a diagnostic.
 import type { FileHandle } from "node:fs/promises";
 import { open, readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";

@@ -1,5 +1,5 @@
 // `dsc weights`: writes a whole synthetic checkpoint, tensor by tensor through one small buffer, whatever its size.
-// The caller lists the tensors, for only the frontend knows a model's names and shapes; FP8 scales are listed beside their weights.
+// The caller lists the tensors, for only the frontend knows a model's names and shapes; FP8 scales are listed beside weights.
 import * as diagnostics from "./diagnostics.ts";
 import type { TensorSpec } from "./safetensors-write.ts";
 import { writeCheckpoint } from "./safetensors-write.ts";
@@ -10,8 +10,8 @@ import { describe, fill } from "./synthetic.ts";
 const SCALES = "_scale_inv";
 
 /**
- * Writes the tensors (dtype "BF16", "F32" or "F8_E4M3"; a name in `_scale_inv` is "F32") into `folder`, sharded with an index above
- * `shardBytes`. `ue8m0` makes the scales powers of two. Returns the file names.
+ * Writes the tensors (dtype "BF16", "F32" or "F8_E4M3"; a name in `_scale_inv` is "F32") into `folder`, sharded with an index
+ * above `shardBytes`. `ue8m0` makes the scales powers of two. Returns the file names.
  */
 export async function writeSynthetic(
   folder: string,

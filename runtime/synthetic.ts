@@ -1,5 +1,5 @@
 // Synthetic weights: every value is a pure function of (seed, tensor name, flat row-major index), in 32-bit arithmetic.
-// The rules go by tensor name; each value is exact in f32. bf16 tensors round to nearest even, FP8 tensors have codes and block scales.
+// The rules go by tensor name; each value is exact in f32. bf16 tensors round to nearest even, FP8 ones have codes and scales.
 // fill() writes a range of one tensor, so that threads can share a tensor without a second copy of it.
 import * as diagnostics from "./diagnostics.ts";
 
