@@ -1,5 +1,6 @@
-// config.json to ModelSpec: dispatches on the architecture, reads every key, checks that the values fit together, and refuses what
-// it cannot compile, by name and place. Findings are collected and up to ten are thrown at the end of the stage.
+// config.json to ModelSpec: dispatches on the architecture, reads every key, checks that the values fit together, and
+// refuses what it cannot compile, by name and place. Findings are collected and up to ten are thrown at the end of the
+// stage.
 import { DiagnosticError, didYouMean, type Diagnostic } from "../../ir/diagnostic.ts";
 import { foreignId, inconsistent, lacksText, mechanism, missingKeys, unknownModel, unsupportedModel } from "./diagnostics.ts";
 import { architectures, byModelType, mechanisms, refusalOf, wrappers, wrapperTypes } from "./families.ts";
@@ -37,8 +38,8 @@ export function specOf(source: Source): Loaded {
     if (!off) c.say(mechanism(c.prefix + key, show(v), what, c.span(key)));
   }
   const spec = readSpec(c, architecture, wrapped ? "language_model." : "");
-  if (c.missing.size) c.say(missingKeys([...c.missing], c.file));
-  const errors = c.found.filter((d) => d.severity === "error");
+  const lacking = c.missing.size ? [missingKeys([...c.missing], c.file)] : [];
+  const errors = [...lacking, ...c.found].filter((d) => d.severity === "error");
   const warnings = [...unknown, ...c.found.filter((d) => d.severity === "warning")];
   // With errors, the warnings are shown too: an unknown key is often the misspelt missing one.
   if (errors.length) throw new DiagnosticError([...errors, ...warnings].slice(0, MOST_DIAGNOSTICS));
@@ -66,18 +67,37 @@ function dispatch(source: Source, c: Reader): { architecture: string; wrapped: b
     ];
     for (const [name, at] of names) {
       // What `architectures` supports is compiled whatever model_type says, but not the other way round.
-      const refusal = name === undefined || (first !== undefined && architectures[first] && at !== "architectures.0") ? undefined : refusalOf(name);
+      const refusal =
+        name === undefined || (first !== undefined && architectures[first] && at !== "architectures.0")
+          ? undefined
+          : refusalOf(name);
       if (refusal) throw new DiagnosticError(unsupportedModel(refusal.name, refusal.mechanism, supported, source.spanOf(at)));
     }
-    const wrapper = (first !== undefined && wrappers.includes(first)) || (first === undefined && type !== undefined && wrapperTypes.includes(type));
-    if (wrapper && !wrapped) throw new DiagnosticError(lacksText(first ?? type!, source.spanOf(first ? "architectures.0" : "model_type")));
+    const wrapper =
+      (first !== undefined && wrappers.includes(first)) ||
+      (first === undefined && type !== undefined && wrapperTypes.includes(type));
+    if (wrapper && !wrapped)
+      throw new DiagnosticError(lacksText(first ?? type!, source.spanOf(first ? "architectures.0" : "model_type")));
     const outerKnown = first ?? (type !== undefined ? (byModelType[type] ?? type) : undefined);
-    const architecture = wrapped && (wrapper || outerKnown === undefined) ? (typeof innerFirst === "string" ? innerFirst : byModelType[innerType ?? ""]) : outerKnown;
+    const architecture =
+      wrapped && (wrapper || outerKnown === undefined)
+        ? typeof innerFirst === "string"
+          ? innerFirst
+          : byModelType[innerType ?? ""]
+        : outerKnown;
     if (architecture !== undefined && Object.hasOwn(architectures, architecture)) return { architecture, wrapped };
     const name = architecture ?? innerType ?? first ?? type;
     if (name === undefined) throw new DiagnosticError(missingKeys(["architectures"], source.file));
     const at = names.find(([n]) => n === name)?.[1] ?? "model_type";
-    throw new DiagnosticError(unknownModel(name, didYouMean(name, supported), supported, c.has("kv_lora_rank") || inner.has("kv_lora_rank"), source.spanOf(at)));
+    throw new DiagnosticError(
+      unknownModel(
+        name,
+        didYouMean(name, supported),
+        supported,
+        c.has("kv_lora_rank") || inner.has("kv_lora_rank"),
+        source.spanOf(at),
+      ),
+    );
   });
 }
 
@@ -92,7 +112,9 @@ function readSpec(c: Reader, architecture: string, prefix: string): ModelSpec {
   const qLora = c.field("qLora", () => c.intOrNone("q_lora_rank", WIDTH));
   const vocab = c.field("vocab", () => c.int("vocab_size", { most: 2 ** 26 }));
   checkHeads(c, heads, nope, rope);
-  const experts = c.field("experts", () => c.intOrNone("n_routed_experts", { most: 2 ** 16 }, known.published.n_routed_experts === 0 ? null : undefined));
+  const experts = c.field("experts", () =>
+    c.intOrNone("n_routed_experts", { most: 2 ** 16 }, known.published.n_routed_experts === 0 ? null : undefined),
+  );
   const layers = c.field("layers", () => layerKinds(c, c.int("num_hidden_layers", { most: 4096 }), experts !== null));
   const moe = experts === null ? null : readMoe(c, known, experts);
   const intermediate = c.field("intermediate", () => c.int("intermediate_size", WIDTH, layers.includes("dense") ? undefined : 1));
@@ -109,30 +131,59 @@ function readSpec(c: Reader, architecture: string, prefix: string): ModelSpec {
   const tied = c.field("tied", () => c.flag("tie_word_embeddings", known.tied ?? false));
   const maxPositions = c.field("maxPositions", () => c.int("max_position_embeddings", { most: 2 ** 28 }));
   return {
-    name: architecture, architecture, family: known.family,
-    hidden, vocab, heads, qLora, kvLora, nope, rope, vDim, intermediate, layers, mtp, moe, position, eps,
+    name: architecture,
+    architecture,
+    family: known.family,
+    hidden,
+    vocab,
+    heads,
+    qLora,
+    kvLora,
+    nope,
+    rope,
+    vDim,
+    intermediate,
+    layers,
+    mtp,
+    moe,
+    position,
+    eps,
     // The published modelling code builds both latent norms with its default (SEMANTICS 2).
     latentEps: 1e-6,
-    attentionBias, tied, fp8, maxPositions, ...ids, dtype, prefix,
+    attentionBias,
+    tied,
+    fp8,
+    maxPositions,
+    ...ids,
+    dtype,
+    prefix,
     keys: c.keys,
   };
 }
 
 function checkHeads(c: Reader, heads: number, nope: number, rope: number): void {
   if (rope % 2) c.refuse("qk_rope_head_dim", "rotation turns pairs of lanes, so the width must be even", String(rope + 1));
-  if (c.has("num_key_value_heads") && c.int("num_key_value_heads") !== heads)
-    c.refuse("num_key_value_heads", "multi-head latent attention has one key head per query head (num_attention_heads)", String(heads));
+  if (c.has("num_key_value_heads") && c.int("num_key_value_heads") !== heads && !c.lacks("num_attention_heads"))
+    c.refuse(
+      "num_key_value_heads",
+      "multi-head latent attention has one key head per query head (num_attention_heads)",
+      String(heads),
+    );
   const whole = c.has("qk_head_dim") ? c.int("qk_head_dim") : nope + rope;
-  if (whole !== nope + rope && c.missing.size === 0) {
+  if (whole !== nope + rope && !c.lacks("qk_nope_head_dim", "qk_rope_head_dim")) {
     const rule = `qk_nope_head_dim + qk_rope_head_dim = ${nope} + ${rope} = ${nope + rope}`;
-    c.say(inconsistent(`"qk_head_dim" is ${whole}`, rule, `set qk_head_dim to ${nope + rope}, or remove it`, c.span("qk_head_dim")));
+    c.say(
+      inconsistent(`"qk_head_dim" is ${whole}`, rule, `set qk_head_dim to ${nope + rope}, or remove it`, c.span("qk_head_dim")),
+    );
   }
 }
 
 function checkFeedForward(c: Reader): void {
   const act = c.word("hidden_act") ?? "silu";
-  if (act !== "silu" && act !== "swish") c.refuse("hidden_act", "the gate of every published model of this family is silu", '"silu"');
-  if (c.flag("mlp_bias", false)) c.refuse("mlp_bias", "no published model of this family has biases in its feed-forward layers", "false");
+  if (act !== "silu" && act !== "swish")
+    c.refuse("hidden_act", "the gate of every published model of this family is silu", '"silu"');
+  if (c.flag("mlp_bias", false))
+    c.refuse("mlp_bias", "no published model of this family has biases in its feed-forward layers", "false");
 }
 
 function readDtype(c: Reader): ModelSpec["dtype"] {
@@ -148,7 +199,7 @@ function readIds(c: Reader, vocab: number): Pick<ModelSpec, "bos" | "eos"> {
     const v = c.raw(key);
     const one = (at: string): number => {
       const id = c.int(at, { least: 0 });
-      if (id >= vocab && !c.missing.size) c.say(foreignId(c.prefix + at, id, vocab, c.span(at)));
+      if (id >= vocab && !c.lacks("vocab_size")) c.say(foreignId(c.prefix + at, id, vocab, c.span(at)));
       return id;
     };
     if (v === undefined || v === null) return [];

@@ -4,15 +4,27 @@ import { error, warning, type Diagnostic, type Span } from "../../ir/diagnostic.
 const at = (span: Span | undefined, label?: string): Span[] => (span ? [label ? { ...span, label } : span] : []);
 
 export const badJson = (problem: string, span: Span): Diagnostic =>
-  error("DSC1001", `this is not JSON: ${problem}`, { spans: [span], help: "the file must be one JSON object, as the checkpoint ships it" });
+  error("DSC1001", `this is not JSON: ${problem}`, {
+    spans: [span],
+    help: "the file must be one JSON object, as the checkpoint ships it",
+  });
 
 export const noSource = (path: string, problem: string): Diagnostic =>
   error("DSC1002", `cannot read ${path}: ${problem}`, { help: "give a config.json, or a folder that has one" });
 
-export const notObject = (span: Span | undefined): Diagnostic => error("DSC1003", "the config is not a JSON object", { spans: at(span) });
+export const notObject = (span: Span | undefined): Diagnostic =>
+  error("DSC1003", "the config is not a JSON object", { spans: at(span), help: "it begins with { and holds key: value pairs" });
 
 export const badSet = (word: string): Diagnostic =>
-  error("DSC1004", `--set ${word}: expected key=value`, { help: "--set num_hidden_layers=2 or --set rope_scaling.factor=4; values are numbers, true, false, null, or JSON" });
+  error("DSC1004", `--set ${word}: expected key=value`, {
+    help: "--set num_hidden_layers=2 or --set rope_scaling.factor=4; values are numbers, true, false, null, or JSON",
+  });
+
+export const setInside = (key: string, span: Span): Diagnostic =>
+  error("DSC1005", `--set reaches inside "${key}", which has no such member`, {
+    spans: [span],
+    help: `set the whole of it: --set ${key}=VALUE`,
+  });
 
 export const unknownKey = (key: string, near: string | undefined, span: Span | undefined): Diagnostic =>
   warning("DSC1011", `"${key}" is not a field I know`, {
@@ -29,10 +41,14 @@ export const missingKeys = (keys: readonly string[], file: string): Diagnostic =
   });
 
 export const wrongKind = (key: string, want: string, got: string, span: Span | undefined): Diagnostic =>
-  error("DSC1013", `"${key}" must be ${want}`, { spans: at(span, `this is ${got}`) });
+  error("DSC1013", `"${key}" must be ${want}`, { spans: at(span, `this is ${got}`), help: `give ${want}` });
 
 export const unsupported = (key: string, got: string, rule: string, nearest: string, span: Span | undefined): Diagnostic =>
-  error("DSC1014", `"${key}": ${got} is not supported`, { spans: at(span), notes: [rule], help: `the nearest supported value is ${nearest}` });
+  error("DSC1014", `"${key}": ${got} is not supported`, {
+    spans: at(span),
+    notes: [rule],
+    help: `the nearest supported value is ${nearest}`,
+  });
 
 export const inconsistent = (title: string, rule: string, help: string, span: Span | undefined): Diagnostic =>
   error("DSC1015", title, { spans: at(span), notes: [rule], help });

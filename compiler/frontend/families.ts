@@ -1,12 +1,14 @@
-// Which models are compiled, and which relatives are known but refused, each with the mechanism it still lacks.
-// Dispatch is by `architectures`: model_type is only a second hint, for fragments without it (kimi_k2 says DeepseekV3ForCausalLM).
+// Which models are compiled, and which relatives are known but refused, each with the mechanism it still lacks. Dispatch
+// is by `architectures`: model_type is only a second hint, for fragments without it (kimi_k2 says DeepseekV3ForCausalLM).
 
 /** A supported architecture. */
 export interface Known {
   family: "v2" | "v3";
   models: string;
   /** Values of keys that may be left out, where the published implementations agree on them. */
-  published: Readonly<Partial<Record<"rms_norm_eps" | "rope_theta" | "routed_scaling_factor" | "n_group" | "n_routed_experts", number>>>;
+  published: Readonly<
+    Partial<Record<"rms_norm_eps" | "rope_theta" | "routed_scaling_factor" | "n_group" | "n_routed_experts", number>>
+  >;
   tied?: boolean;
 }
 
@@ -16,7 +18,11 @@ export const architectures: Readonly<Record<string, Known>> = {
     models: "DeepSeek-V2, V2.5, Coder-V2, V2-Lite",
     published: { rms_norm_eps: 1e-6, rope_theta: 10000, routed_scaling_factor: 1, n_group: 1 },
   },
-  DeepseekV3ForCausalLM: { family: "v3", models: "DeepSeek-V3, R1, V3.1, Moonlight, Kimi-K2", published: { rms_norm_eps: 1e-6, rope_theta: 10000 } },
+  DeepseekV3ForCausalLM: {
+    family: "v3",
+    models: "DeepSeek-V3, R1, V3.1, Moonlight, Kimi-K2",
+    published: { rms_norm_eps: 1e-6, rope_theta: 10000 },
+  },
   Glm4MoeLiteForCausalLM: { family: "v3", models: "GLM-4.7-Flash", published: { rms_norm_eps: 1e-5, n_group: 1 } },
   YoutuForCausalLM: { family: "v3", models: "Youtu-LLM", published: { rms_norm_eps: 1e-6, n_routed_experts: 0 }, tied: true },
 };
@@ -46,19 +52,46 @@ const kda = "KDA linear attention (a short convolution and a gated delta rule)";
 /** Patterns over architecture and model_type names, the more particular first. */
 const refusals: readonly (readonly [RegExp, Refused])[] = [
   [/^deepseek_?v3?_?32|^DeepseekV32/i, { name: "DeepSeek-V3.2", mechanism: indexer }],
-  [/^deepseek_?v4/i, { name: "DeepSeek-V4", mechanism: "sliding-window plus compressed attention, hyper-connections, hash routing, sqrtsoftplus scores and fp4 experts" }],
+  [
+    /^deepseek_?v4/i,
+    {
+      name: "DeepSeek-V4",
+      mechanism: "sliding-window plus compressed attention, hyper-connections, hash routing, sqrtsoftplus scores and fp4 experts",
+    },
+  ],
   [/^glm_?moe_?dsa/i, { name: "GLM-5", mechanism: indexer }],
   [/^glm_?5_?next/i, { name: "GLM-5-next", mechanism: `${kda}, unrotated latent attention and hyper-connections` }],
-  [/^kimi_?k3/i, { name: "Kimi-K3", mechanism: `${kda}, unrotated latent attention with an output gate, and a latent mixture with mxfp4 experts` }],
+  [
+    /^kimi_?k3/i,
+    {
+      name: "Kimi-K3",
+      mechanism: `${kda}, unrotated latent attention with an output gate, and a latent mixture with mxfp4 experts`,
+    },
+  ],
   [/^kimi_?linear/i, { name: "Kimi-Linear", mechanism: `${kda} and unrotated latent attention` }],
-  [/^longcat/i, { name: "LongCat-Flash", mechanism: "two attention and two dense sublayers per layer with a shortcut mixture, identity experts and scaled latents" }],
+  [
+    /^longcat/i,
+    {
+      name: "LongCat-Flash",
+      mechanism: "two attention and two dense sublayers per layer with a shortcut mixture, identity experts and scaled latents",
+    },
+  ],
   [/^a_?x_?k1/i, { name: "A.X-K1", mechanism: "an RMSNorm on the output of the mixture" }],
   [/^minicpm3/i, { name: "MiniCPM3", mechanism: "multipliers on the embedding, on the residual stream and on the head's input" }],
-  [/^mistral_?4|^mistral_?large_?3/i, { name: "Mistral 4", mechanism: "softmax routing with summed groups and renormalised weights, and a query scale that depends on the position" }],
+  [
+    /^mistral_?4|^mistral_?large_?3/i,
+    {
+      name: "Mistral 4",
+      mechanism: "softmax routing with summed groups and renormalised weights, and a query scale that depends on the position",
+    },
+  ],
   [/^glm4_?moe(?!_?lite)/i, { name: "GLM-4.5 / 4.6 / 4.7", mechanism: gqa }],
   [/^dots1/i, { name: "dots.llm1", mechanism: gqa }],
   [/^bailing/i, { name: "Ling / Ring", mechanism: gqa }],
-  [/^(llama|qwen|mistral|mixtral|gemma|phi|gpt_?oss|gpt|falcon|olmo|minimax|ernie|granite|cohere|bloom|opt|glm)/i, { name: "this model", mechanism: gqa }],
+  [
+    /^(llama|qwen|mistral|mixtral|gemma|phi|gpt_?oss|gpt|falcon|olmo|minimax|ernie|granite|cohere|bloom|opt|glm)/i,
+    { name: "this model", mechanism: gqa },
+  ],
 ];
 
 /** The refusal of a known relative, or undefined. */
@@ -68,7 +101,7 @@ export function refusalOf(name: string): Refused | undefined {
   return found && (found.name === "this model" ? { ...found, name } : found);
 }
 
-/** Keys that change what a model computes, seen on relatives: on a supported architecture they must be absent, null, false or 0. */
+/** Keys of relatives that change what a model computes: on a supported architecture they must be absent, null, false or 0. */
 export const mechanisms: Readonly<Record<string, string>> = {
   index_topk: indexer,
   index_n_heads: indexer,

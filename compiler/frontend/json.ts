@@ -15,6 +15,9 @@ export interface Document {
   keySpanOf(path: string): Span | undefined;
 }
 
+/** Longer lines are not quoted in diagnostics. */
+const LONGEST_LINE = 300;
+
 interface Range {
   from: number;
   to: number;
@@ -39,7 +42,8 @@ export function parseJson(text: string, file: string): Document {
   };
   const readString = (): string => {
     const from = at;
-    const raw = literal(/"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y) ?? fail("expected a string in double quotes");
+    const raw =
+      literal(/"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y) ?? fail("expected a string in double quotes");
     try {
       return JSON.parse(raw) as string;
     } catch {
@@ -116,8 +120,11 @@ export function parseJson(text: string, file: string): Document {
 }
 
 function spanAt(text: string, file: string, from: number, to: number): Span {
-  const start = text.lastIndexOf("\n", from - 1) + 1;
+  const start = from === 0 ? 0 : text.lastIndexOf("\n", from - 1) + 1;
   const end = text.indexOf("\n", from);
   const line = text.slice(start, end < 0 ? undefined : end).replace(/\r$/, "");
-  return { file, line: text.slice(0, start).split("\n").length, column: from - start + 1, length: Math.max(1, Math.min(to, start + line.length) - from), text: line };
+  const length = Math.max(1, Math.min(to, start + line.length) - from);
+  const span = { file, line: text.slice(0, start).split("\n").length, column: from - start + 1, length };
+  // A minified config is one long line: the place is still said, the line not shown.
+  return line.length > LONGEST_LINE ? span : { ...span, text: line };
 }

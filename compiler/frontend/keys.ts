@@ -6,23 +6,29 @@ import type { Reader } from "./reader.ts";
 import type { Source } from "./source.ts";
 
 /** Keys the frontend reads, on any path. */
+// prettier-ignore
 export const read: readonly string[] = [
-  "architectures", "model_type", "hidden_size", "vocab_size", "num_attention_heads", "num_key_value_heads", "q_lora_rank", "kv_lora_rank",
-  "qk_nope_head_dim", "qk_rope_head_dim", "qk_head_dim", "v_head_dim", "intermediate_size", "num_hidden_layers", "first_k_dense_replace",
-  "moe_layer_freq", "mlp_layer_types", "n_routed_experts", "num_experts_per_tok", "n_group", "topk_group", "n_shared_experts",
-  "moe_intermediate_size", "scoring_func", "topk_method", "norm_topk_prob", "routed_scaling_factor", "rms_norm_eps", "rope_theta",
-  "rope_scaling", "rope_parameters", "rope_interleave", "partial_rotary_factor", "max_position_embeddings", "attention_bias", "mlp_bias",
-  "tie_word_embeddings", "hidden_act", "quantization_config", "num_nextn_predict_layers", "torch_dtype", "dtype", "bos_token_id",
-  "eos_token_id", "text_config",
+  "architectures", "model_type", "hidden_size", "vocab_size", "num_attention_heads", "num_key_value_heads",
+  "q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "qk_head_dim", "v_head_dim",
+  "intermediate_size", "num_hidden_layers", "first_k_dense_replace", "moe_layer_freq", "mlp_layer_types",
+  "n_routed_experts", "num_experts_per_tok", "n_group", "topk_group", "n_shared_experts", "moe_intermediate_size",
+  "scoring_func", "topk_method", "norm_topk_prob", "routed_scaling_factor", "rms_norm_eps", "rope_theta",
+  "rope_scaling", "rope_parameters", "rope_interleave", "partial_rotary_factor", "max_position_embeddings",
+  "attention_bias", "mlp_bias", "tie_word_embeddings", "hidden_act", "quantization_config",
+  "num_nextn_predict_layers", "torch_dtype", "dtype", "bos_token_id", "eos_token_id", "text_config",
 ];
 
 /** Members read inside objects. */
+// prettier-ignore
 export const members: Readonly<Record<string, readonly string[]>> = {
   rope_scaling: [
-    "type", "rope_type", "rope_theta", "factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "mscale", "mscale_all_dim",
-    "attention_factor", "truncate", "partial_rotary_factor",
+    "type", "rope_type", "rope_theta", "factor", "original_max_position_embeddings", "beta_fast", "beta_slow",
+    "mscale", "mscale_all_dim", "attention_factor", "truncate", "partial_rotary_factor",
   ],
-  quantization_config: ["quant_method", "fmt", "activation_scheme", "weight_block_size", "scale_fmt", "modules_to_not_convert", "ignored_layers"],
+  quantization_config: [
+    "quant_method", "fmt", "activation_scheme", "weight_block_size", "scale_fmt", "modules_to_not_convert",
+    "ignored_layers",
+  ],
 };
 
 const training = "only used in training";
@@ -32,7 +38,11 @@ const textOnly = "only the text model is compiled";
 const dimension = "follows from qk_nope_head_dim, qk_rope_head_dim and v_head_dim";
 const generation = "a default of generation; dsc run has its own options";
 
+const because = (reason: string, keys: readonly string[]): Record<string, string> =>
+  Object.fromEntries(keys.map((k) => [k, reason]));
+
 /** Keys that do not change what inference computes, and the reason. */
+// prettier-ignore
 export const ignored: Readonly<Record<string, string>> = {
   attention_dropout: "dropout is off in inference",
   hidden_dropout: "dropout is off in inference",
@@ -70,16 +80,15 @@ export const ignored: Readonly<Record<string, string>> = {
   video_placeholder: textOnly,
   projector_hidden_act: textOnly,
   use_unified_vision_chunk: textOnly,
-  ...Object.fromEntries(
-    ["temperature", "top_k", "top_p", "do_sample", "max_length", "min_length", "num_beams", "repetition_penalty", "length_penalty"].map((k) => [k, generation]),
-  ),
-  ...Object.fromEntries(
-    [
-      "transformers_version", "_name_or_path", "unsloth_fixed", "unsloth_version", "return_dict", "chunk_size_feed_forward", "problem_type",
-      "task_specific_params", "id2label", "label2id", "finetuning_task", "tokenizer_class", "prefix", "torchscript", "use_bfloat16", "tf_legacy_loss",
-      "pruned_heads", "cross_attention_hidden_size", "decoder_start_token_id", "sep_token_id", "_commit_hash",
-    ].map((k) => [k, bookkeeping]),
-  ),
+  ...because(generation, [
+    "temperature", "top_k", "top_p", "do_sample", "max_length", "min_length", "num_beams", "repetition_penalty", "length_penalty",
+  ]),
+  ...because(bookkeeping, [
+    "transformers_version", "_name_or_path", "unsloth_fixed", "unsloth_version", "return_dict",
+    "chunk_size_feed_forward", "problem_type", "task_specific_params", "id2label", "label2id", "finetuning_task",
+    "tokenizer_class", "prefix", "torchscript", "use_bfloat16", "tf_legacy_loss", "pruned_heads",
+    "cross_attention_hidden_size", "decoder_start_token_id", "sep_token_id", "_commit_hash",
+  ]),
 };
 
 /** A warning for every key of the config (and of its text part) that is neither read nor knowingly ignored. */

@@ -19,7 +19,8 @@ const formats: Readonly<Record<string, string>> = {
 };
 
 /** Modules that are never stored as codes, so that a list of exceptions naming only these changes nothing. */
-const neverCoded = /(^|\.)(lm_head|head|shared_head|embed_tokens|gate|eh_proj|e_score_correction_bias|\w*norm)(\.(weight|head|norm))?$/;
+const neverCoded =
+  /(^|\.)(lm_head|head|shared_head|embed_tokens|gate|eh_proj|e_score_correction_bias|\w*norm)(\.(weight|head|norm))?$/;
 
 export function readQuantization(c: Reader): Fp8Spec | null {
   const members = c.members(AT);
@@ -27,10 +28,24 @@ export function readQuantization(c: Reader): Fp8Spec | null {
   const at = (k: string): string => `${AT}.${k}`;
   const method = c.word(at("quant_method"));
   if (method !== "fp8") {
-    const mechanism = method === "compressed-tensors" ? compressed(c) : method && Object.hasOwn(formats, method) ? formats[method] : undefined;
+    const mechanism =
+      method === "compressed-tensors" ? compressed(c) : method && Object.hasOwn(formats, method) ? formats[method] : undefined;
     const where = c.span(at("quant_method")) ?? c.span(AT);
-    if (mechanism) c.say(unsupportedModel("this checkpoint's quantisation", mechanism, ['"quant_method": "fp8"', "or no quantization_config (a bf16 checkpoint)"], where));
-    else c.refuse(at("quant_method"), "compiled weights are bf16, f32, or e4m3 in blocks of 128x128", '"fp8"; a bf16 checkpoint has no quantization_config');
+    if (mechanism)
+      c.say(
+        unsupportedModel(
+          "this checkpoint's quantisation",
+          mechanism,
+          ['"quant_method": "fp8"', "or no quantization_config (a bf16 checkpoint)"],
+          where,
+        ),
+      );
+    else
+      c.refuse(
+        at("quant_method"),
+        "compiled weights are bf16, f32, or e4m3 in blocks of 128x128",
+        '"fp8"; a bf16 checkpoint has no quantization_config',
+      );
     return null;
   }
   for (const d of unknownMembers(c, AT, members)) c.say(d);
@@ -40,13 +55,22 @@ export function readQuantization(c: Reader): Fp8Spec | null {
     return v;
   };
   oneOf("fmt", ["e4m3"], "the family publishes e4m3 only");
-  oneOf("activation_scheme", ["dynamic"], "activations are quantised as they come; no checkpoint of the family has static scales");
+  oneOf(
+    "activation_scheme",
+    ["dynamic"],
+    "activations are quantised as they come; no checkpoint of the family has static scales",
+  );
   const block = c.list(at("weight_block_size")) ?? [128, 128];
   if (block.length !== 2 || block[0] !== 128 || block[1] !== 128)
     c.refuse(at("weight_block_size"), "scales stand for blocks of 128x128 weights and 1x128 activations", "[128, 128]");
   for (const key of ["modules_to_not_convert", "ignored_layers"]) {
     const odd = (c.list(at(key)) ?? []).find((m) => typeof m !== "string" || !neverCoded.test(m));
-    if (odd !== undefined) c.refuse(at(key), `${show(odd)} would be left in bf16, but every decoder linear is read as FP8`, "a list of lm_head, gate and norms");
+    if (odd !== undefined)
+      c.refuse(
+        at(key),
+        `${show(odd)} would be left in bf16, but every decoder linear is read as FP8`,
+        "a list of lm_head, gate and norms",
+      );
   }
   const scale = oneOf("scale_fmt", ["float", "ue8m0"], "scales are plain floats (no scale_fmt) or powers of two");
   return { scale: scale === "ue8m0" ? "ue8m0" : "f32", block: [128, 128] };
@@ -60,5 +84,6 @@ function compressed(c: Reader): string {
   const size = at("group_size");
   const kind = at("type") === "float" ? "fp" : "int";
   if (typeof bits !== "number") return "compressed-tensors weights, as Kimi-K2-Thinking and K2.5 use (int4 in groups of 32)";
-  return `${kind}${bits} weight dequantisation${typeof size === "number" ? ` in groups of ${size}` : ""} (compressed-tensors, as Kimi-K2-Thinking and K2.5 use)`;
+  const groups = typeof size === "number" ? ` in groups of ${size}` : "";
+  return `${kind}${bits} weight dequantisation${groups} (compressed-tensors, as Kimi-K2-Thinking and K2.5 use)`;
 }

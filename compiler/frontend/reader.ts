@@ -1,5 +1,6 @@
-// Typed access to the keys of a config. A value of the wrong kind or out of range becomes a finding and a harmless stand-in, so that
-// one run reports many. Every look-up is noted: which keys a field of the spec came from is observed, never written down by hand.
+// Typed access to the keys of a config. A value of the wrong kind or out of range becomes a finding and a harmless
+// stand-in, so that one run reports many. Every look-up is noted: which keys a field of the spec came from is observed,
+// never written down by hand.
 import type { Diagnostic, Span } from "../../ir/diagnostic.ts";
 import { unsupported, wrongKind } from "./diagnostics.ts";
 import type { Json } from "./json.ts";
@@ -75,17 +76,24 @@ export class Reader {
     return v !== undefined && v !== null;
   }
 
-  /** Where the value stands: in the file, in --set, or in the outer config. */
+  /** Where the value stands: in the file, in --set, or in the outer config; for an absent one, where it should stand. */
   span(path: string): Span | undefined {
-    return this.#source.spanOf(this.prefix + path) ?? this.#outer?.span(path);
+    const here = this.#source.spanOf(this.prefix + path) ?? (this.#outer ? this.#source.spanOf(path) : undefined);
+    return here ?? this.#source.spanOf((this.prefix + path).split(".").slice(0, -1).join("."));
   }
 
   say(d: Diagnostic): void {
     this.found.push(d);
   }
 
+  /** Whether one of the keys is missing, so that a rule about its stand-in would mean nothing. */
+  lacks(...paths: string[]): boolean {
+    return paths.some((p) => this.missing.has(this.prefix + p));
+  }
+
   /** Reports a value that is well-formed, but that no compiled model can have. */
   refuse(path: string, rule: string, nearest: string): void {
+    if (this.lacks(path)) return;
     this.say(unsupported(this.prefix + path, show(this.raw(path)), rule, nearest, this.span(path)));
   }
 
@@ -133,7 +141,8 @@ export class Reader {
     const v = this.raw(path);
     if (v === undefined || v === null) return initial ?? this.#lack(path, Math.max(least, 1));
     if (typeof v === "number" && Number.isInteger(v) && v >= least && v <= most) return v;
-    if (typeof v === "number" && v > most) this.refuse(path, "no published model of this family comes near this size", String(most));
+    if (typeof v === "number" && v > most)
+      this.refuse(path, "no published model of this family comes near this size", String(most));
     else this.#kind(path, `a whole number of at least ${least}`);
     return initial ?? Math.max(least, 1);
   }

@@ -26,11 +26,17 @@ export function readRope(c: Reader, known: Known, d: number): RopeSpec {
   agree(c, `${at}.type`, `${at}.rope_type`);
   agree(c, "rope_theta", `${at}.rope_theta`);
   const theta = c.real(c.has(`${at}.rope_theta`) ? `${at}.rope_theta` : "rope_theta", known.published.rope_theta);
-  if (!(theta > 1)) c.refuse(c.has(`${at}.rope_theta`) ? `${at}.rope_theta` : "rope_theta", "the base of rotary frequencies is larger than one", "10000");
+  if (!(theta > 1))
+    c.refuse(
+      c.has(`${at}.rope_theta`) ? `${at}.rope_theta` : "rope_theta",
+      "the base of rotary frequencies is larger than one",
+      "10000",
+    );
   const typeKey = c.has(`${at}.rope_type`) ? `${at}.rope_type` : `${at}.type`;
   const type = c.word(typeKey) ?? "default";
   if (!c.has(typeKey) && c.has(`${at}.factor`)) c.say(missingType(at, c.span(at)));
-  else if (type !== "default" && type !== "yarn") c.refuse(typeKey, "positions are plain or YaRN in this family", '"yarn" or "default"');
+  else if (type !== "default" && type !== "yarn")
+    c.refuse(typeKey, "positions are plain or YaRN in this family", '"yarn" or "default"');
   for (const key of ["partial_rotary_factor", `${at}.partial_rotary_factor`])
     if (c.has(key) && c.real(key) !== 1) c.refuse(key, "exactly the qk_rope_head_dim lanes are rotated", "1.0");
   const yarn = type === "yarn" ? readYarn(c, at) : null;
@@ -58,7 +64,14 @@ function readYarn(c: Reader, at: string): YarnSettings {
   };
   if (yarn.betaFast < yarn.betaSlow) {
     const rule = "beta_fast counts the rotations of the fastest scaled lane, beta_slow of the slowest";
-    c.say(inconsistent("beta_fast is smaller than beta_slow", rule, "swap them: 32 and 1 are the published values", c.span(`${at}.beta_fast`)));
+    c.say(
+      inconsistent(
+        "beta_fast is smaller than beta_slow",
+        rule,
+        "swap them: 32 and 1 are the published values",
+        c.span(`${at}.beta_fast`),
+      ),
+    );
   }
   return yarn;
 }
@@ -88,6 +101,8 @@ export function ropeSpec(d: number, theta: number, yarn: YarnSettings | null, in
     return f(f(f(1 / f(yarn.factor * p)) * f(1 - keep)) + f(f(1 / p) * keep));
   });
   const { factor, mscale, mscaleAllDim } = yarn;
-  const cosSinFactor = yarn.attentionFactor ?? (mscale && mscaleAllDim ? magnitude(factor, mscale) / magnitude(factor, mscaleAllDim) : magnitude(factor, 1));
+  const cosSinFactor =
+    yarn.attentionFactor ??
+    (mscale && mscaleAllDim ? magnitude(factor, mscale) / magnitude(factor, mscaleAllDim) : magnitude(factor, 1));
   return { theta, invFreq, cosSinFactor, softmaxFactor: mscaleAllDim ? magnitude(factor, mscaleAllDim) ** 2 : 1, interleaved };
 }

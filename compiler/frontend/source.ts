@@ -1,29 +1,39 @@
-// SRC: a config.json, or a folder that has one. `--set key=value` lays values over it before anything is read.
+// SRC: a config.json, or a folder that has one. `--set key=value` lays values over it before anything is read, and a
+// finding about such a value points at the word on the command line, not at the line of the file it replaced.
 import { existsSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { DiagnosticError, type Span } from "../../ir/diagnostic.ts";
-import { badSet, noSource, notObject } from "./diagnostics.ts";
+import { badSet, noSource, notObject, setInside } from "./diagnostics.ts";
 import { parseJson, type Json } from "./json.ts";
+
+type JsonObject = { [key: string]: Json };
 
 export interface Source {
   file: string;
   /** Folder of the config: where a checkpoint and a tokenizer may lie. */
   folder: string;
-  value: { [key: string]: Json };
+  value: JsonObject;
+  /** Where the value of a dotted path stands. */
   spanOf(path: string): Span | undefined;
+  /** Where its key stands. */
   keySpanOf(path: string): Span | undefined;
 }
 
+/** No published config comes near; a checkpoint given by mistake is turned away before it is read. */
+const MOST_BYTES = 16 << 20;
+
+/** Opens SRC; throws DSC1001 .. 1004. */
 export function openSource(src: string, set: readonly string[] = []): Source {
-  let file = src;
   if (!existsSync(src)) throw new DiagnosticError(noSource(src, "there is no such file or folder"));
-  if (statSync(src).isDirectory()) file = path.join(src, "config.json");
-  if (!existsSync(file)) throw new DiagnosticError(noSource(src, "the folder has no config.json"));
+  let file = src;
   let text: string;
   try {
+    if (statSync(src).isDirectory()) file = path.join(src, "config.json");
+    if (!existsSync(file)) throw new DiagnosticError(noSource(src, "the folder has no config.json"));
+    if (statSync(file).size > MOST_BYTES) throw new DiagnosticError(noSource(file, "it is too large to be a config"));
     text = readFileSync(file, "utf8");
   } catch (e) {
-    throw new DiagnosticError(noSource(file, (e as Error).message));
+    throw e instanceof DiagnosticError ? e : new DiagnosticError(noSource(file, (e as Error).message));
   }
   return sourceOf(text, file, path.dirname(file), set);
 }
@@ -31,30 +41,65 @@ export function openSource(src: string, set: readonly string[] = []): Source {
 /** The same from a text in hand. */
 export function sourceOf(text: string, file: string, folder: string, set: readonly string[] = []): Source {
   const doc = parseJson(text, file);
-  if (typeof doc.value !== "object" || doc.value === null || Array.isArray(doc.value)) throw new DiagnosticError(notObject(doc.spanOf("")));
-  const value = structuredClone(doc.value);
-  const laid = new Map<string, Span>();
-  for (const [i, word] of set.entries()) {
-    const eq = word.indexOf("=");
-    if (eq <= 0) throw new DiagnosticError(badSet(word));
-    const keys = word.slice(0, eq).split(".");
-    let at: { [key: string]: Json } = value;
-    for (const k of keys.slice(0, -1)) {
-      const next = Object.hasOwn(at, k) ? at[k] : undefined;
-      at = (typeof next === "object" && next !== null && !Array.isArray(next) ? next : (at[k] = {})) as { [key: string]: Json };
+  if (!isObject(doc.value)) throw new DiagnosticError(notObject(doc.spanOf("")));
+  const value = doc.value;
+  const laid = new Map<string, { key: Span; value: Span }>();
+  for (const [i, word] of set.entries()) lay(value, word, i + 1, laid);
+  const overlaid = (at: string): { key: Span; value: Span } | undefined => {
+    // A value inside one that was laid over stands where that one stands.
+    for (let end = at.length; end > 0; end = at.lastIndexOf(".", end - 1)) {
+      const found = laid.get(at.slice(0, end));
+      if (found) return found;
     }
-    at[keys.at(-1)!] = readValue(word.slice(eq + 1));
-    laid.set(keys.join("."), { file: `--set (${i + 1})`, line: 1, column: 1, length: word.length, text: word });
-  }
+    return undefined;
+  };
   return {
     file,
     folder,
     value,
-    spanOf: (p) => laid.get(p) ?? doc.spanOf(p),
-    keySpanOf: (p) => laid.get(p) ?? doc.keySpanOf(p),
+    spanOf: (p) => overlaid(p)?.value ?? doc.spanOf(p),
+    keySpanOf: (p) => overlaid(p)?.key ?? doc.keySpanOf(p),
   };
 }
 
+/** Lays one `key=value` over the config, making objects on the way where there are none. */
+function lay(root: JsonObject, word: string, count: number, laid: Map<string, { key: Span; value: Span }>): void {
+  const eq = word.indexOf("=");
+  const keys = word.slice(0, eq).split(".");
+  if (eq <= 0 || keys.includes("")) throw new DiagnosticError(badSet(word));
+  const span = (from: number, to: number): Span => ({
+    file: "--set",
+    line: count,
+    column: from + 1,
+    length: Math.max(1, to - from),
+    text: word,
+  });
+  let at: JsonObject | Json[] = root;
+  for (const [i, k] of keys.slice(0, -1).entries()) {
+    let next: Json | undefined = Object.hasOwn(at, k) ? (at as JsonObject)[k] : undefined;
+    if (next === undefined || next === null) define(at, k, (next = {}));
+    if (typeof next !== "object" || next === null) {
+      const end = keys.slice(0, i + 1).join(".").length;
+      throw new DiagnosticError(setInside(keys.slice(0, i + 1).join("."), span(0, end)));
+    }
+    at = next;
+  }
+  const last = keys[keys.length - 1];
+  if (Array.isArray(at) && !(/^\d+$/.test(last) && Number(last) < at.length))
+    throw new DiagnosticError(setInside(keys.slice(0, -1).join("."), span(0, eq)));
+  define(at, last, readValue(word.slice(eq + 1)));
+  const name = keys.join(".");
+  for (const old of laid.keys()) if (old.startsWith(name + ".")) laid.delete(old);
+  laid.set(name, { key: span(0, eq), value: span(eq + 1, word.length) });
+}
+
+/** Plain assignment, for any key: "__proto__" too is only a name. */
+const define = (at: object, key: string, value: Json): void =>
+  void Object.defineProperty(at, key, { value, enumerable: true, writable: true, configurable: true });
+
+const isObject = (v: Json): v is JsonObject => typeof v === "object" && v !== null && !Array.isArray(v);
+
+/** JSON where it parses (numbers, booleans, null, lists, objects), else the word itself. */
 function readValue(text: string): Json {
   try {
     return JSON.parse(text) as Json;

@@ -1,6 +1,7 @@
-// Which tensors a checkpoint of a spec holds: names, shapes, stored types (SEMANTICS 7 and 9). One table of a layer's parts serves
-// the synthetic writer and the summary. Everything comes from the spec; a checkpoint may still differ in two ways that a loader
-// decides by what it finds: f32 where bf16 stands here, and plain weights where an FP8 config promises codes.
+// Which tensors a checkpoint of a spec holds: names, shapes, stored types (SEMANTICS 7 and 9). One table of a layer's
+// parts serves the synthetic writer and the summary. Everything comes from the spec; a checkpoint may still differ in two
+// ways that a loader decides by what it finds: f32 where bf16 stands here, and plain weights where an FP8 config promises
+// codes.
 import type { LayerKind, ModelSpec } from "./spec.ts";
 
 export type WeightType = "bf16" | "f32" | "e4m3";
@@ -23,7 +24,11 @@ interface Part {
   f32?: boolean;
 }
 
-const linear = (name: string, out: number, input: number): Part => ({ name: `${name}.weight`, shape: [out, input], linear: true });
+const linear = (name: string, out: number, input: number): Part => ({
+  name: `${name}.weight`,
+  shape: [out, input],
+  linear: true,
+});
 const vector = (name: string, width: number): Part => ({ name, shape: [width] });
 
 /** Gate, up and down of a feed-forward layer of the given width. */
@@ -78,7 +83,13 @@ function* draftParts(s: ModelSpec): Generator<Part> {
 function tensorAt(s: ModelSpec, prefix: string, p: Part): WeightTensor {
   const name = prefix + p.name;
   if (!s.fp8 || !p.linear) return { name, shape: p.shape, dtype: p.f32 ? "f32" : s.dtype };
-  return { name, shape: p.shape, dtype: "e4m3", scaleName: `${name}_scale_inv`, scaleShape: p.shape.map((n) => Math.ceil(n / 128)) };
+  return {
+    name,
+    shape: p.shape,
+    dtype: "e4m3",
+    scaleName: `${name}_scale_inv`,
+    scaleShape: p.shape.map((n) => Math.ceil(n / 128)),
+  };
 }
 
 /** The tensors of main layer `index`, or of an extra prediction layer (index >= layers.length). */

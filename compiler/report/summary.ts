@@ -37,7 +37,8 @@ export function summarise(s: ModelSpec): Summary {
   const kinds = { dense: s.layers.filter((k) => k === "dense").length, moe: s.layers.filter((k) => k === "moe").length };
   const parts: [WeightCount, number][] = [[countOf(outerTensors(s)), 1]];
   // One layer of a kind stands for all of them: R1's list has 92,000 tensors.
-  for (const kind of ["dense", "moe"] as const) if (kinds[kind]) parts.push([countOf(layerTensors(s, s.layers.indexOf(kind))), kinds[kind]]);
+  for (const kind of ["dense", "moe"] as const)
+    if (kinds[kind]) parts.push([countOf(layerTensors(s, s.layers.indexOf(kind))), kinds[kind]]);
   const main = addCounts(...parts);
   const draft = s.mtp ? addCounts([countOf(layerTensors(s, s.layers.length)), s.mtp]) : countOf([]);
   const all = addCounts([main, 1], [draft, 1]);
@@ -88,7 +89,9 @@ const number = (n: number): string => n.toLocaleString("en-US");
 
 /** The table as torchinfo prints it: layer, then its parameters, then totals. */
 export function printTable(rows: readonly Row[], total: number): string {
-  const names = rows.map((r) => (r.depth === 0 ? r.type : `${r.depth === 1 ? "├─" : "│    ".repeat(r.depth - 1) + "└─"}${r.type}: ${r.depth}-${r.index}`));
+  const names = rows.map((r) =>
+    r.depth === 0 ? r.type : `${r.depth === 1 ? "├─" : "│    ".repeat(r.depth - 1) + "└─"}${r.type}: ${r.depth}-${r.index}`,
+  );
   const width = Math.max(40, ...names.map((n) => n.length));
   const rule = "=".repeat(width + 25);
   const line = (name: string, value: string): string => `${name.padEnd(width)} ${value}`;
@@ -127,7 +130,10 @@ export function printSummary(s: ModelSpec, depth = 3): string {
   }
   facts.push(["Bytes in all", `${number(sum.bytes_with_mtp.total)} (${size(sum.bytes_with_mtp.total)})`]);
   const ratio = (sum.expanded_cache_bytes_per_token / sum.cache_bytes_per_token).toFixed(1);
-  facts.push(["Cache bytes per token", `${number(sum.cache_bytes_per_token)} (latent, bf16; expanded keys and values: ${ratio} times as much)`]);
+  facts.push([
+    "Cache bytes per token",
+    `${number(sum.cache_bytes_per_token)} (latent, bf16; expanded keys and values: ${ratio} times as much)`,
+  ]);
   const width = Math.max(...facts.map(([k]) => k.length)) + 2;
   return [
     printTree(tree),

@@ -12,9 +12,17 @@ export interface ModuleNode {
 }
 
 const leaf = (type: string, detail: string, own: number): ModuleNode => ({ type, detail, own, children: [] });
-const inner = (type: string, children: Record<string, ModuleNode>): ModuleNode => ({ type, detail: "", own: 0, children: Object.entries(children) });
+const inner = (type: string, children: Record<string, ModuleNode>): ModuleNode => ({
+  type,
+  detail: "",
+  own: 0,
+  children: Object.entries(children),
+});
 const list = (items: readonly ModuleNode[], first = 0): ModuleNode => ({
-  type: "ModuleList", detail: "", own: 0, children: items.map((m, i) => [String(first + i), m] as const),
+  type: "ModuleList",
+  detail: "",
+  own: 0,
+  children: items.map((m, i) => [String(first + i), m] as const),
 });
 
 /** All parameters of a module; memoised, for layers are shared. */
@@ -33,7 +41,11 @@ export function pythonFloat(x: number): string {
 
 /** The tree of a spec; with `mtp`, the extra prediction layers stand behind the main ones, as in the checkpoint. */
 export function moduleTree(s: ModelSpec, mtp = true): ModuleNode {
-  const name = s.architecture.endsWith("ForCausalLM") ? s.architecture.slice(0, -"ForCausalLM".length) : s.family === "v2" ? "DeepseekV2" : "DeepseekV3";
+  const name = s.architecture.endsWith("ForCausalLM")
+    ? s.architecture.slice(0, -"ForCausalLM".length)
+    : s.family === "v2"
+      ? "DeepseekV2"
+      : "DeepseekV3";
   const linear = (out: number, input: number, bias = false, coded = true): ModuleNode =>
     leaf(
       s.fp8 && coded ? "FP8Linear" : "Linear",
@@ -54,7 +66,11 @@ export function moduleTree(s: ModelSpec, mtp = true): ModuleNode {
   const query: Record<string, ModuleNode> =
     s.qLora === null
       ? { q_proj: linear(width, s.hidden) }
-      : { q_a_proj: linear(s.qLora, s.hidden, s.attentionBias), q_a_layernorm: norm(s.qLora, s.latentEps), q_b_proj: linear(width, s.qLora) };
+      : {
+          q_a_proj: linear(s.qLora, s.hidden, s.attentionBias),
+          q_a_layernorm: norm(s.qLora, s.latentEps),
+          q_b_proj: linear(width, s.qLora),
+        };
   const attention = inner(`${name}Attention`, {
     ...query,
     kv_a_proj_with_mqa: linear(s.kvLora + s.rope, s.hidden, s.attentionBias),
@@ -66,7 +82,9 @@ export function moduleTree(s: ModelSpec, mtp = true): ModuleNode {
   const mixture = (): ModuleNode => {
     const moe = s.moe!;
     const expert = feedForward(moe.intermediate);
-    const router = moe.bias ? leaf(`${name}TopkRouter`, "", moe.experts * s.hidden + moe.experts) : linear(moe.experts, s.hidden, false, false);
+    const router = moe.bias
+      ? leaf(`${name}TopkRouter`, "", moe.experts * s.hidden + moe.experts)
+      : linear(moe.experts, s.hidden, false, false);
     return inner(s.family === "v2" ? `${name}Moe` : `${name}MoE`, {
       experts: list(Array.from({ length: moe.experts }, () => expert)),
       gate: router,
@@ -112,7 +130,7 @@ export function printTree(m: ModuleNode): string {
 function printed(m: ModuleNode): string[] {
   if (m.children.length === 0) return [`${m.type}(${m.detail})`];
   const out = [`${m.type}(`];
-  for (let i = 0; i < m.children.length; ) {
+  for (let i = 0; i < m.children.length;) {
     const [name, child] = m.children[i];
     let end = i + 1;
     // Equal layers and experts are the same value, so identity is enough.
