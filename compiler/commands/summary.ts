@@ -19,7 +19,7 @@ export const summary = {
     y
       .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
       .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
-      .option("depth", { type: "number", default: 3, describe: "levels of the parameter table" })
+      .option("depth", { choices: [0, 1, 2, 3, 4, 5, 6], default: 3, describe: "levels of the parameter table" })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
   handler: ({ src, set, depth, json }: ArgumentsCamelCase<Options>): void => {
     const { spec, warnings } = loadSpec(src, set);

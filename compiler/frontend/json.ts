@@ -43,7 +43,7 @@ export function parseJson(text: string, file: string): Document {
   const readString = (): string => {
     const from = at;
     const raw =
-      literal(/"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y) ?? fail("expected a string in double quotes");
+      literal(/"(?:[ !#-[\]-\uffff]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y) ?? fail("expected a string in double quotes");
     try {
       return JSON.parse(raw) as string;
     } catch {

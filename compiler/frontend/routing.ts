@@ -56,6 +56,8 @@ export function readMoe(c: Reader, known: Known, experts: number): MoeSpec {
     c.refuse(key, `${rule} ${allowed.join(" or ")}`, allowed.map((a) => JSON.stringify(a)).join(" or "));
     return allowed[0];
   };
+  const shared = c.field("shared", () => c.intOrNone("n_shared_experts", { most: 1024 }) ?? 0);
+  const intermediate = c.field("experts", () => c.int("moe_intermediate_size", { most: 2 ** 20 }));
   return c.field("router", () => {
     const topk = c.int("num_experts_per_tok");
     const scoring = oneOf(
@@ -75,8 +77,6 @@ export function readMoe(c: Reader, known: Known, experts: number): MoeSpec {
       c.refuse("norm_topk_prob", "implementations of DeepSeek-V2 disagree on it, and every published one has false", "false");
     const factor = c.real("routed_scaling_factor", known.published.routed_scaling_factor);
     if (!(factor > 0)) c.refuse("routed_scaling_factor", "weights of experts are positive", "1.0");
-    const shared = c.field("shared", () => c.intOrNone("n_shared_experts", { most: 1024 }) ?? 0);
-    const intermediate = c.field("experts", () => c.int("moe_intermediate_size", { most: 2 ** 20 }));
     const grouped = method !== "greedy";
     return {
       experts,

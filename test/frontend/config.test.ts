@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { DiagnosticError, render, type Diagnostic } from "../../ir/diagnostic.ts";
 import { loadSpec, specOf } from "../../compiler/frontend/config.ts";
+import { parseJson } from "../../compiler/frontend/json.ts";
 import { ignored, read as readKeys } from "../../compiler/frontend/keys.ts";
 import { sourceOf } from "../../compiler/frontend/source.ts";
 import { softmaxScale } from "../../compiler/frontend/spec.ts";
@@ -100,6 +101,7 @@ describe("the family", () => {
     });
     expect(load(supported["GLM-4.7-Flash"]).spec.keys.position).toEqual(["rope_parameters"]);
     expect(load(supported["GLM-4.7-Flash"]).spec.keys.layers).toContain("mlp_layer_types");
+    expect(load(r1).spec.keys.router).not.toContain("moe_intermediate_size");
     expect(load(supported["Kimi-VL"]).spec.keys.hidden).toEqual(["text_config.hidden_size"]);
     expect(load(withKeys(r1, { attention_bias: undefined })).spec.keys.bias).toEqual(["attention_bias"]);
   });
@@ -247,6 +249,14 @@ describe("--set", () => {
 });
 
 describe("JSON", () => {
+  test("positions and strings survive escapes, tabs and other scripts", () => {
+    const doc = parseJson('{"a\\u0041": "\\n",\r\n\t"名": [1, {"b": -2.5e3}]}', "x");
+    expect(doc.value).toEqual({ aA: "\n", 名: [1, { b: -2500 }] });
+    expect(doc.spanOf("名.1.b")).toMatchObject({ line: 2, column: 17, length: 6 });
+    expect(doc.keySpanOf("名")).toMatchObject({ line: 2, column: 2, length: 3 });
+    expect(codes(refusedText('{"a": "x\ty"}'))).toEqual(["DSC1001"]);
+  });
+
   const cases: [text: string, line: number, column: number, problem: RegExp][] = [
     ['{"a": 1,\n "a": 2}', 2, 2, /second time/],
     ['{"a": 1}\n x', 2, 2, /more text/],
