@@ -152,7 +152,7 @@ function extents(e: MapExpr): [number, number] {
 }
 
 type Params = Record<string, BufferParam>;
-type ParamSpec = { dtype: BufferParam["dtype"]; shape: readonly (number | string)[]; strides?: readonly number[]; access?: BufferParam["access"] };
+type ParamSpec = { dtype: BufferParam["dtype"]; shape: readonly Index[]; strides?: readonly Index[]; access?: BufferParam["access"] };
 
 /** Declares a kernel: parameters in launch order, run-time dims, and the body written with a builder. */
 export function kernel<const P extends Record<string, ParamSpec>>(spec: {
@@ -169,17 +169,13 @@ export function kernel<const P extends Record<string, ParamSpec>>(spec: {
   return { name: spec.name, summary: spec.summary, params: Object.values(params), dims: spec.dims, body: k.stmts };
 }
 
-/** Row-major strides; only the first extent may be a dim. */
-export function packed(shape: readonly (number | string)[]): number[] {
-  const out: number[] = [];
-  let n = 1;
+/** Row-major strides; extents may be dims. */
+export function packed(shape: readonly Index[]): Index[] {
+  const out: Index[] = [];
+  let n: Index = 1;
   for (let i = shape.length - 1; i >= 0; i--) {
     out[i] = n;
-    if (i > 0) {
-      const d = shape[i];
-      if (typeof d !== "number") throw new RangeError(`axis ${i} of [${shape.join(", ")}] needs explicit strides: it is not the first and has no static extent`);
-      n *= d;
-    }
+    n = x.mul(shape[i], n);
   }
   return out;
 }

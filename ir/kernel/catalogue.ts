@@ -35,13 +35,13 @@ export interface KernelText {
   workspaceBytes?: Size;
 }
 
-/** One buffer operand of a node as it lies in memory: static element strides, symbolic extents. */
+/** One buffer operand of a node as it lies in memory: extents and strides in elements, symbolic where a size varies. */
 export interface View {
   dtype: "f32" | "bf16" | "i32" | "e4m3";
   /** Scaled tensors only: "1x128" or "128x128"; their scales are a second, contiguous buffer. */
   scaled?: "1x128" | "128x128";
   shape: Size[];
-  strides: number[];
+  strides: Size[];
 }
 
 /** A node as a target sees it when it is asked for kernels. */

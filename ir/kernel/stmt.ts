@@ -5,13 +5,13 @@
 /** An integer known when a statement runs: a constant, a dim ("m"), a grid or loop axis, a scalar, or arithmetic over them. Division floors. */
 export type Index = number | string | { op: "add" | "sub" | "mul" | "div" | "mod" | "min" | "max"; a: Index; b: Index };
 
-/** A buffer parameter. The shape holds numbers and dims; strides are static, in elements, and need not be contiguous. */
+/** A buffer parameter. Shape and strides are numbers, dims or arithmetic over dims; strides, in elements, need not be contiguous. */
 export interface BufferParam {
   name: string;
   dtype: "f32" | "bf16" | "e4m3" | "i32";
   access: "in" | "out" | "inout";
-  shape: readonly (number | string)[];
-  strides: readonly number[];
+  shape: readonly Index[];
+  strides: readonly Index[];
 }
 
 /** A tile register: [rows, cols], row-major. A row is [1, n], a column [m, 1], a scalar [1, 1]. Extents of 1 broadcast in `map`. */
@@ -77,7 +77,7 @@ export type Stmt =
   | { kind: "dot"; dst: Tile; a: Tile; b: Tile; form: "nt" | "nn" }
   /** acc += part * by[0] * by[1]: by are tiles broadcast to part ([m, 1], [1, n] or [1, 1]). */
   | { kind: "accumulate"; acc: Tile; part: Tile; by: readonly Tile[] }
-  /** Exclusive running sum along columns of a row, i32. */
+  /** Exclusive running sum of a row [1, n] or a column [n, 1], i32. */
   | { kind: "scan"; dst: Tile; src: Tile };
 
 export interface Kernel {

@@ -155,7 +155,7 @@ class Selection {
     const from = this.#slice(n.operands[0]);
     const axis = from.dims.length + (n.attrs.axis as number);
     for (const [i, r] of n.results.entries())
-      this.#at.set(r, { ...from, dims: asTensor(r.type).dims, offset: from.offset + (i === 0 ? 0 : (n.attrs.at as number) * from.strides[axis]) });
+      this.#at.set(r, { ...from, dims: asTensor(r.type).dims, offset: from.offset + (i === 0 ? 0 : (n.attrs.at as number) * (from.strides[axis] as number)) });
   }
 
   #call(n: Node): void {
@@ -234,7 +234,7 @@ class Selection {
           continue;
         }
         const stack = this.#slice(stacked[i - 1]);
-        const per = stack.strides[0];
+        const per = stack.strides[0] as number;
         const blocks = stack.scaled ? scaleDims(stack.dims.slice(1), stack.scaled).reduce<number>((a, d) => a * (d as number), 1) : 0;
         this.#at.set(p, { ...stack, dims: stack.dims.slice(1), strides: stack.strides.slice(1), expert: { data: per, scales: blocks } });
       }
@@ -253,7 +253,7 @@ const merged = (d: Dim, k: number): Dim => {
   return p.symbol === "" ? p.times * k : `${p.times * k}${p.symbol}`;
 };
 
-const isWhole = (s: Slice): boolean => s.offset === 0 && !s.rows && s.strides.join() === contiguous(s.dims).join();
+const isWhole = (s: Slice): boolean => s.offset === 0 && !s.rows && JSON.stringify(s.strides) === JSON.stringify(contiguous(s.dims));
 
 function storage(dtype: string): "f32" | "bf16" | "i32" | "e4m3" {
   return dtype.startsWith("e4m3") ? "e4m3" : (dtype as "f32" | "bf16" | "i32");
@@ -283,7 +283,7 @@ export const viewOf = (s: Slice): View => ({ dtype: s.buffer.dtype, ...(s.scaled
 function refOf(s: Slice, part?: "scales"): DraftRef {
   const b = part === "scales" ? s.scales! : s.buffer;
   const size = bytes[b.dtype];
-  const perRow = part === "scales" ? (scaleDims(s.dims, s.scaled!).slice(1) as number[]).reduce((a, d) => a * d, 1) : s.strides[0];
+  const perRow = part === "scales" ? (scaleDims(s.dims, s.scaled!).slice(1) as number[]).reduce((a, d) => a * d, 1) : (s.strides[0] as number);
   return {
     buffer: b,
     ...(s.offset && part !== "scales" ? { offset: s.offset * size } : {}),

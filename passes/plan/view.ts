@@ -1,6 +1,7 @@
 // Where a value lies: a buffer, an offset and strides. Views (reshape, split, weight slices) cost nothing when strides
 // can say them; when they cannot, the planner copies.
 import type { Ref } from "../../ir/artifact.ts";
+import { mul, type Size } from "../../ir/size.ts";
 import { partsOf, type Dim } from "../../ir/types.ts";
 
 /** A buffer of a plan before memory is assigned. */
@@ -19,27 +20,30 @@ export interface Slice {
   scaled?: "1x128" | "128x128";
   offset: number;
   dims: readonly Dim[];
-  strides: readonly number[];
+  strides: readonly Size[];
   /** Inside a region over rows: the first axis is this slice's rows of the whole. */
   rows?: boolean;
   /** Inside a region over experts: this expert's part of a stack, in elements of data and scales. */
   expert?: { data: number; scales: number };
 }
 
-/** Row-major strides; only the first axis may be symbolic. */
-export function contiguous(dims: readonly Dim[]): number[] {
-  const out: number[] = [];
-  let n = 1;
+/** Row-major strides. */
+export function contiguous(dims: readonly Dim[]): Size[] {
+  const out: Size[] = [];
+  let n: Size = 1;
   for (let i = dims.length - 1; i >= 0; i--) {
     out[i] = n;
-    if (i > 0) n *= dims[i] as number;
+    const p = partsOf(dims[i]);
+    n = p.symbol === "" ? mul(p.times, n) : mul(p.times, p.symbol, n);
   }
   return out;
 }
 
+const same = (a: Size, b: Size): boolean => JSON.stringify(a) === JSON.stringify(b);
+
 /** Strides of the same elements under other axes, or null when they would have to move. */
-export function reshaped(dims: readonly Dim[], strides: readonly number[], to: readonly Dim[]): number[] | null {
-  const out: number[] = [];
+export function reshaped(dims: readonly Dim[], strides: readonly Size[], to: readonly Dim[]): Size[] | null {
+  const out: Size[] = [];
   let i = 0;
   let j = 0;
   while (i < dims.length || j < to.length) {
@@ -60,12 +64,12 @@ export function reshaped(dims: readonly Dim[], strides: readonly number[], to: r
         b = merge(b, to[j++]);
       }
     }
-    for (let k = 0; k + 1 < from.length; k++) if (typeof from[k + 1].d !== "number" || from[k].s !== from[k + 1].s * (from[k + 1].d as number)) return null;
+    for (let k = 0; k + 1 < from.length; k++) if (typeof from[k + 1].d !== "number" || !same(from[k].s, mul(from[k + 1].s, from[k + 1].d as number))) return null;
     let s = from.at(-1)!.s;
-    const part: number[] = [];
+    const part: Size[] = [];
     for (let k = made.length - 1; k >= 0; k--) {
       part[k] = s;
-      if (k > 0) s *= made[k] as number;
+      if (k > 0) s = mul(s, made[k] as number);
     }
     out.push(...part);
   }

@@ -1,0 +1,228 @@
+// Matrix products: plain, block-scaled, grouped by expert, and the batched strided form einsums need. All share one loop
+// over the contracted width in steps of 128, the width a block scale is constant on.
+import { kernel, x, type Body, type Where } from "../../ir/kernel/build.ts";
+import type { BufferParam, Index, Kernel, Tile } from "../../ir/kernel/stmt.ts";
+
+/** Rows and columns of one cell: weights stream once per TILE_M rows of x. */
+const TILE_M = 32;
+const TILE_N = 32;
+const STEP = 128;
+
+interface Side {
+  buffer: BufferParam;
+  /** Index of the tile's first row, and where the columns start, per buffer axis; `rows` and `cols` name the axes. */
+  at: (p: Index) => Where;
+}
+
+/** acc[m, n] = sum over 128-wide steps of (a b^T), each step times its scales when there are any. */
+function contract(k: Body, m: number, n: number, width: Index, a: Side, b: Side, form: "nt" | "nn", scales: (p: Index) => Tile[]): Tile {
+  const acc = k.fill("acc", m, n, 0);
+  k.loop("p", 0, width, STEP, () => {
+    const u = k.load("a", m, STEP, a.buffer, a.at("p"));
+    const w = form === "nt" ? k.load("b", n, STEP, b.buffer, b.at("p")) : k.load("b", STEP, n, b.buffer, b.at("p"));
+    k.accumulate(acc, k.dot("part", u, w, form), ...scales("p"));
+  });
+  return acc;
+}
+
+export interface LinearProblem {
+  n: number;
+  k: number;
+  xStride: number;
+  yStride: number;
+  w: "f32" | "bf16";
+}
+
+/** y [m, n] = x [m, k] w [n, k]^T */
+export function linear(p: LinearProblem): Kernel {
+  return kernel({
+    name: `linear_${p.n}x${p.k}`,
+    summary: "y = x w^T, weights packed as stored.",
+    params: {
+      x: { dtype: "f32", shape: ["m", p.k], strides: [p.xStride, 1] },
+      w: { dtype: p.w, shape: [p.n, p.k] },
+      y: { dtype: "f32", shape: ["m", p.n], strides: [p.yStride, 1], access: "out" },
+    },
+    dims: ["m"],
+    body(k, { x: xs, w, y }) {
+      k.grid({ i: ["m", TILE_M], j: [p.n, TILE_N] });
+      const acc = contract(
+        k, TILE_M, TILE_N, p.k,
+        { buffer: xs, at: (q) => ({ at: ["i", q], rows: 0, cols: 1, rowLimit: "m", colLimit: p.k }) },
+        { buffer: w, at: (q) => ({ at: ["j", q], rows: 0, cols: 1, rowLimit: p.n, colLimit: p.k }) },
+        "nt", () => [],
+      );
+      k.store(acc, y, { at: ["i", "j"], rows: 0, cols: 1, rowLimit: "m", colLimit: p.n });
+    },
+  });
+}
+
+export interface BlockLinearProblem {
+  parts: number;
+  n: number;
+  k: number;
+  /** "e4m3": codes with a scale per 128 columns, contiguous. "f32": exact rows. */
+  x: "e4m3" | "f32";
+  xStride: number;
+}
+
+/** y [m, parts, n] = x [m, k] times each part of w, scales applied once per 128 columns. */
+export function blockLinear(p: BlockLinearProblem): Kernel {
+  const [kb, nb] = [Math.ceil(p.k / 128), Math.ceil(p.n / 128)];
+  return kernel({
+    name: `block_linear_${p.parts > 1 ? `${p.parts}x` : ""}${p.n}x${p.k}${p.x === "f32" ? "_exact" : ""}`,
+    summary: "y = x w^T on e4m3 codes, promoted to f32 and scaled once per 128 columns.",
+    params: {
+      x: { dtype: p.x, shape: ["m", p.k], strides: [p.xStride, 1] },
+      ...(p.x === "e4m3" ? { x_scale: { dtype: "f32", shape: ["m", kb] } as const } : {}),
+      w: { dtype: "e4m3", shape: [p.parts, p.n, p.k] },
+      w_scale: { dtype: "f32", shape: [p.parts, nb, kb] },
+      y: { dtype: "f32", shape: ["m", p.parts, p.n], access: "out" },
+    },
+    dims: ["m"],
+    body(k, { x: xs, x_scale: xScale, w, w_scale: wScale, y }) {
+      k.grid({ i: ["m", TILE_M], q: [p.parts, 1], j: [p.n, TILE_N] });
+      const acc = contract(
+        k, TILE_M, TILE_N, p.k,
+        { buffer: xs, at: (c) => ({ at: ["i", c], rows: 0, cols: 1, rowLimit: "m", colLimit: p.k }) },
+        { buffer: w, at: (c) => ({ at: ["q", "j", c], rows: 1, cols: 2, rowLimit: p.n, colLimit: p.k }) },
+        "nt",
+        // A tile of 32 columns never crosses a block of 128, so one scale serves it.
+        (c) => [
+          ...(xScale ? [k.load("sx", TILE_M, 1, xScale, { at: ["i", x.div(c, 128)], rows: 0, rowLimit: "m" })] : []),
+          k.load("sw", 1, 1, wScale, { at: ["q", x.div("j", 128), x.div(c, 128)] }),
+        ],
+      );
+      k.store(acc, y, { at: ["i", "q", "j"], rows: 0, cols: 2, rowLimit: "m", colLimit: p.n });
+    },
+  });
+}
+
+export interface GroupedProblem {
+  experts: number;
+  parts: number;
+  n: number;
+  k: number;
+  x: "e4m3" | "f32";
+  w: "e4m3" | "bf16" | "f32";
+  xStride: number;
+}
+
+/** Rows offsets[e] .. offsets[e+1] of x meet matrix e: counts are read on the device. */
+export function groupedLinear(p: GroupedProblem): Kernel {
+  const [kb, nb] = [Math.ceil(p.k / 128), Math.ceil(p.n / 128)];
+  return kernel({
+    name: `grouped_linear_${p.experts}x${p.parts > 1 ? `${p.parts}x` : ""}${p.n}x${p.k}`,
+    summary: "Rows sorted by expert, each group by its own matrix; the counts are read from offsets.",
+    params: {
+      x: { dtype: p.x, shape: ["r", p.k], strides: [p.xStride, 1] },
+      ...(p.x === "e4m3" ? { x_scale: { dtype: "f32", shape: ["r", kb] } as const } : {}),
+      w: { dtype: p.w, shape: [p.experts, p.parts, p.n, p.k] },
+      ...(p.w === "e4m3" ? { w_scale: { dtype: "f32", shape: [p.experts, p.parts, nb, kb] } as const } : {}),
+      offsets: { dtype: "i32", shape: [p.experts + 1] },
+      y: { dtype: "f32", shape: ["r", p.parts, p.n], access: "out" },
+    },
+    dims: ["r"],
+    body(k, { x: xs, x_scale: xScale, w, w_scale: wScale, offsets, y }) {
+      // Experts vary fastest: a thread's share of cells then holds a part of every expert, busy or not.
+      k.grid({ j: [p.n, TILE_N], q: [p.parts, 1], e: [p.experts, 1] });
+      const from = k.scalar("from", offsets, ["e"]);
+      const to = k.scalar("to", offsets, [x.add("e", 1)]);
+      k.loop("i", from, to, TILE_M, () => {
+        const acc = contract(
+          k, TILE_M, TILE_N, p.k,
+          { buffer: xs, at: (c) => ({ at: ["i", c], rows: 0, cols: 1, rowLimit: to, colLimit: p.k }) },
+          { buffer: w, at: (c) => ({ at: ["e", "q", "j", c], rows: 2, cols: 3, rowLimit: p.n, colLimit: p.k }) },
+          "nt",
+          (c) => [
+            ...(xScale ? [k.load("sx", TILE_M, 1, xScale, { at: ["i", x.div(c, 128)], rows: 0, rowLimit: to })] : []),
+            ...(wScale ? [k.load("sw", 1, 1, wScale, { at: ["e", "q", x.div("j", 128), x.div(c, 128)] })] : []),
+          ],
+        );
+        k.store(acc, y, { at: ["i", "q", "j"], rows: 0, cols: 2, rowLimit: to, colLimit: p.n });
+      });
+    },
+  });
+}
+
+/** One axis of a batched product: its extent (a number or the run-time dim) and strides in a, b and y; 0 where absent. */
+export interface BmmProblem {
+  batch: number | "batch";
+  m: number | "m";
+  n: number | "n";
+  k: number | "k";
+  /** Strides of [batch, m, k]; a string is a run-time dim. */
+  a: readonly (number | string)[];
+  /** Strides of [batch, n, k]. */
+  b: readonly (number | string)[];
+  /** Strides of [batch, m, n]. */
+  y: readonly (number | string)[];
+  aType: "f32" | "bf16";
+  bType: "f32" | "bf16";
+  /** Names of run-time strides, in the order they are passed. */
+  dims: readonly string[];
+}
+
+/** y[b, i, j] = sum over p of a[b, i, p] b[b, j, p], any strides. */
+export function bmm(p: BmmProblem): Kernel {
+  const form = p.b[2] === 1 || p.b[1] !== 1 ? "nt" : "nn";
+  return kernel({
+    name: `bmm_${form}_${p.batch}x${p.m}x${p.n}x${p.k}`,
+    summary: "Batched product of strided operands: what an einsum of two operands is.",
+    params: {
+      a: { dtype: p.aType, shape: [p.batch, p.m, p.k], strides: p.a },
+      b: { dtype: p.bType, shape: [p.batch, p.n, p.k], strides: p.b },
+      y: { dtype: "f32", shape: [p.batch, p.m, p.n], strides: p.y, access: "out" },
+    },
+    dims: p.dims,
+    body(k, { a, b, y }) {
+      k.grid({ z: [p.batch, 1], i: [p.m, TILE_M], j: [p.n, TILE_N] });
+      const acc = contract(
+        k, TILE_M, TILE_N, p.k,
+        { buffer: a, at: (c) => ({ at: ["z", "i", c], rows: 1, cols: 2, rowLimit: p.m, colLimit: p.k }) },
+        form === "nt"
+          ? { buffer: b, at: (c) => ({ at: ["z", "j", c], rows: 1, cols: 2, rowLimit: p.n, colLimit: p.k }) }
+          : { buffer: b, at: (c) => ({ at: ["z", "j", c], rows: 2, cols: 1, rowLimit: p.k, colLimit: p.n }) },
+        form, () => [],
+      );
+      k.store(acc, y, { at: ["z", "i", "j"], rows: 1, cols: 2, rowLimit: p.m, colLimit: p.n });
+    },
+  });
+}
+
+/** Codes times scales: rows [m, k] with a scale per 128 columns. */
+export function dequantizeRows(p: { k: number }): Kernel {
+  return kernel({
+    name: `dequantize_${p.k}`,
+    summary: "Codes times the scale of their 128 columns.",
+    params: { x: { dtype: "e4m3", shape: ["m", p.k] }, x_scale: { dtype: "f32", shape: ["m", Math.ceil(p.k / 128)] }, y: { dtype: "f32", shape: ["m", p.k], access: "out" } },
+    dims: ["m"],
+    body(k, { x: xs, x_scale: s, y }) {
+      k.grid({ i: ["m", 1], c: [p.k, 128] });
+      k.store(times(k, k.load("code", 1, 128, xs, { at: ["i", "c"], cols: 1, colLimit: p.k }), k.load("s", 1, 1, s, { at: ["i", x.div("c", 128)] })), y, { at: ["i", "c"], cols: 1, colLimit: p.k });
+    },
+  });
+}
+
+/** Codes times scales: matrices [batch, n, k] with a scale per 128x128 block. */
+export function dequantizeBlocks(p: { batch: number; n: number; k: number }): Kernel {
+  return kernel({
+    name: `dequantize_${p.batch > 1 ? `${p.batch}x` : ""}${p.n}x${p.k}`,
+    summary: "Codes times the scale of their block of 128x128.",
+    params: {
+      x: { dtype: "e4m3", shape: [p.batch, p.n, p.k] },
+      x_scale: { dtype: "f32", shape: [p.batch, Math.ceil(p.n / 128), Math.ceil(p.k / 128)] },
+      y: { dtype: "f32", shape: [p.batch, p.n, p.k], access: "out" },
+    },
+    dims: [],
+    body(k, { x: xs, x_scale: s, y }) {
+      k.grid({ z: [p.batch, 1], j: [p.n, 1], c: [p.k, 128] });
+      const where = { at: ["z", "j", "c"], cols: 2, colLimit: p.k } as const;
+      k.store(times(k, k.load("code", 1, 128, xs, where), k.load("s", 1, 1, s, { at: ["z", x.div("j", 128), x.div("c", 128)] })), y, where);
+    },
+  });
+}
+
+function times(k: Body, a: Tile, b: Tile): Tile {
+  return k.map("v", { op: "mul", a: { t: a }, b: { t: b } });
+}
