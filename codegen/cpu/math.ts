@@ -66,7 +66,7 @@ export function roundBf16(o: Temps, value: Expr): Expr {
   const x = keep(o, value, "x");
   const odd = ins("v128.and", ins("i32x4.shr_u", x, i32(16)), splatI(1));
   const up = ins("i32x4.add", x, ins("i32x4.add", odd, splatI(0x7fff)));
-  return keep(o, ins("v128.bitselect", ins("v128.and", up, splatI(-65536)), x, ins("f32x4.eq", x, x)), "bf");
+  return keep(o, ins("v128.bitselect", ins("v128.and", up, splatI(-65536)), splatI(0x7fc00000), ins("f32x4.eq", x, x)), "bf");
 }
 
 /** The four bf16 codes of already rounded lanes, packed in the low 64 bits. */

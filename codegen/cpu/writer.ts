@@ -1,5 +1,5 @@
 // Writes one function: a stack of open statement lists, fresh locals with readable names, and counted loops.
-// Loops count unsigned and test before the first turn, so an empty range does nothing.
+// Loops compare signed and test before the first turn, so an empty range does nothing.
 import { constant, get, i32, ins, plus, set, type Expr, type Local, type Stmt, type ValType, type WasmFunc } from "./wasm.ts";
 import type { Temps } from "./math.ts";
 
@@ -57,7 +57,7 @@ export class Writer implements Temps {
     return local;
   }
 
-  /** for (i = from; i < to; i += step): unsigned. `to` is evaluated once, before. A known single turn becomes no loop. */
+  /** for (i = from; i < to; i += step): signed. `to` is evaluated once, before. A known single turn becomes no loop. */
   loop(hint: string, from: Expr, to: Expr, step: number | Expr, body: (i: Expr) => void): void {
     const [lo, hi] = [constant(from), constant(to)];
     const by = typeof step === "number" ? i32(step) : step;
@@ -75,12 +75,12 @@ export class Writer implements Temps {
     const label = this.fresh(`for_${hint}`);
     const turn = this.inside(() => {
       body(get(i));
-      this.push(set(i, plus(get(i), by)), { kind: "br", label, cond: ins("i32.lt_u", get(i), end) });
+      this.push(set(i, plus(get(i), by)), { kind: "br", label, cond: ins("i32.lt_s", get(i), end) });
     });
     const run: Stmt = { kind: "loop", label, body: turn };
     // The first turn is certain where both ends are known.
     if (lo !== undefined && hi !== undefined) this.push(run);
-    else this.push({ kind: "if", cond: ins("i32.lt_u", get(i), end), then: [run], else: [] });
+    else this.push({ kind: "if", cond: ins("i32.lt_s", get(i), end), then: [run], else: [] });
   }
 
   /** if (cond) then; else otherwise. A constant condition keeps one branch. */

@@ -47,19 +47,22 @@ export interface CopyProblem {
   from: readonly (number | string)[];
   to: readonly (number | string)[];
   dims: readonly string[];
+  /** Elements before the first of the result: where the second half of a concat begins. */
+  offset?: number;
 }
 
 /** A strided copy of up to three axes. */
 export function copy(p: CopyProblem): Kernel {
   return kernel({
-    name: `copy_${p.shape.join("x")}`,
+    name: `copy_${p.shape.join("x")}${p.offset ? `_at_${p.offset}` : ""}`,
     summary: "The same elements under other strides.",
     params: { x: { dtype: "f32", shape: p.shape, strides: p.from }, y: { dtype: "f32", shape: p.shape, strides: p.to, access: "out" } },
     dims: p.dims,
     body(k, { x: xs, y }) {
       k.grid({ a: [p.shape[0], 1], b: [p.shape[1], 1], c: [p.shape[2], WIDE] });
-      const where = { at: ["a", "b", "c"], cols: 2, colLimit: p.shape[2] } as const;
-      k.store(k.load("v", 1, WIDE, xs, where), y, where);
+      const v = k.load("v", 1, WIDE, xs, { at: ["a", "b", "c"], cols: 2, colLimit: p.shape[2] });
+      const shift = p.offset ?? 0;
+      k.store(v, y, { at: ["a", "b", x.add("c", shift)], cols: 2, colLimit: x.add(p.shape[2], shift) });
     },
   });
 }

@@ -3,7 +3,7 @@
 import type { Size } from "../size.ts";
 
 /** A plain, printable record: shapes, dtypes, strides, flags. Its JSON is the identity of a kernel. */
-export type Problem = Record<string, number | string | boolean | readonly number[] | undefined>;
+export type Problem = Record<string, number | string | boolean | readonly (number | string)[] | undefined>;
 
 /** What one kernel parameter is, in launch order. */
 export type Param =

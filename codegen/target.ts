@@ -1,0 +1,29 @@
+// What a target gives the driver: a catalogue to choose kernels from, and a builder from family and problem to text and binary.
+import type { KernelRecord, Target } from "../ir/artifact.ts";
+import { DiagnosticError } from "../ir/diagnostic.ts";
+import type { Catalogue, Problem } from "../ir/kernel/catalogue.ts";
+import { cpuTarget } from "./cpu/target.ts";
+import { notYet } from "./diagnostics.ts";
+
+/** A kernel as it goes into the artifact. */
+export interface Built {
+  /** Readable and, mostly, unique; the driver numbers the rest. */
+  name: string;
+  /** What a person reads, and its file type. */
+  text: string;
+  textType: string;
+  binary?: Uint8Array;
+  binaryType?: string;
+  record: Omit<KernelRecord, "text" | "binary">;
+}
+
+export interface TargetBackend {
+  catalogue: Catalogue;
+  build(family: string, problem: Problem): Built;
+}
+
+/** The back end for a target under the options of a compile; refuses what it cannot mean. */
+export function targetOf(target: Target, options: { activations: "f32" | "bf16" }): TargetBackend {
+  if (target === "cpu") return cpuTarget(options);
+  throw new DiagnosticError(notYet(target));
+}

@@ -1,0 +1,36 @@
+// The options `compile` and `run` share, declared once.
+import type { Argv } from "yargs";
+import { defaults, type CompileOptions } from "../compile.ts";
+
+export interface CompileFlags {
+  target: "cpu" | "cuda" | "triton";
+  passes: string;
+  activations?: "f32" | "bf16";
+  actQuant: "dynamic" | "none";
+  attention: "auto" | "expanded" | "absorbed";
+  set: string[];
+  taps: boolean;
+}
+
+/** Names as typed on the command line, for refusing them on an artifact. */
+export const compileFlagNames = ["target", "passes", "activations", "act-quant", "attention", "set", "taps"] as const;
+
+export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
+  y
+    .option("target", { choices: ["cpu", "cuda", "triton"] as const, default: defaults.target, describe: "what the kernels are for" })
+    .option("passes", { type: "string", default: defaults.passes, describe: "all, none, or names with commas" })
+    .option("activations", { choices: ["f32", "bf16"] as const, describe: "dtype between kernels (cpu: f32; GPUs: bf16 unless said)" })
+    .option("act-quant", { choices: ["dynamic", "none"] as const, default: defaults.actQuant, describe: "quantise the input of FP8 linears, or not" })
+    .option("attention", { choices: ["auto", "expanded", "absorbed"] as const, default: defaults.attention, describe: "auto decides by cost" })
+    .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
+    .option("taps", { type: "boolean", default: false, describe: "keep hidden states and routes as results" }) as unknown as Argv<T & CompileFlags>;
+
+export const optionsOf = (f: CompileFlags): CompileOptions => ({
+  target: f.target,
+  passes: f.passes,
+  activations: f.activations ?? (f.target === "cpu" ? "f32" : "bf16"),
+  actQuant: f.actQuant,
+  attention: f.attention,
+  taps: f.taps,
+  set: f.set,
+});

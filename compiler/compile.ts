@@ -1,0 +1,123 @@
+// The driver: SRC -> spec -> module -> passes -> kernels -> plan -> artifact, in memory. Writing is artifact.ts.
+import { createHash } from "node:crypto";
+import { targetOf } from "../codegen/target.ts";
+import type { FunctionPlan, KernelRecord, Manifest, ModelFacts, Target, WeightDType, WeightPlan } from "../ir/artifact.ts";
+import type { Diagnostic } from "../ir/diagnostic.ts";
+import { everyNode, printModule, sizeOf, type Module } from "../ir/index.ts";
+import { choosePasses, runPipeline, standard, type Outcome, type Pass } from "../passes/index.ts";
+import { planMemory } from "../passes/plan/memory.ts";
+import { selectModule } from "../passes/plan/select.ts";
+import { loadSpec } from "./frontend/config.ts";
+import { modelModule } from "./frontend/model.ts";
+import type { ModelSpec } from "./frontend/spec.ts";
+import { version } from "./version.ts";
+
+export interface CompileOptions {
+  target: Target;
+  /** "all", "none" or names with commas. */
+  passes: string;
+  activations: "f32" | "bf16";
+  actQuant: "dynamic" | "none";
+  attention: "auto" | "expanded" | "absorbed";
+  taps: boolean;
+  set: readonly string[];
+}
+
+export const defaults: CompileOptions = { target: "cpu", passes: "all", activations: "f32", actQuant: "dynamic", attention: "auto", taps: false, set: [] };
+
+export interface Compiled {
+  manifest: Manifest;
+  /** Every file of the artifact but manifest.json, by path, in order. */
+  files: Map<string, string | Uint8Array>;
+  outcome: Outcome;
+  spec: ModelSpec;
+  warnings: Diagnostic[];
+}
+
+/** Rows of one cache page. */
+const PAGE_ROWS = 64;
+
+export function compile(src: string, options: CompileOptions, pipeline: readonly Pass[] = standard): Compiled {
+  const { spec, warnings } = loadSpec(src, options.set);
+  const target = targetOf(options.target, options);
+  const module = modelModule(spec, { activations: options.activations, actQuant: options.actQuant, taps: options.taps });
+  const outcome = runPipeline(module, choosePasses(options.passes, pipeline), { attention: options.attention });
+  const files = new Map<string, string | Uint8Array>();
+  for (const [i, s] of outcome.snapshots.entries()) files.set(`graph/${String(i).padStart(2, "0")}-${s.pass}.dsc`, printModule(s.module));
+  files.set("ledger.json", JSON.stringify(outcome.ledger.entries, null, 1) + "\n");
+
+  const kernels: Record<string, KernelRecord> = {};
+  const names = new Map<string, string>();
+  const functions: Record<string, FunctionPlan> = {};
+  for (const draft of selectModule(outcome.module, target.catalogue)) {
+    functions[draft.name] = planMemory(draft, (d) => {
+      const key = `${d.chosen.family} ${JSON.stringify(d.chosen.problem)}`;
+      const known = names.get(key);
+      if (known !== undefined) return known;
+      const built = target.build(d.chosen.family, d.chosen.problem);
+      let name = built.name;
+      for (let i = 2; kernels[name]; i++) name = `${built.name}_${i}`;
+      names.set(key, name);
+      const text = `kernels/${name}.${built.textType}`;
+      files.set(text, built.text);
+      const binary = built.binary && `kernels/${name}.${built.binaryType}`;
+      if (built.binary && binary) files.set(binary, built.binary);
+      kernels[name] = { text, ...(binary ? { binary } : {}), ...built.record };
+      return name;
+    });
+  }
+  const manifest: Manifest = {
+    format: "dsc-artifact/1",
+    compiler: version,
+    target: options.target,
+    options: {
+      passes: options.passes, activations: options.activations, act_quant: options.actQuant, attention: options.attention, taps: options.taps,
+      scale_fmt: spec.fp8?.scale ?? "none",
+    },
+    model: factsOf(spec, options),
+    weights: weightPlans(outcome.module),
+    kernels,
+    functions,
+    entries: outcome.module.entries,
+    load: outcome.module.load.map((l) => ({ function: l.func, layers: [...l.layers] })),
+    files: Object.fromEntries([...files].map(([path, data]) => [path, createHash("sha256").update(data).digest("hex")])),
+  };
+  return { manifest, files, outcome, spec, warnings };
+}
+
+function factsOf(spec: ModelSpec, options: CompileOptions): ModelFacts {
+  return {
+    architecture: spec.architecture,
+    vocab: spec.vocab,
+    hidden: spec.hidden,
+    layers: spec.layers.length,
+    caches: spec.layers.length + spec.mtp,
+    cacheWidth: spec.kvLora + spec.rope,
+    cacheDType: options.activations,
+    pageRows: PAGE_ROWS,
+    maxPositions: spec.maxPositions,
+    bos: spec.bos,
+    eos: spec.eos,
+    experts: spec.moe ? { count: spec.moe.experts, perToken: spec.moe.topk } : null,
+  };
+}
+
+/** Weights some function still reads; those only load functions read need not stay. */
+function weightPlans(m: Module): Record<string, WeightPlan> {
+  const resident = new Set<string>();
+  const staged = new Set<string>();
+  const loads = new Set(m.load.map((l) => l.func));
+  for (const f of m.funcs.values()) for (const n of everyNode(f)) if (n.op.name === "weight") (loads.has(f.name) ? staged : resident).add(n.attrs.name as string);
+  const out: Record<string, WeightPlan> = {};
+  for (const w of m.weights.values()) {
+    if (!resident.has(w.name) && !staged.has(w.name)) continue;
+    out[w.name] = {
+      dtype: w.type.dtype as WeightDType,
+      shape: w.type.dims.map((d) => sizeOf(d, {})),
+      layers: w.layers ? [...w.layers] : null,
+      source: w.source,
+      ...(resident.has(w.name) ? {} : { staging: true }),
+    };
+  }
+  return out;
+}

@@ -1,0 +1,110 @@
+// Translation validation: one step of a small model through the interpreter, in float64, before any pass and after each.
+// A pass that declares a change of the function is reported with its size, not failed.
+import type { WeightDecl } from "../ir/graph.ts";
+import { interpret, sizeOf, tensorOf, type Caches, type Module, type Tensor } from "../ir/index.ts";
+import { e4m3Values } from "../ir/numeric.ts";
+import { runPipeline, standard, type Pass } from "../passes/index.ts";
+import { modelModule } from "./frontend/model.ts";
+import type { ModelSpec } from "./frontend/spec.ts";
+
+export interface Proof {
+  entry: string;
+  attention: "expanded" | "absorbed";
+  pass: string;
+  holds: boolean;
+  /** Largest difference of any logit to the unoptimised graph's. */
+  difference: number;
+  change?: string;
+}
+
+export function prove(spec: ModelSpec, pipeline: readonly Pass[] = standard): Proof[] {
+  const module = modelModule(spec, { activations: "f32", actQuant: "dynamic", taps: false });
+  const proofs: Proof[] = [];
+  for (const attention of ["expanded", "absorbed"] as const) {
+    const { snapshots, ledger } = runPipeline(module, pipeline, { attention });
+    for (const entry of ["prefill", "extend", ...(spec.mtp ? (["draft"] as const) : [])] as const) {
+      const base = step(module, spec, entry);
+      let before = base;
+      for (const s of snapshots.slice(1)) {
+        const after = step(s.module, spec, entry);
+        const difference = largest(after, before);
+        const change = ledger.entries.find((e) => e.pass === s.pass && e.outcome === "fired" && e.changes)?.changes;
+        proofs.push({ entry, attention, pass: s.pass, difference, holds: difference < 1e-8 || (change !== undefined && Number.isFinite(difference)), ...(change && difference >= 1e-8 ? { change } : {}) });
+        before = after;
+      }
+    }
+  }
+  return proofs;
+}
+
+/** Logits of two sequences of 3 and 2 rows; extend and draft run on a prefix of 4 and 0 cached rows. */
+function step(m: Module, spec: ModelSpec, entry: "prefill" | "extend" | "draft"): Float64Array {
+  const width = spec.kvLora + spec.rope;
+  const prefix = entry === "prefill" ? [0, 0] : [4, 0];
+  const caches: Caches = Array.from({ length: spec.layers.length + spec.mtp }, (_, l) => prefix.map((n, b) => noise(`cache ${l} ${b}`, n * width)));
+  const ids = Array.from({ length: 5 }, (_, i) => (i * 29 + 7) % spec.vocab);
+  const values: Record<string, Tensor> = { ids: tensorOf([5], ids, "i32") };
+  if (entry === "draft") values.hidden = tensorOf([5, spec.hidden], noise("hidden", 5 * spec.hidden));
+  const made = new Map<string, Tensor>();
+  const weight = (name: string, layer: number | null): Tensor => {
+    const key = `${name} ${layer}`;
+    if (!made.has(key)) made.set(key, weightOf(m, m.weights.get(name)!, layer, weight));
+    return made.get(key)!;
+  };
+  return interpret(m, m.funcs.get(m.entries[entry]!)!, { batch: { starts: [0, 3, 5], lengths: [prefix[0] + 3, prefix[1] + 2], ids }, values, weight, caches }).logits.data;
+}
+
+/** A weight is a function of its checkpoint names, so that packing and placing do not change it. */
+function weightOf(m: Module, decl: WeightDecl, layer: number | null, weight: (n: string, l: number | null) => Tensor): Tensor {
+  const shape = decl.type.dims.map((d) => sizeOf(d, {}));
+  const { source } = decl;
+  if (source.kind === "computed") return interpret(m, m.funcs.get(source.by)!, { weight }, layer)[source.result];
+  if (source.kind === "rope") {
+    const half = shape[1] / 2;
+    return tensorOf(shape, Array.from({ length: shape[0] * shape[1] }, (_, i) => {
+      const [p, j] = [Math.floor(i / shape[1]), i % shape[1]];
+      const angle = p * source.invFreq[j % half];
+      return (j < half ? Math.cos(angle) : Math.sin(angle)) * source.factor;
+    }));
+  }
+  const per = shape.slice(-2).reduce((a, b) => a * b, 1);
+  const leading = shape.slice(0, -2);
+  const scaled = decl.type.dtype === "e4m3/128x128";
+  const perScale = scaled ? Math.ceil(shape.at(-1)! / 128) * Math.ceil(shape.at(-2)! / 128) : 0;
+  const count = leading.reduce((a, b) => a * b, 1);
+  const data = new Float64Array(count * per);
+  const scales = new Float64Array(count * perScale);
+  const norm = shape.length === 1 && /norm/.test(decl.name);
+  for (const p of source.pieces) {
+    const fill = (index: number[]): void => {
+      if (index.length < (p.at.length ? leading.length : 0)) {
+        const a = p.at[index.length];
+        for (const i of a === "*" ? Array.from({ length: leading[index.length] }, (_, j) => j) : [a]) fill([...index, i]);
+        return;
+      }
+      const flat = index.reduce((a, i, j) => a * leading[j] + i, 0);
+      const name = `${p.tensor.replace(/\{(\d)\}/g, (_, i) => String(index[Number(i)]))} ${layer}`;
+      const raw = noise(name, per);
+      data.set(scaled ? raw.map((v) => e4m3Values[Math.floor((v + 1) * 59)] / 8) : norm ? raw.map((v) => 1 + v / 4) : raw.map((v) => v / 6), flat * per);
+      if (scaled) scales.set(noise(`${name} scales`, perScale).map((v) => 0.02 + v / 100), flat * perScale);
+    };
+    fill([]);
+  }
+  return tensorOf(shape, data, decl.type.dtype, scaled ? scales : undefined);
+}
+
+/** Numbers in [-1, 1) that depend on a name alone. */
+function noise(name: string, n: number): Float64Array {
+  let x = 2166136261;
+  for (const c of name) x = Math.imul(x ^ c.charCodeAt(0), 16777619);
+  return Float64Array.from({ length: n }, () => {
+    x = (Math.imul(x, 1664525) + 1013904223) | 0;
+    return (x >>> 8) / 2 ** 23 - 1;
+  });
+}
+
+function largest(a: Float64Array, b: Float64Array): number {
+  let d = a.length === b.length ? 0 : Infinity;
+  for (let i = 0; i < a.length; i++) d = Math.max(d, Number.isFinite(a[i]) ? Math.abs(a[i] - b[i]) : Infinity);
+  return d;
+}
