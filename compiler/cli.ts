@@ -18,11 +18,20 @@ function report(found: readonly Diagnostic[]): void {
   process.exitCode = 1;
 }
 
+/** `--set a=1 b=2` means `--set a=1 --set b=2`; a word without = ends the list, so that it cannot swallow SRC. */
+function spread(argv: string[]): string[] {
+  let setting = false;
+  return argv.flatMap((word, i) => {
+    setting = word === "--set" || (setting && (argv[i - 1] === "--set" || /^[A-Za-z_][\w.-]*=/.test(word)));
+    return setting && word !== "--set" && argv[i - 1] !== "--set" ? ["--set", word] : [word];
+  });
+}
+
 // A reader that goes away (| head) ends the program quietly.
 process.stdout.on("error", (e: NodeJS.ErrnoException) => process.exit(e.code === "EPIPE" ? 0 : 1));
 
 try {
-  await yargs(hideBin(process.argv))
+  await yargs(spread(hideBin(process.argv)))
     .scriptName("dsc")
     .usage("$0 <command>: config.json of the DeepSeek-R1 family to kernels you can read, and tokens")
     .command(summary)
@@ -35,7 +44,7 @@ try {
     .demandCommand(1, "name a command")
     .strict()
     .recommendCommands()
-    .parserConfiguration({ "duplicate-arguments-array": false, "greedy-arrays": false, "strip-dashed": true })
+    .parserConfiguration({ "greedy-arrays": false })
     .version(version)
     .help()
     .alias("h", "help")
