@@ -10,6 +10,7 @@ import { selectModule } from "../passes/plan/select.ts";
 import { loadSpec } from "./frontend/config.ts";
 import { modelModule } from "./frontend/model.ts";
 import type { ModelSpec } from "./frontend/spec.ts";
+import { widen } from "./stored.ts";
 import { version } from "./version.ts";
 
 export interface CompileOptions {
@@ -21,6 +22,8 @@ export interface CompileOptions {
   attention: "auto" | "expanded" | "absorbed";
   taps: boolean;
   set: readonly string[];
+  /** The checkpoint holds matrices in f32, whatever the config says. */
+  storesF32?: boolean;
 }
 
 export const defaults: CompileOptions = { target: "cpu", passes: "all", activations: "f32", actQuant: "dynamic", attention: "auto", taps: false, set: [] };
@@ -39,6 +42,7 @@ const PAGE_ROWS = 64;
 
 export function compile(src: string, options: CompileOptions, pipeline: readonly Pass[] = standard): Compiled {
   const { spec, warnings } = loadSpec(src, options.set);
+  warnings.push(...widen(spec, options.storesF32 === true));
   const target = targetOf(options.target, options);
   const module = modelModule(spec, { activations: options.activations, actQuant: options.actQuant, taps: options.taps });
   const outcome = runPipeline(module, choosePasses(options.passes, pipeline), { attention: options.attention });

@@ -1,5 +1,5 @@
 // DSC60xx: what can be wrong with a command line or with where its output goes.
-import { error, type Diagnostic } from "../ir/diagnostic.ts";
+import { error, warning, type Diagnostic } from "../ir/diagnostic.ts";
 
 export const usage = (problem: string, help?: string): Diagnostic => error("DSC6001", problem, { help: help ?? "dsc --help shows the forms" });
 
@@ -18,6 +18,12 @@ export const compileOptionOnArtifact = (options: readonly string[]): Diagnostic 
 
 export const needsTaps = (): Diagnostic =>
   error("DSC6006", "--save needs an artifact compiled with --taps", { notes: ["without taps, hidden states are never kept"], help: "dsc compile SRC -o OUT --taps" });
+
+export const storedWider = (): Diagnostic =>
+  warning("DSC6007", "the config says bfloat16, the checkpoint stores float32: weights stay float32", {
+    notes: ["weights are widened when needed, never rounded"],
+    help: "--set torch_dtype=float32 says the same; a bfloat16 checkpoint is half the bytes",
+  });
 
 export const internal = (e: unknown): Diagnostic =>
   error("DSC9000", `a fault in dsc: ${e instanceof Error ? e.message : String(e)}`, { help: "DSC_DEBUG=1 shows where; please report it with the command and the config" });

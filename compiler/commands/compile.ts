@@ -3,6 +3,7 @@ import type { ArgumentsCamelCase, Argv } from "yargs";
 import { render } from "../../ir/diagnostic.ts";
 import { writeArtifact } from "../artifact.ts";
 import { compile, type Compiled } from "../compile.ts";
+import { storesF32 } from "../stored.ts";
 import { compileFlags, optionsOf, type CompileFlags } from "./options.ts";
 
 interface Options extends CompileFlags {
@@ -21,11 +22,14 @@ export const compileCommand = {
         .option("out", { alias: "o", type: "string", demandOption: true, describe: "folder for the artifact" })
         .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
     ) as Argv<Options>,
-  handler: (a: ArgumentsCamelCase<Options>): void => {
-    const c = compile(a.src, optionsOf(a));
+  handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
+    const c = compile(a.src, { ...optionsOf(a), storesF32: await storesF32(a.src) });
     writeArtifact(c, a.out);
     for (const w of c.warnings) process.stderr.write(render(w) + "\n");
-    if (a.json) return void process.stdout.write(JSON.stringify({ out: a.out, ...facts(c), ledger: c.outcome.ledger.entries }) + "\n");
+    if (a.json) {
+      process.stdout.write(JSON.stringify({ out: a.out, ...facts(c), ledger: c.outcome.ledger.entries }) + "\n");
+      return;
+    }
     process.stdout.write(`${c.outcome.ledger.summary()}\n\n${describe(c)}\nwritten to ${a.out}\n`);
   },
 };

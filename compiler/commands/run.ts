@@ -7,6 +7,7 @@ import { TextStream, argmax, load, loadTokenizer, readArtifact, saveTensors, typ
 import { cacheArtifact } from "../artifact.ts";
 import { compile } from "../compile.ts";
 import { badIds, compileOptionOnArtifact, needsTaps, usage } from "../diagnostics.ts";
+import { storesF32 } from "../stored.ts";
 import { compileFlagNames, compileFlags, optionsOf, type CompileFlags } from "./options.ts";
 
 interface Options extends CompileFlags {
@@ -69,7 +70,7 @@ async function artifactOf(a: ArgumentsCamelCase<Options>): Promise<{ folder: str
     if (a.save && !manifest.options.taps) throw new DiagnosticError(needsTaps());
     return { folder: a.src };
   }
-  const c = compile(a.src, { ...optionsOf(a), taps: a.taps || a.save !== undefined });
+  const c = compile(a.src, { ...optionsOf(a), taps: a.taps || a.save !== undefined, storesF32: await storesF32(a.weights ?? a.src) });
   for (const w of c.warnings) process.stderr.write(render(w) + "\n");
   return { folder: cacheArtifact(c), beside: statSync(a.src).isDirectory() ? a.src : path.dirname(a.src) };
 }
