@@ -1,0 +1,187 @@
+// CUDA text shared by the native sm_90a kernels: types, mbarriers, bulk tensor copies, fp8 wgmma, bf16 stores.
+// Each fragment is a few device functions a reader can hold in the head; a kernel prints only those it calls.
+// Nothing needs a header, so NVRTC and nvcc take the same text. Shared addresses are 32-bit (`u32`) everywhere.
+
+/** Names of the fragments, in the order they are printed. */
+export type Fragment =
+  | "types" | "barriers" | "cluster" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "async";
+
+const indent = (text: string): string => text.trim() + "\n";
+
+const types = indent(`
+typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long long u64;
+struct __align__(64) TensorMap { u64 words[16]; };  // CUtensorMap, opaque
+
+__device__ __forceinline__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
+`);
+
+// A full barrier counts bytes of the copies, an empty barrier counts warps that have read the stage.
+const barriers = indent(`
+__device__ __forceinline__ void barrier_init(u32 barrier, u32 arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"(barrier), "r"(arrivals) : "memory");
+}
+// Barriers must be visible to the copy engine (async proxy) and to the cluster before the first copy names them.
+__device__ __forceinline__ void barrier_init_done() {
+  asm volatile("fence.mbarrier_init.release.cluster;\\nfence.proxy.async.shared::cta;" ::: "memory");
+}
+__device__ __forceinline__ void barrier_expect(u32 barrier, u32 bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(barrier), "r"(bytes) : "memory");
+}
+__device__ __forceinline__ void barrier_arrive(u32 barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"(barrier) : "memory");
+}
+__device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
+  asm volatile("{\\n.reg .pred done;\\nAGAIN: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\\n"
+               "@done bra DONE;\\nbra AGAIN;\\nDONE:\\n}" :: "r"(barrier), "r"(parity) : "memory");
+}
+// A barrier among some warps of the block; 0 is the whole block's.
+__device__ __forceinline__ void group_sync(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" :: "r"(id), "r"(threads) : "memory");
+}
+`);
+
+const cluster = indent(`
+__device__ __forceinline__ u32 cluster_rank() { u32 r; asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r)); return r; }
+__device__ __forceinline__ void cluster_sync() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void barrier_arrive_at(u32 barrier, u32 rank) {
+  asm volatile("{\\n.reg .b32 there;\\nmapa.shared::cluster.u32 there, %0, %1;\\n"
+               "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\\n}" :: "r"(barrier), "r"(rank) : "memory");
+}
+`);
+
+// The copy engine writes a box of the tensor, 128-byte swizzled, zeros outside the tensor; the bytes count either way.
+const load = indent(`
+__device__ __forceinline__ void prefetch_map(const TensorMap* map) {
+  asm volatile("prefetch.tensormap [%0];" :: "l"(map) : "memory");
+}
+__device__ __forceinline__ void copy_in(u32 to, const TensorMap* map, u32 barrier, int column, int row) {
+  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];"
+               :: "r"(to), "l"(map), "r"(barrier), "r"(column), "r"(row) : "memory");
+}
+`);
+
+const multicast = indent(`
+__device__ __forceinline__ void copy_in_all(u32 to, const TensorMap* map, u32 barrier, int column, int row, u16 ranks) {
+  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
+               "[%0], [%1, {%3, %4}], [%2], %5;"
+               :: "r"(to), "l"(map), "r"(barrier), "r"(column), "r"(row), "h"(ranks) : "memory");
+}
+`);
+
+const store = indent(`
+__device__ __forceinline__ void copy_out(const TensorMap* map, u32 from, int column, int row) {
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0, {%2, %3}], [%1];"
+               :: "l"(map), "r"(from), "r"(column), "r"(row) : "memory");
+}
+__device__ __forceinline__ void copy_out_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+// The shared side may be written again; the global side may still be on its way.
+__device__ __forceinline__ void copy_out_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+__device__ __forceinline__ void copy_out_wait() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+// Ordinary stores to shared memory become visible to the copy engine.
+__device__ __forceinline__ void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+`);
+
+const registers = indent(`
+template <int COUNT> __device__ __forceinline__ void registers_down() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(COUNT)); }
+template <int COUNT> __device__ __forceinline__ void registers_up() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(COUNT)); }
+`);
+
+// volatile pins the load above the wgmma chain, whose run time hides its latency.
+const scales = indent(`
+__device__ __forceinline__ float load_scale(const float* p) {
+  float v; asm volatile("ld.global.nc.f32 %0, [%1];" : "=f"(v) : "l"(p)); return v;
+}
+`);
+
+// stmatrix takes the accumulator layout of wgmma as it is: register i of a lane is row lane / 4, columns 2 (lane % 4) of matrix i.
+const bf16 = indent(`
+__device__ __forceinline__ u32 pack_bf16(float low, float high) {
+  u32 v; asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(v) : "f"(high), "f"(low)); return v;
+}
+__device__ __forceinline__ void store_matrices(u32 to, u32 a, u32 b, u32 c, u32 d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" :: "r"(to), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+}
+`);
+
+const gather = indent(`
+__device__ __forceinline__ void store_shared_half(u32 to, u32 low) {
+  asm volatile("st.shared.b16 [%0], %1;" :: "r"(to), "h"((u16)low) : "memory");
+}
+__device__ __forceinline__ uint4 load_shared16(u32 from) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(from) : "memory");
+  return v;
+}
+__device__ __forceinline__ float2 load_shared_pair(u32 from) {
+  float2 v; asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(from) : "memory"); return v;
+}
+__device__ __forceinline__ float4 load_partial(const float4* p) {  // from L2: another block wrote it
+  float4 v;
+  asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "l"(p) : "memory");
+  return v;
+}
+`);
+
+// Words copied without passing through registers; a barrier that expects 32 arrivals completes when all lanes' copies have.
+const async = indent(`
+__device__ __forceinline__ void copy_word(u32 to, const float* from) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" :: "r"(to), "l"(from) : "memory");
+}
+__device__ __forceinline__ void copies_arrive(u32 barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" :: "r"(barrier) : "memory");
+}
+`);
+
+/** wgmma of 64 x n x 32 e4m3 from shared memory, and its fences. `part` is n / 2 registers: row lane / 4 (+ 8), columns in pairs. */
+export function wgmma(n: number): string {
+  const count = n / 2;
+  const wrap = (items: string[], per: number): string[] =>
+    Array.from({ length: Math.ceil(items.length / per) }, (_, i) => items.slice(i * per, (i + 1) * per).join(", "));
+  const names = Array.from({ length: count }, (_, i) => `%${i}`);
+  const held = Array.from({ length: count }, (_, i) => `"+f"(d[${i}])`);
+  const list = wrap(names, 16).map((l, i, all) => `    "${i === 0 ? "{" : " "}${l}${i === all.length - 1 ? "}, " : ","}"`).join("\n");
+  const operands = wrap(held, 8).join(",\n      ");
+  return indent(`
+// Rows of 128 bytes, 128-byte swizzle, 8-row groups 1024 bytes apart; 32 columns further is 32 bytes further.
+__device__ __forceinline__ u64 tile_descriptor(u32 address) {
+  return (u64)((address & 0x3FFFF) >> 4) | (1ull << 16) | (64ull << 32) | (1ull << 62);
+}
+__device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int ADD> __device__ __forceinline__ void wgmma_64x${n}x32(float (&d)[${count}], u64 a, u64 b) {
+  asm volatile("{\\n.reg .pred add;\\nsetp.ne.b32 add, %${count + 2}, 0;\\n"
+    "wgmma.mma_async.sync.aligned.m64n${n}k32.f32.e4m3.e4m3 "
+${list}
+    "%${count}, %${count + 1}, add, 1, 1;\\n}"
+    : ${operands}
+    : "l"(a), "l"(b), "n"(ADD));
+}
+// Waits for the chain; naming the registers keeps the compiler from reading them earlier.
+__device__ __forceinline__ void wgmma_wait(float (&d)[${count}]) {
+  asm volatile("wgmma.wait_group.sync.aligned 0;"
+    : ${operands} :: "memory");
+}
+// One step of 128 columns: four wgmma, the first overwrites. Longer chains would lose bits: the adder keeps about 14.
+__device__ __forceinline__ void product_128(float (&part)[${count}], u64 a, u64 b) {
+  wgmma_fence();
+  wgmma_64x${n}x32<0>(part, a, b);
+  wgmma_64x${n}x32<1>(part, a + 2, b + 2);
+  wgmma_64x${n}x32<1>(part, a + 4, b + 4);
+  wgmma_64x${n}x32<1>(part, a + 6, b + 6);
+  wgmma_commit();
+}
+`);
+}
+
+const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, load, multicast, store, registers, scales, bf16, gather, async };
+
+/** The fragments a kernel calls, in a fixed order; `n` is the width of its wgmma. */
+export function fragments(names: readonly Fragment[], n: number): string {
+  const order = [...Object.keys(texts), "wgmma"] as Fragment[];
+  return order.filter((f) => names.includes(f)).map((f) => (f === "wgmma" ? wgmma(n) : texts[f])).join("\n");
+}
+
+/** The comment a kernel opens with: one line each for op, problem, schedule and floor. */
+export const header = (lines: readonly string[]): string => lines.map((l) => `// ${l}`).join("\n") + "\n";
