@@ -3,7 +3,7 @@ import { existsSync, readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { e4m3Values } from "../ir/numeric.ts";
 import { interpret, sizeOf, tensorOf, type Caches, type Module, type Tensor } from "../ir/index.ts";
-import { placements, scalesShape } from "../runtime/weights.ts";
+import { scalesShape } from "../runtime/weights.ts";
 import type { WeightPlan } from "../ir/artifact.ts";
 
 export const fixtures: string[] = readdirSync(new URL("./fixtures", import.meta.url).pathname.replace("/dist/test/", "/test/"))

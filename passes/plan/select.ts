@@ -1,6 +1,6 @@
 // Kernel selection: every node becomes launches of kernels the target's catalogue offers for its problem; views become
 // strides; regions become loops over slices. What has no kernel is named, with the target's reason.
-import type { ArgPlan, Ref } from "../../ir/artifact.ts";
+import type { ArgPlan } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { bodyOf, topological, type Func, type Module, type Node, type Value } from "../../ir/graph.ts";
 import type { Catalogue, Chosen, View } from "../../ir/kernel/catalogue.ts";
