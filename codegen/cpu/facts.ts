@@ -13,6 +13,8 @@ export interface Facts {
   lazy: ReadonlyMap<string, Stmt>;
   /** Rows in [at, limit) of a tile matter; the others are never stored. */
   rows: ReadonlyMap<string, { at: Index; limit: Index }>;
+  /** Tiles whose rows products read or write eight columns at a time, however narrow they are. */
+  padded: ReadonlySet<string>;
 }
 
 const indexTile = (p: Place): Read[] => (p.rowIndex ? [{ tile: p.rowIndex, how: "index" }] : []);
@@ -68,7 +70,8 @@ export function factsOf(kernel: Kernel): Facts {
     const w = written(stmt);
     if (w) push(defs, w.name, stmt);
   }
-  return { lazy: lazyTiles(kernel, uses, defs), rows: rowsThatMatter(stmts, uses) };
+  const padded = new Set(stmts.flatMap((s) => (s.kind === "dot" ? [s.dst.name, s.b.name] : [])));
+  return { lazy: lazyTiles(kernel, uses, defs), rows: rowsThatMatter(stmts, uses), padded };
 }
 
 function lazyTiles(kernel: Kernel, uses: Map<string, { stmt: Stmt; read: Read }[]>, defs: Map<string, Stmt[]>): Map<string, Stmt> {

@@ -13,8 +13,8 @@ import type { Writer } from "./writer.ts";
 
 type Home = { kind: "local"; local: Local } | { kind: "memory"; at: number; rowBytes: number };
 
-/** Row stride of a tile in scratch: eight lanes at a time are read and written by products. */
-const rowElements = (cols: number): number => (cols === 1 ? 1 : Math.ceil(cols / 8) * 8);
+/** Row stride of a tile in scratch: eight lanes at a time are read and written by products. A column of anything else is dense. */
+const rowElements = (cols: number, padded: boolean): number => (cols === 1 && !padded ? 1 : Math.ceil(cols / 8) * 8);
 
 /** Bounds of a visit along the columns: start and limit of a masked access. */
 export interface Mask {
@@ -76,9 +76,10 @@ export class Tiles {
   home(t: Tile): Home {
     let h = this.homes.get(t.name);
     if (!h) {
-      if (t.rows === 1 && t.cols === 1) h = { kind: "local", local: this.w.local(t.dtype, t.name) };
+      const padded = this.facts.padded.has(t.name);
+      if (t.rows === 1 && t.cols === 1 && !padded) h = { kind: "local", local: this.w.local(t.dtype, t.name) };
       else {
-        const rowBytes = rowElements(t.cols) * 4;
+        const rowBytes = rowElements(t.cols, padded) * 4;
         h = { kind: "memory", at: this.reserve(t.rows * rowBytes), rowBytes };
       }
       this.homes.set(t.name, h);
