@@ -1,0 +1,131 @@
+// Row kernels: norms, quantisation, elementwise arithmetic, gating. Quantisation is exact in every code and scale; a fused
+// kernel is held to the exact composition of its parts, and the parts to their ops.
+import { e4m3Values } from "../../../ir/numeric.ts";
+import { close, draw, exact, randomOf, runnerOf } from "../run-wasm.ts";
+import { blocksOf, refer, ROWS, tensor, WIDTHS, type Cases } from "./cases.ts";
+
+/** Rounding of a chain of a few f32 operations. */
+const CHAIN = 2e-6;
+const gains = ["f32", "bf16"] as const;
+const scales = ["f32", "ue8m0"] as const;
+
+/** Rows whose sizes span what activations can be: zeros, below the floor of amax, huge; ties of the code grid; a negative zero. */
+function spread(random: () => number, m: number, d: number): Float64Array {
+  const x = draw(random, m * d);
+  for (let i = 0; i < m; i++) {
+    const kind = i % 6;
+    const size = kind === 1 ? 0 : kind === 2 ? 1e-6 : kind === 3 ? 1e30 : 10 ** (random() * 6 - 3);
+    for (let j = 0; j < d; j++) x[i * d + j] = Math.fround(x[i * d + j] * size);
+    // amax 448 makes the scale 1, so that values half way between codes stay there.
+    if (kind === 4) for (let j = 0; j < d; j++) x[i * d + j] = j % 128 === 0 ? 448 : (e4m3Values[(j * 5) % 126] + e4m3Values[((j * 5) % 126) + 1]) / (j % 2 ? 2 : -2);
+    if (kind === 5) x[i * d] = 448 * 2 ** (i - 8);
+  }
+  return x;
+}
+
+const rowsCases = (f: (m: number, d: number, random: () => number, i: number) => void, widths = WIDTHS): void => {
+  const random = randomOf(1);
+  for (const [i, d] of widths.entries()) for (const m of i % 2 ? ROWS : [1, 3, 6, 13]) f(m, d, random, i);
+};
+
+export const rowFamilies: Cases = {
+  rms_norm: {
+    "every width, strides and gain types"(run) {
+      for (const gain of gains)
+        rowsCases((m, d, random, i) => {
+          const x = draw(random, m * d, "f32", 10 ** (random() * 6 - 3));
+          const g = draw(random, d, gain, 2);
+          const eps = i % 2 ? 1e-6 : 1e-3;
+          const { y } = run({ d, xStride: d + (i % 3), yStride: d + (i % 2) * 5, eps, gain }, { x, gain: g }, { m });
+          close(y, refer("rms_norm", { x: tensor([m, d], x), gain: tensor([d], g) }, { eps }).out.data, { m, d, gain }, CHAIN);
+        });
+    },
+  },
+
+  norm_quant: {
+    "codes and scales are those of the normalised row, exactly"(run) {
+      const norm = runnerOf("rms_norm");
+      for (const [s, scale] of scales.entries())
+        rowsCases((m, d, random, i) => {
+          const gain = gains[(i + s) % 2];
+          const p = { d, xStride: d + (i % 3), yStride: d, eps: 1e-6, gain };
+          const values = { x: spread(random, m, d), gain: draw(random, d, gain, 2) };
+          const { codes, scales: got } = run({ ...p, ue8m0: scale === "ue8m0" }, values, { m });
+          const want = refer("quantize", { x: tensor([m, d], norm(p, values, { m }).y) }, { scale }).out;
+          exact(codes, want.data, { m, d, scale });
+          exact(got, want.scales!, { m, d, scale });
+        });
+    },
+  },
+
+  quantize: {
+    "codes and scales are exact, ragged last blocks too"(run) {
+      for (const scale of scales)
+        rowsCases((m, d, random, i) => {
+          const x = spread(random, m, d);
+          const { codes, scales: got } = run({ d, xStride: d + (i % 3), ue8m0: scale === "ue8m0" }, { x }, { m });
+          const want = refer("quantize", { x: tensor([m, d], x) }, { scale }).out;
+          exact(codes, want.data, { m, d, scale });
+          exact(got, want.scales!, { m, d, scale });
+        });
+    },
+  },
+
+  flat: {
+    "sums, products and multiples are exact"(run) {
+      const random = randomOf(2);
+      for (const n of [0, 1, 3, 4, 511, 512, 513, 1030]) {
+        const [a, b] = [draw(random, n), draw(random, n)];
+        exact(run({ op: "add" }, { a, b }, { n }).y, a.map((v, i) => Math.fround(v + b[i])), n);
+        exact(run({ op: "mul" }, { a, b }, { n }).y, a.map((v, i) => Math.fround(v * b[i])), n);
+        exact(run({ op: "scale", by: 2.5 }, { a }, { n }).y, a.map((v) => Math.fround(v * 2.5)), n);
+      }
+    },
+    "silu, also far out"(run) {
+      const random = randomOf(3);
+      for (const n of [1, 2, 513]) {
+        for (const size of [1, 30, 200]) {
+          const a = draw(random, n, "f32", size);
+          close(run({ op: "silu" }, { a }, { n }).y, refer("silu", { x: tensor([n], a) }).out.data, { n, size }, CHAIN);
+        }
+      }
+    },
+  },
+
+  add_bias: {
+    "every width, exactly"(run) {
+      for (const type of gains)
+        rowsCases((m, d, random, i) => {
+          const [x, bias] = [draw(random, m * d), draw(random, d, type)];
+          const { y } = run({ d, xStride: d + (i % 3), yStride: d + (i % 2) * 5, bias: type }, { x, bias }, { m });
+          const want = refer("add_bias", { x: tensor([m, d], x), bias: tensor([d], bias) }).out.data;
+          exact(y, want.map(Math.fround), { m, d, type });
+        });
+    },
+  },
+
+  silu_mul: {
+    "gate and up of every width"(run) {
+      rowsCases((m, n, random, i) => {
+        const x = draw(random, m * 2 * n, "f32", 8);
+        const { y } = run({ n, xStride: 2 * n + (i % 3), yStride: n + (i % 2) * 5 }, { x }, { m });
+        close(y, refer("silu_mul", { x: tensor([m, 2, n], x) }).out.data, { m, n }, CHAIN);
+      });
+    },
+  },
+
+  silu_mul_quant: {
+    "codes and scales are those of silu_mul, exactly"(run) {
+      const gate = runnerOf("silu_mul");
+      for (const scale of scales)
+        rowsCases((m, n, random, i) => {
+          const [x, xStride] = [draw(random, m * 2 * n, "f32", 8), 2 * n + (i % 3)];
+          const { codes, scales: got } = run({ n, xStride, ue8m0: scale === "ue8m0" }, { x }, { m });
+          const want = refer("quantize", { x: tensor([m, n], gate({ n, xStride, yStride: n }, { x }, { m }).y) }, { scale }).out;
+          exact(codes, want.data, { m, n, scale });
+          exact(got, want.scales!, { m, n, scale });
+          if (got.length !== m * blocksOf(n)) throw new RangeError("scales per row");
+        });
+    },
+  },
+};
