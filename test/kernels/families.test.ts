@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { families, type FamilyName } from "../../codegen/kernels/index.ts";
 import { attentionFamilies } from "./families/attention.ts";
+import { cacheFamilies } from "./families/cache.ts";
 import type { Cases } from "./families/cases.ts";
 import { denseFamilies } from "./families/dense.ts";
 import { expertFamilies } from "./families/experts.ts";
@@ -9,7 +10,7 @@ import { moveFamilies } from "./families/moves.ts";
 import { rowFamilies } from "./families/rows.ts";
 import { runnerOf } from "./run-wasm.ts";
 
-const cases: Cases = { ...rowFamilies, ...denseFamilies, ...attentionFamilies, ...expertFamilies, ...moveFamilies };
+const cases: Cases = { ...rowFamilies, ...denseFamilies, ...attentionFamilies, ...cacheFamilies, ...expertFamilies, ...moveFamilies };
 
 test("a family brings its cases", () => expect(Object.keys(cases).sort()).toEqual(Object.keys(families).sort()));
 

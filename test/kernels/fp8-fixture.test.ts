@@ -25,11 +25,20 @@ const linears = [...expected.keys()].filter((n) => /^op\..*\.x$/.test(n)).map((n
 test("the fixture records linears with ragged rows and ragged columns", () => expect(linears.length).toBeGreaterThan(4));
 
 test.each(linears)("%s", (name) => {
-  const [x, want, w, scale] = [expected.get(`op.${name}.x`)!, expected.get(`op.${name}.y`)!, weights.get(`${name}.weight`)!, weights.get(`${name}.weight_scale_inv`)!];
+  const [x, want, w, scale] = [
+    expected.get(`op.${name}.x`)!,
+    expected.get(`op.${name}.y`)!,
+    weights.get(`${name}.weight`)!,
+    weights.get(`${name}.weight_scale_inv`)!,
+  ];
   const [m, k] = x.shape;
   const n = w.shape[0];
   const { codes, scales } = quantize({ d: k, xStride: k, ue8m0: false }, { x: x.data }, { m });
-  const { y } = runnerOf("block_linear")({ parts: 1, n, k, x: "e4m3", xStride: k }, { x: codes, x_scale: scales, w: w.data, w_scale: scale.data }, { m });
+  const { y } = runnerOf("block_linear")(
+    { parts: 1, n, k, x: "e4m3", xStride: k },
+    { x: codes, x_scale: scales, w: w.data, w_scale: scale.data },
+    { m },
+  );
   // Relative to the row's largest result: single results may cancel to nothing.
   for (let i = 0; i < m; i++) {
     const row = want.data.subarray(i * n, (i + 1) * n);
@@ -42,6 +51,10 @@ test("a dequantised weight is exact", () => {
   const name = "model.layers.0.self_attn.kv_b_proj";
   const w = weights.get(`${name}.weight`)!;
   const [n, k] = w.shape;
-  const { y } = runnerOf("dequantize_blocks")({ batch: 1, n, k }, { x: w.data, x_scale: weights.get(`${name}.weight_scale_inv`)!.data }, {});
+  const { y } = runnerOf("dequantize_blocks")(
+    { batch: 1, n, k },
+    { x: w.data, x_scale: weights.get(`${name}.weight_scale_inv`)!.data },
+    {},
+  );
   exact(y, expected.get("dequant.layer0.kv_b_proj")!.data, name);
 });

@@ -16,7 +16,12 @@ export type Values = Record<string, ArrayLike<number>>;
 export type Sizes = Record<string, number>;
 
 /** Runs a kernel; gives the values of its results. `shapes` widens a buffer whose true extent the kernel does not state. */
-export type Run = (problem: object, values: Values, sizes: Sizes, shapes?: Record<string, readonly number[]>) => Record<string, Float64Array>;
+export type Run = (
+  problem: object,
+  values: Values,
+  sizes: Sizes,
+  shapes?: Record<string, readonly number[]>,
+) => Record<string, Float64Array>;
 
 const GUARD = 192;
 const bytes = { f32: 4, bf16: 2, e4m3: 1, i32: 4 } as const;
@@ -37,7 +42,9 @@ function prepare(family: FamilyName, problem: object): Ready {
   if (!r) {
     const kernel = families[family](problem as Problem);
     const lowered = lowerToWasm(kernel);
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(lowered.wasm as Uint8Array<ArrayBuffer>), { env: { memory } });
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(lowered.wasm as Uint8Array<ArrayBuffer>), {
+      env: { memory },
+    });
     r = { kernel, lowered, run: instance.exports.run as Ready["run"] };
     ready.set(key, r);
   }
@@ -60,12 +67,15 @@ export const runnerOf =
     let end = scratchAt + lowered.scratchBytes + GUARD;
     const buffers = kernel.params.map((param): Laid => {
       const strides = param.strides.map((s) => valueOf(s, sizes));
-      const shape = (shapes[param.name] ?? param.shape.map((s) => valueOf(s, sizes))).map((n, i) => (strides[i] === 0 ? Math.min(n, 1) : n));
+      const shape = (shapes[param.name] ?? param.shape.map((s) => valueOf(s, sizes))).map((n, i) =>
+        strides[i] === 0 ? Math.min(n, 1) : n,
+      );
       // One element off alignment: views begin anywhere.
       const at = Math.ceil(end / 64) * 64 + bytes[param.dtype];
       end = at + bytes[param.dtype] * (1 + shape.reduce((n, s, i) => n + Math.max(0, s - 1) * strides[i], 0)) + GUARD;
       let elements = [at];
-      for (const [axis, n] of shape.entries()) elements = elements.flatMap((o) => Array.from({ length: n }, (_, i) => o + i * strides[axis] * bytes[param.dtype]));
+      for (const [axis, n] of shape.entries())
+        elements = elements.flatMap((o) => Array.from({ length: n }, (_, i) => o + i * strides[axis] * bytes[param.dtype]));
       return { param, at, elements };
     });
     while (memory.buffer.byteLength < end) memory.grow(16);
@@ -78,7 +88,8 @@ export const runnerOf =
       for (const b of buffers) {
         if (b.param.access === "out") continue;
         const given = values[b.param.name];
-        if (given?.length !== b.elements.length) throw new RangeError(`${kernel.name}: ${b.param.name} needs ${b.elements.length} values, got ${given?.length}`);
+        if (given?.length !== b.elements.length)
+          throw new RangeError(`${kernel.name}: ${b.param.name} needs ${b.elements.length} values, got ${given?.length}`);
         b.elements.forEach((o, i) => write(view, b.param.dtype, o, given[i]));
       }
       const before = all.slice();
@@ -89,9 +100,11 @@ export const runnerOf =
       const after = all.slice();
       // Only elements of results may differ.
       before.set(after.subarray(scratchAt, scratchAt + lowered.scratchBytes), scratchAt);
-      for (const b of buffers) if (b.param.access !== "in") for (const o of b.elements) before.set(after.subarray(o, o + bytes[b.param.dtype]), o);
+      for (const b of buffers)
+        if (b.param.access !== "in") for (const o of b.elements) before.set(after.subarray(o, o + bytes[b.param.dtype]), o);
       const changed = Buffer.compare(before, after) === 0 ? -1 : before.findIndex((x, i) => x !== after[i]);
-      if (changed >= 0) expect.fail(`${kernel.name} ${JSON.stringify(sizes)} wrote byte ${changed}, ${nearest(buffers, changed)}`);
+      if (changed >= 0)
+        expect.fail(`${kernel.name} ${JSON.stringify(sizes)} wrote byte ${changed}, ${nearest(buffers, changed)}`);
       after.fill(0, scratchAt, scratchAt + lowered.scratchBytes);
       return after;
     };
@@ -99,12 +112,20 @@ export const runnerOf =
     const whole = once([[0, cells]]);
     const [a, b] = [Math.floor(cells / 3), Math.floor((2 * cells) / 3) + 1];
     if (cells > 1) {
-      const shared = once([[b, cells], [0, a], [a, Math.min(b, cells)], [cells, cells]]);
-      if (Buffer.compare(whole, shared) !== 0) expect.fail(`${kernel.name} ${JSON.stringify(sizes)}: bits depend on how cells are shared out`);
+      const shared = once([
+        [b, cells],
+        [0, a],
+        [a, Math.min(b, cells)],
+        [cells, cells],
+      ]);
+      if (Buffer.compare(whole, shared) !== 0)
+        expect.fail(`${kernel.name} ${JSON.stringify(sizes)}: bits depend on how cells are shared out`);
     }
     const result = new DataView(whole.buffer);
     return Object.fromEntries(
-      buffers.filter((x) => x.param.access !== "in").map((x) => [x.param.name, Float64Array.from(x.elements, (o) => read(result, x.param.dtype, o))]),
+      buffers
+        .filter((x) => x.param.access !== "in")
+        .map((x) => [x.param.name, Float64Array.from(x.elements, (o) => read(result, x.param.dtype, o))]),
     );
   };
 
@@ -115,7 +136,15 @@ function valueOf(i: Index, sizes: Sizes): number {
     return sizes[i];
   }
   const [a, b] = [valueOf(i.a, sizes), valueOf(i.b, sizes)];
-  const of = { add: a + b, sub: a - b, mul: a * b, div: Math.floor(a / b), mod: a - b * Math.floor(a / b), min: Math.min(a, b), max: Math.max(a, b) };
+  const of = {
+    add: a + b,
+    sub: a - b,
+    mul: a * b,
+    div: Math.floor(a / b),
+    mod: a - b * Math.floor(a / b),
+    min: Math.min(a, b),
+    max: Math.max(a, b),
+  };
   return of[i.op];
 }
 
@@ -163,18 +192,27 @@ export function draw(random: () => number, n: number, dtype: "f32" | "bf16" | "e
 }
 
 /** Positive f32 scales around 1/256, far enough apart that a wrong one shows. */
-export const drawScales = (random: () => number, n: number): Float64Array => Float64Array.from({ length: n }, () => Math.fround(2 ** (random() * 6 - 11)));
+export const drawScales = (random: () => number, n: number): Float64Array =>
+  Float64Array.from({ length: n }, () => Math.fround(2 ** (random() * 6 - 11)));
 
 /** Every value equal in every bit; what names the case. */
 export function exact(got: ArrayLike<number>, want: ArrayLike<number>, what: unknown): void {
   if (got.length !== want.length) expect.fail(`${JSON.stringify(what)}: ${got.length} values, want ${want.length}`);
-  for (let i = 0; i < got.length; i++) if (!Object.is(got[i], want[i])) expect.fail(`${JSON.stringify(what)}: [${i}] is ${got[i]}, want ${want[i]}`);
+  for (let i = 0; i < got.length; i++)
+    if (!Object.is(got[i], want[i])) expect.fail(`${JSON.stringify(what)}: [${i}] is ${got[i]}, want ${want[i]}`);
 }
 
 /** |got - want| <= within * size, where size is the sum of magnitudes behind a value (the value itself when absent). */
-export function close(got: ArrayLike<number>, want: ArrayLike<number>, what: unknown, within: number, size: ArrayLike<number> = want): void {
+export function close(
+  got: ArrayLike<number>,
+  want: ArrayLike<number>,
+  what: unknown,
+  within: number,
+  size: ArrayLike<number> = want,
+): void {
   if (got.length !== want.length) expect.fail(`${JSON.stringify(what)}: ${got.length} values, want ${want.length}`);
   for (let i = 0; i < got.length; i++)
     // exp overflows past 88.7: what is divided by it is zero instead of up to 3e-37. Below that no result is relative.
-    if (!(Math.abs(got[i] - want[i]) <= within * Math.abs(size[i]) + 3e-37)) expect.fail(`${JSON.stringify(what)}: [${i}] is ${got[i]}, want ${want[i]} within ${within * Math.abs(size[i])}`);
+    if (!(Math.abs(got[i] - want[i]) <= within * Math.abs(size[i]) + 3e-37))
+      expect.fail(`${JSON.stringify(what)}: [${i}] is ${got[i]}, want ${want[i]} within ${within * Math.abs(size[i])}`);
 }

@@ -21,16 +21,27 @@ export function rowsOf({ starts, lengths }: Sequences): { positions: number[]; s
 }
 
 /** An op's reference in float64; one result as "out". */
-export function refer(op: string, ins: Record<string, Tensor>, attrs: Record<string, AttrValue> = {}, batch: Sequences = { starts: [0], lengths: [] }): Record<string, Tensor> {
+export function refer(
+  op: string,
+  ins: Record<string, Tensor>,
+  attrs: Record<string, AttrValue> = {},
+  batch: Sequences = { starts: [0], lengths: [] },
+): Record<string, Tensor> {
   const env = { mode: "real" as const, batch: { ...batch, ids: [] }, positions: rowsOf(batch).positions, run: () => [] };
   const out = opByName.get(op)!.reference!(ins, attrs, env);
   return "data" in out ? { out: out as Tensor } : (out as Record<string, Tensor>);
 }
 
 export const tensor = (shape: number[], data: ArrayLike<number>): Tensor => tensorOf(shape, data);
-export const rows1x128 = (shape: number[], data: ArrayLike<number>, scales: ArrayLike<number>): Tensor => tensorOf(shape, data, "e4m3/1x128", scales);
-export const blocks128 = (shape: number[], data: ArrayLike<number>, scales: ArrayLike<number>): Tensor => tensorOf(shape, data, "e4m3/128x128", scales);
-export const magnitudes = (t: Tensor): Tensor => ({ ...t, data: t.data.map(Math.abs), ...(t.scales ? { scales: t.scales.map(Math.abs) } : {}) });
+export const rows1x128 = (shape: number[], data: ArrayLike<number>, scales: ArrayLike<number>): Tensor =>
+  tensorOf(shape, data, "e4m3/1x128", scales);
+export const blocks128 = (shape: number[], data: ArrayLike<number>, scales: ArrayLike<number>): Tensor =>
+  tensorOf(shape, data, "e4m3/128x128", scales);
+export const magnitudes = (t: Tensor): Tensor => ({
+  ...t,
+  data: t.data.map(Math.abs),
+  ...(t.scales ? { scales: t.scales.map(Math.abs) } : {}),
+});
 
 /** Widths around the steps of 4, 8, 32, 128 and 512. */
 export const WIDTHS = [1, 3, 7, 8, 33, 128, 130, 200, 513];

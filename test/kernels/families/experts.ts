@@ -28,7 +28,15 @@ function routes(run: Run, seed: number, logits: (random: () => number, n: number
       for (const method of ["noaux_tc", "greedy", "group_limited_greedy"]) {
         const e = shape.experts;
         const T = 7;
-        const attrs = { topk: shape.topk, groups: shape.groups, kept: shape.kept, scoring, method, normalise: seed % 2 === 0, factor: 2.5 };
+        const attrs = {
+          topk: shape.topk,
+          groups: shape.groups,
+          kept: shape.kept,
+          scoring,
+          method,
+          normalise: seed % 2 === 0,
+          factor: 2.5,
+        };
         const x = logits(random, T * e);
         const bias = biased ? draw(random, e, "f32", 0.5) : undefined;
         const got = run({ experts: e, ...attrs, bias: biased, xStride: e + 3 }, { logits: x, bias: bias ?? [] }, { T });
@@ -39,13 +47,15 @@ function routes(run: Run, seed: number, logits: (random: () => number, n: number
 }
 
 /** Experts of each pair. */
-const pairs = (random: () => number, r: number, experts: number): Float64Array => Float64Array.from({ length: r }, () => Math.floor(random() ** 2 * experts));
+const pairs = (random: () => number, r: number, experts: number): Float64Array =>
+  Float64Array.from({ length: r }, () => Math.floor(random() ** 2 * experts));
 
 export const expertFamilies: Cases = {
   route: {
     "choices are exact, weights close": (run) => routes(run, 18, (random, n) => draw(random, n, "f32", 4), true),
     "without bias, unnormalised": (run) => routes(run, 19, (random, n) => draw(random, n, "f32", 4), false),
-    "ties go to the first expert and the first group": (run) => routes(run, 20, (random, n) => draw(random, n, "f32", 3).map(Math.round), false),
+    "ties go to the first expert and the first group": (run) =>
+      routes(run, 20, (random, n) => draw(random, n, "f32", 3).map(Math.round), false),
     "a bias that makes every choice negative never lets a dropped group win"(run) {
       const random = randomOf(21);
       const [T, e] = [5, 16];
@@ -54,7 +64,27 @@ export const expertFamilies: Cases = {
       const got = run({ experts: e, ...attrs, bias: true, xStride: e }, { logits: x, bias }, { T });
       exact(got.indices, refer("route", { logits: tensor([T, e], x), bias: tensor([e], bias) }, attrs).indices.data, "negative");
     },
-    "no tokens": (run) => exact(run({ experts: 8, topk: 2, groups: 1, kept: 1, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 1, bias: false, xStride: 8 }, { logits: [] }, { T: 0 }).indices, [], "none"),
+    "no tokens": (run) =>
+      exact(
+        run(
+          {
+            experts: 8,
+            topk: 2,
+            groups: 1,
+            kept: 1,
+            scoring: "sigmoid",
+            method: "noaux_tc",
+            normalise: true,
+            factor: 1,
+            bias: false,
+            xStride: 8,
+          },
+          { logits: [] },
+          { T: 0 },
+        ).indices,
+        [],
+        "none",
+      ),
   },
 
   sort_experts: {
@@ -75,7 +105,12 @@ export const expertFamilies: Cases = {
     "rows of f32 and codes with their scales, bit for bit"(run) {
       const random = randomOf(23);
       for (const [i, d] of [1, 7, 33, 128, 130, 513, 600].entries())
-        for (const [T, per] of [[1, 1], [3, 2], [5, 8], [0, 2]]) {
+        for (const [T, per] of [
+          [1, 1],
+          [3, 2],
+          [5, 8],
+          [0, 2],
+        ]) {
           const r = T * per;
           const order = Array.from({ length: r }, (_, p) => (p * 7 + i) % r).sort((a, b) => (a % per) - (b % per) || a - b);
           const at = { order: tensor([r], order) };
@@ -95,13 +130,22 @@ export const expertFamilies: Cases = {
     "weighted rows back to their tokens; tokens in any order"(run) {
       const random = randomOf(24);
       for (const [i, d] of [1, 7, 33, 128, 130, 513].entries())
-        for (const [T, k] of [[1, 1], [3, 2], [7, 8], [33, 3]]) {
+        for (const [T, k] of [
+          [1, 1],
+          [3, 2],
+          [7, 8],
+          [33, 3],
+        ]) {
           const r = T * k;
           const experts = pairs(random, r, 5);
           const order = Array.from(experts.keys()).sort((a, b) => experts[a] - experts[b] || a - b);
           const [ys, weights] = [draw(random, r * d), draw(random, r)];
           // What the result held before does not count.
-          const { y } = run({ d, k, xStride: d + (i % 3) }, { ys, order, weights, y: new Float64Array(T * d).fill(NaN) }, { T, r });
+          const { y } = run(
+            { d, k, xStride: d + (i % 3) },
+            { ys, order, weights, y: new Float64Array(T * d).fill(NaN) },
+            { T, r },
+          );
           const ins = { ys: tensor([r, d], ys), order: tensor([r], order), weights: tensor([T, k], weights) };
           const size = refer("combine", { ...ins, ys: magnitudes(ins.ys), weights: magnitudes(ins.weights) }).out.data;
           close(y, refer("combine", ins).out.data, { d, T, k }, 1e-6, size);

@@ -17,7 +17,9 @@ function spread(random: () => number, m: number, d: number): Float64Array {
     const size = kind === 1 ? 0 : kind === 2 ? 1e-6 : kind === 3 ? 1e30 : 10 ** (random() * 6 - 3);
     for (let j = 0; j < d; j++) x[i * d + j] = Math.fround(x[i * d + j] * size);
     // amax 448 makes the scale 1, so that values half way between codes stay there.
-    if (kind === 4) for (let j = 0; j < d; j++) x[i * d + j] = j % 128 === 0 ? 448 : (e4m3Values[(j * 5) % 126] + e4m3Values[((j * 5) % 126) + 1]) / (j % 2 ? 2 : -2);
+    if (kind === 4)
+      for (let j = 0; j < d; j++)
+        x[i * d + j] = j % 128 === 0 ? 448 : (e4m3Values[(j * 5) % 126] + e4m3Values[((j * 5) % 126) + 1]) / (j % 2 ? 2 : -2);
     if (kind === 5) x[i * d] = 448 * 2 ** (i - 8);
   }
   return x;
@@ -76,9 +78,21 @@ export const rowFamilies: Cases = {
       const random = randomOf(2);
       for (const n of [0, 1, 3, 4, 511, 512, 513, 1030]) {
         const [a, b] = [draw(random, n), draw(random, n)];
-        exact(run({ op: "add" }, { a, b }, { n }).y, a.map((v, i) => Math.fround(v + b[i])), n);
-        exact(run({ op: "mul" }, { a, b }, { n }).y, a.map((v, i) => Math.fround(v * b[i])), n);
-        exact(run({ op: "scale", by: 2.5 }, { a }, { n }).y, a.map((v) => Math.fround(v * 2.5)), n);
+        exact(
+          run({ op: "add" }, { a, b }, { n }).y,
+          a.map((v, i) => Math.fround(v + b[i])),
+          n,
+        );
+        exact(
+          run({ op: "mul" }, { a, b }, { n }).y,
+          a.map((v, i) => Math.fround(v * b[i])),
+          n,
+        );
+        exact(
+          run({ op: "scale", by: 2.5 }, { a }, { n }).y,
+          a.map((v) => Math.fround(v * 2.5)),
+          n,
+        );
       }
     },
     "silu, also far out"(run) {
