@@ -1,4 +1,4 @@
-// One tile of a b^T: packs the rows of a once, then walks 4x4 (or 1x4) blocks whose sums stay in registers over all of k.
+// One tile of a b^T: packs the rows of a, then walks 4x2 (or 1x4) blocks whose sums stay in registers over a run of columns.
 // Sums go to an f32 tile in scratch. Edge rows of b repeat the last row, so that the block shape is fixed and no address
 // leaves the buffer; their results are never stored by anyone.
 import { bytesOf, deinterleave, dotRows, type Stored } from "./dot.ts";
@@ -33,100 +33,142 @@ export interface Product {
   add?: boolean;
 }
 
+/** Columns multiplied at a time where there are rows enough to use them again: a panel of a then stays in the cache. */
+const PANEL = 1024;
+/** From this many rows on, panels are used, and rows are taken four at a time. */
+const MANY = 4;
+
 const padded = (k: number): number => Math.ceil(k / 8) * 8;
 
-/** Scratch for the packed rows of a. */
-export const packBytes = (tileM: number, k: number): number => tileM * padded(k) * 4;
+/** Scratch for the packed rows of a: whole rows while they are few, panels of rows when they are many. */
+export const packBytes = (tileM: number, k: number): number => Math.max(Math.min(tileM, MANY - 1) * padded(k), tileM * Math.min(padded(k), PANEL)) * 4;
+
+/** A run of columns, multiples of 8, of all rows. */
+interface Panel {
+  from: Expr;
+  columns: Expr;
+  /** Address of row i of a at the panel's first column. */
+  rowOf: (i: Expr) => Expr;
+}
 
 /** Emits the product. */
 export function product(w: Writer, p: Product): void {
+  const whole = p.k & ~7;
+  if (!p.add) clearSums(w, p);
   const direct = p.b.dtype === "f32" ? p.a.direct : undefined;
-  const rowBytes = padded(p.k) * 4;
-  const rowOf = direct ?? ((row: Expr): Expr => plus(p.packed, times(row, i32(rowBytes))));
-  if (!direct) pack(w, p, rowBytes);
-  w.note("four rows of b at a time; rows of a four by four, then one by one");
-  w.loop("j", i32(0), p.n, 4, (j) => {
-    const last = get(w.define("last", ins("i32.sub", p.n, i32(1))));
-    const rows = [0, 1, 2, 3].map((d) => {
-      const row = get(w.define("row", plus(j, i32(d))));
-      return d === 0 ? row : get(w.define("row_b", select(ins("i32.lt_u", row, last), row, last)));
-    });
-    const bs = rows.map((row, d) => get(w.define(`b${d}`, p.b.address(row))));
-    const whole = get(w.define("whole", ins("i32.and", p.m, i32(-4))));
-    if (p.tile.m >= 4) w.loop("i", i32(0), whole, 4, (i) => block(w, p, [0, 1, 2, 3].map((d) => plus(i, i32(d))), j, rowOf, rows, bs));
-    w.loop("i1", p.tile.m >= 4 ? whole : i32(0), p.m, 1, (i) => block(w, p, [i], j, rowOf, rows, bs));
+  const blocked = p.tile.m >= MANY && whole > PANEL;
+  const width = blocked ? get(w.define("panel", select(ins("i32.ge_u", p.m, i32(MANY)), i32(PANEL), i32(whole)))) : i32(whole);
+  w.loop("from", i32(0), i32(whole), width, (from) => {
+    const left = ins("i32.sub", i32(whole), from);
+    const columns = blocked ? get(w.define("columns", select(ins("i32.lt_u", left, width), left, width))) : i32(whole);
+    const rowBytes = get(w.define("row_bytes", times(width, i32(4))));
+    const shift = times(from, i32(4));
+    const rowOf = direct ? (i: Expr): Expr => plus(direct(i), shift) : (i: Expr): Expr => plus(p.packed, times(i, rowBytes));
+    const panel = { from, columns, rowOf };
+    if (!direct) pack(w, p, panel);
+    const fours = p.tile.m >= MANY ? get(w.define("fours", ins("i32.and", p.m, i32(-4)))) : i32(0);
+    // Eight sums and their operands fit the sixteen vector registers there are.
+    if (p.tile.m >= MANY) {
+      w.note("four rows of a by two of b");
+      w.loop("i", i32(0), fours, 4, (i) => blocks(w, p, panel, [0, 1, 2, 3].map((d) => plus(i, i32(d))), 2));
+    }
+    w.note("one row of a by four of b");
+    w.loop("i1", fours, p.m, 1, (i) => blocks(w, p, panel, [i], 4));
   });
+  if (whole < p.k) tail(w, p, whole);
 }
 
-function pack(w: Writer, p: Product, rowBytes: number): void {
+const sumAt = (p: Product, i: Expr, j: Expr): Expr => plus(p.sums, times(plus(times(i, i32(p.tile.n)), j), i32(4)));
+
+function clearSums(w: Writer, p: Product): void {
+  w.loop("i", i32(0), p.m, 1, (i) => w.loop("j", i32(0), i32(p.tile.n), 4, (j) => w.push(store("v128.store", sumAt(p, i, j), splat(0)))));
+}
+
+function pack(w: Writer, p: Product, panel: Panel): void {
   w.note("pack the rows of a: even columns of every 8, then odd ones");
-  const whole = p.k & ~7;
   w.loop("i", i32(0), p.m, 1, (i) => {
-    const to = get(w.define("to", plus(p.packed, times(i, i32(rowBytes)))));
-    w.loop("c", i32(0), i32(whole), 8, (c) => {
-      const pair = p.a.eight(i, c).map((e) => get(w.define("x", e))) as [Expr, Expr];
+    const to = get(w.define("to", panel.rowOf(i)));
+    w.loop("c", i32(0), panel.columns, 8, (c) => {
+      const pair = p.a.eight(i, plus(panel.from, c)).map((e) => get(w.define("x", e))) as [Expr, Expr];
       const at = get(w.define("at", plus(to, times(c, i32(4)))));
       const [lo, hi] = deinterleave(p.b.dtype, pair);
       w.push(store("v128.store", at, lo), store("v128.store", at, hi, 16));
     });
-    w.loop("c", i32(whole), i32(p.k), 1, (c) => w.push(store("f32.store", plus(to, times(c, i32(4))), p.a.one(i, c))));
   });
 }
 
-function block(w: Writer, p: Product, is: Expr[], j: Expr, rowOf: (row: Expr) => Expr, rows: Expr[], bs: Expr[]): void {
-  const as = is.map((i) => get(w.define("a", rowOf(i))));
+/** All rows of b against some rows of a, `per` rows of b at a time; edge rows of b repeat the last. */
+function blocks(w: Writer, p: Product, panel: Panel, is: Expr[], per: 2 | 4): void {
+  const as = is.map((i) => get(w.define("a", panel.rowOf(i))));
+  const last = get(w.define("last", ins("i32.sub", p.n, i32(1))));
+  w.loop("j", i32(0), p.n, per, (j) => {
+    const rows = Array.from({ length: per }, (_, d) => {
+      if (d === 0) return j;
+      const row = get(w.define("row", plus(j, i32(d))));
+      return get(w.define("row_b", select(ins("i32.lt_u", row, last), row, last)));
+    });
+    const shift = times(panel.from, i32(bytesOf[p.b.dtype]));
+    const bs = rows.map((row, d) => get(w.define(`b${d}`, plus(p.b.address(row), shift))));
+    block(w, p, panel, is, j, as, rows, bs);
+  });
+}
+
+function block(w: Writer, p: Product, panel: Panel, is: Expr[], j: Expr, as: Expr[], rows: Expr[], bs: Expr[]): void {
   const make = (name: string): Local[][] => as.map((_, i) => bs.map((_, j) => w.local("v128", `${name}${i}${j}`)));
   const clear = (acc: Local[][]): void => acc.flat().forEach((l) => w.push(set(l, splat(0))));
   const total = make("sum");
   clear(total);
-  const whole = p.k & ~7;
-  const scaled = p.a.scale ?? p.b.scale;
-  const multiplier = (r: number, c: number, blockOf: Expr): Expr => {
-    const parts = [p.a.scale?.(is[r], blockOf), p.b.scale?.(rows[c], blockOf)].filter((e) => e !== undefined);
-    return parts.length === 2 ? ins("f32.mul", parts[0], parts[1]) : parts[0];
-  };
-  if (!scaled) dotRows(w, { a: as, b: bs, dtype: p.b.dtype, columns: i32(whole), acc: total });
-  else {
-    const part = make("part");
-    const blocks = Math.ceil(whole / 128);
-    w.loop("block", i32(0), i32(blocks), 1, (g) => {
-      clear(part);
-      const from = get(w.define("from", times(g, i32(128))));
-      const left = get(w.define("left", ins("i32.sub", i32(whole), from)));
-      const columns = whole % 128 === 0 ? i32(128) : get(w.define("columns", select(ins("i32.lt_u", left, i32(128)), left, i32(128))));
-      const shiftB = times(from, i32(bytesOf[p.b.dtype]));
-      dotRows(w, {
-        a: as.map((a) => get(w.define("a_block", plus(a, times(from, i32(4)))))),
-        b: bs.map((b) => get(w.define("b_block", plus(b, shiftB)))),
-        dtype: p.b.dtype,
-        columns,
-        acc: part,
-      });
-      // Scales change every 128 columns: each part is multiplied once, lanes still apart.
-      const sb = rows.map((row) => (p.b.scale ? get(w.define("sb", p.b.scale(row, g))) : undefined));
-      const sa = is.map((i) => (p.a.scale ? get(w.define("sa", p.a.scale(i, g))) : undefined));
-      for (const [r, line] of part.entries())
-        for (const [c, l] of line.entries()) {
-          const s = sa[r] && sb[c] ? ins("f32.mul", sa[r], sb[c]) : (sa[r] ?? sb[c])!;
-          w.push(set(total[r][c], ins("f32x4.add", get(total[r][c]), ins("f32x4.mul", get(l), ins("f32x4.splat", s)))));
-        }
-    });
-  }
+  if (!p.a.scale && !p.b.scale) dotRows(w, { a: as, b: bs, dtype: p.b.dtype, columns: panel.columns, acc: total });
+  else scaledBlocks(w, p, panel, is, as, rows, bs, total);
   for (const [r, line] of total.entries())
     for (const [c, l] of line.entries()) {
-      const sum = w.define("dot", sumLanes(w, get(l)));
-      if (whole < p.k)
-        w.loop("c", i32(whole), i32(p.k), 1, (col) => {
-          const x = load("f32.load", plus(as[r], times(col, i32(4))));
-          const y = scalar(w, p.b.dtype, plus(bs[c], times(col, i32(bytesOf[p.b.dtype]))));
-          const xy = ins("f32.mul", x, y);
-          const term = scaled ? ins("f32.mul", xy, multiplier(r, c, ins("i32.shr_u", col, i32(7)))) : xy;
-          w.push(set(sum, ins("f32.add", get(sum), term)));
-        });
-      const at = plus(p.sums, times(plus(times(is[r], i32(p.tile.n)), plus(j, i32(c))), i32(4)));
-      const where = get(w.define("at", at));
-      w.push(store("f32.store", where, p.add ? ins("f32.add", load("f32.load", where), get(sum)) : get(sum)));
+      const where = get(w.define("at", sumAt(p, is[r], plus(j, i32(c)))));
+      w.push(store("f32.store", where, ins("f32.add", load("f32.load", where), sumLanes(w, get(l)))));
     }
+}
+
+/** Scales change every 128 columns: each part is multiplied once, lanes still apart. */
+function scaledBlocks(w: Writer, p: Product, panel: Panel, is: Expr[], as: Expr[], rows: Expr[], bs: Expr[], total: Local[][]): void {
+  const part = as.map((_, i) => bs.map((_, j) => w.local("v128", `part${i}${j}`)));
+  w.loop("block", i32(0), panel.columns, 128, (from) => {
+    for (const l of part.flat()) w.push(set(l, splat(0)));
+    const left = get(w.define("left", ins("i32.sub", panel.columns, from)));
+    const columns = get(w.define("columns", select(ins("i32.lt_u", left, i32(128)), left, i32(128))));
+    dotRows(w, {
+      a: as.map((a) => get(w.define("a_block", plus(a, times(from, i32(4)))))),
+      b: bs.map((b) => get(w.define("b_block", plus(b, times(from, i32(bytesOf[p.b.dtype])))))),
+      dtype: p.b.dtype,
+      columns,
+      acc: part,
+    });
+    const g = get(w.define("group", ins("i32.shr_u", plus(panel.from, from), i32(7))));
+    const sb = rows.map((row) => (p.b.scale ? get(w.define("sb", p.b.scale(row, g))) : undefined));
+    const sa = is.map((i) => (p.a.scale ? get(w.define("sa", p.a.scale(i, g))) : undefined));
+    for (const [r, line] of part.entries())
+      for (const [c, l] of line.entries()) {
+        const s = sa[r] && sb[c] ? ins("f32.mul", sa[r], sb[c]) : (sa[r] ?? sb[c])!;
+        w.push(set(total[r][c], ins("f32x4.add", get(total[r][c]), ins("f32x4.mul", get(l), ins("f32x4.splat", s)))));
+      }
+  });
+}
+
+/** The last k mod 8 columns, one by one. */
+function tail(w: Writer, p: Product, whole: number): void {
+  w.note("columns after the last whole group of eight");
+  w.loop("i", i32(0), p.m, 1, (i) =>
+    w.loop("j", i32(0), p.n, 1, (j) => {
+      const b = get(w.define("b", p.b.address(j)));
+      const where = get(w.define("at", sumAt(p, i, j)));
+      const sum = w.define("sum", load("f32.load", where));
+      w.loop("c", i32(whole), i32(p.k), 1, (c) => {
+        let term = ins("f32.mul", p.a.one(i, c), scalar(w, p.b.dtype, plus(b, times(c, i32(bytesOf[p.b.dtype])))));
+        const g = ins("i32.shr_u", c, i32(7));
+        for (const scale of [p.a.scale?.(i, g), p.b.scale?.(j, g)]) if (scale) term = ins("f32.mul", term, scale);
+        w.push(set(sum, ins("f32.add", get(sum), term)));
+      });
+      w.push(store("f32.store", where, get(sum)));
+    }),
+  );
 }
 
 /** One stored value as f32. */
