@@ -81,7 +81,11 @@ function statement(s: Stmt): (string | readonly Stmt[])[] {
   }
 }
 
-function parameter(p: BufferParam): string {
+/** The first line of one statement: what generated code quotes above its translation. */
+export const printStatement = (s: Stmt): string => statement(s)[0] as string;
+
+/** A parameter as text: name, type and shape. */
+export function printParameter(p: BufferParam): string {
   const shape = p.shape.map((i) => printIndex(i)).join(", ");
   const plain = JSON.stringify(packed(p.shape)) === JSON.stringify(p.strides);
   return `${p.access === "in" ? "" : `${p.access} `}${p.name}: ${p.dtype}[${shape}]${plain ? "" : ` strides [${p.strides.map((i) => printIndex(i)).join(", ")}]`}`;
@@ -89,6 +93,6 @@ function parameter(p: BufferParam): string {
 
 /** The whole kernel as text, ending in a line break. */
 export function printKernel(k: Kernel): string {
-  const head = [`# ${k.summary}`, `kernel ${k.name}(`, ...k.params.map((p) => `    ${parameter(p)},`), `)${k.dims.length ? ` dims ${k.dims.join(", ")}` : ""}:`];
+  const head = [`# ${k.summary}`, `kernel ${k.name}(`, ...k.params.map((p) => `    ${printParameter(p)},`), `)${k.dims.length ? ` dims ${k.dims.join(", ")}` : ""}:`];
   return `${[...head, ...lines(k.body, "  ")].join("\n")}\n`;
 }
