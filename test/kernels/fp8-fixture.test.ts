@@ -3,7 +3,8 @@
 import path from "node:path";
 import { expect, test } from "vitest";
 import { fixtures, readTensors } from "../interpreted.ts";
-import { exact, runnerOf } from "./run-wasm.ts";
+import { exact } from "./numbers.ts";
+import { runnerOf } from "./run-wasm.ts";
 
 const folder = fixtures.find((f) => f.endsWith("a07-v3-fp8"))!;
 const [weights, expected] = ["model", "expected"].map((n) => readTensors(path.join(folder, `${n}.safetensors`)));

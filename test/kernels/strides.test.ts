@@ -2,7 +2,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { magnitudes, refer, tensor } from "./families/cases.ts";
-import { close, draw, randomOf, runnerOf } from "./run-wasm.ts";
+import { close, draw, randomOf } from "./numbers.ts";
+import { runnerOf } from "./run-wasm.ts";
 
 const RUNS = { numRuns: 60, seed: 20 };
 /** Sizes around 4, 8, 32 and 128. */

@@ -1,6 +1,6 @@
 // Attention. What was never written reads as NaN here: rows past the end of a page, scores past the diagonal, gaps between
 // heads. None of it may reach a result.
-import { close, draw, randomOf } from "../run-wasm.ts";
+import { close, draw, randomOf } from "../numbers.ts";
 import { magnitudes, refer, rowsOf, tensor, type Cases } from "./cases.ts";
 import { BATCHES, cached, cacheOf } from "./paged.ts";
 

@@ -1,5 +1,5 @@
 // Rotation and the latent cache: new rows at their places across scattered pages, every other element as it was.
-import { close, draw, exact, randomOf } from "../run-wasm.ts";
+import { close, draw, exact, randomOf } from "../numbers.ts";
 import { refer, rowsOf, tensor, type Cases } from "./cases.ts";
 import { BATCHES, cached, cacheOf, paired, placedRows, ropeTable } from "./paged.ts";
 

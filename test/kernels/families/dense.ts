@@ -1,6 +1,6 @@
 // Matrix products and what undoes block scaling. An f32 sum may differ from the exact one by 1e-5 of the sum of its terms'
 // magnitudes; a single product of a code and a scale may not differ at all.
-import { close, draw, drawScales, exact, randomOf } from "../run-wasm.ts";
+import { close, draw, drawScales, exact, randomOf } from "../numbers.ts";
 import { blocks128, blocksOf, count, magnitudes, refer, ROWS, rows1x128, tensor, type Cases } from "./cases.ts";
 import type { Tensor } from "../../../ir/interpret.ts";
 

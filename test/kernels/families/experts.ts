@@ -1,5 +1,5 @@
 // Routing and the moves around grouped products. Choices and orders are exact, ties included: the first expert wins.
-import { close, draw, exact, randomOf } from "../run-wasm.ts";
+import { close, draw, exact, randomOf } from "../numbers.ts";
 import { blocksOf, magnitudes, refer, rows1x128, tensor, type Cases } from "./cases.ts";
 import type { Run } from "../run-wasm.ts";
 

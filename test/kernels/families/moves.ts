@@ -1,5 +1,5 @@
 // Kernels that move rows and compute nothing: exact.
-import { draw, exact, randomOf } from "../run-wasm.ts";
+import { draw, exact, randomOf } from "../numbers.ts";
 import { count, refer, tensor, WIDTHS, type Cases } from "./cases.ts";
 
 export const moveFamilies: Cases = {

@@ -1,6 +1,6 @@
 // A paged cache as kernels see it: sequences over scattered pages, NaN wherever nothing was written.
 import type { Tensor } from "../../../ir/interpret.ts";
-import { draw } from "../run-wasm.ts";
+import { draw } from "../numbers.ts";
 import type { Sequences } from "./cases.ts";
 
 /** Pages of several sequences, scattered; entries past a sequence's end name no page. */

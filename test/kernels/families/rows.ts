@@ -1,7 +1,8 @@
 // Row kernels: norms, quantisation, elementwise arithmetic, gating. Quantisation is exact in every code and scale; a fused
 // kernel is held to the exact composition of its parts, and the parts to their ops.
 import { e4m3Values } from "../../../ir/numeric.ts";
-import { close, draw, exact, randomOf, runnerOf } from "../run-wasm.ts";
+import { close, draw, exact, randomOf } from "../numbers.ts";
+import { runnerOf } from "../run-wasm.ts";
 import { blocksOf, refer, ROWS, tensor, WIDTHS, type Cases } from "./cases.ts";
 
 /** Rounding of a chain of a few f32 operations. */
