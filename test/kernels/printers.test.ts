@@ -1,7 +1,13 @@
-// The interpreter of tile programs against the CPU lowering.
+// The interpreter of tile programs against the CPU lowering, and printed CUDA and Triton against the interpreter.
+import { execFileSync, spawnSync } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
 import { expect, test } from "vitest";
+import { printCuda } from "../../codegen/cuda/print.ts";
 import { families } from "../../codegen/kernels/index.ts";
 import { interpretKernel, type HostBuffer } from "../../ir/kernel/interpret.ts";
+import { hasCompiler, runOnHost } from "./cuda-on-host.ts";
 import { runOnCpu } from "./on-cpu.ts";
 import { buffersOf, cases, kernelOf } from "./problems.ts";
 
@@ -40,3 +46,39 @@ test.each(cases)("$family: interpreter and WebAssembly agree", (c) => {
     expect(worst(x, y, p.dtype === "e4m3"), p.name).toBeLessThan(1e-5);
   }
 });
+
+const exact = new Set(["embed", "rms_norm", "norm_quant", "quantize", "dequantize_rows", "dequantize_blocks", "add_bias", "rope", "cache_append", "rope_append", "cache_rows", "sort_experts", "gather_rows", "combine", "last_rows", "copy"]);
+
+test.skipIf(!hasCompiler())("printed CUDA computes what the interpreter does, in either order of threads", () => {
+  const all = cases.map((c) => {
+    const kernel = kernelOf(c);
+    const want = buffersOf(kernel, { ...c.dims, ...c.extents }, c.ints);
+    const buffers = clone(want);
+    interpretKernel(kernel, want, c.dims);
+    return { c, tile: kernel, kernel: printCuda(kernel), want, buffers, dims: c.dims };
+  });
+  for (const backwards of [false, true]) {
+    const runs = all.map((a) => ({ ...a, buffers: clone(a.buffers) }));
+    runOnHost(runs, backwards);
+    for (const { c, tile, want, buffers } of runs)
+      for (const p of tile.params.filter((p) => p.access !== "in")) {
+        const far = worst(want[p.name], buffers[p.name], p.dtype === "e4m3" && !exact.has(c.family));
+        expect(far, `${tile.name} ${p.name}`).toBeLessThanOrEqual(exact.has(c.family) ? 0 : 1e-5);
+      }
+  }
+}, 120_000);
+
+const hasNvcc = spawnSync("nvcc", ["--version"]).status === 0;
+if (!hasNvcc) console.log("no nvcc on the path: printed CUDA is not compiled for sm_90a");
+
+test.skipIf(!hasNvcc)("nvcc compiles every family for sm_90a", () => {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), "dsc-nvcc-"));
+  // One file, a namespace a kernel: nvcc's start-up is most of its time.
+  const text = cases.map((c, i) => `namespace k${i} {\n${printCuda(kernelOf(c)).source.replace('extern "C" ', "")}}\n`).join("");
+  fs.writeFileSync(path.join(dir, "all.cu"), text);
+  try {
+    execFileSync("nvcc", ["-cubin", "-gencode=arch=compute_90a,code=sm_90a", "-Werror", "all-warnings", "-o", "all.cubin", "all.cu"], { cwd: dir, stdio: ["ignore", "pipe", "pipe"] });
+  } finally {
+    fs.rmSync(dir, { recursive: true });
+  }
+}, 120_000);

@@ -1,0 +1,120 @@
+// Device functions that printed tile programs call: number formats, NaN-keeping extremes, flooring division, and what a warp does
+// together. A text includes those it uses. Formats are exact: the same bits as ir/numeric.ts, checked by test/kernels.
+
+const parts: readonly [name: string, text: string, uses?: readonly string[]][] = [
+  ["from_bf16", `__device__ __forceinline__ float from_bf16(u16 code) { return __uint_as_float((u32)code << 16); }`],
+  ["to_bf16", `// To nearest even; NaN stays NaN.
+__device__ __forceinline__ u16 to_bf16(float x) {
+  const u32 bits = __float_as_uint(x);
+  return x != x ? 0x7fc0 : (u16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}`],
+  ["from_e4m3", `// The code's bits moved under an f32 exponent lack a bias of 120.
+__device__ __forceinline__ float from_e4m3(u8 code) {
+  const float value = __fmul_rn(__uint_as_float(((code & 0x7fu) << 20) | ((code & 0x80u) << 24)), 1.329227995784916e36f);
+  return (code & 0x7f) == 0x7f ? __uint_as_float(0x7fffffffu) : value;
+}`],
+  ["to_e4m3", `// To nearest even, saturating at 448. Below 2^-6 the grid is uniform: adding 2^14 aligns its step with the last bit.
+__device__ __forceinline__ u8 to_e4m3(float x) {
+  const float a = fminf(fabsf(x), 448.0f);
+  const u32 bits = __float_as_uint(a);
+  const u32 normal = ((bits + 0x7ffffu + ((bits >> 20) & 1u)) >> 20) - 960u;
+  const u32 small = __float_as_uint(__fadd_rn(a, 16384.0f)) - 0x46800000u;
+  const u32 code = (a < 0.015625f ? small : normal) | ((__float_as_uint(x) >> 24) & 0x80u);
+  return x != x ? 0x7f : (u8)code;
+}`],
+  ["pow2_ceil", `// The least power of two that is not below x > 0.
+__device__ __forceinline__ float pow2_ceil(float x) { return __uint_as_float((__float_as_uint(x) + 0x7fffffu) & 0xff800000u); }`],
+  ["larger", `__device__ __forceinline__ float larger(float a, float b) { return a != a || b != b ? a + b : fmaxf(a, b); }
+__device__ __forceinline__ int larger(int a, int b) { return max(a, b); }`],
+  ["smaller", `__device__ __forceinline__ float smaller(float a, float b) { return a != a || b != b ? a + b : fminf(a, b); }
+__device__ __forceinline__ int smaller(int a, int b) { return min(a, b); }`],
+  ["floor_div", `__device__ __forceinline__ int floor_div(int a, int b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }`],
+  ["floor_mod", `__device__ __forceinline__ int floor_mod(int a, int b) { return a - b * floor_div(a, b); }`, ["floor_div"]],
+  ["quotient", `// Flooring; a zero divisor, which only a masked element may have, becomes one.
+__device__ __forceinline__ int quotient(int a, int b) { return floor_div(a, max(b, 1)); }`, ["floor_div"]],
+  ["remainder_i32", `__device__ __forceinline__ int remainder_i32(int a, int b) { return a - max(b, 1) * quotient(a, b); }`, ["quotient", "floor_div"]],
+  ["remainder_f32", `__device__ __forceinline__ float remainder_f32(float a, float b) { return __fsub_rn(a, __fmul_rn(b, floorf(__fdiv_rn(a, b)))); }`],
+  ["warp_tree_sum", `// Sum of N <= 128 columns, column lane + 32 q in v[q], in the one order every target uses: column j to column j + n/2, halving n.
+// 64 and 32 columns apart lie in one lane; nearer ones meet by shuffles. Every lane gets the sum.
+template <int N> __device__ __forceinline__ float warp_tree_sum(const float* v) {
+  constexpr int Q = (N + 31) / 32;
+  const int lane = threadIdx.x % 32;
+  float s[4];
+#pragma unroll
+  for (int q = 0; q < 4; q++) s[q] = q < Q && lane + 32 * q < N ? v[q] : 0.0f;
+  float sum = N > 64 ? __fadd_rn(__fadd_rn(s[0], s[2]), __fadd_rn(s[1], s[3])) : N > 32 ? __fadd_rn(s[0], s[1]) : s[0];
+#pragma unroll
+  for (int apart = N > 16 ? 16 : N > 8 ? 8 : N > 4 ? 4 : N > 2 ? 2 : N > 1 ? 1 : 0; apart > 0; apart /= 2)
+    sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, apart));
+  return N > 16 ? sum : __shfl_sync(0xffffffffu, sum, 0);
+}`],
+  ["warp_sum", `// Sum of N columns, column lane + 32 q in v[q]; every lane gets it.
+template <int N, class T> __device__ __forceinline__ T warp_sum(const T* v) {
+  const int lane = threadIdx.x % 32;
+  T sum = 0;
+#pragma unroll
+  for (int q = 0; q < (N + 31) / 32; q++) sum += lane + 32 * q < N ? v[q] : (T)0;
+#pragma unroll
+  for (int apart = 16; apart > 0; apart /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, apart);
+  return sum;
+}`],
+  ["warp_max", `// Lanes without a column repeat column 0 of theirs or, past the end, lane 0's.
+template <int N, class T> __device__ __forceinline__ T warp_max(const T* v) {
+  const int lane = threadIdx.x % 32;
+  T most = __shfl_sync(0xffffffffu, v[0], lane < N ? lane : 0);
+#pragma unroll
+  for (int q = 1; q < (N + 31) / 32; q++) most = lane + 32 * q < N ? larger(most, v[q]) : most;
+#pragma unroll
+  for (int apart = 16; apart > 0; apart /= 2) most = larger(most, __shfl_xor_sync(0xffffffffu, most, apart));
+  return most;
+}`, ["larger"]],
+  ["warp_min", `template <int N, class T> __device__ __forceinline__ T warp_min(const T* v) {
+  const int lane = threadIdx.x % 32;
+  T least = __shfl_sync(0xffffffffu, v[0], lane < N ? lane : 0);
+#pragma unroll
+  for (int q = 1; q < (N + 31) / 32; q++) least = lane + 32 * q < N ? smaller(least, v[q]) : least;
+#pragma unroll
+  for (int apart = 16; apart > 0; apart /= 2) least = smaller(least, __shfl_xor_sync(0xffffffffu, least, apart));
+  return least;
+}`, ["smaller"]],
+  ["warp_argmax", `// The first largest of N columns.
+template <int N, class T> __device__ __forceinline__ int warp_argmax(const T* v) {
+  const int lane = threadIdx.x % 32;
+  T best = v[0];
+  int at = lane < N ? lane : N;
+#pragma unroll
+  for (int q = 1; q < (N + 31) / 32; q++)
+    if (lane + 32 * q < N && v[q] > best) { best = v[q]; at = lane + 32 * q; }
+#pragma unroll
+  for (int apart = 16; apart > 0; apart /= 2) {
+    const T other = __shfl_xor_sync(0xffffffffu, best, apart);
+    const int from = __shfl_xor_sync(0xffffffffu, at, apart);
+    if (from < N && (at == N || other > best || (other == best && from < at))) { best = other; at = from; }
+  }
+  return at;
+}`],
+  ["warp_scan", `// Exclusive running sum of N elements, element lane + 32 q in v[q].
+template <int N> __device__ __forceinline__ void warp_scan(const int* v, int* before) {
+  const int lane = threadIdx.x % 32;
+  int total = 0;
+#pragma unroll
+  for (int q = 0; q < (N + 31) / 32; q++) {
+    const int own = lane + 32 * q < N ? v[q] : 0;
+    int sum = own;
+#pragma unroll
+    for (int apart = 1; apart < 32; apart *= 2) {
+      const int below = __shfl_up_sync(0xffffffffu, sum, apart);
+      if (lane >= apart) sum += below;
+    }
+    before[q] = total + sum - own;
+    total += __shfl_sync(0xffffffffu, sum, 31);
+  }
+}`],
+];
+
+/** The helper functions a text calls, in order of definition. */
+export function helpersFor(text: string): string {
+  const used = new Set(parts.map(([name]) => name).filter((name) => new RegExp(`\\b${name}\\b`).test(text)));
+  for (const [name, , uses] of [...parts].reverse()) if (used.has(name)) for (const u of uses ?? []) used.add(u);
+  return parts.filter(([name]) => used.has(name)).map(([, body]) => body).join("\n");
+}

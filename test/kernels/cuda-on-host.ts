@@ -1,0 +1,135 @@
+// Runs printed CUDA C++ without a GPU: g++ compiles the text under a small header in which every thread of a block is a fibre that
+// runs until it must wait. Fibres run one after another, forwards or backwards, so that a missing barrier shows; shared memory starts
+// as NaN; a barrier that some threads never reach ends the program.
+import { execFileSync, spawnSync } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import type { KernelText } from "../../ir/kernel/catalogue.ts";
+import type { HostBuffer } from "../../ir/kernel/interpret.ts";
+import { evaluate } from "../../ir/size.ts";
+
+const header = String.raw`
+#include <ucontext.h>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+using std::fabs; using std::floor;
+static inline int min(int a, int b) { return a < b ? a : b; }
+static inline int max(int a, int b) { return a > b ? a : b; }
+struct Index { int x; };
+static Index threadIdx, blockIdx;
+static const int LIMIT = 1024;
+static ucontext_t scheduler, fibres[LIMIT];
+static char* stacks[LIMIT];
+static int waits[LIMIT];  // 0 runs, 1 at the block barrier, 2 at its warp's, 3 done
+static float slots[LIMIT];
+static float* dynamic_shared;
+static void wait_for(int what) { int self = threadIdx.x; waits[self] = what; swapcontext(&fibres[self], &scheduler); threadIdx.x = self; }
+static void __syncthreads() { wait_for(1); }
+static void __syncwarp() { wait_for(2); }
+template <class T> static T exchange(T v, int from) {
+  memcpy(&slots[threadIdx.x], &v, 4); wait_for(2);
+  T out; memcpy(&out, &slots[threadIdx.x / 32 * 32 + from], 4); wait_for(2);
+  return out;
+}
+template <class T> static T __shfl_xor_sync(unsigned, T v, int apart) { return exchange(v, (threadIdx.x % 32) ^ apart); }
+template <class T> static T __shfl_sync(unsigned, T v, int from) { return exchange(v, from); }
+template <class T> static T __shfl_up_sync(unsigned, T v, int by) { int l = threadIdx.x % 32; return exchange(v, l >= by ? l - by : l); }
+static float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }
+static float __int_as_float(unsigned u) { return __uint_as_float(u); }
+static unsigned __float_as_uint(float f) { unsigned u; memcpy(&u, &f, 4); return u; }
+static float __fadd_rn(float a, float b) { return a + b; }
+static float __fsub_rn(float a, float b) { return a - b; }
+static float __fmul_rn(float a, float b) { return a * b; }
+static float __fdiv_rn(float a, float b) { return a / b; }
+static float __fsqrt_rn(float a) { return sqrtf(a); }
+static int __float2int_rz(float a) { return a != a ? 0 : a >= 2147483648.0f ? 2147483647 : a < -2147483648.0f ? -2147483647 - 1 : (int)a; }
+#define __device__
+#define __global__
+#define __forceinline__ inline
+#define __launch_bounds__(n)
+#define __shared__ static
+static void (*entry)();
+static void fibre() { entry(); waits[threadIdx.x] = 3; swapcontext(&fibres[threadIdx.x], &scheduler); }
+static void grid(int blocks, int threads, int shared_bytes, bool backwards, void (*body)()) {
+  entry = body;
+  dynamic_shared = (float*)realloc(dynamic_shared, shared_bytes + 4);
+  for (int b = 0; b < blocks; b++) {
+    memset(dynamic_shared, 0xff, shared_bytes);
+    for (int t = 0; t < threads; t++) {
+      if (!stacks[t]) stacks[t] = (char*)malloc(65536);
+      getcontext(&fibres[t]);
+      fibres[t].uc_stack.ss_sp = stacks[t]; fibres[t].uc_stack.ss_size = 65536; fibres[t].uc_link = &scheduler;
+      makecontext(&fibres[t], fibre, 0);
+      waits[t] = 0;
+    }
+    for (bool going = true; going;) {
+      bool ran = false;
+      for (int k = 0; k < threads; k++) {
+        int t = backwards ? threads - 1 - k : k;
+        if (waits[t] != 0) continue;
+        ran = true; threadIdx.x = t; blockIdx.x = b;
+        swapcontext(&scheduler, &fibres[t]);
+      }
+      int at[4] = {0, 0, 0, 0};
+      for (int t = 0; t < threads; t++) at[waits[t]]++;
+      for (int w = 0; w < threads; w += 32) {
+        int here = 0;
+        for (int l = 0; l < 32; l++) here += waits[w + l] == 2;
+        if (here == 32) { for (int l = 0; l < 32; l++) waits[w + l] = 0; ran = true; }
+        else if (here && !at[0]) { /* a lane left or waits elsewhere */ }
+      }
+      if (at[1] == threads) { for (int t = 0; t < threads; t++) waits[t] = 0; ran = true; }
+      going = at[3] != threads;
+      if (going && !ran) { fprintf(stderr, "block %d: %d threads at the block barrier, %d at a warp's, %d done\n", b, at[1], at[2], at[3]); exit(3); }
+    }
+  }
+}
+static std::vector<char> file(const char* name) {
+  FILE* f = fopen(name, "rb"); fseek(f, 0, SEEK_END); std::vector<char> v(ftell(f)); rewind(f);
+  if (fread(v.data(), 1, v.size(), f) != v.size()) exit(4);
+  fclose(f); return v;
+}
+`;
+
+export interface Launch {
+  kernel: KernelText;
+  buffers: Record<string, HostBuffer>;
+  dims: Record<string, number>;
+}
+
+export const hasCompiler = (): boolean => spawnSync("g++", ["--version"]).status === 0;
+
+const types = { f32: "float", bf16: "unsigned short", e4m3: "unsigned char", i32: "int" } as const;
+
+/** Compiles all texts into one program and runs each launch; buffers are overwritten with what the kernels leave. */
+export function runOnHost(launches: readonly Launch[], backwards: boolean): void {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), "dsc-cuda-"));
+  const parts = launches.map(({ kernel, buffers, dims }, i) => {
+    const text = kernel.source.replace("extern __shared__ float shared[];", "float* const shared = dynamic_shared;").replace('extern "C" ', "static ");
+    const list = kernel.params.filter((p) => p.kind === "buffer");
+    const loads = list.map((p, j) => {
+      fs.writeFileSync(path.join(dir, `${i}.${j}`), new Uint8Array(buffers[p.name].buffer, buffers[p.name].byteOffset, buffers[p.name].byteLength));
+      return `b${j} = file("${i}.${j}");`;
+    });
+    const saves = list.map((p, j) => (p.access === "in" ? "" : `{ FILE* f = fopen("${i}.${j}", "wb"); fwrite(b${j}.data(), 1, b${j}.size(), f); fclose(f); }`));
+    const args = [...list.map((p, j) => `(${types[p.dtype]}*)b${j}.data()`), ...kernel.dims.map((d) => String(dims[d]))].join(", ");
+    return `namespace k${i} {\n${text}\nstatic std::vector<char> ${list.map((_, j) => `b${j}`).join(", ")};\nstatic void body() { ${kernel.name}(${args}); }
+static void launch(bool backwards) { ${loads.join(" ")}\n grid(${evaluate(kernel.launch.grid[0], dims)}, ${kernel.launch.block}, ${kernel.launch.sharedBytes}, backwards, body); ${saves.join(" ")} }\n}\n`;
+  });
+  fs.writeFileSync(path.join(dir, "all.cpp"), `${header}${parts.join("")}int main(int n, char**) { bool back = n > 1; ${launches.map((_, i) => `k${i}::launch(back);`).join(" ")} return 0; }\n`);
+  try {
+    execFileSync("g++", ["-std=c++17", "-O1", "-ffp-contract=off", "-w", "-o", "all", "all.cpp"], { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
+    execFileSync("./all", backwards ? ["backwards"] : [], { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
+    launches.forEach(({ kernel, buffers }, i) =>
+      kernel.params.filter((p) => p.kind === "buffer").forEach((p, j) => {
+        if (p.access !== "in") new Uint8Array(buffers[p.name].buffer, buffers[p.name].byteOffset).set(fs.readFileSync(path.join(dir, `${i}.${j}`)));
+      }),
+    );
+  } finally {
+    fs.rmSync(dir, { recursive: true });
+  }
+}
