@@ -70,7 +70,7 @@ export function factsOf(kernel: Kernel): Facts {
     const w = written(stmt);
     if (w) push(defs, w.name, stmt);
   }
-  const padded = new Set(stmts.flatMap((s) => (s.kind === "dot" ? [s.dst.name, s.b.name] : [])));
+  const padded = new Set(stmts.flatMap((s) => (s.kind === "dot" ? [s.dst, s.a, s.b].map((t) => t.name) : [])));
   return { lazy: lazyTiles(kernel, uses, defs), rows: rowsThatMatter(stmts, uses), padded };
 }
 

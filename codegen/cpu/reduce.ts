@@ -98,6 +98,7 @@ function reduceRows(k: Tiles, s: Reduce): void {
 /** Exclusive running sum of a row or a column, i32. */
 export function scan(k: Tiles, s: Extract<TileStmt, { kind: "scan" }>): void {
   const { src, dst } = s;
+  if (dst.rows === 1 && dst.cols === 1) return k.fillWith(dst, [], () => splatI(0));
   const sum = k.w.define("running", i32(0));
   const down = src.cols === 1;
   k.w.loop("i", i32(0), i32(down ? src.rows : src.cols), 1, (i) => {
