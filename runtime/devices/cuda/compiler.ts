@@ -1,0 +1,92 @@
+// CUDA C++ to a cubin for sm_90a: NVRTC in this process, or nvcc when NVRTC is missing or nvcc is asked for.
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import koffi from "koffi";
+import * as diagnostics from "./diagnostics.ts";
+import { bind, open } from "./driver.ts";
+
+const FOLDERS = ["/usr/local/cuda/lib64", "/usr/local/cuda/targets/x86_64-linux/lib", "/usr/lib/x86_64-linux-gnu"];
+const OPTIONS = ["--gpu-architecture=sm_90a", "--std=c++17"];
+
+const functions = {
+  nvrtcCreateProgram: "pssipp", nvrtcCompileProgram: "hip", nvrtcGetCUBINSize: "hp", nvrtcGetCUBIN: "hp", nvrtcGetProgramLogSize: "hp",
+  nvrtcGetProgramLog: "hp", nvrtcDestroyProgram: "p",
+} as const;
+type Nvrtc = Record<keyof typeof functions, (...args: unknown[]) => number>;
+
+let loaded: Nvrtc | undefined;
+let missing: string[] | undefined;
+
+function nvrtc(): Nvrtc | undefined {
+  if (loaded || missing) return loaded;
+  const names: string[] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
+  for (const folder of FOLDERS) {
+    if (!existsSync(folder)) continue;
+    const files = readdirSync(folder).sort();
+    // NVRTC opens its built-ins by bare name: a folder outside the loader's path works once they are loaded.
+    for (const f of files) if (/^libnvrtc-builtins\.so\.\d+\.\d+$/.test(f)) tryLoad(path.join(folder, f));
+    names.push(...files.filter((f) => /^libnvrtc\.so(\.\d+)?$/.test(f)).map((f) => path.join(folder, f)));
+  }
+  try {
+    const library = open(names, (tried) => Object.assign(new RangeError("no NVRTC"), { tried }));
+    loaded = Object.fromEntries(Object.entries(functions).map(([n, letters]) => [n, bind(library, n, letters)])) as Nvrtc;
+  } catch (e) {
+    missing = (e as { tried?: string[] }).tried ?? [(e as Error).message];
+  }
+  return loaded;
+}
+
+function tryLoad(file: string): void {
+  try {
+    koffi.load(file);
+  } catch {
+    // Only needed where the loader does not know the folder; the compile itself reports what is missing.
+  }
+}
+
+/** Compiles one kernel's text; throws DSC5606 or DSC5607. */
+export function compileCuda(name: string, source: string, by: "nvrtc" | "nvcc" | undefined): Uint8Array {
+  const library = by === "nvcc" ? undefined : nvrtc();
+  return library ? inProcess(library, name, source) : withNvcc(name, source);
+}
+
+function inProcess(n: Nvrtc, name: string, source: string): Uint8Array {
+  const handle = new BigUint64Array(1);
+  const size = new BigUint64Array(1);
+  if (n.nvrtcCreateProgram(handle, source, `${name}.cu`, 0, null, null) !== 0) throw diagnostics.badKernel(name, "NVRTC cannot create a program");
+  const program = Number(handle[0]);
+  try {
+    const words = OPTIONS.map((o) => Buffer.from(`${o}\0`));
+    const list = BigUint64Array.from(words, (w) => BigInt(koffi.address(w)));
+    const failed = n.nvrtcCompileProgram(program, words.length, list);
+    if (failed !== 0) {
+      n.nvrtcGetProgramLogSize(program, size);
+      const log = Buffer.alloc(Math.max(1, Number(size[0])));
+      n.nvrtcGetProgramLog(program, log);
+      throw diagnostics.badKernel(name, log.toString().replace(/\0+$/, "") || `NVRTC error ${failed}`);
+    }
+    n.nvrtcGetCUBINSize(program, size);
+    const cubin = new Uint8Array(Number(size[0]));
+    n.nvrtcGetCUBIN(program, cubin);
+    return cubin;
+  } finally {
+    n.nvrtcDestroyProgram(handle);
+  }
+}
+
+function withNvcc(name: string, source: string): Uint8Array {
+  const folder = mkdtempSync(path.join(tmpdir(), "dsc-nvcc-"));
+  try {
+    const [input, output] = [path.join(folder, `${name}.cu`), path.join(folder, "out.cubin")];
+    writeFileSync(input, source);
+    const nvcc = ["nvcc", "/usr/local/cuda/bin/nvcc"].find((n) => !spawnSync(n, ["--version"]).error);
+    if (!nvcc) throw diagnostics.noCompiler(missing ?? []);
+    const run = spawnSync(nvcc, ["-cubin", "-O3", "-std=c++17", "-gencode=arch=compute_90a,code=sm_90a", "-o", output, input], { encoding: "utf8" });
+    if (run.status !== 0) throw diagnostics.badKernel(name, run.stderr.replaceAll(folder + path.sep, ""));
+    return new Uint8Array(readFileSync(output));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}

@@ -1,0 +1,159 @@
+// One GPU: memory, kernels, a stream, graphs of launches and their times. Everything is enqueued on one stream; copies are
+// synchronous and ordered with it. Refuses with DSC56xx what the machine lacks.
+import type { KernelText } from "../../../ir/kernel/catalogue.ts";
+import { compileCuda } from "./compiler.ts";
+import * as diagnostics from "./diagnostics.ts";
+import { Driver } from "./driver.ts";
+import { CudaKernel } from "./kernel.ts";
+
+export { CudaKernel } from "./kernel.ts";
+export { compileCuda } from "./compiler.ts";
+
+const ATTRIBUTE = { multiprocessors: 16, major: 75, minor: 76 } as const;
+const OUT_OF_MEMORY = 2;
+const STREAM_NON_BLOCKING = 1;
+const CAPTURE_RELAXED = 2;
+
+/** Opens a device by its ordinal. */
+export const openCuda = (ordinal = 0): Cuda => new Cuda(ordinal);
+
+export class Cuda {
+  readonly name: string;
+  readonly multiprocessors: number;
+  readonly memoryBytes: number;
+  private readonly driver: Driver;
+  private readonly device: number;
+  private readonly stream: number;
+  private readonly kernels: CudaKernel[] = [];
+
+  constructor(ordinal: number) {
+    const driver = (this.driver = new Driver());
+    const handle = new Int32Array(2);
+    const r = driver.attempt("cuDeviceGet", handle, ordinal);
+    if (r !== 0) throw diagnostics.noDevice(driver.nameOf(r));
+    this.device = handle[0];
+    const name = Buffer.alloc(128);
+    driver.call("cuDeviceGetName", name, 128, this.device);
+    this.name = name.toString("utf8", 0, name.indexOf(0));
+    const [major, minor] = [driver.attribute(ATTRIBUTE.major, this.device), driver.attribute(ATTRIBUTE.minor, this.device)];
+    if (major !== 9) throw diagnostics.wrongArchitecture(this.name, major, minor);
+    this.multiprocessors = driver.attribute(ATTRIBUTE.multiprocessors, this.device);
+    driver.call("cuCtxSetCurrent", driver.get("cuDevicePrimaryCtxRetain", this.device));
+    this.memoryBytes = this.memory().total;
+    this.stream = driver.get("cuStreamCreate", STREAM_NON_BLOCKING);
+  }
+
+  /** Bytes free and in all. */
+  memory(): { free: number; total: number } {
+    const [free, total] = [new BigUint64Array(1), new BigUint64Array(1)];
+    this.driver.call("cuMemGetInfo_v2", free, total);
+    return { free: Number(free[0]), total: Number(total[0]) };
+  }
+
+  /** Compiles and loads a kernel's text for sm_90a. */
+  compile(text: KernelText, options: { with?: "nvrtc" | "nvcc" } = {}): CudaKernel {
+    return this.loadCubin(compileCuda(text.name, text.source, options.with), text);
+  }
+
+  loadCubin(cubin: Uint8Array, text: KernelText): CudaKernel {
+    const kernel = new CudaKernel(this.driver, text, cubin);
+    this.kernels.push(kernel);
+    return kernel;
+  }
+
+  /** Device memory; its address. Throws DSC5605. */
+  alloc(bytes: number): number {
+    const out = new BigUint64Array(1);
+    const r = this.driver.attempt("cuMemAlloc_v2", out, bytes);
+    if (r === OUT_OF_MEMORY) throw diagnostics.outOfMemory(bytes, this.memory().free);
+    if (r !== 0) throw diagnostics.driverFailed("cuMemAlloc", this.driver.nameOf(r), `${bytes} bytes`);
+    return Number(out[0]);
+  }
+
+  free(address: number): void {
+    this.synchronize();
+    this.driver.call("cuMemFree_v2", address);
+  }
+
+  fill(address: number, byte: number, bytes: number): void {
+    this.driver.call("cuMemsetD8Async", address, byte, bytes, this.stream);
+  }
+
+  upload(address: number, data: Uint8Array): void {
+    this.synchronize();
+    this.driver.call("cuMemcpyHtoD_v2", address, data, data.byteLength);
+    // Only ordered with the legacy stream, and ours is none.
+    this.driver.call("cuCtxSynchronize");
+  }
+
+  download(address: number, bytes: number): Uint8Array<ArrayBuffer> {
+    this.synchronize();
+    const out = new Uint8Array(bytes);
+    this.driver.call("cuMemcpyDtoH_v2", out, address, bytes);
+    return out;
+  }
+
+  /** Enqueues a launch; buffers, dims and scalars by name. */
+  launch(kernel: CudaKernel, buffers: Readonly<Record<string, number>>, dims: Readonly<Record<string, number>>, scalars: Readonly<Record<string, number>> = {}): void {
+    kernel.launch(this.stream, buffers, { ...dims, SMs: this.multiprocessors }, scalars);
+  }
+
+  /** Records launches into a graph. Workspaces must have grown before: launch once outside. */
+  capture(record: () => void): CudaGraph {
+    this.driver.call("cuStreamBeginCapture_v2", this.stream, CAPTURE_RELAXED);
+    try {
+      record();
+    } catch (e) {
+      this.driver.attempt("cuStreamEndCapture", this.stream, new BigUint64Array(1));
+      throw e;
+    }
+    const graph = this.driver.getLast("cuStreamEndCapture", this.stream);
+    const exec = this.driver.get("cuGraphInstantiateWithFlags", graph, 0);
+    this.driver.call("cuGraphDestroy", graph);
+    return new CudaGraph(this.driver, exec, this.stream);
+  }
+
+  synchronize(): void {
+    this.driver.call("cuStreamSynchronize", this.stream);
+  }
+
+  close(): void {
+    for (const k of this.kernels) k.close();
+    this.driver.attempt("cuDevicePrimaryCtxRelease_v2", this.device);
+  }
+}
+
+/** An instantiated graph. */
+export class CudaGraph {
+  private readonly driver: Driver;
+  private readonly exec: number;
+  private readonly stream: number;
+  private readonly events: [number, number];
+
+  constructor(driver: Driver, exec: number, stream: number) {
+    [this.driver, this.exec, this.stream] = [driver, exec, stream];
+    this.events = [driver.get("cuEventCreate", 0), driver.get("cuEventCreate", 0)];
+  }
+
+  launch(): void {
+    this.driver.call("cuGraphLaunch", this.exec, this.stream);
+  }
+
+  /** Microseconds of each of n replays, by events. */
+  time(n: number): number[] {
+    const ms = new Float32Array(1);
+    return Array.from({ length: n }, () => {
+      this.driver.call("cuEventRecord", this.events[0], this.stream);
+      this.launch();
+      this.driver.call("cuEventRecord", this.events[1], this.stream);
+      this.driver.call("cuEventSynchronize", this.events[1]);
+      this.driver.call("cuEventElapsedTime", ms, this.events[0], this.events[1]);
+      return ms[0] * 1000;
+    });
+  }
+
+  destroy(): void {
+    this.driver.call("cuGraphExecDestroy", this.exec);
+    for (const e of this.events) this.driver.call("cuEventDestroy_v2", e);
+  }
+}

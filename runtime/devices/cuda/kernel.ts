@@ -1,0 +1,132 @@
+// A loaded kernel: its parameters laid out once in pinned memory and rewritten in place, its tensor maps encoded when an
+// address or a size is new, its launch configuration with cluster and dependent-launch attributes.
+import { evaluate, type Dims } from "../../../ir/size.ts";
+import type { KernelText, Param } from "../../../ir/kernel/catalogue.ts";
+import * as diagnostics from "./diagnostics.ts";
+import { Pinned, type Driver } from "./driver.ts";
+
+/** CUtensorMapDataType, CUlaunchAttributeID, CUfunction_attribute: the numbers of cuda.h. */
+const mapTypes = { e4m3: 0, bf16: 9, f32: 7 } as const;
+const swizzles = { 0: 0, 32: 1, 64: 2, 128: 3 } as const;
+const ATTRIBUTE_CLUSTER = 4;
+const ATTRIBUTE_DEPENDENT = 6;
+const FUNCTION_SHARED = 8;
+const MOST_SHARED_BY_DEFAULT = 48 * 1024;
+
+type TensorMap = Extract<Param, { kind: "tensormap" }>;
+
+const sizeOfParam = (p: Param): number => (p.kind === "tensormap" ? 128 : 8);
+
+export class CudaKernel {
+  readonly text: KernelText;
+  private readonly driver: Driver;
+  private readonly module: number;
+  private readonly func: number;
+  private readonly values: Pinned;
+  private readonly pointers: Pinned;
+  private readonly config = new Pinned(64);
+  private readonly attributes = new Pinned(2 * 72);
+  private readonly offsets: number[] = [];
+  private readonly maps = new Map<string, Uint8Array>();
+  private workspace = { address: 0, bytes: 0 };
+
+  constructor(driver: Driver, text: KernelText, cubin: Uint8Array) {
+    [this.driver, this.text] = [driver, text];
+    this.module = driver.get("cuModuleLoadData", cubin);
+    this.func = driver.get("cuModuleGetFunction", this.module, text.name);
+    if (text.launch.sharedBytes > MOST_SHARED_BY_DEFAULT) driver.call("cuFuncSetAttribute", this.func, FUNCTION_SHARED, text.launch.sharedBytes);
+    let at = 0;
+    for (const size of [...text.params.map(sizeOfParam), ...text.dims.map(() => 8), 8]) {
+      at = Math.ceil(at / (size === 128 ? 64 : 8)) * (size === 128 ? 64 : 8);
+      this.offsets.push(at);
+      at += size;
+    }
+    this.values = new Pinned(at);
+    this.pointers = new Pinned(8 * this.offsets.length);
+    for (const [i, o] of this.offsets.entries()) this.pointers.view.setBigUint64(8 * i, BigInt(this.values.address + o), true);
+    this.writeAttributes();
+  }
+
+  private writeAttributes(): void {
+    const { cluster, pdl } = this.text.launch;
+    const { view } = this.attributes;
+    let count = 0;
+    if (cluster) {
+      view.setUint32(0, ATTRIBUTE_CLUSTER, true);
+      for (const [i, n] of cluster.entries()) view.setUint32(8 + 4 * i, n, true);
+      count++;
+    }
+    if (pdl) {
+      view.setUint32(72 * count, ATTRIBUTE_DEPENDENT, true);
+      view.setInt32(72 * count + 8, 1, true);
+      count++;
+    }
+    this.config.view.setBigUint64(40, BigInt(this.attributes.address), true);
+    this.config.view.setUint32(48, count, true);
+  }
+
+  /** Enqueues one launch on `stream`. `dims` must name every dim of the kernel and "SMs". */
+  launch(stream: number, buffers: Readonly<Record<string, number>>, dims: Dims, scalars: Readonly<Record<string, number>>): void {
+    const { text, values, config } = this;
+    const address = (name: string): number => {
+      const a = buffers[name];
+      if (a === undefined) throw diagnostics.badBuffer(text.name, name);
+      return a;
+    };
+    for (const [i, p] of text.params.entries()) {
+      const at = this.offsets[i];
+      if (p.kind === "buffer") values.view.setBigUint64(at, BigInt(address(p.name)), true);
+      else if (p.kind === "tensormap") values.bytes.set(this.tensorMap(p, address(p.of), dims), at);
+      else if (scalars[p.name] === undefined) throw diagnostics.badBuffer(text.name, p.name);
+      else if (p.dtype === "f32") values.view.setFloat32(at, scalars[p.name], true);
+      else values.view.setInt32(at, scalars[p.name], true);
+    }
+    for (const [i, d] of text.dims.entries()) {
+      if (dims[d] === undefined) throw diagnostics.badBuffer(text.name, d);
+      values.view.setInt32(this.offsets[text.params.length + i], dims[d], true);
+    }
+    if (text.workspaceBytes !== undefined) values.view.setBigUint64(this.offsets.at(-1)!, BigInt(this.scratch(stream, evaluate(text.workspaceBytes, dims))), true);
+    const grid = text.launch.grid.map((s) => evaluate(s, dims));
+    if (grid.some((n) => n === 0)) return;
+    for (const [i, n] of [...grid, text.launch.block, 1, 1, text.launch.sharedBytes].entries()) config.view.setUint32(4 * i, n, true);
+    config.view.setBigUint64(32, BigInt(stream), true);
+    this.driver.call("cuLaunchKernelEx", config.bytes, this.func, this.pointers.bytes, null);
+  }
+
+  /** Zeroed when it is made or grows; kernels leave it as they found it. */
+  private scratch(stream: number, bytes: number): number {
+    if (bytes > this.workspace.bytes) {
+      this.driver.call("cuStreamSynchronize", stream);
+      if (this.workspace.address) this.driver.call("cuMemFree_v2", this.workspace.address);
+      this.workspace = { address: this.driver.get("cuMemAlloc_v2", bytes), bytes };
+      this.driver.call("cuMemsetD8_v2", this.workspace.address, 0, bytes);
+      this.driver.call("cuCtxSynchronize");
+    }
+    return this.workspace.address;
+  }
+
+  private tensorMap(p: TensorMap, address: number, dims: Dims): Uint8Array {
+    const extents = p.dims.map((s) => evaluate(s, dims));
+    const strides = p.strides.map((s) => evaluate(s, dims));
+    const key = `${p.name} ${address} ${extents} ${strides}`;
+    let map = this.maps.get(key);
+    if (!map) {
+      const room = new Pinned(128);
+      const big = (list: readonly number[]): BigUint64Array => BigUint64Array.from(list, BigInt);
+      // Interleave none, swizzle, L2 promotion of 256 bytes, zeros outside.
+      this.driver.call(
+        "cuTensorMapEncodeTiled", room.bytes, mapTypes[p.dtype], extents.length, address, big(extents), big([...strides, 0]),
+        Uint32Array.from(p.box), new Uint32Array(extents.length).fill(1), 0, swizzles[p.swizzle], 3, 0,
+      );
+      map = room.bytes;
+      this.maps.set(key, map);
+    }
+    return map;
+  }
+
+  close(): void {
+    if (this.workspace.address) this.driver.attempt("cuMemFree_v2", this.workspace.address);
+    this.driver.attempt("cuModuleUnload", this.module);
+  }
+}
+
