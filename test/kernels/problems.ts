@@ -91,7 +91,7 @@ export function buffersOf(kernel: Kernel, dims: Record<string, number>, ints: Ca
   const real = new Float32Array(word.buffer);
   for (const p of kernel.params) {
     const length = 8 + p.shape.reduce<number>((n, e, axis) => n + (value(e, dims) - 1) * value(p.strides[axis], dims), 1);
-    if (p.dtype === "f32") out[p.name] = Float32Array.from({ length }, () => (p.access === "out" ? 12345 : Math.fround(random() * 3)));
+    if (p.dtype === "f32") out[p.name] = Float32Array.from({ length }, () => (p.access === "out" ? 1.2345 : Math.fround(random() * 3)));
     else if (p.dtype === "i32") out[p.name] = Int32Array.from({ length }, (_, i) => (p.access === "out" ? -7 : (ints[p.name]?.(i) ?? 0)));
     else if (p.dtype === "e4m3") out[p.name] = Uint8Array.from({ length }, () => (p.access === "out" ? 0x55 : (Math.floor((random() + 1) * 63) | (random() < 0 ? 0x80 : 0))));
     else

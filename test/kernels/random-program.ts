@@ -12,6 +12,8 @@ interface Known {
   tile: Tile;
   /** Largest magnitude it can hold. */
   bound: number;
+  /** Some statement reads it. */
+  read?: boolean;
   /** Accumulators take sums over iterations. */
   sum?: boolean;
 }
@@ -60,9 +62,14 @@ class Program {
     this.known.push({ tile, bound, sum });
   }
 
+  /** A known tile, most often one that nothing has read yet: what is read once may be evaluated where it is read. */
   pick(want: (k: Known) => boolean): Known | undefined {
     const fit = this.known.filter(want);
-    return fit.length ? fit[fit.length - 1 - this.c.next(fit.length)] : undefined;
+    const unread = fit.filter((k) => !k.read);
+    const from = unread.length && this.c.next(4) ? unread : fit;
+    const chosen = from.length ? from[from.length - 1 - this.c.next(from.length)] : undefined;
+    if (chosen) chosen.read = true;
+    return chosen;
   }
 
   extents(): [number, number] {
@@ -73,16 +80,16 @@ class Program {
     const { k, c, b, R, C } = this;
     const [rows, cols] = this.extents();
     const fill = c.of([0, 1, -2]);
-    const columns = cols > 1 ? { cols: 1, colLimit: "N" } : {};
+    // Bounds tighter than the buffer's, and other parts of it than the cell's own: masks that differ from the store's.
+    const colLimit = c.of<Index>(["N", "N", x.min("N", 6)]);
+    const columns = cols > 1 ? { cols: 1, colLimit } : {};
     switch (c.next(4)) {
       case 0:
       case 1: {
-        // Own part of x or y; a single row or column of it where the tile has one.
         const buffer = c.of([b.x, b.y]);
-        return this.add(
-          k.load("v", rows, cols, buffer, { at: ["i", "j"], ...(rows > 1 ? { rows: 0, rowLimit: "M" } : {}), ...columns }, fill),
-          SMALL,
-        );
+        const first: Index = buffer === b.x && cols > 1 ? c.of<Index>(["j", "j", 0]) : "j";
+        const bound = rows > 1 ? { rows: 0, rowLimit: c.of<Index>(["M", "M", x.min("M", 3)]) } : {};
+        return this.add(k.load("v", rows, cols, buffer, { at: ["i", first], ...bound, ...columns }, fill), SMALL);
       }
       case 2: {
         const from = c.of<Index>([0, ...this.names.slice(2)]);
@@ -102,7 +109,7 @@ class Program {
             R,
             C,
             b.x,
-            { at: [0, "j"], rows: 0, rowIndex: index, rowLimit: "M", ...(C > 1 ? { cols: 1, colLimit: "N" } : {}) },
+            { at: [0, "j"], rows: 0, rowIndex: index, rowLimit: "M", ...(C > 1 ? { cols: 1, colLimit } : {}) },
             fill,
           ),
           SMALL,
