@@ -6,26 +6,27 @@ import { homedir } from "node:os";
 import path from "node:path";
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import type { Compiled } from "./compile.ts";
-import { cannotWrite } from "./diagnostics.ts";
+import { cannotWrite, usage } from "./diagnostics.ts";
 
 export const manifestText = (c: Compiled): string => JSON.stringify(c.manifest, null, 1) + "\n";
 
 /** Writes `c` into `folder`, replacing an older artifact there. Refuses a folder that holds something else. */
 export function writeArtifact(c: Compiled, folder: string): void {
   const text = manifestText(c);
-  if (existsSync(folder)) {
-    if (!statSync(folder).isDirectory()) throw new DiagnosticError(cannotWrite(folder, "it is a file"));
-    const there = readdirSync(folder).filter((n) => !n.startsWith(".dsc-"));
-    if (there.length && !there.includes("manifest.json")) throw new DiagnosticError(cannotWrite(folder, "it is a folder that is no artifact", "choose another -o, or an empty folder"));
-    if (there.includes("manifest.json") && readFileSync(path.join(folder, "manifest.json"), "utf8") === text && intact(c, folder)) return;
-  }
+  if (folder.trim() === "") throw new DiagnosticError(usage("-o is empty", "name a folder"));
   try {
-    mkdirSync(folder, { recursive: true });
+    if (existsSync(folder)) {
+      if (!statSync(folder).isDirectory()) throw new DiagnosticError(cannotWrite(folder, "it is a file"));
+      const there = readdirSync(folder).filter((n) => !n.startsWith(".dsc-"));
+      if (there.length && !there.includes("manifest.json")) throw new DiagnosticError(cannotWrite(folder, "it is a folder that is no artifact", "choose another -o, or an empty folder"));
+      if (there.includes("manifest.json") && readFileSync(path.join(folder, "manifest.json"), "utf8") === text && intact(c, folder)) return;
+    }
+    makeFolder(folder);
     const tag = randomBytes(6).toString("hex");
-    // Content names files uniquely, so that an old manifest stays readable until the new one is in place.
+    // A reader holds every file against its digest, so an old manifest over a new file is refused, never run.
     for (const [name, data] of c.files) {
       const to = path.join(folder, name);
-      mkdirSync(path.dirname(to), { recursive: true });
+      makeFolder(path.dirname(to));
       if (existsSync(to) && createHash("sha256").update(readFileSync(to)).digest("hex") === c.manifest.files[name]) continue;
       const beside = `${to}.${tag}.tmp`;
       writeFileSync(beside, data);
@@ -38,6 +39,18 @@ export function writeArtifact(c: Compiled, folder: string): void {
   } catch (e) {
     if (e instanceof DiagnosticError) throw e;
     throw new DiagnosticError(cannotWrite(folder, (e as Error).message));
+  }
+}
+
+/** Like mkdir -p. Node's own recursive form never returns where a parent refuses children with ENOENT (/proc). */
+export function makeFolder(folder: string): void {
+  if (existsSync(folder) && statSync(folder).isDirectory()) return;
+  const parent = path.dirname(path.resolve(folder));
+  if (!existsSync(parent)) makeFolder(parent);
+  try {
+    mkdirSync(folder);
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code !== "EEXIST" || !statSync(folder).isDirectory()) throw e;
   }
 }
 

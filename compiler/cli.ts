@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 // The command line: one file per command in commands/, strict options, diagnostics instead of stack traces.
-import yargs from "yargs";
+// Exit codes: 0 when the command did what it says, 1 with a diagnostic on stderr.
+import yargs, { type CommandModule } from "yargs";
 import { hideBin } from "yargs/helpers";
-import { DiagnosticError, render, type Diagnostic } from "../ir/diagnostic.ts";
+import { DiagnosticError, render } from "../ir/diagnostic.ts";
 import { compileCommand } from "./commands/compile.ts";
 import { inspect } from "./commands/inspect.ts";
 import { opt } from "./commands/opt.ts";
@@ -10,52 +11,55 @@ import { run } from "./commands/run.ts";
 import { summary } from "./commands/summary.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { weights } from "./commands/weights.ts";
-import { internal, usage } from "./diagnostics.ts";
+import { internal } from "./diagnostics.ts";
 import { version } from "./version.ts";
+import { checkWords, explain, nameOf, spread, type Command } from "./words.ts";
 
-function report(found: readonly Diagnostic[]): void {
-  for (const d of found) process.stderr.write(render(d) + "\n");
+const commands = [summary, compileCommand, run, opt, inspect, verifyCommand, weights] as unknown as (Command & CommandModule)[];
+
+function report(e: unknown): void {
+  if (!(e instanceof DiagnosticError) && process.env.DSC_DEBUG) process.stderr.write(`${(e as Error).stack}\n`);
+  for (const d of e instanceof DiagnosticError ? e.diagnostics : [internal(e)]) process.stderr.write(render(d) + "\n");
   process.exitCode = 1;
 }
 
-/** `--set a=1 b=2` means `--set a=1 --set b=2`; a word without = ends the list, so that it cannot swallow SRC. */
-function spread(argv: string[]): string[] {
-  let setting = false;
-  return argv.flatMap((word, i) => {
-    setting = word === "--set" || (setting && (argv[i - 1] === "--set" || /^[A-Za-z_][\w.-]*=/.test(word)));
-    return setting && word !== "--set" && argv[i - 1] !== "--set" ? ["--set", word] : [word];
-  });
-}
-
 // A reader that goes away (| head) ends the program quietly.
-process.stdout.on("error", (e: NodeJS.ErrnoException) => process.exit(e.code === "EPIPE" ? 0 : 1));
+for (const stream of [process.stdout, process.stderr])
+  stream.on("error", (e: NodeJS.ErrnoException) => process.exit(e.code === "EPIPE" ? (process.exitCode ?? 0) : 1));
+
+// What a worker or a callback throws is a diagnostic too.
+process.on("uncaughtException", (e) => {
+  report(e);
+  process.exit();
+});
+
+const words = spread(hideBin(process.argv));
+const dsc = yargs(words)
+  .scriptName("dsc")
+  .locale("en")
+  .usage("dsc COMMAND: from config.json of the DeepSeek-R1 family to kernels you can read, and tokens")
+  .command(commands)
+  .example("dsc summary examples/deepseek-r1", "modules, parameters, bytes")
+  .example("dsc compile examples/deepseek-r1 -o r1", "what each pass did; kernels in r1/kernels")
+  .example('dsc run examples/tiny-r1 --prompt "Once" --max-new 9', "text, on this machine's cores")
+  .epilogue("SRC is a config.json or a folder with one. dsc COMMAND --help shows a command's options.")
+  .strict()
+  .parserConfiguration({ "greedy-arrays": false, "dot-notation": false, "boolean-negation": false })
+  .wrap(Math.min(110, process.stdout.columns ?? 110))
+  .version(version)
+  .help()
+  .alias("h", "help")
+  .fail((message, error) => {
+    throw error ?? new DiagnosticError(explain(message, commands.find((c) => nameOf(c) === words[0]), words));
+  });
 
 try {
-  await yargs(spread(hideBin(process.argv)))
-    .scriptName("dsc")
-    .usage("$0 <command>: config.json of the DeepSeek-R1 family to kernels you can read, and tokens")
-    .command(summary)
-    .command(compileCommand)
-    .command(run)
-    .command(opt)
-    .command(inspect)
-    .command(verifyCommand)
-    .command(weights)
-    .demandCommand(1, "name a command")
-    .strict()
-    .recommendCommands()
-    .parserConfiguration({ "greedy-arrays": false })
-    .version(version)
-    .help()
-    .alias("h", "help")
-    .fail((message, error) => {
-      throw error ?? new DiagnosticError(usage(message));
-    })
-    .parseAsync();
-} catch (e) {
-  if (e instanceof DiagnosticError) report(e.diagnostics);
+  checkWords(words, commands);
+  if (words.length > 0) await dsc.parseAsync();
   else {
-    if (process.env.DSC_DEBUG) process.stderr.write(`${(e as Error).stack}\n`);
-    report([internal(e)]);
+    process.stderr.write((await dsc.getHelp()) + "\n");
+    process.exitCode = 1;
   }
+} catch (e) {
+  report(e);
 }

@@ -1,14 +1,59 @@
 // DSC60xx: what can be wrong with a command line or with where its output goes.
-import { error, warning, type Diagnostic } from "../ir/diagnostic.ts";
+import { didYouMean, error, warning, type Diagnostic } from "../ir/diagnostic.ts";
 
 export const usage = (problem: string, help?: string): Diagnostic => error("DSC6001", problem, { help: help ?? "dsc --help shows the forms" });
 
+const form = (command: string): string => `dsc ${command === "dsc" || command === "" ? "" : `${command} `}--help shows the form`;
+
+export const unknownWord = (command: string, kind: "command" | "option" | "word", word: string, near: string | undefined): Diagnostic =>
+  usage(kind === "word" ? `${command}: one word too many: ${word}` : `${command} has no ${kind} ${word}`, near ? `did you mean ${near}?` : form(command));
+
+export const missing = (command: string, what: readonly string[]): Diagnostic => usage(`${command} needs ${what.join(" and ")}`, form(command));
+
+export const valueMissing = (command: string, option: string): Diagnostic =>
+  usage(`${command}: ${option} needs a value`, `a value that begins with a dash is written ${option}=VALUE`);
+
+export const twice = (command: string, option: string): Diagnostic => usage(`${command}: ${option} is given twice`, form(command));
+
+export const wholeNumber = (option: string, seen: number, least: number, most = Number.MAX_SAFE_INTEGER): Diagnostic =>
+  usage(
+    `${option} ${Number.isNaN(seen) ? "is not a number" : `is ${seen}`}`,
+    most < Number.MAX_SAFE_INTEGER ? `give a whole number from ${least} to ${most}` : `give a whole number of at least ${least}`,
+  );
+
 export const cannotWrite = (where: string, problem: string, help?: string): Diagnostic => error("DSC6002", `cannot write ${where}: ${problem}`, { help });
+
+export const cannotRead = (file: string, problem: string): Diagnostic =>
+  error("DSC6008", `cannot read ${file}`, { notes: [problem], help: "give a .dsc text, such as those in an artifact's graph folder" });
+
+export const noRoom = (where: string, needed: string, free: string): Diagnostic =>
+  error("DSC6009", `the checkpoint takes ${needed}, and ${where} has ${free} free`, { help: "--set num_hidden_layers=4 makes a smaller one" });
+
+export const foreignCheckpoint = (where: string, file: string): Diagnostic =>
+  error("DSC6010", `${where} holds ${file}, which dsc weights did not write`, { notes: ["a checkpoint is never overwritten"], help: "choose another -o" });
+
+export const idOutside = (sequence: number | undefined, at: number, id: number, vocab: number): Diagnostic =>
+  error("DSC6012", `id ${id} is not in the vocabulary`, {
+    notes: [`it is number ${at + 1} of ${sequence === undefined ? "the prompt" : `sequence ${sequence} of the batch`}; this model has ids 0 to ${vocab - 1}`],
+    help: "ids come from the tokenizer of the same model; --prompt uses it",
+  });
+
+export const tooManyPositions = (sequence: number | undefined, prompt: number, maxNew: number, positions: number): Diagnostic =>
+  error("DSC6011", `a prompt of ${prompt} and ${maxNew} new tokens do not fit ${positions} positions`, {
+    notes: [...(sequence !== undefined ? [`this is sequence ${sequence} of the batch, counted from 0`] : []), "max_position_embeddings of the config says how far positions go"],
+    help: prompt <= positions ? `--max-new ${positions - prompt + 1} is the most here` : "shorten the prompt",
+  });
 
 export const badIds = (what: string, problem: string): Diagnostic =>
   error("DSC6003", `--ids ${what}: ${problem}`, { help: "give 1,2,3 or a JSON file with an array of ids, or an array of such arrays" });
 
-export const notFound = (what: string, where: string, near?: string): Diagnostic => error("DSC6004", `${where} has no ${what}`, { help: near ? `did you mean ${near}?` : undefined });
+export function notFound(what: string, where: string, word: string, known: readonly string[]): Diagnostic {
+  const near = didYouMean(word, known) ?? known.find((k) => k.startsWith(word) && word !== "");
+  return error("DSC6004", `${where} has no ${what}`, {
+    notes: near ? [] : [`it has ${known.slice(0, 12).join(", ")}${known.length > 12 ? ` and ${known.length - 12} more` : ""}`],
+    help: near ? `did you mean ${near}?` : "dsc inspect OUT lists what there is",
+  });
+}
 
 export const compileOptionOnArtifact = (options: readonly string[]): Diagnostic =>
   error("DSC6005", `${options.join(", ")}: the artifact is already compiled`, {
@@ -23,6 +68,12 @@ export const storedWider = (): Diagnostic =>
   warning("DSC6007", "the config says bfloat16, the checkpoint stores float32: weights stay float32", {
     notes: ["weights are widened when needed, never rounded"],
     help: "--set torch_dtype=float32 says the same; a bfloat16 checkpoint is half the bytes",
+  });
+
+export const passChanges = (pass: string, where: string, difference: number): Diagnostic =>
+  error("DSC3020", `${pass} changes what is computed in ${where}`, {
+    notes: [`largest difference of a logit: ${difference}`],
+    help: "dsc opt on graph/00-frontend.dsc with the passes up to this one shows the graph it made",
   });
 
 export const internal = (e: unknown): Diagnostic =>

@@ -1,8 +1,8 @@
 // DSC3xxx: what can be wrong with passes, and DSC9xxx for a pass that broke the graph.
 import { error, type Diagnostic } from "../ir/diagnostic.ts";
 
-export const unknownPass = (name: string, near: string | undefined): Diagnostic =>
-  error("DSC3001", `there is no pass named ${JSON.stringify(name)}`, { help: near ? `did you mean ${near}?` : "dsc passes lists them; all and none are words too" });
+export const unknownPass = (name: string, near: string | undefined, names: readonly string[]): Diagnostic =>
+  error("DSC3001", `there is no pass named ${JSON.stringify(name)}`, { notes: [`passes: ${names.join(", ")}`], help: near ? `did you mean ${near}?` : "all and none are words too" });
 
 export const ruleShape = (rule: string): Diagnostic => error("DSC3002", `the pattern of rule "${rule}" does not type-check`);
 

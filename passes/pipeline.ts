@@ -28,7 +28,7 @@ export function choosePasses(words: string, pipeline: readonly Pass[]): Pass[] {
   const wanted = words.split(",").map((w) => w.trim()).filter((w) => w !== "");
   const names = pipeline.map((p) => p.name);
   const unknown = wanted.filter((w) => !names.includes(w));
-  if (unknown.length) throw new DiagnosticError(unknown.map((u) => unknownPass(u, didYouMean(u, names))));
+  if (unknown.length) throw new DiagnosticError(unknown.map((u) => unknownPass(u, didYouMean(u, names), names)));
   return pipeline.filter((p) => wanted.includes(p.name));
 }
 

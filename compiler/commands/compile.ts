@@ -3,6 +3,8 @@ import type { ArgumentsCamelCase, Argv } from "yargs";
 import { render } from "../../ir/diagnostic.ts";
 import { writeArtifact } from "../artifact.ts";
 import { compile, type Compiled } from "../compile.ts";
+import { size, summarise } from "../report/summary.ts";
+import { transcript } from "../report/transcript.ts";
 import { storesF32 } from "../stored.ts";
 import { compileFlags, optionsOf, type CompileFlags } from "./options.ts";
 
@@ -23,22 +25,36 @@ export const compileCommand = {
         .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
     ) as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
-    const c = compile(a.src, { ...optionsOf(a), storesF32: await storesF32(a.src) });
+    const from = performance.now();
+    const options = optionsOf(a);
+    const c = compile(a.src, { ...options, storesF32: await storesF32(a.src) });
     writeArtifact(c, a.out);
     for (const w of c.warnings) process.stderr.write(render(w) + "\n");
-    if (a.json) {
-      process.stdout.write(JSON.stringify({ out: a.out, ...facts(c), ledger: c.outcome.ledger.entries }) + "\n");
-      return;
-    }
-    process.stdout.write(`${c.outcome.ledger.summary()}\n\n${describe(c)}\nwritten to ${a.out}\n`);
+    const f = facts(c);
+    if (a.json) return void process.stdout.write(JSON.stringify({ out: a.out, ...f, ledger: c.outcome.ledger.entries }) + "\n");
+    process.stdout.write(`${transcript(c.outcome)}\n\n`);
+    process.stdout.write(`${f.architecture} for ${f.target}: ${f.layers} layers, ${f.functions} functions, ${f.kernels.length} kernels, ${size(f.weight_bytes)} of weights\n`);
+    process.stdout.write(`written to ${a.out}; dsc inspect ${a.out} lists it\n`);
+    // Time is no part of the answer: the same compile prints the same bytes.
+    process.stderr.write(`in ${((performance.now() - from) / 1000).toFixed(2)} s\n`);
   },
 };
 
-function facts(c: Compiled): { architecture: string; layers: number; functions: number; kernels: string[] } {
-  return { architecture: c.spec.architecture, layers: c.spec.layers.length, functions: Object.keys(c.manifest.functions).length, kernels: Object.keys(c.manifest.kernels) };
+interface Facts {
+  architecture: string;
+  target: string;
+  layers: number;
+  functions: number;
+  kernels: string[];
+  /** Of the checkpoint: weights as stored, scales and the extra prediction layer included. */
+  weight_bytes: number;
 }
 
-function describe(c: Compiled): string {
-  const f = facts(c);
-  return `${f.architecture}: ${f.layers} layers as ${f.functions} functions, ${f.kernels.length} kernels for ${c.manifest.target}`;
-}
+const facts = (c: Compiled): Facts => ({
+  architecture: c.spec.architecture,
+  target: c.manifest.target,
+  layers: c.spec.layers.length,
+  functions: Object.keys(c.manifest.functions).length,
+  kernels: Object.keys(c.manifest.kernels),
+  weight_bytes: summarise(c.spec).bytes_with_mtp.total,
+});

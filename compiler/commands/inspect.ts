@@ -2,11 +2,11 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
-import { DiagnosticError, didYouMean } from "../../ir/diagnostic.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { printSize } from "../../ir/size.ts";
 import type { Manifest, Step } from "../../ir/artifact.ts";
 import { readArtifact } from "../../runtime/index.ts";
-import { notFound } from "../diagnostics.ts";
+import { notFound, usage } from "../diagnostics.ts";
 
 interface Options {
   out: string;
@@ -28,18 +28,21 @@ export const inspect = {
     const { manifest } = await readArtifact(a.out);
     const text = (name: string): string => readFileSync(path.join(a.out, name), "utf8");
     if (a.ir || a.after !== undefined) {
+      if (a.kernel !== undefined) throw new DiagnosticError(usage("inspect: give a kernel, or --ir or --after PASS", "the graph is of the whole model"));
       const graphs = Object.keys(manifest.files).filter((f) => f.startsWith("graph/"));
-      const names = graphs.map((f) => f.replace(/^graph\/\d+-|\.dsc$/g, ""));
+      const names = graphs.map(passOf);
       const at = a.after === undefined ? graphs.length - 1 : names.indexOf(a.after);
-      if (at < 0) throw new DiagnosticError(notFound(`graph after ${a.after}`, a.out, didYouMean(a.after ?? "", names) ?? names.join(", ")));
+      if (at < 0) throw new DiagnosticError(notFound(`graph after ${a.after}`, a.out, a.after!, names));
       return void process.stdout.write(text(graphs[at]));
     }
     if (a.kernel === undefined) return void process.stdout.write(overview(manifest));
     const k = manifest.kernels[a.kernel];
-    if (!k) throw new DiagnosticError(notFound(`kernel ${a.kernel}`, a.out, didYouMean(a.kernel, Object.keys(manifest.kernels))));
+    if (!k) throw new DiagnosticError(notFound(`kernel ${a.kernel}`, a.out, a.kernel, Object.keys(manifest.kernels)));
     process.stdout.write(text(k.text));
   },
 };
+
+const passOf = (file: string): string => file.replace(/^graph\/\d+-|\.dsc$/g, "");
 
 function overview(m: Manifest): string {
   const uses = new Map<string, number>();
@@ -48,9 +51,23 @@ function overview(m: Manifest): string {
       if (s.kind === "kernel") uses.set(s.kernel, (uses.get(s.kernel) ?? 0) + 1);
       return n + (s.kind === "slices" ? count(s.steps) : 1);
     }, 0);
-  const lines = [`${m.model.architecture} for ${m.target}, by dsc ${m.compiler}`, "", "functions"];
-  for (const f of Object.values(m.functions)) lines.push(`  ${f.name.padEnd(32)} ${String(count(f.steps)).padStart(4)} steps, ${f.slots.length} slots`);
-  lines.push("", "kernels");
-  for (const [name, k] of Object.entries(m.kernels)) lines.push(`  ${name.padEnd(44)} ${String(uses.get(name) ?? 0).padStart(3)} uses  ${k.cells === undefined ? "" : `cells ${printSize(k.cells)}`}`);
-  return lines.join("\n") + "\n";
+  const functions = Object.values(m.functions).map((f) => [f.name, String(count(f.steps)), String(f.slots.length)]);
+  const kernels = Object.entries(m.kernels).map(([name, k]) => [name, k.family, String(uses.get(name) ?? 0), k.cells === undefined ? "" : printSize(k.cells)]);
+  return [
+    `${m.model.architecture} for ${m.target}: ${m.model.layers} layers, passes ${m.options.passes}, by dsc ${m.compiler}`,
+    "",
+    ...table(["function", "steps", "buffers"], functions, [1, 2]),
+    "",
+    ...table(["kernel", "family", "uses", "cells run in parallel"], kernels, [2]),
+    "",
+    `graphs, by --after: ${Object.keys(m.files).filter((f) => f.startsWith("graph/")).map(passOf).join(", ")}`,
+    "",
+  ].join("\n");
+}
+
+/** Columns as wide as their widest word; the numbered ones stand to the right. */
+function table(head: readonly string[], rows: readonly (readonly string[])[], right: readonly number[]): string[] {
+  const all = [head, ...rows];
+  const widths = head.map((_, i) => Math.max(...all.map((r) => r[i].length)));
+  return all.map((r) => r.map((w, i) => (right.includes(i) ? w.padStart(widths[i]) : w.padEnd(widths[i]))).join("  ").trimEnd());
 }

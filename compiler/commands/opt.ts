@@ -4,7 +4,9 @@ import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { parseModule, printModule } from "../../ir/index.ts";
 import { choosePasses, runPipeline, standard } from "../../passes/index.ts";
-import { notFound } from "../diagnostics.ts";
+import { cannotRead } from "../diagnostics.ts";
+import { transcript } from "../report/transcript.ts";
+import { passWords } from "./options.ts";
 
 interface Options {
   file: string;
@@ -27,10 +29,10 @@ export const opt = {
     try {
       text = readFileSync(a.file, "utf8");
     } catch (e) {
-      throw new DiagnosticError(notFound(`readable text: ${(e as Error).message}`, a.file));
+      throw new DiagnosticError(cannotRead(a.file, (e as Error).message));
     }
-    const out = runPipeline(parseModule(text, a.file), choosePasses(a.passes, standard), { attention: a.attention });
-    process.stderr.write(out.ledger.summary() + (out.ledger.entries.length ? "\n" : ""));
+    const out = runPipeline(parseModule(text, a.file), choosePasses(passWords(a.passes), standard), { attention: a.attention });
+    if (out.ledger.entries.length) process.stderr.write(transcript(out) + "\n");
     process.stdout.write(printModule(out.module, { origins: a.origins }));
   },
 };

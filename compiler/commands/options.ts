@@ -1,6 +1,8 @@
 // The options `compile` and `run` share, declared once.
 import type { Argv } from "yargs";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { defaults, type CompileOptions } from "../compile.ts";
+import { usage, wholeNumber } from "../diagnostics.ts";
 
 export interface CompileFlags {
   target: "cpu" | "cuda" | "triton";
@@ -27,10 +29,22 @@ export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
 
 export const optionsOf = (f: CompileFlags): CompileOptions => ({
   target: f.target,
-  passes: f.passes,
+  passes: passWords(f.passes),
   activations: f.activations ?? (f.target === "cpu" ? "f32" : "bf16"),
   actQuant: f.actQuant,
   attention: f.attention,
   taps: f.taps,
   set: f.set,
 });
+
+/** "all", "none" or names; an empty word is more likely an unset variable of a shell than a wish for no passes. */
+export function passWords(words: string): string {
+  if (words.split(",").some((w) => w.trim() === "")) throw new DiagnosticError(usage(`--passes ${JSON.stringify(words)} has an empty name`, "give all, none, or names with commas"));
+  return words;
+}
+
+/** Refuses what is no whole number in the range. */
+export function checkWhole(option: string, value: number | undefined, least: number, most?: number): void {
+  if (value === undefined) return;
+  if (!Number.isSafeInteger(value) || value < least || value > (most ?? Infinity)) throw new DiagnosticError(wholeNumber(option, value, least, most));
+}

@@ -2,13 +2,14 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
+import type { Manifest, ModelFacts } from "../../ir/artifact.ts";
 import { DiagnosticError, render } from "../../ir/diagnostic.ts";
 import { TextStream, argmax, load, loadTokenizer, readArtifact, saveTensors, type Model, type Result, type Tokenizer } from "../../runtime/index.ts";
-import { cacheArtifact } from "../artifact.ts";
+import { cacheArtifact, makeFolder } from "../artifact.ts";
 import { compile } from "../compile.ts";
-import { badIds, compileOptionOnArtifact, needsTaps, usage } from "../diagnostics.ts";
+import { badIds, cannotWrite, compileOptionOnArtifact, idOutside, needsTaps, tooManyPositions, usage } from "../diagnostics.ts";
 import { storesF32 } from "../stored.ts";
-import { compileFlagNames, compileFlags, optionsOf, type CompileFlags } from "./options.ts";
+import { checkWhole, compileFlagNames, compileFlags, optionsOf, type CompileFlags } from "./options.ts";
 
 interface Options extends CompileFlags {
   src: string;
@@ -37,17 +38,20 @@ export const run = {
         .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" })
         .option("save", { type: "string", describe: "write logits, hidden states and routes to a .safetensors file" })
         .option("threads", { type: "number", describe: "worker threads (default: the cores there are)" }),
-    ).conflicts("prompt", "ids") as unknown as Argv<Options>,
+    ) as unknown as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
-    if (a.prompt === undefined && a.ids === undefined) throw new DiagnosticError(usage("give --prompt TEXT or --ids LIST"));
-    if (!Number.isSafeInteger(a.maxNew) || a.maxNew < 1) throw new DiagnosticError(usage(`--max-new ${a.maxNew}: give a whole number of at least 1`));
-    if (a.threads !== undefined && (!Number.isSafeInteger(a.threads) || a.threads < 1)) throw new DiagnosticError(usage(`--threads ${a.threads}: give a whole number of at least 1`));
+    if ((a.prompt === undefined) === (a.ids === undefined)) throw new DiagnosticError(usage(`run: give ${a.ids === undefined ? "" : "only one of "}--prompt TEXT or --ids LIST`));
+    checkWhole("--max-new", a.maxNew, 1);
+    checkWhole("--threads", a.threads, 1);
     const { folder, beside } = await artifactOf(a);
     const weights = a.weights ?? beside;
     if (weights === undefined) throw new DiagnosticError(usage("an artifact holds no weights", "give --weights DIR, or --weights synthetic:0"));
-    const tokenizer = a.prompt === undefined ? undefined : await loadTokenizer(weights.startsWith("synthetic:") ? (beside ?? ".") : folderOf(weights));
-    const prompts = a.prompt === undefined ? readIds(a.ids!) : withBos(tokenizer!, a.prompt, folder);
+    const tokenizer = a.prompt === undefined ? undefined : await tokenizerOf(weights, beside);
+    const { model: facts } = JSON.parse(readFileSync(path.join(folder, "manifest.json"), "utf8")) as Pick<Manifest, "model">;
+    const prompts = a.prompt === undefined ? readIds(a.ids!) : withBos(tokenizer!, a.prompt, facts.bos);
+    checkFit(prompts.batch, a.maxNew, facts);
     if (a.save && prompts.batch.length > 1) throw new DiagnosticError(usage("--save keeps one sequence; the batch has several", "run the prompts one by one"));
+    if (a.save !== undefined) checkWritable(a.save);
     const model = await load(folder, { weights, ...(a.threads ? { threads: a.threads } : {}) });
     try {
       await generateAll(a, model, prompts, tokenizer);
@@ -75,11 +79,19 @@ async function artifactOf(a: ArgumentsCamelCase<Options>): Promise<{ folder: str
   return { folder: cacheArtifact(c), beside: statSync(a.src).isDirectory() ? a.src : path.dirname(a.src) };
 }
 
+/** The tokenizer beside the weights, or else beside the config. */
+async function tokenizerOf(weights: string, beside: string | undefined): Promise<Tokenizer> {
+  const folders = [...(weights.startsWith("synthetic:") ? [] : [folderOf(weights)]), ...(beside === undefined ? [] : [beside])];
+  if (folders.length === 0) throw new DiagnosticError(usage("--prompt needs a tokenizer; an artifact with synthetic weights has none", "give --ids 1,2,3"));
+  return loadTokenizer(folders.find((f) => existsSync(path.join(f, "tokenizer.json"))) ?? folders[0]);
+}
+
 const folderOf = (p: string): string => (existsSync(p) && statSync(p).isDirectory() ? p : path.dirname(p));
 
 function readIds(word: string): Prompts {
   let value: unknown;
-  if (/^\s*\d+(\s*,\s*\d+)*\s*$/.test(word)) value = word.split(",").map(Number);
+  if (/^\s*-?\d+(\s*,\s*-?\d+)*\s*$/.test(word)) value = word.split(",").map(Number);
+  else if (word.trim() === "") throw new DiagnosticError(badIds(JSON.stringify(word), "there are no ids"));
   else {
     let text: string;
     try {
@@ -96,20 +108,29 @@ function readIds(word: string): Prompts {
   const isIds = (v: unknown): v is number[] => Array.isArray(v) && v.length > 0 && v.every((x) => Number.isSafeInteger(x) && (x as number) >= 0);
   if (isIds(value)) return { batch: [value], nested: false };
   if (Array.isArray(value) && value.length > 0 && value.every(isIds)) return { batch: value as number[][], nested: true };
-  throw new DiagnosticError(badIds(word, "it is neither an array of ids nor an array of such arrays"));
+  throw new DiagnosticError(badIds(word, "ids are whole numbers from 0 up, in an array or an array of such arrays, none of them empty"));
 }
 
-function withBos(tokenizer: Tokenizer, prompt: string, folder: string): Prompts {
-  const bos = (JSON.parse(readFileSync(path.join(folder, "manifest.json"), "utf8")) as { model: { bos: number | null } }).model.bos;
+function withBos(tokenizer: Tokenizer, prompt: string, bos: number | null): Prompts {
   const ids = tokenizer.encode(prompt);
-  return { batch: [bos !== null && ids[0] !== bos ? [bos, ...ids] : ids], nested: false };
+  const batch = [bos !== null && ids[0] !== bos ? [bos, ...ids] : ids];
+  if (batch[0].length === 0) throw new DiagnosticError(usage("--prompt is empty, and the model has no token that begins a text"));
+  return { batch, nested: false };
+}
+
+/** Before any weight is read: ids in the vocabulary, and positions for what is asked (the last new token needs none). */
+function checkFit(batch: readonly number[][], maxNew: number, { vocab, maxPositions }: ModelFacts): void {
+  for (const [b, ids] of batch.entries()) {
+    const at = ids.findIndex((id) => id >= vocab);
+    if (at >= 0) throw new DiagnosticError(idOutside(batch.length > 1 ? b : undefined, at, ids[at], vocab));
+    if (ids.length + maxNew - 1 > maxPositions) throw new DiagnosticError(tooManyPositions(batch.length > 1 ? b : undefined, ids.length, maxNew, maxPositions));
+  }
 }
 
 async function generateAll(a: ArgumentsCamelCase<Options>, model: Model, { batch, nested }: Prompts, tokenizer: Tokenizer | undefined): Promise<void> {
   const stop = a.prompt !== undefined || a.stopEos;
-  const { eos, maxPositions } = model.manifest.model;
-  const longest = Math.max(...batch.map((p) => p.length)) + a.maxNew;
-  const session = model.session({ maxTokens: Math.min(longest, maxPositions) });
+  const { eos } = model.manifest.model;
+  const session = model.session({ maxTokens: Math.max(...batch.map((p) => p.length)) + a.maxNew - 1 });
   const streams = tokenizer && !a.json ? new TextStream(tokenizer) : undefined;
   if (streams) process.stdout.write(a.prompt!);
   const out: number[][] = batch.map(() => []);
@@ -143,7 +164,7 @@ async function generateAll(a: ArgumentsCamelCase<Options>, model: Model, { batch
     result = await session.decode(next);
     if (i > 0) decode.push(performance.now() - from);
   }
-  if (saved) await save(a.save!, model, batch[0], out[0], saved, steps);
+  if (saved) await save(a.save!, model, batch[0], saved, steps);
   session.close();
   const perToken = decode.length ? decode.reduce((x, y) => x + y, 0) / decode.length : null;
   if (a.json) {
@@ -151,7 +172,19 @@ async function generateAll(a: ArgumentsCamelCase<Options>, model: Model, { batch
     process.stdout.write(JSON.stringify({ ids: nested ? out : out[0], prompt_ids: nested ? batch : batch[0], ...text, prefill_ms: prefillMs, decode_ms_per_token: perToken }) + "\n");
   } else if (streams) process.stdout.write("\n");
   else for (const ids of out) process.stdout.write(ids.join(",") + "\n");
-  if (!a.json && perToken !== null) process.stderr.write(`prefill ${prefillMs.toFixed(1)} ms, ${perToken.toFixed(2)} ms per token\n`);
+  const tokens = batch.reduce((n, p) => n + p.length, 0);
+  const each = perToken === null ? "" : `, then ${perToken.toFixed(2)} ms per ${batch.length > 1 ? `step of ${batch.length} tokens` : "token"}`;
+  if (!a.json) process.stderr.write(`prefill of ${tokens} token${tokens === 1 ? "" : "s"} ${prefillMs.toFixed(1)} ms${each}\n`);
+}
+
+/** Says so before the work, not after it. */
+function checkWritable(file: string): void {
+  try {
+    if (existsSync(file) && statSync(file).isDirectory()) throw new Error("it is a folder");
+    makeFolder(path.dirname(path.resolve(file)));
+  } catch (e) {
+    throw new DiagnosticError(cannotWrite(file, (e as Error).message));
+  }
 }
 
 type Saved = Record<string, { shape: number[]; data: Float32Array | Int32Array }>;
@@ -159,7 +192,7 @@ type Saved = Record<string, { shape: number[]; data: Float32Array | Int32Array }
 const copyTaps = (r: Result): Saved => Object.fromEntries(Object.entries(r.taps).map(([k, t]) => [k, { shape: [...t.shape], data: t.data.slice() }]));
 
 /** logits, hidden.0 .. hidden.L, final_norm, route.N.*, greedy_logits, and mtp.logits where the extra layer exists. */
-async function save(file: string, model: Model, prompt: number[], ids: number[], taps: Saved, steps: Float32Array[]): Promise<void> {
+async function save(file: string, model: Model, prompt: number[], taps: Saved, steps: Float32Array[]): Promise<void> {
   const { final, ...rest } = taps;
   const out: Saved = { ...rest, ...(final ? { final_norm: final } : {}) };
   const vocab = model.manifest.model.vocab;
@@ -168,7 +201,7 @@ async function save(file: string, model: Model, prompt: number[], ids: number[],
   out.greedy_logits = { shape: [steps.length, vocab], data: greedy };
   if (model.manifest.entries.draft !== undefined && final) {
     const session = model.session({ maxTokens: prompt.length });
-    const drafted = await session.draft([[...prompt.slice(1), ids[0]]], final.data as Float32Array);
+    const drafted = await session.draft([[...prompt.slice(1), argmax(steps[0])]], final.data as Float32Array);
     out["mtp.logits"] = { shape: drafted.taps.logits.shape, data: drafted.taps.logits.data.slice() };
     session.close();
   }

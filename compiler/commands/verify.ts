@@ -1,9 +1,10 @@
 // dsc verify SRC: proves the passes on a small config derived from SRC that keeps its structure and its oddness, by
 // interpreting the graph before and after each pass.
 import type { ArgumentsCamelCase, Argv } from "yargs";
-import { DiagnosticError, error } from "../../ir/diagnostic.ts";
+import { DiagnosticError, render } from "../../ir/diagnostic.ts";
 import { loadSpec } from "../frontend/config.ts";
-import { prove } from "../prove.ts";
+import { passChanges } from "../diagnostics.ts";
+import { prove, type Proof } from "../prove.ts";
 import { shrink } from "../shrink.ts";
 
 interface Options {
@@ -21,15 +22,41 @@ export const verifyCommand = {
       .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as Argv<Options>,
   handler: (a: ArgumentsCamelCase<Options>): void => {
-    const { spec } = loadSpec(a.src, a.set);
+    const { spec, warnings } = loadSpec(a.src, a.set);
+    for (const w of warnings) process.stderr.write(render(w) + "\n");
     const small = shrink(spec);
     const proofs = prove(small);
     const failed = proofs.filter((p) => !p.holds);
-    if (a.json) process.stdout.write(JSON.stringify({ ok: failed.length === 0, small: { hidden: small.hidden, heads: small.heads, layers: small.layers.length }, proofs }) + "\n");
-    else {
-      process.stdout.write(`proved on ${small.layers.length} layers, hidden ${small.hidden}, ${small.heads} heads, ${small.moe ? `${small.moe.experts} experts` : "no experts"}\n`);
-      for (const p of proofs) process.stdout.write(`  ${p.entry.padEnd(8)} ${p.attention.padEnd(9)} ${p.pass.padEnd(18)} ${p.holds ? "holds" : "BROKEN"}  ${p.change ? `difference ${p.difference.toExponential(1)}: ${p.change}` : `difference ${p.difference.toExponential(1)}`}\n`);
-    }
-    if (failed.length) throw new DiagnosticError(failed.map((p) => error("DSC3020", `${p.pass} changes what ${p.entry} computes`, { notes: [`largest difference ${p.difference}`] })));
+    const derived = { hidden: small.hidden, heads: small.heads, layers: small.layers.length, experts: small.moe?.experts ?? 0 };
+    if (a.json) process.stdout.write(JSON.stringify({ ok: failed.length === 0, small: derived, proofs }) + "\n");
+    else process.stdout.write(table(spec.architecture, derived, proofs) + "\n");
+    if (failed.length) throw new DiagnosticError(failed.map((p) => passChanges(p.pass, `${p.entry}, ${p.attention} attention`, p.difference)));
   },
 };
+
+/** A line per pass, a column per entry point and form of attention; largest difference of any logit. */
+function table(name: string, small: Record<string, number>, proofs: readonly Proof[]): string {
+  const columns = [...new Set(proofs.map((p) => `${p.attention} ${p.entry}`))];
+  const forms = [...new Set(proofs.map((p) => p.attention))];
+  const per = columns.length / Math.max(1, forms.length);
+  const changes = [...new Set(proofs.flatMap((p) => (p.change === undefined ? [] : [p.change])))];
+  const cell = (p: Proof): string => `${p.holds ? "" : "BROKEN "}${p.difference === 0 ? "0" : p.difference.toExponential(1)}${p.change === undefined ? "" : ` (${changes.indexOf(p.change) + 1})`}`;
+  const width = Math.max(...proofs.map((p) => p.pass.length)) + 2;
+  const lines = [
+    `${name}, proved on ${Object.entries(small).map(([k, v]) => `${v} ${k}`).join(", ")}: difference of the logits before and after each pass`,
+    "",
+    "".padEnd(width) + forms.map((f) => `${f} attention`.padStart(12 * per)).join(""),
+    "pass".padEnd(width) + columns.map((c) => c.split(" ")[1].padStart(12)).join(""),
+  ];
+  for (const pass of new Set(proofs.map((p) => p.pass))) {
+    const row = columns.map((c) => cell(proofs.find((p) => p.pass === pass && c === `${p.attention} ${p.entry}`)!).padStart(12));
+    lines.push(pass.padEnd(width) + row.join(""));
+  }
+  lines.push("");
+  for (const [i, c] of changes.entries()) {
+    const most = Math.max(...proofs.filter((p) => p.change === c).map((p) => p.unquantised!));
+    lines.push(`(${i + 1}) declared: ${c}; without activation quantisation the difference is ${most === 0 ? "0" : most.toExponential(1)}`);
+  }
+  const good = proofs.filter((p) => p.holds).length;
+  return [...lines, `${good} of ${proofs.length} hold`].join("\n");
+}

@@ -109,7 +109,7 @@ export function printTable(rows: readonly Row[], total: number): string {
 }
 
 /** "1.30 GB": decimal, as checkpoints are sold. */
-function size(n: number): string {
+export function size(n: number): string {
   const units = ["bytes", "kB", "MB", "GB", "TB"];
   let u = 0;
   let v = n;

@@ -1,0 +1,75 @@
+// What each pass did, for a person: a line per rule, a column per entry point (prefill, extend, decode, draft), the number of
+// places it fired at in each, and below a pass why it refused where it did. The artifact's ledger.json has every site.
+import type { Entry, Outcome } from "../../passes/index.ts";
+
+/** With more entry points than this (a hand-written module), one column counts them all. */
+const MOST_COLUMNS = 6;
+
+interface Row {
+  rule: string;
+  fired: Map<string, number>;
+  changes?: string;
+}
+
+const columnOf = (e: Entry): string => (e.site === "module" ? "load" : e.site.split("/")[0]);
+
+/** The transcript of a pipeline; ends without a newline. */
+export function transcript({ ledger, snapshots }: Outcome): string {
+  const passes = snapshots.slice(1).map((s) => s.pass);
+  if (passes.length === 0) return "no passes";
+  const heads = [...new Set(ledger.entries.map(columnOf))].toSorted((a, b) => Number(a === "load") - Number(b === "load"));
+  const columns = heads.length > MOST_COLUMNS ? ["places"] : heads;
+  const column = (e: Entry): string => (columns[0] === "places" ? "places" : columnOf(e));
+  const rules = ledger.entries.map((e) => e.rule.length);
+  const width = Math.max(30, ...rules) + 4;
+  const lines = ["pass, rule".padEnd(width) + columns.map((c) => c.padStart(9)).join("")];
+  for (const pass of passes) {
+    const entries = ledger.entries.filter((e) => e.pass === pass);
+    lines.push(entries.length ? pass : `${pass.padEnd(width - 2)}  nothing to do`);
+    for (const row of rowsOf(entries, column)) {
+      const counts = columns.map((c) => String(row.fired.get(c) ?? "-").padStart(9));
+      lines.push(`  ${row.rule}`.padEnd(width) + counts.join(""));
+      if (row.changes) lines.push(`    changes the function: ${row.changes}`);
+    }
+    lines.push(...refusals(entries));
+  }
+  return lines.join("\n");
+}
+
+function rowsOf(entries: readonly Entry[], column: (e: Entry) => string): Row[] {
+  const rows = new Map<string, Row>();
+  for (const e of entries) {
+    const row = rows.get(e.rule) ?? { rule: e.rule, fired: new Map<string, number>() };
+    rows.set(e.rule, row);
+    if (e.outcome !== "fired") continue;
+    row.fired.set(column(e), (row.fired.get(column(e)) ?? 0) + e.count);
+    row.changes ??= e.changes;
+  }
+  return [...rows.values()];
+}
+
+/** One line per reason; rules that share it share the line. */
+function refusals(entries: readonly Entry[]): string[] {
+  const reasons = new Map<string, { sites: Set<string>; rules: Set<string> }>();
+  const rules = new Set(entries.map((e) => e.rule));
+  for (const e of entries.filter((x) => x.outcome === "refused")) {
+    const at = reasons.get(e.reason ?? "") ?? { sites: new Set<string>(), rules: new Set<string>() };
+    reasons.set(e.reason ?? "", at);
+    at.sites.add(e.site);
+    at.rules.add(e.rule);
+  }
+  return [...reasons].map(([reason, at]) => {
+    const which = rules.size > 1 ? `${[...at.rules].join("; ")}\n      ` : "";
+    return `    refused: ${which}in ${folded(at.sites)}: ${reason}`;
+  });
+}
+
+/** "prefill/{dense_layer, moe_layer}, decode/moe_layer". */
+function folded(sites: ReadonlySet<string>): string {
+  const by = new Map<string, string[]>();
+  for (const s of sites) {
+    const [head, ...rest] = s.split("/");
+    by.set(head, [...(by.get(head) ?? []), rest.join("/")]);
+  }
+  return [...by].map(([head, rest]) => (rest.length > 1 ? `${head}/{${rest.join(", ")}}` : [head, ...rest].filter((w) => w !== "").join("/"))).join(", ");
+}
