@@ -13,7 +13,7 @@ export function few({ n, k }: GemmProblem, schedule: FewSchedule): KernelText {
   const steps = Math.ceil(k / STEP);
   const columnTiles = Math.ceil(n / 128);
   const source = `${header(gemmHeader({ n, k }, schedule))}
-${fragments(["types", "barriers", "load", "registers", "scales", "bf16", "gather", "async", "wgmma"], tokens)}
+${fragments(["types", "barriers", "dependent", "load", "registers", "scales", "bf16", "gather", "async", "wgmma"], tokens)}
 constexpr int N = ${n}, STEPS = ${steps};             // columns of y; steps of 128 columns of k
 constexpr int TOKENS = ${tokens}, ROWS = 128;        // a tile: rows of x by rows of w
 constexpr int COLUMN_TILES = ${columnTiles};
@@ -45,14 +45,24 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
     barrier_init_done();
   }
   __syncthreads();
+  release_next();
 
   if (warp >= 8) {
     registers_down<40>();
     int stage = 0; u32 phase = 0;
     if (warp == 8 && lane == 0) {
       // One thread keeps the ring full: most of shared memory is weights in flight, which is what bandwidth needs.
-      prefetch_map(&x_map); prefetch_map(&w_map);
-      for (int u = begin; u < end; u++) {
+      // Weights do not wait for the kernel before; the first ring of them is under way while it still runs.
+      const int ahead = min(STAGES, end - begin);
+      for (int i = 0; i < ahead; i++) {
+        barrier_expect(full + 8 * i, STAGE);
+        copy_in(ring + i * STAGE, &w_map, full + 8 * i, (begin + i) % STEPS * 128, (begin + i) / STEPS / token_tiles * ROWS);
+      }
+      await_previous();
+      for (int i = 0; i < ahead; i++)
+        copy_in(ring + i * STAGE + W_BYTES, &x_map, full + 8 * i, (begin + i) % STEPS * 128, (begin + i) / STEPS % token_tiles * TOKENS);
+      if (ahead == STAGES) phase = 1;
+      for (int u = begin + ahead; u < end; u++) {
         const int tile = u / STEPS, p = u % STEPS;
         barrier_wait(empty + 8 * stage, phase ^ 1);
         barrier_expect(full + 8 * stage, STAGE);
@@ -62,6 +72,7 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
       }
     } else if (warp == 9) {
       // Scales of the tokens: a column of a row-major array, 4 bytes at a time, asynchronous like the rest.
+      await_previous();
       for (int u = begin; u < end; u++) {
         const int token0 = u / STEPS % token_tiles * TOKENS, p = u % STEPS;
         barrier_wait(empty + 8 * stage, phase ^ 1);
@@ -73,6 +84,7 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
     }
   } else {
     registers_up<232>();
+    await_previous();  // the workspace and y may still be in use
     const int team = warp / 4, slab = warp % 4;
     int stage = 0; u32 phase = 0;
     for (int u = begin; u < end;) {
@@ -89,7 +101,7 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
         barrier_wait(full + 8 * stage, phase);
         const u32 w_tile = ring + stage * STAGE;
         product_128(part, tile_descriptor(w_tile + team * 8192), tile_descriptor(w_tile + W_BYTES));
-        wgmma_wait(part);
+        wgmma_wait<0>(part);
         // Columns of the product are tokens: each pair of registers has its own two scales.
 #pragma unroll
         for (int j = 0; j < TOKENS / 8; j++) {
@@ -163,7 +175,7 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
       { kind: "buffer", name: "y", dtype: "bf16", access: "out" },
     ],
     dims: ["m"],
-    launch: { grid: ["SMs", 1, 1], block: 384, sharedBytes: sharedBytes(schedule) },
+    launch: { grid: ["SMs", 1, 1], block: 384, sharedBytes: sharedBytes(schedule), pdl: true },
     workspaceBytes: add(mul("SMs", 2 * 256 * (tokens / 2) * 4), mul(4 * columnTiles, ceildiv("m", tokens))),
   };
 }

@@ -4,7 +4,7 @@
 
 /** Names of the fragments, in the order they are printed. */
 export type Fragment =
-  | "types" | "barriers" | "cluster" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "async";
+  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "async";
 
 const indent = (text: string): string => text.trim() + "\n";
 
@@ -40,6 +40,13 @@ __device__ __forceinline__ void group_sync(int id, int threads) {
 }
 `);
 
+// Programmatic dependent launch: blocks of the next kernel start as these leave. What the kernel before wrote may be read,
+// and what it reads overwritten, only after await_previous; weights were there all along.
+const dependent = indent(`
+__device__ __forceinline__ void release_next() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+__device__ __forceinline__ void await_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+`);
+
 const cluster = indent(`
 __device__ __forceinline__ u32 cluster_rank() { u32 r; asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r)); return r; }
 __device__ __forceinline__ void cluster_sync() {
@@ -50,6 +57,7 @@ __device__ __forceinline__ void barrier_arrive_at(u32 barrier, u32 rank) {
                "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\\n}" :: "r"(barrier), "r"(rank) : "memory");
 }
 `);
+
 
 // The copy engine writes a box of the tensor, 128-byte swizzled, zeros outside the tensor; the bytes count either way.
 const load = indent(`
@@ -158,10 +166,11 @@ ${list}
     : ${operands}
     : "l"(a), "l"(b), "n"(ADD));
 }
-// Waits for the chain; naming the registers keeps the compiler from reading them earlier.
-__device__ __forceinline__ void wgmma_wait(float (&d)[${count}]) {
-  asm volatile("wgmma.wait_group.sync.aligned 0;"
-    : ${operands} :: "memory");
+// Waits until at most LATER chains are in flight; naming the registers keeps the compiler from reading them earlier.
+template <int LATER> __device__ __forceinline__ void wgmma_wait(float (&d)[${count}]) {
+  asm volatile("wgmma.wait_group.sync.aligned %${count};"
+    : ${operands}
+    : "n"(LATER) : "memory");
 }
 // One step of 128 columns: four wgmma, the first overwrites. Longer chains would lose bits: the adder keeps about 14.
 __device__ __forceinline__ void product_128(float (&part)[${count}], u64 a, u64 b) {
@@ -175,7 +184,7 @@ __device__ __forceinline__ void product_128(float (&part)[${count}], u64 a, u64 
 `);
 }
 
-const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, load, multicast, store, registers, scales, bf16, gather, async };
+const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, async };
 
 /** The fragments a kernel calls, in a fixed order; `n` is the width of its wgmma. */
 export function fragments(names: readonly Fragment[], n: number): string {

@@ -13,20 +13,45 @@ __device__ __forceinline__ float from_e4m3(u8 code) {
   const float value = __fmul_rn(__uint_as_float(((code & 0x7fu) << 20) | ((code & 0x80u) << 24)), 1.329227995784916e36f);
   return (code & 0x7f) == 0x7f ? __uint_as_float(0x7fffffffu) : value;
 }`],
-  ["to_e4m3", `// To nearest even, saturating at 448. Below 2^-6 the grid is uniform: adding 2^14 aligns its step with the last bit.
+  ["to_e4m3", `// To nearest even, saturating at 448; NaN is 0x7f.
 __device__ __forceinline__ u8 to_e4m3(float x) {
+#ifdef __CUDA_ARCH__
+  u16 pair;  // the instruction converts two
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(0.0f), "f"(x));
+  return (u8)pair;
+#else
+  // Below 2^-6 the grid is uniform: adding 2^14 aligns its step with the last bit.
   const float a = fminf(fabsf(x), 448.0f);
   const u32 bits = __float_as_uint(a);
   const u32 normal = ((bits + 0x7ffffu + ((bits >> 20) & 1u)) >> 20) - 960u;
   const u32 small = __float_as_uint(__fadd_rn(a, 16384.0f)) - 0x46800000u;
   const u32 code = (a < 0.015625f ? small : normal) | ((__float_as_uint(x) >> 24) & 0x80u);
   return x != x ? 0x7f : (u8)code;
+#endif
 }`],
   ["pow2_ceil", `// The least power of two that is not below x > 0.
 __device__ __forceinline__ float pow2_ceil(float x) { return __uint_as_float((__float_as_uint(x) + 0x7fffffu) & 0xff800000u); }`],
-  ["larger", `__device__ __forceinline__ float larger(float a, float b) { return a != a || b != b ? a + b : fmaxf(a, b); }
+  ["larger", `// NaN stays.
+__device__ __forceinline__ float larger(float a, float b) {
+#ifdef __CUDA_ARCH__
+  float v;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(v) : "f"(a), "f"(b));
+  return v;
+#else
+  return a != a || b != b ? a + b : fmaxf(a, b);
+#endif
+}
 __device__ __forceinline__ int larger(int a, int b) { return max(a, b); }`],
-  ["smaller", `__device__ __forceinline__ float smaller(float a, float b) { return a != a || b != b ? a + b : fminf(a, b); }
+  ["smaller", `// NaN stays.
+__device__ __forceinline__ float smaller(float a, float b) {
+#ifdef __CUDA_ARCH__
+  float v;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(v) : "f"(a), "f"(b));
+  return v;
+#else
+  return a != a || b != b ? a + b : fminf(a, b);
+#endif
+}
 __device__ __forceinline__ int smaller(int a, int b) { return min(a, b); }`],
   ["floor_div", `__device__ __forceinline__ int floor_div(int a, int b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }`],
   ["floor_mod", `__device__ __forceinline__ int floor_mod(int a, int b) { return a - b * floor_div(a, b); }`, ["floor_div"]],
@@ -58,10 +83,10 @@ template <int N, class T> __device__ __forceinline__ T warp_sum(const T* v) {
   for (int apart = 16; apart > 0; apart /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, apart);
   return sum;
 }`],
-  ["warp_max", `// Lanes without a column repeat column 0 of theirs or, past the end, lane 0's.
+  ["warp_max", `// Lanes without a column repeat lane 0's.
 template <int N, class T> __device__ __forceinline__ T warp_max(const T* v) {
   const int lane = threadIdx.x % 32;
-  T most = __shfl_sync(0xffffffffu, v[0], lane < N ? lane : 0);
+  T most = N < 32 ? __shfl_sync(0xffffffffu, v[0], lane < N ? lane : 0) : v[0];
 #pragma unroll
   for (int q = 1; q < (N + 31) / 32; q++) most = lane + 32 * q < N ? larger(most, v[q]) : most;
 #pragma unroll
@@ -70,7 +95,7 @@ template <int N, class T> __device__ __forceinline__ T warp_max(const T* v) {
 }`, ["larger"]],
   ["warp_min", `template <int N, class T> __device__ __forceinline__ T warp_min(const T* v) {
   const int lane = threadIdx.x % 32;
-  T least = __shfl_sync(0xffffffffu, v[0], lane < N ? lane : 0);
+  T least = N < 32 ? __shfl_sync(0xffffffffu, v[0], lane < N ? lane : 0) : v[0];
 #pragma unroll
   for (int q = 1; q < (N + 31) / 32; q++) least = lane + 32 * q < N ? smaller(least, v[q]) : least;
 #pragma unroll

@@ -5,7 +5,7 @@ import type { Stmt, Tile } from "../../ir/kernel/stmt.ts";
 import { flatten, tilesRead, tileWritten } from "../../ir/kernel/walk.ts";
 import { registerType, literal, type Elements } from "./print-element.ts";
 import type { Lines } from "./print-lines.ts";
-import { isSingle, lengthOf, type Loop, type WarpPlan } from "./warp-plan.ts";
+import { isSingle, lengthOf, tripsOf, type Loop, type WarpPlan } from "./warp-plan.ts";
 
 type Elementwise = Extract<Stmt, { kind: "load" | "store" | "fill" | "iota" | "map" }>;
 const elementwise = (s: Stmt): s is Elementwise => s.kind === "load" || s.kind === "store" || s.kind === "fill" || s.kind === "iota" || s.kind === "map";
@@ -197,16 +197,28 @@ export class WarpPrinter {
       out.add(title);
       return out.nest(plain, () => this.body(s.body));
     }
-    const spread = `for (int ${name} = ${from === "0" ? "" : `${from} + `}${s.step === 1 ? "warp" : `${s.step} * warp`}; ${name} < ${to}; ${name} += ${s.step} * WARPS)`;
+    // Known turns: a loop the compiler can unroll, so that the loads of several turns are in flight together.
+    const steps = tripsOf(s);
+    const turns = steps === undefined ? undefined : Math.ceil(steps / this.plan.warps);
+    const start = (turn: string): string => `${from === "0" ? "" : `${from} + `}${s.step === 1 ? turn : `${s.step} * ${turn.includes(" ") ? `(${turn})` : turn}`}`;
+    const spread = (body: () => void): void => {
+      if (turns === undefined) return out.nest(`for (int ${name} = ${start("warp")}; ${name} < ${to}; ${name} += ${s.step} * WARPS)`, body);
+      if (turns > 1) out.add(`#pragma unroll${turns <= 8 ? "" : " 4"}`);
+      out.nest(`for (int turn = 0; turn < ${turns}; turn++)`, () => {
+        out.add(`const int ${name} = ${start("warp + WARPS * turn")};`);
+        if (steps! % this.plan.warps !== 0) out.add(`if (${name} >= ${to}) break;`);
+        body();
+      });
+    };
     if (share.kind === "apart") {
-      out.add(`${title}; iterations go round the warps`, "#pragma unroll 2");
-      return out.nest(spread, () => this.body(s.body));
+      out.add(`${title}; iterations go round the warps`);
+      return spread(() => this.body(s.body));
     }
     const parts = `${this.name(share.acc)}_parts`;
     const slot = s.step === 1 ? (from === "0" ? name : `${name} - ${from}`) : from === "0" ? `${name} / ${s.step}` : `(${name} - ${from}) / ${s.step}`;
     out.add(`${title}; iterations go round the warps, their results join in order: the bits do not depend on the number of warps`);
-    out.add(`__shared__ ${registerType(share.part)} ${parts}[${share.steps}];`, "#pragma unroll 4");
-    out.nest(spread, () => {
+    out.add(`__shared__ ${registerType(share.part)} ${parts}[${share.steps}];`);
+    spread(() => {
       this.body(s.body.slice(0, -1));
       out.add(`if (lane == 0) ${parts}[${slot}] = ${this.name(share.part)};`);
     });

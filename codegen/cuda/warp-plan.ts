@@ -51,7 +51,13 @@ export function planWarps(kernel: Kernel, threads: number | undefined): WarpPlan
   const all = loops.length > 0 && shares.size === loops.length && most >= 4 && !conflict;
   const asked = threads ? threads / 32 : undefined;
   if (!all) return { warps: 1, shares: new Map(), cells: asked ?? 4 };
-  return { warps: asked ?? (most >= 32 ? 8 : 4), shares, cells: 1 };
+  return { warps: asked ?? evenWarps(most), shares, cells: 1 };
+}
+
+/** As many warps, up to 16, as divide the steps evenly: then every warp takes the same turns and its loads can all be in flight. */
+function evenWarps(steps: number): number {
+  for (let n = Math.min(16, steps); n >= 4; n--) if (steps % n === 0) return n;
+  return Math.min(8, steps);
 }
 
 /** An index that differs between any two iterations: the loop variable, or its quotient by what divides the step. */

@@ -17,8 +17,6 @@ export interface TallSchedule {
   rows: 128 | 256;
   /** Ring stages of 128 columns of k. */
   stages: number;
-  /** 2: neighbouring column tiles share their rows of x, each block fetches half for both. */
-  cluster: 1 | 2;
   /** Row tiles swept before the next column tile, so that a wave reuses both sides from L2. */
   group: number;
 }
@@ -42,9 +40,9 @@ export interface Limits {
 
 export const H200: Limits = { sharedBytes: 232448, multiprocessors: 132 };
 
-/** Short name, part of the kernel's: "t256s4c2g8", "f16s11". */
+/** Short name, part of the kernel's: "t256s4g8", "f16s11". */
 export const scheduleName = (s: GemmSchedule): string =>
-  s.form === "tall" ? `t${s.rows}s${s.stages}c${s.cluster}g${s.group}` : `f${s.tokens}s${s.stages}`;
+  s.form === "tall" ? `t${s.rows}s${s.stages}g${s.group}` : `f${s.tokens}s${s.stages}`;
 
 /** Bytes of one ring stage. */
 export const stageBytes = (s: GemmSchedule): number => (s.form === "tall" ? s.rows : s.tokens) * STEP + 128 * STEP;
@@ -69,10 +67,8 @@ export const candidates: readonly GemmSchedule[] = [
   { form: "few", tokens: 32, stages: 10 },
   { form: "few", tokens: 64, stages: 8 },
   { form: "few", tokens: 128, stages: 5 },
-  { form: "tall", rows: 256, stages: 4, cluster: 2, group: 8 },
-  { form: "tall", rows: 256, stages: 4, cluster: 1, group: 8 },
-  { form: "tall", rows: 128, stages: 6, cluster: 2, group: 16 },
-  { form: "tall", rows: 128, stages: 6, cluster: 1, group: 16 },
+  { form: "tall", rows: 256, stages: 4, group: 8 },
+  { form: "tall", rows: 128, stages: 6, group: 16 },
 ];
 
 /** Why a schedule cannot run a problem, or null. */
@@ -97,12 +93,10 @@ export function estimate(schedule: GemmSchedule, problem: GemmProblem & { m: num
     const step = Math.max(0.12 + schedule.tokens * 0.0027, 0.0);
     return Math.max(hbm, units * step) + 4 + schedule.tokens * 0.02;
   }
-  const pairs = Math.ceil(m / schedule.rows) * Math.ceil(Math.ceil(n / 128) / schedule.cluster);
-  const waves = Math.ceil(pairs / Math.floor(limits.multiprocessors / schedule.cluster));
-  // A step of 128 x 128 x 128 is 512 cycles of the tensor cores; sustained clocks and gaps make that about 0.4 us.
-  const tensor = waves * (steps * (schedule.rows / 128) * 0.4 + 1.2);
-  const l2 = (pairs * schedule.cluster * steps * (schedule.rows / schedule.cluster + 128) * STEP) / 6e6;
-  return Math.max(tensor, hbm, l2) + 3;
+  const waves = Math.ceil((Math.ceil(m / schedule.rows) * Math.ceil(n / 128)) / limits.multiprocessors);
+  // A step of 128 x 128 x 128 is 491 cycles of the tensor cores; clocks under load and gaps make that about 0.33 us.
+  const tensor = waves * (steps * (schedule.rows / 128) * 0.33 + 1.2);
+  return Math.max(tensor, hbm) + 4;
 }
 
 /** The schedule for a problem at m rows. */

@@ -108,8 +108,10 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
   for (let done = 0; done < COLD; done += part.byteLength) cuda.upload(pool.x + done, bytes(part));
   cuda.upload(pool.gain, bytes(inputs(1, Math.max(...WIDTHS)).gain));
   for (const d of WIDTHS) {
-    const candidates = build(cuda, tile(d, false), [128, 256, 512, 1024], [1, 4]);
     const blocks = Math.ceil(d / 128);
+    // Numbers of warps that divide a row's blocks evenly; the printer's own choice is 14 of 56 and 12 of 12.
+    const even = [4, 6, 8, 12, 14, 28].filter((n) => blocks % n === 0);
+    const candidates = build(cuda, tile(d, false), even.map((n) => 32 * n), [1, 4]);
     for (const m of ROWS) {
       // Starts stay aligned to 16 bytes.
       const step = Math.ceil((m * d * 4) / 64) * 64;

@@ -1,0 +1,57 @@
+// Runs the built command line in a process of its own, as a person does, with a cache and a folder that vanish afterwards.
+import { execFile } from "node:child_process";
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, expect } from "vitest";
+
+export const root = path.resolve(import.meta.dirname, "../..");
+export const cli = path.join(root, "dist/compiler/cli.js");
+export const tiny = path.join(root, "examples/tiny-r1");
+export const r1 = path.join(root, "examples/deepseek-r1");
+
+/** A folder for this test file's outputs. */
+export const work = mkdtempSync(path.join(tmpdir(), "dsc-commands-"));
+afterAll(() => rmSync(work, { recursive: true }));
+export const at = (name: string): string => path.join(work, name);
+
+export interface Answer {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** Never rejects: a failing command is an answer too. A stack trace in it is always a failure of the test. */
+export function dsc(...words: string[]): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    execFile(process.execPath, [cli, ...words], { cwd: root, maxBuffer: 1 << 26, env: { ...process.env, DSC_CACHE: at("cache") } }, (e, stdout, stderr) => {
+      if (/\n\s+at .+:\d+:\d+\)?/.test(stderr + stdout)) return reject(new Error(`a stack trace from dsc ${words.join(" ")}:\n${stderr}`));
+      resolve({ code: e ? Number(e.code ?? 99) : 0, stdout, stderr });
+    });
+  });
+}
+
+/** The one JSON object on stdout of a command that must succeed. */
+export async function json<T>(...words: string[]): Promise<T> {
+  const { code, stdout, stderr } = await dsc(...words, "--json");
+  expect(stderr).toBe("");
+  expect(code).toBe(0);
+  expect(stdout.endsWith("}\n")).toBe(true);
+  return JSON.parse(stdout) as T;
+}
+
+/** The diagnostics of a command that must refuse; stdout stays empty. */
+export async function refusal(...words: string[]): Promise<string> {
+  const { code, stdout, stderr } = await dsc(...words);
+  expect(code, stderr).toBe(1);
+  expect(stdout).toBe("");
+  expect(stderr).toMatch(/^error\[DSC\d{4}\]: /m);
+  expect(stderr).not.toContain("DSC9000");
+  return stderr;
+}
+
+/** Every file below a folder, by relative path. */
+export function filesOf(folder: string): Map<string, Buffer> {
+  const names = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((e) => e.isFile());
+  return new Map(names.map((e) => [path.relative(folder, path.join(e.parentPath, e.name)), readFileSync(path.join(e.parentPath, e.name))] as const).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+}
