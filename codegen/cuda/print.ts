@@ -31,7 +31,7 @@ export function printCuda(kernel: Kernel, options: { threads?: number } = {}): K
   const printed = fitsWarp(kernel) ? rowKernel(kernel, grid, threads) : tileKernel(kernel, grid, threads ?? (flatten(kernel.body).some((s) => s.kind === "dot") ? 256 : 128));
   const { names } = printed.el;
   const params = kernel.params.map((p) => `${p.access === "in" ? "const " : ""}${cType[p.dtype]}* __restrict__ ${names.of(p.name)}`);
-  const body = printed.lines.toString();
+  const body = withoutUnread(printed.lines.toString(), grid.axes.map((a) => names.of(a.name)));
   const helpers = helpersFor(body);
   const signature = [...params, ...kernel.dims.map((d) => `int ${names.of(d)}`)].join(", ");
   const source = `// ${kernel.summary}
@@ -57,6 +57,15 @@ ${body}
     dims: [...kernel.dims],
     launch: { grid: [printed.blocks, 1, 1], block: printed.threads, sharedBytes: printed.sharedBytes },
   };
+}
+
+/** Drops axes that no statement reads: an extent of 1 takes no part in an address, and compilers warn of the rest. */
+function withoutUnread(body: string, axes: readonly string[]): string {
+  const lines = body.split("\n");
+  const code = lines.map((l) => l.replace(/\/\/.*/, ""));
+  const unread = axes.map((a) => lines.findIndex((l) => l.trimStart().startsWith(`const int ${a} = `)))
+    .filter((at, i) => at >= 0 && !code.some((l, j) => j !== at && new RegExp(`\\b${axes[i]}\\b`).test(l)));
+  return lines.filter((_, i) => !unread.includes(i)).join("\n");
 }
 
 interface Printed {

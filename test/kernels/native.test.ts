@@ -1,0 +1,75 @@
+// What nvcc makes of our kernels for sm_90a: native ones must neither spill nor have their warpgroup products made serial, and
+// their machine code must hold the instructions they were written for; printed ones of DeepSeek-R1 must compile without a word.
+import path from "node:path";
+import { expect, test } from "vitest";
+import { blockGemm } from "../../codegen/cuda/block-gemm.ts";
+import { printCuda } from "../../codegen/cuda/print.ts";
+import { candidates, H200, illegal, type GemmProblem } from "../../codegen/schedules/sm90-gemm.ts";
+import type { KernelText } from "../../ir/kernel/catalogue.ts";
+import { kernelsOfModel } from "./compiled.ts";
+import { build, disassemble, findCuobjdump, hasNvcc, inTwo, readPtxas } from "./nvcc.ts";
+
+/** R1's q_a + kv_a, o_proj and dense down; one block and a bit each way; ragged in n and k; less than a block. */
+const products: readonly GemmProblem[] = [
+  { n: 2112, k: 7168 }, { n: 7168, k: 16384 }, { n: 7168, k: 18432 }, { n: 136, k: 144 }, { n: 1000, k: 2000 }, { n: 8, k: 16 },
+];
+
+/** Emitter, the kernels to try it on, and what their machine code must hold. */
+const emitters: readonly [string, () => KernelText[], string[]][] = [
+  ["block_gemm", () => products.flatMap((p) => candidates.filter((s) => illegal(s, H200, p) === null).map((s) => blockGemm(p, s))), ["QGMMA", "UTMALDG"]],
+];
+
+if (!hasNvcc) console.log("skipped: no nvcc on the path, so no CUDA is compiled for sm_90a");
+const cuobjdump = hasNvcc ? findCuobjdump() : undefined;
+if (hasNvcc && !cuobjdump) console.log("skipped: no cuobjdump on the path or in a Triton (DSC_PYTHON names a python), so machine code is not read");
+
+/** Registers of one multiprocessor, all that a block can have. */
+const REGISTERS = 65536;
+
+test.skipIf(!hasNvcc).each(emitters)("%s: no spills, no serial products", async (_, emit, instructions) => {
+  const kernels = emit();
+  const built = await build(inTwo(kernels.map((k) => k.source)));
+  expect(built.complaints).toEqual([]);
+  expect([...built.reports.keys()].toSorted()).toEqual(kernels.map((k) => k.name).toSorted());
+  for (const k of kernels) {
+    const report = built.reports.get(k.name)!;
+    expect(report, k.name).toMatchObject({ stackBytes: 0, spillBytes: 0 });
+    expect(report.registers * k.launch.block, `registers of a block of ${k.name}`).toBeLessThanOrEqual(REGISTERS);
+  }
+  if (!cuobjdump) return;
+  const code = new Map([...built.cubins.values()].flatMap((c) => [...disassemble(cuobjdump, c)]));
+  for (const k of kernels) for (const i of instructions) expect(code.get(k.name)?.includes(i), `${i} in ${k.name}`).toBe(true);
+}, 120_000);
+
+test.skipIf(!hasNvcc)("the check sees products that are waited for too often", async () => {
+  // Sums read before the wait: ptxas has to add waits of its own.
+  const { source } = blockGemm(products[0], candidates[0]);
+  const hasty = source.replaceAll("wgmma_wait<0>(part);", "");
+  expect(hasty).not.toBe(source);
+  expect((await build(new Map([["hasty", hasty]]))).complaints.join("\n")).toMatch(/\(C75\d\d\)/);
+}, 60_000);
+
+test("the check sees a spill", () => {
+  const words = [
+    "ptxas info    : Compiling entry function 'k' for 'sm_90a'", "ptxas info    : Function properties for k",
+    "    40 bytes stack frame, 32 bytes spill stores, 28 bytes spill loads", "ptxas info    : Used 168 registers, used 1 barriers, 40 bytes cumulative stack size",
+  ];
+  expect(readPtxas(words.join("\n")).reports.get("k")).toEqual({ registers: 168, stackBytes: 40, spillBytes: 60 });
+});
+
+const r1 = path.resolve(import.meta.dirname, "../../examples/deepseek-r1");
+
+/** Bytes a thread of a printed kernel may spill: they are the correct path, not the fast one, but should not live on the stack. */
+const SPILLED = 64;
+
+test.skipIf(!hasNvcc)("every kernel of DeepSeek-R1 compiles as printed CUDA", async () => {
+  const kernels = kernelsOfModel(r1).map((k) => printCuda(k));
+  const built = await build(inTwo(kernels.map((k) => k.source)));
+  expect(built.complaints).toEqual([]);
+  expect([...built.reports.keys()].toSorted()).toEqual(kernels.map((k) => k.name).toSorted());
+  for (const k of kernels) {
+    const report = built.reports.get(k.name)!;
+    expect(report.spillBytes, `bytes that ${k.name} spills`).toBeLessThanOrEqual(SPILLED);
+    expect(report.registers * k.launch.block, `registers of a block of ${k.name}`).toBeLessThanOrEqual(REGISTERS);
+  }
+}, 120_000);
