@@ -2,6 +2,7 @@
 // every file, because a fault in a kernel takes the process with it.
 import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { DiagnosticError, render } from "../../ir/diagnostic.ts";
 import { openCuda, type Cuda } from "../../runtime/devices/cuda/index.ts";
 
 export type Row = Record<string, string | number | boolean>;
@@ -59,4 +60,11 @@ const line = (r: Row): string =>
     .map(([k, v]) => `${k} ${typeof v === "number" && !Number.isInteger(v) ? v.toPrecision(4) : v}`)
     .join("  ");
 
-await main();
+try {
+  await main();
+} catch (e) {
+  if (!(e instanceof DiagnosticError)) throw e;
+  // A machine without a GPU is not a fault of this program: say so without a stack trace.
+  process.stderr.write(e.diagnostics.map(render).join("\n") + "\n");
+  process.exitCode = 1;
+}
