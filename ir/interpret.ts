@@ -122,7 +122,8 @@ export function interpret(module: Pick<Module, "funcs" | "weights">, func: Func,
   const out: Record<string, Tensor> = {};
   for (const r of func.results) out[r.name] = evaluate(r.value);
   for (const r of func.results)
-    if (r.value.type.kind === "cache" && inputs.caches) inputs.caches[layer ?? 0] = out[r.name].rows!;
+    // A callee has written its own layer's rows; the value that threads calls together is nobody's rows.
+    if (r.value.type.kind === "cache" && r.value.node.op.name !== "call" && inputs.caches) inputs.caches[layer ?? 0] = out[r.name].rows!;
   return out;
 }
 
