@@ -59,9 +59,10 @@ describe.each(fixtures.map((f) => [path.basename(f), f] as const))("%s", (name, 
   }, 60_000);
 
   if (config.quantization_config)
+    // Medians only, and no ids: one code at a rounding boundary moves single logits (fp8-flip.test.ts accounts for each).
     test.concurrent.each([
-      ["--attention expanded", "logits_fp8", "greedy_ids_fp8"],
-      ["--attention absorbed", "logits_fp8_absorbed", "greedy_ids_fp8_absorbed"],
+      ["--attention expanded", "logits_fp8"],
+      ["--attention absorbed", "logits_fp8_absorbed"],
     ])(`${name} with quantised activations, %s`, async (label, logits) => {
       const { got } = await run(fixture, expected, modes[label], `fp8${label}`);
       expect(median(expected.get(logits)!.data, got.get("logits")!.data)).toBeLessThan(0.01);
