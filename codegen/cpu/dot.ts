@@ -37,32 +37,27 @@ export interface Block {
   acc: Local[][];
 }
 
-/** Emits the loop over columns. The caller has the accumulators ready and adds their lanes afterwards. */
-export function dotRows(w: Writer, block: Block): void {
-  const width = bytesOf[block.dtype];
-  const unroll = block.a.length * block.b.length <= 4 ? 2 : 1;
-  const step = (count: number, at: Expr): void => {
-    const up = get(w.define("at_b", times(at, i32(width))));
-    const ups = block.b.map((b) => get(w.define("b_at", plus(b, up))));
-    const ax = block.a.map((a) => get(w.define("a_at", plus(a, times(at, i32(4))))));
-    for (let u = 0; u < count; u++) {
-      // One activation row meets many weight rows, or the reverse: widen whichever side is reused first.
-      const bs = ups.map((b, j) => widen8(w, block.dtype, b, 8 * u * width, `w${j}`));
-      for (const [i, a] of ax.entries()) {
-        for (const half of [0, 1] as const) {
-          const x = get(w.define(`x${i}`, load("v128.load", a, 32 * u + 16 * half)));
-          for (const [j, b] of bs.entries()) {
-            const acc = block.acc[i][j];
-            w.push(set(acc, ins("f32x4.add", get(acc), ins("f32x4.mul", b[half], x))));
-          }
+/** Emits the loop over columns. The caller has the sums ready and adds their lanes afterwards. */
+export function dotRows(w: Writer, { a, b, dtype, columns, acc }: Block): void {
+  w.loop("c", i32(0), columns, 8, (c) => {
+    const up = get(w.define("at_b", times(c, i32(bytesOf[dtype]))));
+    const ups = b.map((row) => get(w.define("b_at", plus(row, up))));
+    const ax = a.map((row) => get(w.define("a_at", plus(row, times(c, i32(4))))));
+    const x = (i: number, half: number): Expr => get(w.define(`x${i}`, load("v128.load", ax[i], 16 * half)));
+    const add = (l: Local, v: Expr, xi: Expr): void => w.push(set(l, ins("f32x4.add", get(l), ins("f32x4.mul", v, xi))));
+    // The side with fewer rows waits in registers while the other streams by.
+    if (a.length < b.length) {
+      const xs = a.map((_, i) => [x(i, 0), x(i, 1)]);
+      for (const [j, at] of ups.entries()) for (const [half, v] of widen8(w, dtype, at, 0, `w${j}`).entries()) for (const i of a.keys()) add(acc[i][j], v, xs[i][half]);
+    } else {
+      const bs = ups.map((at, j) => widen8(w, dtype, at, 0, `w${j}`));
+      for (const i of a.keys())
+        for (const half of [0, 1]) {
+          const xi = x(i, half);
+          for (const j of b.keys()) add(acc[i][j], bs[j][half], xi);
         }
-      }
     }
-  };
-  if (unroll === 1) return w.loop("c", i32(0), block.columns, 8, (c) => step(1, c));
-  const whole = get(w.define("whole", ins("i32.and", block.columns, i32(-8 * unroll))));
-  w.loop("c", i32(0), whole, 8 * unroll, (c) => step(unroll, c));
-  w.loop("c", whole, block.columns, 8, (c) => step(1, c));
+  });
 }
 
 export interface Mix {

@@ -2,7 +2,7 @@
 // Sums go to an f32 tile in scratch. Edge rows of b repeat the last row, so that the block shape is fixed and no address
 // leaves the buffer; their results are never stored by anyone.
 import { bytesOf, deinterleave, dotRows, type Stored } from "./dot.ts";
-import { sumLanes } from "./math.ts";
+import { keep, sumLanes } from "./math.ts";
 import { f32, get, i32, ins, load, plus, select, set, splat, store, times, type Expr, type Local } from "./wasm.ts";
 import type { Writer } from "./writer.ts";
 
@@ -43,6 +43,13 @@ const padded = (k: number): number => Math.ceil(k / 8) * 8;
 /** Scratch for the packed rows of a: whole rows while they are few, panels of rows when they are many. */
 export const packBytes = (tileM: number, k: number): number => Math.max(Math.min(tileM, MANY - 1) * padded(k), tileM * Math.min(padded(k), PANEL)) * 4;
 
+/** Rows of a and of b that a block has. `apart`: those of b are as far from each other as the tile allows. */
+interface Shape {
+  a: number;
+  b: number;
+  apart: boolean;
+}
+
 /** A run of columns, multiples of 8, of all rows. */
 interface Panel {
   from: Expr;
@@ -66,16 +73,28 @@ export function product(w: Writer, p: Product): void {
     const rowOf = direct ? (i: Expr): Expr => plus(direct(i), shift) : (i: Expr): Expr => plus(p.packed, times(i, rowBytes));
     const panel = { from, columns, rowOf };
     if (!direct) pack(w, p, panel);
-    const fours = p.tile.m >= MANY ? get(w.define("fours", ins("i32.and", p.m, i32(-4)))) : i32(0);
-    // Eight sums and their operands fit the sixteen vector registers there are.
-    if (p.tile.m >= MANY) {
-      w.note("four rows of a by two of b");
-      w.loop("i", i32(0), fours, 4, (i) => blocks(w, p, panel, [0, 1, 2, 3].map((d) => plus(i, i32(d))), 2));
+    let done: Expr = i32(0);
+    for (const shape of shapes(p)) {
+      const end = shape.a === 1 ? p.m : keep(w, ins("i32.and", p.m, i32(-shape.a)), "end");
+      w.note(`${shape.a} of a by ${shape.b} of b`);
+      w.loop("i", done, end, shape.a, (i) => blocks(w, p, panel, Array.from({ length: shape.a }, (_, d) => plus(i, i32(d))), shape));
+      done = end;
     }
-    w.note("one row of a by four of b");
-    w.loop("i1", fours, p.m, 1, (i) => blocks(w, p, panel, [i], 4));
   });
   if (whole < p.k) tail(w, p, whole);
+}
+
+/**
+ * Block shapes for the rows of this tile, largest first. Eight sums and their operands fit the sixteen vector registers there
+ * are; with scales there are two sets of sums. One or two rows of a are bound by memory, and a processor fetches ahead by
+ * stream: the rows of b in a block then lie far apart, each the next part of a long run.
+ */
+function shapes(p: Product): Shape[] {
+  const most = Math.min(p.a.scale || p.b.scale ? 4 : 8, Math.max(1, p.tile.n));
+  const one: Shape = { a: 1, b: most, apart: true };
+  if (p.tile.m === 1) return [one];
+  const two: Shape = { a: 2, b: Math.min(4, most), apart: true };
+  return p.tile.m < MANY ? [two, one] : [{ a: 4, b: 2, apart: false }, two, one];
 }
 
 const sumAt = (p: Product, i: Expr, j: Expr): Expr => plus(p.sums, times(plus(times(i, i32(p.tile.n)), j), i32(4)));
@@ -97,23 +116,21 @@ function pack(w: Writer, p: Product, panel: Panel): void {
   });
 }
 
-/** All rows of b against some rows of a, `per` rows of b at a time; edge rows of b repeat the last. */
-function blocks(w: Writer, p: Product, panel: Panel, is: Expr[], per: 2 | 4): void {
+/** All rows of b against some rows of a; past the last row of b the last is repeated, its sums going where no one looks. */
+function blocks(w: Writer, p: Product, panel: Panel, is: Expr[], shape: Shape): void {
   const as = is.map((i) => get(w.define("a", panel.rowOf(i))));
   const last = get(w.define("last", ins("i32.sub", p.n, i32(1))));
-  w.loop("j", i32(0), p.n, per, (j) => {
-    const rows = Array.from({ length: per }, (_, d) => {
-      if (d === 0) return j;
-      const row = get(w.define("row", plus(j, i32(d))));
-      return get(w.define("row_b", select(ins("i32.lt_u", row, last), row, last)));
-    });
+  const gap = shape.apart && shape.b > 1 ? keep(w, ins("i32.div_u", plus(p.n, i32(shape.b - 1)), i32(shape.b)), "gap") : i32(1);
+  w.loop("j", i32(0), shape.apart ? (shape.b > 1 ? gap : p.n) : p.n, shape.apart ? 1 : shape.b, (j) => {
+    const js = Array.from({ length: shape.b }, (_, d) => (d === 0 ? j : keep(w, plus(j, times(gap, i32(d))), "row")));
+    const rows = js.map((row, d) => (d === 0 ? row : get(w.define("row_b", select(ins("i32.lt_u", row, last), row, last)))));
     const shift = times(panel.from, i32(bytesOf[p.b.dtype]));
     const bs = rows.map((row, d) => get(w.define(`b${d}`, plus(p.b.address(row), shift))));
-    block(w, p, panel, is, j, as, rows, bs);
+    block(w, p, panel, is, js, as, rows, bs);
   });
 }
 
-function block(w: Writer, p: Product, panel: Panel, is: Expr[], j: Expr, as: Expr[], rows: Expr[], bs: Expr[]): void {
+function block(w: Writer, p: Product, panel: Panel, is: Expr[], js: Expr[], as: Expr[], rows: Expr[], bs: Expr[]): void {
   const make = (name: string): Local[][] => as.map((_, i) => bs.map((_, j) => w.local("v128", `${name}${i}${j}`)));
   const clear = (acc: Local[][]): void => acc.flat().forEach((l) => w.push(set(l, splat(0))));
   const total = make("sum");
@@ -122,7 +139,7 @@ function block(w: Writer, p: Product, panel: Panel, is: Expr[], j: Expr, as: Exp
   else scaledBlocks(w, p, panel, is, as, rows, bs, total);
   for (const [r, line] of total.entries())
     for (const [c, l] of line.entries()) {
-      const where = get(w.define("at", sumAt(p, is[r], plus(j, i32(c)))));
+      const where = get(w.define("at", sumAt(p, is[r], js[c])));
       w.push(store("f32.store", where, ins("f32.add", load("f32.load", where), sumLanes(w, get(l)))));
     }
 }
@@ -141,7 +158,7 @@ function scaledBlocks(w: Writer, p: Product, panel: Panel, is: Expr[], as: Expr[
       columns,
       acc: part,
     });
-    const g = get(w.define("group", ins("i32.shr_u", plus(panel.from, from), i32(7))));
+  const g = get(w.define("group", ins("i32.shr_u", plus(panel.from, from), i32(7))));
     const sb = rows.map((row) => (p.b.scale ? get(w.define("sb", p.b.scale(row, g))) : undefined));
     const sa = is.map((i) => (p.a.scale ? get(w.define("sa", p.a.scale(i, g))) : undefined));
     for (const [r, line] of part.entries())

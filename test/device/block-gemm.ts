@@ -93,8 +93,12 @@ function samples(m: number, n: number): [number, number][] {
   return out;
 }
 
-const suits = (s: GemmSchedule, m: number): boolean => (s.form === "few" ? s.tokens <= 2 * Math.max(m, 4) && m <= 2 * s.tokens : m >= 64);
-const legal = (n: number, k: number, m: number): GemmSchedule[] => candidates.filter((s) => illegal(s, H200, { n, k }) === null && suits(s, m));
+/** Worth a measurement: neither mostly idle lanes nor many passes over the weights. */
+const suits = (s: GemmSchedule, m: number): boolean => (s.form === "few" ? s.tokens <= 2 * Math.max(m, 4) && m <= 4 * s.tokens : m >= 64);
+const legal = (n: number, k: number, m: number): GemmSchedule[] => {
+  const chosen = scheduleName(choose({ n, k }, m));
+  return candidates.filter((s) => illegal(s, H200, { n, k }) === null && (suits(s, m) || scheduleName(s) === chosen));
+};
 
 const compiled = new Map<string, CudaKernel>();
 function kernel(cuda: Cuda, n: number, k: number, s: GemmSchedule): CudaKernel {
