@@ -83,9 +83,14 @@ export type Ref = (
 export type Step =
   | { kind: "kernel"; kernel: string; args: Ref[]; dims: Size[]; site: string }
   | { kind: "call"; function: string; layer: number; args: Record<string, Ref> }
+  /** By a run-time size: the first case whose `most` is no less than `on` runs; the last one's is null and takes the rest. */
+  | { kind: "cases"; on: Size; cases: { most: number | null; steps: Step[] }[] }
   | { kind: "slices"; over: "sequences"; steps: Step[] }
   /** offsets: i32 [E+1] written by an earlier step; slices with no rows are skipped. */
   | { kind: "slices"; over: "experts"; offsets: Ref; count: number; steps: Step[] };
+
+/** Steps directly inside a step: a loop's body, every case. */
+export const inside = (s: Step): readonly Step[] => (s.kind === "slices" ? s.steps : s.kind === "cases" ? s.cases.flatMap((c) => c.steps) : []);
 
 /** A value a function takes or gives, by name. Shape is in elements; a "cache" has no shape here. */
 export interface ArgPlan {

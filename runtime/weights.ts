@@ -1,6 +1,6 @@
 // Where every weight lives: one instance per (symbol, layer), data then scales, each at a multiple of 64 bytes.
 // Expands pieces to the tensors they name. Knows sizes before anything is allocated, so that loading can be refused first.
-import type { Manifest, WeightPlan } from "../ir/artifact.ts";
+import { inside, type Manifest, type Step, type WeightPlan } from "../ir/artifact.ts";
 import { align, functionOf } from "./devices/program.ts";
 import { brokenManifest } from "./diagnostics.ts";
 
@@ -134,12 +134,12 @@ export function weightsUsed(manifest: Manifest, name: string): Set<string> {
   const visit = (name: string): void => {
     if (seen.has(name)) return;
     seen.add(name);
-    const walk = (steps: Manifest["functions"][string]["steps"]): void => {
+    const walk = (steps: readonly Step[]): void => {
       for (const s of steps) {
         const refs = s.kind === "kernel" ? s.args : s.kind === "call" ? Object.values(s.args) : [];
         for (const r of refs) if ("weight" in r) used.add(r.weight);
         if (s.kind === "call") visit(s.function);
-        if (s.kind === "slices") walk(s.steps);
+        walk(inside(s));
       }
     };
     walk(functionOf(manifest, name).steps);

@@ -4,7 +4,7 @@ import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { printSize } from "../../ir/size.ts";
-import type { Manifest, Step } from "../../ir/artifact.ts";
+import { inside, type Manifest, type Step } from "../../ir/artifact.ts";
 import { readArtifact } from "../../runtime/index.ts";
 import { notFound, usage } from "../diagnostics.ts";
 
@@ -49,7 +49,7 @@ function overview(m: Manifest): string {
   const count = (steps: readonly Step[]): number =>
     steps.reduce((n, s) => {
       if (s.kind === "kernel") uses.set(s.kernel, (uses.get(s.kernel) ?? 0) + 1);
-      return n + (s.kind === "slices" ? count(s.steps) : 1);
+      return n + (inside(s).length ? count(inside(s)) : 1);
     }, 0);
   const functions = Object.values(m.functions).map((f) => [f.name, String(count(f.steps)), String(f.slots.length)]);
   const kernels = Object.entries(m.kernels).map(([name, k]) => [name, k.family, String(uses.get(name) ?? 0), k.cells === undefined ? "" : printSize(k.cells)]);

@@ -70,10 +70,19 @@ export interface Chosen {
   dims: Size[];
 }
 
+/** Launches that depend on a run-time size: the first case whose `most` is no less than `on` runs; the last one's is null. */
+export interface Cases {
+  on: Size;
+  cases: { most: number | null; launches: Chosen[] }[];
+}
+
+/** The launches of a node: always the same, or by a run-time size. */
+export type Choice = Chosen[] | Cases;
+
 /** What a target can run. `choose` gives the launches of a node, or why there are none. */
 export interface Catalogue {
   target: string;
-  choose(site: Site): Chosen[] | { reason: string };
+  choose(site: Site): Choice | { reason: string };
   /** Launches that copy one strided view into another of the same shape. */
   copy(from: View, to: View): Chosen[] | { reason: string };
 }

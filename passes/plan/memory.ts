@@ -54,6 +54,8 @@ export function planMemory(f: DraftFunc, kernelName: (d: Draft & { kind: "kernel
         return { kind: "kernel", kernel: kernelName(d), args: d.args.map(ref), dims: d.chosen.dims, site: d.site };
       case "call":
         return { kind: "call", function: d.function, layer: d.layer, args: Object.fromEntries(Object.entries(d.args).map(([k, r]) => [k, ref(r)])) };
+      case "cases":
+        return { kind: "cases", on: d.on, cases: d.cases.map((c) => ({ most: c.most, steps: c.steps.map(step) })) };
       case "slices":
         return d.over === "sequences"
           ? { kind: "slices", over: "sequences", steps: d.steps.map(step) }
@@ -75,6 +77,8 @@ function buffersOf(d: Draft): Buffer[] {
       return d.args.map((a) => a.buffer);
     case "call":
       return Object.values(d.args).map((a) => a.buffer);
+    case "cases":
+      return d.cases.flatMap((c) => c.steps.flatMap(buffersOf));
     case "slices":
       return [...("offsets" in d ? [d.offsets.buffer] : []), ...d.steps.flatMap(buffersOf)];
   }

@@ -3,7 +3,7 @@
 import type { ArgPlan } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { bodyOf, topological, type Func, type Module, type Node, type Value } from "../../ir/graph.ts";
-import type { Catalogue, Chosen, View } from "../../ir/kernel/catalogue.ts";
+import type { Catalogue, Chosen, Choice, View } from "../../ir/kernel/catalogue.ts";
 import { mul, type Size } from "../../ir/size.ts";
 import { asTensor, partsOf, type Dim, type Type } from "../../ir/types.ts";
 import { noKernel } from "../diagnostics.ts";
@@ -13,6 +13,7 @@ import { contiguous, reshaped, type Buffer, type Slice } from "./view.ts";
 export type Draft =
   | { kind: "kernel"; chosen: Chosen; args: DraftRef[]; site: string; node: Node | null }
   | { kind: "call"; function: string; layer: number; args: Record<string, DraftRef> }
+  | { kind: "cases"; on: Size; cases: { most: number | null; steps: Draft[] }[] }
   | { kind: "slices"; over: "sequences"; steps: Draft[] }
   | { kind: "slices"; over: "experts"; offsets: DraftRef; count: number; steps: Draft[] };
 
@@ -125,8 +126,14 @@ class Selection {
     this.#launch(this.#catalogue.choose(site), ins, outs, n.op.name, n);
   }
 
-  #launch(chosen: Chosen[] | { reason: string }, ins: Slice[], outs: Slice[], what: string, node: Node | null): void {
-    if ("reason" in chosen) throw new DiagnosticError(noKernel(what, this.#catalogue.target, chosen.reason));
+  #launch(choice: Choice | { reason: string }, ins: Slice[], outs: Slice[], what: string, node: Node | null): void {
+    if ("reason" in choice) throw new DiagnosticError(noKernel(what, this.#catalogue.target, choice.reason));
+    if (!("on" in choice)) return this.#launches(choice, ins, outs, what, node);
+    const cases = choice.cases.map((c) => ({ most: c.most, steps: this.#inside(() => this.#launches(c.launches, ins, outs, what, node)) }));
+    this.#steps.push({ kind: "cases", on: choice.on, cases });
+  }
+
+  #launches(chosen: readonly Chosen[], ins: Slice[], outs: Slice[], what: string, node: Node | null): void {
     for (const c of chosen) {
       const args = c.args.map((a): DraftRef => {
         if ("batch" in a) return { buffer: { place: { batch: a.batch }, dtype: "i32", dims: [] } };

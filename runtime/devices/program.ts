@@ -4,7 +4,7 @@
 //   launch   LAUNCH, kernel, site, layer, cells, n, n values
 //   experts  EXPERTS, address of offsets, experts, words of the body, body: inner launches
 //   inner    INNER, kernel, site, layer, n, then n + 1 items (cells first): word count and postfix code
-import type { FunctionPlan, Manifest, Ref, Step } from "../../ir/artifact.ts";
+import { inside, type FunctionPlan, type Manifest, type Ref, type Step } from "../../ir/artifact.ts";
 import { evaluate } from "../../ir/size.ts";
 import type { Dims, Size } from "../../ir/size.ts";
 import { brokenManifest } from "../diagnostics.ts";
@@ -74,9 +74,9 @@ export function arenaBytes(manifest: Manifest, name: string, dims: Dims): number
     if (cached !== undefined) return cached;
     known.set(name, 0);
     const plan = functionOf(manifest, name);
-    const inner = (steps: Step[]): number =>
+    const inner = (steps: readonly Step[]): number =>
       steps.reduce(
-        (most, s) => Math.max(most, s.kind === "call" ? need(s.function) : s.kind === "slices" ? inner(s.steps) : 0),
+        (most, s) => Math.max(most, s.kind === "call" ? need(s.function) : inner(inside(s))),
         0,
       );
     const total = sized(plan.slots, dims).reduce((a, n) => a + align(n), 0) + inner(plan.steps);
@@ -84,6 +84,13 @@ export function arenaBytes(manifest: Manifest, name: string, dims: Dims): number
     return total;
   };
   return need(name);
+}
+
+/** The case of a choice that a size falls into. */
+export function caseOf(step: Step & { kind: "cases" }, size: number): { steps: Step[] } {
+  const found = step.cases.find((c) => c.most === null || size <= c.most);
+  if (!found) throw brokenManifest(`a choice of kernels has no case for size ${size}`);
+  return found;
 }
 
 /** Functions of a manifest by name; a name without one is the compiler's fault. */
@@ -197,6 +204,10 @@ export function flatten(
         const args = new Map(Object.entries(step.args).map(([name, ref]) => [name, place(ref, f, r)]));
         const offsets = offsetsOf(f.plan);
         walk(plan.steps, { plan, layer: step.layer, args, arena: f.arena + offsets[offsets.length - 1] }, r);
+      } else if (step.kind === "cases") {
+        if (r.experts) throw brokenManifest(`${f.plan.name} chooses kernels by the rows of an expert, which only a kernel knows`);
+        const [size] = sized([step.on], r.dims);
+        walk(caseOf(step, size).steps, f, r);
       } else if (step.over === "sequences") {
         const { starts, lengths } = at.batch ?? { starts: [0], lengths: [] };
         lengths.forEach((s, b) =>

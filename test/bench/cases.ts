@@ -8,7 +8,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { cacheArtifact } from "../../compiler/artifact.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
-import type { Step } from "../../ir/artifact.ts";
+import { inside, type Step } from "../../ir/artifact.ts";
 import { evaluate } from "../../ir/size.ts";
 import { load, readArtifact, type Model } from "../../runtime/index.ts";
 import type { CpuKernel } from "../../runtime/devices/cpu.ts";
@@ -156,7 +156,7 @@ function layerProducts(model: Model): LayerProduct[] {
   const found = new Map<string, LayerProduct>();
   const visit = (steps: readonly Step[]): void => {
     for (const s of steps) {
-      if (s.kind === "slices") visit(s.steps);
+      visit(inside(s));
       if (s.kind !== "kernel" || kernels[s.kernel].family !== "linear") continue;
       const weight = s.args.find((a) => "weight" in a)!;
       const k = weights[weight.weight].shape.at(-1)!;

@@ -25,4 +25,4 @@ export function kernelsOfModel(src: string): Kernel[] {
 }
 
 const launches = (steps: readonly Draft[]): Chosen[] =>
-  steps.flatMap((s) => (s.kind === "kernel" ? [s.chosen] : s.kind === "slices" ? launches(s.steps) : []));
+  steps.flatMap((s) => (s.kind === "kernel" ? [s.chosen] : s.kind === "slices" ? launches(s.steps) : s.kind === "cases" ? s.cases.flatMap((c) => launches(c.steps)) : []));

@@ -1,0 +1,40 @@
+// A choice of kernels by a run-time size: from a target's catalogue through selection and planning to the words a thread runs.
+import { expect, test } from "vitest";
+import type { Manifest } from "../../ir/artifact.ts";
+import { parseModule } from "../../ir/index.ts";
+import type { Catalogue, Chosen } from "../../ir/kernel/catalogue.ts";
+import { planMemory } from "../../passes/plan/memory.ts";
+import { selectModule } from "../../passes/plan/select.ts";
+import { flatten, type BatchShape, type Places } from "../../runtime/devices/program.ts";
+
+const text = `module m
+
+func @f(%x: [T, 4] f32) {
+  %y = silu %x : [T, 4] f32
+  return y = %y
+}
+`;
+
+const launch = (family: string): Chosen[] => [{ family, problem: {}, args: [{ in: 0 }, { out: 0 }], dims: [{ op: "mul", of: ["T", 4] }] }];
+const catalogue: Catalogue = {
+  target: "test",
+  choose: () => ({ on: "T", cases: [{ most: 2, launches: launch("few") }, { most: 8, launches: [...launch("half"), ...launch("half")] }, { most: null, launches: launch("many") }] }),
+  copy: () => ({ reason: "nothing is copied here" }),
+};
+
+test("the first case that holds the size runs", () => {
+  const [draft] = selectModule(parseModule(text), catalogue);
+  const f = planMemory(draft, (d) => d.chosen.family);
+  const record = { text: "", entry: "run", family: "", params: [], dims: ["n"], cells: "n" };
+  const manifest = { functions: { f }, kernels: { few: record, half: record, many: record } } as unknown as Manifest;
+  const kernels = new Map([["few", 0], ["half", 1], ["many", 2]]);
+  const places: Places = { weight: () => 0, cache: () => 0, batch: () => 0 };
+  const run = (T: number): number[] => {
+    const batch: BatchShape = { starts: [0, T], lengths: [T], pages: 1 };
+    const { words } = flatten(manifest, "f", { batch, args: new Map(f.inputs.concat(f.results).map((a, i) => [a.name, 64 * i])), arena: 0, places, kernels });
+    const launched: number[] = [];
+    for (let at = 0; at < words.length; at += 6 + words[at + 5]) launched.push(words[at + 1]);
+    return launched;
+  };
+  expect([1, 2, 3, 8, 9].map(run)).toEqual([[0], [0], [1, 1], [1, 1], [2]]);
+});
