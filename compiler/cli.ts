@@ -1,21 +1,13 @@
 #!/usr/bin/env node
 // The command line: one file per command in commands/, strict options, diagnostics instead of stack traces.
 // Exit codes: 0 when the command did what it says, 1 with a diagnostic on stderr.
-import yargs, { type CommandModule } from "yargs";
+import yargs from "yargs";
 import { hideBin } from "yargs/helpers";
 import { DiagnosticError, render } from "../ir/diagnostic.ts";
-import { compileCommand } from "./commands/compile.ts";
-import { inspect } from "./commands/inspect.ts";
-import { opt } from "./commands/opt.ts";
-import { run } from "./commands/run.ts";
-import { summary } from "./commands/summary.ts";
-import { verifyCommand } from "./commands/verify.ts";
-import { weights } from "./commands/weights.ts";
+import { commandNames, loadCommand, loadCommands } from "./commands/index.ts";
 import { internal } from "./diagnostics.ts";
 import { version } from "./version.ts";
-import { checkWords, explain, nameOf, spread, type Command } from "./words.ts";
-
-const commands = [summary, compileCommand, run, opt, inspect, verifyCommand, weights] as unknown as (Command & CommandModule)[];
+import { checkFirst, checkWords, explain, spread } from "./words.ts";
 
 function report(e: unknown): void {
   if (!(e instanceof DiagnosticError) && process.env.DSC_DEBUG) process.stderr.write(`${(e as Error).stack}\n`);
@@ -34,27 +26,29 @@ process.on("uncaughtException", (e) => {
 });
 
 const words = spread(hideBin(process.argv));
-const dsc = yargs(words)
-  .scriptName("dsc")
-  .locale("en")
-  .usage("dsc COMMAND: from config.json of the DeepSeek-R1 family to kernels you can read, and tokens")
-  .command(commands)
-  .example("dsc summary examples/deepseek-r1", "modules, parameters, bytes")
-  .example("dsc compile examples/deepseek-r1 -o r1", "what each pass did; kernels in r1/kernels")
-  .example('dsc run examples/tiny-r1 --prompt "Once" --max-new 9', "text, on this machine's cores")
-  .epilogue("SRC is a config.json or a folder with one. dsc COMMAND --help shows a command's options.")
-  .strict()
-  .parserConfiguration({ "greedy-arrays": false, "dot-notation": false, "boolean-negation": false })
-  .wrap(Math.min(110, process.stdout.columns ?? 110))
-  .version(version)
-  .help()
-  .alias("h", "help")
-  .fail((message, error) => {
-    throw error ?? new DiagnosticError(explain(message, commands.find((c) => nameOf(c) === words[0]), words));
-  });
 
 try {
-  checkWords(words, commands);
+  checkFirst(words, commandNames);
+  const asked = await loadCommand(words[0] ?? "");
+  if (asked) checkWords(words, asked);
+  const dsc = yargs(words)
+    .scriptName("dsc")
+    .locale("en")
+    .usage("dsc COMMAND: from config.json of the DeepSeek-R1 family to kernels you can read, and tokens")
+    .command(asked ? [asked] : await loadCommands())
+    .example("dsc summary examples/deepseek-r1", "modules, parameters, bytes")
+    .example("dsc compile examples/deepseek-r1 -o r1", "what each pass did; kernels in r1/kernels")
+    .example('dsc run examples/tiny-r1 --prompt "Once" --max-new 9', "text, on this machine's cores")
+    .epilogue("SRC is a config.json or a folder with one. dsc COMMAND --help shows a command's options.")
+    .strict()
+    .parserConfiguration({ "greedy-arrays": false, "dot-notation": false, "boolean-negation": false })
+    .wrap(Math.min(110, process.stdout.columns ?? 110))
+    .version(version)
+    .help()
+    .alias("h", "help")
+    .fail((message, error) => {
+      throw error ?? new DiagnosticError(explain(message, asked, words));
+    });
   if (words.length > 0) await dsc.parseAsync();
   else {
     process.stderr.write((await dsc.getHelp()) + "\n");

@@ -28,16 +28,16 @@ export function spread(argv: readonly string[]): string[] {
   });
 }
 
-/** Throws for the first word that names nothing. */
-export function checkWords(words: readonly string[], commands: readonly Command[]): void {
-  const [first, ...rest] = words;
+/** Throws where the first word is neither a command nor --help or --version. */
+export function checkFirst([first, ...rest]: readonly string[], commands: readonly string[]): void {
   if (first === undefined || first.startsWith("-")) {
-    const stray = words.find((w) => !["--help", "-h", "--version"].includes(w));
+    const stray = [...(first === undefined ? [] : [first]), ...rest].find((w) => !["--help", "-h", "--version"].includes(w));
     if (stray !== undefined) throw new DiagnosticError(unknownWord("dsc", "option", stray, didYouMean(stray, ["--help", "--version"])));
-    return;
-  }
-  const command = commands.find((c) => nameOf(c) === first);
-  if (!command) throw new DiagnosticError(unknownWord("dsc", "command", first, didYouMean(first, commands.map(nameOf))));
+  } else if (!commands.includes(first)) throw new DiagnosticError(unknownWord("dsc", "command", first, didYouMean(first, commands)));
+}
+
+/** Throws for the first word of a command's line that names nothing. */
+export function checkWords([first, ...rest]: readonly string[], command: Command): void {
   if (rest.includes("--help") || rest.includes("-h")) return;
   const known = (command.builder(yargs([])) as unknown as { getOptions(): Known }).getOptions();
   const options = Object.keys(known.key).filter((k) => !/[A-Z]/.test(k));

@@ -73,7 +73,7 @@ export interface Module {
 export class Graph {
   readonly #interned = new Map<string, Node>();
   readonly #names = new Map<Value, string>();
-  readonly #origins = new Map<Node, Origin[]>();
+  readonly #origins = new Map<Node, readonly Origin[]>();
   #next = 0;
   #origin: readonly Origin[] = [];
 

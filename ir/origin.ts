@@ -6,13 +6,22 @@ export type Origin =
   | { kind: "rule"; pass: string; rule: string }
   | { kind: "plugin"; file: string };
 
-const keyOf = (o: Origin): string => JSON.stringify(o);
+// Joining happens at every node of every rewrite: the text of an origin is made once.
+const texts = new WeakMap<Origin, string>();
 
-/** Union of origin lists in first-seen order. */
-export function joinOrigins(...lists: (readonly Origin[] | undefined)[]): Origin[] {
+function keyOf(o: Origin): string {
+  let text = texts.get(o);
+  if (text === undefined) texts.set(o, (text = JSON.stringify(o)));
+  return text;
+}
+
+/** Union of origin lists in first-seen order. Lists are shared, never changed: a union that adds nothing is the first list. */
+export function joinOrigins(...lists: (readonly Origin[] | undefined)[]): readonly Origin[] {
+  const some = [...new Set(lists)].filter((l) => l !== undefined && l.length > 0) as (readonly Origin[])[];
+  if (some.length < 2) return some[0] ?? [];
   const seen = new Map<string, Origin>();
-  for (const list of lists) for (const o of list ?? []) if (!seen.has(keyOf(o))) seen.set(keyOf(o), o);
-  return [...seen.values()];
+  for (const list of some) for (const o of list) if (!seen.has(keyOf(o))) seen.set(keyOf(o), o);
+  return seen.size === some[0].length ? some[0] : [...seen.values()];
 }
 
 /** One line for headers and the ledger: "config: q_lora_rank, hidden_size; absorb-mla: absorb W_uk into the query". */

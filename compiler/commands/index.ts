@@ -1,0 +1,24 @@
+// Every command by name, in the order help lists them. A command is loaded when it is the one asked for: compiling needs no
+// runtime, and a summary needs no compiler.
+import type { CommandModule } from "yargs";
+import type { Command } from "../words.ts";
+
+type Loader = () => Promise<unknown>;
+
+const loaders: Readonly<Record<string, Loader>> = {
+  summary: async () => (await import("./summary.ts")).summary,
+  compile: async () => (await import("./compile.ts")).compileCommand,
+  run: async () => (await import("./run.ts")).run,
+  opt: async () => (await import("./opt.ts")).opt,
+  inspect: async () => (await import("./inspect.ts")).inspect,
+  verify: async () => (await import("./verify.ts")).verifyCommand,
+  weights: async () => (await import("./weights.ts")).weights,
+};
+
+export const commandNames: readonly string[] = Object.keys(loaders);
+
+/** The command of that name, or none. */
+export const loadCommand = async (name: string): Promise<(Command & CommandModule) | undefined> =>
+  Object.hasOwn(loaders, name) ? ((await loaders[name]()) as Command & CommandModule) : undefined;
+
+export const loadCommands = (): Promise<(Command & CommandModule)[]> => Promise.all(commandNames.map(async (name) => (await loadCommand(name))!));
