@@ -248,6 +248,11 @@ const choosers: Readonly<Record<string, Choose>> = {
     return one("combine", { d: num(ins[0].shape[1]), k: num(ins[2].shape[1]), xStride: x.stride }, [{ in: 0 }, { in: 1 }, { in: 2 }, { out: 0 }], [ins[2].shape[0], x.rows]);
   },
 
+  argmax({ ins }) {
+    const x = asRows(ins[0]);
+    return x ? one("argmax", { d: num(ins[0].shape[1]), xStride: x.stride }, [{ in: 0 }, { out: 0 }], [x.rows]) : strided;
+  },
+
   last_rows({ ins, outs }) {
     const x = asRows(ins[0]);
     return x ? one("last_rows", { d: num(ins[0].shape[1]), xStride: x.stride }, [{ in: 0 }, { batch: "starts" }, { out: 0 }], [ins[0].shape[0], outs[0].shape[0]]) : strided;

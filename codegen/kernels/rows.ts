@@ -174,4 +174,28 @@ export function addBias(p: RowsProblem & { bias: "f32" | "bf16" }): Kernel {
   });
 }
 
+/** Column of the first maximum; blocks of 512 columns in order, so a tie keeps the earlier one. */
+export function argmax(p: { d: number; xStride: number }): Kernel {
+  const LOWEST = -3.4028234663852886e38;
+  return kernel({
+    name: `argmax_${p.d}`,
+    summary: "Column of the first maximum of every row.",
+    params: { x: rows(p.d, p.xStride), y: { dtype: "i32", shape: ["m"], access: "out" } },
+    dims: ["m"],
+    body(k, { x: xs, y }) {
+      k.grid({ i: ["m", 1] });
+      const best = k.fill("best", 1, 1, LOWEST);
+      const at = k.fill("at", 1, 1, 0, "i32");
+      k.loop("p", 0, p.d, WIDE, () => {
+        const v = k.load("v", 1, WIDE, xs, { at: ["i", "p"], cols: 1, colLimit: p.d }, LOWEST);
+        const top = k.reduce("top", v, "max", "cols");
+        const first = k.reduce("first", v, "argmax", "cols");
+        k.set(at, f.select(f.lt(best, top), f.add(first, f.index("p")), at));
+        k.set(best, f.max(best, top));
+      });
+      k.store(at, y, { at: ["i"] });
+    },
+  });
+}
+
 const rows = (d: number, stride: number): { dtype: "f32"; shape: readonly [string, number]; strides: readonly [number, number] } => ({ dtype: "f32", shape: ["m", d], strides: [stride, 1] });

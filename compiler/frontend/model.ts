@@ -2,7 +2,7 @@
 // map_sequences region, experts in a map_experts region, weights keep their stored type, quantisation is explicit.
 // Every optimisation is a pass over this. Layers of one kind are one function, called with their index.
 import { Graph, type Func, type Module, type NamedValue, type Value } from "../../ir/graph.ts";
-import { add, batchType, cacheType, call, concat, embed, lastRows, linear, param, rmsNorm, tensor, type DType } from "../../ir/index.ts";
+import { add, argmax, batchType, cacheType, call, concat, embed, lastRows, linear, param, rmsNorm, tensor, type DType } from "../../ir/index.ts";
 import { attention } from "./mla.ts";
 import { mlp, moe } from "./moe.ts";
 import type { LayerKind, ModelSpec } from "./spec.ts";
@@ -105,7 +105,7 @@ function layerFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights
   return { name: `${entry}/${kind}_layer`, params, results: [{ name: "next", value: next }, { name: "cache", value: attended.cache }, ...results], assume };
 }
 
-/** @entry(%ids, %batch, %cache) -> logits, final, cache [, taps]. */
+/** @entry(%ids, %batch, %cache) -> logits, next, final, cache [, taps]. */
 function mainFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights: Weights, entry: Entry, bodies: Map<LayerKind, Func>, assume: Record<string, number>): Func {
   const params: NamedValue[] = [
     { name: "ids", value: param(graph, "ids", tensor(["T"], "i32")) },
@@ -132,7 +132,7 @@ function mainFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights:
     linear({ x: last, w: spec.tied ? weights.table("embed", "model.embed_tokens.weight", [spec.vocab, spec.hidden]) : weights.table("head", "lm_head.weight", [spec.vocab, spec.hidden]), dtype: "f32" }),
   );
   graph.name(logits, "logits");
-  const results: NamedValue[] = [{ name: "logits", value: logits }];
+  const results: NamedValue[] = [{ name: "logits", value: logits }, { name: "next", value: greedy(w, logits) }];
   if (options.taps || spec.mtp) results.push({ name: "final", value: final });
   return { name: entry, params, results: [...results, { name: "cache", value: cache }, ...(options.taps ? taps : [])], assume };
 }
@@ -160,5 +160,9 @@ function draftFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights
   const out = call(graph, bodies.get(draftKind(spec))!, [x, batch, cache], L);
   const final = rmsNorm({ x: out.next, gain: own("norm", "shared_head.norm", [spec.hidden]), eps: spec.eps });
   const logits = w.from(["mtp", "vocab"], "shared_head", () => linear({ x: options.taps ? final : lastRows({ x: final, batch }), w: own("head", "shared_head.head", [spec.vocab, spec.hidden]), dtype: "f32" }));
-  return { name: "draft", params, results: [{ name: "logits", value: logits }, { name: "final", value: final }, { name: "cache", value: out.cache }], assume };
+  return { name: "draft", params, results: [{ name: "logits", value: logits }, { name: "next", value: greedy(w, logits) }, { name: "final", value: final }, { name: "cache", value: out.cache }], assume };
 }
+
+/** The most likely id after the last row of every sequence; with taps the logits have a row per token. */
+const greedy = (w: Writer, logits: Value): Value =>
+  w.graph.name(argmax({ x: w.options.taps ? lastRows({ x: logits, batch: w.batch }) : logits }), "next");

@@ -40,6 +40,7 @@ export const ops: readonly Op[] = [
   math.silu.op,
   math.siluMul.op,
   math.addBias.op,
+  math.argmax.op,
   math.einsumOp,
   view.reshape.op,
   view.split.op,
@@ -53,7 +54,7 @@ export const opByName: ReadonlyMap<string, Op> = new Map(ops.map((o) => [o.name,
 export { attend, cacheAppend, mapSequences, mlaAttend, perSequence, rope, ropeAppend, softmaxCausal } from "./attention.ts";
 export { blockLinear, embed, groupedLinear, linear } from "./dense.ts";
 export { combine, gatherRows, mapExperts, perExpert, route, sortExperts } from "./expert.ts";
-export { add, addBias, canonicalSpec, einsum, mul, parseSpec, scale, silu, siluMul } from "./math.ts";
+export { add, addBias, argmax, canonicalSpec, einsum, mul, parseSpec, scale, silu, siluMul } from "./math.ts";
 export { call, callOp, param, paramOp, weight, weightOp } from "./module.ts";
 export { normQuant, rmsNorm, siluMulQuant } from "./norm.ts";
 export { dequantize, quantize } from "./quant.ts";

@@ -70,6 +70,18 @@ export const addBias = op("add_bias", {
   reference: ({ x, bias }) => map(x, (v, i) => v + bias.data[i % bias.data.length]),
 });
 
+export const argmax = op("argmax", {
+  summary: "Column of the first maximum of every row: the greedy choice of a token.",
+  ins: { x: "[B, V] f32" },
+  out: "[B] i32",
+  flops: elements,
+  reference({ x }) {
+    const [rows, width] = x.shape;
+    const first = (row: Float64Array): number => row.reduce((best, v, i) => (v > row[best] ? i : best), 0);
+    return tensorOf([rows], Float64Array.from({ length: rows }, (_, r) => first(x.data.subarray(r * width, (r + 1) * width))), "i32");
+  },
+});
+
 /** Letters renamed by order of appearance, so that "thn,shn->ths" and "qhd,khd->qhk" are the same op. */
 export function canonicalSpec(spec: string): string {
   const names = new Map<string, string>();

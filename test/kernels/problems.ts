@@ -59,6 +59,7 @@ export const cases: readonly Case[] = [
   { family: "sort_experts", problem: { experts: 5, k: 3 }, dims: { r: 150 }, ints: { indices: (i) => (7 * i + (i >> 3)) % 5 } },
   { family: "gather_rows", problem: { d: 200, per: 3, x: "e4m3", xStride: 200 }, dims: { T: 4, r: 12 }, ints: { order: (i) => (5 * i) % 12 } },
   { family: "combine", problem: { d: 140, k: 3, xStride: 140 }, dims: { T: 4, r: 12 }, ints: { order: (i) => (5 * i) % 12 } },
+  { family: "argmax", problem: { d: 1100, xStride: 1101 }, dims: { m: 3 } },
   { family: "last_rows", problem: { d: 520, xStride: 520 }, dims: { T: 6, B: 2 }, ints: { starts: (i) => 3 * i } },
   { family: "copy", problem: { shape: ["n0", 2, 30], from: [60, 30, 1], to: [80, 40, 1], dims: ["n0"], offset: 3 }, dims: { n0: 3 } },
 ];

@@ -107,6 +107,20 @@ export const rowFamilies: Cases = {
     },
   },
 
+  argmax: {
+    "the first maximum, wherever it stands; ties and rows of -inf"(run) {
+      rowsCases((m, d, random, i) => {
+        const x = draw(random, m * d, "f32", 5);
+        for (let r = 0; r < m; r++) {
+          if (r % 4 === 1) x[r * d + d - 1] = x[r * d + Math.floor(d / 2)] = 9;
+          if (r % 4 === 3) x.fill(-Infinity, r * d, (r + 1) * d);
+        }
+        const { y } = run({ d, xStride: d + (i % 3) }, { x }, { m });
+        exact(y, refer("argmax", { x: tensor([m, d], x) }, {}).out.data, { m, d });
+      }, [...WIDTHS, 512, 1025]);
+    },
+  },
+
   add_bias: {
     "every width, exactly"(run) {
       for (const type of gains)
