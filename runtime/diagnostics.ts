@@ -163,6 +163,9 @@ export const badId = (sequence: number, index: number, id: unknown, vocab: numbe
 
 export const misuse = (what: string, help?: string): DiagnosticError => fail("DSC5033", what, [], help);
 
+export const badSampling = (option: string, seen: unknown, wanted: string): DiagnosticError =>
+  fail("DSC5034", `${option} is ${String(seen)}`, [`it must be ${wanted}`]);
+
 export const kernelFailed = (kernel: string, site: string, why: string): DiagnosticError =>
   fail(
     "DSC5040",

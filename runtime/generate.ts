@@ -1,6 +1,7 @@
 // Greedy generation as an async iterator: one step per token and sequence, the first being the prefill's.
 // The choice is the first maximum of the logits. A sequence that has stopped sits out; the batch ends when all have.
 import type { Model } from "./model.ts";
+import { argmax } from "./sample.ts";
 import type { Result } from "./session.ts";
 
 export interface GenerateOptions {
@@ -20,13 +21,6 @@ export interface GenerateStep {
   result: Result;
   /** Milliseconds the call took: step 0 is the prefill, the others one decode each. */
   ms: number;
-}
-
-/** Index of the first maximum. */
-export function argmax(values: ArrayLike<number>): number {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
-  return best;
 }
 
 /** Continues a batch of prompts greedily. Opens a session for exactly this and closes it at the end, however it ends. */

@@ -1,0 +1,154 @@
+// Choosing the next id from logits. In this order, each step defined so that any device can do the same:
+//   penalty      ids the sequence holds already: l > 0 ? l / penalty : l * penalty, rounded to f32
+//   temperature  0: the first maximum, and nothing below applies
+//   top-k        the k largest logits; of equal ones at the edge, lower ids first
+//   weights      w = exp((l - max) / temperature)
+//   top-p        the fewest largest weights whose sum reaches p of all; of equal ones, lower ids first
+//   draw         ids in ascending order: the first whose running sum exceeds u times the sum of what is kept (u: random.ts)
+// Weights and sums are f64. The same seed gives the same ids wherever the logits are the same bits; where they differ by
+// rounding, a draw that falls between two ids may go either way.
+import * as diagnostics from "./diagnostics.ts";
+import { draw } from "./random.ts";
+
+/** How ids are chosen; nothing given means greedy. */
+export interface Sampling {
+  /** Divides the logits; 0 (the default) takes the first maximum. */
+  temperature?: number;
+  /** Draws from the k largest only; 0 (the default) from all. */
+  topK?: number;
+  /** Draws from the fewest ids that together have this probability; 1 (the default) from all. */
+  topP?: number;
+  /** Makes ids the sequence holds less likely; 1 (the default) leaves them. */
+  repeatPenalty?: number;
+  /** The same seed gives the same ids; 0 when absent. */
+  seed?: number;
+}
+
+/** Index of the first maximum. */
+export function argmax(values: ArrayLike<number>): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
+  return best;
+}
+
+/** Chooses ids by one set of options, which are checked here. */
+export class Sampler {
+  readonly options: Required<Sampling>;
+  private readonly scratch: { logits: Float32Array; weights: Float64Array };
+
+  constructor(options: Sampling = {}, vocab = 0) {
+    const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined));
+    this.options = { temperature: 0, topK: 0, topP: 1, repeatPenalty: 1, seed: 0, ...given };
+    const { temperature, topK, topP, repeatPenalty, seed } = this.options;
+    if (!(temperature >= 0 && temperature < Infinity)) throw diagnostics.badSampling("temperature", temperature, "a number from 0 up");
+    if (!(Number.isSafeInteger(topK) && topK >= 0)) throw diagnostics.badSampling("topK", topK, "a whole number from 0 up; 0 keeps every id");
+    if (!(topP > 0 && topP <= 1)) throw diagnostics.badSampling("topP", topP, "above 0 and at most 1");
+    if (!(repeatPenalty > 0 && repeatPenalty < Infinity)) throw diagnostics.badSampling("repeatPenalty", repeatPenalty, "a number above 0");
+    if (!(Number.isSafeInteger(seed) && seed >= 0)) throw diagnostics.badSampling("seed", seed, "a whole number from 0 to 2^53 - 1");
+    this.scratch = { logits: new Float32Array(vocab), weights: new Float64Array(vocab) };
+  }
+
+  /** The first maximum of the logits as they are: a device may choose it itself. */
+  get plain(): boolean {
+    return this.options.temperature === 0 && !this.penalises;
+  }
+
+  get penalises(): boolean {
+    return this.options.repeatPenalty !== 1;
+  }
+
+  /** The id that follows in `sequence` at `position`; `seen` holds the ids it has, and matters with a penalty only. */
+  choose(logits: Float32Array, seen: ReadonlySet<number>, position: number, sequence: number): number {
+    const l = this.penalise(logits, seen);
+    const { temperature, seed } = this.options;
+    return temperature === 0 ? argmax(l) : pick(this.weigh(l), draw(seed, position, sequence));
+  }
+
+  /** Probabilities of all ids, after everything but the draw. */
+  probabilities(logits: Float32Array, seen: ReadonlySet<number>): Float64Array {
+    const w = this.weigh(this.penalise(logits, seen));
+    const total = w.reduce((a, b) => a + b, 0);
+    return w.map((x) => x / total);
+  }
+
+  private penalise(logits: Float32Array, seen: ReadonlySet<number>): Float32Array {
+    if (!this.penalises) return logits;
+    const out = sized(this.scratch, logits.length).logits;
+    out.set(logits);
+    for (const id of seen) out[id] = out[id] > 0 ? out[id] / this.options.repeatPenalty : out[id] * this.options.repeatPenalty;
+    return out;
+  }
+
+  /** Weights of the ids that stay; 0 for the others. */
+  private weigh(l: Float32Array): Float64Array {
+    const { temperature, topK, topP } = this.options;
+    const w = sized(this.scratch, l.length).weights;
+    const most = l[argmax(l)];
+    let edge = -Infinity;
+    let atEdge = Infinity;
+    if (topK > 0 && topK < l.length) [edge, atEdge] = kthLargest(l, topK);
+    let total = 0;
+    for (let i = 0; i < l.length; i++) {
+      const stays = l[i] > edge || (l[i] === edge && atEdge-- > 0) || edge === -Infinity;
+      total += w[i] = stays ? Math.exp((l[i] - most) / temperature) : 0;
+    }
+    if (topP < 1) keepNucleus(w, topP, total);
+    return w;
+  }
+}
+
+function sized(s: { logits: Float32Array; weights: Float64Array }, n: number): typeof s {
+  if (s.logits.length !== n) [s.logits, s.weights] = [new Float32Array(n), new Float64Array(n)];
+  return s;
+}
+
+/** The k-th largest value, and how many values equal to it are among the k: three counting passes over the sortable bits. */
+export function kthLargest(values: Float32Array, k: number): [value: number, equal: number] {
+  const bits = new Uint32Array(values.length);
+  bits.set(new Uint32Array(values.buffer, values.byteOffset, values.length));
+  // Unsigned order of these words is the order of the numbers, -0 and 0 made one.
+  for (let i = 0; i < bits.length; i++) bits[i] = bits[i] === 0x80000000 ? 0x80000000 : bits[i] & 0x80000000 ? ~bits[i] : bits[i] | 0x80000000;
+  let left = k;
+  let prefix = 0;
+  for (const [shift, width] of [[21, 11], [10, 11], [0, 10]]) {
+    const count = new Uint32Array(1 << width);
+    // Shifting by 31 and once more, for a shift of 32 would shift by 0.
+    for (const b of bits) if (b >>> (shift + width - 1) >>> 1 === prefix) count[(b >>> shift) & (count.length - 1)]++;
+    let bin = count.length - 1;
+    while (count[bin] < left) left -= count[bin--];
+    prefix = ((prefix << width) | bin) >>> 0;
+  }
+  const word = new Uint32Array([prefix & 0x80000000 ? prefix & 0x7fffffff : ~prefix]);
+  return [new Float32Array(word.buffer)[0], left];
+}
+
+/** Zeroes all but the fewest largest weights whose sum reaches p of the total. */
+function keepNucleus(w: Float64Array, p: number, total: number): void {
+  // All weights below the floor together are less than 1 - p of the total, so none of them is needed; few are left to sort.
+  const floor = ((1 - p) * total) / w.length;
+  const large: number[] = [];
+  for (let i = 0; i < w.length; i++) if (w[i] >= floor && w[i] > 0) large.push(i);
+  large.sort((a, b) => w[b] - w[a] || a - b);
+  let sum = 0;
+  let n = 0;
+  while (n < large.length && sum < p * total) sum += w[large[n++]];
+  const kept = large.slice(0, n).map((i) => [i, w[i]] as const);
+  w.fill(0);
+  for (const [i, x] of kept) w[i] = x;
+}
+
+/** The id a draw falls on, walking ids in ascending order. */
+export function pick(weights: Float64Array, u: number): number {
+  let total = 0;
+  for (const w of weights) total += w;
+  const target = u * total;
+  let sum = 0;
+  let last = 0;
+  for (let i = 0; i < weights.length; i++) {
+    if (weights[i] === 0) continue;
+    sum += weights[i];
+    last = i;
+    if (sum > target) return i;
+  }
+  return last;
+}
