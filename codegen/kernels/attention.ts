@@ -7,13 +7,13 @@ import type { Index, Kernel, Tile } from "../../ir/kernel/stmt.ts";
 const MASKED = -3e38;
 
 /** softmax over columns 0 .. s - t + i of row [i, h]; zero beyond. */
-export function softmaxCausal(p: { heads: number }): Kernel {
+export function softmaxCausal(p: { heads: number; act?: "bf16" }): Kernel {
   return kernel({
     name: `softmax_causal_${p.heads}`,
     summary: "Softmax over the cached rows a query may see.",
     params: {
-      x: { dtype: "f32", shape: ["t", p.heads, "s"] },
-      y: { dtype: "f32", shape: ["t", p.heads, "s"], access: "out" },
+      x: { dtype: p.act ?? "f32", shape: ["t", p.heads, "s"] },
+      y: { dtype: p.act ?? "f32", shape: ["t", p.heads, "s"], access: "out" },
     },
     dims: ["t", "s"],
     body(k, { x: xs, y }) {
@@ -62,6 +62,8 @@ export interface AttendProblem {
   /** Strides of [t, h] in the result. */
   y: readonly [number, number];
   scale: number;
+  /** Dtype of every activation and of the cache, f32 unless said. */
+  act?: "bf16";
 }
 
 /** One sequence: query row i of t sees rows 0 .. s - t + i. */
@@ -71,12 +73,12 @@ export function attend(p: AttendProblem): Kernel {
     name: `attend_${p.heads}x${p.n}_${p.d}_${p.v}`,
     summary: "Causal attention of one sequence; scores stay in registers.",
     params: {
-      q: { dtype: "f32", shape: ["t", p.heads, p.n], strides: [...p.q, 1] },
-      qp: { dtype: "f32", shape: ["t", p.heads, p.d], strides: [...p.qp, 1] },
-      keys: { dtype: "f32", shape: ["s", p.heads, p.n], strides: [...p.k, 1] },
-      kp: { dtype: "f32", shape: ["s", p.d], strides: [p.kp, 1] },
-      values: { dtype: "f32", shape: ["s", p.heads, p.v], strides: [...p.vStrides, 1] },
-      y: { dtype: "f32", shape: ["t", p.heads, p.v], strides: [...p.y, 1], access: "out" },
+      q: { dtype: p.act ?? "f32", shape: ["t", p.heads, p.n], strides: [...p.q, 1] },
+      qp: { dtype: p.act ?? "f32", shape: ["t", p.heads, p.d], strides: [...p.qp, 1] },
+      keys: { dtype: p.act ?? "f32", shape: ["s", p.heads, p.n], strides: [...p.k, 1] },
+      kp: { dtype: p.act ?? "f32", shape: ["s", p.d], strides: [p.kp, 1] },
+      values: { dtype: p.act ?? "f32", shape: ["s", p.heads, p.v], strides: [...p.vStrides, 1] },
+      y: { dtype: p.act ?? "f32", shape: ["t", p.heads, p.v], strides: [...p.y, 1], access: "out" },
     },
     dims: ["t", "s"],
     body(k, { q, qp, keys: ks, kp, values, y }) {
@@ -107,6 +109,8 @@ export interface MlaAttendProblem {
   ql: readonly [number, number];
   qp: readonly [number, number];
   scale: number;
+  /** Dtype of every activation and of the cache, f32 unless said. */
+  act?: "bf16";
 }
 
 /** Row i of the batch, at position pos of its sequence, sees cached rows 0 .. pos; keys and values are the same latents. */
@@ -118,13 +122,13 @@ export function mlaAttend(p: MlaAttendProblem): Kernel {
     name: `mla_attend_${p.heads}x${p.r}_${p.d}`,
     summary: "Absorbed attention over the paged latent cache: every head reads the same rows, as keys and as values.",
     params: {
-      ql: { dtype: "f32", shape: ["T", p.heads, p.r], strides: [...p.ql, 1] },
-      qp: { dtype: "f32", shape: ["T", p.heads, p.d], strides: [...p.qp, 1] },
-      cache: { dtype: "f32", shape: ["pages_count", p.pageRows, w], strides: [p.pageRows * w, w, 1] },
+      ql: { dtype: p.act ?? "f32", shape: ["T", p.heads, p.r], strides: [...p.ql, 1] },
+      qp: { dtype: p.act ?? "f32", shape: ["T", p.heads, p.d], strides: [...p.qp, 1] },
+      cache: { dtype: p.act ?? "f32", shape: ["pages_count", p.pageRows, w], strides: [p.pageRows * w, w, 1] },
       positions: { dtype: "i32", shape: ["T"] },
       sequence: { dtype: "i32", shape: ["T"] },
       pages: { dtype: "i32", shape: ["B", "P"] },
-      y: { dtype: "f32", shape: ["T", p.heads, p.r], access: "out" },
+      y: { dtype: p.act ?? "f32", shape: ["T", p.heads, p.r], access: "out" },
     },
     dims: ["T", "P"],
     body(k, { ql, qp, cache, positions, sequence, pages, y }) {

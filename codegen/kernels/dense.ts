@@ -31,6 +31,9 @@ export interface LinearProblem {
   xStride: number;
   yStride: number;
   w: "f32" | "bf16";
+  /** Dtype of x and of y, f32 unless said. */
+  act?: "bf16";
+  y?: "bf16";
 }
 
 /** y [m, n] = x [m, k] w [n, k]^T */
@@ -39,9 +42,9 @@ export function linear(p: LinearProblem): Kernel {
     name: `linear_${p.n}x${p.k}`,
     summary: "y = x w^T, weights packed as stored.",
     params: {
-      x: { dtype: "f32", shape: ["m", p.k], strides: [p.xStride, 1] },
+      x: { dtype: p.act ?? "f32", shape: ["m", p.k], strides: [p.xStride, 1] },
       w: { dtype: p.w, shape: [p.n, p.k] },
-      y: { dtype: "f32", shape: ["m", p.n], strides: [p.yStride, 1], access: "out" },
+      y: { dtype: p.y ?? "f32", shape: ["m", p.n], strides: [p.yStride, 1], access: "out" },
     },
     dims: ["m"],
     body(k, { x: xs, w, y }) {
@@ -61,23 +64,24 @@ export interface BlockLinearProblem {
   parts: number;
   n: number;
   k: number;
-  /** "e4m3": codes with a scale per 128 columns, contiguous. "f32": exact rows. */
-  x: "e4m3" | "f32";
+  /** "e4m3": codes with a scale per 128 columns, contiguous. "f32", "bf16": exact rows. */
+  x: "e4m3" | "f32" | "bf16";
   xStride: number;
+  y?: "bf16";
 }
 
 /** y [m, parts, n] = x [m, k] times each part of w, scales applied once per 128 columns. */
 export function blockLinear(p: BlockLinearProblem): Kernel {
   const [kb, nb] = [Math.ceil(p.k / 128), Math.ceil(p.n / 128)];
   return kernel({
-    name: `block_linear_${p.parts > 1 ? `${p.parts}x` : ""}${p.n}x${p.k}${p.x === "f32" ? "_exact" : ""}`,
+    name: `block_linear_${p.parts > 1 ? `${p.parts}x` : ""}${p.n}x${p.k}${p.x === "e4m3" ? "" : "_exact"}`,
     summary: "y = x w^T on e4m3 codes, promoted to f32 and scaled once per 128 columns.",
     params: {
       x: { dtype: p.x, shape: ["m", p.k], strides: [p.xStride, 1] },
       ...(p.x === "e4m3" ? { x_scale: { dtype: "f32", shape: ["m", kb] } as const } : {}),
       w: { dtype: "e4m3", shape: [p.parts, p.n, p.k] },
       w_scale: { dtype: "f32", shape: [p.parts, nb, kb] },
-      y: { dtype: "f32", shape: ["m", p.parts, p.n], access: "out" },
+      y: { dtype: p.y ?? "f32", shape: ["m", p.parts, p.n], access: "out" },
     },
     dims: ["m"],
     body(k, { x: xs, x_scale: xScale, w, w_scale: wScale, y }) {
@@ -103,9 +107,10 @@ export interface GroupedProblem {
   parts: number;
   n: number;
   k: number;
-  x: "e4m3" | "f32";
+  x: "e4m3" | "f32" | "bf16";
   w: "e4m3" | "bf16" | "f32";
   xStride: number;
+  y?: "bf16";
 }
 
 /** Rows offsets[e] .. offsets[e+1] of x meet matrix e: counts are read on the device. */
@@ -120,7 +125,7 @@ export function groupedLinear(p: GroupedProblem): Kernel {
       w: { dtype: p.w, shape: [p.experts, p.parts, p.n, p.k] },
       ...(p.w === "e4m3" ? { w_scale: { dtype: "f32", shape: [p.experts, p.parts, nb, kb] } as const } : {}),
       offsets: { dtype: "i32", shape: [p.experts + 1] },
-      y: { dtype: "f32", shape: ["r", p.parts, p.n], access: "out" },
+      y: { dtype: p.y ?? "f32", shape: ["r", p.parts, p.n], access: "out" },
     },
     dims: ["r"],
     body(k, { x: xs, x_scale: xScale, w, w_scale: wScale, offsets, y }) {
@@ -159,6 +164,7 @@ export interface BmmProblem {
   y: readonly (number | string)[];
   aType: "f32" | "bf16";
   bType: "f32" | "bf16";
+  yType?: "bf16";
   /** Names of run-time strides, in the order they are passed. */
   dims: readonly string[];
 }
@@ -172,7 +178,7 @@ export function bmm(p: BmmProblem): Kernel {
     params: {
       a: { dtype: p.aType, shape: [p.batch, p.m, p.k], strides: p.a },
       b: { dtype: p.bType, shape: [p.batch, p.n, p.k], strides: p.b },
-      y: { dtype: "f32", shape: [p.batch, p.m, p.n], strides: p.y, access: "out" },
+      y: { dtype: p.yType ?? "f32", shape: [p.batch, p.m, p.n], strides: p.y, access: "out" },
     },
     dims: p.dims,
     body(k, { a, b, y }) {
@@ -191,11 +197,11 @@ export function bmm(p: BmmProblem): Kernel {
 }
 
 /** Codes times scales: rows [m, k] with a scale per 128 columns. */
-export function dequantizeRows(p: { k: number }): Kernel {
+export function dequantizeRows(p: { k: number; y?: "bf16" }): Kernel {
   return kernel({
     name: `dequantize_${p.k}`,
     summary: "Codes times the scale of their 128 columns.",
-    params: { x: { dtype: "e4m3", shape: ["m", p.k] }, x_scale: { dtype: "f32", shape: ["m", Math.ceil(p.k / 128)] }, y: { dtype: "f32", shape: ["m", p.k], access: "out" } },
+    params: { x: { dtype: "e4m3", shape: ["m", p.k] }, x_scale: { dtype: "f32", shape: ["m", Math.ceil(p.k / 128)] }, y: { dtype: p.y ?? "f32", shape: ["m", p.k], access: "out" } },
     dims: ["m"],
     body(k, { x: xs, x_scale: s, y }) {
       k.grid({ i: ["m", 1], c: [p.k, 128] });
@@ -205,14 +211,14 @@ export function dequantizeRows(p: { k: number }): Kernel {
 }
 
 /** Codes times scales: matrices [batch, n, k] with a scale per 128x128 block. */
-export function dequantizeBlocks(p: { batch: number; n: number; k: number }): Kernel {
+export function dequantizeBlocks(p: { batch: number; n: number; k: number; y?: "bf16" }): Kernel {
   return kernel({
     name: `dequantize_${p.batch > 1 ? `${p.batch}x` : ""}${p.n}x${p.k}`,
     summary: "Codes times the scale of their block of 128x128.",
     params: {
       x: { dtype: "e4m3", shape: [p.batch, p.n, p.k] },
       x_scale: { dtype: "f32", shape: [p.batch, Math.ceil(p.n / 128), Math.ceil(p.k / 128)] },
-      y: { dtype: "f32", shape: [p.batch, p.n, p.k], access: "out" },
+      y: { dtype: p.y ?? "f32", shape: [p.batch, p.n, p.k], access: "out" },
     },
     dims: [],
     body(k, { x: xs, x_scale: s, y }) {

@@ -17,6 +17,7 @@ export interface RouteProblem {
   factor: number;
   bias: boolean;
   xStride: number;
+  act?: "bf16";
 }
 
 /** logits [T, e] -> indices ascending i32 [T, k], weights f32 [T, k]. */
@@ -26,7 +27,7 @@ export function route(p: RouteProblem): Kernel {
     name: `route_${e}_top${p.topk}`,
     summary: "Score experts, keep the best groups, choose the best experts of those, weigh them.",
     params: {
-      logits: { dtype: "f32", shape: ["T", e], strides: [p.xStride, 1] },
+      logits: { dtype: p.act ?? "f32", shape: ["T", e], strides: [p.xStride, 1] },
       ...(p.bias ? { bias: { dtype: "f32", shape: [e] } as const } : {}),
       indices: { dtype: "i32", shape: ["T", p.topk], access: "out" },
       weights: { dtype: "f32", shape: ["T", p.topk], access: "out" },
@@ -113,20 +114,41 @@ export function sortExperts(p: { experts: number; k: number }): Kernel {
   });
 }
 
+export interface CombineProblem {
+  d: number;
+  k: number;
+  xStride: number;
+  act?: "bf16";
+}
+
 /** y[t] = sum of weight * row over the token's pairs, experts ascending; cells own columns, so that no two add to one element. */
-export function combine(p: { d: number; k: number; xStride: number }): Kernel {
+export function combine(p: CombineProblem): Kernel {
   const width = 128;
   return kernel({
     name: `combine_${p.d}_top${p.k}`,
     summary: "Rows back to their tokens, weighted, in ascending expert order.",
     params: {
-      ys: { dtype: "f32", shape: ["r", p.d], strides: [p.xStride, 1] },
+      ys: { dtype: p.act ?? "f32", shape: ["r", p.d], strides: [p.xStride, 1] },
       order: { dtype: "i32", shape: ["r"] },
       weights: { dtype: "f32", shape: ["r"] },
-      y: { dtype: "f32", shape: ["T", p.d], access: "inout" },
+      y: { dtype: p.act ?? "f32", shape: ["T", p.d], access: p.act ? "out" : "inout" },
     },
     dims: ["T", "r"],
     body(k, { ys, order, weights, y }) {
+      if (p.act) {
+        // A narrow result cannot hold partial sums: a cell looks through all pairs for those of its token.
+        k.grid({ t: ["T", 1], c: [p.d, width] });
+        const sum = k.fill("sum", 1, width, 0);
+        k.loop("i", 0, "r", 1, () => {
+          const pair = k.scalar("pair", order, ["i"]);
+          k.when(x.div(pair, p.k), "eq", "t", () => {
+            const w = k.load("w", 1, 1, weights, { at: [pair] });
+            const row = k.load("row", 1, width, ys, { at: ["i", "c"], cols: 1, colLimit: p.d });
+            k.set(sum, f.add(sum, f.mul(w, row)));
+          });
+        });
+        return k.store(sum, y, { at: ["t", "c"], cols: 1, colLimit: p.d });
+      }
       k.grid({ c: [p.d, width] });
       k.loop("i", 0, "T", 1, () => k.store(k.fill("zero", 1, width, 0), y, { at: ["i", "c"], cols: 1, colLimit: p.d }));
       k.loop("i", 0, "r", 1, () => {

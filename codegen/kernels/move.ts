@@ -14,11 +14,11 @@ function copyRow(k: Body, src: BufferParam, from: Index[], dst: BufferParam, to:
   });
 }
 
-export function embed(p: { vocab: number; d: number; table: "f32" | "bf16" }): Kernel {
+export function embed(p: { vocab: number; d: number; table: "f32" | "bf16"; y?: "bf16" }): Kernel {
   return kernel({
     name: `embed_${p.d}`,
     summary: "Rows of the table by token id.",
-    params: { ids: { dtype: "i32", shape: ["T"] }, table: { dtype: p.table, shape: [p.vocab, p.d] }, y: { dtype: "f32", shape: ["T", p.d], access: "out" } },
+    params: { ids: { dtype: "i32", shape: ["T"] }, table: { dtype: p.table, shape: [p.vocab, p.d] }, y: { dtype: p.y ?? "f32", shape: ["T", p.d], access: "out" } },
     dims: ["T"],
     body(k, { ids, table, y }) {
       k.grid({ i: ["T", 1] });
@@ -27,11 +27,11 @@ export function embed(p: { vocab: number; d: number; table: "f32" | "bf16" }): K
   });
 }
 
-export function lastRows(p: { d: number; xStride: number }): Kernel {
+export function lastRows(p: { d: number; xStride: number; act?: "bf16" }): Kernel {
   return kernel({
     name: `last_rows_${p.d}`,
     summary: "The last row of every sequence.",
-    params: { x: { dtype: "f32", shape: ["T", p.d], strides: [p.xStride, 1] }, starts: { dtype: "i32", shape: [x.add("B", 1)] }, y: { dtype: "f32", shape: ["B", p.d], access: "out" } },
+    params: { x: { dtype: p.act ?? "f32", shape: ["T", p.d], strides: [p.xStride, 1] }, starts: { dtype: "i32", shape: [x.add("B", 1)] }, y: { dtype: p.act ?? "f32", shape: ["B", p.d], access: "out" } },
     dims: ["T", "B"],
     body(k, { x: xs, starts, y }) {
       k.grid({ b: ["B", 1] });
@@ -49,6 +49,7 @@ export interface CopyProblem {
   dims: readonly string[];
   /** Elements before the first of the result: where the second half of a concat begins. */
   offset?: number;
+  act?: "bf16";
 }
 
 /** A strided copy of up to three axes. */
@@ -56,7 +57,7 @@ export function copy(p: CopyProblem): Kernel {
   return kernel({
     name: `copy_${p.shape.join("x")}${p.offset ? `_at_${p.offset}` : ""}`,
     summary: "The same elements under other strides.",
-    params: { x: { dtype: "f32", shape: p.shape, strides: p.from }, y: { dtype: "f32", shape: p.shape, strides: p.to, access: "out" } },
+    params: { x: { dtype: p.act ?? "f32", shape: p.shape, strides: p.from }, y: { dtype: p.act ?? "f32", shape: p.shape, strides: p.to, access: "out" } },
     dims: p.dims,
     body(k, { x: xs, y }) {
       k.grid({ a: [p.shape[0], 1], b: [p.shape[1], 1], c: [p.shape[2], WIDE] });
@@ -68,7 +69,7 @@ export function copy(p: CopyProblem): Kernel {
 }
 
 /** Rows of x by sorted pair: row i is token order[i] / per. */
-export function gatherRows(p: { d: number; per: number; x: "f32" | "e4m3"; xStride: number }): Kernel {
+export function gatherRows(p: { d: number; per: number; x: "f32" | "bf16" | "e4m3"; xStride: number }): Kernel {
   const kb = Math.ceil(p.d / 128);
   const scaled = p.x === "e4m3";
   return kernel({
@@ -93,12 +94,14 @@ export function gatherRows(p: { d: number; per: number; x: "f32" | "e4m3"; xStri
 
 /** The page table as kernels see it. */
 const pagesParam = { dtype: "i32", shape: ["B", "P"] } as const;
-const cacheParam = (rows: number, width: number, access: "in" | "inout"): { dtype: "f32"; shape: readonly Index[]; access: "in" | "inout" } => ({ dtype: "f32", shape: ["pages_count", rows, width], access });
+const cacheParam = (rows: number, width: number, access: "in" | "inout", act?: "bf16"): { dtype: "f32" | "bf16"; shape: readonly Index[]; access: "in" | "inout" } => ({ dtype: act ?? "f32", shape: ["pages_count", rows, width], access });
 
 export interface CacheProblem {
   r: number;
   d: number;
   pageRows: number;
+  /** Dtype of the cache and of the rows that enter it, f32 unless said. */
+  act?: "bf16";
 }
 
 /** Where token i's row lies: [page, row in page]. */
@@ -115,9 +118,9 @@ export function cacheAppend(p: CacheProblem & { cStride: number; kpStride: numbe
     name: `cache_append_${p.r}_${p.d}`,
     summary: "Write the new rows [latent | rotated key] at their positions in the paged cache.",
     params: {
-      cache: { ...cacheParam(p.pageRows, w, "inout"), strides: [p.pageRows * w, w, 1] },
-      c: { dtype: "f32", shape: ["T", p.r], strides: [p.cStride, 1] },
-      kp: { dtype: "f32", shape: ["T", p.d], strides: [p.kpStride, 1] },
+      cache: { ...cacheParam(p.pageRows, w, "inout", p.act), strides: [p.pageRows * w, w, 1] },
+      c: { dtype: p.act ?? "f32", shape: ["T", p.r], strides: [p.cStride, 1] },
+      kp: { dtype: p.act ?? "f32", shape: ["T", p.d], strides: [p.kpStride, 1] },
       positions: { dtype: "i32", shape: ["T"] },
       sequence: { dtype: "i32", shape: ["T"] },
       pages: pagesParam,
@@ -148,6 +151,7 @@ export interface RopeProblem {
   xStrides: readonly [number, number];
   interleaved: boolean;
   maxPositions: number;
+  act?: "bf16";
 }
 
 export function rope(p: RopeProblem): Kernel {
@@ -157,10 +161,10 @@ export function rope(p: RopeProblem): Kernel {
     name: `rope_${p.heads}x${p.d}`,
     summary: "Rotate pairs of lanes by the row's position; the result is in half-split order.",
     params: {
-      x: { dtype: "f32", shape: ["T", p.heads, half, 2], strides: [...p.xStrides, ...pairs(p.d, p.interleaved)] },
+      x: { dtype: p.act ?? "f32", shape: ["T", p.heads, half, 2], strides: [...p.xStrides, ...pairs(p.d, p.interleaved)] },
       table: { dtype: "f32", shape: [p.maxPositions, p.d] },
       positions: { dtype: "i32", shape: ["T"] },
-      y: { dtype: "f32", shape: ["T", p.heads, p.d], access: "out" },
+      y: { dtype: p.act ?? "f32", shape: ["T", p.heads, p.d], access: "out" },
     },
     dims: ["T"],
     body(k, { x: xs, table, positions, y }) {
@@ -191,9 +195,9 @@ export function ropeAppend(p: RopeAppendProblem): Kernel {
     name: `rope_append_${p.r}_${p.d}`,
     summary: "Normalise the latent, rotate the shared key, append both to the paged cache.",
     params: {
-      cache: { ...cacheParam(p.pageRows, w, "inout"), strides: [p.pageRows * w, w, 1] },
-      c: { dtype: "f32", shape: ["T", p.r], strides: [p.cStride, 1] },
-      kr: { dtype: "f32", shape: ["T", half, 2], strides: [p.krStride, ...pairs(p.d, p.interleaved)] },
+      cache: { ...cacheParam(p.pageRows, w, "inout", p.act), strides: [p.pageRows * w, w, 1] },
+      c: { dtype: p.act ?? "f32", shape: ["T", p.r], strides: [p.cStride, 1] },
+      kr: { dtype: p.act ?? "f32", shape: ["T", half, 2], strides: [p.krStride, ...pairs(p.d, p.interleaved)] },
       gain: { dtype: p.gain, shape: [p.r] },
       table: { dtype: "f32", shape: [p.maxPositions, p.d] },
       positions: { dtype: "i32", shape: ["T"] },
@@ -225,14 +229,14 @@ export function ropeAppend(p: RopeAppendProblem): Kernel {
 }
 
 /** Cached rows 0 .. s of sequence b, contiguous. */
-export function cacheRows(p: { width: number; pageRows: number }): Kernel {
+export function cacheRows(p: { width: number; pageRows: number; act?: "bf16" }): Kernel {
   return kernel({
     name: `cache_rows_${p.width}`,
     summary: "The cached rows of one sequence, through its page table, side by side.",
     params: {
-      cache: { ...cacheParam(p.pageRows, p.width, "in"), strides: [p.pageRows * p.width, p.width, 1] },
+      cache: { ...cacheParam(p.pageRows, p.width, "in", p.act), strides: [p.pageRows * p.width, p.width, 1] },
       pages: pagesParam,
-      y: { dtype: "f32", shape: ["s", p.width], access: "out" },
+      y: { dtype: p.act ?? "f32", shape: ["s", p.width], access: "out" },
     },
     dims: ["s", "b", "P"],
     body(k, { cache, pages, y }) {

@@ -12,6 +12,8 @@ export interface RowsProblem {
   xStride: number;
   /** The same for the result. */
   yStride: number;
+  /** Dtype of activations, f32 unless said. */
+  act?: "bf16";
 }
 
 export interface NormProblem extends RowsProblem {
@@ -45,7 +47,7 @@ export function rmsNorm(p: NormProblem): Kernel {
   return kernel({
     name: `rms_norm_${p.d}`,
     summary: "Divide each row by its root mean square, then scale by the gain.",
-    params: { x: rows(p.d, p.xStride), gain: { dtype: p.gain, shape: [p.d] }, y: { ...rows(p.d, p.yStride), access: "out" } },
+    params: { x: rows(p.d, p.xStride, p.act), gain: { dtype: p.gain, shape: [p.d] }, y: { ...rows(p.d, p.yStride, p.act), access: "out" } },
     dims: ["m"],
     body(k, { x: xs, gain, y }) {
       k.grid({ i: ["m", 1] });
@@ -65,7 +67,7 @@ export function normQuant(p: NormProblem): Kernel {
     name: `norm_quant_${p.d}${p.ue8m0 ? "_ue8m0" : ""}`,
     summary: "Normalise a row and quantise it to e4m3 with one scale per 128 columns, in one visit.",
     params: {
-      x: rows(p.d, p.xStride),
+      x: rows(p.d, p.xStride, p.act),
       gain: { dtype: p.gain, shape: [p.d] },
       codes: { dtype: "e4m3", shape: ["m", p.d], access: "out" },
       scales: { dtype: "f32", shape: ["m", Math.ceil(p.d / 128)], access: "out" },
@@ -87,13 +89,14 @@ export interface QuantizeProblem {
   d: number;
   xStride: number;
   ue8m0: boolean;
+  act?: "bf16";
 }
 
 export function quantize(p: QuantizeProblem): Kernel {
   return kernel({
     name: `quantize_${p.d}${p.ue8m0 ? "_ue8m0" : ""}`,
     summary: "Quantise rows to e4m3 with one scale per 128 columns.",
-    params: { x: rows(p.d, p.xStride), codes: { dtype: "e4m3", shape: ["m", p.d], access: "out" }, scales: { dtype: "f32", shape: ["m", Math.ceil(p.d / 128)], access: "out" } },
+    params: { x: rows(p.d, p.xStride, p.act), codes: { dtype: "e4m3", shape: ["m", p.d], access: "out" }, scales: { dtype: "f32", shape: ["m", Math.ceil(p.d / 128)], access: "out" } },
     dims: ["m"],
     body(k, { x: xs, codes, scales }) {
       k.grid({ i: ["m", 1], p: [p.d, 128] });
@@ -111,11 +114,11 @@ function gated(k: Body, xs: BufferParam, n: number, width: number, p: Index): Ti
 
 const silu = (v: Tile): MapExpr => f.div(v, f.add(1, f.exp(f.neg(v))));
 
-export function siluMul(p: { n: number; xStride: number; yStride: number }): Kernel {
+export function siluMul(p: { n: number; xStride: number; yStride: number; act?: "bf16" }): Kernel {
   return kernel({
     name: `silu_mul_${p.n}`,
     summary: "silu(gate) * up, on rows that hold both side by side.",
-    params: { x: { dtype: "f32", shape: ["m", 2, p.n], strides: [p.xStride, p.n, 1] }, y: { ...rows(p.n, p.yStride), access: "out" } },
+    params: { x: { dtype: p.act ?? "f32", shape: ["m", 2, p.n], strides: [p.xStride, p.n, 1] }, y: { ...rows(p.n, p.yStride, p.act), access: "out" } },
     dims: ["m"],
     body(k, { x: xs, y }) {
       k.grid({ i: ["m", 1], p: [p.n, WIDE] });
@@ -124,12 +127,12 @@ export function siluMul(p: { n: number; xStride: number; yStride: number }): Ker
   });
 }
 
-export function siluMulQuant(p: { n: number; xStride: number; ue8m0: boolean }): Kernel {
+export function siluMulQuant(p: { n: number; xStride: number; ue8m0: boolean; act?: "bf16" }): Kernel {
   return kernel({
     name: `silu_mul_quant_${p.n}${p.ue8m0 ? "_ue8m0" : ""}`,
     summary: "silu(gate) * up, quantised as it is made.",
     params: {
-      x: { dtype: "f32", shape: ["m", 2, p.n], strides: [p.xStride, p.n, 1] },
+      x: { dtype: p.act ?? "f32", shape: ["m", 2, p.n], strides: [p.xStride, p.n, 1] },
       codes: { dtype: "e4m3", shape: ["m", p.n], access: "out" },
       scales: { dtype: "f32", shape: ["m", Math.ceil(p.n / 128)], access: "out" },
     },
@@ -142,9 +145,9 @@ export function siluMulQuant(p: { n: number; xStride: number; ue8m0: boolean }):
 }
 
 /** add, mul of two tensors, or scale, silu of one; all contiguous, n elements. */
-export function flat(p: { op: "add" | "mul" | "scale" | "silu"; by?: number }): Kernel {
+export function flat(p: { op: "add" | "mul" | "scale" | "silu"; by?: number; act?: "bf16" }): Kernel {
   const two = p.op === "add" || p.op === "mul";
-  const vector = { dtype: "f32", shape: ["n"] } as const;
+  const vector = { dtype: p.act ?? "f32", shape: ["n"] } as const;
   const body = (k: Body, a: BufferParam, b: BufferParam | null, y: BufferParam): void => {
     k.grid({ j: ["n", WIDE] });
     const at = { at: ["j"], cols: 0, colLimit: "n" } as const;
@@ -163,7 +166,7 @@ export function addBias(p: RowsProblem & { bias: "f32" | "bf16" }): Kernel {
   return kernel({
     name: `add_bias_${p.d}`,
     summary: "Add one vector to every row.",
-    params: { x: rows(p.d, p.xStride), bias: { dtype: p.bias, shape: [p.d] }, y: { ...rows(p.d, p.yStride), access: "out" } },
+    params: { x: rows(p.d, p.xStride, p.act), bias: { dtype: p.bias, shape: [p.d] }, y: { ...rows(p.d, p.yStride, p.act), access: "out" } },
     dims: ["m"],
     body(k, { x: xs, bias, y }) {
       k.grid({ i: ["m", 1], p: [p.d, WIDE] });
@@ -198,4 +201,5 @@ export function argmax(p: { d: number; xStride: number }): Kernel {
   });
 }
 
-const rows = (d: number, stride: number): { dtype: "f32"; shape: readonly [string, number]; strides: readonly [number, number] } => ({ dtype: "f32", shape: ["m", d], strides: [stride, 1] });
+const rows = (d: number, stride: number, act?: "bf16"): { dtype: "f32" | "bf16"; shape: readonly [string, number]; strides: readonly [number, number] } => ({
+  dtype: act ?? "f32", shape: ["m", d], strides: [stride, 1] });

@@ -11,7 +11,7 @@ import { interpretKernel, type HostBuffer } from "../../ir/kernel/interpret.ts";
 import type { Kernel } from "../../ir/kernel/stmt.ts";
 import { hasCompiler, runOnHost } from "./cuda-on-host.ts";
 import { runOnCpu } from "./on-cpu.ts";
-import { buffersOf, cases, kernelOf, type Case } from "./problems.ts";
+import { buffersOf, cases, kernelOf, narrow, type Case } from "./problems.ts";
 import { findTriton, interpretTriton } from "./triton-on-host.ts";
 
 const clone = <T extends Record<string, { slice(): unknown }>>(b: T): T => Object.fromEntries(Object.entries(b).map(([k, v]) => [k, v.slice()])) as T;
@@ -57,7 +57,7 @@ const exact = new Set<string>([
 ]);
 
 /** Every case with buffers to run on and what the interpreter makes of them. */
-const expected = cases.map((c) => {
+const expected = [...cases, ...narrow].map((c) => {
   const tile = kernelOf(c);
   const want = buffersOf(tile, { ...c.dims, ...c.extents }, c.ints);
   const buffers = clone(want);
@@ -67,7 +67,7 @@ const expected = cases.map((c) => {
 
 function compare({ c, tile, want }: { c: Case; tile: Kernel; want: Record<string, HostBuffer> }, got: Record<string, HostBuffer>): void {
   for (const p of tile.params.filter((p) => p.access !== "in")) {
-    const far = worst(want[p.name], got[p.name], p.dtype === "e4m3" && !exact.has(c.family));
+    const far = worst(want[p.name], got[p.name], (p.dtype === "e4m3" || p.dtype === "bf16") && !exact.has(c.family));
     expect(far, `${tile.name} ${p.name}`).toBeLessThanOrEqual(exact.has(c.family) ? 0 : 2e-6);
   }
 }

@@ -64,6 +64,16 @@ export const cases: readonly Case[] = [
   { family: "copy", problem: { shape: ["n0", 2, 30], from: [60, 30, 1], to: [80, 40, 1], dims: ["n0"], offset: 3 }, dims: { n0: 3 } },
 ];
 
+/** The same with bf16 activations, where a family has them: every problem that names no dtype of its own, and some that do. */
+export const narrow: readonly Case[] = [
+  ...cases
+    .filter((c) => !["embed", "dequantize_rows", "dequantize_blocks", "block_linear", "grouped_linear", "bmm", "gather_rows", "sort_experts", "argmax"].includes(c.family))
+    .map((c): Case => ({ ...c, problem: { ...c.problem, act: "bf16", ...(c.family === "linear" ? { y: "bf16" } : {}) } })),
+  ...cases.filter((c) => ["embed", "dequantize_rows", "dequantize_blocks", "block_linear", "grouped_linear"].includes(c.family)).map((c): Case => ({ ...c, problem: { ...c.problem, y: "bf16" } })),
+  ...cases.filter((c) => c.family === "bmm").map((c): Case => ({ ...c, problem: { ...c.problem, aType: "bf16", bType: "bf16", yType: "bf16" } })),
+  { family: "gather_rows", problem: { d: 200, per: 3, x: "bf16", xStride: 200 }, dims: { T: 4, r: 12 }, ints: { order: (i) => (5 * i) % 12 } },
+];
+
 export const kernelOf = (c: Case): Kernel => families[c.family](c.problem);
 
 /** xorshift in [-1, 1). */
