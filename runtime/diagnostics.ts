@@ -192,3 +192,12 @@ export const noTokenizer = (folder: string, why: string): DiagnosticError =>
 
 export const noTokenizerPackage = (why: string): DiagnosticError =>
   fail("DSC5051", "the package @huggingface/tokenizers cannot be loaded", [why], "npm install @huggingface/tokenizers");
+
+export const noChatTemplate = (folder: string, why: string): DiagnosticError =>
+  fail("DSC5052", `no chat template in ${folder}`, [why], "use --prompt with the text the model expects, or put chat_template.jinja beside tokenizer.json");
+
+export const noTemplatePackage = (why: string): DiagnosticError =>
+  fail("DSC5053", "the package @huggingface/jinja cannot be loaded", [why], "npm install @huggingface/jinja");
+
+export const templateRefused = (why: string): DiagnosticError =>
+  fail("DSC5054", "the chat template refuses the conversation", [why], "a template may want turns to alternate, or know no system message");
