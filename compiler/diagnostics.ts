@@ -26,6 +26,8 @@ export const cannotWrite = (where: string, problem: string, help?: string): Diag
 export const cannotRead = (file: string, problem: string): Diagnostic =>
   error("DSC6008", `cannot read ${file}`, { notes: [problem], help: "give a .dsc text, such as those in an artifact's graph folder" });
 
+export const cannotReadText = (file: string, problem: string): Diagnostic => error("DSC6013", `cannot read ${file}`, { notes: [problem], help: "give a file of UTF-8 text" });
+
 export const noRoom = (where: string, needed: string, free: string): Diagnostic =>
   error("DSC6009", `the checkpoint takes ${needed}, and ${where} has ${free} free`, { help: "--set num_hidden_layers=4 makes a smaller one" });
 
@@ -61,8 +63,8 @@ export const compileOptionOnArtifact = (options: readonly string[]): Diagnostic 
     help: "run the model folder instead, or compile again with these options",
   });
 
-export const needsTaps = (): Diagnostic =>
-  error("DSC6006", "--save needs an artifact compiled with --taps", { notes: ["without taps, hidden states are never kept"], help: "dsc compile SRC -o OUT --taps" });
+export const needsTaps = (what: string): Diagnostic =>
+  error("DSC6006", `${what} needs an artifact compiled with --taps`, { notes: ["without taps, only the last row of a sequence has logits, and hidden states are not kept"], help: "dsc compile SRC -o OUT --taps" });
 
 export const storedWider = (): Diagnostic =>
   warning("DSC6007", "the config says bfloat16, the checkpoint stores float32: weights stay float32", {

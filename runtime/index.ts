@@ -2,6 +2,8 @@
 export type { DiagnosticError } from "../ir/diagnostic.ts";
 export { generate } from "./generate.ts";
 export type { GenerateOptions, GenerateStep } from "./generate.ts";
+export { loadChatTemplate } from "./chat-template.ts";
+export type { ChatTemplate, Message } from "./chat-template.ts";
 export { load, readArtifact } from "./load.ts";
 export { Model, memoryNeed } from "./model.ts";
 export type { LoadOptions } from "./model.ts";
@@ -11,6 +13,8 @@ export { saveTensors, writeCheckpoint } from "./safetensors-write.ts";
 export type { TensorSource, TensorSpec } from "./safetensors-write.ts";
 export { Sampler, argmax } from "./sample.ts";
 export type { Sampling } from "./sample.ts";
+export { score } from "./score.ts";
+export type { Score, ScoreOptions } from "./score.ts";
 export { Session } from "./session.ts";
 export type { Result, SessionOptions, Tensor } from "./session.ts";
 export { isFp8Name, promptIds } from "./synthetic.ts";

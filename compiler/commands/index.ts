@@ -9,6 +9,7 @@ const loaders: Readonly<Record<string, Loader>> = {
   summary: async () => (await import("./summary.ts")).summary,
   compile: async () => (await import("./compile.ts")).compileCommand,
   run: async () => (await import("./run.ts")).run,
+  eval: async () => (await import("./eval.ts")).evalCommand,
   opt: async () => (await import("./opt.ts")).opt,
   inspect: async () => (await import("./inspect.ts")).inspect,
   verify: async () => (await import("./verify.ts")).verifyCommand,

@@ -3,17 +3,14 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import type { Manifest, ModelFacts } from "../../ir/artifact.ts";
-import { DiagnosticError, render } from "../../ir/diagnostic.ts";
-import { TextStream, argmax, load, loadTokenizer, readArtifact, saveTensors, type Model, type Result, type Tokenizer } from "../../runtime/index.ts";
-import { cacheArtifact, makeFolder } from "../artifact.ts";
-import { compile } from "../compile.ts";
-import { badIds, cannotWrite, compileOptionOnArtifact, idOutside, needsTaps, tooManyPositions, usage } from "../diagnostics.ts";
-import { storesF32 } from "../stored.ts";
-import { checkWhole, compileFlagNames, compileFlags, optionsOf, type CompileFlags } from "./options.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
+import { TextStream, argmax, load, saveTensors, type Model, type Result, type Tokenizer } from "../../runtime/index.ts";
+import { makeFolder } from "../artifact.ts";
+import { badIds, cannotWrite, idOutside, tooManyPositions, usage } from "../diagnostics.ts";
+import { checkWhole, compileFlags } from "./options.ts";
+import { sourceOf, tokenizerOf, type SourceFlags } from "./source.ts";
 
-interface Options extends CompileFlags {
-  src: string;
-  weights?: string;
+interface Options extends SourceFlags {
   prompt?: string;
   ids?: string;
   maxNew: number;
@@ -43,10 +40,9 @@ export const run = {
     if ((a.prompt === undefined) === (a.ids === undefined)) throw new DiagnosticError(usage(`run: give ${a.ids === undefined ? "" : "only one of "}--prompt TEXT or --ids LIST`));
     checkWhole("--max-new", a.maxNew, 1);
     checkWhole("--threads", a.threads, 1);
-    const { folder, beside } = await artifactOf(a);
-    const weights = a.weights ?? beside;
-    if (weights === undefined) throw new DiagnosticError(usage("an artifact holds no weights", "give --weights DIR, or --weights synthetic:0"));
-    const tokenizer = a.prompt === undefined ? undefined : await tokenizerOf(weights, beside);
+    const source = await sourceOf(a, a.save === undefined ? undefined : "--save");
+    const { folder, weights } = source;
+    const tokenizer = a.prompt === undefined ? undefined : await tokenizerOf(source, "--prompt");
     const { model: facts } = JSON.parse(readFileSync(path.join(folder, "manifest.json"), "utf8")) as Pick<Manifest, "model">;
     const prompts = a.prompt === undefined ? readIds(a.ids!) : withBos(tokenizer!, a.prompt, facts.bos);
     checkFit(prompts.batch, a.maxNew, facts);
@@ -65,28 +61,6 @@ interface Prompts {
   batch: number[][];
   nested: boolean;
 }
-
-async function artifactOf(a: ArgumentsCamelCase<Options>): Promise<{ folder: string; beside?: string }> {
-  if (existsSync(path.join(a.src, "manifest.json"))) {
-    const given = compileFlagNames.filter((n) => process.argv.some((w) => w === `--${n}` || w.startsWith(`--${n}=`)));
-    if (given.length) throw new DiagnosticError(compileOptionOnArtifact(given.map((n) => `--${n}`)));
-    const { manifest } = await readArtifact(a.src);
-    if (a.save && !manifest.options.taps) throw new DiagnosticError(needsTaps());
-    return { folder: a.src };
-  }
-  const c = compile(a.src, { ...optionsOf(a), taps: a.taps || a.save !== undefined, storesF32: await storesF32(a.weights ?? a.src) });
-  for (const w of c.warnings) process.stderr.write(render(w) + "\n");
-  return { folder: cacheArtifact(c), beside: statSync(a.src).isDirectory() ? a.src : path.dirname(a.src) };
-}
-
-/** The tokenizer beside the weights, or else beside the config. */
-async function tokenizerOf(weights: string, beside: string | undefined): Promise<Tokenizer> {
-  const folders = [...(weights.startsWith("synthetic:") ? [] : [folderOf(weights)]), ...(beside === undefined ? [] : [beside])];
-  if (folders.length === 0) throw new DiagnosticError(usage("--prompt needs a tokenizer; an artifact with synthetic weights has none", "give --ids 1,2,3"));
-  return loadTokenizer(folders.find((f) => existsSync(path.join(f, "tokenizer.json"))) ?? folders[0]);
-}
-
-const folderOf = (p: string): string => (existsSync(p) && statSync(p).isDirectory() ? p : path.dirname(p));
 
 function readIds(word: string): Prompts {
   let value: unknown;

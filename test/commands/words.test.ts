@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
 import { at, cli, dsc, refusal, root, tiny } from "./dsc.ts";
 
-const commands = ["summary", "compile", "run", "opt", "inspect", "verify", "weights"];
+const commands = ["summary", "compile", "run", "eval", "opt", "inspect", "verify", "weights"];
 
 test("without words it shows its help on stderr, and that is no success", async () => {
   const { code, stdout, stderr } = await dsc();

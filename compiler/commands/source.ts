@@ -1,0 +1,55 @@
+// What commands that run a model share: SRC becomes an artifact (a config or model folder is compiled into the cache), and the
+// weights and the tokenizer that belong to it are found.
+import { existsSync, statSync } from "node:fs";
+import path from "node:path";
+import { DiagnosticError, render } from "../../ir/diagnostic.ts";
+import { loadTokenizer, readArtifact, type Tokenizer } from "../../runtime/index.ts";
+import { cacheArtifact } from "../artifact.ts";
+import { compile } from "../compile.ts";
+import { compileOptionOnArtifact, needsTaps, usage } from "../diagnostics.ts";
+import { storesF32 } from "../stored.ts";
+import { compileFlagNames, optionsOf, type CompileFlags } from "./options.ts";
+
+export interface SourceFlags extends CompileFlags {
+  src: string;
+  weights?: string;
+}
+
+export interface Source {
+  /** The artifact. */
+  folder: string;
+  /** A checkpoint folder, or synthetic:SEED. */
+  weights: string;
+  /** The model folder SRC names, where it is no artifact. */
+  beside?: string;
+}
+
+/** The artifact of SRC, with results for every row where `taps` says what needs them. */
+export async function sourceOf(a: SourceFlags, taps?: string): Promise<Source> {
+  const { folder, beside } = await artifactOf(a, taps);
+  const weights = a.weights ?? beside;
+  if (weights === undefined) throw new DiagnosticError(usage("an artifact holds no weights", "give --weights DIR, or --weights synthetic:0"));
+  return { folder, weights, ...(beside === undefined ? {} : { beside }) };
+}
+
+async function artifactOf(a: SourceFlags, taps: string | undefined): Promise<{ folder: string; beside?: string }> {
+  if (existsSync(path.join(a.src, "manifest.json"))) {
+    const given = compileFlagNames.filter((n) => process.argv.some((w) => w === `--${n}` || w.startsWith(`--${n}=`)));
+    if (given.length) throw new DiagnosticError(compileOptionOnArtifact(given.map((n) => `--${n}`)));
+    const { manifest } = await readArtifact(a.src);
+    if (taps !== undefined && !manifest.options.taps) throw new DiagnosticError(needsTaps(taps));
+    return { folder: a.src };
+  }
+  const c = compile(a.src, { ...optionsOf(a), taps: a.taps || taps !== undefined, storesF32: await storesF32(a.weights ?? a.src) });
+  for (const w of c.warnings) process.stderr.write(render(w) + "\n");
+  return { folder: cacheArtifact(c), beside: statSync(a.src).isDirectory() ? a.src : path.dirname(a.src) };
+}
+
+/** The tokenizer beside the weights, or else beside the config; `option` is what needs it. */
+export async function tokenizerOf({ weights, beside }: Source, option: string): Promise<Tokenizer> {
+  const folders = [...(weights.startsWith("synthetic:") ? [] : [folderOf(weights)]), ...(beside === undefined ? [] : [beside])];
+  if (folders.length === 0) throw new DiagnosticError(usage(`${option} needs a tokenizer; an artifact with synthetic weights has none`, "run the model folder instead of the artifact"));
+  return loadTokenizer(folders.find((f) => existsSync(path.join(f, "tokenizer.json"))) ?? folders[0]);
+}
+
+const folderOf = (p: string): string => (existsSync(p) && statSync(p).isDirectory() ? p : path.dirname(p));
