@@ -19,6 +19,16 @@ const elementwise =
       ? one("flat", { op, ...(op === "scale" ? { by: attrs.by as number } : {}), ...act(ins[0]) }, [...ins.map((_, i): Arg => ({ in: i })), { out: 0 }], [elements(outs[0])])
       : refuse("an operand is a strided view");
 
+/** The three that begin with a residual sum differ in what else they write. */
+function addNormOf(family: string, outs: Arg[]): Choose {
+  return ({ ins, attrs }) => {
+    const [a, b] = [asRows(ins[0]), asRows(ins[1])];
+    if (!a || !b) return strided;
+    const problem = { d: num(ins[0].shape.at(-1)), aStride: a.stride, bStride: b.stride, eps: attrs.eps as number, gain: ins[2].dtype, ...(attrs.scale ? { ue8m0: attrs.scale === "ue8m0" } : {}), ...act(ins[0]) };
+    return one(family, problem, [{ in: 0 }, { in: 1 }, { in: 2 }, { out: 0 }, ...outs], [a.rows]);
+  };
+}
+
 /** By op, the tile family that serves it and its problem. */
 export const choosers: Readonly<Record<string, Choose>> = {
   embed: ({ ins, outs }) => one("embed", { vocab: num(ins[1].shape[0]), d: num(ins[1].shape[1]), table: ins[1].dtype, ...result(outs[0]) }, [{ in: 0 }, { in: 1 }, { out: 0 }], [outs[0].shape[0]]),
@@ -38,6 +48,10 @@ export const choosers: Readonly<Record<string, Choose>> = {
       [{ in: 0 }, { in: 1 }, { out: 0 }, { out: 0, part: "scales" }], [x.rows],
     );
   },
+
+  add_norm: addNormOf("add_norm", [{ out: 1 }]),
+  add_norm_quant: addNormOf("add_norm_quant", [{ out: 1 }, { out: 1, part: "scales" }]),
+  add_norm_both: addNormOf("add_norm_both", [{ out: 1 }, { out: 2 }, { out: 2, part: "scales" }]),
 
   quantize({ ins, attrs }) {
     const x = asRows(ins[0]);
@@ -174,7 +188,7 @@ export const choosers: Readonly<Record<string, Choose>> = {
     );
   },
 
-  sort_experts: ({ ins, attrs }) => one("sort_experts", { experts: attrs.experts as number, k: num(ins[0].shape[1]) }, [{ in: 0 }, { out: 0 }, { out: 1 }], [elements(ins[0])]),
+  sort_experts: ({ ins, attrs }) => one("sort_experts", { experts: attrs.experts as number, k: num(ins[0].shape[1]) }, [{ in: 0 }, { out: 0 }, { out: 1 }, { out: 2 }], [elements(ins[0])]),
 
   gather_rows({ ins, attrs }) {
     const x = asRows(ins[0]);
@@ -191,6 +205,13 @@ export const choosers: Readonly<Record<string, Choose>> = {
     const x = asRows(ins[0]);
     if (!x) return strided;
     return one("combine", { d: num(ins[0].shape[1]), k: num(ins[2].shape[1]), xStride: x.stride, ...act(ins[0]) }, [{ in: 0 }, { in: 1 }, { in: 2 }, { out: 0 }], [ins[2].shape[0], x.rows]);
+  },
+
+  combine_add({ ins }) {
+    const x = asRows(ins[0]);
+    const shared = ins.length > 4;
+    if (!x || !ins.slice(3).every(isPacked)) return strided;
+    return one("combine_add", { d: num(ins[0].shape[1]), k: num(ins[2].shape[1]), xStride: x.stride, shared, ...act(ins[0]) }, [...ins.map((_, i): Arg => ({ in: i })), { out: 0 }], [ins[2].shape[0], x.rows]);
   },
 
   argmax({ ins }) {

@@ -95,9 +95,13 @@ function weightOf(m: Module, decl: WeightDecl, layer: number | null, weight: (n:
       }
       const flat = index.reduce((a, i, j) => a * leading[j] + i, 0);
       const name = `${p.tensor.replace(/\{(\d)\}/g, (_, i) => String(index[Number(i)]))} ${layer}`;
-      const raw = noise(name, per);
-      data.set(scaled ? raw.map((v) => e4m3Values[Math.floor((v + 1) * 59)] / 8) : norm ? raw.map((v) => 1 + v / 4) : raw.map((v) => v / 6), flat * per);
-      if (scaled) scales.set(noise(`${name} scales`, perScale).map((v) => 0.02 + v / 100), flat * perScale);
+      // A piece of two joined matrices: so many rows from this one on.
+      const [from, to] = p.rows ?? [0, shape.at(-2) ?? 1];
+      const width = shape.length > 1 ? shape.at(-1)! : per;
+      const columns = Math.ceil(width / 128);
+      const raw = noise(name, (shape.length > 1 ? to - from : 1) * width);
+      data.set(scaled ? raw.map((v) => e4m3Values[Math.floor((v + 1) * 59)] / 8) : norm ? raw.map((v) => 1 + v / 4) : raw.map((v) => v / 6), flat * per + from * width);
+      if (scaled) scales.set(noise(`${name} scales`, Math.ceil((to - from) / 128) * columns).map((v) => 0.02 + v / 100), flat * perScale + (from / 128) * columns);
     };
     fill([]);
   }

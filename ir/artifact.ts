@@ -44,6 +44,8 @@ export interface Piece {
   tensor: string;
   /** Tensor with the f32 block scales, where the weight is e4m3/128x128. */
   scales?: string;
+  /** The tensor is rows from .. to of the axis after the leading ones (of two matrices joined); `from` begins a block of scales. */
+  rows?: [from: number, to: number];
 }
 
 /** One weight symbol, e.g. "moe_layer.wq_a". Trailing two axes of an e4m3 weight carry 128x128 blocks per leading index. */

@@ -101,9 +101,9 @@ class Parser {
       if (text.startsWith("rope ")) return { kind: "rope", ...(JSON.parse(text.slice(5)) as { invFreq: number[]; factor: number }) };
       if (text.startsWith("computed ")) return { kind: "computed", ...(JSON.parse(text.slice(9)) as { by: string; result: string }) };
       const pieces = text.split(" + ").map((p): Piece => {
-        const m = /^(?:\[([^\]]*)\] )?("[^"]*")(?: scaled ("[^"]*"))?$/.exec(p)!;
+        const m = /^(?:\[([^\]]*)\] )?(?:rows (\d+)\.\.(\d+) )?("[^"]*")(?: scaled ("[^"]*"))?$/.exec(p)!;
         const at = m[1] === undefined ? [] : m[1].split(",").map((x) => (x.trim() === "*" ? ("*" as const) : Number(x)));
-        return { at, tensor: JSON.parse(m[2]) as string, ...(m[3] ? { scales: JSON.parse(m[3]) as string } : {}) };
+        return { at, ...(m[2] ? { rows: [Number(m[2]), Number(m[3])] } : {}), tensor: JSON.parse(m[4]) as string, ...(m[5] ? { scales: JSON.parse(m[5]) as string } : {}) };
       });
       return { kind: "checkpoint", pieces };
     } catch {

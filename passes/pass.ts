@@ -16,6 +16,8 @@ export interface Pass {
   name: string;
   summary: string;
   rules?: readonly Rule[];
+  /** Equations that `run` and `whole` rest on: proved and shown like rules, but found by the pass itself (several roots). */
+  equations?: readonly Rule[];
   /** "always", or only where the rewritten function costs fewer FLOPs at its assumed sizes. */
   fire?: "always" | "when-cheaper";
   /** Rewrites one function; runs after the rules. */

@@ -4,12 +4,17 @@ import { fuseQuant } from "./fp8/fuse-quant.ts";
 import { absorbMla } from "./mla/absorb.ts";
 import { fuseRopeAppend } from "./mla/append.ts";
 import { fuseAttention } from "./mla/fuse.ts";
+import { joinLatents } from "./mla/join.ts";
 import { dispatch, quantiseOnce } from "./moe/dispatch.ts";
 import { packGateUp } from "./moe/pack.ts";
 import { load } from "./plan/place.ts";
+import { addNormPass } from "./residual/add-norm.ts";
+import { combineAddPass } from "./residual/combine-add.ts";
 import type { Pass } from "./pass.ts";
 
-export const standard: readonly Pass[] = [absorbMla, fuseAttention, fuseRopeAppend, blockGemm, dispatch, quantiseOnce, packGateUp, fuseQuant, load];
+export const standard: readonly Pass[] = [
+  absorbMla, fuseAttention, fuseRopeAppend, blockGemm, dispatch, quantiseOnce, packGateUp, joinLatents, combineAddPass, addNormPass, fuseQuant, load,
+];
 
 const place = (name: string, pipeline: readonly Pass[]): number => {
   const at = pipeline.findIndex((p) => p.name === name);

@@ -54,12 +54,16 @@ export function placements(
   const out: Placement[] = [];
   for (const piece of plan.source.pieces) {
     const axes = piece.at.length;
-    const shape = plan.shape.slice(axes);
+    const whole = plan.shape.slice(axes);
+    const shape = piece.rows ? [piece.rows[1] - piece.rows[0], ...whole.slice(1)] : whole;
     const scaled = plan.dtype === "e4m3/128x128";
     if (axes > plan.shape.length || (scaled && shape.length < 2))
       throw brokenManifest(`a piece of ${symbol} has ${axes} leading indices; its shape is [${plan.shape.join(", ")}]`);
     const count = product(shape);
     const blockShape = scalesShape(shape);
+    // Elements, and scales, before the first row of the tensor within its matrix.
+    const first = piece.rows ? piece.rows[0] * product(whole.slice(1)) : 0;
+    const firstBlock = piece.rows ? blocks(piece.rows[0]) * blocks(whole[1] ?? 1) : 0;
     for (const index of indices(piece.at, plan.shape)) {
       const fill = (name: string): string =>
         name.replace(/\{(layer|\d+)\}/g, (_, k: string) => String(k === "layer" ? layer : index[Number(k)]));
@@ -70,14 +74,14 @@ export function placements(
         tensor,
         shape,
         dtype: plan.dtype,
-        data: at.data + flat * count * elementBytes[plan.dtype],
+        data: at.data + (flat * product(whole) + first) * elementBytes[plan.dtype],
         count,
         scales: scaled
           ? {
               tensor: piece.scales ? fill(piece.scales) : `${tensor}_scale_inv`,
               shape: blockShape,
               count: product(blockShape),
-              at: at.scales + flat * product(blockShape) * 4,
+              at: at.scales + (flat * product(scalesShape(whole)) + firstBlock) * 4,
             }
           : undefined,
       });

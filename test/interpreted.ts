@@ -87,10 +87,12 @@ function placed(dtype: string, shape: number[], plan: WeightPlan, layer: number 
       const t = raw.get(fill(p.tensor));
       if (!t) throw new RangeError(`no tensor ${fill(p.tensor)}`);
       const flat = index.reduce((a, i, j) => a * lead[j] + i, 0);
-      data.set(t.data, flat * t.data.length);
+      const per = shape.slice(lead.length).reduce((a, b) => a * b, 1);
+      data.set(t.data, flat * per + (p.rows ? p.rows[0] * shape.at(-1)! : 0));
       if (scales) {
         const s = raw.get(fill(p.scales!))!;
-        scales.set(s.data, flat * s.data.length);
+        const columns = Math.ceil(shape.at(-1)! / 128);
+        scales.set(s.data, flat * Math.ceil(shape.at(-2)! / 128) * columns + (p.rows ? (p.rows[0] / 128) * columns : 0));
       }
     };
     walk(0, []);

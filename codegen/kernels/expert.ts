@@ -1,5 +1,5 @@
 // Routing and the moves around grouped products. Counts and offsets live on the device.
-import { f, kernel, x } from "../../ir/kernel/build.ts";
+import { f, kernel } from "../../ir/kernel/build.ts";
 import type { Kernel } from "../../ir/kernel/stmt.ts";
 
 /** Below every score, above what is already taken. */
@@ -90,14 +90,15 @@ export function route(p: RouteProblem): Kernel {
 export function sortExperts(p: { experts: number; k: number }): Kernel {
   return kernel({
     name: `sort_experts_${p.experts}_top${p.k}`,
-    summary: "Order the pairs (token, slot) by expert; offsets[e] is where expert e begins.",
+    summary: "Order the pairs (token, slot) by expert; offsets[e] is where expert e begins, places[p] where pair p went.",
     params: {
       indices: { dtype: "i32", shape: ["r"] },
       order: { dtype: "i32", shape: ["r"], access: "out" },
       offsets: { dtype: "i32", shape: [p.experts + 1], access: "out" },
+      places: { dtype: "i32", shape: ["r"], access: "out" },
     },
     dims: ["r"],
-    body(k, { indices, order, offsets }) {
+    body(k, { indices, order, offsets, places }) {
       k.grid({ e: [p.experts + 1, 1] });
       const load = (): ReturnType<typeof k.load> => k.load("expert", 128, 1, indices, { at: ["c"], rows: 0, rowLimit: "r" }, p.experts + 1);
       const before = k.fill("before", 1, 1, 0, "i32");
@@ -107,57 +108,11 @@ export function sortExperts(p: { experts: number; k: number }): Kernel {
         const mine = k.map("mine", f.eq(load(), f.index("e")), "i32");
         // Pairs of other experts are sent past the end, where the store masks them.
         const to = k.map("to", f.select(mine, f.add(before, k.scan("ahead", mine)), f.index("r")), "i32");
-        k.store(k.iota("pair", 128, 1, "rows", "c"), order, { at: [0], rows: 0, rowIndex: to, rowLimit: "r" });
+        const pair = k.iota("pair", 128, 1, "rows", "c");
+        k.store(pair, order, { at: [0], rows: 0, rowIndex: to, rowLimit: "r" });
+        const own = k.map("own", f.select(mine, pair, f.index("r")), "i32");
+        k.store(to, places, { at: [0], rows: 0, rowIndex: own, rowLimit: "r" });
         k.set(before, f.add(before, k.reduce("count", mine, "sum", "rows")));
-      });
-    },
-  });
-}
-
-export interface CombineProblem {
-  d: number;
-  k: number;
-  xStride: number;
-  act?: "bf16";
-}
-
-/** y[t] = sum of weight * row over the token's pairs, experts ascending; cells own columns, so that no two add to one element. */
-export function combine(p: CombineProblem): Kernel {
-  const width = 128;
-  return kernel({
-    name: `combine_${p.d}_top${p.k}`,
-    summary: "Rows back to their tokens, weighted, in ascending expert order.",
-    params: {
-      ys: { dtype: p.act ?? "f32", shape: ["r", p.d], strides: [p.xStride, 1] },
-      order: { dtype: "i32", shape: ["r"] },
-      weights: { dtype: "f32", shape: ["r"] },
-      y: { dtype: p.act ?? "f32", shape: ["T", p.d], access: p.act ? "out" : "inout" },
-    },
-    dims: ["T", "r"],
-    body(k, { ys, order, weights, y }) {
-      if (p.act) {
-        // A narrow result cannot hold partial sums: a cell looks through all pairs for those of its token.
-        k.grid({ t: ["T", 1], c: [p.d, width] });
-        const sum = k.fill("sum", 1, width, 0);
-        k.loop("i", 0, "r", 1, () => {
-          const pair = k.scalar("pair", order, ["i"]);
-          k.when(x.div(pair, p.k), "eq", "t", () => {
-            const w = k.load("w", 1, 1, weights, { at: [pair] });
-            const row = k.load("row", 1, width, ys, { at: ["i", "c"], cols: 1, colLimit: p.d });
-            k.set(sum, f.add(sum, f.mul(w, row)));
-          });
-        });
-        return k.store(sum, y, { at: ["t", "c"], cols: 1, colLimit: p.d });
-      }
-      k.grid({ c: [p.d, width] });
-      k.loop("i", 0, "T", 1, () => k.store(k.fill("zero", 1, width, 0), y, { at: ["i", "c"], cols: 1, colLimit: p.d }));
-      k.loop("i", 0, "r", 1, () => {
-        const pair = k.scalar("pair", order, ["i"]);
-        const token = x.div(pair, p.k);
-        const w = k.load("w", 1, 1, weights, { at: [pair] });
-        const row = k.load("row", 1, width, ys, { at: ["i", "c"], cols: 1, colLimit: p.d });
-        const so = k.load("so", 1, width, y, { at: [token, "c"], cols: 1, colLimit: p.d });
-        k.store(k.map("sum", f.add(so, f.mul(w, row))), y, { at: [token, "c"], cols: 1, colLimit: p.d });
       });
     },
   });

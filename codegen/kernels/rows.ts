@@ -201,5 +201,5 @@ export function argmax(p: { d: number; xStride: number }): Kernel {
   });
 }
 
-const rows = (d: number, stride: number, act?: "bf16"): { dtype: "f32" | "bf16"; shape: readonly [string, number]; strides: readonly [number, number] } => ({
+export const rows = (d: number, stride: number, act?: "bf16"): { dtype: "f32" | "bf16"; shape: readonly [string, number]; strides: readonly [number, number] } => ({
   dtype: act ?? "f32", shape: ["m", d], strides: [stride, 1] });

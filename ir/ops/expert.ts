@@ -125,16 +125,21 @@ function rowsOf(x: Tensor, rows: number[]): Tensor {
 }
 
 export const sortExperts = op("sort_experts", {
-  summary: "Pairs (token, slot) sorted by expert, stably; offsets[e] is where expert e begins.",
+  summary: "Pairs (token, slot) sorted by expert, stably; offsets[e] is where expert e begins, places[p] where pair p went.",
   ins: { indices: "[T, k] i32" },
   attrs: { experts: attr.int() },
-  outs: { order: "[r] i32", offsets: "[f] i32" },
-  infer: (types, attrs, b): Type[] | string =>
-    typeof b.dims.k === "number" ? [tensor([times(b.dims.T, b.dims.k)], "i32"), tensor([(attrs.experts as number) + 1], "i32")] : "k must be a number",
+  outs: { order: "[r] i32", offsets: "[f] i32", places: "[r] i32" },
+  infer(types, attrs, b): Type[] | string {
+    if (typeof b.dims.k !== "number") return "k must be a number";
+    const pairs = tensor([times(b.dims.T, b.dims.k)], "i32");
+    return [pairs, tensor([(attrs.experts as number) + 1], "i32"), pairs];
+  },
   reference({ indices }, { experts }) {
     const pairs = Array.from(indices.data.keys()).sort((a, b) => indices.data[a] - indices.data[b] || a - b);
     const offsets = Array.from({ length: (experts as number) + 1 }, (_, e) => pairs.filter((p) => indices.data[p] < e).length);
-    return { order: tensorOf([pairs.length], pairs, "i32"), offsets: tensorOf([offsets.length], offsets, "i32") };
+    const places = new Float64Array(pairs.length);
+    for (const [i, p] of pairs.entries()) places[p] = i;
+    return { order: tensorOf([pairs.length], pairs, "i32"), offsets: tensorOf([offsets.length], offsets, "i32"), places: tensorOf([pairs.length], places, "i32") };
   },
 });
 
@@ -146,16 +151,30 @@ export const gatherRows = op("gather_rows", {
   reference: ({ x, order }, { per }) => rowsOf(x, Array.from(order.data, (p) => Math.floor(p / (per as number)))),
 });
 
+/** Row places[t k + j] of ys belongs to slot j of token t; slots are in ascending expert order. */
+function combineRows(ys: Tensor, places: Tensor, weights: Tensor): Float64Array {
+  const d = ys.shape[1];
+  const [T, k] = weights.shape;
+  const out = new Float64Array(T * d);
+  for (let p = 0; p < T * k; p++) for (let j = 0, at = places.data[p] * d, to = Math.floor(p / k) * d; j < d; j++) out[to + j] += weights.data[p] * ys.data[at + j];
+  return out;
+}
+
 export const combine = op("combine", {
   summary: "Back to tokens: y[t] = sum over slots of weight * its expert's row, in ascending expert order.",
-  ins: { ys: "[r, d] a", order: "[r] i32", weights: "[T, k] f32" },
+  ins: { ys: "[r, d] a", places: "[r] i32", weights: "[T, k] f32" },
   out: "[T, d] a",
   flops: (z) => 2 * (z["#elements"] ?? 0),
-  reference({ ys, order, weights }) {
-    const d = ys.shape[1];
-    const [T, k] = weights.shape;
-    const out = new Float64Array(T * d);
-    for (const [i, p] of order.data.entries()) for (let j = 0; j < d; j++) out[Math.floor(p / k) * d + j] += weights.data[p] * ys.data[i * d + j];
-    return tensorOf([T, d], out, ys.dtype);
+  reference: ({ ys, places, weights }) => tensorOf([weights.shape[0], ys.shape[1]], combineRows(ys, places, weights), ys.dtype),
+});
+
+export const combineAdd = op("combine_add", {
+  summary: "combine, then what is added to it: the shared expert's rows where there are any, and the residual x.",
+  ins: { ys: "[r, d] a", places: "[r] i32", weights: "[T, k] f32", x: "[T, d] a", "shared?": "[T, d] a" },
+  out: "[T, d] a",
+  flops: (z) => 2 * (z["#elements"] ?? 0),
+  reference: ({ ys, places, weights, x, shared }) => {
+    const routed = combineRows(ys, places, weights);
+    return tensorOf(x.shape, x.data.map((v, i) => v + (routed[i] + (shared ? shared.data[i] : 0))), x.dtype);
   },
 });

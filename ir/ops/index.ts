@@ -19,6 +19,9 @@ export const ops: readonly Op[] = [
   dense.groupedLinear.op,
   norm.rmsNorm.op,
   norm.normQuant.op,
+  norm.addNorm.op,
+  norm.addNormQuant.op,
+  norm.addNormBoth.op,
   norm.siluMulQuant.op,
   quant.quantize.op,
   quant.dequantize.op,
@@ -34,6 +37,7 @@ export const ops: readonly Op[] = [
   expert.sortExperts.op,
   expert.gatherRows.op,
   expert.combine.op,
+  expert.combineAdd.op,
   math.add.op,
   math.mul.op,
   math.scale.op,
@@ -46,6 +50,7 @@ export const ops: readonly Op[] = [
   view.split.op,
   view.concat.op,
   view.stack.op,
+  view.joinRows.op,
   view.lastRows.op,
 ];
 
@@ -53,9 +58,9 @@ export const opByName: ReadonlyMap<string, Op> = new Map(ops.map((o) => [o.name,
 
 export { attend, cacheAppend, mapSequences, mlaAttend, perSequence, rope, ropeAppend, softmaxCausal } from "./attention.ts";
 export { blockLinear, embed, groupedLinear, linear } from "./dense.ts";
-export { combine, gatherRows, mapExperts, perExpert, route, sortExperts } from "./expert.ts";
+export { combine, combineAdd, gatherRows, mapExperts, perExpert, route, sortExperts } from "./expert.ts";
 export { add, addBias, argmax, canonicalSpec, einsum, mul, parseSpec, scale, silu, siluMul } from "./math.ts";
 export { call, callOp, param, paramOp, weight, weightOp } from "./module.ts";
-export { normQuant, rmsNorm, siluMulQuant } from "./norm.ts";
+export { addNorm, addNormBoth, addNormQuant, normQuant, rmsNorm, siluMulQuant } from "./norm.ts";
 export { dequantize, quantize } from "./quant.ts";
-export { concat, lastRows, reshape, split, stack } from "./view.ts";
+export { concat, joinRows, lastRows, reshape, split, stack } from "./view.ts";

@@ -93,6 +93,27 @@ export const stack = op("stack", {
   },
 });
 
+/** Rows of two weights, one below the other: their products share one pass over x. Placement reads both where they belong. */
+export const joinRows = op("join_rows", {
+  summary: "Rows of one weight, then those of another: [n + m, k].",
+  ins: { a: "[n, k] w", b: "[m, k] w" },
+  // A scale block covers 128 rows of one matrix: the second has to begin where a block does.
+  check: (b) => (b.dtypes.w?.startsWith("e4m3") && typeof b.dims.n === "number" && b.dims.n % 128 !== 0 ? `a block of scales would cover rows of both: ${b.dims.n} is no multiple of 128` : null),
+  infer: (types, attrs, b): Type | string =>
+    typeof b.dims.n === "number" && typeof b.dims.m === "number" ? tensor([b.dims.n + b.dims.m, b.dims.k], b.dtypes.w) : "heights must be numbers",
+  reference: ({ a, b }) => joined(a, b, [a.shape[0] + b.shape[0], a.shape[1]]),
+});
+
+function joined(a: Tensor, b: Tensor, shape: number[]): Tensor {
+  const both = (x: Float64Array, y: Float64Array): Float64Array => {
+    const out = new Float64Array(x.length + y.length);
+    out.set(x);
+    out.set(y, x.length);
+    return out;
+  };
+  return tensorOf(shape, both(a.data, b.data), a.dtype, a.scales ? both(a.scales, b.scales!) : undefined);
+}
+
 export const lastRows = op("last_rows", {
   summary: "The last row of every sequence.",
   ins: { x: "[T, d] a", batch: "batch" },

@@ -39,9 +39,10 @@ function dispatched(node: Node, graph: Graph): Value | string {
   const outer = new Set(captures(region));
   const experts = stacked[0].type.kind === "tensor" ? (stacked[0].type.dims[0] as number) : 0;
   const per = indices.type.kind === "tensor" ? (indices.type.dims[1] as number) : 1;
-  const { order, offsets } = sortExperts({ indices, experts });
+  const { order, offsets, places } = sortExperts({ indices, experts });
   graph.name(order, "order");
   graph.name(offsets, "offsets");
+  graph.name(places, "places");
   // Region values over m rows stand for all sorted rows at once; parameters of one expert for their stack.
   const rows = new Map<Value, Value>([[region.params[0], graph.name(gatherRows({ x, order, per }), "xs")]]);
   const stacks = new Map<Value, Value>(region.params.slice(1).map((p, i) => [p, stacked[i]]));
@@ -66,7 +67,7 @@ function dispatched(node: Node, graph: Graph): Value | string {
       if (name) graph.name(made[i], name);
     }
   }
-  return combine({ ys: rows.get(region.results[0])!, order, weights });
+  return combine({ ys: rows.get(region.results[0])!, places, weights });
 }
 
 export const quantiseOnce = pass({ name: "quantise-once", summary: "Quantise a token once, not once per expert it goes to.", rules: [quantiseFirst] });

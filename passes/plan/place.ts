@@ -1,12 +1,24 @@
 // Work done once. A stack of stored weights is placement: bytes are read straight to where they belong. What must be
 // computed from weights alone (a dequantised W_UK, W_UV) moves into a `load` function.
 import { Graph, type Func, type Module, type Value, type WeightDecl } from "../../ir/graph.ts";
+import type { Piece } from "../../ir/artifact.ts";
 import { asTensor, dequantize, everyNode, weight, type Source } from "../../ir/index.ts";
 import { pass, type Cx } from "../pass.ts";
 import { rebuild } from "../rewrite.ts";
 
 /** stack(@gate, @up) = @gate_up, whose pieces are the two tensors at leading index 0 and 1. */
-export function placeStacks(m: Module, cx: Cx): Module {
+export const placeStacks = (m: Module, cx: Cx): Module => placed(m, cx, "stack", (pieces, i) => pieces[i].map((p) => ({ ...p, at: [...p.at, i] })));
+
+/** join_rows(@wq_a, @wkv_a) = @wq_a_wkv_a: the first tensor's rows, then the second's. */
+export const placeJoined = (m: Module, cx: Cx): Module =>
+  placed(m, cx, "join_rows", (pieces, i, [a, b]) => {
+    const [n, k] = [a.type.dims[0] as number, b.type.dims[0] as number];
+    const from = i === 0 ? 0 : n;
+    return pieces[i].map((p) => ({ ...p, rows: p.rows ? [from + p.rows[0], from + p.rows[1]] : [from, from + (i === 0 ? n : k)] }));
+  });
+
+/** Replaces an op over two stored weights by one weight; `move` says where the pieces of operand i go. */
+function placed(m: Module, cx: Cx, op: string, move: (pieces: Piece[][], i: number, decls: WeightDecl[]) => Piece[]): Module {
   const weights = new Map(m.weights);
   const graph = m.graph;
   const funcs = new Map<string, Func>();
@@ -15,12 +27,15 @@ export function placeStacks(m: Module, cx: Cx): Module {
       f.name,
       rebuild(f, graph, (values) => {
         const n = values[0].node;
-        if (n.op.name !== "stack" || !n.operands.every((o) => o.node.op.name === "weight")) return undefined;
-        const [a, b] = n.operands.map((o) => weights.get(o.node.attrs.name as string)!);
-        if (a.source.kind !== "checkpoint" || b.source.kind !== "checkpoint") return undefined;
+        if (n.op.name !== op || !n.operands.every((o) => o.node.op.name === "weight")) return undefined;
+        const decls = n.operands.map((o) => weights.get(o.node.attrs.name as string)!);
+        const sources = decls.map((d) => d.source);
+        if (!sources.every((s) => s.kind === "checkpoint")) return undefined;
+        const [a, b] = decls;
         const name = joined(a.name, b.name);
         if (!weights.has(name)) cx.fired(`place ${name}`, 1);
-        const source: Source = { kind: "checkpoint", pieces: [a, b].flatMap((w, i) => (w.source as { pieces: { at: (number | "*")[]; tensor: string; scales?: string }[] }).pieces.map((p) => ({ ...p, at: [...p.at, i] }))) };
+        const pieces = sources.map((s) => s.pieces);
+        const source: Source = { kind: "checkpoint", pieces: [...move(pieces, 0, decls), ...move(pieces, 1, decls)] };
         const decl: WeightDecl = { name, type: asTensor(values[0].type), layers: a.layers, source, origin: [...a.origin, ...b.origin] };
         weights.set(name, decl);
         return [weight(graph, decl)];

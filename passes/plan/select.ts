@@ -227,11 +227,12 @@ class Selection {
     const result = asTensor(n.region!.results[0].type);
     const order = whole({ kind: "tensor", dims: [rowCount], dtype: "i32" }, { arena: true });
     const offsets = whole({ kind: "tensor", dims: [count + 1], dtype: "i32" }, { arena: true });
+    const places = whole({ kind: "tensor", dims: [rowCount], dtype: "i32" }, { arena: true });
     const xs = whole({ kind: "tensor", dims: [rowCount, ...asTensor(x.type).dims.slice(1)], dtype: asTensor(x.type).dtype }, { arena: true });
     const ys = whole({ kind: "tensor", dims: [rowCount, ...result.dims.slice(1)], dtype: result.dtype }, { arena: true });
     const launch = (op: string, attrs: Record<string, number>, ins: Slice[], outs: Slice[]): void =>
       this.#launch(this.#catalogue.choose({ op, attrs, ins: ins.map(viewOf), outs: outs.map(viewOf) }), ins, outs, op, null);
-    launch("sort_experts", { experts: count }, [this.#slice(indices)], [order, offsets]);
+    launch("sort_experts", { experts: count }, [this.#slice(indices)], [order, offsets, places]);
     launch("gather_rows", { per: k }, [this.#slice(x), order], [xs]);
     for (const s of stacked) this.#slice(s);
     const steps = this.#inside(() => {
@@ -248,7 +249,7 @@ class Selection {
       this.#region(n, ys);
     });
     this.#steps.push({ kind: "slices", over: "experts", offsets: refOf(offsets), count, steps });
-    launch("combine", {}, [ys, order, this.#slice(weights)], [this.#make(n.results[0])]);
+    launch("combine", {}, [ys, places, this.#slice(weights)], [this.#make(n.results[0])]);
   }
 }
 

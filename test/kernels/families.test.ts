@@ -7,10 +7,11 @@ import type { Cases } from "./families/cases.ts";
 import { denseFamilies } from "./families/dense.ts";
 import { expertFamilies } from "./families/experts.ts";
 import { moveFamilies } from "./families/moves.ts";
+import { residualFamilies } from "./families/residual.ts";
 import { rowFamilies } from "./families/rows.ts";
 import { runnerOf } from "./run-wasm.ts";
 
-const cases: Cases = { ...rowFamilies, ...denseFamilies, ...attentionFamilies, ...cacheFamilies, ...expertFamilies, ...moveFamilies };
+const cases: Cases = { ...rowFamilies, ...denseFamilies, ...attentionFamilies, ...cacheFamilies, ...expertFamilies, ...moveFamilies, ...residualFamilies };
 
 test("a family brings its cases", () => expect(Object.keys(cases).sort()).toEqual(Object.keys(families).sort()));
 

@@ -9,7 +9,7 @@ import { standard } from "../../passes/index.ts";
 import { absorbRules } from "../../passes/mla/absorb.ts";
 import type { Rule } from "../../passes/index.ts";
 
-const rules: Rule[] = [...absorbRules, ...standard.flatMap((p) => p.rules ?? [])];
+const rules: Rule[] = [...absorbRules, ...standard.flatMap((p) => [...(p.rules ?? []), ...(p.equations ?? [])])];
 const sizes: Record<string, number> = { t: 3, s: 5, h: 2, n: 4, r: 6, v: 3, d: 4, k: 9, T: 3, m: 4, w: 5, p: 8, e: 2, f: 3 };
 
 function random(seed: number): () => number {

@@ -1,5 +1,5 @@
 // Normalise a row and quantise it to e4m3 with one scale per 128 columns, in one visit.
-//   x: f32[m, 1536]
+//   x: f32[m, 1536] strides [2112, 1]
 //   gain: bf16[1536]
 //   out codes: e4m3[m, 1536]
 //   out scales: f32[m, 12]
@@ -79,7 +79,7 @@ norm_quant_1536(const float* __restrict__ x, const u16* __restrict__ gain, u8* _
 #pragma unroll
     for (int q = 0; q < 4; q++) {
       const int c = lane + 32 * q;
-      const float v = x[(i64)i * 1536 + p + c];
+      const float v = x[(i64)i * 2112 + p + c];
       sq[q] = __fmul_rn(v, v);
     }
     const float sum = warp_tree_sum<128>(sq);
@@ -101,7 +101,7 @@ norm_quant_1536(const float* __restrict__ x, const u16* __restrict__ gain, u8* _
 #pragma unroll
     for (int q = 0; q < 4; q++) {
       const int c = lane + 32 * q;
-      const float v1 = x[(i64)i * 1536 + p + c];
+      const float v1 = x[(i64)i * 2112 + p + c];
       const float g = from_bf16(gain[p + c]);
       n[q] = __fmul_rn(__fmul_rn(v1, by), g);
       size[q] = fabsf(n[q]);

@@ -1,5 +1,5 @@
 # Normalise a row and quantise it to e4m3 with one scale per 128 columns, in one visit.
-#   x: f32[m, 1536]
+#   x: f32[m, 1536] strides [2112, 1]
 #   gain: bf16[1536]
 #   out codes: e4m3[m, 1536]
 #   out scales: f32[m, 12]
@@ -38,13 +38,13 @@ def norm_quant_1536(x, gain, codes, scales, m):
     i = tl.program_id(0)  # grid i < m
     squares = tl.full((), 0.0, tl.float32)
     for p in range(0, 1536, 128):
-        v = tl.load(x + wide * i * 1536 + p + c128)
+        v = tl.load(x + wide * i * 2112 + p + c128)
         sq = (v * v)
         sum_tile = tree_sum_128(sq)
         squares = (squares + sum_tile)
     by = tl.div_rn(1.0, tl.sqrt_rn((tl.div_rn(squares, 1536.0) + 0.000001)))
     for p in range(0, 1536, 128):
-        v1 = tl.load(x + wide * i * 1536 + p + c128)
+        v1 = tl.load(x + wide * i * 2112 + p + c128)
         g = tl.load(gain + p + c128).to(tl.float32)
         n = ((v1 * by) * g)
         size = tl.abs(n)

@@ -1,7 +1,8 @@
 // Routing and the moves around grouped products. Choices and orders are exact, ties included: the first expert wins.
 import { close, draw, exact, randomOf } from "../numbers.ts";
 import { blocksOf, magnitudes, refer, rows1x128, tensor, type Cases } from "./cases.ts";
-import type { Run } from "../run-wasm.ts";
+import type { Tensor } from "../../../ir/interpret.ts";
+import { runnerOf, type Run } from "../run-wasm.ts";
 
 interface Routing {
   experts: number;
@@ -97,6 +98,7 @@ export const expertFamilies: Cases = {
           const want = refer("sort_experts", { indices: tensor([r, 1], indices) }, { experts });
           exact(got.order, want.order.data, { experts, r });
           exact(got.offsets, want.offsets.data, { experts, r });
+          exact(got.places, want.places.data, { experts, r });
         }
     },
   },
@@ -128,28 +130,51 @@ export const expertFamilies: Cases = {
 
   combine: {
     "weighted rows back to their tokens; tokens in any order"(run) {
-      const random = randomOf(24);
-      for (const [i, d] of [1, 7, 33, 128, 130, 513].entries())
-        for (const [T, k] of [
-          [1, 1],
-          [3, 2],
-          [7, 8],
-          [33, 3],
-        ]) {
-          const r = T * k;
-          const experts = pairs(random, r, 5);
-          const order = Array.from(experts.keys()).sort((a, b) => experts[a] - experts[b] || a - b);
-          const [ys, weights] = [draw(random, r * d), draw(random, r)];
-          // What the result held before does not count.
-          const { y } = run(
-            { d, k, xStride: d + (i % 3) },
-            { ys, order, weights, y: new Float64Array(T * d).fill(NaN) },
-            { T, r },
-          );
-          const ins = { ys: tensor([r, d], ys), order: tensor([r], order), weights: tensor([T, k], weights) };
-          const size = refer("combine", { ...ins, ys: magnitudes(ins.ys), weights: magnitudes(ins.weights) }).out.data;
-          close(y, refer("combine", ins).out.data, { d, T, k }, 1e-6, size);
-        }
+      combined(24, (random, p, ins) => {
+        const { y } = run({ ...p, xStride: p.d + 1 }, valuesOf(ins), sizesOf(ins));
+        const size = refer("combine", { ...ins, ys: magnitudes(ins.ys), weights: magnitudes(ins.weights) }).out.data;
+        close(y, refer("combine", ins).out.data, p, 1e-6, size);
+      });
+    },
+  },
+
+  combine_add: {
+    "the bits of combine, then of the two sums"(run) {
+      const plain = runnerOf("combine");
+      combined(25, (random, p, ins) => {
+        const n = sizesOf(ins).T * p.d;
+        const [x, shared] = [draw(random, n), draw(random, n)];
+        const routed = plain({ ...p, xStride: p.d }, valuesOf(ins), sizesOf(ins)).y;
+        const both = run({ ...p, xStride: p.d, shared: true }, { ...valuesOf(ins), x, shared }, sizesOf(ins)).y;
+        exact(both, x.map((v, i) => Math.fround(v + Math.fround(routed[i] + shared[i]))), p);
+        const one = run({ ...p, xStride: p.d, shared: false }, { ...valuesOf(ins), x }, sizesOf(ins)).y;
+        exact(one, x.map((v, i) => Math.fround(v + routed[i])), p);
+      });
     },
   },
 };
+
+interface Combined extends Record<string, Tensor> {
+  ys: Tensor;
+  places: Tensor;
+  weights: Tensor;
+}
+const valuesOf = (ins: Combined): Record<string, Float64Array> => Object.fromEntries(Object.entries(ins).map(([k, t]) => [k, t.data]));
+const sizesOf = ({ weights }: Combined): { T: number; r: number } => ({ T: weights.shape[0], r: weights.data.length });
+
+/** Rows of every width, sorted by random experts. */
+function combined(seed: number, f: (random: () => number, p: { d: number; k: number }, ins: Combined) => void): void {
+  const random = randomOf(seed);
+  for (const d of [1, 7, 33, 128, 130, 513, 1030])
+    for (const [T, k] of [
+      [0, 2],
+      [1, 1],
+      [3, 2],
+      [7, 8],
+      [33, 3],
+    ]) {
+      const r = T * k;
+      const { places } = refer("sort_experts", { indices: tensor([T, k], pairs(random, r, 5)) }, { experts: 5 });
+      f(random, { d, k }, { ys: tensor([r, d], draw(random, r * d)), places, weights: tensor([T, k], draw(random, r)) });
+    }
+}

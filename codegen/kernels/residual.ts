@@ -1,0 +1,135 @@
+// The ends of the two halves of a layer: the sum of a residual connection with the norm after it, and the experts' rows
+// added up, weighted, onto it. Each is one visit of a row; results round where those of the separate kernels do.
+import { f, kernel, x, type Body } from "../../ir/kernel/build.ts";
+import type { BufferParam, Kernel, Tile } from "../../ir/kernel/stmt.ts";
+import { quantiseBlock, rows } from "./rows.ts";
+
+export interface AddNormProblem {
+  /** Columns of a row. */
+  d: number;
+  /** Elements from one row of a, and of b, to the next. */
+  aStride: number;
+  bStride: number;
+  eps: number;
+  gain: "f32" | "bf16";
+  ue8m0?: boolean;
+  /** Dtype of activations, f32 unless said. */
+  act?: "bf16";
+}
+
+/** sum = a + b, then each block of 128 columns of sum / rms(sum) * gain. The sum is read back as it was stored, rounded. */
+function normalised(k: Body, a: BufferParam, b: BufferParam, gain: BufferParam, sum: BufferParam, p: AddNormProblem, use: (n: Tile) => void): void {
+  k.grid({ i: ["m", 1] });
+  const at = { at: ["i", "p"], cols: 1, colLimit: p.d } as const;
+  k.loop("p", 0, p.d, 128, () => k.store(k.map("s", f.add(k.load("u", 1, 128, a, at), k.load("v", 1, 128, b, at))), sum, at));
+  const squares = k.fill("squares", 1, 1, 0);
+  k.loop("p", 0, p.d, 128, () => {
+    const v = k.load("v", 1, 128, sum, at);
+    k.set(squares, f.add(squares, k.reduce("part", k.map("sq", f.mul(v, v)), "sum", "cols")));
+  });
+  const by = k.map("by", f.div(1, f.sqrt(f.add(f.div(squares, p.d), p.eps))));
+  k.loop("p", 0, p.d, 128, () => {
+    const v = k.load("v", 1, 128, sum, at);
+    const g = k.load("g", 1, 128, gain, { at: ["p"], cols: 0, colLimit: p.d });
+    use(k.map("n", f.mul(f.mul(v, by), g)));
+  });
+}
+
+const inputs = (p: AddNormProblem) =>
+  ({ a: rows(p.d, p.aStride, p.act), b: rows(p.d, p.bStride, p.act), gain: { dtype: p.gain, shape: [p.d] }, sum: { ...rows(p.d, p.d, p.act), access: "inout" } }) as const;
+const codes = (p: AddNormProblem) =>
+  ({ codes: { dtype: "e4m3", shape: ["m", p.d], access: "out" }, scales: { dtype: "f32", shape: ["m", Math.ceil(p.d / 128)], access: "out" } }) as const;
+
+/** sum = a + b, y = sum / rms(sum) * gain */
+export function addNorm(p: AddNormProblem): Kernel {
+  return kernel({
+    name: `add_norm_${p.d}`,
+    summary: "Add two rows and normalise the sum.",
+    params: { ...inputs(p), y: { ...rows(p.d, p.d, p.act), access: "out" } },
+    dims: ["m"],
+    body: (k, { a, b, gain, sum, y }) => normalised(k, a, b, gain, sum, p, (n) => k.store(n, y, { at: ["i", "p"], cols: 1, colLimit: p.d })),
+  });
+}
+
+/** The same, the normalised row quantised and never written. */
+export function addNormQuant(p: AddNormProblem): Kernel {
+  return kernel({
+    name: `add_norm_quant_${p.d}${p.ue8m0 ? "_ue8m0" : ""}`,
+    summary: "Add two rows, normalise the sum and quantise it with one scale per 128 columns.",
+    params: { ...inputs(p), ...codes(p) },
+    dims: ["m"],
+    body: (k, { a, b, gain, sum, codes, scales }) => normalised(k, a, b, gain, sum, p, (n) => quantiseBlock(k, n, codes, scales, "i", "p", p.d, p.ue8m0 === true)),
+  });
+}
+
+/** The same with the normalised row as well: the router reads it unquantised. */
+export function addNormBoth(p: AddNormProblem): Kernel {
+  return kernel({
+    name: `add_norm_both_${p.d}${p.ue8m0 ? "_ue8m0" : ""}`,
+    summary: "Add two rows, normalise the sum; write it as it is and quantised.",
+    params: { ...inputs(p), y: { ...rows(p.d, p.d, p.act), access: "out" }, ...codes(p) },
+    dims: ["m"],
+    body: (k, { a, b, gain, sum, y, codes, scales }) =>
+      normalised(k, a, b, gain, sum, p, (n) => {
+        k.store(n, y, { at: ["i", "p"], cols: 1, colLimit: p.d });
+        quantiseBlock(k, n, codes, scales, "i", "p", p.d, p.ue8m0 === true);
+      }),
+  });
+}
+
+export interface CombineProblem {
+  d: number;
+  /** Slots of a token. */
+  k: number;
+  xStride: number;
+  /** combine_add: a residual is added, and the shared expert's rows where `shared`. */
+  shared?: boolean;
+  act?: "bf16";
+}
+
+/** Columns of one cell: tokens and columns are independent. */
+const WIDE = 512;
+
+/** Slot by slot, experts ascending: row places[i k + j] of ys times its weight. */
+function weighted(k: Body, p: CombineProblem, ys: BufferParam, places: BufferParam, weights: BufferParam): Tile {
+  k.grid({ i: ["T", 1], c: [p.d, WIDE] });
+  const acc = k.fill("acc", 1, WIDE, 0);
+  k.loop("j", 0, p.k, 1, () => {
+    const pair = x.add(x.mul("i", p.k), "j");
+    const at = k.scalar("at", places, [pair]);
+    const w = k.load("w", 1, 1, weights, { at: [pair] });
+    k.set(acc, f.add(acc, f.mul(w, k.load("row", 1, WIDE, ys, { at: [at, "c"], cols: 1, colLimit: p.d }))));
+  });
+  return acc;
+}
+
+const routed = (p: CombineProblem) =>
+  ({ ys: { dtype: p.act ?? "f32", shape: ["r", p.d], strides: [p.xStride, 1] }, places: { dtype: "i32", shape: ["r"] }, weights: { dtype: "f32", shape: ["r"] } }) as const;
+const tokens = (p: CombineProblem) => ({ dtype: p.act ?? "f32", shape: ["T", p.d] }) as const;
+
+/** y[t] = sum of weight * row over the token's slots, experts ascending. */
+export function combine(p: CombineProblem): Kernel {
+  return kernel({
+    name: `combine_${p.d}_top${p.k}`,
+    summary: "Rows back to their tokens, weighted, in ascending expert order.",
+    params: { ...routed(p), y: { ...tokens(p), access: "out" } },
+    dims: ["T", "r"],
+    body: (k, { ys, places, weights, y }) => k.store(weighted(k, p, ys, places, weights), y, { at: ["i", "c"], cols: 1, colLimit: p.d }),
+  });
+}
+
+/** y = x + (combine + shared) */
+export function combineAdd(p: CombineProblem): Kernel {
+  return kernel({
+    name: `combine_add_${p.d}_top${p.k}${p.shared ? "_shared" : ""}`,
+    summary: `Rows back to their tokens, weighted, in ascending expert order; ${p.shared ? "the shared expert and the residual are" : "the residual is"} added.`,
+    params: { ...routed(p), x: tokens(p), ...(p.shared ? { shared: tokens(p) } : {}), y: { ...tokens(p), access: "out" } },
+    dims: ["T", "r"],
+    body(k, { ys, places, weights, x: residual, shared, y }) {
+      const acc = weighted(k, p, ys, places, weights);
+      const at = { at: ["i", "c"], cols: 1, colLimit: p.d } as const;
+      if (shared) k.set(acc, f.add(acc, k.load("s", 1, WIDE, shared, at)));
+      k.store(k.map("next", f.add(k.load("u", 1, WIDE, residual, at), acc)), y, at);
+    },
+  });
+}

@@ -1,0 +1,78 @@
+// Queries and the cached row begin with one product each, of the same rows: W_q (or W_qa) and W_kva. Below each other
+// they are one product, and its halves are strided views. Two roots are no pattern, so the pass looks for them itself.
+import { blockLinear, concat, everyNode, joinRows, linear, split, type Func, type Node, type Value } from "../../ir/index.ts";
+import { asTensor } from "../../ir/types.ts";
+import { pass, type Cx } from "../pass.ts";
+import { placeJoined } from "../plan/place.ts";
+import { rebuild } from "../rewrite.ts";
+import { rule } from "../rule.ts";
+
+/** [x Aᵀ | x Bᵀ] = x [A; B]ᵀ */
+export const joinDense = rule("join q_a and kv_a", {
+  vars: { x: "[..b, k] a", first: "[n, k] w", second: "[m, k] w" },
+  attrs: { dtype: "same" },
+  from: ({ x, first, second, dtype }) => concat({ a: linear({ x, w: first, dtype }), b: linear({ x, w: second, dtype }) }),
+  to: ({ x, first, second, dtype }) => linear({ x, w: joinRows({ a: first, b: second }), dtype }),
+});
+
+/** The same over block-scaled weights: the second matrix has to begin where a block of 128 rows does. */
+export const joinBlock = rule("join q_a and kv_a in blocks", {
+  vars: { x: "[..b, k] a", first: "[n, k] e4m3/128x128", second: "[m, k] e4m3/128x128" },
+  attrs: { dtype: "f32" },
+  from: ({ x, first, second, dtype }) => concat({ a: blockLinear({ x, w: first, dtype }), b: blockLinear({ x, w: second, dtype }) }),
+  to: ({ x, first, second, dtype }) => blockLinear({ x, w: joinRows({ a: first, b: second }), dtype }),
+  sizes: { n: 128, m: 5 },
+});
+
+const isProduct = (n: Node): boolean => (n.op.name === "linear" || n.op.name === "block_linear") && n.operands[1].node.op.name === "weight";
+const through = (v: Value, names: readonly string[]): Value => (names.includes(v.node.op.name) ? through(v.node.operands[0], names) : v);
+
+/** The product that makes the cached row, found from where the row is appended: norm, split and bias lie between. */
+function latentOf(f: Func): Node | undefined {
+  const append = everyNode(f).find((n) => n.op.name === "cache_append" || n.op.name === "rope_append");
+  const made = append && through(append.operands[1], ["rms_norm", "split", "add_bias"]).node;
+  return made && isProduct(made) ? made : undefined;
+}
+
+export const joinLatents = pass({
+  name: "join-latents",
+  summary: "One product for the first matrices of queries and of the cached row; its halves are strided views.",
+  equations: [joinDense, joinBlock],
+  run(f: Func, cx: Cx): Func {
+    const latent = latentOf(f);
+    if (!latent) return f;
+    const [x, second] = latent.operands;
+    const partner = everyNode(f).find((n) => n !== latent && n.op === latent.op && isProduct(n) && n.operands[0] === x && asTensor(n.operands[1].type).dims.length === 2);
+    const rule = latent.op.name === "linear" ? joinDense.name : joinBlock.name;
+    if (!partner) {
+      cx.refused(rule, "no other product of a stored matrix reads the same rows");
+      return f;
+    }
+    const first = partner.operands[1];
+    const [a, b] = [asTensor(first.type), asTensor(second.type)];
+    if (a.dtype !== b.dtype || partner.attrs.dtype !== latent.attrs.dtype) {
+      cx.refused(rule, `the matrices are ${a.dtype} and ${b.dtype}`);
+      return f;
+    }
+    const at = a.dims[0] as number;
+    if (a.dtype.startsWith("e4m3") && at % 128 !== 0) {
+      cx.refused(rule, `${at} rows of the first matrix are no multiple of 128: one row of block scales would cover rows of both`);
+      return f;
+    }
+    const graph = cx.module.graph;
+    let halves: { left: Value; right: Value } | undefined;
+    const out = rebuild(f, graph, (rebuilt, original) => {
+      if (original !== latent && original !== partner) return undefined;
+      if (!halves) {
+        const w = joinRows({ a: first, b: second });
+        const [xs, dtype] = [rebuilt[0].node.operands[0], latent.attrs.dtype];
+        const joined = graph.from([...graph.originsOf(latent), ...graph.originsOf(partner)], () => (latent.op.name === "linear" ? linear({ x: xs, w, dtype }) : blockLinear({ x: xs, w, dtype })));
+        halves = split({ x: graph.name(joined, "qa_a"), at });
+      }
+      return [original === partner ? halves.left : halves.right];
+    });
+    cx.fired(rule);
+    return out;
+  },
+  whole: placeJoined,
+});

@@ -1,0 +1,34 @@
+// The end of a layer with experts: their rows, the shared expert's and the residual are added in one visit.
+import { add, combine, combineAdd } from "../../ir/index.ts";
+import { pass } from "../pass.ts";
+import { rule, type MatchContext } from "../rule.ts";
+
+const vars = { ys: "[r, d] a", places: "[r] i32", weights: "[T, k] f32", x: "[T, d] a" } as const;
+const sizes = { T: 3, k: 2, r: 6 };
+
+/** Only where nothing else reads the partial sum. */
+const once = (cx: MatchContext): string | null => (cx.uses(cx.root.operands[1]) > 1 ? "the sum of the experts is read elsewhere too" : null);
+
+/** x + (sum of experts + shared) */
+export const combineShared = rule("combine onto the residual and the shared expert", {
+  vars: { ...vars, shared: "[T, d] a" },
+  from: ({ ys, places, weights, x, shared }) => add({ a: x, b: add({ a: combine({ ys, places, weights }), b: shared }) }),
+  to: ({ ys, places, weights, x, shared }) => combineAdd({ ys, places, weights, x, shared }),
+  when: (_, cx) => once(cx),
+  sizes,
+});
+
+/** x + sum of experts */
+export const combineResidual = rule("combine onto the residual", {
+  vars,
+  from: ({ ys, places, weights, x }) => add({ a: x, b: combine({ ys, places, weights }) }),
+  to: ({ ys, places, weights, x }) => combineAdd({ ys, places, weights, x }),
+  when: (_, cx) => once(cx),
+  sizes,
+});
+
+export const combineAddPass = pass({
+  name: "combine-add",
+  summary: "Add the experts' rows, the shared expert's and the residual in one visit.",
+  rules: [combineShared, combineResidual],
+});
