@@ -3,6 +3,7 @@ import type { KernelRecord, Target } from "../ir/artifact.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import type { Catalogue, Problem } from "../ir/kernel/catalogue.ts";
 import { cpuTarget } from "./cpu/target.ts";
+import { cudaTarget } from "./cuda/target.ts";
 import { notYet } from "./diagnostics.ts";
 
 /** A kernel as it goes into the artifact. */
@@ -17,13 +18,24 @@ export interface Built {
   record: Omit<KernelRecord, "text" | "binary">;
 }
 
+/** What is known of a kernel's first use: for the header of its text, and for messages about it. */
+export interface Use {
+  op: string;
+  site: string;
+  /** Config keys and rules the node came from; empty for copies. */
+  origin: string;
+  /** Bytes and operations of the node at the sizes the cost model assumes, e.g. "T = 16, B = 16". */
+  cost?: { bytes: number; flops: number; at: string };
+}
+
 export interface TargetBackend {
   catalogue: Catalogue;
-  build(family: string, problem: Problem): Built;
+  build(family: string, problem: Problem, use?: Use): Built;
 }
 
 /** The back end for a target under the options of a compile; refuses what it cannot mean. */
 export function targetOf(target: Target, options: { activations: "f32" | "bf16" }): TargetBackend {
   if (target === "cpu") return cpuTarget(options);
+  if (target === "cuda") return cudaTarget();
   throw new DiagnosticError(notYet(target));
 }

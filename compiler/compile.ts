@@ -1,12 +1,12 @@
 // The driver: SRC -> spec -> module -> passes -> kernels -> plan -> artifact, in memory. Writing is artifact.ts.
 import { createHash } from "node:crypto";
-import { targetOf } from "../codegen/target.ts";
+import { targetOf, type Use } from "../codegen/target.ts";
 import type { FunctionPlan, KernelRecord, Manifest, ModelFacts, Target, WeightDType, WeightPlan } from "../ir/artifact.ts";
 import type { Diagnostic } from "../ir/diagnostic.ts";
-import { everyNode, printModule, sizeOf, type Module } from "../ir/index.ts";
+import { costOf, everyNode, printModule, printOrigins, sizeOf, type Func, type Module } from "../ir/index.ts";
 import { choosePasses, runPipeline, standard, type Outcome, type Pass } from "../passes/index.ts";
 import { planMemory } from "../passes/plan/memory.ts";
-import { selectModule } from "../passes/plan/select.ts";
+import { selectModule, type Draft } from "../passes/plan/select.ts";
 import { loadSpec } from "./frontend/config.ts";
 import { modelModule } from "./frontend/model.ts";
 import type { ModelSpec } from "./frontend/spec.ts";
@@ -58,7 +58,7 @@ export function compile(src: string, options: CompileOptions, pipeline: readonly
       const key = `${d.chosen.family} ${JSON.stringify(d.chosen.problem)}`;
       const known = names.get(key);
       if (known !== undefined) return known;
-      const built = target.build(d.chosen.family, d.chosen.problem);
+      const built = target.build(d.chosen.family, d.chosen.problem, useOf(d, outcome.module.funcs.get(draft.name)!));
       let name = built.name;
       for (let i = 2; kernels[name]; i++) name = `${built.name}_${i}`;
       names.set(key, name);
@@ -87,6 +87,17 @@ export function compile(src: string, options: CompileOptions, pipeline: readonly
     files: Object.fromEntries([...files].map(([path, data]) => [path, createHash("sha256").update(data).digest("hex")])),
   };
   return { manifest, files, outcome, spec, warnings };
+}
+
+/** Ops that read a part of an operand which only the ids, positions or routes know: the types do not give their bytes. */
+const partial = new Set(["embed", "last_rows", "mla_attend", "cache_append", "rope_append", "grouped_linear"]);
+
+/** What the header of a kernel says of the node it was first chosen for. */
+function useOf({ node, site }: Draft & { kind: "kernel" }, f: Func): Use {
+  if (!node) return { op: "copy", site, origin: "" };
+  const { bytes, flops } = costOf(node, f.assume);
+  const at = Object.entries(f.assume).filter(([k]) => k === "T" || k === "B" || k === "s").map(([k, v]) => `${k} = ${v}`).join(", ");
+  return { op: node.op.name, site, origin: printOrigins(node.graph.originsOf(node)), ...(at && !partial.has(node.op.name) ? { cost: { bytes, flops, at } } : {}) };
 }
 
 function factsOf(spec: ModelSpec, options: CompileOptions): ModelFacts {

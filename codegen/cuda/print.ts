@@ -7,6 +7,7 @@ import type { Kernel, Stmt } from "../../ir/kernel/stmt.ts";
 import { flatten, tilesIn } from "../../ir/kernel/walk.ts";
 import { ceildiv, type Size } from "../../ir/size.ts";
 import { cellsOf } from "../cpu/indices.ts";
+import { fragments } from "./fragments.ts";
 import { inlined, layOut } from "./block-plan.ts";
 import { BlockPrinter } from "./print-block.ts";
 import { noGrid, threadsNotWarps, tooMuchShared } from "./print-diagnostics.ts";
@@ -31,8 +32,8 @@ export function printCuda(kernel: Kernel, options: { threads?: number } = {}): K
   const printed = fitsWarp(kernel) ? rowKernel(kernel, grid, threads) : tileKernel(kernel, grid, threads ?? (flatten(kernel.body).some((s) => s.kind === "dot") ? 256 : 128));
   const { names } = printed.el;
   const params = kernel.params.map((p) => `${p.access === "in" ? "const " : ""}${cType[p.dtype]}* __restrict__ ${names.of(p.name)}`);
-  const body = withoutUnread(printed.lines.toString(), grid.axes.map((a) => names.of(a.name)));
-  const helpers = helpersFor(body);
+  const body = withoutUnread(`${dependent}${printed.lines.toString()}`, grid.axes.map((a) => names.of(a.name)));
+  const helpers = [fragments(["dependent"], 0).trimEnd(), helpersFor(body)].filter(Boolean).join("\n");
   const signature = [...params, ...kernel.dims.map((d) => `int ${names.of(d)}`)].join(", ");
   const source = `// ${kernel.summary}
 ${kernel.params.map((p) => `//   ${printParameter(p)}`).join("\n")}
@@ -55,9 +56,14 @@ ${body}
     source,
     params: kernel.params.map((p) => ({ kind: "buffer", name: p.name, dtype: p.dtype, access: p.access })),
     dims: [...kernel.dims],
-    launch: { grid: [printed.blocks, 1, 1], block: printed.threads, sharedBytes: printed.sharedBytes },
+    launch: { grid: [printed.blocks, 1, 1], block: printed.threads, sharedBytes: printed.sharedBytes, pdl: true },
   };
 }
+
+/** Every block waits before it touches memory, even one with nothing to do: the kernel after may count on that. */
+const dependent = `  release_next();  // the next kernel's blocks come in as these leave
+  await_previous();  // nothing is read or written before the kernel before has ended
+`;
 
 /** Drops axes that no statement reads: an extent of 1 takes no part in an address, and compilers warn of the rest. */
 function withoutUnread(body: string, axes: readonly string[]): string {

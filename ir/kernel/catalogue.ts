@@ -12,6 +12,9 @@ export type Param =
   /** A TMA descriptor over a buffer: innermost dimension first; passed by value as a __grid_constant__. */
   | { kind: "tensormap"; name: string; of: string; dtype: "bf16" | "e4m3" | "f32"; dims: Size[]; strides: Size[]; box: number[]; swizzle: 0 | 32 | 64 | 128 };
 
+/** Buffers a launch binds, in the order of its arguments: by the first parameter that names each. */
+export const boundBuffers = (params: readonly Param[]): string[] => [...new Set(params.flatMap((p) => (p.kind === "buffer" ? [p.name] : p.kind === "tensormap" ? [p.of] : [])))];
+
 /** How a GPU launcher sizes the launch. Sizes are expressions over the problem's run-time dims ("m", "T", "B", ...). */
 export interface Launch {
   grid: [Size, Size, Size];
@@ -55,7 +58,7 @@ export interface Site {
   cacheWidth?: number;
 }
 
-/** What a launch passes for each kernel buffer, in the kernel's order. */
+/** What a launch passes for each kernel buffer, in the kernel's order (boundBuffers). */
 export type Arg =
   | { in: number; part?: "scales" }
   | { out: number; part?: "scales" }

@@ -9,6 +9,8 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef long long i64;
 
+__device__ __forceinline__ void release_next() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+__device__ __forceinline__ void await_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 __device__ __forceinline__ float from_bf16(u16 code) { return __uint_as_float((u32)code << 16); }
 // To nearest even, saturating at 448; NaN is 0x7f.
 __device__ __forceinline__ u8 to_e4m3(float x) {
@@ -66,6 +68,8 @@ constexpr int WARPS = 12;  // of a block; they share one cell
 
 extern "C" __global__ void __launch_bounds__(384)
 norm_quant_1536(const float* __restrict__ x, const u16* __restrict__ gain, u8* __restrict__ codes, float* __restrict__ scales, int m) {
+  release_next();  // the next kernel's blocks come in as these leave
+  await_previous();  // nothing is read or written before the kernel before has ended
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int i = blockIdx.x;  // grid i < m
   float squares = 0.0f;

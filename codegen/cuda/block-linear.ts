@@ -1,0 +1,48 @@
+// block_linear on tensor cores: quantised rows by block-scaled weights, bf16 out. Parts of a packed weight (gate, up) are one
+// matrix when each is whole blocks of 128 rows; the schedule depends on the rows, so the launch is chosen when they are known.
+import type { Arg, Choice, Chosen, Problem, Site } from "../../ir/kernel/catalogue.ts";
+import { candidates, choose, H200, illegal, scheduleName, type GemmProblem, type GemmSchedule } from "../schedules/sm90-gemm.ts";
+import { asRows, num } from "../views.ts";
+import { blockGemm } from "./block-gemm.ts";
+import type { Native } from "./natives.ts";
+
+/** Rows at which the choice of schedule is looked at again; between two of them one kernel serves. */
+const STEPS = [1, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096] as const;
+
+const x: Arg = { in: 0 };
+const xScale: Arg = { in: 0, part: "scales" };
+const w: Arg = { in: 1 };
+const wScale: Arg = { in: 1, part: "scales" };
+const y: Arg = { out: 0 };
+
+function take(site: Site): Choice | null {
+  if (site.op !== "block_linear" || site.ins[0].scaled !== "1x128" || site.outs[0].dtype !== "bf16") return null;
+  const shape = site.ins[1].shape;
+  const [parts, n, k] = [num(shape.slice(0, -2).reduce<number>((a, d) => a * num(d), 1)), num(shape.at(-2)), num(shape.at(-1))];
+  // Rows of a part that ends inside a block would take the next part's scale.
+  if (parts > 1 && n % 128 !== 0) return null;
+  const [rows, out] = [asRows(site.ins[0]), asRows(site.outs[0], site.outs[0].shape.length - site.ins[0].shape.length + 1)];
+  if (rows?.stride !== k || !out) return null;
+  const problem: GemmProblem = { n: parts * n, k };
+  if (candidates.every((s) => illegal(s, H200, problem) !== null)) return null;
+  const launch = (s: GemmSchedule): Chosen => ({
+    family: "block_gemm", problem: { ...problem, schedule: scheduleName(s) },
+    args: s.form === "tall" ? [x, w, y, xScale, wScale] : [x, w, xScale, wScale, y], dims: [rows.rows],
+  });
+  const cases: { most: number | null; launches: Chosen[] }[] = [];
+  let last: GemmSchedule | undefined;
+  for (const most of STEPS) {
+    const s = choose(problem, most);
+    if (s === last) cases[cases.length - 1].most = most;
+    else cases.push({ most, launches: [launch(s)] });
+    last = s;
+  }
+  cases[cases.length - 1].most = null;
+  return cases.length === 1 ? cases[0].launches : { on: rows.rows, cases };
+}
+
+export const blockLinearNative: Native = {
+  family: "block_gemm",
+  choose: take,
+  emit: (p: Problem) => blockGemm({ n: p.n as number, k: p.k as number }, candidates.find((s) => scheduleName(s) === p.schedule)!),
+};

@@ -1,0 +1,66 @@
+// A Hopper GPU as a target: natives where tensor cores or the memory system decide, printed tile programs for everything else.
+// Texts open with what they are, where they came from and the floor under them; nothing is compiled here.
+import { boundBuffers, type Catalogue, type KernelText, type Problem } from "../../ir/kernel/catalogue.ts";
+import { chooseTiles } from "../choose.ts";
+import { families } from "../kernels/index.ts";
+import { copyOf } from "../strided.ts";
+import type { Built, TargetBackend, Use } from "../target.ts";
+import { natives } from "./natives.ts";
+import { printCuda } from "./print.ts";
+
+const catalogue: Catalogue = {
+  target: "cuda",
+  choose(site) {
+    for (const n of natives) {
+      const choice = n.choose(site);
+      if (choice) return choice;
+    }
+    return chooseTiles(site);
+  },
+  copy: copyOf,
+};
+
+export const cudaTarget = (): TargetBackend => ({ catalogue, build });
+
+/** The text of a kernel, native or printed. */
+export const cudaText = (family: string, problem: Problem): KernelText => natives.find((n) => n.family === family)?.emit(problem) ?? printCuda(families[family](problem));
+
+function build(family: string, problem: Problem, use?: Use): Built {
+  const text = cudaText(family, problem);
+  return {
+    name: text.name,
+    text: `${heading(family, problem, text, use)}${text.source}`,
+    textType: "cu",
+    record: {
+      entry: text.name,
+      family,
+      params: text.params,
+      dims: text.dims,
+      launch: text.launch,
+      ...(text.workspaceBytes === undefined ? {} : { workspaceBytes: text.workspaceBytes }),
+    },
+  };
+}
+
+/** Bytes read a second, and operations a second on e4m3 codes and on bf16: of an H200. */
+const [BANDWIDTH, FP8, BF16] = [4539e9, 1979e12, 989e12];
+
+/** Lines in front of a text: op and site, problem, the floor at the sizes passes assume, and how to print it again. */
+function heading(family: string, problem: Problem, text: KernelText, use: Use | undefined): string {
+  const lines = [`${text.name}: ${native(family) ? "native" : "printed tile program"}, family ${family}`];
+  if (use) {
+    lines.push(`op ${use.op}, first used by ${use.site}`);
+    if (use.origin) lines.push(`from ${use.origin}`);
+  }
+  lines.push(`problem ${JSON.stringify(problem)}`);
+  if (use?.cost) {
+    const { bytes, flops, at } = use.cost;
+    const e4m3 = text.params.some((p) => p.kind !== "scalar" && p.dtype === "e4m3");
+    const us = Math.max(bytes / BANDWIDTH, flops / (e4m3 ? FP8 : BF16)) * 1e6;
+    lines.push(`floor at ${at}: ${us.toFixed(2)} us (${(bytes / 1e6).toFixed(2)} MB, ${(flops / 1e9).toFixed(2)} GFLOP)`);
+  }
+  lines.push(`binds ${boundBuffers(text.params).join(", ")}; dsc inspect OUT ${text.name} prints this text`);
+  return `${lines.map((l) => `// ${l}`).join("\n")}\n`;
+}
+
+const native = (family: string): boolean => natives.some((n) => n.family === family);
