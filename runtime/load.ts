@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join, normalize, sep } from "node:path";
 import type { Manifest, Target } from "../ir/artifact.ts";
-import type { CpuKernel } from "./devices/cpu.ts";
+import { CpuDevice, type CpuKernel } from "./devices/cpu.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { LoadOptions } from "./model.ts";
 import { Model } from "./model.ts";
@@ -55,7 +55,7 @@ export async function load(folder: string, options: LoadOptions): Promise<Model>
     if (!binary) throw diagnostics.badKernel(name, `its compiled form ${k.binary ?? ""} is not in the artifact`);
     return { name, binary, entry: k.entry, scratchBytes: k.scratchBytes ?? 0 };
   });
-  return Model.open(manifest, kernels, options);
+  return Model.open(manifest, await CpuDevice.open(manifest, kernels, options), options);
 }
 
 function expectTarget(seen: Target, wanted: Target): void {

@@ -1,12 +1,12 @@
 // A loaded model: the manifest, the device, and its weights in place. Opens sessions; close() gives everything back.
 // Loading refuses before it starts: memory first, then every tensor, then bytes move.
 import type { Manifest } from "../ir/artifact.ts";
-import type { CpuKernel } from "./devices/cpu.ts";
-import { CpuDevice, availableBytes } from "./devices/cpu.ts";
-import { align, arenaBytes, flatten, functionOf } from "./devices/program.ts";
+import type { Device } from "./device.ts";
+import { align, arenaBytes, functionOf } from "./devices/program.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { WeightSource } from "./place.ts";
 import { openWeights } from "./place.ts";
+import { bytesIn } from "./values.ts";
 import type { SessionOptions } from "./session.ts";
 import { Session } from "./session.ts";
 import type { Placement } from "./weights.ts";
@@ -21,36 +21,36 @@ export interface LoadOptions {
   profile?: boolean;
 }
 
-export class Model {
+export class Model<D extends Device = Device> {
   readonly manifest: Manifest;
-  readonly device: CpuDevice;
+  readonly device: D;
   readonly weights: WeightStore;
   private ropePositions = 0;
   private ropes: { symbol: string; layer: number | undefined; at: number }[] = [];
 
-  private constructor(manifest: Manifest, device: CpuDevice) {
+  private constructor(manifest: Manifest, device: D) {
     this.manifest = manifest;
     this.device = device;
     this.weights = new WeightStore(manifest.weights);
   }
 
-  /** Loads a manifest with its kernels. `load` (load.ts) does this from an artifact folder. */
-  static async open(manifest: Manifest, kernels: readonly CpuKernel[], options: LoadOptions): Promise<Model> {
-    checkMemory(manifest);
-    const source = await openWeights(options.weights, manifest.options.scale_fmt === "ue8m0");
+  /** Places a manifest's weights on a device opened for it; the device is closed with the model, or when this fails. `load` (load.ts) does this from an artifact folder. */
+  static async open<D extends Device>(manifest: Manifest, device: D, options: { weights: string }): Promise<Model<D>> {
+    const model = new Model(manifest, device);
     try {
-      source.check(allPlacements(manifest));
-      const model = new Model(manifest, await CpuDevice.open(kernels, options));
+      checkMemory(manifest, device.available());
+      const source = await openWeights(options.weights, manifest.options.scale_fmt === "ue8m0");
       try {
+        source.check(allPlacements(manifest));
         await model.placeWeights(source);
-      } catch (e) {
-        await model.close();
-        throw e;
+      } finally {
+        await source.close();
       }
-      return model;
-    } finally {
-      await source.close();
+    } catch (e) {
+      await model.close();
+      throw e;
     }
+    return model;
   }
 
   /** Opens a session: its own cache, its own arena. Sessions of one model take turns on the threads. */
@@ -78,7 +78,9 @@ export class Model {
         const at = this.device.allocate(rows * width * 4, "the rope table");
         this.weights.put(symbol, layer, at);
         this.ropes.push({ symbol, layer, at });
-        fillRope(this.device.f32(at, rows * width), invFreq, factor);
+        const table = new Float32Array(rows * width);
+        fillRope(table, invFreq, factor);
+        this.device.write(at, bytesIn(table));
       }
     }
   }
@@ -131,7 +133,7 @@ export class Model {
         throw diagnostics.brokenManifest(`load function ${name} uses batch tables`);
       },
     };
-    await device.run(flatten(manifest, name, { layer, args, arena, places, kernels: device.kernels }));
+    await device.run({ function: name, layer, args, arena, places });
     device.release(arena);
     for (const b of blocks) {
       weights.drop(b.symbol, b.layer);
@@ -169,10 +171,9 @@ export function memoryNeed(manifest: Manifest): { resident: number; passing: num
   return { resident, passing };
 }
 
-function checkMemory(manifest: Manifest): void {
+function checkMemory(manifest: Manifest, available: number): void {
   functionOf(manifest, manifest.entries.prefill);
   const { resident, passing } = memoryNeed(manifest);
-  const available = availableBytes();
   if (resident + passing > available)
     throw diagnostics.noMemory("the model", resident + passing, available, [
       `weights ${diagnostics.bytes(resident)}, work while loading ${diagnostics.bytes(passing)}`,

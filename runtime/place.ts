@@ -1,13 +1,12 @@
-// Puts weights where they belong: from a checkpoint by reads straight into memory, or generated in place from a seed.
+// Puts weights where they belong: from a checkpoint, or generated in place from a seed.
 // Every tensor is checked (there, its shape, its dtype, its scales) before the first byte moves. Widening is exact (bf16 and f16
-// to f32, e8m0 scales to f32); what would round is refused.
+// to f32, e8m0 scales to f32); what would round is refused. How bytes reach their place is the device's.
 import type { Diagnostic } from "../ir/diagnostic.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
-import type { CpuDevice } from "./devices/cpu.ts";
-import type { FillJob } from "./devices/cpu-worker.ts";
+import type { Device, FillJob, StoredArray } from "./device.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { TensorInfo } from "./safetensors.ts";
-import { Checkpoint, f16 } from "./safetensors.ts";
+import { Checkpoint } from "./safetensors.ts";
 import type { Form } from "./synthetic.ts";
 import { describe, formBytes } from "./synthetic.ts";
 import type { Placement } from "./weights.ts";
@@ -15,7 +14,7 @@ import type { Placement } from "./weights.ts";
 /** Gives weights their values. `check` throws one DiagnosticError with all that is wrong; `place` fills memory. */
 export interface WeightSource {
   check(all: readonly Placement[]): void;
-  place(device: CpuDevice, placements: readonly Placement[]): Promise<void>;
+  place(device: Device, placements: readonly Placement[]): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -56,13 +55,7 @@ function checkpointSource(checkpoint: Checkpoint): WeightSource {
       if (missing.length) throw diagnostics.missingTensors(checkpoint.where, missing, tensors.keys());
       collect(all, (p) => checkTensor(p, tensors));
     },
-    async place(device, all) {
-      const queue = [...all];
-      const lane = async (): Promise<void> => {
-        for (let p = queue.shift(); p; p = queue.shift()) await placeTensor(device, checkpoint, p);
-      };
-      await Promise.all([lane(), lane(), lane(), lane()]);
-    },
+    place: (device, all) => device.place(all.flatMap((p) => arraysOf(checkpoint, p))),
     close: () => checkpoint.close(),
   };
 }
@@ -98,43 +91,13 @@ function checkTensor(p: Placement, tensors: ReadonlyMap<string, TensorInfo>): vo
   if (!["F32", "BF16", "F8_E8M0"].includes(s.dtype)) throw diagnostics.wrongDType(s.name, s.dtype, "f32", false);
 }
 
-async function placeTensor(device: CpuDevice, checkpoint: Checkpoint, p: Placement): Promise<void> {
-  await placeArray(device, checkpoint, checkpoint.tensors.get(p.tensor) as TensorInfo, p.data, p.count, p.dtype === "f32");
-  if (p.scales)
-    await placeArray(
-      device,
-      checkpoint,
-      checkpoint.tensors.get(p.scales.tensor) as TensorInfo,
-      p.scales.at,
-      p.scales.count,
-      true,
-    );
+/** The arrays of a tensor: its values, and the scales of an e4m3 one. */
+function arraysOf(checkpoint: Checkpoint, p: Placement): StoredArray[] {
+  const array = (name: string, at: number, count: number, toF32: boolean): StoredArray => {
+    const t = checkpoint.tensors.get(name) as TensorInfo;
+    return { at, count, form: toF32 ? forms[t.dtype] : "same", bytes: t.end - t.begin, read: (target, from) => checkpoint.read(t, target, from) };
+  };
+  return [array(p.tensor, p.data, p.count, p.dtype === "f32"), ...(p.scales ? [array(p.scales.tensor, p.scales.at, p.scales.count, true)] : [])];
 }
 
-async function placeArray(
-  device: CpuDevice,
-  checkpoint: Checkpoint,
-  t: TensorInfo,
-  at: number,
-  count: number,
-  toF32: boolean,
-): Promise<void> {
-  if (!toF32 || t.dtype === "F32") return checkpoint.read(t, device.bytes(at, t.end - t.begin));
-  // The narrow values go to the end of their place, then widen from the front: a value is read before it is written over.
-  const width = t.dtype === "F8_E8M0" ? 1 : 2;
-  const from = at + count * (4 - width);
-  await checkpoint.read(t, device.bytes(from, count * width));
-  const out = new Uint32Array(device.memory.buffer, at, count);
-  if (t.dtype === "BF16") {
-    const bits = new Uint16Array(device.memory.buffer, from, count);
-    for (let i = 0; i < count; i++) out[i] = bits[i] << 16;
-  } else if (t.dtype === "F16") {
-    const bits = new Uint16Array(device.memory.buffer, from, count);
-    const values = device.f32(at, count);
-    for (let i = 0; i < count; i++) values[i] = f16(bits[i]);
-  } else {
-    const codes = device.bytes(from, count);
-    const values = device.f32(at, count);
-    for (let i = 0; i < count; i++) values[i] = codes[i] === 255 ? NaN : 2 ** (codes[i] - 127);
-  }
-}
+const forms: Readonly<Record<string, StoredArray["form"]>> = { F32: "same", BF16: "bf16", F16: "f16", F8_E8M0: "e8m0" };

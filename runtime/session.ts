@@ -2,13 +2,12 @@
 // the entry is chosen by what is cached. Results are views of the arena, good until the next call of the session.
 // Refuses ids outside the vocabulary, rows past maxTokens, and two calls at once.
 import { Batch, TABLES } from "./batch.ts";
-import { availableBytes } from "./devices/cpu.ts";
-import type { BatchTable } from "./devices/program.ts";
-import { align, arenaBytes, flatten, functionOf, largestDims } from "./devices/program.ts";
+import { align, arenaBytes, functionOf, largestDims } from "./devices/program.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { Model } from "./model.ts";
+import { argmax } from "./sample.ts";
 import type { Tensor } from "./values.ts";
-import { bytesOf, layOut, logitsOf, readValue, writeValue } from "./values.ts";
+import { bytesIn, bytesOf, layOut, logitsOf, readValue, writeValue } from "./values.ts";
 
 export type { Tensor } from "./values.ts";
 
@@ -25,7 +24,9 @@ export interface Result {
   starts: number[];
   /** Logits [vocab] after the last row of a sequence. */
   logits(sequence: number): Float32Array;
-  /** Every result by name: "logits", "final" and taps such as "hidden.0". */
+  /** The most likely id after the last row of a sequence: 4 bytes fetched instead of the logits. */
+  next(sequence: number): number;
+  /** Every result by name: "logits", "next", "final" and taps such as "hidden.0"; fetched when their data is looked at. */
   taps: Record<string, Tensor>;
 }
 
@@ -163,37 +164,38 @@ export class Session {
       return at;
     };
     const tables = new Map(TABLES.map((t) => [t, take(batch.count(t) * 4)]));
+    const host = new ArrayBuffer(end);
     const given = layOut(plan.inputs, dims, take);
     const results = layOut(plan.results, dims, take);
     const slots = take(arenaBytes(manifest, entry, dims));
     const base = this.openArena(end);
-    const tableAt = (t: BatchTable): number => base + (tables.get(t) as number);
 
     // Pages of the sequences alternate, so that a batch never lies in order by accident.
     batch.write(
-      (t) => device.i32(tableAt(t), batch.count(t)),
+      (t) => new Int32Array(host, tables.get(t), batch.count(t)),
       pageRows,
       (sequence, p) => p * this.sequences + sequence,
     );
+    device.write(base, bytesIn(new Int32Array(host)));
     for (const g of given) writeValue(device, g, base, inputs[g.arg.name]);
-    await device.run(
-      flatten(manifest, entry, {
-        layer,
-        batch: batch.shape,
-        arena: base + slots,
-        kernels: device.kernels,
-        args: new Map([...given, ...results].map((a) => [a.arg.name, base + a.at])),
-        places: {
-          weight: (symbol, part, layer) => model.weights.address(symbol, part, layer),
-          cache: (layer) => this.cache.at + this.cache.layerBytes * (layer ?? 0),
-          batch: tableAt,
-        },
-      }),
-    );
+    await device.run({
+      function: entry,
+      layer,
+      batch: batch.shape,
+      arena: base + slots,
+      args: new Map([...given, ...results].map((a) => [a.arg.name, base + a.at])),
+      places: {
+        weight: (symbol, part, layer) => model.weights.address(symbol, part, layer),
+        cache: (layer) => this.cache.at + this.cache.layerBytes * (layer ?? 0),
+        batch: (t) => base + (tables.get(t) as number),
+      },
+    });
     const { active, shape } = batch;
     active.forEach((b, i) => (lengths[b] = shape.lengths[i]));
     const taps = Object.fromEntries(results.map((r) => [r.arg.name, readValue(device, r, base)]));
-    return { sequences: active, starts: [...shape.starts], taps, logits: (b) => logitsOf(taps, active.indexOf(b), shape.starts) };
+    const logits = (b: number): Float32Array => logitsOf(device, results, base, active.indexOf(b), shape.starts);
+    const next = (b: number): number => (taps.next && active.includes(b) ? taps.next.data[active.indexOf(b)] : argmax(logits(b)));
+    return { sequences: active, starts: [...shape.starts], taps, logits, next };
   }
 
   private check(tokens: readonly ArrayLike<number>[], lengths: readonly number[]): void {
@@ -220,7 +222,7 @@ export class Session {
     const layerBytes = align(pagesEach * this.sequences * model.pageRows * model.cacheWidth * bytesOf[model.cacheDType]);
     const bytes = layerBytes * model.caches;
     const what = `the cache of ${this.sequences} sequences of ${this.maxTokens} tokens`;
-    if (bytes > availableBytes()) throw diagnostics.noMemory(what, bytes, availableBytes(), []);
+    if (bytes > device.available()) throw diagnostics.noMemory(what, bytes, device.available(), []);
     this.cache = { at: device.allocate(bytes, what), layerBytes };
   }
 
@@ -228,7 +230,7 @@ export class Session {
     const { device } = this.model;
     if (bytes > this.arena.bytes) {
       this.releaseArena();
-      if (bytes > availableBytes()) throw diagnostics.noMemory("the values between the kernels", bytes, availableBytes(), []);
+      if (bytes > device.available()) throw diagnostics.noMemory("the values between the kernels", bytes, device.available(), []);
       this.arena = { at: device.allocate(bytes, "the values between the kernels"), bytes };
     }
     return this.arena.at;

@@ -2,13 +2,13 @@
 import type { ArgPlan } from "../ir/artifact.ts";
 import type { Dims } from "../ir/size.ts";
 import { evaluate } from "../ir/size.ts";
-import type { CpuDevice } from "./devices/cpu.ts";
+import type { Device } from "./device.ts";
 import * as diagnostics from "./diagnostics.ts";
 
-/** A named result. bf16 values are widened. */
+/** A named result. Its values are fetched when they are asked for; bf16 ones are widened. */
 export interface Tensor {
   shape: number[];
-  data: Float32Array | Int32Array;
+  readonly data: Float32Array | Int32Array;
 }
 
 /** An input or result at a byte of the session's block. */
@@ -32,31 +32,44 @@ export function layOut(args: readonly ArgPlan[], dims: Dims, take: (bytes: numbe
 }
 
 /** Copies an input in, rounding to bf16 where the plan holds bf16. */
-export function writeValue(device: CpuDevice, { arg, count, at }: Placed, base: number, value: Float32Array | undefined): void {
+export function writeValue(device: Device, { arg, count, at }: Placed, base: number, value: Float32Array | undefined): void {
   if (!value) throw diagnostics.brokenManifest(`an entry takes ${arg.name}, which a session does not give`);
   if (value.length !== count) throw diagnostics.misuse(`${arg.name} has ${value.length} values; the rows need ${count}`);
-  if (arg.dtype === "f32") device.f32(base + at, count).set(value);
+  if (arg.dtype === "f32") device.write(base + at, bytesIn(value));
   else if (arg.dtype === "bf16") {
     const bits = new Uint32Array(value.buffer, value.byteOffset, count);
-    const out = new Uint16Array(device.memory.buffer, base + at, count);
-    for (let i = 0; i < count; i++) out[i] = (bits[i] + 0x7fff + ((bits[i] >>> 16) & 1)) >>> 16;
-  } else device.i32(base + at, count).set(value);
+    device.write(base + at, bytesIn(Uint16Array.from(bits, (b) => (b + 0x7fff + ((b >>> 16) & 1)) >>> 16)));
+  } else device.write(base + at, bytesIn(Int32Array.from(value)));
 }
 
-/** A view of a result, or a widened copy of a bf16 one. */
-export function readValue(device: CpuDevice, { arg, shape, count, at }: Placed, base: number): Tensor {
-  if (arg.dtype === "f32") return { shape, data: device.f32(base + at, count) };
-  if (arg.dtype === "i32") return { shape, data: device.i32(base + at, count) };
-  const bits = Uint32Array.from(new Uint16Array(device.memory.buffer, base + at, count), (b) => b << 16);
-  return { shape, data: new Float32Array(bits.buffer) };
+/** The bytes of a typed array. */
+export const bytesIn = (a: Float32Array | Int32Array | Uint16Array): Uint8Array => new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
+
+/** `count` values of a result from its element `from` on. */
+function fetch(device: Device, dtype: ArgPlan["dtype"], at: number, from: number, count: number): Float32Array | Int32Array {
+  const bytes = device.read(at + from * bytesOf[dtype], count * bytesOf[dtype]);
+  if (dtype === "f32") return new Float32Array(bytes.buffer, bytes.byteOffset, count);
+  if (dtype === "i32") return new Int32Array(bytes.buffer, bytes.byteOffset, count);
+  return new Float32Array(Uint32Array.from(new Uint16Array(bytes.buffer, bytes.byteOffset, count), (b) => b << 16).buffer);
 }
 
-/** Row of the logits after the last row of the batch's sequence `index`: logits have a row per sequence, or one per row. */
-export function logitsOf(taps: Readonly<Record<string, Tensor>>, index: number, starts: readonly number[]): Float32Array {
-  const t = taps.logits ?? taps.logits_all;
+/** A result that is fetched once, when its data is first looked at. */
+export function readValue(device: Device, { arg, shape, count, at }: Placed, base: number): Tensor {
+  let data: Float32Array | Int32Array | undefined;
+  return {
+    shape,
+    get data() {
+      return (data ??= fetch(device, arg.dtype, base + at, 0, count));
+    },
+  };
+}
+
+/** Logits after the last row of the batch's sequence `index`: there is a row per sequence, or one per row. Only that row is fetched. */
+export function logitsOf(device: Device, results: readonly Placed[], base: number, index: number, starts: readonly number[]): Float32Array {
+  const t = results.find((r) => r.arg.name === "logits" || r.arg.name === "logits_all");
   if (!t) throw diagnostics.brokenManifest("the entry gives no logits");
   if (index < 0) throw diagnostics.misuse("that sequence had no rows in this call");
   const [rows, vocab] = t.shape;
   const row = rows === starts.length - 1 ? index : starts[index + 1] - 1;
-  return (t.data as Float32Array).subarray(row * vocab, (row + 1) * vocab);
+  return fetch(device, t.arg.dtype, base + t.at, row * vocab, vocab) as Float32Array;
 }

@@ -1,7 +1,7 @@
 // Entry of a worker thread of the CPU device: instantiates every kernel on the shared memory once, then answers jobs.
 // A job is a program to execute with the other threads, or ranges of synthetic weights to generate.
 import { parentPort, workerData } from "node:worker_threads";
-import type { Recipe } from "../synthetic.ts";
+import type { FillJob } from "../device.ts";
 import { fill } from "../synthetic.ts";
 import type { KernelEntry, Thread } from "./execute.ts";
 import { Stopped, execute, fail } from "./execute.ts";
@@ -18,16 +18,7 @@ export interface WorkerStart {
   kernels: { name: string; module: WebAssembly.Module; entry: string }[];
 }
 
-/** Elements [start, start + count) of a synthetic tensor, to byte address `at`. */
-export interface FillJob {
-  at: number;
-  recipe: Recipe;
-  start: number;
-  count: number;
-  bytes: number;
-}
-
-export type Job = { kind: "run"; words: Int32Array } | { kind: "fill"; jobs: FillJob[] };
+export type Job = { kind: "run"; words: Int32Array } | { kind: "fill"; jobs: readonly FillJob[] };
 export type Reply = { ok: true } | { ok: false; stopped: boolean; kernel: number; site: number; layer: number; why: string };
 
 const start = workerData as WorkerStart;

@@ -7,10 +7,13 @@ import { fileURLToPath } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import { Worker } from "node:worker_threads";
 import * as diagnostics from "../diagnostics.ts";
-import type { FillJob, Job, Reply, WorkerStart } from "./cpu-worker.ts";
+import type { Manifest } from "../../ir/artifact.ts";
+import type { Call, Device, FillJob, StoredArray } from "../device.ts";
+import { narrowBytes, widen } from "../widen.ts";
+import type { Job, Reply, WorkerStart } from "./cpu-worker.ts";
 import { fail, reset } from "./execute.ts";
 import type { Program } from "./program.ts";
-import { ALIGN, align } from "./program.ts";
+import { ALIGN, align, flatten } from "./program.ts";
 
 export interface CpuKernel {
   name: string;
@@ -50,11 +53,13 @@ export function availableBytes(): number {
   return Math.min(ADDRESS_SPACE - WASM_PAGE, limit, freemem());
 }
 
-export class CpuDevice {
+export class CpuDevice implements Device {
+  readonly kind = "cpu";
   readonly memory: WebAssembly.Memory;
   readonly threads: number;
   /** Index of each kernel, as programs name them. */
   readonly kernels: ReadonlyMap<string, number>;
+  private readonly manifest: Manifest;
   private readonly names: string[];
   private readonly times: Float64Array;
   private readonly control = new Int32Array(new SharedArrayBuffer(64));
@@ -65,7 +70,8 @@ export class CpuDevice {
   private top = ALIGN;
   private closed = false;
 
-  private constructor(threads: number, names: string[]) {
+  private constructor(manifest: Manifest, threads: number, names: string[]) {
+    this.manifest = manifest;
     this.memory = new WebAssembly.Memory({ initial: 1, maximum: MOST_PAGES, shared: true });
     this.threads = threads;
     this.names = names;
@@ -74,9 +80,10 @@ export class CpuDevice {
   }
 
   /** Starts the threads and instantiates every kernel on each. `threads` defaults to the cores this process may use. */
-  static async open(kernels: readonly CpuKernel[], options: { threads?: number; profile?: boolean } = {}): Promise<CpuDevice> {
+  static async open(manifest: Manifest, kernels: readonly CpuKernel[], options: { threads?: number; profile?: boolean } = {}): Promise<CpuDevice> {
     const threads = Math.max(1, Math.min(64, Math.floor(options.threads ?? availableParallelism())));
     const device = new CpuDevice(
+      manifest,
       threads,
       kernels.map((k) => k.name),
     );
@@ -165,8 +172,38 @@ export class CpuDevice {
     return new Int32Array(this.memory.buffer, at, length);
   }
 
+  available(): number {
+    return availableBytes();
+  }
+
+  write(at: number, bytes: Uint8Array): void {
+    this.bytes(at, bytes.length).set(bytes);
+  }
+
+  read(at: number, bytes: number): Uint8Array {
+    return this.bytes(at, bytes);
+  }
+
+  async place(arrays: readonly StoredArray[]): Promise<void> {
+    const queue = [...arrays];
+    const lane = async (): Promise<void> => {
+      for (let a = queue.shift(); a; a = queue.shift()) {
+        if (a.form === "same") await a.read(this.bytes(a.at, a.bytes), 0);
+        else {
+          await a.read(this.bytes(a.at + a.count * (4 - narrowBytes[a.form]), a.bytes), 0);
+          widen(a.form, this.memory.buffer, a.at, a.count);
+        }
+      }
+    };
+    await Promise.all([lane(), lane(), lane(), lane()]);
+  }
+
+  run({ function: name, ...call }: Call): Promise<void> {
+    return this.execute(flatten(this.manifest, name, { ...call, kernels: this.kernels }));
+  }
+
   /** Runs a program on all threads. Throws DSC5040 with kernel and site when one traps. */
-  run(program: Program): Promise<void> {
+  execute(program: Program): Promise<void> {
     return this.enqueue({ kind: "run", words: program.words }, (r) =>
       diagnostics.kernelFailed(
         this.names[r.kernel] ?? "?",
@@ -177,7 +214,7 @@ export class CpuDevice {
   }
 
   /** Generates synthetic tensors in place, every thread its share of each. */
-  fill(jobs: FillJob[]): Promise<void> {
+  fill(jobs: readonly FillJob[]): Promise<void> {
     return this.enqueue({ kind: "fill", jobs }, (r) => diagnostics.workerFailed(r.why));
   }
 

@@ -10,13 +10,15 @@ import { cacheArtifact } from "../../compiler/artifact.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { inside, type Step } from "../../ir/artifact.ts";
 import { evaluate } from "../../ir/size.ts";
-import { load, readArtifact, type Model } from "../../runtime/index.ts";
-import type { CpuKernel } from "../../runtime/devices/cpu.ts";
+import { load, readArtifact } from "../../runtime/index.ts";
+import { CpuDevice, type CpuKernel } from "../../runtime/devices/cpu.ts";
 import { LAUNCH } from "../../runtime/devices/program.ts";
 import { Model as LoadedModel, memoryNeed } from "../../runtime/model.ts";
 import { instanceBytes, layersOf, partBytes, weightsUsed } from "../../runtime/weights.ts";
 import { ADD_CELL, READ_CELL, addLoop, cReadLoop, readLoop } from "./ceilings.ts";
 import { median, ratio, time, turns } from "./measure.ts";
+
+type Model = LoadedModel<CpuDevice>;
 
 /** One line of the result. `wanted` is the ratio, or where there is none the value, that the project holds itself to. */
 export interface Row {
@@ -42,11 +44,11 @@ const artifactOf = (src: string): string => cacheArtifact(compile(src, defaults)
 async function openPrinted(weights: string): Promise<Model> {
   const { manifest, files } = await readArtifact(artifactOf(printed), (p) => p.endsWith(".wasm"));
   const own = Object.entries(manifest.kernels).map(([name, k]): CpuKernel => ({ name, binary: files.get(k.binary!)!, entry: k.entry, scratchBytes: k.scratchBytes ?? 0 }));
-  return LoadedModel.open(manifest, [...own, readLoop(), addLoop()], { weights, threads: THREADS });
+  return LoadedModel.open(manifest, await CpuDevice.open(manifest, [...own, readLoop(), addLoop()], { threads: THREADS }), { weights });
 }
 
 const launch = (model: Model, kernel: string, cells: number, values: readonly number[]): Promise<void> =>
-  model.device.run({ words: Int32Array.from([LAUNCH, model.device.kernels.get(kernel)!, 0, -1, cells, values.length, ...values]), sites: [kernel] });
+  model.device.execute({ words: Int32Array.from([LAUNCH, model.device.kernels.get(kernel)!, 0, -1, cells, values.length, ...values]), sites: [kernel] });
 
 /** Where the resident weights lie, and the bytes of them that a decode step reads: all but the embedding, of which it reads a row. */
 function weightsOf(model: Model): { from: number; bytes: number; read: number } {
@@ -184,7 +186,7 @@ export async function loading(rounds: number): Promise<Row[]> {
     const collect = runInNewContext("gc") as () => void;
     const { ours } = await turns(rounds, {
       ours: async () => {
-        let model: Model | undefined;
+        let model: LoadedModel | undefined;
         // The memory of the round before has to be free: pages this machine never touched cost its host far more than the read.
         collect();
         const ms = await time(async () => (model = await load(folder, { weights: work, threads: THREADS })));

@@ -4,10 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { generate } from "../../runtime/generate.ts";
-import { Model } from "../../runtime/model.ts";
 import { saveTensors } from "../../runtime/safetensors-write.ts";
 import type { ToyWeights } from "./toy.ts";
-import { H, LAYERS, V, binaries, manifest, reference } from "./toy.ts";
+import { H, LAYERS, V, manifest, openToy, reference } from "./toy.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "dsc-session-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -42,7 +41,7 @@ function close(got: ArrayLike<number>, want: number[]): void {
 }
 
 test.each([1, 2, 3])("prefill, extend and decode of a ragged batch on %i threads", async (threads) => {
-  const model = await Model.open(manifest, binaries, { weights: folder, threads });
+  const model = await openToy(manifest, folder, { threads });
   const session = model.session({ maxTokens: 20, sequences: 3 });
   const past: number[][][][] = [];
   const turns: number[][][] = [
@@ -68,7 +67,7 @@ test.each([1, 2, 3])("prefill, extend and decode of a ragged batch on %i threads
 });
 
 test("the extra layer has rows of its own in the last cache", async () => {
-  const model = await Model.open(manifest, binaries, { weights: folder, threads: 2 });
+  const model = await openToy(manifest, folder, { threads: 2 });
   const session = model.session();
   const r = await session.prefill([[1, 2, 3]]);
   const final = r.taps.final.data.slice() as Float32Array;
@@ -83,7 +82,7 @@ test("the extra layer has rows of its own in the last cache", async () => {
 });
 
 test("rope tables are computed, and grow with the session", async () => {
-  const model = await Model.open(manifest, binaries, { weights: folder, threads: 1 });
+  const model = await openToy(manifest, folder, { threads: 1 });
   for (const rows of [3, 9]) {
     await model.ensureRope(rows);
     const table = model.device.f32(model.weights.address("rope", "data", undefined), rows * 4);
@@ -94,7 +93,7 @@ test("rope tables are computed, and grow with the session", async () => {
 });
 
 test("greedy generation: same ids alone and in a batch, stops, and keeps the event loop alive", async () => {
-  const model = await Model.open(manifest, binaries, { weights: folder, threads: 2 });
+  const model = await openToy(manifest, folder, { threads: 2 });
   const alone: number[] = [];
   for await (const s of generate(model, [[1, 2, 3]], { maxNew: 6 })) alone.push(s.ids[0] as number);
   expect(alone.length).toBe(6);
@@ -117,7 +116,7 @@ test("greedy generation: same ids alone and in a batch, stops, and keeps the eve
 });
 
 test("two sessions take turns and do not mix", async () => {
-  const model = await Model.open(manifest, binaries, { weights: folder, threads: 2 });
+  const model = await openToy(manifest, folder, { threads: 2 });
   const [a, b] = [model.session({ maxTokens: 8 }), model.session({ maxTokens: 16 })];
   const [x, y] = await Promise.all([a.prefill([[1, 2]]), b.prefill([[3, 4, 5], [6]])]);
   close(x.logits(0), reference(w, [], [[1, 2]]).logits[0]);
@@ -129,7 +128,7 @@ test("two sessions take turns and do not mix", async () => {
 });
 
 test("what a user can do wrong has a diagnostic", async () => {
-  const model = await Model.open(manifest, binaries, { weights: folder, threads: 1 });
+  const model = await openToy(manifest, folder, { threads: 1 });
   const session = model.session({ maxTokens: 4 });
   await expect(session.prefill([[1, V]])).rejects.toThrow(/DSC5032.*token 1 of sequence 0/);
   await expect(session.prefill([[1.5]])).rejects.toThrow(/DSC5032/);
@@ -143,7 +142,7 @@ test("what a user can do wrong has a diagnostic", async () => {
 });
 
 test("addresses past 2 GiB are unsigned, and a profiled device counts launches", async () => {
-  const model = await Model.open(manifest, binaries, { weights: folder, threads: 2, profile: true });
+  const model = await openToy(manifest, folder, { threads: 2, profile: true });
   model.device.allocate(2 ** 31 + 2 ** 20, "a hole"); // never touched, so it takes no memory
   const r = await model.session({ maxTokens: 8 }).prefill([
     [1, 2, 3],
@@ -174,7 +173,7 @@ test("a trap names its kernel and site, and the device goes on", async () => {
     { kind: "kernel", kernel: "sum", args: [{ slot: 0 }, { slot: 0 }, { slot: 0 }], dims: ["T", 2 ** 30], site: "toy/bad" },
     ...steps,
   ];
-  const model = await Model.open(bad, binaries, { weights: folder, threads: 2 });
+  const model = await openToy(bad, folder, { threads: 2 });
   const session = model.session();
   await session.prefill([[1, 2, 3]]);
   await expect(session.extend([[1, 2]])).rejects.toThrow(/DSC5040.*sum failed at toy\/bad/s);

@@ -5,7 +5,8 @@ import type { KernelRecord } from "../../ir/artifact.ts";
 import { encode } from "../../codegen/cpu/encode.ts";
 import { f32, get, i32, ins, load, plus, set, store, times, type Expr } from "../../codegen/cpu/wasm.ts";
 import { Writer } from "../../codegen/cpu/writer.ts";
-import type { CpuKernel } from "../../runtime/devices/cpu.ts";
+import { CpuDevice, type CpuKernel } from "../../runtime/devices/cpu.ts";
+import { Model } from "../../runtime/model.ts";
 
 export const H = 4;
 export const V = 11;
@@ -276,6 +277,11 @@ export const manifest: Manifest = {
   load: [{ function: "load", layers: all }],
   files: {},
 };
+
+/** A model of the toy's kernels on the CPU. */
+export async function openToy(m: Manifest, weights: string, options: { threads: number; profile?: boolean }): Promise<Model<CpuDevice>> {
+  return Model.open(m, await CpuDevice.open(m, binaries, options), { weights });
+}
 
 export interface ToyWeights {
   embed: number[];

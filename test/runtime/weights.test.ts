@@ -4,10 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import type { Manifest, WeightPlan } from "../../ir/artifact.ts";
-import { Model, memoryNeed } from "../../runtime/model.ts";
+import type { CpuDevice } from "../../runtime/devices/cpu.ts";
+import { memoryNeed, type Model } from "../../runtime/model.ts";
 import { saveTensors } from "../../runtime/safetensors-write.ts";
 import { fill, describe as recipe } from "../../runtime/synthetic.ts";
-import { binaries, manifest as toy } from "./toy.ts";
+import { manifest as toy, openToy } from "./toy.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "dsc-weights-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -27,11 +28,11 @@ async function checkpoint(tensors: Parameters<typeof saveTensors>[1]): Promise<s
   await saveTensors(path, tensors);
   return path;
 }
-const bytesOf = (m: Model, symbol: string, part: "data" | "scales", n: number, layer?: number): number[] => [
+const bytesOf = (m: Model<CpuDevice>, symbol: string, part: "data" | "scales", n: number, layer?: number): number[] => [
   ...m.device.bytes(m.weights.address(symbol, part, layer), n),
 ];
-const open = (weights: Record<string, WeightPlan>, where: string, options?: Manifest["options"]): Promise<Model> =>
-  Model.open(withWeights(weights, options), binaries, { weights: where, threads: 2 });
+const open = (weights: Record<string, WeightPlan>, where: string, options?: Manifest["options"]): Promise<Model<CpuDevice>> =>
+  openToy(withWeights(weights, options), where, { threads: 2 });
 
 test("experts packed beside each other, per layer, with their own scale blocks", async () => {
   const [n, k] = [130, 129];

@@ -1,0 +1,67 @@
+// What a machine must do to run a model: hold bytes at addresses, take weights, run one function over one batch. Sessions,
+// models and weights use only this; CpuDevice and CudaDevice are it. Addresses are plain numbers, meaningful to their device.
+import type { Manifest, Target } from "../ir/artifact.ts";
+import type { BatchShape, Places } from "./devices/program.ts";
+import type { Recipe } from "./synthetic.ts";
+
+/** One run of a function of the manifest. */
+export interface Call {
+  function: string;
+  /** Of functions that read a layer's weights or cache. */
+  layer?: number;
+  /** Rows and lengths of the sequences; a load function has none. */
+  batch?: BatchShape;
+  /** Addresses of inputs and results by name. */
+  args: ReadonlyMap<string, number>;
+  /** Where the slots of the function and of all it calls begin. */
+  arena: number;
+  places: Places;
+}
+
+/** Elements [start, start + count) of a synthetic tensor, to `at`. */
+export interface FillJob {
+  at: number;
+  recipe: Recipe;
+  start: number;
+  count: number;
+  bytes: number;
+}
+
+/** An array of a checkpoint on its way to `at`. */
+export interface StoredArray {
+  at: number;
+  count: number;
+  /** "same" keeps the bytes; the others are widened to f32, which is exact. */
+  form: "same" | "bf16" | "f16" | "e8m0";
+  /** Bytes in the file. */
+  bytes: number;
+  /** Reads `target.length` bytes from byte `from` of the array on. */
+  read(target: Uint8Array, from: number): Promise<void>;
+}
+
+export interface Device {
+  readonly kind: Target;
+  /** Takes bytes at a multiple of 64; the content is undefined. `what` names the need in a refusal. */
+  allocate(bytes: number, what: string): number;
+  release(at: number): void;
+  /** Bytes that could be taken now. */
+  available(): number;
+  /** Copies bytes in; a later run sees them. */
+  write(at: number, bytes: Uint8Array): void;
+  /** Bytes as they are once no run is under way: a view where memory is shared, else a copy. */
+  read(at: number, bytes: number): Uint8Array<ArrayBufferLike>;
+  /** Brings arrays of a checkpoint to their places, many reads in flight. */
+  place(arrays: readonly StoredArray[]): Promise<void>;
+  /** Generates synthetic tensors in place. */
+  fill(jobs: readonly FillJob[]): Promise<void>;
+  /** Runs a function; runs queue. Resolves when its results can be read. */
+  run(call: Call): Promise<void>;
+  /** Settles when no run is under way or queued. */
+  idle(): Promise<void>;
+  /** Milliseconds and launches by kernel since the device opened, longest first; zero unless opened with `profile`. */
+  timings(): { kernel: string; ms: number; launches: number }[];
+  close(): Promise<void>;
+}
+
+/** A device of a manifest: opening one may compile its kernels. */
+export type OpenDevice<D extends Device = Device> = (manifest: Manifest) => Promise<D>;
