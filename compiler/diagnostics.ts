@@ -23,6 +23,9 @@ export const wholeNumber = (option: string, seen: number, least: number, most = 
 
 export const cannotWrite = (where: string, problem: string, help?: string): Diagnostic => error("DSC6002", `cannot write ${where}: ${problem}`, { help });
 
+export const busy = (folder: string, lock: string): Diagnostic =>
+  error("DSC6013", `another compile is writing into ${folder}`, { notes: [`it has held ${lock} for a minute`], help: "wait for it, or choose another -o; if no dsc runs anywhere, remove that file" });
+
 export const cannotRead = (file: string, problem: string): Diagnostic =>
   error("DSC6008", `cannot read ${file}`, { notes: [problem], help: "give a .dsc text, such as those in an artifact's graph folder" });
 

@@ -1,7 +1,7 @@
 // Opens an artifact folder: manifest.json is the only file trusted by name, every other one by the digest it gives.
 // Refuses foreign formats, other targets, missing or altered files.
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { readFile, readdir } from "node:fs/promises";
 import { join, normalize, sep } from "node:path";
 import type { Manifest, Target } from "../ir/artifact.ts";
 import { CpuDevice, type CpuKernel } from "./devices/cpu.ts";
@@ -11,15 +11,66 @@ import { Model } from "./model.ts";
 
 const FORMAT = "dsc-artifact/1";
 
+interface Artifact {
+  manifest: Manifest;
+  files: Map<string, Buffer<ArrayBuffer>>;
+}
+
 /** The manifest of an artifact folder, its files checked against their digests; `files` holds what `keep` asks for. */
-export async function readArtifact(
-  folder: string,
-  keep: (path: string) => boolean = () => false,
-): Promise<{ manifest: Manifest; files: Map<string, Buffer<ArrayBuffer>> }> {
-  const path = join(folder, "manifest.json");
-  const text = await readFile(path, "utf8").catch((e: Error) => {
+export async function readArtifact(folder: string, keep: (path: string) => boolean = () => false): Promise<Artifact> {
+  for (let tries = 1; ; tries++) {
+    const text = await readManifest(folder);
+    try {
+      return await readFiles(folder, text, keep);
+    } catch (e) {
+      // A compile that finished meanwhile took the old files with it: what counts is the manifest that lies there now.
+      if (tries >= 5 && (await readManifest(folder)) === text) throw e;
+    }
+  }
+}
+
+const readManifest = (folder: string): Promise<string> =>
+  readFile(join(folder, "manifest.json"), "utf8").catch((e: Error) => {
     throw diagnostics.notAnArtifact(folder, e.message);
   });
+
+async function readFiles(folder: string, text: string, keep: (path: string) => boolean): Promise<Artifact> {
+  const manifest = parseManifest(folder, text);
+  const files = new Map<string, Buffer<ArrayBuffer>>();
+  for (const [name, digest] of Object.entries(manifest.files)) {
+    if (normalize(name) !== name.replaceAll("/", sep) || name.startsWith("..") || name.startsWith("/"))
+      throw diagnostics.brokenFile(name, "its path leads out of the artifact");
+    const data = await readTrusted(folder, name, digest);
+    if (keep(name)) files.set(name, data);
+  }
+  return { manifest, files };
+}
+
+/** The file with that digest: in its place, or where a compile that was killed or is at work keeps it (compiler/artifact.ts). */
+async function readTrusted(folder: string, name: string, digest: string): Promise<Buffer<ArrayBuffer>> {
+  let why = "";
+  const read = async (from: string): Promise<Buffer<ArrayBuffer> | undefined> => {
+    try {
+      const data = (await readFile(join(from, name))) as Buffer<ArrayBuffer>;
+      const seen = createHash("sha256").update(data).digest("hex");
+      if (seen === digest) return data;
+      why ||= `its sha256 is ${seen}; the manifest says ${digest}`;
+    } catch (e) {
+      why ||= (e as Error).message;
+    }
+    return undefined;
+  };
+  const inPlace = await read(folder);
+  if (inPlace) return inPlace;
+  for (const stage of (await readdir(folder)).filter((n) => n.startsWith(".dsc-")))
+    for (const from of [join(folder, stage, "old"), join(folder, stage)]) {
+      const data = await read(from);
+      if (data) return data;
+    }
+  throw diagnostics.brokenFile(name, why);
+}
+
+function parseManifest(folder: string, text: string): Manifest {
   let manifest: Manifest;
   try {
     manifest = JSON.parse(text) as Manifest;
@@ -32,18 +83,7 @@ export async function readArtifact(
     if (typeof manifest[key] !== "object" || manifest[key] === null)
       throw diagnostics.brokenFile("manifest.json", `it has no ${key}`);
   if (!Array.isArray(manifest.load)) throw diagnostics.brokenFile("manifest.json", "it has no load list");
-  const files = new Map<string, Buffer<ArrayBuffer>>();
-  for (const [name, digest] of Object.entries(manifest.files)) {
-    if (normalize(name) !== name.replaceAll("/", sep) || name.startsWith("..") || name.startsWith("/"))
-      throw diagnostics.brokenFile(name, "its path leads out of the artifact");
-    const data = await readFile(join(folder, name)).catch((e: Error) => {
-      throw diagnostics.brokenFile(name, e.message);
-    });
-    const seen = createHash("sha256").update(data).digest("hex");
-    if (seen !== digest) throw diagnostics.brokenFile(name, `its sha256 is ${seen}; the manifest says ${digest}`);
-    if (keep(name)) files.set(name, data as Buffer<ArrayBuffer>);
-  }
-  return { manifest, files };
+  return manifest;
 }
 
 /** Loads a model compiled for the CPU: checks the artifact, places the weights, starts the threads. */
