@@ -10,6 +10,7 @@ import { selectModule, type Draft } from "../passes/plan/select.ts";
 import { loadSpec } from "./frontend/config.ts";
 import { modelModule } from "./frontend/model.ts";
 import type { ModelSpec } from "./frontend/spec.ts";
+import { reduce } from "./shrink.ts";
 import { widen } from "./stored.ts";
 import { version } from "./version.ts";
 
@@ -24,6 +25,10 @@ export interface CompileOptions {
   set: readonly string[];
   /** The checkpoint holds matrices in f32, whatever the config says. */
   storesF32?: boolean;
+  /** Keep the first layers only. */
+  layers?: number;
+  /** Make every width small (compiler/shrink.ts). */
+  shrink?: boolean;
 }
 
 export const defaults: CompileOptions = { target: "cpu", passes: "all", activations: "f32", actQuant: "dynamic", attention: "auto", taps: false, set: [] };
@@ -43,6 +48,11 @@ const PAGE_ROWS = 64;
 export function compile(src: string, options: CompileOptions, pipeline: readonly Pass[] = standard): Compiled {
   const { spec, warnings } = loadSpec(src, options.set);
   warnings.push(...widen(spec, options.storesF32 === true));
+  return { ...compileSpec(reduce(spec, options), options, pipeline), warnings };
+}
+
+/** The same from a spec in hand. */
+export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: readonly Pass[] = standard): Compiled {
   const target = targetOf(options.target, options);
   const module = modelModule(spec, { activations: options.activations, actQuant: options.actQuant, taps: options.taps });
   const outcome = runPipeline(module, choosePasses(options.passes, pipeline), { attention: options.attention });
@@ -86,7 +96,7 @@ export function compile(src: string, options: CompileOptions, pipeline: readonly
     load: outcome.module.load.map((l) => ({ function: l.func, layers: [...l.layers] })),
     files: Object.fromEntries([...files].map(([path, data]) => [path, createHash("sha256").update(data).digest("hex")])),
   };
-  return { manifest, files, outcome, spec, warnings };
+  return { manifest, files, outcome, spec, warnings: [] };
 }
 
 /** Ops that read a part of an operand which only the ids, positions or routes know: the types do not give their bytes. */

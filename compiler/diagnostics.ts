@@ -23,6 +23,9 @@ export const wholeNumber = (option: string, seen: number, least: number, most = 
 
 export const cannotWrite = (where: string, problem: string, help?: string): Diagnostic => error("DSC6002", `cannot write ${where}: ${problem}`, { help });
 
+export const tooManyLayers = (asked: number, has: number): Diagnostic =>
+  error("DSC6014", `--layers ${asked}: the model has ${has} layers`, { notes: ["num_hidden_layers of the config says so"], help: `give a number from 1 to ${has}` });
+
 export const busy = (folder: string, lock: string): Diagnostic =>
   error("DSC6013", `another compile is writing into ${folder}`, { notes: [`it has held ${lock} for a minute`], help: "wait for it, or choose another -o; if no dsc runs anywhere, remove that file" });
 

@@ -1,36 +1,60 @@
-// A small config derived from a large one: every mechanism stays (groups, ragged blocks, odd widths, ranks, the extra
-// layer), only sizes go down. Ratios that rules depend on are kept: r > n for absorption, experts per group.
-import { ropeSpec } from "./frontend/rope.ts";
-import type { ModelSpec } from "./frontend/spec.ts";
+// Small models derived from a large one. `shrink`: every mechanism stays (groups, ragged blocks, odd widths, ranks, the ramp of
+// YaRN, the extra layer), only sizes go down; ratios that rules depend on are kept: r > n for absorption, experts per group.
+// `keepLayers`: the first layers at full width, as the checkpoint has them.
+import { DiagnosticError } from "../ir/diagnostic.ts";
+import { tooManyLayers } from "./diagnostics.ts";
+import type { ModelSpec, MoeSpec } from "./frontend/spec.ts";
+
+export interface Reduction {
+  /** Keep this many of the first layers. */
+  layers?: number;
+  /** Make every width small. */
+  shrink?: boolean;
+}
+
+/** Applies both, layers first. */
+export function reduce(spec: ModelSpec, { layers, shrink: small }: Reduction): ModelSpec {
+  const kept = layers === undefined ? spec : keepLayers(spec, layers);
+  return small ? shrink(kept) : kept;
+}
+
+/** The first `count` layers. The extra prediction layer goes: it continues the last layer, which is not there. */
+function keepLayers(s: ModelSpec, count: number): ModelSpec {
+  if (count > s.layers.length) throw new DiagnosticError(tooManyLayers(count, s.layers.length));
+  return count === s.layers.length ? s : { ...s, layers: s.layers.slice(0, count), mtp: 0 };
+}
 
 export function shrink(s: ModelSpec): ModelSpec {
-  const heads = Math.min(s.heads, 4);
-  const rope = Math.min(s.rope, 8);
   // Just over one block of 128, and not a multiple of anything: edges are where passes go wrong.
   const odd = (n: number, to: number): number => Math.min(n, to + (n % 2));
-  const kinds = [...new Set(s.layers)];
-  const moe = s.moe && {
-    ...s.moe,
-    experts: Math.min(s.moe.experts, s.moe.groups > 1 ? 2 * Math.min(s.moe.groups, 4) * 2 : 8),
-    groups: s.moe.groups > 1 ? Math.min(s.moe.groups, 4) : 1,
-    kept: s.moe.groups > 1 ? Math.max(1, Math.min(s.moe.kept, 2)) : 1,
-    topk: Math.min(s.moe.topk, 3),
-    intermediate: odd(s.moe.intermediate, 72),
-  };
+  const rope = Math.min(s.rope, 8);
+  const vocab = Math.min(s.vocab, 67);
+  // One layer of each kind is no sequence of layers; two are.
+  const kinds = [...new Set(s.layers)].flatMap((k) => [k, k].slice(0, s.layers.filter((l) => l === k).length));
+  const every = s.rope / rope;
   return {
     ...s,
     hidden: Math.min(s.hidden, 160),
-    vocab: Math.min(s.vocab, 67),
-    heads,
+    vocab,
+    heads: Math.min(s.heads, 4),
     qLora: s.qLora === null ? null : Math.min(s.qLora, 136),
     kvLora: Math.min(s.kvLora, 40),
     nope: Math.min(s.nope, 12),
     rope,
     vDim: Math.min(s.vDim, s.vDim > s.nope ? 16 : 12),
     intermediate: odd(s.intermediate, 140),
-    layers: kinds.flatMap((k) => [k, k]),
-    moe,
-    position: ropeSpec(rope, s.position.theta, null, s.position.interleaved),
+    layers: kinds,
+    moe: s.moe && shrinkMoe(s.moe, odd(s.moe.intermediate, 72)),
+    position: { ...s.position, invFreq: Array.from({ length: rope / 2 }, (_, j) => s.position.invFreq[Math.floor(j * every)]) },
     maxPositions: Math.min(s.maxPositions, 128),
+    bos: s.bos !== null && s.bos < vocab ? s.bos : null,
+    eos: s.eos.filter((id) => id < vocab),
   };
+}
+
+function shrinkMoe(m: MoeSpec, intermediate: number): MoeSpec {
+  const groups = Math.min(m.groups, 4);
+  const size = Math.min(m.experts / m.groups, m.groups > 1 ? 4 : 8);
+  const kept = Math.min(m.kept, 2, groups);
+  return { ...m, groups, kept, experts: groups * size, topk: Math.min(m.topk, 3, size * kept), intermediate };
 }

@@ -3,8 +3,14 @@ import type { Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { defaults, type CompileOptions } from "../compile.ts";
 import { usage, wholeNumber } from "../diagnostics.ts";
+import type { Reduction } from "../shrink.ts";
 
-export interface CompileFlags {
+export interface ReduceFlags {
+  layers?: number;
+  shrink: boolean;
+}
+
+export interface CompileFlags extends ReduceFlags {
   target: "cpu" | "cuda" | "triton";
   passes: string;
   activations?: "f32" | "bf16";
@@ -15,10 +21,22 @@ export interface CompileFlags {
 }
 
 /** Names as typed on the command line, for refusing them on an artifact. */
-export const compileFlagNames = ["target", "passes", "activations", "act-quant", "attention", "set", "taps"] as const;
+export const compileFlagNames = ["target", "passes", "activations", "act-quant", "attention", "set", "taps", "layers", "shrink"] as const;
+
+/** What makes a model smaller before anything is derived from it. */
+export const reduceFlags = <T>(y: Argv<T>): Argv<T & ReduceFlags> =>
+  y
+    .option("layers", { type: "number", describe: "keep the first N layers, at full width" })
+    .option("shrink", { type: "boolean", default: false, describe: "make every width small; groups, ragged blocks and ranks stay" }) as unknown as Argv<T & ReduceFlags>;
+
+/** Checks and gives what `reduceFlags` read. */
+export function reductionOf({ layers, shrink }: ReduceFlags): Reduction {
+  checkWhole("--layers", layers, 1);
+  return { ...(layers === undefined ? {} : { layers }), shrink };
+}
 
 export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
-  y
+  reduceFlags(y)
     .option("target", { choices: ["cpu", "cuda", "triton"] as const, default: defaults.target, describe: "what the kernels are for" })
     .option("passes", { type: "string", default: defaults.passes, describe: "all, none, or names with commas" })
     .option("activations", { choices: ["f32", "bf16"] as const, describe: "dtype between kernels (cpu: f32; GPUs: bf16 unless said)" })
@@ -35,6 +53,7 @@ export const optionsOf = (f: CompileFlags): CompileOptions => ({
   attention: f.attention,
   taps: f.taps,
   set: f.set,
+  ...reductionOf(f),
 });
 
 /** "all", "none" or names; an empty word is more likely an unset variable of a shell than a wish for no passes. */

@@ -4,8 +4,10 @@ import { render } from "../../ir/diagnostic.ts";
 import { loadSpec } from "../frontend/config.ts";
 import { printSummary, rowsOf, summarise } from "../report/summary.ts";
 import { moduleTree } from "../report/tree.ts";
+import { reduce } from "../shrink.ts";
+import { reduceFlags, reductionOf, type ReduceFlags } from "./options.ts";
 
-interface Options {
+interface Options extends ReduceFlags {
   src: string;
   set: string[];
   depth: number;
@@ -16,13 +18,14 @@ export const summary = {
   command: "summary <src>",
   describe: "module tree, parameters, bytes by dtype and cache bytes per token of a config",
   builder: (y: Argv): Argv<Options> =>
-    y
+    reduceFlags(y)
       .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
       .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
       .option("depth", { choices: [0, 1, 2, 3, 4, 5, 6], default: 3, describe: "levels of the parameter table" })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
-  handler: ({ src, set, depth, json }: ArgumentsCamelCase<Options>): void => {
-    const { spec, warnings } = loadSpec(src, set);
+  handler: ({ src, set, depth, json, ...flags }: ArgumentsCamelCase<Options>): void => {
+    const { spec: whole, warnings } = loadSpec(src, set);
+    const spec = reduce(whole, reductionOf(flags));
     for (const w of warnings) process.stderr.write(render(w) + "\n");
     if (!json) return void process.stdout.write(printSummary(spec, depth) + "\n");
     const modules = rowsOf(moduleTree(spec), depth);

@@ -5,9 +5,10 @@ import { DiagnosticError, render } from "../../ir/diagnostic.ts";
 import { loadSpec } from "../frontend/config.ts";
 import { passChanges } from "../diagnostics.ts";
 import { prove, type Proof } from "../prove.ts";
-import { shrink } from "../shrink.ts";
+import { reduce } from "../shrink.ts";
+import { reduceFlags, reductionOf, type ReduceFlags } from "./options.ts";
 
-interface Options {
+interface Options extends ReduceFlags {
   src: string;
   set: string[];
   json: boolean;
@@ -17,14 +18,15 @@ export const verifyCommand = {
   command: "verify <src>",
   describe: "prove every pass on a small config derived from SRC",
   builder: (y: Argv): Argv<Options> =>
-    y
+    reduceFlags(y)
       .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
       .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as Argv<Options>,
   handler: (a: ArgumentsCamelCase<Options>): void => {
     const { spec, warnings } = loadSpec(a.src, a.set);
     for (const w of warnings) process.stderr.write(render(w) + "\n");
-    const small = shrink(spec);
+    // Interpreting in float64 takes a small model, asked for or not.
+    const small = reduce(spec, { ...reductionOf(a), shrink: true });
     const proofs = prove(small);
     const failed = proofs.filter((p) => !p.holds);
     const derived = { hidden: small.hidden, heads: small.heads, layers: small.layers.length, experts: small.moe?.experts ?? 0 };
