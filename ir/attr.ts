@@ -59,6 +59,8 @@ export function parseAttrs(text: string): Record<string, AttrValue> | undefined 
   const out: Record<string, AttrValue> = {};
   const re = /\s*([A-Za-z_]\w*)\s*=\s*(\[[^\]]*\]|"(?:[^"\\]|\\.)*"|[^,{}[\]]+)\s*(,|$)/y;
   let at = 0;
+  let good = true;
+  const scalar = (raw: string): number | string | boolean => scalarOf(raw) ?? ((good = false), raw);
   while (at < text.length) {
     re.lastIndex = at;
     const m = re.exec(text);
@@ -73,12 +75,19 @@ export function parseAttrs(text: string): Record<string, AttrValue> | undefined 
     if (m[3] === "" && at < text.length) return undefined;
     if (m[3] === "") break;
   }
-  return out;
+  return good ? out : undefined;
 }
 
-function scalar(raw: string): number | string | boolean {
+/** Undefined for a string with a broken escape, or more after its end. */
+function scalarOf(raw: string): number | string | boolean | undefined {
   if (raw === "true") return true;
   if (raw === "false") return false;
-  if (raw.startsWith('"')) return JSON.parse(raw) as string;
+  if (raw.startsWith('"')) {
+    try {
+      return JSON.parse(raw) as string;
+    } catch {
+      return undefined;
+    }
+  }
   return /^[-+]?(\d|\.\d|Infinity|NaN)/.test(raw) && !Number.isNaN(Number(raw)) ? Number(raw) : raw;
 }

@@ -2,7 +2,7 @@
 // Each folder keeps its own `diagnostics.ts` with one function per failure. Codes: 1xxx config, 2xxx IR,
 // 3xxx passes, 4xxx codegen, 5xxx runtime, 9xxx a fault in dsc or in a plug-in.
 
-/** A place in a text: a config line, an IR line. Lines and columns count from 1. */
+/** A place in a text: a config line, an IR line. Lines and columns count from 1; both are 0 where the place is a thing with a name. */
 export interface Span {
   file: string;
   line: number;
@@ -50,12 +50,15 @@ export function warning(code: string, title: string, details: Details = {}): Dia
   return { ...error(code, title, details), severity: "warning" };
 }
 
+/** A place that is no line of a text: a binary file, a tensor, a function, a pass, an option. */
+export const place = (name: string, label?: string): Span => ({ file: name, line: 0, column: 0, ...(label === undefined ? {} : { label }) });
+
 /** The text a terminal shows, without colour: header, span with its line and underline, notes, help. */
 export function render(d: Diagnostic): string {
   const out = [`${d.severity}[${d.code}]: ${d.title}`];
   for (const s of d.spans) {
     const margin = " ".repeat(String(s.line).length);
-    out.push(`${margin}--> ${s.file}:${s.line}:${s.column}`);
+    out.push(`${margin}--> ${s.line === 0 ? s.file : `${s.file}:${s.line}:${s.column}`}`);
     if (s.text !== undefined) {
       const underline = "^".repeat(Math.max(1, Math.min(s.length ?? 1, s.text.length - s.column + 1)));
       out.push(`${margin} |`, `${s.line} | ${s.text}`);

@@ -7,12 +7,14 @@ import { Graph, type Func, type Module, type NamedValue, type Region, type Value
 import { make } from "./op.ts";
 import { opByName } from "./ops/index.ts";
 import { call, param, weight } from "./ops/module.ts";
-import { asTensor, parseType, printType, type Type } from "./types.ts";
+import { asTensor, dtypes, parseType, printType, type Type } from "./types.ts";
 
 /** Parses a module; throws a DiagnosticError at file:line:column. `file` is only for messages. */
 export function parseModule(text: string, file = "<text>"): Module {
   return new Parser(text, file).module();
 }
+
+type Load = Module["load"][number];
 
 class Parser {
   readonly #lines: string[];
@@ -50,7 +52,7 @@ class Parser {
   module(): Module {
     let name = "module";
     const entries: Record<string, string> = {};
-    const load: { func: string; layers: readonly number[]; writes: Record<string, string> }[] = [];
+    const load: Load[] = [];
     for (let line = this.#peek(); line !== undefined; line = this.#peek()) {
       let m: RegExpExecArray | null;
       if ((m = /^module (\S+)$/.exec(line))) name = m[1];
@@ -62,12 +64,7 @@ class Parser {
       } else if ((m = /^entry (\w+) = @(\S+)$/.exec(line))) {
         if (!this.#funcs.has(m[2])) throw new DiagnosticError(unknownValue("@" + m[2], didYouMean(m[2], this.#funcs.keys()), this.#span("@" + m[2])));
         entries[m[1]] = m[2];
-      } else if ((m = /^load @(\S+) \{layers = \[([^\]]*)\]\} -> (.*)$/.exec(line)))
-        load.push({
-          func: m[1],
-          layers: m[2].trim() === "" ? [] : m[2].split(",").map(Number),
-          writes: Object.fromEntries(m[3].split(",").map((p) => p.trim().split(/ = @/) as [string, string])),
-        });
+      } else if (line.startsWith("load ")) load.push(this.#load(line));
       else this.#fail("expected a weight, a function, an entry or a load line", undefined, "lines begin with @name, func, entry or load");
       this.#at++;
     }
@@ -83,7 +80,13 @@ class Parser {
   }
 
   #type(text: string): Type {
-    return parseType(text) ?? this.#fail(`${text.trim()} is not a type`, text.trim(), 'types look like "[T, 7168] bf16"');
+    const type = parseType(text);
+    if (!type) this.#fail(`${text.trim()} is not a type`, text.trim(), 'types look like "[T, 7168] bf16"');
+    if (type!.kind !== "batch" && !dtypes.includes(type!.dtype)) {
+      const near = didYouMean(type!.dtype, dtypes);
+      this.#fail(`${type!.dtype} is not a dtype`, type!.dtype, near ? `did you mean ${near}?` : `there are ${dtypes.join(", ")}`);
+    }
+    return type!;
   }
 
   #weight(line: string): void {
@@ -91,8 +94,23 @@ class Parser {
     if (!m) this.#fail("a weight line is: @name : [dims] dtype layers 0..2 from \"tensor\"");
     const type = this.#type(m![2]);
     if (type.kind !== "tensor") this.#fail("a weight must be a tensor", m![2]);
+    if (this.#weights.has(m![1])) this.#fail(`@${m![1]} is declared twice`, `@${m![1]}`);
     const layers = m![3] ? parseLayers(m![3]) : null;
-    this.#weights.set(m![1], { name: m![1], type: asTensor(type), layers, source: this.#source(m![4], m![1]), origin: [] });
+    if (layers === undefined) this.#fail(`${m![3]} are no layers`, m![3], "layers are 3..60, or a list such as [0, 3]");
+    this.#weights.set(m![1], { name: m![1], type: asTensor(type), layers: layers!, source: this.#source(m![4], m![1]), origin: [] });
+  }
+
+  /** load @load/w {layers = [0, 1]} -> w = @w.exact */
+  #load(line: string): Load {
+    const m = /^load @(\S+) \{layers = (\[[^\]]*\])\} -> (.*)$/.exec(line) ?? this.#fail("a load line is: load @function {layers = [0, 1]} -> result = @weight");
+    if (!this.#funcs.has(m[1])) throw new DiagnosticError(unknownValue("@" + m[1], didYouMean(m[1], this.#funcs.keys()), this.#span("@" + m[1])));
+    const layers = parseLayers(m[2]) ?? this.#fail(`${m[2]} are no layers`, m[2]);
+    const writes = m[3].split(",").map((p): [string, string] => {
+      const q = /^(\S+) = @(\S+)$/.exec(p.trim()) ?? this.#fail("what a load function writes is: result = @weight", p.trim());
+      if (!this.#weights.has(q[2])) throw new DiagnosticError(unknownValue("@" + q[2], didYouMean(q[2], this.#weights.keys()), this.#span("@" + q[2])));
+      return [q[1], q[2]];
+    });
+    return { func: m[1], layers, writes: Object.fromEntries(writes) };
   }
 
   #source(text: string | undefined, name: string): Source {
@@ -119,7 +137,9 @@ class Parser {
       if (!q) this.#fail("a parameter is %name: type", p.trim());
       return { name: q![1], value: param(this.#graph, q![1], this.#type(q![2])) };
     });
+    if (this.#funcs.has(m![1])) this.#fail(`@${m![1]} is defined twice`, `@${m![1]}`);
     const assume = Object.fromEntries((m![3] ?? "").split(",").filter((p) => p.includes("=")).map((p) => [p.split("=")[0].trim(), Number(p.split("=")[1])]));
+    for (const [k, v] of Object.entries(assume)) if (!Number.isFinite(v)) this.#fail(`${k} is assumed to be no number`, k, "sizes are assumed as {T = 16, B = 16}");
     const scope = new Map(params.map((p) => ["%" + p.name, p.value]));
     this.#at++;
     const end = this.#body(scope, "return");
@@ -169,15 +189,20 @@ class Parser {
       }
       const op = opByName.get(m![2]);
       if (!op) throw new DiagnosticError(unknownOp(m![2], didYouMean(m![2], opByName.keys()), this.#span(m![2])));
+      const strange = Object.keys(attrs!).find((k) => !Object.hasOwn(op!.attrs, k));
+      if (strange !== undefined) {
+        const near = didYouMean(strange, Object.keys(op!.attrs));
+        this.#fail(`${op!.name} has no attribute ${strange}`, strange, near ? `did you mean ${near}?` : `dsc ops ${op!.name} lists them`);
+      }
       const operands = words.map((w) => this.#value(w, scope));
       let region: Region | undefined;
       let types = m![6];
       if (m![5]) {
         const inner = new Map(scope);
         const params = splitTop(/\((.*)\) ->$/.exec(m![5])![1]).map((p) => {
-          const [n, t] = p.split(/: (.*)/);
-          const v = param(this.#graph, n.trim().slice(1), this.#type(t));
-          inner.set(n.trim(), v);
+          const q = /^(%[\w.]+): (.+)$/.exec(p.trim()) ?? this.#fail("a parameter of a region is %name: type", p.trim());
+          const v = param(this.#graph, q[1].slice(1), this.#type(q[2]));
+          inner.set(q[1], v);
           return v;
         });
         this.#at++;
@@ -215,10 +240,18 @@ class Parser {
 const defaults = (kinds: Readonly<Record<string, { initial?: AttrValue }>>): Record<string, AttrValue> =>
   Object.fromEntries(Object.entries(kinds).flatMap(([k, v]) => (v.initial === undefined ? [] : [[k, v.initial]])));
 
-function parseLayers(text: string): number[] {
+/** Far above any model, far below what a list of them costs. */
+const MOST_LAYERS = 100_000;
+
+/** "3..60" or "[0, 3]"; undefined where it is neither. -1 stands for a function run once. */
+function parseLayers(text: string): number[] | undefined {
   const run = /^(\d+)\.\.(\d+)$/.exec(text);
-  if (run) return Array.from({ length: Number(run[2]) - Number(run[1]) + 1 }, (_, i) => Number(run[1]) + i);
-  return text.slice(1, -1).split(",").filter((x) => x.trim() !== "").map(Number);
+  const [from, to] = run ? [Number(run[1]), Number(run[2])] : [0, 0];
+  if (run && (to < from || to > MOST_LAYERS)) return undefined;
+  const layers = run
+    ? Array.from({ length: to - from + 1 }, (_, i) => from + i)
+    : text.slice(1, -1).split(",").filter((x) => x.trim() !== "").map(Number);
+  return layers.every((l) => Number.isSafeInteger(l) && l >= -1 && l <= MOST_LAYERS) ? layers : undefined;
 }
 
 function stripComment(line: string): string {

@@ -1,6 +1,9 @@
 // Types of values: tensors with symbolic sizes, the batch table, the paged latent cache.
 // A scaled tensor ("e4m3/1x128") is one value that carries its scales: no pass can separate a block from its scale.
 
+import { DiagnosticError } from "./diagnostic.ts";
+import { unknownSize } from "./diagnostics.ts";
+
 /** Element types. "e4m3/1x128": codes with an f32 scale per 128 columns; "e4m3/128x128": per block of the last two axes. */
 export type DType = "f32" | "bf16" | "i32" | "e4m3/1x128" | "e4m3/128x128" | (string & {});
 
@@ -37,6 +40,10 @@ export function partsOf(d: Dim): { times: number; symbol: string } {
   return { times: m[1] === "" ? 1 : Number(m[1]), symbol: m[2] };
 }
 
+/** Whether a value is a size: a whole number, a symbol, or a multiple of one. "?k" stands for any, in the pattern of a rule. */
+export const isDim = (d: unknown): d is Dim =>
+  typeof d === "number" ? Number.isSafeInteger(d) && d >= 0 : typeof d === "string" && (/^(?:[1-9]\d{0,8})?[A-Za-z_]\w*$/.test(d) || d.startsWith("?"));
+
 /** k copies of a size: times(T, 8) = 8T. */
 export function times(d: Dim, k: number): Dim {
   const p = partsOf(d);
@@ -61,7 +68,7 @@ export function sizeOf(d: Dim, values: Readonly<Record<string, number>>): number
   const p = partsOf(d);
   if (p.symbol === "") return p.times;
   const v = values[p.symbol];
-  if (v === undefined) throw new RangeError(`no value for the size ${p.symbol}`);
+  if (v === undefined) throw new DiagnosticError(unknownSize(p.symbol));
   return p.times * v;
 }
 
@@ -90,11 +97,8 @@ export function parseType(text: string): Type | undefined {
   const m = /^\[([^\]]*)\] (\S+)$/.exec(s);
   if (!m) return undefined;
   const dims = m[1].trim() === "" ? [] : m[1].split(",").map((d) => d.trim());
-  if (!dims.every((d) => /^\d*[A-Za-z_]?\w*$/.test(d) && d !== "")) return undefined;
-  return tensor(
-    dims.map((d) => (/^\d+$/.test(d) ? Number(d) : d)),
-    m[2],
-  );
+  const sizes = dims.map((d) => (/^\d+$/.test(d) ? Number(d) : d));
+  return sizes.every(isDim) ? tensor(sizes, m[2]) : undefined;
 }
 
 /** The tensor type of a value that must be one. */

@@ -15,8 +15,9 @@ export const noSource = (path: string, problem: string): Diagnostic =>
 export const notObject = (span: Span | undefined): Diagnostic =>
   error("DSC1003", "the config is not a JSON object", { spans: at(span), help: "it begins with { and holds key: value pairs" });
 
-export const badSet = (word: string): Diagnostic =>
+export const badSet = (word: string, span: Span): Diagnostic =>
   error("DSC1004", `--set ${word}: expected key=value`, {
+    spans: [span],
     help: "--set num_hidden_layers=2 or --set rope_scaling.factor=4; values are numbers, true, false, null, or JSON",
   });
 
@@ -30,7 +31,7 @@ export const unknownKey = (key: string, near: string | undefined, span: Span | u
   warning("DSC1011", `"${key}" is not a field I know`, {
     spans: at(span),
     notes: ["it has no effect on what is compiled"],
-    help: near ? `did you mean "${near}"?` : undefined,
+    help: near ? `did you mean "${near}"?` : "remove it, or ignore this: dsc summary shows what was understood",
   });
 
 export const missingKeys = (keys: readonly string[], file: string): Diagnostic =>

@@ -66,7 +66,6 @@ export function sourceOf(text: string, file: string, folder: string, set: readon
 function lay(root: JsonObject, word: string, count: number, laid: Map<string, { key: Span; value: Span }>): void {
   const eq = word.indexOf("=");
   const keys = word.slice(0, eq).split(".");
-  if (eq <= 0 || keys.includes("")) throw new DiagnosticError(badSet(word));
   const span = (from: number, to: number): Span => ({
     file: "--set",
     line: count,
@@ -74,6 +73,7 @@ function lay(root: JsonObject, word: string, count: number, laid: Map<string, { 
     length: Math.max(1, to - from),
     text: word,
   });
+  if (eq <= 0 || keys.includes("")) throw new DiagnosticError(badSet(word, span(0, word.length)));
   let at: JsonObject | Json[] = root;
   for (const [i, k] of keys.slice(0, -1).entries()) {
     let next: Json | undefined = Object.hasOwn(at, k) ? (at as JsonObject)[k] : undefined;

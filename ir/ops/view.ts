@@ -2,7 +2,7 @@
 import { attr } from "../attr.ts";
 import { op } from "../op.ts";
 import { tensorOf, type Tensor } from "../interpret.ts";
-import { partsOf, product, tensor, type Dim, type Type } from "../types.ts";
+import { isDim, partsOf, product, tensor, type Dim, type Type } from "../types.ts";
 
 export const reshape = op("reshape", {
   summary: "The same elements under other axes.",
@@ -12,6 +12,8 @@ export const reshape = op("reshape", {
     const t = types[0];
     if (t.kind !== "tensor") return "operand must be a tensor";
     const dims = attrs.dims as readonly Dim[];
+    const bad = dims.find((d) => !isDim(d));
+    if (bad !== undefined) return `${JSON.stringify(bad)} is no size`;
     if (t.dtype.startsWith("e4m3")) return "a scaled tensor cannot be reshaped: its blocks would move";
     return product(t.dims) === product(dims) && product(dims) !== undefined
       ? tensor(dims, b.dtypes.a)
@@ -36,6 +38,7 @@ export const split = op("split", {
     if (t.dtype.startsWith("e4m3")) return "block scales are applied before a tensor is split: a part may straddle blocks";
     const i = t.dims.length + (axis as number);
     const n = t.dims[i];
+    if (n === undefined) return `there is no axis ${axis} of ${t.dims.length}: axes count from the last, which is -1`;
     if (typeof n !== "number" || (at as number) <= 0 || (at as number) >= n) return `cannot split axis ${axis} of ${n} at ${at}`;
     const part = (d: Dim): Type => tensor(t.dims.map((x, j) => (j === i ? d : x)), t.dtype);
     return [part(at as number), part(n - (at as number))];

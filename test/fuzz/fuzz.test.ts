@@ -1,0 +1,28 @@
+// Damaged input ends in success or in a diagnostic with code, place and help. Fixed seeds: a few here, all of them with
+// `npm run fuzz`.
+import { expect, test } from "vitest";
+import { compileCase, configOf } from "./configs.ts";
+import { textCase, textOf } from "./texts.ts";
+import { judge, printTally, type Tally } from "./judge.ts";
+
+const full = process.env.FUZZ !== undefined;
+const HOURS = 3_600_000;
+
+async function all(what: string, cases: number, run: (seed: number) => unknown, show: (seed: number) => string): Promise<Tally> {
+  const tally = await judge(what, 0, cases, run, show);
+  if (full) process.stderr.write(printTally(what, tally));
+  return tally;
+}
+
+test("configs", { timeout: HOURS }, async () => {
+  const tally = await all("config", full ? 10_000 : 400, compileCase, (seed) => JSON.stringify(configOf(seed)).slice(0, 3000));
+  // Damage that only ever fails at the door would test little.
+  expect(tally.succeeded).toBeGreaterThan(tally.cases / 20);
+  expect(tally.refused.size).toBeGreaterThan(8);
+});
+
+test("module texts", { timeout: HOURS }, async () => {
+  const tally = await all(".dsc", full ? 2000 : 150, textCase, (seed) => textOf(seed).slice(0, 3000));
+  expect(tally.succeeded).toBeGreaterThan(tally.cases / 100);
+  expect(tally.refused.size).toBeGreaterThan(3);
+});
