@@ -4,7 +4,7 @@
 
 /** Names of the fragments, in the order they are printed. */
 export type Fragment =
-  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "async";
+  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "async" | "box" | "exp2";
 
 const indent = (text: string): string => text.trim() + "\n";
 
@@ -142,6 +142,28 @@ __device__ __forceinline__ void copies_arrive(u32 barrier) {
 }
 `);
 
+// A box of a three-dimensional tensor: some lanes, some heads, one token.
+const box = indent(`
+__device__ __forceinline__ void copy_box(u32 to, const TensorMap* map, u32 barrier, int lane, int head, int row) {
+  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];"
+               :: "r"(to), "l"(map), "r"(barrier), "r"(lane), "r"(head), "r"(row) : "memory");
+}
+__device__ __forceinline__ void clear_shared16(u32 to) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" :: "r"(to), "r"(0) : "memory");
+}
+`);
+
+// A softmax in base 2, and what blocks that share one read of each other: from L2, behind a counter.
+const exp2 = indent(`
+__device__ __forceinline__ float exp2_fast(float x) { float v; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(v) : "f"(x)); return v; }
+__device__ __forceinline__ float2 load_pair(const float2* p) {
+  float2 v; asm volatile("ld.global.cg.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "l"(p) : "memory"); return v;
+}
+__device__ __forceinline__ int load_acquire(const int* p) {
+  int v; asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(v) : "l"(p) : "memory"); return v;
+}
+`);
+
 /** wgmma of 64 x n x 32 e4m3 from shared memory, and its fences. `part` is n / 2 registers: row lane / 4 (+ 8), columns in pairs. */
 export function wgmma(n: number): string {
   const count = n / 2;
@@ -184,7 +206,7 @@ __device__ __forceinline__ void product_128(float (&part)[${count}], u64 a, u64 
 `);
 }
 
-const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, async };
+const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, async, box, exp2 };
 
 /** The fragments a kernel calls, in a fixed order; `n` is the width of its wgmma. */
 export function fragments(names: readonly Fragment[], n: number): string {

@@ -1,0 +1,246 @@
+// Absorbed attention for sm_90a: every head of a token against the same cached rows of 512 + 64 lanes, keys and values at once.
+// A cluster holds all heads of one token, 64 a block; the rows of all tokens, cut into blocks of 64, are dealt out evenly to the
+// clusters, wherever tokens begin and end. Clusters that share a token exchange sums through L2 and each adds up a slice.
+// Guarantees: the same bits every run; rows of a page past the sequence's end may hold anything.
+import { DiagnosticError } from "../../ir/diagnostic.ts";
+import type { KernelText } from "../../ir/kernel/catalogue.ts";
+import { add, mul } from "../../ir/size.ts";
+import { decodeSchedule, decodeSharedBytes, illegalDecode, type MlaDecodeProblem } from "../schedules/sm90-attend.ts";
+import { illegalSchedule } from "./diagnostics.ts";
+import { fragments, header } from "./fragments.ts";
+import { combine } from "./mla-decode-combine.ts";
+import { plan } from "./mla-decode-plan.ts";
+import { wgmmaBf16 } from "./wgmma-bf16.ts";
+
+/** Prints the kernel of one problem. */
+export function mlaDecode(p: MlaDecodeProblem): KernelText {
+  const schedule = decodeSchedule(p);
+  const reason = illegalDecode(p);
+  if (reason !== null) throw new DiagnosticError(illegalSchedule("mla_attend", p, schedule, reason));
+  const { heads, r, d } = p;
+  const { cluster } = schedule;
+  const name = `mla_attend_${heads}x${r}_${d}_k${schedule.keys}s${schedule.stages}c${cluster}`;
+  const source = `${header([
+    `mla_attend: y [T, ${heads}, ${r}] bf16 = softmax(q k^T * ${p.scale.toPrecision(6)}) v; k: cached rows [S, ${r + d}] bf16 by page, v: their first ${r} lanes`,
+    `schedule ${JSON.stringify(schedule)}`,
+    `floor on H200: max(${2 * (r + d)} bytes a cached row / 4539 GB/s, ${2 * heads * (2 * r + d)} operations a cached row and token / 989 TFLOP/s)`,
+  ])}
+${fragments(["types", "barriers", "cluster", "dependent", "load", "box", "multicast", "store", "registers", "bf16", "gather", "exp2"], 64)}
+${wgmmaBf16([{ n: 64, b: "keys" }, { n: 128, b: "lanes" }])}
+constexpr int HEADS = ${heads}, CLUSTER = ${cluster};        // 64 heads a block
+constexpr int KEYS = 64, STAGES = 2, PAGE = ${p.pageRows / 64};     // cached rows of a stage; stages of a page
+constexpr int CHUNK = 64 * 128, CHUNKS = 9;    // 64 rows by 64 lanes: eight of latents, one of the rotary part
+constexpr int STAGE = CHUNKS * CHUNK;
+constexpr float SCALE = ${(p.scale * Math.LOG2E).toPrecision(9)}f;       // of scores, for exp2
+
+${plan()}
+extern "C" __global__ void __launch_bounds__(512, 1)
+${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ TensorMap qp_map, const __grid_constant__ TensorMap cache_map,
+    const int* __restrict__ positions, const int* __restrict__ sequence, const int* __restrict__ pages, u16* __restrict__ y, int T, int P,
+    float* __restrict__ workspace) {
+  extern __shared__ u8 raw[];
+  __shared__ Plan plan;
+  __shared__ float shrink[STAGES][64];   // what earlier sums of a head shrink by when a stage raises its maximum
+  __shared__ float2 totals[STAGES][64];  // a head's maximum and sum at the end of a piece
+  __shared__ u64 barriers[3 * STAGES + 2];
+  const u32 ring = (shared_address(raw) + 1023) & ~1023u, query = ring + STAGES * STAGE;  // the swizzle repeats every 1024 bytes
+  const u32 full = shared_address(barriers), empty = full + 8 * STAGES, scored = empty + 8 * STAGES, q_full = scored + 8 * STAGES, q_empty = q_full + 8;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, slab = warp % 4;
+  const int rank = ${cluster > 1 ? "cluster_rank()" : "0"}, me = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;
+
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < STAGES; s++) {
+      barrier_init(full + 8 * s, 1);
+      barrier_init(empty + 8 * s, 8 * CLUSTER);  // the mixing warps of every block that receives the copy
+      barrier_init(scored + 8 * s, 4);
+    }
+    barrier_init(q_full, 1);
+    barrier_init(q_empty, 4);
+    barrier_init_done();
+  }
+  release_next();
+  await_previous();
+  make_plan(plan, positions, T, clusters);
+  ${cluster > 1 ? "cluster_sync();  // no copy may reach a block whose barriers are not there yet" : "__syncthreads();"}
+  const Range mine = plan.range(me);
+
+  if (warp < 4) {
+    // Producer: one thread keeps query and ring full; its registers go to the others.
+    registers_down<40>();
+    if (threadIdx.x == 0) {
+      int stage = 0; u32 phase = 0, q_phase = 0;
+      for (Piece p = mine.first(positions); p.valid(); p.next(positions)) {
+        barrier_wait(q_empty, q_phase ^ 1);
+        barrier_expect(q_full, STAGE);
+        for (int c = 0; c < 8; c++) copy_box(query + c * CHUNK, &ql_map, q_full, c * 64, rank * 64, p.row);
+        copy_box(query + 8 * CHUNK, &qp_map, q_full, 0, rank * 64, p.row);
+        q_phase ^= 1;
+        const int* page = pages + (long long)sequence[p.row] * P;
+        for (int b = p.from; b < p.to; b++) {
+          const int row = (page[b / PAGE] * PAGE + b % PAGE) * KEYS;
+          barrier_wait(empty + 8 * stage, phase ^ 1);
+          barrier_expect(full + 8 * stage, STAGE);
+          // Each block of the cluster fetches every CLUSTER-th chunk, for all: L2 is read once.
+          for (int c = rank; c < CHUNKS; c += CLUSTER)
+            ${cluster > 1 ? "copy_in_all(ring + stage * STAGE + c * CHUNK, &cache_map, full + 8 * stage, c * 64, row, (1 << CLUSTER) - 1);" : "copy_in(ring + stage * STAGE + c * CHUNK, &cache_map, full + 8 * stage, c * 64, row);"}
+          if (++stage == STAGES) { stage = 0; phase ^= 1; }
+        }
+      }
+    }
+  } else if (warp < 8) {
+    // Scores: 64 heads by 64 cached rows, softmax, and the weights in bf16 where the stage's rotary lanes were.
+    registers_up<136>();
+    int stage = 0; u32 phase = 0, q_phase = 0;
+    for (Piece p = mine.first(positions); p.valid(); p.next(positions)) {
+      float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0.f, 0.f};
+      barrier_wait(q_full, q_phase);
+      q_phase ^= 1;
+      for (int b = p.from; b < p.to; b++) {
+        const u32 tile = ring + stage * STAGE;
+        const int seen = p.length - b * KEYS;
+        float s[32];
+        barrier_wait(full + 8 * stage, phase);
+        if (seen < KEYS) {
+          // Whatever lies past the end, NaN even, becomes zeros: its weight is zero, and zero times NaN is not.
+          for (int i = threadIdx.x - 128; i < (KEYS - seen) * 64; i += 128)
+            clear_shared16(tile + i % 8 * CHUNK + (seen + i / 64) * 128 + i / 8 % 8 * 16);
+          fence_async();
+          group_sync(1, 128);
+        }
+        const u64 q_tile = tile_descriptor(query), k_tile = tile_descriptor(tile);
+        wgmma_fence();
+        wgmma_64x64x16<0>(s, q_tile, k_tile);
+#pragma unroll
+        for (int k = 1; k < 4 * CHUNKS; k++) wgmma_64x64x16<1>(s, q_tile + k / 4 * (CHUNK / 16) + k % 4 * 2, k_tile + k / 4 * (CHUNK / 16) + k % 4 * 2);
+        wgmma_commit();
+        wgmma_wait<0>(s);
+        if (b == p.to - 1 && lane == 0) barrier_arrive(q_empty);
+
+        // A lane holds columns 2 (lane % 4) of every 8, of rows lane / 4 and eight further; four lanes hold a row.
+        if (seen < KEYS) {
+#pragma unroll
+          for (int i = 0; i < 32; i++) if (i / 4 * 8 + lane % 4 * 2 + i % 2 >= seen) s[i] = -INFINITY;
+        }
+        float less[2];
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+          float most = s[2 * h];
+#pragma unroll
+          for (int i = 0; i < 16; i++) most = fmaxf(most, s[i / 2 * 4 + 2 * h + i % 2]);
+          most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
+          most = fmaxf(top[h], SCALE * fmaxf(most, __shfl_xor_sync(~0u, most, 2)));
+          less[h] = exp2_fast(top[h] - most);
+          top[h] = most;
+          float add = 0.f;
+#pragma unroll
+          for (int i = 0; i < 16; i++) {
+            float& v = s[i / 2 * 4 + 2 * h + i % 2];
+            v = exp2_fast(fmaf(v, SCALE, -most));
+            add += v;
+          }
+          sum[h] = fmaf(sum[h], less[h], add);
+        }
+        // All warps have read the rotary lanes; the weights take their place, in the layout of a tile.
+        group_sync(1, 128);
+        const int row = slab * 16 + lane % 16;
+#pragma unroll
+        for (int c = 0; c < 8; c += 2) {
+          const float* v = s + c * 4;
+          store_matrices(tile + 8 * CHUNK + row * 128 + (((c + lane / 16) ^ (row % 8)) * 16),
+              pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
+        }
+        const bool last = b == p.to - 1;
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+          const int head = slab * 16 + lane / 4 + 8 * h;
+          if (lane % 4 == 0) shrink[stage][head] = less[h];
+          if (last) {
+            float all = sum[h] + __shfl_xor_sync(~0u, sum[h], 1);
+            all += __shfl_xor_sync(~0u, all, 2);
+            if (lane % 4 == 0) totals[stage][head] = make_float2(top[h], all);
+          }
+        }
+        fence_async();
+        __syncwarp();
+        if (lane == 0) barrier_arrive(scored + 8 * stage);
+        if (++stage == STAGES) { stage = 0; phase ^= 1; }
+      }
+    }
+  } else {
+    // Mixing: two warpgroups, each 64 heads by half of the value's lanes; the sums fill 128 registers a thread.
+    registers_up<168>();
+    const int team = warp / 4 - 2, thread = threadIdx.x - 256, head = slab * 16 + lane / 4;
+    float4* slots = (float4*)workspace;                                        // per block: two parts of 64 x 512 sums
+    float2* stats = (float2*)(slots + (long long)gridDim.x * 2 * 8192);        // and their maxima and sums
+    int* counters = (int*)(stats + (long long)gridDim.x * 2 * 64);             // arrivals and departures, per token and block
+    int stage = 0; u32 phase = 0;
+    for (Piece p = mine.first(positions); p.valid(); p.next(positions)) {
+      float acc[2][64];
+      float2 total[2];
+#pragma unroll
+      for (int i = 0; i < 128; i++) acc[i / 64][i % 64] = 0.f;
+      for (int b = p.from; b < p.to; b++) {
+        const u32 tile = ring + stage * STAGE;
+        barrier_wait(full + 8 * stage, phase);
+        barrier_wait(scored + 8 * stage, phase);
+        const float upper = shrink[stage][head], lower = shrink[stage][head + 8];
+        if (b > p.from && __any_sync(~0u, upper != 1.f || lower != 1.f)) {
+#pragma unroll
+          for (int i = 0; i < 128; i++) acc[i / 64][i % 64] *= i & 2 ? lower : upper;
+        }
+        const u64 p_tile = tile_descriptor(tile + 8 * CHUNK), v_tile = turned_descriptor<CHUNK>(tile + team * 4 * CHUNK);
+        wgmma_fence();
+#pragma unroll
+        for (int k = 0; k < 8; k++) wgmma_64x128x16_turned<1>(acc[k / 4], p_tile + k % 4 * 2, v_tile + k / 4 * (2 * CHUNK / 16) + k % 4 * (16 * 128 / 16));
+        wgmma_commit();
+        if (b == p.to - 1) { total[0] = totals[stage][head]; total[1] = totals[stage][head + 8]; }
+        wgmma_wait<0>(acc[0]);
+        wgmma_wait<0>(acc[1]);
+        __syncwarp();
+        if (lane < CLUSTER) ${cluster > 1 ? "barrier_arrive_at(empty + 8 * stage, lane)" : "barrier_arrive(empty + 8 * stage)"};
+        if (++stage == STAGES) { stage = 0; phase ^= 1; }
+      }
+
+      if (p.whole()) {
+        const float upper = 1.f / total[0].y, lower = 1.f / total[1].y;
+        u16* out = y + ((long long)p.row * HEADS + rank * 64 + head) * 512 + team * 256 + lane % 4 * 2;
+#pragma unroll
+        for (int j = 0; j < 32; j++) {
+          const float* v = acc[j / 16] + j % 16 * 4;
+          *(u32*)(out + j * 8) = pack_bf16(v[0] * upper, v[1] * upper);
+          *(u32*)(out + 8 * 512 + j * 8) = pack_bf16(v[2] * lower, v[3] * lower);
+        }
+      } else {
+        // A shared token: leave the part in L2, in the order of registers.
+        const long long slot = blockIdx.x * 2 + (p.from == 0);
+#pragma unroll
+        for (int i = 0; i < 32; i++) slots[slot * 8192 + i * 256 + thread] = make_float4(acc[i / 16][i % 16 * 4], acc[i / 16][i % 16 * 4 + 1], acc[i / 16][i % 16 * 4 + 2], acc[i / 16][i % 16 * 4 + 3]);
+        if (team == 0 && lane % 4 == 0) { stats[slot * 64 + head] = total[0]; stats[slot * 64 + head + 8] = total[1]; }
+        __threadfence();
+        group_sync(2, 256);
+        if (thread == 0) atomicAdd(counters + (p.row * CLUSTER + rank) * 2, 1);
+      }
+    }
+${combine()}
+  }
+  ${cluster > 1 ? "cluster_sync();  // the other block may still copy into this one, and arrive at its barriers" : ""}
+}
+`;
+  const slots = mul("SMs", 2 * (64 * 512 * 4 + 64 * 8));
+  return {
+    name, language: "cuda", source,
+    params: [
+      { kind: "tensormap", name: "ql_map", of: "ql", dtype: "bf16", dims: [r, heads, "T"], strides: [2 * p.ql[1], 2 * p.ql[0]], box: [64, 64, 1], swizzle: 128 },
+      { kind: "tensormap", name: "qp_map", of: "qp", dtype: "bf16", dims: [d, heads, "T"], strides: [2 * p.qp[1], 2 * p.qp[0]], box: [64, 64, 1], swizzle: 128 },
+      // The page table bounds the rows; the map need not know how many pages there are.
+      { kind: "tensormap", name: "cache_map", of: "cache", dtype: "bf16", dims: [r + d, 2 ** 31], strides: [2 * (r + d)], box: [64, 64], swizzle: 128 },
+      { kind: "buffer", name: "positions", dtype: "i32", access: "in" },
+      { kind: "buffer", name: "sequence", dtype: "i32", access: "in" },
+      { kind: "buffer", name: "pages", dtype: "i32", access: "in" },
+      { kind: "buffer", name: "y", dtype: "bf16", access: "out" },
+    ],
+    dims: ["T", "P"],
+    launch: { grid: ["SMs", 1, 1], block: 512, sharedBytes: decodeSharedBytes(schedule), pdl: true, ...(cluster > 1 ? { cluster: [cluster, 1, 1] as [number, number, number] } : {}) },
+    workspaceBytes: add(slots, mul(8 * cluster, "T")),
+  };
+}

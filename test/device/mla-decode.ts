@@ -1,0 +1,243 @@
+// Absorbed attention on the card: every row of the public table, ragged batches, odd lengths and pages in random order, against
+// float64 on sampled heads; then times with cold caches beside the floor and FlashMLA's figure.
+import { mlaDecode } from "../../codegen/cuda/mla-decode.ts";
+import type { MlaDecodeProblem } from "../../codegen/schedules/sm90-attend.ts";
+import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
+import type { Row } from "./device.ts";
+
+const [R, D, W, PAGE] = [512, 64, 576, 64];
+const SCALE = 0.1352337788608801;
+
+/** Batch, cached tokens, query tokens of each sequence, and FlashMLA's microseconds (H200, cold caches, with its combine). */
+const TABLE: readonly [number, number, number, number][] = [
+  [1, 1024, 1, 13.5], [1, 4096, 1, 19.2], [1, 8192, 1, 24.9], [1, 32768, 1, 40], [16, 1024, 1, 22.2], [16, 4096, 1, 43.1], [16, 8192, 1, 68.7],
+  [16, 32768, 1, 226.4], [64, 1024, 1, 42.4], [64, 4096, 1, 119.2], [64, 8192, 1, 222.9], [64, 32768, 1, 877.9], [128, 1024, 1, 71.7],
+  [128, 4096, 1, 228.1], [128, 8192, 1, 485.4], [128, 32768, 1, 1997.4], [64, 4096, 2, 229.6], [1, 1024, 2, 15.1],
+];
+
+let state = 0x2545f491;
+const next = (): number => {
+  state ^= state << 13;
+  state ^= state >>> 17;
+  state ^= state << 5;
+  return state >>> 0;
+};
+
+/** bf16 values in (-1, 1), as bits and as numbers; a prime count, so that rows of any width differ. */
+const POOL = 4_194_301;
+const bits = new Uint16Array(POOL);
+const values = new Float32Array(POOL);
+const words = new Uint32Array(values.buffer);
+for (let i = 0; i < POOL; i++) {
+  values[i] = ((next() / 2 ** 31 - 1) * 1.7 * (next() >>> 30 ? 0.6 : 1.6)) / 1.5;
+  bits[i] = words[i] >>> 16;
+  words[i] = bits[i] << 16;
+}
+const poolBytes = new Uint8Array(bits.buffer);
+
+function put(cuda: Cuda, bytes: number): number {
+  const at = cuda.alloc(bytes);
+  for (let done = 0; done < bytes; done += poolBytes.length) cuda.upload(at + done, poolBytes.subarray(0, Math.min(poolBytes.length, bytes - done)));
+  return at;
+}
+const putInts = (cuda: Cuda, list: Int32Array): number => {
+  const at = cuda.alloc(Math.max(list.byteLength, 4));
+  cuda.upload(at, new Uint8Array(list.buffer));
+  return at;
+};
+
+/** A cache of many pages and queries for many rows; a case takes pages of it in random order. */
+interface Arena {
+  pages: number;
+  cache: number;
+  order: Int32Array;
+  ql: number;
+  qp: number;
+  y: number;
+  rows: number;
+}
+
+const HEADS = 128;
+
+function arena(cuda: Cuda, pages: number, rows: number): Arena {
+  const order = Int32Array.from({ length: pages }, (_, i) => i);
+  for (let i = pages - 1; i > 0; i--) {
+    const j = next() % (i + 1);
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  // Latent and rotary queries of one row lie apart, as the projections leave them: 512 lanes a head, and 64 behind each 128.
+  return { pages, cache: put(cuda, pages * PAGE * W * 2), order, ql: put(cuda, rows * HEADS * R * 2), qp: put(cuda, rows * HEADS * 192 * 2), y: cuda.alloc(rows * HEADS * R * 2), rows };
+}
+function release(cuda: Cuda, a: Arena): void {
+  for (const at of [a.cache, a.ql, a.qp, a.y]) cuda.free(at);
+}
+
+interface Batch {
+  /** Cached tokens of each sequence, and how many of them are queries. */
+  lengths: number[];
+  queries: number;
+  table: Int32Array;
+  P: number;
+  T: number;
+  positions: Int32Array;
+  sequence: Int32Array;
+}
+
+/** Sequences over the arena's pages from the `skip`th on. */
+function batchOf(a: Arena, lengths: number[], queries: number, skip = 0): Batch {
+  const P = Math.max(...lengths.map((n) => Math.ceil(n / PAGE)));
+  const table = new Int32Array(lengths.length * P);
+  let at = skip;
+  for (const [b, n] of lengths.entries()) for (let p = 0; p < Math.ceil(n / PAGE); p++) table[b * P + p] = a.order[at++ % a.pages];
+  const rows = lengths.flatMap((n, b) => Array.from({ length: queries }, (_, i) => [n - queries + i, b]));
+  return { lengths, queries, table, P, T: rows.length, positions: Int32Array.from(rows, (r) => r[0]), sequence: Int32Array.from(rows, (r) => r[1]) };
+}
+
+const problem = (heads: number): MlaDecodeProblem => ({ heads, r: R, d: D, pageRows: PAGE, ql: [heads * R, R], qp: [heads * 192, 192], scale: SCALE });
+
+function buffersOf(cuda: Cuda, a: Arena, b: Batch): Record<string, number> {
+  return { ql: a.ql, qp: a.qp + 256, cache: a.cache, positions: putInts(cuda, b.positions), sequence: putInts(cuda, b.sequence), pages: putInts(cuda, b.table), y: a.y };
+}
+
+/** One head of one row in float64. */
+function reference(b: Batch, heads: number, row: number, head: number): Float64Array {
+  const n = b.positions[row] + 1;
+  const [ql, qp] = [(row * heads + head) * R, (row * heads + head) * 192 + 128];
+  const q = Float64Array.from({ length: W }, (_, i) => values[(i < R ? ql + i : qp + i - R) % POOL]);
+  const at = (c: number): number => (b.table[b.sequence[row] * b.P + Math.floor(c / PAGE)] * PAGE + (c % PAGE)) * W;
+  const scores = new Float64Array(n);
+  let top = -Infinity;
+  for (let c = 0; c < n; c++) {
+    let sum = 0;
+    const k = at(c);
+    for (let i = 0; i < W; i++) sum += q[i] * values[(k + i) % POOL];
+    top = Math.max(top, (scores[c] = sum * SCALE));
+  }
+  const out = new Float64Array(R);
+  let total = 0;
+  for (let c = 0; c < n; c++) {
+    const p = Math.exp(scores[c] - top);
+    const k = at(c);
+    total += p;
+    for (let i = 0; i < R; i++) out[i] += p * values[(k + i) % POOL];
+  }
+  return out.map((v) => v / total);
+}
+
+const compiled = new Map<number, CudaKernel>();
+function kernel(cuda: Cuda, heads: number): CudaKernel {
+  if (!compiled.has(heads)) compiled.set(heads, cuda.compile(mlaDecode(problem(heads))));
+  return compiled.get(heads)!;
+}
+
+/** Runs a batch twice into a poisoned output; the error over sampled heads, whether bits repeat and nothing is left unwritten. */
+function checkOne(cuda: Cuda, a: Arena, b: Batch, heads: number, what: string): Row {
+  // What lies behind a sequence's last row in its page must not matter.
+  const tails = b.lengths.flatMap((n, s) => (n % PAGE ? [{ page: b.table[s * b.P + Math.floor(n / PAGE)], from: n % PAGE }] : []));
+  const rowsAt = (page: number, from: number): [number, number] => [(page * PAGE + from) * W * 2, (PAGE - from) * W * 2];
+  for (const { page, from } of tails) {
+    const [at, bytes] = rowsAt(page, from);
+    cuda.fill(a.cache + at, 0xff, bytes);
+  }
+  const buffers = buffersOf(cuda, a, b);
+  const bytes = b.T * heads * R * 2;
+  const run = (): Uint16Array => {
+    cuda.fill(a.y, 0xff, bytes);
+    cuda.launch(kernel(cuda, heads), buffers, { T: b.T, P: b.P });
+    cuda.synchronize();
+    return new Uint16Array(cuda.download(a.y, bytes).buffer);
+  };
+  const [first, y] = [run(), run()];
+  const same = Buffer.compare(Buffer.from(first.buffer), Buffer.from(y.buffer)) === 0;
+  let unwritten = 0;
+  for (const v of y) if ((v & 0x7fff) > 0x7f80) unwritten++;
+  const work = b.positions.reduce((n, p) => n + p + 1, 0) / b.T;
+  const samples = Math.max(3, Math.min(12, Math.round(60_000 / work)));
+  let [error, norm] = [0, 0];
+  const word = new Uint32Array(1);
+  const float = new Float32Array(word.buffer);
+  for (let i = 0; i < samples; i++) {
+    const [row, head] = i === 0 ? [b.T - 1, heads - 1] : [next() % b.T, next() % heads];
+    const want = reference(b, heads, row, head);
+    for (const [c, w] of want.entries()) {
+      word[0] = y[(row * heads + head) * R + c] << 16;
+      error += (float[0] - w) ** 2;
+      norm += w ** 2;
+    }
+  }
+  for (const { page, from } of tails) {
+    const [at, length] = rowsAt(page, from);
+    for (let done = 0; done < length; ) {
+      const from2 = ((at + done) / 2) % POOL;
+      const part = Math.min(length - done, (POOL - from2) * 2);
+      cuda.upload(a.cache + at + done, poolBytes.subarray(from2 * 2, from2 * 2 + part));
+      done += part;
+    }
+  }
+  for (const name of ["positions", "sequence", "pages"]) cuda.free(buffers[name]);
+  const relative = Math.sqrt(error / norm);
+  return { what, heads, relative, unwritten, same, ok: relative < 4e-3 && unwritten === 0 && same };
+}
+
+export async function check(cuda: Cuda): Promise<Row[]> {
+  const most = Math.max(...TABLE.map(([batch, s]) => batch * (s / PAGE)));
+  const a = arena(cuda, most, 1024);
+  const out: Row[] = [];
+  const one = (lengths: number[], queries: number, heads = 128): void => {
+    const short = lengths.length > 6 ? `${lengths.length} sequences to ${Math.max(...lengths)}` : lengths.join(" ");
+    out.push(checkOne(cuda, a, batchOf(a, lengths, queries, next() % most), heads, `${short}, ${queries} each`));
+  };
+  for (const heads of [128, 64]) {
+    for (const n of [1, 63, 64, 65, 128, 1000, 4097]) one([n], 1, heads);
+    one([1, 63, 64, 65, 1000], 1, heads);
+    one([2, 3, 64, 65, 66, 1000, 5000], 2, heads);
+    one(Array.from({ length: 37 }, () => 1 + (next() % 3000)), 1, heads);
+    one(Array.from({ length: 128 }, (_, i) => (i === 5 ? 20_000 : 1 + (next() % 900))), 1, heads);
+    one(Array.from({ length: 300 }, () => 1 + (next() % 100)), 1, heads);
+  }
+  for (const [batch, s, queries] of TABLE) one(Array<number>(batch).fill(s), queries);
+  release(cuda, a);
+  return out;
+}
+
+const median = (v: number[]): number => v.sort((x, y) => x - y)[v.length >> 1];
+
+/** Operations and bytes (each cached row once for all queries of its sequence) of a uniform batch. */
+export const floorOf = (batch: number, s: number, queries: number, heads: number): { us: number; flops: number; bytes: number } => {
+  const flops = 2 * batch * queries * s * heads * (2 * R + D);
+  const bytes = batch * s * W * 2 + batch * queries * heads * (W + R) * 2;
+  return { us: Math.max(bytes / 4539e3, flops / 989e6), flops, bytes };
+};
+
+export async function measure(cuda: Cuda): Promise<Row[]> {
+  const most = Math.max(...TABLE.map(([batch, s]) => batch * (s / PAGE)));
+  const a = arena(cuda, most, 128);
+  const out: Row[] = [];
+  const ratios: number[] = [];
+  for (const [batch, s, queries, published] of TABLE) {
+    const pages = batch * (s / PAGE);
+    const copies = Math.min(Math.ceil(150e6 / (pages * PAGE * W * 2)) + 1, Math.floor(most / pages));
+    const sets = Array.from({ length: Math.max(copies, 1) }, (_, i) => {
+      const b = batchOf(a, Array<number>(batch).fill(s), queries, i * pages);
+      return { b, buffers: buffersOf(cuda, a, b) };
+    });
+    const f = kernel(cuda, HEADS);
+    const go = (i: number): void => cuda.launch(f, sets[i % sets.length].buffers, { T: sets[0].b.T, P: sets[0].b.P });
+    const launches = Math.max(sets.length, 6);
+    for (let i = 0; i < launches; i++) go(i);
+    cuda.synchronize();
+    const graph = cuda.capture(() => {
+      for (let i = 0; i < launches; i++) go(i);
+    });
+    graph.time(2);
+    const us = median(graph.time(9)) / launches;
+    graph.destroy();
+    for (const { buffers } of sets) for (const name of ["positions", "sequence", "pages"]) cuda.free(buffers[name]);
+    const floor = floorOf(batch, s, queries, HEADS);
+    ratios.push(published / us);
+    out.push({ batch, cached: s, queries, us, floor_us: floor.us, public_us: published, public_over_ours: published / us, tflops: floor.flops / us / 1e6, gb_per_s: floor.bytes / us / 1e3 });
+  }
+  out.push({ what: "FlashMLA over ours, geometric mean", public_over_ours: Math.exp(ratios.reduce((n, r) => n + Math.log(r), 0) / ratios.length) });
+  release(cuda, a);
+  return out;
+}
