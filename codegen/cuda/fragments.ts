@@ -4,7 +4,7 @@
 
 /** Names of the fragments, in the order they are printed. */
 export type Fragment =
-  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "async" | "box" | "exp2";
+  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "async" | "box" | "exp2" | "matrices" | "turns";
 
 const indent = (text: string): string => text.trim() + "\n";
 
@@ -148,8 +148,26 @@ __device__ __forceinline__ void copy_box(u32 to, const TensorMap* map, u32 barri
   asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];"
                :: "r"(to), "l"(map), "r"(barrier), "r"(lane), "r"(head), "r"(row) : "memory");
 }
+__device__ __forceinline__ void copy_box_out(const TensorMap* map, u32 from, int lane, int head, int row) {
+  asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4}], [%1];"
+               :: "l"(map), "r"(from), "r"(lane), "r"(head), "r"(row) : "memory");
+}
 __device__ __forceinline__ void clear_shared16(u32 to) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" :: "r"(to), "r"(0) : "memory");
+}
+`);
+
+// Two warpgroups take turns: one waits at its own barrier until the other has passed the turn on.
+const turns = indent(`
+__device__ __forceinline__ void turn_wait(int id) { asm volatile("bar.sync %0, 256;" :: "r"(id) : "memory"); }
+__device__ __forceinline__ void turn_pass(int id) { asm volatile("bar.arrive %0, 256;" :: "r"(id) : "memory"); }
+`);
+
+// 16 x 16 of a swizzled tile as wgmma takes it from registers: each lane names the 16 bytes of one row.
+const matrices = indent(`
+__device__ __forceinline__ void load_tile(u32 (&v)[4], u32 tile, int row, int chunk) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3]) : "r"(tile + row * 128 + ((chunk ^ (row % 8)) * 16)) : "memory");
 }
 `);
 
@@ -206,7 +224,7 @@ __device__ __forceinline__ void product_128(float (&part)[${count}], u64 a, u64 
 `);
 }
 
-const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, async, box, exp2 };
+const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, async, box, exp2, matrices, turns };
 
 /** The fragments a kernel calls, in a fixed order; `n` is the width of its wgmma. */
 export function fragments(names: readonly Fragment[], n: number): string {

@@ -5,7 +5,7 @@
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { add, mul } from "../../ir/size.ts";
-import { decodeSchedule, decodeSharedBytes, illegalDecode, type MlaDecodeProblem } from "../schedules/sm90-attend.ts";
+import { decodeSchedule, decodeScheduleName, decodeSharedBytes, illegalDecode, type MlaDecodeProblem, type MlaDecodeSchedule } from "../schedules/sm90-attend.ts";
 import { illegalSchedule } from "./diagnostics.ts";
 import { fragments, header } from "./fragments.ts";
 import { combine } from "./mla-decode-combine.ts";
@@ -13,24 +13,26 @@ import { plan } from "./mla-decode-plan.ts";
 import { wgmmaBf16 } from "./wgmma-bf16.ts";
 
 /** Prints the kernel of one problem. */
-export function mlaDecode(p: MlaDecodeProblem): KernelText {
-  const schedule = decodeSchedule(p);
+export function mlaDecode(p: MlaDecodeProblem, schedule: MlaDecodeSchedule = decodeSchedule(p)): KernelText {
   const reason = illegalDecode(p);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("mla_attend", p, schedule, reason));
   const { heads, r, d } = p;
-  const { cluster } = schedule;
-  const name = `mla_attend_${heads}x${r}_${d}_k${schedule.keys}s${schedule.stages}c${cluster}`;
+  const { cluster, parts, held, weights } = schedule;
+  // 512 a thread of each of the four warpgroups, less the producer's 40.
+  const [scoring, mixing] = weights === "registers" ? [120, 176] : [152, 160];
+  const name = `mla_attend_${heads}x${r}_${d}_${decodeScheduleName(schedule)}`;
   const source = `${header([
     `mla_attend: y [T, ${heads}, ${r}] bf16 = softmax(q k^T * ${p.scale.toPrecision(6)}) v; k: cached rows [S, ${r + d}] bf16 by page, v: their first ${r} lanes`,
     `schedule ${JSON.stringify(schedule)}`,
     `floor on H200: max(${2 * (r + d)} bytes a cached row / 4539 GB/s, ${2 * heads * (2 * r + d)} operations a cached row and token / 989 TFLOP/s)`,
   ])}
-${fragments(["types", "barriers", "cluster", "dependent", "load", "box", "multicast", "store", "registers", "bf16", "gather", "exp2"], 64)}
-${wgmmaBf16([{ n: 64, b: "keys" }, { n: 128, b: "lanes" }])}
+${fragments(["types", "barriers", "cluster", "dependent", "load", "box", "multicast", "store", "registers", "bf16", "gather", "exp2", "matrices"], 64)}
+${wgmmaBf16([{ n: 64, b: "keys" }, ...(held ? [{ n: 64, b: "keys", a: "registers" } as const] : []), { n: 128, b: "lanes", ...(weights === "registers" ? { a: "registers" } as const : {}) }])}
 constexpr int HEADS = ${heads}, CLUSTER = ${cluster};        // 64 heads a block
 constexpr int KEYS = 64, STAGES = 2, PAGE = ${p.pageRows / 64};     // cached rows of a stage; stages of a page
 constexpr int CHUNK = 64 * 128, CHUNKS = 9;    // 64 rows by 64 lanes: eight of latents, one of the rotary part
-constexpr int STAGE = CHUNKS * CHUNK;
+constexpr int STAGE = CHUNKS * CHUNK, PARTS = ${parts};   // a stage arrives in parts, and scores begin with the first
+${held ? `constexpr int HELD = ${held};                        // chunks of the query in registers: shared memory is read less` : ""}
 constexpr float SCALE = ${(p.scale * Math.LOG2E).toPrecision(9)}f;       // of scores, for exp2
 
 ${plan()}
@@ -42,15 +44,15 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
   __shared__ Plan plan;
   __shared__ float shrink[STAGES][64];   // what earlier sums of a head shrink by when a stage raises its maximum
   __shared__ float2 totals[STAGES][64];  // a head's maximum and sum at the end of a piece
-  __shared__ u64 barriers[3 * STAGES + 2];
+  __shared__ u64 barriers[(PARTS + 2) * STAGES + 2];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u, query = ring + STAGES * STAGE;  // the swizzle repeats every 1024 bytes
-  const u32 full = shared_address(barriers), empty = full + 8 * STAGES, scored = empty + 8 * STAGES, q_full = scored + 8 * STAGES, q_empty = q_full + 8;
+  const u32 full = shared_address(barriers), empty = full + 8 * STAGES * PARTS, scored = empty + 8 * STAGES, q_full = scored + 8 * STAGES, q_empty = q_full + 8;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, slab = warp % 4;
   const int rank = ${cluster > 1 ? "cluster_rank()" : "0"}, me = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;
 
   if (threadIdx.x == 0) {
     for (int s = 0; s < STAGES; s++) {
-      barrier_init(full + 8 * s, 1);
+      for (int i = 0; i < PARTS; i++) barrier_init(full + 8 * (s * PARTS + i), 1);
       barrier_init(empty + 8 * s, 8 * CLUSTER);  // the mixing warps of every block that receives the copy
       barrier_init(scored + 8 * s, 4);
     }
@@ -79,28 +81,31 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
         for (int b = p.from; b < p.to; b++) {
           const int row = (page[b / PAGE] * PAGE + b % PAGE) * KEYS;
           barrier_wait(empty + 8 * stage, phase ^ 1);
-          barrier_expect(full + 8 * stage, STAGE);
+          for (int i = 0; i < PARTS; i++) barrier_expect(full + 8 * (stage * PARTS + i), STAGE / PARTS);
           // Each block of the cluster fetches every CLUSTER-th chunk, for all: L2 is read once.
           for (int c = rank; c < CHUNKS; c += CLUSTER)
-            ${cluster > 1 ? "copy_in_all(ring + stage * STAGE + c * CHUNK, &cache_map, full + 8 * stage, c * 64, row, (1 << CLUSTER) - 1);" : "copy_in(ring + stage * STAGE + c * CHUNK, &cache_map, full + 8 * stage, c * 64, row);"}
+            ${cluster > 1 ? "copy_in_all(ring + stage * STAGE + c * CHUNK, &cache_map, full + 8 * (stage * PARTS + c * PARTS / CHUNKS), c * 64, row, (1 << CLUSTER) - 1);" : "copy_in(ring + stage * STAGE + c * CHUNK, &cache_map, full + 8 * (stage * PARTS + c * PARTS / CHUNKS), c * 64, row);"}
           if (++stage == STAGES) { stage = 0; phase ^= 1; }
         }
       }
     }
   } else if (warp < 8) {
     // Scores: 64 heads by 64 cached rows, softmax, and the weights in bf16 where the stage's rotary lanes were.
-    registers_up<136>();
+    registers_up<${scoring}>();
     int stage = 0; u32 phase = 0, q_phase = 0;
     for (Piece p = mine.first(positions); p.valid(); p.next(positions)) {
       float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0.f, 0.f};
       barrier_wait(q_full, q_phase);
       q_phase ^= 1;
-      for (int b = p.from; b < p.to; b++) {
+${held ? `      u32 q[4 * HELD][4];
+#pragma unroll
+      for (int k = 0; k < 4 * HELD; k++) load_tile(q[k], query + k / 4 * CHUNK, slab * 16 + lane % 16, k % 4 * 2 + lane / 16);
+` : ""}      for (int b = p.from; b < p.to; b++) {
         const u32 tile = ring + stage * STAGE;
         const int seen = p.length - b * KEYS;
         float s[32];
-        barrier_wait(full + 8 * stage, phase);
         if (seen < KEYS) {
+          for (int i = 0; i < PARTS; i++) barrier_wait(full + 8 * (stage * PARTS + i), phase);
           // Whatever lies past the end, NaN even, becomes zeros: its weight is zero, and zero times NaN is not.
           for (int i = threadIdx.x - 128; i < (KEYS - seen) * 64; i += 128)
             clear_shared16(tile + i % 8 * CHUNK + (seen + i / 64) * 128 + i / 8 % 8 * 16);
@@ -108,10 +113,17 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
           group_sync(1, 128);
         }
         const u64 q_tile = tile_descriptor(query), k_tile = tile_descriptor(tile);
-        wgmma_fence();
-        wgmma_64x64x16<0>(s, q_tile, k_tile);
 #pragma unroll
-        for (int k = 1; k < 4 * CHUNKS; k++) wgmma_64x64x16<1>(s, q_tile + k / 4 * (CHUNK / 16) + k % 4 * 2, k_tile + k / 4 * (CHUNK / 16) + k % 4 * 2);
+        for (int k = 0; k < 4 * CHUNKS; k++) {
+          const int at = k / 4 * (CHUNK / 16) + k % 4 * 2;
+          if (k % (4 * CHUNKS / PARTS) == 0) {
+            barrier_wait(full + 8 * (stage * PARTS + k / (4 * CHUNKS / PARTS)), phase);
+            wgmma_fence();
+          }
+${held ? `          if (k == 0) wgmma_64x64x16_held<0>(s, q[0], k_tile);
+          else if (k < 4 * HELD) wgmma_64x64x16_held<1>(s, q[k], k_tile + at);` : `          if (k == 0) wgmma_64x64x16<0>(s, q_tile, k_tile);`}
+          else wgmma_64x64x16<1>(s, q_tile + at, k_tile + at);
+        }
         wgmma_commit();
         wgmma_wait<0>(s);
         if (b == p.to - 1 && lane == 0) barrier_arrive(q_empty);
@@ -168,7 +180,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     }
   } else {
     // Mixing: two warpgroups, each 64 heads by half of the value's lanes; the sums fill 128 registers a thread.
-    registers_up<168>();
+    registers_up<${mixing}>();
     const int team = warp / 4 - 2, thread = threadIdx.x - 256, head = slab * 16 + lane / 4;
     float4* slots = (float4*)workspace;                                        // per block: two parts of 64 x 512 sums
     float2* stats = (float2*)(slots + (long long)gridDim.x * 2 * 8192);        // and their maxima and sums
@@ -181,17 +193,20 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
       for (int i = 0; i < 128; i++) acc[i / 64][i % 64] = 0.f;
       for (int b = p.from; b < p.to; b++) {
         const u32 tile = ring + stage * STAGE;
-        barrier_wait(full + 8 * stage, phase);
+        for (int i = 0; i < PARTS; i++) barrier_wait(full + 8 * (stage * PARTS + i), phase);
         barrier_wait(scored + 8 * stage, phase);
         const float upper = shrink[stage][head], lower = shrink[stage][head + 8];
         if (b > p.from && __any_sync(~0u, upper != 1.f || lower != 1.f)) {
 #pragma unroll
           for (int i = 0; i < 128; i++) acc[i / 64][i % 64] *= i & 2 ? lower : upper;
         }
-        const u64 p_tile = tile_descriptor(tile + 8 * CHUNK), v_tile = turned_descriptor<CHUNK>(tile + team * 4 * CHUNK);
-        wgmma_fence();
+        const u64 ${weights === "registers" ? "" : "p_tile = tile_descriptor(tile + 8 * CHUNK), "}v_tile = turned_descriptor<CHUNK>(tile + team * 4 * CHUNK);
+${weights === "registers" ? `        u32 w[4][4];
 #pragma unroll
-        for (int k = 0; k < 8; k++) wgmma_64x128x16_turned<1>(acc[k / 4], p_tile + k % 4 * 2, v_tile + k / 4 * (2 * CHUNK / 16) + k % 4 * (16 * 128 / 16));
+        for (int k = 0; k < 4; k++) load_tile(w[k], tile + 8 * CHUNK, slab * 16 + lane % 16, k * 2 + lane / 16);
+` : ""}        wgmma_fence();
+#pragma unroll
+        for (int k = 0; k < 8; k++) ${weights === "registers" ? "wgmma_64x128x16_turned_held<1>(acc[k / 4], w[k % 4]" : "wgmma_64x128x16_turned<1>(acc[k / 4], p_tile + k % 4 * 2"}, v_tile + k / 4 * (2 * CHUNK / 16) + k % 4 * (16 * 128 / 16));
         wgmma_commit();
         if (b == p.to - 1) { total[0] = totals[stage][head]; total[1] = totals[stage][head + 8]; }
         wgmma_wait<0>(acc[0]);

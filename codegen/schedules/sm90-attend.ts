@@ -20,9 +20,27 @@ export interface MlaDecodeSchedule {
   stages: 2;
   /** Blocks of a cluster: each copies its share of a stage into the shared memory of all. */
   cluster: 1 | 2;
+  /** Parts in which a stage arrives. */
+  parts: 1 | 3;
+  /** Chunks of 64 query lanes that the scoring warps keep in registers. */
+  held: 0 | 3 | 4;
+  /** Where the mixing warps take the softmax's weights from. */
+  weights: "shared" | "registers";
 }
 
-export const decodeSchedule = (p: MlaDecodeProblem): MlaDecodeSchedule => ({ keys: 64, stages: 2, cluster: p.heads === 128 ? 2 : 1 });
+/** Everything worth trying for a problem. */
+export const decodeCandidates = (p: MlaDecodeProblem): MlaDecodeSchedule[] => {
+  const base = { keys: 64, stages: 2, cluster: p.heads === 128 ? 2 : 1 } as const;
+  return [
+    { ...base, parts: 3, held: 4, weights: "shared" }, { ...base, parts: 3, held: 0, weights: "registers" }, { ...base, parts: 3, held: 0, weights: "shared" },
+    { ...base, parts: 1, held: 4, weights: "shared" }, { ...base, parts: 1, held: 0, weights: "registers" }, { ...base, parts: 1, held: 0, weights: "shared" },
+  ];
+};
+
+export const decodeSchedule = (p: MlaDecodeProblem): MlaDecodeSchedule => decodeCandidates(p)[0];
+
+/** Short name, part of the kernel's: "c2p3h4s". */
+export const decodeScheduleName = (s: MlaDecodeSchedule): string => `c${s.cluster}p${s.parts}h${s.held}${s.weights[0]}`;
 
 /** Dynamic shared memory: query tile, ring, and slack to align both to the swizzle's 1024 bytes. */
 export const decodeSharedBytes = (s: MlaDecodeSchedule): number => 1024 + (1 + s.stages) * 64 * 576 * 2;
@@ -34,5 +52,35 @@ export function illegalDecode(p: MlaDecodeProblem): string | null {
   if (p.pageRows % 64 !== 0) return `pages of ${p.pageRows} rows: a stage of 64 must not cross a page`;
   if (!(p.scale > 0)) return "the running maximum is taken before the scale, which must be positive";
   for (const s of [...p.ql, ...p.qp]) if (s % 8 !== 0) return `a query stride of ${s} elements: a tensor map needs multiples of 16 bytes`;
+  return null;
+}
+
+/** Causal attention of one sequence over expanded heads; the rotary key is shared. Strides in elements, as in family `attend`. */
+export interface PrefillProblem {
+  heads: number;
+  n: number;
+  d: number;
+  v: number;
+  q: readonly [number, number];
+  qp: readonly [number, number];
+  k: readonly [number, number];
+  kp: number;
+  vStrides: readonly [number, number];
+  y: readonly [number, number];
+  scale: number;
+}
+
+/** Two warpgroups of 64 query rows; rings of keys and of values, a stage 128 rows of each. */
+export const PREFILL = { rows: 128, keys: 128, stages: 2 } as const;
+
+/** Dynamic shared memory: queries, both rings, and slack to align them to the swizzle's 1024 bytes. */
+export const prefillSharedBytes = ({ n, d, v }: PrefillProblem): number => 1024 + PREFILL.rows * (n + d) * 2 + PREFILL.stages * PREFILL.keys * (n + d + v) * 2;
+
+/** Why the native kernel cannot run a problem, or null. */
+export function illegalPrefill(p: PrefillProblem): string | null {
+  if (p.n !== 128 || p.d !== 64 || p.v !== 128) return `heads of ${p.n} + ${p.d} and ${p.v} lanes: shared memory is laid out for 128 + 64 and 128`;
+  if (p.k[1] === 0 || p.vStrides[1] === 0) return "all heads share their keys: absorbed attention has its own kernel";
+  if (!(p.scale > 0)) return "the running maximum is taken before the scale, which must be positive";
+  for (const s of [...p.q, ...p.qp, ...p.k, p.kp, ...p.vStrides, ...p.y]) if (s % 8 !== 0) return `a stride of ${s} elements: a tensor map needs multiples of 16 bytes`;
   return null;
 }

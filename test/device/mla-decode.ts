@@ -1,8 +1,9 @@
 // Absorbed attention on the card: every row of the public table, ragged batches, odd lengths and pages in random order, against
 // float64 on sampled heads; then times with cold caches beside the floor and FlashMLA's figure.
 import { mlaDecode } from "../../codegen/cuda/mla-decode.ts";
-import type { MlaDecodeProblem } from "../../codegen/schedules/sm90-attend.ts";
+import { decodeCandidates, decodeSchedule, decodeScheduleName, type MlaDecodeProblem, type MlaDecodeSchedule } from "../../codegen/schedules/sm90-attend.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
+import { bf16At, median, next, poolBytes, put, POOL, values } from "./bf16-pool.ts";
 import type { Row } from "./device.ts";
 
 const [R, D, W, PAGE] = [512, 64, 576, 64];
@@ -15,31 +16,6 @@ const TABLE: readonly [number, number, number, number][] = [
   [128, 4096, 1, 228.1], [128, 8192, 1, 485.4], [128, 32768, 1, 1997.4], [64, 4096, 2, 229.6], [1, 1024, 2, 15.1],
 ];
 
-let state = 0x2545f491;
-const next = (): number => {
-  state ^= state << 13;
-  state ^= state >>> 17;
-  state ^= state << 5;
-  return state >>> 0;
-};
-
-/** bf16 values in (-1, 1), as bits and as numbers; a prime count, so that rows of any width differ. */
-const POOL = 4_194_301;
-const bits = new Uint16Array(POOL);
-const values = new Float32Array(POOL);
-const words = new Uint32Array(values.buffer);
-for (let i = 0; i < POOL; i++) {
-  values[i] = ((next() / 2 ** 31 - 1) * 1.7 * (next() >>> 30 ? 0.6 : 1.6)) / 1.5;
-  bits[i] = words[i] >>> 16;
-  words[i] = bits[i] << 16;
-}
-const poolBytes = new Uint8Array(bits.buffer);
-
-function put(cuda: Cuda, bytes: number): number {
-  const at = cuda.alloc(bytes);
-  for (let done = 0; done < bytes; done += poolBytes.length) cuda.upload(at + done, poolBytes.subarray(0, Math.min(poolBytes.length, bytes - done)));
-  return at;
-}
 const putInts = (cuda: Cuda, list: Int32Array): number => {
   const at = cuda.alloc(Math.max(list.byteLength, 4));
   cuda.upload(at, new Uint8Array(list.buffer));
@@ -124,14 +100,15 @@ function reference(b: Batch, heads: number, row: number, head: number): Float64A
   return out.map((v) => v / total);
 }
 
-const compiled = new Map<number, CudaKernel>();
-function kernel(cuda: Cuda, heads: number): CudaKernel {
-  if (!compiled.has(heads)) compiled.set(heads, cuda.compile(mlaDecode(problem(heads))));
-  return compiled.get(heads)!;
+const compiled = new Map<string, CudaKernel>();
+function kernel(cuda: Cuda, heads: number, s: MlaDecodeSchedule): CudaKernel {
+  const key = `${heads} ${decodeScheduleName(s)}`;
+  if (!compiled.has(key)) compiled.set(key, cuda.compile(mlaDecode(problem(heads), s)));
+  return compiled.get(key)!;
 }
 
 /** Runs a batch twice into a poisoned output; the error over sampled heads, whether bits repeat and nothing is left unwritten. */
-function checkOne(cuda: Cuda, a: Arena, b: Batch, heads: number, what: string): Row {
+function checkOne(cuda: Cuda, a: Arena, b: Batch, heads: number, s: MlaDecodeSchedule, what: string): Row {
   // What lies behind a sequence's last row in its page must not matter.
   const tails = b.lengths.flatMap((n, s) => (n % PAGE ? [{ page: b.table[s * b.P + Math.floor(n / PAGE)], from: n % PAGE }] : []));
   const rowsAt = (page: number, from: number): [number, number] => [(page * PAGE + from) * W * 2, (PAGE - from) * W * 2];
@@ -143,7 +120,7 @@ function checkOne(cuda: Cuda, a: Arena, b: Batch, heads: number, what: string): 
   const bytes = b.T * heads * R * 2;
   const run = (): Uint16Array => {
     cuda.fill(a.y, 0xff, bytes);
-    cuda.launch(kernel(cuda, heads), buffers, { T: b.T, P: b.P });
+    cuda.launch(kernel(cuda, heads, s), buffers, { T: b.T, P: b.P });
     cuda.synchronize();
     return new Uint16Array(cuda.download(a.y, bytes).buffer);
   };
@@ -154,14 +131,11 @@ function checkOne(cuda: Cuda, a: Arena, b: Batch, heads: number, what: string): 
   const work = b.positions.reduce((n, p) => n + p + 1, 0) / b.T;
   const samples = Math.max(3, Math.min(12, Math.round(60_000 / work)));
   let [error, norm] = [0, 0];
-  const word = new Uint32Array(1);
-  const float = new Float32Array(word.buffer);
   for (let i = 0; i < samples; i++) {
     const [row, head] = i === 0 ? [b.T - 1, heads - 1] : [next() % b.T, next() % heads];
     const want = reference(b, heads, row, head);
     for (const [c, w] of want.entries()) {
-      word[0] = y[(row * heads + head) * R + c] << 16;
-      error += (float[0] - w) ** 2;
+      error += (bf16At(y, (row * heads + head) * R + c) - w) ** 2;
       norm += w ** 2;
     }
   }
@@ -176,31 +150,32 @@ function checkOne(cuda: Cuda, a: Arena, b: Batch, heads: number, what: string): 
   }
   for (const name of ["positions", "sequence", "pages"]) cuda.free(buffers[name]);
   const relative = Math.sqrt(error / norm);
-  return { what, heads, relative, unwritten, same, ok: relative < 4e-3 && unwritten === 0 && same };
+  return { what, heads, schedule: decodeScheduleName(s), relative, unwritten, same, ok: relative < 4e-3 && unwritten === 0 && same };
 }
 
 export async function check(cuda: Cuda): Promise<Row[]> {
   const most = Math.max(...TABLE.map(([batch, s]) => batch * (s / PAGE)));
-  const a = arena(cuda, most, 1024);
+  const a = arena(cuda, most, 1200);
   const out: Row[] = [];
-  const one = (lengths: number[], queries: number, heads = 128): void => {
+  const one = (lengths: number[], queries: number, heads = HEADS, s = decodeSchedule(problem(heads))): void => {
     const short = lengths.length > 6 ? `${lengths.length} sequences to ${Math.max(...lengths)}` : lengths.join(" ");
-    out.push(checkOne(cuda, a, batchOf(a, lengths, queries, next() % most), heads, `${short}, ${queries} each`));
+    out.push(checkOne(cuda, a, batchOf(a, lengths, queries, next() % most), heads, s, `${short}, ${queries} each`));
   };
-  for (const heads of [128, 64]) {
+  const ragged = Array.from({ length: 37 }, () => 1 + (next() % 3000));
+  for (const s of decodeCandidates(problem(HEADS))) for (const lengths of [[1], [1000], ragged]) one(lengths, 1, HEADS, s);
+  for (const heads of [HEADS, 64]) {
     for (const n of [1, 63, 64, 65, 128, 1000, 4097]) one([n], 1, heads);
     one([1, 63, 64, 65, 1000], 1, heads);
     one([2, 3, 64, 65, 66, 1000, 5000], 2, heads);
-    one(Array.from({ length: 37 }, () => 1 + (next() % 3000)), 1, heads);
+    one(ragged, 1, heads);
     one(Array.from({ length: 128 }, (_, i) => (i === 5 ? 20_000 : 1 + (next() % 900))), 1, heads);
-    one(Array.from({ length: 300 }, () => 1 + (next() % 100)), 1, heads);
+    // More rows than are balanced one by one.
+    for (const rows of [300, 1100]) one(Array.from({ length: rows }, () => 1 + (next() % 100)), 1, heads);
   }
   for (const [batch, s, queries] of TABLE) one(Array<number>(batch).fill(s), queries);
   release(cuda, a);
   return out;
 }
-
-const median = (v: number[]): number => v.sort((x, y) => x - y)[v.length >> 1];
 
 /** Operations and bytes (each cached row once for all queries of its sequence) of a uniform batch. */
 export const floorOf = (batch: number, s: number, queries: number, heads: number): { us: number; flops: number; bytes: number } => {
@@ -208,6 +183,21 @@ export const floorOf = (batch: number, s: number, queries: number, heads: number
   const bytes = batch * s * W * 2 + batch * queries * heads * (W + R) * 2;
   return { us: Math.max(bytes / 4539e3, flops / 989e6), flops, bytes };
 };
+
+/** Microseconds of one launch: a graph of launches over batches whose pages, together, L2 cannot hold. */
+function time(cuda: Cuda, f: CudaKernel, sets: { b: Batch; buffers: Record<string, number> }[]): number {
+  const go = (i: number): void => cuda.launch(f, sets[i % sets.length].buffers, { T: sets[0].b.T, P: sets[0].b.P });
+  const launches = Math.max(sets.length, 6);
+  for (let i = 0; i < launches; i++) go(i);
+  cuda.synchronize();
+  const graph = cuda.capture(() => {
+    for (let i = 0; i < launches; i++) go(i);
+  });
+  graph.time(2);
+  const us = median(graph.time(9)) / launches;
+  graph.destroy();
+  return us;
+}
 
 export async function measure(cuda: Cuda): Promise<Row[]> {
   const most = Math.max(...TABLE.map(([batch, s]) => batch * (s / PAGE)));
@@ -221,21 +211,12 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
       const b = batchOf(a, Array<number>(batch).fill(s), queries, i * pages);
       return { b, buffers: buffersOf(cuda, a, b) };
     });
-    const f = kernel(cuda, HEADS);
-    const go = (i: number): void => cuda.launch(f, sets[i % sets.length].buffers, { T: sets[0].b.T, P: sets[0].b.P });
-    const launches = Math.max(sets.length, 6);
-    for (let i = 0; i < launches; i++) go(i);
-    cuda.synchronize();
-    const graph = cuda.capture(() => {
-      for (let i = 0; i < launches; i++) go(i);
-    });
-    graph.time(2);
-    const us = median(graph.time(9)) / launches;
-    graph.destroy();
+    const times = decodeCandidates(problem(HEADS)).map((schedule) => ({ name: decodeScheduleName(schedule), us: time(cuda, kernel(cuda, HEADS, schedule), sets) }));
+    const { name, us } = times[0];
     for (const { buffers } of sets) for (const name of ["positions", "sequence", "pages"]) cuda.free(buffers[name]);
     const floor = floorOf(batch, s, queries, HEADS);
     ratios.push(published / us);
-    out.push({ batch, cached: s, queries, us, floor_us: floor.us, public_us: published, public_over_ours: published / us, tflops: floor.flops / us / 1e6, gb_per_s: floor.bytes / us / 1e3 });
+    out.push({ batch, cached: s, queries, schedule: name, us, floor_us: floor.us, public_us: published, public_over_ours: published / us, tflops: floor.flops / us / 1e6, gb_per_s: floor.bytes / us / 1e3, all: times.map((t) => `${t.name} ${t.us.toFixed(2)}`).join(", ") });
   }
   out.push({ what: "FlashMLA over ours, geometric mean", public_over_ours: Math.exp(ratios.reduce((n, r) => n + Math.log(r), 0) / ratios.length) });
   release(cuda, a);

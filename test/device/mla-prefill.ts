@@ -1,0 +1,114 @@
+// Attention over expanded heads on the card: odd lengths, cached prefixes and strided operands against float64 on sampled rows;
+// then times beside the floor.
+import { mlaPrefill } from "../../codegen/cuda/mla-prefill.ts";
+import type { PrefillProblem } from "../../codegen/schedules/sm90-attend.ts";
+import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
+import { bf16At, median, next, POOL, put, values } from "./bf16-pool.ts";
+import type { Row } from "./device.ts";
+
+const [N, D, V] = [128, 64, 128];
+const SCALE = 0.1352337788608801;
+
+/** Operands as the projections leave them: q [t, h, 192], kv [s, h, 256], the rotary key behind 512 latents. */
+const problem = (heads: number): PrefillProblem => ({
+  heads, n: N, d: D, v: V, scale: SCALE,
+  q: [heads * 192, 192], qp: [heads * 192, 192], k: [heads * 256, 256], kp: 576, vStrides: [heads * 256, 256], y: [heads * V, V],
+});
+
+interface Operands {
+  q: number;
+  kv: number;
+  c: number;
+  y: number;
+}
+const place = (cuda: Cuda, t: number, s: number, heads: number): Operands => ({
+  q: put(cuda, t * heads * 384), kv: put(cuda, s * heads * 512), c: put(cuda, s * 1152), y: cuda.alloc(t * heads * V * 2),
+});
+const buffersOf = ({ q, kv, c, y }: Operands): Record<string, number> => ({ q, qp: q + 256, keys: kv, kp: c + 1024, values: kv + 256, y });
+
+/** One head of one row in float64. */
+function reference(t: number, s: number, heads: number, row: number, head: number): Float64Array {
+  const seen = s - t + row + 1;
+  const q = Float64Array.from({ length: N + D }, (_, i) => values[((row * heads + head) * 192 + i) % POOL]);
+  const scores = new Float64Array(seen);
+  let top = -Infinity;
+  for (let c = 0; c < seen; c++) {
+    let sum = 0;
+    const k = (c * heads + head) * 256;
+    for (let i = 0; i < N; i++) sum += q[i] * values[(k + i) % POOL];
+    for (let i = 0; i < D; i++) sum += q[N + i] * values[(c * 576 + 512 + i) % POOL];
+    top = Math.max(top, (scores[c] = sum * SCALE));
+  }
+  const out = new Float64Array(V);
+  let total = 0;
+  for (let c = 0; c < seen; c++) {
+    const p = Math.exp(scores[c] - top);
+    const v = (c * heads + head) * 256 + N;
+    total += p;
+    for (let i = 0; i < V; i++) out[i] += p * values[(v + i) % POOL];
+  }
+  return out.map((x) => x / total);
+}
+
+const compiled = new Map<number, CudaKernel>();
+function kernel(cuda: Cuda, heads: number): CudaKernel {
+  if (!compiled.has(heads)) compiled.set(heads, cuda.compile(mlaPrefill(problem(heads))));
+  return compiled.get(heads)!;
+}
+
+export async function check(cuda: Cuda): Promise<Row[]> {
+  const out: Row[] = [];
+  const sizes = [[1, 1], [5, 5], [64, 64], [127, 127], [128, 128], [129, 129], [1, 300], [2, 129], [77, 1000], [130, 1000], [1000, 1000], [257, 4096], [4096, 4096]];
+  for (const heads of [16, 128])
+    for (const [t, s] of sizes) {
+      const o = place(cuda, t, s, heads);
+      const bytes = t * heads * V * 2;
+      const run = (): Uint16Array => {
+        cuda.fill(o.y, 0xff, bytes);
+        cuda.launch(kernel(cuda, heads), buffersOf(o), { t, s });
+        cuda.synchronize();
+        return new Uint16Array(cuda.download(o.y, bytes).buffer);
+      };
+      const [first, y] = [run(), run()];
+      const same = Buffer.compare(Buffer.from(first.buffer), Buffer.from(y.buffer)) === 0;
+      let unwritten = 0;
+      for (const v of y) if ((v & 0x7fff) > 0x7f80) unwritten++;
+      let [error, norm] = [0, 0];
+      const rows = [0, 63, 64, 127, 128, t - 1].filter((r) => r < t);
+      for (let i = 0; i < 40; i++) {
+        const [row, head] = [rows[i] ?? next() % t, next() % heads];
+        for (const [c, w] of reference(t, s, heads, row, head).entries()) {
+          error += (bf16At(y, (row * heads + head) * V + c) - w) ** 2;
+          norm += w ** 2;
+        }
+      }
+      for (const at of Object.values(o)) cuda.free(at);
+      const relative = Math.sqrt(error / norm);
+      out.push({ heads, t, s, relative, unwritten, same, ok: relative < 4e-3 && unwritten === 0 && same });
+    }
+  return out;
+}
+
+export async function measure(cuda: Cuda): Promise<Row[]> {
+  const out: Row[] = [];
+  const heads = 128;
+  for (const [t, s] of [[512, 512], [1024, 1024], [2048, 2048], [4096, 4096], [1024, 8192], [8192, 8192]]) {
+    // Two sets of operands, each more than L2 holds from 1024 rows on.
+    const sets = [place(cuda, t, s, heads), place(cuda, t, s, heads)];
+    const f = kernel(cuda, heads);
+    const go = (i: number): void => cuda.launch(f, buffersOf(sets[i % 2]), { t, s });
+    go(0);
+    const graph = cuda.capture(() => {
+      for (let i = 0; i < 4; i++) go(i);
+    });
+    graph.time(2);
+    const us = median(graph.time(9)) / 4;
+    graph.destroy();
+    for (const o of sets) for (const at of Object.values(o)) cuda.free(at);
+    const pairs = t * (s - t) + (t * (t + 1)) / 2;
+    const flops = 2 * heads * (N + D + V) * pairs;
+    const bytes = 2 * (t * heads * (N + D + V) + s * heads * (N + V) + s * D);
+    out.push({ heads, t, s, us, floor_us: Math.max(flops / 989e6, bytes / 4539e3), tflops: flops / us / 1e6 });
+  }
+  return out;
+}
