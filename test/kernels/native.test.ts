@@ -3,8 +3,11 @@
 import path from "node:path";
 import { expect, test } from "vitest";
 import { blockGemm } from "../../codegen/cuda/block-gemm.ts";
+import { mlaDecode } from "../../codegen/cuda/mla-decode.ts";
+import { mlaPrefill } from "../../codegen/cuda/mla-prefill.ts";
 import { printCuda } from "../../codegen/cuda/print.ts";
 import { candidates, H200, illegal, type GemmProblem } from "../../codegen/schedules/sm90-gemm.ts";
+import { decodeCandidates, type MlaDecodeProblem } from "../../codegen/schedules/sm90-attend.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { kernelsOfModel } from "./compiled.ts";
 import { build, disassemble, findCuobjdump, hasNvcc, inTwo, readPtxas } from "./nvcc.ts";
@@ -14,8 +17,16 @@ const products: readonly GemmProblem[] = [
   { n: 2112, k: 7168 }, { n: 7168, k: 16384 }, { n: 7168, k: 18432 }, { n: 136, k: 144 }, { n: 1000, k: 2000 }, { n: 8, k: 16 },
 ];
 
+/** All heads of R1, in clusters of two blocks; half of them, in single blocks. */
+const decodes: readonly MlaDecodeProblem[] = [128, 64].map((heads) => ({ heads, r: 512, d: 64, pageRows: 64, ql: [heads * 512, 512], qp: [heads * 192, 192], scale: 0.135 }));
+
+const prefill = (heads: number): KernelText =>
+  mlaPrefill({ heads, n: 128, d: 64, v: 128, q: [heads * 192, 192], qp: [heads * 192, 192], k: [heads * 256, 256], kp: 576, vStrides: [heads * 256, 256], y: [heads * 128, 128], scale: 0.135 });
+
 /** Emitter, the kernels to try it on, and what their machine code must hold. */
 const emitters: readonly [string, () => KernelText[], string[]][] = [
+  ["mla_decode", () => decodes.flatMap((p) => decodeCandidates(p).map((s) => mlaDecode(p, s))), ["HGMMA", "UTMALDG"]],
+  ["mla_prefill", () => [16, 128].map(prefill), ["HGMMA", "UTMALDG", "UTMASTG"]],
   ["block_gemm", () => products.flatMap((p) => candidates.filter((s) => illegal(s, H200, p) === null).map((s) => blockGemm(p, s))), ["QGMMA", "UTMALDG"]],
 ];
 
