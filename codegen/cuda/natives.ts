@@ -1,7 +1,10 @@
 // The hand-written emitters of sm_90a, in the order they are asked: the first that takes a site gives its kernels. What none takes
 // is a printed tile program. A native is a value; adding one is writing it into the list.
 import type { Choice, KernelText, Problem, Site } from "../../ir/kernel/catalogue.ts";
+import { argmaxNative } from "./argmax.ts";
 import { blockLinearNative } from "./block-linear.ts";
+import { streamBmmNative } from "./bmm.ts";
+import { streamLinearNative } from "./linear.ts";
 
 export interface Native {
   /** Names the kernels of this native in artifacts and timings; no tile family has the name. */
@@ -12,4 +15,4 @@ export interface Native {
   emit(problem: Problem): KernelText;
 }
 
-export const natives: readonly Native[] = [blockLinearNative];
+export const natives: readonly Native[] = [blockLinearNative, streamLinearNative, streamBmmNative, argmaxNative];

@@ -2,6 +2,13 @@
 // their machine code must hold the instructions they were written for; printed ones of DeepSeek-R1 must compile without a word.
 import path from "node:path";
 import { expect, test } from "vitest";
+import { argmaxRows } from "../../codegen/cuda/argmax.ts";
+import { bf16Gemm } from "../../codegen/cuda/bf16-gemm.ts";
+import { ringLinear } from "../../codegen/cuda/ring-linear.ts";
+import { streamBmm, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "../../codegen/cuda/stream-bmm.ts";
+import { streamLinear } from "../../codegen/cuda/stream-linear.ts";
+import { candidates as bf16Candidates, illegal as bf16Illegal } from "../../codegen/schedules/sm90-bf16-gemm.ts";
+import { ringSchedule, streamSchedule, unringable, type StreamProblem } from "../../codegen/schedules/sm90-stream.ts";
 import { blockGemm } from "../../codegen/cuda/block-gemm.ts";
 import { mlaDecode } from "../../codegen/cuda/mla-decode.ts";
 import { mlaPrefill } from "../../codegen/cuda/mla-prefill.ts";
@@ -23,10 +30,27 @@ const decodes: readonly MlaDecodeProblem[] = [128, 64].map((heads) => ({ heads, 
 const prefill = (heads: number): KernelText =>
   mlaPrefill({ heads, n: 128, d: 64, v: 128, q: [heads * 192, 192], qp: [heads * 192, 192], k: [heads * 256, 256], kp: 576, vStrides: [heads * 256, 256], y: [heads * 128, 128], scale: 0.135 });
 
+/** The printed model's o_proj, its odd down and R1's router; one token or many, rounded or not; heads of R1 and of a narrower relative. */
+const streams: readonly StreamProblem[] = [[7168, 16384], [7168, 1843], [256, 7168]].flatMap(([n, k]) =>
+  (["bf16", "f32"] as const).map((x): StreamProblem => ({ n, k, xStride: k, yStride: n, x, y: x })),
+);
+const einsums: readonly StreamBmmProblem[] = [[128, 128, 512], [3, 64, 256]].flatMap(([h, v, r]) =>
+  (["bf16", "f32"] as const).flatMap((x): StreamBmmProblem[] => [
+    { batch: h, n: r, k: v, a: [v + 64, h * (v + 64), 1], b: [2 * v * r, 1, r], y: [r, h * r, 1], x, yType: x },
+    { batch: h, n: v, k: r, a: [r, h * r, 1], b: [2 * v * r, r, 1], y: [v, h * v, 1], x, yType: x },
+  ]),
+);
+const gemms: readonly StreamProblem[] = [[2112, 7168, "bf16"], [1292, 7168, "f32"], [133, 72, "bf16"]].map(([n, k, y]) => ({ n, k, xStride: k, yStride: n, x: "bf16", y }) as StreamProblem);
+
 /** Emitter, the kernels to try it on, and what their machine code must hold. */
 const emitters: readonly [string, () => KernelText[], string[]][] = [
   ["mla_decode", () => decodes.flatMap((p) => decodeCandidates(p).map((s) => mlaDecode(p, s))), ["HGMMA", "UTMALDG"]],
   ["mla_prefill", () => [16, 128].map(prefill), ["HGMMA", "UTMALDG", "UTMASTG"]],
+  ["stream_linear", () => streams.flatMap((p) => ([8, 16] as const).map((t) => streamLinear(p, streamSchedule(p, t)))), ["HMMA", "LDG.E.NA.LTC256B.128"]],
+  ["ring_linear", () => [...gemms, ...streams].filter((p) => unringable(p) === null).flatMap((p) => ([8, 16] as const).map((t) => ringLinear(p, ringSchedule(p, t)))), ["HMMA", "UTMALDG", "LDSM"]],
+  ["bf16_gemm", () => gemms.flatMap((p) => bf16Candidates.filter((s) => bf16Illegal(s, p) === null).map((s) => bf16Gemm(p, s))), ["HGMMA", "UTMALDG"]],
+  ["stream_bmm", () => einsums.map((p) => streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule)), ["HMMA", "LDG.E.NA.LTC256B.128"]],
+  ["argmax_rows", () => [argmaxRows({ d: 129280, xStride: 129280 }), argmaxRows({ d: 70, xStride: 71 })], []],
   ["block_gemm", () => products.flatMap((p) => candidates.filter((s) => illegal(s, H200, p) === null).map((s) => blockGemm(p, s))), ["QGMMA", "UTMALDG"]],
 ];
 

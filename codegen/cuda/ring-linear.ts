@@ -1,0 +1,132 @@
+// A bf16 linear of few rows through shared memory: one thread keeps a ring of weight tiles full with the copy engine, eight warps
+// multiply them by up to 16 tokens with mma, each warp its own columns, and add up what they have. A block has rows of its own, so
+// blocks never wait for each other. The ring is filled before the kernel before has ended, for weights never wait; two blocks fit a
+// multiprocessor for that. k must be a multiple of 64; other products stream through registers. Same bits every run.
+import type { KernelText } from "../../ir/kernel/catalogue.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
+import { ringBytes, ringName, ringStage, unringable, type RingSchedule, type StreamProblem } from "../schedules/sm90-stream.ts";
+import { illegalSchedule } from "./diagnostics.ts";
+import { fragments, header } from "./fragments.ts";
+import { ringFragments } from "./ring-fragments.ts";
+
+export function ringLinear(p: StreamProblem, s: RingSchedule): KernelText {
+  const reason = unringable(p);
+  if (reason !== null) throw new DiagnosticError(illegalSchedule("linear", { ...p }, { ...s }, reason));
+  const { n, k } = p;
+  const name = `linear_${n}x${k}_${p.y}_${ringName(s)}`;
+  const wide = s.tokens === 16;
+  const source = `${header([
+    `linear: y [m, ${n}] ${p.y} = x [m, ${k}] bf16 times w [${n}, ${k}]^T bf16, f32 sums; m up to ${s.tokens}`,
+    `schedule ${JSON.stringify(s)}`,
+    `floor on H200: ${2 * n * k} bytes of weights / 4539 GB/s = ${((2 * n * k) / 4539e3).toFixed(1)} us`,
+  ])}
+${fragments(["types", "barriers", "dependent", ...(p.y === "bf16" ? (["bf16"] as const) : [])], 0)}
+${ringFragments}
+constexpr int N = ${n}, TOKENS = ${s.tokens}, SHARES = ${s.blocks * s.tiles};  // of rows: ${s.tiles} a block, one after another
+constexpr int ROWS = ${s.rows}, PIECES = ${s.pieces};          // a stage: ROWS rows of w and the tokens, PIECES times 64 columns
+constexpr int STEPS = ${Math.ceil(k / 64 / s.pieces)}, STAGES = ${s.stages};        // stages of a row; stages in the ring
+constexpr int X_AT = (ROWS * PIECES * 128 + 1023) / 1024 * 1024, STAGE = X_AT + TOKENS * PIECES * 128;
+constexpr int BYTES = (ROWS + TOKENS) * PIECES * 128;  // the copy engine counts those outside the tensor too
+constexpr int TILES = (ROWS + 15) / 16;        // of 16 rows; past ROWS they hold what no one stores
+
+extern "C" __global__ void __launch_bounds__(288, 2)
+${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map, ${p.y === "f32" ? "float" : "u16"}* __restrict__ y, int m) {
+  extern __shared__ u8 raw[];
+  const u32 base = shared_address(raw), ring = (base + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
+  float* const parts = (float*)(raw + (ring - base) + STAGES * STAGE);  // [8 warps][16 TILES rows][TOKENS]
+  const u32 full = ring + STAGES * STAGE + ${Math.max(8 * 16 * Math.ceil(s.rows / 16) * s.tokens * 4, 2048)}, empty = full + 8 * STAGES;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int share0 = blockIdx.x * ${s.tiles}, shares = min(${s.tiles}, SHARES - share0);
+  auto row_of = [](int share) { return (int)((long long)share * N / SHARES); };
+
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < STAGES; i++) {
+      barrier_init(full + 8 * i, 1);
+      barrier_init(empty + 8 * i, 8);  // one arrival a math warp
+    }
+    barrier_init_done();
+  }
+  __syncthreads();
+  release_next();
+
+  if (warp == 8) {
+    if (lane != 0) return;
+    // Weights do not wait for the kernel before; the first ring of them is under way while it still runs.
+    const int all = shares * STEPS, ahead = min(STAGES, all);
+    for (int i = 0; i < ahead; i++) {
+      barrier_expect(full + 8 * i, BYTES);
+      copy_in_pieces(ring + i * STAGE, &w_map, full + 8 * i, row_of(share0 + i / STEPS), i % STEPS * PIECES);
+    }
+    await_previous();
+    for (int i = 0; i < ahead; i++) copy_in_pieces(ring + i * STAGE + X_AT, &x_map, full + 8 * i, 0, i % STEPS * PIECES);
+    int stage = ahead % STAGES; u32 phase = ahead / STAGES;
+    for (int i = ahead; i < all; i++) {
+      barrier_wait(empty + 8 * stage, phase ^ 1);
+      barrier_expect(full + 8 * stage, BYTES);
+      copy_in_pieces(ring + stage * STAGE, &w_map, full + 8 * stage, row_of(share0 + i / STEPS), i % STEPS * PIECES);
+      copy_in_pieces(ring + stage * STAGE + X_AT, &x_map, full + 8 * stage, 0, i % STEPS * PIECES);
+      if (++stage == STAGES) { stage = 0; phase ^= 1; }
+    }
+    return;
+  }
+
+  int stage = 0; u32 phase = 0;
+  for (int share = share0; share < share0 + shares; share++) {
+    float sum[TILES][TOKENS / 8][4] = {};
+    for (int step = 0; step < STEPS; step++) {
+      barrier_wait(full + 8 * stage, phase);
+      const u32 w_tile = ring + stage * STAGE, x_tile = w_tile + X_AT;
+      // Steps of 16 columns go round the warps: four in each piece of 64.
+#pragma unroll
+      for (int q = warp; q < 4 * PIECES; q += 8) {
+        const int piece = q / 4, chunk = q % 4 * 2;  // of 16 bytes
+        u32 x[TOKENS / 8][2];
+${wide
+    ? `        load_matrices4(swizzled(x_tile, piece * TOKENS + lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2), x[0][0], x[0][1], x[1][0], x[1][1]);`
+    : `        load_matrices2(swizzled(x_tile, piece * TOKENS + lane % 8, chunk + lane / 8 % 2), x[0][0], x[0][1]);`}
+#pragma unroll
+        for (int t = 0; t < TILES; t++) {
+          u32 w[4];
+          load_matrices4(swizzled(w_tile, piece * ROWS + t * 16 + lane % 16, chunk + lane / 16), w[0], w[1], w[2], w[3]);
+#pragma unroll
+          for (int c = 0; c < TOKENS / 8; c++) mma_16x8(sum[t][c], w, x[c]);
+        }
+      }
+      __syncwarp();
+      if (lane == 0) barrier_arrive(empty + 8 * stage);
+      if (++stage == STAGES) { stage = 0; phase ^= 1; }
+    }
+
+    // Every warp has sums over its columns: rows lane / 4 and + 8 of a tile, tokens 2 (lane % 4) and + 1. They add up in the order of warps.
+#pragma unroll
+    for (int t = 0; t < TILES; t++)
+#pragma unroll
+      for (int c = 0; c < TOKENS / 8; c++)
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+          *(float2*)(parts + ((warp * TILES + t) * 16 + lane / 4 + h * 8) * TOKENS + c * 8 + lane % 4 * 2) = make_float2(sum[t][c][2 * h], sum[t][c][2 * h + 1]);
+    group_sync(1, 256);
+    const int row0 = row_of(share), rows = row_of(share + 1) - row0;
+    if (share == share0) await_previous();  // y may still be in use
+    for (int e = threadIdx.x; e < rows * m; e += 256) {
+      const int row = e % rows, token = e / rows;
+      float total = 0.f;
+#pragma unroll
+      for (int v = 0; v < 8; v++) total += parts[(v * TILES * 16 + row) * TOKENS + token];
+      y[(long long)token * ${p.yStride} + row0 + row] = ${p.y === "f32" ? "total" : "(u16)pack_bf16(total, 0.f)"};
+    }
+    ${s.tiles > 1 ? "group_sync(1, 256);  // before the next share's sums" : ""}
+  }
+}
+`;
+  return {
+    name, language: "cuda", source,
+    params: [
+      { kind: "tensormap", name: "x_map", of: "x", dtype: "bf16", dims: [64, "m", k / 64], strides: [2 * p.xStride, 128], box: [64, s.tokens, s.pieces], swizzle: 128 },
+      { kind: "tensormap", name: "w_map", of: "w", dtype: "bf16", dims: [64, n, k / 64], strides: [2 * k, 128], box: [64, s.rows, s.pieces], swizzle: 128 },
+      { kind: "buffer", name: "y", dtype: p.y, access: "out" },
+    ],
+    dims: ["m"],
+    launch: { grid: [s.blocks, 1, 1], block: 288, sharedBytes: ringBytes(s), pdl: true },
+  };
+}

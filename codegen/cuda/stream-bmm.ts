@@ -1,0 +1,158 @@
+// The einsums of absorbed attention: one bf16 matrix per head, few tokens or many. A warp holds a unit of one head's matrix,
+// 16 KB, in registers as mma wants it and lets the tokens pass by, so weights are read once whatever m is. Form "nt": rows of w
+// are contracted, as stored; form "nn": columns of w, turned over between registers. Same bits every run and for every m.
+import type { KernelText } from "../../ir/kernel/catalogue.ts";
+import { header } from "./fragments.ts";
+import { dependent, packBf16, splitF32, streamLoads, streamMma, streamTypes } from "./stream-fragments.ts";
+
+/** y[z, i, j] = sum over p of a[z, i, p] b[z, j, p]; strides of [z, i, p], [z, j, p] and [z, i, j] in elements; m varies at run time. */
+export interface StreamBmmProblem {
+  batch: number;
+  n: number;
+  k: number;
+  a: readonly [number, number, number];
+  b: readonly [number, number, number];
+  y: readonly [number, number, number];
+  x: "bf16" | "f32";
+  yType: "bf16" | "f32";
+}
+
+export interface StreamBmmSchedule {
+  form: "nt" | "nn";
+  /** Steps of 32 contracted columns, and 16-row tiles, of a warp's unit; their product is at most 16. */
+  steps: number;
+  tiles: number;
+  warps: number;
+}
+
+/** The largest unit that fits the registers, or why there is none. */
+export function streamBmmSchedule(p: StreamBmmProblem): StreamBmmSchedule | string {
+  if (p.k % 32 !== 0) return `${p.k} contracted columns are no multiple of 32`;
+  if (p.a[2] !== 1 || p.y[2] !== 1) return "rows of x and y must be contiguous";
+  const steps = p.k / 32;
+  if (steps > 16) return `${p.k} contracted columns do not fit a warp's registers`;
+  if ([p.a[0], p.a[1], p.b[0], p.y[0], p.y[1]].some((s) => s % 8 !== 0)) return "a stride is no multiple of 8 elements, and words of 16 bytes are read";
+  if (p.b[2] === 1 && p.b[1] % 8 === 0) {
+    const tiles = [4, 2, 1].find((t) => t * steps <= 16 && p.n % (16 * t) === 0);
+    return tiles ? { form: "nt", steps, tiles, warps: 4 } : `${p.n} rows are no multiple of 16`;
+  }
+  if (p.b[1] !== 1 || p.b[2] % 8 !== 0) return "w is contiguous along neither axis";
+  if (steps > 4) return `${p.k} rows of 64 columns do not fit a warp's registers`;
+  return p.n % 64 === 0 ? { form: "nn", steps, tiles: 4, warps: 4 } : `${p.n} columns are no multiple of 64`;
+}
+
+export function streamBmm(p: StreamBmmProblem, s: StreamBmmSchedule): KernelText {
+  const name = `bmm_${s.form}_${p.batch}x${p.n}x${p.k}_${p.x}_${p.yType}`;
+  const columns = 16 * s.tiles;
+  const units = (p.batch * p.n) / columns;
+  const bytes = 2 * p.batch * p.n * p.k;
+  const source = `${header([
+    `bmm: y[z, i, :${p.n}] ${p.yType} = a[z, i, :${p.k}] ${p.x} times b[z] bf16, ${p.batch} matrices, f32 sums`,
+    `schedule ${JSON.stringify(s)}`,
+    `floor on H200: (${bytes} + ${p.batch * (p.k * (p.x === "f32" ? 4 : 2) + p.n * (p.yType === "f32" ? 4 : 2))} m) bytes / 4539 GB/s = ${(bytes / 4539e3).toFixed(1)} us and more`,
+    "every stride is a multiple of 8 elements, and so are the starts",
+  ])}
+${streamTypes}
+${dependent}
+${streamLoads}
+${streamMma}
+${packBf16}${p.x === "f32" ? `\n${splitF32}` : ""}
+constexpr int STEPS = ${s.steps}, TILES = ${s.tiles};  // a unit: ${columns} columns of y, 32 STEPS contracted
+constexpr int UNITS = ${units}, PER_MATRIX = ${p.n / columns};
+
+extern "C" __global__ void __launch_bounds__(${32 * s.warps}, 2)
+${name}(const ${p.x === "f32" ? "float" : "u16"}* __restrict__ a, const u16* __restrict__ b, ${p.yType === "f32" ? "float" : "u16"}* __restrict__ y, int m) {
+  const int lane = threadIdx.x % 32, group = lane / 4, quarter = lane % 4;
+  const int unit = blockIdx.x * ${s.warps} + threadIdx.x / 32;
+  release_next();
+  if (unit >= UNITS) return;
+  const int z = unit / PER_MATRIX, column0 = unit % PER_MATRIX * ${columns};
+
+  // Weights never wait for the kernel before.
+${s.form === "nt" ? fetchRows(p) : fetchColumns(p)}
+  for (int token0 = 0; token0 < m; token0 += 8) {
+    float sum[TILES][4] = {};
+    const int token = token0 + group;
+    const ${p.x === "f32" ? "float" : "u16"}* from = a + (i64)token * ${p.a[1]} + z * ${p.a[0]} + quarter * 8;
+#pragma unroll
+    for (int step = 0; step < STEPS; step++) {
+${p.x === "f32" ? `      const float4 zero = make_float4(0.f, 0.f, 0.f, 0.f);
+      const float4 left = token < m ? *(const float4*)(from + step * 32) : zero, right = token < m ? *(const float4*)(from + step * 32 + 4) : zero;
+      float v[8] = {left.x, left.y, left.z, left.w, right.x, right.y, right.z, right.w};
+#pragma unroll
+      for (int part = 0; part < 3; part++) {
+        const uint4 now = take_bf16(v);
+#pragma unroll
+        for (int t = 0; t < TILES; t++) mma_32_columns(sum[t], upper[step][t], lower[step][t], now);
+      }` : `      const uint4 now = token < m ? *(const uint4*)(from + step * 32) : make_uint4(0, 0, 0, 0);
+#pragma unroll
+      for (int t = 0; t < TILES; t++) mma_32_columns(sum[t], upper[step][t], lower[step][t], now);`}
+    }
+${s.form === "nt" ? storeRows(p) : storeColumns(p)}
+  }
+}
+`;
+  return {
+    name, language: "cuda", source,
+    params: [
+      { kind: "buffer", name: "a", dtype: p.x, access: "in" },
+      { kind: "buffer", name: "b", dtype: "bf16", access: "in" },
+      { kind: "buffer", name: "y", dtype: p.yType, access: "out" },
+    ],
+    dims: ["m"],
+    launch: { grid: [Math.ceil(units / s.warps), 1, 1], block: 32 * s.warps, sharedBytes: 0, pdl: true },
+  };
+}
+
+const fetchRows = (p: StreamBmmProblem): string => `  uint4 upper[STEPS][TILES], lower[STEPS][TILES];
+#pragma unroll
+  for (int step = 0; step < STEPS; step++)
+#pragma unroll
+    for (int t = 0; t < TILES; t++) {
+      const u16* from = b + (i64)z * ${p.b[0]} + (i64)(column0 + t * 16 + group) * ${p.b[1]} + step * 32 + quarter * 8;
+      upper[step][t] = load_weights(from);
+      lower[step][t] = load_weights(from + 8 * ${p.b[1]});
+    }
+  await_previous();
+`;
+
+// A lane loads eight columns of eight rows and needs eight rows of each column: pairs of rows are joined by halves.
+const fetchColumns = (p: StreamBmmProblem): string => `  uint4 rows[STEPS][8];  // eight columns of y of each of eight contracted rows
+#pragma unroll
+  for (int step = 0; step < STEPS; step++)
+#pragma unroll
+    for (int r = 0; r < 8; r++) rows[step][r] = load_weights(b + (i64)z * ${p.b[0]} + (i64)(step * 32 + quarter * 8 + r) * ${p.b[2]} + column0 + group * 8);
+  await_previous();
+  // Turned over: mma's row lane / 4 of tile t is column 8 (lane / 4) + 2 t of the unit, its row + 8 the column beside.
+  uint4 upper[STEPS][TILES], lower[STEPS][TILES];
+#pragma unroll
+  for (int step = 0; step < STEPS; step++) {
+    const uint4* v = rows[step];
+    auto even = [](u32 p, u32 q) { return __byte_perm(p, q, 0x5410); };
+    auto odd = [](u32 p, u32 q) { return __byte_perm(p, q, 0x7632); };
+${["x", "y", "z", "w"].map((w, t) => `    upper[step][${t}] = make_uint4(${[0, 2, 4, 6].map((r) => `even(v[${r}].${w}, v[${r + 1}].${w})`).join(", ")});
+    lower[step][${t}] = make_uint4(${[0, 2, 4, 6].map((r) => `odd(v[${r}].${w}, v[${r + 1}].${w})`).join(", ")});`).join("\n")}
+  }
+`;
+
+const storeRows = (p: StreamBmmProblem): string => `    // Sums of a lane: columns group and group + 8 of a tile, tokens 2 quarter and + 1.
+#pragma unroll
+    for (int t = 0; t < TILES; t++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int to = token0 + quarter * 2 + i % 2;
+        if (to < m) y[(i64)to * ${p.y[1]} + z * ${p.y[0]} + column0 + t * 16 + group + i / 2 * 8] = ${p.yType === "f32" ? "sum[t][i]" : "(u16)pack_bf16(sum[t][i], 0.f)"};
+      }`;
+
+const storeColumns = (p: StreamBmmProblem): string => `    // A lane has eight columns side by side of tokens 2 quarter and + 1.
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      const int to = token0 + quarter * 2 + i;
+      if (to >= m) continue;
+${p.yType === "f32"
+    ? `      float4* at = (float4*)(y + (i64)to * ${p.y[1]} + z * ${p.y[0]} + column0 + group * 8);
+      at[0] = make_float4(sum[0][i], sum[0][i + 2], sum[1][i], sum[1][i + 2]);
+      at[1] = make_float4(sum[2][i], sum[2][i + 2], sum[3][i], sum[3][i + 2]);`
+    : `      *(uint4*)(y + (i64)to * ${p.y[1]} + z * ${p.y[0]} + column0 + group * 8) =
+          make_uint4(pack_bf16(sum[0][i], sum[0][i + 2]), pack_bf16(sum[1][i], sum[1][i + 2]), pack_bf16(sum[2][i], sum[2][i + 2]), pack_bf16(sum[3][i], sum[3][i + 2]));`}
+    }`;

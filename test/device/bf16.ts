@@ -1,0 +1,223 @@
+// bf16 products on the card: linears of few rows, the einsums of absorbed attention, argmax. Every kernel against float64 at odd
+// sizes too, then times with cold weights beside the floor.
+import { argmaxRows } from "../../codegen/cuda/argmax.ts";
+import { streamBmm, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "../../codegen/cuda/stream-bmm.ts";
+import { streamLinear } from "../../codegen/cuda/stream-linear.ts";
+import { bf16Gemm } from "../../codegen/cuda/bf16-gemm.ts";
+import { ringLinear } from "../../codegen/cuda/ring-linear.ts";
+import { bf16Name, candidates as gemms, chooseBf16, illegal } from "../../codegen/schedules/sm90-bf16-gemm.ts";
+import { ringName, ringSchedule, streamName, streamSchedule, unringable, unstreamable, type StreamProblem } from "../../codegen/schedules/sm90-stream.ts";
+import type { KernelText } from "../../ir/kernel/catalogue.ts";
+import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
+import { BANDWIDTH, median, numbers, put, samples, valueAt } from "./bf16-data.ts";
+import type { Row } from "./device.ts";
+
+type Type = "bf16" | "f32";
+const bytesOf = { bf16: 2, f32: 4 } as const;
+/** Largest relative error by the type of the result. */
+const LIMIT = { bf16: 4e-3, f32: 2e-6 } as const;
+
+/** n, k, part of the printed model (p) or of R1 (r). */
+const SHAPES: readonly [number, number, Type, string][] = [
+  [2112, 7168, "bf16", "q_a + kv_a (p)"], [24576, 1536, "bf16", "q_b (p)"], [7168, 16384, "bf16", "o_proj (p)"], [3686, 7168, "bf16", "gate and up (p)"],
+  [32768, 512, "bf16", "kv_b (p)"], [7168, 1843, "bf16", "down (p)"], [1292, 7168, "f32", "head (p)"], [129280, 7168, "f32", "head (r)"], [256, 7168, "f32", "router (r)"],
+];
+
+/** Sizes no model has. */
+const ODD: readonly [number, number][] = [[72, 100], [8, 7], [40, 1031], [200, 90], [1000, 44], [16, 8], [56, 2050], [40, 64], [300, 192], [1001, 448], [135, 136]];
+
+const problemOf = (n: number, k: number, x: Type, y: Type, pad = 0): StreamProblem => ({ n, k, xStride: k + pad, yStride: n + pad, x, y });
+
+function compare(got: Float32Array, at: [number, number][], stride: number, want: (r: number, c: number) => number): number {
+  let [error, norm] = [0, 0];
+  for (const [r, c] of at) {
+    const w = want(r, c);
+    error += (got[r * stride + c] - w) ** 2;
+    norm += w * w;
+  }
+  const e = Math.sqrt(error / norm);
+  return Number.isFinite(e) ? e : Infinity;
+}
+
+/** Elements of a result still as they were poisoned: 0xffff or 0xffffffff, no number. */
+const unwritten = (got: Float32Array, m: number, n: number, stride: number): number => {
+  let count = 0;
+  for (let r = 0; r < m; r++) for (let c = 0; c < n; c++) if (Number.isNaN(got[r * stride + c])) count++;
+  return count;
+};
+
+function checkLinear(cuda: Cuda, p: StreamProblem, kernel: CudaKernel, m: number, schedule: string): Row {
+  const at = { x: put(cuda, p.x, m * p.xStride), w: put(cuda, "bf16", p.n * p.k), y: cuda.alloc(m * p.yStride * bytesOf[p.y]) };
+  cuda.fill(at.y, 0xff, m * p.yStride * bytesOf[p.y]);
+  cuda.launch(kernel, at, { m });
+  const got = numbers(p.y, cuda.download(at.y, m * p.yStride * bytesOf[p.y]));
+  for (const a of Object.values(at)) cuda.free(a);
+  const relative = compare(got, samples(m, p.n, 60), p.yStride, (r, c) => {
+    let sum = 0;
+    for (let i = 0; i < p.k; i++) sum += valueAt(p.x, r * p.xStride + i) * valueAt("bf16", c * p.k + i);
+    return sum;
+  });
+  const missing = unwritten(got, m, p.n, p.yStride);
+  return { op: "linear", n: p.n, k: p.k, m, x: p.x, y: p.y, schedule, relative, unwritten: missing, ok: relative < LIMIT[p.y] && missing === 0 };
+}
+
+/** [heads, width, rank]: ql and o of R1 and of a narrower relative; the last two axes of w are [n, l] for ql, [v, l] for o. */
+const HEADS: readonly [number, number, number][] = [[128, 128, 512], [16, 128, 512], [3, 64, 256]];
+
+/** w is one half of kv_b, [heads, 2 width, rank]; q is the first part of rows of width + 64. */
+const queryProblem = (h: number, v: number, r: number, x: Type, y: Type): StreamBmmProblem => ({
+  batch: h, n: r, k: v, a: [v + 64, h * (v + 64), 1], b: [2 * v * r, 1, r], y: [r, h * r, 1], x, yType: y,
+});
+const outputProblem = (h: number, v: number, r: number, x: Type, y: Type): StreamBmmProblem => ({
+  batch: h, n: v, k: r, a: [r, h * r, 1], b: [2 * v * r, r, 1], y: [v, h * v, 1], x, yType: y,
+});
+
+function checkBmm(cuda: Cuda, p: StreamBmmProblem, kernel: CudaKernel, m: number): Row {
+  const at = { a: put(cuda, p.x, m * p.a[1]), b: put(cuda, "bf16", p.batch * p.b[0]), y: cuda.alloc(m * p.y[1] * bytesOf[p.yType]) };
+  cuda.fill(at.y, 0xff, m * p.y[1] * bytesOf[p.yType]);
+  cuda.launch(kernel, at, { m });
+  const got = numbers(p.yType, cuda.download(at.y, m * p.y[1] * bytesOf[p.yType]));
+  for (const a of Object.values(at)) cuda.free(a);
+  const width = p.batch * p.n;
+  const relative = compare(got, samples(m, width), p.y[1], (r, c) => {
+    const [z, j] = [Math.floor(c / p.n), c % p.n];
+    let sum = 0;
+    for (let i = 0; i < p.k; i++) sum += valueAt(p.x, z * p.a[0] + r * p.a[1] + i) * valueAt("bf16", z * p.b[0] + j * p.b[1] + i * p.b[2]);
+    return sum;
+  });
+  const missing = unwritten(got, m, width, p.y[1]);
+  return { op: `bmm ${p.batch}x${p.n}x${p.k}`, m, x: p.x, y: p.yType, relative, unwritten: missing, ok: relative < LIMIT[p.yType] && missing === 0 };
+}
+
+function checkArgmax(cuda: Cuda, d: number, stride: number, m: number): Row {
+  const kernel = cuda.compile(argmaxRows({ d, xStride: stride }));
+  const x = Float32Array.from({ length: m * stride }, (_, i) => valueAt("f32", i * 7));
+  const want = new Int32Array(m);
+  for (let r = 0; r < m; r++) {
+    // Ties far apart, zeros of both signs, a row of one value.
+    if (r % 4 === 1) x[r * stride + d - 1] = x[r * stride + (d >> 1)] = 9;
+    if (r % 4 === 2) x.fill(-Infinity, r * stride, r * stride + d);
+    if (r % 4 === 3) x.fill(0, r * stride, r * stride + d).fill(-0, r * stride, r * stride + (d >> 1));
+    for (let c = 1; c < d; c++) if (x[r * stride + c] > x[r * stride + want[r]]) want[r] = c;
+  }
+  const at = { x: cuda.alloc(x.byteLength), y: cuda.alloc(m * 4) };
+  cuda.upload(at.x, new Uint8Array(x.buffer));
+  let wrong = 0;
+  // Twice: a workspace left dirty shows in the second launch.
+  for (let i = 0; i < 2; i++) {
+    cuda.fill(at.y, 0xff, m * 4);
+    cuda.launch(kernel, at, { m });
+    new Int32Array(cuda.download(at.y, m * 4).buffer).forEach((v, r) => (wrong += Number(v !== want[r])));
+  }
+  for (const a of Object.values(at)) cuda.free(a);
+  return { op: "argmax", d, stride, m, wrong, ok: wrong === 0 };
+}
+
+/** Every form and schedule that takes a problem at m rows, the default of each form first. */
+function forms(p: StreamProblem, m: number): { schedule: string; text: () => KernelText }[] {
+  const out: { schedule: string; text: () => KernelText }[] = [];
+  const tokens = m <= 8 ? 8 : 16;
+  if (m <= 16 && unringable(p) === null)
+    for (const kb of [112, 200]) {
+      const s = ringSchedule(p, tokens, undefined, kb * 1024);
+      out.push({ schedule: ringName(s), text: () => ringLinear(p, s) });
+    }
+  if (m <= 16 && unstreamable(p) === null)
+    for (const depth of [streamSchedule(p, tokens).depth, tokens === 8 ? 12 : 8]) {
+      const s = { ...streamSchedule(p, tokens), depth };
+      out.push({ schedule: streamName(s), text: () => streamLinear(p, s) });
+    }
+  for (const s of gemms)
+    if (illegal(s, p) === null && (s.form === "few" ? s.tokens <= 2 * Math.max(m, 4) && m <= 4 * s.tokens : m >= 96)) out.push({ schedule: bf16Name(s), text: () => bf16Gemm(p, s) });
+  return out;
+}
+
+const compiled = new Map<string, CudaKernel>();
+function kernelOf(cuda: Cuda, text: KernelText): CudaKernel {
+  if (!compiled.has(text.source)) compiled.set(text.source, cuda.compile(text));
+  return compiled.get(text.source)!;
+}
+
+export async function check(cuda: Cuda): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const [n, k, y] of SHAPES.filter(([n]) => n < 1e5))
+    for (const m of [1, 5, 8, 13, 16, 17, 70, 300]) {
+      const p = problemOf(n, k, "bf16", y);
+      for (const f of forms(p, m)) rows.push(checkLinear(cuda, p, kernelOf(cuda, f.text()), m, f.schedule));
+    }
+  for (const [i, [n, k]] of ODD.entries())
+    for (const x of ["bf16", "f32"] as const)
+      for (const m of [1, 3, 11, 40, 130]) {
+        const p = problemOf(n, k, x, i % 2 ? x : "f32", [0, 8, 3][i % 3]);
+        for (const f of forms(p, m)) rows.push(checkLinear(cuda, p, kernelOf(cuda, f.text()), m, f.schedule));
+      }
+  for (const [h, v, r] of HEADS)
+    for (const p of [queryProblem(h, v, r, "bf16", "bf16"), outputProblem(h, v, r, "bf16", "bf16"), queryProblem(h, v, r, "f32", "f32"), outputProblem(h, v, r, "f32", "f32")]) {
+      const kernel = cuda.compile(streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule));
+      for (const m of [1, 3, 16, 61]) rows.push(checkBmm(cuda, p, kernel, m));
+    }
+  for (const [d, stride] of [[129280, 129280], [1292, 1292], [4097, 4099], [3, 3], [70001, 70001]]) for (const m of [1, 7, 64]) rows.push(checkArgmax(cuda, d, stride, m));
+  return rows;
+}
+
+/** Microseconds of one launch: a graph of launches over rotating buffers. */
+function time(cuda: Cuda, kernel: CudaKernel, sets: readonly Record<string, number>[], m: number): number {
+  for (const s of sets) cuda.launch(kernel, s, { m });
+  cuda.synchronize();
+  const launches = Math.max(sets.length, m > 500 ? 3 : 8);
+  const graph = cuda.capture(() => {
+    for (let i = 0; i < launches; i++) cuda.launch(kernel, sets[i % sets.length], { m });
+  });
+  graph.time(2);
+  const us = median(graph.time(9)) / launches;
+  graph.destroy();
+  return us;
+}
+
+export async function measure(cuda: Cuda): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const [n, k, y, part] of SHAPES) {
+    const copies = Math.ceil(150e6 / (n * k * 2)) + 1;
+    const p = problemOf(n, k, "bf16", y);
+    const most = part.includes("head") ? 64 : 4096;
+    const x = put(cuda, "bf16", most * k);
+    const out = cuda.alloc(most * n * bytesOf[y]);
+    const sets = Array.from({ length: copies }, () => ({ x, w: put(cuda, "bf16", n * k), y: out }));
+    for (const m of part.includes("head") ? [1, 8, 16, 64] : [1, 8, 16, 32, 64, 128, 256, 1024, 4096]) {
+      const times = forms(p, m).filter((f) => n < 1e5 || !f.schedule.startsWith("f128")).map((f) => ({ schedule: f.schedule, us: time(cuda, kernelOf(cuda, f.text()), sets, m) }));
+      if (!times.length) continue;
+      const chosen = m > 16 ? chooseBf16(p, m) : undefined;
+      const own = times.find((t) => typeof chosen === "object" && t.schedule === bf16Name(chosen)) ?? times[0];
+      const floor = Math.max((2 * n * k + 2 * m * k + bytesOf[y] * m * n) / BANDWIDTH, (2 * m * n * k) / 989e6);
+      const best = times.reduce((a, b) => (b.us < a.us ? b : a));
+      rows.push({
+        op: "linear", part, n, k, m, schedule: own.schedule, us: own.us, floor_us: floor, of_floor: floor / own.us, tflops: (2 * m * n * k) / own.us / 1e6, best: best.schedule, best_us: best.us,
+        all: times.map((t) => `${t.schedule} ${t.us.toFixed(2)}`).join(", "),
+      });
+    }
+    for (const s of sets) cuda.free(s.w);
+    cuda.free(x);
+    cuda.free(out);
+  }
+  for (const [what, p] of [["ql", queryProblem(128, 128, 512, "bf16", "bf16")], ["o", outputProblem(128, 128, 512, "bf16", "bf16")]] as const) {
+    const kernel = cuda.compile(streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule));
+    const [a, y] = [put(cuda, "bf16", 4096 * p.a[1]), cuda.alloc(4096 * p.y[1] * 2)];
+    const sets = Array.from({ length: 5 }, () => ({ a, b: put(cuda, "bf16", p.batch * p.b[0]), y }));
+    for (const m of [1, 2, 8, 16, 64, 512, 4096]) {
+      const us = time(cuda, kernel, sets, m);
+      const floor = Math.max((2 * p.batch * p.n * p.k + 2 * m * p.batch * (p.n + p.k)) / BANDWIDTH, (2 * m * p.batch * p.n * p.k) / 989e6);
+      rows.push({ op: `bmm ${what}`, m, us, floor_us: floor, of_floor: floor / us });
+    }
+    for (const s of sets) cuda.free(s.b);
+    cuda.free(a);
+    cuda.free(y);
+  }
+  for (const [d, m] of [[129280, 1], [129280, 64], [1292, 1]] as const) {
+    const kernel = cuda.compile(argmaxRows({ d, xStride: d }));
+    const sets = [0, 1, 2, 3].map(() => ({ x: put(cuda, "f32", m * d), y: cuda.alloc(m * 4) }));
+    const us = time(cuda, kernel, sets, m);
+    rows.push({ op: "argmax", d, m, us, floor_us: (4 * m * d) / BANDWIDTH });
+    for (const s of sets) for (const a of Object.values(s)) cuda.free(a);
+  }
+  return rows;
+}
