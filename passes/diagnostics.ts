@@ -1,4 +1,4 @@
-// DSC3xxx: what can be wrong with passes, and DSC9xxx for a pass that broke the graph.
+// DSC3xxx: what can be wrong with passes and plug-ins, and DSC9xxx for a pass that broke the graph.
 import { error, place, type Diagnostic } from "../ir/diagnostic.ts";
 
 export const unknownPass = (name: string, near: string | undefined, names: readonly string[]): Diagnostic =>
@@ -6,15 +6,41 @@ export const unknownPass = (name: string, near: string | undefined, names: reado
 
 export const ruleShape = (rule: string): Diagnostic => error("DSC3002", `the pattern of rule "${rule}" does not type-check`, { spans: [place(`rule "${rule}"`)], help: "both sides are built with the ordinary builders from `vars`; give the holes types that fit" });
 
-export const contractBroken = (pass: string, what: string, want: number, got: number): Diagnostic =>
-  error("DSC3003", `${pass} fired ${got} times for ${what}, but this config needs ${want}`, {
-    spans: [place(`pass ${pass}`)],
-    notes: ["a pass that silently stops firing gives a slower model; the contract makes it an error"],
-    help: "dsc opt on the module's text shows where the pattern is lost",
+export const contractBroken = (pass: string, rules: readonly string[], site: string, model: string, want: number, got: number, seen: readonly string[]): Diagnostic =>
+  error("DSC3003", `${pass}: "${rules.join('" or "')}" fired ${times(got)} in ${site}, and has to fire ${times(want)}`, {
+    spans: [place(`pass ${pass}, function ${site}`)],
+    notes: [
+      `${model} needs it: a pass that silently stops firing gives a slower model`,
+      ...seen.slice(0, 4),
+      ...(seen.length === 0 ? ["nothing there begins the pattern"] : seen.length > 4 ? [`and ${seen.length - 4} candidates more`] : []),
+    ],
+    help: `a pass before it may hide the pattern; --passes without ${pass} compiles the slower model knowingly`,
   });
 
-export const passBroke = (pass: string, before: string): Diagnostic =>
-  error("DSC9001", `pass ${pass} broke the graph`, { spans: [place(`pass ${pass}`)], notes: [`the graph from just before begins: ${before.split("\n").slice(0, 3).join(" / ")}`], help: "this is a fault in the pass, not in your config" });
+const times = (n: number): string => (n === 0 ? "never" : n === 1 ? "once" : `${n} times`);
+
+export const unknownOption = (key: string, near: string | undefined, known: readonly string[]): Diagnostic =>
+  error("DSC3004", `no pass has an option ${JSON.stringify(key)}`, {
+    spans: [place(`--pass-option ${key}`)],
+    notes: [known.length ? `options: ${known.join(", ")}` : "no pass of this pipeline has options"],
+    help: near ? `did you mean ${near}?` : "dsc passes NAME lists the options of a pass",
+  });
+
+export const badOption = (key: string, value: string, problem: string): Diagnostic =>
+  error("DSC3005", `--pass-option ${key}=${value}: the value ${problem}`, { spans: [place(`--pass-option ${key}`)], help: `dsc passes ${key.split(".")[0]} says what it may be` });
+
+export const wrongReplacement = (pass: string, rule: string, at: string, got: string, want: string): Diagnostic =>
+  error("DSC3006", `rule "${rule}" of ${pass} replaces %${at} by a value of another type`, { spans: [place(`pass ${pass}, rule "${rule}"`)], notes: [`the value is ${want}, the replacement ${got}`], help: "both sides of a rule have one type" });
+
+export const neverSettles = (pass: string, rule: string, site: string, rounds: number): Diagnostic =>
+  error("DSC3007", `rule "${rule}" of ${pass} still fires after ${rounds} rounds, last at ${site}`, {
+    spans: [place(`pass ${pass}, rule "${rule}"`)],
+    notes: ["rules are applied until none fires; this one, or two that undo each other, would never end"],
+    help: "a replacement must not contain its own pattern: give `when` a reason to refuse it",
+  });
+
+export const passBroke = (pass: string, where: readonly string[]): Diagnostic =>
+  error("DSC9001", `pass ${pass} broke the graph`, { spans: [place(`pass ${pass}`)], notes: [...where], help: "this is a fault in the pass, not in your config" });
 
 export const noKernel = (op: string, target: string, reason: string): Diagnostic =>
   error("DSC3010", `${target} has no kernel for ${op}`, { spans: [place(op)], notes: [reason], help: "dsc ops lists which targets have a kernel for which op" });

@@ -1,15 +1,25 @@
 // A pass is a value: rules, or a pure function, or both. Built-in passes and plug-ins are declared alike.
+import type { AttrKind, AttrValue } from "../ir/attr.ts";
 import type { Cost } from "../ir/cost.ts";
-import type { Func, Module } from "../ir/graph.ts";
+import type { Func, Module, Value } from "../ir/graph.ts";
+import type { Expectation, Known } from "./contract.ts";
 import type { Rule } from "./rule.ts";
+
+/** Where a rule was tried: a value of the function, or its name. */
+export type At = Value | string;
 
 /** What a pass may ask and report: the one pass context. */
 export interface Cx {
   readonly module: Module;
-  /** Words and numbers from the command line, by key. */
-  readonly options: Readonly<Record<string, string>>;
-  fired(rule: string, count?: number, note?: { changes?: string; delta?: Cost }): void;
-  refused(rule: string, reason: string, count?: number): void;
+  /** The pass's own options, as declared, with what the command line says. */
+  readonly options: Readonly<Record<string, AttrValue>>;
+  fired(rule: string, note?: { at?: At; count?: number; changes?: string; delta?: Cost }): void;
+  /** The pattern is whole, and leaving it is cheaper, asked for or required. */
+  declined(rule: string, reason: string, at?: At): void;
+  /** The pattern is there, and something in the graph forbids it. */
+  refused(rule: string, reason: string, at?: At): void;
+  /** A candidate that is not the pattern. */
+  unmatched(rule: string, reason: string, at?: At): void;
 }
 
 export interface Pass {
@@ -18,14 +28,23 @@ export interface Pass {
   rules?: readonly Rule[];
   /** Equations that `run` and `whole` rest on: proved and shown like rules, but found by the pass itself (several roots). */
   equations?: readonly Rule[];
+  /** What `run` and `whole` do that is no equation, by the name the ledger has for it: what is looked for. */
+  steps?: Readonly<Record<string, string>>;
+  /** Declared like attributes of an op: `--pass-option pass.key=value` sets one. */
+  options?: Readonly<Record<string, AttrKind<AttrValue>>>;
   /** "always", or only where the rewritten function costs fewer FLOPs at its assumed sizes. */
   fire?: "always" | "when-cheaper";
   /** Rewrites one function; runs after the rules. */
   run?: (f: Func, cx: Cx) => Func;
   /** Rewrites the module; runs last. */
   whole?: (m: Module, cx: Cx) => Module;
-  /** How often it must fire in total for a module; fewer is an error, not a slower model. */
-  expect?: (m: Module, options: Readonly<Record<string, string>>) => number;
+  /** Where it must fire, from what the model was before any pass; less is an error, not a slower model. */
+  expect?: (known: Known) => Expectation[];
+  /** Plug-ins only: the pass of the standard pipeline it goes before or after. */
+  before?: string;
+  after?: string;
+  /** Set by who loaded it: where a plug-in came from. */
+  plugin?: { file: string; digest: string };
 }
 
 /** Declares a pass. */

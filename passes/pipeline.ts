@@ -1,13 +1,16 @@
-// Runs passes in order: verify after each, keep the text after each, write the ledger.
-import { costOfFunc, type Cost } from "../ir/cost.ts";
+// Runs passes in order: verify after each, keep the module after each, fill the ledger, hold every pass to its contract.
+import { costOfFunc } from "../ir/cost.ts";
 import { DiagnosticError, didYouMean } from "../ir/diagnostic.ts";
-import type { Func, Module } from "../ir/graph.ts";
-import { printModule } from "../ir/print.ts";
+import type { Func, Module, Value } from "../ir/graph.ts";
 import { verify } from "../ir/verify.ts";
-import { contractBroken, passBroke, unknownPass } from "./diagnostics.ts";
-import { Ledger } from "./ledger.ts";
-import type { Cx, Pass } from "./pass.ts";
-import { rewrite } from "./rewrite.ts";
+import { bodiesOf, checkContract, type Known } from "./contract.ts";
+import { difference } from "./delta.ts";
+import { passBroke, unknownPass } from "./diagnostics.ts";
+import { Ledger, type Entry } from "./ledger.ts";
+import { checkOptions, optionsOf } from "./options.ts";
+import type { At, Cx, Pass } from "./pass.ts";
+import { rewrite, type Watch } from "./rewrite.ts";
+import { labelsOf } from "./site.ts";
 
 export interface Snapshot {
   pass: string;
@@ -21,6 +24,23 @@ export interface Outcome {
   snapshots: Snapshot[];
 }
 
+/** Where a pipeline is: what a failure is reported with. */
+export interface Place {
+  pass: Pass;
+  func?: string;
+  rule?: string;
+  at?: string;
+  /** The module before this pass. */
+  before: Module;
+}
+
+export interface PipelineOptions {
+  /** Hold passes to their contracts; off for texts that are no whole model. */
+  contracts?: boolean;
+  /** Runs the work of one pass: where a time budget and the reporting of plug-ins are. Told where the work is. */
+  guard?: <T>(place: Place, work: () => T) => T;
+}
+
 /** Resolves "all", "none" or "a,b": names must exist; order is the pipeline's, never the user's. */
 export function choosePasses(words: string, pipeline: readonly Pass[]): Pass[] {
   if (words === "all") return [...pipeline];
@@ -32,68 +52,101 @@ export function choosePasses(words: string, pipeline: readonly Pass[]): Pass[] {
   return pipeline.filter((p) => wanted.includes(p.name));
 }
 
-export function runPipeline(module: Module, passes: readonly Pass[], options: Readonly<Record<string, string>> = {}): Outcome {
+export function runPipeline(module: Module, passes: readonly Pass[], given: Readonly<Record<string, string>> = {}, how: PipelineOptions = {}): Outcome {
   const ledger = new Ledger();
   const snapshots: Snapshot[] = [{ pass: "frontend", module }];
   verify(module);
+  const known: Known = { bodies: how.contracts === false ? [] : bodiesOf(module), ran: new Set(passes.map((p) => p.name)), ledger };
+  const guard = how.guard ?? ((_, work) => work());
   let m = module;
   for (const p of passes) {
-    const before = m;
-    let count = 0;
-    const funcs = new Map<string, Func>();
-    for (const f of m.funcs.values()) {
-      const cx = contextOf(m, p, f.name, ledger, options, (n) => (count += n));
-      funcs.set(f.name, runOn(f, m, p, cx));
-    }
-    m = { ...m, funcs };
-    if (p.whole) m = p.whole(m, contextOf(m, p, "module", ledger, options, (n) => (count += n)));
-    try {
-      verify(m);
-    } catch (e) {
-      if (e instanceof DiagnosticError) throw new DiagnosticError([passBroke(p.name, printModule(before)), ...e.diagnostics]);
-      throw e;
-    }
-    const want = p.expect?.(before, options) ?? 0;
-    if (count < want) throw new DiagnosticError(contractBroken(p.name, module.name, want, count));
+    const place: Place = { pass: p, before: m };
+    m = guard(place, () => runPass(m, p, ledger, optionsOf(p, given), place));
+    checkContract(p, known, module.name);
     snapshots.push({ pass: p.name, module: m });
   }
   return { module: m, ledger, snapshots };
 }
 
-function contextOf(module: Module, p: Pass, site: string, ledger: Ledger, options: Readonly<Record<string, string>>, fired: (n: number) => void): Cx {
+function runPass(before: Module, p: Pass, ledger: Ledger, options: Cx["options"], place: Place): Module {
+  const funcs = new Map<string, Func>();
+  for (const f of before.funcs.values()) {
+    place.func = f.name;
+    funcs.set(f.name, runOn(f, before, p, ledger, options, place));
+  }
+  place.func = place.rule = place.at = undefined;
+  let m: Module = { ...before, funcs };
+  if (p.whole) m = p.whole(m, contextOf(m, p, "module", new Map(), ledger, options));
+  try {
+    verify(m);
+  } catch (e) {
+    if (!(e instanceof DiagnosticError)) throw e;
+    const fired = ledger.entries.filter((x) => x.pass === p.name && x.outcome === "fired");
+    const rules = [...new Set(fired.map((x) => `"${x.rule}" fired in ${x.site}${x.at ? ` at %${x.at}` : ""}`))];
+    throw new DiagnosticError([passBroke(p.name, rules.slice(-3)), ...e.diagnostics]);
+  }
+  return m;
+}
+
+function contextOf(module: Module, p: Pass, site: string, labels: ReadonlyMap<Value, string>, ledger: Ledger, options: Cx["options"]): Cx {
+  const add = (rule: string, outcome: Entry["outcome"], at: At | undefined, count: number, rest: Partial<Entry>): void => {
+    const label = at === undefined || typeof at === "string" ? at : (labels.get(at) ?? at.node.graph.nameOf(at) ?? at.node.op.name);
+    ledger.add({ pass: p.name, rule, site, ...(label === undefined ? {} : { at: label }), outcome, count, ...Object.fromEntries(Object.entries(rest).filter(([, v]) => v !== undefined)) });
+  };
   return {
     module,
     options,
-    fired(rule, count = 1, note = {}) {
-      fired(count);
-      ledger.add({ pass: p.name, rule, site, outcome: "fired", count, ...note });
-    },
-    refused: (rule, reason, count = 1) => ledger.add({ pass: p.name, rule, site, outcome: "refused", count, reason }),
+    fired: (rule, { at, count = 1, changes, delta } = {}) => add(rule, "fired", at, count, { changes, delta }),
+    declined: (rule, reason, at) => add(rule, "declined", at, 1, { reason }),
+    refused: (rule, reason, at) => add(rule, "refused", at, 1, { reason }),
+    unmatched: (rule, reason, at) => add(rule, "unmatched", at, 1, { reason }),
   };
 }
 
-function runOn(f: Func, m: Module, p: Pass, cx: Cx): Func {
+function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, options: Cx["options"], place: Place): Func {
+  const from = ledger.entries.length;
   let func = f;
   if (p.rules) {
-    const out = rewrite(f, m.graph, p.rules, p.name);
-    const delta = difference(costOfFunc(out.func), costOfFunc(f));
-    const keep = p.fire !== "when-cheaper" || out.fired.size === 0 || delta.flops < 0;
-    for (const [rule, count] of out.fired)
-      if (keep) cx.fired(rule.name, count, { changes: rule.changes, delta });
-      else cx.refused(rule.name, `costs ${(delta.flops / 1e9).toFixed(2)} GFLOP more at ${printAssume(f)}`, count);
-    for (const [rule, reason] of out.refused) cx.refused(rule.name, reason);
+    const watch: Watch = (rule, at) => {
+      place.rule = rule.name;
+      place.at = at;
+    };
+    const out = rewrite(f, m.graph, p.rules, p.name, watch);
+    place.rule = place.at = undefined;
+    const cx = contextOf(m, p, f.name, new Map(), ledger, options);
+    const delta = p.fire === "when-cheaper" ? difference(costOfFunc(out.func), costOfFunc(f)) : undefined;
+    const keep = delta === undefined || out.firings.length === 0 || delta.flops < 0;
+    for (const x of out.firings)
+      if (keep) cx.fired(x.rule.name, { at: x.at, changes: x.rule.changes, delta: x.delta });
+      else cx.declined(x.rule.name, `costs ${(delta.flops / 1e9).toFixed(2)} GFLOP more at ${printAssume(f)}`, x.at);
+    for (const x of out.refused) cx.refused(x.rule.name, x.reason, x.at);
+    for (const x of out.unmatched) cx.unmatched(x.rule.name, x.reason, x.at);
     if (keep) func = out.func;
   }
-  return p.run ? p.run(func, cx) : func;
+  if (p.run) {
+    const [start, given] = [ledger.entries.length, func];
+    func = p.run(func, contextOf(m, p, f.name, labelsOf(func), ledger, options));
+    // A pass that rewrites a function itself is charged with the difference of the whole.
+    const made = ledger.entries.slice(start).filter((e) => e.outcome === "fired" && !e.delta);
+    if (made.length) {
+      const delta = difference(costOfFunc(func), costOfFunc(given));
+      for (const e of made) Object.assign(e, { delta, ...(made.length > 1 ? { together: true } : {}) });
+    }
+  }
+  noCandidates(f, p, ledger, from);
+  return func;
 }
 
-export const difference = (after: Cost, before: Cost): Cost => ({
-  flops: after.flops - before.flops,
-  bytes: after.bytes - before.bytes,
-  launches: after.launches - before.launches,
-});
+/** A line for every rule that found nothing to try: what it looked for. */
+function noCandidates(f: Func, p: Pass, ledger: Ledger, from: number): void {
+  const seen = new Set(ledger.entries.slice(from).map((e) => e.rule));
+  const looked: [string, string][] = [...[...(p.rules ?? []), ...(p.equations ?? [])].map((r): [string, string] => [r.name, r.lookedFor()]), ...(p.run ? Object.entries(p.steps ?? {}) : [])];
+  for (const [rule, what] of looked) if (!seen.has(rule)) ledger.add({ pass: p.name, rule, site: f.name, outcome: "none", count: 0, reason: `no candidate: looked for ${what}` });
+}
 
 export const printAssume = (f: Func): string =>
   Object.entries(f.assume)
     .map(([k, v]) => `${k} = ${v}`)
     .join(", ");
+
+export { checkOptions, difference };

@@ -4,6 +4,12 @@ import { bodyOf, topological, type Func, type Graph, type Node, type Region, typ
 import { make } from "../ir/op.ts";
 import { joinOrigins, type Origin } from "../ir/origin.ts";
 import { everyNode } from "../ir/print.ts";
+import type { Cost } from "../ir/cost.ts";
+import { DiagnosticError } from "../ir/diagnostic.ts";
+import { printType, sameType } from "../ir/types.ts";
+import { changeOf } from "./delta.ts";
+import { neverSettles, wrongReplacement } from "./diagnostics.ts";
+import { labelsOf } from "./site.ts";
 import type { Rule } from "./rule.ts";
 
 /** Replaces a rebuilt node's results; undefined keeps it. Operands are already rewritten. */
@@ -50,19 +56,44 @@ export function usesOf(f: Func): Map<Value, number> {
   return uses;
 }
 
-export interface Fired {
+/** A rule at a site: where it fired with what it changed, or why it did not. */
+export interface Firing {
   rule: Rule;
-  count: number;
+  at: string;
+  delta: Cost;
+}
+export interface Miss {
+  rule: Rule;
+  at: string;
+  reason: string;
 }
 
-/** Applies rules everywhere until none fires; gives the function, what fired and what guards refused. */
-export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: string): { func: Func; fired: Map<Rule, number>; refused: Map<Rule, string> } {
-  const fired = new Map<Rule, number>();
-  const refused = new Map<Rule, string>();
+export interface Rewritten {
+  func: Func;
+  firings: Firing[];
+  /** Guards that said no, and candidates that were not the pattern, where the rewriting ended. */
+  refused: Miss[];
+  unmatched: Miss[];
+  fired(rule: Rule): number;
+}
+
+/** Rounds of rewriting one function; rules that still fire then do not end. */
+export const MOST_ROUNDS = 16;
+
+/** Told before a rule is tried, so that what throws or never returns can be named. */
+export type Watch = (rule: Rule, at: string) => void;
+
+/** Applies rules everywhere until none fires; gives the function and a line for every rule at every candidate. */
+export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: string, watch: Watch = () => undefined): Rewritten {
+  const firings: Firing[] = [];
   let func = f;
-  for (let round = 0; round < 16; round++) {
-    const before = [...fired.values()].reduce((a, b) => a + b, 0);
+  for (let round = 0; ; round++) {
+    const before = firings.length;
+    const refused: Miss[] = [];
+    const unmatched: Miss[] = [];
     const counts = usesOf(func);
+    const labels = labelsOf(func);
+    const times = slicesOf(func);
     const old = func;
     // Rebuilt values are new: their uses are those of the values they stand for.
     const stands = new Map<Value, Value>();
@@ -70,27 +101,42 @@ export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: str
     func = rebuild(func, graph, (rebuilt, original) => {
       for (const [i, r] of original.results.entries()) stands.set(rebuilt[i], r);
       let changed = false;
-      const out = rebuilt.map((v) => {
+      const out = rebuilt.map((v, i) => {
+        const at = labels.get(original.results[i]) ?? original.op.name;
         for (const rule of rules) {
           const origin: Origin[] = [{ kind: "rule", pass, rule: rule.name }];
-          const to = graph.from(joinOrigins(...matchedOrigins(graph, original), origin), () => rule.apply(v, { uses }));
-          if (to === null) continue;
-          if ("refused" in to) {
-            refused.set(rule, to.refused);
-            continue;
+          const first = graph.size;
+          watch(rule, at);
+          const found = graph.from(joinOrigins(...matchedOrigins(graph, original), origin), () => rule.apply(v, { uses }));
+          if (found === null) continue;
+          if ("refused" in found) refused.push({ rule, at, reason: found.refused });
+          else if ("unmatched" in found) unmatched.push({ rule, at, reason: found.unmatched });
+          else {
+            if (!sameType(found.to.type, v.type)) throw new DiagnosticError(wrongReplacement(pass, rule.name, at, printType(found.to.type), printType(v.type)));
+            const change = changeOf(v, found.to, found.matched, uses, (n) => n.id >= first, f.assume, times(original));
+            firings.push({ rule, at, delta: change.delta });
+            // The next rule sees who still reads what.
+            for (const [nodes, by] of [[change.gone, -1], [change.made, 1]] as const)
+              for (const o of nodes.flatMap((n) => n.operands)) counts.set(stands.get(o) ?? o, (counts.get(stands.get(o) ?? o) ?? 0) + by);
+            stands.set(found.to, original.results[v.index] ?? v);
+            changed = true;
+            return found.to;
           }
-          fired.set(rule, (fired.get(rule) ?? 0) + 1);
-          stands.set(to, original.results[v.index] ?? v);
-          changed = true;
-          return to;
         }
         return v;
       });
       return changed ? out : undefined;
     });
-    if ([...fired.values()].reduce((a, b) => a + b, 0) === before) return { func: old, fired, refused };
+    if (firings.length === before) return { func: old, firings, refused, unmatched, fired: (rule) => firings.filter((x) => x.rule === rule).length };
+    if (round + 1 === MOST_ROUNDS) throw new DiagnosticError(neverSettles(pass, firings.at(-1)!.rule.name, `${f.name}/${firings.at(-1)!.at}`, MOST_ROUNDS));
   }
-  return { func, fired, refused };
+}
+
+/** How often a node runs for one run of its function: once per sequence or expert inside a region. */
+function slicesOf(f: Func): (n: Node) => number {
+  const inside = new Map<Node, number>();
+  for (const n of everyNode(f)) if (n.region) for (const x of bodyOf(n.region)) inside.set(x, n.op.name === "map_experts" ? (f.assume.E ?? 1) : (f.assume.B ?? 1));
+  return (n) => inside.get(n) ?? 1;
 }
 
 // Patterns are shallow: the root and its operands' operands cover what a rule consumes.

@@ -24,6 +24,8 @@ export interface RuleSpec<V extends Record<string, string>, A extends Record<str
   within?: "e4m3";
   /** Says so when the function computed changes, not only its rounding. */
   changes?: string;
+  /** What is looked for, in words, where a pass matches the equation itself: its left side is then no pattern. */
+  looks?: string;
   /** Sizes of letters for the self-test, where the default will not do. */
   sizes?: Readonly<Record<string, number>>;
 }
@@ -43,10 +45,18 @@ export interface Rule {
   readonly within?: "e4m3";
   readonly changes?: string;
   readonly sizes?: Readonly<Record<string, number>>;
+  /** The pattern in words: "quantize(rms_norm(x, gain))". */
+  lookedFor(): string;
   /** Both sides built over these holes. */
   sides(holes: Record<string, Value>, attrs: Record<string, AttrValue>, sizes: Record<string, Dim>): { from: Value; to: Value };
-  /** The replacement for a value that matches, a reason when a guard refuses, or null when the pattern is not there. */
-  apply(v: Value, cx: Omit<MatchContext, "root">): Value | { refused: string } | null;
+  /** The replacement for a value that matches, why a guard refuses, what of the pattern is not there, or null where its root is not. */
+  apply(v: Value, cx: Omit<MatchContext, "root">): Found | { refused: string } | { unmatched: string } | null;
+}
+
+/** A replacement, and the nodes of the pattern it stands for, root first. */
+export interface Found {
+  to: Value;
+  matched: readonly Node[];
 }
 
 /** Declares a rule; the name is a short sentence without its subject. */
@@ -76,6 +86,7 @@ export function rule<const V extends Record<string, string>, const A extends Rec
 
   return {
     name,
+    lookedFor: () => spec.looks ?? inWords(pattern().root, pattern().holes),
     vars: spec.vars,
     attrs: samples,
     within: spec.within,
@@ -88,12 +99,13 @@ export function rule<const V extends Record<string, string>, const A extends Rec
     apply(v, cx) {
       const { root, holes } = pattern();
       if (v.node.op !== root.node.op || v.index !== root.index) return null;
-      const found: Match = { values: {}, attrs: {}, bound: bindings() };
-      if (!matches(root, v, holes, patterns, found)) return null;
+      const found: Match = { values: {}, attrs: {}, bound: bindings(), nodes: [] };
+      const unmatched = mismatch(root, v, holes, patterns, found);
+      if (unmatched !== null) return { unmatched };
       const values = found.values as Holes<V>;
       const refused = spec.when?.(values, { ...cx, root: v.node });
       if (refused) return { refused };
-      return spec.to({ ...values, ...found.attrs } as Holes<V> & AttrHoles<A>, found.bound.dims);
+      return { to: spec.to({ ...values, ...found.attrs } as Holes<V> & AttrHoles<A>, found.bound.dims), matched: found.nodes };
     },
   };
 }
@@ -102,24 +114,43 @@ interface Match {
   values: Record<string, Value>;
   attrs: Record<string, AttrValue>;
   bound: Bindings;
+  nodes: Node[];
 }
 
-function matches(p: Value, v: Value, holes: ReadonlyMap<Node, string>, patterns: Record<string, Pattern>, m: Match): boolean {
+const made = (v: Value): string => (v.node.op.name === "param" ? "a parameter" : v.node.op.name === "weight" ? `@${v.node.attrs.name as string}` : v.node.op.name);
+
+/** Null when the value is the pattern, else the first thing that differs, in words. */
+function mismatch(p: Value, v: Value, holes: ReadonlyMap<Node, string>, patterns: Record<string, Pattern>, m: Match): string | null {
   const hole = holes.get(p.node);
   if (hole !== undefined) {
-    if (m.values[hole]) return m.values[hole] === v;
-    if (unify(patterns[hole], v.type, m.bound, hole) !== null) return false;
-    m.values[hole] = v;
-    return true;
+    if (m.values[hole]) return m.values[hole] === v ? null : `${hole} would have to be two values, ${made(m.values[hole])} and ${made(v)}`;
+    const problem = unify(patterns[hole], v.type, m.bound, hole);
+    if (problem === null) m.values[hole] = v;
+    return problem;
   }
-  if (p.node.op !== v.node.op || p.index !== v.index || p.node.operands.length !== v.node.operands.length) return false;
+  if (p.node.op !== v.node.op) return `there is ${made(v)} where ${p.node.op.name} is looked for`;
+  if (p.index !== v.index) return `it is the other result of ${v.node.op.name}`;
+  if (p.node.operands.length !== v.node.operands.length) return `${v.node.op.name} has ${v.node.operands.length} operands, ${p.node.operands.length} are looked for`;
   for (const [k, want] of Object.entries(p.node.attrs)) {
     const got = v.node.attrs[k];
     if (typeof want === "string" && want.startsWith("?")) {
       const name = want.slice(1);
-      if (m.attrs[name] !== undefined && JSON.stringify(m.attrs[name]) !== JSON.stringify(got)) return false;
+      if (m.attrs[name] !== undefined && JSON.stringify(m.attrs[name]) !== JSON.stringify(got)) return `${k} of ${v.node.op.name} is ${JSON.stringify(got)}, elsewhere in the pattern ${JSON.stringify(m.attrs[name])}`;
       m.attrs[name] = got;
-    } else if (JSON.stringify(want) !== JSON.stringify(got)) return false;
+    } else if (JSON.stringify(want) !== JSON.stringify(got)) return `${k} of ${v.node.op.name} is ${JSON.stringify(got)}, not ${JSON.stringify(want)}`;
   }
-  return p.node.operands.every((o, i) => matches(o, v.node.operands[i], holes, patterns, m));
+  m.nodes.push(v.node);
+  for (const [i, o] of p.node.operands.entries()) {
+    const problem = mismatch(o, v.node.operands[i], holes, patterns, m);
+    if (problem !== null) return problem;
+  }
+  return null;
+}
+
+/** "add(x, combine(ys, places, weights))", einsums with their letters. */
+function inWords(v: Value, holes: ReadonlyMap<Node, string>): string {
+  const hole = holes.get(v.node);
+  if (hole !== undefined) return hole;
+  const spec = v.node.attrs.spec as string | undefined;
+  return `${v.node.op.name}(${spec ? `${spec}; ` : ""}${v.node.operands.map((o) => inWords(o, holes)).join(", ")})`;
 }

@@ -31,7 +31,7 @@ export const opt = {
     } catch (e) {
       throw new DiagnosticError(cannotRead(a.file, (e as Error).message));
     }
-    const out = runPipeline(parseModule(text, a.file), choosePasses(passWords(a.passes), standard), { attention: a.attention });
+    const out = runPipeline(parseModule(text, a.file), choosePasses(passWords(a.passes), standard), { attention: a.attention }, { contracts: false });
     if (out.ledger.entries.length) process.stderr.write(transcript(out) + "\n");
     process.stdout.write(printModule(out.module, { origins: a.origins }));
   },

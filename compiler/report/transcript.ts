@@ -14,17 +14,19 @@ interface Row {
 const columnOf = (e: Entry): string => (e.site === "module" ? "load" : e.site.split("/")[0]);
 
 /** The transcript of a pipeline; ends without a newline. */
-export function transcript({ ledger, snapshots }: Outcome): string {
+export function transcript({ ledger: { entries: every }, snapshots }: Outcome): string {
+  // What was tried and is not the pattern is for `dsc why`.
+  const told = every.filter((e) => e.outcome !== "unmatched" && e.outcome !== "none");
   const passes = snapshots.slice(1).map((s) => s.pass);
   if (passes.length === 0) return "no passes";
-  const heads = [...new Set(ledger.entries.map(columnOf))].toSorted((a, b) => Number(a === "load") - Number(b === "load"));
+  const heads = [...new Set(told.map(columnOf))].toSorted((a, b) => Number(a === "load") - Number(b === "load"));
   const columns = heads.length > MOST_COLUMNS ? ["places"] : heads;
   const column = (e: Entry): string => (columns[0] === "places" ? "places" : columnOf(e));
-  const rules = ledger.entries.map((e) => e.rule.length);
+  const rules = told.map((e) => e.rule.length);
   const width = Math.max(30, ...rules) + 4;
   const lines = ["pass, rule".padEnd(width) + columns.map((c) => c.padStart(9)).join("")];
   for (const pass of passes) {
-    const entries = ledger.entries.filter((e) => e.pass === pass);
+    const entries = told.filter((e) => e.pass === pass);
     lines.push(entries.length ? pass : `${pass.padEnd(width - 2)}  nothing to do`);
     for (const row of rowsOf(entries, column)) {
       const counts = columns.map((c) => String(row.fired.get(c) ?? "-").padStart(9));
@@ -52,7 +54,7 @@ function rowsOf(entries: readonly Entry[], column: (e: Entry) => string): Row[] 
 function refusals(entries: readonly Entry[]): string[] {
   const reasons = new Map<string, { sites: Set<string>; rules: Set<string> }>();
   const rules = new Set(entries.map((e) => e.rule));
-  for (const e of entries.filter((x) => x.outcome === "refused")) {
+  for (const e of entries.filter((x) => x.outcome !== "fired")) {
     const at = reasons.get(e.reason ?? "") ?? { sites: new Set<string>(), rules: new Set<string>() };
     reasons.set(e.reason ?? "", at);
     at.sites.add(e.site);

@@ -1,5 +1,6 @@
 // Quantisation at the end of the kernel that makes the row, so that the row is not written and read in between.
 import { normQuant, quantize, rmsNorm, siluMul, siluMulQuant } from "../../ir/index.ts";
+import { inEach } from "../contract.ts";
 import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
 
@@ -22,4 +23,15 @@ export const fuseSiluQuant = rule("quantise while gating", {
   within: "e4m3",
 });
 
-export const fuseQuant = pass({ name: "fuse-quant", summary: "Quantise activations in the kernel that makes them.", rules: [fuseNormQuant, fuseSiluQuant] });
+export const fuseQuant = pass({
+  name: "fuse-quant",
+  summary: "Quantise activations in the kernel that makes them.",
+  rules: [fuseNormQuant, fuseSiluQuant],
+  // A sum's norm is taken by add-norm; rows are gated in one op only once gate and up are packed.
+  expect: ({ bodies, ran }) => [
+    ...inEach(bodies, [fuseNormQuant.name], (b) => b.quantisedNorms + (ran.has("add-norm") ? 0 : b.quantisedSums)),
+    ...inEach(bodies, [fuseSiluQuant.name], (b) =>
+      b.quantised && ran.has("pack-gate-up") && ran.has("fp8-block-gemm") ? b.gated + (ran.has("moe-dispatch") && ran.has("quantise-once") ? b.experts : 0) : 0,
+    ),
+  ],
+});

@@ -2,8 +2,11 @@
 // README.md has the algebra and the break-even.
 import { costOfFunc } from "../../ir/cost.ts";
 import { dequantize, einsum, quantize, type Func } from "../../ir/index.ts";
+import { attr } from "../../ir/attr.ts";
+import { inEach } from "../contract.ts";
+import { difference } from "../delta.ts";
 import { pass, type Cx } from "../pass.ts";
-import { difference, printAssume } from "../pipeline.ts";
+import { printAssume } from "../pipeline.ts";
 import { rewrite } from "../rewrite.ts";
 import { rule } from "../rule.ts";
 import { expandHeads } from "./expand.ts";
@@ -37,24 +40,25 @@ const rules = [exactLatents, absorbKeys, absorbValues];
 export const absorbMla = pass({
   name: "absorb-mla",
   summary: "Attend over the compressed cache instead of expanded heads, where that costs fewer FLOPs.",
+  equations: rules,
+  options: { attention: attr.word(["auto", "expanded", "absorbed"], "auto") },
   run(f: Func, cx: Cx): Func {
     const graph = cx.module.graph;
     const { func: expanded, count } = expandHeads(f, graph);
     if (count === 0) return f;
     const out = rewrite(expanded, graph, rules, "absorb-mla");
-    if (!out.fired.has(absorbKeys) || !out.fired.has(absorbValues)) {
-      cx.refused(absorbKeys.name, "the attention of this function is not in the form scores = q k, output = p v", count);
-      return f;
-    }
+    for (const x of out.unmatched) cx.unmatched(x.rule.name, x.reason, x.at);
+    if (!out.fired(absorbKeys) || !out.fired(absorbValues)) return f;
     const delta = difference(costOfFunc(out.func), costOfFunc(f));
     const forced = cx.options.attention;
     if (forced === "expanded" || (forced !== "absorbed" && delta.flops >= 0)) {
       const why = forced === "expanded" ? "--attention expanded" : `absorbing would cost ${(delta.flops / 1e9).toFixed(1)} GFLOP more at ${printAssume(f)}`;
-      for (const r of [absorbKeys, absorbValues]) cx.refused(r.name, why, count);
+      for (const x of out.firings) cx.declined(x.rule.name, why, x.at);
       return f;
     }
-    for (const [r, n] of out.fired) cx.fired(r.name, n, { changes: r.changes, delta });
+    for (const x of out.firings) cx.fired(x.rule.name, { at: x.at, changes: x.rule.changes, delta: x.delta });
     return out.func;
   },
+  expect: ({ bodies }) => [absorbKeys, absorbValues].flatMap((r) => inEach(bodies, [r.name], (b) => b.attention)),
 });
 export const absorbRules = rules;

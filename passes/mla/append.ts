@@ -1,5 +1,6 @@
 // One pass over the row that enters the cache: norm of the latent, rotation of the shared key, append.
 import { cacheAppend, rmsNorm, rope, ropeAppend } from "../../ir/index.ts";
+import { inEach } from "../contract.ts";
 import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
 
@@ -11,4 +12,4 @@ export const fuseAppend = rule("norm, rope and append in one pass", {
   to: ({ cache, c, kr, gain, table, batch, eps, interleaved }) => ropeAppend({ cache, c, kr, gain, table, batch, eps, interleaved }),
 });
 
-export const fuseRopeAppend = pass({ name: "fuse-rope-append", summary: "Normalise, rotate and append the cached row in one kernel.", rules: [fuseAppend] });
+export const fuseRopeAppend = pass({ name: "fuse-rope-append", summary: "Normalise, rotate and append the cached row in one kernel.", rules: [fuseAppend], expect: ({ bodies }) => inEach(bodies, [fuseAppend.name], (b) => b.attention) });

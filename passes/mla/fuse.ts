@@ -3,6 +3,7 @@
 import {
   add, attend, bodyOf, captures, einsum, make, mapSequences, mlaAttend, partsOf, scale, softmaxCausal, type Func, type Graph, type Node, type Region, type Value,
 } from "../../ir/index.ts";
+import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
 import { rebuild } from "../rewrite.ts";
 import { rule } from "../rule.ts";
@@ -25,20 +26,30 @@ export const fuseLatents = rule("attention over latents in one pass", {
   to: ({ q, qp, k, kp, v, by }) => attend({ q, qp, k, kp, v, scale: by }),
 });
 
+const allSequences = "attention of all sequences over the paged cache";
+const moved = "row-wise nodes out of the region";
+
 export const fuseAttention = pass({
   name: "fuse-attention",
   summary: "One attention op per body; scores are never stored. Over latents, one op for all sequences.",
   rules: [fuseHeads, fuseLatents],
+  steps: { [allSequences]: "a map_sequences region with attend in it", [moved]: "a map_sequences region that begins or ends with row-wise nodes" },
+  expect: ({ bodies, ledger }) => [
+    ...inEach(bodies, [fuseHeads.name, fuseLatents.name], (b) => b.attention),
+    ...inEach(bodies, [allSequences], (b) => (ledger.fired(["absorb W_uk into the query"], b.func) ? b.attention : 0)),
+  ],
   run(f: Func, cx: Cx): Func {
     const graph = cx.module.graph;
-    return rebuild(f, graph, (values) => {
+    return rebuild(f, graph, (values, original) => {
       const node = values[0].node;
       if (node.op.name !== "map_sequences") return undefined;
-      const moved = moveRows(node, graph);
-      const fused = overLatents(moved, graph);
-      if (fused) cx.fired("attention of all sequences over the paged cache");
-      else if (bodyOf(node.region!).some((n) => n.op.name === "attend")) cx.refused("attention of all sequences over the paged cache", "keys and values are expanded per sequence");
-      return [fused ?? moved];
+      const rows = moveRows(node, graph);
+      if (rows !== node.results[0]) cx.fired(moved, { at: original.results[0] });
+      const fused = overLatents(rows, graph);
+      if (fused) cx.fired(allSequences, { at: original.results[0] });
+      else if (bodyOf(node.region!).some((n) => n.op.name === "attend")) cx.unmatched(allSequences, "keys and values are expanded per sequence", original.results[0]);
+      else cx.unmatched(allSequences, "its attention was not fused", original.results[0]);
+      return [fused ?? rows];
     });
   },
 });

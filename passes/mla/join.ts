@@ -2,6 +2,7 @@
 // they are one product, and its halves are strided views. Two roots are no pattern, so the pass looks for them itself.
 import { blockLinear, concat, everyNode, joinRows, linear, split, type Func, type Node, type Value } from "../../ir/index.ts";
 import { asTensor } from "../../ir/types.ts";
+import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
 import { placeJoined } from "../plan/place.ts";
 import { rebuild } from "../rewrite.ts";
@@ -13,6 +14,7 @@ export const joinDense = rule("join q_a and kv_a", {
   attrs: { dtype: "same" },
   from: ({ x, first, second, dtype }) => concat({ a: linear({ x, w: first, dtype }), b: linear({ x, w: second, dtype }) }),
   to: ({ x, first, second, dtype }) => linear({ x, w: joinRows({ a: first, b: second }), dtype }),
+  looks: "linear(x, first) and linear(x, second), the second of which makes the cached row",
 });
 
 /** The same over block-scaled weights: the second matrix has to begin where a block of 128 rows does. */
@@ -21,6 +23,7 @@ export const joinBlock = rule("join q_a and kv_a in blocks", {
   attrs: { dtype: "f32" },
   from: ({ x, first, second, dtype }) => concat({ a: blockLinear({ x, w: first, dtype }), b: blockLinear({ x, w: second, dtype }) }),
   to: ({ x, first, second, dtype }) => blockLinear({ x, w: joinRows({ a: first, b: second }), dtype }),
+  looks: "block_linear(x, first) and block_linear(x, second), the second of which makes the cached row",
   sizes: { n: 128, m: 5 },
 });
 
@@ -45,18 +48,18 @@ export const joinLatents = pass({
     const partner = everyNode(f).find((n) => n !== latent && n.op === latent.op && isProduct(n) && n.operands[0] === x && asTensor(n.operands[1].type).dims.length === 2);
     const rule = latent.op.name === "linear" ? joinDense.name : joinBlock.name;
     if (!partner) {
-      cx.refused(rule, "no other product of a stored matrix reads the same rows");
+      cx.unmatched(rule, "no other product of a stored matrix reads the same rows", latent.results[0]);
       return f;
     }
     const first = partner.operands[1];
     const [a, b] = [asTensor(first.type), asTensor(second.type)];
     if (a.dtype !== b.dtype || partner.attrs.dtype !== latent.attrs.dtype) {
-      cx.refused(rule, `the matrices are ${a.dtype} and ${b.dtype}`);
+      cx.unmatched(rule, `the matrices are ${a.dtype} and ${b.dtype}`, latent.results[0]);
       return f;
     }
     const at = a.dims[0] as number;
     if (a.dtype.startsWith("e4m3") && at % 128 !== 0) {
-      cx.refused(rule, `${at} rows of the first matrix are no multiple of 128: one row of block scales would cover rows of both`);
+      cx.declined(rule, `${at} rows of the first matrix are no multiple of 128: one row of block scales would cover rows of both`, latent.results[0]);
       return f;
     }
     const graph = cx.module.graph;
@@ -71,8 +74,10 @@ export const joinLatents = pass({
       }
       return [original === partner ? halves.left : halves.right];
     });
-    cx.fired(rule);
+    cx.fired(rule, { at: latent.results[0] });
     return out;
   },
+  steps: { place: "two stored matrices, one below the other" },
   whole: placeJoined,
+  expect: ({ bodies, ran }) => inEach(bodies, [joinDense.name, joinBlock.name], (b) => (b.scaled === 0 || ran.has("fp8-block-gemm") ? b.attention : 0)),
 });

@@ -1,6 +1,7 @@
 // MoE grouped dispatch: "for every expert, its rows through its matrices" becomes sort rows by expert, one grouped GEMM per
 // matrix over all experts, weighted combine. The number of launches no longer depends on the number of experts.
 import { bodyOf, captures, combine, dequantize, gatherRows, groupedLinear, make, quantize, sortExperts, type Func, type Graph, type Node, type Value } from "../../ir/index.ts";
+import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
 import { rebuild } from "../rewrite.ts";
 import { rule } from "../rule.ts";
@@ -14,22 +15,25 @@ export const quantiseFirst = rule("quantise before gathering", {
   sizes: { T: 3, r: 6 },
 });
 
+const sorted = "sort, group, combine";
+
 export const dispatch = pass({
   name: "moe-dispatch",
   summary: "Sort rows by expert and multiply all experts in one grouped GEMM per matrix.",
+  steps: { [sorted]: "a map_experts region" },
   run: (f: Func, cx: Cx): Func =>
-    rebuild(f, cx.module.graph, (values) => {
+    rebuild(f, cx.module.graph, (values, original) => {
       const node = values[0].node;
       if (node.op.name !== "map_experts") return undefined;
       const out = dispatched(node, cx.module.graph);
       if (typeof out === "string") {
-        cx.refused("sort, group, combine", out);
+        cx.refused(sorted, out, original.results[0]);
         return undefined;
       }
-      cx.fired("sort, group, combine");
+      cx.fired(sorted, { at: original.results[0] });
       return [out];
     }),
-  expect: (m) => [...m.funcs.values()].filter((f) => f.name.endsWith("moe_layer")).length,
+  expect: ({ bodies }) => inEach(bodies, [sorted], (b) => b.experts),
 });
 
 /** The explicit form of one map_experts, or why it has none. */
@@ -70,4 +74,9 @@ function dispatched(node: Node, graph: Graph): Value | string {
   return combine({ ys: rows.get(region.results[0])!, places, weights });
 }
 
-export const quantiseOnce = pass({ name: "quantise-once", summary: "Quantise a token once, not once per expert it goes to.", rules: [quantiseFirst] });
+export const quantiseOnce = pass({
+  name: "quantise-once",
+  summary: "Quantise a token once, not once per expert it goes to.",
+  rules: [quantiseFirst],
+  expect: ({ bodies, ran }) => inEach(bodies, [quantiseFirst.name], (b) => (b.quantised && ran.has("moe-dispatch") ? b.experts : 0)),
+});

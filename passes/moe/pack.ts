@@ -1,6 +1,7 @@
 // Gate and up in one GEMM. Packing stacks the two matrices as parts, so that scale blocks of one never mix with the
 // other's, whatever the width (fixture a07: 72 rows are less than a block).
 import { blockLinear, groupedLinear, linear, mul, silu, siluMul, stack } from "../../ir/index.ts";
+import { inEach } from "../contract.ts";
 import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
 import { placeStacks } from "../plan/place.ts";
@@ -37,5 +38,11 @@ export const packGateUp = pass({
   name: "pack-gate-up",
   summary: "One GEMM for gate and up; the weight is read where it belongs, its scale blocks kept apart.",
   rules: [packDense, packBlock, packExperts],
+  steps: { place: "a stack of two stored weights" },
   whole: placeStacks,
+  // Block-scaled matrices are packed as fp8-block-gemm leaves them, those of experts as moe-dispatch does.
+  expect({ bodies, ran }) {
+    const plain = bodies.filter((b) => b.scaled === 0 || ran.has("fp8-block-gemm"));
+    return [...inEach(plain, [packDense.name, packBlock.name], (b) => b.gated), ...inEach(plain, [packExperts.name], (b) => (ran.has("moe-dispatch") ? b.experts : 0))];
+  },
 });

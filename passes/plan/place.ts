@@ -33,7 +33,7 @@ function placed(m: Module, cx: Cx, op: string, move: (pieces: Piece[][], i: numb
         if (!sources.every((s) => s.kind === "checkpoint")) return undefined;
         const [a, b] = decls;
         const name = joined(a.name, b.name);
-        if (!weights.has(name)) cx.fired(`place ${name}`, 1);
+        if (!weights.has(name)) cx.fired("place", { at: name });
         const pieces = sources.map((s) => s.pieces);
         const source: Source = { kind: "checkpoint", pieces: [...move(pieces, 0, decls), ...move(pieces, 1, decls)] };
         const decl: WeightDecl = { name, type: asTensor(values[0].type), layers: a.layers, source, origin: [...a.origin, ...b.origin] };
@@ -47,10 +47,19 @@ function placed(m: Module, cx: Cx, op: string, move: (pieces: Piece[][], i: numb
 /** "ffn.gate" and "ffn.up" -> "ffn.gate_up". */
 const joined = (a: string, b: string): string => `${a}_${b.slice(b.lastIndexOf(".") + 1)}`;
 
+const atLoad = "compute when loading";
+
 /** dequantize(@w) feeding products per head: computed once at load, kept as @w.exact. */
 export const load = pass({
   name: "load",
   summary: "Compute what depends on weights alone once, when the weights are loaded.",
+  steps: { [atLoad]: "a dequantised stored weight that an einsum reads" },
+  // Once per kind of layer whose latents are absorbed.
+  expect({ bodies, ledger }) {
+    const absorbed = bodies.filter((b) => b.scaled > 0 && ledger.fired(["absorb W_uk into the query"], b.func) > 0);
+    const kinds = new Set(absorbed.map((b) => b.func.split("/").at(-1)));
+    return kinds.size ? [{ rules: [atLoad], site: "module", times: kinds.size }] : [];
+  },
   whole(m: Module, cx: Cx): Module {
     const weights = new Map(m.weights);
     const graph: Graph = m.graph;
@@ -75,7 +84,7 @@ export const load = pass({
           const dtype = String(original.attrs.dtype);
           const by = `load/${name}`;
           const decl: WeightDecl = { name, type: asTensor(values[0].type), layers: from.layers, source: { kind: "computed", by, result: "w" }, origin: from.origin };
-          if (!weights.has(name)) cx.fired(`compute @${name} at load`);
+          if (!weights.has(name)) cx.fired(atLoad, { at: name });
           weights.set(name, decl);
           writes.set(by, { decl, from, dtype });
           return [weight(graph, decl)];

@@ -1,6 +1,7 @@
 // A residual sum and the norm after it: one visit of the row gives the sum, its norm and, where a quantised product follows,
 // its codes. Sum and norm are two roots, so the pass finds them itself; the equations say what each root becomes.
 import { add, addNorm, addNormBoth, addNormQuant, everyNode, quantize, rmsNorm, type Func, type Node, type Value } from "../../ir/index.ts";
+import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
 import { rebuild } from "../rewrite.ts";
 import { rule } from "../rule.ts";
@@ -46,6 +47,7 @@ export const addNormPass = pass({
   name: "add-norm",
   summary: "Add the residual, normalise and quantise in one visit of the row.",
   equations: [sumNorm, sumNormQuant, sumNormBoth],
+  expect: ({ bodies }) => inEach(bodies, [sumNorm.name, sumNormQuant.name, sumNormBoth.name], (b) => b.sums),
   run(f: Func, cx: Cx): Func {
     const graph = cx.module.graph;
     const fusions = fusionsOf(f, cx);
@@ -86,11 +88,11 @@ function fusionsOf(f: Func, cx: Cx): Map<Node, Fusion> {
     if (norm.op.name !== "rms_norm") continue;
     const [x, gain] = norm.operands;
     if (x.node.op.name !== "add") {
-      cx.refused(sumNorm.name, `the row is made by ${x.node.op.name}, not by an add of the same function`);
+      cx.unmatched(sumNorm.name, `the row is ${x.node.op.name === "param" ? "a parameter: what made it is in the function before" : `made by ${x.node.op.name}, not by an add`}`, norm.results[0]);
       continue;
     }
     if (fusions.has(x.node)) {
-      cx.refused(sumNorm.name, "another norm of the same sum is fused with it already");
+      cx.refused(sumNorm.name, "another norm of the same sum is fused with it already", norm.results[0]);
       continue;
     }
     const eps = norm.attrs.eps;
@@ -104,7 +106,7 @@ function fusionsOf(f: Func, cx: Cx): Map<Node, Fusion> {
         ? { rule: sumNormBoth.name, build: (a, b) => addNormBoth({ a, b, gain, eps, scale }) }
         : { rule: sumNormQuant.name, build: (a, b) => addNormQuant({ a, b, gain, eps, scale }) };
     fusions.set(x.node, { ...fusion, norm, quantize: codes });
-    cx.fired(fusion.rule);
+    cx.fired(fusion.rule, { at: norm.results[0] });
   }
   return fusions;
 }

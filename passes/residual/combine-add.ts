@@ -1,5 +1,6 @@
 // The end of a layer with experts: their rows, the shared expert's and the residual are added in one visit.
 import { add, combine, combineAdd } from "../../ir/index.ts";
+import { inEach } from "../contract.ts";
 import { pass } from "../pass.ts";
 import { rule, type MatchContext } from "../rule.ts";
 
@@ -31,4 +32,5 @@ export const combineAddPass = pass({
   name: "combine-add",
   summary: "Add the experts' rows, the shared expert's and the residual in one visit.",
   rules: [combineShared, combineResidual],
+  expect: ({ bodies, ran }) => inEach(bodies, [combineShared.name, combineResidual.name], (b) => (ran.has("moe-dispatch") ? b.experts : 0)),
 });

@@ -1,0 +1,83 @@
+// Contracts: how often a pass must fire, from what the model was before any pass. A pattern that a change upstream hides
+// then ends a compile with the rule and the places it was missed at, instead of giving a slower model.
+import { DiagnosticError } from "../ir/diagnostic.ts";
+import { bodyOf, type Func, type Module, type Node, type Value } from "../ir/graph.ts";
+import { everyNode } from "../ir/print.ts";
+import { contractBroken } from "./diagnostics.ts";
+import type { Ledger } from "./ledger.ts";
+import type { Pass } from "./pass.ts";
+
+/** What one function of the model holds as the frontend wrote it. */
+export interface Body {
+  func: string;
+  /** Attention regions, and appends to the cache. */
+  attention: number;
+  /** Regions of experts, and whether a shared expert stands beside them. */
+  experts: number;
+  shared: number;
+  /** Gated products outside regions of experts: dense layers and shared experts. */
+  gated: number;
+  /** Linears over block-scaled weights, regions included; whether their inputs are quantised. */
+  scaled: number;
+  quantised: boolean;
+  /** Norms of a residual sum; norms read quantised only, of a sum and of anything else. */
+  sums: number;
+  quantisedSums: number;
+  quantisedNorms: number;
+}
+
+/** What a contract may ask. */
+export interface Known {
+  bodies: readonly Body[];
+  /** Passes that run: a contract must not depend on one that was left out. */
+  ran: ReadonlySet<string>;
+  ledger: Ledger;
+}
+
+/** One of these rules must fire, or be declined with its reason, `times` times in function `site`. */
+export interface Expectation {
+  rules: readonly string[];
+  site: string;
+  times: number;
+}
+
+/** An expectation for every body, leaving out those that need nothing. */
+export const inEach = (bodies: readonly Body[], rules: readonly string[], times: (b: Body) => number): Expectation[] =>
+  bodies.map((b) => ({ rules, site: b.func, times: times(b) })).filter((e) => e.times > 0);
+
+export const bodiesOf = (m: Module): Body[] => [...m.funcs.values()].map(bodyFacts);
+
+function bodyFacts(f: Func): Body {
+  const nodes = everyNode(f);
+  const readers = new Map<Value, Node[]>();
+  for (const n of nodes) for (const o of n.operands) readers.set(o, [...(readers.get(o) ?? []), n]);
+  const inside = new Set(nodes.filter((n) => n.op.name === "map_experts").flatMap((n) => bodyOf(n.region!)));
+  const named = (name: string): Node[] => nodes.filter((n) => n.op.name === name);
+  const norms = named("rms_norm");
+  const codesOnly = (n: Node): boolean => (readers.get(n.results[0]) ?? []).every((r) => r.op.name === "quantize") && !f.results.some((r) => r.value === n.results[0]);
+  const ofSum = (n: Node): boolean => n.operands[0].node.op.name === "add";
+  const gated = named("mul").filter((n) => !inside.has(n) && n.operands[0].node.op.name === "silu");
+  const experts = named("map_experts");
+  return {
+    func: f.name,
+    attention: named("map_sequences").length,
+    experts: experts.length,
+    shared: experts.filter((n) => (readers.get(n.results[0]) ?? []).some((r) => r.op.name === "add") && gated.length > 0).length,
+    gated: gated.length,
+    scaled: named("linear").filter((n) => n.operands[1].node.op.name === "dequantize").length,
+    quantised: named("quantize").length > 0,
+    sums: norms.filter(ofSum).length,
+    quantisedSums: norms.filter((n) => ofSum(n) && codesOnly(n)).length,
+    quantisedNorms: norms.filter((n) => !ofSum(n) && codesOnly(n)).length,
+  };
+}
+
+/** Throws where a pass fired less often than it had to; says what stood there instead. */
+export function checkContract(p: Pass, known: Known, model: string): void {
+  for (const { rules, site, times } of p.expect?.(known) ?? []) {
+    const found = known.ledger.met(rules, site);
+    if (found >= times) continue;
+    const seen = known.ledger.entries.filter((e) => e.pass === p.name && e.site === site && rules.includes(e.rule) && e.outcome !== "fired" && e.reason);
+    throw new DiagnosticError(contractBroken(p.name, rules, site, model, times, found, seen.map((e) => `${e.at ? `at %${e.at}: ` : ""}${e.reason}`)));
+  }
+}

@@ -1,0 +1,50 @@
+// What one firing changes in cost: nodes that nothing reads any more go, nodes made for it come. Inside a region a node
+// counts once per slice; what depends on weights alone is free, for it runs when they are loaded.
+import { costOf, type Assume, type Cost } from "../ir/cost.ts";
+import type { Node, Value } from "../ir/graph.ts";
+
+const zero = (): Cost => ({ flops: 0, bytes: 0, launches: 0 });
+
+export const difference = (after: Cost, before: Cost): Cost => ({
+  flops: after.flops - before.flops,
+  bytes: after.bytes - before.bytes,
+  launches: after.launches - before.launches,
+});
+
+/** What a firing removed and made, and the difference in cost. */
+export interface Change {
+  delta: Cost;
+  gone: readonly Node[];
+  made: readonly Node[];
+}
+
+/** `matched` are the pattern's nodes, root first; `fresh` says whether a node was made by this firing. */
+export function changeOf(root: Value, to: Value, matched: readonly Node[], uses: (v: Value) => number, fresh: (n: Node) => boolean, assume: Assume, times: number): Change {
+  const delta = zero();
+  const count = (n: Node, sign: number): void => {
+    if (fromWeights(n)) return;
+    const c = costOf(n, assume);
+    delta.flops += sign * times * c.flops;
+    delta.bytes += sign * times * c.bytes;
+    delta.launches += sign * times * c.launches;
+  };
+  const gone = new Set<Node>();
+  for (const n of matched) {
+    const readers = [...gone].flatMap((g) => g.operands);
+    const dead = n.results.every((r) => r === root || uses(r) <= readers.filter((o) => o === r).length);
+    if (!dead) continue;
+    gone.add(n);
+    count(n, -1);
+  }
+  const made = new Set<Node>();
+  const walk = (v: Value): void => {
+    if (made.has(v.node) || !fresh(v.node)) return;
+    made.add(v.node);
+    count(v.node, 1);
+    for (const o of v.node.operands) walk(o);
+  };
+  walk(to);
+  return { delta, gone: [...gone], made: [...made] };
+}
+
+const fromWeights = (n: Node): boolean => n.op.name === "weight" || (n.op.name !== "param" && n.op.name !== "call" && !n.region && n.operands.length > 0 && n.operands.every((o) => fromWeights(o.node)));
