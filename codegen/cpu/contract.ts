@@ -2,12 +2,13 @@
 // recognised whole, so that sums stay in registers over the full contracted width and weights are widened as they stream.
 // Any other dot multiplies the tiles it names.
 import type { Stmt as TileStmt, Tile } from "../../ir/kernel/stmt.ts";
-import { interleave, mixRows, type Stored } from "./dot.ts";
+import { bytesOf, type Stored } from "./dot.ts";
 import { keep } from "./math.ts";
+import { mixBlock, mixRow } from "./mix.ts";
 import { address, unitStride } from "./place.ts";
 import { packBytes, product, type ScaleOf } from "./product.ts";
 import type { Tiles } from "./tiles.ts";
-import { get, i32, ins, load, plus, set, splat, store, times, withImm, type Expr } from "./wasm.ts";
+import { i32, ins, load, plus, times, withImm, type Expr } from "./wasm.ts";
 
 type Load = Extract<TileStmt, { kind: "load" }>;
 type Dot = Extract<TileStmt, { kind: "dot" }>;
@@ -83,7 +84,7 @@ export function contract(k: Tiles, c: Contraction): void {
         scale: scale(c.aScale),
       },
       b: { dtype: k.buffer(c.b.from.buffer).param.dtype as Stored, address: (row) => at(c.b, row, i32(0)), scale: scale(c.bScale) },
-      packed: plus(k.scratch, i32(k.reserve(packBytes(c.a.dst.rows, c.width)))),
+      packed: plus(k.scratch, i32(k.reserve(packBytes(c.a.dst.rows, k.rowBytes(c.acc) / 4, c.width)))),
       sums: k.rowAt(c.acc, i32(0)),
       add: true,
     });
@@ -91,17 +92,29 @@ export function contract(k: Tiles, c: Contraction): void {
   });
 }
 
+/** Rows where they lie; bytes from one to the next where that is known when compiling. */
+interface Lying {
+  dtype: Stored;
+  row: (r: Expr) => Expr;
+  stride?: number;
+}
+
 /** Rows of a tile where they lie, if they can be read there over all of its columns. */
-function lying(k: Tiles, t: Tile): { dtype: Stored; row: (r: Expr) => Expr } | undefined {
+function lying(k: Tiles, t: Tile): Lying | undefined {
   const def = k.lazy(t);
-  if (!def) return { dtype: "f32", row: (r) => k.rowAt(t, r) };
+  if (!def) return { dtype: "f32", row: (r) => k.rowAt(t, r), stride: k.rowBytes(t) };
   if (def.kind !== "load") return undefined;
   const b = k.buffer(def.from.buffer);
   const p = def.from;
   const whole = p.colLimit === undefined || k.certain({ at: p.at[p.cols!], limit: p.colLimit }, t.cols);
   if (!whole || !unitStride(b, p) || p.rowIndex || b.param.dtype === "i32" || def.fill !== 0) return undefined;
-  return { dtype: b.param.dtype, row: (r) => address(k.env, b, p, k.rowOf(p, t, r).row, i32(0)) };
+  const apart = p.rows === undefined ? undefined : b.param.strides[p.rows];
+  const row = (r: Expr): Expr => address(k.env, b, p, k.rowOf(p, t, r).row, i32(0));
+  return { dtype: b.param.dtype, row, ...(typeof apart === "number" ? { stride: apart * bytesOf[b.param.dtype] } : {}) };
 }
+
+/** Whether rows can be read again and again where they lie: a multiple of 4096 bytes apart, they would share a few cache lines. */
+const apartWell = (l: Lying): boolean => l.stride !== undefined && l.stride % 4096 !== 0;
 
 /** Rows of a load that are inside its bound; all rows of any other tile. */
 function rowsInside(k: Tiles, t: Tile): Expr {
@@ -150,43 +163,33 @@ function dotNt(k: Tiles, { dst, a, b }: Dot): void {
       one: (row, c) => load("f32.load", plus(from.row(row), times(c, i32(4)))),
       direct: from.row,
     },
+    inPlace: to.dtype === "f32" && apartWell(from) && apartWell(to),
     b: { dtype: to.dtype, address: to.row },
-    packed: plus(k.scratch, i32(to.dtype === "f32" ? 0 : k.reserve(packBytes(dst.rows, a.cols)))),
+    packed: plus(k.scratch, i32(k.reserve(packBytes(dst.rows, k.rowBytes(dst) / 4, a.cols)))),
     sums: k.rowAt(dst, i32(0)),
   });
 }
 
-/** Rows of b are mixed with weights from a: lanes are columns, eight at a time, for four rows of a together. */
+/** Rows of b are mixed with weights from a: lanes are columns. Four rows of a share what they read, one row streams by. */
 function dotNn(k: Tiles, { dst, a, b }: Dot): void {
   const { w } = k;
   settle(k, a);
   let rows = lying(k, b);
   let count = rows ? rowsInside(k, b) : i32(b.rows);
-  if (!rows || dst.cols % 8 !== 0) {
+  if (!rows || dst.cols % 8 !== 0 || (dst.rows >= 4 && !apartWell(rows))) {
     settle(k, b);
     rows = lying(k, b)!;
-    count = i32(b.rows);
+    if (k.facts.rows.has(b.name)) count = k.rowCount(b);
   }
-  const { dtype, row } = rows;
-  const bytes = { f32: 4, bf16: 2, e4m3: 1 }[dtype];
+  const { dtype, row, stride } = rows;
   k.home(dst);
   const mixed = keep(w, count, "mixed");
   const m = keep(w, k.rowCount(dst), "m");
-  const block = (is: Expr[], c: Expr): void => {
-    const acc = is.map((_, i) => [0, 1].map((v) => w.local("v128", `mix${i}${v}`)));
-    for (const l of acc.flat()) w.push(set(l, splat(0)));
-    const shift = keep(w, times(c, i32(bytes)), "shift");
-    mixRows(w, { a: is.map((i) => keep(w, k.rowAt(a, i), "weights")), b: (s) => plus(row(s), shift), dtype, rows: mixed, acc });
-    for (const [i, r] of is.entries()) {
-      const at = keep(w, plus(k.rowAt(dst, r), times(c, i32(4))), "at");
-      const [lo, hi] = interleave(dtype, [get(acc[i][0]), get(acc[i][1])]);
-      w.push(store("v128.store", at, lo), store("v128.store", at, hi, 16));
-    }
-  };
-  const whole = dst.rows >= 4 ? keep(w, ins("i32.and", m, i32(-4)), "whole") : i32(0);
-  w.loop("c", i32(0), i32(dst.cols), 8, (c) => {
-    if (dst.rows >= 4) w.loop("i", i32(0), whole, 4, (i) => block([0, 1, 2, 3].map((d) => plus(i, i32(d))), c));
-    w.loop("i1", whole, m, 1, (i) => block([i], c));
-  });
+  const fours = dst.rows >= 4 ? keep(w, ins("i32.and", m, i32(-4)), "fours") : i32(0);
+  const side = { dtype, row, stride, rows: mixed };
+  if (dst.rows >= 4)
+    w.loop("c", i32(0), i32(dst.cols), 8, (c) =>
+      w.loop("i", i32(0), fours, 4, (i) => mixBlock(w, { at: k.rowAt(a, i), stride: k.rowBytes(a) }, side, { at: k.rowAt(dst, i), stride: k.rowBytes(dst) }, c)),
+    );
+  w.loop("i1", fours, m, 1, (i) => mixRow(w, k.rowAt(a, i), side, k.rowAt(dst, i), dst.cols));
 }
-

@@ -25,6 +25,22 @@ export function widen8(w: Writer, dtype: Stored, at: Expr, offset: number, name:
   ];
 }
 
+/** The same 8 columns in their own order. */
+export function widen8InOrder(w: Writer, dtype: Stored, at: Expr, offset: number, name: string): [Expr, Expr] {
+  if (dtype === "f32") return widen8(w, dtype, at, offset, name);
+  const wide = dtype === "bf16" ? load("v128.load", at, offset) : ins("v128.and", ins("i16x8.shl", load("v128.load8x8_s", at, offset), i32(4)), splatI(0x87f087f0 | 0));
+  const raw = get(w.define(name, wide));
+  // Sixteen zero bits below every code: in this form an unpack of words, one instruction.
+  const above = (first: number): Expr => ({
+    op: "i8x16.shuffle",
+    imm: [0, 1, 2, 3].flatMap((i) => [0, 16].flatMap((side) => [side + 2 * (first + i), side + 2 * (first + i) + 1])),
+    args: [splatI(0), raw],
+    type: "v128",
+  });
+  const value = (e: Expr): Expr => get(w.define(name, dtype === "bf16" ? e : ins("f32x4.mul", e, splat(2 ** 120))));
+  return [value(above(0)), value(above(4))];
+}
+
 export interface Block {
   /** Addresses of packed f32 rows. */
   a: Expr[];
@@ -60,45 +76,7 @@ export function dotRows(w: Writer, { a, b, dtype, columns, acc }: Block): void {
   });
 }
 
-export interface Mix {
-  /** Addresses of f32 rows of weights p, one value per mixed row, in natural order. */
-  a: Expr[];
-  /** Address of the first of these columns in mixed row s. */
-  b: (s: Expr) => Expr;
-  dtype: Stored;
-  /** Rows mixed. */
-  rows: Expr;
-  /** acc[i][v] += sum over s of a[i][s] * b[s], two vectors per 8 columns, in the order of `widen8`. */
-  acc: Local[][];
-}
-
-/** The transposed product: rows of b are mixed with weights a. Lanes are columns, so nothing is added across lanes. */
-export function mixRows(w: Writer, mix: Mix): void {
-  w.loop("s", i32(0), mix.rows, 1, (s) => {
-    const at = get(w.define("row", mix.b(s)));
-    const up = get(w.define("at_p", times(s, i32(4))));
-    const ps = mix.a.map((a, i) => get(w.define(`p${i}`, load("v128.load32_splat", plus(a, up)))));
-    for (let v = 0; v < mix.acc[0].length; v += 2) {
-      const b = widen8(w, mix.dtype, at, (v / 2) * 8 * bytesOf[mix.dtype], `v${v}`);
-      for (const [i, p] of ps.entries())
-        for (const half of [0, 1] as const) w.push(set(mix.acc[i][v + half], ins("f32x4.add", get(mix.acc[i][v + half]), ins("f32x4.mul", b[half], p))));
-    }
-  });
-}
-
-/** Puts the two vectors of `widen8` back in column order. */
-export function interleave(dtype: Stored, pair: readonly [Expr, Expr]): [Expr, Expr] {
-  if (dtype === "f32") return [pair[0], pair[1]];
-  const lanes = (first: number): Expr => ({
-    op: "i8x16.shuffle",
-    imm: [0, 1].flatMap((i) => [0, 16].flatMap((side) => [0, 1, 2, 3].map((b) => side + 4 * (first + i) + b))),
-    args: [pair[0], pair[1]],
-    type: "v128",
-  });
-  return [lanes(0), lanes(2)];
-}
-
-/** The inverse: eight consecutive f32 columns in the order that packed activations have. */
+/** Eight consecutive f32 columns in the order that packed activations have. */
 export function deinterleave(dtype: Stored, pair: readonly [Expr, Expr]): [Expr, Expr] {
   if (dtype === "f32") return [pair[0], pair[1]];
   const lanes = (first: number): Expr => ({

@@ -1,8 +1,9 @@
-// One tile of a b^T: packs the rows of a, then walks 4x2 (or 1x4) blocks whose sums stay in registers over a run of columns.
-// Sums go to an f32 tile in scratch. Edge rows of b repeat the last row, so that the block shape is fixed and no address
-// leaves the buffer; their results are never stored by anyone.
+// One tile of a b^T: blocks whose sums stay in registers over a run of columns. With few rows of a (here) weights stream once and
+// widen as they pass; with many (product-many.ts) both sides are packed first. Sums go to an f32 tile in scratch. Edge rows of b
+// repeat the last row, so that the block shape is fixed and no address leaves the buffer; their results are never stored.
 import { bytesOf, deinterleave, dotRows, type Stored } from "./dot.ts";
 import { keep, sumLanes } from "./math.ts";
+import { many, panelBytes } from "./product-many.ts";
 import { f32, get, i32, ins, load, plus, select, set, splat, store, times, type Expr, type Local } from "./wasm.ts";
 import type { Writer } from "./writer.ts";
 
@@ -25,90 +26,83 @@ export interface Product {
     scale?: ScaleOf;
   };
   b: { dtype: Stored; address(row: Expr): Expr; scale?: ScaleOf };
-  /** Address of the packed rows: packBytes(product). */
+  /** Address of scratch for packed rows: packBytes. */
   packed: Expr;
+  /** Both sides are f32 and lie so that reading them where they are is as good as packing them. */
+  inPlace?: boolean;
   /** Address of the [tile.m, tile.n] f32 sums. */
   sums: Expr;
   /** Add to the sums that are there. */
   add?: boolean;
 }
 
-/** Columns multiplied at a time where there are rows enough to use them again: a panel of a then stays in the cache. */
-const PANEL = 1024;
-/** From this many rows on, panels are used, and rows are taken four at a time. */
+/** From this many rows on, weights are widened once for all of them (product-many.ts). */
 const MANY = 4;
 
 const padded = (k: number): number => Math.ceil(k / 8) * 8;
 
-/** Scratch for the packed rows of a: whole rows while they are few, panels of rows when they are many. */
-export const packBytes = (tileM: number, k: number): number => Math.max(Math.min(tileM, MANY - 1) * padded(k), tileM * Math.min(padded(k), PANEL)) * 4;
+/** Scratch for packed rows: of a while they are few, panels of both sides when they are many. */
+export function packBytes(tileM: number, tileN: number, k: number): number {
+  const few = Math.min(tileM, MANY - 1) * padded(k) * 4;
+  return tileM < MANY ? few : Math.max(few, panelBytes(tileM, tileN, k));
+}
 
-/** Rows of a and of b that a block has. `apart`: those of b are as far from each other as the tile allows. */
+/** Rows of a and of b that a block has. */
 interface Shape {
   a: number;
   b: number;
-  apart: boolean;
-}
-
-/** A run of columns, multiples of 8, of all rows. */
-interface Panel {
-  from: Expr;
-  columns: Expr;
-  /** Address of row i of a at the panel's first column. */
-  rowOf: (i: Expr) => Expr;
 }
 
 /** Emits the product. */
 export function product(w: Writer, p: Product): void {
   const whole = p.k & ~7;
   if (!p.add) clearSums(w, p);
-  const direct = p.b.dtype === "f32" ? p.a.direct : undefined;
-  const blocked = p.tile.m >= MANY && whole > PANEL;
-  const width = blocked ? get(w.define("panel", select(ins("i32.ge_u", p.m, i32(MANY)), i32(PANEL), i32(whole)))) : i32(whole);
-  w.loop("from", i32(0), i32(whole), width, (from) => {
-    const left = ins("i32.sub", i32(whole), from);
-    const columns = blocked ? get(w.define("columns", select(ins("i32.lt_u", left, width), left, width))) : i32(whole);
-    const rowBytes = get(w.define("row_bytes", times(width, i32(4))));
-    const shift = times(from, i32(4));
-    const rowOf = direct ? (i: Expr): Expr => plus(direct(i), shift) : (i: Expr): Expr => plus(p.packed, times(i, rowBytes));
-    const panel = { from, columns, rowOf };
-    if (!direct) pack(w, p, panel);
-    let done: Expr = i32(0);
-    for (const shape of shapes(p)) {
-      const end = shape.a === 1 ? p.m : keep(w, ins("i32.and", p.m, i32(-shape.a)), "end");
-      w.note(`${shape.a} of a by ${shape.b} of b`);
-      w.loop("i", done, end, shape.a, (i) => blocks(w, p, panel, Array.from({ length: shape.a }, (_, d) => plus(i, i32(d))), shape));
-      done = end;
-    }
-  });
+  if (whole > 0) {
+    if (p.tile.m < MANY) few(w, p, whole);
+    else
+      w.when(
+        ins("i32.ge_u", p.m, i32(MANY)),
+        () => many(w, p, whole),
+        () => few(w, p, whole),
+      );
+  }
   if (whole < p.k) tail(w, p, whole);
 }
 
 /**
- * Block shapes for the rows of this tile, largest first. Eight sums and their operands fit the sixteen vector registers there
- * are; with scales there are two sets of sums. One or two rows of a are bound by memory, and a processor fetches ahead by
- * stream: the rows of b in a block then lie far apart, each the next part of a long run.
+ * One to three rows of a: bound by memory. Weights widen in registers as they stream, and a processor fetches ahead by stream: the
+ * rows of b in a block lie far apart, each the next part of a long run. Eight sums and their operands fit the sixteen vector
+ * registers there are; with scales there are two sets of sums.
  */
-function shapes(p: Product): Shape[] {
+function few(w: Writer, p: Product, whole: number): void {
+  const direct = p.b.dtype === "f32" ? p.a.direct : undefined;
+  const rowOf = direct ?? ((i: Expr): Expr => plus(p.packed, times(i, i32(whole * 4))));
+  if (!direct) pack(w, p, whole, rowOf);
   const most = Math.min(p.a.scale || p.b.scale ? 4 : 8, Math.max(1, p.tile.n));
-  const one: Shape = { a: 1, b: most, apart: true };
-  if (p.tile.m === 1) return [one];
-  const two: Shape = { a: 2, b: Math.min(4, most), apart: true };
-  return p.tile.m < MANY ? [two, one] : [{ a: 4, b: 2, apart: false }, two, one];
+  const shapes: Shape[] = [{ a: 1, b: most }];
+  if (p.tile.m > 1) shapes.unshift({ a: 2, b: Math.min(4, most) });
+  let done: Expr = i32(0);
+  for (const shape of shapes) {
+    const end = shape.a === 1 ? p.m : keep(w, ins("i32.and", p.m, i32(-shape.a)), "end");
+    w.note(`${shape.a} of a by ${shape.b} of b`);
+    w.loop("i", done, end, shape.a, (i) => blocks(w, p, whole, rowOf, Array.from({ length: shape.a }, (_, d) => plus(i, i32(d))), shape.b));
+    done = end;
+  }
 }
 
-const sumAt = (p: Product, i: Expr, j: Expr): Expr => plus(p.sums, times(plus(times(i, i32(p.tile.n)), j), i32(4)));
+/** Address of the sum of row i of a and row j of b. */
+export const sumAt = (p: Product, i: Expr, j: Expr): Expr => plus(p.sums, times(plus(times(i, i32(p.tile.n)), j), i32(4)));
 
 function clearSums(w: Writer, p: Product): void {
   w.loop("i", i32(0), p.m, 1, (i) => w.loop("j", i32(0), i32(p.tile.n), 4, (j) => w.push(store("v128.store", sumAt(p, i, j), splat(0)))));
 }
 
-function pack(w: Writer, p: Product, panel: Panel): void {
+function pack(w: Writer, p: Product, whole: number, rowOf: (i: Expr) => Expr): void {
   w.note("pack the rows of a: even columns of every 8, then odd ones");
   w.loop("i", i32(0), p.m, 1, (i) => {
-    const to = get(w.define("to", panel.rowOf(i)));
-    w.loop("c", i32(0), panel.columns, 8, (c) => {
-      const pair = p.a.eight(i, plus(panel.from, c)).map((e) => get(w.define("x", e))) as [Expr, Expr];
+    const to = get(w.define("to", rowOf(i)));
+    w.loop("c", i32(0), i32(whole), 8, (c) => {
+      const pair = p.a.eight(i, c).map((e) => get(w.define("x", e))) as [Expr, Expr];
       const at = get(w.define("at", plus(to, times(c, i32(4)))));
       const [lo, hi] = deinterleave(p.b.dtype, pair);
       w.push(store("v128.store", at, lo), store("v128.store", at, hi, 16));
@@ -117,26 +111,27 @@ function pack(w: Writer, p: Product, panel: Panel): void {
 }
 
 /** All rows of b against some rows of a; past the last row of b the last is repeated, its sums going where no one looks. */
-function blocks(w: Writer, p: Product, panel: Panel, is: Expr[], shape: Shape): void {
-  const as = is.map((i) => get(w.define("a", panel.rowOf(i))));
+function blocks(w: Writer, p: Product, whole: number, rowOf: (i: Expr) => Expr, is: Expr[], most: number): void {
+  const as = is.map((i) => get(w.define("a", rowOf(i))));
   const last = get(w.define("last", ins("i32.sub", p.n, i32(1))));
-  const gap = shape.apart && shape.b > 1 ? keep(w, ins("i32.div_u", plus(p.n, i32(shape.b - 1)), i32(shape.b)), "gap") : i32(1);
-  w.loop("j", i32(0), shape.apart ? (shape.b > 1 ? gap : p.n) : p.n, shape.apart ? 1 : shape.b, (j) => {
-    const js = Array.from({ length: shape.b }, (_, d) => (d === 0 ? j : keep(w, plus(j, times(gap, i32(d))), "row")));
+  const gap = most > 1 ? keep(w, ins("i32.div_u", plus(p.n, i32(most - 1)), i32(most)), "gap") : p.n;
+  w.loop("j", i32(0), gap, 1, (j) => {
+    const js = Array.from({ length: most }, (_, d) => (d === 0 ? j : keep(w, plus(j, times(gap, i32(d))), "row")));
     const rows = js.map((row, d) => (d === 0 ? row : get(w.define("row_b", select(ins("i32.lt_u", row, last), row, last)))));
-    const shift = times(panel.from, i32(bytesOf[p.b.dtype]));
-    const bs = rows.map((row, d) => get(w.define(`b${d}`, plus(p.b.address(row), shift))));
-    block(w, p, panel, is, js, as, rows, bs);
+    block(w, p, whole, is, js, as, rows, rows.map((row, d) => get(w.define(`b${d}`, p.b.address(row)))));
   });
 }
 
-function block(w: Writer, p: Product, panel: Panel, is: Expr[], js: Expr[], as: Expr[], rows: Expr[], bs: Expr[]): void {
-  const make = (name: string): Local[][] => as.map((_, i) => bs.map((_, j) => w.local("v128", `${name}${i}${j}`)));
-  const clear = (acc: Local[][]): void => acc.flat().forEach((l) => w.push(set(l, splat(0))));
-  const total = make("sum");
-  clear(total);
-  if (!p.a.scale && !p.b.scale) dotRows(w, { a: as, b: bs, dtype: p.b.dtype, columns: panel.columns, acc: total });
-  else scaledBlocks(w, p, panel, is, as, rows, bs, total);
+function block(w: Writer, p: Product, whole: number, is: Expr[], js: Expr[], as: Expr[], rows: Expr[], bs: Expr[]): void {
+  const total = as.map((_, i) => bs.map((_, j) => w.local("v128", `sum${i}${j}`)));
+  for (const l of total.flat()) w.push(set(l, splat(0)));
+  if (!p.a.scale && !p.b.scale) dotRows(w, { a: as, b: bs, dtype: p.b.dtype, columns: i32(whole), acc: total });
+  else scaledBlocks(w, p, whole, is, as, rows, bs, total);
+  addSums(w, p, is, js, total);
+}
+
+/** Adds the lanes of every sum of a block to where the sums are kept. */
+export function addSums(w: Writer, p: Product, is: Expr[], js: Expr[], total: Local[][]): void {
   for (const [r, line] of total.entries())
     for (const [c, l] of line.entries()) {
       const where = get(w.define("at", sumAt(p, is[r], js[c])));
@@ -145,11 +140,11 @@ function block(w: Writer, p: Product, panel: Panel, is: Expr[], js: Expr[], as: 
 }
 
 /** Scales change every 128 columns: each part is multiplied once, lanes still apart. */
-function scaledBlocks(w: Writer, p: Product, panel: Panel, is: Expr[], as: Expr[], rows: Expr[], bs: Expr[], total: Local[][]): void {
+function scaledBlocks(w: Writer, p: Product, whole: number, is: Expr[], as: Expr[], rows: Expr[], bs: Expr[], total: Local[][]): void {
   const part = as.map((_, i) => bs.map((_, j) => w.local("v128", `part${i}${j}`)));
-  w.loop("block", i32(0), panel.columns, 128, (from) => {
+  w.loop("block", i32(0), i32(whole), 128, (from) => {
     for (const l of part.flat()) w.push(set(l, splat(0)));
-    const left = get(w.define("left", ins("i32.sub", panel.columns, from)));
+    const left = get(w.define("left", ins("i32.sub", i32(whole), from)));
     const columns = get(w.define("columns", select(ins("i32.lt_u", left, i32(128)), left, i32(128))));
     dotRows(w, {
       a: as.map((a) => get(w.define("a_block", plus(a, times(from, i32(4)))))),
@@ -158,7 +153,7 @@ function scaledBlocks(w: Writer, p: Product, panel: Panel, is: Expr[], as: Expr[
       columns,
       acc: part,
     });
-  const g = get(w.define("group", ins("i32.shr_u", plus(panel.from, from), i32(7))));
+    const g = get(w.define("group", ins("i32.shr_u", from, i32(7))));
     const sb = rows.map((row) => (p.b.scale ? get(w.define("sb", p.b.scale(row, g))) : undefined));
     const sa = is.map((i) => (p.a.scale ? get(w.define("sa", p.a.scale(i, g))) : undefined));
     for (const [r, line] of part.entries())

@@ -9,7 +9,19 @@ import { copyOf } from "../strided.ts";
 import type { Built, TargetBackend } from "../target.ts";
 import { lowerToWasm } from "./lower.ts";
 
-const catalogue: Catalogue = { target: "cpu", choose: chooseTiles, copy: copyOf };
+/**
+ * Tiles of products: packing a tile costs what a few of its rows do, so they are large; scratch for a panel of both sides
+ * (512 KiB) stays in a second-level cache.
+ */
+const TILES: Readonly<Record<string, readonly [number, number]>> = { linear: [64, 64], block_linear: [64, 64], grouped_linear: [64, 64], bmm: [64, 64] };
+
+const choose: Catalogue["choose"] = (site) => {
+  const chosen = chooseTiles(site);
+  if ("reason" in chosen) return chosen;
+  return chosen.map((c) => (Object.hasOwn(TILES, c.family) ? { ...c, problem: { ...c.problem, tile: TILES[c.family] } } : c));
+};
+
+const catalogue: Catalogue = { target: "cpu", choose, copy: copyOf };
 
 export function cpuTarget(options: { activations: "f32" | "bf16" }): TargetBackend {
   if (options.activations !== "f32") throw new DiagnosticError(cpuActivations());

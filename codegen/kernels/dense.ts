@@ -3,10 +3,13 @@
 import { kernel, x, type Body, type Where } from "../../ir/kernel/build.ts";
 import type { BufferParam, Index, Kernel, Tile } from "../../ir/kernel/stmt.ts";
 
-/** Rows and columns of one cell: weights stream once per TILE_M rows of x. */
-const TILE_M = 32;
-const TILE_N = 32;
 const STEP = 128;
+
+/** Rows and columns of one cell: weights stream once per so many rows of x. A target that wants others says so. */
+interface Tiled {
+  tile?: readonly [rows: number, columns: number];
+}
+const tileOf = (p: Tiled): readonly [number, number] => p.tile ?? [32, 32];
 
 interface Side {
   buffer: BufferParam;
@@ -25,7 +28,7 @@ function contract(k: Body, m: number, n: number, width: Index, a: Side, b: Side,
   return acc;
 }
 
-export interface LinearProblem {
+export interface LinearProblem extends Tiled {
   n: number;
   k: number;
   xStride: number;
@@ -38,6 +41,7 @@ export interface LinearProblem {
 
 /** y [m, n] = x [m, k] w [n, k]^T */
 export function linear(p: LinearProblem): Kernel {
+  const [rows, columns] = tileOf(p);
   return kernel({
     name: `linear_${p.n}x${p.k}`,
     summary: "y = x w^T, weights packed as stored.",
@@ -48,9 +52,9 @@ export function linear(p: LinearProblem): Kernel {
     },
     dims: ["m"],
     body(k, { x: xs, w, y }) {
-      k.grid({ i: ["m", TILE_M], j: [p.n, TILE_N] });
+      k.grid({ i: ["m", rows], j: [p.n, columns] });
       const acc = contract(
-        k, TILE_M, TILE_N, p.k,
+        k, rows, columns, p.k,
         { buffer: xs, at: (q) => ({ at: ["i", q], rows: 0, cols: 1, rowLimit: "m", colLimit: p.k }) },
         { buffer: w, at: (q) => ({ at: ["j", q], rows: 0, cols: 1, rowLimit: p.n, colLimit: p.k }) },
         "nt", () => [],
@@ -60,7 +64,7 @@ export function linear(p: LinearProblem): Kernel {
   });
 }
 
-export interface BlockLinearProblem {
+export interface BlockLinearProblem extends Tiled {
   parts: number;
   n: number;
   k: number;
@@ -72,6 +76,7 @@ export interface BlockLinearProblem {
 
 /** y [m, parts, n] = x [m, k] times each part of w, scales applied once per 128 columns. */
 export function blockLinear(p: BlockLinearProblem): Kernel {
+  const [rows, columns] = tileOf(p);
   const [kb, nb] = [Math.ceil(p.k / 128), Math.ceil(p.n / 128)];
   return kernel({
     name: `block_linear_${p.parts > 1 ? `${p.parts}x` : ""}${p.n}x${p.k}${p.x === "e4m3" ? "" : "_exact"}`,
@@ -85,15 +90,15 @@ export function blockLinear(p: BlockLinearProblem): Kernel {
     },
     dims: ["m"],
     body(k, { x: xs, x_scale: xScale, w, w_scale: wScale, y }) {
-      k.grid({ i: ["m", TILE_M], q: [p.parts, 1], j: [p.n, TILE_N] });
+      k.grid({ i: ["m", rows], q: [p.parts, 1], j: [p.n, columns] });
       const acc = contract(
-        k, TILE_M, TILE_N, p.k,
+        k, rows, columns, p.k,
         { buffer: xs, at: (c) => ({ at: ["i", c], rows: 0, cols: 1, rowLimit: "m", colLimit: p.k }) },
         { buffer: w, at: (c) => ({ at: ["q", "j", c], rows: 1, cols: 2, rowLimit: p.n, colLimit: p.k }) },
         "nt",
-        // A tile of 32 columns never crosses a block of 128, so one scale serves it.
+        // The columns of a tile divide 128, so one scale serves it.
         (c) => [
-          ...(xScale ? [k.load("sx", TILE_M, 1, xScale, { at: ["i", x.div(c, 128)], rows: 0, rowLimit: "m" })] : []),
+          ...(xScale ? [k.load("sx", rows, 1, xScale, { at: ["i", x.div(c, 128)], rows: 0, rowLimit: "m" })] : []),
           k.load("sw", 1, 1, wScale, { at: ["q", x.div("j", 128), x.div(c, 128)] }),
         ],
       );
@@ -102,7 +107,7 @@ export function blockLinear(p: BlockLinearProblem): Kernel {
   });
 }
 
-export interface GroupedProblem {
+export interface GroupedProblem extends Tiled {
   experts: number;
   parts: number;
   n: number;
@@ -115,6 +120,7 @@ export interface GroupedProblem {
 
 /** Rows offsets[e] .. offsets[e+1] of x meet matrix e: counts are read on the device. */
 export function groupedLinear(p: GroupedProblem): Kernel {
+  const [rows, columns] = tileOf(p);
   const [kb, nb] = [Math.ceil(p.k / 128), Math.ceil(p.n / 128)];
   return kernel({
     name: `grouped_linear_${p.experts}x${p.parts > 1 ? `${p.parts}x` : ""}${p.n}x${p.k}`,
@@ -130,17 +136,17 @@ export function groupedLinear(p: GroupedProblem): Kernel {
     dims: ["r"],
     body(k, { x: xs, x_scale: xScale, w, w_scale: wScale, offsets, y }) {
       // Experts vary fastest: a thread's share of cells then holds a part of every expert, busy or not.
-      k.grid({ j: [p.n, TILE_N], q: [p.parts, 1], e: [p.experts, 1] });
+      k.grid({ j: [p.n, columns], q: [p.parts, 1], e: [p.experts, 1] });
       const from = k.scalar("from", offsets, ["e"]);
       const to = k.scalar("to", offsets, [x.add("e", 1)]);
-      k.loop("i", from, to, TILE_M, () => {
+      k.loop("i", from, to, rows, () => {
         const acc = contract(
-          k, TILE_M, TILE_N, p.k,
+          k, rows, columns, p.k,
           { buffer: xs, at: (c) => ({ at: ["i", c], rows: 0, cols: 1, rowLimit: to, colLimit: p.k }) },
           { buffer: w, at: (c) => ({ at: ["e", "q", "j", c], rows: 2, cols: 3, rowLimit: p.n, colLimit: p.k }) },
           "nt",
           (c) => [
-            ...(xScale ? [k.load("sx", TILE_M, 1, xScale, { at: ["i", x.div(c, 128)], rows: 0, rowLimit: to })] : []),
+            ...(xScale ? [k.load("sx", rows, 1, xScale, { at: ["i", x.div(c, 128)], rows: 0, rowLimit: to })] : []),
             ...(wScale ? [k.load("sw", 1, 1, wScale, { at: ["e", "q", x.div("j", 128), x.div(c, 128)] })] : []),
           ],
         );
@@ -151,7 +157,7 @@ export function groupedLinear(p: GroupedProblem): Kernel {
 }
 
 /** One axis of a batched product: its extent (a number or the run-time dim) and strides in a, b and y; 0 where absent. */
-export interface BmmProblem {
+export interface BmmProblem extends Tiled {
   batch: number | "batch";
   m: number | "m";
   n: number | "n";
@@ -171,6 +177,7 @@ export interface BmmProblem {
 
 /** y[b, i, j] = sum over p of a[b, i, p] b[b, j, p], any strides. */
 export function bmm(p: BmmProblem): Kernel {
+  const [rows, columns] = tileOf(p);
   const form = p.b[2] === 1 || p.b[1] !== 1 ? "nt" : "nn";
   return kernel({
     name: `bmm_${form}_${p.batch}x${p.m}x${p.n}x${p.k}`,
@@ -182,9 +189,9 @@ export function bmm(p: BmmProblem): Kernel {
     },
     dims: p.dims,
     body(k, { a, b, y }) {
-      k.grid({ z: [p.batch, 1], i: [p.m, TILE_M], j: [p.n, TILE_N] });
+      k.grid({ z: [p.batch, 1], i: [p.m, rows], j: [p.n, columns] });
       const acc = contract(
-        k, TILE_M, TILE_N, p.k,
+        k, rows, columns, p.k,
         { buffer: a, at: (c) => ({ at: ["z", "i", c], rows: 1, cols: 2, rowLimit: p.m, colLimit: p.k }) },
         form === "nt"
           ? { buffer: b, at: (c) => ({ at: ["z", "j", c], rows: 1, cols: 2, rowLimit: p.n, colLimit: p.k }) }
