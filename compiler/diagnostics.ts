@@ -32,6 +32,9 @@ export const busy = (folder: string, lock: string): Diagnostic =>
 export const cannotRead = (file: string, problem: string): Diagnostic =>
   error("DSC6008", `cannot read ${file}`, { notes: [problem], help: "give a .dsc text, such as those in an artifact's graph folder" });
 
+export const needsDraftLayer = (): Diagnostic =>
+  error("DSC6014", "--draft needs the extra prediction layer, which this model does not have", { notes: ["num_nextn_predict_layers of the config is 0 or missing"], help: "leave --draft out" });
+
 export const cannotReadText = (file: string, problem: string): Diagnostic => error("DSC6013", `cannot read ${file}`, { notes: [problem], help: "give a file of UTF-8 text" });
 
 export const noRoom = (where: string, needed: string, free: string): Diagnostic =>

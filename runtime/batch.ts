@@ -1,25 +1,28 @@
-// The tables a call hands to the kernels: which sequences have rows, where their rows start, what is cached, in which pages.
+// The tables a call hands to the kernels: where the rows of each entry start, what is cached below them, in which pages.
 // All i32: positions [T], sequence [T], starts [B + 1], lengths [B] (new rows included), pages [B, P], ids [T].
+// An entry is new rows of one sequence. Several entries may extend the same sequence, each on the rows of those before it:
+// their rows are all appended before any of them attends, so every entry sees what it should.
 import type { BatchShape, BatchTable } from "./devices/program.ts";
 
 export const TABLES: readonly BatchTable[] = ["positions", "sequence", "starts", "lengths", "pages", "ids"];
 
-/** New rows of some sequences on top of what is cached. */
-export class Batch {
-  /** Sequences with new rows, in order: the batch's own numbering runs over these. */
-  readonly active: number[];
-  readonly shape: BatchShape;
-  private readonly tokens: readonly ArrayLike<number>[];
-  private readonly before: number[];
+/** New rows of a sequence that has `before` rows. */
+export interface Entry {
+  sequence: number;
+  before: number;
+  tokens: ArrayLike<number>;
+}
 
-  constructor(tokens: readonly ArrayLike<number>[], lengths: readonly number[], pageRows: number) {
-    this.tokens = tokens;
-    this.active = tokens.flatMap((t, b) => (t.length ? [b] : []));
-    this.before = this.active.map((b) => lengths[b] ?? 0);
+export class Batch {
+  readonly entries: readonly Entry[];
+  readonly shape: BatchShape;
+
+  constructor(entries: readonly Entry[], pageRows: number) {
+    this.entries = entries;
     const starts = [0];
-    for (const b of this.active) starts.push(starts[starts.length - 1] + tokens[b].length);
-    const after = this.active.map((b, i) => this.before[i] + tokens[b].length);
-    this.shape = { starts, lengths: after, pages: Math.ceil(Math.max(...after) / pageRows) };
+    for (const e of entries) starts.push(starts[starts.length - 1] + e.tokens.length);
+    const lengths = entries.map((e) => e.before + e.tokens.length);
+    this.shape = { starts, lengths, pages: Math.ceil(Math.max(...lengths) / pageRows) };
   }
 
   /** Elements of a table. */
@@ -34,15 +37,14 @@ export class Batch {
   write(table: (t: BatchTable) => Int32Array, pageRows: number, page: (sequence: number, index: number) => number): void {
     const { starts, lengths, pages } = this.shape;
     const [positions, sequence, ids, places] = [table("positions"), table("sequence"), table("ids"), table("pages")];
-    this.active.forEach((b, i) => {
-      const t = this.tokens[b];
-      for (let j = 0; j < t.length; j++) {
-        positions[starts[i] + j] = this.before[i] + j;
+    this.entries.forEach((e, i) => {
+      for (let j = 0; j < e.tokens.length; j++) {
+        positions[starts[i] + j] = e.before + j;
         sequence[starts[i] + j] = i;
-        ids[starts[i] + j] = t[j];
+        ids[starts[i] + j] = e.tokens[j];
       }
       // Columns past a sequence's own pages are never read; they hold a page that exists.
-      for (let p = 0; p < pages; p++) places[i * pages + p] = p * pageRows < lengths[i] ? page(b, p) : 0;
+      for (let p = 0; p < pages; p++) places[i * pages + p] = p * pageRows < lengths[i] ? page(e.sequence, p) : 0;
     });
     table("starts").set(starts);
     table("lengths").set(lengths);

@@ -166,6 +166,9 @@ export const misuse = (what: string, help?: string): DiagnosticError => fail("DS
 export const badSampling = (option: string, seen: unknown, wanted: string): DiagnosticError =>
   fail("DSC5034", `${option} is ${String(seen)}`, [`it must be ${wanted}`]);
 
+export const noDraftLayer = (): DiagnosticError =>
+  fail("DSC5035", "the model has no extra prediction layer", ["num_nextn_predict_layers of its config is 0 or missing, so there is nothing to draft with"], "run it without drafts");
+
 export const kernelFailed = (kernel: string, site: string, why: string): DiagnosticError =>
   fail(
     "DSC5040",

@@ -1,52 +1,135 @@
-// Greedy generation as an async iterator: one step per token and sequence, the first being the prefill's.
-// The choice is the first maximum of the logits. A sequence that has stopped sits out; the batch ends when all have.
+// Generation as an async iterator: a step is one call of the main model for every sequence that still goes on, the first being
+// the prefill. A sequence that has finished sits out; the steps end when all have. With drafts (draft.ts) a step can give a
+// sequence several ids. A signal is looked at between calls; one that is running is awaited, and what was opened is closed.
+import * as diagnostics from "./diagnostics.ts";
+import { Drafter } from "./draft.ts";
 import type { Model } from "./model.ts";
-import { argmax } from "./sample.ts";
-import type { Result } from "./session.ts";
+import { Sampler, type Sampling } from "./sample.ts";
+import type { Result, Session } from "./session.ts";
 
-export interface GenerateOptions {
-  /** New tokens per sequence. */
+export interface GenerateOptions extends Sampling {
+  /** New ids per sequence, at most. */
   maxNew: number;
-  /** Ids that end a sequence, e.g. `model.manifest.model.eos`; none when absent. The stopping id is part of the answer. */
+  /** Ids that end a sequence, e.g. `model.manifest.model.eos`; none when absent. The stopping id is the last of the answer. */
   stop?: readonly number[];
+  /** Ids the extra prediction layer drafts before each call of the main model, 0 to 4; 0 when absent. The answer is the same. */
+  draft?: number;
   signal?: AbortSignal;
 }
+
+/** Why a sequence ended: an id of `stop`, or `maxNew` ids. */
+export type Finish = "stop" | "length";
 
 /** One step of a batch. */
 export interface GenerateStep {
   index: number;
-  /** The id chosen for each sequence, null for those that have stopped. */
-  ids: (number | null)[];
-  /** The call the ids were chosen from; its logits and taps hold until the next step. */
+  /** New ids of every sequence, in order; none for one that sat out. */
+  ids: number[][];
+  /** Why a sequence has ended, null for one that goes on. */
+  finish: (Finish | null)[];
+  /** The call of the main model the ids were chosen from; what it gives holds until the next step. */
   result: Result;
-  /** Milliseconds the call took: step 0 is the prefill, the others one decode each. */
+  /** Milliseconds of the step's calls: step 0 is the prefill. */
   ms: number;
+  /** Ids drafted for this step, of all sequences together, and how many of them the main model chose as well. */
+  drafted: number;
+  accepted: number;
 }
 
-/** Continues a batch of prompts greedily. Opens a session for exactly this and closes it at the end, however it ends. */
+/** Continues a batch of prompts. Opens a session for exactly this and closes it at the end, however it ends. */
 export async function* generate(
   model: Model,
   prompts: readonly ArrayLike<number>[],
   options: GenerateOptions,
 ): AsyncGenerator<GenerateStep, void, undefined> {
-  if (options.maxNew < 1) return;
   const longest = prompts.reduce((most, p) => Math.max(most, p.length), 0);
+  checkOptions(options);
   // The last id is chosen but never fed back.
   const session = model.session({ maxTokens: Math.max(1, longest + options.maxNew - 1), sequences: prompts.length });
-  const stop = new Set(options.stop);
   try {
-    let ids: (number | null)[] = [];
-    for (let index = 0; index < options.maxNew; index++) {
-      options.signal?.throwIfAborted();
-      const from = performance.now();
-      const result = index === 0 ? await session.prefill(prompts) : await session.decode(ids);
-      const ms = performance.now() - from;
-      ids = prompts.map((_, b) => (result.sequences.includes(b) ? argmax(result.logits(b)) : null));
-      yield { index, ids, result, ms };
-      ids = ids.map((id) => (id !== null && stop.has(id) ? null : id));
-      if (ids.every((id) => id === null)) return;
-    }
+    yield* proceed(session, prompts, options);
   } finally {
     session.close();
+  }
+}
+
+function checkOptions({ maxNew, draft = 0 }: GenerateOptions): void {
+  if (!(Number.isSafeInteger(maxNew) && maxNew >= 1)) throw diagnostics.misuse(`maxNew is ${maxNew}`, "give a whole number of at least 1");
+  if (!(Number.isInteger(draft) && draft >= 0 && draft <= 4)) throw diagnostics.misuse(`draft is ${draft}`, "give a whole number from 0 to 4");
+}
+
+/** What is known of a sequence that goes on. */
+class Line {
+  readonly sequence: number;
+  /** Ids it holds, for the penalty. */
+  readonly seen: Set<number>;
+  /** The id chosen last: part of the answer, not in the cache yet. */
+  pending = -1;
+  made = 0;
+  finish: Finish | null = null;
+
+  constructor(sequence: number, seen: Iterable<number>) {
+    this.sequence = sequence;
+    this.seen = new Set(seen);
+  }
+}
+
+/** Adds rows to what a session holds, sequence by sequence, and continues them. The session stays open. */
+export async function* proceed(
+  session: Session,
+  rows: readonly ArrayLike<number>[],
+  options: GenerateOptions,
+): AsyncGenerator<GenerateStep, void, undefined> {
+  checkOptions(options);
+  const sampler = new Sampler(options);
+  const stop = new Set(options.stop);
+  const drafter = options.draft ? new Drafter(session, sampler, options.draft, options.signal) : undefined;
+  const given = drafter ? drafter.refeed(rows) : rows;
+  const lines = rows.flatMap((r, b) => (r.length ? [new Line(b, sampler.penalises ? [...session.cached(b), ...Array.from(given[b])] : [])] : []));
+
+  /** The ids of one sequence's rows of a call: each next one counts while the drafts before it were right. */
+  const choose = (line: Line, result: Result, drafts: readonly number[], first: number): number[] => {
+    const ids: number[] = [];
+    for (let row = 0; row <= drafts.length && !line.finish; row++) {
+      const { sequence } = line;
+      const id = sampler.plain
+        ? result.next(sequence, row)
+        : sampler.choose(result.logits(sequence, row), line.seen, first + row, sequence);
+      ids.push(id);
+      line.pending = id;
+      if (sampler.penalises) line.seen.add(id);
+      line.finish = stop.has(id) ? "stop" : ++line.made >= options.maxNew ? "length" : null;
+      if (id !== drafts[row]) break;
+    }
+    return ids;
+  };
+
+  for (let index = 0; ; index++) {
+    const active = lines.filter((l) => !l.finish);
+    if (active.length === 0) return;
+    options.signal?.throwIfAborted();
+    const from = performance.now();
+    const drafts = index > 0 && drafter ? await drafter.propose(active, options.maxNew) : new Map<number, number[]>();
+    const draftsOf = (b: number): readonly number[] => drafts.get(b) ?? [];
+    const fed: number[][] = rows.map(() => []);
+    for (const l of active) fed[l.sequence] = [l.pending, ...draftsOf(l.sequence)];
+    options.signal?.throwIfAborted();
+    const result = index === 0 ? await session.run(given) : drafter ? await session.verify(fed) : await session.run(fed);
+    const ids: number[][] = rows.map(() => []);
+    let drafted = 0;
+    let accepted = 0;
+    for (const l of active) {
+      const { sequence } = l;
+      const tried = draftsOf(sequence);
+      const length = session.lengths[sequence];
+      ids[sequence] = choose(l, result, tried, length - tried.length);
+      drafted += tried.length;
+      accepted += ids[sequence].filter((id, i) => id === tried[i]).length;
+      // Rows of drafts that were not chosen go; so does the row of an id past the end.
+      if (index > 0) session.truncate(sequence, length - tried.length + ids[sequence].length - 1);
+      if (drafter && !l.finish) drafter.learn(sequence, index === 0 ? given[sequence] : [], ids[sequence], result);
+    }
+    const finish = rows.map((_, b) => lines.find((l) => l.sequence === b)?.finish ?? null);
+    yield { index, ids, finish, result, ms: performance.now() - from, drafted, accepted };
   }
 }

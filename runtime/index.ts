@@ -1,7 +1,9 @@
 // Public entry of the runtime (dsc/runtime): load an artifact, open sessions, generate; read and write safetensors.
 export type { DiagnosticError } from "../ir/diagnostic.ts";
-export { generate } from "./generate.ts";
-export type { GenerateOptions, GenerateStep } from "./generate.ts";
+export { Chat, chat } from "./chat.ts";
+export type { ChatOptions, Turn } from "./chat.ts";
+export { generate, proceed } from "./generate.ts";
+export type { Finish, GenerateOptions, GenerateStep } from "./generate.ts";
 export { loadChatTemplate } from "./chat-template.ts";
 export type { ChatTemplate, Message } from "./chat-template.ts";
 export { load, readArtifact } from "./load.ts";
@@ -13,6 +15,7 @@ export { saveTensors, writeCheckpoint } from "./safetensors-write.ts";
 export type { TensorSource, TensorSpec } from "./safetensors-write.ts";
 export { Sampler, argmax } from "./sample.ts";
 export type { Sampling } from "./sample.ts";
+export type { Piece } from "./reasoning.ts";
 export { score } from "./score.ts";
 export type { Score, ScoreOptions } from "./score.ts";
 export { Session } from "./session.ts";

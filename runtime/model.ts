@@ -26,7 +26,6 @@ export class Model<D extends Device = Device> {
   readonly device: D;
   readonly weights: WeightStore;
   private ropePositions = 0;
-  private ropes: { symbol: string; layer: number | undefined; at: number }[] = [];
 
   private constructor(manifest: Manifest, device: D) {
     this.manifest = manifest;
@@ -62,27 +61,23 @@ export class Model<D extends Device = Device> {
     await this.device.close();
   }
 
-  /** Makes the rope tables reach `positions` rows. */
-  async ensureRope(positions: number): Promise<void> {
+  /** Makes the rope tables reach `positions` rows. Outgrown ones stay until the device closes: a run of another session may read them. */
+  ensureRope(positions: number): void {
     const rows = Math.min(positions, this.manifest.model.maxPositions);
     if (rows <= this.ropePositions) return;
-    this.ropePositions = rows;
-    await this.device.idle();
-    for (const r of this.ropes) this.device.release(r.at);
-    this.ropes = [];
     for (const [symbol, plan] of Object.entries(this.manifest.weights)) {
       if (plan.source.kind !== "rope") continue;
       const { invFreq, factor } = plan.source;
       const width = 2 * invFreq.length;
+      const table = new Float32Array(rows * width);
+      fillRope(table, invFreq, factor);
       for (const layer of layersOf(plan)) {
         const at = this.device.allocate(rows * width * 4, "the rope table");
-        this.weights.put(symbol, layer, at);
-        this.ropes.push({ symbol, layer, at });
-        const table = new Float32Array(rows * width);
-        fillRope(table, invFreq, factor);
         this.device.write(at, bytesIn(table));
+        this.weights.put(symbol, layer, at);
       }
     }
+    this.ropePositions = rows;
   }
 
   private async placeWeights(source: WeightSource): Promise<void> {

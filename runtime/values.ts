@@ -53,23 +53,20 @@ function fetch(device: Device, dtype: ArgPlan["dtype"], at: number, from: number
   return new Float32Array(Uint32Array.from(new Uint16Array(bytes.buffer, bytes.byteOffset, count), (b) => b << 16).buffer);
 }
 
-/** A result that is fetched once, when its data is first looked at. */
-export function readValue(device: Device, { arg, shape, count, at }: Placed, base: number): Tensor {
+/** A result that is fetched once, when its data is first looked at; `current` throws when it is no longer there. */
+export function readValue(device: Device, { arg, shape, count, at }: Placed, base: number, current: () => void): Tensor {
   let data: Float32Array | Int32Array | undefined;
   return {
     shape,
     get data() {
+      if (!data) current();
       return (data ??= fetch(device, arg.dtype, base + at, 0, count));
     },
   };
 }
 
-/** Logits after the last row of the batch's sequence `index`: there is a row per sequence, or one per row. Only that row is fetched. */
-export function logitsOf(device: Device, results: readonly Placed[], base: number, index: number, starts: readonly number[]): Float32Array {
-  const t = results.find((r) => r.arg.name === "logits" || r.arg.name === "logits_all");
-  if (!t) throw diagnostics.brokenManifest("the entry gives no logits");
-  if (index < 0) throw diagnostics.misuse("that sequence had no rows in this call");
-  const [rows, vocab] = t.shape;
-  const row = rows === starts.length - 1 ? index : starts[index + 1] - 1;
-  return fetch(device, t.arg.dtype, base + t.at, row * vocab, vocab) as Float32Array;
+/** Some rows of a result [rows, ..]; only they are fetched. */
+export function readRows(device: Device, { arg, shape, at }: Placed, base: number, from: number, rows = 1): Float32Array | Int32Array {
+  const width = shape.slice(1).reduce((x, y) => x * y, 1);
+  return fetch(device, arg.dtype, base + at, from * width, rows * width);
 }

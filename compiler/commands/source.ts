@@ -46,9 +46,9 @@ async function artifactOf(a: SourceFlags, taps: string | undefined): Promise<{ f
 }
 
 /** The tokenizer beside the weights, or else beside the config; `option` is what needs it. */
-export async function tokenizerOf({ weights, beside }: Source, option: string): Promise<Tokenizer> {
+export async function tokenizerOf({ weights, beside }: Source, option: string, help = "run the model folder instead of the artifact"): Promise<Tokenizer> {
   const folders = [...(weights.startsWith("synthetic:") ? [] : [folderOf(weights)]), ...(beside === undefined ? [] : [beside])];
-  if (folders.length === 0) throw new DiagnosticError(usage(`${option} needs a tokenizer; an artifact with synthetic weights has none`, "run the model folder instead of the artifact"));
+  if (folders.length === 0) throw new DiagnosticError(usage(`${option} needs a tokenizer; an artifact with synthetic weights has none`, help));
   return loadTokenizer(folders.find((f) => existsSync(path.join(f, "tokenizer.json"))) ?? folders[0]);
 }
 

@@ -1,0 +1,53 @@
+// What `run` continues: ids from the command line or a file, or the ids of a text. Refused before any weight is read.
+import { readFileSync } from "node:fs";
+import type { ModelFacts } from "../../ir/artifact.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
+import type { Tokenizer } from "../../runtime/index.ts";
+import { badIds, idOutside, tooManyPositions, usage } from "../diagnostics.ts";
+
+export interface Prompts {
+  batch: number[][];
+  /** The ids were given as an array of arrays, so the answer is too. */
+  nested: boolean;
+}
+
+/** 1,2,3 or a JSON file with an array of ids, or of such arrays. */
+export function readIds(word: string): Prompts {
+  let value: unknown;
+  if (/^\s*-?\d+(\s*,\s*-?\d+)*\s*$/.test(word)) value = word.split(",").map(Number);
+  else if (word.trim() === "") throw new DiagnosticError(badIds(JSON.stringify(word), "there are no ids"));
+  else {
+    let text: string;
+    try {
+      text = readFileSync(word, "utf8");
+    } catch (e) {
+      throw new DiagnosticError(badIds(word, (e as Error).message));
+    }
+    try {
+      value = JSON.parse(text);
+    } catch (e) {
+      throw new DiagnosticError(badIds(word, `not JSON: ${(e as Error).message}`));
+    }
+  }
+  const isIds = (v: unknown): v is number[] => Array.isArray(v) && v.length > 0 && v.every((x) => Number.isSafeInteger(x) && (x as number) >= 0);
+  if (isIds(value)) return { batch: [value], nested: false };
+  if (Array.isArray(value) && value.length > 0 && value.every(isIds)) return { batch: value as number[][], nested: true };
+  throw new DiagnosticError(badIds(word, "ids are whole numbers from 0 up, in an array or an array of such arrays, none of them empty"));
+}
+
+/** The ids of a text, after the token that begins one. */
+export function withBos(tokenizer: Tokenizer, prompt: string, bos: number | null): Prompts {
+  const ids = tokenizer.encode(prompt);
+  const batch = [bos !== null && ids[0] !== bos ? [bos, ...ids] : ids];
+  if (batch[0].length === 0) throw new DiagnosticError(usage("--prompt is empty, and the model has no token that begins a text"));
+  return { batch, nested: false };
+}
+
+/** Before any weight is read: ids in the vocabulary, and positions for what is asked (the last new token needs none). */
+export function checkFit(batch: readonly number[][], maxNew: number, { vocab, maxPositions }: ModelFacts): void {
+  for (const [b, ids] of batch.entries()) {
+    const at = ids.findIndex((id) => id >= vocab);
+    if (at >= 0) throw new DiagnosticError(idOutside(batch.length > 1 ? b : undefined, at, ids[at], vocab));
+    if (ids.length + maxNew - 1 > maxPositions) throw new DiagnosticError(tooManyPositions(batch.length > 1 ? b : undefined, ids.length, maxNew, maxPositions));
+  }
+}

@@ -1,0 +1,135 @@
+// One call of an entry: its tables, inputs, results and arena are laid out as one block, the device runs it, and what it gives is
+// fetched when looked at. A result that was overtaken by the next call is refused, not read.
+import { Batch, TABLES, type Entry } from "./batch.ts";
+import type { Device } from "./device.ts";
+import { align, arenaBytes, functionOf, largestDims } from "./devices/program.ts";
+import * as diagnostics from "./diagnostics.ts";
+import type { Model } from "./model.ts";
+import { argmax } from "./sample.ts";
+import { bytesIn, layOut, readRows, readValue, writeValue, type Placed, type Tensor } from "./values.ts";
+
+/** What one call gives. `sequences` lists the sequences that had rows, in order; `starts` their first rows. */
+export interface Result {
+  sequences: number[];
+  starts: number[];
+  /** Logits [vocab] after the last row of a sequence; of `verify`, after its row `row`. */
+  logits(sequence: number, row?: number): Float32Array;
+  /** The most likely id after that row: 4 bytes fetched instead of the logits. */
+  next(sequence: number, row?: number): number;
+  /** A copy of the first `rows` rows of a sequence after the final norm, [rows, hidden]. */
+  hidden(sequence: number, rows: number): Float32Array;
+  /** Every result by name: "logits", "next", "final" and taps such as "hidden.0"; fetched when their data is looked at. */
+  taps: Record<string, Tensor>;
+}
+
+export interface CallOptions {
+  entry: string;
+  entries: readonly Entry[];
+  inputs?: Record<string, Float32Array>;
+  layer?: number;
+  /** Address of a layer's cache, and places of pages in it. */
+  cache(layer: number): number;
+  page(sequence: number, index: number): number;
+  /** Throws when what the call gave is no longer there. */
+  current(): void;
+}
+
+/** The block calls are laid out in. It grows and is kept from call to call. */
+export class Arena {
+  private at = 0;
+  private bytes = 0;
+  private readonly device: Device;
+
+  constructor(device: Device) {
+    this.device = device;
+  }
+
+  open(bytes: number): number {
+    if (bytes > this.bytes) {
+      this.close();
+      const what = "the values between the kernels";
+      if (bytes > this.device.available()) throw diagnostics.noMemory(what, bytes, this.device.available(), []);
+      this.at = this.device.allocate(bytes, what);
+      this.bytes = bytes;
+    }
+    return this.at;
+  }
+
+  close(): void {
+    if (this.bytes) this.device.release(this.at);
+    this.bytes = 0;
+  }
+}
+
+/** Runs an entry over rows of some sequences. */
+export async function call(model: Model, arena: Arena, o: CallOptions): Promise<Result> {
+  const { manifest, device, weights } = model;
+  const { pageRows } = manifest.model;
+  const batch = new Batch(o.entries, pageRows);
+  const dims = largestDims(batch.shape);
+  const plan = functionOf(manifest, o.entry);
+  let end = 0;
+  const take = (bytes: number): number => {
+    const at = end;
+    end += align(bytes);
+    return at;
+  };
+  const tables = new Map(TABLES.map((t) => [t, take(batch.count(t) * 4)]));
+  const host = new ArrayBuffer(end);
+  const given = layOut(plan.inputs, dims, take);
+  const results = layOut(plan.results, dims, take);
+  const slots = take(arenaBytes(manifest, o.entry, dims));
+  const base = arena.open(end);
+  batch.write((t) => new Int32Array(host, tables.get(t), batch.count(t)), pageRows, o.page);
+  device.write(base, bytesIn(new Int32Array(host)));
+  for (const g of given) writeValue(device, g, base, o.inputs?.[g.arg.name]);
+  await device.run({
+    function: o.entry,
+    ...(o.layer === undefined ? {} : { layer: o.layer }),
+    batch: batch.shape,
+    arena: base + slots,
+    args: new Map([...given, ...results].map((a) => [a.arg.name, base + a.at])),
+    places: {
+      weight: (symbol, part, layer) => weights.address(symbol, part, layer),
+      cache: (layer) => o.cache(layer ?? 0),
+      batch: (t) => base + tables.get(t)!,
+    },
+  });
+  return resultOf(device, base, results, batch, o.current);
+}
+
+function resultOf(device: Device, base: number, results: readonly Placed[], { entries, shape }: Batch, current: () => void): Result {
+  const taps = Object.fromEntries(results.map((r) => [r.arg.name, readValue(device, r, base, current)]));
+  const named = (name: string): Placed => {
+    const found = results.find((r) => r.arg.name === name);
+    if (!found) throw diagnostics.misuse(`the call gives no ${name}`);
+    current();
+    return found;
+  };
+  const entryOf = (sequence: number, row: number): number => {
+    const i = entries.findIndex((e) => e.sequence === sequence);
+    if (i < 0) throw diagnostics.misuse("that sequence had no rows in this call");
+    if (entries[i + row]?.sequence !== sequence) throw diagnostics.misuse(`the call answers no row ${row} of sequence ${sequence}`);
+    return i + row;
+  };
+  const logits = (sequence: number, row = 0): Float32Array => {
+    const index = entryOf(sequence, row);
+    const t = named("logits");
+    // There is a row per entry, or with taps one per row.
+    const at = t.shape[0] === entries.length ? index : shape.starts[index + 1] - 1;
+    return readRows(device, t, base, at) as Float32Array;
+  };
+  const first = entries.flatMap((e, i) => (i > 0 && entries[i - 1].sequence === e.sequence ? [] : [i]));
+  return {
+    sequences: first.map((i) => entries[i].sequence),
+    starts: [...first.map((i) => shape.starts[i]), shape.starts[entries.length]],
+    logits,
+    next: (sequence, row = 0) => (taps.next ? taps.next.data[entryOf(sequence, row)] : argmax(logits(sequence, row))),
+    hidden(sequence, rows) {
+      const from = shape.starts[entryOf(sequence, 0)];
+      const t = named("final");
+      return readRows(device, t, base, from, rows).slice() as Float32Array;
+    },
+    taps,
+  };
+}

@@ -1,0 +1,143 @@
+// A conversation: turns rendered by the checkpoint's own template, answers streamed, reasoning told apart. Only what is new goes
+// through the model. Where the conversation so far is the beginning of the newly rendered text, its rows stay as they are and
+// the rest is appended; where the template changes what was said (earlier reasoning left out), rows are kept up to the change.
+import type { ChatTemplate, Message } from "./chat-template.ts";
+import { loadChatTemplate } from "./chat-template.ts";
+import * as diagnostics from "./diagnostics.ts";
+import { proceed, type Finish, type GenerateOptions } from "./generate.ts";
+import type { Model } from "./model.ts";
+import { ReasoningStream, type Piece } from "./reasoning.ts";
+import type { Session } from "./session.ts";
+import { TextStream, type Tokenizer } from "./tokenizer.ts";
+
+export interface ChatOptions extends Omit<GenerateOptions, "maxNew" | "stop" | "signal"> {
+  /** Said before the first turn, in the place the template gives it. */
+  system?: string;
+  /** Ids the whole conversation may have; the model's positions when absent. */
+  maxTokens?: number;
+  /** New ids of one answer; what is left of `maxTokens` when absent. */
+  maxNew?: number;
+}
+
+/** What an answer took. */
+export interface Turn {
+  /** Rows the prefill of this turn went through: what was new. */
+  prefilled: number;
+  /** Rows kept of earlier turns. */
+  kept: number;
+  /** New ids, the end token included. */
+  ids: number;
+  finish: Finish | "abort";
+  drafted: number;
+  accepted: number;
+}
+
+/** Opens a conversation with a model; `tokenizer` brings the template that lies beside it. */
+export async function chat(model: Model, tokenizer: Tokenizer, options: ChatOptions = {}): Promise<Chat> {
+  return new Chat(model, tokenizer, await loadChatTemplate(tokenizer), options);
+}
+
+export class Chat {
+  /** The conversation so far; an answer that was stopped is in it as far as it came. */
+  readonly messages: Message[] = [];
+  /** What the last answer took. */
+  last: Turn | undefined;
+  private readonly model: Model;
+  private readonly tokenizer: Tokenizer;
+  private readonly template: ChatTemplate;
+  private readonly options: ChatOptions;
+  private readonly session: Session;
+  private busy = false;
+
+  constructor(model: Model, tokenizer: Tokenizer, template: ChatTemplate, options: ChatOptions) {
+    this.model = model;
+    this.tokenizer = tokenizer;
+    this.template = template;
+    this.options = options;
+    this.session = model.session({ maxTokens: options.maxTokens ?? model.manifest.model.maxPositions, sequences: 1 });
+    this.begin();
+  }
+
+  /** Says something and streams the answer. Aborting ends the answer without an error; what was said of it stays. */
+  async *say(text: string, options: { signal?: AbortSignal } = {}): AsyncGenerator<Piece, void, undefined> {
+    if (this.busy) throw diagnostics.misuse("the conversation is answering", "await one answer before the next, or abort it");
+    this.busy = true;
+    try {
+      yield* this.answer(text, options.signal);
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  /** Forgets the conversation, but not the system message. */
+  reset(): void {
+    if (this.busy) throw diagnostics.misuse("the conversation is answering", "await the answer, or abort it");
+    this.begin();
+    this.session.truncate(0, 0);
+  }
+
+  /** Gives the cache back. */
+  close(): void {
+    this.session.close();
+  }
+
+  private begin(): void {
+    this.messages.length = 0;
+    if (this.options.system !== undefined) this.messages.push({ role: "system", content: this.options.system });
+  }
+
+  private async *answer(said: string, signal: AbortSignal | undefined): AsyncGenerator<Piece, void, undefined> {
+    const { session, tokenizer, options } = this;
+    const user: Message = { role: "user", content: said };
+    const prompt = this.template.render([...this.messages, user]);
+    const { kept, rows } = this.plan(prompt);
+    const left = session.maxTokens - kept - rows.length + 1;
+    if (left < 1) throw diagnostics.tooLong(0, kept + rows.length, session.maxTokens);
+    session.truncate(0, kept);
+    const turn: Turn = { prefilled: rows.length, kept, ids: 0, finish: "length", drafted: 0, accepted: 0 };
+    const { eos } = this.model.manifest.model;
+    // Marks of reasoning may be special tokens, so none are left out but the end.
+    const stream = new TextStream(tokenizer, { special: true });
+    const pieces = new ReasoningStream(prompt);
+    let answer = "";
+    let rest = "";
+    const shown = (fresh: string): Piece[] => {
+      answer += fresh;
+      return pieces.push(fresh);
+    };
+    this.last = turn;
+    try {
+      const steps = proceed(session, [rows], { ...options, maxNew: Math.min(left, options.maxNew ?? Infinity), stop: eos, ...(signal ? { signal } : {}) });
+      for await (const step of steps) {
+        turn.ids += step.ids[0].length;
+        turn.drafted += step.drafted;
+        turn.accepted += step.accepted;
+        for (const id of step.ids[0]) if (!eos.includes(id)) yield* shown(stream.push(id));
+        turn.finish = step.finish[0] ?? turn.finish;
+      }
+    } catch (e) {
+      if (!signal?.aborted) throw e;
+      turn.finish = "abort";
+    } finally {
+      // Also where the reader stops listening: what was said stays said. Reasoning cut short is closed, so that templates drop it.
+      rest = stream.end();
+      const content = answer + rest + (pieces.reasoning ? "</think>" : "");
+      if (turn.ids > 0) this.messages.push(user, { role: "assistant", content });
+    }
+    yield* pieces.push(rest);
+    yield* pieces.end();
+  }
+
+  /** Rows to keep and rows to add for a rendered conversation. */
+  private plan(prompt: string): { kept: number; rows: number[] } {
+    const held = [...this.session.cached(0)];
+    const text = this.tokenizer.decode(held, { special: true });
+    // The answer's own ids stay, where encoding its text anew might split it otherwise.
+    if (held.length > 0 && prompt.startsWith(text) && prompt.length > text.length)
+      return { kept: held.length, rows: this.tokenizer.encode(prompt.slice(text.length), { special: false }) };
+    const ids = this.tokenizer.encode(prompt, { special: false });
+    let kept = 0;
+    while (kept < held.length && kept < ids.length - 1 && held[kept] === ids[kept]) kept++;
+    return { kept, rows: ids.slice(kept) };
+  }
+}
