@@ -34,8 +34,8 @@ export interface TargetBackend {
 }
 
 /** The back end for a target under the options of a compile; refuses what it cannot mean. */
-export function targetOf(target: Target, options: { activations: "f32" | "bf16" }): TargetBackend {
+export function targetOf(target: Target, options: { activations: "f32" | "bf16"; natives?: "all" | "none" }): TargetBackend {
   if (target === "cpu") return cpuTarget(options);
-  if (target === "cuda") return cudaTarget();
+  if (target === "cuda") return cudaTarget(options.natives !== "none");
   throw new DiagnosticError(notYet(target));
 }

@@ -22,6 +22,8 @@ export interface CompileOptions {
   actQuant: "dynamic" | "none";
   attention: "auto" | "expanded" | "absorbed";
   taps: boolean;
+  /** CUDA: "none" prints tile programs where a native kernel would serve. */
+  natives?: "all" | "none";
   set: readonly string[];
   /** The checkpoint holds matrices in f32, whatever the config says. */
   storesF32?: boolean;
@@ -86,7 +88,7 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
     target: options.target,
     options: {
       passes: options.passes, activations: options.activations, act_quant: options.actQuant, attention: options.attention, taps: options.taps,
-      scale_fmt: spec.fp8?.scale ?? "none",
+      scale_fmt: spec.fp8?.scale ?? "none", ...(options.target === "cuda" ? { natives: options.natives ?? "all" } : {}),
     },
     model: factsOf(spec, options),
     weights: weightPlans(outcome.module),

@@ -46,6 +46,8 @@ export interface Device {
   release(at: number): void;
   /** Bytes that could be taken now. */
   available(): number;
+  /** The refusal of a need that is larger than that, in the device's words. */
+  shortOf(what: string, needed: number, parts: readonly string[]): Error;
   /** Copies bytes in; a later run sees them. */
   write(at: number, bytes: Uint8Array): void;
   /** Bytes as they are once no run is under way: a view where memory is shared, else a copy. */
@@ -54,6 +56,8 @@ export interface Device {
   place(arrays: readonly StoredArray[]): Promise<void>;
   /** Generates synthetic tensors in place. */
   fill(jobs: readonly FillJob[]): Promise<void>;
+  /** Weights are in place: from here on nothing is compiled. */
+  seal(): void;
   /** Runs a function; runs queue. Resolves when its results can be read. */
   run(call: Call): Promise<void>;
   /** Settles when no run is under way or queued. */

@@ -5,6 +5,7 @@ import { readFile, readdir } from "node:fs/promises";
 import { join, normalize, sep } from "node:path";
 import type { Manifest, Target } from "../ir/artifact.ts";
 import { CpuDevice, type CpuKernel } from "./devices/cpu.ts";
+import type { Device } from "./device.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { LoadOptions } from "./model.ts";
 import { Model } from "./model.ts";
@@ -86,16 +87,33 @@ function parseManifest(folder: string, text: string): Manifest {
   return manifest;
 }
 
-/** Loads a model compiled for the CPU: checks the artifact, places the weights, starts the threads. */
+/** Loads a model: checks the artifact, opens the device it is for, places the weights. */
 export async function load(folder: string, options: LoadOptions): Promise<Model> {
-  const { manifest, files } = await readArtifact(folder, (path) => path.endsWith(".wasm"));
+  const { manifest, files } = await readArtifact(folder, (path) => /\.(wasm|cu|cubin)$/.test(path));
+  const device = manifest.target === "cuda" ? await openCuda(manifest, files, options) : await openCpu(manifest, files, options);
+  return Model.open<Device>(manifest, device, options);
+}
+
+function openCpu(manifest: Manifest, files: ReadonlyMap<string, Buffer<ArrayBuffer>>, options: LoadOptions): Promise<Device> {
   expectTarget(manifest.target, "cpu");
   const kernels = Object.entries(manifest.kernels).map(([name, k]): CpuKernel => {
     const binary = k.binary === undefined ? undefined : files.get(k.binary);
     if (!binary) throw diagnostics.badKernel(name, `its compiled form ${k.binary ?? ""} is not in the artifact`);
     return { name, binary, entry: k.entry, scratchBytes: k.scratchBytes ?? 0 };
   });
-  return Model.open(manifest, await CpuDevice.open(manifest, kernels, options), options);
+  return CpuDevice.open(manifest, kernels, options);
+}
+
+async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, options: LoadOptions): Promise<Device> {
+  // Only here: the foreign function interface takes time to load, and a CPU needs none.
+  const [{ CudaDevice }, { cachedCompile }] = await Promise.all([import("./devices/cuda/device.ts"), import("./devices/cuda/cubins.ts")]);
+  const texts = new Map(
+    Object.entries(manifest.kernels).map(([name, k]) => {
+      const cubin = k.binary === undefined ? undefined : files.get(k.binary);
+      return [name, { source: files.get(k.text)?.toString() ?? "", ...(cubin ? { cubin } : {}) }] as const;
+    }),
+  );
+  return CudaDevice.open(manifest, texts, { compile: cachedCompile(options.nvcc ? "nvcc" : undefined), ...(options.profile ? { profile: true } : {}) });
 }
 
 function expectTarget(seen: Target, wanted: Target): void {

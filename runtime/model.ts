@@ -15,8 +15,10 @@ import { WeightStore, instanceBytes, layersOf, placements, weightsUsed } from ".
 export interface LoadOptions {
   /** A folder or file with a checkpoint, or "synthetic:SEED". */
   weights: string;
-  /** Worker threads; the cores this process may use when absent. */
+  /** CPU: worker threads; the cores this process may use when absent. */
   threads?: number;
+  /** CUDA: compile kernels by nvcc, not by NVRTC in this process. */
+  nvcc?: boolean;
   /** Adds up time by kernel; see `model.device.timings()`. */
   profile?: boolean;
 }
@@ -37,11 +39,12 @@ export class Model<D extends Device = Device> {
   static async open<D extends Device>(manifest: Manifest, device: D, options: { weights: string }): Promise<Model<D>> {
     const model = new Model(manifest, device);
     try {
-      checkMemory(manifest, device.available());
+      checkMemory(manifest, device);
       const source = await openWeights(options.weights, manifest.options.scale_fmt === "ue8m0");
       try {
         source.check(allPlacements(manifest));
         await model.placeWeights(source);
+        device.seal();
       } finally {
         await source.close();
       }
@@ -166,13 +169,11 @@ export function memoryNeed(manifest: Manifest): { resident: number; passing: num
   return { resident, passing };
 }
 
-function checkMemory(manifest: Manifest, available: number): void {
+function checkMemory(manifest: Manifest, device: Device): void {
   functionOf(manifest, manifest.entries.prefill);
   const { resident, passing } = memoryNeed(manifest);
-  if (resident + passing > available)
-    throw diagnostics.noMemory("the model", resident + passing, available, [
-      `weights ${diagnostics.bytes(resident)}, work while loading ${diagnostics.bytes(passing)}`,
-    ]);
+  if (resident + passing > device.available())
+    throw device.shortOf("the model", resident + passing, [`weights ${diagnostics.bytes(resident)}, work while loading ${diagnostics.bytes(passing)}`]);
 }
 
 function stagedFor(manifest: Manifest, name: string, layer: number): { symbol: string; layer: number | undefined }[] {

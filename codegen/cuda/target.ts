@@ -5,22 +5,23 @@ import { chooseTiles } from "../choose.ts";
 import { families } from "../kernels/index.ts";
 import { copyOf } from "../strided.ts";
 import type { Built, TargetBackend, Use } from "../target.ts";
-import { natives } from "./natives.ts";
+import { natives, type Native } from "./natives.ts";
 import { printCuda } from "./print.ts";
 
-const catalogue: Catalogue = {
+const catalogue = (list: readonly Native[]): Catalogue => ({
   target: "cuda",
   choose(site) {
-    for (const n of natives) {
+    for (const n of list) {
       const choice = n.choose(site);
       if (choice) return choice;
     }
     return chooseTiles(site);
   },
   copy: copyOf,
-};
+});
 
-export const cudaTarget = (): TargetBackend => ({ catalogue, build });
+/** Without natives every kernel is a printed tile program: slow, and a second opinion. */
+export const cudaTarget = (withNatives: boolean): TargetBackend => ({ catalogue: catalogue(withNatives ? natives : []), build });
 
 /** The text of a kernel, native or printed. */
 export const cudaText = (family: string, problem: Problem): KernelText => natives.find((n) => n.family === family)?.emit(problem) ?? printCuda(families[family](problem));

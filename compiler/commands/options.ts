@@ -18,10 +18,11 @@ export interface CompileFlags extends ReduceFlags {
   attention: "auto" | "expanded" | "absorbed";
   set: string[];
   taps: boolean;
+  natives: "all" | "none";
 }
 
 /** Names as typed on the command line, for refusing them on an artifact. */
-export const compileFlagNames = ["target", "passes", "activations", "act-quant", "attention", "set", "taps", "layers", "shrink"] as const;
+export const compileFlagNames = ["target", "passes", "activations", "act-quant", "attention", "set", "taps", "natives", "layers", "shrink"] as const;
 
 /** What makes a model smaller before anything is derived from it. */
 export const reduceFlags = <T>(y: Argv<T>): Argv<T & ReduceFlags> =>
@@ -43,6 +44,7 @@ export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
     .option("act-quant", { choices: ["dynamic", "none"] as const, default: defaults.actQuant, describe: "quantise the input of FP8 linears, or not" })
     .option("attention", { choices: ["auto", "expanded", "absorbed"] as const, default: defaults.attention, describe: "auto decides by cost" })
     .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
+    .option("natives", { choices: ["all", "none"] as const, default: "all" as const, describe: "cuda: hand-written kernels, or printed tile programs only" })
     .option("taps", { type: "boolean", default: false, describe: "keep hidden states and routes as results" }) as unknown as Argv<T & CompileFlags>;
 
 export const optionsOf = (f: CompileFlags): CompileOptions => ({
@@ -52,6 +54,7 @@ export const optionsOf = (f: CompileFlags): CompileOptions => ({
   actQuant: f.actQuant,
   attention: f.attention,
   taps: f.taps,
+  natives: f.natives,
   set: f.set,
   ...reductionOf(f),
 });

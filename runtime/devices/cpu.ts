@@ -176,6 +176,12 @@ export class CpuDevice implements Device {
     return availableBytes();
   }
 
+  shortOf(what: string, needed: number, parts: readonly string[]): Error {
+    return diagnostics.noMemory(what, needed, availableBytes(), [...parts]);
+  }
+
+  seal(): void {}
+
   write(at: number, bytes: Uint8Array): void {
     this.bytes(at, bytes.length).set(bytes);
   }

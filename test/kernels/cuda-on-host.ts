@@ -9,8 +9,10 @@ import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import type { HostBuffer } from "../../ir/kernel/interpret.ts";
 import { evaluate } from "../../ir/size.ts";
 
-const header = String.raw`
+/** What a text finds instead of a GPU. Fibres start by ucontext and switch by longjmp, which makes no system call. */
+export const hostHeader = String.raw`
 #include <ucontext.h>
+#include <setjmp.h>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -22,12 +24,13 @@ static inline int max(int a, int b) { return a > b ? a : b; }
 struct Index { int x; };
 static Index threadIdx, blockIdx;
 static const int LIMIT = 1024;
-static ucontext_t scheduler, fibres[LIMIT];
+static ucontext_t start, first;
+static jmp_buf scheduler, fibres[LIMIT];
 static char* stacks[LIMIT];
 static int waits[LIMIT];  // 0 runs, 1 at the block barrier, 2 at its warp's, 3 done
 static float slots[LIMIT];
 static float* dynamic_shared;
-static void wait_for(int what) { int self = threadIdx.x; waits[self] = what; swapcontext(&fibres[self], &scheduler); threadIdx.x = self; }
+static void wait_for(int what) { int self = threadIdx.x; waits[self] = what; if (!_setjmp(fibres[self])) _longjmp(scheduler, 1); threadIdx.x = self; }
 static void __syncthreads() { wait_for(1); }
 static void __syncwarp() { wait_for(2); }
 template <class T> static T exchange(T v, int from) {
@@ -53,7 +56,8 @@ static int __float2int_rz(float a) { return a != a ? 0 : a >= 2147483648.0f ? 21
 #define __launch_bounds__(n)
 #define __shared__ static
 static void (*entry)();
-static void fibre() { entry(); waits[threadIdx.x] = 3; swapcontext(&fibres[threadIdx.x], &scheduler); }
+static void fibre() { entry(); waits[threadIdx.x] = 3; _longjmp(scheduler, 1); }
+static bool begun[LIMIT];
 static void grid(int blocks, int threads, int shared_bytes, bool backwards, void (*body)()) {
   entry = body;
   dynamic_shared = (float*)realloc(dynamic_shared, shared_bytes + 4);
@@ -61,9 +65,7 @@ static void grid(int blocks, int threads, int shared_bytes, bool backwards, void
     memset(dynamic_shared, 0xff, shared_bytes);
     for (int t = 0; t < threads; t++) {
       if (!stacks[t]) stacks[t] = (char*)malloc(65536);
-      getcontext(&fibres[t]);
-      fibres[t].uc_stack.ss_sp = stacks[t]; fibres[t].uc_stack.ss_size = 65536; fibres[t].uc_link = &scheduler;
-      makecontext(&fibres[t], fibre, 0);
+      begun[t] = false;
       waits[t] = 0;
     }
     for (bool going = true; going;) {
@@ -72,7 +74,13 @@ static void grid(int blocks, int threads, int shared_bytes, bool backwards, void
         int t = backwards ? threads - 1 - k : k;
         if (waits[t] != 0) continue;
         ran = true; threadIdx.x = t; blockIdx.x = b;
-        swapcontext(&scheduler, &fibres[t]);
+        if (_setjmp(scheduler)) continue;
+        if (begun[t]) _longjmp(fibres[t], 1);
+        begun[t] = true;
+        getcontext(&first);
+        first.uc_stack.ss_sp = stacks[t]; first.uc_stack.ss_size = 65536; first.uc_link = nullptr;
+        makecontext(&first, fibre, 0);
+        swapcontext(&start, &first);
       }
       int at[4] = {0, 0, 0, 0};
       for (int t = 0; t < threads; t++) at[waits[t]]++;
@@ -101,6 +109,10 @@ export interface Launch {
   dims: Record<string, number>;
 }
 
+/** A text as g++ takes it under the header. No kernel runs beside another here. */
+export const hostText = (source: string): string =>
+  source.replace(/asm volatile\("griddepcontrol[^;]*;" ::: "memory"\);/g, "").replace("extern __shared__ float shared[];", "float* const shared = dynamic_shared;").replace('extern "C" ', "static ");
+
 export const hasCompiler = (): boolean => spawnSync("g++", ["--version"]).status === 0;
 
 const types = { f32: "float", bf16: "unsigned short", e4m3: "unsigned char", i32: "int" } as const;
@@ -109,8 +121,7 @@ const types = { f32: "float", bf16: "unsigned short", e4m3: "unsigned char", i32
 export function runOnHost(launches: readonly Launch[], backwards: boolean): void {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), "dsc-cuda-"));
   const parts = launches.map(({ kernel, buffers, dims }, i) => {
-    // No kernel runs beside another here.
-    const text = kernel.source.replace(/asm volatile\("griddepcontrol[^;]*;" ::: "memory"\);/g, "").replace("extern __shared__ float shared[];", "float* const shared = dynamic_shared;").replace('extern "C" ', "static ");
+    const text = hostText(kernel.source);
     const list = kernel.params.filter((p) => p.kind === "buffer");
     const loads = list.map((p, j) => {
       fs.writeFileSync(path.join(dir, `${i}.${j}`), new Uint8Array(buffers[p.name].buffer, buffers[p.name].byteOffset, buffers[p.name].byteLength));
@@ -121,7 +132,7 @@ export function runOnHost(launches: readonly Launch[], backwards: boolean): void
     return `namespace k${i} {\n${text}\nstatic std::vector<char> ${list.map((_, j) => `b${j}`).join(", ")};\nstatic void body() { ${kernel.name}(${args}); }
 static void launch(bool backwards) { ${loads.join(" ")}\n grid(${evaluate(kernel.launch.grid[0], dims)}, ${kernel.launch.block}, ${kernel.launch.sharedBytes}, backwards, body); ${saves.join(" ")} }\n}\n`;
   });
-  fs.writeFileSync(path.join(dir, "all.cpp"), `${header}${parts.join("")}int main(int n, char**) { bool back = n > 1; ${launches.map((_, i) => `k${i}::launch(back);`).join(" ")} return 0; }\n`);
+  fs.writeFileSync(path.join(dir, "all.cpp"), `${hostHeader}${parts.join("")}int main(int n, char**) { bool back = n > 1; ${launches.map((_, i) => `k${i}::launch(back);`).join(" ")} return 0; }\n`);
   try {
     execFileSync("g++", ["-std=c++17", "-O1", "-ffp-contract=off", "-w", "-o", "all", "all.cpp"], { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
     execFileSync("./all", backwards ? ["backwards"] : [], { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });

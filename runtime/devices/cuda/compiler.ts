@@ -11,7 +11,7 @@ const FOLDERS = ["/usr/local/cuda/lib64", "/usr/local/cuda/targets/x86_64-linux/
 const OPTIONS = ["--gpu-architecture=sm_90a", "--std=c++17"];
 
 const functions = {
-  nvrtcCreateProgram: "pssipp", nvrtcCompileProgram: "hip", nvrtcGetCUBINSize: "hp", nvrtcGetCUBIN: "hp", nvrtcGetProgramLogSize: "hp",
+  nvrtcVersion: "pp", nvrtcCreateProgram: "pssipp", nvrtcCompileProgram: "hip", nvrtcGetCUBINSize: "hp", nvrtcGetCUBIN: "hp", nvrtcGetProgramLogSize: "hp",
   nvrtcGetProgramLog: "hp", nvrtcDestroyProgram: "p",
 } as const;
 type Nvrtc = Record<keyof typeof functions, (...args: unknown[]) => number>;
@@ -46,6 +46,18 @@ function tryLoad(file: string): void {
   }
 }
 
+/** The compiler texts will be compiled by and its version: part of what a compiled kernel is kept under. */
+export function compilerName(by: "nvrtc" | "nvcc" | undefined): string {
+  const library = by === "nvcc" ? undefined : nvrtc();
+  if (!library) return `nvcc ${OPTIONS.join(" ")}`;
+  const [major, minor] = [new Int32Array(1), new Int32Array(1)];
+  library.nvrtcVersion(major, minor);
+  return `nvrtc ${major[0]}.${minor[0]} ${OPTIONS.join(" ")}`;
+}
+
+/** Where a kernel came from, as its text says: for messages about it. */
+const origin = (source: string): string[] => source.split("\n", 12).filter((l) => /^\/\/ (op|from) /.test(l)).map((l) => l.slice(3));
+
 /** Compiles one kernel's text; throws DSC5606 or DSC5607. */
 export function compileCuda(name: string, source: string, by: "nvrtc" | "nvcc" | undefined): Uint8Array {
   const library = by === "nvcc" ? undefined : nvrtc();
@@ -65,7 +77,7 @@ function inProcess(n: Nvrtc, name: string, source: string): Uint8Array {
       n.nvrtcGetProgramLogSize(program, size);
       const log = Buffer.alloc(Math.max(1, Number(size[0])));
       n.nvrtcGetProgramLog(program, log);
-      throw diagnostics.badKernel(name, log.toString().replace(/\0+$/, "") || `NVRTC error ${failed}`);
+      throw diagnostics.badKernel(name, log.toString().replace(/\0+$/, "") || `NVRTC error ${failed}`, origin(source));
     }
     n.nvrtcGetCUBINSize(program, size);
     const cubin = new Uint8Array(Number(size[0]));
@@ -84,7 +96,7 @@ function withNvcc(name: string, source: string): Uint8Array {
     const nvcc = ["nvcc", "/usr/local/cuda/bin/nvcc"].find((n) => !spawnSync(n, ["--version"]).error);
     if (!nvcc) throw diagnostics.noCompiler(missing ?? []);
     const run = spawnSync(nvcc, ["-cubin", "-O3", "-std=c++17", "-gencode=arch=compute_90a,code=sm_90a", "-o", output, input], { encoding: "utf8" });
-    if (run.status !== 0) throw diagnostics.badKernel(name, run.stderr.replaceAll(folder + path.sep, ""));
+    if (run.status !== 0) throw diagnostics.badKernel(name, run.stderr.replaceAll(folder + path.sep, ""), origin(source));
     return new Uint8Array(readFileSync(output));
   } finally {
     rmSync(folder, { recursive: true });

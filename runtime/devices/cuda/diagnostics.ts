@@ -14,14 +14,17 @@ export const noDevice = (why: string): DiagnosticError => fail("DSC5603", "no CU
 export const wrongArchitecture = (name: string, major: number, minor: number): DiagnosticError =>
   fail("DSC5604", `${name} is compute capability ${major}.${minor}; the kernels are for 9.0 (H100, H200)`, ["they use Hopper's tensor copies and warpgroup products"], "use another GPU, or --target cpu");
 
-export const outOfMemory = (needed: number, available: number): DiagnosticError =>
-  fail("DSC5605", `not enough GPU memory: ${gigabytes(needed)} needed, ${gigabytes(available)} free`, [], "a smaller batch or context needs less; nvidia-smi shows who holds the rest");
+export const outOfMemory = (what: string, needed: number, available: number, parts: readonly string[] = []): DiagnosticError =>
+  fail("DSC5605", `not enough GPU memory for ${what}: ${gigabytes(needed)} needed, ${gigabytes(available)} free`, parts, "a smaller batch or context needs less; nvidia-smi shows who holds the rest");
 
 export const noCompiler = (tried: readonly string[]): DiagnosticError =>
   fail("DSC5606", "no CUDA compiler: neither NVRTC nor nvcc can be found", tried, "install the CUDA toolkit (12.3 or later), or load an artifact that holds cubins");
 
-export const badKernel = (name: string, log: string): DiagnosticError =>
-  fail("DSC5607", `kernel ${name} does not compile`, log.split("\n").filter((l) => l.trim()).slice(0, 12), "if the text is as dsc wrote it, please report it with the artifact");
+export const badKernel = (name: string, log: string, from: readonly string[] = []): DiagnosticError =>
+  fail("DSC5607", `kernel ${name} does not compile`, [...from, ...log.split("\n").filter((l) => l.trim()).slice(0, 12)], "if the text is as dsc wrote it, please report it with the artifact");
+
+/** A promise broken: what is compiled after loading stalls a running model. */
+export const lateCompile = (name: string): DiagnosticError => fail("DSC5610", `kernel ${name} would be compiled while the model runs`, [], "this is a fault of dsc; please report it");
 
 export const badBuffer = (kernel: string, name: string): DiagnosticError => fail("DSC5608", `kernel ${kernel} needs ${name}, which the launch does not give`, []);
 

@@ -9,10 +9,10 @@ type Library = ReturnType<typeof koffi.load>;
 const signatures = {
   cuInit: "u", cuDriverGetVersion: "p", cuDeviceGet: "pi", cuDeviceGetName: "pii", cuDeviceGetAttribute: "pii", cuDevicePrimaryCtxRetain: "pi",
   cuDevicePrimaryCtxRelease_v2: "i", cuCtxSetCurrent: "h", cuCtxSynchronize: "", cuGetErrorName: "ip", cuMemGetInfo_v2: "pp",
-  cuMemAlloc_v2: "pq", cuMemFree_v2: "h", cuMemcpyHtoD_v2: "hpq", cuMemcpyDtoH_v2: "phq", cuMemsetD8_v2: "huq", cuMemsetD8Async: "huqh",
+  cuMemAlloc_v2: "pq", cuMemFree_v2: "h", cuMemcpyHtoD_v2: "hpq", cuMemcpyDtoH_v2: "phq", cuMemHostAlloc: "pqu", cuMemFreeHost: "h", cuMemcpyHtoDAsync_v2: "hhqh", cuMemcpyDtoHAsync_v2: "hhqh", cuMemsetD8_v2: "huq", cuMemsetD8Async: "huqh",
   cuModuleLoadData: "pp", cuModuleUnload: "h", cuModuleGetFunction: "phs", cuFuncSetAttribute: "hii", cuFuncGetAttribute: "pih",
   cuStreamCreate: "pu", cuStreamSynchronize: "h", cuStreamBeginCapture_v2: "hi", cuStreamEndCapture: "hp",
-  cuEventCreate: "pu", cuEventRecord: "hh", cuEventSynchronize: "h", cuEventElapsedTime: "phh", cuEventDestroy_v2: "h",
+  cuEventCreate: "pu", cuEventRecord: "hh", cuEventSynchronize: "h", cuEventQuery: "h", cuEventElapsedTime: "phh", cuEventDestroy_v2: "h",
   cuGraphInstantiateWithFlags: "phq", cuGraphLaunch: "hh", cuGraphExecDestroy: "h", cuGraphDestroy: "h",
   cuLaunchKernelEx: "phpp", cuTensorMapEncodeTiled: "piuhpppp" + "iiii",
 } as const;
@@ -46,8 +46,9 @@ export class Driver {
   private readonly calls: Record<Call, (...args: unknown[]) => number>;
   private readonly out = new BigUint64Array(2);
 
-  constructor() {
-    const library = open(LIBRARIES, diagnostics.noDriver);
+  /** `libraries` are tried in order; the system's names when absent. */
+  constructor(libraries: readonly string[] = LIBRARIES) {
+    const library = open(libraries, diagnostics.noDriver);
     this.calls = Object.fromEntries(Object.entries(signatures).map(([name, letters]) => [name, bind(library, name, letters)])) as Driver["calls"];
     const version = new Int32Array(1);
     if (this.calls.cuDriverGetVersion(version) === 0 && version[0] < OLDEST) throw diagnostics.oldDriver(version[0], OLDEST);

@@ -4,7 +4,7 @@ import type { KernelText } from "../../../ir/kernel/catalogue.ts";
 import { compileCuda } from "./compiler.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { Driver } from "./driver.ts";
-import { CudaKernel } from "./kernel.ts";
+import { CudaKernel, type LaunchText } from "./kernel.ts";
 
 export { CudaKernel } from "./kernel.ts";
 export { compileCuda } from "./compiler.ts";
@@ -21,13 +21,13 @@ export class Cuda {
   readonly name: string;
   readonly multiprocessors: number;
   readonly memoryBytes: number;
-  private readonly driver: Driver;
+  readonly driver: Driver;
+  readonly stream: number;
   private readonly device: number;
-  private readonly stream: number;
   private readonly kernels: CudaKernel[] = [];
 
-  constructor(ordinal: number) {
-    const driver = (this.driver = new Driver());
+  constructor(ordinal: number, libraries?: readonly string[]) {
+    const driver = (this.driver = new Driver(libraries));
     const handle = new Int32Array(2);
     const r = driver.attempt("cuDeviceGet", handle, ordinal);
     if (r !== 0) throw diagnostics.noDevice(driver.nameOf(r));
@@ -55,7 +55,7 @@ export class Cuda {
     return this.loadCubin(compileCuda(text.name, text.source, options.with), text);
   }
 
-  loadCubin(cubin: Uint8Array, text: KernelText): CudaKernel {
+  loadCubin(cubin: Uint8Array, text: LaunchText): CudaKernel {
     const kernel = new CudaKernel(this.driver, text, cubin);
     this.kernels.push(kernel);
     return kernel;
@@ -65,7 +65,7 @@ export class Cuda {
   alloc(bytes: number): number {
     const out = new BigUint64Array(1);
     const r = this.driver.attempt("cuMemAlloc_v2", out, bytes);
-    if (r === OUT_OF_MEMORY) throw diagnostics.outOfMemory(bytes, this.memory().free);
+    if (r === OUT_OF_MEMORY) throw diagnostics.outOfMemory("a buffer", bytes, this.memory().free);
     if (r !== 0) throw diagnostics.driverFailed("cuMemAlloc", this.driver.nameOf(r), `${bytes} bytes`);
     return Number(out[0]);
   }

@@ -1,7 +1,7 @@
 // A loaded kernel: its parameters laid out once in pinned memory and rewritten in place, its tensor maps encoded when an
 // address or a size is new, its launch configuration with cluster and dependent-launch attributes.
 import { evaluate, type Dims } from "../../../ir/size.ts";
-import type { KernelText, Param } from "../../../ir/kernel/catalogue.ts";
+import { boundBuffers, type KernelText, type Param } from "../../../ir/kernel/catalogue.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { Pinned, type Driver } from "./driver.ts";
 
@@ -17,8 +17,17 @@ type TensorMap = Extract<Param, { kind: "tensormap" }>;
 
 const sizeOfParam = (p: Param): number => (p.kind === "tensormap" ? 128 : 8);
 
+/** What a launcher must know of a kernel. `entry` is its symbol where that is not its name. */
+export type LaunchText = Omit<KernelText, "language" | "source"> & { entry?: string };
+
 export class CudaKernel {
-  readonly text: KernelText;
+  readonly text: LaunchText;
+  /** Buffers bound, in the order `enqueue` takes their addresses. */
+  readonly buffers: readonly string[];
+  /** Times the workspace moved: what holds its address, a graph, is stale after the next. */
+  moves = 0;
+  /** By parameter: which of `buffers` it is or lies over. */
+  private readonly slots: readonly number[];
   private readonly driver: Driver;
   private readonly module: number;
   private readonly func: number;
@@ -30,10 +39,11 @@ export class CudaKernel {
   private readonly maps = new Map<string, Uint8Array>();
   private workspace = { address: 0, bytes: 0 };
 
-  constructor(driver: Driver, text: KernelText, cubin: Uint8Array) {
-    [this.driver, this.text] = [driver, text];
+  constructor(driver: Driver, text: LaunchText, cubin: Uint8Array) {
+    [this.driver, this.text, this.buffers] = [driver, text, boundBuffers(text.params)];
+    this.slots = text.params.map((p) => (p.kind === "scalar" ? -1 : this.buffers.indexOf(p.kind === "buffer" ? p.name : p.of)));
     this.module = driver.get("cuModuleLoadData", cubin);
-    this.func = driver.get("cuModuleGetFunction", this.module, text.name);
+    this.func = driver.get("cuModuleGetFunction", this.module, text.entry ?? text.name);
     if (text.launch.sharedBytes > MOST_SHARED_BY_DEFAULT) driver.call("cuFuncSetAttribute", this.func, FUNCTION_SHARED, text.launch.sharedBytes);
     let at = 0;
     for (const size of [...text.params.map(sizeOfParam), ...text.dims.map(() => 8), 8]) {
@@ -65,30 +75,37 @@ export class CudaKernel {
     this.config.view.setUint32(48, count, true);
   }
 
-  /** Enqueues one launch on `stream`. `dims` must name every dim of the kernel and "SMs". */
-  launch(stream: number, buffers: Readonly<Record<string, number>>, dims: Dims, scalars: Readonly<Record<string, number>>): void {
-    const { text, values, config } = this;
-    const address = (name: string): number => {
-      const a = buffers[name];
-      if (a === undefined) throw diagnostics.badBuffer(text.name, name);
-      return a;
+  /** Enqueues one launch on `stream`, all by name. `dims` must name every dim of the kernel and "SMs". */
+  launch(stream: number, buffers: Readonly<Record<string, number>>, dims: Dims, scalars: Readonly<Record<string, number>> = {}): void {
+    const { text } = this;
+    const given = (from: Readonly<Record<string, number>>, name: string): number => {
+      if (from[name] === undefined) throw diagnostics.badBuffer(text.name, name);
+      return from[name];
     };
+    for (const d of text.dims) given(dims, d);
+    this.enqueue(stream, this.buffers.map((b) => given(buffers, b)), dims, (name) => given(scalars, name));
+  }
+
+  /** Enqueues one launch: addresses in the order of `buffers`, values of the kernel's dims and of "SMs" by name. */
+  enqueue(stream: number, addresses: readonly number[], dims: Dims, scalar?: (name: string) => number): void {
+    const { text, values, config } = this;
     for (const [i, p] of text.params.entries()) {
       const at = this.offsets[i];
-      if (p.kind === "buffer") values.view.setBigUint64(at, BigInt(address(p.name)), true);
-      else if (p.kind === "tensormap") values.bytes.set(this.tensorMap(p, address(p.of), dims), at);
-      else if (scalars[p.name] === undefined) throw diagnostics.badBuffer(text.name, p.name);
-      else if (p.dtype === "f32") values.view.setFloat32(at, scalars[p.name], true);
-      else values.view.setInt32(at, scalars[p.name], true);
+      if (p.kind === "buffer") values.view.setBigUint64(at, BigInt(addresses[this.slots[i]]), true);
+      else if (p.kind === "tensormap") values.bytes.set(this.tensorMap(p, addresses[this.slots[i]], dims), at);
+      else if (!scalar) throw diagnostics.badBuffer(text.name, p.name);
+      else if (p.dtype === "f32") values.view.setFloat32(at, scalar(p.name), true);
+      else values.view.setInt32(at, scalar(p.name), true);
     }
-    for (const [i, d] of text.dims.entries()) {
-      if (dims[d] === undefined) throw diagnostics.badBuffer(text.name, d);
-      values.view.setInt32(this.offsets[text.params.length + i], dims[d], true);
-    }
+    for (const [i, d] of text.dims.entries()) values.view.setInt32(this.offsets[text.params.length + i], dims[d], true);
     if (text.workspaceBytes !== undefined) values.view.setBigUint64(this.offsets.at(-1)!, BigInt(this.scratch(stream, evaluate(text.workspaceBytes, dims))), true);
-    const grid = text.launch.grid.map((s) => evaluate(s, dims));
-    if (grid.some((n) => n === 0)) return;
-    for (const [i, n] of [...grid, text.launch.block, 1, 1, text.launch.sharedBytes].entries()) config.view.setUint32(4 * i, n, true);
+    const { grid } = text.launch;
+    for (let axis = 0; axis < 3; axis++) {
+      const n = evaluate(grid[axis], dims);
+      if (n === 0) return;
+      config.view.setUint32(4 * axis, n, true);
+    }
+    for (const [i, n] of [text.launch.block, 1, 1, text.launch.sharedBytes].entries()) config.view.setUint32(12 + 4 * i, n, true);
     config.view.setBigUint64(32, BigInt(stream), true);
     this.driver.call("cuLaunchKernelEx", config.bytes, this.func, this.pointers.bytes, null);
   }
@@ -98,6 +115,7 @@ export class CudaKernel {
     if (bytes > this.workspace.bytes) {
       this.driver.call("cuStreamSynchronize", stream);
       if (this.workspace.address) this.driver.call("cuMemFree_v2", this.workspace.address);
+      this.moves++;
       this.workspace = { address: this.driver.get("cuMemAlloc_v2", bytes), bytes };
       this.driver.call("cuMemsetD8_v2", this.workspace.address, 0, bytes);
       this.driver.call("cuCtxSynchronize");
@@ -111,6 +129,8 @@ export class CudaKernel {
     const key = `${p.name} ${address} ${extents} ${strides}`;
     let map = this.maps.get(key);
     if (!map) {
+      // A prompt of another length is another map; encoding one takes a third of a microsecond, so forgetting them all is cheap.
+      if (this.maps.size >= 4096) this.maps.clear();
       const room = new Pinned(128);
       const big = (list: readonly number[]): BigUint64Array => BigUint64Array.from(list, BigInt);
       // Interleave none, swizzle, L2 promotion of 256 bytes, zeros outside.

@@ -1,0 +1,40 @@
+// Compiled kernels: from the artifact when it holds them, else from the user's cache by content, else compiled now and kept there.
+import { createHash, randomBytes } from "node:crypto";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { homedir } from "node:os";
+import path from "node:path";
+import { compileCuda, compilerName } from "./compiler.ts";
+
+/** Turns a kernel's text into what the driver loads. */
+export type Compile = (name: string, source: string) => Uint8Array;
+
+/** The user's cache: DSC_CACHE, or dsc in XDG_CACHE_HOME or ~/.cache. */
+export const cacheFolder = (): string => process.env.DSC_CACHE ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(homedir(), ".cache"), "dsc");
+
+/** Compiles with NVRTC or nvcc (`by` insists), through the cache. */
+export function cachedCompile(by?: "nvrtc" | "nvcc"): Compile {
+  const folder = path.join(cacheFolder(), "cubins");
+  const compiler = compilerName(by);
+  return (name, source) => {
+    const file = path.join(folder, `${createHash("sha256").update(`${compiler}\n${source}`).digest("hex").slice(0, 40)}.cubin`);
+    try {
+      return readFileSync(file);
+    } catch {
+      const cubin = compileCuda(name, source, by);
+      keep(file, cubin);
+      return cubin;
+    }
+  };
+}
+
+/** A cache that cannot be written costs time, not the run. */
+function keep(file: string, cubin: Uint8Array): void {
+  try {
+    mkdirSync(path.dirname(file), { recursive: true });
+    const beside = `${file}.${randomBytes(6).toString("hex")}.tmp`;
+    writeFileSync(beside, cubin);
+    renameSync(beside, file);
+  } catch {
+    // Compiled again next time.
+  }
+}

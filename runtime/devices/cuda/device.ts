@@ -1,0 +1,222 @@
+// A GPU as a device: weights resident, one stream, kernels loaded before the first run and none after. A step of decoding is one
+// graph; anything else is launched one by one. The event loop stays alive while the GPU works.
+import type { Manifest } from "../../../ir/artifact.ts";
+import { brokenManifest, misuse } from "../../diagnostics.ts";
+import type { Call, Device, FillJob, StoredArray } from "../../device.ts";
+import type { Compile } from "./cubins.ts";
+import * as diagnostics from "./diagnostics.ts";
+import { fillScalars, fillSource, fillText } from "./fill.ts";
+import { Graphs, graphKey } from "./graphs.ts";
+import { Cuda, type CudaKernel } from "./index.ts";
+import { Memory } from "./memory.ts";
+import { PinnedBlock, Staging } from "./staging.ts";
+import { lengthFree, visitSteps } from "./steps.ts";
+import { Timings } from "./timings.ts";
+
+const NOT_READY = 600;
+/** Ids of one step that come back without being asked for. */
+const MOST_NEXT = 4096;
+
+/** A kernel of an artifact: its text, and its compiled form where the artifact holds one. */
+export interface CudaFile {
+  source: string;
+  cubin?: Uint8Array;
+}
+
+export interface CudaOptions {
+  /** How texts without a compiled form become one. */
+  compile: Compile;
+  /** Times every launch; nothing overlaps then and no graphs are used. */
+  profile?: boolean;
+  /** Names of the driver library, instead of the system's. */
+  libraries?: readonly string[];
+}
+
+export class CudaDevice implements Device {
+  readonly kind = "cuda";
+  readonly cuda: Cuda;
+  private readonly manifest: Manifest;
+  private readonly memory: Memory;
+  private readonly staging: Staging;
+  private readonly kernels = new Map<string, CudaKernel>();
+  private readonly graphs = new Graphs();
+  private readonly compile: Compile;
+  private readonly times: Timings | undefined;
+  private readonly done: number;
+  /** The last step's ids, copied at the end of the run that made them. */
+  private readonly next: { block: PinnedBlock; at: number; bytes: number };
+  private filler: CudaKernel | undefined;
+  private sealed = false;
+  private moves = 0;
+  private tail: Promise<unknown> = Promise.resolve();
+  private closed = false;
+
+  private constructor(manifest: Manifest, options: CudaOptions) {
+    this.manifest = manifest;
+    this.compile = options.compile;
+    this.cuda = new Cuda(0, options.libraries);
+    const { driver, stream } = this.cuda;
+    this.memory = new Memory(driver);
+    this.staging = new Staging(driver, stream);
+    this.done = driver.get("cuEventCreate", 2);
+    this.next = { block: new PinnedBlock(driver, MOST_NEXT), at: 0, bytes: 0 };
+    this.times = options.profile ? new Timings(driver, stream) : undefined;
+  }
+
+  /** Opens the GPU and loads every kernel of the manifest. */
+  static open(manifest: Manifest, files: ReadonlyMap<string, CudaFile>, options: CudaOptions): CudaDevice {
+    const device = new CudaDevice(manifest, options);
+    try {
+      for (const [name, record] of Object.entries(manifest.kernels)) {
+        const file = files.get(name);
+        if (!file || !record.launch) throw brokenManifest(`kernel ${name} has ${file ? "no launch record" : "no text"}`);
+        const { params, dims, launch, workspaceBytes, entry } = record;
+        const cubin = file.cubin ?? options.compile(name, file.source);
+        device.kernels.set(name, device.cuda.loadCubin(cubin, { name, entry, params, dims, launch, ...(workspaceBytes === undefined ? {} : { workspaceBytes }) }));
+      }
+    } catch (e) {
+      device.free();
+      throw e;
+    }
+    return device;
+  }
+
+  allocate(bytes: number, what: string): number {
+    return this.memory.allocate(bytes, what);
+  }
+
+  release(at: number): void {
+    this.cuda.synchronize();
+    // A graph may hold the address, and the next block may get it.
+    this.graphs.clear();
+    this.memory.release(at);
+  }
+
+  available(): number {
+    return this.memory.available();
+  }
+
+  shortOf(what: string, needed: number, parts: readonly string[]): Error {
+    return diagnostics.outOfMemory(what, needed, this.memory.available(), parts);
+  }
+
+  write(at: number, bytes: Uint8Array): void {
+    this.staging.write(at, bytes);
+  }
+
+  read(at: number, bytes: number): Uint8Array {
+    const { next } = this;
+    if (at >= next.at && at + bytes <= next.at + next.bytes) return next.block.bytes.slice(at - next.at, at - next.at + bytes);
+    return this.cuda.download(at, bytes);
+  }
+
+  async place(arrays: readonly StoredArray[]): Promise<void> {
+    await this.staging.place(arrays);
+    this.cuda.synchronize();
+  }
+
+  async fill(jobs: readonly FillJob[]): Promise<void> {
+    if (this.sealed && !this.filler) throw diagnostics.lateCompile(fillText.name);
+    this.filler ??= this.cuda.loadCubin(this.compile(fillText.name, fillSource), fillText);
+    const SMs = this.cuda.multiprocessors;
+    for (const job of jobs) {
+      const scalars = fillScalars(job);
+      this.filler.enqueue(this.cuda.stream, [job.at], { SMs, count: job.count }, (name) => scalars[name]);
+    }
+    await this.finished();
+  }
+
+  /** Weights are in place: from here on nothing is compiled. */
+  seal(): void {
+    this.sealed = true;
+  }
+
+  run(call: Call): Promise<void> {
+    if (this.closed) return Promise.reject(misuse("the model is closed"));
+    const next = this.tail.then(async () => {
+      this.enqueue(call);
+      this.fetchNext(call);
+      await this.finished();
+      this.times?.collect();
+    });
+    this.tail = next.catch(() => {});
+    return next;
+  }
+
+  /** Launches and milliseconds by kernel; zero unless opened with `profile`. */
+  timings(): { kernel: string; ms: number; launches: number }[] {
+    return this.times?.list() ?? [...this.kernels.keys()].map((kernel) => ({ kernel, ms: 0, launches: 0 }));
+  }
+
+  async idle(): Promise<void> {
+    await this.tail;
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    await this.tail.catch(() => {});
+    this.free();
+  }
+
+  private free(): void {
+    this.graphs.clear();
+    this.staging.close();
+    this.next.block.free();
+    this.cuda.close();
+  }
+
+  private enqueue(call: Call): void {
+    const rows = call.batch?.starts.at(-1);
+    const single = call.batch !== undefined && rows === call.batch.lengths.length;
+    if (!single || this.times || !lengthFree(this.manifest, call.function)) return this.launchAll(call);
+    const moves = [...this.kernels.values()].reduce((n, k) => n + k.moves, 0);
+    if (moves !== this.moves) {
+      // A workspace has grown elsewhere since: graphs hold its old address.
+      this.graphs.clear();
+      this.moves = moves;
+    }
+    const graph = this.graphs.of(graphKey(call), () => this.cuda.capture(() => this.launchAll(call)));
+    if (graph) graph.launch();
+    else this.launchAll(call);
+  }
+
+  private launchAll(call: Call): void {
+    const { cuda, kernels, times } = this;
+    const SMs = cuda.multiprocessors;
+    visitSteps(this.manifest, call, {
+      launch(name, addresses, dims) {
+        dims.SMs = SMs;
+        const kernel = kernels.get(name)!;
+        if (times) times.around(name, () => kernel.enqueue(cuda.stream, addresses, dims));
+        else kernel.enqueue(cuda.stream, addresses, dims);
+      },
+      read(at, count) {
+        const bytes = cuda.download(at, 4 * count);
+        return new Int32Array(bytes.buffer, bytes.byteOffset, count);
+      },
+    });
+  }
+
+  /** The ids a step chose follow it to the host, four bytes a sequence. */
+  private fetchNext(call: Call): void {
+    const { next } = this;
+    const at = call.args.get("next");
+    next.bytes = at === undefined ? 0 : Math.min(MOST_NEXT, 4 * (call.batch?.lengths.length ?? 0));
+    if (at === undefined || next.bytes === 0) return;
+    next.at = at;
+    this.cuda.driver.call("cuMemcpyDtoHAsync_v2", next.block.address, at, next.bytes, this.cuda.stream);
+  }
+
+  /** Settles when the stream has done all that is enqueued; looks between turns of the event loop. */
+  private async finished(): Promise<void> {
+    const { driver, stream } = this.cuda;
+    driver.call("cuEventRecord", this.done, stream);
+    for (;;) {
+      const r = driver.attempt("cuEventQuery", this.done);
+      if (r === 0) return;
+      if (r !== NOT_READY) throw diagnostics.driverFailed("cuEventQuery", driver.nameOf(r), "a kernel of this run has failed");
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+}

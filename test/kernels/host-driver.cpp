@@ -1,0 +1,97 @@
+// The CUDA driver's functions, as far as dsc calls them, on this machine's own memory: launches run at once, one block after another,
+// by fibres (cuda-on-host.ts). A "module" is the text "LIBRARY|KERNEL": what host-driver.ts compiled. Fresh memory is full of NaN.
+#include <dlfcn.h>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+typedef uint64_t u64;
+typedef uint32_t u32;
+enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NOT_FOUND = 500 };
+
+struct Function { void (*run)(void**, int, int, int); const int* sizes; };
+struct Config { u32 grid[3], block[3], shared; u64 stream; };
+typedef std::vector<std::function<void()>> Graph;
+static Graph* recording = nullptr;
+static u64 given = 0;
+static const u64 TOTAL = 3ull << 30;
+
+static int later(std::function<void()> f) { if (recording) recording->push_back(f); else f(); return OK; }
+
+extern "C" {
+int cuInit(u32) { return OK; }
+int cuDriverGetVersion(int* v) { *v = 13000; return OK; }
+int cuDeviceGet(int* d, int i) { *d = 0; return i == 0 ? OK : INVALID; }
+int cuDeviceGetName(char* name, int length, int) { snprintf(name, length, "host stand-in"); return OK; }
+int cuDeviceGetAttribute(int* v, int id, int) { *v = id == 75 ? 9 : id == 16 ? 4 : 0; return OK; }
+int cuDevicePrimaryCtxRetain(u64* c, int) { *c = 1; return OK; }
+int cuDevicePrimaryCtxRelease_v2(int) { return OK; }
+int cuCtxSetCurrent(u64) { return OK; }
+int cuCtxSynchronize() { return recording ? INVALID : OK; }
+int cuGetErrorName(int code, u64* text) { *text = (u64)(code == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY                                        " : "CUDA_ERROR_OF_THE_STAND_IN                                      "); return OK; }
+int cuMemGetInfo_v2(u64* free, u64* total) { *free = TOTAL - given; *total = TOTAL; return OK; }
+int cuMemAlloc_v2(u64* at, u64 bytes) {
+  if (recording) return INVALID;
+  if (given + bytes > TOTAL) return OUT_OF_MEMORY;
+  u64* p = (u64*)aligned_alloc(256, (bytes + 511) / 256 * 256);
+  p[0] = bytes;  // before the block, for freeing
+  memset((char*)p + 256, 0xff, bytes);
+  given += bytes;
+  *at = (u64)p + 256;
+  return OK;
+}
+int cuMemFree_v2(u64 at) { u64* p = (u64*)(at - 256); given -= p[0]; free(p); return OK; }
+int cuMemHostAlloc(u64* at, u64 bytes, u32) { *at = (u64)aligned_alloc(4096, (bytes + 4095) / 4096 * 4096); return OK; }
+int cuMemFreeHost(u64 at) { free((void*)at); return OK; }
+int cuMemcpyHtoD_v2(u64 to, const void* from, u64 n) { memcpy((void*)to, from, n); return OK; }
+int cuMemcpyDtoH_v2(void* to, u64 from, u64 n) { memcpy(to, (void*)from, n); return OK; }
+int cuMemcpyHtoDAsync_v2(u64 to, u64 from, u64 n, u64) { return later([=] { memcpy((void*)to, (void*)from, n); }); }
+int cuMemcpyDtoHAsync_v2(u64 to, u64 from, u64 n, u64) { return later([=] { memcpy((void*)to, (void*)from, n); }); }
+int cuMemsetD8_v2(u64 at, u32 v, u64 n) { memset((void*)at, (int)v, n); return OK; }
+int cuMemsetD8Async(u64 at, u32 v, u64 n, u64) { return later([=] { memset((void*)at, (int)v, n); }); }
+int cuModuleLoadData(u64* module, const char* image) {
+  std::string text(image);
+  size_t bar = text.find('|');
+  void* library = bar == std::string::npos ? nullptr : dlopen(text.substr(0, bar).c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) { fprintf(stderr, "%s\n", dlerror()); return INVALID; }
+  std::string kernel = text.substr(bar + 1);
+  Function* f = new Function{(void (*)(void**, int, int, int))dlsym(library, ("run_" + kernel).c_str()), (const int*)dlsym(library, ("sizes_" + kernel).c_str())};
+  *module = (u64)f;
+  return f->run ? OK : NOT_FOUND;
+}
+int cuModuleUnload(u64) { return OK; }
+int cuModuleGetFunction(u64* f, u64 module, const char*) { *f = module; return OK; }
+int cuFuncSetAttribute(u64, int, int) { return OK; }
+int cuFuncGetAttribute(int* v, int, u64) { *v = 0; return OK; }
+int cuStreamCreate(u64* s, u32) { *s = 1; return OK; }
+int cuStreamSynchronize(u64) { return recording ? INVALID : OK; }
+int cuStreamBeginCapture_v2(u64, int) { recording = new Graph; return OK; }
+int cuStreamEndCapture(u64, u64* g) { *g = (u64)recording; recording = nullptr; return OK; }
+int cuGraphInstantiateWithFlags(u64* exec, u64 g, u64) { *exec = (u64) new Graph(*(Graph*)g); return OK; }
+int cuGraphLaunch(u64 exec, u64) { for (auto& f : *(Graph*)exec) f(); return OK; }
+int cuGraphExecDestroy(u64 g) { delete (Graph*)g; return OK; }
+int cuGraphDestroy(u64 g) { delete (Graph*)g; return OK; }
+int cuEventCreate(u64* e, u32) { *e = 1; return OK; }
+int cuEventRecord(u64, u64) { return OK; }
+int cuEventSynchronize(u64) { return OK; }
+int cuEventQuery(u64) { return OK; }
+int cuEventElapsedTime(float* ms, u64, u64) { *ms = 0.001f; return OK; }
+int cuEventDestroy_v2(u64) { return OK; }
+int cuTensorMapEncodeTiled(void*, int, u32, u64, void*, void*, void*, void*, int, int, int, int) { return INVALID; }
+int cuLaunchKernelEx(const Config* c, u64 function, void** params, void*) {
+  Function* f = (Function*)function;
+  if (c->grid[1] != 1 || c->grid[2] != 1) return INVALID;
+  int blocks = (int)c->grid[0], threads = (int)c->block[0], shared = (int)c->shared;
+  if (!recording) { f->run(params, blocks, threads, shared); return OK; }
+  int count = f->sizes[0], bytes = 0;
+  for (int i = 0; i < count; i++) bytes += (f->sizes[1 + i] + 7) / 8 * 8;
+  char* kept = (char*)malloc(bytes + 8);
+  void** at = (void**)malloc(count * sizeof(void*) + 8);
+  for (int i = 0, o = 0; i < count; o += (f->sizes[1 + i] + 7) / 8 * 8, i++) { at[i] = kept + o; memcpy(at[i], params[i], f->sizes[1 + i]); }
+  return later([=] { f->run(at, blocks, threads, shared); });
+}
+}

@@ -1,0 +1,69 @@
+// A stand-in for the CUDA driver, so that the whole path from a config to tokens runs without a GPU: host-driver.cpp answers the
+// driver's calls, and kernels are printed CUDA compiled by g++. For tests only, and for printed tile programs only.
+import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
+import fs from "node:fs";
+import path from "node:path";
+import { promisify } from "node:util";
+import type { Param } from "../../ir/kernel/catalogue.ts";
+import type { Manifest } from "../../ir/artifact.ts";
+import type { CudaFile } from "../../runtime/devices/cuda/device.ts";
+import { fillSource, fillText } from "../../runtime/devices/cuda/fill.ts";
+import { hostHeader, hostText } from "./cuda-on-host.ts";
+
+const exec = promisify(execFile);
+const flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-w", "-fPIC", "-shared", "-U_FORTIFY_SOURCE"];
+
+/** Builds the driver in `folder`; the path to open it by. */
+export async function buildDriver(folder: string): Promise<string> {
+  const out = path.join(folder, "libcuda-host.so");
+  if (!fs.existsSync(out)) await exec("g++", [...flags, "-o", out, path.join(import.meta.dirname, "host-driver.cpp"), "-ldl"]);
+  return out;
+}
+
+const types = { f32: "float", bf16: "unsigned short", e4m3: "unsigned char", i32: "int" } as const;
+
+/** C type and bytes of each parameter as a launch passes it. */
+function passed(params: readonly Param[], dims: readonly string[]): [string, number][] {
+  return [
+    ...params.map((p): [string, number] => {
+      if (p.kind === "tensormap") throw new RangeError(`${p.name}: the stand-in has no tensor maps`);
+      return p.kind === "buffer" ? [`${types[p.dtype]}*`, 8] : [p.dtype === "f32" ? "float" : "int", 4];
+    }),
+    ...dims.map((): [string, number] => ["int", 4]),
+  ];
+}
+
+interface Text {
+  name: string;
+  entry: string;
+  source: string;
+  params: readonly Param[];
+  dims: readonly string[];
+}
+
+function unit({ name, entry, source, params, dims }: Text): string {
+  const list = passed(params, dims);
+  return `namespace ${name}_ns {
+${hostText(source)}
+static void** given;
+static void body() { ${entry}(${list.map(([type], i) => `*(${type}*)given[${i}]`).join(", ")}); }
+}
+extern "C" void run_${name}(void** p, int blocks, int threads, int shared) { ${name}_ns::given = p; grid(blocks, threads, shared, false, ${name}_ns::body); }
+extern "C" const int sizes_${name}[] = {${[list.length, ...list.map(([, n]) => n)].join(", ")}};
+`;
+}
+
+/** Compiles every kernel of an artifact into one library, the generator of synthetic weights beside them; gives the modules to load. */
+export async function buildKernels(folder: string, manifest: Manifest, files: ReadonlyMap<string, string | Uint8Array>): Promise<{ files: Map<string, CudaFile>; fill: Uint8Array }> {
+  const texts: Text[] = Object.entries(manifest.kernels).map(([name, k]) => ({ name, entry: k.entry, source: String(files.get(k.text)), params: k.params, dims: k.dims }));
+  texts.push({ name: "dsc_fill", entry: "dsc_fill", source: fillSource.replace("void* __restrict__ to", "float* to"), params: fillText.params, dims: [] });
+  const all = `${hostHeader}${texts.map(unit).join("")}`;
+  const library = path.join(folder, `${createHash("sha256").update(all).digest("hex").slice(0, 16)}.so`);
+  if (!fs.existsSync(library)) {
+    fs.writeFileSync(`${library}.cpp`, all);
+    await exec("g++", [...flags, "-o", library, `${library}.cpp`], { maxBuffer: 1 << 26 });
+  }
+  const image = (name: string): Uint8Array => Buffer.from(`${library}|${name}\0`);
+  return { files: new Map(texts.map((t) => [t.name, { source: t.source, cubin: image(t.name) }])), fill: image("dsc_fill") };
+}
