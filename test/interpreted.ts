@@ -6,9 +6,10 @@ import { interpret, sizeOf, tensorOf, type Caches, type Module, type Tensor } fr
 import { scalesShape } from "../runtime/weights.ts";
 import type { WeightPlan } from "../ir/artifact.ts";
 
-export const fixtures: string[] = readdirSync(new URL("./fixtures", import.meta.url).pathname.replace("/dist/test/", "/test/"))
+const folder = process.env.DSC_ROOT ? path.join(process.env.DSC_ROOT, "test/fixtures") : new URL("./fixtures", import.meta.url).pathname.replace("/dist/test/", "/test/");
+export const fixtures: string[] = readdirSync(folder)
   .filter((n) => /^a\d/.test(n))
-  .map((n) => path.join(new URL("./fixtures", import.meta.url).pathname.replace("/dist/test/", "/test/"), n));
+  .map((n) => path.join(folder, n));
 
 export type Raw = Map<string, { dtype: string; shape: number[]; data: Float64Array }>;
 

@@ -14,8 +14,9 @@ export const cacheFolder = (): string => process.env.DSC_CACHE ?? path.join(proc
 /** Compiles with NVRTC or nvcc (`by` insists), through the cache. */
 export function cachedCompile(by?: "nvrtc" | "nvcc"): Compile {
   const folder = path.join(cacheFolder(), "cubins");
-  const compiler = compilerName(by);
+  let compiler: string | undefined;
   return (name, source) => {
+    compiler ??= compilerName(by);
     const file = path.join(folder, `${createHash("sha256").update(`${compiler}\n${source}`).digest("hex").slice(0, 40)}.cubin`);
     try {
       return readFileSync(file);

@@ -1,0 +1,149 @@
+// Whole models on the GPU: every fixture in f32 and bf16 against what transformers computed, and the printed model of 698,789,888
+// parameters on synthetic weights, with its times. Kernels come from the cache, so that a second run shows start-up without a compiler.
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { compile, defaults, type CompileOptions } from "../../compiler/compile.ts";
+import { storesF32 } from "../../compiler/stored.ts";
+import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";
+import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
+import { Model } from "../../runtime/model.ts";
+import type { Session } from "../../runtime/session.ts";
+import { fixtures, readTensors } from "../interpreted.ts";
+import type { Row } from "./device.ts";
+import { distances } from "./distances.ts";
+
+/** The repository, whose examples and fixtures are read: where this is built, or DSC_ROOT. */
+export const root = process.env.DSC_ROOT ?? path.resolve(import.meta.dirname, "../../..");
+
+/** Compiles SRC and loads it on the GPU; what each part took, in milliseconds. */
+export async function open(src: string, weights: string, options: Partial<CompileOptions> & { profile?: boolean } = {}): Promise<{ model: Model<CudaDevice>; compileMs: number; kernelsMs: number; loadMs: number }> {
+  const times = [performance.now()];
+  const c = compile(src, { ...defaults, target: "cuda", activations: "bf16", ...options, storesF32: weights.startsWith("synthetic:") ? false : await storesF32(weights) });
+  times.push(performance.now());
+  const files = new Map(Object.entries(c.manifest.kernels).map(([name, k]) => [name, { source: String(c.files.get(k.text)) }]));
+  const device = CudaDevice.open(c.manifest, files, { compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined), ...(options.profile ? { profile: true } : {}) });
+  times.push(performance.now());
+  const model = await Model.open(c.manifest, device, { weights });
+  times.push(performance.now());
+  const [compileMs, kernelsMs, loadMs] = times.slice(1).map((t, i) => t - times[i]);
+  return { model, compileMs, kernelsMs, loadMs };
+}
+
+async function fixtureRows(): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const fixture of fixtures)
+    for (const activations of ["f32", "bf16"] as const) {
+      const expected = readTensors(path.join(fixture, "expected.safetensors"));
+      const config = JSON.parse(readFileSync(path.join(fixture, "config.json"), "utf8")) as { quantization_config?: object };
+      const row: Row = { fixture: path.basename(fixture), activations };
+      rows.push(row);
+      try {
+        const { model, kernelsMs } = await open(fixture, fixture, { activations, taps: true, ...(config.quantization_config ? { actQuant: "none" as const } : {}) });
+        const d = await distances(model, expected);
+        await model.close();
+        const limit = activations === "f32" ? 2e-3 : 0.1;
+        Object.assign(row, { ...d, ids: undefined, ids_equal: d.same, kernels_ms: Math.round(kernelsMs), ok: d.prefill < limit && d.decode < limit && d.flipped <= 1 && (activations === "bf16" || d.same) });
+      } catch (e) {
+        Object.assign(row, { ok: false, error: (e as Error).message });
+      }
+      delete row.ids;
+    }
+  return rows;
+}
+
+interface Oracle {
+  input_ids: number[];
+  modes: Record<"f32" | "bf16", { greedy_ids: number[]; last_logits: number[]; steps: { gap: number }[] }>;
+}
+
+export const oracle = (): Oracle => JSON.parse(readFileSync(path.join(root, "test/oracle/reduced_seed.json"), "utf8")) as Oracle;
+export const printed = path.join(root, "examples/printed-model/config.json");
+
+/** Greedy ids equal wherever the reference's gap is 0.05 or more; its own id is fed back, so that one other choice does not hide the next. */
+async function printedRows(): Promise<Row[]> {
+  const { input_ids, modes } = oracle();
+  const rows: Row[] = [];
+  for (const activations of ["bf16", "f32"] as const) {
+    const want = modes[activations];
+    try {
+      const { model } = await open(printed, "synthetic:0", { activations });
+      const session = model.session({ maxTokens: 256, sequences: 1 });
+      let result = await session.prefill([input_ids]);
+      const last = result.logits(0);
+      const logits = want.last_logits.reduce((most, v, i) => Math.max(most, Math.abs(v - last[i])), 0);
+      let [equal, wrong] = [0, 0];
+      for (const [i, id] of want.greedy_ids.entries()) {
+        if (result.next(0) === id) equal++;
+        else if (want.steps[i].gap >= 0.05) wrong++;
+        if (i + 1 < want.greedy_ids.length) result = await session.decode([id]);
+      }
+      session.close();
+      await model.close();
+      rows.push({ model: "printed", activations, last_logits_apart: logits, ids_equal: equal, of: want.greedy_ids.length, wrong, ok: wrong === 0 && logits < (activations === "f32" ? 2e-3 : 0.1) });
+    } catch (e) {
+      rows.push({ model: "printed", activations, ok: false, error: (e as Error).message });
+    }
+  }
+  return rows;
+}
+
+export async function check(): Promise<Row[]> {
+  return [...(await printedRows()), ...(await fixtureRows())];
+}
+
+/** Milliseconds of each of n decode steps after `context` rows; the first two, which make the graph, are left out. */
+export async function decodeMs(session: Session, context: number, n: number, batch = 1): Promise<number[]> {
+  const prompt = (b: number): number[] => Array.from({ length: context }, (_, i) => (i * 7919 + b * 104729 + 13) % 1000);
+  let result = await session.prefill(Array.from({ length: batch }, (_, b) => prompt(b)));
+  const out: number[] = [];
+  for (let i = 0; i < n + 2; i++) {
+    const ids = Array.from({ length: batch }, (_, b) => result.next(b));
+    const from = performance.now();
+    result = await session.decode(ids);
+    if (i >= 2) out.push(performance.now() - from);
+  }
+  return out;
+}
+
+export const median = (a: readonly number[]): number => a.toSorted((x, y) => x - y)[a.length >> 1];
+
+export async function measure(): Promise<Row[]> {
+  const rows: Row[] = [];
+  const { model, compileMs, kernelsMs, loadMs } = await open(printed, "synthetic:0");
+  rows.push({ model: "printed", what: "start", compile_ms: Math.round(compileMs), kernels_ms: Math.round(kernelsMs), weights_ms: Math.round(loadMs) });
+  for (const context of [64, 1024]) {
+    const session = model.session({ maxTokens: 1280, sequences: 1 });
+    const ms = await decodeMs(session, context, 60);
+    session.close();
+    rows.push({ model: "printed", what: "decode", context, batch: 1, ms_per_token: median(ms), best: Math.min(...ms) });
+  }
+  for (const length of [64, 1024, 4096]) {
+    const session = model.session({ maxTokens: 4160, sequences: 1 });
+    const prompt = Array.from({ length }, (_, i) => (i * 7919 + 13) % 1000);
+    const ms: number[] = [];
+    for (let i = 0; i < 5; i++) {
+      const from = performance.now();
+      await session.prefill([prompt]);
+      ms.push(performance.now() - from);
+    }
+    session.close();
+    rows.push({ model: "printed", what: "prefill", tokens: length, ms: median(ms), best: Math.min(...ms) });
+  }
+  await model.close();
+  for (const context of [64, 1024]) rows.push(...(await table(printed, context)));
+  return rows;
+}
+
+/** Time by kernel of decode steps, launch by launch; the sum is more than a graph takes, for nothing overlaps. */
+export async function table(src: string, context: number, options: Partial<CompileOptions> = {}, steps = 8): Promise<Row[]> {
+  const { model } = await open(src, "synthetic:0", { ...options, profile: true });
+  const session = model.session({ maxTokens: context + 64, sequences: 1 });
+  await decodeMs(session, context, 2);
+  const before = new Map(model.device.timings().map((t) => [t.kernel, t]));
+  let result = await session.decode([1]);
+  for (let i = 1; i < steps; i++) result = await session.decode([result.next(0)]);
+  const rows = model.device.timings().map((t) => ({ kernel: t.kernel, us: ((t.ms - (before.get(t.kernel)?.ms ?? 0)) * 1000) / steps, launches: (t.launches - (before.get(t.kernel)?.launches ?? 0)) / steps }));
+  session.close();
+  await model.close();
+  return rows.filter((r) => r.launches > 0).toSorted((a, b) => b.us - a.us).map((r) => ({ what: "decode by kernel", context, ...r }));
+}
