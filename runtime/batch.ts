@@ -17,12 +17,13 @@ export class Batch {
   readonly entries: readonly Entry[];
   readonly shape: BatchShape;
 
-  constructor(entries: readonly Entry[], pageRows: number) {
+  /** `columns` may widen the page table past the pages there are. */
+  constructor(entries: readonly Entry[], pageRows: number, columns: (pages: number) => number = (pages) => pages) {
     this.entries = entries;
     const starts = [0];
     for (const e of entries) starts.push(starts[starts.length - 1] + e.tokens.length);
     const lengths = entries.map((e) => e.before + e.tokens.length);
-    this.shape = { starts, lengths, pages: Math.ceil(Math.max(...lengths) / pageRows) };
+    this.shape = { starts, lengths, pages: columns(Math.ceil(Math.max(...lengths) / pageRows)) };
   }
 
   /** Elements of a table. */

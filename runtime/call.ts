@@ -48,7 +48,7 @@ export class Arena {
     if (bytes > this.bytes) {
       this.close();
       const what = "the values between the kernels";
-      if (bytes > this.device.available()) throw diagnostics.noMemory(what, bytes, this.device.available(), []);
+      if (bytes > this.device.available()) throw this.device.shortOf(what, bytes, []);
       this.at = this.device.allocate(bytes, what);
       this.bytes = bytes;
     }
@@ -65,7 +65,7 @@ export class Arena {
 export async function call(model: Model, arena: Arena, o: CallOptions): Promise<Result> {
   const { manifest, device, weights } = model;
   const { pageRows } = manifest.model;
-  const batch = new Batch(o.entries, pageRows);
+  const batch = new Batch(o.entries, pageRows, (pages) => device.columns(pages));
   const dims = largestDims(batch.shape);
   const plan = functionOf(manifest, o.entry);
   let end = 0;

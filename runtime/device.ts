@@ -48,6 +48,8 @@ export interface Device {
   available(): number;
   /** The refusal of a need that is larger than that, in the device's words. */
   shortOf(what: string, needed: number, parts: readonly string[]): Error;
+  /** Columns of a page table that must hold so many pages: a device that keeps programs by their sizes asks for few different ones. */
+  columns(pages: number): number;
   /** Copies bytes in; a later run sees them. */
   write(at: number, bytes: Uint8Array): void;
   /** Bytes as they are once no run is under way: a view where memory is shared, else a copy. */

@@ -180,6 +180,10 @@ export class CpuDevice implements Device {
     return diagnostics.noMemory(what, needed, availableBytes(), [...parts]);
   }
 
+  columns(pages: number): number {
+    return pages;
+  }
+
   seal(): void {}
 
   write(at: number, bytes: Uint8Array): void {

@@ -14,6 +14,8 @@ import { lengthFree, visitSteps } from "./steps.ts";
 import { Timings } from "./timings.ts";
 
 const NOT_READY = 600;
+/** Columns of the smallest page table: 1024 rows of 64. */
+const FEWEST_COLUMNS = 16;
 /** Ids of one step that come back without being asked for. */
 const MOST_NEXT = 4096;
 
@@ -98,6 +100,11 @@ export class CudaDevice implements Device {
 
   shortOf(what: string, needed: number, parts: readonly string[]): Error {
     return diagnostics.outOfMemory(what, needed, this.memory.available(), parts);
+  }
+
+  /** Powers of two, so that a growing sequence keeps its graph. */
+  columns(pages: number): number {
+    return Math.max(FEWEST_COLUMNS, 2 ** Math.ceil(Math.log2(pages)));
   }
 
   write(at: number, bytes: Uint8Array): void {
