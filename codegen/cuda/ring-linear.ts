@@ -4,7 +4,7 @@
 // multiprocessor for that. k must be a multiple of 64; other products stream through registers. Same bits every run.
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
-import { ringBytes, ringName, ringStage, unringable, type RingSchedule, type StreamProblem } from "../schedules/sm90-stream.ts";
+import { ringBytes, ringName, unringable, type RingSchedule, type StreamProblem } from "../schedules/sm90-stream.ts";
 import { illegalSchedule } from "./diagnostics.ts";
 import { fragments, header } from "./fragments.ts";
 import { ringFragments } from "./ring-fragments.ts";
