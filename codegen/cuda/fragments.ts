@@ -173,6 +173,7 @@ __device__ __forceinline__ void load_tile(u32 (&v)[4], u32 tile, int row, int ch
 
 // A softmax in base 2, and what blocks that share one read of each other: from L2, behind a counter.
 const exp2 = indent(`
+__device__ __forceinline__ float minus_infinity() { return __int_as_float(0xff800000); }
 __device__ __forceinline__ float exp2_fast(float x) { float v; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(v) : "f"(x)); return v; }
 __device__ __forceinline__ float2 load_pair(const float2* p) {
   float2 v; asm volatile("ld.global.cg.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "l"(p) : "memory"); return v;

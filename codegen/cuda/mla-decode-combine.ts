@@ -5,7 +5,7 @@ export const combine = (): string => `
     // Shared tokens: the first of the run, the last, or one that is both. Parts are added in the order of clusters.
     for (int turn = 0; turn < 2; turn++) {
       const int row = turn == 0 ? mine.begin.x : mine.end.x;
-      if (me >= plan.used || (turn == 1 && (mine.end.y == 0 || row == mine.begin.x))) continue;
+      if (mine.empty() || (turn == 1 && (mine.end.y == 0 || row == mine.begin.x))) continue;
       int first = me, last = me;
       while (first > 0 && (plan.starts[first].x == row && plan.starts[first].y > 0)) first--;
       while (last + 1 < plan.used && plan.starts[last + 1].x == row) last++;
@@ -18,7 +18,7 @@ export const combine = (): string => `
       // What each part weighs for each head: four lanes to a head. The ring is free: all copies have arrived and been read.
       float* weights = (float*)(raw + (ring - shared_address(raw)));
       const int h = thread / 4;
-      float most = -INFINITY, sum = 0.f;
+      float most = minus_infinity(), sum = 0.f;
       for (int p = thread % 4; p < parts; p += 4) most = fmaxf(most, load_pair(stats + (((first + p) * CLUSTER + rank) * 2 + (p == 0)) * 64 + h).x);
       most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
       most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));

@@ -2,21 +2,24 @@
 // depends on nothing but the number of tokens. Part of the MLA decode kernel.
 
 /** Structs and the function that fills them. */
-export const plan = (): string => `// Blocks of ${64} cached rows of all tokens, in order, are dealt out in equal runs; a run may begin and end inside a token.
+export const plan = (): string => `// Stages of all tokens, in order, are dealt out in equal runs; a run may begin and end inside a token. Costs are in stages.
 constexpr int MOST = 1024;  // tokens that are balanced; of more, clusters get whole ones
+constexpr int FIXED = 1;    // a piece's query, first copies and output
+constexpr int SHARED = 2;   // what it costs to leave a part for others, and to add up theirs
 struct Piece {
-  int row, from, to, length, last_row, last_block;  // token, its blocks [from, to), its cached rows; where the run ends
+  int row, from, to, length, last_row, last_stage;  // token, its stages [from, to), its cached rows; where the run ends
   __device__ __forceinline__ bool valid() const { return from < to; }
   __device__ __forceinline__ bool whole() const { return from == 0 && to * KEYS >= length; }
   __device__ __forceinline__ void set(const int* positions) {
-    if (row > last_row || (row == last_row && last_block == 0)) { from = to = 0; return; }
+    if (row > last_row || (row == last_row && last_stage == 0)) { from = to = 0; return; }
     length = positions[row] + 1;
-    to = row == last_row ? last_block : (length + KEYS - 1) / KEYS;
+    to = row == last_row ? last_stage : (length + KEYS - 1) / KEYS;
   }
   __device__ __forceinline__ void next(const int* positions) { row++; from = 0; set(positions); }
 };
 struct Range {
-  int2 begin, end;  // token and block within it
+  int2 begin, end;  // token and stage within it
+  __device__ __forceinline__ bool empty() const { return begin.x == end.x && begin.y == end.y; }
   __device__ __forceinline__ Piece first(const int* positions) const {
     Piece p = {begin.x, begin.y, 0, 0, end.x, end.y};
     p.set(positions);
@@ -24,39 +27,58 @@ struct Range {
   }
 };
 struct Plan {
-  int before[MOST + 1];  // blocks of the tokens before
+  int before[MOST + 1];  // cost of the tokens before
   int2 starts[133];
-  int used;  // clusters with work
+  u32 best;              // cost * 256 + runs, the least of those tried
+  int used;              // runs
   __device__ __forceinline__ Range range(int c) const { return c < used ? Range{starts[c], starts[c + 1]} : Range{{0, 0}, {0, 0}}; }
+  // Where run c of n begins: at its share of the cost, moved to the beginning of a token when that is near.
+  __device__ int2 start(u32 c, u32 n, int T) const {
+    if (c >= n) return make_int2(T, 0);
+    const u32 all = before[T];
+    const int at = c * all / n, near = min(3u, all / n / 4);
+    int low = 0, high = T;  // the last token that begins at or before
+    while (high - low > 1) { const int middle = (low + high) / 2; if (before[middle] <= at) low = middle; else high = middle; }
+    const int inside = at - before[low] - FIXED;
+    if (inside <= near) return make_int2(low, 0);
+    return before[low + 1] - at <= near ? make_int2(low + 1, 0) : make_int2(low, inside);
+  }
+  __device__ __forceinline__ int cost(int2 a, int2 b) const {
+    return before[b.x] + b.y - before[a.x] - a.y + (b.y > 0) * (FIXED + SHARED) + (a.y > 0) * SHARED;
+  }
 };
 __device__ void make_plan(Plan& plan, const int* positions, int T, int clusters) {
-  const int lane = threadIdx.x % 32;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   if (T > MOST) {
     for (int c = threadIdx.x; c <= clusters; c += blockDim.x) plan.starts[c] = make_int2((int)((long long)c * T / clusters), 0);
     if (threadIdx.x == 0) plan.used = clusters;
     __syncthreads();
     return;
   }
-  if (threadIdx.x < 32) {
+  if (warp == 0) {
     int all = 0;
     for (int r = 0; r < T; r += 32) {
-      int sum = r + lane < T ? positions[r + lane] / KEYS + 1 : 0;
+      int sum = r + lane < T ? positions[r + lane] / KEYS + 1 + FIXED : 0;
 #pragma unroll
       for (int d = 1; d < 32; d *= 2) { int v = __shfl_up_sync(~0u, sum, d); if (lane >= d) sum += v; }
       if (r + lane < T) plan.before[r + lane + 1] = all + sum;
       all += __shfl_sync(~0u, sum, 31);
     }
-    if (lane == 0) { plan.before[0] = 0; plan.used = min(clusters, all); }
+    if (lane == 0) { plan.before[0] = 0; plan.best = ~0u; }
   }
   __syncthreads();
-  const int used = plan.used;
-  for (int c = threadIdx.x; c <= used; c += blockDim.x) {
-    const int at = (int)((long long)c * plan.before[T] / used);
-    int low = 0, high = T;  // the last token that begins at or before
-    while (high - low > 1) { const int middle = (low + high) / 2; if (plan.before[middle] <= at) low = middle; else high = middle; }
-    if (c == used) low = T;
-    plan.starts[c] = make_int2(low, at - plan.before[low]);
+  // A warp tries one number of runs: all clusters or a few less, or so many that none has two tokens' parts.
+  const int most = min(clusters, plan.before[T] - T * FIXED), n = warp < 8 ? most - warp : (warp - 7) * T;
+  if (n >= 1 && n <= most) {
+    int worst = 0;
+    for (int c = lane; c < n; c += 32) worst = max(worst, plan.cost(plan.start(c, n, T), plan.start(c + 1, n, T)));
+    worst = __reduce_max_sync(~0u, worst);
+    if (lane == 0) atomicMin(&plan.best, worst * 256u + n);
   }
+  __syncthreads();
+  const int used = plan.best % 256;
+  for (int c = threadIdx.x; c <= used; c += blockDim.x) plan.starts[c] = plan.start(c, used, T);
+  if (threadIdx.x == 0) plan.used = used;
   __syncthreads();
 }
 `;

@@ -94,7 +94,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     registers_up<${scoring}>();
     int stage = 0; u32 phase = 0, q_phase = 0;
     for (Piece p = mine.first(positions); p.valid(); p.next(positions)) {
-      float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0.f, 0.f};
+      float top[2] = {minus_infinity(), minus_infinity()}, sum[2] = {0.f, 0.f};
       barrier_wait(q_full, q_phase);
       q_phase ^= 1;
 ${held ? `      u32 q[4 * HELD][4];
@@ -131,7 +131,7 @@ ${held ? `          if (k == 0) wgmma_64x64x16_held<0>(s, q[0], k_tile);
         // A lane holds columns 2 (lane % 4) of every 8, of rows lane / 4 and eight further; four lanes hold a row.
         if (seen < KEYS) {
 #pragma unroll
-          for (int i = 0; i < 32; i++) if (i / 4 * 8 + lane % 4 * 2 + i % 2 >= seen) s[i] = -INFINITY;
+          for (int i = 0; i < 32; i++) if (i / 4 * 8 + lane % 4 * 2 + i % 2 >= seen) s[i] = minus_infinity();
         }
         float less[2];
 #pragma unroll

@@ -46,7 +46,7 @@ __device__ __forceinline__ void mix(float (&acc)[64], const u32 (&weights)[8][4]
 __device__ __forceinline__ void exponents(float (&x)[64], float (&top)[2], float (&sum)[2], float (&less)[2], int seen, int lane) {
   if (__any_sync(~0u, seen < KEYS - 1)) {
 #pragma unroll
-    for (int i = 0; i < 64; i++) if (i / 4 * 8 + lane % 4 * 2 + i % 2 > seen + i / 2 % 2 * 8) x[i] = -INFINITY;
+    for (int i = 0; i < 64; i++) if (i / 4 * 8 + lane % 4 * 2 + i % 2 > seen + i / 2 % 2 * 8) x[i] = minus_infinity();
   }
 #pragma unroll
   for (int h = 0; h < 2; h++) {

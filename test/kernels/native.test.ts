@@ -16,6 +16,7 @@ import { printCuda } from "../../codegen/cuda/print.ts";
 import { candidates, H200, illegal, type GemmProblem } from "../../codegen/schedules/sm90-gemm.ts";
 import { decodeCandidates, type MlaDecodeProblem } from "../../codegen/schedules/sm90-attend.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
+import { compileCuda } from "../../runtime/devices/cuda/compiler.ts";
 import { kernelsOfModel } from "./compiled.ts";
 import { build, disassemble, findCuobjdump, hasNvcc, inTwo, readPtxas } from "./nvcc.ts";
 
@@ -75,6 +76,10 @@ test.skipIf(!hasNvcc).each(emitters)("%s: no spills, no serial products", async 
   const code = new Map([...built.cubins.values()].flatMap((c) => [...disassemble(cuobjdump, c)]));
   for (const k of kernels) for (const i of instructions) expect(code.get(k.name)?.includes(i), `${i} in ${k.name}`).toBe(true);
 }, 120_000);
+
+test.skipIf(!hasNvcc)("NVRTC, which knows no headers, takes the same text where it is installed", () => {
+  for (const k of [mlaDecode(decodes[0]), prefill(128), blockGemm(products[0], candidates[0])]) expect(compileCuda(k.name, k.source, "nvrtc").length).toBeGreaterThan(0);
+}, 60_000);
 
 test.skipIf(!hasNvcc)("the check sees products that are waited for too often", async () => {
   // Sums read before the wait: ptxas has to add waits of its own.
