@@ -91,7 +91,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     }
   } else if (warp < 8) {
     // Scores: 64 heads by 64 cached rows, softmax, and the weights in bf16 where the stage's rotary lanes were.
-    registers_up<${scoring}>();
+    registers_${scoring < 128 ? "down" : "up"}<${scoring}>();
     int stage = 0; u32 phase = 0, q_phase = 0;
     for (Piece p = mine.first(positions); p.valid(); p.next(positions)) {
       float top[2] = {minus_infinity(), minus_infinity()}, sum[2] = {0.f, 0.f};
