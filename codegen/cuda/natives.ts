@@ -2,7 +2,7 @@
 // is a printed tile program. A native is a value; adding one is writing it into the list.
 import type { Choice, KernelText, Problem, Site } from "../../ir/kernel/catalogue.ts";
 import { argmaxNative } from "./argmax.ts";
-import { mlaPrefillNative } from "./attend.ts";
+import { mlaDecodeNative, mlaPrefillNative } from "./attend.ts";
 import { blockLinearNative } from "./block-linear.ts";
 import { streamBmmNative } from "./bmm.ts";
 import { streamLinearNative } from "./linear.ts";
@@ -16,4 +16,4 @@ export interface Native {
   emit(problem: Problem): KernelText;
 }
 
-export const natives: readonly Native[] = [blockLinearNative, streamLinearNative, streamBmmNative, argmaxNative, mlaPrefillNative];
+export const natives: readonly Native[] = [blockLinearNative, streamLinearNative, streamBmmNative, argmaxNative, mlaDecodeNative, mlaPrefillNative];
