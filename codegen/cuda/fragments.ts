@@ -52,9 +52,11 @@ __device__ __forceinline__ u32 cluster_rank() { u32 r; asm volatile("mov.u32 %0,
 __device__ __forceinline__ void cluster_sync() {
   asm volatile("barrier.cluster.arrive.release.aligned;\\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
+// No wider scope than the block: what it tells, that the tensor cores have read a stage, needs no fence. A cluster-wide release
+// becomes a fence of all memory, half a microsecond each.
 __device__ __forceinline__ void barrier_arrive_at(u32 barrier, u32 rank) {
   asm volatile("{\\n.reg .b32 there;\\nmapa.shared::cluster.u32 there, %0, %1;\\n"
-               "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\\n}" :: "r"(barrier), "r"(rank) : "memory");
+               "mbarrier.arrive.shared::cluster.b64 _, [there];\\n}" :: "r"(barrier), "r"(rank) : "memory");
 }
 `);
 
