@@ -48,6 +48,7 @@ export class Chat {
   private readonly options: ChatOptions;
   private readonly session: Session;
   private busy = false;
+  private closed = false;
 
   constructor(model: Model, tokenizer: Tokenizer, template: ChatTemplate, options: ChatOptions) {
     this.model = model;
@@ -60,6 +61,7 @@ export class Chat {
 
   /** Says something and streams the answer. Aborting ends the answer without an error; what was said of it stays. */
   async *say(text: string, options: { signal?: AbortSignal } = {}): AsyncGenerator<Piece, void, undefined> {
+    if (this.closed) throw diagnostics.misuse("the conversation is closed");
     if (this.busy) throw diagnostics.misuse("the conversation is answering", "await one answer before the next, or abort it");
     this.busy = true;
     try {
@@ -78,6 +80,7 @@ export class Chat {
 
   /** Gives the cache back. */
   close(): void {
+    this.closed = true;
     this.session.close();
   }
 
@@ -92,7 +95,7 @@ export class Chat {
     const prompt = this.template.render([...this.messages, user]);
     const { kept, rows } = this.plan(prompt);
     const left = session.maxTokens - kept - rows.length + 1;
-    if (left < 1) throw diagnostics.tooLong(0, kept + rows.length, session.maxTokens);
+    if (left < 1) throw diagnostics.conversationFull(kept + rows.length, session.maxTokens);
     session.truncate(0, kept);
     const turn: Turn = { prefilled: rows.length, kept, ids: 0, finish: "length", drafted: 0, accepted: 0 };
     const { eos } = this.model.manifest.model;

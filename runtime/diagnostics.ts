@@ -204,3 +204,6 @@ export const noTemplatePackage = (why: string): DiagnosticError =>
 
 export const templateRefused = (why: string): DiagnosticError =>
   fail("DSC5054", "the chat template refuses the conversation", [why], "a template may want turns to alternate, or know no system message");
+
+export const conversationFull = (needed: number, capacity: number): DiagnosticError =>
+  fail("DSC5055", `the conversation would reach ${needed} tokens, and there is room for ${capacity}`, [], "begin anew (/reset), or say less");
