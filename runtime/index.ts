@@ -22,5 +22,6 @@ export { Session } from "./session.ts";
 export type { Result, SessionOptions, Tensor } from "./session.ts";
 export { isFp8Name, promptIds } from "./synthetic.ts";
 export { writeSynthetic } from "./synthetic-checkpoint.ts";
+export { encodePrompt, stream } from "./text.ts";
 export { TextStream, loadTokenizer } from "./tokenizer.ts";
 export type { Tokenizer } from "./tokenizer.ts";

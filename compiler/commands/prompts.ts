@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import type { ModelFacts } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
-import type { Tokenizer } from "../../runtime/index.ts";
-import { badIds, idOutside, tooManyPositions, usage } from "../diagnostics.ts";
+import { encodePrompt, type Tokenizer } from "../../runtime/index.ts";
+import { badIds, idOutside, tooManyPositions } from "../diagnostics.ts";
 
 export interface Prompts {
   batch: number[][];
@@ -36,12 +36,7 @@ export function readIds(word: string): Prompts {
 }
 
 /** The ids of a text, after the token that begins one. */
-export function withBos(tokenizer: Tokenizer, prompt: string, bos: number | null): Prompts {
-  const ids = tokenizer.encode(prompt);
-  const batch = [bos !== null && ids[0] !== bos ? [bos, ...ids] : ids];
-  if (batch[0].length === 0) throw new DiagnosticError(usage("--prompt is empty, and the model has no token that begins a text"));
-  return { batch, nested: false };
-}
+export const withBos = (tokenizer: Tokenizer, prompt: string, bos: number | null): Prompts => ({ batch: [encodePrompt(tokenizer, prompt, bos)], nested: false });
 
 /** Before any weight is read: ids in the vocabulary, and positions for what is asked (the last new token needs none). */
 export function checkFit(batch: readonly number[][], maxNew: number, { vocab, maxPositions }: ModelFacts): void {
