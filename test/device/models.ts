@@ -21,7 +21,7 @@ export async function open(src: string, weights: string, options: Partial<Compil
   const c = compile(src, { ...defaults, target: "cuda", activations: "bf16", ...options, storesF32: weights.startsWith("synthetic:") ? false : await storesF32(weights) });
   times.push(performance.now());
   const files = new Map(Object.entries(c.manifest.kernels).map(([name, k]) => [name, { source: String(c.files.get(k.text)) }]));
-  const device = CudaDevice.open(c.manifest, files, { compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined), ...(options.profile ? { profile: true } : {}) });
+  const device = await CudaDevice.open(c.manifest, files, { compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined), ...(options.profile ? { profile: true } : {}) });
   times.push(performance.now());
   const model = await Model.open(c.manifest, device, { weights });
   times.push(performance.now());
@@ -63,10 +63,11 @@ export const printed = path.join(root, "examples/printed-model/config.json");
 async function printedRows(): Promise<Row[]> {
   const { input_ids, modes } = oracle();
   const rows: Row[] = [];
-  for (const activations of ["bf16", "f32"] as const) {
+  const ways = [{ activations: "bf16", natives: "all" }, { activations: "bf16", natives: "none" }, { activations: "f32", natives: "all" }] as const;
+  for (const { activations, natives } of ways) {
     const want = modes[activations];
     try {
-      const { model } = await open(printed, "synthetic:0", { activations });
+      const { model } = await open(printed, "synthetic:0", { activations, natives });
       const session = model.session({ maxTokens: 256, sequences: 1 });
       let result = await session.prefill([input_ids]);
       const last = result.logits(0);
@@ -79,9 +80,9 @@ async function printedRows(): Promise<Row[]> {
       }
       session.close();
       await model.close();
-      rows.push({ model: "printed", activations, last_logits_apart: logits, ids_equal: equal, of: want.greedy_ids.length, wrong, ok: wrong === 0 && logits < (activations === "f32" ? 2e-3 : 0.1) });
+      rows.push({ model: "printed", activations, natives, last_logits_apart: logits, ids_equal: equal, of: want.greedy_ids.length, wrong, ok: wrong === 0 && logits < (activations === "f32" ? 2e-3 : 0.1) });
     } catch (e) {
-      rows.push({ model: "printed", activations, ok: false, error: (e as Error).message });
+      rows.push({ model: "printed", activations, natives, ok: false, error: (e as Error).message });
     }
   }
   return rows;
@@ -114,8 +115,9 @@ export async function measure(): Promise<Row[]> {
   for (const context of [64, 1024]) {
     const session = model.session({ maxTokens: 1280, sequences: 1 });
     const ms = await decodeMs(session, context, 60);
+    const gpu = model.device.replayTimes(50);
     session.close();
-    rows.push({ model: "printed", what: "decode", context, batch: 1, ms_per_token: median(ms), best: Math.min(...ms) });
+    rows.push({ model: "printed", what: "decode", context, batch: 1, ms_per_token: median(ms), best: Math.min(...ms), graph_us: median(gpu) });
   }
   for (const length of [64, 1024, 4096]) {
     const session = model.session({ maxTokens: 4160, sequences: 1 });

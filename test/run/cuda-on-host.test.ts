@@ -22,7 +22,7 @@ if (!gpp) console.log("skipped: no g++ on the path, so the CUDA target does not 
 async function open(src: string, activations: "f32" | "bf16", weights: string, flags: { passes?: string; actQuant?: "none" } = {}): Promise<Model<CudaDevice>> {
   const c = compile(src, { ...defaults, ...flags, target: "cuda", natives: "none", activations, taps: true, storesF32: await storesF32(weights) });
   const [driver, { files, fill }] = await Promise.all([buildDriver(work), buildKernels(work, c.manifest, c.files)]);
-  return Model.open(c.manifest, CudaDevice.open(c.manifest, files, { compile: () => fill, libraries: [driver] }), { weights });
+  return Model.open(c.manifest, await CudaDevice.open(c.manifest, files, { compile: () => fill, libraries: [driver] }), { weights });
 }
 
 describe.skipIf(!gpp).each(fixtures.map((f) => [path.basename(f), f] as const))("%s", (name, fixture) => {

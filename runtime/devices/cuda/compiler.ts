@@ -17,6 +17,7 @@ const functions = {
 type Nvrtc = Record<keyof typeof functions, (...args: unknown[]) => number>;
 
 let loaded: Nvrtc | undefined;
+let aside: ((...args: unknown[]) => void) | undefined;
 let missing: string[] | undefined;
 
 function nvrtc(): Nvrtc | undefined {
@@ -31,6 +32,8 @@ function nvrtc(): Nvrtc | undefined {
   }
   try {
     const library = open(names, (tried) => Object.assign(new RangeError("no NVRTC"), { tried }));
+    const compile = library.func("nvrtcCompileProgram", "int32_t", ["uint64_t", "int32_t", "void *"]);
+    aside = (...args) => void compile.async(...args);
     loaded = Object.fromEntries(Object.entries(functions).map(([n, letters]) => [n, bind(library, n, letters)])) as Nvrtc;
   } catch (e) {
     missing = (e as { tried?: string[] }).tried ?? [(e as Error).message];
@@ -61,30 +64,62 @@ const origin = (source: string): string[] => source.split("\n", 12).filter((l) =
 /** Compiles one kernel's text; throws DSC5606 or DSC5607. */
 export function compileCuda(name: string, source: string, by: "nvrtc" | "nvcc" | undefined): Uint8Array {
   const library = by === "nvcc" ? undefined : nvrtc();
-  return library ? inProcess(library, name, source) : withNvcc(name, source);
+  if (!library) return withNvcc(name, source);
+  return inProcess(library, name, source, (program, options) => library.nvrtcCompileProgram(program, options.length, options));
 }
 
-function inProcess(n: Nvrtc, name: string, source: string): Uint8Array {
-  const handle = new BigUint64Array(1);
-  const size = new BigUint64Array(1);
-  if (n.nvrtcCreateProgram(handle, source, `${name}.cu`, 0, null, null) !== 0) throw diagnostics.badKernel(name, "NVRTC cannot create a program");
-  const program = Number(handle[0]);
+/** The same beside other work: programs compile at once on Node's pool of threads. */
+export async function compileCudaAside(name: string, source: string, by: "nvrtc" | "nvcc" | undefined): Promise<Uint8Array> {
+  const library = by === "nvcc" ? undefined : nvrtc();
+  if (!library) return withNvcc(name, source);
+  let failed = 0;
+  const compiled = (program: number, options: BigUint64Array): Promise<number> =>
+    new Promise((resolve, reject) => aside!(program, options.length, options, (e: Error | null, r: number) => (e ? reject(e) : resolve(r))));
+  // The steps around the compile take microseconds, and a program lives from the first to the last of them.
+  const [program, options] = begin(library, name, source);
   try {
-    const words = OPTIONS.map((o) => Buffer.from(`${o}\0`));
-    const list = BigUint64Array.from(words, (w) => BigInt(koffi.address(w)));
-    const failed = n.nvrtcCompileProgram(program, words.length, list);
-    if (failed !== 0) {
-      n.nvrtcGetProgramLogSize(program, size);
-      const log = Buffer.alloc(Math.max(1, Number(size[0])));
-      n.nvrtcGetProgramLog(program, log);
-      throw diagnostics.badKernel(name, log.toString().replace(/\0+$/, "") || `NVRTC error ${failed}`, origin(source));
-    }
-    n.nvrtcGetCUBINSize(program, size);
-    const cubin = new Uint8Array(Number(size[0]));
-    n.nvrtcGetCUBIN(program, cubin);
-    return cubin;
+    failed = await compiled(program, options.list);
+    return finish(library, name, source, program, failed);
   } finally {
-    n.nvrtcDestroyProgram(handle);
+    void options.words;
+    library.nvrtcDestroyProgram(BigUint64Array.of(BigInt(program)));
+  }
+}
+
+interface Options {
+  /** Addresses of the words, and the words, which must outlive the call. */
+  list: BigUint64Array;
+  words: Buffer[];
+}
+
+function begin(n: Nvrtc, name: string, source: string): [number, Options] {
+  const handle = new BigUint64Array(1);
+  if (n.nvrtcCreateProgram(handle, source, `${name}.cu`, 0, null, null) !== 0) throw diagnostics.badKernel(name, "NVRTC cannot create a program");
+  const words = OPTIONS.map((o) => Buffer.from(`${o}\0`));
+  return [Number(handle[0]), { list: BigUint64Array.from(words, (w) => BigInt(koffi.address(w))), words }];
+}
+
+function finish(n: Nvrtc, name: string, source: string, program: number, failed: number): Uint8Array {
+  const size = new BigUint64Array(1);
+  if (failed !== 0) {
+    n.nvrtcGetProgramLogSize(program, size);
+    const log = Buffer.alloc(Math.max(1, Number(size[0])));
+    n.nvrtcGetProgramLog(program, log);
+    throw diagnostics.badKernel(name, log.toString().replace(/\0+$/, "") || `NVRTC error ${failed}`, origin(source));
+  }
+  n.nvrtcGetCUBINSize(program, size);
+  const cubin = new Uint8Array(Number(size[0]));
+  n.nvrtcGetCUBIN(program, cubin);
+  return cubin;
+}
+
+function inProcess(n: Nvrtc, name: string, source: string, compile: (program: number, options: BigUint64Array) => number): Uint8Array {
+  const [program, options] = begin(n, name, source);
+  try {
+    return finish(n, name, source, program, compile(program, options.list));
+  } finally {
+    void options.words;
+    n.nvrtcDestroyProgram(BigUint64Array.of(BigInt(program)));
   }
 }
 

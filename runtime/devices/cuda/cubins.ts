@@ -3,10 +3,10 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import path from "node:path";
-import { compileCuda, compilerName } from "./compiler.ts";
+import { compileCudaAside, compilerName } from "./compiler.ts";
 
 /** Turns a kernel's text into what the driver loads. */
-export type Compile = (name: string, source: string) => Uint8Array;
+export type Compile = (name: string, source: string) => Uint8Array | Promise<Uint8Array>;
 
 /** The user's cache: DSC_CACHE, or dsc in XDG_CACHE_HOME or ~/.cache. */
 export const cacheFolder = (): string => process.env.DSC_CACHE ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(homedir(), ".cache"), "dsc");
@@ -15,13 +15,13 @@ export const cacheFolder = (): string => process.env.DSC_CACHE ?? path.join(proc
 export function cachedCompile(by?: "nvrtc" | "nvcc"): Compile {
   const folder = path.join(cacheFolder(), "cubins");
   let compiler: string | undefined;
-  return (name, source) => {
+  return async (name, source) => {
     compiler ??= compilerName(by);
     const file = path.join(folder, `${createHash("sha256").update(`${compiler}\n${source}`).digest("hex").slice(0, 40)}.cubin`);
     try {
       return readFileSync(file);
     } catch {
-      const cubin = compileCuda(name, source, by);
+      const cubin = await compileCudaAside(name, source, by);
       keep(file, cubin);
       return cubin;
     }

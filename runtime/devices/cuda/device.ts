@@ -1,6 +1,6 @@
 // A GPU as a device: weights resident, one stream, kernels loaded before the first run and none after. A step of decoding is one
 // graph; anything else is launched one by one. The event loop stays alive while the GPU works.
-import type { Manifest } from "../../../ir/artifact.ts";
+import type { KernelRecord, Manifest } from "../../../ir/artifact.ts";
 import { brokenManifest, misuse } from "../../diagnostics.ts";
 import type { Call, Device, FillJob, StoredArray } from "../../device.ts";
 import type { Compile } from "./cubins.ts";
@@ -66,16 +66,18 @@ export class CudaDevice implements Device {
   }
 
   /** Opens the GPU and loads every kernel of the manifest. */
-  static open(manifest: Manifest, files: ReadonlyMap<string, CudaFile>, options: CudaOptions): CudaDevice {
+  static async open(manifest: Manifest, files: ReadonlyMap<string, CudaFile>, options: CudaOptions): Promise<CudaDevice> {
     const device = new CudaDevice(manifest, options);
     try {
-      for (const [name, record] of Object.entries(manifest.kernels)) {
+      const load = async ([name, record]: [string, KernelRecord]): Promise<void> => {
         const file = files.get(name);
         if (!file || !record.launch) throw brokenManifest(`kernel ${name} has ${file ? "no launch record" : "no text"}`);
         const { params, dims, launch, workspaceBytes, entry } = record;
-        const cubin = file.cubin ?? options.compile(name, file.source);
+        const cubin = file.cubin ?? (await options.compile(name, file.source));
         device.kernels.set(name, device.cuda.loadCubin(cubin, { name, entry, params, dims, launch, ...(workspaceBytes === undefined ? {} : { workspaceBytes }) }));
-      }
+      };
+      const all = await Promise.allSettled(Object.entries(manifest.kernels).map(load));
+      for (const one of all) if (one.status === "rejected") throw one.reason;
     } catch (e) {
       device.free();
       throw e;
@@ -124,7 +126,7 @@ export class CudaDevice implements Device {
 
   async fill(jobs: readonly FillJob[]): Promise<void> {
     if (this.sealed && !this.filler) throw diagnostics.lateCompile(fillText.name);
-    this.filler ??= this.cuda.loadCubin(this.compile(fillText.name, fillSource), fillText);
+    this.filler ??= this.cuda.loadCubin(await this.compile(fillText.name, fillSource), fillText);
     const SMs = this.cuda.multiprocessors;
     for (const job of jobs) {
       const scalars = fillScalars(job);
@@ -150,6 +152,11 @@ export class CudaDevice implements Device {
     return next;
   }
 
+  /** Microseconds of each of n replays of the graph that ran last, the GPU alone: what a step takes where the host adds nothing. */
+  replayTimes(n: number): number[] {
+    return this.graphs.last?.time(n) ?? [];
+  }
+
   /** Launches and milliseconds by kernel; zero unless opened with `profile`. */
   timings(): { kernel: string; ms: number; launches: number }[] {
     return this.times?.list() ?? [...this.kernels.keys()].map((kernel) => ({ kernel, ms: 0, launches: 0 }));
@@ -168,6 +175,7 @@ export class CudaDevice implements Device {
 
   private free(): void {
     this.graphs.clear();
+    this.memory.close();
     this.staging.close();
     this.next.block.free();
     this.cuda.close();

@@ -8,6 +8,8 @@ const MOST = 96;
 
 export class Graphs {
   private readonly graphs = new Map<string, CudaGraph | "seen">();
+  /** The graph given last. */
+  last: CudaGraph | undefined;
 
   /** The graph of a call, made by `capture` at its second sight; undefined at its first. */
   of(key: string, capture: () => CudaGraph): CudaGraph | undefined {
@@ -21,6 +23,7 @@ export class Graphs {
     // Last used is last forgotten.
     this.graphs.delete(key);
     this.graphs.set(key, graph);
+    this.last = graph;
     return graph;
   }
 
@@ -28,6 +31,7 @@ export class Graphs {
     for (const [key, graph] of this.graphs) {
       if (this.graphs.size < MOST) return;
       if (graph !== "seen") graph.destroy();
+      if (graph === this.last) this.last = undefined;
       this.graphs.delete(key);
     }
   }
@@ -36,6 +40,7 @@ export class Graphs {
   clear(): void {
     for (const graph of this.graphs.values()) if (graph !== "seen") graph.destroy();
     this.graphs.clear();
+    this.last = undefined;
   }
 }
 

@@ -1,0 +1,60 @@
+// Every CUDA kernel that DeepSeek-R1, the printed model and the oddest fixtures put into an artifact, compiled by nvcc for sm_90a as
+// the artifact holds it: headers, natives and printed tile programs alike. Natives must not spill.
+import path from "node:path";
+import { expect, test } from "vitest";
+import { natives } from "../../codegen/cuda/natives.ts";
+import { compile, defaults } from "../../compiler/compile.ts";
+import { boundBuffers } from "../../ir/kernel/catalogue.ts";
+import type { Step } from "../../ir/artifact.ts";
+import { inside } from "../../ir/artifact.ts";
+import { build, hasNvcc, inTwo } from "./nvcc.ts";
+
+const root = path.resolve(import.meta.dirname, "../..");
+const sources = ["examples/deepseek-r1", "examples/printed-model", "test/fixtures/a07-v3-fp8", "test/fixtures/a09-v3-odd"];
+const compiled = sources.map((s) => compile(path.join(root, s), { ...defaults, target: "cuda", activations: "bf16" }));
+
+test("a launch binds every buffer of its kernel and gives every dim", () => {
+  for (const { manifest } of compiled) {
+    const visit = (steps: readonly Step[]): void => {
+      for (const s of steps) {
+        visit(inside(s));
+        if (s.kind !== "kernel") continue;
+        const record = manifest.kernels[s.kernel];
+        expect(s.args.length, s.kernel).toBe(boundBuffers(record.params).length);
+        expect(s.dims.length, s.kernel).toBe(record.dims.length);
+      }
+    };
+    for (const f of Object.values(manifest.functions)) visit(f.steps);
+  }
+});
+
+test("every kernel is launched by some step, and says where it came from", () => {
+  for (const { manifest, files } of compiled) {
+    const used = new Set<string>();
+    const visit = (steps: readonly Step[]): void => steps.forEach((s) => (s.kind === "kernel" ? void used.add(s.kernel) : visit(inside(s))));
+    for (const f of Object.values(manifest.functions)) visit(f.steps);
+    expect([...used].toSorted()).toEqual(Object.keys(manifest.kernels).toSorted());
+    for (const k of Object.values(manifest.kernels)) expect(String(files.get(k.text)).split("\n", 3).join("\n")).toMatch(/^\/\/ \S+: (native|printed tile program), family \S+\n\/\/ op \S+, first used by /);
+  }
+});
+
+test.skipIf(!hasNvcc)("nvcc compiles them all for sm_90a, and natives do not spill", async () => {
+  const own = new Set(natives.map((n) => n.family));
+  const texts = new Map<string, { source: string; native: boolean }>();
+  for (const { manifest, files } of compiled)
+    for (const k of Object.values(manifest.kernels)) {
+      const source = String(files.get(k.text)).split("\n").filter((l) => !l.startsWith("// op ") && !l.startsWith("// floor at ") && !l.startsWith("// from ")).join("\n");
+      texts.set(source, { source, native: own.has(k.family) });
+    }
+  // Models share kernels by name; entry names must differ within a file.
+  const list = [...texts.values()].map(({ source, native }, i) => {
+    const entry = /(\w+)\((?:const )?(?:__grid_constant__|u8|u16|u32|float|int|TensorMap)/.exec(source.slice(source.indexOf('extern "C" __global__')))![1];
+    return { entry: `${entry}_${i}`, native, source: source.replaceAll(new RegExp(`\\b${entry}\\b`, "g"), `${entry}_${i}`) };
+  });
+  const built = await build(inTwo(list.map((k) => k.source)));
+  for (const k of list) {
+    const report = built.reports.get(k.entry);
+    expect(report, k.entry).toBeDefined();
+    if (k.native) expect(report, k.entry).toMatchObject({ spillBytes: 0 });
+  }
+}, 300_000);
