@@ -1,5 +1,6 @@
 // The driver: SRC -> spec -> module -> passes -> kernels -> plan -> artifact, in memory. Writing is artifact.ts.
 import { createHash } from "node:crypto";
+import path from "node:path";
 import { targetOf, type Use } from "../codegen/target.ts";
 import type { FunctionPlan, KernelRecord, Manifest, ModelFacts, Target, WeightDType, WeightPlan } from "../ir/artifact.ts";
 import type { Diagnostic } from "../ir/diagnostic.ts";
@@ -10,6 +11,7 @@ import { selectModule, type Draft } from "../passes/plan/select.ts";
 import { loadSpec } from "./frontend/config.ts";
 import { modelModule } from "./frontend/model.ts";
 import type { ModelSpec } from "./frontend/spec.ts";
+import { guardOf } from "./guard.ts";
 import { reduce } from "./shrink.ts";
 import { widen } from "./stored.ts";
 import { version } from "./version.ts";
@@ -31,6 +33,10 @@ export interface CompileOptions {
   layers?: number;
   /** Make every width small (compiler/shrink.ts). */
   shrink?: boolean;
+  /** Options of passes, by "pass.key". */
+  passOptions?: Readonly<Record<string, string>>;
+  /** Where a text that reproduces a failing plug-in is written; the working directory unless said. */
+  reproduceIn?: string;
 }
 
 export const defaults: CompileOptions = { target: "cpu", passes: "all", activations: "f32", actQuant: "dynamic", attention: "auto", taps: false, set: [] };
@@ -57,7 +63,7 @@ export function compile(src: string, options: CompileOptions, pipeline: readonly
 export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: readonly Pass[] = standard): Compiled {
   const target = targetOf(options.target, options);
   const module = modelModule(spec, { activations: options.activations, actQuant: options.actQuant, taps: options.taps });
-  const outcome = runPipeline(module, choosePasses(options.passes, pipeline), { attention: options.attention });
+  const outcome = runPipeline(module, choosePasses(options.passes, pipeline), { attention: options.attention, ...options.passOptions }, { guard: guardOf(options.reproduceIn ?? process.cwd()) });
   const files = new Map<string, string | Uint8Array>();
   for (const [i, s] of outcome.snapshots.entries()) files.set(`graph/${String(i).padStart(2, "0")}-${s.pass}.dsc`, printModule(s.module));
   files.set("ledger.json", JSON.stringify(outcome.ledger.entries, null, 1) + "\n");
@@ -89,6 +95,7 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
     options: {
       passes: options.passes, activations: options.activations, act_quant: options.actQuant, attention: options.attention, taps: options.taps,
       scale_fmt: spec.fp8?.scale ?? "none", ...(options.target === "cuda" ? { natives: options.natives ?? "all" } : {}),
+      ...given(pipeline, options),
     },
     model: factsOf(spec, options),
     weights: weightPlans(outcome.module),
@@ -96,9 +103,16 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
     functions,
     entries: outcome.module.entries,
     load: outcome.module.load.map((l) => ({ function: l.func, layers: [...l.layers] })),
-    files: Object.fromEntries([...files].map(([path, data]) => [path, createHash("sha256").update(data).digest("hex")])),
+    files: Object.fromEntries([...files].map(([name, data]) => [name, createHash("sha256").update(data).digest("hex")])),
   };
   return { manifest, files, outcome, spec, warnings: [] };
+}
+
+/** Plug-ins by name and digest, and options of passes, where there are any: the artifact says what made it. */
+function given(pipeline: readonly Pass[], { passOptions = {} }: CompileOptions): Record<string, string> {
+  const plugins = pipeline.flatMap((p) => (p.plugin ? [`${p.name} (${path.basename(p.plugin.file)} sha256:${p.plugin.digest})`] : []));
+  const words = Object.entries(passOptions).filter(([k]) => k !== "absorb-mla.attention").map(([k, v]) => `${k}=${v}`);
+  return { ...(plugins.length ? { plugins: plugins.join(", ") } : {}), ...(words.length ? { pass_options: words.join(", ") } : {}) };
 }
 
 /** Ops that read a part of an operand which only the ids, positions or routes know: the types do not give their bytes. */

@@ -3,7 +3,7 @@
 import type { WeightDecl } from "../ir/graph.ts";
 import { interpret, sizeOf, tensorOf, type Caches, type Module, type Tensor } from "../ir/index.ts";
 import { e4m3Values } from "../ir/numeric.ts";
-import { runPipeline, standard, type Pass } from "../passes/index.ts";
+import { runPipeline, standard, type Pass, type PipelineOptions } from "../passes/index.ts";
 import { modelModule } from "./frontend/model.ts";
 import type { ModelSpec } from "./frontend/spec.ts";
 
@@ -22,15 +22,15 @@ export interface Proof {
 /** Above rounding of float64 sums in another order, far below a wrong term. */
 const EXACT = 1e-8;
 
-export function prove(spec: ModelSpec, pipeline: readonly Pass[] = standard): Proof[] {
+export function prove(spec: ModelSpec, pipeline: readonly Pass[] = standard, given: Readonly<Record<string, string>> = {}, how: PipelineOptions = {}): Proof[] {
   const options = { activations: "f32", taps: false } as const;
   const module = modelModule(spec, { ...options, actQuant: "dynamic" });
   const plain = modelModule(spec, { ...options, actQuant: "none" });
   const proofs: Proof[] = [];
   for (const attention of ["expanded", "absorbed"] as const) {
-    const { snapshots, ledger } = runPipeline(module, pipeline, { attention });
+    const { snapshots, ledger } = runPipeline(module, pipeline, { ...given, attention }, how);
     const changes = new Map(ledger.entries.filter((e) => e.outcome === "fired" && e.changes).map((e) => [e.pass, e.changes!]));
-    const exact = changes.size ? runPipeline(plain, pipeline, { attention }).snapshots : [];
+    const exact = changes.size ? runPipeline(plain, pipeline, { ...given, attention }, how).snapshots : [];
     for (const entry of ["prefill", "extend", ...(spec.mtp ? (["draft"] as const) : [])] as const) {
       let before = step(module, spec, entry);
       for (const [i, { pass, module: m }] of snapshots.entries()) {

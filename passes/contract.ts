@@ -73,11 +73,12 @@ function bodyFacts(f: Func): Body {
 }
 
 /** Throws where a pass fired less often than it had to; says what stood there instead. */
-export function checkContract(p: Pass, known: Known, model: string): void {
+export function checkContract(p: Pass, known: Known, model: string, before: readonly Pass[]): void {
   for (const { rules, site, times } of p.expect?.(known) ?? []) {
     const found = known.ledger.met(rules, site);
     if (found >= times) continue;
     const seen = known.ledger.entries.filter((e) => e.pass === p.name && e.site === site && rules.includes(e.rule) && e.outcome !== "fired" && e.reason);
-    throw new DiagnosticError(contractBroken(p.name, rules, site, model, times, found, seen.map((e) => `${e.at ? `at %${e.at}: ` : ""}${e.reason}`)));
+    const plugins = before.flatMap((b) => (b.plugin ? [`a plug-in ran before it: ${b.name} (${b.plugin.file})`] : []));
+    throw new DiagnosticError(contractBroken(p.name, rules, site, model, times, found, seen.map((e) => `${e.at ? `at %${e.at}: ` : ""}${e.reason}`), plugins));
   }
 }

@@ -6,13 +6,14 @@ export const unknownPass = (name: string, near: string | undefined, names: reado
 
 export const ruleShape = (rule: string): Diagnostic => error("DSC3002", `the pattern of rule "${rule}" does not type-check`, { spans: [place(`rule "${rule}"`)], help: "both sides are built with the ordinary builders from `vars`; give the holes types that fit" });
 
-export const contractBroken = (pass: string, rules: readonly string[], site: string, model: string, want: number, got: number, seen: readonly string[]): Diagnostic =>
+export const contractBroken = (pass: string, rules: readonly string[], site: string, model: string, want: number, got: number, seen: readonly string[], plugins: readonly string[] = []): Diagnostic =>
   error("DSC3003", `${pass}: "${rules.join('" or "')}" fired ${times(got)} in ${site}, and has to fire ${times(want)}`, {
     spans: [place(`pass ${pass}, function ${site}`)],
     notes: [
       `${model} needs it: a pass that silently stops firing gives a slower model`,
       ...seen.slice(0, 4),
       ...(seen.length === 0 ? ["nothing there begins the pattern"] : seen.length > 4 ? [`and ${seen.length - 4} candidates more`] : []),
+      ...plugins,
     ],
     help: `a pass before it may hide the pattern; --passes without ${pass} compiles the slower model knowingly`,
   });
@@ -44,3 +45,45 @@ export const passBroke = (pass: string, where: readonly string[]): Diagnostic =>
 
 export const noKernel = (op: string, target: string, reason: string): Diagnostic =>
   error("DSC3010", `${target} has no kernel for ${op}`, { spans: [place(op)], notes: [reason], help: "dsc ops lists which targets have a kernel for which op" });
+
+// Plug-ins: DSC310x, and DSC9002 for one that broke the graph.
+
+export const pluginNotLoaded = (file: string, problem: readonly string[]): Diagnostic =>
+  error("DSC3101", `cannot load the plug-in ${file}`, { spans: [place(file)], notes: [...problem], help: 'a plug-in is a TypeScript or JavaScript module; it imports "dsc/passes" and "dsc/ir"' });
+
+export const pluginShape = (file: string, problem: string): Diagnostic =>
+  error("DSC3102", `the plug-in ${file} exports no pass`, {
+    spans: [place(file)],
+    notes: [problem],
+    help: "export default pass({ name, summary, rules, after: NAME }), { pipeline }, or (standard) => pipeline",
+  });
+
+export const ruleRefuted = (file: string, pass: string, rule: string, seed: number, holes: readonly string[], problem: string): Diagnostic =>
+  error("DSC3103", `rule "${rule}" of ${pass} is no equation: its sides differ`, {
+    spans: [place(file, `pass ${pass}, rule "${rule}"`)],
+    notes: [`counterexample, seed ${seed}: ${holes.join(", ")}`, problem],
+    help: "a rule that changes only rounding says within, one that changes what is computed says changes",
+  });
+
+/** How a plug-in failed: where it was, what it said, and how to see it again. */
+export interface Failure {
+  file: string;
+  pass: string;
+  rule?: string;
+  /** "decode/moe_layer/z" */
+  site?: string;
+  notes: readonly string[];
+  /** The text of the graph from just before, where it could be written. */
+  repro?: string;
+}
+
+const failed = (code: string, what: string, f: Failure): Diagnostic =>
+  error(code, `plug-in ${f.file}: pass ${f.pass} ${what}`, {
+    spans: [place(f.file, [f.rule === undefined ? "" : `rule "${f.rule}"`, f.site === undefined ? "" : `in ${f.site}`].filter((w) => w !== "").join(" "))],
+    notes: [...f.notes, ...(f.repro === undefined ? [] : [`the graph from just before is in ${f.repro}`])],
+    help: f.repro === undefined ? "the fault is in the plug-in, not in your config" : `dsc opt ${f.repro} -p ${f.pass} --plugin ${f.file} shows it again`,
+  });
+
+export const pluginThrew = (f: Failure): Diagnostic => failed("DSC3104", "threw", f);
+export const pluginSlow = (f: Failure, seconds: number): Diagnostic => failed("DSC3105", `did not end in ${seconds} s`, f);
+export const pluginBroke = (f: Failure): Diagnostic => failed("DSC9002", "broke the graph", f);

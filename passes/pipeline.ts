@@ -62,7 +62,7 @@ export function runPipeline(module: Module, passes: readonly Pass[], given: Read
   for (const p of passes) {
     const place: Place = { pass: p, before: m };
     m = guard(place, () => runPass(m, p, ledger, optionsOf(p, given), place));
-    checkContract(p, known, module.name);
+    checkContract(p, known, module.name, passes.slice(0, passes.indexOf(p)));
     snapshots.push({ pass: p.name, module: m });
   }
   return { module: m, ledger, snapshots };

@@ -1,4 +1,5 @@
 // dsc compile SRC -o OUT: no weights, no GPU; says what each pass did.
+import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { render } from "../../ir/diagnostic.ts";
 import { writeArtifact } from "../artifact.ts";
@@ -6,7 +7,7 @@ import { compile, type Compiled } from "../compile.ts";
 import { size, summarise } from "../report/summary.ts";
 import { transcript } from "../report/transcript.ts";
 import { storesF32 } from "../stored.ts";
-import { compileFlags, optionsOf, type CompileFlags } from "./options.ts";
+import { compileFlags, optionsOf, pipelineOf, type CompileFlags } from "./options.ts";
 
 interface Options extends CompileFlags {
   src: string;
@@ -27,7 +28,8 @@ export const compileCommand = {
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const from = performance.now();
     const options = optionsOf(a);
-    const c = compile(a.src, { ...options, storesF32: await storesF32(a.src) });
+    const { pipeline, passOptions } = await pipelineOf(a.src, a);
+    const c = compile(a.src, { ...options, passOptions, reproduceIn: path.dirname(path.resolve(a.out)), storesF32: await storesF32(a.src) }, pipeline);
     writeArtifact(c, a.out);
     for (const w of c.warnings) process.stderr.write(render(w) + "\n");
     const f = facts(c);

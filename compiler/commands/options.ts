@@ -2,7 +2,9 @@
 import type { Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { defaults, type CompileOptions } from "../compile.ts";
+import { checkOptions, type Pass } from "../../passes/index.ts";
 import { usage, wholeNumber } from "../diagnostics.ts";
+import { loadPlugins } from "../plugins.ts";
 import type { Reduction } from "../shrink.ts";
 
 export interface ReduceFlags {
@@ -10,7 +12,12 @@ export interface ReduceFlags {
   shrink: boolean;
 }
 
-export interface CompileFlags extends ReduceFlags {
+export interface PluginFlags {
+  plugin: string[];
+  passOption: string[];
+}
+
+export interface CompileFlags extends ReduceFlags, PluginFlags {
   target: "cpu" | "cuda" | "triton";
   passes: string;
   activations?: "f32" | "bf16";
@@ -22,7 +29,7 @@ export interface CompileFlags extends ReduceFlags {
 }
 
 /** Names as typed on the command line, for refusing them on an artifact. */
-export const compileFlagNames = ["target", "passes", "activations", "act-quant", "attention", "set", "taps", "natives", "layers", "shrink"] as const;
+export const compileFlagNames = ["target", "passes", "activations", "act-quant", "attention", "set", "taps", "natives", "layers", "shrink", "plugin", "pass-option"] as const;
 
 /** What makes a model smaller before anything is derived from it. */
 export const reduceFlags = <T>(y: Argv<T>): Argv<T & ReduceFlags> =>
@@ -36,8 +43,27 @@ export function reductionOf({ layers, shrink }: ReduceFlags): Reduction {
   return { ...(layers === undefined ? {} : { layers }), shrink };
 }
 
+/** Passes from outside the tree, and options of any pass. */
+export const pluginFlags = <T>(y: Argv<T>): Argv<T & PluginFlags> =>
+  y
+    .option("plugin", { type: "string", array: true, default: [] as string[], describe: "a file with a pass (dsc.config.ts beside SRC needs no option)" })
+    .option("pass-option", { type: "string", array: true, default: [] as string[], describe: "pass.key=value" }) as unknown as Argv<T & PluginFlags>;
+
+/** The pipeline with its plug-ins, and the options of its passes; `--attention` is one of those. */
+export async function pipelineOf(src: string | undefined, a: PluginFlags & { attention?: string }): Promise<{ pipeline: readonly Pass[]; passOptions: Record<string, string> }> {
+  const pipeline = await loadPlugins(src, a.plugin);
+  const passOptions: Record<string, string> = a.attention === undefined || a.attention === "auto" ? {} : { "absorb-mla.attention": a.attention };
+  for (const word of a.passOption) {
+    const m = /^([a-z][a-z0-9-]*\.\w+)=(.*)$/s.exec(word);
+    if (!m) throw new DiagnosticError(usage(`--pass-option ${word}: no option of a pass`, "write pass.key=value"));
+    passOptions[m[1]] = m[2];
+  }
+  checkOptions(pipeline, passOptions);
+  return { pipeline, passOptions };
+}
+
 export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
-  reduceFlags(y)
+  pluginFlags(reduceFlags(y))
     .option("target", { choices: ["cpu", "cuda", "triton"] as const, default: defaults.target, describe: "what the kernels are for" })
     .option("passes", { type: "string", default: defaults.passes, describe: "all, none, or names with commas" })
     .option("activations", { choices: ["f32", "bf16"] as const, describe: "dtype between kernels (cpu: f32; GPUs: bf16 unless said)" })

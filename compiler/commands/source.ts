@@ -8,7 +8,7 @@ import { cacheArtifact } from "../artifact.ts";
 import { compile } from "../compile.ts";
 import { compileOptionOnArtifact, needsTaps, usage } from "../diagnostics.ts";
 import { storesF32 } from "../stored.ts";
-import { compileFlagNames, optionsOf, type CompileFlags } from "./options.ts";
+import { compileFlagNames, optionsOf, pipelineOf, type CompileFlags } from "./options.ts";
 
 export interface SourceFlags extends CompileFlags {
   src: string;
@@ -40,7 +40,8 @@ async function artifactOf(a: SourceFlags, taps: string | undefined): Promise<{ f
     if (taps !== undefined && !manifest.options.taps) throw new DiagnosticError(needsTaps(taps));
     return { folder: a.src };
   }
-  const c = compile(a.src, { ...optionsOf(a), taps: a.taps || taps !== undefined, storesF32: await storesF32(a.weights ?? a.src) });
+  const { pipeline, passOptions } = await pipelineOf(a.src, a);
+  const c = compile(a.src, { ...optionsOf(a), passOptions, taps: a.taps || taps !== undefined, storesF32: await storesF32(a.weights ?? a.src) }, pipeline);
   for (const w of c.warnings) process.stderr.write(render(w) + "\n");
   return { folder: cacheArtifact(c), beside: statSync(a.src).isDirectory() ? a.src : path.dirname(a.src) };
 }

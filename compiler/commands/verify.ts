@@ -6,9 +6,10 @@ import { loadSpec } from "../frontend/config.ts";
 import { passChanges } from "../diagnostics.ts";
 import { prove, type Proof } from "../prove.ts";
 import { reduce } from "../shrink.ts";
-import { reduceFlags, reductionOf, type ReduceFlags } from "./options.ts";
+import { guardOf } from "../guard.ts";
+import { pipelineOf, pluginFlags, reduceFlags, reductionOf, type PluginFlags, type ReduceFlags } from "./options.ts";
 
-interface Options extends ReduceFlags {
+interface Options extends ReduceFlags, PluginFlags {
   src: string;
   set: string[];
   json: boolean;
@@ -18,16 +19,17 @@ export const verifyCommand = {
   command: "verify <src>",
   describe: "prove every pass on a small config derived from SRC",
   builder: (y: Argv): Argv<Options> =>
-    reduceFlags(y)
+    pluginFlags(reduceFlags(y))
       .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
       .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as Argv<Options>,
-  handler: (a: ArgumentsCamelCase<Options>): void => {
+  handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const { spec, warnings } = loadSpec(a.src, a.set);
     for (const w of warnings) process.stderr.write(render(w) + "\n");
     // Interpreting in float64 takes a small model, asked for or not.
     const small = reduce(spec, { ...reductionOf(a), shrink: true });
-    const proofs = prove(small);
+    const { pipeline, passOptions } = await pipelineOf(a.src, a);
+    const proofs = prove(small, pipeline, passOptions, { guard: guardOf(process.cwd()) });
     const failed = proofs.filter((p) => !p.holds);
     const derived = { hidden: small.hidden, heads: small.heads, layers: small.layers.length, experts: small.moe?.experts ?? 0 };
     if (a.json) process.stdout.write(JSON.stringify({ ok: failed.length === 0, small: derived, proofs }) + "\n");

@@ -1,0 +1,90 @@
+// What a plug-in may not do to a compile: throw a stack trace at its user, run without end, or leave a broken graph unexplained.
+// Work of a plug-in's pass runs within a time budget; a failure names plug-in, rule and place, and leaves a .dsc that shows it.
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+import vm from "node:vm";
+import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
+import { everyNode, printModule, type Module } from "../ir/index.ts";
+import { pluginBroke, pluginSlow, pluginThrew, type Failure } from "../passes/diagnostics.ts";
+import type { PipelineOptions, Place } from "../passes/index.ts";
+
+/** Seconds one pass of a plug-in may take for one model; all standard passes together take one for R1. */
+export const BUDGET_S = 10;
+
+let work: (() => unknown) | undefined;
+
+/** Runs `f`, ended by force when the budget is spent: the isolate stops wherever it is, in f or in what f calls. */
+export function withinBudget<T>(f: () => T, seconds = BUDGET_S): T {
+  const outer = work;
+  work = f;
+  Object.assign(globalThis, { dscWork: () => work!() });
+  try {
+    return vm.runInThisContext("dscWork()", { timeout: Math.round(seconds * 1000) }) as T;
+  } finally {
+    work = outer;
+    if (!outer) Reflect.deleteProperty(globalThis, "dscWork");
+  }
+}
+
+export const timedOut = (e: unknown): boolean => (e as NodeJS.ErrnoException).code === "ERR_SCRIPT_EXECUTION_TIMEOUT";
+
+/** The guard of a pipeline; texts that reproduce a failure go into `folder`. Passes of dsc itself run as they are. */
+export const guardOf =
+  (folder: string, seconds = BUDGET_S): PipelineOptions["guard"] =>
+  (place, run) => {
+    if (!place.pass.plugin) return run();
+    try {
+      return withinBudget(run, seconds);
+    } catch (e) {
+      throw new DiagnosticError(reported(place, e, folder, seconds));
+    }
+  };
+
+function reported(place: Place, e: unknown, folder: string, seconds: number): Diagnostic[] {
+  const { pass, func, rule, at } = place;
+  const repro = reproduce(place, folder);
+  const f = (notes: string[]): Failure => ({
+    file: pass.plugin!.file, pass: pass.name, notes,
+    ...(rule === undefined ? {} : { rule }),
+    ...(func === undefined ? {} : { site: at === undefined ? func : `${func}/${at}` }),
+    ...(repro === undefined ? {} : { repro }),
+  });
+  if (timedOut(e)) return [pluginSlow(f([]), seconds)];
+  if (e instanceof DiagnosticError) {
+    const [first, ...rest] = e.diagnostics;
+    // The pipeline's own word for a broken graph is that the pass is at fault: here it is the plug-in.
+    return first.code === "DSC9001" ? [pluginBroke(f(first.notes)), ...rest] : [pluginThrew(f([])), first, ...rest];
+  }
+  return [pluginThrew(f([e instanceof Error ? `${e.name}: ${e.message}` : String(e), ...thrownAt(e, pass.plugin!.file)]))];
+}
+
+/** The line of the plug-in that threw, where the stack has it. */
+function thrownAt(e: unknown, file: string): string[] {
+  const line = (e instanceof Error ? (e.stack ?? "") : "").split("\n").find((l) => l.includes(path.basename(file)));
+  const at = line && /:(\d+):(\d+)\)?$/.exec(line);
+  return at ? [`thrown at ${file}:${at[1]}:${at[2]}`] : [];
+}
+
+/** Writes the module from before the pass, cut down to the function it was in; gives the file, or nothing where it cannot be written. */
+function reproduce({ pass, func, before }: Place, folder: string): string | undefined {
+  const file = path.join(folder, `${pass.name}-before.dsc`);
+  try {
+    writeFileSync(file, printModule(func === undefined ? before : only(before, func)));
+    return path.relative(process.cwd(), file).startsWith("..") ? file : path.relative(process.cwd(), file);
+  } catch {
+    return undefined;
+  }
+}
+
+/** One function and those it calls. */
+function only(m: Module, name: string): Module {
+  const keep = new Set<string>();
+  const visit = (n: string): void => {
+    const f = m.funcs.get(n);
+    if (!f || keep.has(n)) return;
+    for (const node of everyNode(f)) if (node.op.name === "call") visit(node.attrs.func as string);
+    keep.add(n);
+  };
+  visit(name);
+  return { ...m, funcs: new Map([...m.funcs].filter(([n]) => keep.has(n))), entries: { prefill: name, extend: name, decode: name }, load: [] };
+}

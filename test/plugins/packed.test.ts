@@ -1,0 +1,60 @@
+// The example from outside the tree: the package as npm packs it, installed in a folder of its own, with the plug-in beside it.
+import { execFileSync, spawnSync } from "node:child_process";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+const root = path.resolve(import.meta.dirname, "../..");
+const app = mkdtempSync(path.join(tmpdir(), "dsc-packed-"));
+const installed = path.join(app, "node_modules/dsc");
+afterAll(() => rmSync(app, { recursive: true }));
+
+beforeAll(() => {
+  // Without a network npm cannot install: the archive is unpacked, its dependencies are linked to those here.
+  const [{ filename }] = JSON.parse(execFileSync("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", app], { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })) as { filename: string }[];
+  mkdirSync(installed, { recursive: true });
+  execFileSync("tar", ["xzf", path.join(app, filename), "-C", installed, "--strip-components", "1"]);
+  for (const name of readdirSync(path.join(root, "node_modules"))) if (!name.startsWith(".")) symlinkSync(path.join(root, "node_modules", name), path.join(app, "node_modules", name));
+  copyFileSync(path.join(root, "examples/plugin-pass/last-row-norm.ts"), path.join(app, "last-row-norm.ts"));
+  copyFileSync(path.join(root, "examples/printed-model/config.json"), path.join(app, "config.json"));
+});
+
+const dsc = (...words: string[]): { status: number | null; out: string } => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [path.join(installed, "dist/compiler/cli.js"), ...words], { cwd: app, encoding: "utf8" });
+  return { status, out: stdout + stderr };
+};
+
+test("it compiles, and the artifact records it", () => {
+  const { status, out } = dsc("compile", "config.json", "-o", "out", "--plugin", "last-row-norm.ts");
+  expect(out).toContain("normalise the last rows only");
+  expect(status).toBe(0);
+  expect(readFileSync(path.join(app, "out/manifest.json"), "utf8")).toMatch(/"plugins": "last-row-norm \(last-row-norm\.ts sha256:/);
+  expect(readFileSync(path.join(app, "out/graph/11-last-row-norm.dsc"), "utf8")).toMatch(/%\w+ = last_rows %h_3, %batch .*\n.*rms_norm/);
+});
+
+test("dsc.config.ts in the working directory does the same", () => {
+  writeFileSync(path.join(app, "dsc.config.ts"), `import { insertAfter, standard } from "dsc/passes";\nimport lastRowNorm from "./last-row-norm.ts";\nexport default { pipeline: insertAfter(standard, "add-norm", lastRowNorm) };\n`);
+  const { status } = dsc("compile", "config.json", "-o", "configured");
+  rmSync(path.join(app, "dsc.config.ts"));
+  expect(status).toBe(0);
+  expect(readFileSync(path.join(app, "configured/kernels/rms_norm_7168.txt"), "utf8").length).toBeGreaterThan(0);
+  const functions = (folder: string): unknown => (JSON.parse(readFileSync(path.join(app, folder, "manifest.json"), "utf8")) as { functions: unknown }).functions;
+  expect(functions("configured")).toEqual(functions("out"));
+});
+
+test("it is proved on a small model, before and after", () => {
+  const { status, out } = dsc("verify", "config.json", "--plugin", "last-row-norm.ts");
+  expect(out).toMatch(/last-row-norm( +0)+/);
+  expect(status).toBe(0);
+});
+
+test("its types are those of the package", () => {
+  writeFileSync(path.join(app, "tsconfig.json"), JSON.stringify({ compilerOptions: { module: "nodenext", target: "es2023", strict: true, noEmit: true, types: [] }, files: ["last-row-norm.ts"] }));
+  const tsc = spawnSync(process.execPath, [path.join(root, "node_modules/typescript/bin/tsc"), "-p", "."], { cwd: app, encoding: "utf8" });
+  expect(tsc.stdout + tsc.stderr).toBe("");
+  // And they check something: a misspelt operand is an error.
+  writeFileSync(path.join(app, "last-row-norm.ts"), readFileSync(path.join(app, "last-row-norm.ts"), "utf8").replace("lastRows({ x, batch })", "lastRows({ y: x, batch })"));
+  const wrong = spawnSync(process.execPath, [path.join(root, "node_modules/typescript/bin/tsc"), "-p", "."], { cwd: app, encoding: "utf8" });
+  expect(wrong.stdout).toContain("error TS");
+});
