@@ -1,66 +1,81 @@
 // DSC60xx: what can be wrong with a command line or with where its output goes.
-import { didYouMean, error, warning, type Diagnostic } from "../ir/diagnostic.ts";
+import { didYouMean, error, place, warning, type Diagnostic, type Span } from "../ir/diagnostic.ts";
 
-export const usage = (problem: string, help?: string): Diagnostic => error("DSC6001", problem, { help: help ?? "dsc --help shows the forms" });
+/** A word of the command line, underlined; the whole line where the word is not in it. */
+export function onCommandLine(word = "", words: readonly string[] = process.argv.slice(2)): Span {
+  const shown = ["dsc", ...words.map((w) => (/^[\w@%+=:,./-]+$/.test(w) ? w : JSON.stringify(w)))];
+  const at = shown.findIndex((w, i) => i > 0 && word !== "" && (w === word || w.startsWith(`${word}=`)));
+  const text = shown.join(" ");
+  const column = at < 0 ? 1 : shown.slice(0, at).join(" ").length + 2;
+  return { file: "command line", line: 1, column, length: at < 0 ? text.length : shown[at].length, text };
+}
+
+/** `word` is the one that is wrong. */
+export const usage = (problem: string, help?: string, word?: string): Diagnostic =>
+  error("DSC6001", problem, { spans: [onCommandLine(word)], help: help ?? "dsc --help shows the forms" });
 
 const form = (command: string): string => `dsc ${command === "dsc" || command === "" ? "" : `${command} `}--help shows the form`;
 
 export const unknownWord = (command: string, kind: "command" | "option" | "word", word: string, near: string | undefined): Diagnostic =>
-  usage(kind === "word" ? `${command}: one word too many: ${word}` : `${command} has no ${kind} ${word}`, near ? `did you mean ${near}?` : form(command));
+  usage(kind === "word" ? `${command}: one word too many: ${word}` : `${command} has no ${kind} ${word}`, near ? `did you mean ${near}?` : form(command), word);
 
 export const missing = (command: string, what: readonly string[]): Diagnostic => usage(`${command} needs ${what.join(" and ")}`, form(command));
 
 export const valueMissing = (command: string, option: string): Diagnostic =>
-  usage(`${command}: ${option} needs a value`, `a value that begins with a dash is written ${option}=VALUE`);
+  usage(`${command}: ${option} needs a value`, `a value that begins with a dash is written ${option}=VALUE`, option);
 
-export const twice = (command: string, option: string): Diagnostic => usage(`${command}: ${option} is given twice`, form(command));
+export const twice = (command: string, option: string): Diagnostic => usage(`${command}: ${option} is given twice`, form(command), option);
 
 export const wholeNumber = (option: string, seen: number, least: number, most = Number.MAX_SAFE_INTEGER): Diagnostic =>
   usage(
     `${option} ${Number.isNaN(seen) ? "is not a number" : `is ${seen}`}`,
     most < Number.MAX_SAFE_INTEGER ? `give a whole number from ${least} to ${most}` : `give a whole number of at least ${least}`,
+    option,
   );
 
-export const cannotWrite = (where: string, problem: string, help?: string): Diagnostic => error("DSC6002", `cannot write ${where}: ${problem}`, { help });
+export const cannotWrite = (where: string, problem: string, help?: string): Diagnostic => error("DSC6002", `cannot write ${where}: ${problem}`, { spans: [place(where)], help: help ?? "choose another place, or see to its permissions and its disk" });
 
 export const tooManyLayers = (asked: number, has: number): Diagnostic =>
-  error("DSC6014", `--layers ${asked}: the model has ${has} layers`, { notes: ["num_hidden_layers of the config says so"], help: `give a number from 1 to ${has}` });
+  error("DSC6014", `--layers ${asked}: the model has ${has} layers`, { spans: [onCommandLine("--layers")], notes: ["num_hidden_layers of the config says so"], help: `give a number from 1 to ${has}` });
 
 export const busy = (folder: string, lock: string): Diagnostic =>
-  error("DSC6013", `another compile is writing into ${folder}`, { notes: [`it has held ${lock} for a minute`], help: "wait for it, or choose another -o; if no dsc runs anywhere, remove that file" });
+  error("DSC6015", `another compile is writing into ${folder}`, { spans: [place(folder)], notes: [`it has held ${lock} for a minute`], help: "wait for it, or choose another -o; if no dsc runs anywhere, remove that file" });
 
 export const cannotRead = (file: string, problem: string): Diagnostic =>
-  error("DSC6008", `cannot read ${file}`, { notes: [problem], help: "give a .dsc text, such as those in an artifact's graph folder" });
+  error("DSC6008", `cannot read ${file}`, { spans: [place(file)], notes: [problem], help: "give a .dsc text, such as those in an artifact's graph folder" });
 
 export const needsDraftLayer = (): Diagnostic =>
-  error("DSC6014", "--draft needs the extra prediction layer, which this model does not have", { notes: ["num_nextn_predict_layers of the config is 0 or missing"], help: "leave --draft out" });
+  error("DSC6017", "--draft needs the extra prediction layer, which this model does not have", { spans: [onCommandLine("--draft")], notes: ["num_nextn_predict_layers of the config is 0 or missing"], help: "leave --draft out" });
 
-export const cannotReadText = (file: string, problem: string): Diagnostic => error("DSC6013", `cannot read ${file}`, { notes: [problem], help: "give a file of UTF-8 text" });
+export const cannotReadText = (file: string, problem: string): Diagnostic => error("DSC6013", `cannot read ${file}`, { spans: [place(file)], notes: [problem], help: "give a file of UTF-8 text" });
 
 export const noRoom = (where: string, needed: string, free: string): Diagnostic =>
-  error("DSC6009", `the checkpoint takes ${needed}, and ${where} has ${free} free`, { help: "--set num_hidden_layers=4 makes a smaller one" });
+  error("DSC6009", `the checkpoint takes ${needed}, and ${where} has ${free} free`, { spans: [place(where)], help: "--set num_hidden_layers=4 makes a smaller one" });
 
 export const foreignCheckpoint = (where: string, file: string): Diagnostic =>
-  error("DSC6010", `${where} holds ${file}, which dsc weights did not write`, { notes: ["a checkpoint is never overwritten"], help: "choose another -o" });
+  error("DSC6010", `${where} holds ${file}, which dsc weights did not write`, { spans: [place(`${where}/${file}`)], notes: ["a checkpoint is never overwritten"], help: "choose another -o" });
 
 export const idOutside = (sequence: number | undefined, at: number, id: number, vocab: number): Diagnostic =>
   error("DSC6012", `id ${id} is not in the vocabulary`, {
+    spans: [onCommandLine("--ids")],
     notes: [`it is number ${at + 1} of ${sequence === undefined ? "the prompt" : `sequence ${sequence} of the batch`}; this model has ids 0 to ${vocab - 1}`],
     help: "ids come from the tokenizer of the same model; --prompt uses it",
   });
 
 export const tooManyPositions = (sequence: number | undefined, prompt: number, maxNew: number, positions: number): Diagnostic =>
   error("DSC6011", `a prompt of ${prompt} and ${maxNew} new tokens do not fit ${positions} positions`, {
+    spans: [onCommandLine("--max-new")],
     notes: [...(sequence !== undefined ? [`this is sequence ${sequence} of the batch, counted from 0`] : []), "max_position_embeddings of the config says how far positions go"],
     help: prompt <= positions ? `--max-new ${positions - prompt + 1} is the most here` : "shorten the prompt",
   });
 
 export const badIds = (what: string, problem: string): Diagnostic =>
-  error("DSC6003", `--ids ${what}: ${problem}`, { help: "give 1,2,3 or a JSON file with an array of ids, or an array of such arrays" });
+  error("DSC6003", `--ids ${what}: ${problem}`, { spans: [onCommandLine("--ids")], help: "give 1,2,3 or a JSON file with an array of ids, or an array of such arrays" });
 
 export function notFound(what: string, where: string, word: string, known: readonly string[]): Diagnostic {
   const near = didYouMean(word, known) ?? known.find((k) => k.startsWith(word) && word !== "");
   return error("DSC6004", `${where} has no ${what}`, {
+    spans: [onCommandLine(word)],
     notes: near ? [] : [`it has ${known.slice(0, 12).join(", ")}${known.length > 12 ? ` and ${known.length - 12} more` : ""}`],
     help: near ? `did you mean ${near}?` : "dsc inspect OUT lists what there is",
   });
@@ -68,24 +83,27 @@ export function notFound(what: string, where: string, word: string, known: reado
 
 export const compileOptionOnArtifact = (options: readonly string[]): Diagnostic =>
   error("DSC6005", `${options.join(", ")}: the artifact is already compiled`, {
+    spans: [onCommandLine(options[0])],
     notes: ["options of compile apply when SRC is a config or a model folder"],
     help: "run the model folder instead, or compile again with these options",
   });
 
 export const needsTaps = (what: string): Diagnostic =>
-  error("DSC6006", `${what} needs an artifact compiled with --taps`, { notes: ["without taps, only the last row of a sequence has logits, and hidden states are not kept"], help: "dsc compile SRC -o OUT --taps" });
+  error("DSC6006", `${what} needs an artifact compiled with --taps`, { spans: [onCommandLine(what)], notes: ["without taps, only the last row of a sequence has logits, and hidden states are not kept"], help: "dsc compile SRC -o OUT --taps" });
 
 export const storedWider = (): Diagnostic =>
   warning("DSC6007", "the config says bfloat16, the checkpoint stores float32: weights stay float32", {
+    spans: [place("torch_dtype of the config")],
     notes: ["weights are widened when needed, never rounded"],
     help: "--set torch_dtype=float32 says the same; a bfloat16 checkpoint is half the bytes",
   });
 
 export const passChanges = (pass: string, where: string, difference: number): Diagnostic =>
   error("DSC3020", `${pass} changes what is computed in ${where}`, {
+    spans: [place(`pass ${pass}`)],
     notes: [`largest difference of a logit: ${difference}`],
     help: "dsc opt on graph/00-frontend.dsc with the passes up to this one shows the graph it made",
   });
 
 export const internal = (e: unknown): Diagnostic =>
-  error("DSC9000", `a fault in dsc: ${e instanceof Error ? e.message : String(e)}`, { help: "DSC_DEBUG=1 shows where; please report it with the command and the config" });
+  error("DSC9000", `a fault in dsc: ${e instanceof Error ? e.message : String(e)}`, { spans: [onCommandLine()], help: "DSC_DEBUG=1 shows where; please report it with the command and the config" });

@@ -1,9 +1,10 @@
 // Every failure of the runtime, one function each: artifact (500x), safetensors files (501x), weights (502x),
 // memory and sessions (503x), device (504x), text (505x). Each says what was seen, what was expected and where that comes from.
-import { DiagnosticError, didYouMean, error } from "../ir/diagnostic.ts";
+import { DiagnosticError, didYouMean, error, place } from "../ir/diagnostic.ts";
 
-const fail = (code: string, title: string, notes: string[] = [], help?: string): DiagnosticError =>
-  new DiagnosticError(error(code, title, { notes, help }));
+/** `where` names the file, tensor, option or launch it is about. */
+const fail = (where: string, code: string, title: string, notes: string[], help: string): DiagnosticError =>
+  new DiagnosticError(error(code, title, { spans: [place(where)], notes, help }));
 
 /** "1.30 GiB", "12.0 MiB", "96 bytes". */
 export function bytes(n: number): string {
@@ -16,10 +17,11 @@ const list = (names: string[], most = 5): string =>
   names.slice(0, most).join(", ") + (names.length > most ? ` and ${names.length - most} more` : "");
 
 export const notAnArtifact = (folder: string, why: string): DiagnosticError =>
-  fail("DSC5001", `${folder} is not a compiled model`, [why], "compile one: dsc compile CONFIG -o OUT");
+  fail(folder, "DSC5001", `${folder} is not a compiled model`, [why], "compile one: dsc compile CONFIG -o OUT");
 
 export const foreignFormat = (folder: string, seen: unknown, wanted: string): DiagnosticError =>
   fail(
+    `${folder}/manifest.json`,
     "DSC5002",
     "the artifact has a format this runtime does not read",
     [`manifest.json of ${folder} says ${JSON.stringify(seen)}; this runtime reads "${wanted}"`],
@@ -27,13 +29,14 @@ export const foreignFormat = (folder: string, seen: unknown, wanted: string): Di
   );
 
 export const brokenFile = (path: string, why: string): DiagnosticError =>
-  fail("DSC5003", `${path} of the artifact is not what its manifest promises`, [why], "compile the model again");
+  fail(path, "DSC5003", `${path} of the artifact is not what its manifest promises`, [why], "compile the model again");
 
 export const wrongTarget = (target: string, device: string): DiagnosticError =>
-  fail("DSC5004", `the artifact was compiled for ${target}, not for ${device}`, [], `compile it with --target ${device}`);
+  fail("manifest.json", "DSC5004", `the artifact was compiled for ${target}, not for ${device}`, [], `compile it with --target ${device}`);
 
 export const brokenManifest = (why: string): DiagnosticError =>
   fail(
+    "manifest.json",
     "DSC5005",
     "the artifact's program does not hold together",
     [why],
@@ -42,6 +45,7 @@ export const brokenManifest = (why: string): DiagnosticError =>
 
 export const noCheckpoint = (where: string, why: string): DiagnosticError =>
   fail(
+    where,
     "DSC5010",
     `no checkpoint at ${where}`,
     [why],
@@ -50,6 +54,7 @@ export const noCheckpoint = (where: string, why: string): DiagnosticError =>
 
 export const brokenSafetensors = (file: string, why: string): DiagnosticError =>
   fail(
+    file,
     "DSC5011",
     `${file} is not a sound safetensors file`,
     [why],
@@ -57,10 +62,10 @@ export const brokenSafetensors = (file: string, why: string): DiagnosticError =>
   );
 
 export const brokenIndex = (file: string, why: string): DiagnosticError =>
-  fail("DSC5012", `${file} does not describe its shards`, [why], "fetch the index and its shards again");
+  fail(file, "DSC5012", `${file} does not describe its shards`, [why], "fetch the index and its shards again");
 
 export const shortRead = (file: string, tensor: string): DiagnosticError =>
-  fail("DSC5013", `${file} ended inside ${tensor}`, ["the file changed after its header was read"]);
+  fail(file, "DSC5013", `${file} ended inside ${tensor}`, ["the file changed after its header was read"], "let what writes it finish, then run again");
 
 export function missingTensors(where: string, missing: string[], known: Iterable<string>): DiagnosticError {
   const names = [...known];
@@ -73,6 +78,7 @@ export function missingTensors(where: string, missing: string[], known: Iterable
       "DSC5020",
       missing.length === 1 ? `the checkpoint lacks ${missing[0]}` : `the checkpoint lacks ${missing.length} tensors`,
       {
+        spans: [place(where)],
         notes: [
           ...missing.slice(0, 10).map((m) => `${m}${near(m)}`),
           ...(missing.length > 10 ? [`and ${missing.length - 10} more`] : []),
@@ -86,6 +92,7 @@ export function missingTensors(where: string, missing: string[], known: Iterable
 
 export const wrongShape = (tensor: string, seen: readonly number[], wanted: readonly number[], symbol: string): DiagnosticError =>
   fail(
+    tensor,
     "DSC5021",
     `${tensor} has shape [${seen.join(", ")}]`,
     [`${symbol} needs [${wanted.join(", ")}], from the config that was compiled`],
@@ -95,6 +102,7 @@ export const wrongShape = (tensor: string, seen: readonly number[], wanted: read
 export function wrongDType(tensor: string, seen: string, wanted: string, hasScales: boolean): DiagnosticError {
   if (wanted.startsWith("e4m3"))
     return fail(
+      tensor,
       "DSC5022",
       `${tensor} is ${seen}, but was compiled as a scaled FP8 weight`,
       ["a weight is FP8 if and only if its dtype is F8_E4M3 and its _scale_inv partner exists"],
@@ -102,6 +110,7 @@ export function wrongDType(tensor: string, seen: string, wanted: string, hasScal
     );
   if (seen === "F8_E4M3")
     return fail(
+      tensor,
       "DSC5022",
       `${tensor} is F8_E4M3, but was compiled as ${wanted}`,
       [
@@ -109,9 +118,10 @@ export function wrongDType(tensor: string, seen: string, wanted: string, hasScal
           ? "its _scale_inv partner is there: this is an FP8 checkpoint"
           : "it has no _scale_inv partner, so its values are unknown",
       ],
-      hasScales ? "compile the config.json of this checkpoint, with its quantization_config" : undefined,
+      hasScales ? "compile the config.json of this checkpoint, with its quantization_config" : "fetch the whole checkpoint, or one in bf16",
     );
   return fail(
+    tensor,
     "DSC5022",
     `${tensor} is ${seen}, and ${wanted} cannot hold every value of it`,
     ["weights are widened when needed, never rounded"],
@@ -121,6 +131,7 @@ export function wrongDType(tensor: string, seen: string, wanted: string, hasScal
 
 export const missingScales = (tensor: string, scales: string): DiagnosticError =>
   fail(
+    tensor,
     "DSC5023",
     `${tensor} is F8_E4M3 without its scales`,
     [`${scales} is not in the checkpoint; without it the values are unknown`],
@@ -128,12 +139,13 @@ export const missingScales = (tensor: string, scales: string): DiagnosticError =
   );
 
 export const noSyntheticKind = (tensor: string): DiagnosticError =>
-  fail("DSC5024", `there is no synthetic rule for ${tensor}`, [
+  fail(tensor, "DSC5024", `there is no synthetic rule for ${tensor}`, [
     "the rules go by name: linear, router, head, embedding, norm, bias",
-  ]);
+  ], "give a checkpoint that has it: --weights DIR");
 
 export const badWeights = (spec: string): DiagnosticError =>
   fail(
+    "--weights",
     "DSC5025",
     `--weights ${spec} is neither a checkpoint nor synthetic:SEED`,
     ["SEED is a whole number, 0 or more, below 2^32"],
@@ -142,6 +154,7 @@ export const badWeights = (spec: string): DiagnosticError =>
 
 export const noMemory = (what: string, needed: number, available: number, parts: string[]): DiagnosticError =>
   fail(
+    what,
     "DSC5030",
     `${what} needs ${bytes(needed)}, and ${bytes(available)} are available`,
     parts,
@@ -150,6 +163,7 @@ export const noMemory = (what: string, needed: number, available: number, parts:
 
 export const tooLong = (sequence: number, wanted: number, capacity: number): DiagnosticError =>
   fail(
+    `sequence ${sequence}`,
     "DSC5031",
     `sequence ${sequence} would reach ${wanted} tokens, and the session holds ${capacity}`,
     [],
@@ -157,33 +171,35 @@ export const tooLong = (sequence: number, wanted: number, capacity: number): Dia
   );
 
 export const badId = (sequence: number, index: number, id: unknown, vocab: number): DiagnosticError =>
-  fail("DSC5032", `token ${index} of sequence ${sequence} is ${String(id)}`, [
+  fail(`token ${index} of sequence ${sequence}`, "DSC5032", `token ${index} of sequence ${sequence} is ${String(id)}`, [
     `ids are whole numbers from 0 to ${vocab - 1}, the vocabulary that was compiled`,
-  ]);
+  ], "use the tokenizer of the same model");
 
-export const misuse = (what: string, help?: string): DiagnosticError => fail("DSC5033", what, [], help);
+export const misuse = (what: string, help = "docs/architecture.md, Runtime, says how sessions are used"): DiagnosticError => fail("session", "DSC5033", what, [], help);
 
 export const badSampling = (option: string, seen: unknown, wanted: string): DiagnosticError =>
-  fail("DSC5034", `${option} is ${String(seen)}`, [`it must be ${wanted}`]);
+  fail(option, "DSC5034", `${option} is ${String(seen)}`, [`it must be ${wanted}`], `give ${wanted}`);
 
 export const noDraftLayer = (): DiagnosticError =>
   fail("DSC5035", "the model has no extra prediction layer", ["num_nextn_predict_layers of its config is 0 or missing, so there is nothing to draft with"], "run it without drafts");
 
 export const kernelFailed = (kernel: string, site: string, why: string): DiagnosticError =>
   fail(
+    site,
     "DSC5040",
     `kernel ${kernel} failed at ${site}`,
     [why],
     "this is a fault of the compiler; dsc inspect shows the kernel's text",
   );
 
-export const workerFailed = (why: string): DiagnosticError => fail("DSC5041", "a worker thread ended unexpectedly", [why]);
+export const workerFailed = (why: string): DiagnosticError => fail("worker thread", "DSC5041", "a worker thread ended unexpectedly", [why], "run again with --threads 1; if it stays, please report it");
 
 export const badKernel = (kernel: string, why: string): DiagnosticError =>
-  fail("DSC5042", `kernel ${kernel} cannot be loaded`, [why], "compile the model again");
+  fail(`kernel ${kernel}`, "DSC5042", `kernel ${kernel} cannot be loaded`, [why], "compile the model again");
 
 export const noWorkerFile = (path: string): DiagnosticError =>
   fail(
+    path,
     "DSC5043",
     "the worker script is not built",
     [`${path} does not exist; worker threads run the compiled form`],
@@ -191,19 +207,19 @@ export const noWorkerFile = (path: string): DiagnosticError =>
   );
 
 export const noTokenizer = (folder: string, why: string): DiagnosticError =>
-  fail("DSC5050", `no tokenizer in ${folder}`, [why], "give token ids with --ids, or put tokenizer.json beside config.json");
+  fail(folder, "DSC5050", `no tokenizer in ${folder}`, [why], "give token ids with --ids, or put tokenizer.json beside config.json");
 
 export const noTokenizerPackage = (why: string): DiagnosticError =>
-  fail("DSC5051", "the package @huggingface/tokenizers cannot be loaded", [why], "npm install @huggingface/tokenizers");
+  fail("@huggingface/tokenizers", "DSC5051", "the package @huggingface/tokenizers cannot be loaded", [why], "npm install @huggingface/tokenizers");
 
 export const noChatTemplate = (folder: string, why: string): DiagnosticError =>
-  fail("DSC5052", `no chat template in ${folder}`, [why], "use --prompt with the text the model expects, or put chat_template.jinja beside tokenizer.json");
+  fail(folder, "DSC5052", `no chat template in ${folder}`, [why], "use --prompt with the text the model expects, or put chat_template.jinja beside tokenizer.json");
 
 export const noTemplatePackage = (why: string): DiagnosticError =>
-  fail("DSC5053", "the package @huggingface/jinja cannot be loaded", [why], "npm install @huggingface/jinja");
+  fail("@huggingface/jinja", "DSC5053", "the package @huggingface/jinja cannot be loaded", [why], "npm install @huggingface/jinja");
 
 export const templateRefused = (why: string): DiagnosticError =>
-  fail("DSC5054", "the chat template refuses the conversation", [why], "a template may want turns to alternate, or know no system message");
+  fail("chat template", "DSC5054", "the chat template refuses the conversation", [why], "a template may want turns to alternate, or know no system message");
 
 export const conversationFull = (needed: number, capacity: number): DiagnosticError =>
-  fail("DSC5055", `the conversation would reach ${needed} tokens, and there is room for ${capacity}`, [], "begin anew (/reset), or say less");
+  fail("conversation", "DSC5055", `the conversation would reach ${needed} tokens, and there is room for ${capacity}`, [], "begin anew (/reset), or say less");

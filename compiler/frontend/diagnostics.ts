@@ -1,7 +1,7 @@
 // DSC1xxx: what can be wrong with a config or with the folder it lies in.
-import { error, warning, type Diagnostic, type Span } from "../../ir/diagnostic.ts";
+import { error, place, warning, type Diagnostic, type Span } from "../../ir/diagnostic.ts";
 
-const at = (span: Span | undefined, label?: string): Span[] => (span ? [label ? { ...span, label } : span] : []);
+const at = (span: Span | undefined, label?: string): Span[] => (span ? [label ? { ...span, label } : span] : [place("the config")]);
 
 export const badJson = (problem: string, span: Span): Diagnostic =>
   error("DSC1001", `this is not JSON: ${problem}`, {
@@ -10,7 +10,7 @@ export const badJson = (problem: string, span: Span): Diagnostic =>
   });
 
 export const noSource = (path: string, problem: string): Diagnostic =>
-  error("DSC1002", `cannot read ${path}: ${problem}`, { help: "give a config.json, or a folder that has one" });
+  error("DSC1002", `cannot read ${path}: ${problem}`, { spans: [place(path)], help: "give a config.json, or a folder that has one" });
 
 export const notObject = (span: Span | undefined): Diagnostic =>
   error("DSC1003", "the config is not a JSON object", { spans: at(span), help: "it begins with { and holds key: value pairs" });
