@@ -1,6 +1,7 @@
 // Damaged input ends in success or in a diagnostic with code, place and help. Fixed seeds: a few here, all of them with
 // `npm run fuzz`.
 import { expect, test } from "vitest";
+import { Checkpoints } from "./checkpoints.ts";
 import { compileCase, configOf } from "./configs.ts";
 import { textCase, textOf } from "./texts.ts";
 import { judge, printTally, type Tally } from "./judge.ts";
@@ -25,4 +26,15 @@ test("module texts", { timeout: HOURS }, async () => {
   const tally = await all(".dsc", full ? 2000 : 150, textCase, (seed) => textOf(seed).slice(0, 3000));
   expect(tally.succeeded).toBeGreaterThan(tally.cases / 100);
   expect(tally.refused.size).toBeGreaterThan(3);
+});
+
+test("checkpoints", { timeout: HOURS }, async () => {
+  const checkpoints = await Checkpoints.make();
+  try {
+    const tally = await all("checkpoint", full ? 2000 : 100, (seed) => checkpoints.run(seed), (seed) => checkpoints.show(seed));
+    expect(tally.succeeded).toBeGreaterThan(0);
+    expect(tally.refused.size).toBeGreaterThan(2);
+  } finally {
+    checkpoints.remove();
+  }
 });
