@@ -123,10 +123,12 @@ function intact(c: Pick<Compiled, "manifest" | "files">, folder: string): boolea
   });
 }
 
+/** Where artifacts go that `run` compiles by itself. */
+export const cacheFolder = (): string => process.env.DSC_CACHE ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(homedir(), ".cache"), "dsc");
+
 /** Writes into the user's cache, under a name made from the content; gives the folder. */
 export function cacheArtifact(c: Compiled): string {
-  const base = process.env.DSC_CACHE ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(homedir(), ".cache"), "dsc");
-  const folder = path.join(base, createHash("sha256").update(manifestText(c)).digest("hex").slice(0, 24));
+  const folder = path.join(cacheFolder(), createHash("sha256").update(manifestText(c)).digest("hex").slice(0, 24));
   writeArtifact(c, folder);
   return folder;
 }

@@ -144,7 +144,7 @@ function factsOf(spec: ModelSpec, options: CompileOptions): ModelFacts {
 }
 
 /** Weights some function still reads; those only load functions read need not stay. */
-function weightPlans(m: Module): Record<string, WeightPlan> {
+export function weightPlans(m: Module): Record<string, WeightPlan> {
   const resident = new Set<string>();
   const staged = new Set<string>();
   const loads = new Set(m.load.map((l) => l.func));

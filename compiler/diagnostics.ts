@@ -107,3 +107,6 @@ export const passChanges = (pass: string, where: string, difference: number): Di
 
 export const internal = (e: unknown): Diagnostic =>
   error("DSC9000", `a fault in dsc: ${e instanceof Error ? e.message : String(e)}`, { spans: [onCommandLine()], help: "DSC_DEBUG=1 shows where; please report it with the command and the config" });
+
+export const noCode = (code: string, near: string | undefined): Diagnostic =>
+  error("DSC6016", `there is no diagnostic ${code}`, { spans: [onCommandLine(code)], help: near ? `did you mean ${near}?` : "dsc explain lists them all" });

@@ -36,7 +36,8 @@ export function costOf(n: Node, assume: Assume): Cost {
   const b = n.op.bind(n.operands.map((o) => o.type), n.attrs);
   const sizes: Record<string, number> = { ...assume };
   if (typeof b !== "string") for (const [k, d] of Object.entries(b.dims)) sizes[k] = sizeOf(d, assume);
-  sizes["#elements"] = Math.max(...n.operands.map((o) => elements(o.type, assume)), ...n.results.map((r) => elements(r.type, assume)));
+  // A weight is wider than what is computed where only some of its rows are read: the rotary table.
+  sizes["#elements"] = Math.max(...n.operands.filter((o) => o.node.op.name !== "weight").map((o) => elements(o.type, assume)), ...n.results.map((r) => elements(r.type, assume)));
   if (typeof b !== "string") {
     const lead = (b.rests.b ?? (b.dims.r !== undefined ? [b.dims.r] : [])).map((d) => sizeOf(d, assume));
     sizes["#rows"] = lead.reduce((a, d) => a * d, 1);

@@ -181,7 +181,7 @@ export const badSampling = (option: string, seen: unknown, wanted: string): Diag
   fail(option, "DSC5034", `${option} is ${String(seen)}`, [`it must be ${wanted}`], `give ${wanted}`);
 
 export const noDraftLayer = (): DiagnosticError =>
-  fail("DSC5035", "the model has no extra prediction layer", ["num_nextn_predict_layers of its config is 0 or missing, so there is nothing to draft with"], "run it without drafts");
+  fail("num_nextn_predict_layers of the config", "DSC5035", "the model has no extra prediction layer", ["num_nextn_predict_layers of its config is 0 or missing, so there is nothing to draft with"], "run it without drafts");
 
 export const kernelFailed = (kernel: string, site: string, why: string): DiagnosticError =>
   fail(

@@ -38,7 +38,9 @@ const RANK_CAP = 16;
 /** Reads and checks the header of an open file; the positions it gives are in the file. Throws DSC5011. */
 export async function readHeader(path: string, handle: FileHandle, shard: number): Promise<TensorInfo[]> {
   const broken = (why: string): Error => diagnostics.brokenSafetensors(path, why);
-  const { size } = await handle.stat();
+  const stat = await handle.stat();
+  if (!stat.isFile()) throw broken("it is no file");
+  const { size } = stat;
   if (size < 10) throw broken(`it has ${size} bytes; the header alone takes more`);
   const prefix = new Uint8Array(8);
   await handle.read(prefix, 0, 8, 0);

@@ -12,8 +12,12 @@ const loaders: Readonly<Record<string, Loader>> = {
   eval: async () => (await import("./eval.ts")).evalCommand,
   opt: async () => (await import("./opt.ts")).opt,
   inspect: async () => (await import("./inspect.ts")).inspect,
+  plan: async () => (await import("./plan.ts")).planCommand,
   verify: async () => (await import("./verify.ts")).verifyCommand,
   weights: async () => (await import("./weights.ts")).weights,
+  explain: async () => (await import("./explain.ts")).explainCommand,
+  doctor: async () => (await import("./doctor.ts")).doctorCommand,
+  completion: async () => (await import("./completion.ts")).completionCommand,
 };
 
 export const commandNames: readonly string[] = Object.keys(loaders);

@@ -41,6 +41,9 @@ function nvrtc(): Nvrtc | undefined {
   return loaded;
 }
 
+/** Whether NVRTC can be opened. */
+export const hasNvrtc = (): boolean => nvrtc() !== undefined;
+
 function tryLoad(file: string): void {
   try {
     koffi.load(file);

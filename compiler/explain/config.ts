@@ -1,0 +1,101 @@
+// DSC1xxx: configs, and the folders they lie in.
+import type { Entry } from "./entry.ts";
+
+export const config: Readonly<Record<string, Entry>> = {
+  DSC1001: {
+    name: "the file is not JSON",
+    means: "A config is one JSON object, as the checkpoint ships it: no comments, no trailing commas, no NaN. The caret stands where reading failed.",
+    example: "$ dsc summary README.md",
+    fix: "Correct the text at the caret, or fetch config.json again.",
+  },
+  DSC1002: {
+    name: "SRC cannot be read",
+    means: "SRC is a config.json or a folder that has one. A checkpoint file, or a file of more than 16 MB, is no config.",
+    example: "$ dsc summary examples",
+    fix: "Name the model's folder, or its config.json.",
+  },
+  DSC1003: {
+    name: "the config is no JSON object",
+    means: "The file is JSON, but a list, a number or a string.",
+    example: "A file that holds only [].",
+    fix: "Use the checkpoint's config.json.",
+  },
+  DSC1004: {
+    name: "--set without key=value",
+    means: "--set lays one value over the config before anything is read: a key, =, a value. Values are numbers, true, false, null, JSON, or plain words.",
+    example: "$ dsc summary examples/tiny-r1 --set vocab_size",
+    fix: "Write --set vocab_size=512; members of objects are reached with dots, as in --set rope_scaling.factor=4.",
+  },
+  DSC1005: {
+    name: "--set reaches inside what has no members",
+    means: "The key before a dot is a number, a word, or a list without that index, so nothing can be set inside it.",
+    example: "$ dsc summary examples/tiny-r1 --set hidden_size.x=1",
+    fix: "Set the whole of it.",
+  },
+  DSC1011: {
+    name: "unknown key (warning)",
+    means: "Every key of a config is read, or known and ignored with a reason. This one is neither: it changes nothing, which is rarely what was meant.",
+    example: "$ dsc summary examples/tiny-r1 --set n_routed_expert=8",
+    fix: "Correct the spelling if one is suggested; otherwise remove the key, or live with the warning.",
+  },
+  DSC1012: {
+    name: "keys are missing",
+    means: "These keys have no published default: without them a model cannot be derived. (A key that every published config leaves out may be left out.)",
+    example: "A config without \"kv_lora_rank\".",
+    fix: "Use the whole config.json of the checkpoint, or give the keys with --set.",
+  },
+  DSC1013: {
+    name: "a value of the wrong kind",
+    means: "The key holds a string, number, list or object where another kind is needed, or a number that is not whole or out of range.",
+    example: "$ dsc summary examples/tiny-r1 --set hidden_size=big",
+    fix: "Give the kind that is named.",
+  },
+  DSC1014: {
+    name: "a value that is not supported",
+    means: "The value is well formed, but no kernel or rule of dsc means it. The note gives the rule, the help the nearest value that is supported.",
+    example: "$ dsc summary examples/tiny-r1 --set hidden_act=gelu",
+    fix: "If the checkpoint really uses it, dsc cannot compile the model yet; if not, correct the config.",
+  },
+  DSC1015: {
+    name: "values that contradict each other",
+    means: "Two keys cannot both be true: experts that do not divide into groups, two spellings of one setting, a list as long as no number of layers.",
+    example: "$ dsc summary examples/deepseek-r1 --set n_group=7",
+    fix: "The note shows the arithmetic, the help a value that fits.",
+  },
+  DSC1016: {
+    name: "rope settings without a type",
+    means: "The settings have a factor but no type. Implementations ignore the factor then, silently, and positions past the original length are wrong.",
+    example: "$ dsc summary examples/deepseek-r1 --set 'rope_scaling={\"factor\": 40}'",
+    fix: "Add \"type\": \"yarn\", or remove the factor.",
+  },
+  DSC1017: {
+    name: "a token outside the vocabulary (warning)",
+    means: "bos_token_id or eos_token_id is no index of the embedding. Such an id can be neither read nor produced: generation never stops at it.",
+    example: "$ dsc summary examples/tiny-r1 --set eos_token_id=999999",
+    fix: "Set the id that the tokenizer uses, or null.",
+  },
+  DSC1018: {
+    name: "a key that stands for a missing mechanism",
+    means: "The architecture is supported, but this key switches on something of a relative (sparse attention, identity experts, ...) that is not. Ignoring it would compute another function.",
+    example: "$ dsc summary examples/deepseek-r1 --set index_topk=2048",
+    fix: "If the checkpoint does not use it, set it to null. Otherwise the model cannot be compiled yet.",
+  },
+  DSC1019: {
+    name: "a wrapped model without its text part",
+    means: "Kimi-VL and Kimi-K2.5 wrap a text model, described under text_config.",
+    example: "$ dsc summary examples/deepseek-r1 --set 'architectures=[\"KimiVLForConditionalGeneration\"]'",
+    fix: "Use the whole config.json of the checkpoint.",
+  },
+  DSC1020: {
+    name: "a relative that is recognised, but not compiled yet",
+    means: "The name is known and so is what the model needs beyond R1; the note names the mechanism. Nothing close to it is computed instead.",
+    example: "$ dsc summary test/configs/DeepSeek-V3.2.json",
+    fix: "Use one of the supported architectures that are listed.",
+  },
+  DSC1021: {
+    name: "an unknown architecture",
+    means: "Dispatch is by architectures, then by model_type. Neither is known here.",
+    example: "$ dsc summary examples/deepseek-r1 --set 'architectures=[\"DeepsekV3ForCausalLM\"]'",
+    fix: "Correct the name. A model without kv_lora_rank has no latent attention and is not for dsc.",
+  },
+};

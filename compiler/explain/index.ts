@@ -1,0 +1,56 @@
+// Every diagnostic's long form: one table for `dsc explain`, for docs/diagnostics.md and for the test that holds both to the code.
+import { command } from "./command.ts";
+import { config } from "./config.ts";
+import type { Entry } from "./entry.ts";
+import { graph } from "./graph.ts";
+import { kernels } from "./kernels.ts";
+import { passes } from "./passes.ts";
+import { runtime } from "./runtime.ts";
+
+export type { Entry } from "./entry.ts";
+
+/** Sections in the order of their codes. */
+export const sections: readonly { title: string; entries: Readonly<Record<string, Entry>> }[] = [
+  { title: "Configs", entries: config },
+  { title: "The graph and tile programs", entries: graph },
+  { title: "Passes", entries: passes },
+  { title: "Targets and kernels", entries: kernels },
+  { title: "Artifacts, checkpoints, devices", entries: runtime },
+  { title: "The command line; faults", entries: command },
+];
+
+export const entries: ReadonlyMap<string, Entry> = new Map(sections.flatMap((s) => Object.entries(s.entries)));
+
+/** The long form for a terminal. */
+export function explained(code: string, e: Entry): string {
+  const indent = (text: string): string => text.split("\n").map((l) => `  ${l}`).join("\n");
+  return [`${code}: ${e.name}`, "", indent(wrap(e.means)), "", "For example:", indent(e.example), "", "What to do:", indent(wrap(e.fix))].join("\n");
+}
+
+/** docs/diagnostics.md. */
+export function page(): string {
+  const out = [
+    "# Diagnostics",
+    "",
+    "<!-- Made by npm run docs from compiler/explain. Edit there. -->",
+    "",
+    "Every failure has a code that does not change, says where it is, why it was expected otherwise and what to try.",
+    "`dsc explain CODE` prints what stands here. Codes: 1xxx configs, 2xxx the graph, 3xxx passes, 4xxx targets, 5xxx the runtime,",
+    "6xxx the command line, 9xxx faults of dsc or of a plug-in. Lines that begin with `$` can be run in a checkout.",
+  ];
+  for (const s of sections) {
+    out.push("", `## ${s.title}`);
+    for (const [code, e] of Object.entries(s.entries)) out.push("", `### ${code}: ${e.name}`, "", e.means, "", ...e.example.split("\n").map((l) => `    ${l}`), "", e.fix);
+  }
+  return out.join("\n") + "\n";
+}
+
+/** Lines of at most 100 columns. */
+function wrap(text: string): string {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    if (lines.length === 0 || lines.at(-1)!.length + word.length > 98) lines.push(word);
+    else lines[lines.length - 1] += ` ${word}`;
+  }
+  return lines.join("\n");
+}

@@ -1,0 +1,44 @@
+// DSC3xxx: passes, rules, contracts and proofs.
+import type { Entry } from "./entry.ts";
+
+export const passes: Readonly<Record<string, Entry>> = {
+  DSC3001: { name: "no such pass", means: "--passes takes all, none, or names with commas. Order is the pipeline's, whatever order is given.", example: "$ dsc compile examples/tiny-r1 -o .dsc/x --passes absorb-mia", fix: "dsc passes lists the names." },
+  DSC3002: {
+    name: "a rule's pattern does not type-check",
+    means: "Both sides of a rule are built with the ordinary builders from typed holes; here a hole's type fits no operand.",
+    example: "vars: { x: \"[T, k] a\", w: \"[n, j] w\" } under linear, where k and j must be one letter",
+    fix: "Give the holes types that fit the op: dsc ops NAME.",
+  },
+  DSC3003: {
+    name: "a contract is broken",
+    means: "A pass states how often it must fire for a model of this form. Firing less often gives a model that is correct and slow; the contract makes that an error, so that a broken pattern is noticed.",
+    example: "A change of the frontend that writes experts in a form moe-dispatch does not match.",
+    fix: "dsc why OUT PASS says for every site why not; dsc opt on graph/00-frontend.dsc shows where the pattern is lost.",
+  },
+  DSC3004: { name: "no such pass option", means: "Options belong to passes and are declared by them.", example: "dsc compile SRC -o OUT --pass-option nothing.here=1", fix: "dsc passes NAME lists the options of a pass." },
+  DSC3005: { name: "a pass option with a value it cannot have", means: "An option's declaration says what it may be.", example: "A word where a number is needed.", fix: "dsc passes NAME says what it may be." },
+  DSC3006: {
+    name: "a rule replaces a value by one of another type",
+    means: "Both sides of an equation have one type: readers of the value would break otherwise.",
+    example: "A plug-in rule whose `to` gives f32 where `from` gave bf16.",
+    fix: "Make both sides alike; a conversion belongs to the right side.",
+  },
+  DSC3007: {
+    name: "a rule that never ends",
+    means: "Rules are applied until none fires. This one, or two that undo each other, would go on for ever.",
+    example: "add(a, b) = add(b, a)",
+    fix: "Give the rule a `when` that refuses what is already in its form.",
+  },
+  DSC3010: {
+    name: "a target has no kernel for an op",
+    means: "Kernel selection asks the target for every node; this one was refused with the reason in the note. Nothing is computed by another way silently.",
+    example: "An einsum with two contracted axes that no view makes one.",
+    fix: "dsc ops NAME says which targets have a kernel. A pass may have to run first: try --passes all.",
+  },
+  DSC3020: {
+    name: "a pass changes what is computed",
+    means: "dsc verify interprets a small model in float64 before and after each pass. The logits differ by more than rounding, and the pass declares no change.",
+    example: "A rule that drops a scale.",
+    fix: "This is a fault of the pass: dsc opt on graph/00-frontend.dsc with the passes up to it shows the graph it made.",
+  },
+};

@@ -1,0 +1,100 @@
+// What machines can do at most, for `dsc plan`: a table for GPUs, a measurement for this one. A floor is the larger of bytes over
+// bandwidth and operations over the peak of their kind; no kernel can be faster, and every time is read beside it.
+import { availableParallelism, totalmem } from "node:os";
+import { Worker } from "node:worker_threads";
+
+export interface Machine {
+  name: string;
+  /** Where the figures come from. */
+  source: string;
+  /** Bytes a second, reading. */
+  bandwidth: number;
+  /** Operations a second, by the format of what is multiplied. */
+  flops: { fp8: number; bf16: number; f32: number };
+  memory: number;
+  /** What rows between kernels are kept in. */
+  activations: "f32" | "bf16";
+}
+
+export const h200: Machine = {
+  name: "NVIDIA H200",
+  source: "4539 GB/s measured on one H200 (reading 4 GiB); 1979 TFLOP/s fp8, 989 bf16, 67 f32 by NVIDIA's datasheet, dense; 139.8 GiB of memory",
+  bandwidth: 4539e9,
+  flops: { fp8: 1979e12, bf16: 989e12, f32: 67e12 },
+  memory: 139.8 * 2 ** 30,
+  activations: "bf16",
+};
+
+/** This machine: bandwidth as given, or measured with every core, and SIMD arithmetic measured on one core, times the cores. */
+export async function thisMachine(bandwidth?: number): Promise<Machine> {
+  const cores = availableParallelism();
+  const read = bandwidth ?? (await readBandwidth(cores));
+  const flops = multiplyAdds() * cores;
+  const how = bandwidth === undefined ? "measured by comparing equal buffers on every core" : "as given by --bandwidth";
+  return {
+    name: `this machine, ${cores} core${cores === 1 ? "" : "s"}`,
+    source: `${(read / 1e9).toFixed(1)} GB/s ${how}; ${(flops / 1e9).toFixed(0)} GFLOP/s of WebAssembly SIMD, measured on one core, times ${cores}`,
+    bandwidth: read,
+    flops: { fp8: flops, bf16: flops, f32: flops },
+    memory: totalmem(),
+    activations: "f32",
+  };
+}
+
+const COMPARED = 96 << 20;
+
+/** Comparing two equal buffers reads both and writes nothing, at the speed of the C library. */
+async function readBandwidth(cores: number): Promise<number> {
+  const script = `
+    const { parentPort } = require("node:worker_threads");
+    const [a, b] = [Buffer.alloc(${COMPARED}, 1), Buffer.alloc(${COMPARED}, 1)];
+    a.equals(b);
+    parentPort.on("message", () => { for (let i = 0; i < 4; i++) a.equals(b); parentPort.postMessage(1); });
+    parentPort.postMessage(0);`;
+  const workers = Array.from({ length: cores }, () => new Worker(script, { eval: true }));
+  const answers = (): Promise<unknown> => Promise.all(workers.map((w) => new Promise((resolve, reject) => w.once("message", resolve).once("error", reject))));
+  await answers();
+  let best = 0;
+  for (let i = 0; i < 3; i++) {
+    const from = performance.now();
+    const done = answers();
+    for (const w of workers) w.postMessage(0);
+    await done;
+    best = Math.max(best, (cores * 4 * 2 * COMPARED) / ((performance.now() - from) / 1000));
+  }
+  await Promise.all(workers.map((w) => w.terminate()));
+  return best;
+}
+
+/** Operations a second of eight independent f32x4 sums of products in a WebAssembly loop, on this thread. */
+function multiplyAdds(): number {
+  const sums = 8;
+  const turns = 1 << 21;
+  const get = (i: number): number[] => [0x20, i];
+  // local 0: turns left; 1..8: sums; 9: the factor. sum = sum * x + x, as f32x4.mul and f32x4.add.
+  const step = Array.from({ length: sums }, (_, s) => [...get(s + 1), ...get(9), 0xfd, 0xe6, 0x01, ...get(9), 0xfd, 0xe4, 0x01, 0x21, s + 1]).flat();
+  const loop = [0x03, 0x40, ...step, ...get(0), 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, 0x0b];
+  const total = [...get(1), ...Array.from({ length: sums - 1 }, (_, s) => [...get(s + 2), 0xfd, 0xe4, 0x01]).flat(), 0xfd, 0x1f, 0];
+  const body = [1, 9, 0x7b, ...loop, ...total, 0x0b];
+  const section = (id: number, bytes: number[]): number[] => [id, ...leb(bytes.length), ...bytes];
+  const binary = Uint8Array.from([
+    0, 0x61, 0x73, 0x6d, 1, 0, 0, 0,
+    ...section(1, [1, 0x60, 1, 0x7f, 1, 0x7d]),
+    ...section(3, [1, 0]),
+    ...section(7, [1, 3, 0x72, 0x75, 0x6e, 0, 0]),
+    ...section(10, [1, ...leb(body.length), ...body]),
+  ]);
+  const run = new WebAssembly.Instance(new WebAssembly.Module(binary)).exports.run as (turns: number) => number;
+  run(1 << 16);
+  let best = 0;
+  for (let i = 0; i < 3; i++) {
+    const from = performance.now();
+    run(turns);
+    best = Math.max(best, (turns * sums * 4 * 2) / ((performance.now() - from) / 1000));
+  }
+  return best;
+}
+
+function leb(n: number): number[] {
+  return n < 128 ? [n] : [(n & 127) | 128, ...leb(n >>> 7)];
+}

@@ -1,0 +1,108 @@
+// plan, explain, doctor, completion, and the options that make a model smaller.
+import { execFile } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { promisify } from "node:util";
+import { describe, expect, test } from "vitest";
+import { at, dsc, json, r1, refusal, tiny } from "./dsc.ts";
+
+interface Step {
+  sites: { site: string; op: string; times: number; bytes: number; flops: number; floor_us: number; bound: string }[];
+  bytes: number;
+  floor_ms: number;
+}
+interface Plan {
+  device: { bandwidth: number };
+  decode: Step;
+  prefill: Step;
+  memory: { weights: number; cache: number; arena: number; total: number; fits: boolean };
+}
+
+describe("plan", () => {
+  test("a whole R1 token on an H200 has the floor that arithmetic gives: 8.3 ms of 37.7 GB", async () => {
+    const p = await json<Plan>("plan", r1, "--device", "h200", "--context", "1");
+    expect(p.decode.bytes / 37.7e9).toBeGreaterThan(0.97);
+    expect(p.decode.bytes / 37.7e9).toBeLessThan(1.04);
+    expect(p.decode.floor_ms / 8.3).toBeGreaterThan(0.97);
+    expect(p.decode.floor_ms / 8.3).toBeLessThan(1.04);
+    const total = p.decode.sites.reduce((a, s) => a + s.times * s.floor_us, 0) / 1000;
+    expect(total).toBeCloseTo(p.decode.floor_ms, 6);
+    // One expert is 44 MB: gate, up and down, of the eight a token chooses.
+    const experts = p.decode.sites.filter((s) => s.op === "grouped_linear").reduce((a, s) => a + s.bytes, 0);
+    expect(experts / (8 * 44.04e6)).toBeCloseTo(1, 2);
+    expect(p.memory.fits).toBe(false);
+    expect(p.memory.cache).toBe(62 * 576 * 2);
+  });
+
+  test("more rows reach more experts, never more than there are, and long prompts are bound by FLOPs", async () => {
+    const [one, many] = await Promise.all(["1", "64"].map((batch) => json<Plan>("plan", r1, "--device", "h200", "--batch", batch, "--context", "4096")));
+    const grouped = (p: Plan): number => p.decode.sites.find((s) => s.op === "grouped_linear")!.bytes;
+    expect(grouped(many) / grouped(one)).toBeGreaterThan(20);
+    expect(grouped(many) / grouped(one)).toBeLessThan(32.5);
+    expect(many.memory.cache).toBe(64 * one.memory.cache);
+    expect(many.prefill.sites.find((s) => s.site === "prefill/dense_layer/q")!.bound).toBe("FLOPs");
+  });
+
+  test("on this machine, with a bandwidth given", async () => {
+    const p = await json<Plan>("plan", tiny, "--bandwidth", "20", "--layers", "2");
+    expect(p.device.bandwidth).toBe(20e9);
+    expect(p.memory.fits).toBe(true);
+    const { code, stdout } = await dsc("plan", tiny);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/GB\/s measured/);
+    expect(stdout).toMatch(/at least [\d.]+ ms a step/);
+  });
+
+  test("what it cannot plan", async () => {
+    expect(await refusal("plan", tiny, "--context", "99999999")).toContain("positions");
+    expect(await refusal("plan", tiny, "--device", "h200", "--bandwidth", "3")).toContain("--bandwidth is for --device cpu");
+    expect(await refusal("plan", tiny, "--device", "h100")).toContain("did you mean h200?");
+  });
+});
+
+test("explain takes a code with or without its letters, and lists all without one", async () => {
+  const [long, short, all] = await Promise.all([dsc("explain", "DSC1015"), dsc("explain", "1015"), dsc("explain")]);
+  expect(long).toEqual(short);
+  expect(long.stdout).toMatch(/^DSC1015: .+\n[^]+For example:\n[^]+What to do:\n/);
+  expect(all.stdout.split("\n").length).toBeGreaterThan(90);
+  expect(await refusal("explain", "DSC1105")).toContain("did you mean DSC10");
+});
+
+test("doctor says what there is, and that is a success on any machine", async () => {
+  const answer = await json<{ can: Record<string, boolean>; checks: { part: string; state: string; found: string; needed_for: string }[] }>("doctor");
+  expect(answer.can).toMatchObject({ compile: true, run_cpu: true });
+  const parts = answer.checks.map((c) => c.part);
+  for (const p of ["Node", "cores", "memory", "WebAssembly SIMD", "WebAssembly threads", "koffi", "CUDA driver", "nvcc", "Python with Triton"]) expect(parts).toContain(p);
+  for (const c of answer.checks) {
+    expect(c.found, c.part).not.toBe("");
+    expect(c.needed_for, c.part).not.toBe("");
+  }
+});
+
+test("completion completes commands, options and choices", async () => {
+  const { stdout } = await dsc("completion", "bash");
+  writeFileSync(at("dsc.bash"), stdout);
+  const complete = async (...words: string[]): Promise<string[]> => {
+    const script = `source ${at("dsc.bash")}; COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _dsc; printf '%s\\n' "\${COMPREPLY[@]}"`;
+    return (await promisify(execFile)("bash", ["-c", script, "bash", ...words])).stdout.trim().split("\n");
+  };
+  expect(await complete("dsc", "com")).toEqual(["compile", "completion"]);
+  expect(await complete("dsc", "compile", "--target", "")).toEqual(["cpu", "cuda", "triton"]);
+  expect(await complete("dsc", "compile", "x", "--att")).toEqual(["--attention"]);
+  expect((await dsc("completion", "zsh")).stdout).toContain("bashcompinit");
+});
+
+test("--layers keeps the first layers at full width, --shrink every mechanism at a small one", async () => {
+  const few = await json<{ parameters: number; layers: object }>("summary", r1, "--layers", "4");
+  expect(few).toMatchObject({ parameters: 15_111_101_696, layers: { dense: 3, moe: 1, mtp: 0 } });
+  const small = await json<{ parameters_with_mtp: number; layers: object }>("summary", r1, "--shrink");
+  expect(small.layers).toEqual({ dense: 2, moe: 2, mtp: 1 });
+  expect(small.parameters_with_mtp).toBeLessThan(5e6);
+  const both = await json<{ layers: object }>("summary", r1, "--shrink", "--layers", "2");
+  expect(both.layers).toEqual({ dense: 2, moe: 0, mtp: 0 });
+  const ran = await json<{ ids: number[] }>("run", r1, "--shrink", "--weights", "synthetic:0", "--ids", "1,2,3", "--max-new", "3");
+  expect(ran.ids).toHaveLength(3);
+  // The first layers of a checkpoint run with the checkpoint as it is.
+  expect((await json<{ ids: number[] }>("run", tiny, "--layers", "2", "--ids", "1,2,3", "--max-new", "2")).ids).toHaveLength(2);
+  expect(await refusal("summary", r1, "--layers", "62")).toContain("the model has 61 layers");
+  expect(await refusal("compile", r1, "-o", at("none"), "--layers", "1.5")).toContain("--layers");
+});
