@@ -37,6 +37,8 @@ export interface CudaOptions {
 export class CudaDevice implements Device {
   readonly kind = "cuda";
   readonly cuda: Cuda;
+  /** Kernels that have run. */
+  readonly launched = new Set<string>();
   private readonly manifest: Manifest;
   private readonly memory: Memory;
   private readonly staging: Staging;
@@ -197,11 +199,12 @@ export class CudaDevice implements Device {
   }
 
   private launchAll(call: Call): void {
-    const { cuda, kernels, times } = this;
+    const { cuda, kernels, times, launched } = this;
     const SMs = cuda.multiprocessors;
     visitSteps(this.manifest, call, {
       launch(name, addresses, dims) {
         dims.SMs = SMs;
+        launched.add(name);
         const kernel = kernels.get(name)!;
         if (times) times.around(name, () => kernel.enqueue(cuda.stream, addresses, dims));
         else kernel.enqueue(cuda.stream, addresses, dims);

@@ -1,0 +1,46 @@
+// One dense and one mixture layer of DeepSeek-R1 at full width (256 experts, FP8), ragged batches of several sizes through prefill,
+// extend and decode, twice: for compute-sanitizer, and to see that two runs give the same bits. Says which kernels did not run.
+import path from "node:path";
+import type { Model } from "../../runtime/model.ts";
+import type { Row } from "./device.ts";
+import { open, root } from "./models.ts";
+
+const r1 = path.join(root, "examples/deepseek-r1/config.json");
+/** Rows of the prompts: sums of few, some and many rows meet different kernels. DSC_SMALL="3,5" picks others, for slow tools. */
+const rows = (process.env.DSC_SMALL ?? "3,70,1,200").split(",").map(Number);
+
+const prompt = (b: number, n: number): number[] => Array.from({ length: n }, (_, i) => (i * 7919 + b * 104729 + 13) % 1000);
+
+/** Logits after every call, one after the other, as bits. */
+async function play(model: Model): Promise<Uint32Array> {
+  const session = model.session({ maxTokens: 512, sequences: rows.length });
+  const out: number[] = [];
+  const note = (logits: Float32Array): void => {
+    const bits = new Uint32Array(logits.slice().buffer);
+    for (const b of bits) out.push(b);
+  };
+  let result = await session.prefill(rows.map((n, b) => prompt(b, n)));
+  for (const b of rows.keys()) note(result.logits(b));
+  result = await session.extend(rows.map((_, b) => (b % 2 ? prompt(b + 9, 3) : [])));
+  for (const b of rows.keys()) if (b % 2) note(result.logits(b));
+  for (let i = 0; i < 3; i++) {
+    const ids = rows.map((_, b) => (i === 1 && b > 0 ? null : 5 + b));
+    result = await session.decode(ids);
+    for (const b of rows.keys()) if (ids[b] !== null) note(result.logits(b));
+  }
+  session.close();
+  return Uint32Array.from(out);
+}
+
+export async function check(): Promise<Row[]> {
+  // The first mixture layer comes after the dense ones; one of those is enough.
+  const { model } = await open(r1, "synthetic:0", { layers: 2, set: ["num_nextn_predict_layers=0", "first_k_dense_replace=1"] });
+  const once = await play(model);
+  const again = process.env.DSC_ONCE ? once : await play(model);
+  const real = new Float32Array(once.buffer);
+  const apart = once.reduce((n, b, i) => n + (b === again[i] ? 0 : 1), 0);
+  const { launched } = model.device;
+  const missing = Object.keys(model.manifest.kernels).filter((k) => !launched.has(k) && !k.startsWith("dequantize"));
+  await model.close();
+  return [{ model: "small", logits: once.length, finite: real.every((v) => Number.isFinite(v)), bits_apart: apart, kernels: launched.size, not_run: missing.join(" "), ok: apart === 0 && real.every((v) => Number.isFinite(v)) }];
+}
