@@ -61,8 +61,23 @@ export class Arena {
   }
 }
 
+/** A call under way: what it will give, and where the next one finds its ids before the host does. */
+export interface Begun {
+  result: Promise<Result>;
+  base: number;
+  /** Bytes of the tables, and the address of the ids it chooses. */
+  tables: number;
+  next: number | undefined;
+}
+
 /** Runs an entry over rows of some sequences. */
-export async function call(model: Model, arena: Arena, o: CallOptions): Promise<Result> {
+export const call = (model: Model, arena: Arena, o: CallOptions): Promise<Result> => begin(model, arena, o)!.result;
+
+/**
+ * Begins a call. `after` is one under way whose ids this one continues: the device hands them on. Undefined, and nothing begun,
+ * where the two blocks are laid out differently, so that tables of one would lie over ids of the other.
+ */
+export function begin(model: Model, arena: Arena, o: CallOptions, after?: Begun): Begun | undefined {
   const { manifest, device, weights } = model;
   const { pageRows } = manifest.model;
   const batch = new Batch(o.entries, pageRows, (pages) => device.columns(pages));
@@ -80,10 +95,11 @@ export async function call(model: Model, arena: Arena, o: CallOptions): Promise<
   const results = layOut(plan.results, dims, take);
   const slots = take(arenaBytes(manifest, o.entry, dims));
   const base = arena.open(end);
+  if (after && (after.base !== base || after.tables !== host.byteLength || after.next === undefined)) return undefined;
   batch.write((t) => new Int32Array(host, tables.get(t), batch.count(t)), pageRows, o.page);
   device.write(base, bytesIn(new Int32Array(host)));
   for (const g of given) writeValue(device, g, base, o.inputs?.[g.arg.name]);
-  await device.run({
+  const run = device.run({
     function: o.entry,
     ...(o.layer === undefined ? {} : { layer: o.layer }),
     batch: batch.shape,
@@ -94,11 +110,18 @@ export async function call(model: Model, arena: Arena, o: CallOptions): Promise<
       cache: (layer) => o.cache(layer ?? 0),
       batch: (t) => base + tables.get(t)!,
     },
+    ...(after?.next === undefined ? {} : { idsFrom: after.next }),
   });
-  return resultOf(device, base, results, batch, o.current);
+  const next = results.find((r) => r.arg.name === "next");
+  return {
+    base,
+    tables: host.byteLength,
+    next: next && base + next.at,
+    result: run.then((ids) => resultOf(device, base, results, batch, o.current, ids)),
+  };
 }
 
-function resultOf(device: Device, base: number, results: readonly Placed[], { entries, shape }: Batch, current: () => void): Result {
+function resultOf(device: Device, base: number, results: readonly Placed[], { entries, shape }: Batch, current: () => void, ids: Int32Array | undefined): Result {
   const taps = Object.fromEntries(results.map((r) => [r.arg.name, readValue(device, r, base, current)]));
   const named = (name: string): Placed => {
     const found = results.find((r) => r.arg.name === name);
@@ -124,7 +147,7 @@ function resultOf(device: Device, base: number, results: readonly Placed[], { en
     sequences: first.map((i) => entries[i].sequence),
     starts: [...first.map((i) => shape.starts[i]), shape.starts[entries.length]],
     logits,
-    next: (sequence, row = 0) => (taps.next ? taps.next.data[entryOf(sequence, row)] : argmax(logits(sequence, row))),
+    next: (sequence, row = 0) => (ids ? ids[entryOf(sequence, row)] : taps.next ? taps.next.data[entryOf(sequence, row)] : argmax(logits(sequence, row))),
     hidden(sequence, rows) {
       const from = shape.starts[entryOf(sequence, 0)];
       const t = named("final");

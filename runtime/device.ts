@@ -16,6 +16,8 @@ export interface Call {
   /** Where the slots of the function and of all it calls begin. */
   arena: number;
   places: Places;
+  /** Where the ids of the batch lie once the runs before this one have ended: they are copied into its table on the device. */
+  idsFrom?: number;
 }
 
 /** Elements [start, start + count) of a synthetic tensor, to `at`. */
@@ -60,8 +62,10 @@ export interface Device {
   fill(jobs: readonly FillJob[]): Promise<void>;
   /** Weights are in place: from here on nothing is compiled. */
   seal(): void;
-  /** Runs a function; runs queue. Resolves when its results can be read. */
-  run(call: Call): Promise<void>;
+  /** Whether a run may be begun before the last one has ended, to keep the device busy: runs then follow each other without the host. */
+  readonly ahead: boolean;
+  /** Runs a function; runs queue. Resolves when its results can be read, with those named "next" where they come by themselves. */
+  run(call: Call): Promise<Int32Array | undefined>;
   /** Settles when no run is under way or queued. */
   idle(): Promise<void>;
   /** Milliseconds and launches by kernel since the device opened, longest first; zero unless opened with `profile`. */

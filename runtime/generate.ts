@@ -14,6 +14,8 @@ export interface GenerateOptions extends Sampling {
   stop?: readonly number[];
   /** Ids the extra prediction layer drafts before each call of the main model, 0 to 4; 0 when absent. The answer is the same. */
   draft?: number;
+  /** Greedy steps may be begun before the ids of the last are known here, where the device can: of a step's result only `next` can be read then. */
+  ahead?: boolean;
   signal?: AbortSignal;
 }
 
@@ -104,11 +106,26 @@ export async function* proceed(
     return ids;
   };
 
+  const finishes = (): (Finish | null)[] => rows.map((_, b) => lines.find((l) => l.sequence === b)?.finish ?? null);
+  const ahead = options.ahead === true && sampler.plain && !drafter && session.runsAhead;
   for (let index = 0; ; index++) {
     const active = lines.filter((l) => !l.finish);
     if (active.length === 0) return;
     options.signal?.throwIfAborted();
-    const from = performance.now();
+    let from = performance.now();
+    if (ahead && index > 0) {
+      // Until a sequence ends: the others go on without it then.
+      const first = rows.map((_, b) => active.find((l) => l.sequence === b)?.pending ?? null);
+      for await (const result of session.ahead(first, options.maxNew - Math.max(...active.map((l) => l.made)))) {
+        const ids = rows.map((_, b) => active.filter((l) => l.sequence === b).flatMap((l) => choose(l, result, [], 0)));
+        yield { index: index++, ids, finish: finishes(), result, ms: performance.now() - from, drafted: 0, accepted: 0 };
+        if (active.some((l) => l.finish)) break;
+        options.signal?.throwIfAborted();
+        from = performance.now();
+      }
+      index--;
+      continue;
+    }
     const drafts = index > 0 && drafter ? await drafter.propose(active, options.maxNew) : new Map<number, number[]>();
     const draftsOf = (b: number): readonly number[] => drafts.get(b) ?? [];
     const fed: number[][] = rows.map(() => []);
@@ -129,7 +146,6 @@ export async function* proceed(
       if (index > 0) session.truncate(sequence, length - tried.length + ids[sequence].length - 1);
       if (drafter && !l.finish) drafter.learn(sequence, index === 0 ? given[sequence] : [], ids[sequence], result);
     }
-    const finish = rows.map((_, b) => lines.find((l) => l.sequence === b)?.finish ?? null);
-    yield { index, ids, finish, result, ms: performance.now() - from, drafted, accepted };
+    yield { index, ids, finish: finishes(), result, ms: performance.now() - from, drafted, accepted };
   }
 }

@@ -3,7 +3,7 @@
 // are good until the next call of the session. Refuses ids outside the vocabulary, rows past maxTokens, and two calls at once.
 import type { Entry } from "./batch.ts";
 import { Cache } from "./cache.ts";
-import { Arena, call, type Result } from "./call.ts";
+import { Arena, begin, type Begun, type CallOptions, type Result } from "./call.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { Model } from "./model.ts";
 
@@ -174,29 +174,73 @@ export class Session {
     return result;
   }
 
+  /** Whether steps can be begun ahead of their ids: see `ahead`. */
+  get runsAhead(): boolean {
+    return this.model.device.ahead;
+  }
+
+  /**
+   * Greedy steps, each begun before the ids of the last are known here, so that the device does not wait for the host between them.
+   * `first` are the ids to begin with. Of a step's result only `next` can be read. Leaving early forgets the step under way.
+   */
+  async *ahead(first: readonly (number | null)[], steps: number): AsyncGenerator<Result, void, undefined> {
+    this.check(first.map((id) => (id === null ? [] : Array.from({ length: Math.max(1, steps) }, () => id))), (b) => this.cached(b).length);
+    const active = first.flatMap((id, b) => (id === null ? [] : [b]));
+    const lengths = active.map((b) => this.cached(b).length);
+    let fed = active.map((b) => first[b]!);
+    const start = (k: number, after?: Begun): Begun | undefined => {
+      const entries = active.map((sequence, i) => ({ sequence, before: lengths[i] + k, tokens: [fed[i]] }));
+      return begin(this.model, this.arena, this.prepared(this.model.manifest.entries.decode, entries), after);
+    };
+    this.busy = true;
+    let under = start(0);
+    let following: Begun | undefined;
+    try {
+      for (let k = 0; k < steps; k++) {
+        following = k + 1 < steps ? start(k + 1, under) : undefined;
+        const result = await under!.result;
+        for (const [i, b] of active.entries()) this.ids[b].push(fed[i]);
+        fed = active.map((b) => result.next(b));
+        under = undefined;
+        yield result;
+        under = following ?? (k + 1 < steps ? start(k + 1) : undefined);
+      }
+    } finally {
+      await Promise.allSettled([under?.result, following?.result]);
+      for (const b of active) this.cutDraft(b, this.draftRows[b] ?? 0);
+      this.busy = false;
+      if (this.closed) this.close();
+    }
+  }
+
+  /** Pages and positions for the rows of a call, and the call. What it gives can be read until the next one is prepared. */
+  private prepared(entry: string, entries: readonly Entry[], inputs: Record<string, Float32Array> = {}, layer?: number): CallOptions {
+    const turn = ++this.turn;
+    const reach = new Map<number, number>();
+    for (const e of entries) reach.set(e.sequence, Math.max(this.cached(e.sequence).length, e.before + e.tokens.length));
+    const longest = Math.max(...reach.values());
+    this.model.ensureRope(Math.min(this.model.manifest.model.maxPositions, Math.max(FIRST_POSITIONS, 2 ** Math.ceil(Math.log2(longest)))));
+    const { cache } = this;
+    const expected = Math.max(this.expected, this.ids.length, ...[...reach.keys()].map((b) => b + 1));
+    cache.reserve([...reach], expected * cache.pool.pagesFor(this.maxTokens));
+    return {
+      entry,
+      entries,
+      inputs,
+      ...(layer === undefined ? {} : { layer }),
+      cache: (l) => cache.address(l),
+      page: (sequence, index) => cache.pool.page(sequence, index),
+      current: () => {
+        if (this.closed) throw diagnostics.misuse("the session is closed, and its results with it");
+        if (turn !== this.turn) throw diagnostics.misuse("the result was overtaken by the session's next call", "read what you need, or copy it, before that");
+      },
+    };
+  }
+
   private async call(entry: string, entries: readonly Entry[], inputs: Record<string, Float32Array> = {}, layer?: number): Promise<Result> {
     this.busy = true;
-    const turn = ++this.turn;
     try {
-      const reach = new Map<number, number>();
-      for (const e of entries) reach.set(e.sequence, Math.max(this.cached(e.sequence).length, e.before + e.tokens.length));
-      const longest = Math.max(...reach.values());
-      this.model.ensureRope(Math.min(this.model.manifest.model.maxPositions, Math.max(FIRST_POSITIONS, 2 ** Math.ceil(Math.log2(longest)))));
-      const { cache } = this;
-      const expected = Math.max(this.expected, this.ids.length, ...[...reach.keys()].map((b) => b + 1));
-      cache.reserve([...reach], expected * cache.pool.pagesFor(this.maxTokens));
-      const result = await call(this.model, this.arena, {
-        entry,
-        entries,
-        inputs,
-        ...(layer === undefined ? {} : { layer }),
-        cache: (l) => cache.address(l),
-        page: (sequence, index) => cache.pool.page(sequence, index),
-        current: () => {
-          if (this.closed) throw diagnostics.misuse("the session is closed, and its results with it");
-          if (turn !== this.turn) throw diagnostics.misuse("the result was overtaken by the session's next call", "read what you need, or copy it, before that");
-        },
-      });
+      const result = await begin(this.model, this.arena, this.prepared(entry, entries, inputs, layer))!.result;
       if (this.closed) throw diagnostics.misuse("the session was closed during the call");
       return result;
     } catch (e) {

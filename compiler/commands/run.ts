@@ -105,7 +105,7 @@ async function generateAll(a: Options, model: Model, { batch, nested }: Prompts,
   let prefillMs = 0;
   const decode = { ms: 0, tokens: 0 };
   const count = { steps: 0, drafted: 0, accepted: 0 };
-  for await (const step of generate(model, batch, { ...sampling, maxNew: a.maxNew!, stop, draft: a.draft })) {
+  for await (const step of generate(model, batch, { ...sampling, maxNew: a.maxNew!, stop, draft: a.draft, ahead: a.save === undefined })) {
     if (step.index === 0) {
       prefillMs = step.ms;
       if (a.save !== undefined) saved = copyTaps(step.result);

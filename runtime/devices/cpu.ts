@@ -55,6 +55,7 @@ export function availableBytes(): number {
 
 export class CpuDevice implements Device {
   readonly kind = "cpu";
+  readonly ahead = false;
   readonly memory: WebAssembly.Memory;
   readonly threads: number;
   /** Index of each kernel, as programs name them. */
@@ -177,7 +178,7 @@ export class CpuDevice implements Device {
   }
 
   shortOf(what: string, needed: number, parts: readonly string[]): Error {
-    return diagnostics.noMemory(what, needed, availableBytes(), [...parts]);
+    return diagnostics.noMemory(what, needed, this.available(), [...parts]);
   }
 
   columns(pages: number): number {
@@ -208,8 +209,8 @@ export class CpuDevice implements Device {
     await Promise.all([lane(), lane(), lane(), lane()]);
   }
 
-  run({ function: name, ...call }: Call): Promise<void> {
-    return this.execute(flatten(this.manifest, name, { ...call, kernels: this.kernels }));
+  async run({ function: name, ...call }: Call): Promise<undefined> {
+    await this.execute(flatten(this.manifest, name, { ...call, kernels: this.kernels }));
   }
 
   /** Runs a program on all threads. Throws DSC5040 with kernel and site when one traps. */

@@ -51,6 +51,7 @@ int cuMemcpyHtoD_v2(u64 to, const void* from, u64 n) { memcpy((void*)to, from, n
 int cuMemcpyDtoH_v2(void* to, u64 from, u64 n) { memcpy(to, (void*)from, n); return OK; }
 int cuMemcpyHtoDAsync_v2(u64 to, u64 from, u64 n, u64) { return later([=] { memcpy((void*)to, (void*)from, n); }); }
 int cuMemcpyDtoHAsync_v2(u64 to, u64 from, u64 n, u64) { return later([=] { memcpy((void*)to, (void*)from, n); }); }
+int cuMemcpyDtoDAsync_v2(u64 to, u64 from, u64 n, u64) { return later([=] { memcpy((void*)to, (void*)from, n); }); }
 int cuMemsetD8_v2(u64 at, u32 v, u64 n) { memset((void*)at, (int)v, n); return OK; }
 int cuMemsetD8Async(u64 at, u32 v, u64 n, u64) { return later([=] { memset((void*)at, (int)v, n); }); }
 int cuModuleLoadData(u64* module, const char* image) {

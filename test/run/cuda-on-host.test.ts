@@ -7,6 +7,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { storesF32 } from "../../compiler/stored.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
+import { generate, type GenerateOptions } from "../../runtime/generate.ts";
 import { Model } from "../../runtime/model.ts";
 import { distances } from "../device/distances.ts";
 import { fixtures, readTensors } from "../interpreted.ts";
@@ -51,3 +52,23 @@ describe.skipIf(!gpp).each(fixtures.map((f) => [path.basename(f), f] as const))(
     expect(flipped).toBeLessThanOrEqual(1);
   }, 120_000);
 });
+
+test.skipIf(!gpp)("steps begun ahead of their ids choose the same ids, while sequences end at different steps", async () => {
+  const fixture = fixtures[1];
+  const model = await open(fixture, "f32", fixture);
+  const prompts = [[3, 1, 4, 1, 5], [9, 2, 6], [5, 3, 5, 8, 9, 7, 9]];
+  const run = async (options: Omit<GenerateOptions, "maxNew">): Promise<number[][]> => {
+    const out: number[][] = prompts.map(() => []);
+    for await (const step of generate(model, prompts, { maxNew: 12, ...options })) step.ids.forEach((ids, b) => out[b].push(...ids));
+    return out;
+  };
+  const plain = await run({});
+  expect(plain.map((ids) => ids.length)).toEqual([12, 12, 12]);
+  expect(await run({ ahead: true })).toEqual(plain);
+  // An id from the middle of one answer ends it there, and whichever others hold it.
+  const stop = [plain[1][4]];
+  const short = await run({ stop });
+  expect(short[1].length).toBeLessThanOrEqual(5);
+  expect(await run({ stop, ahead: true })).toEqual(short);
+  await model.close();
+}, 120_000);

@@ -14,10 +14,12 @@ import { lengthFree, visitSteps } from "./steps.ts";
 import { Timings } from "./timings.ts";
 
 const NOT_READY = 600;
+const WITHOUT_TIME = 2;
 /** Columns of the smallest page table: 1024 rows of 64. */
 const FEWEST_COLUMNS = 16;
-/** Ids of one step that come back without being asked for. */
-const MOST_NEXT = 4096;
+/** Ids of one step that come back without being asked for, and steps whose ids may be on their way at once. */
+const MOST_NEXT = 256;
+const SLOTS = 16;
 
 /** A kernel of an artifact: its text, and its compiled form where the artifact holds one. */
 export interface CudaFile {
@@ -36,6 +38,7 @@ export interface CudaOptions {
 
 export class CudaDevice implements Device {
   readonly kind = "cuda";
+  readonly ahead: boolean;
   readonly cuda: Cuda;
   /** Kernels that have run. */
   readonly launched = new Set<string>();
@@ -46,9 +49,11 @@ export class CudaDevice implements Device {
   private readonly graphs = new Graphs();
   private readonly compile: Compile;
   private readonly times: Timings | undefined;
-  private readonly done: number;
-  /** The last step's ids, copied at the end of the run that made them. */
-  private readonly next: { block: PinnedBlock; at: number; bytes: number };
+  /** Events not in use. */
+  private readonly events: number[] = [];
+  /** Ids that follow the runs that made them to the host, a slot a run. */
+  private readonly next: PinnedBlock;
+  private slot = 0;
   private filler: CudaKernel | undefined;
   private sealed = false;
   private moves = 0;
@@ -62,8 +67,8 @@ export class CudaDevice implements Device {
     const { driver, stream } = this.cuda;
     this.memory = new Memory(driver);
     this.staging = new Staging(driver, stream);
-    this.done = driver.get("cuEventCreate", 2);
-    this.next = { block: new PinnedBlock(driver, MOST_NEXT), at: 0, bytes: 0 };
+    this.next = new PinnedBlock(driver, SLOTS * 4 * MOST_NEXT);
+    this.ahead = !options.profile;
     this.times = options.profile ? new Timings(driver, stream) : undefined;
   }
 
@@ -116,8 +121,6 @@ export class CudaDevice implements Device {
   }
 
   read(at: number, bytes: number): Uint8Array {
-    const { next } = this;
-    if (at >= next.at && at + bytes <= next.at + next.bytes) return next.block.bytes.slice(at - next.at, at - next.at + bytes);
     return this.cuda.download(at, bytes);
   }
 
@@ -142,16 +145,16 @@ export class CudaDevice implements Device {
     this.sealed = true;
   }
 
-  run(call: Call): Promise<void> {
-    if (this.closed) return Promise.reject(misuse("the model is closed"));
-    const next = this.tail.then(async () => {
-      this.enqueue(call);
-      this.fetchNext(call);
-      await this.finished();
-      this.times?.collect();
-    });
-    this.tail = next.catch(() => {});
-    return next;
+  /** Everything a call needs is enqueued at once; calls follow each other on the stream without the host. */
+  async run(call: Call): Promise<Int32Array | undefined> {
+    if (this.closed) throw misuse("the model is closed");
+    this.enqueue(call);
+    const ids = this.fetchNext(call);
+    const done = this.finished();
+    this.tail = Promise.allSettled([this.tail, done]);
+    await done;
+    this.times?.collect();
+    return ids?.slice();
   }
 
   /** Microseconds of each of n replays of the graph that ran last, the GPU alone: what a step takes where the host adds nothing. */
@@ -179,11 +182,13 @@ export class CudaDevice implements Device {
     this.graphs.clear();
     this.memory.close();
     this.staging.close();
-    this.next.block.free();
+    this.next.free();
+    for (const e of this.events) this.cuda.driver.attempt("cuEventDestroy_v2", e);
     this.cuda.close();
   }
 
   private enqueue(call: Call): void {
+    if (call.idsFrom !== undefined) this.cuda.driver.call("cuMemcpyDtoDAsync_v2", call.places.batch("ids"), call.idsFrom, 4 * call.batch!.lengths.length, this.cuda.stream);
     const rows = call.batch?.starts.at(-1);
     const single = call.batch !== undefined && rows === call.batch.lengths.length;
     if (!single || this.times || !lengthFree(this.manifest, call.function)) return this.launchAll(call);
@@ -217,24 +222,27 @@ export class CudaDevice implements Device {
   }
 
   /** The ids a step chose follow it to the host, four bytes a sequence. */
-  private fetchNext(call: Call): void {
-    const { next } = this;
+  private fetchNext(call: Call): Int32Array | undefined {
     const at = call.args.get("next");
-    next.bytes = at === undefined ? 0 : Math.min(MOST_NEXT, 4 * (call.batch?.lengths.length ?? 0));
-    if (at === undefined || next.bytes === 0) return;
-    next.at = at;
-    this.cuda.driver.call("cuMemcpyDtoHAsync_v2", next.block.address, at, next.bytes, this.cuda.stream);
+    const count = call.batch?.lengths.length ?? 0;
+    if (at === undefined || count === 0 || count > MOST_NEXT) return undefined;
+    const from = this.slot * 4 * MOST_NEXT;
+    this.slot = (this.slot + 1) % SLOTS;
+    this.cuda.driver.call("cuMemcpyDtoHAsync_v2", this.next.address + from, at, 4 * count, this.cuda.stream);
+    return new Int32Array(this.next.bytes.buffer, this.next.bytes.byteOffset + from, count);
   }
 
-  /** Settles when the stream has done all that is enqueued; looks between turns of the event loop. */
+  /** Settles when the stream has done all that is enqueued now; looks between turns of the event loop. */
   private async finished(): Promise<void> {
     const { driver, stream } = this.cuda;
-    driver.call("cuEventRecord", this.done, stream);
+    const event = this.events.pop() ?? driver.get("cuEventCreate", WITHOUT_TIME);
+    driver.call("cuEventRecord", event, stream);
     for (;;) {
-      const r = driver.attempt("cuEventQuery", this.done);
-      if (r === 0) return;
+      const r = driver.attempt("cuEventQuery", event);
+      if (r === 0) break;
       if (r !== NOT_READY) throw diagnostics.driverFailed("cuEventQuery", driver.nameOf(r), "a kernel of this run has failed");
       await new Promise((resolve) => setImmediate(resolve));
     }
+    this.events.push(event);
   }
 }
