@@ -12,6 +12,7 @@ import { loadSpec } from "./frontend/config.ts";
 import { modelModule } from "./frontend/model.ts";
 import type { ModelSpec } from "./frontend/spec.ts";
 import { guardOf } from "./guard.ts";
+import { OriginLog, numbersOf, originsText } from "./origins.ts";
 import { reduce } from "./shrink.ts";
 import { widen } from "./stored.ts";
 import { version } from "./version.ts";
@@ -71,12 +72,14 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
   const kernels: Record<string, KernelRecord> = {};
   const names = new Map<string, string>();
   const functions: Record<string, FunctionPlan> = {};
+  const origins = new OriginLog(outcome.module);
   for (const draft of selectModule(outcome.module, target.catalogue)) {
-    functions[draft.name] = planMemory(draft, (d) => {
+    const func = outcome.module.funcs.get(draft.name)!;
+    const nameOf = (d: Draft & { kind: "kernel" }): string => {
       const key = `${d.chosen.family} ${JSON.stringify(d.chosen.problem)}`;
       const known = names.get(key);
       if (known !== undefined) return known;
-      const built = target.build(d.chosen.family, d.chosen.problem, useOf(d, outcome.module.funcs.get(draft.name)!));
+      const built = target.build(d.chosen.family, d.chosen.problem, useOf(d, func));
       let name = built.name;
       for (let i = 2; kernels[name]; i++) name = `${built.name}_${i}`;
       names.set(key, name);
@@ -86,8 +89,14 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
       if (built.binary && binary) files.set(binary, built.binary);
       kernels[name] = { text, ...(binary ? { binary } : {}), ...built.record };
       return name;
+    };
+    functions[draft.name] = planMemory(draft, (d) => {
+      const name = nameOf(d);
+      origins.add(name, func, d);
+      return name;
     });
   }
+  files.set("origins.json", originsText({ numbers: numbersOf(spec), launches: origins.launches }));
   const manifest: Manifest = {
     format: "dsc-artifact/1",
     compiler: version,

@@ -50,12 +50,22 @@ export function everyNode(f: Pick<Func, "results">): Node[] {
   return out;
 }
 
-export function printFunc(f: Func, options: { origins?: boolean } = {}): string {
+/** A statement, its types, a comment, and the node it is of. */
+type Line = [text: string, types: string, comment: string, node?: Node];
+
+function linesOf(f: Func, origins: boolean): { lines: Line[]; names: Names } {
   const names = new Names();
   for (const p of f.params) names.fix(p.value, p.name);
-  const lines: [string, string, string][] = [];
-  const body = topological(f.results.map((r) => r.value)).filter((n) => n.op.name !== "param");
-  emit(body, names, lines, "  ", options.origins === true);
+  const lines: Line[] = [];
+  emit(topological(f.results.map((r) => r.value)).filter((n) => n.op.name !== "param"), names, lines, "  ", origins);
+  return { lines, names };
+}
+
+/** The line of every node but weights and parameters, as `printFunc` has it, without indentation and padding. */
+export const nodeLines = (f: Func): Map<Node, string> => new Map(linesOf(f, false).lines.flatMap(([l, t, , n]) => (n ? [[n, t ? `${l.trim()} : ${t}` : l.trim()] as const] : [])));
+
+export function printFunc(f: Func, options: { origins?: boolean } = {}): string {
+  const { lines, names } = linesOf(f, options.origins === true);
   const width = Math.min(84, Math.max(0, ...lines.map(([l, t]) => (t ? l.length : 0))));
   const assume = Object.entries(f.assume).map(([k, v]) => `${k} = ${v}`);
   const text = lines.map(([l, t, c]) => (t ? `${l.padEnd(width)} : ${t}` : l) + (c ? `  // ${c}` : ""));
@@ -86,7 +96,7 @@ class Names {
   }
 }
 
-function emit(nodes: readonly Node[], names: Names, lines: [string, string, string][], indent: string, origins: boolean): void {
+function emit(nodes: readonly Node[], names: Names, lines: Line[], indent: string, origins: boolean): void {
   for (const n of nodes) {
     if (n.op.name === "weight") continue;
     const dst = n.results.map((r) => names.of(r)).join(", ");
@@ -95,14 +105,14 @@ function emit(nodes: readonly Node[], names: Names, lines: [string, string, stri
     const types = n.results.map((r) => printType(r.type)).join(", ");
     if (n.region) {
       const params = n.region.params.map((p) => `${names.of(p)}: ${printType(p.type)}`).join(", ");
-      lines.push([`${indent}${dst} = ${n.op.name} ${args}${printAttrs(n.attrs, n.op.attrs)} { (${params}) ->`, "", comment]);
+      lines.push([`${indent}${dst} = ${n.op.name} ${args}${printAttrs(n.attrs, n.op.attrs)} { (${params}) ->`, "", comment, n]);
       emit(bodyOf(n.region), names, lines, indent + "  ", origins);
       lines.push([`${indent}  yield ${n.region.results.map((r) => names.of(r)).join(", ")}`, "", ""], [`${indent}}`, types, ""]);
       continue;
     }
     const word = n.op.name === "call" ? `call @${n.attrs.func as string}` : n.op.name;
     const attrs = n.op.name === "call" ? ((n.attrs.layer as number) >= 0 ? ` {layer = ${n.attrs.layer as number}}` : "") : printAttrs(n.attrs as Record<string, AttrValue>, n.op.attrs);
-    lines.push([`${indent}${dst} = ${word}${args ? " " + args : ""}${attrs}`, types, comment]);
+    lines.push([`${indent}${dst} = ${word}${args ? " " + args : ""}${attrs}`, types, comment, n]);
   }
 }
 

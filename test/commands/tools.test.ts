@@ -106,3 +106,35 @@ test("--layers keeps the first layers at full width, --shrink every mechanism at
   expect(await refusal("summary", r1, "--layers", "62")).toContain("the model has 61 layers");
   expect(await refusal("compile", r1, "-o", at("none"), "--layers", "1.5")).toContain("--layers");
 });
+
+describe("inspect", () => {
+  test("a kernel's way back to config keys, tensors and rules is one command", async () => {
+    await dsc("compile", r1, "-o", at("r1"));
+    const { stdout } = await dsc("inspect", at("r1"), "norm_quant_1536", "--origin");
+    expect(stdout).toContain("decode/moe_layer/norm_quant\n    %1 = norm_quant %qa, @moe_layer.q_norm : [T, 1536] e4m3/1x128\n");
+    expect(stdout).toContain("  tensor  model.layers.{layer}.self_attn.q_a_layernorm.weight (layers 3..61)\n");
+    expect(stdout).toMatch(/ {2}config {2}.*q_lora_rank.*quantization_config/);
+    expect(stdout).toContain("  rule    fuse-quant: quantise while normalising\n");
+    expect(stdout).toMatch(/^ +1536 {2}q_lora_rank$/m);
+    expect(await refusal("inspect", at("r1"), "--origin")).toContain("--origin is of a kernel");
+  });
+
+  test("every launch has its origin, and --json is one object in every form", async () => {
+    interface Launch {
+      kernel: string;
+      site: string;
+      op: string;
+      keys?: string[];
+    }
+    await dsc("compile", tiny, "-o", at("tiny"));
+    const all = await json<{ kernels: Record<string, { uses: number }> }>("inspect", at("tiny"));
+    for (const [name, { uses }] of Object.entries(all.kernels).slice(0, 4)) {
+      const { launches } = await json<{ launches: Launch[] }>("inspect", at("tiny"), name, "--origin");
+      expect(launches.length, name).toBe(uses);
+    }
+    const { launches } = await json<{ launches: Launch[] }>("inspect", at("tiny"), "--cost");
+    expect(launches.length).toBe(Object.values(all.kernels).reduce((n, k) => n + k.uses, 0));
+    expect((await json<{ text: string }>("inspect", at("tiny"), "--ir")).text).toContain("func @decode");
+    expect((await dsc("inspect", at("tiny"), "--cost")).stdout).toMatch(/^site +kernel +op +MB +GFLOP\n/);
+  });
+});
