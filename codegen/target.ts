@@ -1,10 +1,9 @@
 // What a target gives the driver: a catalogue to choose kernels from, and a builder from family and problem to text and binary.
 import type { KernelRecord, Target } from "../ir/artifact.ts";
-import { DiagnosticError } from "../ir/diagnostic.ts";
 import type { Catalogue, Problem } from "../ir/kernel/catalogue.ts";
 import { cpuTarget } from "./cpu/target.ts";
 import { cudaTarget } from "./cuda/target.ts";
-import { notYet } from "./diagnostics.ts";
+import { tritonTarget } from "./triton/target.ts";
 
 /** A kernel as it goes into the artifact. */
 export interface Built {
@@ -15,6 +14,8 @@ export interface Built {
   textType: string;
   binary?: Uint8Array;
   binaryType?: string;
+  /** What Triton's compiler needs beside the text; the driver runs it. */
+  aot?: { signature: Readonly<Record<string, string>>; options: Readonly<Record<string, number | boolean>> };
   record: Omit<KernelRecord, "text" | "binary">;
 }
 
@@ -36,6 +37,5 @@ export interface TargetBackend {
 /** The back end for a target under the options of a compile; refuses what it cannot mean. */
 export function targetOf(target: Target, options: { activations: "f32" | "bf16"; natives?: "all" | "none" }): TargetBackend {
   if (target === "cpu") return cpuTarget(options);
-  if (target === "cuda") return cudaTarget(options.natives !== "none");
-  throw new DiagnosticError(notYet(target));
+  return target === "cuda" ? cudaTarget(options.natives !== "none") : tritonTarget();
 }

@@ -5,10 +5,10 @@
 // Between the moves of step 2 the manifest in place may name files that lie in such a folder: readers look there, by digest.
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, rmdirSync, statSync, writeFileSync } from "node:fs";
-import { homedir } from "node:os";
 import path from "node:path";
 import type { Manifest } from "../ir/artifact.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
+import { cacheFolder } from "../runtime/user-cache.ts";
 import type { Compiled } from "./compile.ts";
 import { cannotWrite, usage } from "./diagnostics.ts";
 import { LOCK, STAGE, alive, locked } from "./lock.ts";
@@ -122,9 +122,6 @@ function intact(c: Pick<Compiled, "manifest" | "files">, folder: string): boolea
     return existsSync(file) && createHash("sha256").update(readFileSync(file)).digest("hex") === c.manifest.files[name];
   });
 }
-
-/** Where artifacts go that `run` compiles by itself. */
-export const cacheFolder = (): string => process.env.DSC_CACHE ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(homedir(), ".cache"), "dsc");
 
 /** Writes into the user's cache, under a name made from the content; gives the folder. */
 export function cacheArtifact(c: Compiled): string {

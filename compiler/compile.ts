@@ -15,6 +15,7 @@ import { guardOf } from "./guard.ts";
 import { OriginLog, numbersOf, originsText } from "./origins.ts";
 import { reduce } from "./shrink.ts";
 import { widen } from "./stored.ts";
+import { compileTriton, type TritonJob } from "./triton.ts";
 import { version } from "./version.ts";
 
 export interface CompileOptions {
@@ -57,7 +58,8 @@ const PAGE_ROWS = 64;
 export function compile(src: string, options: CompileOptions, pipeline: readonly Pass[] = standard): Compiled {
   const { spec, warnings } = loadSpec(src, options.set);
   warnings.push(...widen(spec, options.storesF32 === true));
-  return { ...compileSpec(reduce(spec, options), options, pipeline), warnings };
+  const compiled = compileSpec(reduce(spec, options), options, pipeline);
+  return { ...compiled, warnings: [...warnings, ...compiled.warnings] };
 }
 
 /** The same from a spec in hand. */
@@ -73,6 +75,7 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
   const names = new Map<string, string>();
   const functions: Record<string, FunctionPlan> = {};
   const origins = new OriginLog(outcome.module);
+  const triton: TritonJob[] = [];
   for (const draft of selectModule(outcome.module, target.catalogue)) {
     const func = outcome.module.funcs.get(draft.name)!;
     const nameOf = (d: Draft & { kind: "kernel" }): string => {
@@ -88,6 +91,7 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
       const binary = built.binary && `kernels/${name}.${built.binaryType}`;
       if (built.binary && binary) files.set(binary, built.binary);
       kernels[name] = { text, ...(binary ? { binary } : {}), ...built.record };
+      if (built.aot) triton.push({ name, entry: built.record.entry, text: built.text, aot: built.aot });
       return name;
     };
     functions[draft.name] = planMemory(draft, (d) => {
@@ -97,6 +101,7 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
     });
   }
   files.set("origins.json", originsText({ numbers: numbersOf(spec), launches: origins.launches }));
+  const warnings = triton.length ? compileTriton(triton, kernels, files) : [];
   const manifest: Manifest = {
     format: "dsc-artifact/1",
     compiler: version,
@@ -114,7 +119,7 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
     load: outcome.module.load.map((l) => ({ function: l.func, layers: [...l.layers] })),
     files: Object.fromEntries([...files].map(([name, data]) => [name, createHash("sha256").update(data).digest("hex")])),
   };
-  return { manifest, files, outcome, spec, warnings: [] };
+  return { manifest, files, outcome, spec, warnings };
 }
 
 /** Plug-ins by name and digest, and options of passes, where there are any: the artifact says what made it. */

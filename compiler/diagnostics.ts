@@ -110,3 +110,13 @@ export const internal = (e: unknown): Diagnostic =>
 
 export const noCode = (code: string, near: string | undefined): Diagnostic =>
   error("DSC6016", `there is no diagnostic ${code}`, { spans: [onCommandLine(code)], help: near ? `did you mean ${near}?` : "dsc explain lists them all" });
+
+export const noTriton = (python: string): Diagnostic =>
+  warning("DSC6020", "Triton kernels stay source: no Triton in this Python", {
+    spans: [onCommandLine("--target")],
+    notes: [`asked ${python} (DSC_PYTHON names another)`],
+    help: "pip install triton, then compile again; without cubins the artifact can be read, not run",
+  });
+
+export const tritonFailed = (kernel: string, log: string): Diagnostic =>
+  error("DSC6021", `Triton does not compile ${kernel}`, { spans: [place(`kernel ${kernel}`)], notes: log.split("\n").filter((l) => l.trim()).slice(-12), help: "if the text is as dsc wrote it, please report it with the artifact" });

@@ -4,7 +4,7 @@ import { accessSync, constants, existsSync } from "node:fs";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import path from "node:path";
 import { DiagnosticError } from "../ir/diagnostic.ts";
-import { cacheFolder } from "./artifact.ts";
+import { cacheFolder } from "../runtime/user-cache.ts";
 
 export interface Check {
   part: string;

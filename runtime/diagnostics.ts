@@ -197,6 +197,9 @@ export const workerFailed = (why: string): DiagnosticError => fail("worker threa
 export const badKernel = (kernel: string, why: string): DiagnosticError =>
   fail(`kernel ${kernel}`, "DSC5042", `kernel ${kernel} cannot be loaded`, [why], "compile the model again");
 
+export const sourceOnly = (kernel: string): DiagnosticError =>
+  fail(`kernel ${kernel}`, "DSC5047", `kernel ${kernel} is Triton source, not compiled`, ["the artifact was made where no Python had Triton"], "compile the model again with DSC_PYTHON naming a Python that has Triton; no Python is needed to run it then");
+
 export const noWorkerFile = (path: string): DiagnosticError =>
   fail(
     path,

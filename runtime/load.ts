@@ -90,7 +90,7 @@ function parseManifest(folder: string, text: string): Manifest {
 /** Loads a model: checks the artifact, opens the device it is for, places the weights. */
 export async function load(folder: string, options: LoadOptions): Promise<Model> {
   const { manifest, files } = await readArtifact(folder, (path) => /\.(wasm|cu|cubin)$/.test(path));
-  const device = manifest.target === "cuda" ? await openCuda(manifest, files, options) : await openCpu(manifest, files, options);
+  const device = manifest.target !== "cpu" ? await openCuda(manifest, files, options) : await openCpu(manifest, files, options);
   return Model.open<Device>(manifest, device, options);
 }
 
@@ -110,6 +110,7 @@ async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, 
   const texts = new Map(
     Object.entries(manifest.kernels).map(([name, k]) => {
       const cubin = k.binary === undefined ? undefined : files.get(k.binary);
+      if (!cubin && manifest.target === "triton") throw diagnostics.sourceOnly(name);
       return [name, { source: files.get(k.text)?.toString() ?? "", ...(cubin ? { cubin } : {}) }] as const;
     }),
   );

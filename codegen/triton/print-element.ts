@@ -161,6 +161,18 @@ export class Elements {
     return fill === 0 ? raw : `tl.where(${mask}, ${raw}, ${literal(fill, "f32")})`;
   }
 
+  /** Name of a tile in its stored dtype. */
+  asStored(t: Tile): string {
+    return `${this.tile(t)}_stored`;
+  }
+
+  /** The values of a load in their stored dtype, zero where masked. */
+  raw(p: Place, t: Tile): string {
+    const { pointers, mask } = this.place(p, t);
+    const value = `tl.load(${pointers}${mask ? `, mask=${mask}, other=0` : ""})`;
+    return this.buffer(p.buffer).dtype === "e4m3" ? `${value}.to(tl.float8e4nv, bitcast=True)` : value;
+  }
+
   stored(p: Place, t: Tile): string {
     const { dtype } = this.buffer(p.buffer);
     const { pointers, mask } = this.place(p, t);

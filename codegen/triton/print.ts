@@ -4,7 +4,7 @@
 import type { Param } from "../../ir/kernel/catalogue.ts";
 import { printParameter, printStatement } from "../../ir/kernel/print.ts";
 import type { Kernel, Stmt, Tile } from "../../ir/kernel/stmt.ts";
-import { flatten, tilesIn, tileWritten } from "../../ir/kernel/walk.ts";
+import { flatten, tilesIn, tilesRead, tileWritten } from "../../ir/kernel/walk.ts";
 import type { Size } from "../../ir/size.ts";
 import { cellsOf } from "../cpu/indices.ts";
 import { cannotSay, noGrid } from "./diagnostics.ts";
@@ -65,6 +65,21 @@ ${[...helpersFor(body, printer.trees), `${fixed}\ndef ${kernel.name}(${args.join
   };
 }
 
+/** Operands of products that both come, whole, from memory of one narrow dtype. */
+function narrowOperands(el: Elements): ReadonlyMap<string, boolean> {
+  const stmts = flatten(el.kernel.body);
+  const dtype = (t: Tile): string | undefined => {
+    const writers = stmts.filter((s) => tileWritten(s)?.name === t.name);
+    const [load] = writers;
+    if (writers.length !== 1 || load.kind !== "load" || load.fill !== 0) return undefined;
+    const stored = el.buffer(load.from.buffer).dtype;
+    return stored === "bf16" || stored === "e4m3" ? stored : undefined;
+  };
+  const products = stmts.filter((s) => s.kind === "dot").filter((s) => dtype(s.a) !== undefined && dtype(s.a) === dtype(s.b));
+  const names = new Set(products.flatMap((s) => [s.a.name, s.b.name]));
+  return new Map([...names].map((n) => [n, stmts.some((s) => !products.includes(s as (typeof products)[number]) && tilesRead(s).some((t) => t.name === n))]));
+}
+
 class Printer {
   readonly lines: string[] = ["    wide = tl.full((), 1, tl.int64)  # offsets are 64 bits wide"];
   readonly trees = new Map<string, string>();
@@ -72,9 +87,12 @@ class Printer {
   private depth = 1;
   /** Buffers both read and written. */
   private readonly shared: ReadonlySet<string>;
+  /** Tiles whose loads keep the stored dtype for a product, and whether something else wants them widened too. */
+  private readonly narrow: ReadonlyMap<string, boolean>;
 
   constructor(el: Elements) {
     this.el = el;
+    this.narrow = narrowOperands(el);
     const stmts = flatten(el.kernel.body);
     const loaded = new Set(stmts.flatMap((s) => (s.kind === "load" ? [s.from.buffer] : s.kind === "scalar" ? [s.buffer] : [])));
     this.shared = new Set(stmts.flatMap((s) => (s.kind === "store" && loaded.has(s.to.buffer) ? [s.to.buffer] : [])));
@@ -141,7 +159,10 @@ class Printer {
         // A gather by one index, or a load that nothing moves along, gives fewer elements than the tile.
         const moves = (axis: number | undefined, extent: number): boolean => extent === 1 || axis !== undefined;
         if (!moves(s.from.rows, s.dst.rows) || !moves(s.from.cols, s.dst.cols)) throw cannotSay(name, "load", `${printStatement(s)}: an extent above 1 lies along no axis of the buffer`);
-        return this.add(`${el.tile(s.dst)} = ${el.loaded(s.from, s.dst, s.fill)}`);
+        if (!this.narrow.has(s.dst.name)) return this.add(`${el.tile(s.dst)} = ${el.loaded(s.from, s.dst, s.fill)}`);
+        this.add(`${el.asStored(s.dst)} = ${el.raw(s.from, s.dst)}`);
+        if (this.narrow.get(s.dst.name)) this.add(`${el.tile(s.dst)} = ${el.asStored(s.dst)}.to(tl.float32)`);
+        return;
       }
       case "store":
         this.add(el.stored(s.to, s.src));
@@ -162,6 +183,8 @@ class Printer {
         return this.add(`${el.tile(dst!)} = ${this.reduced(s)}`);
       case "dot": {
         if (s.a.rows === 1 || s.a.cols === 1 || s.dst.cols === 1) throw cannotSay(name, "dot", `${printStatement(s)}: tl.dot takes matrices, not rows`);
+        // Stored operands meet on the tensor cores as they are: products are exact, sums f32. Their loads left zeros in the padding.
+        if (this.narrow.has(s.a.name) && this.narrow.has(s.b.name)) return this.add(`${el.tile(s.dst)} = tl.dot(${el.asStored(s.a)}, ${s.form === "nt" ? `tl.trans(${el.asStored(s.b)})` : el.asStored(s.b)})`);
         const cleared = (t: Tile): string => {
           const mask = el.padding(t).join(" & ");
           return mask ? `tl.where(${mask}, ${el.tile(t)}, 0.0)` : el.tile(t);

@@ -23,6 +23,8 @@ export interface Launch {
   cluster?: [number, number, number];
   /** Launched with the programmatic-dependent-launch attribute. */
   pdl?: boolean;
+  /** Null pointers that follow the dims: the scratch a compiled Triton kernel asks for and does not use. */
+  nulls?: number;
 }
 
 /** One entry point: readable text in its target's language plus all that a launcher must know. */

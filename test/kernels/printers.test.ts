@@ -16,11 +16,15 @@ import { findTriton, interpretTriton } from "./triton-on-host.ts";
 
 const clone = <T extends Record<string, { slice(): unknown }>>(b: T): T => Object.fromEntries(Object.entries(b).map(([k, v]) => [k, v.slice()])) as T;
 
+/** Sign and magnitude bits as a number on one line, where both zeros are 0. */
+const ordered = (bits: number): number => (bits & 0x8000 ? -(bits & 0x7fff) : bits);
+
 /** Largest difference, relative to the largest value; codes may be one apart where exp differs in its last bit. */
 function worst(x: HostBuffer, y: HostBuffer, codes: boolean): number {
   let [apart, size] = [0, 1];
+  const at = x instanceof Uint16Array ? ordered : (v: number): number => v;
   for (let i = 0; i < x.length; i++) {
-    apart = Math.max(apart, Math.abs(x[i] - y[i]));
+    apart = Math.max(apart, Math.abs(at(x[i]) - at(y[i])));
     size = Math.max(size, Math.abs(y[i]));
   }
   return codes ? Math.max(0, apart - 1) : apart / size;
@@ -65,10 +69,13 @@ const expected = [...cases, ...narrow].map((c) => {
   return { c, tile, want, buffers, dims: c.dims };
 });
 
-function compare({ c, tile, want }: { c: Case; tile: Kernel; want: Record<string, HostBuffer> }, got: Record<string, HostBuffer>): void {
-  for (const p of tile.params.filter((p) => p.access !== "in")) {
-    const far = worst(want[p.name], got[p.name], (p.dtype === "e4m3" || p.dtype === "bf16") && !exact.has(c.family));
-    expect(far, `${tile.name} ${p.name}`).toBeLessThanOrEqual(exact.has(c.family) ? 0 : 2e-6);
+function compare({ c, tile, want }: { c: Case; tile: Kernel; want: Record<string, HostBuffer> }, got: Record<string, HostBuffer>, truncates = false): void {
+  const outs = tile.params.filter((p) => p.access !== "in");
+  // One cut result is read again and moves the others.
+  const cut = truncates && outs.some((p) => p.dtype === "bf16");
+  for (const p of outs) {
+    const far = worst(want[p.name], got[p.name], (p.dtype === "e4m3" || p.dtype === "bf16") && (!exact.has(c.family) || cut));
+    expect(far, `${tile.name} ${p.name}`).toBeLessThanOrEqual(cut ? (p.dtype === "f32" ? 1e-2 : 2) : exact.has(c.family) ? 0 : 2e-6);
   }
 }
 
@@ -87,7 +94,8 @@ if (!python) console.log("no python with triton and torch (DSC_PYTHON names one)
 test.skipIf(!python)("printed Triton computes what the interpreter does", () => {
   const runs = expected.map((e) => ({ ...e, text: printTriton(e.tile), buffers: clone(e.buffers) }));
   interpretTriton(python!, runs);
-  for (const r of runs) compare(r, r.buffers);
+  // The interpreter narrows f32 to bf16 by cutting bits off; compiled kernels round.
+  for (const r of runs) compare(r, r.buffers, true);
 }, 120_000);
 
 const hasNvcc = spawnSync("nvcc", ["--version"]).status === 0;

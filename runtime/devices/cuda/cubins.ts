@@ -1,15 +1,12 @@
 // Compiled kernels: from the artifact when it holds them, else from the user's cache by content, else compiled now and kept there.
 import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { homedir } from "node:os";
 import path from "node:path";
+import { cacheFolder } from "../../user-cache.ts";
 import { compileCudaAside, compilerName } from "./compiler.ts";
 
 /** Turns a kernel's text into what the driver loads. */
 export type Compile = (name: string, source: string) => Uint8Array | Promise<Uint8Array>;
-
-/** The user's cache: DSC_CACHE, or dsc in XDG_CACHE_HOME or ~/.cache. */
-export const cacheFolder = (): string => process.env.DSC_CACHE ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(homedir(), ".cache"), "dsc");
 
 /** Compiles with NVRTC or nvcc (`by` insists), through the cache. */
 export function cachedCompile(by?: "nvrtc" | "nvcc"): Compile {

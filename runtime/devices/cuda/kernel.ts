@@ -46,7 +46,7 @@ export class CudaKernel {
     this.func = driver.get("cuModuleGetFunction", this.module, text.entry ?? text.name);
     if (text.launch.sharedBytes > MOST_SHARED_BY_DEFAULT) driver.call("cuFuncSetAttribute", this.func, FUNCTION_SHARED, text.launch.sharedBytes);
     let at = 0;
-    for (const size of [...text.params.map(sizeOfParam), ...text.dims.map(() => 8), 8]) {
+    for (const size of [...text.params.map(sizeOfParam), ...text.dims.map(() => 8), ...Array<number>(text.launch.nulls ?? 0).fill(8), 8]) {
       at = Math.ceil(at / (size === 128 ? 64 : 8)) * (size === 128 ? 64 : 8);
       this.offsets.push(at);
       at += size;

@@ -1,0 +1,35 @@
+// A Hopper GPU through Triton: every tile program as a readable Triton kernel. Text only; the driver hands it to the user's Python,
+// whose Triton makes the cubins that Node launches. No native emitters: a site that no tile family serves is refused.
+import { boundBuffers, type Catalogue, type Problem } from "../../ir/kernel/catalogue.ts";
+import { chooseTiles } from "../choose.ts";
+import { families } from "../kernels/index.ts";
+import { copyOf } from "../strided.ts";
+import type { Built, TargetBackend, Use } from "../target.ts";
+import { printTriton } from "./print.ts";
+
+const catalogue: Catalogue = { target: "triton", choose: chooseTiles, copy: copyOf };
+
+export const tritonTarget = (): TargetBackend => ({ catalogue, build });
+
+/** Pointers that a compiled Triton kernel takes after its arguments: global and profile scratch, both unused here. */
+const SCRATCH_POINTERS = 2;
+
+function build(family: string, problem: Problem, use?: Use): Built {
+  const { name, source, params, dims, grid, signature, options } = printTriton(families[family](problem));
+  const origin = use ? [`op ${use.op}, first used by ${use.site}`, ...(use.origin ? [`from ${use.origin}`] : [])] : [];
+  const heading = [...origin, `problem ${JSON.stringify(problem)}`, `binds ${boundBuffers(params).join(", ")}; dsc inspect OUT ${name} prints this text`];
+  return {
+    name,
+    text: `${heading.map((l) => `# ${l}\n`).join("")}${source}`,
+    textType: "py",
+    aot: { signature, options },
+    record: {
+      entry: name,
+      family,
+      params,
+      dims,
+      // Shared memory is Triton's to decide: the driver fills it in from the compiled kernel.
+      launch: { grid: [grid, 1, 1], block: 32 * options.num_warps, sharedBytes: 0, nulls: SCRATCH_POINTERS },
+    },
+  };
+}

@@ -1,0 +1,106 @@
+// Triton kernels to cubins for sm_90, by the user's own Python (DSC_PYTHON, or python3) when its Triton is there. Each kernel is
+// compiled once: cubins are kept in the user's cache under a digest of text, options and Triton's version. Without Triton the
+// artifact holds sources only, with a warning; the runtime refuses to run those.
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import path from "node:path";
+import type { Built } from "../codegen/target.ts";
+import type { KernelRecord } from "../ir/artifact.ts";
+import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
+import { cacheFolder } from "../runtime/user-cache.ts";
+import { noTriton, tritonFailed } from "./diagnostics.ts";
+
+/** One kernel: `entry` is the function in `text`. */
+export interface TritonJob {
+  name: string;
+  entry: string;
+  text: string;
+  aot: NonNullable<Built["aot"]>;
+}
+
+const worker = `
+import importlib.util, json, os, re, sys
+from concurrent.futures import ProcessPoolExecutor
+
+def build(job):
+    import triton
+    from triton.compiler import ASTSource
+    from triton.backends.compiler import GPUTarget
+    try:
+        spec = importlib.util.spec_from_file_location("m" + job["key"], job["key"] + ".py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        # Allocations of the runtime are aligned to 16 bytes and more.
+        aligned = {(i,): [["tt.divisibility", 16]] for i, t in enumerate(job["signature"].values()) if t[0] == "*"}
+        source = ASTSource(fn=getattr(module, job["entry"]), signature=job["signature"], constexprs={}, attrs=aligned)
+        kernel = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=job["options"])
+        entry = re.search(r"[.]visible [.]entry\\s+\\w+\\s*\\((.*?)\\)", kernel.asm["ptx"], re.S).group(1)
+        if entry.count(".param") != len(job["signature"]) + 2 or kernel.metadata.global_scratch_size:
+            return {"key": job["key"], "error": "unexpected parameters: " + entry}
+        with open(job["key"] + ".cubin", "wb") as f:
+            f.write(kernel.asm["cubin"])
+        return {"key": job["key"], "shared": kernel.metadata.shared}
+    except Exception as e:
+        return {"key": job["key"], "error": type(e).__name__ + ": " + str(e)}
+
+if __name__ == "__main__":
+    jobs = json.load(open("jobs.json"))
+    with ProcessPoolExecutor(int(sys.argv[1])) as pool:
+        json.dump(list(pool.map(build, jobs)), open("done.json", "w"))
+`;
+
+const python = (): string => process.env.DSC_PYTHON ?? "python3";
+
+/** Triton's version in the user's Python, or undefined. Reads package metadata only: importing Triton takes a second. */
+function tritonVersion(): string | undefined {
+  const run = spawnSync(python(), ["-c", "import importlib.metadata as m; print(m.version('triton'))"], { encoding: "utf8" });
+  return run.status === 0 ? run.stdout.trim() : undefined;
+}
+
+/** Adds cubins to `files` and completes the records of `kernels`; gives warnings. Throws DSC6021 for a kernel Triton refuses. */
+export function compileTriton(jobs: readonly TritonJob[], kernels: Record<string, KernelRecord>, files: Map<string, string | Uint8Array>): Diagnostic[] {
+  const version = tritonVersion();
+  if (version === undefined) return [noTriton(python())];
+  const store = path.join(cacheFolder(), "triton");
+  const keyed = jobs.map((j) => ({ ...j, key: createHash("sha256").update(JSON.stringify([version, j.entry, j.text, j.aot])).digest("hex").slice(0, 32) }));
+  const fresh = keyed.filter((j) => !existsSync(path.join(store, `${j.key}.json`)));
+  if (fresh.length) build(fresh, store);
+  for (const j of keyed) {
+    const record = kernels[j.name];
+    const { shared } = JSON.parse(readFileSync(path.join(store, `${j.key}.json`), "utf8")) as { shared: number };
+    record.binary = `kernels/${j.name}.cubin`;
+    record.launch = { ...record.launch!, sharedBytes: shared };
+    files.set(record.binary, new Uint8Array(readFileSync(path.join(store, `${j.key}.cubin`))));
+  }
+  return [];
+}
+
+function build(jobs: readonly (TritonJob & { key: string })[], store: string): void {
+  const work = mkdtempSync(path.join(tmpdir(), "dsc-triton-"));
+  try {
+    for (const j of jobs) writeFileSync(path.join(work, `${j.key}.py`), j.text);
+    writeFileSync(path.join(work, "jobs.json"), JSON.stringify(jobs.map((j) => ({ key: j.key, entry: j.entry, ...j.aot }))));
+    writeFileSync(path.join(work, "build.py"), worker);
+    const env = { ...process.env, TRITON_CACHE_DIR: path.join(work, "cache") };
+    const run = spawnSync(python(), ["build.py", String(Math.max(1, Math.min(jobs.length, cpus().length)))], { cwd: work, env, encoding: "utf8" });
+    if (run.status !== 0) throw new DiagnosticError(tritonFailed("the kernels", run.stderr || (run.error?.message ?? "")));
+    const done = JSON.parse(readFileSync(path.join(work, "done.json"), "utf8")) as { key: string; shared?: number; error?: string }[];
+    const failed = done.find((d) => d.error !== undefined);
+    if (failed) throw new DiagnosticError(tritonFailed(jobs.find((j) => j.key === failed.key)!.name, failed.error!));
+    mkdirSync(store, { recursive: true });
+    for (const d of done) {
+      // The record moves last: who sees it finds the cubin.
+      place(readFileSync(path.join(work, `${d.key}.cubin`)), path.join(store, `${d.key}.cubin`));
+      place(JSON.stringify({ shared: d.shared }), path.join(store, `${d.key}.json`));
+    }
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+function place(data: string | Uint8Array, file: string): void {
+  writeFileSync(`${file}.${process.pid}.tmp`, data);
+  renameSync(`${file}.${process.pid}.tmp`, file);
+}
