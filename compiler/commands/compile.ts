@@ -1,9 +1,11 @@
 // dsc compile SRC -o OUT: no weights, no GPU; says what each pass did.
 import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
-import { render } from "../../ir/diagnostic.ts";
+import { DiagnosticError, render } from "../../ir/diagnostic.ts";
 import { writeArtifact } from "../artifact.ts";
 import { compile, type Compiled } from "../compile.ts";
+import { withCubins } from "../cubins.ts";
+import { usage } from "../diagnostics.ts";
 import { size, summarise } from "../report/summary.ts";
 import { transcript } from "../report/transcript.ts";
 import { storesF32 } from "../stored.ts";
@@ -13,6 +15,7 @@ interface Options extends CompileFlags {
   src: string;
   out: string;
   json: boolean;
+  cubin: boolean;
 }
 
 export const compileCommand = {
@@ -23,13 +26,16 @@ export const compileCommand = {
       y
         .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
         .option("out", { alias: "o", type: "string", demandOption: true, describe: "folder for the artifact" })
+        .option("cubin", { type: "boolean", default: false, describe: "cuda: put compiled kernels into the artifact, for machines without a compiler" })
         .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
     ) as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const from = performance.now();
     const options = optionsOf(a);
     const { pipeline, passOptions } = await pipelineOf(a.src, a);
-    const c = compile(a.src, { ...options, passOptions, reproduceIn: path.dirname(path.resolve(a.out)), storesF32: await storesF32(a.src) }, pipeline);
+    if (a.cubin && options.target !== "cuda") throw new DiagnosticError(usage(`--cubin with --target ${options.target}: only CUDA kernels are compiled to cubins`, "give --target cuda, or leave it out"));
+    const texts = compile(a.src, { ...options, passOptions, reproduceIn: path.dirname(path.resolve(a.out)), storesF32: await storesF32(a.src) }, pipeline);
+    const c = a.cubin ? await withCubins(texts) : texts;
     writeArtifact(c, a.out);
     for (const w of c.warnings) process.stderr.write(render(w) + "\n");
     const f = facts(c);

@@ -24,6 +24,7 @@ interface Options extends SourceFlags, SamplingFlags {
   json: boolean;
   save?: string;
   threads?: number;
+  nvcc: boolean;
 }
 
 export const run = {
@@ -44,6 +45,7 @@ export const run = {
           .option("stop-eos", { type: "boolean", default: false, describe: "stop at the end token with --ids too" })
           .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" })
           .option("save", { type: "string", describe: "write logits, hidden states and routes to a .safetensors file" })
+          .option("nvcc", { type: "boolean", default: false, describe: "cuda: compile kernels by nvcc, not by NVRTC in this process" })
           .option("threads", { type: "number", describe: "worker threads (default: the cores there are)" }),
       ),
     ) as unknown as Argv<Options>,
@@ -55,7 +57,7 @@ export const run = {
     const { model: facts, entries } = JSON.parse(readFileSync(path.join(folder, "manifest.json"), "utf8")) as Pick<Manifest, "model" | "entries">;
     if (a.draft > 0 && entries.draft === undefined) throw new DiagnosticError(needsDraftLayer());
     const sampling = samplingOf(a, a.chat ? tokenizer!.folder : undefined);
-    const open = (): Promise<Model> => load(folder, { weights, ...(a.threads ? { threads: a.threads } : {}) });
+    const open = (): Promise<Model> => load(folder, { weights, nvcc: a.nvcc, ...(a.threads ? { threads: a.threads } : {}) });
     if (a.chat) {
       await converse(open, tokenizer!, {
         ...sampling,

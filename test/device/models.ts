@@ -6,6 +6,7 @@ import { compile, defaults, type CompileOptions } from "../../compiler/compile.t
 import { storesF32 } from "../../compiler/stored.ts";
 import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
+import { generate } from "../../runtime/generate.ts";
 import { Model } from "../../runtime/model.ts";
 import type { Session } from "../../runtime/session.ts";
 import { fixtures, readTensors } from "../interpreted.ts";
@@ -16,12 +17,12 @@ import { distances } from "./distances.ts";
 export const root = process.env.DSC_ROOT ?? path.resolve(import.meta.dirname, "../../..");
 
 /** Compiles SRC and loads it on the GPU; what each part took, in milliseconds. */
-export async function open(src: string, weights: string, options: Partial<CompileOptions> & { profile?: boolean } = {}): Promise<{ model: Model<CudaDevice>; compileMs: number; kernelsMs: number; loadMs: number }> {
+export async function open(src: string, weights: string, options: Partial<CompileOptions> & { profile?: boolean; overlap?: boolean } = {}): Promise<{ model: Model<CudaDevice>; compileMs: number; kernelsMs: number; loadMs: number }> {
   const times = [performance.now()];
   const c = compile(src, { ...defaults, target: "cuda", activations: "bf16", ...options, storesF32: weights.startsWith("synthetic:") ? false : await storesF32(weights) });
   times.push(performance.now());
   const files = new Map(Object.entries(c.manifest.kernels).map(([name, k]) => [name, { source: String(c.files.get(k.text)) }]));
-  const device = await CudaDevice.open(c.manifest, files, { compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined), ...(options.profile ? { profile: true } : {}) });
+  const device = await CudaDevice.open(c.manifest, files, { compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined), ...(options.profile ? { profile: true } : {}), ...(options.overlap === false ? { overlap: false } : {}) });
   times.push(performance.now());
   const model = await Model.open(c.manifest, device, { weights });
   times.push(performance.now());
@@ -119,6 +120,14 @@ export async function measure(): Promise<Row[]> {
     session.close();
     rows.push({ model: "printed", what: "decode", context, batch: 1, ms_per_token: median(ms), best: Math.min(...ms), graph_us: median(gpu) });
   }
+  for (const context of [64, 1024]) rows.push({ model: "printed", what: "decode, steps begun ahead", context, batch: 1, ms_per_token: await aheadMs(model, context, 100) });
+  {
+    const other = (await open(printed, "synthetic:0", { overlap: false })).model;
+    const session = other.session({ maxTokens: 1280, sequences: 1 });
+    await decodeMs(session, 1024, 4);
+    rows.push({ model: "printed", what: "decode, kernels not overlapping", context: 1024, batch: 1, graph_us: median(other.device.replayTimes(50)) });
+    await other.close();
+  }
   for (const length of [64, 1024, 4096]) {
     const session = model.session({ maxTokens: 4160, sequences: 1 });
     const prompt = Array.from({ length }, (_, i) => (i * 7919 + 13) % 1000);
@@ -134,6 +143,18 @@ export async function measure(): Promise<Row[]> {
   await model.close();
   for (const context of [64, 1024]) rows.push(...(await table(printed, context)));
   return rows;
+}
+
+/** Milliseconds a step when each is begun before the ids of the last are known here. */
+export async function aheadMs(model: Model<CudaDevice>, context: number, steps: number): Promise<number> {
+  const prompt = Array.from({ length: context }, (_, i) => (i * 7919 + 13) % 1000);
+  let from = 0;
+  let count = 0;
+  for await (const step of generate(model, [prompt], { maxNew: steps + 4, ahead: true })) {
+    if (step.index === 3) from = performance.now();
+    else if (step.index > 3) count++;
+  }
+  return (performance.now() - from) / count;
 }
 
 /** Time by kernel of decode steps, launch by launch; the sum is more than a graph takes, for nothing overlaps. */
