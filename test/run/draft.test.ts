@@ -1,4 +1,6 @@
 // Drafts of the extra prediction layer on whole models: the answer is the same id for id, greedy or sampled, in fewer steps.
+// Kernels may round otherwise for another number of rows. Without quantised activations that is 1e-6 of a logit; with them an e4m3
+// code can turn, so there an answer may part where the two best ids lie closer than such a code moves them.
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -8,15 +10,23 @@ import { fixture, openModel, tiny } from "./compiled.ts";
 
 interface Answer {
   ids: number[][];
+  /** How far the second best id was behind, for every id of a step without drafts. */
+  margins: number[][];
   steps: number;
   drafted: number;
   accepted: number;
 }
 
 async function answer(model: Model, prompts: number[][], options: GenerateOptions): Promise<Answer> {
-  const out: Answer = { ids: prompts.map(() => []), steps: 0, drafted: 0, accepted: 0 };
+  const out: Answer = { ids: prompts.map(() => []), margins: prompts.map(() => []), steps: 0, drafted: 0, accepted: 0 };
   for await (const s of generate(model, prompts, options)) {
     s.ids.forEach((ids, b) => out.ids[b].push(...ids));
+    if (!options.draft)
+      s.ids.forEach((ids, b) => {
+        if (ids.length === 0) return;
+        const [first, second] = s.result.logits(b).toSorted((x, y) => y - x);
+        out.margins[b].push(first - second);
+      });
     out.steps += s.index > 0 ? 1 : 0;
     out.drafted += s.drafted;
     out.accepted += s.accepted;
@@ -26,6 +36,7 @@ async function answer(model: Model, prompts: number[][], options: GenerateOption
 
 const expected = JSON.parse(readFileSync(path.join(tiny, "expected.json"), "utf8")) as {
   prompts: { prompt_ids: number[]; modes: Record<string, { ids: number[]; draft_ids: number[]; margins: number[] }> }[];
+  checks: Record<string, number>;
 };
 const prompts = expected.prompts.map((p) => p.prompt_ids);
 
@@ -41,31 +52,33 @@ function foreseen({ ids, draft_ids }: { ids: number[]; draft_ids: number[] }): {
   return count;
 }
 
-describe.each(["expanded", "absorbed"] as const)("tiny-r1, %s", (attention) => {
+test.each(["expanded", "absorbed"] as const)("FP8, %s: accepts the drafts the reference accepts, in fewer steps", async (attention) => {
+  const model = await openModel(tiny, { attention });
+  const sum = { drafted: 0, accepted: 0, wantDrafted: 0, wantAccepted: 0 };
+  for (const p of expected.prompts) {
+    const plain = await answer(model, [p.prompt_ids], { maxNew: 48 });
+    const got = await answer(model, [p.prompt_ids], { maxNew: 48, draft: 1 });
+    const at = plain.ids[0].findIndex((id, i) => id !== got.ids[0][i]);
+    if (at >= 0) console.log(`${attention}: parts at id ${at}, where the margin is ${plain.margins[0][at]}`);
+    if (at >= 0) expect(plain.margins[0][at]).toBeLessThan(expected.checks.refmodel_fp8_f64_vs_f32_mean);
+    expect(plain.steps).toBe(47);
+    expect(got.steps).toBe(47 - got.accepted);
+    const want = foreseen(p.modes[`fp8_${attention}`]);
+    sum.drafted += got.drafted;
+    sum.accepted += got.accepted;
+    sum.wantDrafted += want.drafted;
+    sum.wantAccepted += want.accepted;
+  }
+  console.log(`${attention}: ${sum.accepted} of ${sum.drafted} drafts accepted; the float64 reference: ${sum.wantAccepted} of ${sum.wantDrafted}`);
+  // A draft or two may turn with an e4m3 code.
+  expect(Math.abs(sum.accepted / sum.drafted - sum.wantAccepted / sum.wantDrafted)).toBeLessThan(0.03);
+});
+
+describe.each(["expanded", "absorbed"] as const)("tiny-r1, exact activations, %s", (attention) => {
   let model: Model;
-  beforeAll(async () => void (model = await openModel(tiny, { attention })));
+  beforeAll(async () => void (model = await openModel(tiny, { attention, actQuant: "none" })));
 
-  test("accepts the drafts the reference accepts, in fewer steps", async () => {
-    const [drafted, accepted] = [0, 0];
-    const sum = { drafted, accepted, want: { drafted, accepted } };
-    for (const p of expected.prompts) {
-      const plain = await answer(model, [p.prompt_ids], { maxNew: 48 });
-      const got = await answer(model, [p.prompt_ids], { maxNew: 48, draft: 1 });
-      expect(got.ids).toEqual(plain.ids);
-      expect(plain.steps).toBe(47);
-      expect(got.steps).toBe(47 - got.accepted);
-      const want = foreseen(p.modes[`fp8_${attention}`]);
-      sum.drafted += got.drafted;
-      sum.accepted += got.accepted;
-      sum.want.drafted += want.drafted;
-      sum.want.accepted += want.accepted;
-    }
-    console.log(`${attention}: ${sum.accepted} of ${sum.drafted} drafts accepted; the float64 reference: ${sum.want.accepted} of ${sum.want.drafted}`);
-    // A draft or two may turn with an e4m3 code.
-    expect(Math.abs(sum.accepted / sum.drafted - sum.want.accepted / sum.want.drafted)).toBeLessThan(0.03);
-  });
-
-  test.each([2, 3, 4])("a ragged batch, %i drafts a step", async (draft) => {
+  test.each([1, 2, 3, 4])("a ragged batch, %i drafts a step", async (draft) => {
     const plain = await answer(model, prompts, { maxNew: 30 });
     const got = await answer(model, prompts, { maxNew: 30, draft });
     expect(got.ids).toEqual(plain.ids);

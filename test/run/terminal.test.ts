@@ -1,5 +1,6 @@
 // dsc run --chat: as a person in a terminal (through a pseudo-terminal of Python's, where there is one), and with piped input.
 import { spawn, spawnSync } from "node:child_process";
+import { stripVTControlCharacters } from "node:util";
 import { expect, test } from "vitest";
 import { at, cli, refusal, root, tiny } from "../commands/dsc.ts";
 
@@ -16,7 +17,7 @@ function play(program: string[], script: { after: RegExp; type: string }[]): Pro
   let seen = 0;
   const left = [...script];
   const look = (data: Buffer): void => {
-    screen += data.toString().replace(/\x1b\[[0-9;?]*[A-Za-z]/g, "").replaceAll("\r", "");
+    screen += stripVTControlCharacters(data.toString()).replaceAll("\r", "");
     for (;;) {
       const found = left[0]?.after.exec(screen.slice(seen));
       if (!found) return;

@@ -57,7 +57,7 @@ describe.each(["expanded", "absorbed"] as const)("greedy texts, %s", (attention)
       console.log(`${attention}, ${p.prompt}: parts at id ${at}, where the margin is ${margins[at]}`);
       expect(margins[at]).toBeLessThan(checks.refmodel_fp8_f64_vs_f32_mean);
     }
-    expect(parted).toBeLessThanOrEqual(1);
+    expect(parted).toBeLessThanOrEqual(2);
   });
 
   test("are the same alone and in a ragged batch", async () => {
