@@ -67,7 +67,7 @@ export class Cache {
       // A refusal half way leaves larger blocks with the same pages in them.
       const at = this.device.allocate(pages * this.pageBytes, what);
       if (old > 0) {
-        this.device.write(at, this.device.read(this.blocks[layer], old));
+        this.device.copy(this.blocks[layer], at, old);
         this.device.release(this.blocks[layer]);
       }
       this.blocks[layer] = at;

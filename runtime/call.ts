@@ -44,8 +44,13 @@ export class Arena {
     this.device = device;
   }
 
+  /** Whether a block of that size needs no other memory: a call under way may stay in it. */
+  fits(bytes: number): boolean {
+    return bytes <= this.bytes;
+  }
+
   open(bytes: number): number {
-    if (bytes > this.bytes) {
+    if (!this.fits(bytes)) {
       this.close();
       const what = "the values between the kernels";
       if (bytes > this.device.available()) throw this.device.shortOf(what, bytes, []);
@@ -70,12 +75,10 @@ export interface Begun {
   next: number | undefined;
 }
 
-/** Runs an entry over rows of some sequences. */
-export const call = (model: Model, arena: Arena, o: CallOptions): Promise<Result> => begin(model, arena, o)!.result;
-
 /**
- * Begins a call. `after` is one under way whose ids this one continues: the device hands them on. Undefined, and nothing begun,
- * where the two blocks are laid out differently, so that tables of one would lie over ids of the other.
+ * Begins to run an entry over rows of some sequences. `after` is a call under way whose ids this one continues: the device hands
+ * them on. Undefined, and nothing begun, where the two blocks are laid out differently: tables of one would lie over ids of the
+ * other, or the block of the other would have to move.
  */
 export function begin(model: Model, arena: Arena, o: CallOptions, after?: Begun): Begun | undefined {
   const { manifest, device, weights } = model;
@@ -94,6 +97,7 @@ export function begin(model: Model, arena: Arena, o: CallOptions, after?: Begun)
   const given = layOut(plan.inputs, dims, take);
   const results = layOut(plan.results, dims, take);
   const slots = take(arenaBytes(manifest, o.entry, dims));
+  if (after && !arena.fits(end)) return undefined;
   const base = arena.open(end);
   if (after && (after.base !== base || after.tables !== host.byteLength || after.next === undefined)) return undefined;
   batch.write((t) => new Int32Array(host, tables.get(t), batch.count(t)), pageRows, o.page);

@@ -110,7 +110,7 @@ export class Chat {
     };
     this.last = turn;
     try {
-      const steps = proceed(session, [rows], { ...options, maxNew: Math.min(left, options.maxNew ?? Infinity), stop: eos, ...(signal ? { signal } : {}) });
+      const steps = proceed(session, [rows], { ...options, maxNew: Math.min(left, options.maxNew ?? Infinity), stop: eos, ahead: true, ...(signal ? { signal } : {}) });
       for await (const step of steps) {
         turn.ids += step.ids[0].length;
         turn.drafted += step.drafted;

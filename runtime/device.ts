@@ -56,6 +56,8 @@ export interface Device {
   write(at: number, bytes: Uint8Array): void;
   /** Bytes as they are once no run is under way: a view where memory is shared, else a copy. */
   read(at: number, bytes: number): Uint8Array<ArrayBufferLike>;
+  /** Copies bytes from one place to another, after the runs under way; the two do not overlap. */
+  copy(from: number, to: number, bytes: number): void;
   /** Brings arrays of a checkpoint to their places, many reads in flight. */
   place(arrays: readonly StoredArray[]): Promise<void>;
   /** Generates synthetic tensors in place. */

@@ -193,12 +193,14 @@ export class Session {
       return begin(this.model, this.arena, this.prepared(this.model.manifest.entries.decode, entries), after);
     };
     this.busy = true;
-    let under = start(0);
+    let under: Begun | undefined;
     let following: Begun | undefined;
     try {
+      under = start(0);
       for (let k = 0; k < steps; k++) {
         following = k + 1 < steps ? start(k + 1, under) : undefined;
         const result = await under!.result;
+        if (this.closed) throw diagnostics.misuse("the session was closed during the call");
         for (const [i, b] of active.entries()) this.ids[b].push(fed[i]);
         fed = active.map((b) => result.next(b));
         under = undefined;

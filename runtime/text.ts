@@ -16,7 +16,7 @@ export function encodePrompt(tokenizer: Tokenizer, text: string, bos: number | n
 export async function* stream(model: Model, tokenizer: Tokenizer, prompt: string, options: GenerateOptions): AsyncGenerator<string, void, undefined> {
   const { bos, eos } = model.manifest.model;
   const text = new TextStream(tokenizer);
-  for await (const step of generate(model, [encodePrompt(tokenizer, prompt, bos)], { stop: eos, ...options })) {
+  for await (const step of generate(model, [encodePrompt(tokenizer, prompt, bos)], { stop: eos, ahead: true, ...options })) {
     const fresh = step.ids[0].map((id) => text.push(id)).join("");
     if (fresh) yield fresh;
   }

@@ -195,6 +195,10 @@ export class CpuDevice implements Device {
     return this.bytes(at, bytes);
   }
 
+  copy(from: number, to: number, bytes: number): void {
+    this.bytes(to, bytes).set(this.bytes(from, bytes));
+  }
+
   async place(arrays: readonly StoredArray[]): Promise<void> {
     const queue = [...arrays];
     const lane = async (): Promise<void> => {

@@ -126,6 +126,10 @@ export class CudaDevice implements Device {
     return this.cuda.download(at, bytes);
   }
 
+  copy(from: number, to: number, bytes: number): void {
+    this.cuda.driver.call("cuMemcpyDtoDAsync_v2", to, from, bytes, this.cuda.stream);
+  }
+
   async place(arrays: readonly StoredArray[]): Promise<void> {
     await this.staging.place(arrays);
     this.cuda.synchronize();
