@@ -175,7 +175,7 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
       { kind: "buffer", name: "y", dtype: "bf16", access: "out" },
     ],
     dims: ["m"],
-    launch: { grid: ["SMs", 1, 1], block: 384, sharedBytes: sharedBytes(schedule), pdl: true },
+    launch: { grid: ["SMs", 1, 1], block: 384, sharedBytes: sharedBytes(schedule, k), pdl: true },
     workspaceBytes: add(mul("SMs", 2 * 256 * (tokens / 2) * 4), mul(4 * columnTiles, ceildiv("m", tokens))),
   };
 }

@@ -4,10 +4,8 @@ import type { Arg, Choice, Chosen, Problem, Site } from "../../ir/kernel/catalog
 import { candidates, choose, H200, illegal, scheduleName, type GemmProblem, type GemmSchedule } from "../schedules/sm90-gemm.ts";
 import { asRows, num } from "../views.ts";
 import { blockGemm } from "./block-gemm.ts";
+import { casesOf } from "./cases.ts";
 import type { Native } from "./natives.ts";
-
-/** Rows at which the choice of schedule is looked at again; between two of them one kernel serves. */
-const STEPS = [1, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096] as const;
 
 const x: Arg = { in: 0 };
 const xScale: Arg = { in: 0, part: "scales" };
@@ -29,16 +27,7 @@ function take(site: Site): Choice | null {
     family: "block_gemm", problem: { ...problem, schedule: scheduleName(s) },
     args: s.form === "tall" ? [x, w, y, xScale, wScale] : [x, w, xScale, wScale, y], dims: [rows.rows],
   });
-  const cases: { most: number | null; launches: Chosen[] }[] = [];
-  let last: GemmSchedule | undefined;
-  for (const most of STEPS) {
-    const s = choose(problem, most);
-    if (s === last) cases[cases.length - 1].most = most;
-    else cases.push({ most, launches: [launch(s)] });
-    last = s;
-  }
-  cases[cases.length - 1].most = null;
-  return cases.length === 1 ? cases[0].launches : { on: rows.rows, cases };
+  return casesOf(rows.rows, (m) => choose(problem, m), launch);
 }
 
 export const blockLinearNative: Native = {

@@ -4,7 +4,7 @@
 
 /** Names of the fragments, in the order they are printed. */
 export type Fragment =
-  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "async" | "box" | "exp2" | "matrices" | "turns";
+  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "chunks" | "floats" | "remote" | "async" | "box" | "exp2" | "matrices" | "turns";
 
 const indent = (text: string): string => text.trim() + "\n";
 
@@ -72,6 +72,16 @@ __device__ __forceinline__ void copy_in(u32 to, const TensorMap* map, u32 barrie
 }
 `);
 
+// Another block's shared memory, at the place it has in one's own.
+const remote = indent(`
+__device__ __forceinline__ float4 load_shared4_at(u32 from, u32 rank) {  // the same place in another block's shared memory
+  float4 v;
+  asm volatile("{\\n.reg .b32 there;\\nmapa.shared::cluster.u32 there, %4, %5;\\nld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [there];\\n}"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(from), "r"(rank) : "memory");
+  return v;
+}
+`);
+
 const multicast = indent(`
 __device__ __forceinline__ void copy_in_all(u32 to, const TensorMap* map, u32 barrier, int column, int row, u16 ranks) {
   asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
@@ -115,21 +125,41 @@ __device__ __forceinline__ void store_matrices(u32 to, u32 a, u32 b, u32 c, u32 
 }
 `);
 
-const gather = indent(`
-__device__ __forceinline__ void store_shared_half(u32 to, u32 low) {
-  asm volatile("st.shared.b16 [%0], %1;" :: "r"(to), "h"((u16)low) : "memory");
-}
+const chunks = indent(`
 __device__ __forceinline__ uint4 load_shared16(u32 from) {
   uint4 v;
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(from) : "memory");
   return v;
 }
+`);
+
+const pairs = indent(`
 __device__ __forceinline__ float2 load_shared_pair(u32 from) {
   float2 v; asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(from) : "memory"); return v;
 }
+`);
+
+const gather = indent(`
+__device__ __forceinline__ void store_shared_half(u32 to, u32 low) {
+  asm volatile("st.shared.b16 [%0], %1;" :: "r"(to), "h"((u16)low) : "memory");
+}
+${chunks}${pairs}
 __device__ __forceinline__ float4 load_partial(const float4* p) {  // from L2: another block wrote it
   float4 v;
   asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "l"(p) : "memory");
+  return v;
+}
+`);
+
+const floats = indent(`
+__device__ __forceinline__ void store_shared(u32 to, float v) { asm volatile("st.shared.f32 [%0], %1;" :: "r"(to), "f"(v) : "memory"); }
+__device__ __forceinline__ float load_shared(u32 from) {
+  float v; asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(from) : "memory"); return v;
+}
+${pairs}
+__device__ __forceinline__ float4 load_shared4(u32 from) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(from) : "memory");
   return v;
 }
 `);
@@ -142,6 +172,7 @@ __device__ __forceinline__ void copy_word(u32 to, const float* from) {
 __device__ __forceinline__ void copies_arrive(u32 barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" :: "r"(barrier) : "memory");
 }
+__device__ __forceinline__ void copies_wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 `);
 
 // A box of a three-dimensional tensor: some lanes, some heads, one token.
@@ -192,8 +223,8 @@ export function wgmma(n: number): string {
     Array.from({ length: Math.ceil(items.length / per) }, (_, i) => items.slice(i * per, (i + 1) * per).join(", "));
   const names = Array.from({ length: count }, (_, i) => `%${i}`);
   const held = Array.from({ length: count }, (_, i) => `"+f"(d[${i}])`);
-  const list = wrap(names, 16).map((l, i, all) => `    "${i === 0 ? "{" : " "}${l}${i === all.length - 1 ? "}, " : ","}"`).join("\n");
-  const operands = wrap(held, 8).join(",\n      ");
+  const list = wrap(names, 24).map((l, i, all) => `    "${i === 0 ? "{" : " "}${l}${i === all.length - 1 ? "}, " : ","}"`).join("\n");
+  const operands = wrap(held, 10).join(",\n      ");
   return indent(`
 // Rows of 128 bytes, 128-byte swizzle, 8-row groups 1024 bytes apart; 32 columns further is 32 bytes further.
 __device__ __forceinline__ u64 tile_descriptor(u32 address) {
@@ -209,11 +240,11 @@ ${list}
     : ${operands}
     : "l"(a), "l"(b), "n"(ADD));
 }
-// Waits until at most LATER chains are in flight; naming the registers keeps the compiler from reading them earlier.
+// Waits until at most LATER chains are in flight. Only then are the registers named, so that nothing reads them earlier.
 template <int LATER> __device__ __forceinline__ void wgmma_wait(float (&d)[${count}]) {
-  asm volatile("wgmma.wait_group.sync.aligned %${count};"
-    : ${operands}
-    : "n"(LATER) : "memory");
+  asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(LATER) : "memory");
+#pragma unroll
+  for (int i = 0; i < ${count}; i++) asm volatile("" : "+f"(d[i]) :: "memory");
 }
 // One step of 128 columns: four wgmma, the first overwrites. Longer chains would lose bits: the adder keeps about 14.
 __device__ __forceinline__ void product_128(float (&part)[${count}], u64 a, u64 b) {
@@ -227,7 +258,7 @@ __device__ __forceinline__ void product_128(float (&part)[${count}], u64 a, u64 
 `);
 }
 
-const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, async, box, exp2, matrices, turns };
+const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, chunks, floats, remote, async, box, exp2, matrices, turns };
 
 /** The fragments a kernel calls, in a fixed order; `n` is the width of its wgmma. */
 export function fragments(names: readonly Fragment[], n: number): string {

@@ -5,6 +5,7 @@ import { argmaxNative } from "./argmax.ts";
 import { mlaDecodeNative, mlaPrefillNative } from "./attend.ts";
 import { blockLinearNative } from "./block-linear.ts";
 import { streamBmmNative } from "./bmm.ts";
+import { groupedLinearNative } from "./grouped-linear.ts";
 import { streamLinearNative } from "./linear.ts";
 
 export interface Native {
@@ -16,4 +17,4 @@ export interface Native {
   emit(problem: Problem): KernelText;
 }
 
-export const natives: readonly Native[] = [blockLinearNative, streamLinearNative, streamBmmNative, argmaxNative, mlaDecodeNative, mlaPrefillNative];
+export const natives: readonly Native[] = [blockLinearNative, groupedLinearNative, streamLinearNative, streamBmmNative, argmaxNative, mlaDecodeNative, mlaPrefillNative];

@@ -1,5 +1,7 @@
-// How the FP8 block GEMM runs on sm_90a: two forms, as plain records. In order: what could be tried, what cannot run
-// and why, what it should cost. `choose` takes the legal candidate with the least estimate; ties go to the earlier one.
+// How the FP8 block GEMM runs on sm_90a: three forms, as plain records. In order: what could be tried, what cannot run and why,
+// and the choice: what was measured to be fastest, else the least estimate; ties go to the earlier candidate.
+import { estimate } from "./sm90-gemm-estimate.ts";
+import { fastest } from "./sm90-gemm-measured.ts";
 
 /** Columns of k between two scales, and the k width of one ring stage. */
 export const STEP = 128;
@@ -10,15 +12,15 @@ export interface GemmProblem {
   k: number;
 }
 
-/** Many rows: x on the 64-row side of wgmma. Tiles of `rows` x 128, a persistent block per multiprocessor. */
+/** Many rows: x on the 64-row side of wgmma. Tiles of 128 x 128, a persistent block per multiprocessor. */
 export interface TallSchedule {
   form: "tall";
-  /** Rows of x a block holds: 128 or 256, half to each of two math warpgroups. */
-  rows: 128 | 256;
   /** Ring stages of 128 columns of k. */
   stages: number;
   /** Row tiles swept before the next column tile, so that a wave reuses both sides from L2. */
   group: number;
+  /** "x": two blocks of a cluster take neighbouring columns and copy their rows of x once for both. */
+  share: "none" | "x";
 }
 
 /** Few rows: weights on the 64-row side, tokens on the narrow one; k is cut so that every multiprocessor streams weights. */
@@ -30,77 +32,130 @@ export interface FewSchedule {
   stages: number;
 }
 
-export type GemmSchedule = TallSchedule | FewSchedule;
+/** Few rows, small blocks: a tile of weights each, its k cut over a cluster; two blocks fit a multiprocessor. */
+export interface StreamSchedule {
+  form: "stream";
+  /** Rows of w a block holds, 64 to a math warpgroup. */
+  rows: 64 | 128 | 256;
+  /** Tokens of a tile, the N of wgmma. */
+  tokens: 8 | 16 | 32 | 64 | 128;
+  /** Steps of k in a ring stage; each has its own warpgroups, so they compute side by side. */
+  deep: 1 | 2 | 4;
+  /** Blocks of the cluster that shares the k of a tile. */
+  split: 1 | 2 | 3 | 4 | 6 | 8;
+  /** Ring of weights: as long as fits, for bytes in flight. */
+  stages: number;
+  /** Ring of x, which comes from L2. */
+  xStages: number;
+  /** Blocks meant to fit one multiprocessor. */
+  resident: 1 | 2 | 3;
+}
+
+export type GemmSchedule = TallSchedule | FewSchedule | StreamSchedule;
 
 export interface Limits {
   /** Dynamic shared memory a block may ask for, bytes. */
   sharedBytes: number;
+  /** Shared memory of a multiprocessor; each block costs 1024 bytes more than it asks for. */
+  sharedBytesInAll: number;
   multiprocessors: number;
 }
 
-export const H200: Limits = { sharedBytes: 232448, multiprocessors: 132 };
+export const H200: Limits = { sharedBytes: 232448, sharedBytesInAll: 233472, multiprocessors: 132 };
 
-/** Short name, part of the kernel's: "t256s4g8", "f16s11". */
+/** Short name, part of the kernel's: "t6g16x", "f16s11", "w64k2t8x3s5_5r2". */
 export const scheduleName = (s: GemmSchedule): string =>
-  s.form === "tall" ? `t${s.rows}s${s.stages}g${s.group}` : `f${s.tokens}s${s.stages}`;
+  s.form === "tall"
+    ? `t${s.stages}g${s.group}${s.share === "x" ? "x" : ""}`
+    : s.form === "few" ? `f${s.tokens}s${s.stages}` : `w${s.rows}k${s.deep}t${s.tokens}x${s.split}s${s.stages}_${s.xStages}r${s.resident}`;
 
 /** Bytes of one ring stage. */
-export const stageBytes = (s: GemmSchedule): number => (s.form === "tall" ? s.rows : s.tokens) * STEP + 128 * STEP;
+export const stageBytes = (s: GemmSchedule): number =>
+  s.form === "stream" ? s.deep * s.rows * STEP : (s.form === "tall" ? 128 : s.tokens) * STEP + 128 * STEP;
 
 /** Bytes of output staging: a 64 x 128 bf16 tile for each warpgroup; or token scales per stage and a transposed tile with padded rows. */
-export const stagingBytes = (s: GemmSchedule): number => (s.form === "tall" ? 2 * 64 * 128 * 2 : s.stages * s.tokens * 4 + s.tokens * (128 * 2 + 16));
+export const stagingBytes = (s: TallSchedule | FewSchedule): number =>
+  s.form === "tall" ? 2 * 64 * 128 * 2 : s.stages * s.tokens * 4 + s.tokens * (128 * 2 + 16);
 
-/** Dynamic shared memory: ring, staging, two barriers a stage, and slack to align the ring to the swizzle's 1024 bytes. */
-export const sharedBytes = (s: GemmSchedule): number => 1024 + s.stages * stageBytes(s) + stagingBytes(s) + 16 * s.stages;
+/** Steps between two drains of a tall tile: at most 8, so that the text unrolls, and cutting k evenly. */
+export function chainOf(k: number): number {
+  const steps = Math.ceil(k / STEP);
+  return Math.ceil(steps / Math.ceil(steps / 8));
+}
+
+/** Steps of k that one block of a stream has at most. */
+export const mostSteps = (s: StreamSchedule, k: number): number => Math.ceil(Math.ceil(Math.ceil(k / STEP) / s.deep) / s.split) * s.deep;
+
+/** Dynamic shared memory: ring, staging or scales, two barriers a stage, and slack to align the ring to the swizzle's 1024 bytes. */
+export const sharedBytes = (s: GemmSchedule, k: number): number =>
+  1024 + s.stages * (stageBytes(s) + 16) + (s.form === "stream" ? mostSteps(s, k) * 4 * (s.tokens + 2 + Math.ceil(s.rows / 128)) + 8 + s.xStages * (s.deep * s.tokens * STEP + 16) : stagingBytes(s));
 
 /** Op, problem, schedule and floor: the lines a kernel opens with. */
-export const gemmHeader = ({ n, k }: GemmProblem, schedule: GemmSchedule): string[] => [
-  `block_gemm: y [m, ${n}] bf16 = x [m, ${k}] e4m3/1x128 times w [${n}, ${k}]^T e4m3/128x128, f32 sums`,
+export const gemmHeader = ({ n, k, experts }: GemmProblem & { experts?: number }, schedule: GemmSchedule): string[] => [
+  experts
+    ? `grouped_gemm: y [r, ${n}] bf16 = x [r, ${k}] e4m3/1x128 times w [e, ${n}, ${k}]^T e4m3/128x128 for rows offsets[e] .. offsets[e + 1], e < ${experts}, f32 sums`
+    : `block_gemm: y [m, ${n}] bf16 = x [m, ${k}] e4m3/1x128 times w [${n}, ${k}]^T e4m3/128x128, f32 sums`,
   `schedule ${JSON.stringify(schedule)}`,
-  `floor on H200: max((${n * k} + ${k} m + ${2 * n} m) bytes / 4539 GB/s, ${2 * n * k} m operations / 1979 TFLOP/s)`,
+  experts
+    ? `floor on H200: max((${n * k} an expert with rows + ${k + 2 * n} r) bytes / 4539 GB/s, ${2 * n * k} r operations / 1979 TFLOP/s)`
+    : `floor on H200: max((${n * k} + ${k} m + ${2 * n} m) bytes / 4539 GB/s, ${2 * n * k} m operations / 1979 TFLOP/s)`,
 ];
 
-/** Everything worth trying. */
+const stream = (
+  rows: StreamSchedule["rows"], deep: StreamSchedule["deep"], tokens: StreamSchedule["tokens"], split: StreamSchedule["split"], stages: number, xStages: number,
+  resident: StreamSchedule["resident"],
+): StreamSchedule => ({ form: "stream", rows, deep, tokens, split, stages, xStages, resident });
+
+/** Everything worth trying: what was best for some size of some matrix of R1 on an H200, and little else. */
 export const candidates: readonly GemmSchedule[] = [
-  { form: "few", tokens: 8, stages: 12 },
-  { form: "few", tokens: 16, stages: 11 },
-  { form: "few", tokens: 32, stages: 10 },
+  // Two blocks a multiprocessor: the next kernel's weights are under way while this one finishes. k is cut where tiles are few.
+  ...([1, 2, 3, 4] as const).map((split) => stream(64, 2, 8, split, 6, 5, 2)),
+  ...([1, 2, 4] as const).map((split) => stream(64, 2, 16, split, 5, 4, 2)),
+  ...([1, 2] as const).map((split) => stream(64, 2, 32, split, 4, 3, 2)),
+  stream(64, 2, 64, 1, 3, 3, 2),
+  // Short k: a block is over soon, so three of them; and tall tiles of weights, to read x less often.
+  stream(128, 1, 8, 1, 4, 4, 3),
+  stream(128, 1, 16, 1, 4, 4, 3),
+  stream(128, 1, 32, 1, 4, 4, 2),
+  stream(128, 1, 64, 1, 4, 4, 2),
+  // Many weights: the most bytes in flight.
+  ...([1, 2] as const).map((split) => stream(128, 2, 8, split, 6, 6, 1)),
+  ...([1, 2] as const).map((split) => stream(128, 2, 16, split, 6, 4, 1)),
+  stream(128, 2, 32, 2, 5, 4, 1),
+  // x weighs as much as w: one block with long rings of both.
+  stream(64, 2, 64, 2, 7, 6, 1),
+  stream(64, 2, 64, 3, 7, 6, 1),
+  stream(128, 2, 64, 2, 4, 4, 1),
+  stream(64, 2, 128, 1, 3, 3, 1),
+  stream(64, 2, 128, 2, 5, 4, 1),
   { form: "few", tokens: 64, stages: 8 },
   { form: "few", tokens: 128, stages: 5 },
-  { form: "tall", rows: 256, stages: 4, group: 8 },
-  { form: "tall", rows: 128, stages: 6, group: 16 },
+  { form: "tall", stages: 6, group: 16, share: "none" },
+  { form: "tall", stages: 6, group: 16, share: "x" },
 ];
 
 /** Why a schedule cannot run a problem, or null. */
 export function illegal(schedule: GemmSchedule, limits: Limits, problem: GemmProblem): string | null {
   if (problem.k % 16 !== 0) return `rows of ${problem.k} bytes: a tensor map needs a multiple of 16`;
   if (problem.n % 8 !== 0) return `output rows of ${problem.n} bf16: 16-byte stores need n to be a multiple of 8`;
-  const bytes = sharedBytes(schedule);
+  const bytes = sharedBytes(schedule, problem.k);
   if (bytes > limits.sharedBytes) return `${bytes} bytes of shared memory, the block may have ${limits.sharedBytes}`;
+  if (schedule.form === "stream") {
+    const each = Math.floor(limits.sharedBytesInAll / schedule.resident) - 1024;
+    if (bytes > each) return `${bytes} bytes of shared memory, ${schedule.resident} blocks may have ${each} each`;
+    if (Math.ceil(Math.ceil(problem.k / STEP) / schedule.deep) < schedule.split) return `k of ${problem.k} is too short for ${schedule.split} blocks`;
+    const sums = schedule.deep * schedule.tokens * (schedule.rows + 4) * 4;
+    const rings = schedule.stages * stageBytes(schedule) + schedule.xStages * schedule.deep * schedule.tokens * STEP;
+    if (sums > rings) return `${sums} bytes of sums do not fit the rings`;
+  }
   if (schedule.stages < 2) return "a ring of one stage cannot overlap copies with products";
   return null;
 }
 
-/** Microseconds, roughly: the larger of tensor-core time with idle waves, L2 and HBM traffic, plus fixed cost. */
-export function estimate(schedule: GemmSchedule, problem: GemmProblem & { m: number }, limits: Limits = H200): number {
-  const { m, n, k } = problem;
-  const steps = Math.ceil(k / STEP);
-  const hbm = (n * k + m * k + 2 * m * n) / 4.5e6;
-  if (schedule.form === "few") {
-    // All blocks work to the end; a step streams 128 rows of w, or computes, whichever is longer; then shared tiles are added.
-    const tokenTiles = Math.ceil(m / schedule.tokens);
-    const units = (Math.ceil(n / 128) * tokenTiles * steps) / limits.multiprocessors;
-    const step = Math.max(0.12 + schedule.tokens * 0.0027, 0.0);
-    return Math.max(hbm, units * step) + 4 + schedule.tokens * 0.02;
-  }
-  const waves = Math.ceil((Math.ceil(m / schedule.rows) * Math.ceil(n / 128)) / limits.multiprocessors);
-  // A step of 128 x 128 x 128 is 491 cycles of the tensor cores; clocks under load and gaps make that about 0.33 us.
-  const tensor = waves * (steps * (schedule.rows / 128) * 0.33 + 1.2);
-  return Math.max(tensor, hbm) + 4;
-}
-
-/** The schedule for a problem at m rows. */
+/** The schedule for a problem at m rows: the best one measured where the matrix was, else the least estimate. */
 export function choose(problem: GemmProblem, m: number, limits: Limits = H200): GemmSchedule {
   const legal = candidates.filter((s) => illegal(s, limits, problem) === null);
-  return legal.reduce((best, s) => (estimate(s, { ...problem, m }, limits) < estimate(best, { ...problem, m }, limits) ? s : best));
+  const name = fastest(problem.n, problem.k, m);
+  const known = legal.find((s) => scheduleName(s) === name);
+  return known ?? legal.reduce((best, s) => (estimate(s, problem, m, limits) < estimate(best, problem, m, limits) ? s : best));
 }

@@ -1,9 +1,10 @@
-// The FP8 block GEMM on the card: every shape of R1, every schedule that suits it, against float64 on sampled outputs; then
+// The FP8 block GEMM on the card: every shape of R1, the chosen schedule or (--every) all that suit, against float64 on sampled outputs; then
 // times with cold weights beside the floor and the best public figure.
 import { blockGemm } from "../../codegen/cuda/block-gemm.ts";
 import { candidates, choose, H200, illegal, scheduleName, type GemmSchedule } from "../../codegen/schedules/sm90-gemm.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import type { Row } from "./device.ts";
+import { codes, distance, median, POOL, put, samples, scaleBytes, scales, values } from "./gemm-data.ts";
 
 const ROWS = [1, 8, 16, 64, 128, 256, 1024, 4096];
 
@@ -19,35 +20,7 @@ const SHAPES: readonly [number, number, string, readonly number[]][] = [
   [7168, 18432, "dense down", [41.45, 39.31, 38.73, 38.78, 51.74, 60.15, 224.21, 866.47]],
 ];
 
-/** A prime length, so that rows of any width differ. Codes are small and finite; scales lie around 2^-6. */
-const POOL = 4_194_301;
-const codes = new Uint8Array(POOL);
-const scales = new Float32Array(65_521);
-let state = 0x2545f491;
-const next = (): number => {
-  state ^= state << 13;
-  state ^= state >>> 17;
-  state ^= state << 5;
-  return state >>> 0;
-};
-for (let i = 0; i < POOL; i++) {
-  const c = next() & 0xff;
-  codes[i] = (c & 0x7f) === 0x7f ? 0x38 : c;
-}
-for (let i = 0; i < scales.length; i++) scales[i] = (0.5 + next() / 2 ** 32) / 64;
-const values = Float64Array.from({ length: 256 }, (_, c) => {
-  const [e, f] = [(c >> 3) & 15, c & 7];
-  return (c & 0x80 ? -1 : 1) * (e ? (1 + f / 8) * 2 ** (e - 7) : (f / 8) * 2 ** -6);
-});
-
-function put(cuda: Cuda, bytes: number, pool: Uint8Array): number {
-  const at = cuda.alloc(bytes);
-  for (let done = 0; done < bytes; done += pool.length) cuda.upload(at + done, pool.subarray(0, Math.min(pool.length, bytes - done)));
-  return at;
-}
-const scaleBytes = new Uint8Array(scales.buffer);
-
-interface Problem {
+export interface Problem {
   n: number;
   k: number;
   m: number;
@@ -55,7 +28,7 @@ interface Problem {
 }
 
 /** Buffers for the most rows; copies of w (and its scales' place) until L2 cannot hold them all. */
-function place(cuda: Cuda, n: number, k: number, m: number, copies: number): Problem {
+export function place(cuda: Cuda, n: number, k: number, m: number, copies: number): Problem {
   const kb = Math.ceil(k / 128);
   const x = put(cuda, m * k, codes);
   const xScale = put(cuda, m * kb * 4, scaleBytes);
@@ -65,15 +38,14 @@ function place(cuda: Cuda, n: number, k: number, m: number, copies: number): Pro
   return { n, k, m, buffers };
 }
 
-function release(cuda: Cuda, p: Problem): void {
+export function release(cuda: Cuda, p: Problem): void {
   for (const name of ["x", "x_scale", "w_scale", "y"]) cuda.free(p.buffers[0][name]);
   for (const b of p.buffers) cuda.free(b.w);
 }
 
 /** Exact products of codes, f32 scales, in float64. */
-function reference(n: number, k: number, row: number, column: number): number {
+function reference(k: number, row: number, column: number): number {
   const kb = Math.ceil(k / 128);
-  void n;
   let sum = 0;
   for (let b = 0; b < kb; b++) {
     let part = 0;
@@ -84,20 +56,12 @@ function reference(n: number, k: number, row: number, column: number): number {
   return sum;
 }
 
-/** Sampled places: corners, edges of tiles, and random ones. */
-function samples(m: number, n: number): [number, number][] {
-  const edge = (size: number): number[] => [0, 1, 7, 63, 64, 127, 128, size - 129, size - 2, size - 1].filter((i) => i >= 0 && i < size);
-  const out: [number, number][] = [];
-  for (const r of edge(m)) for (const c of edge(n)) out.push([r, c]);
-  for (let i = 0; i < 200; i++) out.push([next() % m, next() % n]);
-  return out;
-}
-
-/** Worth a measurement: neither mostly idle lanes nor many passes over the weights. */
-const suits = (s: GemmSchedule, m: number): boolean => (s.form === "few" ? s.tokens <= 2 * Math.max(m, 4) && m <= 4 * s.tokens : m >= 64);
+/** Every schedule that is neither mostly idle nor reads the weights too often, instead of the chosen one only. */
+const every = process.argv.includes("--every");
+const suits = (s: GemmSchedule, m: number): boolean => (s.form !== "tall" ? s.tokens <= 2 * Math.max(m, 4) && m <= 4 * s.tokens : m >= 64);
 const legal = (n: number, k: number, m: number): GemmSchedule[] => {
-  const chosen = scheduleName(choose({ n, k }, m));
-  return candidates.filter((s) => illegal(s, H200, { n, k }) === null && (suits(s, m) || scheduleName(s) === chosen));
+  const chosen = choose({ n, k }, m);
+  return every ? candidates.filter((s) => illegal(s, H200, { n, k }) === null && (s === chosen || suits(s, m))) : [chosen];
 };
 
 const compiled = new Map<string, CudaKernel>();
@@ -107,46 +71,34 @@ function kernel(cuda: Cuda, n: number, k: number, s: GemmSchedule): CudaKernel {
   return compiled.get(key)!;
 }
 
-/** Largest relative error of a shape and schedule over sampled outputs: ||out - ref|| / ||ref||. */
+/** Launches a kernel twice over a poisoned output, for a workspace left dirty shows in the second, and compares with float64. */
+export function compare(cuda: Cuda, f: CudaKernel, p: Problem, m: number): { relative: number; unwritten: number; ok: boolean } {
+  const at = samples(m, p.n);
+  cuda.fill(p.buffers[0].y, 0xff, m * p.n * 2);
+  cuda.launch(f, p.buffers[0], { m });
+  cuda.launch(f, p.buffers[0], { m });
+  const y = new Uint16Array(cuda.download(p.buffers[0].y, m * p.n * 2).buffer);
+  const found = distance(y, at.map(([r, c]) => r * p.n + c), at.map(([r, c]) => reference(p.k, r, c)));
+  return { ...found, ok: found.relative < 4e-3 && found.unwritten === 0 };
+}
+
+/** More shapes for the check: parts of the joined products, less than a tile, ragged in n and k. */
+const RAGGED: readonly [number, number][] = [[576, 7168], [1536, 7168], [136, 144], [1000, 2000], [8, 16]];
+
+/** Every shape, sizes between the tile sizes too, every schedule that suits: relative error over sampled outputs. */
 export async function check(cuda: Cuda): Promise<Row[]> {
   const rows: Row[] = [];
-  for (const [n, k] of SHAPES) {
+  for (const [n, k] of [...SHAPES, ...RAGGED]) {
     const p = place(cuda, n, k, 4096, 1);
-    // Sizes between the tile sizes too.
-    for (const m of [...ROWS.slice(0, -1), 3, 70, 333, 4096]) {
-      const at = samples(m, n);
-      const want = at.map(([r, c]) => reference(n, k, r, c));
-      for (const s of legal(n, k, m)) {
-        cuda.fill(p.buffers[0].y, 0xff, m * n * 2);
-        cuda.launch(kernel(cuda, n, k, s), p.buffers[0], { m });
-        // Twice: a workspace left dirty shows in the second launch.
-        cuda.launch(kernel(cuda, n, k, s), p.buffers[0], { m });
-        cuda.synchronize();
-        const y = new Uint16Array(cuda.download(p.buffers[0].y, m * n * 2).buffer);
-        let [error, norm] = [0, 0];
-        const word = new Uint32Array(1);
-        const float = new Float32Array(word.buffer);
-        for (const [i, [r, c]] of at.entries()) {
-          word[0] = y[r * n + c] << 16;
-          error += (float[0] - want[i]) ** 2;
-          norm += want[i] ** 2;
-        }
-        const relative = Math.sqrt(error / norm);
-        let unwritten = 0;
-        for (let i = 0; i < y.length; i++) if (y[i] === 0xffff) unwritten++;
-        rows.push({ n, k, m, schedule: scheduleName(s), relative, unwritten, ok: relative < 4e-3 && unwritten === 0 });
-      }
-    }
+    for (const m of [...ROWS.slice(0, -1), 3, 70, 333, 4096])
+      for (const s of legal(n, k, m)) rows.push({ n, k, m, schedule: scheduleName(s), ...compare(cuda, kernel(cuda, n, k, s), p, m) });
     release(cuda, p);
   }
   return rows;
 }
 
-const median = (v: number[]): number => v.sort((a, b) => a - b)[v.length >> 1];
-
 /** Microseconds of one launch, weights cold: a graph of launches over rotating copies of w. */
-function time(cuda: Cuda, p: Problem, s: GemmSchedule, m: number): number {
-  const f = kernel(cuda, p.n, p.k, s);
+export function time(cuda: Cuda, f: CudaKernel, p: Problem, m: number): number {
   for (const b of p.buffers) cuda.launch(f, b, { m });
   cuda.synchronize();
   const launches = Math.max(p.buffers.length, 6);
@@ -164,7 +116,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
   for (const [n, k, part, published] of SHAPES) {
     const p = place(cuda, n, k, 4096, Math.ceil(130e6 / (n * k)) + 1);
     for (const [i, m] of ROWS.entries()) {
-      const times = legal(n, k, m).map((s) => ({ schedule: scheduleName(s), us: time(cuda, p, s, m) }));
+      const times = legal(n, k, m).map((s) => ({ schedule: scheduleName(s), us: time(cuda, kernel(cuda, n, k, s), p, m) }));
       const chosen = scheduleName(choose({ n, k }, m));
       const us = times.find((t) => t.schedule === chosen)?.us ?? NaN;
       const best = times.reduce((a, b) => (b.us < a.us ? b : a));

@@ -10,10 +10,12 @@ import { streamLinear } from "../../codegen/cuda/stream-linear.ts";
 import { candidates as bf16Candidates, illegal as bf16Illegal } from "../../codegen/schedules/sm90-bf16-gemm.ts";
 import { ringSchedule, streamSchedule, unringable, type StreamProblem } from "../../codegen/schedules/sm90-stream.ts";
 import { blockGemm } from "../../codegen/cuda/block-gemm.ts";
+import { groupedGemm } from "../../codegen/cuda/grouped-gemm.ts";
 import { mlaDecode } from "../../codegen/cuda/mla-decode.ts";
 import { mlaPrefill } from "../../codegen/cuda/mla-prefill.ts";
 import { printCuda } from "../../codegen/cuda/print.ts";
 import { candidates, H200, illegal, type GemmProblem } from "../../codegen/schedules/sm90-gemm.ts";
+import { candidates as groupedCandidates, illegal as groupedIllegal, type GroupedProblem } from "../../codegen/schedules/sm90-grouped.ts";
 import { decodeCandidates, type MlaDecodeProblem } from "../../codegen/schedules/sm90-attend.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { compileCuda } from "../../runtime/devices/cuda/compiler.ts";
@@ -24,6 +26,12 @@ import { build, disassemble, findCuobjdump, hasNvcc, inTwo, readPtxas } from "./
 const products: readonly GemmProblem[] = [
   { n: 2112, k: 7168 }, { n: 7168, k: 16384 }, { n: 7168, k: 18432 }, { n: 136, k: 144 }, { n: 1000, k: 2000 }, { n: 8, k: 16 },
 ];
+
+/** R1's experts, and few with ragged steps. */
+const groups: readonly GroupedProblem[] = [{ experts: 256, n: 4096, k: 7168 }, { experts: 256, n: 7168, k: 2048 }, { experts: 40, n: 384, k: 1680 }];
+
+/** Two of a list, others for every i: each schedule meets some problems, each problem some schedules. */
+const taking = <T>(list: readonly T[], i: number): T[] => (list.length <= 2 ? [...list] : [list[i % list.length], list[(i + 1 + (i % (list.length - 1))) % list.length]]);
 
 /** All heads of R1, in clusters of two blocks; half of them, in single blocks. */
 const decodes: readonly MlaDecodeProblem[] = [128, 64].map((heads) => ({ heads, r: 512, d: 64, pageRows: 64, ql: [heads * 512, 512], qp: [heads * 192, 192], scale: 0.135 }));
@@ -52,7 +60,8 @@ const emitters: readonly [string, () => KernelText[], string[]][] = [
   ["bf16_gemm", () => gemms.flatMap((p) => bf16Candidates.filter((s) => bf16Illegal(s, p) === null).map((s) => bf16Gemm(p, s))), ["HGMMA", "UTMALDG"]],
   ["stream_bmm", () => einsums.map((p) => streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule)), ["HMMA", "LDG.E.NA.LTC256B.128"]],
   ["argmax_rows", () => [argmaxRows({ d: 129280, xStride: 129280 }), argmaxRows({ d: 70, xStride: 71 })], []],
-  ["block_gemm", () => products.flatMap((p) => candidates.filter((s) => illegal(s, H200, p) === null).map((s) => blockGemm(p, s))), ["QGMMA", "UTMALDG"]],
+  ["block_gemm", () => candidates.flatMap((s, i) => taking(products.filter((p) => illegal(s, H200, p) === null), i).map((p) => blockGemm(p, s))), ["QGMMA", "UTMALDG"]],
+  ["grouped_gemm", () => groupedCandidates.flatMap((s, i) => taking(groups.filter((p) => groupedIllegal(s, H200, p) === null), i).map((p) => groupedGemm(p, s))), ["QGMMA", "UTMALDG"]],
 ];
 
 if (!hasNvcc) console.log("skipped: no nvcc on the path, so no CUDA is compiled for sm_90a");

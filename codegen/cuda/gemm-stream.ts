@@ -1,0 +1,196 @@
+// The FP8 block GEMM when rows of x are few: weights on wgmma's 64-row side, tokens on the narrow one. Time is the time to read
+// w and to get going, so a block is small enough for two on a multiprocessor: the next kernel's blocks fetch weights while this
+// one's finish. k is cut over a cluster where tiles are few; sums meet in shared memory, in rank order: same bits every run.
+import type { KernelText } from "../../ir/kernel/catalogue.ts";
+import { add, ceildiv } from "../../ir/size.ts";
+import { gemmHeader, scheduleName, sharedBytes, STEP, type GemmProblem, type StreamSchedule } from "../schedules/sm90-gemm.ts";
+import { fragments, header } from "./fragments.ts";
+
+/** The run of rows a block works on: found on the device, so that shapes do not depend on what the router chose. */
+const findRun = (experts: number): string => `
+// The want-th run of at most TOKENS rows that share an expert. A warp scans the offsets, ${Math.ceil(experts / 32)} experts a lane.
+struct Run { int expert, row, end; };
+__device__ __forceinline__ Run find_run(const int* __restrict__ offsets, int want, int lane) {
+  Run mine = {-1, 0, 0};
+  int carry = 0;
+#pragma unroll
+  for (int e = lane; e - lane < EXPERTS; e += 32) {
+    const int from = offsets[min(e, EXPERTS)], to = offsets[min(e + 1, EXPERTS)], runs = (to - from + TOKENS - 1) / TOKENS;
+    int sum = runs;
+    for (int d = 1; d < 32; d *= 2) {
+      const int lower = __shfl_up_sync(~0u, sum, d);
+      sum += lane >= d ? lower : 0;
+    }
+    const int nth = want - (carry + sum - runs);
+    if (nth >= 0 && nth < runs) mine = {e, from + nth * TOKENS, to};
+    carry += __shfl_sync(~0u, sum, 31);
+  }
+  const u32 found = __ballot_sync(~0u, mine.expert >= 0);
+  if (found == 0) return mine;
+  const int from = __ffs(found) - 1;
+  return {__shfl_sync(~0u, mine.expert, from), __shfl_sync(~0u, mine.row, from), __shfl_sync(~0u, mine.end, from)};
+}
+`;
+
+/** A plain product, or with `experts` a product for every run of rows between two offsets, each by its own n x k matrix. */
+export function stream({ n, k, experts }: GemmProblem & { experts?: number }, schedule: StreamSchedule): KernelText {
+  const { rows, tokens, deep, split, stages, xStages, resident } = schedule;
+  const name = experts ? `grouped_gemm_${experts}x${n}x${k}_${scheduleName(schedule)}` : `block_gemm_${n}x${k}_${scheduleName(schedule)}`;
+  const math = (rows / 64) * deep * 128;
+  const threads = math + 64;
+  const cluster = split > 1;
+  const count = experts ? "r" : "m";
+  const source = `${header(gemmHeader({ n, k, experts }, schedule))}
+${fragments(["types", "barriers", "dependent", "load", "bf16", "floats", "async", "wgmma", ...(cluster ? (["cluster", "remote"] as const) : [])], tokens)}
+constexpr int N = ${n}, STEPS = ${Math.ceil(k / STEP)};       // columns of y; steps of 128 columns of k
+constexpr int ROWS = ${rows}, TOKENS = ${tokens};      // a tile: rows of w by rows of x
+constexpr int DEEP = ${deep}, UNITS = (STEPS + DEEP - 1) / DEEP;  // a ring stage holds DEEP steps, each for its own warpgroups
+constexpr int SPLIT = ${split};                  // blocks that share the k of a tile
+constexpr int MOST = (UNITS + SPLIT - 1) / SPLIT * DEEP;  // steps a block may have
+constexpr int MATH = ${math};                  // threads that multiply; a warp more copies w, another x
+constexpr int THREADS = ${threads};
+constexpr int STAGES = ${stages}, X_STAGES = ${xStages};    // weights come from afar and need the longer ring
+constexpr int W_BYTES = ROWS * 128, X_BYTES = TOKENS * 128;
+constexpr int HELD = TOKENS / 2;                // sums a thread holds
+constexpr int X_PITCH = TOKENS + 2, PITCH = ROWS + 4;  // floats a step of x's scales, a token of sums: padded against bank conflicts
+${experts ? `constexpr int EXPERTS = ${experts};\n${findRun(experts)}` : ""}
+extern "C" __global__ void __launch_bounds__(THREADS, ${resident})
+${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map,
+    const float* __restrict__ x_scale, const float* __restrict__ w_scale, ${experts ? "const int* __restrict__ offsets, u16* __restrict__ y, int r" : "u16* __restrict__ y, int m"}) {
+  extern __shared__ u8 raw[];
+  const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
+  const u32 x_ring = ring + STAGES * DEEP * W_BYTES, x_scales = x_ring + X_STAGES * DEEP * X_BYTES, w_scales = x_scales + MOST * X_PITCH * 4;
+  const u32 full = (w_scales + ${Math.ceil(rows / 128)} * MOST * 4 + 7) & ~7u, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int rank = blockIdx.x, column0 = blockIdx.${experts ? "y" : "z"} * ROWS;
+${experts ? "  __shared__ Run run;\n" : "  const int token0 = blockIdx.y * TOKENS;\n"}  const int begin = rank * UNITS / SPLIT, end = (rank + 1) * UNITS / SPLIT, ahead = min(STAGES, end - begin);
+
+  if (threadIdx.x == MATH) {
+    for (int s = 0; s < STAGES; s++) {
+      barrier_init(full + 8 * s, 1);
+      barrier_init(empty + 8 * s, MATH / 32);  // one arrival a math warp
+    }
+    for (int s = 0; s < X_STAGES; s++) {
+      barrier_init(x_full + 8 * s, 1);
+      barrier_init(x_empty + 8 * s, MATH / 32);
+    }
+    barrier_init_done();${experts ? "" : `
+    // Weights do not wait for the kernel before: a ring of them is under way while it still runs.
+    for (int i = 0; i < ahead; i++) {
+      barrier_expect(full + 8 * i, DEEP * W_BYTES);
+      for (int d = 0; d < DEEP; d++) copy_in(ring + (i * DEEP + d) * W_BYTES, &w_map, full + 8 * i, ((begin + i) * DEEP + d) * 128, column0);
+    }`}
+  }
+${experts ? `  if (warp == MATH / 32) {
+    await_previous();  // offsets say which weights
+    const Run mine = find_run(offsets, blockIdx.z, lane);
+    if (lane == 0) run = mine;
+  }
+` : ""}  __syncthreads();
+  release_next();
+${experts ? `  if (run.expert < 0) return;  // fewer runs than there could be
+  const int token0 = run.row, m = run.end, w_row0 = run.expert * N + column0;
+` : ""}
+  if (warp >= MATH / 32) {
+    if (warp == MATH / 32 && lane == 0) {
+      // One thread keeps the weights coming: bytes in flight are what bandwidth needs.
+      for (int u = ${experts ? "0" : "ahead"}; u < end - begin; u++) {
+        const int stage = u % STAGES;
+        if (u >= STAGES) barrier_wait(empty + 8 * stage, (u / STAGES - 1) & 1);
+        barrier_expect(full + 8 * stage, DEEP * W_BYTES);
+        for (int d = 0; d < DEEP; d++) copy_in(ring + (stage * DEEP + d) * W_BYTES, &w_map, full + 8 * stage, ((begin + u) * DEEP + d) * 128, ${experts ? "w_row0" : "column0"});
+      }
+    }
+    if (warp == MATH / 32 + 1 && lane == 0) {
+      await_previous();
+      for (int u = 0; u < end - begin; u++) {
+        const int stage = u % X_STAGES;
+        if (u >= X_STAGES) barrier_wait(x_empty + 8 * stage, (u / X_STAGES - 1) & 1);
+        barrier_expect(x_full + 8 * stage, DEEP * X_BYTES);
+        for (int d = 0; d < DEEP; d++) copy_in(x_ring + (stage * DEEP + d) * X_BYTES, &x_map, x_full + 8 * stage, ((begin + u) * DEEP + d) * 128, token0);
+      }
+    }
+    __syncwarp();
+  } else {
+    const int team = warp / 4, part_rows = team % (ROWS / 64), deep = team / (ROWS / 64), slab = warp % 4;
+    // Scales of all the block's steps at once, without passing through registers; past the ends any finite scale will do.
+    const int first = begin * DEEP, count = (end - begin) * DEEP;
+    for (int p = threadIdx.x; p < count; p += MATH)
+      for (int r = 0; r < ${Math.ceil(rows / 128)}; r++)
+        copy_word(w_scales + (r * MOST + p) * 4, w_scale + ${experts ? "(long long)(run.expert * (N / 128) + column0 / 128 + r)" : "min(column0 / 128 + r, (N - 1) / 128)"} * STEPS + min(first + p, STEPS - 1));
+${experts ? "    await_previous();" : "    await_previous();"}
+    for (int t = warp; t < TOKENS; t += MATH / 32)
+      for (int p = lane; p < count; p += 32)
+        copy_word(x_scales + (p * X_PITCH + t) * 4, x_scale + min(token0 + t, m - 1) * STEPS + min(first + p, STEPS - 1));
+    copies_wait();
+    group_sync(1, MATH);
+
+    float sum[HELD];
+#pragma unroll
+    for (int i = 0; i < HELD; i++) sum[i] = 0.f;
+    for (int u = 0; u < end - begin; u++) {
+      const int stage = u % STAGES, x_stage = u % X_STAGES, p = u * DEEP + deep;
+      float part[HELD];
+      barrier_wait(full + 8 * stage, u / STAGES & 1);
+      barrier_wait(x_full + 8 * x_stage, u / X_STAGES & 1);
+      const u32 w_tile = ring + (stage * DEEP + deep) * W_BYTES + part_rows * 8192, x_tile = x_ring + (x_stage * DEEP + deep) * X_BYTES;
+      product_128(part, tile_descriptor(w_tile), tile_descriptor(x_tile));
+      const float w_now = load_shared(w_scales + (part_rows / 2 * MOST + p) * 4);
+      wgmma_wait<0>(part);
+      if (lane == 0) { barrier_arrive(empty + 8 * stage); barrier_arrive(x_empty + 8 * x_stage); }
+      // Columns of the product are tokens: each pair of registers has its own two scales.
+#pragma unroll
+      for (int j = 0; j < TOKENS / 8; j++) {
+        const float2 x_now = load_shared_pair(x_scales + (p * X_PITCH + j * 8 + lane % 4 * 2) * 4);
+#pragma unroll
+        for (int v = 4 * j; v < 4 * j + 4; v++) sum[v] = fmaf(part[v], (v & 1 ? x_now.y : x_now.x) * w_now, sum[v]);
+      }
+    }
+
+    // The ring has been read and nothing more is coming: it now takes the sums, a token a row.
+    group_sync(1, MATH);
+    const u32 sums = ring + deep * (TOKENS * PITCH * 4) + (part_rows * 64 + slab * 16 + lane / 4) * 4;
+#pragma unroll
+    for (int j = 0; j < TOKENS / 8; j++)
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+        store_shared(sums + ((j * 8 + lane % 4 * 2 + i % 2) * PITCH + i / 2 * 8) * 4, sum[4 * j + i]);
+  }
+  ${cluster ? "cluster_sync();" : "__syncthreads();"}
+
+  // Output: 8 columns of a token a thread, added up over steps and blocks in their order, 16 bytes a store.
+  const int chunks = min(TOKENS, m - token0) * (ROWS / 8);
+  for (int c = rank * THREADS + threadIdx.x; c < chunks; c += SPLIT * THREADS) {
+    const int token = c / (ROWS / 8), column = c % (ROWS / 8) * 8;
+    if (column0 + column >= N) continue;
+    float v[8] = {};
+#pragma unroll
+    for (int s = 0; s < SPLIT * DEEP; s++) {
+      const u32 from = ring + s % DEEP * (TOKENS * PITCH * 4) + (token * PITCH + column) * 4;
+      const float4 a = ${cluster ? "load_shared4_at(from, s / DEEP)" : "load_shared4(from)"}, b = ${cluster ? "load_shared4_at(from + 16, s / DEEP)" : "load_shared4(from + 16)"};
+      v[0] += a.x; v[1] += a.y; v[2] += a.z; v[3] += a.w; v[4] += b.x; v[5] += b.y; v[6] += b.z; v[7] += b.w;
+    }
+    const uint4 packed = {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7])};
+    *(uint4*)(y + (long long)(token0 + token) * N + column0 + column) = packed;
+  }
+${cluster ? "  cluster_sync();  // sums stay until the last block has read them\n" : ""}}
+`;
+  return {
+    name, language: "cuda", source,
+    params: [
+      { kind: "tensormap", name: "x_map", of: "x", dtype: "e4m3", dims: [k, count], strides: [k], box: [128, tokens], swizzle: 128 },
+      { kind: "tensormap", name: "w_map", of: "w", dtype: "e4m3", dims: [k, (experts ?? 1) * n], strides: [k], box: [128, rows], swizzle: 128 },
+      { kind: "buffer", name: "x_scale", dtype: "f32", access: "in" },
+      { kind: "buffer", name: "w_scale", dtype: "f32", access: "in" },
+      ...(experts ? [{ kind: "buffer", name: "offsets", dtype: "i32", access: "in" } as const] : []),
+      { kind: "buffer", name: "y", dtype: "bf16", access: "out" },
+    ],
+    dims: [count],
+    launch: {
+      // Runs of an expert: at most one that is not full. Blocks past the last find nothing and leave.
+      grid: experts ? [split, Math.ceil(n / rows), add({ op: "min", of: ["r", experts] }, { op: "div", of: ["r", tokens] })] : [split, ceildiv("m", tokens), Math.ceil(n / rows)],
+      block: threads, sharedBytes: sharedBytes(schedule, k), pdl: true,
+      ...(cluster ? { cluster: [split, 1, 1] as [number, number, number] } : {}),
+    },
+  };
+}

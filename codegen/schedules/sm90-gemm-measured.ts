@@ -1,0 +1,34 @@
+// What was fastest where it was measured: the matrices of R1 on one H200, cold weights, graph replay (docs/notes-gpu-gemm.md says
+// how). Each entry is "most rows:schedule", smallest first. Other shapes are left to the estimate.
+
+const measured: Readonly<Record<string, string>> = {
+  // q_a + kv_a
+  "2112x7168": "1:w64k2t8x4s6_5r2 8:w64k2t8x2s6_5r2 32:w64k2t16x2s5_4r2 64:w64k2t32x2s4_3r2 128:w64k2t32x1s4_3r2 256:w64k2t64x1s3_3r2 4096:t6g16",
+  // q_a
+  "1536x7168": "8:w64k2t8x4s6_5r2 16:w64k2t16x2s5_4r2 32:w64k2t32x2s4_3r2 64:w64k2t64x3s7_6r1 128:w64k2t64x2s7_6r1 256:w128k2t64x2s4_4r1",
+  // kv_a
+  "576x7168": "16:w64k2t8x4s6_5r2 32:w64k2t16x2s5_4r2 64:w64k2t32x2s4_3r2 128:w64k2t64x3s7_6r1 256:w64k2t64x2s7_6r1",
+  // q_b
+  "24576x1536": "8:w128k1t8x1s4_4r3 32:w128k1t32x1s4_4r2 64:w128k1t64x1s4_4r2 4096:t6g16",
+  // kv_b
+  "32768x512": "8:w128k1t8x1s4_4r3 16:w128k1t16x1s4_4r3 32:w128k1t32x1s4_4r2 1024:t6g16 4096:t6g16x",
+  // o_proj
+  "7168x16384": "8:w128k2t8x2s6_6r1 16:w128k2t16x2s6_4r1 32:w128k2t32x2s5_4r1 64:w128k2t64x2s4_4r1 128:f128s5 4096:t6g16",
+  // expert gate and up
+  "4096x7168": "1:w64k2t8x3s6_5r2 8:w64k2t8x1s6_5r2 16:w64k2t16x1s5_4r2 32:w64k2t32x1s4_3r2 64:w64k2t64x2s7_6r1 128:w64k2t128x2s5_4r1 1024:t6g16 4096:t6g16x",
+  // expert down
+  "7168x2048": "8:w64k2t8x1s6_5r2 32:w64k2t16x1s5_4r2 64:w64k2t32x1s4_3r2 128:w64k2t128x1s3_3r1 1024:t6g16 4096:t6g16x",
+  // dense gate and up
+  "36864x7168": "8:w128k2t8x1s6_6r1 16:w128k2t16x1s6_4r1 32:w64k2t32x1s4_3r2 64:f64s8 1024:t6g16 4096:t6g16x",
+  // dense down
+  "7168x18432": "8:w128k2t8x2s6_6r1 16:w128k2t16x2s6_4r1 32:w128k2t32x2s5_4r1 64:w128k2t64x2s4_4r1 128:f128s5 256:t6g16 1024:t6g16x 4096:t6g16",
+};
+
+/** Rows beyond which one schedule serves all sizes. */
+const MANY = 4096;
+
+/** Name of the schedule for m rows of a product that was measured at that size, or undefined. */
+export function fastest(n: number, k: number, m: number): string | undefined {
+  const entries = measured[`${n}x${k}`]?.split(" ").map((e) => e.split(":")) ?? [];
+  return entries.find(([most]) => m <= Number(most) || Number(most) === MANY)?.[1];
+}
