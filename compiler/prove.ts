@@ -99,7 +99,12 @@ function weightOf(m: Module, decl: WeightDecl, layer: number | null, weight: (n:
       const [from, to] = p.rows ?? [0, shape.at(-2) ?? 1];
       const width = shape.length > 1 ? shape.at(-1)! : per;
       const columns = Math.ceil(width / 128);
-      const raw = noise(name, (shape.length > 1 ? to - from : 1) * width);
+      const raw = noise(name, (shape.length > 1 ? to - from : 1) * (p.columns ? p.columns[1] - p.columns[0] : width));
+      if (p.columns) {
+        const [own, start] = [p.columns[1] - p.columns[0], flat * per + from * width + p.columns[0]];
+        for (let r = 0; r < to - from; r++) data.set(raw.subarray(r * own, (r + 1) * own).map((v) => v / 6), start + r * width);
+        return;
+      }
       data.set(scaled ? raw.map((v) => e4m3Values[Math.floor((v + 1) * 59)] / 8) : norm ? raw.map((v) => 1 + v / 4) : raw.map((v) => v / 6), flat * per + from * width);
       if (scaled) scales.set(noise(`${name} scales`, Math.ceil((to - from) / 128) * columns).map((v) => 0.02 + v / 100), flat * perScale + (from / 128) * columns);
     };

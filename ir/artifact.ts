@@ -46,6 +46,8 @@ export interface Piece {
   scales?: string;
   /** The tensor is rows from .. to of the axis after the leading ones (of two matrices joined); `from` begins a block of scales. */
   rows?: [from: number, to: number];
+  /** The tensor is columns from .. to of the last axis. Where no piece lies, rows or columns, the weight is zero. */
+  columns?: [from: number, to: number];
 }
 
 /** One weight symbol, e.g. "moe_layer.wq_a". Trailing two axes of an e4m3 weight carry 128x128 blocks per leading index. */

@@ -119,9 +119,9 @@ class Parser {
       if (text.startsWith("rope ")) return { kind: "rope", ...(JSON.parse(text.slice(5)) as { invFreq: number[]; factor: number }) };
       if (text.startsWith("computed ")) return { kind: "computed", ...(JSON.parse(text.slice(9)) as { by: string; result: string }) };
       const pieces = text.split(" + ").map((p): Piece => {
-        const m = /^(?:\[([^\]]*)\] )?(?:rows (\d+)\.\.(\d+) )?("[^"]*")(?: scaled ("[^"]*"))?$/.exec(p)!;
+        const m = /^(?:\[([^\]]*)\] )?(?:rows (\d+)\.\.(\d+) )?(?:columns (\d+)\.\.(\d+) )?("[^"]*")(?: scaled ("[^"]*"))?$/.exec(p)!;
         const at = m[1] === undefined ? [] : m[1].split(",").map((x) => (x.trim() === "*" ? ("*" as const) : Number(x)));
-        return { at, ...(m[2] ? { rows: [Number(m[2]), Number(m[3])] } : {}), tensor: JSON.parse(m[4]) as string, ...(m[5] ? { scales: JSON.parse(m[5]) as string } : {}) };
+        return { at, ...(m[2] ? { rows: [Number(m[2]), Number(m[3])] } : {}), ...(m[4] ? { columns: [Number(m[4]), Number(m[5])] } : {}), tensor: JSON.parse(m[6]) as string, ...(m[7] ? { scales: JSON.parse(m[7]) as string } : {}) };
       });
       return { kind: "checkpoint", pieces };
     } catch {

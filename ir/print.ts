@@ -34,7 +34,7 @@ export function printLayers(layers: readonly number[]): string {
 function printSource(s: Source): string {
   if (s.kind === "rope") return `rope ${JSON.stringify({ factor: s.factor, invFreq: s.invFreq })}`;
   if (s.kind === "computed") return `computed ${JSON.stringify({ by: s.by, result: s.result })}`;
-  return s.pieces.map((p) => `${p.at.length ? `[${p.at.join(", ")}] ` : ""}${p.rows ? `rows ${p.rows.join("..")} ` : ""}${JSON.stringify(p.tensor)}${p.scales ? ` scaled ${JSON.stringify(p.scales)}` : ""}`).join(" + ");
+  return s.pieces.map((p) => `${p.at.length ? `[${p.at.join(", ")}] ` : ""}${p.rows ? `rows ${p.rows.join("..")} ` : ""}${p.columns ? `columns ${p.columns.join("..")} ` : ""}${JSON.stringify(p.tensor)}${p.scales ? ` scaled ${JSON.stringify(p.scales)}` : ""}`).join(" + ");
 }
 
 /** Every node of a function, regions included, operands first. */

@@ -37,6 +37,8 @@ export interface StoredArray {
   form: "same" | "bf16" | "f16" | "e8m0";
   /** Bytes in the file. */
   bytes: number;
+  /** Bytes of a row in the file and from one row to the next in memory; what lies between becomes zero. Only of form "same". */
+  rows?: { bytes: number; pitch: number };
   /** Reads `target.length` bytes from byte `from` of the array on. */
   read(target: Uint8Array, from: number): Promise<void>;
 }
@@ -52,6 +54,8 @@ export interface Device {
   shortOf(what: string, needed: number, parts: readonly string[]): Error;
   /** Columns of a page table that must hold so many pages: a device that keeps programs by their sizes asks for few different ones. */
   columns(pages: number): number;
+  /** Makes bytes zero, before what is written or placed later. */
+  clear(at: number, bytes: number): void;
   /** Copies bytes in; a later run sees them. */
   write(at: number, bytes: Uint8Array): void;
   /** Bytes as they are once no run is under way: a view where memory is shared, else a copy. */

@@ -10,7 +10,7 @@ import { bytesIn } from "./values.ts";
 import type { SessionOptions } from "./session.ts";
 import { Session } from "./session.ts";
 import type { Placement } from "./weights.ts";
-import { WeightStore, instanceBytes, layersOf, placements, weightsUsed } from "./weights.ts";
+import { WeightStore, hasGaps, instanceBytes, layersOf, placements, weightsUsed } from "./weights.ts";
 
 export interface LoadOptions {
   /** A folder or file with a checkpoint, or "synthetic:SEED". */
@@ -88,15 +88,11 @@ export class Model<D extends Device = Device> {
     const resident: Placement[] = [];
     for (const [symbol, plan] of Object.entries(manifest.weights)) {
       if (plan.staging || plan.source.kind === "rope") continue;
-      for (const layer of layersOf(plan))
-        resident.push(
-          ...placements(
-            symbol,
-            plan,
-            layer,
-            weights.put(symbol, layer, device.allocate(instanceBytes(plan), `weight ${symbol}`)),
-          ),
-        );
+      for (const layer of layersOf(plan)) {
+        const at = device.allocate(instanceBytes(plan), `weight ${symbol}`);
+        if (hasGaps(plan)) device.clear(at, instanceBytes(plan));
+        resident.push(...placements(symbol, plan, layer, weights.put(symbol, layer, at)));
+      }
     }
     await source.place(device, resident);
     for (const { function: name, layers } of manifest.load) for (const layer of layers) await this.runLoad(source, name, layer);
@@ -114,9 +110,10 @@ export class Model<D extends Device = Device> {
     const arena = device.allocate(arenaBytes(manifest, name, {}), `load function ${name}`);
     await source.place(
       device,
-      blocks.flatMap(({ symbol, layer, at }) =>
-        placements(symbol, manifest.weights[symbol], layer, weights.put(symbol, layer, at)),
-      ),
+      blocks.flatMap(({ symbol, layer, at }) => {
+        if (hasGaps(manifest.weights[symbol])) device.clear(at, instanceBytes(manifest.weights[symbol]));
+        return placements(symbol, manifest.weights[symbol], layer, weights.put(symbol, layer, at));
+      }),
     );
     const args = new Map<string, number>();
     for (const [symbol, { source }] of Object.entries(manifest.weights))

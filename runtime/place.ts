@@ -9,7 +9,7 @@ import type { TensorInfo } from "./safetensors.ts";
 import { Checkpoint } from "./safetensors.ts";
 import type { Form } from "./synthetic.ts";
 import { describe, formBytes } from "./synthetic.ts";
-import type { Placement } from "./weights.ts";
+import { elementBytes, type Placement } from "./weights.ts";
 
 /** Gives weights their values. `check` throws one DiagnosticError with all that is wrong; `place` fills memory. */
 export interface WeightSource {
@@ -35,6 +35,10 @@ function syntheticSource(seed: number, ue8m0: boolean): WeightSource {
       bytes: formBytes(form),
       recipe: describe(seed, p.tensor, p.shape, form),
     });
+    if (p.pitch) {
+      const [width, size, form] = [p.shape[p.shape.length - 1], elementBytes[p.dtype], p.dtype === "f32" ? ("bf16-in-f32" as const) : ("bf16" as const)];
+      return Array.from({ length: p.count / width }, (_, r) => ({ ...job(p.data + r * (p.pitch as number) * size, width, form), start: r * width }));
+    }
     if (p.scales) return [job(p.data, p.count, "e4m3"), job(p.scales.at, p.scales.count, ue8m0 ? "scale-ue8m0" : "scale")];
     if (p.dtype === "bf16") return [job(p.data, p.count, "bf16")];
     // A checkpoint keeps everything in bf16 but the router's bias; f32 plans hold those values widened.
@@ -97,6 +101,17 @@ function arraysOf(checkpoint: Checkpoint, p: Placement): StoredArray[] {
     const t = checkpoint.tensors.get(name) as TensorInfo;
     return { at, count, form: toF32 ? forms[t.dtype] : "same", bytes: t.end - t.begin, read: (target, from) => checkpoint.read(t, target, from) };
   };
+  if (p.pitch) {
+    const [width, size] = [p.shape[p.shape.length - 1], elementBytes[p.dtype]];
+    const whole = array(p.tensor, p.data, p.count, p.dtype === "f32");
+    if (whole.form === "same") return [{ ...whole, rows: { bytes: width * size, pitch: p.pitch * size } }];
+    // Widened rows go one by one.
+    const file = whole.bytes / p.count;
+    return Array.from({ length: p.count / width }, (_, r) => ({
+      ...whole, at: p.data + r * (p.pitch as number) * size, count: width, bytes: width * file,
+      read: (target: Uint8Array, from: number) => whole.read(target, r * width * file + from),
+    }));
+  }
   return [array(p.tensor, p.data, p.count, p.dtype === "f32"), ...(p.scales ? [array(p.scales.tensor, p.scales.at, p.scales.count, true)] : [])];
 }
 

@@ -39,6 +39,8 @@ export interface Placement {
   dtype: WeightPlan["dtype"];
   data: number;
   count: number;
+  /** Elements from one row to the next where the weight is wider than the tensor. */
+  pitch?: number;
   /** e4m3 only. */
   scales?: { tensor: string; shape: number[]; at: number; count: number };
 }
@@ -55,14 +57,15 @@ export function placements(
   for (const piece of plan.source.pieces) {
     const axes = piece.at.length;
     const whole = plan.shape.slice(axes);
-    const shape = piece.rows ? [piece.rows[1] - piece.rows[0], ...whole.slice(1)] : whole;
+    const shape = piece.rows ? [piece.rows[1] - piece.rows[0], ...whole.slice(1)] : [...whole];
+    if (piece.columns) shape[shape.length - 1] = piece.columns[1] - piece.columns[0];
     const scaled = plan.dtype === "e4m3/128x128";
     if (axes > plan.shape.length || (scaled && shape.length < 2))
       throw brokenManifest(`a piece of ${symbol} has ${axes} leading indices; its shape is [${plan.shape.join(", ")}]`);
     const count = product(shape);
     const blockShape = scalesShape(shape);
     // Elements, and scales, before the first row of the tensor within its matrix.
-    const first = piece.rows ? piece.rows[0] * product(whole.slice(1)) : 0;
+    const first = (piece.rows ? piece.rows[0] * product(whole.slice(1)) : 0) + (piece.columns?.[0] ?? 0);
     const firstBlock = piece.rows ? blocks(piece.rows[0]) * blocks(whole[1] ?? 1) : 0;
     for (const index of indices(piece.at, plan.shape)) {
       const fill = (name: string): string =>
@@ -76,6 +79,7 @@ export function placements(
         dtype: plan.dtype,
         data: at.data + (flat * product(whole) + first) * elementBytes[plan.dtype],
         count,
+        ...(piece.columns ? { pitch: whole[whole.length - 1] } : {}),
         scales: scaled
           ? {
               tensor: piece.scales ? fill(piece.scales) : `${tensor}_scale_inv`,
@@ -88,6 +92,13 @@ export function placements(
     }
   }
   return out;
+}
+
+/** Whether elements of a weight lie outside all of its tensors: they are zeros, and loading writes them first. */
+export function hasGaps(plan: WeightPlan): boolean {
+  if (plan.source.kind !== "checkpoint") return false;
+  const read = placements("", plan, 0, { data: 0, scales: 0 }).reduce((n, p) => n + p.count, 0);
+  return read < product(plan.shape);
 }
 
 function indices(at: readonly (number | "*")[], shape: readonly number[]): number[][] {

@@ -1,5 +1,5 @@
-// Widening of stored arrays to f32, in place: the narrow values lie at the end of the room for the wide ones, and a value is
-// read before it is written over. Exact for all three forms.
+// Stored arrays on their way to the form they are used in, in place: what is read lies at the end of the room for what it becomes,
+// and is taken before it is written over. Widening to f32 is exact for all three forms; rows move apart, zeros between them.
 import type { StoredArray } from "./device.ts";
 import { f16 } from "./safetensors.ts";
 
@@ -17,5 +17,15 @@ export function widen(form: Exclude<StoredArray["form"], "same">, buffer: ArrayB
   } else {
     const [codes, out] = [new Uint8Array(buffer, from, count), new Float32Array(buffer, at, count)];
     for (let i = 0; i < count; i++) out[i] = codes[i] === 255 ? NaN : 2 ** (codes[i] - 127);
+  }
+}
+
+/** Reads `count` rows from row `from` on and lays them `pitch` bytes apart in `room`, which they fill. */
+export async function readRows(a: StoredArray, rows: NonNullable<StoredArray["rows"]>, room: Uint8Array, from: number, count: number): Promise<void> {
+  const first = count * (rows.pitch - rows.bytes);
+  await a.read(room.subarray(first), from * rows.bytes);
+  for (let r = 0; r < count; r++) {
+    room.copyWithin(r * rows.pitch, first + r * rows.bytes, first + (r + 1) * rows.bytes);
+    room.fill(0, r * rows.pitch + rows.bytes, (r + 1) * rows.pitch);
   }
 }

@@ -3,7 +3,7 @@
 // Any m; refuses rows of x or w that are no multiple of 16 bytes. Tens of rows go to bf16-gemm-few.ts.
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
-import { bf16Header, bf16Name, illegal, sharedBytes, STEP, type Bf16Schedule, type TallBf16 } from "../schedules/sm90-bf16-gemm.ts";
+import { bf16Header, bf16Name, boxes, illegal, sharedBytes, STEP, type Bf16Schedule, type TallBf16 } from "../schedules/sm90-bf16-gemm.ts";
 import type { StreamProblem } from "../schedules/sm90-stream.ts";
 import { bf16Wgmma } from "./bf16-fragments.ts";
 import { fewBf16 } from "./bf16-gemm-few.ts";
@@ -41,7 +41,7 @@ extern "C" __global__ void __launch_bounds__(384, 1)
 ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map, ${copied ? "const __grid_constant__ TensorMap y_map" : `${p.y === "f32" ? "float" : "u16"}* __restrict__ y`}, int m) {
   extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  const u32 staging = ring + STAGES * STAGE, full = staging + 4 * 8192, empty = full + 8 * STAGES;
+  const u32 staging = ring + STAGES * STAGE, full = staging + ${2 * boxes(s)} * 8192, empty = full + 8 * STAGES;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, rank = cluster_rank();
   const int row_tiles = (m + 2 * ROWS - 1) / (2 * ROWS), tiles = row_tiles * COLUMN_TILES;
 
@@ -90,7 +90,7 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
     registers_up<232>();
     await_previous();
     const int team = warp / 4, slab = warp % 4;
-${copied ? "    const u32 out = staging + team * 16384;\n" : ""}    int stage = 0; u32 phase = 0;
+${copied ? `    const u32 out = staging + team * ${boxes(s) * 8192};\n` : ""}    int stage = 0; u32 phase = 0;
     for (int tile = blockIdx.x / 2; tile < tiles; tile += gridDim.x / 2) {
       int row_tile, column_tile;
       locate(tile, row_tiles, row_tile, column_tile);
@@ -109,7 +109,7 @@ ${copied ? "    const u32 out = staging + team * 16384;\n" : ""}    int stage = 
       wgmma_wait<0>(sum);
       if (lane < 2) barrier_arrive_at(empty + 8 * before, lane);
 
-${copied ? copyOut : storeOut(p)}
+${copied ? copyOut(boxes(s)) : storeOut(p)}
     }${copied ? "\n    if (threadIdx.x % 128 == 0) copy_out_wait();" : ""}
   }
   cluster_sync();  // the other block may still send into this one's shared memory
@@ -129,22 +129,22 @@ ${copied ? copyOut : storeOut(p)}
   };
 }
 
-const copyOut = `      // Output: 64 x 64 bf16 at a time through shared memory; the copy engine writes whole lines and clips both edges.
+const copyOut = (boxes: number): string => `      // Output: 64 x 64 bf16 at a time through shared memory; the copy engine writes whole lines and clips both edges.
 #pragma unroll
       for (int b = 0; b < COLUMNS / 64; b++) {
-        if (threadIdx.x % 128 == 0) asm volatile("cp.async.bulk.wait_group.read 1;" ::: "memory");  // the box before the last has left its staging
+        if (threadIdx.x % 128 == 0) asm volatile("cp.async.bulk.wait_group.read ${boxes - 1};" ::: "memory");  // what was in this staging has left it
         group_sync(1 + team, 128);
 #pragma unroll
         for (int c = 0; c < 8; c += 2) {  // two 8-column chunks a store, in the copy engine's 128-byte swizzle
           const int row = slab * 16 + lane % 16, chunk = c + lane / 16;
           const float* v = sum + b * 32 + c * 4;
-          store_matrices(out + b % 2 * 8192 + row * 128 + ((chunk ^ (row % 8)) * 16),
+          store_matrices(out + b % ${boxes} * 8192 + row * 128 + ((chunk ^ (row % 8)) * 16),
               pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
         }
         fence_async();
         group_sync(1 + team, 128);
         if (threadIdx.x % 128 == 0) {
-          copy_out(&y_map, out + b % 2 * 8192, column_tile * COLUMNS + b * 64, row0);
+          copy_out(&y_map, out + b % ${boxes} * 8192, column_tile * COLUMNS + b * 64, row0);
           copy_out_commit();
         }
       }`;

@@ -6,7 +6,8 @@ import { mlaDecodeNative, mlaPrefillNative } from "./attend.ts";
 import { blockLinearNative } from "./block-linear.ts";
 import { streamBmmNative } from "./bmm.ts";
 import { groupedLinearNative } from "./grouped-linear.ts";
-import { streamLinearNative } from "./linear.ts";
+import { bf16GemmNative, ringLinearNative, streamLinearNative } from "./linear.ts";
+import { normRowsNative } from "./norm-rows.ts";
 
 export interface Native {
   /** Names the kernels of this native in artifacts and timings; no tile family has the name. */
@@ -17,4 +18,7 @@ export interface Native {
   emit(problem: Problem): KernelText;
 }
 
-export const natives: readonly Native[] = [blockLinearNative, groupedLinearNative, streamLinearNative, streamBmmNative, argmaxNative, mlaDecodeNative, mlaPrefillNative];
+export const natives: readonly Native[] = [
+  blockLinearNative, groupedLinearNative, ringLinearNative, streamLinearNative, bf16GemmNative, streamBmmNative, argmaxNative, normRowsNative,
+  mlaDecodeNative, mlaPrefillNative,
+];

@@ -60,6 +60,14 @@ export class Elements {
     return !!even && extent <= even.step && JSON.stringify(even.limit) === JSON.stringify(limit);
   }
 
+  /** Columns from c = 0 of a row tile to the limit, where the tile may reach past it. */
+  columnsLeft(p: Place, t: Tile): string | null {
+    const at = p.at[p.cols!];
+    if (this.inside(at, p.colLimit, t.cols)) return null;
+    const limit = this.index(p.colLimit!, "+");
+    return at === 0 ? limit : `${limit} - ${typeof at === "string" || typeof at === "number" ? this.index(at) : `(${this.index(at)})`}`;
+  }
+
   buffer(name: string): BufferParam {
     const p = paramOf(this.kernel, name);
     if (!p) throw unknownBuffer(this.kernel.name, name);

@@ -53,6 +53,80 @@ __device__ __forceinline__ float smaller(float a, float b) {
 #endif
 }
 __device__ __forceinline__ int smaller(int a, int b) { return min(a, b); }`],
+  ["load4_f32", `// Four columns of a lane: one word where "left" says that all are inside, else one by one.
+__device__ __forceinline__ void load4_f32(float* v, const float* p) {
+  const float4 w = *(const float4*)p;
+  v[0] = w.x; v[1] = w.y; v[2] = w.z; v[3] = w.w;
+}
+__device__ __forceinline__ void load4_f32(float* v, const float* p, int left, float fill) {
+  if (left >= 4) return load4_f32(v, p);
+#pragma unroll
+  for (int e = 0; e < 4; e++) v[e] = e < left ? p[e] : fill;
+}`],
+  ["load4_i32", `__device__ __forceinline__ void load4_i32(int* v, const int* p) {
+  const int4 w = *(const int4*)p;
+  v[0] = w.x; v[1] = w.y; v[2] = w.z; v[3] = w.w;
+}
+__device__ __forceinline__ void load4_i32(int* v, const int* p, int left, int fill) {
+  if (left >= 4) return load4_i32(v, p);
+#pragma unroll
+  for (int e = 0; e < 4; e++) v[e] = e < left ? p[e] : fill;
+}`],
+  ["load4_bf16", `__device__ __forceinline__ void load4_bf16(float* v, const u16* p) {
+  const uint2 w = *(const uint2*)p;
+  v[0] = __uint_as_float(w.x << 16); v[1] = __uint_as_float(w.x & 0xffff0000u);
+  v[2] = __uint_as_float(w.y << 16); v[3] = __uint_as_float(w.y & 0xffff0000u);
+}
+__device__ __forceinline__ void load4_bf16(float* v, const u16* p, int left, float fill) {
+  if (left >= 4) return load4_bf16(v, p);
+#pragma unroll
+  for (int e = 0; e < 4; e++) v[e] = e < left ? from_bf16(p[e]) : fill;
+}`, ["from_bf16"]],
+  ["load4_e4m3", `__device__ __forceinline__ void load4_e4m3(float* v, const u8* p) {
+  const u32 w = *(const u32*)p;
+#pragma unroll
+  for (int e = 0; e < 4; e++) v[e] = from_e4m3((u8)(w >> 8 * e));
+}
+__device__ __forceinline__ void load4_e4m3(float* v, const u8* p, int left, float fill) {
+  if (left >= 4) return load4_e4m3(v, p);
+#pragma unroll
+  for (int e = 0; e < 4; e++) v[e] = e < left ? from_e4m3(p[e]) : fill;
+}`, ["from_e4m3"]],
+  ["store4_f32", `__device__ __forceinline__ void store4_f32(float* p, const float* v) { *(float4*)p = make_float4(v[0], v[1], v[2], v[3]); }
+__device__ __forceinline__ void store4_f32(float* p, const float* v, int left) {
+  if (left >= 4) return store4_f32(p, v);
+#pragma unroll
+  for (int e = 0; e < 4; e++)
+    if (e < left) p[e] = v[e];
+}`],
+  ["store4_i32", `__device__ __forceinline__ void store4_i32(int* p, const int* v) { *(int4*)p = make_int4(v[0], v[1], v[2], v[3]); }
+__device__ __forceinline__ void store4_i32(int* p, const int* v, int left) {
+  if (left >= 4) return store4_i32(p, v);
+#pragma unroll
+  for (int e = 0; e < 4; e++)
+    if (e < left) p[e] = v[e];
+}`],
+  ["store4_bf16", `__device__ __forceinline__ void store4_bf16(u16* p, const float* v) {
+  *(uint2*)p = make_uint2((u32)to_bf16(v[0]) | (u32)to_bf16(v[1]) << 16, (u32)to_bf16(v[2]) | (u32)to_bf16(v[3]) << 16);
+}
+__device__ __forceinline__ void store4_bf16(u16* p, const float* v, int left) {
+  if (left >= 4) return store4_bf16(p, v);
+#pragma unroll
+  for (int e = 0; e < 4; e++)
+    if (e < left) p[e] = to_bf16(v[e]);
+}`, ["to_bf16"]],
+  ["store4_e4m3", `__device__ __forceinline__ void store4_e4m3(u8* p, const float* v) {
+  u32 w = 0;
+#pragma unroll
+  for (int e = 0; e < 4; e++) w |= (u32)to_e4m3(v[e]) << 8 * e;
+  *(u32*)p = w;
+}
+__device__ __forceinline__ void store4_e4m3(u8* p, const float* v, int left) {
+  if (left >= 4) return store4_e4m3(p, v);
+#pragma unroll
+  for (int e = 0; e < 4; e++)
+    if (e < left) p[e] = to_e4m3(v[e]);
+}`, ["to_e4m3"]],
   ["floor_div", `__device__ __forceinline__ int floor_div(int a, int b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }`],
   ["floor_mod", `__device__ __forceinline__ int floor_mod(int a, int b) { return a - b * floor_div(a, b); }`, ["floor_div"]],
   ["quotient", `// Flooring; a zero divisor, which only a masked element may have, becomes one.
@@ -72,6 +146,35 @@ template <int N> __device__ __forceinline__ float warp_tree_sum(const float* v) 
   for (int apart = N > 16 ? 16 : N > 8 ? 8 : N > 4 ? 4 : N > 2 ? 2 : N > 1 ? 1 : 0; apart > 0; apart /= 2)
     sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, apart));
   return N > 16 ? sum : __shfl_sync(0xffffffffu, sum, 0);
+}`],
+  ["warp_tree_sum_wide", `// The same sum of 128 columns where a lane has columns 4 lane .. + 3: columns 64 apart are 16 lanes apart, 2 and 1 in one lane. A lane
+// gives away half of its sums at 64 and again at 32, so that eight exchanges are enough.
+template <int N> __device__ __forceinline__ float warp_tree_sum_wide(const float* v) {
+  const int lane = threadIdx.x % 32;
+  const bool high = lane & 16, second = lane & 8;
+  const float keep0 = high ? v[2] : v[0], keep1 = high ? v[3] : v[1], give0 = high ? v[0] : v[2], give1 = high ? v[1] : v[3];
+  const float a = __fadd_rn(keep0, __shfl_xor_sync(0xffffffffu, give0, 16)), b = __fadd_rn(keep1, __shfl_xor_sync(0xffffffffu, give1, 16));
+  float sum = __fadd_rn(second ? b : a, __shfl_xor_sync(0xffffffffu, second ? a : b, 8));
+#pragma unroll
+  for (int apart = 4; apart > 0; apart /= 2) sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, apart));
+  sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, 16));  // a lane's columns 0 and 2, 1 and 3
+  return __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, 8));
+}`],
+  ["warp_argmax_wide", `// The first largest of N columns where a lane has columns 4 lane .. + 3 of every 128.
+template <int N, class T> __device__ __forceinline__ int warp_argmax_wide(const T* v) {
+  const int lane = threadIdx.x % 32;
+  T best = v[0];
+  int at = 4 * lane;
+#pragma unroll
+  for (int i = 1; i < N / 32; i++)
+    if (v[i] > best) { best = v[i]; at = 4 * lane + i / 4 * 128 + i % 4; }
+#pragma unroll
+  for (int apart = 16; apart > 0; apart /= 2) {
+    const T other = __shfl_xor_sync(0xffffffffu, best, apart);
+    const int from = __shfl_xor_sync(0xffffffffu, at, apart);
+    if (other > best || (other == best && from < at)) { best = other; at = from; }
+  }
+  return at;
 }`],
   ["warp_sum", `// Sum of N columns, column lane + 32 q in v[q]; every lane gets it.
 template <int N, class T> __device__ __forceinline__ T warp_sum(const T* v) {

@@ -13,7 +13,7 @@ export class Lines {
 
   /** head { body } */
   nest(head: string, body: () => void): void {
-    this.add(`${head} {`);
+    this.add(head ? `${head} {` : "{");
     this.depth++;
     body();
     this.depth--;

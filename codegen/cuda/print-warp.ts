@@ -6,6 +6,7 @@ import { flatten, tilesRead, tileWritten } from "../../ir/kernel/walk.ts";
 import { registerType, literal, type Elements } from "./print-element.ts";
 import type { Lines } from "./print-lines.ts";
 import { isSingle, lengthOf, tripsOf, type Loop, type WarpPlan } from "./warp-plan.ts";
+import { shapeKey, WIDE, wideShapes } from "./wide-plan.ts";
 
 type Elementwise = Extract<Stmt, { kind: "load" | "store" | "fill" | "iota" | "map" }>;
 const elementwise = (s: Stmt): s is Elementwise => s.kind === "load" || s.kind === "store" || s.kind === "fill" || s.kind === "iota" || s.kind === "map";
@@ -22,9 +23,12 @@ export class WarpPrinter {
   private readonly declared = new Set<string>();
   /** Buffers both read and written: other lanes must see a store before the next load. */
   private readonly shared: ReadonlySet<string>;
+  /** Shapes of which a lane holds four columns side by side; of the others element lane + 32 q is in v[q]. */
+  private readonly wide: ReadonlySet<string>;
 
   constructor(out: Lines, el: Elements, plan: WarpPlan) {
     [this.out, this.el, this.plan] = [out, el, plan];
+    this.wide = wideShapes(el.kernel);
     const stmts = flatten(el.kernel.body);
     for (const s of stmts)
       for (const t of new Set([...tilesRead(s), tileWritten(s)].flatMap((t) => t?.name ?? []))) this.mentions.set(t, [...(this.mentions.get(t) ?? []), s]);
@@ -99,6 +103,7 @@ export class WarpPrinter {
       if (this.mentions.get(w.name)!.every((u) => run.includes(u as Elementwise))) local.add(w.name);
       else this.declare(w);
     }
+    if (this.wide.has(shapeKey(t))) return this.wideRun(run, t, local);
     this.out.add(...run.map((s) => `// ${printStatement(s)}`), all);
     const at = t.cols > 1 ? "c" : "r";
     const lines: string[] = [];
@@ -123,8 +128,51 @@ export class WarpPrinter {
     if (run.some((s) => s.kind === "store" && this.shared.has(s.to.buffer))) this.out.add("__syncwarp();");
   }
 
+  /** The same, four columns of a lane at a time: whole words in and out, arithmetic column by column between them. */
+  private wideRun(run: readonly Elementwise[], t: Tile, local: ReadonlySet<string>): void {
+    const { out, el } = this;
+    out.add(...run.map((s) => `// ${printStatement(s)}`));
+    const steps = t.cols / (32 * WIDE);
+    const four = (x: Tile): string => (local.has(x.name) ? this.name(x) : `${this.name(x)} + ${WIDE} * q`);
+    const text = (x: Tile): string => (isSingle(x) ? this.name(x) : local.has(x.name) ? `${this.name(x)}[e]` : `${this.name(x)}[${WIDE} * q + e]`);
+    const head = steps === 1 && run.every((s) => [tileWritten(s), ...tilesRead(s)].every((x) => !x || isSingle(x) || local.has(x.name))) ? "" : `for (int q = 0; q < ${steps}; q++)`;
+    if (head) out.add(all);
+    out.nest(head, () => {
+      if (run.some((s) => s.kind !== "map" && s.kind !== "fill")) out.add(`const int c = ${WIDE} * lane${head ? ` + ${32 * WIDE} * q` : ""};`);
+      for (const type of ["f32", "i32"] as const) {
+        const names = [...new Set(run.flatMap((s) => tileWritten(s) ?? []).filter((x) => local.has(x.name) && x.dtype === type).map((x) => `${this.name(x)}[${WIDE}]`))];
+        if (names.length) out.add(`${type === "f32" ? "float" : "int"} ${names.join(", ")};`);
+      }
+      let sums: string[] = [];
+      const flush = (): void => {
+        if (sums.length) out.add(all), out.nest(`for (int e = 0; e < ${WIDE}; e++)`, () => out.add(...sums));
+        sums = [];
+      };
+      for (const s of run) {
+        const place = s.kind === "load" ? s.from : s.kind === "store" ? s.to : undefined;
+        if (!place) {
+          const w = tileWritten(s)!;
+          sums.push(`${text(w)} = ${this.element(s, text, "c + e")};`);
+          continue;
+        }
+        flush();
+        const x = s.kind === "load" ? s.dst : (s as Extract<Elementwise, { kind: "store" }>).src;
+        const { at, masks } = el.place({ ...place, colLimit: undefined }, x, "0", "c", text);
+        const left = el.columnsLeft(place, x);
+        const room = left === null ? (masks.length ? String(WIDE) : "") : `${left} - c`;
+        const many = masks.length ? `${masks.join(" && ")} ? ${room} : 0` : room;
+        const where = `${el.names.of(place.buffer)} + ${at}`;
+        const type = el.buffer(place.buffer).dtype;
+        if (s.kind === "load") out.add(many ? `load4_${type}(${four(x)}, ${where}, ${many}, ${literal(s.fill, x.dtype)});` : `load4_${type}(${four(x)}, ${where});`);
+        else out.add(many ? `store4_${type}(${where}, ${four(x)}, ${many});` : `store4_${type}(${where}, ${four(x)});`);
+      }
+      flush();
+    });
+    if (run.some((s) => s.kind === "store" && this.shared.has(s.to.buffer))) out.add("__syncwarp();");
+  }
+
   /** The value an elementwise statement gives, or the statement that stores. */
-  private element(s: Elementwise, text: (t: Tile) => string): string {
+  private element(s: Elementwise, text: (t: Tile) => string, column = "c"): string {
     switch (s.kind) {
       case "load":
         return this.el.loaded(s.from, s.dst, s.fill, "r", "c", text);
@@ -135,7 +183,7 @@ export class WarpPrinter {
       case "iota": {
         const moves = s.along === "rows" ? s.dst.rows > 1 : s.dst.cols > 1;
         const from = this.el.index(s.from, "+");
-        return !moves ? from : from === "0" ? (s.along === "rows" ? "r" : "c") : `${from} + ${s.along === "rows" ? "r" : "c"}`;
+        return !moves ? from : from === "0" ? (s.along === "rows" ? "r" : column) : `${from} + ${s.along === "rows" ? "r" : column}`;
       }
       case "map":
         return this.el.value(s.expr, s.dst.dtype, text);
@@ -182,7 +230,9 @@ export class WarpPrinter {
     if (along === 1 && !isSingle(s.src)) return this.run([{ kind: "map", dst: s.dst, expr: s.op === "argmax" ? { c: 0 } : { t: s.src } }]);
     if (along === 1) return this.out.add(`${this.target(s.dst)} = ${s.op === "argmax" ? "0" : this.name(s.src)};`);
     const tree = s.op === "sum" && s.src.dtype === "f32" && s.along === "cols" && along <= 128;
-    this.out.add(`${this.target(s.dst)} = warp_${tree ? "tree_sum" : s.op}<${along}>(${this.name(s.src)});`);
+    // Extremes and untree'd sums do not care which lane has which column.
+    const wide = this.wide.has(shapeKey(s.src)) && (tree || s.op === "argmax") ? "_wide" : "";
+    this.out.add(`${this.target(s.dst)} = warp_${tree ? "tree_sum" : s.op}${wide}<${along}>(${this.name(s.src)});`);
   }
 
   private loop(s: Loop, outermost: boolean): void {
@@ -195,6 +245,8 @@ export class WarpPrinter {
     const plain = `for (int ${name} = ${from}; ${name} < ${to}; ${name} += ${s.step})`;
     if (!share) {
       out.add(title);
+      // A few turns of loads and arithmetic are unrolled: the loads of all of them are then in flight together.
+      if ((tripsOf(s) ?? 99) <= 8 && flatten(s.body).every((b) => b.kind === "scalar" || (elementwise(b) && b.kind !== "store"))) out.add(all);
       return out.nest(plain, () => this.body(s.body));
     }
     // Known turns: a loop the compiler can unroll, so that the loads of several turns are in flight together.

@@ -4,7 +4,7 @@
 // multiprocessor for that. k must be a multiple of 64; other products stream through registers. Same bits every run.
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
-import { ringBytes, ringName, unringable, type RingSchedule, type StreamProblem } from "../schedules/sm90-stream.ts";
+import { ringBytes, ringName, ringParts, unringable, type RingSchedule, type StreamProblem } from "../schedules/sm90-stream.ts";
 import { illegalSchedule } from "./diagnostics.ts";
 import { fragments, header } from "./fragments.ts";
 import { ringFragments } from "./ring-fragments.ts";
@@ -15,6 +15,7 @@ export function ringLinear(p: StreamProblem, s: RingSchedule): KernelText {
   const { n, k } = p;
   const name = `linear_${n}x${k}_${p.y}_${ringName(s)}`;
   const wide = s.tokens === 16;
+  const held = Math.max(8, s.tokens);
   const source = `${header([
     `linear: y [m, ${n}] ${p.y} = x [m, ${k}] bf16 times w [${n}, ${k}]^T bf16, f32 sums; m up to ${s.tokens}`,
     `schedule ${JSON.stringify(s)}`,
@@ -22,10 +23,10 @@ export function ringLinear(p: StreamProblem, s: RingSchedule): KernelText {
   ])}
 ${fragments(["types", "barriers", "dependent", ...(p.y === "bf16" ? (["bf16"] as const) : [])], 0)}
 ${ringFragments}
-constexpr int N = ${n}, TOKENS = ${s.tokens}, SHARES = ${s.blocks * s.tiles};  // of rows: ${s.tiles} a block, one after another
+constexpr int N = ${n}, TOKENS = ${s.tokens}, HELD = ${held}, SHARES = ${s.blocks * s.tiles};  // of rows: ${s.tiles} a block, one after another
 constexpr int ROWS = ${s.rows}, PIECES = ${s.pieces};          // a stage: ROWS rows of w and the tokens, PIECES times 64 columns
 constexpr int STEPS = ${Math.ceil(k / 64 / s.pieces)}, STAGES = ${s.stages};        // stages of a row; stages in the ring
-constexpr int X_AT = (ROWS * PIECES * 128 + 1023) / 1024 * 1024, STAGE = X_AT + TOKENS * PIECES * 128;
+constexpr int X_AT = (ROWS * PIECES * 128 + 1023) / 1024 * 1024, STAGE = X_AT + (TOKENS * PIECES * 128 + 1023) / 1024 * 1024;
 constexpr int BYTES = (ROWS + TOKENS) * PIECES * 128;  // the copy engine counts those outside the tensor too
 constexpr int TILES = (ROWS + 15) / 16;        // of 16 rows; past ROWS they hold what no one stores
 
@@ -33,8 +34,8 @@ extern "C" __global__ void __launch_bounds__(288, 2)
 ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map, ${p.y === "f32" ? "float" : "u16"}* __restrict__ y, int m) {
   extern __shared__ u8 raw[];
   const u32 base = shared_address(raw), ring = (base + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  float* const parts = (float*)(raw + (ring - base) + STAGES * STAGE);  // [8 warps][16 TILES rows][TOKENS]
-  const u32 full = ring + STAGES * STAGE + ${Math.max(8 * 16 * Math.ceil(s.rows / 16) * s.tokens * 4, 2048)}, empty = full + 8 * STAGES;
+  float* const parts = (float*)(raw + (ring - base) + STAGES * STAGE);  // [8 warps][16 TILES rows][HELD tokens]
+  const u32 full = ring + STAGES * STAGE + ${Math.max(ringParts(s), 2048)}, empty = full + 8 * STAGES;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int share0 = blockIdx.x * ${s.tiles}, shares = min(${s.tiles}, SHARES - share0);
   auto row_of = [](int share) { return (int)((long long)share * N / SHARES); };
@@ -72,7 +73,7 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
 
   int stage = 0; u32 phase = 0;
   for (int share = share0; share < share0 + shares; share++) {
-    float sum[TILES][TOKENS / 8][4] = {};
+    float sum[TILES][HELD / 8][4] = {};
     for (int step = 0; step < STEPS; step++) {
       barrier_wait(full + 8 * stage, phase);
       const u32 w_tile = ring + stage * STAGE, x_tile = w_tile + X_AT;
@@ -80,16 +81,16 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
 #pragma unroll
       for (int q = warp; q < 4 * PIECES; q += 8) {
         const int piece = q / 4, chunk = q % 4 * 2;  // of 16 bytes
-        u32 x[TOKENS / 8][2];
+        u32 x[HELD / 8][2];
 ${wide
     ? `        load_matrices4(swizzled(x_tile, piece * TOKENS + lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2), x[0][0], x[0][1], x[1][0], x[1][1]);`
-    : `        load_matrices2(swizzled(x_tile, piece * TOKENS + lane % 8, chunk + lane / 8 % 2), x[0][0], x[0][1]);`}
+    : `        load_matrices2(swizzled(x_tile, piece * TOKENS + ${s.tokens === 8 ? "lane % 8" : `min(lane % 8, ${s.tokens - 1})`}, chunk + lane / 8 % 2), x[0][0], x[0][1]);`}
 #pragma unroll
         for (int t = 0; t < TILES; t++) {
           u32 w[4];
           load_matrices4(swizzled(w_tile, piece * ROWS + t * 16 + lane % 16, chunk + lane / 16), w[0], w[1], w[2], w[3]);
 #pragma unroll
-          for (int c = 0; c < TOKENS / 8; c++) mma_16x8(sum[t][c], w, x[c]);
+          for (int c = 0; c < HELD / 8; c++) mma_16x8(sum[t][c], w, x[c]);
         }
       }
       __syncwarp();
@@ -101,10 +102,10 @@ ${wide
 #pragma unroll
     for (int t = 0; t < TILES; t++)
 #pragma unroll
-      for (int c = 0; c < TOKENS / 8; c++)
+      for (int c = 0; c < HELD / 8; c++)
 #pragma unroll
         for (int h = 0; h < 2; h++)
-          *(float2*)(parts + ((warp * TILES + t) * 16 + lane / 4 + h * 8) * TOKENS + c * 8 + lane % 4 * 2) = make_float2(sum[t][c][2 * h], sum[t][c][2 * h + 1]);
+          *(float2*)(parts + ((warp * TILES + t) * 16 + lane / 4 + h * 8) * HELD + c * 8 + lane % 4 * 2) = make_float2(sum[t][c][2 * h], sum[t][c][2 * h + 1]);
     group_sync(1, 256);
     const int row0 = row_of(share), rows = row_of(share + 1) - row0;
     if (share == share0) await_previous();  // y may still be in use
@@ -112,7 +113,7 @@ ${wide
       const int row = e % rows, token = e / rows;
       float total = 0.f;
 #pragma unroll
-      for (int v = 0; v < 8; v++) total += parts[(v * TILES * 16 + row) * TOKENS + token];
+      for (int v = 0; v < 8; v++) total += parts[(v * TILES * 16 + row) * HELD + token];
       y[(long long)token * ${p.yStride} + row0 + row] = ${p.y === "f32" ? "total" : "(u16)pack_bf16(total, 0.f)"};
     }
     ${s.tiles > 1 ? "group_sync(1, 256);  // before the next share's sums" : ""}

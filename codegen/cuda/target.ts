@@ -10,6 +10,8 @@ import { printCuda } from "./print.ts";
 
 const catalogue = (list: readonly Native[]): Catalogue => ({
   target: "cuda",
+  // Words of 16 bytes, and the copy engine's boxes.
+  align: 16,
   choose(site) {
     for (const n of list) {
       const choice = n.choose(site);

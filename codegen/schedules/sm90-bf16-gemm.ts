@@ -29,8 +29,11 @@ export const bf16Name = (s: Bf16Schedule): string => (s.form === "tall" ? `t${s.
 
 export const stageBytes = (s: Bf16Schedule): number => (128 + (s.form === "tall" ? s.columns : s.tokens)) * STEP * 2;
 
-/** Tall: two 64 x 64 bf16 tiles a warpgroup. Few: a transposed tile with padded rows. */
-export const stagingBytes = (s: Bf16Schedule): number => (s.form === "tall" ? 4 * 64 * 64 * 2 : s.tokens * (128 * 2 + 16));
+/** 64 x 64 bf16 tiles a warpgroup of the tall form writes through: two where there is room. */
+export const boxes = (s: TallBf16): number => (s.columns === 192 ? 1 : 2);
+
+/** Tall: those tiles. Few: a transposed tile with padded rows. */
+export const stagingBytes = (s: Bf16Schedule): number => (s.form === "tall" ? 2 * boxes(s) * 64 * 64 * 2 : s.tokens * (128 * 2 + 16));
 
 /** Ring, staging, two barriers a stage, and slack to align the ring to the swizzle's 1024 bytes. */
 export const sharedBytes = (s: Bf16Schedule): number => 1024 + s.stages * stageBytes(s) + stagingBytes(s) + 16 * s.stages;
@@ -42,8 +45,8 @@ export const candidates: readonly Bf16Schedule[] = [
   { form: "few", tokens: 64, stages: 4 },
   { form: "few", tokens: 128, stages: 5 },
   { form: "tall", columns: 256, stages: 4, group: 8 },
-  { form: "tall", columns: 192, stages: 4, group: 8 },
-  { form: "tall", columns: 128, stages: 5, group: 8 },
+  { form: "tall", columns: 192, stages: 5, group: 8 },
+  { form: "tall", columns: 128, stages: 6, group: 8 },
 ];
 
 /** Why a schedule cannot run a problem, or null. */
@@ -61,11 +64,12 @@ export function estimate(s: Bf16Schedule, p: StreamProblem, m: number, limits: L
   const memory = (2 * (n * k + m * k + m * n)) / 4.1e6;
   if (s.form === "few") {
     const units = (Math.ceil(n / 128) * Math.ceil(m / s.tokens) * steps) / limits.multiprocessors;
-    return Math.max(memory, units * (0.12 + s.tokens * 0.0032)) + 3 + s.tokens * 0.02;
+    // A stage of 16 KB of weights and its tokens arrives every 0.47 us and more; shared tiles are added up at the end.
+    return Math.max(memory, units * (0.47 + s.tokens * 0.0016)) + 5 + s.tokens * 0.03;
   }
   const waves = Math.ceil((Math.ceil(m / 256) * Math.ceil(n / s.columns)) / (limits.multiprocessors / 2));
-  // 128 x 64 x columns is 4 columns cycles of the tensor cores; clocks under load make a step of 256 about 0.72 us.
-  return Math.max(memory, waves * (steps * s.columns * 0.0028 + 1.5)) + 4;
+  // A step takes about 0.8 us whatever its columns: the ring is as deep as memory allows, and sending to both blocks takes that long.
+  return Math.max(memory, waves * (steps * (0.6 + s.columns * 0.0009) + 1.5)) + 4;
 }
 
 /** The schedule for a problem at m rows, or why there is none. */

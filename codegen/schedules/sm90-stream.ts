@@ -56,7 +56,8 @@ export const streamName = (s: StreamSchedule): string => `s${s.tokens}r${s.rowWa
 /** The same by the copy engine: a ring of tiles in shared memory keeps far more bytes in flight than registers can. */
 export interface RingSchedule {
   form: "ring";
-  tokens: 8 | 16;
+  /** Rows of x one launch takes; mma multiplies eight or sixteen, of which the rest repeat the last. */
+  tokens: 1 | 4 | 8 | 16;
   blocks: number;
   /** Row tiles a block visits one after another, and the rows of the largest. */
   tiles: number;
@@ -69,12 +70,12 @@ export interface RingSchedule {
 /** Dynamic shared memory of a ring block: two fit a multiprocessor, so the next kernel's ring fills while this one runs. */
 const RING_BYTES = 112 * 1024;
 
-export const ringStage = (s: Pick<RingSchedule, "rows" | "pieces" | "tokens">): number => Math.ceil((s.rows * s.pieces * 128) / 1024) * 1024 + s.tokens * s.pieces * 128;
+export const ringStage = (s: Pick<RingSchedule, "rows" | "pieces" | "tokens">): number => Math.ceil((s.rows * s.pieces * 128) / 1024) * 1024 + Math.ceil((s.tokens * s.pieces * 128) / 1024) * 1024;
 /** Sums of eight warps, for each row (in whole tiles of 16) and token. */
-export const ringParts = (s: Pick<RingSchedule, "rows" | "tokens">): number => 8 * 16 * Math.ceil(s.rows / 16) * s.tokens * 4;
+export const ringParts = (s: Pick<RingSchedule, "rows" | "tokens">): number => 8 * 16 * Math.ceil(s.rows / 16) * Math.max(8, s.tokens) * 4;
 export const ringBytes = (s: RingSchedule): number => 1024 + s.stages * ringStage(s) + Math.max(ringParts(s), 2048) + 16 * s.stages;
 
-export function ringSchedule(p: StreamProblem, tokens: 8 | 16, limits: Limits = H200, bytes = RING_BYTES): RingSchedule {
+export function ringSchedule(p: StreamProblem, tokens: RingSchedule["tokens"], limits: Limits = H200, bytes = RING_BYTES): RingSchedule {
   const blocks = Math.min(limits.multiprocessors, p.n);
   const most = Math.ceil(p.n / blocks);
   const tiles = Math.ceil(most / 64);
@@ -85,6 +86,9 @@ export function ringSchedule(p: StreamProblem, tokens: 8 | 16, limits: Limits = 
   while (ringBytes({ ...s, stages: s.stages + 1 }) <= bytes && s.stages < 16) s.stages++;
   return s;
 }
+
+/** What a ring takes at once, for m rows. */
+export const ringTokens = (m: number): RingSchedule["tokens"] => ([1, 4, 8] as const).find((t) => m <= t) ?? 16;
 
 /** Why the ring form cannot run a problem, or null. */
 export function unringable(p: StreamProblem): string | null {

@@ -87,6 +87,8 @@ export type Choice = Chosen[] | Cases;
 /** What a target can run. `choose` gives the launches of a node, or why there are none. */
 export interface Catalogue {
   target: string;
+  /** Bytes at whose multiples operands begin; a view that begins elsewhere is copied first. 1 when absent. */
+  align?: number;
   choose(site: Site): Choice | { reason: string };
   /** Launches that copy one strided view into another of the same shape. */
   copy(from: View, to: View): Chosen[] | { reason: string };

@@ -107,6 +107,28 @@ export const joinRows = op("join_rows", {
   reference: ({ a, b }) => joined(a, b, [a.shape[0] + b.shape[0], a.shape[1]]),
 });
 
+/** Zeros after the last row (axis -2) or column (axis -1) of a weight. Placement leaves them where no tensor is read to. */
+export const pad = op("pad", {
+  summary: "A weight with zeros after its last rows (axis -2) or columns (axis -1).",
+  ins: { x: "[..p, n, k] w" },
+  attrs: { axis: attr.int(-1), to: attr.int() },
+  infer(types, { axis, to }, b): Type | string {
+    const size = axis === -1 ? b.dims.k : b.dims.n;
+    if (axis !== -1 && axis !== -2) return `axis is ${axis}; it is -1 or -2`;
+    if (b.dtypes.w?.startsWith("e4m3")) return "a scaled weight has no zeros to add";
+    if (typeof size !== "number" || size > (to as number)) return `${size} does not fit ${to}`;
+    return tensor(axis === -1 ? [...b.rests.p, b.dims.n, to as number] : [...b.rests.p, to as number, b.dims.k], b.dtypes.w);
+  },
+  reference({ x }, { axis, to }) {
+    const [n, k] = x.shape.slice(-2);
+    const [rows, width] = axis === -1 ? [n, to as number] : [to as number, k];
+    const count = x.data.length / (n * k);
+    const out = new Float64Array(count * rows * width);
+    for (let p = 0; p < count; p++) for (let r = 0; r < n; r++) out.set(x.data.subarray((p * n + r) * k, (p * n + r + 1) * k), (p * rows + r) * width);
+    return tensorOf([...x.shape.slice(0, -2), rows, width], out, x.dtype);
+  },
+});
+
 function joined(a: Tensor, b: Tensor, shape: number[]): Tensor {
   const both = (x: Float64Array, y: Float64Array): Float64Array => {
     const out = new Float64Array(x.length + y.length);

@@ -44,6 +44,28 @@ function placed(m: Module, cx: Cx, op: string, move: (pieces: Piece[][], i: numb
   return { ...m, weights, funcs };
 }
 
+/** pad(@w) = @w.padded: the same tensors among zeros. */
+export function placePadded(m: Module): Module {
+  const weights = new Map(m.weights);
+  const funcs = new Map<string, Func>();
+  for (const f of m.funcs.values())
+    funcs.set(
+      f.name,
+      rebuild(f, m.graph, (values) => {
+        const n = values[0].node;
+        const decl = n.op.name === "pad" && n.operands[0].node.op.name === "weight" ? weights.get(n.operands[0].node.attrs.name as string)! : undefined;
+        if (decl?.source.kind !== "checkpoint") return undefined;
+        const name = `${decl.name}.padded`;
+        const size = decl.type.dims.at(n.attrs.axis as number) as number;
+        const pieces = decl.source.pieces.map((p): Piece => (n.attrs.axis === -1 ? { ...p, columns: [0, size] } : { ...p, rows: p.rows ?? [0, size] }));
+        const padded: WeightDecl = { ...decl, name, type: asTensor(values[0].type), source: { kind: "checkpoint", pieces } };
+        weights.set(name, padded);
+        return [weight(m.graph, padded)];
+      }),
+    );
+  return { ...m, weights, funcs };
+}
+
 /** "ffn.gate" and "ffn.up" -> "ffn.gate_up". */
 const joined = (a: string, b: string): string => `${a}_${b.slice(b.lastIndexOf(".") + 1)}`;
 

@@ -44,6 +44,9 @@ export function selectModule(m: Module, catalogue: Catalogue): DraftFunc[] {
   return [...m.funcs.values()].map((f) => new Selection(m, f, catalogue).run());
 }
 
+/** Bytes of an element. */
+const widths = { f32: 4, bf16: 2, i32: 4, e4m3: 1 } as const;
+
 class Selection {
   readonly #m: Module;
   readonly #f: Func;
@@ -161,8 +164,11 @@ class Selection {
   #split(n: Node): void {
     const from = this.#slice(n.operands[0]);
     const axis = from.dims.length + (n.attrs.axis as number);
-    for (const [i, r] of n.results.entries())
-      this.#at.set(r, { ...from, dims: asTensor(r.type).dims, offset: from.offset + (i === 0 ? 0 : (n.attrs.at as number) * (from.strides[axis] as number)) });
+    for (const [i, r] of n.results.entries()) {
+      const half = { ...from, dims: asTensor(r.type).dims, offset: from.offset + (i === 0 ? 0 : (n.attrs.at as number) * (from.strides[axis] as number)) };
+      if ((half.offset * widths[half.buffer.dtype]) % (this.#catalogue.align ?? 1) === 0) this.#at.set(r, half);
+      else this.#copy(half, this.#make(r), "split");
+    }
   }
 
   #call(n: Node): void {

@@ -9,7 +9,7 @@ import { Worker } from "node:worker_threads";
 import * as diagnostics from "../diagnostics.ts";
 import type { Manifest } from "../../ir/artifact.ts";
 import type { Call, Device, FillJob, StoredArray } from "../device.ts";
-import { narrowBytes, widen } from "../widen.ts";
+import { narrowBytes, readRows, widen } from "../widen.ts";
 import type { Job, Reply, WorkerStart } from "./cpu-worker.ts";
 import { fail, reset } from "./execute.ts";
 import type { Program } from "./program.ts";
@@ -187,6 +187,10 @@ export class CpuDevice implements Device {
 
   seal(): void {}
 
+  clear(at: number, bytes: number): void {
+    this.bytes(at, bytes).fill(0);
+  }
+
   write(at: number, bytes: Uint8Array): void {
     this.bytes(at, bytes.length).set(bytes);
   }
@@ -203,7 +207,8 @@ export class CpuDevice implements Device {
     const queue = [...arrays];
     const lane = async (): Promise<void> => {
       for (let a = queue.shift(); a; a = queue.shift()) {
-        if (a.form === "same") await a.read(this.bytes(a.at, a.bytes), 0);
+        if (a.rows) await readRows(a, a.rows, this.bytes(a.at, (a.bytes / a.rows.bytes) * a.rows.pitch), 0, a.bytes / a.rows.bytes);
+        else if (a.form === "same") await a.read(this.bytes(a.at, a.bytes), 0);
         else {
           await a.read(this.bytes(a.at + a.count * (4 - narrowBytes[a.form]), a.bytes), 0);
           widen(a.form, this.memory.buffer, a.at, a.count);

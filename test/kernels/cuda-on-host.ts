@@ -22,6 +22,11 @@ using std::fabs; using std::floor;
 static inline int min(int a, int b) { return a < b ? a : b; }
 static inline int max(int a, int b) { return a > b ? a : b; }
 struct Index { int x; };
+struct uint2 { unsigned x, y; }; struct alignas(16) uint4 { unsigned x, y, z, w; }; struct alignas(16) int4 { int x, y, z, w; }; struct alignas(16) float4 { float x, y, z, w; };
+static inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
+static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+static inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
+static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 static Index threadIdx, blockIdx;
 static const int LIMIT = 1024;
 static ucontext_t start, first;

@@ -127,6 +127,30 @@ test("synthetic weights: bf16, widened norms, f32 router bias, FP8 with both kin
   }
 });
 
+test("rows and columns that no tensor has are zeros, from a checkpoint and from a seed", async () => {
+  const [n, k, wide, high] = [300, 37, 64, 320];
+  const bits = Uint16Array.from({ length: n * k }, (_, i) => (i * 37) & 0x7fff);
+  const name = "model.layers.0.mlp.down_proj.weight";
+  const plan = (dtype: "bf16" | "f32", shape: number[], more: object): WeightPlan => ({ dtype, shape, layers: null, source: { kind: "checkpoint", pieces: [{ at: [], tensor: name, ...more }] } });
+  const plans = {
+    columns: plan("bf16", [n, wide], { columns: [0, k] }),
+    widened: plan("f32", [n, wide], { columns: [0, k] }),
+    rows: plan("bf16", [high, k], { rows: [0, n] }),
+  };
+  const where = await checkpoint([{ name, shape: [n, k], dtype: "BF16", data: bits }]);
+  for (const source of [where, "synthetic:5"]) {
+    const m = await open(plans, source);
+    let own = bits;
+    if (source !== where) fill((own = new Uint16Array(n * k)).buffer, 0, recipe(5, name, [n, k], "bf16"), 0, n * k);
+    const among = Array.from({ length: n * wide }, (_, i) => (i % wide < k ? own[Math.floor(i / wide) * k + (i % wide)] : 0));
+    const words = (symbol: string, length: number): number[] => [...new Uint16Array(m.device.memory.buffer, m.weights.address(symbol, "data", undefined), length)];
+    expect(words("columns", n * wide)).toEqual(among);
+    expect([...new Uint32Array(m.device.memory.buffer, m.weights.address("widened", "data", undefined), n * wide)]).toEqual(among.map((b) => (b << 16) >>> 0));
+    expect(words("rows", high * k)).toEqual([...own, ...Array.from({ length: (high - n) * k }, () => 0)]);
+    await m.close();
+  }
+});
+
 const f32 = (name: string, shape: number[]) => ({
   name,
   shape,

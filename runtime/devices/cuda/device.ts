@@ -118,6 +118,10 @@ export class CudaDevice implements Device {
     return Math.max(FEWEST_COLUMNS, 2 ** Math.ceil(Math.log2(pages)));
   }
 
+  clear(at: number, bytes: number): void {
+    this.cuda.fill(at, 0, bytes);
+  }
+
   write(at: number, bytes: Uint8Array): void {
     this.staging.write(at, bytes);
   }

@@ -2,7 +2,7 @@
 // through buffers with many reads in flight, each buffer copied to the device while others fill.
 import koffi from "koffi";
 import type { StoredArray } from "../../device.ts";
-import { narrowBytes, widen } from "../../widen.ts";
+import { narrowBytes, readRows, widen } from "../../widen.ts";
 import type { Driver } from "./driver.ts";
 
 const RING = 4 << 20;
@@ -63,6 +63,13 @@ export class Staging {
       try {
         while (next < jobs.length) {
           const { array: a, from, count, width } = jobs[next++];
+          if (a.rows) {
+            await readRows(a, a.rows, room.bytes.subarray(0, count * a.rows.pitch), from, count);
+            this.driver.call("cuMemcpyHtoDAsync_v2", a.at + from * a.rows.pitch, room.address, count * a.rows.pitch, this.stream);
+            this.driver.call("cuEventRecord", event, this.stream);
+            this.driver.call("cuEventSynchronize", event);
+            continue;
+          }
           const wide = a.form === "same" ? count * width : count * 4;
           // Narrow values come to rest at the end of the room their wide form takes.
           await a.read(room.bytes.subarray(wide - count * width, wide), from * width);
@@ -86,7 +93,7 @@ export class Staging {
 
 interface Piece {
   array: StoredArray;
-  /** First element and number of elements; bytes are elements where nothing is widened. */
+  /** First element and number of elements: bytes where nothing is widened, rows where rows lie apart. */
   from: number;
   count: number;
   width: number;
@@ -96,8 +103,8 @@ interface Piece {
 function pieces(arrays: readonly StoredArray[]): Piece[] {
   return arrays.flatMap((array) => {
     const width = array.form === "same" ? 1 : narrowBytes[array.form];
-    const elements = array.bytes / width;
-    const most = array.form === "same" ? CHUNK : CHUNK / 4;
+    const elements = array.rows ? array.bytes / array.rows.bytes : array.bytes / width;
+    const most = array.rows ? Math.floor(CHUNK / array.rows.pitch) : array.form === "same" ? CHUNK : CHUNK / 4;
     return Array.from({ length: Math.ceil(elements / most) }, (_, i) => ({ array, from: i * most, count: Math.min(most, elements - i * most), width }));
   });
 }

@@ -39,19 +39,50 @@ __device__ __forceinline__ float larger(float a, float b) {
 #endif
 }
 __device__ __forceinline__ int larger(int a, int b) { return max(a, b); }
-// Sum of N <= 128 columns, column lane + 32 q in v[q], in the one order every target uses: column j to column j + n/2, halving n.
-// 64 and 32 columns apart lie in one lane; nearer ones meet by shuffles. Every lane gets the sum.
-template <int N> __device__ __forceinline__ float warp_tree_sum(const float* v) {
-  constexpr int Q = (N + 31) / 32;
+// Four columns of a lane: one word where "left" says that all are inside, else one by one.
+__device__ __forceinline__ void load4_f32(float* v, const float* p) {
+  const float4 w = *(const float4*)p;
+  v[0] = w.x; v[1] = w.y; v[2] = w.z; v[3] = w.w;
+}
+__device__ __forceinline__ void load4_f32(float* v, const float* p, int left, float fill) {
+  if (left >= 4) return load4_f32(v, p);
+#pragma unroll
+  for (int e = 0; e < 4; e++) v[e] = e < left ? p[e] : fill;
+}
+__device__ __forceinline__ void load4_bf16(float* v, const u16* p) {
+  const uint2 w = *(const uint2*)p;
+  v[0] = __uint_as_float(w.x << 16); v[1] = __uint_as_float(w.x & 0xffff0000u);
+  v[2] = __uint_as_float(w.y << 16); v[3] = __uint_as_float(w.y & 0xffff0000u);
+}
+__device__ __forceinline__ void load4_bf16(float* v, const u16* p, int left, float fill) {
+  if (left >= 4) return load4_bf16(v, p);
+#pragma unroll
+  for (int e = 0; e < 4; e++) v[e] = e < left ? from_bf16(p[e]) : fill;
+}
+__device__ __forceinline__ void store4_e4m3(u8* p, const float* v) {
+  u32 w = 0;
+#pragma unroll
+  for (int e = 0; e < 4; e++) w |= (u32)to_e4m3(v[e]) << 8 * e;
+  *(u32*)p = w;
+}
+__device__ __forceinline__ void store4_e4m3(u8* p, const float* v, int left) {
+  if (left >= 4) return store4_e4m3(p, v);
+#pragma unroll
+  for (int e = 0; e < 4; e++)
+    if (e < left) p[e] = to_e4m3(v[e]);
+}
+// The same sum of 128 columns where a lane has columns 4 lane .. + 3: columns 64 apart are 16 lanes apart, 2 and 1 in one lane. A lane
+// gives away half of its sums at 64 and again at 32, so that eight exchanges are enough.
+template <int N> __device__ __forceinline__ float warp_tree_sum_wide(const float* v) {
   const int lane = threadIdx.x % 32;
-  float s[4];
+  const bool high = lane & 16, second = lane & 8;
+  const float keep0 = high ? v[2] : v[0], keep1 = high ? v[3] : v[1], give0 = high ? v[0] : v[2], give1 = high ? v[1] : v[3];
+  const float a = __fadd_rn(keep0, __shfl_xor_sync(0xffffffffu, give0, 16)), b = __fadd_rn(keep1, __shfl_xor_sync(0xffffffffu, give1, 16));
+  float sum = __fadd_rn(second ? b : a, __shfl_xor_sync(0xffffffffu, second ? a : b, 8));
 #pragma unroll
-  for (int q = 0; q < 4; q++) s[q] = q < Q && lane + 32 * q < N ? v[q] : 0.0f;
-  float sum = N > 64 ? __fadd_rn(__fadd_rn(s[0], s[2]), __fadd_rn(s[1], s[3])) : N > 32 ? __fadd_rn(s[0], s[1]) : s[0];
-#pragma unroll
-  for (int apart = N > 16 ? 16 : N > 8 ? 8 : N > 4 ? 4 : N > 2 ? 2 : N > 1 ? 1 : 0; apart > 0; apart /= 2)
-    sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, apart));
-  return N > 16 ? sum : __shfl_sync(0xffffffffu, sum, 0);
+  for (int apart = 4; apart > 0; apart /= 2) sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, apart));
+  sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, 16));  // a lane's columns 0 and 2, 1 and 3
+  return __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, 8));
 }
 // Lanes without a column repeat lane 0's.
 template <int N, class T> __device__ __forceinline__ T warp_max(const T* v) {
@@ -81,12 +112,16 @@ norm_quant_1536(const float* __restrict__ x, const u16* __restrict__ gain, u8* _
     // v[1, 128] = load x[i, p : 128 | 1536]
     // sq[1, 128] = v * v
 #pragma unroll
-    for (int q = 0; q < 4; q++) {
-      const int c = lane + 32 * q;
-      const float v = x[(i64)i * 2112 + p + c];
-      sq[q] = __fmul_rn(v, v);
+    for (int q = 0; q < 1; q++) {
+      const int c = 4 * lane + 128 * q;
+      float v[4];
+      load4_f32(v, x + (i64)i * 2112 + p + c);
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        sq[4 * q + e] = __fmul_rn(v[e], v[e]);
+      }
     }
-    const float sum = warp_tree_sum<128>(sq);
+    const float sum = warp_tree_sum_wide<128>(sq);
     if (lane == 0) squares_parts[p / 128] = sum;
   }
   __syncthreads();
@@ -103,22 +138,30 @@ norm_quant_1536(const float* __restrict__ x, const u16* __restrict__ gain, u8* _
     // n[1, 128] = v1 * by * g
     // size[1, 128] = abs(n)
 #pragma unroll
-    for (int q = 0; q < 4; q++) {
-      const int c = lane + 32 * q;
-      const float v1 = x[(i64)i * 2112 + p + c];
-      const float g = from_bf16(gain[p + c]);
-      n[q] = __fmul_rn(__fmul_rn(v1, by), g);
-      size[q] = fabsf(n[q]);
+    for (int q = 0; q < 1; q++) {
+      const int c = 4 * lane + 128 * q;
+      float v1[4], g[4];
+      load4_f32(v1, x + (i64)i * 2112 + p + c);
+      load4_bf16(g, gain + p + c);
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        n[4 * q + e] = __fmul_rn(__fmul_rn(v1[e], by), g[e]);
+        size[4 * q + e] = fabsf(n[4 * q + e]);
+      }
     }
     const float amax = warp_max<128>(size);
     const float s = __fdiv_rn(larger(amax, 0.0001f), 448.0f);
     // code[1, 128] = n / s
     // store codes[i, p : 128 | 1536] = code
 #pragma unroll
-    for (int q = 0; q < 4; q++) {
-      const int c = lane + 32 * q;
-      const float code = __fdiv_rn(n[q], s);
-      codes[(i64)i * 1536 + p + c] = to_e4m3(code);
+    for (int q = 0; q < 1; q++) {
+      const int c = 4 * lane + 128 * q;
+      float code[4];
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        code[e] = __fdiv_rn(n[4 * q + e], s);
+      }
+      store4_e4m3(codes + (i64)i * 1536 + p + c, code);
     }
     // store scales[i, p / 128] = s
     if (lane == 0) { scales[(i64)i * 12 + p / 128] = s; }

@@ -1,0 +1,37 @@
+// Inner widths that no copy engine likes. A GPU moves rows of bf16 by words of 16 bytes and boxes of 64 columns; the 1843 columns
+// between the two products of a dense layer then start anywhere. Zeros after them change no sum: silu(0) * 0 meets zero weights.
+import { linear, pad, siluMul } from "../../ir/index.ts";
+import { asTensor } from "../../ir/types.ts";
+import { pass } from "../pass.ts";
+import { rule } from "../rule.ts";
+import { placePadded } from "./place.ts";
+
+/** Columns of a box: 128 bytes of bf16. */
+const BOX = 64;
+const padded = (n: number): number => Math.ceil(n / BOX) * BOX;
+
+/** silu_mul(x [G; U]^T) D^T = silu_mul(x [G 0; U 0]^T) [D 0]^T */
+export const padInner = rule("pad the inner width", {
+  vars: { x: "[..b, k] a", w: "[2, n, k] w", down: "[d, n] w" },
+  attrs: { dtype: "same" },
+  from: ({ x, w, down, dtype }) => linear({ x: siluMul({ x: linear({ x, w, dtype }) }), w: down, dtype }),
+  to({ x, w, down, dtype }) {
+    const to = padded(asTensor(down.type).dims[1] as number);
+    return linear({ x: siluMul({ x: linear({ x, w: pad({ x: w, axis: -2, to }), dtype }) }), w: pad({ x: down, axis: -1, to }), dtype });
+  },
+  when({ x, w, down }) {
+    const n = asTensor(down.type).dims[1] as number;
+    if (n % BOX === 0) return `${n} columns are whole boxes of ${BOX}`;
+    if (asTensor(x.type).dtype !== "bf16") return "only rows of bf16 are moved in boxes";
+    return w.node.op.name === "weight" && down.node.op.name === "weight" ? null : "only stored weights can be padded";
+  },
+});
+
+export const padWidths = pass({
+  name: "pad-widths",
+  summary: "Zeros after odd inner widths, so that rows of bf16 start where a GPU's copy engine can begin.",
+  rules: [padInner],
+  whole: placePadded,
+  // Wherever it pads it says so, and where it does not a reason: nothing is asked of configs whose widths are even.
+  expect: () => [],
+});
