@@ -4,6 +4,7 @@ import path from "node:path";
 import { targetOf, type Use } from "../codegen/target.ts";
 import type { FunctionPlan, KernelRecord, Manifest, ModelFacts, Target, WeightDType, WeightPlan } from "../ir/artifact.ts";
 import type { Diagnostic } from "../ir/diagnostic.ts";
+import type { Problem } from "../ir/kernel/catalogue.ts";
 import { costOf, everyNode, printModule, printOrigins, sizeOf, type Func, type Module } from "../ir/index.ts";
 import { choosePasses, runPipeline, standard, type Outcome, type Pass } from "../passes/index.ts";
 import { planMemory } from "../passes/plan/memory.ts";
@@ -73,6 +74,7 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
 
   const kernels: Record<string, KernelRecord> = {};
   const names = new Map<string, string>();
+  const problems: Record<string, Problem> = {};
   const functions: Record<string, FunctionPlan> = {};
   const origins = new OriginLog(outcome.module);
   const triton: TritonJob[] = [];
@@ -92,6 +94,7 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
       if (built.binary && binary) files.set(binary, built.binary);
       kernels[name] = { text, ...(binary ? { binary } : {}), ...built.record };
       if (built.aot) triton.push({ name, entry: built.record.entry, text: built.text, aot: built.aot });
+      problems[name] = d.chosen.problem;
       return name;
     };
     functions[draft.name] = planMemory(draft, (d) => {
@@ -101,6 +104,8 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
     });
   }
   files.set("origins.json", originsText({ numbers: numbersOf(spec), launches: origins.launches }));
+  // What each kernel was made for: `dsc why OUT kernels` explains the choice by it.
+  files.set("problems.json", `${JSON.stringify(problems, null, 1)}\n`);
   const warnings = triton.length ? compileTriton(triton, kernels, files) : [];
   const manifest: Manifest = {
     format: "dsc-artifact/1",

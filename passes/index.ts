@@ -4,7 +4,7 @@ export { Ledger, type Entry, type Verdict } from "./ledger.ts";
 export { checkOptions } from "./options.ts";
 export { pass, type Cx, type Pass } from "./pass.ts";
 export { choosePasses, runPipeline, type Outcome, type PipelineOptions, type Place, type Snapshot } from "./pipeline.ts";
-export { counterexample, disagreement, instanceOf, printSide, type Counterexample, type Instance } from "./prove.ts";
+export { counterexample, disagreement, instanceOf, printSide, sideOf, type Counterexample, type Instance } from "./prove.ts";
 export { rebuild, rewrite, usesOf } from "./rewrite.ts";
 export { rule, type Rule } from "./rule.ts";
 export { insertAfter, insertBefore, standard } from "./standard.ts";

@@ -36,7 +36,7 @@ export function random(seed: number): () => number {
   };
 }
 
-/** Both sides of a rule at given sizes (`scale` makes letters larger), holes filled from a seed. */
+/** Both sides of a rule at given sizes, holes filled from a seed; seed 0 leaves them empty, where only shapes matter. */
 export function instanceOf(rule: Rule, seed: number, sizes: Readonly<Record<string, number>> = {}): Instance {
   const next = random(seed);
   const graph = new Graph();
@@ -54,7 +54,7 @@ export function instanceOf(rule: Rule, seed: number, sizes: Readonly<Record<stri
     for (const d of p.dims) if (d.name) bound[d.name] = size(d.name);
     const dtype = ["i32", "f32", "bf16"].includes(p.dtype) || p.dtype.startsWith("e4m3") ? p.dtype : "f32";
     holes[k] = param(graph, k, tensor(dims, dtype));
-    values[k] = filled(k, dims, dtype, next);
+    if (seed !== 0) values[k] = filled(k, dims, dtype, next);
   }
   return { graph, holes, values, ...rule.sides(holes, rule.attrs, bound) };
 }

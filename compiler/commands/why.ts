@@ -1,0 +1,60 @@
+// dsc why OUT [PASS] [SITE]: what every rule did at every place it was tried, and which kernel serves a place.
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import type { ArgumentsCamelCase, Argv } from "yargs";
+import type { Problem } from "../../ir/kernel/catalogue.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
+import type { Entry } from "../../passes/index.ts";
+import { readArtifact } from "../../runtime/index.ts";
+import { notFound } from "../diagnostics.ts";
+import { printServed, servedBy, type Served } from "../report/served.ts";
+import { lies, placeOf, printEntry, printOverview, printPass, withoutAlias } from "../report/why.ts";
+
+interface Options {
+  out: string;
+  pass?: string;
+  site?: string;
+  json: boolean;
+}
+
+/** The word for kernel selection, beside the names of passes. */
+const KERNELS = "kernels";
+
+export const why = {
+  command: "why <out> [pass] [site]",
+  describe: "why a rule fired or did not, at every place it was tried; kernels: which kernel serves a place",
+  builder: (y: Argv): Argv<Options> =>
+    y
+      .positional("out", { type: "string", demandOption: true, describe: "an artifact folder" })
+      .positional("pass", { type: "string", describe: "a pass, or kernels" })
+      .positional("site", { type: "string", describe: "a function (decode/moe_layer), a layer (layer3), a value of it (decode/moe_layer/z)" })
+      .option("json", { type: "boolean", default: false, describe: "one JSON array on stdout" }) as Argv<Options>,
+  handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
+    const { manifest } = await readArtifact(a.out);
+    const read = <T>(name: string): T => JSON.parse(readFileSync(path.join(a.out, name), "utf8")) as T;
+    const entries = read<Entry[]>("ledger.json");
+    const passes = [...new Set(entries.map((e) => e.pass)), KERNELS];
+    if (a.pass !== undefined && !passes.includes(a.pass)) throw new DiagnosticError(notFound(`pass ${a.pass}`, a.out, a.pass, passes));
+    const sites = a.site === undefined ? undefined : withoutAlias(a.site, manifest);
+    if (a.pass === KERNELS) return tell(a.json, chosen(servedBy(manifest, read<Record<string, Problem>>("problems.json")), sites, a), (s) => s.map(printServed).join("\n"));
+    const of = a.pass === undefined ? entries : entries.filter((e) => e.pass === a.pass);
+    if (sites === undefined) return tell(a.json, of, a.pass === undefined ? printOverview : (e) => printPass(a.pass!, e));
+    const here = of.filter((e) => sites.some((s) => lies(placeOf(e), s)));
+    // Above a value, its function says what its passes looked for.
+    const around = here.length ? here : of.filter((e) => e.outcome === "none" && sites.some((s) => s.startsWith(`${e.site}/`)));
+    if (!entries.some((e) => sites.some((s) => lies(placeOf(e), s)))) throw new DiagnosticError(notFound(`place ${a.site}`, a.out, a.site!, placesOf(entries)));
+    return tell(a.json, around, (e) => (e.length ? e.map(printEntry).join("\n") : `${a.pass}: none of its rules begins at ${a.site}`));
+  },
+};
+
+function chosen(all: readonly Served[], sites: readonly string[] | undefined, a: Options): Served[] {
+  if (sites === undefined) return [...all];
+  const here = all.filter((s) => sites.some((site) => lies(s.site, site)));
+  if (!here.length) throw new DiagnosticError(notFound(`place ${a.site}`, a.out, a.site!, [...new Set(all.flatMap((s) => [s.site, s.site.slice(0, s.site.lastIndexOf("/"))]))]));
+  return here;
+}
+
+const placesOf = (entries: readonly Entry[]): string[] => [...new Set(entries.flatMap((e) => [e.site, placeOf(e)]))];
+
+const tell = <T>(json: boolean, found: readonly T[], print: (found: readonly T[]) => string): void =>
+  void process.stdout.write(json ? `${JSON.stringify(found)}\n` : `${print(found)}\n`);
