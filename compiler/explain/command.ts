@@ -21,4 +21,10 @@ export const command: Readonly<Record<string, Entry>> = {
   DSC6017: { name: "no layer to draft with", means: "--draft guesses with the extra prediction layer, num_nextn_predict_layers of the config; this model has none.", example: "$ dsc run examples/printed-model --weights synthetic:0 --ids 1,2 --max-new 2 --draft 1", fix: "Leave --draft out." },
   DSC9000: { name: "a fault in dsc", means: "Something failed that has no diagnostic of its own. No input should be able to do this.", example: "None is known.", fix: "DSC_DEBUG=1 shows where; please report it with the command and the config." },
   DSC9001: { name: "a pass broke the graph", means: "The graph is verified after every pass, and this one left it inconsistent. It is a fault of the pass (a plug-in's, where one is named), not of your config.", example: "A plug-in pass that returns a value of another function.", fix: "The graph from just before reproduces it: dsc opt FILE.dsc -p PASS." },
+  DSC9002: {
+    name: "a plug-in broke the graph",
+    means: "The graph is verified after every pass. What a plug-in's pass gave is no graph: a type is not what its op infers, or a value of another function is read. What is broken follows.",
+    example: "A `run` that returns a parameter it kept from an earlier function.",
+    fix: "dsc opt FILE.dsc -p PASS --plugin FILE shows it again.",
+  },
 };

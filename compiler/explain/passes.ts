@@ -35,6 +35,36 @@ export const passes: Readonly<Record<string, Entry>> = {
     example: "An einsum with two contracted axes that no view makes one.",
     fix: "dsc ops NAME says which targets have a kernel. A pass may have to run first: try --passes all.",
   },
+  DSC3101: {
+    name: "a plug-in cannot be loaded",
+    means: "A plug-in is a TypeScript or JavaScript module, named by --plugin or as dsc.config.ts beside the model or in the working directory. Reading or running the module failed, with the reason in the note.",
+    example: "import \"./not-there.ts\"; a rule whose sides do not type-check where they are declared",
+    fix: "Correct the module; its own imports are relative to it. examples/plugin-pass is a whole one.",
+  },
+  DSC3102: {
+    name: "a plug-in that exports no pass",
+    means: "The default export is a pass that says `before` or `after` which pass it goes, or { pipeline }, or a function from pipeline to pipeline.",
+    example: "export default pass({ name: \"mine\", summary: \"...\", rules: [mine] }), without a place",
+    fix: "Add after: NAME; dsc passes lists the names.",
+  },
+  DSC3103: {
+    name: "a plug-in rule that is no equation",
+    means: "Before a plug-in runs, both sides of each of its rules are built at small sizes, filled at random and interpreted in float64. They differ: the note has the sizes and the first element that does.",
+    example: "from: ({ x }) => silu({ x }), to: ({ x }) => x",
+    fix: "Correct the rule. One that changes only rounding says within, one that changes what is computed says changes.",
+  },
+  DSC3104: {
+    name: "a plug-in threw",
+    means: "The work of a plug-in's pass ended in an error. The place and the rule are named, and the graph from just before is written beside OUT, cut down to the function it was in.",
+    example: "A `to` that reads an axis its operand does not have.",
+    fix: "dsc opt FILE.dsc -p PASS --plugin FILE shows it again, on that function alone.",
+  },
+  DSC3105: {
+    name: "a plug-in that does not end",
+    means: "One pass of a plug-in may take ten seconds for one model. This one was stopped there.",
+    example: "A `run` with a loop that nothing ends.",
+    fix: "dsc opt FILE.dsc -p PASS --plugin FILE shows it again.",
+  },
   DSC3020: {
     name: "a pass changes what is computed",
     means: "dsc verify interprets a small model in float64 before and after each pass. The logits differ by more than rounding, and the pass declares no change.",
