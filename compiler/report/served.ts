@@ -25,7 +25,7 @@ export interface Served {
 export interface Candidate {
   schedule: string;
   chosen: boolean;
-  /** Microseconds at the largest rows the chosen one is launched for, or why it cannot run. */
+  /** Microseconds at the largest rows the chosen one is launched for, where the table has a formula; or why it cannot run. */
   estimate?: number;
   illegal?: string;
 }
@@ -63,7 +63,7 @@ export function servedBy(m: Manifest, problems: Readonly<Record<string, Problem>
 function candidatesOf(problem: Problem, m: number): Candidate[] | undefined {
   if (gemm.candidates.some((s) => gemm.scheduleName(s) === problem.schedule)) {
     const p = { n: problem.n as number, k: problem.k as number };
-    return gemm.candidates.map((s) => candidate(gemm.scheduleName(s), problem, gemm.illegal(s, gemm.H200, p), () => gemm.estimate(s, { ...p, m })));
+    return gemm.candidates.map((s) => candidate(gemm.scheduleName(s), problem, gemm.illegal(s, gemm.H200, p)));
   }
   if (bf16.candidates.some((s) => bf16.bf16Name(s) === problem.schedule)) {
     const p = problem as unknown as StreamProblem;
@@ -72,10 +72,10 @@ function candidatesOf(problem: Problem, m: number): Candidate[] | undefined {
   return undefined;
 }
 
-const candidate = (schedule: string, problem: Problem, illegal: string | null, estimate: () => number): Candidate => ({
+const candidate = (schedule: string, problem: Problem, illegal: string | null, estimate?: () => number): Candidate => ({
   schedule,
   chosen: problem.schedule === schedule,
-  ...(illegal === null ? { estimate: estimate() } : { illegal }),
+  ...(illegal !== null ? { illegal } : estimate ? { estimate: estimate() } : {}),
 });
 
 /** One kernel at a place, whole. */
@@ -85,6 +85,6 @@ export function printServed(s: Served): string {
     s.site,
     `  ${s.kernel}: ${s.form}, family ${s.family}${s.when ? `, for ${s.when}` : ""}`,
     ...(problem ? [`    problem: ${problem.join(", ")}`] : []),
-    ...(s.candidates ?? []).map((c) => `    ${c.chosen ? "chosen " : "       "}${c.schedule}: ${c.illegal ?? `about ${c.estimate!.toFixed(1)} us`}`),
+    ...(s.candidates ?? []).map((c) => `    ${c.chosen ? "chosen " : "       "}${c.schedule}: ${c.illegal ?? (c.estimate === undefined ? "can run" : `about ${c.estimate.toFixed(1)} us`)}`),
   ].join("\n");
 }
