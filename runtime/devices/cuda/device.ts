@@ -32,8 +32,6 @@ export interface CudaOptions {
   compile: Compile;
   /** Times every launch; nothing overlaps then and no graphs are used. */
   profile?: boolean;
-  /** false: no kernel starts before the one before it has ended; to see what overlapping brings. */
-  overlap?: boolean;
   /** Names of the driver library, instead of the system's. */
   libraries?: readonly string[];
 }
@@ -83,7 +81,7 @@ export class CudaDevice implements Device {
         if (!file || !record.launch) throw brokenManifest(`kernel ${name} has ${file ? "no launch record" : "no text"}`);
         const { params, dims, launch, workspaceBytes, entry } = record;
         const cubin = file.cubin ?? (await options.compile(name, file.source));
-        device.kernels.set(name, device.cuda.loadCubin(cubin, { name, entry, params, dims, launch: options.overlap === false ? { ...launch, pdl: false } : launch, ...(workspaceBytes === undefined ? {} : { workspaceBytes }) }));
+        device.kernels.set(name, device.cuda.loadCubin(cubin, { name, entry, params, dims, launch, ...(workspaceBytes === undefined ? {} : { workspaceBytes }) }));
       };
       const all = await Promise.allSettled(Object.entries(manifest.kernels).map(load));
       for (const one of all) if (one.status === "rejected") throw one.reason;

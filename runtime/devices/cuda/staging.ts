@@ -6,9 +6,10 @@ import { narrowBytes, readRows, widen } from "../../widen.ts";
 import type { Driver } from "./driver.ts";
 
 const RING = 4 << 20;
-/** Bytes of one read, and reads in flight: enough for a page cache at tens of GB/s with the threads Node has. */
-const CHUNK = 8 << 20;
-const LANES = 12;
+/** Bytes of one read: large enough for bandwidth, small because page-locking memory costs time too. */
+const CHUNK = 4 << 20;
+/** Reads in flight: what Node's pool of threads takes at once, and a few that wait for one. The pool's size is fixed before this runs. */
+const lanes = (): number => Math.min(24, Number(process.env.UV_THREADPOOL_SIZE) || 4) + 2;
 
 /** Page-locked memory of the driver. */
 export class PinnedBlock {
@@ -57,33 +58,38 @@ export class Staging {
   async place(arrays: readonly StoredArray[]): Promise<void> {
     const jobs = pieces(arrays);
     let next = 0;
-    const lane = async (): Promise<void> => {
-      const room = new PinnedBlock(this.driver, CHUNK);
-      const event = this.driver.get("cuEventCreate", 2);
+    const count = Math.min(lanes(), jobs.length);
+    if (count === 0) return;
+    // Two halves a lane: one fills while the other is on its way.
+    const room = new PinnedBlock(this.driver, count * 2 * CHUNK);
+    const lane = async (index: number): Promise<void> => {
+      const events = [0, 1].map(() => this.driver.get("cuEventCreate", 2));
       try {
-        while (next < jobs.length) {
+        for (let turn = 0; next < jobs.length; turn++) {
           const { array: a, from, count, width } = jobs[next++];
+          const [half, at] = [events[turn % 2], (2 * index + (turn % 2)) * CHUNK];
+          if (turn >= 2) this.driver.call("cuEventSynchronize", half);
           if (a.rows) {
-            await readRows(a, a.rows, room.bytes.subarray(0, count * a.rows.pitch), from, count);
-            this.driver.call("cuMemcpyHtoDAsync_v2", a.at + from * a.rows.pitch, room.address, count * a.rows.pitch, this.stream);
-            this.driver.call("cuEventRecord", event, this.stream);
-            this.driver.call("cuEventSynchronize", event);
+            await readRows(a, a.rows, room.bytes.subarray(at, at + count * a.rows.pitch), from, count);
+            this.driver.call("cuMemcpyHtoDAsync_v2", a.at + from * a.rows.pitch, room.address + at, count * a.rows.pitch, this.stream);
+            this.driver.call("cuEventRecord", half, this.stream);
             continue;
           }
           const wide = a.form === "same" ? count * width : count * 4;
           // Narrow values come to rest at the end of the room their wide form takes.
-          await a.read(room.bytes.subarray(wide - count * width, wide), from * width);
-          if (a.form !== "same") widen(a.form, room.bytes.buffer, room.bytes.byteOffset, count);
-          this.driver.call("cuMemcpyHtoDAsync_v2", a.at + from * (a.form === "same" ? width : 4), room.address, wide, this.stream);
-          this.driver.call("cuEventRecord", event, this.stream);
-          this.driver.call("cuEventSynchronize", event);
+          await a.read(room.bytes.subarray(at + wide - count * width, at + wide), from * width);
+          if (a.form !== "same") widen(a.form, room.bytes.buffer, room.bytes.byteOffset + at, count);
+          this.driver.call("cuMemcpyHtoDAsync_v2", a.at + from * (a.form === "same" ? width : 4), room.address + at, wide, this.stream);
+          this.driver.call("cuEventRecord", half, this.stream);
         }
       } finally {
-        this.driver.attempt("cuEventDestroy_v2", event);
-        room.free();
+        for (const e of events) this.driver.attempt("cuEventDestroy_v2", e);
       }
     };
-    await Promise.all(Array.from({ length: Math.min(LANES, jobs.length) }, lane));
+    const all = await Promise.allSettled(Array.from({ length: count }, (_, i) => lane(i)));
+    this.driver.call("cuStreamSynchronize", this.stream);
+    room.free();
+    for (const one of all) if (one.status === "rejected") throw one.reason;
   }
 
   close(): void {
