@@ -4,7 +4,7 @@
 
 /** Names of the fragments, in the order they are printed. */
 export type Fragment =
-  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "chunks" | "floats" | "remote" | "async" | "box" | "exp2" | "matrices" | "turns";
+  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "chunks" | "floats" | "remote" | "async" | "box" | "exp2" | "matrices" | "turns" | "ahead";
 
 const indent = (text: string): string => text.trim() + "\n";
 
@@ -190,6 +190,13 @@ __device__ __forceinline__ void clear_shared16(u32 to) {
 }
 `);
 
+// A box on its way from memory to L2, ahead of the copy that will want it.
+const ahead = indent(`
+__device__ __forceinline__ void prefetch_box(const TensorMap* map, int column, int row) {
+  asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global.tile [%0, {%1, %2}];" :: "l"(map), "r"(column), "r"(row) : "memory");
+}
+`);
+
 // Two warpgroups take turns: one waits at its own barrier until the other has passed the turn on.
 const turns = indent(`
 __device__ __forceinline__ void turn_wait(int id) { asm volatile("bar.sync %0, 256;" :: "r"(id) : "memory"); }
@@ -258,12 +265,32 @@ __device__ __forceinline__ void product_128(float (&part)[${count}], u64 a, u64 
 `);
 }
 
-const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, chunks, floats, remote, async, box, exp2, matrices, turns };
+const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, chunks, floats, remote, async, box, exp2, matrices, turns, ahead };
 
 /** The fragments a kernel calls, in a fixed order; `n` is the width of its wgmma. */
 export function fragments(names: readonly Fragment[], n: number): string {
   const order = [...Object.keys(texts), "wgmma"] as Fragment[];
   return order.filter((f) => names.includes(f)).map((f) => (f === "wgmma" ? wgmma(n) : texts[f])).join("\n");
+}
+
+/** Those of the helpers that a body calls, or that another kept one calls; types stay. */
+export function called(helpers: string, body: string): string {
+  const units: string[] = [];
+  let unit = "";
+  for (const line of helpers.split("\n")) {
+    if (line === "") continue;
+    unit += `${line}\n`;
+    if (line === "}" || /^(typedef|struct|#define)/.test(line) || /^(__device__|template).*\}$/.test(line)) {
+      units.push(unit);
+      unit = "";
+    }
+  }
+  let kept = "";
+  for (const u of units.toReversed()) {
+    const name = /^(?:__device__|template|#define).*?(\w+)\(/m.exec(u)?.[1];
+    if (name === undefined || new RegExp(`\\b${name}\\b`).test(kept + body)) kept = u + kept;
+  }
+  return kept;
 }
 
 /** The comment a kernel opens with: one line each for op, problem, schedule and floor. */

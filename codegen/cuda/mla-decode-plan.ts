@@ -43,6 +43,19 @@ struct Plan {
     if (inside <= near) return make_int2(low, 0);
     return before[low + 1] - at <= near ? make_int2(low + 1, 0) : make_int2(low, inside);
   }
+  // The runs that hold parts of a token: the first of them and how many.
+  __device__ __forceinline__ void owners(int row, int& first, int& parts) const {
+    const int lane = threadIdx.x % 32;
+    first = 1 << 30;
+    parts = 0;
+    for (int c0 = 0; c0 < used; c0 += 32) {
+      const int c = c0 + lane;
+      const bool in = c < used && !range(c).empty() && starts[c].x <= row && (starts[c + 1].x > row || (starts[c + 1].x == row && starts[c + 1].y > 0));
+      const u32 all = __ballot_sync(~0u, in);
+      if (all) first = min(first, c0 + __ffs(all) - 1);
+      parts += __popc(all);
+    }
+  }
   __device__ __forceinline__ int cost(int2 a, int2 b) const {
     return before[b.x] + b.y - before[a.x] - a.y + (b.y > 0) * (FIXED + SHARED) + (a.y > 0) * SHARED;
   }

@@ -7,7 +7,7 @@ import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { add, mul } from "../../ir/size.ts";
 import { decodeSchedule, decodeScheduleName, decodeSharedBytes, illegalDecode, type MlaDecodeProblem, type MlaDecodeSchedule } from "../schedules/sm90-attend.ts";
 import { illegalSchedule } from "./diagnostics.ts";
-import { fragments, header } from "./fragments.ts";
+import { called, fragments, header } from "./fragments.ts";
 import { combine } from "./mla-decode-combine.ts";
 import { plan } from "./mla-decode-plan.ts";
 import { wgmmaBf16 } from "./wgmma-bf16.ts";
@@ -17,22 +17,17 @@ export function mlaDecode(p: MlaDecodeProblem, schedule: MlaDecodeSchedule = dec
   const reason = illegalDecode(p);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("mla_attend", p, schedule, reason));
   const { heads, r, d } = p;
-  const { cluster, parts, held, weights } = schedule;
-  // 512 a thread of each of the four warpgroups, less the producer's 40.
-  const [scoring, mixing] = weights === "registers" ? [120, 176] : [152, 160];
+  const { cluster, parts } = schedule;
   const name = `mla_attend_${heads}x${r}_${d}_${decodeScheduleName(schedule)}`;
-  const source = `${header([
+  const opening = header([
     `mla_attend: y [T, ${heads}, ${r}] bf16 = softmax(q k^T * ${p.scale.toPrecision(6)}) v; k: cached rows [S, ${r + d}] bf16 by page, v: their first ${r} lanes`,
     `schedule ${JSON.stringify(schedule)}`,
     `floor on H200: max(${2 * (r + d)} bytes a cached row / 4539 GB/s, ${2 * heads * (2 * r + d)} operations a cached row and token / 989 TFLOP/s)`,
-  ])}
-${fragments(["types", "barriers", "cluster", "dependent", "load", "box", "multicast", "store", "registers", "bf16", "gather", "exp2", "matrices"], 64)}
-${wgmmaBf16([{ n: 64, b: "keys" }, ...(held ? [{ n: 64, b: "keys", a: "registers" } as const] : []), { n: 128, b: "lanes", ...(weights === "registers" ? { a: "registers" } as const : {}) }])}
-constexpr int HEADS = ${heads}, CLUSTER = ${cluster};        // 64 heads a block
+  ]);
+  const body = `constexpr int HEADS = ${heads}, CLUSTER = ${cluster};        // 64 heads a block
 constexpr int KEYS = 64, STAGES = 2, PAGE = ${p.pageRows / 64};     // cached rows of a stage; stages of a page
 constexpr int CHUNK = 64 * 128, CHUNKS = 9;    // 64 rows by 64 lanes: eight of latents, one of the rotary part
 constexpr int STAGE = CHUNKS * CHUNK, PARTS = ${parts};   // a stage arrives in parts, and scores begin with the first
-${held ? `constexpr int HELD = ${held};                        // chunks of the query in registers: shared memory is read less` : ""}
 constexpr float SCALE = ${(p.scale * Math.LOG2E).toPrecision(9)}f;       // of scores, for exp2
 
 ${plan()}
@@ -59,6 +54,9 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     barrier_init(q_full, 1);
     barrier_init(q_empty, 4);
     barrier_init_done();
+    prefetch_map(&ql_map);
+    prefetch_map(&qp_map);
+    prefetch_map(&cache_map);
   }
   release_next();
   await_previous();
@@ -68,39 +66,52 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
 
   if (warp < 4) {
     // Producer: one thread keeps query and ring full; its registers go to the others.
-    registers_down<40>();
+    registers_down<56>();
     if (threadIdx.x == 0) {
       int stage = 0; u32 phase = 0, q_phase = 0;
+      // Two stages ahead of the copies, rows are looked up and sent for from memory to L2: a ring of two is too short to hide that.
+      Piece ahead = mine.first(positions);
+      int b_ahead = ahead.from;
+      const int* page = pages + (long long)sequence[ahead.valid() ? ahead.row : 0] * P;
+      const auto look_up = [&]() {
+        if (!ahead.valid()) return 0;
+        const int row = (page[b_ahead / PAGE] * PAGE + b_ahead % PAGE) * KEYS;
+        for (int c = rank; c < CHUNKS; c += CLUSTER) prefetch_box(&cache_map, c * 64, row);
+        if (++b_ahead == ahead.to) {
+          ahead.next(positions);
+          b_ahead = 0;
+          if (ahead.valid()) page = pages + (long long)sequence[ahead.row] * P;
+        }
+        return row;
+      };
+      int row = look_up(), next = look_up();
       for (Piece p = mine.first(positions); p.valid(); p.next(positions)) {
         barrier_wait(q_empty, q_phase ^ 1);
         barrier_expect(q_full, STAGE);
         for (int c = 0; c < 8; c++) copy_box(query + c * CHUNK, &ql_map, q_full, c * 64, rank * 64, p.row);
         copy_box(query + 8 * CHUNK, &qp_map, q_full, 0, rank * 64, p.row);
         q_phase ^= 1;
-        const int* page = pages + (long long)sequence[p.row] * P;
         for (int b = p.from; b < p.to; b++) {
-          const int row = (page[b / PAGE] * PAGE + b % PAGE) * KEYS;
           barrier_wait(empty + 8 * stage, phase ^ 1);
           for (int i = 0; i < PARTS; i++) barrier_expect(full + 8 * (stage * PARTS + i), STAGE / PARTS);
           // Each block of the cluster fetches every CLUSTER-th chunk, for all: L2 is read once.
           for (int c = rank; c < CHUNKS; c += CLUSTER)
             ${cluster > 1 ? "copy_in_all(ring + stage * STAGE + c * CHUNK, &cache_map, full + 8 * (stage * PARTS + c * PARTS / CHUNKS), c * 64, row, (1 << CLUSTER) - 1);" : "copy_in(ring + stage * STAGE + c * CHUNK, &cache_map, full + 8 * (stage * PARTS + c * PARTS / CHUNKS), c * 64, row);"}
           if (++stage == STAGES) { stage = 0; phase ^= 1; }
+          row = next;
+          next = look_up();
         }
       }
     }
   } else if (warp < 8) {
     // Scores: 64 heads by 64 cached rows, softmax, and the weights in bf16 where the stage's rotary lanes were.
-    registers_${scoring < 128 ? "down" : "up"}<${scoring}>();
+    registers_up<136>();
     int stage = 0; u32 phase = 0, q_phase = 0;
     for (Piece p = mine.first(positions); p.valid(); p.next(positions)) {
       float top[2] = {minus_infinity(), minus_infinity()}, sum[2] = {0.f, 0.f};
       barrier_wait(q_full, q_phase);
       q_phase ^= 1;
-${held ? `      u32 q[4 * HELD][4];
-#pragma unroll
-      for (int k = 0; k < 4 * HELD; k++) load_tile(q[k], query + k / 4 * CHUNK, slab * 16 + lane % 16, k % 4 * 2 + lane / 16);
-` : ""}      for (int b = p.from; b < p.to; b++) {
+      for (int b = p.from; b < p.to; b++) {
         const u32 tile = ring + stage * STAGE;
         const int seen = p.length - b * KEYS;
         float s[32];
@@ -120,8 +131,7 @@ ${held ? `      u32 q[4 * HELD][4];
             barrier_wait(full + 8 * (stage * PARTS + k / (4 * CHUNKS / PARTS)), phase);
             wgmma_fence();
           }
-${held ? `          if (k == 0) wgmma_64x64x16_held<0>(s, q[0], k_tile);
-          else if (k < 4 * HELD) wgmma_64x64x16_held<1>(s, q[k], k_tile + at);` : `          if (k == 0) wgmma_64x64x16<0>(s, q_tile, k_tile);`}
+          if (k == 0) wgmma_64x64x16<0>(s, q_tile, k_tile);
           else wgmma_64x64x16<1>(s, q_tile + at, k_tile + at);
         }
         wgmma_commit();
@@ -180,7 +190,7 @@ ${held ? `          if (k == 0) wgmma_64x64x16_held<0>(s, q[0], k_tile);
     }
   } else {
     // Mixing: two warpgroups, each 64 heads by half of the value's lanes; the sums fill 128 registers a thread.
-    registers_up<${mixing}>();
+    registers_up<160>();
     const int team = warp / 4 - 2, thread = threadIdx.x - 256, head = slab * 16 + lane / 4;
     float4* slots = (float4*)workspace;                                        // per block: two parts of 64 x 512 sums
     float2* stats = (float2*)(slots + (long long)gridDim.x * 2 * 8192);        // and their maxima and sums
@@ -200,13 +210,10 @@ ${held ? `          if (k == 0) wgmma_64x64x16_held<0>(s, q[0], k_tile);
 #pragma unroll
           for (int i = 0; i < 128; i++) acc[i / 64][i % 64] *= i & 2 ? lower : upper;
         }
-        const u64 ${weights === "registers" ? "" : "p_tile = tile_descriptor(tile + 8 * CHUNK), "}v_tile = turned_descriptor<CHUNK>(tile + team * 4 * CHUNK);
-${weights === "registers" ? `        u32 w[4][4];
+        const u64 p_tile = tile_descriptor(tile + 8 * CHUNK), v_tile = turned_descriptor<CHUNK>(tile + team * 4 * CHUNK);
+        wgmma_fence();
 #pragma unroll
-        for (int k = 0; k < 4; k++) load_tile(w[k], tile + 8 * CHUNK, slab * 16 + lane % 16, k * 2 + lane / 16);
-` : ""}        wgmma_fence();
-#pragma unroll
-        for (int k = 0; k < 8; k++) ${weights === "registers" ? "wgmma_64x128x16_turned_held<1>(acc[k / 4], w[k % 4]" : "wgmma_64x128x16_turned<1>(acc[k / 4], p_tile + k % 4 * 2"}, v_tile + k / 4 * (2 * CHUNK / 16) + k % 4 * (16 * 128 / 16));
+        for (int k = 0; k < 8; k++) wgmma_64x128x16_turned<1>(acc[k / 4], p_tile + k % 4 * 2, v_tile + k / 4 * (2 * CHUNK / 16) + k % 4 * (16 * 128 / 16));
         wgmma_commit();
         if (b == p.to - 1) { total[0] = totals[stage][head]; total[1] = totals[stage][head + 8]; }
         wgmma_wait<0>(acc[0]);
@@ -226,10 +233,15 @@ ${weights === "registers" ? `        u32 w[4][4];
           *(u32*)(out + 8 * 512 + j * 8) = pack_bf16(v[2] * lower, v[3] * lower);
         }
       } else {
-        // A shared token: leave the part in L2, in the order of registers.
+        // A shared token: leave the part in L2, a row of 512 sums for each head.
         const long long slot = blockIdx.x * 2 + (p.from == 0);
+        float2* part = (float2*)(slots + slot * 8192) + head * 256 + team * 128 + lane % 4;
 #pragma unroll
-        for (int i = 0; i < 32; i++) slots[slot * 8192 + i * 256 + thread] = make_float4(acc[i / 16][i % 16 * 4], acc[i / 16][i % 16 * 4 + 1], acc[i / 16][i % 16 * 4 + 2], acc[i / 16][i % 16 * 4 + 3]);
+        for (int j = 0; j < 32; j++) {
+          const float* v = acc[j / 16] + j % 16 * 4;
+          part[j * 4] = make_float2(v[0], v[1]);
+          part[8 * 256 + j * 4] = make_float2(v[2], v[3]);
+        }
         if (team == 0 && lane % 4 == 0) { stats[slot * 64 + head] = total[0]; stats[slot * 64 + head + 8] = total[1]; }
         __threadfence();
         group_sync(2, 256);
@@ -241,6 +253,8 @@ ${combine()}
   ${cluster > 1 ? "cluster_sync();  // the other block may still copy into this one, and arrive at its barriers" : ""}
 }
 `;
+  const helpers = fragments(["types", "barriers", "cluster", "dependent", "load", "box", "multicast", "store", "registers", "bf16", "gather", "exp2", "ahead"], 64) + wgmmaBf16([{ n: 64, b: "keys" }, { n: 128, b: "lanes" }]);
+  const source = `${opening}\n${called(helpers, body)}\n${body}`;
   const slots = mul("SMs", 2 * (64 * 512 * 4 + 64 * 8));
   return {
     name, language: "cuda", source,

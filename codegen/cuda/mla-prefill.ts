@@ -6,7 +6,7 @@ import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { ceildiv, mul } from "../../ir/size.ts";
 import { illegalPrefill, prefillSharedBytes, PREFILL, type PrefillProblem } from "../schedules/sm90-attend.ts";
 import { illegalSchedule } from "./diagnostics.ts";
-import { fragments, header } from "./fragments.ts";
+import { called, fragments, header } from "./fragments.ts";
 import { wgmmaBf16 } from "./wgmma-bf16.ts";
 
 /** Prints the kernel of one problem. */
@@ -15,14 +15,12 @@ export function mlaPrefill(p: PrefillProblem): KernelText {
   if (reason !== null) throw new DiagnosticError(illegalSchedule("attend", p, PREFILL, reason));
   const { heads, n, d, v } = p;
   const name = `attend_${heads}x${n}_${d}_${v}_q${PREFILL.rows}k${PREFILL.keys}`;
-  const source = `${header([
+  const opening = header([
     `attend: y [t, ${heads}, ${v}] bf16 = softmax((q k^T + qp kp^T) * ${p.scale.toPrecision(6)}) v, causal; q [t, ${heads}, ${n}], k [s, ${heads}, ${n}], kp [s, ${d}] for all heads`,
     `schedule ${JSON.stringify(PREFILL)}`,
     `floor on H200: ${2 * heads * (n + d + v)} operations a pair of a row and a key it sees / 989 TFLOP/s`,
-  ])}
-${fragments(["types", "barriers", "turns", "dependent", "load", "box", "store", "registers", "bf16", "exp2"], 64)}
-${wgmmaBf16([{ n: 128, b: "keys" }, { n: 128, b: "lanes", a: "registers" }])}
-constexpr int HEADS = ${heads}, ROWS = 128, KEYS = 128, STAGES = ${PREFILL.stages};
+  ]);
+  const body = `constexpr int HEADS = ${heads}, ROWS = 128, KEYS = 128, STAGES = ${PREFILL.stages};
 constexpr int CHUNK = 128 * 128;                    // 128 rows by 64 lanes
 constexpr int QUERY = ${(n + d) / 64} * CHUNK, K_STAGE = QUERY, V_STAGE = ${v / 64} * CHUNK;
 constexpr float SCALE = ${(p.scale * Math.LOG2E).toPrecision(9)}f;            // of scores, for exp2
@@ -193,6 +191,8 @@ ${name}(const __grid_constant__ TensorMap q_map, const __grid_constant__ TensorM
   }
 }
 `;
+  const helpers = fragments(["types", "barriers", "turns", "dependent", "load", "box", "store", "registers", "bf16", "exp2"], 64) + wgmmaBf16([{ n: 128, b: "keys" }, { n: 128, b: "lanes", a: "registers" }]);
+  const source = `${opening}\n${called(helpers, body)}\n${body}`;
   const rows = (key: string, of: string, width: number, [row, step]: readonly [number, number], length: string, box: number): KernelText["params"][number] => ({
     kind: "tensormap", name: `${key}_map`, of, dtype: "bf16", dims: [width, heads, length], strides: [2 * step, 2 * row], box: [64, 1, box], swizzle: 128,
   });

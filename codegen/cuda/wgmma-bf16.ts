@@ -24,14 +24,18 @@ __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_grou
 const wrap = (items: string[], per: number): string[] =>
   Array.from({ length: Math.ceil(items.length / per) }, (_, i) => items.slice(i * per, (i + 1) * per).join(", "));
 
+// An asm statement names every register of its sums; eight at a time keeps that readable.
+const sums = `#define SUMS8(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+`;
+const held = (n: number): string => wrap(Array.from({ length: n / 16 }, (_, i) => `SUMS8(d, ${8 * i})`), 8).join(",\n      ");
+
 /** Name of a product's function. */
 const nameOf = ({ n, b, a }: Product): string => `wgmma_64x${n}x16${b === "lanes" ? "_turned" : ""}${a ? "_held" : ""}`;
 
 function product(p: Product): string {
   const count = p.n / 2;
-  const names = wrap(Array.from({ length: count }, (_, i) => `%${i}`), 16);
+  const names = wrap(Array.from({ length: count }, (_, i) => `%${i}`), 32);
   const list = names.map((l, i) => `    "${i === 0 ? "{" : " "}${l}${i === names.length - 1 ? "}, " : ","}"`).join("\n");
-  const held = wrap(Array.from({ length: count }, (_, i) => `"+f"(d[${i}])`), 8).join(",\n      ");
   const registers = p.a === "registers";
   const at = registers ? count + 4 : count + 1;
   const a = registers ? `{%${count}, %${count + 1}, %${count + 2}, %${count + 3}}` : `%${count}`;
@@ -41,22 +45,20 @@ function product(p: Product): string {
     "wgmma.mma_async.sync.aligned.m64n${p.n}k16.f32.bf16.bf16 "
 ${list}
     "${a}, %${at}, add, 1, 1, ${turn};\\n}"
-    : ${held}
+    : ${held(p.n)}
     : ${registers ? `"r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3])` : `"l"(a)`}, "l"(b), "n"(ADD));
 }
 `;
 }
 
-const wait = (n: number): string => `// Waits until at most LATER chains are in flight; naming the registers keeps the compiler from reading them earlier.
-template <int LATER> __device__ __forceinline__ void wgmma_wait(float (&d)[${n / 2}]) {
-  asm volatile("wgmma.wait_group.sync.aligned %${n / 2};"
-    : ${wrap(Array.from({ length: n / 2 }, (_, i) => `"+f"(d[${i}])`), 8).join(",\n      ")}
-    : "n"(LATER) : "memory");
+const wait = (n: number): string => `template <int LATER> __device__ __forceinline__ void wgmma_wait(float (&d)[${n / 2}]) {
+  asm volatile("wgmma.wait_group.sync.aligned %${n / 2};" : ${held(n)} : "n"(LATER) : "memory");
 }
 `;
 
 /** The text of some products, each width's wait, and what they share. */
 export function wgmmaBf16(products: readonly Product[]): string {
   const widths = [...new Set(products.map((p) => p.n))];
-  return [base, ...products.map(product), ...widths.map(wait)].join("");
+  const waits = "// Wait until at most LATER chains are in flight; naming the registers keeps the compiler from reading them earlier.\n";
+  return [base, sums, ...products.map(product), waits, ...widths.map(wait)].join("");
 }

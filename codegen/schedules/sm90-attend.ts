@@ -22,25 +22,18 @@ export interface MlaDecodeSchedule {
   cluster: 1 | 2;
   /** Parts in which a stage arrives. */
   parts: 1 | 3;
-  /** Chunks of 64 query lanes that the scoring warps keep in registers. */
-  held: 0 | 3 | 4;
-  /** Where the mixing warps take the softmax's weights from. */
-  weights: "shared" | "registers";
 }
 
 /** Everything worth trying for a problem. */
 export const decodeCandidates = (p: MlaDecodeProblem): MlaDecodeSchedule[] => {
   const base = { keys: 64, stages: 2, cluster: p.heads === 128 ? 2 : 1 } as const;
-  return [
-    { ...base, parts: 3, held: 4, weights: "shared" }, { ...base, parts: 3, held: 0, weights: "registers" }, { ...base, parts: 3, held: 0, weights: "shared" },
-    { ...base, parts: 1, held: 4, weights: "shared" }, { ...base, parts: 1, held: 0, weights: "registers" }, { ...base, parts: 1, held: 0, weights: "shared" },
-  ];
+  return [{ ...base, parts: 3 }, { ...base, parts: 1 }];
 };
 
 export const decodeSchedule = (p: MlaDecodeProblem): MlaDecodeSchedule => decodeCandidates(p)[0];
 
-/** Short name, part of the kernel's: "c2p3h4s". */
-export const decodeScheduleName = (s: MlaDecodeSchedule): string => `c${s.cluster}p${s.parts}h${s.held}${s.weights[0]}`;
+/** Short name, part of the kernel's: "c2p3". */
+export const decodeScheduleName = (s: MlaDecodeSchedule): string => `c${s.cluster}p${s.parts}`;
 
 /** Dynamic shared memory: query tile, ring, and slack to align both to the swizzle's 1024 bytes. */
 export const decodeSharedBytes = (s: MlaDecodeSchedule): number => 1024 + (1 + s.stages) * 64 * 576 * 2;

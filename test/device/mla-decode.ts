@@ -35,14 +35,18 @@ interface Arena {
 
 const HEADS = 128;
 
-function arena(cuda: Cuda, pages: number, rows: number): Arena {
-  const order = Int32Array.from({ length: pages }, (_, i) => i);
-  for (let i = pages - 1; i > 0; i--) {
+function shuffled(n: number): Int32Array {
+  const order = Int32Array.from({ length: n }, (_, i) => i);
+  for (let i = n - 1; i > 0; i--) {
     const j = next() % (i + 1);
     [order[i], order[j]] = [order[j], order[i]];
   }
+  return order;
+}
+
+function arena(cuda: Cuda, pages: number, rows: number): Arena {
   // Latent and rotary queries of one row lie apart, as the projections leave them: 512 lanes a head, and 64 behind each 128.
-  return { pages, cache: put(cuda, pages * PAGE * W * 2), order, ql: put(cuda, rows * HEADS * R * 2), qp: put(cuda, rows * HEADS * 192 * 2), y: cuda.alloc(rows * HEADS * R * 2), rows };
+  return { pages, cache: put(cuda, pages * PAGE * W * 2), order: shuffled(pages), ql: put(cuda, rows * HEADS * R * 2), qp: put(cuda, rows * HEADS * 192 * 2), y: cuda.alloc(rows * HEADS * R * 2), rows };
 }
 function release(cuda: Cuda, a: Arena): void {
   for (const at of [a.cache, a.ql, a.qp, a.y]) cuda.free(at);
@@ -184,9 +188,9 @@ export const floorOf = (batch: number, s: number, queries: number, heads: number
   return { us: Math.max(bytes / 4539e3, flops / 989e6), flops, bytes };
 };
 
-/** Microseconds of one launch: a graph of launches over batches whose pages, together, L2 cannot hold. */
-function time(cuda: Cuda, f: CudaKernel, sets: { b: Batch; buffers: Record<string, number> }[]): number {
-  const go = (i: number): void => cuda.launch(f, sets[i % sets.length].buffers, { T: sets[0].b.T, P: sets[0].b.P });
+/** Microseconds of one launch: a graph of launches over caches that, together, L2 cannot hold. */
+function time(cuda: Cuda, f: CudaKernel, { T, P }: Batch, sets: Record<string, number>[]): number {
+  const go = (i: number): void => cuda.launch(f, sets[i % sets.length], { T, P });
   const launches = Math.max(sets.length, 6);
   for (let i = 0; i < launches; i++) go(i);
   cuda.synchronize();
@@ -207,13 +211,13 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
   for (const [batch, s, queries, published] of TABLE) {
     const pages = batch * (s / PAGE);
     const copies = Math.min(Math.ceil(150e6 / (pages * PAGE * W * 2)) + 1, Math.floor(most / pages));
-    const sets = Array.from({ length: Math.max(copies, 1) }, (_, i) => {
-      const b = batchOf(a, Array<number>(batch).fill(s), queries, i * pages);
-      return { b, buffers: buffersOf(cuda, a, b) };
-    });
-    const times = decodeCandidates(problem(HEADS)).map((schedule) => ({ name: decodeScheduleName(schedule), us: time(cuda, kernel(cuda, HEADS, schedule), sets) }));
+    // As in a model: every layer has a cache of its own under the same page table.
+    const b = batchOf({ ...a, pages, order: shuffled(pages) }, Array<number>(batch).fill(s), queries);
+    const buffers = buffersOf(cuda, a, b);
+    const sets = Array.from({ length: Math.max(copies, 1) }, (_, i) => ({ ...buffers, cache: a.cache + i * pages * PAGE * W * 2 }));
+    const times = decodeCandidates(problem(HEADS)).map((schedule) => ({ name: decodeScheduleName(schedule), us: time(cuda, kernel(cuda, HEADS, schedule), b, sets) }));
     const { name, us } = times[0];
-    for (const { buffers } of sets) for (const name of ["positions", "sequence", "pages"]) cuda.free(buffers[name]);
+    for (const name of ["positions", "sequence", "pages"]) cuda.free(buffers[name]);
     const floor = floorOf(batch, s, queries, HEADS);
     ratios.push(published / us);
     out.push({ batch, cached: s, queries, schedule: name, us, floor_us: floor.us, public_us: published, public_over_ours: published / us, tflops: floor.flops / us / 1e6, gb_per_s: floor.bytes / us / 1e3, all: times.map((t) => `${t.name} ${t.us.toFixed(2)}`).join(", ") });
