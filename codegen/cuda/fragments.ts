@@ -4,7 +4,7 @@
 
 /** Names of the fragments, in the order they are printed. */
 export type Fragment =
-  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "chunks" | "floats" | "remote" | "async" | "box" | "exp2" | "matrices" | "turns" | "ahead";
+  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "chunks" | "floats" | "remote" | "async" | "box" | "exp2" | "matrices" | "turns" | "ahead" | "halves";
 
 const indent = (text: string): string => text.trim() + "\n";
 
@@ -190,10 +190,38 @@ __device__ __forceinline__ void clear_shared16(u32 to) {
 }
 `);
 
-// A box on its way from memory to L2, ahead of the copy that will want it.
+// A box for every block of a cluster; and a box on its way from memory to L2, ahead of the copy that will want it.
 const ahead = indent(`
-__device__ __forceinline__ void prefetch_box(const TensorMap* map, int column, int row) {
-  asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global.tile [%0, {%1, %2}];" :: "l"(map), "r"(column), "r"(row) : "memory");
+__device__ __forceinline__ void copy_box_all(u32 to, const TensorMap* map, u32 barrier, int x, int y, int z, u16 ranks) {
+  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
+               "[%0], [%1, {%3, %4, %5}], [%2], %6;"
+               :: "r"(to), "l"(map), "r"(barrier), "r"(x), "r"(y), "r"(z), "h"(ranks) : "memory");
+}
+__device__ __forceinline__ void prefetch_box(const TensorMap* map, int x, int y, int z) {
+  asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global.tile [%0, {%1, %2, %3}];" :: "l"(map), "r"(x), "r"(y), "r"(z) : "memory");
+}
+`);
+
+// Sums on their way to others, as halves of a row's largest; and the turn that gives a lane eight columns of one row instead of
+// two of four groups.
+const halves = indent(`
+__device__ __forceinline__ u32 pack_half(float low, float high) {
+  u32 v; asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(v) : "f"(high), "f"(low)); return v;
+}
+__device__ __forceinline__ float2 unpack_half(u32 v) {
+  float2 f; asm("{\\n.reg .f16 a, b;\\nmov.b32 {a, b}, %2;\\ncvt.f32.f16 %0, a;\\ncvt.f32.f16 %1, b;\\n}" : "=f"(f.x), "=f"(f.y) : "r"(v)); return f;
+}
+// Word i of lane q of four becomes word q of lane i.
+__device__ __forceinline__ uint4 turn_words(uint4 w, int lane) {
+  const bool odd = lane & 1, upper = lane & 2;
+  const u32 a = __shfl_xor_sync(~0u, odd ? w.x : w.y, 1), b = __shfl_xor_sync(~0u, odd ? w.z : w.w, 1);
+  if (odd) { w.x = a; w.z = b; } else { w.y = a; w.w = b; }
+  const u32 c = __shfl_xor_sync(~0u, upper ? w.x : w.z, 2), d = __shfl_xor_sync(~0u, upper ? w.y : w.w, 2);
+  if (upper) { w.x = c; w.y = d; } else { w.z = c; w.w = d; }
+  return w;
+}
+__device__ __forceinline__ uint4 load_words(const uint4* p) {  // from L2: another block wrote it
+  uint4 v; asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p) : "memory"); return v;
 }
 `);
 
@@ -215,9 +243,6 @@ __device__ __forceinline__ void load_tile(u32 (&v)[4], u32 tile, int row, int ch
 const exp2 = indent(`
 __device__ __forceinline__ float minus_infinity() { return __int_as_float(0xff800000); }
 __device__ __forceinline__ float exp2_fast(float x) { float v; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(v) : "f"(x)); return v; }
-__device__ __forceinline__ float2 load_pair(const float2* p) {
-  float2 v; asm volatile("ld.global.cg.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "l"(p) : "memory"); return v;
-}
 __device__ __forceinline__ int load_acquire(const int* p) {
   int v; asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(v) : "l"(p) : "memory"); return v;
 }
@@ -265,7 +290,7 @@ __device__ __forceinline__ void product_128(float (&part)[${count}], u64 a, u64 
 `);
 }
 
-const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, chunks, floats, remote, async, box, exp2, matrices, turns, ahead };
+const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, chunks, floats, remote, async, box, exp2, matrices, turns, ahead, halves };
 
 /** The fragments a kernel calls, in a fixed order; `n` is the width of its wgmma. */
 export function fragments(names: readonly Fragment[], n: number): string {

@@ -18,36 +18,44 @@ export const combine = (): string => `
       if (thread == 0) while (load_acquire(counter) < parts) { }
       group_sync(2, 256);
 
-      // Four lanes of one head a thread; the loads of sixteen parts are in flight at once.
+      // Eight lanes of one head a thread; the loads of eight parts are in flight at once.
       const long long at = (long long)first * CLUSTER + rank;
-      for (int u = 8192 * slice / helpers + thread; u < 8192 * (slice + 1) / helpers; u += 256) {
-        float top = minus_infinity(), sum = 0.f;
-        float4 mixed = make_float4(0.f, 0.f, 0.f, 0.f);
-        for (int p0 = 0; p0 < parts; p0 += 16) {
-          float2 stat[16];
-          float4 part[16];
+      for (int u = 4096 * slice / helpers + thread; u < 4096 * (slice + 1) / helpers; u += 256) {
+        float top = minus_infinity(), sum = 0.f, mixed[8] = {};
+        for (int p0 = 0; p0 < parts; p0 += 8) {
+          float4 stat[8];
+          uint4 part[8];
 #pragma unroll
-          for (int i = 0; i < 16; i++) {
-            const long long slot = (at + (p0 + i) * CLUSTER) * 2 + (p0 + i == 0);
-            stat[i] = p0 + i < parts ? load_pair(stats + slot * 64 + u / 128) : make_float2(minus_infinity(), 0.f);
-            part[i] = p0 + i < parts ? load_partial(slots + slot * 8192 + u) : make_float4(0.f, 0.f, 0.f, 0.f);
+          for (int i = 0; i < 8; i++) {
+            const long long slot = (at + min(p0 + i, parts - 1) * CLUSTER) * 2 + (p0 + i == 0);
+            stat[i] = load_partial(stats + slot * 64 + u / 64);
+            part[i] = load_words((const uint4*)slots + slot * 4096 + u);
+            if (p0 + i >= parts) stat[i].x = minus_infinity();
           }
           float most = top;
 #pragma unroll
-          for (int i = 0; i < 16; i++) most = fmaxf(most, stat[i].x);
+          for (int i = 0; i < 8; i++) most = fmaxf(most, stat[i].x);
           const float less = exp2_fast(top - most);
-          sum *= less; mixed.x *= less; mixed.y *= less; mixed.z *= less; mixed.w *= less;
+          sum *= less;
 #pragma unroll
-          for (int i = 0; i < 16; i++) {
-            const float w = exp2_fast(stat[i].x - most);
+          for (int k = 0; k < 8; k++) mixed[k] *= less;
+#pragma unroll
+          for (int i = 0; i < 8; i++) {
+            const float w = exp2_fast(stat[i].x - most), by = w * (u % 64 < 32 ? stat[i].z : stat[i].w);
+            const u32 words[4] = {part[i].x, part[i].y, part[i].z, part[i].w};
             sum = fmaf(w, stat[i].y, sum);
-            mixed.x = fmaf(w, part[i].x, mixed.x); mixed.y = fmaf(w, part[i].y, mixed.y);
-            mixed.z = fmaf(w, part[i].z, mixed.z); mixed.w = fmaf(w, part[i].w, mixed.w);
+#pragma unroll
+            for (int k = 0; k < 4; k++) {
+              const float2 v = unpack_half(words[k]);
+              mixed[2 * k] = fmaf(by, v.x, mixed[2 * k]);
+              mixed[2 * k + 1] = fmaf(by, v.y, mixed[2 * k + 1]);
+            }
           }
           top = most;
         }
         const float by = 1.f / sum;
-        *(uint2*)(y + ((long long)row * HEADS + rank * 64) * 512 + u * 4) = make_uint2(pack_bf16(mixed.x * by, mixed.y * by), pack_bf16(mixed.z * by, mixed.w * by));
+        *((uint4*)(y + ((long long)row * HEADS + rank * 64) * 512) + u) = make_uint4(pack_bf16(mixed[0] * by, mixed[1] * by),
+            pack_bf16(mixed[2] * by, mixed[3] * by), pack_bf16(mixed[4] * by, mixed[5] * by), pack_bf16(mixed[6] * by, mixed[7] * by));
       }
       // The last to leave makes the counters ready for the next launch.
       group_sync(2, 256);

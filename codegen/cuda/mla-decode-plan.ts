@@ -29,7 +29,7 @@ struct Range {
 struct Plan {
   int before[MOST + 1];  // cost of the tokens before
   int2 starts[133];
-  u32 best;              // cost * 256 + runs, the least of those tried
+  u32 best;              // cost and runs, the least of those tried
   int used;              // runs
   __device__ __forceinline__ Range range(int c) const { return c < used ? Range{starts[c], starts[c + 1]} : Range{{0, 0}, {0, 0}}; }
   // Where run c of n begins: at its share of the cost, moved to the beginning of a token when that is near.
@@ -80,13 +80,13 @@ __device__ void make_plan(Plan& plan, const int* positions, int T, int clusters)
     if (lane == 0) { plan.before[0] = 0; plan.best = ~0u; }
   }
   __syncthreads();
-  // A warp tries one number of runs: all clusters or a few less, or so many that none has two tokens' parts.
-  const int most = min(clusters, plan.before[T] - T * FIXED), n = warp < 8 ? most - warp : (warp - 7) * T;
+  // A warp tries one number of runs: all clusters or a few less, a fraction of them, or so many that no run has two tokens' parts.
+  const int most = min(clusters, plan.before[T] - T * FIXED), n = warp < 4 ? most - warp : warp < 12 ? most / (warp - 3) / T * T : most / (warp - 10);
   if (n >= 1 && n <= most) {
     int worst = 0;
     for (int c = lane; c < n; c += 32) worst = max(worst, plan.cost(plan.start(c, n, T), plan.start(c + 1, n, T)));
     worst = __reduce_max_sync(~0u, worst);
-    if (lane == 0) atomicMin(&plan.best, worst * 256u + n);
+    if (lane == 0) atomicMin(&plan.best, (worst * 16u + n) * 256 + n);  // a part more is a sixteenth of a stage
   }
   __syncthreads();
   const int used = plan.best % 256;

@@ -5,7 +5,7 @@
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { add, mul } from "../../ir/size.ts";
-import { decodeSchedule, decodeScheduleName, decodeSharedBytes, illegalDecode, type MlaDecodeProblem, type MlaDecodeSchedule } from "../schedules/sm90-attend.ts";
+import { decodeSchedule, decodeScheduleName, decodeSharedBytes, illegalDecode, type MlaDecodeProblem } from "../schedules/sm90-attend.ts";
 import { illegalSchedule } from "./diagnostics.ts";
 import { called, fragments, header } from "./fragments.ts";
 import { combine } from "./mla-decode-combine.ts";
@@ -13,11 +13,12 @@ import { plan } from "./mla-decode-plan.ts";
 import { wgmmaBf16 } from "./wgmma-bf16.ts";
 
 /** Prints the kernel of one problem. */
-export function mlaDecode(p: MlaDecodeProblem, schedule: MlaDecodeSchedule = decodeSchedule(p)): KernelText {
+export function mlaDecode(p: MlaDecodeProblem): KernelText {
+  const schedule = decodeSchedule(p);
   const reason = illegalDecode(p);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("mla_attend", p, schedule, reason));
   const { heads, r, d } = p;
-  const { cluster, parts } = schedule;
+  const { cluster } = schedule;
   const name = `mla_attend_${heads}x${r}_${d}_${decodeScheduleName(schedule)}`;
   const opening = header([
     `mla_attend: y [T, ${heads}, ${r}] bf16 = softmax(q k^T * ${p.scale.toPrecision(6)}) v; k: cached rows [S, ${r + d}] bf16 by page, v: their first ${r} lanes`,
@@ -27,7 +28,7 @@ export function mlaDecode(p: MlaDecodeProblem, schedule: MlaDecodeSchedule = dec
   const body = `constexpr int HEADS = ${heads}, CLUSTER = ${cluster};        // 64 heads a block
 constexpr int KEYS = 64, STAGES = 2, PAGE = ${p.pageRows / 64};     // cached rows of a stage; stages of a page
 constexpr int CHUNK = 64 * 128, CHUNKS = 9;    // 64 rows by 64 lanes: eight of latents, one of the rotary part
-constexpr int STAGE = CHUNKS * CHUNK, PARTS = ${parts};   // a stage arrives in parts, and scores begin with the first
+constexpr int STAGE = CHUNKS * CHUNK, PARTS = 3;   // three chunks a copy: scores begin with the first
 constexpr float SCALE = ${(p.scale * Math.LOG2E).toPrecision(9)}f;       // of scores, for exp2
 
 ${plan()}
@@ -71,12 +72,14 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
       int stage = 0; u32 phase = 0, q_phase = 0;
       // Two stages ahead of the copies, rows are looked up and sent for from memory to L2: a ring of two is too short to hide that.
       Piece ahead = mine.first(positions);
-      int b_ahead = ahead.from;
+      int b_ahead = ahead.from, turn = 0, turn_ahead = 0;
       const int* page = pages + (long long)sequence[ahead.valid() ? ahead.row : 0] * P;
       const auto look_up = [&]() {
         if (!ahead.valid()) return 0;
         const int row = (page[b_ahead / PAGE] * PAGE + b_ahead % PAGE) * KEYS;
-        for (int c = rank; c < CHUNKS; c += CLUSTER) prefetch_box(&cache_map, c * 64, row);
+        for (int i = 0; i < PARTS; i++)
+          if ((turn_ahead + i) % CLUSTER == rank) prefetch_box(&cache_map, 0, row, i * (CHUNKS / PARTS));
+        turn_ahead++;
         if (++b_ahead == ahead.to) {
           ahead.next(positions);
           b_ahead = 0;
@@ -94,9 +97,12 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
         for (int b = p.from; b < p.to; b++) {
           barrier_wait(empty + 8 * stage, phase ^ 1);
           for (int i = 0; i < PARTS; i++) barrier_expect(full + 8 * (stage * PARTS + i), STAGE / PARTS);
-          // Each block of the cluster fetches every CLUSTER-th chunk, for all: L2 is read once.
-          for (int c = rank; c < CHUNKS; c += CLUSTER)
-            ${cluster > 1 ? "copy_in_all(ring + stage * STAGE + c * CHUNK, &cache_map, full + 8 * (stage * PARTS + c * PARTS / CHUNKS), c * 64, row, (1 << CLUSTER) - 1);" : "copy_in(ring + stage * STAGE + c * CHUNK, &cache_map, full + 8 * (stage * PARTS + c * PARTS / CHUNKS), c * 64, row);"}
+          // Each part is fetched by one block of the cluster, for all: L2 is read once.
+          for (int i = 0; i < PARTS; i++) {
+            const u32 to = ring + stage * STAGE + i * (STAGE / PARTS), barrier = full + 8 * (stage * PARTS + i);
+            if ((turn + i) % CLUSTER == rank) ${cluster > 1 ? "copy_box_all(to, &cache_map, barrier, 0, row, i * (CHUNKS / PARTS), (1 << CLUSTER) - 1);" : "copy_box(to, &cache_map, barrier, 0, row, i * (CHUNKS / PARTS));"}
+          }
+          turn++;
           if (++stage == STAGES) { stage = 0; phase ^= 1; }
           row = next;
           next = look_up();
@@ -143,6 +149,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
 #pragma unroll
           for (int i = 0; i < 32; i++) if (i / 4 * 8 + lane % 4 * 2 + i % 2 >= seen) s[i] = minus_infinity();
         }
+        // The maximum that exponents are taken from moves only when a score lies 2^8 above it: sums seldom have to shrink.
         float less[2];
 #pragma unroll
         for (int h = 0; h < 2; h++) {
@@ -150,7 +157,8 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
 #pragma unroll
           for (int i = 0; i < 16; i++) most = fmaxf(most, s[i / 2 * 4 + 2 * h + i % 2]);
           most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
-          most = fmaxf(top[h], SCALE * fmaxf(most, __shfl_xor_sync(~0u, most, 2)));
+          most = SCALE * fmaxf(most, __shfl_xor_sync(~0u, most, 2));
+          most = most > top[h] + 8.f ? most : top[h];
           less[h] = exp2_fast(top[h] - most);
           top[h] = most;
           float add = 0.f;
@@ -192,9 +200,9 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     // Mixing: two warpgroups, each 64 heads by half of the value's lanes; the sums fill 128 registers a thread.
     registers_up<160>();
     const int team = warp / 4 - 2, thread = threadIdx.x - 256, head = slab * 16 + lane / 4;
-    float4* slots = (float4*)workspace;                                        // per block: two parts of 64 x 512 sums
-    float2* stats = (float2*)(slots + (long long)gridDim.x * 2 * 8192);        // and their maxima and sums
-    int* counters = (int*)(stats + (long long)gridDim.x * 2 * 64);             // arrivals and departures, per token and block
+    u16* slots = (u16*)workspace;                                           // per block: two parts of 64 x 512 sums
+    float4* stats = (float4*)(slots + (long long)gridDim.x * 2 * 64 * 512);  // their maxima and sums, and the largest of each half
+    int* counters = (int*)(stats + (long long)gridDim.x * 2 * 64);          // arrivals and departures, per token and block
     int stage = 0; u32 phase = 0;
     for (Piece p = mine.first(positions); p.valid(); p.next(positions)) {
       float acc[2][64];
@@ -223,26 +231,38 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
         if (++stage == STAGES) { stage = 0; phase ^= 1; }
       }
 
-      if (p.whole()) {
-        const float upper = 1.f / total[0].y, lower = 1.f / total[1].y;
-        u16* out = y + ((long long)p.row * HEADS + rank * 64 + head) * 512 + team * 256 + lane % 4 * 2;
+      // Lanes of four change words, so that each holds eight columns of a row: 64 bytes of a head at a time.
+      const bool whole = p.whole();
+      const long long slot = blockIdx.x * 2 + (p.from == 0);
 #pragma unroll
-        for (int j = 0; j < 32; j++) {
-          const float* v = acc[j / 16] + j % 16 * 4;
-          *(u32*)(out + j * 8) = pack_bf16(v[0] * upper, v[1] * upper);
-          *(u32*)(out + 8 * 512 + j * 8) = pack_bf16(v[2] * lower, v[3] * lower);
-        }
-      } else {
-        // A shared token: leave the part in L2, a row of 512 sums for each head.
-        const long long slot = blockIdx.x * 2 + (p.from == 0);
-        float2* part = (float2*)(slots + slot * 8192) + head * 256 + team * 128 + lane % 4;
+      for (int h = 0; h < 2; h++) {
+        float by = 1.f / total[h].y, largest = 0.f;
+        if (!whole) {
+          // A shared token: leave the part in L2, as halves of its largest sum.
 #pragma unroll
-        for (int j = 0; j < 32; j++) {
-          const float* v = acc[j / 16] + j % 16 * 4;
-          part[j * 4] = make_float2(v[0], v[1]);
-          part[8 * 256 + j * 4] = make_float2(v[2], v[3]);
+          for (int i = 0; i < 64; i++) largest = fmaxf(largest, fabsf(acc[i / 32][i % 32 / 2 * 4 + 2 * h + i % 2]));
+          largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
+          largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 2));
+          by = largest > 0.f ? 1.f / largest : 0.f;
         }
-        if (team == 0 && lane % 4 == 0) { stats[slot * 64 + head] = total[0]; stats[slot * 64 + head + 8] = total[1]; }
+        uint4* out = (uint4*)(whole ? y + (long long)(p.row * HEADS + rank * 64) * 512 : slots + slot * (64 * 512)) + (head + 8 * h) * 64 + team * 32 + lane % 4;
+#pragma unroll
+        for (int j = 0; j < 32; j += 4) {
+          u32 w[4];
+#pragma unroll
+          for (int i = 0; i < 4; i++) {
+            const float* v = acc[(j + i) / 16] + (j + i) % 16 * 4 + 2 * h;
+            w[i] = whole ? pack_bf16(v[0] * by, v[1] * by) : pack_half(v[0] * by, v[1] * by);
+          }
+          out[j] = turn_words(make_uint4(w[0], w[1], w[2], w[3]), lane);
+        }
+        if (!whole && lane % 4 == 0) {
+          float* stat = (float*)(stats + slot * 64 + head + 8 * h);
+          if (team == 0) *(float2*)stat = total[h];
+          stat[2 + team] = largest;
+        }
+      }
+      if (!whole) {
         __threadfence();
         group_sync(2, 256);
         if (thread == 0) atomicAdd(counters + (p.row * CLUSTER + rank) * 2, 1);
@@ -253,16 +273,16 @@ ${combine()}
   ${cluster > 1 ? "cluster_sync();  // the other block may still copy into this one, and arrive at its barriers" : ""}
 }
 `;
-  const helpers = fragments(["types", "barriers", "cluster", "dependent", "load", "box", "multicast", "store", "registers", "bf16", "gather", "exp2", "ahead"], 64) + wgmmaBf16([{ n: 64, b: "keys" }, { n: 128, b: "lanes" }]);
+  const helpers = fragments(["types", "barriers", "cluster", "dependent", "load", "box", "multicast", "store", "registers", "bf16", "gather", "exp2", "ahead", "halves"], 64) + wgmmaBf16([{ n: 64, b: "keys" }, { n: 128, b: "lanes" }]);
   const source = `${opening}\n${called(helpers, body)}\n${body}`;
-  const slots = mul("SMs", 2 * (64 * 512 * 4 + 64 * 8));
+  const slots = mul("SMs", 2 * (64 * 512 * 2 + 64 * 16));
   return {
     name, language: "cuda", source,
     params: [
       { kind: "tensormap", name: "ql_map", of: "ql", dtype: "bf16", dims: [r, heads, "T"], strides: [2 * p.ql[1], 2 * p.ql[0]], box: [64, 64, 1], swizzle: 128 },
       { kind: "tensormap", name: "qp_map", of: "qp", dtype: "bf16", dims: [d, heads, "T"], strides: [2 * p.qp[1], 2 * p.qp[0]], box: [64, 64, 1], swizzle: 128 },
       // The page table bounds the rows; the map need not know how many pages there are.
-      { kind: "tensormap", name: "cache_map", of: "cache", dtype: "bf16", dims: [r + d, 2 ** 31], strides: [2 * (r + d)], box: [64, 64], swizzle: 128 },
+      { kind: "tensormap", name: "cache_map", of: "cache", dtype: "bf16", dims: [64, 2 ** 31, (r + d) / 64], strides: [2 * (r + d), 128], box: [64, 64, 3], swizzle: 128 },
       { kind: "buffer", name: "positions", dtype: "i32", access: "in" },
       { kind: "buffer", name: "sequence", dtype: "i32", access: "in" },
       { kind: "buffer", name: "pages", dtype: "i32", access: "in" },

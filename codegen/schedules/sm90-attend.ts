@@ -20,20 +20,12 @@ export interface MlaDecodeSchedule {
   stages: 2;
   /** Blocks of a cluster: each copies its share of a stage into the shared memory of all. */
   cluster: 1 | 2;
-  /** Parts in which a stage arrives. */
-  parts: 1 | 3;
 }
 
-/** Everything worth trying for a problem. */
-export const decodeCandidates = (p: MlaDecodeProblem): MlaDecodeSchedule[] => {
-  const base = { keys: 64, stages: 2, cluster: p.heads === 128 ? 2 : 1 } as const;
-  return [{ ...base, parts: 3 }, { ...base, parts: 1 }];
-};
+export const decodeSchedule = (p: MlaDecodeProblem): MlaDecodeSchedule => ({ keys: 64, stages: 2, cluster: p.heads === 128 ? 2 : 1 });
 
-export const decodeSchedule = (p: MlaDecodeProblem): MlaDecodeSchedule => decodeCandidates(p)[0];
-
-/** Short name, part of the kernel's: "c2p3". */
-export const decodeScheduleName = (s: MlaDecodeSchedule): string => `c${s.cluster}p${s.parts}`;
+/** Short name, part of the kernel's: "k64s2c2". */
+export const decodeScheduleName = (s: MlaDecodeSchedule): string => `k${s.keys}s${s.stages}c${s.cluster}`;
 
 /** Dynamic shared memory: query tile, ring, and slack to align both to the swizzle's 1024 bytes. */
 export const decodeSharedBytes = (s: MlaDecodeSchedule): number => 1024 + (1 + s.stages) * 64 * 576 * 2;

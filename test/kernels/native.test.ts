@@ -16,7 +16,7 @@ import { mlaPrefill } from "../../codegen/cuda/mla-prefill.ts";
 import { printCuda } from "../../codegen/cuda/print.ts";
 import { candidates, H200, illegal, type GemmProblem } from "../../codegen/schedules/sm90-gemm.ts";
 import { candidates as groupedCandidates, illegal as groupedIllegal, type GroupedProblem } from "../../codegen/schedules/sm90-grouped.ts";
-import { decodeCandidates, type MlaDecodeProblem } from "../../codegen/schedules/sm90-attend.ts";
+import type { MlaDecodeProblem } from "../../codegen/schedules/sm90-attend.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { compileCuda } from "../../runtime/devices/cuda/compiler.ts";
 import { kernelsOfModel } from "./compiled.ts";
@@ -53,7 +53,7 @@ const gemms: readonly StreamProblem[] = [[2112, 7168, "bf16"], [1292, 7168, "f32
 
 /** Emitter, the kernels to try it on, and what their machine code must hold. */
 const emitters: readonly [string, () => KernelText[], string[]][] = [
-  ["mla_decode", () => decodes.flatMap((p) => decodeCandidates(p).map((s) => mlaDecode(p, s))), ["HGMMA", "UTMALDG"]],
+  ["mla_decode", () => decodes.map(mlaDecode), ["HGMMA", "UTMALDG"]],
   ["mla_prefill", () => [16, 128].map(prefill), ["HGMMA", "UTMALDG", "UTMASTG"]],
   ["stream_linear", () => streams.flatMap((p) => ([8, 16] as const).map((t) => streamLinear(p, streamSchedule(p, t)))), ["HMMA", "LDG.E.NA.LTC256B.128"]],
   ["ring_linear", () => [...gemms, ...streams].filter((p) => unringable(p) === null).flatMap((p) => ([8, 16] as const).map((t) => ringLinear(p, ringSchedule(p, t)))), ["HMMA", "UTMALDG", "LDSM"]],
