@@ -8,7 +8,7 @@ import { bodyOf, everyNode, sizeOf, type Func, type Module, type Node } from "..
 import { runPipeline, standard } from "../passes/index.ts";
 import { planMemory } from "../passes/plan/memory.ts";
 import { selectModule } from "../passes/plan/select.ts";
-import { arenaBytes, largestDims } from "../runtime/devices/program.ts";
+import { arenaBytes, largestDims } from "../runtime/devices/dims.ts";
 import { partBytes } from "../runtime/weights.ts";
 import { weightPlans } from "./compile.ts";
 import { modelModule } from "./frontend/model.ts";

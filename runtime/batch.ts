@@ -2,9 +2,9 @@
 // All i32: positions [T], sequence [T], starts [B + 1], lengths [B] (new rows included), pages [B, P], ids [T].
 // An entry is new rows of one sequence. Several entries may extend the same sequence, each on the rows of those before it:
 // their rows are all appended before any of them attends, so every entry sees what it should.
-import type { BatchShape, BatchTable } from "./devices/program.ts";
+import { TABLES, tableCount, type BatchShape, type BatchTable } from "./devices/dims.ts";
 
-export const TABLES: readonly BatchTable[] = ["positions", "sequence", "starts", "lengths", "pages", "ids"];
+export { TABLES };
 
 /** New rows of a sequence that has `before` rows. */
 export interface Entry {
@@ -28,10 +28,7 @@ export class Batch {
 
   /** Elements of a table. */
   count(table: BatchTable): number {
-    const { starts, lengths, pages } = this.shape;
-    if (table === "starts") return starts.length;
-    if (table === "lengths") return lengths.length;
-    return table === "pages" ? lengths.length * pages : starts[starts.length - 1];
+    return tableCount(table, this.shape);
   }
 
   /** Writes every table; `page` gives the place of a sequence's page. */

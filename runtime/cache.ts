@@ -3,7 +3,7 @@
 // Refuses with needed and available bytes; what was cached stays good then.
 import type { ModelFacts } from "../ir/artifact.ts";
 import type { Device } from "./device.ts";
-import { align } from "./devices/program.ts";
+import { align } from "./devices/align.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { PagePool } from "./pages.ts";
 import { bytesOf } from "./values.ts";
@@ -11,12 +11,15 @@ import { bytesOf } from "./values.ts";
 export class Cache {
   readonly pool: PagePool;
   private readonly device: Device;
+  private readonly near: (layer: number) => number | undefined;
   private readonly layers: number;
   private readonly pageBytes: number;
   private blocks: number[] = [];
 
-  constructor(device: Device, facts: ModelFacts) {
+  /** `near` gives the address of what a layer's cache is used with. */
+  constructor(device: Device, facts: ModelFacts, near: (layer: number) => number | undefined = () => undefined) {
     this.device = device;
+    this.near = near;
     this.layers = facts.caches;
     this.pageBytes = facts.pageRows * facts.cacheWidth * bytesOf[facts.cacheDType];
     this.pool = new PagePool(facts.pageRows);
@@ -65,7 +68,7 @@ export class Cache {
     const old = this.pool.capacity * this.pageBytes;
     for (let layer = 0; layer < this.layers; layer++) {
       // A refusal half way leaves larger blocks with the same pages in them.
-      const at = this.device.allocate(pages * this.pageBytes, what);
+      const at = this.device.allocate(pages * this.pageBytes, what, this.near(layer));
       if (old > 0) {
         this.device.copy(this.blocks[layer], at, old);
         this.device.release(this.blocks[layer]);

@@ -2,7 +2,8 @@
 // fetched when looked at. A result that was overtaken by the next call is refused, not read.
 import { Batch, TABLES, type Entry } from "./batch.ts";
 import type { Device } from "./device.ts";
-import { align, arenaBytes, functionOf, largestDims } from "./devices/program.ts";
+import { arenaBytes, functionOf, largestDims } from "./devices/dims.ts";
+import { align } from "./devices/align.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { Model } from "./model.ts";
 import { argmax } from "./sample.ts";

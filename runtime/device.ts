@@ -1,7 +1,8 @@
 // What a machine must do to run a model: hold bytes at addresses, take weights, run one function over one batch. Sessions,
 // models and weights use only this; CpuDevice and CudaDevice are it. Addresses are plain numbers, meaningful to their device.
 import type { Manifest, Target } from "../ir/artifact.ts";
-import type { BatchShape, Places } from "./devices/program.ts";
+import type { Places } from "./devices/program.ts";
+import type { BatchShape } from "./devices/dims.ts";
 import type { Recipe } from "./synthetic.ts";
 
 /** One run of a function of the manifest. */
@@ -41,13 +42,17 @@ export interface StoredArray {
   rows?: { bytes: number; pitch: number };
   /** Reads `target.length` bytes from byte `from` of the array on. */
   read(target: Uint8Array, from: number): Promise<void>;
+  /** Where it begins in which file, for devices whose threads read by themselves. */
+  file: { path: string; begin: number; tensor: string };
 }
 
 export interface Device {
   readonly kind: Target;
-  /** Takes bytes at a multiple of 64; the content is undefined. `what` names the need in a refusal. */
-  allocate(bytes: number, what: string): number;
+  /** Takes bytes at a multiple of 64; the content is undefined. `what` names the need in a refusal. `near`: used with what lies there. */
+  allocate(bytes: number, what: string, near?: number): number;
   release(at: number): void;
+  /** What is taken next, so many bytes in all, is used together; for devices whose memory is divided. */
+  together?(bytes: number): void;
   /** Bytes that could be taken now. */
   available(): number;
   /** The refusal of a need that is larger than that, in the device's words. */

@@ -64,8 +64,8 @@ export const brokenSafetensors = (file: string, why: string): DiagnosticError =>
 export const brokenIndex = (file: string, why: string): DiagnosticError =>
   fail(file, "DSC5012", `${file} does not describe its shards`, [why], "fetch the index and its shards again");
 
-export const shortRead = (file: string, tensor: string): DiagnosticError =>
-  fail(file, "DSC5013", `${file} ended inside ${tensor}`, ["the file changed after its header was read"], "let what writes it finish, then run again");
+export const shortRead = (file: string, tensor: string, why = "the file changed after its header was read"): DiagnosticError =>
+  fail(file, "DSC5013", `${file} could not be read to the end of ${tensor}`, [why], "let what writes it finish, then run again");
 
 export function missingTensors(where: string, missing: string[], known: Iterable<string>): DiagnosticError {
   const names = [...known];
@@ -158,7 +158,7 @@ export const noMemory = (what: string, needed: number, available: number, parts:
     "DSC5030",
     `${what} needs ${bytes(needed)}, and ${bytes(available)} are available`,
     parts,
-    "a CPU target holds at most 4 GiB; close other programs, ask for fewer positions (maxTokens), or compile a smaller model",
+    "close other programs, ask for fewer positions (maxTokens), or compile a smaller model (--layers, --shrink)",
   );
 
 export const tooLong = (sequence: number, wanted: number, capacity: number): DiagnosticError =>

@@ -2,7 +2,8 @@
 // Loading refuses before it starts: memory first, then every tensor, then bytes move.
 import type { Manifest } from "../ir/artifact.ts";
 import type { Device } from "./device.ts";
-import { align, arenaBytes, functionOf } from "./devices/program.ts";
+import { arenaBytes, functionOf } from "./devices/dims.ts";
+import { align } from "./devices/align.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { WeightSource } from "./place.ts";
 import { openWeights } from "./place.ts";
@@ -10,7 +11,7 @@ import { bytesIn } from "./values.ts";
 import type { SessionOptions } from "./session.ts";
 import { Session } from "./session.ts";
 import type { Placement } from "./weights.ts";
-import { WeightStore, hasGaps, instanceBytes, layersOf, placements, weightsUsed } from "./weights.ts";
+import { WeightStore, hasGaps, instanceBytes, layersOf, placements, residentBytes, weightsUsed } from "./weights.ts";
 
 export interface LoadOptions {
   /** A folder or file with a checkpoint, or "synthetic:SEED". */
@@ -19,6 +20,8 @@ export interface LoadOptions {
   threads?: number;
   /** CUDA: compile kernels by nvcc, not by NVRTC in this process. */
   nvcc?: boolean;
+  /** CPU: bytes of weights in one WebAssembly memory, for tests; see CpuOptions. */
+  segmentBytes?: number;
   /** Adds up time by kernel; see `model.device.timings()`. */
   profile?: boolean;
 }
@@ -86,9 +89,10 @@ export class Model<D extends Device = Device> {
   private async placeWeights(source: WeightSource): Promise<void> {
     const { manifest, device, weights } = this;
     const resident: Placement[] = [];
-    for (const [symbol, plan] of Object.entries(manifest.weights)) {
-      if (plan.staging || plan.source.kind === "rope") continue;
-      for (const layer of layersOf(plan)) {
+    for (const group of groupsOf(manifest)) {
+      device.together?.(group.reduce((n, [symbol]) => n + instanceBytes(manifest.weights[symbol]), 0));
+      for (const [symbol, layer] of group) {
+        const plan = manifest.weights[symbol];
         const at = device.allocate(instanceBytes(plan), `weight ${symbol}`);
         if (hasGaps(plan)) device.clear(at, instanceBytes(plan));
         resident.push(...placements(symbol, plan, layer, weights.put(symbol, layer, at)));
@@ -102,12 +106,13 @@ export class Model<D extends Device = Device> {
   private async runLoad(source: WeightSource, name: string, layer: number): Promise<void> {
     const { manifest, device, weights } = this;
     const staged = stagedFor(manifest, name, layer);
+    const near = weights.near(layer);
     const blocks = staged.map(({ symbol, layer }) => ({
       symbol,
       layer,
-      at: device.allocate(instanceBytes(manifest.weights[symbol]), `weight ${symbol}`),
+      at: device.allocate(instanceBytes(manifest.weights[symbol]), `weight ${symbol}`, near),
     }));
-    const arena = device.allocate(arenaBytes(manifest, name, {}), `load function ${name}`);
+    const arena = device.allocate(arenaBytes(manifest, name, {}), `load function ${name}`, near);
     await source.place(
       device,
       blocks.flatMap(({ symbol, layer, at }) => {
@@ -137,6 +142,21 @@ export class Model<D extends Device = Device> {
   }
 }
 
+/** Weights that stay, in groups that are used together: every shared weight for itself, then layer by layer. */
+function groupsOf({ weights }: Manifest): [symbol: string, layer: number | undefined][][] {
+  const shared: [string, undefined][][] = [];
+  const layers = new Map<number, [string, number][]>();
+  for (const [symbol, plan] of Object.entries(weights)) {
+    if (plan.staging || plan.source.kind === "rope") continue;
+    for (const layer of layersOf(plan)) {
+      if (layer === undefined) shared.push([[symbol, undefined]]);
+      else if (layers.has(layer)) layers.get(layer)!.push([symbol, layer]);
+      else layers.set(layer, [[symbol, layer]]);
+    }
+  }
+  return [...shared, ...[...layers].toSorted(([a], [b]) => a - b).map(([, group]) => group)];
+}
+
 /** Row p: cos(p * f) for every frequency, then sin, each times `factor`; the angle is rounded to f32 first. */
 export function fillRope(out: Float32Array, invFreq: readonly number[], factor: number): void {
   const half = invFreq.length;
@@ -151,9 +171,7 @@ export function fillRope(out: Float32Array, invFreq: readonly number[], factor: 
 
 /** Bytes a load takes: weights that stay, and the largest passing need of a load function. */
 export function memoryNeed(manifest: Manifest): { resident: number; passing: number } {
-  let resident = 0;
-  for (const plan of Object.values(manifest.weights))
-    if (!plan.staging && plan.source.kind !== "rope") resident += instanceBytes(plan) * layersOf(plan).length;
+  const resident = residentBytes(manifest);
   let passing = 0;
   for (const { function: name, layers } of manifest.load) {
     const arena = align(arenaBytes(manifest, name, {}));

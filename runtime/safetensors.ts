@@ -55,6 +55,11 @@ export class Checkpoint {
     return new Checkpoint(where, tensors, files);
   }
 
+  /** The file a tensor is in. */
+  path(t: TensorInfo): string {
+    return this.files[t.shard].path;
+  }
+
   /** Reads `target.length` bytes of a tensor from byte `from` on, into `target` (which may be shared memory). */
   async read(t: TensorInfo, target: Uint8Array, from = 0): Promise<void> {
     const { path, handle } = this.files[t.shard];

@@ -43,7 +43,7 @@ export class Session {
     this.model = model;
     this.maxTokens = maxTokens;
     this.expected = options.sequences ?? 1;
-    this.cache = new Cache(model.device, model.manifest.model);
+    this.cache = new Cache(model.device, model.manifest.model, (layer) => model.weights.near(layer));
     this.arena = new Arena(model.device);
   }
 

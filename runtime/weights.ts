@@ -1,7 +1,8 @@
 // Where every weight lives: one instance per (symbol, layer), data then scales, each at a multiple of 64 bytes.
 // Expands pieces to the tensors they name. Knows sizes before anything is allocated, so that loading can be refused first.
 import { inside, type Manifest, type Step, type WeightPlan } from "../ir/artifact.ts";
-import { align, functionOf } from "./devices/program.ts";
+import { functionOf } from "./devices/dims.ts";
+import { align } from "./devices/align.ts";
 import { brokenManifest } from "./diagnostics.ts";
 
 export const elementBytes = { f32: 4, bf16: 2, "e4m3/128x128": 1 } as const;
@@ -26,6 +27,13 @@ export function partBytes(plan: WeightPlan): { data: number; scales: number } {
 export function instanceBytes(plan: WeightPlan): number {
   const { data, scales } = partBytes(plan);
   return align(data) + align(scales);
+}
+
+/** Bytes of all weights that stay. */
+export function residentBytes(manifest: Manifest): number {
+  let bytes = 0;
+  for (const plan of Object.values(manifest.weights)) if (!plan.staging && plan.source.kind !== "rope") bytes += instanceBytes(plan) * layersOf(plan).length;
+  return bytes;
 }
 
 /** Layers that have an instance; undefined stands for the one shared instance. */
@@ -126,6 +134,15 @@ export class WeightStore {
     if (!of) this.instances.set(symbol, (of = new Map()));
     of.set(layer, place);
     return place;
+  }
+
+  /** The address of some weight of a layer: what the layer's cache should lie near. */
+  near(layer: number): number | undefined {
+    for (const [symbol, of] of this.instances) {
+      const place = this.plans[symbol].source.kind === "rope" ? undefined : of.get(layer);
+      if (place) return place.data;
+    }
+    return undefined;
   }
 
   drop(symbol: string, layer: number | undefined): void {

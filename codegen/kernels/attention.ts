@@ -142,13 +142,15 @@ export function mlaAttend(p: MlaAttendProblem): Kernel {
         // A block never crosses a page: keys divides the page's rows.
         const page = k.scalar("page", pages, [seq, x.div("c", p.pageRows)]);
         const first: Index = x.mod("c", p.pageRows);
-        const latents = k.load("latents", keys, p.r, cache, { at: [page, first, 0], rows: 1, cols: 2 });
-        const kr = k.load("kr", keys, p.d, cache, { at: [page, first, p.r], rows: 1, cols: 2 });
+        // Rows after the last are whatever was there before, and not read: a zero weight would not make a NaN go away. Keys and values
+        // are two loads of the same rows, so that either may be read where it lies.
+        const rowLimit = x.add(first, x.sub(x.add(pos, 1), "c"));
+        const keyRows = k.load("keys", keys, p.r, cache, { at: [page, first, 0], rows: 1, cols: 2, rowLimit });
+        const kr = k.load("kr", keys, p.d, cache, { at: [page, first, p.r], rows: 1, cols: 2, rowLimit });
         const column = k.iota("column", 1, keys, "cols", "c");
-        const raw = k.map("raw", f.mul(f.add(k.dot("latent", q, latents), k.dot("rotary", qr, kr)), p.scale));
-        // Rows past the end of a page are whatever was there before: a zero weight must meet a finite value.
+        const raw = k.map("raw", f.mul(f.add(k.dot("latent", q, keyRows), k.dot("rotary", qr, kr)), p.scale));
         const scores = k.map("scores", f.select(f.le(column, f.index(pos)), raw, MASKED));
-        step(k, state, scores, k.map("finite", f.select(f.le(f.abs(latents), 3e38), latents, 0)));
+        step(k, state, scores, k.load("values", keys, p.r, cache, { at: [page, first, 0], rows: 1, cols: 2, rowLimit }));
       });
       k.store(k.map("out", f.div(state.acc, state.sum)), y, { at: ["i", "h", 0], rows: 1, cols: 2, rowLimit: p.heads });
     },

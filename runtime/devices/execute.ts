@@ -1,7 +1,7 @@
 // Executes a flat program (program.ts) on one thread of several: its share of the cells of every launch, and a barrier
 // between launches. All threads read the same words, so they meet at the same barriers; a failure releases them all.
 import { postfixValue } from "./postfix.ts";
-import { EXPERTS, INNER, LAUNCH } from "./program.ts";
+import { COPY, EXPERTS, INNER, LAUNCH } from "./program.ts";
 
 /** `run(begin, end, scratch, ...args, ...dims)`: byte addresses and dims, all i32. */
 export type KernelEntry = (...args: number[]) => void;
@@ -11,8 +11,10 @@ export interface Thread {
   index: number;
   count: number;
   scratch: number;
-  kernels: readonly KernelEntry[];
-  memory: WebAssembly.Memory;
+  /** Memories by segment. */
+  memories: readonly WebAssembly.Memory[];
+  /** A kernel on the memory of a segment. */
+  kernel(index: number, segment: number): KernelEntry;
   control: Int32Array;
   /** Where the thread is, for messages about traps. */
   at: { kernel: number; site: number; layer: number };
@@ -33,25 +35,29 @@ export class Stopped extends Error {}
 export function execute(words: Int32Array, from: number, to: number, thread: Thread): void {
   for (let at = from; at < to;) {
     if (words[at] === LAUNCH) {
-      const n = words[at + 5];
-      launch(thread, words[at + 1], words[at + 2], words[at + 3], words[at + 4], words.subarray(at + 6, at + 6 + n));
-      at += 6 + n;
+      const n = words[at + 6];
+      launch(thread, words[at + 1], words[at + 2], words[at + 3], words[at + 4], words[at + 5], words.subarray(at + 7, at + 7 + n));
+      at += 7 + n;
     } else if (words[at] === EXPERTS) {
-      const count = words[at + 2];
-      const body = at + 4;
-      const end = body + words[at + 3];
+      const segment = words[at + 1];
+      const count = words[at + 3];
+      const body = at + 5;
+      const end = body + words[at + 4];
       // The memory may have grown since the last run, hence a view per loop.
-      const offsets = new Int32Array(thread.memory.buffer, words[at + 1] >>> 0, count + 1);
+      const offsets = new Int32Array(thread.memories[segment].buffer, words[at + 2] >>> 0, count + 1);
       for (let e = 0; e < count; e++) {
         const m = offsets[e + 1] - offsets[e];
-        if (m > 0) inner(words, body, end, thread, m, e, offsets[e]);
+        if (m > 0) inner(words, body, end, thread, segment, m, e, offsets[e]);
       }
       at = end;
+    } else if (words[at] === COPY) {
+      copy(thread, words.subarray(at + 1, at + 6));
+      at += 6;
     } else throw new Error(`word ${words[at]} at ${at} is no instruction`);
   }
 }
 
-function inner(words: Int32Array, from: number, to: number, thread: Thread, m: number, e: number, first: number): void {
+function inner(words: Int32Array, from: number, to: number, thread: Thread, segment: number, m: number, e: number, first: number): void {
   for (let at = from; at < to;) {
     if (words[at] !== INNER) throw new Error(`word ${words[at]} at ${at} is no launch`);
     const [kernel, site, layer, n] = words.subarray(at + 1, at + 5);
@@ -61,11 +67,11 @@ function inner(words: Int32Array, from: number, to: number, thread: Thread, m: n
       values[i] = postfixValue(words, at + 1, at + 1 + words[at], m, e, first);
       at += 1 + words[at];
     }
-    launch(thread, kernel, site, layer, values[0], values.subarray(1));
+    launch(thread, kernel, site, layer, segment, values[0], values.subarray(1));
   }
 }
 
-function launch(thread: Thread, kernel: number, site: number, layer: number, cells: number, values: Int32Array): void {
+function launch(thread: Thread, kernel: number, site: number, layer: number, segment: number, cells: number, values: Int32Array): void {
   const { index, count, at } = thread;
   at.kernel = kernel;
   at.site = site;
@@ -73,12 +79,23 @@ function launch(thread: Thread, kernel: number, site: number, layer: number, cel
   const begin = Math.floor((cells * index) / count);
   const end = Math.floor((cells * (index + 1)) / count);
   const from = thread.times ? performance.now() : 0;
-  if (begin < end) thread.kernels[kernel](begin, end, thread.scratch, ...values);
+  if (begin < end) thread.kernel(kernel, segment)(begin, end, thread.scratch, ...values);
   if (count > 1) barrier(thread.control, count);
   if (thread.times) {
     thread.times[2 * kernel] += performance.now() - from;
     thread.times[2 * kernel + 1]++;
   }
+}
+
+/** This thread's share of a copy between segments. */
+function copy({ index, count, memories, control }: Thread, [source, from, segment, to, bytes]: Int32Array): void {
+  // A count of bytes may pass 2^31.
+  const size = bytes >>> 0;
+  const share = (i: number): number => (i === count ? size : Math.floor((size * i) / count / 64) * 64);
+  const [begin, end] = [share(index), share(index + 1)];
+  const part = new Uint8Array(memories[source].buffer, (from >>> 0) + begin, end - begin);
+  if (begin < end) new Uint8Array(memories[segment].buffer, (to >>> 0) + begin, end - begin).set(part);
+  if (count > 1) barrier(control, count);
 }
 
 /** Waits until every thread is here; makes their writes visible. */

@@ -1,36 +1,30 @@
 // Turns a function of the manifest into one flat list of words that every thread executes alike.
 // Calls and loops over sequences are unrolled here, with all addresses and dims known; a loop over experts stays a loop,
 // for its bounds are written by an earlier kernel. Its body keeps dims as postfix code over m (rows) and e (expert).
-//   launch   LAUNCH, kernel, site, layer, cells, n, n values
-//   experts  EXPERTS, address of offsets, experts, words of the body, body: inner launches
+//   launch   LAUNCH, kernel, site, layer, segment, cells, n, n values
+//   experts  EXPERTS, segment, address of offsets, experts, words of the body, body: inner launches
+//   copy     COPY, source segment, offset there, segment, offset there, bytes
 //   inner    INNER, kernel, site, layer, n, then n + 1 items (cells first): word count and postfix code
-import { inside, type FunctionPlan, type Manifest, type Ref, type Step } from "../../ir/artifact.ts";
-import { evaluate } from "../../ir/size.ts";
+import type { ArgPlan, FunctionPlan, Manifest, Ref, Step } from "../../ir/artifact.ts";
 import type { Dims, Size } from "../../ir/size.ts";
 import { brokenManifest } from "../diagnostics.ts";
+import type { Param } from "../../ir/kernel/catalogue.ts";
+import { align } from "./align.ts";
+import { TABLES, functionOf, largestDims, sized, tableCount, type BatchShape, type BatchTable } from "./dims.ts";
 import { postfix, residual, substitute } from "./postfix.ts";
+import { Router, type Operand, type Use } from "./router.ts";
+import type { Segments } from "./segments.ts";
 
 export const LAUNCH = 0;
 export const EXPERTS = 1;
 export const INNER = 2;
-
-export const ALIGN = 64;
-export const align = (n: number): number => Math.ceil(n / ALIGN) * ALIGN;
-
-export type BatchTable = "positions" | "sequence" | "starts" | "lengths" | "pages" | "ids";
+export const COPY = 3;
 
 /** Byte addresses of what a program touches outside its arena. */
 export interface Places {
   weight(symbol: string, part: "data" | "scales", layer: number | undefined): number;
   cache(layer: number | undefined): number;
   batch(table: BatchTable): number;
-}
-
-/** Row starts [B + 1] and cached lengths [B] (new rows included) of the sequences of one call, and columns of the page table. */
-export interface BatchShape {
-  starts: readonly number[];
-  lengths: readonly number[];
-  pages: number;
 }
 
 export interface Program {
@@ -44,6 +38,7 @@ interface Place {
   base: number;
   row: number;
   expert: number;
+  operand: Operand;
 }
 interface Frame {
   plan: FunctionPlan;
@@ -57,54 +52,11 @@ interface Region {
   experts: boolean;
 }
 
-/** Largest values of the symbols in any slice: what slots are sized for. A load function has no batch. */
-export function largestDims(batch: BatchShape | undefined): Dims {
-  if (!batch) return {};
-  const b = batch.lengths.length;
-  const t = batch.lengths.reduce((most, _, i) => Math.max(most, batch.starts[i + 1] - batch.starts[i]), 0);
-  const s = Math.max(0, ...batch.lengths);
-  return { T: batch.starts[b], B: b, P: batch.pages, S: s, t, s, m: batch.starts[b], b: Math.max(0, b - 1), e: 0 };
-}
-
-/** Bytes of arena that a function and all it calls need at these dims. */
-export function arenaBytes(manifest: Manifest, name: string, dims: Dims): number {
-  const known = new Map<string, number>();
-  const need = (name: string): number => {
-    const cached = known.get(name);
-    if (cached !== undefined) return cached;
-    known.set(name, 0);
-    const plan = functionOf(manifest, name);
-    const inner = (steps: readonly Step[]): number =>
-      steps.reduce(
-        (most, s) => Math.max(most, s.kind === "call" ? need(s.function) : inner(inside(s))),
-        0,
-      );
-    const total = sized(plan.slots, dims).reduce((a, n) => a + align(n), 0) + inner(plan.steps);
-    known.set(name, total);
-    return total;
-  };
-  return need(name);
-}
-
 /** The case of a choice that a size falls into. */
 export function caseOf(step: Step & { kind: "cases" }, size: number): { steps: Step[] } {
   const found = step.cases.find((c) => c.most === null || size <= c.most);
   if (!found) throw brokenManifest(`a choice of kernels has no case for size ${size}`);
   return found;
-}
-
-/** Functions of a manifest by name; a name without one is the compiler's fault. */
-export function functionOf(manifest: Manifest, name: string): FunctionPlan {
-  if (!Object.hasOwn(manifest.functions, name)) throw brokenManifest(`it calls ${name}, which is not one of its functions`);
-  return manifest.functions[name];
-}
-
-function sized(sizes: readonly Size[], dims: Dims): number[] {
-  try {
-    return sizes.map((s) => evaluate(s, dims));
-  } catch (e) {
-    throw brokenManifest((e as Error).message);
-  }
 }
 
 /** Flattens a call of `name`. `args` are the addresses of its inputs and results, `arena` the address its slots start at. */
@@ -118,9 +70,14 @@ export function flatten(
     arena: number;
     places: Places;
     kernels: ReadonlyMap<string, number>;
+    /** Of a device with several: see router.ts. */
+    segments?: Segments;
   },
 ): Program {
   const words: number[] = [];
+  const router = at.segments && new Router(at.segments, (copy) => words.push(COPY, ...copy));
+  /** Set while a loop over experts is walked only to see what its launches use. */
+  let seen: Use[] | undefined;
   const sites: string[] = [];
   const siteNumbers = new Map<string, number>();
   const outer = largestDims(at.batch);
@@ -139,21 +96,37 @@ export function flatten(
     return offsets;
   };
 
-  const place = (ref: Ref, f: Frame, r: Region): Place => {
-    let p: Place;
-    if ("slot" in ref) p = { base: f.arena + (offsetsOf(f.plan)[ref.slot] ?? NaN), row: 0, expert: 0 };
-    else if ("arg" in ref) {
+  const fixed = (base: number, operand: Operand): Place => ({ base, row: 0, expert: 0, operand });
+  const value = (from: number, bytes: number): Place => fixed(from, { kind: "value", from, to: from + bytes });
+
+  /** What a reference names, before offsets. */
+  const whole = (ref: Ref, f: Frame): Place => {
+    if ("slot" in ref) {
+      const offsets = offsetsOf(f.plan);
+      const from = offsets[ref.slot] ?? NaN;
+      return value(f.arena + from, (offsets[ref.slot + 1] ?? NaN) - from);
+    }
+    if ("arg" in ref) {
       const found = f.args.get(ref.arg);
       if (!found) throw brokenManifest(`${f.plan.name} uses ${ref.arg}, which its caller does not give`);
-      p = found;
-    } else if ("weight" in ref) p = { base: at.places.weight(ref.weight, ref.part, f.layer), row: 0, expert: 0 };
-    else if ("batch" in ref) p = { base: at.places.batch(ref.batch), row: 0, expert: 0 };
-    else p = { base: at.places.cache(f.layer), row: 0, expert: 0 };
+      return found;
+    }
+    if ("weight" in ref) {
+      const base = at.places.weight(ref.weight, ref.part, f.layer);
+      return fixed(base, { kind: "weight", at: base });
+    }
+    if ("batch" in ref) return value(at.places.batch(ref.batch), tableCount(ref.batch, at.batch) * 4);
+    const base = at.places.cache(f.layer);
+    return fixed(base, { kind: "cache", at: base });
+  };
+
+  const place = (ref: Ref, f: Frame, r: Region): Place => {
+    const p = whole(ref, f);
     if (ref.offset === undefined && ref.rowBytes === undefined && ref.expertBytes === undefined) return p;
     let base = p.base + (ref.offset === undefined ? 0 : sized([ref.offset], r.dims)[0]);
-    if (r.experts) return { base, row: p.row + (ref.rowBytes ?? 0), expert: p.expert + (ref.expertBytes ?? 0) };
+    if (r.experts) return { ...p, base, row: p.row + (ref.rowBytes ?? 0), expert: p.expert + (ref.expertBytes ?? 0) };
     base += r.first * (ref.rowBytes ?? 0);
-    return { base, row: p.row, expert: p.expert };
+    return { ...p, base };
   };
 
   const launch = (step: Step & { kind: "kernel" }, f: Frame, r: Region): void => {
@@ -171,6 +144,8 @@ export function flatten(
       sites.push(step.site);
     }
     const refs = step.args.map((a) => place(a, f, r));
+    const uses = router ? refs.map((p, i): Use => ({ operand: p.operand, written: written(record.params[i]) })) : [];
+    const addressOf = (p: Place): number => (router ? router.address(p.base, p.operand) : p.base);
     const layer = f.layer ?? -1;
     if (!r.experts) {
       const dims = sized(step.dims, r.dims);
@@ -178,9 +153,14 @@ export function flatten(
       for (let i = 0; i < dims.length; i++) own[record.dims[i]] = dims[i];
       const cells = sized([record.cells ?? 1], own)[0];
       if (cells === 0) return;
-      words.push(LAUNCH, kernel, site, layer, cells, refs.length + dims.length);
-      for (const p of refs) words.push(p.base);
+      const segment = router?.enter(uses) ?? 0;
+      words.push(LAUNCH, kernel, site, layer, segment, cells, refs.length + dims.length);
+      for (const p of refs) words.push(addressOf(p));
       for (const d of dims) words.push(d);
+      return;
+    }
+    if (seen) {
+      seen.push(...uses);
       return;
     }
     const dims = step.dims.map((d) => residual(d, r.dims));
@@ -188,10 +168,11 @@ export function flatten(
     words.push(INNER, kernel, site, layer, refs.length + dims.length);
     postfix(cells, words);
     for (const p of refs) {
-      const moved: Size[] = [p.base];
+      const base = addressOf(p);
+      const moved: Size[] = [base];
       if (p.row) moved.push({ op: "mul", of: [p.row, "first"] });
       if (p.expert) moved.push({ op: "mul", of: [p.expert, "e"] });
-      postfix(moved.length === 1 ? p.base : { op: "add", of: moved }, words);
+      postfix(moved.length === 1 ? base : { op: "add", of: moved }, words);
     }
     for (const d of dims) postfix(d, words);
   };
@@ -215,16 +196,41 @@ export function flatten(
         );
       } else {
         if (r.experts) throw brokenManifest(`${f.plan.name} has a loop over experts inside another`);
-        words.push(EXPERTS, place(step.offsets, f, r).base, step.count, 0);
+        const inside: Region = { first: 0, dims: r.dims, experts: true };
+        const offsets = place(step.offsets, f, r);
+        let segment = 0;
+        if (router) {
+          // The whole loop runs in one segment, so that nothing is copied inside it.
+          seen = [{ operand: offsets.operand, written: false }];
+          walk(step.steps, f, inside);
+          segment = router.enter(seen);
+          seen = undefined;
+        }
+        words.push(EXPERTS, segment, router ? router.address(offsets.base, offsets.operand) : offsets.base, step.count, 0);
         const from = words.length;
-        walk(step.steps, f, { first: 0, dims: r.dims, experts: true });
+        walk(step.steps, f, inside);
         words[from - 1] = words.length - from;
       }
     }
   };
 
   const plan = functionOf(manifest, name);
-  const args = new Map([...at.args].map(([n, base]) => [n, { base, row: 0, expert: 0 }]));
+  const bytesOf = (n: string): number => {
+    const arg = [...plan.inputs, ...plan.results].find((a) => a.name === n);
+    return arg ? sized(arg.shape, outer).reduce((x, y) => x * y, arg.dtype === "bf16" ? 2 : 4) : 0;
+  };
+  const args = new Map([...at.args].map(([n, base]) => [n, value(base, bytesOf(n))]));
+  const named = (list: readonly ArgPlan[], visit: (from: number, to: number) => void): void => {
+    for (const { operand } of list.flatMap((a) => args.get(a.name) ?? [])) if (operand.kind === "value") visit(operand.from, operand.to);
+  };
+  if (router) {
+    named(plan.inputs, (from, to) => router.given(from, to));
+    if (at.batch) for (const t of TABLES) router.given(at.places.batch(t), at.places.batch(t) + tableCount(t, at.batch) * 4);
+  }
   walk(plan.steps, { plan, layer: at.layer, args, arena: at.arena }, { first: 0, dims: top, experts: false });
+  if (router) named(plan.results, (from, to) => router.home(from, to));
   return { words: Int32Array.from(words), sites };
 }
+
+/** Whether a launch writes what it is given for a parameter. */
+const written = (p: Param | undefined): boolean => p?.kind === "buffer" && p.access !== "in";

@@ -48,7 +48,7 @@ async function openPrinted(weights: string): Promise<Model> {
 }
 
 const launch = (model: Model, kernel: string, cells: number, values: readonly number[]): Promise<void> =>
-  model.device.execute({ words: Int32Array.from([LAUNCH, model.device.kernels.get(kernel)!, 0, -1, cells, values.length, ...values]), sites: [kernel] });
+  model.device.execute({ words: Int32Array.from([LAUNCH, model.device.kernels.get(kernel)!, 0, -1, 0, cells, values.length, ...values]), sites: [kernel] });
 
 /** Where the resident weights lie, and the bytes of them that a decode step reads: all but the embedding, of which it reads a row. */
 function weightsOf(model: Model): { from: number; bytes: number; read: number } {

@@ -5,7 +5,8 @@ import { parseModule } from "../../ir/index.ts";
 import type { Catalogue, Chosen } from "../../ir/kernel/catalogue.ts";
 import { planMemory } from "../../passes/plan/memory.ts";
 import { selectModule } from "../../passes/plan/select.ts";
-import { flatten, type BatchShape, type Places } from "../../runtime/devices/program.ts";
+import { flatten, type Places } from "../../runtime/devices/program.ts";
+import { type BatchShape } from "../../runtime/devices/dims.ts";
 
 const text = `module m
 
@@ -33,7 +34,7 @@ test("the first case that holds the size runs", () => {
     const batch: BatchShape = { starts: [0, T], lengths: [T], pages: 1 };
     const { words } = flatten(manifest, "f", { batch, args: new Map(f.inputs.concat(f.results).map((a, i) => [a.name, 64 * i])), arena: 0, places, kernels });
     const launched: number[] = [];
-    for (let at = 0; at < words.length; at += 6 + words[at + 5]) launched.push(words[at + 1]);
+    for (let at = 0; at < words.length; at += 7 + words[at + 6]) launched.push(words[at + 1]);
     return launched;
   };
   expect([1, 2, 3, 8, 9].map(run)).toEqual([[0], [0], [1, 1], [1, 1], [2]]);

@@ -92,7 +92,7 @@ test("bf16 and f16 widen to f32 exactly; bf16 stays as it is", async () => {
     { wide: from("a.bias", "f32", [n]), same: from("a.bias", "bf16", [n]), half: from("h.bias", "f32", [4]) },
     where,
   );
-  expect([...new Uint32Array(m.device.memory.buffer, m.weights.address("wide", "data", undefined), n)]).toEqual(
+  expect([...new Uint32Array(m.device.segments.memory(0).buffer, m.weights.address("wide", "data", undefined), n)]).toEqual(
     [...bits].map((b) => b << 16),
   );
   expect(bytesOf(m, "same", "data", 2 * n)).toEqual([...new Uint8Array(bits.buffer)]);

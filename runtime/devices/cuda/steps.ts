@@ -4,7 +4,9 @@ import { inside, type FunctionPlan, type Manifest, type Ref, type Step } from ".
 import { evaluate, type Dims, type Size } from "../../../ir/size.ts";
 import { brokenManifest } from "../../diagnostics.ts";
 import type { Call } from "../../device.ts";
-import { align, caseOf, functionOf, largestDims } from "../program.ts";
+import { caseOf } from "../program.ts";
+import { functionOf, largestDims } from "../dims.ts";
+import { align } from "../align.ts";
 
 export interface Visitor {
   /** Addresses in the order of the kernel's buffers, dims by the kernel's names. */
