@@ -1,10 +1,9 @@
 // Drafts of the extra prediction layer, to be verified by the main model. Row i of the layer takes the id after it and the main
 // model's state after its final norm, and foresees the id after the next; further drafts are fed the layer's own state and draft.
 // The layer caches rows of its own. Those of drafts are cut before the main model has answered, for its state replaces theirs.
-// A draft is chosen as the main model would choose, with the same draw, so a sampled answer stays the same too, and is
-// accepted as often as the two agree.
+// How drafts are drawn and judged where ids are drawn is sample.ts's: answers keep the main model's distribution.
 import * as diagnostics from "./diagnostics.ts";
-import type { Sampler } from "./sample.ts";
+import type { Draft, Sampler } from "./sample.ts";
 import type { Result, Session } from "./session.ts";
 
 /** A sequence to draft for: what generation knows of it. */
@@ -56,9 +55,9 @@ export class Drafter {
   }
 
   /** Drafts for each sequence, no more than it still wants. */
-  async propose(active: readonly Ahead[], maxNew: number): Promise<Map<number, number[]>> {
+  async propose(active: readonly Ahead[], maxNew: number): Promise<Map<number, Draft[]>> {
     const { session } = this;
-    const drafts = new Map<number, number[]>();
+    const drafts = new Map<number, Draft[]>();
     const wanted = new Map(active.map((a) => [a.sequence, Math.min(this.most, maxNew - a.made - 1, session.maxTokens - session.lengths[a.sequence] - 1)]));
     let going = active.filter((a) => wanted.get(a.sequence)! > 0);
     if (going.length === 0) return drafts;
@@ -76,9 +75,11 @@ export class Drafter {
       for (const { sequence, seen } of going) {
         if (j === 0) sure.set(sequence, session.draftLengths[sequence]);
         const position = session.lengths[sequence] + 1 + j;
-        const id = this.sampler.plain ? result.next(sequence) : this.sampler.choose(result.logits(sequence), seen, position, sequence);
-        drafts.set(sequence, [...(drafts.get(sequence) ?? []), id]);
-        this.known.set(sequence, { ids: [id], hidden: j + 1 < wanted.get(sequence)! ? [result.hidden(sequence, 1)] : [] });
+        const before = drafts.get(sequence) ?? [];
+        const known = this.sampler.penalises ? new Set([...seen, ...before.map((d) => d.id)]) : seen;
+        const drafted = this.sampler.plain ? { id: result.next(sequence) } : this.sampler.draft(result.logits(sequence), known, position, sequence);
+        drafts.set(sequence, [...before, drafted]);
+        this.known.set(sequence, { ids: [drafted.id], hidden: j + 1 < wanted.get(sequence)! ? [result.hidden(sequence, 1)] : [] });
       }
       going = going.filter((a) => j + 1 < wanted.get(a.sequence)!);
     }

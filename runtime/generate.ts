@@ -4,7 +4,7 @@
 import * as diagnostics from "./diagnostics.ts";
 import { Drafter } from "./draft.ts";
 import type { Model } from "./model.ts";
-import { Sampler, type Sampling } from "./sample.ts";
+import { Sampler, type Draft, type Sampling } from "./sample.ts";
 import type { Result, Session } from "./session.ts";
 
 export interface GenerateOptions extends Sampling {
@@ -12,7 +12,7 @@ export interface GenerateOptions extends Sampling {
   maxNew: number;
   /** Ids that end a sequence, e.g. `model.manifest.model.eos`; none when absent. The stopping id is the last of the answer. */
   stop?: readonly number[];
-  /** Ids the extra prediction layer drafts before each call of the main model, 0 to 4; 0 when absent. The answer is the same. */
+  /** Ids the extra prediction layer drafts before each call of the main model, 0 to 4; 0 when absent. Greedy answers stay the same, drawn ones keep their distribution. */
   draft?: number;
   /** Greedy steps may be begun before the ids of the last are known here, where the device can: of a step's result only `next` can be read then. */
   ahead?: boolean;
@@ -90,18 +90,22 @@ export async function* proceed(
   const lines = rows.flatMap((r, b) => (r.length ? [new Line(b, sampler.penalises ? [...session.cached(b), ...Array.from(given[b])] : [])] : []));
 
   /** The ids of one sequence's rows of a call: each next one counts while the drafts before it were right. */
-  const choose = (line: Line, result: Result, drafts: readonly number[], first: number): number[] => {
+  const choose = (line: Line, result: Result, drafts: readonly Draft[], first: number): number[] => {
     const ids: number[] = [];
     for (let row = 0; row <= drafts.length && !line.finish; row++) {
       const { sequence } = line;
-      const id = sampler.plain
+      const draft = drafts.at(row);
+      const logits = sampler.plain ? undefined : result.logits(sequence, row);
+      const id = !logits
         ? result.next(sequence, row)
-        : sampler.choose(result.logits(sequence, row), line.seen, first + row, sequence);
+        : draft
+          ? sampler.judge(logits, line.seen, first + row, sequence, draft)
+          : sampler.choose(logits, line.seen, first + row, sequence);
       ids.push(id);
       line.pending = id;
       if (sampler.penalises) line.seen.add(id);
       line.finish = stop.has(id) ? "stop" : ++line.made >= options.maxNew ? "length" : null;
-      if (id !== drafts[row]) break;
+      if (id !== draft?.id) break;
     }
     return ids;
   };
@@ -126,10 +130,10 @@ export async function* proceed(
       index--;
       continue;
     }
-    const drafts = index > 0 && drafter ? await drafter.propose(active, options.maxNew) : new Map<number, number[]>();
-    const draftsOf = (b: number): readonly number[] => drafts.get(b) ?? [];
+    const drafts = index > 0 && drafter ? await drafter.propose(active, options.maxNew) : new Map<number, Draft[]>();
+    const draftsOf = (b: number): readonly Draft[] => drafts.get(b) ?? [];
     const fed: number[][] = rows.map(() => []);
-    for (const l of active) fed[l.sequence] = [l.pending, ...draftsOf(l.sequence)];
+    for (const l of active) fed[l.sequence] = [l.pending, ...draftsOf(l.sequence).map((d) => d.id)];
     options.signal?.throwIfAborted();
     const result = index === 0 ? await session.run(given) : drafter ? await session.verify(fed) : await session.run(fed);
     const ids: number[][] = rows.map(() => []);
@@ -141,7 +145,7 @@ export async function* proceed(
       const length = session.lengths[sequence];
       ids[sequence] = choose(l, result, tried, length - tried.length);
       drafted += tried.length;
-      accepted += ids[sequence].filter((id, i) => id === tried[i]).length;
+      accepted += ids[sequence].filter((id, i) => id === tried[i]?.id).length;
       // Rows of drafts that were not chosen go; so does the row of an id past the end.
       if (index > 0) session.truncate(sequence, length - tried.length + ids[sequence].length - 1);
       if (drafter && !l.finish) drafter.learn(sequence, index === 0 ? given[sequence] : [], ids[sequence], result);

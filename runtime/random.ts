@@ -1,7 +1,8 @@
 // Random numbers that depend on nothing but their coordinates: Philox4x32-10 (Salmon et al., SC 2011), a counter-based generator.
-// The draw of a token is one block: key = seed (low word, high word), counter = (position, sequence, 0, 0), where position counts
-// the sequence's ids from 0, prompt included, and the first word w gives u = (w + 0.5) / 2^32. So a draw needs no state: it is
-// the same whatever else the batch holds, after a conversation was cut back, with and without drafts, and on any device.
+// A token has one block: key = seed (low word, high word), counter = (position, sequence, 0, 0), where position counts the sequence's
+// ids from 0, prompt included. A word w of it is u = (w + 0.5) / 2^32. So a draw needs no state: it is the same whatever else the
+// batch holds, after a conversation was cut back, and on any device.
+//   word 0  the id itself      word 1  whether a draft of it is taken      word 2  the draft
 
 const MULTIPLY = [0xd2511f53, 0xcd9e8d57] as const;
 const WEYL = [0x9e3779b9, 0xbb67ae85] as const;
@@ -31,8 +32,11 @@ export function philox(counter: readonly number[], key: readonly number[]): numb
   return [c0, c1, c2, c3];
 }
 
+/** What a draw is for: the id, taking a draft of it, the draft. */
+export type Use = 0 | 1 | 2;
+
 /** The draw, strictly between 0 and 1, for the id at `position` of `sequence`. Seeds are whole numbers below 2^53. */
-export function draw(seed: number, position: number, sequence: number): number {
-  const [word] = philox([position >>> 0, sequence >>> 0, 0, 0], [seed >>> 0, Math.floor(seed / 2 ** 32)]);
-  return (word + 0.5) / 2 ** 32;
+export function draw(seed: number, position: number, sequence: number, use: Use = 0): number {
+  const words = philox([position >>> 0, sequence >>> 0, 0, 0], [seed >>> 0, Math.floor(seed / 2 ** 32)]);
+  return (words[use] + 0.5) / 2 ** 32;
 }

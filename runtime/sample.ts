@@ -7,6 +7,8 @@
 //   draw         ids in ascending order: the first whose running sum exceeds u times the sum of what is kept (u: random.ts)
 // Weights and sums are f64. The same seed gives the same ids wherever the logits are the same bits; where they differ by
 // rounding, a draw that falls between two ids may go either way.
+// A draft d, drawn from the draft layer's probabilities q, is taken where u < p[d] / q[d], p being the main model's; else the id is
+// drawn from max(0, p - q). That is p again (Leviathan et al., 2023; Chen et al., 2023), and no other rule takes more drafts.
 import * as diagnostics from "./diagnostics.ts";
 import { draw } from "./random.ts";
 
@@ -22,6 +24,12 @@ export interface Sampling {
   repeatPenalty?: number;
   /** The same seed gives the same ids; 0 when absent. */
   seed?: number;
+}
+
+/** A drafted id, and the probabilities it was drawn from; none where it was the most likely. */
+export interface Draft {
+  id: number;
+  q?: Float64Array;
 }
 
 /** Index of the first maximum. */
@@ -62,6 +70,24 @@ export class Sampler {
     const l = this.penalise(logits, seen);
     const { temperature, seed } = this.options;
     return temperature === 0 ? argmax(l) : pick(this.weigh(l), draw(seed, position, sequence));
+  }
+
+  /** A draft of that id, by another model's logits. */
+  draft(logits: Float32Array, seen: ReadonlySet<number>, position: number, sequence: number): Draft {
+    if (this.options.temperature === 0) return { id: argmax(this.penalise(logits, seen)) };
+    const q = this.probabilities(logits, seen);
+    return { id: pick(q, draw(this.options.seed, position, sequence, 2)), q };
+  }
+
+  /** The id, where a draft of it was made: the draft's own where it is taken, never where it is not. */
+  judge(logits: Float32Array, seen: ReadonlySet<number>, position: number, sequence: number, { id, q }: Draft): number {
+    const { temperature, seed } = this.options;
+    if (temperature === 0 || !q) return this.choose(logits, seen, position, sequence);
+    const p = this.probabilities(logits, seen);
+    if (draw(seed, position, sequence, 1) * q[id] < p[id]) return id;
+    const left = p.map((x, i) => Math.max(0, x - q[i]));
+    // p and q equal but for rounding leave nothing.
+    return pick(left.some((x) => x > 0) ? left : p, draw(seed, position, sequence));
   }
 
   /** Probabilities of all ids, after everything but the draw. */

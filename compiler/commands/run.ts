@@ -41,7 +41,7 @@ export const run = {
           .option("chat", { type: "boolean", default: false, describe: "a conversation in the terminal" })
           .option("system", { type: "string", describe: "what a conversation begins with" })
           .option("max-new", { type: "number", describe: "tokens to make (--chat: of one answer, by default as many as fit)" })
-          .option("draft", { type: "number", default: 0, describe: "tokens the extra prediction layer drafts per step, up to 4; the answer is the same" })
+          .option("draft", { type: "number", default: 0, describe: "tokens the extra prediction layer drafts per step, up to 4; greedy answers stay the same" })
           .option("stop-eos", { type: "boolean", default: false, describe: "stop at the end token with --ids too" })
           .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" })
           .option("save", { type: "string", describe: "write logits, hidden states and routes to a .safetensors file" })
@@ -86,13 +86,16 @@ function checkForm(a: Options): void {
   if (given.length !== 1)
     throw new DiagnosticError(usage(given.length ? `run: give only one of ${given.join(" and ")}` : "run: give --prompt TEXT, --ids LIST or --chat"));
   if (!a.chat && a.maxNew === undefined) throw new DiagnosticError(missing("run", ["--max-new"]));
-  if (!a.chat && a.system !== undefined) throw new DiagnosticError(usage("--system is for --chat", "a text for --prompt may begin with anything"));
+  if (!a.chat && a.system !== undefined) throw new DiagnosticError(usage("--system is for --chat", "a text for --prompt may begin with anything", "--system"));
   for (const option of ["json", "save", "stopEos"] as const)
-    if (a.chat && a[option]) throw new DiagnosticError(usage(`--chat does not go with --${option === "stopEos" ? "stop-eos" : option}`, "run --prompt or --ids"));
+    if (a.chat && a[option]) {
+      const word = `--${option === "stopEos" ? "stop-eos" : option}`;
+      throw new DiagnosticError(usage(`--chat does not go with ${word}`, "run --prompt or --ids", word));
+    }
   checkWhole("--max-new", a.maxNew, 1);
   checkWhole("--threads", a.threads, 1);
   checkWhole("--draft", a.draft, 0, 4);
-  if (a.draft > 0 && a.save !== undefined) throw new DiagnosticError(usage("--save keeps the logits of steps without drafts", "leave --draft out"));
+  if (a.draft > 0 && a.save !== undefined) throw new DiagnosticError(usage("--save keeps the logits of steps without drafts", "leave --draft out", "--draft"));
 }
 
 async function generateAll(a: Options, model: Model, { batch, nested }: Prompts, tokenizer: Tokenizer | undefined, sampling: Sampling): Promise<void> {

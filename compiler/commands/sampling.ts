@@ -3,7 +3,9 @@ import { randomInt } from "node:crypto";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import type { Argv } from "yargs";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { Sampler, type Sampling } from "../../runtime/index.ts";
+import { usage } from "../diagnostics.ts";
 
 export interface SamplingFlags {
   temperature?: number;
@@ -26,8 +28,25 @@ export function samplingOf(f: SamplingFlags, folder?: string): Sampling {
   const wishes = folder === undefined ? {} : wishesOf(folder);
   const given = { temperature: f.temperature, topK: f.topK, topP: f.topP, repeatPenalty: f.repeatPenalty, seed: f.seed };
   const merged: Sampling = { ...wishes, ...Object.fromEntries(Object.entries(given).filter(([, v]) => v !== undefined)) };
-  const { options } = new Sampler(merged);
+  const { options } = checked(merged);
   return options.temperature > 0 && merged.seed === undefined ? { ...options, seed: randomInt(2 ** 32) } : options;
+}
+
+const words: Record<string, string> = { temperature: "--temperature", topK: "--top-k", topP: "--top-p", repeatPenalty: "--repeat-penalty", seed: "--seed" };
+
+/** The sampler's own checks, said of the word on the command line. */
+function checked(s: Sampling): Sampler {
+  try {
+    return new Sampler(s);
+  } catch (e) {
+    if (!(e instanceof DiagnosticError)) throw e;
+    throw new DiagnosticError(
+      e.diagnostics.map((d) => {
+        const [option, ...rest] = d.title.split(" ");
+        return usage([words[option] ?? option, ...rest].join(" "), d.help, words[option]);
+      }),
+    );
+  }
 }
 
 /** generation_config.json: temperature, top_k and top_p where it asks for sampling. */

@@ -1,4 +1,5 @@
-// Drafts of the extra prediction layer on whole models: the answer is the same id for id, greedy or sampled, in fewer steps.
+// Drafts of the extra prediction layer on whole models: a greedy answer is the same id for id, a sampled one has the same
+// distribution, in fewer steps.
 // Kernels may round otherwise for another number of rows. Without quantised activations that is 1e-6 of a logit; with them an e4m3
 // code can turn, so there an answer may part where the two best ids lie closer than such a code moves them.
 import { readFileSync } from "node:fs";
@@ -86,16 +87,21 @@ describe.each(["expanded", "absorbed"] as const)("tiny-r1, exact activations, %s
     expect(got.accepted).toBeGreaterThan(0);
   });
 
-  test("sampled with a seed", async () => {
+  test("sampled: a seed gives the same ids again, and drafts are taken", async () => {
     const sampling = { temperature: 0.8, topK: 50, topP: 0.95, repeatPenalty: 1.1, seed: 3, maxNew: 40 };
-    const plain = await answer(model, prompts, sampling);
-    expect(new Set(plain.ids.map(String)).size).toBe(prompts.length);
-    for (const draft of [1, 3]) {
-      const got = await answer(model, prompts, { ...sampling, draft });
-      expect(got.ids).toEqual(plain.ids);
-      expect(got.accepted).toBeGreaterThan(0);
+    for (const draft of [0, 1, 3]) {
+      const first = await answer(model, prompts, { ...sampling, draft });
+      expect(new Set(first.ids.map(String)).size).toBe(prompts.length);
+      expect((await answer(model, prompts, { ...sampling, draft })).ids).toEqual(first.ids);
+      expect((await answer(model, prompts, { ...sampling, draft, seed: 4 })).ids).not.toEqual(first.ids);
+      if (draft) expect(first.accepted / first.drafted).toBeGreaterThan(draft === 1 ? 0.5 : 0.3);
     }
-    expect((await answer(model, prompts, { ...sampling, seed: 4 })).ids).not.toEqual(plain.ids);
+  });
+
+  test("a penalty without temperature: the same ids", async () => {
+    const options = { repeatPenalty: 1.3, maxNew: 24 };
+    const plain = await answer(model, prompts, options);
+    for (const draft of [1, 3]) expect((await answer(model, prompts, { ...options, draft })).ids).toEqual(plain.ids);
   });
 
   test("stops at the same place", async () => {
@@ -128,6 +134,27 @@ describe.each(["expanded", "absorbed"] as const)("tiny-r1, exact activations, %s
     }
   });
 });
+
+test("sampled answers have the same distribution with drafts and without", async () => {
+  const model = await openModel(fixture("a08-v3-mtp"), {}, 1);
+  const prompt = [...readTensors(path.join(fixture("a08-v3-mtp"), "expected.safetensors")).get("input_ids")!.data].slice(0, 4);
+  const N = 1500;
+  // How often each third id comes: the first is the prefill's, the second judged, the third drawn where the second was taken, or drafted anew.
+  const counts = async (draft: number): Promise<Map<number, number>> => {
+    const out = new Map<number, number>();
+    for (let seed = 0; seed < N; seed++) {
+      const { ids } = await answer(model, [prompt], { maxNew: 3, temperature: 0.5, topK: 6, seed, draft });
+      out.set(ids[0][2], (out.get(ids[0][2]) ?? 0) + 1);
+    }
+    return out;
+  };
+  const [plain, drafted] = [await counts(0), await counts(2)];
+  for (const id of new Set([...plain.keys(), ...drafted.keys()])) {
+    const [a, b] = [plain.get(id) ?? 0, drafted.get(id) ?? 0];
+    // Five standard deviations of a difference of two counts.
+    expect(Math.abs(a - b), `id ${id}: ${a} and ${b}`).toBeLessThanOrEqual(5 * Math.sqrt(a + b));
+  }
+}, 180_000);
 
 describe("fixtures", () => {
   const cases = ["a08-v3-mtp", "a09-v3-odd"].flatMap((name) => ["all", "none"].map((passes) => ({ name, passes })));

@@ -19,7 +19,7 @@ test("a draw depends on seed, position and sequence, lies between 0 and 1 and is
   expect(Math.min(...draws)).toBeGreaterThan(0);
   expect(Math.max(...draws)).toBeLessThan(1);
   expect(Math.abs(draws.reduce((a, b) => a + b) / 4000 - 0.5)).toBeLessThan(0.02);
-  expect(new Set([draw(7, 3, 0), draw(8, 3, 0), draw(7, 4, 0), draw(7, 3, 1), draw(7 + 2 ** 40, 3, 0)]).size).toBe(5);
+  expect(new Set([draw(7, 3, 0), draw(8, 3, 0), draw(7, 4, 0), draw(7, 3, 1), draw(7 + 2 ** 40, 3, 0), draw(7, 3, 0, 1), draw(7, 3, 0, 2)]).size).toBe(7);
 });
 
 test("the k-th largest and its equals, for any values", () => {
@@ -85,6 +85,27 @@ test("draws follow the probabilities, and a seed fixes them", () => {
   }
   const again = new Sampler({ temperature: 0.8, topK: 12, topP: 0.9, seed: 5 });
   expect(Array.from({ length: 50 }, (_, i) => again.choose(logits, none, i, 0))).toEqual(ids.slice(0, 50));
+});
+
+test("ids that were drafted, taken or not, follow the main model's probabilities, and as many are taken as can be", () => {
+  const N = 20000;
+  const logitsOf = (f: (i: number) => number): Float32Array => Float32Array.from({ length: 30 }, (_, i) => f(i));
+  const main = logitsOf((i) => Math.sin(i) * 2);
+  for (const other of [logitsOf((i) => Math.sin(i) * 2), logitsOf((i) => Math.sin(i + 0.4) * 2.5), logitsOf((i) => Math.cos(i) * 4)]) {
+    const s = new Sampler({ temperature: 0.9, topP: 0.95, seed: 11 });
+    const [p, q] = [s.probabilities(main, none), s.probabilities(other, none)];
+    const count = new Array<number>(30).fill(0);
+    let taken = 0;
+    for (let i = 0; i < N; i++) {
+      const draft = s.draft(other, none, i, 3);
+      const id = s.judge(main, none, i, 3, draft);
+      count[id]++;
+      if (id === draft.id) taken++;
+    }
+    for (const [id, want] of p.entries()) expect(Math.abs(count[id] / N - want)).toBeLessThanOrEqual(5 * Math.sqrt((want * (1 - want)) / N));
+    const most = p.reduce((a, x, i) => a + Math.min(x, q[i]), 0);
+    expect(Math.abs(taken / N - most)).toBeLessThanOrEqual(5 * Math.sqrt((most * Math.max(0, 1 - most)) / N) + 1e-9);
+  }
 });
 
 test("temperature 0 is the first maximum, with a penalty on what was said", () => {
