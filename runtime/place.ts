@@ -106,10 +106,10 @@ function arraysOf(checkpoint: Checkpoint, p: Placement): StoredArray[] {
     const whole = array(p.tensor, p.data, p.count, p.dtype === "f32");
     if (whole.form === "same") return [{ ...whole, rows: { bytes: width * size, pitch: p.pitch * size } }];
     // Widened rows go one by one.
-    const file = whole.bytes / p.count;
+    const stored = whole.bytes / p.count;
     return Array.from({ length: p.count / width }, (_, r) => ({
-      ...whole, at: p.data + r * (p.pitch as number) * size, count: width, bytes: width * file,
-      read: (target: Uint8Array, from: number) => whole.read(target, r * width * file + from),
+      ...whole, at: p.data + r * (p.pitch as number) * size, count: width, bytes: width * stored, file: { ...whole.file, begin: whole.file.begin + r * width * stored },
+      read: (target: Uint8Array, from: number) => whole.read(target, r * width * stored + from),
     }));
   }
   return [array(p.tensor, p.data, p.count, p.dtype === "f32"), ...(p.scales ? [array(p.scales.tensor, p.scales.at, p.scales.count, true)] : [])];

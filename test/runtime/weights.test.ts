@@ -143,9 +143,10 @@ test("rows and columns that no tensor has are zeros, from a checkpoint and from 
     let own = bits;
     if (source !== where) fill((own = new Uint16Array(n * k)).buffer, 0, recipe(5, name, [n, k], "bf16"), 0, n * k);
     const among = Array.from({ length: n * wide }, (_, i) => (i % wide < k ? own[Math.floor(i / wide) * k + (i % wide)] : 0));
-    const words = (symbol: string, length: number): number[] => [...new Uint16Array(m.device.segments.memory(0).buffer, m.weights.address(symbol, "data", undefined), length)];
+    const raw = (symbol: string, length: number): ArrayBuffer => Uint8Array.from(bytesOf(m, symbol, "data", length)).buffer;
+    const words = (symbol: string, length: number): number[] => [...new Uint16Array(raw(symbol, 2 * length))];
     expect(words("columns", n * wide)).toEqual(among);
-    expect([...new Uint32Array(m.device.segments.memory(0).buffer, m.weights.address("widened", "data", undefined), n * wide)]).toEqual(among.map((b) => (b << 16) >>> 0));
+    expect([...new Uint32Array(raw("widened", 4 * n * wide))]).toEqual(among.map((b) => (b << 16) >>> 0));
     expect(words("rows", high * k)).toEqual([...own, ...Array.from({ length: (high - n) * k }, () => 0)]);
     await m.close();
   }
