@@ -1,7 +1,7 @@
 // The transposed product: rows of b are mixed with weights from a row of a. Lanes are columns, so nothing is added across lanes.
 import { bytesOf, widen8InOrder, type Stored } from "./dot.ts";
 import { keep } from "./math.ts";
-import { get, i32, ins, load, plus, set, splat, store, times, type Expr, type Local } from "./wasm.ts";
+import { get, i32, ins, load, plus, select, set, splat, store, times, type Expr, type Local } from "./wasm.ts";
 import type { Writer } from "./writer.ts";
 
 /** Rows in scratch: the first, and bytes from one to the next. */
@@ -42,18 +42,28 @@ export function mixBlock(w: Writer, a: Rows, b: Mixed, dst: Rows, c: Expr): void
 }
 
 /** Rows of b that one row of a takes at a time. */
-const TOGETHER = 4;
+const TOGETHER = 8;
 
-/** dst = a b for one row of a: bound by memory, so b is read along its rows, a few at a time, and the sums wait in the cache. */
+/**
+ * dst = a b for one row of a: bound by memory. Eight rows of b are read at a time, and they lie far apart, so that each is the next
+ * part of a long run that the processor fetches ahead; the sums wait in the first-level cache.
+ */
 export function mixRow(w: Writer, a: Expr, b: Mixed, dst: Expr, columns: number): void {
   const wide = Math.ceil(columns / 8) * 8;
   const to = keep(w, dst, "to");
   const from = keep(w, a, "weights");
   w.loop("c", i32(0), i32(wide), 4, (c) => w.push(store("v128.store", plus(to, times(c, i32(4))), splat(0))));
-  const pass = (s: Expr, count: number): void => {
-    const rows = Array.from({ length: count }, (_, d) => plus(s, i32(d)));
-    const weights = rows.map((r) => get(w.define("p", load("v128.load32_splat", plus(from, times(r, i32(4)))))));
-    const bases = rows.map((r) => get(w.define("row", b.row(r))));
+  const gap = keep(w, ins("i32.shr_u", plus(b.rows, i32(TOGETHER - 1)), i32(Math.log2(TOGETHER))), "gap");
+  const last = keep(w, ins("i32.sub", b.rows, i32(1)), "last");
+  w.loop("s", i32(0), gap, 1, (s) => {
+    const rows = Array.from({ length: TOGETHER }, (_, d) => (d === 0 ? s : keep(w, plus(s, times(gap, i32(d))), "row")));
+    // Past the last row the last is read again, with no weight.
+    const inside = rows.map((r, d) => (d === 0 ? r : keep(w, select(ins("i32.lt_u", r, last), r, last), "row_b")));
+    const weights = inside.map((r, d) => {
+      const p = load("v128.load32_splat", plus(from, times(r, i32(4))));
+      return keep(w, d === 0 ? p : select(ins("i32.le_u", rows[d], last), p, splat(0)), "p");
+    });
+    const bases = inside.map((r) => keep(w, b.row(r), "b"));
     w.loop("c", i32(0), i32(wide), 8, (c) => {
       const here = get(w.define("here", plus(to, times(c, i32(4)))));
       const sums = [0, 1].map((half) => w.define("sum", load("v128.load", here, 16 * half)));
@@ -62,8 +72,5 @@ export function mixRow(w: Writer, a: Expr, b: Mixed, dst: Expr, columns: number)
         for (const [half, v] of widen8InOrder(w, b.dtype, plus(base, bytes), 0, "v").entries()) add(w, sums[half], v, weights[d]);
       for (const [half, l] of sums.entries()) w.push(store("v128.store", here, get(l), 16 * half));
     });
-  };
-  const whole = keep(w, ins("i32.and", b.rows, i32(-TOGETHER)), "whole");
-  w.loop("s", i32(0), whole, TOGETHER, (s) => pass(s, TOGETHER));
-  w.loop("s1", whole, b.rows, 1, (s) => pass(s, 1));
+  });
 }

@@ -1,9 +1,10 @@
 // The CPU as a target: the tile families, lowered to WebAssembly. Activations are f32.
 import { DiagnosticError } from "../../ir/diagnostic.ts";
-import type { Catalogue, Problem } from "../../ir/kernel/catalogue.ts";
+import type { Catalogue, Chosen, Problem } from "../../ir/kernel/catalogue.ts";
 import { printKernel } from "../../ir/kernel/print.ts";
 import { chooseTiles } from "../choose.ts";
 import { cpuActivations } from "../diagnostics.ts";
+import type { BmmProblem } from "../kernels/dense.ts";
 import { families } from "../kernels/index.ts";
 import { copyOf } from "../strided.ts";
 import type { Built, TargetBackend } from "../target.ts";
@@ -11,14 +12,21 @@ import { lowerToWasm } from "./lower.ts";
 
 /**
  * Tiles of products: packing a tile costs what a few of its rows do, so they are large; scratch for a panel of both sides
- * (512 KiB) stays in a second-level cache.
+ * (512 KiB) stays in a second-level cache. Where b is read along n, a tile takes all of its rows: they are one run of memory.
  */
-const TILES: Readonly<Record<string, readonly [number, number]>> = { linear: [64, 64], block_linear: [64, 64], grouped_linear: [64, 64], bmm: [64, 64] };
+function tileOf({ family, problem }: Chosen): readonly [number, number] | undefined {
+  if (family !== "bmm") return ["linear", "block_linear", "grouped_linear"].includes(family) ? [64, 64] : undefined;
+  const { n, b } = problem as unknown as BmmProblem;
+  return typeof n === "number" && b[2] !== 1 && b[1] === 1 ? [64, Math.min(512, Math.ceil(n / 8) * 8)] : [64, 64];
+}
 
 const choose: Catalogue["choose"] = (site) => {
   const chosen = chooseTiles(site);
-  if ("reason" in chosen) return chosen;
-  return chosen.map((c) => (Object.hasOwn(TILES, c.family) ? { ...c, problem: { ...c.problem, tile: TILES[c.family] } } : c));
+  if ("reason" in chosen || !Array.isArray(chosen)) return chosen;
+  return chosen.map((c) => {
+    const tile = tileOf(c);
+    return tile ? { ...c, problem: { ...c.problem, tile } } : c;
+  });
 };
 
 const catalogue: Catalogue = { target: "cpu", choose, copy: copyOf };
