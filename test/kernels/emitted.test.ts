@@ -7,6 +7,7 @@ import { compile, defaults } from "../../compiler/compile.ts";
 import { boundBuffers } from "../../ir/kernel/catalogue.ts";
 import type { Step } from "../../ir/artifact.ts";
 import { inside } from "../../ir/artifact.ts";
+import { compileCuda } from "../../runtime/devices/cuda/compiler.ts";
 import { build, hasNvcc, inTwo } from "./nvcc.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
@@ -57,4 +58,11 @@ test.skipIf(!hasNvcc)("nvcc compiles them all for sm_90a, and natives do not spi
     expect(report, k.entry).toBeDefined();
     if (k.native) expect(report, k.entry).toMatchObject({ spillBytes: 0 });
   }
-}, 300_000);
+}, 600_000);
+
+test.skipIf(!hasNvcc)("a kernel that does not compile is named with the op it came from", () => {
+  const { manifest, files } = compiled[1];
+  const text = String(files.get(Object.values(manifest.kernels)[0].text));
+  const op = /^\/\/ (op .*)$/m.exec(text)![1];
+  expect(() => compileCuda("broken", text.replace("__global__", "__globe__"), "nvcc")).toThrow(new RegExp(`DSC5607.*kernel broken does not compile[^]*${op.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")}[^]*__globe__`));
+}, 60_000);

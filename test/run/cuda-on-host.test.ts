@@ -3,12 +3,14 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterAll, describe, expect, test } from "vitest";
-import { compile, defaults } from "../../compiler/compile.ts";
+import { afterAll, describe, expect, test, vi } from "vitest";
+import { compile, defaults, type CompileOptions } from "../../compiler/compile.ts";
+import type { Manifest } from "../../ir/artifact.ts";
 import { storesF32 } from "../../compiler/stored.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
 import { generate, type GenerateOptions } from "../../runtime/generate.ts";
 import { Model } from "../../runtime/model.ts";
+import { describe as describeWeight, fill, formBytes, type Form } from "../../runtime/synthetic.ts";
 import { distances } from "../device/distances.ts";
 import { fixtures, readTensors } from "../interpreted.ts";
 import { hasCompiler } from "../kernels/cuda-on-host.ts";
@@ -20,10 +22,15 @@ afterAll(() => rmSync(work, { recursive: true }));
 const gpp = hasCompiler();
 if (!gpp) console.log("skipped: no g++ on the path, so the CUDA target does not run on the host");
 
-async function open(src: string, activations: "f32" | "bf16", weights: string, flags: { passes?: string; actQuant?: "none" } = {}): Promise<Model<CudaDevice>> {
-  const c = compile(src, { ...defaults, ...flags, target: "cuda", natives: "none", activations, taps: true, storesF32: await storesF32(weights) });
-  const [driver, { files, fill }] = await Promise.all([buildDriver(work), buildKernels(work, c.manifest, c.files)]);
-  return Model.open(c.manifest, await CudaDevice.open(c.manifest, files, { compile: () => fill, libraries: [driver] }), { weights });
+async function openDevice(src: string, options: Partial<CompileOptions>): Promise<{ manifest: Manifest; device: CudaDevice }> {
+  const { manifest, files: texts } = compile(src, { ...defaults, target: "cuda", natives: "none", ...options });
+  const [driver, { files, fill: image }] = await Promise.all([buildDriver(work), buildKernels(work, manifest, texts)]);
+  return { manifest, device: await CudaDevice.open(manifest, files, { compile: () => image, libraries: [driver] }) };
+}
+
+async function open(src: string, activations: "f32" | "bf16", weights: string, flags: Partial<CompileOptions> = {}): Promise<Model<CudaDevice>> {
+  const { manifest, device } = await openDevice(src, { ...flags, activations, taps: true, storesF32: await storesF32(weights) });
+  return Model.open(manifest, device, { weights });
 }
 
 describe.skipIf(!gpp).each(fixtures.map((f) => [path.basename(f), f] as const))("%s", (name, fixture) => {
@@ -71,4 +78,35 @@ test.skipIf(!gpp)("steps begun ahead of their ids choose the same ids, while seq
   expect(short[1].length).toBeLessThanOrEqual(5);
   expect(await run({ stop, ahead: true })).toEqual(short);
   await model.close();
+}, 120_000);
+
+test.skipIf(!gpp)("synthetic weights made on the device have the bytes of those made here, in every form", async () => {
+  const { device } = await openDevice(fixtures[0], { activations: "bf16" });
+  const names: [string, Form][] = [
+    ["model.layers.0.self_attn.q_a_proj.weight", "bf16"], ["model.layers.0.input_layernorm.weight", "bf16-in-f32"], ["model.norm.weight", "f32"],
+    ["model.layers.0.mlp.gate_proj.weight", "e4m3"], ["model.layers.0.mlp.gate_proj.weight", "scale"], ["model.layers.0.mlp.gate_proj.weight", "scale-ue8m0"],
+  ];
+  for (const [name, form] of names) {
+    const count = 70_001;
+    const recipe = describeWeight(7, name, [count, 64], form);
+    const at = device.allocate(count * 4, name);
+    await device.fill([{ at, recipe, start: 3, count, bytes: formBytes(form) }]);
+    const want = new ArrayBuffer(count * formBytes(form));
+    fill(want, 0, recipe, 3, count);
+    expect(Buffer.compare(device.read(at, want.byteLength), new Uint8Array(want)), form).toBe(0);
+    device.release(at);
+  }
+  // Once weights are in place nothing more is compiled.
+  const { device: sealed } = await openDevice(fixtures[0], { activations: "bf16" });
+  sealed.seal();
+  await expect(sealed.fill([])).rejects.toThrow(/DSC5610/);
+  await Promise.all([device.close(), sealed.close()]);
+}, 120_000);
+
+test.skipIf(!gpp)("a model that does not fit is refused before a weight is read", async () => {
+  const { manifest, device } = await openDevice(fixtures[0], { activations: "bf16" });
+  vi.spyOn(device, "available").mockReturnValue(1000);
+  const placed = vi.spyOn(device, "place");
+  await expect(Model.open(manifest, device, { weights: fixtures[0] })).rejects.toThrow(/DSC5605.*not enough GPU memory for the model/);
+  expect(placed).not.toHaveBeenCalled();
 }, 120_000);
