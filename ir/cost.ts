@@ -30,8 +30,19 @@ function elements(t: Type, assume: Assume): number {
   return t.kind === "tensor" ? t.dims.reduce((n: number, d) => n * sizeOf(d, assume), 1) : 0;
 }
 
+// Passes ask for the same nodes at the same sizes again and again.
+const costs = new WeakMap<Node, { assume: Assume; cost: Cost }>();
+
 /** Cost of one node, not counting its region. */
 export function costOf(n: Node, assume: Assume): Cost {
+  const before = costs.get(n);
+  if (before?.assume === assume) return before.cost;
+  const cost = freshCost(n, assume);
+  costs.set(n, { assume, cost });
+  return cost;
+}
+
+function freshCost(n: Node, assume: Assume): Cost {
   if (views.has(n.op.name) || n.region) return { flops: 0, bytes: 0, launches: 0 };
   const b = n.op.bind(n.operands.map((o) => o.type), n.attrs);
   const sizes: Record<string, number> = { ...assume };

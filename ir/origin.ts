@@ -6,22 +6,43 @@ export type Origin =
   | { kind: "rule"; pass: string; rule: string }
   | { kind: "plugin"; file: string };
 
-// Joining happens at every node of every rewrite: the text of an origin is made once.
-const texts = new WeakMap<Origin, string>();
+// Joining happens at every node of every rewrite, so origins are compared by identity: one object stands for each text, and
+// lists that hold only such objects are known.
+const byText = new Map<string, Origin>();
+const known = new WeakSet<readonly Origin[]>();
 
-function keyOf(o: Origin): string {
-  let text = texts.get(o);
-  if (text === undefined) texts.set(o, (text = JSON.stringify(o)));
-  return text;
+function shared(list: readonly Origin[]): readonly Origin[] {
+  if (known.has(list)) return list;
+  const out = new Set<Origin>();
+  for (const o of list) {
+    const text = JSON.stringify(o);
+    const same = byText.get(text) ?? o;
+    byText.set(text, same);
+    out.add(same);
+  }
+  return remember([...out]);
+}
+
+function remember(list: readonly Origin[]): readonly Origin[] {
+  known.add(list);
+  return list;
 }
 
 /** Union of origin lists in first-seen order. Lists are shared, never changed: a union that adds nothing is the first list. */
 export function joinOrigins(...lists: (readonly Origin[] | undefined)[]): readonly Origin[] {
-  const some = [...new Set(lists)].filter((l) => l !== undefined && l.length > 0) as (readonly Origin[])[];
-  if (some.length < 2) return some[0] ?? [];
-  const seen = new Map<string, Origin>();
-  for (const list of some) for (const o of list) if (!seen.has(keyOf(o))) seen.set(keyOf(o), o);
-  return seen.size === some[0].length ? some[0] : [...seen.values()];
+  let first: readonly Origin[] | undefined;
+  let all: Set<Origin> | undefined;
+  for (const list of lists) {
+    if (list === undefined || list.length === 0 || list === first) continue;
+    const next = shared(list);
+    if (!first) first = next;
+    else if (next !== first) {
+      all ??= new Set(first);
+      for (const o of next) all.add(o);
+    }
+  }
+  if (!first) return [];
+  return !all || all.size === first.length ? first : remember([...all]);
 }
 
 /** One line for headers and the ledger: "config: q_lora_rank, hidden_size; absorb-mla: absorb W_uk into the query". */

@@ -232,7 +232,9 @@ class Parser {
         throw new DiagnosticError(wrongType(written[i].trim(), printType(results[i].type), this.#span(written[i].trim())));
       if (scope.has(n)) this.#fail(`${n} is defined twice`, n);
       scope.set(n, results[i]);
-      if (!/^%\d+$/.test(n)) this.#graph.name(results[i], n.slice(1).replace(/\.\d+$/, ""));
+      // "%4" is a number given while printing, not a name; so is what "%4.1" is a copy of.
+      const hint = n.slice(1).replace(/\.\d+$/, "");
+      if (!/^\d+$/.test(hint)) this.#graph.name(results[i], hint);
     }
   }
 }

@@ -4,9 +4,13 @@
 //   every weight read is declared, with the type it is declared with; every call fits its function
 import { DiagnosticError, type Diagnostic } from "./diagnostic.ts";
 import { brokenGraph } from "./diagnostics.ts";
-import type { Func, Module } from "./graph.ts";
+import type { Func, Module, Node } from "./graph.ts";
 import { everyNode } from "./print.ts";
 import { printType, sameType } from "./types.ts";
+
+// Nodes do not change, so one whose types were inferred once need not be inferred after every pass. What depends on the module
+// (weights, calls, parameters) is checked every time.
+const sound = new WeakSet<Node>();
 
 /** Throws a DiagnosticError listing what is broken, up to ten findings. */
 export function verify(m: Module): void {
@@ -39,10 +43,11 @@ function verifyFunc(m: Module, f: Func): Diagnostic[] {
         for (const [i, r] of callee.results.entries())
           if (n.results[i] && !sameType(r.value.type, n.results[i].type)) say(`takes ${r.name} from @${callee.name} as ${printType(n.results[i].type)}, it gives ${printType(r.value.type)}`);
       }
-    } else {
+    } else if (!sound.has(n)) {
       const types = n.op.infer(n.operands.map((o) => o.type), n.attrs, n.region);
       if (typeof types === "string") say(`${n.op.name}: ${types}`);
       else if (types.length !== n.results.length || types.some((t, i) => !sameType(t, n.results[i].type))) say(`${n.op.name} has types ${n.results.map((r) => printType(r.type)).join(", ")}, inferred ${types.map(printType).join(", ")}`);
+      else sound.add(n);
     }
   }
   return found;

@@ -34,12 +34,19 @@ export function textOf(seed: number): string {
   for (let n = r.one([1, 1, 2, 4]); n > 0; n--) {
     const at = r.below(lines.length);
     const line = lines[at];
-    const kind = r.below(7);
+    const kind = r.below(10);
     if (kind === 0) lines.splice(at, r.one([1, 1, 3, 30]));
     else if (kind === 1) lines.splice(r.below(lines.length), 0, line);
     else if (kind === 2) [lines[at], lines[(at + 1) % lines.length]] = [lines[(at + 1) % lines.length], line];
     else if (kind === 3) lines[at] = line.replace(/-?\d+(\.\d+)?/g, (w) => (r.chance(0.3) ? r.one(numbers) : w));
-    else {
+    else if (kind === 4) lines[at] = line.replace(/\b(eps|scale|factor) = [\d.e-]+/, (_, k: string) => `${k} = ${r.one(["0", "1e-6", "0.5", "-1", "1e300"])}`);
+    else if (kind === 5) lines.splice(at, 0, r.one(["", "  // a note", "\t"]));
+    else if (kind === 6) {
+      // A value under another name, everywhere: it may be taken, or no name.
+      const name = r.one(line.match(/%[\w.]+/g) ?? ["%x"]);
+      const other = r.one(["%renamed", "%renamed", name + ".9", "%", "%a b", "%h"]);
+      for (const [i, l] of lines.entries()) lines[i] = l.replaceAll(new RegExp(`${name.replaceAll(".", "\\.")}(?![\\w.])`, "g"), other);
+    } else {
       // One word of the line for another of the line, of the file, or of another model.
       const own = line.match(/[%@]?[\w.]+|"[^"]*"|[^\s\w]/g) ?? [];
       if (own.length) lines[at] = line.replace(r.one(own), () => r.one([r.one(own), r.one(words), r.one(words), ""]));
@@ -54,7 +61,9 @@ const target = targetOf("cpu", defaults);
 export function textCase(seed: number): void {
   const module = parseModule(textOf(seed), "case.dsc");
   verify(module);
-  const { module: out } = runPipeline(module, choosePasses("all", standard), { attention: new Random(seed).one(["auto", "absorbed"]) });
+  const r = new Random(seed);
+  const passes = choosePasses(r.one(["all", "none"]), standard);
+  const { module: out } = runPipeline(module, passes, passes.length && r.chance(0.3) ? { "absorb-mla.attention": "absorbed" } : {});
   const printed = printModule(out);
   if (printModule(parseModule(printed, "printed.dsc")) !== printed) throw new Error("what was printed does not print again as it was");
   selectModule(out, target.catalogue);
