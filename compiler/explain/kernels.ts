@@ -15,7 +15,6 @@ const gridless = (who: string): Entry => ({
 });
 
 export const kernels: Readonly<Record<string, Entry>> = {
-  DSC4001: { name: "a target that does not cover a whole model", means: "Kernels can be printed for this target, but not every kernel of a model yet. Half an artifact is never written.", example: "dsc compile SRC -o OUT --target triton, where the target is not whole", fix: "Use --target cpu." },
   DSC4002: {
     name: "bf16 activations on the CPU",
     means: "WebAssembly has no bf16 arithmetic: rows kept in bf16 would cost time and exactness, and save nothing. Weights stay packed in any case.",

@@ -3,7 +3,7 @@
 // stage.
 import { DiagnosticError, didYouMean, type Diagnostic } from "../../ir/diagnostic.ts";
 import { foreignId, inconsistent, lacksText, mechanism, missingKeys, unknownModel, unsupportedModel } from "./diagnostics.ts";
-import { architectures, byModelType, mechanisms, refusalOf, wrappers, wrapperTypes } from "./families.ts";
+import { architectures, byModelType, mechanisms, own, refusalOf, wrappers, wrapperTypes } from "./families.ts";
 import { unknownKeys } from "./keys.ts";
 import { readQuantization } from "./quantization.ts";
 import { Reader, show } from "./reader.ts";
@@ -54,7 +54,7 @@ function dispatch(source: Source, c: Reader): { architecture: string; wrapped: b
     const first = typeof given === "string" ? given : undefined;
     const type = c.word("model_type");
     const text = c.members("text_config");
-    const wrapped = text !== undefined && !(first !== undefined && architectures[first]);
+    const wrapped = text !== undefined && !own(architectures, first);
     const inner = wrapped ? new Reader(source, "text_config.", c) : c;
     const innerFirst = wrapped ? inner.list("architectures")?.[0] : undefined;
     const innerType = wrapped ? inner.word("model_type") : undefined;
@@ -68,7 +68,7 @@ function dispatch(source: Source, c: Reader): { architecture: string; wrapped: b
     for (const [name, at] of names) {
       // What `architectures` supports is compiled whatever model_type says, but not the other way round.
       const refusal =
-        name === undefined || (first !== undefined && architectures[first] && at !== "architectures.0")
+        name === undefined || (own(architectures, first) && at !== "architectures.0")
           ? undefined
           : refusalOf(name);
       if (refusal) throw new DiagnosticError(unsupportedModel(refusal.name, refusal.mechanism, supported, source.spanOf(at)));
@@ -78,12 +78,12 @@ function dispatch(source: Source, c: Reader): { architecture: string; wrapped: b
       (first === undefined && type !== undefined && wrapperTypes.includes(type));
     if (wrapper && !wrapped)
       throw new DiagnosticError(lacksText(first ?? type!, source.spanOf(first ? "architectures.0" : "model_type")));
-    const outerKnown = first ?? (type !== undefined ? (byModelType[type] ?? type) : undefined);
+    const outerKnown = first ?? (type !== undefined ? (own(byModelType, type) ?? type) : undefined);
     const architecture =
       wrapped && (wrapper || outerKnown === undefined)
         ? typeof innerFirst === "string"
           ? innerFirst
-          : byModelType[innerType ?? ""]
+          : own(byModelType, innerType)
         : outerKnown;
     if (architecture !== undefined && Object.hasOwn(architectures, architecture)) return { architecture, wrapped };
     const name = architecture ?? innerType ?? first ?? type;

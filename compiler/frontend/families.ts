@@ -94,9 +94,12 @@ const refusals: readonly (readonly [RegExp, Refused])[] = [
   ],
 ];
 
+/** A table's entry: "constructor" is no architecture, though every object has one. */
+export const own = <T>(table: Readonly<Record<string, T>>, key: string | undefined): T | undefined => (key !== undefined && Object.hasOwn(table, key) ? table[key] : undefined);
+
 /** The refusal of a known relative, or undefined. */
 export function refusalOf(name: string): Refused | undefined {
-  if (architectures[name] || byModelType[name]) return undefined;
+  if (own(architectures, name) || own(byModelType, name)) return undefined;
   const found = refusals.find(([re]) => re.test(name))?.[1];
   return found && (found.name === "this model" ? { ...found, name } : found);
 }
