@@ -4,7 +4,7 @@
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { add, ceildiv, mul } from "../../ir/size.ts";
 import { gemmHeader, scheduleName, sharedBytes, STEP, type FewSchedule, type GemmProblem } from "../schedules/sm90-gemm.ts";
-import { fragments, header } from "./fragments.ts";
+import { called, fragments, header } from "./fragments.ts";
 
 /** Prints the kernel. y is written through shared memory, 16 bytes a thread. */
 export function few({ n, k }: GemmProblem, schedule: FewSchedule): KernelText {
@@ -12,9 +12,7 @@ export function few({ n, k }: GemmProblem, schedule: FewSchedule): KernelText {
   const name = `block_gemm_${n}x${k}_${scheduleName(schedule)}`;
   const steps = Math.ceil(k / STEP);
   const columnTiles = Math.ceil(n / 128);
-  const source = `${header(gemmHeader({ n, k }, schedule))}
-${fragments(["types", "barriers", "dependent", "load", "registers", "scales", "bf16", "gather", "async", "wgmma"], tokens)}
-constexpr int N = ${n}, STEPS = ${steps};             // columns of y; steps of 128 columns of k
+  const body = `constexpr int N = ${n}, STEPS = ${steps};             // columns of y; steps of 128 columns of k
 constexpr int TOKENS = ${tokens}, ROWS = 128;        // a tile: rows of x by rows of w
 constexpr int COLUMN_TILES = ${columnTiles};
 constexpr int STAGES = ${stages}, W_BYTES = ROWS * 128, STAGE = W_BYTES + TOKENS * 128;
@@ -165,6 +163,9 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
   }
 }
 `;
+  const source = `${header(gemmHeader({ n, k }, schedule))}
+${called(fragments(["types", "barriers", "dependent", "load", "registers", "scales", "bf16", "gather", "async", "wgmma"], tokens), body)}
+${body}`;
   return {
     name, language: "cuda", source,
     params: [

@@ -3,8 +3,8 @@
 // one's finish. k is cut over a cluster where tiles are few; sums meet in shared memory, in rank order: same bits every run.
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { add, ceildiv } from "../../ir/size.ts";
-import { gemmHeader, scheduleName, sharedBytes, STEP, type GemmProblem, type StreamSchedule } from "../schedules/sm90-gemm.ts";
-import { fragments, header } from "./fragments.ts";
+import { gemmHeader, scheduleName, sharedBytes, STEP, streamChain, type GemmProblem, type StreamSchedule } from "../schedules/sm90-gemm.ts";
+import { called, fragments, header } from "./fragments.ts";
 
 /** The run of rows a block works on: found on the device, so that shapes do not depend on what the router chose. */
 const findRun = (experts: number): string => `
@@ -37,16 +37,18 @@ export function stream({ n, k, experts }: GemmProblem & { experts?: number }, sc
   const { rows, tokens, deep, split, stages, xStages, resident } = schedule;
   const name = experts ? `grouped_gemm_${experts}x${n}x${k}_${scheduleName(schedule)}` : `block_gemm_${n}x${k}_${scheduleName(schedule)}`;
   const math = (rows / 64) * deep * 128;
-  const threads = math + 64;
+  const chain = streamChain(schedule, k);
+  // 128 tokens in two sets of sums: more registers than an equal share, so the copying warps, a whole warpgroup then, give up theirs.
+  const moved = chain > 1 && tokens === 128;
+  const threads = math + (moved ? 128 : 64);
   const cluster = split > 1;
   const count = experts ? "r" : "m";
-  const source = `${header(gemmHeader({ n, k, experts }, schedule))}
-${fragments(["types", "barriers", "dependent", "load", "bf16", "floats", "async", "wgmma", ...(cluster ? (["cluster", "remote"] as const) : [])], tokens)}
-constexpr int N = ${n}, STEPS = ${Math.ceil(k / STEP)};       // columns of y; steps of 128 columns of k
+  const body = `constexpr int N = ${n}, STEPS = ${Math.ceil(k / STEP)};       // columns of y; steps of 128 columns of k
 constexpr int ROWS = ${rows}, TOKENS = ${tokens};      // a tile: rows of w by rows of x
 constexpr int DEEP = ${deep}, UNITS = (STEPS + DEEP - 1) / DEEP;  // a ring stage holds DEEP steps, each for its own warpgroups
 constexpr int SPLIT = ${split};                  // blocks that share the k of a tile
 constexpr int MOST = (UNITS + SPLIT - 1) / SPLIT * DEEP;  // steps a block may have
+constexpr int CHAIN = ${chain};                  // units between two drains of the tensor cores
 constexpr int MATH = ${math};                  // threads that multiply; a warp more copies w, another x
 constexpr int THREADS = ${threads};
 constexpr int STAGES = ${stages}, X_STAGES = ${xStages};    // weights come from afar and need the longer ring
@@ -92,7 +94,7 @@ ${experts ? `  if (run.expert < 0) return;  // fewer runs than there could be
   const int token0 = run.row, m = run.end, w_row0 = run.expert * N + column0;
 ` : ""}
   if (warp >= MATH / 32) {
-    if (warp == MATH / 32 && lane == 0) {
+${moved ? "    registers_down<40>();\n" : ""}    if (warp == MATH / 32 && lane == 0) {
       // One thread keeps the weights coming: bytes in flight are what bandwidth needs.
       for (int u = ${experts ? "0" : "ahead"}; u < end - begin; u++) {
         const int stage = u % STAGES;
@@ -112,7 +114,7 @@ ${experts ? `  if (run.expert < 0) return;  // fewer runs than there could be
     }
     __syncwarp();
   } else {
-    const int team = warp / 4, part_rows = team % (ROWS / 64), deep = team / (ROWS / 64), slab = warp % 4;
+${moved ? "    registers_up<232>();\n" : ""}    const int team = warp / 4, part_rows = team % (ROWS / 64), deep = team / (ROWS / 64), slab = warp % 4;
     // Scales of all the block's steps at once, without passing through registers; past the ends any finite scale will do.
     const int first = begin * DEEP, count = (end - begin) * DEEP;
     for (int p = threadIdx.x; p < count; p += MATH)
@@ -128,22 +130,31 @@ ${experts ? "    await_previous();" : "    await_previous();"}
     float sum[HELD];
 #pragma unroll
     for (int i = 0; i < HELD; i++) sum[i] = 0.f;
-    for (int u = 0; u < end - begin; u++) {
-      const int stage = u % STAGES, x_stage = u % X_STAGES, p = u * DEEP + deep;
-      float part[HELD];
-      barrier_wait(full + 8 * stage, u / STAGES & 1);
-      barrier_wait(x_full + 8 * x_stage, u / X_STAGES & 1);
-      const u32 w_tile = ring + (stage * DEEP + deep) * W_BYTES + part_rows * 8192, x_tile = x_ring + (x_stage * DEEP + deep) * X_BYTES;
-      product_128(part, tile_descriptor(w_tile), tile_descriptor(x_tile));
-      const float w_now = load_shared(w_scales + (part_rows / 2 * MOST + p) * 4);
-      wgmma_wait<0>(part);
-      if (lane == 0) { barrier_arrive(empty + 8 * stage); barrier_arrive(x_empty + 8 * x_stage); }
-      // Columns of the product are tokens: each pair of registers has its own two scales.
+    for (int u = 0; u < end - begin; u += CHAIN) {
+      // Two sets of partial sums: while one is scaled and added, the product of the next unit runs.
+      float part[${chain > 1 ? 2 : 1}][HELD];
 #pragma unroll
-      for (int j = 0; j < TOKENS / 8; j++) {
-        const float2 x_now = load_shared_pair(x_scales + (p * X_PITCH + j * 8 + lane % 4 * 2) * 4);
+      for (int i = -1; i < CHAIN; i++) {
+        if (i + 1 < CHAIN) {
+          const int next = u + i + 1, stage = next % STAGES, x_stage = next % X_STAGES;
+          barrier_wait(full + 8 * stage, next / STAGES & 1);
+          barrier_wait(x_full + 8 * x_stage, next / X_STAGES & 1);
+          const u32 w_tile = ring + (stage * DEEP + deep) * W_BYTES + part_rows * 8192, x_tile = x_ring + (x_stage * DEEP + deep) * X_BYTES;
+          product_128(part[(i + 1) & 1], tile_descriptor(w_tile), tile_descriptor(x_tile));
+        }
+        if (i < 0) continue;
+        const int p = (u + i) * DEEP + deep;
+        const float w_now = load_shared(w_scales + (part_rows / 2 * MOST + p) * 4);
+        if (i + 1 < CHAIN) wgmma_wait<1>(part[i & 1]);
+        else wgmma_wait<0>(part[i & 1]);
+        if (lane == 0) { barrier_arrive(empty + 8 * ((u + i) % STAGES)); barrier_arrive(x_empty + 8 * ((u + i) % X_STAGES)); }
+        // Columns of the product are tokens: each pair of registers has its own two scales.
 #pragma unroll
-        for (int v = 4 * j; v < 4 * j + 4; v++) sum[v] = fmaf(part[v], (v & 1 ? x_now.y : x_now.x) * w_now, sum[v]);
+        for (int j = 0; j < TOKENS / 8; j++) {
+          const float2 x_now = load_shared_pair(x_scales + (p * X_PITCH + j * 8 + lane % 4 * 2) * 4);
+#pragma unroll
+          for (int v = 4 * j; v < 4 * j + 4; v++) sum[v] = fmaf(part[i & 1][v], (v & 1 ? x_now.y : x_now.x) * w_now, sum[v]);
+        }
       }
     }
 
@@ -175,6 +186,9 @@ ${experts ? "    await_previous();" : "    await_previous();"}
   }
 ${cluster ? "  cluster_sync();  // sums stay until the last block has read them\n" : ""}}
 `;
+  const source = `${header(gemmHeader({ n, k, experts }, schedule))}
+${called(fragments(["types", "barriers", "dependent", "load", "bf16", "floats", "async", "wgmma", ...(moved ? (["registers"] as const) : []), ...(cluster ? (["cluster", "remote"] as const) : [])], tokens), body)}
+${body}`;
   return {
     name, language: "cuda", source,
     params: [

@@ -2,7 +2,7 @@
 // Prints the dense product (rows 0 .. m of one matrix) and the grouped one (rows between offsets, a matrix each).
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { chainOf, gemmHeader, scheduleName, sharedBytes, STEP, type GemmProblem, type TallSchedule } from "../schedules/sm90-gemm.ts";
-import { fragments, header } from "./fragments.ts";
+import { called, fragments, header } from "./fragments.ts";
 
 /** One matrix: tiles run down GROUP row tiles before the next column. */
 const locateDense = `// Tiles run down GROUP row tiles before the next column: one wave reuses a few rows of x and a few of w from L2.
@@ -59,9 +59,7 @@ export function tall({ n, k, experts }: GemmProblem & { experts?: number }, sche
   const copyX = pair
     ? "copy_in_all(to + rank * (X_BYTES / 2), &x_map, barrier, p * 128, at.row + rank * (ROWS / 2), 3);  // this block's half, to both"
     : "copy_in(to, &x_map, barrier, p * 128, at.row);";
-  const source = `${header(gemmHeader({ n, k, experts }, schedule))}
-${fragments(["types", "barriers", "dependent", "load", "store", "wgmma", "registers", "scales", "bf16", ...(pair ? (["cluster", "multicast"] as const) : []), ...(experts ? (["chunks"] as const) : [])], 128)}
-${experts || pair ? `constexpr int N = ${n};                    // columns of y\n` : ""}constexpr int STEPS = ${steps};                    // of 128 columns of k
+  const body = `${experts || pair ? `constexpr int N = ${n};                    // columns of y\n` : ""}constexpr int STEPS = ${steps};                    // of 128 columns of k
 constexpr int ROWS = 128, COLUMNS = 128;      // a block's tile of y, 64 rows to each of two math warpgroups
 constexpr int COLUMN_TILES = ${Math.ceil(n / (pair ? 256 : 128))}, GROUP = ${group};${pair ? "  // columns of tiles, two to a pair of blocks" : ""}
 constexpr int STAGES = ${stages}, X_BYTES = ROWS * 128, STAGE = X_BYTES + COLUMNS * 128;
@@ -199,6 +197,9 @@ ${experts ? `      if (row0 + 64 > at.end) {
   }
 ${pair ? "  __syncwarp();\n  cluster_sync();  // neither leaves while the other may still write to it\n" : ""}}
 `;
+  const source = `${header(gemmHeader({ n, k, experts }, schedule))}
+${called(fragments(["types", "barriers", "dependent", "load", "store", "wgmma", "registers", "scales", "bf16", ...(pair ? (["cluster", "multicast"] as const) : []), ...(experts ? (["chunks"] as const) : [])], 128), body)}
+${body}`;
   return {
     name, language: "cuda", source,
     params: [

@@ -15,7 +15,7 @@ function take(site: Site): Choice | null {
   // Rows of a part that ends inside a block would take the next part's scale.
   if (n % 128 !== 0) return null;
   const rows = asRows(site.ins[0]);
-  if (rows?.stride !== k || !isPacked(site.outs[0])) return null;
+  if (rows?.stride !== k || !isPacked(site.ins[1]) || !isPacked(site.outs[0])) return null;
   const problem: GroupedProblem = { experts, n: parts * n, k };
   if (candidates.every((s) => illegal(s, H200, problem) !== null)) return null;
   const launch = (s: GemmSchedule): Chosen => ({

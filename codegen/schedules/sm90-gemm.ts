@@ -86,6 +86,21 @@ export function chainOf(k: number): number {
 /** Steps of k that one block of a stream has at most. */
 export const mostSteps = (s: StreamSchedule, k: number): number => Math.ceil(Math.ceil(Math.ceil(k / STEP) / s.deep) / s.split) * s.deep;
 
+/**
+ * Units of a stream's block between two drains of the tensor cores, 1 where only one product can be in flight. Chains need every
+ * block to have as many units, and a thread to hold two sets of partial sums beside the sums.
+ */
+export function streamChain(s: StreamSchedule, k: number): number {
+  const units = Math.ceil(Math.ceil(k / STEP) / s.deep) / s.split;
+  const warps = (s.rows / 16) * s.deep + 2;
+  // A quarter of a multiprocessor has 16384 registers for its share of the warps, given out by eight to a thread.
+  const share = Math.floor(16384 / 32 / Math.ceil((warps * s.resident) / 4) / 8) * 8;
+  const fits = (s.resident < 3 && (s.tokens * 3) / 2 + 50 <= share) || (s.tokens === 128 && warps === 10 && s.resident === 1);
+  // The widest sums leave the compiler little room: in some long chains it spills.
+  const lengths = s.tokens < 128 ? [8, 7, 6, 5, 4, 3, 2] : [7, 4, 3, 2];
+  return fits && Number.isInteger(units) ? (lengths.find((c) => units % c === 0) ?? 1) : 1;
+}
+
 /** Dynamic shared memory: ring, staging or scales, two barriers a stage, and slack to align the ring to the swizzle's 1024 bytes. */
 export const sharedBytes = (s: GemmSchedule, k: number): number =>
   1024 + s.stages * (stageBytes(s) + 16) + (s.form === "stream" ? mostSteps(s, k) * 4 * (s.tokens + 2 + Math.ceil(s.rows / 128)) + 8 + s.xStages * (s.deep * s.tokens * STEP + 16) : stagingBytes(s));
@@ -125,7 +140,12 @@ export const candidates: readonly GemmSchedule[] = [
   // x weighs as much as w: one block with long rings of both.
   stream(64, 2, 64, 2, 7, 6, 1),
   stream(64, 2, 64, 3, 7, 6, 1),
+  stream(64, 2, 64, 1, 5, 5, 1),
+  stream(64, 2, 64, 1, 7, 6, 1),
+  stream(128, 1, 64, 2, 8, 6, 1),
   stream(128, 2, 64, 2, 4, 4, 1),
+  stream(64, 2, 128, 1, 4, 4, 1),
+  stream(128, 1, 128, 2, 6, 4, 1),
   stream(64, 2, 128, 1, 3, 3, 1),
   stream(64, 2, 128, 2, 5, 4, 1),
   { form: "few", tokens: 64, stages: 8 },
