@@ -77,6 +77,8 @@ export interface Device {
   readonly ahead: boolean;
   /** Runs a function; runs queue. Resolves when its results can be read, with those named "next" where they come by themselves. */
   run(call: Call): Promise<Int32Array | undefined>;
+  /** Weights lie elsewhere now: what was kept with their addresses is forgotten. */
+  moved(): void;
   /** Settles when no run is under way or queued. */
   idle(): Promise<void>;
   /** Milliseconds and launches by kernel since the device opened, longest first; zero unless opened with `profile`. */

@@ -90,7 +90,7 @@ function parseManifest(folder: string, text: string): Manifest {
 /** Loads a model: checks the artifact, opens the device it is for, places the weights. */
 export async function load(folder: string, options: LoadOptions): Promise<Model> {
   const { manifest, files } = await readArtifact(folder, (path) => /\.(wasm|cu|cubin)$/.test(path));
-  const device = manifest.target !== "cpu" ? await openCuda(manifest, files, options) : await openCpu(manifest, files, options);
+  const device = manifest.target === "cuda" || manifest.target === "triton" ? await openCuda(manifest, files, options) : await openCpu(manifest, files, options);
   return Model.open<Device>(manifest, device, options);
 }
 

@@ -84,6 +84,7 @@ export class Model<D extends Device = Device> {
       }
     }
     this.ropePositions = rows;
+    this.device.moved();
   }
 
   private async placeWeights(source: WeightSource): Promise<void> {

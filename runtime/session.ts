@@ -18,7 +18,7 @@ export interface SessionOptions {
 }
 
 /** Rope tables reach at least so far, then double. */
-const FIRST_POSITIONS = 256;
+const FIRST_POSITIONS = 4096;
 
 export class Session {
   readonly maxTokens: number;

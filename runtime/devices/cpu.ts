@@ -149,6 +149,9 @@ export class CpuDevice implements Device {
     return this.bytes(at, bytes);
   }
 
+  /** Every run is given its addresses anew. */
+  moved(): void {}
+
   copy(from: number, to: number, bytes: number): void {
     this.bytes(to, bytes).set(this.bytes(from, bytes));
   }

@@ -74,13 +74,18 @@ async function idRows(model: Model): Promise<Row[]> {
   return rows;
 }
 
-/** 640 steps through three sizes of the cache, then the same rows by one prefill. */
+/** 640 steps while the cache grows and the rope tables move, then the same rows by one prefill. */
 async function growth(model: Model): Promise<Row> {
   const session = model.session();
   const ids = [...prompts[0]];
   let result = await session.prefill([ids]);
   const sizes = new Set([session.pages.capacity]);
   for (let i = 0; i < 640; i++) {
+    if (i === 300) {
+      // As if the tables had been outgrown.
+      Object.assign(model, { ropePositions: 0 });
+      model.ensureRope(1024);
+    }
     ids.push(result.next(0));
     result = await session.decode([ids.at(-1)!]);
     sizes.add(session.pages.capacity);

@@ -10,6 +10,7 @@ import { storesF32 } from "../../compiler/stored.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
 import { generate, type GenerateOptions } from "../../runtime/generate.ts";
 import { Model } from "../../runtime/model.ts";
+import { PagePool } from "../../runtime/pages.ts";
 import { describe as describeWeight, fill, formBytes, type Form } from "../../runtime/synthetic.ts";
 import { distances } from "../device/distances.ts";
 import { fixtures, readTensors } from "../interpreted.ts";
@@ -77,6 +78,43 @@ test.skipIf(!gpp)("steps begun ahead of their ids choose the same ids, while seq
   const short = await run({ stop });
   expect(short[1].length).toBeLessThanOrEqual(5);
   expect(await run({ stop, ahead: true })).toEqual(short);
+  await model.close();
+}, 120_000);
+
+test.skipIf(!gpp)("graphs of steps follow the rope tables and the cache when these move", async () => {
+  const fixture = fixtures[0];
+  const model = await open(fixture, "f32", fixture);
+  const rope = Object.keys(model.manifest.weights).find((w) => model.manifest.weights[w].source.kind === "rope")!;
+  const steps = async (between: (step: number) => void): Promise<number[][]> => {
+    const session = model.session({ maxTokens: 80 });
+    let result = await session.prefill([Array.from({ length: 58 }, (_, i) => (i * 5) % 50)]);
+    const out: number[][] = [];
+    for (let i = 0; i < 12; i++) {
+      between(i);
+      result = await session.decode([(i * 7) % 50]);
+      out.push([...result.logits(0)]);
+    }
+    session.close();
+    return out;
+  };
+  const plain = await steps(() => {});
+  const moved = await steps((i) => {
+    if (i !== 4) return;
+    // As if the table had been outgrown: a new one is made, and whoever still reads the old one meets NaN.
+    const old = model.weights.address(rope, "data", undefined);
+    Object.assign(model, { ropePositions: 0 });
+    model.ensureRope(80);
+    expect(model.weights.address(rope, "data", undefined)).not.toBe(old);
+    const width = 2 * (model.manifest.weights[rope].source as { invFreq: number[] }).invFreq.length;
+    model.device.write(old, new Uint8Array(new Float32Array(80 * width).fill(NaN).buffer));
+  });
+  expect(moved).toEqual(plain);
+  // Another cache, of which every page is used up before it grows.
+  vi.spyOn(PagePool.prototype, "next").mockImplementation(function (this: PagePool, missing: number) {
+    return this.capacity + missing;
+  });
+  expect(await steps(() => {})).toEqual(plain);
+  vi.restoreAllMocks();
   await model.close();
 }, 120_000);
 

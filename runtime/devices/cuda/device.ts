@@ -128,6 +128,12 @@ export class CudaDevice implements Device {
     return this.cuda.download(at, bytes);
   }
 
+  /** Graphs hold addresses of weights. */
+  moved(): void {
+    this.cuda.synchronize();
+    this.graphs.clear();
+  }
+
   copy(from: number, to: number, bytes: number): void {
     this.cuda.driver.call("cuMemcpyDtoDAsync_v2", to, from, bytes, this.cuda.stream);
   }
