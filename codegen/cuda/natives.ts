@@ -8,6 +8,8 @@ import { streamBmmNative } from "./bmm.ts";
 import { groupedLinearNative } from "./grouped-linear.ts";
 import { bf16GemmNative, ringLinearNative, streamLinearNative } from "./linear.ts";
 import { normRowsNative } from "./norm-rows.ts";
+import { routeRowsNative } from "./route-rows.ts";
+import { sortExpertsNative } from "./sort-experts.ts";
 
 export interface Native {
   /** Names the kernels of this native in artifacts and timings; no tile family has the name. */
@@ -19,6 +21,6 @@ export interface Native {
 }
 
 export const natives: readonly Native[] = [
-  blockLinearNative, groupedLinearNative, ringLinearNative, streamLinearNative, bf16GemmNative, streamBmmNative, argmaxNative, normRowsNative,
+  blockLinearNative, groupedLinearNative, ringLinearNative, streamLinearNative, bf16GemmNative, streamBmmNative, argmaxNative, normRowsNative, routeRowsNative, sortExpertsNative,
   mlaDecodeNative, mlaPrefillNative,
 ];

@@ -60,6 +60,11 @@ export class Elements {
     return !!even && extent <= even.step && JSON.stringify(even.limit) === JSON.stringify(limit);
   }
 
+  /** Whether a lane's four columns lie on one side of the limit, wherever the tile begins (at a multiple of four). */
+  wholeWords(p: Place): boolean {
+    return typeof p.colLimit === "number" && p.colLimit % 4 === 0;
+  }
+
   /** Columns from c = 0 of a row tile to the limit, where the tile may reach past it. */
   columnsLeft(p: Place, t: Tile): string | null {
     const at = p.at[p.cols!];

@@ -58,6 +58,10 @@ __device__ __forceinline__ void load4_f32(float* v, const float* p) {
   const float4 w = *(const float4*)p;
   v[0] = w.x; v[1] = w.y; v[2] = w.z; v[3] = w.w;
 }
+__device__ __forceinline__ void load4_f32(float* v, const float* p, bool inside, float fill) {
+  const float4 w = inside ? *(const float4*)p : make_float4(fill, fill, fill, fill);
+  v[0] = w.x; v[1] = w.y; v[2] = w.z; v[3] = w.w;
+}
 __device__ __forceinline__ void load4_f32(float* v, const float* p, int left, float fill) {
   if (left >= 4) return load4_f32(v, p);
 #pragma unroll
@@ -65,6 +69,10 @@ __device__ __forceinline__ void load4_f32(float* v, const float* p, int left, fl
 }`],
   ["load4_i32", `__device__ __forceinline__ void load4_i32(int* v, const int* p) {
   const int4 w = *(const int4*)p;
+  v[0] = w.x; v[1] = w.y; v[2] = w.z; v[3] = w.w;
+}
+__device__ __forceinline__ void load4_i32(int* v, const int* p, bool inside, int fill) {
+  const int4 w = inside ? *(const int4*)p : make_int4(fill, fill, fill, fill);
   v[0] = w.x; v[1] = w.y; v[2] = w.z; v[3] = w.w;
 }
 __device__ __forceinline__ void load4_i32(int* v, const int* p, int left, int fill) {
@@ -77,6 +85,11 @@ __device__ __forceinline__ void load4_i32(int* v, const int* p, int left, int fi
   v[0] = __uint_as_float(w.x << 16); v[1] = __uint_as_float(w.x & 0xffff0000u);
   v[2] = __uint_as_float(w.y << 16); v[3] = __uint_as_float(w.y & 0xffff0000u);
 }
+__device__ __forceinline__ void load4_bf16(float* v, const u16* p, bool inside, float fill) {
+  const uint2 w = inside ? *(const uint2*)p : make_uint2(0, 0);
+  v[0] = inside ? __uint_as_float(w.x << 16) : fill; v[1] = inside ? __uint_as_float(w.x & 0xffff0000u) : fill;
+  v[2] = inside ? __uint_as_float(w.y << 16) : fill; v[3] = inside ? __uint_as_float(w.y & 0xffff0000u) : fill;
+}
 __device__ __forceinline__ void load4_bf16(float* v, const u16* p, int left, float fill) {
   if (left >= 4) return load4_bf16(v, p);
 #pragma unroll
@@ -86,6 +99,11 @@ __device__ __forceinline__ void load4_bf16(float* v, const u16* p, int left, flo
   const u32 w = *(const u32*)p;
 #pragma unroll
   for (int e = 0; e < 4; e++) v[e] = from_e4m3((u8)(w >> 8 * e));
+}
+__device__ __forceinline__ void load4_e4m3(float* v, const u8* p, bool inside, float fill) {
+  const u32 w = inside ? *(const u32*)p : 0u;
+#pragma unroll
+  for (int e = 0; e < 4; e++) v[e] = inside ? from_e4m3((u8)(w >> 8 * e)) : fill;
 }
 __device__ __forceinline__ void load4_e4m3(float* v, const u8* p, int left, float fill) {
   if (left >= 4) return load4_e4m3(v, p);

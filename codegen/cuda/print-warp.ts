@@ -160,10 +160,13 @@ export class WarpPrinter {
         const { at, masks } = el.place({ ...place, colLimit: undefined }, x, "0", "c", text);
         const left = el.columnsLeft(place, x);
         const room = left === null ? (masks.length ? String(WIDE) : "") : `${left} - c`;
-        const many = masks.length ? `${masks.join(" && ")} ? ${room} : 0` : room;
+        // All of a word or nothing: a select, so that the loads of several turns are in flight together.
+        const whole = left === null || el.wholeWords(place);
+        const many = whole ? [...masks, ...(left === null ? [] : [`c < ${left}`])].join(" && ") : masks.length ? `${masks.join(" && ")} ? ${room} : 0` : room;
         const where = `${el.names.of(place.buffer)} + ${at}`;
         const type = el.buffer(place.buffer).dtype;
         if (s.kind === "load") out.add(many ? `load4_${type}(${four(x)}, ${where}, ${many}, ${literal(s.fill, x.dtype)});` : `load4_${type}(${four(x)}, ${where});`);
+        else if (many && whole) out.add(`if (${many}) store4_${type}(${where}, ${four(x)});`);
         else out.add(many ? `store4_${type}(${where}, ${four(x)}, ${many});` : `store4_${type}(${where}, ${four(x)});`);
       }
       flush();

@@ -61,6 +61,7 @@ const CASES: readonly Case[] = [
 function nativeOf(c: Case): KernelText | null {
   const p = normRowsProblem(c.family, c.problem);
   if (p) return normRows(p);
+  if (c.family === "route" || c.family === "sort_experts") return natives.find((n) => n.family === (c.family === "route" ? "route_rows" : "sort_experts_blocks"))!.emit(c.problem);
   const [family, problem] = c.family === "argmax" ? ["argmax_rows", c.problem] : [`${c.family}_native`, c.problem];
   return natives.find((n) => n.family === family)?.emit(problem) ?? null;
 }

@@ -46,6 +46,10 @@ template <class T> static T exchange(T v, int from) {
 template <class T> static T __shfl_xor_sync(unsigned, T v, int apart) { return exchange(v, (threadIdx.x % 32) ^ apart); }
 template <class T> static T __shfl_sync(unsigned, T v, int from) { return exchange(v, from); }
 template <class T> static T __shfl_up_sync(unsigned, T v, int by) { int l = threadIdx.x % 32; return exchange(v, l >= by ? l - by : l); }
+static unsigned __ballot_sync(unsigned, int p) { unsigned b = 0; for (int l = 0; l < 32; l++) b |= (exchange(p != 0 ? 1 : 0, l) ? 1u : 0u) << l; return b; }
+static unsigned __reduce_max_sync(unsigned, unsigned v) { unsigned m = 0; for (int l = 0; l < 32; l++) { unsigned o = exchange(v, l); m = o > m ? o : m; } return m; }
+static int __popc(unsigned v) { return __builtin_popcount(v); }
+static int __ffs(int v) { return __builtin_ffs(v); }
 static float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }
 static float __int_as_float(unsigned u) { return __uint_as_float(u); }
 static unsigned __float_as_uint(float f) { unsigned u; memcpy(&u, &f, 4); return u; }

@@ -4,7 +4,10 @@ import path from "node:path";
 import { expect, test } from "vitest";
 import { argmaxRows } from "../../codegen/cuda/argmax.ts";
 import { bf16Gemm } from "../../codegen/cuda/bf16-gemm.ts";
+import { normRows } from "../../codegen/cuda/norm-rows.ts";
 import { ringLinear } from "../../codegen/cuda/ring-linear.ts";
+import { routeRows } from "../../codegen/cuda/route-rows.ts";
+import { sortExperts } from "../../codegen/cuda/sort-experts.ts";
 import { streamBmm, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "../../codegen/cuda/stream-bmm.ts";
 import { streamLinear } from "../../codegen/cuda/stream-linear.ts";
 import { candidates as bf16Candidates, illegal as bf16Illegal } from "../../codegen/schedules/sm90-bf16-gemm.ts";
@@ -51,14 +54,18 @@ const einsums: readonly StreamBmmProblem[] = [[128, 128, 512], [3, 64, 256]].fla
 );
 const gemms: readonly StreamProblem[] = [[2112, 7168, "bf16"], [1292, 7168, "f32"], [133, 72, "bf16"]].map(([n, k, y]) => ({ n, k, xStride: k, yStride: n, x: "bf16", y }) as StreamProblem);
 
+const routing = { experts: 256, topk: 8, groups: 8, kept: 4, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 2.5, bias: true, xStride: 256 } as const;
+
 /** Emitter, the kernels to try it on, and what their machine code must hold. */
 const emitters: readonly [string, () => KernelText[], string[]][] = [
   ["mla_decode", () => decodes.map(mlaDecode), ["HGMMA", "UTMALDG"]],
   ["mla_prefill", () => [16, 128].map(prefill), ["HGMMA", "UTMALDG", "UTMASTG"]],
   ["stream_linear", () => streams.flatMap((p) => ([8, 16] as const).map((t) => streamLinear(p, streamSchedule(p, t)))), ["HMMA", "LDG.E.NA.LTC256B.128"]],
-  ["ring_linear", () => [...gemms, ...streams].filter((p) => unringable(p) === null).flatMap((p) => ([8, 16] as const).map((t) => ringLinear(p, ringSchedule(p, t)))), ["HMMA", "UTMALDG", "LDSM"]],
+  ["ring_linear", () => [...gemms, ...streams].filter((p) => unringable(p) === null).flatMap((p) => ([1, 4, 8, 16] as const).map((t) => ringLinear(p, ringSchedule(p, t)))), ["HMMA", "UTMALDG", "LDSM"]],
   ["bf16_gemm", () => gemms.flatMap((p) => bf16Candidates.filter((s) => bf16Illegal(s, p) === null).map((s) => bf16Gemm(p, s))), ["HGMMA", "UTMALDG"]],
   ["stream_bmm", () => einsums.map((p) => streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule)), ["HMMA", "LDG.E.NA.LTC256B.128"]],
+  ["route_rows, sort_experts", () => [routeRows(routing), routeRows({ ...routing, experts: 160, scoring: "softmax", method: "group_limited_greedy", normalise: false, bias: false, xStride: 160 }), sortExperts({ experts: 256, k: 8 })], []],
+  ["norm_rows", () => (["rms_norm", "norm_quant", "add_norm", "add_norm_quant", "add_norm_both"] as const).map((of) => normRows({ of, d: 7168, aStride: 7168, bStride: 7168, yStride: 7168, eps: 1e-6, gain: "bf16", act: "bf16", ue8m0: false })), ["LDG.E.64"]],
   ["argmax_rows", () => [argmaxRows({ d: 129280, xStride: 129280 }), argmaxRows({ d: 70, xStride: 71 })], []],
   ["block_gemm", () => candidates.flatMap((s, i) => taking(products.filter((p) => illegal(s, H200, p) === null), i).map((p) => blockGemm(p, s))), ["QGMMA", "UTMALDG"]],
   ["grouped_gemm", () => groupedCandidates.flatMap((s, i) => taking(groups.filter((p) => groupedIllegal(s, H200, p) === null), i).map((p) => groupedGemm(p, s))), ["QGMMA", "UTMALDG"]],

@@ -44,6 +44,10 @@ __device__ __forceinline__ void load4_f32(float* v, const float* p) {
   const float4 w = *(const float4*)p;
   v[0] = w.x; v[1] = w.y; v[2] = w.z; v[3] = w.w;
 }
+__device__ __forceinline__ void load4_f32(float* v, const float* p, bool inside, float fill) {
+  const float4 w = inside ? *(const float4*)p : make_float4(fill, fill, fill, fill);
+  v[0] = w.x; v[1] = w.y; v[2] = w.z; v[3] = w.w;
+}
 __device__ __forceinline__ void load4_f32(float* v, const float* p, int left, float fill) {
   if (left >= 4) return load4_f32(v, p);
 #pragma unroll
@@ -53,6 +57,11 @@ __device__ __forceinline__ void load4_bf16(float* v, const u16* p) {
   const uint2 w = *(const uint2*)p;
   v[0] = __uint_as_float(w.x << 16); v[1] = __uint_as_float(w.x & 0xffff0000u);
   v[2] = __uint_as_float(w.y << 16); v[3] = __uint_as_float(w.y & 0xffff0000u);
+}
+__device__ __forceinline__ void load4_bf16(float* v, const u16* p, bool inside, float fill) {
+  const uint2 w = inside ? *(const uint2*)p : make_uint2(0, 0);
+  v[0] = inside ? __uint_as_float(w.x << 16) : fill; v[1] = inside ? __uint_as_float(w.x & 0xffff0000u) : fill;
+  v[2] = inside ? __uint_as_float(w.y << 16) : fill; v[3] = inside ? __uint_as_float(w.y & 0xffff0000u) : fill;
 }
 __device__ __forceinline__ void load4_bf16(float* v, const u16* p, int left, float fill) {
   if (left >= 4) return load4_bf16(v, p);
