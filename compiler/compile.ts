@@ -69,7 +69,8 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
   const module = modelModule(spec, { activations: options.activations, actQuant: options.actQuant, taps: options.taps });
   const outcome = runPipeline(module, choosePasses(options.passes, pipeline), { attention: options.attention, ...options.passOptions }, { guard: guardOf(options.reproduceIn ?? process.cwd()) });
   const files = new Map<string, string | Uint8Array>();
-  for (const [i, s] of outcome.snapshots.entries()) files.set(`graph/${String(i).padStart(2, "0")}-${s.pass}.dsc`, printModule(s.module));
+  const printed = new Map<Func, string>();
+  for (const [i, s] of outcome.snapshots.entries()) files.set(`graph/${String(i).padStart(2, "0")}-${s.pass}.dsc`, printModule(s.module, { printed }));
   files.set("ledger.json", JSON.stringify(outcome.ledger.entries, null, 1) + "\n");
 
   const kernels: Record<string, KernelRecord> = {};

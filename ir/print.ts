@@ -6,14 +6,18 @@ import { bodyOf, topological, type Func, type Module, type Node, type Value, typ
 import { printOrigins } from "./origin.ts";
 import { printType } from "./types.ts";
 
-/** The whole module. With `origins`, each line ends in a comment saying where its node came from. */
-export function printModule(m: Module, options: { origins?: boolean } = {}): string {
+/** The whole module. With `origins`, each line ends in a comment saying where its node came from; `printed` keeps texts of functions between snapshots of one compile. */
+export function printModule(m: Module, options: { origins?: boolean; printed?: Map<Func, string> } = {}): string {
   const out = [`module ${m.name}`, ""];
   const read = new Set<string>();
   for (const f of m.funcs.values()) for (const n of everyNode(f)) if (n.op.name === "weight") read.add(n.attrs.name as string);
   for (const l of m.load) for (const symbol of Object.values(l.writes)) read.add(symbol);
   for (const w of [...m.weights.values()].filter((w) => read.has(w.name))) out.push(printWeight(w));
-  for (const f of m.funcs.values()) out.push("", printFunc(f, options));
+  for (const f of m.funcs.values()) {
+    const text = options.printed?.get(f) ?? printFunc(f, options);
+    options.printed?.set(f, text);
+    out.push("", text);
+  }
   out.push("");
   for (const [k, v] of Object.entries(m.entries)) if (v) out.push(`entry ${k} = @${v}`);
   for (const l of m.load) out.push(`load @${l.func} {layers = [${l.layers.join(", ")}]} -> ${Object.entries(l.writes).map(([r, w]) => `${r} = @${w}`).join(", ")}`);
@@ -37,8 +41,12 @@ function printSource(s: Source): string {
   return s.pieces.map((p) => `${p.at.length ? `[${p.at.join(", ")}] ` : ""}${p.rows ? `rows ${p.rows.join("..")} ` : ""}${p.columns ? `columns ${p.columns.join("..")} ` : ""}${JSON.stringify(p.tensor)}${p.scales ? ` scaled ${JSON.stringify(p.scales)}` : ""}`).join(" + ");
 }
 
-/** Every node of a function, regions included, operands first. */
-export function everyNode(f: Pick<Func, "results">): Node[] {
+const everyNodes = new WeakMap<object, readonly Node[]>();
+
+/** Every node of a function, regions included, operands first. Functions do not change, so the list is made once. */
+export function everyNode(f: Pick<Func, "results">): readonly Node[] {
+  const before = everyNodes.get(f.results);
+  if (before) return before;
   const out: Node[] = [];
   const visit = (nodes: Node[]): void => {
     for (const n of nodes) {
@@ -47,6 +55,7 @@ export function everyNode(f: Pick<Func, "results">): Node[] {
     }
   };
   visit(topological(f.results.map((r) => r.value)));
+  everyNodes.set(f.results, out);
   return out;
 }
 

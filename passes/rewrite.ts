@@ -86,6 +86,8 @@ export type Watch = (rule: Rule, at: string) => void;
 /** Applies rules everywhere until none fires; gives the function and a line for every rule at every candidate. */
 export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: string, watch: Watch = () => undefined): Rewritten {
   const firings: Firing[] = [];
+  const seen = new Set<Rule>();
+  const origins = rules.map((r): Origin[] => [{ kind: "rule", pass, rule: r.name }]);
   let func = f;
   for (let round = 0; ; round++) {
     const before = firings.length;
@@ -103,10 +105,14 @@ export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: str
       let changed = false;
       const out = rebuilt.map((v, i) => {
         const at = labels.get(original.results[i]) ?? original.op.name;
-        for (const rule of rules) {
-          const origin: Origin[] = [{ kind: "rule", pass, rule: rule.name }];
+        for (const [j, rule] of rules.entries()) {
+          if (seen.has(rule) && !rule.begins(v)) continue;
           const first = graph.size;
+          // The first time, whatever the value: building a pattern runs code of the rule's author.
           watch(rule, at);
+          seen.add(rule);
+          if (!rule.begins(v)) continue;
+          const origin = origins[j];
           const found = graph.from(joinOrigins(...matchedOrigins(graph, original), origin), () => rule.apply(v, { uses }));
           if (found === null) continue;
           if ("refused" in found) refused.push({ rule, at, reason: found.refused });

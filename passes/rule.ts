@@ -47,6 +47,8 @@ export interface Rule {
   readonly sizes?: Readonly<Record<string, number>>;
   /** The pattern in words: "quantize(rms_norm(x, gain))". */
   lookedFor(): string;
+  /** Whether a value is made as the pattern's root is: what `apply` asks first, and cheaply. */
+  begins(v: Value): boolean;
   /** Both sides built over these holes. */
   sides(holes: Record<string, Value>, attrs: Record<string, AttrValue>, sizes: Record<string, Dim>): { from: Value; to: Value };
   /** The replacement for a value that matches, why a guard refuses, what of the pattern is not there, or null where its root is not. */
@@ -96,9 +98,10 @@ export function rule<const V extends Record<string, string>, const A extends Rec
       const v = { ...holes, ...attrs } as Holes<V> & AttrHoles<A>;
       return { from: spec.from(v), to: spec.to(v, sizes) };
     },
+    begins: (v) => begins(pattern().root, v),
     apply(v, cx) {
       const { root, holes } = pattern();
-      if (v.node.op !== root.node.op || v.index !== root.index) return null;
+      if (!begins(root, v)) return null;
       const found: Match = { values: {}, attrs: {}, bound: bindings(), nodes: [] };
       const unmatched = mismatch(root, v, holes, patterns, found);
       if (unmatched !== null) return { unmatched };
@@ -109,6 +112,8 @@ export function rule<const V extends Record<string, string>, const A extends Rec
     },
   };
 }
+
+const begins = (root: Value, v: Value): boolean => v.node.op === root.node.op && v.index === root.index;
 
 interface Match {
   values: Record<string, Value>;
