@@ -54,6 +54,8 @@ export class CudaDevice implements Device {
   /** Ids that follow the runs that made them to the host, a slot a run. */
   private readonly next: PinnedBlock;
   private slot = 0;
+  /** Functions whose launches no length changes, as far as they have been looked at. */
+  private readonly free = new Map<string, boolean>();
   private filler: CudaKernel | undefined;
   private sealed = false;
   private moves = 0;
@@ -86,7 +88,7 @@ export class CudaDevice implements Device {
       const all = await Promise.allSettled(Object.entries(manifest.kernels).map(load));
       for (const one of all) if (one.status === "rejected") throw one.reason;
     } catch (e) {
-      device.free();
+      device.giveBack();
       throw e;
     }
     return device;
@@ -189,10 +191,10 @@ export class CudaDevice implements Device {
     if (this.closed) return;
     this.closed = true;
     await this.tail.catch(() => {});
-    this.free();
+    this.giveBack();
   }
 
-  private free(): void {
+  private giveBack(): void {
     this.graphs.clear();
     this.memory.close();
     this.staging.close();
@@ -205,7 +207,7 @@ export class CudaDevice implements Device {
     if (call.idsFrom !== undefined) this.cuda.driver.call("cuMemcpyDtoDAsync_v2", call.places.batch("ids"), call.idsFrom, 4 * call.batch!.lengths.length, this.cuda.stream);
     const rows = call.batch?.starts.at(-1);
     const single = call.batch !== undefined && rows === call.batch.lengths.length;
-    if (!single || this.times || !lengthFree(this.manifest, call.function)) return this.launchAll(call);
+    if (!single || this.times || !lengthFree(this.manifest, call.function, this.free)) return this.launchAll(call);
     const moves = [...this.kernels.values()].reduce((n, k) => n + k.moves, 0);
     if (moves !== this.moves) {
       // A workspace has grown elsewhere since: graphs hold its old address.
