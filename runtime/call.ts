@@ -102,12 +102,12 @@ export function begin(model: Model, arena: Arena, o: CallOptions, after?: Begun)
   const base = arena.open(end);
   if (after && (after.base !== base || after.tables !== host.byteLength || after.next === undefined)) return undefined;
   batch.write((t) => new Int32Array(host, tables.get(t), batch.count(t)), pageRows, o.page);
-  device.write(base, bytesIn(new Int32Array(host)));
   for (const g of given) writeValue(device, g, base, o.inputs?.[g.arg.name]);
   const run = device.run({
     function: o.entry,
     ...(o.layer === undefined ? {} : { layer: o.layer }),
     batch: batch.shape,
+    tables: { at: base, bytes: bytesIn(new Int32Array(host)) },
     arena: base + slots,
     args: new Map([...given, ...results].map((a) => [a.arg.name, base + a.at])),
     places: {

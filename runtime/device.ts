@@ -17,6 +17,8 @@ export interface Call {
   /** Where the slots of the function and of all it calls begin. */
   arena: number;
   places: Places;
+  /** The batch's tables, one block: written as the run begins. */
+  tables?: { at: number; bytes: Uint8Array };
   /** Where the ids of the batch lie once the runs before this one have ended: they are copied into its table on the device. */
   idsFrom?: number;
 }

@@ -175,6 +175,7 @@ export class CpuDevice implements Device {
   }
 
   async run({ function: name, ...call }: Call): Promise<undefined> {
+    if (call.tables) this.write(call.tables.at, call.tables.bytes);
     const several = this.segments.count > 1 ? { segments: this.segments } : {};
     await this.execute(flatten(this.manifest, name, { ...call, ...several, kernels: this.kernels }));
   }

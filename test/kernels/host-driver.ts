@@ -9,6 +9,7 @@ import type { Param } from "../../ir/kernel/catalogue.ts";
 import type { Manifest } from "../../ir/artifact.ts";
 import type { CudaFile } from "../../runtime/devices/cuda/device.ts";
 import { fillSource, fillText } from "../../runtime/devices/cuda/fill.ts";
+import { beginSource, beginText, endSource, endText } from "../../runtime/devices/cuda/mail.ts";
 import { hostHeader, hostText } from "./cuda-on-host.ts";
 
 const exec = promisify(execFile);
@@ -54,10 +55,11 @@ extern "C" const int sizes_${name}[] = {${[list.length, ...list.map(([, n]) => n
 `;
 }
 
-/** Compiles every kernel of an artifact into one library, the generator of synthetic weights beside them; gives the modules to load. */
-export async function buildKernels(folder: string, manifest: Manifest, files: ReadonlyMap<string, string | Uint8Array>): Promise<{ files: Map<string, CudaFile>; fill: Uint8Array }> {
+/** Compiles every kernel of an artifact into one library, those the runtime has of its own beside them; gives the modules to load. */
+export async function buildKernels(folder: string, manifest: Manifest, files: ReadonlyMap<string, string | Uint8Array>): Promise<{ files: Map<string, CudaFile>; compile: (name: string) => Uint8Array }> {
   const texts: Text[] = Object.entries(manifest.kernels).map(([name, k]) => ({ name, entry: k.entry, source: String(files.get(k.text)), params: k.params, dims: k.dims }));
   texts.push({ name: "dsc_fill", entry: "dsc_fill", source: fillSource.replace("void* __restrict__ to", "float* to"), params: fillText.params, dims: [] });
+  for (const [t, source] of [[beginText, beginSource], [endText, endSource]] as const) texts.push({ name: t.name, entry: t.name, source, params: t.params, dims: t.dims });
   const all = `${hostHeader}${texts.map(unit).join("")}`;
   const library = path.join(folder, `${createHash("sha256").update(all).digest("hex").slice(0, 16)}.so`);
   if (!fs.existsSync(library)) {
@@ -65,5 +67,5 @@ export async function buildKernels(folder: string, manifest: Manifest, files: Re
     await exec("g++", [...flags, "-o", library, `${library}.cpp`], { maxBuffer: 1 << 26 });
   }
   const image = (name: string): Uint8Array => Buffer.from(`${library}|${name}\0`);
-  return { files: new Map(texts.map((t) => [t.name, { source: t.source, cubin: image(t.name) }])), fill: image("dsc_fill") };
+  return { files: new Map(texts.map((t) => [t.name, { source: t.source, cubin: image(t.name) }])), compile: image };
 }

@@ -25,8 +25,8 @@ if (!gpp) console.log("skipped: no g++ on the path, so the CUDA target does not 
 
 async function openDevice(src: string, options: Partial<CompileOptions>): Promise<{ manifest: Manifest; device: CudaDevice }> {
   const { manifest, files: texts } = compile(src, { ...defaults, target: "cuda", natives: "none", ...options });
-  const [driver, { files, fill: image }] = await Promise.all([buildDriver(work), buildKernels(work, manifest, texts)]);
-  return { manifest, device: await CudaDevice.open(manifest, files, { compile: () => image, libraries: [driver] }) };
+  const [driver, { files, compile: image }] = await Promise.all([buildDriver(work), buildKernels(work, manifest, texts)]);
+  return { manifest, device: await CudaDevice.open(manifest, files, { compile: image, libraries: [driver] }) };
 }
 
 async function open(src: string, activations: "f32" | "bf16", weights: string, flags: Partial<CompileOptions> = {}): Promise<Model<CudaDevice>> {

@@ -8,6 +8,7 @@ import * as diagnostics from "./diagnostics.ts";
 import { fillScalars, fillSource, fillText } from "./fill.ts";
 import { Graphs, graphKey } from "./graphs.ts";
 import { Cuda, type CudaKernel } from "./index.ts";
+import { beginSource, beginText, endSource, endText, Mail } from "./mail.ts";
 import { Memory } from "./memory.ts";
 import { PinnedBlock, Staging } from "./staging.ts";
 import { lengthFree, visitSteps } from "./steps.ts";
@@ -56,6 +57,7 @@ export class CudaDevice implements Device {
   private slot = 0;
   /** Functions whose launches no length changes, as far as they have been looked at. */
   private readonly free = new Map<string, boolean>();
+  private mail!: Mail;
   private filler: CudaKernel | undefined;
   private sealed = false;
   private moves = 0;
@@ -87,11 +89,20 @@ export class CudaDevice implements Device {
       };
       const all = await Promise.allSettled(Object.entries(manifest.kernels).map(load));
       for (const one of all) if (one.status === "rejected") throw one.reason;
+      await device.openMail();
     } catch (e) {
       device.giveBack();
       throw e;
     }
     return device;
+  }
+
+  private async openMail(): Promise<void> {
+    const { cuda, compile, memory } = this;
+    const [begin, end] = [cuda.loadCubin(await compile(beginText.name, beginSource), beginText), cuda.loadCubin(await compile(endText.name, endSource), endText)];
+    const state = memory.allocate(4, "the number of a step");
+    cuda.driver.call("cuMemsetD8Async", state, 0, 4, cuda.stream);
+    this.mail = new Mail(cuda.driver, cuda.stream, { begin, end }, state);
   }
 
   allocate(bytes: number, what: string): number {
@@ -164,18 +175,18 @@ export class CudaDevice implements Device {
   /** Everything a call needs is enqueued at once; calls follow each other on the stream without the host. */
   async run(call: Call): Promise<Int32Array | undefined> {
     if (this.closed) throw misuse("the model is closed");
-    this.enqueue(call);
-    const ids = this.fetchNext(call);
-    const done = this.finished();
+    const done = this.enqueue(call);
     this.tail = Promise.allSettled([this.tail, done]);
-    await done;
+    const ids = await done;
     this.times?.collect();
-    return ids?.slice();
+    return ids;
   }
 
   /** Microseconds of each of n replays of the graph that ran last, the GPU alone: what a step takes where the host adds nothing. */
   replayTimes(n: number): number[] {
-    return this.graphs.last?.time(n) ?? [];
+    const { last } = this.graphs;
+    if (last) this.mail.repeat(n);
+    return last?.time(n) ?? [];
   }
 
   /** Launches and milliseconds by kernel; zero unless opened with `profile`. */
@@ -194,29 +205,42 @@ export class CudaDevice implements Device {
     this.giveBack();
   }
 
+  private fault(call: string, code: number): Error {
+    return diagnostics.driverFailed(call, this.cuda.driver.nameOf(code), "a kernel of this run has failed");
+  }
+
   private giveBack(): void {
     this.graphs.clear();
     this.memory.close();
     this.staging.close();
     this.next.free();
+    this.mail?.close();
     for (const e of this.events) this.cuda.driver.attempt("cuEventDestroy_v2", e);
     this.cuda.close();
   }
 
-  private enqueue(call: Call): void {
-    if (call.idsFrom !== undefined) this.cuda.driver.call("cuMemcpyDtoDAsync_v2", call.places.batch("ids"), call.idsFrom, 4 * call.batch!.lengths.length, this.cuda.stream);
+  private enqueue(call: Call): Promise<Int32Array | undefined> {
     const rows = call.batch?.starts.at(-1);
-    const single = call.batch !== undefined && rows === call.batch.lengths.length;
-    if (!single || this.times || !lengthFree(this.manifest, call.function, this.free)) return this.launchAll(call);
-    const moves = [...this.kernels.values()].reduce((n, k) => n + k.moves, 0);
-    if (moves !== this.moves) {
-      // A workspace has grown elsewhere since: graphs hold its old address.
-      this.graphs.clear();
-      this.moves = moves;
+    const step = call.batch !== undefined && rows === call.batch.lengths.length && !this.times && Mail.carries(call);
+    if (step && lengthFree(this.manifest, call.function, this.free)) {
+      const moves = [...this.kernels.values()].reduce((n, k) => n + k.moves, 0);
+      if (moves !== this.moves) {
+        // A workspace has grown elsewhere since: graphs hold its old address.
+        this.graphs.clear();
+        this.moves = moves;
+      }
+      const graph = this.graphs.of(graphKey(call), () => this.cuda.capture(() => (this.mail.bring(call), this.launchAll(call), this.mail.send(call))));
+      if (graph) {
+        const number = this.mail.post(call);
+        graph.launch();
+        return this.mail.answer(number, (code) => this.fault("cuStreamQuery", code));
+      }
     }
-    const graph = this.graphs.of(graphKey(call), () => this.cuda.capture(() => this.launchAll(call)));
-    if (graph) graph.launch();
-    else this.launchAll(call);
+    if (call.tables) this.write(call.tables.at, call.tables.bytes);
+    if (call.idsFrom !== undefined) this.cuda.driver.call("cuMemcpyDtoDAsync_v2", call.places.batch("ids"), call.idsFrom, 4 * call.batch!.lengths.length, this.cuda.stream);
+    this.launchAll(call);
+    const ids = this.fetchNext(call);
+    return this.finished().then(() => ids?.slice());
   }
 
   private launchAll(call: Call): void {
@@ -256,7 +280,7 @@ export class CudaDevice implements Device {
     for (;;) {
       const r = driver.attempt("cuEventQuery", event);
       if (r === 0) break;
-      if (r !== NOT_READY) throw diagnostics.driverFailed("cuEventQuery", driver.nameOf(r), "a kernel of this run has failed");
+      if (r !== NOT_READY) throw this.fault("cuEventQuery", r);
       await new Promise((resolve) => setImmediate(resolve));
     }
     this.events.push(event);

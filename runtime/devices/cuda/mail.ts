@@ -1,0 +1,159 @@
+// Words between host and GPU for steps that are graphs: two small kernels at the ends of a graph read the step's tables from pinned
+// memory and write its ids there. A copy by the driver would take the copy engine and several microseconds on either side.
+// Steps are numbered alike on both sides, a slot each; a slot is used again only when the host has its answer.
+import type { Call } from "../../device.ts";
+import type { CudaKernel, LaunchText } from "./kernel.ts";
+import { PinnedBlock } from "./staging.ts";
+import type { Driver } from "./driver.ts";
+
+const SLOTS = 16;
+/** Bytes of a slot's header and of its tables; what is larger goes by a copy. */
+const HEADER = 64;
+const TABLES = 64 << 10;
+/** Ids a slot brings back. */
+const MOST_IDS = 256;
+const SLOT_WORDS = (HEADER + TABLES) / 4;
+const ANSWER_WORDS = HEADER / 4 + MOST_IDS;
+/** Looks at a flag between questions to the driver, which knows of faults. */
+const PATIENCE = 512;
+const NOT_READY = 600;
+
+const source = (name: string, body: string): string => `// ${name}: an end of a step that is a graph; see runtime/devices/cuda/mail.ts.
+__device__ __forceinline__ void release_next() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+__device__ __forceinline__ void await_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
+constexpr int SLOTS = ${SLOTS}, HEADER = ${HEADER / 4};  // words
+
+${body}`;
+
+export const beginSource = source("dsc_begin", `// The tables of step state[0] into place; where the host does not know the ids yet, they are those the last step chose.
+extern "C" __global__ void __launch_bounds__(1024)
+dsc_begin(const int* mail, const int* state, int* tables, const int* next, int words, int ids_at, int sequences) {
+  release_next();
+  await_previous();
+  const volatile int* slot = mail + (long long)(state[0] % SLOTS) * ${SLOT_WORDS};
+  const bool handed_on = slot[0] != 0;
+  for (int i = threadIdx.x; i < words; i += 1024)
+    tables[i] = handed_on && i >= ids_at && i < ids_at + sequences ? next[i - ids_at] : slot[HEADER + i];
+}
+`);
+
+export const endSource = source("dsc_end", `// The ids of the step to the host, then the step's number: whoever sees the number sees the ids.
+extern "C" __global__ void __launch_bounds__(${MOST_IDS})
+dsc_end(const int* next, int* state, int* answers, int sequences) {
+  release_next();
+  await_previous();
+  const int step = state[0];
+  volatile int* slot = answers + (step % SLOTS) * ${ANSWER_WORDS};
+  if (threadIdx.x < sequences) slot[HEADER + threadIdx.x] = next[threadIdx.x];
+  __threadfence_system();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    state[0] = step + 1;
+    slot[0] = step + 1;
+  }
+}
+`);
+
+const buffer = (name: string, access: "in" | "out" | "inout") => ({ kind: "buffer", name, dtype: "i32", access }) as const;
+const one = (block: number) => ({ grid: [1, 1, 1] as [number, number, number], block, sharedBytes: 0, pdl: true });
+export const beginText: LaunchText = {
+  name: "dsc_begin", params: [buffer("mail", "in"), buffer("state", "in"), buffer("tables", "out"), buffer("next", "in")], dims: ["words", "ids_at", "sequences"], launch: one(1024),
+};
+export const endText: LaunchText = { name: "dsc_end", params: [buffer("next", "in"), buffer("state", "inout"), buffer("answers", "out")], dims: ["sequences"], launch: one(MOST_IDS) };
+
+export class Mail {
+  private readonly driver: Driver;
+  private readonly stream: number;
+  private readonly begin: CudaKernel;
+  private readonly end: CudaKernel;
+  private readonly out: PinnedBlock;
+  private readonly back: PinnedBlock;
+  private readonly answers: Int32Array;
+  /** The number of the next step, as the GPU counts it in `state`. */
+  private step = 0;
+  private readonly state: number;
+  /** Answers that were taken out of their slots before they were asked for. */
+  private readonly early = new Map<number, Int32Array>();
+  private readonly waiting = new Map<number, number>();
+
+  /** `state` is four zero bytes of device memory. */
+  constructor(driver: Driver, stream: number, kernels: { begin: CudaKernel; end: CudaKernel }, state: number) {
+    [this.driver, this.stream, this.begin, this.end, this.state] = [driver, stream, kernels.begin, kernels.end, state];
+    this.out = new PinnedBlock(driver, SLOTS * SLOT_WORDS * 4);
+    this.back = new PinnedBlock(driver, SLOTS * ANSWER_WORDS * 4);
+    this.answers = new Int32Array(this.back.bytes.buffer, this.back.bytes.byteOffset, SLOTS * ANSWER_WORDS);
+    this.answers.fill(0);
+  }
+
+  /** Whether a call's tables and ids fit a slot. */
+  static carries({ tables, args, batch }: Call): boolean {
+    return tables !== undefined && tables.bytes.length <= TABLES && args.has("next") && batch !== undefined && batch.lengths.length <= MOST_IDS;
+  }
+
+  /** Enqueues the kernel that brings the tables of a call. */
+  bring(call: Call): void {
+    const { at, bytes } = call.tables!;
+    const dims = { words: bytes.length / 4, ids_at: (call.places.batch("ids") - at) / 4, sequences: call.batch!.lengths.length };
+    this.begin.enqueue(this.stream, [this.out.address, this.state, at, call.args.get("next")!], dims);
+  }
+
+  /** Enqueues the kernel that sends the ids of a call. */
+  send(call: Call): void {
+    this.end.enqueue(this.stream, [call.args.get("next")!, this.state, this.back.address], { sequences: call.batch!.lengths.length });
+  }
+
+  /** Lays out the next step's tables; the graph launched next reads them. Gives the step's number. */
+  post({ tables, idsFrom, batch }: Call): number {
+    const step = this.step++;
+    const slot = step % SLOTS;
+    const before = step - SLOTS;
+    if (before >= 0) {
+      if (!this.answered(before)) this.driver.call("cuStreamSynchronize", this.stream);
+      const count = this.waiting.get(before);
+      if (count !== undefined) this.early.set(before, this.idsOf(before, count));
+    }
+    const at = slot * SLOT_WORDS * 4;
+    this.out.bytes[at] = idsFrom === undefined ? 0 : 1;
+    this.out.bytes.set(tables!.bytes, at + HEADER);
+    this.waiting.set(step, batch!.lengths.length);
+    return step;
+  }
+
+  /** The ids of a step, when they have come. The event loop turns meanwhile. */
+  async answer(step: number, fault: (code: number) => Error): Promise<Int32Array> {
+    for (let looks = 1; !this.early.has(step) && !this.answered(step); looks++) {
+      if (looks % PATIENCE === 0) {
+        const r = this.driver.attempt("cuStreamQuery", this.stream);
+        if (r !== 0 && r !== NOT_READY) throw fault(r);
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const ids = this.early.get(step) ?? this.idsOf(step, this.waiting.get(step)!);
+    this.early.delete(step);
+    this.waiting.delete(step);
+    return ids;
+  }
+
+  /** Before n replays of a graph that ran last: they find its tables in whatever slot they look. */
+  repeat(n: number): void {
+    this.driver.call("cuStreamSynchronize", this.stream);
+    const last = ((this.step + SLOTS - 1) % SLOTS) * SLOT_WORDS * 4;
+    for (let slot = 0; slot < SLOTS; slot++) this.out.bytes.copyWithin(slot * SLOT_WORDS * 4, last, last + SLOT_WORDS * 4);
+    this.step += n;
+  }
+
+  close(): void {
+    this.out.free();
+    this.back.free();
+  }
+
+  private answered(step: number): boolean {
+    return this.answers[(step % SLOTS) * ANSWER_WORDS] > step;
+  }
+
+  private idsOf(step: number, count: number): Int32Array {
+    const at = (step % SLOTS) * ANSWER_WORDS + HEADER / 4;
+    return this.answers.slice(at, at + count);
+  }
+}
