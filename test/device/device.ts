@@ -12,7 +12,7 @@ interface Part {
   measure?: (cuda: Cuda) => Promise<Row[]>;
 }
 
-const parts = ["models", "sessions", "slice", "small", "load", "ceilings", "norm-quant", "block-gemm", "grouped-gemm", "bf16", "rows", "mla-decode", "mla-prefill"];
+const parts = ["models", "triton-models", "sessions", "slice", "small", "load", "ceilings", "norm-quant", "block-gemm", "grouped-gemm", "bf16", "rows", "mla-decode", "mla-prefill"];
 
 const option = (name: string): string | undefined => {
   const i = process.argv.indexOf(`--${name}`);

@@ -37,7 +37,7 @@ export async function open(src: string, weights: string, options: Partial<Compil
   const times = [performance.now()];
   const c = compile(src, { ...defaults, target: "cuda", activations: "bf16", ...options, storesF32: weights.startsWith("synthetic:") ? false : await storesF32(weights) });
   times.push(performance.now());
-  const files = new Map(Object.entries(c.manifest.kernels).map(([name, k]) => [name, { source: String(c.files.get(k.text)) }]));
+  const files = new Map(Object.entries(c.manifest.kernels).map(([name, k]) => [name, { source: String(c.files.get(k.text)), ...(k.binary ? { cubin: c.files.get(k.binary) as Uint8Array } : {}) }]));
   for (const [name, k] of options.edit ? Object.entries(c.manifest.kernels) : []) {
     const { source, pdl } = options.edit!(files.get(name)!.source, k);
     files.set(name, { source });
@@ -51,16 +51,17 @@ export async function open(src: string, weights: string, options: Partial<Compil
   return { model, compileMs, kernelsMs, loadMs };
 }
 
-async function fixtureRows(): Promise<Row[]> {
+/** Every fixture on a GPU target, in f32 and bf16: distances to what transformers computed. */
+export async function fixtureRows(target: "cuda" | "triton" = "cuda"): Promise<Row[]> {
   const rows: Row[] = [];
   for (const fixture of fixtures)
     for (const activations of ["f32", "bf16"] as const) {
       const expected = readTensors(path.join(fixture, "expected.safetensors"));
       const config = JSON.parse(readFileSync(path.join(fixture, "config.json"), "utf8")) as { quantization_config?: object };
-      const row: Row = { fixture: path.basename(fixture), activations };
+      const row: Row = { fixture: path.basename(fixture), target, activations };
       rows.push(row);
       try {
-        const { model, kernelsMs } = await open(fixture, fixture, { activations, taps: true, ...(config.quantization_config ? { actQuant: "none" as const } : {}) });
+        const { model, kernelsMs } = await open(fixture, fixture, { target, activations, taps: true, ...(config.quantization_config ? { actQuant: "none" as const } : {}) });
         const d = await distances(model, expected);
         await model.close();
         const limit = activations === "f32" ? 2e-3 : 0.1;
