@@ -15,7 +15,7 @@ export function progressLine(stream: NodeJS.WriteStream = process.stderr): Progr
       if (performance.now() - last < 100) return;
       last = performance.now();
       shown = true;
-      stream.write(`\r\x1b[K${text.slice(0, (stream.columns ?? 80) - 1)}`);
+      stream.write(`\r\x1b[K${text.slice(0, (stream.columns || 80) - 1)}`);
     },
     end() {
       if (shown) stream.write("\r\x1b[K");

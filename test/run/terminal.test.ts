@@ -1,4 +1,4 @@
-// dsc run --chat: as a person in a terminal (through a pseudo-terminal of Python's, where there is one), and with piped input.
+// dsc run --chat and the progress of eval: as a person in a terminal (through a pseudo-terminal of Python's, where there is one), and with piped input.
 import { spawn, spawnSync } from "node:child_process";
 import { stripVTControlCharacters } from "node:util";
 import { expect, test } from "vitest";
@@ -51,6 +51,13 @@ test.skipIf(!hasPty)("two turns, a stopped answer and two ways to leave, in a te
     { after: /stopped.*\n> $/, type: "\x03" },
   ]);
   expect(left.code, left.screen).toBe(0);
+}, 60_000);
+
+test.skipIf(!hasPty)("eval shows how far it is, on a terminal only", async () => {
+  const { screen, code } = await play(["python3", "-c", bridge, process.execPath, cli, "eval", tiny, "--text", `${root}/LICENSE`, "--window", "64"], []);
+  expect(screen).toMatch(/window \d+ of \d+, perplexity so far \d+\.\d{3}/);
+  expect(screen).toMatch(/perplexity \d+\.\d{4}: /);
+  expect(code, screen).toBe(0);
 }, 60_000);
 
 test("piped lines are turns; answers alone are on stdout", async () => {
