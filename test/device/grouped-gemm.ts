@@ -3,7 +3,9 @@
 import { groupedGemm } from "../../codegen/cuda/grouped-gemm.ts";
 import { candidates, choose, illegal } from "../../codegen/schedules/sm90-grouped.ts";
 import { H200, scheduleName, type GemmSchedule } from "../../codegen/schedules/sm90-gemm.ts";
+import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
+import { compileAll } from "./compile-all.ts";
 import type { Row } from "./device.ts";
 import { codes, distance, median, next, POOL, put, scaleBytes, scales, values } from "./gemm-data.ts";
 
@@ -117,11 +119,11 @@ function compare(cuda: Cuda, f: CudaKernel, p: Placed, { n, k }: Case, counts: C
   return { ...found, ok: found.relative < 4e-3 && found.unwritten === 0 };
 }
 
-const compiled = new Map<string, CudaKernel>();
-function kernel(cuda: Cuda, { experts, n, k }: Case, s: GemmSchedule): CudaKernel {
-  const key = `${experts} ${n} ${k} ${scheduleName(s)}`;
-  if (!compiled.has(key)) compiled.set(key, cuda.compile(groupedGemm({ experts, n, k }, s)));
-  return compiled.get(key)!;
+/** Kernels of a shape under some schedules, by schedule. */
+async function kernelsOf(cuda: Cuda, shapes: readonly Case[], schedules: (c: Case) => readonly GemmSchedule[]): Promise<(c: Case, s: GemmSchedule) => CudaKernel> {
+  const text = (c: Case, s: GemmSchedule): KernelText => groupedGemm({ experts: c.experts, n: c.n, k: c.k }, s);
+  const kernels = await compileAll(cuda, shapes.flatMap((c) => schedules(c).map((s) => text(c, s))));
+  return (c, s) => kernels.get(text(c, s).name)!;
 }
 
 /** The chosen schedule, or (--every) all that are worth running for some rows an expert. */
@@ -136,12 +138,15 @@ export async function check(cuda: Cuda): Promise<Row[]> {
   const rows: Row[] = [];
   // --small: only what is small, for tools that make a launch a hundred times slower.
   const shapes = [[8, 4096, 7168], [9, 7168, 2048], [40, 512, 336]] as const;
-  for (const [experts, n, k] of process.argv.includes("--small") ? shapes.slice(-1) : shapes) {
-    const all: Case = { what: "awkward", experts, n, k, counts: [...awkward(experts), routed(experts, 64, 4)] };
-    const p = place(cuda, experts, n, k, most([all]));
-    for (const counts of all.counts)
-      for (const s of candidates.filter((s) => illegal(s, H200, all) === null))
-        rows.push({ experts, n, k, r: sum(counts), schedule: scheduleName(s), ...compare(cuda, kernel(cuda, all, s), p, all, counts) });
+  const cases = (process.argv.includes("--small") ? shapes.slice(-1) : shapes).map(
+    ([experts, n, k]): Case => ({ what: "awkward", experts, n, k, counts: [...awkward(experts), routed(experts, 64, 4)] }),
+  );
+  const able = (c: Case): GemmSchedule[] => candidates.filter((s) => illegal(s, H200, c) === null);
+  const kernel = await kernelsOf(cuda, cases, able);
+  for (const c of cases) {
+    const p = place(cuda, c.experts, c.n, c.k, most([c]));
+    for (const counts of c.counts)
+      for (const s of able(c)) rows.push({ experts: c.experts, n: c.n, k: c.k, r: sum(counts), schedule: scheduleName(s), ...compare(cuda, kernel(c, s), p, c, counts) });
     p.free();
   }
   return rows;
@@ -152,13 +157,14 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
   const cases = timed();
   const sets = new Map<string, Case[]>();
   for (const c of cases) sets.set(`${c.experts} ${c.n} ${c.k}`, [...(sets.get(`${c.experts} ${c.n} ${c.k}`) ?? []), c]);
+  const kernel = await kernelsOf(cuda, cases, (c) => legal(c, sum(c.counts[0])));
   for (const set of sets.values()) {
     const p = place(cuda, set[0].experts, set[0].n, set[0].k, most(set));
     for (const c of set) {
       const r = sum(c.counts[0]);
       const offsets = c.counts.map((counts) => placeOffsets(cuda, counts));
       const chosen = scheduleName(choose(c, r));
-      const times = legal(c, r).map((s) => ({ schedule: scheduleName(s), us: time(cuda, kernel(cuda, c, s), p, offsets, r) }));
+      const times = legal(c, r).map((s) => ({ schedule: scheduleName(s), us: time(cuda, kernel(c, s), p, offsets, r) }));
       const active = c.counts.reduce((a, counts) => a + counts.filter((v) => v > 0).length, 0) / c.counts.length;
       const bytes = active * c.n * c.k + r * c.k + 2 * r * c.n;
       const us = times.find((t) => t.schedule === chosen)!.us;
