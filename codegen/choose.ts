@@ -182,7 +182,7 @@ export const choosers: Readonly<Record<string, Choose>> = {
       "route",
       {
         experts: num(ins[0].shape[1]), topk: attrs.topk as number, groups: attrs.groups as number, kept: attrs.kept as number, scoring: attrs.scoring as string,
-        method: attrs.method as string, normalise: attrs.normalise as boolean, factor: attrs.factor as number, bias, xStride: x.stride, ...act(ins[0]),
+        method: attrs.method as string, normalise: attrs.normalise as boolean, factor: attrs.factor as number, bias, xStride: x.stride, ...(attrs.shared ? { shared: attrs.shared as number } : {}), ...act(ins[0]),
       },
       [{ in: 0 }, ...(bias ? [{ in: 1 } as const] : []), { out: 0 }, { out: 1 }], [x.rows],
     );

@@ -90,7 +90,8 @@ function weightOf(m: Module, decl: WeightDecl, layer: number | null, weight: (n:
     const fill = (index: number[]): void => {
       if (index.length < (p.at.length ? leading.length : 0)) {
         const a = p.at[index.length];
-        for (const i of a === "*" ? Array.from({ length: leading[index.length] }, (_, j) => j) : [a]) fill([...index, i]);
+        const [from, to] = a === "*" ? [0, leading[index.length]] : typeof a === "number" ? [a, a + 1] : a.split("..").map(Number);
+        for (let i = from; i < to; i++) fill([...index, i]);
         return;
       }
       const flat = index.reduce((a, i, j) => a * leading[j] + i, 0);

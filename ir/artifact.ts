@@ -38,9 +38,9 @@ export type Source =
   /** cos | sin rows [P, d]: angle = f32(p * invFreq[j]); row = [cos(angle) * factor, ..., sin(angle) * factor, ...]. P = positions in use. */
   | { kind: "rope"; invFreq: number[]; factor: number };
 
-/** One checkpoint tensor family placed at `at` of the leading axes; "*" runs over the whole axis and fills `{i}` of that axis i. */
+/** One checkpoint tensor family placed at `at` of the leading axes; "*" runs over the whole axis, "0..256" over part of it, and both fill `{i}` of that axis i. */
 export interface Piece {
-  at: (number | "*")[];
+  at: (number | "*" | `${number}..${number}`)[];
   tensor: string;
   /** Tensor with the f32 block scales, where the weight is e4m3/128x128. */
   scales?: string;

@@ -14,7 +14,7 @@ export interface Cost {
 
 export type Assume = Readonly<Record<string, number>>;
 
-const views = new Set(["reshape", "split", "param", "weight", "call", "stack", "join_rows"]);
+const views = new Set(["reshape", "split", "param", "weight", "call", "stack", "join_rows", "join_experts"]);
 
 /** Bytes of one element, scales included. */
 export function bytesPerElement(d: DType): number {

@@ -107,11 +107,6 @@ export class Graph {
     return this.#origins.get(node) ?? [];
   }
 
-  /** How many nodes were made so far: nodes from this id on are newer. */
-  get size(): number {
-    return this.#next;
-  }
-
   /** Gives a value a name for printing; the first name stays. Returns the value. */
   name(v: Value, name: string): Value {
     if (!this.#names.has(v)) this.#names.set(v, name);

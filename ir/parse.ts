@@ -120,7 +120,10 @@ class Parser {
       if (text.startsWith("computed ")) return { kind: "computed", ...(JSON.parse(text.slice(9)) as { by: string; result: string }) };
       const pieces = text.split(" + ").map((p): Piece => {
         const m = /^(?:\[([^\]]*)\] )?(?:rows (\d+)\.\.(\d+) )?(?:columns (\d+)\.\.(\d+) )?("[^"]*")(?: scaled ("[^"]*"))?$/.exec(p)!;
-        const at = m[1] === undefined ? [] : m[1].split(",").map((x) => (x.trim() === "*" ? ("*" as const) : Number(x)));
+        const at = m[1] === undefined ? [] : m[1].split(",").map((x) => {
+          const word = x.trim();
+          return word === "*" || /^\d+\.\.\d+$/.test(word) ? (word as Piece["at"][number]) : Number(word);
+        });
         return { at, ...(m[2] ? { rows: [Number(m[2]), Number(m[3])] } : {}), ...(m[4] ? { columns: [Number(m[4]), Number(m[5])] } : {}), tensor: JSON.parse(m[6]) as string, ...(m[7] ? { scales: JSON.parse(m[7]) as string } : {}) };
       });
       return { kind: "checkpoint", pieces };

@@ -18,7 +18,7 @@ export interface Change {
   made: readonly Node[];
 }
 
-/** `matched` are the pattern's nodes, root first; `fresh` says whether a node was made by this firing. */
+/** `matched` are the pattern's nodes, root first; `fresh` says whether a node is new to the function. */
 export function changeOf(root: Value, to: Value, matched: readonly Node[], uses: (v: Value) => number, fresh: (n: Node) => boolean, assume: Assume, times: number): Change {
   const delta = zero();
   const count = (n: Node, sign: number): void => {

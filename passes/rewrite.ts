@@ -97,17 +97,19 @@ export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: str
     const labels = labelsOf(func);
     const times = slicesOf(func);
     const old = func;
+    // What the function holds: a node made earlier, for a graph it is no longer part of, is new to it all the same.
+    const live = new Set<Node>(everyNode(func));
     // Rebuilt values are new: their uses are those of the values they stand for.
     const stands = new Map<Value, Value>();
     const uses = (v: Value): number => counts.get(stands.get(v) ?? v) ?? 1;
     func = rebuild(func, graph, (rebuilt, original) => {
       for (const [i, r] of original.results.entries()) stands.set(rebuilt[i], r);
+      for (const v of rebuilt) live.add(v.node);
       let changed = false;
       const out = rebuilt.map((v, i) => {
         const at = labels.get(original.results[i]) ?? original.op.name;
         for (const [j, rule] of rules.entries()) {
           if (seen.has(rule) && !rule.begins(v)) continue;
-          const first = graph.size;
           // The first time, whatever the value: building a pattern runs code of the rule's author.
           watch(rule, at);
           seen.add(rule);
@@ -119,8 +121,9 @@ export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: str
           else if ("unmatched" in found) unmatched.push({ rule, at, reason: found.unmatched });
           else {
             if (!sameType(found.to.type, v.type)) throw new DiagnosticError(wrongReplacement(pass, rule.name, at, printType(found.to.type), printType(v.type)));
-            const change = changeOf(v, found.to, found.matched, uses, (n) => n.id >= first, f.assume, times(original));
+            const change = changeOf(v, found.to, found.matched, uses, (n) => !live.has(n), f.assume, times(original));
             firings.push({ rule, at, delta: change.delta });
+            for (const n of change.made) live.add(n);
             // The next rule sees who still reads what.
             for (const [nodes, by] of [[change.gone, -1], [change.made, 1]] as const)
               for (const o of nodes.flatMap((n) => n.operands)) counts.set(stands.get(o) ?? o, (counts.get(stands.get(o) ?? o) ?? 0) + by);

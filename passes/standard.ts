@@ -8,13 +8,14 @@ import { joinLatents } from "./mla/join.ts";
 import { dispatch, quantiseOnce } from "./moe/dispatch.ts";
 import { packGateUp } from "./moe/pack.ts";
 import { padWidths } from "./plan/pad.ts";
+import { sharedExpert } from "./moe/shared.ts";
 import { load } from "./plan/place.ts";
 import { addNormPass } from "./residual/add-norm.ts";
 import { combineAddPass } from "./residual/combine-add.ts";
 import type { Pass } from "./pass.ts";
 
 export const standard: readonly Pass[] = [
-  absorbMla, fuseAttention, fuseRopeAppend, blockGemm, dispatch, quantiseOnce, packGateUp, padWidths, joinLatents, combineAddPass, addNormPass, fuseQuant, load,
+  absorbMla, fuseAttention, fuseRopeAppend, blockGemm, sharedExpert, dispatch, quantiseOnce, packGateUp, padWidths, joinLatents, combineAddPass, addNormPass, fuseQuant, load,
 ];
 
 const place = (name: string, pipeline: readonly Pass[]): number => {

@@ -1,6 +1,6 @@
 // Where every weight lives: one instance per (symbol, layer), data then scales, each at a multiple of 64 bytes.
 // Expands pieces to the tensors they name. Knows sizes before anything is allocated, so that loading can be refused first.
-import { inside, type Manifest, type Step, type WeightPlan } from "../ir/artifact.ts";
+import { inside, type Manifest, type Piece, type Step, type WeightPlan } from "../ir/artifact.ts";
 import { functionOf } from "./devices/dims.ts";
 import { align } from "./devices/align.ts";
 import { brokenManifest } from "./diagnostics.ts";
@@ -109,10 +109,11 @@ export function hasGaps(plan: WeightPlan): boolean {
   return read < product(plan.shape);
 }
 
-function indices(at: readonly (number | "*")[], shape: readonly number[]): number[][] {
+function indices(at: Piece["at"], shape: readonly number[]): number[][] {
   let out: number[][] = [[]];
   at.forEach((a, axis) => {
-    const values = a === "*" ? Array.from({ length: shape[axis] }, (_, i) => i) : [a];
+    const [from, to] = a === "*" ? [0, shape[axis]] : typeof a === "number" ? [a, a + 1] : a.split("..").map(Number);
+    const values = Array.from({ length: to - from }, (_, i) => from + i);
     out = out.flatMap((o) => values.map((v) => [...o, v]));
   });
   return out;

@@ -81,7 +81,9 @@ function placed(dtype: string, shape: number[], plan: WeightPlan, layer: number 
     const lead = p.at.length ? leading : [];
     const walk = (axis: number, index: number[]): void => {
       if (axis < lead.length) {
-        for (const i of p.at[axis] === "*" ? Array.from({ length: lead[axis] }, (_, j) => j) : [p.at[axis] as number]) walk(axis + 1, [...index, i]);
+        const a = p.at[axis];
+        const [from, to] = a === "*" ? [0, lead[axis]] : typeof a === "number" ? [a, a + 1] : a.split("..").map(Number);
+        for (let i = from; i < to; i++) walk(axis + 1, [...index, i]);
         return;
       }
       const fill = (s: string): string => s.replace("{layer}", String(layer)).replace(/\{(\d)\}/g, (_, i) => String(index[Number(i)]));

@@ -18,19 +18,21 @@ export interface RouteProblem {
   bias: boolean;
   xStride: number;
   act?: "bf16";
+  /** Experts behind the routed ones that every token visits, with weight 1. */
+  shared?: number;
 }
 
 /** logits [T, e] -> indices ascending i32 [T, k], weights f32 [T, k]. */
 export function route(p: RouteProblem): Kernel {
   const { experts: e } = p;
   return kernel({
-    name: `route_${e}_top${p.topk}`,
+    name: `route_${e}_top${p.topk}${p.shared ? `_shared${p.shared}` : ""}`,
     summary: "Score experts, keep the best groups, choose the best experts of those, weigh them.",
     params: {
       logits: { dtype: p.act ?? "f32", shape: ["T", e], strides: [p.xStride, 1] },
       ...(p.bias ? { bias: { dtype: "f32", shape: [e] } as const } : {}),
-      indices: { dtype: "i32", shape: ["T", p.topk], access: "out" },
-      weights: { dtype: "f32", shape: ["T", p.topk], access: "out" },
+      indices: { dtype: "i32", shape: ["T", p.topk + (p.shared ?? 0)], access: "out" },
+      weights: { dtype: "f32", shape: ["T", p.topk + (p.shared ?? 0)], access: "out" },
     },
     dims: ["T"],
     body(k, { logits, bias, indices, weights }) {
@@ -82,6 +84,10 @@ export function route(p: RouteProblem): Kernel {
         k.store(k.map("w", f.mul(f.div(score, total), p.factor)), weights, { at: ["i", "j"] });
         k.set(chosen, f.select(f.eq(expert, next), 0, chosen));
       });
+      for (let s = 0; s < (p.shared ?? 0); s++) {
+        k.store(k.fill("always", 1, 1, e + s, "i32"), indices, { at: ["i", p.topk + s] });
+        k.store(k.fill("one", 1, 1, 1), weights, { at: ["i", p.topk + s] });
+      }
     },
   });
 }

@@ -15,14 +15,20 @@ export const route = op("route", {
     method: attr.word(["noaux_tc", "greedy", "group_limited_greedy"], "noaux_tc"),
     normalise: attr.bool(true),
     factor: attr.f32(1),
+    // Experts behind the routed ones that every token visits, with weight 1.
+    shared: attr.int(0),
   },
   outs: { indices: "[T, k] i32", weights: "[T, k] f32" },
-  infer: (types, attrs, b): Type[] => [tensor([b.dims.T, attrs.topk as number], "i32"), tensor([b.dims.T, attrs.topk as number], "f32")],
+  infer(types, attrs, b): Type[] {
+    const slots = (attrs.topk as number) + (attrs.shared as number);
+    return [tensor([b.dims.T, slots], "i32"), tensor([b.dims.T, slots], "f32")];
+  },
   reference({ logits, bias }, attrs) {
     const [T, e] = logits.shape;
-    const k = attrs.topk as number;
+    const shared = (attrs.shared as number | undefined) ?? 0;
+    const k = (attrs.topk as number) + shared;
     const indices = new Float64Array(T * k);
-    const weights = new Float64Array(T * k);
+    const weights = new Float64Array(T * k).fill(1);
     for (let t = 0; t < T; t++) {
       const scores = score(logits.data.subarray(t * e, (t + 1) * e), attrs.scoring as string);
       const chosen = choose(scores, bias?.data, attrs as unknown as Routing).sort((a, b) => a - b);
@@ -31,7 +37,7 @@ export const route = op("route", {
         const sum = w.reduce((a, b) => a + b, 0) + 1e-20;
         w = w.map((v) => v / sum);
       }
-      indices.set(chosen, t * k);
+      indices.set([...chosen, ...Array.from({ length: shared }, (_, i) => e + i)], t * k);
       weights.set(w.map((v) => v * (attrs.factor as number)), t * k);
     }
     return { indices: tensorOf([T, k], indices, "i32"), weights: tensorOf([T, k], weights) };

@@ -51,6 +51,7 @@ export const ops: readonly Op[] = [
   view.concat.op,
   view.stack.op,
   view.joinRows.op,
+  view.joinExperts.op,
   view.pad.op,
   view.lastRows.op,
 ];
@@ -64,4 +65,4 @@ export { add, addBias, argmax, canonicalSpec, einsum, mul, parseSpec, scale, sil
 export { call, callOp, param, paramOp, weight, weightOp } from "./module.ts";
 export { addNorm, addNormBoth, addNormQuant, normQuant, rmsNorm, siluMulQuant } from "./norm.ts";
 export { dequantize, quantize } from "./quant.ts";
-export { concat, joinRows, lastRows, pad, reshape, split, stack } from "./view.ts";
+export { concat, joinExperts, joinRows, lastRows, pad, reshape, split, stack } from "./view.ts";

@@ -129,6 +129,14 @@ export const pad = op("pad", {
   },
 });
 
+/** One expert behind a stack of experts; each matrix keeps its own scale blocks. Placement reads it where it belongs. */
+export const joinExperts = op("join_experts", {
+  summary: "A stack of experts and one more: [e + 1, n, k].",
+  ins: { a: "[e, n, k] w", b: "[n, k] w" },
+  infer: (types, attrs, b): Type | string => (typeof b.dims.e === "number" ? tensor([b.dims.e + 1, b.dims.n, b.dims.k], b.dtypes.w) : "the number of experts must be a number"),
+  reference: ({ a, b }) => joined(a, b, [a.shape[0] + 1, ...a.shape.slice(1)]),
+});
+
 function joined(a: Tensor, b: Tensor, shape: number[]): Tensor {
   const both = (x: Float64Array, y: Float64Array): Float64Array => {
     const out = new Float64Array(x.length + y.length);

@@ -28,10 +28,10 @@ export const fuseQuant = pass({
   summary: "Quantise activations in the kernel that makes them.",
   rules: [fuseNormQuant, fuseSiluQuant],
   // A sum's norm is taken by add-norm; rows are gated in one op only once gate and up are packed.
-  expect: ({ bodies, ran }) => [
+  expect: ({ bodies, ran, ledger }) => [
     ...inEach(bodies, [fuseNormQuant.name], (b) => b.quantisedNorms + (ran.has("add-norm") ? 0 : b.quantisedSums)),
     ...inEach(bodies, [fuseSiluQuant.name], (b) =>
-      b.quantised && ran.has("pack-gate-up") && ran.has("fp8-block-gemm") ? b.gated + (ran.has("moe-dispatch") && ran.has("quantise-once") ? b.experts : 0) : 0,
+      b.quantised && ran.has("pack-gate-up") && ran.has("fp8-block-gemm") ? b.gated - ledger.fired(["shared expert as a routed one"], b.func) + (ran.has("moe-dispatch") && ran.has("quantise-once") ? b.experts : 0) : 0,
     ),
   ],
 });

@@ -41,8 +41,8 @@ export const packGateUp = pass({
   steps: { place: "a stack of two stored weights" },
   whole: placeStacks,
   // Block-scaled matrices are packed as fp8-block-gemm leaves them, those of experts as moe-dispatch does.
-  expect({ bodies, ran }) {
+  expect({ bodies, ran, ledger }) {
     const plain = bodies.filter((b) => b.scaled === 0 || ran.has("fp8-block-gemm"));
-    return [...inEach(plain, [packDense.name, packBlock.name], (b) => b.gated), ...inEach(plain, [packExperts.name], (b) => (ran.has("moe-dispatch") ? b.experts : 0))];
+    return [...inEach(plain, [packDense.name, packBlock.name], (b) => b.gated - ledger.fired(["shared expert as a routed one"], b.func)), ...inEach(plain, [packExperts.name], (b) => (ran.has("moe-dispatch") ? b.experts : 0))];
   },
 });

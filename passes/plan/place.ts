@@ -17,6 +17,13 @@ export const placeJoined = (m: Module, cx: Cx): Module =>
     return pieces[i].map((p) => ({ ...p, rows: p.rows ? [from + p.rows[0], from + p.rows[1]] : [from, from + (i === 0 ? n : k)] }));
   });
 
+/** join_experts(@experts.gate, @shared.gate): tensors of the routed experts at 0 .. e, that of the shared one at e. */
+export const placeExperts = (m: Module, cx: Cx): Module =>
+  placed(m, cx, "join_experts", (pieces, i, [a]) => {
+    const e = a.type.dims[0] as number;
+    return pieces[i].map((p) => (i === 0 ? { ...p, at: p.at.map((x, axis) => (axis === 0 && x === "*" ? (`0..${e}` as const) : x)) } : { ...p, at: [e, ...p.at] }));
+  });
+
 /** Replaces an op over two stored weights by one weight; `move` says where the pieces of operand i go. */
 function placed(m: Module, cx: Cx, op: string, move: (pieces: Piece[][], i: number, decls: WeightDecl[]) => Piece[]): Module {
   const weights = new Map(m.weights);
@@ -66,8 +73,14 @@ export function placePadded(m: Module): Module {
   return { ...m, weights, funcs };
 }
 
-/** "ffn.gate" and "ffn.up" -> "ffn.gate_up". */
-const joined = (a: string, b: string): string => `${a}_${b.slice(b.lastIndexOf(".") + 1)}`;
+/** "ffn.gate" and "ffn.up" -> "ffn.gate_up"; "experts.gate" and "shared.gate" -> "experts_shared.gate". */
+const joined = (a: string, b: string): string => {
+  const [x, y] = [a, b].map((n) => n.slice(n.lastIndexOf(".") + 1));
+  // "experts.gate" and "shared.gate" -> "experts_shared.gate".
+  if (x !== y) return `${a}_${y}`;
+  const [one, other] = [a, b].map((n) => n.slice(0, n.lastIndexOf(".")));
+  return `${one}_${other.slice(other.lastIndexOf(".") + 1)}.${x}`;
+};
 
 const atLoad = "compute when loading";
 

@@ -59,6 +59,7 @@ export const cases: readonly Case[] = [
   { family: "cache_rows", problem: { width: 48, pageRows: 64 }, dims: { s: 70, b: 0, P: 3 }, extents: cache, ints: paged },
   { family: "route", problem: route, dims: { T: 5 } },
   { family: "route", problem: { ...route, scoring: "softmax", method: "greedy", experts: 9, groups: 1, bias: false, xStride: 9 }, dims: { T: 3 } },
+  { family: "route", problem: { ...route, shared: 1 }, dims: { T: 3 } },
   { family: "sort_experts", problem: { experts: 5, k: 3 }, dims: { r: 150 }, ints: { indices: (i) => (7 * i + (i >> 3)) % 5 } },
   { family: "gather_rows", problem: { d: 200, per: 3, x: "e4m3", xStride: 200 }, dims: { T: 4, r: 12 }, ints: { order: (i) => (5 * i) % 12 } },
   { family: "combine", problem: { d: 140, k: 3, xStride: 140 }, dims: { T: 4, r: 12 }, ints: { places: (i) => (5 * i) % 12 } },

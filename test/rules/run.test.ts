@@ -32,11 +32,12 @@ async function logits(src: string, set: string[], passes: string): Promise<{ row
 const without = (pass: string): string => standard.map((p) => p.name).filter((n) => n !== pass).join(",");
 
 describe.each([
-  ["a07-v3-fp8", ["q_lora_rank=128"]],
-  ["a04-v2-group", []],
-  ["a09-v3-odd", []],
-])("%s", (name, set) => {
-  test.each(["join-latents", "combine-add", "add-norm"])("with and without %s", async (pass) => {
+  ["a07-v3-fp8", ["q_lora_rank=128"], ["join-latents", "combine-add", "add-norm", "shared-expert"]],
+  ["a01-v3-yarn", [], ["shared-expert"]],
+  ["a04-v2-group", [], ["join-latents", "combine-add", "add-norm"]],
+  ["a09-v3-odd", [], ["combine-add", "add-norm"]],
+])("%s", (name, set, passes) => {
+  test.each(passes)("with and without %s", async (pass) => {
     const all = await logits(fixture(name), set, "all");
     expect(all.fired).toContain(pass);
     const fewer = await logits(fixture(name), set, without(pass));

@@ -65,6 +65,16 @@ export const expertFamilies: Cases = {
       const got = run({ experts: e, ...attrs, bias: true, xStride: e }, { logits: x, bias }, { T });
       exact(got.indices, refer("route", { logits: tensor([T, e], x), bias: tensor([e], bias) }, attrs).indices.data, "negative");
     },
+    "shared experts come last, with weight 1"(run) {
+      const random = randomOf(26);
+      const [T, e] = [4, 9];
+      const attrs = { topk: 3, groups: 1, kept: 1, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 2.5, shared: 2 };
+      const x = draw(random, T * e);
+      const got = run({ experts: e, ...attrs, bias: false, xStride: e }, { logits: x }, { T });
+      const want = refer("route", { logits: tensor([T, e], x) }, attrs);
+      exact(got.indices, want.indices.data, "shared");
+      close(got.weights, want.weights.data, "shared", 4e-6);
+    },
     "no tokens": (run) =>
       exact(
         run(

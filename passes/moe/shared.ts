@@ -1,0 +1,139 @@
+// The shared expert as one more routed expert, that every token visits with weight 1. Where it is as wide as the routed ones its
+// three products join theirs; README.md has the identity and what it costs.
+import { bytesPerElement } from "../../ir/cost.ts";
+import { asTensor, bodyOf, joinExperts, make, mapExperts, param, perExpert, type Func, type Graph, type Module, type Node, type Value } from "../../ir/index.ts";
+import { everyNode } from "../../ir/print.ts";
+import { route } from "../../ir/ops/expert.ts";
+import { inEach } from "../contract.ts";
+import { pass, type Cx } from "../pass.ts";
+import { placeExperts } from "../plan/place.ts";
+import { rebuild } from "../rewrite.ts";
+
+const step = "shared expert as a routed one";
+
+/** What a launch costs and how fast bytes move: two cores of a desktop meeting at a barrier, a node of a CUDA graph on one H200. */
+const machines = { cpu: { launch: 5e-6, bandwidth: 20e9 }, cuda: { launch: 0.75e-6, bandwidth: 4539e9 } } as const;
+/** Launches the shared expert has to itself once passes are through: gate and up, the gating, down. */
+const SAVED = 3;
+
+interface Site {
+  sum: Node;
+  map: Node;
+  routed: Node;
+  /** Weights of the shared expert, in the order of the region's. */
+  weights: Value[];
+}
+
+/** add(map_experts(..), s) where s is what the region computes, of the same rows and other weights; or what is in the way. */
+function siteOf(f: Func, sum: Node): Site | string | undefined {
+  const map = sum.operands[0]?.node;
+  if (sum.op.name !== "add" || map?.op.name !== "map_experts") return undefined;
+  const region = map.region!;
+  const [indices, weights, x, ...stacked] = map.operands;
+  const bound = new Map<Value, Value>([[region.params[0], x]]);
+  const differs = alike(region.results[0], sum.operands[1], new Set(region.params), bound);
+  if (differs) return differs;
+  const own = region.params.slice(1).map((p) => bound.get(p));
+  if (!own.every((v): v is Value => v?.node.op.name === "weight")) return "a matrix of the shared expert is computed";
+  for (const [i, w] of own.entries()) {
+    const [one, stack] = [asTensor(w.type), asTensor(stacked[i].type)];
+    if (one.dtype !== stack.dtype) return `the shared expert is ${one.dtype}, the routed ones ${stack.dtype}`;
+    if (one.dims.join() !== stack.dims.slice(1).join()) return `the shared expert has matrices [${one.dims.join(", ")}], the routed ones [${stack.dims.slice(1).join(", ")}]`;
+  }
+  if (indices.node.op.name !== "route" || weights.node !== indices.node) return "the experts are not chosen by route";
+  const readers = everyNode(f).filter((n) => n.operands.some((o) => o.node === indices.node));
+  if (readers.some((n) => n !== map) || f.results.some((r) => r.value.node === indices.node)) return "the choice of experts is read elsewhere too (--taps)";
+  return { sum, map, routed: indices.node, weights: own };
+}
+
+/** Null when `v` is `p` with values for its parameters. */
+function alike(p: Value, v: Value, params: ReadonlySet<Value>, bound: Map<Value, Value>): string | null {
+  if (params.has(p)) {
+    if (!bound.has(p)) bound.set(p, v);
+    return bound.get(p) === v ? null : "the shared expert reads other rows than the routed ones";
+  }
+  if (p.node.op !== v.node.op || p.index !== v.index || JSON.stringify(p.node.attrs) !== JSON.stringify(v.node.attrs)) return `the shared expert has ${v.node.op.name} where the routed ones have ${p.node.op.name}`;
+  for (const [i, o] of p.node.operands.entries()) {
+    const differs = alike(o, v.node.operands[i], params, bound);
+    if (differs) return differs;
+  }
+  return null;
+}
+
+/** Why it does not pay where one row of each sequence is decoded, or null: one row more per token is gathered and read. */
+function loses({ map }: Site, T: number): string | null {
+  const row = asTensor(map.operands[2].type);
+  const region = map.region!;
+  const readers = bodyOf(region).filter((n) => n.operands.includes(region.params[0]));
+  // Rows that are only read quantised are gathered as codes, once quantise-once is through.
+  const dtype = readers.every((n) => n.op.name === "quantize") ? "e4m3/1x128" : row.dtype;
+  const bytes = 2 * T * (row.dims.at(-1) as number) * bytesPerElement(dtype);
+  const slower = Object.entries(machines).filter(([, m]) => bytes / m.bandwidth >= SAVED * m.launch);
+  return slower.length === 0 ? null : slower.map(([name, m]) => `on ${name} ${(bytes / 1e6).toFixed(2)} MB more to move take ${((bytes / m.bandwidth) * 1e6).toFixed(1)} us, ${SAVED} launches fewer give ${(SAVED * m.launch * 1e6).toFixed(1)} us`).join("; ");
+}
+
+/** One answer for the whole model: matrices joined in one function and read alone in another would be kept twice. */
+function verdict(m: Module): { refusal?: string; kind: "declined" | "unmatched" } {
+  const decode = m.funcs.get(m.entries.decode);
+  for (const f of m.funcs.values())
+    for (const n of everyNode(f)) {
+      const site = siteOf(f, n);
+      if (site === undefined) continue;
+      if (typeof site === "string") return { refusal: site, kind: "declined" };
+      const worse = loses(site, decode?.assume.T ?? 1);
+      if (worse) return { refusal: worse, kind: "declined" };
+    }
+  return { kind: "declined" };
+}
+
+const verdicts = new WeakMap<Module, ReturnType<typeof verdict>>();
+
+export const sharedExpert = pass({
+  name: "shared-expert",
+  summary: "The shared expert as one more routed expert, where it is as wide as those and that is faster.",
+  steps: { [step]: "add(map_experts(...), the same products of the same rows)", place: "matrices of the shared expert behind those of the routed ones" },
+  run(f: Func, cx: Cx): Func {
+    const sites = everyNode(f).flatMap((n) => {
+      const site = siteOf(f, n);
+      return site === undefined ? [] : [{ at: n.results[0], site }];
+    });
+    if (!sites.length) return f;
+    if (!verdicts.has(cx.module)) verdicts.set(cx.module, verdict(cx.module));
+    const { refusal } = verdicts.get(cx.module)!;
+    if (refusal !== undefined) {
+      for (const { at } of sites) cx.declined(step, refusal, at);
+      return f;
+    }
+    const bySum = new Map(sites.map(({ site }) => [(site as Site).sum, site as Site]));
+    for (const { at } of sites) cx.fired(step, { at });
+    return rebuild(f, cx.module.graph, (_, original) => {
+      const site = bySum.get(original);
+      return site ? [joined(site, cx.module.graph)] : undefined;
+    });
+  },
+  whole: placeExperts,
+  expect: ({ bodies }) => inEach(bodies, [step], (b) => b.shared),
+});
+
+/** map_experts over one expert more; its body is built anew, for a region belongs to one node. */
+function joined({ map, routed, weights }: Site, graph: Graph): Value {
+  const [, , x, ...stacked] = map.operands;
+  const { indices, weights: gates } = route({ ...routeArgs(routed), shared: 1 });
+  graph.name(indices, "indices");
+  graph.name(gates, "weights");
+  const all = stacked.map((s, i) => joinExperts({ a: s, b: weights[i] }));
+  const old = map.region!;
+  const params = [param(graph, "xe", perExpert(x.type, true)), ...all.map((s, i) => param(graph, graph.nameOf(old.params[i + 1]) ?? "w", perExpert(s.type, false)))];
+  const done = new Map<Value, Value>(old.params.map((p, i) => [p, params[i]]));
+  for (const n of bodyOf(old)) {
+    const made = graph.from(graph.originsOf(n), () => make(n.op, n.operands.map((o) => done.get(o) ?? o), n.attrs, n.region));
+    for (const [i, r] of n.results.entries()) done.set(r, made[i]);
+  }
+  const region = { params, results: old.results.map((r) => done.get(r)!) };
+  return graph.name(graph.from(graph.originsOf(map), () => mapExperts({ indices, weights: gates, x, stacked: all, region })), "routed");
+}
+
+function routeArgs(n: Node): Parameters<typeof route>[0] {
+  const [logits, bias] = n.operands;
+  return { ...n.attrs, logits, ...(bias ? { bias } : {}) } as Parameters<typeof route>[0];
+}
