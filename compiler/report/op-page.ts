@@ -10,7 +10,7 @@ import { instanceOf, sideOf, standard } from "../../passes/index.ts";
 const planned: Readonly<Record<string, string>> = {
   weight: "a place in memory", param: "a place in memory", call: "a call of another function's steps", reshape: "strides, or a copy where strides cannot say it",
   split: "strides", map_sequences: "a loop over sequences", map_experts: "sort, gather, a loop over experts, combine", stack: "placement: bytes are read where they belong",
-  join_rows: "placement: bytes are read where they belong", join_experts: "placement: bytes are read where they belong",
+  pad: "placement: bytes are read where they belong", join_rows: "placement: bytes are read where they belong", join_experts: "placement: bytes are read where they belong",
 };
 
 /** Which targets serve an op, and with what. */
