@@ -46,6 +46,8 @@ export async function* generate(
 ): AsyncGenerator<GenerateStep, void, undefined> {
   const longest = prompts.reduce((most, p) => Math.max(most, p.length), 0);
   checkOptions(options);
+  const empty = prompts.findIndex((p) => p.length === 0);
+  if (empty >= 0 || prompts.length === 0) throw diagnostics.misuse(prompts.length ? `prompt ${empty} is empty` : "there is no prompt", "give every sequence at least one token");
   // The last id is chosen but never fed back.
   const session = model.session({ maxTokens: Math.max(1, longest + options.maxNew - 1), sequences: prompts.length });
   try {
@@ -88,6 +90,8 @@ export async function* proceed(
   const drafter = options.draft ? new Drafter(session, sampler, options.draft, options.signal) : undefined;
   const given = drafter ? drafter.refeed(rows) : rows;
   const lines = rows.flatMap((r, b) => (r.length ? [new Line(b, sampler.penalises ? [...session.cached(b), ...Array.from(given[b])] : [])] : []));
+
+  if (lines.length === 0) throw diagnostics.misuse("no sequence has a token");
 
   /** The ids of one sequence's rows of a call: each next one counts while the drafts before it were right. */
   const choose = (line: Line, result: Result, drafts: readonly Draft[], first: number): number[] => {

@@ -35,28 +35,31 @@ async function turns(talk: Chat): Promise<void> {
   });
   hint("Ctrl-C stops an answer; /reset begins anew, /exit leaves");
   rl.prompt();
-  for await (const line of rl) {
-    const said = line.trim();
-    leaving = false;
-    if (said === "/exit") break;
-    if (said === "/reset") talk.reset();
-    else if (said.startsWith("/")) hint("there are /reset and /exit");
-    else if (said !== "") {
-      answering = new AbortController();
-      try {
-        await answer(talk, said, answering.signal, terminal);
-      } catch (e) {
-        if (!(e instanceof DiagnosticError)) throw e;
-        for (const d of e.diagnostics) process.stderr.write(render(d) + "\n");
-        if (!terminal) process.exitCode = 1;
+  try {
+    for await (const line of rl) {
+      const said = line.trim();
+      leaving = false;
+      if (said === "/exit") break;
+      if (said === "/reset") talk.reset();
+      else if (said.startsWith("/")) hint("there are /reset and /exit");
+      else if (said !== "") {
+        answering = new AbortController();
+        try {
+          await answer(talk, said, answering.signal, terminal);
+        } catch (e) {
+          if (!(e instanceof DiagnosticError)) throw e;
+          for (const d of e.diagnostics) process.stderr.write(render(d) + "\n");
+          if (!terminal) process.exitCode = 1;
+        }
+        // One more Ctrl-C after the one that stopped an answer leaves.
+        leaving = answering.signal.aborted;
+        answering = undefined;
       }
-      // One more Ctrl-C after the one that stopped an answer leaves.
-      leaving = answering.signal.aborted;
-      answering = undefined;
+      if (terminal) rl.prompt();
     }
-    if (terminal) rl.prompt();
+  } finally {
+    rl.close();
   }
-  rl.close();
 }
 
 async function answer(talk: Chat, said: string, signal: AbortSignal, terminal: boolean): Promise<void> {

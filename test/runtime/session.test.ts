@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { generate, type GenerateOptions } from "../../runtime/generate.ts";
+import { generate, proceed, type GenerateOptions } from "../../runtime/generate.ts";
 import { saveTensors } from "../../runtime/safetensors-write.ts";
 import type { ToyWeights } from "./toy.ts";
 import { H, LAYERS, PAGE, V, manifest, openToy, reference } from "./toy.ts";
@@ -367,6 +367,15 @@ describe("generate", () => {
     expect(seen).toBeLessThanOrEqual(1);
     // Nothing is left at work.
     await model.device.idle();
+    await model.close();
+  });
+
+  test("no prompt, or an empty one among others, is refused", async () => {
+    const model = await openToy(manifest, folder, { threads: 1 });
+    await expect(generate(model, [], { maxNew: 2 }).next()).rejects.toThrow(/DSC5033.*no prompt/);
+    await expect(generate(model, [[1], []], { maxNew: 2 }).next()).rejects.toThrow(/DSC5033.*prompt 1 is empty/);
+    await expect(generate(model, [[1, V]], { maxNew: 2 }).next()).rejects.toThrow(/DSC5032/);
+    await expect(proceed(model.session(), [[], []], { maxNew: 2 }).next()).rejects.toThrow(/DSC5033.*no sequence/);
     await model.close();
   });
 
