@@ -23,3 +23,26 @@ export function progressLine(stream: NodeJS.WriteStream = process.stderr): Progr
     },
   };
 }
+
+/** Says what is going on and for how long, from half a second on, until the work is done. */
+export async function during<T>(what: string, work: Promise<T>, line: Progress = progressLine()): Promise<T> {
+  const from = performance.now();
+  const timer = setInterval(() => {
+    const seconds = (performance.now() - from) / 1000;
+    if (seconds >= 0.5) line.show(`${what}, ${seconds.toFixed(0)} s`);
+  }, 250);
+  try {
+    return await work;
+  } finally {
+    clearInterval(timer);
+    line.end();
+  }
+}
+
+/** The same values; the first is waited for as long work. */
+export async function* firstDuring<T>(what: string, values: AsyncIterableIterator<T>): AsyncGenerator<T> {
+  const first = await during(what, values.next());
+  if (first.done) return;
+  yield first.value;
+  yield* values;
+}

@@ -3,7 +3,6 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import path from "node:path";
 import type { Diagnostic } from "../ir/diagnostic.ts";
-import { Checkpoint } from "../runtime/index.ts";
 import { storedWider } from "./diagnostics.ts";
 import type { ModelSpec } from "./frontend/spec.ts";
 
@@ -12,6 +11,8 @@ export async function storesF32(src: string): Promise<boolean> {
   if (!existsSync(src)) return false;
   const folder = statSync(src).isDirectory() ? src : path.dirname(src);
   if (!readdirSync(folder).some((f) => f.endsWith(".safetensors"))) return false;
+  // Only here: a config alone, the common case, needs no runtime.
+  const { Checkpoint } = await import("../runtime/index.ts");
   const checkpoint = await Checkpoint.open(folder);
   const found = [...checkpoint.tensors.values()].some((t) => t.dtype === "F32" && t.shape.length === 2 && !t.name.endsWith("_scale_inv"));
   await checkpoint.close();

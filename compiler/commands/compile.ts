@@ -4,7 +4,6 @@ import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError, render } from "../../ir/diagnostic.ts";
 import { writeArtifact } from "../artifact.ts";
 import { compile, type Compiled } from "../compile.ts";
-import { withCubins } from "../cubins.ts";
 import { usage } from "../diagnostics.ts";
 import { size, summarise } from "../report/summary.ts";
 import { transcript } from "../report/transcript.ts";
@@ -35,7 +34,7 @@ export const compileCommand = {
     const { pipeline, passOptions } = await pipelineOf(a.src, a);
     if (a.cubin && options.target !== "cuda") throw new DiagnosticError(usage(`--cubin with --target ${options.target}: only CUDA kernels are compiled to cubins`, "give --target cuda, or leave it out"));
     const texts = compile(a.src, { ...options, passOptions, reproduceIn: path.dirname(path.resolve(a.out)), storesF32: await storesF32(a.src) }, pipeline);
-    const c = a.cubin ? await withCubins(texts) : texts;
+    const c = a.cubin ? await (await import("../cubins.ts")).withCubins(texts) : texts;
     writeArtifact(c, a.out);
     for (const w of c.warnings) process.stderr.write(render(w) + "\n");
     const f = facts(c);

@@ -4,8 +4,10 @@ import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import type { Manifest } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
-import { TextStream, generate, load, type Finish, type Model, type Sampling, type Tokenizer } from "../../runtime/index.ts";
+import { TextStream, generate, load, memoryNeed, type Finish, type Model, type Sampling, type Tokenizer } from "../../runtime/index.ts";
 import { missing, needsDraftLayer, usage } from "../diagnostics.ts";
+import { during, firstDuring } from "../progress.ts";
+import { size } from "../report/summary.ts";
 import { converse } from "./converse.ts";
 import { checkWhole, compileFlags } from "./options.ts";
 import { checkFit, readIds, withBos, type Prompts } from "./prompts.ts";
@@ -54,10 +56,11 @@ export const run = {
     const source = await sourceOf(a, a.save === undefined ? undefined : "--save");
     const { folder, weights } = source;
     const tokenizer = a.ids !== undefined ? undefined : await tokenizerOf(source, a.chat ? "--chat" : "--prompt", "give --ids 1,2,3");
-    const { model: facts, entries } = JSON.parse(readFileSync(path.join(folder, "manifest.json"), "utf8")) as Pick<Manifest, "model" | "entries">;
+    const manifest = JSON.parse(readFileSync(path.join(folder, "manifest.json"), "utf8")) as Manifest;
+    const { model: facts, entries } = manifest;
     if (a.draft > 0 && entries.draft === undefined) throw new DiagnosticError(needsDraftLayer());
     const sampling = samplingOf(a, a.chat ? tokenizer!.folder : undefined);
-    const open = (): Promise<Model> => load(folder, { weights, nvcc: a.nvcc, ...(a.threads ? { threads: a.threads } : {}) });
+    const open = (): Promise<Model> => during(`loading ${size(memoryNeed(manifest).resident)} of weights`, load(folder, { weights, nvcc: a.nvcc, ...(a.threads ? { threads: a.threads } : {}) }));
     if (a.chat) {
       await converse(open, tokenizer!, {
         ...sampling,
@@ -102,7 +105,6 @@ async function generateAll(a: Options, model: Model, { batch, nested }: Prompts,
   const { eos } = model.manifest.model;
   const stop = a.prompt !== undefined || a.stopEos ? eos : [];
   const stream = tokenizer && !a.json ? new TextStream(tokenizer) : undefined;
-  if (stream) process.stdout.write(a.prompt!);
   const out: number[][] = batch.map(() => []);
   let finish: (Finish | null)[] = [];
   let saved: Saved | undefined;
@@ -110,9 +112,13 @@ async function generateAll(a: Options, model: Model, { batch, nested }: Prompts,
   let prefillMs = 0;
   const decode = { ms: 0, tokens: 0 };
   const count = { steps: 0, drafted: 0, accepted: 0 };
-  for await (const step of generate(model, batch, { ...sampling, maxNew: a.maxNew!, stop, draft: a.draft, ahead: a.save === undefined })) {
+  const rows = batch.reduce((n, p) => n + p.length, 0);
+  const steps = generate(model, batch, { ...sampling, maxNew: a.maxNew!, stop, draft: a.draft, ahead: a.save === undefined });
+  for await (const step of firstDuring(`prefill of ${rows} tokens`, steps)) {
     if (step.index === 0) {
       prefillMs = step.ms;
+      // Not before: on a terminal, progress is shown on the line where the text will stand.
+      if (stream) process.stdout.write(a.prompt!);
       if (a.save !== undefined) saved = copyTaps(step.result);
     } else count.steps++;
     // The first decode step is left out: it meets kernels and memory for the first time.

@@ -6,7 +6,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { THREADS, decode, gemm, loading, memory, small, type Row } from "./cases.ts";
+import { THREADS, compiling, decode, gemm, loading, memory, small, type Row } from "./cases.ts";
 
 const cases = {
   decode: { run: decode, rounds: 31 },
@@ -14,6 +14,7 @@ const cases = {
   load: { run: loading, rounds: 7 },
   tiny: { run: small, rounds: 9 },
   memory: { run: memory, rounds: 1 },
+  compile: { run: compiling, rounds: 7 },
 } satisfies Record<string, { run: (rounds: number) => Promise<Row[]>; rounds: number }>;
 
 const { values } = parseArgs({ options: { only: { type: "string" }, json: { type: "string" }, rounds: { type: "string" } } });

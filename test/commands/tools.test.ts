@@ -1,8 +1,10 @@
 // plan, explain, doctor, completion, and the options that make a model smaller.
 import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
+import { during, progressLine } from "../../compiler/progress.ts";
 import { at, dsc, json, r1, refusal, tiny } from "./dsc.ts";
 
 interface Step {
@@ -105,6 +107,25 @@ test("--layers keeps the first layers at full width, --shrink every mechanism at
   expect((await json<{ ids: number[] }>("run", tiny, "--layers", "2", "--ids", "1,2,3", "--max-new", "2")).ids).toHaveLength(2);
   expect(await refusal("summary", r1, "--layers", "62")).toContain("the model has 61 layers");
   expect(await refusal("compile", r1, "-o", at("none"), "--layers", "1.5")).toContain("--layers");
+});
+
+describe("progress", () => {
+  const said: string[] = [];
+  const stream = (isTTY: boolean): NodeJS.WriteStream => ({ isTTY, columns: 40, write: (t: string) => said.push(t) > 0 }) as unknown as NodeJS.WriteStream;
+  const slow = (): Promise<string> => sleep(900).then(() => "done");
+
+  test("a line on a terminal, taken away when the work is done", async () => {
+    expect(await during("loading 1.40 GB of weights", slow(), progressLine(stream(true)))).toBe("done");
+    expect(said.join("")).toContain("loading 1.40 GB of weights, 1 s");
+    expect(said.at(-1)).toBe("\r\x1b[K");
+  });
+
+  test("nothing where stderr is no terminal, and nothing for short work", async () => {
+    said.length = 0;
+    await during("loading", slow(), progressLine(stream(false)));
+    await during("loading", sleep(20), progressLine(stream(true)));
+    expect(said).toEqual([]);
+  });
 });
 
 describe("inspect", () => {
