@@ -12,6 +12,9 @@ import { streamLinear } from "./stream-linear.ts";
 /** Rows above 16 at which the choice of schedule is looked at again. */
 const STEPS = [32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096] as const;
 
+/** Elements of a small matrix. */
+const SMALL = 2 ** 20;
+
 const args: Arg[] = [{ in: 0 }, { in: 1 }, { out: 0 }];
 
 function take(site: Site): Choice | null {
@@ -23,10 +26,12 @@ function take(site: Site): Choice | null {
   const problem: StreamProblem = { n, k: num(w.shape.at(-1)), xStride: x.stride, yStride: y.stride, x: xs.dtype as "bf16" | "f32", y: ys.dtype as "bf16" | "f32" };
   const launch = (family: string, more: Problem): Chosen[] => [{ family, problem: { ...problem, ...more }, args, dims: [x.rows] }];
   const cases: Cases["cases"] = [];
-  if (unringable(problem) === null) for (const tokens of [1, 4, 8, 16]) cases.push({ most: tokens, launches: launch("ring_linear", { tokens }) });
+  // A matrix that L2 holds many times over is not worth a kernel for every number of rows: each is compiled and kept.
+  const small = n * problem.k <= SMALL;
+  if (unringable(problem) === null) for (const tokens of small ? [16] : [1, 4, 8, 16]) cases.push({ most: tokens, launches: launch("ring_linear", { tokens }) });
   else if (unstreamable(problem) === null) for (const tokens of [8, 16]) cases.push({ most: tokens, launches: launch("stream_linear", { tokens }) });
   let last = "";
-  for (const most of STEPS) {
+  for (const most of small ? [64] : STEPS) {
     const s = chooseBf16(problem, most);
     if (typeof s === "string") break;
     if (bf16Name(s) === last) cases[cases.length - 1].most = most;

@@ -1,7 +1,7 @@
 // A bf16 linear of few rows through shared memory: one thread keeps a ring of weight tiles full with the copy engine, eight warps
 // multiply them by up to 16 tokens with mma, each warp its own columns, and add up what they have. A block has rows of its own, so
-// blocks never wait for each other. The ring is filled before the kernel before has ended, for weights never wait; two blocks fit a
-// multiprocessor for that. k must be a multiple of 64; other products stream through registers. Same bits every run.
+// blocks never wait for each other. The ring is filled as soon as there is room for the block, before the kernel before has
+// ended, for weights never wait. k must be a multiple of 64; other products stream through registers. Same bits every run.
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { ringBytes, ringName, ringParts, unringable, type RingSchedule, type StreamProblem } from "../schedules/sm90-stream.ts";
@@ -30,7 +30,7 @@ constexpr int X_AT = (ROWS * PIECES * 128 + 1023) / 1024 * 1024, STAGE = X_AT + 
 constexpr int BYTES = (ROWS + TOKENS) * PIECES * 128;  // the copy engine counts those outside the tensor too
 constexpr int TILES = (ROWS + 15) / 16;        // of 16 rows; past ROWS they hold what no one stores
 
-extern "C" __global__ void __launch_bounds__(288, 2)
+extern "C" __global__ void __launch_bounds__(288)
 ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map, ${p.y === "f32" ? "float" : "u16"}* __restrict__ y, int m) {
   extern __shared__ u8 raw[];
   const u32 base = shared_address(raw), ring = (base + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes

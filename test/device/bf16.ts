@@ -8,6 +8,7 @@ import { ringLinear } from "../../codegen/cuda/ring-linear.ts";
 import { bf16Name, candidates as gemms, chooseBf16, illegal } from "../../codegen/schedules/sm90-bf16-gemm.ts";
 import { ringName, ringSchedule, ringTokens, streamName, streamSchedule, unringable, unstreamable, type StreamProblem } from "../../codegen/schedules/sm90-stream.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
+import { compileCudaAside } from "../../runtime/devices/cuda/compiler.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { BANDWIDTH, median, numbers, put, samples, valueAt } from "./bf16-data.ts";
 import type { Row } from "./device.ts";
@@ -23,8 +24,11 @@ const SHAPES: readonly [number, number, Type, string][] = [
   [32768, 512, "bf16", "kv_b (p)"], [7168, 1856, "bf16", "down (p)"], [7168, 1843, "bf16", "down, unpadded"], [1292, 7168, "f32", "head (p)"], [129280, 7168, "f32", "head (r)"], [256, 7168, "f32", "router (r)"],
 ];
 
+/** Rows that are timed: a token, a batch, a prompt. */
+const ROWS = [1, 8, 64, 1024, 4096];
+
 /** Sizes no model has. */
-const ODD: readonly [number, number][] = [[72, 100], [8, 7], [40, 1031], [200, 90], [1000, 44], [16, 8], [56, 2050], [40, 64], [300, 192], [1001, 448], [135, 136]];
+const ODD: readonly [number, number][] = [[72, 100], [8, 7], [40, 1031], [200, 90], [56, 2050], [40, 64], [300, 192], [1001, 448]];
 
 const problemOf = (n: number, k: number, x: Type, y: Type, pad = 0): StreamProblem => ({ n, k, xStride: k + pad, yStride: n + pad, x, y });
 
@@ -62,7 +66,7 @@ function checkLinear(cuda: Cuda, p: StreamProblem, kernel: CudaKernel, m: number
 }
 
 /** [heads, width, rank]: ql and o of R1 and of a narrower relative; the last two axes of w are [n, l] for ql, [v, l] for o. */
-const HEADS: readonly [number, number, number][] = [[128, 128, 512], [16, 128, 512], [3, 64, 256]];
+const HEADS: readonly [number, number, number][] = [[128, 128, 512], [3, 64, 256]];
 
 /** w is one half of kv_b, [heads, 2 width, rank]; q is the first part of rows of width + 64. */
 const queryProblem = (h: number, v: number, r: number, x: Type, y: Type): StreamBmmProblem => ({
@@ -89,8 +93,7 @@ function checkBmm(cuda: Cuda, p: StreamBmmProblem, kernel: CudaKernel, m: number
   return { op: `bmm ${p.batch}x${p.n}x${p.k}`, m, x: p.x, y: p.yType, relative, unwritten: missing, ok: relative < LIMIT[p.yType] && missing === 0 };
 }
 
-function checkArgmax(cuda: Cuda, d: number, stride: number, m: number): Row {
-  const kernel = cuda.compile(argmaxRows({ d, xStride: stride }));
+function checkArgmax(cuda: Cuda, kernel: CudaKernel, d: number, stride: number, m: number): Row {
   const x = Float32Array.from({ length: m * stride }, (_, i) => valueAt("f32", i * 7));
   const want = new Int32Array(m);
   for (let r = 0; r < m; r++) {
@@ -113,50 +116,60 @@ function checkArgmax(cuda: Cuda, d: number, stride: number, m: number): Row {
   return { op: "argmax", d, stride, m, wrong, ok: wrong === 0 };
 }
 
-/** Every form and schedule that takes a problem at m rows, the default of each form first. */
-function forms(p: StreamProblem, m: number): { schedule: string; text: () => KernelText }[] {
-  const out: { schedule: string; text: () => KernelText }[] = [];
-  const tokens = m <= 8 ? 8 : 16;
+interface Form {
+  schedule: string;
+  text: KernelText;
+}
+
+/** The kernel that serves a problem at m rows, as the target chooses it; with --all-forms every other that could. */
+function forms(p: StreamProblem, m: number): Form[] {
+  const out: Form[] = [];
+  const all = process.argv.includes("--all-forms");
   if (m <= 16 && unringable(p) === null)
-    for (const kb of [112, 200]) {
-      const s = ringSchedule(p, ringTokens(m), undefined, kb * 1024);
-      out.push({ schedule: ringName(s), text: () => ringLinear(p, s) });
+    for (const kb of [undefined, ...(all ? [112, 72] : [])]) {
+      const s = ringSchedule(p, ringTokens(m), undefined, kb && kb * 1024);
+      out.push({ schedule: ringName(s), text: ringLinear(p, s) });
     }
-  if (m <= 16 && unstreamable(p) === null)
-    for (const depth of [streamSchedule(p, tokens).depth, tokens === 8 ? 12 : 8]) {
-      const s = { ...streamSchedule(p, tokens), depth };
-      out.push({ schedule: streamName(s), text: () => streamLinear(p, s) });
-    }
+  if (m <= 16 && unstreamable(p) === null && (all || !out.length)) {
+    const s = streamSchedule(p, m <= 8 ? 8 : 16);
+    out.push({ schedule: streamName(s), text: streamLinear(p, s) });
+  }
+  const chosen = chooseBf16(p, m);
   for (const s of gemms)
-    if (illegal(s, p) === null && (s.form === "few" ? s.tokens <= 2 * Math.max(m, 4) && m <= 4 * s.tokens : m >= 96)) out.push({ schedule: bf16Name(s), text: () => bf16Gemm(p, s) });
+    if (m > 16 && illegal(s, p) === null && (all || s === chosen)) out.push({ schedule: bf16Name(s), text: bf16Gemm(p, s) });
   return out;
 }
 
 const compiled = new Map<string, CudaKernel>();
-function kernelOf(cuda: Cuda, text: KernelText): CudaKernel {
-  if (!compiled.has(text.source)) compiled.set(text.source, cuda.compile(text));
-  return compiled.get(text.source)!;
+
+/** Compiles texts side by side. */
+async function build(cuda: Cuda, texts: readonly KernelText[]): Promise<void> {
+  const fresh = [...new Map(texts.filter((t) => !compiled.has(t.source)).map((t) => [t.source, t])).values()];
+  const cubins = await Promise.all(fresh.map((t) => compileCudaAside(t.name, t.source, undefined)));
+  for (const [i, t] of fresh.entries()) compiled.set(t.source, cuda.loadCubin(cubins[i], t));
 }
+const kernelOf = (text: KernelText): CudaKernel => compiled.get(text.source)!;
 
 export async function check(cuda: Cuda): Promise<Row[]> {
   const rows: Row[] = [];
-  for (const [n, k, y] of SHAPES.filter(([n]) => n < 1e5))
-    for (const m of [1, 3, 8, 13, 70, 300]) {
-      const p = problemOf(n, k, "bf16", y);
-      for (const f of forms(p, m)) rows.push(checkLinear(cuda, p, kernelOf(cuda, f.text()), m, f.schedule));
-    }
-  for (const [i, [n, k]] of ODD.entries())
-    for (const x of ["bf16", "f32"] as const)
-      for (const m of [1, 3, 11, 40, 130]) {
-        const p = problemOf(n, k, x, i % 2 ? x : "f32", [0, 8, 3][i % 3]);
-        for (const f of forms(p, m)) rows.push(checkLinear(cuda, p, kernelOf(cuda, f.text()), m, f.schedule));
-      }
-  for (const [h, v, r] of HEADS)
-    for (const p of [queryProblem(h, v, r, "bf16", "bf16"), outputProblem(h, v, r, "bf16", "bf16"), queryProblem(h, v, r, "f32", "f32"), outputProblem(h, v, r, "f32", "f32")]) {
-      const kernel = cuda.compile(streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule));
-      for (const m of [1, 3, 16, 61]) rows.push(checkBmm(cuda, p, kernel, m));
-    }
-  for (const [d, stride] of [[129280, 129280], [1292, 1292], [4097, 4099], [3, 3], [70001, 70001]]) for (const m of [1, 7, 64]) rows.push(checkArgmax(cuda, d, stride, m));
+  const linears: { p: StreamProblem; m: number; form: Form }[] = [];
+  const add = (p: StreamProblem, ms: readonly number[]): void => {
+    for (const m of ms) for (const form of forms(p, m)) linears.push({ p, m, form });
+  };
+  for (const [n, k, y] of SHAPES.filter(([n, k]) => n * k < 2e7)) add(problemOf(n, k, "bf16", y), [1, 3, 8, 13, 70, 300]);
+  for (const [i, [n, k]] of ODD.entries()) {
+    const pad = [0, 8, 3][i % 3];
+    add(problemOf(n, k, "bf16", i % 2 ? "bf16" : "f32", pad), [1, 11, 40, 130]);
+    add(problemOf(n, k, "f32", "f32", pad), [1, 11]);
+  }
+  const einsums = HEADS.flatMap(([h, v, r]) => (["bf16", "f32"] as const).flatMap((t) => [queryProblem(h, v, r, t, t), outputProblem(h, v, r, t, t)]))
+    .map((p) => ({ p, text: streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule) }));
+  const widths = [[129280, 129280], [1292, 1292], [4097, 4099], [3, 3]] as const;
+  const maxima = widths.map(([d, xStride]) => ({ d, xStride, text: argmaxRows({ d, xStride }) }));
+  await build(cuda, [...linears.map((l) => l.form.text), ...einsums.map((e) => e.text), ...maxima.map((a) => a.text)]);
+  for (const { p, m, form } of linears) rows.push(checkLinear(cuda, p, kernelOf(form.text), m, form.schedule));
+  for (const { p, text } of einsums) for (const m of [1, 3, 16, 61]) rows.push(checkBmm(cuda, p, kernelOf(text), m));
+  for (const { d, xStride, text } of maxima) for (const m of [1, 7, 64]) rows.push(checkArgmax(cuda, kernelOf(text), d, xStride, m));
   return rows;
 }
 
@@ -176,6 +189,7 @@ function time(cuda: Cuda, kernel: CudaKernel, sets: readonly Record<string, numb
 
 export async function measure(cuda: Cuda): Promise<Row[]> {
   const rows: Row[] = [];
+  await build(cuda, SHAPES.flatMap(([n, k, y, part]) => (part.includes("head") ? [1, 64] : ROWS).flatMap((m) => forms(problemOf(n, k, "bf16", y), m).map((f) => f.text))));
   for (const [n, k, y, part] of SHAPES) {
     const copies = Math.ceil(150e6 / (n * k * 2)) + 1;
     const p = problemOf(n, k, "bf16", y);
@@ -183,16 +197,14 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     const x = put(cuda, "bf16", most * k);
     const out = cuda.alloc(most * n * bytesOf[y]);
     const sets = Array.from({ length: copies }, () => ({ x, w: put(cuda, "bf16", n * k), y: out }));
-    for (const m of part.includes("head") ? [1, 8, 16, 64] : [1, 8, 16, 32, 64, 128, 256, 1024, 4096]) {
-      const times = forms(p, m).filter((f) => n < 1e5 || !f.schedule.startsWith("f128")).map((f) => ({ schedule: f.schedule, us: time(cuda, kernelOf(cuda, f.text()), sets, m) }));
+    for (const m of part.includes("head") ? [1, 64] : ROWS) {
+      const times = forms(p, m).map((f) => ({ schedule: f.schedule, us: time(cuda, kernelOf(f.text), sets, m) }));
       if (!times.length) continue;
-      const chosen = m > 16 ? chooseBf16(p, m) : undefined;
-      const own = times.find((t) => typeof chosen === "object" && t.schedule === bf16Name(chosen)) ?? times[0];
+      const [own] = times;
       const floor = Math.max((2 * n * k + 2 * m * k + bytesOf[y] * m * n) / BANDWIDTH, (2 * m * n * k) / 989e6);
-      const best = times.reduce((a, b) => (b.us < a.us ? b : a));
       rows.push({
-        op: "linear", part, n, k, m, schedule: own.schedule, us: own.us, floor_us: floor, of_floor: floor / own.us, tflops: (2 * m * n * k) / own.us / 1e6, best: best.schedule, best_us: best.us,
-        all: times.map((t) => `${t.schedule} ${t.us.toFixed(2)}`).join(", "),
+        op: "linear", part, n, k, m, schedule: own.schedule, us: own.us, floor_us: floor, of_floor: floor / own.us, tflops: (2 * m * n * k) / own.us / 1e6,
+        ...(times.length > 1 ? { all: times.map((t) => `${t.schedule} ${t.us.toFixed(2)}`).join(", ") } : {}),
       });
     }
     for (const s of sets) cuda.free(s.w);
@@ -203,7 +215,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     const kernel = cuda.compile(streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule));
     const [a, y] = [put(cuda, "bf16", 4096 * p.a[1]), cuda.alloc(4096 * p.y[1] * 2)];
     const sets = Array.from({ length: 5 }, () => ({ a, b: put(cuda, "bf16", p.batch * p.b[0]), y }));
-    for (const m of [1, 2, 8, 16, 64, 512, 4096]) {
+    for (const m of [1, 8, 64, 4096]) {
       const us = time(cuda, kernel, sets, m);
       const floor = Math.max((2 * p.batch * p.n * p.k + 2 * m * p.batch * (p.n + p.k)) / BANDWIDTH, (2 * m * p.batch * p.n * p.k) / 989e6);
       rows.push({ op: `bmm ${what}`, m, us, floor_us: floor, of_floor: floor / us });
