@@ -54,6 +54,8 @@ __device__ __forceinline__ void cluster_sync() {
 }
 // No wider scope than the block: what it tells, that the tensor cores have read a stage, needs no fence. A cluster-wide release
 // becomes a fence of all memory, half a microsecond each.
+__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 __device__ __forceinline__ void barrier_arrive_at(u32 barrier, u32 rank) {
   asm volatile("{\\n.reg .b32 there;\\nmapa.shared::cluster.u32 there, %0, %1;\\n"
                "mbarrier.arrive.shared::cluster.b64 _, [there];\\n}" :: "r"(barrier), "r"(rank) : "memory");
@@ -180,6 +182,11 @@ const box = indent(`
 __device__ __forceinline__ void copy_box(u32 to, const TensorMap* map, u32 barrier, int lane, int head, int row) {
   asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];"
                :: "r"(to), "l"(map), "r"(barrier), "r"(lane), "r"(head), "r"(row) : "memory");
+}
+// All chunks of 64 lanes that a row has, one behind the other.
+__device__ __forceinline__ void copy_chunks(u32 to, const TensorMap* map, u32 barrier, int head, int row) {
+  asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %3, %5}], [%2];"
+               :: "r"(to), "l"(map), "r"(barrier), "r"(0), "r"(head), "r"(row) : "memory");
 }
 __device__ __forceinline__ void copy_box_out(const TensorMap* map, u32 from, int lane, int head, int row) {
   asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4}], [%1];"

@@ -33,10 +33,10 @@ struct Plan {
   int used;              // runs
   __device__ __forceinline__ Range range(int c) const { return c < used ? Range{starts[c], starts[c + 1]} : Range{{0, 0}, {0, 0}}; }
   // Where run c of n begins: at its share of the cost, moved to the beginning of a token when that is near.
-  __device__ int2 start(u32 c, u32 n, int T) const {
+  __device__ __forceinline__ int2 start(int c, int n, int T) const {
     if (c >= n) return make_int2(T, 0);
-    const u32 all = before[T];
-    const int at = c * all / n, near = min(3u, all / n / 4);
+    const float share = (float)before[T] / n;
+    const int at = c * share, near = min(3.f, share / 4);
     int low = 0, high = T;  // the last token that begins at or before
     while (high - low > 1) { const int middle = (low + high) / 2; if (before[middle] <= at) low = middle; else high = middle; }
     const int inside = at - before[low] - FIXED;

@@ -59,41 +59,37 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     prefetch_map(&qp_map);
     prefetch_map(&cache_map);
   }
-  release_next();
+  ${cluster > 1 ? "cluster_arrive();  // the others' barriers: no copy may reach a block before they are there\n  " : ""}release_next();
   await_previous();
   make_plan(plan, positions, T, clusters);
-  ${cluster > 1 ? "cluster_sync();  // no copy may reach a block whose barriers are not there yet" : "__syncthreads();"}
   const Range mine = plan.range(me);
 
   if (warp < 4) {
     // Producer: one thread keeps query and ring full; its registers go to the others.
-    registers_down<56>();
+    registers_down<48>();
+    // Two stages ahead of the copies, rows are looked up and sent for from memory to L2: a ring of two is too short to hide that.
+    Piece ahead = mine.first(positions);
+    int stage = 0, b_ahead = ahead.from, turn = 0, turn_ahead = 0;
+    u32 phase = 0, q_phase = 0;
+    const int* page = pages + (long long)sequence[ahead.valid() ? ahead.row : 0] * P;
+    const auto look_up = [&]() {
+      if (!ahead.valid()) return 0;
+      const int row = (page[b_ahead / PAGE] * PAGE + b_ahead % PAGE) * KEYS;
+      for (int i = 0; i < PARTS; i++)
+        if ((turn_ahead + i) % CLUSTER == rank) prefetch_box(&cache_map, 0, row, i * (CHUNKS / PARTS));
+      turn_ahead++;
+      if (++b_ahead == ahead.to) {
+        ahead.next(positions);
+        b_ahead = 0;
+        if (ahead.valid()) page = pages + (long long)sequence[ahead.row] * P;
+      }
+      return row;
+    };
+    int row = 0, next = 0;
+    if (threadIdx.x == 0) { row = look_up(); next = look_up(); }
+    ${cluster > 1 ? "cluster_wait();" : ""}
     if (threadIdx.x == 0) {
-      int stage = 0; u32 phase = 0, q_phase = 0;
-      // Two stages ahead of the copies, rows are looked up and sent for from memory to L2: a ring of two is too short to hide that.
-      Piece ahead = mine.first(positions);
-      int b_ahead = ahead.from, turn = 0, turn_ahead = 0;
-      const int* page = pages + (long long)sequence[ahead.valid() ? ahead.row : 0] * P;
-      const auto look_up = [&]() {
-        if (!ahead.valid()) return 0;
-        const int row = (page[b_ahead / PAGE] * PAGE + b_ahead % PAGE) * KEYS;
-        for (int i = 0; i < PARTS; i++)
-          if ((turn_ahead + i) % CLUSTER == rank) prefetch_box(&cache_map, 0, row, i * (CHUNKS / PARTS));
-        turn_ahead++;
-        if (++b_ahead == ahead.to) {
-          ahead.next(positions);
-          b_ahead = 0;
-          if (ahead.valid()) page = pages + (long long)sequence[ahead.row] * P;
-        }
-        return row;
-      };
-      int row = look_up(), next = look_up();
       for (Piece p = mine.first(positions); p.valid(); p.next(positions)) {
-        barrier_wait(q_empty, q_phase ^ 1);
-        barrier_expect(q_full, STAGE);
-        for (int c = 0; c < 8; c++) copy_box(query + c * CHUNK, &ql_map, q_full, c * 64, rank * 64, p.row);
-        copy_box(query + 8 * CHUNK, &qp_map, q_full, 0, rank * 64, p.row);
-        q_phase ^= 1;
         for (int b = p.from; b < p.to; b++) {
           barrier_wait(empty + 8 * stage, phase ^ 1);
           for (int i = 0; i < PARTS; i++) barrier_expect(full + 8 * (stage * PARTS + i), STAGE / PARTS);
@@ -103,6 +99,14 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
             if ((turn + i) % CLUSTER == rank) ${cluster > 1 ? "copy_box_all(to, &cache_map, barrier, 0, row, i * (CHUNKS / PARTS), (1 << CLUSTER) - 1);" : "copy_box(to, &cache_map, barrier, 0, row, i * (CHUNKS / PARTS));"}
           }
           turn++;
+          if (b == p.from) {
+            // The query of the next token, as soon as the last scores of the one before are there; after its first rows, which take longer.
+            barrier_wait(q_empty, q_phase ^ 1);
+            barrier_expect(q_full, STAGE);
+            copy_chunks(query, &ql_map, q_full, rank * 64, p.row);
+            copy_box(query + 8 * CHUNK, &qp_map, q_full, 0, rank * 64, p.row);
+            q_phase ^= 1;
+          }
           if (++stage == STAGES) { stage = 0; phase ^= 1; }
           row = next;
           next = look_up();
@@ -111,7 +115,8 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     }
   } else if (warp < 8) {
     // Scores: 64 heads by 64 cached rows, softmax, and the weights in bf16 where the stage's rotary lanes were.
-    registers_up<136>();
+    registers_up<144>();
+    ${cluster > 1 ? "cluster_wait();" : ""}
     int stage = 0; u32 phase = 0, q_phase = 0;
     for (Piece p = mine.first(positions); p.valid(); p.next(positions)) {
       float top[2] = {minus_infinity(), minus_infinity()}, sum[2] = {0.f, 0.f};
@@ -199,6 +204,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
   } else {
     // Mixing: two warpgroups, each 64 heads by half of the value's lanes; the sums fill 128 registers a thread.
     registers_up<160>();
+    ${cluster > 1 ? "cluster_wait();" : ""}
     const int team = warp / 4 - 2, thread = threadIdx.x - 256, head = slab * 16 + lane / 4;
     u16* slots = (u16*)workspace;                                           // per block: two parts of 64 x 512 sums
     float4* stats = (float4*)(slots + (long long)gridDim.x * 2 * 64 * 512);  // their maxima and sums, and the largest of each half
@@ -232,37 +238,41 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
       }
 
       // Lanes of four change words, so that each holds eight columns of a row: 64 bytes of a head at a time.
-      const bool whole = p.whole();
       const long long slot = blockIdx.x * 2 + (p.from == 0);
+      const bool whole = p.whole();
+      if (whole) {
+        uint4* out = (uint4*)(y + (long long)(p.row * HEADS + rank * 64 + head) * 512) + team * 32 + lane % 4;
 #pragma unroll
-      for (int h = 0; h < 2; h++) {
-        float by = 1.f / total[h].y, largest = 0.f;
-        if (!whole) {
-          // A shared token: leave the part in L2, as halves of its largest sum.
+        for (int h = 0; h < 2; h++) {
+          const float by = 1.f / total[h].y;
+#pragma unroll
+          for (int j = 0; j < 32; j += 4) {
+            const float* v = acc[j / 16] + j % 16 * 4 + 2 * h;
+            out[h * 512 + j] = turn_words(make_uint4(pack_bf16(v[0] * by, v[1] * by), pack_bf16(v[4] * by, v[5] * by),
+                pack_bf16(v[8] * by, v[9] * by), pack_bf16(v[12] * by, v[13] * by)), lane);
+          }
+        }
+      } else {
+        // A shared token: leave the part in L2, as halves of its largest sum.
+        uint4* out = (uint4*)slots + slot * 4096 + head * 64 + team * 32 + lane % 4;
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+          float largest = 0.f;
 #pragma unroll
           for (int i = 0; i < 64; i++) largest = fmaxf(largest, fabsf(acc[i / 32][i % 32 / 2 * 4 + 2 * h + i % 2]));
           largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
           largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 2));
-          by = largest > 0.f ? 1.f / largest : 0.f;
-        }
-        uint4* out = (uint4*)(whole ? y + (long long)(p.row * HEADS + rank * 64) * 512 : slots + slot * (64 * 512)) + (head + 8 * h) * 64 + team * 32 + lane % 4;
+          const float by = largest > 0.f ? 1.f / largest : 0.f;
 #pragma unroll
-        for (int j = 0; j < 32; j += 4) {
-          u32 w[4];
-#pragma unroll
-          for (int i = 0; i < 4; i++) {
-            const float* v = acc[(j + i) / 16] + (j + i) % 16 * 4 + 2 * h;
-            w[i] = whole ? pack_bf16(v[0] * by, v[1] * by) : pack_half(v[0] * by, v[1] * by);
+          for (int j = 0; j < 32; j += 4) {
+            const float* v = acc[j / 16] + j % 16 * 4 + 2 * h;
+            out[h * 512 + j] = turn_words(make_uint4(pack_half(v[0] * by, v[1] * by), pack_half(v[4] * by, v[5] * by),
+                pack_half(v[8] * by, v[9] * by), pack_half(v[12] * by, v[13] * by)), lane);
           }
-          out[j] = turn_words(make_uint4(w[0], w[1], w[2], w[3]), lane);
-        }
-        if (!whole && lane % 4 == 0) {
           float* stat = (float*)(stats + slot * 64 + head + 8 * h);
-          if (team == 0) *(float2*)stat = total[h];
-          stat[2 + team] = largest;
+          if (lane % 4 == 0 && team == 0) *(float2*)stat = total[h];
+          if (lane % 4 == 0) stat[2 + team] = largest;
         }
-      }
-      if (!whole) {
         __threadfence();
         group_sync(2, 256);
         if (thread == 0) atomicAdd(counters + (p.row * CLUSTER + rank) * 2, 1);
@@ -279,7 +289,7 @@ ${combine()}
   return {
     name, language: "cuda", source,
     params: [
-      { kind: "tensormap", name: "ql_map", of: "ql", dtype: "bf16", dims: [r, heads, "T"], strides: [2 * p.ql[1], 2 * p.ql[0]], box: [64, 64, 1], swizzle: 128 },
+      { kind: "tensormap", name: "ql_map", of: "ql", dtype: "bf16", dims: [64, heads, r / 64, "T"], strides: [2 * p.ql[1], 128, 2 * p.ql[0]], box: [64, 64, 8, 1], swizzle: 128 },
       { kind: "tensormap", name: "qp_map", of: "qp", dtype: "bf16", dims: [d, heads, "T"], strides: [2 * p.qp[1], 2 * p.qp[0]], box: [64, 64, 1], swizzle: 128 },
       // The page table bounds the rows; the map need not know how many pages there are.
       { kind: "tensormap", name: "cache_map", of: "cache", dtype: "bf16", dims: [64, 2 ** 31, (r + d) / 64], strides: [2 * (r + d), 128], box: [64, 64, 3], swizzle: 128 },
