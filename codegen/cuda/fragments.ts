@@ -54,7 +54,8 @@ __device__ __forceinline__ void cluster_sync() {
 }
 // No wider scope than the block: what it tells, that the tensor cores have read a stage, needs no fence. A cluster-wide release
 // becomes a fence of all memory, half a microsecond each.
-__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+// In halves, and without order among ordinary accesses, which would be a fence of all memory: for barriers, which have their own.
+__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 __device__ __forceinline__ void barrier_arrive_at(u32 barrier, u32 rank) {
   asm volatile("{\\n.reg .b32 there;\\nmapa.shared::cluster.u32 there, %0, %1;\\n"
@@ -250,6 +251,7 @@ __device__ __forceinline__ void load_tile(u32 (&v)[4], u32 tile, int row, int ch
 const exp2 = indent(`
 __device__ __forceinline__ float minus_infinity() { return __int_as_float(0xff800000); }
 __device__ __forceinline__ float exp2_fast(float x) { float v; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(v) : "f"(x)); return v; }
+__device__ __forceinline__ void add_release(int* p) { asm volatile("red.release.gpu.global.add.s32 [%0], 1;" :: "l"(p) : "memory"); }
 __device__ __forceinline__ int load_acquire(const int* p) {
   int v; asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(v) : "l"(p) : "memory"); return v;
 }

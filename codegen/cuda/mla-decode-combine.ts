@@ -6,6 +6,7 @@ export const combine = (): string => `
     // Shared tokens: the first of the run, and the last; a cluster without work helps with one. Parts are added in the order of
     // clusters, whoever adds them.
     const bool idle = me >= plan.used;
+#pragma unroll 1
     for (int turn = 0; turn < 2; turn++) {
       const int row = idle ? (me - plan.used) % T : turn == 0 ? mine.begin.x : mine.end.x;
       if (turn == 1 ? idle || mine.end.y == 0 || row == mine.begin.x : !idle && mine.empty()) continue;
@@ -20,8 +21,10 @@ export const combine = (): string => `
 
       // Eight lanes of one head a thread; the loads of eight parts are in flight at once.
       const long long at = (long long)first * CLUSTER + rank;
+#pragma unroll 1
       for (int u = 4096 * slice / helpers + thread; u < 4096 * (slice + 1) / helpers; u += 256) {
         float top = minus_infinity(), sum = 0.f, mixed[8] = {};
+#pragma unroll 1
         for (int p0 = 0; p0 < parts; p0 += 8) {
           float4 stat[8];
           uint4 part[8];
@@ -54,7 +57,7 @@ export const combine = (): string => `
           top = most;
         }
         const float by = 1.f / sum;
-        *((uint4*)(y + ((long long)row * HEADS + rank * 64) * 512) + u) = make_uint4(pack_bf16(mixed[0] * by, mixed[1] * by),
+        *((uint4*)(y + ((long long)tokens.at(row) * HEADS + rank * 64) * 512) + u) = make_uint4(pack_bf16(mixed[0] * by, mixed[1] * by),
             pack_bf16(mixed[2] * by, mixed[3] * by), pack_bf16(mixed[4] * by, mixed[5] * by), pack_bf16(mixed[6] * by, mixed[7] * by));
       }
       // The last to leave makes the counters ready for the next launch.

@@ -61,53 +61,49 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
   }
   ${cluster > 1 ? "cluster_arrive();  // the others' barriers: no copy may reach a block before they are there\n  " : ""}release_next();
   await_previous();
-  make_plan(plan, positions, T, clusters);
+  make_plan(plan, positions, T, clusters, T > clusters && sequence[0] == sequence[1] ? (T + clusters - 1) / clusters : 0);
+  const Tokens tokens = {positions, T > MOST ? nullptr : plan.order};
   const Range mine = plan.range(me);
 
   if (warp < 4) {
-    // Producer: one thread keeps query and ring full; its registers go to the others.
+    // Producer: a thread for each part of a stage, and the first for queries too; their registers go to the others.
     registers_down<48>();
-    // Two stages ahead of the copies, rows are looked up and sent for from memory to L2: a ring of two is too short to hide that.
-    Piece ahead = mine.first(positions);
-    int stage = 0, b_ahead = ahead.from, turn = 0, turn_ahead = 0;
+    Piece ahead = mine.first(tokens);
+    int stage = 0, b_ahead = ahead.from, turn = warp, turn_ahead = warp, row = 0, next = 0;
     u32 phase = 0, q_phase = 0;
-    const int* page = pages + (long long)sequence[ahead.valid() ? ahead.row : 0] * P;
+    const int* page = pages + (long long)sequence[ahead.valid() ? tokens.at(ahead.row) : 0] * P;
+    // Two stages ahead of the copies, rows are looked up and sent for from memory to L2: a ring of two is too short to hide that.
+    // Each part is fetched by one block of the cluster, for all.
     const auto look_up = [&]() {
       if (!ahead.valid()) return 0;
       const int row = (page[b_ahead / PAGE] * PAGE + b_ahead % PAGE) * KEYS;
-      for (int i = 0; i < PARTS; i++)
-        if ((turn_ahead + i) % CLUSTER == rank) prefetch_box(&cache_map, 0, row, i * (CHUNKS / PARTS));
-      turn_ahead++;
+      if (turn_ahead++ % CLUSTER == rank) prefetch_box(&cache_map, 0, row, warp * (CHUNKS / PARTS));
       if (++b_ahead == ahead.to) {
-        ahead.next(positions);
+        ahead.next(tokens);
         b_ahead = 0;
-        if (ahead.valid()) page = pages + (long long)sequence[ahead.row] * P;
+        if (ahead.valid()) page = pages + (long long)sequence[tokens.at(ahead.row)] * P;
       }
       return row;
     };
-    int row = 0, next = 0;
-    if (threadIdx.x == 0) { row = look_up(); next = look_up(); }
+    const bool works = lane == 0 && warp < PARTS;
+    if (works) { row = look_up(); next = look_up(); }
     ${cluster > 1 ? "cluster_wait();" : ""}
-    if (threadIdx.x == 0) {
-      for (Piece p = mine.first(positions); p.valid(); p.next(positions)) {
+    if (works) {
+      for (Piece p = mine.first(tokens); p.valid(); p.next(tokens)) {
         for (int b = p.from; b < p.to; b++) {
+          const u32 to = ring + stage * STAGE + warp * (STAGE / PARTS), barrier = full + 8 * (stage * PARTS + warp);
           barrier_wait(empty + 8 * stage, phase ^ 1);
-          for (int i = 0; i < PARTS; i++) barrier_expect(full + 8 * (stage * PARTS + i), STAGE / PARTS);
-          // Each part is fetched by one block of the cluster, for all: L2 is read once.
-          for (int i = 0; i < PARTS; i++) {
-            const u32 to = ring + stage * STAGE + i * (STAGE / PARTS), barrier = full + 8 * (stage * PARTS + i);
-            if ((turn + i) % CLUSTER == rank) ${cluster > 1 ? "copy_box_all(to, &cache_map, barrier, 0, row, i * (CHUNKS / PARTS), (1 << CLUSTER) - 1);" : "copy_box(to, &cache_map, barrier, 0, row, i * (CHUNKS / PARTS));"}
-          }
-          turn++;
-          if (b == p.from) {
-            // The query of the next token, as soon as the last scores of the one before are there; after its first rows, which take longer.
+          barrier_expect(barrier, STAGE / PARTS);
+          if (turn++ % CLUSTER == rank) ${cluster > 1 ? "copy_box_all(to, &cache_map, barrier, 0, row, warp * (CHUNKS / PARTS), (1 << CLUSTER) - 1)" : "copy_box(to, &cache_map, barrier, 0, row, warp * (CHUNKS / PARTS))"};
+          if (++stage == STAGES) { stage = 0; phase ^= 1; }
+          if (b == p.from && warp == 0) {
+            // The query of the next token, when the last scores of the one before are there; after its first rows, which take longer.
             barrier_wait(q_empty, q_phase ^ 1);
             barrier_expect(q_full, STAGE);
-            copy_chunks(query, &ql_map, q_full, rank * 64, p.row);
-            copy_box(query + 8 * CHUNK, &qp_map, q_full, 0, rank * 64, p.row);
+            copy_chunks(query, &ql_map, q_full, rank * 64, tokens.at(p.row));
+            copy_box(query + 8 * CHUNK, &qp_map, q_full, 0, rank * 64, tokens.at(p.row));
             q_phase ^= 1;
           }
-          if (++stage == STAGES) { stage = 0; phase ^= 1; }
           row = next;
           next = look_up();
         }
@@ -118,7 +114,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     registers_up<144>();
     ${cluster > 1 ? "cluster_wait();" : ""}
     int stage = 0; u32 phase = 0, q_phase = 0;
-    for (Piece p = mine.first(positions); p.valid(); p.next(positions)) {
+    for (Piece p = mine.first(tokens); p.valid(); p.next(tokens)) {
       float top[2] = {minus_infinity(), minus_infinity()}, sum[2] = {0.f, 0.f};
       barrier_wait(q_full, q_phase);
       q_phase ^= 1;
@@ -154,33 +150,38 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
 #pragma unroll
           for (int i = 0; i < 32; i++) if (i / 4 * 8 + lane % 4 * 2 + i % 2 >= seen) s[i] = minus_infinity();
         }
-        // The maximum that exponents are taken from moves only when a score lies 2^8 above it: sums seldom have to shrink.
-        float less[2];
+        // Exponents are taken from the maximum as it was; it moves only when a score lies 2^8 above it, and then they are taken anew.
+        // So they need not wait for the lanes to agree on the maximum, and sums seldom have to shrink.
+        float e[32], less[2] = {1.f, 1.f}, most[2];
+#pragma unroll
+        for (int i = 0; i < 32; i++) e[i] = exp2_fast(fmaf(s[i], SCALE, -top[i / 2 % 2]));
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-          float most = s[2 * h];
+          most[h] = s[2 * h];
 #pragma unroll
-          for (int i = 0; i < 16; i++) most = fmaxf(most, s[i / 2 * 4 + 2 * h + i % 2]);
-          most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
-          most = SCALE * fmaxf(most, __shfl_xor_sync(~0u, most, 2));
-          most = most > top[h] + 8.f ? most : top[h];
-          less[h] = exp2_fast(top[h] - most);
-          top[h] = most;
-          float add = 0.f;
-#pragma unroll
-          for (int i = 0; i < 16; i++) {
-            float& v = s[i / 2 * 4 + 2 * h + i % 2];
-            v = exp2_fast(fmaf(v, SCALE, -most));
-            add += v;
-          }
-          sum[h] = fmaf(sum[h], less[h], add);
+          for (int i = 1; i < 16; i++) most[h] = fmaxf(most[h], s[i / 2 * 4 + 2 * h + i % 2]);
+          most[h] = fmaxf(most[h], __shfl_xor_sync(~0u, most[h], 1));
+          most[h] = SCALE * fmaxf(most[h], __shfl_xor_sync(~0u, most[h], 2));
         }
+        if (__any_sync(~0u, most[0] > top[0] + 8.f || most[1] > top[1] + 8.f)) {
+#pragma unroll
+          for (int h = 0; h < 2; h++) {
+            const float higher = most[h] > top[h] + 8.f ? most[h] : top[h];
+            less[h] = exp2_fast(top[h] - higher);
+            top[h] = higher;
+            sum[h] *= less[h];
+          }
+#pragma unroll
+          for (int i = 0; i < 32; i++) e[i] = exp2_fast(fmaf(s[i], SCALE, -top[i / 2 % 2]));
+        }
+#pragma unroll
+        for (int i = 0; i < 32; i++) sum[i / 2 % 2] += e[i];
         // All warps have read the rotary lanes; the weights take their place, in the layout of a tile.
         group_sync(1, 128);
         const int row = slab * 16 + lane % 16;
 #pragma unroll
         for (int c = 0; c < 8; c += 2) {
-          const float* v = s + c * 4;
+          const float* v = e + c * 4;
           store_matrices(tile + 8 * CHUNK + row * 128 + (((c + lane / 16) ^ (row % 8)) * 16),
               pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
         }
@@ -210,7 +211,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     float4* stats = (float4*)(slots + (long long)gridDim.x * 2 * 64 * 512);  // their maxima and sums, and the largest of each half
     int* counters = (int*)(stats + (long long)gridDim.x * 2 * 64);          // arrivals and departures, per token and block
     int stage = 0; u32 phase = 0;
-    for (Piece p = mine.first(positions); p.valid(); p.next(positions)) {
+    for (Piece p = mine.first(tokens); p.valid(); p.next(tokens)) {
       float acc[2][64];
       float2 total[2];
 #pragma unroll
@@ -241,7 +242,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
       const long long slot = blockIdx.x * 2 + (p.from == 0);
       const bool whole = p.whole();
       if (whole) {
-        uint4* out = (uint4*)(y + (long long)(p.row * HEADS + rank * 64 + head) * 512) + team * 32 + lane % 4;
+        uint4* out = (uint4*)(y + (long long)(tokens.at(p.row) * HEADS + rank * 64 + head) * 512) + team * 32 + lane % 4;
 #pragma unroll
         for (int h = 0; h < 2; h++) {
           const float by = 1.f / total[h].y;
@@ -273,14 +274,13 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
           if (lane % 4 == 0 && team == 0) *(float2*)stat = total[h];
           if (lane % 4 == 0) stat[2 + team] = largest;
         }
-        __threadfence();
         group_sync(2, 256);
-        if (thread == 0) atomicAdd(counters + (p.row * CLUSTER + rank) * 2, 1);
+        if (thread == 0) add_release(counters + (p.row * CLUSTER + rank) * 2);
       }
     }
 ${combine()}
   }
-  ${cluster > 1 ? "cluster_sync();  // the other block may still copy into this one, and arrive at its barriers" : ""}
+  ${cluster > 1 ? "cluster_arrive();  // the other block may still copy into this one, and arrive at its barriers\n  cluster_wait();" : ""}
 }
 `;
   const helpers = fragments(["types", "barriers", "cluster", "dependent", "load", "box", "multicast", "store", "registers", "bf16", "gather", "exp2", "ahead", "halves"], 64) + wgmmaBf16([{ n: 64, b: "keys" }, { n: 128, b: "lanes" }]);
