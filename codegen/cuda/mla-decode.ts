@@ -66,47 +66,46 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
   const Range mine = plan.range(me);
 
   if (warp < 4) {
-    // Producer: a thread for each part of a stage, and the first for queries too; their registers go to the others.
+    // Producer: a thread for queries and one for each part of a stage; their registers go to the others.
     registers_down<48>();
-    Piece ahead = mine.first(tokens);
-    int stage = 0, b_ahead = ahead.from, turn = warp, turn_ahead = warp, row = 0, next = 0;
-    u32 phase = 0, q_phase = 0;
-    const int* page = pages + (long long)sequence[ahead.valid() ? tokens.at(ahead.row) : 0] * P;
+    Piece p = mine.first(tokens);
+    u32 phase = 0;
+    if (warp == PARTS && lane == 0) {
+      // The next token's query comes when the last scores of the one before are there.
+      for (; p.valid(); p.next(tokens), phase ^= 1) {
+        barrier_wait(q_empty, phase ^ 1);
+        barrier_expect(q_full, STAGE);
+        copy_chunks(query, &ql_map, q_full, rank * 64, tokens.at(p.row));
+        copy_box(query + 8 * CHUNK, &qp_map, q_full, 0, rank * 64, tokens.at(p.row));
+      }
+    }
     // Two stages ahead of the copies, rows are looked up and sent for from memory to L2: a ring of two is too short to hide that.
     // Each part is fetched by one block of the cluster, for all.
+    int stage = 0, b = p.from, turn = warp, turn_ahead = warp, row = 0, next = 0;
+    const int* page = pages + (long long)sequence[p.valid() ? tokens.at(p.row) : 0] * P;
     const auto look_up = [&]() {
-      if (!ahead.valid()) return 0;
-      const int row = (page[b_ahead / PAGE] * PAGE + b_ahead % PAGE) * KEYS;
+      if (!p.valid()) return -1;
+      const int row = (page[b / PAGE] * PAGE + b % PAGE) * KEYS;
       if (turn_ahead++ % CLUSTER == rank) prefetch_box(&cache_map, 0, row, warp * (CHUNKS / PARTS));
-      if (++b_ahead == ahead.to) {
-        ahead.next(tokens);
-        b_ahead = 0;
-        if (ahead.valid()) page = pages + (long long)sequence[tokens.at(ahead.row)] * P;
+      if (++b == p.to) {
+        p.next(tokens);
+        b = 0;
+        if (p.valid()) page = pages + (long long)sequence[tokens.at(p.row)] * P;
       }
       return row;
     };
-    const bool works = lane == 0 && warp < PARTS;
+    const bool works = warp < PARTS && lane == 0;
     if (works) { row = look_up(); next = look_up(); }
     ${cluster > 1 ? "cluster_wait();" : ""}
     if (works) {
-      for (Piece p = mine.first(tokens); p.valid(); p.next(tokens)) {
-        for (int b = p.from; b < p.to; b++) {
-          const u32 to = ring + stage * STAGE + warp * (STAGE / PARTS), barrier = full + 8 * (stage * PARTS + warp);
-          barrier_wait(empty + 8 * stage, phase ^ 1);
-          barrier_expect(barrier, STAGE / PARTS);
-          if (turn++ % CLUSTER == rank) ${cluster > 1 ? "copy_box_all(to, &cache_map, barrier, 0, row, warp * (CHUNKS / PARTS), (1 << CLUSTER) - 1)" : "copy_box(to, &cache_map, barrier, 0, row, warp * (CHUNKS / PARTS))"};
-          if (++stage == STAGES) { stage = 0; phase ^= 1; }
-          if (b == p.from && warp == 0) {
-            // The query of the next token, when the last scores of the one before are there; after its first rows, which take longer.
-            barrier_wait(q_empty, q_phase ^ 1);
-            barrier_expect(q_full, STAGE);
-            copy_chunks(query, &ql_map, q_full, rank * 64, tokens.at(p.row));
-            copy_box(query + 8 * CHUNK, &qp_map, q_full, 0, rank * 64, tokens.at(p.row));
-            q_phase ^= 1;
-          }
-          row = next;
-          next = look_up();
-        }
+      while (row >= 0) {
+        const u32 to = ring + stage * STAGE + warp * (STAGE / PARTS), barrier = full + 8 * (stage * PARTS + warp);
+        barrier_wait(empty + 8 * stage, phase ^ 1);
+        barrier_expect(barrier, STAGE / PARTS);
+        if (turn++ % CLUSTER == rank) ${cluster > 1 ? "copy_box_all(to, &cache_map, barrier, 0, row, warp * (CHUNKS / PARTS), (1 << CLUSTER) - 1)" : "copy_box(to, &cache_map, barrier, 0, row, warp * (CHUNKS / PARTS))"};
+        if (++stage == STAGES) { stage = 0; phase ^= 1; }
+        row = next;
+        next = look_up();
       }
     }
   } else if (warp < 8) {
