@@ -112,6 +112,7 @@ ${copied ? `    const u32 out = staging + team * ${boxes(s) * 8192};\n` : ""}   
 ${copied ? copyOut(boxes(s)) : storeOut(p)}
     }${copied ? "\n    if (threadIdx.x % 128 == 0) copy_out_wait();" : ""}
   }
+  __syncwarp();    // the producer's lane comes late, and a barrier of the cluster wants whole warps
   cluster_sync();  // the other block may still send into this one's shared memory
 }
 `;

@@ -1,6 +1,6 @@
 // Kernels that move rows: embedding, gathers, copies, the paged cache.
 import { f, kernel, x, type Body } from "../../ir/kernel/build.ts";
-import type { BufferParam, Index, Kernel } from "../../ir/kernel/stmt.ts";
+import type { BufferParam, Index, Kernel, Tile } from "../../ir/kernel/stmt.ts";
 
 const WIDE = 512;
 
@@ -135,10 +135,13 @@ export function cacheAppend(p: CacheProblem & { cStride: number; kpStride: numbe
   });
 }
 
-/** Rotates pairs: lanes a, b with the cos | sin halves of a table row; the result is [rotated a | rotated b]. */
-function rotated(k: Body, table: BufferParam, pos: Index, half: number, a: ReturnType<Body["load"]>, b: ReturnType<Body["load"]>): [ReturnType<Body["map"]>, ReturnType<Body["map"]>] {
-  const cos = k.load("cos", 1, half, table, { at: [pos, 0], cols: 1 });
-  const sin = k.load("sin", 1, half, table, { at: [pos, half], cols: 1 });
+/** The cos | sin halves of a table row. */
+const turn = (k: Body, table: BufferParam, pos: Index, half: number): [Tile, Tile] => [
+  k.load("cos", 1, half, table, { at: [pos, 0], cols: 1 }), k.load("sin", 1, half, table, { at: [pos, half], cols: 1 }),
+];
+
+/** Rotates pairs: lanes a, b by cos and sin; the result is [rotated a | rotated b]. */
+function rotated(k: Body, [cos, sin]: readonly [Tile, Tile], a: Tile, b: Tile): [Tile, Tile] {
   return [k.map("left", f.sub(f.mul(a, cos), f.mul(b, sin))), k.map("right", f.add(f.mul(b, cos), f.mul(a, sin)))];
 }
 
@@ -172,7 +175,7 @@ export function rope(p: RopeProblem): Kernel {
       const pos = k.scalar("pos", positions, ["i"]);
       const a = k.load("a", rows, half, xs, { at: ["i", "h", 0, 0], rows: 1, cols: 2, rowLimit: p.heads });
       const b = k.load("b", rows, half, xs, { at: ["i", "h", 0, 1], rows: 1, cols: 2, rowLimit: p.heads });
-      const [left, right] = rotated(k, table, pos, half, a, b);
+      const [left, right] = rotated(k, turn(k, table, pos, half), a, b);
       k.store(left, y, { at: ["i", "h", 0], rows: 1, cols: 2, rowLimit: p.heads });
       k.store(right, y, { at: ["i", "h", half], rows: 1, cols: 2, rowLimit: p.heads });
     },
@@ -208,6 +211,10 @@ export function ropeAppend(p: RopeAppendProblem): Kernel {
     body(k, { cache, c, kr, gain, table, positions, sequence, pages }) {
       k.grid({ i: ["T", 1] });
       const at = place(k, p, positions, sequence, pages);
+      // What the end needs is read at the beginning: the row of the table lies far away.
+      const a = k.load("a", 1, half, kr, { at: ["i", 0, 0], cols: 1 });
+      const b = k.load("b", 1, half, kr, { at: ["i", 0, 1], cols: 1 });
+      const angle = turn(k, table, "pos", half);
       const squares = k.fill("squares", 1, 1, 0);
       k.loop("u", 0, p.r, 128, () => {
         const v = k.load("v", 1, 128, c, { at: ["i", "u"], cols: 1, colLimit: p.r });
@@ -219,9 +226,7 @@ export function ropeAppend(p: RopeAppendProblem): Kernel {
         const g = k.load("g", 1, 128, gain, { at: ["u"], cols: 0, colLimit: p.r });
         k.store(k.map("n", f.mul(f.mul(v, by), g)), cache, { at: [...at, "u"], cols: 2, colLimit: p.r });
       });
-      const a = k.load("a", 1, half, kr, { at: ["i", 0, 0], cols: 1 });
-      const b = k.load("b", 1, half, kr, { at: ["i", 0, 1], cols: 1 });
-      const [left, right] = rotated(k, table, "pos", half, a, b);
+      const [left, right] = rotated(k, angle, a, b);
       k.store(left, cache, { at: [...at, p.r], cols: 2 });
       k.store(right, cache, { at: [...at, p.r + half], cols: 2 });
     },
