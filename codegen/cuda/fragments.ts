@@ -52,6 +52,10 @@ __device__ __forceinline__ u32 cluster_rank() { u32 r; asm volatile("mov.u32 %0,
 __device__ __forceinline__ void cluster_sync() {
   asm volatile("barrier.cluster.arrive.release.aligned;\\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
+// Nothing is handed over, the blocks only leave together: no fence, which would wait until y has reached memory.
+__device__ __forceinline__ void cluster_leave() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;\\nbarrier.cluster.wait.aligned;" ::: "memory");
+}
 // No wider scope than the block: what it tells, that the tensor cores have read a stage, needs no fence. A cluster-wide release
 // becomes a fence of all memory, half a microsecond each.
 // In halves, and without order among ordinary accesses, which would be a fence of all memory: for barriers, which have their own.
@@ -164,6 +168,10 @@ __device__ __forceinline__ float4 load_shared4(u32 from) {
   float4 v;
   asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(from) : "memory");
   return v;
+}
+// One store: left to itself the compiler makes four of it.
+__device__ __forceinline__ void store16(u16* to, u32 a, u32 b, u32 c, u32 d) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" :: "l"(to), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
 }
 `);
 

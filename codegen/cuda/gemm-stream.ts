@@ -181,10 +181,9 @@ ${experts ? "    await_previous();" : "    await_previous();"}
       const float4 a = ${cluster ? "load_shared4_at(from, s / DEEP)" : "load_shared4(from)"}, b = ${cluster ? "load_shared4_at(from + 16, s / DEEP)" : "load_shared4(from + 16)"};
       v[0] += a.x; v[1] += a.y; v[2] += a.z; v[3] += a.w; v[4] += b.x; v[5] += b.y; v[6] += b.z; v[7] += b.w;
     }
-    const uint4 packed = {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7])};
-    *(uint4*)(y + (long long)(token0 + token) * N + column0 + column) = packed;
+    store16(y + (long long)(token0 + token) * N + column0 + column, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
   }
-${cluster ? "  cluster_sync();  // sums stay until the last block has read them\n" : ""}}
+${cluster ? "  cluster_leave();  // sums stay until the last block has read them\n" : ""}}
 `;
   const source = `${header(gemmHeader({ n, k, experts }, schedule))}
 ${called(fragments(["types", "barriers", "dependent", "load", "bf16", "floats", "async", "wgmma", ...(moved ? (["registers"] as const) : []), ...(cluster ? (["cluster", "remote"] as const) : [])], tokens), body)}

@@ -195,7 +195,7 @@ ${experts ? `      if (row0 + 64 > at.end) {
     }
     if (threadIdx.x % 128 == 0) copy_out_wait();
   }
-${pair ? "  __syncwarp();\n  cluster_sync();  // neither leaves while the other may still write to it\n" : ""}}
+${pair ? "  __syncwarp();\n  cluster_leave();  // neither leaves while the other may still write to it\n" : ""}}
 `;
   const source = `${header(gemmHeader({ n, k, experts }, schedule))}
 ${called(fragments(["types", "barriers", "dependent", "load", "store", "wgmma", "registers", "scales", "bf16", ...(pair ? (["cluster", "multicast"] as const) : []), ...(experts ? (["chunks"] as const) : [])], 128), body)}

@@ -1,7 +1,8 @@
-// What was fastest where it was measured: the matrices of R1 on one H200, cold weights, graph replay (docs/notes-gpu-gemm.md says
-// how). Each entry is "most rows:schedule", smallest first. Other shapes are left to the estimate.
+// What was fastest where it was measured: the matrices of R1 on one H200, cold weights, graph replay. docs/notes-gpu-gemm.md says
+// how, test/bench/results/block-gemm-schedules.json has the times. Other shapes are left to the estimate.
 
-const measured: Readonly<Record<string, string>> = {
+/** By n x k: "most rows:schedule", smallest first. */
+export const measured: Readonly<Record<string, string>> = {
   // q_a + kv_a
   "2112x7168": "1:w64k2t8x4s6_5r2 8:w64k2t8x2s6_5r2 32:w64k2t16x2s5_4r2 64:w64k2t32x2s4_3r2 128:w64k2t32x1s4_3r2 256:w64k2t64x1s3_3r2 1024:w64k2t128x1s4_4r1 4096:t6g16x",
   // q_a

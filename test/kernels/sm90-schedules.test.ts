@@ -1,0 +1,65 @@
+// The choice of schedules for FP8 products: always legal, never missing, what was measured where it was measured, and texts short
+// enough to read.
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { blockGemm } from "../../codegen/cuda/block-gemm.ts";
+import { groupedGemm } from "../../codegen/cuda/grouped-gemm.ts";
+import { fastest, measured } from "../../codegen/schedules/sm90-gemm-measured.ts";
+import { candidates, choose, H200, illegal, scheduleName } from "../../codegen/schedules/sm90-gemm.ts";
+import * as grouped from "../../codegen/schedules/sm90-grouped.ts";
+
+const rows = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 100_000 }));
+
+test("names tell schedules apart", () => {
+  expect(new Set(candidates.map(scheduleName)).size).toBe(candidates.length);
+});
+
+test("every measured schedule is a candidate that can run its problem, sizes ascending", () => {
+  for (const [shape, entries] of Object.entries(measured)) {
+    const [n, k] = shape.split("x").map(Number);
+    const sizes = entries.split(" ").map((e) => Number(e.split(":")[0]));
+    expect(sizes, shape).toEqual(sizes.toSorted((a, b) => a - b));
+    for (const most of sizes) {
+      const s = candidates.find((c) => scheduleName(c) === fastest(n, k, most));
+      expect(s && illegal(s, H200, { n, k }), `${shape} at ${most}`).toBeNull();
+      expect(choose({ n, k }, most), `${shape} at ${most}`).toBe(s);
+    }
+  }
+});
+
+test("whatever the shape, the choice can run it", () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 5000 }), fc.integer({ min: 1, max: 1200 }), rows, (n, k, m) => {
+      const problem = { n: n * 8, k: k * 16 };
+      expect(illegal(choose(problem, m), H200, problem)).toBeNull();
+    }),
+  );
+});
+
+test("whatever the experts, the choice can run them", () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 400 }), fc.integer({ min: 1, max: 64 }), fc.integer({ min: 1, max: 1200 }), rows, (experts, n, k, r) => {
+      const problem = { experts, n: n * 128, k: k * 16 };
+      expect(grouped.illegal(grouped.choose(problem, r), H200, problem)).toBeNull();
+    }),
+  );
+});
+
+test("shapes that no schedule takes are refused with the reason", () => {
+  const first = candidates[0];
+  expect(illegal(first, H200, { n: 1292, k: 7168 })).toMatch(/multiple of 8/);
+  expect(illegal(first, H200, { n: 7168, k: 1843 })).toMatch(/multiple of 16/);
+  expect(grouped.illegal(grouped.candidates[0], H200, { experts: 8, n: 576, k: 7168 })).toMatch(/blocks of 128/);
+  expect(() => blockGemm({ n: 7168, k: 1843 }, first)).toThrow(/DSC4101|cannot run/);
+});
+
+test("a kernel is under 300 lines, with what it is on top", () => {
+  const texts = [
+    ...candidates.filter((s) => illegal(s, H200, { n: 4096, k: 2048 }) === null).map((s) => blockGemm({ n: 4096, k: 2048 }, s)),
+    ...grouped.candidates.map((s) => groupedGemm({ experts: 256, n: 4096, k: 7168 }, s)),
+  ];
+  for (const t of texts) {
+    expect(t.source.split("\n").length, t.name).toBeLessThan(300);
+    expect(t.source.split("\n").slice(0, 3).join(" "), t.name).toMatch(/_gemm: y .*schedule \{.*floor on H200/);
+  }
+});
