@@ -20,20 +20,14 @@ export const root = process.env.DSC_ROOT ?? path.resolve(import.meta.dirname, ".
 /** Changes a kernel before it is compiled: to see what a habit of all kernels brings. */
 export type Edit = (source: string, record: KernelRecord) => { source: string; pdl: boolean };
 
-const early = "release_next();";
-const native = (source: string): boolean => source.slice(0, 200).includes(": native, ");
-
-/** When the next kernel may start: as the texts say, never before the end, or by who prints them. */
-const overlaps: Readonly<Record<string, Edit>> = {
-  "as the texts say": (source, { launch }) => ({ source, pdl: launch!.pdl === true }),
-  "no overlap": (source) => ({ source, pdl: false }),
-  "printed kernels release at their end": (source, { launch }) => ({ source: native(source) ? source : source.replace(early, ""), pdl: launch!.pdl === true }),
-  "all release at their end": (source, { launch }) => ({ source: source.replaceAll(`  ${early}`, ""), pdl: launch!.pdl === true }),
-  "only natives overlap": (source, { launch }) => ({ source, pdl: native(source) && launch!.pdl === true }),
+/** Other habits than the texts': no kernel starts before the one before it has ended; or two lanes. */
+const habits: Readonly<Record<string, Parameters<typeof open>[2]>> = {
+  "no kernel starts early": { edit: (source) => ({ source, pdl: false }) },
+  "two lanes": { lanes: 2 },
 };
 
 /** Compiles SRC and loads it on the GPU; what each part took, in milliseconds. */
-export async function open(src: string, weights: string, options: Partial<CompileOptions> & { profile?: boolean; edit?: Edit } = {}): Promise<{ model: Model<CudaDevice>; compileMs: number; kernelsMs: number; loadMs: number }> {
+export async function open(src: string, weights: string, options: Partial<CompileOptions> & { profile?: boolean; edit?: Edit; lanes?: 1 | 2 } = {}): Promise<{ model: Model<CudaDevice>; compileMs: number; kernelsMs: number; loadMs: number }> {
   const times = [performance.now()];
   const c = compile(src, { ...defaults, target: "cuda", activations: "bf16", ...options, storesF32: weights.startsWith("synthetic:") ? false : await storesF32(weights) });
   times.push(performance.now());
@@ -43,7 +37,7 @@ export async function open(src: string, weights: string, options: Partial<Compil
     files.set(name, { source });
     k.launch = { ...k.launch!, pdl };
   }
-  const device = await CudaDevice.open(c.manifest, files, { compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined), ...(options.profile ? { profile: true } : {}) });
+  const device = await CudaDevice.open(c.manifest, files, { compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined), ...(options.profile ? { profile: true } : {}), ...(options.lanes ? { lanes: options.lanes } : {}) });
   times.push(performance.now());
   const model = await Model.open(c.manifest, device, { weights });
   times.push(performance.now());
@@ -54,8 +48,11 @@ export async function open(src: string, weights: string, options: Partial<Compil
 /** Every fixture on a GPU target, in f32 and bf16: distances to what transformers computed. */
 export async function fixtureRows(target: "cuda" | "triton" = "cuda"): Promise<Row[]> {
   const rows: Row[] = [];
-  for (const fixture of fixtures)
-    for (const activations of ["f32", "bf16"] as const) {
+  const queue = fixtures.flatMap((fixture) => (["f32", "bf16"] as const).map((activations) => ({ fixture, activations })));
+  // Compiling takes most of the time, so several are opened at once.
+  const lane = async (): Promise<void> => {
+    for (let one = queue.shift(); one; one = queue.shift()) {
+      const { fixture, activations } = one;
       const expected = readTensors(path.join(fixture, "expected.safetensors"));
       const config = JSON.parse(readFileSync(path.join(fixture, "config.json"), "utf8")) as { quantization_config?: object };
       const row: Row = { fixture: path.basename(fixture), target, activations };
@@ -71,6 +68,8 @@ export async function fixtureRows(target: "cuda" | "triton" = "cuda"): Promise<R
       }
       delete row.ids;
     }
+  };
+  await Promise.all(Array.from({ length: 6 }, lane));
   return rows;
 }
 
@@ -87,7 +86,7 @@ async function printedRows(): Promise<Row[]> {
   const { input_ids, modes } = oracle();
   const rows: Row[] = [];
   const ways = [{ activations: "bf16", natives: "all" }, { activations: "bf16", natives: "none" }, { activations: "f32", natives: "all" }] as const;
-  for (const { activations, natives } of ways) {
+  const one = async ({ activations, natives }: (typeof ways)[number]): Promise<void> => {
     const want = modes[activations];
     try {
       const { model } = await open(printed, "synthetic:0", { activations, natives });
@@ -107,12 +106,13 @@ async function printedRows(): Promise<Row[]> {
     } catch (e) {
       rows.push({ model: "printed", activations, natives, ok: false, error: (e as Error).message });
     }
-  }
+  };
+  await Promise.all(ways.map(one));
   return rows;
 }
 
 export async function check(): Promise<Row[]> {
-  return [...(await printedRows()), ...(await fixtureRows())];
+  return (await Promise.all([printedRows(), fixtureRows()])).flat();
 }
 
 /** Milliseconds of each of n decode steps after `context` rows; the first two, which make the graph, are left out. */
@@ -143,12 +143,21 @@ export async function measure(): Promise<Row[]> {
     rows.push({ model: "printed", what: "decode", context, batch: 1, ms_per_token: median(ms), best: Math.min(...ms), graph_us: median(gpu) });
   }
   for (const context of [64, 1024]) rows.push({ model: "printed", what: "decode, steps begun ahead", context, batch: 1, ms_per_token: await aheadMs(model, context, 100) });
-  for (const [what, edit] of Object.entries(overlaps)) {
-    const other = (await open(printed, "synthetic:0", { edit })).model;
-    const session = other.session({ maxTokens: 1280, sequences: 1 });
-    await decodeMs(session, 1024, 4);
-    rows.push({ model: "printed", what: `decode: ${what}`, context: 1024, batch: 1, graph_us: median(other.device.replayTimes(50)) });
-    await other.close();
+  rows.push({ what: "tables and ids go through pinned memory", ok: model.device.mailed });
+  const plain = await greedy(model, 1024, 24);
+  for (const [what, options] of Object.entries(habits)) {
+    try {
+      const other = (await open(printed, "synthetic:0", options)).model;
+      const session = other.session({ maxTokens: 1280, sequences: 1 });
+      await decodeMs(session, 1024, 4);
+      const gpu = median(other.device.replayTimes(50));
+      session.close();
+      const same = (await greedy(other, 1024, 24)).every((id, i) => id === plain[i]);
+      rows.push({ model: "printed", what: `decode, ${what}`, context: 1024, batch: 1, graph_us: gpu, same_ids: same, ok: same });
+      await other.close();
+    } catch (e) {
+      rows.push({ model: "printed", what: `decode, ${what}`, ok: false, error: (e as Error).message });
+    }
   }
   for (const length of [64, 1024, 4096]) {
     const session = model.session({ maxTokens: 4160, sequences: 1 });
@@ -163,8 +172,15 @@ export async function measure(): Promise<Row[]> {
     rows.push({ model: "printed", what: "prefill", tokens: length, ms: median(ms), best: Math.min(...ms) });
   }
   await model.close();
-  for (const context of [64, 1024]) rows.push(...(await table(printed, context)));
+  rows.push(...(await table(printed, 1024)));
   return rows;
+}
+
+/** Ids of n greedy steps after a prompt of `context` rows. */
+async function greedy(model: Model<CudaDevice>, context: number, n: number): Promise<number[]> {
+  const ids: number[] = [];
+  for await (const step of generate(model, [Array.from({ length: context }, (_, i) => (i * 7919 + 13) % 1000)], { maxNew: n, ahead: true })) ids.push(...step.ids[0]);
+  return ids;
 }
 
 /** Milliseconds a step when each is begun before the ids of the last are known here. */

@@ -8,7 +8,7 @@ const r1 = path.join(root, "examples/deepseek-r1/config.json");
 const options = { layers: 7, set: ["num_nextn_predict_layers=0"] };
 
 /** Batch and context of each measured point; DSC_SLICE="1x64,16x1024" picks others. */
-const points = (process.env.DSC_SLICE ?? "1x64,1x1024,16x64,64x64").split(",").map((w) => w.split("x").map(Number));
+const points = (process.env.DSC_SLICE ?? "1x1024,1x8192,8x1024,64x1024").split(",").map((w) => w.split("x").map(Number));
 
 export async function measure(): Promise<Row[]> {
   const { model, compileMs, kernelsMs, loadMs } = await open(r1, "synthetic:0", options);
@@ -17,7 +17,7 @@ export async function measure(): Promise<Row[]> {
     try {
       const session = model.session({ maxTokens: context + 64, sequences: batch });
       const from = performance.now();
-      const ms = await decodeMs(session, context, 20, batch);
+      const ms = await decodeMs(session, context, 8, batch);
       const all = performance.now() - from;
       const gpu = model.device.replayTimes(10);
       session.close();
@@ -27,6 +27,6 @@ export async function measure(): Promise<Row[]> {
     }
   }
   await model.close();
-  rows.push(...(await table(r1, 64, options, 4)));
+  rows.push(...(await table(r1, 1024, options, 3)));
   return rows;
 }

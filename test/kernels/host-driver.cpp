@@ -70,6 +70,7 @@ int cuFuncSetAttribute(u64, int, int) { return OK; }
 int cuFuncGetAttribute(int* v, int, u64) { *v = 0; return OK; }
 int cuStreamCreate(u64* s, u32) { *s = 1; return OK; }
 int cuStreamSynchronize(u64) { return recording ? INVALID : OK; }
+int cuStreamWaitEvent(u64, u64, u32) { return OK; }
 int cuStreamQuery(u64) { return OK; }
 int cuStreamBeginCapture_v2(u64, int) { recording = new Graph; return OK; }
 int cuStreamEndCapture(u64, u64* g) { *g = (u64)recording; recording = nullptr; return OK; }

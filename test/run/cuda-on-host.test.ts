@@ -23,10 +23,10 @@ afterAll(() => rmSync(work, { recursive: true }));
 const gpp = hasCompiler();
 if (!gpp) console.log("skipped: no g++ on the path, so the CUDA target does not run on the host");
 
-async function openDevice(src: string, options: Partial<CompileOptions>): Promise<{ manifest: Manifest; device: CudaDevice }> {
+async function openDevice(src: string, options: Partial<CompileOptions>, lanes?: 2): Promise<{ manifest: Manifest; device: CudaDevice }> {
   const { manifest, files: texts } = compile(src, { ...defaults, target: "cuda", natives: "none", ...options });
   const [driver, { files, compile: image }] = await Promise.all([buildDriver(work), buildKernels(work, manifest, texts)]);
-  return { manifest, device: await CudaDevice.open(manifest, files, { compile: image, libraries: [driver] }) };
+  return { manifest, device: await CudaDevice.open(manifest, files, { compile: image, libraries: [driver], ...(lanes ? { lanes } : {}) }) };
 }
 
 async function open(src: string, activations: "f32" | "bf16", weights: string, flags: Partial<CompileOptions> = {}): Promise<Model<CudaDevice>> {
@@ -65,14 +65,19 @@ test.skipIf(!gpp)("steps begun ahead of their ids choose the same ids, while seq
   const fixture = fixtures[1];
   const model = await open(fixture, "f32", fixture);
   const prompts = [[3, 1, 4, 1, 5], [9, 2, 6], [5, 3, 5, 8, 9, 7, 9]];
-  const run = async (options: Omit<GenerateOptions, "maxNew">): Promise<number[][]> => {
+  const run = async (options: Omit<GenerateOptions, "maxNew">, on: Model = model): Promise<number[][]> => {
     const out: number[][] = prompts.map(() => []);
-    for await (const step of generate(model, prompts, { maxNew: 12, ...options })) step.ids.forEach((ids, b) => out[b].push(...ids));
+    for await (const step of generate(on, prompts, { maxNew: 12, ...options })) step.ids.forEach((ids, b) => out[b].push(...ids));
     return out;
   };
   const plain = await run({});
   expect(plain.map((ids) => ids.length)).toEqual([12, 12, 12]);
   expect(await run({ ahead: true })).toEqual(plain);
+  // The same in graphs of two lanes.
+  const beside = await openDevice(fixture, { activations: "f32", taps: true }, 2);
+  const two = await Model.open(beside.manifest, beside.device, { weights: fixture });
+  expect(await run({ ahead: true }, two)).toEqual(plain);
+  await two.close();
   // An id from the middle of one answer ends it there, and whichever others hold it.
   const stop = [plain[1][4]];
   const short = await run({ stop });

@@ -8,6 +8,7 @@ import * as diagnostics from "./diagnostics.ts";
 import { fillScalars, fillSource, fillText } from "./fill.ts";
 import { Graphs, graphKey } from "./graphs.ts";
 import { Cuda, type CudaKernel } from "./index.ts";
+import { dealLanes, type Touch } from "./lanes.ts";
 import { beginSource, beginText, endSource, endText, Mail } from "./mail.ts";
 import { Memory } from "./memory.ts";
 import { PinnedBlock, Staging } from "./staging.ts";
@@ -16,6 +17,7 @@ import { Timings } from "./timings.ts";
 
 const NOT_READY = 600;
 const WITHOUT_TIME = 2;
+const NON_BLOCKING = 1;
 /** Columns of the smallest page table: 1024 rows of 64. */
 const FEWEST_COLUMNS = 16;
 /** Ids of one step that come back without being asked for, and steps whose ids may be on their way at once. */
@@ -33,6 +35,8 @@ export interface CudaOptions {
   compile: Compile;
   /** Times every launch; nothing overlaps then and no graphs are used. */
   profile?: boolean;
+  /** Streams of a graph: with 2, launches that need nothing of each other may run side by side. */
+  lanes?: 1 | 2;
   /** Names of the driver library, instead of the system's. */
   libraries?: readonly string[];
 }
@@ -57,7 +61,9 @@ export class CudaDevice implements Device {
   private slot = 0;
   /** Functions whose launches no length changes, as far as they have been looked at. */
   private readonly free = new Map<string, boolean>();
-  private mail!: Mail;
+  private mail: Mail | undefined;
+  /** The second stream of graphs, where they have one. */
+  private readonly side: number | undefined;
   private filler: CudaKernel | undefined;
   private sealed = false;
   private moves = 0;
@@ -73,6 +79,7 @@ export class CudaDevice implements Device {
     this.staging = new Staging(driver, stream);
     this.next = new PinnedBlock(driver, SLOTS * 4 * MOST_NEXT);
     this.ahead = !options.profile;
+    this.side = options.lanes === 2 ? driver.get("cuStreamCreate", NON_BLOCKING) : undefined;
     this.times = options.profile ? new Timings(driver, stream) : undefined;
   }
 
@@ -102,7 +109,10 @@ export class CudaDevice implements Device {
     const [begin, end] = [cuda.loadCubin(await compile(beginText.name, beginSource), beginText), cuda.loadCubin(await compile(endText.name, endSource), endText)];
     const state = memory.allocate(4, "the number of a step");
     cuda.driver.call("cuMemsetD8Async", state, 0, 4, cuda.stream);
-    this.mail = new Mail(cuda.driver, cuda.stream, { begin, end }, state);
+    const mail = new Mail(cuda.driver, cuda.stream, { begin, end }, state);
+    // Where the GPU cannot reach memory of the host (some virtual machines), copies of the driver do, a little slower.
+    if (mail.works(memory.allocate(256, "a letter to itself"))) this.mail = mail;
+    else mail.close();
   }
 
   allocate(bytes: number, what: string): number {
@@ -182,10 +192,15 @@ export class CudaDevice implements Device {
     return ids;
   }
 
+  /** Whether steps exchange tables and ids through pinned memory. */
+  get mailed(): boolean {
+    return this.mail !== undefined;
+  }
+
   /** Microseconds of each of n replays of the graph that ran last, the GPU alone: what a step takes where the host adds nothing. */
   replayTimes(n: number): number[] {
     const { last } = this.graphs;
-    if (last) this.mail.repeat(n);
+    if (last) this.mail?.repeat(n);
     return last?.time(n) ?? [];
   }
 
@@ -229,16 +244,29 @@ export class CudaDevice implements Device {
         this.graphs.clear();
         this.moves = moves;
       }
-      const graph = this.graphs.of(graphKey(call), () => this.cuda.capture(() => (this.mail.bring(call), this.launchAll(call), this.mail.send(call))));
-      if (graph) {
-        const number = this.mail.post(call);
+      const { mail, side } = this;
+      const record = (): void => {
+        if (side !== undefined) return this.launchBeside(call, side);
+        mail?.bring(call);
+        this.launchAll(call);
+        mail?.send(call);
+      };
+      const graph = this.graphs.of(graphKey(call), () => this.cuda.capture(record));
+      if (graph && mail) {
+        const number = mail.post(call);
         graph.launch();
-        return this.mail.answer(number, (code) => this.fault("cuStreamQuery", code));
+        return mail.answer(number, (code) => this.fault("cuStreamQuery", code));
       }
+      if (graph) return this.copied(call, () => graph.launch());
     }
+    return this.copied(call, () => this.launchAll(call));
+  }
+
+  /** A run whose tables and ids go by copies of the driver. */
+  private copied(call: Call, launch: () => void): Promise<Int32Array | undefined> {
     if (call.tables) this.write(call.tables.at, call.tables.bytes);
     if (call.idsFrom !== undefined) this.cuda.driver.call("cuMemcpyDtoDAsync_v2", call.places.batch("ids"), call.idsFrom, 4 * call.batch!.lengths.length, this.cuda.stream);
-    this.launchAll(call);
+    launch();
     const ids = this.fetchNext(call);
     return this.finished().then(() => ids?.slice());
   }
@@ -259,6 +287,45 @@ export class CudaDevice implements Device {
         return new Int32Array(bytes.buffer, bytes.byteOffset, count);
       },
     });
+  }
+
+  /** The launches of a step on two streams, as far as what they touch allows; between its first and last kernel. */
+  private launchBeside(call: Call, side: number): void {
+    const { cuda, kernels, launched } = this;
+    const list: { run: (stream: number, early: boolean) => void; touches: Touch[] }[] = [];
+    const everything: Touch = { from: -Infinity, to: Infinity, write: true };
+    list.push({ run: () => this.mail?.bring(call), touches: [everything] });
+    const numbers = [...kernels.keys()];
+    visitSteps(this.manifest, call, {
+      launch: (name, addresses, dims, blocks) => {
+        dims.SMs = cuda.multiprocessors;
+        launched.add(name);
+        const kernel = kernels.get(name)!;
+        const writes = this.manifest.kernels[name].writes;
+        const touches = blocks.flatMap((b, i): Touch[] => (b ? [{ ...b, write: writes?.includes(i) ?? true }] : []));
+        // No address is negative: a workspace is told from others by its kernel.
+        if (kernel.hasWorkspace) touches.push({ from: -1 - numbers.indexOf(name), to: -numbers.indexOf(name), write: true });
+        list.push({ run: (stream, early) => kernel.enqueue(stream, addresses, dims, undefined, early), touches });
+      },
+      read: () => {
+        throw brokenManifest(`${call.function} reads back what it launches, and is a graph`);
+      },
+    });
+    list.push({ run: (_, early) => this.mail?.send(call, early), touches: [everything] });
+    const places = dealLanes(list.map((l) => l.touches));
+    const awaited = new Set(places.flatMap((p) => p.after ?? []));
+    const events = new Map<number, number>();
+    const streams = [cuda.stream, side];
+    for (const [i, { run }] of list.entries()) {
+      const { lane, after } = places[i];
+      if (after !== undefined) cuda.driver.call("cuStreamWaitEvent", streams[lane], events.get(after)!, 0);
+      run(streams[lane], after === undefined);
+      if (!awaited.has(i)) continue;
+      const event = cuda.driver.get("cuEventCreate", WITHOUT_TIME);
+      cuda.driver.call("cuEventRecord", event, streams[lane]);
+      events.set(i, event);
+    }
+    for (const e of events.values()) cuda.driver.call("cuEventDestroy_v2", e);
   }
 
   /** The ids a step chose follow it to the host, four bytes a sequence. */

@@ -86,6 +86,26 @@ export class Mail {
     this.answers.fill(0);
   }
 
+  /** Sends a letter there and back through `at`, 256 bytes of device memory: whether the GPU reads and writes what the host sees. */
+  works(at: number): boolean {
+    const call = (idsFrom?: number): Call => ({
+      function: "", arena: 0, args: new Map([["next", at + 128]]), batch: { starts: [0, 1], lengths: [1], pages: 1 }, ...(idsFrom === undefined ? {} : { idsFrom }),
+      tables: { at, bytes: new Uint8Array(Int32Array.from({ length: 33 }, (_, i) => 1000 + i).buffer) },
+      places: { weight: () => 0, cache: () => 0, batch: () => at },
+    });
+    // Word 32 of the tables lies where the ids are: what comes back has made the whole way, twice.
+    const ids = [call(), call(at + 128)].map((c) => {
+      const step = this.post(c);
+      this.bring(c);
+      this.send(c);
+      this.driver.call("cuStreamSynchronize", this.stream);
+      const id = this.answered(step) ? this.idsOf(step, 1)[0] : -1;
+      this.waiting.delete(step);
+      return id;
+    });
+    return ids.every((id) => id === 1032);
+  }
+
   /** Whether a call's tables and ids fit a slot. */
   static carries({ tables, args, batch }: Call): boolean {
     return tables !== undefined && tables.bytes.length <= TABLES && args.has("next") && batch !== undefined && batch.lengths.length <= MOST_IDS;
@@ -99,8 +119,8 @@ export class Mail {
   }
 
   /** Enqueues the kernel that sends the ids of a call. */
-  send(call: Call): void {
-    this.end.enqueue(this.stream, [call.args.get("next")!, this.state, this.back.address], { sequences: call.batch!.lengths.length });
+  send(call: Call, early = true): void {
+    this.end.enqueue(this.stream, [call.args.get("next")!, this.state, this.back.address], { sequences: call.batch!.lengths.length }, undefined, early);
   }
 
   /** Lays out the next step's tables; the graph launched next reads them. Gives the step's number. */
