@@ -1,13 +1,13 @@
 // The product of four rows of a and more: bound by arithmetic, so the loop inside has multiply, add and as little else as can be.
-// Both sides are packed as f32 in panels that stay in the cache: four rows of a side by side, and two of b, so that one address
-// serves all of them. Weights are widened, and scales multiplied in, once per tile and not once per row.
+// Both sides are packed as f32 in panels that stay in the cache: two rows of a side by side, and four of b, so that one address
+// serves all of them, and four sums are joined at once. Weights are widened, and scales multiplied in, once per tile and not once per row.
 import { widen8, widen8InOrder } from "./dot.ts";
 import { keep } from "./math.ts";
-import { addSums, type Product } from "./product.ts";
+import { sumAt, type Product } from "./product.ts";
 import { get, i32, ins, load, plus, select, set, splat, store, times, type Expr, type Local } from "./wasm.ts";
 import type { Writer } from "./writer.ts";
 
-/** Columns multiplied at a time: four packed rows of a then stay in the first-level cache, all of b in the second. */
+/** Columns multiplied at a time: four packed rows of b then stay in the first-level cache, all of a in the second. */
 const PANEL = 1024;
 
 /** Columns of a panel, at most. */
@@ -38,24 +38,22 @@ export function many(w: Writer, p: Product, whole: number): void {
   w.loop("from", i32(0), i32(whole), width, (from) => {
     const left = ins("i32.sub", i32(whole), from);
     const columns = whole % width === 0 ? i32(width) : get(w.define("columns", select(ins("i32.lt_u", left, i32(width)), left, i32(width))));
-    const fours = keep(w, ins("i32.and", p.m, i32(-4)), "fours");
-    const [a, a1, b] = p.inPlace ? inPlace(p, from) : packed(w, p, width, from, columns, fours);
+    const twos = keep(w, ins("i32.and", p.m, i32(-2)), "twos");
+    const [a, a1, b] = p.inPlace ? inPlace(p, from) : packed(w, p, width, from, columns, twos);
     const sweep = (rows: Rows, from: Expr, to: Expr, countA: number, countB: number): void =>
-      w.loop("i", from, to, countA, (i) =>
-        w.loop("j", i32(0), p.n, countB, (j) => {
+      w.loop("j", i32(0), p.n, countB, (j) =>
+        w.loop("i", from, to, countA, (i) => {
           const is = Array.from({ length: countA }, (_, d) => plus(i, i32(d)));
           const js = Array.from({ length: countB }, (_, d) => plus(j, i32(d)));
           const acc = is.map((_, r) => js.map((_, c) => w.local("v128", `sum${r}${c}`)));
           for (const l of acc.flat()) w.push(set(l, splat(0)));
           multiply(w, rows(i, countA), b(j, countB), columns, acc);
-          addSums(w, p, is, js, acc);
+          for (const [r, line] of acc.entries()) for (let c = 0; c < countB; c += 4) joinSums(w, sumAt(p, is[r], js[c]), line.slice(c, c + 4));
         }),
       );
-    w.note("4 of a by 2 of b");
-    sweep(a, i32(0), fours, 4, 2);
-    const twos = keep(w, ins("i32.and", p.m, i32(-2)), "twos");
-    w.note("what is left of a, 2 by 4 and 1 by 8");
-    sweep(a1, fours, twos, 2, 4);
+    w.note("2 of a by 4 of b");
+    sweep(a, i32(0), twos, 2, 4);
+    w.note("what is left of a, 1 by 8");
     sweep(a1, twos, p.m, 1, 8);
   });
 }
@@ -74,8 +72,8 @@ function inPlace(p: Product, from: Expr): [Rows, Rows, Rows] {
   return [a, a, apart((j) => p.b.address(select(ins("i32.lt_u", j, last), j, last)))];
 }
 
-/** Packs both sides: a in fours, what is left of it row by row, b in twos. */
-function packed(w: Writer, p: Product, width: number, from: Expr, columns: Expr, fours: Expr): [Rows, Rows, Rows] {
+/** Packs both sides: a in twos, what is left of it row by row, b in fours. */
+function packed(w: Writer, p: Product, width: number, from: Expr, columns: Expr, twos: Expr): [Rows, Rows, Rows] {
   const aAt = p.packed;
   const bAt = plus(p.packed, i32(p.tile.m * width * 4));
   const beside =
@@ -104,24 +102,36 @@ function packed(w: Writer, p: Product, width: number, from: Expr, columns: Expr,
       }
     });
   };
-  w.note("pack a, four rows side by side");
-  w.loop("i", i32(0), fours, 4, (i) => packA([0, 1, 2, 3].map((d) => plus(i, i32(d))), 4));
-  w.loop("i", fours, p.m, 1, (i) => packA([i], 1));
-  w.note("widen b, two rows side by side");
+  w.note("pack a, two rows side by side");
+  w.loop("i", i32(0), twos, 2, (i) => packA([i, plus(i, i32(1))], 2));
+  w.loop("i", twos, p.m, 1, (i) => packA([i], 1));
+  w.note("widen b, four rows side by side");
   const last = get(w.define("last", ins("i32.sub", p.n, i32(1))));
   // A block of eight rows may reach past n: those rows are copies of the last.
-  w.loop("j", i32(0), keep(w, ins("i32.and", plus(p.n, i32(7)), i32(-8)), "n8"), 2, (j) => {
-    const rows = [j, plus(j, i32(1))].map((row) => get(w.define("row_b", select(ins("i32.lt_u", row, last), row, last))));
+  w.loop("j", i32(0), keep(w, ins("i32.and", plus(p.n, i32(7)), i32(-8)), "n8"), 4, (j) => {
+    const rows = [0, 1, 2, 3].map((d) => plus(j, i32(d))).map((row) => get(w.define("row_b", select(ins("i32.lt_u", row, last), row, last))));
     const size = { f32: 4, bf16: 2, e4m3: 1 }[p.b.dtype];
     const bs = rows.map((row) => get(w.define("b", plus(p.b.address(row), times(from, i32(size))))));
     const to = get(w.define("to", plus(bAt, times(j, i32(width * 4)))));
     w.loop("c", i32(0), columns, 8, (c) => {
-      const here = get(w.define("here", plus(to, times(c, i32(8)))));
+      const here = get(w.define("here", plus(to, times(c, i32(16)))));
       for (const [d, b] of bs.entries())
-        put(here, 2, d, widen8InOrder(w, p.b.dtype, plus(b, times(c, i32(size))), 0, "w"), p.b.scale?.(rows[d], ins("i32.shr_u", plus(from, c), i32(7))));
+        put(here, 4, d, widen8InOrder(w, p.b.dtype, plus(b, times(c, i32(size))), 0, "w"), p.b.scale?.(rows[d], ins("i32.shr_u", plus(from, c), i32(7))));
     });
   });
-  return [beside(aAt, 4), beside(aAt, 1), beside(bAt, 2)];
+  return [beside(aAt, 2), beside(aAt, 1), beside(bAt, 4)];
+}
+
+/** Adds the lanes of four sums to four neighbours in memory, each as (0 + 2) + (1 + 3). */
+function joinSums(w: Writer, at: Expr, sums: readonly Local[]): void {
+  const pick = (a: Expr, b: Expr, lanes: readonly number[]): Expr => ({
+    op: "i8x16.shuffle", imm: lanes.flatMap((l) => [0, 1, 2, 3].map((byte) => 4 * l + byte)), args: [a, b], type: "v128",
+  });
+  const halves = (a: Expr, b: Expr): Expr => get(w.define("half", ins("f32x4.add", pick(a, b, [0, 4, 1, 5]), pick(a, b, [2, 6, 3, 7]))));
+  const [x, y] = [halves(get(sums[0]), get(sums[1])), halves(get(sums[2]), get(sums[3]))];
+  const to = get(w.define("to", at));
+  const joined = ins("f32x4.add", pick(x, y, [0, 1, 4, 5]), pick(x, y, [2, 3, 6, 7]));
+  w.push(store("v128.store", to, ins("f32x4.add", load("v128.load", to), joined)));
 }
 
 /** acc[i][j] += a[i] . b[j] over the columns, lanes apart. */

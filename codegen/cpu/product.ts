@@ -131,7 +131,7 @@ function block(w: Writer, p: Product, whole: number, is: Expr[], js: Expr[], as:
 }
 
 /** Adds the lanes of every sum of a block to where the sums are kept. */
-export function addSums(w: Writer, p: Product, is: Expr[], js: Expr[], total: Local[][]): void {
+function addSums(w: Writer, p: Product, is: Expr[], js: Expr[], total: Local[][]): void {
   for (const [r, line] of total.entries())
     for (const [c, l] of line.entries()) {
       const where = get(w.define("at", sumAt(p, is[r], js[c])));
