@@ -85,7 +85,7 @@ function stepOf(m: Module, spec: ModelSpec, machine: Machine, entry: "prefill" |
     for (const n of everyNode(f)) {
       const { flops, launches } = costOf(n, assume);
       if (launches === 0 || free.has(n)) continue;
-      const bytes = bytesOfNode(m, n, assume, chosen / E);
+      const bytes = bytesOfNode(m, n, assume, chosen);
       const [byBytes, byFlops] = [bytes / machine.bandwidth, flops / machine.flops[formatOf(n)]];
       sites.push({
         site: `${name}/${n.graph.nameOf(n.results[0]) ?? n.op.name}`,
@@ -116,7 +116,7 @@ function slicesOf(f: Func, sequences: number, experts: number): Map<Node, number
   return times;
 }
 
-function bytesOfNode(m: Module, n: Node, assume: Assume, expertShare: number): number {
+function bytesOfNode(m: Module, n: Node, assume: Assume, chosen: number): number {
   let total = 0;
   for (const o of n.operands) {
     const decl = o.node.op.name === "weight" ? m.weights.get(o.node.attrs.name as string) : undefined;
@@ -127,7 +127,9 @@ function bytesOfNode(m: Module, n: Node, assume: Assume, expertShare: number): n
       total += assume.T * sizeOf(decl.type.dims[1], assume) * bytesPerElement(decl.type.dtype);
     } else {
       const stacked = decl?.source.kind === "checkpoint" && decl.source.pieces.some((p) => p.tensor.includes(".experts."));
-      total += bytesOf(o.type, assume) * (stacked ? expertShare : 1);
+      // Experts past those that are routed to are shared ones, which every row goes through.
+      const all = stacked ? sizeOf(decl.type.dims[0], assume) : 1;
+      total += (bytesOf(o.type, assume) * (stacked ? chosen + Math.max(0, all - assume.E) : 1)) / all;
     }
   }
   for (const r of n.results) total += r.type.kind === "cache" ? assume.T * r.type.width * bytesPerElement(r.type.dtype) : bytesOf(r.type, assume);
