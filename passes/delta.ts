@@ -1,7 +1,10 @@
 // What one firing changes in cost: nodes that nothing reads any more go, nodes made for it come. Inside a region a node
 // counts once per slice; what depends on weights alone is free, for it runs when they are loaded.
 import { costOf, type Assume, type Cost } from "../ir/cost.ts";
-import type { Node, Value } from "../ir/graph.ts";
+import type { Func, Node, Value } from "../ir/graph.ts";
+
+/** The sizes a function's cost is judged at: its own, and those of a decode step for a text that states none. */
+export const assumed = (f: Pick<Func, "assume">): Assume => ({ T: 16, B: 16, t: 1, s: 4096, S: 4096, E: 1, m: 1, P: 64, ...f.assume });
 
 const zero = (): Cost => ({ flops: 0, bytes: 0, launches: 0 });
 

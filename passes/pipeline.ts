@@ -4,7 +4,7 @@ import { DiagnosticError, didYouMean } from "../ir/diagnostic.ts";
 import type { Func, Module, Value } from "../ir/graph.ts";
 import { verify } from "../ir/verify.ts";
 import { bodiesOf, checkContract, type Known } from "./contract.ts";
-import { difference } from "./delta.ts";
+import { assumed, difference } from "./delta.ts";
 import { passBroke, unknownPass } from "./diagnostics.ts";
 import { Ledger, type Entry } from "./ledger.ts";
 import { checkOptions, optionsOf } from "./options.ts";
@@ -114,7 +114,7 @@ function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, options: Cx["options
     const out = rewrite(f, m.graph, p.rules, p.name, watch);
     place.rule = place.at = undefined;
     const cx = contextOf(m, p, f.name, new Map(), ledger, options);
-    const delta = p.fire === "when-cheaper" ? difference(costOfFunc(out.func), costOfFunc(f)) : undefined;
+    const delta = p.fire === "when-cheaper" ? difference(costOfFunc(out.func, assumed(f)), costOfFunc(f, assumed(f))) : undefined;
     const keep = delta === undefined || out.firings.length === 0 || delta.flops < 0;
     for (const x of out.firings)
       if (keep) cx.fired(x.rule.name, { at: x.at, changes: x.rule.changes, delta: x.delta });
@@ -129,7 +129,7 @@ function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, options: Cx["options
     // A pass that rewrites a function itself is charged with the difference of the whole.
     const made = ledger.entries.slice(start).filter((e) => e.outcome === "fired" && !e.delta);
     if (made.length) {
-      const delta = difference(costOfFunc(func), costOfFunc(given));
+      const delta = difference(costOfFunc(func, assumed(f)), costOfFunc(given, assumed(f)));
       for (const e of made) Object.assign(e, { delta, ...(made.length > 1 ? { together: true } : {}) });
     }
   }

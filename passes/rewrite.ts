@@ -7,7 +7,7 @@ import { everyNode } from "../ir/print.ts";
 import type { Cost } from "../ir/cost.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import { printType, sameType } from "../ir/types.ts";
-import { changeOf } from "./delta.ts";
+import { assumed, changeOf } from "./delta.ts";
 import { neverSettles, wrongReplacement } from "./diagnostics.ts";
 import { labelsOf } from "./site.ts";
 import type { Rule } from "./rule.ts";
@@ -121,7 +121,7 @@ export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: str
           else if ("unmatched" in found) unmatched.push({ rule, at, reason: found.unmatched });
           else {
             if (!sameType(found.to.type, v.type)) throw new DiagnosticError(wrongReplacement(pass, rule.name, at, printType(found.to.type), printType(v.type)));
-            const change = changeOf(v, found.to, found.matched, uses, (n) => !live.has(n), f.assume, times(original));
+            const change = changeOf(v, found.to, found.matched, uses, (n) => !live.has(n), assumed(f), times(original));
             firings.push({ rule, at, delta: change.delta });
             for (const n of change.made) live.add(n);
             // The next rule sees who still reads what.

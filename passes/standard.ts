@@ -12,10 +12,11 @@ import { sharedExpert } from "./moe/shared.ts";
 import { load } from "./plan/place.ts";
 import { addNormPass } from "./residual/add-norm.ts";
 import { combineAddPass } from "./residual/combine-add.ts";
+import { tidy } from "./tidy/tidy.ts";
 import type { Pass } from "./pass.ts";
 
 export const standard: readonly Pass[] = [
-  absorbMla, fuseAttention, fuseRopeAppend, blockGemm, sharedExpert, dispatch, quantiseOnce, packGateUp, padWidths, joinLatents, combineAddPass, addNormPass, fuseQuant, load,
+  absorbMla, fuseAttention, tidy, fuseRopeAppend, blockGemm, sharedExpert, dispatch, quantiseOnce, packGateUp, padWidths, joinLatents, combineAddPass, addNormPass, fuseQuant, load,
 ];
 
 const place = (name: string, pipeline: readonly Pass[]): number => {

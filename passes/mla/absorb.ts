@@ -4,7 +4,7 @@ import { costOfFunc } from "../../ir/cost.ts";
 import { dequantize, einsum, quantize, type Func } from "../../ir/index.ts";
 import { attr } from "../../ir/attr.ts";
 import { inEach } from "../contract.ts";
-import { difference } from "../delta.ts";
+import { assumed, difference } from "../delta.ts";
 import { pass, type Cx } from "../pass.ts";
 import { printAssume } from "../pipeline.ts";
 import { rewrite } from "../rewrite.ts";
@@ -49,7 +49,7 @@ export const absorbMla = pass({
     const out = rewrite(expanded, graph, rules, "absorb-mla");
     for (const x of out.unmatched) cx.unmatched(x.rule.name, x.reason, x.at);
     if (!out.fired(absorbKeys) || !out.fired(absorbValues)) return f;
-    const delta = difference(costOfFunc(out.func), costOfFunc(f));
+    const delta = difference(costOfFunc(out.func, assumed(f)), costOfFunc(f, assumed(f)));
     const forced = cx.options.attention;
     if (forced === "expanded" || (forced !== "absorbed" && delta.flops >= 0)) {
       const why = forced === "expanded" ? "--attention expanded" : `absorbing would cost ${(delta.flops / 1e9).toFixed(1)} GFLOP more at ${printAssume(f)}`;
