@@ -3,8 +3,8 @@
 
 /** By n x k: "most rows:schedule", smallest first. */
 export const measured: Readonly<Record<string, string>> = {
-  // q_a + kv_a
-  "2112x7168": "1:w64k2t8x4s6_5r2 8:w64k2t8x2s6_5r2 32:w64k2t16x2s5_4r2 64:w64k2t32x2s4_3r2 128:w64k2t32x1s4_3r2 256:w64k2t64x1s3_3r2 1024:w64k2t128x1s4_4r1 4096:t6g16x",
+  // q_a + kv_a; 512 and 768 rows by counting waves: 132 and 198 blocks of the one, 68 and 102 of the other, on 132 multiprocessors
+  "2112x7168": "1:w64k2t8x4s6_5r2 8:w64k2t8x2s6_5r2 32:w64k2t16x2s5_4r2 64:w64k2t32x2s4_3r2 128:w64k2t32x1s4_3r2 256:w64k2t64x1s3_3r2 512:w64k2t128x1s4_4r1 768:t6g16 1024:w64k2t128x1s4_4r1 4096:t6g16x",
   // q_a
   "1536x7168": "8:w64k2t8x4s6_5r2 16:w64k2t16x2s5_4r2 32:w64k2t32x2s4_3r2 128:w64k2t64x2s7_6r1 256:w64k2t64x1s7_6r1 4096:t6g16",
   // kv_a
