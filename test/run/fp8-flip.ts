@@ -18,7 +18,10 @@ export interface Code {
   code: number;
 }
 
-const quantising = new Set(["quantize", "norm_quant", "silu_mul_quant"]);
+const quantising = new Set(["quantize", "norm_quant", "silu_mul_quant", "add_norm_quant", "add_norm_both"]);
+
+/** The codes a quantising op gives: its last result. */
+const codesOf = (node: Node): Value => node.results[node.results.length - 1];
 
 /** The ops of a function that quantise rows, in the order they run. */
 function quantisers(f: Func): { reader: string; node: Node }[] {
@@ -32,11 +35,13 @@ function quantisers(f: Func): { reader: string; node: Node }[] {
     }
     throw new RangeError(`no weight reads a quantised row of @${f.name}`);
   };
-  return nodes.filter((n) => quantising.has(n.op.name)).map((node) => ({ reader: readerOf(node.results[0]), node }));
+  return nodes.filter((n) => quantising.has(n.op.name)).map((node) => ({ reader: readerOf(codesOf(node)), node }));
 }
 
 /** The row before it is quantised: an op of its own where the fused kernel never writes it. */
-function rowOf({ op, operands, attrs }: Node): Value {
+function rowOf({ op, operands, results, attrs }: Node): Value {
+  if (op.name === "add_norm_quant") return rmsNorm({ x: results[0], gain: operands[2], eps: attrs.eps });
+  if (op.name === "add_norm_both") return results[1];
   if (op.name === "norm_quant") return rmsNorm({ x: operands[0], gain: operands[1], eps: attrs.eps });
   return op.name === "silu_mul_quant" ? siluMul({ x: operands[0] }) : operands[0];
 }
@@ -51,7 +56,7 @@ export const watch: Pass = pass({
     for (const f of m.funcs.values()) {
       const extra = quantisers(f).flatMap(({ reader, node }) => [
         { name: `${reader} row`, value: rowOf(node) },
-        { name: `${reader} quantised`, value: dequantize({ x: node.results[0] }) },
+        { name: `${reader} quantised`, value: dequantize({ x: codesOf(node) }) },
       ]);
       // Calls are interned by the name of the callee: a function with more results needs another.
       const func = extra.length ? { ...f, name: `${f.name}/watched`, results: [...f.results, ...extra] } : f;
@@ -89,16 +94,18 @@ export const withCodes = (codes: readonly Code[]): Pass =>
     },
   });
 
-function changing({ op, results }: Node, codes: readonly Code[]): Op {
-  const width = asTensor(results[0].type).dims.at(-1) as number;
+function changing(node: Node, codes: readonly Code[]): Op {
+  const { op } = node;
+  const width = asTensor(codesOf(node).type).dims.at(-1) as number;
   return {
     ...op,
     // Nodes are interned by the name of their op.
     name: `${op.name} but ${JSON.stringify(codes)}`,
     reference(ins, attrs, env) {
-      const out = op.reference!(ins, attrs, env) as Tensor;
+      const all = op.reference!(ins, attrs, env);
+      const out = (node.results.length > 1 ? (all as unknown as Record<string, Tensor>).codes : all) as Tensor;
       for (const c of codes) if (c.length === env.batch.lengths[0]) out.data[c.row * width + c.column] = c.code;
-      return out;
+      return all;
     },
   };
 }
