@@ -1,6 +1,7 @@
 // npm run device: correctness of kernels and models on this GPU, several parts at a time, then times, one part at a time. Every part
 // runs in a process of its own with a limit, so that a fault or a hang costs that part only. Needs a Hopper GPU; results are
-// written after every part. --only a,b, --steps check,measure, --json FILE, --at-once N, --limit SECONDS.
+// written after every part. --only a,b, --steps check,measure, --json FILE, --at-once N, --limit SECONDS; --every and
+// --small are for the products' parts.
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -23,6 +24,9 @@ const option = (name: string): string | undefined => {
   const i = process.argv.indexOf(`--${name}`);
   return i < 0 ? undefined : process.argv[i + 1];
 };
+
+/** Flags that parts read themselves: every schedule instead of the chosen one, only what is small. */
+const forAll = process.argv.filter((a) => a === "--every" || a === "--small");
 
 const moduleOf = (name: string): string => path.join(import.meta.dirname, `${name}.js`);
 
@@ -47,7 +51,7 @@ function inProcess(name: string, step: Step, folder: string, seconds: number): P
   return new Promise((resolve) => {
     // More threads than Node's four: kernels compile on them.
     const env = { ...process.env, UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? "16" };
-    const child = spawn(process.execPath, [process.argv[1], "--alone", name, "--step", step, "--rows", file], { env, stdio: ["ignore", "ignore", "pipe"], timeout: seconds * 1000, killSignal: "SIGKILL" });
+    const child = spawn(process.execPath, [process.argv[1], "--alone", name, "--step", step, "--rows", file, ...forAll], { env, stdio: ["ignore", "ignore", "pipe"], timeout: seconds * 1000, killSignal: "SIGKILL" });
     let words = "";
     child.stderr.on("data", (d: Buffer) => (words = (words + d.toString()).slice(-2000)));
     child.on("close", (code, signal) => {
