@@ -105,7 +105,7 @@ test.each([
   [["--prompt", "a", "--max-new", "2", "--system", "b"], /--system is for --chat/],
   [["--prompt", "a", "--max-new", "2", "--draft", "5"], /--draft is 5/],
   [["--prompt", "a", "--max-new", "2", "--draft", "1", "--save", "x.safetensors"], /--save keeps the logits of steps without drafts/],
-  [["--prompt", "a", "--max-new", "2", "--temperature", "-1"], /DSC6001.*--temperature is -1/],
+  [["--prompt", "a", "--max-new", "2", "--temperature", "-1"], /DSC5034.*--temperature is -1/],
   [["--prompt", "a", "--max-new", "2", "--draft", "1", "--set", "num_nextn_predict_layers=0"], /DSC6017.*extra prediction layer/],
 ])("run %j is refused", async (words, message) => {
   expect(await refusal("run", tiny, ...words)).toMatch(message);
