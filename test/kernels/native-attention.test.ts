@@ -1,0 +1,100 @@
+// The native attention kernels against their ops' references, without a GPU: the kernels' own text, run by g++ under a small
+// machine of fibres. What was never written is NaN: rows past the end of a page, shared memory, the output.
+import { afterAll, describe, expect, test } from "vitest";
+import { mlaDecode } from "../../codegen/cuda/mla-decode.ts";
+import { mlaPrefill } from "../../codegen/cuda/mla-prefill.ts";
+import { bf16 } from "../../ir/numeric.ts";
+import { refer, rowsOf, tensor, type Sequences } from "./families/cases.ts";
+import { cached, cacheOf } from "./families/paged.ts";
+import { draw, randomOf } from "./numbers.ts";
+import { hasGpp, nativeOnHost, type Native } from "./native-on-host.ts";
+
+/** bf16 rounding of weights and result; the card's own limit. */
+const WITHIN = 4e-3;
+const SCALE = 0.1352;
+
+if (!hasGpp) console.log("skipped: no g++ 12 or later for x64, so native kernels are not run without a GPU");
+
+const bits = (values: ArrayLike<number>): Uint8Array => {
+  const f = Float32Array.from(values);
+  return new Uint8Array(Uint16Array.from(new Uint32Array(f.buffer), (w) => w >>> 16).buffer);
+};
+const ints = (values: readonly number[]): Uint8Array => new Uint8Array(Int32Array.from(values).buffer);
+const unwritten = (elements: number): Uint8Array => new Uint8Array(2 * elements).fill(0xff);
+
+/** Relative error of bf16 bits; NaN where anything is missing. */
+function relative(got: Uint8Array<ArrayBuffer>, want: ArrayLike<number>): number {
+  const words = new Uint16Array(got.buffer);
+  const value = new Float32Array(Uint32Array.from(words, (w) => w << 16).buffer);
+  let [error, norm] = [0, 0];
+  for (let i = 0; i < value.length; i++) [error, norm] = [error + (value[i] - want[i]) ** 2, norm + want[i] ** 2];
+  return Math.sqrt(error / norm);
+}
+
+const built: Native[] = [];
+const build = (...of: Parameters<typeof nativeOnHost>): Native => {
+  built.push(nativeOnHost(...of));
+  return built[built.length - 1];
+};
+afterAll(() => {
+  for (const n of built) n.close();
+});
+
+/** Rows of each sequence, cached rows, and multiprocessors to share the work. */
+const batches: readonly [string, Sequences, number][] = [
+  ["one row", { starts: [0, 1], lengths: [1] }, 4],
+  ["one sequence over all clusters, the last stage not full", { starts: [0, 1], lengths: [700] }, 8],
+  ["a ragged batch whose tokens begin and end inside runs", { starts: [0, 1, 2, 3, 4], lengths: [1, 100, 300, 64] }, 8],
+  ["two rows of each sequence, side by side", { starts: [0, 2, 4, 6], lengths: [2, 65, 130] }, 4],
+  ["more rows of a sequence than two", { starts: [0, 3, 4], lengths: [70, 129] }, 4],
+];
+
+describe.skipIf(!hasGpp).each([128, 64])("mla_decode, %i heads", (heads) => {
+  const [r, d, pageRows] = [512, 64, 64];
+  // A rotary query lies behind 128 other lanes of its head, as the projection leaves it.
+  const problem = { heads, r, d, pageRows, ql: [heads * r, r], qp: [heads * 192, 192], scale: SCALE } as const;
+  let kernel: Native | undefined;
+
+  const error = (native: Native, batch: Sequences, SMs: number): number => {
+    const random = randomOf(21);
+    const T = batch.starts.at(-1)!;
+    const { rows, cache, pages } = cached(random, batch, pageRows, r + d, "all");
+    const latents = rows.map((row) => row.map(bf16));
+    const [ql, qp] = [draw(random, T * heads * r, "bf16", 2), draw(random, T * heads * d, "bf16")];
+    const wide = new Float64Array(T * heads * 192);
+    for (let i = 0; i < T * heads; i++) wide.set(qp.subarray(i * d, (i + 1) * d), i * 192);
+    const { positions, sequence } = rowsOf(batch);
+    const buffers = { ql: bits(ql), qp: bits(wide), cache: bits(cache.map((v) => (Number.isNaN(v) ? v : bf16(v)))), positions: ints(positions), sequence: ints(sequence), pages: ints(pages.pages), y: unwritten(T * heads * r) };
+    const y = native.run(buffers, { T, P: pages.P }, { SMs });
+    const want = refer("mla_attend", { ql: tensor([T, heads, r], ql), qp: tensor([T, heads, d], qp), cache: cacheOf(latents) }, { scale: SCALE }, batch).out.data;
+    return relative(y, want);
+  };
+
+  test.each(batches)("%s", (_, batch, SMs) => {
+    expect(error((kernel ??= build(mlaDecode(problem))), batch, SMs)).toBeLessThan(WITHIN);
+  }, 120_000);
+
+  if (heads === 64)
+    test("the check sees rows past the end of a sequence", () => {
+      const text = mlaDecode(problem);
+      const careless = text.source.replace(/clear_shared16\(tile[^;]*;/, ";");
+      expect(careless).not.toBe(text.source);
+      expect(error(build({ ...text, source: careless }), batches[1][1], 8)).toBeNaN();
+    }, 120_000);
+});
+
+describe.skipIf(!hasGpp)("mla_prefill", () => {
+  const [heads, n, d, v] = [2, 128, 64, 128];
+  const problem = { heads, n, d, v, q: [heads * n, n], qp: [heads * d, d], k: [heads * n, n], kp: d, vStrides: [heads * v, v], y: [heads * v, v], scale: SCALE } as const;
+  let kernel: Native | undefined;
+
+  test.each([[1, 1], [5, 65], [130, 200], [129, 300]])("%i rows, %i keys", (t, s) => {
+    kernel ??= build(mlaPrefill(problem));
+    const random = randomOf(22);
+    const [q, qp, k, kp, values] = [t * heads * n, t * heads * d, s * heads * n, s * d, s * heads * v].map((count, i) => draw(random, count, "bf16", i === 0 ? 2 : 1));
+    const buffers = { q: bits(q), qp: bits(qp), keys: bits(k), kp: bits(kp), values: bits(values), y: unwritten(t * heads * v) };
+    const y = kernel.run(buffers, { t, s }, { SMs: 1, launches: 1 });
+    const ins = { q: tensor([t, heads, n], q), qp: tensor([t, heads, d], qp), k: tensor([s, heads, n], k), kp: tensor([s, d], kp), v: tensor([s, heads, v], values) };
+    expect(relative(y, refer("attend", ins, { scale: SCALE }).out.data)).toBeLessThan(WITHIN);
+  }, 120_000);
+});

@@ -1,0 +1,239 @@
+// What a native sm_90a kernel finds instead of a GPU. Its text is compiled by g++ with these in place of its helpers (fragments.ts,
+// wgmma-bf16.ts), which have the same names: every thread is a fibre that runs until it must wait, copies arrive in random order,
+// shared memory starts as NaN, a wait that nothing ends stops the program. Products, swizzles, barriers and clusters mean what the
+// PTX manual says; what the hardware needs besides, fences and registers, is not seen here.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <random>
+#include <vector>
+typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long long u64;
+struct int2 { int x, y; }; struct float2 { float x, y; }; struct float4 { float x, y, z, w; }; struct uint4 { u32 x, y, z, w; };
+static int2 make_int2(int x, int y) { return {x, y}; }
+static float2 make_float2(float x, float y) { return {x, y}; }
+static float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+static uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return {x, y, z, w}; }
+template <class T> static T min(T a, T b) { return a < b ? a : b; }
+template <class T> static T max(T a, T b) { return a > b ? a : b; }
+#define __device__
+#define __global__
+#define __forceinline__ inline
+#define __grid_constant__
+#define __launch_bounds__(...)
+
+// Blocks, clusters, fibres.
+struct Index { int x; };
+struct Barrier { int expected = 0, pending = 0; long bytes = 0; u32 phase = 0; bool made = false; };
+struct Meeting { int count = 0, turn = 0; };
+struct Warp { u64 values[2][32]; int count = 0, turn = 0; };
+struct Block;
+struct Cluster { std::vector<Block*> blocks; Meeting meeting; };
+struct Block { u8* shared; u32 used; std::map<int, u8*> variables; std::map<u32, Barrier> barriers; Meeting meetings[16]; Warp warps[32]; Cluster* cluster; int rank, index; };
+struct Fibre { void* stack_pointer; u8* stack; Block* block; Index thread; int cluster_turn; bool done; };
+static const u32 ARENA = 240 << 10;
+static Fibre* self;
+static std::vector<Fibre*> fibres;
+static size_t turn_of;
+static int alive;
+static long waits;
+static void* main_stack;
+static Index gridDim, blockDim;
+static std::function<void()> kernel;
+static std::mt19937 chance(1);
+static std::vector<std::function<void()>> copies;
+#define threadIdx (self->thread)
+#define blockIdx (Index{self->block->index})
+static void fail(const char* what) { fprintf(stderr, "%s: block %d, thread %d\n", what, self->block->index, self->thread.x); exit(1); }
+extern "C" void switch_stacks(void** from, void* to);
+asm(".globl switch_stacks\nswitch_stacks:\npush %rbp\npush %rbx\npush %r12\npush %r13\npush %r14\npush %r15\nmov %rsp,(%rdi)\nmov %rsi,%rsp\n"
+    "pop %r15\npop %r14\npop %r13\npop %r12\npop %rbx\npop %rbp\nret\n");
+static void some_copies() {
+  while (!copies.empty() && chance() % 4 == 0) { size_t i = chance() % copies.size(); auto c = copies[i]; copies[i] = copies.back(); copies.pop_back(); c(); waits = 0; }
+}
+static void next_fibre() {
+  Fibre* before = self;
+  do if (++turn_of == fibres.size()) { turn_of = 0; some_copies(); } while (fibres[turn_of]->done);
+  self = fibres[turn_of];
+  if (self != before) switch_stacks(&before->stack_pointer, self->stack_pointer);
+}
+static void wait() {
+  if (++waits > 400l * (long)fibres.size()) fail("nothing ends this wait");
+  next_fibre();
+}
+static void fibre_body() {
+  kernel();
+  self->done = true; waits = 0;
+  if (--alive == 0) { void* left; switch_stacks(&left, main_stack); }
+  next_fibre();
+}
+static void launch(int blocks, int threads, int cluster, u32 dynamic, std::function<void()> body) {
+  gridDim = {blocks}; blockDim = {threads}; kernel = body; fibres.clear(); copies.clear(); waits = 0;
+  std::vector<Block*> all;
+  for (int b = 0; b < blocks; b++) {
+    Block* n = new Block();
+    n->shared = (u8*)aligned_alloc(1024, ARENA); memset(n->shared, 0xff, ARENA);
+    n->used = (dynamic + 127) / 128 * 128; n->index = b; n->rank = b % cluster;
+    n->cluster = n->rank ? all.back()->cluster : new Cluster();
+    n->cluster->blocks.push_back(n); all.push_back(n);
+  }
+  const int STACK = 65536;
+  for (Block* b : all) for (int t = 0; t < threads; t++) {
+    Fibre* f = new Fibre{nullptr, (u8*)aligned_alloc(64, STACK), b, {t}, 0, false};
+    void** top = (void**)(f->stack + STACK - 64);
+    *--top = nullptr; *--top = (void*)fibre_body;
+    for (int i = 0; i < 6; i++) *--top = nullptr;
+    f->stack_pointer = top; fibres.push_back(f);
+  }
+  alive = fibres.size(); turn_of = 0; self = fibres[0];
+  switch_stacks(&main_stack, self->stack_pointer);
+  for (Fibre* f : fibres) { free(f->stack); delete f; }
+  for (Block* b : all) { if (b->rank == 0) delete b->cluster; free(b->shared); delete b; }
+}
+// A shared variable of the block, by its place in the text.
+static u8* shared_variable(int id, size_t bytes) {
+  Block* b = self->block;
+  if (!b->variables.count(id)) { b->variables[id] = b->shared + b->used; b->used += (bytes + 15) / 16 * 16; if (b->used > 232448) fail("too much shared memory"); }
+  return b->variables[id];
+}
+static u32 shared_address(const void* p) { return (u32)((const u8*)p - self->block->shared); }
+
+// Meetings: warps, named barriers, clusters.
+static u64* exchange(u64 v) {
+  Warp& w = self->block->warps[self->thread.x / 32]; int t = w.turn;
+  w.values[t & 1][self->thread.x % 32] = v;
+  if (++w.count == 32) { w.count = 0; w.turn++; waits = 0; } else while (w.turn == t) wait();
+  return w.values[t & 1];
+}
+static bool arrive(Meeting& m, int count) { if (++m.count < count) return false; m.count = 0; m.turn++; waits = 0; return true; }
+template <class T> static u64 as_bits(T v) { u64 b = 0; memcpy(&b, &v, sizeof v); return b; }
+template <class T> static T from_bits(u64 b) { T v; memcpy(&v, &b, sizeof v); return v; }
+static int lane_of() { return self->thread.x % 32; }
+template <class T> static T __shfl_xor_sync(u32, T v, int m) { int l = lane_of(); return from_bits<T>(exchange(as_bits(v))[l ^ m]); }
+template <class T> static T __shfl_up_sync(u32, T v, int m) { int l = lane_of(); return from_bits<T>(exchange(as_bits(v))[l >= m ? l - m : l]); }
+template <class T> static T __shfl_sync(u32, T v, int from) { return from_bits<T>(exchange(as_bits(v))[from]); }
+static u32 __ballot_sync(u32, bool b) { u64* v = exchange(b); u32 r = 0; for (int i = 0; i < 32; i++) r |= (u32)v[i] << i; return r; }
+static bool __any_sync(u32 m, bool b) { return __ballot_sync(m, b) != 0; }
+static int __reduce_max_sync(u32, int v) { u64* all = exchange((u32)v); int r = (int)all[0]; for (int i = 1; i < 32; i++) r = max(r, (int)all[i]); return r; }
+static void __syncwarp() { exchange(0); }
+static int __ffs(u32 v) { return __builtin_ffs(v); }
+static int __popc(u32 v) { return __builtin_popcount(v); }
+static void group_sync(int id, int count) { Meeting& m = self->block->meetings[id]; int t = m.turn; if (!arrive(m, count)) while (m.turn == t) wait(); }
+static void turn_wait(int id) { group_sync(id, 256); }
+static void turn_pass(int id) { arrive(self->block->meetings[id], 256); }
+static void __syncthreads() { group_sync(0, blockDim.x); }
+static u32 cluster_rank() { return self->block->rank; }
+static void cluster_arrive() { Cluster* c = self->block->cluster; self->cluster_turn = c->meeting.turn; arrive(c->meeting, (int)c->blocks.size() * blockDim.x); }
+static void cluster_wait() { while (self->block->cluster->meeting.turn == self->cluster_turn) wait(); }
+
+// mbarriers: a phase ends when all have arrived and all expected bytes are there; bytes may come first.
+static Barrier& barrier_at(Block* b, u32 at) { Barrier& m = b->barriers[at]; if (!m.made) fail("a barrier is used before it is made"); return m; }
+static void settle(Barrier& m, int arrivals, long bytes) {
+  m.pending -= arrivals; m.bytes += bytes; waits = 0;
+  if (m.pending < 0) fail("one arrival too many");
+  if (m.pending == 0 && m.bytes == 0) { m.phase ^= 1; m.pending = m.expected; }
+}
+static void barrier_init(u32 at, u32 count) { Barrier m; m.expected = m.pending = count; m.made = true; self->block->barriers[at] = m; }
+static void barrier_expect(u32 at, u32 bytes) { settle(barrier_at(self->block, at), 1, bytes); }
+static void barrier_arrive(u32 at) { settle(barrier_at(self->block, at), 1, 0); }
+static void barrier_arrive_at(u32 at, u32 rank) { settle(barrier_at(self->block->cluster->blocks[rank], at), 1, 0); }
+static void barrier_wait(u32 at, u32 parity) { while (barrier_at(self->block, at).phase == parity) wait(); }
+
+// Copies of boxes: bf16, lanes innermost, rows of 128 bytes in the 128-byte swizzle, zeros outside the tensor.
+struct TensorMap { u8* base; int rank; long extent[4], stride[4]; int box[4]; };
+static u32 swizzled(u32 at) { return at ^ ((at >> 7 & 7) << 4); }
+static void each(const TensorMap& m, const int (&at)[4], const std::function<void(u8*, u32)>& visit) {  // null: outside
+  int n[4];
+  for (int i = 0; i < 4; i++) n[i] = i < m.rank ? m.box[i] : 1;
+  u32 to = 0;
+  for (int z = 0; z < n[3]; z++) for (int y = 0; y < n[2]; y++) for (int x = 0; x < n[1]; x++) for (int e = 0; e < n[0]; e++, to += 2) {
+    const int step[4] = {e, x, y, z};
+    bool inside = true; long offset = 0;
+    for (int i = 0; i < m.rank; i++) { const long v = at[i] + step[i]; inside &= v >= 0 && v < m.extent[i]; offset += v * m.stride[i]; }
+    visit(inside ? m.base + offset : nullptr, to);
+  }
+}
+static void box_to(Block* b, u32 to, const TensorMap* m, u32 barrier, int x, int y, int z, int w) {
+  copies.push_back([=] {
+    long bytes = 0;
+    each(*m, {x, y, z, w}, [&](u8* from, u32 at) { *(u16*)(b->shared + swizzled(to + at)) = from ? *(u16*)from : 0; bytes += 2; });
+    settle(barrier_at(b, barrier), 0, -bytes);
+  });
+}
+static void copy_in(u32 to, const TensorMap* m, u32 barrier, int x, int y) { box_to(self->block, to, m, barrier, x, y, 0, 0); }
+static void copy_box(u32 to, const TensorMap* m, u32 barrier, int x, int y, int z) { box_to(self->block, to, m, barrier, x, y, z, 0); }
+static void copy_chunks(u32 to, const TensorMap* m, u32 barrier, int head, int row) { box_to(self->block, to, m, barrier, 0, head, 0, row); }
+static void copy_box_all(u32 to, const TensorMap* m, u32 barrier, int x, int y, int z, u16 ranks) {
+  for (Block* b : self->block->cluster->blocks) if (ranks >> b->rank & 1) box_to(b, to, m, barrier, x, y, z, 0);
+}
+static void copy_box_out(const TensorMap* m, u32 from, int x, int y, int z) {
+  each(*m, {x, y, z, 0}, [&](u8* to, u32 at) { if (to) *(u16*)to = *(u16*)(self->block->shared + swizzled(from + at)); });
+}
+
+// Numbers.
+static float minus_infinity() { return -INFINITY; }
+static float exp2_fast(float v) { return exp2f(v); }
+static u16 to_bf16(float f) { u32 b; memcpy(&b, &f, 4); return f != f ? 0x7fff : (b + 0x7fff + (b >> 16 & 1)) >> 16; }
+static float of_bf16(u16 h) { u32 b = (u32)h << 16; float f; memcpy(&f, &b, 4); return f; }
+static u32 pack_bf16(float low, float high) { return to_bf16(low) | (u32)to_bf16(high) << 16; }
+static u32 pack_half(float low, float high) { _Float16 v[2] = {(_Float16)low, (_Float16)high}; u32 w; memcpy(&w, v, 4); return w; }
+static float2 unpack_half(u32 w) { _Float16 v[2]; memcpy(v, &w, 4); return {(float)v[0], (float)v[1]}; }
+static uint4 turn_words(uint4 w, int lane) {
+  const u32 in[4] = {w.x, w.y, w.z, w.w}; u32 out[4];
+  for (int i = 0; i < 4; i++) { u64* v = exchange(in[i]); if (lane % 4 == i) for (int k = 0; k < 4; k++) out[k] = (u32)v[lane / 4 * 4 + k]; }
+  return {out[0], out[1], out[2], out[3]};
+}
+static void store_matrices(u32 to, u32 a, u32 b, u32 c, u32 d) {
+  u64* rows = exchange(to); const u32 w[4] = {a, b, c, d}; const int lane = lane_of();
+  for (int i = 0; i < 4; i++) memcpy(self->block->shared + (u32)rows[i * 8 + lane / 4] + lane % 4 * 4, &w[i], 4);
+  __syncwarp();
+}
+static void clear_shared16(u32 at) { memset(self->block->shared + at, 0, 16); }
+static uint4 load_words(const uint4* p) { return *p; }
+static float4 load_partial(const float4* p) { return *p; }
+static int load_acquire(const int* p) { wait(); return *(volatile const int*)p; }
+static void add_release(int* p) { ++*p; waits = 0; }
+static int atomicAdd(int* p, int v) { const int before = *p; *p += v; waits = 0; return before; }
+static void atomicMin(u32* p, u32 v) { *p = min(*p, v); }
+
+// wgmma by descriptor: start, and the bytes to the next 64 lanes and the next 8 rows. Done at once: one of the orders the hardware allows.
+static u64 tile_descriptor(u32 at) { return (u64)(at >> 4) | 1ull << 16 | 64ull << 32; }
+template <int CHUNK> static u64 turned_descriptor(u32 at) { return (u64)(at >> 4) | (u64)(CHUNK >> 4) << 16 | 64ull << 32; }
+static float element(u64 d, bool turned, int row, int k) {  // of an operand: rows of k, or turned over
+  const u32 at = (d & 0x3fff) << 4, chunk = (d >> 16 & 0x3fff) << 4, rows = (d >> 32 & 0x3fff) << 4;
+  return of_bf16(*(u16*)(self->block->shared + swizzled(turned ? at + row / 64 * chunk + k / 8 * rows + k % 8 * 128 + row % 64 * 2 : at + row / 8 * rows + row % 8 * 128 + k * 2)));
+}
+template <int ADD, int N> static void multiply(float (&d)[N / 2], const float (&a)[2][16], u64 b, bool turned) {
+  for (int i = 0; i < N / 2; i++) {
+    const int column = i / 4 * 8 + lane_of() % 4 * 2 + i % 2;
+    float sum = 0;
+    for (int k = 0; k < 16; k++) sum += a[i / 2 % 2][k] * element(b, turned, column, k);
+    d[i] = (ADD ? d[i] : 0.f) + sum;
+  }
+}
+template <int ADD, int N> static void product(float (&d)[N / 2], u64 a, u64 b, bool turned) {
+  float rows[2][16];
+  for (int i = 0; i < 32; i++) rows[i / 16][i % 16] = element(a, false, self->thread.x % 128 / 32 * 16 + lane_of() / 4 + i / 16 * 8, i % 16);
+  multiply<ADD, N>(d, rows, b, turned);
+}
+template <int ADD> static void wgmma_64x64x16(float (&d)[32], u64 a, u64 b) { product<ADD, 64>(d, a, b, false); }
+template <int ADD> static void wgmma_64x128x16(float (&d)[64], u64 a, u64 b) { product<ADD, 128>(d, a, b, false); }
+template <int ADD> static void wgmma_64x128x16_turned(float (&d)[64], u64 a, u64 b) { product<ADD, 128>(d, a, b, true); }
+template <int ADD> static void wgmma_64x128x16_turned_held(float (&d)[64], const u32 (&a)[4], u64 b) {
+  float rows[2][16];
+  for (int i = 0; i < 4; i++) {
+    u64* v = exchange(a[i]);
+    for (int q = 0; q < 4; q++) for (int e = 0; e < 2; e++) rows[i % 2][i / 2 * 8 + q * 2 + e] = of_bf16((u16)(v[lane_of() / 4 * 4 + q] >> 16 * e));
+  }
+  multiply<ADD, 128>(d, rows, b, true);
+}
+// A warp takes these together: none of its lanes is still at a barrier before them.
+template <int LATER, int N> static void wgmma_wait(float (&)[N]) { __syncwarp(); }
+static void wgmma_fence() { __syncwarp(); }
+template <int COUNT> static void registers_down() {}
+template <int COUNT> static void registers_up() {}
+static void barrier_init_done() {} static void release_next() {} static void await_previous() {} static void fence_async() {}
+static void wgmma_commit() {} static void copy_out_commit() {} static void copy_out_wait() {}
+static void prefetch_map(const TensorMap*) {} static void prefetch_box(const TensorMap*, int, int, int) {}

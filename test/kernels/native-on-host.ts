@@ -1,0 +1,87 @@
+// Runs a native kernel of the attention family without a GPU: g++ compiles its own text under native-on-host.h, which has the
+// helpers it calls. What differs from the card is listed there.
+import { execFileSync, spawnSync } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { boundBuffers, type KernelText, type Param } from "../../ir/kernel/catalogue.ts";
+import { evaluate, type Size } from "../../ir/size.ts";
+
+type TensorMap = Extract<Param, { kind: "tensormap" }>;
+
+/** _Float16 came to g++ with version 12. */
+export const hasGpp = process.arch === "x64" && Number.parseInt(spawnSync("g++", ["-dumpversion"], { encoding: "utf8" }).stdout ?? "0", 10) >= 12;
+
+/** The text from its first constant on, shared variables in the block's memory. */
+function bodyOf(source: string): string {
+  let id = 0;
+  return source.slice(source.indexOf("\nconstexpr "))
+    .replace("extern __shared__ u8 raw[];", "u8* raw = self->block->shared;")
+    .replace(/__shared__ (\w+) (\w+)((?:\[[^\]]*\])*);/g, (_, type, name, sizes) => `${type} (&${name})${sizes} = *(${type} (*)${sizes})shared_variable(${id++}, sizeof(${type}${sizes}));`)
+    .replace(/#pragma unroll.*/g, "")
+    .replace('extern "C" ', "");
+}
+
+const pointers = { f32: "float", bf16: "u16", e4m3: "u8", i32: "int" } as const;
+
+/** The arguments of the program: blocks, launches, bytes of workspace, a file for each buffer, extents and strides of maps, dims. */
+function mainOf(text: KernelText): string {
+  const buffers = boundBuffers(text.params);
+  const maps = text.params.filter((p): p is TensorMap => p.kind === "tensormap");
+  const map = (p: TensorMap): string => {
+    const rank = p.dims.length;
+    return `  TensorMap ${p.name} = {${p.of}.data(), ${rank}, {}, {2}, {${p.box.join(", ")}}};
+  for (int i = 0; i < ${rank}; i++) ${p.name}.extent[i] = number();
+  for (int i = 1; i < ${rank}; i++) ${p.name}.stride[i] = number();`;
+  };
+  const argument = (p: Param): string => (p.kind === "buffer" ? `(${pointers[p.dtype]}*)${p.name}.data()` : p.name);
+  return `
+static std::vector<u8> read(const char* file) {
+  FILE* f = fopen(file, "rb"); fseek(f, 0, SEEK_END); std::vector<u8> v(ftell(f)); rewind(f);
+  if (fread(v.data(), 1, v.size(), f) != v.size()) exit(2);
+  fclose(f); return v;
+}
+static void write(const char* file, const std::vector<u8>& v) { FILE* f = fopen(file, "wb"); fwrite(v.data(), 1, v.size(), f); fclose(f); }
+int main(int, char** words) {
+  const auto number = [&] { return atol(*++words); };
+  const int blocks = number(), launches = number();
+  std::vector<float> workspace(number() / 4 + 1, 0.f);
+${buffers.map((b) => `  const char* ${b}_file = *++words; std::vector<u8> ${b} = read(${b}_file);`).join("\n")}
+${maps.map(map).join("\n")}
+${text.dims.map((d) => `  const int ${d} = number();`).join("\n")}
+  for (int i = 0; i < launches; i++)
+    launch(blocks, ${text.launch.block}, ${text.launch.cluster?.[0] ?? 1}, ${text.launch.sharedBytes}, [&] {
+      ${text.name}(${[...text.params.map(argument), ...text.dims, ...(text.workspaceBytes === undefined ? [] : ["workspace.data()"])].join(", ")});
+    });
+${text.params.map((p) => (p.kind === "buffer" && p.access !== "in" ? `  write(${p.name}_file, ${p.name});` : p.kind === "tensormap" && p.of === "y" ? "  write(y_file, y);" : "")).filter((l) => l).join("\n")}
+}
+`;
+}
+
+export interface Native {
+  /** Launches the kernel, twice unless said, and gives what is in the buffer y then. */
+  run(buffers: Readonly<Record<string, Uint8Array>>, dims: Readonly<Record<string, number>>, at: { SMs: number; launches?: number }): Uint8Array<ArrayBuffer>;
+  close(): void;
+}
+
+/** Compiles a kernel's text for this machine. */
+export function nativeOnHost(text: KernelText): Native {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "dsc-native-"));
+  const file = (name: string): string => path.join(folder, name);
+  fs.writeFileSync(file("k.cpp"), `#include "${path.join(import.meta.dirname, "native-on-host.h")}"\n${bodyOf(text.source)}${mainOf(text)}`);
+  execFileSync("g++", ["-O2", "-march=native", "-std=c++17", "-w", "-o", file("k"), file("k.cpp")]);
+  return {
+    run(buffers, dims, { SMs, launches = 2 }) {
+      const sizes = { ...dims, SMs };
+      const value = (s: Size): string => String(evaluate(s, sizes));
+      const names = boundBuffers(text.params);
+      for (const n of names) fs.writeFileSync(file(`${n}.bin`), buffers[n]);
+      const maps = text.params.flatMap((p) => (p.kind === "tensormap" ? [...p.dims.map(value), ...p.strides.map(value)] : []));
+      const words = [value(text.launch.grid[0]), String(launches), text.workspaceBytes === undefined ? "0" : value(text.workspaceBytes), ...names.map((n) => file(`${n}.bin`)), ...maps, ...text.dims.map((d) => value(d))];
+      const { status, stderr } = spawnSync(file("k"), words, { encoding: "utf8" });
+      if (status !== 0) throw new Error(`${text.name} on this machine: ${stderr || `status ${status}`}`);
+      return new Uint8Array(fs.readFileSync(file("y.bin")));
+    },
+    close: () => fs.rmSync(folder, { recursive: true }),
+  };
+}
