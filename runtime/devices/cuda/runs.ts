@@ -1,0 +1,197 @@
+// What a call becomes on the stream: a graph where no launch depends on lengths, else launches one by one; its tables before it, its
+// ids after it. Calls are enqueued at once and follow each other without the host.
+import type { Manifest } from "../../../ir/artifact.ts";
+import { brokenManifest } from "../../diagnostics.ts";
+import type { Call } from "../../device.ts";
+import * as diagnostics from "./diagnostics.ts";
+import { Graphs, graphKey } from "./graphs.ts";
+import type { Cuda, CudaKernel } from "./index.ts";
+import { dealLanes, type Touch } from "./lanes.ts";
+import { Mail } from "./mail.ts";
+import { PinnedBlock, type Staging } from "./staging.ts";
+import { lengthFree, visitSteps } from "./steps.ts";
+import type { Timings } from "./timings.ts";
+
+const NOT_READY = 600;
+const WITHOUT_TIME = 2;
+const NON_BLOCKING = 1;
+/** Ids of one step that come back without being asked for, and steps whose ids may be on their way at once. */
+const MOST_NEXT = 256;
+const SLOTS = 16;
+
+export interface RunsOptions {
+  mail: Mail | undefined;
+  times: Timings | undefined;
+  lanes: 1 | 2;
+}
+
+export class Runs {
+  /** Kernels that have run. */
+  readonly launched = new Set<string>();
+  private readonly manifest: Manifest;
+  private readonly cuda: Cuda;
+  private readonly kernels: ReadonlyMap<string, CudaKernel>;
+  private readonly staging: Staging;
+  private readonly graphs = new Graphs();
+  private readonly mail: Mail | undefined;
+  private readonly times: Timings | undefined;
+  /** The second stream of graphs, where they have one. */
+  private readonly side: number | undefined;
+  /** Events not in use. */
+  private readonly events: number[] = [];
+  /** Ids that follow the runs that made them to the host, a slot a run. */
+  private readonly next: PinnedBlock;
+  private slot = 0;
+  /** Functions whose launches no length changes, as far as they have been looked at. */
+  private readonly free = new Map<string, boolean>();
+  private moves = 0;
+
+  constructor(manifest: Manifest, cuda: Cuda, kernels: ReadonlyMap<string, CudaKernel>, staging: Staging, { mail, times, lanes }: RunsOptions) {
+    [this.manifest, this.cuda, this.kernels, this.staging, this.mail, this.times] = [manifest, cuda, kernels, staging, mail, times];
+    this.next = new PinnedBlock(cuda.driver, SLOTS * 4 * MOST_NEXT);
+    this.side = lanes === 2 ? cuda.driver.get("cuStreamCreate", NON_BLOCKING) : undefined;
+  }
+
+  /** An address that graphs hold has moved. */
+  forget(): void {
+    this.graphs.clear();
+  }
+
+  /** Microseconds of each of n replays of the graph that ran last. */
+  replayTimes(n: number): number[] {
+    const { last } = this.graphs;
+    if (last) this.mail?.repeat(n);
+    return last?.time(n) ?? [];
+  }
+
+  close(): void {
+    this.graphs.clear();
+    this.next.free();
+    this.mail?.close();
+    for (const e of this.events) this.cuda.driver.attempt("cuEventDestroy_v2", e);
+  }
+
+  /** Enqueues a call. Settles, with its ids where it makes some, when its results can be read. */
+  enqueue(call: Call): Promise<Int32Array | undefined> {
+    const rows = call.batch?.starts.at(-1);
+    const step = call.batch !== undefined && rows === call.batch.lengths.length && !this.times && Mail.carries(call);
+    if (step && lengthFree(this.manifest, call.function, this.free)) {
+      const moves = [...this.kernels.values()].reduce((n, k) => n + k.moves, 0);
+      if (moves !== this.moves) {
+        // A workspace has grown elsewhere since: graphs hold its old address.
+        this.graphs.clear();
+        this.moves = moves;
+      }
+      const { mail, side } = this;
+      const record = (): void => {
+        if (side !== undefined) return this.launchBeside(call, side);
+        mail?.bring(call);
+        this.launchAll(call);
+        mail?.send(call);
+      };
+      const graph = this.graphs.of(graphKey(call), () => this.cuda.capture(record));
+      if (graph && mail) {
+        const number = mail.post(call);
+        graph.launch();
+        return mail.answer(number, (code) => this.fault("cuStreamQuery", code));
+      }
+      if (graph) return this.copied(call, () => graph.launch());
+    }
+    return this.copied(call, () => this.launchAll(call));
+  }
+
+  /** A run whose tables and ids go by copies of the driver. */
+  private copied(call: Call, launch: () => void): Promise<Int32Array | undefined> {
+    if (call.tables) this.staging.write(call.tables.at, call.tables.bytes);
+    if (call.idsFrom !== undefined) this.cuda.driver.call("cuMemcpyDtoDAsync_v2", call.places.batch("ids"), call.idsFrom, 4 * call.batch!.lengths.length, this.cuda.stream);
+    launch();
+    const ids = this.fetchNext(call);
+    return this.finished().then(() => ids?.slice());
+  }
+
+  private launchAll(call: Call): void {
+    const { cuda, kernels, times, launched } = this;
+    const SMs = cuda.multiprocessors;
+    visitSteps(this.manifest, call, {
+      launch(name, addresses, dims) {
+        dims.SMs = SMs;
+        launched.add(name);
+        const kernel = kernels.get(name)!;
+        if (times) times.around(name, () => kernel.enqueue(cuda.stream, addresses, dims));
+        else kernel.enqueue(cuda.stream, addresses, dims);
+      },
+      read(at, count) {
+        const bytes = cuda.download(at, 4 * count);
+        return new Int32Array(bytes.buffer, bytes.byteOffset, count);
+      },
+    });
+  }
+
+  /** The launches of a step on two streams, as far as what they touch allows; between its first and last kernel. */
+  private launchBeside(call: Call, side: number): void {
+    const { cuda, kernels, launched } = this;
+    const list: { run: (stream: number, early: boolean) => void; touches: Touch[] }[] = [];
+    const everything: Touch = { from: -Infinity, to: Infinity, write: true };
+    list.push({ run: () => this.mail?.bring(call), touches: [everything] });
+    const numbers = [...kernels.keys()];
+    visitSteps(this.manifest, call, {
+      launch: (name, addresses, dims, blocks) => {
+        dims.SMs = cuda.multiprocessors;
+        launched.add(name);
+        const kernel = kernels.get(name)!;
+        const writes = this.manifest.kernels[name].writes;
+        const touches = blocks.flatMap((b, i): Touch[] => (b ? [{ ...b, write: writes?.includes(i) ?? true }] : []));
+        // No address is negative: a workspace is told from others by its kernel.
+        if (kernel.hasWorkspace) touches.push({ from: -1 - numbers.indexOf(name), to: -numbers.indexOf(name), write: true });
+        list.push({ run: (stream, early) => kernel.enqueue(stream, addresses, dims, undefined, early), touches });
+      },
+      read: () => {
+        throw brokenManifest(`${call.function} reads back what it launches, and is a graph`);
+      },
+    });
+    list.push({ run: (_, early) => this.mail?.send(call, early), touches: [everything] });
+    const places = dealLanes(list.map((l) => l.touches));
+    const awaited = new Set(places.flatMap((p) => p.after ?? []));
+    const events = new Map<number, number>();
+    const streams = [cuda.stream, side];
+    for (const [i, { run }] of list.entries()) {
+      const { lane, after } = places[i];
+      if (after !== undefined) cuda.driver.call("cuStreamWaitEvent", streams[lane], events.get(after)!, 0);
+      run(streams[lane], after === undefined);
+      if (!awaited.has(i)) continue;
+      const event = cuda.driver.get("cuEventCreate", WITHOUT_TIME);
+      cuda.driver.call("cuEventRecord", event, streams[lane]);
+      events.set(i, event);
+    }
+    for (const e of events.values()) cuda.driver.call("cuEventDestroy_v2", e);
+  }
+
+  /** The ids a step chose follow it to the host, four bytes a sequence. */
+  private fetchNext(call: Call): Int32Array | undefined {
+    const at = call.args.get("next");
+    const count = call.batch?.lengths.length ?? 0;
+    if (at === undefined || count === 0 || count > MOST_NEXT) return undefined;
+    const from = this.slot * 4 * MOST_NEXT;
+    this.slot = (this.slot + 1) % SLOTS;
+    this.cuda.driver.call("cuMemcpyDtoHAsync_v2", this.next.address + from, at, 4 * count, this.cuda.stream);
+    return new Int32Array(this.next.bytes.buffer, this.next.bytes.byteOffset + from, count);
+  }
+
+  /** Settles when the stream has done all that is enqueued now; looks between turns of the event loop. */
+  async finished(): Promise<void> {
+    const { driver, stream } = this.cuda;
+    const event = this.events.pop() ?? driver.get("cuEventCreate", WITHOUT_TIME);
+    driver.call("cuEventRecord", event, stream);
+    for (;;) {
+      const r = driver.attempt("cuEventQuery", event);
+      if (r === 0) break;
+      if (r !== NOT_READY) throw this.fault("cuEventQuery", r);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    this.events.push(event);
+  }
+
+  private fault(call: string, code: number): Error {
+    return diagnostics.driverFailed(call, this.cuda.driver.nameOf(code), "a kernel of this run has failed");
+  }
+}
