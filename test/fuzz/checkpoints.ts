@@ -92,10 +92,27 @@ function damage(r: Random, file: Uint8Array): Uint8Array {
   if (kind === 1) return file.slice(0, r.one([0, 1, 7, 8, 9, 8 + length, 8 + length - 1, r.below(file.length), file.length - 1]));
   if (kind === 2) return join(BigInt(length), header, new Uint8Array([...data, ...data.subarray(0, r.one([1, 4, 1000]))]));
   if (kind === 3) return join(r.one([0n, 1n, BigInt(length) - 1n, BigInt(length) + 1n, 2n ** 32n, 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n, 99_999_999n]), header, data);
+  if (kind === 4) return join(...foreign(r, header), data);
   // The header as JSON, its members changed: names, dtypes, shapes, offsets.
   const changed = mutateJson(r, JSON.parse(new TextDecoder().decode(header)) as Json, ["F32", "BF16", "F16", "F8_E4M3", "F8_E8M0", "I64", "BOOL", [1], [0], [2, 3, 4], [0, 0], [8, 4]]);
   const text = new TextEncoder().encode(JSON.stringify(changed));
   return join(BigInt(text.length), text, data);
+}
+
+/** A sound header of another model: a tensor under another name, of another shape or dtype that takes as many bytes. */
+function foreign(r: Random, header: Uint8Array): [bigint, Uint8Array] {
+  const entries = Object.entries(JSON.parse(new TextDecoder().decode(header)) as Record<string, { dtype: string; shape: number[] }>).filter(([name]) => name !== "__metadata__");
+  const at = r.below(entries.length);
+  const [name, t] = entries[at];
+  const alike: Record<string, string> = { BF16: "F16", F16: "BF16", F32: "I32", F8_E4M3: "U8" };
+  entries[at] = r.one([
+    [`${name}.old`, t],
+    [name, { ...t, shape: [...t.shape].reverse() }],
+    [name, { ...t, shape: [t.shape.reduce((a, b) => a * b, 1)] }],
+    [name, { ...t, dtype: alike[t.dtype] ?? t.dtype }],
+  ]);
+  const text = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)));
+  return [BigInt(text.length), text];
 }
 
 function join(length: bigint, header: Uint8Array, data: Uint8Array): Uint8Array {
