@@ -1,6 +1,6 @@
 // The CPU as a target: the tile families, lowered to WebAssembly. Activations are f32.
 import { DiagnosticError } from "../../ir/diagnostic.ts";
-import type { Catalogue, Chosen, Problem } from "../../ir/kernel/catalogue.ts";
+import type { Catalogue, Problem } from "../../ir/kernel/catalogue.ts";
 import { printKernel } from "../../ir/kernel/print.ts";
 import { chooseTiles } from "../choose.ts";
 import { cpuActivations } from "../diagnostics.ts";
@@ -13,20 +13,27 @@ import { lowerToWasm } from "./lower.ts";
 /**
  * Tiles of products: packing a tile costs what a few of its rows do, so they are large; scratch for a panel of both sides
  * (512 KiB) stays in a second-level cache. Where b is read along n, a tile takes all of its rows: they are one run of memory.
+ * Of attention: rows that share a block of keys, and keys of a block.
  */
-function tileOf({ family, problem }: Chosen): readonly [number, number] | undefined {
-  if (family !== "bmm") return ["linear", "block_linear", "grouped_linear"].includes(family) ? [64, 64] : undefined;
+function tileOf(family: string, problem: Problem): readonly [number, number] | undefined {
+  if (family === "linear" || family === "block_linear" || family === "grouped_linear") return [64, 64];
+  if (family === "attend") return [32, 64];
+  if (family === "mla_attend") return [16, 64];
+  if (family !== "bmm") return undefined;
   const { n, b } = problem as unknown as BmmProblem;
   return typeof n === "number" && b[2] !== 1 && b[1] === 1 ? [64, Math.min(512, Math.ceil(n / 8) * 8)] : [64, 64];
+}
+
+/** A problem with the tile that suits this target. */
+export function tiled(family: string, problem: Problem): Problem {
+  const tile = tileOf(family, problem);
+  return tile ? { ...problem, tile } : problem;
 }
 
 const choose: Catalogue["choose"] = (site) => {
   const chosen = chooseTiles(site);
   if ("reason" in chosen || !Array.isArray(chosen)) return chosen;
-  return chosen.map((c) => {
-    const tile = tileOf(c);
-    return tile ? { ...c, problem: { ...c.problem, tile } } : c;
-  });
+  return chosen.map((c) => ({ ...c, problem: tiled(c.family, c.problem) }));
 };
 
 const catalogue: Catalogue = { target: "cpu", choose, copy: copyOf };

@@ -49,6 +49,8 @@ function step(k: Body, r: Running, scores: Tile, values: Tile): void {
 }
 
 export interface AttendProblem {
+  /** Rows of a cell and keys of a block, 16 and 32 unless a target says so. */
+  tile?: readonly [rows: number, keys: number];
   heads: number;
   n: number;
   d: number;
@@ -68,7 +70,7 @@ export interface AttendProblem {
 
 /** One sequence: query row i of t sees rows 0 .. s - t + i. */
 export function attend(p: AttendProblem): Kernel {
-  const [rows, keys] = [16, 32];
+  const [rows, keys] = p.tile ?? [16, 32];
   return kernel({
     name: `attend_${p.heads}x${p.n}_${p.d}_${p.v}`,
     summary: "Causal attention of one sequence; scores stay in registers.",
@@ -102,6 +104,8 @@ export function attend(p: AttendProblem): Kernel {
 }
 
 export interface MlaAttendProblem {
+  /** Rows of a cell and keys of a block, 16 and 32 unless a target says so. */
+  tile?: readonly [rows: number, keys: number];
   heads: number;
   r: number;
   d: number;
@@ -116,8 +120,9 @@ export interface MlaAttendProblem {
 /** Row i of the batch, at position pos of its sequence, sees cached rows 0 .. pos; keys and values are the same latents. */
 export function mlaAttend(p: MlaAttendProblem): Kernel {
   const w = p.r + p.d;
-  const rows = Math.min(16, p.heads);
-  const keys = Math.min(32, p.pageRows);
+  const [heads, block] = p.tile ?? [16, 32];
+  const rows = Math.min(heads, p.heads);
+  const keys = Math.min(block, p.pageRows);
   return kernel({
     name: `mla_attend_${p.heads}x${p.r}_${p.d}`,
     summary: "Absorbed attention over the paged latent cache: every head reads the same rows, as keys and as values.",

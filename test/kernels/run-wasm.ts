@@ -4,6 +4,7 @@
 // lie: each in turn ends where memory ends, so that reading past it traps.
 import { expect } from "vitest";
 import { lowerToWasm, type Lowered } from "../../codegen/cpu/lower.ts";
+import { tiled } from "../../codegen/cpu/target.ts";
 import { families, type FamilyName } from "../../codegen/kernels/index.ts";
 import type { Problem } from "../../ir/kernel/catalogue.ts";
 import type { BufferParam, Index, Kernel } from "../../ir/kernel/stmt.ts";
@@ -145,12 +146,12 @@ export function launch(ready: Ready, values: Values, sizes: Sizes, shapes: Shape
 
 const built = new Map<string, Ready>();
 
-/** A family as a function of problem, values and sizes; a problem is lowered once. */
+/** A family as a function of problem, values and sizes, in the tiles of this target; a problem is lowered once. */
 export const runnerOf =
   (family: FamilyName): Run =>
   (problem, values, sizes, shapes) => {
     const key = `${family} ${JSON.stringify(problem)}`;
-    const ready = built.get(key) ?? instantiate(families[family](problem as Problem));
+    const ready = built.get(key) ?? instantiate(families[family](tiled(family, problem as Problem)));
     built.set(key, ready);
     return launch(ready, values, sizes, shapes);
   };
