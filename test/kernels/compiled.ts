@@ -6,12 +6,12 @@ import type { Kernel } from "../../ir/kernel/stmt.ts";
 import type { Chosen } from "../../ir/kernel/catalogue.ts";
 import { selectModule, type Draft } from "../../passes/plan/select.ts";
 
-/** Every kernel of SRC once, in the order of the artifact. */
-export function kernelsOfModel(src: string): Kernel[] {
+/** Every kernel of SRC once, in the order of the artifact; tiles have the sizes the target asks for. */
+export function kernelsOfModel(src: string, target: "cpu" | "cuda" = "cpu"): Kernel[] {
   const { outcome } = compile(src, defaults);
   const seen = new Map<string, Kernel>();
   const names = new Set<string>();
-  for (const f of selectModule(outcome.module, targetOf("cpu", defaults).catalogue))
+  for (const f of selectModule(outcome.module, targetOf(target, { ...defaults, natives: "none" }).catalogue))
     for (const { family, problem } of launches(f.steps)) {
       const key = `${family} ${JSON.stringify(problem)}`;
       if (seen.has(key)) continue;

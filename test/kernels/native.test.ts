@@ -119,7 +119,7 @@ const r1 = path.resolve(import.meta.dirname, "../../examples/deepseek-r1");
 const SPILLED = 64;
 
 test.skipIf(!hasNvcc)("every kernel of DeepSeek-R1 compiles as printed CUDA", async () => {
-  const kernels = kernelsOfModel(r1).map((k) => printCuda(k));
+  const kernels = kernelsOfModel(r1, "cuda").map((k) => printCuda(k));
   const built = await build(inTwo(kernels.map((k) => k.source)));
   expect(built.complaints).toEqual([]);
   expect([...built.reports.keys()].toSorted()).toEqual(kernels.map((k) => k.name).toSorted());
