@@ -6,10 +6,12 @@ import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { add, mul } from "../../ir/size.ts";
 import { decodeSchedule, decodeScheduleName, decodeSharedBytes, illegalDecode, type MlaDecodeProblem } from "../schedules/sm90-attend.ts";
+import { attendFragments } from "./attend-fragments.ts";
 import { illegalSchedule } from "./diagnostics.ts";
 import { called, fragments, header } from "./fragments.ts";
 import { combine } from "./mla-decode-combine.ts";
 import { plan } from "./mla-decode-plan.ts";
+import { score } from "./mla-decode-score.ts";
 import { wgmmaBf16 } from "./wgmma-bf16.ts";
 
 /** Prints the kernel of one problem. */
@@ -109,98 +111,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
       }
     }
   } else if (warp < 8) {
-    // Scores: 64 heads by 64 cached rows, softmax, and the weights in bf16 where the stage's rotary lanes were.
-    registers_up<144>();
-    ${cluster > 1 ? "cluster_wait();" : ""}
-    int stage = 0; u32 phase = 0, q_phase = 0;
-    for (Piece p = mine.first(tokens); p.valid(); p.next(tokens)) {
-      float top[2] = {minus_infinity(), minus_infinity()}, sum[2] = {0.f, 0.f};
-      barrier_wait(q_full, q_phase);
-      q_phase ^= 1;
-      for (int b = p.from; b < p.to; b++) {
-        const u32 tile = ring + stage * STAGE;
-        const int seen = p.length - b * KEYS;
-        float s[32];
-        if (seen < KEYS) {
-          for (int i = 0; i < PARTS; i++) barrier_wait(full + 8 * (stage * PARTS + i), phase);
-          // Whatever lies past the end, NaN even, becomes zeros: its weight is zero, and zero times NaN is not.
-          for (int i = threadIdx.x - 128; i < (KEYS - seen) * 64; i += 128)
-            clear_shared16(tile + i % 8 * CHUNK + (seen + i / 64) * 128 + i / 8 % 8 * 16);
-          fence_async();
-          group_sync(1, 128);
-        }
-        const u64 q_tile = tile_descriptor(query), k_tile = tile_descriptor(tile);
-#pragma unroll
-        for (int k = 0; k < 4 * CHUNKS; k++) {
-          const int at = k / 4 * (CHUNK / 16) + k % 4 * 2;
-          if (k % (4 * CHUNKS / PARTS) == 0) {
-            barrier_wait(full + 8 * (stage * PARTS + k / (4 * CHUNKS / PARTS)), phase);
-            wgmma_fence();
-          }
-          if (k == 0) wgmma_64x64x16<0>(s, q_tile, k_tile);
-          else wgmma_64x64x16<1>(s, q_tile + at, k_tile + at);
-        }
-        wgmma_commit();
-        wgmma_wait<0>(s);
-        if (b == p.to - 1 && lane == 0) barrier_arrive(q_empty);
-
-        // A lane holds columns 2 (lane % 4) of every 8, of rows lane / 4 and eight further; four lanes hold a row.
-        if (seen < KEYS) {
-#pragma unroll
-          for (int i = 0; i < 32; i++) if (i / 4 * 8 + lane % 4 * 2 + i % 2 >= seen) s[i] = minus_infinity();
-        }
-        // Exponents are taken from the maximum as it was; it moves only when a score lies 2^8 above it, and then they are taken anew.
-        // So they need not wait for the lanes to agree on the maximum, and sums seldom have to shrink.
-        float e[32], less[2] = {1.f, 1.f}, most[2];
-#pragma unroll
-        for (int i = 0; i < 32; i++) e[i] = exp2_fast(fmaf(s[i], SCALE, -top[i / 2 % 2]));
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-          most[h] = s[2 * h];
-#pragma unroll
-          for (int i = 1; i < 16; i++) most[h] = fmaxf(most[h], s[i / 2 * 4 + 2 * h + i % 2]);
-          most[h] = fmaxf(most[h], __shfl_xor_sync(~0u, most[h], 1));
-          most[h] = SCALE * fmaxf(most[h], __shfl_xor_sync(~0u, most[h], 2));
-        }
-        if (__any_sync(~0u, most[0] > top[0] + 8.f || most[1] > top[1] + 8.f)) {
-#pragma unroll
-          for (int h = 0; h < 2; h++) {
-            const float higher = most[h] > top[h] + 8.f ? most[h] : top[h];
-            less[h] = exp2_fast(top[h] - higher);
-            top[h] = higher;
-            sum[h] *= less[h];
-          }
-#pragma unroll
-          for (int i = 0; i < 32; i++) e[i] = exp2_fast(fmaf(s[i], SCALE, -top[i / 2 % 2]));
-        }
-#pragma unroll
-        for (int i = 0; i < 32; i++) sum[i / 2 % 2] += e[i];
-        // All warps have read the rotary lanes; the weights take their place, in the layout of a tile.
-        group_sync(1, 128);
-        const int row = slab * 16 + lane % 16;
-#pragma unroll
-        for (int c = 0; c < 8; c += 2) {
-          const float* v = e + c * 4;
-          store_matrices(tile + 8 * CHUNK + row * 128 + (((c + lane / 16) ^ (row % 8)) * 16),
-              pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
-        }
-        const bool last = b == p.to - 1;
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-          const int head = slab * 16 + lane / 4 + 8 * h;
-          if (lane % 4 == 0) shrink[stage][head] = less[h];
-          if (last) {
-            float all = sum[h] + __shfl_xor_sync(~0u, sum[h], 1);
-            all += __shfl_xor_sync(~0u, all, 2);
-            if (lane % 4 == 0) totals[stage][head] = make_float2(top[h], all);
-          }
-        }
-        fence_async();
-        __syncwarp();
-        if (lane == 0) barrier_arrive(scored + 8 * stage);
-        if (++stage == STAGES) { stage = 0; phase ^= 1; }
-      }
-    }
+${score(cluster)}
   } else {
     // Mixing: two warpgroups, each 64 heads by half of the value's lanes; the sums fill 128 registers a thread.
     registers_up<160>();
@@ -282,7 +193,7 @@ ${combine()}
   ${cluster > 1 ? "cluster_arrive();  // the other block may still copy into this one, and arrive at its barriers\n  cluster_wait();" : ""}
 }
 `;
-  const helpers = fragments(["types", "barriers", "cluster", "dependent", "load", "box", "multicast", "store", "registers", "bf16", "gather", "exp2", "ahead", "halves"], 64) + wgmmaBf16([{ n: 64, b: "keys" }, { n: 128, b: "lanes" }]);
+  const helpers = fragments(["types", "barriers", "cluster", "dependent", "load", "multicast", "store", "registers", "bf16", "gather"], 64) + attendFragments + wgmmaBf16([{ n: 64, b: "keys" }, { n: 128, b: "lanes" }]);
   const source = `${opening}\n${called(helpers, body)}\n${body}`;
   const slots = mul("SMs", 2 * (64 * 512 * 2 + 64 * 16));
   return {

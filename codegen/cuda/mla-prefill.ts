@@ -5,6 +5,7 @@ import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { ceildiv, mul } from "../../ir/size.ts";
 import { illegalPrefill, prefillSharedBytes, PREFILL, type PrefillProblem } from "../schedules/sm90-attend.ts";
+import { attendFragments } from "./attend-fragments.ts";
 import { illegalSchedule } from "./diagnostics.ts";
 import { called, fragments, header } from "./fragments.ts";
 import { wgmmaBf16 } from "./wgmma-bf16.ts";
@@ -191,7 +192,7 @@ ${name}(const __grid_constant__ TensorMap q_map, const __grid_constant__ TensorM
   }
 }
 `;
-  const helpers = fragments(["types", "barriers", "turns", "dependent", "load", "box", "store", "registers", "bf16", "exp2"], 64) + wgmmaBf16([{ n: 128, b: "keys" }, { n: 128, b: "lanes", a: "registers" }]);
+  const helpers = fragments(["types", "barriers", "dependent", "load", "store", "registers", "bf16"], 64) + attendFragments + wgmmaBf16([{ n: 128, b: "keys" }, { n: 128, b: "lanes", a: "registers" }]);
   const source = `${opening}\n${called(helpers, body)}\n${body}`;
   const rows = (key: string, of: string, width: number, [row, step]: readonly [number, number], length: string, box: number): KernelText["params"][number] => ({
     kind: "tensormap", name: `${key}_map`, of, dtype: "bf16", dims: [width, heads, length], strides: [2 * step, 2 * row], box: [64, 1, box], swizzle: 128,
