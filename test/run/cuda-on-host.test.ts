@@ -1,6 +1,7 @@
 // The CUDA target without a GPU: config to artifact, kernels, device, sessions and graphs as on one, over a stand-in for the driver
 // (test/kernels/host-driver.ts), with printed tile programs in f32 and bf16, against what transformers computed.
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test, vi } from "vitest";
@@ -153,3 +154,13 @@ test.skipIf(!gpp)("a model that does not fit is refused before a weight is read"
   await expect(Model.open(manifest, device, { weights: fixtures[0] })).rejects.toThrow(/DSC5605.*not enough GPU memory for the model/);
   expect(placed).not.toHaveBeenCalled();
 }, 120_000);
+
+test.skipIf(existsSync("/dev/nvidia0"))("a machine without a driver is told so, and what to do instead", () => {
+  const cli = path.resolve(import.meta.dirname, "../../dist/compiler/cli.js");
+  const r = spawnSync(process.execPath, [cli, "run", path.resolve(import.meta.dirname, "../../examples/tiny-r1"), "--target", "cuda", "--ids", "1,2", "--max-new", "1"], {
+    encoding: "utf8", env: { ...process.env, DSC_CACHE: path.join(work, "cache") },
+  });
+  expect(r.status).toBe(1);
+  expect(r.stderr).toMatch(/^error\[DSC5601\]: no CUDA driver[^]*--target cpu/);
+  expect(r.stderr).not.toMatch(/\n\s+at /);
+});
