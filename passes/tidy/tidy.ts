@@ -6,12 +6,19 @@ import { pass, type Cx } from "../pass.ts";
 import { rebuild } from "../rewrite.ts";
 import { rule } from "../rule.ts";
 
+const sizesOf = (x: Value): number[] => asTensor(x.type).dims as number[];
+
 /** reshape(reshape x) = reshape x, with the last axes */
 export const reshapeTwice = rule("one reshape for two", {
   vars: { x: "[t, h, d] a" },
-  attrs: { first: [6, 4], second: [3, 8] },
-  from: ({ x, first, second }) => reshape({ x: reshape({ x, dims: first }), dims: second }),
-  to: ({ x, second }) => reshape({ x, dims: second }),
+  from({ x }) {
+    const [t, h, d] = sizesOf(x);
+    return reshape({ x: reshape({ x, dims: [t * h, d] }), dims: [t, h * d] });
+  },
+  to({ x }) {
+    const [t, h, d] = sizesOf(x);
+    return reshape({ x, dims: [t, h * d] });
+  },
   looks: "reshape(reshape(x))",
 });
 
