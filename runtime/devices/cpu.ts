@@ -74,8 +74,9 @@ export class CpuDevice implements Device {
 
   /** Starts the threads and instantiates every kernel on each. Refuses a weight that no memory can hold. */
   static async open(manifest: Manifest, kernels: readonly CpuKernel[], options: CpuOptions = {}): Promise<CpuDevice> {
-    for (const [symbol, plan] of Object.entries(manifest.weights))
-      if (plan.source.kind !== "rope" && instanceBytes(plan) > MEMORY_BYTES)
+    // Of a model that is too large altogether, that is what should be said; loading does.
+    if (residentBytes(manifest) <= availableBytes())
+      for (const [symbol, plan] of Object.entries(manifest.weights)) if (plan.source.kind !== "rope" && instanceBytes(plan) > MEMORY_BYTES)
         throw diagnostics.noMemory(`weight ${symbol} of one layer`, instanceBytes(plan), MEMORY_BYTES, ["a weight has to lie in one WebAssembly memory"]);
     const pool = new Threads(Math.max(1, Math.min(64, Math.floor(options.threads ?? availableParallelism()))));
     const modules = await compileKernels(kernels);
