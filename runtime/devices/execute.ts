@@ -25,8 +25,11 @@ export interface Thread {
 const ARRIVED = 0;
 const GENERATION = 1;
 const FAILED = 2;
-/** Looks at the generation this often before sleeping: some tens of microseconds, longer than most waits. */
-const SPINS = 20_000;
+/** Looks at the generation this often before sleeping, at most: some tens of microseconds, longer than most waits. */
+const MOST_SPINS = 20_000;
+const LEAST_SPINS = 200;
+/** Fewer after waits that had to sleep: where threads share a core, spinning keeps the one waited for from running. */
+let spins = MOST_SPINS;
 
 /** Thrown on threads that stop because another one failed. */
 export class Stopped extends Error {}
@@ -108,8 +111,10 @@ function barrier(control: Int32Array, count: number): void {
     Atomics.add(control, GENERATION, 1);
     Atomics.notify(control, GENERATION);
   } else {
-    for (let i = 0; i < SPINS && Atomics.load(control, GENERATION) === generation; i++);
+    for (let i = 0; i < spins && Atomics.load(control, GENERATION) === generation; i++);
+    const slept = Atomics.load(control, GENERATION) === generation;
     while (Atomics.load(control, GENERATION) === generation) Atomics.wait(control, GENERATION, generation);
+    spins = slept ? Math.max(LEAST_SPINS, spins >> 1) : Math.min(MOST_SPINS, spins * 2);
   }
   if (Atomics.load(control, FAILED)) throw new Stopped();
 }
