@@ -75,6 +75,14 @@ describe.skipIf(!hasGpp).each([128, 64])("mla_decode, %i heads", (heads) => {
   }, 120_000);
 
   if (heads === 64)
+    test("rows beyond those that are balanced one by one", () => {
+      const text = mlaDecode(problem);
+      const source = text.source.replace("MOST = 1024", "MOST = 4");
+      expect(source).not.toBe(text.source);
+      expect(error(build({ ...text, source }), { starts: [0, 1, 2, 4, 7], lengths: [1, 70, 66, 129] }, 4)).toBeLessThan(WITHIN);
+    }, 120_000);
+
+  if (heads === 64)
     test("the check sees rows past the end of a sequence", () => {
       const text = mlaDecode(problem);
       const careless = text.source.replace(/clear_shared16\(tile[^;]*;/, ";");
