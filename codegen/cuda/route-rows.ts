@@ -21,10 +21,13 @@ export interface RouteRowsProblem {
   bias: boolean;
   xStride: number;
   act?: "bf16";
+  /** Experts past the routed ones that every token goes to, with weight 1, in the last slots. */
+  shared?: number;
 }
 
 /** Why a warp cannot hold the experts this way, or null. */
 export function unroutable(p: RouteRowsProblem): string | null {
+  if ((p.shared ?? 0) > 32) return `${p.shared} shared experts are more than a warp has lanes`;
   if (p.experts % 32 !== 0 || p.experts > 1024) return `${p.experts} experts are not the same number for each of 32 lanes`;
   if (p.method !== "greedy" && ![1, 2, 4, 8, 16, 32].includes(p.groups)) return `${p.groups} groups are no whole lanes`;
   return null;
@@ -37,7 +40,9 @@ export function routeRows(p: RouteRowsProblem): KernelText {
   const grouped = p.method !== "greedy" && p.groups > 1;
   const lanes = 32 / p.groups;
   const two = p.method === "noaux_tc" && p.experts / p.groups > 1;
-  const name = `route_${p.experts}_top${p.topk}_rows`;
+  const shared = p.shared ?? 0;
+  const slots = p.topk + shared;
+  const name = `route_${p.experts}_top${p.topk}${shared ? `_shared${shared}` : ""}_rows`;
   const body = `  const int lane = threadIdx.x % 32, row = blockIdx.x * ${WARPS} + threadIdx.x / 32;
   release_next();
 ${p.bias ? `  float bias_of[OWN];
@@ -119,12 +124,17 @@ ${two ? `    second = fmaxf(fmaxf(second, __shfl_xor_sync(0xffffffffu, second, a
 #pragma unroll
   for (int q = 0; q < OWN; q++)
     if (chosen >> q & 1) {
-      indices[(i64)row * ${p.topk} + place] = lane * OWN + q;
-      weights[(i64)row * ${p.topk} + place] = __fmul_rn(__fdiv_rn(scores[q], total), ${literal(p.factor, "f32")});
+      indices[(i64)row * ${slots} + place] = lane * OWN + q;
+      weights[(i64)row * ${slots} + place] = __fmul_rn(__fdiv_rn(scores[q], total), ${literal(p.factor, "f32")});
       place++;
-    }`;
+    }${shared ? `
+  // Shared experts follow the routed ones, for every token and unscaled.
+  if (lane < ${shared}) {
+    indices[(i64)row * ${slots} + ${p.topk} + lane] = ${p.experts} + lane;
+    weights[(i64)row * ${slots} + ${p.topk} + lane] = 1.0f;
+  }` : ""}`;
   const source = `${header([
-    `route: logits [T, ${p.experts}] ${p.act ?? "f32"} to ${p.topk} experts, ascending, and their weights`,
+    `route: logits [T, ${p.experts}] ${p.act ?? "f32"} to ${p.topk} experts, ascending, and their weights${shared ? `; then ${shared} shared, with weight 1` : ""}`,
     `${p.scoring}, ${p.method}${grouped ? `, best ${p.kept} of ${p.groups} groups` : ""}${p.normalise ? ", normalised" : ""}, times ${p.factor}`,
   ])}
 ${streamTypes}
