@@ -35,6 +35,9 @@ export function unroutable(p: RouteRowsProblem): string | null {
 
 const WARPS = 4;
 
+/** What this kernel knows of a routing problem. One that says more is the tile program's. */
+const KNOWN: readonly string[] = ["experts", "topk", "groups", "kept", "scoring", "method", "normalise", "factor", "bias", "xStride", "act", "shared"] satisfies (keyof RouteRowsProblem)[];
+
 export function routeRows(p: RouteRowsProblem): KernelText {
   const own = p.experts / 32;
   const grouped = p.method !== "greedy" && p.groups > 1;
@@ -175,7 +178,7 @@ export const routeRowsNative: Native = {
   choose(site) {
     if (site.op !== "route") return null;
     const tiles = chooseTiles(site);
-    if ("reason" in tiles || unroutable(tiles[0].problem as unknown as RouteRowsProblem) !== null) return null;
+    if ("reason" in tiles || Object.keys(tiles[0].problem).some((k) => !KNOWN.includes(k)) || unroutable(tiles[0].problem as unknown as RouteRowsProblem) !== null) return null;
     return [{ ...tiles[0], family: "route_rows" }];
   },
   emit: (p: Problem) => routeRows(p as unknown as RouteRowsProblem),

@@ -51,10 +51,13 @@ function inProcess(name: string, step: Step, folder: string, seconds: number): P
   return new Promise((resolve) => {
     // More threads than Node's four: kernels compile on them.
     const env = { ...process.env, UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? "16" };
-    const child = spawn(process.execPath, [process.argv[1], "--alone", name, "--step", step, "--rows", file, ...forAll], { env, stdio: ["ignore", "ignore", "pipe"], timeout: seconds * 1000, killSignal: "SIGKILL" });
+    const child = spawn(process.execPath, [process.argv[1], "--alone", name, "--step", step, "--rows", file, ...forAll], { env, stdio: ["ignore", "ignore", "pipe"], detached: true });
+    // The whole group: a child of a part would go on and disturb what is measured next.
+    const late = setTimeout(() => process.kill(-child.pid!, "SIGKILL"), seconds * 1000);
     let words = "";
     child.stderr.on("data", (d: Buffer) => (words = (words + d.toString()).slice(-2000)));
     child.on("close", (code, signal) => {
+      clearTimeout(late);
       if (existsSync(file)) return resolve(JSON.parse(readFileSync(file, "utf8")) as Row[] | null);
       resolve([{ error: signal === "SIGKILL" ? `not done after ${seconds} s` : `ended with ${code ?? signal}: ${words.trim().split("\n").slice(-4).join(" | ")}`, ok: false }]);
     });

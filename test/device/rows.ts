@@ -48,10 +48,10 @@ const CASES: readonly Case[] = [
   { family: "embed", problem: { vocab: 16384, d: 7168, table: "bf16", y: "bf16" }, dims: (m) => ({ T: m }), ints: () => ({ ids: (i) => (i * 977) % 16384 }) },
   { family: "last_rows", problem: { d: 7168, xStride: 7168, act: "bf16" }, dims: (m) => ({ T: m, B: m }), ints: paged },
   {
-    family: "route", problem: { experts: 256, topk: 8, groups: 8, kept: 4, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 2.5, bias: true, xStride: 256 },
+    family: "route", problem: { experts: 256, topk: 8, groups: 8, kept: 4, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 2.5, bias: true, xStride: 256, shared: 1 },
     dims: (m) => ({ T: m }),
   },
-  { family: "sort_experts", problem: { experts: 256, k: 8 }, dims: (m) => ({ r: 8 * m }), ints: () => ({ indices: expertOf }) },
+  { family: "sort_experts", problem: { experts: 257, k: 9 }, dims: (m) => ({ r: 9 * m }), ints: () => ({ indices: expertOf }) },
   { family: "gather_rows", problem: { d: 7168, per: 8, x: "e4m3", xStride: 7168 }, dims: (m) => ({ T: m, r: 8 * m }), ints: (m) => ({ order: permuted(m) }) },
   { family: "combine_add", problem: { d: 7168, k: 8, xStride: 7168, shared: true, act: "bf16" }, dims: (m) => ({ T: m, r: 8 * m }), ints: (m) => ({ places: permuted(m) }) },
   { family: "argmax", problem: { d: 129280, xStride: 129280 }, dims: rows },

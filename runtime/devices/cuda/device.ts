@@ -33,6 +33,9 @@ export interface CudaOptions {
   libraries?: readonly string[];
 }
 
+/** Kernels compiled at once: more than there are cores gains nothing, and the foreign function interface takes only so many calls. */
+const COMPILES = 32;
+
 export class CudaDevice implements Device {
   readonly kind = "cuda";
   readonly ahead: boolean;
@@ -75,7 +78,11 @@ export class CudaDevice implements Device {
         const cubin = file.cubin ?? (await options.compile(name, file.source));
         device.kernels.set(name, device.cuda.loadCubin(cubin, { name, entry, params, dims, launch, ...(workspaceBytes === undefined ? {} : { workspaceBytes }) }));
       };
-      const all = await Promise.allSettled(Object.entries(manifest.kernels).map(load));
+      const queue = Object.entries(manifest.kernels);
+      const lane = async (): Promise<void> => {
+        for (let next = queue.shift(); next; next = queue.shift()) await load(next);
+      };
+      const all = await Promise.allSettled(Array.from({ length: COMPILES }, lane));
       for (const one of all) if (one.status === "rejected") throw one.reason;
       await device.openRuns();
     } catch (e) {
