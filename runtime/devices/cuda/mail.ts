@@ -84,6 +84,8 @@ export class Mail {
     this.back = new PinnedBlock(driver, SLOTS * ANSWER_WORDS * 4);
     this.answers = new Int32Array(this.back.bytes.buffer, this.back.bytes.byteOffset, SLOTS * ANSWER_WORDS);
     this.answers.fill(0);
+    // Pinned memory comes as its last owner left it, and a step looks at a whole word of its slot.
+    this.out.bytes.fill(0);
   }
 
   /** Sends a letter there and back through `at`, 256 bytes of device memory: whether the GPU reads and writes what the host sees. */
