@@ -1,5 +1,6 @@
 // The CUDA driver's functions, as far as dsc calls them, on this machine's own memory: launches run at once, one block after another,
-// by fibres (cuda-on-host.ts). A "module" is the text "LIBRARY|KERNEL": what host-driver.ts compiled. Fresh memory is full of NaN.
+// by fibres (cuda-on-host.ts). A "module" is the text "LIBRARY|KERNEL": what host-driver.ts compiled. Fresh memory is full of NaN,
+// and fresh pinned memory of whatever.
 #include <dlfcn.h>
 #include <cstdint>
 #include <cstdio>
@@ -45,7 +46,7 @@ int cuMemAlloc_v2(u64* at, u64 bytes) {
   return OK;
 }
 int cuMemFree_v2(u64 at) { u64* p = (u64*)(at - 256); given -= p[0]; free(p); return OK; }
-int cuMemHostAlloc(u64* at, u64 bytes, u32) { *at = (u64)aligned_alloc(4096, (bytes + 4095) / 4096 * 4096); return OK; }
+int cuMemHostAlloc(u64* at, u64 bytes, u32) { bytes = (bytes + 4095) / 4096 * 4096; *at = (u64)aligned_alloc(4096, bytes); memset((void*)*at, 0xa5, bytes); return OK; }
 int cuMemFreeHost(u64 at) { free((void*)at); return OK; }
 int cuMemcpyHtoD_v2(u64 to, const void* from, u64 n) { memcpy((void*)to, from, n); return OK; }
 int cuMemcpyDtoH_v2(void* to, u64 from, u64 n) { memcpy(to, (void*)from, n); return OK; }

@@ -71,6 +71,7 @@ test.skipIf(!gpp)("steps begun ahead of their ids choose the same ids, while seq
     for await (const step of generate(on, prompts, { maxNew: 12, ...options })) step.ids.forEach((ids, b) => out[b].push(...ids));
     return out;
   };
+  expect(model.device.mailed).toBe(true);
   const plain = await run({});
   expect(plain.map((ids) => ids.length)).toEqual([12, 12, 12]);
   expect(await run({ ahead: true })).toEqual(plain);

@@ -70,6 +70,8 @@ export class Mail {
   private readonly out: PinnedBlock;
   private readonly back: PinnedBlock;
   private readonly answers: Int32Array;
+  /** Words of the letters out: the first of a slot is its flag. Pinned memory comes as its last owner left it. */
+  private readonly flags: Int32Array;
   /** The number of the next step, as the GPU counts it in `state`. */
   private step = 0;
   private readonly state: number;
@@ -84,8 +86,7 @@ export class Mail {
     this.back = new PinnedBlock(driver, SLOTS * ANSWER_WORDS * 4);
     this.answers = new Int32Array(this.back.bytes.buffer, this.back.bytes.byteOffset, SLOTS * ANSWER_WORDS);
     this.answers.fill(0);
-    // Pinned memory comes as its last owner left it, and a step looks at a whole word of its slot.
-    this.out.bytes.fill(0);
+    this.flags = new Int32Array(this.out.bytes.buffer, this.out.bytes.byteOffset, SLOTS * SLOT_WORDS);
   }
 
   /** Sends a letter there and back through `at`, 256 bytes of device memory: whether the GPU reads and writes what the host sees. */
@@ -136,7 +137,7 @@ export class Mail {
       if (count !== undefined) this.early.set(before, this.idsOf(before, count));
     }
     const at = slot * SLOT_WORDS * 4;
-    this.out.bytes[at] = idsFrom === undefined ? 0 : 1;
+    this.flags[slot * SLOT_WORDS] = idsFrom === undefined ? 0 : 1;
     this.out.bytes.set(tables!.bytes, at + HEADER);
     this.waiting.set(step, batch!.lengths.length);
     return step;
