@@ -5,5 +5,6 @@ export type { BufferParam, Kernel, Stmt, Tile } from "../ir/kernel/stmt.ts";
 export { chooseTiles, type Choose } from "./choose.ts";
 export { printCuda } from "./cuda/print.ts";
 export { families, type FamilyName } from "./kernels/index.ts";
-export { targetOf, type Built, type TargetBackend } from "./target.ts";
+export type { Built, TargetBackend } from "./backend.ts";
+export { targetOf } from "./target.ts";
 export { printTriton } from "./triton/print.ts";

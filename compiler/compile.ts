@@ -1,7 +1,8 @@
 // The driver: SRC -> spec -> module -> passes -> kernels -> plan -> artifact, in memory. Writing is artifact.ts.
 import { createHash } from "node:crypto";
 import path from "node:path";
-import { targetOf, type Use } from "../codegen/target.ts";
+import type { Use } from "../codegen/backend.ts";
+import { targetOf } from "../codegen/target.ts";
 import type { FunctionPlan, KernelRecord, Manifest, ModelFacts, Target, WeightDType, WeightPlan } from "../ir/artifact.ts";
 import type { Diagnostic } from "../ir/diagnostic.ts";
 import type { Problem } from "../ir/kernel/catalogue.ts";

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import path from "node:path";
-import type { Built } from "../codegen/target.ts";
+import type { Built } from "../codegen/backend.ts";
 import type { KernelRecord } from "../ir/artifact.ts";
 import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
 import { cacheFolder } from "../runtime/user-cache.ts";

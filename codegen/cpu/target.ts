@@ -7,7 +7,7 @@ import { cpuActivations } from "../diagnostics.ts";
 import type { BmmProblem } from "../kernels/dense.ts";
 import { families } from "../kernels/index.ts";
 import { copyOf } from "../strided.ts";
-import type { Built, TargetBackend } from "../target.ts";
+import type { Built, TargetBackend } from "../backend.ts";
 import { lowerToWasm } from "./lower.ts";
 
 /**

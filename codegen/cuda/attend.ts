@@ -5,7 +5,7 @@ import { chooseTiles } from "../choose.ts";
 import { illegalDecode, illegalPrefill, type MlaDecodeProblem, type PrefillProblem } from "../schedules/sm90-attend.ts";
 import { mlaDecode } from "./mla-decode.ts";
 import { mlaPrefill } from "./mla-prefill.ts";
-import type { Native } from "./natives.ts";
+import type { Native } from "./native.ts";
 
 /** The tile program's launch under another family, when activations are bf16 and nothing speaks against it. */
 function instead(site: Site, op: string, family: string, illegal: (p: Problem) => string | null): Choice | null {

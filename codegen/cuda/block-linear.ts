@@ -5,7 +5,7 @@ import { candidates, choose, H200, illegal, scheduleName, type GemmProblem, type
 import { asRows, num } from "../views.ts";
 import { blockGemm } from "./block-gemm.ts";
 import { casesOf } from "./cases.ts";
-import type { Native } from "./natives.ts";
+import type { Native } from "./native.ts";
 
 const x: Arg = { in: 0 };
 const xScale: Arg = { in: 0, part: "scales" };

@@ -1,7 +1,7 @@
 // einsum on a GPU: a bf16 matrix per head and rows that vary, which is what absorbed attention asks for. Other einsums are tiles.
 import type { Choice, Problem, Site } from "../../ir/kernel/catalogue.ts";
 import { bmm } from "../strided.ts";
-import type { Native } from "./natives.ts";
+import type { Native } from "./native.ts";
 import { streamBmm, streamBmmSchedule, type StreamBmmProblem } from "./stream-bmm.ts";
 
 function take(site: Site): Choice | null {

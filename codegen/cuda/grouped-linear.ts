@@ -6,7 +6,7 @@ import { candidates, choose, illegal, type GroupedProblem } from "../schedules/s
 import { asRows, isPacked, num } from "../views.ts";
 import { casesOf } from "./cases.ts";
 import { groupedGemm } from "./grouped-gemm.ts";
-import type { Native } from "./natives.ts";
+import type { Native } from "./native.ts";
 
 function take(site: Site): Choice | null {
   if (site.op !== "grouped_linear" || site.ins[0].scaled !== "1x128" || site.outs[0].dtype !== "bf16") return null;

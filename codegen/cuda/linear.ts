@@ -5,7 +5,7 @@ import { bf16Name, candidates, chooseBf16 } from "../schedules/sm90-bf16-gemm.ts
 import { ringSchedule, streamSchedule, unringable, unstreamable, type RingSchedule, type StreamProblem } from "../schedules/sm90-stream.ts";
 import { asRows, isPacked, num } from "../views.ts";
 import { bf16Gemm } from "./bf16-gemm.ts";
-import type { Native } from "./natives.ts";
+import type { Native } from "./native.ts";
 import { ringLinear } from "./ring-linear.ts";
 import { streamLinear } from "./stream-linear.ts";
 

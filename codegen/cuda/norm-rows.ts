@@ -4,7 +4,7 @@
 import type { Choice, KernelText, Param, Problem, Site } from "../../ir/kernel/catalogue.ts";
 import { chooseTiles } from "../choose.ts";
 import { header } from "./fragments.ts";
-import type { Native } from "./natives.ts";
+import type { Native } from "./native.ts";
 import { literal } from "./print-element.ts";
 import { helpersFor } from "./print-helpers.ts";
 import { dependent, streamTypes } from "./stream-fragments.ts";

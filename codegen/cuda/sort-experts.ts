@@ -5,7 +5,7 @@ import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { num } from "../views.ts";
 import { chooseTiles } from "../choose.ts";
 import { header } from "./fragments.ts";
-import type { Native } from "./natives.ts";
+import type { Native } from "./native.ts";
 import { dependent, streamTypes } from "./stream-fragments.ts";
 
 const THREADS = 512;

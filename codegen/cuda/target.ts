@@ -4,8 +4,9 @@ import { boundBuffers, type Catalogue, type KernelText, type Problem } from "../
 import { chooseTiles } from "../choose.ts";
 import { families } from "../kernels/index.ts";
 import { copyOf } from "../strided.ts";
-import type { Built, TargetBackend, Use } from "../target.ts";
-import { natives, type Native } from "./natives.ts";
+import type { Built, TargetBackend, Use } from "../backend.ts";
+import type { Native } from "./native.ts";
+import { natives } from "./natives.ts";
 import { printCuda } from "./print.ts";
 
 const catalogue = (list: readonly Native[]): Catalogue => ({

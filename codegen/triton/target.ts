@@ -4,7 +4,7 @@ import { boundBuffers, type Catalogue, type Problem } from "../../ir/kernel/cata
 import { chooseTiles } from "../choose.ts";
 import { families } from "../kernels/index.ts";
 import { copyOf } from "../strided.ts";
-import type { Built, TargetBackend, Use } from "../target.ts";
+import type { Built, TargetBackend, Use } from "../backend.ts";
 import { printTriton } from "./print.ts";
 
 const catalogue: Catalogue = { target: "triton", choose: chooseTiles, copy: copyOf };

@@ -34,9 +34,12 @@ for job in json.load(open("jobs.json")):
         t.view(torch.uint8).numpy().tofile(b["file"])
 `;
 
-/** A python with triton and torch: DSC_PYTHON, or python3. */
+/** Triton's interpreter of today makes scalars of arrays in a way that numpy 2.4 and later refuse. */
+const probe = "import triton, torch, numpy, sys; sys.exit(tuple(map(int, numpy.__version__.split('.')[:2])) >= (2, 4))";
+
+/** A python with triton, torch and a numpy that suits both: DSC_PYTHON, or python3. */
 export function findTriton(): string | undefined {
-  return [process.env.DSC_PYTHON, "python3"].find((p) => p && spawnSync(p, ["-c", "import triton, torch"]).status === 0);
+  return [process.env.DSC_PYTHON, "python3"].find((p) => p && spawnSync(p, ["-c", probe]).status === 0);
 }
 
 export interface TritonLaunch {

@@ -1,0 +1,32 @@
+// What a target gives the driver: a catalogue to choose kernels from, and a builder from family and problem to text and binary.
+import type { KernelRecord } from "../ir/artifact.ts";
+import type { Catalogue, Problem } from "../ir/kernel/catalogue.ts";
+
+/** A kernel as it goes into the artifact. */
+export interface Built {
+  /** Readable and, mostly, unique; the driver numbers the rest. */
+  name: string;
+  /** What a person reads, and its file type. */
+  text: string;
+  textType: string;
+  binary?: Uint8Array;
+  binaryType?: string;
+  /** What Triton's compiler needs beside the text; the driver runs it. */
+  aot?: { signature: Readonly<Record<string, string>>; options: Readonly<Record<string, number | boolean>> };
+  record: Omit<KernelRecord, "text" | "binary">;
+}
+
+/** What is known of a kernel's first use: for the header of its text, and for messages about it. */
+export interface Use {
+  op: string;
+  site: string;
+  /** Config keys and rules the node came from; empty for copies. */
+  origin: string;
+  /** Bytes and operations of the node at the sizes the cost model assumes, e.g. "T = 16, B = 16". */
+  cost?: { bytes: number; flops: number; at: string };
+}
+
+export interface TargetBackend {
+  catalogue: Catalogue;
+  build(family: string, problem: Problem, use?: Use): Built;
+}
