@@ -6,7 +6,7 @@ import { cudaTarget } from "./cuda/target.ts";
 import { tritonTarget } from "./triton/target.ts";
 
 /** The back end for a target under the options of a compile; refuses what it cannot mean. */
-export function targetOf(target: Target, options: { activations: "f32" | "bf16"; natives?: "all" | "none" }): TargetBackend {
+export function targetOf(target: Target, options: { activations: "f32" | "bf16"; natives?: string }): TargetBackend {
   if (target === "cpu") return cpuTarget(options);
-  return target === "cuda" ? cudaTarget(options.natives !== "none") : tritonTarget();
+  return target === "cuda" ? cudaTarget(options.natives ?? "all") : tritonTarget();
 }

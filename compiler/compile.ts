@@ -29,7 +29,7 @@ export interface CompileOptions {
   attention: "auto" | "expanded" | "absorbed";
   taps: boolean;
   /** CUDA: "none" prints tile programs where a native kernel would serve. */
-  natives?: "all" | "none";
+  natives?: string;
   set: readonly string[];
   /** The checkpoint holds matrices in f32, whatever the config says. */
   storesF32?: boolean;

@@ -23,8 +23,11 @@ const catalogue = (list: readonly Native[]): Catalogue => ({
   copy: copyOf,
 });
 
-/** Without natives every kernel is a printed tile program: slow, and a second opinion. */
-export const cudaTarget = (withNatives: boolean): TargetBackend => ({ catalogue: catalogue(withNatives ? natives : []), build });
+/** "all" natives, "none" (every kernel is a printed tile program: slow, and a second opinion), or those whose families are named, with commas. */
+export function cudaTarget(which: string): TargetBackend {
+  const names = which.split(",");
+  return { catalogue: catalogue(which === "all" ? natives : natives.filter((n) => names.includes(n.family))), build };
+}
 
 /** The text of a kernel, native or printed. */
 export const cudaText = (family: string, problem: Problem): KernelText => natives.find((n) => n.family === family)?.emit(problem) ?? printCuda(families[family](problem));

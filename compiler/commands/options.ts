@@ -1,5 +1,6 @@
 // The options `compile` and `run` share, declared once.
 import type { Argv } from "yargs";
+import { natives } from "../../codegen/cuda/natives.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { defaults, type CompileOptions } from "../compile.ts";
 import { checkOptions, type Pass } from "../../passes/index.ts";
@@ -25,7 +26,7 @@ export interface CompileFlags extends ReduceFlags, PluginFlags {
   attention: "auto" | "expanded" | "absorbed";
   set: string[];
   taps: boolean;
-  natives: "all" | "none";
+  natives: string;
 }
 
 /** Names as typed on the command line, for refusing them on an artifact. */
@@ -70,7 +71,7 @@ export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
     .option("act-quant", { choices: ["dynamic", "none"] as const, default: defaults.actQuant, describe: "quantise the input of FP8 linears, or not" })
     .option("attention", { choices: ["auto", "expanded", "absorbed"] as const, default: defaults.attention, describe: "auto decides by cost" })
     .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
-    .option("natives", { choices: ["all", "none"] as const, default: "all" as const, describe: "cuda: hand-written kernels, or printed tile programs only" })
+    .option("natives", { type: "string", default: "all", describe: "cuda: hand-written kernels: all, none (printed tile programs only), or families with commas" })
     .option("taps", { type: "boolean", default: false, describe: "keep hidden states and routes as results" }) as unknown as Argv<T & CompileFlags>;
 
 export const optionsOf = (f: CompileFlags): CompileOptions => ({
@@ -80,10 +81,19 @@ export const optionsOf = (f: CompileFlags): CompileOptions => ({
   actQuant: f.actQuant,
   attention: f.attention,
   taps: f.taps,
-  natives: f.natives,
+  natives: nativeWords(f.natives),
   set: f.set,
   ...reductionOf(f),
 });
+
+/** "all", "none" or families of natives. */
+function nativeWords(words: string): string {
+  if (words === "all" || words === "none") return words;
+  const families = natives.map((n) => n.family);
+  const unknown = words.split(",").find((w) => !families.includes(w));
+  if (unknown !== undefined) throw new DiagnosticError(usage(`--natives: no native is called ${JSON.stringify(unknown)}`, `give all, none, or some of ${families.join(",")}`));
+  return words;
+}
 
 /** "all", "none" or names; an empty word is more likely an unset variable of a shell than a wish for no passes. */
 export function passWords(words: string): string {

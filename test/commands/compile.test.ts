@@ -101,3 +101,9 @@ test("places that cannot hold an artifact are refused untouched", async () => {
   expect(await refusal("compile", tiny, "-o", "/proc/nothing/here")).toContain("cannot write");
   expect(readdirSync(at("mine"))).toEqual(["thesis.txt"]);
 });
+
+test("--natives takes all, none or families, and says which there are", async () => {
+  const { code, stderr } = await dsc("compile", tiny, "--target", "cuda", "--natives", "route_rows,nothing", "-o", at("natives"));
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/DSC6001.*"nothing"[\s\S]*route_rows/);
+});

@@ -62,6 +62,35 @@ describe.skipIf(!gpp).each(fixtures.map((f) => [path.basename(f), f] as const))(
   }, 120_000);
 });
 
+test.skipIf(!gpp)("natives of rows, routing and sorting fit between the kernels around them, the shared expert among the routed", async () => {
+  // R1 in small, with experts for every lane of a warp.
+  const small = {
+    hidden_size: 160, num_attention_heads: 4, num_key_value_heads: 4, q_lora_rank: 136, kv_lora_rank: 40, qk_nope_head_dim: 12, qk_rope_head_dim: 8, v_head_dim: 16,
+    intermediate_size: 140, moe_intermediate_size: 72, n_routed_experts: 32, num_experts_per_tok: 4, num_hidden_layers: 3, first_k_dense_replace: 1, vocab_size: 67,
+    num_nextn_predict_layers: 0, quantization_config: null,
+  };
+  const set = Object.entries(small).map(([k, v]) => `${k}=${v}`);
+  const answers = async (natives: string): Promise<{ names: string[]; ids: number[]; logits: Float32Array }> => {
+    const { manifest, device } = await openDevice(path.resolve(import.meta.dirname, "../../examples/deepseek-r1/config.json"), { set, natives, activations: "f32" });
+    const model = await Model.open(manifest, device, { weights: "synthetic:3" });
+    const session = model.session({ maxTokens: 40 });
+    let result = await session.prefill([[3, 1, 4, 1, 5, 9, 2, 6], [5, 3, 5]]);
+    const ids: number[] = [];
+    for (let i = 0; i < 6; i++) {
+      ids.push(result.next(0), result.next(1));
+      result = await session.decode([result.next(0), result.next(1)]);
+    }
+    const logits = Float32Array.from([...result.logits(0), ...result.logits(1)]);
+    session.close();
+    await model.close();
+    return { names: Object.keys(manifest.kernels), ids, logits };
+  };
+  const [printed, native] = [await answers("none"), await answers("norm_rows,route_rows,sort_experts_blocks")];
+  expect(native.names.filter((n) => /^(route|sort_experts)_/.test(n)).toSorted()).toEqual(["route_32_top4_shared1_rows", "sort_experts_33_top5_blocks"]);
+  expect(native.ids).toEqual(printed.ids);
+  expect(Math.max(...native.logits.map((v, i) => Math.abs(v - printed.logits[i])))).toBeLessThan(1e-5);
+}, 120_000);
+
 test.skipIf(!gpp)("steps begun ahead of their ids choose the same ids, while sequences end at different steps", async () => {
   const fixture = fixtures[1];
   const model = await open(fixture, "f32", fixture);
