@@ -95,7 +95,6 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
       const binary = built.binary && `kernels/${name}.${built.binaryType}`;
       if (built.binary && binary) files.set(binary, built.binary);
       kernels[name] = { text, ...(binary ? { binary } : {}), ...built.record };
-      if (built.record.launch) kernels[name].writes = d.chosen.args.flatMap((a, i) => ("out" in a || "cache" in a ? [i] : []));
       if (built.aot) triton.push({ name, entry: built.record.entry, text: built.text, aot: built.aot });
       problems[name] = d.chosen.problem;
       return name;

@@ -127,8 +127,6 @@ export interface KernelRecord {
   /** CPU: scratch bytes per thread. */
   scratchBytes?: number;
   launch?: Launch;
-  /** GPU: which of its arguments a launch writes, by position; all of them when absent. */
-  writes?: number[];
   workspaceBytes?: Size;
 }
 

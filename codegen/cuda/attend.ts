@@ -2,7 +2,8 @@
 // and problems are those of the tile programs of the same ops, which serve every other size.
 import type { Choice, Problem, Site } from "../../ir/kernel/catalogue.ts";
 import { chooseTiles } from "../choose.ts";
-import { illegalDecode, illegalPrefill, type MlaDecodeProblem, type PrefillProblem } from "../schedules/sm90-attend.ts";
+import type { AttendProblem, MlaAttendProblem } from "../kernels/attention.ts";
+import { illegalDecode, illegalPrefill } from "../schedules/sm90-attend.ts";
 import { mlaDecode } from "./mla-decode.ts";
 import { mlaPrefill } from "./mla-prefill.ts";
 import type { Native } from "./native.ts";
@@ -18,12 +19,12 @@ function instead(site: Site, op: string, family: string, illegal: (p: Problem) =
 
 export const mlaDecodeNative: Native = {
   family: "mla_decode",
-  choose: (site) => instead(site, "mla_attend", "mla_decode", (p) => illegalDecode(p as unknown as MlaDecodeProblem)),
-  emit: (p) => mlaDecode(p as unknown as MlaDecodeProblem),
+  choose: (site) => instead(site, "mla_attend", "mla_decode", (p) => illegalDecode(p as unknown as MlaAttendProblem)),
+  emit: (p) => mlaDecode(p as unknown as MlaAttendProblem),
 };
 
 export const mlaPrefillNative: Native = {
   family: "mla_prefill",
-  choose: (site) => instead(site, "attend", "mla_prefill", (p) => illegalPrefill(p as unknown as PrefillProblem)),
-  emit: (p) => mlaPrefill(p as unknown as PrefillProblem),
+  choose: (site) => instead(site, "attend", "mla_prefill", (p) => illegalPrefill(p as unknown as AttendProblem)),
+  emit: (p) => mlaPrefill(p as unknown as AttendProblem),
 };

@@ -5,7 +5,8 @@
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { add, mul } from "../../ir/size.ts";
-import { decodeSchedule, decodeScheduleName, decodeSharedBytes, illegalDecode, type MlaDecodeProblem } from "../schedules/sm90-attend.ts";
+import type { MlaAttendProblem } from "../kernels/attention.ts";
+import { decodeSchedule, decodeScheduleName, decodeSharedBytes, illegalDecode } from "../schedules/sm90-attend.ts";
 import { attendFragments } from "./attend-fragments.ts";
 import { illegalSchedule } from "./diagnostics.ts";
 import { called, fragments, header } from "./fragments.ts";
@@ -15,7 +16,7 @@ import { score } from "./mla-decode-score.ts";
 import { wgmmaBf16 } from "./wgmma-bf16.ts";
 
 /** Prints the kernel of one problem. */
-export function mlaDecode(p: MlaDecodeProblem): KernelText {
+export function mlaDecode(p: MlaAttendProblem): KernelText {
   const schedule = decodeSchedule(p);
   const reason = illegalDecode(p);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("mla_attend", p, schedule, reason));

@@ -4,14 +4,15 @@
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { ceildiv, mul } from "../../ir/size.ts";
-import { illegalPrefill, prefillSharedBytes, PREFILL, type PrefillProblem } from "../schedules/sm90-attend.ts";
+import type { AttendProblem } from "../kernels/attention.ts";
+import { illegalPrefill, prefillSharedBytes, PREFILL } from "../schedules/sm90-attend.ts";
 import { attendFragments } from "./attend-fragments.ts";
 import { illegalSchedule } from "./diagnostics.ts";
 import { called, fragments, header } from "./fragments.ts";
 import { wgmmaBf16 } from "./wgmma-bf16.ts";
 
 /** Prints the kernel of one problem. */
-export function mlaPrefill(p: PrefillProblem): KernelText {
+export function mlaPrefill(p: AttendProblem): KernelText {
   const reason = illegalPrefill(p);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("attend", p, PREFILL, reason));
   const { heads, n, d, v } = p;

@@ -3,30 +3,15 @@
 // maximum over the warp. The correction bias is a weight and is read before the kernel before has ended.
 import type { KernelText, Problem } from "../../ir/kernel/catalogue.ts";
 import { chooseTiles } from "../choose.ts";
+import type { RouteProblem } from "../kernels/expert.ts";
 import { header } from "./fragments.ts";
 import type { Native } from "./native.ts";
 import { literal } from "./print-element.ts";
 import { helpersFor } from "./print-helpers.ts";
 import { dependent, streamTypes } from "./stream-fragments.ts";
 
-export interface RouteRowsProblem {
-  experts: number;
-  topk: number;
-  groups: number;
-  kept: number;
-  scoring: "sigmoid" | "softmax";
-  method: "noaux_tc" | "greedy" | "group_limited_greedy";
-  normalise: boolean;
-  factor: number;
-  bias: boolean;
-  xStride: number;
-  act?: "bf16";
-  /** Experts past the routed ones that every token goes to, with weight 1, in the last slots. */
-  shared?: number;
-}
-
 /** Why a warp cannot hold the experts this way, or null. */
-export function unroutable(p: RouteRowsProblem): string | null {
+export function unroutable(p: RouteProblem): string | null {
   if ((p.shared ?? 0) > 32) return `${p.shared} shared experts are more than a warp has lanes`;
   if (p.experts % 32 !== 0 || p.experts > 1024) return `${p.experts} experts are not the same number for each of 32 lanes`;
   if (p.method !== "greedy" && ![1, 2, 4, 8, 16, 32].includes(p.groups)) return `${p.groups} groups are no whole lanes`;
@@ -36,9 +21,9 @@ export function unroutable(p: RouteRowsProblem): string | null {
 const WARPS = 4;
 
 /** What this kernel knows of a routing problem. One that says more is the tile program's. */
-const KNOWN: readonly string[] = ["experts", "topk", "groups", "kept", "scoring", "method", "normalise", "factor", "bias", "xStride", "act", "shared"] satisfies (keyof RouteRowsProblem)[];
+const KNOWN: readonly string[] = ["experts", "topk", "groups", "kept", "scoring", "method", "normalise", "factor", "bias", "xStride", "act", "shared"] satisfies (keyof RouteProblem)[];
 
-export function routeRows(p: RouteRowsProblem): KernelText {
+export function routeRows(p: RouteProblem): KernelText {
   const own = p.experts / 32;
   const grouped = p.method !== "greedy" && p.groups > 1;
   const lanes = 32 / p.groups;
@@ -178,8 +163,8 @@ export const routeRowsNative: Native = {
   choose(site) {
     if (site.op !== "route") return null;
     const tiles = chooseTiles(site);
-    if ("reason" in tiles || Object.keys(tiles[0].problem).some((k) => !KNOWN.includes(k)) || unroutable(tiles[0].problem as unknown as RouteRowsProblem) !== null) return null;
+    if ("reason" in tiles || Object.keys(tiles[0].problem).some((k) => !KNOWN.includes(k)) || unroutable(tiles[0].problem as unknown as RouteProblem) !== null) return null;
     return [{ ...tiles[0], family: "route_rows" }];
   },
-  emit: (p: Problem) => routeRows(p as unknown as RouteRowsProblem),
+  emit: (p: Problem) => routeRows(p as unknown as RouteProblem),
 };

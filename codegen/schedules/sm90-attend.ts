@@ -1,17 +1,7 @@
 // How attention runs on sm_90a, as plain records: what could be tried, what cannot run and why. A block holds 64 query rows
 // (heads of one token, or tokens of one head) because that is the height of wgmma; the rest follows from shared memory.
 
-/** Absorbed attention over the paged latent cache: one key row of r + d lanes for all heads; values are its first r lanes. */
-export interface MlaDecodeProblem {
-  heads: number;
-  r: number;
-  d: number;
-  pageRows: number;
-  /** Strides of [T, h] in the latent and the rotary query, elements. */
-  ql: readonly [number, number];
-  qp: readonly [number, number];
-  scale: number;
-}
+import type { AttendProblem, MlaAttendProblem } from "../kernels/attention.ts";
 
 /** A cluster of heads / 64 blocks shares every cached row it reads. */
 export interface MlaDecodeSchedule {
@@ -22,7 +12,7 @@ export interface MlaDecodeSchedule {
   cluster: 1 | 2;
 }
 
-export const decodeSchedule = (p: MlaDecodeProblem): MlaDecodeSchedule => ({ keys: 64, stages: 2, cluster: p.heads === 128 ? 2 : 1 });
+export const decodeSchedule = (p: MlaAttendProblem): MlaDecodeSchedule => ({ keys: 64, stages: 2, cluster: p.heads === 128 ? 2 : 1 });
 
 /** Short name, part of the kernel's: "k64s2c2". */
 export const decodeScheduleName = (s: MlaDecodeSchedule): string => `k${s.keys}s${s.stages}c${s.cluster}`;
@@ -31,7 +21,7 @@ export const decodeScheduleName = (s: MlaDecodeSchedule): string => `k${s.keys}s
 export const decodeSharedBytes = (s: MlaDecodeSchedule): number => 1024 + (1 + s.stages) * 64 * 576 * 2;
 
 /** Why the native kernel cannot run a problem, or null. */
-export function illegalDecode(p: MlaDecodeProblem): string | null {
+export function illegalDecode(p: MlaAttendProblem): string | null {
   if (p.r !== 512 || p.d !== 64) return `latents of ${p.r} + ${p.d} lanes: the registers of a block are laid out for 512 + 64`;
   if (p.heads !== 64 && p.heads !== 128) return `${p.heads} heads: a block holds 64, a cluster at most 128`;
   if (p.pageRows % 64 !== 0) return `pages of ${p.pageRows} rows: a stage of 64 must not cross a page`;
@@ -40,29 +30,14 @@ export function illegalDecode(p: MlaDecodeProblem): string | null {
   return null;
 }
 
-/** Causal attention of one sequence over expanded heads; the rotary key is shared. Strides in elements, as in family `attend`. */
-export interface PrefillProblem {
-  heads: number;
-  n: number;
-  d: number;
-  v: number;
-  q: readonly [number, number];
-  qp: readonly [number, number];
-  k: readonly [number, number];
-  kp: number;
-  vStrides: readonly [number, number];
-  y: readonly [number, number];
-  scale: number;
-}
-
 /** Two warpgroups of 64 query rows; rings of keys and of values, a stage 128 rows of each. */
 export const PREFILL = { rows: 128, keys: 128, stages: 2 } as const;
 
 /** Dynamic shared memory: queries, both rings, and slack to align them to the swizzle's 1024 bytes. */
-export const prefillSharedBytes = ({ n, d, v }: PrefillProblem): number => 1024 + PREFILL.rows * (n + d) * 2 + PREFILL.stages * PREFILL.keys * (n + d + v) * 2;
+export const prefillSharedBytes = ({ n, d, v }: AttendProblem): number => 1024 + PREFILL.rows * (n + d) * 2 + PREFILL.stages * PREFILL.keys * (n + d + v) * 2;
 
 /** Why the native kernel cannot run a problem, or null. */
-export function illegalPrefill(p: PrefillProblem): string | null {
+export function illegalPrefill(p: AttendProblem): string | null {
   if (p.n !== 128 || p.d !== 64 || p.v !== 128) return `heads of ${p.n} + ${p.d} and ${p.v} lanes: shared memory is laid out for 128 + 64 and 128`;
   if (p.k[1] === 0 || p.vStrides[1] === 0) return "all heads share their keys: absorbed attention has its own kernel";
   if (!(p.scale > 0)) return "the running maximum is taken before the scale, which must be positive";

@@ -1,7 +1,7 @@
 // Absorbed attention on the card: every row of the public table, ragged batches, odd lengths and pages in random order, against
 // float64 on sampled heads; then times with cold caches beside the floor and FlashMLA's figure.
 import { mlaDecode } from "../../codegen/cuda/mla-decode.ts";
-import type { MlaDecodeProblem } from "../../codegen/schedules/sm90-attend.ts";
+import type { MlaAttendProblem } from "../../codegen/kernels/attention.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { bf16At, median, next, poolBytes, put, POOL, values } from "./bf16-pool.ts";
 import type { Row } from "./device.ts";
@@ -73,7 +73,7 @@ function batchOf(a: Arena, lengths: number[], queries: number, skip = 0): Batch 
   return { lengths, queries, table, P, T: rows.length, positions: Int32Array.from(rows, (r) => r[0]), sequence: Int32Array.from(rows, (r) => r[1]) };
 }
 
-const problem = (heads: number): MlaDecodeProblem => ({ heads, r: R, d: D, pageRows: PAGE, ql: [heads * R, R], qp: [heads * 192, 192], scale: SCALE });
+const problem = (heads: number): MlaAttendProblem => ({ heads, r: R, d: D, pageRows: PAGE, ql: [heads * R, R], qp: [heads * 192, 192], scale: SCALE });
 
 function buffersOf(cuda: Cuda, a: Arena, b: Batch): Record<string, number> {
   return { ql: a.ql, qp: a.qp + 256, cache: a.cache, positions: putInts(cuda, b.positions), sequence: putInts(cuda, b.sequence), pages: putInts(cuda, b.table), y: a.y };

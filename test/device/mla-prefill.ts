@@ -1,7 +1,7 @@
 // Attention over expanded heads on the card: odd lengths, cached prefixes and strided operands against float64 on sampled rows;
 // then times beside the floor.
 import { mlaPrefill } from "../../codegen/cuda/mla-prefill.ts";
-import type { PrefillProblem } from "../../codegen/schedules/sm90-attend.ts";
+import type { AttendProblem } from "../../codegen/kernels/attention.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { bf16At, median, next, POOL, put, values } from "./bf16-pool.ts";
 import type { Row } from "./device.ts";
@@ -10,7 +10,7 @@ const [N, D, V] = [128, 64, 128];
 const SCALE = 0.1352337788608801;
 
 /** Operands as the projections leave them: q [t, h, 192], kv [s, h, 256], the rotary key behind 512 latents. */
-const problem = (heads: number): PrefillProblem => ({
+const problem = (heads: number): AttendProblem => ({
   heads, n: N, d: D, v: V, scale: SCALE,
   q: [heads * 192, 192], qp: [heads * 192, 192], k: [heads * 256, 256], kp: 576, vStrides: [heads * 256, 256], y: [heads * V, V],
 });

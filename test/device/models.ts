@@ -20,14 +20,13 @@ export const root = process.env.DSC_ROOT ?? path.resolve(import.meta.dirname, ".
 /** Changes a kernel before it is compiled: to see what a habit of all kernels brings. */
 export type Edit = (source: string, record: KernelRecord) => { source: string; pdl: boolean };
 
-/** Other habits than the texts': no kernel starts before the one before it has ended; or two lanes. */
+/** Other habits than the texts': no kernel starts before the one before it has ended. */
 const habits: Readonly<Record<string, Parameters<typeof open>[2]>> = {
   "no kernel starts early": { edit: (source) => ({ source, pdl: false }) },
-  "two lanes": { lanes: 2 },
 };
 
 /** Compiles SRC and loads it on the GPU; what each part took, in milliseconds. */
-export async function open(src: string, weights: string, options: Partial<CompileOptions> & { profile?: boolean; edit?: Edit; lanes?: 1 | 2 } = {}): Promise<{ model: Model<CudaDevice>; compileMs: number; kernelsMs: number; loadMs: number }> {
+export async function open(src: string, weights: string, options: Partial<CompileOptions> & { profile?: boolean; edit?: Edit } = {}): Promise<{ model: Model<CudaDevice>; compileMs: number; kernelsMs: number; loadMs: number }> {
   const times = [performance.now()];
   const c = compile(src, { ...defaults, target: "cuda", activations: "bf16", ...options, storesF32: weights.startsWith("synthetic:") ? false : await storesF32(weights) });
   times.push(performance.now());
@@ -37,7 +36,7 @@ export async function open(src: string, weights: string, options: Partial<Compil
     files.set(name, { source });
     k.launch = { ...k.launch!, pdl };
   }
-  const device = await CudaDevice.open(c.manifest, files, { compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined), ...(options.profile ? { profile: true } : {}), ...(options.lanes ? { lanes: options.lanes } : {}) });
+  const device = await CudaDevice.open(c.manifest, files, { compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined), ...(options.profile ? { profile: true } : {}) });
   times.push(performance.now());
   const model = await Model.open(c.manifest, device, { weights });
   times.push(performance.now());

@@ -19,7 +19,7 @@ import { mlaPrefill } from "../../codegen/cuda/mla-prefill.ts";
 import { printCuda } from "../../codegen/cuda/print.ts";
 import { candidates, H200, illegal, type GemmProblem } from "../../codegen/schedules/sm90-gemm.ts";
 import { candidates as groupedCandidates, illegal as groupedIllegal, type GroupedProblem } from "../../codegen/schedules/sm90-grouped.ts";
-import type { MlaDecodeProblem } from "../../codegen/schedules/sm90-attend.ts";
+import type { MlaAttendProblem } from "../../codegen/kernels/attention.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { compileCuda } from "../../runtime/devices/cuda/compiler.ts";
 import { kernelsOfModel } from "./compiled.ts";
@@ -37,7 +37,7 @@ const groups: readonly GroupedProblem[] = [{ experts: 256, n: 4096, k: 7168 }, {
 const taking = <T>(list: readonly T[], i: number): T[] => (list.length <= 2 ? [...list] : [list[i % list.length], list[(i + 1 + (i % (list.length - 1))) % list.length]]);
 
 /** All heads of R1, in clusters of two blocks; half of them, in single blocks. */
-const decodes: readonly MlaDecodeProblem[] = [128, 64].map((heads) => ({ heads, r: 512, d: 64, pageRows: 64, ql: [heads * 512, 512], qp: [heads * 192, 192], scale: 0.135 }));
+const decodes: readonly MlaAttendProblem[] = [128, 64].map((heads) => ({ heads, r: 512, d: 64, pageRows: 64, ql: [heads * 512, 512], qp: [heads * 192, 192], scale: 0.135 }));
 
 const prefill = (heads: number): KernelText =>
   mlaPrefill({ heads, n: 128, d: 64, v: 128, q: [heads * 192, 192], qp: [heads * 192, 192], k: [heads * 256, 256], kp: 576, vStrides: [heads * 256, 256], y: [heads * 128, 128], scale: 0.135 });

@@ -1,12 +1,13 @@
 // The native router, run on the host: the tile program's experts exactly, its weights within rounding; biases, groups, ties.
 import { expect, test } from "vitest";
-import { routeRows, unroutable, type RouteRowsProblem } from "../../codegen/cuda/route-rows.ts";
+import { routeRows, unroutable } from "../../codegen/cuda/route-rows.ts";
+import type { RouteProblem } from "../../codegen/kernels/expert.ts";
 import { interpretKernel } from "../../ir/kernel/interpret.ts";
 import { hasCompiler, runOnHost } from "./cuda-on-host.ts";
 import { buffersOf, kernelOf, type Case } from "./problems.ts";
 
 const base = { experts: 256, topk: 8, groups: 8, kept: 4, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 2.5, bias: true, xStride: 256 } as const;
-const problems: readonly RouteRowsProblem[] = [
+const problems: readonly RouteProblem[] = [
   base, { ...base, shared: 1 }, { ...base, experts: 64, topk: 6, groups: 1, kept: 1, xStride: 64, shared: 2 }, { ...base, act: "bf16", xStride: 264 }, { ...base, experts: 64, topk: 6, groups: 1, kept: 1, xStride: 64 },
   { ...base, experts: 160, topk: 6, groups: 8, kept: 3, scoring: "softmax", method: "group_limited_greedy", normalise: false, factor: 16, bias: false, xStride: 160 },
   { ...base, experts: 64, topk: 6, groups: 1, kept: 1, scoring: "softmax", method: "greedy", bias: false, normalise: false, factor: 1, xStride: 64 },

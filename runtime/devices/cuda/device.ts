@@ -27,8 +27,6 @@ export interface CudaOptions {
   compile: Compile;
   /** Times every launch; nothing overlaps then and no graphs are used. */
   profile?: boolean;
-  /** Streams of a graph: with 2, launches that need nothing of each other may run side by side. */
-  lanes?: 1 | 2;
   /** Names of the driver library, instead of the system's. */
   libraries?: readonly string[];
 }
@@ -46,7 +44,6 @@ export class CudaDevice implements Device {
   private readonly kernels = new Map<string, CudaKernel>();
   private readonly compile: Compile;
   private readonly times: Timings | undefined;
-  private readonly lanes: 1 | 2;
   private mail: Mail | undefined;
   /** There once every kernel is loaded. */
   private runs!: Runs;
@@ -63,7 +60,6 @@ export class CudaDevice implements Device {
     this.memory = new Memory(driver);
     this.staging = new Staging(driver, stream);
     this.ahead = !options.profile;
-    this.lanes = options.lanes ?? 1;
     this.times = options.profile ? new Timings(driver, stream) : undefined;
   }
 
@@ -93,7 +89,7 @@ export class CudaDevice implements Device {
   }
 
   private async openRuns(): Promise<void> {
-    const { manifest, cuda, kernels, staging, compile, memory, times, lanes } = this;
+    const { manifest, cuda, kernels, staging, compile, memory, times } = this;
     const [begin, end] = [cuda.loadCubin(await compile(beginText.name, beginSource), beginText), cuda.loadCubin(await compile(endText.name, endSource), endText)];
     const state = memory.allocate(4, "the number of a step");
     cuda.driver.call("cuMemsetD8Async", state, 0, 4, cuda.stream);
@@ -101,7 +97,7 @@ export class CudaDevice implements Device {
     // Where the GPU cannot reach memory of the host (some virtual machines), copies of the driver do, a little slower.
     if (mail.works(memory.allocate(256, "a letter to itself"))) this.mail = mail;
     else mail.close();
-    this.runs = new Runs(manifest, cuda, kernels, staging, { mail: this.mail, times, lanes });
+    this.runs = new Runs(manifest, cuda, kernels, staging, { mail: this.mail, times });
   }
 
   allocate(bytes: number, what: string): number {

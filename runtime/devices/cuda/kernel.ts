@@ -36,7 +36,6 @@ export class CudaKernel {
   private readonly config = new Pinned(64);
   private readonly attributes = new Pinned(2 * 72);
   private readonly offsets: number[] = [];
-  private attributeCount = 0;
   private readonly maps = new Map<string, Uint8Array>();
   private workspace = { address: 0, bytes: 0 };
 
@@ -73,7 +72,7 @@ export class CudaKernel {
       count++;
     }
     this.config.view.setBigUint64(40, BigInt(this.attributes.address), true);
-    this.attributeCount = count;
+    this.config.view.setUint32(48, count, true);
   }
 
   /** Enqueues one launch on `stream`, all by name. `dims` must name every dim of the kernel and "SMs". */
@@ -87,13 +86,8 @@ export class CudaKernel {
     this.enqueue(stream, this.buffers.map((b) => given(buffers, b)), dims, (name) => given(scalars, name));
   }
 
-  /** Whether launches of this kernel share memory that each of them writes. */
-  get hasWorkspace(): boolean {
-    return this.text.workspaceBytes !== undefined;
-  }
-
-  /** Enqueues one launch: addresses in the order of `buffers`, values of the kernel's dims and of "SMs" by name. Unless `early`, it starts only when all before it has ended. */
-  enqueue(stream: number, addresses: readonly number[], dims: Dims, scalar?: (name: string) => number, early = true): void {
+  /** Enqueues one launch: addresses in the order of `buffers`, values of the kernel's dims and of "SMs" by name. */
+  enqueue(stream: number, addresses: readonly number[], dims: Dims, scalar?: (name: string) => number): void {
     const { text, values, config } = this;
     for (const [i, p] of text.params.entries()) {
       const at = this.offsets[i];
@@ -113,8 +107,6 @@ export class CudaKernel {
     }
     for (const [i, n] of [text.launch.block, 1, 1, text.launch.sharedBytes].entries()) config.view.setUint32(12 + 4 * i, n, true);
     config.view.setBigUint64(32, BigInt(stream), true);
-    // The attribute of an early start is the last one.
-    config.view.setUint32(48, this.attributeCount - (text.launch.pdl && !early ? 1 : 0), true);
     this.driver.call("cuLaunchKernelEx", config.bytes, this.func, this.pointers.bytes, null);
   }
 

@@ -122,8 +122,8 @@ export class Mail {
   }
 
   /** Enqueues the kernel that sends the ids of a call. */
-  send(call: Call, early = true): void {
-    this.end.enqueue(this.stream, [call.args.get("next")!, this.state, this.back.address], { sequences: call.batch!.lengths.length }, undefined, early);
+  send(call: Call): void {
+    this.end.enqueue(this.stream, [call.args.get("next")!, this.state, this.back.address], { sequences: call.batch!.lengths.length });
   }
 
   /** Lays out the next step's tables; the graph launched next reads them. Gives the step's number. */

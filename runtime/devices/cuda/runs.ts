@@ -1,12 +1,10 @@
 // What a call becomes on the stream: a graph where no launch depends on lengths, else launches one by one; its tables before it, its
 // ids after it. Calls are enqueued at once and follow each other without the host.
 import type { Manifest } from "../../../ir/artifact.ts";
-import { brokenManifest } from "../../diagnostics.ts";
 import type { Call } from "../../device.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { Graphs, graphKey } from "./graphs.ts";
 import type { Cuda, CudaKernel } from "./index.ts";
-import { dealLanes, type Touch } from "./lanes.ts";
 import { Mail } from "./mail.ts";
 import { PinnedBlock, type Staging } from "./staging.ts";
 import { lengthFree, visitSteps } from "./steps.ts";
@@ -14,7 +12,6 @@ import type { Timings } from "./timings.ts";
 
 const NOT_READY = 600;
 const WITHOUT_TIME = 2;
-const NON_BLOCKING = 1;
 /** Ids of one step that come back without being asked for, and steps whose ids may be on their way at once. */
 const MOST_NEXT = 256;
 const SLOTS = 16;
@@ -22,7 +19,6 @@ const SLOTS = 16;
 export interface RunsOptions {
   mail: Mail | undefined;
   times: Timings | undefined;
-  lanes: 1 | 2;
 }
 
 export class Runs {
@@ -35,8 +31,6 @@ export class Runs {
   private readonly graphs = new Graphs();
   private readonly mail: Mail | undefined;
   private readonly times: Timings | undefined;
-  /** The second stream of graphs, where they have one. */
-  private readonly side: number | undefined;
   /** Events not in use. */
   private readonly events: number[] = [];
   /** Ids that follow the runs that made them to the host, a slot a run. */
@@ -46,10 +40,9 @@ export class Runs {
   private readonly free = new Map<string, boolean>();
   private moves = 0;
 
-  constructor(manifest: Manifest, cuda: Cuda, kernels: ReadonlyMap<string, CudaKernel>, staging: Staging, { mail, times, lanes }: RunsOptions) {
+  constructor(manifest: Manifest, cuda: Cuda, kernels: ReadonlyMap<string, CudaKernel>, staging: Staging, { mail, times }: RunsOptions) {
     [this.manifest, this.cuda, this.kernels, this.staging, this.mail, this.times] = [manifest, cuda, kernels, staging, mail, times];
     this.next = new PinnedBlock(cuda.driver, SLOTS * 4 * MOST_NEXT);
-    this.side = lanes === 2 ? cuda.driver.get("cuStreamCreate", NON_BLOCKING) : undefined;
   }
 
   /** An address that graphs hold has moved. */
@@ -82,9 +75,8 @@ export class Runs {
         this.graphs.clear();
         this.moves = moves;
       }
-      const { mail, side } = this;
+      const { mail } = this;
       const record = (): void => {
-        if (side !== undefined) return this.launchBeside(call, side);
         mail?.bring(call);
         this.launchAll(call);
         mail?.send(call);
@@ -125,45 +117,6 @@ export class Runs {
         return new Int32Array(bytes.buffer, bytes.byteOffset, count);
       },
     });
-  }
-
-  /** The launches of a step on two streams, as far as what they touch allows; between its first and last kernel. */
-  private launchBeside(call: Call, side: number): void {
-    const { cuda, kernels, launched } = this;
-    const list: { run: (stream: number, early: boolean) => void; touches: Touch[] }[] = [];
-    const everything: Touch = { from: -Infinity, to: Infinity, write: true };
-    list.push({ run: () => this.mail?.bring(call), touches: [everything] });
-    const numbers = [...kernels.keys()];
-    visitSteps(this.manifest, call, {
-      launch: (name, addresses, dims, blocks) => {
-        dims.SMs = cuda.multiprocessors;
-        launched.add(name);
-        const kernel = kernels.get(name)!;
-        const writes = this.manifest.kernels[name].writes;
-        const touches = blocks.flatMap((b, i): Touch[] => (b ? [{ ...b, write: writes?.includes(i) ?? true }] : []));
-        // No address is negative: a workspace is told from others by its kernel.
-        if (kernel.hasWorkspace) touches.push({ from: -1 - numbers.indexOf(name), to: -numbers.indexOf(name), write: true });
-        list.push({ run: (stream, early) => kernel.enqueue(stream, addresses, dims, undefined, early), touches });
-      },
-      read: () => {
-        throw brokenManifest(`${call.function} reads back what it launches, and is a graph`);
-      },
-    });
-    list.push({ run: (_, early) => this.mail?.send(call, early), touches: [everything] });
-    const places = dealLanes(list.map((l) => l.touches));
-    const awaited = new Set(places.flatMap((p) => p.after ?? []));
-    const events = new Map<number, number>();
-    const streams = [cuda.stream, side];
-    for (const [i, { run }] of list.entries()) {
-      const { lane, after } = places[i];
-      if (after !== undefined) cuda.driver.call("cuStreamWaitEvent", streams[lane], events.get(after)!, 0);
-      run(streams[lane], after === undefined);
-      if (!awaited.has(i)) continue;
-      const event = cuda.driver.get("cuEventCreate", WITHOUT_TIME);
-      cuda.driver.call("cuEventRecord", event, streams[lane]);
-      events.set(i, event);
-    }
-    for (const e of events.values()) cuda.driver.call("cuEventDestroy_v2", e);
   }
 
   /** The ids a step chose follow it to the host, four bytes a sequence. */

@@ -9,29 +9,17 @@ import { functionOf, largestDims } from "../dims.ts";
 import { align } from "../align.ts";
 
 export interface Visitor {
-  /** Addresses in the order of the kernel's buffers, the blocks they lie in where launches may write those, dims by the kernel's names. */
-  launch(kernel: string, addresses: readonly number[], dims: Record<string, number>, blocks: readonly (Block | undefined)[]): void;
+  /** Addresses in the order of the kernel's buffers, dims by the kernel's names. */
+  launch(kernel: string, addresses: readonly number[], dims: Record<string, number>): void;
   /** count i32 values that launches before this one wrote. */
   read(at: number, count: number): Int32Array;
-}
-
-/** A range of addresses that is one thing: a slot, a layer's cache, a result. */
-export interface Block {
-  from: number;
-  to: number;
-}
-
-/** An address and the block it lies in; weights and tables have none, for no launch writes them. */
-interface Place {
-  at: number;
-  block?: Block;
 }
 
 interface Frame {
   plan: FunctionPlan;
   layer: number | undefined;
-  args: ReadonlyMap<string, Place>;
-  slots: readonly Block[];
+  args: ReadonlyMap<string, number>;
+  slots: readonly number[];
   /** Where the slots of callees begin. */
   end: number;
 }
@@ -54,29 +42,26 @@ export function visitSteps(manifest: Manifest, call: Call, visitor: Visitor): vo
       throw brokenManifest((e as Error).message);
     }
   };
-  const frame = (name: string, layer: number | undefined, args: ReadonlyMap<string, Place>, arena: number): Frame => {
+  const frame = (name: string, layer: number | undefined, args: ReadonlyMap<string, number>, arena: number): Frame => {
     const plan = functionOf(manifest, name);
     let end = arena;
     const slots = plan.slots.map((s) => {
       const from = end;
       end += align(sized(s, outer));
-      return { from, to: end };
+      return from;
     });
     return { plan, layer, args, slots, end };
   };
-  /** A block whose size nobody here knows: it is told from others by where it begins. */
-  const opaque = (at: number): Place => ({ at, block: { from: at, to: at + 1 } });
-  const base = (ref: Ref, f: Frame): Place | undefined => {
-    if ("slot" in ref) return f.slots[ref.slot] && { at: f.slots[ref.slot].from, block: f.slots[ref.slot] };
+  const base = (ref: Ref, f: Frame): number | undefined => {
+    if ("slot" in ref) return f.slots[ref.slot];
     if ("arg" in ref) return f.args.get(ref.arg);
-    if ("weight" in ref) return { at: call.places.weight(ref.weight, ref.part, f.layer) };
-    return "batch" in ref ? { at: call.places.batch(ref.batch) } : opaque(call.places.cache(f.layer));
+    if ("weight" in ref) return call.places.weight(ref.weight, ref.part, f.layer);
+    return "batch" in ref ? call.places.batch(ref.batch) : call.places.cache(f.layer);
   };
-  const place = (ref: Ref, f: Frame, r: Region): Place => {
+  const place = (ref: Ref, f: Frame, r: Region): number => {
     const found = base(ref, f);
     if (found === undefined) throw brokenManifest(`${f.plan.name} uses ${JSON.stringify(ref)}, which its caller does not give`);
-    const shift = (ref.offset === undefined ? 0 : sized(ref.offset, r.dims)) + r.first * (ref.rowBytes ?? 0) + r.expert * (ref.expertBytes ?? 0);
-    return shift ? { ...found, at: found.at + shift } : found;
+    return found + (ref.offset === undefined ? 0 : sized(ref.offset, r.dims)) + r.first * (ref.rowBytes ?? 0) + r.expert * (ref.expertBytes ?? 0);
   };
   const walk = (steps: readonly Step[], f: Frame, r: Region): void => {
     for (const step of steps) {
@@ -85,8 +70,7 @@ export function visitSteps(manifest: Manifest, call: Call, visitor: Visitor): vo
         if (!record) throw brokenManifest(`${f.plan.name} launches ${step.kernel}, which is not one of its kernels`);
         const dims: Record<string, number> = {};
         for (const [i, d] of record.dims.entries()) dims[d] = sized(step.dims[i], r.dims);
-        const places = step.args.map((a) => place(a, f, r));
-        visitor.launch(step.kernel, places.map((p) => p.at), dims, places.map((p) => p.block));
+        visitor.launch(step.kernel, step.args.map((a) => place(a, f, r)), dims);
       } else if (step.kind === "call") {
         const args = new Map(Object.entries(step.args).map(([name, ref]) => [name, place(ref, f, r)]));
         const callee = frame(step.function, step.layer, args, f.end);
@@ -97,7 +81,7 @@ export function visitSteps(manifest: Manifest, call: Call, visitor: Visitor): vo
         for (const [b, s] of lengths.entries())
           walk(step.steps, f, { first: starts[b], dims: { ...r.dims, t: starts[b + 1] - starts[b], s, b }, expert: 0 });
       } else {
-        const offsets = visitor.read(place(step.offsets, f, r).at, step.count + 1).slice();
+        const offsets = visitor.read(place(step.offsets, f, r), step.count + 1).slice();
         for (let e = 0; e < step.count; e++) {
           const m = offsets[e + 1] - offsets[e];
           if (m > 0) walk(step.steps, f, { first: offsets[e], dims: { ...r.dims, m, e }, expert: e });
@@ -105,7 +89,7 @@ export function visitSteps(manifest: Manifest, call: Call, visitor: Visitor): vo
       }
     }
   };
-  const top = frame(call.function, call.layer, new Map([...call.args].map(([name, at]) => [name, opaque(at)])), call.arena);
+  const top = frame(call.function, call.layer, call.args, call.arena);
   walk(top.plan.steps, top, { first: 0, dims: call.batch ? { T, B, P, S } : {}, expert: 0 });
 }
 
