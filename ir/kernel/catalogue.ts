@@ -65,7 +65,9 @@ export type Arg =
   | { in: number; part?: "scales" }
   | { out: number; part?: "scales" }
   | { batch: "positions" | "sequence" | "starts" | "lengths" | "pages" }
-  | { cache: true };
+  | { cache: true }
+  /** A row-major buffer that lives for this node only, shared by the launches of one choice that give it the same name. */
+  | { scratch: string; dtype: View["dtype"]; shape: readonly Size[] };
 
 /** One kernel launch: the family and problem name the kernel, dims are its run-time sizes in the kernel's order. */
 export interface Chosen {

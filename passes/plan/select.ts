@@ -131,16 +131,18 @@ class Selection {
 
   #launch(choice: Choice | { reason: string }, ins: Slice[], outs: Slice[], what: string, node: Node | null): void {
     if ("reason" in choice) throw new DiagnosticError(noKernel(what, this.#catalogue.target, choice.reason));
-    if (!("on" in choice)) return this.#launches(choice, ins, outs, what, node);
-    const cases = choice.cases.map((c) => ({ most: c.most, steps: this.#inside(() => this.#launches(c.launches, ins, outs, what, node)) }));
+    const scratch = new Map<string, Buffer>();
+    if (!("on" in choice)) return this.#launches(choice, ins, outs, scratch, what, node);
+    const cases = choice.cases.map((c) => ({ most: c.most, steps: this.#inside(() => this.#launches(c.launches, ins, outs, scratch, what, node)) }));
     this.#steps.push({ kind: "cases", on: choice.on, cases });
   }
 
-  #launches(chosen: readonly Chosen[], ins: Slice[], outs: Slice[], what: string, node: Node | null): void {
+  #launches(chosen: readonly Chosen[], ins: Slice[], outs: Slice[], scratch: Map<string, Buffer>, what: string, node: Node | null): void {
     for (const c of chosen) {
       const args = c.args.map((a): DraftRef => {
-        if ("batch" in a) return { buffer: { place: { batch: a.batch }, dtype: "i32", dims: [] } };
-        if ("cache" in a) return { buffer: { place: { cache: true }, dtype: "f32", dims: [] } };
+        if ("batch" in a) return { buffer: { place: { batch: a.batch }, dtype: "i32", shape: [] } };
+        if ("cache" in a) return { buffer: { place: { cache: true }, dtype: "f32", shape: [] } };
+        if ("scratch" in a) return { buffer: entry(scratch, a.scratch, () => ({ place: { arena: true }, dtype: a.dtype, shape: a.shape })) };
         return refOf("in" in a ? ins[a.in] : outs[a.out], a.part);
       });
       this.#steps.push({ kind: "kernel", chosen: c, args, site: `${this.#f.name}/${node ? (node.graph.nameOf(node.results[0]) ?? what) : what}`, node });
@@ -267,6 +269,15 @@ const merged = (d: Dim, k: number): Dim => {
   return p.symbol === "" ? p.times * k : `${p.times * k}${p.symbol}`;
 };
 
+/** What a map has under a key, made on first use. */
+function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  const known = map.get(key);
+  if (known !== undefined) return known;
+  const made = make();
+  map.set(key, made);
+  return made;
+}
+
 const isWhole = (s: Slice): boolean => s.offset === 0 && !s.rows && JSON.stringify(s.strides) === JSON.stringify(contiguous(s.dims));
 
 function storage(dtype: string): "f32" | "bf16" | "i32" | "e4m3" {
@@ -282,8 +293,8 @@ export function scaleDims(dims: readonly Dim[], scaled: "1x128" | "128x128"): Di
 function whole(t: Type & { kind: "tensor" }, place: Buffer["place"]): Slice {
   const scaled = t.dtype === "e4m3/1x128" ? "1x128" : t.dtype === "e4m3/128x128" ? "128x128" : undefined;
   return {
-    buffer: { place, dtype: storage(t.dtype), dims: t.dims },
-    ...(scaled ? { scaled, scales: { place, dtype: "f32" as const, dims: scaleDims(t.dims, scaled) } } : {}),
+    buffer: { place, dtype: storage(t.dtype), shape: t.dims.map(sizeOfDim) },
+    ...(scaled ? { scaled, scales: { place, dtype: "f32" as const, shape: scaleDims(t.dims, scaled).map(sizeOfDim) } } : {}),
     offset: 0,
     dims: t.dims,
     strides: contiguous(t.dims),

@@ -9,8 +9,8 @@ export interface Buffer {
   /** Arena buffers get a slot later; the others are addressed by what they are. */
   place: { arena: true } | Exclude<Ref, { slot: number }>;
   dtype: "f32" | "bf16" | "i32" | "e4m3";
-  /** Elements, symbolic. */
-  dims: readonly Dim[];
+  /** Extents, symbolic. */
+  shape: readonly Size[];
 }
 
 /** Part of a buffer. Strides and offset are in elements. */

@@ -1,6 +1,7 @@
 // A choice of kernels by a run-time size: from a target's catalogue through selection and planning to the words a thread runs.
 import { expect, test } from "vitest";
 import type { Manifest } from "../../ir/artifact.ts";
+import { evaluate } from "../../ir/size.ts";
 import { parseModule } from "../../ir/index.ts";
 import type { Catalogue, Chosen } from "../../ir/kernel/catalogue.ts";
 import { planMemory } from "../../passes/plan/memory.ts";
@@ -22,6 +23,24 @@ const catalogue: Catalogue = {
   choose: () => ({ on: "T", cases: [{ most: 2, launches: launch("few") }, { most: 8, launches: [...launch("half"), ...launch("half")] }, { most: null, launches: launch("many") }] }),
   copy: () => ({ reason: "nothing is copied here" }),
 };
+
+test("scratch is a slot of its own while its node runs, one for all cases that name it alike", () => {
+  const scratch = (name: string): Chosen["args"][number] => ({ scratch: name, dtype: "bf16", shape: ["T", 6] });
+  const through = (name: string): Chosen[] => [
+    { family: "first", problem: {}, args: [{ in: 0 }, scratch(name)], dims: ["T"] },
+    { family: "second", problem: {}, args: [scratch(name), { out: 0 }], dims: ["T"] },
+  ];
+  const two = "module m\n\nfunc @f(%x: [T, 4] f32) {\n  %y = silu %x : [T, 4] f32\n  %z = silu %y : [T, 4] f32\n  return z = %z\n}\n";
+  const [draft] = selectModule(parseModule(two), { ...catalogue, choose: () => ({ on: "T", cases: [{ most: 2, launches: through("row") }, { most: null, launches: [...through("row"), ...through("other")] }] }) });
+  const f = planMemory(draft, (d) => d.chosen.family);
+  // Two rows of scratch that both nodes take turns with, and between them the row that the nodes share.
+  expect(f.slots.map((s) => evaluate(s, { T: 1 }))).toEqual([12, 16, 12]);
+  const slots = f.steps.map((s) => (s.kind === "cases" ? s.cases.map((c) => c.steps.map((k) => (k.kind === "kernel" ? k.args.map((a) => ("slot" in a ? a.slot : -1)) : []))) : []));
+  expect(slots).toEqual([
+    [[[-1, 0], [0, 1]], [[-1, 0], [0, 1], [-1, 2], [2, 1]]],
+    [[[1, 0], [0, -1]], [[1, 0], [0, -1], [1, 2], [2, -1]]],
+  ]);
+});
 
 test("the first case that holds the size runs", () => {
   const [draft] = selectModule(parseModule(text), catalogue);
