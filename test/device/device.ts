@@ -18,7 +18,7 @@ type Part = Partial<Record<Step, (cuda: Cuda) => Promise<Row[]>>>;
 const parts = ["models", "triton-models", "sessions", "block-gemm", "grouped-gemm", "bf16", "slice", "mla-decode", "small", "load", "ceilings", "mla-prefill", "rows", "norm-quant"];
 
 /** Parts that run only when named. */
-const asked = ["sanitize"];
+const asked = ["sanitize", "trace"];
 
 const option = (name: string): string | undefined => {
   const i = process.argv.indexOf(`--${name}`);

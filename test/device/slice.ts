@@ -4,14 +4,14 @@ import path from "node:path";
 import type { Row } from "./device.ts";
 import { decodeMs, median, open, root, table } from "./models.ts";
 
-const r1 = path.join(root, "examples/deepseek-r1/config.json");
-const options = { layers: 7, set: ["num_nextn_predict_layers=0"] };
+export const r1 = path.join(root, "examples/deepseek-r1/config.json");
+export const sliceOptions = { layers: 7, set: ["num_nextn_predict_layers=0"] };
 
 /** Batch and context of each measured point; DSC_SLICE="1x64,16x1024" picks others. */
 const points = (process.env.DSC_SLICE ?? "1x1024,1x8192,8x1024,64x1024").split(",").map((w) => w.split("x").map(Number));
 
 export async function measure(): Promise<Row[]> {
-  const { model, compileMs, kernelsMs, loadMs } = await open(r1, "synthetic:0", options);
+  const { model, compileMs, kernelsMs, loadMs } = await open(r1, "synthetic:0", sliceOptions);
   const rows: Row[] = [{ model: "slice", what: "start", compile_ms: Math.round(compileMs), kernels_ms: Math.round(kernelsMs), weights_ms: Math.round(loadMs) }];
   for (const [batch, context] of points) {
     try {
@@ -27,6 +27,6 @@ export async function measure(): Promise<Row[]> {
     }
   }
   await model.close();
-  rows.push(...(await table(r1, 1024, options, 3)));
+  rows.push(...(await table(r1, 1024, sliceOptions, 3)));
   return rows;
 }

@@ -187,6 +187,11 @@ export class CudaDevice implements Device {
     return this.runs.launched;
   }
 
+  /** A loaded kernel: an edited text may keep something for its reader. */
+  kernel(name: string): CudaKernel | undefined {
+    return this.kernels.get(name);
+  }
+
   /** Microseconds of each of n replays of the graph that ran last, the GPU alone: what a step takes where the host adds nothing. */
   replayTimes(n: number): number[] {
     return this.runs.replayTimes(n);

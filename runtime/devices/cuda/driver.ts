@@ -10,7 +10,7 @@ const signatures = {
   cuInit: "u", cuDriverGetVersion: "p", cuDeviceGet: "pi", cuDeviceGetName: "pii", cuDeviceGetAttribute: "pii", cuDevicePrimaryCtxRetain: "pi",
   cuDevicePrimaryCtxRelease_v2: "i", cuCtxSetCurrent: "h", cuCtxSynchronize: "", cuGetErrorName: "ip", cuMemGetInfo_v2: "pp",
   cuMemAlloc_v2: "pq", cuMemFree_v2: "h", cuMemcpyHtoD_v2: "hpq", cuMemcpyDtoH_v2: "phq", cuMemHostAlloc: "pqu", cuMemFreeHost: "h", cuMemcpyHtoDAsync_v2: "hhqh", cuMemcpyDtoHAsync_v2: "hhqh", cuMemcpyDtoDAsync_v2: "hhqh", cuMemsetD8_v2: "huq", cuMemsetD8Async: "huqh",
-  cuModuleLoadData: "pp", cuModuleUnload: "h", cuModuleGetFunction: "phs", cuFuncSetAttribute: "hii", cuFuncGetAttribute: "pih",
+  cuModuleLoadData: "pp", cuModuleUnload: "h", cuModuleGetFunction: "phs", cuModuleGetGlobal_v2: "pphs", cuFuncSetAttribute: "hii", cuFuncGetAttribute: "pih",
   cuStreamCreate: "pu", cuStreamSynchronize: "h", cuStreamQuery: "h", cuStreamWaitEvent: "hhu", cuStreamBeginCapture_v2: "hi", cuStreamEndCapture: "hp",
   cuEventCreate: "pu", cuEventRecord: "hh", cuEventSynchronize: "h", cuEventQuery: "h", cuEventElapsedTime: "phh", cuEventDestroy_v2: "h",
   cuGraphInstantiateWithFlags: "phq", cuGraphLaunch: "hh", cuGraphExecDestroy: "h", cuGraphDestroy: "h",

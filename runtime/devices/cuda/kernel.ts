@@ -144,6 +144,12 @@ export class CudaKernel {
     return map;
   }
 
+  /** Where a global variable of the kernel's text lies, and its bytes: for texts edited to keep something. */
+  symbol(name: string): { at: number; bytes: number } {
+    const bytes = new BigUint64Array(1);
+    return { at: this.driver.get("cuModuleGetGlobal_v2", bytes, this.module, name), bytes: Number(bytes[0]) };
+  }
+
   close(): void {
     if (this.workspace.address) this.driver.attempt("cuMemFree_v2", this.workspace.address);
     this.driver.attempt("cuModuleUnload", this.module);
