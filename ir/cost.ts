@@ -54,7 +54,7 @@ function freshCost(n: Node, assume: Assume): Cost {
     sizes["#rows"] = lead.reduce((a, d) => a * d, 1);
     if (n.operands[1]) sizes["#weights"] = elements(n.operands[1].type, assume);
   }
-  if (n.op.name === "einsum") {
+  if (n.op.name === "einsum" || n.op.name === "einsum_quant") {
     const s = parseSpec(n.attrs.spec as string)!;
     const all = new Map<string, number>();
     for (const [i, c] of [...s.a].entries()) all.set(c, sizeOf((n.operands[0].type as TensorType).dims[i], assume));

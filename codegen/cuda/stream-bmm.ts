@@ -1,8 +1,11 @@
 // The einsums of absorbed attention: one bf16 matrix per head, few tokens or many. A warp holds a unit of one head's matrix,
 // 16 KB, in registers as mma wants it and lets the tokens pass by, so weights are read once whatever m is. Form "nt": rows of w
-// are contracted, as stored; form "nn": columns of w, turned over between registers. Same bits every run and for every m.
+// are contracted, as stored; form "nn": columns of w, turned over between registers. Same bits every run and for every m. Where a
+// head is whole scale blocks, form "nt" can end in codes: the warps of a block then hold one scale block and agree on its largest value.
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { header } from "./fragments.ts";
+import { literal } from "./print-element.ts";
+import { helpersFor } from "./print-helpers.ts";
 import { dependent, packBf16, splitF32, streamLoads, streamMma, streamTypes } from "./stream-fragments.ts";
 
 /** y[z, i, j] = sum over p of a[z, i, p] b[z, j, p]; strides of [z, i, p], [z, j, p] and [z, i, j] in elements; m varies at run time. */
@@ -15,6 +18,8 @@ export interface StreamBmmProblem {
   y: readonly [number, number, number];
   x: "bf16" | "f32";
   yType: "bf16" | "f32";
+  /** y, rounded to its type, is not written but quantised: codes and a scale for every 128 columns of a head. */
+  scale?: "f32" | "ue8m0";
 }
 
 export interface StreamBmmSchedule {
@@ -34,22 +39,28 @@ export function streamBmmSchedule(p: StreamBmmProblem): StreamBmmSchedule | stri
   if ([p.a[0], p.a[1], p.b[0], p.y[0], p.y[1]].some((s) => s % 8 !== 0)) return "a stride is no multiple of 8 elements, and words of 16 bytes are read";
   if (p.b[2] === 1 && p.b[1] % 8 === 0) {
     const tiles = [4, 2, 1].find((t) => t * steps <= 16 && p.n % (16 * t) === 0);
-    return tiles ? { form: "nt", steps, tiles, warps: 4 } : `${p.n} rows are no multiple of 16`;
+    if (!tiles) return `${p.n} rows are no multiple of 16`;
+    if (p.scale && p.n % 128 !== 0) return `${p.n} columns of a head are no whole scale blocks`;
+    return { form: "nt", steps, tiles, warps: p.scale ? 128 / (16 * tiles) : 4 };
   }
+  if (p.scale) return "columns of w are contiguous, and that form has no end in codes";
   if (p.b[1] !== 1 || p.b[2] % 8 !== 0) return "w is contiguous along neither axis";
   if (steps > 4) return `${p.k} rows of 64 columns do not fit a warp's registers`;
   return p.n % 64 === 0 ? { form: "nn", steps, tiles: 4, warps: 4 } : `${p.n} columns are no multiple of 64`;
 }
 
 export function streamBmm(p: StreamBmmProblem, s: StreamBmmSchedule): KernelText {
-  const name = `bmm_${s.form}_${p.batch}x${p.n}x${p.k}_${p.x}_${p.yType}`;
+  const name = `bmm_${p.scale ? "quant_" : ""}${s.form}_${p.batch}x${p.n}x${p.k}_${p.x}_${p.yType}${p.scale === "ue8m0" ? "_ue8m0" : ""}`;
   const columns = 16 * s.tiles;
   const units = (p.batch * p.n) / columns;
   const bytes = 2 * p.batch * p.n * p.k;
+  const yBytes = p.scale ? 1 + 4 / 128 : p.yType === "f32" ? 4 : 2;
+  const store = p.scale ? storeCodes(p) : s.form === "nt" ? storeRows(p) : storeColumns(p);
+  const results = p.scale ? "u8* __restrict__ codes, float* __restrict__ scales" : `${p.yType === "f32" ? "float" : "u16"}* __restrict__ y`;
   const source = `${header([
-    `bmm: y[z, i, :${p.n}] ${p.yType} = a[z, i, :${p.k}] ${p.x} times b[z] bf16, ${p.batch} matrices, f32 sums`,
+    `bmm: y[z, i, :${p.n}] ${p.yType} = a[z, i, :${p.k}] ${p.x} times b[z] bf16, ${p.batch} matrices, f32 sums${p.scale ? "; y goes on as e4m3 codes with a scale per 128 columns" : ""}`,
     `schedule ${JSON.stringify(s)}`,
-    `floor on H200: (${bytes} + ${p.batch * (p.k * (p.x === "f32" ? 4 : 2) + p.n * (p.yType === "f32" ? 4 : 2))} m) bytes / 4539 GB/s = ${(bytes / 4539e3).toFixed(1)} us and more`,
+    `floor on H200: (${bytes} + ${p.batch * (p.k * (p.x === "f32" ? 4 : 2) + p.n * yBytes)} m) bytes / 4539 GB/s = ${(bytes / 4539e3).toFixed(1)} us and more`,
     "every stride is a multiple of 8 elements, and so are the starts",
   ])}
 ${streamTypes}
@@ -57,11 +68,13 @@ ${dependent}
 ${streamLoads}
 ${streamMma}
 ${packBf16}${p.x === "f32" ? `\n${splitF32}` : ""}
-constexpr int STEPS = ${s.steps}, TILES = ${s.tiles};  // a unit: ${columns} columns of y, 32 STEPS contracted
+${p.scale ? `${helpersFor(store)}
+` : ""}constexpr int STEPS = ${s.steps}, TILES = ${s.tiles};  // a unit: ${columns} columns of y, 32 STEPS contracted
 constexpr int UNITS = ${units}, PER_MATRIX = ${p.n / columns};
-
-extern "C" __global__ void __launch_bounds__(${32 * s.warps}, 2)
-${name}(const ${p.x === "f32" ? "float" : "u16"}* __restrict__ a, const u16* __restrict__ b, ${p.yType === "f32" ? "float" : "u16"}* __restrict__ y, int m) {
+${p.scale ? `constexpr int WARPS = ${s.warps};  // together one block of 128 columns
+` : ""}
+extern "C" __global__ void __launch_bounds__(${32 * s.warps}, ${Math.max(1, 8 / s.warps)})
+${name}(const ${p.x === "f32" ? "float" : "u16"}* __restrict__ a, const u16* __restrict__ b, ${results}, int m) {
   const int lane = threadIdx.x % 32, group = lane / 4, quarter = lane % 4;
   const int unit = blockIdx.x * ${s.warps} + threadIdx.x / 32;
   release_next();
@@ -88,7 +101,7 @@ ${p.x === "f32" ? `      const float4 zero = make_float4(0.f, 0.f, 0.f, 0.f);
 #pragma unroll
       for (int t = 0; t < TILES; t++) mma_32_columns(sum[t], upper[step][t], lower[step][t], now);`}
     }
-${s.form === "nt" ? storeRows(p) : storeColumns(p)}
+${store}
   }
 }
 `;
@@ -97,7 +110,9 @@ ${s.form === "nt" ? storeRows(p) : storeColumns(p)}
     params: [
       { kind: "buffer", name: "a", dtype: p.x, access: "in" },
       { kind: "buffer", name: "b", dtype: "bf16", access: "in" },
-      { kind: "buffer", name: "y", dtype: p.yType, access: "out" },
+      ...(p.scale
+        ? ([{ kind: "buffer", name: "codes", dtype: "e4m3", access: "out" }, { kind: "buffer", name: "scales", dtype: "f32", access: "out" }] as const)
+        : ([{ kind: "buffer", name: "y", dtype: p.yType, access: "out" }] as const)),
     ],
     dims: ["m"],
     launch: { grid: [Math.ceil(units / s.warps), 1, 1], block: 32 * s.warps, sharedBytes: 0, pdl: true },
@@ -155,4 +170,37 @@ ${p.yType === "f32"
       at[1] = make_float4(sum[2][i], sum[2][i + 2], sum[3][i], sum[3][i + 2]);`
     : `      *(uint4*)(y + (i64)to * ${p.y[1]} + z * ${p.y[0]} + column0 + group * 8) =
           make_uint4(pack_bf16(sum[0][i], sum[0][i + 2]), pack_bf16(sum[1][i], sum[1][i + 2]), pack_bf16(sum[2][i], sum[2][i + 2]), pack_bf16(sum[3][i], sum[3][i + 2]));`}
+    }`;
+
+// Rounded as y would be, then as quantize does it: s = max(largest, 1e-4) / 448. Every other turn of tokens has its own places, so one
+// barrier a turn is enough.
+const storeCodes = (p: StreamBmmProblem): string => `    // One scale for a token's 128 columns: the largest of a lane's, of the eight lanes that share its tokens, of all warps.
+    __shared__ float largest[2][WARPS][8];
+    const int turn = token0 / 8 % 2;
+    float most[2] = {};
+#pragma unroll
+    for (int t = 0; t < TILES; t++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+${p.yType === "f32" ? "" : "        sum[t][i] = __uint_as_float(pack_bf16(sum[t][i], 0.f) << 16);\n"}        most[i % 2] = larger(most[i % 2], fabsf(sum[t][i]));
+      }
+#pragma unroll
+    for (int apart = 4; apart < 32; apart *= 2)
+#pragma unroll
+      for (int i = 0; i < 2; i++) most[i] = larger(most[i], __shfl_xor_sync(0xffffffffu, most[i], apart));
+    if (group < 2) largest[turn][threadIdx.x / 32][quarter * 2 + group] = group == 0 ? most[0] : most[1];
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+#pragma unroll
+      for (int w = 0; w < WARPS; w++) most[i] = larger(most[i], largest[turn][w][quarter * 2 + i]);
+      const int to = token0 + quarter * 2 + i;
+      if (to >= m) continue;
+      const float plain = __fdiv_rn(larger(most[i], ${literal(Math.fround(1e-4), "f32")}), 448.0f), s = ${p.scale === "ue8m0" ? "pow2_ceil(plain)" : "plain"};
+      const int column = z * ${p.n} + column0;
+#pragma unroll
+      for (int t = 0; t < TILES; t++)
+#pragma unroll
+        for (int v = i; v < 4; v += 2) codes[(i64)to * ${p.batch * p.n} + column + t * 16 + group + v / 2 * 8] = to_e4m3(__fdiv_rn(sum[t][v], s));
+      if (column % 128 == 0 && group == 0) scales[(i64)to * ${(p.batch * p.n) / 128} + column / 128] = s;
     }`;

@@ -46,6 +46,7 @@ export const ops: readonly Op[] = [
   math.addBias.op,
   math.argmax.op,
   math.einsumOp,
+  math.einsumQuant.op,
   view.reshape.op,
   view.split.op,
   view.concat.op,
@@ -61,7 +62,7 @@ export const opByName: ReadonlyMap<string, Op> = new Map(ops.map((o) => [o.name,
 export { attend, cacheAppend, mapSequences, mlaAttend, perSequence, rope, ropeAppend, softmaxCausal } from "./attention.ts";
 export { blockLinear, embed, groupedLinear, linear } from "./dense.ts";
 export { combine, combineAdd, gatherRows, mapExperts, perExpert, route, sortExperts } from "./expert.ts";
-export { add, addBias, argmax, canonicalSpec, einsum, mul, parseSpec, scale, silu, siluMul } from "./math.ts";
+export { add, addBias, argmax, canonicalSpec, einsum, einsumQuant, mul, parseSpec, scale, silu, siluMul } from "./math.ts";
 export { call, callOp, param, paramOp, weight, weightOp } from "./module.ts";
 export { addNorm, addNormBoth, addNormQuant, normQuant, rmsNorm, siluMulQuant } from "./norm.ts";
 export { dequantize, quantize } from "./quant.ts";

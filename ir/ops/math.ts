@@ -3,7 +3,9 @@ import { attr } from "../attr.ts";
 import { op, make, type Op } from "../op.ts";
 import type { Value } from "../graph.ts";
 import { tensorOf, type Tensor } from "../interpret.ts";
+import { roundTo } from "../numeric.ts";
 import { tensor, type Dim, type Type } from "../types.ts";
+import { quantizeRows } from "./quant.ts";
 
 const elements = (z: Record<string, number>): number => z["#elements"] ?? 0;
 const map = (x: Tensor, f: (v: number, i: number) => number): Tensor => ({ shape: x.shape, dtype: x.dtype, data: x.data.map(f) });
@@ -120,52 +122,58 @@ function letters(spec: string, a: readonly Dim[], b: readonly Dim[]): Map<string
   return sizes;
 }
 
+/** Axes of the result, or why the operands do not fit. */
+function einsumDims([a, b]: readonly Type[], spec: string): Dim[] | string {
+  if (a.kind !== "tensor" || b.kind !== "tensor") return "operands must be tensors";
+  if (a.dtype.startsWith("e4m3") || b.dtype.startsWith("e4m3")) return "scaled operands must be dequantised first";
+  const sizes = letters(spec, a.dims, b.dims);
+  return typeof sizes === "string" ? sizes : [...parseSpec(spec)!.out].map((c) => sizes.get(c)!);
+}
+
+function einsumOf(a: Tensor, b: Tensor, spec: string): Tensor {
+  const s = parseSpec(spec)!;
+  const size = new Map<string, number>();
+  for (const [i, c] of [...s.a].entries()) size.set(c, a.shape[i]);
+  for (const [i, c] of [...s.b].entries()) size.set(c, b.shape[i]);
+  const summed = [...size.keys()].filter((c) => !s.out.includes(c));
+  const order = [...s.out, ...summed];
+  const stride = (word: string): number[] => {
+    const by = new Map<string, number>();
+    let n = 1;
+    for (const c of [...word].reverse()) {
+      by.set(c, n);
+      n *= size.get(c)!;
+    }
+    return order.map((c) => by.get(c) ?? 0);
+  };
+  const [sa, sb] = [stride(s.a), stride(s.b)];
+  const shape = [...s.out].map((c) => size.get(c)!);
+  const extents = order.map((c) => size.get(c)!);
+  const out = new Float64Array(shape.reduce((x, y) => x * y, 1));
+  const walk = (axis: number, oa: number, ob: number, oo: number): number => {
+    if (axis === order.length) return a.data[oa] * b.data[ob];
+    let sum = 0;
+    for (let i = 0; i < extents[axis]; i++) {
+      const v = walk(axis + 1, oa + i * sa[axis], ob + i * sb[axis], axis < shape.length ? oo * extents[axis] + i : oo);
+      if (axis >= shape.length) sum += v;
+      else if (axis === shape.length - 1) out[oo * extents[axis] + i] = v;
+    }
+    return sum;
+  };
+  walk(0, 0, 0, 0);
+  return tensorOf(shape, out, a.dtype);
+}
+
 const einsumBuilder = op("einsum", {
   summary: "Sum of products over named axes; axes are known by order of appearance, letters are for readers.",
   ins: { a: "[..p] a", b: "[..q] w" },
   attrs: { spec: attr.word() },
-  infer(types, attrs): Type | string {
-    const [a, b] = types;
-    if (a.kind !== "tensor" || b.kind !== "tensor") return "operands must be tensors";
-    if (a.dtype.startsWith("e4m3") || b.dtype.startsWith("e4m3")) return "scaled operands must be dequantised first";
-    const sizes = letters(attrs.spec as string, a.dims, b.dims);
-    if (typeof sizes === "string") return sizes;
-    return tensor([...parseSpec(attrs.spec as string)!.out].map((c) => sizes.get(c)!), a.dtype);
+  infer(types, { spec }, b): Type | string {
+    const dims = einsumDims(types, spec as string);
+    return typeof dims === "string" ? dims : tensor(dims, b.dtypes.a);
   },
   flops: (z) => 2 * (z["#einsum"] ?? 0),
-  reference({ a, b }, attrs) {
-    const s = parseSpec(attrs.spec as string)!;
-    const size = new Map<string, number>();
-    for (const [i, c] of [...s.a].entries()) size.set(c, a.shape[i]);
-    for (const [i, c] of [...s.b].entries()) size.set(c, b.shape[i]);
-    const summed = [...size.keys()].filter((c) => !s.out.includes(c));
-    const order = [...s.out, ...summed];
-    const stride = (word: string): number[] => {
-      const by = new Map<string, number>();
-      let n = 1;
-      for (const c of [...word].reverse()) {
-        by.set(c, n);
-        n *= size.get(c)!;
-      }
-      return order.map((c) => by.get(c) ?? 0);
-    };
-    const [sa, sb] = [stride(s.a), stride(s.b)];
-    const shape = [...s.out].map((c) => size.get(c)!);
-    const extents = order.map((c) => size.get(c)!);
-    const out = new Float64Array(shape.reduce((x, y) => x * y, 1));
-    const walk = (axis: number, oa: number, ob: number, oo: number): number => {
-      if (axis === order.length) return a.data[oa] * b.data[ob];
-      let sum = 0;
-      for (let i = 0; i < extents[axis]; i++) {
-        const v = walk(axis + 1, oa + i * sa[axis], ob + i * sb[axis], axis < shape.length ? oo * extents[axis] + i : oo);
-        if (axis >= shape.length) sum += v;
-        else if (axis === shape.length - 1) out[oo * extents[axis] + i] = v;
-      }
-      return sum;
-    };
-    walk(0, 0, 0, 0);
-    return tensorOf(shape, out, a.dtype);
-  },
+  reference: ({ a, b }, { spec }) => einsumOf(a, b, spec as string),
 });
 export const einsumOp: Op = einsumBuilder.op;
 
@@ -173,3 +181,22 @@ export const einsumOp: Op = einsumBuilder.op;
 export function einsum(spec: string, a: Value, b: Value): Value {
   return make(einsumOp, [a, b], { spec: canonicalSpec(spec.replaceAll(" ", "")) })[0];
 }
+
+/** Heads side by side are the row that o_proj reads; where a head is whole scale blocks, whoever makes it can quantise it. */
+export const einsumQuant = op("einsum_quant", {
+  summary: "einsum, its last two axes side by side as one row, then quantize.",
+  ins: { a: "[..p] a", b: "[..q] w" },
+  attrs: { spec: attr.word(), scale: attr.word(["f32", "ue8m0"], "f32") },
+  infer(types, { spec }): Type | string {
+    const dims = einsumDims(types, spec as string);
+    if (typeof dims === "string") return dims;
+    const [h, v] = dims.slice(-2);
+    return typeof h === "number" && typeof v === "number" ? tensor([...dims.slice(0, -2), h * v], "e4m3/1x128") : `the last two axes of ${spec as string} are no row of a known width`;
+  },
+  flops: (z) => 2 * (z["#einsum"] ?? 0) + 3 * elements(z),
+  reference({ a, b }, { spec, scale }, env) {
+    const y = einsumOf(a, b, spec as string);
+    if (env.mode === "typed") roundTo(y.data, a.dtype);
+    return quantizeRows(tensorOf([...y.shape.slice(0, -2), y.shape.at(-2)! * y.shape.at(-1)!], y.data, a.dtype), scale === "ue8m0");
+  },
+});

@@ -104,7 +104,7 @@ export const load = pass({
       // Only what einsums read: a linear has a kernel for packed weights, expanding those would cost their bytes again.
       const wanted = new Set<Value>();
       for (const n of everyNode(f)) {
-        if (n.op.name !== "einsum") continue;
+        if (n.op.name !== "einsum" && n.op.name !== "einsum_quant") continue;
         for (let v = n.operands[1]; ; v = v.node.operands[0]) {
           if (v.node.op.name === "dequantize" && v.node.operands[0].node.op.name === "weight") wanted.add(v);
           if (v.node.op.name !== "reshape" && v.node.op.name !== "split") break;

@@ -9,6 +9,7 @@ import { bf16Name, candidates as gemms, chooseBf16, illegal } from "../../codege
 import { ringName, ringSchedule, ringTokens, streamName, streamSchedule, unringable, unstreamable, type StreamProblem } from "../../codegen/schedules/sm90-stream.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { compileCudaAside } from "../../runtime/devices/cuda/compiler.ts";
+import { e4m3Code, quantizeRow } from "../../ir/numeric.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { BANDWIDTH, median, numbers, put, samples, valueAt } from "./bf16-data.ts";
 import type { Row } from "./device.ts";
@@ -93,6 +94,23 @@ function checkBmm(cuda: Cuda, p: StreamBmmProblem, kernel: CudaKernel, m: number
   return { op: `bmm ${p.batch}x${p.n}x${p.k}`, m, x: p.x, y: p.yType, relative, unwritten: missing, ok: relative < LIMIT[p.yType] && missing === 0 };
 }
 
+/** The form that ends in codes, held to quantize of what the other form writes: every code and every scale. */
+function checkQuantised(cuda: Cuda, p: StreamBmmProblem, rows: CudaKernel, kernel: CudaKernel, m: number): Row {
+  const width = p.batch * p.n;
+  const at = { a: put(cuda, p.x, m * p.a[1]), b: put(cuda, "bf16", p.batch * p.b[0]), y: cuda.alloc(m * width * bytesOf[p.yType]), codes: cuda.alloc(m * width), scales: cuda.alloc((m * width) / 32) };
+  cuda.fill(at.codes, 0x7f, m * width);
+  cuda.fill(at.scales, 0xff, (m * width) / 32);
+  cuda.launch(rows, at, { m });
+  cuda.launch(kernel, at, { m });
+  const y = numbers(p.yType, cuda.download(at.y, m * width * bytesOf[p.yType]));
+  const [codes, scales] = [new Float64Array(m * width), new Float64Array((m * width) / 128)];
+  for (let r = 0; r < m; r++) quantizeRow(y, r * width, width, p.scale === "ue8m0", codes, r * width, scales, (r * width) / 128);
+  const [gotCodes, gotScales] = [cuda.download(at.codes, m * width), new Float32Array(cuda.download(at.scales, (m * width) / 32).buffer)];
+  for (const a of Object.values(at)) cuda.free(a);
+  const wrong = codes.reduce((n, v, i) => n + Number(gotCodes[i] !== e4m3Code(v)), 0) + scales.reduce((n, v, i) => n + Number(gotScales[i] !== v), 0);
+  return { op: `bmm ${p.batch}x${p.n}x${p.k} quantised`, m, x: p.x, wrong, ok: wrong === 0 };
+}
+
 function checkArgmax(cuda: Cuda, kernel: CudaKernel, d: number, stride: number, m: number): Row {
   const x = Float32Array.from({ length: m * stride }, (_, i) => valueAt("f32", i * 7));
   const want = new Int32Array(m);
@@ -164,11 +182,17 @@ export async function check(cuda: Cuda): Promise<Row[]> {
   }
   const einsums = HEADS.flatMap(([h, v, r]) => (["bf16", "f32"] as const).flatMap((t) => [queryProblem(h, v, r, t, t), outputProblem(h, v, r, t, t)]))
     .map((p) => ({ p, text: streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule) }));
+  const codes = (["bf16", "f32"] as const).map((t): { p: StreamBmmProblem; rows: KernelText; text: KernelText } => {
+    const p: StreamBmmProblem = { ...outputProblem(128, 128, 512, t, t), scale: t === "bf16" ? "f32" : "ue8m0" };
+    const { scale: _, ...plain } = p;
+    return { p, rows: streamBmm(plain, streamBmmSchedule(plain) as StreamBmmSchedule), text: streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule) };
+  });
   const widths = [[129280, 129280], [1292, 1292], [4097, 4099], [3, 3]] as const;
   const maxima = widths.map(([d, xStride]) => ({ d, xStride, text: argmaxRows({ d, xStride }) }));
-  await build(cuda, [...linears.map((l) => l.form.text), ...einsums.map((e) => e.text), ...maxima.map((a) => a.text)]);
+  await build(cuda, [...linears.map((l) => l.form.text), ...einsums.map((e) => e.text), ...codes.map((c) => c.text), ...maxima.map((a) => a.text)]);
   for (const { p, m, form } of linears) rows.push(checkLinear(cuda, p, kernelOf(form.text), m, form.schedule));
   for (const { p, text } of einsums) for (const m of [1, 3, 16, 61]) rows.push(checkBmm(cuda, p, kernelOf(text), m));
+  for (const { p, rows: whole, text } of codes) for (const m of [1, 3, 61]) rows.push(checkQuantised(cuda, p, kernelOf(whole), kernelOf(text), m));
   for (const { d, xStride, text } of maxima) for (const m of [1, 7, 64]) rows.push(checkArgmax(cuda, kernelOf(text), d, xStride, m));
   return rows;
 }

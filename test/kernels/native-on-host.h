@@ -10,7 +10,7 @@
 #include <map>
 #include <random>
 #include <vector>
-typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long long u64;
+typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long long u64; typedef long long i64;
 struct int2 { int x, y; }; struct float2 { float x, y; }; struct float4 { float x, y, z, w; }; struct uint4 { u32 x, y, z, w; };
 static int2 make_int2(int x, int y) { return {x, y}; }
 static float2 make_float2(float x, float y) { return {x, y}; }
@@ -178,6 +178,20 @@ static float exp2_fast(float v) { return exp2f(v); }
 static u16 to_bf16(float f) { u32 b; memcpy(&b, &f, 4); return f != f ? 0x7fff : (b + 0x7fff + (b >> 16 & 1)) >> 16; }
 static float of_bf16(u16 h) { u32 b = (u32)h << 16; float f; memcpy(&f, &b, 4); return f; }
 static u32 pack_bf16(float low, float high) { return to_bf16(low) | (u32)to_bf16(high) << 16; }
+static float __uint_as_float(u32 w) { float f; memcpy(&f, &w, 4); return f; }
+static float __fdiv_rn(float a, float b) { return a / b; }
+static float larger(float a, float b) { return a != a || b != b ? a + b : fmaxf(a, b); }
+static float pow2_ceil(float v) { u32 b; memcpy(&b, &v, 4); return __uint_as_float((b + 0x7fffff) & 0xff800000); }
+static float of_e4m3(u8 c) {
+  const int e = c >> 3 & 15, f = c & 7; const float v = e ? ldexpf(8 + f, e - 10) : ldexpf(f, -9);
+  return (c & 0x7f) == 0x7f ? NAN : c & 0x80 ? -v : v;
+}
+static u8 to_e4m3(float v) {  // the nearest of all, of two as near the even one
+  if (v != v) return 0x7f;
+  u8 best = 0;
+  for (int c = 1; c < 0x7f; c++) { const float d = fabsf(fabsf(v) - of_e4m3(c)), b = fabsf(fabsf(v) - of_e4m3(best)); if (d < b || (d == b && c % 2 == 0)) best = c; }
+  return best | (std::signbit(v) ? 0x80 : 0);
+}
 static u32 pack_half(float low, float high) { _Float16 v[2] = {(_Float16)low, (_Float16)high}; u32 w; memcpy(&w, v, 4); return w; }
 static float2 unpack_half(u32 w) { _Float16 v[2]; memcpy(v, &w, 4); return {(float)v[0], (float)v[1]}; }
 static uint4 turn_words(uint4 w, int lane) {
@@ -197,6 +211,18 @@ static int load_acquire(const int* p) { wait(); return *(volatile const int*)p; 
 static void add_release(int* p) { ++*p; waits = 0; }
 static int atomicAdd(int* p, int v) { const int before = *p; *p += v; waits = 0; return before; }
 static void atomicMin(u32* p, u32 v) { *p = min(*p, v); }
+
+// mma of a warp: 16 rows of w, 8 tokens, 32 columns of which a lane holds eight of rows lane / 4 and + 8 and of token lane / 4.
+static uint4 load_weights(const u16* p) { uint4 v; memcpy(&v, p, 16); return v; }
+static void mma_32_columns(float (&d)[4], uint4 upper, uint4 lower, uint4 x) {
+  const u32 mine[12] = {upper.x, upper.y, upper.z, upper.w, lower.x, lower.y, lower.z, lower.w, x.x, x.y, x.z, x.w};
+  u32 all[12][32];
+  for (int i = 0; i < 12; i++) { u64* v = exchange(mine[i]); for (int l = 0; l < 32; l++) all[i][l] = (u32)v[l]; }
+  for (int i = 0; i < 4; i++) {
+    const int row = lane_of() / 4, token = lane_of() % 4 * 2 + i % 2;
+    for (int k = 0; k < 32; k++) d[i] += of_bf16((u16)(all[i / 2 * 4 + k % 8 / 2][row * 4 + k / 8] >> k % 2 * 16)) * of_bf16((u16)(all[8 + k % 8 / 2][token * 4 + k / 8] >> k % 2 * 16));
+  }
+}
 
 // wgmma by descriptor: start, and the bytes to the next 64 lanes and the next 8 rows. Done at once: one of the orders the hardware allows.
 static u64 tile_descriptor(u32 at) { return (u64)(at >> 4) | 1ull << 16 | 64ull << 32; }

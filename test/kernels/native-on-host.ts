@@ -1,4 +1,4 @@
-// Runs a native kernel of the attention family without a GPU: g++ compiles its own text under native-on-host.h, which has the
+// Runs a native kernel without a GPU: g++ compiles its own text under native-on-host.h, which has the
 // helpers it calls. What differs from the card is listed there.
 import { execFileSync, spawnSync } from "node:child_process";
 import fs from "node:fs";
@@ -59,8 +59,10 @@ ${text.params.map((p) => (p.kind === "buffer" && p.access !== "in" ? `  write(${
 }
 
 export interface Native {
-  /** Launches the kernel, twice unless said, and gives what is in the buffer y then. */
+  /** Launches the kernel, twice unless said, and gives what is in y then, or in the last buffer where none is called so. */
   run(buffers: Readonly<Record<string, Uint8Array>>, dims: Readonly<Record<string, number>>, at: { SMs: number; launches?: number }): Uint8Array<ArrayBuffer>;
+  /** What the last run left in another buffer. */
+  left(buffer: string): Uint8Array<ArrayBuffer>;
   close(): void;
 }
 
@@ -80,8 +82,9 @@ export function nativeOnHost(text: KernelText): Native {
       const words = [value(text.launch.grid[0]), String(launches), text.workspaceBytes === undefined ? "0" : value(text.workspaceBytes), ...names.map((n) => file(`${n}.bin`)), ...maps, ...text.dims.map((d) => value(d))];
       const { status, stderr } = spawnSync(file("k"), words, { encoding: "utf8" });
       if (status !== 0) throw new Error(`${text.name} on this machine: ${stderr || `status ${status}`}`);
-      return new Uint8Array(fs.readFileSync(file("y.bin")));
+      return this.left(names.includes("y") ? "y" : names.at(-1)!);
     },
+    left: (buffer) => new Uint8Array(fs.readFileSync(file(`${buffer}.bin`))),
     close: () => fs.rmSync(folder, { recursive: true }),
   };
 }

@@ -52,6 +52,9 @@ const einsums: readonly StreamBmmProblem[] = [[128, 128, 512], [3, 64, 256]].fla
     { batch: h, n: v, k: r, a: [r, h * r, 1], b: [2 * v * r, r, 1], y: [v, h * v, 1], x, yType: x },
   ]),
 );
+const quantised: readonly StreamBmmProblem[] = [128, 256, 512].flatMap((r) =>
+  (["bf16", "f32"] as const).map((x): StreamBmmProblem => ({ batch: 128, n: 128, k: r, a: [r, 128 * r, 1], b: [256 * r, r, 1], y: [128, 16384, 1], x, yType: x, scale: x === "f32" ? "ue8m0" : "f32" })),
+);
 const gemms: readonly StreamProblem[] = [[2112, 7168, "bf16"], [1292, 7168, "f32"], [133, 72, "bf16"]].map(([n, k, y]) => ({ n, k, xStride: k, yStride: n, x: "bf16", y }) as StreamProblem);
 
 const routing = { experts: 256, topk: 8, groups: 8, kept: 4, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 2.5, bias: true, xStride: 256 } as const;
@@ -63,7 +66,7 @@ const emitters: readonly [string, () => KernelText[], string[]][] = [
   ["stream_linear", () => streams.flatMap((p) => ([8, 16] as const).map((t) => streamLinear(p, streamSchedule(p, t)))), ["HMMA", "LDG.E.NA.LTC256B.128"]],
   ["ring_linear", () => [...gemms, ...streams].filter((p) => unringable(p) === null).flatMap((p) => ([1, 4, 8, 16] as const).map((t) => ringLinear(p, ringSchedule(p, t)))), ["HMMA", "UTMALDG", "LDSM"]],
   ["bf16_gemm", () => gemms.flatMap((p) => bf16Candidates.filter((s) => bf16Illegal(s, p) === null).map((s) => bf16Gemm(p, s))), ["HGMMA", "UTMALDG"]],
-  ["stream_bmm", () => einsums.map((p) => streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule)), ["HMMA", "LDG.E.NA.LTC256B.128"]],
+  ["stream_bmm", () => [...einsums, ...quantised].map((p) => streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule)), ["HMMA", "LDG.E.NA.LTC256B.128"]],
   ["route_rows, sort_experts", () => [routeRows(routing), routeRows({ ...routing, experts: 160, scoring: "softmax", method: "group_limited_greedy", normalise: false, bias: false, xStride: 160 }), sortExperts({ experts: 256, k: 8 })], []],
   ["norm_rows", () => (["rms_norm", "norm_quant", "add_norm", "add_norm_quant", "add_norm_both"] as const).map((of) => normRows({ of, d: 7168, aStride: 7168, bStride: 7168, yStride: 7168, eps: 1e-6, gain: "bf16", act: "bf16", ue8m0: false })), ["LDG.E.64"]],
   ["argmax_rows", () => [argmaxRows({ d: 129280, xStride: 129280 }), argmaxRows({ d: 70, xStride: 71 })], []],

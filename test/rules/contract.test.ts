@@ -46,6 +46,7 @@ describe("a hidden pattern ends the compile", () => {
     ["add-norm", "add", plain, "add and normalise"],
     ["fuse-quant", "rms_norm", fp8, "quantise while normalising"],
     ["fuse-quant", "silu_mul", fp8, "quantise while gating"],
+    ["fuse-quant", "einsum", fp8, "quantise the heads' outputs as they are made"],
     ["load", "dequantize", fp8, "compute when loading"],
   ])("%s, behind %s", (name, op, module, rule) => {
     // What the hidden op is hidden from is this pass: those before it are not asked.
