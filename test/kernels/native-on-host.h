@@ -25,13 +25,13 @@ template <class T> static T max(T a, T b) { return a > b ? a : b; }
 #define __launch_bounds__(...)
 
 // Blocks, clusters, fibres.
-struct Index { int x; };
+struct Index { int x, y, z; };
 struct Barrier { int expected = 0, pending = 0; long bytes = 0; u32 phase = 0; bool made = false; };
 struct Meeting { int count = 0, turn = 0; };
 struct Warp { u64 values[2][32]; int count = 0, turn = 0; };
 struct Block;
 struct Cluster { std::vector<Block*> blocks; Meeting meeting; };
-struct Block { u8* shared; u32 used; std::map<int, u8*> variables; std::map<u32, Barrier> barriers; Meeting meetings[16]; Warp warps[32]; Cluster* cluster; int rank, index; };
+struct Block { u8* shared; u32 used; std::map<int, u8*> variables; std::map<u32, Barrier> barriers; Meeting meetings[16]; Warp warps[32]; Cluster* cluster; int rank; Index at; };
 struct Fibre { void* stack_pointer; u8* stack; Block* block; Index thread; int cluster_turn; bool done; };
 static const u32 ARENA = 240 << 10;
 static Fibre* self;
@@ -45,8 +45,8 @@ static std::function<void()> kernel;
 static std::mt19937 chance(1);
 static std::vector<std::function<void()>> copies;
 #define threadIdx (self->thread)
-#define blockIdx (Index{self->block->index})
-static void fail(const char* what) { fprintf(stderr, "%s: block %d, thread %d\n", what, self->block->index, self->thread.x); exit(1); }
+#define blockIdx (self->block->at)
+static void fail(const char* what) { fprintf(stderr, "%s: block %d %d %d, thread %d\n", what, blockIdx.x, blockIdx.y, blockIdx.z, self->thread.x); exit(1); }
 extern "C" void switch_stacks(void** from, void* to);
 asm(".globl switch_stacks\nswitch_stacks:\npush %rbp\npush %rbx\npush %r12\npush %r13\npush %r14\npush %r15\nmov %rsp,(%rdi)\nmov %rsi,%rsp\n"
     "pop %r15\npop %r14\npop %r13\npop %r12\npop %rbx\npop %rbp\nret\n");
@@ -69,13 +69,16 @@ static void fibre_body() {
   if (--alive == 0) { void* left; switch_stacks(&left, main_stack); }
   next_fibre();
 }
-static void launch(int blocks, int threads, int cluster, u32 dynamic, std::function<void()> body) {
-  gridDim = {blocks}; blockDim = {threads}; kernel = body; fibres.clear(); copies.clear(); waits = 0;
+static void launch(Index grid, int threads, Index of_cluster, u32 dynamic, std::function<void()> body) {
+  // Clusters lie along x or along y.
+  const int cluster = of_cluster.x * of_cluster.y, blocks = grid.x * grid.y * grid.z, width = of_cluster.y > 1 ? grid.y : grid.x;
+  gridDim = grid; blockDim = {threads, 1, 1}; kernel = body; fibres.clear(); copies.clear(); waits = 0;
   std::vector<Block*> all;
   for (int b = 0; b < blocks; b++) {
     Block* n = new Block();
     n->shared = (u8*)aligned_alloc(1024, ARENA); memset(n->shared, 0xff, ARENA);
-    n->used = (dynamic + 127) / 128 * 128; n->index = b; n->rank = b % cluster;
+    n->used = (dynamic + 127) / 128 * 128; n->rank = b % cluster;
+    n->at = of_cluster.y > 1 ? Index{b / width % grid.x, b % width, b / width / grid.x} : Index{b % width, b / width % grid.y, b / width / grid.y};
     n->cluster = n->rank ? all.back()->cluster : new Cluster();
     n->cluster->blocks.push_back(n); all.push_back(n);
   }
@@ -117,6 +120,7 @@ template <class T> static T __shfl_sync(u32, T v, int from) { return from_bits<T
 static u32 __ballot_sync(u32, bool b) { u64* v = exchange(b); u32 r = 0; for (int i = 0; i < 32; i++) r |= (u32)v[i] << i; return r; }
 static bool __any_sync(u32 m, bool b) { return __ballot_sync(m, b) != 0; }
 static int __reduce_max_sync(u32, int v) { u64* all = exchange((u32)v); int r = (int)all[0]; for (int i = 1; i < 32; i++) r = max(r, (int)all[i]); return r; }
+static void __threadfence() {}
 static void __syncwarp() { exchange(0); }
 static int __ffs(u32 v) { return __builtin_ffs(v); }
 static int __popc(u32 v) { return __builtin_popcount(v); }
@@ -127,6 +131,8 @@ static void __syncthreads() { group_sync(0, blockDim.x); }
 static u32 cluster_rank() { return self->block->rank; }
 static void cluster_arrive() { Cluster* c = self->block->cluster; self->cluster_turn = c->meeting.turn; arrive(c->meeting, (int)c->blocks.size() * blockDim.x); }
 static void cluster_wait() { while (self->block->cluster->meeting.turn == self->cluster_turn) wait(); }
+static void cluster_sync() { cluster_arrive(); cluster_wait(); }
+static void cluster_leave() { cluster_sync(); }
 
 // mbarriers: a phase ends when all have arrived and all expected bytes are there; bytes may come first.
 static Barrier& barrier_at(Block* b, u32 at) { Barrier& m = b->barriers[at]; if (!m.made) fail("a barrier is used before it is made"); return m; }
@@ -141,14 +147,14 @@ static void barrier_arrive(u32 at) { settle(barrier_at(self->block, at), 1, 0); 
 static void barrier_arrive_at(u32 at, u32 rank) { settle(barrier_at(self->block->cluster->blocks[rank], at), 1, 0); }
 static void barrier_wait(u32 at, u32 parity) { while (barrier_at(self->block, at).phase == parity) wait(); }
 
-// Copies of boxes: bf16, lanes innermost, rows of 128 bytes in the 128-byte swizzle, zeros outside the tensor.
+// Copies of boxes: bf16 or bytes, lanes innermost, rows of 128 bytes in the 128-byte swizzle, zeros outside the tensor.
 struct TensorMap { u8* base; int rank; long extent[4], stride[4]; int box[4]; };
 static u32 swizzled(u32 at) { return at ^ ((at >> 7 & 7) << 4); }
 static void each(const TensorMap& m, const int (&at)[4], const std::function<void(u8*, u32)>& visit) {  // null: outside
   int n[4];
   for (int i = 0; i < 4; i++) n[i] = i < m.rank ? m.box[i] : 1;
   u32 to = 0;
-  for (int z = 0; z < n[3]; z++) for (int y = 0; y < n[2]; y++) for (int x = 0; x < n[1]; x++) for (int e = 0; e < n[0]; e++, to += 2) {
+  for (int z = 0; z < n[3]; z++) for (int y = 0; y < n[2]; y++) for (int x = 0; x < n[1]; x++) for (int e = 0; e < n[0]; e++, to += m.stride[0]) {
     const int step[4] = {e, x, y, z};
     bool inside = true; long offset = 0;
     for (int i = 0; i < m.rank; i++) { const long v = at[i] + step[i]; inside &= v >= 0 && v < m.extent[i]; offset += v * m.stride[i]; }
@@ -157,8 +163,9 @@ static void each(const TensorMap& m, const int (&at)[4], const std::function<voi
 }
 static void box_to(Block* b, u32 to, const TensorMap* m, u32 barrier, int x, int y, int z, int w) {
   copies.push_back([=] {
+    const long size = m->stride[0];
     long bytes = 0;
-    each(*m, {x, y, z, w}, [&](u8* from, u32 at) { *(u16*)(b->shared + swizzled(to + at)) = from ? *(u16*)from : 0; bytes += 2; });
+    each(*m, {x, y, z, w}, [&](u8* from, u32 at) { u8* there = b->shared + swizzled(to + at); if (from) memcpy(there, from, size); else memset(there, 0, size); bytes += size; });
     settle(barrier_at(b, barrier), 0, -bytes);
   });
 }
@@ -168,9 +175,25 @@ static void copy_chunks(u32 to, const TensorMap* m, u32 barrier, int head, int r
 static void copy_box_all(u32 to, const TensorMap* m, u32 barrier, int x, int y, int z, u16 ranks) {
   for (Block* b : self->block->cluster->blocks) if (ranks >> b->rank & 1) box_to(b, to, m, barrier, x, y, z, 0);
 }
+static void copy_in_all(u32 to, const TensorMap* m, u32 barrier, int x, int y, u16 ranks) { copy_box_all(to, m, barrier, x, y, 0, ranks); }
 static void copy_box_out(const TensorMap* m, u32 from, int x, int y, int z) {
   each(*m, {x, y, z, 0}, [&](u8* to, u32 at) { if (to) *(u16*)to = *(u16*)(self->block->shared + swizzled(from + at)); });
 }
+static void copy_out(const TensorMap* m, u32 from, int x, int y) { copy_box_out(m, from, x, y, 0); }
+static void copy_word(u32 to, const float* from) { memcpy(self->block->shared + to, from, 4); }
+static void copies_arrive(u32 barrier) { barrier_arrive(barrier); }
+static void copies_wait() {}
+static float load_scale(const float* p) { return *p; }
+template <class T> static T load_as(u32 at, u32 rank) { T v; memcpy(&v, self->block->cluster->blocks[rank]->shared + at, sizeof v); return v; }
+static float load_shared(u32 at) { return load_as<float>(at, self->block->rank); }
+static float2 load_shared_pair(u32 at) { return load_as<float2>(at, self->block->rank); }
+static float4 load_shared4(u32 at) { return load_as<float4>(at, self->block->rank); }
+static float4 load_shared4_at(u32 at, u32 rank) { return load_as<float4>(at, rank); }
+static uint4 load_shared16(u32 at) { return load_as<uint4>(at, self->block->rank); }
+static void store_shared(u32 to, float v) { memcpy(self->block->shared + to, &v, 4); }
+static void store_shared_pair(u32 to, float a, float b) { store_shared(to, a); store_shared(to + 4, b); }
+static void store_shared_half(u32 to, u32 low) { memcpy(self->block->shared + to, &low, 2); }
+static void store16(u16* to, u32 a, u32 b, u32 c, u32 d) { if ((u64)to % 16) fail("a store of 16 bytes elsewhere than at a multiple of 16"); const u32 v[4] = {a, b, c, d}; memcpy(to, v, 16); }
 
 // Numbers.
 static float minus_infinity() { return -INFINITY; }
@@ -255,11 +278,24 @@ template <int ADD> static void wgmma_64x128x16_turned_held(float (&d)[64], const
   }
   multiply<ADD, 128>(d, rows, b, true);
 }
+// 128 columns of e4m3.
+static const std::vector<float> values_of_e4m3 = [] { std::vector<float> v; for (int c = 0; c < 256; c++) v.push_back(of_e4m3(c)); return v; }();
+static float code(u64 d, int row, int k) { return values_of_e4m3[self->block->shared[swizzled(((d & 0x3fff) << 4) + row / 8 * ((d >> 32 & 0x3fff) << 4) + row % 8 * 128 + k)]]; }
+template <int HELD> static void product_128(float (&part)[HELD], u64 a, u64 b) {
+  __syncwarp();
+  const int row = self->thread.x % 128 / 32 * 16 + lane_of() / 4;
+  float rows[2][128];
+  for (int i = 0; i < 256; i++) rows[i / 128][i % 128] = code(a, row + i / 128 * 8, i % 128);
+  for (int i = 0; i < HELD; i++) {
+    part[i] = 0;
+    for (int k = 0; k < 128; k++) part[i] += rows[i / 2 % 2][k] * code(b, i / 4 * 8 + lane_of() % 4 * 2 + i % 2, k);
+  }
+}
 // A warp takes these together: none of its lanes is still at a barrier before them.
 template <int LATER, int N> static void wgmma_wait(float (&)[N]) { __syncwarp(); }
 static void wgmma_fence() { __syncwarp(); }
 template <int COUNT> static void registers_down() {}
 template <int COUNT> static void registers_up() {}
 static void barrier_init_done() {} static void release_next() {} static void await_previous() {} static void fence_async() {}
-static void wgmma_commit() {} static void copy_out_commit() {} static void copy_out_wait() {}
+static void wgmma_commit() {} static void copy_out_commit() {} static void copy_out_wait() {} static void copy_out_read() {}
 static void prefetch_map(const TensorMap*) {} static void prefetch_box(const TensorMap*, int, int, int) {}

@@ -24,13 +24,13 @@ function bodyOf(source: string): string {
 
 const pointers = { f32: "float", bf16: "u16", e4m3: "u8", i32: "int" } as const;
 
-/** The arguments of the program: blocks, launches, bytes of workspace, a file for each buffer, extents and strides of maps, dims. */
+/** The arguments of the program: launches, blocks along x, y and z, bytes of workspace, a file for each buffer, extents and strides of maps, dims. */
 function mainOf(text: KernelText): string {
   const buffers = boundBuffers(text.params);
   const maps = text.params.filter((p): p is TensorMap => p.kind === "tensormap");
   const map = (p: TensorMap): string => {
     const rank = p.dims.length;
-    return `  TensorMap ${p.name} = {${p.of}.data(), ${rank}, {}, {2}, {${p.box.join(", ")}}};
+    return `  TensorMap ${p.name} = {${p.of}.data(), ${rank}, {}, {${p.dtype === "e4m3" ? 1 : 2}}, {${p.box.join(", ")}}};
   for (int i = 0; i < ${rank}; i++) ${p.name}.extent[i] = number();
   for (int i = 1; i < ${rank}; i++) ${p.name}.stride[i] = number();`;
   };
@@ -44,13 +44,14 @@ static std::vector<u8> read(const char* file) {
 static void write(const char* file, const std::vector<u8>& v) { FILE* f = fopen(file, "wb"); fwrite(v.data(), 1, v.size(), f); fclose(f); }
 int main(int, char** words) {
   const auto number = [&] { return atol(*++words); };
-  const int blocks = number(), launches = number();
+  const int launches = number();
+  Index grid; grid.x = number(); grid.y = number(); grid.z = number();
   std::vector<float> workspace(number() / 4 + 1, 0.f);
 ${buffers.map((b) => `  const char* ${b}_file = *++words; std::vector<u8> ${b} = read(${b}_file);`).join("\n")}
 ${maps.map(map).join("\n")}
 ${text.dims.map((d) => `  const int ${d} = number();`).join("\n")}
   for (int i = 0; i < launches; i++)
-    launch(blocks, ${text.launch.block}, ${text.launch.cluster?.[0] ?? 1}, ${text.launch.sharedBytes}, [&] {
+    launch(grid, ${text.launch.block}, {${(text.launch.cluster ?? [1, 1, 1]).join(", ")}}, ${text.launch.sharedBytes}, [&] {
       ${text.name}(${[...text.params.map(argument), ...text.dims, ...(text.workspaceBytes === undefined ? [] : ["workspace.data()"])].join(", ")});
     });
 ${text.params.map((p) => (p.kind === "buffer" && p.access !== "in" ? `  write(${p.name}_file, ${p.name});` : p.kind === "tensormap" && p.of === "y" ? "  write(y_file, y);" : "")).filter((l) => l).join("\n")}
@@ -79,7 +80,7 @@ export function nativeOnHost(text: KernelText): Native {
       const names = boundBuffers(text.params);
       for (const n of names) fs.writeFileSync(file(`${n}.bin`), buffers[n]);
       const maps = text.params.flatMap((p) => (p.kind === "tensormap" ? [...p.dims.map(value), ...p.strides.map(value)] : []));
-      const words = [value(text.launch.grid[0]), String(launches), text.workspaceBytes === undefined ? "0" : value(text.workspaceBytes), ...names.map((n) => file(`${n}.bin`)), ...maps, ...text.dims.map((d) => value(d))];
+      const words = [String(launches), ...text.launch.grid.map(value), text.workspaceBytes === undefined ? "0" : value(text.workspaceBytes), ...names.map((n) => file(`${n}.bin`)), ...maps, ...text.dims.map((d) => value(d))];
       const { status, stderr } = spawnSync(file("k"), words, { encoding: "utf8" });
       if (status !== 0) throw new Error(`${text.name} on this machine: ${stderr || `status ${status}`}`);
       return this.left(names.includes("y") ? "y" : names.at(-1)!);

@@ -1,0 +1,106 @@
+// The native FP8 products against float64, without a GPU: the kernels' own text, run by g++ under a small machine of fibres
+// (native-on-host.h). Small matrices, ragged in n, k and m; outputs, shared memory and workspaces start as NaN.
+import { describe, expect, test } from "vitest";
+import { blockGemm } from "../../codegen/cuda/block-gemm.ts";
+import { groupedGemm } from "../../codegen/cuda/grouped-gemm.ts";
+import type { GemmSchedule, StreamSchedule, TallSchedule } from "../../codegen/schedules/sm90-gemm.ts";
+import { scheduleName } from "../../codegen/schedules/sm90-gemm.ts";
+import { randomOf } from "./numbers.ts";
+import { hasGpp, nativeOnHost } from "./native-on-host.ts";
+
+/** bf16 rounding of the result. */
+const WITHIN = 4e-3;
+
+if (!hasGpp) console.log("skipped: no g++ 12 or later for x64, so native kernels are not run without a GPU");
+
+const valueOf = (c: number): number => (c & 0x80 ? -1 : 1) * ((c >> 3) & 15 ? (1 + (c & 7) / 8) * 2 ** (((c >> 3) & 15) - 7) : ((c & 7) / 8) * 2 ** -6);
+const values = Float64Array.from({ length: 256 }, (_, c) => valueOf(c));
+
+interface Data {
+  x: Uint8Array;
+  w: Uint8Array;
+  xScale: Float32Array;
+  wScale: Float32Array;
+}
+
+/** Codes and scales of m rows and of the matrices of `experts`. */
+function data(m: number, n: number, k: number, experts = 1): Data {
+  const random = randomOf(7);
+  const blocks = Math.ceil(k / 128);
+  // Small enough that no sum of a step leaves f32's comfort; never NaN.
+  const codes = (count: number): Uint8Array => Uint8Array.from({ length: count }, () => Math.floor(random() * 0x60) | (random() < 0.5 ? 0x80 : 0));
+  const scales = (count: number): Float32Array => Float32Array.from({ length: count }, () => (0.5 + random()) / 64);
+  return { x: codes(m * k), w: codes(experts * n * k), xScale: scales(m * blocks), wScale: scales(experts * Math.ceil(n / 128) * blocks) };
+}
+
+/** Relative error of y against float64, rows by the expert they belong to; NaN where a word is missing. */
+function error(y: Uint8Array<ArrayBuffer>, d: Data, n: number, k: number, expertOf: readonly number[]): number {
+  const words = new Uint16Array(y.buffer);
+  const got = new Float32Array(Uint32Array.from(words, (v) => v << 16).buffer);
+  const blocks = Math.ceil(k / 128);
+  const perExpert = Math.ceil(n / 128) * blocks;
+  let [wrong, norm] = [0, 0];
+  for (const [row, e] of expertOf.entries())
+    for (let c = 0; c < n; c++) {
+      let sum = 0;
+      for (let p = 0; p < blocks; p++) {
+        let part = 0;
+        for (let i = p * 128; i < Math.min(k, p * 128 + 128); i++) part += values[d.x[row * k + i]] * values[d.w[(e * n + c) * k + i]];
+        sum += part * d.xScale[row * blocks + p] * d.wScale[e * perExpert + Math.floor(c / 128) * blocks + p];
+      }
+      [wrong, norm] = [wrong + (got[row * n + c] - sum) ** 2, norm + sum ** 2];
+    }
+  return Math.sqrt(wrong / norm);
+}
+
+const bytes = (a: ArrayBufferView): Uint8Array => new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
+
+function dense(schedule: GemmSchedule, n: number, k: number, ms: readonly number[]): number[] {
+  const native = nativeOnHost(blockGemm({ n, k }, schedule));
+  try {
+    return ms.map((m) => {
+      const d = data(m, n, k);
+      const y = native.run({ x: d.x, w: d.w, x_scale: bytes(d.xScale), w_scale: bytes(d.wScale), y: new Uint8Array(2 * m * n).fill(0xff) }, { m }, { SMs: 4 });
+      return error(y, d, n, k, new Array<number>(m).fill(0));
+    });
+  } finally {
+    native.close();
+  }
+}
+
+const stream = (rows: StreamSchedule["rows"], deep: StreamSchedule["deep"], tokens: StreamSchedule["tokens"], split: StreamSchedule["split"], stages: number, xStages: number): StreamSchedule =>
+  ({ form: "stream", rows, deep, tokens, split, stages, xStages, resident: 1 });
+const tall = (share: TallSchedule["share"]): TallSchedule => ({ form: "tall", stages: 4, group: 2, share });
+
+const cases: readonly [GemmSchedule, number, number, readonly number[]][] = [
+  [stream(64, 2, 8, 1, 3, 2), 136, 1008, [1, 9]],
+  [stream(64, 1, 16, 2, 2, 2), 72, 656, [17]],
+  [stream(128, 2, 32, 3, 2, 2), 264, 1152, [33]],
+  [tall("none"), 264, 400, [1, 130]],
+  [tall("x"), 264, 1280, [130]],
+];
+
+describe.skipIf(!hasGpp)("block_gemm", () => {
+  test.each(cases.map(([s, n, k, ms]) => [scheduleName(s), n, k, ms, s] as const))("%s, %i x %i, rows %j", (_, n, k, ms, s) => {
+    for (const e of dense(s, n, k, ms)) expect(e).toBeLessThan(WITHIN);
+  }, 120_000);
+});
+
+/** Rows of each expert: none, one, more than a tile. */
+const runs = [0, 1, 20, 0, 3, 0, 140, 2];
+
+describe.skipIf(!hasGpp)("grouped_gemm", () => {
+  test.each([stream(64, 2, 8, 1, 3, 2), stream(64, 2, 16, 2, 2, 2), tall("none"), tall("x")].map((s) => [scheduleName(s), s] as const))("%s, rows in runs", (_, s) => {
+    const [n, k] = [256, 400];
+    const offsets = runs.reduce((at, r) => [...at, at[at.length - 1] + r], [0]);
+    const r = offsets[runs.length];
+    const d = data(r, n, k, runs.length);
+    const native = nativeOnHost(groupedGemm({ experts: runs.length, n, k }, s));
+    try {
+      const y = native.run({ x: d.x, w: d.w, x_scale: bytes(d.xScale), w_scale: bytes(d.wScale), offsets: bytes(Int32Array.from(offsets)), y: new Uint8Array(2 * r * n).fill(0xff) }, { r }, { SMs: 4 });
+      expect(error(y, d, n, k, runs.flatMap((count, e) => new Array<number>(count).fill(e)))).toBeLessThan(WITHIN);
+    } finally {
+      native.close();
+    }
+  }, 120_000);
+});
