@@ -16,6 +16,22 @@ __device__ __forceinline__ void copy_box_out(const TensorMap* map, u32 from, int
   asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4}], [%1];"
                :: "l"(map), "r"(from), "r"(lane), "r"(head), "r"(row) : "memory");
 }
+// Bytes to the same place in another block of the cluster, counted by its barrier.
+__device__ __forceinline__ void send_to(u32 to, u32 from, u32 bytes, u32 barrier, u32 rank) {
+  asm volatile("{\\n.reg .b32 there, counted;\\nmapa.shared::cluster.u32 there, %0, %4;\\nmapa.shared::cluster.u32 counted, %3, %4;\\n"
+               "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [there], [%1], %2, [counted];\\n}"
+               :: "r"(to), "r"(from), "r"(bytes), "r"(barrier), "r"(rank) : "memory");
+}
+// stmatrix turned over: a lane's columns become rows of shared memory.
+__device__ __forceinline__ void store_matrices_turned(u32 to, u32 a, u32 b, u32 c, u32 d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" :: "r"(to), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+}
+__device__ __forceinline__ void store_shared16(u32 to, uint4 v) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" :: "r"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
+}
+__device__ __forceinline__ u32 load_shared_word(u32 from) {
+  u32 v; asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(from) : "memory"); return v;
+}
 __device__ __forceinline__ void clear_shared16(u32 to) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" :: "r"(to), "r"(0) : "memory");
 }
@@ -49,6 +65,9 @@ __device__ __forceinline__ uint4 turn_words(uint4 w, int lane) {
 }
 __device__ __forceinline__ uint4 load_words(const uint4* p) {  // from L2: another block wrote it
   uint4 v; asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p) : "memory"); return v;
+}
+__device__ __forceinline__ int load_word(const int* p) {  // from L2: a kernel that may still have run when this one started wrote it
+  int v; asm volatile("ld.global.cg.s32 %0, [%1];" : "=r"(v) : "l"(p) : "memory"); return v;
 }
 // A softmax in base 2, and what blocks that share one read of each other: from L2, behind a counter.
 __device__ __forceinline__ float minus_infinity() { return __int_as_float(0xff800000); }

@@ -1,9 +1,10 @@
 // Attention on tensor cores, where the heads are R1's: absorbed over the paged cache, and causal over expanded heads. Sites, operands
 // and problems are those of the tile programs of the same ops, which serve every other size.
-import type { Choice, Problem, Site } from "../../ir/kernel/catalogue.ts";
+import type { Choice, Chosen, Problem, Site } from "../../ir/kernel/catalogue.ts";
 import { chooseTiles } from "../choose.ts";
 import type { AttendProblem, MlaAttendProblem } from "../kernels/attention.ts";
-import { illegalDecode, illegalPrefill } from "../schedules/sm90-attend.ts";
+import { fixedSchedule, illegalDecode, illegalFixed, illegalPrefill } from "../schedules/sm90-attend.ts";
+import { mlaDecodeFixed } from "./mla-decode-fixed.ts";
 import { mlaDecode } from "./mla-decode.ts";
 import { mlaPrefill } from "./mla-prefill.ts";
 import type { Native } from "./native.ts";
@@ -17,11 +18,35 @@ function instead(site: Site, op: string, family: string, illegal: (p: Problem) =
   return problem.act === "bf16" && illegal(problem) === null ? [{ family, problem, args, dims }] : null;
 }
 
-export const mlaDecodeNative: Native = {
+/** A problem of absorbed attention and how its sequences are divided: in runs of equal cost over the whole batch unless said. */
+export type MlaDecodeProblem = MlaAttendProblem & { split?: "fixed"; stages?: 1 | 2 };
+
+/** Natives of absorbed attention; `split: "fixed"` divides a sequence by its own length only, so that its bits do not depend on its batch. */
+const decode = (split: "balanced" | "fixed"): Native => ({
   family: "mla_decode",
-  choose: (site) => instead(site, "mla_attend", "mla_decode", (p) => illegalDecode(p as unknown as MlaAttendProblem)),
-  emit: (p) => mlaDecode(p as unknown as MlaAttendProblem),
-};
+  choose(site) {
+    const fixed = instead(site, "mla_attend", "mla_decode", (p) => illegalFixed(p as unknown as MlaAttendProblem));
+    if (!Array.isArray(fixed)) return null;
+    const [{ problem, args, dims }] = fixed;
+    const launch = (more: Partial<MlaDecodeProblem>): Chosen[] => [{ family: "mla_decode", problem: { ...problem, ...more }, args, dims }];
+    const [one, two] = [launch({ split: "fixed", stages: 1 }), launch({ split: "fixed", stages: 2 })];
+    const columns = dims[1];
+    // A page a column: up to 16 columns a block of 16 has one stage. The number of stages under way changes no bit.
+    if (split === "fixed" || illegalDecode(problem as unknown as MlaAttendProblem) !== null)
+      return { on: columns, cases: [{ most: 16, launches: one }, { most: null, launches: two }] };
+    return launch({});
+  },
+  emit(problem) {
+    const { split, stages, ...p } = problem as unknown as MlaDecodeProblem;
+    return split === "fixed" ? mlaDecodeFixed(p, fixedSchedule(stages ?? 2)) : mlaDecode(p);
+  },
+});
+
+/** The fastest form for each size. */
+export const mlaDecodeNative: Native = decode("balanced");
+
+/** In place of `mlaDecodeNative` where a sequence's bits must not depend on what else is in its batch (`--deterministic`). */
+export const mlaDecodeFixedNative: Native = decode("fixed");
 
 export const mlaPrefillNative: Native = {
   family: "mla_prefill",

@@ -3,10 +3,10 @@
 
 /** One width of product a kernel issues; `lanes` says that B's rows run along k, so that the product needs it turned over. */
 export interface Product {
-  n: 64 | 128 | 256;
+  n: 16 | 64 | 128 | 256;
   b: "keys" | "lanes";
-  /** A from shared memory, or from four registers a thread. */
-  a?: "registers";
+  /** A from four registers a thread, or from shared memory with rows along k, turned over; else its rows lie as B's keys do. */
+  a?: "registers" | "lanes";
 }
 
 const base = `// Rows of 128 bytes, 128-byte swizzle, 8-row groups 1024 bytes apart; 16 columns further is 32 bytes further.
@@ -30,7 +30,7 @@ const sums = `#define SUMS8(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+
 const held = (n: number): string => wrap(Array.from({ length: n / 16 }, (_, i) => `SUMS8(d, ${8 * i})`), 8).join(",\n      ");
 
 /** Name of a product's function. */
-const nameOf = ({ n, b, a }: Product): string => `wgmma_64x${n}x16${b === "lanes" ? "_turned" : ""}${a ? "_held" : ""}`;
+const nameOf = ({ n, b, a }: Product): string => `wgmma_64x${n}x16${b === "lanes" ? "_turned" : ""}${a === "registers" ? "_held" : a ? "_across" : ""}`;
 
 function product(p: Product): string {
   const count = p.n / 2;
@@ -39,7 +39,7 @@ function product(p: Product): string {
   const registers = p.a === "registers";
   const at = registers ? count + 4 : count + 1;
   const a = registers ? `{%${count}, %${count + 1}, %${count + 2}, %${count + 3}}` : `%${count}`;
-  const turn = registers ? `${p.b === "lanes" ? 1 : 0}` : `0, ${p.b === "lanes" ? 1 : 0}`;
+  const turn = registers ? `${p.b === "lanes" ? 1 : 0}` : `${p.a === "lanes" ? 1 : 0}, ${p.b === "lanes" ? 1 : 0}`;
   return `template <int ADD> __device__ __forceinline__ void ${nameOf(p)}(float (&d)[${count}], ${registers ? "const u32 (&a)[4]" : "u64 a"}, u64 b) {
   asm volatile("{\\n.reg .pred add;\\nsetp.ne.b32 add, %${at + 1}, 0;\\n"
     "wgmma.mma_async.sync.aligned.m64n${p.n}k16.f32.bf16.bf16 "

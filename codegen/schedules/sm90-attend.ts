@@ -3,8 +3,9 @@
 
 import type { AttendProblem, MlaAttendProblem } from "../kernels/attention.ts";
 
-/** A cluster of heads / 64 blocks shares every cached row it reads. */
+/** Many rows: a cluster of heads / 64 blocks shares every cached row it reads; the batch's stages are dealt out in runs of equal cost. */
 export interface MlaDecodeSchedule {
+  split: "balanced";
   /** Cached rows of a ring stage; as many as a page. */
   keys: 64;
   stages: 2;
@@ -12,7 +13,7 @@ export interface MlaDecodeSchedule {
   cluster: 1 | 2;
 }
 
-export const decodeSchedule = (p: MlaAttendProblem): MlaDecodeSchedule => ({ keys: 64, stages: 2, cluster: p.heads === 128 ? 2 : 1 });
+export const decodeSchedule = (p: MlaAttendProblem): MlaDecodeSchedule => ({ split: "balanced", keys: 64, stages: 2, cluster: p.heads === 128 ? 2 : 1 });
 
 /** Short name, part of the kernel's: "k64s2c2". */
 export const decodeScheduleName = (s: MlaDecodeSchedule): string => `k${s.keys}s${s.stages}c${s.cluster}`;
@@ -20,10 +21,45 @@ export const decodeScheduleName = (s: MlaDecodeSchedule): string => `k${s.keys}s
 /** Dynamic shared memory: query tile, ring, and slack to align both to the swizzle's 1024 bytes. */
 export const decodeSharedBytes = (s: MlaDecodeSchedule): number => 1024 + (1 + s.stages) * 64 * 576 * 2;
 
+/**
+ * Few tokens, or bits that must not depend on the batch: a cluster takes a token and `group` of its heads, its blocks take turns at
+ * the stages of the sequence. How a sequence is divided and added up follows from its own length only.
+ */
+export interface MlaFixedSchedule {
+  split: "fixed";
+  /** Heads of a cluster. */
+  group: 16;
+  /** Blocks of a cluster: block i has stages i, i + splits, ... */
+  splits: 8 | 16;
+  /** Stages of 64 rows under way in a block; results do not depend on it. */
+  stages: 1 | 2;
+}
+
+export const fixedSchedule = (stages: 1 | 2): MlaFixedSchedule => ({ split: "fixed", group: 16, splits: 16, stages });
+
+/** Short name, part of the kernel's: "fixed16x16s1". */
+export const fixedScheduleName = (s: MlaFixedSchedule): string => `fixed${s.group}x${s.splits}s${s.stages}`;
+
+/** A head's part on its way to the block that adds it up: 512 halves, and what they mean. */
+export const LETTER_BYTES = 512 * 2 + 16;
+
+/** Dynamic shared memory: ring, query, weights, letters of a head or two from all blocks, and slack to align to the swizzle's 1024 bytes. */
+export const fixedSharedBytes = ({ group, stages }: MlaFixedSchedule): number => 1024 + (stages * 64 + group) * 576 * 2 + group * 128 + group * LETTER_BYTES;
+
+/** Why the native kernel of fixed splits cannot run a problem, or null. */
+export function illegalFixed(p: MlaAttendProblem): string | null {
+  if (p.heads % 16 !== 0) return `${p.heads} heads: a cluster holds 16`;
+  return illegalRows(p);
+}
+
 /** Why the native kernel cannot run a problem, or null. */
 export function illegalDecode(p: MlaAttendProblem): string | null {
-  if (p.r !== 512 || p.d !== 64) return `latents of ${p.r} + ${p.d} lanes: the registers of a block are laid out for 512 + 64`;
   if (p.heads !== 64 && p.heads !== 128) return `${p.heads} heads: a block holds 64, a cluster at most 128`;
+  return illegalRows(p);
+}
+
+function illegalRows(p: MlaAttendProblem): string | null {
+  if (p.r !== 512 || p.d !== 64) return `latents of ${p.r} + ${p.d} lanes: the registers of a block are laid out for 512 + 64`;
   if (p.pageRows % 64 !== 0) return `pages of ${p.pageRows} rows: a stage of 64 must not cross a page`;
   if (!(p.scale > 0)) return "the running maximum is taken before the scale, which must be positive";
   for (const s of [...p.ql, ...p.qp]) if (s % 8 !== 0) return `a query stride of ${s} elements: a tensor map needs multiples of 16 bytes`;

@@ -1,5 +1,6 @@
 // Absorbed attention on the card: every row of the public table, ragged batches, odd lengths and pages in random order, against
 // float64 on sampled heads; then times with cold caches beside the floor and FlashMLA's figure.
+import { mlaDecodeFixed } from "../../codegen/cuda/mla-decode-fixed.ts";
 import { mlaDecode } from "../../codegen/cuda/mla-decode.ts";
 import type { MlaAttendProblem } from "../../codegen/kernels/attention.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
@@ -35,7 +36,7 @@ interface Arena {
 
 const HEADS = 128;
 
-function shuffled(n: number): Int32Array {
+export function shuffled(n: number): Int32Array {
   const order = Int32Array.from({ length: n }, (_, i) => i);
   for (let i = n - 1; i > 0; i--) {
     const j = next() % (i + 1);
@@ -44,11 +45,11 @@ function shuffled(n: number): Int32Array {
   return order;
 }
 
-function arena(cuda: Cuda, pages: number, rows: number): Arena {
+export function arena(cuda: Cuda, pages: number, rows: number): Arena {
   // Latent and rotary queries of one row lie apart, as the projections leave them: 512 lanes a head, and 64 behind each 128.
   return { pages, cache: put(cuda, pages * PAGE * W * 2), order: shuffled(pages), ql: put(cuda, rows * HEADS * R * 2), qp: put(cuda, rows * HEADS * 192 * 2), y: cuda.alloc(rows * HEADS * R * 2), rows };
 }
-function release(cuda: Cuda, a: Arena): void {
+export function release(cuda: Cuda, a: Arena): void {
   for (const at of [a.cache, a.ql, a.qp, a.y]) cuda.free(at);
 }
 
@@ -64,7 +65,7 @@ interface Batch {
 }
 
 /** Sequences over the arena's pages from the `skip`th on. */
-function batchOf(a: Arena, lengths: number[], queries: number, skip = 0): Batch {
+export function batchOf(a: Arena, lengths: number[], queries: number, skip = 0): Batch {
   const P = Math.max(...lengths.map((n) => Math.ceil(n / PAGE)));
   const table = new Int32Array(lengths.length * P);
   let at = skip;
@@ -75,7 +76,7 @@ function batchOf(a: Arena, lengths: number[], queries: number, skip = 0): Batch 
 
 const problem = (heads: number): MlaAttendProblem => ({ heads, r: R, d: D, pageRows: PAGE, ql: [heads * R, R], qp: [heads * 192, 192], scale: SCALE });
 
-function buffersOf(cuda: Cuda, a: Arena, b: Batch): Record<string, number> {
+export function buffersOf(cuda: Cuda, a: Arena, b: Batch): Record<string, number> {
   return { ql: a.ql, qp: a.qp + 256, cache: a.cache, positions: putInts(cuda, b.positions), sequence: putInts(cuda, b.sequence), pages: putInts(cuda, b.table), y: a.y };
 }
 
@@ -110,14 +111,25 @@ function reference(b: Batch, heads: number, row: number, head: number): Float64A
   return out.map((v) => v / total);
 }
 
-const compiled = new Map<number, CudaKernel>();
-function kernel(cuda: Cuda, heads: number): CudaKernel {
-  if (!compiled.has(heads)) compiled.set(heads, cuda.compile(mlaDecode(problem(heads))));
-  return compiled.get(heads)!;
+/** The kernels of absorbed attention. */
+export const forms = {
+  balanced: (heads: number) => mlaDecode(problem(heads)),
+  fixed1: (heads: number) => mlaDecodeFixed(problem(heads), { split: "fixed", group: 16, splits: 16, stages: 1 }),
+  fixed2: (heads: number) => mlaDecodeFixed(problem(heads), { split: "fixed", group: 16, splits: 16, stages: 2 }),
+  eight1: (heads: number) => mlaDecodeFixed(problem(heads), { split: "fixed", group: 16, splits: 8, stages: 1 }),
+  eight2: (heads: number) => mlaDecodeFixed(problem(heads), { split: "fixed", group: 16, splits: 8, stages: 2 }),
+};
+export type Form = keyof typeof forms;
+
+const compiled = new Map<string, CudaKernel>();
+export function kernel(cuda: Cuda, heads: number, form: Form = "balanced"): CudaKernel {
+  const name = `${form} ${heads}`;
+  if (!compiled.has(name)) compiled.set(name, cuda.compile(forms[form](heads)));
+  return compiled.get(name)!;
 }
 
 /** Runs a batch twice into a poisoned output; the error over sampled heads, whether bits repeat and nothing is left unwritten. */
-function checkOne(cuda: Cuda, a: Arena, b: Batch, heads: number, what: string): Row {
+export function checkOne(cuda: Cuda, a: Arena, b: Batch, heads: number, what: string, form: Form = "balanced"): Row {
   // What lies behind a sequence's last row in its page must not matter.
   const tails = b.lengths.flatMap((n, s) => (n % PAGE ? [{ page: b.table[s * b.P + Math.floor(n / PAGE)], from: n % PAGE }] : []));
   const rowsAt = (page: number, from: number): [number, number] => [(page * PAGE + from) * W * 2, (PAGE - from) * W * 2];
@@ -129,7 +141,7 @@ function checkOne(cuda: Cuda, a: Arena, b: Batch, heads: number, what: string): 
   const bytes = b.T * heads * R * 2;
   const run = (): Uint16Array => {
     cuda.fill(a.y, 0xff, bytes);
-    cuda.launch(kernel(cuda, heads), buffers, { T: b.T, P: b.P });
+    cuda.launch(kernel(cuda, heads, form), buffers, { T: b.T, P: b.P });
     cuda.synchronize();
     return new Uint16Array(cuda.download(a.y, bytes).buffer);
   };
@@ -193,7 +205,7 @@ export const floorOf = (batch: number, s: number, queries: number, heads: number
 };
 
 /** Microseconds of one launch: a graph of launches over caches that, together, L2 cannot hold. */
-function time(cuda: Cuda, f: CudaKernel, { T, P }: Batch, sets: Record<string, number>[]): number {
+export function time(cuda: Cuda, f: CudaKernel, { T, P }: Batch, sets: Record<string, number>[]): number {
   const go = (i: number): void => cuda.launch(f, sets[i % sets.length], { T, P });
   const launches = Math.max(sets.length, 6);
   for (let i = 0; i < launches; i++) go(i);

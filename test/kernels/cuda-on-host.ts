@@ -37,7 +37,7 @@ static float slots[LIMIT];
 static float* dynamic_shared;
 static void wait_for(int what) { int self = threadIdx.x; waits[self] = what; if (!_setjmp(fibres[self])) _longjmp(scheduler, 1); threadIdx.x = self; }
 static void __syncthreads() { wait_for(1); }
-static void __threadfence_system() {}
+static void __threadfence_system() {} static void __threadfence() {}
 static void __syncwarp() { wait_for(2); }
 template <class T> static T exchange(T v, int from) {
   memcpy(&slots[threadIdx.x], &v, 4); wait_for(2);

@@ -1,6 +1,7 @@
 // The native attention kernels against their ops' references, without a GPU: the kernels' own text, run by g++ under a small
 // machine of fibres. What was never written is NaN: rows past the end of a page, shared memory, the output.
 import { afterAll, describe, expect, test } from "vitest";
+import { mlaDecodeFixed } from "../../codegen/cuda/mla-decode-fixed.ts";
 import { mlaDecode } from "../../codegen/cuda/mla-decode.ts";
 import { mlaPrefill } from "../../codegen/cuda/mla-prefill.ts";
 import { bf16 } from "../../ir/numeric.ts";
@@ -49,24 +50,32 @@ const batches: readonly [string, Sequences, number][] = [
   ["more rows of a sequence than two", { starts: [0, 3, 4], lengths: [70, 129] }, 4],
 ];
 
+const [r, d, pageRows] = [512, 64, 64];
+/** A rotary query lies behind 128 other lanes of its head, as the projection leaves it. */
+const decodeOf = (heads: number) => ({ heads, r, d, pageRows, ql: [heads * r, r], qp: [heads * 192, 192], scale: SCALE }) as const;
+
+/** What a kernel of absorbed attention gives for a batch, and what it should give. */
+function attended(native: Native, heads: number, batch: Sequences, SMs: number): { y: Uint8Array<ArrayBuffer>; want: ArrayLike<number> } {
+  const random = randomOf(21);
+  const T = batch.starts.at(-1)!;
+  const { rows, cache, pages } = cached(random, batch, pageRows, r + d, "all");
+  const latents = rows.map((row) => row.map(bf16));
+  const [ql, qp] = [draw(random, T * heads * r, "bf16", 2), draw(random, T * heads * d, "bf16")];
+  const wide = new Float64Array(T * heads * 192);
+  for (let i = 0; i < T * heads; i++) wide.set(qp.subarray(i * d, (i + 1) * d), i * 192);
+  const { positions, sequence } = rowsOf(batch);
+  const buffers = { ql: bits(ql), qp: bits(wide), cache: bits(cache.map((v) => (Number.isNaN(v) ? v : bf16(v)))), positions: ints(positions), sequence: ints(sequence), pages: ints(pages.pages), y: unwritten(T * heads * r) };
+  const y = native.run(buffers, { T, P: pages.P }, { SMs });
+  const want = refer("mla_attend", { ql: tensor([T, heads, r], ql), qp: tensor([T, heads, d], qp), cache: cacheOf(latents) }, { scale: SCALE }, batch).out.data;
+  return { y, want };
+}
+
 describe.skipIf(!hasGpp).each([128, 64])("mla_decode, %i heads", (heads) => {
-  const [r, d, pageRows] = [512, 64, 64];
-  // A rotary query lies behind 128 other lanes of its head, as the projection leaves it.
-  const problem = { heads, r, d, pageRows, ql: [heads * r, r], qp: [heads * 192, 192], scale: SCALE } as const;
+  const problem = decodeOf(heads);
   let kernel: Native | undefined;
 
   const error = (native: Native, batch: Sequences, SMs: number): number => {
-    const random = randomOf(21);
-    const T = batch.starts.at(-1)!;
-    const { rows, cache, pages } = cached(random, batch, pageRows, r + d, "all");
-    const latents = rows.map((row) => row.map(bf16));
-    const [ql, qp] = [draw(random, T * heads * r, "bf16", 2), draw(random, T * heads * d, "bf16")];
-    const wide = new Float64Array(T * heads * 192);
-    for (let i = 0; i < T * heads; i++) wide.set(qp.subarray(i * d, (i + 1) * d), i * 192);
-    const { positions, sequence } = rowsOf(batch);
-    const buffers = { ql: bits(ql), qp: bits(wide), cache: bits(cache.map((v) => (Number.isNaN(v) ? v : bf16(v)))), positions: ints(positions), sequence: ints(sequence), pages: ints(pages.pages), y: unwritten(T * heads * r) };
-    const y = native.run(buffers, { T, P: pages.P }, { SMs });
-    const want = refer("mla_attend", { ql: tensor([T, heads, r], ql), qp: tensor([T, heads, d], qp), cache: cacheOf(latents) }, { scale: SCALE }, batch).out.data;
+    const { y, want } = attended(native, heads, batch, SMs);
     return relative(y, want);
   };
 
@@ -89,6 +98,17 @@ describe.skipIf(!hasGpp).each([128, 64])("mla_decode, %i heads", (heads) => {
       expect(careless).not.toBe(text.source);
       expect(error(build({ ...text, source: careless }), batches[1][1], 8)).toBeNaN();
     }, 120_000);
+});
+
+describe.skipIf(!hasGpp).each([[16, 1], [8, 2]] as const)("mla_decode in fixed splits, %i blocks a cluster, %i stages", (splits, stages) => {
+  const heads = 32;
+  let kernel: Native | undefined;
+
+  test.each<[string, Sequences]>([...batches.map(([what, batch]): [string, Sequences] => [what, batch]), ["more stages than blocks", { starts: [0, 1, 3], lengths: [1100, 66] }]])("%s", (_, batch) => {
+    kernel ??= build(mlaDecodeFixed(decodeOf(heads), { split: "fixed", group: 16, splits, stages }));
+    const { y, want } = attended(kernel, heads, batch, 1);
+    expect(relative(y, want)).toBeLessThan(WITHIN);
+  }, 120_000);
 });
 
 describe.skipIf(!hasGpp)("mla_prefill", () => {

@@ -176,6 +176,10 @@ static void copy_box_all(u32 to, const TensorMap* m, u32 barrier, int x, int y, 
   for (Block* b : self->block->cluster->blocks) if (ranks >> b->rank & 1) box_to(b, to, m, barrier, x, y, z, 0);
 }
 static void copy_in_all(u32 to, const TensorMap* m, u32 barrier, int x, int y, u16 ranks) { copy_box_all(to, m, barrier, x, y, 0, ranks); }
+static void send_to(u32 to, u32 from, u32 bytes, u32 barrier, u32 rank) {
+  Block* here = self->block; Block* there = here->cluster->blocks[rank];
+  copies.push_back([=] { memcpy(there->shared + to, here->shared + from, bytes); settle(barrier_at(there, barrier), 0, -(long)bytes); });
+}
 static void copy_box_out(const TensorMap* m, u32 from, int x, int y, int z) {
   each(*m, {x, y, z, 0}, [&](u8* to, u32 at) { if (to) *(u16*)to = *(u16*)(self->block->shared + swizzled(from + at)); });
 }
@@ -227,13 +231,25 @@ static void store_matrices(u32 to, u32 a, u32 b, u32 c, u32 d) {
   for (int i = 0; i < 4; i++) memcpy(self->block->shared + (u32)rows[i * 8 + lane / 4] + lane % 4 * 4, &w[i], 4);
   __syncwarp();
 }
+static void store_matrices_turned(u32 to, u32 a, u32 b, u32 c, u32 d) {
+  u64* rows = exchange(to); const u32 w[4] = {a, b, c, d}; const int lane = lane_of();
+  for (int i = 0; i < 4; i++) for (int e = 0; e < 2; e++) *(u16*)(self->block->shared + (u32)rows[i * 8 + lane % 4 * 2 + e] + lane / 4 * 2) = w[i] >> 16 * e;
+  __syncwarp();
+}
+static void store_shared16(u32 to, uint4 v) { memcpy(self->block->shared + to, &v, 16); }
+static u32 load_shared_word(u32 from) { return *(u32*)(self->block->shared + from); }
+static float4 load_shared4(u32 from) { return *(float4*)(self->block->shared + from); }
 static void clear_shared16(u32 at) { memset(self->block->shared + at, 0, 16); }
 static uint4 load_words(const uint4* p) { return *p; }
+static int load_word(const int* p) { return *p; }
 static float4 load_partial(const float4* p) { return *p; }
 static int load_acquire(const int* p) { wait(); return *(volatile const int*)p; }
 static void add_release(int* p) { ++*p; waits = 0; }
 static int atomicAdd(int* p, int v) { const int before = *p; *p += v; waits = 0; return before; }
 static void atomicMin(u32* p, u32 v) { *p = min(*p, v); }
+static void atomicMax(int* p, int v) { *p = max(*p, v); }
+static int __float_as_int(float v) { return from_bits<int>(as_bits(v)); }
+static float __int_as_float(int v) { return from_bits<float>(as_bits(v)); }
 
 // mma of a warp: 16 rows of w, 8 tokens, 32 columns of which a lane holds eight of rows lane / 4 and + 8 and of token lane / 4.
 static uint4 load_weights(const u16* p) { uint4 v; memcpy(&v, p, 16); return v; }
@@ -262,11 +278,13 @@ template <int ADD, int N> static void multiply(float (&d)[N / 2], const float (&
     d[i] = (ADD ? d[i] : 0.f) + sum;
   }
 }
-template <int ADD, int N> static void product(float (&d)[N / 2], u64 a, u64 b, bool turned) {
+template <int ADD, int N> static void product(float (&d)[N / 2], u64 a, u64 b, bool turned, bool across = false) {
   float rows[2][16];
-  for (int i = 0; i < 32; i++) rows[i / 16][i % 16] = element(a, false, self->thread.x % 128 / 32 * 16 + lane_of() / 4 + i / 16 * 8, i % 16);
+  for (int i = 0; i < 32; i++) rows[i / 16][i % 16] = element(a, across, self->thread.x % 128 / 32 * 16 + lane_of() / 4 + i / 16 * 8, i % 16);
   multiply<ADD, N>(d, rows, b, turned);
 }
+template <int ADD> static void wgmma_64x16x16(float (&d)[8], u64 a, u64 b) { product<ADD, 16>(d, a, b, false); }
+template <int ADD> static void wgmma_64x16x16_across(float (&d)[8], u64 a, u64 b) { product<ADD, 16>(d, a, b, false, true); }
 template <int ADD> static void wgmma_64x64x16(float (&d)[32], u64 a, u64 b) { product<ADD, 64>(d, a, b, false); }
 template <int ADD> static void wgmma_64x128x16(float (&d)[64], u64 a, u64 b) { product<ADD, 128>(d, a, b, false); }
 template <int ADD> static void wgmma_64x128x16_turned(float (&d)[64], u64 a, u64 b) { product<ADD, 128>(d, a, b, true); }

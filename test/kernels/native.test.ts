@@ -14,6 +14,8 @@ import { candidates as bf16Candidates, illegal as bf16Illegal } from "../../code
 import { ringSchedule, streamSchedule, unringable, type StreamProblem } from "../../codegen/schedules/sm90-stream.ts";
 import { blockGemm } from "../../codegen/cuda/block-gemm.ts";
 import { groupedGemm } from "../../codegen/cuda/grouped-gemm.ts";
+import { mlaDecodeFixed } from "../../codegen/cuda/mla-decode-fixed.ts";
+import { fixedSchedule } from "../../codegen/schedules/sm90-attend.ts";
 import { mlaDecode } from "../../codegen/cuda/mla-decode.ts";
 import { mlaPrefill } from "../../codegen/cuda/mla-prefill.ts";
 import { printCuda } from "../../codegen/cuda/print.ts";
@@ -62,6 +64,7 @@ const routing = { experts: 256, topk: 8, groups: 8, kept: 4, scoring: "sigmoid",
 /** Emitter, the kernels to try it on, and what their machine code must hold. */
 const emitters: readonly [string, () => KernelText[], string[]][] = [
   ["mla_decode", () => decodes.map(mlaDecode), ["HGMMA", "UTMALDG"]],
+  ["mla_decode, fixed", () => decodes.flatMap((p) => ([1, 2] as const).map((stages) => mlaDecodeFixed(p, fixedSchedule(stages)))), ["HGMMA", "UTMALDG", "UBLKCP"]],
   ["mla_prefill", () => [16, 128].map(prefill), ["HGMMA", "UTMALDG", "UTMASTG"]],
   ["stream_linear", () => streams.flatMap((p) => ([8, 16] as const).map((t) => streamLinear(p, streamSchedule(p, t)))), ["HMMA", "LDG.E.NA.LTC256B.128"]],
   ["ring_linear", () => [...gemms, ...streams].filter((p) => unringable(p) === null).flatMap((p) => ([1, 4, 8, 16] as const).map((t) => ringLinear(p, ringSchedule(p, t)))), ["HMMA", "UTMALDG", "LDSM"]],

@@ -29,12 +29,15 @@ ${body}`;
 export const beginSource = source("dsc_begin", `// The tables of step state[0] into place; where the host does not know the ids yet, they are those the last step chose.
 extern "C" __global__ void __launch_bounds__(1024)
 dsc_begin(const int* mail, const int* state, int* tables, const int* next, int words, int ids_at, int sequences) {
-  release_next();
   await_previous();
   const volatile int* slot = mail + (long long)(state[0] % SLOTS) * ${SLOT_WORDS};
   const bool handed_on = slot[0] != 0;
   for (int i = threadIdx.x; i < words; i += 1024)
     tables[i] = handed_on && i >= ids_at && i < ids_at + sequences ? next[i - ids_at] : slot[HEADER + i];
+  // Nobody starts before the tables are there: attention reads them before it awaits the kernel before it.
+  __threadfence();
+  __syncthreads();
+  release_next();
 }
 `);
 
