@@ -238,7 +238,6 @@ static void store_matrices_turned(u32 to, u32 a, u32 b, u32 c, u32 d) {
 }
 static void store_shared16(u32 to, uint4 v) { memcpy(self->block->shared + to, &v, 16); }
 static u32 load_shared_word(u32 from) { return *(u32*)(self->block->shared + from); }
-static float4 load_shared4(u32 from) { return *(float4*)(self->block->shared + from); }
 static void clear_shared16(u32 at) { memset(self->block->shared + at, 0, 16); }
 static uint4 load_words(const uint4* p) { return *p; }
 static int load_word(const int* p) { return *p; }
