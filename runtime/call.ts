@@ -6,7 +6,7 @@ import { arenaBytes, functionOf, largestDims } from "./devices/dims.ts";
 import { align } from "./devices/align.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { Model } from "./model.ts";
-import { argmax } from "./sample.ts";
+import { CHOICE_BYTES, argmax, type Sampler } from "./sample.ts";
 import { bytesIn, layOut, readRows, readValue, writeValue, type Placed, type Tensor } from "./values.ts";
 
 /** What one call gives. `sequences` lists the sequences that had rows, in order; `starts` their first rows. */
@@ -15,8 +15,10 @@ export interface Result {
   starts: number[];
   /** Logits [vocab] after the last row of a sequence; of `verify`, after its row `row`. */
   logits(sequence: number, row?: number): Float32Array;
-  /** The most likely id after that row: 4 bytes fetched instead of the logits. */
+  /** The id after that row, the most likely one unless `drawn`: 4 bytes fetched instead of the logits. */
   next(sequence: number, row?: number): number;
+  /** Whether `next` was drawn by the sampler of the call. */
+  drawn: boolean;
   /** A copy of the first `rows` rows of a sequence after the final norm, [rows, hidden]. */
   hidden(sequence: number, rows: number): Float32Array;
   /** Every result by name: "logits", "next", "final" and taps such as "hidden.0"; fetched when their data is looked at. */
@@ -28,6 +30,8 @@ export interface CallOptions {
   entries: readonly Entry[];
   inputs?: Record<string, Float32Array>;
   layer?: number;
+  /** What draws the ids, on a device that does; `seen` is where the ids that sequences hold are marked (seen.ts). */
+  sampling?: { sampler: Sampler; seen: number };
   /** Address of a layer's cache, and places of pages in it. */
   cache(layer: number): number;
   page(sequence: number, index: number): number;
@@ -67,6 +71,12 @@ export class Arena {
   }
 }
 
+/** Whether the ids of an entry can be drawn on the device: it needs the logits of every entry's last row, and no others. */
+export function drawable({ manifest, device }: Model, entry: string): boolean {
+  const logits = functionOf(manifest, entry).results.find((r) => r.name === "logits");
+  return device.draws === true && logits?.dtype === "f32" && logits.shape[0] === "B";
+}
+
 /** A call under way: what it will give, and where the next one finds its ids before the host does. */
 export interface Begun {
   result: Promise<Result>;
@@ -94,6 +104,7 @@ export function begin(model: Model, arena: Arena, o: CallOptions, after?: Begun)
     return at;
   };
   const tables = new Map(TABLES.map((t) => [t, take(batch.count(t) * 4)]));
+  const choices = o.sampling && take(CHOICE_BYTES * o.entries.length);
   const host = new ArrayBuffer(end);
   const given = layOut(plan.inputs, dims, take);
   const results = layOut(plan.results, dims, take);
@@ -102,6 +113,7 @@ export function begin(model: Model, arena: Arena, o: CallOptions, after?: Begun)
   const base = arena.open(end);
   if (after && (after.base !== base || after.tables !== host.byteLength || after.next === undefined)) return undefined;
   batch.write((t) => new Int32Array(host, tables.get(t), batch.count(t)), pageRows, o.page);
+  if (choices !== undefined) o.entries.forEach((e, i) => o.sampling!.sampler.write(new DataView(host), choices + i * CHOICE_BYTES, e.sequence));
   for (const g of given) writeValue(device, g, base, o.inputs?.[g.arg.name]);
   const run = device.run({
     function: o.entry,
@@ -115,6 +127,7 @@ export function begin(model: Model, arena: Arena, o: CallOptions, after?: Begun)
       cache: (layer) => o.cache(layer ?? 0),
       batch: (t) => base + tables.get(t)!,
     },
+    ...(choices === undefined ? {} : { sampling: { choices: base + choices, seen: o.sampling!.seen } }),
     ...(after?.next === undefined ? {} : { idsFrom: after.next }),
   });
   const next = results.find((r) => r.arg.name === "next");
@@ -122,11 +135,11 @@ export function begin(model: Model, arena: Arena, o: CallOptions, after?: Begun)
     base,
     tables: host.byteLength,
     next: next && base + next.at,
-    result: run.then((ids) => resultOf(device, base, results, batch, o.current, ids)),
+    result: run.then((ids) => resultOf(device, base, results, batch, o, ids)),
   };
 }
 
-function resultOf(device: Device, base: number, results: readonly Placed[], { entries, shape }: Batch, current: () => void, ids: Int32Array | undefined): Result {
+function resultOf(device: Device, base: number, results: readonly Placed[], { entries, shape }: Batch, { current, sampling }: CallOptions, ids: Int32Array | undefined): Result {
   const taps = Object.fromEntries(results.map((r) => [r.arg.name, readValue(device, r, base, current)]));
   const named = (name: string): Placed => {
     const found = results.find((r) => r.arg.name === name);
@@ -153,6 +166,7 @@ function resultOf(device: Device, base: number, results: readonly Placed[], { en
     starts: [...first.map((i) => shape.starts[i]), shape.starts[entries.length]],
     logits,
     next: (sequence, row = 0) => (ids ? ids[entryOf(sequence, row)] : taps.next ? taps.next.data[entryOf(sequence, row)] : argmax(logits(sequence, row))),
+    drawn: sampling !== undefined,
     hidden(sequence, rows) {
       const from = shape.starts[entryOf(sequence, 0)];
       const t = named("final");

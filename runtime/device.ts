@@ -19,6 +19,8 @@ export interface Call {
   places: Places;
   /** The batch's tables, one block: written as the run begins. */
   tables?: { at: number; bytes: Uint8Array };
+  /** Where the options of each row lie (sample.ts), and the ids that sequences hold: "next" is drawn by them. Only of devices that draw. */
+  sampling?: { choices: number; seen: number };
   /** Where the ids of the batch lie once the runs before this one have ended: they are copied into its table on the device. */
   idsFrom?: number;
 }
@@ -77,6 +79,8 @@ export interface Device {
   seal(): void;
   /** Whether a run may be begun before the last one has ended, to keep the device busy: runs then follow each other without the host. */
   readonly ahead: boolean;
+  /** Whether a run can draw its ids: see Call.sampling. */
+  readonly draws?: boolean;
   /** Runs a function; runs queue. Resolves when its results can be read, with those named "next" where they come by themselves. */
   run(call: Call): Promise<Int32Array | undefined>;
   /** Weights lie elsewhere now: what was kept with their addresses is forgotten. */

@@ -14,7 +14,7 @@ export interface GenerateOptions extends Sampling {
   stop?: readonly number[];
   /** Ids the extra prediction layer drafts before each call of the main model, 0 to 4; 0 when absent. Greedy answers stay the same, drawn ones keep their distribution. */
   draft?: number;
-  /** Greedy steps may be begun before the ids of the last are known here, where the device can: of a step's result only `next` can be read then. */
+  /** Steps may be begun before the ids of the last are known here, where the device chooses them: of a step's result only `next` can be read then. */
   ahead?: boolean;
   signal?: AbortSignal;
 }
@@ -99,7 +99,7 @@ export async function* proceed(
     for (let row = 0; row <= drafts.length && !line.finish; row++) {
       const { sequence } = line;
       const draft = drafts.at(row);
-      const logits = sampler.plain ? undefined : result.logits(sequence, row);
+      const logits = sampler.plain || result.drawn ? undefined : result.logits(sequence, row);
       const id = !logits
         ? result.next(sequence, row)
         : draft
@@ -115,7 +115,9 @@ export async function* proceed(
   };
 
   const finishes = (): (Finish | null)[] => rows.map((_, b) => lines.find((l) => l.sequence === b)?.finish ?? null);
-  const ahead = options.ahead === true && sampler.plain && !drafter && session.runsAhead;
+  // Drafts are judged here, by all probabilities.
+  const drawing = sampler.plain || drafter ? undefined : sampler;
+  const ahead = options.ahead === true && !drafter && session.runsAhead && (sampler.plain || session.draws);
   for (let index = 0; ; index++) {
     const active = lines.filter((l) => !l.finish);
     if (active.length === 0) return;
@@ -124,7 +126,7 @@ export async function* proceed(
     if (ahead && index > 0) {
       // Until a sequence ends: the others go on without it then.
       const first = rows.map((_, b) => active.find((l) => l.sequence === b)?.pending ?? null);
-      for await (const result of session.ahead(first, options.maxNew - Math.max(...active.map((l) => l.made)))) {
+      for await (const result of session.ahead(first, options.maxNew - Math.max(...active.map((l) => l.made)), drawing)) {
         const ids = rows.map((_, b) => active.filter((l) => l.sequence === b).flatMap((l) => choose(l, result, [], 0)));
         yield { index: index++, ids, finish: finishes(), result, ms: performance.now() - from, drafted: 0, accepted: 0 };
         if (active.some((l) => l.finish)) break;
@@ -139,7 +141,7 @@ export async function* proceed(
     const fed: number[][] = rows.map(() => []);
     for (const l of active) fed[l.sequence] = [l.pending, ...draftsOf(l.sequence).map((d) => d.id)];
     options.signal?.throwIfAborted();
-    const result = index === 0 ? await session.run(given) : drafter ? await session.verify(fed) : await session.run(fed);
+    const result = index === 0 ? await session.run(given, drawing) : drafter ? await session.verify(fed) : await session.run(fed, drawing);
     const ids: number[][] = rows.map(() => []);
     let drafted = 0;
     let accepted = 0;

@@ -1,6 +1,7 @@
 // Random numbers that depend on nothing but their coordinates: Philox4x32-10 (Salmon et al., SC 2011), a counter-based generator.
 // A token has one block: key = seed (low word, high word), counter = (position, sequence, 0, 0), where position counts the sequence's
-// ids from 0, prompt included. A word w of it is u = (w + 0.5) / 2^32. So a draw needs no state: it is the same whatever else the
+// ids from 0, prompt included. A word w of it is u = (w + 0.5) / 2^32,
+// or of a whole number the share w / 2^32 of it, rounded down. So a draw needs no state: it is the same whatever else the
 // batch holds, after a conversation was cut back, and on any device.
 //   word 0  the id itself      word 1  whether a draft of it is taken      word 2  the draft
 
@@ -37,6 +38,15 @@ export type Use = 0 | 1 | 2;
 
 /** The draw, strictly between 0 and 1, for the id at `position` of `sequence`. Seeds are whole numbers below 2^53. */
 export function draw(seed: number, position: number, sequence: number, use: Use = 0): number {
-  const words = philox([position >>> 0, sequence >>> 0, 0, 0], [seed >>> 0, Math.floor(seed / 2 ** 32)]);
-  return (words[use] + 0.5) / 2 ** 32;
+  return (block(seed, position, sequence)[use] + 0.5) / 2 ** 32;
 }
+
+/** The drawn share of a whole number below 2^53, a whole number below it: word 0 times the total, by 2^32, rounded down. */
+export function share(total: number, seed: number, position: number, sequence: number): number {
+  const [word] = block(seed, position, sequence);
+  // In two halves, for the product has 85 bits.
+  return word * Math.floor(total / 2 ** 32) + high(word, total % 2 ** 32);
+}
+
+const block = (seed: number, position: number, sequence: number): number[] =>
+  philox([position >>> 0, sequence >>> 0, 0, 0], [seed >>> 0, Math.floor(seed / 2 ** 32)]);

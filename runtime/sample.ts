@@ -1,16 +1,17 @@
-// Choosing the next id from logits. In this order, each step defined so that any device can do the same:
-//   penalty      ids the sequence holds already: l > 0 ? l / penalty : l * penalty, rounded to f32
+// Choosing the next id from logits. In this order, each step so defined that a device repeats it bit for bit (devices/cuda/sample.ts
+// does), whatever order it adds in: weights are whole numbers, and their sums stay below 2^53.
+//   penalty      ids the sequence holds already: l > 0 ? l / penalty : l * penalty in f64, rounded to f32
 //   temperature  0: the first maximum, and nothing below applies
 //   top-k        the k largest logits; of equal ones at the edge, lower ids first
-//   weights      w = exp((l - max) / temperature)
-//   top-p        the fewest largest weights whose sum reaches p of all; of equal ones, lower ids first
-//   draw         ids in ascending order: the first whose running sum exceeds u times the sum of what is kept (u: random.ts)
-// Weights and sums are f64. The same seed gives the same ids wherever the logits are the same bits; where they differ by
-// rounding, a draw that falls between two ids may go either way.
+//   weights      w = 2^31 exp((l - max) / temperature), rounded: `weightOf`. A draw has 32 bits, and so has a weight
+//   top-p        the fewest largest logits whose weights reach p of all; of equal ones, lower ids first
+//   draw         ids in ascending order: the first whose running sum exceeds the drawn share of what is kept (random.ts)
+// The same seed gives the same ids wherever the logits are the same bits; where they differ by rounding, a draw that falls between
+// two ids may go either way.
 // A draft d, drawn from the draft layer's probabilities q, is taken where u < p[d] / q[d], p being the main model's; else the id is
 // drawn from max(0, p - q). That is p again (Leviathan et al., 2023; Chen et al., 2023), and no other rule takes more drafts.
 import * as diagnostics from "./diagnostics.ts";
-import { draw } from "./random.ts";
+import { draw, share } from "./random.ts";
 
 /** How ids are chosen; nothing given means greedy. */
 export interface Sampling {
@@ -26,10 +27,38 @@ export interface Sampling {
   seed?: number;
 }
 
+/** Bytes of a row's options, as `write` lays them out. */
+export const CHOICE_BYTES = 40;
+
 /** A drafted id, and the probabilities it was drawn from; none where it was the most likely. */
 export interface Draft {
   id: number;
   q?: Float64Array;
+}
+
+/** 2^f for f in [-1/2, 1/2] to 2^-36: Taylor's series, ln(2)^n / n!, highest power first. Written out, for pow differs between machines. */
+export const POWERS: readonly number[] = [
+  1.01780860092397e-07, 1.321548679014431e-06, 1.5252733804059841e-05, 0.0001540353039338161, 0.0013333558146428443,
+  0.009618129107628477, 0.05550410866482158, 0.24022650695910072, 0.6931471805599453, 1,
+];
+/** 2^31 and what halving makes of it: what the largest logit weighs, one half as likely, and so on. */
+const HALVES = Float64Array.from({ length: 35 }, (_, i) => 2 ** 31 / 2 ** i);
+
+/** Logits times this are powers of two: what a temperature becomes. */
+export const scaleOf = (temperature: number): number => 1 / (temperature * Math.LN2);
+
+/**
+ * The weight of a logit: 2^31 2^((l - most) scale), rounded. Every operation is one of f64, none fused, so that a device has the same
+ * bits. What weighs less than half of 2^-31 of the most is never drawn.
+ */
+export function weightOf(l: number, most: number, scale: number): number {
+  const z = (l - most) * scale;
+  if (!(z > -33)) return 0;
+  const n = Math.floor(z + 0.5);
+  const f = z - n;
+  let p = POWERS[0];
+  for (let i = 1; i < POWERS.length; i++) p = p * f + POWERS[i];
+  return Math.floor(p * HALVES[-n] + 0.5);
 }
 
 /** Index of the first maximum. */
@@ -65,11 +94,18 @@ export class Sampler {
     return this.options.repeatPenalty !== 1;
   }
 
+  /** The options of a row for a device that chooses by itself: scale, top-p, penalty as f64, then seed, top-k and the sequence. */
+  write(to: DataView, at: number, sequence: number): void {
+    const { temperature, topK, topP, repeatPenalty, seed } = this.options;
+    [temperature && scaleOf(temperature), topP, repeatPenalty].forEach((v, i) => to.setFloat64(at + 8 * i, v, true));
+    [seed % 2 ** 32, Math.floor(seed / 2 ** 32), Math.min(topK, 2 ** 31 - 1), sequence].forEach((v, i) => to.setInt32(at + 24 + 4 * i, v, true));
+  }
+
   /** The id that follows in `sequence` at `position`; `seen` holds the ids it has, and matters with a penalty only. */
   choose(logits: Float32Array, seen: ReadonlySet<number>, position: number, sequence: number): number {
     const l = this.penalise(logits, seen);
     const { temperature, seed } = this.options;
-    return temperature === 0 ? argmax(l) : pick(this.weigh(l), draw(seed, position, sequence));
+    return temperature === 0 ? argmax(l) : fall(this.weigh(l), seed, position, sequence);
   }
 
   /** A draft of that id, by another model's logits. */
@@ -110,15 +146,16 @@ export class Sampler {
     const { temperature, topK, topP } = this.options;
     const w = sized(this.scratch, l.length).weights;
     const most = l[argmax(l)];
+    const scale = scaleOf(temperature);
     let edge = -Infinity;
     let atEdge = Infinity;
     if (topK > 0 && topK < l.length) [edge, atEdge] = kthLargest(l, topK);
     let total = 0;
     for (let i = 0; i < l.length; i++) {
       const stays = l[i] > edge || (l[i] === edge && atEdge-- > 0) || edge === -Infinity;
-      total += w[i] = stays ? Math.exp((l[i] - most) / temperature) : 0;
+      total += w[i] = stays ? weightOf(l[i], most, scale) : 0;
     }
-    if (topP < 1) keepNucleus(w, topP, total);
+    if (topP < 1) keepNucleus(l, w, Math.ceil(topP * total), total);
     return w;
   }
 }
@@ -148,19 +185,29 @@ export function kthLargest(values: Float32Array, k: number): [value: number, equ
   return [new Float32Array(word.buffer)[0], left];
 }
 
-/** Zeroes all but the fewest largest weights whose sum reaches p of the total. */
-function keepNucleus(w: Float64Array, p: number, total: number): void {
-  // All weights below the floor together are less than 1 - p of the total, so none of them is needed; few are left to sort.
-  const floor = ((1 - p) * total) / w.length;
+/** Zeroes the weights of all but the fewest largest logits whose weights reach `need` of the total. */
+function keepNucleus(l: Float32Array, w: Float64Array, need: number, total: number): void {
+  // Logits that weigh less than this are not needed, for all of them together are less than what may go; few are left to sort.
+  // Rounding can weigh a larger logit one less than a smaller one.
+  const floor = (total - need) / w.length - 2;
   const large: number[] = [];
   for (let i = 0; i < w.length; i++) if (w[i] >= floor && w[i] > 0) large.push(i);
-  large.sort((a, b) => w[b] - w[a] || a - b);
+  large.sort((a, b) => l[b] - l[a] || a - b);
   let sum = 0;
   let n = 0;
-  while (n < large.length && sum < p * total) sum += w[large[n++]];
+  while (n < large.length && sum < need) sum += w[large[n++]];
   const kept = large.slice(0, n).map((i) => [i, w[i]] as const);
   w.fill(0);
   for (const [i, x] of kept) w[i] = x;
+}
+
+/** The id a draw for itself falls on, walking ids in ascending order; 0 where nothing has a weight. */
+function fall(weights: Float64Array, seed: number, position: number, sequence: number): number {
+  let total = 0;
+  for (const w of weights) total += w;
+  const target = share(total, seed, position, sequence);
+  let sum = 0;
+  return Math.max(0, weights.findIndex((w) => (sum += w) > target));
 }
 
 /** The id a draw falls on, walking ids in ascending order. */

@@ -3,9 +3,11 @@
 // are good until the next call of the session. Refuses ids outside the vocabulary, rows past maxTokens, and two calls at once.
 import type { Entry } from "./batch.ts";
 import { Cache } from "./cache.ts";
-import { Arena, begin, type Begun, type CallOptions, type Result } from "./call.ts";
+import { Arena, begin, drawable, type Begun, type CallOptions, type Result } from "./call.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { Model } from "./model.ts";
+import type { Sampler } from "./sample.ts";
+import { Seen } from "./seen.ts";
 
 export type { Result } from "./call.ts";
 export type { Tensor } from "./values.ts";
@@ -20,12 +22,20 @@ export interface SessionOptions {
 /** Rope tables reach at least so far, then double. */
 const FIRST_POSITIONS = 4096;
 
+/** What a call may have besides rows. */
+interface Extra {
+  inputs?: Record<string, Float32Array>;
+  layer?: number;
+  sampler?: Sampler | undefined;
+}
+
 export class Session {
   readonly maxTokens: number;
   private readonly model: Model;
   private readonly expected: number;
   private readonly cache: Cache;
   private readonly arena: Arena;
+  private readonly seen: Seen;
   private readonly ids: number[][] = [];
   private readonly draftRows: number[] = [];
   private busy = false;
@@ -45,6 +55,7 @@ export class Session {
     this.expected = options.sequences ?? 1;
     this.cache = new Cache(model.device, model.manifest.model, (layer) => model.weights.near(layer));
     this.arena = new Arena(model.device);
+    this.seen = new Seen(model.device, model.manifest.model.vocab);
   }
 
   /** Cached rows by sequence. */
@@ -91,15 +102,17 @@ export class Session {
     return this.run(tokens.map((t) => (t === null ? [] : [t])));
   }
 
-  /** Rows for any of the sequences: prefill when none of them has cached rows, decode when each has one new row, else extend. */
-  async run(tokens: readonly ArrayLike<number>[]): Promise<Result> {
+  /**
+   * Rows for any of the sequences: prefill when none of them has cached rows, decode when each has one new row, else extend. The
+   * device draws the ids by `sampler` where it can, and the result says whether it did.
+   */
+  async run(tokens: readonly ArrayLike<number>[], sampler?: Sampler): Promise<Result> {
     const { entries } = this.model.manifest;
     const active = tokens.flatMap((t, b) => (t.length ? [b] : []));
     const fresh = active.every((b) => this.cached(b).length === 0);
     const single = active.every((b) => tokens[b].length === 1);
-    return this.append(fresh ? entries.prefill : single ? entries.decode : entries.extend, tokens, (sequence, before) => [
-      { sequence, before, tokens: tokens[sequence] },
-    ]);
+    const entry = fresh ? entries.prefill : single ? entries.decode : entries.extend;
+    return this.append(entry, tokens, (sequence, before) => [{ sequence, before, tokens: tokens[sequence] }], sampler);
   }
 
   /**
@@ -131,7 +144,7 @@ export class Session {
     if (entries.draft === undefined) throw diagnostics.noDraftLayer();
     this.check(tokens, (b) => this.draftRows[b] ?? 0);
     const rows = tokens.flatMap((t, sequence) => (t.length ? [{ sequence, before: this.draftRows[sequence] ?? 0, tokens: t }] : []));
-    const result = await this.call(entries.draft, rows, { hidden: hidden.slice() }, model.layers);
+    const result = await this.call(entries.draft, rows, { inputs: { hidden: hidden.slice() }, layer: model.layers });
     for (const { sequence, before, tokens: t } of rows) this.draftRows[sequence] = before + t.length;
     return result;
   }
@@ -146,6 +159,7 @@ export class Session {
     const ids = this.ids[sequence];
     if (!ids || length >= ids.length) return;
     ids.length = length;
+    this.seen.forget(sequence);
     this.cutDraft(sequence, draftLength);
   }
 
@@ -162,11 +176,12 @@ export class Session {
     if (this.busy) return;
     this.cache.close();
     this.arena.close();
+    this.seen.close();
   }
 
-  private async append(entry: string, tokens: readonly ArrayLike<number>[], rowsOf: (sequence: number, before: number) => Entry[]): Promise<Result> {
+  private async append(entry: string, tokens: readonly ArrayLike<number>[], rowsOf: (sequence: number, before: number) => Entry[], sampler?: Sampler): Promise<Result> {
     this.check(tokens, (b) => this.cached(b).length);
-    const result = await this.call(entry, tokens.flatMap((t, b) => (t.length ? rowsOf(b, this.cached(b).length) : [])));
+    const result = await this.call(entry, tokens.flatMap((t, b) => (t.length ? rowsOf(b, this.cached(b).length) : [])), { sampler });
     tokens.forEach((t, b) => {
       const ids = this.sequence(b);
       for (let i = 0; i < t.length; i++) ids.push(t[i]);
@@ -179,18 +194,24 @@ export class Session {
     return this.model.device.ahead;
   }
 
+  /** Whether the device can draw the ids of steps. */
+  get draws(): boolean {
+    return drawable(this.model, this.model.manifest.entries.decode);
+  }
+
   /**
-   * Greedy steps, each begun before the ids of the last are known here, so that the device does not wait for the host between them.
-   * `first` are the ids to begin with. Of a step's result only `next` can be read. Leaving early forgets the step under way.
+   * Steps, each begun before the ids of the last are known here, so that the device does not wait for the host between them. Ids are
+   * the most likely ones, or drawn by `sampler` where the session `draws`. `first` are the ids to begin with. Of a step's result only
+   * `next` can be read. Leaving early forgets the step under way.
    */
-  async *ahead(first: readonly (number | null)[], steps: number): AsyncGenerator<Result, void, undefined> {
+  async *ahead(first: readonly (number | null)[], steps: number, sampler?: Sampler): AsyncGenerator<Result, void, undefined> {
     this.check(first.map((id) => (id === null ? [] : Array.from({ length: Math.max(1, steps) }, () => id))), (b) => this.cached(b).length);
     const active = first.flatMap((id, b) => (id === null ? [] : [b]));
     const lengths = active.map((b) => this.cached(b).length);
     let fed = active.map((b) => first[b]!);
     const start = (k: number, after?: Begun): Begun | undefined => {
       const entries = active.map((sequence, i) => ({ sequence, before: lengths[i] + k, tokens: [fed[i]] }));
-      return begin(this.model, this.arena, this.prepared(this.model.manifest.entries.decode, entries), after);
+      return begin(this.model, this.arena, this.prepared(this.model.manifest.entries.decode, entries, { sampler }), after);
     };
     this.busy = true;
     let under: Begun | undefined;
@@ -216,7 +237,7 @@ export class Session {
   }
 
   /** Pages and positions for the rows of a call, and the call. What it gives can be read until the next one is prepared. */
-  private prepared(entry: string, entries: readonly Entry[], inputs: Record<string, Float32Array> = {}, layer?: number): CallOptions {
+  private prepared(entry: string, entries: readonly Entry[], { inputs = {}, layer, sampler }: Extra): CallOptions {
     const turn = ++this.turn;
     const reach = new Map<number, number>();
     for (const e of entries) reach.set(e.sequence, Math.max(this.cached(e.sequence).length, e.before + e.tokens.length));
@@ -230,6 +251,7 @@ export class Session {
       entries,
       inputs,
       ...(layer === undefined ? {} : { layer }),
+      ...(sampler && drawable(this.model, entry) ? { sampling: { sampler, seen: this.marks(entries, sampler) } } : {}),
       cache: (l) => cache.address(l),
       page: (sequence, index) => cache.pool.page(sequence, index),
       current: () => {
@@ -239,10 +261,18 @@ export class Session {
     };
   }
 
-  private async call(entry: string, entries: readonly Entry[], inputs: Record<string, Float32Array> = {}, layer?: number): Promise<Result> {
+  /** Where the ids that sequences hold are marked, those of the call among them; 0 where none are looked at. */
+  private marks(entries: readonly Entry[], sampler: Sampler): number {
+    if (!sampler.penalises) return 0;
+    const at = this.seen.address(Math.max(...entries.map((e) => e.sequence)) + 1);
+    for (const e of entries) this.seen.feed(e.sequence, e.before, e.tokens, () => this.cached(e.sequence));
+    return at;
+  }
+
+  private async call(entry: string, entries: readonly Entry[], extra: Extra): Promise<Result> {
     this.busy = true;
     try {
-      const result = await begin(this.model, this.arena, this.prepared(entry, entries, inputs, layer))!.result;
+      const result = await begin(this.model, this.arena, this.prepared(entry, entries, extra))!.result;
       if (this.closed) throw diagnostics.misuse("the session was closed during the call");
       return result;
     } catch (e) {

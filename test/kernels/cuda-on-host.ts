@@ -33,21 +33,25 @@ static ucontext_t start, first;
 static jmp_buf scheduler, fibres[LIMIT];
 static char* stacks[LIMIT];
 static int waits[LIMIT];  // 0 runs, 1 at the block barrier, 2 at its warp's, 3 done
-static float slots[LIMIT];
+static unsigned long long slots[LIMIT];
 static float* dynamic_shared;
 static void wait_for(int what) { int self = threadIdx.x; waits[self] = what; if (!_setjmp(fibres[self])) _longjmp(scheduler, 1); threadIdx.x = self; }
 static void __syncthreads() { wait_for(1); }
 static void __threadfence_system() {} static void __threadfence() {}
 static void __syncwarp() { wait_for(2); }
 template <class T> static T exchange(T v, int from) {
-  memcpy(&slots[threadIdx.x], &v, 4); wait_for(2);
-  T out; memcpy(&out, &slots[threadIdx.x / 32 * 32 + from], 4); wait_for(2);
+  memcpy(&slots[threadIdx.x], &v, sizeof v); wait_for(2);
+  T out; memcpy(&out, &slots[threadIdx.x / 32 * 32 + from], sizeof out); wait_for(2);
   return out;
 }
 template <class T> static T __shfl_xor_sync(unsigned, T v, int apart) { return exchange(v, (threadIdx.x % 32) ^ apart); }
 template <class T> static T __shfl_sync(unsigned, T v, int from) { return exchange(v, from); }
 template <class T> static T __shfl_up_sync(unsigned, T v, int by) { int l = threadIdx.x % 32; return exchange(v, l >= by ? l - by : l); }
-static unsigned __ballot_sync(unsigned, int p) { unsigned b = 0; for (int l = 0; l < 32; l++) b |= (exchange(p != 0 ? 1 : 0, l) ? 1u : 0u) << l; return b; }
+static unsigned __ballot_sync(unsigned, int p) {
+  slots[threadIdx.x] = p != 0; wait_for(2);
+  unsigned b = 0; for (int l = 0; l < 32; l++) b |= (unsigned)slots[threadIdx.x / 32 * 32 + l] << l;
+  wait_for(2); return b;
+}
 static unsigned __reduce_max_sync(unsigned, unsigned v) { unsigned m = 0; for (int l = 0; l < 32; l++) { unsigned o = exchange(v, l); m = o > m ? o : m; } return m; }
 static int __popc(unsigned v) { return __builtin_popcount(v); }
 static int __ffs(int v) { return __builtin_ffs(v); }
@@ -58,12 +62,21 @@ static float __fadd_rn(float a, float b) { return a + b; }
 static float __fsub_rn(float a, float b) { return a - b; }
 static float __fmul_rn(float a, float b) { return a * b; }
 static float __fdiv_rn(float a, float b) { return a / b; }
+static double __dadd_rn(double a, double b) { return a + b; }
+static double __dsub_rn(double a, double b) { return a - b; }
+static double __dmul_rn(double a, double b) { return a * b; }
+static double __ddiv_rn(double a, double b) { return a / b; }
+static float __double2float_rn(double a) { return (float)a; }
+static double __hiloint2double(int high, int low) { unsigned long long b = (unsigned long long)(unsigned)high << 32 | (unsigned)low; double d; memcpy(&d, &b, 8); return d; }
+static unsigned long long __umul64hi(unsigned long long a, unsigned long long b) { return (unsigned long long)((unsigned __int128)a * b >> 64); }
+static void atomicAdd(unsigned* p, unsigned v) { *p += v; }
+static void atomicOr(unsigned* p, unsigned v) { *p |= v; }
 static float __fsqrt_rn(float a) { return sqrtf(a); }
 static int __float2int_rz(float a) { return a != a ? 0 : a >= 2147483648.0f ? 2147483647 : a < -2147483648.0f ? -2147483647 - 1 : (int)a; }
 #define __device__
 #define __global__
 #define __forceinline__ inline
-#define __launch_bounds__(n)
+#define __launch_bounds__(...)
 #define __shared__ static
 static void (*entry)();
 static void fibre() { entry(); waits[threadIdx.x] = 3; _longjmp(scheduler, 1); }
@@ -121,7 +134,7 @@ export interface Launch {
 
 /** A text as g++ takes it under the header. No kernel runs beside another here. */
 export const hostText = (source: string): string =>
-  source.replace(/asm volatile\("griddepcontrol[^;]*;" ::: "memory"\);/g, "").replace("extern __shared__ float shared[];", "float* const shared = dynamic_shared;").replace('extern "C" ', "static ");
+  source.replace(/asm volatile\("griddepcontrol[^;]*;" ::: "memory"\);/g, "").replace("extern __shared__ float shared[];", "float* const shared = dynamic_shared;").replace("extern __shared__ u8 raw[];", "u8* const raw = (u8*)dynamic_shared;").replace('extern "C" ', "static ");
 
 export const hasCompiler = (): boolean => spawnSync("g++", ["--version"]).status === 0;
 

@@ -10,6 +10,7 @@ import type { Manifest } from "../../ir/artifact.ts";
 import type { CudaFile } from "../../runtime/devices/cuda/device.ts";
 import { fillSource, fillText } from "../../runtime/devices/cuda/fill.ts";
 import { beginSource, beginText, endSource, endText } from "../../runtime/devices/cuda/mail.ts";
+import { canSample, sampleSource, sampleText } from "../../runtime/devices/cuda/sample.ts";
 import { hostHeader, hostText } from "./cuda-on-host.ts";
 
 const exec = promisify(execFile);
@@ -60,6 +61,8 @@ export async function buildKernels(folder: string, manifest: Manifest, files: Re
   const texts: Text[] = Object.entries(manifest.kernels).map(([name, k]) => ({ name, entry: k.entry, source: String(files.get(k.text)), params: k.params, dims: k.dims }));
   texts.push({ name: "dsc_fill", entry: "dsc_fill", source: fillSource.replace("void* __restrict__ to", "float* to"), params: fillText.params, dims: [] });
   for (const [t, source] of [[beginText, beginSource], [endText, endSource]] as const) texts.push({ name: t.name, entry: t.name, source, params: t.params, dims: t.dims });
+  const { vocab } = manifest.model;
+  if (canSample(vocab)) texts.push({ ...sampleText(vocab), entry: "dsc_sample", source: sampleSource(vocab) });
   const all = `${hostHeader}${texts.map(unit).join("")}`;
   const library = path.join(folder, `${createHash("sha256").update(all).digest("hex").slice(0, 16)}.so`);
   if (!fs.existsSync(library)) {

@@ -134,6 +134,9 @@ static void cluster_wait() { while (self->block->cluster->meeting.turn == self->
 static void cluster_sync() { cluster_arrive(); cluster_wait(); }
 static void cluster_leave() { cluster_sync(); }
 
+static void cluster_sync() { cluster_arrive(); cluster_wait(); }
+template <class T> static T* at_rank(T* p, u32 rank) { return (T*)((u8*)p - self->block->shared + self->block->cluster->blocks[rank]->shared); }
+
 // mbarriers: a phase ends when all have arrived and all expected bytes are there; bytes may come first.
 static Barrier& barrier_at(Block* b, u32 at) { Barrier& m = b->barriers[at]; if (!m.made) fail("a barrier is used before it is made"); return m; }
 static void settle(Barrier& m, int arrivals, long bytes) {
@@ -200,6 +203,16 @@ static void store_shared_half(u32 to, u32 low) { memcpy(self->block->shared + to
 static void store16(u16* to, u32 a, u32 b, u32 c, u32 d) { if ((u64)to % 16) fail("a store of 16 bytes elsewhere than at a multiple of 16"); const u32 v[4] = {a, b, c, d}; memcpy(to, v, 16); }
 
 // Numbers.
+static float __uint_as_float(u32 v) { return from_bits<float>(v); }
+static u32 __float_as_uint(float v) { return (u32)as_bits(v); }
+static float __fadd_rn(float a, float b) { return a + b; }
+static float __double2float_rn(double v) { return (float)v; }
+static double __dadd_rn(double a, double b) { return a + b; }
+static double __dsub_rn(double a, double b) { return a - b; }
+static double __dmul_rn(double a, double b) { return a * b; }
+static double __ddiv_rn(double a, double b) { return a / b; }
+static double __hiloint2double(int high, int low) { return from_bits<double>((u64)(u32)high << 32 | (u32)low); }
+static u64 __umul64hi(u64 a, u64 b) { return (u64)((unsigned __int128)a * b >> 64); }
 static float minus_infinity() { return -INFINITY; }
 static float exp2_fast(float v) { return exp2f(v); }
 static u16 to_bf16(float f) { u32 b; memcpy(&b, &f, 4); return f != f ? 0x7fff : (b + 0x7fff + (b >> 16 & 1)) >> 16; }
@@ -245,6 +258,8 @@ static float4 load_partial(const float4* p) { return *p; }
 static int load_acquire(const int* p) { wait(); return *(volatile const int*)p; }
 static void add_release(int* p) { ++*p; waits = 0; }
 static int atomicAdd(int* p, int v) { const int before = *p; *p += v; waits = 0; return before; }
+static void atomicAdd(u32* p, u32 v) { *p += v; }
+static void atomicOr(u32* p, u32 v) { *p |= v; }
 static void atomicMin(u32* p, u32 v) { *p = min(*p, v); }
 static void atomicMax(int* p, int v) { *p = max(*p, v); }
 static int __float_as_int(float v) { return from_bits<int>(as_bits(v)); }

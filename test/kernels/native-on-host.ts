@@ -72,7 +72,7 @@ export function nativeOnHost(text: KernelText): Native {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "dsc-native-"));
   const file = (name: string): string => path.join(folder, name);
   fs.writeFileSync(file("k.cpp"), `#include "${path.join(import.meta.dirname, "native-on-host.h")}"\n${bodyOf(text.source)}${mainOf(text)}`);
-  execFileSync("g++", ["-O2", "-march=native", "-std=c++17", "-w", "-o", file("k"), file("k.cpp")]);
+  execFileSync("g++", ["-O2", "-march=native", "-ffp-contract=off", "-std=c++17", "-w", "-o", file("k"), file("k.cpp")]);
   return {
     run(buffers, dims, { SMs, launches = 2 }) {
       const sizes = { ...dims, SMs };

@@ -9,8 +9,9 @@ import { compile, defaults, type CompileOptions } from "../../compiler/compile.t
 import type { Manifest } from "../../ir/artifact.ts";
 import { storesF32 } from "../../compiler/stored.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
-import { generate, type GenerateOptions } from "../../runtime/generate.ts";
+import { generate, proceed, type GenerateOptions } from "../../runtime/generate.ts";
 import { Model } from "../../runtime/model.ts";
+import type { Sampling } from "../../runtime/sample.ts";
 import { PagePool } from "../../runtime/pages.ts";
 import { describe as describeWeight, fill, formBytes, type Form } from "../../runtime/synthetic.ts";
 import { distances } from "../device/distances.ts";
@@ -31,7 +32,7 @@ async function openDevice(src: string, options: Partial<CompileOptions>): Promis
 }
 
 async function open(src: string, activations: "f32" | "bf16", weights: string, flags: Partial<CompileOptions> = {}): Promise<Model<CudaDevice>> {
-  const { manifest, device } = await openDevice(src, { ...flags, activations, taps: true, storesF32: await storesF32(weights) });
+  const { manifest, device } = await openDevice(src, { activations, taps: true, ...flags, storesF32: await storesF32(weights) });
   return Model.open(manifest, device, { weights });
 }
 
@@ -112,6 +113,42 @@ test.skipIf(!gpp)("steps begun ahead of their ids choose the same ids, while seq
   expect(short[1].length).toBeLessThanOrEqual(5);
   expect(await run({ stop, ahead: true })).toEqual(short);
   await model.close();
+}, 120_000);
+
+test.skipIf(!gpp)("ids drawn on the device are those drawn here, alone, in a batch, begun ahead, and where a cut conversation goes on", async () => {
+  const fixture = fixtures[1];
+  const model = await open(fixture, "f32", fixture, { taps: false });
+  const host = await open(fixture, "f32", fixture, { taps: false });
+  Object.assign(host.device, { draws: false });
+  const prompts = [[3, 1, 4, 1, 5], [9, 2, 6], [5, 3, 5, 8, 9, 7, 9]];
+  const run = async (on: Model, options: Omit<GenerateOptions, "maxNew">): Promise<number[][]> => {
+    const session = on.session({ maxTokens: 64 });
+    const out: number[][] = prompts.map(() => []);
+    let drawn = true;
+    for (let turn = 0; turn < 2; turn++) {
+      for await (const step of proceed(session, turn === 0 ? prompts : [[7], [], [8, 8]], { maxNew: 9, ...options })) {
+        step.ids.forEach((ids, b) => out[b].push(...ids));
+        drawn &&= step.result.drawn;
+      }
+      // What the device has marked beyond this is no longer held.
+      session.truncate(0, 6);
+    }
+    session.close();
+    expect(drawn).toBe(on === model);
+    return out;
+  };
+  const ways: Sampling[] = [
+    { temperature: 1.2, seed: 3 }, { temperature: 0.9, topK: 9, topP: 0.8, seed: 4 }, { temperature: 1.5, topP: 0.9, repeatPenalty: 1.4, seed: 5 }, { repeatPenalty: 1.8 },
+  ];
+  for (const way of ways) {
+    const want = await run(host, way);
+    expect(new Set(want.flat()).size).toBeGreaterThan(8);
+    expect(await run(model, way)).toEqual(want);
+    expect(await run(model, { ...way, ahead: true })).toEqual(want);
+    const stop = [want[1][4]];
+    expect(await run(model, { ...way, stop, ahead: true })).toEqual(await run(host, { ...way, stop }));
+  }
+  await Promise.all([model.close(), host.close()]);
 }, 120_000);
 
 test.skipIf(!gpp)("graphs of steps follow the rope tables and the cache when these move", async () => {

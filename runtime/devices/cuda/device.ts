@@ -7,9 +7,11 @@ import type { Compile } from "./cubins.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { fillScalars, fillSource, fillText } from "./fill.ts";
 import { Cuda, type CudaKernel } from "./index.ts";
+import type { LaunchText } from "./kernel.ts";
 import { beginSource, beginText, endSource, endText, Mail } from "./mail.ts";
 import { Memory } from "./memory.ts";
 import { Runs } from "./runs.ts";
+import { canSample, sampleSource, sampleText } from "./sample.ts";
 import { Staging } from "./staging.ts";
 import { Timings } from "./timings.ts";
 
@@ -37,6 +39,7 @@ const COMPILES = 32;
 export class CudaDevice implements Device {
   readonly kind = "cuda";
   readonly ahead: boolean;
+  readonly draws: boolean;
   readonly cuda: Cuda;
   private readonly manifest: Manifest;
   private readonly memory: Memory;
@@ -60,6 +63,7 @@ export class CudaDevice implements Device {
     this.memory = new Memory(driver);
     this.staging = new Staging(driver, stream);
     this.ahead = !options.profile;
+    this.draws = canSample(manifest.model.vocab);
     this.times = options.profile ? new Timings(driver, stream) : undefined;
   }
 
@@ -90,14 +94,16 @@ export class CudaDevice implements Device {
 
   private async openRuns(): Promise<void> {
     const { manifest, cuda, kernels, staging, compile, memory, times } = this;
-    const [begin, end] = [cuda.loadCubin(await compile(beginText.name, beginSource), beginText), cuda.loadCubin(await compile(endText.name, endSource), endText)];
+    const { vocab } = manifest.model;
+    const own = async (text: LaunchText, source: string): Promise<CudaKernel> => cuda.loadCubin(await compile(text.name, source), text);
+    const [begin, end, sampler] = await Promise.all([own(beginText, beginSource), own(endText, endSource), this.draws ? own(sampleText(vocab), sampleSource(vocab)) : undefined]);
     const state = memory.allocate(4, "the number of a step");
     cuda.driver.call("cuMemsetD8Async", state, 0, 4, cuda.stream);
     const mail = new Mail(cuda.driver, cuda.stream, { begin, end }, state);
     // Where the GPU cannot reach memory of the host (some virtual machines), copies of the driver do, a little slower.
     if (mail.works(memory.allocate(256, "a letter to itself"))) this.mail = mail;
     else mail.close();
-    this.runs = new Runs(manifest, cuda, kernels, staging, { mail: this.mail, times });
+    this.runs = new Runs(manifest, cuda, kernels, staging, { mail: this.mail, times, sampler });
   }
 
   allocate(bytes: number, what: string): number {

@@ -6,6 +6,7 @@ import * as diagnostics from "./diagnostics.ts";
 import { Graphs, graphKey } from "./graphs.ts";
 import type { Cuda, CudaKernel } from "./index.ts";
 import { Mail } from "./mail.ts";
+import { sampleName } from "./sample.ts";
 import { PinnedBlock, type Staging } from "./staging.ts";
 import { lengthFree, visitSteps } from "./steps.ts";
 import type { Timings } from "./timings.ts";
@@ -19,6 +20,8 @@ const SLOTS = 16;
 export interface RunsOptions {
   mail: Mail | undefined;
   times: Timings | undefined;
+  /** What draws ids after the logits, where a call asks for it. */
+  sampler: CudaKernel | undefined;
 }
 
 export class Runs {
@@ -31,6 +34,7 @@ export class Runs {
   private readonly graphs = new Graphs();
   private readonly mail: Mail | undefined;
   private readonly times: Timings | undefined;
+  private readonly sampler: CudaKernel | undefined;
   /** Events not in use. */
   private readonly events: number[] = [];
   /** Ids that follow the runs that made them to the host, a slot a run. */
@@ -40,8 +44,9 @@ export class Runs {
   private readonly free = new Map<string, boolean>();
   private moves = 0;
 
-  constructor(manifest: Manifest, cuda: Cuda, kernels: ReadonlyMap<string, CudaKernel>, staging: Staging, { mail, times }: RunsOptions) {
-    [this.manifest, this.cuda, this.kernels, this.staging, this.mail, this.times] = [manifest, cuda, kernels, staging, mail, times];
+  constructor(manifest: Manifest, cuda: Cuda, kernels: ReadonlyMap<string, CudaKernel>, staging: Staging, { mail, times, sampler }: RunsOptions) {
+    [this.manifest, this.cuda, this.kernels, this.staging] = [manifest, cuda, kernels, staging];
+    [this.mail, this.times, this.sampler] = [mail, times, sampler];
     this.next = new PinnedBlock(cuda.driver, SLOTS * 4 * MOST_NEXT);
   }
 
@@ -104,19 +109,23 @@ export class Runs {
   private launchAll(call: Call): void {
     const { cuda, kernels, times, launched } = this;
     const SMs = cuda.multiprocessors;
+    const launch = (kernel: CudaKernel, name: string, addresses: readonly number[], dims: Record<string, number>): void => {
+      dims.SMs = SMs;
+      launched.add(name);
+      if (times) times.around(name, () => kernel.enqueue(cuda.stream, addresses, dims));
+      else kernel.enqueue(cuda.stream, addresses, dims);
+    };
     visitSteps(this.manifest, call, {
-      launch(name, addresses, dims) {
-        dims.SMs = SMs;
-        launched.add(name);
-        const kernel = kernels.get(name)!;
-        if (times) times.around(name, () => kernel.enqueue(cuda.stream, addresses, dims));
-        else kernel.enqueue(cuda.stream, addresses, dims);
-      },
+      launch: (name, addresses, dims) => launch(kernels.get(name)!, name, addresses, dims),
       read(at, count) {
         const bytes = cuda.download(at, 4 * count);
         return new Int32Array(bytes.buffer, bytes.byteOffset, count);
       },
     });
+    if (!call.sampling) return;
+    const { sampling, places, args, batch } = call;
+    const addresses = [args.get("logits")!, sampling.choices, places.batch("ids"), places.batch("starts"), places.batch("lengths"), sampling.seen, args.get("next")!];
+    launch(this.sampler!, sampleName, addresses, { m: batch!.lengths.length });
   }
 
   /** The ids a step chose follow it to the host, four bytes a sequence. */

@@ -1,0 +1,16 @@
+// The kernel that draws ids against the sampler that defines them: the same ids, whatever lies in the logits and for any options,
+// rows with options of their own in one launch.
+import { describe, expect, test } from "vitest";
+import { sampleSource, sampleText, type SampleShape } from "../../runtime/devices/cuda/sample.ts";
+import { hasGpp, nativeOnHost } from "./native-on-host.ts";
+import { sampleRows } from "./sample-rows.ts";
+
+describe.skipIf(!hasGpp).each<[number, SampleShape]>([[67, { blocks: 1, threads: 64 }], [1292, { blocks: 1, threads: 128 }], [5003, { blocks: 8, threads: 128 }]])("%i ids, %j", (vocab, shape) => {
+  test("the kernel draws what the sampler draws", () => {
+    const kernel = nativeOnHost({ ...sampleText(vocab, shape), language: "cuda", source: sampleSource(vocab, shape) });
+    const { buffers, want } = sampleRows(vocab);
+    const y = new Int32Array(kernel.run(buffers, { m: want.length }, { SMs: 4 }).buffer);
+    kernel.close();
+    expect([...y]).toEqual(want);
+  }, 120_000);
+});
