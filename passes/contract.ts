@@ -3,6 +3,7 @@
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import { bodyOf, type Func, type Module, type Node, type Value } from "../ir/graph.ts";
 import { everyNode } from "../ir/print.ts";
+import { asTensor } from "../ir/types.ts";
 import { contractBroken } from "./diagnostics.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Pass } from "./pass.ts";
@@ -10,6 +11,9 @@ import type { Pass } from "./pass.ts";
 /** What one function of the model holds as the frontend wrote it. */
 export interface Body {
   func: string;
+  /** Rows at the sizes its cost is judged at, and their dtype. */
+  rows: number;
+  act: string;
   /** Attention regions, and appends to the cache. */
   attention: number;
   /** Regions of experts, and whether a shared expert stands beside them. */
@@ -24,6 +28,9 @@ export interface Body {
   sums: number;
   quantisedSums: number;
   quantisedNorms: number;
+  /** Sums of a row and a product of a stored bf16 matrix (not those of experts), and norms that only such products read. */
+  residuals: number;
+  productNorms: number;
 }
 
 /** What a contract may ask. */
@@ -58,8 +65,12 @@ function bodyFacts(f: Func): Body {
   const ofSum = (n: Node): boolean => n.operands[0].node.op.name === "add";
   const gated = named("mul").filter((n) => !inside.has(n) && n.operands[0].node.op.name === "silu");
   const experts = named("map_experts");
+  const isProduct = (n: Node): boolean => n.op.name === "linear" && n.operands[1].node.op.name === "weight" && asTensor(n.operands[1].type).dtype === "bf16";
+  const onlyProducts = (n: Node): boolean => !f.results.some((r) => r.value === n.results[0]) && (readers.get(n.results[0]) ?? []).every(isProduct);
   return {
     func: f.name,
+    rows: f.assume.T ?? 1,
+    act: norms.length ? asTensor(norms[0].operands[0].type).dtype : "f32",
     attention: named("map_sequences").length,
     experts: experts.length,
     shared: experts.filter((n) => (readers.get(n.results[0]) ?? []).some((r) => r.op.name === "add") && gated.length > 0).length,
@@ -69,6 +80,8 @@ function bodyFacts(f: Func): Body {
     sums: norms.filter(ofSum).length,
     quantisedSums: norms.filter((n) => ofSum(n) && codesOnly(n)).length,
     quantisedNorms: norms.filter((n) => !ofSum(n) && codesOnly(n)).length,
+    residuals: named("add").filter((n) => isProduct(n.operands[1].node) && n.operands[0].node.op.name !== "map_experts").length,
+    productNorms: norms.filter(onlyProducts).length,
   };
 }
 

@@ -115,7 +115,7 @@ export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: str
           seen.add(rule);
           if (!rule.begins(v)) continue;
           const origin = origins[j];
-          const found = graph.from(joinOrigins(...matchedOrigins(graph, original), origin), () => rule.apply(v, { uses }));
+          const found = graph.from(joinOrigins(...matchedOrigins(graph, original), origin), () => rule.apply(v, { uses, assume: assumed(f) }));
           if (found === null) continue;
           if ("refused" in found) refused.push({ rule, at, reason: found.refused });
           else if ("unmatched" in found) unmatched.push({ rule, at, reason: found.unmatched });

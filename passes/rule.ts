@@ -1,6 +1,7 @@
 // A rule is an equation between two ordinary builder expressions. Holes are typed values; `from` builds the pattern,
 // `to` the replacement. A rule is its own unit test: give its letters sizes, fill its holes, interpret both sides.
 import { DiagnosticError } from "../ir/diagnostic.ts";
+import type { Assume } from "../ir/cost.ts";
 import { Graph, type Node, type Value } from "../ir/graph.ts";
 import { param } from "../ir/ops/index.ts";
 import { bindings, instantiate, parsePattern, unify, type Bindings, type Pattern } from "../ir/signature.ts";
@@ -36,6 +37,8 @@ export interface MatchContext {
   uses(v: Value): number;
   /** The node whose value would be replaced. */
   root: Node;
+  /** The sizes that the function's cost is judged at. */
+  assume: Assume;
 }
 
 export interface Rule {

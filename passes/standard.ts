@@ -12,11 +12,13 @@ import { sharedExpert } from "./moe/shared.ts";
 import { load } from "./plan/place.ts";
 import { addNormPass } from "./residual/add-norm.ts";
 import { combineAddPass } from "./residual/combine-add.ts";
+import { fuseLinear } from "./residual/fuse-linear.ts";
+import { lastRowsPass } from "./residual/last-rows.ts";
 import { tidy } from "./tidy/tidy.ts";
 import type { Pass } from "./pass.ts";
 
 export const standard: readonly Pass[] = [
-  absorbMla, fuseAttention, tidy, fuseRopeAppend, blockGemm, sharedExpert, dispatch, quantiseOnce, packGateUp, padWidths, joinLatents, combineAddPass, addNormPass, fuseQuant, load,
+  absorbMla, fuseAttention, tidy, fuseRopeAppend, blockGemm, sharedExpert, dispatch, quantiseOnce, packGateUp, padWidths, joinLatents, combineAddPass, lastRowsPass, fuseLinear, addNormPass, fuseQuant, load,
 ];
 
 const place = (name: string, pipeline: readonly Pass[]): number => {

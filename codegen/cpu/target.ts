@@ -3,6 +3,7 @@ import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Catalogue, Problem } from "../../ir/kernel/catalogue.ts";
 import { printKernel } from "../../ir/kernel/print.ts";
 import { chooseTiles } from "../choose.ts";
+import { byParts } from "../compose.ts";
 import { cpuActivations } from "../diagnostics.ts";
 import type { BmmProblem } from "../kernels/dense.ts";
 import { families } from "../kernels/index.ts";
@@ -30,11 +31,10 @@ export function tiled(family: string, problem: Problem): Problem {
   return tile ? { ...problem, tile } : problem;
 }
 
-const choose: Catalogue["choose"] = (site) => {
+const choose: Catalogue["choose"] = byParts((site) => {
   const chosen = chooseTiles(site);
-  if ("reason" in chosen || !Array.isArray(chosen)) return chosen;
-  return chosen.map((c) => ({ ...c, problem: tiled(c.family, c.problem) }));
-};
+  return "reason" in chosen ? chosen : chosen.map((c) => ({ ...c, problem: tiled(c.family, c.problem) }));
+});
 
 const catalogue: Catalogue = { target: "cpu", choose, copy: copyOf };
 

@@ -2,7 +2,8 @@
 import type { Arg, Cases, Choice, Chosen, Problem, Site } from "../../ir/kernel/catalogue.ts";
 import { chooseTiles } from "../choose.ts";
 import { bf16Name, candidates, chooseBf16 } from "../schedules/sm90-bf16-gemm.ts";
-import { ringSchedule, streamSchedule, unringable, unstreamable, type RingSchedule, type StreamProblem } from "../schedules/sm90-stream.ts";
+import { ringSchedule, unringable, type RingProblem, type RingSchedule } from "../schedules/sm90-ring.ts";
+import { streamSchedule, unstreamable, type StreamProblem } from "../schedules/sm90-stream.ts";
 import { asRows, isPacked, num } from "../views.ts";
 import { bf16Gemm } from "./bf16-gemm.ts";
 import type { Native } from "./native.ts";
@@ -53,7 +54,7 @@ export const ringLinearNative: Native = {
   family: "ring_linear",
   choose: take,
   emit(p: Problem) {
-    const { tokens, ...problem } = p as unknown as StreamProblem & Pick<RingSchedule, "tokens">;
+    const { tokens, ...problem } = p as unknown as RingProblem & Pick<RingSchedule, "tokens">;
     return ringLinear(problem, ringSchedule(problem, tokens));
   },
 };

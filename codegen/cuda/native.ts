@@ -4,7 +4,10 @@ import type { Choice, KernelText, Problem, Site } from "../../ir/kernel/catalogu
 export interface Native {
   /** Names the kernels of this native in artifacts and timings; no tile family has the name. */
   family: string;
-  /** The launches of a site, or null to let others have it. Cases may also launch kernels of other families. */
+  /**
+   * The launches of a site, or null to let others have it. Cases may also launch kernels of other families; those of a fused op may
+   * end at some size, beyond which its parts serve (codegen/compose.ts).
+   */
   choose(site: Site): Choice | null;
   /** The text of one problem that `choose` made; buffers are bound in the order of its parameters (boundBuffers). */
   emit(problem: Problem): KernelText;

@@ -4,6 +4,7 @@ import { argmaxNative } from "./argmax.ts";
 import { mlaDecodeNative, mlaPrefillNative } from "./attend.ts";
 import { blockLinearNative } from "./block-linear.ts";
 import { streamBmmNative } from "./bmm.ts";
+import { fusedLinearNative } from "./fused-linear.ts";
 import { groupedLinearNative } from "./grouped-linear.ts";
 import { bf16GemmNative, ringLinearNative, streamLinearNative } from "./linear.ts";
 import { normRowsNative } from "./norm-rows.ts";
@@ -12,6 +13,6 @@ import { sortExpertsNative } from "./sort-experts.ts";
 import type { Native } from "./native.ts";
 
 export const natives: readonly Native[] = [
-  blockLinearNative, groupedLinearNative, ringLinearNative, streamLinearNative, bf16GemmNative, streamBmmNative, argmaxNative, normRowsNative, routeRowsNative, sortExpertsNative,
+  blockLinearNative, groupedLinearNative, fusedLinearNative, ringLinearNative, streamLinearNative, bf16GemmNative, streamBmmNative, argmaxNative, normRowsNative, routeRowsNative, sortExpertsNative,
   mlaDecodeNative, mlaPrefillNative,
 ];

@@ -2,6 +2,7 @@
 // Texts open with what they are, where they came from and the floor under them; nothing is compiled here.
 import { boundBuffers, type Catalogue, type KernelText, type Problem } from "../../ir/kernel/catalogue.ts";
 import { chooseTiles } from "../choose.ts";
+import { completed, composed } from "../compose.ts";
 import { families } from "../kernels/index.ts";
 import { copyOf } from "../strided.ts";
 import type { Built, TargetBackend, Use } from "../backend.ts";
@@ -13,15 +14,21 @@ const catalogue = (list: readonly Native[]): Catalogue => ({
   target: "cuda",
   // Words of 16 bytes, and the copy engine's boxes.
   align: 16,
-  choose(site) {
-    for (const n of list) {
-      const choice = n.choose(site);
-      if (choice) return choice;
-    }
-    return chooseTiles(site);
-  },
+  choose: chooserOf(list),
   copy: copyOf,
 });
+
+/** The first native that takes a site, for as many rows as it says; else the parts of a fused op, else a printed tile program. */
+function chooserOf(list: readonly Native[]): Catalogue["choose"] {
+  const choose: Catalogue["choose"] = (site) => {
+    for (const n of list) {
+      const choice = n.choose(site);
+      if (choice) return completed(choice, site, choose);
+    }
+    return composed(site, choose) ?? chooseTiles(site);
+  };
+  return choose;
+}
 
 /** "all" natives, "none" (every kernel is a printed tile program: slow, and a second opinion), or those whose families are named, with commas. */
 export function cudaTarget(which: string): TargetBackend {

@@ -2,12 +2,13 @@
 // whose Triton makes the cubins that Node launches. No native emitters: a site that no tile family serves is refused.
 import { boundBuffers, type Catalogue, type Problem } from "../../ir/kernel/catalogue.ts";
 import { chooseTiles } from "../choose.ts";
+import { byParts } from "../compose.ts";
 import { families } from "../kernels/index.ts";
 import { copyOf } from "../strided.ts";
 import type { Built, TargetBackend, Use } from "../backend.ts";
 import { printTriton } from "./print.ts";
 
-const catalogue: Catalogue = { target: "triton", choose: chooseTiles, copy: copyOf };
+const catalogue: Catalogue = { target: "triton", choose: byParts(chooseTiles), copy: copyOf };
 
 export const tritonTarget = (): TargetBackend => ({ catalogue, build });
 

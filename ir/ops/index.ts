@@ -3,6 +3,7 @@ import type { Op } from "../op.ts";
 import * as attention from "./attention.ts";
 import * as dense from "./dense.ts";
 import * as expert from "./expert.ts";
+import * as fused from "./fused.ts";
 import * as math from "./math.ts";
 import * as module from "./module.ts";
 import * as norm from "./norm.ts";
@@ -17,6 +18,9 @@ export const ops: readonly Op[] = [
   dense.linear.op,
   dense.blockLinear.op,
   dense.groupedLinear.op,
+  fused.normLinear.op,
+  fused.linearAdd.op,
+  fused.siluLinearAdd.op,
   norm.rmsNorm.op,
   norm.normQuant.op,
   norm.addNorm.op,
@@ -62,6 +66,7 @@ export const opByName: ReadonlyMap<string, Op> = new Map(ops.map((o) => [o.name,
 export { attend, cacheAppend, mapSequences, mlaAttend, perSequence, rope, ropeAppend, softmaxCausal } from "./attention.ts";
 export { blockLinear, embed, groupedLinear, linear } from "./dense.ts";
 export { combine, combineAdd, gatherRows, mapExperts, perExpert, route, sortExperts } from "./expert.ts";
+export { linearAdd, normLinear, siluLinearAdd } from "./fused.ts";
 export { add, addBias, argmax, canonicalSpec, einsum, einsumQuant, mul, parseSpec, scale, silu, siluMul } from "./math.ts";
 export { call, callOp, param, paramOp, weight, weightOp } from "./module.ts";
 export { addNorm, addNormBoth, addNormQuant, normQuant, rmsNorm, siluMulQuant } from "./norm.ts";

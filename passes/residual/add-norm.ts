@@ -85,7 +85,12 @@ function fusionsOf(f: Func, cx: Cx): Map<Node, Fusion> {
   const results = new Set(f.results.map((r) => r.value));
   const fusions = new Map<Node, Fusion>();
   for (const norm of nodes) {
-    if (norm.op.name !== "rms_norm") continue;
+    if (norm.op.name !== "rms_norm" && norm.op.name !== "norm_linear") continue;
+    if (["linear_add", "silu_linear_add"].includes(norm.operands[0].node.op.name)) {
+      cx.declined(sumNorm.name, "the product before the sum adds it up", norm.results[0]);
+      continue;
+    }
+    if (norm.op.name === "norm_linear") continue;
     const [x, gain] = norm.operands;
     if (x.node.op.name !== "add") {
       cx.unmatched(sumNorm.name, `the row is ${x.node.op.name === "param" ? "a parameter: what made it is in the function before" : `made by ${x.node.op.name}, not by an add`}`, norm.results[0]);

@@ -6,7 +6,9 @@ import { streamLinear } from "../../codegen/cuda/stream-linear.ts";
 import { bf16Gemm } from "../../codegen/cuda/bf16-gemm.ts";
 import { ringLinear } from "../../codegen/cuda/ring-linear.ts";
 import { bf16Name, candidates as gemms, chooseBf16, illegal } from "../../codegen/schedules/sm90-bf16-gemm.ts";
-import { ringName, ringSchedule, ringTokens, streamName, streamSchedule, unringable, unstreamable, type StreamProblem } from "../../codegen/schedules/sm90-stream.ts";
+import { H200 } from "../../codegen/schedules/sm90-gemm.ts";
+import { ringName, ringSchedule, ringTokens, unringable } from "../../codegen/schedules/sm90-ring.ts";
+import { streamName, streamSchedule, unstreamable, type StreamProblem } from "../../codegen/schedules/sm90-stream.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { compileCudaAside } from "../../runtime/devices/cuda/compiler.ts";
 import { e4m3Code, quantizeRow } from "../../ir/numeric.ts";
@@ -145,7 +147,7 @@ function forms(p: StreamProblem, m: number): Form[] {
   const all = process.argv.includes("--all-forms");
   if (m <= 16 && unringable(p) === null)
     for (const kb of [undefined, ...(all ? [112, 72] : [])]) {
-      const s = ringSchedule(p, ringTokens(m), undefined, kb && kb * 1024);
+      const s = ringSchedule(p, ringTokens(m), undefined, { ...H200, ...(kb ? { ringBytes: kb * 1024 } : {}) });
       out.push({ schedule: ringName(s), text: ringLinear(p, s) });
     }
   if (m <= 16 && unstreamable(p) === null && (all || !out.length)) {

@@ -165,10 +165,10 @@ static void each(const TensorMap& m, const int (&at)[4], const std::function<voi
   }
 }
 static void box_to(Block* b, u32 to, const TensorMap* m, u32 barrier, int x, int y, int z, int w) {
-  copies.push_back([=] {
-    const long size = m->stride[0];
+  copies.push_back([=, map = *m] {  // a parameter of the kernel, which is gone once the thread that asked has left
+    const long size = map.stride[0];
     long bytes = 0;
-    each(*m, {x, y, z, w}, [&](u8* from, u32 at) { u8* there = b->shared + swizzled(to + at); if (from) memcpy(there, from, size); else memset(there, 0, size); bytes += size; });
+    each(map, {x, y, z, w}, [&](u8* from, u32 at) { u8* there = b->shared + swizzled(to + at); if (from) memcpy(there, from, size); else memset(there, 0, size); bytes += size; });
     settle(barrier_at(b, barrier), 0, -bytes);
   });
 }
@@ -213,13 +213,14 @@ static double __dmul_rn(double a, double b) { return a * b; }
 static double __ddiv_rn(double a, double b) { return a / b; }
 static double __hiloint2double(int high, int low) { return from_bits<double>((u64)(u32)high << 32 | (u32)low); }
 static u64 __umul64hi(u64 a, u64 b) { return (u64)((unsigned __int128)a * b >> 64); }
+static float __fmul_rn(float a, float b) { return a * b; }
+static float __fdiv_rn(float a, float b) { return a / b; }
+static float __fsqrt_rn(float a) { return sqrtf(a); }
 static float minus_infinity() { return -INFINITY; }
 static float exp2_fast(float v) { return exp2f(v); }
 static u16 to_bf16(float f) { u32 b; memcpy(&b, &f, 4); return f != f ? 0x7fff : (b + 0x7fff + (b >> 16 & 1)) >> 16; }
 static float of_bf16(u16 h) { u32 b = (u32)h << 16; float f; memcpy(&f, &b, 4); return f; }
 static u32 pack_bf16(float low, float high) { return to_bf16(low) | (u32)to_bf16(high) << 16; }
-static float __uint_as_float(u32 w) { float f; memcpy(&f, &w, 4); return f; }
-static float __fdiv_rn(float a, float b) { return a / b; }
 static float larger(float a, float b) { return a != a || b != b ? a + b : fmaxf(a, b); }
 static float pow2_ceil(float v) { u32 b; memcpy(&b, &v, 4); return __uint_as_float((b + 0x7fffff) & 0xff800000); }
 static float of_e4m3(u8 c) {
@@ -275,6 +276,27 @@ static void mma_32_columns(float (&d)[4], uint4 upper, uint4 lower, uint4 x) {
     const int row = lane_of() / 4, token = lane_of() % 4 * 2 + i % 2;
     for (int k = 0; k < 32; k++) d[i] += of_bf16((u16)(all[i / 2 * 4 + k % 8 / 2][row * 4 + k / 8] >> k % 2 * 16)) * of_bf16((u16)(all[8 + k % 8 / 2][token * 4 + k / 8] >> k % 2 * 16));
   }
+}
+
+// Tiles of a ring: pieces of 64 columns, ldmatrix, mma of 16 rows by 8 tokens by 16 columns.
+static void copy_in_pieces(u32 to, const TensorMap* m, u32 barrier, int row, int piece) { box_to(self->block, to, m, barrier, 0, row, piece, 0); }
+static u32 swizzled(u32 tile, int row, int chunk) { return tile + row * 128 + ((chunk ^ (row & 7)) * 16); }
+template <int N> static void load_matrices(u32 from, u32* const (&out)[N]) {
+  u64* rows = exchange(from);
+  for (int i = 0; i < N; i++) memcpy(out[i], self->block->shared + (u32)rows[i * 8 + lane_of() / 4] + lane_of() % 4 * 4, 4);
+}
+static void load_matrices4(u32 from, u32& a, u32& b, u32& c, u32& d) { load_matrices<4>(from, {&a, &b, &c, &d}); }
+static void load_matrices2(u32 from, u32& a, u32& b) { load_matrices<2>(from, {&a, &b}); }
+static void mma_16x8(float (&d)[4], const u32 (&w)[4], const u32 (&x)[2]) {
+  float rows[2][16], tokens[2][16];  // of this lane's sums
+  for (int i = 0; i < 6; i++) {
+    u64* v = exchange(i < 4 ? w[i] : x[i - 4]);
+    for (int q = 0; q < 4; q++) for (int e = 0; e < 2; e++) {
+      if (i < 4) rows[i % 2][i / 2 * 8 + q * 2 + e] = of_bf16((u16)(v[lane_of() / 4 * 4 + q] >> 16 * e));
+      else for (int t = 0; t < 2; t++) tokens[t][(i - 4) * 8 + q * 2 + e] = of_bf16((u16)(v[(lane_of() % 4 * 2 + t) * 4 + q] >> 16 * e));
+    }
+  }
+  for (int i = 0; i < 4; i++) for (int k = 0; k < 16; k++) d[i] += rows[i / 2][k] * tokens[i % 2][k];
 }
 
 // wgmma by descriptor: start, and the bytes to the next 64 lanes and the next 8 rows. Done at once: one of the orders the hardware allows.

@@ -11,7 +11,8 @@ import { sortExperts } from "../../codegen/cuda/sort-experts.ts";
 import { streamBmm, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "../../codegen/cuda/stream-bmm.ts";
 import { streamLinear } from "../../codegen/cuda/stream-linear.ts";
 import { candidates as bf16Candidates, illegal as bf16Illegal } from "../../codegen/schedules/sm90-bf16-gemm.ts";
-import { ringSchedule, streamSchedule, unringable, type StreamProblem } from "../../codegen/schedules/sm90-stream.ts";
+import { ringSchedule, unringable, type RingProblem } from "../../codegen/schedules/sm90-ring.ts";
+import { streamSchedule, type StreamProblem } from "../../codegen/schedules/sm90-stream.ts";
 import { blockGemm } from "../../codegen/cuda/block-gemm.ts";
 import { groupedGemm } from "../../codegen/cuda/grouped-gemm.ts";
 import { mlaDecodeFixed } from "../../codegen/cuda/mla-decode-fixed.ts";
@@ -59,6 +60,15 @@ const quantised: readonly StreamBmmProblem[] = [128, 256, 512].flatMap((r) =>
 );
 const gemms: readonly StreamProblem[] = [[2112, 7168, "bf16"], [1292, 7168, "f32"], [133, 72, "bf16"]].map(([n, k, y]) => ({ n, k, xStride: k, yStride: n, x: "bf16", y }) as StreamProblem);
 
+/** Norm, gate and residual sum inside a ring's product: the printed model's, and a norm over an odd number of blocks. */
+const fused: readonly RingProblem[] = [
+  { n: 2112, k: 7168, xStride: 7168, yStride: 2112, x: "bf16", y: "bf16", rows: "rms_norm", eps: 1e-6 },
+  { n: 24576, k: 1536, xStride: 2112, yStride: 24576, x: "bf16", y: "bf16", rows: "rms_norm", eps: 1e-6 },
+  { n: 1292, k: 640, xStride: 640, yStride: 1292, x: "bf16", y: "f32", rows: "rms_norm", eps: 1e-6 },
+  { n: 7168, k: 16384, xStride: 16384, yStride: 7168, x: "bf16", y: "bf16", residualStride: 7168 },
+  { n: 7168, k: 1856, xStride: 3712, yStride: 7168, x: "bf16", y: "bf16", rows: "silu_mul", residualStride: 7168 },
+];
+
 const routing = { experts: 256, topk: 8, groups: 8, kept: 4, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 2.5, bias: true, xStride: 256 } as const;
 
 /** Emitter, the kernels to try it on, and what their machine code must hold. */
@@ -68,6 +78,7 @@ const emitters: readonly [string, () => KernelText[], string[]][] = [
   ["mla_prefill", () => [16, 128].map(prefill), ["HGMMA", "UTMALDG", "UTMASTG"]],
   ["stream_linear", () => streams.flatMap((p) => ([8, 16] as const).map((t) => streamLinear(p, streamSchedule(p, t)))), ["HMMA", "LDG.E.NA.LTC256B.128"]],
   ["ring_linear", () => [...gemms, ...streams].filter((p) => unringable(p) === null).flatMap((p) => ([1, 4, 8, 16] as const).map((t) => ringLinear(p, ringSchedule(p, t)))), ["HMMA", "UTMALDG", "LDSM"]],
+  ["fused ring_linear", () => fused.flatMap((p) => ([1, 4, 8] as const).filter((t) => unringable(p, t) === null).map((t) => ringLinear(p, ringSchedule(p, t)))), ["HMMA", "UTMALDG", "LDSM"]],
   ["bf16_gemm", () => gemms.flatMap((p) => bf16Candidates.filter((s) => bf16Illegal(s, p) === null).map((s) => bf16Gemm(p, s))), ["HGMMA", "UTMALDG"]],
   ["stream_bmm", () => [...einsums, ...quantised].map((p) => streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule)), ["HMMA", "LDG.E.NA.LTC256B.128"]],
   ["route_rows, sort_experts", () => [routeRows(routing), routeRows({ ...routing, experts: 160, scoring: "softmax", method: "group_limited_greedy", normalise: false, bias: false, xStride: 160 }), sortExperts({ experts: 256, k: 8 })], []],

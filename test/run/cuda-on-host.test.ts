@@ -8,6 +8,7 @@ import { afterAll, describe, expect, test, vi } from "vitest";
 import { compile, defaults, type CompileOptions } from "../../compiler/compile.ts";
 import type { Manifest } from "../../ir/artifact.ts";
 import { storesF32 } from "../../compiler/stored.ts";
+import { standard } from "../../passes/index.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
 import { generate, proceed, type GenerateOptions } from "../../runtime/generate.ts";
 import { Model } from "../../runtime/model.ts";
@@ -92,6 +93,29 @@ test.skipIf(!gpp)("natives of rows, routing and sorting fit between the kernels 
   expect(native.names.filter((n) => /^(route|sort_experts)_/.test(n)).toSorted()).toEqual(["route_32_top4_shared1_rows", "sort_experts_33_top5_blocks"]);
   expect(native.ids).toEqual(printed.ids);
   expect(Math.max(...native.logits.map((v, i) => Math.abs(v - printed.logits[i])))).toBeLessThan(1e-5);
+}, 120_000);
+
+test.skipIf(!gpp)("products with norm, gate and residual inside give the bits of launches one after another", async () => {
+  const small = {
+    hidden_size: 160, num_attention_heads: 4, num_key_value_heads: 4, q_lora_rank: 136, kv_lora_rank: 40, qk_nope_head_dim: 12, qk_rope_head_dim: 8, v_head_dim: 16,
+    intermediate_size: 140, num_hidden_layers: 2, vocab_size: 67,
+  };
+  const set = Object.entries(small).map(([k, v]) => `${k}=${v}`);
+  const answers = async (passes: string): Promise<Float32Array> => {
+    const { manifest, device } = await openDevice(path.resolve(import.meta.dirname, "../../examples/printed-model/config.json"), { set, passes, activations: "bf16" });
+    const model = await Model.open(manifest, device, { weights: "synthetic:3" });
+    const session = model.session({ maxTokens: 40 });
+    let result = await session.prefill([[3, 1, 4, 1, 5, 9, 2, 6], [5, 3, 5]]);
+    for (let i = 0; i < 4; i++) result = await session.decode([result.next(0), result.next(1)]);
+    const logits = Float32Array.from([...result.logits(0), ...result.logits(1)]);
+    session.close();
+    await model.close();
+    return logits;
+  };
+  const names = standard.map((p) => p.name);
+  const [inside, apart] = [await answers("all"), await answers(names.filter((n) => n !== "fuse-linear").join(","))];
+  expect(inside).toEqual(apart);
+  expect(inside.some((v) => v !== 0)).toBe(true);
 }, 120_000);
 
 test.skipIf(!gpp)("steps begun ahead of their ids choose the same ids, while sequences end at different steps", async () => {

@@ -1,0 +1,109 @@
+// Fused ops as their parts: what serves an op that has no kernel of its own at a site, or none for so many rows. Every part is a site
+// that the target chooses for as for any other; rows that one part hands to the next lie in scratch.
+import type { Arg, Cases, Choice, Chosen, Site, View } from "../ir/kernel/catalogue.ts";
+import { mul, type Size } from "../ir/size.ts";
+import { num } from "./views.ts";
+
+type Refusal = { reason: string };
+
+/** An operand of a part, and where it lies: among the operands of the whole, or in scratch. */
+interface Operand {
+  view: View;
+  at: Arg;
+}
+
+/** An op among several that are one: its site, and where the operands of that site lie. */
+interface Part {
+  op: string;
+  attrs: Site["attrs"];
+  ins: Operand[];
+  out: Operand;
+}
+
+/** By fused op, the ops that it stands for, in order. */
+const parts: Readonly<Record<string, (s: Site) => Part[]>> = {
+  norm_linear(s) {
+    const [x, w, gain] = operands(s);
+    const normed = row("normed", x.view.shape, x.view.dtype);
+    return [part("rms_norm", [x, gain], normed, { eps: s.attrs.eps }), part("linear", [normed, w], result(s), { dtype: s.attrs.dtype })];
+  },
+
+  linear_add(s) {
+    const [x, w, residual] = operands(s);
+    return productOnto(s, x, w, residual);
+  },
+
+  silu_linear_add(s) {
+    const [x, w, residual] = operands(s);
+    const act = row("act", x.view.shape.toSpliced(-2, 1), x.view.dtype);
+    return [part("silu_mul", [x], act), ...productOnto(s, act, w, residual)];
+  },
+};
+
+function productOnto(s: Site, x: Operand, w: Operand, residual: Operand): Part[] {
+  const y = row("product", s.outs[0].shape, s.outs[0].dtype);
+  return [part("linear", [x, w], y, { dtype: "same" }), part("add", [residual, y], result(s))];
+}
+
+const part = (op: string, ins: Operand[], out: Operand, attrs: Part["attrs"] = {}): Part => ({ op, attrs, ins, out });
+
+const operands = (s: Site): Operand[] => s.ins.map((view, i) => ({ view, at: { in: i } }));
+const result = (s: Site): Operand => ({ view: s.outs[0], at: { out: 0 } });
+
+/** Packed rows in scratch. */
+const row = (name: string, shape: readonly Size[], dtype: View["dtype"]): Operand => ({
+  view: { dtype, shape: [...shape], strides: shape.map((_, i) => mul(...shape.slice(i + 1))) },
+  at: { scratch: name, dtype, shape: [...shape] },
+});
+
+/** The launches of a fused op's parts, as `choose` gives them; null for an op that is not made of others. */
+export function composed(site: Site, choose: (s: Site) => Choice | Refusal): Choice | Refusal | null {
+  const made = parts[site.op]?.(site);
+  if (!made) return null;
+  const choices: Choice[] = [];
+  for (const p of made) {
+    const choice = choose({ op: p.op, attrs: p.attrs, ins: p.ins.map((o) => o.view), outs: [p.out.view] });
+    if ("reason" in choice) return { reason: `its part ${p.op}: ${choice.reason}` };
+    choices.push(placed(choice, p));
+  }
+  return choices.reduce(oneAfterAnother);
+}
+
+/** A chooser that serves fused ops by their parts and leaves everything else to `choose`. */
+export const byParts = (choose: (s: Site) => Choice | Refusal) => (site: Site): Choice | Refusal => composed(site, choose) ?? choose(site);
+
+/** A choice whose arguments are those of the whole. */
+function placed(choice: Choice, p: Part): Choice {
+  const place = (a: Arg): Arg => {
+    const operand = "in" in a ? p.ins[a.in] : "out" in a ? p.out : undefined;
+    if (!operand) return a;
+    const part = "part" in a && a.part ? { part: a.part } : {};
+    if (!("scratch" in operand.at)) return { ...operand.at, ...part };
+    return "part" in part ? { scratch: `${operand.at.scratch} scales`, dtype: "f32", shape: scaleShape(operand.at.shape) } : operand.at;
+  };
+  const launches = (list: readonly Chosen[]): Chosen[] => list.map((c) => ({ ...c, args: c.args.map(place) }));
+  return "on" in choice ? { on: choice.on, cases: choice.cases.map((c) => ({ ...c, launches: launches(c.launches) })) } : launches(choice);
+}
+
+/** A scale for every 128 columns of a row. */
+const scaleShape = (shape: readonly Size[]): Size[] => [...shape.slice(0, -1), Math.ceil(num(shape.at(-1)) / 128)];
+
+/** Two choices as one: by the sizes at which either changes. */
+function oneAfterAnother(a: Choice, b: Choice): Choice {
+  if (!("on" in a) && !("on" in b)) return [...a, ...b];
+  const on = "on" in a ? a.on : (b as Cases).on;
+  const mosts = new Set([...("on" in a ? a.cases : []), ...("on" in b ? b.cases : [])].map((c) => c.most));
+  const sizes = [...mosts].toSorted((x, y) => (x ?? Infinity) - (y ?? Infinity));
+  const at = (c: Choice, most: number | null): Chosen[] => ("on" in c ? c.cases.find((x) => (x.most ?? Infinity) >= (most ?? Infinity))!.launches : c);
+  return { on, cases: sizes.map((most) => ({ most, launches: [...at(a, most), ...at(b, most)] })) };
+}
+
+/** A choice for every size from one that ends at some: beyond its last case, the parts serve. */
+export function completed(choice: Choice, site: Site, choose: (s: Site) => Choice | Refusal): Choice | Refusal {
+  const last = "on" in choice ? choice.cases.at(-1)!.most : null;
+  if (!("on" in choice) || last === null) return choice;
+  const rest = composed(site, choose);
+  if (rest === null || "reason" in rest) return rest ?? { reason: `${site.op} has kernels for up to ${last} rows, and no parts` };
+  const beyond = "on" in rest ? rest.cases.filter((c) => (c.most ?? Infinity) > last) : [{ most: null, launches: rest }];
+  return { on: choice.on, cases: [...choice.cases, ...beyond] };
+}

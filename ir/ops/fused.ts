@@ -1,0 +1,48 @@
+// Products with their neighbours: the norm or the gate that makes their rows, the residual sum that their result goes into. With few
+// rows each neighbour is a launch of its own that moves next to nothing. A fused op rounds where its parts did, so no bit changes.
+import { attr } from "../attr.ts";
+import { op } from "../op.ts";
+import { tensorOf, type Tensor } from "../interpret.ts";
+import { roundTo } from "../numeric.ts";
+import { tensor, type Type } from "../types.ts";
+import { matmul } from "./dense.ts";
+import { siluMulRows } from "./math.ts";
+import { normRows } from "./norm.ts";
+
+const productFlops = (z: Record<string, number>): number => 2 * (z["#rows"] ?? 1) * (z["#weights"] ?? 1);
+
+const product = (x: Tensor, w: Tensor): Tensor => tensorOf([...x.shape.slice(0, -1), ...w.shape.slice(0, -1)], matmul(x.data, w.data, x.shape.at(-1)!), x.dtype);
+
+/** As it would have been stored. */
+function stored(x: Tensor, mode: "real" | "typed"): Tensor {
+  if (mode === "typed") roundTo(x.data, x.dtype);
+  return x;
+}
+
+const onto = (y: Tensor, residual: Tensor): Tensor => ({ ...y, data: y.data.map((v, i) => v + residual.data[i]) });
+
+export const normLinear = op("norm_linear", {
+  summary: "y = rms_norm(x) wᵀ; the normalised row is not written.",
+  ins: { x: "[..b, k] a", w: "[..p, n, k] w", gain: "[k] g" },
+  attrs: { eps: attr.f32(1e-6), dtype: attr.word(["same", "f32"], "same") },
+  check: (b) => (b.dtypes.a?.startsWith("e4m3") || b.dtypes.w?.startsWith("e4m3") ? "scaled operands are no operands of norm_linear" : null),
+  infer: (types, { dtype }, b): Type => tensor([...b.rests.b, ...b.rests.p, b.dims.n], dtype === "same" ? b.dtypes.a : (dtype as string)),
+  flops: productFlops,
+  reference: ({ x, w, gain }, { eps }, env) => product(stored(normRows(x, gain, eps as number), env.mode), w),
+});
+
+export const linearAdd = op("linear_add", {
+  summary: "residual + x wᵀ.",
+  ins: { x: "[..b, k] a", w: "[n, k] w", residual: "[..b, n] a" },
+  out: "[..b, n] a",
+  flops: productFlops,
+  reference: ({ x, w, residual }, _, env) => onto(stored(product(x, w), env.mode), residual),
+});
+
+export const siluLinearAdd = op("silu_linear_add", {
+  summary: "residual + (silu(gate) * up) wᵀ, gate and up side by side in x; the row between is not written.",
+  ins: { x: "[..b, 2, k] a", w: "[n, k] w", residual: "[..b, n] a" },
+  out: "[..b, n] a",
+  flops: productFlops,
+  reference: ({ x, w, residual }, _, env) => onto(stored(product(stored(siluMulRows(x), env.mode), w), env.mode), residual),
+});

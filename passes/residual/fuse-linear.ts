@@ -1,0 +1,64 @@
+// Products of few rows take their neighbours in: the norm or the gate that makes their rows, the residual sum that takes their result.
+// Each of them is a launch that moves next to nothing, between launches that read weights at full bandwidth. Runs before add-norm,
+// which joins a sum and a norm where no product can have them.
+import { add, linear, linearAdd, normLinear, rmsNorm, siluLinearAdd, siluMul, sizeOf, type Assume, type Value } from "../../ir/index.ts";
+import { asTensor } from "../../ir/types.ts";
+import { inEach } from "../contract.ts";
+import { pass } from "../pass.ts";
+import { rule, type MatchContext } from "../rule.ts";
+
+/** Rows at which a function's cost is judged, up to which reading the weights is all of a product's time. */
+export const FEW = 16;
+
+/** Why a product keeps its neighbours apart, or null: more rows are better normed once than by every block of a product. */
+export function tooMany(x: Value, assume: Assume): string | null {
+  const rows = sizeOf(asTensor(x.type).dims[0], assume);
+  return rows > FEW ? `${rows} rows at the sizes assumed: a product of more than ${FEW} does other work than reading weights` : null;
+}
+
+function kept(x: Value, w: Value, inner: Value, cx: MatchContext): string | null {
+  if (asTensor(x.type).dtype !== "bf16" || asTensor(w.type).dtype !== "bf16") return "only products of bf16 have such a kernel";
+  if (w.node.op.name !== "weight") return "the matrix is no stored weight";
+  if (cx.uses(inner) > 1) return `what ${inner.node.op.name} gives is read elsewhere too`;
+  return tooMany(x, cx.assume);
+}
+
+/** residual + (x Wᵀ) */
+export const addInside = rule("add the residual inside the product", {
+  vars: { x: "[..b, k] a", w: "[n, k] w", residual: "[..b, n] a" },
+  from: ({ x, w, residual }) => add({ a: residual, b: linear({ x, w }) }),
+  to: ({ x, w, residual }) => linearAdd({ x, w, residual }),
+  when: ({ x, w }, cx) => kept(x, w, cx.root.operands[1], cx),
+});
+
+/** residual + (silu_mul(x) Wᵀ) */
+export const gateInside = rule("gate inside the product", {
+  vars: { x: "[..b, 2, k] a", w: "[n, k] w", residual: "[..b, n] a" },
+  from: ({ x, w, residual }) => linearAdd({ x: siluMul({ x }), w, residual }),
+  to: ({ x, w, residual }) => siluLinearAdd({ x, w, residual }),
+  when: ({ x, w }, cx) => kept(x, w, cx.root.operands[0], cx),
+});
+
+/** rms_norm(x) Wᵀ */
+export const normInside = rule("normalise inside the product", {
+  vars: { x: "[..b, k] a", w: "[..p, n, k] w", gain: "[k] g" },
+  attrs: { eps: 1e-6, dtype: "same" },
+  from: ({ x, w, gain, eps, dtype }) => linear({ x: rmsNorm({ x, gain, eps }), w, dtype }),
+  to: ({ x, w, gain, eps, dtype }) => normLinear({ x, w, gain, eps, dtype }),
+  when: ({ x, w }, cx) => kept(x, w, cx.root.operands[0], cx),
+});
+
+export const fuseLinear = pass({
+  name: "fuse-linear",
+  summary: "Norm, gate and residual sum inside the products of few rows, in place of launches of their own.",
+  rules: [addInside, gateInside, normInside],
+  expect({ bodies, ran }) {
+    const few = bodies.filter((b) => b.act === "bf16" && b.rows <= FEW && b.scaled === 0);
+    return [
+      ...inEach(few, [addInside.name], (b) => b.residuals),
+      ...inEach(few, [gateInside.name], (b) => (ran.has("pack-gate-up") && b.experts === 0 && b.residuals > 0 ? b.gated : 0)),
+      // Norms that several matrices read are read by one product once these are joined.
+      ...inEach(few, [normInside.name], (b) => (ran.has("pack-gate-up") && ran.has("join-latents") && b.experts === 0 ? b.productNorms : 0)),
+    ];
+  },
+});

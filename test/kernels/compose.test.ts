@@ -1,0 +1,76 @@
+// Fused ops by their parts: run on the CPU target's own choice of kernels against the op's reference, and chosen beside natives by rows.
+import { describe, expect, test } from "vitest";
+import { cpuTarget } from "../../codegen/cpu/target.ts";
+import { cudaTarget } from "../../codegen/cuda/target.ts";
+import { families } from "../../codegen/kernels/index.ts";
+import type { Arg, Cases, Chosen, Site, View } from "../../ir/kernel/catalogue.ts";
+import { boundBuffers } from "../../ir/kernel/catalogue.ts";
+import type { HostBuffer } from "../../ir/kernel/interpret.ts";
+import { evaluate, mul, type Size } from "../../ir/size.ts";
+import { refer, tensor } from "./families/cases.ts";
+import { draw, randomOf } from "./numbers.ts";
+import { runOnCpu } from "./on-cpu.ts";
+
+const packed = (shape: Size[], dtype: View["dtype"] = "f32"): View => ({ dtype, shape, strides: shape.map((_, i) => mul(...shape.slice(i + 1))) });
+
+/** By op: names and shapes of operands and of the result, for rows T, n columns of the result and k of x. */
+const ops = {
+  norm_linear: { names: ["x", "w", "gain"], shapes: (n: number, k: number): Size[][] => [["T", k], [n, k], [k]], attrs: { eps: 1e-6, dtype: "same" } },
+  linear_add: { names: ["x", "w", "residual"], shapes: (n: number, k: number): Size[][] => [["T", k], [n, k], ["T", n]], attrs: {} },
+  silu_linear_add: { names: ["x", "w", "residual"], shapes: (n: number, k: number): Size[][] => [["T", 2, k], [n, k], ["T", n]], attrs: {} },
+} as const;
+type Op = keyof typeof ops;
+
+const siteOf = (op: Op, n: number, k: number, dtype: View["dtype"]): Site => ({
+  op, attrs: ops[op].attrs, ins: ops[op].shapes(n, k).map((s) => packed(s, dtype)), outs: [packed(["T", n], dtype)],
+});
+
+/** Runs launches one after another; scratch is made when a launch first names it. */
+function run(launches: readonly Chosen[], ins: readonly HostBuffer[], out: HostBuffer, T: number): void {
+  const scratch = new Map<string, HostBuffer>();
+  const bufferOf = (a: Arg): HostBuffer => {
+    if ("in" in a) return ins[a.in];
+    if ("out" in a) return out;
+    if (!("scratch" in a)) throw new RangeError("no such operand here");
+    if (!scratch.has(a.scratch)) scratch.set(a.scratch, new Float32Array(a.shape.reduce<number>((p, s) => p * evaluate(s, { T }), 1)).fill(NaN));
+    return scratch.get(a.scratch)!;
+  };
+  for (const c of launches) {
+    const kernel = families[c.family](c.problem);
+    const names = boundBuffers(kernel.params.map((p) => ({ kind: "buffer", ...p })));
+    expect(c.args.length).toBe(names.length);
+    runOnCpu(kernel, Object.fromEntries(names.map((name, i) => [name, bufferOf(c.args[i])])), Object.fromEntries(kernel.dims.map((d, i) => [d, evaluate(c.dims[i], { T })])));
+  }
+}
+
+describe.each(Object.keys(ops) as Op[])("%s by its parts", (op) => {
+  test.each([[1, 5, 7], [3, 33, 130], [9, 128, 64]])("%i rows, %i x %i", (T, n, k) => {
+    const random = randomOf(n * k);
+    const shapes = ops[op].shapes(n, k).map((s) => s.map((d) => evaluate(d, { T })));
+    const values = shapes.map((s) => draw(random, s.reduce((a, b) => a * b, 1)));
+    const choice = cpuTarget({ activations: "f32" }).catalogue.choose(siteOf(op, n, k, "f32"));
+    expect(Array.isArray(choice)).toBe(true);
+    const y = new Float32Array(T * n).fill(NaN);
+    run(choice as Chosen[], values.map((v) => Float32Array.from(v)), y, T);
+    const want = refer(op, Object.fromEntries(ops[op].names.map((name, i) => [name, tensor(shapes[i], values[i])])), ops[op].attrs).out.data;
+    for (const [i, w] of want.entries()) expect(Math.abs(y[i] - w), `[${i}]`).toBeLessThan(1e-4);
+  });
+});
+
+describe("on the CUDA target", () => {
+  const { catalogue } = cudaTarget("all");
+  const served = (op: Op, n: number, k: number): [number | null, string[]][] => (catalogue.choose(siteOf(op, n, k, "bf16")) as Cases).cases.map((c) => [c.most, c.launches.map((l) => l.family)]);
+
+  test("few rows are fused, more take the parts' own cases", () => {
+    const cases = served("norm_linear", 2112, 7168);
+    expect(cases.slice(0, 4)).toEqual([[1, ["fused_linear"]], [4, ["fused_linear"]], [8, ["norm_rows", "ring_linear"]], [16, ["norm_rows", "ring_linear"]]]);
+    expect(cases.at(-1)).toEqual([null, ["norm_rows", "bf16_gemm"]]);
+    expect(served("linear_add", 7168, 16384).slice(0, 5)).toEqual([...[1, 4, 8, 16].map((most) => [most, ["fused_linear"]]), [32, ["bf16_gemm", "flat"]]]);
+    expect(served("silu_linear_add", 7168, 1856).slice(0, 4)).toEqual([...[1, 4, 8].map((most) => [most, ["fused_linear"]]), [16, ["silu_mul", "ring_linear", "flat"]]]);
+  });
+
+  test("widths no ring can take are their parts from the first row on", () => {
+    expect(served("norm_linear", 40, 72)[0]).toEqual([8, ["rms_norm", "stream_linear"]]);
+    expect(cudaTarget("none").catalogue.choose(siteOf("silu_linear_add", 40, 72, "bf16"))).toMatchObject([{ family: "silu_mul" }, { family: "linear" }, { family: "flat" }]);
+  });
+});
