@@ -134,7 +134,6 @@ static void cluster_wait() { while (self->block->cluster->meeting.turn == self->
 static void cluster_sync() { cluster_arrive(); cluster_wait(); }
 static void cluster_leave() { cluster_sync(); }
 
-static void cluster_sync() { cluster_arrive(); cluster_wait(); }
 template <class T> static T* at_rank(T* p, u32 rank) { return (T*)((u8*)p - self->block->shared + self->block->cluster->blocks[rank]->shared); }
 
 // mbarriers: a phase ends when all have arrived and all expected bytes are there; bytes may come first.
@@ -203,7 +202,6 @@ static void store_shared_half(u32 to, u32 low) { memcpy(self->block->shared + to
 static void store16(u16* to, u32 a, u32 b, u32 c, u32 d) { if ((u64)to % 16) fail("a store of 16 bytes elsewhere than at a multiple of 16"); const u32 v[4] = {a, b, c, d}; memcpy(to, v, 16); }
 
 // Numbers.
-static float __uint_as_float(u32 v) { return from_bits<float>(v); }
 static u32 __float_as_uint(float v) { return (u32)as_bits(v); }
 static float __fadd_rn(float a, float b) { return a + b; }
 static float __double2float_rn(double v) { return (float)v; }
