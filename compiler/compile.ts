@@ -4,8 +4,8 @@ import path from "node:path";
 import type { Use } from "../codegen/backend.ts";
 import { targetOf } from "../codegen/target.ts";
 import type { FunctionPlan, KernelRecord, Manifest, ModelFacts, Target, WeightDType, WeightPlan } from "../ir/artifact.ts";
-import type { Diagnostic } from "../ir/diagnostic.ts";
-import type { Problem } from "../ir/kernel/catalogue.ts";
+import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
+import type { Catalogue, Problem } from "../ir/kernel/catalogue.ts";
 import { costOf, everyNode, printModule, printOrigins, sizeOf, type Func, type Module } from "../ir/index.ts";
 import { choosePasses, runPipeline, standard, type Outcome, type Pass } from "../passes/index.ts";
 import { planMemory } from "../passes/plan/memory.ts";
@@ -13,6 +13,7 @@ import { selectModule, type Draft } from "../passes/plan/select.ts";
 import { loadSpec } from "./frontend/config.ts";
 import { modelModule } from "./frontend/model.ts";
 import type { ModelSpec } from "./frontend/spec.ts";
+import { usage } from "./diagnostics.ts";
 import { guardOf } from "./guard.ts";
 import { OriginLog, numbersOf, originsText } from "./origins.ts";
 import { reduce } from "./shrink.ts";
@@ -30,6 +31,8 @@ export interface CompileOptions {
   taps: boolean;
   /** CUDA: "none" prints tile programs where a native kernel would serve. */
   natives?: string;
+  /** CUDA: a sequence's bits do not depend on its batch. */
+  deterministic?: boolean;
   set: readonly string[];
   /** The checkpoint holds matrices in f32, whatever the config says. */
   storesF32?: boolean;
@@ -80,7 +83,12 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
   const functions: Record<string, FunctionPlan> = {};
   const origins = new OriginLog(outcome.module);
   const triton: TritonJob[] = [];
-  for (const draft of selectModule(outcome.module, target.catalogue)) {
+  const steady = options.deterministic ? target.steady : undefined;
+  if (options.deterministic && !steady) throw new DiagnosticError(usage(`--deterministic with --target ${options.target}: only CUDA kernels can be chosen so that a batch changes no bits`, "give --target cuda, or leave it out"));
+  // A step takes all sequences at once; everything else takes one at a time then (runtime/session.ts).
+  const step = outcome.module.entries.decode;
+  const catalogueOf = (f: Func): Catalogue => (steady && (f.name === step || f.name.startsWith(`${step}/`)) ? steady.catalogue : target.catalogue);
+  for (const draft of selectModule(outcome.module, target.catalogue, catalogueOf)) {
     const func = outcome.module.funcs.get(draft.name)!;
     const nameOf = (d: Draft & { kind: "kernel" }): string => {
       const key = `${d.chosen.family} ${JSON.stringify(d.chosen.problem)}`;
@@ -116,6 +124,7 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
     options: {
       passes: options.passes, activations: options.activations, act_quant: options.actQuant, attention: options.attention, taps: options.taps,
       scale_fmt: spec.fp8?.scale ?? "none", ...(options.target === "cuda" ? { natives: options.natives ?? "all" } : {}),
+      ...(steady ? { deterministic: String(steady.rows) } : {}),
       ...given(pipeline, options),
     },
     model: factsOf(spec, options),

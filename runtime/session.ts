@@ -5,6 +5,7 @@ import type { Entry } from "./batch.ts";
 import { Cache } from "./cache.ts";
 import { Arena, begin, drawable, type Begun, type CallOptions, type Result } from "./call.ts";
 import * as diagnostics from "./diagnostics.ts";
+import { joined, kept } from "./joined.ts";
 import type { Model } from "./model.ts";
 import type { Sampler } from "./sample.ts";
 import { Seen } from "./seen.ts";
@@ -36,6 +37,8 @@ export class Session {
   private readonly cache: Cache;
   private readonly arena: Arena;
   private readonly seen: Seen;
+  /** The most rows of a step where the artifact keeps sequences from seeing each other: one at a time but in steps. */
+  private readonly stepRows: number | undefined;
   private readonly ids: number[][] = [];
   private readonly draftRows: number[] = [];
   private busy = false;
@@ -56,6 +59,7 @@ export class Session {
     this.cache = new Cache(model.device, model.manifest.model, (layer) => model.weights.near(layer));
     this.arena = new Arena(model.device);
     this.seen = new Seen(model.device, model.manifest.model.vocab);
+    this.stepRows = model.manifest.options.deterministic === undefined ? undefined : Number(model.manifest.options.deterministic);
   }
 
   /** Cached rows by sequence. */
@@ -110,6 +114,10 @@ export class Session {
     const { entries } = this.model.manifest;
     const active = tokens.flatMap((t, b) => (t.length ? [b] : []));
     const fresh = active.every((b) => this.cached(b).length === 0);
+    if (this.stepRows !== undefined && active.length > 1 && !active.every((b) => this.cached(b).length > 0 && tokens[b].length === 1)) {
+      this.check(tokens, (b) => this.cached(b).length);
+      return this.oneByOne(active, (b) => this.run(tokens.map((t, i) => (i === b ? t : [])), sampler));
+    }
     const single = active.every((b) => tokens[b].length === 1);
     const entry = fresh ? entries.prefill : single ? entries.decode : entries.extend;
     return this.append(entry, tokens, (sequence, before) => [{ sequence, before, tokens: tokens[sequence] }], sampler);
@@ -143,6 +151,11 @@ export class Session {
     const { entries, model } = this.model.manifest;
     if (entries.draft === undefined) throw diagnostics.noDraftLayer();
     this.check(tokens, (b) => this.draftRows[b] ?? 0);
+    const active = tokens.flatMap((t, b) => (t.length ? [b] : []));
+    if (this.stepRows !== undefined && active.length > 1) {
+      let from = 0;
+      return this.oneByOne(active, (b) => this.draft(tokens.map((t, i) => (i === b ? t : [])), hidden.subarray(from * model.hidden, (from += tokens[b].length) * model.hidden)));
+    }
     const rows = tokens.flatMap((t, sequence) => (t.length ? [{ sequence, before: this.draftRows[sequence] ?? 0, tokens: t }] : []));
     const result = await this.call(entries.draft, rows, { inputs: { hidden: hidden.slice() }, layer: model.layers });
     for (const { sequence, before, tokens: t } of rows) this.draftRows[sequence] = before + t.length;
@@ -179,9 +192,18 @@ export class Session {
     this.seen.close();
   }
 
+  /** Calls of one sequence each, for sequences that must not see each other. */
+  private async oneByOne(sequences: readonly number[], call: (sequence: number) => Promise<Result>): Promise<Result> {
+    const parts: Result[] = [];
+    for (const b of sequences) parts.push(kept(await call(b)));
+    return joined(parts);
+  }
+
   private async append(entry: string, tokens: readonly ArrayLike<number>[], rowsOf: (sequence: number, before: number) => Entry[], sampler?: Sampler): Promise<Result> {
     this.check(tokens, (b) => this.cached(b).length);
-    const result = await this.call(entry, tokens.flatMap((t, b) => (t.length ? rowsOf(b, this.cached(b).length) : [])), { sampler });
+    const rows = tokens.flatMap((t, b) => (t.length ? rowsOf(b, this.cached(b).length) : []));
+    if (entry === this.model.manifest.entries.decode) this.checkStep(rows.length);
+    const result = await this.call(entry, rows, { sampler });
     tokens.forEach((t, b) => {
       const ids = this.sequence(b);
       for (let i = 0; i < t.length; i++) ids.push(t[i]);
@@ -207,6 +229,7 @@ export class Session {
   async *ahead(first: readonly (number | null)[], steps: number, sampler?: Sampler): AsyncGenerator<Result, void, undefined> {
     this.check(first.map((id) => (id === null ? [] : Array.from({ length: Math.max(1, steps) }, () => id))), (b) => this.cached(b).length);
     const active = first.flatMap((id, b) => (id === null ? [] : [b]));
+    this.checkStep(active.length);
     const lengths = active.map((b) => this.cached(b).length);
     let fed = active.map((b) => first[b]!);
     const start = (k: number, after?: Begun): Begun | undefined => {
@@ -297,6 +320,10 @@ export class Session {
       const reach = before(b) + t.length;
       if (reach > this.maxTokens) throw diagnostics.tooLong(b, reach, this.maxTokens);
     });
+  }
+
+  private checkStep(rows: number): void {
+    if (this.stepRows !== undefined && rows > this.stepRows) throw diagnostics.tooManyRows(rows, this.stepRows);
   }
 
   private sequence(b: number): number[] {

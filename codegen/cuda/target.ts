@@ -6,15 +6,17 @@ import { completed, composed } from "../compose.ts";
 import { families } from "../kernels/index.ts";
 import { copyOf } from "../strided.ts";
 import type { Built, TargetBackend, Use } from "../backend.ts";
+import { mlaDecodeFixedNative, mlaDecodeNative } from "./attend.ts";
 import type { Native } from "./native.ts";
 import { natives } from "./natives.ts";
 import { printCuda } from "./print.ts";
+import { STEADY_ROWS, steady } from "./steady.ts";
 
-const catalogue = (list: readonly Native[]): Catalogue => ({
+const catalogue = (choose: Catalogue["choose"]): Catalogue => ({
   target: "cuda",
   // Words of 16 bytes, and the copy engine's boxes.
   align: 16,
-  choose: chooserOf(list),
+  choose,
   copy: copyOf,
 });
 
@@ -30,10 +32,20 @@ function chooserOf(list: readonly Native[]): Catalogue["choose"] {
   return choose;
 }
 
+/** The same for functions in which sequences share a batch and must not see each other. */
+function steadyOf(list: readonly Native[]): Catalogue["choose"] {
+  const choose = chooserOf(list.map((n) => (n === mlaDecodeNative ? mlaDecodeFixedNative : n)));
+  return (site) => {
+    const choice = choose(site);
+    return "reason" in choice ? choice : steady(choice);
+  };
+}
+
 /** "all" natives, "none" (every kernel is a printed tile program: slow, and a second opinion), or those whose families are named, with commas. */
 export function cudaTarget(which: string): TargetBackend {
   const names = which.split(",");
-  return { catalogue: catalogue(which === "all" ? natives : natives.filter((n) => names.includes(n.family))), build };
+  const list = which === "all" ? natives : natives.filter((n) => names.includes(n.family));
+  return { catalogue: catalogue(chooserOf(list)), steady: { catalogue: catalogue(steadyOf(list)), rows: STEADY_ROWS }, build };
 }
 
 /** The text of a kernel, native or printed. */

@@ -27,10 +27,11 @@ export interface CompileFlags extends ReduceFlags, PluginFlags {
   set: string[];
   taps: boolean;
   natives: string;
+  deterministic: boolean;
 }
 
 /** Names as typed on the command line, for refusing them on an artifact. */
-export const compileFlagNames = ["target", "passes", "activations", "act-quant", "attention", "set", "taps", "natives", "layers", "shrink", "plugin", "pass-option"] as const;
+export const compileFlagNames = ["target", "passes", "activations", "act-quant", "attention", "set", "taps", "natives", "deterministic", "layers", "shrink", "plugin", "pass-option"] as const;
 
 /** What makes a model smaller before anything is derived from it. */
 export const reduceFlags = <T>(y: Argv<T>): Argv<T & ReduceFlags> =>
@@ -72,6 +73,7 @@ export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
     .option("attention", { choices: ["auto", "expanded", "absorbed"] as const, default: defaults.attention, describe: "auto decides by cost" })
     .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
     .option("natives", { type: "string", default: "all", describe: "cuda: hand-written kernels: all, none (printed tile programs only), or families with commas" })
+    .option("deterministic", { type: "boolean", default: false, describe: "cuda: a sequence's bits do not depend on what else is in its batch" })
     .option("taps", { type: "boolean", default: false, describe: "keep hidden states and routes as results" }) as unknown as Argv<T & CompileFlags>;
 
 export const optionsOf = (f: CompileFlags): CompileOptions => ({
@@ -82,6 +84,7 @@ export const optionsOf = (f: CompileFlags): CompileOptions => ({
   attention: f.attention,
   taps: f.taps,
   natives: nativeWords(f.natives),
+  deterministic: f.deterministic,
   set: f.set,
   ...reductionOf(f),
 });

@@ -40,8 +40,9 @@ export const sizeOfDim = (d: Dim): Size => {
   return p.symbol === "" ? p.times : mul(p.times, p.symbol);
 };
 
-export function selectModule(m: Module, catalogue: Catalogue): DraftFunc[] {
-  return [...m.funcs.values()].map((f) => new Selection(m, f, catalogue).run());
+/** `catalogueOf`: where functions take their kernels from, if not all from one. */
+export function selectModule(m: Module, catalogue: Catalogue, catalogueOf: (f: Func) => Catalogue = () => catalogue): DraftFunc[] {
+  return [...m.funcs.values()].map((f) => new Selection(m, f, catalogueOf(f)).run());
 }
 
 /** Bytes of an element. */
