@@ -9,6 +9,9 @@ const r1 = path.join(root, "examples/deepseek-r1/config.json");
 /** Rows of the prompts: sums of few, some and many rows meet different kernels. DSC_SMALL="3,5" picks others, for slow tools. */
 const rows = (process.env.DSC_SMALL ?? "3,70,1,200").split(",").map(Number);
 
+/** Keys of the config set otherwise, "hidden_size=512 ...", for the same tools. */
+const cut = process.env.DSC_SMALL_SET?.split(" ") ?? [];
+
 const prompt = (b: number, n: number): number[] => Array.from({ length: n }, (_, i) => (i * 7919 + b * 104729 + 13) % 1000);
 
 /** Logits after every call, one after the other, as bits. */
@@ -34,7 +37,7 @@ async function play(model: Model): Promise<Uint32Array> {
 
 export async function check(): Promise<Row[]> {
   // The first mixture layer comes after the dense ones; one of those is enough.
-  const { model } = await open(r1, "synthetic:0", { layers: 2, set: ["num_nextn_predict_layers=0", "first_k_dense_replace=1"], natives: process.env.DSC_NATIVES === "none" ? "none" : "all" });
+  const { model } = await open(r1, "synthetic:0", { layers: 2, set: ["num_nextn_predict_layers=0", "first_k_dense_replace=1", ...cut], natives: process.env.DSC_NATIVES === "none" ? "none" : "all" });
   const once = await play(model);
   const again = process.env.DSC_ONCE ? once : await play(model);
   const real = new Float32Array(once.buffer);
