@@ -10,7 +10,7 @@ import { Cuda, type CudaKernel } from "./index.ts";
 import type { LaunchText } from "./kernel.ts";
 import { beginSource, beginText, endSource, endText, Mail } from "./mail.ts";
 import { Memory } from "./memory.ts";
-import { Runs } from "./runs.ts";
+import { Runs, type Watch } from "./runs.ts";
 import { canSample, sampleSource, sampleText } from "./sample.ts";
 import { Staging } from "./staging.ts";
 import { Timings } from "./timings.ts";
@@ -29,6 +29,8 @@ export interface CudaOptions {
   compile: Compile;
   /** Times every launch; nothing overlaps then and no graphs are used. */
   profile?: boolean;
+  /** Stands around every launch; no graphs then either. */
+  watch?: Watch;
   /** Names of the driver library, instead of the system's. */
   libraries?: readonly string[];
 }
@@ -47,6 +49,7 @@ export class CudaDevice implements Device {
   private readonly kernels = new Map<string, CudaKernel>();
   private readonly compile: Compile;
   private readonly times: Timings | undefined;
+  private readonly watch: Watch | undefined;
   private mail: Mail | undefined;
   /** There once every kernel is loaded. */
   private runs!: Runs;
@@ -62,7 +65,8 @@ export class CudaDevice implements Device {
     const { driver, stream } = this.cuda;
     this.memory = new Memory(driver);
     this.staging = new Staging(driver, stream);
-    this.ahead = !options.profile;
+    this.ahead = !options.profile && !options.watch;
+    this.watch = options.watch;
     this.draws = canSample(manifest.model.vocab);
     this.times = options.profile ? new Timings(driver, stream) : undefined;
   }
@@ -93,7 +97,7 @@ export class CudaDevice implements Device {
   }
 
   private async openRuns(): Promise<void> {
-    const { manifest, cuda, kernels, staging, compile, memory, times } = this;
+    const { manifest, cuda, kernels, staging, compile, memory, times, watch } = this;
     const { vocab } = manifest.model;
     const own = async (text: LaunchText, source: string): Promise<CudaKernel> => cuda.loadCubin(await compile(text.name, source), text);
     const [begin, end, sampler] = await Promise.all([own(beginText, beginSource), own(endText, endSource), this.draws ? own(sampleText(vocab), sampleSource(vocab)) : undefined]);
@@ -103,7 +107,7 @@ export class CudaDevice implements Device {
     // Where the GPU cannot reach memory of the host (some virtual machines), copies of the driver do, a little slower.
     if (mail.works(memory.allocate(256, "a letter to itself"))) this.mail = mail;
     else mail.close();
-    this.runs = new Runs(manifest, cuda, kernels, staging, { mail: this.mail, times, sampler });
+    this.runs = new Runs(manifest, cuda, kernels, staging, { mail: this.mail, times, sampler, watch });
   }
 
   allocate(bytes: number, what: string): number {

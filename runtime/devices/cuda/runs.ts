@@ -8,7 +8,7 @@ import type { Cuda, CudaKernel } from "./index.ts";
 import { Mail } from "./mail.ts";
 import { sampleName } from "./sample.ts";
 import { PinnedBlock, type Staging } from "./staging.ts";
-import { lengthFree, visitSteps } from "./steps.ts";
+import { lengthFree, visitSteps, type Site } from "./steps.ts";
 import type { Timings } from "./timings.ts";
 
 const NOT_READY = 600;
@@ -17,11 +17,18 @@ const WITHOUT_TIME = 2;
 const MOST_NEXT = 256;
 const SLOTS = 16;
 
+/**
+ * Stands around every launch, which waits for `go`: to put in what a kernel reads and to look at what it wrote. Runs are launched
+ * one by one then, without graphs.
+ */
+export type Watch = (launch: { kernel: string; addresses: readonly number[]; site: Site; call: Call }, go: () => void) => void;
+
 export interface RunsOptions {
   mail: Mail | undefined;
   times: Timings | undefined;
   /** What draws ids after the logits, where a call asks for it. */
   sampler: CudaKernel | undefined;
+  watch: Watch | undefined;
 }
 
 export class Runs {
@@ -35,6 +42,7 @@ export class Runs {
   private readonly mail: Mail | undefined;
   private readonly times: Timings | undefined;
   private readonly sampler: CudaKernel | undefined;
+  private readonly watch: Watch | undefined;
   /** Events not in use. */
   private readonly events: number[] = [];
   /** Ids that follow the runs that made them to the host, a slot a run. */
@@ -44,9 +52,9 @@ export class Runs {
   private readonly free = new Map<string, boolean>();
   private moves = 0;
 
-  constructor(manifest: Manifest, cuda: Cuda, kernels: ReadonlyMap<string, CudaKernel>, staging: Staging, { mail, times, sampler }: RunsOptions) {
+  constructor(manifest: Manifest, cuda: Cuda, kernels: ReadonlyMap<string, CudaKernel>, staging: Staging, { mail, times, sampler, watch }: RunsOptions) {
     [this.manifest, this.cuda, this.kernels, this.staging] = [manifest, cuda, kernels, staging];
-    [this.mail, this.times, this.sampler] = [mail, times, sampler];
+    [this.mail, this.times, this.sampler, this.watch] = [mail, times, sampler, watch];
     this.next = new PinnedBlock(cuda.driver, SLOTS * 4 * MOST_NEXT);
   }
 
@@ -72,7 +80,7 @@ export class Runs {
   /** Enqueues a call. Settles, with its ids where it makes some, when its results can be read. */
   enqueue(call: Call): Promise<Int32Array | undefined> {
     const rows = call.batch?.starts.at(-1);
-    const step = call.batch !== undefined && rows === call.batch.lengths.length && !this.times && Mail.carries(call);
+    const step = call.batch !== undefined && rows === call.batch.lengths.length && !this.times && !this.watch && Mail.carries(call);
     if (step && lengthFree(this.manifest, call.function, this.free)) {
       const moves = [...this.kernels.values()].reduce((n, k) => n + k.moves, 0);
       if (moves !== this.moves) {
@@ -107,7 +115,7 @@ export class Runs {
   }
 
   private launchAll(call: Call): void {
-    const { cuda, kernels, times, launched } = this;
+    const { cuda, kernels, times, watch, launched } = this;
     const SMs = cuda.multiprocessors;
     const launch = (kernel: CudaKernel, name: string, addresses: readonly number[], dims: Record<string, number>): void => {
       dims.SMs = SMs;
@@ -116,7 +124,11 @@ export class Runs {
       else kernel.enqueue(cuda.stream, addresses, dims);
     };
     visitSteps(this.manifest, call, {
-      launch: (name, addresses, dims) => launch(kernels.get(name)!, name, addresses, dims),
+      launch(name, addresses, dims, site) {
+        const go = (): void => launch(kernels.get(name)!, name, addresses, dims);
+        if (watch) watch({ kernel: name, addresses, site, call }, go);
+        else go();
+      },
       read(at, count) {
         const bytes = cuda.download(at, 4 * count);
         return new Int32Array(bytes.buffer, bytes.byteOffset, count);

@@ -8,9 +8,17 @@ import { caseOf } from "../program.ts";
 import { functionOf, largestDims } from "../dims.ts";
 import { align } from "../align.ts";
 
+/** Where a launch stands: its step of the plan, the layer, and the sizes there (of a slice, inside a loop). */
+export interface Site {
+  step: Extract<Step, { kind: "kernel" }>;
+  function: string;
+  layer: number | undefined;
+  dims: Dims;
+}
+
 export interface Visitor {
   /** Addresses in the order of the kernel's buffers, dims by the kernel's names. */
-  launch(kernel: string, addresses: readonly number[], dims: Record<string, number>): void;
+  launch(kernel: string, addresses: readonly number[], dims: Record<string, number>, site: Site): void;
   /** count i32 values that launches before this one wrote. */
   read(at: number, count: number): Int32Array;
 }
@@ -70,7 +78,7 @@ export function visitSteps(manifest: Manifest, call: Call, visitor: Visitor): vo
         if (!record) throw brokenManifest(`${f.plan.name} launches ${step.kernel}, which is not one of its kernels`);
         const dims: Record<string, number> = {};
         for (const [i, d] of record.dims.entries()) dims[d] = sized(step.dims[i], r.dims);
-        visitor.launch(step.kernel, step.args.map((a) => place(a, f, r)), dims);
+        visitor.launch(step.kernel, step.args.map((a) => place(a, f, r)), dims, { step, function: f.plan.name, layer: f.layer, dims: r.dims });
       } else if (step.kind === "call") {
         const args = new Map(Object.entries(step.args).map(([name, ref]) => [name, place(ref, f, r)]));
         const callee = frame(step.function, step.layer, args, f.end);

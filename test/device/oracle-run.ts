@@ -1,0 +1,149 @@
+// A model compiled, the reference's values for some sequences of it, and batches of those sequences stepped through on the device,
+// launch by launch. Used on a card at R1's full widths (oracle.ts), and on the host at small ones (test/run/oracle.test.ts).
+import { execFile } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { promisify } from "node:util";
+import { compile, defaults, type Compiled, type CompileOptions } from "../../compiler/compile.ts";
+import type { CudaDevice } from "../../runtime/devices/cuda/device.ts";
+import type { Watch } from "../../runtime/devices/cuda/runs.ts";
+import { Model } from "../../runtime/model.ts";
+import type { Row } from "./device.ts";
+import { isAbsorbed, jobOf, placedSteps, type JobCall } from "./oracle-job.ts";
+import { Play, StoredValues } from "./oracle-values.ts";
+import { Watcher } from "./oracle-watch.ts";
+
+/** bf16 rounding, and what products and attention add to it. */
+export const LIMIT = 4e-3;
+/** refmodel and the graph, both in float64. */
+const AGREE = 1e-6;
+
+/** New rows of the sequences of a group in prefill, extend and decode; as many of the three as there are. */
+export interface Group {
+  name: string;
+  rows: readonly (readonly number[])[];
+  layers: readonly number[];
+}
+
+/** A batch of a group's sequences, each as often as listed, and which of its calls are looked at. */
+export interface Batch {
+  group: string;
+  sequences: readonly number[];
+  calls: readonly ("prefill" | "extend" | "decode")[];
+}
+
+export interface Setting {
+  /** The config file, and keys of it set otherwise. */
+  src: string;
+  set: Readonly<Record<string, unknown>>;
+  options: Partial<CompileOptions>;
+  seed: number;
+  groups: readonly Group[];
+  batches: readonly Batch[];
+  python: string;
+  /** Where the reference's program lies. */
+  script: string;
+  /** Where its values may lie for a while. */
+  scratch: string;
+  open(c: Compiled, watch: Watch): Promise<CudaDevice>;
+}
+
+const kinds = ["prefill", "extend", "decode"] as const;
+const idAt = (sequence: number, row: number, vocab: number): number => (row * 7919 + sequence * 104729 + 13) % vocab;
+
+/** The calls of the groups, each sequence's rows following its last. */
+function callsOf(c: Compiled, groups: readonly Group[]): JobCall[] {
+  const { vocab } = c.manifest.model;
+  return groups.flatMap(({ name, rows, layers }) => {
+    const lengths = rows[0].map(() => 0);
+    return rows.map((counts, i) => {
+      const starts = [0];
+      const ids: number[] = [];
+      for (const [b, n] of counts.entries()) {
+        for (let j = 0; j < n; j++) ids.push(idAt(b, lengths[b] + j, vocab));
+        starts.push(ids.length);
+        lengths[b] += n;
+      }
+      const entry = c.manifest.entries[kinds[i]];
+      return { name: `${name}.${kinds[i]}`, group: name, entry, starts, lengths: [...lengths], ids, layers: [...layers], reference: layers.length === c.manifest.model.layers, absorbed: isAbsorbed(c, entry) };
+    });
+  });
+}
+
+interface Agreement {
+  device: string;
+  torch: string;
+  seconds: number;
+  calls: { name: string; bytes: number; seconds: number[]; agreement: { what: string; apart: number; shapes?: string }[] }[];
+}
+
+/** Rows of a report: the reference beside itself, every kernel, and which kernels of the manifest did not run. */
+export async function oracleRows(s: Setting): Promise<Row[]> {
+  const set = Object.entries(s.set).map(([k, v]) => `${k}=${JSON.stringify(v)}`);
+  const options: CompileOptions = { ...defaults, target: "cuda", activations: "bf16", ...s.options, set };
+  const c = compile(s.src, options);
+  const config = { ...(JSON.parse(readFileSync(s.src, "utf8")) as object), ...s.set };
+  const calls = callsOf(c, s.groups);
+  const work = mkdtempSync(path.join(s.scratch, "dsc-oracle-"));
+  const watcher = new Watcher(c.manifest, placedSteps(c, options));
+  const times = [performance.now()];
+  try {
+    writeFileSync(path.join(work, "job.json"), jobOf(c, config, s.seed, calls));
+    const reference = promisify(execFile)(s.python, [s.script, path.join(work, "job.json"), work]);
+    // The model is opened meanwhile; its load functions run before there is anything to compare with.
+    const opening = s.open(c, watcher.watch).then((device) => Model.open(c.manifest, device, { weights: `synthetic:${s.seed}` }));
+    const [model] = await Promise.all([opening, reference]);
+    times.push(performance.now());
+    const agreement = JSON.parse(readFileSync(path.join(work, "agreement.json"), "utf8")) as Agreement;
+    for (const b of s.batches) await playBatch(model, watcher, calls, b, work);
+    times.push(performance.now());
+    const { launched } = model.device;
+    await model.close();
+    return [...agreementRows(agreement), ...kernelRows(watcher, c), manifestRow(c, launched, watcher), { what: "seconds", reference_and_loading: (times[1] - times[0]) / 1000, of_it_reference: agreement.seconds, stepping: (times[2] - times[1]) / 1000 }];
+  } finally {
+    rmSync(work, { recursive: true });
+  }
+}
+
+/** One batch through prefill, extend and decode; those asked for are stepped through. */
+async function playBatch(model: Model<CudaDevice>, watcher: Watcher, calls: readonly JobCall[], batch: Batch, folder: string): Promise<void> {
+  const own = calls.filter((c) => c.group === batch.group);
+  const last = Math.max(...batch.calls.map((k) => kinds.indexOf(k)));
+  const session = model.session({ maxTokens: Math.max(...own.flatMap((c) => c.lengths)), sequences: batch.sequences.length });
+  for (const [i, call] of own.slice(0, last + 1).entries()) {
+    const looked = batch.calls.includes(kinds[i]);
+    const values = looked ? new StoredValues(path.join(folder, `${call.name}.safetensors`)) : undefined;
+    watcher.begin(model.device, values && new Play(call, batch.sequences, values));
+    const tokens = batch.sequences.map((b) => call.ids.slice(call.starts[b], call.starts[b + 1]));
+    await (i === 0 ? session.prefill(tokens) : session.extend(tokens));
+    watcher.end();
+    values?.close();
+  }
+  session.close();
+}
+
+function agreementRows({ calls, device, torch }: Agreement): Row[] {
+  return calls.filter((c) => c.agreement.length > 0).map(({ name, agreement, bytes, seconds }) => {
+    const worst = agreement.reduce((a, b) => (b.apart > a.apart ? b : a));
+    return { what: "graph beside refmodel, in float64", call: name, values: agreement.length, worst: worst.apart, at: worst.what + (worst.shapes ? ` ${worst.shapes}` : ""), on: device, torch, mb: Math.round(bytes / 1e6), seconds: seconds.join(" "), ok: worst.apart < AGREE };
+  });
+}
+
+function kernelRows(watcher: Watcher, c: Compiled): Row[] {
+  return [...watcher.tallies].toSorted(([a], [b]) => a.localeCompare(b)).map(([kernel, t]) => ({
+    kernel, op: t.op, family: c.manifest.kernels[kernel].family, launches: t.launches,
+    ...(t.elements ? { elements: t.elements, worst: t.worst } : {}),
+    ...(t.codes ? { codes: t.codes, codes_apart: t.codesApart, scales_apart: t.scalesApart, unexplained: t.unexplained } : {}),
+    ...(t.integers ? { integers: t.integers, wrong: t.wrong } : {}),
+    ...(t.where ? { at: t.where } : {}),
+    ok: t.worst <= LIMIT && t.unexplained === 0 && t.wrong === 0,
+  }));
+}
+
+/** What the manifest holds against what ran and was compared. Load functions run before there is anything to compare. */
+function manifestRow(c: Compiled, launched: ReadonlySet<string>, { tallies, copies }: Watcher): Row {
+  const all = Object.keys(c.manifest.kernels);
+  const missing = all.filter((k) => !launched.has(k));
+  const unseen = all.filter((k) => launched.has(k) && !tallies.has(k));
+  return { what: "kernels of the manifest", kernels: all.length, ran: all.length - missing.length, compared: tallies.size - copies.size, not_run: missing.join(" "), not_compared: unseen.join(" "), copies: [...copies].join(" "), ok: missing.length === 0 };
+}
