@@ -75,19 +75,24 @@ export const integers = (bytes: Uint8Array): Int32Array => {
   return new Int32Array(b.buffer, b.byteOffset, b.byteLength / 4);
 };
 
-/** Largest distance of an element, relative to it or to its row's root mean square, whichever is larger. */
-export function distance(got: Float32Array, want: Float32Array, width: number): number {
-  let worst = 0;
+/**
+ * How far rows lie from what they should be: the worst row, ||got - want|| / ||want||, and the worst element, relative to itself or to
+ * its row's root mean square, whichever is larger. Rounding to bf16 alone makes these 1.7e-3 and 3.9e-3.
+ */
+export function distance(got: Float32Array, want: Float32Array, width: number): { row: number; element: number } {
+  const worst = { row: 0, element: 0 };
+  const larger = (a: number, b: number): number => (b <= a ? a : Number.isNaN(b) ? Infinity : b);
   for (let at = 0; at < want.length; at += width) {
-    let squares = 0;
+    let [squares, error] = [0, 0];
     for (let i = at; i < at + width; i++) squares += want[i] * want[i];
     const rms = Math.sqrt(squares / width);
     for (let i = at; i < at + width; i++) {
       const d = Math.abs(got[i] - want[i]);
       if (d === 0) continue;
-      const off = d / Math.max(Math.abs(want[i]), rms);
-      if (!(off <= worst)) worst = Number.isNaN(off) ? Infinity : off;
+      error += d * d;
+      worst.element = larger(worst.element, d / Math.max(Math.abs(want[i]), rms));
     }
+    if (error !== 0) worst.row = larger(worst.row, Math.sqrt(error / squares));
   }
   return worst;
 }

@@ -16,7 +16,9 @@ export interface Tally {
   op: string;
   launches: number;
   elements: number;
-  worst: number;
+  /** The worst row, and the worst element (oracle-compare.ts). */
+  row: number;
+  element: number;
   where: string;
   codes: number;
   codesApart: number;
@@ -73,7 +75,9 @@ export class Watcher {
   readonly watch: Watch = (launch, go) => {
     const placed = this.steps.get(launch.site.step);
     const { layer } = launch.site;
-    if (!this.play || !placed || (layer !== undefined && !this.play.call.layers.includes(layer))) {
+    // Of a call that ends after some layers, only these are known.
+    const known = this.play && (layer === undefined ? this.play.call.reference : this.play.call.layers.includes(layer));
+    if (!known || !placed) {
       this.flush();
       return go();
     }
@@ -162,7 +166,7 @@ export class Watcher {
 
   private tally(kernel: string, op: string): Tally {
     let t = this.tallies.get(kernel);
-    if (!t) this.tallies.set(kernel, (t = { op, launches: 0, elements: 0, worst: 0, where: "", codes: 0, codesApart: 0, scalesApart: 0, unexplained: 0, wrong: 0, integers: 0 }));
+    if (!t) this.tallies.set(kernel, (t = { op, launches: 0, elements: 0, row: 0, element: 0, where: "", codes: 0, codesApart: 0, scalesApart: 0, unexplained: 0, wrong: 0, integers: 0 }));
     return t;
   }
 
@@ -199,10 +203,11 @@ export class Watcher {
   }
 
   private near(tallies: readonly Tally[], got: Float32Array, want: Float32Array, width: number, where: string): void {
-    const worst = distance(got, want, width);
+    const { row, element } = distance(got, want, width);
     for (const t of tallies) {
       t.elements += want.length;
-      if (worst > t.worst) [t.worst, t.where] = [worst, where];
+      t.element = Math.max(t.element, element);
+      if (row > t.row) [t.row, t.where] = [row, where];
     }
   }
 
