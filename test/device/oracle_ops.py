@@ -45,8 +45,13 @@ def blocks(x):
     return torch.nn.functional.pad(x, (0, n * 128 - k)).reshape(*x.shape[:-1], n, 128)
 
 
+def divided(x, by):
+    """x / by in float32. On a card torch divides by a number as it multiplies by 1 / it, which is another rounding."""
+    return x / torch.full_like(x, by)
+
+
 def scales_of(x, ue8m0):
-    s = blocks(x.float()).abs().amax(-1).clamp(min=1e-4) / 448.0
+    s = divided(blocks(x.float()).abs().amax(-1).clamp(min=1e-4), 448.0)
     return pow2ceil(s) if ue8m0 else s
 
 
@@ -98,7 +103,9 @@ def normalised32(x, gain, eps):
     squares = torch.zeros_like(part[..., 0, 0])
     for p in range(part.shape[-2]):
         squares = squares + part[..., p, 0]
-    by = 1.0 / torch.sqrt(squares / x.shape[-1] + torch.tensor(eps, dtype=torch.float32, device=x.device))
+    # Roots by way of float64, for torch's float32 ones are an ulp off here and there.
+    root = (divided(squares, x.shape[-1]) + torch.full_like(squares, eps)).double().sqrt().float()
+    by = torch.ones_like(root) / root
     return (x * by[..., None] * gain).double()
 
 
@@ -163,6 +170,26 @@ def product(x, w):
 def linear(v, attrs, env):
     dtype = attrs["dtype"] if attrs["dtype"] != "same" else v["x"].dtype
     return T(product(dense(v["x"]), dense(v["w"], env.local)), dtype)
+
+
+def kept(x, dtype, env):
+    """What a fused op would have stored between its parts."""
+    return rounded(x, dtype) if env.local else x
+
+
+def norm_linear(v, attrs, env):
+    y = normalised(v["x"].data, dense(v["gain"]), attrs["eps"])
+    return linear({"x": T(kept(y, v["x"].dtype, env), v["x"].dtype), "w": v["w"]}, attrs, env)
+
+
+def linear_add(v, attrs, env):
+    y = product(v["x"].data, dense(v["w"], env.local))
+    return same(v, "residual", kept(y, v["x"].dtype, env) + v["residual"].data)
+
+
+def silu_linear_add(v, attrs, env):
+    x = T(kept(gated(v["x"].data), v["x"].dtype, env), v["x"].dtype)
+    return linear_add({"x": x, "w": v["w"], "residual": v["residual"]}, attrs, env)
 
 
 def grouped_linear(v, attrs, env):
@@ -313,6 +340,7 @@ def reshape(v, attrs, env):
 OPS = {
     "embed": lambda v, attrs, env: T(v["table"].rows(v["ids"].data), attrs["dtype"]),
     "linear": linear, "block_linear": linear, "grouped_linear": grouped_linear,
+    "norm_linear": norm_linear, "linear_add": linear_add, "silu_linear_add": silu_linear_add,
     "rms_norm": rms_norm, "norm_quant": norm_quant, "add_norm": add_norm, "add_norm_quant": add_norm_quant, "add_norm_both": add_norm_both,
     "silu_mul_quant": silu_mul_quant,
     "quantize": lambda v, attrs, env: quantised(v["x"].data, attrs["scale"]),
