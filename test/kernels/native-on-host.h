@@ -351,3 +351,34 @@ template <int COUNT> static void registers_up() {}
 static void barrier_init_done() {} static void release_next() {} static void await_previous() {} static void fence_async() {}
 static void wgmma_commit() {} static void copy_out_commit() {} static void copy_out_wait() {} static void copy_out_read() {}
 static void prefetch_map(const TensorMap*) {} static void prefetch_box(const TensorMap*, int, int, int) {}
+
+// A few tokens through their experts: bytes in a row; eight rows of x with 16 columns of each side by side, and the next 16 columns where
+// the descriptor says.
+static void copy_bytes(u32 to, const void* from, u32 bytes, u32 barrier) {
+  Block* b = self->block;
+  if (to % 16 || (u64)from % 16 || bytes % 16) fail("bytes are no whole words of 16");
+  copies.push_back([=] { memcpy(b->shared + to, from, bytes); settle(barrier_at(b, barrier), 0, -(long)bytes); });
+}
+static void store_shared_word(u32 at, u32 v) { memcpy(self->block->shared + at, &v, 4); }
+static int load_fresh(const int* p) { return *p; }
+static float from_bf16(u16 h) { return of_bf16(h); }
+static void load4_bf16(float* v, const u16* p) { for (int i = 0; i < 4; i++) v[i] = of_bf16(p[i]); }
+template <int N> static float warp_max(const float* v) {
+  float most = v[0];
+  for (int q = 1; q < N / 32; q++) most = larger(most, v[q]);
+  u64* all = exchange(as_bits(most));
+  for (int l = 0; l < 32; l++) most = larger(most, from_bits<float>(all[l]));
+  return most;
+}
+template <int PITCH> static u64 rows_descriptor(u32 at) { if (at % 16) fail("rows do not begin at 16 bytes"); return (u64)(at >> 4) | (u64)(PITCH / 16) << 16; }
+template <int PITCH> static void product_rows(float (&d)[4], u64 w, u64 x) {
+  __syncwarp();
+  const u32 rows = (w & 0x3fff) << 4, columns = (x & 0x3fff) << 4, next = (x >> 16 & 0x3fff) << 4;
+  if (rows % 1024) fail("rows of weights do not begin where the swizzle does");
+  for (int i = 0; i < 4; i++) {
+    const int row = self->thread.x % 128 / 32 * 16 + lane_of() / 4 + i / 2 * 8, column = lane_of() % 4 * 2 + i % 2;
+    float sum = 0;
+    for (int k = 0; k < 128; k++) sum += values_of_e4m3[self->block->shared[swizzled(rows + row * 128 + k)]] * values_of_e4m3[self->block->shared[columns + k / 16 * next + column * 16 + k % 16]];
+    d[i] = sum;
+  }
+}
