@@ -68,8 +68,14 @@ export function sliceLayout(p: ExpertsProblem, s: SliceSchedule): { stage: numbe
   return { stage, wScales, x, xScales, sums, full, bytes: 1024 + end };
 }
 
-/** The schedule for up to so many tokens: as long a ring as fits. `ahead` as in the record. */
-export function sliceSchedule(p: ExpertsProblem, tokens: SliceSchedule["tokens"], ahead: number, limits: Limits = H200): SliceSchedule {
+/** Gate and up: all tokens lie in shared memory. */
+export const gateUpSchedule = (p: ExpertsProblem, tokens: SliceSchedule["tokens"], limits: Limits = H200): SliceSchedule => sliceSchedule(p, tokens, 0, limits);
+
+/** Down: rows are made expert by expert, as many ahead as take little room. */
+export const downSchedule = (p: ExpertsProblem, tokens: SliceSchedule["tokens"], limits: Limits = H200): SliceSchedule => sliceSchedule(p, tokens, tokens === 1 ? 4 : 2, limits);
+
+/** As long a ring as fits. */
+function sliceSchedule(p: ExpertsProblem, tokens: SliceSchedule["tokens"], ahead: number, limits: Limits = H200): SliceSchedule {
   const s: SliceSchedule = { form: "slice", tokens, rows: sliceOf(p.n, limits), deep: 2, stages: 2, ahead };
   while (s.stages < 64 && sliceLayout(p, { ...s, stages: s.stages + 1 }).bytes <= limits.sharedBytes - LEFT) s.stages++;
   return s;

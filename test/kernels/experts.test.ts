@@ -3,7 +3,7 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { expertsDown } from "../../codegen/cuda/experts-down.ts";
 import { expertsGateUp } from "../../codegen/cuda/experts-gate-up.ts";
-import { sliceOf, sliceSchedule, unsliceable, type ExpertsProblem, type SliceSchedule } from "../../codegen/schedules/sm90-experts.ts";
+import { gateUpSchedule, sliceOf, unsliceable, type ExpertsProblem, type SliceSchedule } from "../../codegen/schedules/sm90-experts.ts";
 import { bf16, e4m3Values } from "../../ir/numeric.ts";
 import { blocks128, refer, rows1x128, tensor } from "./families/cases.ts";
 import { draw, drawScales, randomOf } from "./numbers.ts";
@@ -103,7 +103,7 @@ describe.skipIf(!hasGpp).each(routings)("%s", (_, tokens, shared, routing) => {
 test("slices give multiprocessors equal work; what cannot be sliced is named", () => {
   expect([4096, 7168, 1024, 1408, 5120].map((n) => sliceOf(n))).toEqual([32, 56, 8, 16, 40]);
   const r1: ExpertsProblem = { experts: 257, n: 4096, k: 7168, per: 9, shared: 1 };
-  for (const tokens of [1, 2, 4, 8] as const) expect(unsliceable(r1, sliceSchedule(r1, tokens, 0))).toBeNull();
-  expect(unsliceable({ ...r1, k: 1408 }, sliceSchedule({ ...r1, k: 1408 }, 1, 0))).toMatch(/1408 columns/);
-  expect(unsliceable({ ...r1, k: 32768 }, sliceSchedule({ ...r1, k: 32768 }, 8, 0))).toMatch(/shared memory/);
+  for (const tokens of [1, 2, 4, 8] as const) expect(unsliceable(r1, gateUpSchedule(r1, tokens))).toBeNull();
+  expect(unsliceable({ ...r1, k: 1408 }, gateUpSchedule({ ...r1, k: 1408 }, 1))).toMatch(/1408 columns/);
+  expect(unsliceable({ ...r1, k: 32768 }, gateUpSchedule({ ...r1, k: 32768 }, 8))).toMatch(/shared memory/);
 });

@@ -202,6 +202,7 @@ static void store_shared_half(u32 to, u32 low) { memcpy(self->block->shared + to
 static void store16(u16* to, u32 a, u32 b, u32 c, u32 d) { if ((u64)to % 16) fail("a store of 16 bytes elsewhere than at a multiple of 16"); const u32 v[4] = {a, b, c, d}; memcpy(to, v, 16); }
 
 // Numbers.
+static float __uint_as_float(u32 v) { return from_bits<float>(v); }
 static u32 __float_as_uint(float v) { return (u32)as_bits(v); }
 static float __fadd_rn(float a, float b) { return a + b; }
 static float __double2float_rn(double v) { return (float)v; }
