@@ -13,6 +13,10 @@ export interface Entry {
   tokens: ArrayLike<number>;
 }
 
+/** The sequence of rows that only fill a batch up: it holds one page, which all of them write and nobody else reads. */
+export const PADDING = -1;
+export const padding: Entry = { sequence: PADDING, before: 0, tokens: [0] };
+
 export class Batch {
   readonly entries: readonly Entry[];
   readonly shape: BatchShape;

@@ -1,12 +1,12 @@
 // One call of an entry: its tables, inputs, results and arena are laid out as one block, the device runs it, and what it gives is
 // fetched when looked at. A result that was overtaken by the next call is refused, not read.
-import { Batch, TABLES, type Entry } from "./batch.ts";
+import { Batch, PADDING, TABLES, padding, type Entry } from "./batch.ts";
 import type { Device } from "./device.ts";
 import { arenaBytes, functionOf, largestDims } from "./devices/dims.ts";
 import { align } from "./devices/align.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { Model } from "./model.ts";
-import { CHOICE_BYTES, argmax, type Sampler } from "./sample.ts";
+import { CHOICE_BYTES, Sampler, argmax } from "./sample.ts";
 import { bytesIn, layOut, readRows, readValue, writeValue, type Placed, type Tensor } from "./values.ts";
 
 /** What one call gives. `sequences` lists the sequences that had rows, in order; `starts` their first rows. */
@@ -28,6 +28,8 @@ export interface Result {
 export interface CallOptions {
   entry: string;
   entries: readonly Entry[];
+  /** Rows behind them that fill the batch up; nothing they give is seen. */
+  padding?: number;
   inputs?: Record<string, Float32Array>;
   layer?: number;
   /** What draws the ids, on a device that does; `seen` is where the ids that sequences hold are marked (seen.ts). */
@@ -38,6 +40,9 @@ export interface CallOptions {
   /** Throws when what the call gave is no longer there. */
   current(): void;
 }
+
+/** Chooses for rows that nobody looks at. */
+const plainly = new Sampler();
 
 /** The block calls are laid out in. It grows and is kept from call to call. */
 export class Arena {
@@ -94,8 +99,10 @@ export interface Begun {
 export function begin(model: Model, arena: Arena, o: CallOptions, after?: Begun): Begun | undefined {
   const { manifest, device, weights } = model;
   const { pageRows } = manifest.model;
-  const batch = new Batch(o.entries, pageRows, (pages) => device.columns(pages));
+  const entries = [...o.entries, ...Array<Entry>(o.padding ?? 0).fill(padding)];
+  const batch = new Batch(entries, pageRows, (pages) => device.columns(pages));
   const dims = largestDims(batch.shape);
+  const shown = { ...dims, T: batch.shape.starts[o.entries.length], B: o.entries.length };
   const plan = functionOf(manifest, o.entry);
   let end = 0;
   const take = (bytes: number): number => {
@@ -104,16 +111,17 @@ export function begin(model: Model, arena: Arena, o: CallOptions, after?: Begun)
     return at;
   };
   const tables = new Map(TABLES.map((t) => [t, take(batch.count(t) * 4)]));
-  const choices = o.sampling && take(CHOICE_BYTES * o.entries.length);
+  const choices = o.sampling && take(CHOICE_BYTES * entries.length);
   const host = new ArrayBuffer(end);
   const given = layOut(plan.inputs, dims, take);
-  const results = layOut(plan.results, dims, take);
+  const results = layOut(plan.results, dims, take, shown);
   const slots = take(arenaBytes(manifest, o.entry, dims));
   if (after && !arena.fits(end)) return undefined;
   const base = arena.open(end);
   if (after && (after.base !== base || after.tables !== host.byteLength || after.next === undefined)) return undefined;
   batch.write((t) => new Int32Array(host, tables.get(t), batch.count(t)), pageRows, o.page);
-  if (choices !== undefined) o.entries.forEach((e, i) => o.sampling!.sampler.write(new DataView(host), choices + i * CHOICE_BYTES, e.sequence));
+  if (choices !== undefined)
+    entries.forEach(({ sequence }, i) => (sequence === PADDING ? plainly : o.sampling!.sampler).write(new DataView(host), choices + i * CHOICE_BYTES, sequence));
   for (const g of given) writeValue(device, g, base, o.inputs?.[g.arg.name]);
   const run = device.run({
     function: o.entry,
@@ -135,11 +143,11 @@ export function begin(model: Model, arena: Arena, o: CallOptions, after?: Begun)
     base,
     tables: host.byteLength,
     next: next && base + next.at,
-    result: run.then((ids) => resultOf(device, base, results, batch, o, ids)),
+    result: run.then((ids) => resultOf(device, base, results, batch.shape.starts, o, ids)),
   };
 }
 
-function resultOf(device: Device, base: number, results: readonly Placed[], { entries, shape }: Batch, { current, sampling }: CallOptions, ids: Int32Array | undefined): Result {
+function resultOf(device: Device, base: number, results: readonly Placed[], rows: readonly number[], { entries, current, sampling }: CallOptions, ids: Int32Array | undefined): Result {
   const taps = Object.fromEntries(results.map((r) => [r.arg.name, readValue(device, r, base, current)]));
   const named = (name: string): Placed => {
     const found = results.find((r) => r.arg.name === name);
@@ -157,20 +165,20 @@ function resultOf(device: Device, base: number, results: readonly Placed[], { en
     const index = entryOf(sequence, row);
     const t = named("logits");
     // There is a row per entry, or with taps one per row.
-    const at = t.shape[0] === entries.length ? index : shape.starts[index + 1] - 1;
+    const at = t.shape[0] === entries.length ? index : rows[index + 1] - 1;
     return readRows(device, t, base, at) as Float32Array;
   };
   const first = entries.flatMap((e, i) => (i > 0 && entries[i - 1].sequence === e.sequence ? [] : [i]));
   return {
     sequences: first.map((i) => entries[i].sequence),
-    starts: [...first.map((i) => shape.starts[i]), shape.starts[entries.length]],
+    starts: [...first.map((i) => rows[i]), rows[entries.length]],
     logits,
     next: (sequence, row = 0) => (ids ? ids[entryOf(sequence, row)] : taps.next ? taps.next.data[entryOf(sequence, row)] : argmax(logits(sequence, row))),
     drawn: sampling !== undefined,
-    hidden(sequence, rows) {
-      const from = shape.starts[entryOf(sequence, 0)];
+    hidden(sequence, count) {
+      const from = rows[entryOf(sequence, 0)];
       const t = named("final");
-      return readRows(device, t, base, from, rows).slice() as Float32Array;
+      return readRows(device, t, base, from, count).slice() as Float32Array;
     },
     taps,
   };

@@ -63,6 +63,8 @@ export interface Device {
   shortOf(what: string, needed: number, parts: readonly string[]): Error;
   /** Columns of a page table that must hold so many pages: a device that keeps programs by their sizes asks for few different ones. */
   columns(pages: number): number;
+  /** Rows that a step of so many is filled up to, so that few sizes have programs of their own; absent: as many as there are. */
+  rows?(step: string, rows: number): number;
   /** Makes bytes zero, before what is written or placed later. */
   clear(at: number, bytes: number): void;
   /** Copies bytes in; a later run sees them. */

@@ -6,7 +6,7 @@ export class PagePool {
   /** Pages there are; all are free or in a table. */
   capacity = 0;
   private readonly free: number[] = [];
-  private readonly tables: number[][] = [];
+  private readonly tables = new Map<number, number[]>();
 
   constructor(pageRows: number) {
     this.pageRows = pageRows;
@@ -62,7 +62,9 @@ export class PagePool {
   }
 
   private of(sequence: number): number[] {
-    return (this.tables[sequence] ??= []);
+    let table = this.tables.get(sequence);
+    if (!table) this.tables.set(sequence, (table = []));
+    return table;
   }
 }
 

@@ -1,7 +1,7 @@
 // A session: several sequences over one paged latent cache. prefill, extend and decode are one operation on ragged rows; the entry
 // is chosen by what is cached. Sequences come and go while others run, and hold pages for the rows they have, no more. Results
 // are good until the next call of the session. Refuses ids outside the vocabulary, rows past maxTokens, and two calls at once.
-import type { Entry } from "./batch.ts";
+import { PADDING, type Entry } from "./batch.ts";
 import { Cache } from "./cache.ts";
 import { Arena, begin, drawable, type Begun, type CallOptions, type Result } from "./call.ts";
 import * as diagnostics from "./diagnostics.ts";
@@ -268,10 +268,14 @@ export class Session {
     this.model.ensureRope(Math.min(this.model.manifest.model.maxPositions, Math.max(FIRST_POSITIONS, 2 ** Math.ceil(Math.log2(longest)))));
     const { cache } = this;
     const expected = Math.max(this.expected, this.ids.length, ...[...reach.keys()].map((b) => b + 1));
-    cache.reserve([...reach], expected * cache.pool.pagesFor(this.maxTokens));
+    const { device, manifest } = this.model;
+    const filled = entry === manifest.entries.decode ? (device.rows?.(entry, entries.length) ?? entries.length) - entries.length : 0;
+    if (filled) reach.set(PADDING, 1);
+    cache.reserve([...reach], expected * cache.pool.pagesFor(this.maxTokens) + (filled ? 1 : 0));
     return {
       entry,
       entries,
+      padding: filled,
       inputs,
       ...(layer === undefined ? {} : { layer }),
       ...(sampler && drawable(this.model, entry) ? { sampling: { sampler, seen: this.marks(entries, sampler) } } : {}),

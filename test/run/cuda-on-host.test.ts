@@ -139,6 +139,36 @@ test.skipIf(!gpp)("steps begun ahead of their ids choose the same ids, while seq
   await model.close();
 }, 120_000);
 
+test.skipIf(!gpp)("batches are filled up to few sizes with rows that nobody sees: same logits, same cache, one graph for three and for four", async () => {
+  const fixture = fixtures[1];
+  const [filled, bare] = [await open(fixture, "f32", fixture), await open(fixture, "f32", fixture)];
+  Object.assign(bare.device, { rows: (_: string, n: number) => n });
+  const play = async (model: Model<CudaDevice>): Promise<{ logits: number[][]; rows: number[][]; cache: Uint8Array[] }> => {
+    const session = model.session({ maxTokens: 80, sequences: 4 });
+    const { cache: pages } = session as unknown as { cache: { pool: PagePool; address(layer: number): number } };
+    let result = await session.prefill([[3, 1, 4, 1, 5], [9, 2, 6], [5, 3, 5], [8, 9, 7, 9]]);
+    const [logits, rows]: number[][][] = [[], []];
+    // Four, then three, then four again, and three: both sizes meet a graph.
+    for (let i = 0; i < 12; i++) {
+      const ids = [0, 1, 2, 3].map((b) => (Math.floor(i / 3) % 2 && b === 1 ? null : (i * 7 + b) % 50));
+      result = await session.decode(ids);
+      logits.push(...result.sequences.map((b) => [...result.logits(b)]));
+      rows.push(result.starts, result.sequences, result.taps.final?.shape ?? []);
+    }
+    const { cacheWidth, pageRows, caches } = model.manifest.model;
+    const bytes = pageRows * cacheWidth * 4;
+    // The first rows of each sequence's page, in every layer.
+    const cache = Array.from({ length: caches * 4 }, (_, i) => model.device.read(pages.address(Math.floor(i / 4)) + pages.pool.page(i % 4, 0) * bytes, session.lengths[i % 4] * cacheWidth * 4));
+    session.close();
+    return { logits, rows, cache };
+  };
+  const captured = vi.spyOn(filled.device.cuda, "capture");
+  const [with_, without] = [await play(filled), await play(bare)];
+  expect(with_).toEqual(without);
+  expect(captured).toHaveBeenCalledTimes(1);
+  await Promise.all([filled.close(), bare.close()]);
+}, 120_000);
+
 test.skipIf(!gpp)("ids drawn on the device are those drawn here, alone, in a batch, begun ahead, and where a cut conversation goes on", async () => {
   const fixture = fixtures[1];
   const model = await open(fixture, "f32", fixture, { taps: false });

@@ -18,6 +18,9 @@ import { Timings } from "./timings.ts";
 /** Columns of the smallest page table: 1024 rows of 64. */
 const FEWEST_COLUMNS = 16;
 
+/** Rows of steps that have graphs. */
+const BUCKETS = [1, 2, 4, 8, 16, 32, 64] as const;
+
 /** A kernel of an artifact: its text, and its compiled form where the artifact holds one. */
 export interface CudaFile {
   source: string;
@@ -132,6 +135,11 @@ export class CudaDevice implements Device {
   /** Powers of two, so that a growing sequence keeps its graph. */
   columns(pages: number): number {
     return Math.max(FEWEST_COLUMNS, 2 ** Math.ceil(Math.log2(pages)));
+  }
+
+  /** A graph for each of a few sizes, so that sequences that come and go find theirs. */
+  rows(step: string, rows: number): number {
+    return this.runs.graphed(step) ? (BUCKETS.find((b) => rows <= b) ?? rows) : rows;
   }
 
   clear(at: number, bytes: number): void {

@@ -77,11 +77,16 @@ export class Runs {
     for (const e of this.events) this.cuda.driver.attempt("cuEventDestroy_v2", e);
   }
 
+  /** Whether steps of a function are graphs. */
+  graphed(name: string): boolean {
+    return !this.times && !this.watch && lengthFree(this.manifest, name, this.free);
+  }
+
   /** Enqueues a call. Settles, with its ids where it makes some, when its results can be read. */
   enqueue(call: Call): Promise<Int32Array | undefined> {
     const rows = call.batch?.starts.at(-1);
-    const step = call.batch !== undefined && rows === call.batch.lengths.length && !this.times && !this.watch && Mail.carries(call);
-    if (step && lengthFree(this.manifest, call.function, this.free)) {
+    const step = call.batch !== undefined && rows === call.batch.lengths.length && Mail.carries(call);
+    if (step && this.graphed(call.function)) {
       const moves = [...this.kernels.values()].reduce((n, k) => n + k.moves, 0);
       if (moves !== this.moves) {
         // A workspace has grown elsewhere since: graphs hold its old address.
