@@ -85,14 +85,14 @@ async function npm(name: string, needed: string): Promise<Check> {
 async function gpu(): Promise<Check[]> {
   const [driver, runtime] = ["running models on the GPU: --target cuda", "compiling kernels for the GPU in this process"];
   try {
-    const { hasNvrtc, openCuda } = await import("../runtime/devices/cuda/index.ts");
-    const nvrtc = hasNvrtc() ? check("NVRTC", true, "there", runtime) : check("NVRTC", false, "libnvrtc.so is not found", runtime);
+    const [{ hasNvrtc, openCuda }, { compilerName }] = await Promise.all([import("../runtime/devices/cuda/index.ts"), import("../runtime/devices/cuda/compiler.ts")]);
+    const nvrtc = hasNvrtc() ? check("NVRTC", true, compilerName("nvrtc").split(" ")[1], runtime) : check("NVRTC", false, "libnvrtc.so is not found", runtime);
     try {
       const device = openCuda();
       const { free, total } = device.memory();
       const found = check("GPU", true, `${device.name}, ${device.multiprocessors} multiprocessors, ${(total / GIB).toFixed(1)} GiB, ${(free / GIB).toFixed(1)} free`, driver);
       device.close();
-      return [check("CUDA driver", true, "there", driver), found, nvrtc];
+      return [check("CUDA driver", true, `speaks CUDA ${device.driver.version}`, driver), found, nvrtc];
     } catch (e) {
       const why = firstLine(e);
       const opened = !/DSC560[12]/.test(e instanceof DiagnosticError ? e.diagnostics[0].code : "DSC5601");

@@ -139,6 +139,8 @@ export interface Manifest {
   weights: Record<string, WeightPlan>;
   kernels: Record<string, KernelRecord>;
   functions: Record<string, FunctionPlan>;
+  /** CUDA artifacts with compiled kernels: the runtime's own, by name, as its version that wrote this had them. */
+  own?: Record<string, { text: string; binary: string }>;
   /**
    * prefill: new rows only. extend: new rows on a cached prefix. decode: one row per sequence.
    * Each takes no inputs beyond the batch and gives logits [B or T, V] ("logits_all" in the taps build: [T, V]), final [T, H] and taps.

@@ -114,7 +114,8 @@ async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, 
       return [name, { source: files.get(k.text)?.toString() ?? "", ...(cubin ? { cubin } : {}) }] as const;
     }),
   );
-  return CudaDevice.open(manifest, texts, { compile: cachedCompile(options.nvcc ? "nvcc" : undefined), ...(options.profile ? { profile: true } : {}) });
+  const own = new Map(Object.entries(manifest.own ?? {}).map(([name, k]) => [name, { source: files.get(k.text)?.toString() ?? "", cubin: files.get(k.binary) }] as const));
+  return CudaDevice.open(manifest, texts, { own, compile: cachedCompile(options.nvcc ? "nvcc" : undefined), ...(options.profile ? { profile: true } : {}) });
 }
 
 function expectTarget(seen: Target, wanted: Target): void {

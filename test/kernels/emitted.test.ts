@@ -8,8 +8,7 @@ import { boundBuffers } from "../../ir/kernel/catalogue.ts";
 import type { Step } from "../../ir/artifact.ts";
 import { inside } from "../../ir/artifact.ts";
 import { compileCuda } from "../../runtime/devices/cuda/compiler.ts";
-import { fillSource } from "../../runtime/devices/cuda/fill.ts";
-import { beginSource, endSource } from "../../runtime/devices/cuda/mail.ts";
+import { ownKernels } from "../../runtime/devices/cuda/own.ts";
 import { build, hasNvcc, inTwo } from "./nvcc.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
@@ -49,7 +48,8 @@ test.skipIf(!hasNvcc)("nvcc compiles them all for sm_90a, and natives do not spi
       const source = String(files.get(k.text)).split("\n").filter((l) => !l.startsWith("// op ") && !l.startsWith("// floor at ") && !l.startsWith("// from ")).join("\n");
       texts.set(source, { source, native: own.has(k.family) });
     }
-  for (const source of [fillSource, beginSource, endSource]) texts.set(source, { source, native: true });
+  // The runtime's own, with rows of one block and rows of a cluster.
+  for (const { source } of [1292, 129280].flatMap(ownKernels)) texts.set(source, { source, native: true });
   // Models share kernels by name; entry names must differ within a file.
   const list = [...texts.values()].map(({ source, native }, i) => {
     const entry = /(\w+)\((?:const )?(?:__grid_constant__|u8|u16|u32|float|int|void|TensorMap)/.exec(source.slice(source.indexOf('extern "C" __global__')))![1];

@@ -10,6 +10,17 @@
 #include <string>
 #include <vector>
 
+// Machines that lack something: an old driver, no device, another generation.
+#ifndef VERSION
+#define VERSION 13000
+#endif
+#ifndef INIT
+#define INIT 0
+#endif
+#ifndef MAJOR
+#define MAJOR 9
+#endif
+
 typedef uint64_t u64;
 typedef uint32_t u32;
 enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NOT_FOUND = 500 };
@@ -24,16 +35,16 @@ static const u64 TOTAL = 3ull << 30;
 static int later(std::function<void()> f) { if (recording) recording->push_back(f); else f(); return OK; }
 
 extern "C" {
-int cuInit(u32) { return OK; }
-int cuDriverGetVersion(int* v) { *v = 13000; return OK; }
+int cuInit(u32) { return INIT; }
+int cuDriverGetVersion(int* v) { *v = VERSION; return OK; }
 int cuDeviceGet(int* d, int i) { *d = 0; return i == 0 ? OK : INVALID; }
 int cuDeviceGetName(char* name, int length, int) { snprintf(name, length, "host stand-in"); return OK; }
-int cuDeviceGetAttribute(int* v, int id, int) { *v = id == 75 ? 9 : id == 16 ? 4 : 0; return OK; }
+int cuDeviceGetAttribute(int* v, int id, int) { *v = id == 75 ? MAJOR : id == 16 ? 4 : 0; return OK; }
 int cuDevicePrimaryCtxRetain(u64* c, int) { *c = 1; return OK; }
 int cuDevicePrimaryCtxRelease_v2(int) { return OK; }
 int cuCtxSetCurrent(u64) { return OK; }
 int cuCtxSynchronize() { return recording ? INVALID : OK; }
-int cuGetErrorName(int code, u64* text) { *text = (u64)(code == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY                                        " : "CUDA_ERROR_OF_THE_STAND_IN                                      "); return OK; }
+int cuGetErrorName(int code, u64* text) { *text = (u64)(code == 100 ? "CUDA_ERROR_NO_DEVICE                                            " : code == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY                                        " : "CUDA_ERROR_OF_THE_STAND_IN                                      "); return OK; }
 int cuMemGetInfo_v2(u64* free, u64* total) { *free = TOTAL - given; *total = TOTAL; return OK; }
 int cuMemAlloc_v2(u64* at, u64 bytes) {
   if (recording) return INVALID;

@@ -44,9 +44,12 @@ function nvrtc(): Nvrtc | undefined {
 /** Whether NVRTC can be opened. */
 export const hasNvrtc = (): boolean => nvrtc() !== undefined;
 
+/** Held, for a library that nothing refers to is closed when garbage is collected. */
+const builtins: unknown[] = [];
+
 function tryLoad(file: string): void {
   try {
-    koffi.load(file);
+    builtins.push(koffi.load(file));
   } catch {
     // Only needed where the loader does not know the folder; the compile itself reports what is missing.
   }

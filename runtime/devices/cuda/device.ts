@@ -5,13 +5,13 @@ import { brokenManifest, misuse } from "../../diagnostics.ts";
 import type { Call, Device, FillJob, StoredArray } from "../../device.ts";
 import type { Compile } from "./cubins.ts";
 import * as diagnostics from "./diagnostics.ts";
-import { fillScalars, fillSource, fillText } from "./fill.ts";
+import { fillScalars, fillText } from "./fill.ts";
 import { Cuda, type CudaKernel } from "./index.ts";
-import type { LaunchText } from "./kernel.ts";
-import { beginSource, beginText, endSource, endText, Mail } from "./mail.ts";
+import { beginText, endText, Mail } from "./mail.ts";
 import { Memory } from "./memory.ts";
+import { ownKernels } from "./own.ts";
 import { Runs, type Watch } from "./runs.ts";
-import { canSample, sampleSource, sampleText } from "./sample.ts";
+import { canSample, sampleName } from "./sample.ts";
 import { Staging } from "./staging.ts";
 import { Timings } from "./timings.ts";
 
@@ -30,6 +30,8 @@ export interface CudaFile {
 export interface CudaOptions {
   /** How texts without a compiled form become one. */
   compile: Compile;
+  /** The runtime's own kernels as the artifact holds them compiled; another version's are not used. */
+  own?: ReadonlyMap<string, { source: string; cubin?: Uint8Array | undefined }>;
   /** Times every launch; nothing overlaps then and no graphs are used. */
   profile?: boolean;
   /** Stands around every launch; no graphs then either. */
@@ -50,7 +52,7 @@ export class CudaDevice implements Device {
   private readonly memory: Memory;
   private readonly staging: Staging;
   private readonly kernels = new Map<string, CudaKernel>();
-  private readonly compile: Compile;
+  private readonly options: CudaOptions;
   private readonly times: Timings | undefined;
   private readonly watch: Watch | undefined;
   private mail: Mail | undefined;
@@ -63,7 +65,7 @@ export class CudaDevice implements Device {
 
   private constructor(manifest: Manifest, options: CudaOptions) {
     this.manifest = manifest;
-    this.compile = options.compile;
+    this.options = options;
     this.cuda = new Cuda(0, options.libraries);
     const { driver, stream } = this.cuda;
     this.memory = new Memory(driver);
@@ -100,10 +102,8 @@ export class CudaDevice implements Device {
   }
 
   private async openRuns(): Promise<void> {
-    const { manifest, cuda, kernels, staging, compile, memory, times, watch } = this;
-    const { vocab } = manifest.model;
-    const own = async (text: LaunchText, source: string): Promise<CudaKernel> => cuda.loadCubin(await compile(text.name, source), text);
-    const [begin, end, sampler] = await Promise.all([own(beginText, beginSource), own(endText, endSource), this.draws ? own(sampleText(vocab), sampleSource(vocab)) : undefined]);
+    const { manifest, cuda, kernels, staging, memory, times, watch } = this;
+    const [begin, end, sampler] = await Promise.all([this.own(beginText.name), this.own(endText.name), this.draws ? this.own(sampleName) : undefined]);
     const state = memory.allocate(4, "the number of a step");
     cuda.driver.call("cuMemsetD8Async", state, 0, 4, cuda.stream);
     const mail = new Mail(cuda.driver, cuda.stream, { begin, end }, state);
@@ -111,6 +111,12 @@ export class CudaDevice implements Device {
     if (mail.works(memory.allocate(256, "a letter to itself"))) this.mail = mail;
     else mail.close();
     this.runs = new Runs(manifest, cuda, kernels, staging, { mail: this.mail, times, sampler, watch });
+  }
+
+  private async own(name: string): Promise<CudaKernel> {
+    const { text, source } = ownKernels(this.manifest.model.vocab).find((k) => k.text.name === name)!;
+    const held = this.options.own?.get(name);
+    return this.cuda.loadCubin(held?.source === source && held.cubin ? held.cubin : await this.options.compile(name, source), text);
   }
 
   allocate(bytes: number, what: string): number {
@@ -171,7 +177,7 @@ export class CudaDevice implements Device {
 
   async fill(jobs: readonly FillJob[]): Promise<void> {
     if (this.sealed && !this.filler) throw diagnostics.lateCompile(fillText.name);
-    this.filler ??= this.cuda.loadCubin(await this.compile(fillText.name, fillSource), fillText);
+    this.filler ??= await this.own(fillText.name);
     const SMs = this.cuda.multiprocessors;
     for (const job of jobs) {
       const scalars = fillScalars(job);

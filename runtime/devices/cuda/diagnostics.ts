@@ -34,5 +34,5 @@ export const badBuffer = (kernel: string, name: string): DiagnosticError => fail
 export const driverFailed = (call: string, name: string, where: string): DiagnosticError =>
   fail(where || call, "DSC5609", `${call}: ${name}`, where ? [where] : [], "compute-sanitizer on the same command shows the access");
 
-const version = (n: number): string => `${Math.floor(n / 1000)}.${Math.floor((n % 1000) / 10)}`;
+export const version = (n: number): string => `${Math.floor(n / 1000)}.${Math.floor((n % 1000) / 10)}`;
 const gigabytes = (n: number): string => `${(n / 1e9).toFixed(1)} GB`;

@@ -45,13 +45,17 @@ const OLDEST = 12030;
 export class Driver {
   private readonly calls: Record<Call, (...args: unknown[]) => number>;
   private readonly out = new BigUint64Array(2);
+  /** The CUDA it speaks, "12.8". */
+  readonly version: string;
 
   /** `libraries` are tried in order; the system's names when absent. */
   constructor(libraries: readonly string[] = LIBRARIES) {
     const library = open(libraries, diagnostics.noDriver);
     this.calls = Object.fromEntries(Object.entries(signatures).map(([name, letters]) => [name, bind(library, name, letters)])) as Driver["calls"];
     const version = new Int32Array(1);
-    if (this.calls.cuDriverGetVersion(version) === 0 && version[0] < OLDEST) throw diagnostics.oldDriver(version[0], OLDEST);
+    const known = this.calls.cuDriverGetVersion(version) === 0;
+    this.version = known ? diagnostics.version(version[0]) : "an unknown version";
+    if (known && version[0] < OLDEST) throw diagnostics.oldDriver(version[0], OLDEST);
     const r = this.calls.cuInit(0);
     if (r !== 0) throw diagnostics.noDevice(this.nameOf(r));
   }

@@ -1,0 +1,19 @@
+// Kernels of the runtime itself, which no op of a model names: the ends of steps that are graphs, drawn ids, synthetic weights. They are
+// compiled like any other, and artifacts with cubins hold them too, so that a machine without a compiler runs those.
+import { fillSource, fillText } from "./fill.ts";
+import type { LaunchText } from "./kernel.ts";
+import { beginSource, beginText, endSource, endText } from "./mail.ts";
+import { canSample, sampleSource, sampleText } from "./sample.ts";
+
+export interface OwnKernel {
+  text: LaunchText;
+  source: string;
+}
+
+/** Those of a model with so many ids, in order. */
+export const ownKernels = (vocab: number): OwnKernel[] => [
+  { text: beginText, source: beginSource },
+  { text: endText, source: endSource },
+  { text: fillText, source: fillSource },
+  ...(canSample(vocab) ? [{ text: sampleText(vocab), source: sampleSource(vocab) }] : []),
+];
