@@ -17,7 +17,8 @@ interface Part {
   op: string;
   attrs: Site["attrs"];
   ins: Operand[];
-  out: Operand;
+  /** Absent where the part writes the cache alone. */
+  out?: Operand;
 }
 
 /** By fused op, the ops that it stands for, in order. */
@@ -38,6 +39,14 @@ const parts: Readonly<Record<string, (s: Site) => Part[]>> = {
     const act = row("act", x.view.shape.toSpliced(-2, 1), x.view.dtype);
     return [part("silu_mul", [x], act), ...productOnto(s, act, w, residual)];
   },
+
+  mla_query(s) {
+    const [qc, wUk, qr, c, kr, gain, table] = operands(s);
+    const { eps, interleaved } = s.attrs;
+    return [
+      part("einsum", [qc, wUk], result(s, 0), { spec: "abc,bcd->abd" }), part("rope", [qr, table], result(s, 1), { interleaved }), part("rope_append", [c, kr, gain, table], undefined, { eps, interleaved }),
+    ];
+  },
 };
 
 function productOnto(s: Site, x: Operand, w: Operand, residual: Operand): Part[] {
@@ -45,10 +54,10 @@ function productOnto(s: Site, x: Operand, w: Operand, residual: Operand): Part[]
   return [part("linear", [x, w], y, { dtype: "same" }), part("add", [residual, y], result(s))];
 }
 
-const part = (op: string, ins: Operand[], out: Operand, attrs: Part["attrs"] = {}): Part => ({ op, attrs, ins, out });
+const part = (op: string, ins: Operand[], out: Operand | undefined, attrs: Part["attrs"] = {}): Part => ({ op, attrs, ins, out });
 
 const operands = (s: Site): Operand[] => s.ins.map((view, i) => ({ view, at: { in: i } }));
-const result = (s: Site): Operand => ({ view: s.outs[0], at: { out: 0 } });
+const result = (s: Site, i = 0): Operand => ({ view: s.outs[i], at: { out: i } });
 
 /** Packed rows in scratch. */
 const row = (name: string, shape: readonly Size[], dtype: View["dtype"]): Operand => ({
@@ -56,13 +65,18 @@ const row = (name: string, shape: readonly Size[], dtype: View["dtype"]): Operan
   at: { scratch: name, dtype, shape: [...shape] },
 });
 
+const siteOf = (p: Part): Site => ({ op: p.op, attrs: p.attrs, ins: p.ins.map((o) => o.view), outs: p.out ? [p.out.view] : [] });
+
+/** A fused op's parts as sites: for a kernel of the whole that says what it does by what they do. */
+export const partSites = (site: Site): Site[] => parts[site.op](site).map(siteOf);
+
 /** The launches of a fused op's parts, as `choose` gives them; null for an op that is not made of others. */
 export function composed(site: Site, choose: (s: Site) => Choice | Refusal): Choice | Refusal | null {
   const made = parts[site.op]?.(site);
   if (!made) return null;
   const choices: Choice[] = [];
   for (const p of made) {
-    const choice = choose({ op: p.op, attrs: p.attrs, ins: p.ins.map((o) => o.view), outs: [p.out.view] });
+    const choice = choose(siteOf(p));
     if ("reason" in choice) return { reason: `its part ${p.op}: ${choice.reason}` };
     choices.push(placed(choice, p));
   }

@@ -5,6 +5,7 @@ import { absorbMla } from "./mla/absorb.ts";
 import { fuseRopeAppend } from "./mla/append.ts";
 import { fuseAttention } from "./mla/fuse.ts";
 import { joinLatents } from "./mla/join.ts";
+import { joinQuery } from "./mla/query.ts";
 import { dispatch, quantiseOnce } from "./moe/dispatch.ts";
 import { packGateUp } from "./moe/pack.ts";
 import { padWidths } from "./plan/pad.ts";
@@ -18,7 +19,7 @@ import { tidy } from "./tidy/tidy.ts";
 import type { Pass } from "./pass.ts";
 
 export const standard: readonly Pass[] = [
-  absorbMla, fuseAttention, tidy, fuseRopeAppend, blockGemm, sharedExpert, dispatch, quantiseOnce, packGateUp, padWidths, joinLatents, combineAddPass, lastRowsPass, fuseLinear, addNormPass, fuseQuant, load,
+  absorbMla, fuseAttention, tidy, fuseRopeAppend, blockGemm, sharedExpert, dispatch, quantiseOnce, packGateUp, padWidths, joinLatents, combineAddPass, lastRowsPass, fuseLinear, addNormPass, fuseQuant, load, joinQuery,
 ];
 
 const place = (name: string, pipeline: readonly Pass[]): number => {

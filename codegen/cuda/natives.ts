@@ -7,12 +7,13 @@ import { streamBmmNative } from "./bmm.ts";
 import { fusedLinearNative } from "./fused-linear.ts";
 import { groupedLinearNative } from "./grouped-linear.ts";
 import { bf16GemmNative, ringLinearNative, streamLinearNative } from "./linear.ts";
+import { mlaQueryNative } from "./mla-query.ts";
 import { normRowsNative } from "./norm-rows.ts";
 import { routeRowsNative } from "./route-rows.ts";
 import { sortExpertsNative } from "./sort-experts.ts";
 import type { Native } from "./native.ts";
 
 export const natives: readonly Native[] = [
-  blockLinearNative, groupedLinearNative, fusedLinearNative, ringLinearNative, streamLinearNative, bf16GemmNative, streamBmmNative, argmaxNative, normRowsNative, routeRowsNative, sortExpertsNative,
+  blockLinearNative, groupedLinearNative, fusedLinearNative, ringLinearNative, streamLinearNative, bf16GemmNative, mlaQueryNative, streamBmmNative, argmaxNative, normRowsNative, routeRowsNative, sortExpertsNative,
   mlaDecodeNative, mlaPrefillNative,
 ];

@@ -51,11 +51,9 @@ export function streamBmmSchedule(p: StreamBmmProblem): StreamBmmSchedule | stri
 
 export function streamBmm(p: StreamBmmProblem, s: StreamBmmSchedule): KernelText {
   const name = `bmm_${p.scale ? "quant_" : ""}${s.form}_${p.batch}x${p.n}x${p.k}_${p.x}_${p.yType}${p.scale === "ue8m0" ? "_ue8m0" : ""}`;
-  const columns = 16 * s.tiles;
-  const units = (p.batch * p.n) / columns;
+  const units = bmmUnits(p, s);
   const bytes = 2 * p.batch * p.n * p.k;
   const yBytes = p.scale ? 1 + 4 / 128 : p.yType === "f32" ? 4 : 2;
-  const store = p.scale ? storeCodes(p) : s.form === "nt" ? storeRows(p) : storeColumns(p);
   const results = p.scale ? "u8* __restrict__ codes, float* __restrict__ scales" : `${p.yType === "f32" ? "float" : "u16"}* __restrict__ y`;
   const source = `${header([
     `bmm: y[z, i, :${p.n}] ${p.yType} = a[z, i, :${p.k}] ${p.x} times b[z] bf16, ${p.batch} matrices, f32 sums${p.scale ? "; y goes on as e4m3 codes with a scale per 128 columns" : ""}`,
@@ -68,9 +66,8 @@ ${dependent}
 ${streamLoads}
 ${streamMma}
 ${packBf16}${p.x === "f32" ? `\n${splitF32}` : ""}
-${p.scale ? `${helpersFor(store)}
-` : ""}constexpr int STEPS = ${s.steps}, TILES = ${s.tiles};  // a unit: ${columns} columns of y, 32 STEPS contracted
-constexpr int UNITS = ${units}, PER_MATRIX = ${p.n / columns};
+${p.scale ? `${helpersFor(storeCodes(p))}
+` : ""}${bmmConstants(p, s)}
 ${p.scale ? `constexpr int WARPS = ${s.warps};  // together one block of 128 columns
 ` : ""}
 extern "C" __global__ void __launch_bounds__(${32 * s.warps}, ${Math.max(1, 8 / s.warps)})
@@ -79,7 +76,31 @@ ${name}(const ${p.x === "f32" ? "float" : "u16"}* __restrict__ a, const u16* __r
   const int unit = blockIdx.x * ${s.warps} + threadIdx.x / 32;
   release_next();
   if (unit >= UNITS) return;
-  const int z = unit / PER_MATRIX, column0 = unit % PER_MATRIX * ${columns};
+${bmmBody(p, s)}}
+`;
+  return {
+    name, language: "cuda", source,
+    params: [
+      { kind: "buffer", name: "a", dtype: p.x, access: "in" },
+      { kind: "buffer", name: "b", dtype: "bf16", access: "in" },
+      ...(p.scale
+        ? ([{ kind: "buffer", name: "codes", dtype: "e4m3", access: "out" }, { kind: "buffer", name: "scales", dtype: "f32", access: "out" }] as const)
+        : ([{ kind: "buffer", name: "y", dtype: p.yType, access: "out" }] as const)),
+    ],
+    dims: ["m"],
+    launch: { grid: [Math.ceil(units / s.warps), 1, 1], block: 32 * s.warps, sharedBytes: 0, pdl: true },
+  };
+}
+
+/** Units of a product, and how a warp finds its own. */
+export const bmmUnits = (p: StreamBmmProblem, s: StreamBmmSchedule): number => (p.batch * p.n) / (16 * s.tiles);
+export const bmmConstants = (p: StreamBmmProblem, s: StreamBmmSchedule): string => `constexpr int STEPS = ${s.steps}, TILES = ${s.tiles};  // a unit: ${16 * s.tiles} columns of y, 32 STEPS contracted
+constexpr int UNITS = ${bmmUnits(p, s)}, PER_MATRIX = ${p.n / 16 / s.tiles};`;
+
+const storeOf = (p: StreamBmmProblem, s: StreamBmmSchedule): string => (p.scale ? storeCodes(p) : s.form === "nt" ? storeRows(p) : storeColumns(p));
+
+/** What a warp does with its unit of b: fetch it, wait for the kernel before, let m tokens pass by. Names: unit, lane, group, quarter, a, b, y, m. */
+export const bmmBody = (p: StreamBmmProblem, s: StreamBmmSchedule): string => `  const int z = unit / PER_MATRIX, column0 = unit % PER_MATRIX * ${16 * s.tiles};
 
   // Weights never wait for the kernel before.
 ${s.form === "nt" ? fetchRows(p) : fetchColumns(p)}
@@ -101,23 +122,9 @@ ${p.x === "f32" ? `      const float4 zero = make_float4(0.f, 0.f, 0.f, 0.f);
 #pragma unroll
       for (int t = 0; t < TILES; t++) mma_32_columns(sum[t], upper[step][t], lower[step][t], now);`}
     }
-${store}
+${storeOf(p, s)}
   }
-}
 `;
-  return {
-    name, language: "cuda", source,
-    params: [
-      { kind: "buffer", name: "a", dtype: p.x, access: "in" },
-      { kind: "buffer", name: "b", dtype: "bf16", access: "in" },
-      ...(p.scale
-        ? ([{ kind: "buffer", name: "codes", dtype: "e4m3", access: "out" }, { kind: "buffer", name: "scales", dtype: "f32", access: "out" }] as const)
-        : ([{ kind: "buffer", name: "y", dtype: p.yType, access: "out" }] as const)),
-    ],
-    dims: ["m"],
-    launch: { grid: [Math.ceil(units / s.warps), 1, 1], block: 32 * s.warps, sharedBytes: 0, pdl: true },
-  };
-}
 
 const fetchRows = (p: StreamBmmProblem): string => `  uint4 upper[STEPS][TILES], lower[STEPS][TILES];
 #pragma unroll

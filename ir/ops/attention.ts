@@ -71,6 +71,27 @@ export const ropeAppend = op("rope_append", {
     append(cache, normRows(c, gain, eps as number), ropeRows(kr, table, env.positions, interleaved as boolean), env),
 });
 
+/** All that absorbed attention waits for once the query is there: three small pieces of work that need nothing of each other. */
+export const mlaQuery = op("mla_query", {
+  summary: "Before attention over latents: absorb W_uk into the query, rope its other lanes, and rope_append the new rows.",
+  ins: {
+    qc: "[T, h, n] a", wUk: "[h, n, r] w", qr: "[T, h, d] a", cache: "cache", c: "[T, r] a", kr: "[T, d] a", gain: "[r] g", table: "[p, d] f32", batch: "batch",
+  },
+  attrs: { eps: attr.f32(1e-6), interleaved: attr.bool(true) },
+  outs: { ql: "[T, h, r] a", qp: "[T, h, d] a", after: "cache" },
+  infer: ([qc, wUk, qr, cache]): Type[] | string =>
+    qc.kind === "tensor" && wUk.kind === "tensor" ? [tensor([...qc.dims.slice(0, 2), wUk.dims[2]], qc.dtype), qr, cache] : "needs tensors",
+  flops: (z) => (z.T ?? 1) * (z.h ?? 1) * (2 * (z.n ?? 0) * (z.r ?? 0) + 3 * (z.d ?? 0)),
+  reference({ qc, wUk, qr, cache, c, kr, gain, table }, { eps, interleaved }, env) {
+    const [T, h, n] = qc.shape;
+    const r = wUk.shape[2];
+    const ql = new Float64Array(T * h * r);
+    for (let i = 0; i < T * h; i++) for (let j = 0; j < n; j++) for (let l = 0; l < r; l++) ql[i * r + l] += qc.data[i * n + j] * wUk.data[((i % h) * n + j) * r + l];
+    const turned = (x: Tensor): Tensor => ropeRows(x, table, env.positions, interleaved as boolean);
+    return { ql: tensorOf([T, h, r], ql, qc.dtype), qp: turned(qr), after: append(cache, normRows(c, gain, eps as number), turned(kr), env) };
+  },
+});
+
 /** Region twin of map_experts: operands [T, ..] appear as [t, ..], a cache as its rows [s, r + d]. */
 export const mapSequences = op("map_sequences", {
   summary: "Evaluate the region once per sequence; results are packed again.",

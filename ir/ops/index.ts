@@ -32,6 +32,7 @@ export const ops: readonly Op[] = [
   attention.rope.op,
   attention.cacheAppend.op,
   attention.ropeAppend.op,
+  attention.mlaQuery.op,
   attention.mapSequences.op,
   attention.softmaxCausal.op,
   attention.attend.op,
@@ -63,7 +64,7 @@ export const ops: readonly Op[] = [
 
 export const opByName: ReadonlyMap<string, Op> = new Map(ops.map((o) => [o.name, o]));
 
-export { attend, cacheAppend, mapSequences, mlaAttend, perSequence, rope, ropeAppend, softmaxCausal } from "./attention.ts";
+export { attend, cacheAppend, mapSequences, mlaAttend, mlaQuery, perSequence, rope, ropeAppend, softmaxCausal } from "./attention.ts";
 export { blockLinear, embed, groupedLinear, linear } from "./dense.ts";
 export { combine, combineAdd, gatherRows, mapExperts, perExpert, route, sortExperts } from "./expert.ts";
 export { linearAdd, normLinear, siluLinearAdd } from "./fused.ts";

@@ -4,6 +4,7 @@ import path from "node:path";
 import { expect, test } from "vitest";
 import { argmaxRows } from "../../codegen/cuda/argmax.ts";
 import { bf16Gemm } from "../../codegen/cuda/bf16-gemm.ts";
+import { mlaQuery } from "../../codegen/cuda/mla-query.ts";
 import { normRows } from "../../codegen/cuda/norm-rows.ts";
 import { ringLinear } from "../../codegen/cuda/ring-linear.ts";
 import { routeRows } from "../../codegen/cuda/route-rows.ts";
@@ -81,6 +82,7 @@ const emitters: readonly [string, () => KernelText[], string[]][] = [
   ["fused ring_linear", () => fused.flatMap((p) => ([1, 4, 8] as const).filter((t) => unringable(p, t) === null).map((t) => ringLinear(p, ringSchedule(p, t)))), ["HMMA", "UTMALDG", "LDSM"]],
   ["bf16_gemm", () => gemms.flatMap((p) => bf16Candidates.filter((s) => bf16Illegal(s, p) === null).map((s) => bf16Gemm(p, s))), ["HGMMA", "UTMALDG"]],
   ["stream_bmm", () => [...einsums, ...quantised].map((p) => streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule)), ["HMMA", "LDG.E.NA.LTC256B.128"]],
+  ["mla_query", () => einsums.filter((p) => p.b[1] === 1 && p.x === "bf16" && !p.scale).map((p) => mlaQuery({ ...p, d: 64, xStrides: [p.a[1], p.a[0]], maxPositions: 4096, r: 512, cStride: 2112, krStride: 2112, gain: "bf16", eps: 1e-6, pageRows: 64 })), ["HMMA", "LDG.E.NA.LTC256B.128"]],
   ["route_rows, sort_experts", () => [routeRows(routing), routeRows({ ...routing, experts: 160, scoring: "softmax", method: "group_limited_greedy", normalise: false, bias: false, xStride: 160 }), sortExperts({ experts: 256, k: 8 })], []],
   ["norm_rows", () => (["rms_norm", "norm_quant", "add_norm", "add_norm_quant", "add_norm_both"] as const).map((of) => normRows({ of, d: 7168, aStride: 7168, bStride: 7168, yStride: 7168, eps: 1e-6, gain: "bf16", act: "bf16", ue8m0: false })), ["LDG.E.64"]],
   ["argmax_rows", () => [argmaxRows({ d: 129280, xStride: 129280 }), argmaxRows({ d: 70, xStride: 71 })], []],

@@ -1,0 +1,87 @@
+// The query's launch on the host: the rotated query and the appended row are the tile programs' bit for bit, the product is bf16's rounding
+// away from float64. g++ has no tensor cores: mma and the loads of weights are written out lane by lane.
+import { expect, test } from "vitest";
+import { mlaQuery, mlaQueryNative, type MlaQueryProblem } from "../../codegen/cuda/mla-query.ts";
+import { families } from "../../codegen/kernels/index.ts";
+import { interpretKernel, type HostBuffer } from "../../ir/kernel/interpret.ts";
+import type { Problem, Site } from "../../ir/kernel/catalogue.ts";
+import { hasCompiler, runOnHost } from "./cuda-on-host.ts";
+import { randomOf } from "./numbers.ts";
+
+const [T, P, heads, n, k, d, r] = [3, 2, 4, 64, 32, 16, 512];
+const [token, head] = [heads * (k + d), k + d];
+const problem: MlaQueryProblem = {
+  batch: heads, n, k, a: [head, token, 1], b: [2 * k * n, 1, n], y: [n, heads * n, 1], x: "bf16", yType: "bf16",
+  d, xStrides: [token, head], maxPositions: 200, r, cStride: r + d, krStride: r + d, gain: "bf16", eps: 1e-6, pageRows: 64,
+};
+
+const word = new Float32Array(1);
+const bits = new Uint32Array(word.buffer);
+const fromBf16 = (code: number): number => {
+  bits[0] = code << 16;
+  return word[0];
+};
+/** Cut, not rounded: the values are random anyway. */
+const toBf16 = (v: number): number => {
+  word[0] = v;
+  return bits[0] >>> 16;
+};
+
+/** mma.m16n8k16 and a load of 16 bytes, as lanes see them. */
+const withoutAsm = (source: string): string =>
+  source
+    .replace(/asm volatile\("ld\.global\.nc[^;]*;"[^;]*;/, "v = *(const uint4*)p;")
+    .replace(/u32 v; asm\("cvt\.rn\.bf16x2[^;]*;"[^;]*; return v;/, "return (u32)to_bf16(low) | (u32)to_bf16(high) << 16;")
+    .replace(/asm volatile\("mma\.sync[\s\S]*?\);\n/, `const u32 own[6] = {upper0, lower0, upper1, lower1, x0, x1};
+  u32 all[6][32];
+  for (int i = 0; i < 6; i++) for (int l = 0; l < 32; l++) all[i][l] = __shfl_sync(~0u, own[i], l);
+  const int lane = threadIdx.x % 32;
+  auto half = [](u32 v, int i) { return from_bf16((u16)(v >> 16 * i)); };
+  for (int i = 0; i < 4; i++)
+    for (int c = 0; c < 16; c++)
+      d[i] += half(all[i / 2 + c / 8 * 2][lane / 4 * 4 + c % 8 / 2], c % 2) * half(all[4 + c / 8][(lane % 4 * 2 + i % 2) * 4 + c % 8 / 2], c % 2);
+`)
+    // These helpers are now called before the text defines them.
+    .replace(/(__device__ __forceinline__ float from_bf16[^\n]*\n)/, "")
+    .replace(/typedef unsigned char u8;[^\n]*\n/, (line) => `${line}static inline float from_bf16(u16 code) { return __uint_as_float((u32)code << 16); }\nstatic inline u16 to_bf16(float x);\n`);
+
+test.skipIf(!hasCompiler()).each([false, true])("mla_query, fibres backwards: %s", (backwards) => {
+  const random = randomOf(5);
+  const draw = (count: number): Uint16Array => Uint16Array.from({ length: count }, () => toBf16(random() * 2 - 1));
+  const q = draw(T * token);
+  const latents = draw(T * (r + d));
+  const tables = { table: Float32Array.from({ length: 200 * d }, () => random() * 2 - 1), positions: Int32Array.of(70, 3, 127), sequence: Int32Array.of(0, 1, 1), pages: Int32Array.of(2, 0, 3, 1) };
+  const buffers: Record<string, HostBuffer> = {
+    qc: q, qr: q.slice(k), w_uk: draw(heads * 2 * k * n), ql: new Uint16Array(T * heads * n), qp: new Uint16Array(T * heads * d), cache: draw(4 * 64 * (r + d)),
+    c: latents, kr: latents.slice(r), gain: draw(r), ...tables,
+  };
+  const want = { y: new Uint16Array(T * heads * d), cache: (buffers.cache as Uint16Array).slice() };
+  const rotation = { heads, d, xStrides: [token, head], interleaved: true, maxPositions: 200, act: "bf16" } as unknown as Problem;
+  interpretKernel(families.rope(rotation), { x: buffers.qr, ...tables, y: want.y }, { T });
+  const append = { r, d, pageRows: 64, cStride: r + d, krStride: r + d, gain: "bf16", eps: 1e-6, interleaved: true, maxPositions: 200, act: "bf16" } as Problem;
+  interpretKernel(families.rope_append(append), { cache: want.cache, c: buffers.c, kr: buffers.kr, gain: buffers.gain, ...tables }, { T, P });
+  const text = mlaQuery(problem);
+  runOnHost([{ kernel: { ...text, source: withoutAsm(text.source) }, buffers, dims: { T, P } }], backwards);
+  expect(buffers.qp).toEqual(want.y);
+  expect(buffers.cache).toEqual(want.cache);
+  const w = buffers.w_uk as Uint16Array;
+  for (let t = 0; t < T; t++)
+    for (let h = 0; h < heads; h++)
+      for (let j = 0; j < n; j++) {
+        let sum = 0;
+        for (let i = 0; i < k; i++) sum += fromBf16(q[t * token + h * head + i]) * fromBf16(w[(h * 2 * k + i) * n + j]);
+        expect(Math.abs(fromBf16((buffers.ql as Uint16Array)[(t * heads + h) * n + j]) - sum), `ql[${t}, ${h}, ${j}]`).toBeLessThan(0.01 * Math.max(1, Math.abs(sum)));
+      }
+});
+
+test("what the launch does not take goes in parts", () => {
+  const view = (shape: (number | string)[], strides: (number | string)[], dtype: "bf16" | "f32" = "bf16") => ({ dtype, shape, strides }) as Site["ins"][0];
+  const site = (lanes: number, interleaved: boolean): Site => ({
+    op: "mla_query", attrs: { eps: 1e-6, interleaved },
+    ins: [view(["T", heads, k], [token, head, 1]), view([heads, k, n], [2 * k * n, n, 1]), view(["T", heads, d], [token, head, 1]), view(["T", lanes], [lanes + d, 1]), view(["T", d], [lanes + d, 1]), view([lanes], [1]), view([200, d], [d, 1], "f32")],
+    outs: [view(["T", heads, n], [heads * n, n, 1]), view(["T", heads, d], [heads * d, d, 1])],
+  });
+  expect(mlaQueryNative.choose(site(512, true))).toHaveLength(1);
+  expect(mlaQueryNative.choose(site(640, true))).toBeNull();
+  expect(mlaQueryNative.choose(site(512, false))).toBeNull();
+});
