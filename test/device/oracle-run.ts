@@ -1,9 +1,8 @@
 // A model compiled, the reference's values for some sequences of it, and batches of those sequences stepped through on the device,
 // launch by launch. Used on a card at R1's full widths (oracle.ts), and on the host at small ones (test/run/oracle.test.ts).
-import { execFile } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { promisify } from "node:util";
 import { compile, defaults, type Compiled, type CompileOptions } from "../../compiler/compile.ts";
 import type { CudaDevice } from "../../runtime/devices/cuda/device.ts";
 import type { Watch } from "../../runtime/devices/cuda/runs.ts";
@@ -91,13 +90,17 @@ export async function oracleRows(s: Setting): Promise<Row[]> {
   const times = [performance.now()];
   try {
     writeFileSync(path.join(work, "job.json"), jobOf(c, config, s.seed, calls));
-    const reference = promisify(execFile)(s.python, [s.script, path.join(work, "job.json"), work]);
+    const reference = finished(spawn(s.python, [s.script, path.join(work, "job.json"), work], { stdio: ["ignore", "ignore", "inherit"] }));
     // The model is opened meanwhile; its load functions run before there is anything to compare with.
     const opening = s.open(c, watcher.watch).then((device) => Model.open(c.manifest, device, { weights: `synthetic:${s.seed}` }));
     const [model] = await Promise.all([opening, reference]);
     times.push(performance.now());
     const agreement = JSON.parse(readFileSync(path.join(work, "agreement.json"), "utf8")) as Agreement;
-    for (const b of s.batches) await playBatch(model, watcher, calls, b, work);
+    say(`reference ${agreement.seconds} s: ${agreement.calls.map((k) => `${k.name} ${k.seconds.join(" ")}`).join(", ")}; with loading ${seconds(times)}`);
+    for (const b of s.batches) {
+      await playBatch(model, watcher, calls, b, work);
+      say(`${b.group} ${b.sequences.length} sequences ${b.calls.join(" ")}: at ${seconds(times)}`);
+    }
     times.push(performance.now());
     const { launched } = model.device;
     await model.close();
@@ -106,6 +109,17 @@ export async function oracleRows(s: Setting): Promise<Row[]> {
     rmSync(work, { recursive: true });
   }
 }
+
+/** Progress, where it is asked for. */
+const say = (line: string): void => void (process.env.DSC_SHOW && process.stderr.write(`${line}\n`));
+const seconds = ([from]: readonly number[]): string => `${((performance.now() - from) / 1000).toFixed(1)} s`;
+
+/** Settles when a program has ended well. */
+const finished = (child: ChildProcess): Promise<void> =>
+  new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (code, signal) => (code === 0 ? resolve() : reject(new Error(`the reference ended with ${code ?? signal}`))));
+  });
 
 /** One batch through prefill, extend and decode; those asked for are stepped through. */
 async function playBatch(model: Model<CudaDevice>, watcher: Watcher, calls: readonly JobCall[], batch: Batch, folder: string): Promise<void> {
