@@ -17,6 +17,8 @@ export interface JobCall {
   starts: number[];
   lengths: number[];
   ids: number[];
+  /** Of the extra layer's entry, which continues what the call before it gave. */
+  layer?: number;
   /** Layers to compute; the call ends before another. */
   layers: number[];
   /** Whether refmodel is run beside the graph. */

@@ -8,7 +8,7 @@ import type { CudaDevice } from "../../runtime/devices/cuda/device.ts";
 import type { Watch } from "../../runtime/devices/cuda/runs.ts";
 import { Model } from "../../runtime/model.ts";
 import type { Row } from "./device.ts";
-import { isAbsorbed, jobOf, placedSteps, type JobCall } from "./oracle-job.ts";
+import { idOf, isAbsorbed, jobOf, placedSteps, type JobCall } from "./oracle-job.ts";
 import { Play, StoredValues } from "./oracle-values.ts";
 import { Watcher } from "./oracle-watch.ts";
 
@@ -19,18 +19,21 @@ const ELEMENT = 1e-2;
 /** refmodel and the graph, both in float64. */
 const AGREE = 1e-6;
 
-/** New rows of the sequences of a group in prefill, extend and decode; as many of the three as there are. */
+/** New rows of the sequences of a group in prefill, extend and decode; as many of the three as there are. Drafts go over the prompts. */
 export interface Group {
   name: string;
   rows: readonly (readonly number[])[];
+  drafts?: boolean;
   layers: readonly number[];
 }
+
+type Kind = "prefill" | "draft" | "extend" | "decode";
 
 /** A batch of a group's sequences, each as often as listed, and which of its calls are looked at. */
 export interface Batch {
   group: string;
   sequences: readonly number[];
-  calls: readonly ("prefill" | "extend" | "decode")[];
+  calls: readonly Kind[];
 }
 
 export interface Setting {
@@ -49,24 +52,29 @@ export interface Setting {
   open(c: Compiled, watch: Watch): Promise<CudaDevice>;
 }
 
-const kinds = ["prefill", "extend", "decode"] as const;
+const kinds: readonly Kind[] = ["prefill", "draft", "extend", "decode"];
 const idAt = (sequence: number, row: number, vocab: number): number => (row * 7919 + sequence * 104729 + 13) % vocab;
 
-/** The calls of the groups, each sequence's rows following its last. */
-function callsOf(c: Compiled, groups: readonly Group[]): JobCall[] {
-  const { vocab } = c.manifest.model;
-  return groups.flatMap(({ name, rows, layers }) => {
+/** The calls of the groups, each sequence's rows following its last. A draft's rows are the prompt's, one id further. */
+function callsOf(c: Compiled, groups: readonly Group[]): (JobCall & { kind: Kind })[] {
+  const { vocab, layers: main } = c.manifest.model;
+  return groups.flatMap(({ name, rows, layers, drafts }) => {
     const lengths = rows[0].map(() => 0);
-    return rows.map((counts, i) => {
+    const call = (kind: Kind, counts: readonly number[], before: readonly number[], ahead: number, own: { layer?: number; layers: number[] }): JobCall & { kind: Kind } => {
       const starts = [0];
       const ids: number[] = [];
       for (const [b, n] of counts.entries()) {
-        for (let j = 0; j < n; j++) ids.push(idAt(b, lengths[b] + j, vocab));
+        for (let j = 0; j < n; j++) ids.push(idAt(b, before[b] + j + ahead, vocab));
         starts.push(ids.length);
-        lengths[b] += n;
       }
-      const entry = c.manifest.entries[kinds[i]];
-      return { name: `${name}.${kinds[i]}`, group: name, entry, starts, lengths: [...lengths], ids, layers: [...layers], reference: layers.length === c.manifest.model.layers, absorbed: isAbsorbed(c, entry) };
+      const entry = c.manifest.entries[kind]!;
+      return { kind, name: `${name}.${kind}`, group: name, entry, starts, lengths: counts.map((n, b) => before[b] + n), ids, reference: layers.length === main, absorbed: isAbsorbed(c, entry), ...own };
+    };
+    return rows.flatMap((counts, i) => {
+      const before = [...lengths];
+      for (const [b, n] of counts.entries()) lengths[b] += n;
+      const own = call((["prefill", "extend", "decode"] as const)[i], counts, before, 0, { layers: [...layers] });
+      return i === 0 && drafts ? [own, call("draft", counts, before, 1, { layer: main, layers: [main] })] : [own];
     });
   });
 }
@@ -97,6 +105,7 @@ export async function oracleRows(s: Setting): Promise<Row[]> {
     times.push(performance.now());
     const agreement = JSON.parse(readFileSync(path.join(work, "agreement.json"), "utf8")) as Agreement;
     say(`reference ${agreement.seconds} s: ${agreement.calls.map((k) => `${k.name} ${k.seconds.join(" ")}`).join(", ")}; with loading ${seconds(times)}`);
+    checkLoads(model, watcher, c, work);
     for (const b of s.batches) {
       await playBatch(model, watcher, calls, b, work);
       say(`${b.group} ${b.sequences.length} sequences ${b.calls.join(" ")}: at ${seconds(times)}`);
@@ -108,6 +117,19 @@ export async function oracleRows(s: Setting): Promise<Row[]> {
   } finally {
     rmSync(work, { recursive: true });
   }
+}
+
+/** What load functions computed, before there was anything to compare with. */
+function checkLoads({ weights, device }: Model<CudaDevice>, watcher: Watcher, { outcome: { module }, manifest }: Compiled, folder: string): void {
+  const values = new StoredValues(path.join(folder, "load.safetensors"));
+  for (const { func, layers, writes } of module.load)
+    for (const layer of layers)
+      for (const { name, value } of module.funcs.get(func)!.results) {
+        const [step] = manifest.functions[func].steps;
+        const symbol = writes[name];
+        if (step.kind === "kernel") watcher.computed(device, weights.address(symbol, "data", layer), manifest.weights[symbol].dtype as "f32" | "bf16", values.get(`${func}|${layer}|${idOf(value)}|e`)!, step.kernel, value.node.op.name);
+      }
+  values.close();
 }
 
 /** Progress, where it is asked for. */
@@ -122,16 +144,19 @@ const finished = (child: ChildProcess): Promise<void> =>
   });
 
 /** One batch through prefill, extend and decode; those asked for are stepped through. */
-async function playBatch(model: Model<CudaDevice>, watcher: Watcher, calls: readonly JobCall[], batch: Batch, folder: string): Promise<void> {
+async function playBatch(model: Model<CudaDevice>, watcher: Watcher, calls: readonly (JobCall & { kind: Kind })[], batch: Batch, folder: string): Promise<void> {
   const own = calls.filter((c) => c.group === batch.group);
   const last = Math.max(...batch.calls.map((k) => kinds.indexOf(k)));
   const session = model.session({ maxTokens: Math.max(...own.flatMap((c) => c.lengths)), sequences: batch.sequences.length });
-  for (const [i, call] of own.slice(0, last + 1).entries()) {
-    const looked = batch.calls.includes(kinds[i]);
+  for (const call of own) {
+    const looked = batch.calls.includes(call.kind);
+    if (kinds.indexOf(call.kind) > last || (call.kind === "draft" && !looked)) continue;
     const values = looked ? new StoredValues(path.join(folder, `${call.name}.safetensors`)) : undefined;
     watcher.begin(model.device, values && new Play(call, batch.sequences, values));
     const tokens = batch.sequences.map((b) => call.ids.slice(call.starts[b], call.starts[b + 1]));
-    await (i === 0 ? session.prefill(tokens) : session.extend(tokens));
+    // What the main model gave is put in as everything else is.
+    if (call.kind === "draft") await session.draft(tokens, new Float32Array(tokens.flat().length * model.manifest.model.hidden));
+    else await (call.kind === "prefill" ? session.prefill(tokens) : session.extend(tokens));
     watcher.end();
     values?.close();
   }
@@ -156,7 +181,7 @@ function kernelRows(watcher: Watcher, c: Compiled): Row[] {
   }));
 }
 
-/** What the manifest holds against what ran and was compared. Load functions run before there is anything to compare. */
+/** What the manifest holds against what ran and was compared. */
 function manifestRow(c: Compiled, launched: ReadonlySet<string>, { tallies, copies }: Watcher): Row {
   const all = Object.keys(c.manifest.kernels);
   const missing = all.filter((k) => !launched.has(k));

@@ -9,7 +9,7 @@ import { evaluate, type Dims } from "../../ir/size.ts";
 import type { Watch } from "../../runtime/devices/cuda/runs.ts";
 import { between, codeValues, distance, elementBytes, floats, gather, integers, scatter, type Layout, type Memory } from "./oracle-compare.ts";
 import type { Placed } from "./oracle-job.ts";
-import type { Play } from "./oracle-values.ts";
+import type { Play, Stored } from "./oracle-values.ts";
 
 /** What is known of a kernel. */
 export interface Tally {
@@ -92,6 +92,14 @@ export class Watcher {
     this.bring(group, launch, placed);
     go();
   };
+
+  /** A weight that a load function computed, as it lies on the card. */
+  computed(memory: Memory, at: number, dtype: "f32" | "bf16", want: Stored, kernel: string, op: string): void {
+    const tally = this.tally(kernel, op);
+    tally.launches++;
+    const got = memory.read(at, (want.bytes.length / 4) * elementBytes[dtype]);
+    this.near([tally], floats(new Uint8Array(got), dtype), floats(want.bytes, "f32"), want.shape[want.shape.length - 1], "loading");
+  }
 
   private dims({ call, site }: Launch): { dims: Dims; sequence: number | undefined } {
     return { dims: site.dims, sequence: call.batch ? site.dims.b : undefined };

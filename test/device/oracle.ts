@@ -1,4 +1,4 @@
-// Every kernel of R1 fed the reference's own inputs: one dense and one mixture layer at full width, 256 experts, FP8, ragged batches
+// Every kernel of R1 fed the reference's own inputs: one dense and one mixture layer and the extra one at full width, 256 experts, FP8, ragged batches
 // of 1 to 1305 rows. refmodel.py runs on the same card; then the runtime steps launch by launch with the reference's values in
 // every buffer that a launch reads, and what it wrote is compared. Activation codes and scales must be exact, or differ only where
 // the last bit of float32 decides; everything else lies within bf16 rounding. Needs a Python with torch (DSC_PYTHON).
@@ -12,7 +12,7 @@ import { root } from "./models.ts";
 import { oracleRows, type Batch, type Setting } from "./oracle-run.ts";
 
 /** A few rows, fewer than a page, a page, and one. */
-const RAGGED = [[5, 17, 64, 1], [3, 2, 16, 5], [1, 1, 1, 1]];
+const RAGGED = [[12, 17, 64, 1], [3, 2, 16, 5], [1, 1, 1, 1]];
 /** Latents of more than 1024 rows meet other kernels; the first layer is enough to see them. */
 const LONG = [[1030]];
 
@@ -21,19 +21,19 @@ const ragged = (sequences: readonly number[], ...calls: Batch["calls"]): Batch =
 
 /** Sizes between which the plan chooses other kernels: by rows, by pairs of row and expert, and by sequences. */
 const batches: readonly Batch[] = [
-  ragged([0, 1, 2, 3], "prefill", "extend", "decode"),
-  ragged([3], "prefill", "extend", "decode"), ragged([0], "prefill"), ragged([0, 0, 0], "prefill", "decode"), ragged([1], "prefill"), ragged([2], "prefill"), ragged([2, 2], "prefill"),
-  ragged(times(2), "prefill", "decode"), ragged(times(3), "prefill", "extend"), ragged(times(4), "decode"), ragged(times(8), "decode"), ragged(times(16), "decode"),
-  ragged(times(24), "decode"), ragged(times(32), "decode"), ragged(times(33), "decode"), ragged(times(7), "prefill"), ragged(times(11), "prefill"), ragged(times(15), "prefill"),
+  ragged([0, 1, 2, 3], "prefill", "draft", "extend", "decode"),
+  ragged([3], "prefill", "draft", "extend", "decode"), ragged([3, 3, 3], "prefill", "draft", "decode"), ragged([3, 3, 3, 3, 3], "prefill", "draft"), ragged([0], "prefill", "draft"),
+  ragged([1], "prefill", "draft"), ragged([2], "prefill", "draft"), ragged([2, 2], "prefill", "draft"), ragged(times(2), "prefill", "draft", "decode"), ragged(times(3), "prefill", "draft", "extend"), ragged(times(4), "decode"), ragged(times(8), "decode"), ragged(times(16), "decode"),
+  ragged(times(24), "decode"), ragged(times(32), "decode"), ragged(times(33), "decode"), ragged(times(7), "prefill", "draft"), ragged(times(11), "prefill"), ragged(times(15), "prefill"),
   { group: "long", sequences: [0], calls: ["prefill"] },
 ];
 
 export const setting: Omit<Setting, "open"> = {
   src: path.join(root, "examples/deepseek-r1/config.json"),
-  set: { num_hidden_layers: 2, first_k_dense_replace: 1, num_nextn_predict_layers: 0 },
+  set: { num_hidden_layers: 2, first_k_dense_replace: 1, num_nextn_predict_layers: 1 },
   options: {},
   seed: 0,
-  groups: [{ name: "ragged", rows: RAGGED, layers: [0, 1] }, { name: "long", rows: LONG, layers: [0] }],
+  groups: [{ name: "ragged", rows: RAGGED, layers: [0, 1], drafts: true }, { name: "long", rows: LONG, layers: [0] }],
   batches,
   python: process.env.DSC_PYTHON ?? "python3",
   script: path.join(root, "test/device/oracle_reference.py"),
