@@ -37,7 +37,7 @@ async function play(model: Model): Promise<Uint32Array> {
 
 export async function check(): Promise<Row[]> {
   // The first mixture layer comes after the dense ones; one of those is enough.
-  const { model } = await open(r1, "synthetic:0", { layers: 2, set: ["num_nextn_predict_layers=0", "first_k_dense_replace=1", ...cut], natives: process.env.DSC_NATIVES === "none" ? "none" : "all" });
+  const { model } = await open(r1, "synthetic:0", { layers: 2, set: ["num_nextn_predict_layers=0", "first_k_dense_replace=1", ...cut], natives: process.env.DSC_NATIVES ?? "all", ...(process.env.DSC_NO_PDL ? { edit: (source: string) => ({ source, pdl: false }) } : {}) });
   const once = await play(model);
   const again = process.env.DSC_ONCE ? once : await play(model);
   const real = new Float32Array(once.buffer);
