@@ -115,7 +115,7 @@ async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, 
     }),
   );
   const own = new Map(Object.entries(manifest.own ?? {}).map(([name, k]) => [name, { source: files.get(k.text)?.toString() ?? "", cubin: files.get(k.binary) }] as const));
-  return CudaDevice.open(manifest, texts, { own, compile: cachedCompile(options.nvcc ? "nvcc" : undefined), ...(options.profile ? { profile: true } : {}) });
+  return CudaDevice.open(manifest, texts, { own, reads: !options.weights.startsWith("synthetic:"), compile: cachedCompile(options.nvcc ? "nvcc" : undefined), ...(options.profile ? { profile: true } : {}) });
 }
 
 function expectTarget(seen: Target, wanted: Target): void {

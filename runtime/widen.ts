@@ -22,8 +22,13 @@ export function widen(form: Exclude<StoredArray["form"], "same">, buffer: ArrayB
 
 /** Reads `count` rows from row `from` on and lays them `pitch` bytes apart in `room`, which they fill. */
 export async function readRows(a: StoredArray, rows: NonNullable<StoredArray["rows"]>, room: Uint8Array, from: number, count: number): Promise<void> {
+  await a.read(room.subarray(count * (rows.pitch - rows.bytes)), from * rows.bytes);
+  spreadRows(rows, room, count);
+}
+
+/** Lays rows that end where the room ends `pitch` bytes apart in it. */
+export function spreadRows(rows: NonNullable<StoredArray["rows"]>, room: Uint8Array, count: number): void {
   const first = count * (rows.pitch - rows.bytes);
-  await a.read(room.subarray(first), from * rows.bytes);
   for (let r = 0; r < count; r++) {
     room.copyWithin(r * rows.pitch, first + r * rows.bytes, first + (r + 1) * rows.bytes);
     room.fill(0, r * rows.pitch + rows.bytes, (r + 1) * rows.pitch);

@@ -33,8 +33,51 @@ export function largestDims(batch: BatchShape | undefined): Dims {
   return { T: batch.starts[b], B: b, P: batch.pages, S: s, t, s, m: batch.starts[b], b: Math.max(0, b - 1), e: 0 };
 }
 
+interface Arena {
+  /** What its size follows. */
+  symbols: readonly string[];
+  /** By the values of those. */
+  bytes: Map<string, number>;
+}
+
+/** Sizes that were asked for: a step would add up those of every layer each time, which is a tenth of its host's work. */
+const arenas = new WeakMap<Manifest, Map<string, Arena>>();
+const MOST_SIZES = 256;
+
 /** Bytes of arena that a function and all it calls need at these dims. */
 export function arenaBytes(manifest: Manifest, name: string, dims: Dims): number {
+  let functions = arenas.get(manifest);
+  if (!functions) arenas.set(manifest, (functions = new Map()));
+  let arena = functions.get(name);
+  if (!arena) functions.set(name, (arena = { symbols: arenaSymbols(manifest, name), bytes: new Map() }));
+  const key = arena.symbols.map((s) => dims[s]).join(" ");
+  const cached = arena.bytes.get(key);
+  if (cached !== undefined) return cached;
+  if (arena.bytes.size >= MOST_SIZES) arena.bytes.clear();
+  const bytes = addedUp(manifest, name, dims);
+  arena.bytes.set(key, bytes);
+  return bytes;
+}
+
+function arenaSymbols(manifest: Manifest, name: string): string[] {
+  const [found, seen] = [new Set<string>(), new Set<string>()];
+  const note = (s: Size): void => {
+    if (typeof s === "string") found.add(s);
+    else if (typeof s === "object") s.of.forEach(note);
+  };
+  const visit = (name: string): void => {
+    if (seen.has(name)) return;
+    seen.add(name);
+    const plan = functionOf(manifest, name);
+    plan.slots.forEach(note);
+    const within = (steps: readonly Step[]): void => steps.forEach((s) => (s.kind === "call" ? visit(s.function) : within(inside(s))));
+    within(plan.steps);
+  };
+  visit(name);
+  return [...found];
+}
+
+function addedUp(manifest: Manifest, name: string, dims: Dims): number {
   const known = new Map<string, number>();
   const need = (name: string): number => {
     const cached = known.get(name);

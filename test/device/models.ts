@@ -36,7 +36,7 @@ export async function open(src: string, weights: string, options: Partial<Compil
     files.set(name, { source });
     k.launch = { ...k.launch!, pdl };
   }
-  const device = await CudaDevice.open(c.manifest, files, { compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined), ...(options.profile ? { profile: true } : {}) });
+  const device = await CudaDevice.open(c.manifest, files, { compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined), reads: !weights.startsWith("synthetic:"), ...(options.profile ? { profile: true } : {}) });
   times.push(performance.now());
   const model = await Model.open(c.manifest, device, { weights });
   times.push(performance.now());

@@ -1,7 +1,7 @@
 // The CUDA target without a GPU: config to artifact, kernels, device, sessions and graphs as on one, over a stand-in for the driver
 // (test/kernels/host-driver.ts), with printed tile programs in f32 and bf16, against what transformers computed.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test, vi } from "vitest";
@@ -9,12 +9,14 @@ import { compile, defaults, type CompileOptions } from "../../compiler/compile.t
 import type { Manifest } from "../../ir/artifact.ts";
 import { storesF32 } from "../../compiler/stored.ts";
 import { standard } from "../../passes/index.ts";
+import type { StoredArray } from "../../runtime/device.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
 import { generate, proceed, type GenerateOptions } from "../../runtime/generate.ts";
 import { Model } from "../../runtime/model.ts";
 import type { Sampling } from "../../runtime/sample.ts";
 import { PagePool } from "../../runtime/pages.ts";
 import { describe as describeWeight, fill, formBytes, type Form } from "../../runtime/synthetic.ts";
+import { widen } from "../../runtime/widen.ts";
 import { distances } from "../device/distances.ts";
 import { fixtures, readTensors } from "../interpreted.ts";
 import { hasCompiler } from "../kernels/cuda-on-host.ts";
@@ -263,6 +265,38 @@ test.skipIf(!gpp)("synthetic weights made on the device have the bytes of those 
   sealed.seal();
   await expect(sealed.fill([])).rejects.toThrow(/DSC5610/);
   await Promise.all([device.close(), sealed.close()]);
+}, 120_000);
+
+test.skipIf(!gpp)("arrays of files come to the device in the form they are used in, by threads; a file that ends early is named", async () => {
+  const { device } = await openDevice(fixtures[0], { activations: "bf16" });
+  const file = path.join(work, "array.bin");
+  const bytes = Uint8Array.from({ length: 5_000_003 }, (_, i) => (i * 2654435761) >>> 13);
+  writeFileSync(file, bytes);
+  const begin = 3;
+  const forms: [StoredArray["form"], number, number][] = [["same", 1, 1], ["bf16", 2, 4], ["f16", 2, 4], ["e8m0", 1, 4]];
+  const stored = (form: StoredArray["form"], size: number, at: number, more: Partial<StoredArray> = {}): StoredArray => ({
+    at, count: size, form, bytes: size, file: { path: file, begin, tensor: "w" }, read: () => Promise.reject(new Error("threads read by themselves")), ...more,
+  });
+  for (const [form, narrow, wide] of forms) {
+    const count = 1_200_000;
+    const at = device.allocate(count * wide, form);
+    await device.place([stored(form, count * narrow, at)]);
+    const want = new ArrayBuffer(count * wide);
+    new Uint8Array(want).set(bytes.subarray(begin, begin + count * narrow), count * (wide - narrow));
+    if (form !== "same") widen(form, want, 0, count);
+    expect(Buffer.compare(device.read(at, want.byteLength), new Uint8Array(want)), form).toBe(0);
+    device.release(at);
+  }
+  const [rows, width, pitch] = [700, 3686, 3696];
+  const at = device.allocate(rows * pitch, "rows");
+  await device.place([stored("same", rows * width, at, { rows: { bytes: width, pitch } })]);
+  const got = device.read(at, rows * pitch);
+  for (const r of [0, 1, 283, 284, 699]) {
+    expect(Buffer.compare(got.subarray(r * pitch, r * pitch + width), bytes.subarray(begin + r * width, begin + (r + 1) * width))).toBe(0);
+    expect(got.subarray(r * pitch + width, (r + 1) * pitch).every((b) => b === 0)).toBe(true);
+  }
+  await expect(device.place([stored("same", 5_000_001, device.allocate(5_000_001, "w"))])).rejects.toThrow(/array\.bin[^]*the file changed after its header was read/);
+  await device.close();
 }, 120_000);
 
 test.skipIf(!gpp)("a model that does not fit is refused before a weight is read", async () => {

@@ -10,6 +10,7 @@ import { Cuda, type CudaKernel } from "./index.ts";
 import { beginText, endText, Mail } from "./mail.ts";
 import { Memory } from "./memory.ts";
 import { ownKernels } from "./own.ts";
+import { Readers } from "./readers.ts";
 import { Runs, type Watch } from "./runs.ts";
 import { canSample, sampleName } from "./sample.ts";
 import { Staging } from "./staging.ts";
@@ -32,6 +33,8 @@ export interface CudaOptions {
   compile: Compile;
   /** The runtime's own kernels as the artifact holds them compiled; another version's are not used. */
   own?: ReadonlyMap<string, { source: string; cubin?: Uint8Array | undefined }>;
+  /** A checkpoint will be read: its threads start while kernels load. */
+  reads?: boolean;
   /** Times every launch; nothing overlaps then and no graphs are used. */
   profile?: boolean;
   /** Stands around every launch; no graphs then either. */
@@ -59,6 +62,7 @@ export class CudaDevice implements Device {
   /** There once every kernel is loaded. */
   private runs!: Runs;
   private filler: CudaKernel | undefined;
+  private readers: Readers | undefined;
   private sealed = false;
   private tail: Promise<unknown> = Promise.resolve();
   private closed = false;
@@ -80,6 +84,7 @@ export class CudaDevice implements Device {
   static async open(manifest: Manifest, files: ReadonlyMap<string, CudaFile>, options: CudaOptions): Promise<CudaDevice> {
     const device = new CudaDevice(manifest, options);
     try {
+      if (options.reads) device.startReaders();
       const load = async ([name, record]: [string, KernelRecord]): Promise<void> => {
         const file = files.get(name);
         if (!file || !record.launch) throw brokenManifest(`kernel ${name} has ${file ? "no launch record" : "no text"}`);
@@ -171,8 +176,13 @@ export class CudaDevice implements Device {
   }
 
   async place(arrays: readonly StoredArray[]): Promise<void> {
-    await this.staging.place(arrays);
+    // Other streams than the launches': what was to be zeroed before has been, and what comes after finds all in place.
     this.cuda.synchronize();
+    if (arrays.length) await this.startReaders().bring(arrays);
+  }
+
+  private startReaders(): Readers {
+    return (this.readers ??= new Readers({ libraries: this.options.libraries, device: this.cuda.device }));
   }
 
   async fill(jobs: readonly FillJob[]): Promise<void> {
@@ -189,6 +199,7 @@ export class CudaDevice implements Device {
   /** Weights are in place: from here on nothing is compiled. */
   seal(): void {
     this.sealed = true;
+    this.closeReaders();
   }
 
   /** Everything a call needs is enqueued at once; calls follow each other on the stream without the host. */
@@ -237,7 +248,13 @@ export class CudaDevice implements Device {
     this.giveBack();
   }
 
+  private closeReaders(): void {
+    this.readers?.close();
+    this.readers = undefined;
+  }
+
   private giveBack(): void {
+    this.closeReaders();
     this.runs?.close();
     this.memory.close();
     this.staging.close();

@@ -114,3 +114,20 @@ export class Pinned {
     this.address = start + shift;
   }
 }
+
+/** Page-locked memory of the driver. */
+export class PinnedBlock {
+  readonly address: number;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  private readonly driver: Driver;
+
+  constructor(driver: Driver, size: number) {
+    this.driver = driver;
+    this.address = driver.get("cuMemHostAlloc", size, 0);
+    this.bytes = new Uint8Array(koffi.view(BigInt(this.address), size));
+  }
+
+  free(): void {
+    this.driver.attempt("cuMemFreeHost", this.address);
+  }
+}

@@ -23,7 +23,7 @@ export class Cuda {
   readonly memoryBytes: number;
   readonly driver: Driver;
   readonly stream: number;
-  private readonly device: number;
+  readonly device: number;
   private readonly kernels: CudaKernel[] = [];
 
   constructor(ordinal: number, libraries?: readonly string[]) {

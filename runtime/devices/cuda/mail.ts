@@ -3,8 +3,7 @@
 // Steps are numbered alike on both sides, a slot each; a slot is used again only when the host has its answer.
 import type { Call } from "../../device.ts";
 import type { CudaKernel, LaunchText } from "./kernel.ts";
-import { PinnedBlock } from "./staging.ts";
-import type { Driver } from "./driver.ts";
+import { PinnedBlock, type Driver } from "./driver.ts";
 
 const SLOTS = 16;
 /** Bytes of a slot's header and of its tables; what is larger goes by a copy. */

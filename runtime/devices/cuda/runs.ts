@@ -7,7 +7,8 @@ import { Graphs, graphKey } from "./graphs.ts";
 import type { Cuda, CudaKernel } from "./index.ts";
 import { Mail } from "./mail.ts";
 import { sampleName } from "./sample.ts";
-import { PinnedBlock, type Staging } from "./staging.ts";
+import { PinnedBlock } from "./driver.ts";
+import type { Staging } from "./staging.ts";
 import { lengthFree, visitSteps, type Site } from "./steps.ts";
 import type { Timings } from "./timings.ts";
 
