@@ -7,10 +7,11 @@ import { modelModule } from "../../compiler/frontend/model.ts";
 import { DiagnosticError, scale, type Func, type Module } from "../../ir/index.ts";
 import { choosePasses, insertBefore, pass, rebuild, runPipeline, standard, type Cx, type Pass } from "../../passes/index.ts";
 
-const moduleOf = (name: string, set: string[] = []): Module =>
-  modelModule(loadSpec(path.resolve(import.meta.dirname, "../fixtures", name), set).spec, { activations: "f32", actQuant: "dynamic", taps: false });
+const moduleOf = (name: string, set: string[] = [], activations: "f32" | "bf16" = "f32"): Module =>
+  modelModule(loadSpec(path.resolve(import.meta.dirname, "../fixtures", name), set).spec, { activations, actQuant: "dynamic", taps: false });
 const fp8 = moduleOf("a07-v3-fp8", ["q_lora_rank=128"]);
 const plain = moduleOf("a01-v3-yarn");
+const dense = moduleOf("../../examples/printed-model", [], "bf16");
 
 /** Multiplies every result of one op by 1. */
 const hide = (op: string): Pass =>
@@ -18,7 +19,7 @@ const hide = (op: string): Pass =>
     name: "hide",
     summary: `hides ${op}`,
     run: (f: Func, cx: Cx) =>
-      rebuild(f, cx.module.graph, (values, n) => (n.op.name === op ? values.map((v) => (v.type.kind === "tensor" && v.type.dtype === "f32" ? scale({ x: v, by: 1 }) : v)) : undefined)),
+      rebuild(f, cx.module.graph, (values, n) => (n.op.name === op ? values.map((v) => (v.type.kind === "tensor" && ["f32", "bf16"].includes(v.type.dtype) ? scale({ x: v, by: 1 }) : v)) : undefined)),
   });
 
 const broken = (m: Module, passes: readonly Pass[]): { code: string; title: string; notes: string[] } => {
@@ -43,6 +44,9 @@ describe("a hidden pattern ends the compile", () => {
     ["join-latents", "linear", plain, "join q_a and kv_a"],
     ["join-latents", "block_linear", fp8, "join q_a and kv_a in blocks"],
     ["combine-add", "combine", plain, "combine onto the residual"],
+    ["fuse-linear", "linear", dense, "add the residual inside the product"],
+    ["fuse-linear", "silu_mul", dense, "gate inside the product"],
+    ["fuse-linear", "rms_norm", dense, "normalise inside the product"],
     ["add-norm", "add", plain, "add and normalise"],
     ["fuse-quant", "rms_norm", fp8, "quantise while normalising"],
     ["fuse-quant", "silu_mul", fp8, "quantise while gating"],
