@@ -31,13 +31,14 @@ const parts: Readonly<Record<string, (s: Site) => Part[]>> = {
 
   linear_add(s) {
     const [x, w, residual] = operands(s);
-    return productOnto(s, x, w, residual);
+    const y = row("product", s.outs[0].shape, s.outs[0].dtype);
+    return [part("linear", [x, w], y, { dtype: "same" }), part("add", [residual, y], result(s))];
   },
 
   silu_linear_add(s) {
     const [x, w, residual] = operands(s);
     const act = row("act", x.view.shape.toSpliced(-2, 1), x.view.dtype);
-    return [part("silu_mul", [x], act), ...productOnto(s, act, w, residual)];
+    return [part("silu_mul", [x], act), part("linear_add", [act, w, residual], result(s))];
   },
 
   mla_query(s) {
@@ -48,11 +49,6 @@ const parts: Readonly<Record<string, (s: Site) => Part[]>> = {
     ];
   },
 };
-
-function productOnto(s: Site, x: Operand, w: Operand, residual: Operand): Part[] {
-  const y = row("product", s.outs[0].shape, s.outs[0].dtype);
-  return [part("linear", [x, w], y, { dtype: "same" }), part("add", [residual, y], result(s))];
-}
 
 const part = (op: string, ins: Operand[], out: Operand | undefined, attrs: Part["attrs"] = {}): Part => ({ op, attrs, ins, out });
 
@@ -84,7 +80,10 @@ export function composed(site: Site, choose: (s: Site) => Choice | Refusal): Cho
 }
 
 /** A chooser that serves fused ops by their parts and leaves everything else to `choose`. */
-export const byParts = (choose: (s: Site) => Choice | Refusal) => (site: Site): Choice | Refusal => composed(site, choose) ?? choose(site);
+export function byParts(choose: (s: Site) => Choice | Refusal): (s: Site) => Choice | Refusal {
+  const whole = (site: Site): Choice | Refusal => composed(site, whole) ?? choose(site);
+  return whole;
+}
 
 /** A choice whose arguments are those of the whole. */
 function placed(choice: Choice, p: Part): Choice {

@@ -5,6 +5,13 @@ __device__ __forceinline__ void copy_in_pieces(u32 to, const TensorMap* map, u32
   asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];"
                :: "r"(to), "l"(map), "r"(barrier), "r"(0), "r"(row), "r"(piece) : "memory");
 }
+// Weights are read once a step and go first when the cache needs room: kernels, gains and rows stay, and so need not queue for memory
+// behind the ring of the next kernel, 26 MB of it under way.
+__device__ __forceinline__ u64 read_once() { u64 policy; asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy)); return policy; }
+__device__ __forceinline__ void copy_weights(u32 to, const TensorMap* map, u32 barrier, int row, int piece, u64 policy) {
+  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4, %5}], [%2], %6;"
+               :: "r"(to), "l"(map), "r"(barrier), "r"(0), "r"(row), "r"(piece), "l"(policy) : "memory");
+}
 // 16 bytes of a row of 128 as the copy engine swizzled them.
 __device__ __forceinline__ u32 swizzled(u32 tile, int row, int chunk) { return tile + row * 128 + ((chunk ^ (row & 7)) * 16); }
 __device__ __forceinline__ void load_matrices4(u32 from, u32& a, u32& b, u32& c, u32& d) {

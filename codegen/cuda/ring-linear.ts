@@ -81,9 +81,10 @@ ${staged ? "" : `  u16* const x_rows = (u16*)((u8*)parts + ${ringParts(s)});  //
     if (lane != 0) return;
     // Weights do not wait for the kernel before; the first ring of them is under way while it still runs.
     const int all = shares * STEPS, ahead = min(STAGES, all);
+    const u64 policy = read_once();
     for (int i = 0; i < ahead; i++) {
       barrier_expect(full + 8 * i, BYTES);
-      copy_in_pieces(ring + i * STAGE, &w_map, full + 8 * i, row_of(share0 + i / STEPS), i % STEPS * PIECES);
+      copy_weights(ring + i * STAGE, &w_map, full + 8 * i, row_of(share0 + i / STEPS), i % STEPS * PIECES, policy);
     }
 ${staged ? `    await_previous();
     for (int i = 0; i < ahead; i++) copy_in_pieces(ring + i * STAGE + X_AT, &x_map, full + 8 * i, 0, i % STEPS * PIECES);
@@ -91,7 +92,7 @@ ${staged ? `    await_previous();
     for (int i = ahead; i < all; i++) {
       barrier_wait(empty + 8 * stage, phase ^ 1);
       barrier_expect(full + 8 * stage, BYTES);
-      copy_in_pieces(ring + stage * STAGE, &w_map, full + 8 * stage, row_of(share0 + i / STEPS), i % STEPS * PIECES);
+      copy_weights(ring + stage * STAGE, &w_map, full + 8 * stage, row_of(share0 + i / STEPS), i % STEPS * PIECES, policy);
 ${staged ? "      copy_in_pieces(ring + stage * STAGE + X_AT, &x_map, full + 8 * stage, 0, i % STEPS * PIECES);\n" : ""}      if (++stage == STAGES) { stage = 0; phase ^= 1; }
     }
     return;

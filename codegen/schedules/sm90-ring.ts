@@ -17,7 +17,7 @@ export interface RingProblem extends StreamProblem {
 export interface RingSchedule {
   form: "ring";
   /** Rows of x one launch takes; mma multiplies eight or sixteen, of which the rest repeat the last. */
-  tokens: 1 | 4 | 8 | 16;
+  tokens: 1 | 2 | 4 | 8 | 16;
   /** staged: a stage brings its columns of x along. resident: the block reads x once and keeps it. */
   x: "staged" | "resident";
   blocks: number;

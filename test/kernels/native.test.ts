@@ -79,7 +79,7 @@ const emitters: readonly [string, () => KernelText[], string[]][] = [
   ["mla_prefill", () => [16, 128].map(prefill), ["HGMMA", "UTMALDG", "UTMASTG"]],
   ["stream_linear", () => streams.flatMap((p) => ([8, 16] as const).map((t) => streamLinear(p, streamSchedule(p, t)))), ["HMMA", "LDG.E.NA.LTC256B.128"]],
   ["ring_linear", () => [...gemms, ...streams].filter((p) => unringable(p) === null).flatMap((p) => ([1, 4, 8, 16] as const).map((t) => ringLinear(p, ringSchedule(p, t)))), ["HMMA", "UTMALDG", "LDSM"]],
-  ["fused ring_linear", () => fused.flatMap((p) => ([1, 4, 8] as const).filter((t) => unringable(p, t) === null).map((t) => ringLinear(p, ringSchedule(p, t)))), ["HMMA", "UTMALDG", "LDSM"]],
+  ["fused ring_linear", () => fused.flatMap((p) => ([1, 2, 4] as const).filter((t) => unringable(p, t) === null).map((t) => ringLinear(p, ringSchedule(p, t)))), ["HMMA", "UTMALDG", "LDSM"]],
   ["bf16_gemm", () => gemms.flatMap((p) => bf16Candidates.filter((s) => bf16Illegal(s, p) === null).map((s) => bf16Gemm(p, s))), ["HGMMA", "UTMALDG"]],
   ["stream_bmm", () => [...einsums, ...quantised].map((p) => streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule)), ["HMMA", "LDG.E.NA.LTC256B.128"]],
   ["mla_query", () => einsums.filter((p) => p.b[1] === 1 && p.x === "bf16" && !p.scale).map((p) => mlaQuery({ ...p, d: 64, xStrides: [p.a[1], p.a[0]], maxPositions: 4096, r: 512, cStride: 2112, krStride: 2112, gain: "bf16", eps: 1e-6, pageRows: 64 })), ["HMMA", "LDG.E.NA.LTC256B.128"]],
