@@ -9,6 +9,7 @@ import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
 import { generate } from "../../runtime/generate.ts";
 import { Model } from "../../runtime/model.ts";
+import type { Sampling } from "../../runtime/sample.ts";
 import type { Session } from "../../runtime/session.ts";
 import { fixtures, readTensors } from "../interpreted.ts";
 import type { Row } from "./device.ts";
@@ -145,6 +146,8 @@ export async function measure(): Promise<Row[]> {
     rows.push({ model: "printed", what: "decode", context, batch: 1, ms_per_token: median(ms), best: Math.min(...ms), graph_us: median(gpu), ...FLOOR.decode });
   }
   for (const context of [64, 1024]) rows.push({ model: "printed", what: "decode, steps begun ahead", context, batch: 1, ms_per_token: await aheadMs(model, context, 100), ...FLOOR.decode });
+  const drawing = { temperature: 0.8, topK: 50, topP: 0.95, repeatPenalty: 1.1, seed: 1 };
+  rows.push({ model: "printed", what: "decode, ids drawn, begun ahead", context: 1024, batch: 1, ms_per_token: await aheadMs(model, 1024, 100, drawing), ...FLOOR.decode });
   rows.push({ what: "tables and ids go through pinned memory", ok: model.device.mailed });
   const plain = await greedy(model, 1024, 24);
   for (const [what, options] of Object.entries(habits)) {
@@ -186,11 +189,11 @@ async function greedy(model: Model<CudaDevice>, context: number, n: number): Pro
 }
 
 /** Milliseconds a step when each is begun before the ids of the last are known here. */
-export async function aheadMs(model: Model<CudaDevice>, context: number, steps: number): Promise<number> {
+export async function aheadMs(model: Model<CudaDevice>, context: number, steps: number, sampling: Sampling = {}): Promise<number> {
   const prompt = Array.from({ length: context }, (_, i) => (i * 7919 + 13) % 1000);
   let from = 0;
   let count = 0;
-  for await (const step of generate(model, [prompt], { maxNew: steps + 4, ahead: true })) {
+  for await (const step of generate(model, [prompt], { ...sampling, maxNew: steps + 4, ahead: true })) {
     if (step.index === 3) from = performance.now();
     else if (step.index > 3) count++;
   }

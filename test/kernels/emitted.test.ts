@@ -13,7 +13,10 @@ import { build, hasNvcc, inTwo } from "./nvcc.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const sources = ["examples/deepseek-r1", "examples/printed-model", "test/fixtures/a07-v3-fp8", "test/fixtures/a09-v3-odd"];
-const compiled = sources.map((s) => compile(path.join(root, s), { ...defaults, target: "cuda", activations: "bf16" }));
+const compiled = sources.flatMap((s, i) =>
+  // The two models with --deterministic too, which takes other schedules.
+  (i < 2 ? [false, true] : [false]).map((deterministic) => compile(path.join(root, s), { ...defaults, target: "cuda", activations: "bf16", deterministic })),
+);
 
 test("a launch binds every buffer of its kernel and gives every dim", () => {
   for (const { manifest } of compiled) {

@@ -102,6 +102,10 @@ __device__ __forceinline__ u64 warp_sum(u64 v) {
   for (int apart = 16; apart > 0; apart /= 2) v += __shfl_xor_sync(ALL, v, apart);
   return v;
 }
+__device__ __forceinline__ u32 warp_max(u32 v) {
+  for (int apart = 16; apart > 0; apart /= 2) { const u32 other = __shfl_xor_sync(ALL, v, apart); v = other > v ? other : v; }
+  return v;
+}
 __device__ __forceinline__ u64 warp_scan(u64 v) {  // running sum, own value included
   const int lane = threadIdx.x % 32;
   for (int by = 1; by < 32; by *= 2) { const u64 before = __shfl_up_sync(ALL, v, by); if (lane >= by) v += before; }
@@ -183,8 +187,8 @@ template <class Value, class Need> __device__ __forceinline__ void cut(Shared& s
     const u64 run = warp_scan(own);
     if (lane == 31) s.scans[warp] = run;
     __syncthreads();
-    u64 before = run - own, all = 0;
-    for (int w = 0; w < WARPS; w++) { if (w < warp) before += s.scans[w]; all += s.scans[w]; }
+    const u64 theirs = lane < WARPS ? s.scans[lane] : 0, all = warp_sum(theirs);
+    u64 before = run - own + warp_sum(lane < warp ? theirs : 0);
     if (digit == 0) {
       need = need_of(all);
       if (need == 0 || need > all) return;  // everything stays; the same for every thread of the cluster
@@ -241,15 +245,13 @@ dsc_sample(const float* logits, const int* choices, const int* ids, const int* s
     top = s.keys[i] > top ? s.keys[i] : top;
   }
   // The largest of the block, then of the cluster.
-  for (int apart = 16; apart > 0; apart /= 2) { const u32 other = __shfl_xor_sync(ALL, top, apart); top = other > top ? other : top; }
+  top = warp_max(top);
   if (threadIdx.x % 32 == 0) s.sums[threadIdx.x / 32] = top;
   __syncthreads();
-  if (threadIdx.x == 0) {
-    for (int w = 1; w < WARPS; w++) top = s.sums[w] > top ? (u32)s.sums[w] : top;
-    s.top = top;
-  }
+  top = warp_max(threadIdx.x % 32 < WARPS ? (u32)s.sums[threadIdx.x % 32] : 0);
+  if (threadIdx.x == 0) s.top = top;
   cluster_sync();
-  for (int r = 0; r < BLOCKS; r++) { const u32 other = *at_rank(&s.top, r); top = r == 0 || other > top ? other : top; }
+  for (int r = 0; r < BLOCKS; r++) { const u32 other = *at_rank(&s.top, r); top = other > top ? other : top; }
   const float most = value_of(top);
 
   for (int i = threadIdx.x; i < count; i += THREADS)
