@@ -127,7 +127,8 @@ function mainFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights:
   }
   const final = w.from(["hidden", "eps"], "norm", () => rmsNorm({ x: h, gain: weights.table("norm", "model.norm.weight", [spec.hidden]), eps: spec.eps }));
   graph.name(final, "final");
-  const last = options.taps ? final : lastRows({ x: final, batch });
+  // A decode step has one row of each sequence, which is its last.
+  const last = options.taps || entry === "decode" ? final : lastRows({ x: final, batch });
   const logits = w.from(["vocab", "tied"], "lm_head", () =>
     linear({ x: last, w: spec.tied ? weights.table("embed", "model.embed_tokens.weight", [spec.vocab, spec.hidden]) : weights.table("head", "lm_head.weight", [spec.vocab, spec.hidden]), dtype: "f32" }),
   );
