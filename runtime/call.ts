@@ -79,7 +79,9 @@ export class Arena {
 /** Whether the ids of an entry can be drawn on the device: it needs the logits of every entry's last row, and no others. */
 export function drawable({ manifest, device }: Model, entry: string): boolean {
   const logits = functionOf(manifest, entry).results.find((r) => r.name === "logits");
-  return device.draws === true && logits?.dtype === "f32" && logits.shape[0] === "B";
+  // A decode step has one row of each sequence.
+  const lastOnly = logits?.shape[0] === "B" || (entry === manifest.entries.decode && manifest.options.taps !== true);
+  return device.draws === true && logits?.dtype === "f32" && lastOnly;
 }
 
 /** A call under way: what it will give, and where the next one finds its ids before the host does. */
