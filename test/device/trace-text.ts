@@ -5,7 +5,7 @@ import type { Edit } from "./models.ts";
 
 /** Rows a kernel keeps: launches since they were cleared times blocks. */
 export const ROWS = 65536;
-/** Of a row: begin and wait are the least of the block's, kept as the largest of their complements; end is the largest. */
+/** Of a row: begin and wait are the least of the block's, kept as the largest of their complements; end is the largest; warps that left, and the multiprocessor above. */
 export const ROW_BYTES = 16;
 
 const text = `
@@ -25,7 +25,9 @@ struct Trace {
     if (at < ${ROWS}) {
       atomicMax(&trace_rows[at].begin, ~begin);
       if (wait != 0) atomicMax(&trace_rows[at].waited, ~wait);
-      atomicAdd(&trace_rows[at].warps, 1u);
+      unsigned at_sm = 0;
+      if (threadIdx.x == 0) asm volatile("mov.u32 %0, %%smid;" : "=r"(at_sm));
+      atomicAdd(&trace_rows[at].warps, 1u + (at_sm << 16));
       atomicMax(&trace_rows[at].end, trace_clock());
     }
     atomicAdd(&trace_left, 1u);

@@ -27,13 +27,13 @@ function launchesOf(manifest: Manifest): Launch[] {
   const product = (a: readonly number[]): number => a.reduce((x, y) => x * y, 1);
   const weights = (step: Step & { kind: "kernel" }): number => {
     const { family } = manifest.kernels[step.kernel];
-    if (!/linear|gemm|bmm/.test(family)) return 0;
+    if (!/linear|gemm|bmm|experts|query/.test(family)) return 0;
     const names = step.args.flatMap((a) => ("weight" in a && a.part === "data" ? [a.weight] : []));
     return names.reduce((sum, name) => {
       const { shape, dtype } = manifest.weights[name];
-      const experts = family.startsWith("grouped") ? (manifest.model.experts!.perToken + shape[0] - manifest.model.experts!.count) / shape[0] : 1;
+      const experts = /grouped|experts/.test(family) ? (manifest.model.experts!.perToken + shape[0] - manifest.model.experts!.count) / shape[0] : 1;
       // The two einsums of attention read a half of wkv_b each.
-      return sum + product(shape) * (dtype === "bf16" ? 2 : dtype === "f32" ? 4 : 1) * experts * (family.includes("bmm") ? 0.5 : 1);
+      return sum + product(shape) * (dtype === "bf16" ? 2 : dtype === "f32" ? 4 : 1) * experts * (/bmm|query/.test(family) ? 0.5 : 1);
     }, 0);
   };
   const walk = (f: FunctionPlan, steps: readonly Step[]): Launch[] =>
@@ -55,6 +55,8 @@ interface Times {
   /** The first block's end. */
   endFirst: number;
   blocks: number;
+  /** By block: its multiprocessor, when it came in and when it ended. */
+  each: { sm: number; begin: number; end: number }[];
 }
 
 /** Times of the launches of one kernel, oldest first, from what its blocks kept. */
@@ -67,11 +69,14 @@ function readTimes(device: CudaDevice, kernel: string, launches: number): Times[
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
   return Array.from({ length: launches }, (_, l) => {
     const row = (word: number): Uint32Array => Uint32Array.from({ length: blocks }, (_, b) => words[4 * (l * blocks + b) + word]);
-    if (row(3).some((warps) => warps !== loaded.text.launch.block / 32)) throw new Error(`blocks of two launches of ${kernel} met`);
+    if (row(3).some((warps) => (warps & 0xffff) !== loaded.text.launch.block / 32)) throw new Error(`blocks of two launches of ${kernel} met`);
     const [begins, waits, ends] = [row(0).map((t) => ~t), row(1).filter((t) => t !== 0).map((t) => ~t), row(2)];
-    return { begin: Math.min(...begins), beginLast: Math.max(...begins), waited: Math.min(...waits), end: Math.max(...ends), endFirst: Math.min(...ends), blocks };
+    return { begin: Math.min(...begins), beginLast: Math.max(...begins), waited: Math.min(...waits), end: Math.max(...ends), endFirst: Math.min(...ends), blocks, each: Array.from(ends, (end, b) => ({ sm: row(3)[b] >>> 16, begin: begins[b], end })) };
   });
 }
+
+/** Blocks by multiprocessor, "sm begin end" in nanoseconds from the first begin: in a report's file, not in its lines. */
+const blocksOf = ({ begin, each }: Times): string => each.toSorted((a, b) => a.sm - b.sm).map((b) => `${b.sm} ${b.begin - begin} ${b.end - begin}`).join(", ");
 
 /** Rows of the launches of a step, then sums by kernel; times are medians over replays. */
 async function traceOf(model: string, src: string, options: Parameters<typeof open>[2]): Promise<Row[]> {
@@ -79,6 +84,7 @@ async function traceOf(model: string, src: string, options: Parameters<typeof op
   const plain = (await open(src, "synthetic:0", options)).model;
   const first = plain.session({ maxTokens: context + 64, sequences: 1 });
   await decodeMs(first, context, 4);
+  const plainSMs = plain.device.cuda.multiprocessors;
   const untraced = median(plain.device.replayTimes(20));
   first.close();
   await plain.close();
@@ -111,6 +117,7 @@ async function traceOf(model: string, src: string, options: Parameters<typeof op
   const rows: Row[] = step.map(({ kernel, weights }, l) => ({
     model, what: "launch", launch: l, kernel, blocks: replays[0][l].blocks, begin_us: us(l, (t) => t.begin - t.start), begun_us: us(l, (t) => t.beginLast - t.start), waited_us: us(l, (t) => t.waited - t.start),
     first_end_us: us(l, (t) => t.endFirst - t.start), end_us: us(l, (t) => t.end - t.start), adds_us: us(l, (t) => t.adds), floor_us: weights / BANDWIDTH / 1000,
+    ...(weights > 0 && replays[0][l].blocks <= 2 * plainSMs ? { all: blocksOf(replays[1][l]) } : {}),
   }));
   const sums = kernels.map((kernel) => {
     const own = rows.filter((r) => r.kernel === kernel);
