@@ -8,11 +8,14 @@ export const streamTypes = indent(`
 typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long long u64; typedef long long i64;
 `);
 
-/** Weights are read once: not kept in L1, and L2 fetches whole 256 bytes. */
+/**
+ * Weights are read once: not kept in L1, and L2 fetches whole 256 bytes. No ld.global.nc: the assembler moves such a load to
+ * where it suits it, and that was behind the wait for the kernel before, which weights are meant to overtake.
+ */
 export const streamLoads = indent(`
 __device__ __forceinline__ uint4 load_weights(const u16* p) {
   uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+  asm volatile("ld.global.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p) : "memory");
   return v;
 }
 `);

@@ -88,11 +88,13 @@ async function traceOf(model: string, src: string, options: Parameters<typeof op
   const untraced = median(plain.device.replayTimes(20));
   first.close();
   await plain.close();
-  const { model: loaded } = await open(src, "synthetic:0", { ...options, edit: traced });
-  const { device, manifest } = loaded;
+  const step = launchesOf(plain.manifest);
+  // Prompts come through other kernels.
+  const names = new Set(step.map((l) => plain.manifest.kernels[l.kernel].entry));
+  const { model: loaded } = await open(src, "synthetic:0", { ...options, edit: (source, record) => (names.has(record.entry) ? traced(source, record) : { source, pdl: record.launch!.pdl ?? false }) });
+  const { device } = loaded;
   const session = loaded.session({ maxTokens: context + 64, sequences: 1 });
   await decodeMs(session, context, 4);
-  const step = launchesOf(manifest);
   const kernels = [...new Set(step.map((l) => l.kernel))];
   for (const k of kernels) for (const name of ["trace_left", "trace_rows"]) {
     const { at, bytes } = device.kernel(k)!.symbol(name);

@@ -30,7 +30,7 @@ const toBf16 = (v: number): number => {
 /** mma.m16n8k16 and a load of 16 bytes, as lanes see them. */
 const withoutAsm = (source: string): string =>
   source
-    .replace(/asm volatile\("ld\.global\.nc[^;]*;"[^;]*;/, "v = *(const uint4*)p;")
+    .replace(/asm volatile\("ld\.global[^;]*;"[^;]*;/, "v = *(const uint4*)p;")
     .replace(/u32 v; asm\("cvt\.rn\.bf16x2[^;]*;"[^;]*; return v;/, "return (u32)to_bf16(low) | (u32)to_bf16(high) << 16;")
     .replace(/asm volatile\("mma\.sync[\s\S]*?\);\n/, `const u32 own[6] = {upper0, lower0, upper1, lower1, x0, x1};
   u32 all[6][32];

@@ -112,6 +112,19 @@ test.skipIf(!hasNvcc).each(emitters)("%s: no spills, no serial products", async 
   for (const k of kernels) for (const i of instructions) expect(code.get(k.name)?.includes(i), `${i} in ${k.name}`).toBe(true);
 }, 120_000);
 
+test.skipIf(!hasNvcc || !cuobjdump)("einsums fetch their weights before they wait for the kernel before: the assembler leaves the order alone", async () => {
+  const kernels = emitters.filter(([family]) => family === "stream_bmm" || family === "mla_query").flatMap(([, emit]) => emit());
+  const built = await build(inTwo(kernels.map((k) => k.source)));
+  const code = new Map([...built.cubins.values()].flatMap((c) => [...disassemble(cuobjdump!, c)]));
+  for (const k of kernels) {
+    const lines = code.get(k.name)!.split("\n");
+    const wait = lines.findIndex((l) => l.includes("ACQBULK"));
+    const weights = lines.flatMap((l, i) => (l.includes(".LTC256B.") ? [i] : []));
+    expect(weights.length, k.name).toBeGreaterThan(0);
+    expect(weights.filter((i) => i > wait), `loads of weights behind the wait in ${k.name}`).toEqual([]);
+  }
+}, 60_000);
+
 test.skipIf(!hasNvcc)("NVRTC, which knows no headers, takes the same text where it is installed", () => {
   for (const k of [mlaDecode(decodes[0]), prefill(128), blockGemm(products[0], candidates[0])]) expect(compileCuda(k.name, k.source, "nvrtc").length).toBeGreaterThan(0);
 }, 60_000);
