@@ -66,12 +66,13 @@ function refusals(entries: readonly Entry[]): string[] {
   });
 }
 
-/** "prefill/{dense_layer, moe_layer}, decode/moe_layer". */
+/** "prefill/{dense_layer, moe_layer}, decode/moe_layer, decode": a function and those of its layers are named apart. */
 function folded(sites: ReadonlySet<string>): string {
   const by = new Map<string, string[]>();
   for (const s of sites) {
     const [head, ...rest] = s.split("/");
-    by.set(head, [...(by.get(head) ?? []), rest.join("/")]);
+    const key = rest.length ? `${head}/` : head;
+    by.set(key, [...(by.get(key) ?? []), rest.join("/")]);
   }
-  return [...by].map(([head, rest]) => (rest.length > 1 ? `${head}/{${rest.join(", ")}}` : [head, ...rest].filter((w) => w !== "").join("/"))).join(", ");
+  return [...by].map(([key, rest]) => (rest.length > 1 ? `${key}{${rest.join(", ")}}` : `${key}${rest[0]}`)).join(", ");
 }
