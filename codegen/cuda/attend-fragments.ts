@@ -2,6 +2,7 @@
 // through L2. A kernel prints only those it calls.
 
 export const attendFragments = `
+#define EACH(i, count) _Pragma("unroll") for (int i = 0; i < count; i++)  // over registers, which have no addresses
 // A box of a three-dimensional tensor: some lanes, some heads, one token.
 __device__ __forceinline__ void copy_box(u32 to, const TensorMap* map, u32 barrier, int lane, int head, int row) {
   asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];"
@@ -72,6 +73,14 @@ __device__ __forceinline__ int load_word(const int* p) {  // from L2: a kernel t
 // A softmax in base 2, and what blocks that share one read of each other: from L2, behind a counter.
 __device__ __forceinline__ float minus_infinity() { return __int_as_float(0xff800000); }
 __device__ __forceinline__ float exp2_fast(float x) { float v; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(v) : "f"(x)); return v; }
+__device__ __forceinline__ float warp_most(float v) {
+  for (int d = 1; d < 32; d *= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d));
+  return v;
+}
+__device__ __forceinline__ float warp_sum(float v) {
+  for (int d = 1; d < 32; d *= 2) v += __shfl_xor_sync(~0u, v, d);
+  return v;
+}
 __device__ __forceinline__ void add_release(int* p) { asm volatile("red.release.gpu.global.add.s32 [%0], 1;" :: "l"(p) : "memory"); }
 __device__ __forceinline__ int load_acquire(const int* p) {
   int v; asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(v) : "l"(p) : "memory"); return v;

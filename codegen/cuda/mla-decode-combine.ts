@@ -1,66 +1,50 @@
-// The end of the MLA decode kernel: clusters that share a token, and those that have none, wait for its parts and each adds up a
-// slice of them.
+// The end of the MLA decode kernel: clusters that share a token wait for all of its parts, and each adds up a slice of them.
 
 /** Runs in the mixing warpgroups, after all pieces. */
-export const combine = (): string => `
-    // Shared tokens: the first of the run, and the last; a cluster without work helps with one. Parts are added in the order of
-    // clusters, whoever adds them.
-    const bool idle = me >= plan.used;
+export const combine = (): string => `    // Shared tokens, the run's first and last: parts are added in the order of clusters, whoever adds them.
 #pragma unroll 1
     for (int turn = 0; turn < 2; turn++) {
-      const int row = idle ? (me - plan.used) % T : turn == 0 ? mine.begin.x : mine.end.x;
-      if (turn == 1 ? idle || mine.end.y == 0 || row == mine.begin.x : !idle && mine.empty()) continue;
-      int first, parts;
-      plan.owners(row, first, parts);
+      const int row = turn == 0 ? begin.x : end.x;
+      if (turn == 1 ? end.y == 0 || row == begin.x : begin.x >= plan.last) continue;
+      int first = me, parts = 1;  // the run with its first stage; runs that begin inside it are the others
+#pragma unroll 1
+      for (int c = 1; c < clusters; c += 32) {
+        const int2 start = plan.starts[min(c + lane, clusters)];
+        const u32 later = __ballot_sync(~0u, start.x == row && start.y > 0);
+        if (later && parts == 1) first = c + __ffs(later) - 2;
+        parts += __popc(later);
+      }
       if (parts == 1) continue;
-      const int free = clusters - plan.used, helpers = parts + (free > row ? (free - 1 - row) / T + 1 : 0);
-      const int slice = idle ? parts + (me - plan.used) / T : me - first;
       int* counter = counters + (row * CLUSTER + rank) * 2;
       if (thread == 0) while (load_acquire(counter) < parts) { }
       group_sync(2, 256);
 
-      // Eight lanes of one head a thread; the loads of eight parts are in flight at once.
-      const long long at = (long long)first * CLUSTER + rank;
+      // A warp has half of a head's lanes, eight a thread. Each lane weighs one part; then the parts pass by.
+      const auto slot_of = [&](int part) { return ((long long)(first + part) * CLUSTER + rank) * 2 + (part == 0); };
 #pragma unroll 1
-      for (int u = 4096 * slice / helpers + thread; u < 4096 * (slice + 1) / helpers; u += 256) {
-        float top = minus_infinity(), sum = 0.f, mixed[8] = {};
+      for (int half = 128 * (me - first) / parts + warp - 8; half < 128 * (me - first + 1) / parts; half += 8) {
+        float top = minus_infinity(), all = 0.f, mixed[8] = {};
 #pragma unroll 1
-        for (int p0 = 0; p0 < parts; p0 += 8) {
-          float4 stat[8];
-          uint4 part[8];
-#pragma unroll
-          for (int i = 0; i < 8; i++) {
-            const long long slot = (at + min(p0 + i, parts - 1) * CLUSTER) * 2 + (p0 + i == 0);
-            stat[i] = load_partial(stats + slot * 64 + u / 64);
-            part[i] = load_words((const uint4*)slots + slot * 4096 + u);
-            if (p0 + i >= parts) stat[i].x = minus_infinity();
-          }
-          float most = top;
-#pragma unroll
-          for (int i = 0; i < 8; i++) most = fmaxf(most, stat[i].x);
-          const float less = exp2_fast(top - most);
-          sum *= less;
-#pragma unroll
-          for (int k = 0; k < 8; k++) mixed[k] *= less;
-#pragma unroll
-          for (int i = 0; i < 8; i++) {
-            const float w = exp2_fast(stat[i].x - most), by = w * (u % 64 < 32 ? stat[i].z : stat[i].w);
-            const u32 words[4] = {part[i].x, part[i].y, part[i].z, part[i].w};
-            sum = fmaf(w, stat[i].y, sum);
-#pragma unroll
-            for (int k = 0; k < 4; k++) {
-              const float2 v = unpack_half(words[k]);
-              mixed[2 * k] = fmaf(by, v.x, mixed[2 * k]);
-              mixed[2 * k + 1] = fmaf(by, v.y, mixed[2 * k + 1]);
-            }
-          }
+        for (int p = 0; p < parts; p += 32) {
+          const float4 stat = load_partial(stats + slot_of(min(p + lane, parts - 1)) * 64 + half / 2);
+          const float most = warp_most(fmaxf(top, stat.x)), less = exp2_fast(top - most), w = p + lane < parts ? exp2_fast(stat.x - most) : 0.f;
+          const float by = w * (half % 2 ? stat.w : stat.z);
+          all = all * less + warp_sum(w * stat.y);
           top = most;
+          EACH(k, 8) mixed[k] *= less;
+#pragma unroll 8
+          for (int i = 0; i < min(parts - p, 32); i++) {
+            const uint4 part = load_words(slots + slot_of(p + i) * 4096 + half * 32 + lane);
+            const u32 words[4] = {part.x, part.y, part.z, part.w};
+            const float weight = __shfl_sync(~0u, by, i);
+            EACH(k, 8) mixed[k] = fmaf(weight, k % 2 ? unpack_half(words[k / 2]).y : unpack_half(words[k / 2]).x, mixed[k]);
+          }
         }
-        const float by = 1.f / sum;
-        *((uint4*)(y + ((long long)tokens.at(row) * HEADS + rank * 64) * 512) + u) = make_uint4(pack_bf16(mixed[0] * by, mixed[1] * by),
+        const float by = 1.f / all;
+        ((uint4*)y)[((long long)row * HEADS + rank * 64) * 64 + half * 32 + lane] = make_uint4(pack_bf16(mixed[0] * by, mixed[1] * by),
             pack_bf16(mixed[2] * by, mixed[3] * by), pack_bf16(mixed[4] * by, mixed[5] * by), pack_bf16(mixed[6] * by, mixed[7] * by));
       }
       // The last to leave makes the counters ready for the next launch.
       group_sync(2, 256);
-      if (thread == 0 && atomicAdd(counter + 1, 1) == helpers - 1) { counter[0] = 0; counter[1] = 0; }
+      if (thread == 0 && atomicAdd(counter + 1, 1) == parts - 1) { counter[0] = 0; counter[1] = 0; }
     }`;

@@ -120,17 +120,14 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
       wgmma_wait<0>(odd);
 
       // Softmax: a head's rows lie in eight lanes of four warps.
-#pragma unroll
-      for (int n = 0; n < 8; n++) even[n] = slab * 16 + lane / 4 + n / 2 % 2 * 8 < seen ? (even[n] + odd[n]) * SCALE : minus_infinity();
-#pragma unroll
-      for (int h = 0; h < 4; h++) {
+      EACH(n, 8) even[n] = slab * 16 + lane / 4 + n / 2 % 2 * 8 < seen ? (even[n] + odd[n]) * SCALE : minus_infinity();
+      EACH(h, 4) {
         float most = fmaxf(even[h / 2 * 4 + h % 2], even[h / 2 * 4 + 2 + h % 2]);
         for (int d = 4; d < 32; d *= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, d));
         if (lane < 4) peaks[slab][head_of(h / 2 * 4 + h % 2)] = most;
       }
       group_sync(1, 128);
-#pragma unroll
-      for (int h = 0; h < 4; h++) {
+      EACH(h, 4) {
         const int head = head_of(h / 2 * 4 + h % 2);
         const float most = fmaxf(top[h], fmaxf(fmaxf(peaks[0][head], peaks[1][head]), fmaxf(peaks[2][head], peaks[3][head])));
         const float less = exp2_fast(top[h] - most);
@@ -138,8 +135,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
         top[h] = most;
         sum[h] *= less;
       }
-#pragma unroll
-      for (int n = 0; n < 8; n++) {
+      EACH(n, 8) {
         even[n] = exp2_fast(even[n] - top[n / 4 * 2 + n % 2]);
         sum[n / 4 * 2 + n % 2] += even[n];
       }
@@ -152,18 +148,15 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
 
     // Mix: 512 lanes by 16 heads. The rows are read across; each warpgroup has four chunks of 64 lanes.
     if (i > 0) {
-#pragma unroll
-      for (int n = 0; n < 32; n++) acc[n / 8][n % 8] *= shrink[head_of(n % 8)];
+      EACH(n, 32) acc[n / 8][n % 8] *= shrink[head_of(n % 8)];
     }
     const u64 v_tile = turned_descriptor<CHUNK>(tile + team * 4 * CHUNK), p_tile = tile_descriptor(weights);
     wgmma_fence();
 #pragma unroll
     for (int k = 0; k < 4; k++)
-#pragma unroll
-      for (int c = 0; c < 4; c++) wgmma_64x16x16_across<1>(acc[c], v_tile + c * (CHUNK / 16) + k * (16 * 128 / 16), p_tile + k * 2);
+      EACH(c, 4) wgmma_64x16x16_across<1>(acc[c], v_tile + c * (CHUNK / 16) + k * (16 * 128 / 16), p_tile + k * 2);
     wgmma_commit();
-#pragma unroll
-    for (int c = 0; c < 4; c++) wgmma_wait<0>(acc[c]);
+    EACH(c, 4) wgmma_wait<0>(acc[c]);
     if (i + 1 < mine) __syncthreads();
     if (thread == 0 && i + STAGES < mine) copy_stage(i + STAGES);
   }
@@ -171,13 +164,11 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
   // A letter a head, to the block that adds it up: halves of the block's largest sum, so that no cached value is too large for them.
   if (mine > 0) {
     float most = 0.f;
-#pragma unroll
-    for (int n = 0; n < 32; n++) most = fmaxf(most, fabsf(acc[n / 8][n % 8]));
+    EACH(n, 32) most = fmaxf(most, fabsf(acc[n / 8][n % 8]));
     const int bits = __reduce_max_sync(~0u, __float_as_int(most));
     if (lane == 0) atomicMax(&largest, bits);
     if (team == 0) {
-#pragma unroll
-      for (int h = 0; h < 4; h++) {
+      EACH(h, 4) {
         for (int d = 4; d < 32; d *= 2) sum[h] += __shfl_xor_sync(~0u, sum[h], d);
         if (lane < 4) sums[slab][head_of(h / 2 * 4 + h % 2)] = sum[h];
         if (thread < 4) peaks[0][head_of(h / 2 * 4 + h % 2)] = top[h];
@@ -185,8 +176,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     }
     __syncthreads();
     const float by = largest > 0 ? 1.f / __int_as_float(largest) : 0.f;
-#pragma unroll
-    for (int c = 0; c < 4; c++) {
+    EACH(c, 4) {
       const float* v = acc[c];
       store_matrices_turned(outbox + (lane / 16 * 8 + lane % 8) * LETTER + (team * 4 + c) * 128 + (slab * 2 + lane / 8 % 2) * 16,
           pack_half(v[0] * by, v[1] * by), pack_half(v[2] * by, v[3] * by), pack_half(v[4] * by, v[5] * by), pack_half(v[6] * by, v[7] * by));
@@ -204,18 +194,15 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
   barrier_wait(received, 0);
   cluster_arrive();
   const int parts = min(stages, SPLITS);
-#pragma unroll
-  for (int own = 0; own < OWN; own++) {
+  EACH(own, OWN) {
     const u32 letters = inbox + own * SPLITS * LETTER;
     float4 stat[SPLITS];
     float most = minus_infinity(), all = 0.f, low = 0.f, high = 0.f;
-#pragma unroll
-    for (int s = 0; s < SPLITS; s++) {
+    EACH(s, SPLITS) {
       stat[s] = load_shared4(letters + min(s, parts - 1) * LETTER + 1024);
       most = fmaxf(most, stat[s].x);
     }
-#pragma unroll
-    for (int s = 0; s < SPLITS; s++) {
+    EACH(s, SPLITS) {
       const float w = s < parts ? exp2_fast(stat[s].x - most) : 0.f, by = w * stat[s].z;
       const float2 v = unpack_half(load_shared_word(letters + min(s, parts - 1) * LETTER + thread * 4));
       all = fmaf(w, stat[s].y, all);

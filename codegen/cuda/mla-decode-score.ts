@@ -2,11 +2,12 @@
 // weights laid where the stage's rotary lanes were.
 
 /** Its branch of the kernel. */
-export const score = (cluster: number): string => `    // Scores: 64 heads by 64 cached rows, softmax, and the weights in bf16 where the stage's rotary lanes were.
-    registers_up<144>();
-    ${cluster > 1 ? "cluster_wait();" : ""}
+export const score = (two: boolean): string => `    // Scores: 64 heads by 64 cached rows, softmax, and the weights in bf16 where the stage's rotary lanes were.
+    registers_up<136>();
+    ${two ? "cluster_wait();" : ""}
     int stage = 0; u32 phase = 0, q_phase = 0;
-    for (Piece p = mine.first(tokens); p.valid(); p.next(tokens)) {
+    for (int row = begin.x; row < plan.last; row++) {
+      const Piece p = piece_of(row);
       float top[2] = {minus_infinity(), minus_infinity()}, sum[2] = {0.f, 0.f};
       barrier_wait(q_full, q_phase);
       q_phase ^= 1;
@@ -23,8 +24,7 @@ export const score = (cluster: number): string => `    // Scores: 64 heads by 64
           group_sync(1, 128);
         }
         const u64 q_tile = tile_descriptor(query), k_tile = tile_descriptor(tile);
-#pragma unroll
-        for (int k = 0; k < 4 * CHUNKS; k++) {
+        EACH(k, 4 * CHUNKS) {
           const int at = k / 4 * (CHUNK / 16) + k % 4 * 2;
           if (k % (4 * CHUNKS / PARTS) == 0) {
             barrier_wait(full + 8 * (stage * PARTS + k / (4 * CHUNKS / PARTS)), phase);
@@ -39,16 +39,13 @@ export const score = (cluster: number): string => `    // Scores: 64 heads by 64
 
         // A lane holds columns 2 (lane % 4) of every 8, of rows lane / 4 and eight further; four lanes hold a row.
         if (seen < KEYS) {
-#pragma unroll
-          for (int i = 0; i < 32; i++) if (i / 4 * 8 + lane % 4 * 2 + i % 2 >= seen) s[i] = minus_infinity();
+          EACH(i, 32) if (i / 4 * 8 + lane % 4 * 2 + i % 2 >= seen) s[i] = minus_infinity();
         }
         // Exponents are taken from the maximum as it was; it moves only when a score lies 2^8 above it, and then they are taken anew.
         // So they need not wait for the lanes to agree on the maximum, and sums seldom have to shrink.
         float e[32], less[2] = {1.f, 1.f}, most[2];
-#pragma unroll
-        for (int i = 0; i < 32; i++) e[i] = exp2_fast(fmaf(s[i], SCALE, -top[i / 2 % 2]));
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
+        EACH(i, 32) e[i] = exp2_fast(fmaf(s[i], SCALE, -top[i / 2 % 2]));
+        EACH(h, 2) {
           most[h] = s[2 * h];
 #pragma unroll
           for (int i = 1; i < 16; i++) most[h] = fmaxf(most[h], s[i / 2 * 4 + 2 * h + i % 2]);
@@ -56,33 +53,28 @@ export const score = (cluster: number): string => `    // Scores: 64 heads by 64
           most[h] = SCALE * fmaxf(most[h], __shfl_xor_sync(~0u, most[h], 2));
         }
         if (__any_sync(~0u, most[0] > top[0] + 8.f || most[1] > top[1] + 8.f)) {
-#pragma unroll
-          for (int h = 0; h < 2; h++) {
+          EACH(h, 2) {
             const float higher = most[h] > top[h] + 8.f ? most[h] : top[h];
             less[h] = exp2_fast(top[h] - higher);
             top[h] = higher;
             sum[h] *= less[h];
           }
-#pragma unroll
-          for (int i = 0; i < 32; i++) e[i] = exp2_fast(fmaf(s[i], SCALE, -top[i / 2 % 2]));
+          EACH(i, 32) e[i] = exp2_fast(fmaf(s[i], SCALE, -top[i / 2 % 2]));
         }
-#pragma unroll
-        for (int i = 0; i < 32; i++) sum[i / 2 % 2] += e[i];
+        EACH(i, 32) sum[i / 2 % 2] += e[i];
         // All warps have read the rotary lanes; the weights take their place, in the layout of a tile.
         group_sync(1, 128);
-        const int row = slab * 16 + lane % 16;
+        const int to = slab * 16 + lane % 16;
 #pragma unroll
         for (int c = 0; c < 8; c += 2) {
           const float* v = e + c * 4;
-          store_matrices(tile + 8 * CHUNK + row * 128 + (((c + lane / 16) ^ (row % 8)) * 16),
+          store_matrices(tile + 8 * CHUNK + to * 128 + (((c + lane / 16) ^ (to % 8)) * 16),
               pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
         }
-        const bool last = b == p.to - 1;
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
+        EACH(h, 2) {
           const int head = slab * 16 + lane / 4 + 8 * h;
           if (lane % 4 == 0) shrink[stage][head] = less[h];
-          if (last) {
+          if (b == p.to - 1) {
             float all = sum[h] + __shfl_xor_sync(~0u, sum[h], 1);
             all += __shfl_xor_sync(~0u, all, 2);
             if (lane % 4 == 0) totals[stage][head] = make_float2(top[h], all);

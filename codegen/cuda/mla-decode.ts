@@ -22,6 +22,7 @@ export function mlaDecode(p: MlaAttendProblem): KernelText {
   if (reason !== null) throw new DiagnosticError(illegalSchedule("mla_attend", p, schedule, reason));
   const { heads, r, d } = p;
   const { cluster } = schedule;
+  const two = cluster > 1;
   const name = `mla_attend_${heads}x${r}_${d}_${decodeScheduleName(schedule)}`;
   const opening = header([
     `mla_attend: y [T, ${heads}, ${r}] bf16 = softmax(q k^T * ${p.scale.toPrecision(6)}) v; k: cached rows [S, ${r + d}] bf16 by page, v: their first ${r} lanes`,
@@ -35,6 +36,14 @@ constexpr int STAGE = CHUNKS * CHUNK, PARTS = 3;   // three chunks a copy: score
 constexpr float SCALE = ${(p.scale * Math.LOG2E).toPrecision(9)}f;       // of scores, for exp2
 
 ${plan()}
+// One of a lane's two rows of sums. Lanes of four change words, so that each holds eight columns of a row: 64 bytes of a head at a time.
+template <u32 (*PACK)(float, float)> __device__ __forceinline__ void store_sums(uint4* out, const float (&acc)[2][64], int h, float by, int lane) {
+#pragma unroll
+  for (int j = 0; j < 32; j += 4) {
+    const float* v = acc[j / 16] + j % 16 * 4 + 2 * h;
+    out[j] = turn_words(make_uint4(PACK(v[0] * by, v[1] * by), PACK(v[4] * by, v[5] * by), PACK(v[8] * by, v[9] * by), PACK(v[12] * by, v[13] * by)), lane);
+  }
+}
 extern "C" __global__ void __launch_bounds__(512, 1)
 ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ TensorMap qp_map, const __grid_constant__ TensorMap cache_map,
     const int* __restrict__ positions, const int* __restrict__ sequence, const int* __restrict__ pages, u16* __restrict__ y, int T, int P,
@@ -47,11 +56,11 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
   const u32 ring = (shared_address(raw) + 1023) & ~1023u, query = ring + STAGES * STAGE;  // the swizzle repeats every 1024 bytes
   const u32 full = shared_address(barriers), empty = full + 8 * STAGES * PARTS, scored = empty + 8 * STAGES, q_full = scored + 8 * STAGES, q_empty = q_full + 8;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, slab = warp % 4;
-  const int rank = ${cluster > 1 ? "cluster_rank()" : "0"}, me = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;
+  const int rank = ${two ? "cluster_rank()" : "0"}, me = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;
 
   if (threadIdx.x == 0) {
+    for (int i = 0; i < STAGES * PARTS; i++) barrier_init(full + 8 * i, 1);
     for (int s = 0; s < STAGES; s++) {
-      for (int i = 0; i < PARTS; i++) barrier_init(full + 8 * (s * PARTS + i), 1);
       barrier_init(empty + 8 * s, 8 * CLUSTER);  // the mixing warps of every block that receives the copy
       barrier_init(scored + 8 * s, 4);
     }
@@ -62,136 +71,121 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     prefetch_map(&qp_map);
     prefetch_map(&cache_map);
   }
-  ${cluster > 1 ? "cluster_arrive();  // the others' barriers: no copy may reach a block before they are there\n  " : ""}release_next();
+  ${two ? "cluster_arrive();  // the others' barriers: no copy may reach a block before they are there\n  " : ""}release_next();
   await_previous();
-  make_plan(plan, positions, T, clusters, T > clusters && sequence[0] == sequence[1] ? (T + clusters - 1) / clusters : 0);
-  const Tokens tokens = {positions, T > MOST ? nullptr : plan.order};
-  const Range mine = plan.range(me);
+  make_plan(plan, positions, T, clusters, me);
+
+  // The run of this cluster, piece by piece: stages [from, to) of a token of so many cached rows.
+  const int2 &begin = plan.begin, &end = plan.end;
+  struct Piece { int from, to, length; };
+  const auto piece_of = [&](int row) {
+    const int length = positions[row] + 1;
+    return Piece{row == begin.x ? begin.y : 0, row == end.x ? end.y : (length + KEYS - 1) / KEYS, length};
+  };
 
   if (warp < 4) {
     // Producer: a thread for queries and one for each part of a stage; their registers go to the others.
-    registers_down<48>();
-    Piece p = mine.first(tokens);
-    u32 phase = 0;
+    registers_down<40>();
     if (warp == PARTS && lane == 0) {
       // The next token's query comes when the last scores of the one before are there.
-      for (; p.valid(); p.next(tokens), phase ^= 1) {
+      u32 phase = 0;
+      for (int row = begin.x; row < plan.last; row++, phase ^= 1) {
         barrier_wait(q_empty, phase ^ 1);
         barrier_expect(q_full, STAGE);
-        copy_chunks(query, &ql_map, q_full, rank * 64, tokens.at(p.row));
-        copy_box(query + 8 * CHUNK, &qp_map, q_full, 0, rank * 64, tokens.at(p.row));
+        copy_chunks(query, &ql_map, q_full, rank * 64, row);
+        copy_box(query + 8 * CHUNK, &qp_map, q_full, 0, rank * 64, row);
       }
     }
     // Two stages ahead of the copies, rows are looked up and sent for from memory to L2: a ring of two is too short to hide that.
     // Each part is fetched by one block of the cluster, for all.
-    int stage = 0, b = p.from, turn = warp, turn_ahead = warp, row = 0, next = 0;
-    const int* page = pages + (long long)sequence[p.valid() ? tokens.at(p.row) : 0] * P;
-    const auto look_up = [&]() {
-      if (!p.valid()) return -1;
-      const int row = (page[b / PAGE] * PAGE + b % PAGE) * KEYS;
-      if (turn_ahead++ % CLUSTER == rank) prefetch_box(&cache_map, 0, row, warp * (CHUNKS / PARTS));
-      if (++b == p.to) {
-        p.next(tokens);
-        b = 0;
-        if (p.valid()) page = pages + (long long)sequence[tokens.at(p.row)] * P;
-      }
-      return row;
-    };
     const bool works = warp < PARTS && lane == 0;
-    if (works) { row = look_up(); next = look_up(); }
-    ${cluster > 1 ? "cluster_wait();" : ""}
-    if (works) {
-      while (row >= 0) {
-        const u32 to = ring + stage * STAGE + warp * (STAGE / PARTS), barrier = full + 8 * (stage * PARTS + warp);
-        barrier_wait(empty + 8 * stage, phase ^ 1);
-        barrier_expect(barrier, STAGE / PARTS);
-        if (turn++ % CLUSTER == rank) ${cluster > 1 ? "copy_box_all(to, &cache_map, barrier, 0, row, warp * (CHUNKS / PARTS), (1 << CLUSTER) - 1)" : "copy_box(to, &cache_map, barrier, 0, row, warp * (CHUNKS / PARTS))"};
-        if (++stage == STAGES) { stage = 0; phase ^= 1; }
-        row = next;
-        next = look_up();
+    int row = begin.x, b = begin.y, turn_ahead = warp;
+    Piece p = row < plan.last ? piece_of(row) : Piece{0, 0, 0};
+    const int* page = pages + (long long)(row < plan.last ? sequence[row] : 0) * P;
+    const auto look_up = [&]() {
+      if (row >= plan.last) return -1;
+      const int at = (page[b / PAGE] * PAGE + b % PAGE) * KEYS;
+      if (turn_ahead++ % CLUSTER == rank) prefetch_box(&cache_map, 0, at, warp * (CHUNKS / PARTS));
+      if (++b == p.to && ++row < plan.last) {
+        p = piece_of(row);
+        b = 0;
+        page = pages + (long long)sequence[row] * P;
       }
+      return at;
+    };
+    int now = works ? look_up() : -1, next = works ? look_up() : -1;
+    ${two ? "cluster_wait();" : ""}
+    for (int i = 0; now >= 0; i++) {
+      const int stage = i % STAGES;
+      const u32 to = ring + stage * STAGE + warp * (STAGE / PARTS), barrier = full + 8 * (stage * PARTS + warp);
+      barrier_wait(empty + 8 * stage, i / STAGES & 1 ^ 1);
+      barrier_expect(barrier, STAGE / PARTS);
+      if ((warp + i) % CLUSTER == rank) ${two ? "copy_box_all(to, &cache_map, barrier, 0, now, warp * (CHUNKS / PARTS), (1 << CLUSTER) - 1)" : "copy_box(to, &cache_map, barrier, 0, now, warp * (CHUNKS / PARTS))"};
+      now = next;
+      next = look_up();
     }
   } else if (warp < 8) {
-${score(cluster)}
+${score(two)}
   } else {
     // Mixing: two warpgroups, each 64 heads by half of the value's lanes; the sums fill 128 registers a thread.
-    registers_up<160>();
-    ${cluster > 1 ? "cluster_wait();" : ""}
+    registers_up<168>();
+    ${two ? "cluster_wait();" : ""}
     const int team = warp / 4 - 2, thread = threadIdx.x - 256, head = slab * 16 + lane / 4;
-    u16* slots = (u16*)workspace;                                           // per block: two parts of 64 x 512 sums
-    float4* stats = (float4*)(slots + (long long)gridDim.x * 2 * 64 * 512);  // their maxima and sums, and the largest of each half
+    uint4* slots = (uint4*)workspace;                                       // per block: two parts of 64 x 512 sums
+    float4* stats = (float4*)(slots + (long long)gridDim.x * 2 * 64 * 64);  // their maxima and sums, and the largest of each half
     int* counters = (int*)(stats + (long long)gridDim.x * 2 * 64);          // arrivals and departures, per token and block
     int stage = 0; u32 phase = 0;
-    for (Piece p = mine.first(tokens); p.valid(); p.next(tokens)) {
+    for (int row = begin.x; row < plan.last; row++) {
+      const Piece p = piece_of(row);
       float acc[2][64];
       float2 total[2];
-#pragma unroll
-      for (int i = 0; i < 128; i++) acc[i / 64][i % 64] = 0.f;
+      EACH(i, 128) acc[i / 64][i % 64] = 0.f;
       for (int b = p.from; b < p.to; b++) {
         const u32 tile = ring + stage * STAGE;
         for (int i = 0; i < PARTS; i++) barrier_wait(full + 8 * (stage * PARTS + i), phase);
         barrier_wait(scored + 8 * stage, phase);
         const float upper = shrink[stage][head], lower = shrink[stage][head + 8];
         if (b > p.from && __any_sync(~0u, upper != 1.f || lower != 1.f)) {
-#pragma unroll
-          for (int i = 0; i < 128; i++) acc[i / 64][i % 64] *= i & 2 ? lower : upper;
+          EACH(i, 128) acc[i / 64][i % 64] *= i & 2 ? lower : upper;
         }
         const u64 p_tile = tile_descriptor(tile + 8 * CHUNK), v_tile = turned_descriptor<CHUNK>(tile + team * 4 * CHUNK);
         wgmma_fence();
-#pragma unroll
-        for (int k = 0; k < 8; k++) wgmma_64x128x16_turned<1>(acc[k / 4], p_tile + k % 4 * 2, v_tile + k / 4 * (2 * CHUNK / 16) + k % 4 * (16 * 128 / 16));
+        EACH(k, 8) wgmma_64x128x16_turned<1>(acc[k / 4], p_tile + k % 4 * 2, v_tile + k / 4 * (2 * CHUNK / 16) + k % 4 * (16 * 128 / 16));
         wgmma_commit();
         if (b == p.to - 1) { total[0] = totals[stage][head]; total[1] = totals[stage][head + 8]; }
         wgmma_wait<0>(acc[0]);
         wgmma_wait<0>(acc[1]);
         __syncwarp();
-        if (lane < CLUSTER) ${cluster > 1 ? "barrier_arrive_at(empty + 8 * stage, lane)" : "barrier_arrive(empty + 8 * stage)"};
+        if (lane < CLUSTER) ${two ? "barrier_arrive_at(empty + 8 * stage, lane)" : "barrier_arrive(empty + 8 * stage)"};
         if (++stage == STAGES) { stage = 0; phase ^= 1; }
       }
 
-      // Lanes of four change words, so that each holds eight columns of a row: 64 bytes of a head at a time.
+      // A whole token goes to y; a part of a shared one to L2, as halves of its largest sum.
+      const bool whole = p.from == 0 && row < end.x;
       const long long slot = blockIdx.x * 2 + (p.from == 0);
-      const bool whole = p.whole();
-      if (whole) {
-        uint4* out = (uint4*)(y + (long long)(tokens.at(p.row) * HEADS + rank * 64 + head) * 512) + team * 32 + lane % 4;
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-          const float by = 1.f / total[h].y;
-#pragma unroll
-          for (int j = 0; j < 32; j += 4) {
-            const float* v = acc[j / 16] + j % 16 * 4 + 2 * h;
-            out[h * 512 + j] = turn_words(make_uint4(pack_bf16(v[0] * by, v[1] * by), pack_bf16(v[4] * by, v[5] * by),
-                pack_bf16(v[8] * by, v[9] * by), pack_bf16(v[12] * by, v[13] * by)), lane);
-          }
+      uint4* out = (whole ? (uint4*)y + ((long long)row * HEADS + rank * 64) * 64 : slots + slot * 4096) + head * 64 + team * 32 + lane % 4;
+      EACH(h, 2) {
+        if (whole) {
+          store_sums<pack_bf16>(out + h * 512, acc, h, 1.f / total[h].y, lane);
+          continue;
         }
-      } else {
-        // A shared token: leave the part in L2, as halves of its largest sum.
-        uint4* out = (uint4*)slots + slot * 4096 + head * 64 + team * 32 + lane % 4;
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-          float largest = 0.f;
-#pragma unroll
-          for (int i = 0; i < 64; i++) largest = fmaxf(largest, fabsf(acc[i / 32][i % 32 / 2 * 4 + 2 * h + i % 2]));
-          largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
-          largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 2));
-          const float by = largest > 0.f ? 1.f / largest : 0.f;
-#pragma unroll
-          for (int j = 0; j < 32; j += 4) {
-            const float* v = acc[j / 16] + j % 16 * 4 + 2 * h;
-            out[h * 512 + j] = turn_words(make_uint4(pack_half(v[0] * by, v[1] * by), pack_half(v[4] * by, v[5] * by),
-                pack_half(v[8] * by, v[9] * by), pack_half(v[12] * by, v[13] * by)), lane);
-          }
-          float* stat = (float*)(stats + slot * 64 + head + 8 * h);
-          if (lane % 4 == 0 && team == 0) *(float2*)stat = total[h];
-          if (lane % 4 == 0) stat[2 + team] = largest;
-        }
+        float largest = 0.f;
+        EACH(i, 64) largest = fmaxf(largest, fabsf(acc[i / 32][i % 32 / 2 * 4 + 2 * h + i % 2]));
+        largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
+        largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 2));
+        store_sums<pack_half>(out + h * 512, acc, h, largest > 0.f ? 1.f / largest : 0.f, lane);
+        float* stat = (float*)(stats + slot * 64 + head + 8 * h);
+        if (lane % 4 == 0 && team == 0) *(float2*)stat = total[h];
+        if (lane % 4 == 0) stat[2 + team] = largest;
+      }
+      if (!whole) {
         group_sync(2, 256);
-        if (thread == 0) add_release(counters + (p.row * CLUSTER + rank) * 2);
+        if (thread == 0) add_release(counters + (row * CLUSTER + rank) * 2);
       }
     }
 ${combine()}
   }
-  ${cluster > 1 ? "cluster_arrive();  // the other block may still copy into this one, and arrive at its barriers\n  cluster_wait();" : ""}
+  ${two ? "cluster_arrive();  // the other block may still copy into this one, and arrive at its barriers\n  cluster_wait();" : ""}
 }
 `;
   const helpers = fragments(["types", "barriers", "cluster", "dependent", "load", "multicast", "store", "registers", "bf16", "gather"], 64) + attendFragments + wgmmaBf16([{ n: 64, b: "keys" }, { n: 128, b: "lanes" }]);

@@ -23,6 +23,7 @@ template <class T> static T max(T a, T b) { return a > b ? a : b; }
 #define __forceinline__ inline
 #define __grid_constant__
 #define __launch_bounds__(...)
+#define EACH(i, count) for (int i = 0; i < count; i++)
 
 // Blocks, clusters, fibres.
 struct Index { int x, y, z; };
@@ -121,6 +122,8 @@ static u32 __ballot_sync(u32, bool b) { u64* v = exchange(b); u32 r = 0; for (in
 static bool __any_sync(u32 m, bool b) { return __ballot_sync(m, b) != 0; }
 static int __reduce_max_sync(u32, int v) { u64* all = exchange((u32)v); int r = (int)all[0]; for (int i = 1; i < 32; i++) r = max(r, (int)all[i]); return r; }
 static void __threadfence() {}
+static float warp_most(float v) { for (int d = 1; d < 32; d *= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d)); return v; }
+static float warp_sum(float v) { for (int d = 1; d < 32; d *= 2) v += __shfl_xor_sync(~0u, v, d); return v; }
 static void __syncwarp() { exchange(0); }
 static int __ffs(u32 v) { return __builtin_ffs(v); }
 static int __popc(u32 v) { return __builtin_popcount(v); }
