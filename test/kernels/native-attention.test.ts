@@ -55,7 +55,7 @@ const [r, d, pageRows] = [512, 64, 64];
 const decodeOf = (heads: number) => ({ heads, r, d, pageRows, ql: [heads * r, r], qp: [heads * 192, 192], scale: SCALE }) as const;
 
 /** What a kernel of absorbed attention gives for a batch, and what it should give. */
-function attended(native: Native, heads: number, batch: Sequences, SMs: number): { y: Uint8Array<ArrayBuffer>; want: ArrayLike<number> } {
+function attended(native: Native, heads: number, batch: Sequences, SMs: number): { y: Uint8Array<ArrayBuffer>; want: ArrayLike<number>; alone: (row: number) => Uint8Array<ArrayBuffer> } {
   const random = randomOf(21);
   const T = batch.starts.at(-1)!;
   const { rows, cache, pages } = cached(random, batch, pageRows, r + d, "all");
@@ -67,7 +67,13 @@ function attended(native: Native, heads: number, batch: Sequences, SMs: number):
   const buffers = { ql: bits(ql), qp: bits(wide), cache: bits(cache.map((v) => (Number.isNaN(v) ? v : bf16(v)))), positions: ints(positions), sequence: ints(sequence), pages: ints(pages.pages), y: unwritten(T * heads * r) };
   const y = native.run(buffers, { T, P: pages.P }, { SMs });
   const want = refer("mla_attend", { ql: tensor([T, heads, r], ql), qp: tensor([T, heads, d], qp), cache: cacheOf(latents) }, { scale: SCALE }, batch).out.data;
-  return { y, want };
+  /** The row alone: a batch of one token over the same pages. */
+  const alone = (row: number): Uint8Array<ArrayBuffer> => {
+    const of = (b: Uint8Array, bytes: number): Uint8Array => b.slice(row * bytes, (row + 1) * bytes);
+    const one = { ...buffers, ql: of(buffers.ql, 2 * heads * r), qp: of(buffers.qp, 2 * heads * 192), positions: of(buffers.positions, 4), sequence: of(buffers.sequence, 4), y: unwritten(heads * r) };
+    return native.run(one, { T: 1, P: pages.P }, { SMs });
+  };
+  return { y, want, alone };
 }
 
 describe.skipIf(!hasGpp).each([128, 64])("mla_decode, %i heads", (heads) => {
@@ -106,8 +112,10 @@ describe.skipIf(!hasGpp).each([[16, 1], [8, 2]] as const)("mla_decode in fixed s
 
   test.each<[string, Sequences]>([...batches.map(([what, batch]): [string, Sequences] => [what, batch]), ["more stages than blocks", { starts: [0, 1, 3], lengths: [1100, 66] }]])("%s", (_, batch) => {
     kernel ??= build(mlaDecodeFixed(decodeOf(heads), { split: "fixed", group: 16, splits, stages }));
-    const { y, want } = attended(kernel, heads, batch, 1);
+    const { y, want, alone } = attended(kernel, heads, batch, 1);
     expect(relative(y, want)).toBeLessThan(WITHIN);
+    const [rows, bytes] = [batch.starts.at(-1)!, 2 * heads * r];
+    for (let row = 0; row < rows; row++) expect(alone(row), `bits of row ${row}`).toEqual(y.slice(row * bytes, (row + 1) * bytes));
   }, 120_000);
 });
 
