@@ -1,6 +1,7 @@
 // Attention on tensor cores, where the heads are R1's: absorbed over the paged cache, and causal over expanded heads. Sites, operands
 // and problems are those of the tile programs of the same ops, which serve every other size.
 import type { Choice, Chosen, Problem, Site } from "../../ir/kernel/catalogue.ts";
+import { mul, type Size } from "../../ir/size.ts";
 import { chooseTiles } from "../choose.ts";
 import type { AttendProblem, MlaAttendProblem } from "../kernels/attention.ts";
 import { fixedSchedule, illegalDecode, illegalFixed, illegalPrefill } from "../schedules/sm90-attend.ts";
@@ -19,26 +20,33 @@ function instead(site: Site, op: string, family: string, illegal: (p: Problem) =
 }
 
 /** A problem of absorbed attention and how its sequences are divided: in runs of equal cost over the whole batch unless said. */
-export type MlaDecodeProblem = MlaAttendProblem & { split?: "fixed"; stages?: 1 | 2 };
+export type MlaDecodeProblem = MlaAttendProblem & { split?: "fixed"; group?: 16 | 32 };
+
+/** Up to here, in tokens times columns of the page table, the fixed split is the faster one: of one token, and of several. */
+const FEW = { one: 64, several: 128 };
 
 /** Natives of absorbed attention; `split: "fixed"` divides a sequence by its own length only, so that its bits do not depend on its batch. */
 const decode = (split: "balanced" | "fixed"): Native => ({
   family: "mla_decode",
   choose(site) {
-    const fixed = instead(site, "mla_attend", "mla_decode", (p) => illegalFixed(p as unknown as MlaAttendProblem));
+    const fixed = instead(site, "mla_attend", "mla_decode", (p) => illegalFixed(p as unknown as MlaAttendProblem, fixedSchedule(16)));
     if (!Array.isArray(fixed)) return null;
     const [{ problem, args, dims }] = fixed;
     const launch = (more: Partial<MlaDecodeProblem>): Chosen[] => [{ family: "mla_decode", problem: { ...problem, ...more }, args, dims }];
-    const [one, two] = [launch({ split: "fixed", stages: 1 }), launch({ split: "fixed", stages: 2 })];
-    const columns = dims[1];
-    // A page a column: up to 16 columns a block of 16 has one stage. The number of stages under way changes no bit.
-    if (split === "fixed" || illegalDecode(problem as unknown as MlaAttendProblem) !== null)
-      return { on: columns, cases: [{ most: 16, launches: one }, { most: null, launches: two }] };
-    return launch({});
+    const few = [16, 32].filter((g) => (problem.heads as number) % g === 0).map((group) => launch({ split: "fixed", group: group as 16 | 32 }));
+    const [tokens, columns] = dims;
+    // One token has multiprocessors to spare; more of them read a page for 32 heads at a time. The group changes no bit.
+    const [narrow, wide] = [few[0], few[few.length - 1]];
+    if (split === "fixed" || illegalDecode(problem as unknown as MlaAttendProblem) !== null) return wide;
+    const several: Size = { op: "min", of: [1, { op: "div", of: [tokens, 2] }] };
+    return {
+      on: { op: "max", of: [mul(tokens, columns), mul(FEW.one + 1, several)] },
+      cases: [{ most: FEW.one, launches: narrow }, { most: FEW.several, launches: wide }, { most: null, launches: launch({}) }],
+    };
   },
   emit(problem) {
-    const { split, stages, ...p } = problem as unknown as MlaDecodeProblem;
-    return split === "fixed" ? mlaDecodeFixed(p, fixedSchedule(stages ?? 2)) : mlaDecode(p);
+    const { split, group, ...p } = problem as unknown as MlaDecodeProblem;
+    return split === "fixed" ? mlaDecodeFixed(p, fixedSchedule(group ?? 16)) : mlaDecode(p);
   },
 });
 

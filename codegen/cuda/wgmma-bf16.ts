@@ -3,7 +3,7 @@
 
 /** One width of product a kernel issues; `lanes` says that B's rows run along k, so that the product needs it turned over. */
 export interface Product {
-  n: 16 | 64 | 128 | 256;
+  n: 16 | 32 | 64 | 128 | 256;
   b: "keys" | "lanes";
   /** A from four registers a thread, or from shared memory with rows along k, turned over; else its rows lie as B's keys do. */
   a?: "registers" | "lanes";

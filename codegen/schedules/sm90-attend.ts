@@ -27,28 +27,26 @@ export const decodeSharedBytes = (s: MlaDecodeSchedule): number => 1024 + (1 + s
  */
 export interface MlaFixedSchedule {
   split: "fixed";
-  /** Heads of a cluster. */
-  group: 16;
-  /** Blocks of a cluster: block i has stages i, i + splits, ... */
-  splits: 8 | 16;
-  /** Stages of 64 rows under way in a block; results do not depend on it. */
-  stages: 1 | 2;
+  /** Heads of a cluster; results do not depend on it. */
+  group: 16 | 32;
+  /** Blocks of a cluster, as many as every Hopper GPU runs: block i has stages i, i + splits, ... */
+  splits: 8;
 }
 
-export const fixedSchedule = (stages: 1 | 2): MlaFixedSchedule => ({ split: "fixed", group: 16, splits: 16, stages });
+export const fixedSchedule = (group: 16 | 32): MlaFixedSchedule => ({ split: "fixed", group, splits: 8 });
 
-/** Short name, part of the kernel's: "fixed16x16s1". */
-export const fixedScheduleName = (s: MlaFixedSchedule): string => `fixed${s.group}x${s.splits}s${s.stages}`;
+/** Short name, part of the kernel's: "fixed16x8". */
+export const fixedScheduleName = (s: MlaFixedSchedule): string => `fixed${s.group}x${s.splits}`;
 
 /** A head's part on its way to the block that adds it up: 512 halves, and what they mean. */
 export const LETTER_BYTES = 512 * 2 + 16;
 
-/** Dynamic shared memory: ring, query, weights, letters of a head or two from all blocks, and slack to align to the swizzle's 1024 bytes. */
-export const fixedSharedBytes = ({ group, stages }: MlaFixedSchedule): number => 1024 + (stages * 64 + group) * 576 * 2 + group * 128 + group * LETTER_BYTES;
+/** Dynamic shared memory: two stages, query, weights of both, letters of this block's heads from all, and slack to align to the swizzle's 1024 bytes. */
+export const fixedSharedBytes = ({ group }: MlaFixedSchedule): number => 1024 + (2 * 64 + group) * 576 * 2 + 2 * group * 128 + group * LETTER_BYTES;
 
 /** Why the native kernel of fixed splits cannot run a problem, or null. */
-export function illegalFixed(p: MlaAttendProblem): string | null {
-  if (p.heads % 16 !== 0) return `${p.heads} heads: a cluster holds 16`;
+export function illegalFixed(p: MlaAttendProblem, s: MlaFixedSchedule): string | null {
+  if (p.heads % s.group !== 0) return `${p.heads} heads: a cluster holds ${s.group}`;
   return illegalRows(p);
 }
 

@@ -2,6 +2,7 @@
 // float64 on sampled heads; then times with cold caches beside the floor and FlashMLA's figure.
 import { mlaDecodeFixed } from "../../codegen/cuda/mla-decode-fixed.ts";
 import { mlaDecode } from "../../codegen/cuda/mla-decode.ts";
+import { fixedSchedule } from "../../codegen/schedules/sm90-attend.ts";
 import type { MlaAttendProblem } from "../../codegen/kernels/attention.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { bf16At, median, next, poolBytes, put, POOL, values } from "./bf16-pool.ts";
@@ -114,10 +115,8 @@ function reference(b: Batch, heads: number, row: number, head: number): Float64A
 /** The kernels of absorbed attention. */
 export const forms = {
   balanced: (heads: number) => mlaDecode(problem(heads)),
-  fixed1: (heads: number) => mlaDecodeFixed(problem(heads), { split: "fixed", group: 16, splits: 16, stages: 1 }),
-  fixed2: (heads: number) => mlaDecodeFixed(problem(heads), { split: "fixed", group: 16, splits: 16, stages: 2 }),
-  eight1: (heads: number) => mlaDecodeFixed(problem(heads), { split: "fixed", group: 16, splits: 8, stages: 1 }),
-  eight2: (heads: number) => mlaDecodeFixed(problem(heads), { split: "fixed", group: 16, splits: 8, stages: 2 }),
+  fixed16: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(16)),
+  fixed32: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(32)),
 };
 export type Form = keyof typeof forms;
 

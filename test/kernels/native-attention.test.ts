@@ -3,6 +3,7 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { mlaDecodeFixed } from "../../codegen/cuda/mla-decode-fixed.ts";
 import { mlaDecode } from "../../codegen/cuda/mla-decode.ts";
+import { fixedSchedule } from "../../codegen/schedules/sm90-attend.ts";
 import { mlaPrefill } from "../../codegen/cuda/mla-prefill.ts";
 import { bf16 } from "../../ir/numeric.ts";
 import { refer, rowsOf, tensor, type Sequences } from "./families/cases.ts";
@@ -106,12 +107,12 @@ describe.skipIf(!hasGpp).each([128, 64])("mla_decode, %i heads", (heads) => {
     }, 120_000);
 });
 
-describe.skipIf(!hasGpp).each([[16, 1], [8, 2]] as const)("mla_decode in fixed splits, %i blocks a cluster, %i stages", (splits, stages) => {
+describe.skipIf(!hasGpp).each([16, 32] as const)("mla_decode in fixed splits, %i heads a cluster", (group) => {
   const heads = 32;
   let kernel: Native | undefined;
 
   test.each<[string, Sequences]>([...batches.map(([what, batch]): [string, Sequences] => [what, batch]), ["more stages than blocks", { starts: [0, 1, 3], lengths: [1100, 66] }]])("%s", (_, batch) => {
-    kernel ??= build(mlaDecodeFixed(decodeOf(heads), { split: "fixed", group: 16, splits, stages }));
+    kernel ??= build(mlaDecodeFixed(decodeOf(heads), fixedSchedule(group)));
     const { y, want, alone } = attended(kernel, heads, batch, 1);
     expect(relative(y, want)).toBeLessThan(WITHIN);
     const [rows, bytes] = [batch.starts.at(-1)!, 2 * heads * r];

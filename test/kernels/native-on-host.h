@@ -325,6 +325,8 @@ template <int ADD, int N> static void product(float (&d)[N / 2], u64 a, u64 b, b
 }
 template <int ADD> static void wgmma_64x16x16(float (&d)[8], u64 a, u64 b) { product<ADD, 16>(d, a, b, false); }
 template <int ADD> static void wgmma_64x16x16_across(float (&d)[8], u64 a, u64 b) { product<ADD, 16>(d, a, b, false, true); }
+template <int ADD> static void wgmma_64x32x16(float (&d)[16], u64 a, u64 b) { product<ADD, 32>(d, a, b, false); }
+template <int ADD> static void wgmma_64x32x16_across(float (&d)[16], u64 a, u64 b) { product<ADD, 32>(d, a, b, false, true); }
 template <int ADD> static void wgmma_64x64x16(float (&d)[32], u64 a, u64 b) { product<ADD, 64>(d, a, b, false); }
 template <int ADD> static void wgmma_64x128x16(float (&d)[64], u64 a, u64 b) { product<ADD, 128>(d, a, b, false); }
 template <int ADD> static void wgmma_64x128x16_turned(float (&d)[64], u64 a, u64 b) { product<ADD, 128>(d, a, b, true); }

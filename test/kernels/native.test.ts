@@ -75,7 +75,7 @@ const routing = { experts: 256, topk: 8, groups: 8, kept: 4, scoring: "sigmoid",
 /** Emitter, the kernels to try it on, and what their machine code must hold. */
 const emitters: readonly [string, () => KernelText[], string[]][] = [
   ["mla_decode", () => decodes.map(mlaDecode), ["HGMMA", "UTMALDG"]],
-  ["mla_decode, fixed", () => decodes.flatMap((p) => ([1, 2] as const).map((stages) => mlaDecodeFixed(p, fixedSchedule(stages)))), ["HGMMA", "UTMALDG", "UBLKCP"]],
+  ["mla_decode, fixed", () => decodes.flatMap((p) => ([16, 32] as const).map((group) => mlaDecodeFixed(p, fixedSchedule(group)))), ["HGMMA", "UTMALDG", "UBLKCP"]],
   ["mla_prefill", () => [16, 128].map(prefill), ["HGMMA", "UTMALDG", "UTMASTG"]],
   ["stream_linear", () => streams.flatMap((p) => ([8, 16] as const).map((t) => streamLinear(p, streamSchedule(p, t)))), ["HMMA", "LDG.E.NA.LTC256B.128"]],
   ["ring_linear", () => [...gemms, ...streams].filter((p) => unringable(p) === null).flatMap((p) => ([1, 4, 8, 16] as const).map((t) => ringLinear(p, ringSchedule(p, t)))), ["HMMA", "UTMALDG", "LDSM"]],

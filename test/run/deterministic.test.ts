@@ -29,8 +29,7 @@ test.each([r1, printed])("a step has one form of every product, whatever its row
   const free = build(src, { deterministic: false }).manifest;
   expect(sizes(free, "decode")).toContain('"T"');
   const { manifest } = build(src, {});
-  // Pages of the longest sequence: how many stages of rows are under way, which changes no bit.
-  expect(sizes(manifest, "decode")).toEqual(['"P"']);
+  expect(sizes(manifest, "decode")).toEqual([]);
   expect(sizes(manifest, "prefill")).toEqual(sizes(free, "prefill"));
   expect(manifest.options.deterministic).toBe("64");
   expect(free.options.deterministic).toBeUndefined();
