@@ -72,7 +72,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     prefetch_map(&cache_map);
   }
   ${two ? "cluster_arrive();  // the others' barriers: no copy may reach a block before they are there\n  " : ""}release_next();
-  await_previous();
+  // Before the kernel before has ended: the step's tables and the rows of earlier steps have long been there.
   make_plan(plan, positions, T, clusters, me);
 
   // The run of this cluster, piece by piece: stages [from, to) of a token of so many cached rows.
@@ -89,6 +89,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     if (warp == PARTS && lane == 0) {
       // The next token's query comes when the last scores of the one before are there.
       u32 phase = 0;
+      await_previous();
       for (int row = begin.x; row < plan.last; row++, phase ^= 1) {
         barrier_wait(q_empty, phase ^ 1);
         barrier_expect(q_full, STAGE);
@@ -97,30 +98,31 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
       }
     }
     // Two stages ahead of the copies, rows are looked up and sent for from memory to L2: a ring of two is too short to hide that.
-    // Each part is fetched by one block of the cluster, for all.
+    // Each part is fetched by one block of the cluster, for all. A stage that may hold rows of this step is odd: it comes after they do.
     const bool works = warp < PARTS && lane == 0;
     int row = begin.x, b = begin.y, turn_ahead = warp;
     Piece p = row < plan.last ? piece_of(row) : Piece{0, 0, 0};
     const int* page = pages + (long long)(row < plan.last ? sequence[row] : 0) * P;
     const auto look_up = [&]() {
       if (row >= plan.last) return -1;
-      const int at = (page[b / PAGE] * PAGE + b % PAGE) * KEYS;
+      const int at = (page[b / PAGE] * PAGE + b % PAGE) * KEYS, fresh = (b + 1) * KEYS > p.length - T;
       if (turn_ahead++ % CLUSTER == rank) prefetch_box(&cache_map, 0, at, warp * (CHUNKS / PARTS));
       if (++b == p.to && ++row < plan.last) {
         p = piece_of(row);
         b = 0;
         page = pages + (long long)sequence[row] * P;
       }
-      return at;
+      return at + fresh;
     };
     int now = works ? look_up() : -1, next = works ? look_up() : -1;
     ${two ? "cluster_wait();" : ""}
     for (int i = 0; now >= 0; i++) {
       const int stage = i % STAGES;
       const u32 to = ring + stage * STAGE + warp * (STAGE / PARTS), barrier = full + 8 * (stage * PARTS + warp);
+      if (now & 1) await_previous();
       barrier_wait(empty + 8 * stage, i / STAGES & 1 ^ 1);
       barrier_expect(barrier, STAGE / PARTS);
-      if ((warp + i) % CLUSTER == rank) ${two ? "copy_box_all(to, &cache_map, barrier, 0, now, warp * (CHUNKS / PARTS), (1 << CLUSTER) - 1)" : "copy_box(to, &cache_map, barrier, 0, now, warp * (CHUNKS / PARTS))"};
+      if ((warp + i) % CLUSTER == rank) ${two ? "copy_box_all(to, &cache_map, barrier, 0, now & ~1, warp * (CHUNKS / PARTS), (1 << CLUSTER) - 1)" : "copy_box(to, &cache_map, barrier, 0, now & ~1, warp * (CHUNKS / PARTS))"};
       now = next;
       next = look_up();
     }
@@ -161,6 +163,7 @@ ${score(two)}
       }
 
       // A whole token goes to y; a part of a shared one to L2, as halves of its largest sum.
+      await_previous();  // it may still read y
       const bool whole = p.from == 0 && row < end.x;
       const long long slot = blockIdx.x * 2 + (p.from == 0);
       uint4* out = (whole ? (uint4*)y + ((long long)row * HEADS + rank * 64) * 64 : slots + slot * 4096) + head * 64 + team * 32 + lane % 4;
