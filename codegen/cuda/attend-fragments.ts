@@ -73,6 +73,7 @@ __device__ __forceinline__ int load_word(const int* p) {  // from L2: a kernel t
 // A softmax in base 2, and what blocks that share one read of each other: from L2, behind a counter.
 __device__ __forceinline__ float minus_infinity() { return __int_as_float(0xff800000); }
 __device__ __forceinline__ float exp2_fast(float x) { float v; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(v) : "f"(x)); return v; }
+__device__ __forceinline__ float reciprocal_fast(float x) { float v; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(v) : "f"(x)); return v; }
 __device__ __forceinline__ float warp_most(float v) {
   for (int d = 1; d < 32; d *= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d));
   return v;

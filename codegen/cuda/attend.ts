@@ -1,7 +1,7 @@
 // Attention on tensor cores, where the heads are R1's: absorbed over the paged cache, and causal over expanded heads. Sites, operands
 // and problems are those of the tile programs of the same ops, which serve every other size.
 import type { Choice, Chosen, Problem, Site } from "../../ir/kernel/catalogue.ts";
-import { mul, type Size } from "../../ir/size.ts";
+import { add, mul, type Size } from "../../ir/size.ts";
 import { chooseTiles } from "../choose.ts";
 import type { AttendProblem, MlaAttendProblem } from "../kernels/attention.ts";
 import { fixedSchedule, illegalDecode, illegalFixed, illegalPrefill } from "../schedules/sm90-attend.ts";
@@ -23,7 +23,7 @@ function instead(site: Site, op: string, family: string, illegal: (p: Problem) =
 export type MlaDecodeProblem = MlaAttendProblem & { split?: "fixed"; group?: 16 | 32 };
 
 /** Up to here, in tokens times columns of the page table, the fixed split is the faster one: of one token, and of several. */
-const FEW = { one: 64, several: 128 };
+const FEW = { one: 64, several: 48 };
 
 /** Natives of absorbed attention; `split: "fixed"` divides a sequence by its own length only, so that its bits do not depend on its batch. */
 const decode = (split: "balanced" | "fixed"): Native => ({
@@ -40,8 +40,8 @@ const decode = (split: "balanced" | "fixed"): Native => ({
     if (split === "fixed" || illegalDecode(problem as unknown as MlaAttendProblem) !== null) return wide;
     const several: Size = { op: "min", of: [1, { op: "div", of: [tokens, 2] }] };
     return {
-      on: { op: "max", of: [mul(tokens, columns), mul(FEW.one + 1, several)] },
-      cases: [{ most: FEW.one, launches: narrow }, { most: FEW.several, launches: wide }, { most: null, launches: launch({}) }],
+      on: add(mul(tokens, columns), mul(FEW.one, several)),
+      cases: [{ most: FEW.one, launches: narrow }, { most: FEW.one + FEW.several, launches: wide }, { most: null, launches: launch({}) }],
     };
   },
   emit(problem) {

@@ -19,25 +19,29 @@ export const combine = (): string => `    // Shared tokens, the run's first and 
       if (thread == 0) while (load_acquire(counter) < parts) { }
       group_sync(2, 256);
 
-      // A warp has half of a head's lanes, eight a thread. Each lane weighs one part; then the parts pass by.
-      const auto slot_of = [&](int part) { return ((long long)(first + part) * CLUSTER + rank) * 2 + (part == 0); };
+      // A warp has half of a head's lanes, eight a thread. Parts pass by eight at a time: lanes weigh one each while all are on their way.
+      const auto slot_of = [&](int part) { return ((long long)(first + min(part, parts - 1)) * CLUSTER + rank) * 2 + (part == 0); };
 #pragma unroll 1
       for (int half = 128 * (me - first) / parts + warp - 8; half < 128 * (me - first + 1) / parts; half += 8) {
         float top = minus_infinity(), all = 0.f, mixed[8] = {};
 #pragma unroll 1
-        for (int p = 0; p < parts; p += 32) {
-          const float4 stat = load_partial(stats + slot_of(min(p + lane, parts - 1)) * 64 + half / 2);
-          const float most = warp_most(fmaxf(top, stat.x)), less = exp2_fast(top - most), w = p + lane < parts ? exp2_fast(stat.x - most) : 0.f;
+        for (int p = 0; p < parts; p += 8) {
+          const float4 stat = load_partial(stats + slot_of(p + lane % 8) * 64 + half / 2);
+          uint4 part[8];
+          EACH(i, 8) part[i] = load_words(slots + slot_of(p + i) * 4096 + half * 32 + lane);
+          const float most = warp_most(fmaxf(top, stat.x)), less = exp2_fast(top - most), w = lane < min(8, parts - p) ? exp2_fast(stat.x - most) : 0.f;
           const float by = w * (half % 2 ? stat.w : stat.z);
           all = all * less + warp_sum(w * stat.y);
           top = most;
           EACH(k, 8) mixed[k] *= less;
-#pragma unroll 8
-          for (int i = 0; i < min(parts - p, 32); i++) {
-            const uint4 part = load_words(slots + slot_of(p + i) * 4096 + half * 32 + lane);
-            const u32 words[4] = {part.x, part.y, part.z, part.w};
+          EACH(i, 8) {
+            const u32 words[4] = {part[i].x, part[i].y, part[i].z, part[i].w};
             const float weight = __shfl_sync(~0u, by, i);
-            EACH(k, 8) mixed[k] = fmaf(weight, k % 2 ? unpack_half(words[k / 2]).y : unpack_half(words[k / 2]).x, mixed[k]);
+            EACH(k, 4) {
+              const float2 v = unpack_half(words[k]);
+              mixed[2 * k] = fmaf(weight, v.x, mixed[2 * k]);
+              mixed[2 * k + 1] = fmaf(weight, v.y, mixed[2 * k + 1]);
+            }
           }
         }
         const float by = 1.f / all;

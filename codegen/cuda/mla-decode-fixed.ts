@@ -44,7 +44,8 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
   const u32 query = ring + TEAMS * STAGE, weights = query + CHUNKS * QUERY_CHUNK, inbox = weights + TEAMS * GROUP * 128, outbox = query;
   const u32 full = shared_address(barriers), asked = full + 8 * TEAMS, received = asked + 8;
-  const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32, team = warp / 4, slab = warp % 4;
+  const int thread = threadIdx.x, warp = __shfl_sync(~0u, thread / 32, 0), lane = thread % 32, team = warp / 4, slab = warp % 4;
+  // (The shuffle tells the compiler that a warp is one: descriptors stay in uniform registers.)
   const int rank = cluster_rank(), unit = blockIdx.x / SPLITS, token = unit / (HEADS / GROUP), head0 = unit % (HEADS / GROUP) * GROUP;
 
   // Before the kernel before has ended: the step's tables and the rows of earlier steps have long been there. Stages rank,
@@ -56,6 +57,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     return (load_word(page + b / PAGE) * PAGE + b % PAGE) * KEYS;
   };
   const auto copy_stages = [&](int i) {
+#pragma unroll 1
     for (int t = 0; t < min(mine - i, TEAMS); t++) {
       barrier_expect(full + 8 * t, STAGE);
       copy_box(ring + t * STAGE, &cache_map, full + 8 * t, 0, first_row(i + t), 0);
@@ -168,7 +170,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     if (thread == 0) copy_stages(i + TEAMS);
   }
 
-  // A letter a head, to the block that adds it up.
+  // A letter a head, to the block that adds it up: warp w sends block w its own.
   if (mine > 0) {
     EACH(h, LANE_HEADS) {
       float most = 0.f;
@@ -185,7 +187,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     }
     __syncthreads();
     float by[LANE_HEADS];
-    EACH(h, LANE_HEADS) by[h] = largest[head_of(h)] > 0 ? 1.f / __int_as_float(largest[head_of(h)]) : 0.f;
+    EACH(h, LANE_HEADS) by[h] = __int_as_float(largest[head_of(h)]) > 1e-30f ? reciprocal_fast(__int_as_float(largest[head_of(h)])) : 0.f;
     EACH(c, 4) EACH(j, GROUP / 16) {
       const float *v = acc[c] + 8 * j, *f = by + 4 * j;
       store_matrices_turned(outbox + (j * 16 + lane / 16 * 8 + lane % 8) * LETTER + (team * 4 + c) * 128 + (slab * 2 + lane / 8 % 2) * 16,
@@ -198,7 +200,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     }
     fence_async();
     __syncthreads();
-    if (thread < GROUP) send_to(inbox + (thread % OWN * SPLITS + rank) * LETTER, outbox + thread * LETTER, LETTER, received, thread / OWN);
+    if (lane == 0) send_to(inbox + rank * OWN * LETTER, outbox + warp * OWN * LETTER, OWN * LETTER, received, warp);
   }
 
   // Adding up, in the order of blocks: two lanes a thread.
@@ -206,21 +208,22 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
   cluster_arrive();
   const int parts = min(stages, SPLITS);
   EACH(o, OWN) {
-    const u32 letters = inbox + o * SPLITS * LETTER;
+    const auto letter_of = [&](int s) { return inbox + (min(s, parts - 1) * OWN + o) * LETTER; };
     float4 stat[SPLITS];
     float most = minus_infinity(), all = 0.f, low = 0.f, high = 0.f;
     EACH(s, SPLITS) {
-      stat[s] = load_shared4(letters + min(s, parts - 1) * LETTER + 1024);
+      stat[s] = load_shared4(letter_of(s) + 1024);
       most = fmaxf(most, stat[s].x);
     }
     EACH(s, SPLITS) {
       const float w = s < parts ? exp2_fast(stat[s].x - most) : 0.f, scale = w * stat[s].z;
-      const float2 v = unpack_half(load_shared_word(letters + min(s, parts - 1) * LETTER + thread * 4));
+      const float2 v = unpack_half(load_shared_word(letter_of(s) + thread * 4));
       all = fmaf(w, stat[s].y, all);
       low = fmaf(scale, v.x, low);
       high = fmaf(scale, v.y, high);
     }
-    ((u32*)y)[((long long)token * HEADS + head0 + rank * OWN + o) * 256 + thread] = pack_bf16(low / all, high / all);
+    const float by = reciprocal_fast(all);
+    ((u32*)y)[((long long)token * HEADS + head0 + rank * OWN + o) * 256 + thread] = pack_bf16(low * by, high * by);
   }
   cluster_wait();  // all have their letters: this block's shared memory may go
 }
