@@ -169,9 +169,10 @@ ${experts ? "    await_previous();" : "    await_previous();"}
   }
   ${cluster ? "cluster_sync();" : "__syncthreads();"}
 
-  // Output: 8 columns of a token a thread, added up over steps and blocks in their order, 16 bytes a store.
+  // Output: 8 columns of a token a thread, added up over steps and blocks in their order, 16 bytes a store. The warps that copied
+  // leave it to the others: 1024 chunks are four a thread either way, and racecheck does not see them pass the barrier above.
   const int chunks = min(TOKENS, m - token0) * (ROWS / 8);
-  for (int c = rank * THREADS + threadIdx.x; c < chunks; c += SPLIT * THREADS) {
+  for (int c = threadIdx.x < MATH ? rank * MATH + threadIdx.x : chunks; c < chunks; c += SPLIT * MATH) {
     const int token = c / (ROWS / 8), column = c % (ROWS / 8) * 8;
     if (column0 + column >= N) continue;
     float v[8] = {};

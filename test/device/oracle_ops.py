@@ -254,6 +254,12 @@ def rope_append(v, attrs, env):
     return appended(v["cache"], c, rotated(v["kr"].data, v["table"], env, attrs["interleaved"]), env)
 
 
+def mla_query(v, attrs, env):
+    ql = torch.einsum("thn,hnr->thr", v["qc"].data, dense(v["wUk"], env.local))
+    qp = rotated(v["qr"].data, v["table"], env, attrs["interleaved"])
+    return {"ql": same(v, "qc", ql), "qp": same(v, "qc", qp), "after": rope_append(v, attrs, env)}
+
+
 def causal(scores):
     """Softmax over [t, h, s]: row i of t sees rows 0 .. s - t + i."""
     t, _, s = scores.shape
@@ -345,7 +351,7 @@ OPS = {
     "silu_mul_quant": silu_mul_quant,
     "quantize": lambda v, attrs, env: quantised(v["x"].data, attrs["scale"]),
     "dequantize": lambda v, attrs, env: T(dense(v["x"], env.local), attrs["dtype"]),
-    "rope": rope, "cache_append": cache_append, "rope_append": rope_append,
+    "rope": rope, "cache_append": cache_append, "rope_append": rope_append, "mla_query": mla_query,
     "softmax_causal": lambda v, attrs, env: same(v, "x", causal(v["x"].data)),
     "attend": attend, "mla_attend": mla_attend,
     "route": route, "sort_experts": sort_experts, "gather_rows": gather_rows,
