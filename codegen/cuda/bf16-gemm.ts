@@ -7,6 +7,7 @@ import { bf16Header, bf16Name, boxes, illegal, sharedBytes, STEP, type Bf16Sched
 import type { StreamProblem } from "../schedules/sm90-stream.ts";
 import { bf16Wgmma } from "./bf16-fragments.ts";
 import { fewBf16 } from "./bf16-gemm-few.ts";
+import { slimBf16 } from "./bf16-gemm-slim.ts";
 import { illegalSchedule } from "./diagnostics.ts";
 import { fragments, header } from "./fragments.ts";
 
@@ -14,7 +15,7 @@ import { fragments, header } from "./fragments.ts";
 export function bf16Gemm(p: StreamProblem, s: Bf16Schedule): KernelText {
   const reason = illegal(s, p);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("linear", { ...p }, { ...s }, reason));
-  return s.form === "tall" ? tall(p, s) : fewBf16(p, s);
+  return s.form === "tall" ? tall(p, s) : s.form === "slim" ? slimBf16(p, s) : fewBf16(p, s);
 }
 
 function tall(p: StreamProblem, s: TallBf16): KernelText {

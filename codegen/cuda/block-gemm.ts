@@ -4,9 +4,9 @@
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { H200, illegal, type GemmProblem, type GemmSchedule } from "../schedules/sm90-gemm.ts";
-import { few } from "./block-gemm-few.ts";
 import { illegalSchedule } from "./diagnostics.ts";
 import { stream } from "./gemm-stream.ts";
+import { slim } from "./gemm-slim.ts";
 import { tall } from "./gemm-tall.ts";
 
 /** Prints the kernel of one problem under one legal schedule. */
@@ -16,8 +16,8 @@ export function blockGemm(problem: GemmProblem, schedule: GemmSchedule): KernelT
   switch (schedule.form) {
     case "tall":
       return tall(problem, schedule);
-    case "few":
-      return few(problem, schedule);
+    case "slim":
+      return slim(problem, schedule);
     case "stream":
       return stream(problem, schedule);
   }

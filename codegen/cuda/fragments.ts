@@ -4,7 +4,7 @@
 
 /** Names of the fragments, in the order they are printed. */
 export type Fragment =
-  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "chunks" | "floats" | "remote" | "async";
+  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "chunks" | "floats" | "remote" | "send" | "async";
 
 const indent = (text: string): string => text.trim() + "\n";
 
@@ -89,6 +89,15 @@ __device__ __forceinline__ float4 load_shared4_at(u32 from, u32 rank) {  // the 
 }
 `);
 
+// Registers to the shared memory of a block of the cluster, at the place it has in one's own; its barrier counts the bytes.
+const send = indent(`
+__device__ __forceinline__ void send16(u32 to, u32 rank, u32 barrier, float4 v) {
+  asm volatile("{\\n.reg .b32 there, full;\\nmapa.shared::cluster.u32 there, %0, %1;\\nmapa.shared::cluster.u32 full, %2, %1;\\n"
+               "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [there], {%3, %4, %5, %6}, [full];\\n}"
+               :: "r"(to), "r"(rank), "r"(barrier), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");
+}
+`);
+
 const multicast = indent(`
 __device__ __forceinline__ void copy_in_all(u32 to, const TensorMap* map, u32 barrier, int column, int row, u16 ranks) {
   asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
@@ -160,6 +169,7 @@ __device__ __forceinline__ float4 load_partial(const float4* p) {  // from L2: a
 
 const floats = indent(`
 __device__ __forceinline__ void store_shared(u32 to, float v) { asm volatile("st.shared.f32 [%0], %1;" :: "r"(to), "f"(v) : "memory"); }
+__device__ __forceinline__ void store_shared_pair(u32 to, float a, float b) { asm volatile("st.shared.v2.f32 [%0], {%1, %2};" :: "r"(to), "f"(a), "f"(b) : "memory"); }
 __device__ __forceinline__ float load_shared(u32 from) {
   float v; asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(from) : "memory"); return v;
 }
@@ -228,7 +238,7 @@ __device__ __forceinline__ void product_128(float (&part)[${count}], u64 a, u64 
 `);
 }
 
-const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, chunks, floats, remote, async };
+const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, chunks, floats, remote, send, async };
 
 /** The fragments a kernel calls, in a fixed order; `n` is the width of its wgmma. */
 export function fragments(names: readonly Fragment[], n: number): string {

@@ -1,6 +1,6 @@
 // The FP8 block GEMM when rows of x are few: weights on wgmma's 64-row side, tokens on the narrow one. Time is the time to read
 // w and to get going, so a block is small enough for two on a multiprocessor: the next kernel's blocks fetch weights while this
-// one's finish. k is cut over a cluster where tiles are few; sums meet in shared memory, in rank order: same bits every run.
+// one's finish. k is cut over a cluster where tiles are few; each sends the others their shares of the sums: added in rank order, same bits every run.
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { add, ceildiv } from "../../ir/size.ts";
 import { gemmHeader, scheduleName, sharedBytes, STEP, streamChain, type GemmProblem, type StreamSchedule } from "../schedules/sm90-gemm.ts";
@@ -32,6 +32,24 @@ __device__ __forceinline__ Run find_run(const int* __restrict__ offsets, int wan
 }
 `;
 
+/** Sums of other blocks' shares go to them; each owns a run of chunks. */
+const SEND = `  // Each block finishes a share of the tile. It is sent the others' sums of it, which its barrier counts: no fence, and no block
+  // waits for another to leave.
+  const int share = (chunks + SPLIT - 1) / SPLIT, first_chunk = rank * share, last_chunk = min(chunks, first_chunk + share);
+  cluster_wait();
+  if (threadIdx.x == 0) barrier_expect(inbox_full, max(0, last_chunk - first_chunk) * 32 * (SPLIT - 1));
+  for (int c = threadIdx.x < MATH ? threadIdx.x : chunks; c < chunks; c += MATH) {
+    const int owner = c / share;
+    if (owner == rank) continue;
+    float v[8] = {};
+    add_own(v, ring + (c / (ROWS / 8) * PITCH + c % (ROWS / 8) * 8) * 4);
+    const u32 to = inbox + (rank - (rank > owner)) * SLOT + (c - owner * share) * 32;
+    send16(to, owner, inbox_full, make_float4(v[0], v[1], v[2], v[3]));
+    send16(to + 16, owner, inbox_full, make_float4(v[4], v[5], v[6], v[7]));
+  }
+  barrier_wait(inbox_full, 0);
+`;
+
 /** A plain product, or with `experts` a product for every run of rows between two offsets, each by its own n x k matrix. */
 export function stream({ n, k, experts }: GemmProblem & { experts?: number }, schedule: StreamSchedule): KernelText {
   const { rows, tokens, deep, split, stages, xStages, resident } = schedule;
@@ -55,15 +73,25 @@ constexpr int STAGES = ${stages}, X_STAGES = ${xStages};    // weights come from
 constexpr int W_BYTES = ROWS * 128, X_BYTES = TOKENS * 128;
 constexpr int HELD = TOKENS / 2;                // sums a thread holds
 constexpr int X_PITCH = TOKENS + 2, PITCH = ROWS + 4;  // floats a step of x's scales, a token of sums: padded against bank conflicts
-${experts ? `constexpr int EXPERTS = ${experts};\n${findRun(experts)}` : ""}
+${cluster ? "constexpr int SLOT = (ROWS * TOKENS / 8 + SPLIT - 1) / SPLIT * 32;  // bytes of sums that another block sends: this block's share of the tile\n" : ""}${experts ? `constexpr int EXPERTS = ${experts};\n${findRun(experts)}` : ""}
+// Eight neighbouring sums; those of all steps of a stage.
+__device__ __forceinline__ void add8(float (&v)[8], u32 from) {
+  const float4 a = load_shared4(from), b = load_shared4(from + 16);
+  v[0] += a.x; v[1] += a.y; v[2] += a.z; v[3] += a.w; v[4] += b.x; v[5] += b.y; v[6] += b.z; v[7] += b.w;
+}
+__device__ __forceinline__ void add_own(float (&v)[8], u32 from) {
+#pragma unroll
+  for (int d = 0; d < DEEP; d++) add8(v, from + d * (TOKENS * PITCH * 4));
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS, ${resident})
 ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map,
     const float* __restrict__ x_scale, const float* __restrict__ w_scale, ${experts ? "const int* __restrict__ offsets, u16* __restrict__ y, int r" : "u16* __restrict__ y, int m"}) {
   extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
   const u32 x_ring = ring + STAGES * DEEP * W_BYTES, x_scales = x_ring + X_STAGES * DEEP * X_BYTES, w_scales = x_scales + MOST * X_PITCH * 4;
-  const u32 full = (w_scales + ${Math.ceil(rows / 128)} * MOST * 4 + 7) & ~7u, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const u32 ${cluster ? `inbox = (w_scales + ${Math.ceil(rows / 128)} * MOST * 4 + 15) & ~15u, inbox_full = inbox + (SPLIT - 1) * SLOT, full = inbox_full + 8` : `full = (w_scales + ${Math.ceil(rows / 128)} * MOST * 4 + 7) & ~7u`}, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
+  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
   const int rank = blockIdx.x, column0 = blockIdx.${experts ? "y" : "z"} * ROWS;
 ${experts ? "  __shared__ Run run;\n" : "  const int token0 = blockIdx.y * TOKENS;\n"}  const int begin = rank * UNITS / SPLIT, end = (rank + 1) * UNITS / SPLIT, ahead = min(STAGES, end - begin);
 
@@ -76,7 +104,7 @@ ${experts ? "  __shared__ Run run;\n" : "  const int token0 = blockIdx.y * TOKEN
       barrier_init(x_full + 8 * s, 1);
       barrier_init(x_empty + 8 * s, MATH / 32);
     }
-    barrier_init_done();${experts ? "" : `
+${cluster ? "    barrier_init(inbox_full, 1);\n" : ""}    barrier_init_done();${experts ? "" : `
     // Weights do not wait for the kernel before: a ring of them is under way while it still runs.
     for (int i = 0; i < ahead; i++) {
       barrier_expect(full + 8 * i, DEEP * W_BYTES);
@@ -90,7 +118,7 @@ ${experts ? `  if (warp == MATH / 32) {
   }
 ` : ""}  __syncthreads();
   release_next();
-${experts ? `  if (run.expert < 0) return;  // fewer runs than there could be
+${cluster ? "  cluster_arrive();  // whoever has seen all blocks do so may send to them\n" : ""}${experts ? `  if (run.expert < 0) return;  // fewer runs than there could be
   const int token0 = run.row, m = run.end, w_row0 = run.expert * N + column0;
 ` : ""}
   if (warp >= MATH / 32) {
@@ -104,6 +132,7 @@ ${moved ? "    registers_down<40>();\n" : ""}    if (warp == MATH / 32 && lane =
       }
     }
     if (warp == MATH / 32 + 1 && lane == 0) {
+      prefetch_map(&x_map);  // else the first copy after the wait would wait for the map too
       await_previous();
       for (int u = 0; u < end - begin; u++) {
         const int stage = u % X_STAGES;
@@ -130,24 +159,29 @@ ${experts ? "    await_previous();" : "    await_previous();"}
     float sum[HELD];
 #pragma unroll
     for (int i = 0; i < HELD; i++) sum[i] = 0.f;
+    int stage = 0, x_stage = 0, read = 0, x_read = 0;  // places in the rings of the unit that is multiplied next, and of the one handed back
+    u32 phase = 0, x_phase = 0;
     for (int u = 0; u < end - begin; u += CHAIN) {
       // Two sets of partial sums: while one is scaled and added, the product of the next unit runs.
       float part[${chain > 1 ? 2 : 1}][HELD];
 #pragma unroll
       for (int i = -1; i < CHAIN; i++) {
         if (i + 1 < CHAIN) {
-          const int next = u + i + 1, stage = next % STAGES, x_stage = next % X_STAGES;
-          barrier_wait(full + 8 * stage, next / STAGES & 1);
-          barrier_wait(x_full + 8 * x_stage, next / X_STAGES & 1);
+          barrier_wait(full + 8 * stage, phase);
+          barrier_wait(x_full + 8 * x_stage, x_phase);
           const u32 w_tile = ring + (stage * DEEP + deep) * W_BYTES + part_rows * 8192, x_tile = x_ring + (x_stage * DEEP + deep) * X_BYTES;
           product_128(part[(i + 1) & 1], tile_descriptor(w_tile), tile_descriptor(x_tile));
+          if (++stage == STAGES) { stage = 0; phase ^= 1; }
+          if (++x_stage == X_STAGES) { x_stage = 0; x_phase ^= 1; }
         }
         if (i < 0) continue;
         const int p = (u + i) * DEEP + deep;
         const float w_now = load_shared(w_scales + (part_rows / 2 * MOST + p) * 4);
         if (i + 1 < CHAIN) wgmma_wait<1>(part[i & 1]);
         else wgmma_wait<0>(part[i & 1]);
-        if (lane == 0) { barrier_arrive(empty + 8 * ((u + i) % STAGES)); barrier_arrive(x_empty + 8 * ((u + i) % X_STAGES)); }
+        if (lane == 0) { barrier_arrive(empty + 8 * read); barrier_arrive(x_empty + 8 * x_read); }
+        if (++read == STAGES) read = 0;
+        if (++x_read == X_STAGES) x_read = 0;
         // Columns of the product are tokens: each pair of registers has its own two scales.
 #pragma unroll
         for (int j = 0; j < TOKENS / 8; j++) {
@@ -167,27 +201,25 @@ ${experts ? "    await_previous();" : "    await_previous();"}
       for (int i = 0; i < 4; i++)
         store_shared(sums + ((j * 8 + lane % 4 * 2 + i % 2) * PITCH + i / 2 * 8) * 4, sum[4 * j + i]);
   }
-  ${cluster ? "cluster_sync();" : "__syncthreads();"}
+  __syncthreads();
 
   // Output: 8 columns of a token a thread, added up over steps and blocks in their order, 16 bytes a store. The warps that copied
   // leave it to the others: 1024 chunks are four a thread either way, and racecheck does not see them pass the barrier above.
   const int chunks = min(TOKENS, m - token0) * (ROWS / 8);
-  for (int c = threadIdx.x < MATH ? rank * MATH + threadIdx.x : chunks; c < chunks; c += SPLIT * MATH) {
+${cluster ? SEND : "  const int first_chunk = 0, last_chunk = chunks;\n"}  for (int c = threadIdx.x < MATH ? first_chunk + threadIdx.x : last_chunk; c < last_chunk; c += MATH) {
     const int token = c / (ROWS / 8), column = c % (ROWS / 8) * 8;
     if (column0 + column >= N) continue;
     float v[8] = {};
-#pragma unroll
-    for (int s = 0; s < SPLIT * DEEP; s++) {
-      const u32 from = ring + s % DEEP * (TOKENS * PITCH * 4) + (token * PITCH + column) * 4;
-      const float4 a = ${cluster ? "load_shared4_at(from, s / DEEP)" : "load_shared4(from)"}, b = ${cluster ? "load_shared4_at(from + 16, s / DEEP)" : "load_shared4(from + 16)"};
-      v[0] += a.x; v[1] += a.y; v[2] += a.z; v[3] += a.w; v[4] += b.x; v[5] += b.y; v[6] += b.z; v[7] += b.w;
-    }
+${cluster ? `    for (int s = 0; s < SPLIT; s++) {
+      if (s == rank) add_own(v, ring + (token * PITCH + column) * 4);
+      else add8(v, inbox + (s - (s > rank)) * SLOT + (c - first_chunk) * 32);
+    }` : "    add_own(v, ring + (token * PITCH + column) * 4);"}
     store16(y + (long long)(token0 + token) * N + column0 + column, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
   }
-${cluster ? "  cluster_leave();  // sums stay until the last block has read them\n" : ""}}
+}
 `;
   const source = `${header(gemmHeader({ n, k, experts }, schedule))}
-${called(fragments(["types", "barriers", "dependent", "load", "bf16", "floats", "async", "wgmma", ...(moved ? (["registers"] as const) : []), ...(cluster ? (["cluster", "remote"] as const) : [])], tokens), body)}
+${called(fragments(["types", "barriers", "dependent", "load", "bf16", "floats", "async", "wgmma", ...(moved ? (["registers"] as const) : []), ...(cluster ? (["cluster", "send"] as const) : [])], tokens), body)}
 ${body}`;
   return {
     name, language: "cuda", source,

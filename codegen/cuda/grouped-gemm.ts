@@ -11,6 +11,6 @@ import { tall } from "./gemm-tall.ts";
 /** Prints the kernel of one problem under one legal schedule. */
 export function groupedGemm(problem: GroupedProblem, schedule: GemmSchedule): KernelText {
   const reason = illegal(schedule, H200, problem);
-  if (reason !== null || schedule.form === "few") throw new DiagnosticError(illegalSchedule("grouped_gemm", problem, schedule, reason ?? "it has no grouped form"));
+  if (reason !== null || schedule.form === "slim") throw new DiagnosticError(illegalSchedule("grouped_gemm", problem, schedule, reason ?? "it has no grouped form"));
   return schedule.form === "tall" ? tall(problem, schedule) : stream(problem, schedule);
 }

@@ -23,20 +23,39 @@ export interface FewBf16 {
   stages: number;
 }
 
-export type Bf16Schedule = TallBf16 | FewBf16;
+/** Tens of rows: all tokens of a tile on the 64-row side, few columns; where tiles are few, k is cut over a cluster. */
+export interface SlimBf16 {
+  form: "slim";
+  /** Tokens of a tile, 64 to a math warpgroup. */
+  tokens: 64 | 128;
+  /** Rows of w of a tile, the N of wgmma: a multiple of 8. */
+  columns: number;
+  /** Steps of k in a ring stage; each has its own warpgroups. */
+  deep: 1 | 2 | 4;
+  /** Blocks of the cluster that shares the k of a tile. */
+  split: 1 | 2 | 4 | 8;
+  stages: number;
+  xStages: number;
+  /** Blocks meant to fit one multiprocessor. */
+  resident: 1 | 2 | 3;
+}
 
-export const bf16Name = (s: Bf16Schedule): string => (s.form === "tall" ? `t${s.columns}s${s.stages}g${s.group}` : `f${s.tokens}s${s.stages}`);
+export type Bf16Schedule = TallBf16 | FewBf16 | SlimBf16;
 
-export const stageBytes = (s: Bf16Schedule): number => (128 + (s.form === "tall" ? s.columns : s.tokens)) * STEP * 2;
+export const bf16Name = (s: Bf16Schedule): string => (s.form === "slim" ? `n${s.columns}k${s.deep}t${s.tokens}x${s.split}s${s.stages}_${s.xStages}r${s.resident}` : s.form === "tall" ? `t${s.columns}s${s.stages}g${s.group}` : `f${s.tokens}s${s.stages}`);
+
+export const stageBytes = (s: TallBf16 | FewBf16): number => (128 + (s.form === "tall" ? s.columns : s.tokens)) * STEP * 2;
 
 /** 64 x 64 bf16 tiles a warpgroup of the tall form writes through: two where there is room. */
 export const boxes = (s: TallBf16): number => (s.columns === 192 ? 1 : 2);
 
 /** Tall: those tiles. Few: a transposed tile with padded rows. */
-export const stagingBytes = (s: Bf16Schedule): number => (s.form === "tall" ? 2 * boxes(s) * 64 * 64 * 2 : s.tokens * (128 * 2 + 16));
+export const stagingBytes = (s: TallBf16 | FewBf16): number => (s.form === "tall" ? 2 * boxes(s) * 64 * 64 * 2 : s.tokens * (128 * 2 + 16));
 
 /** Ring, staging, two barriers a stage, and slack to align the ring to the swizzle's 1024 bytes. */
-export const sharedBytes = (s: Bf16Schedule): number => 1024 + s.stages * stageBytes(s) + stagingBytes(s) + 16 * s.stages;
+export const sharedBytes = (s: Bf16Schedule): number =>
+  s.form === "slim" ? 1024 + s.stages * (s.deep * s.columns * 128 + 16) + s.xStages * (s.deep * s.tokens * 128 + 16) + (s.split > 1 ? (s.split - 1) * (Math.ceil((s.columns * s.tokens) / 4 / s.split) * 16 + 16) + 8 : 0) :
+  1024 + s.stages * stageBytes(s) + stagingBytes(s) + 16 * s.stages;
 
 export const candidates: readonly Bf16Schedule[] = [
   { form: "few", tokens: 8, stages: 6 },
@@ -54,6 +73,12 @@ export function illegal(s: Bf16Schedule, p: StreamProblem, limits: Limits = H200
   if (p.x !== "bf16") return "wgmma takes x as bf16";
   if (p.k % 8 !== 0 || p.xStride % 8 !== 0) return `rows of ${p.k} and ${p.xStride} bf16: a tensor map needs multiples of 16 bytes`;
   const bytes = sharedBytes(s);
+  if (s.form === "slim") {
+    const each = Math.floor(limits.sharedBytesInAll / s.resident) - 1024;
+    if (bytes > each) return `${bytes} bytes of shared memory, ${s.resident} blocks may have ${each} each`;
+    if (Math.ceil(Math.ceil(p.k / STEP) / s.deep) < s.split) return `k of ${p.k} is too short for ${s.split} blocks`;
+    if (s.deep * s.tokens * (s.columns + 8) * 4 > bytes - 1024 - 16 * (s.stages + s.xStages)) return "sums do not fit the rings";
+  }
   return bytes > limits.sharedBytes ? `${bytes} bytes of shared memory, the block may have ${limits.sharedBytes}` : null;
 }
 
@@ -62,6 +87,7 @@ export function estimate(s: Bf16Schedule, p: StreamProblem, m: number, limits: L
   const { n, k } = p;
   const steps = Math.ceil(k / STEP);
   const memory = (2 * (n * k + m * k + m * n)) / 4.1e6;
+  if (s.form === "slim") return 1e6;
   if (s.form === "few") {
     const units = (Math.ceil(n / 128) * Math.ceil(m / s.tokens) * steps) / limits.multiprocessors;
     // A stage of 16 KB of weights and its tokens arrives every 0.47 us and more; shared tiles are added up at the end.

@@ -1,5 +1,5 @@
 // What a schedule of the FP8 block GEMM should cost where nobody has measured it.
-import { STEP, type GemmProblem, type GemmSchedule, type Limits, type StreamSchedule } from "./sm90-gemm.ts";
+import { STEP, type GemmProblem, type GemmSchedule, type Limits, type SlimSchedule, type StreamSchedule } from "./sm90-gemm.ts";
 
 /** Microseconds, roughly, for problems nobody has measured: fitted to a thousand measurements on an H200 (docs/notes-gpu-gemm.md). */
 export function estimate(schedule: GemmSchedule, { n, k }: GemmProblem, m: number, limits: Limits): number {
@@ -12,11 +12,8 @@ export function estimate(schedule: GemmSchedule, { n, k }: GemmProblem, m: numbe
       const waves = Math.ceil((Math.ceil(m / 128) * (pair ? Math.ceil(n / 256) : columnTiles)) / (pair ? Math.floor(limits.multiprocessors / 2) : limits.multiprocessors));
       return Math.max(waves * (steps * (pair ? 0.352 : 0.354) + 1.1), hbm) + (pair ? 3.8 : 2.9);
     }
-    case "few": {
-      // All blocks work to the end; then shared tiles are added through memory.
-      const units = (columnTiles * Math.ceil(m / schedule.tokens) * steps) / limits.multiprocessors;
-      return Math.max(hbm, units * (0.336 + schedule.tokens * 0.0026)) + 6.3 + schedule.tokens * 0.043;
-    }
+    case "slim":
+      return slimTime(schedule, m, n, steps, hbm, limits);
     case "stream":
       return streamTime(schedule, m, n, steps, hbm, limits);
   }
@@ -39,4 +36,14 @@ function streamTime(s: StreamSchedule, m: number, n: number, steps: number, hbm:
   const stranded = s.split >= 4 && s.resident === 1 ? 20 : 0;
   const fixed = (s.resident === 1 ? 2.9 : 2.3) + (s.split > 1 ? 0.7 + 0.18 * s.split : 0) + s.tokens * 0.021 + stranded;
   return fixed + Math.max(waves * units * unit, l2, hbm / (1 - 0.7 * idle));
+}
+
+function slimTime(s: SlimSchedule, m: number, n: number, steps: number, hbm: number, limits: Limits): number {
+  const units = Math.ceil(steps / s.deep);
+  const each = (Math.ceil(n / s.columns) * Math.ceil(m / s.tokens)) / limits.multiprocessors;
+  const live = Math.min(s.resident, Math.max(1, Math.ceil(each)));
+  // A multiprocessor takes in 85 KB a microsecond, and a ring is filled once in the latency of what fills it.
+  const unit = Math.max(1.55 / s.stages, 1.2 / s.xStages, (live * s.deep * STEP * (s.columns + s.tokens)) / 85e3);
+  const waves = s.resident === 1 ? Math.ceil(each) : Math.max(1, each / s.resident);
+  return 3.2 + Math.max(waves * units * unit + (waves - 1) * 1.2, 1.12 * hbm);
 }

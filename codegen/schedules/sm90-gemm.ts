@@ -23,15 +23,6 @@ export interface TallSchedule {
   share: "none" | "x";
 }
 
-/** Few rows: weights on the 64-row side, tokens on the narrow one; k is cut so that every multiprocessor streams weights. */
-export interface FewSchedule {
-  form: "few";
-  /** Tokens of a tile, the N of wgmma. */
-  tokens: 8 | 16 | 32 | 64 | 128;
-  /** Ring stages of 128 columns of k: as many as fit, for bytes in flight. */
-  stages: number;
-}
-
 /** Few rows, small blocks: a tile of weights each, its k cut over a cluster; two blocks fit a multiprocessor. */
 export interface StreamSchedule {
   form: "stream";
@@ -51,7 +42,21 @@ export interface StreamSchedule {
   resident: 1 | 2 | 3;
 }
 
-export type GemmSchedule = TallSchedule | FewSchedule | StreamSchedule;
+/** Tens of rows, few tiles: all tokens of a tile on the 64-row side, few columns, all of k in one block; no sums cross blocks. */
+export interface SlimSchedule {
+  form: "slim";
+  /** Tokens of a tile, 64 to a math warpgroup. */
+  tokens: 64 | 128;
+  /** Rows of w of a tile, the N of wgmma: a multiple of 8. */
+  columns: number;
+  /** Steps of k in a ring stage; each has its own warpgroups. */
+  deep: 1 | 2 | 4;
+  stages: number;
+  xStages: number;
+  resident: 1 | 2 | 3;
+}
+
+export type GemmSchedule = TallSchedule | StreamSchedule | SlimSchedule;
 
 export interface Limits {
   /** Dynamic shared memory a block may ask for, bytes. */
@@ -63,19 +68,17 @@ export interface Limits {
 
 export const H200: Limits = { sharedBytes: 232448, sharedBytesInAll: 233472, multiprocessors: 132 };
 
-/** Short name, part of the kernel's: "t6g16x", "f16s11", "w64k2t8x3s5_5r2". */
-export const scheduleName = (s: GemmSchedule): string =>
-  s.form === "tall"
-    ? `t${s.stages}g${s.group}${s.share === "x" ? "x" : ""}`
-    : s.form === "few" ? `f${s.tokens}s${s.stages}` : `w${s.rows}k${s.deep}t${s.tokens}x${s.split}s${s.stages}_${s.xStages}r${s.resident}`;
-
-/** Bytes of one ring stage. */
-export const stageBytes = (s: GemmSchedule): number =>
-  s.form === "stream" ? s.deep * s.rows * STEP : (s.form === "tall" ? 128 : s.tokens) * STEP + 128 * STEP;
-
-/** Bytes of output staging: a 64 x 128 bf16 tile for each warpgroup; or token scales per stage and a transposed tile with padded rows. */
-export const stagingBytes = (s: TallSchedule | FewSchedule): number =>
-  s.form === "tall" ? 2 * 64 * 128 * 2 : s.stages * s.tokens * 4 + s.tokens * (128 * 2 + 16);
+/** Short name, part of the kernel's: "t6g16x", "w64k2t8x3s5_5r2", "n32k2t64s8_9r1". */
+export function scheduleName(s: GemmSchedule): string {
+  switch (s.form) {
+    case "tall":
+      return `t${s.stages}g${s.group}${s.share === "x" ? "x" : ""}`;
+    case "stream":
+      return `w${s.rows}k${s.deep}t${s.tokens}x${s.split}s${s.stages}_${s.xStages}r${s.resident}`;
+    case "slim":
+      return `n${s.columns}k${s.deep}t${s.tokens}s${s.stages}_${s.xStages}r${s.resident}`;
+  }
+}
 
 /** Steps between two drains of a tall tile: at most 8, so that the text unrolls, and cutting k evenly. */
 export function chainOf(k: number): number {
@@ -101,9 +104,35 @@ export function streamChain(s: StreamSchedule, k: number): number {
   return fits && Number.isInteger(units) ? (lengths.find((c) => units % c === 0) ?? 1) : 1;
 }
 
-/** Dynamic shared memory: ring, staging or scales, two barriers a stage, and slack to align the ring to the swizzle's 1024 bytes. */
-export const sharedBytes = (s: GemmSchedule, k: number): number =>
-  1024 + s.stages * (stageBytes(s) + 16) + (s.form === "stream" ? mostSteps(s, k) * 4 * (s.tokens + 2 + Math.ceil(s.rows / 128)) + 8 + s.xStages * (s.deep * s.tokens * STEP + 16) : stagingBytes(s));
+/** Units of a slim block between two drains: cutting k evenly; 1 where registers hold one set of partial sums only. */
+export function slimChain(s: SlimSchedule, k: number): number {
+  const share = Math.floor(16384 / 32 / Math.ceil((((s.tokens / 16) * s.deep + 2) * s.resident) / 4) / 8) * 8;
+  if ((s.columns * 3) / 2 + 44 > share) return 1;
+  const units = Math.ceil(Math.ceil(k / STEP) / s.deep);
+  return [8, 7, 6, 5, 4, 3, 2].find((c) => units % c === 0) ?? 1;
+}
+
+/** What a stream's block is sent by the others of its cluster, its barrier, and slack to align it. */
+const inboxBytes = (s: StreamSchedule): number => (s.split > 1 ? (s.split - 1) * Math.ceil((s.rows * s.tokens) / 8 / s.split) * 32 + 24 : 8);
+
+/** Bytes of both rings. */
+export function ringBytes(s: GemmSchedule): number {
+  if (s.form === "tall") return s.stages * (128 + 128) * STEP;
+  return s.deep * STEP * (s.stages * (s.form === "stream" ? s.rows : s.columns) + s.xStages * s.tokens);
+}
+
+/** Dynamic shared memory: rings, two barriers a stage, slack to align the ring to the swizzle's 1024 bytes; output tiles, or scales and what others send. */
+export function sharedBytes(s: GemmSchedule, k: number): number {
+  const rings = 1024 + ringBytes(s) + 16 * (s.stages + (s.form === "tall" ? 0 : s.xStages));
+  switch (s.form) {
+    case "tall":
+      return rings + 2 * 64 * 128 * 2;
+    case "stream":
+      return rings + mostSteps(s, k) * 4 * (s.tokens + 2 + Math.ceil(s.rows / 128)) + inboxBytes(s);
+    case "slim":
+      return rings + Math.ceil(Math.ceil(k / STEP) / s.deep) * s.deep * 4 * (s.tokens + 2 + (128 % s.columns ? 2 : 1)) + 8;
+  }
+}
 
 /** Op, problem, schedule and floor: the lines a kernel opens with. */
 export const gemmHeader = ({ n, k, experts }: GemmProblem & { experts?: number }, schedule: GemmSchedule): string[] => [
@@ -120,6 +149,10 @@ const stream = (
   rows: StreamSchedule["rows"], deep: StreamSchedule["deep"], tokens: StreamSchedule["tokens"], split: StreamSchedule["split"], stages: number, xStages: number,
   resident: StreamSchedule["resident"],
 ): StreamSchedule => ({ form: "stream", rows, deep, tokens, split, stages, xStages, resident });
+
+const slim = (
+  columns: number, deep: SlimSchedule["deep"], tokens: SlimSchedule["tokens"], stages: number, xStages: number, resident: SlimSchedule["resident"],
+): SlimSchedule => ({ form: "slim", columns, deep, tokens, stages, xStages, resident });
 
 /** Everything worth trying: what was best for some size of some matrix of R1 on an H200, and little else. */
 export const candidates: readonly GemmSchedule[] = [
@@ -146,10 +179,16 @@ export const candidates: readonly GemmSchedule[] = [
   stream(128, 2, 64, 2, 4, 4, 1),
   stream(64, 2, 128, 1, 4, 4, 1),
   stream(128, 1, 128, 2, 6, 4, 1),
+  stream(128, 1, 128, 2, 5, 4, 1),
   stream(64, 2, 128, 1, 3, 3, 1),
-  stream(64, 2, 128, 2, 5, 4, 1),
-  { form: "few", tokens: 64, stages: 8 },
-  { form: "few", tokens: 128, stages: 5 },
+  stream(64, 2, 128, 2, 4, 4, 1),
+  // Tokens on the 64-row side: x is read by every block, but nothing is added up across blocks.
+  slim(32, 2, 64, 8, 9, 1),
+  slim(64, 2, 64, 7, 6, 1),
+  slim(56, 2, 64, 6, 6, 1),
+  slim(96, 2, 64, 5, 5, 1),
+  slim(96, 1, 64, 4, 4, 2),
+  slim(64, 1, 128, 8, 8, 1),
   { form: "tall", stages: 6, group: 16, share: "none" },
   { form: "tall", stages: 6, group: 16, share: "x" },
 ];
@@ -160,13 +199,12 @@ export function illegal(schedule: GemmSchedule, limits: Limits, problem: GemmPro
   if (problem.n % 8 !== 0) return `output rows of ${problem.n} bf16: 16-byte stores need n to be a multiple of 8`;
   const bytes = sharedBytes(schedule, problem.k);
   if (bytes > limits.sharedBytes) return `${bytes} bytes of shared memory, the block may have ${limits.sharedBytes}`;
-  if (schedule.form === "stream") {
+  if (schedule.form !== "tall") {
     const each = Math.floor(limits.sharedBytesInAll / schedule.resident) - 1024;
     if (bytes > each) return `${bytes} bytes of shared memory, ${schedule.resident} blocks may have ${each} each`;
-    if (Math.ceil(Math.ceil(problem.k / STEP) / schedule.deep) < schedule.split) return `k of ${problem.k} is too short for ${schedule.split} blocks`;
-    const sums = schedule.deep * schedule.tokens * (schedule.rows + 4) * 4;
-    const rings = schedule.stages * stageBytes(schedule) + schedule.xStages * schedule.deep * schedule.tokens * STEP;
-    if (sums > rings) return `${sums} bytes of sums do not fit the rings`;
+    if (schedule.form === "stream" && Math.ceil(Math.ceil(problem.k / STEP) / schedule.deep) < schedule.split) return `k of ${problem.k} is too short for ${schedule.split} blocks`;
+    const sums = schedule.deep * schedule.tokens * (schedule.form === "stream" ? schedule.rows + 4 : schedule.columns + 8) * 4;
+    if (sums > ringBytes(schedule)) return `${sums} bytes of sums do not fit the rings`;
   }
   if (schedule.stages < 2) return "a ring of one stage cannot overlap copies with products";
   return null;

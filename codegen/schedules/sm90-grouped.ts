@@ -22,7 +22,7 @@ export const candidates: readonly GemmSchedule[] = [eight, eightDeep, sixteen, s
 export function illegal(schedule: GemmSchedule, limits: Limits, { n, k, experts }: GroupedProblem): string | null {
   if (n % 128 !== 0) return `${n} rows of an expert's weights: its scales cover blocks of 128`;
   if (experts > 1024) return `${experts} experts: a warp scans the offsets of at most 1024`;
-  if (schedule.form === "few") return "a tile shared by blocks has no grouped form";
+  if (schedule.form === "slim") return "experts have few rows, and its tiles 64 and more";
   if (schedule.form === "tall" && schedule.share === "x" && n % 256 !== 0) return `columns come in pairs of 128, and ${n} is not a multiple of 256`;
   const kept = schedule.form === "tall" ? 4 * (experts + 1) : 16;
   return illegalDense(schedule, { ...limits, sharedBytes: limits.sharedBytes - kept }, { n, k });

@@ -1,9 +1,12 @@
 // The native FP8 products against float64, without a GPU: the kernels' own text, run by g++ under a small machine of fibres
 // (native-on-host.h). Small matrices, ragged in n, k and m; outputs, shared memory and workspaces start as NaN.
 import { describe, expect, test } from "vitest";
+import { bf16Gemm } from "../../codegen/cuda/bf16-gemm.ts";
 import { blockGemm } from "../../codegen/cuda/block-gemm.ts";
 import { groupedGemm } from "../../codegen/cuda/grouped-gemm.ts";
-import type { GemmSchedule, StreamSchedule, TallSchedule } from "../../codegen/schedules/sm90-gemm.ts";
+import { bf16Name, type Bf16Schedule } from "../../codegen/schedules/sm90-bf16-gemm.ts";
+import type { StreamProblem } from "../../codegen/schedules/sm90-stream.ts";
+import type { GemmSchedule, SlimSchedule, StreamSchedule, TallSchedule } from "../../codegen/schedules/sm90-gemm.ts";
 import { scheduleName } from "../../codegen/schedules/sm90-gemm.ts";
 import { randomOf } from "./numbers.ts";
 import { hasGpp, nativeOnHost } from "./native-on-host.ts";
@@ -68,16 +71,23 @@ function dense(schedule: GemmSchedule, n: number, k: number, ms: readonly number
   }
 }
 
+const slim = (columns: number, deep: SlimSchedule["deep"], tokens: SlimSchedule["tokens"], stages: number, xStages: number): SlimSchedule =>
+  ({ form: "slim", columns, deep, tokens, stages, xStages, resident: 1 });
 const stream = (rows: StreamSchedule["rows"], deep: StreamSchedule["deep"], tokens: StreamSchedule["tokens"], split: StreamSchedule["split"], stages: number, xStages: number): StreamSchedule =>
   ({ form: "stream", rows, deep, tokens, split, stages, xStages, resident: 1 });
 const tall = (share: TallSchedule["share"]): TallSchedule => ({ form: "tall", stages: 4, group: 2, share });
 
 const cases: readonly [GemmSchedule, number, number, readonly number[]][] = [
+  [slim(32, 2, 64, 2, 3), 136, 1008, [1, 70]],
+  [slim(24, 1, 64, 3, 2), 264, 640, [64, 65]],
+  [slim(56, 2, 128, 2, 2), 168, 512, [130]],
+  [slim(16, 4, 64, 2, 2), 40, 1280, [33]],
   [stream(64, 2, 8, 1, 3, 2), 136, 1008, [1, 9]],
   [stream(64, 1, 16, 2, 2, 2), 72, 656, [17]],
   [stream(128, 2, 32, 3, 2, 2), 264, 1152, [33]],
   [tall("none"), 264, 400, [1, 130]],
   [tall("x"), 264, 1280, [130]],
+  [tall("none"), 264, 1280, [200]],
 ];
 
 describe.skipIf(!hasGpp)("block_gemm", () => {
@@ -99,6 +109,43 @@ describe.skipIf(!hasGpp)("grouped_gemm", () => {
     try {
       const y = native.run({ x: d.x, w: d.w, x_scale: bytes(d.xScale), w_scale: bytes(d.wScale), offsets: bytes(Int32Array.from(offsets)), y: new Uint8Array(2 * r * n).fill(0xff) }, { r }, { SMs: 4 });
       expect(error(y, d, n, k, runs.flatMap((count, e) => new Array<number>(count).fill(e)))).toBeLessThan(WITHIN);
+    } finally {
+      native.close();
+    }
+  }, 120_000);
+});
+
+const slim16 = (columns: number, deep: 1 | 2 | 4, tokens: 64 | 128, split: 1 | 2 | 4, stages: number, xStages: number): Bf16Schedule => ({ form: "slim", columns, deep, tokens, split, stages, xStages, resident: 1 });
+
+/** Schedule, columns of y and of x, further columns between rows of both, rows. */
+const linears: readonly [Bf16Schedule, number, number, number, "bf16" | "f32", readonly number[]][] = [
+  [slim16(32, 2, 64, 1, 2, 3), 136, 504, 8, "bf16", [1, 70]],
+  [slim16(24, 1, 128, 2, 3, 2), 133, 640, 0, "f32", [130]],
+  [slim16(16, 4, 64, 4, 2, 2), 40, 1024, 0, "bf16", [33]],
+  [slim16(56, 2, 64, 2, 2, 2), 61, 512, 3, "bf16", [64]],
+];
+
+describe.skipIf(!hasGpp)("bf16_gemm", () => {
+  test.each(linears.map(([s, n, k, pad, y, ms]) => [bf16Name(s), n, k, y, ms, pad, s] as const))("%s, %i x %i to %s, rows %j", (_, n, k, y, ms, pad, s) => {
+    const p: StreamProblem = { n, k, xStride: k + (pad + 7 & ~7), yStride: n + pad, x: "bf16", y };
+    const native = nativeOnHost(bf16Gemm(p, s));
+    const random = randomOf(5);
+    const halves = (count: number): Uint16Array => new Uint16Array(new Uint32Array(Float32Array.from({ length: count }, () => random() - 0.5).buffer).map((w) => w >>> 16));
+    const value = (h: number): number => new Float32Array(Uint32Array.of(h << 16).buffer)[0];
+    try {
+      for (const m of ms) {
+        const [x, w] = [halves(m * p.xStride), halves(n * k)];
+        const out = native.run({ x: bytes(x), w: bytes(w), y: new Uint8Array((y === "f32" ? 4 : 2) * m * p.yStride).fill(0xff) }, { m }, { SMs: 4 });
+        const got = y === "f32" ? new Float32Array(out.buffer) : Float32Array.from(new Uint16Array(out.buffer), value);
+        let [wrong, norm] = [0, 0];
+        for (let r = 0; r < m; r++)
+          for (let c = 0; c < n; c++) {
+            let sum = 0;
+            for (let i = 0; i < k; i++) sum += value(x[r * p.xStride + i]) * value(w[c * k + i]);
+            [wrong, norm] = [wrong + (got[r * p.yStride + c] - sum) ** 2, norm + sum ** 2];
+          }
+        expect(Math.sqrt(wrong / norm)).toBeLessThan(y === "f32" ? 1e-5 : WITHIN);
+      }
     } finally {
       native.close();
     }

@@ -200,6 +200,7 @@ static float4 load_shared4(u32 at) { return load_as<float4>(at, self->block->ran
 static float4 load_shared4_at(u32 at, u32 rank) { return load_as<float4>(at, rank); }
 static uint4 load_shared16(u32 at) { return load_as<uint4>(at, self->block->rank); }
 static void store_shared(u32 to, float v) { memcpy(self->block->shared + to, &v, 4); }
+static void send16(u32 to, u32 rank, u32 barrier, float4 v) { Block* b = self->block->cluster->blocks[rank]; memcpy(b->shared + to, &v, 16); settle(barrier_at(b, barrier), 0, -16); }
 static void store_shared_pair(u32 to, float a, float b) { store_shared(to, a); store_shared(to + 4, b); }
 static void store_shared_half(u32 to, u32 low) { memcpy(self->block->shared + to, &low, 2); }
 static void store16(u16* to, u32 a, u32 b, u32 c, u32 d) { if ((u64)to % 16) fail("a store of 16 bytes elsewhere than at a multiple of 16"); const u32 v[4] = {a, b, c, d}; memcpy(to, v, 16); }
@@ -338,6 +339,10 @@ template <int ADD> static void wgmma_64x128x16_turned_held(float (&d)[64], const
     for (int q = 0; q < 4; q++) for (int e = 0; e < 2; e++) rows[i % 2][i / 2 * 8 + q * 2 + e] = of_bf16((u16)(v[lane_of() / 4 * 4 + q] >> 16 * e));
   }
   multiply<ADD, 128>(d, rows, b, true);
+}
+template <int HELD> static void product_64(float (&sum)[HELD], u64 a, u64 b, int add) {
+  __syncwarp();
+  for (int i = 0; i < 4; i++) i || add ? product<1, 2 * HELD>(sum, a + 2 * i, b + 2 * i, false) : product<0, 2 * HELD>(sum, a, b, false);
 }
 // 128 columns of e4m3.
 static const std::vector<float> values_of_e4m3 = [] { std::vector<float> v; for (int c = 0; c < 256; c++) v.push_back(of_e4m3(c)); return v; }();
