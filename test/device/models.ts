@@ -2,11 +2,12 @@
 // parameters on synthetic weights, with its times. Kernels come from the cache, so that a second run shows start-up without a compiler.
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { compile, defaults, type CompileOptions } from "../../compiler/compile.ts";
+import { compile, defaults, type Compiled, type CompileOptions } from "../../compiler/compile.ts";
 import { storesF32 } from "../../compiler/stored.ts";
 import type { KernelRecord } from "../../ir/artifact.ts";
 import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
+import type { Watch } from "../../runtime/devices/cuda/runs.ts";
 import { generate } from "../../runtime/generate.ts";
 import { Model } from "../../runtime/model.ts";
 import type { Sampling } from "../../runtime/sample.ts";
@@ -27,7 +28,7 @@ const habits: Readonly<Record<string, Parameters<typeof open>[2]>> = {
 };
 
 /** Compiles SRC and loads it on the GPU; what each part took, in milliseconds. */
-export async function open(src: string, weights: string, options: Partial<CompileOptions> & { profile?: boolean; edit?: Edit } = {}): Promise<{ model: Model<CudaDevice>; compileMs: number; kernelsMs: number; loadMs: number }> {
+export async function open(src: string, weights: string, options: Partial<CompileOptions> & { profile?: boolean; edit?: Edit; watch?: (c: Compiled, device: () => CudaDevice) => Watch } = {}): Promise<{ model: Model<CudaDevice>; compileMs: number; kernelsMs: number; loadMs: number }> {
   const times = [performance.now()];
   const c = compile(src, { ...defaults, target: "cuda", activations: "bf16", ...options, storesF32: weights.startsWith("synthetic:") ? false : await storesF32(weights) });
   times.push(performance.now());
@@ -37,7 +38,7 @@ export async function open(src: string, weights: string, options: Partial<Compil
     files.set(name, { source });
     k.launch = { ...k.launch!, pdl };
   }
-  const device = await CudaDevice.open(c.manifest, files, { compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined), reads: !weights.startsWith("synthetic:"), ...(options.profile ? { profile: true } : {}) });
+  const device: CudaDevice = await CudaDevice.open(c.manifest, files, { ...(options.watch ? { watch: options.watch(c, () => device) } : {}), compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined), reads: !weights.startsWith("synthetic:"), ...(options.profile ? { profile: true } : {}) });
   times.push(performance.now());
   const model = await Model.open(c.manifest, device, { weights });
   times.push(performance.now());

@@ -2,12 +2,13 @@
 // extend and decode, twice: for compute-sanitizer, and to see that two runs give the same bits. Says which kernels did not run.
 import path from "node:path";
 import type { Model } from "../../runtime/model.ts";
+import { fillBulkWrites } from "./bulk-writes.ts";
 import type { Row } from "./device.ts";
 import { open, root } from "./models.ts";
 
 const r1 = path.join(root, "examples/deepseek-r1/config.json");
-/** Rows of the prompts: sums of few, some and many rows meet different kernels. DSC_SMALL="3,5" picks others, for slow tools. */
-const rows = (process.env.DSC_SMALL ?? "3,70,1,200").split(",").map(Number);
+/** Rows of the prompts: sums of few, some and many rows meet different kernels. DSC_SMALL="3,5;40" picks others, for slow tools. */
+const batches = (process.env.DSC_SMALL ?? "3,70,1,200").split(";").map((b) => b.split(",").map(Number));
 
 /** Keys of the config set otherwise, "hidden_size=512 ...", for the same tools. */
 const cut = process.env.DSC_SMALL_SET?.split(" ") ?? [];
@@ -15,8 +16,8 @@ const cut = process.env.DSC_SMALL_SET?.split(" ") ?? [];
 const prompt = (b: number, n: number): number[] => Array.from({ length: n }, (_, i) => (i * 7919 + b * 104729 + 13) % 1000);
 
 /** Logits after every call, one after the other, as bits. */
-async function play(model: Model): Promise<Uint32Array> {
-  const session = model.session({ maxTokens: 512, sequences: rows.length });
+async function play(model: Model, rows: readonly number[]): Promise<Uint32Array> {
+  const session = model.session({ maxTokens: Math.max(...rows) + 16, sequences: rows.length });
   const out: number[] = [];
   const note = (logits: Float32Array): void => {
     const bits = new Uint32Array(logits.slice().buffer);
@@ -35,11 +36,24 @@ async function play(model: Model): Promise<Uint32Array> {
   return Uint32Array.from(out);
 }
 
+/** All batches one after the other. */
+async function playAll(model: Model): Promise<Uint32Array> {
+  const parts: Uint32Array[] = [];
+  for (const rows of batches) parts.push(await play(model, rows));
+  return Uint32Array.from(parts.flatMap((p) => [...p]));
+}
+
 export async function check(): Promise<Row[]> {
   // The first mixture layer comes after the dense ones; one of those is enough.
-  const { model } = await open(r1, "synthetic:0", { layers: 2, set: ["num_nextn_predict_layers=0", "first_k_dense_replace=1", ...cut], natives: process.env.DSC_NATIVES ?? "all", ...(process.env.DSC_NO_PDL ? { edit: (source: string) => ({ source, pdl: false }) } : {}) });
-  const once = await play(model);
-  const again = process.env.DSC_ONCE ? once : await play(model);
+  const set = ["num_nextn_predict_layers=0", "first_k_dense_replace=1", ...cut];
+  const natives = process.env.DSC_NATIVES ?? "all";
+  const { model } = await open(r1, "synthetic:0", {
+    layers: 2, set, natives,
+    ...(process.env.DSC_NO_PDL ? { edit: (source: string) => ({ source, pdl: false }) } : {}),
+    ...(process.env.DSC_FILL ? { watch: (c, device) => fillBulkWrites(c, { activations: "bf16", natives }, device) } : {}),
+  });
+  const once = await playAll(model);
+  const again = process.env.DSC_ONCE ? once : await playAll(model);
   const real = new Float32Array(once.buffer);
   const apart = once.reduce((n, b, i) => n + (b === again[i] ? 0 : 1), 0);
   const { launched } = model.device;
