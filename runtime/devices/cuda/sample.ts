@@ -62,7 +62,8 @@ constexpr u32 ALL = 0xffffffffu;
 struct Choice { double scale, top_p, penalty; u32 seed_low, seed_high; int top_k, sequence; };
 struct Shared {
   u64 bins[BINS];                 // what the cluster has in each bin
-  u64 sums[WARPS], scans[WARPS];  // of warps
+  u64 sums[WARPS], before[WARPS];  // of each warp, and of all warps before it
+  u64 total;
   u64 found[3];                   // the bin a cut falls in: which, the sum before it, its own
   u32 low[BINS], high[BINS];      // what this block has in each bin: 16 bits of every value, because 64-bit adds are loops
   u32 top; int last_equal;
@@ -112,25 +113,39 @@ __device__ __forceinline__ u64 warp_scan(u64 v) {  // running sum, own value inc
   return v;
 }
 
+// What lies before each warp of the cluster, and in all: of sums[], by one warp, because 32 of them would queue for shared memory.
+// The block's own sums only where a sum is of the whole cluster already.
+template <bool CLUSTER> __device__ __forceinline__ void add_warps(Shared& s) {
+  if (threadIdx.x < 32) {
+    const int lane = threadIdx.x, rank = CLUSTER ? (int)cluster_rank() : 0;
+    u64 earlier = 0, all = 0;  // of other blocks
+    if (CLUSTER)
+      for (int w = lane; w < BLOCKS * WARPS; w += 32) {
+        const u64 v = w / WARPS == rank ? 0 : *at_rank(&s.sums[w % WARPS], (u32)(w / WARPS));
+        all += v;
+        if (w / WARPS < rank) earlier += v;
+      }
+    if (CLUSTER && BLOCKS > 1) { earlier = warp_sum(earlier); all = warp_sum(all); }
+    const u64 own = lane < WARPS ? s.sums[lane] : 0, run = warp_scan(own);
+    if (lane < WARPS) s.before[lane] = earlier + run - own;
+    if (lane == 31) s.total = all + run;
+  }
+  __syncthreads();
+}
+
 // The first id whose running sum of values, ids ascending through the cluster, exceeds target(sum of all): to the one lane that
 // holds it; -1 to every other. total: the sum of all.
 template <class Value, class Target> __device__ __forceinline__ int locate(Shared& s, int count, u64& total, Value value, Target target) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, here = (int)cluster_rank() * WARPS + warp;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int end = min(count, (warp + 1) * RUN);
   u64 own = 0;
   for (int i = warp * RUN + lane; i < end; i += 32) own += value(i);
   own = warp_sum(own);
   if (lane == 0) s.sums[warp] = own;
   cluster_sync();
-  u64 before = 0;
-  total = 0;
-  for (int w = lane; w < BLOCKS * WARPS; w += 32) {
-    const u64 v = *at_rank(&s.sums[w % WARPS], (u32)(w / WARPS));
-    total += v;
-    if (w < here) before += v;
-  }
-  total = warp_sum(total);
-  before = warp_sum(before);
+  add_warps<true>(s);
+  u64 before = s.before[warp];
+  total = s.total;
   const u64 goal = target(total);
   if (goal < before || goal >= before + own) return -1;
   for (int from = warp * RUN; from < end; from += 32) {
@@ -185,10 +200,11 @@ template <class Value, class Need> __device__ __forceinline__ void cut(Shared& s
     u64 own = 0;
     if (first < BINS) for (int b = 0; b < PER; b++) own += s.bins[first + b];
     const u64 run = warp_scan(own);
-    if (lane == 31) s.scans[warp] = run;
+    if (lane == 31) s.sums[warp] = run;
     __syncthreads();
-    const u64 theirs = lane < WARPS ? s.scans[lane] : 0, all = warp_sum(theirs);
-    u64 before = run - own + warp_sum(lane < warp ? theirs : 0);
+    add_warps<false>(s);
+    u64 before = s.before[warp] + run - own;
+    const u64 all = s.total;
     if (digit == 0) {
       need = need_of(all);
       if (need == 0 || need > all) return;  // everything stays; the same for every thread of the cluster
