@@ -103,5 +103,5 @@ test.skipIf(!gpp)("the runtime's own kernels come from the artifact, unless anot
     return asked;
   };
   expect(await open((s) => s)).toEqual([]);
-  expect(await open((s) => `${s} `)).toEqual(["dsc_begin", "dsc_end", "dsc_sample", "dsc_fill"]);
+  expect(await open((s) => `${s} `)).toEqual(["dsc_begin", "dsc_end", "dsc_onward", "dsc_sample", "dsc_fill"]);
 });

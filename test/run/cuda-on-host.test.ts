@@ -11,6 +11,7 @@ import { storesF32 } from "../../compiler/stored.ts";
 import { standard } from "../../passes/index.ts";
 import type { StoredArray } from "../../runtime/device.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
+import { Tables } from "../../runtime/devices/cuda/onward.ts";
 import { generate, proceed, type GenerateOptions } from "../../runtime/generate.ts";
 import { Model } from "../../runtime/model.ts";
 import type { Sampling } from "../../runtime/sample.ts";
@@ -141,6 +142,48 @@ test.skipIf(!gpp)("steps begun ahead of their ids choose the same ids, while seq
   await model.close();
 }, 120_000);
 
+test.skipIf(!gpp)("the host sends a step's tables only where the device does not know them: a new page, another id, another batch", async () => {
+  const fixture = fixtures[0];
+  const model = await open(fixture, "f32", fixture);
+  const { device } = model;
+  const prompt = Array.from({ length: 58 }, (_, i) => (i * 5) % 50);
+  const sent = async (batch: number, steps: number, next: (chosen: number, i: number) => number): Promise<{ letters: number; ids: number[]; logits: number[] }> => {
+    const session = model.session({ maxTokens: 400, sequences: batch });
+    let result = await session.prefill(Array.from({ length: batch }, (_, b) => prompt.slice(b)));
+    const from = device.letters;
+    const ids: number[] = [];
+    for (let i = 0; i < steps; i++) {
+      const fed = Array.from({ length: batch }, (_, b) => next(result.next(b), i));
+      ids.push(...fed);
+      result = await session.decode(fed);
+    }
+    const logits = Array.from({ length: batch }, (_, b) => [...result.logits(b)]).flat();
+    session.close();
+    return { letters: device.letters - from, ids, logits };
+  };
+  // The first step is no graph yet; row 64 begins a page.
+  const own = await sent(1, 20, (id) => id);
+  expect(own.letters).toBe(1);
+  // The same ids, sent every time: what the device makes of its tables is what the host would have sent.
+  const forget = vi.spyOn(Tables.prototype, "becomes").mockReturnValue(false);
+  const all = await sent(1, 20, (id) => id);
+  expect(all.letters).toBe(19);
+  expect({ ...all, letters: 1 }).toEqual(own);
+  forget.mockRestore();
+  // Another id at steps 3 and 4, a page at step 6; three rows in a graph of four, whose sequences meet their pages at different steps.
+  expect((await sent(1, 9, (id, i) => (i === 3 || i === 4 ? (id + 1) % 50 : id))).letters).toBe(3);
+  expect((await sent(3, 9, (id) => id)).letters).toBe(3);
+  // Times are of one step, however often it is replayed, and the next one finds its tables.
+  const session = model.session({ maxTokens: 400 });
+  let result = await session.prefill([prompt]);
+  for (let i = 0; i < 4; i++) result = await session.decode([result.next(0)]);
+  expect(device.replayTimes(70)).toHaveLength(70);
+  for (let i = 4; i < 20; i++) result = await session.decode([own.ids[i]]);
+  expect([...result.logits(0)]).toEqual(own.logits);
+  session.close();
+  await model.close();
+}, 120_000);
+
 test.skipIf(!gpp)("batches are filled up to few sizes with rows that nobody sees: same logits, same cache, one graph for three and for four", async () => {
   const fixture = fixtures[1];
   const [filled, bare] = [await open(fixture, "f32", fixture), await open(fixture, "f32", fixture)];
@@ -167,7 +210,8 @@ test.skipIf(!gpp)("batches are filled up to few sizes with rows that nobody sees
   const captured = vi.spyOn(filled.device.cuda, "capture");
   const [with_, without] = [await play(filled), await play(bare)];
   expect(with_).toEqual(without);
-  expect(captured).toHaveBeenCalledTimes(1);
+  // One for steps that follow the last, one for those that do not.
+  expect(captured.mock.calls.length).toBeLessThanOrEqual(2);
   await Promise.all([filled.close(), bare.close()]);
 }, 120_000);
 

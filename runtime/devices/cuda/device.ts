@@ -9,6 +9,7 @@ import { fillScalars, fillText } from "./fill.ts";
 import { Cuda, type CudaKernel } from "./index.ts";
 import { beginText, endText, Mail } from "./mail.ts";
 import { Memory } from "./memory.ts";
+import { onwardText } from "./onward.ts";
 import { ownKernels } from "./own.ts";
 import { Readers } from "./readers.ts";
 import { Runs, type Watch } from "./runs.ts";
@@ -82,9 +83,17 @@ export class CudaDevice implements Device {
 
   /** Opens the GPU and loads every kernel of the manifest. */
   static async open(manifest: Manifest, files: ReadonlyMap<string, CudaFile>, options: CudaOptions): Promise<CudaDevice> {
-    const device = new CudaDevice(manifest, options);
+    // First of all: they start while the driver does.
+    const readers = options.reads ? new Readers({ libraries: options.libraries, device: 0 }) : undefined;
+    let device: CudaDevice;
     try {
-      if (options.reads) device.startReaders();
+      device = new CudaDevice(manifest, options);
+    } catch (e) {
+      readers?.close();
+      throw e;
+    }
+    device.readers = readers;
+    try {
       const load = async ([name, record]: [string, KernelRecord]): Promise<void> => {
         const file = files.get(name);
         if (!file || !record.launch) throw brokenManifest(`kernel ${name} has ${file ? "no launch record" : "no text"}`);
@@ -108,14 +117,14 @@ export class CudaDevice implements Device {
 
   private async openRuns(): Promise<void> {
     const { manifest, cuda, kernels, staging, memory, times, watch } = this;
-    const [begin, end, sampler] = await Promise.all([this.own(beginText.name), this.own(endText.name), this.draws ? this.own(sampleName) : undefined]);
+    const [begin, end, onward, sampler] = await Promise.all([this.own(beginText.name), this.own(endText.name), this.own(onwardText.name), this.draws ? this.own(sampleName) : undefined]);
     const state = memory.allocate(4, "the number of a step");
     cuda.driver.call("cuMemsetD8Async", state, 0, 4, cuda.stream);
     const mail = new Mail(cuda.driver, cuda.stream, { begin, end }, state);
     // Where the GPU cannot reach memory of the host (some virtual machines), copies of the driver do, a little slower.
     if (mail.works(memory.allocate(256, "a letter to itself"))) this.mail = mail;
     else mail.close();
-    this.runs = new Runs(manifest, cuda, kernels, staging, { mail: this.mail, times, sampler, watch });
+    this.runs = new Runs(manifest, cuda, kernels, staging, { mail: this.mail, times, sampler, onward, watch });
   }
 
   private async own(name: string): Promise<CudaKernel> {
@@ -215,6 +224,11 @@ export class CudaDevice implements Device {
   /** Whether steps exchange tables and ids through pinned memory. */
   get mailed(): boolean {
     return this.mail !== undefined;
+  }
+
+  /** Steps whose tables the host has sent; of the others the device knew them. */
+  get letters(): number {
+    return this.runs.letters;
   }
 
   /** Kernels that have run. */

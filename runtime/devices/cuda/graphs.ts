@@ -1,46 +1,54 @@
-// Decode steps as CUDA graphs: one for each batch size and set of addresses, replayed for every length, because no launch of
+// Decode steps as CUDA graphs: one or two for each batch size and set of addresses, replayed for every length, because no launch of
 // theirs depends on lengths. The first step of a kind runs launch by launch, which lets workspaces grow; the next is captured.
 import type { Call } from "../../device.ts";
 import type { CudaGraph } from "./index.ts";
 
-/** Graphs kept: batch sizes seen lately. */
+/** Keys whose graphs are kept: batch sizes seen lately. */
 const MOST = 96;
 
-export class Graphs {
-  private readonly graphs = new Map<string, CudaGraph | "seen">();
-  /** The graph given last. */
-  last: CudaGraph | undefined;
+/** A step that follows the last moves its tables on by itself; another has them sent. */
+export type Kind = "onward" | "sent";
 
-  /** The graph of a call, made by `capture` at its second sight; undefined at its first. */
-  of(key: string, capture: () => CudaGraph): CudaGraph | undefined {
+export class Graphs {
+  /** By key; an empty record is one that has been seen. */
+  private readonly graphs = new Map<string, Partial<Record<Kind, CudaGraph>>>();
+  /** The graph given last. */
+  last: { kind: Kind; graph: CudaGraph } | undefined;
+
+  /** The graph of a call, made by `capture`; undefined at the first sight of its key. */
+  of(key: string, kind: Kind, capture: () => CudaGraph): CudaGraph | undefined {
     const known = this.graphs.get(key);
     if (known === undefined) {
       this.makeRoom();
-      this.graphs.set(key, "seen");
+      this.graphs.set(key, {});
       return undefined;
     }
-    const graph = known === "seen" ? capture() : known;
+    const graph = (known[kind] ??= capture());
     // Last used is last forgotten.
     this.graphs.delete(key);
-    this.graphs.set(key, graph);
-    this.last = graph;
+    this.graphs.set(key, known);
+    this.last = { kind, graph };
     return graph;
   }
 
   private makeRoom(): void {
-    for (const [key, graph] of this.graphs) {
+    for (const key of this.graphs.keys()) {
       if (this.graphs.size < MOST) return;
-      if (graph !== "seen") graph.destroy();
-      if (graph === this.last) this.last = undefined;
-      this.graphs.delete(key);
+      this.drop(key);
     }
+  }
+
+  private drop(key: string): void {
+    for (const graph of Object.values(this.graphs.get(key)!)) {
+      graph.destroy();
+      if (graph === this.last?.graph) this.last = undefined;
+    }
+    this.graphs.delete(key);
   }
 
   /** Forgets all: an address inside them has moved. */
   clear(): void {
-    for (const graph of this.graphs.values()) if (graph !== "seen") graph.destroy();
-    this.graphs.clear();
-    this.last = undefined;
+    for (const key of [...this.graphs.keys()]) this.drop(key);
   }
 }
 

@@ -30,9 +30,13 @@ extern "C" __global__ void __launch_bounds__(1024)
 dsc_begin(const int* mail, const int* state, int* tables, const int* next, int words, int ids_at, int sequences) {
   await_previous();
   const volatile int* slot = mail + (long long)(state[0] % SLOTS) * ${SLOT_WORDS};
-  const bool handed_on = slot[0] != 0;
-  for (int i = threadIdx.x; i < words; i += 1024)
-    tables[i] = handed_on && i >= ids_at && i < ids_at + sequences ? next[i - ids_at] : slot[HEADER + i];
+  // A read of the host's memory takes many microseconds: the flag and the first words are asked for at once.
+  const int flag = slot[0];
+  int word = threadIdx.x < words ? slot[HEADER + threadIdx.x] : 0;
+  for (int i = threadIdx.x; i < words; i += 1024) {
+    if (i >= 1024) word = slot[HEADER + i];
+    tables[i] = flag != 0 && i >= ids_at && i < ids_at + sequences ? next[i - ids_at] : word;
+  }
   // Nobody starts before the tables are there: attention reads them before it awaits the kernel before it.
   __threadfence();
   __syncthreads();
@@ -74,6 +78,8 @@ export class Mail {
   private readonly answers: Int32Array;
   /** Words of the letters out: the first of a slot is its flag. Pinned memory comes as its last owner left it. */
   private readonly flags: Int32Array;
+  /** Steps whose tables were sent. */
+  letters = 0;
   /** The number of the next step, as the GPU counts it in `state`. */
   private step = 0;
   private readonly state: number;
@@ -128,8 +134,8 @@ export class Mail {
     this.end.enqueue(this.stream, [call.args.get("next")!, this.state, this.back.address], { sequences: call.batch!.lengths.length });
   }
 
-  /** Lays out the next step's tables; the graph launched next reads them. Gives the step's number. */
-  post({ tables, idsFrom, batch }: Call): number {
+  /** Lays out the next step's tables where the graph launched next reads them. Gives the step's number. */
+  post({ tables, idsFrom, batch }: Call, letter = true): number {
     const step = this.step++;
     const slot = step % SLOTS;
     const before = step - SLOTS;
@@ -138,9 +144,11 @@ export class Mail {
       const count = this.waiting.get(before);
       if (count !== undefined) this.early.set(before, this.idsOf(before, count));
     }
-    const at = slot * SLOT_WORDS * 4;
-    this.flags[slot * SLOT_WORDS] = idsFrom === undefined ? 0 : 1;
-    this.out.bytes.set(tables!.bytes, at + HEADER);
+    if (letter) {
+      this.flags[slot * SLOT_WORDS] = idsFrom === undefined ? 0 : 1;
+      this.out.bytes.set(tables!.bytes, slot * SLOT_WORDS * 4 + HEADER);
+      this.letters++;
+    }
     this.waiting.set(step, batch!.lengths.length);
     return step;
   }
@@ -160,11 +168,13 @@ export class Mail {
     return ids;
   }
 
-  /** Before n replays of a graph that ran last: they find its tables in whatever slot they look. */
-  repeat(n: number): void {
+  /** Before n replays of the graph that ran last: its tables lie in whatever slot they look. */
+  repeat(tables: Uint8Array, n: number): void {
     this.driver.call("cuStreamSynchronize", this.stream);
-    const last = ((this.step + SLOTS - 1) % SLOTS) * SLOT_WORDS * 4;
-    for (let slot = 0; slot < SLOTS; slot++) this.out.bytes.copyWithin(slot * SLOT_WORDS * 4, last, last + SLOT_WORDS * 4);
+    for (let slot = 0; slot < SLOTS; slot++) {
+      this.flags[slot * SLOT_WORDS] = 0;
+      this.out.bytes.set(tables, slot * SLOT_WORDS * 4 + HEADER);
+    }
     this.step += n;
   }
 

@@ -3,6 +3,7 @@
 import { fillSource, fillText } from "./fill.ts";
 import type { LaunchText } from "./kernel.ts";
 import { beginSource, beginText, endSource, endText } from "./mail.ts";
+import { onwardSource, onwardText } from "./onward.ts";
 import { canSample, sampleSource, sampleText } from "./sample.ts";
 
 export interface OwnKernel {
@@ -14,6 +15,7 @@ export interface OwnKernel {
 export const ownKernels = (vocab: number): OwnKernel[] => [
   { text: beginText, source: beginSource },
   { text: endText, source: endSource },
+  { text: onwardText, source: onwardSource },
   { text: fillText, source: fillSource },
   ...(canSample(vocab) ? [{ text: sampleText(vocab), source: sampleSource(vocab) }] : []),
 ];

@@ -23,8 +23,11 @@ export const wideBytes = ({ form, rows, count }: Piece): number => (rows ? count
 /** Bytes of a piece in its file. */
 export const fileBytes = ({ form, rows, count }: Piece): number => (rows ? count * rows.bytes : form === "same" ? count : narrowBytes[form] * count);
 
+/** What a thread must know of an array. */
+export type Placed = Pick<StoredArray, "at" | "bytes" | "form" | "rows" | "file">;
+
 /** Arrays cut so that each piece fits half of a thread's memory, wide form included. */
-export function piecesOf(arrays: readonly StoredArray[]): Piece[] {
+export function piecesOf(arrays: readonly Placed[]): Piece[] {
   return arrays.flatMap(({ at, bytes, form, rows, file }) => {
     const [narrow, wide] = rows ? [rows.bytes, rows.pitch] : form === "same" ? [1, 1] : [narrowBytes[form], 4];
     const elements = bytes / narrow;

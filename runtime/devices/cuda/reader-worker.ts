@@ -4,7 +4,7 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { spreadRows, widen } from "../../widen.ts";
 import { Driver, PinnedBlock } from "./driver.ts";
-import { HALF, fileBytes, wideBytes, type Piece } from "./pieces.ts";
+import { HALF, fileBytes, piecesOf, wideBytes, type Piece, type Placed } from "./pieces.ts";
 
 /** What a thread needs to know. */
 export interface ReaderStart {
@@ -12,7 +12,8 @@ export interface ReaderStart {
   device: number;
 }
 
-export type ReaderJob = { pieces: readonly Piece[]; next: Int32Array } | "close";
+/** `next[0]` counts the pieces that a thread has taken. */
+export type ReaderJob = { arrays: readonly Placed[]; next: Int32Array } | "close";
 export type ReaderReply = { ok: true } | { ok: false; piece: number; why: string };
 
 class Reader {
@@ -92,5 +93,5 @@ parentPort!.on("message", (job: ReaderJob) => {
   if (job === "close") {
     reader?.close();
     parentPort!.close();
-  } else answer(() => reader!.bring(job.pieces, job.next, (i) => (under = i)));
+  } else answer(() => reader!.bring(piecesOf(job.arrays), job.next, (i) => (under = i)));
 });

@@ -26,11 +26,14 @@ export class Readers {
 
   /** Brings arrays of a checkpoint to the device; what was enqueued there before must have ended. */
   async bring(arrays: readonly StoredArray[]): Promise<void> {
-    const pieces = piecesOf(arrays);
     await this.ready;
-    const job: ReaderJob = { pieces, next: new Int32Array(new SharedArrayBuffer(4)) };
+    // Threads cut arrays into pieces by themselves, all alike: thousands of pieces would take longer to send than to read.
+    const job: ReaderJob = { arrays: arrays.map(({ at, bytes, form, rows, file }) => ({ at, bytes, form, file, ...(rows ? { rows } : {}) })), next: new Int32Array(new SharedArrayBuffer(4)) };
     const replies = await Promise.all(this.workers.map((w) => reply(w, job)));
-    for (const r of replies) if (!r.ok) throw diagnostics.shortRead(pieces[r.piece].path, pieces[r.piece].tensor, r.why);
+    const bad = replies.find((r) => !r.ok);
+    if (!bad || bad.ok) return;
+    const { path, tensor } = piecesOf(arrays)[bad.piece];
+    throw diagnostics.shortRead(path, tensor, bad.why);
   }
 
   /** Lets the threads end by themselves. */

@@ -6,6 +6,7 @@ import * as diagnostics from "./diagnostics.ts";
 import { Graphs, graphKey } from "./graphs.ts";
 import type { Cuda, CudaKernel } from "./index.ts";
 import { Mail } from "./mail.ts";
+import { Tables, onwardLaunch } from "./onward.ts";
 import { sampleName } from "./sample.ts";
 import { PinnedBlock } from "./driver.ts";
 import type { Staging } from "./staging.ts";
@@ -29,6 +30,8 @@ export interface RunsOptions {
   times: Timings | undefined;
   /** What draws ids after the logits, where a call asks for it. */
   sampler: CudaKernel | undefined;
+  /** What moves the tables of a step on to the next. */
+  onward: CudaKernel;
   watch: Watch | undefined;
 }
 
@@ -43,6 +46,9 @@ export class Runs {
   private readonly mail: Mail | undefined;
   private readonly times: Timings | undefined;
   private readonly sampler: CudaKernel | undefined;
+  private readonly onward: CudaKernel;
+  /** Tables of the step enqueued last, unless something else has been enqueued since. */
+  private tables: Tables | undefined;
   private readonly watch: Watch | undefined;
   /** Events not in use. */
   private readonly events: number[] = [];
@@ -53,22 +59,36 @@ export class Runs {
   private readonly free = new Map<string, boolean>();
   private moves = 0;
 
-  constructor(manifest: Manifest, cuda: Cuda, kernels: ReadonlyMap<string, CudaKernel>, staging: Staging, { mail, times, sampler, watch }: RunsOptions) {
+  constructor(manifest: Manifest, cuda: Cuda, kernels: ReadonlyMap<string, CudaKernel>, staging: Staging, { mail, times, sampler, onward, watch }: RunsOptions) {
     [this.manifest, this.cuda, this.kernels, this.staging] = [manifest, cuda, kernels, staging];
-    [this.mail, this.times, this.sampler, this.watch] = [mail, times, sampler, watch];
+    [this.mail, this.times, this.sampler, this.onward, this.watch] = [mail, times, sampler, onward, watch];
     this.next = new PinnedBlock(cuda.driver, SLOTS * 4 * MOST_NEXT);
   }
 
   /** An address that graphs hold has moved. */
   forget(): void {
     this.graphs.clear();
+    this.tables = undefined;
   }
 
-  /** Microseconds of each of n replays of the graph that ran last. */
+  /** Microseconds of each of n replays of the graph that ran last, all of the same step. */
   replayTimes(n: number): number[] {
-    const { last } = this.graphs;
-    if (last) this.mail?.repeat(n);
-    return last?.time(n) ?? [];
+    const [{ last }, { tables }] = [this.graphs, this];
+    if (!last || !tables) return [];
+    const now = this.cuda.download(tables.at, tables.size);
+    const before = tables.before(now);
+    this.mail?.repeat(now, n);
+    this.tables = undefined;
+    return last.graph.time(n, () => {
+      if (last.kind === "sent") return;
+      this.staging.write(tables.at, before.tables);
+      this.staging.write(tables.next, before.next);
+    });
+  }
+
+  /** Steps whose tables the host has sent; of the others the device knew them. */
+  get letters(): number {
+    return this.mail?.letters ?? 0;
   }
 
   close(): void {
@@ -94,21 +114,39 @@ export class Runs {
         this.graphs.clear();
         this.moves = moves;
       }
-      const { mail } = this;
-      const record = (): void => {
-        mail?.bring(call);
-        this.launchAll(call);
-        mail?.send(call);
-      };
-      const graph = this.graphs.of(graphKey(call), () => this.cuda.capture(record));
-      if (graph && mail) {
-        const number = mail.post(call);
-        graph.launch();
-        return mail.answer(number, (code) => this.fault("cuStreamQuery", code));
-      }
-      if (graph) return this.copied(call, () => graph.launch());
+      return this.step(call);
     }
+    this.tables = undefined;
     return this.copied(call, () => this.launchAll(call));
+  }
+
+  /** A step, as a graph from its second time on: one for steps that follow the last, one for those whose tables are sent. */
+  private async step(call: Call): Promise<Int32Array | undefined> {
+    const { mail } = this;
+    const key = graphKey(call);
+    const follows = mail !== undefined && this.tables?.becomes(key, call) === true;
+    const tables = follows ? this.tables! : new Tables(key, call);
+    this.tables = tables;
+    const { turn } = tables;
+    const record = (): void => {
+      if (follows) {
+        const { addresses, dims } = onwardLaunch(call);
+        this.onward.enqueue(this.cuda.stream, addresses, dims);
+      } else mail?.bring(call);
+      this.launchAll(call);
+      mail?.send(call);
+    };
+    const graph = this.graphs.of(key, follows ? "onward" : "sent", () => this.cuda.capture(record));
+    let ids: Promise<Int32Array | undefined>;
+    if (graph && mail) {
+      const number = mail.post(call, !follows);
+      graph.launch();
+      ids = mail.answer(number, (code) => this.fault("cuStreamQuery", code));
+    } else ids = this.copied(call, () => (graph ? graph.launch() : this.launchAll(call)));
+    // What the next step may be fed, if it is the next.
+    const chosen = await ids;
+    tables.learn(turn, chosen);
+    return chosen;
   }
 
   /** A run whose tables and ids go by copies of the driver. */
