@@ -13,15 +13,19 @@ __device__ __forceinline__ void await_previous() { asm volatile("griddepcontrol.
 // Rows that fill the batch up stay the first of their sequence; so would a sequence of one row, which the host then writes itself.
 extern "C" __global__ void __launch_bounds__(${THREADS})
 dsc_onward(int* tables, const int* next, int positions_at, int lengths_at, int ids_at, int sequences) {
-  release_next();
   await_previous();
   const int i = threadIdx.x;
-  if (i >= sequences) return;
-  if (tables[lengths_at + i] > 1) {
-    tables[positions_at + i]++;
-    tables[lengths_at + i]++;
+  if (i < sequences) {
+    if (tables[lengths_at + i] > 1) {
+      tables[positions_at + i]++;
+      tables[lengths_at + i]++;
+    }
+    tables[ids_at + i] = next[i];
   }
-  tables[ids_at + i] = next[i];
+  // Nobody starts before the tables are there: attention reads them before it awaits the kernel before it.
+  __threadfence();
+  __syncthreads();
+  release_next();
 }
 `;
 
