@@ -2,7 +2,7 @@
 // dtype that is not f32; run-time sizes are passed as dims. What a family cannot say is refused with the reason.
 import type { Arg, Chosen, Site, View } from "../ir/kernel/catalogue.ts";
 import { mul } from "../ir/size.ts";
-import { bmm, bmmThenQuantize, copyOf } from "./strided.ts";
+import { bmm, copyOf } from "./strided.ts";
 import { act, asRows, elements, isPacked, num, one, refuse, result, strided } from "./views.ts";
 
 /** Rows of one cache page: the runtime's page size. */
@@ -124,7 +124,6 @@ export const choosers: Readonly<Record<string, Choose>> = {
     isPacked(ins[0]) && isPacked(outs[0]) ? one("softmax_causal", { heads: num(ins[0].shape[1]), ...act(ins[0]) }, [{ in: 0 }, { out: 0 }], [ins[0].shape[0], ins[0].shape[2]]) : strided,
 
   einsum: ({ ins, outs, attrs }) => bmm(String(attrs.spec), ins[0], ins[1], outs[0]),
-  einsum_quant: ({ ins, outs, attrs }) => bmmThenQuantize(String(attrs.spec), ins[0], ins[1], outs[0], String(attrs.scale)),
 
   rope({ ins, attrs }) {
     const x = ins[0];

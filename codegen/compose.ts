@@ -2,6 +2,7 @@
 // that the target chooses for as for any other; rows that one part hands to the next lie in scratch.
 import type { Arg, Cases, Choice, Chosen, Site, View } from "../ir/kernel/catalogue.ts";
 import { mul, type Size } from "../ir/size.ts";
+import { headsOf } from "./strided.ts";
 import { num } from "./views.ts";
 
 type Refusal = { reason: string };
@@ -48,6 +49,27 @@ const parts: Readonly<Record<string, (s: Site) => Part[]>> = {
       part("einsum", [qc, wUk], result(s, 0), { spec: "abc,bcd->abd" }), part("rope", [qr, table], result(s, 1), { interleaved }), part("rope_append", [c, kr, gain, table], undefined, { eps, interleaved }),
     ];
   },
+
+  norm_block_linear(s) {
+    const [x, w, gain] = operands(s);
+    const codes = coded("codes", x.view.shape);
+    return [part("norm_quant", [x, gain], codes, { eps: s.attrs.eps, scale: s.attrs.scale }), part("block_linear", [codes, w], result(s), { dtype: s.attrs.dtype })];
+  },
+
+  block_linear_add(s) {
+    const [x, w, residual] = operands(s);
+    const y = row("product", s.outs[0].shape, s.outs[0].dtype);
+    return [part("block_linear", [x, w], y, { dtype: y.view.dtype }), part("add", [residual, y], result(s))];
+  },
+
+  einsum_quant(s) {
+    const [a, b] = operands(s);
+    const heads = headsOf(String(s.attrs.spec), a.view, b.view);
+    const made = row("heads", heads.shape, heads.dtype);
+    // Heads side by side are one row of the same buffer.
+    const side = { ...made, view: row("heads", s.outs[0].shape, heads.dtype).view };
+    return [part("einsum", [a, b], made, { spec: s.attrs.spec }), part("quantize", [side], result(s), { scale: s.attrs.scale })];
+  },
 };
 
 const part = (op: string, ins: Operand[], out: Operand | undefined, attrs: Part["attrs"] = {}): Part => ({ op, attrs, ins, out });
@@ -60,6 +82,12 @@ const row = (name: string, shape: readonly Size[], dtype: View["dtype"]): Operan
   view: { dtype, shape: [...shape], strides: shape.map((_, i) => mul(...shape.slice(i + 1))) },
   at: { scratch: name, dtype, shape: [...shape] },
 });
+
+/** Packed codes in scratch, their scales beside them. */
+const coded = (name: string, shape: readonly Size[]): Operand => {
+  const { view, at } = row(name, shape, "e4m3");
+  return { view: { ...view, scaled: "1x128" }, at };
+};
 
 const siteOf = (p: Part): Site => ({ op: p.op, attrs: p.attrs, ins: p.ins.map((o) => o.view), outs: p.out ? [p.out.view] : [] });
 

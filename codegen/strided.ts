@@ -1,8 +1,8 @@
 // Products and copies of strided operands: an einsum as a batched product, and any copy of up to three separate axes.
 import { parseSpec } from "../ir/ops/math.ts";
-import type { Arg, Chosen, Problem, View } from "../ir/kernel/catalogue.ts";
+import type { Chosen, Problem, View } from "../ir/kernel/catalogue.ts";
 import { mul, type Size } from "../ir/size.ts";
-import { act, num, one, refuse } from "./views.ts";
+import { act, one, refuse } from "./views.ts";
 
 /** An einsum of two operands as a batched product: one letter contracted, the last of each operand's own as rows or columns. */
 export function bmm(spec: string, a: View, b: View, y: View): Chosen[] | { reason: string } {
@@ -45,20 +45,6 @@ export function bmm(spec: string, a: View, b: View, y: View): Chosen[] | { reaso
   if (y.dtype === "bf16") problem.yType = "bf16";
   problem.dims = [...names.values()];
   return one("bmm", problem as Problem, [{ in: 0 }, { in: 1 }, { out: 0 }], values);
-}
-
-/** The launches of einsum_quant in two: a product into scratch, rows as einsum would write them, then their quantisation. */
-export function bmmThenQuantize(spec: string, a: View, b: View, codes: View, scale: string): Chosen[] | { reason: string } {
-  const y = headsOf(spec, a, b);
-  const product = bmm(spec, a, b, y);
-  if ("reason" in product) return product;
-  const d = num(codes.shape.at(-1));
-  const rows = mul(...codes.shape.slice(0, -1));
-  const between: Arg = { scratch: "heads", dtype: y.dtype, shape: y.shape };
-  return [
-    ...product.map((c) => ({ ...c, args: c.args.map((arg) => ("out" in arg ? between : arg)) })),
-    ...one("quantize", { d, xStride: d, ue8m0: scale === "ue8m0", ...act(a) }, [between, { out: 0 }, { out: 0, part: "scales" }], [rows]),
-  ];
 }
 
 /** What an einsum of these operands would write: contiguous, in the dtype of a. */

@@ -31,6 +31,8 @@ export interface Body {
   /** Sums of a row and a product of a stored bf16 matrix (not those of experts), and norms that only such products read. */
   residuals: number;
   productNorms: number;
+  /** Norms whose codes one product of block-scaled weights reads, and nothing else. */
+  soleNorms: number;
 }
 
 /** What a contract may ask. */
@@ -67,6 +69,11 @@ function bodyFacts(f: Func): Body {
   const experts = named("map_experts");
   const isProduct = (n: Node): boolean => n.op.name === "linear" && n.operands[1].node.op.name === "weight" && asTensor(n.operands[1].type).dtype === "bf16";
   const onlyProducts = (n: Node): boolean => !f.results.some((r) => r.value === n.results[0]) && (readers.get(n.results[0]) ?? []).every(isProduct);
+  /** Whether one reader follows another, of these ops, and each is the only one. */
+  const soleReader = (n: Node, ops: readonly string[]): boolean => {
+    const found = readers.get(n.results[0]) ?? [];
+    return ops.length === 0 || (found.length === 1 && found[0].op.name === ops[0] && soleReader(found[0], ops.slice(1)));
+  };
   return {
     func: f.name,
     rows: f.assume.T ?? 1,
@@ -82,6 +89,7 @@ function bodyFacts(f: Func): Body {
     quantisedNorms: norms.filter((n) => !ofSum(n) && codesOnly(n)).length,
     residuals: named("add").filter((n) => isProduct(n.operands[1].node) && n.operands[0].node.op.name !== "map_experts").length,
     productNorms: norms.filter(onlyProducts).length,
+    soleNorms: norms.filter((n) => !ofSum(n) && soleReader(n, ["quantize", "dequantize", "linear"])).length,
   };
 }
 

@@ -56,6 +56,13 @@ export function usesOf(f: Func): Map<Value, number> {
   return uses;
 }
 
+/** The nodes that read each value of a function. */
+export function readersOf(f: Func): Map<Value, Node[]> {
+  const readers = new Map<Value, Node[]>();
+  for (const n of everyNode(f)) for (const o of n.operands) readers.set(o, [...(readers.get(o) ?? []), n]);
+  return readers;
+}
+
 /** A rule at a site: where it fired with what it changed, or why it did not. */
 export interface Firing {
   rule: Rule;
@@ -102,6 +109,8 @@ export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: str
     // Rebuilt values are new: their uses are those of the values they stand for.
     const stands = new Map<Value, Value>();
     const uses = (v: Value): number => counts.get(stands.get(v) ?? v) ?? 1;
+    const readers = readersOf(func);
+    const cx = { uses, readers: (v: Value): readonly Node[] => readers.get(stands.get(v) ?? v) ?? [], assume: assumed(f) };
     func = rebuild(func, graph, (rebuilt, original) => {
       for (const [i, r] of original.results.entries()) stands.set(rebuilt[i], r);
       for (const v of rebuilt) live.add(v.node);
@@ -115,7 +124,7 @@ export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: str
           seen.add(rule);
           if (!rule.begins(v)) continue;
           const origin = origins[j];
-          const found = graph.from(joinOrigins(...matchedOrigins(graph, original), origin), () => rule.apply(v, { uses, assume: assumed(f) }));
+          const found = graph.from(joinOrigins(...matchedOrigins(graph, original), origin), () => rule.apply(v, cx));
           if (found === null) continue;
           if ("refused" in found) refused.push({ rule, at, reason: found.refused });
           else if ("unmatched" in found) unmatched.push({ rule, at, reason: found.unmatched });

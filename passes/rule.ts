@@ -35,6 +35,8 @@ export interface RuleSpec<V extends Record<string, string>, A extends Record<str
 export interface MatchContext {
   /** How many operands, regions and results read this value. */
   uses(v: Value): number;
+  /** The nodes that read it, as they were before this round. */
+  readers(v: Value): readonly Node[];
   /** The node whose value would be replaced. */
   root: Node;
   /** The sizes that the function's cost is judged at. */

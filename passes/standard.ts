@@ -1,5 +1,6 @@
 // The standard pipeline, in order. Registering a pass is writing it here.
 import { blockGemm } from "./fp8/block-gemm.ts";
+import { fuseProduct } from "./fp8/fuse-product.ts";
 import { fuseQuant } from "./fp8/fuse-quant.ts";
 import { absorbMla } from "./mla/absorb.ts";
 import { fuseRopeAppend } from "./mla/append.ts";
@@ -19,7 +20,7 @@ import { tidy } from "./tidy/tidy.ts";
 import type { Pass } from "./pass.ts";
 
 export const standard: readonly Pass[] = [
-  absorbMla, fuseAttention, tidy, fuseRopeAppend, blockGemm, sharedExpert, dispatch, quantiseOnce, packGateUp, padWidths, joinLatents, combineAddPass, lastRowsPass, fuseLinear, addNormPass, fuseQuant, load, joinQuery,
+  absorbMla, fuseAttention, tidy, fuseRopeAppend, blockGemm, sharedExpert, dispatch, quantiseOnce, packGateUp, padWidths, joinLatents, combineAddPass, lastRowsPass, fuseLinear, fuseProduct, addNormPass, fuseQuant, load, joinQuery,
 ];
 
 const place = (name: string, pipeline: readonly Pass[]): number => {

@@ -6,6 +6,7 @@ import { asRows, num } from "../views.ts";
 import { blockGemm } from "./block-gemm.ts";
 import { casesOf } from "./cases.ts";
 import type { Native } from "./native.ts";
+import { thinCases } from "./thin-linear.ts";
 
 const x: Arg = { in: 0 };
 const xScale: Arg = { in: 0, part: "scales" };
@@ -27,7 +28,12 @@ function take(site: Site): Choice | null {
     family: "block_gemm", problem: { ...problem, schedule: scheduleName(s) },
     args: s.form === "tall" ? [x, w, y, xScale, wScale] : [x, w, xScale, wScale, y], dims: [rows.rows],
   });
-  return casesOf(rows.rows, (m) => choose(problem, m), launch);
+  const many = casesOf(rows.rows, (m) => choose(problem, m), launch);
+  // Up to four rows x is held whole.
+  const thin = thinCases(site);
+  if (!thin) return many;
+  const last = thin.cases.at(-1)!.most!;
+  return { on: rows.rows, cases: [...thin.cases, ...("on" in many ? many.cases.filter((c) => (c.most ?? Infinity) > last) : [{ most: null, launches: many }])] };
 }
 
 export const blockLinearNative: Native = {

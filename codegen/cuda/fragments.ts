@@ -4,7 +4,7 @@
 
 /** Names of the fragments, in the order they are printed. */
 export type Fragment =
-  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "chunks" | "floats" | "remote" | "send" | "async";
+  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "chunks" | "floats" | "remote" | "send" | "async" | "pieces";
 
 const indent = (text: string): string => text.trim() + "\n";
 
@@ -196,6 +196,25 @@ __device__ __forceinline__ void copies_arrive(u32 barrier) {
 __device__ __forceinline__ void copies_wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 `);
 
+// A narrow operand without swizzle. wgmma reads eight rows of every 16 columns, 16 bytes apart; the next 16 columns are HELD pieces on.
+const pieces = indent(`
+// Rows of x in pieces of 16 columns, piece c of row r at (c HELD + r) 16 bytes. With fewer than eight rows what follows is read in the
+// place of those there are not: pieces of other columns, whose sums go nowhere.
+template <int HELD> __device__ __forceinline__ u64 pieces_descriptor(u32 address) {
+  return (u64)((address & 0x3FFFF) >> 4) | ((u64)HELD << 16) | (8ull << 32);
+}
+// Weights are read once a step and go first when the cache needs room: gains, rows and kernels stay, and need not queue for memory
+// behind the rings of the kernels that follow.
+__device__ __forceinline__ u64 read_once() { u64 policy; asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy)); return policy; }
+__device__ __forceinline__ void copy_in_once(u32 to, const TensorMap* map, u32 barrier, int column, int row, u64 policy) {
+  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4}], [%2], %5;"
+               :: "r"(to), "l"(map), "r"(barrier), "r"(column), "r"(row), "l"(policy) : "memory");
+}
+__device__ __forceinline__ void copy_piece(u32 to, const u8* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to), "l"(from) : "memory");
+}
+`);
+
 /** wgmma of 64 x n x 32 e4m3 from shared memory, and its fences. `part` is n / 2 registers: row lane / 4 (+ 8), columns in pairs. */
 export function wgmma(n: number): string {
   const count = n / 2;
@@ -238,7 +257,7 @@ __device__ __forceinline__ void product_128(float (&part)[${count}], u64 a, u64 
 `);
 }
 
-const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, chunks, floats, remote, send, async };
+const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, chunks, floats, remote, send, async, pieces };
 
 /** The fragments a kernel calls, in a fixed order; `n` is the width of its wgmma. */
 export function fragments(names: readonly Fragment[], n: number): string {

@@ -11,9 +11,10 @@ import { mlaQueryNative } from "./mla-query.ts";
 import { normRowsNative } from "./norm-rows.ts";
 import { routeRowsNative } from "./route-rows.ts";
 import { sortExpertsNative } from "./sort-experts.ts";
+import { thinGemmNative } from "./thin-linear.ts";
 import type { Native } from "./native.ts";
 
 export const natives: readonly Native[] = [
-  blockLinearNative, groupedLinearNative, fusedLinearNative, ringLinearNative, streamLinearNative, bf16GemmNative, mlaQueryNative, streamBmmNative, argmaxNative, normRowsNative, routeRowsNative, sortExpertsNative,
+  blockLinearNative, thinGemmNative, groupedLinearNative, fusedLinearNative, ringLinearNative, streamLinearNative, bf16GemmNative, mlaQueryNative, streamBmmNative, argmaxNative, normRowsNative, routeRowsNative, sortExpertsNative,
   mlaDecodeNative, mlaPrefillNative,
 ];

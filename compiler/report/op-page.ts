@@ -17,7 +17,7 @@ const planned: Readonly<Record<string, string>> = {
 export function kernelsFor(o: Op): { targets: string[]; how: string } {
   if (o.name in planned) return { targets: ["plan"], how: `planned: ${planned[o.name]}` };
   if (!(o.name in choosers)) return { targets: [], how: "no kernel: a pass has to replace it" };
-  const family = o.name in families ? `tile family ${o.name}` : o.name === "einsum" ? "tile family bmm" : o.name === "einsum_quant" ? "tile families bmm and quantize" : o.name === "concat" ? "tile family copy, twice" : o.name === "dequantize" ? "tile families dequantize_rows and dequantize_blocks" : "tile family flat";
+  const family = o.name in families ? `tile family ${o.name}` : o.name === "einsum" ? "tile family bmm" : o.name === "concat" ? "tile family copy, twice" : o.name === "dequantize" ? "tile families dequantize_rows and dequantize_blocks" : "tile family flat";
   return { targets: ["cpu", "cuda"], how: `${family}: lowered for cpu, printed for cuda and triton; cuda may have a native kernel for a problem (dsc why OUT kernels)` };
 }
 

@@ -8,6 +8,7 @@ import { tensor, type Type } from "../types.ts";
 import { matmul } from "./dense.ts";
 import { siluMulRows } from "./math.ts";
 import { normRows } from "./norm.ts";
+import { dequantized, quantizeRows } from "./quant.ts";
 
 const productFlops = (z: Record<string, number>): number => 2 * (z["#rows"] ?? 1) * (z["#weights"] ?? 1);
 
@@ -45,4 +46,25 @@ export const siluLinearAdd = op("silu_linear_add", {
   out: "[..b, n] a",
   flops: productFlops,
   reference: ({ x, w, residual }, _, env) => onto(stored(product(stored(siluMulRows(x), env.mode), w), env.mode), residual),
+});
+
+/** The product of codes, in the dtype it is stored in. */
+const blockProduct = (x: Tensor, w: Tensor, dtype: string, mode: "real" | "typed"): Tensor =>
+  stored(tensorOf([...x.shape.slice(0, -1), ...w.shape.slice(0, -1)], matmul(dequantized(x), dequantized(w), x.shape.at(-1)!), dtype), mode);
+
+export const normBlockLinear = op("norm_block_linear", {
+  summary: "y = quantize(rms_norm(x)) wᵀ with block-scaled weights; neither the normalised row nor its codes are written.",
+  ins: { x: "[..b, k] a", w: "[..p, n, k] e4m3/128x128", gain: "[k] g" },
+  attrs: { eps: attr.f32(1e-6), scale: attr.word(["f32", "ue8m0"], "f32"), dtype: attr.word(["f32", "bf16"], "f32") },
+  infer: (types, { dtype }, b): Type => tensor([...b.rests.b, ...b.rests.p, b.dims.n], dtype as string),
+  flops: productFlops,
+  reference: ({ x, w, gain }, { eps, scale, dtype }, env) => blockProduct(quantizeRows(stored(normRows(x, gain, eps as number), env.mode), scale === "ue8m0"), w, dtype as string, env.mode),
+});
+
+export const blockLinearAdd = op("block_linear_add", {
+  summary: "residual + x wᵀ with block-scaled weights.",
+  ins: { x: "[..b, k] e4m3/1x128", w: "[n, k] e4m3/128x128", residual: "[..b, n] a" },
+  out: "[..b, n] a",
+  flops: productFlops,
+  reference: ({ x, w, residual }, _, env) => onto(blockProduct(x, w, residual.dtype, env.mode), residual),
 });

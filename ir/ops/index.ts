@@ -21,6 +21,8 @@ export const ops: readonly Op[] = [
   fused.normLinear.op,
   fused.linearAdd.op,
   fused.siluLinearAdd.op,
+  fused.normBlockLinear.op,
+  fused.blockLinearAdd.op,
   norm.rmsNorm.op,
   norm.normQuant.op,
   norm.addNorm.op,
@@ -67,7 +69,7 @@ export const opByName: ReadonlyMap<string, Op> = new Map(ops.map((o) => [o.name,
 export { attend, cacheAppend, mapSequences, mlaAttend, mlaQuery, perSequence, rope, ropeAppend, softmaxCausal } from "./attention.ts";
 export { blockLinear, embed, groupedLinear, linear } from "./dense.ts";
 export { combine, combineAdd, gatherRows, mapExperts, perExpert, route, sortExperts } from "./expert.ts";
-export { linearAdd, normLinear, siluLinearAdd } from "./fused.ts";
+export { blockLinearAdd, linearAdd, normBlockLinear, normLinear, siluLinearAdd } from "./fused.ts";
 export { add, addBias, argmax, canonicalSpec, einsum, einsumQuant, mul, parseSpec, scale, silu, siluMul } from "./math.ts";
 export { call, callOp, param, paramOp, weight, weightOp } from "./module.ts";
 export { addNorm, addNormBoth, addNormQuant, normQuant, rmsNorm, siluMulQuant } from "./norm.ts";

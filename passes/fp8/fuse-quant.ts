@@ -65,7 +65,7 @@ export const fuseQuant = pass({
   expect: ({ bodies, ran, ledger }) => [
     // Absorbed, the last product of attention is one for all sequences once attention is one op.
     ...inEach(bodies, [fuseHeadsQuant.name], (b) => (b.quantised && ran.has("fuse-attention") ? ledger.fired(["absorb W_uv into the output"], b.func) : 0)),
-    ...inEach(bodies, [fuseNormQuant.name], (b) => b.quantisedNorms + (ran.has("add-norm") ? 0 : b.quantisedSums)),
+    ...inEach(bodies, [fuseNormQuant.name], (b) => b.quantisedNorms + (ran.has("add-norm") ? 0 : b.quantisedSums) - ledger.fired(["normalise and quantise inside the block GEMM"], b.func)),
     ...inEach(bodies, [fuseSiluQuant.name], (b) =>
       b.quantised && ran.has("pack-gate-up") && ran.has("fp8-block-gemm") ? b.gated - ledger.fired(["shared expert as a routed one"], b.func) + (ran.has("moe-dispatch") && ran.has("quantise-once") ? b.experts : 0) : 0,
     ),

@@ -3,7 +3,7 @@
 import { einsum, mlaAttend, mlaQuery, rope, ropeAppend, type Func, type Value } from "../../ir/index.ts";
 import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
-import { rebuild, usesOf } from "../rewrite.ts";
+import { readersOf, rebuild, usesOf } from "../rewrite.ts";
 import { rule } from "../rule.ts";
 
 /** attend(q W_uk, rope q, append(cache, norm c, rope k)) reads the three results of one op. */
@@ -23,14 +23,14 @@ export const joinQuery = pass({
   summary: "Absorb W_uk, rotate the query and append the new rows in one launch.",
   equations: [sideBySide],
   run(f: Func, cx: Cx): Func {
-    const uses = usesOf(f);
+    const [uses, readers] = [usesOf(f), readersOf(f)];
     // The cache after the append is also what the function gives back.
     const caches = new Map<Value, Value>();
     const out = rebuild(f, cx.module.graph, (rebuilt, original) => {
       if (original.op.name !== "mla_attend") return undefined;
       const shared = original.operands.slice(0, 2).find((o) => uses.get(o) !== 1);
       if (shared) return void cx.refused(sideBySide.name, `${shared.node.op.name} before it is read elsewhere, too`, original.results[0]);
-      const found = sideBySide.apply(rebuilt[0], { uses: (v) => uses.get(v) ?? 1, assume: f.assume });
+      const found = sideBySide.apply(rebuilt[0], { uses: (v) => uses.get(v) ?? 1, readers: (v) => readers.get(v) ?? [], assume: f.assume });
       if (!found || "refused" in found) return undefined;
       if ("unmatched" in found) return void cx.unmatched(sideBySide.name, found.unmatched, original.results[0]);
       // The three results keep the names of what they were.

@@ -3,7 +3,7 @@
 import { add, addNorm, addNormBoth, addNormQuant, everyNode, quantize, rmsNorm, type Func, type Node, type Value } from "../../ir/index.ts";
 import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
-import { rebuild } from "../rewrite.ts";
+import { readersOf, rebuild } from "../rewrite.ts";
 import { rule } from "../rule.ts";
 
 const vars = { a: "[..b, d] a", b: "[..b, d] a", gain: "[d] w" } as const;
@@ -80,17 +80,16 @@ export const addNormPass = pass({
 /** For every sum that a norm reads: which of the three it becomes. Every norm is a candidate and gets a line of the ledger. */
 function fusionsOf(f: Func, cx: Cx): Map<Node, Fusion> {
   const nodes = everyNode(f);
-  const readers = new Map<Value, Node[]>();
-  for (const n of nodes) for (const o of n.operands) readers.set(o, [...(readers.get(o) ?? []), n]);
+  const readers = readersOf(f);
   const results = new Set(f.results.map((r) => r.value));
   const fusions = new Map<Node, Fusion>();
   for (const norm of nodes) {
-    if (norm.op.name !== "rms_norm" && norm.op.name !== "norm_linear") continue;
-    if (["linear_add", "silu_linear_add"].includes(norm.operands[0].node.op.name)) {
+    if (!["rms_norm", "norm_linear", "norm_block_linear"].includes(norm.op.name)) continue;
+    if (["linear_add", "silu_linear_add", "block_linear_add"].includes(norm.operands[0].node.op.name)) {
       cx.declined(sumNorm.name, "the product before the sum adds it up", norm.results[0]);
       continue;
     }
-    if (norm.op.name === "norm_linear") continue;
+    if (norm.op.name !== "rms_norm") continue;
     const [x, gain] = norm.operands;
     if (x.node.op.name !== "add") {
       cx.unmatched(sumNorm.name, `the row is ${x.node.op.name === "param" ? "a parameter: what made it is in the function before" : `made by ${x.node.op.name}, not by an add`}`, norm.results[0]);

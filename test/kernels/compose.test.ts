@@ -57,8 +57,45 @@ describe.each(Object.keys(ops) as Op[])("%s by its parts", (op) => {
   });
 });
 
+/** Block-scaled weights and what they meet; rows of bf16, as the kernels of few rows want them. */
+const scaledSite = (op: "norm_block_linear" | "block_linear_add", n: number, k: number): Site => ({
+  op, attrs: op === "norm_block_linear" ? { eps: 1e-6, scale: "f32", dtype: "bf16" } : {},
+  ins: [
+    op === "norm_block_linear" ? packed(["T", k], "bf16") : { ...packed(["T", k], "e4m3"), scaled: "1x128" as const }, { ...packed([n, k], "e4m3"), scaled: "128x128" as const },
+    op === "norm_block_linear" ? packed([k], "bf16") : packed(["T", n], "bf16"),
+  ],
+  outs: [packed(["T", n], "bf16")],
+});
+
+test("codes that one part hands to the next have their scales beside them in scratch", () => {
+  const chosen = cudaTarget("none").catalogue.choose(scaledSite("norm_block_linear", 256, 384)) as Chosen[];
+  const codes = { scratch: "codes", dtype: "e4m3", shape: ["T", 384] };
+  const scales = { scratch: "codes scales", dtype: "f32", shape: ["T", 3] };
+  expect(chosen.map((c) => [c.family, c.args])).toEqual([
+    ["norm_quant", [{ in: 0 }, { in: 2 }, codes, scales]], ["block_linear", [codes, scales, { in: 1 }, { in: 1, part: "scales" }, { out: 0 }]],
+  ]);
+});
+
+test("the heads' outputs by parts: a product into scratch, then codes of the same rows", () => {
+  const site: Site = { op: "einsum_quant", attrs: { spec: "abc,bdc->abd", scale: "ue8m0" }, ins: [packed(["T", 2, 40]), packed([2, 128, 40])], outs: [{ ...packed(["T", 256], "e4m3"), scaled: "1x128" }] };
+  const chosen = cpuTarget({ activations: "f32" }).catalogue.choose(site) as Chosen[];
+  const heads = { scratch: "heads", dtype: "f32", shape: ["T", 2, 128] };
+  expect(chosen.map((c) => c.family)).toEqual(["bmm", "quantize"]);
+  expect(chosen[0].args).toEqual([{ in: 0 }, { in: 1 }, heads]);
+  expect(chosen[1].args.slice(1)).toEqual([{ out: 0 }, { out: 0, part: "scales" }]);
+  expect(chosen[1]).toMatchObject({ problem: { d: 256, xStride: 256, ue8m0: true }, dims: ["T"] });
+});
+
 describe("on the CUDA target", () => {
   const { catalogue } = cudaTarget("all");
+
+  test("up to four rows of codes are held whole, with norm and residual inside; more take the parts' own cases", () => {
+    const cases = (op: "norm_block_linear" | "block_linear_add"): [number | null, string[]][] => (catalogue.choose(scaledSite(op, 7168, 7168)) as Cases).cases.map((c) => [c.most, c.launches.map((l) => l.family)]);
+    expect(cases("norm_block_linear").slice(0, 3)).toEqual([[1, ["thin_gemm"]], [2, ["thin_gemm"]], [4, ["norm_rows", "thin_gemm"]]]);
+    expect(cases("block_linear_add").slice(0, 3)).toEqual([[1, ["thin_gemm"]], [4, ["thin_gemm"]], [expect.any(Number), ["block_gemm", "flat"]]]);
+    expect(cases("block_linear_add").at(-1)![0]).toBeNull();
+  });
+
   const served = (op: Op, n: number, k: number): [number | null, string[]][] => (catalogue.choose(siteOf(op, n, k, "bf16")) as Cases).cases.map((c) => [c.most, c.launches.map((l) => l.family)]);
 
   test("few rows are fused, more take the parts' own cases", () => {

@@ -190,6 +190,8 @@ static void copy_box_out(const TensorMap* m, u32 from, int x, int y, int z) {
 }
 static void copy_out(const TensorMap* m, u32 from, int x, int y) { copy_box_out(m, from, x, y, 0); }
 static void copy_word(u32 to, const float* from) { memcpy(self->block->shared + to, from, 4); }
+static void copy_in_once(u32 to, const TensorMap* m, u32 barrier, int x, int y, u64) { copy_in(to, m, barrier, x, y); }
+static void copy_piece(u32 to, const u8* from) { memcpy(self->block->shared + to, from, 16); }
 static void copies_arrive(u32 barrier) { barrier_arrive(barrier); }
 static void copies_wait() {}
 static float load_scale(const float* p) { return *p; }
@@ -209,6 +211,8 @@ static void store16(u16* to, u32 a, u32 b, u32 c, u32 d) { if ((u64)to % 16) fai
 static float __uint_as_float(u32 v) { return from_bits<float>(v); }
 static u32 __float_as_uint(float v) { return (u32)as_bits(v); }
 static float __fadd_rn(float a, float b) { return a + b; }
+static float __fmul_rn(float a, float b) { return a * b; }
+static float __fsqrt_rn(float a) { return sqrtf(a); }
 static float __double2float_rn(double v) { return (float)v; }
 static double __dadd_rn(double a, double b) { return a + b; }
 static double __dsub_rn(double a, double b) { return a - b; }
@@ -216,9 +220,15 @@ static double __dmul_rn(double a, double b) { return a * b; }
 static double __ddiv_rn(double a, double b) { return a / b; }
 static double __hiloint2double(int high, int low) { return from_bits<double>((u64)(u32)high << 32 | (u32)low); }
 static u64 __umul64hi(u64 a, u64 b) { return (u64)((unsigned __int128)a * b >> 64); }
-static float __fmul_rn(float a, float b) { return a * b; }
 static float __fdiv_rn(float a, float b) { return a / b; }
-static float __fsqrt_rn(float a) { return sqrtf(a); }
+static void load4_f32(float* v, const float* p) { memcpy(v, p, 16); }
+// Sums of 128 columns, four a lane, columns 64 apart first; the largest of them.
+template <int N> static float warp_tree_sum_wide(const float* v) {
+  float all[128];
+  for (int e = 0; e < 4; e++) { u64* w = exchange(as_bits(v[e])); for (int l = 0; l < 32; l++) all[4 * l + e] = from_bits<float>(w[l]); }
+  for (int half = 64; half > 0; half /= 2) for (int i = 0; i < half; i++) all[i] += all[i + half];
+  return all[0];
+}
 static float minus_infinity() { return -INFINITY; }
 static float exp2_fast(float v) { return exp2f(v); }
 static float reciprocal_fast(float v) { return 1 / v; }
@@ -237,6 +247,7 @@ static u8 to_e4m3(float v) {  // the nearest of all, of two as near the even one
   for (int c = 1; c < 0x7f; c++) { const float d = fabsf(fabsf(v) - of_e4m3(c)), b = fabsf(fabsf(v) - of_e4m3(best)); if (d < b || (d == b && c % 2 == 0)) best = c; }
   return best | (std::signbit(v) ? 0x80 : 0);
 }
+static void store4_e4m3(u8* p, const float* v) { for (int e = 0; e < 4; e++) p[e] = to_e4m3(v[e]); }
 static u32 pack_half(float low, float high) { _Float16 v[2] = {(_Float16)low, (_Float16)high}; u32 w; memcpy(&w, v, 4); return w; }
 static float2 unpack_half(u32 w) { _Float16 v[2]; memcpy(v, &w, 4); return {(float)v[0], (float)v[1]}; }
 static uint4 turn_words(uint4 w, int lane) {
@@ -355,6 +366,17 @@ template <int HELD> static void product_128(float (&part)[HELD], u64 a, u64 b) {
   for (int i = 0; i < HELD; i++) {
     part[i] = 0;
     for (int k = 0; k < 128; k++) part[i] += rows[i / 2 % 2][k] * code(b, i / 4 * 8 + lane_of() % 4 * 2 + i % 2, k);
+  }
+}
+// The same of 32 columns, rows of x in plain pieces of 16 columns.
+template <int HELD> static u64 pieces_descriptor(u32 at) { return (u64)(at >> 4) | (u64)HELD << 16 | 8ull << 32; }
+template <int ADD> static void wgmma_64x8x32(float (&d)[4], u64 a, u64 b) {
+  const u32 x = (b & 0x3fff) << 4, lead = (b >> 16 & 0x3fff) << 4;
+  const int row = self->thread.x % 128 / 32 * 16 + lane_of() / 4, token = lane_of() % 4 * 2;
+  const u32 w = (a & 0x3fff) << 4;  // and as many bytes on as the columns are: the swizzle is of addresses
+  for (int i = 0; i < 4; i++) {
+    if (!ADD) d[i] = 0;
+    for (int k = 0; k < 32; k++) d[i] += values_of_e4m3[self->block->shared[swizzled(w + (row + i / 2 * 8) * 128 + k)]] * values_of_e4m3[self->block->shared[x + k / 16 * lead + (token + i % 2) * 16 + k % 16]];
   }
 }
 // A warp takes these together: none of its lanes is still at a barrier before them.

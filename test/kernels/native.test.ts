@@ -14,6 +14,8 @@ import { streamLinear } from "../../codegen/cuda/stream-linear.ts";
 import { candidates as bf16Candidates, illegal as bf16Illegal } from "../../codegen/schedules/sm90-bf16-gemm.ts";
 import { ringSchedule, unringable, type RingProblem } from "../../codegen/schedules/sm90-ring.ts";
 import { streamSchedule, type StreamProblem } from "../../codegen/schedules/sm90-stream.ts";
+import { thin } from "../../codegen/cuda/gemm-thin.ts";
+import { thinSchedule } from "../../codegen/schedules/sm90-thin.ts";
 import { blockGemm } from "../../codegen/cuda/block-gemm.ts";
 import { groupedGemm } from "../../codegen/cuda/grouped-gemm.ts";
 import { mlaDecodeFixed } from "../../codegen/cuda/mla-decode-fixed.ts";
@@ -33,6 +35,9 @@ import { build, disassemble, findCuobjdump, hasNvcc, inTwo, readPtxas } from "./
 const products: readonly GemmProblem[] = [
   { n: 2112, k: 7168 }, { n: 7168, k: 16384 }, { n: 7168, k: 18432 }, { n: 136, k: 144 }, { n: 1000, k: 2000 }, { n: 8, k: 16 },
 ];
+
+/** Products of one to four rows: R1's, and less than a block of scales. */
+const thins: readonly (readonly [number, number])[] = [[2112, 7168], [24576, 1536], [7168, 16384], [36864, 7168], [72, 384]];
 
 /** R1's experts, and few with ragged steps. */
 const groups: readonly GroupedProblem[] = [{ experts: 256, n: 4096, k: 7168 }, { experts: 256, n: 7168, k: 2048 }, { experts: 40, n: 384, k: 1680 }];
@@ -87,6 +92,10 @@ const emitters: readonly [string, () => KernelText[], string[]][] = [
   ["norm_rows", () => (["rms_norm", "norm_quant", "add_norm", "add_norm_quant", "add_norm_both"] as const).map((of) => normRows({ of, d: 7168, aStride: 7168, bStride: 7168, yStride: 7168, eps: 1e-6, gain: "bf16", act: "bf16", ue8m0: false })), ["LDG.E.64"]],
   ["argmax_rows", () => [argmaxRows({ d: 129280, xStride: 129280 }), argmaxRows({ d: 70, xStride: 71 })], []],
   ["block_gemm", () => candidates.flatMap((s, i) => taking(products.filter((p) => illegal(s, H200, p) === null), i).map((p) => blockGemm(p, s))), ["QGMMA", "UTMALDG"]],
+  ["gemm_thin", () => thins.flatMap(([n, k]) => ([1, 4] as const).flatMap((held) => [{ n, k, held }, { n, k, held, residual: true }, { n, k, held, norm: { eps: 1e-6, gain: "bf16", xStride: k, ue8m0: false } } as const])).flatMap((p) => {
+    const s = thinSchedule(p);
+    return typeof s === "string" ? [] : [thin(p, s)];
+  }), ["QGMMA", "UTMALDG"]],
   ["grouped_gemm", () => groupedCandidates.flatMap((s, i) => taking(groups.filter((p) => groupedIllegal(s, H200, p) === null), i).map((p) => groupedGemm(p, s))), ["QGMMA", "UTMALDG"]],
 ];
 

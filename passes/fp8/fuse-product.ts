@@ -1,0 +1,45 @@
+// Products of block-scaled weights take their neighbours in where rows are few, as fuse-linear does it for bf16: the norm and the
+// quantisation that make their codes, the residual sum that takes their result.
+import { add, blockLinear, blockLinearAdd, normBlockLinear, quantize, rmsNorm } from "../../ir/index.ts";
+import { asTensor } from "../../ir/types.ts";
+import { inEach } from "../contract.ts";
+import { pass } from "../pass.ts";
+import { FEW, tooMany } from "../residual/fuse-linear.ts";
+import { rule } from "../rule.ts";
+
+/** residual + block_linear(x, W) */
+export const addInside = rule("add the residual inside the block GEMM", {
+  vars: { x: "[..b, k] e4m3/1x128", w: "[n, k] e4m3/128x128", residual: "[..b, n] bf16" },
+  from: ({ x, w, residual }) => add({ a: residual, b: blockLinear({ x, w, dtype: "bf16" }) }),
+  to: ({ x, w, residual }) => blockLinearAdd({ x, w, residual }),
+  when({ x }, cx) {
+    if (cx.uses(cx.root.operands[1]) > 1) return "the product is read elsewhere too";
+    // One launch gives the sum, its norm and the codes; without the sum it would be two.
+    if (cx.readers(cx.root.results[0]).some((n) => n.op.name === "rms_norm" && cx.uses(n.results[0]) > 1)) return "the norm of the sum is read as it is and quantised: add-norm takes the sum in";
+    return tooMany(x, cx.assume);
+  },
+});
+
+/** block_linear(quantize(rms_norm x), W) */
+export const normInside = rule("normalise and quantise inside the block GEMM", {
+  vars: { x: "[..b, k] a", w: "[..p, n, k] e4m3/128x128", gain: "[k] g" },
+  attrs: { eps: 1e-6, scale: "f32", dtype: "f32" },
+  from: ({ x, w, gain, eps, scale, dtype }) => blockLinear({ x: quantize({ x: rmsNorm({ x, gain, eps }), scale }), w, dtype }),
+  to: ({ x, w, gain, eps, scale, dtype }) => normBlockLinear({ x, w, gain, eps, scale, dtype }),
+  when({ x }, cx) {
+    const codes = cx.root.operands[0];
+    if (asTensor(x.type).dtype !== "bf16") return "only rows of bf16 have such a kernel";
+    if (cx.uses(codes) > 1 || cx.uses(codes.node.operands[0]) > 1) return "the normalised row or its codes are read elsewhere too";
+    if (x.node.op.name === "add") return "the sum before it is no product's: add-norm takes both";
+    return tooMany(x, cx.assume);
+  },
+  within: "e4m3",
+});
+
+export const fuseProduct = pass({
+  name: "fuse-product",
+  summary: "Norm, quantisation and residual sum inside the block GEMMs of few rows.",
+  rules: [addInside, normInside],
+  // Rows that several matrices read become one matrix's by passes that may be left out; those that only one reads are certain.
+  expect: ({ bodies, ran }) => inEach(bodies.filter((b) => b.act === "bf16" && b.rows <= FEW && ran.has("fp8-block-gemm")), [normInside.name], (b) => b.soleNorms),
+});
