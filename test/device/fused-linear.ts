@@ -3,6 +3,7 @@
 import { composed } from "../../codegen/compose.ts";
 import { cudaTarget, cudaText } from "../../codegen/cuda/target.ts";
 import { boundBuffers, type Arg, type Choice, type Chosen, type Site, type View } from "../../ir/kernel/catalogue.ts";
+import { bf16 } from "../../ir/numeric.ts";
 import { evaluate, mul, type Size } from "../../ir/size.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { BANDWIDTH, median, numbers, put, samples, valueAt } from "./bf16-data.ts";
@@ -83,21 +84,14 @@ function run(cuda: Cuda, kernels: ReadonlyMap<string, CudaKernel>, launches: rea
   }
 }
 
-const round = (v: number): number => numbers("bf16", new Uint8Array(Uint16Array.of(bf16Bits(v)).buffer))[0];
-const word = new Uint32Array(1);
-function bf16Bits(v: number): number {
-  new Float32Array(word.buffer)[0] = v;
-  return (word[0] + 0x7fff + ((word[0] >>> 16) & 1)) >>> 16;
-}
-
 /** Row r of what is multiplied, in float64 but for its rounding. */
 function rowOf(c: Case, r: number): Float64Array {
   const stride = c.op === "silu_linear_add" ? 2 * c.k : (c.stride ?? c.k);
   const x = Float64Array.from({ length: c.k }, (_, i) => valueAt("bf16", r * stride + i));
   if (c.op === "linear_add") return x;
-  if (c.op === "silu_linear_add") return x.map((g, i) => round((g / (1 + Math.exp(-g))) * valueAt("bf16", r * stride + c.k + i)));
+  if (c.op === "silu_linear_add") return x.map((g, i) => bf16((g / (1 + Math.exp(-g))) * valueAt("bf16", r * stride + c.k + i)));
   const by = 1 / Math.sqrt(x.reduce((s, v) => s + v * v, 0) / c.k + 1e-6);
-  return x.map((v, i) => round(v * by * valueAt("bf16", i)));
+  return x.map((v, i) => bf16(v * by * valueAt("bf16", i)));
 }
 
 const insOf = (cuda: Cuda, c: Case, m: number): number[] => [
@@ -127,7 +121,7 @@ export async function check(cuda: Cuda): Promise<Row[]> {
       for (const [r, j] of samples(m, c.n, 20)) {
         let sum = 0;
         for (let i = 0; i < c.k; i++) sum += made[r][i] * valueAt("bf16", j * c.k + i);
-        const want = c.op === "norm_linear" ? sum : round(sum) + valueAt("bf16", r * c.n + j);
+        const want = c.op === "norm_linear" ? sum : bf16(sum) + valueAt("bf16", r * c.n + j);
         [error, norm] = [error + (got[r * c.n + j] - want) ** 2, norm + want * want];
       }
       const relative = Math.sqrt(error / norm);
