@@ -37,8 +37,19 @@ export function scatter(memory: Memory, at: number, view: Layout, bytes: Uint8Ar
   if (starts.length === 1) return memory.write(at, bytes);
   const span = memory.read(at, (starts[starts.length - 1] + length) * size);
   const to = new Uint8Array(span.buffer, span.byteOffset, span.byteLength);
-  for (const [i, s] of starts.entries()) to.set(bytes.subarray(i * length * size, (i + 1) * length * size), s * size);
+  copyRuns(bytes, to, starts, length, size);
   memory.write(at, to);
+}
+
+/** Runs one after the other in `from` go to their starts; by words where they lie so, for a call a run costs more than its bytes. */
+function copyRuns(from: Uint8Array, to: Uint8Array, starts: readonly number[], length: number, size: number): void {
+  const words = (length * size) / 4;
+  if (!Number.isInteger(words) || from.byteOffset % 4 !== 0 || to.byteOffset % 4 !== 0 || starts.some((s) => (s * size) % 4 !== 0)) {
+    for (const [i, s] of starts.entries()) to.set(from.subarray(i * length * size, (i + 1) * length * size), s * size);
+    return;
+  }
+  const [a, b] = [new Uint32Array(from.buffer, from.byteOffset, from.byteLength >> 2), new Uint32Array(to.buffer, to.byteOffset, to.byteLength >> 2)];
+  for (let i = 0, at = 0; i < starts.length; i++) for (let j = 0, w = (starts[i] * size) / 4; j < words; j++) b[w++] = a[at++];
 }
 
 /** Some rows of the first axis, row-major. */
@@ -80,21 +91,24 @@ export const integers = (bytes: Uint8Array): Int32Array => {
  * its row's root mean square, whichever is larger. Rounding to bf16 alone makes these 1.7e-3 and 3.9e-3.
  */
 export function distance(got: Float32Array, want: Float32Array, width: number): { row: number; element: number } {
-  const worst = { row: 0, element: 0 };
-  const larger = (a: number, b: number): number => (b <= a ? a : Number.isNaN(b) ? Infinity : b);
+  let [row, element] = [0, 0];
   for (let at = 0; at < want.length; at += width) {
+    const end = at + width;
     let [squares, error] = [0, 0];
-    for (let i = at; i < at + width; i++) squares += want[i] * want[i];
+    for (let i = at; i < end; i++) squares += want[i] * want[i];
     const rms = Math.sqrt(squares / width);
-    for (let i = at; i < at + width; i++) {
-      const d = Math.abs(got[i] - want[i]);
-      if (d === 0) continue;
+    for (let i = at; i < end; i++) {
+      const w = want[i] < 0 ? -want[i] : want[i];
+      const d = got[i] - want[i];
       error += d * d;
-      worst.element = larger(worst.element, d / Math.max(Math.abs(want[i]), rms));
+      const off = (d < 0 ? -d : d) / (w > rms ? w : rms);
+      if (off > element) element = off;
     }
-    if (error !== 0) worst.row = larger(worst.row, Math.sqrt(error / squares));
+    // A NaN or an infinity is an error of infinite size; rows of zeros that are zeros have none.
+    const off = error === 0 ? 0 : Math.sqrt(error / squares);
+    if (!(off <= row)) row = Number.isNaN(off) ? Infinity : off;
   }
-  return worst;
+  return { row, element };
 }
 
 export interface Apart {
@@ -115,4 +129,9 @@ export function between(got: ArrayLike<number>, want: ArrayLike<number>, low?: A
   return { count: want.length, apart, unexplained };
 }
 
-export const codeValues = (bytes: Uint8Array): Float32Array => Float32Array.from(bytes, (c) => e4m3Values[c]);
+/** What e4m3 codes stand for. A loop: `from` with a function takes twenty times as long. */
+export function codeValues(bytes: Uint8Array): Float32Array {
+  const out = new Float32Array(bytes.length);
+  for (let i = 0; i < bytes.length; i++) out[i] = e4m3Values[bytes[i]];
+  return out;
+}

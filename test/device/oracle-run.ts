@@ -49,6 +49,8 @@ export interface Setting {
   script: string;
   /** Where its values may lie for a while. */
   scratch: string;
+  /** No batch begins later than so many seconds after the start. */
+  seconds?: number;
   open(c: Compiled, watch: Watch): Promise<CudaDevice>;
 }
 
@@ -106,14 +108,17 @@ export async function oracleRows(s: Setting): Promise<Row[]> {
     const agreement = JSON.parse(readFileSync(path.join(work, "agreement.json"), "utf8")) as Agreement;
     say(`reference ${agreement.seconds} s: ${agreement.calls.map((k) => `${k.name} ${k.seconds.join(" ")}`).join(", ")}; with loading ${seconds(times)}`);
     checkLoads(model, watcher, c, work);
+    let left = s.batches.length;
     for (const b of s.batches) {
+      if ((performance.now() - times[0]) / 1000 > (s.seconds ?? Infinity)) break;
+      left--;
       await playBatch(model, watcher, calls, b, work);
       say(`${b.group} ${b.sequences.length} sequences ${b.calls.join(" ")}: at ${seconds(times)}`);
     }
     times.push(performance.now());
     const { launched } = model.device;
     await model.close();
-    return [...agreementRows(agreement), ...kernelRows(watcher, c), manifestRow(c, launched, watcher), { what: "seconds", reference_and_loading: (times[1] - times[0]) / 1000, of_it_reference: agreement.seconds, stepping: (times[2] - times[1]) / 1000 }];
+    return [...agreementRows(agreement), ...kernelRows(watcher, c), manifestRow(c, launched, watcher), { what: "seconds", batches: s.batches.length, left_out: left, reference_and_loading: (times[1] - times[0]) / 1000, of_it_reference: agreement.seconds, stepping: (times[2] - times[1]) / 1000 }];
   } finally {
     rmSync(work, { recursive: true });
   }

@@ -35,6 +35,7 @@ export const setting: Omit<Setting, "open"> = {
   seed: 0,
   groups: [{ name: "ragged", rows: RAGGED, layers: [0, 1], drafts: true }, { name: "long", rows: LONG, layers: [0] }],
   batches,
+  ...(process.env.DSC_SECONDS ? { seconds: Number(process.env.DSC_SECONDS) } : {}),
   python: process.env.DSC_PYTHON ?? "python3",
   script: path.join(root, "test/device/oracle_reference.py"),
   scratch: existsSync("/dev/shm") ? "/dev/shm" : tmpdir(),

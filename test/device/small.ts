@@ -25,7 +25,7 @@ async function play(model: Model, rows: readonly number[]): Promise<Uint32Array>
   };
   let result = await session.prefill(rows.map((n, b) => prompt(b, n)));
   for (const b of rows.keys()) note(result.logits(b));
-  result = await session.extend(rows.map((_, b) => (b % 2 ? prompt(b + 9, 3) : [])));
+  if (rows.length > 1) result = await session.extend(rows.map((_, b) => (b % 2 ? prompt(b + 9, 3) : [])));
   for (const b of rows.keys()) if (b % 2) note(result.logits(b));
   for (let i = 0; i < 3; i++) {
     const ids = rows.map((_, b) => (i === 1 && b > 0 ? null : 5 + b));
