@@ -50,7 +50,7 @@ ${fragments(["types", "barriers", "dependent", ...(p.y === "bf16" || p.rows ? ([
 ${ringFragments}
 constexpr int N = ${n}, ${staged ? "" : `K = ${k}, `}TOKENS = ${s.tokens}, HELD = ${held}, SHARES = ${s.blocks * s.tiles};  // of rows: ${s.tiles} a block, one after another
 constexpr int ROWS = ${s.rows}, PIECES = ${s.pieces};          // a stage: ROWS rows of w${staged ? " and the tokens" : ""}, PIECES times 64 columns
-constexpr int STEPS = ${s.steps}, STAGES = ${s.stages};        // stages of a row; stages in the ring
+constexpr int STEPS = ${s.steps}, STAGES = ${s.stages}, ${staged ? "" : `EARLY = ${s.early}, `}FLYING = ${s.flying};        // stages of a row; stages in the ring; under way at once while the ring fills, and after
 constexpr int STAGE = ${ringStage(s)}, BYTES = ${staged ? "(ROWS + TOKENS)" : "ROWS"} * PIECES * 128;  // the copy engine counts those outside the tensor too
 ${staged ? `constexpr int X_AT = ${ringTile(s)};            // the tokens' columns in a stage` : `constexpr int X_STRIDE = ${p.xStride}, PITCH = ${ringPitch(s)};  // from row to row of x; of what lies in shared memory, 16 bytes apart in banks
 constexpr int TURNS = (K + 2047) / 2048;       // of 256 threads over a row, 8 columns each`}
@@ -79,11 +79,12 @@ ${staged ? "" : `  u16* const x_rows = (u16*)((u8*)parts + ${ringParts(s)});  //
 
   if (warp == 8) {
     if (lane != 0) return;
-    // Weights do not wait for the kernel before; the first ring of them is under way while it still runs.
+    // Weights do not wait for the kernel before; the first ring of them comes while it still runs. Few stages are under
+    // way at once: what is asked for beyond only queues, and what the kernel before still reads and stores would queue behind.
     const int all = shares * STEPS, ahead = min(STAGES, all);
     const u64 policy = read_once();
     for (int i = 0; i < ahead; i++) {
-      barrier_expect(full + 8 * i, BYTES);
+${staged ? "" : "      if (i >= EARLY) barrier_wait(full + 8 * (i - EARLY), 0);\n"}      barrier_expect(full + 8 * i, BYTES);
       copy_weights(ring + i * STAGE, &w_map, full + 8 * i, row_of(share0 + i / STEPS), i % STEPS * PIECES, policy);
     }
 ${staged ? `    await_previous();
@@ -91,6 +92,7 @@ ${staged ? `    await_previous();
 ` : ""}    int stage = ahead % STAGES; u32 phase = ahead / STAGES;
     for (int i = ahead; i < all; i++) {
       barrier_wait(empty + 8 * stage, phase ^ 1);
+      barrier_wait(full + 8 * ((i - FLYING) % STAGES), (i - FLYING) / STAGES & 1);
       barrier_expect(full + 8 * stage, BYTES);
       copy_weights(ring + stage * STAGE, &w_map, full + 8 * stage, row_of(share0 + i / STEPS), i % STEPS * PIECES, policy);
 ${staged ? "      copy_in_pieces(ring + stage * STAGE + X_AT, &x_map, full + 8 * stage, 0, i % STEPS * PIECES);\n" : ""}      if (++stage == STAGES) { stage = 0; phase ^= 1; }

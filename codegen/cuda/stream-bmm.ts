@@ -97,6 +97,9 @@ export const bmmUnits = (p: StreamBmmProblem, s: StreamBmmSchedule): number => (
 export const bmmConstants = (p: StreamBmmProblem, s: StreamBmmSchedule): string => `constexpr int STEPS = ${s.steps}, TILES = ${s.tiles};  // a unit: ${16 * s.tiles} columns of y, 32 STEPS contracted
 constexpr int UNITS = ${bmmUnits(p, s)}, PER_MATRIX = ${p.n / 16 / s.tiles};`;
 
+/** Whether all warps of every block have the same matrix, of rows too long to be loaded at once. */
+const together = (p: StreamBmmProblem, s: StreamBmmSchedule): boolean => p.x === "bf16" && s.steps > 4 && bmmUnits(p, s) % s.warps === 0 && (p.n / 16 / s.tiles) % s.warps === 0;
+
 const storeOf = (p: StreamBmmProblem, s: StreamBmmSchedule): string => (p.scale ? storeCodes(p) : s.form === "nt" ? storeRows(p) : storeColumns(p));
 
 /** What a warp does with its unit of b: fetch it, wait for the kernel before, let m tokens pass by. Names: unit, lane, group, quarter, a, b, y, m. */
@@ -104,11 +107,20 @@ export const bmmBody = (p: StreamBmmProblem, s: StreamBmmSchedule): string => ` 
 
   // Weights never wait for the kernel before.
 ${s.form === "nt" ? fetchRows(p) : fetchColumns(p)}
-  for (int token0 = 0; token0 < m; token0 += 8) {
+${together(p, s) ? `  __shared__ uint4 rows_now[8][${p.k / 8 + 4}];  // of a; in banks, 64 bytes from row to row
+` : ""}  for (int token0 = 0; token0 < m; token0 += 8) {
     float sum[TILES][4] = {};
     const int token = token0 + group;
-    const ${p.x === "f32" ? "float" : "u16"}* from = a + (i64)token * ${p.a[1]} + z * ${p.a[0]} + quarter * 8;
-#pragma unroll
+${together(p, s) ? `    // The block's warps have one matrix and multiply the same rows, which come in one round trip: registers are full of weights and would
+    // take a row in three.
+    if (token0) __syncthreads();
+#pragma unroll 1
+    for (int e = threadIdx.x; e < min(8, m - token0) * ${p.k / 8}; e += ${32 * s.warps})
+      rows_now[e / ${p.k / 8}][e % ${p.k / 8}] = *(const uint4*)(a + (i64)(token0 + e / ${p.k / 8}) * ${p.a[1]} + z * ${p.a[0]} + e % ${p.k / 8} * 8);
+    __syncthreads();
+    const uint4* from = rows_now[group] + quarter;
+` : `    const ${p.x === "f32" ? "float" : "u16"}* from = a + (i64)token * ${p.a[1]} + z * ${p.a[0]} + quarter * 8;
+`}#pragma unroll
     for (int step = 0; step < STEPS; step++) {
 ${p.x === "f32" ? `      const float4 zero = make_float4(0.f, 0.f, 0.f, 0.f);
       const float4 left = token < m ? *(const float4*)(from + step * 32) : zero, right = token < m ? *(const float4*)(from + step * 32 + 4) : zero;
@@ -118,7 +130,7 @@ ${p.x === "f32" ? `      const float4 zero = make_float4(0.f, 0.f, 0.f, 0.f);
         const uint4 now = take_bf16(v);
 #pragma unroll
         for (int t = 0; t < TILES; t++) mma_32_columns(sum[t], upper[step][t], lower[step][t], now);
-      }` : `      const uint4 now = token < m ? *(const uint4*)(from + step * 32) : make_uint4(0, 0, 0, 0);
+      }` : `      const uint4 now = token < m ? ${together(p, s) ? "from[step * 4]" : "*(const uint4*)(from + step * 32)"} : make_uint4(0, 0, 0, 0);
 #pragma unroll
       for (int t = 0; t < TILES; t++) mma_32_columns(sum[t], upper[step][t], lower[step][t], now);`}
     }

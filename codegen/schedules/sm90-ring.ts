@@ -29,6 +29,9 @@ export interface RingSchedule {
   /** Stages of a row, and of the ring. */
   steps: number;
   stages: number;
+  /** Stages that are under way at once: while the kernel before may still run, and after. */
+  early: number;
+  flying: number;
 }
 
 /**
@@ -37,8 +40,16 @@ export interface RingSchedule {
  */
 const RING_BYTES = 168 * 1024;
 
-/** Of which resident rows may take this much. */
+/**
+ * Bytes of a ring that are under way at once, while it fills and after. Memory is busy with some 30 KB a multiprocessor; what is asked for
+ * beyond only queues, and whatever is waited for queues behind it: rows that the kernel before reads, its last stores.
+ */
+const EARLY_BYTES = 44 * 1024;
+const FLYING_BYTES = 56 * 1024;
+
+/** Of which resident rows may take this much, and this much where they need not be. */
 const RESIDENT_BYTES = 64 * 1024;
+const MODEST_BYTES = 36 * 1024;
 
 const whole = (bytes: number): number => Math.ceil(bytes / 1024) * 1024;
 
@@ -60,15 +71,20 @@ export interface RingLimits extends Limits {
 }
 
 /** `x`: how rows get there, where the problem leaves a choice. */
-export function ringSchedule(p: RingProblem, tokens: RingSchedule["tokens"], x: RingSchedule["x"] = p.rows ? "resident" : "staged", { multiprocessors, ringBytes: bytes = RING_BYTES }: RingLimits = H200): RingSchedule {
+export function ringSchedule(p: RingProblem, tokens: RingSchedule["tokens"], x?: RingSchedule["x"], { multiprocessors, ringBytes: bytes = RING_BYTES }: RingLimits = H200): RingSchedule {
   const blocks = Math.min(multiprocessors, p.n);
   const most = Math.ceil(p.n / blocks);
   const tiles = Math.ceil(most / 64);
   const rows = Math.ceil(p.n / (blocks * tiles));
   // About 12 KB of weights a stage: fewer, and waiting costs more than reading.
   const pieces = Math.min(16, 2 * Math.ceil(12288 / (rows * 128) / 2), 2 * Math.ceil(p.k / 128));
-  const s: RingSchedule = { form: "ring", tokens, x, blocks, tiles, rows, pieces, steps: Math.ceil(p.k / 64 / pieces), stages: 2 };
+  const shape = { steps: Math.ceil(p.k / 64 / pieces), pieces, tokens };
+  // One row that fits lies whole: weights of a stage that brings no rows can be seen to have come before the rows are there.
+  const rowsIn = x ?? (p.rows || ringResident({ ...shape, x: "resident" }) <= MODEST_BYTES ? "resident" : "staged");
+  const s: RingSchedule = { form: "ring", tokens, x: rowsIn, blocks, tiles, rows, pieces, steps: shape.steps, stages: 2, early: 1, flying: 1 };
   while (ringBytes({ ...s, stages: s.stages + 1 }) <= bytes && s.stages < 16) s.stages++;
+  const under = (bytes: number): number => Math.max(1, Math.min(s.stages - 1, Math.round(bytes / ringStage(s))));
+  [s.early, s.flying] = [under(EARLY_BYTES), under(FLYING_BYTES)];
   return s;
 }
 
