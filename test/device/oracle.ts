@@ -11,8 +11,8 @@ import type { Row } from "./device.ts";
 import { root } from "./models.ts";
 import { oracleRows, type Batch, type Setting } from "./oracle-run.ts";
 
-/** A few rows, fewer than a page, a page, and one. */
-const RAGGED = [[12, 17, 64, 1], [3, 2, 16, 5], [1, 1, 1, 1]];
+/** A few rows, fewer than a page, a page, and one; two more sequences whose latents meet other kernels. */
+const RAGGED = [[12, 17, 64, 1, 3, 6], [3, 2, 16, 5, 1, 1], [1, 1, 1, 1, 1, 1]];
 /** Latents of more than 1024 rows meet other kernels; the first layer is enough to see them. */
 const LONG = [[1030]];
 
@@ -22,7 +22,7 @@ const ragged = (sequences: readonly number[], ...calls: Batch["calls"]): Batch =
 /** Sizes between which the plan chooses other kernels: by rows, by pairs of row and expert, and by sequences. */
 const batches: readonly Batch[] = [
   ragged([0, 1, 2, 3], "prefill", "draft", "extend", "decode"),
-  ragged([3], "prefill", "draft", "extend", "decode"), ragged([3, 3, 3], "prefill", "draft", "decode"), ragged([3, 3, 3, 3, 3], "prefill", "draft"), ragged([0], "prefill", "draft"),
+  ragged([3], "prefill", "draft", "extend", "decode"), ragged([3, 3, 3], "prefill", "draft", "decode"), ragged([3, 3, 3, 3, 3], "prefill", "draft"), ragged([0], "prefill", "draft"), ragged([4, 5], "prefill", "draft", "decode"),
   ragged([1], "prefill", "draft"), ragged([2], "prefill", "draft"), ragged([2, 2], "prefill", "draft"), ragged(times(2), "prefill", "draft", "decode"), ragged(times(3), "prefill", "draft", "extend"), ragged(times(4), "decode"), ragged(times(8), "decode"), ragged(times(16), "decode"),
   ragged(times(24), "decode"), ragged(times(32), "decode"), ragged(times(33), "decode"), ragged(times(7), "prefill", "draft"), ragged(times(11), "prefill"), ragged(times(15), "prefill"),
   { group: "long", sequences: [0], calls: ["prefill"] },

@@ -195,6 +195,16 @@ def linear_add(v, attrs, env):
     return same(v, "residual", kept(y, v["x"].dtype, env) + v["residual"].data)
 
 
+def norm_block_linear(v, attrs, env):
+    x = norm_then_quantise(v["x"].data, v["gain"], attrs, env)
+    return linear({"x": x, "w": v["w"]}, attrs, env)
+
+
+def block_linear_add(v, attrs, env):
+    y = product(dense(v["x"]), dense(v["w"], env.local))
+    return same(v, "residual", kept(y, v["residual"].dtype, env) + v["residual"].data)
+
+
 def silu_linear_add(v, attrs, env):
     x = T(kept(gated(v["x"].data), v["x"].dtype, env), v["x"].dtype)
     return linear_add({"x": x, "w": v["w"], "residual": v["residual"]}, attrs, env)
@@ -355,6 +365,7 @@ OPS = {
     "embed": lambda v, attrs, env: T(v["table"].rows(v["ids"].data), attrs["dtype"]),
     "linear": linear, "block_linear": linear, "grouped_linear": grouped_linear,
     "norm_linear": norm_linear, "linear_add": linear_add, "silu_linear_add": silu_linear_add,
+    "norm_block_linear": norm_block_linear, "block_linear_add": block_linear_add,
     "rms_norm": rms_norm, "norm_quant": norm_quant, "add_norm": add_norm, "add_norm_quant": add_norm_quant, "add_norm_both": add_norm_both,
     "silu_mul_quant": silu_mul_quant,
     "quantize": lambda v, attrs, env: quantised(v["x"].data, attrs["scale"]),

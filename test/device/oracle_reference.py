@@ -307,7 +307,7 @@ class Taps:
                 continue
             # The parts of a product by the tensor that made them, and norms by their gain.
             axes = len(w.source["pieces"][0]["at"])
-            if n["op"] in ("linear", "block_linear", "norm_linear") and axes <= 1 and len(w.plan["shape"]) > 1:
+            if n["op"] in ("linear", "block_linear", "norm_linear", "norm_block_linear") and axes <= 1 and len(w.plan["shape"]) > 1:
                 for i in range(w.plan["shape"][0] if axes else 1):
                     y = outs[0].data[:, i] if axes else outs[0].data
                     for name, rows, _ in w.pieces((i,) if axes else ()):
