@@ -1,7 +1,7 @@
 // Fused ops as their parts: what serves an op that has no kernel of its own at a site, or none for so many rows. Every part is a site
 // that the target chooses for as for any other; rows that one part hands to the next lie in scratch.
 import type { Arg, Cases, Choice, Chosen, Site, View } from "../ir/kernel/catalogue.ts";
-import { mul, type Size } from "../ir/size.ts";
+import { evaluate, mul, type Size } from "../ir/size.ts";
 import { headsOf } from "./strided.ts";
 import { num } from "./views.ts";
 
@@ -18,8 +18,8 @@ interface Part {
   op: string;
   attrs: Site["attrs"];
   ins: Operand[];
-  /** Absent where the part writes the cache alone. */
-  out?: Operand;
+  /** None where the part writes the cache alone. */
+  outs: Operand[];
 }
 
 /** By fused op, the ops that it stands for, in order. */
@@ -46,7 +46,29 @@ const parts: Readonly<Record<string, (s: Site) => Part[]>> = {
     const [qc, wUk, qr, c, kr, gain, table] = operands(s);
     const { eps, interleaved } = s.attrs;
     return [
-      part("einsum", [qc, wUk], result(s, 0), { spec: "abc,bcd->abd" }), part("rope", [qr, table], result(s, 1), { interleaved }), part("rope_append", [c, kr, gain, table], undefined, { eps, interleaved }),
+      part("einsum", [qc, wUk], result(s, 0), { spec: "abc,bcd->abd" }), part("rope", [qr, table], result(s, 1), { interleaved }), part("rope_append", [c, kr, gain, table], [], { eps, interleaved }),
+    ];
+  },
+
+  route_experts_add(s) {
+    const [x, gateUp, down, logits, residual, bias] = operands(s);
+    const { scale, ...routing } = s.attrs;
+    const shape = [logits.view.shape[0], (routing.topk as number) + (routing.shared as number)];
+    const [indices, weights] = [row("indices", shape, "i32"), row("weights", shape, "f32")];
+    return [part("route", [logits, bias], [indices, weights], routing), part("experts_add", [x, gateUp, down, indices, weights, residual], result(s), { scale, shared: routing.shared })];
+  },
+
+  experts_add(s) {
+    const [x, gateUp, down, indices, weights, residual] = operands(s);
+    const [[tokens, per], d, [experts, parts, n, k]] = [indices.view.shape, residual.view.shape[1], gateUp.view.shape];
+    const pairs = mul(per, tokens);
+    const dtype = residual.view.dtype;
+    const [order, offsets, places] = [row("order", [pairs], "i32"), row("offsets", [num(experts) + 1], "i32"), row("places", [pairs], "i32")];
+    const [xs, between, act, ys] = [coded("xs", [pairs, k]), row("gate_up", [pairs, parts, n], dtype), coded("act", [pairs, n]), row("ys", [pairs, d], dtype)];
+    return [
+      part("sort_experts", [indices], [order, offsets, places], { experts: num(experts) }), part("gather_rows", [x, order], xs, { per: num(per) }),
+      part("grouped_linear", [xs, gateUp, offsets], between, { dtype }), part("silu_mul_quant", [between], act, { scale: s.attrs.scale }),
+      part("grouped_linear", [act, down, offsets], ys, { dtype }), part("combine_add", [ys, places, weights, residual], result(s)),
     ];
   },
 
@@ -72,7 +94,8 @@ const parts: Readonly<Record<string, (s: Site) => Part[]>> = {
   },
 };
 
-const part = (op: string, ins: Operand[], out: Operand | undefined, attrs: Part["attrs"] = {}): Part => ({ op, attrs, ins, out });
+/** Results in order; none where the part writes the cache alone. */
+const part = (op: string, ins: Operand[], outs: Operand | Operand[], attrs: Part["attrs"] = {}): Part => ({ op, attrs, ins, outs: [outs].flat() });
 
 const operands = (s: Site): Operand[] => s.ins.map((view, i) => ({ view, at: { in: i } }));
 const result = (s: Site, i = 0): Operand => ({ view: s.outs[i], at: { out: i } });
@@ -89,7 +112,7 @@ const coded = (name: string, shape: readonly Size[]): Operand => {
   return { view: { ...view, scaled: "1x128" }, at };
 };
 
-const siteOf = (p: Part): Site => ({ op: p.op, attrs: p.attrs, ins: p.ins.map((o) => o.view), outs: p.out ? [p.out.view] : [] });
+const siteOf = (p: Part): Site => ({ op: p.op, attrs: p.attrs, ins: p.ins.map((o) => o.view), outs: p.outs.map((o) => o.view) });
 
 /** A fused op's parts as sites: for a kernel of the whole that says what it does by what they do. */
 export const partSites = (site: Site): Site[] => parts[site.op](site).map(siteOf);
@@ -116,7 +139,7 @@ export function byParts(choose: (s: Site) => Choice | Refusal): (s: Site) => Cho
 /** A choice whose arguments are those of the whole. */
 function placed(choice: Choice, p: Part): Choice {
   const place = (a: Arg): Arg => {
-    const operand = "in" in a ? p.ins[a.in] : "out" in a ? p.out : undefined;
+    const operand = "in" in a ? p.ins[a.in] : "out" in a ? p.outs[a.out] : undefined;
     if (!operand) return a;
     const part = "part" in a && a.part ? { part: a.part } : {};
     if (!("scratch" in operand.at)) return { ...operand.at, ...part };
@@ -132,11 +155,27 @@ const scaleShape = (shape: readonly Size[]): Size[] => [...shape.slice(0, -1), M
 /** Two choices as one: by the sizes at which either changes. */
 function oneAfterAnother(a: Choice, b: Choice): Choice {
   if (!("on" in a) && !("on" in b)) return [...a, ...b];
-  const on = "on" in a ? a.on : (b as Cases).on;
-  const mosts = new Set([...("on" in a ? a.cases : []), ...("on" in b ? b.cases : [])].map((c) => c.most));
+  const on = !("on" in b) || ("on" in a && of(a.on, b.on) === null) ? (a as Cases).on : b.on;
+  const [left, right] = [by(on, a), by(on, b)];
+  const mosts = new Set([...("on" in left ? left.cases : []), ...("on" in right ? right.cases : [])].map((c) => c.most));
   const sizes = [...mosts].toSorted((x, y) => (x ?? Infinity) - (y ?? Infinity));
   const at = (c: Choice, most: number | null): Chosen[] => ("on" in c ? c.cases.find((x) => (x.most ?? Infinity) >= (most ?? Infinity))!.launches : c);
-  return { on, cases: sizes.map((most) => ({ most, launches: [...at(a, most), ...at(b, most)] })) };
+  return { on, cases: sizes.map((most) => ({ most, launches: [...at(left, most), ...at(right, most)] })) };
+}
+
+/** How many times one size is another, where it is so whatever the batch: rows of pairs and of tokens. Null where it is not. */
+function of(size: Size, one: Size): number | null {
+  const times = [1, 7].map((T) => evaluate(size, { T, B: T }) / evaluate(one, { T, B: T }));
+  return times[0] === times[1] && Number.isInteger(times[0]) ? times[0] : null;
+}
+
+/** A choice by another size, of which its own is a multiple. */
+function by(on: Size, c: Choice): Choice {
+  if (!("on" in c)) return c;
+  const times = of(c.on, on);
+  if (times === null) throw new RangeError(`cases by ${JSON.stringify(c.on)} are no cases by ${JSON.stringify(on)}`);
+  const cases = c.cases.map((x) => ({ ...x, most: x.most === null ? null : Math.floor(x.most / times) }));
+  return { on, cases: cases.filter((x, i) => x.most === null || x.most > (cases[i - 1]?.most ?? 0)) };
 }
 
 /** A choice for every size from one that ends at some: beyond its last case, the parts serve. */
@@ -145,6 +184,7 @@ export function completed(choice: Choice, site: Site, choose: (s: Site) => Choic
   if (!("on" in choice) || last === null) return choice;
   const rest = composed(site, choose);
   if (rest === null || "reason" in rest) return rest ?? { reason: `${site.op} has kernels for up to ${last} rows, and no parts` };
-  const beyond = "on" in rest ? rest.cases.filter((c) => (c.most ?? Infinity) > last) : [{ most: null, launches: rest }];
+  const more = by(choice.on, rest);
+  const beyond = "on" in more ? more.cases.filter((c) => (c.most ?? Infinity) > last) : [{ most: null, launches: more }];
   return { on: choice.on, cases: [...choice.cases, ...beyond] };
 }

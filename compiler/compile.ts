@@ -146,7 +146,7 @@ function given(pipeline: readonly Pass[], { passOptions = {} }: CompileOptions):
 }
 
 /** Ops that read a part of an operand which only the ids, positions or routes know: the types do not give their bytes. */
-const partial = new Set(["embed", "last_rows", "mla_attend", "cache_append", "rope_append", "mla_query", "grouped_linear"]);
+const partial = new Set(["embed", "last_rows", "mla_attend", "cache_append", "rope_append", "mla_query", "grouped_linear", "experts_add", "route_experts_add"]);
 
 /** What the header of a kernel says of the node it was first chosen for. */
 function useOf({ node, site }: Draft & { kind: "kernel" }, f: Func): Use {

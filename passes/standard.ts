@@ -8,6 +8,7 @@ import { fuseAttention } from "./mla/fuse.ts";
 import { joinLatents } from "./mla/join.ts";
 import { joinQuery } from "./mla/query.ts";
 import { dispatch, quantiseOnce } from "./moe/dispatch.ts";
+import { expertsAddPass } from "./moe/few.ts";
 import { packGateUp } from "./moe/pack.ts";
 import { padWidths } from "./plan/pad.ts";
 import { sharedExpert } from "./moe/shared.ts";
@@ -20,7 +21,7 @@ import { tidy } from "./tidy/tidy.ts";
 import type { Pass } from "./pass.ts";
 
 export const standard: readonly Pass[] = [
-  absorbMla, fuseAttention, tidy, fuseRopeAppend, blockGemm, sharedExpert, dispatch, quantiseOnce, packGateUp, padWidths, joinLatents, combineAddPass, lastRowsPass, fuseLinear, fuseProduct, addNormPass, fuseQuant, load, joinQuery,
+  absorbMla, fuseAttention, tidy, fuseRopeAppend, blockGemm, sharedExpert, dispatch, quantiseOnce, packGateUp, padWidths, joinLatents, combineAddPass, lastRowsPass, fuseLinear, fuseProduct, addNormPass, fuseQuant, expertsAddPass, load, joinQuery,
 ];
 
 const place = (name: string, pipeline: readonly Pass[]): number => {

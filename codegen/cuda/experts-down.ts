@@ -1,40 +1,43 @@
-// The rest of a few tokens' way through their experts on sm_90a: gate and up become quantised rows as the product wants them, every
-// block multiplies them by its slice of each expert's matrix, and adds up what a token's experts say, weighted, onto the residual.
+// The rest of a few tokens' way through their experts on sm_90a: gated rows are quantised as the product wants them, every block
+// multiplies them by its slice of each expert's matrix, and adds up what a token's experts say, weighted, onto the residual.
 // The experts are known from before the kernel before, so a ring of weights is under way while that one ends. Same bits every run,
 // and those of silu_mul_quant, the product and combine_add one after another.
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { rowBytes, sliceLayout, sliceName, type ExpertsProblem, type SliceSchedule } from "../schedules/sm90-experts.ts";
-import { expertsFragments, fetchStage, findRuns, mathPlace, multiplySlice, sliceConstants } from "./experts-fragments.ts";
+import { blockRows, choiceOf, expertsFragments, fetchStage, findRuns, mathPlace, multiplySlice, sliceConstants, sliceMap, type Routing } from "./experts-fragments.ts";
 import { called, fragments, header } from "./fragments.ts";
 import { literal } from "./print-element.ts";
 import { helpersFor } from "./print-helpers.ts";
+import { routeHelpers } from "./route-rows.ts";
 
-export interface ExpertsDownProblem extends ExpertsProblem {
+export interface ExpertsDownProblem extends ExpertsProblem, Routing {
   /** Scales of quantised rows are powers of two. */
   ue8m0: boolean;
 }
 
-/** Threads that gate and quantise. */
-export const QUANTISE = 128;
+/** Threads that quantise, eight warps where a row has blocks for them: four take 8 us to gate and quantise a row, and an expert's weights are here after three. */
+const quantisers = (k: number): number => 32 * [8, 7, 6, 5, 4, 3, 2, 1].find((n) => (k / 128) % n === 0)!;
 
 export function expertsDown(p: ExpertsDownProblem, s: SliceSchedule): KernelText {
   const { experts, n, k } = p;
-  const name = `experts_down_${experts}x${n}x${k}${p.ue8m0 ? "_ue8m0" : ""}_${sliceName(s)}`;
+  const choice = choiceOf(p.routing, true);
+  const name = `${p.routing ? "route_" : ""}experts_down_${experts}x${n}x${k}${p.ue8m0 ? "_ue8m0" : ""}_${sliceName(s)}`;
   const { codes, scales } = rowBytes(s, k);
+  const quantise = quantisers(k);
   const body = `
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
-${name}(const __grid_constant__ TensorMap w_map, const u16* gate_up, const float* w_scale, const int* offsets, const int* places, const float* weights, const u16* x, u16* y, int T) {
+${name}(const __grid_constant__ TensorMap w_map, const float* acts, const float* w_scale, ${choice.params.map(([text]) => text).join(", ")}, const u16* x, u16* y, int T) {
   extern __shared__ u8 raw[];
   __shared__ Run runs[ROWS];
-  __shared__ int busy_of[THREADS / 32];
-  __shared__ int row_of[ROWS];       // of a token's pairs: the row among the sorted, and its weight
+  __shared__ int expert_of[ROWS];  // of a token's pairs: the expert, whether it is the expert's first, the row among the sorted, the weight
+  __shared__ int leads[ROWS];
+  __shared__ int row_of[ROWS];
   __shared__ float weight_of[ROWS];
   __shared__ float onto[TOKENS * SLICE];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
   const u32 full = ring + FULL, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * AHEAD;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int row0 = blockIdx.x * SLICE, scale_row0 = min(row0 / 128, N / 128 - SCALE_ROWS);
-${fetchStage}
+${blockRows}${fetchStage}
   if (threadIdx.x == MATH + QUANTISE) {
     for (int i = 0; i < STAGES; i++) {
       barrier_init(full + 8 * i, 1);
@@ -47,7 +50,8 @@ ${fetchStage}
     barrier_init_done();
   }
   // Before the wait: the kernel before lets this one start only once it has waited for the choice of experts itself.
-  const int count = find_runs(offsets, runs, busy_of);
+${choice.weights}${choice.steps}  int own;
+  const int count = find_runs(T * PER, expert_of, leads, runs, row_of, own);
   release_next();
 
   if (warp == (MATH + QUANTISE) / 32) {
@@ -60,37 +64,25 @@ ${fetchStage}
   } else if (warp >= MATH / 32) {
     const int worker = warp - MATH / 32;
     await_previous();
-    for (int c = threadIdx.x - MATH; c < T * PER; c += QUANTISE) {
-      row_of[c] = places[c];
-      weight_of[c] = weights[c];
-    }
-    for (int c = threadIdx.x - MATH; c < T * SLICE; c += QUANTISE) onto[c] = from_bf16(x[(i64)(c / SLICE) * N + row0 + c % SLICE]);
-    // An expert's rows, gated and quantised by blocks of 128 columns: a warp a block, four columns a lane.
+    // An expert's rows, quantised by blocks of 128 columns: a warp a block, four columns a lane.
     for (int visit = 0; visit < count; visit++) {
       const u32 slot = visit % AHEAD, x_tile = ring + X + slot * X_BYTES, x_scales = ring + X_SCALES + slot * X_SCALE_BYTES;
       if (visit >= AHEAD) barrier_wait(x_empty + 8 * slot, (visit / AHEAD - 1) & 1);
       for (int i = runs[visit].row; i < runs[visit].end; i++) {
         const int token = i - runs[visit].row;  // a column of the product
-        float gate[TURNS][4], up[TURNS][4];
+        float act[TURNS][4];
 #pragma unroll
-        for (int t = 0; t < TURNS; t++) {
-          const u16* from = gate_up + (i64)i * 2 * K + (worker + t * WORKERS) * 128 + lane * 4;
-          load4_bf16(gate[t], from);
-          load4_bf16(up[t], from + K);
-        }
+        for (int t = 0; t < TURNS; t++) load4_f32(act[t], acts + (i64)i * K + (worker + t * WORKERS) * 128 + lane * 4);
 #pragma unroll
         for (int t = 0; t < TURNS; t++) {
           const int block = worker + t * WORKERS;
-          float act[4], sizes[4];
+          float sizes[4];
 #pragma unroll
-          for (int e = 0; e < 4; e++) {
-            act[e] = __fmul_rn(__fdiv_rn(gate[t][e], __fadd_rn(1.0f, expf(-gate[t][e]))), up[t][e]);
-            sizes[e] = fabsf(act[e]);
-          }
+          for (int e = 0; e < 4; e++) sizes[e] = fabsf(act[t][e]);
           const float plain = __fdiv_rn(larger(warp_max<128>(sizes), ${literal(Math.fround(1e-4), "f32")}), 448.0f), scale = ${p.ue8m0 ? "pow2_ceil(plain)" : "plain"};
           u32 word = 0;
 #pragma unroll
-          for (int e = 0; e < 4; e++) word |= (u32)to_e4m3(__fdiv_rn(act[e], scale)) << 8 * e;
+          for (int e = 0; e < 4; e++) word |= (u32)to_e4m3(__fdiv_rn(act[t][e], scale)) << 8 * e;
           store_shared_word(x_tile + (block * 8 + lane / 4) * PITCH + token * 16 + lane % 4 * 4, word);
           if (lane == 0) store_shared(x_scales + (block * X_PITCH + token) * 4, scale);
         }
@@ -99,6 +91,8 @@ ${fetchStage}
       __syncwarp();
       if (lane == 0) barrier_arrive(x_full + 8 * slot);
     }
+    // What the end needs, while others multiply.
+${p.routing ? "" : "    for (int c = threadIdx.x - MATH; c < T * PER; c += QUANTISE) weight_of[c] = weights[c];\n"}    for (int c = threadIdx.x - MATH; c < T * SLICE; c += QUANTISE) onto[c] = from_bf16(x[(i64)(c / SLICE) * N + row0 + c % SLICE]);
   } else {
 ${mathPlace}    for (int visit = 0; visit < count; visit++) {
       const u32 slot = visit % AHEAD, x_tile = ring + X + slot * X_BYTES, x_scales = ring + X_SCALES + slot * X_SCALE_BYTES;
@@ -131,33 +125,30 @@ ${multiplySlice}      if (lane == 0) barrier_arrive(x_empty + 8 * slot);
   }
 }
 `;
-  const workers = QUANTISE / 32;
-  const constants = `${sliceConstants(p, s, `QUANTISE = ${QUANTISE}, THREADS = MATH + QUANTISE + 32;  // threads that multiply, and that make rows of x; a warp more copies`)}constexpr int AHEAD = ${s.ahead}, X_BYTES = ${codes}, X_SCALE_BYTES = ${scales};  // experts whose rows of x are made ahead, and their room
-constexpr int WORKERS = ${workers}, TURNS = ${k / 128 / workers};                // blocks of 128 columns go round the warps
+  const constants = `${sliceConstants(p, s, `QUANTISE = ${quantise}, THREADS = MATH + QUANTISE + 32;  // threads that multiply, and that make rows of x; a warp more copies`)}constexpr int AHEAD = ${s.ahead}, X_BYTES = ${codes}, X_SCALE_BYTES = ${scales};  // experts whose rows of x are made ahead, and their room
+constexpr int WORKERS = QUANTISE / 32, TURNS = ${k / 4 / quantise};               // blocks of 128 columns go round the warps
 `;
   const helpers = `${fragments(["types", "barriers", "dependent", "floats", "wgmma"], 8)}${expertsFragments}`;
   const source = `${header([
-    `experts_down: y [T, ${n}] bf16 = x + the sum over a token's ${p.per} experts of weight * (quantised silu(gate) * up [${k}]) w [e, ${n}, ${k}]^T e4m3/128x128, f32 sums; T up to ${s.tokens}`,
+    `experts_down: y [T, ${n}] bf16 = x + the sum over a token's ${p.per} experts of weight * (a quantised row [${k}]) w [e, ${n}, ${k}]^T e4m3/128x128, f32 sums; T up to ${s.tokens}`,
     `schedule ${JSON.stringify(s)}`,
     `floor on H200: ${n * k} bytes an expert with rows / 4539 GB/s = ${((n * k) / 4539e3).toFixed(1)} us each`,
   ])}
 ${called(helpers, body + findRuns)}typedef long long i64;
 ${helpersFor(body)}
-
+${p.routing ? routeHelpers(p.routing) : ""}
 ${constants}${findRuns}${body}`;
   return {
     name, language: "cuda", source,
     params: [
-      { kind: "tensormap", name: "w_map", of: "w", dtype: "e4m3", dims: [128, experts * n, k / 128], strides: [k, 128], box: [128, s.rows, s.deep], swizzle: 128 },
-      { kind: "buffer", name: "gate_up", dtype: "bf16", access: "in" },
+      sliceMap(p, s),
+      { kind: "buffer", name: "acts", dtype: "f32", access: "in" },
       { kind: "buffer", name: "w_scale", dtype: "f32", access: "in" },
-      { kind: "buffer", name: "offsets", dtype: "i32", access: "in" },
-      { kind: "buffer", name: "places", dtype: "i32", access: "in" },
-      { kind: "buffer", name: "weights", dtype: "f32", access: "in" },
+      ...choice.params.map(([, param, dtype]) => ({ kind: "buffer", name: param, dtype, access: "in" }) as const),
       { kind: "buffer", name: "x", dtype: "bf16", access: "in" },
       { kind: "buffer", name: "y", dtype: "bf16", access: "out" },
     ],
     dims: ["T"],
-    launch: { grid: [n / s.rows, 1, 1], block: 128 * s.deep + QUANTISE + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true },
+    launch: { grid: [n / s.rows, 1, 1], block: 128 * s.deep + quantise + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true },
   };
 }

@@ -1,26 +1,30 @@
-// The first product of a few tokens through their experts on sm_90a: every pair of a token and an expert gets its row of gate and up.
+// The first product of a few tokens through their experts on sm_90a: every pair of a token and an expert gets its row, silu(gate) * up.
 // All tokens lie in shared memory and are multiplied by every expert that any of them visits; wgmma's narrow side is eight anyway, so
 // nothing is gathered: an expert keeps the columns of its own tokens. Each sum is one block's: same bits every run.
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { sliceLayout, sliceName, type ExpertsProblem, type SliceSchedule } from "../schedules/sm90-experts.ts";
-import { expertsFragments, fetchStage, findRuns, mathPlace, multiplySlice, sliceConstants } from "./experts-fragments.ts";
+import { blockRows, choiceOf, expertsFragments, fetchStage, findRuns, mathPlace, multiplySlice, sliceConstants, sliceMap, type Routing } from "./experts-fragments.ts";
 import { called, fragments, header } from "./fragments.ts";
+import { helpersFor } from "./print-helpers.ts";
+import { routeHelpers } from "./route-rows.ts";
 
-export function expertsGateUp(p: ExpertsProblem, s: SliceSchedule): KernelText {
+export function expertsGateUp(p: ExpertsProblem & Routing, s: SliceSchedule): KernelText {
   const { experts, n, k } = p;
-  const name = `experts_gate_up_${experts}x${n}x${k}_${sliceName(s)}`;
+  const choice = choiceOf(p.routing, false);
+  const name = `${p.routing ? "route_" : ""}experts_gate_up_${experts}x${n}x${k}_${sliceName(s)}`;
   const kernel = `
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
-${name}(const __grid_constant__ TensorMap w_map, const u8* x, const float* x_scale, const float* w_scale, const int* order, const int* offsets, u16* y, int T) {
+${name}(const __grid_constant__ TensorMap w_map, const u8* x, const float* x_scale, const float* w_scale, ${choice.params.map(([text]) => text).join(", ")}, float* y, int T) {
   extern __shared__ u8 raw[];
   __shared__ Run runs[ROWS];
-  __shared__ int busy_of[THREADS / 32];
-  __shared__ int row_of[ROWS * TOKENS];  // by expert with rows and token: its row among the sorted, or -1
+  __shared__ int expert_of[ROWS];  // of a token's pairs: the expert, whether it is the expert's first, the row among the sorted
+  __shared__ int leads[ROWS];
+  __shared__ int row_of[ROWS];
+  __shared__ int row_at[ROWS * TOKENS];  // by expert with rows and token: its row among the sorted, or -1
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
   const u32 full = ring + FULL, empty = full + 8 * STAGES;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int row0 = blockIdx.x * SLICE, scale_row0 = min(row0 / 128, N / 128 - SCALE_ROWS);
-${fetchStage}
+${blockRows}${fetchStage}
   const int ahead = min(STAGES, SHARED * UNITS);
   if (threadIdx.x == MATH) {
     for (int i = 0; i < STAGES; i++) {
@@ -31,8 +35,15 @@ ${fetchStage}
     // What every token visits is known before the choice: a ring of its weights is under way while the router still runs.
     for (int i = 0; i < ahead; i++) fetch(i, EXPERTS - SHARED + i / UNITS);
   }
-  await_previous();
-  const int count = find_runs(offsets, runs, busy_of);
+  for (int c = threadIdx.x; c < ROWS * TOKENS; c += THREADS) row_at[c] = -1;
+${choice.weights}  await_previous();
+  // All tokens, 16 columns of each side by side, with all their scales: on their way while the choice is looked at.
+  if (threadIdx.x < MATH) {
+    for (int c = threadIdx.x; c < T * (K / 16); c += MATH) copy_16(ring + X + c % (K / 16) * PITCH + c / (K / 16) * 16, x + (i64)c * 16);
+    for (int c = threadIdx.x; c < T * STEPS; c += MATH) copy_word(ring + X_SCALES + (c % STEPS * X_PITCH + c / STEPS) * 4, x_scale + c);
+  }
+${choice.steps}  int run;
+  const int count = find_runs(T * PER, expert_of, leads, runs, row_of, run);
   // Not earlier: that the next kernel runs then says that the choice of experts is there.
   release_next();
   // Shared experts first, whose weights come first, then the others in order.
@@ -46,16 +57,7 @@ ${fetchStage}
         fetch(i, runs[run_of(i / UNITS)].expert);
       }
   } else {
-    // All tokens, 16 columns of each side by side, with all their scales; and whose rows are whose.
-    for (int c = threadIdx.x; c < T * (K / 16); c += MATH) {
-      const int token = c / (K / 16), chunk = c % (K / 16);
-      store_shared16(ring + X + chunk * PITCH + token * 16, *(const uint4*)(x + (i64)token * K + chunk * 16));
-    }
-    for (int c = threadIdx.x; c < T * STEPS; c += MATH) copy_word(ring + X_SCALES + (c % STEPS * X_PITCH + c / STEPS) * 4, x_scale + c);
-    for (int r = threadIdx.x; r < count; r += MATH) {
-      for (int t = 0; t < TOKENS; t++) row_of[r * TOKENS + t] = -1;
-      for (int i = runs[r].row; i < runs[r].end; i++) row_of[r * TOKENS + order[i] / PER] = i;
-    }
+    if (threadIdx.x < T * PER) row_at[run * TOKENS + threadIdx.x / PER] = row_of[threadIdx.x];
     copies_wait();
     fence_async();
     group_sync(1, MATH);
@@ -66,47 +68,47 @@ ${multiplySlice}      // Columns of the product are tokens: those of this expert
 #pragma unroll
       for (int v = 0; v < 4; v++) {
         const int row = slice_row + v / 2 * 8, token = column + v % 2;
-        const int i = token < TOKENS ? row_of[run_of(visit) * TOKENS + token] : -1;
+        const int i = token < TOKENS ? row_at[run_of(visit) * TOKENS + token] : -1;
         if (i >= 0 && row < SLICE) store_shared(ring + SUMS + ((deep * ROWS + i) * SLICE + row) * 4, sum[v]);
       }
     }
     group_sync(1, MATH);
 
-    // Every row's slice: the warpgroups' sums in their order, 8 columns a thread, 16 bytes a store.
-    for (int c = threadIdx.x; c < T * PER * (SLICE / 8); c += MATH) {
-      const int i = c / (SLICE / 8), row = c % (SLICE / 8) * 8;
-      float v[8] = {};
+    // Every row's slice: the warpgroups' sums in their order, rounded as rows of gate and up would have been stored, and gated.
+    for (int c = threadIdx.x; c < T * PER * PART_ROWS; c += MATH) {
+      const int i = c / PART_ROWS, row = c % PART_ROWS;
+      float said[PARTS] = {};
 #pragma unroll
-      for (int d = 0; d < DEEP; d++) {
-        const u32 from = ring + SUMS + ((d * ROWS + i) * SLICE + row) * 4;
-        const float4 a = load_shared4(from), b = load_shared4(from + 16);
-        v[0] += a.x; v[1] += a.y; v[2] += a.z; v[3] += a.w; v[4] += b.x; v[5] += b.y; v[6] += b.z; v[7] += b.w;
+      for (int part = 0; part < PARTS; part++) {
+#pragma unroll
+        for (int d = 0; d < DEEP; d++) said[part] += load_shared(ring + SUMS + ((d * ROWS + i) * SLICE + part * PART_ROWS + row) * 4);
+        said[part] = from_bf16(to_bf16(said[part]));
       }
-      store16(y + (i64)i * N + row0 + row, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
+      y[(i64)i * (N / PARTS) + row0 + row] = __fmul_rn(__fdiv_rn(said[0], __fadd_rn(1.0f, expf(-said[0]))), said[1]);
     }
   }
 }
 `;
-  const constants = sliceConstants(p, s, "THREADS = MATH + 32;  // threads that multiply; a warp more copies") + `constexpr int SHARED = ${p.shared};                       // experts that every token visits, the last ones\n`;
-  const helpers = `${fragments(["types", "barriers", "dependent", "bf16", "floats", "async", "wgmma"], 8)}${expertsFragments}`;
+  const constants = sliceConstants(p, s, "THREADS = MATH + 32;  // threads that multiply; a warp more copies") + `constexpr int EXPERTS = ${p.experts}, SHARED = ${p.shared};          // experts; the last ones, which every token visits\n`;
+  const helpers = `${fragments(["types", "barriers", "dependent", "floats", "async", "wgmma"], 8)}${expertsFragments}`;
   const source = `${header([
-    `experts_gate_up: y [r, ${n}] bf16 = x [T, ${k}] e4m3/1x128 times w [e, ${n}, ${k}]^T e4m3/128x128, f32 sums, for the r = ${p.per} T pairs of a token and an expert, sorted by expert; T up to ${s.tokens}`,
+    `experts_gate_up: y [r, ${n / 2}] f32 = silu(gate) * up, gate and up = x [T, ${k}] e4m3/1x128 times w [e, 2, ${n / 2}, ${k}]^T e4m3/128x128, for the r = ${p.per} T pairs of a token and an expert, sorted by expert; T up to ${s.tokens}`,
     `schedule ${JSON.stringify(s)}`,
     `floor on H200: ${n * k} bytes an expert with rows / 4539 GB/s = ${((n * k) / 4539e3).toFixed(1)} us each`,
   ])}
 ${called(helpers, kernel + findRuns)}typedef long long i64;
-
+${helpersFor(kernel)}
+${p.routing ? routeHelpers(p.routing, false) : ""}
 ${constants}${findRuns}${kernel}`;
   return {
     name, language: "cuda", source,
     params: [
-      { kind: "tensormap", name: "w_map", of: "w", dtype: "e4m3", dims: [128, experts * n, k / 128], strides: [k, 128], box: [128, s.rows, s.deep], swizzle: 128 },
+      sliceMap(p, s),
       { kind: "buffer", name: "x", dtype: "e4m3", access: "in" },
       { kind: "buffer", name: "x_scale", dtype: "f32", access: "in" },
       { kind: "buffer", name: "w_scale", dtype: "f32", access: "in" },
-      { kind: "buffer", name: "order", dtype: "i32", access: "in" },
-      { kind: "buffer", name: "offsets", dtype: "i32", access: "in" },
-      { kind: "buffer", name: "y", dtype: "bf16", access: "out" },
+      ...choice.params.map(([, name, dtype]) => ({ kind: "buffer", name, dtype, access: "in" }) as const),
+      { kind: "buffer", name: "y", dtype: "f32", access: "out" },
     ],
     dims: ["T"],
     launch: { grid: [n / s.rows, 1, 1], block: 128 * s.deep + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true },

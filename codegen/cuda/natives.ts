@@ -5,6 +5,7 @@ import { mlaDecodeNative, mlaPrefillNative } from "./attend.ts";
 import { blockLinearNative } from "./block-linear.ts";
 import { streamBmmNative } from "./bmm.ts";
 import { fusedLinearNative } from "./fused-linear.ts";
+import { expertsDownNative, expertsGateUpNative } from "./experts.ts";
 import { groupedLinearNative } from "./grouped-linear.ts";
 import { bf16GemmNative, ringLinearNative, streamLinearNative } from "./linear.ts";
 import { mlaQueryNative } from "./mla-query.ts";
@@ -15,6 +16,6 @@ import { thinGemmNative } from "./thin-linear.ts";
 import type { Native } from "./native.ts";
 
 export const natives: readonly Native[] = [
-  blockLinearNative, thinGemmNative, groupedLinearNative, fusedLinearNative, ringLinearNative, streamLinearNative, bf16GemmNative, mlaQueryNative, streamBmmNative, argmaxNative, normRowsNative, routeRowsNative, sortExpertsNative,
+  blockLinearNative, thinGemmNative, groupedLinearNative, expertsGateUpNative, expertsDownNative, fusedLinearNative, ringLinearNative, streamLinearNative, bf16GemmNative, mlaQueryNative, streamBmmNative, argmaxNative, normRowsNative, routeRowsNative, sortExpertsNative,
   mlaDecodeNative, mlaPrefillNative,
 ];

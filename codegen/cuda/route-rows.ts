@@ -23,26 +23,33 @@ const WARPS = 4;
 /** What this kernel knows of a routing problem. One that says more is the tile program's. */
 const KNOWN: readonly string[] = ["experts", "topk", "groups", "kept", "scoring", "method", "normalise", "factor", "bias", "xStride", "act", "shared"] satisfies (keyof RouteProblem)[];
 
-export function routeRows(p: RouteProblem): KernelText {
-  const own = p.experts / 32;
+/** Whether a warp a token can route, and knows all that the problem says. */
+export const routesInRows = (p: RouteProblem): boolean => Object.keys(p).every((k) => KNOWN.includes(k)) && unroutable(p) === null;
+
+/** Where one token's logits are, and where its slots go: C expressions. */
+interface RoutePlaces {
+  logit(expert: string): string;
+  index(slot: string): string;
+  /** Absent where only the choice is asked for. */
+  weight?(slot: string): string;
+}
+
+/** The correction bias of a lane's experts: a weight, and read early. */
+export const routeBias = (p: RouteProblem): string => (p.bias ? `  float bias_of[OWN];
+#pragma unroll
+  for (int q = 0; q < OWN; q++) bias_of[q] = bias[lane * OWN + q];
+` : "");
+
+/** A warp routes one token. */
+export function routeSteps(p: RouteProblem, at: RoutePlaces): string {
   const grouped = p.method !== "greedy" && p.groups > 1;
   const lanes = 32 / p.groups;
   const two = p.method === "noaux_tc" && p.experts / p.groups > 1;
   const shared = p.shared ?? 0;
-  const slots = p.topk + shared;
-  const name = `route_${p.experts}_top${p.topk}${shared ? `_shared${shared}` : ""}_rows`;
-  const body = `  const int lane = threadIdx.x % 32, row = blockIdx.x * ${WARPS} + threadIdx.x / 32;
-  release_next();
-${p.bias ? `  float bias_of[OWN];
-#pragma unroll
-  for (int q = 0; q < OWN; q++) bias_of[q] = bias[lane * OWN + q];
-` : ""}  await_previous();
-  if (row >= T) return;
-
-  // Experts lane * OWN .. + OWN - 1 of a lane.
+  return `  // Experts lane * OWN .. + OWN - 1 of a lane.
   float scores[OWN], choice[OWN];
 #pragma unroll
-  for (int q = 0; q < OWN; q++) scores[q] = ${p.act === "bf16" ? "from_bf16(" : ""}logits[(i64)row * ${p.xStride} + lane * OWN + q]${p.act === "bf16" ? ")" : ""};
+  for (int q = 0; q < OWN; q++) scores[q] = ${at.logit("lane * OWN + q")};
 ${p.scoring === "sigmoid" ? `#pragma unroll
   for (int q = 0; q < OWN; q++) scores[q] = __fdiv_rn(1.0f, __fadd_rn(1.0f, expf(-scores[q])));` : `  float top = scores[0], sum = 0.0f;
 #pragma unroll
@@ -101,26 +108,52 @@ ${two ? `    second = fmaxf(fmaxf(second, __shfl_xor_sync(0xffffffffu, second, a
   }
 
   // Ascending: chosen experts of the lanes below, then own ones.
-  float picked = 0.0f;
-  int place = 0;
+${at.weight ? "  float picked = 0.0f;\n" : ""}  int place = 0;
 #pragma unroll
   for (int q = 0; q < OWN; q++) {
-    if (chosen >> q & 1) picked += scores[q];
-    place += __popc(__ballot_sync(0xffffffffu, chosen >> q & 1) & ((1u << lane) - 1));
+${at.weight ? "    if (chosen >> q & 1) picked += scores[q];\n" : ""}    place += __popc(__ballot_sync(0xffffffffu, chosen >> q & 1) & ((1u << lane) - 1));
   }
-  const float total = ${p.normalise ? "__fadd_rn(warp_total(picked), 1e-20f)" : "1.0f"};
-#pragma unroll
+${at.weight ? `  const float total = ${p.normalise ? "__fadd_rn(warp_total(picked), 1e-20f)" : "1.0f"};\n` : ""}#pragma unroll
   for (int q = 0; q < OWN; q++)
     if (chosen >> q & 1) {
-      indices[(i64)row * ${slots} + place] = lane * OWN + q;
-      weights[(i64)row * ${slots} + place] = __fmul_rn(__fdiv_rn(scores[q], total), ${literal(p.factor, "f32")});
-      place++;
+      ${at.index("place")} = lane * OWN + q;
+${at.weight ? `      ${at.weight("place")} = __fmul_rn(__fdiv_rn(scores[q], total), ${literal(p.factor, "f32")});\n` : ""}      place++;
     }${shared ? `
   // Shared experts follow the routed ones, for every token and unscaled.
   if (lane < ${shared}) {
-    indices[(i64)row * ${slots} + ${p.topk} + lane] = ${p.experts} + lane;
-    weights[(i64)row * ${slots} + ${p.topk} + lane] = 1.0f;
-  }` : ""}`;
+    ${at.index(`${p.topk} + lane`)} = ${p.experts} + lane;
+${at.weight ? `    ${at.weight(`${p.topk} + lane`)} = 1.0f;\n` : ""}  }` : ""}`;
+}
+
+/** What the steps call, after the number formats. */
+export const routeHelpers = (p: RouteProblem, weighted = true): string => `// Orders like the float.
+__device__ __forceinline__ u32 ordered(float v) {
+  const u32 bits = __float_as_uint(v);
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+${(weighted && p.normalise) || p.scoring === "softmax" ? `__device__ __forceinline__ float warp_total(float v) {
+#pragma unroll
+  for (int apart = 16; apart > 0; apart /= 2) v += __shfl_xor_sync(0xffffffffu, v, apart);
+  return v;
+}
+` : ""}constexpr int OWN = ${p.experts / 32};  // experts a lane
+`;
+
+export function routeRows(p: RouteProblem): KernelText {
+  const grouped = p.method !== "greedy" && p.groups > 1;
+  const shared = p.shared ?? 0;
+  const slots = p.topk + shared;
+  const name = `route_${p.experts}_top${p.topk}${shared ? `_shared${shared}` : ""}_rows`;
+  const body = `  const int lane = threadIdx.x % 32, row = blockIdx.x * ${WARPS} + threadIdx.x / 32;
+  release_next();
+${routeBias(p)}  await_previous();
+  if (row >= T) return;
+
+${routeSteps(p, {
+    logit: (e) => (p.act === "bf16" ? `from_bf16(logits[(i64)row * ${p.xStride} + ${e}])` : `logits[(i64)row * ${p.xStride} + ${e}]`),
+    index: (slot) => `indices[(i64)row * ${slots} + ${slot}]`,
+    weight: (slot) => `weights[(i64)row * ${slots} + ${slot}]`,
+  })}`;
   const source = `${header([
     `route: logits [T, ${p.experts}] ${p.act ?? "f32"} to ${p.topk} experts, ascending, and their weights${shared ? `; then ${shared} shared, with weight 1` : ""}`,
     `${p.scoring}, ${p.method}${grouped ? `, best ${p.kept} of ${p.groups} groups` : ""}${p.normalise ? ", normalised" : ""}, times ${p.factor}`,
@@ -128,25 +161,14 @@ ${two ? `    second = fmaxf(fmaxf(second, __shfl_xor_sync(0xffffffffu, second, a
 ${streamTypes}
 ${dependent}
 ${helpersFor(body)}
-// Orders like the float.
-__device__ __forceinline__ u32 ordered(float v) {
-  const u32 bits = __float_as_uint(v);
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
-__device__ __forceinline__ float warp_total(float v) {
-#pragma unroll
-  for (int apart = 16; apart > 0; apart /= 2) v += __shfl_xor_sync(0xffffffffu, v, apart);
-  return v;
-}
-constexpr int OWN = ${own};  // experts a lane
-
+${routeHelpers(p)}
 extern "C" __global__ void __launch_bounds__(${32 * WARPS})
 ${name}(const ${p.act === "bf16" ? "u16" : "float"}* logits, ${p.bias ? "const float* bias, " : ""}int* indices, float* weights, int T) {
 ${body}
 }
 `;
   return {
-    name, language: "cuda", source: p.normalise || p.scoring === "softmax" ? source : source.replace(/__device__ __forceinline__ float warp_total[\s\S]*?\n}\n/, ""),
+    name, language: "cuda", source,
     params: [
       { kind: "buffer", name: "logits", dtype: p.act ?? "f32", access: "in" },
       ...(p.bias ? [{ kind: "buffer", name: "bias", dtype: "f32", access: "in" } as const] : []),
@@ -163,7 +185,7 @@ export const routeRowsNative: Native = {
   choose(site) {
     if (site.op !== "route") return null;
     const tiles = chooseTiles(site);
-    if ("reason" in tiles || Object.keys(tiles[0].problem).some((k) => !KNOWN.includes(k)) || unroutable(tiles[0].problem as unknown as RouteProblem) !== null) return null;
+    if ("reason" in tiles || !routesInRows(tiles[0].problem as unknown as RouteProblem)) return null;
     return [{ ...tiles[0], family: "route_rows" }];
   },
   emit: (p: Problem) => routeRows(p as unknown as RouteProblem),

@@ -8,6 +8,8 @@ export interface ExpertsProblem {
   experts: number;
   n: number;
   k: number;
+  /** Gate and up lie one after the other in n: a block's slice is as many rows of each. */
+  parts: 1 | 2;
   per: number;
   shared: number;
 }
@@ -29,8 +31,8 @@ export interface SliceSchedule {
 const LEFT = 6 * 1024;
 
 /** The rows of a block: those with which the busiest multiprocessor has the fewest, and of these the most, for fewer blocks. */
-export function sliceOf(n: number, limits: Limits = H200): number {
-  const sizes = [64, 56, 48, 40, 32, 24, 16, 8].filter((rows) => n % rows === 0);
+export function sliceOf({ n, parts }: Pick<ExpertsProblem, "n" | "parts">, limits: Limits = H200): number {
+  const sizes = [64, 56, 48, 40, 32, 24, 16, 8].filter((rows) => n % rows === 0 && rows % (8 * parts) === 0);
   const busiest = (rows: number): number => Math.ceil(n / rows / limits.multiprocessors) * rows;
   return sizes.reduce((best, rows) => (busiest(rows) < busiest(best) ? rows : best), sizes[0] ?? 64);
 }
@@ -38,8 +40,8 @@ export function sliceOf(n: number, limits: Limits = H200): number {
 /** Most rows of tokens: one for each expert of each token. */
 export const mostRows = ({ per }: ExpertsProblem, { tokens }: SliceSchedule): number => per * tokens;
 
-/** Rows of scales that a slice meets: two where slices cross blocks of 128 rows. */
-export const scaleRows = ({ rows }: SliceSchedule): number => (128 % rows === 0 ? 1 : 2);
+/** Rows of scales that a part of a slice meets: two where slices cross blocks of 128 rows. */
+export const scaleRows = ({ parts }: ExpertsProblem, { rows }: SliceSchedule): number => (128 % (rows / parts) === 0 ? 1 : 2);
 
 /** Floats from one step's scales of x to the next: they are read in pairs. */
 export const scalePitch = ({ tokens }: SliceSchedule): number => Math.max(2, tokens);
@@ -59,7 +61,7 @@ export function sliceLayout(p: ExpertsProblem, s: SliceSchedule): { stage: numbe
   const { codes, scales } = rowBytes(s, p.k);
   const slots = Math.max(1, s.ahead);
   const wScales = s.stages * stage;
-  const x = wScales + scaleSlots(s, p.k) * scaleRows(s) * (p.k / STEP) * 4;
+  const x = wScales + scaleSlots(s, p.k) * p.parts * scaleRows(p, s) * (p.k / STEP) * 4;
   const xScales = x + slots * codes;
   const sums = xScales + slots * scales;
   const full = sums + s.deep * mostRows(p, s) * s.rows * 4;
@@ -76,7 +78,7 @@ export const downSchedule = (p: ExpertsProblem, tokens: SliceSchedule["tokens"],
 
 /** As long a ring as fits. */
 function sliceSchedule(p: ExpertsProblem, tokens: SliceSchedule["tokens"], ahead: number, limits: Limits = H200): SliceSchedule {
-  const s: SliceSchedule = { form: "slice", tokens, rows: sliceOf(p.n, limits), deep: 2, stages: 2, ahead };
+  const s: SliceSchedule = { form: "slice", tokens, rows: sliceOf(p, limits), deep: 2, stages: 2, ahead };
   while (s.stages < 64 && sliceLayout(p, { ...s, stages: s.stages + 1 }).bytes <= limits.sharedBytes - LEFT) s.stages++;
   return s;
 }
@@ -84,9 +86,10 @@ function sliceSchedule(p: ExpertsProblem, tokens: SliceSchedule["tokens"], ahead
 /** Why a schedule cannot run a problem, or null. */
 export function unsliceable(p: ExpertsProblem, s: SliceSchedule, limits: Limits = H200): string | null {
   if (p.k % (4 * STEP) !== 0) return `${p.k} columns: the copy engine takes scales by fours, 512 columns`;
-  if (p.n % STEP !== 0) return `${p.n} rows of an expert's weights: its scales cover blocks of 128`;
-  if (p.n % s.rows !== 0 || s.rows % 8 !== 0 || s.rows > 64) return `slices of ${s.rows} rows do not make up ${p.n}, or not of whole eights up to 64`;
-  if (scaleRows(s) > p.n / STEP) return `slices of ${s.rows} rows cross blocks of scales, and there is one block`;
+  if ((p.n / p.parts) % STEP !== 0) return `${p.n / p.parts} rows of an expert's weights: its scales cover blocks of 128`;
+  if (p.n % s.rows !== 0 || s.rows % (8 * p.parts) !== 0 || s.rows > 64) return `slices of ${s.rows} rows do not make up ${p.n}, or not of whole eights up to 64`;
+  if (scaleRows(p, s) > p.n / p.parts / STEP) return `slices of ${s.rows} rows cross blocks of scales, and there is one block`;
+  if (mostRows(p, s) > 256) return `${mostRows(p, s)} pairs of a token and an expert, a block has a thread for 256`;
   const { bytes } = sliceLayout(p, s);
   return bytes > limits.sharedBytes - LEFT ? `${bytes} bytes of shared memory, the block may have ${limits.sharedBytes - LEFT}` : null;
 }

@@ -2,25 +2,31 @@
 import { attr } from "../attr.ts";
 import { op } from "../op.ts";
 import { tensorOf, type Tensor } from "../interpret.ts";
+import { roundTo } from "../numeric.ts";
 import { tensor, times, type Type } from "../types.ts";
+import { groupedMatmul } from "./dense.ts";
+import { siluMulQuant } from "./norm.ts";
+
+const routing = {
+  topk: attr.int(),
+  groups: attr.int(1),
+  kept: attr.int(1),
+  scoring: attr.word(["sigmoid", "softmax"], "sigmoid"),
+  method: attr.word(["noaux_tc", "greedy", "group_limited_greedy"], "noaux_tc"),
+  normalise: attr.bool(true),
+  factor: attr.f32(1),
+  // Experts behind the routed ones that every token visits, with weight 1.
+  shared: attr.int(0),
+};
 
 export const route = op("route", {
   summary: "Choose experts per token and weigh them (DeepSeek-V2 softmax, V3 sigmoid with correction bias and groups).",
   ins: { logits: "[T, e] a", "bias?": "[e] f32" },
-  attrs: {
-    topk: attr.int(),
-    groups: attr.int(1),
-    kept: attr.int(1),
-    scoring: attr.word(["sigmoid", "softmax"], "sigmoid"),
-    method: attr.word(["noaux_tc", "greedy", "group_limited_greedy"], "noaux_tc"),
-    normalise: attr.bool(true),
-    factor: attr.f32(1),
-    // Experts behind the routed ones that every token visits, with weight 1.
-    shared: attr.int(0),
-  },
+  attrs: routing,
   outs: { indices: "[T, k] i32", weights: "[T, k] f32" },
   infer(types, attrs, b): Type[] {
-    const slots = (attrs.topk as number) + (attrs.shared as number);
+    // In the pattern of a rule these are holes.
+    const slots = typeof attrs.topk === "number" ? attrs.topk + (attrs.shared as number) : "j";
     return [tensor([b.dims.T, slots], "i32"), tensor([b.dims.T, slots], "f32")];
   },
   reference({ logits, bias }, attrs) {
@@ -136,9 +142,11 @@ export const sortExperts = op("sort_experts", {
   attrs: { experts: attr.int() },
   outs: { order: "[r] i32", offsets: "[f] i32", places: "[r] i32" },
   infer(types, attrs, b): Type[] | string {
+    // In the pattern of a rule the number of experts is a hole, and sizes are letters.
+    if (typeof attrs.experts !== "number") return [tensor(["r"], "i32"), tensor(["f"], "i32"), tensor(["r"], "i32")];
     if (typeof b.dims.k !== "number") return "k must be a number";
     const pairs = tensor([times(b.dims.T, b.dims.k)], "i32");
-    return [pairs, tensor([(attrs.experts as number) + 1], "i32"), pairs];
+    return [pairs, tensor([attrs.experts + 1], "i32"), pairs];
   },
   reference({ indices }, { experts }) {
     const pairs = Array.from(indices.data.keys()).sort((a, b) => indices.data[a] - indices.data[b] || a - b);
@@ -182,5 +190,41 @@ export const combineAdd = op("combine_add", {
   reference: ({ ys, places, weights, x, shared }) => {
     const routed = combineRows(ys, places, weights);
     return tensorOf(x.shape, x.data.map((v, i) => v + (routed[i] + (shared ? shared.data[i] : 0))), x.dtype);
+  },
+});
+
+/** What few tokens need from the router's choice to the next residual, as one op: how little moves between its parts is a kernel's to know. */
+export const expertsAdd = op("experts_add", {
+  summary: "residual + every token's experts, weighted: sort_experts, gather_rows, grouped_linear, silu_mul_quant, grouped_linear and combine_add in one.",
+  ins: { x: "[T, k] e4m3/1x128", gateUp: "[e, 2, n, k] e4m3/128x128", down: "[e, d, n] e4m3/128x128", indices: "[T, j] i32", weights: "[T, j] f32", residual: "[T, d] a" },
+  attrs: {
+    scale: attr.word(["f32", "ue8m0"], "f32"),
+    // Of all experts the last so many are every token's: their weights may be read before the choice is known.
+    shared: attr.int(0),
+  },
+  out: "[T, d] a",
+  flops: (z) => 2 * (z.T ?? 1) * (z.j ?? 1) * (3 * (z.n ?? 1) * (z.k ?? 1) + (z.d ?? 1)),
+  reference({ x, gateUp, down, indices, weights, residual }, { scale }, env) {
+    const stored = (t: Tensor): Tensor => {
+      if (env.mode === "typed") roundTo(t.data, residual.dtype);
+      return t;
+    };
+    const { order, offsets, places } = sortExperts.op.reference!({ indices }, { experts: gateUp.shape[0] }, env) as Record<string, Tensor>;
+    const xs = rowsOf(x, Array.from(order.data, (p) => Math.floor(p / indices.shape[1])));
+    const act = siluMulQuant.op.reference!({ x: stored(groupedMatmul(xs, gateUp, offsets, residual.dtype)) }, { scale }, env) as Tensor;
+    const routed = combineRows(stored(groupedMatmul(act, down, offsets, residual.dtype)), places, weights);
+    return tensorOf(residual.shape, residual.data.map((v, i) => v + routed[i]), residual.dtype);
+  },
+});
+
+export const routeExpertsAdd = op("route_experts_add", {
+  summary: "route, then experts_add: the choice is not written.",
+  ins: { x: "[T, k] e4m3/1x128", gateUp: "[e, 2, n, k] e4m3/128x128", down: "[e, d, n] e4m3/128x128", logits: "[T, q] f32", residual: "[T, d] a", bias: "[q] f32" },
+  attrs: { ...routing, scale: attr.word(["f32", "ue8m0"], "f32") },
+  out: "[T, d] a",
+  flops: (z, { topk, shared }) => 2 * (z.T ?? 1) * ((topk as number) + (shared as number)) * (3 * (z.n ?? 1) * (z.k ?? 1) + (z.d ?? 1)),
+  reference({ x, gateUp, down, logits, residual, bias }, attrs, env) {
+    const { indices, weights } = route.op.reference!({ logits, bias }, attrs, env) as Record<string, Tensor>;
+    return expertsAdd.op.reference!({ x, gateUp, down, indices, weights, residual }, attrs, env) as Tensor;
   },
 });

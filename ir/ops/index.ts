@@ -45,6 +45,8 @@ export const ops: readonly Op[] = [
   expert.gatherRows.op,
   expert.combine.op,
   expert.combineAdd.op,
+  expert.expertsAdd.op,
+  expert.routeExpertsAdd.op,
   math.add.op,
   math.mul.op,
   math.scale.op,
@@ -68,7 +70,7 @@ export const opByName: ReadonlyMap<string, Op> = new Map(ops.map((o) => [o.name,
 
 export { attend, cacheAppend, mapSequences, mlaAttend, mlaQuery, perSequence, rope, ropeAppend, softmaxCausal } from "./attention.ts";
 export { blockLinear, embed, groupedLinear, linear } from "./dense.ts";
-export { combine, combineAdd, gatherRows, mapExperts, perExpert, route, sortExperts } from "./expert.ts";
+export { combine, combineAdd, expertsAdd, gatherRows, mapExperts, perExpert, route, routeExpertsAdd, sortExperts } from "./expert.ts";
 export { blockLinearAdd, linearAdd, normBlockLinear, normLinear, siluLinearAdd } from "./fused.ts";
 export { add, addBias, argmax, canonicalSpec, einsum, einsumQuant, mul, parseSpec, scale, silu, siluMul } from "./math.ts";
 export { call, callOp, param, paramOp, weight, weightOp } from "./module.ts";

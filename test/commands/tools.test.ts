@@ -29,7 +29,7 @@ describe("plan", () => {
     const total = p.decode.sites.reduce((a, s) => a + s.times * s.floor_us, 0) / 1000;
     expect(total).toBeCloseTo(p.decode.floor_ms, 6);
     // One expert is 44 MB: gate, up and down, of the eight a token chooses and the one all share.
-    const experts = p.decode.sites.filter((s) => s.op === "grouped_linear" || (s.op === "block_linear" && /moe_layer\/(block_linear|shared)$/.test(s.site))).reduce((a, s) => a + s.bytes, 0);
+    const experts = p.decode.sites.filter((s) => s.op === "route_experts_add" || (s.op === "block_linear" && /moe_layer\/(block_linear|shared)$/.test(s.site))).reduce((a, s) => a + s.bytes, 0);
     expect(experts / (9 * 44.04e6)).toBeCloseTo(1, 2);
     expect(p.memory.fits).toBe(false);
     expect(p.memory.cache).toBe(62 * 576 * 2);
@@ -37,7 +37,7 @@ describe("plan", () => {
 
   test("more rows reach more experts, never more than there are, and long prompts are bound by FLOPs", async () => {
     const [one, many] = await Promise.all(["1", "64"].map((batch) => json<Plan>("plan", r1, "--device", "h200", "--batch", batch, "--context", "4096")));
-    const grouped = (p: Plan): number => p.decode.sites.find((s) => s.op === "grouped_linear")!.bytes;
+    const grouped = (p: Plan): number => p.decode.sites.find((s) => s.op === "route_experts_add")!.bytes;
     expect(grouped(many) / grouped(one)).toBeGreaterThan(20);
     expect(grouped(many) / grouped(one)).toBeLessThan(32.5);
     expect(many.memory.cache).toBe(64 * one.memory.cache);

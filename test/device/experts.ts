@@ -10,8 +10,8 @@ import { compileAll } from "./compile-all.ts";
 import type { Row } from "./device.ts";
 import { codes, distance, median, next, POOL, put, scales, scaleBytes, values } from "./gemm-data.ts";
 
-const up: ExpertsProblem = { experts: 257, n: 4096, k: 7168, per: 9, shared: 1 };
-const down = { experts: 257, n: 7168, k: 2048, per: 9, shared: 1, ue8m0: false };
+const up: ExpertsProblem = { experts: 257, n: 4096, k: 7168, parts: 2, per: 9, shared: 1 };
+const down = { experts: 257, n: 7168, k: 2048, parts: 1, per: 9, shared: 1, ue8m0: false } as const;
 /** Routed experts that have weights here, enough that L2 holds none of the next routing's; the shared one is the last. */
 const PRESENT = 40;
 const SHARED = 256;
@@ -64,14 +64,14 @@ interface Placed {
 function place(cuda: Cuda, most: number): Placed {
   const fixed = {
     w1: weights(cuda, up.n * up.k, codes), s1: weights(cuda, (up.n * up.k) / 16384 * 4, scaleBytes), w2: weights(cuda, down.n * down.k, codes), s2: weights(cuda, (down.n * down.k) / 16384 * 4, scaleBytes),
-    x: put(cuda, most * up.k, codes), x_scale: put(cuda, most * (up.k / 128) * 4, scaleBytes), gate_up: cuda.alloc(9 * most * up.n * 2), ys: cuda.alloc(9 * most * down.n * 2), y: cuda.alloc(most * down.n * 2),
+    x: put(cuda, most * up.k, codes), x_scale: put(cuda, most * (up.k / 128) * 4, scaleBytes), acts: cuda.alloc(9 * most * down.k * 4), ys: cuda.alloc(9 * most * down.n * 2), y: cuda.alloc(most * down.n * 2),
     residual: put(cuda, most * down.n * 2, new Uint8Array(Uint16Array.from({ length: 8192 }, () => 0x3f80 + (next() % 512)).buffer)),
-    xs: put(cuda, 9 * most * up.k, codes), xs_scale: put(cuda, 9 * most * (up.k / 128) * 4, scaleBytes), acts: put(cuda, 9 * most * down.k, codes), acts_scale: put(cuda, 9 * most * (down.k / 128) * 4, scaleBytes),
+    xs: put(cuda, 9 * most * up.k, codes), xs_scale: put(cuda, 9 * most * (up.k / 128) * 4, scaleBytes), between: cuda.alloc(9 * most * up.n * 2), quantised: put(cuda, 9 * most * down.k, codes), quantised_scale: put(cuda, 9 * most * (down.k / 128) * 4, scaleBytes),
   };
   return {
     fixed,
     of: (r) => ({
-      order: put(cuda, 4 * r.order.length, words(r.order)), offsets: put(cuda, 4 * r.offsets.length, words(r.offsets)), places: put(cuda, 4 * r.places.length, words(r.places)),
+      indices: put(cuda, 4 * r.order.length, words(r.chosen.flat())), offsets: put(cuda, 4 * r.offsets.length, words(r.offsets)),
       weights: put(cuda, 4 * r.order.length, new Uint8Array(Float32Array.from(r.order, () => 0.05 + (next() % 1000) / 4000).buffer)),
     }),
   };
@@ -89,8 +89,8 @@ async function pairs(cuda: Cuda, list: readonly SliceSchedule["tokens"][]): Prom
 }
 
 const run = (cuda: Cuda, k: Pair, f: Placed["fixed"], r: Record<string, number>, T: number, which = "both"): void => {
-  if (which !== "down") cuda.launch(k.up, { w: f.w1, x: f.x, x_scale: f.x_scale, w_scale: f.s1, order: r.order, offsets: r.offsets, y: f.gate_up }, { T });
-  if (which !== "up") cuda.launch(k.down, { w: f.w2, gate_up: f.gate_up, w_scale: f.s2, offsets: r.offsets, places: r.places, weights: r.weights, x: f.residual, y: f.y }, { T });
+  if (which !== "down") cuda.launch(k.up, { w: f.w1, x: f.x, x_scale: f.x_scale, w_scale: f.s1, indices: r.indices, y: f.acts }, { T });
+  if (which !== "up") cuda.launch(k.down, { w: f.w2, acts: f.acts, w_scale: f.s2, indices: r.indices, weights: r.weights, x: f.residual, y: f.y }, { T });
 };
 
 /** One element of gate and up, exact products of codes, in float64. */
@@ -105,35 +105,37 @@ function gateUp(expert: number, token: number, column: number): number {
   return total;
 }
 
-/** A row gated and quantised: what its codes and scales stand for. */
-function gated(row: Uint16Array): Float64Array {
-  const act = Float32Array.from({ length: down.k }, (_, i) => (bf16Of(row[i]) / (1 + Math.exp(-bf16Of(row[i])))) * bf16Of(row[down.k + i]));
+/** silu(gate) * up as float32 of bf16. */
+const gate = (g: number, u: number): number => Math.fround(Math.fround(g / Math.fround(1 + Math.fround(Math.exp(-g)))) * u);
+
+/** A row quantised: what its codes and scales stand for. */
+function quantised(act: Float32Array): Float64Array {
   const out = new Float64Array(down.k);
   for (let b = 0; b < down.k; b += 128) {
-    const scale = Math.fround(Math.max(1e-4, ...act.subarray(b, b + 128).map(Math.abs)) / 448);
+    const scale = Math.fround(Math.max(Math.fround(1e-4), ...act.subarray(b, b + 128).map(Math.abs)) / 448);
     for (let i = b; i < b + 128; i++) {
-      const v = Math.abs(act[i] / scale);
+      const v = Math.abs(Math.fround(act[i] / scale));
       const step = 2 ** (Math.max(-6, Math.floor(Math.log2(v || 1))) - 3);
-      const near = Math.min(448, Math.round(v / step) * step);
-      out[i] = Math.sign(act[i]) * near * scale;
+      out[i] = Math.sign(act[i]) * Math.min(448, nearestEven(v / step) * step) * scale;
     }
   }
   return out;
 }
+const nearestEven = (v: number): number => (Math.abs(v % 1) === 0.5 ? 2 * Math.round(v / 2) : Math.round(v));
 
 async function checkOne(cuda: Cuda, kernels: Pair, p: Placed, r: Routing, most: SliceSchedule["tokens"], same: CudaKernel): Promise<Row> {
   const [at, f] = [p.of(r), p.fixed];
   const rows = r.order.length;
-  cuda.fill(f.gate_up, 0xff, rows * up.n * 2);
+  cuda.fill(f.acts, 0xff, rows * down.k * 4);
   cuda.fill(f.y, 0xff, r.T * down.n * 2);
   run(cuda, kernels, f, at, r.T);
   const once = cuda.download(f.y, r.T * down.n * 2);
   run(cuda, kernels, f, at, r.T);
-  const gate_up = new Uint16Array(cuda.download(f.gate_up, rows * up.n * 2).buffer);
+  const acts = new Float32Array(cuda.download(f.acts, rows * down.k * 4).buffer);
   const y = new Uint16Array(cuda.download(f.y, r.T * down.n * 2).buffer);
   const repeats = Buffer.compare(once, new Uint8Array(y.buffer)) === 0;
 
-  // Gathered rows through the product of the same sums: every bit.
+  // Gathered rows through the product of the same sums, gated: the last bits are those of exp.
   for (const [i, pair] of r.order.entries()) {
     const token = Math.floor(pair / 9);
     cuda.upload(f.xs + i * up.k, Uint8Array.from({ length: up.k }, (_, c) => codes[(token * up.k + c) % POOL]));
@@ -141,7 +143,12 @@ async function checkOne(cuda: Cuda, kernels: Pair, p: Placed, r: Routing, most: 
   }
   cuda.launch(same, { x: f.xs, w: f.w1, x_scale: f.xs_scale, w_scale: f.s1, offsets: at.offsets, y: f.ys }, { r: rows });
   const other = new Uint16Array(cuda.download(f.ys, rows * up.n * 2).buffer);
-  const apart = gate_up.reduce((n, v, i) => n + (v === other[i] ? 0 : 1), 0);
+  let apart = 0;
+  for (let i = 0; i < rows; i++)
+    for (let c = 0; c < down.k; c++) {
+      const want = gate(bf16Of(other[i * up.n + c]), bf16Of(other[i * up.n + down.k + c]));
+      if (!(Math.abs(acts[i * down.k + c] - want) <= 1e-6 * Math.abs(want) + 1e-37)) apart++;
+    }
 
   const [where, want]: [number[], number[]] = [[], []];
   for (let i = 0; i < rows; i++) {
@@ -151,9 +158,9 @@ async function checkOne(cuda: Cuda, kernels: Pair, p: Placed, r: Routing, most: 
       want.push(gateUp(r.chosen[token][slot], token, c));
     }
   }
-  const first = distance(gate_up, where, want);
+  const first = distance(other, where, want);
 
-  const acts = Array.from({ length: rows }, (_, i) => gated(gate_up.subarray(i * up.n, (i + 1) * up.n)));
+  const coded = Array.from({ length: rows }, (_, i) => quantised(acts.subarray(i * down.k, (i + 1) * down.k)));
   const said = new Float32Array(cuda.download(at.weights, rows * 4).buffer);
   const residual = new Uint16Array(cuda.download(f.residual, r.T * down.n * 2).buffer);
   const [places, sums]: [number[], number[]] = [[], []];
@@ -162,7 +169,7 @@ async function checkOne(cuda: Cuda, kernels: Pair, p: Placed, r: Routing, most: 
       let total = 0;
       for (const [slot, expert] of r.chosen[token].entries()) {
         const pair = token * 9 + slot;
-        const [act, kb, w] = [acts[r.places[pair]], down.k / 128, inPool(expert, down.n * down.k, c * down.k)];
+        const [act, kb, w] = [coded[r.places[pair]], down.k / 128, inPool(expert, down.n * down.k, c * down.k)];
         let row = 0;
         for (let b = 0; b < kb; b++) {
           let part = 0;
@@ -177,7 +184,7 @@ async function checkOne(cuda: Cuda, kernels: Pair, p: Placed, r: Routing, most: 
   const second = distance(y, places, sums);
   for (const a of Object.values(at)) cuda.free(a);
   return {
-    T: r.T, most, experts: new Set(r.chosen.flat()).size, gate_up: first.relative, gate_up_bits_apart: apart, down: second.relative, unwritten: first.unwritten + second.unwritten, repeats,
+    T: r.T, most, experts: new Set(r.chosen.flat()).size, gathered: first.relative, gated_apart: apart, down: second.relative, unwritten: first.unwritten + second.unwritten, repeats,
     ok: first.relative < 4e-3 && second.relative < 6e-3 && apart === 0 && first.unwritten + second.unwritten === 0 && repeats,
   };
 }
@@ -208,8 +215,8 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     const of = (which: string): number => timed((at) => run(cuda, kernels.get(most)!, p.fixed, at, T, which));
     const { fixed: f } = p;
     const before = timed((at) => {
-      cuda.launch(gemms.get(old[i][0].name)!, { x: f.xs, w: f.w1, x_scale: f.xs_scale, w_scale: f.s1, offsets: at.offsets, y: f.gate_up }, { r: 9 * T });
-      cuda.launch(gemms.get(old[i][1].name)!, { x: f.acts, w: f.w2, x_scale: f.acts_scale, w_scale: f.s2, offsets: at.offsets, y: f.ys }, { r: 9 * T });
+      cuda.launch(gemms.get(old[i][0].name)!, { x: f.xs, w: f.w1, x_scale: f.xs_scale, w_scale: f.s1, offsets: at.offsets, y: f.between }, { r: 9 * T });
+      cuda.launch(gemms.get(old[i][1].name)!, { x: f.quantised, w: f.w2, x_scale: f.quantised_scale, w_scale: f.s2, offsets: at.offsets, y: f.ys }, { r: 9 * T });
     });
     const active = routings.reduce((n, r) => n + new Set(r.chosen.flat()).size, 0) / routings.length;
     const floor = (active * (up.n * up.k + down.n * down.k)) / 4539e3;

@@ -395,10 +395,12 @@ static void copy_bytes(u32 to, const void* from, u32 bytes, u32 barrier) {
   if (to % 16 || (u64)from % 16 || bytes % 16) fail("bytes are no whole words of 16");
   copies.push_back([=] { memcpy(b->shared + to, from, bytes); settle(barrier_at(b, barrier), 0, -(long)bytes); });
 }
+static void copy_slice(u32 to, const TensorMap* m, u32 barrier, int row, int part, int step) { box_to(self->block, to, m, barrier, 0, row, part, step); }
+static void copy_16(u32 to, const void* from) { memcpy(self->block->shared + to, from, 16); }
 static void store_shared_word(u32 at, u32 v) { memcpy(self->block->shared + at, &v, 4); }
-static int load_fresh(const int* p) { return *p; }
+template <class T> static T load_fresh(const T* p) { return *p; }
 static float from_bf16(u16 h) { return of_bf16(h); }
-static void load4_bf16(float* v, const u16* p) { for (int i = 0; i < 4; i++) v[i] = of_bf16(p[i]); }
+static void load4_f32(float* v, const float* p) { memcpy(v, p, 16); }
 template <int N> static float warp_max(const float* v) {
   float most = v[0];
   for (int q = 1; q < N / 32; q++) most = larger(most, v[q]);
@@ -418,3 +420,8 @@ template <int PITCH> static void product_rows(float (&d)[4], u64 w, u64 x) {
     d[i] = sum;
   }
 }
+// Routing, a warp a token.
+static u32 ordered(float v) { const u32 bits = __float_as_uint(v); return bits & 0x80000000u ? ~bits : bits | 0x80000000u; }
+static float warp_total(float v) { for (int apart = 16; apart > 0; apart /= 2) v += __shfl_xor_sync(~0u, v, apart); return v; }
+static u32 __reduce_max_sync(u32, u32 v) { u64* all = exchange(v); u32 r = 0; for (int i = 0; i < 32; i++) r = (u32)all[i] > r ? (u32)all[i] : r; return r; }
+static float __fsub_rn(float a, float b) { return a - b; }

@@ -17,6 +17,8 @@ import { streamSchedule, type StreamProblem } from "../../codegen/schedules/sm90
 import { thin } from "../../codegen/cuda/gemm-thin.ts";
 import { thinSchedule } from "../../codegen/schedules/sm90-thin.ts";
 import { blockGemm } from "../../codegen/cuda/block-gemm.ts";
+import { expertsDown } from "../../codegen/cuda/experts-down.ts";
+import { expertsGateUp } from "../../codegen/cuda/experts-gate-up.ts";
 import { groupedGemm } from "../../codegen/cuda/grouped-gemm.ts";
 import { mlaDecodeFixed } from "../../codegen/cuda/mla-decode-fixed.ts";
 import { fixedSchedule } from "../../codegen/schedules/sm90-attend.ts";
@@ -24,6 +26,7 @@ import { mlaDecode } from "../../codegen/cuda/mla-decode.ts";
 import { mlaPrefill } from "../../codegen/cuda/mla-prefill.ts";
 import { printCuda } from "../../codegen/cuda/print.ts";
 import { candidates, H200, illegal, type GemmProblem } from "../../codegen/schedules/sm90-gemm.ts";
+import { downSchedule, gateUpSchedule } from "../../codegen/schedules/sm90-experts.ts";
 import { candidates as groupedCandidates, illegal as groupedIllegal, type GroupedProblem } from "../../codegen/schedules/sm90-grouped.ts";
 import type { MlaAttendProblem } from "../../codegen/kernels/attention.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
@@ -77,6 +80,12 @@ const fused: readonly RingProblem[] = [
 
 const routing = { experts: 256, topk: 8, groups: 8, kept: 4, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 2.5, bias: true, xStride: 256 } as const;
 
+/** R1's experts, the shared one among them: told whom a token visits, or routing it. */
+const through = [{}, { routing: { ...routing, shared: 1 } }].flatMap((r) => ([1, 4, 8] as const).flatMap((t) => {
+  const [up, down] = [{ experts: 257, n: 4096, k: 7168, parts: 2, per: 9, shared: 1, ...r }, { experts: 257, n: 7168, k: 2048, parts: 1, per: 9, shared: 1, ue8m0: t === 4, ...r }] as const;
+  return [expertsGateUp(up, gateUpSchedule(up, t)), expertsDown(down, downSchedule(down, t))];
+}));
+
 /** Emitter, the kernels to try it on, and what their machine code must hold. */
 const emitters: readonly [string, () => KernelText[], string[]][] = [
   ["mla_decode", () => decodes.map(mlaDecode), ["HGMMA", "UTMALDG"]],
@@ -96,6 +105,7 @@ const emitters: readonly [string, () => KernelText[], string[]][] = [
     const s = thinSchedule(p);
     return typeof s === "string" ? [] : [thin(p, s)];
   }), ["QGMMA", "UTMALDG"]],
+  ["experts_gate_up, experts_down", () => through, ["QGMMA", "UTMALDG", "UBLKCP"]],
   ["grouped_gemm", () => groupedCandidates.flatMap((s, i) => taking(groups.filter((p) => groupedIllegal(s, H200, p) === null), i).map((p) => groupedGemm(p, s))), ["QGMMA", "UTMALDG"]],
 ];
 

@@ -125,6 +125,37 @@ test.skipIf(!gpp).each([
   expect(inside.some((v) => v !== 0)).toBe(true);
 }, 120_000);
 
+test.skipIf(!gpp)("experts of few tokens in one op are their parts one after another, bit for bit", async () => {
+  const small = {
+    hidden_size: 256, num_attention_heads: 4, num_key_value_heads: 4, q_lora_rank: 128, kv_lora_rank: 128, qk_nope_head_dim: 32, qk_rope_head_dim: 16, v_head_dim: 32,
+    intermediate_size: 256, moe_intermediate_size: 128, n_routed_experts: 8, num_experts_per_tok: 3, n_group: 2, topk_group: 1, num_hidden_layers: 2, first_k_dense_replace: 1, vocab_size: 67, num_nextn_predict_layers: 0,
+  };
+  const set = Object.entries(small).map(([k, v]) => `${k}=${v}`);
+  const answers = async (passes: string): Promise<{ ops: boolean; ids: number[]; logits: number[] }> => {
+    const { manifest, device } = await openDevice(path.resolve(import.meta.dirname, "../../examples/deepseek-r1/config.json"), { set, passes, activations: "bf16" });
+    const model = await Model.open(manifest, device, { weights: "synthetic:3" });
+    const session = model.session({ maxTokens: 40 });
+    let result = await session.prefill([[3, 1, 4, 1, 5], [9, 2], [6, 5, 3]]);
+    const ids: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      const next = [0, 1, 2].map((b) => result.next(b));
+      ids.push(...next);
+      result = await session.decode(next);
+    }
+    const logits = [0, 1, 2].flatMap((b) => [...result.logits(b)]);
+    session.close();
+    await model.close();
+    return { ops: manifest.functions["decode/moe_layer"].steps.some((s) => s.kind === "kernel" && s.site.endsWith("next") && s.kernel.startsWith("gather_rows")), ids, logits };
+  };
+  const without = standard.map((p) => p.name).filter((n) => n !== "experts-add");
+  const [whole, apart] = [await answers("all"), await answers(without.join(","))];
+  // Its parts bear the name of what the op gives.
+  expect([whole.ops, apart.ops]).toEqual([true, false]);
+  expect(whole.ids).toEqual(apart.ids);
+  expect(whole.logits).toEqual(apart.logits);
+  expect(whole.logits.every(Number.isFinite)).toBe(true);
+}, 120_000);
+
 test.skipIf(!gpp)("steps begun ahead of their ids choose the same ids, while sequences end at different steps", async () => {
   const fixture = fixtures[1];
   const model = await open(fixture, "f32", fixture);
