@@ -93,7 +93,6 @@ ${cluster ? "  cluster_arrive();  // whoever has seen all blocks do so may send 
       for (int d = 0; d < DEEP; d++) copy_in(ring + (stage * DEEP + d) * W_BYTES, &w_map, full + 8 * stage, ((begin + u) * DEEP + d) * 64, column0);
     }
   } else if (warp == MATH / 32 + 1 && lane == 0) {
-    prefetch_map(&x_map);  // else the first copy after the wait would wait for the map too
     await_previous();
     for (int u = 0; u < end - begin; u++) {
       const int stage = u % X_STAGES;

@@ -4,7 +4,7 @@
 
 /** Names of the fragments, in the order they are printed. */
 export type Fragment =
-  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "chunks" | "floats" | "remote" | "send" | "async" | "pieces";
+  | "types" | "barriers" | "cluster" | "dependent" | "load" | "multicast" | "store" | "wgmma" | "registers" | "scales" | "bf16" | "gather" | "chunks" | "floats" | "remote" | "send" | "meet" | "async" | "pieces";
 
 const indent = (text: string): string => text.trim() + "\n";
 
@@ -155,17 +155,27 @@ __device__ __forceinline__ float2 load_shared_pair(u32 from) {
 }
 `);
 
-const gather = indent(`
-__device__ __forceinline__ void store_shared_half(u32 to, u32 low) {
-  asm volatile("st.shared.b16 [%0], %1;" :: "r"(to), "h"((u16)low) : "memory");
-}
-${chunks}${pairs}
+const partial = indent(`
 __device__ __forceinline__ float4 load_partial(const float4* p) {  // from L2: another block wrote it
   float4 v;
   asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "l"(p) : "memory");
   return v;
 }
 `);
+
+const gather = indent(`
+__device__ __forceinline__ void store_shared_half(u32 to, u32 low) {
+  asm volatile("st.shared.b16 [%0], %1;" :: "r"(to), "h"((u16)low) : "memory");
+}
+${chunks}${pairs}
+${partial}`);
+
+// Blocks that meet at a counter: what the others wrote before they raised it may be read by whoever has seen it raised.
+const meet = indent(`
+__device__ __forceinline__ int load_acquire(const int* p) {
+  int v; asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(v) : "l"(p) : "memory"); return v;
+}
+${partial}`);
 
 const floats = indent(`
 __device__ __forceinline__ void store_shared(u32 to, float v) { asm volatile("st.shared.f32 [%0], %1;" :: "r"(to), "f"(v) : "memory"); }
@@ -257,7 +267,7 @@ __device__ __forceinline__ void product_128(float (&part)[${count}], u64 a, u64 
 `);
 }
 
-const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, chunks, floats, remote, send, async, pieces };
+const texts: Record<Exclude<Fragment, "wgmma">, string> = { types, barriers, cluster, dependent, load, multicast, store, registers, scales, bf16, gather, chunks, floats, remote, send, meet, async, pieces };
 
 /** The fragments a kernel calls, in a fixed order; `n` is the width of its wgmma. */
 export function fragments(names: readonly Fragment[], n: number): string {

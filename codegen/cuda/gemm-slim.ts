@@ -62,7 +62,6 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
       for (int d = 0; d < DEEP; d++) copy_in(ring + (stage * DEEP + d) * W_BYTES, &w_map, full + 8 * stage, (u * DEEP + d) * 128, column0);
     }
   } else if (warp == MATH / 32 + 1 && lane == 0) {
-    prefetch_map(&x_map);  // else the first copy after the wait would wait for the map too
     await_previous();
     for (int u = 0; u < UNITS; u++) {
       const int stage = u % X_STAGES;

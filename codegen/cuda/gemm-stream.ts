@@ -132,7 +132,6 @@ ${moved ? "    registers_down<40>();\n" : ""}    if (warp == MATH / 32 && lane =
       }
     }
     if (warp == MATH / 32 + 1 && lane == 0) {
-      prefetch_map(&x_map);  // else the first copy after the wait would wait for the map too
       await_previous();
       for (int u = 0; u < end - begin; u++) {
         const int stage = u % X_STAGES;

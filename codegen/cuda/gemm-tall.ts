@@ -1,6 +1,7 @@
 // FP8 products of many rows for sm_90a: x on wgmma's 64-row side, tiles of 128 x 128, a persistent block per multiprocessor.
 // Prints the dense product (rows 0 .. m of one matrix) and the grouped one (rows between offsets, a matrix each).
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
+import { mul } from "../../ir/size.ts";
 import { chainOf, gemmHeader, scheduleName, sharedBytes, STEP, type GemmProblem, type TallSchedule } from "../schedules/sm90-gemm.ts";
 import { called, fragments, header } from "./fragments.ts";
 
@@ -41,15 +42,69 @@ __device__ __forceinline__ Tile locate(int tile, const int* before, const int* _
 }
 `;
 
+/** Turns of a block when the tiles of the last wave are cut: whole tiles, then a part of one. */
+const findTurn = `// The turn-th piece of work of this block: a whole tile, or at last the steps begin .. end of one that blocks share.
+__device__ __forceinline__ void find_turn(int turn, int whole, int parts, int& tile, int& begin, int& end) {
+  const bool shared = turn == whole;
+  tile = turn * gridDim.x + (shared ? blockIdx.x / parts : blockIdx.x);
+  const int part = shared ? blockIdx.x % parts : 0, of = shared ? parts : 1;
+  begin = part * CHAINS / of * CHAIN;
+  end = (part + 1) * CHAINS / of * CHAIN;
+}
+`;
+
+const TURNS = `  // What the last wave leaves over goes to as many blocks as there are for each tile.
+  const int blocks = gridDim.x, whole = tiles / blocks, left = tiles % blocks, parts = left ? min(blocks / left, CHAINS) : 1;
+  const int turns = whole + ((int)blockIdx.x < left * parts);
+`;
+
+/** Adds up a tile whose k was cut, in the order of its parts: same bits every run. */
+const SHARED_TILE = `      if (end - begin < ROUNDED) {
+        // A shared tile: all blocks leave their sums in memory (L2), meet, and each finishes a share of the columns.
+        const int part = blockIdx.x % parts, first = blockIdx.x - part;
+        float4* sums = (float4*)workspace;
+        int* counter = (int*)(sums + blocks * 4096) + blockIdx.x / parts;
+#pragma unroll
+        for (int i = 0; i < 16; i++) sums[(blockIdx.x * 16 + i) * 256 + threadIdx.x] = make_float4(sum[4 * i], sum[4 * i + 1], sum[4 * i + 2], sum[4 * i + 3]);
+        __threadfence();
+        group_sync(3, 256);
+        if (threadIdx.x == 0) {
+          atomicAdd(counter, 1);
+          while (load_acquire(counter) < parts) { }
+        }
+        group_sync(3, 256);
+        for (int chunk = part * 16 / parts; chunk < (part + 1) * 16 / parts; chunk++) {
+          float4 v = make_float4(0.f, 0.f, 0.f, 0.f);
+          for (int s = 0; s < parts; s++) {
+            const float4 more = load_partial(sums + ((first + s) * 16 + chunk) * 256 + threadIdx.x);
+            v.x += more.x; v.y += more.y; v.z += more.z; v.w += more.w;
+          }
+          const int row = row0 + slab * 16 + lane / 4, at_column = column * COLUMNS + chunk * 8 + lane % 4 * 2;
+          if (at_column < N) {
+            if (row < m) *(u32*)(y + (long long)row * N + at_column) = pack_bf16(v.x, v.y);
+            if (row + 8 < m) *(u32*)(y + (long long)(row + 8) * N + at_column) = pack_bf16(v.z, v.w);
+          }
+        }
+        // The last to have read makes the counter ready for the next launch.
+        group_sync(3, 256);
+        if (threadIdx.x == 0 && atomicAdd(counter, 1) == 2 * parts - 1) *counter = 0;
+        continue;
+      }
+`;
+
 export function tall({ n, k, experts }: GemmProblem & { experts?: number }, schedule: TallSchedule): KernelText {
-  const { stages, group, share } = schedule;
+  const { stages, group, share, tail } = schedule;
   const name = `${experts ? `grouped_gemm_${experts}x` : "block_gemm_"}${n}x${k}_${scheduleName(schedule)}`;
   const steps = Math.ceil(k / STEP);
   const chain = chainOf(k);
   const padded = Math.ceil(steps / chain) * chain;
   const pair = share === "x";
+  const cut = tail === "cut";
   const count = experts ? "r" : "m";
-  const step = padded === steps ? "p + i" : "min(p + i, STEPS - 1)";
+  const eachTile = cut
+    ? "for (int turn = 0, tile, begin, end; turn < turns; turn++) {\n      find_turn(turn, whole, parts, tile, begin, end);"
+    : "for (int tile = first_tile; tile < tiles; tile += stride) {";
+  const step = padded === steps ? "p + i + 1" : "min(p + i + 1, STEPS - 1)";
   const located = (indent: string): string =>
     [
       experts ? "const Tile at = locate(tile, before, offsets, expert);" : "const Tile at = locate(tile, row_tiles, m);",
@@ -59,22 +114,21 @@ export function tall({ n, k, experts }: GemmProblem & { experts?: number }, sche
   const copyX = pair
     ? "copy_in_all(to + rank * (X_BYTES / 2), &x_map, barrier, p * 128, at.row + rank * (ROWS / 2), 3);  // this block's half, to both"
     : "copy_in(to, &x_map, barrier, p * 128, at.row);";
-  const body = `${experts || pair ? `constexpr int N = ${n};                    // columns of y\n` : ""}constexpr int STEPS = ${steps};                    // of 128 columns of k
+  const body = `${experts || pair || cut ? `constexpr int N = ${n};                    // columns of y\n` : ""}constexpr int STEPS = ${steps};                    // of 128 columns of k
 constexpr int ROWS = 128, COLUMNS = 128;      // a block's tile of y, 64 rows to each of two math warpgroups
 constexpr int COLUMN_TILES = ${Math.ceil(n / (pair ? 256 : 128))}, GROUP = ${group};${pair ? "  // columns of tiles, two to a pair of blocks" : ""}
 constexpr int STAGES = ${stages}, X_BYTES = ROWS * 128, STAGE = X_BYTES + COLUMNS * 128;
 constexpr int CHAIN = ${chain}, ROUNDED = ${padded};  // steps between two drains of the tensor cores; all steps${padded === steps ? "" : ", the last ones of zeros"}
-${experts ? `constexpr int EXPERTS = ${experts};\n` : ""}
-${experts ? locateGrouped(experts) : locateDense}
+${cut ? "constexpr int CHAINS = ROUNDED / CHAIN;\n" : ""}${experts ? `constexpr int EXPERTS = ${experts};\n` : ""}
+${experts ? locateGrouped(experts) : locateDense}${cut ? findTurn : ""}
 extern "C" __global__ void __launch_bounds__(384, 1)
 ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map, const __grid_constant__ TensorMap y_map,
-    const float* __restrict__ x_scale, const float* __restrict__ w_scale, ${experts ? "const int* __restrict__ offsets, u16* __restrict__ y, int r" : "int m"}) {
+    const float* __restrict__ x_scale, const float* __restrict__ w_scale, ${experts ? "const int* __restrict__ offsets, u16* __restrict__ y, int r" : cut ? "u16* __restrict__ y, int m, float* __restrict__ workspace" : "int m"}) {
   extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
   const u32 staging = ring + STAGES * STAGE, full = staging + 2 * 16384, empty = full + 8 * STAGES;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-${pair ? "  const int rank = cluster_rank();\n" : ""}  const int first_tile = ${pair ? "blockIdx.x / 2, stride = gridDim.x / 2" : "blockIdx.x, stride = gridDim.x"};
-
+  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
+${pair ? "  const int rank = cluster_rank();\n" : ""}${cut ? "" : `  const int first_tile = ${pair ? "blockIdx.x / 2, stride = gridDim.x / 2" : "blockIdx.x, stride = gridDim.x"};\n`}
   if (threadIdx.x == 0) {
     for (int s = 0; s < STAGES; s++) {
       barrier_init(full + 8 * s, 1);
@@ -94,27 +148,27 @@ ${experts ? `  __shared__ int before[EXPERTS + 1];
 ` : `  ${pair ? "cluster_sync();  // the other block's copies name these barriers" : "__syncthreads();"}
   release_next();
   const int row_tiles = (m + ROWS - 1) / ROWS, tiles = row_tiles * COLUMN_TILES;
-`}
+${cut ? TURNS : ""}`}
   if (warp >= 8) {
     // Producer: one thread keeps the ring full; its registers go to the math warpgroups.
     registers_down<40>();
     if (warp == 8 && lane == 0) {
       int stage = 0; u32 phase = 0;
-      for (int tile = first_tile; tile < tiles; tile += stride) {
+      ${eachTile}
 ${located("        ")}
         int fetched = 0;
-        if (tile == first_tile) {
+        if (${cut ? "turn == 0" : "tile == first_tile"}) {
           // Weights do not wait for the kernel before; the first ring of them is under way while it still runs.
-          fetched = min(STAGES, ROUNDED);
+          fetched = min(STAGES, ${cut ? "end - begin" : "ROUNDED"});
           for (int i = 0; i < fetched; i++) {
             barrier_expect(full + 8 * i, STAGE);
-            ${copyW("ring + i * STAGE + X_BYTES", "full + 8 * i", "i")}
+            ${copyW("ring + i * STAGE + X_BYTES", "full + 8 * i", cut ? "(begin + i)" : "i")}
           }
           await_previous();
         }
-        for (int p = 0; p < ROUNDED; p++) {
+        for (int p = ${cut ? "begin" : "0"}; p < ${cut ? "end" : "ROUNDED"}; p++) {
           const u32 to = ring + stage * STAGE, barrier = full + 8 * stage;
-          if (p >= fetched) {
+          if (p >= ${cut ? "begin + fetched" : "fetched"}) {
             barrier_wait(empty + 8 * stage, phase ^ 1);
             barrier_expect(barrier, STAGE);
             ${copyW("to + X_BYTES", "barrier", "p")}
@@ -131,7 +185,7 @@ ${pair ? "    __syncwarp();\n" : ""}  } else {
     const int team = warp / 4, slab = warp % 4;
     const u32 out = staging + team * 16384;
     int stage = 0, ahead = 0; u32 phase = 0;  // the stage being added up, and the one being multiplied
-    for (int tile = first_tile; tile < tiles; tile += stride) {
+    ${eachTile}
 ${located("      ")}
       const int row0 = at.row + team * 64;
       // Past the edges any scale will do: the codes there are zeros, or their sums go nowhere. The index only has to stay inside.
@@ -142,14 +196,16 @@ ${located("      ")}
 #pragma unroll
       for (int i = 0; i < 64; i++) sum[i] = 0.f;
 
-      for (int p = 0; p < ROUNDED; p += CHAIN) {
+      for (int p = ${cut ? "begin" : "0"}; p < ${cut ? "end" : "ROUNDED"}; p += CHAIN) {
         // Two sets of partial sums: while one is scaled and added, the product of the next step runs. The compiler keeps track of
         // products in flight only where it sees all of them, hence chains.
-        float part[2][64];
+        float part[2][64], w_ahead = 0.f, upper_ahead = 0.f, lower_ahead = 0.f;
 #pragma unroll
         for (int i = -1; i < CHAIN; i++) {
-          float w_now, upper, lower;
-          if (i >= 0) w_now = load_scale(w_scales + ${step}), upper = load_scale(upper_scales + ${step}), lower = load_scale(lower_scales + ${step});
+          const float w_now = w_ahead;
+          float upper = upper_ahead, lower = lower_ahead;
+          // Scales come a step before they are needed: one in eight is not in L1.
+          if (i + 1 < CHAIN) w_ahead = load_scale(w_scales + ${step}), upper_ahead = load_scale(upper_scales + ${step}), lower_ahead = load_scale(lower_scales + ${step});
           if (i + 1 < CHAIN) {
             barrier_wait(full + 8 * ahead, phase);
             const u32 from = ring + ahead * STAGE;
@@ -168,7 +224,7 @@ ${located("      ")}
         }
       }
 
-      // Output: 64 x 128 bf16 through shared memory; the copy engine writes whole lines and clips the edges of y.
+${cut ? SHARED_TILE : ""}      // Output: 64 x 128 bf16 through shared memory; the copy engine writes whole lines and clips the edges of y.
       if (threadIdx.x % 128 == 0) copy_out_read();  // the last tile has left the staging
       group_sync(1 + team, 128);
 #pragma unroll
@@ -198,7 +254,7 @@ ${experts ? `      if (row0 + 64 > at.end) {
 ${pair ? "  __syncwarp();\n  cluster_leave();  // neither leaves while the other may still write to it\n" : ""}}
 `;
   const source = `${header(gemmHeader({ n, k, experts }, schedule))}
-${called(fragments(["types", "barriers", "dependent", "load", "store", "wgmma", "registers", "scales", "bf16", ...(pair ? (["cluster", "multicast"] as const) : []), ...(experts ? (["chunks"] as const) : [])], 128), body)}
+${called(fragments(["types", "barriers", "dependent", "load", "store", "wgmma", "registers", "scales", "bf16", ...(pair ? (["cluster", "multicast"] as const) : []), ...(experts ? (["chunks"] as const) : []), ...(cut ? (["meet"] as const) : [])], 128), body)}
 ${body}`;
   return {
     name, language: "cuda", source,
@@ -208,9 +264,11 @@ ${body}`;
       { kind: "tensormap", name: "y_map", of: "y", dtype: "bf16", dims: [n, count], strides: [2 * n], box: [64, 64], swizzle: 128 },
       { kind: "buffer", name: "x_scale", dtype: "f32", access: "in" },
       { kind: "buffer", name: "w_scale", dtype: "f32", access: "in" },
-      ...(experts ? [{ kind: "buffer", name: "offsets", dtype: "i32", access: "in" } as const, { kind: "buffer", name: "y", dtype: "bf16", access: "out" } as const] : []),
+      ...(experts ? [{ kind: "buffer", name: "offsets", dtype: "i32", access: "in" } as const] : []),
+      ...(experts || cut ? [{ kind: "buffer", name: "y", dtype: "bf16", access: "out" } as const] : []),
     ],
     dims: [count],
+    ...(cut ? { workspaceBytes: mul("SMs", 65536 + 4) } : {}),
     launch: { grid: ["SMs", 1, 1], block: 384, sharedBytes: sharedBytes(schedule, k), pdl: true, ...(pair ? { cluster: [2, 1, 1] as [number, number, number] } : {}) },
   };
 }

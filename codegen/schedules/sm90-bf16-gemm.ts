@@ -73,6 +73,7 @@ export function illegal(s: Bf16Schedule, p: StreamProblem, limits: Limits = H200
   if (p.x !== "bf16") return "wgmma takes x as bf16";
   if (p.k % 8 !== 0 || p.xStride % 8 !== 0) return `rows of ${p.k} and ${p.xStride} bf16: a tensor map needs multiples of 16 bytes`;
   const bytes = sharedBytes(s);
+  if (s.stages < 2 || (s.form === "slim" && s.xStages < 2)) return "a ring of one stage cannot overlap copies with products";
   if (s.form === "slim") {
     const each = Math.floor(limits.sharedBytesInAll / s.resident) - 1024;
     if (bytes > each) return `${bytes} bytes of shared memory, ${s.resident} blocks may have ${each} each`;

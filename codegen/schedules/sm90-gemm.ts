@@ -21,6 +21,8 @@ export interface TallSchedule {
   group: number;
   /** "x": two blocks of a cluster take neighbouring columns and copy their rows of x once for both. */
   share: "none" | "x";
+  /** "cut": blocks that the last wave would leave idle share its tiles, each a part of k. */
+  tail: "whole" | "cut";
 }
 
 /** Few rows, small blocks: a tile of weights each, its k cut over a cluster; two blocks fit a multiprocessor. */
@@ -72,7 +74,7 @@ export const H200: Limits = { sharedBytes: 232448, sharedBytesInAll: 233472, mul
 export function scheduleName(s: GemmSchedule): string {
   switch (s.form) {
     case "tall":
-      return `t${s.stages}g${s.group}${s.share === "x" ? "x" : ""}`;
+      return `t${s.stages}g${s.group}${s.share === "x" ? "x" : ""}${s.tail === "cut" ? "c" : ""}`;
     case "stream":
       return `w${s.rows}k${s.deep}t${s.tokens}x${s.split}s${s.stages}_${s.xStages}r${s.resident}`;
     case "slim":
@@ -158,9 +160,10 @@ const slim = (
 export const candidates: readonly GemmSchedule[] = [
   // Two blocks a multiprocessor: the next kernel's weights are under way while this one finishes. k is cut where tiles are few.
   ...([1, 2, 3, 4] as const).map((split) => stream(64, 2, 8, split, 6, 5, 2)),
-  ...([1, 2, 4] as const).map((split) => stream(64, 2, 16, split, 5, 4, 2)),
+  ...([1, 2, 3, 4] as const).map((split) => stream(64, 2, 16, split, 5, 4, 2)),
   ...([1, 2] as const).map((split) => stream(64, 2, 32, split, 4, 3, 2)),
   stream(64, 2, 64, 1, 3, 3, 2),
+  stream(64, 2, 8, 2, 4, 4, 2),
   // Short k: a block is over soon, so three of them; and tall tiles of weights, to read x less often.
   stream(128, 1, 8, 1, 4, 4, 3),
   stream(128, 1, 16, 1, 4, 4, 3),
@@ -184,13 +187,15 @@ export const candidates: readonly GemmSchedule[] = [
   stream(64, 2, 128, 2, 4, 4, 1),
   // Tokens on the 64-row side: x is read by every block, but nothing is added up across blocks.
   slim(32, 2, 64, 8, 9, 1),
-  slim(64, 2, 64, 7, 6, 1),
+  slim(64, 2, 64, 5, 5, 1),
   slim(56, 2, 64, 6, 6, 1),
-  slim(96, 2, 64, 5, 5, 1),
+  slim(72, 1, 64, 5, 5, 2),
   slim(96, 1, 64, 4, 4, 2),
   slim(64, 1, 128, 8, 8, 1),
-  { form: "tall", stages: 6, group: 16, share: "none" },
-  { form: "tall", stages: 6, group: 16, share: "x" },
+  slim(64, 1, 128, 5, 5, 1),
+  { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" },
+  { form: "tall", stages: 6, group: 16, share: "none", tail: "cut" },
+  { form: "tall", stages: 6, group: 16, share: "x", tail: "whole" },
 ];
 
 /** Why a schedule cannot run a problem, or null. */
@@ -206,7 +211,7 @@ export function illegal(schedule: GemmSchedule, limits: Limits, problem: GemmPro
     const sums = schedule.deep * schedule.tokens * (schedule.form === "stream" ? schedule.rows + 4 : schedule.columns + 8) * 4;
     if (sums > ringBytes(schedule)) return `${sums} bytes of sums do not fit the rings`;
   }
-  if (schedule.stages < 2) return "a ring of one stage cannot overlap copies with products";
+  if (schedule.stages < 2 || (schedule.form !== "tall" && schedule.xStages < 2)) return "a ring of one stage cannot overlap copies with products";
   return null;
 }
 

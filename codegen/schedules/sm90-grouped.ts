@@ -13,8 +13,8 @@ const eight: StreamSchedule = { form: "stream", rows: 64, deep: 2, tokens: 8, sp
 const eightDeep: StreamSchedule = { form: "stream", rows: 64, deep: 4, tokens: 8, split: 1, stages: 3, xStages: 2, resident: 2 };
 const sixteen: StreamSchedule = { form: "stream", rows: 64, deep: 2, tokens: 16, split: 1, stages: 5, xStages: 3, resident: 2 };
 const sixtyFour: StreamSchedule = { form: "stream", rows: 128, deep: 1, tokens: 64, split: 1, stages: 8, xStages: 8, resident: 1 };
-const tall: TallSchedule = { form: "tall", stages: 6, group: 16, share: "none" };
-const tallPair: TallSchedule = { form: "tall", stages: 6, group: 16, share: "x" };
+const tall: TallSchedule = { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" };
+const tallPair: TallSchedule = { form: "tall", stages: 6, group: 16, share: "x", tail: "whole" };
 
 export const candidates: readonly GemmSchedule[] = [eight, eightDeep, sixteen, sixtyFour, tall, tallPair];
 

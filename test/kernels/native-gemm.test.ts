@@ -75,7 +75,7 @@ const slim = (columns: number, deep: SlimSchedule["deep"], tokens: SlimSchedule[
   ({ form: "slim", columns, deep, tokens, stages, xStages, resident: 1 });
 const stream = (rows: StreamSchedule["rows"], deep: StreamSchedule["deep"], tokens: StreamSchedule["tokens"], split: StreamSchedule["split"], stages: number, xStages: number): StreamSchedule =>
   ({ form: "stream", rows, deep, tokens, split, stages, xStages, resident: 1 });
-const tall = (share: TallSchedule["share"]): TallSchedule => ({ form: "tall", stages: 4, group: 2, share });
+const tall = (share: TallSchedule["share"], tail: TallSchedule["tail"] = "whole"): TallSchedule => ({ form: "tall", stages: 4, group: 2, share, tail });
 
 const cases: readonly [GemmSchedule, number, number, readonly number[]][] = [
   [slim(32, 2, 64, 2, 3), 136, 1008, [1, 70]],
@@ -88,6 +88,8 @@ const cases: readonly [GemmSchedule, number, number, readonly number[]][] = [
   [tall("none"), 264, 400, [1, 130]],
   [tall("x"), 264, 1280, [130]],
   [tall("none"), 264, 1280, [200]],
+  [tall("none", "cut"), 264, 2560, [70, 200]],
+  [tall("none", "cut"), 640, 1280, [100]],
 ];
 
 describe.skipIf(!hasGpp)("block_gemm", () => {
