@@ -1,9 +1,12 @@
 // Absorbed attention on the card: every row of the public table, ragged batches, odd lengths and pages in random order, against
 // float64 on sampled heads; then times with cold caches beside the floor and FlashMLA's figure.
+import { mlaDecodeNative } from "../../codegen/cuda/attend.ts";
 import { mlaDecodeFixed } from "../../codegen/cuda/mla-decode-fixed.ts";
 import { mlaDecode } from "../../codegen/cuda/mla-decode.ts";
 import { fixedSchedule } from "../../codegen/schedules/sm90-attend.ts";
 import type { MlaAttendProblem } from "../../codegen/kernels/attention.ts";
+import type { Cases, View } from "../../ir/kernel/catalogue.ts";
+import { evaluate, type Size } from "../../ir/size.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { bf16At, median, next, poolBytes, put, POOL, values } from "./bf16-pool.ts";
 import type { Row } from "./device.ts";
@@ -65,9 +68,9 @@ interface Batch {
   sequence: Int32Array;
 }
 
-/** Sequences over the arena's pages from the `skip`th on. */
+/** Sequences over the arena's pages from the `skip`th on; the table is as wide as the runtime makes it. */
 export function batchOf(a: Arena, lengths: number[], queries: number, skip = 0): Batch {
-  const P = Math.max(...lengths.map((n) => Math.ceil(n / PAGE)));
+  const P = Math.max(16, 2 ** Math.ceil(Math.log2(Math.max(...lengths.map((n) => Math.ceil(n / PAGE))))));
   const table = new Int32Array(lengths.length * P);
   let at = skip;
   for (const [b, n] of lengths.entries()) for (let p = 0; p < Math.ceil(n / PAGE); p++) table[b * P + p] = a.order[at++ % a.pages];
@@ -120,15 +123,25 @@ export const forms = {
 };
 export type Form = keyof typeof forms;
 
+/** The form that a decode step takes, by the target's own choice. */
+function formOf(heads: number, { T, P }: Batch): Form {
+  const view = (shape: Size[], strides: Size[]): View => ({ dtype: "bf16", shape, strides });
+  const latent = view(["T", heads, R], [heads * R, R, 1]);
+  const choice = mlaDecodeNative.choose({ op: "mla_attend", attrs: { scale: SCALE }, ins: [latent, view(["T", heads, D], [heads * 192, 192, 1])], outs: [latent], cacheWidth: W }) as Cases;
+  const on = evaluate(choice.on, { T, P });
+  const { problem: p } = choice.cases.find(({ most }) => most === null || on <= most)!.launches[0];
+  return p.split === "fixed" ? `fixed${p.group as 16 | 32}` : "balanced";
+}
+
 const compiled = new Map<string, CudaKernel>();
-export function kernel(cuda: Cuda, heads: number, form: Form = "balanced"): CudaKernel {
+export function kernel(cuda: Cuda, heads: number, form: Form): CudaKernel {
   const name = `${form} ${heads}`;
   if (!compiled.has(name)) compiled.set(name, cuda.compile(forms[form](heads)));
   return compiled.get(name)!;
 }
 
 /** Runs a batch twice into a poisoned output; the error over sampled heads, whether bits repeat and nothing is left unwritten. */
-export function checkOne(cuda: Cuda, a: Arena, b: Batch, heads: number, what: string, form: Form = "balanced"): Row {
+export function checkOne(cuda: Cuda, a: Arena, b: Batch, heads: number, what: string, form: Form = formOf(heads, b)): Row {
   // What lies behind a sequence's last row in its page must not matter.
   const tails = b.lengths.flatMap((n, s) => (n % PAGE ? [{ page: b.table[s * b.P + Math.floor(n / PAGE)], from: n % PAGE }] : []));
   const rowsAt = (page: number, from: number): [number, number] => [(page * PAGE + from) * W * 2, (PAGE - from) * W * 2];
@@ -170,22 +183,24 @@ export function checkOne(cuda: Cuda, a: Arena, b: Batch, heads: number, what: st
   }
   for (const name of ["positions", "sequence", "pages"]) cuda.free(buffers[name]);
   const relative = Math.sqrt(error / norm);
-  return { what, heads, relative, unwritten, same, ok: relative < 4e-3 && unwritten === 0 && same };
+  return { what, heads, form, relative, unwritten, same, ok: relative < 4e-3 && unwritten === 0 && same };
 }
 
 export async function check(cuda: Cuda): Promise<Row[]> {
   const most = Math.max(...TABLE.map(([batch, s]) => batch * (s / PAGE)));
   const a = arena(cuda, most, 1200);
   const out: Row[] = [];
-  const one = (lengths: number[], queries: number, heads = HEADS): void => {
+  const one = (lengths: number[], queries: number, heads = HEADS, form?: Form): void => {
     const short = lengths.length > 6 ? `${lengths.length} sequences to ${Math.max(...lengths)}` : lengths.join(" ");
-    out.push(checkOne(cuda, a, batchOf(a, lengths, queries, next() % most), heads, `${short}, ${queries} each`));
+    out.push(checkOne(cuda, a, batchOf(a, lengths, queries, next() % most), heads, `${short}, ${queries} each`, form));
   };
   const ragged = Array.from({ length: 37 }, () => 1 + (next() % 3000));
   for (const heads of [HEADS, 64]) {
-    for (const n of [1, 63, 64, 65, 128, 1000, 4097]) one([n], 1, heads);
-    one([1, 63, 64, 65, 1000], 1, heads);
-    one([2, 3, 64, 65, 66, 1000, 5000], 2, heads);
+    for (const form of Object.keys(forms) as Form[]) {
+      for (const n of [1, 63, 64, 65, 128, 1000, 4097]) one([n], 1, heads, form);
+      one([1, 63, 64, 65, 1000], 1, heads, form);
+      one([2, 3, 64, 65, 66, 1000, 5000], 2, heads, form);
+    }
     one(ragged, 1, heads);
     one(Array.from({ length: 128 }, (_, i) => (i === 5 ? 20_000 : 1 + (next() % 900))), 1, heads);
     // More rows than are balanced one by one.
@@ -230,11 +245,12 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     const b = batchOf({ ...a, pages, order: shuffled(pages) }, Array<number>(batch).fill(s), queries);
     const buffers = buffersOf(cuda, a, b);
     const sets = Array.from({ length: Math.max(copies, 1) }, (_, i) => ({ ...buffers, cache: a.cache + i * pages * PAGE * W * 2 }));
-    const us = time(cuda, kernel(cuda, HEADS), b, sets);
+    const form = formOf(HEADS, b);
+    const us = time(cuda, kernel(cuda, HEADS, form), b, sets);
     for (const name of ["positions", "sequence", "pages"]) cuda.free(buffers[name]);
     const floor = floorOf(batch, s, queries, HEADS);
     ratios.push(published / us);
-    out.push({ batch, cached: s, queries, us, floor_us: floor.us, public_us: published, public_over_ours: published / us, tflops: floor.flops / us / 1e6, gb_per_s: floor.bytes / us / 1e3 });
+    out.push({ batch, cached: s, queries, form, us, floor_us: floor.us, public_us: published, public_over_ours: published / us, tflops: floor.flops / us / 1e6, gb_per_s: floor.bytes / us / 1e3 });
   }
   out.push({ what: "FlashMLA over ours, geometric mean", public_over_ours: Math.exp(ratios.reduce((n, r) => n + Math.log(r), 0) / ratios.length) });
   release(cuda, a);
