@@ -25,13 +25,13 @@ export function mlaDecodeFixed(p: MlaAttendProblem, schedule: MlaFixedSchedule):
     `schedule ${JSON.stringify(schedule)}`,
     `floor on H200: launch, one read of L2 and one of another block's shared memory; and ${2 * (r + d)} bytes a cached row and group of heads from L2`,
   ]);
-  const body = `constexpr int HEADS = ${heads}, GROUP = ${group};              // heads of a cluster, the narrow side of its products
-constexpr int SPLITS = ${splits}, OWN = GROUP / SPLITS;      // blocks of a cluster; heads each adds up at the end
-constexpr int KEYS = 64, PAGE = ${p.pageRows / 64}, TEAMS = 2;        // cached rows of a stage; stages of a page; warpgroups, a stage each at a time
-constexpr int CHUNK = KEYS * 128, CHUNKS = 9;  // 64 lanes of all rows: eight chunks of latents, one of the rotary part
+  const body = `constexpr int HEADS = ${heads}, GROUP = ${group};           // heads of a cluster, the narrow side of its products
+constexpr int SPLITS = ${splits}, OWN = GROUP / SPLITS;   // blocks of a cluster; heads each adds up at the end
+constexpr int KEYS = 64, PAGE = ${p.pageRows / 64}, TEAMS = 2;     // cached rows of a stage; stages of a page; warpgroups, a stage each at a time
+constexpr int CHUNK = KEYS * 128, CHUNKS = 9;   // 64 lanes of all rows: eight chunks of latents, one of the rotary part
 constexpr int STAGE = CHUNKS * CHUNK, QUERY_CHUNK = GROUP * 128;
-constexpr int LETTER = ${LETTER_BYTES};  // a head's 512 sums as halves of the largest, then its maximum, its sum and that largest
-constexpr float SCALE = ${(p.scale * Math.LOG2E).toPrecision(9)}f;  // of scores, for exp2
+constexpr int LETTER = ${LETTER_BYTES};                    // a head's 512 sums as halves of the largest, then its maximum, its sum and that largest
+constexpr float SCALE = ${(p.scale * Math.LOG2E).toPrecision(9)}f;           // of scores, for exp2
 
 extern "C" __global__ void __launch_bounds__(256, 1)
 ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ TensorMap qp_map, const __grid_constant__ TensorMap cache_map,
@@ -44,8 +44,8 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
   const u32 query = ring + TEAMS * STAGE, weights = query + CHUNKS * QUERY_CHUNK, inbox = weights + TEAMS * GROUP * 128, outbox = query;
   const u32 full = shared_address(barriers), asked = full + 8 * TEAMS, received = asked + 8;
+  // The shuffle tells the compiler that a warp's lanes agree: what follows from it, descriptors above all, stays in uniform registers.
   const int thread = threadIdx.x, warp = __shfl_sync(~0u, thread / 32, 0), lane = thread % 32, team = warp / 4, slab = warp % 4;
-  // (The shuffle tells the compiler that a warp is one: descriptors stay in uniform registers.)
   const int rank = cluster_rank(), unit = blockIdx.x / SPLITS, token = unit / (HEADS / GROUP), head0 = unit % (HEADS / GROUP) * GROUP;
 
   // Before the kernel before has ended: the step's tables and the rows of earlier steps have long been there. Stages rank,
