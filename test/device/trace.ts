@@ -23,7 +23,7 @@ interface Launch {
 
 /** The launches of one step of one token, in order. */
 function launchesOf(manifest: Manifest): Launch[] {
-  const dims = { T: 1, B: 1 };
+  const dims = { T: 1, B: 1, P: 32 };
   const product = (a: readonly number[]): number => a.reduce((x, y) => x * y, 1);
   const weights = (step: Step & { kind: "kernel" }): number => {
     const { family } = manifest.kernels[step.kernel];
