@@ -28,7 +28,7 @@ const habits: Readonly<Record<string, Parameters<typeof open>[2]>> = {
 };
 
 /** Compiles SRC and loads it on the GPU; what each part took, in milliseconds. */
-export async function open(src: string, weights: string, options: Partial<CompileOptions> & { profile?: boolean; edit?: Edit; watch?: (c: Compiled, device: () => CudaDevice) => Watch } = {}): Promise<{ model: Model<CudaDevice>; compileMs: number; kernelsMs: number; loadMs: number }> {
+export async function open(src: string, weights: string, options: Partial<CompileOptions> & { profile?: boolean; edit?: Edit; pauseMs?: number; watch?: (c: Compiled, device: () => CudaDevice) => Watch } = {}): Promise<{ model: Model<CudaDevice>; compileMs: number; kernelsMs: number; loadMs: number }> {
   const times = [performance.now()];
   const c = compile(src, { ...defaults, target: "cuda", activations: "bf16", ...options, storesF32: weights.startsWith("synthetic:") ? false : await storesF32(weights) });
   times.push(performance.now());
@@ -39,6 +39,7 @@ export async function open(src: string, weights: string, options: Partial<Compil
     k.launch = { ...k.launch!, pdl };
   }
   const device: CudaDevice = await CudaDevice.open(c.manifest, files, { ...(options.watch ? { watch: options.watch(c, () => device) } : {}), compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined), reads: !weights.startsWith("synthetic:"), ...(options.profile ? { profile: true } : {}) });
+  if (options.pauseMs) await new Promise((resolve) => setTimeout(resolve, options.pauseMs));
   times.push(performance.now());
   const model = await Model.open(c.manifest, device, { weights });
   times.push(performance.now());
