@@ -2,6 +2,9 @@
 // times with cold weights beside the floor and the best public figure.
 import { blockGemm } from "../../codegen/cuda/block-gemm.ts";
 import { candidates, choose, H200, illegal, scheduleName, type GemmSchedule } from "../../codegen/schedules/sm90-gemm.ts";
+import { thin } from "../../codegen/cuda/gemm-thin.ts";
+import { thinName, thinSchedule, type ThinProblem } from "../../codegen/schedules/sm90-thin.ts";
+import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import type { Row } from "./device.ts";
 import { compileAll } from "./compile-all.ts";
@@ -66,6 +69,16 @@ const legal = (n: number, k: number, m: number): GemmSchedule[] => {
   return every ? candidates.filter((s) => illegal(s, H200, { n, k }) === null && (s === chosen || suits(s, m))) : [chosen];
 };
 
+/** A schedule's name and its kernel: what the target takes first (x held whole up to four rows, where that form serves), then the others asked for. */
+function forms(n: number, k: number, m: number): { schedule: string; text: KernelText }[] {
+  const others = legal(n, k, m).toSorted((a, b) => Number(b === choose({ n, k }, m)) - Number(a === choose({ n, k }, m)));
+  const streamed = (s: GemmSchedule): { schedule: string; text: KernelText } => ({ schedule: scheduleName(s), text: blockGemm({ n, k }, s) });
+  const problem: ThinProblem = { n, k, held: m === 1 ? 1 : 4 };
+  const held = m <= 4 ? thinSchedule(problem) : "too many rows";
+  if (typeof held === "string") return others.map(streamed);
+  return [{ schedule: thinName(held), text: thin(problem, held) }, ...(every ? others.map(streamed) : [])];
+}
+
 /** Launches a kernel twice over a poisoned output, for a workspace left dirty shows in the second, and compares with float64. */
 export function compare(cuda: Cuda, f: CudaKernel, p: Problem, m: number): { relative: number; unwritten: number; ok: boolean } {
   const at = samples(m, p.n);
@@ -92,7 +105,7 @@ interface Run {
 
 /** The runs of some shapes at some sizes, all kernels compiled. */
 async function runs(cuda: Cuda, shapes: readonly (readonly [number, number, readonly number[]])[]): Promise<Map<string, Run[]>> {
-  const wanted = shapes.map(([n, k, ms]) => ms.flatMap((m) => legal(n, k, m).map((s) => ({ m, schedule: scheduleName(s), text: blockGemm({ n, k }, s) }))));
+  const wanted = shapes.map(([n, k, ms]) => ms.flatMap((m) => forms(n, k, m).map((form) => ({ m, ...form }))));
   const kernels = await compileAll(cuda, wanted.flat().map((w) => w.text));
   return new Map(shapes.map(([n, k], i) => [`${n} ${k}`, wanted[i].map(({ m, schedule, text }) => ({ m, schedule, kernel: kernels.get(text.name)! }))]));
 }
@@ -136,8 +149,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     const p = place(cuda, n, k, 4096, Math.ceil(130e6 / (n * k)) + 1);
     for (const [i, m] of ROWS.entries()) {
       const times = found.get(`${n} ${k}`)!.filter((r) => r.m === m).map((r) => ({ schedule: r.schedule, us: Math.min(...Array.from({ length: TIMES }, () => time(cuda, r.kernel, p, m))) }));
-      const chosen = scheduleName(choose({ n, k }, m));
-      const us = times.find((t) => t.schedule === chosen)!.us;
+      const [{ schedule: chosen, us }] = times;
       const floor = Math.max((n * k + m * k + 2 * m * n) / 4539e3, (2 * m * n * k) / 1979e6);
       rows.push({
         part, n, k, m, schedule: chosen, us, floor_us: floor, public_us: published[i], public_over_ours: published[i] / us, tflops: (2 * m * n * k) / us / 1e6,

@@ -15,7 +15,7 @@ type Step = "check" | "measure";
 type Part = Partial<Record<Step, (cuda: Cuda) => Promise<Row[]>>>;
 
 /** In the order of their times: the longest checks begin first. What matters most is measured first. */
-const parts = ["models", "triton-models", "sessions", "sampling", "deterministic", "block-gemm", "grouped-gemm", "experts", "bf16", "fused-linear", "slice", "printed-fp8", "mla-decode", "small", "load", "ceilings", "mla-prefill", "rows", "norm-quant"];
+const parts = ["models", "triton-models", "sessions", "sampling", "deterministic", "block-gemm", "grouped-gemm", "experts", "bf16", "fused-linear", "thin-gemm", "slice", "printed-fp8", "mla-decode", "small", "load", "ceilings", "mla-prefill", "rows", "norm-quant"];
 
 /** Parts that run only when named. */
 const asked = ["oracle", "sanitize", "trace"];
