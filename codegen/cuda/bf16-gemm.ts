@@ -1,12 +1,11 @@
 // The bf16 GEMM of many rows for sm_90a: y [m, n] = x [m, k] times w [n, k]^T, f32 sums. Tensor cores set the time, so two blocks of
 // a cluster share what they read: row tiles above each other, half of the column tile's weights fetched by each and sent to both.
-// Any m; refuses rows of x or w that are no multiple of 16 bytes. Tens of rows go to bf16-gemm-few.ts.
+// Any m; refuses rows of x or w that are no multiple of 16 bytes. Tens of rows go to bf16-gemm-slim.ts.
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { bf16Header, bf16Name, boxes, illegal, sharedBytes, STEP, type Bf16Schedule, type TallBf16 } from "../schedules/sm90-bf16-gemm.ts";
 import type { StreamProblem } from "../schedules/sm90-stream.ts";
 import { bf16Wgmma } from "./bf16-fragments.ts";
-import { fewBf16 } from "./bf16-gemm-few.ts";
 import { slimBf16 } from "./bf16-gemm-slim.ts";
 import { illegalSchedule } from "./diagnostics.ts";
 import { fragments, header } from "./fragments.ts";
@@ -15,7 +14,7 @@ import { fragments, header } from "./fragments.ts";
 export function bf16Gemm(p: StreamProblem, s: Bf16Schedule): KernelText {
   const reason = illegal(s, p);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("linear", { ...p }, { ...s }, reason));
-  return s.form === "tall" ? tall(p, s) : s.form === "slim" ? slimBf16(p, s) : fewBf16(p, s);
+  return s.form === "tall" ? tall(p, s) : slimBf16(p, s);
 }
 
 function tall(p: StreamProblem, s: TallBf16): KernelText {

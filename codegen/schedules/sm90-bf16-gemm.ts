@@ -16,13 +16,6 @@ export interface TallBf16 {
   group: number;
 }
 
-/** Tens of rows: weights on the 64-row side, tokens on the narrow one; k is cut so that every multiprocessor streams weights. */
-export interface FewBf16 {
-  form: "few";
-  tokens: 8 | 16 | 32 | 64 | 128;
-  stages: number;
-}
-
 /** Tens of rows: all tokens of a tile on the 64-row side, few columns; where tiles are few, k is cut over a cluster. */
 export interface SlimBf16 {
   form: "slim";
@@ -40,29 +33,48 @@ export interface SlimBf16 {
   resident: 1 | 2 | 3;
 }
 
-export type Bf16Schedule = TallBf16 | FewBf16 | SlimBf16;
+export type Bf16Schedule = TallBf16 | SlimBf16;
 
-export const bf16Name = (s: Bf16Schedule): string => (s.form === "slim" ? `n${s.columns}k${s.deep}t${s.tokens}x${s.split}s${s.stages}_${s.xStages}r${s.resident}` : s.form === "tall" ? `t${s.columns}s${s.stages}g${s.group}` : `f${s.tokens}s${s.stages}`);
-
-export const stageBytes = (s: TallBf16 | FewBf16): number => (128 + (s.form === "tall" ? s.columns : s.tokens)) * STEP * 2;
+export const bf16Name = (s: Bf16Schedule): string =>
+  s.form === "tall" ? `t${s.columns}s${s.stages}g${s.group}` : `n${s.columns}k${s.deep}t${s.tokens}x${s.split}s${s.stages}_${s.xStages}r${s.resident}`;
 
 /** 64 x 64 bf16 tiles a warpgroup of the tall form writes through: two where there is room. */
 export const boxes = (s: TallBf16): number => (s.columns === 192 ? 1 : 2);
 
-/** Tall: those tiles. Few: a transposed tile with padded rows. */
-export const stagingBytes = (s: TallBf16 | FewBf16): number => (s.form === "tall" ? 2 * boxes(s) * 64 * 64 * 2 : s.tokens * (128 * 2 + 16));
+/** Bytes of the rings. */
+const ringBytes = (s: Bf16Schedule): number =>
+  s.form === "tall" ? s.stages * (128 + s.columns) * STEP * 2 : s.deep * STEP * 2 * (s.stages * s.columns + s.xStages * s.tokens);
 
-/** Ring, staging, two barriers a stage, and slack to align the ring to the swizzle's 1024 bytes. */
+/** What a slim block is sent by the others of its cluster, and its barrier. */
+const inboxBytes = (s: SlimBf16): number => (s.split > 1 ? (s.split - 1) * (Math.ceil((s.columns * s.tokens) / 4 / s.split) * 16 + 16) + 8 : 0);
+
+/** Rings, two barriers a stage, slack to align the ring to the swizzle's 1024 bytes; output tiles, or what others send. */
 export const sharedBytes = (s: Bf16Schedule): number =>
-  s.form === "slim" ? 1024 + s.stages * (s.deep * s.columns * 128 + 16) + s.xStages * (s.deep * s.tokens * 128 + 16) + (s.split > 1 ? (s.split - 1) * (Math.ceil((s.columns * s.tokens) / 4 / s.split) * 16 + 16) + 8 : 0) :
-  1024 + s.stages * stageBytes(s) + stagingBytes(s) + 16 * s.stages;
+  1024 + ringBytes(s) + 16 * s.stages + (s.form === "tall" ? 2 * boxes(s) * 64 * 64 * 2 : 16 * s.xStages + inboxBytes(s));
 
+const slim = (
+  columns: number, deep: SlimBf16["deep"], tokens: SlimBf16["tokens"], split: SlimBf16["split"], stages: number, xStages: number, resident: SlimBf16["resident"],
+): SlimBf16 => ({ form: "slim", tokens, columns, deep, split, stages, xStages, resident });
+
+/** What was best for some size of some matrix on an H200, and little else. */
 export const candidates: readonly Bf16Schedule[] = [
-  { form: "few", tokens: 8, stages: 6 },
-  { form: "few", tokens: 16, stages: 5 },
-  { form: "few", tokens: 32, stages: 5 },
-  { form: "few", tokens: 64, stages: 4 },
-  { form: "few", tokens: 128, stages: 5 },
+  // Few tiles: k is cut, the further the fewer there are.
+  slim(16, 2, 64, 8, 6, 4, 2),
+  slim(40, 2, 64, 4, 4, 3, 2),
+  slim(32, 2, 64, 2, 8, 8, 1),
+  slim(64, 2, 64, 2, 7, 6, 1),
+  // A tile a multiprocessor.
+  slim(32, 2, 64, 1, 9, 8, 1),
+  slim(56, 2, 64, 1, 7, 6, 1),
+  // Two, of short k.
+  slim(96, 1, 64, 1, 5, 5, 2),
+  slim(128, 1, 64, 1, 5, 3, 2),
+  // More tokens.
+  slim(32, 2, 128, 2, 8, 4, 1),
+  slim(56, 2, 128, 1, 4, 4, 1),
+  slim(64, 1, 128, 1, 8, 8, 1),
+  slim(96, 1, 128, 1, 4, 3, 2),
+  slim(136, 1, 128, 1, 6, 6, 1),
   { form: "tall", columns: 256, stages: 4, group: 8 },
   { form: "tall", columns: 192, stages: 5, group: 8 },
   { form: "tall", columns: 128, stages: 6, group: 8 },
@@ -78,7 +90,7 @@ export function illegal(s: Bf16Schedule, p: StreamProblem, limits: Limits = H200
     const each = Math.floor(limits.sharedBytesInAll / s.resident) - 1024;
     if (bytes > each) return `${bytes} bytes of shared memory, ${s.resident} blocks may have ${each} each`;
     if (Math.ceil(Math.ceil(p.k / STEP) / s.deep) < s.split) return `k of ${p.k} is too short for ${s.split} blocks`;
-    if (s.deep * s.tokens * (s.columns + 8) * 4 > bytes - 1024 - 16 * (s.stages + s.xStages)) return "sums do not fit the rings";
+    if (s.deep * s.tokens * (s.columns + 8) * 4 > ringBytes(s)) return "sums do not fit the rings";
   }
   return bytes > limits.sharedBytes ? `${bytes} bytes of shared memory, the block may have ${limits.sharedBytes}` : null;
 }
@@ -88,15 +100,21 @@ export function estimate(s: Bf16Schedule, p: StreamProblem, m: number, limits: L
   const { n, k } = p;
   const steps = Math.ceil(k / STEP);
   const memory = (2 * (n * k + m * k + m * n)) / 4.1e6;
-  if (s.form === "slim") return 1e6;
-  if (s.form === "few") {
-    const units = (Math.ceil(n / 128) * Math.ceil(m / s.tokens) * steps) / limits.multiprocessors;
-    // A stage of 16 KB of weights and its tokens arrives every 0.47 us and more; shared tiles are added up at the end.
-    return Math.max(memory, units * (0.47 + s.tokens * 0.0016)) + 5 + s.tokens * 0.03;
-  }
+  if (s.form === "slim") return slimTime(s, p, m, limits);
   const waves = Math.ceil((Math.ceil(m / 256) * Math.ceil(n / s.columns)) / (limits.multiprocessors / 2));
-  // A step takes about 0.8 us whatever its columns: the ring is as deep as memory allows, and sending to both blocks takes that long.
-  return Math.max(memory, waves * (steps * (0.6 + s.columns * 0.0009) + 1.5)) + 4;
+  return Math.max(memory, waves * (steps * (0.2 + s.columns * 0.0016) + 1.5)) + 4;
+}
+
+/** Fitted to the measurements of docs/notes-gpu-linear.md. */
+function slimTime(s: SlimBf16, { n, k }: StreamProblem, m: number, limits: Limits): number {
+  const units = Math.ceil(Math.ceil(Math.ceil(k / STEP) / s.deep) / s.split);
+  const each = (s.split * Math.ceil(n / s.columns) * Math.ceil(m / s.tokens)) / limits.multiprocessors;
+  const live = Math.min(s.resident, Math.max(1, Math.ceil(each)));
+  // A multiprocessor takes in 85 KB a microsecond, and a ring is filled once in the latency of what fills it.
+  const unit = Math.max(1.55 / s.stages, 0.95 / s.xStages, (live * s.deep * STEP * 2 * (s.columns + Math.min(s.tokens, m))) / 85e3);
+  const waves = s.resident === 1 ? Math.ceil(each) : Math.max(1, each / s.resident);
+  const memory = (2 * (n * k + m * k + m * n)) / 4.05e6;
+  return (s.resident === 1 ? 3.3 : 2.6) + (s.split > 1 ? 0.4 * s.split : 0) + Math.max(waves * units * unit + (waves - 1) * 1.2, memory);
 }
 
 /** The schedule for a problem at m rows, or why there is none. */
