@@ -72,11 +72,19 @@ export class Play {
   readonly values: StoredValues;
   /** Which of the reference's rows each row is. */
   readonly rows: Int32Array;
+  private readonly only: readonly (number | "entry")[] | undefined;
   private readonly pairs = new Map<string, Pairs>();
 
-  constructor(call: JobCall, sequences: readonly number[], values: StoredValues) {
-    [this.call, this.sequences, this.values] = [call, sequences, values];
+  constructor(call: JobCall, sequences: readonly number[], values: StoredValues, only?: readonly (number | "entry")[]) {
+    [this.call, this.sequences, this.values, this.only] = [call, sequences, values, only];
     this.rows = Int32Array.from(sequences.flatMap((b) => Array.from({ length: call.starts[b + 1] - call.starts[b] }, (_, i) => call.starts[b] + i)));
+  }
+
+  /** Whether launches of a function are looked at. Of a call that ends after some layers, only these are known. */
+  sees(func: string, layer: number | undefined): boolean {
+    const entry = func === this.call.entry;
+    if (this.only && !this.only.includes(entry ? "entry" : layer!)) return false;
+    return entry ? this.call.reference : this.call.layers.includes(layer!);
   }
 
   /** Key of a value: inside a loop over sequences it is of the one at hand. */

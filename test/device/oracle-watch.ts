@@ -30,9 +30,9 @@ export interface Tally {
 }
 
 /** Rows compared of a value with many: the first, the last, and some between. */
-const EDGE = 40;
-const BETWEEN = 16;
-const MOST = 132;
+const EDGE = 12;
+const BETWEEN = 8;
+const MOST = 100;
 
 type Launch = Parameters<Watch>[0];
 
@@ -75,8 +75,7 @@ export class Watcher {
   readonly watch: Watch = (launch, go) => {
     const placed = this.steps.get(launch.site.step);
     const { layer } = launch.site;
-    // Of a call that ends after some layers, only these are known.
-    const known = this.play && (layer === undefined ? this.play.call.reference : this.play.call.layers.includes(layer));
+    const known = this.play?.sees(launch.site.function, layer);
     if (!known || !placed) {
       this.flush();
       return go();

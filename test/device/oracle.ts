@@ -19,12 +19,13 @@ const LONG = [[1030]];
 const times = (n: number): number[] => Array.from({ length: n }, () => [0, 1, 2, 3]).flat();
 const ragged = (sequences: readonly number[], ...calls: Batch["calls"]): Batch => ({ group: "ragged", sequences, calls });
 
-/** Sizes between which the plan chooses other kernels: by rows, by pairs of row and expert, and by sequences. */
+/** Sizes between which the plan chooses other kernels: by rows, by pairs of row and expert, and by sequences. Of large batches only what no smaller one has met. */
 const batches: readonly Batch[] = [
   ragged([0, 1, 2, 3], "prefill", "draft", "extend", "decode"),
-  ragged([3], "prefill", "draft", "extend", "decode"), ragged([3, 3, 3], "prefill", "draft", "decode"), ragged([3, 3, 3, 3, 3], "prefill", "draft"), ragged([0], "prefill", "draft"), ragged([4, 5], "prefill", "draft", "decode"),
-  ragged([1], "prefill", "draft"), ragged([2], "prefill", "draft"), ragged([2, 2], "prefill", "draft"), ragged(times(2), "prefill", "draft", "decode"), ragged(times(3), "prefill", "draft", "extend"), ragged(times(4), "decode"), ragged(times(8), "decode"), ragged(times(16), "decode"),
-  ragged(times(24), "decode"), ragged(times(32), "decode"), ragged(times(33), "decode"), ragged(times(7), "prefill", "draft"), ragged(times(11), "prefill"), ragged(times(15), "prefill"),
+  ragged([3], "prefill", "draft", "extend", "decode"), ragged([3, 3, 3], "prefill", "draft", "decode"), ragged([3, 3, 3, 3, 3], "prefill", "draft"), ragged([0], "prefill", "draft"), ragged([4, 5], "prefill", "decode"),
+  ragged([1], "prefill"), ragged([2], "prefill"), ragged([2, 2], "prefill"), ragged(times(2), "decode"),
+  { ...ragged(times(33), "decode"), only: [0, "entry"] }, ...[4, 8, 16, 24].map((n): Batch => ({ ...ragged(times(n), "decode"), only: ["entry"] })),
+  { ...ragged(times(3), "prefill", "draft"), only: [1, "entry"] }, { ...ragged(times(7), "prefill", "draft"), only: [1, "entry"] },
   { group: "long", sequences: [0], calls: ["prefill"] },
 ];
 

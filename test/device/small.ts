@@ -59,5 +59,7 @@ export async function check(): Promise<Row[]> {
   const { launched } = model.device;
   const missing = Object.keys(model.manifest.kernels).filter((k) => !launched.has(k) && !k.startsWith("dequantize"));
   await model.close();
-  return [{ model: "small", logits: once.length, finite: real.every((v) => Number.isFinite(v)), bits_apart: apart, kernels: launched.size, not_run: missing.join(" "), ok: apart === 0 && real.every((v) => Number.isFinite(v)) }];
+  // Where the first number that is none came: which batch's logits.
+  const first = real.findIndex((v) => !Number.isFinite(v));
+  return [{ model: "small", ...(first >= 0 ? { first_not_finite: first } : {}), logits: once.length, finite: real.every((v) => Number.isFinite(v)), bits_apart: apart, kernels: launched.size, not_run: missing.join(" "), ok: apart === 0 && real.every((v) => Number.isFinite(v)) }];
 }
