@@ -349,6 +349,24 @@ def combine_add(v, attrs, env):
     return same(v, "x", y + v["shared"].data if "shared" in v else y)
 
 
+def experts_add(v, attrs, env):
+    """sort_experts, gather_rows, grouped_linear, silu_mul_quant, grouped_linear and combine_add, stored between as they would be."""
+    dtype = v["residual"].dtype
+    sorted_ = sort_experts(v, {"experts": v["gateUp"].plan["shape"][0]}, env)
+    x = gather_rows({"x": v["x"], "order": sorted_["order"]}, {"per": v["indices"].data.shape[1]}, env)
+
+    def grouped(x, w):
+        y = grouped_linear({"x": x, "w": v[w], "offsets": sorted_["offsets"]}, {"dtype": dtype}, env)
+        return T(kept(y.data, dtype, env), dtype)
+
+    ys = grouped(silu_mul_quant({"x": grouped(x, "gateUp")}, attrs, env), "down")
+    return combine_add({"ys": ys, "places": sorted_["places"], "weights": v["weights"], "x": v["residual"]}, attrs, env)
+
+
+def route_experts_add(v, attrs, env):
+    return experts_add({**v, **route(v, attrs, env)}, attrs, env)
+
+
 # ------------------------------------------------------------------ views
 def split(v, attrs, env):
     x, axis, at = v["x"].data, attrs["axis"], attrs["at"]
@@ -381,6 +399,7 @@ OPS = {
     "silu": lambda v, attrs, env: same(v, "x", v["x"].data * v["x"].data.sigmoid()),
     "silu_mul": lambda v, attrs, env: same(v, "x", gated(v["x"].data)),
     "add_bias": lambda v, attrs, env: same(v, "x", v["x"].data + dense(v["bias"])),
+    "experts_add": experts_add, "route_experts_add": route_experts_add,
     "argmax": lambda v, attrs, env: T(v["x"].data.argmax(-1), "i32"),
     "einsum": einsum, "einsum_quant": einsum_quant,
     "reshape": reshape, "split": split,
