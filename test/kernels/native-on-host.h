@@ -400,7 +400,6 @@ static void copy_16(u32 to, const void* from) { memcpy(self->block->shared + to,
 static void store_shared_word(u32 at, u32 v) { memcpy(self->block->shared + at, &v, 4); }
 template <class T> static T load_fresh(const T* p) { return *p; }
 static float from_bf16(u16 h) { return of_bf16(h); }
-static void load4_f32(float* v, const float* p) { memcpy(v, p, 16); }
 template <int N> static float warp_max(const float* v) {
   float most = v[0];
   for (int q = 1; q < N / 32; q++) most = larger(most, v[q]);
