@@ -74,6 +74,17 @@ __device__ __forceinline__ int load_word(const int* p) {  // from L2: a kernel t
 __device__ __forceinline__ float minus_infinity() { return __int_as_float(0xff800000); }
 __device__ __forceinline__ float exp2_fast(float x) { float v; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(v) : "f"(x)); return v; }
 __device__ __forceinline__ float reciprocal_fast(float x) { float v; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(v) : "f"(x)); return v; }
+// Over the eight lanes of a warp that have the same lane % 4.
+__device__ __forceinline__ float quads_most(float v) {
+  v = fmaxf(v, __shfl_xor_sync(~0u, v, 4));
+  v = fmaxf(v, __shfl_xor_sync(~0u, v, 8));
+  return fmaxf(v, __shfl_xor_sync(~0u, v, 16));
+}
+__device__ __forceinline__ float quads_sum(float v) {
+  v += __shfl_xor_sync(~0u, v, 4);
+  v += __shfl_xor_sync(~0u, v, 8);
+  return v + __shfl_xor_sync(~0u, v, 16);
+}
 __device__ __forceinline__ float warp_most(float v) {
   for (int d = 1; d < 32; d *= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d));
   return v;

@@ -50,7 +50,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
 
   // Before the kernel before has ended: the step's tables and the rows of earlier steps have long been there. Stages rank,
   // rank + SPLITS, ... of the sequence are this block's.
-  const int position = load_word(positions + token), stages = position / KEYS + 1, mine = (stages - rank + SPLITS - 1) / SPLITS;
+  const int position = load_word(positions + token), stages = (u32)position / KEYS + 1, mine = (u32)(stages - rank + SPLITS - 1) / SPLITS;
   const int* page = pages + (long long)load_word(sequence + token) * P;
   const auto first_row = [&](int i) {
     const int b = rank + i * SPLITS;
@@ -64,7 +64,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     }
   };
   if (thread == 0) {
-    for (int i = 0; i < TEAMS + 2; i++) barrier_init(full + 8 * i, 1);
+    EACH(i, TEAMS + 2) barrier_init(full + 8 * i, 1);
     barrier_init_done();
     copy_stages(0);
     barrier_expect(received, rank < 8 ? min(stages, SPLITS) * OWN * LETTER : 0);
@@ -129,18 +129,16 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     }
 
     // Softmax: a head's rows lie in eight lanes of eight warps.
-    EACH(h, LANE_HEADS) {
-      float most = fmaxf(s[h / 2 * 4 + h % 2], s[h / 2 * 4 + h % 2 + 2]);
-      for (int d = 4; d < 32; d *= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, d));
-      if (lane < 4) peaks[warp][head_of(h)] = most;
-    }
+    float most[LANE_HEADS];
+    EACH(h, LANE_HEADS) most[h] = quads_most(fmaxf(s[h / 2 * 4 + h % 2], s[h / 2 * 4 + h % 2 + 2]));
+    if (lane < 4) EACH(h, LANE_HEADS) peaks[warp][head_of(h)] = most[h];
     __syncthreads();
     float less[LANE_HEADS];
     EACH(h, LANE_HEADS) {
-      float most = top[h];
-      EACH(w, 8) most = fmaxf(most, peaks[w][head_of(h)]);
-      less[h] = exp2_fast(top[h] - most);
-      top[h] = most;
+      most[h] = top[h];
+      EACH(w, 8) most[h] = fmaxf(most[h], peaks[w][head_of(h)]);
+      less[h] = exp2_fast(top[h] - most[h]);
+      top[h] = most[h];
       sum[h] *= less[h];
     }
     EACH(n, SUMS) {
@@ -172,18 +170,14 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
 
   // A letter a head, to the block that adds it up: warp w sends block w its own.
   if (mine > 0) {
-    EACH(h, LANE_HEADS) {
-      float most = 0.f;
-      EACH(c, 4) most = fmaxf(most, fmaxf(fabsf(acc[c][h / 2 * 4 + h % 2]), fabsf(acc[c][h / 2 * 4 + h % 2 + 2])));
-      for (int d = 4; d < 32; d *= 2) {
-        most = fmaxf(most, __shfl_xor_sync(~0u, most, d));
-        sum[h] += __shfl_xor_sync(~0u, sum[h], d);
-      }
-      if (lane < 4) {
-        atomicMax(&largest[head_of(h)], __float_as_int(most));
-        sums[warp][head_of(h)] = sum[h];
-        peaks[warp][head_of(h)] = top[h];
-      }
+    float most[LANE_HEADS] = {};
+    EACH(c, 4) EACH(n, SUMS) most[own(n)] = fmaxf(most[own(n)], fabsf(acc[c][n]));
+    EACH(h, LANE_HEADS) most[h] = quads_most(most[h]);
+    EACH(h, LANE_HEADS) sum[h] = quads_sum(sum[h]);
+    if (lane < 4) EACH(h, LANE_HEADS) {
+      atomicMax(&largest[head_of(h)], __float_as_int(most[h]));
+      sums[warp][head_of(h)] = sum[h];
+      peaks[warp][head_of(h)] = top[h];
     }
     __syncthreads();
     float by[LANE_HEADS];
@@ -207,7 +201,8 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
   barrier_wait(received, 0);
   cluster_arrive();
   const int parts = min(stages, SPLITS);
-  if (rank < 8) EACH(o, OWN) {
+#pragma unroll 1
+  for (int o = 0; o < (rank < 8 ? OWN : 0); o++) {
     const auto letter_of = [&](int s) { return inbox + (min(s, parts - 1) * OWN + o) * LETTER; };
     float4 stat[SPLITS];
     float most = minus_infinity(), all = 0.f, low = 0.f, high = 0.f;

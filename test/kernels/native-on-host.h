@@ -123,6 +123,8 @@ static bool __any_sync(u32 m, bool b) { return __ballot_sync(m, b) != 0; }
 static int __reduce_max_sync(u32, int v) { u64* all = exchange((u32)v); int r = (int)all[0]; for (int i = 1; i < 32; i++) r = max(r, (int)all[i]); return r; }
 static void __threadfence() {}
 static float warp_most(float v) { for (int d = 1; d < 32; d *= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d)); return v; }
+static float quads_most(float v) { for (int d = 4; d < 32; d *= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d)); return v; }
+static float quads_sum(float v) { for (int d = 4; d < 32; d *= 2) v += __shfl_xor_sync(~0u, v, d); return v; }
 static float warp_sum(float v) { for (int d = 1; d < 32; d *= 2) v += __shfl_xor_sync(~0u, v, d); return v; }
 static void __syncwarp() { exchange(0); }
 static int __ffs(u32 v) { return __builtin_ffs(v); }
