@@ -4,6 +4,7 @@
 import type { KernelText, Param } from "../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { STEP } from "../schedules/sm90-gemm.ts";
+import { underWay } from "../schedules/sm90-ring.ts";
 import { thinBands, thinBytes, thinIllegal, thinName, type ThinProblem, type ThinSchedule } from "../schedules/sm90-thin.ts";
 import { illegalSchedule } from "./diagnostics.ts";
 import { called, fragments, header } from "./fragments.ts";
@@ -15,6 +16,7 @@ export function thin(p: ThinProblem, s: ThinSchedule): KernelText {
   if (reason !== null) throw new DiagnosticError(illegalSchedule("block_gemm", { ...p }, { ...s }, reason));
   const { n, k, held, norm } = p;
   const { teams, per, deep, split, stages } = s;
+  const { early, flying } = underWay(deep * teams * per * STEP, stages);
   const name = `block_gemm_${n}x${k}${norm ? "_norm" : ""}${p.residual ? "_add" : ""}_m${held}_${thinName(s)}`;
   const [rows, math, bands] = [teams * per, teams * deep * 128, thinBands(s)];
   const one = STEP % per === 0;  // a team's rows then have one scale
@@ -35,6 +37,7 @@ constexpr int SPLIT = ${split};                      // blocks that share the k 
 constexpr int MOST = (UNITS + SPLIT - 1) / SPLIT * DEEP;  // steps a block may have
 constexpr int MATH = ${math}, THREADS = MATH + 32;   // threads that multiply; a warp more copies w
 constexpr int STAGES = ${stages}, TILE = PER * 128, STAGE = DEEP * TEAMS * TILE;
+constexpr int EARLY = ${early}, FLYING = ${flying};           // stages under way at once: while the ring fills, and after
 constexpr int BANDS = ${bands};                      // blocks of 128 rows, with scales of their own, that a block's rows may meet
 constexpr int PITCH = ROWS + 4;                 // floats a token of sums, padded against bank conflicts
 ${norm ? `constexpr int TURNS = (STEPS + MATH / 32 - 1) / (MATH / 32);  // blocks of 128 columns of x a warp normalises\n` : ""}
@@ -61,8 +64,8 @@ ${name}(const __grid_constant__ TensorMap w_map,
       barrier_init(empty + 8 * i, MATH / 32);  // one arrival a math warp
     }
     barrier_init_done();
-    // Weights do not wait for the kernel before: a ring of them is under way while it still runs.
-    for (int u = 0; u < min(STAGES, units); u++) copy_stage(u);
+    // Weights do not wait for the kernel before: a ring of them comes while it still runs.
+    for (int u = 0; u < min(EARLY, units); u++) copy_stage(u);
   }
   __syncthreads();
   release_next();
@@ -74,8 +77,11 @@ ${p.residual ? "  uint4 before;\n" : ""}
   if (warp == MATH / 32) {
     // One thread keeps the weights coming: bytes in flight are what bandwidth needs.
     if (lane == 0)
-      for (int u = STAGES; u < units; u++) {
-        barrier_wait(empty + 8 * (u % STAGES), (u / STAGES - 1) & 1);
+      for (int u = EARLY; u < units; u++) {
+        if (u >= STAGES) barrier_wait(empty + 8 * (u % STAGES), (u / STAGES - 1) & 1);
+        // What is asked for beyond these only queues, and what the kernel before still reads and stores would queue behind.
+        const int landed = u - (u < STAGES ? EARLY : FLYING);
+        barrier_wait(full + 8 * (landed % STAGES), landed / STAGES & 1);
         copy_stage(u);
       }
     __syncwarp();

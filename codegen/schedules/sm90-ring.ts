@@ -47,6 +47,12 @@ const RING_BYTES = 168 * 1024;
 const EARLY_BYTES = 44 * 1024;
 const FLYING_BYTES = 56 * 1024;
 
+/** Stages of so many bytes that are under way at once, of a ring of `stages`. */
+export function underWay(stage: number, stages: number): { early: number; flying: number } {
+  const of = (bytes: number): number => Math.max(1, Math.min(stages - 1, Math.round(bytes / stage)));
+  return { early: of(EARLY_BYTES), flying: of(FLYING_BYTES) };
+}
+
 /** Of which resident rows may take this much, and this much where they need not be. */
 const RESIDENT_BYTES = 64 * 1024;
 const MODEST_BYTES = 36 * 1024;
@@ -83,8 +89,7 @@ export function ringSchedule(p: RingProblem, tokens: RingSchedule["tokens"], x?:
   const rowsIn = x ?? (p.rows || ringResident({ ...shape, x: "resident" }) <= MODEST_BYTES ? "resident" : "staged");
   const s: RingSchedule = { form: "ring", tokens, x: rowsIn, blocks, tiles, rows, pieces, steps: shape.steps, stages: 2, early: 1, flying: 1 };
   while (ringBytes({ ...s, stages: s.stages + 1 }) <= bytes && s.stages < 16) s.stages++;
-  const under = (bytes: number): number => Math.max(1, Math.min(s.stages - 1, Math.round(bytes / ringStage(s))));
-  [s.early, s.flying] = [under(EARLY_BYTES), under(FLYING_BYTES)];
+  Object.assign(s, underWay(ringStage(s), s.stages));
   return s;
 }
 
