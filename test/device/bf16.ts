@@ -10,7 +10,7 @@ import { H200 } from "../../codegen/schedules/sm90-gemm.ts";
 import { ringName, ringSchedule, ringTokens, unringable } from "../../codegen/schedules/sm90-ring.ts";
 import { streamName, streamSchedule, unstreamable, type StreamProblem } from "../../codegen/schedules/sm90-stream.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
-import { compileCudaAside } from "../../runtime/devices/cuda/compiler.ts";
+import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";
 import { e4m3Code, quantizeRow } from "../../ir/numeric.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { BANDWIDTH, median, numbers, put, samples, valueAt } from "./bf16-data.ts";
@@ -165,7 +165,8 @@ const compiled = new Map<string, CudaKernel>();
 /** Compiles texts side by side. */
 async function build(cuda: Cuda, texts: readonly KernelText[]): Promise<void> {
   const fresh = [...new Map(texts.filter((t) => !compiled.has(t.source)).map((t) => [t.source, t])).values()];
-  const cubins = await Promise.all(fresh.map((t) => compileCudaAside(t.name, t.source, undefined)));
+  const compile = cachedCompile();
+  const cubins = await Promise.all(fresh.map((t) => compile(t.name, t.source)));
   for (const [i, t] of fresh.entries()) compiled.set(t.source, cuda.loadCubin(cubins[i], t));
 }
 const kernelOf = (text: KernelText): CudaKernel => compiled.get(text.source)!;
