@@ -26,7 +26,7 @@ export function mlaDecodeFixed(p: MlaAttendProblem, schedule: MlaFixedSchedule):
     `floor on H200: launch, one read of L2 and one of another block's shared memory; and ${2 * (r + d)} bytes a cached row and group of heads from L2`,
   ]);
   const body = `constexpr int HEADS = ${heads}, GROUP = ${group};           // heads of a cluster, the narrow side of its products
-constexpr int SPLITS = ${splits}, OWN = GROUP / 8;   // blocks of a cluster; heads that each of the first eight adds up at the end
+constexpr int SPLITS = ${splits}, OWN = GROUP / SPLITS;   // blocks of a cluster; heads each adds up at the end
 constexpr int KEYS = 64, PAGE = ${p.pageRows / 64}, TEAMS = 2;     // cached rows of a stage; stages of a page; warpgroups, a stage each at a time
 constexpr int CHUNK = KEYS * 128, CHUNKS = 9;   // 64 lanes of all rows: eight chunks of latents, one of the rotary part
 constexpr int STAGE = CHUNKS * CHUNK, QUERY_CHUNK = GROUP * 128;
@@ -67,7 +67,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     EACH(i, TEAMS + 2) barrier_init(full + 8 * i, 1);
     barrier_init_done();
     copy_stages(0);
-    barrier_expect(received, rank < 8 ? min(stages, SPLITS) * OWN * LETTER : 0);
+    barrier_expect(received, min(stages, SPLITS) * OWN * LETTER);
     prefetch_map(&ql_map);
     prefetch_map(&qp_map);
   }
@@ -202,7 +202,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
   cluster_arrive();
   const int parts = min(stages, SPLITS);
 #pragma unroll 1
-  for (int o = 0; o < (rank < 8 ? OWN : 0); o++) {
+  for (int o = 0; o < OWN; o++) {
     const auto letter_of = [&](int s) { return inbox + (min(s, parts - 1) * OWN + o) * LETTER; };
     float4 stat[SPLITS];
     float most = minus_infinity(), all = 0.f, low = 0.f, high = 0.f;

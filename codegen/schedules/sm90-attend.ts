@@ -29,11 +29,11 @@ export interface MlaFixedSchedule {
   split: "fixed";
   /** Heads of a cluster; results do not depend on it. */
   group: 16 | 32;
-  /** Blocks of a cluster: block i has stages i, i + splits, ... */
-  splits: 8 | 12;
+  /** Blocks of a cluster, as many as every Hopper GPU runs: block i has stages i, i + splits, ... */
+  splits: 8;
 }
 
-export const fixedSchedule = (group: 16 | 32, splits: 8 | 12 = 8): MlaFixedSchedule => ({ split: "fixed", group, splits });
+export const fixedSchedule = (group: 16 | 32): MlaFixedSchedule => ({ split: "fixed", group, splits: 8 });
 
 /** Short name, part of the kernel's: "fixed16x8". */
 export const fixedScheduleName = (s: MlaFixedSchedule): string => `fixed${s.group}x${s.splits}`;
@@ -42,7 +42,7 @@ export const fixedScheduleName = (s: MlaFixedSchedule): string => `fixed${s.grou
 export const LETTER_BYTES = 512 * 2 + 16;
 
 /** Dynamic shared memory: two stages, query, weights of both, letters of this block's heads from all, and slack to align to the swizzle's 1024 bytes. */
-export const fixedSharedBytes = ({ group, splits }: MlaFixedSchedule): number => 1024 + (2 * 64 + group) * 576 * 2 + 2 * group * 128 + ((splits * group) / 8) * LETTER_BYTES;
+export const fixedSharedBytes = ({ group }: MlaFixedSchedule): number => 1024 + (2 * 64 + group) * 576 * 2 + 2 * group * 128 + group * LETTER_BYTES;
 
 /** Why the native kernel of fixed splits cannot run a problem, or null. */
 export function illegalFixed(p: MlaAttendProblem, s: MlaFixedSchedule): string | null {

@@ -119,7 +119,6 @@ function reference(b: Batch, heads: number, row: number, head: number): Float64A
 export const forms = {
   balanced: (heads: number) => mlaDecode(problem(heads)),
   fixed16: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(16)),
-  fixed16x12: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(16, 12)),
   fixed32: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(32)),
 };
 export type Form = keyof typeof forms;

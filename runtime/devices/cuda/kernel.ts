@@ -11,10 +11,7 @@ const swizzles = { 0: 0, 32: 1, 64: 2, 128: 3 } as const;
 const ATTRIBUTE_CLUSTER = 4;
 const ATTRIBUTE_DEPENDENT = 6;
 const FUNCTION_SHARED = 8;
-const FUNCTION_LARGE_CLUSTER = 14;
 const MOST_SHARED_BY_DEFAULT = 48 * 1024;
-/** Blocks of a cluster that every Hopper GPU runs; an H100 or H200 runs 16 when it is asked to. */
-const MOST_BLOCKS_BY_DEFAULT = 8;
 
 type TensorMap = Extract<Param, { kind: "tensormap" }>;
 
@@ -48,8 +45,6 @@ export class CudaKernel {
     this.module = driver.get("cuModuleLoadData", cubin);
     this.func = driver.get("cuModuleGetFunction", this.module, text.entry ?? text.name);
     if (text.launch.sharedBytes > MOST_SHARED_BY_DEFAULT) driver.call("cuFuncSetAttribute", this.func, FUNCTION_SHARED, text.launch.sharedBytes);
-    const { cluster = [1, 1, 1] } = text.launch;
-    if (cluster[0] * cluster[1] * cluster[2] > MOST_BLOCKS_BY_DEFAULT) driver.call("cuFuncSetAttribute", this.func, FUNCTION_LARGE_CLUSTER, 1);
     let at = 0;
     for (const size of [...text.params.map(sizeOfParam), ...text.dims.map(() => 8), ...Array<number>(text.launch.nulls ?? 0).fill(8), 8]) {
       at = Math.ceil(at / (size === 128 ? 64 : 8)) * (size === 128 ? 64 : 8);
