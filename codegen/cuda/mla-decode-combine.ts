@@ -26,9 +26,9 @@ export const combine = (): string => `    // Shared tokens, the run's first and 
         float top = minus_infinity(), all = 0.f, mixed[8] = {};
 #pragma unroll 1
         for (int p = 0; p < parts; p += 8) {
-          const float4 stat = load_partial(stats + slot_of(p + lane % 8) * 64 + half / 2);
+          const float4 stat = load_partial((const float4*)slots + slot_of(p + lane % 8) * SLOT + 4096 + half / 2);
           uint4 part[8];
-          EACH(i, 8) part[i] = load_words(slots + slot_of(p + i) * 4096 + half * 32 + lane);
+          EACH(i, 8) part[i] = load_words(slots + slot_of(p + i) * SLOT + half * 32 + lane);
           const float most = warp_most(fmaxf(top, stat.x)), less = exp2_fast(top - most), w = lane < min(8, parts - p) ? exp2_fast(stat.x - most) : 0.f;
           const float by = w * (half % 2 ? stat.w : stat.z);
           all = all * less + warp_sum(w * stat.y);
@@ -44,7 +44,7 @@ export const combine = (): string => `    // Shared tokens, the run's first and 
             }
           }
         }
-        const float by = 1.f / all;
+        const float by = reciprocal_fast(all);
         ((uint4*)y)[((long long)row * HEADS + rank * 64) * 64 + half * 32 + lane] = make_uint4(pack_bf16(mixed[0] * by, mixed[1] * by),
             pack_bf16(mixed[2] * by, mixed[3] * by), pack_bf16(mixed[4] * by, mixed[5] * by), pack_bf16(mixed[6] * by, mixed[7] * by));
       }

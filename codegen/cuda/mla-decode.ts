@@ -133,9 +133,9 @@ ${score(two)}
     registers_up<168>();
     ${two ? "cluster_wait();" : ""}
     const int team = warp / 4 - 2, thread = threadIdx.x - 256, head = slab * 16 + lane / 4;
-    uint4* slots = (uint4*)workspace;                                       // per block: two parts of 64 x 512 sums
-    float4* stats = (float4*)(slots + (long long)gridDim.x * 2 * 64 * 64);  // their maxima and sums, and the largest of each half
-    int* counters = (int*)(stats + (long long)gridDim.x * 2 * 64);          // arrivals and departures, per token and block
+    constexpr int SLOT = 65 * 64;  // 64 x 512 sums as halves; each head's maximum, its sum, and the largest of either half
+    uint4* slots = (uint4*)workspace;                                // two a block
+    int* counters = (int*)(slots + (long long)gridDim.x * 2 * SLOT);  // arrivals and departures, per token and block
     int stage = 0; u32 phase = 0;
     for (int row = begin.x; row < plan.last; row++) {
       const Piece p = piece_of(row);
@@ -166,18 +166,18 @@ ${score(two)}
       await_previous();  // it may still read y
       const bool whole = p.from == 0 && row < end.x;
       const long long slot = blockIdx.x * 2 + (p.from == 0);
-      uint4* out = (whole ? (uint4*)y + ((long long)row * HEADS + rank * 64) * 64 : slots + slot * 4096) + head * 64 + team * 32 + lane % 4;
+      uint4* out = (whole ? (uint4*)y + ((long long)row * HEADS + rank * 64) * 64 : slots + slot * SLOT) + head * 64 + team * 32 + lane % 4;
       EACH(h, 2) {
         if (whole) {
-          store_sums<pack_bf16>(out + h * 512, acc, h, 1.f / total[h].y, lane);
+          store_sums<pack_bf16>(out + h * 512, acc, h, reciprocal_fast(total[h].y), lane);
           continue;
         }
         float largest = 0.f;
         EACH(i, 64) largest = fmaxf(largest, fabsf(acc[i / 32][i % 32 / 2 * 4 + 2 * h + i % 2]));
         largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
         largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 2));
-        store_sums<pack_half>(out + h * 512, acc, h, largest > 0.f ? 1.f / largest : 0.f, lane);
-        float* stat = (float*)(stats + slot * 64 + head + 8 * h);
+        store_sums<pack_half>(out + h * 512, acc, h, largest > 1e-30f ? reciprocal_fast(largest) : 0.f, lane);
+        float* stat = (float*)(slots + slot * SLOT + 4096 + head + 8 * h);
         if (lane % 4 == 0 && team == 0) *(float2*)stat = total[h];
         if (lane % 4 == 0) stat[2 + team] = largest;
       }
