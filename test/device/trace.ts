@@ -30,7 +30,9 @@ function launchesOf(manifest: Manifest): Launch[] {
     if (!/linear|gemm|bmm|experts|query/.test(family)) return 0;
     const names = step.args.flatMap((a) => ("weight" in a && a.part === "data" ? [a.weight] : []));
     return names.reduce((sum, name) => {
-      const { shape, dtype } = manifest.weights[name];
+      const { shape, dtype, source } = manifest.weights[name];
+      // Of the rotary table a token reads one row.
+      if (source.kind === "rope") return sum;
       const experts = /grouped|experts/.test(family) ? (manifest.model.experts!.perToken + shape[0] - manifest.model.experts!.count) / shape[0] : 1;
       // The two einsums of attention read a half of wkv_b each.
       return sum + product(shape) * (dtype === "bf16" ? 2 : dtype === "f32" ? 4 : 1) * experts * (/bmm|query/.test(family) ? 0.5 : 1);
