@@ -29,7 +29,7 @@ function take(site: Site): Choice | null {
     args: s.form === "tall" ? [x, w, y, xScale, wScale] : [x, w, xScale, wScale, y], dims: [rows.rows],
   });
   const many = casesOf(rows.rows, (m) => choose(problem, m), launch);
-  // Up to four rows x is held whole.
+  // One row is held whole.
   const thin = thinCases(site);
   if (!thin) return many;
   const last = thin.cases.at(-1)!.most!;

@@ -1,18 +1,17 @@
-// Products of block-scaled weights with at most four rows, alone and with a norm or a residual sum inside: the thin form takes them all
-// in. More rows than it holds are left to the other forms, and for a fused op to its parts (codegen/compose.ts).
+// Products of block-scaled weights with one row, alone and with a norm or a residual sum inside: the thin form takes them all in. More
+// rows are left to the other forms, and for a fused op to its parts (codegen/compose.ts).
 import type { Arg, Cases, Choice, Problem, Site } from "../../ir/kernel/catalogue.ts";
 import { thinSchedule, type ThinProblem } from "../schedules/sm90-thin.ts";
 import { asRows, isPacked, num } from "../views.ts";
 import { thin } from "./gemm-thin.ts";
 import type { Native } from "./native.ts";
 
-/** Rows a kernel of its own is made for; and where every block norms them for itself, half a microsecond each. */
-const HELD = [1, 4] as const;
-const MADE = [1, 2] as const;
+/** Rows a kernel of its own is made for: four, held whole, leave less to the ring and were slower than the streaming form. */
+const HELD = [1] as const;
 
 const scalesOf = (i: number): Arg => ({ in: i, part: "scales" });
 
-/** Cases of a site up to four rows, or null where the form does not serve it. */
+/** The case of a site with one row, or null where the form does not serve it. */
 export function thinCases(site: Site): Cases | null {
   const [norm, added] = [site.op === "norm_block_linear", site.op === "block_linear_add"];
   if (!norm && !added && site.op !== "block_linear") return null;
@@ -29,7 +28,7 @@ export function thinCases(site: Site): Cases | null {
     ...(added ? { residual: true } : {}),
   };
   const args: Arg[] = [{ in: 1 }, { in: 0 }, norm ? { in: 2 } : scalesOf(0), scalesOf(1), ...(added ? [{ in: 2 }] : []), { out: 0 }];
-  const cases = (norm ? MADE : HELD).filter((held) => typeof thinSchedule(problemOf({ ...problem, held })) !== "string").map((held) => ({ most: held, launches: [{ family: "thin_gemm", problem: { ...problem, held }, args, dims: [x.rows] }] }));
+  const cases = HELD.filter((held) => typeof thinSchedule(problemOf({ ...problem, held })) !== "string").map((held) => ({ most: held, launches: [{ family: "thin_gemm", problem: { ...problem, held }, args, dims: [x.rows] }] }));
   return cases.length ? { on: x.rows, cases } : null;
 }
 

@@ -68,6 +68,8 @@ export function withRing(p: ThinProblem, s: Omit<ThinSchedule, "stages">, room =
 export const thinMeasured: Record<string, readonly [teams: number, per: number, deep: 1 | 2 | 4, split: 1 | 2 | 4, room?: number]> = {
   // q_a + kv_a: so few rows a block that its teams hardly keep up with the first wave of weights
   "2112x7168": [1, 16, 4, 1],
+  // q_b: a ring that fits a multiprocessor beside the 125 KB of q_a + kv_a, so that its weights come while those are multiplied
+  "24576x1536": [3, 64, 1, 1, 105_000],
 };
 
 /** As measured, else the least time for all blocks by what each has to read: rows are cut so that every multiprocessor has the same, in one go if they fit. */

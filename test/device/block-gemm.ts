@@ -69,12 +69,12 @@ const legal = (n: number, k: number, m: number): GemmSchedule[] => {
   return every ? candidates.filter((s) => illegal(s, H200, { n, k }) === null && (s === chosen || suits(s, m))) : [chosen];
 };
 
-/** A schedule's name and its kernel: what the target takes first (x held whole up to four rows, where that form serves), then the others asked for. */
+/** A schedule's name and its kernel: what the target takes first (one row is held whole, where that form serves), then the others asked for. */
 function forms(n: number, k: number, m: number): { schedule: string; text: KernelText }[] {
   const others = legal(n, k, m).toSorted((a, b) => Number(b === choose({ n, k }, m)) - Number(a === choose({ n, k }, m)));
   const streamed = (s: GemmSchedule): { schedule: string; text: KernelText } => ({ schedule: scheduleName(s), text: blockGemm({ n, k }, s) });
-  const problem: ThinProblem = { n, k, held: m === 1 ? 1 : 4 };
-  const held = m <= 4 ? thinSchedule(problem) : "too many rows";
+  const problem: ThinProblem = { n, k, held: 1 };
+  const held = m === 1 ? thinSchedule(problem) : "too many rows";
   if (typeof held === "string") return others.map(streamed);
   return [{ schedule: thinName(held), text: thin(problem, held) }, ...(every ? others.map(streamed) : [])];
 }
