@@ -24,9 +24,10 @@ const batches: readonly Batch[] = [
   ragged([0, 1, 2, 3], "prefill", "draft", "extend", "decode"),
   ragged([3], "prefill", "draft", "extend", "decode"), ragged([3, 3, 3], "prefill", "draft", "decode"), ragged([3, 3, 3, 3, 3], "prefill", "draft"), ragged([0], "prefill", "draft"), ragged([4, 5], "prefill", "decode"),
   { ...ragged([1], "prefill", "draft"), only: [0, 1, "entry"] }, { ...ragged([2], "prefill", "draft"), only: [0, 1, "entry"] }, ragged([2, 2], "prefill"), ragged(times(2), "decode"),
+  { ...ragged(times(2), "prefill", "draft"), only: [1, "entry"] },
   { ...ragged(times(33), "decode"), only: [0, "entry"] }, ...[4, 8, 16, 24].map((n): Batch => ({ ...ragged(times(n), "decode"), only: ["entry"] })),
   { ...ragged(times(3), "prefill", "draft"), only: [1, "entry"] }, { ...ragged(times(7), "prefill", "draft"), only: [1, "entry"] },
-  { group: "long", sequences: [0], calls: ["prefill"] },
+  { group: "long", sequences: [0], calls: ["prefill"] }, { ...ragged(times(9), "prefill"), only: [0] }, { ...ragged(times(65), "decode"), only: ["entry"] }, { ...ragged(times(22), "prefill"), only: [1] },
 ];
 
 export const setting: Omit<Setting, "open"> = {
