@@ -11,8 +11,9 @@ import { between, codeValues, distance, elementBytes, floats, gather, integers, 
 import type { Placed } from "./oracle-job.ts";
 import type { Play, Stored } from "./oracle-values.ts";
 
-/** What is known of a kernel. */
+/** What is known of a kernel as part of an op: a part of a fused one shares its result with the others. */
 export interface Tally {
+  kernel: string;
   op: string;
   launches: number;
   elements: number;
@@ -172,8 +173,9 @@ export class Watcher {
   }
 
   private tally(kernel: string, op: string): Tally {
-    let t = this.tallies.get(kernel);
-    if (!t) this.tallies.set(kernel, (t = { op, launches: 0, elements: 0, row: 0, element: 0, where: "", codes: 0, codesApart: 0, scalesApart: 0, unexplained: 0, wrong: 0, integers: 0 }));
+    const key = `${kernel} ${op}`;
+    let t = this.tallies.get(key);
+    if (!t) this.tallies.set(key, (t = { kernel, op, launches: 0, elements: 0, row: 0, element: 0, where: "", codes: 0, codesApart: 0, scalesApart: 0, unexplained: 0, wrong: 0, integers: 0 }));
     return t;
   }
 
