@@ -18,6 +18,9 @@ export interface ExpertsDownProblem extends ExpertsProblem, Routing {
 /** Threads that quantise, eight warps where a row has blocks for them: four take 8 us to gate and quantise a row, and an expert's weights are here after three. */
 const quantisers = (k: number): number => 32 * [8, 7, 6, 5, 4, 3, 2, 1].find((n) => (k / 128) % n === 0)!;
 
+/** Rows on their way to the threads that quantise. */
+const FLYING = 4;
+
 export function expertsDown(p: ExpertsDownProblem, s: SliceSchedule): KernelText {
   const { experts, n, k } = p;
   const choice = choiceOf(p.routing, true);
@@ -64,33 +67,47 @@ ${choice.weights}${choice.steps}  int own;
   } else if (warp >= MATH / 32) {
     const int worker = warp - MATH / 32;
     await_previous();
-    // An expert's rows, quantised by blocks of 128 columns: a warp a block, four columns a lane.
-    for (int visit = 0; visit < count; visit++) {
-      const u32 slot = visit % AHEAD, x_tile = ring + X + slot * X_BYTES, x_scales = ring + X_SCALES + slot * X_SCALE_BYTES;
-      if (visit >= AHEAD) barrier_wait(x_empty + 8 * slot, (visit / AHEAD - 1) & 1);
-      for (int i = runs[visit].row; i < runs[visit].end; i++) {
-        const int token = i - runs[visit].row;  // a column of the product
-        float act[TURNS][4];
+    // Rows in their order, quantised by blocks of 128 columns: a warp a block, four columns a lane. While weights stream a load takes 2 us,
+    // so some rows are on their way at any time.
+    const int rows = T * PER;
+    float next[FLYING][TURNS][4];
+    auto read = [&](float (&to)[TURNS][4], int i) {
 #pragma unroll
-        for (int t = 0; t < TURNS; t++) load4_f32(act[t], acts + (i64)i * K + (worker + t * WORKERS) * 128 + lane * 4);
+      for (int t = 0; t < TURNS; t++) load4_f32(to[t], acts + (i64)i * K + (worker + t * WORKERS) * 128 + lane * 4);
+    };
+#pragma unroll
+    for (int f = 0; f < FLYING; f++)
+      if (f < rows) read(next[f], f);
+    int visit = 0;
+    for (int i0 = 0; i0 < rows; i0 += FLYING)
+#pragma unroll
+      for (int f = 0; f < FLYING; f++) {
+        const int i = i0 + f;
+        if (i >= rows) continue;
+        const u32 slot = visit % AHEAD, x_tile = ring + X + slot * X_BYTES, x_scales = ring + X_SCALES + slot * X_SCALE_BYTES;
+        const int token = i - runs[visit].row;  // a column of the product
+        if (token == 0 && visit >= AHEAD) barrier_wait(x_empty + 8 * slot, (visit / AHEAD - 1) & 1);
 #pragma unroll
         for (int t = 0; t < TURNS; t++) {
           const int block = worker + t * WORKERS;
           float sizes[4];
 #pragma unroll
-          for (int e = 0; e < 4; e++) sizes[e] = fabsf(act[t][e]);
+          for (int e = 0; e < 4; e++) sizes[e] = fabsf(next[f][t][e]);
           const float plain = __fdiv_rn(larger(warp_max<128>(sizes), ${literal(Math.fround(1e-4), "f32")}), 448.0f), scale = ${p.ue8m0 ? "pow2_ceil(plain)" : "plain"};
           u32 word = 0;
 #pragma unroll
-          for (int e = 0; e < 4; e++) word |= (u32)to_e4m3(__fdiv_rn(act[t][e], scale)) << 8 * e;
+          for (int e = 0; e < 4; e++) word |= (u32)to_e4m3(__fdiv_rn(next[f][t][e], scale)) << 8 * e;
           store_shared_word(x_tile + (block * 8 + lane / 4) * PITCH + token * 16 + lane % 4 * 4, word);
           if (lane == 0) store_shared(x_scales + (block * X_PITCH + token) * 4, scale);
         }
+        if (i + FLYING < rows) read(next[f], i + FLYING);
+        if (i + 1 < runs[visit].end) continue;
+        // The expert's last row.
+        fence_async();
+        __syncwarp();
+        if (lane == 0) barrier_arrive(x_full + 8 * slot);
+        visit++;
       }
-      fence_async();
-      __syncwarp();
-      if (lane == 0) barrier_arrive(x_full + 8 * slot);
-    }
     // What the end needs, while others multiply.
 ${p.routing ? "" : "    for (int c = threadIdx.x - MATH; c < T * PER; c += QUANTISE) weight_of[c] = weights[c];\n"}    for (int c = threadIdx.x - MATH; c < T * SLICE; c += QUANTISE) onto[c] = from_bf16(x[(i64)(c / SLICE) * N + row0 + c % SLICE]);
   } else {
@@ -126,7 +143,7 @@ ${multiplySlice}      if (lane == 0) barrier_arrive(x_empty + 8 * slot);
 }
 `;
   const constants = `${sliceConstants(p, s, `QUANTISE = ${quantise}, THREADS = MATH + QUANTISE + 32;  // threads that multiply, and that make rows of x; a warp more copies`)}constexpr int AHEAD = ${s.ahead}, X_BYTES = ${codes}, X_SCALE_BYTES = ${scales};  // experts whose rows of x are made ahead, and their room
-constexpr int WORKERS = QUANTISE / 32, TURNS = ${k / 4 / quantise};               // blocks of 128 columns go round the warps
+constexpr int FLYING = ${FLYING}, WORKERS = QUANTISE / 32, TURNS = ${k / 4 / quantise};               // blocks of 128 columns go round the warps
 `;
   const helpers = `${fragments(["types", "barriers", "dependent", "floats", "wgmma"], 8)}${expertsFragments}`;
   const source = `${header([

@@ -123,8 +123,6 @@ static bool __any_sync(u32 m, bool b) { return __ballot_sync(m, b) != 0; }
 static int __reduce_max_sync(u32, int v) { u64* all = exchange((u32)v); int r = (int)all[0]; for (int i = 1; i < 32; i++) r = max(r, (int)all[i]); return r; }
 static void __threadfence() {}
 static float warp_most(float v) { for (int d = 1; d < 32; d *= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d)); return v; }
-static float quads_most(float v) { for (int d = 4; d < 32; d *= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d)); return v; }
-static float quads_sum(float v) { for (int d = 4; d < 32; d *= 2) v += __shfl_xor_sync(~0u, v, d); return v; }
 static float warp_sum(float v) { for (int d = 1; d < 32; d *= 2) v += __shfl_xor_sync(~0u, v, d); return v; }
 static void __syncwarp() { exchange(0); }
 static int __ffs(u32 v) { return __builtin_ffs(v); }
@@ -236,7 +234,6 @@ static float exp2_fast(float v) { return exp2f(v); }
 static float reciprocal_fast(float v) { return 1 / v; }
 static u16 to_bf16(float f) { u32 b; memcpy(&b, &f, 4); return f != f ? 0x7fff : (b + 0x7fff + (b >> 16 & 1)) >> 16; }
 static float of_bf16(u16 h) { u32 b = (u32)h << 16; float f; memcpy(&f, &b, 4); return f; }
-static void load4_bf16(float* v, const u16* p) { for (int i = 0; i < 4; i++) v[i] = of_bf16(p[i]); }
 static u32 pack_bf16(float low, float high) { return to_bf16(low) | (u32)to_bf16(high) << 16; }
 static float larger(float a, float b) { return a != a || b != b ? a + b : fmaxf(a, b); }
 static float pow2_ceil(float v) { u32 b; memcpy(&b, &v, 4); return __uint_as_float((b + 0x7fffff) & 0xff800000); }
