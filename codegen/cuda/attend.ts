@@ -23,7 +23,7 @@ function instead(site: Site, op: string, family: string, illegal: (p: Problem) =
 export type MlaDecodeProblem = MlaAttendProblem & { split?: "fixed"; group?: 16 | 32 };
 
 /** Up to here, in tokens times columns of the page table, the fixed split is the faster one: of one token, and of several. */
-const FEW = { one: 64, several: 48 };
+const FEW = { one: 32, several: 48 };
 
 /** Natives of absorbed attention; `split: "fixed"` divides a sequence by its own length only, so that its bits do not depend on its batch. */
 const decode = (split: "balanced" | "fixed"): Native => ({
