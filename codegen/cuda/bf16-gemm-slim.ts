@@ -138,8 +138,12 @@ ${cluster ? SEND(wide) : "  const int first_chunk = 0, last_chunk = chunks;\n"} 
     if (column0 + column >= N) continue;
     float v[WIDTH] = {};
 ${cluster ? `    for (int s = 0; s < SPLIT; s++) {
-      if (s == rank) add_own(v, ring + (token * PITCH + column) * 4);
-      else add(v, inbox + (s - (s > rank)) * SLOT + (c - first_chunk) * (WIDTH * 4));
+      // A block's own steps are added up first, as the others' were: who owns a chunk, which follows m, changes no bit.
+      float part[WIDTH] = {};
+      if (s == rank) add_own(part, ring + (token * PITCH + column) * 4);
+      else add(part, inbox + (s - (s > rank)) * SLOT + (c - first_chunk) * (WIDTH * 4));
+#pragma unroll
+      for (int i = 0; i < WIDTH; i++) v[i] += part[i];
     }` : "    add_own(v, ring + (token * PITCH + column) * 4);"}
 ${wide
     ? `    store16(y + (long long)(token0 + token) * ${p.yStride} + column0 + column, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));`

@@ -210,8 +210,12 @@ ${cluster ? SEND : "  const int first_chunk = 0, last_chunk = chunks;\n"}  for (
     if (column0 + column >= N) continue;
     float v[8] = {};
 ${cluster ? `    for (int s = 0; s < SPLIT; s++) {
-      if (s == rank) add_own(v, ring + (token * PITCH + column) * 4);
-      else add8(v, inbox + (s - (s > rank)) * SLOT + (c - first_chunk) * 32);
+      // A block's own steps are added up first, as the others' were: who owns a chunk, which follows m, changes no bit.
+      float part[8] = {};
+      if (s == rank) add_own(part, ring + (token * PITCH + column) * 4);
+      else add8(part, inbox + (s - (s > rank)) * SLOT + (c - first_chunk) * 32);
+#pragma unroll
+      for (int i = 0; i < 8; i++) v[i] += part[i];
     }` : "    add_own(v, ring + (token * PITCH + column) * 4);"}
     store16(y + (long long)(token0 + token) * N + column0 + column, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
   }
