@@ -113,8 +113,10 @@ function slimTime(s: SlimBf16, { n, k }: StreamProblem, m: number, limits: Limit
   // A multiprocessor takes in 85 KB a microsecond, and a ring is filled once in the latency of what fills it.
   const unit = Math.max(1.55 / s.stages, 0.95 / s.xStages, (live * s.deep * STEP * 2 * (s.columns + Math.min(s.tokens, m))) / 85e3);
   const waves = s.resident === 1 ? Math.ceil(each) : Math.max(1, each / s.resident);
-  const memory = (2 * (n * k + m * k + m * n)) / 4.05e6;
-  return (s.resident === 1 ? 3.3 : 2.6) + (s.split > 1 ? 0.4 * s.split : 0) + Math.max(waves * units * unit + (waves - 1) * 1.2, memory);
+  // Multiprocessors with fewer blocks than others leave memory idle at the end.
+  const idle = each < 4 ? 1 - each / Math.ceil(each) : 0;
+  const memory = ((2 * (n * k + m * k + m * n)) / 4.05e6) * (1 + 0.2 * idle);
+  return (s.resident === 1 ? 3.3 : 2.8) + (s.split > 1 ? 0.45 * s.split : 0) + Math.max(waves * units * unit + (waves - 1) * 1.2, memory);
 }
 
 /** The schedule for a problem at m rows, or why there is none. */
