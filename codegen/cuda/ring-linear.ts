@@ -41,6 +41,9 @@ export function ringLinear(p: RingProblem, s: RingSchedule): KernelText {
   const fromStage = wide
     ? `load_matrices4(swizzled(x_tile, piece * TOKENS + lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2), x[0][0], x[0][1], x[1][0], x[1][1]);`
     : `load_matrices2(swizzled(x_tile, piece * TOKENS + ${s.tokens === 8 ? "lane % 8" : `min(lane % 8, ${s.tokens - 1})`}, chunk + lane / 8 % 2), x[0][0], x[0][1]);`;
+  const fromRows = wide
+    ? "load_matrices4(x_lane + (step * PIECES * 4 + q) * 32, x[0][0], x[0][1], x[1][0], x[1][1]);"
+    : "load_matrices2(x_lane + (step * PIECES * 4 + q) * 32, x[0][0], x[0][1]);";
   const source = `${header([
     `${op}: ${meaning(p, s.tokens)}`,
     `schedule ${JSON.stringify(s)}`,
@@ -101,7 +104,7 @@ ${staged ? "      copy_in_pieces(ring + stage * STAGE + X_AT, &x_map, full + 8 *
   }
 
 ${rows ? `${rows.body}  // Of a lane: where its row of x begins, of those ldmatrix reads; rows past the last repeat it.
-  const u32 x_lane = shared_address(x_rows + min(lane % 8, m - 1) * PITCH + lane / 8 % 2 * 8);
+  const u32 x_lane = shared_address(x_rows + min(${wide ? "lane / 16 * 8 + " : ""}lane % 8, m - 1) * PITCH + lane / 8 % 2 * 8);
 ` : "  await_previous();  // y may still be in use\n"}
   int stage = 0; u32 phase = 0;
   for (int share = share0; share < share0 + shares; share++) {
@@ -122,7 +125,7 @@ ${added ? `    // What is added to this share, fetched while its weights are mul
       for (int q = warp; q < 4 * PIECES; q += 8) {
         const int piece = q / 4, chunk = q % 4 * 2;  // of 16 bytes
         u32 x[HELD / 8][2];
-        ${staged ? fromStage : "load_matrices2(x_lane + (step * PIECES * 4 + q) * 32, x[0][0], x[0][1]);"}
+        ${staged ? fromStage : fromRows}
 #pragma unroll
         for (int t = 0; t < TILES; t++) {
           u32 w[4];

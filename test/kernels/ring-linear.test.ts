@@ -71,7 +71,6 @@ describe.skipIf(!hasGpp)("products of few rows with their neighbours inside", ()
       ...(c.rows ? { rows: c.rows } : {}), ...(c.rows === "rms_norm" ? { eps: 1e-6 } : {}), ...(c.add ? { residualStride: c.n + 1 } : {}),
     };
     for (const tokens of c.rows ? ([1, 2, 4] as const) : ([1, 4, 8, 16] as const)) {
-      if (tokens === 16 && c.x === "resident") continue;
       expect(unringable(problem, tokens)).toBeNull();
       const s = ringSchedule(problem, tokens, c.x, { ...H200, multiprocessors: c.blocks, ...(c.kilobytes ? { ringBytes: c.kilobytes * 1024 } : {}) });
       const native = nativeOnHost(ringLinear(problem, s));
