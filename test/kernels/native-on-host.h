@@ -124,6 +124,8 @@ static int __reduce_max_sync(u32, int v) { u64* all = exchange((u32)v); int r = 
 static void __threadfence() {}
 static float warp_most(float v) { for (int d = 1; d < 32; d *= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d)); return v; }
 static float warp_sum(float v) { for (int d = 1; d < 32; d *= 2) v += __shfl_xor_sync(~0u, v, d); return v; }
+static float quads_most(float v) { for (int d = 4; d < 32; d *= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d)); return v; }
+static float quads_sum(float v) { for (int d = 4; d < 32; d *= 2) v += __shfl_xor_sync(~0u, v, d); return v; }
 static void __syncwarp() { exchange(0); }
 static int __ffs(u32 v) { return __builtin_ffs(v); }
 static int __popc(u32 v) { return __builtin_popcount(v); }
