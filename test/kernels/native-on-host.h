@@ -203,8 +203,6 @@ static float2 load_shared_pair(u32 at) { return load_as<float2>(at, self->block-
 static float4 load_shared4(u32 at) { return load_as<float4>(at, self->block->rank); }
 static float4 load_shared4_at(u32 at, u32 rank) { return load_as<float4>(at, rank); }
 static uint4 load_shared16(u32 at) { return load_as<uint4>(at, self->block->rank); }
-static float quads_most(float v) { for (int d = 4; d < 32; d *= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d)); return v; }
-static float quads_sum(float v) { for (int d = 4; d < 32; d *= 2) v += __shfl_xor_sync(~0u, v, d); return v; }
 static void store_shared(u32 to, float v) { memcpy(self->block->shared + to, &v, 4); }
 static void send16(u32 to, u32 rank, u32 barrier, float4 v) { Block* b = self->block->cluster->blocks[rank]; memcpy(b->shared + to, &v, 16); settle(barrier_at(b, barrier), 0, -16); }
 static void store_shared_pair(u32 to, float a, float b) { store_shared(to, a); store_shared(to + 4, b); }
