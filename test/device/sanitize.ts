@@ -9,8 +9,8 @@ import type { Row } from "./device.ts";
 /** Widths of few blocks; heads and latents as wide as the native attention takes. */
 const CUT =
   "hidden_size=512 num_attention_heads=64 num_key_value_heads=64 q_lora_rank=256 intermediate_size=512 moe_intermediate_size=256 n_routed_experts=32 n_group=4 topk_group=2 num_experts_per_tok=4 vocab_size=1024";
-/** Seconds a tool may take. */
-const LIMIT = 75;
+/** Seconds a tool may take: less than the harness gives a part, or nothing comes back. */
+const LIMIT = 50;
 
 interface Run {
   tool: string;
