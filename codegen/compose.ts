@@ -117,6 +117,9 @@ const siteOf = (p: Part): Site => ({ op: p.op, attrs: p.attrs, ins: p.ins.map((o
 /** A fused op's parts as sites: for a kernel of the whole that says what it does by what they do. */
 export const partSites = (site: Site): Site[] => parts[site.op](site).map(siteOf);
 
+/** Whether an op is made of others: its parts serve it where a target has no kernel of the whole. */
+export const isComposed = (op: string): boolean => op in parts;
+
 /** The launches of a fused op's parts, as `choose` gives them; null for an op that is not made of others. */
 export function composed(site: Site, choose: (s: Site) => Choice | Refusal): Choice | Refusal | null {
   const made = parts[site.op]?.(site);

@@ -16,5 +16,5 @@ export default pass({
   name: "last-row-norm",
   summary: "Normalise only the rows whose logits are asked for.",
   rules: [pickFirst],
-  after: "add-norm",
+  before: "last-rows",
 });

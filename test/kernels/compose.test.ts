@@ -102,7 +102,7 @@ describe("on the CUDA target", () => {
     const cases = served("norm_linear", 2112, 7168);
     expect(cases.slice(0, 4)).toEqual([[1, ["fused_linear"]], [2, ["fused_linear"]], [4, ["norm_rows", "ring_linear"]], [8, ["norm_rows", "ring_linear"]]]);
     expect(cases.at(-1)).toEqual([null, ["norm_rows", "bf16_gemm"]]);
-    expect(served("linear_add", 7168, 16384).slice(0, 5)).toEqual([...[1, 4, 8, 16].map((most) => [most, ["fused_linear"]]), [32, ["bf16_gemm", "flat"]]]);
+    expect(served("linear_add", 7168, 16384).slice(0, 5)).toEqual([...[1, 4, 8, 16].map((most) => [most, ["fused_linear"]]), [64, ["bf16_gemm", "flat"]]]);
     expect(served("silu_linear_add", 7168, 1856).slice(0, 4)).toEqual([...[1, 2].map((most) => [most, ["fused_linear"]]), [4, ["silu_mul", "fused_linear"]], [8, ["silu_mul", "fused_linear"]]]);
     expect(served("silu_linear_add", 7168, 1856).at(-1)).toEqual([null, ["silu_mul", "bf16_gemm", "flat"]]);
   });

@@ -236,6 +236,7 @@ static float exp2_fast(float v) { return exp2f(v); }
 static float reciprocal_fast(float v) { return 1 / v; }
 static u16 to_bf16(float f) { u32 b; memcpy(&b, &f, 4); return f != f ? 0x7fff : (b + 0x7fff + (b >> 16 & 1)) >> 16; }
 static float of_bf16(u16 h) { u32 b = (u32)h << 16; float f; memcpy(&f, &b, 4); return f; }
+static void load4_bf16(float* v, const u16* p) { for (int i = 0; i < 4; i++) v[i] = of_bf16(p[i]); }
 static u32 pack_bf16(float low, float high) { return to_bf16(low) | (u32)to_bf16(high) << 16; }
 static float larger(float a, float b) { return a != a || b != b ? a + b : fmaxf(a, b); }
 static float pow2_ceil(float v) { u32 b; memcpy(&b, &v, 4); return __uint_as_float((b + 0x7fffff) & 0xff800000); }

@@ -35,7 +35,7 @@ test("it compiles, and the artifact records it", () => {
 });
 
 test("dsc.config.ts in the working directory does the same", () => {
-  writeFileSync(path.join(app, "dsc.config.ts"), `import { insertAfter, standard } from "dsc/passes";\nimport lastRowNorm from "./last-row-norm.ts";\nexport default { pipeline: insertAfter(standard, "add-norm", lastRowNorm) };\n`);
+  writeFileSync(path.join(app, "dsc.config.ts"), `import { insertBefore, standard } from "dsc/passes";\nimport lastRowNorm from "./last-row-norm.ts";\nexport default { pipeline: insertBefore(standard, "last-rows", lastRowNorm) };\n`);
   const { status } = dsc("compile", "config.json", "-o", "configured");
   rmSync(path.join(app, "dsc.config.ts"));
   expect(status).toBe(0);
