@@ -7,6 +7,7 @@ import { bf16Header, bf16Name, sharedBytes, STEP, type SlimBf16 } from "../sched
 import type { StreamProblem } from "../schedules/sm90-stream.ts";
 import { bf16Wgmma } from "./bf16-fragments.ts";
 import { called, fragments, header } from "./fragments.ts";
+import { initRings, keepSums } from "./two-rings.ts";
 
 /** Sums of other blocks' shares go to them; each owns a run of chunks. */
 const SEND = (wide: boolean): string => `  // Each block finishes a share of the tile. It is sent the others' sums of it, which its barrier counts: no fence, and no block
@@ -66,15 +67,7 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
   const int begin = rank * UNITS / SPLIT, end = (rank + 1) * UNITS / SPLIT, ahead = min(STAGES, end - begin);
 
   if (threadIdx.x == MATH) {
-    for (int i = 0; i < STAGES; i++) {
-      barrier_init(full + 8 * i, 1);
-      barrier_init(empty + 8 * i, MATH / 32);  // one arrival a math warp
-    }
-    for (int i = 0; i < X_STAGES; i++) {
-      barrier_init(x_full + 8 * i, 1);
-      barrier_init(x_empty + 8 * i, MATH / 32);
-    }
-${cluster ? "    barrier_init(inbox_full, 1);\n" : ""}    barrier_init_done();
+${initRings}${cluster ? "    barrier_init(inbox_full, 1);\n" : ""}    barrier_init_done();
     // Weights do not wait for the kernel before: a ring of them is under way while it still runs.
     for (int i = 0; i < ahead; i++) {
       barrier_expect(full + 8 * i, DEEP * W_BYTES);
@@ -122,13 +115,7 @@ ${cluster ? "  cluster_arrive();  // whoever has seen all blocks do so may send 
     // The rings have been read and nothing more is coming: they now take the sums, a token a row.
     await_previous();  // y may still be in use
     group_sync(1, MATH);
-    const u32 sums = ring + deep * (TOKENS * PITCH * 4) + (row * PITCH + lane % 4 * 2) * 4;
-#pragma unroll
-    for (int j = 0; j < COLUMNS / 8; j++) {
-      store_shared_pair(sums + j * 32, sum[4 * j], sum[4 * j + 1]);
-      store_shared_pair(sums + 8 * PITCH * 4 + j * 32, sum[4 * j + 2], sum[4 * j + 3]);
-    }
-  }
+${keepSums}  }
   __syncthreads();
 
   // Output: WIDTH columns of a token a thread, added up over steps and blocks in their order.

@@ -1,10 +1,10 @@
 // Linears with a norm, a gate or a residual sum inside, of few rows: the ring form takes them all in. More rows than it takes are
 // served by the op's parts (codegen/compose.ts).
-import type { Arg, Choice, Problem, Site, View } from "../../ir/kernel/catalogue.ts";
-import { ringSchedule, unringable, type RingProblem, type RingSchedule } from "../schedules/sm90-ring.ts";
+import type { Arg, Choice, Site, View } from "../../ir/kernel/catalogue.ts";
+import { unringable, type RingProblem } from "../schedules/sm90-ring.ts";
 import { asRows, isPacked, num } from "../views.ts";
+import { ringLinearNative } from "./linear.ts";
 import type { Native } from "./native.ts";
-import { ringLinear } from "./ring-linear.ts";
 
 /** By op: what its rows are made by, and what follows x and w among its operands. */
 const OPS = {
@@ -43,8 +43,5 @@ function take(site: Site): Choice | null {
 export const fusedLinearNative: Native = {
   family: "fused_linear",
   choose: take,
-  emit(p: Problem) {
-    const { tokens, ...problem } = p as unknown as RingProblem & Pick<RingSchedule, "tokens">;
-    return ringLinear(problem, ringSchedule(problem, tokens));
-  },
+  emit: ringLinearNative.emit,
 };

@@ -5,6 +5,7 @@ import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { ceildiv } from "../../ir/size.ts";
 import { gemmHeader, scheduleName, sharedBytes, slimChain, STEP, type GemmProblem, type SlimSchedule } from "../schedules/sm90-gemm.ts";
 import { called, fragments, header } from "./fragments.ts";
+import { initRings, keepSums } from "./two-rings.ts";
 
 /** Prints the kernel of one problem. */
 export function slim({ n, k }: GemmProblem, schedule: SlimSchedule): KernelText {
@@ -35,15 +36,7 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
   const int token0 = blockIdx.y * TOKENS, column0 = blockIdx.x * COLUMNS;
 
   if (threadIdx.x == MATH) {
-    for (int s = 0; s < STAGES; s++) {
-      barrier_init(full + 8 * s, 1);
-      barrier_init(empty + 8 * s, MATH / 32);  // one arrival a math warp
-    }
-    for (int s = 0; s < X_STAGES; s++) {
-      barrier_init(x_full + 8 * s, 1);
-      barrier_init(x_empty + 8 * s, MATH / 32);
-    }
-    barrier_init_done();
+${initRings}    barrier_init_done();
     // Weights do not wait for the kernel before: a ring of them is under way while it still runs.
     for (int i = 0; i < min(STAGES, UNITS); i++) {
       barrier_expect(full + 8 * i, DEEP * W_BYTES);
@@ -123,13 +116,7 @@ ${straddles ? "    const int cut = 128 - column0 % 128;  // columns before the n
 
     // The ring has been read and nothing more is coming: it now takes the sums, a token a row.
     group_sync(1, MATH);
-    const u32 sums = ring + deep * (TOKENS * PITCH * 4) + (row * PITCH + lane % 4 * 2) * 4;
-#pragma unroll
-    for (int j = 0; j < COLUMNS / 8; j++) {
-      store_shared_pair(sums + j * 32, sum[4 * j], sum[4 * j + 1]);
-      store_shared_pair(sums + 8 * PITCH * 4 + j * 32, sum[4 * j + 2], sum[4 * j + 3]);
-    }
-  }
+${keepSums}  }
   __syncthreads();
 
   // Output: 8 columns of a token a thread, added up over steps in their order, 16 bytes a store, by the warps that multiplied.

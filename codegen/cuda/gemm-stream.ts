@@ -5,6 +5,7 @@ import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { add, ceildiv } from "../../ir/size.ts";
 import { gemmHeader, scheduleName, sharedBytes, STEP, streamChain, type GemmProblem, type StreamSchedule } from "../schedules/sm90-gemm.ts";
 import { called, fragments, header } from "./fragments.ts";
+import { initRings } from "./two-rings.ts";
 
 /** The run of rows a block works on: found on the device, so that shapes do not depend on what the router chose. */
 const findRun = (experts: number): string => `
@@ -96,15 +97,7 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
 ${experts ? "  __shared__ Run run;\n" : "  const int token0 = blockIdx.y * TOKENS;\n"}  const int begin = rank * UNITS / SPLIT, end = (rank + 1) * UNITS / SPLIT, ahead = min(STAGES, end - begin);
 
   if (threadIdx.x == MATH) {
-    for (int s = 0; s < STAGES; s++) {
-      barrier_init(full + 8 * s, 1);
-      barrier_init(empty + 8 * s, MATH / 32);  // one arrival a math warp
-    }
-    for (int s = 0; s < X_STAGES; s++) {
-      barrier_init(x_full + 8 * s, 1);
-      barrier_init(x_empty + 8 * s, MATH / 32);
-    }
-${cluster ? "    barrier_init(inbox_full, 1);\n" : ""}    barrier_init_done();${experts ? "" : `
+${initRings}${cluster ? "    barrier_init(inbox_full, 1);\n" : ""}    barrier_init_done();${experts ? "" : `
     // Weights do not wait for the kernel before: a ring of them is under way while it still runs.
     for (int i = 0; i < ahead; i++) {
       barrier_expect(full + 8 * i, DEEP * W_BYTES);
