@@ -6,11 +6,11 @@ import { completed, composed } from "../compose.ts";
 import { families } from "../kernels/index.ts";
 import { copyOf } from "../strided.ts";
 import type { Built, TargetBackend, Use } from "../backend.ts";
-import { mlaDecodeFixedNative, mlaDecodeNative } from "./attend.ts";
+import { mlaDecodeFixedNative, mlaDecodeNative } from "./sm90/attention/natives.ts";
 import type { Native } from "./native.ts";
-import { natives } from "./natives.ts";
-import { printCuda } from "./print.ts";
-import { STEADY_ROWS, steady } from "./steady.ts";
+import { natives } from "./sm90/natives.ts";
+import { printCuda } from "./printed/print.ts";
+import { STEADY_ROWS, steady } from "./batch-invariant.ts";
 
 const catalogue = (choose: Catalogue["choose"]): Catalogue => ({
   target: "cuda",

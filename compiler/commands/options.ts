@@ -1,6 +1,6 @@
 // The options `compile` and `run` share, declared once.
 import type { Argv } from "yargs";
-import { natives } from "../../codegen/cuda/natives.ts";
+import { natives } from "../../codegen/cuda/sm90/natives.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { defaults, type CompileOptions } from "../compile.ts";
 import { checkOptions, type Pass } from "../../passes/index.ts";

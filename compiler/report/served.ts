@@ -3,9 +3,9 @@
 import { inside, type Manifest, type Step } from "../../ir/artifact.ts";
 import { printSize } from "../../ir/size.ts";
 import type { Problem } from "../../ir/kernel/catalogue.ts";
-import * as gemm from "../../codegen/schedules/sm90-gemm.ts";
-import * as bf16 from "../../codegen/schedules/sm90-bf16-gemm.ts";
-import type { StreamProblem } from "../../codegen/schedules/sm90-stream.ts";
+import * as gemm from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
+import * as bf16 from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
+import type { StreamProblem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
 import { families } from "../../codegen/kernels/index.ts";
 
 /** A kernel at a place. */

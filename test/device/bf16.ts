@@ -1,14 +1,14 @@
 // bf16 products on the card: linears of few rows, the einsums of absorbed attention, argmax. Every kernel against float64 at odd
 // sizes too, then times with cold weights beside the floor.
-import { argmaxRows } from "../../codegen/cuda/argmax.ts";
-import { streamBmm, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "../../codegen/cuda/stream-bmm.ts";
-import { streamLinear } from "../../codegen/cuda/stream-linear.ts";
-import { bf16Gemm } from "../../codegen/cuda/bf16-gemm.ts";
-import { ringLinear } from "../../codegen/cuda/ring-linear.ts";
-import { bf16Name, candidates as gemms, chooseBf16, illegal } from "../../codegen/schedules/sm90-bf16-gemm.ts";
-import { H200 } from "../../codegen/schedules/sm90-gemm.ts";
-import { ringName, ringSchedule, ringTokens, unringable } from "../../codegen/schedules/sm90-ring.ts";
-import { streamName, streamSchedule, unstreamable, type StreamProblem } from "../../codegen/schedules/sm90-stream.ts";
+import { argmaxRows } from "../../codegen/cuda/sm90/rows/argmax.ts";
+import { streamBmm, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "../../codegen/cuda/sm90/gemm/bmm.ts";
+import { streamLinear } from "../../codegen/cuda/sm90/gemm/register-linear.ts";
+import { bf16Gemm } from "../../codegen/cuda/sm90/gemm/bf16-persistent.ts";
+import { ringLinear } from "../../codegen/cuda/sm90/gemm/ring-linear.ts";
+import { bf16Name, candidates as gemms, chooseBf16, illegal } from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
+import { H200 } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
+import { ringName, ringSchedule, ringTokens, unringable } from "../../codegen/cuda/sm90/gemm/ring-schedule.ts";
+import { streamName, streamSchedule, unstreamable, type StreamProblem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";
 import { e4m3Code, quantizeRow } from "../../ir/numeric.ts";

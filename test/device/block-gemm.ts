@@ -1,9 +1,9 @@
 // The FP8 block GEMM on the card: every shape of R1, the chosen schedule or (--every) all that suit, against float64 on sampled outputs; then
 // times with cold weights beside the floor and the best public figure.
-import { blockGemm } from "../../codegen/cuda/block-gemm.ts";
-import { candidates, choose, H200, illegal, scheduleName, type GemmSchedule } from "../../codegen/schedules/sm90-gemm.ts";
-import { thin } from "../../codegen/cuda/gemm-thin.ts";
-import { thinName, thinSchedule, type ThinProblem } from "../../codegen/schedules/sm90-thin.ts";
+import { blockGemm } from "../../codegen/cuda/sm90/gemm/fp8-gemm.ts";
+import { candidates, choose, H200, illegal, scheduleName, type GemmSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
+import { thin } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
+import { thinName, thinSchedule, type ThinProblem } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import type { Row } from "./device.ts";

@@ -1,10 +1,10 @@
 // A few tokens through R1's experts in two launches, on the card: against float64 on sampled outputs, gate and up against the bits of
 // the product that gathers; then times with cold weights beside the floor and the products they replace, as one graph each.
-import { expertsDown } from "../../codegen/cuda/experts-down.ts";
-import { expertsGateUp } from "../../codegen/cuda/experts-gate-up.ts";
-import { groupedGemm } from "../../codegen/cuda/grouped-gemm.ts";
-import { downSchedule, gateUpSchedule, type ExpertsProblem, type SliceSchedule } from "../../codegen/schedules/sm90-experts.ts";
-import { candidates, choose } from "../../codegen/schedules/sm90-grouped.ts";
+import { expertsDown } from "../../codegen/cuda/sm90/moe/experts-down.ts";
+import { expertsGateUp } from "../../codegen/cuda/sm90/moe/experts-gate-up.ts";
+import { groupedGemm } from "../../codegen/cuda/sm90/gemm/grouped-gemm.ts";
+import { downSchedule, gateUpSchedule, type ExpertsProblem, type SliceSchedule } from "../../codegen/cuda/sm90/moe/experts-schedule.ts";
+import { candidates, choose } from "../../codegen/cuda/sm90/gemm/grouped-schedule.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { compileAll } from "./compile-all.ts";
 import type { Row } from "./device.ts";

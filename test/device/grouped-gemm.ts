@@ -1,8 +1,8 @@
 // Products of rows sorted by expert, each expert its own weights, on the card: against float64 on sampled outputs, with experts
 // that have no rows, one, or many; then times with cold weights beside the floor and the best public figure.
-import { groupedGemm } from "../../codegen/cuda/grouped-gemm.ts";
-import { candidates, choose, illegal } from "../../codegen/schedules/sm90-grouped.ts";
-import { H200, scheduleName, type GemmSchedule } from "../../codegen/schedules/sm90-gemm.ts";
+import { groupedGemm } from "../../codegen/cuda/sm90/gemm/grouped-gemm.ts";
+import { candidates, choose, illegal } from "../../codegen/cuda/sm90/gemm/grouped-schedule.ts";
+import { H200, scheduleName, type GemmSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { compileAll } from "./compile-all.ts";

@@ -1,9 +1,9 @@
 // Absorbed attention on the card: every row of the public table, ragged batches, odd lengths and pages in random order, against
 // float64 on sampled heads; then times with cold caches beside the floor and FlashMLA's figure.
-import { mlaDecodeNative } from "../../codegen/cuda/attend.ts";
-import { mlaDecodeFixed } from "../../codegen/cuda/mla-decode-fixed.ts";
-import { mlaDecode } from "../../codegen/cuda/mla-decode.ts";
-import { fixedSchedule } from "../../codegen/schedules/sm90-attend.ts";
+import { mlaDecodeNative } from "../../codegen/cuda/sm90/attention/natives.ts";
+import { mlaDecodeFixed } from "../../codegen/cuda/sm90/attention/mla-decode-cluster.ts";
+import { mlaDecode } from "../../codegen/cuda/sm90/attention/mla-decode.ts";
+import { fixedSchedule } from "../../codegen/cuda/sm90/attention/schedule.ts";
 import type { MlaAttendProblem } from "../../codegen/kernels/attention.ts";
 import type { Cases, View } from "../../ir/kernel/catalogue.ts";
 import { evaluate, type Size } from "../../ir/size.ts";

@@ -1,6 +1,6 @@
 // Attention over expanded heads on the card: odd lengths, cached prefixes and strided operands against float64 on sampled rows;
 // then times beside the floor.
-import { mlaPrefill } from "../../codegen/cuda/mla-prefill.ts";
+import { mlaPrefill } from "../../codegen/cuda/sm90/attention/mla-prefill.ts";
 import type { AttendProblem } from "../../codegen/kernels/attention.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { bf16At, median, next, POOL, put, values } from "./bf16-pool.ts";

@@ -1,7 +1,7 @@
 // norm_quant on the card, from one tile program printed twice: as CUDA C++ compiled by NVRTC, and as Triton compiled ahead of time
 // to a cubin. Codes and scales must be exactly those of the CPU target's WebAssembly. Times with cold inputs beside the floor.
 import { families } from "../../codegen/kernels/index.ts";
-import { printCuda } from "../../codegen/cuda/print.ts";
+import { printCuda } from "../../codegen/cuda/printed/print.ts";
 import { printTriton } from "../../codegen/triton/print.ts";
 import type { Kernel } from "../../ir/kernel/stmt.ts";
 import { bf16 } from "../../ir/numeric.ts";

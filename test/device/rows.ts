@@ -1,8 +1,8 @@
 // The kernels between the products, as they stand in R1 and the printed model: natives against the tile programs that say the same,
 // bit for bit, then times of what the target chooses beside the floor, for decode's few rows and prefill's many.
-import { natives } from "../../codegen/cuda/natives.ts";
-import { normRows, normRowsProblem } from "../../codegen/cuda/norm-rows.ts";
-import { printCuda } from "../../codegen/cuda/print.ts";
+import { natives } from "../../codegen/cuda/sm90/natives.ts";
+import { normRows, normRowsProblem } from "../../codegen/cuda/sm90/rows/norm-rows.ts";
+import { printCuda } from "../../codegen/cuda/printed/print.ts";
 import { families, type FamilyName } from "../../codegen/kernels/index.ts";
 import type { KernelText, Problem } from "../../ir/kernel/catalogue.ts";
 import type { Index, Kernel } from "../../ir/kernel/stmt.ts";

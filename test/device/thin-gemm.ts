@@ -1,8 +1,8 @@
 // FP8 products of one to four rows with a norm or a residual sum inside, on the card: the bytes of their parts one after another, and how
 // long either takes with cold weights. Products alone are block-gemm's.
-import { normRows } from "../../codegen/cuda/norm-rows.ts";
-import { thin } from "../../codegen/cuda/gemm-thin.ts";
-import { thinSchedule, type ThinProblem } from "../../codegen/schedules/sm90-thin.ts";
+import { normRows } from "../../codegen/cuda/sm90/rows/norm-rows.ts";
+import { thin } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
+import { thinSchedule, type ThinProblem } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
 import { bf16 } from "../../ir/numeric.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import yargs from "yargs";
-import { printCuda } from "../../codegen/cuda/print.ts";
+import { printCuda } from "../../codegen/cuda/printed/print.ts";
 import { printTriton } from "../../codegen/triton/print.ts";
 import { compileCommand } from "../../compiler/commands/compile.ts";
 import { inspect } from "../../compiler/commands/inspect.ts";

@@ -2,7 +2,7 @@
 // the artifact holds it: headers, natives and printed tile programs alike. Natives must not spill.
 import path from "node:path";
 import { expect, test } from "vitest";
-import { natives } from "../../codegen/cuda/natives.ts";
+import { natives } from "../../codegen/cuda/sm90/natives.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { boundBuffers } from "../../ir/kernel/catalogue.ts";
 import type { Step } from "../../ir/artifact.ts";

@@ -1,9 +1,9 @@
 // A few tokens through their experts: both kernels' own text, run by g++ under a small machine of fibres, against the ops they stand
 // for. Rings shorter than an expert, slices that cross blocks of scales, experts without tokens, all tokens at the same experts.
 import { afterAll, describe, expect, test } from "vitest";
-import { expertsDown } from "../../codegen/cuda/experts-down.ts";
-import { expertsGateUp } from "../../codegen/cuda/experts-gate-up.ts";
-import { gateUpSchedule, sliceOf, unsliceable, type ExpertsProblem, type SliceSchedule } from "../../codegen/schedules/sm90-experts.ts";
+import { expertsDown } from "../../codegen/cuda/sm90/moe/experts-down.ts";
+import { expertsGateUp } from "../../codegen/cuda/sm90/moe/experts-gate-up.ts";
+import { gateUpSchedule, sliceOf, unsliceable, type ExpertsProblem, type SliceSchedule } from "../../codegen/cuda/sm90/moe/experts-schedule.ts";
 import type { RouteProblem } from "../../codegen/kernels/expert.ts";
 import { bf16, e4m3Values } from "../../ir/numeric.ts";
 import { blocks128, refer, rows1x128, tensor } from "./families/cases.ts";

@@ -1,8 +1,8 @@
 // The FP8 product of one to four rows, on the host: against float64, at sizes where tiles end inside blocks of scales and k is cut
 // unevenly; with a norm before it, bit for bit what the norm alone and the product alone give; with a residual, the sum of both.
 import { afterAll, describe, expect, test } from "vitest";
-import { thin } from "../../codegen/cuda/gemm-thin.ts";
-import { thinIllegal, thinSchedule, type ThinProblem, type ThinSchedule } from "../../codegen/schedules/sm90-thin.ts";
+import { thin } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
+import { thinIllegal, thinSchedule, type ThinProblem, type ThinSchedule } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
 import { bf16, e4m3Values } from "../../ir/numeric.ts";
 import { interpretKernel } from "../../ir/kernel/interpret.ts";
 import { draw, drawScales, randomOf } from "./numbers.ts";

@@ -1,7 +1,7 @@
 // The query's launch on the host: the rotated query and the appended row are the tile programs' bit for bit, the product is bf16's rounding
 // away from float64. g++ has no tensor cores: mma and the loads of weights are written out lane by lane.
 import { expect, test } from "vitest";
-import { mlaQuery, mlaQueryNative, type MlaQueryProblem } from "../../codegen/cuda/mla-query.ts";
+import { mlaQuery, mlaQueryNative, type MlaQueryProblem } from "../../codegen/cuda/sm90/attention/mla-query.ts";
 import { families } from "../../codegen/kernels/index.ts";
 import { interpretKernel, type HostBuffer } from "../../ir/kernel/interpret.ts";
 import type { Problem, Site } from "../../ir/kernel/catalogue.ts";

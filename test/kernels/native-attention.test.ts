@@ -1,10 +1,10 @@
 // The native attention kernels against their ops' references, without a GPU: the kernels' own text, run by g++ under a small
 // machine of fibres. What was never written is NaN: rows past the end of a page, shared memory, the output.
 import { afterAll, describe, expect, test } from "vitest";
-import { mlaDecodeFixed } from "../../codegen/cuda/mla-decode-fixed.ts";
-import { mlaDecode } from "../../codegen/cuda/mla-decode.ts";
-import { fixedSchedule } from "../../codegen/schedules/sm90-attend.ts";
-import { mlaPrefill } from "../../codegen/cuda/mla-prefill.ts";
+import { mlaDecodeFixed } from "../../codegen/cuda/sm90/attention/mla-decode-cluster.ts";
+import { mlaDecode } from "../../codegen/cuda/sm90/attention/mla-decode.ts";
+import { fixedSchedule } from "../../codegen/cuda/sm90/attention/schedule.ts";
+import { mlaPrefill } from "../../codegen/cuda/sm90/attention/mla-prefill.ts";
 import { bf16 } from "../../ir/numeric.ts";
 import { refer, rowsOf, tensor, type Sequences } from "./families/cases.ts";
 import { cached, cacheOf } from "./families/paged.ts";

@@ -1,13 +1,13 @@
 // The native FP8 products against float64, without a GPU: the kernels' own text, run by g++ under a small machine of fibres
 // (native-on-host.h). Small matrices, ragged in n, k and m; outputs, shared memory and workspaces start as NaN.
 import { describe, expect, test } from "vitest";
-import { bf16Gemm } from "../../codegen/cuda/bf16-gemm.ts";
-import { blockGemm } from "../../codegen/cuda/block-gemm.ts";
-import { groupedGemm } from "../../codegen/cuda/grouped-gemm.ts";
-import { bf16Name, type Bf16Schedule } from "../../codegen/schedules/sm90-bf16-gemm.ts";
-import type { StreamProblem } from "../../codegen/schedules/sm90-stream.ts";
-import type { GemmSchedule, SlimSchedule, StreamSchedule, TallSchedule } from "../../codegen/schedules/sm90-gemm.ts";
-import { scheduleName } from "../../codegen/schedules/sm90-gemm.ts";
+import { bf16Gemm } from "../../codegen/cuda/sm90/gemm/bf16-persistent.ts";
+import { blockGemm } from "../../codegen/cuda/sm90/gemm/fp8-gemm.ts";
+import { groupedGemm } from "../../codegen/cuda/sm90/gemm/grouped-gemm.ts";
+import { bf16Name, type Bf16Schedule } from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
+import type { StreamProblem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
+import type { GemmSchedule, SlimSchedule, StreamSchedule, TallSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
+import { scheduleName } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import { randomOf } from "./numbers.ts";
 import { hasGpp, nativeOnHost } from "./native-on-host.ts";
 

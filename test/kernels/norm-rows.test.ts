@@ -1,6 +1,6 @@
 // The vector form of the norms, run on the host: codes, scales and rows exactly those of the tile programs that say the same.
 import { expect, test } from "vitest";
-import { normRows, normRowsProblem } from "../../codegen/cuda/norm-rows.ts";
+import { normRows, normRowsProblem } from "../../codegen/cuda/sm90/rows/norm-rows.ts";
 import { interpretKernel } from "../../ir/kernel/interpret.ts";
 import { hasCompiler, runOnHost } from "./cuda-on-host.ts";
 import { buffersOf, kernelOf, type Case } from "./problems.ts";

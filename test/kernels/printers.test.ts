@@ -4,7 +4,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { expect, test } from "vitest";
-import { printCuda } from "../../codegen/cuda/print.ts";
+import { printCuda } from "../../codegen/cuda/printed/print.ts";
 import { printTriton } from "../../codegen/triton/print.ts";
 import { families } from "../../codegen/kernels/index.ts";
 import { interpretKernel, type HostBuffer } from "../../ir/kernel/interpret.ts";

@@ -1,9 +1,9 @@
 // Products of few rows through a ring, with what they take in: the kernels' own text run by g++ (native-on-host.h). Rows are made bit
 // for bit as the kernels make them that do nothing else, so a fused product differs from a plain one of such rows in no bit.
 import { afterAll, describe, expect, test } from "vitest";
-import { ringLinear } from "../../codegen/cuda/ring-linear.ts";
-import { H200 } from "../../codegen/schedules/sm90-gemm.ts";
-import { ringSchedule, unringable, type RingProblem, type RingSchedule } from "../../codegen/schedules/sm90-ring.ts";
+import { ringLinear } from "../../codegen/cuda/sm90/gemm/ring-linear.ts";
+import { H200 } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
+import { ringSchedule, unringable, type RingProblem, type RingSchedule } from "../../codegen/cuda/sm90/gemm/ring-schedule.ts";
 import { bf16 } from "../../ir/numeric.ts";
 import { interpretKernel, type HostBuffer } from "../../ir/kernel/interpret.ts";
 import { families } from "../../codegen/kernels/index.ts";

@@ -1,6 +1,6 @@
 // The native router, run on the host: the tile program's experts exactly, its weights within rounding; biases, groups, ties.
 import { expect, test } from "vitest";
-import { routeRows, unroutable } from "../../codegen/cuda/route-rows.ts";
+import { routeRows, unroutable } from "../../codegen/cuda/sm90/moe/route-rows.ts";
 import type { RouteProblem } from "../../codegen/kernels/expert.ts";
 import { interpretKernel } from "../../ir/kernel/interpret.ts";
 import { hasCompiler, runOnHost } from "./cuda-on-host.ts";

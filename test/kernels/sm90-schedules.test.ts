@@ -2,11 +2,11 @@
 // enough to read.
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { blockGemm } from "../../codegen/cuda/block-gemm.ts";
-import { groupedGemm } from "../../codegen/cuda/grouped-gemm.ts";
-import { fastest, measured } from "../../codegen/schedules/sm90-gemm-measured.ts";
-import { candidates, choose, H200, illegal, scheduleName } from "../../codegen/schedules/sm90-gemm.ts";
-import * as grouped from "../../codegen/schedules/sm90-grouped.ts";
+import { blockGemm } from "../../codegen/cuda/sm90/gemm/fp8-gemm.ts";
+import { groupedGemm } from "../../codegen/cuda/sm90/gemm/grouped-gemm.ts";
+import { fastest, measured } from "../../codegen/cuda/sm90/gemm/fp8-measured.ts";
+import { candidates, choose, H200, illegal, scheduleName } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
+import * as grouped from "../../codegen/cuda/sm90/gemm/grouped-schedule.ts";
 
 const rows = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 100_000 }));
 

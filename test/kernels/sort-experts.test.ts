@@ -1,6 +1,6 @@
 // The native sort of pairs by expert, run on the host: the tile program's answer for few pairs, many, none of an expert, and ties.
 import { expect, test } from "vitest";
-import { sortExperts } from "../../codegen/cuda/sort-experts.ts";
+import { sortExperts } from "../../codegen/cuda/sm90/moe/sort-experts.ts";
 import { interpretKernel } from "../../ir/kernel/interpret.ts";
 import { hasCompiler, runOnHost } from "./cuda-on-host.ts";
 import { buffersOf, kernelOf, type Case } from "./problems.ts";

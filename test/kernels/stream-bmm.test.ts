@@ -1,7 +1,7 @@
 // The einsums of absorbed attention as the card runs them, on the host: the form that ends in codes gives those of quantize, bit for
 // bit, on what the form that writes rows wrote.
 import { afterAll, expect, test } from "vitest";
-import { streamBmm, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "../../codegen/cuda/stream-bmm.ts";
+import { streamBmm, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "../../codegen/cuda/sm90/gemm/bmm.ts";
 import { bf16, e4m3Code, quantizeRow } from "../../ir/numeric.ts";
 import { draw, randomOf } from "./numbers.ts";
 import { hasGpp, nativeOnHost, type Native } from "./native-on-host.ts";

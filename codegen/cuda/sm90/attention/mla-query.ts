@@ -1,0 +1,182 @@
+// What absorbed attention waits for, in one launch: W_uk into the query, the rotation of the query's other lanes, and the row that enters
+// the cache. The product is stream-bmm's, its weights under way before the kernel before has ended; a few blocks beside it do the
+// rest, which would cost two launches of two microseconds each. Rotation and norm have the bits of the tile programs rope and rope_append.
+import type { Choice, KernelText, Problem, Site } from "../../../../ir/kernel/catalogue.ts";
+import { add, mul } from "../../../../ir/size.ts";
+import { chooseTiles } from "../../../choose.ts";
+import { partSites } from "../../../compose.ts";
+import { streamBmmNative } from "../gemm/bmm-native.ts";
+import { header } from "../fragments.ts";
+import type { Native } from "../../native.ts";
+import { literal } from "../../printed/element.ts";
+import { helpersFor } from "../../printed/helpers.ts";
+import { bmmBody, bmmConstants, bmmUnits, streamBmmSchedule, type StreamBmmProblem } from "../gemm/bmm.ts";
+import { dependent, packBf16, streamLoads, streamMma, streamTypes } from "../mma-fragments.ts";
+
+/** The product's problem, then the rotation's: d lanes of a head, strides of token and head; then the append's. */
+export interface MlaQueryProblem extends StreamBmmProblem {
+  d: number;
+  xStrides: readonly [number, number];
+  maxPositions: number;
+  r: number;
+  cStride: number;
+  krStride: number;
+  gain: "f32" | "bf16";
+  eps: number;
+  pageRows: number;
+}
+
+/** Blocks a token that rotate its query; with those of R1's product, all fit on the multiprocessors at once. */
+const TURNS = 4;
+
+/** Why the parts of a site must be launches of their own, or null. */
+function apart(product: StreamBmmProblem, rope: Problem, append: Problem): string | null {
+  const schedule = streamBmmSchedule(product);
+  if (typeof schedule === "string") return schedule;
+  if (product.x !== "bf16" || product.yType !== "bf16" || rope.act !== "bf16" || append.act !== "bf16") return "activations are f32";
+  if (bmmUnits(product, schedule) % schedule.warps !== 0) return "the last block of the product has warps without a unit";
+  if (!rope.interleaved) return "pairs are not side by side";
+  if ((rope.d as number) % 8 !== 0 || (append.d as number) > 256) return `${rope.d as number} rotated lanes are no multiple of 8, or more than 256`;
+  if ((rope.xStrides as number[]).some((x) => x % 8 !== 0)) return "a stride is no multiple of 8 elements";
+  return (append.r as number) % 512 === 0 && (append.cStride as number) % 4 === 0 ? null : "a latent row is no multiple of 512 lanes";
+}
+
+function take(site: Site): Choice | null {
+  if (site.op !== "mla_query") return null;
+  const [product, rotation, append] = partSites(site);
+  const [bmm, rope, rows] = [streamBmmNative.choose(product), chooseTiles(rotation), chooseTiles(append)];
+  if (!Array.isArray(bmm) || !Array.isArray(rope) || !Array.isArray(rows)) return null;
+  const [a, { d, xStrides, maxPositions }, { r, cStride, krStride, gain, eps, pageRows }] = [bmm, rope, rows].map(([launch]) => launch.problem);
+  if (apart(a as unknown as StreamBmmProblem, rope[0].problem, rows[0].problem) !== null) return null;
+  const [qc, wUk, qr, c, kr, gains, table] = [0, 1, 2, 3, 4, 5, 6].map((i) => ({ in: i }));
+  return [{
+    family: "mla_query", problem: { ...a, d, xStrides, maxPositions, r, cStride, krStride, gain, eps, pageRows }, dims: [site.ins[0].shape[0], "P"],
+    args: [qc, wUk, { out: 0 }, qr, { out: 1 }, { cache: true }, c, kr, gains, table, { batch: "positions" }, { batch: "sequence" }, { batch: "pages" }],
+  }];
+}
+
+export function mlaQuery(p: MlaQueryProblem): KernelText {
+  const s = streamBmmSchedule(p);
+  if (typeof s === "string") throw new RangeError(s);
+  const products = bmmUnits(p, s) / s.warps;
+  const name = `mla_query_${p.batch}x${p.n}x${p.k}_${p.d}`;
+  const bytes = 2 * p.batch * p.n * p.k;
+  const [w, half] = [p.r + p.d, p.d / 2];
+  const rest = `// The query's rotated lanes of one token: four pairs a turn, the result in half-split order.
+__device__ __forceinline__ void rotate_query(const u16* qr, const float* table, const int* positions, u16* qp, int token, int part) {
+  constexpr int GROUPS = HALF / 4;
+  const float* turn = table + (i64)positions[token] * ${p.d};
+#pragma unroll 2
+  for (int i = part * 128 + threadIdx.x; i < HEADS * GROUPS; i += TURNS * 128) {
+    const int head = i / GROUPS, pair = i % GROUPS * 4;
+    const u16* from = qr + (i64)token * ${p.xStrides[0]} + head * ${p.xStrides[1]} + 2 * pair;
+    float first[4], second[4], cos[4], sin[4], left[4], right[4];
+    load4_bf16(first, from);
+    load4_bf16(second, from + 4);
+    load4_f32(cos, turn + pair);
+    load4_f32(sin, turn + HALF + pair);
+    const float even[4] = {first[0], first[2], second[0], second[2]}, odd[4] = {first[1], first[3], second[1], second[3]};
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+      left[e] = __fsub_rn(__fmul_rn(even[e], cos[e]), __fmul_rn(odd[e], sin[e]));
+      right[e] = __fadd_rn(__fmul_rn(odd[e], cos[e]), __fmul_rn(even[e], sin[e]));
+    }
+    u16* to = qp + ((i64)token * HEADS + head) * ${p.d} + pair;
+    store4_bf16(to, left);
+    store4_bf16(to + HALF, right);
+  }
+}
+
+// One new row of the cache: the latent normalised, the shared key rotated. Four warps, 128 lanes of the latent each and turn.
+__device__ __forceinline__ void append_row(u16* cache, const u16* c, const u16* kr, const float (*gains)[4], const float* table, const int* positions, const int* sequence, const int* pages, int token, int P) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int position = positions[token], row = sequence[token];
+  float v[BLOCKS / 4][4];
+#pragma unroll
+  for (int t = 0; t < BLOCKS / 4; t++) load4_bf16(v[t], c + (i64)token * ${p.cStride} + (warp + 4 * t) * 128 + lane * 4);
+  const int page = pages[(i64)row * P + position / ${p.pageRows}];
+  u16* to = cache + (i64)page * ${p.pageRows * w} + (i64)(position % ${p.pageRows}) * ${w};
+  if (threadIdx.x < HALF) {
+    const u16* pair = kr + (i64)token * ${p.krStride} + 2 * threadIdx.x;
+    const float* turn = table + (i64)position * ${p.d} + threadIdx.x;
+    const float even = from_bf16(pair[0]), odd = from_bf16(pair[1]), cos = turn[0], sin = turn[HALF];
+    to[${p.r} + threadIdx.x] = to_bf16(__fsub_rn(__fmul_rn(even, cos), __fmul_rn(odd, sin)));
+    to[${p.r} + HALF + threadIdx.x] = to_bf16(__fadd_rn(__fmul_rn(odd, cos), __fmul_rn(even, sin)));
+  }
+  __shared__ float parts[BLOCKS];
+#pragma unroll
+  for (int t = 0; t < BLOCKS / 4; t++) {
+    float squares[4];
+#pragma unroll
+    for (int e = 0; e < 4; e++) squares[e] = __fmul_rn(v[t][e], v[t][e]);
+    const float part = warp_tree_sum_wide<128>(squares);
+    if (lane == 0) parts[warp + 4 * t] = part;
+  }
+  __syncthreads();
+  float squares = 0.0f;
+#pragma unroll
+  for (int b = 0; b < BLOCKS; b++) squares = __fadd_rn(squares, parts[b]);
+  const float by = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(__fdiv_rn(squares, ${literal(p.r, "f32")}), ${literal(p.eps, "f32")})));
+#pragma unroll
+  for (int t = 0; t < BLOCKS / 4; t++) {
+    float n[4];
+#pragma unroll
+    for (int e = 0; e < 4; e++) n[e] = __fmul_rn(__fmul_rn(v[t][e], by), gains[t][e]);
+    store4_bf16(to + (warp + 4 * t) * 128 + lane * 4, n);
+  }
+}
+`;
+  const load = `load4_${p.gain}`;
+  const source = `${header([
+    `mla_query: ql [T, ${p.batch}, ${p.n}] = qc [T, ${p.batch}, ${p.k}] times w_uk by head; qp = rope of the query's other ${p.d} lanes; the cache gains its new rows; bf16, f32 sums`,
+    `schedule ${JSON.stringify({ ...s, products, rotations: TURNS, appends: 1 })}: blocks of the product, then blocks a token`,
+    `floor on H200: ${bytes} bytes of weights / 4539 GB/s = ${(bytes / 4539e3).toFixed(1)} us`,
+  ])}
+${streamTypes}
+${dependent}
+${streamLoads}
+${streamMma}
+${packBf16}
+${helpersFor(`${rest} ${load}`)}
+${bmmConstants(p, s)}
+constexpr int PRODUCTS = UNITS / ${s.warps}, TURNS = ${TURNS};  // blocks of the product; a token has TURNS that rotate its query and one that appends its row
+constexpr int HEADS = ${p.batch}, HALF = ${half}, BLOCKS = ${p.r / 128};     // pairs of lanes that are rotated; blocks of 128 lanes of a latent
+
+${rest}
+extern "C" __global__ void __launch_bounds__(128, 2)
+${name}(const u16* qc, const u16* w_uk, u16* ql, const u16* qr, u16* qp, u16* cache, const u16* c, const u16* kr, const ${p.gain === "f32" ? "float" : "u16"}* gain, const float* table,
+    const int* positions, const int* sequence, const int* pages, int T, int P) {
+  release_next();
+  const int lane = threadIdx.x % 32, group = lane / 4, quarter = lane % 4;
+  if (blockIdx.x >= PRODUCTS) {
+    const int token = (blockIdx.x - PRODUCTS) / (TURNS + 1), part = (blockIdx.x - PRODUCTS) % (TURNS + 1);
+    float gains[BLOCKS / 4][4];  // weights, too
+#pragma unroll
+    for (int t = 0; t < BLOCKS / 4; t++) ${load}(gains[t], gain + (threadIdx.x / 32 + 4 * t) * 128 + lane * 4);
+    await_previous();
+    if (part < TURNS) rotate_query(qr, table, positions, qp, token, part);
+    else append_row(cache, c, kr, gains, table, positions, sequence, pages, token, P);
+    return;
+  }
+  const int unit = blockIdx.x * ${s.warps} + threadIdx.x / 32, m = T;
+  const u16 *const a = qc, *const b = w_uk;
+  u16* const y = ql;
+${bmmBody(p, s)}}
+`;
+  const buffer = (n: string, dtype: "bf16" | "f32" | "i32", access: "in" | "out" | "inout" = "in") => ({ kind: "buffer" as const, name: n, dtype, access });
+  return {
+    name, language: "cuda", source,
+    params: [
+      buffer("qc", "bf16"), buffer("w_uk", "bf16"), buffer("ql", "bf16", "out"), buffer("qr", "bf16"), buffer("qp", "bf16", "out"), buffer("cache", "bf16", "inout"), buffer("c", "bf16"),
+      buffer("kr", "bf16"), buffer("gain", p.gain), buffer("table", "f32"), buffer("positions", "i32"), buffer("sequence", "i32"), buffer("pages", "i32"),
+    ],
+    dims: ["T", "P"],
+    launch: { grid: [add(products, mul(TURNS + 1, "T")), 1, 1], block: 128, sharedBytes: 0, pdl: true },
+  };
+}
+
+export const mlaQueryNative: Native = {
+  family: "mla_query",
+  choose: take,
+  emit: (p) => mlaQuery(p as unknown as MlaQueryProblem),
+};

@@ -1,0 +1,166 @@
+// The bf16 GEMM of many rows for sm_90a: y [m, n] = x [m, k] times w [n, k]^T, f32 sums. Tensor cores set the time, so two blocks of
+// a cluster share what they read: row tiles above each other, half of the column tile's weights fetched by each and sent to both.
+// Any m; refuses rows of x or w that are no multiple of 16 bytes. Tens of rows go to bf16-small-m.ts.
+import { DiagnosticError } from "../../../../ir/diagnostic.ts";
+import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
+import { bf16Header, bf16Name, boxes, illegal, sharedBytes, STEP, type Bf16Schedule, type TallBf16 } from "./bf16-schedule.ts";
+import type { StreamProblem } from "./register-schedule.ts";
+import { bf16Wgmma } from "../bf16-fragments.ts";
+import { slimBf16 } from "./bf16-small-m.ts";
+import { illegalSchedule } from "../diagnostics.ts";
+import { fragments, header } from "../fragments.ts";
+
+/** Prints the kernel of one problem under one legal schedule. */
+export function bf16Gemm(p: StreamProblem, s: Bf16Schedule): KernelText {
+  const reason = illegal(s, p);
+  if (reason !== null) throw new DiagnosticError(illegalSchedule("linear", { ...p }, { ...s }, reason));
+  return s.form === "tall" ? tall(p, s) : slimBf16(p, s);
+}
+
+function tall(p: StreamProblem, s: TallBf16): KernelText {
+  const { n, k } = p;
+  const { columns, stages, group } = s;
+  const name = `linear_${n}x${k}_${p.y}_${bf16Name(s)}`;
+  const copied = p.y === "bf16" && p.yStride % 8 === 0;
+  const source = `${header(bf16Header(p, s))}
+${fragments(["types", "barriers", "cluster", "dependent", "load", "multicast", "store", "registers", "bf16"], 0)}
+${bf16Wgmma(columns)}
+constexpr int STEPS = ${Math.ceil(k / STEP)};                    // of 64 columns of k
+constexpr int ROWS = 128, COLUMNS = ${columns};      // a block's tile of y; a cluster's is twice as high
+constexpr int COLUMN_TILES = ${Math.ceil(n / columns)}, GROUP = ${group};
+constexpr int STAGES = ${stages}, X_BYTES = ROWS * 128, W_HALF = COLUMNS * 64, STAGE = X_BYTES + 2 * W_HALF;
+
+// Tiles run down GROUP row pairs before the next column: one wave reuses a few rows of x and a few of w from L2.
+__device__ __forceinline__ void locate(int tile, int row_tiles, int& row_tile, int& column_tile) {
+  int first = tile / (GROUP * COLUMN_TILES) * GROUP, height = min(GROUP, row_tiles - first), within = tile % (GROUP * COLUMN_TILES);
+  row_tile = first + within % height;
+  column_tile = within / height;
+}
+
+extern "C" __global__ void __launch_bounds__(384, 1)
+${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map, ${copied ? "const __grid_constant__ TensorMap y_map" : `${p.y === "f32" ? "float" : "u16"}* __restrict__ y`}, int m) {
+  extern __shared__ u8 raw[];
+  const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
+  const u32 staging = ring + STAGES * STAGE, full = staging + ${2 * boxes(s)} * 8192, empty = full + 8 * STAGES;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, rank = cluster_rank();
+  const int row_tiles = (m + 2 * ROWS - 1) / (2 * ROWS), tiles = row_tiles * COLUMN_TILES;
+
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < STAGES; i++) {
+      barrier_init(full + 8 * i, 1);
+      barrier_init(empty + 8 * i, 16);  // one arrival a math warp of either block: what is sent to both must be free in both
+    }
+    barrier_init_done();
+  }
+  cluster_sync();
+  release_next();
+
+  if (warp >= 8) {
+    // Producer: one thread keeps the ring full; its registers go to the math warpgroups.
+    registers_down<40>();
+    if (warp == 8 && lane == 0) {
+      int stage = 0; u32 phase = 0;
+      for (int tile = blockIdx.x / 2; tile < tiles; tile += gridDim.x / 2) {
+        int row_tile, column_tile, fetched = 0;
+        locate(tile, row_tiles, row_tile, column_tile);
+        const int row0 = (row_tile * 2 + rank) * ROWS, column0 = column_tile * COLUMNS + rank * (COLUMNS / 2);
+        if (tile == (int)blockIdx.x / 2) {
+          // Weights do not wait for the kernel before; the first ring of them is under way while it still runs.
+          fetched = min(STAGES, STEPS);
+          for (int i = 0; i < fetched; i++) {
+            barrier_expect(full + 8 * i, STAGE);
+            copy_in_all(ring + i * STAGE + X_BYTES + rank * W_HALF, &w_map, full + 8 * i, i * 64, column0, 3);
+          }
+          await_previous();
+        }
+        for (int p = 0; p < STEPS; p++) {
+          const u32 x_tile = ring + stage * STAGE, barrier = full + 8 * stage;
+          if (p >= fetched) {
+            barrier_wait(empty + 8 * stage, phase ^ 1);
+            barrier_expect(barrier, STAGE);
+            copy_in_all(x_tile + X_BYTES + rank * W_HALF, &w_map, barrier, p * 64, column0, 3);
+          }
+          copy_in(x_tile, &x_map, barrier, p * 64, row0);
+          if (++stage == STAGES) { stage = 0; phase ^= 1; }
+        }
+      }
+    }
+  } else {
+    // Math: two warpgroups, 64 rows each.
+    registers_up<232>();
+    await_previous();
+    const int team = warp / 4, slab = warp % 4;
+${copied ? `    const u32 out = staging + team * ${boxes(s) * 8192};\n` : ""}    int stage = 0; u32 phase = 0;
+    for (int tile = blockIdx.x / 2; tile < tiles; tile += gridDim.x / 2) {
+      int row_tile, column_tile;
+      locate(tile, row_tiles, row_tile, column_tile);
+      const int row0 = (row_tile * 2 + rank) * ROWS + team * 64;
+      float sum[COLUMNS / 2];
+      int before = 0;
+      for (int p = 0; p < STEPS; p++) {
+        barrier_wait(full + 8 * stage, phase);
+        product_64(sum, tile_descriptor(ring + stage * STAGE + team * 8192), tile_descriptor(ring + stage * STAGE + X_BYTES), p != 0);
+        // The step before has been read: hand its stage back, to both blocks, while this one multiplies.
+        wgmma_wait<1>(sum);
+        if (p > 0 && lane < 2) barrier_arrive_at(empty + 8 * before, lane);
+        before = stage;
+        if (++stage == STAGES) { stage = 0; phase ^= 1; }
+      }
+      wgmma_wait<0>(sum);
+      if (lane < 2) barrier_arrive_at(empty + 8 * before, lane);
+
+${copied ? copyOut(boxes(s)) : storeOut(p)}
+    }${copied ? "\n    if (threadIdx.x % 128 == 0) copy_out_wait();" : ""}
+  }
+  __syncwarp();    // the producer's lane comes late, and a barrier of the cluster wants whole warps
+  cluster_sync();  // the other block may still send into this one's shared memory
+}
+`;
+  return {
+    name, language: "cuda", source,
+    params: [
+      { kind: "tensormap", name: "x_map", of: "x", dtype: "bf16", dims: [k, "m"], strides: [2 * p.xStride], box: [64, 128], swizzle: 128 },
+      { kind: "tensormap", name: "w_map", of: "w", dtype: "bf16", dims: [k, n], strides: [2 * k], box: [64, columns / 2], swizzle: 128 },
+      copied
+        ? { kind: "tensormap", name: "y_map", of: "y", dtype: "bf16", dims: [n, "m"], strides: [2 * p.yStride], box: [64, 64], swizzle: 128 }
+        : { kind: "buffer", name: "y", dtype: p.y, access: "out" },
+    ],
+    dims: ["m"],
+    launch: { grid: ["SMs", 1, 1], block: 384, sharedBytes: sharedBytes(s), cluster: [2, 1, 1], pdl: true },
+  };
+}
+
+const copyOut = (boxes: number): string => `      // Output: 64 x 64 bf16 at a time through shared memory; the copy engine writes whole lines and clips both edges.
+#pragma unroll
+      for (int b = 0; b < COLUMNS / 64; b++) {
+        if (threadIdx.x % 128 == 0) asm volatile("cp.async.bulk.wait_group.read ${boxes - 1};" ::: "memory");  // what was in this staging has left it
+        group_sync(1 + team, 128);
+#pragma unroll
+        for (int c = 0; c < 8; c += 2) {  // two 8-column chunks a store, in the copy engine's 128-byte swizzle
+          const int row = slab * 16 + lane % 16, chunk = c + lane / 16;
+          const float* v = sum + b * 32 + c * 4;
+          store_matrices(out + b % ${boxes} * 8192 + row * 128 + ((chunk ^ (row % 8)) * 16),
+              pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
+        }
+        fence_async();
+        group_sync(1 + team, 128);
+        if (threadIdx.x % 128 == 0) {
+          copy_out(&y_map, out + b % ${boxes} * 8192, column_tile * COLUMNS + b * 64, row0);
+          copy_out_commit();
+        }
+      }`;
+
+const storeOut = (p: StreamProblem): string => {
+  const pairs = p.yStride % 2 === 0 && p.n % 2 === 0;
+  const at = "y + (long long)row * " + p.yStride + " + column";
+  const pair = p.y === "f32" ? `*(float2*)(${at}) = make_float2(low, high);` : `*(u32*)(${at}) = pack_bf16(low, high);`;
+  const one = (v: string, more: string): string => (p.y === "f32" ? `*(${at}${more}) = ${v};` : `*(${at}${more}) = (u16)pack_bf16(${v}, 0.f);`);
+  return `      // Output from registers: rows of y do not start at multiples of 16 bytes, or are f32. Four lanes write one row's columns side by side.
+#pragma unroll
+      for (int i = 0; i < COLUMNS / 2; i += 2) {
+        const int row = row0 + slab * 16 + lane / 4 + i / 2 % 2 * 8, column = column_tile * COLUMNS + i / 4 * 8 + lane % 4 * 2;
+        const float low = sum[i], high = sum[i + 1];
+${pairs ? `        if (row < m && column < ${p.n}) ${pair}` : `        if (row < m && column < ${p.n}) ${one("low", "")}
+        if (row < m && column + 1 < ${p.n}) ${one("high", " + 1")}`}
+      }`;
+};

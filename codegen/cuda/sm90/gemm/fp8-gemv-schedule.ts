@@ -1,0 +1,104 @@
+// How the FP8 block GEMM runs on sm_90a when rows are no more than four: every multiprocessor gets as many rows of w, and the rows of
+// x stay in shared memory. As plain records: what a kernel does beside the product, its schedule, and the rule that makes one.
+import { H200, STEP } from "./fp8-schedule.ts";
+
+/** y [m, n] = x [m, k] w [n, k]^T for m up to `held`, with what stands before and after it. */
+export interface ThinProblem {
+  n: number;
+  k: number;
+  /** Rows of x there may be. */
+  held: 1 | 2 | 4;
+  /** x is bf16 rows at this stride, normalised and quantised here; codes and scales where absent. */
+  norm?: { eps: number; gain: "f32" | "bf16"; xStride: number; ue8m0: boolean };
+  /** A bf16 row that is added to y, as it would have been stored. */
+  residual?: boolean;
+}
+
+export interface ThinSchedule {
+  /** Rows of w a block has: so many teams of four warps, each with `per` rows, a multiple of 8 up to wgmma's 64. */
+  teams: number;
+  per: number;
+  /** Steps of k in a ring stage; each has its own teams. */
+  deep: 1 | 2 | 4;
+  /** Blocks of a cluster that share the k of their rows. */
+  split: 1 | 2 | 4;
+  stages: number;
+}
+
+/** "1x56k2x1s14": a team of 56 rows, two steps deep, k not cut, 14 stages. */
+export const thinName = (s: ThinSchedule): string => `${s.teams}x${s.per}k${s.deep}x${s.split}s${s.stages}`;
+
+/** Blocks of 128 rows, each with scales of its own, that the rows of one block may meet. */
+export const thinBands = (s: ThinSchedule): number => ((s.teams * s.per) % STEP === 0 || STEP % (s.teams * s.per) === 0 ? Math.ceil((s.teams * s.per) / STEP) : Math.floor((s.teams * s.per + STEP - 2) / STEP) + 1);
+
+/** Steps of k that one block has at most. */
+export const thinSteps = (s: ThinSchedule, k: number): number => Math.ceil(k / STEP / s.deep / s.split) * s.deep;
+
+/** Bytes besides the ring: x, scales, and what wgmma reads past the last row of a team (it takes 64 whatever `per` is). */
+const besides = (p: ThinProblem, s: ThinSchedule): number => {
+  const steps = thinSteps(s, p.k);
+  return 1024 + Math.max(steps * STEP * p.held + 128 + steps * 32 + thinBands(s) * steps * 4 + 16, (64 - s.per) * STEP);
+};
+
+/** Dynamic shared memory: the ring with its barriers, and the rest. */
+export const thinBytes = (p: ThinProblem, s: ThinSchedule): number => s.stages * (s.deep * s.teams * s.per * STEP + 16) + besides(p, s);
+
+/** Why a schedule cannot run a problem, or null. */
+export function thinIllegal(p: ThinProblem, s: ThinSchedule): string | null {
+  if (p.k % (STEP * s.deep) !== 0) return `${p.k} columns are no whole stages of ${s.deep} steps`;
+  if (p.n % 8 !== 0) return `output rows of ${p.n} bf16: 16-byte stores need n to be a multiple of 8`;
+  if (p.norm && p.norm.xStride % 4 !== 0) return "rows do not start at multiples of four elements";
+  if (s.stages < 2) return "a ring of one stage cannot overlap copies with products";
+  if (p.k / STEP / s.deep < s.split) return `k of ${p.k} is too short for ${s.split} blocks`;
+  if (s.deep * p.held * (s.teams * s.per + 4) * 4 > s.stages * s.deep * s.teams * s.per * STEP) return "sums do not fit the ring";
+  // The statically shared sums of the norm come on top.
+  const bytes = thinBytes(p, s) + (p.norm ? p.held * (p.k / STEP) * 4 + 16 : 0);
+  return bytes > H200.sharedBytes ? `${bytes} bytes of shared memory, the block may have ${H200.sharedBytes}` : null;
+}
+
+/** A schedule with the longest ring that fits, or that fits `room` bytes. */
+export function withRing(p: ThinProblem, s: Omit<ThinSchedule, "stages">, room = H200.sharedBytes): ThinSchedule {
+  const most = Math.ceil(p.k / STEP / s.deep / s.split);
+  let stages = most;
+  while (stages > 2 && (thinBytes(p, { ...s, stages }) > room || thinIllegal(p, { ...s, stages }) !== null)) stages--;
+  return { ...s, stages };
+}
+
+/** What was fastest within a decode step on one H200 (docs/notes-gpu-gemm.md), by n x k: teams, rows of each, steps of a stage, blocks of a cluster. */
+export const thinMeasured: Record<string, readonly [teams: number, per: number, deep: 1 | 2 | 4, split: 1 | 2 | 4, room?: number]> = {
+  // q_a + kv_a: so few rows a block that its teams hardly keep up with the first wave of weights
+  "2112x7168": [1, 16, 4, 1],
+  // q_b: a ring that fits a multiprocessor beside the 125 KB of q_a + kv_a, so that its weights come while those are multiplied
+  "24576x1536": [3, 64, 1, 1, 105_000],
+};
+
+/** As measured, else the least time for all blocks by what each has to read: rows are cut so that every multiprocessor has the same, in one go if they fit. */
+export function thinSchedule(p: ThinProblem): ThinSchedule | string {
+  const known = thinMeasured[`${p.n}x${p.k}`];
+  if (known) {
+    const [teams, per, deep, split, room] = known;
+    const schedule = withRing(p, { teams, per, deep, split }, room);
+    if (thinIllegal(p, schedule) === null) return schedule;
+  }
+  let best: { cost: number; schedule: ThinSchedule } | undefined;
+  let reason = "no schedule fits";
+  for (const split of [1, 4] as const)
+    for (const teams of [1, 2, 3, 4, 5])
+      for (let per = 64; per >= 8; per -= 8) {
+        const deep = teams === 1 ? 2 : 1;
+        const schedule = withRing(p, { teams, per, deep, split });
+        const why = thinIllegal(p, schedule);
+        if (why !== null) {
+          reason = why;
+          continue;
+        }
+        const blocks = Math.ceil(p.n / (teams * per)) * split;
+        const waves = Math.ceil(blocks / H200.multiprocessors);
+        // A multiprocessor reads 34 bytes a nanosecond, its share of the memory's; the tensor cores take 64 rows a team whatever it has.
+        const read = (teams * per * p.k) / split / 34e3;
+        const multiplied = (thinSteps(schedule, p.k) * teams * 64 * STEP) / 200e3;
+        const cost = waves * Math.max(read, multiplied) + (split > 1 ? 0.9 : 0) + (waves - 1) * 1.5;
+        if (!best || cost < best.cost) best = { cost, schedule };
+      }
+  return best?.schedule ?? reason;
+}

@@ -1,0 +1,224 @@
+// How the FP8 block GEMM runs on sm_90a: three forms, as plain records. In order: what could be tried, what cannot run and why,
+// and the choice: what was measured to be fastest, else the least estimate; ties go to the earlier candidate.
+import { estimate } from "./fp8-estimate.ts";
+import { fastest } from "./fp8-measured.ts";
+
+/** Columns of k between two scales, and the k width of one ring stage. */
+export const STEP = 128;
+
+/** y [m, n] = x [m, k] w [n, k]^T; m varies at run time. */
+export interface GemmProblem {
+  n: number;
+  k: number;
+}
+
+/** Many rows: x on the 64-row side of wgmma. Tiles of 128 x 128, a persistent block per multiprocessor. */
+export interface TallSchedule {
+  form: "tall";
+  /** Ring stages of 128 columns of k. */
+  stages: number;
+  /** Row tiles swept before the next column tile, so that a wave reuses both sides from L2. */
+  group: number;
+  /** "x": two blocks of a cluster take neighbouring columns and copy their rows of x once for both. */
+  share: "none" | "x";
+  /** "cut": blocks that the last wave would leave idle share its tiles, each a part of k. */
+  tail: "whole" | "cut";
+}
+
+/** Few rows, small blocks: a tile of weights each, its k cut over a cluster; two blocks fit a multiprocessor. */
+export interface StreamSchedule {
+  form: "stream";
+  /** Rows of w a block holds, 64 to a math warpgroup. */
+  rows: 64 | 128 | 256;
+  /** Tokens of a tile, the N of wgmma. */
+  tokens: 8 | 16 | 32 | 64 | 128;
+  /** Steps of k in a ring stage; each has its own warpgroups, so they compute side by side. */
+  deep: 1 | 2 | 4;
+  /** Blocks of the cluster that shares the k of a tile. */
+  split: 1 | 2 | 3 | 4 | 6 | 8;
+  /** Ring of weights: as long as fits, for bytes in flight. */
+  stages: number;
+  /** Ring of x, which comes from L2. */
+  xStages: number;
+  /** Blocks meant to fit one multiprocessor. */
+  resident: 1 | 2 | 3;
+}
+
+/** Tens of rows, few tiles: all tokens of a tile on the 64-row side, few columns, all of k in one block; no sums cross blocks. */
+export interface SlimSchedule {
+  form: "slim";
+  /** Tokens of a tile, 64 to a math warpgroup. */
+  tokens: 64 | 128;
+  /** Rows of w of a tile, the N of wgmma: a multiple of 8. */
+  columns: number;
+  /** Steps of k in a ring stage; each has its own warpgroups. */
+  deep: 1 | 2 | 4;
+  stages: number;
+  xStages: number;
+  resident: 1 | 2 | 3;
+}
+
+export type GemmSchedule = TallSchedule | StreamSchedule | SlimSchedule;
+
+export interface Limits {
+  /** Dynamic shared memory a block may ask for, bytes. */
+  sharedBytes: number;
+  /** Shared memory of a multiprocessor; each block costs 1024 bytes more than it asks for. */
+  sharedBytesInAll: number;
+  multiprocessors: number;
+}
+
+export const H200: Limits = { sharedBytes: 232448, sharedBytesInAll: 233472, multiprocessors: 132 };
+
+/** Short name, part of the kernel's: "t6g16x", "w64k2t8x3s5_5r2", "n32k2t64s8_9r1". */
+export function scheduleName(s: GemmSchedule): string {
+  switch (s.form) {
+    case "tall":
+      return `t${s.stages}g${s.group}${s.share === "x" ? "x" : ""}${s.tail === "cut" ? "c" : ""}`;
+    case "stream":
+      return `w${s.rows}k${s.deep}t${s.tokens}x${s.split}s${s.stages}_${s.xStages}r${s.resident}`;
+    case "slim":
+      return `n${s.columns}k${s.deep}t${s.tokens}s${s.stages}_${s.xStages}r${s.resident}`;
+  }
+}
+
+/** Steps between two drains of a tall tile: at most 8, so that the text unrolls, and cutting k evenly. */
+export function chainOf(k: number): number {
+  const steps = Math.ceil(k / STEP);
+  return Math.ceil(steps / Math.ceil(steps / 8));
+}
+
+/** Steps of k that one block of a stream has at most. */
+export const mostSteps = (s: StreamSchedule, k: number): number => Math.ceil(Math.ceil(Math.ceil(k / STEP) / s.deep) / s.split) * s.deep;
+
+/**
+ * Units of a stream's block between two drains of the tensor cores, 1 where only one product can be in flight. Chains need every
+ * block to have as many units, and a thread to hold two sets of partial sums beside the sums.
+ */
+export function streamChain(s: StreamSchedule, k: number): number {
+  const units = Math.ceil(Math.ceil(k / STEP) / s.deep) / s.split;
+  const warps = (s.rows / 16) * s.deep + 2;
+  // A quarter of a multiprocessor has 16384 registers for its share of the warps, given out by eight to a thread.
+  const share = Math.floor(16384 / 32 / Math.ceil((warps * s.resident) / 4) / 8) * 8;
+  const fits = (s.resident < 3 && (s.tokens * 3) / 2 + 50 <= share) || (s.tokens === 128 && warps === 10 && s.resident === 1);
+  // The widest sums leave the compiler little room: in some long chains it spills.
+  const lengths = s.tokens < 128 ? [8, 7, 6, 5, 4, 3, 2] : [7, 4, 3, 2];
+  return fits && Number.isInteger(units) ? (lengths.find((c) => units % c === 0) ?? 1) : 1;
+}
+
+/** Units of a slim block between two drains: cutting k evenly; 1 where registers hold one set of partial sums only. */
+export function slimChain(s: SlimSchedule, k: number): number {
+  const share = Math.floor(16384 / 32 / Math.ceil((((s.tokens / 16) * s.deep + 2) * s.resident) / 4) / 8) * 8;
+  if ((s.columns * 3) / 2 + 44 > share) return 1;
+  const units = Math.ceil(Math.ceil(k / STEP) / s.deep);
+  return [8, 7, 6, 5, 4, 3, 2].find((c) => units % c === 0) ?? 1;
+}
+
+/** What a stream's block is sent by the others of its cluster, its barrier, and slack to align it. */
+const inboxBytes = (s: StreamSchedule): number => (s.split > 1 ? (s.split - 1) * Math.ceil((s.rows * s.tokens) / 8 / s.split) * 32 + 24 : 8);
+
+/** Bytes of both rings. */
+export function ringBytes(s: GemmSchedule): number {
+  if (s.form === "tall") return s.stages * (128 + 128) * STEP;
+  return s.deep * STEP * (s.stages * (s.form === "stream" ? s.rows : s.columns) + s.xStages * s.tokens);
+}
+
+/** Dynamic shared memory: rings, two barriers a stage, slack to align the ring to the swizzle's 1024 bytes; output tiles, or scales and what others send. */
+export function sharedBytes(s: GemmSchedule, k: number): number {
+  const rings = 1024 + ringBytes(s) + 16 * (s.stages + (s.form === "tall" ? 0 : s.xStages));
+  switch (s.form) {
+    case "tall":
+      return rings + 2 * 64 * 128 * 2;
+    case "stream":
+      return rings + mostSteps(s, k) * 4 * (s.tokens + 2 + Math.ceil(s.rows / 128)) + inboxBytes(s);
+    case "slim":
+      return rings + Math.ceil(Math.ceil(k / STEP) / s.deep) * s.deep * 4 * (s.tokens + 2 + (128 % s.columns ? 2 : 1)) + 8;
+  }
+}
+
+/** Op, problem, schedule and floor: the lines a kernel opens with. */
+export const gemmHeader = ({ n, k, experts }: GemmProblem & { experts?: number }, schedule: GemmSchedule): string[] => [
+  experts
+    ? `grouped_gemm: y [r, ${n}] bf16 = x [r, ${k}] e4m3/1x128 times w [e, ${n}, ${k}]^T e4m3/128x128 for rows offsets[e] .. offsets[e + 1], e < ${experts}, f32 sums`
+    : `block_gemm: y [m, ${n}] bf16 = x [m, ${k}] e4m3/1x128 times w [${n}, ${k}]^T e4m3/128x128, f32 sums`,
+  `schedule ${JSON.stringify(schedule)}`,
+  experts
+    ? `floor on H200: max((${n * k} an expert with rows + ${k + 2 * n} r) bytes / 4539 GB/s, ${2 * n * k} r operations / 1979 TFLOP/s)`
+    : `floor on H200: max((${n * k} + ${k} m + ${2 * n} m) bytes / 4539 GB/s, ${2 * n * k} m operations / 1979 TFLOP/s)`,
+];
+
+const stream = (
+  rows: StreamSchedule["rows"], deep: StreamSchedule["deep"], tokens: StreamSchedule["tokens"], split: StreamSchedule["split"], stages: number, xStages: number,
+  resident: StreamSchedule["resident"],
+): StreamSchedule => ({ form: "stream", rows, deep, tokens, split, stages, xStages, resident });
+
+const slim = (
+  columns: number, deep: SlimSchedule["deep"], tokens: SlimSchedule["tokens"], stages: number, xStages: number, resident: SlimSchedule["resident"],
+): SlimSchedule => ({ form: "slim", columns, deep, tokens, stages, xStages, resident });
+
+/** Everything worth trying: what was best for some size of some matrix of R1 on an H200, and little else. */
+export const candidates: readonly GemmSchedule[] = [
+  // Two blocks a multiprocessor: the next kernel's weights are under way while this one finishes. k is cut where tiles are few.
+  ...([1, 2, 3, 4] as const).map((split) => stream(64, 2, 8, split, 6, 5, 2)),
+  ...([1, 2, 3, 4] as const).map((split) => stream(64, 2, 16, split, 5, 4, 2)),
+  ...([1, 2] as const).map((split) => stream(64, 2, 32, split, 4, 3, 2)),
+  stream(64, 2, 64, 1, 3, 3, 2),
+  stream(64, 2, 8, 2, 4, 4, 2),
+  // Short k: a block is over soon, so three of them; and tall tiles of weights, to read x less often.
+  stream(128, 1, 8, 1, 4, 4, 3),
+  stream(128, 1, 16, 1, 4, 4, 3),
+  stream(128, 1, 32, 1, 4, 4, 2),
+  stream(128, 1, 64, 1, 4, 4, 2),
+  // Many weights: the most bytes in flight.
+  ...([1, 2] as const).map((split) => stream(128, 2, 8, split, 6, 6, 1)),
+  ...([1, 2] as const).map((split) => stream(128, 2, 16, split, 6, 4, 1)),
+  stream(128, 2, 32, 2, 5, 4, 1),
+  // x weighs as much as w: one block with long rings of both.
+  stream(64, 2, 64, 2, 7, 6, 1),
+  stream(64, 2, 64, 3, 7, 6, 1),
+  stream(64, 2, 64, 1, 5, 5, 1),
+  stream(64, 2, 64, 1, 7, 6, 1),
+  stream(128, 1, 64, 2, 8, 6, 1),
+  stream(128, 2, 64, 2, 4, 4, 1),
+  stream(64, 2, 128, 1, 4, 4, 1),
+  stream(128, 1, 128, 2, 6, 4, 1),
+  stream(128, 1, 128, 2, 5, 4, 1),
+  stream(64, 2, 128, 1, 3, 3, 1),
+  stream(64, 2, 128, 2, 4, 4, 1),
+  // Tokens on the 64-row side: x is read by every block, but nothing is added up across blocks.
+  slim(32, 2, 64, 8, 9, 1),
+  slim(64, 2, 64, 5, 5, 1),
+  slim(56, 2, 64, 6, 6, 1),
+  slim(72, 1, 64, 5, 5, 2),
+  slim(96, 1, 64, 4, 4, 2),
+  slim(64, 1, 128, 8, 8, 1),
+  slim(64, 1, 128, 5, 5, 1),
+  { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" },
+  { form: "tall", stages: 6, group: 16, share: "none", tail: "cut" },
+  { form: "tall", stages: 6, group: 16, share: "x", tail: "whole" },
+];
+
+/** Why a schedule cannot run a problem, or null. */
+export function illegal(schedule: GemmSchedule, limits: Limits, problem: GemmProblem): string | null {
+  if (problem.k % 16 !== 0) return `rows of ${problem.k} bytes: a tensor map needs a multiple of 16`;
+  if (problem.n % 8 !== 0) return `output rows of ${problem.n} bf16: 16-byte stores need n to be a multiple of 8`;
+  const bytes = sharedBytes(schedule, problem.k);
+  if (bytes > limits.sharedBytes) return `${bytes} bytes of shared memory, the block may have ${limits.sharedBytes}`;
+  if (schedule.form !== "tall") {
+    const each = Math.floor(limits.sharedBytesInAll / schedule.resident) - 1024;
+    if (bytes > each) return `${bytes} bytes of shared memory, ${schedule.resident} blocks may have ${each} each`;
+    if (schedule.form === "stream" && Math.ceil(Math.ceil(problem.k / STEP) / schedule.deep) < schedule.split) return `k of ${problem.k} is too short for ${schedule.split} blocks`;
+    const sums = schedule.deep * schedule.tokens * (schedule.form === "stream" ? schedule.rows + 4 : schedule.columns + 8) * 4;
+    if (sums > ringBytes(schedule)) return `${sums} bytes of sums do not fit the rings`;
+  }
+  if (schedule.stages < 2 || (schedule.form !== "tall" && schedule.xStages < 2)) return "a ring of one stage cannot overlap copies with products";
+  return null;
+}
+
+/** The schedule for a problem at m rows: the best one measured where the matrix was, else the least estimate. */
+export function choose(problem: GemmProblem, m: number, limits: Limits = H200): GemmSchedule {
+  const legal = candidates.filter((s) => illegal(s, limits, problem) === null);
+  const name = fastest(problem.n, problem.k, m);
+  const known = legal.find((s) => scheduleName(s) === name);
+  return known ?? legal.reduce((best, s) => (estimate(s, problem, m, limits) < estimate(best, problem, m, limits) ? s : best));
+}

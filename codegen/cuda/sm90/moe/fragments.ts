@@ -1,0 +1,181 @@
+// CUDA text that the two kernels of few tokens through their experts share: which experts have rows, slices of weights on their way,
+// rows of x as wgmma reads them without a swizzle, and the loop over a ring that multiplies both.
+import type { Param } from "../../../../ir/kernel/catalogue.ts";
+import { STEP } from "../gemm/fp8-schedule.ts";
+import type { RouteProblem } from "../../../kernels/expert.ts";
+import { routeBias, routeSteps } from "./route-rows.ts";
+import { mostRows, scalePitch, scaleRows, scaleSlots, sliceChain, sliceLayout, type ExpertsProblem, type SliceSchedule } from "./experts-schedule.ts";
+
+export const expertsFragments = `
+// A slice of an expert's matrix: 128 columns, rows of each part, some steps; side by side in memory, one behind the other here.
+__device__ __forceinline__ void copy_slice(u32 to, const TensorMap* map, u32 barrier, int row, int part, int step) {
+  asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];"
+               :: "r"(to), "l"(map), "r"(barrier), "r"(0), "r"(row), "r"(part), "r"(step) : "memory");
+}
+// Bytes in a row, multiples of 16.
+__device__ __forceinline__ void copy_bytes(u32 to, const void* from, u32 bytes, u32 barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+               :: "r"(to), "l"(from), "r"(bytes), "r"(barrier) : "memory");
+}
+// From L2: nothing of what an earlier kernel wrote may come from what this multiprocessor still holds.
+__device__ __forceinline__ int load_fresh(const int* p) {
+  int v; asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(v) : "l"(p) : "memory"); return v;
+}
+__device__ __forceinline__ float load_fresh(const float* p) {
+  float v; asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory"); return v;
+}
+__device__ __forceinline__ void copy_16(u32 to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to), "l"(from) : "memory");
+}
+__device__ __forceinline__ void store_shared_word(u32 to, u32 v) { asm volatile("st.shared.u32 [%0], %1;" :: "r"(to), "r"(v) : "memory"); }
+// Ordinary stores to shared memory become visible to the tensor cores.
+__device__ __forceinline__ void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// 16 bytes of each token side by side, no swizzle: the next 16 columns of all tokens are PITCH bytes further. wgmma reads eight tokens;
+// where there are fewer, the others are what lies behind, and their columns of the product are not looked at.
+template <int PITCH> __device__ __forceinline__ u64 rows_descriptor(u32 address) { return (u64)((address & 0x3FFFF) >> 4) | ((u64)(PITCH / 16) << 16); }
+// One step of 128 columns, as product_128: x moves on by two times 16 columns.
+template <int PITCH> __device__ __forceinline__ void product_rows(float (&part)[4], u64 w, u64 x) {
+  wgmma_fence();
+  wgmma_64x8x32<0>(part, w, x);
+  wgmma_64x8x32<1>(part, w + 2, x + 2 * (PITCH / 16));
+  wgmma_64x8x32<1>(part, w + 4, x + 4 * (PITCH / 16));
+  wgmma_64x8x32<1>(part, w + 6, x + 6 * (PITCH / 16));
+  wgmma_commit();
+}
+`;
+
+/** Constants of problem and schedule, and where things lie. */
+export function sliceConstants(p: ExpertsProblem, s: SliceSchedule, threads: string): string {
+  const at = sliceLayout(p, s);
+  const rows = scaleRows(p, s);
+  return `constexpr int PER = ${p.per};                          // experts a token
+constexpr int N = ${p.n}, K = ${p.k}, STEPS = ${p.k / STEP};      // rows and columns of an expert's matrix; steps of 128 columns
+constexpr int TOKENS = ${s.tokens}, ROWS = ${mostRows(p, s)};             // tokens at most, and pairs of a token and an expert
+constexpr int PARTS = ${p.parts}, SLICE = ${s.rows}, PART_ROWS = ${s.rows / p.parts};  // rows of every matrix that this block owns, as many of each part
+constexpr int DEEP = ${s.deep}, UNITS = ${p.k / STEP / s.deep};              // a ring stage holds DEEP steps, a warpgroup for each; stages of an expert
+constexpr int CHAIN = ${sliceChain(s, p.k)};                        // stages between two drains of the tensor cores
+constexpr int MATH = ${128 * s.deep}, ${threads}
+constexpr int STAGES = ${s.stages}, STAGE = ${at.stage};
+constexpr int SCALE_ROWS = ${rows}, SCALE_SLOTS = ${scaleSlots(s, p.k)}, SCALE_BYTES = ${p.parts * rows * (p.k / STEP) * 4};  // blocks of 128 rows that a part meets; experts whose scales are here
+constexpr int PITCH = 16 * TOKENS, X_STEP = 8 * PITCH;  // bytes to the next 16, and the next 128, columns of x
+constexpr int X_PITCH = ${scalePitch(s)};                      // floats of a step's scales of x
+constexpr int W_SCALES = ${at.wScales}, X = ${at.x}, X_SCALES = ${at.xScales}, SUMS = ${at.sums}, FULL = ${at.full};  // behind the ring
+struct Run { int expert, row, end; };          // the rows of an expert that has some
+`;
+}
+
+/** Which experts have rows, and which rows a token's pairs are. */
+export const findRuns = `
+// Sorts the pairs of tokens and experts: the experts that have rows, in their order, and every pair's row among all. As many pairs as
+// there are here are compared each with each. All threads of the block; gives how many experts, and of its own pair which of them.
+__device__ __forceinline__ int find_runs(int pairs, const int* expert_of, int* leads, Run* runs, int* row_of, int& run) {
+  const int pair = threadIdx.x;
+  __syncthreads();
+  const int mine = pair < pairs ? expert_of[pair] : -1;
+  int row = 0, rows = 0, earlier = 0;
+  for (int q = 0; q < pairs; q++) {
+    row += expert_of[q] < mine;
+    rows += expert_of[q] == mine;
+    earlier += q < pair && expert_of[q] == mine;
+  }
+  if (pair < pairs) {
+    leads[pair] = earlier == 0;
+    row_of[pair] = row + earlier;
+  }
+  __syncthreads();
+  int count = 0;
+  run = 0;
+  for (int q = 0; q < pairs; q++) {
+    count += leads[q];
+    run += leads[q] && expert_of[q] < mine;
+  }
+  if (pair < pairs && earlier == 0) runs[run] = {mine, row, row + rows};
+  __syncthreads();
+  return count;
+}
+`;
+
+/** What a kernel that routes itself knows. */
+export interface Routing {
+  routing?: RouteProblem;
+}
+
+/** Where the choice comes from: the router, whose result is read, or its logits, which every block routes again. */
+export interface Choice {
+  params: (readonly [text: string, name: "indices" | "weights" | "logits" | "bias", dtype: "i32" | "f32"])[];
+  /** Read early. */
+  weights: string;
+  /** Fills expert_of and, where the weights are asked for, weight_of. */
+  steps: string;
+}
+
+export function choiceOf(routing: RouteProblem | undefined, weighted: boolean): Choice {
+  if (!routing)
+    return {
+      params: [["const int* indices", "indices", "i32"], ...(weighted ? ([["const float* weights", "weights", "f32"]] as const) : [])], weights: "",
+      steps: "  if (threadIdx.x < T * PER) expert_of[threadIdx.x] = load_fresh(indices + threadIdx.x);\n",
+    };
+  const steps = routeSteps(routing, { logit: (e) => `load_fresh(logits + warp * ${routing.xStride} + ${e})`, index: (slot) => `expert_of[warp * PER + ${slot}]`, ...(weighted ? { weight: (slot: string) => `weight_of[warp * PER + ${slot}]` } : {}) });
+  return {
+    params: [["const float* logits", "logits", "f32"], ...(routing.bias ? ([["const float* bias", "bias", "f32"]] as const) : [])], weights: routeBias(routing),
+    // Every block asks again: a microsecond, where a launch and what it hands over take four.
+    steps: `  if (warp < T) {\n${steps.trimEnd().replaceAll(/^(?=.)/gm, "  ")}\n  }\n`,
+  };
+}
+
+/** Weights of one stage: its steps in one box, and with an expert's first stage all the scales of its slice. */
+export const fetchStage = `  auto fetch = [&](int i, int expert) {
+    const u32 barrier = full + 8 * (i % STAGES), scales = ring + W_SCALES + i / UNITS % SCALE_SLOTS * SCALE_BYTES;
+    const bool first = i % UNITS == 0;
+    barrier_expect(barrier, STAGE + (first ? SCALE_BYTES : 0));
+    copy_slice(ring + i % STAGES * STAGE, &w_map, barrier, row0, expert * PARTS, i % UNITS * DEEP);
+    if (first)
+      for (int part = 0; part < PARTS; part++)
+        copy_bytes(scales + part * (SCALE_BYTES / PARTS), w_scale + (i64)((expert * PARTS + part) * (N / PARTS / 128) + scale_row0) * STEPS, SCALE_BYTES / PARTS, barrier);
+  };
+`;
+
+/** The rows of a block, of each part, and the first of its rows of scales. */
+export const blockRows = `  const int row0 = blockIdx.x * PART_ROWS, scale_row0 = min(row0 / 128, N / PARTS / 128 - SCALE_ROWS);
+`;
+
+/** The tensor of slices: columns of a step, rows of a part, parts of all experts, steps. */
+export const sliceMap = (p: ExpertsProblem, s: SliceSchedule): Param => ({
+  kind: "tensormap", name: "w_map", of: "w", dtype: "e4m3", dims: [128, p.n / p.parts, p.experts * p.parts, p.k / 128], strides: [p.k, (p.n / p.parts) * p.k, 128],
+  box: [128, s.rows / p.parts, p.parts, s.deep], swizzle: 128,
+});
+
+/** The product of one expert's slice by its rows, \`visit\`-th of the block: four sums a thread. */
+export const multiplySlice = `      float sum[4] = {};
+      const u32 scales = ring + W_SCALES + visit % SCALE_SLOTS * SCALE_BYTES;
+      for (int u = 0; u < UNITS; u += CHAIN) {
+        // Two sets of partial sums: while one is scaled and added, the product of the next stage runs.
+        float part[2][4];
+#pragma unroll
+        for (int c = -1; c < CHAIN; c++) {
+          if (c + 1 < CHAIN) {
+            const int next = visit * UNITS + u + c + 1, stage = next % STAGES;
+            barrier_wait(full + 8 * stage, next / STAGES & 1);
+            product_rows<PITCH>(part[(c + 1) & 1], tile_descriptor(ring + stage * STAGE + deep * SLICE * 128), rows_descriptor<PITCH>(x_tile + ((u + c + 1) * DEEP + deep) * X_STEP));
+          }
+          if (c < 0) continue;
+          const int step = (u + c) * DEEP + deep;
+          const float upper = load_shared(scales + (upper_scale * STEPS + step) * 4), lower = PARTS * SCALE_ROWS > 1 ? load_shared(scales + (lower_scale * STEPS + step) * 4) : upper;
+          const float2 x_now = load_shared_pair(x_scales + (step * X_PITCH + min(column, X_PITCH - 2)) * 4);
+          if (c + 1 < CHAIN) wgmma_wait<1>(part[c & 1]);
+          else wgmma_wait<0>(part[c & 1]);
+          if (lane == 0) barrier_arrive(empty + 8 * ((visit * UNITS + u + c) % STAGES));
+          sum[0] = fmaf(part[c & 1][0], x_now.x * upper, sum[0]);
+          sum[1] = fmaf(part[c & 1][1], x_now.y * upper, sum[1]);
+          sum[2] = fmaf(part[c & 1][2], x_now.x * lower, sum[2]);
+          sum[3] = fmaf(part[c & 1][3], x_now.y * lower, sum[3]);
+        }
+      }
+`;
+
+/** What a math thread knows of its place: rows lane / 4 and + 8 of its warp's sixteen, columns 2 (lane % 4) and + 1 of the product. */
+export const mathPlace = `    const int deep = warp / 4, slice_row = warp % 4 * 16 + lane / 4, column = lane % 4 * 2;
+    // Of the slice's rows of scales, parts one after the other; rows past the slice take any.
+    auto scale_of = [&](int row) { return min(row / PART_ROWS, PARTS - 1) * SCALE_ROWS + min((row0 + row % PART_ROWS) / 128 - scale_row0, SCALE_ROWS - 1); };
+    const int upper_scale = scale_of(slice_row), lower_scale = scale_of(slice_row + 8);
+`;

@@ -1,0 +1,89 @@
+// Pairs (token, slot) by expert, stably, in one launch: block e finds where expert e begins by counting what comes before, then puts
+// its own pairs in order. A thread owns a run of neighbouring pairs, so the order within an expert is theirs; nothing waits for
+// another block, and the answer is the tile program's.
+import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
+import { num } from "../../../views.ts";
+import { chooseTiles } from "../../../choose.ts";
+import { header } from "../fragments.ts";
+import type { Native } from "../../native.ts";
+import { dependent, streamTypes } from "../mma-fragments.ts";
+
+const THREADS = 512;
+
+export function sortExperts(p: { experts: number; k: number }): KernelText {
+  const name = `sort_experts_${p.experts}_top${p.k}_blocks`;
+  const source = `${header([
+    `sort_experts: order [r], offsets [${p.experts + 1}] and places [r] of indices [r], i32`,
+    `a block an expert, and one for the end; every block reads all pairs from L2: ${p.experts + 1} times 4 r bytes`,
+  ])}
+${streamTypes}
+${dependent}
+constexpr int THREADS = ${THREADS};
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+${name}(const int* indices, int* order, int* offsets, int* places, int r) {
+  __shared__ int befores[THREADS / 32], owns[THREADS / 32];
+  const int expert = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  // Runs of whole words of four pairs.
+  const int run = ((r + THREADS - 1) / THREADS + 3) / 4 * 4, begin = min(r, (int)threadIdx.x * run), end = min(r, begin + run);
+  release_next();
+  await_previous();
+
+  // Pairs of earlier experts, wherever they are, and own pairs of this thread.
+  int before = 0, own = 0;
+  for (int i = begin; i < end; i += 4) {
+    int v[4];
+    if (i + 4 <= end) {
+      const int4 four = *(const int4*)(indices + i);
+      v[0] = four.x; v[1] = four.y; v[2] = four.z; v[3] = four.w;
+    } else {
+#pragma unroll
+      for (int e = 0; e < 4; e++) v[e] = i + e < end ? indices[i + e] : 0x7fffffff;
+    }
+#pragma unroll
+    for (int e = 0; e < 4; e++) { before += v[e] < expert; own += v[e] == expert; }
+  }
+  // Own pairs of the threads below, and all pairs of earlier experts.
+  int ahead = own, less = before;
+#pragma unroll
+  for (int apart = 1; apart < 32; apart *= 2) {
+    const int below = __shfl_up_sync(0xffffffffu, ahead, apart);
+    if (lane >= apart) ahead += below;
+  }
+#pragma unroll
+  for (int apart = 16; apart > 0; apart /= 2) less += __shfl_xor_sync(0xffffffffu, less, apart);
+  if (lane == 31) { befores[warp] = less; owns[warp] = ahead; }
+  __syncthreads();
+  int first = 0, at = ahead - own;
+#pragma unroll
+  for (int w = 0; w < THREADS / 32; w++) {
+    first += befores[w];
+    if (w < warp) at += owns[w];
+  }
+  if (threadIdx.x == 0) offsets[expert] = first;
+  at += first;
+  for (int i = begin; i < end && own > 0; i++)
+    if (indices[i] == expert) {
+      order[at] = i;
+      places[i] = at++;
+      own--;
+    }
+}
+`;
+  return {
+    name, language: "cuda", source,
+    params: (["indices", "order", "offsets", "places"] as const).map((n) => ({ kind: "buffer", name: n, dtype: "i32", access: n === "indices" ? "in" : "out" })),
+    dims: ["r"],
+    launch: { grid: [p.experts + 1, 1, 1], block: THREADS, sharedBytes: 0, pdl: true },
+  };
+}
+
+export const sortExpertsNative: Native = {
+  family: "sort_experts_blocks",
+  choose(site) {
+    if (site.op !== "sort_experts") return null;
+    const tiles = chooseTiles(site);
+    return "reason" in tiles ? null : [{ ...tiles[0], family: "sort_experts_blocks", problem: { experts: num(site.attrs.experts as number), k: num(site.ins[0].shape[1]) } }];
+  },
+  emit: (p) => sortExperts(p as unknown as { experts: number; k: number }),
+};

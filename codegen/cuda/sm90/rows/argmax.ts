@@ -1,0 +1,88 @@
+// The first maximum of every row, in one launch: a row's columns go to several blocks, each leaves its best in one 64-bit atomic
+// maximum, and the last block of a row writes the answer and clears the place for the next launch. A value and its column make one
+// number that orders by value first and, among equals, earlier columns higher, so any order of blocks gives the same answer.
+import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
+import { ceildiv, mul } from "../../../../ir/size.ts";
+import { asRows, num } from "../../../views.ts";
+import { header } from "../fragments.ts";
+import type { Native } from "../../native.ts";
+import { dependent, streamTypes } from "../mma-fragments.ts";
+
+const THREADS = 256;
+/** Columns a block visits: 16 a thread. */
+const COLUMNS = THREADS * 16;
+
+export function argmaxRows(p: { d: number; xStride: number }): KernelText {
+  const chunks = Math.ceil(p.d / COLUMNS);
+  const wide = p.xStride % 4 === 0;
+  const name = `argmax_${p.d}`;
+  const source = `${header([
+    `argmax: y [m] i32 = the first column with the maximum of x [m, ${p.d}] f32`,
+    `${chunks} blocks a row; floor on H200: ${4 * p.d} m bytes / 4539 GB/s`,
+  ])}
+${streamTypes}
+${dependent}
+constexpr int D = ${p.d}, CHUNKS = ${chunks};
+
+// Orders as (value, -column): floats compare as integers once negative ones are turned round. NaN never wins.
+__device__ __forceinline__ u64 rank_of(float v, int column) {
+  const u32 bits = __float_as_uint(v == v ? __fadd_rn(v, 0.f) : __int_as_float(0xff800000));  // -0 is 0
+  const u32 ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  return (u64)ordered << 32 | (u32)~column;
+}
+__device__ __forceinline__ u64 larger(u64 a, u64 b) { return a > b ? a : b; }
+
+extern "C" __global__ void __launch_bounds__(${THREADS})
+${name}(const float* __restrict__ x, int* __restrict__ y, int m, u64* __restrict__ workspace) {
+  release_next();
+  const int chunk = blockIdx.x % CHUNKS, row = blockIdx.x / CHUNKS;
+  const float* from = x + (i64)row * ${p.xStride};
+  await_previous();
+  u64 best = 0;
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const int column = chunk * ${COLUMNS} + (i * ${THREADS} + threadIdx.x) * 4;
+${wide ? `    if (column + 3 < D) {
+      const float4 v = *(const float4*)(from + column);
+      best = larger(larger(larger(best, rank_of(v.x, column)), rank_of(v.y, column + 1)), larger(rank_of(v.z, column + 2), rank_of(v.w, column + 3)));
+    } else
+` : ""}      for (int c = column; c < min(column + 4, D); c++) best = larger(best, rank_of(from[c], c));
+  }
+#pragma unroll
+  for (int apart = 16; apart > 0; apart /= 2) best = larger(best, __shfl_xor_sync(0xffffffffu, best, apart));
+  __shared__ u64 warps[${THREADS / 32}];
+  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = best;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+#pragma unroll
+  for (int i = 1; i < ${THREADS / 32}; i++) best = larger(best, warps[i]);
+${chunks === 1 ? "  y[row] = ~(u32)best;" : `  // workspace: the best so far of each row, then how many blocks have been here.
+  u32* arrived = (u32*)(workspace + m);
+  atomicMax(workspace + row, best);
+  __threadfence();
+  if (atomicAdd(arrived + row, 1u) != CHUNKS - 1) return;
+  y[row] = ~(u32)atomicExch(workspace + row, 0ull);
+  arrived[row] = 0;`}
+}
+`;
+  return {
+    name, language: "cuda", source,
+    params: [
+      { kind: "buffer", name: "x", dtype: "f32", access: "in" },
+      { kind: "buffer", name: "y", dtype: "i32", access: "out" },
+    ],
+    dims: ["m"],
+    launch: { grid: [mul("m", chunks), 1, 1], block: THREADS, sharedBytes: 0, pdl: true },
+    ...(chunks > 1 ? { workspaceBytes: mul(16, ceildiv(mul("m", 12), 16)) } : {}),
+  };
+}
+
+export const argmaxNative: Native = {
+  family: "argmax_rows",
+  choose(site) {
+    if (site.op !== "argmax") return null;
+    const x = asRows(site.ins[0]);
+    return x ? [{ family: "argmax_rows", problem: { d: num(site.ins[0].shape[1]), xStride: x.stride }, args: [{ in: 0 }, { out: 0 }], dims: [x.rows] }] : null;
+  },
+  emit: (p) => argmaxRows(p as unknown as { d: number; xStride: number }),
+};

@@ -1,0 +1,161 @@
+// Norms of rows, with a residual sum before and a quantisation after: a block per row keeps it in registers between its two looks,
+// 4 columns a load. The gain is a weight and is read before the kernel before has ended. Sums follow the tile programs' fixed tree
+// (columns 64 apart first, then 32, ... 1) and join by blocks of 128 in order, so codes and scales are the CPU's bit for bit.
+import type { Choice, KernelText, Param, Problem, Site } from "../../../../ir/kernel/catalogue.ts";
+import { chooseTiles } from "../../../choose.ts";
+import { header } from "../fragments.ts";
+import type { Native } from "../../native.ts";
+import { literal } from "../../printed/element.ts";
+import { helpersFor } from "../../printed/helpers.ts";
+import { dependent, streamTypes } from "../mma-fragments.ts";
+
+/** What a kernel reads and writes, by the tile family that says the same. */
+const FAMILIES = {
+  rms_norm: { sum: false, row: true, quantised: false },
+  norm_quant: { sum: false, row: false, quantised: true },
+  add_norm: { sum: true, row: true, quantised: false },
+  add_norm_quant: { sum: true, row: false, quantised: true },
+  add_norm_both: { sum: true, row: true, quantised: true },
+} as const;
+type Family = keyof typeof FAMILIES;
+
+export interface NormRowsProblem {
+  of: Family;
+  d: number;
+  /** Strides of x (or a), of b, and of the normalised row. */
+  aStride: number;
+  bStride: number;
+  yStride: number;
+  eps: number;
+  gain: "f32" | "bf16";
+  act: "f32" | "bf16";
+  ue8m0: boolean;
+}
+
+/** Warps of a block: as many of at most 16 as take the same number of 128-column blocks. */
+export const normWarps = (d: number): number => {
+  const blocks = d / 128;
+  return Array.from({ length: Math.min(16, blocks) }, (_, i) => Math.min(16, blocks) - i).find((n) => blocks % n === 0)!;
+};
+
+const loadOf = (type: "f32" | "bf16", to: string, from: string): string => `load4_${type}(${to}, ${from});`;
+const storeOf = (type: "f32" | "bf16", to: string, v: string): string => `store4_${type}(${to}, ${v});`;
+const cType = { f32: "float", bf16: "u16" } as const;
+
+export function normRows(p: NormRowsProblem): KernelText {
+  const { sum, row, quantised } = FAMILIES[p.of];
+  const { d, act } = p;
+  const [blocks, warps] = [d / 128, normWarps(d)];
+  const turns = blocks / warps;
+  const name = `${p.of}_${d}_rows`;
+  const params: [string, Param & { kind: "buffer" }][] = [
+    [`const ${cType[act]}* ${sum ? "a" : "x"}`, { kind: "buffer", name: sum ? "a" : "x", dtype: act, access: "in" }],
+    ...(sum ? [[`const ${cType[act]}* b`, { kind: "buffer", name: "b", dtype: act, access: "in" }] as [string, Param & { kind: "buffer" }]] : []),
+    [`const ${cType[p.gain]}* gain`, { kind: "buffer", name: "gain", dtype: p.gain, access: "in" }],
+    ...(sum ? [[`${cType[act]}* sum`, { kind: "buffer", name: "sum", dtype: act, access: "out" }] as [string, Param & { kind: "buffer" }]] : []),
+    ...(row ? [[`${cType[act]}* y`, { kind: "buffer", name: "y", dtype: act, access: "out" }] as [string, Param & { kind: "buffer" }]] : []),
+    ...(quantised
+      ? ([[`u8* codes`, { kind: "buffer", name: "codes", dtype: "e4m3", access: "out" }], [`float* scales`, { kind: "buffer", name: "scales", dtype: "f32", access: "out" }]] as [string, Param & { kind: "buffer" }][])
+      : []),
+  ];
+  const x = sum ? "a" : "x";
+  const body = `  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const i64 row = blockIdx.x;
+  release_next();
+  float gains[TURNS][4], v[TURNS][4];
+#pragma unroll
+  for (int t = 0; t < TURNS; t++) ${loadOf(p.gain, "gains[t]", `gain + (warp + WARPS * t) * 128 + lane * 4`)}
+  await_previous();
+
+#pragma unroll
+  for (int t = 0; t < TURNS; t++) ${loadOf(act, "v[t]", `${x} + row * ${p.aStride} + (warp + WARPS * t) * 128 + lane * 4`)}
+${sum ? `  // The sum goes on as it is stored, rounded.
+  float other[TURNS][4];
+#pragma unroll
+  for (int t = 0; t < TURNS; t++) ${loadOf(act, "other[t]", `b + row * ${p.bStride} + (warp + WARPS * t) * 128 + lane * 4`)}
+#pragma unroll
+  for (int t = 0; t < TURNS; t++) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) v[t][i] = ${act === "bf16" ? "from_bf16(to_bf16(__fadd_rn(v[t][i], other[t][i])))" : "__fadd_rn(v[t][i], other[t][i])"};
+    ${storeOf(act, `sum + row * D + (warp + WARPS * t) * 128 + lane * 4`, "v[t]")}
+  }
+` : ""}  __shared__ float parts[BLOCKS];
+#pragma unroll
+  for (int t = 0; t < TURNS; t++) {
+    float squares[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) squares[i] = __fmul_rn(v[t][i], v[t][i]);
+    const float part = warp_tree_sum_wide<128>(squares);
+    if (lane == 0) parts[warp + WARPS * t] = part;
+  }
+  __syncthreads();
+  float squares = 0.0f;
+#pragma unroll
+  for (int b = 0; b < BLOCKS; b++) squares = __fadd_rn(squares, parts[b]);
+  const float by = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(__fdiv_rn(squares, ${literal(d, "f32")}), ${literal(p.eps, "f32")})));
+
+#pragma unroll
+  for (int t = 0; t < TURNS; t++) {
+    const int block = warp + WARPS * t;
+    float n[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) n[i] = __fmul_rn(__fmul_rn(v[t][i], by), gains[t][i]);
+${row ? `    ${storeOf(act, `y + row * ${p.yStride} + block * 128 + lane * 4`, "n")}\n` : ""}${quantised ? `    // One scale for the block's 128 columns.
+    float sizes[4], codes_now[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) sizes[i] = fabsf(n[i]);
+    const float plain = __fdiv_rn(larger(warp_max<128>(sizes), ${literal(Math.fround(1e-4), "f32")}), 448.0f), s = ${p.ue8m0 ? "pow2_ceil(plain)" : "plain"};
+#pragma unroll
+    for (int i = 0; i < 4; i++) codes_now[i] = __fdiv_rn(n[i], s);
+    store4_e4m3(codes + row * D + block * 128 + lane * 4, codes_now);
+    if (lane == 0) scales[row * BLOCKS + block] = s;
+` : ""}  }`;
+  const source = `${header([
+    `${p.of}: rows of ${d} ${act}${sum ? ", sum = a + b" : ""}${row ? ", y = normalised" : ""}${quantised ? ", codes and scales of the normalised row" : ""}`,
+    `${warps} warps a row, ${turns} blocks of 128 columns each; a row stays in registers`,
+    ...params.map(([, q]) => `  ${q.access === "out" ? "out " : ""}${q.name}: ${q.dtype}`),
+  ])}
+${streamTypes}
+${dependent}
+${helpersFor(body)}
+constexpr int ${/\bD\b/.test(body) ? `D = ${d}, ` : ""}BLOCKS = ${blocks}, WARPS = ${warps}, TURNS = ${turns};
+
+extern "C" __global__ void __launch_bounds__(${32 * warps})
+${name}(${params.map(([text]) => text).join(", ")}, int m) {
+${body}
+}
+`;
+  return {
+    name, language: "cuda", source,
+    params: params.map(([, q]) => q),
+    dims: ["m"],
+    launch: { grid: ["m", 1, 1], block: 32 * warps, sharedBytes: 0, pdl: true },
+  };
+}
+
+/** Why the vector form cannot run, or null. */
+function refused(p: NormRowsProblem): string | null {
+  if (p.d % 128 !== 0 || p.d / 128 > 256) return `${p.d} columns are not whole blocks of 128`;
+  if ([p.aStride, p.bStride, p.yStride].some((s) => s % 4 !== 0)) return "rows do not start at multiples of four elements";
+  return null;
+}
+
+/** The tile program's problem in this form. */
+export function normRowsProblem(family: string, p: Problem): NormRowsProblem | null {
+  if (!(family in FAMILIES)) return null;
+  const d = p.d as number;
+  const problem: NormRowsProblem = {
+    of: family as Family, d, aStride: (p.aStride ?? p.xStride) as number, bStride: (p.bStride ?? 0) as number, yStride: (p.xStride !== undefined && family === "rms_norm" ? p.yStride : d) as number,
+    eps: p.eps as number, gain: p.gain as "f32" | "bf16", act: (p.act ?? "f32") as "f32" | "bf16", ue8m0: p.ue8m0 === true,
+  };
+  return refused(problem) === null ? problem : null;
+}
+
+function take(site: Site): Choice | null {
+  const tiles = chooseTiles(site);
+  if ("reason" in tiles || tiles.length !== 1) return null;
+  const problem = normRowsProblem(tiles[0].family, tiles[0].problem);
+  return problem && [{ ...tiles[0], family: "norm_rows", problem: { ...problem } }];
+}
+
+export const normRowsNative: Native = { family: "norm_rows", choose: take, emit: (p) => normRows(p as unknown as NormRowsProblem) };
