@@ -39,7 +39,7 @@ export const tooManyLayers = (asked: number, has: number): Diagnostic =>
   error("DSC6014", `--layers ${asked}: the model has ${has} layers`, { spans: [onCommandLine("--layers")], notes: ["num_hidden_layers of the config says so"], help: `give a number from 1 to ${has}` });
 
 export const busy = (folder: string, lock: string): Diagnostic =>
-  error("DSC6015", `another compile is writing into ${folder}`, { spans: [place(folder)], notes: [`it has held ${lock} for a minute`], help: "wait for it, or choose another -o; if no dsc runs anywhere, remove that file" });
+  error("DSC6015", `another compile is writing into ${folder}`, { spans: [place(folder)], notes: [`${lock} was held all the time this one waited`], help: "wait for it (DSC_LOCK_SECONDS=600 waits ten minutes), or choose another -o; if no dsc runs anywhere, remove that file" });
 
 export const cannotRead = (file: string, problem: string): Diagnostic =>
   error("DSC6008", `cannot read ${file}`, { spans: [place(file)], notes: [problem], help: "give a .dsc text, such as those in an artifact's graph folder" });

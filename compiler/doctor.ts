@@ -106,7 +106,7 @@ async function gpu(): Promise<Check[]> {
 function nvcc(): Check {
   const needed = "compiling kernels where NVRTC is missing, and the checks of every CUDA kernel in npm test";
   for (const name of ["nvcc", "/usr/local/cuda/bin/nvcc"]) {
-    const run = spawnSync(name, ["--version"], { encoding: "utf8", timeout: 20_000 });
+    const run = spawnSync(name, ["--version"], { encoding: "utf8", timeout: 120_000 });
     if (run.status === 0) return check("nvcc", true, /release [\d.]+/.exec(run.stdout)?.[0] ?? "there", needed);
   }
   return check("nvcc", false, "not on the path", needed);
@@ -115,7 +115,7 @@ function nvcc(): Check {
 function python(): Check {
   const needed = "--target triton ahead of time, and running printed Triton in npm test; never at run time";
   const name = process.env.DSC_PYTHON ?? "python3";
-  const run = spawnSync(name, ["-c", "import triton, torch, sys; print(sys.version.split()[0], triton.__version__, torch.__version__)"], { encoding: "utf8", timeout: 60_000 });
+  const run = spawnSync(name, ["-c", "import triton, torch, sys; print(sys.version.split()[0], triton.__version__, torch.__version__)"], { encoding: "utf8", timeout: 300_000 });
   const [py, triton, torch] = (run.stdout ?? "").trim().split(" ");
   if (run.status === 0) return check("Python with Triton", true, `${name}: Python ${py}, triton ${triton}, torch ${torch}`, needed);
   const why = run.error ? `${name} is not on the path` : `${name}: ${(run.stderr ?? "").trim().split("\n").at(-1) || "it does not answer"}`;

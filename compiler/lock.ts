@@ -1,5 +1,5 @@
 // One writer at a time in an artifact's folder: a lock file that holds the writer's process id. A lock whose process has ended,
-// or that is far older than any write takes (another machine's, on a shared disk), is taken over.
+// or that nobody put an id into for far longer than that takes, is taken over; a living writer keeps it however slow it is.
 import { closeSync, linkSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
 import path from "node:path";
 import { DiagnosticError } from "../ir/diagnostic.ts";
@@ -10,7 +10,8 @@ export const STAGE = ".dsc-";
 export const LOCK = `${STAGE}lock`;
 
 const STALE_MS = 30_000;
-const WAIT_MS = 60_000;
+/** Longest wait for another writer; on a busy machine, or with many writers, DSC_LOCK_SECONDS waits longer. */
+const WAIT_MS = 1000 * (Number(process.env.DSC_LOCK_SECONDS) || 60);
 
 /** Whether a process of this machine runs. */
 export function alive(pid: number): boolean {
@@ -58,7 +59,7 @@ function breakStale(file: string): void {
     try {
       const pid = readFileSync(at, "utf8");
       // Empty for the moment between creating and writing it.
-      return Date.now() - statSync(at).mtimeMs > STALE_MS || (pid !== "" && !alive(Number(pid)));
+      return pid === "" ? Date.now() - statSync(at).mtimeMs > STALE_MS : !alive(Number(pid));
     } catch {
       return false;
     }

@@ -61,7 +61,7 @@ export const passes: Readonly<Record<string, Entry>> = {
   },
   DSC3105: {
     name: "a plug-in that does not end",
-    means: "One pass of a plug-in may take ten seconds for one model. This one was stopped there.",
+    means: "One pass of a plug-in may take ten seconds for one model, or as many as DSC_PLUGIN_SECONDS says. This one was stopped there.",
     example: "A `run` with a loop that nothing ends.",
     fix: "dsc opt FILE.dsc -p PASS --plugin FILE shows it again.",
   },

@@ -88,7 +88,7 @@ test.skipIf(!hasNvrtc() && !hasNvcc)("an artifact with cubins holds the runtime'
   const own = ownKernels(c.manifest.model.vocab);
   expect(Object.keys(c.manifest.own!)).toEqual(own.map((k) => k.text.name));
   for (const { text, binary } of Object.values(c.manifest.own!)) for (const f of [text, binary]) expect(Object.keys(c.manifest.files)).toContain(f);
-}, 120_000);
+});
 
 test.skipIf(!gpp)("the runtime's own kernels come from the artifact, unless another version wrote it", async () => {
   const { manifest, files } = compile(fixtures[0], { ...defaults, target: "cuda", natives: "none" });

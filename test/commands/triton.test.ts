@@ -39,4 +39,4 @@ test.skipIf(!python)("with Triton every kernel has a cubin, and some have shared
     expect(existsSync(path.join(at("cubins"), k.binary!)), name).toBe(true);
   }
   expect(Object.values(manifest.kernels).some((k) => k.launch!.sharedBytes > 0)).toBe(true);
-}, 180_000);
+});

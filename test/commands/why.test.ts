@@ -15,7 +15,7 @@ const gpu = at("why-gpu");
 beforeAll(async () => {
   expect((await dsc("compile", r1, "-o", out)).code).toBe(0);
   expect((await dsc("compile", r1, "-o", gpu, "--target", "cuda")).code).toBe(0);
-}, 120_000);
+});
 /** What a command prints, in this process: there are many questions. */
 async function said(...words: string[]): Promise<string> {
   let text = "";

@@ -64,11 +64,11 @@ test.skipIf(!hasNvcc)("nvcc compiles them all for sm_90a, and natives do not spi
     expect(report, k.entry).toBeDefined();
     if (k.native) expect(report, k.entry).toMatchObject({ spillBytes: 0 });
   }
-}, 600_000);
+});
 
 test.skipIf(!hasNvcc)("a kernel that does not compile is named with the op it came from", () => {
   const { manifest, files } = compiled[1];
   const text = String(files.get(Object.values(manifest.kernels)[0].text));
   const op = /^\/\/ (op .*)$/m.exec(text)![1];
   expect(() => compileCuda("broken", text.replace("__global__", "__globe__"), "nvcc")).toThrow(new RegExp(`DSC5607.*kernel broken does not compile[^]*${op.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")}[^]*__globe__`));
-}, 60_000);
+});

@@ -52,14 +52,14 @@ describe.skipIf(!hasGpp).each(cases)("%s", (_, p, s, m) => {
         [error, norm] = [error + (got[r * n + c] - want) ** 2, norm + want ** 2];
       }
     expect(Math.sqrt(error / norm)).toBeLessThan(4e-3);
-  }, 30_000);
+  });
 
   test("onto a residual", () => {
     const alone = floats(plain(x, x_scale));
     const before = floats(new Uint8Array(bytes(residual)));
     const got = build({ ...p, residual: true }, s).run({ x, w, x_scale: bytes(x_scale), w_scale: bytes(w_scale), residual: bytes(residual), y }, { m }, { SMs: 1 });
     expect(floats(got)).toEqual(alone.map((v, i) => bf16(Math.fround(before[i] + v))));
-  }, 30_000);
+  });
 
   test("of rows that are normalised and quantised on the way", () => {
     const ue8m0 = m === 2;
@@ -71,7 +71,7 @@ describe.skipIf(!hasGpp).each(cases)("%s", (_, p, s, m) => {
     const got = build({ ...p, norm }, s).run({ x: bytes(rows.x as Uint16Array), w, gain: bytes(rows.gain as Uint16Array), w_scale: bytes(w_scale), y }, { m }, { SMs: 1 });
     expect(floats(want).every(Number.isFinite)).toBe(true);
     expect(got).toEqual(want);
-  }, 30_000);
+  });
 });
 
 test("R1's matrices have a schedule, and every multiprocessor the same to read", () => {

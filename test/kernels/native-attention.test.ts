@@ -88,7 +88,7 @@ describe.skipIf(!hasGpp).each([128, 64])("mla_decode, %i heads", (heads) => {
 
   test.each(batches)("%s", (_, batch, SMs) => {
     expect(error((kernel ??= build(mlaDecode(problem))), batch, SMs)).toBeLessThan(WITHIN);
-  }, 120_000);
+  });
 
   if (heads === 64)
     test("rows beyond those that are balanced one by one", () => {
@@ -96,7 +96,7 @@ describe.skipIf(!hasGpp).each([128, 64])("mla_decode, %i heads", (heads) => {
       const source = text.source.replace("MOST = 1024", "MOST = 4");
       expect(source).not.toBe(text.source);
       expect(error(build({ ...text, source }), { starts: [0, 1, 2, 4, 7], lengths: [1, 70, 66, 129] }, 4)).toBeLessThan(WITHIN);
-    }, 120_000);
+    });
 
   if (heads === 64)
     test("the check sees rows past the end of a sequence", () => {
@@ -104,7 +104,7 @@ describe.skipIf(!hasGpp).each([128, 64])("mla_decode, %i heads", (heads) => {
       const careless = text.source.replace(/clear_shared16\(tile[^;]*;/, ";");
       expect(careless).not.toBe(text.source);
       expect(error(build({ ...text, source: careless }), batches[1][1], 8)).toBeNaN();
-    }, 120_000);
+    });
 });
 
 describe.skipIf(!hasGpp).each([16, 32] as const)("mla_decode in fixed splits, %i heads a cluster", (group) => {
@@ -117,7 +117,7 @@ describe.skipIf(!hasGpp).each([16, 32] as const)("mla_decode in fixed splits, %i
     expect(relative(y, want)).toBeLessThan(WITHIN);
     const [rows, bytes] = [batch.starts.at(-1)!, 2 * heads * r];
     for (let row = 0; row < rows; row++) expect(alone(row), `bits of row ${row}`).toEqual(y.slice(row * bytes, (row + 1) * bytes));
-  }, 120_000);
+  });
 });
 
 describe.skipIf(!hasGpp)("mla_prefill", () => {
@@ -133,5 +133,5 @@ describe.skipIf(!hasGpp)("mla_prefill", () => {
     const y = kernel.run(buffers, { t, s }, { SMs: 1, launches: 1 });
     const ins = { q: tensor([t, heads, n], q), qp: tensor([t, heads, d], qp), k: tensor([s, heads, n], k), kp: tensor([s, d], kp), v: tensor([s, heads, v], values) };
     expect(relative(y, refer("attend", ins, { scale: SCALE }).out.data)).toBeLessThan(WITHIN);
-  }, 120_000);
+  });
 });

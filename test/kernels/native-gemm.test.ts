@@ -95,7 +95,7 @@ const cases: readonly [GemmSchedule, number, number, readonly number[]][] = [
 describe.skipIf(!hasGpp)("block_gemm", () => {
   test.each(cases.map(([s, n, k, ms]) => [scheduleName(s), n, k, ms, s] as const))("%s, %i x %i, rows %j", (_, n, k, ms, s) => {
     for (const e of dense(s, n, k, ms)) expect(e).toBeLessThan(WITHIN);
-  }, 120_000);
+  });
 });
 
 /** Rows of each expert: none, one, more than a tile. */
@@ -114,7 +114,7 @@ describe.skipIf(!hasGpp)("grouped_gemm", () => {
     } finally {
       native.close();
     }
-  }, 120_000);
+  });
 });
 
 const slim16 = (columns: number, deep: 1 | 2 | 4, tokens: 64 | 128, split: 1 | 2 | 4, stages: number, xStages: number): Bf16Schedule => ({ form: "slim", columns, deep, tokens, split, stages, xStages, resident: 1 });
@@ -151,5 +151,5 @@ describe.skipIf(!hasGpp)("bf16_gemm", () => {
     } finally {
       native.close();
     }
-  }, 120_000);
+  });
 });

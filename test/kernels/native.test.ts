@@ -129,7 +129,7 @@ test.skipIf(!hasNvcc).each(emitters)("%s: no spills, no serial products", async 
   if (!cuobjdump) return;
   const code = new Map([...built.cubins.values()].flatMap((c) => [...disassemble(cuobjdump, c)]));
   for (const k of kernels) for (const i of instructions) expect(code.get(k.name)?.includes(i), `${i} in ${k.name}`).toBe(true);
-}, 120_000);
+});
 
 test.skipIf(!hasNvcc || !cuobjdump)("einsums fetch their weights before they wait for the kernel before: the assembler leaves the order alone", async () => {
   const kernels = emitters.filter(([family]) => family === "stream_bmm" || family === "mla_query").flatMap(([, emit]) => emit());
@@ -142,11 +142,11 @@ test.skipIf(!hasNvcc || !cuobjdump)("einsums fetch their weights before they wai
     expect(weights.length, k.name).toBeGreaterThan(0);
     expect(weights.filter((i) => i > wait), `loads of weights behind the wait in ${k.name}`).toEqual([]);
   }
-}, 60_000);
+});
 
 test.skipIf(!hasNvcc)("NVRTC, which knows no headers, takes the same text where it is installed", () => {
   for (const k of [mlaDecode(decodes[0]), prefill(128), blockGemm(products[0], candidates[0])]) expect(compileCuda(k.name, k.source, "nvrtc").length).toBeGreaterThan(0);
-}, 60_000);
+});
 
 test.skipIf(!hasNvcc)("the check sees products that are waited for too often", async () => {
   // Sums read before the wait: ptxas has to add waits of its own.
@@ -154,7 +154,7 @@ test.skipIf(!hasNvcc)("the check sees products that are waited for too often", a
   const hasty = source.replaceAll("else wgmma_wait<0>(part[i & 1]);", "");
   expect(hasty).not.toBe(source);
   expect((await build(new Map([["hasty", hasty]]))).complaints.join("\n")).toMatch(/\(C75\d\d\)/);
-}, 60_000);
+});
 
 test("the check sees a spill", () => {
   const words = [
@@ -186,4 +186,4 @@ test.skipIf(!hasNvcc)("every kernel of DeepSeek-R1 compiles as printed CUDA", as
       expect(text, name).toContain("ACQBULK");
       expect(/\bLDG?\b/.test(text.slice(0, text.indexOf("ACQBULK"))), `${name} reads before it waits`).toBe(false);
     }
-}, 120_000);
+});

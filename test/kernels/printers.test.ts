@@ -86,7 +86,7 @@ test.skipIf(!gpp).each([false, true])("printed CUDA computes what the interprete
   const runs = expected.map((e) => ({ ...e, kernel: printCuda(e.tile), buffers: clone(e.buffers) }));
   runOnHost(runs, backwards);
   for (const r of runs) compare(r, r.buffers);
-}, 120_000);
+});
 
 const python = findTriton();
 if (!python) console.log("no python with triton and torch (DSC_PYTHON names one): printed Triton is not run");
@@ -96,7 +96,7 @@ test.skipIf(!python)("printed Triton computes what the interpreter does", () => 
   interpretTriton(python!, runs);
   // The interpreter narrows f32 to bf16 by cutting bits off; compiled kernels round.
   for (const r of runs) compare(r, r.buffers, true);
-}, 120_000);
+});
 
 const hasNvcc = spawnSync("nvcc", ["--version"]).status === 0;
 if (!hasNvcc) console.log("no nvcc on the path: printed CUDA is not compiled for sm_90a");
@@ -111,4 +111,4 @@ test.skipIf(!hasNvcc)("nvcc compiles every family for sm_90a", () => {
   } finally {
     fs.rmSync(dir, { recursive: true });
   }
-}, 120_000);
+});

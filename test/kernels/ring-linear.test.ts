@@ -100,7 +100,7 @@ describe.skipIf(!hasGpp)("products of few rows with their neighbours inside", ()
         expect(worst, `${tokens} tokens, ${m} rows`).toBeLessThan(1);
       }
     }
-  }, 120_000);
+  });
 
   test("a norm inside gives the bits of a norm before", () => {
     const random = randomOf(3);
@@ -117,7 +117,7 @@ describe.skipIf(!hasGpp)("products of few rows with their neighbours inside", ()
     const inside = one.run({ x: bytes(x), w: bytes(w), gain: bytes(gain), y }, { m }, { SMs: 2 });
     const before = other.run({ x: bytes(normed), w: bytes(w), y }, { m }, { SMs: 2 });
     expect(Buffer.compare(inside, before)).toBe(0);
-  }, 120_000);
+  });
 });
 
 test("what the ring form cannot run is said", () => {

@@ -39,7 +39,7 @@ test.skipIf(!hasGpp).each([
     expect(new Float32Array(got.buffer)).toEqual(Float32Array.from(scales));
     expect(quantised.left("codes")).toEqual(Uint8Array.from(codes, e4m3Code));
   }
-}, 60_000);
+});
 
 test("only whole scale blocks of rows as stored end in codes", () => {
   const p: StreamBmmProblem = { batch: 2, n: 64, k: 256, a: [256, 512, 1], b: [64 * 256, 256, 1], y: [64, 128, 1], x: "bf16", yType: "bf16", scale: "f32" };

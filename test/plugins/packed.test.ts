@@ -18,7 +18,7 @@ beforeAll(() => {
   for (const name of readdirSync(path.join(root, "node_modules"))) if (!name.startsWith(".")) symlinkSync(path.join(root, "node_modules", name), path.join(app, "node_modules", name));
   copyFileSync(path.join(root, "examples/plugin-pass/last-row-norm.ts"), path.join(app, "last-row-norm.ts"));
   copyFileSync(path.join(root, "examples/printed-model/config.json"), path.join(app, "config.json"));
-}, 120_000);
+});
 
 const dsc = (...words: string[]): { status: number | null; out: string } => {
   const { status, stdout, stderr } = spawnSync(process.execPath, [path.join(installed, "dist/compiler/cli.js"), ...words], { cwd: app, encoding: "utf8" });

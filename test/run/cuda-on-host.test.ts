@@ -57,7 +57,7 @@ describe.skipIf(!gpp).each(fixtures.map((f) => [path.basename(f), f] as const))(
     expect(prefill).toBeLessThan(2e-4);
     expect(decode).toBeLessThan(2e-4);
     expect(ids).toEqual([...expected.get("greedy_ids")!.data]);
-  }, 120_000);
+  });
 
   test.skipIf(!process.env.DSC_ALL && number % 2 === 1)("bf16: logits within 0.1", async () => {
     const model = await open(fixture, "bf16", fixture, exact);
@@ -66,7 +66,7 @@ describe.skipIf(!gpp).each(fixtures.map((f) => [path.basename(f), f] as const))(
     expect(prefill).toBeLessThan(0.1);
     expect(decode).toBeLessThan(0.1);
     expect(flipped).toBeLessThanOrEqual(1);
-  }, 120_000);
+  });
 });
 
 test.skipIf(!gpp)("natives of rows, routing and sorting fit between the kernels around them, the shared expert among the routed", async () => {
@@ -96,7 +96,7 @@ test.skipIf(!gpp)("natives of rows, routing and sorting fit between the kernels 
   expect(native.names.filter((n) => /^(route|sort_experts)_/.test(n)).toSorted()).toEqual(["route_32_top4_shared1_rows", "sort_experts_33_top5_blocks"]);
   expect(native.ids).toEqual(printed.ids);
   expect(Math.max(...native.logits.map((v, i) => Math.abs(v - printed.logits[i])))).toBeLessThan(1e-5);
-}, 120_000);
+});
 
 test.skipIf(!gpp).each([
   ["printed-model", "fuse-linear", { v_head_dim: 16 }],
@@ -123,7 +123,7 @@ test.skipIf(!gpp).each([
   const [inside, apart] = [await answers("all"), await answers(names.filter((n) => n !== pass).join(","))];
   expect(inside).toEqual(apart);
   expect(inside.some((v) => v !== 0)).toBe(true);
-}, 120_000);
+});
 
 test.skipIf(!gpp)("experts of few tokens in one op are their parts one after another, bit for bit", async () => {
   const small = {
@@ -154,7 +154,7 @@ test.skipIf(!gpp)("experts of few tokens in one op are their parts one after ano
   expect(whole.ids).toEqual(apart.ids);
   expect(whole.logits).toEqual(apart.logits);
   expect(whole.logits.every(Number.isFinite)).toBe(true);
-}, 120_000);
+});
 
 test.skipIf(!gpp)("steps begun ahead of their ids choose the same ids, while sequences end at different steps", async () => {
   const fixture = fixtures[1];
@@ -175,7 +175,7 @@ test.skipIf(!gpp)("steps begun ahead of their ids choose the same ids, while seq
   expect(short[1].length).toBeLessThanOrEqual(5);
   expect(await run({ stop, ahead: true })).toEqual(short);
   await model.close();
-}, 120_000);
+});
 
 test.skipIf(!gpp)("the host sends a step's tables only where the device does not know them: a new page, another id, another batch", async () => {
   const fixture = fixtures[0];
@@ -217,7 +217,7 @@ test.skipIf(!gpp)("the host sends a step's tables only where the device does not
   expect([...result.logits(0)]).toEqual(own.logits);
   session.close();
   await model.close();
-}, 120_000);
+});
 
 test.skipIf(!gpp)("batches are filled up to few sizes with rows that nobody sees: same logits, same cache, the same graphs for nine and for ten", async () => {
   const fixture = fixtures[1];
@@ -249,7 +249,7 @@ test.skipIf(!gpp)("batches are filled up to few sizes with rows that nobody sees
   // One for steps that follow the last, one for those that do not.
   expect(captured.mock.calls.length).toBeLessThanOrEqual(2);
   await Promise.all([filled.close(), bare.close()]);
-}, 120_000);
+});
 
 test.skipIf(!gpp)("ids drawn on the device are those drawn here, alone, in a batch, begun ahead, and where a cut conversation goes on", async () => {
   const fixture = fixtures[1];
@@ -285,7 +285,7 @@ test.skipIf(!gpp)("ids drawn on the device are those drawn here, alone, in a bat
     expect(await run(model, { ...way, stop, ahead: true })).toEqual(await run(host, { ...way, stop }));
   }
   await Promise.all([model.close(), host.close()]);
-}, 120_000);
+});
 
 test.skipIf(!gpp)("graphs of steps follow the rope tables and the cache when these move", async () => {
   const fixture = fixtures[0];
@@ -322,7 +322,7 @@ test.skipIf(!gpp)("graphs of steps follow the rope tables and the cache when the
   expect(await steps(() => {})).toEqual(plain);
   vi.restoreAllMocks();
   await model.close();
-}, 120_000);
+});
 
 test.skipIf(!gpp)("synthetic weights made on the device have the bytes of those made here, in every form", async () => {
   const { device } = await openDevice(fixtures[0], { activations: "bf16" });
@@ -345,7 +345,7 @@ test.skipIf(!gpp)("synthetic weights made on the device have the bytes of those 
   sealed.seal();
   await expect(sealed.fill([])).rejects.toThrow(/DSC5610/);
   await Promise.all([device.close(), sealed.close()]);
-}, 120_000);
+});
 
 test.skipIf(!gpp)("arrays of files come to the device in the form they are used in, by threads; a file that ends early is named", async () => {
   const { device } = await openDevice(fixtures[0], { activations: "bf16" });
@@ -377,7 +377,7 @@ test.skipIf(!gpp)("arrays of files come to the device in the form they are used 
   }
   await expect(device.place([stored("same", 5_000_001, device.allocate(5_000_001, "w"))])).rejects.toThrow(/array\.bin[^]*the file changed after its header was read/);
   await device.close();
-}, 120_000);
+});
 
 test.skipIf(!gpp)("a model that does not fit is refused before a weight is read", async () => {
   const { manifest, device } = await openDevice(fixtures[0], { activations: "bf16" });
@@ -385,7 +385,7 @@ test.skipIf(!gpp)("a model that does not fit is refused before a weight is read"
   const placed = vi.spyOn(device, "place");
   await expect(Model.open(manifest, device, { weights: fixtures[0] })).rejects.toThrow(/DSC5605.*not enough GPU memory for the model/);
   expect(placed).not.toHaveBeenCalled();
-}, 120_000);
+});
 
 test.skipIf(existsSync("/dev/nvidia0"))("a machine without a driver is told so, and what to do instead", () => {
   const cli = path.resolve(import.meta.dirname, "../../dist/compiler/cli.js");

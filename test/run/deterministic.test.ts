@@ -84,7 +84,7 @@ describe.skipIf(!gpp)("R1 in small", () => {
     await expect(session.decode(Array.from({ length: 65 }, () => 2))).rejects.toThrow(/DSC5036.*65 rows.*64/);
     session.close();
     await model.close();
-  }, 120_000);
+  });
 
   test("texts are the same, drawn, drafted and judged in a batch or alone", async () => {
     const model = await open();
@@ -101,5 +101,5 @@ describe.skipIf(!gpp)("R1 in small", () => {
       if (!options.temperature) for (const [b, p] of prompts.entries()) expect(await run([p], options)).toEqual([together[b]]);
     }
     await model.close();
-  }, 120_000);
+  });
 });

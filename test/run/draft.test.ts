@@ -154,7 +154,7 @@ test("sampled answers have the same distribution with drafts and without", async
     // Five standard deviations of a difference of two counts.
     expect(Math.abs(a - b), `id ${id}: ${a} and ${b}`).toBeLessThanOrEqual(5 * Math.sqrt(a + b));
   }
-}, 180_000);
+});
 
 describe("fixtures", () => {
   const cases = ["a08-v3-mtp", "a09-v3-odd"].flatMap((name) => ["all", "none"].map((passes) => ({ name, passes })));

@@ -56,7 +56,7 @@ describe.each(fixtures.map((f) => [path.basename(f), f] as const))("%s", (name, 
     const { ids, got } = await run(fixture, expected, [...flags, ...exact], label);
     compare(expected, got, "logits");
     expect(ids).toEqual(greedy);
-  }, 60_000);
+  });
 
   if (config.quantization_config)
     // Medians only, and no ids: one code at a rounding boundary moves single logits (fp8-flip.test.ts accounts for each).
@@ -66,5 +66,5 @@ describe.each(fixtures.map((f) => [path.basename(f), f] as const))("%s", (name, 
     ])(`${name} with quantised activations, %s`, async (label, logits) => {
       const { got } = await run(fixture, expected, modes[label], `fp8${label}`);
       expect(median(expected.get(logits)!.data, got.get("logits")!.data)).toBeLessThan(0.01);
-    }, 60_000);
+    });
 });

@@ -51,4 +51,4 @@ test.skipIf(!able)("kernels of a small R1 in FP8 give what they should from the 
   });
   if (process.env.DSC_SHOW) for (const r of rows) console.log(JSON.stringify(r));
   expect(rows.filter((r) => r.ok === false)).toEqual([]);
-}, 300_000);
+});

@@ -51,14 +51,14 @@ test.skipIf(!hasPty)("two turns, a stopped answer and two ways to leave, in a te
     { after: /stopped.*\n> $/, type: "\x03" },
   ]);
   expect(left.code, left.screen).toBe(0);
-}, 60_000);
+});
 
 test.skipIf(!hasPty)("eval shows how far it is, on a terminal only", async () => {
   const { screen, code } = await play(["python3", "-c", bridge, process.execPath, cli, "eval", tiny, "--text", `${root}/LICENSE`, "--window", "64"], []);
   expect(screen).toMatch(/window \d+ of \d+, perplexity so far \d+\.\d{3}/);
   expect(screen).toMatch(/perplexity \d+\.\d{4}: /);
   expect(code, screen).toBe(0);
-}, 60_000);
+});
 
 test("piped lines are turns; answers alone are on stdout", async () => {
   const run = spawnSync(process.execPath, [cli, ...words, "--max-new", "6", "--draft", "1"], { cwd: root, env, input: "Hello.\n\n/reset\nHello.\nAnd then?\n/exit\nnever read\n" });

@@ -26,7 +26,7 @@ test.each(["expanded", "absorbed"])("perplexity of eval.txt, %s", async (attenti
   expect(Math.abs(got.perplexity - want.perplexity)).toBeLessThan(0.02);
   expect(Math.abs(got.nll - want.nll)).toBeLessThan(0.0008);
   expect(Math.abs(got.bits_per_byte - want.bits_per_byte)).toBeLessThan(0.0004);
-}, 180_000);
+});
 
 interface Reference {
   prompt: string;
@@ -96,7 +96,7 @@ test("run --json: what it says of an answer", async () => {
   const both = await json<{ ids: number[][]; finish: string[] }>("run", tiny, "--ids", file, "--max-new", "3", "--draft", "2");
   expect(both.ids.map((ids) => ids.length)).toEqual([3, 3]);
   expect(both.finish).toEqual(["length", "length"]);
-}, 120_000);
+});
 
 test.each([
   [["--prompt", "a"], /run needs --max-new/],
