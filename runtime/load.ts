@@ -1,7 +1,7 @@
 // Opens an artifact folder: manifest.json is the only file trusted by name, every other one by the digest it gives.
 // Refuses foreign formats, other targets, missing or altered files.
 import { createHash } from "node:crypto";
-import { readFile, readdir } from "node:fs/promises";
+import { readFile, readdir, stat } from "node:fs/promises";
 import { join, normalize, sep } from "node:path";
 import type { Manifest, Target } from "../ir/artifact.ts";
 import { CpuDevice, type CpuKernel } from "./devices/cpu.ts";
@@ -19,16 +19,21 @@ interface Artifact {
 
 /** The manifest of an artifact folder, its files checked against their digests; `files` holds what `keep` asks for. */
 export async function readArtifact(folder: string, keep: (path: string) => boolean = () => false): Promise<Artifact> {
-  for (let tries = 1; ; tries++) {
+  for (let tries = 1, last = ""; ; tries++) {
+    const at = await manifestAt(folder);
+    // A compile that finished meanwhile took the old files with it: what counts is the manifest that lies there now.
+    if (at !== last) [tries, last] = [1, at];
     const text = await readManifest(folder);
     try {
       return await readFiles(folder, text, keep);
     } catch (e) {
-      // A compile that finished meanwhile took the old files with it: what counts is the manifest that lies there now.
-      if (tries >= 5 && (await readManifest(folder)) === text) throw e;
+      if (tries >= 5 && (await manifestAt(folder)) === at) throw e;
     }
   }
 }
+
+/** Which file manifest.json is: each compile puts another in its place, with the same text or not. */
+const manifestAt = (folder: string): Promise<string> => stat(join(folder, "manifest.json"), { bigint: true }).then((s) => `${s.ino} ${s.ctimeNs}`, () => "none");
 
 const readManifest = (folder: string): Promise<string> =>
   readFile(join(folder, "manifest.json"), "utf8").catch((e: Error) => {

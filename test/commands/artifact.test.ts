@@ -97,7 +97,7 @@ test("two that write into one folder never mix, and a reader beside them sees wh
   writeArtifact(all, folder);
   const writers = await Promise.all([writer(folder, "all", 25), writer(folder, "none", 35)]);
   const seen = new Set<string>();
-  for (let reads = 0; reads < 200 || seen.size < 2; reads++) seen.add(await found(folder));
+  for (let reads = 0; reads < 100 || seen.size < 2; reads++) seen.add(await found(folder));
   for (const w of writers) await kill(w);
   expect([...seen].toSorted()).toEqual(texts.toSorted());
   expect(texts).toContain(await found(folder));
