@@ -5,6 +5,7 @@ import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import path from "node:path";
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import { cacheFolder } from "../runtime/user-cache.ts";
+import { notHere } from "./triton.ts";
 
 export interface Check {
   part: string;
@@ -115,7 +116,7 @@ function nvcc(): Check {
 function python(): Check {
   const needed = "--target triton ahead of time, and running printed Triton in npm test; never at run time";
   const name = process.env.DSC_PYTHON ?? "python3";
-  const run = spawnSync(name, ["-c", "import triton, torch, sys; print(sys.version.split()[0], triton.__version__, torch.__version__)"], { encoding: "utf8", timeout: 300_000 });
+  const run = spawnSync(name, ["-c", `${notHere}import triton, torch; print(sys.version.split()[0], triton.__version__, torch.__version__)`], { encoding: "utf8", timeout: 300_000 });
   const [py, triton, torch] = (run.stdout ?? "").trim().split(" ");
   if (run.status === 0) return check("Python with Triton", true, `${name}: Python ${py}, triton ${triton}, torch ${torch}`, needed);
   const why = run.error ? `${name} is not on the path` : `${name}: ${(run.stderr ?? "").trim().split("\n").at(-1) || "it does not answer"}`;

@@ -2,28 +2,26 @@
 // running dsc by the names "dsc/ir", "dsc/passes" and "dsc/codegen", wherever it lies and whatever is installed beside it. Its
 // rules are proved before they run. The digest in the artifact is that of the file itself, not of what it imports.
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { DiagnosticError, didYouMean } from "../ir/diagnostic.ts";
-import { pluginNotLoaded, pluginShape, ruleRefuted, unknownPass } from "../passes/diagnostics.ts";
+import { DiagnosticError, didYouMean, render } from "../ir/diagnostic.ts";
+import { configPassedOver, pluginNotLoaded, pluginShape, ruleRefuted, unknownPass } from "../passes/diagnostics.ts";
 import { counterexample, insertAfter, insertBefore, standard, type Pass } from "../passes/index.ts";
 import { BUDGET_S, timedOut, withinBudget } from "./guard.ts";
+import { ownConfig } from "./own-config.ts";
 
-/** Names of a config file, beside SRC or in the working directory. */
-const configs = ["dsc.config.ts", "dsc.config.mts", "dsc.config.js", "dsc.config.mjs"];
-
-/** The pipeline with every plug-in in its place: the config file first, then the files named, in order. */
-export async function loadPlugins(src: string | undefined, files: readonly string[], seconds = BUDGET_S): Promise<readonly Pass[]> {
-  const config = configOf(src);
+/**
+ * The pipeline with every plug-in in its place: the working directory's dsc.config first, then the files named, in order. `models`
+ * are the places the command reads a model from: a dsc.config there is passed over. Both are said on stderr.
+ */
+export async function loadPlugins(models: string | readonly string[] | undefined, files: readonly string[], seconds = BUDGET_S): Promise<readonly Pass[]> {
+  const { file: own, passed } = ownConfig(typeof models === "string" ? [models] : (models ?? []));
+  const named = new Set(files.map((f) => path.resolve(f)));
+  for (const { file, why } of passed) if (!named.has(path.resolve(file))) process.stderr.write(render(configPassedOver(file, why)) + "\n");
+  if (own !== undefined) process.stderr.write(`plug-ins of the working directory: ${path.relative(process.cwd(), own)}\n`);
   let pipeline: readonly Pass[] = standard;
-  for (const file of [...(config ? [config] : []), ...files]) pipeline = placed(file, await exported(file, seconds), pipeline);
+  for (const file of [...(own ? [own] : []), ...files]) pipeline = placed(file, await exported(file, seconds), pipeline);
   return pipeline;
-}
-
-/** dsc.config.ts beside SRC, else in the working directory. */
-function configOf(src: string | undefined): string | undefined {
-  const beside = src !== undefined && existsSync(src) ? [statSync(src).isDirectory() ? src : path.dirname(src)] : [];
-  return [...beside, process.cwd()].flatMap((folder) => configs.map((name) => path.join(folder, name))).find((file) => existsSync(file));
 }
 
 async function exported(file: string, seconds: number): Promise<unknown> {

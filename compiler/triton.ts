@@ -51,11 +51,14 @@ if __name__ == "__main__":
         json.dump(list(pool.map(build, jobs)), open("done.json", "w"))
 `;
 
+/** Python looks for modules in the working directory first; where that is a model folder, its files would run as triton or torch. */
+export const notHere = "import sys; sys.path[:] = [p for p in sys.path if p not in ('', '.')]; ";
+
 const python = (): string => process.env.DSC_PYTHON ?? "python3";
 
 /** Triton's version in the user's Python, or undefined. Reads package metadata only: importing Triton takes a second. */
 function tritonVersion(): string | undefined {
-  const run = spawnSync(python(), ["-c", "import importlib.metadata as m; print(m.version('triton'))"], { encoding: "utf8" });
+  const run = spawnSync(python(), ["-c", `${notHere}import importlib.metadata as m; print(m.version('triton'))`], { encoding: "utf8" });
   return run.status === 0 ? run.stdout.trim() : undefined;
 }
 

@@ -1,5 +1,5 @@
 // DSC3xxx: what can be wrong with passes and plug-ins, and DSC9xxx for a pass that broke the graph.
-import { error, place, type Diagnostic } from "../ir/diagnostic.ts";
+import { error, place, warning, type Diagnostic } from "../ir/diagnostic.ts";
 
 export const unknownPass = (name: string, near: string | undefined, names: readonly string[]): Diagnostic =>
   error("DSC3001", `there is no pass named ${JSON.stringify(name)}`, { spans: [place("the names of passes")], notes: [`passes: ${names.join(", ")}`], help: near ? `did you mean ${near}?` : "all and none are words too" });
@@ -50,6 +50,13 @@ export const noKernel = (op: string, target: string, reason: string): Diagnostic
 
 export const pluginNotLoaded = (file: string, problem: readonly string[]): Diagnostic =>
   error("DSC3101", `cannot load the plug-in ${file}`, { spans: [place(file)], notes: [...problem], help: 'a plug-in is a TypeScript or JavaScript module; it imports "dsc/passes" and "dsc/ir"' });
+
+export const configPassedOver = (file: string, why: string): Diagnostic =>
+  warning("DSC3106", `${file} is not run: ${why}`, {
+    spans: [place(file)],
+    notes: ["a model folder is data: code in it runs only when it is asked for by name"],
+    help: `--plugin ${file} runs it, where you trust who wrote it`,
+  });
 
 export const pluginShape = (file: string, problem: string): Diagnostic =>
   error("DSC3102", `the plug-in ${file} exports no pass`, {

@@ -48,12 +48,12 @@ export function reductionOf({ layers, shrink }: ReduceFlags): Reduction {
 /** Passes from outside the tree, and options of any pass. */
 export const pluginFlags = <T>(y: Argv<T>): Argv<T & PluginFlags> =>
   y
-    .option("plugin", { type: "string", array: true, default: [] as string[], describe: "a file with a pass (dsc.config.ts beside SRC needs no option)" })
+    .option("plugin", { type: "string", array: true, default: [] as string[], describe: "a file with a pass (dsc.config.ts where you work needs none)" })
     .option("pass-option", { type: "string", array: true, default: [] as string[], describe: "pass.key=value" }) as unknown as Argv<T & PluginFlags>;
 
-/** The pipeline with its plug-ins, and the options of its passes; `--attention` is one of those. */
-export async function pipelineOf(src: string | undefined, a: PluginFlags & { attention?: string }): Promise<{ pipeline: readonly Pass[]; passOptions: Record<string, string> }> {
-  const pipeline = await loadPlugins(src, a.plugin);
+/** The pipeline with its plug-ins, and the options of its passes; `--attention` is one of those. `src`: where the model is read from. */
+export async function pipelineOf(src: string | undefined, a: PluginFlags & { attention?: string; weights?: string }): Promise<{ pipeline: readonly Pass[]; passOptions: Record<string, string> }> {
+  const pipeline = await loadPlugins([src, a.weights].filter((m) => m !== undefined), a.plugin);
   const passOptions: Record<string, string> = a.attention === undefined || a.attention === "auto" ? {} : { "absorb-mla.attention": a.attention };
   for (const word of a.passOption) {
     const m = /^([a-z][a-z0-9-]*\.\w+)=(.*)$/s.exec(word);

@@ -37,7 +37,7 @@ export const passes: Readonly<Record<string, Entry>> = {
   },
   DSC3101: {
     name: "a plug-in cannot be loaded",
-    means: "A plug-in is a TypeScript or JavaScript module, named by --plugin or as dsc.config.ts beside the model or in the working directory. Reading or running the module failed, with the reason in the note.",
+    means: "A plug-in is a TypeScript or JavaScript module, named by --plugin, or the dsc.config.ts of the working directory. Reading or running the module failed, with the reason in the note.",
     example: "import \"./not-there.ts\"; a rule whose sides do not type-check where they are declared",
     fix: "Correct the module; its own imports are relative to it. examples/plugin-pass is a whole one.",
   },
@@ -52,6 +52,12 @@ export const passes: Readonly<Record<string, Entry>> = {
     means: "Before a plug-in runs, both sides of each of its rules are built at small sizes, filled at random and interpreted in float64. They differ: the note has the sizes and the first element that does.",
     example: "from: ({ x }) => silu({ x }), to: ({ x }) => x",
     fix: "Correct the rule. One that changes only rounding says within, one that changes what is computed says changes.",
+  },
+  DSC3106: {
+    name: "a dsc.config that is not run",
+    means: "dsc.config.ts is code, and dsc runs it from the working directory only. One that lies in a model folder came with the model: it is not run, whether the folder is SRC, --weights or where you work.",
+    example: "cd some-model && dsc run . --prompt hi, where some-model holds a dsc.config.ts",
+    fix: "Work in a folder of your own. --plugin FILE runs any file, this one too, once you trust who wrote it.",
   },
   DSC3104: {
     name: "a plug-in threw",

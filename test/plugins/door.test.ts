@@ -59,15 +59,6 @@ describe("ways in", () => {
     expect(names(await loadPlugins(undefined, [p])).slice(-3)).toEqual(["nothing", "load", "join-query"]);
   });
 
-  test("dsc.config.ts beside the model, then files, in order", async () => {
-    const folder = mkdtempSync(path.join(work, "model-"));
-    writeFileSync(path.join(folder, "config.json"), readFileSync(path.join(model, "config.json")));
-    writeFileSync(path.join(folder, "dsc.config.ts"), `import { pass } from "dsc/passes"; export default pass({ name: "first", summary: "One.", run: (f) => f, before: "absorb-mla" });`);
-    const second = plugin(`import { pass } from "dsc/passes"; export default pass({ name: "second", summary: "Two.", run: (f) => f, after: "first" });`);
-    expect(names(await loadPlugins(folder, [second])).slice(0, 3)).toEqual(["first", "second", "absorb-mla"]);
-    expect(names(await loadPlugins(path.join(folder, "config.json"), []))[0]).toBe("first");
-  });
-
   test("typed options", async () => {
     const file = plugin(`import { attr } from "dsc/ir"; import { pass } from "dsc/passes";
       export default pass({ name: "counts", summary: "Counts.", after: "load", options: { by: attr.int(2), word: attr.word(["a", "b"], "a") },

@@ -17,7 +17,8 @@ beforeAll(() => {
   execFileSync("tar", ["xzf", path.join(app, filename), "-C", installed, "--strip-components", "1"]);
   for (const name of readdirSync(path.join(root, "node_modules"))) if (!name.startsWith(".")) symlinkSync(path.join(root, "node_modules", name), path.join(app, "node_modules", name));
   copyFileSync(path.join(root, "examples/plugin-pass/last-row-norm.ts"), path.join(app, "last-row-norm.ts"));
-  copyFileSync(path.join(root, "examples/printed-model/config.json"), path.join(app, "config.json"));
+  mkdirSync(path.join(app, "model"));
+  copyFileSync(path.join(root, "examples/printed-model/config.json"), path.join(app, "model/config.json"));
 });
 
 const dsc = (...words: string[]): { status: number | null; out: string } => {
@@ -26,7 +27,7 @@ const dsc = (...words: string[]): { status: number | null; out: string } => {
 };
 
 test("it compiles, and the artifact records it", () => {
-  const { status, out } = dsc("compile", "config.json", "-o", "out", "--plugin", "last-row-norm.ts");
+  const { status, out } = dsc("compile", "model/config.json", "-o", "out", "--plugin", "last-row-norm.ts");
   expect(out).toContain("normalise the last rows only");
   expect(status).toBe(0);
   expect(readFileSync(path.join(app, "out/manifest.json"), "utf8")).toMatch(/"plugins": "last-row-norm \(last-row-norm\.ts sha256:/);
@@ -36,16 +37,17 @@ test("it compiles, and the artifact records it", () => {
 
 test("dsc.config.ts in the working directory does the same", () => {
   writeFileSync(path.join(app, "dsc.config.ts"), `import { insertBefore, standard } from "dsc/passes";\nimport lastRowNorm from "./last-row-norm.ts";\nexport default { pipeline: insertBefore(standard, "last-rows", lastRowNorm) };\n`);
-  const { status } = dsc("compile", "config.json", "-o", "configured");
+  const { status, out } = dsc("compile", "model/config.json", "-o", "configured");
   rmSync(path.join(app, "dsc.config.ts"));
   expect(status).toBe(0);
+  expect(out).toContain("plug-ins of the working directory: dsc.config.ts");
   expect(readFileSync(path.join(app, "configured/kernels/rms_norm_7168.txt"), "utf8").length).toBeGreaterThan(0);
   const functions = (folder: string): unknown => (JSON.parse(readFileSync(path.join(app, folder, "manifest.json"), "utf8")) as { functions: unknown }).functions;
   expect(functions("configured")).toEqual(functions("out"));
 });
 
 test("it is proved on a small model, before and after", () => {
-  const { status, out } = dsc("verify", "config.json", "--plugin", "last-row-norm.ts");
+  const { status, out } = dsc("verify", "model/config.json", "--plugin", "last-row-norm.ts");
   expect(out).toMatch(/last-row-norm( +0)+/);
   expect(status).toBe(0);
 });
