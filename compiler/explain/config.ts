@@ -98,4 +98,10 @@ export const config: Readonly<Record<string, Entry>> = {
     example: "$ dsc summary examples/deepseek-r1 --set 'architectures=[\"DeepsekV3ForCausalLM\"]'",
     fix: "Correct the name. A model without kv_lora_rank has no latent attention and is not for dsc.",
   },
+  DSC1022: {
+    name: "a file beside the config cannot be read (warning)",
+    means: "hf_quant_config.json, which re-quantised copies have, says how their weights are stored. It is there, but is no JSON; config.json alone counts then.",
+    example: "A download of hf_quant_config.json that was cut short.",
+    fix: "Fetch it again, or remove it.",
+  },
 };

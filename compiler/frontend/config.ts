@@ -4,6 +4,8 @@
 import { DiagnosticError, didYouMean, type Diagnostic } from "../../ir/diagnostic.ts";
 import { foreignId, inconsistent, lacksText, mechanism, missingKeys, unknownModel, unsupportedModel } from "./diagnostics.ts";
 import { architectures, byModelType, mechanisms, own, refusalOf, wrappers, wrapperTypes } from "./families.ts";
+import type { Json } from "./json.ts";
+import { quantisedBeside } from "./hf-quant.ts";
 import { unknownKeys } from "./keys.ts";
 import { readQuantization } from "./quantization.ts";
 import { Reader, show } from "./reader.ts";
@@ -24,7 +26,10 @@ export interface Loaded {
 /** Loads SRC; gives the spec and its warnings, or throws a DiagnosticError with up to ten findings. */
 export function loadSpec(src: string, set: readonly string[] = []): Loaded & { folder: string; file: string } {
   const source = openSource(src, set);
-  return { ...specOf(source), folder: source.folder, file: source.file };
+  const loaded = specOf(source);
+  const beside = quantisedBeside(source, loaded.spec);
+  if (beside?.severity === "error") throw new DiagnosticError([beside, ...loaded.warnings].slice(0, MOST_DIAGNOSTICS));
+  return { spec: loaded.spec, warnings: [...loaded.warnings, ...(beside ? [beside] : [])], folder: source.folder, file: source.file };
 }
 
 export function specOf(source: Source): Loaded {
@@ -187,8 +192,11 @@ function checkFeedForward(c: Reader): void {
 }
 
 function readDtype(c: Reader): ModelSpec["dtype"] {
-  const key = c.has("torch_dtype") ? "torch_dtype" : "dtype";
-  const name = c.word(key) ?? "bfloat16";
+  // transformers 5 writes dtype and reads it before torch_dtype; some writers say "torch.bfloat16".
+  const plain = (v: Json | undefined): Json | undefined => (typeof v === "string" ? v.replace(/^torch\./, "") : v);
+  c.agree("torch_dtype", "dtype", plain);
+  const key = c.has("dtype") ? "dtype" : "torch_dtype";
+  const name = plain(c.word(key)) ?? "bfloat16";
   if (name !== "bfloat16" && name !== "float32") c.refuse(key, "weights are read as bf16 or f32", '"bfloat16"');
   return name === "float32" ? "f32" : "bf16";
 }

@@ -100,3 +100,10 @@ export const unknownModel = (
     notes: latent ? [] : ["the config has no kv_lora_rank, so this is no model with multi-head latent attention"],
     help: near ? `did you mean ${near}?` : `supported: ${supported.join(", ")}`,
   });
+
+export const unreadBeside = (file: string, why: string): Diagnostic =>
+  warning("DSC1022", `${file} cannot be read`, {
+    spans: [place(file)],
+    notes: [why, "config.json alone says how the weights are stored then"],
+    help: "fetch it again, or remove it",
+  });

@@ -14,7 +14,8 @@ export const read: readonly string[] = [
   "n_routed_experts", "num_experts_per_tok", "n_group", "topk_group", "n_shared_experts", "moe_intermediate_size",
   "scoring_func", "topk_method", "norm_topk_prob", "routed_scaling_factor", "rms_norm_eps", "rope_theta",
   "rope_scaling", "rope_parameters", "rope_interleave", "partial_rotary_factor", "max_position_embeddings",
-  "attention_bias", "mlp_bias", "tie_word_embeddings", "hidden_act", "quantization_config",
+  "original_max_position_embeddings", "attention_bias", "mlp_bias", "tie_word_embeddings", "hidden_act",
+  "quantization_config", "compression_config",
   "num_nextn_predict_layers", "torch_dtype", "dtype", "bos_token_id", "eos_token_id", "text_config",
 ];
 
@@ -101,8 +102,8 @@ export function unknownKeys(source: Source, prefixes: readonly string[]): Diagno
   });
 }
 
-/** The same for the members of an object; both spellings of rope settings share a list. */
+/** The same for the members of an object; both spellings of rope settings share a list, nested or not. */
 export function unknownMembers(c: Reader, at: string, seen: readonly string[]): Diagnostic[] {
-  const known = members[at === "rope_parameters" ? "rope_scaling" : at];
+  const known = members[at.startsWith("rope_") ? "rope_scaling" : "quantization_config"];
   return seen.filter((k) => !known.includes(k)).map((k) => unknownKey(`${at}.${k}`, didYouMean(k, known), c.span(`${at}.${k}`)));
 }

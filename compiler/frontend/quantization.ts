@@ -4,11 +4,11 @@ import { unknownMembers } from "./keys.ts";
 import { show, type Reader } from "./reader.ts";
 import type { Fp8Spec } from "./spec.ts";
 
-const AT = "quantization_config";
+/** The key, and what early writers of compressed-tensors called it. */
+const KEYS = ["quantization_config", "compression_config"] as const;
 
 /** Formats seen on checkpoints of the family, and what reading them would take. */
 const formats: Readonly<Record<string, string>> = {
-  modelopt: "NVFP4 or static FP8 weights (modelopt)",
   modelopt_fp4: "NVFP4 weights (4-bit floats with FP8 scales per 16)",
   nvfp4: "NVFP4 weights (4-bit floats with FP8 scales per 16)",
   mxfp4: "MXFP4 weights (4-bit floats with a power-of-two scale per 32)",
@@ -16,6 +16,12 @@ const formats: Readonly<Record<string, string>> = {
   gptq: "int4 weights with zero points (GPTQ)",
   bitsandbytes: "bitsandbytes' 4-bit or 8-bit weights",
   fbgemm_fp8: "FP8 weights with one scale per row",
+  "auto-round": "int4 weights (AutoRound)",
+  quark: "weights of another format (Quark)",
+  torchao: "weights of another format (torchao)",
+  hqq: "int4 weights with zero points (HQQ)",
+  quanto: "weights of another format (quanto)",
+  aqlm: "weights in code books (AQLM)",
 };
 
 /** Modules that are never stored as codes, so that a list of exceptions naming only these changes nothing. */
@@ -23,13 +29,20 @@ const neverCoded =
   /(^|\.)(lm_head|head|shared_head|embed_tokens|gate|eh_proj|e_score_correction_bias|\w*norm)(\.(weight|head|norm))?$/;
 
 export function readQuantization(c: Reader): Fp8Spec | null {
+  const AT = KEYS.find((k) => c.has(k)) ?? KEYS[0];
   const members = c.members(AT);
   if (!members) return null;
   const at = (k: string): string => `${AT}.${k}`;
   const method = c.word(at("quant_method"));
   if (method !== "fp8") {
     const mechanism =
-      method === "compressed-tensors" ? compressed(c) : method && Object.hasOwn(formats, method) ? formats[method] : undefined;
+      method === "compressed-tensors"
+        ? compressed(c, AT)
+        : method === "modelopt"
+          ? modelopt(c.word(at("quant_algo")))
+          : method && Object.hasOwn(formats, method)
+            ? formats[method]
+            : undefined;
     const where = c.span(at("quant_method")) ?? c.span(AT);
     if (mechanism)
       c.say(
@@ -60,8 +73,14 @@ export function readQuantization(c: Reader): Fp8Spec | null {
     ["dynamic"],
     "activations are quantised as they come; no checkpoint of the family has static scales",
   );
-  const block = c.list(at("weight_block_size")) ?? [128, 128];
-  if (block.length !== 2 || block[0] !== 128 || block[1] !== 128)
+  const block = c.list(at("weight_block_size"));
+  if (!block)
+    c.refuse(
+      at("weight_block_size"),
+      "without it there is one scale per tensor (weight_scale beside each weight), and weights are read in blocks with a scale each",
+      "[128, 128], of a checkpoint whose scales are called weight_scale_inv",
+    );
+  else if (block.length !== 2 || block[0] !== 128 || block[1] !== 128)
     c.refuse(at("weight_block_size"), "scales stand for blocks of 128x128 weights and 1x128 activations", "[128, 128]");
   for (const key of ["modules_to_not_convert", "ignored_layers"]) {
     const odd = (c.list(at(key)) ?? []).find((m) => typeof m !== "string" || !neverCoded.test(m));
@@ -76,8 +95,15 @@ export function readQuantization(c: Reader): Fp8Spec | null {
   return { scale: scale === "ue8m0" ? "ue8m0" : "f32", block: [128, 128] };
 }
 
+/** What a quant_algo of modelopt stands for. */
+export function modelopt(algo: string | undefined): string {
+  if (algo === undefined) return "NVFP4 or static FP8 weights (modelopt)";
+  if (/NVFP4/i.test(algo)) return `${formats.nvfp4} (modelopt, quant_algo ${algo})`;
+  return `${/^FP8/i.test(algo) ? "FP8 weights with other scales than one per 128x128" : "weights of another format"} (modelopt, quant_algo ${algo})`;
+}
+
 /** What a compressed-tensors config holds: "int4 weights in groups of 32". */
-function compressed(c: Reader): string {
+function compressed(c: Reader, AT: string): string {
   const group = c.members(`${AT}.config_groups`)?.[0];
   const at = (k: string): unknown => (group === undefined ? undefined : c.raw(`${AT}.config_groups.${group}.weights.${k}`));
   const bits = at("num_bits");

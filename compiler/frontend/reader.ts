@@ -2,7 +2,7 @@
 // stand-in, so that one run reports many. Every look-up is noted: which keys a field of the spec came from is observed,
 // never written down by hand.
 import type { Diagnostic, Span } from "../../ir/diagnostic.ts";
-import { unsupported, wrongKind } from "./diagnostics.ts";
+import { inconsistent, unsupported, wrongKind } from "./diagnostics.ts";
 import type { Json } from "./json.ts";
 import type { Source } from "./source.ts";
 
@@ -95,6 +95,14 @@ export class Reader {
   refuse(path: string, rule: string, nearest: string): void {
     if (this.lacks(path)) return;
     this.say(unsupported(this.prefix + path, show(this.raw(path)), rule, nearest, this.span(path)));
+  }
+
+  /** Two keys for one thing must not say different things. */
+  agree(a: string, b: string, same: (v: Json | undefined) => Json | undefined = (v) => v): void {
+    if (!this.has(a) || !this.has(b) || same(this.raw(a)) === same(this.raw(b))) return;
+    const [p, q] = [this.prefix + a, this.prefix + b];
+    const rule = `"${p}" is ${show(this.raw(a))}, "${q}" is ${show(this.raw(b))}: two spellings of one setting`;
+    this.say(inconsistent(`"${p}" and "${q}" disagree`, rule, "remove one of the two", this.span(b)));
   }
 
   #kind(path: string, want: string): undefined {

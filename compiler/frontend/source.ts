@@ -62,6 +62,8 @@ export function sourceOf(text: string, file: string, folder: string, set: readon
   };
 }
 
+const TWINS: Readonly<Record<string, string>> = { dtype: "torch_dtype", torch_dtype: "dtype" };
+
 /** Lays one `key=value` over the config, making objects on the way where there are none. */
 function lay(root: JsonObject, word: string, count: number, laid: Map<string, { key: Span; value: Span }>): void {
   const eq = word.indexOf("=");
@@ -88,6 +90,9 @@ function lay(root: JsonObject, word: string, count: number, laid: Map<string, { 
   if (Array.isArray(at) && !(/^\d+$/.test(last) && Number(last) < at.length))
     throw new DiagnosticError(setInside(keys.slice(0, -1).join("."), span(0, eq)));
   define(at, last, readValue(word.slice(eq + 1)));
+  // The other spelling of the same thing, as the file has it, would contradict.
+  const twin = Object.hasOwn(TWINS, last) ? TWINS[last] : undefined;
+  if (twin !== undefined && !laid.has([...keys.slice(0, -1), twin].join("."))) delete (at as JsonObject)[twin];
   const name = keys.join(".");
   for (const old of laid.keys()) if (old.startsWith(name + ".")) laid.delete(old);
   laid.set(name, { key: span(0, eq), value: span(eq + 1, word.length) });

@@ -1,13 +1,16 @@
 // config.json to ModelSpec: the family, the fixtures, what is refused and where the finding points.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { DiagnosticError, render, type Diagnostic } from "../../ir/diagnostic.ts";
 import { loadSpec, specOf } from "../../compiler/frontend/config.ts";
-import { parseJson } from "../../compiler/frontend/json.ts";
+import { parseJson, type Json } from "../../compiler/frontend/json.ts";
 import { ignored, read as readKeys } from "../../compiler/frontend/keys.ts";
 import { sourceOf } from "../../compiler/frontend/source.ts";
 import { softmaxScale } from "../../compiler/frontend/spec.ts";
-import { fixtures, load, pathOf, r1, refused, refusedText, relatives, supported, textOf, withKeys } from "./configs.ts";
+import { fixtures, load, pathOf, r1, refused, refusedText, relatives, supported, textOf, withKeys, type Config } from "./configs.ts";
 
 const codes = (ds: Diagnostic[]): string[] => ds.map((d) => d.code);
 
@@ -118,6 +121,125 @@ describe("the family", () => {
   });
 });
 
+describe("rope settings in two spellings", () => {
+  const yarn = r1.rope_scaling as Config;
+  const { type: _, ...members } = yarn;
+  const modern: Config = { rope_type: "yarn", rope_theta: 10000, ...members };
+  const both = (scaling: Json, parameters: Json, more: Parameters<typeof withKeys>[1] = {}): Config => withKeys(r1, { rope_scaling: scaling, rope_parameters: parameters, ...more });
+  const position = (c: Config): unknown => load(c).spec.position;
+  const wanted = load(r1).spec.position;
+
+  test("beside each other, where they come to the same, they are accepted", () => {
+    expect(position(both(yarn, modern))).toEqual(wanted);
+    // Defaults count: beta_fast 32 may stand in one of them only, rope_theta in any of three places.
+    const { beta_fast: _fast, ...shorter } = modern;
+    expect(position(both(yarn, shorter))).toEqual(wanted);
+    expect(position(both({ ...yarn, rope_type: "yarn", rope_theta: 10000 }, modern, { rope_theta: undefined }))).toEqual(wanted);
+    // Null and {} say nothing.
+    for (const nothing of [null, {}]) {
+      expect(position(both(nothing, modern))).toEqual(wanted);
+      expect(position(both(yarn, nothing))).toEqual(wanted);
+    }
+    expect(load(both(yarn, modern)).warnings).toEqual([]);
+  });
+
+  const disagreeing: [what: string, config: Config, names: RegExp][] = [
+    ["yarn and default", both(yarn, { rope_type: "default", rope_theta: 10000 }), /the type is "yarn" by "rope_scaling" and "default" by "rope_parameters"/],
+    ["default and yarn", both({ type: "default" }, modern), /the type/],
+    ["factors", both(yarn, { ...modern, factor: 4 }), /factor is 40 .* 4/],
+    ["beta_fast", both(yarn, { ...modern, beta_fast: 16 }), /beta_fast is 32 .* 16/],
+    ["beta_slow", both(yarn, { ...modern, beta_slow: 2 }), /beta_slow/],
+    ["mscale_all_dim in one only", both(yarn, { ...modern, mscale_all_dim: null }), /mscale_all_dim is 1 .* null/],
+    ["attention_factor in one only", both({ ...yarn, attention_factor: 1.5 }, modern), /attention_factor is 1.5 .* null/],
+    ["rope_theta of the newer one", both(yarn, { ...modern, rope_theta: 50000 }), /"rope_theta" is 10000, "rope_parameters.rope_theta" is 50000/],
+    ["rope_theta, and none at the top", both(yarn, { ...modern, rope_theta: 50000 }, { rope_theta: undefined }), /rope_theta is 10000 .* 50000/],
+    ["type and rope_type", both(null, { ...modern, type: "default" }), /"rope_parameters.type" is "default"/],
+    ["positions before YaRN, inside and beside", withKeys(r1, { original_max_position_embeddings: 8192 }), /8192.*4096/],
+    ["layer types", both(null, { full_attention: modern, sliding_attention: { rope_type: "default", rope_theta: 10000 } }), /every layer/],
+    ["nested and flat", both(yarn, { full_attention: { rope_type: "default" } }), /"rope_parameters.full_attention"/],
+  ];
+  test.each(disagreeing)("%s that disagree are refused by name", (_what, config, names) => {
+    const found = refused(config);
+    const d = found.find((f) => f.code === "DSC1015");
+    expect(d, found.map(render).join("\n")).toBeDefined();
+    expect(render(d!)).toMatch(names);
+  });
+
+  test("nested by layer type, as transformers 5 writes it where there is more than one", () => {
+    expect(position(both(null, { full_attention: modern }))).toEqual(wanted);
+    expect(position(both(null, { full_attention: modern, sliding_attention: { ...modern } }))).toEqual(wanted);
+    expect(position(both(null, { full_attention: modern, sliding_attention: null }))).toEqual(wanted);
+    expect(position(both({ full_attention: yarn }, null))).toEqual(wanted);
+    expect(codes(load(both(null, { full_attention: { ...modern, betafast: 3 } })).warnings)).toEqual(["DSC1011"]);
+  });
+
+  test("the positions before YaRN may stand beside the settings", () => {
+    const { original_max_position_embeddings: _original, ...rest } = yarn;
+    expect(position(withKeys(r1, { rope_scaling: rest, original_max_position_embeddings: 4096 }))).toEqual(wanted);
+    expect(codes(refused(withKeys(r1, { rope_scaling: rest })))).toEqual(["DSC1012"]);
+  });
+});
+
+test("dtype and torch_dtype: transformers 5 reads dtype; two that disagree are refused; --set takes the other away", () => {
+  const dtypeOf = (change: Parameters<typeof withKeys>[1], set: string[] = []): string => load(withKeys(r1, change), set).spec.dtype;
+  expect(dtypeOf({ torch_dtype: undefined, dtype: "float32" })).toBe("f32");
+  expect(dtypeOf({ dtype: "bfloat16" })).toBe("bf16");
+  expect(dtypeOf({ torch_dtype: "torch.bfloat16", dtype: "bfloat16" })).toBe("bf16");
+  expect(dtypeOf({ torch_dtype: null, dtype: "float32" })).toBe("f32");
+  const [d] = refused(withKeys(r1, { dtype: "float32" }));
+  expect([d.code, d.title]).toEqual(["DSC1015", '"torch_dtype" and "dtype" disagree']);
+  expect(dtypeOf({ dtype: "bfloat16" }, ["torch_dtype=float32"])).toBe("f32");
+  expect(dtypeOf({}, ["dtype=float32"])).toBe("f32");
+  expect(codes(refused(r1, ["dtype=float32", "torch_dtype=bfloat16"]))).toEqual(["DSC1015"]);
+});
+
+describe("quantisation", () => {
+  const quant = r1.quantization_config as Config;
+  const refusedBy = (change: Parameters<typeof withKeys>[1]): string => refused(withKeys(r1, change)).map(render).join("\n");
+
+  test("FP8 without weight_block_size has one scale per tensor, which is not read", () => {
+    const { weight_block_size: _size, ...perTensor } = quant;
+    for (const config of [perTensor, { ...perTensor, weight_block_size: null }])
+      expect(refusedBy({ quantization_config: config })).toMatch(/DSC1014.*weight_block_size[^]*one scale per tensor \(weight_scale /);
+  });
+
+  test("other formats are named, in the words of their writers", () => {
+    expect(refusedBy({ quantization_config: { quant_method: "modelopt", quant_algo: "NVFP4" } })).toMatch(/NVFP4/);
+    expect(refusedBy({ quantization_config: { quant_method: "modelopt", quant_algo: "FP8" } })).toMatch(/other scales/);
+    const groups = { group_0: { weights: { num_bits: 8, type: "float", strategy: "channel" } } };
+    expect(refusedBy({ quantization_config: { quant_method: "compressed-tensors", config_groups: groups } })).toMatch(/fp8 .*compressed-tensors/);
+    expect(refusedBy({ quantization_config: null, compression_config: { quant_method: "compressed-tensors", config_groups: groups } })).toMatch(/compressed-tensors/);
+    for (const method of ["gptq", "awq", "bitsandbytes", "fbgemm_fp8", "mxfp4", "torchao", "quark"])
+      expect(refusedBy({ quantization_config: { quant_method: method } })).toMatch(/DSC1020/);
+  });
+
+  const beside = (text: string, config: Config = r1, set: string[] = []): ReturnType<typeof loadSpec> => {
+    const folder = mkdtempSync(path.join(tmpdir(), "dsc-hf-quant-"));
+    try {
+      writeFileSync(path.join(folder, "config.json"), textOf(config));
+      writeFileSync(path.join(folder, "hf_quant_config.json"), text);
+      return loadSpec(folder, set);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  };
+  const algorithm = (quant_algo: string | null): string => JSON.stringify({ producer: { name: "modelopt" }, quantization: { quant_algo, kv_cache_quant_algo: "FP8" } });
+
+  test("hf_quant_config.json counts: what it says and config.json does not is refused at its line", () => {
+    expect(() => beside(algorithm("NVFP4"))).toThrow(/DSC1020[^]*hf_quant_config.json:1:[^]*NVFP4/);
+    expect(() => beside(algorithm("FP8"), withKeys(r1, { quantization_config: undefined }))).toThrow(/DSC1020[^]*FP8/);
+    expect(() => beside(algorithm("FP8_BLOCK_SCALES"), withKeys(r1, { quantization_config: undefined }))).toThrow(/DSC1020/);
+    expect(beside(algorithm("FP8_BLOCK_SCALES")).warnings).toEqual([]);
+    expect(beside(algorithm(null)).warnings).toEqual([]);
+    expect(beside(algorithm("NVFP4"), r1, ["quantization_config=null"]).spec.fp8).toBeNull();
+  });
+
+  test("one that cannot be read is a warning: config.json is enough", () => {
+    expect(codes(beside("{").warnings)).toEqual(["DSC1022"]);
+    expect(beside("[]").warnings).toEqual([]);
+  });
+});
+
 describe("refusals", () => {
   const cases: [change: Parameters<typeof withKeys>[1], code: string, line: string, help: RegExp][] = [
     [{ scoring_func: "sqrtsoftplus" }, "DSC1014", '"scoring_func"', /"sigmoid"/],
@@ -151,7 +273,7 @@ describe("refusals", () => {
     [{ quantization_config: { quant_method: "fp8", weight_block_size: [64, 64] } }, "DSC1014", '"weight_block_size"', /128, 128/],
     [{ quantization_config: { quant_method: "fp8", activation_scheme: "static" } }, "DSC1014", '"activation_scheme"', /dynamic/],
     [
-      { quantization_config: { quant_method: "fp8", modules_to_not_convert: ["model.layers.0.mlp.up_proj"] } },
+      { quantization_config: { quant_method: "fp8", weight_block_size: [128, 128], modules_to_not_convert: ["model.layers.0.mlp.up_proj"] } },
       "DSC1014",
       "modules",
       /gate/,
