@@ -1,18 +1,21 @@
 #!/usr/bin/env node
 // The command line: one file per command in commands/, strict options, diagnostics instead of stack traces.
-// Exit codes: 0 when the command did what it says, 1 with a diagnostic on stderr.
+// Exit codes: 0 when the command did what it says; otherwise diagnostics on stderr (and under --json as data on stdout), and 2 where
+// the command line is wrong, 1 for everything else.
 import yargs from "yargs";
 import { hideBin } from "yargs/helpers";
-import { DiagnosticError, render } from "../ir/diagnostic.ts";
+import { DiagnosticError } from "../ir/diagnostic.ts";
 import { commandNames, loadCommand, loadCommands } from "./commands/index.ts";
 import { internal } from "./diagnostics.ts";
+import { tell } from "./tell.ts";
 import { version } from "./version.ts";
-import { checkFirst, checkWords, explain, spread } from "./words.ts";
+import { asOptions, checkFirst, checkWords, explain, spread } from "./words.ts";
+
+const words = asOptions(spread(hideBin(process.argv)));
 
 function report(e: unknown): void {
   if (!(e instanceof DiagnosticError) && process.env.DSC_DEBUG) process.stderr.write(`${(e as Error).stack}\n`);
-  for (const d of e instanceof DiagnosticError ? e.diagnostics : [internal(e)]) process.stderr.write(render(d) + "\n");
-  process.exitCode = 1;
+  tell(e instanceof DiagnosticError ? e.diagnostics : [internal(e)], words.includes("--json"));
 }
 
 // A reader that goes away (| head) ends the program quietly.
@@ -25,13 +28,10 @@ process.on("uncaughtException", (e) => {
   process.exit();
 });
 
-const words = spread(hideBin(process.argv));
-
 try {
   checkFirst(words, commandNames);
   const asked = await loadCommand(words[0] ?? "");
-  if (asked) checkWords(words, asked);
-  const dsc = yargs(words)
+  const dsc = yargs(asked ? checkWords(words, asked) : words)
     .scriptName("dsc")
     .locale("en")
     .usage("dsc COMMAND: from config.json of the DeepSeek-R1 family to kernels you can read, and tokens")
@@ -39,7 +39,7 @@ try {
     .example("dsc summary examples/deepseek-r1", "modules, parameters, bytes")
     .example("dsc compile examples/deepseek-r1 -o r1", "what each pass did; kernels in r1/kernels")
     .example('dsc run examples/tiny-r1 --prompt "Once" --max-new 9', "text, on this machine's cores")
-    .epilogue("SRC is a config.json or a folder with one. dsc COMMAND --help shows a command's options.")
+    .epilogue("SRC is a config.json or a folder with one. dsc COMMAND --help, or dsc help COMMAND, shows a command's options.")
     .strict()
     .parserConfiguration({ "greedy-arrays": false, "dot-notation": false, "boolean-negation": false })
     .wrap(Math.min(110, process.stdout.columns ?? 110))
@@ -52,7 +52,7 @@ try {
   if (words.length > 0) await dsc.parseAsync();
   else {
     process.stderr.write((await dsc.getHelp()) + "\n");
-    process.exitCode = 1;
+    process.exitCode = 2;
   }
 } catch (e) {
   report(e);

@@ -23,7 +23,7 @@ import { version } from "./version.ts";
 
 export interface CompileOptions {
   target: Target;
-  /** "all", "none" or names with commas. */
+  /** "all", "none" or names with commas; -name leaves one out. */
   passes: string;
   activations: "f32" | "bf16";
   actQuant: "dynamic" | "none";

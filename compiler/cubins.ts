@@ -4,14 +4,16 @@ import { createHash } from "node:crypto";
 import type { Manifest } from "../ir/artifact.ts";
 import type { Compiled } from "./compile.ts";
 
-/** The same artifact with a .cubin beside every .cu; `by` insists on a compiler. */
-export async function withCubins(c: Compiled, by?: "nvrtc" | "nvcc"): Promise<Compiled> {
+/** The same artifact with a .cubin beside every .cu; `by` insists on a compiler, `tell` hears how far it is. */
+export async function withCubins(c: Compiled, by?: "nvrtc" | "nvcc", tell: (doing: string) => void = () => {}): Promise<Compiled> {
   const [{ cachedCompile }, { compilerName }, { ownKernels }] = await Promise.all([import("../runtime/devices/cuda/cubins.ts"), import("../runtime/devices/cuda/compiler.ts"), import("../runtime/devices/cuda/own.ts")]);
   const compile = cachedCompile(by);
   const files = new Map(c.files);
   const kernels = { ...c.manifest.kernels };
+  let done = 0;
   const compiled = async (name: string, text: string): Promise<string> => {
     const cubin = await compile(name, String(files.get(text)));
+    tell(`compiling kernels: ${++done} of ${Object.keys(kernels).length + Object.keys(own).length}, ${name}`);
     const path = text.replace(/\.cu$/, ".cubin");
     files.set(path, new Uint8Array(cubin));
     return path;

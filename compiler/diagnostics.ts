@@ -1,18 +1,38 @@
 // DSC60xx: what can be wrong with a command line or with where its output goes.
 import { didYouMean, error, place, warning, type Diagnostic, type Span } from "../ir/diagnostic.ts";
 
+/** A word as a shell takes it: as it is, or in quotes. */
+export const shellWord = (w: string): string =>
+  // Control characters would reach the terminal inside single quotes.
+  /^[\w@%+=:,./-]+$/.test(w) ? w : /[\x00-\x1f\x7f-\x9f]/.test(w) ? JSON.stringify(w) : `'${w.replaceAll("'", `'\\''`)}'`;
+
 /** A word of the command line, underlined; the whole line where the word is not in it. */
 export function onCommandLine(word = "", words: readonly string[] = process.argv.slice(2)): Span {
-  const shown = ["dsc", ...words.map((w) => (/^[\w@%+=:,./-]+$/.test(w) ? w : JSON.stringify(w)))];
-  const at = shown.findIndex((w, i) => i > 0 && word !== "" && (w === word || w.startsWith(`${word}=`)));
+  const shown = ["dsc", ...words.map(shellWord)];
+  const at = words.findIndex((w) => word !== "" && (w === word || w.startsWith(`${word}=`))) + 1;
   const text = shown.join(" ");
-  const column = at < 0 ? 1 : shown.slice(0, at).join(" ").length + 2;
-  return { file: "command line", line: 1, column, length: at < 0 ? text.length : shown[at].length, text };
+  const column = at < 1 ? 1 : shown.slice(0, at).join(" ").length + 2;
+  return { file: "command line", line: 1, column, length: at < 1 ? text.length : shown[at].length, text };
+}
+
+/** The value of an option, underlined: what follows the option, or its =; `names` are the option and its aliases, with dashes. */
+export function onValue(names: string | readonly string[], words: readonly string[] = process.argv.slice(2)): Span {
+  const all = typeof names === "string" ? [names] : names;
+  const name = all.find((n) => words.some((w) => w === n || w.startsWith(`${n}=`))) ?? all[0];
+  const whole = onCommandLine(name, words);
+  const at = words.findIndex((w) => w === name || w.startsWith(`${name}=`));
+  if (at < 0 || (words[at] === name && words[at + 1] === undefined)) return whole;
+  if (words[at] === name) return { ...whole, column: whole.column + whole.length! + 1, length: shellWord(words[at + 1]).length };
+  const from = shellWord(words[at]).indexOf("=") + 1;
+  return { ...whole, column: whole.column + from, length: Math.max(1, whole.length! - from) };
 }
 
 /** `word` is the one that is wrong. */
 export const usage = (problem: string, help?: string, word?: string): Diagnostic =>
   error("DSC6001", problem, { spans: [onCommandLine(word)], help: help ?? "dsc --help shows the forms" });
+
+/** The value of `option` is wrong. */
+export const badValue = (problem: string, help: string, option: string | readonly string[]): Diagnostic => ({ ...usage(problem, help), spans: [onValue(option)] });
 
 const form = (command: string): string => `dsc ${command === "dsc" || command === "" ? "" : `${command} `}--help shows the form`;
 
@@ -27,7 +47,7 @@ export const valueMissing = (command: string, option: string): Diagnostic =>
 export const twice = (command: string, option: string): Diagnostic => usage(`${command}: ${option} is given twice`, form(command), option);
 
 export const wholeNumber = (option: string, seen: number, least: number, most = Number.MAX_SAFE_INTEGER): Diagnostic =>
-  usage(
+  badValue(
     `${option} ${Number.isNaN(seen) ? "is not a number" : `is ${seen}`}`,
     most < Number.MAX_SAFE_INTEGER ? `give a whole number from ${least} to ${most}` : `give a whole number of at least ${least}`,
     option,
@@ -36,7 +56,7 @@ export const wholeNumber = (option: string, seen: number, least: number, most = 
 export const cannotWrite = (where: string, problem: string, help?: string): Diagnostic => error("DSC6002", `cannot write ${where}: ${problem}`, { spans: [place(where)], help: help ?? "choose another place, or see to its permissions and its disk" });
 
 export const tooManyLayers = (asked: number, has: number): Diagnostic =>
-  error("DSC6014", `--layers ${asked}: the model has ${has} layers`, { spans: [onCommandLine("--layers")], notes: ["num_hidden_layers of the config says so"], help: `give a number from 1 to ${has}` });
+  error("DSC6014", `--layers ${asked}: the model has ${has} layers`, { spans: [onValue("--layers")], notes: ["num_hidden_layers of the config says so"], help: `give a number from 1 to ${has}` });
 
 export const busy = (folder: string, lock: string): Diagnostic =>
   error("DSC6015", `another compile is writing into ${folder}`, { spans: [place(folder)], notes: [`${lock} was held all the time this one waited`], help: "wait for it (DSC_LOCK_SECONDS=600 waits ten minutes), or choose another -o; if no dsc runs anywhere, remove that file" });
@@ -49,28 +69,31 @@ export const needsDraftLayer = (): Diagnostic =>
 
 export const cannotReadText = (file: string, problem: string): Diagnostic => error("DSC6013", `cannot read ${file}`, { spans: [place(file)], notes: [problem], help: "give a file of UTF-8 text" });
 
-export const noRoom = (where: string, needed: string, free: string): Diagnostic =>
-  error("DSC6009", `the checkpoint takes ${needed}, and ${where} has ${free} free`, { spans: [place(where)], help: "--set num_hidden_layers=4 makes a smaller one" });
+export const noRoom = (where: string, needed: string, free: string, layers: number): Diagnostic =>
+  error("DSC6009", `the checkpoint takes ${needed}, and ${where} has ${free} free`, {
+    spans: [place(where)],
+    help: layers > 1 ? `choose another -o; --set num_hidden_layers=${layers > 4 ? 4 : 1} makes a smaller one` : "choose another -o",
+  });
 
 export const foreignCheckpoint = (where: string, file: string): Diagnostic =>
   error("DSC6010", `${where} holds ${file}, which dsc weights did not write`, { spans: [place(`${where}/${file}`)], notes: ["a checkpoint is never overwritten"], help: "choose another -o" });
 
 export const idOutside = (sequence: number | undefined, at: number, id: number, vocab: number): Diagnostic =>
   error("DSC6012", `id ${id} is not in the vocabulary`, {
-    spans: [onCommandLine("--ids")],
+    spans: [onValue("--ids")],
     notes: [`it is number ${at + 1} of ${sequence === undefined ? "the prompt" : `sequence ${sequence} of the batch`}; this model has ids 0 to ${vocab - 1}`],
     help: "ids come from the tokenizer of the same model; --prompt uses it",
   });
 
 export const tooManyPositions = (sequence: number | undefined, prompt: number, maxNew: number, positions: number): Diagnostic =>
   error("DSC6011", `a prompt of ${prompt} and ${maxNew} new tokens do not fit ${positions} positions`, {
-    spans: [onCommandLine("--max-new")],
+    spans: [onValue("--max-new")],
     notes: [...(sequence !== undefined ? [`this is sequence ${sequence} of the batch, counted from 0`] : []), "max_position_embeddings of the config says how far positions go"],
     help: prompt <= positions ? `--max-new ${positions - prompt + 1} is the most here` : "shorten the prompt",
   });
 
 export const badIds = (what: string, problem: string): Diagnostic =>
-  error("DSC6003", `--ids ${what}: ${problem}`, { spans: [onCommandLine("--ids")], help: "give 1,2,3 or a JSON file with an array of ids, or an array of such arrays" });
+  error("DSC6003", `--ids ${what}: ${problem}`, { spans: [onValue("--ids")], help: "give 1,2,3 or a JSON file with an array of ids, or an array of such arrays" });
 
 export function notFound(what: string, where: string, word: string, known: readonly string[]): Diagnostic {
   const near = didYouMean(word, known) ?? known.find((k) => k.startsWith(word) && word !== "");

@@ -22,7 +22,7 @@ export interface Proof {
 /** Above rounding of float64 sums in another order, far below a wrong term. */
 const EXACT = 1e-8;
 
-export function prove(spec: ModelSpec, pipeline: readonly Pass[] = standard, given: Readonly<Record<string, string>> = {}, how: PipelineOptions = {}): Proof[] {
+export function prove(spec: ModelSpec, pipeline: readonly Pass[] = standard, given: Readonly<Record<string, string>> = {}, how: PipelineOptions = {}, tell: (doing: string) => void = () => {}): Proof[] {
   const options = { activations: "f32", taps: false } as const;
   const module = modelModule(spec, { ...options, actQuant: "dynamic" });
   const plain = modelModule(spec, { ...options, actQuant: "none" });
@@ -35,6 +35,7 @@ export function prove(spec: ModelSpec, pipeline: readonly Pass[] = standard, giv
       let before = step(module, spec, entry);
       for (const [i, { pass, module: m }] of snapshots.entries()) {
         if (i === 0) continue;
+        tell(`${attention} attention, ${entry}: pass ${i} of ${snapshots.length - 1}, ${pass}`);
         const after = step(m, spec, entry);
         const difference = largest(after, before);
         before = after;

@@ -41,15 +41,20 @@ export interface PipelineOptions {
   guard?: <T>(place: Place, work: () => T) => T;
 }
 
-/** Resolves "all", "none" or "a,b": names must exist; order is the pipeline's, never the user's. */
+/** Resolves "all", "none", "a,b" or "all,-a": names must exist; order is the pipeline's, never the user's. */
 export function choosePasses(words: string, pipeline: readonly Pass[]): Pass[] {
-  if (words === "all") return [...pipeline];
-  if (words === "none" || words === "") return [];
-  const wanted = words.split(",").map((w) => w.trim()).filter((w) => w !== "");
   const names = pipeline.map((p) => p.name);
-  const unknown = wanted.filter((w) => !names.includes(w));
+  const asked = words.split(",").map((w) => w.trim()).filter((w) => w !== "");
+  const unknown = asked.map((w) => w.replace(/^-/, "")).filter((w) => w !== "all" && w !== "none" && !names.includes(w));
   if (unknown.length) throw new DiagnosticError(unknown.map((u) => unknownPass(u, didYouMean(u, names), names)));
-  return pipeline.filter((p) => wanted.includes(p.name));
+  // A list that only leaves out leaves out of all.
+  const chosen = new Set<string>(asked.length > 0 && asked.every((w) => w.startsWith("-")) ? names : []);
+  for (const word of asked) {
+    const named = word === "all" ? names : word === "none" ? [] : [word.replace(/^-/, "")];
+    for (const name of named) if (word.startsWith("-")) chosen.delete(name);
+    else chosen.add(name);
+  }
+  return pipeline.filter((p) => chosen.has(p.name));
 }
 
 export function runPipeline(module: Module, passes: readonly Pass[], given: Readonly<Record<string, string>> = {}, how: PipelineOptions = {}): Outcome {

@@ -4,7 +4,8 @@ import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError, render } from "../../ir/diagnostic.ts";
 import { writeArtifact } from "../artifact.ts";
 import { compile, type Compiled } from "../compile.ts";
-import { usage } from "../diagnostics.ts";
+import { shellWord, usage } from "../diagnostics.ts";
+import { progressLine } from "../progress.ts";
 import { size, summarise } from "../report/summary.ts";
 import { transcript } from "../report/transcript.ts";
 import { storesF32 } from "../stored.ts";
@@ -34,14 +35,15 @@ export const compileCommand = {
     const { pipeline, passOptions } = await pipelineOf(a.src, a);
     if (a.cubin && options.target !== "cuda") throw new DiagnosticError(usage(`--cubin with --target ${options.target}: only CUDA kernels are compiled to cubins`, "give --target cuda, or leave it out"));
     const texts = compile(a.src, { ...options, passOptions, reproduceIn: path.dirname(path.resolve(a.out)), storesF32: await storesF32(a.src) }, pipeline);
-    const c = a.cubin ? await (await import("../cubins.ts")).withCubins(texts) : texts;
+    const line = progressLine();
+    const c = a.cubin ? await (await import("../cubins.ts")).withCubins(texts, undefined, line.show).finally(line.end) : texts;
     writeArtifact(c, a.out);
     for (const w of c.warnings) process.stderr.write(render(w) + "\n");
     const f = facts(c);
     if (a.json) return void process.stdout.write(JSON.stringify({ out: a.out, ...f, ledger: c.outcome.ledger.entries }) + "\n");
     process.stdout.write(`${transcript(c.outcome)}\n\n`);
     process.stdout.write(`${f.architecture} for ${f.target}: ${f.layers} layers, ${f.functions} functions, ${f.kernels.length} kernels, ${size(f.weight_bytes)} of weights\n`);
-    process.stdout.write(`written to ${a.out}; dsc inspect ${a.out} lists it\n`);
+    process.stdout.write(`written to ${shellWord(a.out)}; dsc inspect ${shellWord(a.out)} lists it\n`);
     // Time is no part of the answer: the same compile prints the same bytes.
     process.stderr.write(`in ${((performance.now() - from) / 1000).toFixed(2)} s\n`);
   },

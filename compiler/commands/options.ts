@@ -4,7 +4,7 @@ import { natives } from "../../codegen/cuda/sm90/natives.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { defaults, type CompileOptions } from "../compile.ts";
 import { checkOptions, type Pass } from "../../passes/index.ts";
-import { usage, wholeNumber } from "../diagnostics.ts";
+import { badValue, usage, wholeNumber } from "../diagnostics.ts";
 import { loadPlugins } from "../plugins.ts";
 import type { Reduction } from "../shrink.ts";
 
@@ -67,7 +67,7 @@ export async function pipelineOf(src: string | undefined, a: PluginFlags & { att
 export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
   pluginFlags(reduceFlags(y))
     .option("target", { choices: ["cpu", "cuda", "triton"] as const, default: defaults.target, describe: "what the kernels are for" })
-    .option("passes", { type: "string", default: defaults.passes, describe: "all, none, or names with commas" })
+    .option("passes", { type: "string", default: defaults.passes, describe: "all, none, or names with commas; all,-NAME leaves one out" })
     .option("activations", { choices: ["f32", "bf16"] as const, describe: "dtype between kernels (cpu: f32; GPUs: bf16 unless said)" })
     .option("act-quant", { choices: ["dynamic", "none"] as const, default: defaults.actQuant, describe: "quantise the input of FP8 linears, or not" })
     .option("attention", { choices: ["auto", "expanded", "absorbed"] as const, default: defaults.attention, describe: "auto decides by cost" })
@@ -94,13 +94,13 @@ function nativeWords(words: string): string {
   if (words === "all" || words === "none") return words;
   const families = natives.map((n) => n.family);
   const unknown = words.split(",").find((w) => !families.includes(w));
-  if (unknown !== undefined) throw new DiagnosticError(usage(`--natives: no native is called ${JSON.stringify(unknown)}`, `give all, none, or some of ${families.join(",")}`));
+  if (unknown !== undefined) throw new DiagnosticError(badValue(`--natives: no native is called ${JSON.stringify(unknown)}`, `give all, none, or some of ${families.join(",")}`, "--natives"));
   return words;
 }
 
 /** "all", "none" or names; an empty word is more likely an unset variable of a shell than a wish for no passes. */
 export function passWords(words: string): string {
-  if (words.split(",").some((w) => w.trim() === "")) throw new DiagnosticError(usage(`--passes ${JSON.stringify(words)} has an empty name`, "give all, none, or names with commas"));
+  if (words.split(",").some((w) => w.trim() === "")) throw new DiagnosticError(badValue(`--passes ${JSON.stringify(words)} has an empty name`, "give all, none, names with commas, or all,-NAME", ["--passes", "-p"]));
   return words;
 }
 

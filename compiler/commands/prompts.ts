@@ -1,9 +1,9 @@
 // What `run` continues: ids from the command line or a file, or the ids of a text. Refused before any weight is read.
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import type { ModelFacts } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { encodePrompt, type Tokenizer } from "../../runtime/index.ts";
-import { badIds, idOutside, tooManyPositions } from "../diagnostics.ts";
+import { badIds, cannotReadText, idOutside, tooManyPositions } from "../diagnostics.ts";
 
 export interface Prompts {
   batch: number[][];
@@ -16,6 +16,7 @@ export function readIds(word: string): Prompts {
   let value: unknown;
   if (/^\s*-?\d+(\s*,\s*-?\d+)*\s*$/.test(word)) value = word.split(",").map(Number);
   else if (word.trim() === "") throw new DiagnosticError(badIds(JSON.stringify(word), "there are no ids"));
+  else if (word.includes(",") && !existsSync(word)) throw new DiagnosticError(badIds(word, `${word.split(",").map((w) => w.trim()).find((w) => !/^-?\d+$/.test(w)) || "an empty word"} is no id`));
   else {
     let text: string;
     try {
@@ -33,6 +34,20 @@ export function readIds(word: string): Prompts {
   if (isIds(value)) return { batch: [value], nested: false };
   if (Array.isArray(value) && value.length > 0 && value.every(isIds)) return { batch: value as number[][], nested: true };
   throw new DiagnosticError(badIds(word, "ids are whole numbers from 0 up, in an array or an array of such arrays, none of them empty"));
+}
+
+/** The text of --prompt, of stdin where it is -, or of --prompt-file, without a last line break. */
+export function promptText({ prompt, promptFile }: { prompt?: string; promptFile?: string }): string | undefined {
+  if (promptFile === undefined && prompt !== "-") return prompt;
+  const name = promptFile ?? "stdin";
+  try {
+    if (promptFile !== undefined && !statSync(promptFile).isFile()) throw new Error("it is no file");
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(readFileSync(promptFile ?? 0)).replace(/\r?\n$/, "");
+    if (text === "") throw new Error("it is empty");
+    return text;
+  } catch (e) {
+    throw new DiagnosticError(cannotReadText(name, (e as Error).message));
+  }
 }
 
 /** The ids of a text, after the token that begins one. */

@@ -10,13 +10,14 @@ import { during, firstDuring } from "../progress.ts";
 import { size } from "../report/summary.ts";
 import { converse } from "./converse.ts";
 import { checkWhole, compileFlags } from "./options.ts";
-import { checkFit, readIds, withBos, type Prompts } from "./prompts.ts";
+import { checkFit, promptText, readIds, withBos, type Prompts } from "./prompts.ts";
 import { samplingFlags, samplingOf, type SamplingFlags } from "./sampling.ts";
 import { checkWritable, copyTaps, save, type Saved } from "./save.ts";
 import { sourceOf, tokenizerOf, type SourceFlags } from "./source.ts";
 
 interface Options extends SourceFlags, SamplingFlags {
   prompt?: string;
+  promptFile?: string;
   ids?: string;
   chat: boolean;
   system?: string;
@@ -38,7 +39,8 @@ export const run = {
         y
           .positional("src", { type: "string", demandOption: true, describe: "a model folder, a config.json, or an artifact" })
           .option("weights", { type: "string", describe: "a checkpoint folder, or synthetic:SEED (default: the model folder)" })
-          .option("prompt", { type: "string", describe: "text; stops at the end token" })
+          .option("prompt", { type: "string", describe: "text; - reads stdin; stops at the end token" })
+          .option("prompt-file", { type: "string", describe: "a file of UTF-8 text, instead of --prompt" })
           .option("ids", { type: "string", describe: "1,2,3 or a JSON file with ids, or with arrays of ids for a batch" })
           .option("chat", { type: "boolean", default: false, describe: "a conversation in the terminal" })
           .option("system", { type: "string", describe: "what a conversation begins with" })
@@ -53,6 +55,7 @@ export const run = {
     ) as unknown as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     checkForm(a);
+    a.prompt = promptText(a);
     const source = await sourceOf(a, a.save === undefined ? undefined : "--save");
     const { folder, weights } = source;
     const tokenizer = a.ids !== undefined ? undefined : await tokenizerOf(source, a.chat ? "--chat" : "--prompt", "give --ids 1,2,3");
@@ -85,7 +88,7 @@ export const run = {
 
 /** Which options go together. */
 function checkForm(a: Options): void {
-  const given = [...(a.prompt === undefined ? [] : ["--prompt"]), ...(a.ids === undefined ? [] : ["--ids"]), ...(a.chat ? ["--chat"] : [])];
+  const given = [...(a.prompt === undefined ? [] : ["--prompt"]), ...(a.promptFile === undefined ? [] : ["--prompt-file"]), ...(a.ids === undefined ? [] : ["--ids"]), ...(a.chat ? ["--chat"] : [])];
   if (given.length !== 1)
     throw new DiagnosticError(usage(given.length ? `run: give only one of ${given.join(" and ")}` : "run: give --prompt TEXT, --ids LIST or --chat"));
   if (!a.chat && a.maxNew === undefined) throw new DiagnosticError(missing("run", ["--max-new"]));

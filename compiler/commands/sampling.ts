@@ -5,7 +5,7 @@ import path from "node:path";
 import type { Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { Sampler, type Sampling } from "../../runtime/index.ts";
-import { onCommandLine } from "../diagnostics.ts";
+import { onValue } from "../diagnostics.ts";
 
 export interface SamplingFlags {
   temperature?: number;
@@ -43,7 +43,7 @@ function checked(s: Sampling): Sampler {
     throw new DiagnosticError(
       e.diagnostics.map((d) => {
         const [option, ...rest] = d.title.split(" ");
-        return { ...d, title: [words[option] ?? option, ...rest].join(" "), spans: [onCommandLine(words[option])] };
+        return { ...d, title: [words[option] ?? option, ...rest].join(" "), spans: [onValue(words[option])] };
       }),
     );
   }

@@ -1,16 +1,16 @@
 // dsc summary SRC: what a config describes, in the forms PyTorch and torchinfo print. No weights are read.
 import type { ArgumentsCamelCase, Argv } from "yargs";
-import { render } from "../../ir/diagnostic.ts";
 import { loadSpec } from "../frontend/config.ts";
-import { printSummary, rowsOf, summarise } from "../report/summary.ts";
+import { DEPTH, printSummary, rowsOf, summarise } from "../report/summary.ts";
 import { moduleTree } from "../report/tree.ts";
 import { reduce } from "../shrink.ts";
+import { say } from "../tell.ts";
 import { reduceFlags, reductionOf, type ReduceFlags } from "./options.ts";
 
 interface Options extends ReduceFlags {
   src: string;
   set: string[];
-  depth: number;
+  depth?: number;
   json: boolean;
 }
 
@@ -21,14 +21,14 @@ export const summary = {
     reduceFlags(y)
       .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
       .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
-      .option("depth", { choices: [0, 1, 2, 3, 4, 5, 6], default: 3, describe: "levels of the parameter table" })
+      .option("depth", { choices: [0, 1, 2, 3, 4, 5, 6], describe: "levels of the tree and of the parameter table (default: all, and 3)" })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
   handler: ({ src, set, depth, json, ...flags }: ArgumentsCamelCase<Options>): void => {
     const { spec: whole, warnings } = loadSpec(src, set);
     const spec = reduce(whole, reductionOf(flags));
-    for (const w of warnings) process.stderr.write(render(w) + "\n");
+    warnings.forEach(say);
     if (!json) return void process.stdout.write(printSummary(spec, depth) + "\n");
-    const modules = rowsOf(moduleTree(spec), depth);
+    const modules = rowsOf(moduleTree(spec), depth ?? DEPTH);
     const found = warnings.map(({ code, title, help }) => ({ code, title, help }));
     process.stdout.write(JSON.stringify({ ...summarise(spec), modules, warnings: found }, null, 2) + "\n");
   },

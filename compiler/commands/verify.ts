@@ -1,16 +1,20 @@
 // dsc verify SRC: proves the passes on a small config derived from SRC that keeps its structure and its oddness, by
 // interpreting the graph before and after each pass.
 import type { ArgumentsCamelCase, Argv } from "yargs";
-import { DiagnosticError, render } from "../../ir/diagnostic.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
+import { choosePasses } from "../../passes/index.ts";
+import { badValue, passChanges } from "../diagnostics.ts";
 import { loadSpec } from "../frontend/config.ts";
-import { passChanges } from "../diagnostics.ts";
+import { guardOf } from "../guard.ts";
+import { progressLine } from "../progress.ts";
 import { prove, type Proof } from "../prove.ts";
 import { reduce } from "../shrink.ts";
-import { guardOf } from "../guard.ts";
-import { pipelineOf, pluginFlags, reduceFlags, reductionOf, type PluginFlags, type ReduceFlags } from "./options.ts";
+import { say, tell } from "../tell.ts";
+import { passWords, pipelineOf, pluginFlags, reduceFlags, reductionOf, type PluginFlags, type ReduceFlags } from "./options.ts";
 
 interface Options extends ReduceFlags, PluginFlags {
   src: string;
+  passes: string;
   set: string[];
   json: boolean;
 }
@@ -21,20 +25,30 @@ export const verifyCommand = {
   builder: (y: Argv): Argv<Options> =>
     pluginFlags(reduceFlags(y))
       .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
+      .option("passes", { type: "string", default: "all", describe: "which to run and prove: all, or names with commas; all,-NAME leaves one out" })
       .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const { spec, warnings } = loadSpec(a.src, a.set);
-    for (const w of warnings) process.stderr.write(render(w) + "\n");
+    warnings.forEach(say);
     // Interpreting in float64 takes a small model, asked for or not.
     const small = reduce(spec, { ...reductionOf(a), shrink: true });
     const { pipeline, passOptions } = await pipelineOf(a.src, a);
-    const proofs = prove(small, pipeline, passOptions, { guard: guardOf(process.cwd()) });
-    const failed = proofs.filter((p) => !p.holds);
+    const chosen = choosePasses(passWords(a.passes), pipeline);
+    if (!chosen.length) throw new DiagnosticError(badValue(`--passes ${a.passes}: there is nothing to prove`, "give all, or names with commas", "--passes"));
+    const line = progressLine();
+    let proofs: Proof[];
+    try {
+      proofs = prove(small, chosen, passOptions, { guard: guardOf(process.cwd()) }, line.show);
+    } finally {
+      line.end();
+    }
+    const failed = proofs.filter((p) => !p.holds).map((p) => passChanges(p.pass, `${p.entry}, ${p.attention} attention`, p.difference));
     const derived = { hidden: small.hidden, heads: small.heads, layers: small.layers.length, experts: small.moe?.experts ?? 0 };
-    if (a.json) process.stdout.write(JSON.stringify({ ok: failed.length === 0, small: derived, proofs }) + "\n");
-    else process.stdout.write(table(spec.architecture, derived, proofs) + "\n");
-    if (failed.length) throw new DiagnosticError(failed.map((p) => passChanges(p.pass, `${p.entry}, ${p.attention} attention`, p.difference)));
+    if (!a.json) process.stdout.write(table(spec.architecture, derived, proofs) + "\n");
+    // One object: what was found, and what is wrong in it.
+    else process.stdout.write(JSON.stringify({ ok: failed.length === 0, small: derived, proofs, ...(failed.length ? { errors: failed } : {}) }) + "\n");
+    if (failed.length) tell(failed, false);
   },
 };
 
@@ -46,14 +60,15 @@ function table(name: string, small: Record<string, number>, proofs: readonly Pro
   const changes = [...new Set(proofs.flatMap((p) => (p.change === undefined ? [] : [p.change])))];
   const cell = (p: Proof): string => `${p.holds ? "" : "BROKEN "}${p.difference === 0 ? "0" : p.difference.toExponential(1)}${p.change === undefined ? "" : ` (${changes.indexOf(p.change) + 1})`}`;
   const width = Math.max(...proofs.map((p) => p.pass.length)) + 2;
+  const each = Math.max(12, ...proofs.map((p) => cell(p).length + 2));
   const lines = [
     `${name}, proved on ${Object.entries(small).map(([k, v]) => `${v} ${k}`).join(", ")}: difference of the logits before and after each pass`,
     "",
-    "".padEnd(width) + forms.map((f) => `${f} attention`.padStart(12 * per)).join(""),
-    "pass".padEnd(width) + columns.map((c) => c.split(" ")[1].padStart(12)).join(""),
+    "".padEnd(width) + forms.map((f) => `${f} attention`.padStart(each * per)).join(""),
+    "pass".padEnd(width) + columns.map((c) => c.split(" ")[1].padStart(each)).join(""),
   ];
   for (const pass of new Set(proofs.map((p) => p.pass))) {
-    const row = columns.map((c) => cell(proofs.find((p) => p.pass === pass && c === `${p.attention} ${p.entry}`)!).padStart(12));
+    const row = columns.map((c) => cell(proofs.find((p) => p.pass === pass && c === `${p.attention} ${p.entry}`)!).padStart(each));
     lines.push(pass.padEnd(width) + row.join(""));
   }
   lines.push("");

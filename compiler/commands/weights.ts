@@ -40,7 +40,7 @@ export const weights = {
     const total = summarise(spec).bytes_with_mtp.total;
     // With --set, the config as it was read: the folder describes itself.
     const text = a.set.length ? JSON.stringify(openSource(a.src, a.set).value, null, 2) + "\n" : readFileSync(file, "utf8");
-    prepare(a.out, total, text);
+    prepare(a.out, total, text, spec.layers.length);
     writeFileSync(path.join(a.out, "config.json"), text);
     writeFileSync(path.join(a.out, marker), JSON.stringify({ synthetic: a.synthetic, written_by: `dsc ${version}` }) + "\n");
     const files = await writeSynthetic(a.out, tensors, a.synthetic, { ue8m0: spec.fp8?.scale === "ue8m0" });
@@ -53,7 +53,7 @@ export const weights = {
 const marker = "synthetic.json";
 
 /** Makes the folder; refuses what someone else put there and a disk too small; removes shards of an earlier write. */
-function prepare(folder: string, bytes: number, config: string): void {
+function prepare(folder: string, bytes: number, config: string, layers: number): void {
   let old: string[];
   let free: number;
   try {
@@ -67,6 +67,6 @@ function prepare(folder: string, bytes: number, config: string): void {
   } catch (e) {
     throw e instanceof DiagnosticError ? e : new DiagnosticError(cannotWrite(folder, (e as Error).message));
   }
-  if (bytes > free) throw new DiagnosticError(noRoom(folder, size(bytes), size(free)));
+  if (bytes > free) throw new DiagnosticError(noRoom(folder, size(bytes), size(free), layers));
   for (const f of old) rmSync(path.join(folder, f));
 }

@@ -6,14 +6,15 @@ import type { Problem } from "../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Entry } from "../../passes/index.ts";
 import { readArtifact } from "../../runtime/index.ts";
-import { notFound } from "../diagnostics.ts";
+import { notFound, shellWord, usage } from "../diagnostics.ts";
 import { printServed, servedBy, type Served } from "../report/served.ts";
-import { lies, placeOf, printEntry, printOverview, printPass, withoutAlias } from "../report/why.ts";
+import { inOrder, lies, placeOf, printEntry, printOverview, printPass, withoutAlias } from "../report/why.ts";
 
 interface Options {
   out: string;
   pass?: string;
   site?: string;
+  fired: boolean;
   json: boolean;
 }
 
@@ -28,6 +29,7 @@ export const why = {
       .positional("out", { type: "string", demandOption: true, describe: "an artifact folder" })
       .positional("pass", { type: "string", describe: "a pass, or kernels" })
       .positional("site", { type: "string", describe: "a function (decode/moe_layer), a layer (layer3), a value of it (decode/moe_layer/z)" })
+      .option("fired", { type: "boolean", default: false, describe: "only what fired" })
       .option("json", { type: "boolean", default: false, describe: "one JSON array on stdout" }) as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const { manifest } = await readArtifact(a.out);
@@ -35,15 +37,16 @@ export const why = {
     const entries = read<Entry[]>("ledger.json");
     const passes = [...new Set(entries.map((e) => e.pass)), KERNELS];
     if (a.pass !== undefined && !passes.includes(a.pass)) throw new DiagnosticError(notFound(`pass ${a.pass}`, a.out, a.pass, passes));
+    if (a.fired && a.pass === KERNELS) throw new DiagnosticError(usage("--fired is of passes: kernels are chosen, not fired", `dsc why ${shellWord(a.out)} kernels${a.site === undefined ? "" : ` ${shellWord(a.site)}`}`, "--fired"));
     const sites = a.site === undefined ? undefined : withoutAlias(a.site, manifest);
     if (a.pass === KERNELS) return tell(a.json, chosen(servedBy(manifest, read<Record<string, Problem>>("problems.json")), sites, a), (s) => s.map(printServed).join("\n"));
-    const of = a.pass === undefined ? entries : entries.filter((e) => e.pass === a.pass);
-    if (sites === undefined) return tell(a.json, of, a.pass === undefined ? printOverview : (e) => printPass(a.pass!, e));
+    const of = entries.filter((e) => (a.pass === undefined || e.pass === a.pass) && (!a.fired || e.outcome === "fired"));
+    if (sites === undefined) return tell(a.json, of, a.pass === undefined ? printOverview : (e) => printPass(a.pass!, inOrder(e)));
     const here = of.filter((e) => sites.some((s) => lies(placeOf(e), s)));
     // Above a value, its function says what its passes looked for.
     const around = here.length ? here : of.filter((e) => e.outcome === "none" && sites.some((s) => s.startsWith(`${e.site}/`)));
     if (!entries.some((e) => sites.some((s) => lies(placeOf(e), s)))) throw new DiagnosticError(notFound(`place ${a.site}`, a.out, a.site!, placesOf(entries)));
-    return tell(a.json, around, (e) => (e.length ? e.map(printEntry).join("\n") : `${a.pass}: none of its rules begins at ${a.site}`));
+    return tell(a.json, around, (e) => (e.length ? inOrder(e).map(printEntry).join("\n") : a.fired ? `${a.pass}: nothing fired at ${a.site}` : `${a.pass}: none of its rules begins at ${a.site}`));
   },
 };
 

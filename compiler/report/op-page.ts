@@ -17,10 +17,10 @@ const planned: Readonly<Record<string, string>> = {
 /** Which targets serve an op, and with what. */
 export function kernelsFor(o: Op): { targets: string[]; how: string } {
   if (o.name in planned) return { targets: ["plan"], how: `planned: ${planned[o.name]}` };
-  if (isComposed(o.name)) return { targets: ["cpu", "cuda"], how: "the kernels of its parts, one after another; cuda may have a native kernel of the whole (dsc why OUT kernels)" };
+  if (isComposed(o.name)) return { targets: ["cpu", "cuda", "triton"], how: "the kernels of its parts, one after another; cuda may have a native kernel of the whole (dsc why OUT kernels)" };
   if (!(o.name in choosers)) return { targets: [], how: "no kernel: a pass has to replace it" };
   const family = o.name in families ? `tile family ${o.name}` : o.name === "einsum" ? "tile family bmm" : o.name === "concat" ? "tile family copy, twice" : o.name === "dequantize" ? "tile families dequantize_rows and dequantize_blocks" : "tile family flat";
-  return { targets: ["cpu", "cuda"], how: `${family}: lowered for cpu, printed for cuda and triton; cuda may have a native kernel for a problem (dsc why OUT kernels)` };
+  return { targets: ["cpu", "cuda", "triton"], how: `${family}: lowered for cpu, printed for cuda and triton; cuda may have a native kernel for a problem (dsc why OUT kernels)` };
 }
 
 const kindOf = (k: AttrKind<AttrValue>): string => `${k.choices?.join(" | ") ?? k.kind}${k.initial === undefined ? ", required" : ` = ${String(k.initial)}`}`;

@@ -3,7 +3,7 @@
 import { costOfFunc, type Cost } from "../../ir/cost.ts";
 import { instanceOf, printSide, sideOf } from "../../passes/prove.ts";
 import type { Pass, Rule } from "../../passes/index.ts";
-import { size } from "./summary.ts";
+import { flops, size } from "./summary.ts";
 
 /** One row of one sequence over a long prefix, and a prompt: what decides for or against most rules. */
 const places: Readonly<Record<string, Record<string, number>>> = {
@@ -40,6 +40,6 @@ function costs(r: Rule, sizes: Record<string, number>): string {
   const i = instanceOf(r, 0, { ...sizes, ...own });
   const cost = (side: "from" | "to"): Cost => costOfFunc(sideOf(i, side), { B: 1, ...sizes, ...own });
   const [a, b] = [cost("from"), cost("to")];
-  const words = (c: Cost): string => `${(c.flops / 1e9).toPrecision(3)} GFLOP, ${size(c.bytes)}, ${c.launches} launch${c.launches === 1 ? "" : "es"}`;
+  const words = (c: Cost): string => `${flops(c.flops)}, ${size(c.bytes)}, ${c.launches} launch${c.launches === 1 ? "" : "es"}`;
   return `${words(a)} become ${words(b)}`;
 }

@@ -2,7 +2,7 @@
 // Counts come from the checkpoint's tensor list and are checked against the module tree, so neither can drift alone.
 import { addCounts, countOf, layerTensors, outerTensors, type WeightCount } from "../frontend/weights.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
-import { moduleTree, parametersOf, printTree, type ModuleNode } from "./tree.ts";
+import { moduleTree, parametersOf, printTree, runAt, type ModuleNode } from "./tree.ts";
 
 export interface Summary {
   architecture: string;
@@ -68,21 +68,32 @@ export interface Row {
   index: number;
   type: string;
   parameters: number | null;
+  /** The last index of a run of equal modules that one line stands for. */
+  last?: number;
 }
 
-/** The table's lines down to `depth`, numbered per depth as torchinfo numbers them. */
-export function rowsOf(root: ModuleNode, depth: number): Row[] {
+/** Longer runs of equal layers or experts are one line for a person. */
+const MOST_ALIKE = 4;
+
+/** The table's lines down to `depth`, numbered per depth as torchinfo numbers them; `fold` writes long runs once. */
+export function rowsOf(root: ModuleNode, depth: number, fold = false): Row[] {
   const counters: number[] = [];
-  const rows: Row[] = [];
-  const visit = (m: ModuleNode, at: number): void => {
+  const visit = (m: ModuleNode, at: number): Row[] => {
     counters[at] = (counters[at] ?? 0) + 1;
     const open = m.children.length > 0 && at < depth;
     const n = parametersOf(m);
-    rows.push({ depth: at, index: counters[at], type: m.type, parameters: open || n === 0 ? null : n });
-    if (open) for (const [, child] of m.children) visit(child, at + 1);
+    const rows: Row[] = [{ depth: at, index: counters[at], type: m.type, parameters: open || n === 0 ? null : n }];
+    for (let i = 0; open && i < m.children.length;) {
+      const run = fold && runAt(m, i) > MOST_ALIKE ? runAt(m, i) : 1;
+      const [first, ...below] = visit(m.children[i][1], at + 1);
+      // The others are counted, so that what follows has the number it would have.
+      for (let other = 1; other < run; other++) visit(m.children[i][1], at + 1);
+      rows.push(run > 1 ? { ...first, last: counters[at + 1] } : first, ...below);
+      i += run;
+    }
+    return rows;
   };
-  visit(root, 0);
-  return rows;
+  return visit(root, 0);
 }
 
 const number = (n: number): string => n.toLocaleString("en-US");
@@ -90,7 +101,7 @@ const number = (n: number): string => n.toLocaleString("en-US");
 /** The table as torchinfo prints it: layer, then its parameters, then totals. */
 export function printTable(rows: readonly Row[], total: number): string {
   const names = rows.map((r) =>
-    r.depth === 0 ? r.type : `${r.depth === 1 ? "├─" : "│    ".repeat(r.depth - 1) + "└─"}${r.type}: ${r.depth}-${r.index}`,
+    r.depth === 0 ? r.type : `${r.depth === 1 ? "├─" : "│    ".repeat(r.depth - 1) + "└─"}${r.type}: ${r.depth}-${r.index}${r.last === undefined ? "" : ` to ${r.depth}-${r.last} (${r.last - r.index + 1} x)`}`,
   );
   const width = Math.max(40, ...names.map((n) => n.length));
   const rule = "=".repeat(width + 25);
@@ -117,8 +128,20 @@ export function size(n: number): string {
   return u === 0 ? `${n} bytes` : `${v.toFixed(2)} ${units[u]}`;
 }
 
-/** Everything `dsc summary` prints for a person. */
-export function printSummary(s: ModelSpec, depth = 3): string {
+/** "4.71 TFLOP", "320 FLOP": three digits at most, never an exponent. */
+export function flops(n: number): string {
+  const units = ["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP"];
+  let u = 0;
+  let v = n;
+  while (v >= 999.5 && u < units.length - 1) [v, u] = [v / 1000, u + 1];
+  return `${v >= 100 || u === 0 ? v.toFixed(0) : v >= 10 ? v.toFixed(1) : v.toFixed(2)} ${units[u]}`;
+}
+
+/** Levels of the parameter table, unless said. */
+export const DEPTH = 3;
+
+/** Everything `dsc summary` prints for a person; `depth` cuts the tree and the table. */
+export function printSummary(s: ModelSpec, depth?: number): string {
   const sum = summarise(s);
   const tree = moduleTree(s);
   const facts: [string, string][] = [["Parameters", number(sum.parameters)]];
@@ -136,9 +159,9 @@ export function printSummary(s: ModelSpec, depth = 3): string {
   ]);
   const width = Math.max(...facts.map(([k]) => k.length)) + 2;
   return [
-    printTree(tree),
+    printTree(tree, depth),
     "",
-    printTable(rowsOf(tree, depth), sum.parameters_with_mtp),
+    printTable(rowsOf(tree, depth ?? DEPTH, true), sum.parameters_with_mtp),
     "",
     ...facts.map(([k, v]) => k.padEnd(width) + v),
   ].join("\n");

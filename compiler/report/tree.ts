@@ -122,24 +122,30 @@ export function moduleTree(s: ModelSpec, mtp = true): ModuleNode {
   });
 }
 
-/** The tree as `print(model)` shows it: equal neighbours in a list are written once, "(0-2): 3 x". */
-export function printTree(m: ModuleNode): string {
-  return printed(m).join("\n");
+/** The tree as `print(model)` shows it: equal neighbours in a list are written once, "(0-2): 3 x". Below `depth` levels it is cut. */
+export function printTree(m: ModuleNode, depth = Infinity): string {
+  return printed(m, depth).join("\n");
 }
 
-function printed(m: ModuleNode): string[] {
+function printed(m: ModuleNode, depth: number): string[] {
   if (m.children.length === 0) return [`${m.type}(${m.detail})`];
+  if (depth === 0) return [`${m.type}(...)`];
   const out = [`${m.type}(`];
   for (let i = 0; i < m.children.length;) {
     const [name, child] = m.children[i];
-    let end = i + 1;
-    // Equal layers and experts are the same value, so identity is enough.
-    if (m.type === "ModuleList") while (end < m.children.length && m.children[end][1] === child) end++;
-    const lines = printed(child);
+    const end = i + runAt(m, i);
+    const lines = printed(child, depth - 1);
     const title = end - i > 1 ? `(${name}-${m.children[end - 1][0]}): ${end - i} x ` : `(${name}): `;
     out.push(`  ${title}${lines[0]}`, ...lines.slice(1).map((l) => "  " + l));
     i = end;
   }
   out.push(")");
   return out;
+}
+
+/** How many children of a list from this one on are equal to it. Equal layers and experts are the same value, so identity is enough. */
+export function runAt(m: ModuleNode, from: number): number {
+  let end = from + 1;
+  if (m.type === "ModuleList") while (end < m.children.length && m.children[end][1] === m.children[from][1]) end++;
+  return end - from;
 }

@@ -2,7 +2,7 @@
 import type { Manifest } from "../../ir/artifact.ts";
 import type { Cost } from "../../ir/index.ts";
 import type { Entry, Verdict } from "../../passes/index.ts";
-import { size } from "./summary.ts";
+import { flops, size } from "./summary.ts";
 
 /** A place as the ledger names it: function, and value where the entry has one. */
 export const placeOf = (e: Entry): string => (e.at === undefined ? e.site : `${e.site}/${e.at}`);
@@ -29,13 +29,18 @@ const verdicts: Readonly<Record<Verdict, string>> = {
   none: "nothing to look at",
 };
 
+const order = Object.keys(verdicts);
+
+/** What fired first, then what was found and left, then what was only looked at; within a kind as it was. */
+export const inOrder = (entries: readonly Entry[]): Entry[] => entries.toSorted((a, b) => order.indexOf(a.outcome) - order.indexOf(b.outcome));
+
 /** "-2 launches, -1.38 MB"; empty where nothing changes. */
 export function inWords(d: Cost): string {
   const signed = (n: number, text: string): string => `${n < 0 ? "-" : "+"}${text}`;
   return [
     ...(d.launches ? [signed(d.launches, `${Math.abs(d.launches)} launch${Math.abs(d.launches) === 1 ? "" : "es"}`)] : []),
     ...(Math.abs(d.bytes) >= 1 ? [signed(d.bytes, `${size(Math.abs(d.bytes))} moved`)] : []),
-    ...(d.flops ? [signed(d.flops, `${(Math.abs(d.flops) / 1e9).toPrecision(3)} GFLOP`)] : []),
+    ...(d.flops ? [signed(d.flops, flops(Math.abs(d.flops)))] : []),
   ].join(", ");
 }
 
@@ -55,7 +60,7 @@ const PLACES = 6;
 
 /** A pass: each rule, what it did and where, places with one reason on one line. */
 export function printPass(pass: string, entries: readonly Entry[]): string {
-  const lines = [pass];
+  const lines = [pass, ...(entries.length ? [] : ["  nothing fired"])];
   for (const rule of [...new Set(entries.map((e) => e.rule))]) {
     lines.push(`  ${rule}`);
     const groups = new Map<string, Entry[]>();
@@ -77,7 +82,7 @@ export function printPass(pass: string, entries: readonly Entry[]): string {
 /** Every pass and rule with how often each verdict was given. */
 export function printOverview(entries: readonly Entry[]): string {
   const kinds = ["fired", "declined", "refused", "unmatched", "none"] as const;
-  const width = Math.max(...entries.map((e) => e.rule.length)) + 4;
+  const width = Math.max(20, ...entries.map((e) => e.rule.length)) + 4;
   const lines = ["pass, rule".padEnd(width) + kinds.map((k) => k.padStart(11)).join("")];
   for (const pass of [...new Set(entries.map((e) => e.pass))]) {
     lines.push(pass);

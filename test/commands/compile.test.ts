@@ -104,6 +104,6 @@ test("places that cannot hold an artifact are refused untouched", async () => {
 
 test("--natives takes all, none or families, and says which there are", async () => {
   const { code, stderr } = await dsc("compile", tiny, "--target", "cuda", "--natives", "route_rows,nothing", "-o", at("natives"));
-  expect(code).toBe(1);
+  expect(code).toBe(2);
   expect(stderr).toMatch(/DSC6001.*"nothing"[\s\S]*route_rows/);
 });

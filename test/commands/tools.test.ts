@@ -1,11 +1,12 @@
 // plan, explain, doctor, completion, and the options that make a model smaller.
-import { execFile } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { execFile, spawnSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
 import { during, progressLine } from "../../compiler/progress.ts";
-import { at, dsc, json, r1, refusal, tiny } from "./dsc.ts";
+import { flops } from "../../compiler/report/summary.ts";
+import { at, cli, dsc, json, r1, refusal, tiny } from "./dsc.ts";
 
 interface Step {
   sites: { site: string; op: string; times: number; bytes: number; flops: number; floor_us: number; bound: string }[];
@@ -80,17 +81,64 @@ test("doctor says what there is, and that is a success on any machine", async ()
   }
 });
 
-test("completion completes commands, options and choices", async () => {
-  const { stdout } = await dsc("completion", "bash");
-  writeFileSync(at("dsc.bash"), stdout);
-  const complete = async (...words: string[]): Promise<string[]> => {
+describe("completion", () => {
+  const cases: [string[], string[]][] = [
+    [["com"], ["compile", "completion"]],
+    [["compile", "--target", ""], ["cpu", "cuda", "triton"]],
+    [["compile", "x", "--att"], ["--attention"]],
+    [["compile", "x", "--passes", "all,ad"], ["all,add-norm"]],
+    [["why", "x", "add"], ["add-norm"]],
+    [["why", "--json", "x", "ker"], ["kernels"]],
+    [["explain", "DSC600"], ["DSC6001", "DSC6002", "DSC6003", "DSC6004", "DSC6005", "DSC6006", "DSC6007", "DSC6008", "DSC6009"]],
+    [["ops", "rms"], ["rms_norm"]],
+    [["inspect", "OUT", "norm_quant"], ["norm_quant_144", "norm_quant_256"]],
+    [["help", "pl"], ["plan"]],
+    [["ver"], ["verify", "version"]],
+  ];
+  const made = dsc("compile", tiny, "-o", at("completed"));
+  const words = (c: string[]): string[] => c.map((w) => (w === "OUT" ? at("completed") : w));
+
+  test("bash completes commands, options, values, passes, ops, codes and kernels", async () => {
+    await made;
+    writeFileSync(at("dsc.bash"), (await dsc("completion", "bash")).stdout);
     const script = `source ${at("dsc.bash")}; COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _dsc; printf '%s\\n' "\${COMPREPLY[@]}"`;
-    return (await promisify(execFile)("bash", ["-c", script, "bash", ...words])).stdout.trim().split("\n");
-  };
-  expect(await complete("dsc", "com")).toEqual(["compile", "completion"]);
-  expect(await complete("dsc", "compile", "--target", "")).toEqual(["cpu", "cuda", "triton"]);
-  expect(await complete("dsc", "compile", "x", "--att")).toEqual(["--attention"]);
-  expect((await dsc("completion", "zsh")).stdout).toContain("bashcompinit");
+    for (const [typed, wanted] of cases) {
+      const { stdout } = await promisify(execFile)("bash", ["-c", script, "bash", "dsc", ...words(typed)]);
+      expect(stdout.trim().split("\n").toSorted(), typed.join(" ")).toEqual(wanted.toSorted());
+    }
+    expect((await dsc("completion", "zsh")).stdout).toContain("bashcompinit");
+  });
+
+  test.skipIf(spawnSync("fish", ["--version"]).error)("fish completes the same", async () => {
+    await made;
+    writeFileSync(at("dsc.fish"), (await dsc("completion", "fish")).stdout);
+    for (const [typed, wanted] of cases) {
+      const { stdout } = await promisify(execFile)("fish", ["--no-config", "-c", 'source $argv[1]; complete -C "$argv[2]"', at("dsc.fish"), ["dsc", ...words(typed)].join(" ")]);
+      expect(stdout.trim().split("\n").map((l) => l.split("\t")[0]).toSorted(), typed.join(" ")).toEqual(wanted.toSorted());
+    }
+  });
+
+  test("PowerShell's script has the same words", async () => {
+    const { stdout } = await dsc("completion", "pwsh");
+    for (const word of ["'compile --target' = @('cpu', 'cuda', 'triton')", "'help 1' = @('summary', 'compile'", "'inspect 2' = $true", "'passes 1' = @('absorb-mla'"]) expect(stdout).toContain(word);
+  });
+});
+
+test("opt reads stdin and writes a file, whole or not at all", async () => {
+  const text = "module t\n\nfunc @f(%a: [T, 4] f32) assume {T = 16} {\n  return y = %a\n}\n";
+  writeFileSync(at("t.dsc"), text);
+  const piped = spawnSync(process.execPath, [cli, "opt", "-", "-p", "none", "-o", at("t-out.dsc")], { input: text, encoding: "utf8" });
+  expect([piped.status, piped.stdout, piped.stderr]).toEqual([0, "", ""]);
+  expect(readFileSync(at("t-out.dsc"), "utf8")).toBe((await dsc("opt", at("t.dsc"), "-p", "none")).stdout);
+  const wrong = spawnSync(process.execPath, [cli, "opt", "-", "-p", "none"], { input: "modul", encoding: "utf8" });
+  expect(wrong.stderr).toMatch(/--> <stdin>:1:1/);
+  expect(await refusal("opt", at("t.dsc"), "-p", "none", "-o", at("t.dsc/below"))).toContain("cannot write");
+  expect(await refusal("opt", "/dev/zero", "-p", "none")).toContain("- reads stdin");
+});
+
+test("a cost is a number a person reads", async () => {
+  for (const page of ["absorb-mla", "experts-add", "add-norm"]) expect((await dsc("passes", page)).stdout).not.toMatch(/e[+-]\d+ |0\.00\d+ /);
+  expect(["0 FLOP", "320 FLOP", "1.39 TFLOP", "999 GFLOP", "1.00 TFLOP", "12.3 kFLOP"]).toEqual([0, 320, 1.39e12, 999.2e9, 999.7e9, 12_345].map(flops));
 });
 
 test("--layers keeps the first layers at full width, --shrink every mechanism at a small one", async () => {

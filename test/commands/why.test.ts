@@ -58,6 +58,16 @@ describe("why", () => {
     expect(await list("why", out, "add-norm", "moe_layer/z")).toHaveLength(4);
   });
 
+  test("what fired comes first, and --fired leaves out the rest", async () => {
+    const heads = (await said("why", out, "add-norm", "decode/moe_layer")).split("\n").filter((l) => l.startsWith("  add-norm,")).map((l) => l.replace(/.*": (\w+).*/, "$1"));
+    expect(heads).toContain("looked");
+    expect(heads.lastIndexOf("fired")).toBeLessThan(heads.indexOf("looked"));
+    const fired = await list<Entry>("why", out, "add-norm", "decode/moe_layer", "--fired");
+    expect(fired).toHaveLength(heads.filter((h) => h === "fired").length);
+    expect(new Set((await list<Entry>("why", out, "--fired")).map((e) => e.outcome))).toEqual(new Set(["fired"]));
+    expect(await refusal("why", out, "kernels", "--fired")).toContain("kernels are chosen, not fired");
+  });
+
   test("a refusal in words: prefill is not absorbed, and a candidate that is not the pattern", async () => {
     expect(await said("why", out, "absorb-mla", "prefill/moe_layer")).toContain("found, and left as it is\n    absorbing would cost 3298.5 GFLOP more at T = 4096");
     expect(await said("why", out, "fuse-quant", "decode/moe_layer")).toContain("looked at, and not the pattern\n    there is reshape where rms_norm is looked for");
