@@ -43,6 +43,15 @@ test("every kernel is launched by some step, and says where it came from", () =>
   }
 });
 
+test("a kernel that may start before the one before has ended waits for it somewhere", () => {
+  const early = compiled.flatMap(({ manifest, files }) => Object.entries(manifest.kernels).flatMap(([name, k]) => (k.launch?.pdl ? [[name, String(files.get(k.text))] as const] : [])));
+  expect(new Set(early.map(([name]) => name)).size).toBeGreaterThan(100);
+  for (const [name, text] of [...early, ...ownKernels(1292).filter((k) => k.text.launch.pdl).map((k) => [k.text.name, k.source] as const)]) {
+    expect(text, name).toContain("griddepcontrol.wait");
+    expect(text, name).toMatch(/\bawait_previous\(\);/);
+  }
+});
+
 test.skipIf(!hasNvcc)("nvcc compiles them all for sm_90a, and natives do not spill", async () => {
   const own = new Set(natives.map((n) => n.family));
   const texts = new Map<string, { source: string; native: boolean }>();

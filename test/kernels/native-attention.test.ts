@@ -49,6 +49,8 @@ const batches: readonly [string, Sequences, number][] = [
   ["a ragged batch whose tokens begin and end inside runs", { starts: [0, 1, 2, 3, 4], lengths: [1, 100, 300, 64] }, 8],
   ["two rows of each sequence, side by side", { starts: [0, 2, 4, 6], lengths: [2, 65, 130] }, 4],
   ["more rows of a sequence than two", { starts: [0, 3, 4], lengths: [70, 129] }, 4],
+  // Parts of a token are added eight at a time, and the largest score of later ones makes what came before smaller.
+  ["one sequence in more than sixteen parts", { starts: [0, 1], lengths: [1270] }, 20],
 ];
 
 const [r, d, pageRows] = [512, 64, 64];

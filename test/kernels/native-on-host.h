@@ -1,7 +1,7 @@
 // What a native sm_90a kernel finds instead of a GPU. Its text is compiled by g++ with these in place of its helpers (fragments.ts,
 // wgmma-bf16.ts), which have the same names: every thread is a fibre that runs until it must wait, copies arrive in random order,
-// shared memory starts as NaN, a wait that nothing ends stops the program. Products, swizzles, barriers and clusters mean what the
-// PTX manual says; what the hardware needs besides, fences and registers, is not seen here.
+// shared memory starts as NaN, a wait that nothing ends stops the program; the kernel before still runs when one begins. Products,
+// swizzles, barriers and clusters mean what the PTX manual says; what the hardware needs besides, fences and registers, is not seen here.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -45,6 +45,12 @@ static Index gridDim, blockDim;
 static std::function<void()> kernel;
 static std::mt19937 chance(1);
 static std::vector<std::function<void()>> copies;
+// The kernel before, which still runs when this one starts: what it makes, and whatever this one writes, is 0xff until it ends. It
+// ends when nothing else goes on any more. A kernel that reads early finds NaN or -1; one that writes early, or never waits, fails.
+struct Late { std::vector<u8>* now; std::vector<u8> real; };
+static std::vector<Late> late;
+static bool previous_ended;
+static long awaited;
 #define threadIdx (self->thread)
 #define blockIdx (self->block->at)
 static void fail(const char* what) { fprintf(stderr, "%s: block %d %d %d, thread %d\n", what, blockIdx.x, blockIdx.y, blockIdx.z, self->thread.x); exit(1); }
@@ -60,10 +66,19 @@ static void next_fibre() {
   self = fibres[turn_of];
   if (self != before) switch_stacks(&before->stack_pointer, self->stack_pointer);
 }
+static void end_previous() {
+  for (Late& l : late) {
+    for (u8 b : *l.now) if (b != 0xff) fail("a buffer is written before the kernel before has ended");
+    memcpy(l.now->data(), l.real.data(), l.real.size());
+  }
+  previous_ended = true; waits = 0;
+}
 static void wait() {
+  if (!previous_ended && awaited && waits > 30l * (long)fibres.size()) end_previous();
   if (++waits > 400l * (long)fibres.size()) fail("nothing ends this wait");
   next_fibre();
 }
+static void await_previous() { awaited++; while (!previous_ended) wait(); }
 static void fibre_body() {
   kernel();
   self->done = true; waits = 0;
@@ -74,6 +89,8 @@ static void launch(Index grid, int threads, Index of_cluster, u32 dynamic, std::
   // Clusters lie along x or along y.
   const int cluster = of_cluster.x * of_cluster.y, blocks = grid.x * grid.y * grid.z, width = of_cluster.y > 1 ? grid.y : grid.x;
   gridDim = grid; blockDim = {threads, 1, 1}; kernel = body; fibres.clear(); copies.clear(); waits = 0;
+  for (Late& l : late) { l.real = *l.now; memset(l.now->data(), 0xff, l.now->size()); }
+  previous_ended = false; awaited = 0;
   std::vector<Block*> all;
   for (int b = 0; b < blocks; b++) {
     Block* n = new Block();
@@ -93,6 +110,7 @@ static void launch(Index grid, int threads, Index of_cluster, u32 dynamic, std::
   }
   alive = fibres.size(); turn_of = 0; self = fibres[0];
   switch_stacks(&main_stack, self->stack_pointer);
+  if (!previous_ended) fail("nothing waits for the kernel before");
   for (Fibre* f : fibres) { free(f->stack); delete f; }
   for (Block* b : all) { if (b->rank == 0) delete b->cluster; free(b->shared); delete b; }
 }
@@ -286,6 +304,11 @@ static float __int_as_float(int v) { return from_bits<float>(as_bits(v)); }
 
 // mma of a warp: 16 rows of w, 8 tokens, 32 columns of which a lane holds eight of rows lane / 4 and + 8 and of token lane / 4.
 static uint4 load_weights(const u16* p) { uint4 v; memcpy(&v, p, 16); return v; }
+static uint4 take_bf16(float (&v)[8]) {
+  u32 out[4];
+  for (int i = 0; i < 4; i++) { out[i] = pack_bf16(v[2 * i], v[2 * i + 1]); v[2 * i] -= of_bf16((u16)out[i]); v[2 * i + 1] -= of_bf16((u16)(out[i] >> 16)); }
+  return make_uint4(out[0], out[1], out[2], out[3]);
+}
 static void mma_32_columns(float (&d)[4], uint4 upper, uint4 lower, uint4 x) {
   const u32 mine[12] = {upper.x, upper.y, upper.z, upper.w, lower.x, lower.y, lower.z, lower.w, x.x, x.y, x.z, x.w};
   u32 all[12][32];
@@ -387,7 +410,7 @@ template <int LATER, int N> static void wgmma_wait(float (&)[N]) { __syncwarp();
 static void wgmma_fence() { __syncwarp(); }
 template <int COUNT> static void registers_down() {}
 template <int COUNT> static void registers_up() {}
-static void barrier_init_done() {} static void release_next() {} static void await_previous() {} static void fence_async() {}
+static void barrier_init_done() {} static void release_next() {} static void fence_async() {}
 static void wgmma_commit() {} static void copy_out_commit() {} static void copy_out_wait() {} static void copy_out_read() {}
 static void prefetch_map(const TensorMap*) {} static void prefetch_box(const TensorMap*, int, int, int) {}
 

@@ -123,6 +123,20 @@ test("the ends of the draw fall on ids that have a weight", () => {
   expect(pick(Float64Array.of(0, 1, 2, 0), 1 - 2 ** -33)).toBe(2);
 });
 
+test("top-p keeps the fewest ids that reach it, and of equal ones the first", () => {
+  const kept = (topP: number, ...logits: number[]): number[] => [...new Sampler({ temperature: 1, topP }).probabilities(Float32Array.from(logits), new Set())].flatMap((p, i) => (p > 0 ? [i] : []));
+  expect(kept(0.5, 0, 0)).toEqual([0]);
+  expect(kept(0.5, 1, 1, 1, 1)).toEqual([0, 1]);
+  expect(kept(0.51, 1, 1, 1, 1)).toEqual([0, 1, 2]);
+  expect(kept(0.75, 1, 1, 1, 1)).toEqual([0, 1, 2]);
+  // One id in two, one in four, two in eight.
+  const l = [0, 2, 1, 0].map((n) => n * Math.LN2);
+  expect(kept(0.49, ...l)).toEqual([1]);
+  expect(kept(0.74, ...l)).toEqual([1, 2]);
+  expect(kept(0.76, ...l)).toEqual([0, 1, 2]);
+  expect(kept(1, ...l)).toEqual([0, 1, 2, 3]);
+});
+
 describe("what cannot be meant is refused", () => {
   test.each<[Sampling, RegExp]>([
     [{ temperature: -1 }, /DSC5034.*temperature is -1/],

@@ -77,6 +77,14 @@ test("the extra layer has rows of its own in the last cache", async () => {
     Array.from({ length: V }, (_, v) => [...final.subarray(2 * H)].reduce((a, x, j) => a + x * w.head[v * H + j], 0)),
   );
   expect(session.lengths).toEqual([3]);
+  // A cut takes the extra layer's rows with it, and one more: the last had seen the id after it.
+  await session.extend([[4, 5]]);
+  await session.draft([[5, 6]], final.subarray(0, 2 * H));
+  expect(session.draftLengths).toEqual([5]);
+  session.truncate(0, 4);
+  expect(session.draftLengths).toEqual([3]);
+  session.truncate(0, 3, 1);
+  expect(session.draftLengths).toEqual([1]);
   await expect(session.draft([[2]], final)).rejects.toThrow(/DSC5033/);
   await model.close();
 });

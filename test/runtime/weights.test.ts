@@ -169,6 +169,12 @@ test.each<[string, Record<string, WeightPlan>, Parameters<typeof saveTensors>[1]
   ["a wrong shape", { a: from("x.bias", "f32", [4, 2]) }, [f32("x.bias", [2, 4])], /DSC5021.*\[2, 4\].*\[4, 2\]/s],
   ["rounding f32 to bf16", { a: from("x.bias", "bf16", [4]) }, [f32("x.bias", [4])], /DSC5022.*torch_dtype/s],
   [
+    "FP8 of another format, though its bytes and scales are as many",
+    { a: from("x.weight", "e4m3/128x128", [4, 4]) },
+    [{ name: "x.weight", shape: [4, 4], dtype: "F8_E5M2", data: new Uint8Array(16) }, f32("x.weight_scale_inv", [1, 1])],
+    /DSC5022.*F8_E5M2/s,
+  ],
+  [
     "FP8 wanted, bf16 found",
     { a: from("x.bias", "e4m3/128x128", [4, 4]) },
     [{ name: "x.bias", shape: [4, 4], dtype: "BF16", data: new Uint16Array(16) }],
