@@ -122,7 +122,7 @@ function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, options: Cx["options
     const delta = p.fire === "when-cheaper" ? difference(costOfFunc(out.func, assumed(f)), costOfFunc(f, assumed(f))) : undefined;
     const keep = delta === undefined || out.firings.length === 0 || delta.flops < 0;
     for (const x of out.firings)
-      if (keep) cx.fired(x.rule.name, { at: x.at, changes: x.rule.changes, delta: x.delta });
+      if (keep) cx.fired(x.rule.name, { at: x.at, changes: x.rule.changes?.why, delta: x.delta });
       else cx.declined(x.rule.name, `costs ${(delta.flops / 1e9).toFixed(2)} GFLOP more at ${printAssume(f)}`, x.at);
     for (const x of out.refused) cx.refused(x.rule.name, x.reason, x.at);
     for (const x of out.unmatched) cx.unmatched(x.rule.name, x.reason, x.at);

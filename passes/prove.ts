@@ -1,111 +1,49 @@
-// A rule is its own test: its letters get small sizes, its holes random values, both sides are interpreted in float64 and
-// compared. Every built-in rule is tried in the tests, every rule of a plug-in before it runs.
+// A rule is its own test: its letters get small sizes, its holes values, both sides are interpreted in float64 and compared element
+// by element, at every trial of trials.ts. Every built-in rule is tried in the tests, every rule of a plug-in before it runs.
+import type { AttrValue } from "../ir/attr.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
-import { Graph, type Func, type Value } from "../ir/graph.ts";
-import { batchType, cacheType, interpret, param, printFunc, printType, tensor, tensorOf, type Dim, type Tensor } from "../ir/index.ts";
-import { e4m3Values } from "../ir/numeric.ts";
-import { quantizeRows } from "../ir/ops/quant.ts";
-import { parsePattern } from "../ir/signature.ts";
+import { interpret, printType, type Tensor } from "../ir/index.ts";
+import { withoutRounding } from "../ir/numeric.ts";
+import { dequantized } from "../ir/ops/quant.ts";
+import { instanceOf, sideOf, type Instance } from "./instance.ts";
 import type { Rule } from "./rule.ts";
-
-/** Letters of the self-test; a rule's own `sizes` come first, anything else is 3. */
-const letters: Readonly<Record<string, number>> = { t: 3, s: 5, h: 2, n: 4, r: 6, v: 3, d: 4, k: 9, T: 3, m: 4, w: 5, p: 8, e: 2, f: 3 };
+import { kindOf, trialsOf, type Trial } from "./trials.ts";
 
 /** Where two sides of a rule differ, or why they cannot be compared. */
 export interface Counterexample {
   seed: number;
-  /** "x [3, 4] f32". */
+  /** "x [3, 4] f32", "eps = 0.7". */
   holes: string[];
   problem: string;
 }
 
-/** A rule with its letters bound to numbers: both sides over the same holes. */
-export interface Instance {
-  graph: Graph;
-  holes: Record<string, Value>;
-  values: Record<string, Tensor>;
-  from: Value;
-  to: Value;
-}
-
-export function random(seed: number): () => number {
-  let x = seed * 2654435761 + 1;
-  return () => {
-    x = (Math.imul(x, 1664525) + 1013904223) | 0;
-    return (x >>> 8) / 2 ** 23 - 1;
-  };
-}
-
-/** Both sides of a rule at given sizes, holes filled from a seed; seed 0 leaves them empty, where only shapes matter. */
-export function instanceOf(rule: Rule, seed: number, sizes: Readonly<Record<string, number>> = {}): Instance {
-  const next = random(seed);
-  const graph = new Graph();
-  const size = (name: string): number => sizes[name] ?? rule.sizes?.[name] ?? letters[name] ?? 3;
-  const holes: Record<string, Value> = {};
-  const values: Record<string, Tensor> = {};
-  const bound: Record<string, Dim> = {};
-  for (const [k, text] of Object.entries(rule.vars)) {
-    const p = parsePattern(text);
-    if (p.kind !== "tensor") {
-      holes[k] = param(graph, k, p.kind === "batch" ? batchType : cacheType(size("r") + size("d"), "f32"));
-      continue;
-    }
-    const dims = p.dims.flatMap((d) => (d.rest !== undefined ? [size("T")] : [d.size ?? size(d.name!)]));
-    for (const d of p.dims) if (d.name) bound[d.name] = size(d.name);
-    const dtype = ["i32", "f32", "bf16"].includes(p.dtype) || p.dtype.startsWith("e4m3") ? p.dtype : "f32";
-    holes[k] = param(graph, k, tensor(dims, dtype));
-    if (seed !== 0) values[k] = filled(k, dims, dtype, next);
-  }
-  return { graph, holes, values, ...rule.sides(holes, rule.attrs, bound) };
-}
-
-function filled(name: string, dims: number[], dtype: string, next: () => number): Tensor {
-  const count = dims.reduce((a, b) => a * b, 1);
-  if (dtype === "i32") return tensorOf(dims, name === "offsets" ? [0, 2, 4] : Array.from({ length: count }, (_, i) => (i * 5) % count), "i32");
-  if (dtype === "e4m3/1x128") return quantizeRows(tensorOf(dims, Array.from({ length: count }, next)), false);
-  if (dtype === "e4m3/128x128") {
-    const blocks = dims.slice(0, -2).reduce((a, b) => a * b, 1) * Math.ceil(dims.at(-2)! / 128) * Math.ceil(dims.at(-1)! / 128);
-    return { shape: dims, dtype, data: Float64Array.from({ length: count }, () => e4m3Values[Math.floor((next() + 1) * 60)]), scales: Float64Array.from({ length: blocks }, () => 1 + next() / 4) };
-  }
-  return tensorOf(dims, Array.from({ length: count }, next));
-}
-
-/** One side of an instance as a function. */
-export const sideOf = (i: Instance, side: "from" | "to"): Func => ({
-  name: side,
-  params: Object.entries(i.holes).map(([name, value]) => ({ name, value })),
-  results: [{ name: "y", value: i[side] }],
-  assume: {},
-});
-
-/** Null when both sides agree on this seed. "within e4m3" allows one step of the format: 2^-3 of the value. */
+/** Null when both sides agree at every trial of this seed. */
 export function disagreement(rule: Rule, seed: number): Counterexample | null {
-  let i: Instance | undefined;
-  const say = (problem: string): Counterexample => ({ seed, holes: i ? Object.entries(i.holes).map(([k, v]) => `${k} ${printType(v.type)}`) : Object.entries(rule.vars).map(([k, t]) => `${k} ${t}`), problem });
+  const declared = Object.entries(rule.vars).map(([k, t]) => `${k} ${t}`);
+  const bad = badBound(rule);
+  if (bad !== null) return { seed, holes: declared, problem: bad };
+  let sample: Instance;
   try {
-    i = instanceOf(rule, seed);
-    const types = [i.from, i.to].map((v) => printType(v.type));
-    if (types[0] !== types[1]) return say(`the left side is ${types[0]}, the right side ${types[1]}`);
-    const [a, b] = (["from", "to"] as const).map((side) => flat(valueOf(i!, side)));
-    const scale = Math.max(1, ...a.map(Math.abs));
-    const allowed = rule.within === "e4m3" ? 0.13 * scale : 1e-9 * scale;
-    const at = a.findIndex((v, j) => !(Math.abs(v - b[j]) <= allowed));
-    // What declares a change of the function is only asked for finite numbers.
-    if (rule.changes) return b.every(Number.isFinite) ? null : say("the right side is not finite");
-    if (a.length === b.length && at < 0) return null;
-    return say(`element ${at} is ${a[at]} on the left and ${b[at]} on the right`);
+    sample = instanceOf(rule, 0);
   } catch (e) {
-    if (e instanceof DiagnosticError) return say(e.diagnostics[0].title);
-    if (e instanceof Error && !("code" in e)) return say(`evaluating it failed: ${e.message}`);
-    throw e;
+    return { seed, holes: declared, problem: wordsOf(e) };
   }
+  const taken = rule.guard(sample.holes, sample.attrs, sample.from) === null;
+  /** Attributes that had a value other than the sample, somewhere the left side has a meaning. */
+  const varied = new Set<string>();
+  for (const trial of trialsOf(rule, seed)) {
+    const { instance, problem } = tried(rule, seed, trial);
+    if (problem === OUTSIDE) continue;
+    // What the guard refuses, where it takes the sample, is no site of the rule.
+    if (!trial.sample && instance && taken && rule.guard(instance.holes, instance.attrs, instance.from) !== null) continue;
+    if (trial.attr !== undefined) varied.add(trial.attr);
+    if (problem === null) continue;
+    return { seed, holes: instance ? describe(instance, trial) : declared, problem };
+  }
+  for (const [name, value] of Object.entries(rule.attrs))
+    if (!varied.has(name)) return { seed, holes: describe(sample, {}), problem: unvaried(name, value, sample) };
+  return null;
 }
-
-function valueOf(i: Instance, side: "from" | "to"): Tensor {
-  return interpret({ funcs: new Map(), weights: new Map() }, sideOf(i, side), { values: i.values, batch: { starts: [0, 1, 3], lengths: [1, 2], ids: [0, 0, 0] }, caches: [[new Float64Array(), new Float64Array()]] }).y;
-}
-
-const flat = (t: Tensor): number[] => (t.rows ? t.rows.flatMap((x) => [...x]) : [...t.data, ...(t.scales ?? [])]);
 
 /** The first counterexample of a few seeds, or null. */
 export function counterexample(rule: Rule, seeds = 3): Counterexample | null {
@@ -116,5 +54,139 @@ export function counterexample(rule: Rule, seeds = 3): Counterexample | null {
   return null;
 }
 
-/** A side of a rule as text, for people. */
-export const printSide = (i: Instance, side: "from" | "to"): string => printFunc(sideOf(i, side));
+/** A trial at which the left side has no meaning: nothing is asked of the right side. */
+const OUTSIDE = Symbol("outside");
+
+function tried(rule: Rule, seed: number, trial: Trial): { instance?: Instance; problem: string | null | typeof OUTSIDE } {
+  let instance: Instance;
+  try {
+    instance = instanceOf(rule, seed, {}, trial);
+  } catch (e) {
+    // Where the left side cannot be built the rule never applies; where only the right side cannot, it fails at its site.
+    return { problem: trial.sample || leftBuilds(rule, trial) ? wordsOf(e) : OUTSIDE };
+  }
+  const types = [instance.from, instance.to].map((v) => printType(v.type));
+  // A left side that gives f32 whatever its rows are says nothing of other rows: where types differ is an error at the site (DSC3006).
+  if (types[0] !== types[1] && trial.dtypes && !trial.attr && types[0].endsWith(" f32")) return { instance, problem: OUTSIDE };
+  if (types[0] !== types[1]) return { instance, problem: `the left side is ${types[0]}, the right side ${types[1]}` };
+  let from: Tensor;
+  try {
+    from = valueOf(instance, "from");
+  } catch (e) {
+    return { instance, problem: trial.sample ? wordsOf(e) : OUTSIDE };
+  }
+  try {
+    const at = flat(from).findIndex((v) => !Number.isFinite(v));
+    if (at >= 0) return { instance, problem: trial.sample ? `element ${at} of the left side is ${flat(from)[at]}` : OUTSIDE };
+    return { instance, problem: compared(rule, instance, from) };
+  } catch (e) {
+    return { instance, problem: wordsOf(e) };
+  }
+}
+
+function leftBuilds(rule: Rule, trial: Trial): boolean {
+  try {
+    // The right side is built from the same holes: the left one stands in for it.
+    instanceOf({ ...rule, sides: (holes, attrs) => rule.left(holes, attrs) }, 0, {}, trial);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Both sides of an instance, by what the rule promises: the same, the same up to rounding, or changed within a bound. */
+function compared(rule: Rule, i: Instance, from: Tensor): string | null {
+  const to = valueOf(i, "to");
+  if (rule.changes) {
+    const at = flat(to).findIndex((v) => !Number.isFinite(v));
+    if (at >= 0) return `the right side is not finite: element ${at} is ${flat(to)[at]}`;
+    return withoutRounding(() => apart(valueOf(i, "from"), valueOf(i, "to"), rule.changes!.within));
+  }
+  if (!rule.within) return apart(from, to, 0);
+  return withoutRounding(() => apart(valueOf(i, "from"), valueOf(i, "to"), 0)) ?? aStepApart(from, to);
+}
+
+/** Where two values are further apart than float64 sums in another order are, and than `within` of their row's largest. Codes and scales have to be the same. */
+function apart(a: Tensor, b: Tensor, within: number): string | null {
+  const exact = a.scales !== undefined || b.scales !== undefined;
+  const [x, y] = [flat({ ...a, scales: undefined }), flat({ ...b, scales: undefined })];
+  if (x.length !== y.length) return `the left side has ${x.length} elements, the right side ${y.length}`;
+  const largest = largestOf(x);
+  const width = Math.max(1, a.rows ? x.length : (a.shape.at(-1) ?? 1));
+  for (let row = 0; row < x.length; row += width) {
+    const most = largestOf(x.slice(row, row + width));
+    const allowed = exact && within === 0 && a.scales?.some((s) => s !== 1) ? 0 : (1e-9 + within) * most + 1e-12 * largest;
+    for (let j = row; j < Math.min(x.length, row + width); j++)
+      if (!(Math.abs(x[j] - y[j]) <= allowed)) return differs("element", j, x[j], y[j]);
+  }
+  const [s, t] = [a.scales ?? [], b.scales ?? []];
+  for (let j = 0; j < s.length; j++) if (!(Math.abs(s[j] - t[j]) <= within * s[j])) return differs("scale", j, s[j], t[j]);
+  return s.length === t.length ? null : `the left side has ${s.length} scales, the right side ${t.length}`;
+}
+
+/** Where two quantised values are more than one step of e4m3 apart, of each element's own value. */
+function aStepApart(a: Tensor, b: Tensor): string | null {
+  const [s, t] = [a.scales ?? [], b.scales ?? []];
+  for (let j = 0; j < s.length; j++) if (!(Math.abs(s[j] - t[j]) <= 1e-6 * s[j])) return differs("scale", j, s[j], t[j]);
+  const [x, y] = [a.scales ? dequantized(a) : flat(a), b.scales ? dequantized(b) : flat(b)];
+  const largest = largestOf(x);
+  for (let j = 0; j < x.length; j++) {
+    // Without scales of its own, a value was made of codes: the least step is that of the largest.
+    const scale = a.scales ? scaleOf(a, j) : largest / 448;
+    if (!(Math.abs(x[j] - y[j]) <= 2 ** -3 * Math.abs(x[j]) + 2 ** -9 * scale)) return differs("element", j, x[j], y[j]);
+  }
+  return null;
+}
+
+const differs = (what: string, at: number, a: number, b: number): string =>
+  `${what} ${at} is ${a} on the left and ${b} on the right`;
+
+const largestOf = (x: ArrayLike<number>): number => {
+  let most = 0;
+  for (let i = 0; i < x.length; i++) most = Math.max(most, Math.abs(x[i]));
+  return most;
+};
+
+function scaleOf(t: Tensor, element: number): number {
+  const k = t.shape.at(-1)!;
+  return t.scales![Math.floor(element / k) * Math.ceil(k / 128) + Math.floor((element % k) / 128)] ?? 0;
+}
+
+function valueOf(i: Instance, side: "from" | "to"): Tensor {
+  const caches = i.caches.map((layer) => layer.map((rows) => rows.slice()));
+  return interpret({ funcs: new Map(), weights: new Map() }, sideOf(i, side), { values: i.values, batch: i.batch, caches }).y;
+}
+
+const flat = (
+  t: Tensor,
+): ArrayLike<number> & { findIndex(f: (v: number) => boolean): number; slice(a: number, b: number): ArrayLike<number> } =>
+  t.rows ? t.rows.flatMap((x) => [...x]) : t.scales ? [...t.data, ...t.scales] : t.data;
+
+/** A bound of a change that is none. */
+function badBound(rule: Rule): string | null {
+  if (rule.within !== undefined && rule.within !== "e4m3")
+    return `within is ${JSON.stringify(rule.within)}; it is "e4m3", or left out`;
+  const c: unknown = rule.changes;
+  if (c === undefined) return null;
+  const { why, within } = (typeof c === "object" && c !== null ? c : {}) as { why?: unknown; within?: unknown };
+  if (typeof why !== "string" || typeof within !== "number")
+    return "changes has no bound: it is { why, within }, within being the share of a row's largest value that a change may be";
+  return within >= 0 && within < 1 ? null : `changes has within ${within}; a bound is at least 0 and less than 1`;
+}
+
+const unvaried = (name: string, value: AttrValue, sample: Instance): string =>
+  kindOf(name, sample) === undefined
+    ? `attribute ${name} is of no op of the left side, so that no site says what it is`
+    : `attribute ${name} could be given no value but ${JSON.stringify(value)}: write it into both sides, or let ties say what sizes go with it`;
+
+const describe = (i: Instance, trial: Trial): string[] => [
+  ...Object.entries(i.holes).map(([k, v]) => `${k} ${printType(v.type)}`),
+  ...Object.entries(trial.attrs ?? {}).map(([k, v]) => `${k} = ${JSON.stringify(v)}`),
+];
+
+/** What building or evaluating a side failed with. */
+function wordsOf(e: unknown): string {
+  if (e instanceof DiagnosticError) return e.diagnostics[0].title;
+  if (e instanceof Error && !("code" in e)) return `evaluating it failed: ${e.message}`;
+  throw e;
+}

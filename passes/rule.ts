@@ -5,7 +5,7 @@ import type { Assume } from "../ir/cost.ts";
 import { Graph, type Node, type Value } from "../ir/graph.ts";
 import { param } from "../ir/ops/index.ts";
 import { bindings, instantiate, parsePattern, unify, type Bindings, type Pattern } from "../ir/signature.ts";
-import { cacheType, type Dim } from "../ir/types.ts";
+import { cacheType, partsOf, type Dim } from "../ir/types.ts";
 import type { AttrValue } from "../ir/attr.ts";
 import { ruleShape } from "./diagnostics.ts";
 
@@ -20,16 +20,26 @@ export interface RuleSpec<V extends Record<string, string>, A extends Record<str
   from: (v: Holes<V> & AttrHoles<A>) => Value;
   to: (v: Holes<V> & AttrHoles<A>, sizes: Readonly<Record<string, Dim>>) => Value;
   /** A guard, where types are not enough. Gives a reason to refuse, or null. */
-  when?: (v: Holes<V>, cx: MatchContext) => string | null;
-  /** Sides agree only up to the rounding of this format. */
+  when?: (v: Holes<V> & AttrHoles<A>, cx: MatchContext) => string | null;
+  /** Sides agree only up to the rounding of this format, and exactly where nothing is rounded. Codes that are the same need no `within`. */
   within?: "e4m3";
-  /** Says so when the function computed changes, not only its rounding. */
-  changes?: string;
+  /** Says so when the function computed changes. */
+  changes?: Change;
   /** What is looked for, in words, where a pass matches the equation itself: its left side is then no pattern. */
   looks?: string;
-  /** Sizes of letters for the self-test, where the default will not do. */
+  /** Sizes of letters for the self-test, where the default will not do. Others are tried, too, where the left side has a meaning there. */
   sizes?: Readonly<Record<string, number>>;
+  /** Letters that other letters and attributes decide: ({ T, k }) => ({ r: T * k }). Held in every proof, and asked for at every site. */
+  ties?: Ties;
 }
+
+/** How a function changes: the sentence that reports say, and how far the right side may be from the left side without quantisation, as a share of a row's largest value. */
+export interface Change {
+  why: string;
+  within: number;
+}
+
+export type Ties = (z: Readonly<Record<string, number>>) => Readonly<Record<string, number>>;
 
 /** What a guard may ask. */
 export interface MatchContext {
@@ -48,12 +58,17 @@ export interface Rule {
   readonly vars: Readonly<Record<string, string>>;
   readonly attrs: Readonly<Record<string, AttrValue>>;
   readonly within?: "e4m3";
-  readonly changes?: string;
+  readonly changes?: Change;
   readonly sizes?: Readonly<Record<string, number>>;
+  readonly ties?: Ties;
   /** The pattern in words: "quantize(rms_norm(x, gain))". */
   lookedFor(): string;
   /** Whether a value is made as the pattern's root is: what `apply` asks first, and cheaply. */
   begins(v: Value): boolean;
+  /** What the guard says of these holes and attributes, each value read once: a reason to refuse, or null. */
+  guard(holes: Record<string, Value>, attrs: Record<string, AttrValue>, root: Value): string | null;
+  /** The left side over these holes, twice. */
+  left(holes: Record<string, Value>, attrs: Record<string, AttrValue>): { from: Value; to: Value };
   /** Both sides built over these holes. */
   sides(holes: Record<string, Value>, attrs: Record<string, AttrValue>, sizes: Record<string, Dim>): { from: Value; to: Value };
   /** The replacement for a value that matches, why a guard refuses, what of the pattern is not there, or null where its root is not. */
@@ -99,6 +114,12 @@ export function rule<const V extends Record<string, string>, const A extends Rec
     within: spec.within,
     changes: spec.changes,
     sizes: spec.sizes,
+    ties: spec.ties,
+    guard: (holes, attrs, root) => spec.when?.({ ...holes, ...attrs } as Holes<V> & AttrHoles<A>, { uses: () => 1, readers: () => [], root: root.node, assume: {} }) ?? null,
+    left(holes, attrs) {
+      const from = spec.from({ ...holes, ...attrs } as Holes<V> & AttrHoles<A>);
+      return { from, to: from };
+    },
     sides(holes, attrs, sizes) {
       const v = { ...holes, ...attrs } as Holes<V> & AttrHoles<A>;
       return { from: spec.from(v), to: spec.to(v, sizes) };
@@ -110,12 +131,27 @@ export function rule<const V extends Record<string, string>, const A extends Rec
       const found: Match = { values: {}, attrs: {}, bound: bindings(), nodes: [] };
       const unmatched = mismatch(root, v, holes, patterns, found);
       if (unmatched !== null) return { unmatched };
-      const values = found.values as Holes<V>;
+      const untied = spec.ties && untiedLetter(spec.ties, found);
+      if (untied) return { unmatched: untied };
+      const values = { ...found.values, ...found.attrs } as Holes<V> & AttrHoles<A>;
       const refused = spec.when?.(values, { ...cx, root: v.node });
       if (refused) return { refused };
-      return { to: spec.to({ ...values, ...found.attrs } as Holes<V> & AttrHoles<A>, found.bound.dims), matched: found.nodes };
+      return { to: spec.to(values, found.bound.dims), matched: found.nodes };
     },
   };
+}
+
+/** A letter that is not what others make it, in words, or null. Symbols stand for numbers of their own. */
+function untiedLetter(ties: Ties, { bound, attrs }: Match): string | null {
+  const size = (d: Dim): number => {
+    const p = partsOf(d);
+    return p.times * (p.symbol === "" ? 1 : 97 + [...p.symbol].reduce((n, c) => n * 31 + c.charCodeAt(0), 0));
+  };
+  const numbers = Object.fromEntries(Object.entries(attrs).filter((e): e is [string, number] => typeof e[1] === "number"));
+  const sizes = Object.fromEntries(Object.entries(bound.dims).map(([k, d]) => [k, size(d)]));
+  for (const [k, want] of Object.entries(ties({ ...numbers, ...sizes })))
+    if (k in sizes && Number.isFinite(want) && sizes[k] !== want) return `${k} is ${bound.dims[k]}, and other sizes want another`;
+  return null;
 }
 
 const begins = (root: Value, v: Value): boolean => v.node.op === root.node.op && v.index === root.index;

@@ -1,7 +1,7 @@
 // The page of one pass, derived from its declaration: options, what its steps look for, and every rule as two graphs over the
 // same holes, with their cost at two sizes. Letters of the sizes are those of the rule's holes.
 import { costOfFunc, type Cost } from "../../ir/cost.ts";
-import { instanceOf, printSide, sideOf } from "../../passes/prove.ts";
+import { instanceOf, printSide, sideOf } from "../../passes/instance.ts";
 import type { Pass, Rule } from "../../passes/index.ts";
 import { flops, size } from "./summary.ts";
 
@@ -27,7 +27,7 @@ function rulePage(r: Rule, word: string): string[] {
   const small = instanceOf(r, 1);
   const lines = [`${word} "${r.name}": looks for ${r.lookedFor()}`, `  ${Object.entries(r.vars).map(([k, t]) => `${k} ${t}`).join(", ")}`];
   if (r.within) lines.push(`  both sides agree up to one step of ${r.within}`);
-  if (r.changes) lines.push(`  changes the function: ${r.changes}`);
+  if (r.changes) lines.push(`  changes the function: ${r.changes.why}`);
   for (const side of ["from", "to"] as const) lines.push(...printSide(small, side).split("\n").map((l) => `    ${l}`));
   for (const [what, sizes] of Object.entries(places)) lines.push(`  ${what}: ${costs(r, sizes)}`);
   return lines;

@@ -3,6 +3,7 @@ import { attr } from "../attr.ts";
 import { op } from "../op.ts";
 import { tensorOf, type Tensor } from "../interpret.ts";
 import { normRows } from "./norm.ts";
+import type { Bindings } from "../signature.ts";
 import { partsOf, tensor, type Type } from "../types.ts";
 
 /** table rows are [cos_0 .. cos_{d/2-1} | sin_0 ..] per position. Pairs are lanes (2j, 2j+1) when interleaved, else (j, j + d/2). */
@@ -23,10 +24,14 @@ export function ropeRows(x: Tensor, table: Tensor, positions: readonly number[],
   return tensorOf(x.shape, out, x.dtype);
 }
 
+/** Lanes are rotated two by two. */
+const pairs = (b: Bindings): string | null => (typeof b.dims.d === "number" && b.dims.d % 2 === 1 ? `lanes are rotated in pairs, and there are ${b.dims.d}` : null);
+
 export const rope = op("rope", {
   summary: "Rotate pairs of lanes by the row's position; the result is in half-split order, for queries and keys alike.",
   ins: { x: "[T, ..h, d] a", table: "[p, d] f32", batch: "batch" },
   attrs: { interleaved: attr.bool(true) },
+  check: pairs,
   out: "[T, ..h, d] a",
   flops: (z) => 3 * (z["#elements"] ?? 0),
   reference: ({ x, table }, { interleaved }, env) => ropeRows(x, table, env.positions, interleaved as boolean),
@@ -66,6 +71,7 @@ export const ropeAppend = op("rope_append", {
   summary: "rms_norm the latent, rope the shared key, append both.",
   ins: { cache: "cache", c: "[T, r] a", kr: "[T, d] a", gain: "[r] w", table: "[p, d] f32", batch: "batch" },
   attrs: { eps: attr.f32(1e-6), interleaved: attr.bool(true) },
+  check: pairs,
   infer: (types): Type => types[0],
   reference: ({ cache, c, kr, gain, table }, { eps, interleaved }, env) =>
     append(cache, normRows(c, gain, eps as number), ropeRows(kr, table, env.positions, interleaved as boolean), env),
@@ -78,6 +84,7 @@ export const mlaQuery = op("mla_query", {
     qc: "[T, h, n] a", wUk: "[h, n, r] w", qr: "[T, h, d] a", cache: "cache", c: "[T, r] a", kr: "[T, d] a", gain: "[r] g", table: "[p, d] f32", batch: "batch",
   },
   attrs: { eps: attr.f32(1e-6), interleaved: attr.bool(true) },
+  check: pairs,
   outs: { ql: "[T, h, r] a", qp: "[T, h, d] a", after: "cache" },
   infer: ([qc, wUk, qr, cache]): Type[] | string =>
     qc.kind === "tensor" && wUk.kind === "tensor" ? [tensor([...qc.dims.slice(0, 2), wUk.dims[2]], qc.dtype), qr, cache] : "needs tensors",

@@ -149,6 +149,8 @@ export const sortExperts = op("sort_experts", {
     return [pairs, tensor([attrs.experts + 1], "i32"), pairs];
   },
   reference({ indices }, { experts }) {
+    const outside = indices.data.find((e) => !(e >= 0 && e < (experts as number)));
+    if (outside !== undefined) throw new RangeError(`expert ${outside} is none of ${experts as number}`);
     const pairs = Array.from(indices.data.keys()).sort((a, b) => indices.data[a] - indices.data[b] || a - b);
     const offsets = Array.from({ length: (experts as number) + 1 }, (_, e) => pairs.filter((p) => indices.data[p] < e).length);
     const places = new Float64Array(pairs.length);

@@ -65,7 +65,7 @@ export const concat = op("concat", {
     typeof b.dims.m === "number" && typeof b.dims.n === "number" ? tensor([...b.rests.b, b.dims.m + b.dims.n], b.dtypes.a) : "widths must be numbers",
   reference({ a, b }) {
     const [m, n] = [a.shape.at(-1)!, b.shape.at(-1)!];
-    const rows = a.data.length / m;
+    const rows = a.shape.slice(0, -1).reduce((x, y) => x * y, 1);
     const out = new Float64Array(rows * (m + n));
     for (let r = 0; r < rows; r++) {
       out.set(a.data.subarray(r * m, (r + 1) * m), r * (m + n));

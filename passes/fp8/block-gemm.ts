@@ -1,5 +1,5 @@
 // FP8 block GEMM: explicit dequantise nodes around a linear become one op over packed codes and their scales.
-import { blockLinear, dequantize, linear } from "../../ir/index.ts";
+import { asTensor, blockLinear, dequantize, linear } from "../../ir/index.ts";
 import { inEach } from "../contract.ts";
 import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
@@ -18,7 +18,10 @@ export const exactInput = rule("block GEMM of exact rows", {
   attrs: { dtype: "f32" },
   from: ({ x, w, dtype }) => linear({ x, w: dequantize({ x: w, dtype }) }),
   to: ({ x, w, dtype }) => blockLinear({ x, w, dtype }),
-  when: ({ x }) => (x.node.op.name === "dequantize" ? "its input is quantised: the other rule applies" : null),
+  when({ x, dtype }) {
+    if (x.node.op.name === "dequantize") return "its input is quantised: the other rule applies";
+    return asTensor(x.type).dtype === dtype ? null : `the rows are ${asTensor(x.type).dtype}, the matrix becomes ${String(dtype)}`;
+  },
 });
 
 export const blockGemm = pass({

@@ -33,7 +33,6 @@ export const normInside = rule("normalise and quantise inside the block GEMM", {
     if (x.node.op.name === "add") return "the sum before it is no product's: add-norm takes both";
     return tooMany(x, cx.assume);
   },
-  within: "e4m3",
 });
 
 export const fuseProduct = pass({

@@ -13,7 +13,6 @@ export const fuseNormQuant = rule("quantise while normalising", {
   from: ({ x, gain, eps, scale }) => quantize({ x: rmsNorm({ x, gain, eps }), scale }),
   to: ({ x, gain, eps, scale }) => normQuant({ x, gain, eps, scale }),
   when: (_, cx) => (cx.uses(cx.root.operands[0]) > 1 ? "the normalised row is read elsewhere too (the router)" : null),
-  within: "e4m3",
 });
 
 /** quantize(silu(gate) * up). */
@@ -22,7 +21,6 @@ export const fuseSiluQuant = rule("quantise while gating", {
   attrs: { scale: "f32" },
   from: ({ x, scale }) => quantize({ x: siluMul({ x }), scale }),
   to: ({ x, scale }) => siluMulQuant({ x, scale }),
-  within: "e4m3",
 });
 
 /** quantize(einsum(p, W), heads side by side) = einsum_quant(p, W) */
@@ -36,7 +34,6 @@ export const fuseHeadsQuant = rule("quantise the heads' outputs as they are made
   },
   to: ({ p, w, scale }) => einsumQuant({ a: p, b: w, spec: "abc,bdc->abd", scale }),
   looks: "quantize(reshape(einsum(p, w))), the reshape laying heads side by side",
-  within: "e4m3",
 });
 
 export const fuseQuant = pass({

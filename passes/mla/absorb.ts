@@ -1,7 +1,7 @@
 // MLA absorption: attend over the compressed latents instead of expanded heads. Two equations, moved by associativity;
 // README.md has the algebra and the break-even.
 import { costOfFunc } from "../../ir/cost.ts";
-import { dequantize, einsum, quantize, type Func } from "../../ir/index.ts";
+import { asTensor, dequantize, einsum, quantize, type Func } from "../../ir/index.ts";
 import { attr } from "../../ir/attr.ts";
 import { inEach } from "../contract.ts";
 import { assumed, difference } from "../delta.ts";
@@ -31,8 +31,9 @@ export const exactLatents = rule("read the latents unquantised", {
   attrs: { scale: "f32", dtype: "f32" },
   from: ({ c, w, scale, dtype }) => einsum("sr,hnr->shn", dequantize({ x: quantize({ x: c, scale }), dtype }), w),
   to: ({ c, w }) => einsum("sr,hnr->shn", c, w),
-  within: "e4m3",
-  changes: "ckv is no longer quantised before kv_b",
+  when: ({ c, dtype }) => (asTensor(c.type).dtype === dtype ? null : `the latents are ${asTensor(c.type).dtype}, what is made of their codes ${String(dtype)}`),
+  // Without the quantisation both sides are the same product.
+  changes: { why: "ckv is no longer quantised before kv_b", within: 0 },
 });
 
 const rules = [exactLatents, absorbKeys, absorbValues];
@@ -56,7 +57,7 @@ export const absorbMla = pass({
       for (const x of out.firings) cx.declined(x.rule.name, why, x.at);
       return f;
     }
-    for (const x of out.firings) cx.fired(x.rule.name, { at: x.at, changes: x.rule.changes, delta: x.delta });
+    for (const x of out.firings) cx.fired(x.rule.name, { at: x.at, changes: x.rule.changes?.why, delta: x.delta });
     return out.func;
   },
   expect: ({ bodies }) => [absorbKeys, absorbValues].flatMap((r) => inEach(bodies, [r.name], (b) => b.attention)),

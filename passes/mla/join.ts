@@ -24,7 +24,9 @@ export const joinBlock = rule("join q_a and kv_a in blocks", {
   from: ({ x, first, second, dtype }) => concat({ a: blockLinear({ x, w: first, dtype }), b: blockLinear({ x, w: second, dtype }) }),
   to: ({ x, first, second, dtype }) => blockLinear({ x, w: joinRows({ a: first, b: second }), dtype }),
   looks: "block_linear(x, first) and block_linear(x, second), the second of which makes the cached row",
-  sizes: { n: 128, m: 5 },
+  sizes: { m: 5 },
+  // The second matrix begins where a block of rows does.
+  ties: ({ n }) => ({ n: Math.ceil(n / 128) * 128 }),
 });
 
 const isProduct = (n: Node): boolean => (n.op.name === "linear" || n.op.name === "block_linear") && n.operands[1].node.op.name === "weight";

@@ -12,7 +12,7 @@ export const quantiseFirst = rule("quantise before gathering", {
   attrs: { per: 2, scale: "f32" },
   from: ({ x, order, per, scale }) => quantize({ x: gatherRows({ x, order, per }), scale }),
   to: ({ x, order, per, scale }) => gatherRows({ x: quantize({ x, scale }), order, per }),
-  sizes: { T: 3, r: 6 },
+  ties: ({ T, per }) => ({ r: T * per }),
 });
 
 const sorted = "sort, group, combine";

@@ -25,14 +25,13 @@ export const fewTokens = rule("experts of few tokens in one op", {
     if (![gateUp, down].every((w) => w.node.op.name === "weight")) return "the matrices are no stored weights";
     return tooMany(x, cx.assume);
   },
-  within: "e4m3",
-  sizes: { T: 3, e: 2, j: 2 },
+  ties: ({ experts, per }) => ({ e: experts, j: per }),
 });
 
 /** experts_add(.., route(logits)) */
 export const routeInside = rule("route where the experts are", {
   vars: { x: "[T, k] e4m3/1x128", gateUp: "[e, 2, n, k] e4m3/128x128", down: "[e, d, n] e4m3/128x128", logits: "[T, q] f32", residual: "[T, d] bf16", bias: "[q] f32" },
-  attrs: { topk: 2, groups: 1, kept: 1, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 1, shared: 0, scale: "f32" },
+  attrs: { topk: 2, groups: 4, kept: 2, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 2.5, shared: 1, scale: "f32" },
   from({ x, gateUp, down, logits, residual, bias, scale, shared, ...routing }) {
     const { indices, weights } = route({ logits, bias, shared, ...routing });
     return expertsAdd({ x, gateUp, down, indices, weights, residual, scale, shared });
@@ -42,8 +41,8 @@ export const routeInside = rule("route where the experts are", {
     const [indices, weights] = cx.root.operands.slice(3);
     return cx.uses(indices) > 1 || cx.uses(weights) > 1 ? "the choice of experts is read elsewhere too (--taps)" : null;
   },
-  within: "e4m3",
-  sizes: { T: 3, e: 4, q: 4 },
+  sizes: { T: 5, q: 8 },
+  ties: ({ q, shared }) => ({ e: q + shared }),
 });
 
 export const expertsAddPass = pass({

@@ -31,7 +31,8 @@ export const packExperts = rule("pack gate and up of every expert", {
   from: ({ x, gate, up, offsets, dtype }) => mul({ a: silu({ x: groupedLinear({ x, w: gate, offsets, dtype }) }), b: groupedLinear({ x, w: up, offsets, dtype }) }),
   to: ({ x, gate, up, offsets, dtype }) => siluMul({ x: groupedLinear({ x, w: stack({ a: gate, b: up }), offsets, dtype }) }),
   when: ({ gate, up }) => (gate.node.op.name === "weight" && up.node.op.name === "weight" ? null : "only stored weights can be packed"),
-  sizes: { r: 4, e: 2, f: 3 },
+  sizes: { r: 4 },
+  ties: ({ e }) => ({ f: e + 1 }),
 });
 
 export const packGateUp = pass({

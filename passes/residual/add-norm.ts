@@ -22,7 +22,6 @@ export const sumNormQuant = rule("add, normalise and quantise", {
   attrs: { eps: 1e-6, scale: "f32" },
   from: ({ a, b, gain, eps, scale }) => quantize({ x: rmsNorm({ x: add({ a, b }), gain, eps }), scale }),
   to: ({ a, b, gain, eps, scale }) => addNormQuant({ a, b, gain, eps, scale }).codes,
-  within: "e4m3",
 });
 
 /** The same where something else, the router, reads the normalised row as it is. */
@@ -31,7 +30,6 @@ export const sumNormBoth = rule("add, normalise, keep the row and its codes", {
   attrs: { eps: 1e-6, scale: "f32" },
   from: ({ a, b, gain, eps, scale }) => quantize({ x: rmsNorm({ x: add({ a, b }), gain, eps }), scale }),
   to: ({ a, b, gain, eps, scale }) => addNormBoth({ a, b, gain, eps, scale }).codes,
-  within: "e4m3",
 });
 
 /** What one sum becomes. */

@@ -5,7 +5,8 @@ import { pass } from "../pass.ts";
 import { rule, type MatchContext } from "../rule.ts";
 
 const vars = { ys: "[r, d] a", places: "[r] i32", weights: "[T, k] f32", x: "[T, d] a" } as const;
-const sizes = { T: 3, k: 2, r: 6 };
+const ties = ({ T, k }: Readonly<Record<string, number>>): { r: number } => ({ r: T * k });
+const sizes = { k: 2 };
 
 /** Only where nothing else reads the partial sum. */
 const once = (cx: MatchContext): string | null => (cx.uses(cx.root.operands[1]) > 1 ? "the sum of the experts is read elsewhere too" : null);
@@ -17,6 +18,7 @@ export const combineShared = rule("combine onto the residual and the shared expe
   to: ({ ys, places, weights, x, shared }) => combineAdd({ ys, places, weights, x, shared }),
   when: (_, cx) => once(cx),
   sizes,
+  ties,
 });
 
 /** x + sum of experts */
@@ -26,6 +28,7 @@ export const combineResidual = rule("combine onto the residual", {
   to: ({ ys, places, weights, x }) => combineAdd({ ys, places, weights, x }),
   when: (_, cx) => once(cx),
   sizes,
+  ties,
 });
 
 export const combineAddPass = pass({
