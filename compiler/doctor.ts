@@ -23,7 +23,6 @@ export async function examine(): Promise<Check[]> {
   const required: Check[] = [node(), cores(), memory(), simd(), threads(), cache()];
   const packages = [
     await npm("@huggingface/tokenizers", "text in and out of models: --prompt, --chat, eval"),
-    await npm("@huggingface/jinja", "chat templates: run --chat"),
     await npm("jiti", "plug-ins written in TypeScript: --plugin"),
     await npm("koffi", "calling the CUDA driver: --target cuda"),
   ];

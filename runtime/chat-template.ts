@@ -1,8 +1,10 @@
-// The chat template of a checkpoint: chat_template.jinja, or chat_template of tokenizer_config.json, rendered to the text that
-// the model was trained to continue. What a template refuses (raise_exception) is a diagnostic with its words.
-import { readFile } from "node:fs/promises";
+// The chat template of a checkpoint, rendered to the text that the model was trained to continue, as transformers renders it. What a
+// template refuses (raise_exception), fails at or costs too much is a diagnostic with its words and its place in the template.
+import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import type { Span } from "../ir/diagnostic.ts";
 import * as diagnostics from "./diagnostics.ts";
+import { Fault, Template } from "./jinja/index.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 export interface Message {
@@ -11,46 +13,138 @@ export interface Message {
 }
 
 export interface ChatTemplate {
-  /** The text of a conversation, up to where the assistant speaks next. */
+  /** The text of a conversation, up to where the assistant speaks next. Throws DSC5054, DSC5057, DSC5058 or DSC5059. */
   render(messages: readonly Message[]): string;
 }
 
-/** The template that lies beside a tokenizer. */
-export async function loadChatTemplate(tokenizer: Tokenizer): Promise<ChatTemplate> {
+export interface TemplateOptions {
+  /** Which of several templates; "default" when absent. */
+  name?: string;
+}
+
+/** A template's text, and the file or key it stands in. */
+interface Source {
+  text: string;
+  where: string;
+}
+
+/** Tokens that transformers hands to a template, where the checkpoint has them. */
+const TOKENS = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"] as const;
+
+/**
+ * The template that lies beside a tokenizer: chat_template.jinja and those of additional_chat_templates, else chat_template of
+ * tokenizer_config.json, else of chat_template.json. Throws DSC5052 where there is none of that name, DSC5056 or DSC5057 where it
+ * is no template of ours.
+ */
+export async function loadChatTemplate(tokenizer: Tokenizer, { name }: TemplateOptions = {}): Promise<ChatTemplate> {
   const { folder, config } = tokenizer;
-  const file = await readFile(join(folder, "chat_template.jinja"), "utf8").catch(() => undefined);
-  const source = file ?? templateOf(config.chat_template);
-  if (source === undefined) throw diagnostics.noChatTemplate(folder, "neither chat_template.jinja nor chat_template in tokenizer_config.json");
-  const { Template } = await import("@huggingface/jinja").catch((e: Error) => {
-    throw diagnostics.noTemplatePackage(e.message);
-  });
-  let template: InstanceType<typeof Template>;
-  try {
-    template = new Template(source);
-  } catch (e) {
-    throw diagnostics.noChatTemplate(folder, `the template is not understood: ${(e as Error).message}`);
+  const all = await templatesOf(folder, config);
+  if (all.size === 0) throw diagnostics.noChatTemplate(folder, "neither chat_template.jinja nor chat_template in tokenizer_config.json");
+  const source = all.get(name ?? "default");
+  if (!source) throw diagnostics.noSuchTemplate(folder, name, [...all.keys()].toSorted());
+  const template = placed(source, () => new Template(source.text));
+  const tokens: Record<string, string> = {};
+  for (const token of TOKENS) {
+    const text = textOf(config[token]);
+    if (text !== undefined) tokens[token] = text;
   }
-  const tokens = { bos_token: textOf(config.bos_token), eos_token: textOf(config.eos_token), pad_token: textOf(config.pad_token) };
   return {
-    render(messages) {
-      try {
-        return template.render({ messages: messages.map((m) => ({ ...m })), add_generation_prompt: true, ...tokens });
-      } catch (e) {
-        throw diagnostics.templateRefused((e as Error).message);
-      }
-    },
+    render: (messages) =>
+      placed(source, () => template.render({ messages: messages.map((m) => ({ ...m })), tools: null, documents: null, add_generation_prompt: true, ...tokens })),
   };
 }
 
-/** One template, or the one named "default" of several. */
-function templateOf(value: unknown): string | undefined {
-  if (typeof value === "string") return value;
-  if (!Array.isArray(value)) return undefined;
-  return (value as { name?: string; template?: string }[]).find((t) => t.name === "default")?.template;
+/** Templates by name; a single one is "default". */
+async function templatesOf(folder: string, config: Record<string, unknown>): Promise<Map<string, Source>> {
+  const files = new Map<string, Source>();
+  const main = join(folder, "chat_template.jinja");
+  const text = await readText(main);
+  if (text !== undefined) files.set("default", { text, where: main });
+  const more = join(folder, "additional_chat_templates");
+  for (const name of (await namesIn(more)).filter((n) => n.endsWith(".jinja")).toSorted()) {
+    const where = join(more, name);
+    files.set(name.slice(0, -".jinja".length), { text: (await readText(where)) ?? "", where });
+  }
+  if (files.size) return files;
+  const inConfig = named(config.chat_template, folder, `chat_template of ${join(folder, "tokenizer_config.json")}`);
+  if (inConfig.size) return inConfig;
+  return fromJsonFile(folder, join(folder, "chat_template.json"));
 }
 
+/** What older processors kept a template in: {"chat_template": ...}. */
+async function fromJsonFile(folder: string, file: string): Promise<Map<string, Source>> {
+  const text = await readText(file);
+  if (text === undefined) return new Map();
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (e) {
+    throw diagnostics.unreadableTemplate(folder, file, `it is no JSON: ${(e as Error).message}`);
+  }
+  const inside = typeof value === "object" && value !== null ? (value as { chat_template?: unknown }).chat_template : value;
+  return named(inside, folder, `chat_template of ${file}`);
+}
+
+/** One template, several with names in a list, or by name in an object. */
+function named(value: unknown, folder: string, where: string): Map<string, Source> {
+  if (value === undefined || value === null) return new Map();
+  if (typeof value === "string") return new Map([["default", { text: value, where }]]);
+  const shape = "it is a text, or a list of {name, template}";
+  if (typeof value !== "object") throw diagnostics.unreadableTemplate(folder, where, `it is ${JSON.stringify(value)}; ${shape}`);
+  const list: unknown[] = Array.isArray(value) ? value : Object.entries(value).map(([name, template]) => ({ name, template }));
+  return new Map(
+    list.map((entry, i) => {
+      const { name, template } = (typeof entry === "object" && entry !== null ? entry : {}) as { name?: unknown; template?: unknown };
+      if (typeof name !== "string" || typeof template !== "string") throw diagnostics.unreadableTemplate(folder, where, `entry ${i} is ${shown(entry)}; ${shape}`);
+      return [name, { text: template, where: `template "${name}" in ${where}` }];
+    }),
+  );
+}
+
+const shown = (v: unknown): string => {
+  const text = JSON.stringify(v) ?? String(v);
+  return text.length > 60 ? `${text.slice(0, 60)}...` : text;
+};
+
+/** A file of UTF-8 text; undefined where there is none. */
+async function readText(file: string): Promise<string | undefined> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(file);
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw diagnostics.unreadableTemplate(file, file, (e as Error).message);
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw diagnostics.unreadableTemplate(file, file, "it is not UTF-8");
+  }
+}
+
+const namesIn = (folder: string): Promise<string[]> => readdir(folder).catch(() => []);
+
+/** Runs what may fail with a fault of the template, which becomes a diagnostic at its line and column. */
+function placed<T>({ text, where }: Source, run: () => T): T {
+  try {
+    return run();
+  } catch (e) {
+    if (!(e instanceof Fault)) throw e;
+    const { line, column } = e.at ?? { line: 1, column: 1 };
+    const whole = text.split(/\r\n|\r|\n/)[line - 1] ?? "";
+    // Templates are often one line of thousands of characters: then the text around the place is shown.
+    const short = whole.length <= 160 && column <= whole.length;
+    const span: Span = { file: where, line, column, ...(short ? { text: printable(whole) } : {}) };
+    throw diagnostics.templateFault(e.kind, span, e.message, short ? undefined : printable(whole.slice(Math.max(0, column - 21), column + 59)));
+  }
+}
+
+/** A text that is not ours goes to the terminal without characters that move its cursor. */
+// oxlint-disable-next-line no-control-regex
+const printable = (text: string): string => text.replace(/[\x00-\x1f\x7f-\x9f]/g, " ");
+
 /** A token is written as text, or as an object that holds it. */
-function textOf(token: unknown): string {
+function textOf(token: unknown): string | undefined {
   if (typeof token === "string") return token;
-  return typeof token === "object" && token !== null && "content" in token ? String(token.content) : "";
+  return typeof token === "object" && token !== null && "content" in token ? String(token.content) : undefined;
 }

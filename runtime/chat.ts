@@ -13,6 +13,8 @@ import { TextStream, type Tokenizer } from "./tokenizer.ts";
 export interface ChatOptions extends Omit<GenerateOptions, "maxNew" | "stop" | "signal"> {
   /** Said before the first turn, in the place the template gives it. */
   system?: string;
+  /** Which of the checkpoint's templates, where it has several; "default" when absent. */
+  template?: string;
   /** Ids the whole conversation may have; the model's positions when absent. */
   maxTokens?: number;
   /** New ids of one answer; what is left of `maxTokens` when absent. */
@@ -34,7 +36,7 @@ export interface Turn {
 
 /** Opens a conversation with a model; `tokenizer` brings the template that lies beside it. */
 export async function chat(model: Model, tokenizer: Tokenizer, options: ChatOptions = {}): Promise<Chat> {
-  return new Chat(model, tokenizer, await loadChatTemplate(tokenizer), options);
+  return new Chat(model, tokenizer, await loadChatTemplate(tokenizer, options.template === undefined ? {} : { name: options.template }), options);
 }
 
 export class Chat {

@@ -1,6 +1,6 @@
 // Every failure of the runtime, one function each: artifact (500x), safetensors files (501x), weights (502x),
 // memory and sessions (503x), device (504x), text (505x). Each says what was seen, what was expected and where that comes from.
-import { DiagnosticError, didYouMean, error, place } from "../ir/diagnostic.ts";
+import { DiagnosticError, didYouMean, error, place, type Span } from "../ir/diagnostic.ts";
 
 /** `where` names the file, tensor, option or launch it is about. */
 const fail = (where: string, code: string, title: string, notes: string[], help: string): DiagnosticError =>
@@ -221,11 +221,32 @@ export const noTokenizerPackage = (why: string): DiagnosticError =>
 export const noChatTemplate = (folder: string, why: string): DiagnosticError =>
   fail(folder, "DSC5052", `no chat template in ${folder}`, [why], "use --prompt with the text the model expects, or put chat_template.jinja beside tokenizer.json");
 
-export const noTemplatePackage = (why: string): DiagnosticError =>
-  fail("@huggingface/jinja", "DSC5053", "the package @huggingface/jinja cannot be loaded", [why], "npm install @huggingface/jinja");
+export const noSuchTemplate = (folder: string, wanted: string | undefined, names: readonly string[]): DiagnosticError =>
+  fail(
+    folder,
+    "DSC5052",
+    wanted === undefined ? `the chat templates of ${folder} have names, and none is "default"` : `no chat template "${wanted}" in ${folder}`,
+    [`there ${names.length === 1 ? "is" : "are"} ${names.map((n) => `"${n}"`).join(", ")}`],
+    `choose one: --chat-template ${names[0]}, or chat(model, tokenizer, { template: "${names[0]}" })`,
+  );
 
-export const templateRefused = (why: string): DiagnosticError =>
-  fail("chat template", "DSC5054", "the chat template refuses the conversation", [why], "a template may want turns to alternate, or know no system message");
+export const unreadableTemplate = (folder: string, where: string, why: string): DiagnosticError =>
+  fail(where, "DSC5056", `the chat template of ${folder} cannot be read`, [why], "fetch the file again, or use --prompt with the text the model expects");
+
+const LONG = 600;
+
+/** What a template does wrong, or what it asks for that is not here. `why` is the template's or the engine's word. */
+export function templateFault(kind: "syntax" | "runtime" | "raised" | "unsupported" | "budget", span: Span, why: string, near?: string): DiagnosticError {
+  const [code, title, help] = {
+    syntax: ["DSC5056", "the chat template is no Jinja template", "fetch the file again, or use --prompt with the text the model expects"],
+    runtime: ["DSC5059", "the chat template fails", "Python's Jinja fails here too; use --prompt with the text the model expects"],
+    raised: ["DSC5054", "the chat template refuses the conversation", "a template may want turns to alternate, or know no system message"],
+    unsupported: ["DSC5057", "the chat template uses what dsc's Jinja has not", "use --prompt with the text the model expects, and please report the template"],
+    budget: ["DSC5058", "the chat template takes too much", "a template of a conversation takes far less: do not trust this one"],
+  }[kind];
+  const note = why.length > LONG ? `${why.slice(0, LONG)}...` : why;
+  return new DiagnosticError(error(code, title, { spans: [span], notes: [note, ...(near ? [`near: ${near}`] : [])], help }));
+}
 
 export const conversationFull = (needed: number, capacity: number): DiagnosticError =>
   fail("conversation", "DSC5055", `the conversation would reach ${needed} tokens, and there is room for ${capacity}`, [], "begin anew (/reset), or say less");

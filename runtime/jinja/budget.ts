@@ -11,8 +11,8 @@ export interface Limits {
   depth: number;
 }
 
-/** A conversation of a million characters takes a few million steps; as many as this take seconds. */
-export const LIMITS: Limits = { steps: 30_000_000, output: 16 << 20, depth: 200 };
+/** A conversation of a million characters takes some hundred thousand steps; as many as this take a second or two. */
+export const LIMITS: Limits = { steps: 20_000_000, output: 16 << 20, depth: 200 };
 
 let limits = LIMITS;
 let steps = 0;

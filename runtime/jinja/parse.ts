@@ -89,7 +89,7 @@ class Parser extends ExpressionParser {
   }
 
   private for(at: Stmt["at"]): Stmt {
-    const target = this.target();
+    const target = this.target("in");
     this.expect("name", "in");
     const over = this.tuple(false, false);
     const filter = this.skip("name", "if") ? this.expression() : undefined;
@@ -128,11 +128,12 @@ class Parser extends ExpressionParser {
     return { kind: "capture", at, target, filter, body: this.closed("endset") };
   }
 
-  private target(): Target {
+  /** `end` is the word that ends it, where there is one. */
+  private target(end?: string): Target {
     const { at } = this.token;
     const items: Target[] = [];
     let several = false;
-    while (!this.is("name", "in") && !this.op("=")) {
+    while (!(end !== undefined && this.is("name", end)) && !this.op("=")) {
       if (this.op("(")) {
         this.next++;
         const inner = this.target();

@@ -93,6 +93,8 @@ export class Renderer {
 
   private loop(s: Stmt & { kind: "for" }, given: readonly Value[], scope: Scope, depth: number): void {
     const bound = (item: Value): Scope => {
+      // A scope costs more than a node.
+      spend(10);
       const inner = new Scope(scope);
       inner.assign(s.target, item);
       return inner;

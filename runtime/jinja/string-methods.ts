@@ -23,7 +23,7 @@ export function words(s: string, most = Infinity): string[] {
   const out: string[] = [];
   let rest = stripped(s, null, true, false);
   while (rest !== "") {
-    if (out.length >= most) return [...out, stripped(rest, null, false)];
+    if (out.length >= most) return [...out, rest];
     let end = 0;
     while (end < rest.length && !SPACES.includes(rest[end])) end++;
     out.push(rest.slice(0, end));
