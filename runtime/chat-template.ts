@@ -33,8 +33,8 @@ const TOKENS = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
 
 /**
  * The template that lies beside a tokenizer: chat_template.jinja and those of additional_chat_templates, else chat_template of
- * tokenizer_config.json, else of chat_template.json. Throws DSC5052 where there is none of that name, DSC5056 or DSC5057 where it
- * is no template of ours.
+ * tokenizer_config.json, else of chat_template.json. Throws DSC5052 where there is none, DSC5061 where none has the name, DSC5056 where
+ * a file or key cannot be read, DSC5057, DSC5058 or DSC5060 where the text is no template of ours.
  */
 export async function loadChatTemplate(tokenizer: Tokenizer, { name }: TemplateOptions = {}): Promise<ChatTemplate> {
   const { folder, config } = tokenizer;

@@ -224,7 +224,7 @@ export const noChatTemplate = (folder: string, why: string): DiagnosticError =>
 export const noSuchTemplate = (folder: string, wanted: string | undefined, names: readonly string[]): DiagnosticError =>
   fail(
     folder,
-    "DSC5052",
+    "DSC5061",
     wanted === undefined ? `the chat templates of ${folder} have names, and none is "default"` : `no chat template "${wanted}" in ${folder}`,
     [`there ${names.length === 1 ? "is" : "are"} ${names.map((n) => `"${n}"`).join(", ")}`],
     `choose one: --chat-template ${names[0]}, or chat(model, tokenizer, { template: "${names[0]}" })`,
@@ -238,7 +238,7 @@ const LONG = 600;
 /** What a template does wrong, or what it asks for that is not here. `why` is the template's or the engine's word. */
 export function templateFault(kind: "syntax" | "runtime" | "raised" | "unsupported" | "budget", span: Span, why: string, near?: string): DiagnosticError {
   const [code, title, help] = {
-    syntax: ["DSC5056", "the chat template is no Jinja template", "fetch the file again, or use --prompt with the text the model expects"],
+    syntax: ["DSC5060", "the chat template is no Jinja template", "fetch the file again, or use --prompt with the text the model expects"],
     runtime: ["DSC5059", "the chat template fails", "Python's Jinja fails here too; use --prompt with the text the model expects"],
     raised: ["DSC5054", "the chat template refuses the conversation", "a template may want turns to alternate, or know no system message"],
     unsupported: ["DSC5057", "the chat template uses what dsc's Jinja has not", "use --prompt with the text the model expects, and please report the template"],

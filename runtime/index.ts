@@ -5,7 +5,7 @@ export type { ChatOptions, Turn } from "./chat.ts";
 export { generate, proceed } from "./generate.ts";
 export type { Finish, GenerateOptions, GenerateStep } from "./generate.ts";
 export { loadChatTemplate } from "./chat-template.ts";
-export type { ChatTemplate, Message } from "./chat-template.ts";
+export type { ChatTemplate, Message, TemplateOptions } from "./chat-template.ts";
 export { load, readArtifact } from "./load.ts";
 export { Model, memoryNeed } from "./model.ts";
 export type { LoadOptions } from "./model.ts";

@@ -8,7 +8,7 @@ import { binary, contains, negative, positive, sliced } from "./operators.ts";
 import type { Scope } from "./scope.ts";
 import { str } from "./text.ts";
 import { test } from "./tests.ts";
-import { Callable, Thing, Tuple, Undefined, compare, equal, iterate, keyOf, truthy, typeName, tuple, type Args, type Value } from "./values.ts";
+import { Callable, Thing, Undefined, compare, equal, iterate, keyOf, truthy, typeName, tuple, type Args, type Value } from "./values.ts";
 
 export function evaluate(e: Expr, scope: Scope): Value {
   spend(1);

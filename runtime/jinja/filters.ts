@@ -9,7 +9,7 @@ import { parseFloating, parseInteger, rounded, wholeOf } from "./numbers.ts";
 import { percentFormat } from "./percent-format.ts";
 import { centered, capital, lines, replaced, stripped } from "./string-methods.ts";
 import { str } from "./text.ts";
-import { Tuple, Undefined, characters, isNumber, itemsOf, lengthOf, plainNumber, truthy, typeName, tuple, type Args, type Value } from "./values.ts";
+import { Undefined, characters, isNumber, itemsOf, lengthOf, plainNumber, truthy, typeName, tuple, type Args, type Value } from "./values.ts";
 
 /** A filter; `run` calls another by its name, `test` a test. */
 export type Filter = (v: Value, args: Args, how: { run: (name: string, v: Value, args: Args) => Value; test: (name: string, v: Value, args: readonly Value[]) => boolean }) => Value;

@@ -6,7 +6,7 @@ import { Loop } from "./loop.ts";
 import type { Expr, Signature, Stmt } from "./nodes.ts";
 import { Scope } from "./scope.ts";
 import { str } from "./text.ts";
-import { Callable, Tuple, Undefined, iterate, truthy, tuple, type Args, type Value } from "./values.ts";
+import { Callable, Undefined, iterate, truthy, tuple, type Args, type Value } from "./values.ts";
 
 type Leaves = "break" | "continue" | undefined;
 

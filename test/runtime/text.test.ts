@@ -86,7 +86,7 @@ describe("chat templates", () => {
 
   test("none, a broken one and one that refuses are diagnostics", async () => {
     await expect(loadWith({})).rejects.toThrow(/DSC5052/);
-    await expect(loadWith({}, "{% if %}")).rejects.toThrow(/DSC5052.*not understood/s);
+    await expect(loadWith({}, "{% if %}")).rejects.toThrow(/DSC5060.*1:7.*\{% if %\}/s);
     const strict = await loadWith({}, "{{ raise_exception('turns must alternate') }}");
     expect(() => strict.render(turns)).toThrow(/DSC5054.*turns must alternate/s);
   });
