@@ -1,107 +1,134 @@
 // Writes an artifact so that a reader, at any moment and whatever was killed, finds the old one or the new one whole.
 //   1. everything is written beside, into OUT/.dsc-PID-*/
-//   2. under a lock, what OUT holds moves into that folder's old/ and the new takes its place; manifest.json moves last
+//   2. under a lock, files of an older artifact move into that folder's old/ and the new ones take their places; manifest.json last
 //   3. the folder goes
 // Between the moves of step 2 the manifest in place may name files that lie in such a folder: readers look there, by digest.
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, rmdirSync, statSync, writeFileSync } from "node:fs";
+// Files move one by one, and only those that dsc provably wrote (ours.ts): whatever else lies in OUT stays as it is, and where it
+// stands in the way, nothing is written at all.
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, rmdirSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
-import type { Manifest } from "../ir/artifact.ts";
-import { DiagnosticError } from "../ir/diagnostic.ts";
+import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
+import { readRegularSync, readTextSync } from "../runtime/files.ts";
+import { MANIFEST, filesOfManifest, isOwnPath, manifestText as textOf, sha256 } from "../runtime/manifest-text.ts";
 import { cacheFolder } from "../runtime/user-cache.ts";
 import type { Compiled } from "./compile.ts";
-import { cannotWrite, usage } from "./diagnostics.ts";
-import { LOCK, STAGE, alive, locked } from "./lock.ts";
+import { cannotWrite, cacheInTemporary, notOurs, usage } from "./diagnostics.ts";
+import { STAGE, locked } from "./lock.ts";
+import { Ours, clearStage, clearStages, kindAt, removeIfEmpty } from "./ours.ts";
 
-const MANIFEST = "manifest.json";
+export const manifestText = (c: Pick<Compiled, "manifest">): string => textOf(c.manifest);
 
-export const manifestText = (c: Pick<Compiled, "manifest">): string => JSON.stringify(c.manifest, null, 1) + "\n";
-
-/** Writes `c` into `folder`, replacing an older artifact there. Refuses a folder that holds something else. */
+/** Writes `c` into `folder`, replacing an older artifact there. Refuses, before anything is changed, where something else would have to go. */
 export function writeArtifact(c: Pick<Compiled, "manifest" | "files">, folder: string): void {
   const text = manifestText(c);
-  if (folder.trim() === "") throw new DiagnosticError(usage("-o is empty", "name a folder"));
-  try {
+  const stranger = [...c.files.keys()].find((name) => !isOwnPath(name));
+  if (stranger !== undefined) throw new DiagnosticError(cannotWrite(folder, `${stranger} is no place for a file of an artifact`));
+  withDiagnostics(folder, () => {
+    checkOut(folder, [...c.files.keys()]);
+    if (textAt(folder, MANIFEST) === text && intact(c, folder)) return;
     const fresh = !existsSync(folder);
-    if (!fresh) {
-      expectOurs(folder);
-      if (textAt(folder, MANIFEST) === text && intact(c, folder)) return;
-    }
     makeFolder(folder);
     let stage: string | undefined;
     try {
       stage = mkdtempSync(path.join(folder, `${STAGE}${process.pid}-`));
-      for (const [name, data] of [...c.files, [MANIFEST, text] as const]) {
+      // The manifest first: by it another writer knows what a killed one left.
+      for (const [name, data] of [[MANIFEST, text] as const, ...c.files]) {
         const to = path.join(stage, name);
         mkdirSync(path.dirname(to), { recursive: true });
-        writeFileSync(to, data);
+        writeFileSync(to, data, { flag: "wx" });
       }
-      locked(folder, () => commit(folder, stage!, tops(c.files.keys())));
-      locked(folder, () => clear(folder));
+      locked(folder, () => commit(folder, stage!, [...c.files.keys()]));
+      locked(folder, () => clearStages(folder));
     } catch (e) {
-      if (stage !== undefined) rmSync(stage, { recursive: true, force: true });
-      if (fresh && readdirSync(folder).length === 0) rmdirSync(folder);
+      if (stage !== undefined) clearStage(stage);
+      if (fresh) removeIfEmpty(folder);
       throw e;
     }
+  });
+}
+
+/** Runs what touches a folder; what the system refuses is a diagnostic. */
+function withDiagnostics(folder: string, body: () => void): void {
+  try {
+    body();
   } catch (e) {
-    if (e instanceof DiagnosticError) throw e;
-    throw new DiagnosticError(cannotWrite(folder, (e as Error).message));
+    throw e instanceof DiagnosticError ? e : new DiagnosticError(cannotWrite(folder, (e as Error).message));
   }
 }
 
-/** An artifact, an empty folder, or what a killed compile left of one. */
-function expectOurs(folder: string): void {
-  if (!statSync(folder).isDirectory()) throw new DiagnosticError(cannotWrite(folder, "it is a file", "choose another -o"));
-  const there = readdirSync(folder);
-  if (there.length && !there.includes(MANIFEST) && !there.some((n) => n.startsWith(STAGE)))
-    throw new DiagnosticError(cannotWrite(folder, "it is a folder that is no artifact", "choose another -o, or an empty folder"));
+/** Says before any work, for the names known then, whether an artifact may be written into a folder. */
+export function checkOut(folder: string, names: Iterable<string> = []): void {
+  if (folder.trim() === "") throw new DiagnosticError(usage("-o is empty", "name a folder"));
+  withDiagnostics(folder, () => {
+    if (!existsSync(folder)) {
+      if (kindAt(folder) !== undefined) throw new DiagnosticError(cannotWrite(folder, "it is a link to nothing", "choose another -o"));
+      return;
+    }
+    if (!statSync(folder).isDirectory()) throw new DiagnosticError(cannotWrite(folder, "it is a file", "choose another -o"));
+    const ours = new Ours(folder);
+    const wrong = obstacleIn(ours, names);
+    if (wrong === undefined) return;
+    // Another writer may be half-way: what lies in an artifact counts when none is at it.
+    if (ours.manifest || ours.stages.length) locked(folder, () => expectOurs(new Ours(folder), names));
+    else throw new DiagnosticError(notOurs(folder, wrong));
+  });
 }
 
-const tops = (names: Iterable<string>): string[] => [...new Set([...names].map((n) => n.split("/")[0]))];
+function expectOurs(ours: Ours, names: Iterable<string>): void {
+  const wrong = obstacleIn(ours, names);
+  if (wrong !== undefined) throw new DiagnosticError(notOurs(ours.folder, wrong));
+}
+
+/** What lies in a folder where an artifact may not go; nothing for an artifact, an empty folder, or what a killed compile left of one. */
+function obstacleIn(ours: Ours, names: Iterable<string>): string | undefined {
+  if (!ours.manifest) {
+    const there = readdirSync(ours.folder);
+    if (there.length === 0) return undefined;
+    if (there.includes(MANIFEST)) return "its manifest.json is not as dsc wrote one: it is another program's, or it was changed";
+    const stranger = ours.stages.length ? ours.foreign() : there[0];
+    if (stranger !== undefined) return `it is a folder that is no artifact: it holds ${stranger}`;
+  }
+  for (const name of new Set([...ours.names, ...names])) {
+    const why = ours.obstacle(name);
+    if (why !== undefined) return why;
+  }
+  return undefined;
+}
 
 const textAt = (folder: string, name: string): string | undefined => {
   const file = path.join(folder, name);
-  return existsSync(file) ? readFileSync(file, "utf8") : undefined;
+  return kindAt(file) === "file" ? readTextSync(file) : undefined;
 };
 
 /** The moves. What fails half-way is moved back. */
 function commit(folder: string, stage: string, fresh: readonly string[]): void {
+  // Again, now that no other writer is at it.
+  const ours = new Ours(folder);
+  expectOurs(ours, fresh);
   const old = path.join(stage, "old");
   mkdirSync(old);
+  const before = textAt(folder, MANIFEST);
+  // With it a later writer knows the files in old/ for dsc's, should this one be killed.
+  if (before !== undefined) writeFileSync(path.join(old, MANIFEST), before);
   const done: [from: string, to: string][] = [];
-  const move = (from: string, to: string): void => {
-    renameSync(from, to);
-    done.unshift([from, to]);
+  const move = (name: string, from: string, to: string): void => {
+    mkdirSync(path.dirname(path.join(to, name)), { recursive: true });
+    renameSync(path.join(from, name), path.join(to, name));
+    done.unshift([path.join(from, name), path.join(to, name)]);
   };
+  const wanted = new Set(fresh);
   try {
-    for (const name of new Set([...topsInPlace(folder), ...fresh])) {
-      if (existsSync(path.join(folder, name))) move(path.join(folder, name), path.join(old, name));
-      if (fresh.includes(name)) move(path.join(stage, name), path.join(folder, name));
+    for (const name of new Set([...ours.names, ...fresh])) {
+      if (kindAt(path.join(folder, name)) !== undefined) move(name, folder, old);
+      if (wanted.has(name)) move(name, stage, folder);
     }
     renameSync(path.join(stage, MANIFEST), path.join(folder, MANIFEST));
   } catch (e) {
     for (const [from, to] of done) renameSync(to, from);
     throw e;
   }
-}
-
-/** Folders and files of the artifact in place, by its manifest. */
-function topsInPlace(folder: string): string[] {
-  try {
-    const { files } = JSON.parse(textAt(folder, MANIFEST) ?? "{}") as Partial<Manifest>;
-    return tops(Object.keys(files ?? {})).filter((n) => n !== "" && n !== "." && n !== "..");
-  } catch {
-    return [];
-  }
-}
-
-/** Removes what finished and killed compiles left; the folders of those at work stay. */
-function clear(folder: string): void {
-  for (const name of readdirSync(folder)) {
-    if (!name.startsWith(STAGE) || name === LOCK) continue;
-    const pid = Number(name.slice(STAGE.length).split("-")[0]);
-    if (pid === process.pid || !alive(pid)) rmSync(path.join(folder, name), { recursive: true, force: true });
-  }
+  for (const name of new Set([...ours.names].map((n) => path.dirname(n)))) if (name !== ".") removeIfEmpty(path.join(folder, name));
 }
 
 /** Like mkdir -p. Node's own recursive form never returns where a parent refuses children with ENOENT (/proc). */
@@ -119,13 +146,30 @@ export function makeFolder(folder: string): void {
 function intact(c: Pick<Compiled, "manifest" | "files">, folder: string): boolean {
   return [...c.files.keys()].every((name) => {
     const file = path.join(folder, name);
-    return existsSync(file) && createHash("sha256").update(readFileSync(file)).digest("hex") === c.manifest.files[name];
+    return kindAt(file) === "file" && sha256(readRegularSync(file, Infinity)) === c.manifest.files[name];
   });
 }
 
-/** Writes into the user's cache, under a name made from the content; gives the folder. */
-export function cacheArtifact(c: Compiled): string {
-  const folder = path.join(cacheFolder(), createHash("sha256").update(manifestText(c)).digest("hex").slice(0, 24));
-  writeArtifact(c, folder);
-  return folder;
+/** Writes into the user's cache, under a name made from the content; gives the folder. Where that cannot be, into a temporary one, with a note. */
+export function cacheArtifact(c: Compiled, note: (d: Diagnostic) => void = () => {}): string {
+  const folder = path.join(cacheFolder(), sha256(manifestText(c)).slice(0, 24));
+  try {
+    writeArtifact(c, folder);
+    return folder;
+  } catch (e) {
+    if (!(e instanceof DiagnosticError)) throw e;
+    const instead = mkdtempSync(path.join(tmpdir(), "dsc-"));
+    process.on("exit", () => removeArtifact(instead));
+    writeArtifact(c, instead);
+    note(cacheInTemporary(folder, instead, e.diagnostics[0].title));
+    return instead;
+  }
+}
+
+/** Removes an artifact, and its folder if nothing else lies there. */
+function removeArtifact(folder: string): void {
+  for (const name of filesOfManifest(textAt(folder, MANIFEST) ?? "")?.keys() ?? []) rmSync(path.join(folder, name), { force: true });
+  for (const name of ["graph", "kernels"]) if (kindAt(path.join(folder, name)) === "folder") removeIfEmpty(path.join(folder, name));
+  rmSync(path.join(folder, MANIFEST), { force: true });
+  if (existsSync(folder) && readdirSync(folder).length === 0) rmdirSync(folder);
 }

@@ -55,6 +55,15 @@ export const wholeNumber = (option: string, seen: number, least: number, most = 
 
 export const cannotWrite = (where: string, problem: string, help?: string): Diagnostic => error("DSC6002", `cannot write ${where}: ${problem}`, { spans: [place(where)], help: help ?? "choose another place, or see to its permissions and its disk" });
 
+/** A place that holds what dsc did not write; it is left as it is. */
+export const notOurs = (where: string, problem: string): Diagnostic => cannotWrite(where, problem, "choose another place, or an empty folder; dsc replaces only files that it wrote and nobody changed");
+
+/** The work is done all the same, but not kept. */
+export const cacheInTemporary = (cache: string, instead: string, why: string): Diagnostic => ({
+  ...warning("DSC6022", "the compiled model is kept until this command ends: the cache cannot be written", { spans: [place(cache)], notes: [why, `it lies in ${instead} meanwhile`], help: "DSC_CACHE names another folder for the cache" }),
+  severity: "note",
+});
+
 export const tooManyLayers = (asked: number, has: number): Diagnostic =>
   error("DSC6014", `--layers ${asked}: the model has ${has} layers`, { spans: [onValue("--layers")], notes: ["num_hidden_layers of the config says so"], help: `give a number from 1 to ${has}` });
 

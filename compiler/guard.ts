@@ -7,6 +7,9 @@ import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
 import { everyNode, printModule, type Module } from "../ir/index.ts";
 import { pluginBroke, pluginSlow, pluginThrew, type Failure } from "../passes/diagnostics.ts";
 import type { PipelineOptions, Place } from "../passes/index.ts";
+import { readTextSync } from "../runtime/files.ts";
+import { makeFolder } from "./artifact.ts";
+import { kindAt } from "./ours.ts";
 
 /**
  * Seconds one pass of a plug-in may take for one model; all standard passes together take one for R1. The limit is of the clock,
@@ -70,12 +73,26 @@ function thrownAt(e: unknown, file: string): string[] {
 
 /** Writes the module from before the pass, cut down to the function it was in; gives the file, or nothing where it cannot be written. */
 function reproduce({ pass, func, before }: Place, folder: string): string | undefined {
-  const file = path.join(folder, `${pass.name}-before.dsc`);
   try {
-    writeFileSync(file, printModule(func === undefined ? before : only(before, func)));
+    makeFolder(folder);
+    const file = place(path.join(folder, `${pass.name}-before`), printModule(func === undefined ? before : only(before, func)));
     return path.relative(process.cwd(), file).startsWith("..") ? file : path.relative(process.cwd(), file);
   } catch {
     return undefined;
+  }
+}
+
+/** Writes a text under a name that is free, NAME.dsc or NAME-2.dsc and on; one that is there already is kept. */
+function place(name: string, text: string): string {
+  for (let i = 1; ; i++) {
+    const file = `${name}${i === 1 ? "" : `-${i}`}.dsc`;
+    try {
+      writeFileSync(file, text, { flag: "wx" });
+      return file;
+    } catch (e) {
+      if ((e as NodeJS.ErrnoException).code !== "EEXIST") throw e;
+      if (kindAt(file) === "file" && readTextSync(file) === text) return file;
+    }
   }
 }
 

@@ -11,7 +11,7 @@ export type Dims = Readonly<Record<string, number>>;
 export function evaluate(size: Size, dims: Dims): number {
   if (typeof size === "number") return size;
   if (typeof size === "string") {
-    const v = dims[size];
+    const v = Object.hasOwn(dims, size) ? dims[size] : undefined;
     if (v === undefined) throw new RangeError(`size symbol ${size} has no value; known: ${Object.keys(dims).join(", ")}`);
     return v;
   }

@@ -34,9 +34,10 @@ export const brokenFile = (path: string, why: string): DiagnosticError =>
 export const wrongTarget = (target: string, device: string): DiagnosticError =>
   fail("manifest.json", "DSC5004", `the artifact was compiled for ${target}, not for ${device}`, [], `compile it with --target ${device}`);
 
-export const brokenManifest = (why: string): DiagnosticError =>
+/** `at`: the path of the value in manifest.json. */
+export const brokenManifest = (why: string, at = ""): DiagnosticError =>
   fail(
-    "manifest.json",
+    at === "" ? "manifest.json" : `manifest.json: ${at}`,
     "DSC5005",
     "the artifact's program does not hold together",
     [why],

@@ -1,55 +1,74 @@
 // Opens an artifact folder: manifest.json is the only file trusted by name, every other one by the digest it gives.
 // Refuses foreign formats, other targets, missing or altered files.
-import { createHash } from "node:crypto";
-import { readFile, readdir, stat } from "node:fs/promises";
-import { join, normalize, sep } from "node:path";
+import { lstat, readdir } from "node:fs/promises";
+import { join } from "node:path";
 import type { Manifest, Target } from "../ir/artifact.ts";
 import { CpuDevice, type CpuKernel } from "./devices/cpu.ts";
 import type { Device } from "./device.ts";
 import * as diagnostics from "./diagnostics.ts";
+import { readRegular } from "./files.ts";
+import { parseManifest } from "./manifest.ts";
+import { MANIFEST, sha256 } from "./manifest-text.ts";
 import type { LoadOptions } from "./model.ts";
 import { Model } from "./model.ts";
-
-const FORMAT = "dsc-artifact/1";
 
 interface Artifact {
   manifest: Manifest;
   files: Map<string, Buffer<ArrayBuffer>>;
 }
 
+/** How long a reader follows writers that replace the artifact again and again. */
+const PATIENCE_MS = 30_000;
+
 /** The manifest of an artifact folder, its files checked against their digests; `files` holds what `keep` asks for. */
 export async function readArtifact(folder: string, keep: (path: string) => boolean = () => false): Promise<Artifact> {
-  for (let tries = 1, last = ""; ; tries++) {
-    const at = await manifestAt(folder);
-    // A compile that finished meanwhile took the old files with it: what counts is the manifest that lies there now.
-    if (at !== last) [tries, last] = [1, at];
+  const until = Date.now() + PATIENCE_MS;
+  // By digest, from one try to the next: however often the artifact changes meanwhile, files of one that comes back are there.
+  const seen = new Map<string, Buffer<ArrayBuffer>>();
+  for (;;) {
+    const before = await stateOf(folder);
     const text = await readManifest(folder);
+    const manifest = parseManifest(folder, text);
     try {
-      return await readFiles(folder, text, keep);
+      return { manifest, files: await readFiles(folder, manifest, keep, seen) };
     } catch (e) {
-      if (tries >= 5 && (await manifestAt(folder)) === at) throw e;
+      // A compile that finished meanwhile took the old files with it: what counts is the manifest that lies there now.
+      if (Date.now() > until || (await stateOf(folder)) === before) throw e;
     }
   }
 }
 
-/** Which file manifest.json is: each compile puts another in its place, with the same text or not. */
-const manifestAt = (folder: string): Promise<string> => stat(join(folder, "manifest.json"), { bigint: true }).then((s) => `${s.ino} ${s.ctimeNs}`, () => "none");
+/** Changes whenever a writer puts another manifest in place, or begins or ends. */
+async function stateOf(folder: string): Promise<string> {
+  try {
+    const { ino, ctimeNs } = await lstat(join(folder, MANIFEST), { bigint: true });
+    return [ino, ctimeNs, ...(await readdir(folder)).filter((n) => n.startsWith(STAGE))].join();
+  } catch (e) {
+    throw diagnostics.notAnArtifact(folder, (e as Error).message);
+  }
+}
+
+/** How the names of a writer's own entries in an artifact's folder begin. */
+const STAGE = ".dsc-";
+/** R1's is half a MiB. */
+const MOST_MANIFEST = 64 << 20;
 
 const readManifest = (folder: string): Promise<string> =>
-  readFile(join(folder, "manifest.json"), "utf8").catch((e: Error) => {
-    throw diagnostics.notAnArtifact(folder, e.message);
-  });
+  readRegular(join(folder, MANIFEST), MOST_MANIFEST).then(
+    (data) => data.toString("utf8"),
+    (e: Error) => {
+      throw diagnostics.notAnArtifact(folder, e.message);
+    },
+  );
 
-async function readFiles(folder: string, text: string, keep: (path: string) => boolean): Promise<Artifact> {
-  const manifest = parseManifest(folder, text);
-  const files = new Map<string, Buffer<ArrayBuffer>>();
+async function readFiles(folder: string, manifest: Manifest, keep: (path: string) => boolean, seen: Map<string, Buffer<ArrayBuffer>>): Promise<Artifact["files"]> {
+  const files: Artifact["files"] = new Map();
   for (const [name, digest] of Object.entries(manifest.files)) {
-    if (normalize(name) !== name.replaceAll("/", sep) || name.startsWith("..") || name.startsWith("/"))
-      throw diagnostics.brokenFile(name, "its path leads out of the artifact");
-    const data = await readTrusted(folder, name, digest);
+    const data = seen.get(digest) ?? (await readTrusted(folder, name, digest));
+    seen.set(digest, data);
     if (keep(name)) files.set(name, data);
   }
-  return { manifest, files };
+  return files;
 }
 
 /** The file with that digest: in its place, or where a compile that was killed or is at work keeps it (compiler/artifact.ts). */
@@ -57,8 +76,8 @@ async function readTrusted(folder: string, name: string, digest: string): Promis
   let why = "";
   const read = async (from: string): Promise<Buffer<ArrayBuffer> | undefined> => {
     try {
-      const data = (await readFile(join(from, name))) as Buffer<ArrayBuffer>;
-      const seen = createHash("sha256").update(data).digest("hex");
+      const data = await readRegular(join(from, name));
+      const seen = sha256(data);
       if (seen === digest) return data;
       why ||= `its sha256 is ${seen}; the manifest says ${digest}`;
     } catch (e) {
@@ -68,28 +87,12 @@ async function readTrusted(folder: string, name: string, digest: string): Promis
   };
   const inPlace = await read(folder);
   if (inPlace) return inPlace;
-  for (const stage of (await readdir(folder)).filter((n) => n.startsWith(".dsc-")))
+  for (const stage of (await readdir(folder)).filter((n) => n.startsWith(STAGE)))
     for (const from of [join(folder, stage, "old"), join(folder, stage)]) {
       const data = await read(from);
       if (data) return data;
     }
   throw diagnostics.brokenFile(name, why);
-}
-
-function parseManifest(folder: string, text: string): Manifest {
-  let manifest: Manifest;
-  try {
-    manifest = JSON.parse(text) as Manifest;
-  } catch (e) {
-    throw diagnostics.notAnArtifact(folder, `manifest.json is not JSON: ${(e as Error).message}`);
-  }
-  if (typeof manifest !== "object" || manifest === null || manifest.format !== FORMAT)
-    throw diagnostics.foreignFormat(folder, manifest?.format, FORMAT);
-  for (const key of ["options", "model", "weights", "kernels", "functions", "entries", "files"] as const)
-    if (typeof manifest[key] !== "object" || manifest[key] === null)
-      throw diagnostics.brokenFile("manifest.json", `it has no ${key}`);
-  if (!Array.isArray(manifest.load)) throw diagnostics.brokenFile("manifest.json", "it has no load list");
-  return manifest;
 }
 
 /** Loads a model: checks the artifact, opens the device it is for, places the weights. */

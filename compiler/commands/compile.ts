@@ -2,7 +2,7 @@
 import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError, render } from "../../ir/diagnostic.ts";
-import { writeArtifact } from "../artifact.ts";
+import { checkOut, writeArtifact } from "../artifact.ts";
 import { compile, type Compiled } from "../compile.ts";
 import { shellWord, usage } from "../diagnostics.ts";
 import { progressLine } from "../progress.ts";
@@ -13,7 +13,7 @@ import { compileFlags, optionsOf, pipelineOf, type CompileFlags } from "./option
 
 interface Options extends CompileFlags {
   src: string;
-  out: string;
+  out?: string;
   json: boolean;
   cubin: boolean;
 }
@@ -25,7 +25,7 @@ export const compileCommand = {
     compileFlags(
       y
         .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
-        .option("out", { alias: "o", type: "string", demandOption: true, describe: "folder for the artifact" })
+        .option("out", { alias: "o", type: "string", describe: "folder for the artifact (default: .dsc/NAME, of the model's folder or file)" })
         .option("cubin", { type: "boolean", default: false, describe: "cuda: put compiled kernels into the artifact, for machines without a compiler" })
         .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
     ) as Argv<Options>,
@@ -34,20 +34,29 @@ export const compileCommand = {
     const options = optionsOf(a);
     const { pipeline, passOptions } = await pipelineOf(a.src, a);
     if (a.cubin && options.target !== "cuda") throw new DiagnosticError(usage(`--cubin with --target ${options.target}: only CUDA kernels are compiled to cubins`, "give --target cuda, or leave it out"));
-    const texts = compile(a.src, { ...options, passOptions, reproduceIn: path.dirname(path.resolve(a.out)), storesF32: await storesF32(a.src) }, pipeline);
+    const out = a.out ?? defaultOut(a.src);
+    checkOut(out);
+    const texts = compile(a.src, { ...options, passOptions, reproduceIn: path.dirname(path.resolve(out)), storesF32: await storesF32(a.src) }, pipeline);
     const line = progressLine();
     const c = a.cubin ? await (await import("../cubins.ts")).withCubins(texts, undefined, line.show).finally(line.end) : texts;
-    writeArtifact(c, a.out);
+    writeArtifact(c, out);
     for (const w of c.warnings) process.stderr.write(render(w) + "\n");
     const f = facts(c);
-    if (a.json) return void process.stdout.write(JSON.stringify({ out: a.out, ...f, ledger: c.outcome.ledger.entries }) + "\n");
+    if (a.json) return void process.stdout.write(JSON.stringify({ out, ...f, ledger: c.outcome.ledger.entries }) + "\n");
     process.stdout.write(`${transcript(c.outcome)}\n\n`);
     process.stdout.write(`${f.architecture} for ${f.target}: ${f.layers} layers, ${f.functions} functions, ${f.kernels.length} kernels, ${size(f.weight_bytes)} of weights\n`);
-    process.stdout.write(`written to ${shellWord(a.out)}; dsc inspect ${shellWord(a.out)} lists it\n`);
+    process.stdout.write(`written to ${shellWord(out)}; dsc inspect ${shellWord(out)} lists it\n`);
     // Time is no part of the answer: the same compile prints the same bytes.
     process.stderr.write(`in ${((performance.now() - from) / 1000).toFixed(2)} s\n`);
   },
 };
+
+/** .dsc/NAME where one works: of a model folder, or of the folder of a config.json, else of the file. */
+function defaultOut(src: string): string {
+  const full = path.resolve(src);
+  const name = path.basename(full) === "config.json" ? path.basename(path.dirname(full)) : path.basename(full, ".json");
+  return path.join(".dsc", name === "" ? "model" : name);
+}
 
 interface Facts {
   architecture: string;

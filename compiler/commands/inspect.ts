@@ -6,6 +6,7 @@ import { printSize } from "../../ir/size.ts";
 import { readArtifact } from "../../runtime/index.ts";
 import { notFound, usage } from "../diagnostics.ts";
 import type { Launch, Origins } from "../origins.ts";
+import { originsOf, printing } from "../side-files.ts";
 import { table } from "../report/table.ts";
 
 interface Options {
@@ -44,14 +45,14 @@ export const inspect = {
     }
     if (a.origin && a.kernel === undefined) throw new DiagnosticError(usage("inspect: --origin is of a kernel", `dsc inspect ${a.out} KERNEL --origin; without a kernel, dsc inspect ${a.out} lists them`, "--origin"));
     if (a.kernel !== undefined && !Object.hasOwn(manifest.kernels, a.kernel)) throw new DiagnosticError(notFound(`kernel ${a.kernel}`, a.out, a.kernel, Object.keys(manifest.kernels)));
-    const origins = JSON.parse(text("origins.json") || '{"numbers":{},"launches":[]}') as Origins;
+    const origins = originsOf(files);
     const launches = origins.launches.filter((l) => a.kernel === undefined || l.kernel === a.kernel);
     if (a.origin) {
       const kernel = text(manifest.kernels[a.kernel!].text);
-      const numbers = numbersIn(kernel, origins.numbers);
-      return say({ kernel: a.kernel, launches, numbers }, () => printOrigin(a.kernel!, manifest, launches, numbers));
+      const numbers = printing("origins.json", () => numbersIn(kernel, origins.numbers));
+      return say({ kernel: a.kernel, launches, numbers }, () => printing("origins.json", () => printOrigin(a.kernel!, manifest, launches, numbers)));
     }
-    if (a.cost) return say({ launches: launches.map(({ kernel, site, op, bytes, flops }) => ({ kernel, site, op, bytes, flops })) }, () => printCost(launches));
+    if (a.cost) return say({ launches: launches.map(({ kernel, site, op, bytes, flops }) => ({ kernel, site, op, bytes, flops })) }, () => printing("origins.json", () => printCost(launches)));
     if (a.kernel === undefined) return say(facts(manifest), () => overview(manifest));
     const record = manifest.kernels[a.kernel];
     say({ kernel: a.kernel, ...record, sites: launches.map((l) => l.site), source: text(record.text) }, () => text(record.text));

@@ -43,7 +43,7 @@ async function artifactOf(a: SourceFlags, taps: string | undefined): Promise<{ f
   const { pipeline, passOptions } = await pipelineOf(a.src, a);
   const c = compile(a.src, { ...optionsOf(a), passOptions, taps: a.taps || taps !== undefined, storesF32: await storesF32(a.weights ?? a.src) }, pipeline);
   for (const w of c.warnings) process.stderr.write(render(w) + "\n");
-  return { folder: cacheArtifact(c), beside: statSync(a.src).isDirectory() ? a.src : path.dirname(a.src) };
+  return { folder: cacheArtifact(c, (d) => void process.stderr.write(render(d) + "\n")), beside: statSync(a.src).isDirectory() ? a.src : path.dirname(a.src) };
 }
 
 /** The tokenizer beside the weights, or else beside the config; `option` is what needs it. */

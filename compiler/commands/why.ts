@@ -1,12 +1,10 @@
 // dsc why OUT [PASS] [SITE]: what every rule did at every place it was tried, and which kernel serves a place.
-import { readFileSync } from "node:fs";
-import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
-import type { Problem } from "../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Entry } from "../../passes/index.ts";
 import { readArtifact } from "../../runtime/index.ts";
 import { notFound, shellWord, usage } from "../diagnostics.ts";
+import { ledgerOf, printing, problemsOf } from "../side-files.ts";
 import { printServed, servedBy, type Served } from "../report/served.ts";
 import { inOrder, lies, placeOf, printEntry, printOverview, printPass, withoutAlias } from "../report/why.ts";
 
@@ -32,14 +30,13 @@ export const why = {
       .option("fired", { type: "boolean", default: false, describe: "only what fired" })
       .option("json", { type: "boolean", default: false, describe: "one JSON array on stdout" }) as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
-    const { manifest } = await readArtifact(a.out);
-    const read = <T>(name: string): T => JSON.parse(readFileSync(path.join(a.out, name), "utf8")) as T;
-    const entries = read<Entry[]>("ledger.json");
+    const { manifest, files } = await readArtifact(a.out, (name) => name.endsWith(".json"));
+    const entries = ledgerOf(files);
     const passes = [...new Set(entries.map((e) => e.pass)), KERNELS];
     if (a.pass !== undefined && !passes.includes(a.pass)) throw new DiagnosticError(notFound(`pass ${a.pass}`, a.out, a.pass, passes));
     if (a.fired && a.pass === KERNELS) throw new DiagnosticError(usage("--fired is of passes: kernels are chosen, not fired", `dsc why ${shellWord(a.out)} kernels${a.site === undefined ? "" : ` ${shellWord(a.site)}`}`, "--fired"));
     const sites = a.site === undefined ? undefined : withoutAlias(a.site, manifest);
-    if (a.pass === KERNELS) return tell(a.json, chosen(servedBy(manifest, read<Record<string, Problem>>("problems.json")), sites, a), (s) => s.map(printServed).join("\n"));
+    if (a.pass === KERNELS) return tell(a.json, chosen(printing("problems.json", () => servedBy(manifest, problemsOf(files))), sites, a), (s) => s.map(printServed).join("\n"));
     const of = entries.filter((e) => (a.pass === undefined || e.pass === a.pass) && (!a.fired || e.outcome === "fired"));
     if (sites === undefined) return tell(a.json, of, a.pass === undefined ? printOverview : (e) => printPass(a.pass!, inOrder(e)));
     const here = of.filter((e) => sites.some((s) => lies(placeOf(e), s)));

@@ -22,9 +22,12 @@ export interface Answer {
 }
 
 /** Never rejects: a failing command is an answer too. A stack trace in it is always a failure of the test. */
-export function dsc(...words: string[]): Promise<Answer> {
+export const dsc = (...words: string[]): Promise<Answer> => dscIn({}, ...words);
+
+/** The same in another folder, or with other variables. */
+export function dscIn({ cwd = root, env = {} }: { cwd?: string; env?: Record<string, string> }, ...words: string[]): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    execFile(process.execPath, [cli, ...words], { cwd: root, maxBuffer: 1 << 26, env: { ...process.env, DSC_CACHE: at("cache"), NO_COLOR: "1" } }, (e, stdout, stderr) => {
+    execFile(process.execPath, [cli, ...words], { cwd, maxBuffer: 1 << 26, env: { ...process.env, DSC_CACHE: at("cache"), NO_COLOR: "1", ...env } }, (e, stdout, stderr) => {
       if (/\n\s+at .+:\d+:\d+\)?/.test(stderr + stdout)) return reject(new Error(`a stack trace from dsc ${words.join(" ")}:\n${stderr}`));
       resolve({ code: e ? Number(e.code ?? 99) : 0, stdout, stderr });
     });

@@ -97,6 +97,8 @@ describe("what goes wrong while it runs", () => {
   /** The failure, and whether its text shows it again. */
   async function both(text: string, seconds?: number): Promise<{ d: Diagnostic; again: Diagnostic; file: string }> {
     const file = plugin(text);
+    // One that is there would be kept, and this one written under another name.
+    rmSync(path.join(work, "mine-before.dsc"), { force: true });
     const pipeline = await loadPlugins(undefined, [file]);
     const run = (m: ReturnType<typeof parseModule>, only: readonly Pass[]): unknown => runPipeline(m, only, {}, { contracts: false, guard: guardOf(work, seconds) });
     const [d] = await failure(() => (seconds ? run(parseModule(compile(model, { ...defaults, passes: "none" }).files.get("graph/00-frontend.dsc") as string), pipeline) : compiled(pipeline)));

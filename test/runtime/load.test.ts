@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
 import type { Manifest } from "../../ir/artifact.ts";
 import { load } from "../../runtime/load.ts";
+import { manifestText } from "../../runtime/manifest-text.ts";
 import { TextStream, loadTokenizer } from "../../runtime/tokenizer.ts";
 import { binaries, manifest } from "./toy.ts";
 
@@ -17,17 +18,15 @@ let count = 0;
 function artifact(change: (m: Manifest) => void = () => {}, alter?: string): string {
   const folder = join(root, String(count++));
   const m = structuredClone(manifest);
-  // The toy's names have no synthetic rule but for these.
-  m.weights = Object.fromEntries(Object.entries(m.weights).filter(([, p]) => p.source.kind === "checkpoint" && !p.staging));
-  m.load = [];
-  for (const b of binaries) {
-    const path = `kernels/${b.name}.wasm`;
-    mkdirSync(dirname(join(folder, path)), { recursive: true });
-    writeFileSync(join(folder, path), b.binary);
-    m.files[path] = createHash("sha256").update(b.binary).digest("hex");
-  }
+  m.weights.rope.shape = [m.model.maxPositions, 4];
+  for (const b of binaries)
+    for (const [path, data] of [[m.kernels[b.name].binary!, b.binary], [m.kernels[b.name].text, b.name]] as const) {
+      mkdirSync(dirname(join(folder, path)), { recursive: true });
+      writeFileSync(join(folder, path), data);
+      m.files[path] = createHash("sha256").update(data).digest("hex");
+    }
   change(m);
-  writeFileSync(join(folder, "manifest.json"), JSON.stringify(m));
+  writeFileSync(join(folder, "manifest.json"), manifestText(m));
   if (alter) writeFileSync(join(folder, alter), "altered");
   return folder;
 }
@@ -50,9 +49,10 @@ test.each<[string, (m: Manifest) => void, RegExp, string?]>([
     /DSC5042.*add/s,
     "kernels/add.wasm",
   ],
-  ["a missing file", (m) => (m.files["kernels/none.wasm"] = "00"), /DSC5003/],
-  ["a path out of the folder", (m) => (m.files["../x"] = "00"), /DSC5003.*out of the artifact/s],
-  ["a manifest without functions", (m) => Reflect.deleteProperty(m, "functions"), /DSC5003.*functions/s],
+  ["a missing file", (m) => (m.files["kernels/none.wasm"] = "0".repeat(64)), /DSC5003/],
+  ["a digest that is none", (m) => (m.files["kernels/none.wasm"] = "00"), /DSC5005.*sha256/s],
+  ["a path out of the folder", (m) => (m.files["../x"] = "0".repeat(64)), /DSC5003.*out of the artifact/s],
+  ["a manifest without functions", (m) => Reflect.deleteProperty(m, "functions"), /DSC5005.*functions/s],
   ["a kernel without its entry", (m) => (m.kernels.add.entry = "go"), /DSC5042.*go/s],
   ["an entry that is no function", (m) => (m.entries.prefill = "none"), /DSC5005.*none/s],
 ])("%s is refused", async (_, change, message, alter) => {

@@ -19,6 +19,10 @@ const at = (base: Expr, row: Expr, lane: Expr): Expr => word(base, plus(times(ro
 
 type Body = (w: Writer, cell: Expr, ...p: Expr[]) => void;
 
+/** Operands of tables, and those that no kernel writes. */
+const integers = ["ids", "positions", "sequence", "pages", "starts", "offsets"];
+const read = ["ids", "positions", "sequence", "pages", "starts", "table", "gain", "head", "by", "from"];
+
 /** A kernel whose cells are independent: args are addresses, then dims. */
 function kernel(
   name: string,
@@ -39,7 +43,7 @@ function kernel(
       binary: `kernels/${name}.wasm`,
       entry: "run",
       family: name,
-      params: args.map((a) => ({ kind: "buffer", name: a, dtype: "f32", access: "inout" })),
+      params: args.map((a) => ({ kind: "buffer", name: a, dtype: integers.includes(a) ? "i32" : "f32", access: read.includes(a) ? "in" : "inout" })),
       dims,
       cells,
       scratchBytes: 128,
@@ -113,7 +117,7 @@ const kernels = [
       w.push(store("f32.store", word(out, cell), get(acc)));
     },
   ),
-  kernel("double", ["x", "out"], ["n"], "n", (w, i, x, out) =>
+  kernel("double", ["from", "out"], ["n"], "n", (w, i, x, out) =>
     w.push(store("f32.store", word(out, i), ins("f32.mul", load("f32.load", word(x, i)), f32(2)))),
   ),
   kernel("trap", ["x"], ["T"], "T", (w, _, x) =>

@@ -1,0 +1,56 @@
+// The files of an artifact that are there to be read, not run: origins.json, ledger.json, problems.json. Their bytes are those the
+// manifest has digests of; here their form is checked, so that what prints them meets no surprise. What is wrong ends in DSC5003.
+import { DiagnosticError } from "../ir/diagnostic.ts";
+import type { Problem } from "../ir/kernel/catalogue.ts";
+import type { Entry } from "../passes/index.ts";
+import { brokenFile } from "../runtime/diagnostics.ts";
+import { boolean, finite, list, map, maybe, members, oneOf, text, whole, wrong, type Check } from "../runtime/schema.ts";
+import type { Origins } from "./origins.ts";
+
+type Files = ReadonlyMap<string, Uint8Array>;
+
+function parsed<T>(files: Files, name: string, check: Check): T {
+  const bytes = files.get(name);
+  if (!bytes) throw brokenFile(name, "it is not among the files of the manifest");
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder().decode(bytes));
+  } catch (e) {
+    throw brokenFile(name, `it is not JSON: ${(e as Error).message}`);
+  }
+  try {
+    check(value, "");
+  } catch (e) {
+    throw e instanceof DiagnosticError ? brokenFile(name, e.diagnostics[0].notes.join("; ")) : e;
+  }
+  return value as T;
+}
+
+/** What prints from a file: a value that its form let through and that says nothing is the file's fault, not a fault of dsc. */
+export function printing<T>(name: string, print: () => T): T {
+  try {
+    return print();
+  } catch (e) {
+    throw e instanceof TypeError || e instanceof RangeError ? brokenFile(name, `what it says makes no sense: ${e.message}`) : e;
+  }
+}
+
+const cost = members({ bytes: finite, flops: finite, launches: finite }, true);
+const entry = members(
+  {
+    pass: text, rule: text, site: text, at: maybe(text), outcome: oneOf("fired", "declined", "refused", "unmatched", "none"), count: whole(),
+    reason: maybe(text), changes: maybe(text), delta: maybe(cost), together: maybe(boolean),
+  },
+  true,
+);
+/** The entries of ledger.json. */
+export const ledgerOf = (files: Files): Entry[] => parsed(files, "ledger.json", list(entry));
+
+const texts = list(text);
+const launch = members({ kernel: text, site: text, op: text, line: maybe(text), tensors: maybe(texts), keys: maybe(texts), rules: maybe(texts), bytes: maybe(finite), flops: maybe(finite) }, true);
+export const originsOf = (files: Files): Origins => parsed(files, "origins.json", members({ launches: list(launch) }, true));
+
+const scalar: Check = (v, at) => (["string", "boolean"].includes(typeof v) ? undefined : typeof v === "number" ? finite(v, at) : wrong(at, v, "a number, a text, true or false"));
+/** Problems of kernels by kernel name. */
+export const problemsOf = (files: Files): Record<string, Problem> =>
+  parsed(files, "problems.json", map(map((v, at) => (Array.isArray(v) ? list(scalar)(v, at) : scalar(v, at)))));

@@ -1,0 +1,146 @@
+// The form of manifest.json: every member of every record, its type and its range. What the numbers and names refer to is
+// manifest-program.ts; together they are what DSC5005 promises.
+import type { ArgPlan, FunctionPlan, KernelRecord, Manifest, ModelFacts, Piece, Source, Step, WeightPlan } from "../ir/artifact.ts";
+import type { Launch, Param } from "../ir/kernel/catalogue.ts";
+import { FORMAT } from "./manifest-text.ts";
+import { boolean, either, finite, list, map, matching, maybe, members, object, oneOf, orNull, text, union, whole, wrong, type Check } from "./schema.ts";
+
+/** Deepest nesting of sizes, and of steps inside steps: those of R1 nest four deep. */
+const DEEPEST = 32;
+/** Largest number a kernel is given: its parameters are i32. */
+const MOST = 2 ** 31 - 1;
+
+const binary = new Set(["div", "ceildiv"]);
+
+/** ir/size.ts: a whole number, a symbol, or an operation over sizes. */
+const sizeAt = (depth: number): Check => (v, at) => {
+  if (typeof v === "number") return whole()(v, at);
+  if (typeof v === "string") return matching(/^[A-Za-z]\w{0,31}$/, "a number or a symbol such as T")(v, at);
+  if (depth === DEEPEST) wrong(at, v, `sizes nested less than ${DEEPEST} deep`);
+  object<{ op: string; of: unknown[] }>({ op: oneOf("add", "mul", "ceildiv", "div", "max", "min"), of: list(sizeAt(depth + 1), 1, 64) })(v, at);
+  const { op, of } = v as { op: string; of: unknown[] };
+  if (binary.has(op) && of.length !== 2) wrong(`${at}.of`, of, `the two sizes of ${op}`);
+};
+export const size = sizeAt(0);
+
+const model = object<ModelFacts>({
+  architecture: text,
+  vocab: whole(1, MOST),
+  hidden: whole(1, MOST),
+  layers: whole(1, 10_000),
+  caches: whole(1, 10_000),
+  cacheWidth: whole(1, MOST),
+  cacheDType: oneOf("f32", "bf16"),
+  pageRows: whole(1, 65536),
+  maxPositions: whole(1, MOST),
+  bos: orNull(whole()),
+  eos: list(whole()),
+  experts: orNull(object<NonNullable<ModelFacts["experts"]>>({ count: whole(1, MOST), perToken: whole(1, MOST) })),
+});
+
+const span = list(whole(), 2, 2);
+const piece = object<Piece>({
+  at: list(either((v) => typeof v === "number", whole(), matching(/^(\*|\d{1,9}\.\.\d{1,9})$/, 'an index, "*" or "0..8"')), 0, 8),
+  tensor: text,
+  scales: maybe(text),
+  rows: maybe(span),
+  columns: maybe(span),
+});
+
+const weight = object<WeightPlan>({
+  dtype: oneOf("f32", "bf16", "e4m3/128x128"),
+  shape: list(whole(1), 1, 8),
+  layers: orNull(list(whole(0, 10_000), 1)),
+  source: union("kind", {
+    checkpoint: object<Extract<Source, { kind: "checkpoint" }>>({ kind: text, pieces: list(piece, 1) }),
+    computed: object<Extract<Source, { kind: "computed" }>>({ kind: text, by: text, result: text }),
+    rope: object<Extract<Source, { kind: "rope" }>>({ kind: text, invFreq: list(finite, 1), factor: finite }),
+  }),
+  staging: maybe(boolean),
+});
+
+const bases: Readonly<Record<string, Check>> = {
+  slot: whole(),
+  arg: text,
+  weight: text,
+  batch: oneOf("positions", "sequence", "starts", "lengths", "pages", "ids"),
+  cache: (v, at) => (v === true ? undefined : wrong(at, v, "true")),
+};
+const refs = Object.fromEntries(
+  Object.entries(bases).map(([key, check]) => [
+    key,
+    members({
+      [key]: check,
+      ...(key === "weight" ? { part: oneOf("data", "scales") } : {}),
+      offset: maybe(size),
+      rowBytes: maybe(whole()),
+      expertBytes: maybe(whole()),
+    }),
+  ]),
+);
+const ref: Check = (v, at) => {
+  const base = typeof v === "object" && v !== null ? Object.keys(bases).filter((key) => Object.hasOwn(v, key)) : [];
+  if (base.length !== 1) wrong(at, v, "an operand: one of slot, arg, weight, batch or cache");
+  refs[base[0]](v, at);
+};
+
+type Of<K extends Step["kind"]> = Extract<Step, { kind: K }>;
+const stepsAt = (depth: number): Check => (v, at) => (depth === DEEPEST ? wrong(at, v, `steps nested less than ${DEEPEST} deep`) : list(stepAt(depth), 0, 100_000)(v, at));
+const stepChecks: Check[] = [];
+const stepAt = (depth: number): Check => (stepChecks[depth] ??= makeStep((v, at) => stepsAt(depth + 1)(v, at)));
+const makeStep = (inner: Check): Check =>
+  union("kind", {
+    kernel: object<Of<"kernel">>({ kind: text, kernel: text, args: list(ref), dims: list(size), site: text }),
+    call: object<Of<"call">>({ kind: text, function: text, layer: whole(0, 10_000), args: map(ref) }),
+    cases: object<Of<"cases">>({ kind: text, on: size, cases: list(object<Of<"cases">["cases"][number]>({ most: orNull(whole()), steps: inner }), 1, 10_000) }),
+    slices: union("over", {
+      sequences: object<Extract<Step, { over: "sequences" }>>({ kind: text, over: text, steps: inner }),
+      experts: object<Extract<Step, { over: "experts" }>>({ kind: text, over: text, offsets: ref, count: whole(1, MOST), steps: inner }),
+    }),
+  });
+
+const arg = object<ArgPlan>({ name: text, dtype: oneOf("f32", "bf16", "i32"), shape: list(size, 0, 8) });
+const func = object<FunctionPlan>({ name: text, inputs: list(arg), results: list(arg), slots: list(size), steps: stepsAt(0) });
+
+type ParamOf<K extends Param["kind"]> = Extract<Param, { kind: K }>;
+const param = union("kind", {
+  buffer: object<ParamOf<"buffer">>({ kind: text, name: text, dtype: oneOf("f32", "bf16", "e4m3", "i32"), access: oneOf("in", "out", "inout") }),
+  scalar: object<ParamOf<"scalar">>({ kind: text, name: text, dtype: oneOf("i32", "f32") }),
+  tensormap: object<ParamOf<"tensormap">>({
+    kind: text, name: text, of: text, dtype: oneOf("bf16", "e4m3", "f32"),
+    dims: list(size, 1, 5), strides: list(size, 0, 4), box: list(whole(1, 256), 1, 5), swizzle: oneOf(0, 32, 64, 128),
+  }),
+});
+const launch = object<Launch>({
+  grid: list(size, 3, 3),
+  block: whole(1, 1024),
+  // What a multiprocessor of compute capability 9.0 has for one block.
+  sharedBytes: whole(0, 232_448),
+  cluster: maybe(list(whole(1, 16), 3, 3)),
+  pdl: maybe(boolean),
+  nulls: maybe(whole(0, 16)),
+});
+const kernel = object<KernelRecord>({
+  text, binary: maybe(text), entry: text, family: text, params: list(param), dims: list(text),
+  cells: maybe(size), scratchBytes: maybe(whole(0, MOST)), launch: maybe(launch), workspaceBytes: maybe(size),
+});
+
+const digest = matching(/^[0-9a-f]{64}$/, "a sha256 in hexadecimal");
+
+/** Throws DSC5005 unless a value is a manifest in form. */
+export function checkShape(value: unknown): asserts value is Manifest {
+  object<Manifest>({
+    format: oneOf(FORMAT),
+    compiler: text,
+    target: oneOf("cpu", "cuda", "triton"),
+    options: map((v, at) => (typeof v === "string" ? undefined : boolean(v, at))),
+    model,
+    weights: map(weight),
+    kernels: map(kernel),
+    functions: map(func),
+    own: maybe(map(object<NonNullable<Manifest["own"]>[string]>({ text, binary: text }))),
+    entries: object<Manifest["entries"]>({ prefill: text, extend: text, decode: text, draft: maybe(text) }),
+    load: list(object<Manifest["load"][number]>({ function: text, layers: list(whole(0, 10_000), 1) })),
+    files: map(digest),
+  })(value, "");
+}

@@ -1,0 +1,100 @@
+// manifest.json, from text to a record that the runtime can follow without looking again: it is JSON, of this format, as dsc wrote
+// it (its digest), of the form of ir/artifact.ts, and what it refers to is there. What is not ends in DSC5001 to DSC5005.
+import type { KernelRecord, Manifest } from "../ir/artifact.ts";
+import type { Size } from "../ir/size.ts";
+import * as diagnostics from "./diagnostics.ts";
+import { checkProgram } from "./manifest-program.ts";
+import { checkShape } from "./manifest-shape.ts";
+import { FORMAT, MANIFEST, editedManifest, isOwnPath } from "./manifest-text.ts";
+import { checkWeights } from "./manifest-weights.ts";
+import { shown } from "./schema.ts";
+
+const targets = ["cpu", "cuda", "triton"];
+
+/** The manifest of an artifact folder, from the text of its manifest.json. */
+export function parseManifest(folder: string, text: string): Manifest {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (e) {
+    throw diagnostics.notAnArtifact(folder, `manifest.json is not JSON: ${(e as Error).message}`);
+  }
+  const { format, target } = (typeof value === "object" && value !== null ? value : {}) as { format?: unknown; target?: unknown };
+  if (format !== FORMAT) throw diagnostics.foreignFormat(folder, format, FORMAT);
+  const edited = editedManifest(text);
+  if (edited !== undefined) throw diagnostics.brokenFile(MANIFEST, edited);
+  if (typeof target === "string" && !targets.includes(target)) throw diagnostics.wrongTarget(target.slice(0, 40), "cpu");
+  const { digest: _, ...manifest } = value as { digest: string };
+  checkManifest(manifest);
+  return manifest;
+}
+
+/** Throws DSC5005, with the path of what is wrong, unless a value is a manifest that holds together. */
+export function checkManifest(value: unknown): asserts value is Manifest {
+  checkShape(value);
+  for (const path of Object.keys(value.files)) if (!isOwnPath(path)) throw diagnostics.brokenFile(path, path.includes("..") || path.startsWith("/") ? "its path leads out of the artifact" : "no file of an artifact has that path");
+  checkModel(value);
+  for (const [name, k] of Object.entries(value.kernels)) checkKernel(value, name, k);
+  for (const [name, k] of Object.entries(value.own ?? {})) {
+    expectFile(value, k.text, `kernels/${name}.cu`, `own.${name}.text`);
+    expectFile(value, k.binary, `kernels/${name}.cubin`, `own.${name}.binary`);
+  }
+  checkWeights(value);
+  checkProgram(value);
+}
+
+/** Facts of the model against what entries give. */
+function checkModel({ model, entries, functions }: Manifest): void {
+  const fail = (why: string, at: string): never => {
+    throw diagnostics.brokenManifest(why, at);
+  };
+  if (model.caches < model.layers) fail(`${model.layers} layers have ${model.caches} caches`, "model.caches");
+  if (model.experts && model.experts.perToken > model.experts.count) fail(`a token goes to ${model.experts.perToken} of ${model.experts.count} experts`, "model.experts");
+  for (const [kind, name] of Object.entries(entries)) {
+    if (!Object.hasOwn(functions, name)) fail(`it calls ${name}, which is not one of its functions`, `entries.${kind}`);
+    const { inputs, results } = functions[name];
+    const wide = (what: string, width: number): void => {
+      const found = results.find((r) => r.name === what);
+      if (found && (found.shape.length !== 2 || found.shape[1] !== width)) fail(`${what} of ${name} is not rows of ${width}`, `functions.${name}.results`);
+    };
+    if (!results.some((r) => r.name === "logits")) fail(`${name} gives no logits`, `entries.${kind}`);
+    wide("logits", model.vocab);
+    wide("final", model.hidden);
+    const wanted = kind === "draft" ? ["hidden"] : [];
+    if (inputs.map((i) => i.name).join() !== wanted.join()) fail(`${name} takes ${inputs.map((i) => i.name).join(", ") || "nothing"}; the entry takes ${wanted.join() || "nothing"}`, `entries.${kind}`);
+    if (kind === "draft" && inputs[0].shape[1] !== model.hidden) fail(`hidden of ${name} is not rows of ${model.hidden}`, `functions.${name}.inputs`);
+  }
+}
+
+function checkKernel(m: Manifest, name: string, k: KernelRecord): void {
+  const at = `kernels.${name}`;
+  const dot = k.text.lastIndexOf(".");
+  expectFile(m, k.text, `kernels/${name}${k.text.slice(dot)}`, `${at}.text`);
+  if (k.binary !== undefined) expectFile(m, k.binary, `kernels/${name}.${m.target === "cpu" ? "wasm" : "cubin"}`, `${at}.binary`);
+  if (new Set(k.dims).size < k.dims.length) throw diagnostics.brokenManifest("two dims have one name", `${at}.dims`);
+  const params = k.params.map((p) => p.name);
+  if (new Set(params).size < params.length) throw diagnostics.brokenManifest("two parameters have one name", `${at}.params`);
+  const needs = m.target === "cpu" ? (["binary", "cells", "scratchBytes"] as const) : (["launch"] as const);
+  for (const member of needs) if (k[member] === undefined) throw diagnostics.brokenManifest(`a kernel for ${m.target} has ${member}`, at);
+  const known = m.target === "cpu" ? k.dims : [...k.dims, "SMs"];
+  expectSymbols(k.cells ?? 1, known, `${at}.cells`);
+  expectSymbols(k.workspaceBytes ?? 1, known, `${at}.workspaceBytes`);
+  for (const s of k.launch?.grid ?? []) expectSymbols(s, known, `${at}.launch.grid`);
+  for (const [i, p] of k.params.entries()) {
+    if (p.kind === "scalar" || (p.kind === "tensormap" && m.target === "cpu")) throw diagnostics.brokenManifest(`a launch of the plan gives no ${p.kind}`, `${at}.params[${i}]`);
+    if (p.kind !== "tensormap") continue;
+    for (const s of [...p.dims, ...p.strides]) expectSymbols(s, k.dims, `${at}.params[${i}]`);
+    if (p.box.length !== p.dims.length || p.strides.length !== p.dims.length - 1) throw diagnostics.brokenManifest(`a descriptor of ${p.dims.length} dims has ${p.strides.length} strides and a box of ${p.box.length}`, `${at}.params[${i}]`);
+  }
+}
+
+/** A kernel's files go by its name. */
+function expectFile(m: Manifest, path: string, wanted: string, at: string): void {
+  if (path !== wanted) throw diagnostics.brokenManifest(`the file is ${shown(path)}; of that kernel it is ${wanted}`, at);
+  if (!Object.hasOwn(m.files, path)) throw diagnostics.brokenManifest(`${path} is not among the files`, at);
+}
+
+function expectSymbols(s: Size, known: readonly string[], at: string): void {
+  if (typeof s === "string" && !known.includes(s)) throw diagnostics.brokenManifest(`size symbol ${s} has no value there; known: ${known.join(", ")}`, at);
+  if (typeof s === "object") for (const one of s.of) expectSymbols(one, known, at);
+}
