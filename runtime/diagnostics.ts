@@ -1,6 +1,6 @@
 // Every failure of the runtime, one function each: artifact (500x), safetensors files (501x), weights (502x),
 // memory and sessions (503x), device (504x), text (505x). Each says what was seen, what was expected and where that comes from.
-import { DiagnosticError, didYouMean, error, place, type Span } from "../ir/diagnostic.ts";
+import { DiagnosticError, didYouMean, error, place, warning, type Diagnostic, type Span } from "../ir/diagnostic.ts";
 
 /** `where` names the file, tensor, option or launch it is about. */
 const fail = (where: string, code: string, title: string, notes: string[], help: string): DiagnosticError =>
@@ -214,10 +214,56 @@ export const noWorkerFile = (path: string): DiagnosticError =>
   );
 
 export const noTokenizer = (folder: string, why: string): DiagnosticError =>
-  fail(folder, "DSC5050", `no tokenizer in ${folder}`, [why], "give token ids with --ids, or put tokenizer.json beside config.json");
+  fail(folder, "DSC5050", `no tokenizer in ${folder}`, [why], "give token ids with --ids, or put tokenizer.json or tiktoken.model beside config.json");
 
 export const noTokenizerPackage = (why: string): DiagnosticError =>
   fail("@huggingface/tokenizers", "DSC5051", "the package @huggingface/tokenizers cannot be loaded", [why], "npm install @huggingface/tokenizers");
+
+export const badSideFile = (span: Span, why: string): DiagnosticError =>
+  new DiagnosticError(
+    error("DSC5070", `${span.file} cannot be used`, { spans: [span], notes: [why], help: "fetch the file again, or mend it at this place" }),
+  );
+
+export const unknownPart = (span: Span, name: string, word: string, known: readonly string[]): DiagnosticError => {
+  const near = didYouMean(word, known);
+  return new DiagnosticError(
+    error("DSC5071", `${name} is ${JSON.stringify(word)}, which dsc does not know`, {
+      spans: [span],
+      notes: [`known here: ${known.join(", ")}`],
+      help: near ? `did you mean ${near}?` : "give token ids with --ids, made by the tokenizer's own library",
+    }),
+  );
+};
+
+export const badTiktoken = (span: Span, why: string): DiagnosticError =>
+  new DiagnosticError(
+    error("DSC5072", `${span.file} is no tiktoken vocabulary that can be used`, {
+      spans: [span],
+      notes: [why],
+      help: "fetch the file again; a tokenizer.json beside it would be used instead",
+    }),
+  );
+
+export const assumedPattern = (file: string): Diagnostic =>
+  warning("DSC5073", "a tiktoken vocabulary that does not say how a text is split", {
+    spans: [place(file)],
+    notes: ["no tokenization_*.py beside it holds a pattern, so texts are split as Kimi-K2 and Moonlight split them"],
+    help: "put the model's tokenization_*.py beside it: its pat_str is read, nothing of it is run",
+  });
+
+export const tokenMoved = (span: Span, content: string, said: number, got: number, why: string): Diagnostic =>
+  warning("DSC5074", `the added token ${JSON.stringify(content)} gets id ${got}, not ${said}`, {
+    spans: [span],
+    notes: [why, "transformers gives it the same id"],
+    help: "compare the tokenizer's files with the published ones",
+  });
+
+export const beginsTwice = (token: string): Diagnostic =>
+  warning("DSC5075", `the prompt begins with ${token}, which the tokenizer would put before it`, {
+    spans: [place("--prompt")],
+    notes: ["a text that begins twice is none the model was trained on, so the token is not added"],
+    help: `leave ${token} out of the prompt`,
+  });
 
 export const noChatTemplate = (folder: string, why: string): DiagnosticError =>
   fail(folder, "DSC5052", `no chat template in ${folder}`, [why], "use --prompt with the text the model expects, or put chat_template.jinja beside tokenizer.json");

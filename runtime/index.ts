@@ -24,4 +24,5 @@ export { isFp8Name, promptIds } from "./synthetic.ts";
 export { writeSynthetic } from "./synthetic-checkpoint.ts";
 export { encodePrompt, stream } from "./text.ts";
 export { TextStream, loadTokenizer } from "./tokenizer.ts";
-export type { Tokenizer } from "./tokenizer.ts";
+export type { EncodeOptions, Tokenizer } from "./tokenizer.ts";
+export type { TextOfIds } from "./tokenizer/decode.ts";

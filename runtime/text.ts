@@ -1,13 +1,22 @@
 // Text in, text out: a prompt continued and streamed, whole characters at a time.
+import type { Diagnostic } from "../ir/diagnostic.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { generate, type GenerateOptions } from "./generate.ts";
 import type { Model } from "./model.ts";
 import { TextStream, type Tokenizer } from "./tokenizer.ts";
 
-/** The ids of a text, after the token that begins one where the model has such a token and the tokenizer does not add it. */
-export function encodePrompt(tokenizer: Tokenizer, text: string, bos: number | null): number[] {
-  const ids = tokenizer.encode(text);
-  const whole = bos !== null && ids[0] !== bos ? [bos, ...ids] : ids;
+/**
+ * The ids of a text with what the tokenizer puts around it: a <bos> only where its files say so, and not a second one. Names of
+ * control tokens are these tokens: a prompt is what the model sees. An empty text is `bos`, where the model has it. `say` hears a
+ * warning where the text begins with what the tokenizer would add.
+ */
+export function encodePrompt(tokenizer: Tokenizer, text: string, bos: number | null, say?: (d: Diagnostic) => void): number[] {
+  const { before, after } = tokenizer.around;
+  const ids = tokenizer.encode(text, { special: false });
+  const twice = before.length > 0 && before.every((id, i) => ids[i] === id);
+  if (twice) say?.(diagnostics.beginsTwice(tokenizer.decode(before, { special: true })));
+  const whole = [...(twice ? [] : before), ...ids, ...after];
+  if (whole.length === 0 && bos !== null) return [bos];
   if (whole.length === 0) throw diagnostics.misuse("the prompt is empty, and the model has no token that begins a text");
   return whole;
 }

@@ -1,7 +1,7 @@
 // What `run` continues: ids from the command line or a file, or the ids of a text. Refused before any weight is read.
 import { existsSync, readFileSync, statSync } from "node:fs";
 import type { ModelFacts } from "../../ir/artifact.ts";
-import { DiagnosticError } from "../../ir/diagnostic.ts";
+import { DiagnosticError, render } from "../../ir/diagnostic.ts";
 import { encodePrompt, type Tokenizer } from "../../runtime/index.ts";
 import { badIds, cannotReadText, idOutside, tooManyPositions } from "../diagnostics.ts";
 
@@ -50,8 +50,11 @@ export function promptText({ prompt, promptFile }: { prompt?: string; promptFile
   }
 }
 
-/** The ids of a text, after the token that begins one. */
-export const withBos = (tokenizer: Tokenizer, prompt: string, bos: number | null): Prompts => ({ batch: [encodePrompt(tokenizer, prompt, bos)], nested: false });
+/** The ids of a text, with what its tokenizer puts around it; where that begins twice, a word on stderr. */
+export const promptOf = (tokenizer: Tokenizer, prompt: string, bos: number | null): Prompts => ({
+  batch: [encodePrompt(tokenizer, prompt, bos, (d) => process.stderr.write(render(d) + "\n"))],
+  nested: false,
+});
 
 /** Before any weight is read: ids in the vocabulary, and positions for what is asked (the last new token needs none). */
 export function checkFit(batch: readonly number[][], maxNew: number, { vocab, maxPositions }: ModelFacts): void {

@@ -10,7 +10,7 @@ import { during, firstDuring } from "../progress.ts";
 import { size } from "../report/summary.ts";
 import { converse } from "./converse.ts";
 import { checkWhole, compileFlags } from "./options.ts";
-import { checkFit, promptText, readIds, withBos, type Prompts } from "./prompts.ts";
+import { checkFit, promptText, readIds, promptOf, type Prompts } from "./prompts.ts";
 import { samplingFlags, samplingOf, type SamplingFlags } from "./sampling.ts";
 import { checkWritable, copyTaps, save, type Saved } from "./save.ts";
 import { sourceOf, tokenizerOf, type SourceFlags } from "./source.ts";
@@ -73,7 +73,7 @@ export const run = {
       });
       return;
     }
-    const prompts = a.prompt === undefined ? readIds(a.ids!) : withBos(tokenizer!, a.prompt, facts.bos);
+    const prompts = a.prompt === undefined ? readIds(a.ids!) : promptOf(tokenizer!, a.prompt, facts.bos);
     checkFit(prompts.batch, a.maxNew!, facts);
     if (a.save && prompts.batch.length > 1) throw new DiagnosticError(usage("--save keeps one sequence; the batch has several", "run the prompts one by one"));
     if (a.save !== undefined) checkWritable(a.save);

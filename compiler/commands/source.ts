@@ -50,7 +50,10 @@ async function artifactOf(a: SourceFlags, taps: string | undefined): Promise<{ f
 export async function tokenizerOf({ weights, beside }: Source, option: string, help = "run the model folder instead of the artifact"): Promise<Tokenizer> {
   const folders = [...(weights.startsWith("synthetic:") ? [] : [folderOf(weights)]), ...(beside === undefined ? [] : [beside])];
   if (folders.length === 0) throw new DiagnosticError(usage(`${option} needs a tokenizer; an artifact with synthetic weights has none`, help));
-  return loadTokenizer(folders.find((f) => existsSync(path.join(f, "tokenizer.json"))) ?? folders[0]);
+  const holds = (f: string): boolean => ["tokenizer.json", "tiktoken.model"].some((name) => existsSync(path.join(f, name)));
+  const tokenizer = await loadTokenizer(folders.find(holds) ?? folders[0]);
+  for (const w of tokenizer.warnings) process.stderr.write(render(w) + "\n");
+  return tokenizer;
 }
 
 const folderOf = (p: string): string => (existsSync(p) && statSync(p).isDirectory() ? p : path.dirname(p));

@@ -1,0 +1,181 @@
+// The files around a model: read whole, as UTF-8, and never waited for. A file that is not there is undefined; one that is there
+// and cannot be used is a diagnostic with its name and the place in it. Values are taken through a Part, which knows its path.
+import { open } from "node:fs/promises";
+import { place, type Span } from "../ir/diagnostic.ts";
+import * as diagnostics from "./diagnostics.ts";
+import { findInJson, spanAt, type JsonPath } from "./json-place.ts";
+
+/** The largest published tokenizer.json has 35 MB; a checkpoint given by mistake is turned away before it is read. */
+const MOST_BYTES = 512 << 20;
+
+/** The text of a file beside a model, without a byte order mark; undefined where there is none. */
+export async function readSideText(path: string): Promise<string | undefined> {
+  const bytes = await readSideBytes(path);
+  if (bytes === undefined) return undefined;
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw diagnostics.badSideFile(place(path), "it is not UTF-8 text");
+  }
+}
+
+async function readSideBytes(path: string): Promise<Uint8Array | undefined> {
+  try {
+    // 0x800 is O_NONBLOCK where there are FIFOs: to open one nobody writes to would otherwise wait for ever.
+    const handle = await open(path, process.platform === "linux" ? 0x800 : "r");
+    try {
+      const stat = await handle.stat();
+      if (!stat.isFile()) throw diagnostics.badSideFile(place(path), "it is no regular file");
+      if (stat.size > MOST_BYTES)
+        throw diagnostics.badSideFile(place(path), `it has ${diagnostics.bytes(stat.size)}, which no such file has`);
+      return await handle.readFile();
+    } finally {
+      await handle.close();
+    }
+  } catch (e) {
+    const { code } = e as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    if (code === undefined) throw e;
+    throw diagnostics.badSideFile(place(path), (e as Error).message);
+  }
+}
+
+/** A JSON file that holds an object; undefined where there is no such file. */
+export async function readSideJson(path: string): Promise<Part | undefined> {
+  const text = await readSideText(path);
+  if (text === undefined) return undefined;
+  const part = parseSideJson(text, path);
+  part.object();
+  return part;
+}
+
+/** The value of a JSON text that stands in `file`. */
+export function parseSideJson(text: string, file: string): Part {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (e) {
+    const { from, to, problem } = findInJson(text, undefined);
+    throw diagnostics.badSideFile(spanAt(file, text, from, to), `it is not JSON: ${problem ?? (e as Error).message}`);
+  }
+  return new Part({ file, text }, value, []);
+}
+
+const shown = (v: unknown): string => {
+  if (v === undefined) return "absent";
+  // Escaped as JSON escapes, but for the control characters it leaves alone.
+  const text = JSON.stringify(v).replace(/[\x7f-\x9f]/g, (c) => `\\u00${c.charCodeAt(0).toString(16)}`);
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+};
+
+/** A value of a JSON file with the path that leads to it; every way to read it refuses another type with its place. */
+export class Part {
+  readonly value: unknown;
+  private readonly path: JsonPath;
+  private readonly source: { file: string; text: string };
+
+  constructor(source: { file: string; text: string }, value: unknown, path: JsonPath) {
+    this.source = source;
+    this.value = value;
+    this.path = path;
+  }
+
+  get file(): string {
+    return this.source.file;
+  }
+
+  /** "model.merges[3]"; empty for the whole file. */
+  get name(): string {
+    return this.path
+      .map((p, i) => (typeof p === "number" ? `[${p}]` : /^\w+$/.test(p) ? `${i ? "." : ""}${p}` : `[${shown(p)}]`))
+      .join("");
+  }
+
+  /** Where the value stands, or what it would stand in. */
+  span(): Span {
+    const { file, text } = this.source;
+    for (let n = this.path.length; n >= 0; n--) {
+      const { from, to, problem } = findInJson(text, this.path.slice(0, n));
+      // Without the path the whole text is read, so that nothing is found: look for what encloses it.
+      if (problem === undefined && (n === 0 || this.has(n))) return spanAt(file, text, from, to);
+    }
+    return place(file);
+  }
+
+  private has(n: number): boolean {
+    let value: unknown = JSON.parse(this.source.text.replace(/^\ufeff/, ""));
+    for (const p of this.path.slice(0, n)) {
+      if (typeof value !== "object" || value === null || !Object.hasOwn(value, p)) return false;
+      value = (value as Record<string | number, unknown>)[p];
+    }
+    return true;
+  }
+
+  fail(why: string): never {
+    throw diagnostics.badSideFile(this.span(), this.name === "" ? why : `${this.name} ${why}`);
+  }
+
+  private wrong(wanted: string): never {
+    return this.fail(
+      this.value === undefined ? `is missing; it must be ${wanted}` : `is ${shown(this.value)}; it must be ${wanted}`,
+    );
+  }
+
+  get(key: string): Part {
+    const v =
+      typeof this.value === "object" && this.value !== null && Object.hasOwn(this.value, key)
+        ? (this.value as Record<string, unknown>)[key]
+        : undefined;
+    return new Part(this.source, v, [...this.path, key]);
+  }
+
+  /** There is a value, and it is not null. */
+  get given(): boolean {
+    return this.value !== undefined && this.value !== null;
+  }
+
+  object(): Record<string, unknown> {
+    if (typeof this.value !== "object" || this.value === null || Array.isArray(this.value)) this.wrong("an object");
+    return this.value as Record<string, unknown>;
+  }
+
+  /** The members of an object, each with its key. */
+  entries(): [string, Part][] {
+    return Object.entries(this.object()).map(([k, v]) => [k, new Part(this.source, v, [...this.path, k])]);
+  }
+
+  list(): Part[] {
+    if (!Array.isArray(this.value)) this.wrong("a list");
+    return (this.value as unknown[]).map((v, i) => new Part(this.source, v, [...this.path, i]));
+  }
+
+  text(): string {
+    if (typeof this.value !== "string") this.wrong("a text");
+    return this.value as string;
+  }
+
+  textOr<T>(otherwise: T): string | T {
+    return this.given ? this.text() : otherwise;
+  }
+
+  flag(otherwise: boolean): boolean {
+    if (!this.given) return otherwise;
+    if (typeof this.value !== "boolean") this.wrong("true or false");
+    return this.value as boolean;
+  }
+
+  /** A whole number from 0 up. */
+  whole(): number {
+    if (!Number.isSafeInteger(this.value) || (this.value as number) < 0) this.wrong("a whole number from 0 up");
+    return this.value as number;
+  }
+
+  /** The word of `known` that names what this is, as its member "type". */
+  kind<K extends string>(known: readonly K[]): K {
+    this.object();
+    const type = this.get("type");
+    const word = type.text();
+    if (!known.includes(word as K)) throw diagnostics.unknownPart(type.span(), type.name, word, known);
+    return word as K;
+  }
+}

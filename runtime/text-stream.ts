@@ -1,0 +1,20 @@
+// Text of a growing list of ids: `push` gives what is new, holding back an unfinished character.
+import type { TextOfIds } from "./tokenizer/decode.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+export class TextStream implements TextOfIds {
+  private readonly inner: TextOfIds;
+
+  constructor(tokenizer: Tokenizer, options: { special?: boolean } = {}) {
+    this.inner = tokenizer.stream(options);
+  }
+
+  push(id: number): string {
+    return this.inner.push(id);
+  }
+
+  /** What was held back: an unfinished character prints as U+FFFD. */
+  end(): string {
+    return this.inner.end();
+  }
+}
