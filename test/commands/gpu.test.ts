@@ -7,19 +7,14 @@ import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { withCubins } from "../../compiler/cubins.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
-import { hasNvrtc } from "../../runtime/devices/cuda/compiler.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
 import { ownKernels } from "../../runtime/devices/cuda/own.ts";
 import { fixtures } from "../interpreted.ts";
-import { hasCompiler } from "../kernels/cuda-on-host.ts";
 import { buildDriver, buildKernels } from "../kernels/host-driver.ts";
-import { hasNvcc } from "../kernels/nvcc.ts";
+import { lacks } from "../conditions.ts";
 
 const work = mkdtempSync(path.join(tmpdir(), "dsc-gpu-"));
 afterAll(() => rmSync(work, { recursive: true }));
-
-const gpp = hasCompiler();
-if (!gpp) console.log("skipped: no g++ on the path, so there is no stand-in for a GPU's driver");
 
 /** A machine whose driver lacks something. */
 async function dsc(lacks: Record<string, number>, ...words: string[]): Promise<{ status: number | null; out: string; err: string }> {
@@ -36,7 +31,7 @@ const run = (lacks: Record<string, number>): ReturnType<typeof dsc> => dsc(lacks
 const partsOf = (out: string): Record<string, { state: string; found: string }> =>
   Object.fromEntries((JSON.parse(out) as { checks: { part: string; state: string; found: string }[] }).checks.map((c) => [c.part, c]));
 
-describe.skipIf(!gpp)("a machine", () => {
+describe.skipIf(lacks("g++"))("a machine", () => {
   test("with an old driver is told which CUDA it needs", async () => {
     const { status, err } = await run({ VERSION: 11080 });
     expect(status).toBe(1);
@@ -74,14 +69,14 @@ describe.skipIf(!gpp)("a machine", () => {
     const texts = new Map(Object.entries(manifest.kernels).map(([n, k]) => [n, { source: n === name ? broken : String(files.get(k.text)) }]));
     const { compileCudaAside } = await import("../../runtime/devices/cuda/compiler.ts");
     const by = (n: string, source: string): Promise<Uint8Array> => (n === name ? compileCudaAside(n, source, undefined) : new Promise(() => {}));
-    if (!hasNvrtc() && !hasNvcc) return;
+    if (lacks("nvcc or NVRTC")) return;
     const op = /^\/\/ (op .*)$/m.exec(broken)![1];
     const opened = CudaDevice.open({ ...manifest, kernels: { [name]: record } }, texts, { compile: by, libraries: [await buildDriver(work)] });
     await expect(opened).rejects.toThrow(new RegExp(`DSC5607.*kernel ${name} does not compile[^]*${op.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")}[^]*__globe__`));
   });
 });
 
-test.skipIf(!hasNvrtc() && !hasNvcc)("an artifact with cubins holds the runtime's own kernels too: nothing is left to compile", async () => {
+test.skipIf(lacks("nvcc or NVRTC"))("an artifact with cubins holds the runtime's own kernels too: nothing is left to compile", async () => {
   process.env.DSC_CACHE = path.join(work, "cubins");
   const c = await withCubins(compile(fixtures[5], { ...defaults, target: "cuda", activations: "bf16" }));
   delete process.env.DSC_CACHE;
@@ -90,7 +85,7 @@ test.skipIf(!hasNvrtc() && !hasNvcc)("an artifact with cubins holds the runtime'
   for (const { text, binary } of Object.values(c.manifest.own!)) for (const f of [text, binary]) expect(Object.keys(c.manifest.files)).toContain(f);
 });
 
-test.skipIf(!gpp)("the runtime's own kernels come from the artifact, unless another version wrote it", async () => {
+test.skipIf(lacks("g++"))("the runtime's own kernels come from the artifact, unless another version wrote it", async () => {
   const { manifest, files } = compile(fixtures[0], { ...defaults, target: "cuda", natives: "none" });
   const [driver, { files: texts, compile: image }] = await Promise.all([buildDriver(work), buildKernels(work, manifest, files)]);
   const asked: string[] = [];

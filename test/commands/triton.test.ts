@@ -5,6 +5,7 @@ import { afterEach, expect, test } from "vitest";
 import type { Manifest } from "../../ir/artifact.ts";
 import { findTriton } from "../kernels/triton-on-host.ts";
 import { at, dsc, tiny } from "./dsc.ts";
+import { lacks } from "../conditions.ts";
 
 const asked = process.env.DSC_PYTHON;
 afterEach(() => {
@@ -32,7 +33,7 @@ test("without Triton the artifact holds sources, says so, and is not run", async
 });
 
 const python = findTriton();
-test.skipIf(!python)("with Triton every kernel has a cubin, and some have shared memory", async () => {
+test.skipIf(lacks("triton"))("with Triton every kernel has a cubin, and some have shared memory", async () => {
   const { manifest } = await compiled(python!, at("cubins"));
   for (const [name, k] of Object.entries(manifest.kernels)) {
     expect(k.binary, name).toMatch(/\.cubin$/);

@@ -10,7 +10,7 @@ import { specOf } from "../../compiler/frontend/config.ts";
 import { sourceOf } from "../../compiler/frontend/source.ts";
 import { widen } from "../../compiler/stored.ts";
 import { fixtures, read, supported, textOf, withKeys, type Config } from "../frontend/configs.ts";
-import { difference } from "./golden.ts";
+import { blessing, difference } from "./golden.ts";
 
 const v2Lite = withKeys(supported["DeepSeek-V2"], {
   hidden_size: 2048,
@@ -91,7 +91,7 @@ for (const target of ["cpu", "cuda", "triton"] as const)
       ...variants[target].slice(0, 3).flatMap((o) => fixtures.flatMap((f) => lines(read(`${f}/config.json`), o, path.basename(f), target, !f.endsWith("fp8")))),
     ].join("\n");
     const file = path.join(folder, `${target}.txt`);
-    if (process.env.BLESS) {
+    if (blessing) {
       mkdirSync(folder, { recursive: true });
       writeFileSync(file, `${got}\n`);
     }

@@ -1,15 +1,24 @@
 // Golden files: text a person has read and found right, held to the letter. `npm run bless` rewrites them; the diff of a commit
-// is then reviewed as if a person had written it. Without BLESS a difference fails and shows only the lines that differ.
+// is then reviewed as if a person had written it. In npm test a difference fails and shows only the lines that differ.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { expect } from "vitest";
+import { expect, inject } from "vitest";
+
+declare module "vitest" {
+  interface ProvidedContext {
+    bless?: boolean;
+  }
+}
+
+/** Whether golden files are written, not compared: only under bless.config.ts. */
+export const blessing = inject("bless") === true;
 
 export const folder = path.join(import.meta.dirname, "deepseek-r1");
 
 /** Holds `got` to the golden file of this name, or makes it the golden file when blessing. */
 export function golden(name: string, got: string): void {
   const file = path.join(folder, name);
-  if (process.env.BLESS) {
+  if (blessing) {
     mkdirSync(folder, { recursive: true });
     writeFileSync(file, got);
     return;

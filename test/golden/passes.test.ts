@@ -3,10 +3,10 @@
 // `npm run bless`; a diff of it is reviewed as if a person had written it. ERROR stands on the guilty line, with code and wording.
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { DiagnosticError, parseModule, printFunc, printModule, type Module } from "../../ir/index.ts";
 import { choosePasses, runPipeline, standard } from "../../passes/index.ts";
-import { difference } from "./golden.ts";
+import { blessing, difference } from "./golden.ts";
 
 const folder = path.join(import.meta.dirname, "passes");
 const CUT = "// -----";
@@ -57,13 +57,11 @@ for (const file of files) {
       let now = c;
       test(name, () => {
         now = check(c, passes, `dsc opt test/golden/passes/${file} -p ${passes}, @${name}`);
-        if (!process.env.BLESS && now !== c) expect.fail(`${file}, @${name} differs (- golden, + now):\n\n${difference(c, now)}\n\nIf this is meant: npm run bless, and read git diff test/golden`);
+        if (!blessing && now !== c) expect.fail(`${file}, @${name} differs (- golden, + now):\n\n${difference(c, now)}\n\nIf this is meant: npm run bless, and read git diff test/golden`);
       });
       return () => (i === cases.length - 1 ? now : now.endsWith("\n") ? now : `${now}\n`);
     });
-    test("blessed", () => {
-      if (process.env.BLESS) writeFileSync(path.join(folder, file), made.map((m) => m()).join(`${CUT}\n`));
-    });
+    if (blessing) afterAll(() => writeFileSync(path.join(folder, file), made.map((m) => m()).join(`${CUT}\n`)));
   });
 }
 

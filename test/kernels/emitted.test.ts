@@ -9,7 +9,8 @@ import type { Step } from "../../ir/artifact.ts";
 import { inside } from "../../ir/artifact.ts";
 import { compileCuda } from "../../runtime/devices/cuda/compiler.ts";
 import { ownKernels } from "../../runtime/devices/cuda/own.ts";
-import { build, hasNvcc, inTwo } from "./nvcc.ts";
+import { build, inTwo } from "./nvcc.ts";
+import { lacks } from "../conditions.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const sources = ["examples/deepseek-r1", "examples/printed-model", "test/fixtures/a07-v3-fp8", "test/fixtures/a09-v3-odd"];
@@ -52,7 +53,7 @@ test("a kernel that may start before the one before has ended waits for it somew
   }
 });
 
-test.skipIf(!hasNvcc)("nvcc compiles them all for sm_90a, and natives do not spill", async () => {
+test.skipIf(lacks("nvcc"))("nvcc compiles them all for sm_90a, and natives do not spill", async () => {
   const own = new Set(natives.map((n) => n.family));
   const texts = new Map<string, { source: string; native: boolean }>();
   for (const { manifest, files } of compiled)
@@ -75,7 +76,7 @@ test.skipIf(!hasNvcc)("nvcc compiles them all for sm_90a, and natives do not spi
   }
 });
 
-test.skipIf(!hasNvcc)("a kernel that does not compile is named with the op it came from", () => {
+test.skipIf(lacks("nvcc"))("a kernel that does not compile is named with the op it came from", () => {
   const { manifest, files } = compiled[1];
   const text = String(files.get(Object.values(manifest.kernels)[0].text));
   const op = /^\/\/ (op .*)$/m.exec(text)![1];

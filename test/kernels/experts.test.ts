@@ -8,12 +8,11 @@ import type { RouteProblem } from "../../codegen/kernels/expert.ts";
 import { bf16, e4m3Values } from "../../ir/numeric.ts";
 import { blocks128, refer, rows1x128, tensor } from "./families/cases.ts";
 import { draw, drawScales, randomOf } from "./numbers.ts";
-import { hasGpp, nativeOnHost, type Native } from "./native-on-host.ts";
+import { nativeOnHost, type Native } from "./native-on-host.ts";
+import { lacks } from "../conditions.ts";
 
 /** bf16 rounding of the result; the card's own limit. */
 const WITHIN = 4e-3;
-
-if (!hasGpp) console.log("skipped: no g++ 12 or later for x64, so native kernels are not run without a GPU");
 
 const codeOf = new Map(Array.from(e4m3Values, (v, c) => [v, c] as const));
 const codes = (v: ArrayLike<number>): Uint8Array => Uint8Array.from(v, (x) => codeOf.get(x)!);
@@ -67,7 +66,7 @@ const routings: readonly [string, SliceSchedule["tokens"], number, Routing][] = 
   ["seven of eight, no shared expert", 8, 0, [[0, 1, 5], [0, 2, 3], [1, 2, 5], [0, 3, 4], [0, 4, 5], [0, 1, 2], [2, 3, 5]]],
 ];
 
-describe.skipIf(!hasGpp).each(routings)("%s", (_, tokens, shared, routing) => {
+describe.skipIf(lacks("g++ 12")).each(routings)("%s", (_, tokens, shared, routing) => {
   const T = routing.length;
   const { order, offsets, places } = sorted(routing, experts);
 
@@ -103,7 +102,7 @@ describe.skipIf(!hasGpp).each(routings)("%s", (_, tokens, shared, routing) => {
   });
 });
 
-describe.skipIf(!hasGpp)("kernels that route themselves", () => {
+describe.skipIf(lacks("g++ 12"))("kernels that route themselves", () => {
   const routing: RouteProblem = { experts: 32, topk: 2, groups: 8, kept: 4, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 2.5, bias: true, xStride: 32, shared: 1 };
   const T = 3;
   const random = randomOf(41);

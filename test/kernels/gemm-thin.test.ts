@@ -6,8 +6,9 @@ import { thinIllegal, thinSchedule, type ThinProblem, type ThinSchedule } from "
 import { bf16, e4m3Values } from "../../ir/numeric.ts";
 import { interpretKernel } from "../../ir/kernel/interpret.ts";
 import { draw, drawScales, randomOf } from "./numbers.ts";
-import { hasGpp, nativeOnHost, type Native } from "./native-on-host.ts";
+import { nativeOnHost, type Native } from "./native-on-host.ts";
 import { buffersOf, kernelOf } from "./problems.ts";
+import { lacks } from "../conditions.ts";
 
 const built = new Map<string, Native>();
 afterAll(() => built.forEach((n) => n.close()));
@@ -30,7 +31,7 @@ const cases: readonly [string, ThinProblem, ThinSchedule, number][] = [
   ["four rows, five teams over four blocks of scales", { n: 560, k: 256, held: 4 }, { teams: 5, per: 56, deep: 1, split: 1, stages: 2 }, 4],
 ];
 
-describe.skipIf(!hasGpp).each(cases)("%s", (_, p, s, m) => {
+describe.skipIf(lacks("g++ 12")).each(cases)("%s", (_, p, s, m) => {
   const { n, k } = p;
   const random = randomOf(n + k);
   const w = someCodes(random, n * k);

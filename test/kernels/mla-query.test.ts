@@ -5,8 +5,9 @@ import { mlaQuery, mlaQueryNative, type MlaQueryProblem } from "../../codegen/cu
 import { families } from "../../codegen/kernels/index.ts";
 import { interpretKernel, type HostBuffer } from "../../ir/kernel/interpret.ts";
 import type { Problem, Site } from "../../ir/kernel/catalogue.ts";
-import { hasCompiler, runOnHost } from "./cuda-on-host.ts";
+import { runOnHost } from "./cuda-on-host.ts";
 import { randomOf } from "./numbers.ts";
+import { lacks } from "../conditions.ts";
 
 const [T, P, heads, n, k, d, r] = [3, 2, 4, 64, 32, 16, 512];
 const [token, head] = [heads * (k + d), k + d];
@@ -45,7 +46,7 @@ const withoutAsm = (source: string): string =>
     .replace(/(__device__ __forceinline__ float from_bf16[^\n]*\n)/, "")
     .replace(/typedef unsigned char u8;[^\n]*\n/, (line) => `${line}static inline float from_bf16(u16 code) { return __uint_as_float((u32)code << 16); }\nstatic inline u16 to_bf16(float x);\n`);
 
-test.skipIf(!hasCompiler()).each([false, true])("mla_query, fibres backwards: %s", (backwards) => {
+test.skipIf(lacks("g++")).each([false, true])("mla_query, fibres backwards: %s", (backwards) => {
   const random = randomOf(5);
   const draw = (count: number): Uint16Array => Uint16Array.from({ length: count }, () => toBf16(random() * 2 - 1));
   const q = draw(T * token);

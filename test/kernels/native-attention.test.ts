@@ -9,13 +9,12 @@ import { bf16 } from "../../ir/numeric.ts";
 import { refer, rowsOf, tensor, type Sequences } from "./families/cases.ts";
 import { cached, cacheOf } from "./families/paged.ts";
 import { draw, randomOf } from "./numbers.ts";
-import { hasGpp, nativeOnHost, type Native } from "./native-on-host.ts";
+import { nativeOnHost, type Native } from "./native-on-host.ts";
+import { lacks } from "../conditions.ts";
 
 /** bf16 rounding of weights and result; the card's own limit. */
 const WITHIN = 4e-3;
 const SCALE = 0.1352;
-
-if (!hasGpp) console.log("skipped: no g++ 12 or later for x64, so native kernels are not run without a GPU");
 
 const bits = (values: ArrayLike<number>): Uint8Array => {
   const f = Float32Array.from(values);
@@ -79,7 +78,7 @@ function attended(native: Native, heads: number, batch: Sequences, SMs: number):
   return { y, want, alone };
 }
 
-describe.skipIf(!hasGpp).each([128, 64])("mla_decode, %i heads", (heads) => {
+describe.skipIf(lacks("g++ 12")).each([128, 64])("mla_decode, %i heads", (heads) => {
   const problem = decodeOf(heads);
   let kernel: Native | undefined;
 
@@ -109,7 +108,7 @@ describe.skipIf(!hasGpp).each([128, 64])("mla_decode, %i heads", (heads) => {
     });
 });
 
-describe.skipIf(!hasGpp).each([16, 32] as const)("mla_decode in fixed splits, %i heads a cluster", (group) => {
+describe.skipIf(lacks("g++ 12")).each([16, 32] as const)("mla_decode in fixed splits, %i heads a cluster", (group) => {
   const heads = 32;
   let kernel: Native | undefined;
 
@@ -122,7 +121,7 @@ describe.skipIf(!hasGpp).each([16, 32] as const)("mla_decode in fixed splits, %i
   });
 });
 
-describe.skipIf(!hasGpp)("mla_prefill", () => {
+describe.skipIf(lacks("g++ 12"))("mla_prefill", () => {
   const [heads, n, d, v] = [2, 128, 64, 128];
   const problem = { heads, n, d, v, q: [heads * n, n], qp: [heads * d, d], k: [heads * n, n], kp: d, vStrides: [heads * v, v], y: [heads * v, v], scale: SCALE } as const;
   let kernel: Native | undefined;

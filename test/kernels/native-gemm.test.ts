@@ -9,12 +9,11 @@ import type { StreamProblem } from "../../codegen/cuda/sm90/gemm/register-schedu
 import type { GemmSchedule, SlimSchedule, StreamSchedule, TallSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import { scheduleName } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import { randomOf } from "./numbers.ts";
-import { hasGpp, nativeOnHost } from "./native-on-host.ts";
+import { nativeOnHost } from "./native-on-host.ts";
+import { lacks } from "../conditions.ts";
 
 /** bf16 rounding of the result. */
 const WITHIN = 4e-3;
-
-if (!hasGpp) console.log("skipped: no g++ 12 or later for x64, so native kernels are not run without a GPU");
 
 const valueOf = (c: number): number => (c & 0x80 ? -1 : 1) * ((c >> 3) & 15 ? (1 + (c & 7) / 8) * 2 ** (((c >> 3) & 15) - 7) : ((c & 7) / 8) * 2 ** -6);
 const values = Float64Array.from({ length: 256 }, (_, c) => valueOf(c));
@@ -92,7 +91,7 @@ const cases: readonly [GemmSchedule, number, number, readonly number[]][] = [
   [tall("none", "cut"), 640, 1280, [100]],
 ];
 
-describe.skipIf(!hasGpp)("block_gemm", () => {
+describe.skipIf(lacks("g++ 12"))("block_gemm", () => {
   test.each(cases.map(([s, n, k, ms]) => [scheduleName(s), n, k, ms, s] as const))("%s, %i x %i, rows %j", (_, n, k, ms, s) => {
     for (const e of dense(s, n, k, ms)) expect(e).toBeLessThan(WITHIN);
   });
@@ -101,7 +100,7 @@ describe.skipIf(!hasGpp)("block_gemm", () => {
 /** Rows of each expert: none, one, more than a tile. */
 const runs = [0, 1, 20, 0, 3, 0, 140, 2];
 
-describe.skipIf(!hasGpp)("grouped_gemm", () => {
+describe.skipIf(lacks("g++ 12"))("grouped_gemm", () => {
   test.each([stream(64, 2, 8, 1, 3, 2), stream(64, 2, 16, 2, 2, 2), tall("none"), tall("x")].map((s) => [scheduleName(s), s] as const))("%s, rows in runs", (_, s) => {
     const [n, k] = [256, 400];
     const offsets = runs.reduce((at, r) => [...at, at[at.length - 1] + r], [0]);
@@ -127,7 +126,7 @@ const linears: readonly [Bf16Schedule, number, number, number, "bf16" | "f32", r
   [slim16(56, 2, 64, 2, 2, 2), 61, 512, 3, "bf16", [64]],
 ];
 
-describe.skipIf(!hasGpp)("bf16_gemm", () => {
+describe.skipIf(lacks("g++ 12"))("bf16_gemm", () => {
   test.each(linears.map(([s, n, k, pad, y, ms]) => [bf16Name(s), n, k, y, ms, pad, s] as const))("%s, %i x %i to %s, rows %j", (_, n, k, y, ms, pad, s) => {
     const p: StreamProblem = { n, k, xStride: k + (pad + 7 & ~7), yStride: n + pad, x: "bf16", y };
     const native = nativeOnHost(bf16Gemm(p, s));

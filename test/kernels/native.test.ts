@@ -33,6 +33,7 @@ import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { compileCuda } from "../../runtime/devices/cuda/compiler.ts";
 import { kernelsOfModel } from "./compiled.ts";
 import { build, disassemble, findCuobjdump, hasNvcc, inTwo, readPtxas } from "./nvcc.ts";
+import { lacks } from "../conditions.ts";
 
 /** R1's q_a + kv_a, o_proj and dense down; one block and a bit each way; ragged in n and k; less than a block. */
 const products: readonly GemmProblem[] = [
@@ -109,14 +110,11 @@ const emitters: readonly [string, () => KernelText[], string[]][] = [
   ["grouped_gemm", () => groupedCandidates.flatMap((s, i) => taking(groups.filter((p) => groupedIllegal(s, H200, p) === null), i).map((p) => groupedGemm(p, s))), ["QGMMA", "UTMALDG"]],
 ];
 
-if (!hasNvcc) console.log("skipped: no nvcc on the path, so no CUDA is compiled for sm_90a");
 const cuobjdump = hasNvcc ? findCuobjdump() : undefined;
-if (hasNvcc && !cuobjdump) console.log("skipped: no cuobjdump on the path or in a Triton (DSC_PYTHON names a python), so machine code is not read");
-
 /** Registers of one multiprocessor, all that a block can have. */
 const REGISTERS = 65536;
 
-test.skipIf(!hasNvcc).each(emitters)("%s: no spills, no serial products", async (_, emit, instructions) => {
+test.skipIf(lacks("nvcc")).each(emitters)("%s: no spills, no serial products", async (_, emit, instructions) => {
   const kernels = emit();
   const built = await build(inTwo(kernels.map((k) => k.source)));
   expect(built.complaints).toEqual([]);
@@ -131,7 +129,7 @@ test.skipIf(!hasNvcc).each(emitters)("%s: no spills, no serial products", async 
   for (const k of kernels) for (const i of instructions) expect(code.get(k.name)?.includes(i), `${i} in ${k.name}`).toBe(true);
 });
 
-test.skipIf(!hasNvcc || !cuobjdump)("einsums fetch their weights before they wait for the kernel before: the assembler leaves the order alone", async () => {
+test.skipIf(lacks("nvcc", "cuobjdump"))("einsums fetch their weights before they wait for the kernel before: the assembler leaves the order alone", async () => {
   const kernels = emitters.filter(([family]) => family === "stream_bmm" || family === "mla_query").flatMap(([, emit]) => emit());
   const built = await build(inTwo(kernels.map((k) => k.source)));
   const code = new Map([...built.cubins.values()].flatMap((c) => [...disassemble(cuobjdump!, c)]));
@@ -144,11 +142,11 @@ test.skipIf(!hasNvcc || !cuobjdump)("einsums fetch their weights before they wai
   }
 });
 
-test.skipIf(!hasNvcc)("NVRTC, which knows no headers, takes the same text where it is installed", () => {
+test.skipIf(lacks("nvcc"))("NVRTC, which knows no headers, takes the same text where it is installed", () => {
   for (const k of [mlaDecode(decodes[0]), prefill(128), blockGemm(products[0], candidates[0])]) expect(compileCuda(k.name, k.source, "nvrtc").length).toBeGreaterThan(0);
 });
 
-test.skipIf(!hasNvcc)("the check sees products that are waited for too often", async () => {
+test.skipIf(lacks("nvcc"))("the check sees products that are waited for too often", async () => {
   // Sums read before the wait: ptxas has to add waits of its own.
   const { source } = blockGemm(products[0], candidates.find((s) => s.form === "tall")!);
   const hasty = source.replaceAll("else wgmma_wait<0>(part[i & 1]);", "");
@@ -169,7 +167,7 @@ const r1 = path.resolve(import.meta.dirname, "../../examples/deepseek-r1");
 /** Bytes a thread of a printed kernel may spill: they are the correct path, not the fast one, but should not live on the stack. */
 const SPILLED = 64;
 
-test.skipIf(!hasNvcc)("every kernel of DeepSeek-R1 compiles as printed CUDA", async () => {
+test.skipIf(lacks("nvcc"))("every kernel of DeepSeek-R1 compiles as printed CUDA", async () => {
   const kernels = kernelsOfModel(r1, "cuda").map((k) => printCuda(k));
   const built = await build(inTwo(kernels.map((k) => k.source)));
   expect(built.complaints).toEqual([]);

@@ -2,8 +2,9 @@
 import { expect, test } from "vitest";
 import { normRows, normRowsProblem } from "../../codegen/cuda/sm90/rows/norm-rows.ts";
 import { interpretKernel } from "../../ir/kernel/interpret.ts";
-import { hasCompiler, runOnHost } from "./cuda-on-host.ts";
+import { runOnHost } from "./cuda-on-host.ts";
 import { buffersOf, kernelOf, type Case } from "./problems.ts";
+import { lacks } from "../conditions.ts";
 
 const norm = (family: Case["family"], d: number, more: object): Case => ({ family, problem: { d, eps: 1e-6, gain: "bf16", ...more } as Case["problem"], dims: { m: 3 } });
 
@@ -15,7 +16,7 @@ const cases: readonly Case[] = [
   norm("add_norm_both", 256, { aStride: 256, bStride: 256, act: "bf16", ue8m0: false }),
 ];
 
-test.skipIf(!hasCompiler()).each([false, true])("norm_rows: the tile programs' bits, fibres backwards: %s", (backwards) => {
+test.skipIf(lacks("g++")).each([false, true])("norm_rows: the tile programs' bits, fibres backwards: %s", (backwards) => {
   const runs = cases.map((c) => {
     const kernel = kernelOf(c);
     const [want, got] = [buffersOf(kernel, c.dims), buffersOf(kernel, c.dims)];

@@ -1,5 +1,5 @@
 // The interpreter of tile programs against the CPU lowering, and printed CUDA and Triton against the interpreter.
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -9,10 +9,11 @@ import { printTriton } from "../../codegen/triton/print.ts";
 import { families } from "../../codegen/kernels/index.ts";
 import { interpretKernel, type HostBuffer } from "../../ir/kernel/interpret.ts";
 import type { Kernel } from "../../ir/kernel/stmt.ts";
-import { hasCompiler, runOnHost } from "./cuda-on-host.ts";
+import { runOnHost } from "./cuda-on-host.ts";
 import { runOnCpu } from "./on-cpu.ts";
 import { buffersOf, cases, kernelOf, narrow, type Case } from "./problems.ts";
 import { findTriton, interpretTriton } from "./triton-on-host.ts";
+import { lacks } from "../conditions.ts";
 
 const clone = <T extends Record<string, { slice(): unknown }>>(b: T): T => Object.fromEntries(Object.entries(b).map(([k, v]) => [k, v.slice()])) as T;
 
@@ -79,29 +80,21 @@ function compare({ c, tile, want }: { c: Case; tile: Kernel; want: Record<string
   }
 }
 
-const gpp = hasCompiler();
-if (!gpp) console.log("no g++ on the path: printed CUDA is not run on the host");
-
-test.skipIf(!gpp).each([false, true])("printed CUDA computes what the interpreter does; threads backwards: %s", (backwards) => {
+test.skipIf(lacks("g++")).each([false, true])("printed CUDA computes what the interpreter does; threads backwards: %s", (backwards) => {
   const runs = expected.map((e) => ({ ...e, kernel: printCuda(e.tile), buffers: clone(e.buffers) }));
   runOnHost(runs, backwards);
   for (const r of runs) compare(r, r.buffers);
 });
 
 const python = findTriton();
-if (!python) console.log("no python with triton and torch (DSC_PYTHON names one): printed Triton is not run");
-
-test.skipIf(!python)("printed Triton computes what the interpreter does", () => {
+test.skipIf(lacks("triton"))("printed Triton computes what the interpreter does", () => {
   const runs = expected.map((e) => ({ ...e, text: printTriton(e.tile), buffers: clone(e.buffers) }));
   interpretTriton(python!, runs);
   // The interpreter narrows f32 to bf16 by cutting bits off; compiled kernels round.
   for (const r of runs) compare(r, r.buffers, true);
 });
 
-const hasNvcc = spawnSync("nvcc", ["--version"]).status === 0;
-if (!hasNvcc) console.log("no nvcc on the path: printed CUDA is not compiled for sm_90a");
-
-test.skipIf(!hasNvcc)("nvcc compiles every family for sm_90a", () => {
+test.skipIf(lacks("nvcc"))("nvcc compiles every family for sm_90a", () => {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), "dsc-nvcc-"));
   // One file, a namespace a kernel: nvcc's start-up is most of its time.
   const text = cases.map((c, i) => `namespace k${i} {\n${printCuda(kernelOf(c)).source.replace('extern "C" ', "")}}\n`).join("");

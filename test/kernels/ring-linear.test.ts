@@ -8,9 +8,8 @@ import { bf16 } from "../../ir/numeric.ts";
 import { interpretKernel, type HostBuffer } from "../../ir/kernel/interpret.ts";
 import { families } from "../../codegen/kernels/index.ts";
 import { draw, randomOf } from "./numbers.ts";
-import { hasGpp, nativeOnHost } from "./native-on-host.ts";
-
-if (!hasGpp) console.log("skipped: no g++ 12 or later for x64, so native kernels are not run without a GPU");
+import { nativeOnHost } from "./native-on-host.ts";
+import { lacks } from "../conditions.ts";
 
 const bits = (values: ArrayLike<number>): Uint8Array => {
   const f = Float32Array.from(values);
@@ -62,7 +61,7 @@ const cases: readonly Case[] = [
   { n: 150, k: 1856, blocks: 2, rows: "silu_mul", add: true, kilobytes: 80 },
 ];
 
-describe.skipIf(!hasGpp)("products of few rows with their neighbours inside", () => {
+describe.skipIf(lacks("g++ 12"))("products of few rows with their neighbours inside", () => {
   test.each(cases.map((c) => [`${c.rows ?? c.x} ${c.n} x ${c.k}${c.add ? " + residual" : ""}`, c] as const))("%s", (_, c) => {
     const random = randomOf(c.n + c.k);
     const y = c.y ?? "bf16";

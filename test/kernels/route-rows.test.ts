@@ -3,8 +3,9 @@ import { expect, test } from "vitest";
 import { routeRows, unroutable } from "../../codegen/cuda/sm90/moe/route-rows.ts";
 import type { RouteProblem } from "../../codegen/kernels/expert.ts";
 import { interpretKernel } from "../../ir/kernel/interpret.ts";
-import { hasCompiler, runOnHost } from "./cuda-on-host.ts";
+import { runOnHost } from "./cuda-on-host.ts";
 import { buffersOf, kernelOf, type Case } from "./problems.ts";
+import { lacks } from "../conditions.ts";
 
 const base = { experts: 256, topk: 8, groups: 8, kept: 4, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 2.5, bias: true, xStride: 256 } as const;
 const problems: readonly RouteProblem[] = [
@@ -14,7 +15,7 @@ const problems: readonly RouteProblem[] = [
   { ...base, experts: 32, topk: 3, groups: 32, kept: 5, xStride: 32 },
 ];
 
-test.skipIf(!hasCompiler()).each([false, true])("route_rows against the tile program, fibres backwards: %s", (backwards) => {
+test.skipIf(lacks("g++")).each([false, true])("route_rows against the tile program, fibres backwards: %s", (backwards) => {
   const runs = problems.map((problem, i) => {
     const c: Case = { family: "route", problem: problem as unknown as Case["problem"], dims: { T: 9 } };
     const kernel = kernelOf(c);

@@ -2,13 +2,14 @@
 import { expect, test } from "vitest";
 import { sortExperts } from "../../codegen/cuda/sm90/moe/sort-experts.ts";
 import { interpretKernel } from "../../ir/kernel/interpret.ts";
-import { hasCompiler, runOnHost } from "./cuda-on-host.ts";
+import { runOnHost } from "./cuda-on-host.ts";
 import { buffersOf, kernelOf, type Case } from "./problems.ts";
+import { lacks } from "../conditions.ts";
 
 const of = (experts: number, r: number, rule: (i: number) => number): Case => ({ family: "sort_experts", problem: { experts, k: 3 }, dims: { r }, ints: { indices: rule } });
 const cases = [of(5, 150, (i) => (7 * i + (i >> 3)) % 5), of(9, 3, (i) => 8 - i), of(4, 2500, (i) => (Math.imul(i + 1, 0x9e3779b1) >>> 8) % 3), of(3, 513, () => 1)];
 
-test.skipIf(!hasCompiler()).each([false, true])("sort_experts: the tile program's order, fibres backwards: %s", (backwards) => {
+test.skipIf(lacks("g++")).each([false, true])("sort_experts: the tile program's order, fibres backwards: %s", (backwards) => {
   const runs = cases.map((c) => {
     const kernel = kernelOf(c);
     const [want, got] = [buffersOf(kernel, c.dims, c.ints), buffersOf(kernel, c.dims, c.ints)];

@@ -4,7 +4,8 @@ import { afterAll, expect, test } from "vitest";
 import { streamBmm, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "../../codegen/cuda/sm90/gemm/bmm.ts";
 import { bf16, e4m3Code, quantizeRow } from "../../ir/numeric.ts";
 import { draw, randomOf } from "./numbers.ts";
-import { hasGpp, nativeOnHost, type Native } from "./native-on-host.ts";
+import { nativeOnHost, type Native } from "./native-on-host.ts";
+import { lacks } from "../conditions.ts";
 
 const built: Native[] = [];
 afterAll(() => built.forEach((n) => n.close()));
@@ -17,7 +18,7 @@ const halves = (v: ArrayLike<number>): Uint16Array => Uint16Array.from(new Uint3
 const bytes = (a: ArrayBufferView): Uint8Array => new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
 
 /** Heads, values of a head, latents; rows of x lie apart, weights of a head behind others. */
-test.skipIf(!hasGpp).each([
+test.skipIf(lacks("g++ 12")).each([
   [2, 128, 512, "f32"], [3, 256, 256, "ue8m0"], [2, 128, 96, "f32"],
 ] as const)("%i heads of %i columns from %i: codes and scales of the rows that would be written", (h, v, r, scale) => {
   const random = randomOf(h * v + r);

@@ -6,9 +6,8 @@ import { streamSchedule, type StreamProblem } from "../../codegen/cuda/sm90/gemm
 import { H200 } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import { bf16 } from "../../ir/numeric.ts";
 import { draw, randomOf } from "./numbers.ts";
-import { hasGpp, nativeOnHost, type Native } from "./native-on-host.ts";
-
-if (!hasGpp) console.log("skipped: no g++ 12 or later for x64, so native kernels are not run without a GPU");
+import { nativeOnHost, type Native } from "./native-on-host.ts";
+import { lacks } from "../conditions.ts";
 
 const built: Native[] = [];
 afterAll(() => built.forEach((n) => n.close()));
@@ -23,7 +22,7 @@ const cases: readonly StreamProblem[] = [
   { n: 36, k: 96, xStride: 104, yStride: 36, x: "f32", y: "f32" },
 ];
 
-test.skipIf(!hasGpp).each(cases.flatMap((p) => ([8, 16] as const).map((tokens) => [`${p.n} x ${p.k} of ${p.x}, rows ${p.xStride} apart, ${tokens} at once`, p, tokens] as const)))("%s", (_, p, tokens) => {
+test.skipIf(lacks("g++ 12")).each(cases.flatMap((p) => ([8, 16] as const).map((tokens) => [`${p.n} x ${p.k} of ${p.x}, rows ${p.xStride} apart, ${tokens} at once`, p, tokens] as const)))("%s", (_, p, tokens) => {
   const random = randomOf(p.n + p.k);
   const native = nativeOnHost(streamLinear(p, streamSchedule(p, tokens, { ...H200, multiprocessors: 3 })));
   built.push(native);

@@ -1,7 +1,7 @@
 // The CUDA target without a GPU: config to artifact, kernels, device, sessions and graphs as on one, over a stand-in for the driver
 // (test/kernels/host-driver.ts), with printed tile programs in f32 and bf16, against what transformers computed.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test, vi } from "vitest";
@@ -20,14 +20,11 @@ import { describe as describeWeight, fill, formBytes, type Form } from "../../ru
 import { widen } from "../../runtime/widen.ts";
 import { distances } from "../device/distances.ts";
 import { fixtures, readTensors } from "../interpreted.ts";
-import { hasCompiler } from "../kernels/cuda-on-host.ts";
 import { buildDriver, buildKernels } from "../kernels/host-driver.ts";
+import { lacks } from "../conditions.ts";
 
 const work = mkdtempSync(path.join(tmpdir(), "dsc-cuda-host-"));
 afterAll(() => rmSync(work, { recursive: true }));
-
-const gpp = hasCompiler();
-if (!gpp) console.log("skipped: no g++ on the path, so the CUDA target does not run on the host");
 
 async function openDevice(src: string, options: Partial<CompileOptions>): Promise<{ manifest: Manifest; device: CudaDevice }> {
   const { manifest, files: texts } = compile(src, { ...defaults, target: "cuda", natives: "none", ...options });
@@ -40,9 +37,7 @@ async function open(src: string, activations: "f32" | "bf16", weights: string, f
   return Model.open(manifest, device, { weights });
 }
 
-if (!process.env.DSC_ALL) console.log("skipped: the other dtype of every fixture on the CUDA stand-in (DSC_ALL=1 runs both)");
-
-describe.skipIf(!gpp).each(fixtures.map((f) => [path.basename(f), f] as const))("%s", (name, fixture) => {
+describe.skipIf(lacks("g++")).each(fixtures.map((f) => [path.basename(f), f] as const))("%s", (name, fixture) => {
   const expected = readTensors(path.join(fixture, "expected.safetensors"));
   const config = JSON.parse(readFileSync(path.join(fixture, "config.json"), "utf8")) as { quantization_config?: object };
   // Exact weights answer what transformers answered on dequantised ones.
@@ -50,7 +45,7 @@ describe.skipIf(!gpp).each(fixtures.map((f) => [path.basename(f), f] as const))(
 
   // A compiler run a model: half of them in f32, the others in bf16, all of both with DSC_ALL.
   const number = Number(name[2]);
-  test.skipIf(!process.env.DSC_ALL && number % 2 === 0)("f32: logits within 2e-4, greedy ids exact", async () => {
+  test.skipIf(number % 2 === 0 && lacks("DSC_ALL"))("f32: logits within 2e-4, greedy ids exact", async () => {
     const model = await open(fixture, "f32", fixture, exact);
     const { prefill, decode, ids } = await distances(model, expected);
     await model.close();
@@ -59,7 +54,7 @@ describe.skipIf(!gpp).each(fixtures.map((f) => [path.basename(f), f] as const))(
     expect(ids).toEqual([...expected.get("greedy_ids")!.data]);
   });
 
-  test.skipIf(!process.env.DSC_ALL && number % 2 === 1)("bf16: logits within 0.1", async () => {
+  test.skipIf(number % 2 === 1 && lacks("DSC_ALL"))("bf16: logits within 0.1", async () => {
     const model = await open(fixture, "bf16", fixture, exact);
     const { prefill, decode, flipped } = await distances(model, expected);
     await model.close();
@@ -69,7 +64,7 @@ describe.skipIf(!gpp).each(fixtures.map((f) => [path.basename(f), f] as const))(
   });
 });
 
-test.skipIf(!gpp)("natives of rows, routing and sorting fit between the kernels around them, the shared expert among the routed", async () => {
+test.skipIf(lacks("g++"))("natives of rows, routing and sorting fit between the kernels around them, the shared expert among the routed", async () => {
   // R1 in small, with experts for every lane of a warp.
   const small = {
     hidden_size: 160, num_attention_heads: 4, num_key_value_heads: 4, q_lora_rank: 136, kv_lora_rank: 40, qk_nope_head_dim: 12, qk_rope_head_dim: 8, v_head_dim: 16,
@@ -98,7 +93,7 @@ test.skipIf(!gpp)("natives of rows, routing and sorting fit between the kernels 
   expect(Math.max(...native.logits.map((v, i) => Math.abs(v - printed.logits[i])))).toBeLessThan(1e-5);
 });
 
-test.skipIf(!gpp).each([
+test.skipIf(lacks("g++")).each([
   ["printed-model", "fuse-linear", { v_head_dim: 16 }],
   // Codes of 16-byte pieces, and a layer whose router and experts read one row.
   ["deepseek-r1", "fuse-product", { v_head_dim: 128, q_lora_rank: 128, num_hidden_layers: 3, first_k_dense_replace: 2, n_routed_experts: 16, num_experts_per_tok: 4, moe_intermediate_size: 64, num_nextn_predict_layers: 0 }],
@@ -125,7 +120,7 @@ test.skipIf(!gpp).each([
   expect(inside.some((v) => v !== 0)).toBe(true);
 });
 
-test.skipIf(!gpp)("experts of few tokens in one op are their parts one after another, bit for bit", async () => {
+test.skipIf(lacks("g++"))("experts of few tokens in one op are their parts one after another, bit for bit", async () => {
   const small = {
     hidden_size: 256, num_attention_heads: 4, num_key_value_heads: 4, q_lora_rank: 128, kv_lora_rank: 128, qk_nope_head_dim: 32, qk_rope_head_dim: 16, v_head_dim: 32,
     intermediate_size: 256, moe_intermediate_size: 128, n_routed_experts: 8, num_experts_per_tok: 3, n_group: 2, topk_group: 1, num_hidden_layers: 2, first_k_dense_replace: 1, vocab_size: 67, num_nextn_predict_layers: 0,
@@ -156,7 +151,7 @@ test.skipIf(!gpp)("experts of few tokens in one op are their parts one after ano
   expect(whole.logits.every(Number.isFinite)).toBe(true);
 });
 
-test.skipIf(!gpp)("steps begun ahead of their ids choose the same ids, while sequences end at different steps", async () => {
+test.skipIf(lacks("g++"))("steps begun ahead of their ids choose the same ids, while sequences end at different steps", async () => {
   const fixture = fixtures[1];
   const model = await open(fixture, "f32", fixture);
   const prompts = [[3, 1, 4, 1, 5], [9, 2, 6], [5, 3, 5, 8, 9, 7, 9]];
@@ -177,7 +172,7 @@ test.skipIf(!gpp)("steps begun ahead of their ids choose the same ids, while seq
   await model.close();
 });
 
-test.skipIf(!gpp)("the host sends a step's tables only where the device does not know them: a new page, another id, another batch", async () => {
+test.skipIf(lacks("g++"))("the host sends a step's tables only where the device does not know them: a new page, another id, another batch", async () => {
   const fixture = fixtures[0];
   const model = await open(fixture, "f32", fixture);
   const { device } = model;
@@ -219,7 +214,7 @@ test.skipIf(!gpp)("the host sends a step's tables only where the device does not
   await model.close();
 });
 
-test.skipIf(!gpp)("batches are filled up to few sizes with rows that nobody sees: same logits, same cache, the same graphs for nine and for ten", async () => {
+test.skipIf(lacks("g++"))("batches are filled up to few sizes with rows that nobody sees: same logits, same cache, the same graphs for nine and for ten", async () => {
   const fixture = fixtures[1];
   const [filled, bare] = [await open(fixture, "f32", fixture), await open(fixture, "f32", fixture)];
   Object.assign(bare.device, { rows: (_: string, n: number) => n });
@@ -251,7 +246,7 @@ test.skipIf(!gpp)("batches are filled up to few sizes with rows that nobody sees
   await Promise.all([filled.close(), bare.close()]);
 });
 
-test.skipIf(!gpp)("ids drawn on the device are those drawn here, alone, in a batch, begun ahead, and where a cut conversation goes on", async () => {
+test.skipIf(lacks("g++"))("ids drawn on the device are those drawn here, alone, in a batch, begun ahead, and where a cut conversation goes on", async () => {
   const fixture = fixtures[1];
   const model = await open(fixture, "f32", fixture, { taps: false });
   const host = await open(fixture, "f32", fixture, { taps: false });
@@ -287,7 +282,7 @@ test.skipIf(!gpp)("ids drawn on the device are those drawn here, alone, in a bat
   await Promise.all([model.close(), host.close()]);
 });
 
-test.skipIf(!gpp)("graphs of steps follow the rope tables and the cache when these move", async () => {
+test.skipIf(lacks("g++"))("graphs of steps follow the rope tables and the cache when these move", async () => {
   const fixture = fixtures[0];
   const model = await open(fixture, "f32", fixture);
   const rope = Object.keys(model.manifest.weights).find((w) => model.manifest.weights[w].source.kind === "rope")!;
@@ -324,7 +319,7 @@ test.skipIf(!gpp)("graphs of steps follow the rope tables and the cache when the
   await model.close();
 });
 
-test.skipIf(!gpp)("synthetic weights made on the device have the bytes of those made here, in every form", async () => {
+test.skipIf(lacks("g++"))("synthetic weights made on the device have the bytes of those made here, in every form", async () => {
   const { device } = await openDevice(fixtures[0], { activations: "bf16" });
   const names: [string, Form][] = [
     ["model.layers.0.self_attn.q_a_proj.weight", "bf16"], ["model.layers.0.input_layernorm.weight", "bf16-in-f32"], ["model.norm.weight", "f32"],
@@ -347,7 +342,7 @@ test.skipIf(!gpp)("synthetic weights made on the device have the bytes of those 
   await Promise.all([device.close(), sealed.close()]);
 });
 
-test.skipIf(!gpp)("arrays of files come to the device in the form they are used in, by threads; a file that ends early is named", async () => {
+test.skipIf(lacks("g++"))("arrays of files come to the device in the form they are used in, by threads; a file that ends early is named", async () => {
   const { device } = await openDevice(fixtures[0], { activations: "bf16" });
   const file = path.join(work, "array.bin");
   const bytes = Uint8Array.from({ length: 5_000_003 }, (_, i) => (i * 2654435761) >>> 13);
@@ -379,7 +374,7 @@ test.skipIf(!gpp)("arrays of files come to the device in the form they are used 
   await device.close();
 });
 
-test.skipIf(!gpp)("a model that does not fit is refused before a weight is read", async () => {
+test.skipIf(lacks("g++"))("a model that does not fit is refused before a weight is read", async () => {
   const { manifest, device } = await openDevice(fixtures[0], { activations: "bf16" });
   vi.spyOn(device, "available").mockReturnValue(1000);
   const placed = vi.spyOn(device, "place");
@@ -387,7 +382,7 @@ test.skipIf(!gpp)("a model that does not fit is refused before a weight is read"
   expect(placed).not.toHaveBeenCalled();
 });
 
-test.skipIf(existsSync("/dev/nvidia0"))("a machine without a driver is told so, and what to do instead", () => {
+test.skipIf(lacks("no GPU"))("a machine without a driver is told so, and what to do instead", () => {
   const cli = path.resolve(import.meta.dirname, "../../dist/compiler/cli.js");
   const r = spawnSync(process.execPath, [cli, "run", path.resolve(import.meta.dirname, "../../examples/tiny-r1"), "--target", "cuda", "--ids", "1,2", "--max-new", "1"], {
     encoding: "utf8", env: { ...process.env, DSC_CACHE: path.join(work, "cache") },

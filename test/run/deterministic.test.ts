@@ -9,8 +9,8 @@ import { inside, type Manifest, type Step } from "../../ir/artifact.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
 import { generate, type GenerateOptions } from "../../runtime/generate.ts";
 import { Model } from "../../runtime/model.ts";
-import { hasCompiler } from "../kernels/cuda-on-host.ts";
 import { buildDriver, buildKernels } from "../kernels/host-driver.ts";
+import { lacks } from "../conditions.ts";
 
 const work = mkdtempSync(path.join(tmpdir(), "dsc-deterministic-"));
 afterAll(() => rmSync(work, { recursive: true }));
@@ -43,10 +43,7 @@ test("only the CUDA target can", () => {
   expect(() => build(r1, { target: "triton" })).toThrow(/--deterministic with --target triton/);
 });
 
-const gpp = hasCompiler();
-if (!gpp) console.log("skipped: no g++ on the path, so the CUDA target does not run on the host");
-
-describe.skipIf(!gpp)("R1 in small", () => {
+describe.skipIf(lacks("g++"))("R1 in small", () => {
   const small = {
     hidden_size: 160, num_attention_heads: 4, num_key_value_heads: 4, q_lora_rank: 136, kv_lora_rank: 40, qk_nope_head_dim: 12, qk_rope_head_dim: 8, v_head_dim: 16,
     intermediate_size: 140, moe_intermediate_size: 72, n_routed_experts: 32, num_experts_per_tok: 4, num_hidden_layers: 2, first_k_dense_replace: 1, vocab_size: 67,

@@ -1,6 +1,5 @@
 // The check of every kernel from the reference's own inputs (test/device/oracle.ts), whole but small and without a GPU: a small R1 in
 // FP8 over the driver's stand-in, refmodel.py on the CPU. What it needs of the graph and the plan is what the card's run needs.
-import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -8,16 +7,13 @@ import { afterAll, expect, test } from "vitest";
 import { ops } from "../../ir/ops/index.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
 import { oracleRows } from "../device/oracle-run.ts";
-import { hasCompiler } from "../kernels/cuda-on-host.ts";
 import { buildDriver, buildKernels } from "../kernels/host-driver.ts";
+import { lacks } from "../conditions.ts";
 
 const work = mkdtempSync(path.join(tmpdir(), "dsc-oracle-test-"));
 afterAll(() => rmSync(work, { recursive: true }));
 
 const python = process.env.DSC_PYTHON ?? "python3";
-const able = hasCompiler() && spawnSync(python, ["-c", "import torch, numpy; torch.float8_e4m3fn"]).status === 0;
-if (!able) console.log("skipped: no g++, or no Python with torch (DSC_PYTHON), so refmodel.py is not run beside the graph");
-
 const small = {
   hidden_size: 256, num_attention_heads: 4, num_key_value_heads: 4, q_lora_rank: 128, kv_lora_rank: 128, qk_nope_head_dim: 32, qk_rope_head_dim: 16, v_head_dim: 32, vocab_size: 131,
   intermediate_size: 200, moe_intermediate_size: 72, n_routed_experts: 32, n_group: 4, topk_group: 2, num_experts_per_tok: 4, num_hidden_layers: 2, first_k_dense_replace: 1, num_nextn_predict_layers: 1,
@@ -30,7 +26,7 @@ test("the reference knows every op that a planned graph may have", () => {
   expect(ops.map((o) => o.name).filter((n) => !others.includes(n) && !known.includes(`"${n}":`))).toEqual([]);
 });
 
-test.skipIf(!able)("kernels of a small R1 in FP8 give what they should from the reference's inputs, and all of them run", async () => {
+test.skipIf(lacks("g++", "torch"))("kernels of a small R1 in FP8 give what they should from the reference's inputs, and all of them run", async () => {
   const rows = await oracleRows({
     src: path.resolve(import.meta.dirname, "../../examples/deepseek-r1/config.json"),
     set: small,

@@ -1,19 +1,17 @@
 // The printed model of 698,789,888 parameters on synthetic weights, against what transformers computed in float32.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { freemem, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { peakOf } from "../bench/peak.ts";
 import { readTensors } from "../interpreted.ts";
+import { lacks } from "../conditions.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const file = JSON.parse(readFileSync(path.join(root, "test/oracle/reduced_seed.json"), "utf8")) as { input_ids: number[]; modes: { f32: { greedy_ids: number[]; last_logits: number[] } } };
 const oracle = { input_ids: file.input_ids, ...file.modes.f32 };
 
-const room = freemem() > 3e9;
-if (!room) console.log("skipped: the printed model needs 3 GB of free memory");
-
-test.skipIf(!room)("16 greedy ids, the last logits of 64, and the memory it takes", async () => {
+test.skipIf(lacks("3 GB"))("16 greedy ids, the last logits of 64, and the memory it takes", async () => {
   const work = mkdtempSync(path.join(tmpdir(), "dsc-printed-"));
   const [ids, save] = [path.join(work, "ids.json"), path.join(work, "out.safetensors")];
   writeFileSync(ids, JSON.stringify(oracle.input_ids));

@@ -15,7 +15,7 @@ const base: Made = {
   q_lora_rank: 40, kv_lora_rank: 24, qk_nope_head_dim: 12, qk_rope_head_dim: 16, v_head_dim: 10, rms_norm_eps: 1e-5, rope_theta: 1000, first_k_dense_replace: 9, n_routed_experts: 0,
 };
 const more = { max_position_embeddings: 8192, torch_dtype: "float32", hidden_act: "silu", tie_word_embeddings: false };
-const experts = { n_routed_experts: 16, num_experts_per_tok: 4, n_group: 4, topk_group: 2, topk_method: "noaux_tc", scoring_func: "sigmoid", norm_topk_prob: true, routed_scaling_factor: 2.5, n_shared_experts: 1, moe_intermediate_size: 20, first_k_dense_replace: 1 };
+const experts = { n_routed_experts: 16, num_experts_per_tok: 4, n_group: 4, topk_group: 2, topk_method: "noaux_tc", scoring_func: "sigmoid", norm_topk_prob: true, routed_scaling_factor: 2.5, n_shared_experts: 2, moe_intermediate_size: 20, first_k_dense_replace: 1, num_hidden_layers: 3 };
 // The ramp ends past half the lanes (lane 11 of 16, of which 8 have a frequency), and begins at lane 2 for beta_fast 1000, at 6 for 32.
 const yarn = { factor: 4, original_max_position_embeddings: 65536, beta_fast: 1000, beta_slow: 1, mscale: 0.7, mscale_all_dim: 1.2 };
 

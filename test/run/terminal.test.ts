@@ -3,13 +3,11 @@ import { spawn, spawnSync } from "node:child_process";
 import { stripVTControlCharacters } from "node:util";
 import { expect, test } from "vitest";
 import { at, cli, refusal, root, tiny } from "../commands/dsc.ts";
+import { lacks } from "../conditions.ts";
 
 const env = { ...process.env, DSC_CACHE: at("cache"), TERM: "xterm" };
 const words = ["run", tiny, "--chat", "--temperature", "0"];
 const bridge = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
-const hasPty = spawnSync("python3", ["-c", "import os, pty; os.waitstatus_to_exitcode"]).status === 0;
-if (!hasPty) console.log("skipped: a conversation in a terminal needs python3 for its pseudo-terminal");
-
 /** Plays lines when what is on the screen asks for them; gives the screen and the exit code. */
 function play(program: string[], script: { after: RegExp; type: string }[]): Promise<{ screen: string; code: number | null }> {
   const child = spawn(program[0], program.slice(1), { cwd: root, env, stdio: ["pipe", "pipe", "pipe"] });
@@ -30,7 +28,7 @@ function play(program: string[], script: { after: RegExp; type: string }[]): Pro
   return new Promise((resolve) => child.on("close", (code) => resolve({ screen, code })));
 }
 
-test.skipIf(!hasPty)("two turns, a stopped answer and two ways to leave, in a terminal", async () => {
+test.skipIf(lacks("pseudo-terminal"))("two turns, a stopped answer and two ways to leave, in a terminal", async () => {
   const pty = ["python3", "-c", bridge, process.execPath, cli, ...words];
   const { screen, code } = await play(pty, [
     { after: /> $/, type: "Emma was not in a humour to be pleased.\r" },
@@ -53,7 +51,7 @@ test.skipIf(!hasPty)("two turns, a stopped answer and two ways to leave, in a te
   expect(left.code, left.screen).toBe(0);
 });
 
-test.skipIf(!hasPty)("eval shows how far it is, on a terminal only", async () => {
+test.skipIf(lacks("pseudo-terminal"))("eval shows how far it is, on a terminal only", async () => {
   const { screen, code } = await play(["python3", "-c", bridge, process.execPath, cli, "eval", tiny, "--text", `${root}/LICENSE`, "--window", "64"], []);
   expect(screen).toMatch(/window \d+ of \d+, perplexity so far \d+\.\d{3}/);
   expect(screen).toMatch(/perplexity \d+\.\d{4}: /);

@@ -1,6 +1,5 @@
 // Models in several segments: with segments so small that every path runs, bits equal those of one memory. Layers apart, a layer over
 // several segments, expert loops, the extra prediction layer, load functions, growing caches and two sessions are among them.
-import { freemem } from "node:os";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { cacheArtifact } from "../../compiler/artifact.ts";
@@ -10,6 +9,7 @@ import { Coherence } from "../../runtime/devices/coherence.ts";
 import { CpuDevice } from "../../runtime/devices/cpu.ts";
 import { MEMORY_BYTES, Segments, segmentOf } from "../../runtime/devices/segments.ts";
 import { instanceBytes, residentBytes } from "../../runtime/weights.ts";
+import { lacks } from "../conditions.ts";
 
 const ids = [5, 9, 33, 7, 20, 12, 41];
 
@@ -57,7 +57,7 @@ test.each([
 });
 
 // On a machine that could not hold it anyway, that is what is said instead.
-test.skipIf(freemem() < 6e9)("a weight that no memory holds is refused before anything is loaded", async () => {
+test.skipIf(lacks("6 GB"))("a weight that no memory holds is refused before anything is loaded", async () => {
   const { manifest } = await readArtifact(cacheArtifact(compile("examples/tiny-r1", defaults)));
   const [symbol, plan] = Object.entries(manifest.weights).find(([, w]) => w.source.kind === "checkpoint")!;
   const large = { ...manifest, weights: { ...manifest.weights, [symbol]: { ...plan, dtype: "bf16" as const, shape: [2 ** 16, 2 ** 15 + 64] } } };

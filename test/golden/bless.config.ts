@@ -1,0 +1,7 @@
+// npm run bless: the golden tests write what they would have compared. A config of its own, so that nothing in the environment can
+// make `npm test` pass by writing its own answers.
+import type { ViteUserConfig } from "vitest/config";
+import base from "../../vitest.config.ts";
+
+const config: ViteUserConfig = { test: { ...base.test, include: ["test/golden/*.test.ts"], provide: { bless: true } } };
+export default config;

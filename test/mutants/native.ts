@@ -1,0 +1,25 @@
+// Bugs in native sm_90a kernels. Their text runs under g++ on a machine that starts each of them before the kernel before has ended.
+import { bug, type Mutant } from "./mutant.ts";
+
+const attention = (only: string): [string, string] => ["test/kernels/native-attention.test.ts", only];
+const at = "codegen/cuda/sm90";
+
+export const native: readonly Mutant[] = [
+  bug("21 parts: sums do not shrink from the ninth part on", `${at}/attention/mla-decode-combine.ts`, "all = all * less + warp_sum(w * stat.y);", "all = all + warp_sum(w * stat.y);", attention("mla_decode, 64 heads one sequence in more than sixteen"), "long sequences on 132 multiprocessors are wrong",
+    { missed: "no test divided a token into more than eight parts" }),
+  bug("22 letters share no maximum", `${at}/attention/mla-decode-cluster.ts`, "s < parts ? exp2_fast(stat[s].x - most) : 0.f", "s < parts ? 1.f : 0.f", attention("fixed splits, 16 heads a cluster one sequence over"), "long sequences are wrong"),
+  bug("26 streamed product: rows of x as long as k", `${at}/gemm/register-linear.ts`, "X_STRIDE = ${p.xStride}, Y_STRIDE", "X_STRIDE = ${p.k}, Y_STRIDE", ["test/kernels/stream-linear.test.ts"], "rows that are views of wider ones are misread",
+    { missed: "every test of it had rows without gaps, and none ran the kernel" }),
+  bug("27 norm rows: rows of x as long as d", `${at}/rows/norm-rows.ts`, "`${x} + row * ${p.aStride} + (warp", "`${x} + row * ${d} + (warp", ["test/kernels/norm-rows.test.ts", "backwards: false"], "views are misread"),
+  bug("48 experts_down: a token's first expert is left out", `${at}/moe/experts-down.ts`, "for (int j = 0; j < PER; j++) {\n      const u32 from = ring + SUMS", "for (int j = 1; j < PER; j++) {\n      const u32 from = ring + SUMS", ["test/kernels/experts.test.ts", "scales powers of two: false"], "every token lacks an expert"),
+  bug("49 prefill: the mask is one key late", `${at}/attention/mla-prefill.ts`, "row - (tiles - 1) * KEYS, lane)", "row + 1 - (tiles - 1) * KEYS, lane)", attention("mla_prefill 5 rows"), "tokens see the next one"),
+  bug("50 prefill waits for nothing", `${at}/attention/mla-prefill.ts`, "if (warp == 8 && lane == 0) {\n      await_previous();", "if (warp == 8 && lane == 0) {", attention("mla_prefill 1 rows"), "queries are read before they are written, sometimes",
+    { missed: "the host machine started no kernel early, and no test read the text" }),
+  bug("51 norm rows: no barrier before the sums", `${at}/rows/norm-rows.ts`, "__syncthreads();\n  float squares = 0.0f;", "float squares = 0.0f;", ["test/kernels/norm-rows.test.ts"], "a race"),
+  bug("52 letters: one too few is waited for", `${at}/attention/mla-decode-cluster.ts`, "(min(stages, SPLITS) - (mine > 0)) * OWN * LETTER", "(min(stages, SPLITS) - 1) * OWN * LETTER", attention("fixed splits, 16 heads a cluster one row"), "a race, or a hang"),
+  bug("60 decode: scores without log2 e", `${at}/attention/mla-decode.ts`, "SCALE = ${(p.scale * Math.LOG2E).toPrecision(9)}f;", "SCALE = ${p.scale.toPrecision(9)}f;", attention("mla_decode, 64 heads one sequence over"), "attention is too flat"),
+  bug("streamed product: rows of y as long as n", `${at}/gemm/register-linear.ts`, "Y_STRIDE = ${p.yStride};", "Y_STRIDE = ${p.n};", ["test/kernels/stream-linear.test.ts", "50 x 256"], "results land in other rows"),
+  bug("decode in fixed splits waits for nothing", `${at}/attention/mla-decode-cluster.ts`, "release_next();\n  await_previous();", "release_next();", attention("fixed splits, 16 heads a cluster one row"), "queries are read before they are written, sometimes"),
+  bug("the router waits for nothing", `${at}/moe/route-rows.ts`, "${routeBias(p)}  await_previous();", "${routeBias(p)}", ["test/kernels/emitted.test.ts", "waits for it somewhere"], "logits are read before they are written, sometimes"),
+  bug("bf16 products write y too early", `${at}/gemm/bf16-small-m.ts`, "await_previous();  // y may still be in use", "", ["test/kernels/native-gemm.test.ts", "bf16_gemm"], "y is overwritten under whoever reads it, sometimes"),
+];
