@@ -7,6 +7,7 @@ import { describe, expect, test } from "vitest";
 import { during, progressLine } from "../../compiler/progress.ts";
 import { flops } from "../../compiler/report/summary.ts";
 import { at, cli, dsc, json, r1, refusal, tiny } from "./dsc.ts";
+import { lacks } from "../conditions.ts";
 
 interface Step {
   sites: { site: string; op: string; times: number; bytes: number; flops: number; floor_us: number; bound: string }[];
@@ -109,7 +110,7 @@ describe("completion", () => {
     expect((await dsc("completion", "zsh")).stdout).toContain("bashcompinit");
   });
 
-  test.skipIf(spawnSync("fish", ["--version"]).error)("fish completes the same", async () => {
+  test.skipIf(lacks("fish"))("fish completes the same", async () => {
     await made;
     writeFileSync(at("dsc.fish"), (await dsc("completion", "fish")).stdout);
     for (const [typed, wanted] of cases) {

@@ -7,6 +7,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { encodePrompt } from "../../runtime/text.ts";
 import { loadTokenizer, type Tokenizer } from "../../runtime/tokenizer.ts";
 import { fixture, folderWith, tokenizerJson, type Files } from "./tokenizers.ts";
+import { lacks } from "../conditions.ts";
 
 const work = mkdtempSync(path.join(tmpdir(), "dsc-tokenizer-files-"));
 afterAll(() => rmSync(work, { recursive: true }));
@@ -253,7 +254,7 @@ describe("damaged files are named, with the place", () => {
     expect(await refusal({ "tokenizer.json": json({}), [name]: text })).toMatch(message);
   });
 
-  test.skipIf(process.platform === "win32")("a FIFO is not waited for", async () => {
+  test.skipIf(lacks("POSIX"))("a FIFO is not waited for", async () => {
     const folder = newFolder({ "tokenizer.json": json({}) });
     execFileSync("mkfifo", [path.join(folder, "tokenizer_config.json")]);
     await expect(loadTokenizer(folder)).rejects.toThrow(/DSC5070.*no regular file/s);

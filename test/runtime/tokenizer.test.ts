@@ -6,12 +6,12 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { differences, fixture, readReference } from "./tokenizers.ts";
+import { lacks } from "../conditions.ts";
 
 const work = mkdtempSync(path.join(tmpdir(), "dsc-tokenizer-"));
 afterAll(() => rmSync(work, { recursive: true }));
 
 const python = process.env.DSC_PYTHON ?? "python3";
-const hasLibraries = spawnSync(python, ["-c", "import tokenizers, tiktoken"]).status === 0;
 
 describe("ids and texts are the Python libraries'", () => {
   const kept = readReference(fixture);
@@ -20,7 +20,7 @@ describe("ids and texts are the Python libraries'", () => {
   });
 });
 
-test.skipIf(!hasLibraries)("ten thousand new texts have the ids of the Python libraries", { timeout: 1_200_000 }, async () => {
+test.skipIf(lacks("tokenizer libraries"))("ten thousand new texts have the ids of the Python libraries", async () => {
   const folder = path.join(work, "python");
   const seed = process.env.FUZZ === undefined ? "1" : String(Date.now() % 1e6);
   const made = spawnSync(python, [path.join(import.meta.dirname, "tokenizer_reference.py"), folder, "10000", seed], {
