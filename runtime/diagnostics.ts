@@ -1,6 +1,7 @@
 // Every failure of the runtime, one function each: artifact (500x), safetensors files (501x), weights (502x),
 // memory and sessions (503x), device (504x), text (505x). Each says what was seen, what was expected and where that comes from.
 import { DiagnosticError, didYouMean, error, place, warning, type Diagnostic, type Span } from "../ir/diagnostic.ts";
+import type { FileKind } from "./file-kind.ts";
 
 /** `where` names the file, tensor, option or launch it is about. */
 const fail = (where: string, code: string, title: string, notes: string[], help: string): DiagnosticError =>
@@ -44,14 +45,14 @@ export const brokenManifest = (why: string, at = ""): DiagnosticError =>
     "this is a fault of the compiler that wrote it; compile again, and report it if it stays",
   );
 
-export const noCheckpoint = (where: string, why: string): DiagnosticError =>
-  fail(
-    where,
-    "DSC5010",
-    `no checkpoint at ${where}`,
-    [why],
-    "name a folder with model.safetensors or model.safetensors.index.json, a .safetensors file, or synthetic:SEED",
-  );
+export const noCheckpoint = (
+  where: string,
+  why: string,
+  help = "name a folder with model.safetensors or model.safetensors.index.json, a .safetensors file, or synthetic:SEED",
+): DiagnosticError => fail(where, "DSC5010", `no checkpoint at ${where}`, [why], help);
+
+export const foreignFile = (file: string, { what, help }: FileKind): DiagnosticError =>
+  fail(file, "DSC5014", `${file} is ${what}`, [], help);
 
 export const brokenSafetensors = (file: string, why: string): DiagnosticError =>
   fail(
@@ -68,12 +69,21 @@ export const brokenIndex = (file: string, why: string): DiagnosticError =>
 export const shortRead = (file: string, tensor: string, why = "the file changed after its header was read"): DiagnosticError =>
   fail(file, "DSC5013", `${file} could not be read to the end of ${tensor}`, [why], "let what writes it finish, then run again");
 
-export function missingTensors(where: string, missing: string[], known: Iterable<string>): DiagnosticError {
-  const names = [...known];
+/** What there is to say of a checkpoint. */
+interface Listing {
+  where: string;
+  tensors: ReadonlyMap<string, unknown>;
+  absent: { absent: readonly string[]; placed: ReadonlyMap<string, string> };
+}
+
+export function missingTensors({ where, tensors, absent: { absent, placed } }: Listing, missing: string[]): DiagnosticError {
+  const names = [...tensors.keys()];
   const near = (m: string): string => {
+    if (placed.has(m)) return ` (in ${placed.get(m)}, which is not there)`;
     const n = names.length > 20000 ? undefined : didYouMean(m, names);
     return n ? ` (nearest: ${n})` : "";
   };
+  const gone = absent.length ? [`${list([...absent])} ${absent.length === 1 ? "is" : "are"} not in ${where}`] : [];
   return new DiagnosticError(
     error(
       "DSC5020",
@@ -81,15 +91,45 @@ export function missingTensors(where: string, missing: string[], known: Iterable
       {
         spans: [place(where)],
         notes: [
+          ...gone,
           ...missing.slice(0, 10).map((m) => `${m}${near(m)}`),
           ...(missing.length > 10 ? [`and ${missing.length - 10} more`] : []),
           `${where} holds ${names.length} tensors: ${list(names.toSorted())}`,
         ],
-        help: "the checkpoint must be of the model that was compiled; compare its config.json with the one compiled",
+        help: gone.length
+          ? "fetch the missing files"
+          : "the checkpoint must be of the model that was compiled; compare its config.json with the one compiled",
       },
     ),
   );
 }
+
+export const adapterOnly = (where: string): DiagnosticError =>
+  fail(
+    where,
+    "DSC5026",
+    `${where} holds a LoRA adapter`,
+    ["its tensors (lora_A, lora_B) are changes to the weights of another model, which are not in it"],
+    "merge it into its base model, and give the merged checkpoint",
+  );
+
+export const foreignStorage = (tensor: string, what: string, others: number): DiagnosticError =>
+  fail(
+    tensor,
+    "DSC5027",
+    `${tensor} is stored as ${what}`,
+    [...(others ? [`${others} more weights are stored in a format that is not read`] : []), "weights are read as BF16, F16, F32, or as F8_E4M3 with a scale per block of 128x128 (weight_scale_inv)"],
+    "use the original checkpoint, or one that was converted to bf16",
+  );
+
+export const mixedStorage = (coded: readonly string[], plain: readonly string[]): DiagnosticError =>
+  fail(
+    plain[0],
+    "DSC5028",
+    "the checkpoint mixes FP8 and plain weights otherwise than it was compiled",
+    [`F8_E4M3: ${coded.length} weights, such as ${list([...coded], 2)}`, `not F8_E4M3: ${plain.length} weights that FP8 checkpoints of this family code, such as ${list([...plain], 2)}`],
+    "a weight that is read as FP8 has to be FP8 in every layer of its kind: use the original FP8 checkpoint, or one that is bf16 throughout",
+  );
 
 export const wrongShape = (tensor: string, seen: readonly number[], wanted: readonly number[], symbol: string): DiagnosticError =>
   fail(
@@ -121,14 +161,24 @@ export function wrongDType(tensor: string, seen: string, wanted: string, hasScal
       ],
       hasScales ? "compile the config.json of this checkpoint, with its quantization_config" : "fetch the whole checkpoint, or one in bf16",
     );
+  const wider = wanted === "bf16" && (seen === "F32" || seen === "F16");
   return fail(
     tensor,
     "DSC5022",
-    `${tensor} is ${seen}, and ${wanted} cannot hold every value of it`,
-    ["weights are widened when needed, never rounded"],
-    "convert the checkpoint, or compile with --set torch_dtype=float32",
+    wider ? `${tensor} is ${seen}, and ${wanted} cannot hold every value of it` : `${tensor} is ${seen}, which is not read as ${wanted}`,
+    [wider ? "weights are widened when needed, never rounded" : "weights are read from BF16, F16 and F32, scales from F32, BF16, F16 and F8_E8M0, and what would round is refused"],
+    wider ? "convert the checkpoint, or compile with --set torch_dtype=float32" : "convert the checkpoint to bf16",
   );
 }
+
+export const scalesAsBytes = (tensor: string): DiagnosticError =>
+  fail(
+    tensor,
+    "DSC5029",
+    `${tensor} is U8, and the config does not say that scales are powers of two`,
+    ['bytes may be exponents (e8m0), as checkpoints with "scale_fmt": "ue8m0" had them before safetensors knew F8_E8M0'],
+    "if they are, compile with --set quantization_config.scale_fmt=ue8m0",
+  );
 
 export const missingScales = (tensor: string, scales: string): DiagnosticError =>
   fail(

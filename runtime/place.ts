@@ -7,6 +7,7 @@ import type { Device, FillJob, StoredArray } from "./device.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { TensorInfo } from "./safetensors.ts";
 import { Checkpoint } from "./safetensors.ts";
+import { formatOf, isAdapter } from "./stored-format.ts";
 import type { Form } from "./synthetic.ts";
 import { describe, formBytes } from "./synthetic.ts";
 import { elementBytes, type Placement } from "./weights.ts";
@@ -20,7 +21,7 @@ export interface WeightSource {
 
 /** "synthetic:SEED", or a folder or file with a checkpoint. `ue8m0` picks power-of-two scales for synthetic FP8 weights. */
 export async function openWeights(spec: string, ue8m0 = false): Promise<WeightSource> {
-  if (!spec.startsWith("synthetic:")) return checkpointSource(await Checkpoint.open(spec));
+  if (!spec.startsWith("synthetic:")) return checkpointSource(await Checkpoint.open(spec), ue8m0);
   const seed = Number(spec.slice("synthetic:".length));
   if (!/^synthetic:\d+$/.test(spec) || seed >= 2 ** 32) throw diagnostics.badWeights(spec);
   return syntheticSource(seed, ue8m0);
@@ -51,17 +52,43 @@ function syntheticSource(seed: number, ue8m0: boolean): WeightSource {
   };
 }
 
-function checkpointSource(checkpoint: Checkpoint): WeightSource {
+function checkpointSource(checkpoint: Checkpoint, ue8m0: boolean): WeightSource {
   const { tensors } = checkpoint;
   return {
     check(all) {
+      checkFormat(checkpoint, all);
       const missing = [...new Set(all.map((p) => p.tensor).filter((t) => !tensors.has(t)))];
-      if (missing.length) throw diagnostics.missingTensors(checkpoint.where, missing, tensors.keys());
-      collect(all, (p) => checkTensor(p, tensors));
+      if (missing.length) throw diagnostics.missingTensors(checkpoint, missing);
+      checkMixed(all, tensors);
+      collect(all, (p) => checkTensor(p, tensors, ue8m0));
     },
     place: (device, all) => device.place(all.flatMap((p) => arraysOf(checkpoint, p))),
     close: () => checkpoint.close(),
   };
+}
+
+/** Says what a checkpoint is, where its weights are stored in a format that is not read. */
+function checkFormat({ where, tensors }: Checkpoint, all: readonly Placement[]): void {
+  const read = (p: Placement): boolean => (tensors.get(p.tensor)?.dtype === "F8_E4M3" ? p.scales !== undefined && tensors.has(p.scales.tensor) : ["BF16", "F16", "F32"].includes(tensors.get(p.tensor)?.dtype ?? ""));
+  const foreign = all.flatMap((p) => {
+    const what = read(p) ? undefined : formatOf(p.tensor, tensors);
+    return what === undefined ? [] : [{ tensor: p.tensor, what }];
+  });
+  if (foreign.length) throw diagnostics.foreignStorage(foreign[0].tensor, foreign[0].what, foreign.length - 1);
+  if (all.some((p) => !tensors.has(p.tensor)) && isAdapter(tensors.keys())) throw diagnostics.adapterOnly(where);
+}
+
+/** Matrices that FP8 checkpoints of the family code. */
+const CODED = /\.(?:\w+_proj|kv_a_proj_with_mqa)\.weight$/;
+
+/** Refuses weights of which only some are FP8 codes in other words than those for a whole checkpoint of the other kind. */
+function checkMixed(all: readonly Placement[], tensors: ReadonlyMap<string, TensorInfo>): void {
+  const matrices = [...new Map(all.filter((p) => CODED.test(p.tensor) && p.shape.length === 2).map((p) => [p.tensor, p])).values()];
+  const coded = matrices.filter((p) => tensors.get(p.tensor)!.dtype === "F8_E4M3");
+  if (coded.length === 0 || coded.length === matrices.length) return;
+  if (matrices.every((p) => (tensors.get(p.tensor)!.dtype === "F8_E4M3") === (p.scales !== undefined))) return;
+  const names = (of: readonly Placement[]): string[] => of.map((p) => p.tensor);
+  throw diagnostics.mixedStorage(names(coded), names(matrices.filter((p) => !coded.includes(p))));
 }
 
 /** Runs a check on each, gathering up to ten diagnostics. */
@@ -81,7 +108,7 @@ function collect(all: readonly Placement[], check: (p: Placement) => void): void
 
 const same = (a: readonly number[], b: readonly number[]): boolean => a.length === b.length && a.every((n, i) => n === b[i]);
 
-function checkTensor(p: Placement, tensors: ReadonlyMap<string, TensorInfo>): void {
+function checkTensor(p: Placement, tensors: ReadonlyMap<string, TensorInfo>, ue8m0: boolean): void {
   const t = tensors.get(p.tensor) as TensorInfo;
   const partner = `${p.tensor}_scale_inv`;
   if (!same(t.shape, p.shape)) throw diagnostics.wrongShape(p.tensor, t.shape, p.shape, p.symbol);
@@ -92,7 +119,9 @@ function checkTensor(p: Placement, tensors: ReadonlyMap<string, TensorInfo>): vo
   if (!s) throw diagnostics.missingScales(p.tensor, p.scales.tensor);
   if (!same(s.shape, p.scales.shape))
     throw diagnostics.wrongShape(s.name, s.shape, p.scales.shape, `${p.symbol}, in blocks of 128 x 128,`);
-  if (!["F32", "BF16", "F8_E8M0"].includes(s.dtype)) throw diagnostics.wrongDType(s.name, s.dtype, "f32", false);
+  // Exponents, as writers stored them before safetensors had a dtype for them.
+  if (s.dtype === "U8" && !ue8m0) throw diagnostics.scalesAsBytes(s.name);
+  if (!["F32", "BF16", "F16", "F8_E8M0", "U8"].includes(s.dtype)) throw diagnostics.wrongDType(s.name, s.dtype, "f32", false);
 }
 
 /** The arrays of a tensor: its values, and the scales of an e4m3 one. */
@@ -115,4 +144,4 @@ function arraysOf(checkpoint: Checkpoint, p: Placement): StoredArray[] {
   return [array(p.tensor, p.data, p.count, p.dtype === "f32"), ...(p.scales ? [array(p.scales.tensor, p.scales.at, p.scales.count, true)] : [])];
 }
 
-const forms: Readonly<Record<string, StoredArray["form"]>> = { F32: "same", BF16: "bf16", F16: "f16", F8_E8M0: "e8m0" };
+const forms: Readonly<Record<string, StoredArray["form"]>> = { F32: "same", BF16: "bf16", F16: "f16", F8_E8M0: "e8m0", U8: "e8m0" };

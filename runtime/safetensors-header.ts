@@ -2,6 +2,8 @@
 // file, length = shape x dtype, sizes capped. Nothing of the data is read.
 import type { FileHandle } from "node:fs/promises";
 import * as diagnostics from "./diagnostics.ts";
+import { HEAD_BYTES, kindOf } from "./file-kind.ts";
+import { duplicateKey } from "./json-keys.ts";
 
 /** Bytes of one element. */
 export const dtypeBytes: Readonly<Record<string, number>> = {
@@ -23,6 +25,17 @@ export const dtypeBytes: Readonly<Record<string, number>> = {
   U64: 8,
 };
 
+/** Bits of an element: those above, and others of the format that are not read, but may lie there. */
+const dtypeBits: Readonly<Record<string, number>> = {
+  ...Object.fromEntries(Object.entries(dtypeBytes).map(([k, n]) => [k, 8 * n])),
+  F4: 4,
+  F6_E2M3: 6,
+  F6_E3M2: 6,
+  F8_E4M3FNUZ: 8,
+  F8_E5M2FNUZ: 8,
+  C64: 64,
+};
+
 /** A tensor of a checkpoint; `begin` and `end` are byte positions in its file. */
 export interface TensorInfo {
   name: string;
@@ -41,11 +54,15 @@ export async function readHeader(path: string, handle: FileHandle, shard: number
   const stat = await handle.stat();
   if (!stat.isFile()) throw broken("it is no file");
   const { size } = stat;
+  const head = new Uint8Array(HEAD_BYTES);
+  const { bytesRead } = await handle.read(head, 0, HEAD_BYTES, 0);
+  const claimed = new DataView(head.buffer).getBigUint64(0, true);
+  const length = Number(claimed);
+  // A sound length may begin with any byte, so the first bytes are looked at only where it is none.
+  const kind = length > HEADER_CAP || 8 + length > size ? kindOf(head.subarray(0, bytesRead)) : undefined;
+  if (kind) throw diagnostics.foreignFile(path, kind);
   if (size < 10) throw broken(`it has ${size} bytes; the header alone takes more`);
-  const prefix = new Uint8Array(8);
-  await handle.read(prefix, 0, 8, 0);
-  const length = Number(new DataView(prefix.buffer).getBigUint64(0, true));
-  if (length > HEADER_CAP) throw broken(`its header claims ${length} bytes; the limit is ${HEADER_CAP}`);
+  if (length > HEADER_CAP) throw broken(`its header claims ${claimed} bytes; the limit is ${HEADER_CAP}`);
   if (8 + length > size) throw broken(`its header claims ${length} bytes, and the file has ${size}`);
   const raw = new Uint8Array(length);
   for (let done = 0; done < length;) {
@@ -64,12 +81,16 @@ function checkHeader(
   broken: (why: string) => Error,
 ): TensorInfo[] {
   let header: unknown;
+  let text = "";
   try {
-    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(raw));
+    text = new TextDecoder("utf-8", { fatal: true }).decode(raw);
+    header = JSON.parse(text);
   } catch (e) {
     throw broken(`its header is not JSON: ${(e as Error).message}`);
   }
   if (typeof header !== "object" || header === null || Array.isArray(header)) throw broken("its header is not an object");
+  const twice = duplicateKey(text, header);
+  if (twice !== undefined) throw broken(`its header has ${JSON.stringify(twice)} twice, and readers differ in which one they take`);
   const whole = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
   const out: TensorInfo[] = [];
   for (const [name, value] of Object.entries(header as Record<string, unknown>)) {
@@ -79,17 +100,18 @@ function checkHeader(
       shape?: unknown;
       data_offsets?: unknown;
     };
-    const width = typeof t.dtype === "string" && Object.hasOwn(dtypeBytes, t.dtype) ? dtypeBytes[t.dtype] : undefined;
-    if (width === undefined)
-      throw broken(`${name} has dtype ${JSON.stringify(t.dtype)}; known: ${Object.keys(dtypeBytes).join(", ")}`);
+    // A dtype of a later version is no damage, and matters only where the tensor is read.
+    if (typeof t.dtype !== "string" || !/^[A-Z][A-Z0-9_]{0,30}$/.test(t.dtype))
+      throw broken(`${name} has dtype ${JSON.stringify(t.dtype)}; known: ${Object.keys(dtypeBits).join(", ")}`);
+    const bits = Object.hasOwn(dtypeBits, t.dtype) ? dtypeBits[t.dtype] : undefined;
     const shape = t.shape;
     if (!Array.isArray(shape) || shape.length > RANK_CAP || !shape.every(whole))
       throw broken(`${name} has shape ${JSON.stringify(shape)}`);
     const at = t.data_offsets;
     if (!Array.isArray(at) || at.length !== 2 || !at.every(whole)) throw broken(`${name} has data_offsets ${JSON.stringify(at)}`);
     const [begin, end] = at as [number, number];
-    const wanted = (shape as number[]).reduce((a, b) => a * b, 1) * width;
-    if (end - begin !== wanted)
+    const wanted = bits === undefined ? end - begin : ((shape as number[]).reduce((a, b) => a * b, 1) * bits) / 8;
+    if (end - begin !== wanted || end < begin)
       throw broken(`${name} has ${end - begin} bytes; ${t.dtype} [${shape.join(", ")}] takes ${wanted}`);
     if (end > dataBytes) throw broken(`${name} ends at byte ${end} of ${dataBytes} bytes of data`);
     out.push({ name, dtype: t.dtype as string, shape: shape as number[], begin, end, shard });

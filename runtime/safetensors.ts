@@ -1,12 +1,14 @@
-// Reads safetensors checkpoints: one file, or shards named by model.safetensors.index.json.
+// Reads safetensors checkpoints: one file, or shards (shards.ts).
 // Guarantees: every header is checked before any data is read, and data goes by positional reads straight into the caller's
 // buffer. Refuses anything else with a diagnostic.
 import type { FileHandle } from "node:fs/promises";
-import { open, readFile, stat } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { open, stat } from "node:fs/promises";
+import { basename } from "node:path";
 import * as diagnostics from "./diagnostics.ts";
+import { addExperts } from "./fused-experts.ts";
 import type { TensorInfo } from "./safetensors-header.ts";
 import { dtypeBytes, readHeader } from "./safetensors-header.ts";
+import { shardsOf, type Shards } from "./shards.ts";
 
 export type { TensorInfo } from "./safetensors-header.ts";
 
@@ -17,42 +19,43 @@ const READ_BYTES = 16 << 20;
 export class Checkpoint {
   readonly where: string;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /** Shards that belong to it and are not there, and tensors the index places in them. */
+  readonly absent: Pick<Shards, "absent" | "placed">;
   private readonly files: { path: string; handle: FileHandle }[];
 
-  constructor(where: string, tensors: Map<string, TensorInfo>, files: { path: string; handle: FileHandle }[]) {
+  constructor(where: string, tensors: Map<string, TensorInfo>, files: { path: string; handle: FileHandle }[], absent: Pick<Shards, "absent" | "placed">) {
     this.where = where;
     this.tensors = tensors;
     this.files = files;
+    this.absent = absent;
   }
 
   /** Opens a folder with a checkpoint, an index, or one .safetensors file, and checks every header. */
   static async open(where: string): Promise<Checkpoint> {
-    const paths = await shardPaths(where);
+    const shards = await shardsOf(where);
     const tensors = new Map<string, TensorInfo>();
     const files: { path: string; handle: FileHandle }[] = [];
+    const refused = (e: Error, path: string): Error =>
+      shards.index ? diagnostics.brokenIndex(shards.index, `it names ${basename(path)}: ${e.message}`) : diagnostics.noCheckpoint(where, e.message);
     try {
-      for (const path of paths.files) {
-        const handle = await open(path, "r").catch((e: Error) => {
-          throw paths.index
-            ? diagnostics.brokenIndex(paths.index, `it names ${basename(path)}: ${e.message}`)
-            : diagnostics.noCheckpoint(where, e.message);
-        });
+      for (const path of shards.files) {
+        // Opening a FIFO would wait for a writer.
+        const kind = await stat(path).catch((e: Error) => Promise.reject(refused(e, path)));
+        if (!kind.isFile()) throw diagnostics.brokenSafetensors(path, "it is no regular file");
+        const handle = await open(path, "r").catch((e: Error) => Promise.reject(refused(e, path)));
         files.push({ path, handle });
         for (const t of await readHeader(path, handle, files.length - 1)) {
-          if (tensors.has(t.name)) throw diagnostics.brokenIndex(paths.index ?? path, `${t.name} is in two shards`);
+          const other = tensors.get(t.name);
+          if (other) throw diagnostics.brokenIndex(shards.index ?? where, `${t.name} is in two shards, ${basename(files[other.shard].path)} and ${basename(path)}`);
           tensors.set(t.name, t);
         }
-      }
-      for (const [name, file] of paths.map ?? []) {
-        const t = tensors.get(name);
-        if (!t || basename(files[t.shard].path) !== file)
-          throw diagnostics.brokenIndex(paths.index as string, `it places ${name} in ${file}, which does not hold it`);
       }
     } catch (e) {
       await Promise.all(files.map((f) => f.handle.close()));
       throw e;
     }
-    return new Checkpoint(where, tensors, files);
+    addExperts(tensors);
+    return new Checkpoint(where, tensors, files, shards);
   }
 
   /** The file a tensor is in. */
@@ -82,7 +85,7 @@ export class Checkpoint {
   /** The bytes of a tensor in a buffer of its own. */
   async bytes(name: string): Promise<Uint8Array> {
     const t = this.tensors.get(name);
-    if (!t) throw diagnostics.missingTensors(this.where, [name], this.tensors.keys());
+    if (!t) throw diagnostics.missingTensors(this, [name]);
     const out = new Uint8Array(t.end - t.begin);
     await this.read(t, out);
     return out;
@@ -134,44 +137,3 @@ export function f16(bits: number): number {
   if (e === 31) return m ? NaN : sign * Infinity;
   return e === 0 ? sign * m * 2 ** -24 : sign * (1024 + m) * 2 ** (e - 25);
 }
-
-interface Paths {
-  files: string[];
-  index?: string;
-  map?: [string, string][];
-}
-
-async function shardPaths(where: string): Promise<Paths> {
-  const kind = await stat(where).catch((e: Error) => {
-    throw diagnostics.noCheckpoint(where, e.message);
-  });
-  if (!kind.isDirectory()) return where.endsWith(".index.json") ? readIndex(where) : { files: [where] };
-  const index = join(where, "model.safetensors.index.json");
-  if (await exists(index)) return readIndex(index);
-  const single = join(where, "model.safetensors");
-  if (await exists(single)) return { files: [single] };
-  throw diagnostics.noCheckpoint(where, "it has neither model.safetensors nor model.safetensors.index.json");
-}
-
-async function readIndex(index: string): Promise<Paths> {
-  let map: unknown;
-  try {
-    map = (JSON.parse(await readFile(index, "utf8")) as { weight_map?: unknown } | null)?.weight_map;
-  } catch (e) {
-    throw diagnostics.brokenIndex(index, (e as Error).message);
-  }
-  if (typeof map !== "object" || map === null || Array.isArray(map)) throw diagnostics.brokenIndex(index, "it has no weight_map");
-  const entries = Object.entries(map as Record<string, unknown>);
-  for (const [name, file] of entries)
-    if (typeof file !== "string" || basename(file) !== file || file === "..")
-      throw diagnostics.brokenIndex(index, `the shard of ${name} is ${JSON.stringify(file)}, not a file name in the same folder`);
-  const files = [...new Set(entries.map(([, f]) => f as string))].toSorted().map((f) => join(dirname(index), f));
-  if (files.length === 0) throw diagnostics.brokenIndex(index, "it names no shard");
-  return { files, index, map: entries as [string, string][] };
-}
-
-const exists = (path: string): Promise<boolean> =>
-  stat(path).then(
-    (s) => s.isFile(),
-    () => false,
-  );
