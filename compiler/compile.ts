@@ -17,7 +17,7 @@ import { usage } from "./diagnostics.ts";
 import { guardOf } from "./guard.ts";
 import { OriginLog, numbersOf, originsText } from "./origins.ts";
 import { reduce } from "./shrink.ts";
-import { widen } from "./stored.ts";
+import { fit, type Stored } from "./stored.ts";
 import { compileTriton, type TritonJob } from "./triton.ts";
 import { version } from "./version.ts";
 
@@ -34,8 +34,8 @@ export interface CompileOptions {
   /** CUDA: a sequence's bits do not depend on its batch. */
   deterministic?: boolean;
   set: readonly string[];
-  /** The checkpoint holds matrices in f32, whatever the config says. */
-  storesF32?: boolean;
+  /** What the checkpoint stores, where there is one: the model is compiled as that. */
+  stored?: Stored | undefined;
   /** Keep the first layers only. */
   layers?: number;
   /** Make every width small (compiler/shrink.ts). */
@@ -62,7 +62,7 @@ const PAGE_ROWS = 64;
 
 export function compile(src: string, options: CompileOptions, pipeline: readonly Pass[] = standard): Compiled {
   const { spec, warnings } = loadSpec(src, options.set);
-  warnings.push(...widen(spec, options.storesF32 === true));
+  warnings.push(...fit(spec, options.stored));
   const compiled = compileSpec(reduce(spec, options), options, pipeline);
   return { ...compiled, warnings: [...warnings, ...compiled.warnings] };
 }

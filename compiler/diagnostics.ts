@@ -74,7 +74,7 @@ export const cannotRead = (file: string, problem: string): Diagnostic =>
   error("DSC6008", `cannot read ${file}`, { spans: [place(file)], notes: [problem], help: "give a .dsc text, such as those in an artifact's graph folder" });
 
 export const needsDraftLayer = (): Diagnostic =>
-  error("DSC6017", "--draft needs the extra prediction layer, which this model does not have", { spans: [onCommandLine("--draft")], notes: ["num_nextn_predict_layers of the config is 0 or missing"], help: "leave --draft out" });
+  error("DSC6017", "--draft needs the extra prediction layer, which this model does not have", { spans: [onCommandLine("--draft")], notes: ["num_nextn_predict_layers of the config is 0 or missing, or the checkpoint has no such layer"], help: "leave --draft out" });
 
 export const cannotReadText = (file: string, problem: string): Diagnostic => error("DSC6013", `cannot read ${file}`, { spans: [place(file)], notes: [problem], help: "give a file of UTF-8 text" });
 
@@ -128,6 +128,27 @@ export const storedWider = (): Diagnostic =>
     spans: [place("torch_dtype of the config")],
     notes: ["weights are widened when needed, never rounded"],
     help: "--set torch_dtype=float32 says the same; a bfloat16 checkpoint is half the bytes",
+  });
+
+export const draftLayerLeft = (layer: number, why: string): Diagnostic =>
+  warning("DSC6024", `the extra prediction layer (layer ${layer}) is left out: ${why}`, {
+    spans: [place("num_nextn_predict_layers of the config")],
+    notes: ["it only drafts; answers are the same without it, and --draft is not possible"],
+    help: "--set num_nextn_predict_layers=0 says the same",
+  });
+
+export const storedOtherwise = (what: string, weights: readonly string[]): Diagnostic =>
+  warning("DSC6025", what, {
+    spans: [place("the checkpoint")],
+    notes: [...weights.slice(0, 8), ...(weights.length > 8 ? [`and ${weights.length - 8} more`] : [])],
+    help: "nothing to do: weights are read as they are stored; a checkpoint of one format throughout runs faster",
+  });
+
+export const unseenCheckpoint = (why: readonly string[]): Diagnostic =>
+  warning("DSC6026", "the checkpoint beside the config cannot be looked at: config.json alone says how weights are stored", {
+    spans: [place("the model folder")],
+    notes: [...why],
+    help: "compiling needs no weights; running does",
   });
 
 export const passChanges = (pass: string, where: string, difference: number): Diagnostic =>

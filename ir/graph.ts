@@ -67,6 +67,8 @@ export interface Module {
   entries: { prefill: string; extend: string; decode: string; draft?: string };
   /** Load functions: what depends on weights alone and needs computing. */
   load: readonly { func: string; layers: readonly number[]; writes: Readonly<Record<string, string>> }[];
+  /** Its weights are stored in several formats: passes over one of them fire less often than contracts ask. */
+  mixed?: boolean;
 }
 
 /** The arena of one module: interns nodes, remembers names and origins. */

@@ -61,7 +61,7 @@ export function runPipeline(module: Module, passes: readonly Pass[], given: Read
   const ledger = new Ledger();
   const snapshots: Snapshot[] = [{ pass: "frontend", module }];
   verify(module);
-  const known: Known = { bodies: how.contracts === false ? [] : bodiesOf(module), ran: new Set(passes.map((p) => p.name)), ledger };
+  const known: Known = { bodies: how.contracts === false || module.mixed ? [] : bodiesOf(module), ran: new Set(passes.map((p) => p.name)), ledger };
   const guard = how.guard ?? ((_, work) => work());
   let m = module;
   for (const p of passes) {

@@ -235,7 +235,7 @@ export const tooManyRows = (rows: number, most: number): DiagnosticError =>
   fail("a step", "DSC5036", `a step of ${rows} rows, and the artifact takes ${most} at once`, ["it was compiled with --deterministic: one form of every product serves all steps, and it holds its bits so far only"], "run fewer sequences (or drafts) at once, or compile without --deterministic");
 
 export const noDraftLayer = (): DiagnosticError =>
-  fail("num_nextn_predict_layers of the config", "DSC5035", "the model has no extra prediction layer", ["num_nextn_predict_layers of its config is 0 or missing, so there is nothing to draft with"], "run it without drafts");
+  fail("num_nextn_predict_layers of the config", "DSC5035", "the model has no extra prediction layer", ["num_nextn_predict_layers of its config is 0 or missing, or its checkpoint had no such layer when it was compiled, so there is nothing to draft with"], "run it without drafts");
 
 export const kernelFailed = (kernel: string, site: string, why: string): DiagnosticError =>
   fail(

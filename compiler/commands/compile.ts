@@ -1,14 +1,14 @@
 // dsc compile SRC -o OUT: no weights, no GPU; says what each pass did.
 import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
-import { DiagnosticError, render } from "../../ir/diagnostic.ts";
+import { DiagnosticError, render, type Diagnostic } from "../../ir/diagnostic.ts";
 import { checkOut, writeArtifact } from "../artifact.ts";
 import { compile, type Compiled } from "../compile.ts";
-import { shellWord, usage } from "../diagnostics.ts";
+import { shellWord, unseenCheckpoint, usage } from "../diagnostics.ts";
 import { progressLine } from "../progress.ts";
 import { size, summarise } from "../report/summary.ts";
 import { transcript } from "../report/transcript.ts";
-import { storesF32 } from "../stored.ts";
+import { storedIn, type Stored } from "../stored.ts";
 import { compileFlags, optionsOf, pipelineOf, type CompileFlags } from "./options.ts";
 
 interface Options extends CompileFlags {
@@ -36,7 +36,9 @@ export const compileCommand = {
     if (a.cubin && options.target !== "cuda") throw new DiagnosticError(usage(`--cubin with --target ${options.target}: only CUDA kernels are compiled to cubins`, "give --target cuda, or leave it out"));
     const out = a.out ?? defaultOut(a.src);
     checkOut(out);
-    const texts = compile(a.src, { ...options, passOptions, reproduceIn: path.dirname(path.resolve(out)), storesF32: await storesF32(a.src) }, pipeline);
+    const { stored, unseen } = await storedBeside(a.src);
+    const texts = compile(a.src, { ...options, passOptions, reproduceIn: path.dirname(path.resolve(out)), stored }, pipeline);
+    texts.warnings.push(...unseen);
     const line = progressLine();
     const c = a.cubin ? await (await import("../cubins.ts")).withCubins(texts, undefined, line.show).finally(line.end) : texts;
     writeArtifact(c, out);
@@ -56,6 +58,16 @@ function defaultOut(src: string): string {
   const full = path.resolve(src);
   const name = path.basename(full) === "config.json" ? path.basename(path.dirname(full)) : path.basename(full, ".json");
   return path.join(".dsc", name === "" ? "model" : name);
+}
+
+/** What the checkpoint beside a config stores. One that cannot be read is no obstacle here: nothing of it is needed. */
+async function storedBeside(src: string): Promise<{ stored: Stored | undefined; unseen: Diagnostic[] }> {
+  try {
+    return { stored: await storedIn(src), unseen: [] };
+  } catch (e) {
+    if (!(e instanceof DiagnosticError)) throw e;
+    return { stored: undefined, unseen: [unseenCheckpoint(e.diagnostics.map((d) => d.title))] };
+  }
 }
 
 interface Facts {

@@ -7,7 +7,7 @@ import { loadTokenizer, readArtifact, type Tokenizer } from "../../runtime/index
 import { cacheArtifact } from "../artifact.ts";
 import { compile } from "../compile.ts";
 import { compileOptionOnArtifact, needsTaps, usage } from "../diagnostics.ts";
-import { storesF32 } from "../stored.ts";
+import { storedIn } from "../stored.ts";
 import { compileFlagNames, optionsOf, pipelineOf, type CompileFlags } from "./options.ts";
 
 export interface SourceFlags extends CompileFlags {
@@ -41,7 +41,7 @@ async function artifactOf(a: SourceFlags, taps: string | undefined): Promise<{ f
     return { folder: a.src };
   }
   const { pipeline, passOptions } = await pipelineOf(a.src, a);
-  const c = compile(a.src, { ...optionsOf(a), passOptions, taps: a.taps || taps !== undefined, storesF32: await storesF32(a.weights ?? a.src) }, pipeline);
+  const c = compile(a.src, { ...optionsOf(a), passOptions, taps: a.taps || taps !== undefined, stored: await storedIn(a.weights ?? a.src) }, pipeline);
   for (const w of c.warnings) process.stderr.write(render(w) + "\n");
   return { folder: cacheArtifact(c, (d) => void process.stderr.write(render(d) + "\n")), beside: statSync(a.src).isDirectory() ? a.src : path.dirname(a.src) };
 }

@@ -62,6 +62,7 @@ export function modelModule(spec: ModelSpec, options: ModelOptions): Module {
     funcs,
     entries: { prefill: "prefill", extend: "extend", decode: "decode", ...(spec.mtp ? { draft: "draft" } : {}) },
     load: [],
+    ...(spec.storedAs ? { mixed: true } : {}),
   };
 }
 
@@ -150,9 +151,12 @@ function draftFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights
   const [ids, hidden, batch, cache] = params.map((p) => p.value);
   const w = writer(graph, spec, options, weights, batch);
   const L = spec.layers.length;
-  const own = (name: string, tensorName: string, shape: number[]): Value => weights.table(`mtp.${name}`, `model.layers.${L}.${tensorName}.weight`, shape);
+  const own = (symbol: string, name: string, shape: number[]): Value => weights.draftTable(name, shape, symbol);
+  // Some checkpoints leave the repeats of the main model's tables out.
+  const table = (symbol: string, name: "embed_tokens" | "shared_head.head", main: string): Value =>
+    spec.draftShares?.includes(name) ? weights.table(symbol, main, [spec.vocab, spec.hidden]) : own(symbol, name, [spec.vocab, spec.hidden]);
   const x = w.from(["mtp", "hidden"], "enorm, hnorm, eh_proj", () => {
-    const e = embed({ ids, table: own("embed", "embed_tokens", [spec.vocab, spec.hidden]), dtype: options.activations });
+    const e = embed({ ids, table: table("embed", "embed_tokens", "model.embed_tokens.weight"), dtype: options.activations });
     const left = rmsNorm({ x: e, gain: own("enorm", "enorm", [spec.hidden]), eps: spec.eps });
     const right = rmsNorm({ x: hidden, gain: own("hnorm", "hnorm", [spec.hidden]), eps: spec.eps });
     // The embedding half comes first (SEMANTICS 8).
@@ -160,7 +164,7 @@ function draftFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights
   });
   const out = call(graph, bodies.get(draftKind(spec))!, [x, batch, cache], L);
   const final = rmsNorm({ x: out.next, gain: own("norm", "shared_head.norm", [spec.hidden]), eps: spec.eps });
-  const logits = w.from(["mtp", "vocab"], "shared_head", () => linear({ x: options.taps ? final : lastRows({ x: final, batch }), w: own("head", "shared_head.head", [spec.vocab, spec.hidden]), dtype: "f32" }));
+  const logits = w.from(["mtp", "vocab"], "shared_head", () => linear({ x: options.taps ? final : lastRows({ x: final, batch }), w: spec.tied && spec.draftShares?.includes("shared_head.head") ? weights.table("embed", "model.embed_tokens.weight", [spec.vocab, spec.hidden]) : table("head", "shared_head.head", "lm_head.weight"), dtype: "f32" }));
   return { name: "draft", params, results: [{ name: "logits", value: logits }, { name: "next", value: greedy(w, logits) }, { name: "final", value: final }, { name: "cache", value: out.cache }], assume };
 }
 

@@ -62,6 +62,9 @@ export interface ModelSpec {
   attentionBias: boolean;
   tied: boolean;
   fp8: Fp8Spec | null;
+  storedAs?: StoredAs;
+  /** Tables of the extra prediction layer that its checkpoint leaves out, for they are the main model's. */
+  draftShares?: readonly ("embed_tokens" | "shared_head.head")[];
   maxPositions: number;
   bos: number | null;
   eos: number[];
@@ -72,6 +75,19 @@ export interface ModelSpec {
   /** Config keys behind a field of this record. */
   keys: Readonly<Record<string, readonly string[]>>;
 }
+
+/**
+ * Weights that are stored otherwise than `fp8` and `dtype` say, by `weightKey`: matrices left out of the FP8 codes, norms or routers
+ * in f32. The same in every layer of a kind.
+ */
+export type StoredAs = Readonly<Record<string, "bf16" | "f32">>;
+
+/**
+ * The name of a weight that is the same in every layer of a kind: "moe/self_attn.o_proj.weight", "moe/mlp.experts.*.up_proj.weight".
+ * Outside the layers `kind` is absent; tensors that only the extra prediction layer has are of kind "draft".
+ */
+export const weightKey = (kind: LayerKind | "draft" | undefined, name: string): string =>
+  `${kind === undefined ? "" : `${kind}/`}${name.replace(/\.experts\.(?:\d+|\{0\})\./, ".experts.*.")}`;
 
 /** (n + d)^-0.5, times YaRN's softmax factor. */
 export const softmaxScale = (s: ModelSpec): number => (s.nope + s.rope) ** -0.5 * s.position.softmaxFactor;

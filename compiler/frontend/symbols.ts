@@ -2,7 +2,7 @@
 // layer of a kind ("moe_layer.wq_a"); experts are stacked along a leading axis.
 import type { Graph, Value, WeightDecl } from "../../ir/graph.ts";
 import { tensor, weight, type DType } from "../../ir/index.ts";
-import type { LayerKind, ModelSpec } from "./spec.ts";
+import { weightKey, type LayerKind, type ModelSpec } from "./spec.ts";
 
 export class Weights {
   readonly declared = new Map<string, WeightDecl>();
@@ -15,7 +15,18 @@ export class Weights {
 
   /** A weight shared by all layers; `name` is the checkpoint's without the wrapped model's prefix. */
   table(symbol: string, name: string, shape: number[]): Value {
-    return this.#declare(symbol, shape, this.#spec.dtype, null, [{ at: [], tensor: this.#spec.prefix + name }]);
+    return this.#declare(symbol, shape, this.#plain(name), null, [{ at: [], tensor: this.#spec.prefix + name }]);
+  }
+
+  /** A weight that only the extra prediction layer has. */
+  draftTable(name: string, shape: number[], symbol = name): Value {
+    const layer = `${this.#spec.prefix}model.layers.${this.#spec.layers.length}`;
+    return this.#declare(`mtp.${symbol}`, shape, this.#plain(weightKey("draft", `${name}.weight`)), null, [{ at: [], tensor: `${layer}.${name}.weight` }]);
+  }
+
+  /** What a weight that is no code is stored as. */
+  #plain(key: string): "bf16" | "f32" {
+    return this.#spec.storedAs?.[key] ?? this.#spec.dtype;
   }
 
   /** cos | sin rows by position. */
@@ -39,13 +50,18 @@ export class Weights {
     for (let i = 0; i < spec.mtp; i++) if (kind === (spec.moe ? "moe" : "dense")) layers.push(spec.layers.length + i);
     const prefix = `${spec.prefix}model.layers.{layer}.`;
     const declare = this.#declare.bind(this);
+    const plain = (name: string): "bf16" | "f32" => this.#plain(weightKey(kind, name));
+    /** A linear: codes in an FP8 checkpoint, unless it was left out. */
+    const linear = (symbol: string, name: string, shape: number[], at: (number | "*")[]): Value => {
+      const coded = spec.fp8 !== null && spec.storedAs?.[weightKey(kind, `${name}.weight`)] === undefined;
+      return declare(`${kind}_layer.${symbol}`, shape, coded ? "e4m3/128x128" : plain(`${name}.weight`), layers, [piece(at, `${prefix}${name}`, coded)]);
+    };
     return {
-      norm: (symbol, name, width) => declare(`${kind}_layer.${symbol}`, [width], spec.dtype, layers, [{ at: [], tensor: `${prefix}${name}.weight` }]),
-      vector: (symbol, name, width, dtype) => declare(`${kind}_layer.${symbol}`, [width], dtype ?? spec.dtype, layers, [{ at: [], tensor: `${prefix}${name}` }]),
-      plain: (symbol, name, n, k) => declare(`${kind}_layer.${symbol}`, [n, k], spec.dtype, layers, [{ at: [], tensor: `${prefix}${name}.weight` }]),
-      matrix: (symbol, name, n, k) => declare(`${kind}_layer.${symbol}`, [n, k], spec.fp8 ? "e4m3/128x128" : spec.dtype, layers, [piece([], `${prefix}${name}`, spec.fp8 !== null)]),
-      experts: (symbol, name, n, k) =>
-        declare(`${kind}_layer.${symbol}`, [spec.moe!.experts, n, k], spec.fp8 ? "e4m3/128x128" : spec.dtype, layers, [piece(["*"], `${prefix}mlp.experts.{0}.${name}`, spec.fp8 !== null)]),
+      norm: (symbol, name, width) => declare(`${kind}_layer.${symbol}`, [width], plain(`${name}.weight`), layers, [{ at: [], tensor: `${prefix}${name}.weight` }]),
+      vector: (symbol, name, width, dtype) => declare(`${kind}_layer.${symbol}`, [width], dtype ?? plain(name), layers, [{ at: [], tensor: `${prefix}${name}` }]),
+      plain: (symbol, name, n, k) => declare(`${kind}_layer.${symbol}`, [n, k], plain(`${name}.weight`), layers, [{ at: [], tensor: `${prefix}${name}.weight` }]),
+      matrix: (symbol, name, n, k) => linear(symbol, name, [n, k], []),
+      experts: (symbol, name, n, k) => linear(symbol, `mlp.experts.{0}.${name}`, [spec.moe!.experts, n, k], ["*"]),
     };
   }
 

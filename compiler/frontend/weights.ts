@@ -1,8 +1,6 @@
 // Which tensors a checkpoint of a spec holds: names, shapes, stored types (SEMANTICS 7 and 9). One table of a layer's
-// parts serves the synthetic writer and the summary. Everything comes from the spec; a checkpoint may still differ in two
-// ways that a loader decides by what it finds: f32 where bf16 stands here, and plain weights where an FP8 config promises
-// codes.
-import type { LayerKind, ModelSpec } from "./spec.ts";
+// parts serves the synthetic writer, the summary, and the comparison with what a checkpoint stores (compiler/stored.ts).
+import { weightKey, type LayerKind, type ModelSpec } from "./spec.ts";
 
 export type WeightType = "bf16" | "f32" | "e4m3";
 
@@ -13,6 +11,9 @@ export interface WeightTensor {
   dtype: WeightType;
   scaleName?: string;
   scaleShape?: readonly number[];
+  /** Its name for all layers of its kind, and whether FP8 checkpoints code it. */
+  key: string;
+  linear: boolean;
 }
 
 /** One parameter of a layer, named relative to it. */
@@ -71,31 +72,41 @@ function* layerParts(s: ModelSpec, kind: LayerKind): Generator<Part> {
 
 /** What an extra prediction layer has besides a decoder layer: norms, the joint, and repeats of embedding and head. */
 function* draftParts(s: ModelSpec): Generator<Part> {
-  yield { name: "embed_tokens.weight", shape: [s.vocab, s.hidden] };
+  if (!s.draftShares?.includes("embed_tokens")) yield { name: "embed_tokens.weight", shape: [s.vocab, s.hidden] };
   yield vector("enorm.weight", s.hidden);
   yield vector("hnorm.weight", s.hidden);
   yield { name: "eh_proj.weight", shape: [s.hidden, 2 * s.hidden] };
-  yield* layerParts(s, "moe");
   yield vector("shared_head.norm.weight", s.hidden);
-  yield { name: "shared_head.head.weight", shape: [s.vocab, s.hidden] };
+  if (!s.draftShares?.includes("shared_head.head")) yield { name: "shared_head.head.weight", shape: [s.vocab, s.hidden] };
 }
 
-function tensorAt(s: ModelSpec, prefix: string, p: Part): WeightTensor {
+function tensorAt(s: ModelSpec, prefix: string, p: Part, kind?: LayerKind | "draft"): WeightTensor {
   const name = prefix + p.name;
-  if (!s.fp8 || !p.linear) return { name, shape: p.shape, dtype: p.f32 ? "f32" : s.dtype };
+  const key = weightKey(kind, p.name);
+  const linear = p.linear === true;
+  const stored = s.storedAs?.[key];
+  if (!s.fp8 || !linear || stored) return { name, shape: p.shape, dtype: stored ?? (p.f32 ? "f32" : s.dtype), key, linear };
   return {
     name,
     shape: p.shape,
     dtype: "e4m3",
     scaleName: `${name}_scale_inv`,
     scaleShape: p.shape.map((n) => Math.ceil(n / 128)),
+    key,
+    linear,
   };
 }
 
-/** The tensors of main layer `index`, or of an extra prediction layer (index >= layers.length). */
+/** The tensors of main layer `index`, or of an extra prediction layer (index >= layers.length), whose layer is one of its kind. */
 export function* layerTensors(s: ModelSpec, index: number): Generator<WeightTensor> {
-  const parts = index < s.layers.length ? layerParts(s, s.layers[index]) : draftParts(s);
-  for (const p of parts) yield tensorAt(s, `${s.prefix}model.layers.${index}.`, p);
+  const draft = index >= s.layers.length;
+  const kind = draft ? (s.moe ? "moe" : "dense") : s.layers[index];
+  const prefix = `${s.prefix}model.layers.${index}.`;
+  const own = draft ? [...draftParts(s)] : [];
+  const isTail = (p: Part): boolean => p.name.startsWith("shared_head.");
+  for (const p of own) if (!isTail(p)) yield tensorAt(s, prefix, p, "draft");
+  for (const p of layerParts(s, kind)) yield tensorAt(s, prefix, p, kind);
+  for (const p of own) if (isTail(p)) yield tensorAt(s, prefix, p, "draft");
 }
 
 /** The tensors outside the layers: embedding, last norm, and the head unless it is the embedding. */

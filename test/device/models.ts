@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { compile, defaults, type Compiled, type CompileOptions } from "../../compiler/compile.ts";
-import { storesF32 } from "../../compiler/stored.ts";
+import { storedIn } from "../../compiler/stored.ts";
 import type { KernelRecord } from "../../ir/artifact.ts";
 import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
@@ -30,7 +30,7 @@ const habits: Readonly<Record<string, Parameters<typeof open>[2]>> = {
 /** Compiles SRC and loads it on the GPU; what each part took, in milliseconds. */
 export async function open(src: string, weights: string, options: Partial<CompileOptions> & { profile?: boolean; edit?: Edit; pauseMs?: number; watch?: (c: Compiled, device: () => CudaDevice) => Watch } = {}): Promise<{ model: Model<CudaDevice>; compileMs: number; kernelsMs: number; loadMs: number }> {
   const times = [performance.now()];
-  const c = compile(src, { ...defaults, target: "cuda", activations: "bf16", ...options, storesF32: weights.startsWith("synthetic:") ? false : await storesF32(weights) });
+  const c = compile(src, { ...defaults, target: "cuda", activations: "bf16", ...options, stored: await storedIn(weights) });
   times.push(performance.now());
   const files = new Map(Object.entries(c.manifest.kernels).map(([name, k]) => [name, { source: String(c.files.get(k.text)), ...(k.binary ? { cubin: c.files.get(k.binary) as Uint8Array } : {}) }]));
   for (const [name, k] of options.edit ? Object.entries(c.manifest.kernels) : []) {

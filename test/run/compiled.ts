@@ -5,6 +5,7 @@ import path from "node:path";
 import { afterAll } from "vitest";
 import { writeArtifact } from "../../compiler/artifact.ts";
 import { compile, defaults, type CompileOptions } from "../../compiler/compile.ts";
+import { storedIn } from "../../compiler/stored.ts";
 import { load, type Model } from "../../runtime/index.ts";
 
 export const tiny = path.resolve(import.meta.dirname, "../../examples/tiny-r1");
@@ -12,6 +13,7 @@ export const fixture = (name: string): string => path.resolve(import.meta.dirnam
 
 const work = mkdtempSync(path.join(tmpdir(), "dsc-models-"));
 const open: Model[] = [];
+let made = 0;
 afterAll(async () => {
   for (const m of open) await m.close();
   rmSync(work, { recursive: true });
@@ -19,8 +21,8 @@ afterAll(async () => {
 
 /** Compiles a model folder and loads it with its checkpoint; closed when the file's tests are over. */
 export async function openModel(folder: string, options: Partial<CompileOptions> = {}, threads = 2): Promise<Model> {
-  const to = path.join(work, String(open.length));
-  writeArtifact(compile(folder, { ...defaults, ...options }), to);
+  const to = path.join(work, String(made++));
+  writeArtifact(compile(folder, { ...defaults, stored: await storedIn(folder), ...options }), to);
   const model = await load(to, { weights: folder, threads });
   open.push(model);
   return model;

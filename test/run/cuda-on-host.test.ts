@@ -7,7 +7,7 @@ import path from "node:path";
 import { afterAll, describe, expect, test, vi } from "vitest";
 import { compile, defaults, type CompileOptions } from "../../compiler/compile.ts";
 import type { Manifest } from "../../ir/artifact.ts";
-import { storesF32 } from "../../compiler/stored.ts";
+import { storedIn } from "../../compiler/stored.ts";
 import { standard } from "../../passes/index.ts";
 import type { StoredArray } from "../../runtime/device.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
@@ -33,7 +33,7 @@ async function openDevice(src: string, options: Partial<CompileOptions>): Promis
 }
 
 async function open(src: string, activations: "f32" | "bf16", weights: string, flags: Partial<CompileOptions> = {}): Promise<Model<CudaDevice>> {
-  const { manifest, device } = await openDevice(src, { activations, taps: true, ...flags, storesF32: await storesF32(weights) });
+  const { manifest, device } = await openDevice(src, { activations, taps: true, ...flags, stored: await storedIn(weights) });
   return Model.open(manifest, device, { weights });
 }
 
