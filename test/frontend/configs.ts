@@ -1,5 +1,5 @@
 // Configs for the frontend tests: the files of this repository, and relatives built from R1's by the differences FAMILY names.
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
 import { specOf, type Loaded } from "../../compiler/frontend/config.ts";
@@ -13,7 +13,7 @@ export const pathOf = (relative: string): string => root + relative;
 export const read = (relative: string): Config => JSON.parse(readFileSync(pathOf(relative), "utf8")) as Config;
 
 export const fixtures = readdirSync(pathOf("test/fixtures"), { withFileTypes: true }).flatMap((d) =>
-  d.isDirectory() ? [`test/fixtures/${d.name}`] : [],
+  d.isDirectory() && existsSync(pathOf(`test/fixtures/${d.name}/config.json`)) ? [`test/fixtures/${d.name}`] : [],
 );
 
 export const r1 = read("examples/deepseek-r1/config.json");
