@@ -7,6 +7,7 @@ import * as diagnostics from "./diagnostics.ts";
 import { proceed, type Finish, type GenerateOptions } from "./generate.ts";
 import type { Model } from "./model.ts";
 import { ReasoningStream, type Piece } from "./reasoning.ts";
+import { renderSaid, type Rendered } from "./said.ts";
 import type { Session } from "./session.ts";
 import { TextStream, type Tokenizer } from "./tokenizer.ts";
 
@@ -15,6 +16,8 @@ export interface ChatOptions extends Omit<GenerateOptions, "maxNew" | "stop" | "
   system?: string;
   /** Which of the checkpoint's templates, where it has several; "default" when absent. */
   template?: string;
+  /** Take names of control tokens in what is said for these tokens; by default they are the text they are written in. */
+  allowControlTokens?: boolean;
   /** Ids the whole conversation may have; the model's positions when absent. */
   maxTokens?: number;
   /** New ids of one answer; what is left of `maxTokens` when absent. */
@@ -94,7 +97,7 @@ export class Chat {
   private async *answer(said: string, signal: AbortSignal | undefined): AsyncGenerator<Piece, void, undefined> {
     const { session, tokenizer, options } = this;
     const user: Message = { role: "user", content: said };
-    const prompt = this.template.render([...this.messages, user]);
+    const prompt = renderSaid(tokenizer, this.template, [...this.messages, user], options.allowControlTokens ?? false);
     const { kept, rows } = this.plan(prompt);
     const left = session.maxTokens - kept - rows.length + 1;
     if (left < 1) throw diagnostics.conversationFull(kept + rows.length, session.maxTokens);
@@ -103,7 +106,7 @@ export class Chat {
     const { eos } = this.model.manifest.model;
     // Marks of reasoning may be special tokens, so none are left out but the end.
     const stream = new TextStream(tokenizer, { special: true });
-    const pieces = new ReasoningStream(prompt);
+    const pieces = new ReasoningStream(prompt.text);
     let answer = "";
     let rest = "";
     const shown = (fresh: string): Piece[] => {
@@ -134,13 +137,13 @@ export class Chat {
   }
 
   /** Rows to keep and rows to add for a rendered conversation. */
-  private plan(prompt: string): { kept: number; rows: number[] } {
+  private plan(prompt: Rendered): { kept: number; rows: number[] } {
     const held = [...this.session.cached(0)];
     const text = this.tokenizer.decode(held, { special: true });
     // The answer's own ids stay, where encoding its text anew might split it otherwise.
-    if (held.length > 0 && prompt.startsWith(text) && prompt.length > text.length)
-      return { kept: held.length, rows: this.tokenizer.encode(prompt.slice(text.length), { special: false }) };
-    const ids = this.tokenizer.encode(prompt, { special: false });
+    if (held.length > 0 && prompt.text.startsWith(text) && prompt.text.length > text.length)
+      return { kept: held.length, rows: prompt.ids(text.length) };
+    const ids = prompt.ids(0);
     let kept = 0;
     while (kept < held.length && kept < ids.length - 1 && held[kept] === ids[kept]) kept++;
     return { kept, rows: ids.slice(kept) };

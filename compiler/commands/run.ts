@@ -21,6 +21,7 @@ interface Options extends SourceFlags, SamplingFlags {
   ids?: string;
   chat: boolean;
   system?: string;
+  allowControlTokens: boolean;
   maxNew?: number;
   draft: number;
   stopEos: boolean;
@@ -43,6 +44,11 @@ export const run = {
           .option("prompt-file", { type: "string", describe: "a file of UTF-8 text, instead of --prompt" })
           .option("ids", { type: "string", describe: "1,2,3 or a JSON file with ids, or with arrays of ids for a batch" })
           .option("chat", { type: "boolean", default: false, describe: "a conversation in the terminal" })
+          .option("allow-control-tokens", {
+            type: "boolean",
+            default: false,
+            describe: "--chat: control tokens in what you type are these tokens, not text",
+          })
           .option("system", { type: "string", describe: "what a conversation begins with" })
           .option("max-new", { type: "number", describe: "tokens to make (--chat: of one answer, by default as many as fit)" })
           .option("draft", { type: "number", default: 0, describe: "tokens the extra prediction layer drafts per step, up to 4; greedy answers stay the same" })
@@ -69,6 +75,7 @@ export const run = {
         ...sampling,
         draft: a.draft,
         ...(a.system === undefined ? {} : { system: a.system }),
+        allowControlTokens: a.allowControlTokens,
         ...(a.maxNew === undefined ? {} : { maxNew: a.maxNew }),
       });
       return;
@@ -93,6 +100,8 @@ function checkForm(a: Options): void {
     throw new DiagnosticError(usage(given.length ? `run: give only one of ${given.join(" and ")}` : "run: give --prompt TEXT, --ids LIST or --chat"));
   if (!a.chat && a.maxNew === undefined) throw new DiagnosticError(missing("run", ["--max-new"]));
   if (!a.chat && a.system !== undefined) throw new DiagnosticError(usage("--system is for --chat", "a text for --prompt may begin with anything", "--system"));
+  if (!a.chat && a.allowControlTokens)
+    throw new DiagnosticError(usage("--allow-control-tokens is for --chat", "--prompt takes them as they are", "--allow-control-tokens"));
   for (const option of ["json", "save", "stopEos"] as const)
     if (a.chat && a[option]) {
       const word = `--${option === "stopEos" ? "stop-eos" : option}`;

@@ -60,7 +60,7 @@ export function rewritePattern(given: string): string {
       i += escape.length;
     } else if (c === "[") {
       const end = endOfClass(source, i);
-      emit(source.slice(i, end));
+      emit(anyCase ? inAnyCase(source.slice(i, end)) : source.slice(i, end));
       i = end;
     } else if (c === "(") {
       const prefix = /^\((?:\?(?:<[=!]|<\w+>|i:|[:=!>]))?/.exec(source.slice(i, i + 60))![0];
@@ -100,6 +100,18 @@ export function rewritePattern(given: string): string {
     }
   }
   return out;
+}
+
+/** A class with the other cases of the letters in it; one that JavaScript cannot read stays as it is. */
+function inAnyCase(text: string): string {
+  const members = text.startsWith("[^") ? `[${text.slice(2)}` : text;
+  let pattern: RegExp;
+  try {
+    pattern = new RegExp(members, "iu");
+  } catch {
+    return text;
+  }
+  return `${text.slice(0, -1)}${pattern.test("s") ? "\\u017F" : ""}${pattern.test("k") ? "\\u212A" : ""}]`;
 }
 
 /** The end of a character class, in which others may be nested. */

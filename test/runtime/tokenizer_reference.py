@@ -76,7 +76,7 @@ def variants():
         "inverted": {"pre_tokenizer": steps(split(r"\p{L}+|\p{N}", "Removed", True), BYTES)},
         "bert-split": {"pre_tokenizer": steps({"type": "BertPreTokenizer"}, BYTES)},
         "delimiter": {"pre_tokenizer": steps({"type": "CharDelimiterSplit", "delimiter": "."}, BYTES)},
-        "atomic": {"pre_tokenizer": steps(split(r"(?>a|ab)c|\p{L}*+e|(?i:k+)|\s++|."), BYTES)},
+        "atomic": {"pre_tokenizer": steps(split(r"(?>a|ab)c|\p{L}*+e|(?i:k+[r-t])|(?i:k+)|\s++|."), BYTES)},
         "replaced": {"pre_tokenizer": steps(split(r"\s+"), BYTES), "normalizer": {"type": "Replace", "pattern": {"String": "a"}, "content": "$&"}},
     }
     for v in byte_level.values():
@@ -126,7 +126,7 @@ DIGITS = "0123456789" * 3 + "٠١٢٣٩०१९①②½²³ⅷ〇一𝟘𝟡୩
 SPACES = "     \n\n\r\n\t\v\f\x85\xa0\u1680\u2003\u200b\u2028\u2029\u202f\u205f\u3000\ufeff\x1c\x1f"
 MARKS = "\u0301\u0308\u0327\u094d\u200d\ufe0f\u20e3\u0e33\u1ab0"
 EMOJI = ["🙂", "👩‍👩‍👧", "🇩🇪", "1️⃣", "👍🏽", "❤️", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "☃", "♯"]
-CODE = ["def f(x):\n    return x**2\n", "for (let i = 0; i < n; i++) { a[i] += 1; }", "#include <stdio.h>\r\n", "x != y && !z", "</div>", "{\"k\": [1, 2.5e-3, null]}", "it's we'RE I'll don't 'ſ ‘s 'Ve K'k"]
+CODE = ["def f(x):\n    return x**2\n", "for (let i = 0; i < n; i++) { a[i] += 1; }", "#include <stdio.h>\r\n", "x != y && !z", "</div>", "{\"k\": [1, 2.5e-3, null]}", "it's we'RE I'll don't 'ſ ‘s 'Ve K'k", "a'ſb", "kKx"]
 
 
 def word(r):
