@@ -126,9 +126,10 @@ export function composed(site: Site, choose: (s: Site) => Choice | Refusal): Cho
   if (!made) return null;
   const choices: Choice[] = [];
   for (const p of made) {
-    const choice = choose(siteOf(p));
+    const of = siteOf(p);
+    const choice = choose(of);
     if ("reason" in choice) return { reason: `its part ${p.op}: ${choice.reason}` };
-    choices.push(placed(choice, p));
+    choices.push(placed(choice, p, of));
   }
   return choices.reduce(oneAfterAnother);
 }
@@ -140,7 +141,7 @@ export function byParts(choose: (s: Site) => Choice | Refusal): (s: Site) => Cho
 }
 
 /** A choice whose arguments are those of the whole. */
-function placed(choice: Choice, p: Part): Choice {
+function placed(choice: Choice, p: Part, site: Site): Choice {
   const place = (a: Arg): Arg => {
     const operand = "in" in a ? p.ins[a.in] : "out" in a ? p.outs[a.out] : undefined;
     if (!operand) return a;
@@ -148,7 +149,7 @@ function placed(choice: Choice, p: Part): Choice {
     if (!("scratch" in operand.at)) return { ...operand.at, ...part };
     return "part" in part ? { scratch: `${operand.at.scratch} scales`, dtype: "f32", shape: scaleShape(operand.at.shape) } : operand.at;
   };
-  const launches = (list: readonly Chosen[]): Chosen[] => list.map((c) => ({ ...c, args: c.args.map(place) }));
+  const launches = (list: readonly Chosen[]): Chosen[] => list.map((c) => ({ ...c, args: c.args.map(place), part: c.part ?? site }));
   return "on" in choice ? { on: choice.on, cases: choice.cases.map((c) => ({ ...c, launches: launches(c.launches) })) } : launches(choice);
 }
 

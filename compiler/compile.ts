@@ -6,7 +6,7 @@ import { targetOf } from "../codegen/target.ts";
 import type { FunctionPlan, KernelRecord, Manifest, ModelFacts, Target, WeightDType, WeightPlan } from "../ir/artifact.ts";
 import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
 import type { Catalogue, Problem } from "../ir/kernel/catalogue.ts";
-import { costOf, everyNode, printModule, printOrigins, sizeOf, type Func, type Module } from "../ir/index.ts";
+import { everyNode, printModule, printOrigins, sizeOf, type Func, type Module } from "../ir/index.ts";
 import { choosePasses, runPipeline, standard, type Outcome, type Pass } from "../passes/index.ts";
 import { planMemory } from "../passes/plan/memory.ts";
 import { selectModule, type Draft } from "../passes/plan/select.ts";
@@ -15,7 +15,8 @@ import { modelModule } from "./frontend/model.ts";
 import type { ModelSpec } from "./frontend/spec.ts";
 import { usage } from "./diagnostics.ts";
 import { guardOf } from "./guard.ts";
-import { OriginLog, numbersOf, originsText } from "./origins.ts";
+import { launchesOf, ownSizes, workOf, type Experts, type Launch } from "./launches.ts";
+import { OriginLog, originsText } from "./origins.ts";
 import { reduce } from "./shrink.ts";
 import { fit, type Stored } from "./stored.ts";
 import { compileTriton, type TritonJob } from "./triton.ts";
@@ -83,6 +84,7 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
   const functions: Record<string, FunctionPlan> = {};
   const origins = new OriginLog(outcome.module);
   const triton: TritonJob[] = [];
+  const experts = spec.moe ? { count: spec.moe.experts, perToken: spec.moe.topk } : null;
   const steady = options.deterministic ? target.steady : undefined;
   if (options.deterministic && !steady) throw new DiagnosticError(usage(`--deterministic with --target ${options.target}: only CUDA kernels can be chosen so that a batch changes no bits`, "give --target cuda, or leave it out"));
   // A step takes all sequences at once; everything else takes one at a time then (runtime/session.ts).
@@ -90,11 +92,12 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
   const catalogueOf = (f: Func): Catalogue => (steady && (f.name === step || f.name.startsWith(`${step}/`)) ? steady.catalogue : target.catalogue);
   for (const draft of selectModule(outcome.module, target.catalogue, catalogueOf)) {
     const func = outcome.module.funcs.get(draft.name)!;
+    const launches = new Map(launchesOf(func, draft).map((l) => [l.draft, l]));
     const nameOf = (d: Draft & { kind: "kernel" }): string => {
       const key = `${d.chosen.family} ${JSON.stringify(d.chosen.problem)}`;
       const known = names.get(key);
       if (known !== undefined) return known;
-      const built = target.build(d.chosen.family, d.chosen.problem, useOf(d, func));
+      const built = target.build(d.chosen.family, d.chosen.problem, useOf(outcome.module, launches.get(d)!, experts));
       let name = built.name;
       for (let i = 2; kernels[name]; i++) name = `${built.name}_${i}`;
       names.set(key, name);
@@ -113,7 +116,7 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
       return name;
     });
   }
-  files.set("origins.json", originsText({ numbers: numbersOf(spec), launches: origins.launches }));
+  files.set("origins.json", originsText({ launches: origins.launches }));
   // What each kernel was made for: `dsc why OUT kernels` explains the choice by it.
   files.set("problems.json", `${JSON.stringify(problems, null, 1)}\n`);
   const warnings = triton.length ? compileTriton(triton, kernels, files) : [];
@@ -145,15 +148,13 @@ function given(pipeline: readonly Pass[], { passOptions = {} }: CompileOptions):
   return { ...(plugins.length ? { plugins: plugins.join(", ") } : {}), ...(words.length ? { pass_options: words.join(", ") } : {}) };
 }
 
-/** Ops that read a part of an operand which only the ids, positions or routes know: the types do not give their bytes. */
-const partial = new Set(["embed", "last_rows", "mla_attend", "cache_append", "rope_append", "mla_query", "grouped_linear", "experts_add", "route_experts_add"]);
-
-/** What the header of a kernel says of the node it was first chosen for. */
-function useOf({ node, site }: Draft & { kind: "kernel" }, f: Func): Use {
-  if (!node) return { op: "copy", site, origin: "" };
-  const { bytes, flops } = costOf(node, f.assume);
-  const at = Object.entries(f.assume).filter(([k]) => k === "T" || k === "B" || k === "s").map(([k, v]) => `${k} = ${v}`).join(", ");
-  return { op: node.op.name, site, origin: printOrigins(node.graph.originsOf(node)), ...(at && !partial.has(node.op.name) ? { cost: { bytes, flops, at } } : {}) };
+/** What the header of a kernel says of the launch it was first chosen for: its own work, at sizes that it is for. */
+function useOf(m: Module, launch: Launch, experts: Experts): Use {
+  const { node, site, chosen } = launch.draft;
+  const sizes = ownSizes(launch, experts);
+  const { bytes, flops } = sizes ? workOf(m, launch, sizes) : { bytes: 0, flops: 0 };
+  const at = sizes && ["T", "B", ...(launch.func.assume.t === launch.func.assume.s ? [] : ["s"])].map((k) => `${k} = ${sizes[k]}`).join(", ");
+  return { op: chosen.part?.op ?? node?.op.name ?? "copy", site, origin: node ? printOrigins(node.graph.originsOf(node)) : "", ...(at ? { cost: { bytes, flops, at } } : {}) };
 }
 
 function factsOf(spec: ModelSpec, options: CompileOptions): ModelFacts {

@@ -18,12 +18,47 @@ export interface Machine {
 
 export const h200: Machine = {
   name: "NVIDIA H200",
-  source: "4539 GB/s measured on one H200 (reading 4 GiB); 1979 TFLOP/s fp8, 989 bf16, 67 f32 by NVIDIA's datasheet, dense; 139.8 GiB of memory",
+  source: "4539 GB/s measured on one H200 (reading 4 GiB); 1979 TFLOP/s fp8, 989 bf16, 67 f32 by NVIDIA's datasheet, dense; 150.1 GB of memory",
   bandwidth: 4539e9,
   flops: { fp8: 1979e12, bf16: 989e12, f32: 67e12 },
   memory: 139.8 * 2 ** 30,
   activations: "bf16",
 };
+
+const h100: Machine = {
+  name: "NVIDIA H100 SXM",
+  source: "3350 GB/s, 80 GB of memory, 1979 TFLOP/s fp8, 989 bf16, 67 f32, dense: NVIDIA's datasheet, nothing measured",
+  bandwidth: 3350e9,
+  flops: { fp8: 1979e12, bf16: 989e12, f32: 67e12 },
+  memory: 80e9,
+  activations: "bf16",
+};
+
+/** GPUs by name. */
+export const gpus: Readonly<Record<string, Machine>> = { h200, h100 };
+
+/** A device as a JSON file describes it; gives what is wrong with it in words. */
+export function describedBy(value: unknown, file: string): Machine | string {
+  const v = value as Record<string, unknown> | null;
+  if (typeof v !== "object" || v === null || Array.isArray(v)) return "it is no object";
+  const known = ["name", "bandwidth_gbs", "memory_gb", "tflops", "activations"];
+  const stray = Object.keys(v).find((k) => !known.includes(k));
+  if (stray !== undefined) return `${stray} is not one of ${known.join(", ")}`;
+  const above = (x: unknown): x is number => typeof x === "number" && Number.isFinite(x) && x > 0;
+  for (const k of ["bandwidth_gbs", "memory_gb"]) if (!above(v[k])) return `${k} is ${JSON.stringify(v[k])}, and has to be a number above 0`;
+  const t = (v.tflops ?? {}) as Record<string, unknown>;
+  if (typeof t !== "object" || !above(t.bf16)) return "tflops.bf16 is missing, or no number above 0";
+  for (const k of Object.keys(t)) if (!["fp8", "bf16", "f32"].includes(k) || !above(t[k])) return `tflops.${k} is ${JSON.stringify(t[k])}; there are fp8, bf16 and f32, above 0`;
+  if (v.activations !== undefined && v.activations !== "f32" && v.activations !== "bf16") return `activations is ${JSON.stringify(v.activations)}; there are f32 and bf16`;
+  if (v.name !== undefined && typeof v.name !== "string") return "name is no text";
+  const tera = (k: string): number => ((t[k] ?? t.bf16) as number) * 1e12;
+  const [bandwidth, memory] = [(v.bandwidth_gbs as number) * 1e9, (v.memory_gb as number) * 1e9];
+  const rates = { fp8: tera("fp8"), bf16: tera("bf16"), f32: tera("f32") };
+  return {
+    name: (v.name as string | undefined) ?? file, bandwidth, flops: rates, memory, activations: (v.activations as "f32" | "bf16" | undefined) ?? "bf16",
+    source: `${v.bandwidth_gbs as number} GB/s, ${v.memory_gb as number} GB of memory, ${(["fp8", "bf16", "f32"] as const).map((k) => `${rates[k] / 1e12} TFLOP/s ${k}`).join(", ")}, as ${file} says`,
+  };
+}
 
 /** This machine: bandwidth as given, or measured with every core, and SIMD arithmetic measured on one core, times the cores. */
 export async function thisMachine(bandwidth?: number): Promise<Machine> {

@@ -2,21 +2,20 @@
 // Every input counts once and every output once: of the embedding only the rows of the ids, of the experts only those that rows
 // are expected to choose, of the cache only the cached rows.
 import { targetOf } from "../codegen/target.ts";
-import type { FunctionPlan, Manifest } from "../ir/artifact.ts";
-import { bytesOf, bytesPerElement, costOf, weightOnly, type Assume } from "../ir/cost.ts";
-import { bodyOf, everyNode, sizeOf, type Func, type Module, type Node } from "../ir/index.ts";
-import { runPipeline, standard } from "../passes/index.ts";
+import type { FunctionPlan, Manifest, Target } from "../ir/artifact.ts";
+import { bytesOf, bytesPerElement, costOf, weightOnly } from "../ir/cost.ts";
+import { bodyOf, everyNode, type Func, type Module, type Node } from "../ir/index.ts";
 import { planMemory } from "../passes/plan/memory.ts";
 import { selectModule } from "../passes/plan/select.ts";
 import { arenaBytes, largestDims } from "../runtime/devices/dims.ts";
-import { partBytes } from "../runtime/weights.ts";
+import { MEMORY_BYTES } from "../runtime/devices/segments.ts";
+import { instanceBytes, layersThatFit, partBytes } from "../runtime/weights.ts";
 import { weightPlans } from "./compile.ts";
-import { modelModule } from "./frontend/model.ts";
-import type { ModelSpec } from "./frontend/spec.ts";
+import { sizesOf, weightShare, type Experts, type Sizes } from "./launches.ts";
 import type { Machine } from "./machine.ts";
 
 export interface Site {
-  /** Function and value, as manifest.json names launches. */
+  /** Function and value; a value without a name goes by its op and the weight it reads. Every site has a name of its own. */
   site: string;
   op: string;
   /** Launches of it in one step: layers, and slices of regions. */
@@ -26,6 +25,8 @@ export interface Site {
   flops: number;
   floor_us: number;
   bound: "bytes" | "FLOPs";
+  /** Of the step's floor, all its launches together; from 0 to 1. */
+  share: number;
 }
 
 export interface Step {
@@ -47,6 +48,11 @@ export interface Fit {
   total: number;
   available: number;
   fits: boolean;
+  /** Main layers of the model, and how many of the first fit. */
+  layers: number;
+  layers_that_fit: number;
+  /** A weight of one layer that no memory of the target can hold, however large the machine is. */
+  too_large?: { weight: string; bytes: number; most: number };
 }
 
 export interface Roofline {
@@ -62,48 +68,82 @@ export interface Load {
   context: number;
 }
 
-export function roofline(spec: ModelSpec, machine: Machine, target: "cpu" | "cuda", load: Load): Roofline {
-  const { activations } = machine;
-  const module = runPipeline(modelModule(spec, { activations, actQuant: "dynamic", taps: false }), standard, { attention: "auto" }).module;
-  const step = (entry: "prefill" | "decode"): Step => stepOf(module, spec, machine, entry, load);
-  return { decode: step("decode"), prefill: step("prefill"), memory: fitOf(module, spec, machine, target, load) };
+/** A model after its passes, and what of it is not in the graph. */
+export interface Planned {
+  architecture: string;
+  module: Module;
+  target: Target;
+  /** Natives, as `targetOf` takes them. */
+  natives?: string;
+  activations: "f32" | "bf16";
+  experts: Experts;
+  layers: number;
+  /** Caches, the extra prediction layer's included, and lanes of one row. */
+  caches: number;
+  cacheWidth: number;
+  maxPositions: number;
 }
 
-function stepOf(m: Module, spec: ModelSpec, machine: Machine, entry: "prefill" | "decode", { batch, context }: Load): Step {
-  const decode = entry === "decode";
-  const [rows, sequences] = decode ? [batch, batch] : [context, 1];
-  const E = spec.moe?.experts ?? 1;
-  const k = spec.moe?.topk ?? 1;
-  // Each row chooses k of E; the rows of a step choose as if at random.
-  const chosen = E * (1 - (1 - k / E) ** rows);
-  const assume = { T: rows, B: sequences, t: rows / sequences, s: context, S: context, E, m: Math.max(1, Math.ceil((rows * k) / chosen)) };
+export function roofline(p: Planned, machine: Machine, load: Load): Roofline {
+  const step = (entry: "prefill" | "decode"): Step => stepOf(p, machine, entry, load);
+  return { decode: step("decode"), prefill: step("prefill"), memory: fitOf(p, machine, load) };
+}
+
+/** Rows, sequences and cached rows of a step. */
+export const stepSizes = (entry: "prefill" | "decode", { batch, context }: Load): { rows: number; sequences: number; cached: number } =>
+  entry === "decode" ? { rows: batch, sequences: batch, cached: context } : { rows: context, sequences: 1, cached: context };
+
+function stepOf({ module: m, experts }: Planned, machine: Machine, entry: "prefill" | "decode", load: Load): Step {
+  const step = stepSizes(entry, load);
+  const z = sizesOf(step, experts);
   const sites: Site[] = [];
+  const seen = new Map<string, number>();
   for (const [name, times] of callsOf(m, m.entries[entry])) {
     const f = m.funcs.get(name)!;
-    const inRegion = slicesOf(f, sequences, chosen);
+    const inRegion = slicesOf(f, step.sequences, z.chosen);
     const free = weightOnly(f);
     for (const n of everyNode(f)) {
-      const { flops, launches } = costOf(n, assume);
+      const { flops, launches } = costOf(n, z);
       if (launches === 0 || free.has(n)) continue;
-      const bytes = bytesOfNode(m, n, assume, chosen);
+      const bytes = bytesOfNode(m, n, z);
       const [byBytes, byFlops] = [bytes / machine.bandwidth, flops / machine.flops[formatOf(n)]];
       sites.push({
-        site: `${name}/${n.graph.nameOf(n.results[0]) ?? n.op.name}`,
+        site: numbered(`${name}/${nameOf(n)}`, seen),
         op: n.op.name,
         times: times * (inRegion.get(n) ?? 1),
         bytes,
         flops,
         floor_us: Math.max(byBytes, byFlops) * 1e6,
         bound: byBytes >= byFlops ? "bytes" : "FLOPs",
+        share: 0,
       });
     }
   }
   const sum = (of: (s: Site) => number): number => sites.reduce((a, s) => a + s.times * of(s), 0);
-  return { rows, sequences, cached: context, sites, launches: sum(() => 1), bytes: sum((s) => s.bytes), flops: sum((s) => s.flops), floor_ms: sum((s) => s.floor_us) / 1000 };
+  const floor = sum((s) => s.floor_us);
+  for (const s of sites) s.share = (s.times * s.floor_us) / floor;
+  // The longest first: that is where time can be saved.
+  sites.sort((a, b) => b.share - a.share);
+  return { ...step, sites, launches: sum(() => 1), bytes: sum((s) => s.bytes), flops: sum((s) => s.flops), floor_ms: floor / 1000 };
+}
+
+/** The value's name, or its op and the weight that it reads. */
+function nameOf(n: Node): string {
+  const named = n.graph.nameOf(n.results[0]);
+  if (named) return named;
+  const weight = n.operands.find((o) => o.node.op.name === "weight")?.node.attrs.name as string | undefined;
+  return weight === undefined ? n.op.name : `${n.op.name}(${weight.replace(/^.*_layer\./, "")})`;
+}
+
+/** A name that nothing has yet: the second of a name is name.2. */
+function numbered(name: string, seen: Map<string, number>): string {
+  const n = (seen.get(name) ?? 0) + 1;
+  seen.set(name, n);
+  return n === 1 ? name : `${name}.${n}`;
 }
 
 /** How often each function runs in one step of an entry, callees first. */
-function callsOf(m: Module, entry: string): Map<string, number> {
+export function callsOf(m: Module, entry: string): Map<string, number> {
   const counts = new Map([[entry, 1]]);
   for (const n of everyNode(m.funcs.get(entry)!)) if (n.op.name === "call") counts.set(n.attrs.func as string, (counts.get(n.attrs.func as string) ?? 0) + 1);
   return new Map([...m.funcs.keys()].filter((f) => counts.has(f)).map((f) => [f, counts.get(f)!]));
@@ -116,23 +156,14 @@ function slicesOf(f: Func, sequences: number, experts: number): Map<Node, number
   return times;
 }
 
-function bytesOfNode(m: Module, n: Node, assume: Assume, chosen: number): number {
+function bytesOfNode(m: Module, n: Node, z: Sizes): number {
   let total = 0;
   for (const o of n.operands) {
-    const decl = o.node.op.name === "weight" ? m.weights.get(o.node.attrs.name as string) : undefined;
-    if (o.type.kind === "cache") {
-      // An append takes the state and gives it: what it writes is counted with the results.
-      if (n.results.every((r) => r.type.kind !== "cache")) total += assume.B * assume.s * o.type.width * bytesPerElement(o.type.dtype);
-    } else if (decl?.source.kind === "rope" || (decl && n.op.name === "embed")) {
-      total += assume.T * sizeOf(decl.type.dims[1], assume) * bytesPerElement(decl.type.dtype);
-    } else {
-      const stacked = decl?.source.kind === "checkpoint" && decl.source.pieces.some((p) => p.tensor.includes(".experts."));
-      // Experts past those that are routed to are shared ones, which every row goes through.
-      const all = stacked ? sizeOf(decl.type.dims[0], assume) : 1;
-      total += (bytesOf(o.type, assume) * (stacked ? chosen + Math.max(0, all - assume.E) : 1)) / all;
-    }
+    // An append takes the state and gives it: what it writes is counted with the results.
+    if (o.type.kind === "cache") total += n.results.every((r) => r.type.kind !== "cache") ? z.B * z.s * o.type.width * bytesPerElement(o.type.dtype) : 0;
+    else total += bytesOf(o.type, z) * weightShare(m, n, o, z);
   }
-  for (const r of n.results) total += r.type.kind === "cache" ? assume.T * r.type.width * bytesPerElement(r.type.dtype) : bytesOf(r.type, assume);
+  for (const r of n.results) total += r.type.kind === "cache" ? z.T * r.type.width * bytesPerElement(r.type.dtype) : bytesOf(r.type, z);
   return total;
 }
 
@@ -143,19 +174,29 @@ function formatOf(n: Node): "fp8" | "bf16" | "f32" {
   return dtypes.includes("bf16") ? "bf16" : "f32";
 }
 
-function fitOf(m: Module, spec: ModelSpec, machine: Machine, target: "cpu" | "cuda", { batch, context }: Load): Fit {
+function fitOf(p: Planned, machine: Machine, { batch, context }: Load): Fit {
+  const { module: m, target } = p;
+  const plans = weightPlans(m);
   let weights = 0;
-  for (const w of Object.values(weightPlans(m))) {
+  for (const w of Object.values(plans)) {
     if (w.staging) continue;
     const { data, scales } = w.source.kind === "rope" ? { data: context * 2 * w.source.invFreq.length * 4, scales: 0 } : partBytes(w);
     weights += (data + scales) * (w.layers?.length ?? 1);
   }
-  const { catalogue } = targetOf(target, { activations: machine.activations });
+  const { catalogue } = targetOf(target, { activations: p.activations, ...(p.natives === undefined ? {} : { natives: p.natives }) });
   const functions: Record<string, FunctionPlan> = Object.fromEntries(selectModule(m, catalogue).map((d) => [d.name, planMemory(d, (k) => k.chosen.family)]));
   const arena = (entry: string, starts: number[], lengths: number[]): number => arenaBytes({ functions } as Manifest, entry, largestDims({ starts, lengths, pages: Math.ceil(context / 64) }));
   const rows = Array.from({ length: batch + 1 }, (_, i) => i);
   const most = Math.max(arena(m.entries.prefill, [0, context], [context]), arena(m.entries.decode, rows, rows.slice(1).map(() => context)));
-  const cache = (spec.kvLora + spec.rope) * bytesPerElement(machine.activations) * (spec.layers.length + spec.mtp) * context * batch;
+  const cache = p.cacheWidth * bytesPerElement(p.activations) * p.caches * context * batch;
   const total = weights + cache + most;
-  return { weights, cache, arena: most, total, available: machine.memory, fits: total <= machine.memory };
+  const largest = target === "cpu" ? MEMORY_BYTES : Infinity;
+  const large = Object.entries(plans).find(([, w]) => !w.staging && w.source.kind !== "rope" && instanceBytes(w) > largest);
+  return {
+    weights, cache, arena: most, total, available: machine.memory,
+    fits: total <= machine.memory && !large,
+    layers: p.layers,
+    layers_that_fit: layersThatFit({ weights: plans, model: p }, machine.memory - cache - most, largest),
+    ...(large ? { too_large: { weight: large[0], bytes: instanceBytes(large[1]), most: largest } } : {}),
+  };
 }

@@ -1,6 +1,7 @@
 // Cost of nodes at assumed sizes: floating-point operations from the op's declaration, bytes from the types.
 // Values inside a region are read once per sequence or expert; map_* regions multiply by the slices assumed.
 import { bodyOf, type Func, type Node } from "./graph.ts";
+import type { Op } from "./op.ts";
 import { parseSpec } from "./ops/math.ts";
 import { everyNode } from "./print.ts";
 import { sizeOf, type DType, type TensorType, type Type } from "./types.ts";
@@ -44,26 +45,33 @@ export function costOf(n: Node, assume: Assume): Cost {
 
 function freshCost(n: Node, assume: Assume): Cost {
   if (views.has(n.op.name) || n.region) return { flops: 0, bytes: 0, launches: 0 };
-  const b = n.op.bind(n.operands.map((o) => o.type), n.attrs);
+  const ins = n.operands.map((o) => ({ type: o.type, weight: o.node.op.name === "weight" }));
+  const outs = n.results.map((r) => r.type);
+  const bytes = [...ins.map((o) => o.type), ...outs].reduce((a, t) => a + bytesOf(t, assume), 0);
+  return { flops: flopsOf(n.op, ins, outs, n.attrs, assume), bytes, launches: 1 };
+}
+
+/** Floating-point operations of an op on operands of these types. */
+export function flopsOf(op: Op, ins: readonly { type: Type; weight: boolean }[], outs: readonly Type[], attrs: Node["attrs"], assume: Assume): number {
+  const types = ins.map((o) => o.type);
+  const b = op.bind(types, attrs);
   const sizes: Record<string, number> = { ...assume };
   if (typeof b !== "string") for (const [k, d] of Object.entries(b.dims)) sizes[k] = sizeOf(d, assume);
   // A weight is wider than what is computed where only some of its rows are read: the rotary table.
-  sizes["#elements"] = Math.max(...n.operands.filter((o) => o.node.op.name !== "weight").map((o) => elements(o.type, assume)), ...n.results.map((r) => elements(r.type, assume)));
+  sizes["#elements"] = Math.max(...ins.filter((o) => !o.weight).map((o) => elements(o.type, assume)), ...outs.map((t) => elements(t, assume)));
   if (typeof b !== "string") {
     const lead = (b.rests.b ?? (b.dims.r !== undefined ? [b.dims.r] : [])).map((d) => sizeOf(d, assume));
     sizes["#rows"] = lead.reduce((a, d) => a * d, 1);
-    if (n.operands[1]) sizes["#weights"] = elements(n.operands[1].type, assume);
+    if (types[1]) sizes["#weights"] = elements(types[1], assume);
   }
-  if (n.op.name === "einsum" || n.op.name === "einsum_quant") {
-    const s = parseSpec(n.attrs.spec as string)!;
+  if (op.name === "einsum" || op.name === "einsum_quant") {
+    const s = parseSpec(attrs.spec as string)!;
     const all = new Map<string, number>();
-    for (const [i, c] of [...s.a].entries()) all.set(c, sizeOf((n.operands[0].type as TensorType).dims[i], assume));
-    for (const [i, c] of [...s.b].entries()) all.set(c, sizeOf((n.operands[1].type as TensorType).dims[i], assume));
+    for (const [i, c] of [...s.a].entries()) all.set(c, sizeOf((types[0] as TensorType).dims[i], assume));
+    for (const [i, c] of [...s.b].entries()) all.set(c, sizeOf((types[1] as TensorType).dims[i], assume));
     sizes["#einsum"] = [...all.values()].reduce((a, d) => a * d, 1);
   }
-  const flops = n.op.flops?.(sizes, n.attrs) ?? 0;
-  const bytes = [...n.operands.map((o) => o.type), ...n.results.map((r) => r.type)].reduce((a, t) => a + bytesOf(t, assume), 0);
-  return { flops, bytes, launches: 1 };
+  return op.flops?.(sizes, attrs) ?? 0;
 }
 
 /** Cost of a function's own nodes, regions included once per slice; weight-only nodes are free, they run at load. */

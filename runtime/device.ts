@@ -60,7 +60,10 @@ export interface Device {
   /** Bytes that could be taken now. */
   available(): number;
   /** The refusal of a need that is larger than that, in the device's words. */
-  shortOf(what: string, needed: number, parts: readonly string[]): Error;
+  /** The refusal, with what to do about it where the usual words would not help. */
+  shortOf(what: string, needed: number, parts: readonly string[], help?: string): Error;
+  /** Bytes that one weight of one layer can have, where it is less than all there are. */
+  readonly largest?: number;
   /** Columns of a page table that must hold so many pages: a device that keeps programs by their sizes asks for few different ones. */
   columns(pages: number): number;
   /** Rows that a step of so many is filled up to, so that few sizes have programs of their own; absent: as many as there are. */

@@ -203,14 +203,18 @@ export const badWeights = (spec: string): DiagnosticError =>
     "try synthetic:0",
   );
 
-export const noMemory = (what: string, needed: number, available: number, parts: string[]): DiagnosticError =>
+export const noMemory = (what: string, needed: number, available: number, parts: string[], help?: string): DiagnosticError =>
   fail(
     what,
     "DSC5030",
     `${what} needs ${bytes(needed)}, and ${bytes(available)} are available`,
     parts,
-    "close other programs, ask for fewer positions (maxTokens), or compile a smaller model (--layers, --shrink)",
+    help ?? "close other programs, ask for fewer positions (maxTokens), or compile a smaller model (--layers, --shrink)",
   );
+
+/** What to do about a model that is too large as it is, on one device. */
+export const fewerLayers = (fit: number, layers: number, elsewhere = ""): string =>
+  `${fit > 0 ? `of its ${layers} layers the first ${fit} fit (--layers ${fit})` : "not one of its layers fits"}; --shrink makes every width small${elsewhere}; dsc plan says what takes the bytes`;
 
 export const tooLong = (sequence: number, wanted: number, capacity: number): DiagnosticError =>
   fail(

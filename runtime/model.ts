@@ -11,7 +11,7 @@ import { bytesIn } from "./values.ts";
 import type { SessionOptions } from "./session.ts";
 import { Session } from "./session.ts";
 import type { Placement } from "./weights.ts";
-import { WeightStore, hasGaps, instanceBytes, layersOf, placements, residentBytes, weightsUsed } from "./weights.ts";
+import { WeightStore, hasGaps, instanceBytes, layersOf, layersThatFit, placements, residentBytes, weightsUsed } from "./weights.ts";
 
 export interface LoadOptions {
   /** A folder or file with a checkpoint, or "synthetic:SEED". */
@@ -189,7 +189,10 @@ function checkMemory(manifest: Manifest, device: Device): void {
   functionOf(manifest, manifest.entries.prefill);
   const { resident, passing } = memoryNeed(manifest);
   if (resident + passing > device.available())
-    throw device.shortOf("the model", resident + passing, [`weights ${diagnostics.bytes(resident)}, work while loading ${diagnostics.bytes(passing)}`]);
+    throw device.shortOf(
+      "the model", resident + passing, [`weights ${diagnostics.bytes(resident)}, work while loading ${diagnostics.bytes(passing)}`, "a model lies in one process or on one GPU: dsc divides none over several"],
+      diagnostics.fewerLayers(layersThatFit(manifest, device.available() - passing, device.largest), manifest.model.layers),
+    );
 }
 
 function stagedFor(manifest: Manifest, name: string, layer: number): { symbol: string; layer: number | undefined }[] {

@@ -36,6 +36,22 @@ export function residentBytes(manifest: Manifest): number {
   return bytes;
 }
 
+/** How many of the first layers fit `room`, none of whose weights may be larger than `largest`; the extra prediction layer is left out. */
+export function layersThatFit({ weights, model }: Pick<Manifest, "weights"> & { model: Pick<Manifest["model"], "layers"> }, room: number, largest = Infinity): number {
+  const plans = Object.entries(weights).filter(([symbol, w]) => !w.staging && w.source.kind !== "rope" && !symbol.startsWith("mtp."));
+  let bytes = 0;
+  for (const [, w] of plans) if (w.layers === null) bytes += instanceBytes(w);
+  for (let layer = 0; layer < model.layers; layer++) {
+    for (const [, w] of plans) {
+      if (!w.layers?.includes(layer)) continue;
+      if (instanceBytes(w) > largest) return layer;
+      bytes += instanceBytes(w);
+    }
+    if (bytes > room) return layer;
+  }
+  return model.layers;
+}
+
 /** Layers that have an instance; undefined stands for the one shared instance. */
 export const layersOf = (plan: WeightPlan): (number | undefined)[] => plan.layers ?? [undefined];
 

@@ -1,17 +1,23 @@
-// dsc inspect OUT [KERNEL] [--ir] [--after PASS] [--origin] [--cost]: what is in an artifact, and where each part came from.
+// dsc inspect OUT [NAME] [--ir] [--after PASS] [--origin] [--cost]: what is in an artifact, and where each part came from.
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { inside, type Manifest, type Step } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { printSize } from "../../ir/size.ts";
+import type { Problem } from "../../ir/kernel/catalogue.ts";
 import { readArtifact } from "../../runtime/index.ts";
-import { notFound, usage } from "../diagnostics.ts";
-import type { Launch, Origins } from "../origins.ts";
-import { originsOf, printing } from "../side-files.ts";
+import { notFound, shellWord, usage } from "../diagnostics.ts";
+import type { Launch } from "../origins.ts";
+import { plannedFrom } from "../planned.ts";
+import { printCosts } from "../report/cost.ts";
+import { folded, functionsOf } from "../report/graph.ts";
 import { table } from "../report/table.ts";
+import { originsOf, printing, problemsOf } from "../side-files.ts";
+import { costsOf } from "../step-cost.ts";
+import { checkLoad, deviceFlags, machineOf, type DeviceFlags } from "./device.ts";
 
-interface Options {
+interface Options extends DeviceFlags {
   out: string;
-  kernel?: string;
+  name?: string;
   ir: boolean;
   after?: string;
   origin: boolean;
@@ -19,45 +25,67 @@ interface Options {
   json: boolean;
 }
 
+/** Files of an artifact but its binaries, as texts. */
+type Text = (name: string) => string;
+
 export const inspect = {
-  command: "inspect <out> [kernel]",
-  describe: "list an artifact's functions and kernels, or print one kernel, where it came from, or the graph after a pass",
+  command: "inspect <out> [name]",
+  describe: "list an artifact's functions and kernels, or print one of them, where a kernel came from, or the graph after a pass",
   builder: (y: Argv): Argv<Options> =>
-    y
+    deviceFlags(y)
       .positional("out", { type: "string", demandOption: true, describe: "an artifact folder" })
-      .positional("kernel", { type: "string", describe: "a kernel's name" })
-      .option("ir", { type: "boolean", default: false, describe: "print the graph after the last pass" })
+      .positional("name", { type: "string", describe: "a kernel, or a function of the graph (decode/moe_layer)" })
+      .option("ir", { type: "boolean", default: false, describe: "print the graph after the last pass, runs of equal calls folded (the files of OUT/graph are whole)" })
       .option("after", { type: "string", describe: "print the graph after this pass (frontend: before any)" })
       .option("origin", { type: "boolean", default: false, describe: "of a kernel: every launch, its line of the graph, tensors, config keys and rules" })
-      .option("cost", { type: "boolean", default: false, describe: "bytes and FLOPs of every launch (of a kernel) at the sizes passes assume" })
-      .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as Argv<Options>,
+      .option("cost", { type: "boolean", default: false, describe: "bytes, FLOPs, floor and share of every launch (of a kernel) of a step; of others at sizes of their own" })
+      .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as unknown as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const { manifest, files } = await readArtifact(a.out, (name) => !name.endsWith(".wasm"));
-    const text = (name: string): string => files.get(name)?.toString("utf8") ?? "";
+    const text: Text = (name) => files.get(name)?.toString("utf8") ?? "";
     const say = (value: object, lines: () => string): void => void process.stdout.write(a.json ? JSON.stringify(value) + "\n" : lines());
-    if (a.ir || a.after !== undefined) {
-      if (a.kernel !== undefined) throw new DiagnosticError(usage("inspect: give a kernel, or --ir or --after PASS", "the graph is of the whole model", a.kernel));
-      const graphs = Object.keys(manifest.files).filter((f) => f.startsWith("graph/"));
-      const names = graphs.map(passOf);
-      const at = a.after === undefined ? graphs.length - 1 : names.indexOf(a.after);
-      if (at < 0) throw new DiagnosticError(notFound(`graph after ${a.after}`, a.out, a.after!, names));
-      return say({ after: names[at], text: text(graphs[at]) }, () => text(graphs[at]));
+    const { name } = a;
+    const kernel = name !== undefined && Object.hasOwn(manifest.kernels, name) ? name : undefined;
+    if (a.ir || a.after !== undefined || (name !== undefined && kernel === undefined)) {
+      if (kernel !== undefined) throw new DiagnosticError(usage("inspect: --ir and --after are of the graph, which has no kernels", `dsc inspect ${shellWord(a.out)} ${kernel} --origin says which lines of it the kernel serves`, kernel));
+      if (a.origin || a.cost) throw new DiagnosticError(usage(`inspect: ${a.origin ? "--origin" : "--cost"} is of kernels`, `dsc inspect ${shellWord(a.out)} lists them`, a.origin ? "--origin" : "--cost"));
+      const graph = graphOf(a, manifest, text);
+      return say(graph, () => folded(graph.text));
     }
-    if (a.origin && a.kernel === undefined) throw new DiagnosticError(usage("inspect: --origin is of a kernel", `dsc inspect ${a.out} KERNEL --origin; without a kernel, dsc inspect ${a.out} lists them`, "--origin"));
-    if (a.kernel !== undefined && !Object.hasOwn(manifest.kernels, a.kernel)) throw new DiagnosticError(notFound(`kernel ${a.kernel}`, a.out, a.kernel, Object.keys(manifest.kernels)));
+    if (a.origin && kernel === undefined) throw new DiagnosticError(usage("inspect: --origin is of a kernel", `dsc inspect ${shellWord(a.out)} KERNEL --origin; without a kernel, dsc inspect ${shellWord(a.out)} lists them`, "--origin"));
+    if (a.cost) return tellCosts(a, manifest, text, problemsOf(files), kernel, say);
     const origins = originsOf(files);
-    const launches = origins.launches.filter((l) => a.kernel === undefined || l.kernel === a.kernel);
-    if (a.origin) {
-      const kernel = text(manifest.kernels[a.kernel!].text);
-      const numbers = printing("origins.json", () => numbersIn(kernel, origins.numbers));
-      return say({ kernel: a.kernel, launches, numbers }, () => printing("origins.json", () => printOrigin(a.kernel!, manifest, launches, numbers)));
-    }
-    if (a.cost) return say({ launches: launches.map(({ kernel, site, op, bytes, flops }) => ({ kernel, site, op, bytes, flops })) }, () => printing("origins.json", () => printCost(launches)));
-    if (a.kernel === undefined) return say(facts(manifest), () => overview(manifest));
-    const record = manifest.kernels[a.kernel];
-    say({ kernel: a.kernel, ...record, sites: launches.map((l) => l.site), source: text(record.text) }, () => text(record.text));
+    const launches = origins.launches.filter((l) => kernel === undefined || l.kernel === kernel);
+    if (a.origin) return say({ kernel, launches }, () => printing("origins.json", () => printOrigin(kernel!, manifest, launches)));
+    if (kernel === undefined) return say(facts(manifest), () => overview(manifest));
+    const record = manifest.kernels[kernel];
+    say({ kernel, ...record, sites: launches.map((l) => l.site), source: text(record.text) }, () => text(record.text));
   },
 };
+
+/** The graph after a pass, or one function of it. */
+function graphOf({ out, name, after }: Options, manifest: Manifest, text: Text): { after: string; function?: string; text: string } {
+  const graphs = Object.keys(manifest.files).filter((f) => f.startsWith("graph/"));
+  const names = graphs.map(passOf);
+  const at = after === undefined ? graphs.length - 1 : names.indexOf(after);
+  if (at < 0) throw new DiagnosticError(notFound(`graph after ${after}`, out, after!, names));
+  const whole = text(graphs[at]);
+  if (name === undefined) return { after: names[at], text: whole };
+  const functions = functionsOf(whole);
+  const found = functions.get(name.replace(/^@/, ""));
+  if (found === undefined) throw new DiagnosticError(notFound(`kernel or function ${name}`, out, name, [...(after === undefined ? Object.keys(manifest.kernels) : []), ...functions.keys()]));
+  return { after: names[at], function: name, text: `${found}\n` };
+}
+
+async function tellCosts(a: Options, manifest: Manifest, text: Text, problems: Readonly<Record<string, Problem>>, kernel: string | undefined, say: (value: object, lines: () => string) => void): Promise<void> {
+  const planned = plannedFrom(manifest, text);
+  checkLoad(a, planned.maxPositions);
+  const machine = await machineOf(a, manifest.target === "cpu" ? "cpu" : "h200");
+  const names = new Map(Object.entries(problems).map(([name, p]) => [`${manifest.kernels[name]?.family} ${JSON.stringify(p)}`, name]));
+  const costs = costsOf(planned, machine, { batch: a.batch, context: a.context }, (family, p) => names.get(`${family} ${JSON.stringify(p)}`) ?? family, manifest.options.deterministic !== undefined);
+  const launches = kernel === undefined ? costs.launches : costs.launches.filter((l) => l.kernel === kernel);
+  say({ device: machine.name, steps: costs.steps, launches }, () => printCosts(costs, machine, kernel));
+}
 
 const passOf = (file: string): string => file.replace(/^graph\/\d+-|\.dsc$/g, "");
 
@@ -103,14 +131,8 @@ function overview(m: Manifest): string {
   ].join("\n");
 }
 
-/** Numbers of a kernel's text that the config has, or that are made of its numbers. */
-function numbersIn(kernel: string, known: Origins["numbers"]): Origins["numbers"] {
-  const words = new Set(kernel.split("\n;; lowered:")[0].match(/\d+/g));
-  return Object.fromEntries(Object.entries(known).filter(([n]) => words.has(n)));
-}
-
 /** Every launch with its way back to the config. Launches made of the same keys and rules share a paragraph. */
-function printOrigin(name: string, m: Manifest, launches: readonly Launch[], numbers: Origins["numbers"]): string {
+function printOrigin(name: string, m: Manifest, launches: readonly Launch[]): string {
   const out = [`${name}, family ${m.kernels[name].family}: ${launches.length} launch${launches.length === 1 ? "" : "es"} in the plan; its text is ${m.kernels[name].text}`];
   const alike = new Map<string, Launch[]>();
   for (const l of launches) {
@@ -124,12 +146,5 @@ function printOrigin(name: string, m: Manifest, launches: readonly Launch[], num
     if (keys.length) out.push(`  config  ${keys.join(", ")}`);
     for (const r of rules) out.push(`  rule    ${r}`);
   }
-  const meant = Object.entries(numbers).map(([n, keys]) => [n, keys.join(", or ")]);
-  if (meant.length) out.push("", "numbers in its text", ...table(["", ""], meant, [0]).slice(1).map((l) => `  ${l}`));
   return out.join("\n") + "\n";
-}
-
-function printCost(launches: readonly Launch[]): string {
-  const rows = launches.map((l) => [l.site, l.kernel, l.op, ((l.bytes ?? 0) / 1e6).toFixed(3), ((l.flops ?? 0) / 1e9).toFixed(3)]);
-  return [...table(["site", "kernel", "op", "MB", "GFLOP"], rows, [3, 4]), "", "one launch each, at the sizes the functions assume; dsc plan counts a whole step", ""].join("\n");
 }

@@ -1,49 +1,69 @@
-// dsc plan SRC --device h200|cpu: what a step must move and compute, the floor under its time, and whether it fits. No weights are
-// read and no kernels made.
+// dsc plan SRC_OR_OUT --device h200: what a step must move and compute, the floor under its time, and whether it fits. No weights
+// are read and no kernels made.
+import { existsSync, readFileSync } from "node:fs";
+import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
-import { DiagnosticError, render } from "../../ir/diagnostic.ts";
-import { usage } from "../diagnostics.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
+import { readArtifact } from "../../runtime/index.ts";
+import { compileOptionOnArtifact } from "../diagnostics.ts";
 import { loadSpec } from "../frontend/config.ts";
-import { h200, thisMachine } from "../machine.ts";
+import { plannedFrom, plannedOf } from "../planned.ts";
 import { printPlan } from "../report/plan.ts";
-import { roofline } from "../roofline.ts";
+import { roofline, type Planned } from "../roofline.ts";
 import { reduce } from "../shrink.ts";
-import { checkWhole, reduceFlags, reductionOf, type ReduceFlags } from "./options.ts";
+import { say } from "../tell.ts";
+import { checkLoad, deviceFlags, machineOf, type DeviceFlags } from "./device.ts";
+import { passWords, pipelineOf, pluginFlags, reduceFlags, reductionOf, type PluginFlags, type ReduceFlags } from "./options.ts";
 
-interface Options extends ReduceFlags {
+interface Options extends ReduceFlags, PluginFlags, DeviceFlags {
   src: string;
-  device: "h200" | "cpu";
-  batch: number;
-  context: number;
-  bandwidth?: number;
+  passes: string;
+  attention: "auto" | "expanded" | "absorbed";
+  actQuant: "dynamic" | "none";
   set: string[];
   json: boolean;
+  all: boolean;
 }
+
+/** Options that say how a config is compiled. */
+const ofCompile = ["passes", "attention", "act-quant", "set", "plugin", "pass-option", "layers", "shrink"];
 
 export const planCommand = {
   command: "plan <src>",
   describe: "bytes, FLOPs and floor times per site, token and prefill on a device, and memory fit",
   builder: (y: Argv): Argv<Options> =>
-    reduceFlags(y)
-      .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
-      .option("device", { choices: ["h200", "cpu"] as const, default: "cpu" as const, describe: "the machine; cpu is this one, measured" })
-      .option("batch", { type: "number", default: 1, describe: "sequences of a decode step" })
-      .option("context", { type: "number", default: 1024, describe: "cached rows of each, and rows of a prefill" })
-      .option("bandwidth", { type: "number", describe: "GB/s of memory, for cpu, instead of measuring" })
+    deviceFlags(pluginFlags(reduceFlags(y)))
+      .positional("src", { type: "string", demandOption: true, describe: "a config.json, a folder with one, or an artifact" })
+      .option("all", { type: "boolean", default: false, describe: "list every site, not only those that make up 99 % of the step" })
+      .option("passes", { type: "string", default: "all", describe: "all, none, or names with commas; all,-NAME leaves one out" })
+      .option("attention", { choices: ["auto", "expanded", "absorbed"] as const, default: "auto" as const, describe: "auto decides by cost" })
+      .option("act-quant", { choices: ["dynamic", "none"] as const, default: "dynamic" as const, describe: "quantise the input of FP8 linears, or not" })
       .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as unknown as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
-    checkWhole("--batch", a.batch, 1, 65536);
-    checkWhole("--context", a.context, 1);
-    if (a.bandwidth !== undefined && !(a.bandwidth > 0 && Number.isFinite(a.bandwidth))) throw new DiagnosticError(usage(`--bandwidth is ${a.bandwidth}`, "give GB/s, above 0", "--bandwidth"));
-    if (a.bandwidth !== undefined && a.device !== "cpu") throw new DiagnosticError(usage("--bandwidth is for --device cpu", "the figures of h200 are fixed", "--bandwidth"));
-    const { spec: whole, warnings } = loadSpec(a.src, a.set);
-    for (const w of warnings) process.stderr.write(render(w) + "\n");
-    const spec = reduce(whole, reductionOf(a));
-    if (a.context > spec.maxPositions) throw new DiagnosticError(usage(`--context ${a.context}: the model has ${spec.maxPositions} positions`, `give at most ${spec.maxPositions}`, "--context"));
-    const machine = a.device === "h200" ? h200 : await thisMachine(a.bandwidth === undefined ? undefined : a.bandwidth * 1e9);
-    const plan = roofline(spec, machine, a.device === "h200" ? "cuda" : "cpu", { batch: a.batch, context: a.context });
-    if (a.json) process.stdout.write(JSON.stringify({ architecture: spec.architecture, device: machine, ...plan }) + "\n");
-    else process.stdout.write(printPlan(spec.architecture, machine, plan) + "\n");
+    const artifact = existsSync(path.join(a.src, "manifest.json"));
+    const p = artifact ? await ofArtifact(a) : undefined;
+    if (!artifact) checkLoad(a, Infinity);
+    const machine = await machineOf(a, p && p.target !== "cpu" ? "h200" : "cpu");
+    const planned = p ?? (await ofConfig(a, machine.name.startsWith("this machine") ? "cpu" : "cuda", machine.activations));
+    checkLoad(a, planned.maxPositions);
+    const plan = roofline(planned, machine, { batch: a.batch, context: a.context });
+    if (a.json) process.stdout.write(JSON.stringify({ architecture: planned.architecture, device: machine, ...plan }) + "\n");
+    else process.stdout.write(printPlan(planned.architecture, machine, plan, a.all) + "\n");
   },
 };
+
+async function ofArtifact(a: Options): Promise<Planned> {
+  const given = ofCompile.filter((n) => process.argv.some((w) => w === `--${n}` || w.startsWith(`--${n}=`)));
+  if (given.length) throw new DiagnosticError(compileOptionOnArtifact(given.map((n) => `--${n}`)));
+  const { manifest } = await readArtifact(a.src);
+  return plannedFrom(manifest, (name) => readFileSync(path.join(a.src, name), "utf8"));
+}
+
+async function ofConfig(a: Options, target: "cpu" | "cuda", activations: "f32" | "bf16"): Promise<Planned> {
+  const { spec, warnings } = loadSpec(a.src, a.set);
+  warnings.forEach(say);
+  const { pipeline, passOptions } = await pipelineOf(a.src, a);
+  const small = reduce(spec, reductionOf(a));
+  return plannedOf(small, { target, activations, passes: passWords(a.passes), passOptions, actQuant: a.actQuant }, pipeline);
+}

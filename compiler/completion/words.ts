@@ -46,7 +46,7 @@ export function wordsOf(commands: readonly Command[]): CommandWords[] {
       describe: c.describe,
       options: names.map((name) => ({ name, describe: described[name]?.replace(/^__yargsString__:/, "") ?? "", takesValue: !known.boolean.includes(name), values: chosen(name) })),
       places: { ...Object.fromEntries(positional.flatMap((p, i) => (chosen(p).length ? [[i + 1, chosen(p)]] : []))), ...places[nameOf(c)] },
-      ...(positional.includes("kernel") ? { kernelAt: positional.indexOf("kernel") + 1 } : {}),
+      ...(nameOf(c) === "inspect" ? { kernelAt: positional.indexOf("name") + 1 } : {}),
     };
   });
   return [...all, { name: "help", describe: "the help of a command", options: [], places: places.help }, { name: "version", describe: "the version of dsc", options: [], places: {} }];

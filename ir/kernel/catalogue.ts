@@ -75,6 +75,8 @@ export interface Chosen {
   problem: Problem;
   args: Arg[];
   dims: Size[];
+  /** The part that it serves, where the op of the site is made of others; its operands are those of the part. */
+  part?: Site;
 }
 
 /** Launches that depend on a run-time size: the first case whose `most` is no less than `on` runs; the last one's is null. */

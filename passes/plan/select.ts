@@ -11,7 +11,7 @@ import { contiguous, reshaped, type Buffer, type Slice } from "./view.ts";
 
 /** A launch or loop over buffers that have no address yet. */
 export type Draft =
-  | { kind: "kernel"; chosen: Chosen; args: DraftRef[]; site: string; node: Node | null }
+  | { kind: "kernel"; chosen: Chosen; args: DraftRef[]; site: string; node: Node | null; ins: View[]; outs: View[] }
   | { kind: "call"; function: string; layer: number; args: Record<string, DraftRef> }
   | { kind: "cases"; on: Size; cases: { most: number | null; steps: Draft[] }[] }
   | { kind: "slices"; over: "sequences"; steps: Draft[] }
@@ -146,7 +146,7 @@ class Selection {
         if ("scratch" in a) return { buffer: entry(scratch, a.scratch, () => ({ place: { arena: true }, dtype: a.dtype, shape: a.shape })) };
         return refOf("in" in a ? ins[a.in] : outs[a.out], a.part);
       });
-      this.#steps.push({ kind: "kernel", chosen: c, args, site: `${this.#f.name}/${node ? (node.graph.nameOf(node.results[0]) ?? what) : what}`, node });
+      this.#steps.push({ kind: "kernel", chosen: c, args, site: `${this.#f.name}/${node ? (node.graph.nameOf(node.results[0]) ?? what) : what}`, node, ins: ins.map(viewOf), outs: outs.map(viewOf) });
     }
   }
 

@@ -6,7 +6,7 @@ import { setFlagsFromString } from "node:v8";
 import type { Manifest } from "../../ir/artifact.ts";
 import type { Call, Device, FillJob, StoredArray } from "../device.ts";
 import * as diagnostics from "../diagnostics.ts";
-import { instanceBytes, residentBytes } from "../weights.ts";
+import { instanceBytes, layersThatFit, residentBytes } from "../weights.ts";
 import { narrowBytes, readRows, widen } from "../widen.ts";
 import type { ReadPart, WorkerStart } from "./cpu-worker.ts";
 import { Threads } from "./cpu-threads.ts";
@@ -77,7 +77,7 @@ export class CpuDevice implements Device {
     // Of a model that is too large altogether, that is what should be said; loading does.
     if (residentBytes(manifest) <= availableBytes())
       for (const [symbol, plan] of Object.entries(manifest.weights)) if (plan.source.kind !== "rope" && instanceBytes(plan) > MEMORY_BYTES)
-        throw diagnostics.noMemory(`weight ${symbol} of one layer`, instanceBytes(plan), MEMORY_BYTES, ["a weight has to lie in one WebAssembly memory"]);
+        throw diagnostics.noMemory(`weight ${symbol} of one layer`, instanceBytes(plan), MEMORY_BYTES, ["a weight has to lie in one WebAssembly memory, on any machine"], tooLargeHelp(manifest));
     const pool = new Threads(Math.max(1, Math.min(64, Math.floor(options.threads ?? availableParallelism()))));
     const modules = await compileKernels(kernels);
     const scratch = align(kernels.reduce((most, k) => Math.max(most, k.scratchBytes), 0));
@@ -124,12 +124,14 @@ export class CpuDevice implements Device {
     return new Float32Array(this.segments.buffer(at), offsetOf(at), length);
   }
 
+  readonly largest = MEMORY_BYTES;
+
   available(): number {
     return availableBytes();
   }
 
-  shortOf(what: string, needed: number, parts: readonly string[]): Error {
-    return diagnostics.noMemory(what, needed, this.available(), [...parts]);
+  shortOf(what: string, needed: number, parts: readonly string[], help?: string): Error {
+    return diagnostics.noMemory(what, needed, this.available(), [...parts], help);
   }
 
   columns(pages: number): number {
@@ -212,3 +214,6 @@ export class CpuDevice implements Device {
     return this.pool.close();
   }
 }
+
+const tooLargeHelp = (manifest: Manifest): string =>
+  diagnostics.fewerLayers(layersThatFit(manifest, availableBytes(), MEMORY_BYTES), manifest.model.layers, "; --target cuda has no such limit, on a machine with a GPU");

@@ -151,8 +151,8 @@ export class CudaDevice implements Device {
     return this.memory.available();
   }
 
-  shortOf(what: string, needed: number, parts: readonly string[]): Error {
-    return diagnostics.outOfMemory(what, needed, this.memory.available(), parts);
+  shortOf(what: string, needed: number, parts: readonly string[], help?: string): Error {
+    return diagnostics.outOfMemory(what, needed, this.memory.available(), parts, help);
   }
 
   /** Powers of two, so that a growing sequence keeps its graph. */

@@ -16,8 +16,8 @@ export const noDevice = (why: string): DiagnosticError => fail("CUDA device", "D
 export const wrongArchitecture = (name: string, major: number, minor: number): DiagnosticError =>
   fail(name, "DSC5604", `${name} is compute capability ${major}.${minor}; the kernels are for 9.0 (H100, H200)`, ["they use Hopper's tensor copies and warpgroup products"], "use another GPU, or --target cpu");
 
-export const outOfMemory = (what: string, needed: number, available: number, parts: readonly string[] = []): DiagnosticError =>
-  fail("GPU memory", "DSC5605", `not enough GPU memory for ${what}: ${gigabytes(needed)} needed, ${gigabytes(available)} free`, parts, "a smaller batch or context needs less; nvidia-smi shows who holds the rest");
+export const outOfMemory = (what: string, needed: number, available: number, parts: readonly string[] = [], help?: string): DiagnosticError =>
+  fail("GPU memory", "DSC5605", `not enough GPU memory for ${what}: ${gigabytes(needed)} needed, ${gigabytes(available)} free`, parts, help ?? "a smaller batch or context needs less; nvidia-smi shows who holds the rest");
 
 export const noCompiler = (tried: readonly string[]): DiagnosticError =>
   fail("CUDA compiler", "DSC5606", "no CUDA compiler: neither NVRTC nor nvcc can be found", tried, "install the CUDA toolkit (12.3 or later), or load an artifact that holds cubins");

@@ -1,0 +1,200 @@
+// What every launch of a plan reads, writes and computes, at given sizes: what it is passed counts once, of weights only the rows it
+// needs. Where a kernel is for some sizes only, it is judged at sizes of its own.
+import type { Func, Module, Node } from "../ir/graph.ts";
+import { bytesPerElement, flopsOf } from "../ir/cost.ts";
+import type { Arg, Site, View } from "../ir/kernel/catalogue.ts";
+import { opByName } from "../ir/ops/index.ts";
+import { evaluate, type Size } from "../ir/size.ts";
+import { sizeOf, type Type } from "../ir/types.ts";
+import type { Draft, DraftFunc } from "../passes/plan/select.ts";
+
+type Kernel = Draft & { kind: "kernel" };
+
+/** Experts of a model and how many a token chooses; null without. */
+export type Experts = { count: number; perToken: number } | null;
+
+/** Values of the symbols of a step, and what its rows are expected to choose. */
+export type Sizes = Readonly<Record<string, number>>;
+
+/** Rows that one page of the cache holds. */
+const PAGE = 64;
+
+/** Sizes of a step: so many new rows of so many sequences, each with so many cached rows, these included. Rows choose experts as if at random. */
+export function sizesOf({ rows, sequences, cached }: { rows: number; sequences: number; cached: number }, experts: Experts): Sizes {
+  const [E, k] = experts ? [experts.count, experts.perToken] : [1, 1];
+  const chosen = E * (1 - (1 - k / E) ** rows);
+  const m = Math.max(1, Math.ceil((rows * k) / chosen));
+  return { T: rows, B: sequences, t: Math.ceil(rows / sequences), s: cached, S: cached, E, m, P: Math.ceil(cached / PAGE), chosen };
+}
+
+/** The sizes at which a launch is chosen: from and to (null: any) of a size of the step. */
+export interface Range {
+  on: Size;
+  from: number;
+  most: number | null;
+}
+
+/** A launch in its function. */
+export interface Launch {
+  draft: Kernel;
+  func: Func;
+  /** The slices whose every one launches it anew. */
+  per: "step" | "sequences" | "experts";
+  range?: Range;
+  /** The launches of the same op, this one included: they share its operations. */
+  group: readonly Kernel[];
+}
+
+/** All launches of a function, cases one after another. */
+export function launchesOf(func: Func, plan: DraftFunc): Launch[] {
+  const out: Launch[] = [];
+  const walk = (steps: readonly Draft[], per: Launch["per"], range?: Range): void => {
+    const groups = new Map<object, Kernel[]>();
+    const served = (k: Kernel): object => k.chosen.part ?? k.node ?? k;
+    for (const s of steps) if (s.kind === "kernel") groups.set(served(s), [...(groups.get(served(s)) ?? []), s]);
+    for (const s of steps) {
+      if (s.kind === "kernel") out.push({ draft: s, func, per, ...(range ? { range } : {}), group: groups.get(served(s))! });
+      else if (s.kind === "slices") walk(s.steps, s.over, range);
+      else if (s.kind === "cases") s.cases.forEach((c, i) => walk(c.steps, per, { on: s.on, from: (s.cases[i - 1]?.most ?? 0) + 1, most: c.most }));
+    }
+  };
+  walk(plan.steps, "step");
+  return out;
+}
+
+/** Whether a launch is the one of its cases at these sizes. */
+export function runsAt({ range }: Launch, z: Sizes): boolean {
+  if (!range) return true;
+  const at = evaluate(range.on, z);
+  return at <= (range.most ?? Infinity) && (at >= range.from || (range.from === 1 && at === 0));
+}
+
+/** How often one step launches it. */
+export const timesOf = ({ per }: Launch, z: Sizes): number => (per === "sequences" ? z.B : per === "experts" ? z.chosen : 1);
+
+/** The sizes to judge a launch at: those its function assumes, or where it is for others, the largest it is for. */
+export function ownSizes({ func, range }: Pick<Launch, "func" | "range">, experts: Experts): Sizes | undefined {
+  const { T, B, t, s } = func.assume;
+  if (T === undefined) return undefined;
+  // In a step every row is a sequence; in a prompt the rows are all there are.
+  const at = (rows: number, cached = t === s ? rows : s, sequences = T === B ? rows : Math.min(B, rows)): Sizes =>
+    sizesOf({ rows, sequences, cached: Math.max(cached, Math.ceil(rows / sequences)) }, experts);
+  if (!range) return at(T);
+  const value = (z: Sizes): number => evaluate(range.on, z);
+  // A size that new rows do not change is one of sequences.
+  const by = value(at(1)) === value(at(MOST)) ? (n: number): Sizes => at(Math.max(T, n), t === s ? Math.ceil(T / n) : s, n) : at;
+  if (range.most === null) return by(Math.max(by === at ? T : B, least((n) => value(by(n)) >= range.from)));
+  const rows = least((n) => value(by(n)) > range.most!) - 1;
+  // Where one row is too many, it is for fewer cached rows.
+  return rows >= 1 ? by(rows) : at(1, Math.max(1, least((pages) => value(at(1, pages * PAGE)) > range.most!) - 1) * PAGE);
+}
+
+const MOST = 1 << 20;
+
+/** The least number of which something holds that holds of all above it. */
+function least(holds: (n: number) => boolean): number {
+  let [low, high] = [1, MOST];
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2);
+    if (holds(middle)) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/** What one launch moves and computes; `format` is that of its products. */
+export interface Work {
+  bytes: number;
+  flops: number;
+  format: "fp8" | "bf16" | "f32";
+}
+
+export function workOf(m: Module, l: Launch, z: Sizes): Work {
+  const { draft, group } = l;
+  const reads = (k: Kernel): number => sum(argsOf(k).filter((a) => "in" in a || "cache" in a), (a) => argBytes(m, k, a, z));
+  const all = operations(draft, z);
+  const total = sum(group, reads);
+  return {
+    bytes: sum(argsOf(draft), (a) => argBytes(m, draft, a, z)),
+    flops: group.length === 1 ? all : all * (total > 0 ? reads(draft) / total : 1 / group.length),
+    format: formatOf(draft),
+  };
+}
+
+const sum = <T>(list: readonly T[], of: (x: T) => number): number => list.reduce((a, x) => a + of(x), 0);
+
+/** What is passed, each once. */
+const argsOf = (k: Kernel): Arg[] => [...new Map(k.chosen.args.map((a) => [JSON.stringify(a), a])).values()];
+
+/** Operands of the node that are tensors, as `Arg` counts them. */
+const tensorsOf = (n: Node): Node["operands"] => n.operands.filter((o) => o.type.kind === "tensor");
+
+const elements = (shape: readonly Size[], z: Sizes): number => shape.reduce<number>((a, s) => a * evaluate(s, z), 1);
+
+function argBytes(m: Module, k: Kernel, a: Arg, z: Sizes): number {
+  if ("batch" in a) return 0;
+  if ("cache" in a) return cacheBytes(k, z);
+  if ("scratch" in a) return elements(a.shape, z) * bytesPerElement(dtypeOf(a.dtype));
+  const v = "in" in a ? k.ins[a.in] : k.outs[a.out];
+  const width = a.part === "scales" ? bytesPerElement(scaledType(v)) - 1 : v.dtype === "e4m3" ? 1 : bytesPerElement(v.dtype);
+  return elements(v.shape, z) * width * ("in" in a && k.node ? shareRead(m, k.node, a.in, z) : 1);
+}
+
+const dtypeOf = (d: View["dtype"]): string => (d === "e4m3" ? "e4m3/1x128" : d);
+const scaledType = (v: View): string => `e4m3/${v.scaled ?? "1x128"}`;
+
+/** The part of an operand that the ids, routes and positions of a step need. */
+function shareRead(m: Module, n: Node, i: number, z: Sizes): number {
+  const operand = tensorsOf(n)[i];
+  if (n.op.name === "last_rows" && i === 0) return Math.min(1, z.B / z.T);
+  return operand ? weightShare(m, n, operand, z) : 1;
+}
+
+/** Of a weight, what a step reads: rows of a table by id or position, experts that are chosen and those that all rows go through. */
+export function weightShare(m: Module, n: Node, operand: Node["operands"][number], z: Sizes): number {
+  const decl = operand.node.op.name === "weight" ? m.weights.get(operand.node.attrs.name as string) : undefined;
+  if (!decl) return 1;
+  const first = sizeOf(decl.type.dims[0], z);
+  if (decl.source.kind === "rope" || n.op.name === "embed") return z.T / first;
+  const stacked = decl.source.kind === "checkpoint" && decl.source.pieces.some((p) => p.tensor.includes(".experts."));
+  return stacked ? (z.chosen + Math.max(0, first - z.E)) / first : 1;
+}
+
+/** An append writes the new rows; everything else reads the cached ones. */
+function cacheBytes(k: Kernel, z: Sizes): number {
+  const type = k.node?.operands.find((o) => o.type.kind === "cache")?.type;
+  const [width, dtype] = type?.kind === "cache" ? [type.width, type.dtype] : [evaluate(k.outs[0]?.shape.at(-1) ?? 0, z), k.outs[0]?.dtype ?? "f32"];
+  const op = k.chosen.part?.op ?? k.node?.op.name;
+  const rows = !k.node ? z.s : ["cache_append", "rope_append", "mla_query"].includes(op ?? "") ? z.T : z.B * z.s;
+  return rows * width * bytesPerElement(dtype);
+}
+
+/** Operations of the op that a launch serves, all its launches together. */
+function operations(k: Kernel, z: Sizes): number {
+  const { node, chosen } = k;
+  if (chosen.part) return partFlops(chosen.part, k, z);
+  if (!node) return 0;
+  return flopsOf(node.op, node.operands.map((o) => ({ type: o.type, weight: o.node.op.name === "weight" })), node.results.map((r) => r.type), node.attrs, z);
+}
+
+function partFlops(part: Site, k: Kernel, z: Sizes): number {
+  const op = opByName.get(part.op);
+  if (!op) return 0;
+  const typeOf = (v: View): Type => ({ kind: "tensor", dims: v.shape.map((s) => evaluate(s, z)), dtype: v.scaled ? `e4m3/${v.scaled}` : v.dtype });
+  const views = [...part.ins];
+  const cache = k.node?.operands.find((o) => o.type.kind === "cache")?.type ?? { kind: "cache" as const, width: 0, dtype: "f32" };
+  const ins = op.ins.flatMap((key): { type: Type; weight: boolean }[] => {
+    const signature = op.signature.ins[key];
+    if (signature === "batch") return [{ type: { kind: "batch" }, weight: false }];
+    if (signature === "cache") return [{ type: cache, weight: false }];
+    return (key.startsWith("...") ? views.splice(0) : views.splice(0, 1)).map((v) => ({ type: typeOf(v), weight: key === "table" }));
+  });
+  return flopsOf(op, ins, part.outs.map(typeOf), part.attrs, z);
+}
+
+/** What is multiplied: codes by codes, or rows and weights in bf16 or f32. */
+function formatOf(k: Kernel): Work["format"] {
+  const views = k.chosen.part ? k.chosen.part.ins : k.ins;
+  if (views.some((v) => v.scaled === "1x128") && views.some((v) => v.scaled === "128x128")) return "fp8";
+  return views.some((v) => v.dtype === "bf16") ? "bf16" : "f32";
+}
