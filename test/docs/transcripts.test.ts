@@ -1,0 +1,33 @@
+// What the pages show is what the commands print.
+import { mkdirSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import { at } from "../commands/dsc.ts";
+import { pagesWithText, pattern, transcriptsOf, typed } from "./transcripts.ts";
+
+const all = pagesWithText().flatMap(transcriptsOf);
+const folder = at("typed");
+mkdirSync(folder);
+// Most of them look at the artifact that the first one makes.
+const made = typed("dsc compile examples/deepseek-r1/config.json -o .dsc/deepseek-r1", folder);
+
+test("there are transcripts to hold", () => {
+  expect(new Set(all.map((t) => t.page))).toEqual(new Set(["README.md", "docs/architecture.md"]));
+  expect(all.length).toBeGreaterThan(5);
+});
+
+describe.concurrent("typed into a shell", () => {
+  test.each(all.map((t) => [`${t.page}:${t.line}`, t.command, t.said] as const))("%s: %s", async (_, command, said) => {
+    await made;
+    const answer = await (command.startsWith("dsc compile examples/deepseek-r1/config.json") ? made : typed(command, folder));
+    const wanted = pattern(said);
+    if (!wanted.test(answer)) expect(answer.slice(0, 4000)).toBe(said.join("\n"));
+  });
+});
+
+test("an elision stands for anything, and nothing else does", () => {
+  expect(pattern(["a", "...", "c  d"]).test("a b b c d")).toBe(true);
+  expect(pattern(["a", "...", "c"]).test("a b b c d")).toBe(false);
+  expect(pattern(["a b ..."]).test("a b")).toBe(true);
+  expect(pattern(["a b"]).test("a b c")).toBe(false);
+  expect(pattern(["f(x[0...3])"]).test("f(x[0123])")).toBe(false);
+});
