@@ -25,8 +25,12 @@ export function transcriptsOf(page: string): Transcript[] {
   for (const [i, line] of readFileSync(path.join(root, page), "utf8").split("\n").entries()) {
     const typed = /^( *)\$ (dsc .*)$/.exec(line);
     const indent = line.search(/\S/);
-    if (typed) out.push((open = { page, line: i + 1, command: typed[2], said: [], indent: typed[1].length }));
-    else if (/^ *```/.test(line) || (indent >= 0 && open && indent < open.indent)) open = undefined;
+    if (typed) {
+      open = { page, line: i + 1, command: typed[2], said: [], indent: typed[1].length };
+      out.push(open);
+    }
+    if (typed) continue;
+    if (/^ *```/.test(line) || (indent >= 0 && open && indent < open.indent)) open = undefined;
     else if (open && indent >= 0) open.said.push(line.slice(open.indent));
   }
   return out;
