@@ -32,11 +32,26 @@ static const int LIMIT = 1024;
 static ucontext_t start, first;
 static jmp_buf scheduler, fibres[LIMIT];
 static char* stacks[LIMIT];
-static int waits[LIMIT];  // 0 runs, 1 at the block barrier, 2 at its warp's, 3 done
+static int waits[LIMIT];  // 0 runs, 1 at the block barrier, 2 at its warp's, 3 done, 4 for the kernel before
 static unsigned long long slots[LIMIT];
 static float* dynamic_shared;
 static void wait_for(int what) { int self = threadIdx.x; waits[self] = what; if (!_setjmp(fibres[self])) _longjmp(scheduler, 1); threadIdx.x = self; }
 static void __syncthreads() { wait_for(1); }
+// The kernel before, which still runs when a block begins: what it makes is 0xff until it ends, which is when nothing else goes on.
+struct Late { std::vector<char>* now; bool made; std::vector<char> real; };
+static std::vector<Late> late;
+static bool previous_ended = true, awaited;
+static void await_kernel_before() { while (!previous_ended) wait_for(4); }
+static void begin_previous() {
+  previous_ended = late.empty();
+  for (Late& l : late) { l.real = *l.now; if (l.made) memset(l.now->data(), 0xff, l.now->size()); }
+}
+static void end_previous() {
+  for (Late& l : late)
+    if (l.made) memcpy(l.now->data(), l.real.data(), l.real.size());
+    else if (*l.now != l.real) { fprintf(stderr, "a buffer is written before the kernel before has ended\n"); exit(5); }
+  previous_ended = awaited = true;
+}
 static void __threadfence_system() {} static void __threadfence() {}
 static void __syncwarp() { wait_for(2); }
 template <class T> static T exchange(T v, int from) {
@@ -87,6 +102,7 @@ static void grid(int blocks, int threads, int shared_bytes, bool backwards, void
   dynamic_shared = (float*)realloc(dynamic_shared, shared_bytes + 4);
   for (int b = 0; b < blocks; b++) {
     memset(dynamic_shared, 0xff, shared_bytes);
+    begin_previous();
     for (int t = 0; t < threads; t++) {
       if (!stacks[t]) stacks[t] = (char*)malloc(65536);
       begun[t] = false;
@@ -106,7 +122,7 @@ static void grid(int blocks, int threads, int shared_bytes, bool backwards, void
         makecontext(&first, fibre, 0);
         swapcontext(&start, &first);
       }
-      int at[4] = {0, 0, 0, 0};
+      int at[5] = {0, 0, 0, 0, 0};
       for (int t = 0; t < threads; t++) at[waits[t]]++;
       for (int w = 0; w < threads; w += 32) {
         int here = 0;
@@ -116,8 +132,10 @@ static void grid(int blocks, int threads, int shared_bytes, bool backwards, void
       }
       if (at[1] == threads) { for (int t = 0; t < threads; t++) waits[t] = 0; ran = true; }
       going = at[3] != threads;
+      if (going && !ran && at[4]) { end_previous(); for (int t = 0; t < threads; t++) if (waits[t] == 4) waits[t] = 0; ran = true; }
       if (going && !ran) { fprintf(stderr, "block %d: %d threads at the block barrier, %d at a warp's, %d done\n", b, at[1], at[2], at[3]); exit(3); }
     }
+    if (!previous_ended) for (Late& l : late) if (l.made) memcpy(l.now->data(), l.real.data(), l.real.size());
   }
 }
 static std::vector<char> file(const char* name) {
@@ -131,11 +149,16 @@ export interface Launch {
   kernel: KernelText;
   buffers: Record<string, HostBuffer>;
   dims: Record<string, number>;
+  /** Further buffers that lie in memory before the kernel before begins, as weights and the step's tables do. */
+  there?: readonly string[];
 }
 
-/** A text as g++ takes it under the header. No kernel runs beside another here. */
+/** What lies in memory long before a kernel starts. */
+const early = new Set(["w", "w_scale", "w_uk", "gain", "bias", "table", "positions", "sequence", "pages"]);
+
+/** A text as g++ takes it under the header. */
 export const hostText = (source: string): string =>
-  source.replace(/asm volatile\("griddepcontrol[^;]*;" ::: "memory"\);/g, "").replace("extern __shared__ float shared[];", "float* const shared = dynamic_shared;").replace("extern __shared__ u8 raw[];", "u8* const raw = (u8*)dynamic_shared;").replace('extern "C" ', "static ");
+  source.replace(/asm volatile\("griddepcontrol\.wait;" ::: "memory"\);/g, "await_kernel_before();").replace(/asm volatile\("griddepcontrol[^;]*;" ::: "memory"\);/g, "").replace("extern __shared__ float shared[];", "float* const shared = dynamic_shared;").replace("extern __shared__ u8 raw[];", "u8* const raw = (u8*)dynamic_shared;").replace('extern "C" ', "static ");
 
 export const hasCompiler = (): boolean => spawnSync("g++", ["--version"]).status === 0;
 
@@ -144,7 +167,7 @@ const types = { f32: "float", bf16: "unsigned short", e4m3: "unsigned char", i32
 /** Compiles all texts into one program and runs each launch; buffers are overwritten with what the kernels leave. */
 export function runOnHost(launches: readonly Launch[], backwards: boolean): void {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), "dsc-cuda-"));
-  const parts = launches.map(({ kernel, buffers, dims }, i) => {
+  const parts = launches.map(({ kernel, buffers, dims, there = [] }, i) => {
     const text = hostText(kernel.source);
     const list = kernel.params.filter((p) => p.kind === "buffer");
     const loads = list.map((p, j) => {
@@ -152,9 +175,11 @@ export function runOnHost(launches: readonly Launch[], backwards: boolean): void
       return `b${j} = file("${i}.${j}");`;
     });
     const saves = list.map((p, j) => (p.access === "in" ? "" : `{ FILE* f = fopen("${i}.${j}", "wb"); fwrite(b${j}.data(), 1, b${j}.size(), f); fclose(f); }`));
+    const held = list.flatMap((p, j) => (p.access !== "in" ? [`{&b${j}, false, {}}`] : early.has(p.name) || there.includes(p.name) ? [] : [`{&b${j}, true, {}}`]));
+    const startsEarly = kernel.launch.pdl && held.length > 0;
     const args = [...list.map((p, j) => `(${types[p.dtype]}*)b${j}.data()`), ...kernel.dims.map((d) => String(dims[d]))].join(", ");
     return `namespace k${i} {\n${text}\nstatic std::vector<char> ${list.map((_, j) => `b${j}`).join(", ")};\nstatic void body() { ${kernel.name}(${args}); }
-static void launch(bool backwards) { ${loads.join(" ")}\n grid(${evaluate(kernel.launch.grid[0], dims)}, ${kernel.launch.block}, ${kernel.launch.sharedBytes}, backwards, body); ${saves.join(" ")} }\n}\n`;
+static void launch(bool backwards) { ${loads.join(" ")}\n ${startsEarly ? `late = {${held.join(", ")}}; awaited = false;` : ""} grid(${evaluate(kernel.launch.grid[0], dims)}, ${kernel.launch.block}, ${kernel.launch.sharedBytes}, backwards, body); late.clear(); ${startsEarly ? `if (!awaited && ${evaluate(kernel.launch.grid[0], dims)} > 0) { fprintf(stderr, "nothing waits for the kernel before\\n"); exit(6); }` : ""} ${saves.join(" ")} }\n}\n`;
   });
   fs.writeFileSync(path.join(dir, "all.cpp"), `${hostHeader}${parts.join("")}int main(int n, char**) { bool back = n > 1; ${launches.map((_, i) => `k${i}::launch(back);`).join(" ")} return 0; }\n`);
   try {
