@@ -7,7 +7,8 @@ import { compile, defaults } from "../../compiler/compile.ts";
 import { load, readArtifact } from "../../runtime/index.ts";
 import { Coherence } from "../../runtime/devices/coherence.ts";
 import { CpuDevice } from "../../runtime/devices/cpu.ts";
-import { MEMORY_BYTES, Segments, segmentOf } from "../../runtime/devices/segments.ts";
+import { Router, type Copy, type Use } from "../../runtime/devices/router.ts";
+import { MEMORY_BYTES, Segments, offsetOf, segmentOf } from "../../runtime/devices/segments.ts";
 import { instanceBytes, residentBytes } from "../../runtime/weights.ts";
 import { lacks } from "../conditions.ts";
 
@@ -62,6 +63,26 @@ test.skipIf(lacks("6 GB"))("a weight that no memory holds is refused before anyt
   const [symbol, plan] = Object.entries(manifest.weights).find(([, w]) => w.source.kind === "checkpoint")!;
   const large = { ...manifest, weights: { ...manifest.weights, [symbol]: { ...plan, dtype: "bf16" as const, shape: [2 ** 16, 2 ** 15 + 64] } } };
   await expect(CpuDevice.open(large, [])).rejects.toThrow(/DSC5030.*weight/s);
+});
+
+test("what a launch writes in part is brought to where it runs: the other part was made elsewhere", () => {
+  const s = new Segments({ fill: 1 << 20, scratch: 1024, added: () => {} });
+  s.together(900_000);
+  const a = s.allocate(900_000, "a");
+  s.together(900_000);
+  const b = s.allocate(900_000, "b");
+  expect([a, b].map(segmentOf)).toEqual([0, 1]);
+  const v = s.allocate(256, "value");
+  const copies: Copy[] = [];
+  const router = new Router(s, (c) => copies.push(c));
+  const weight = (at: number): Use => ({ operand: { kind: "weight", at }, written: false });
+  const halves: Use = { operand: { kind: "value", from: v, to: v + 256 }, written: true };
+  expect(router.enter([weight(a), halves])).toBe(0);
+  expect(copies).toEqual([]);
+  expect(router.enter([weight(b), halves])).toBe(1);
+  expect(copies).toEqual([[0, offsetOf(v), 1, offsetOf(s.mirror(v, 1)), 256]]);
+  router.home(v, v + 256);
+  expect(copies.slice(1)).toEqual([[1, offsetOf(s.mirror(v, 1)), 0, offsetOf(v), 256]]);
 });
 
 test("blocks used together lie together, others where there is room", () => {
