@@ -48,6 +48,8 @@ export interface StoredArray {
   read(target: Uint8Array, from: number): Promise<void>;
   /** Where it begins in which file, for devices whose threads read by themselves. */
   file: { path: string; begin: number; tensor: string };
+  /** What the file holds, in safetensors' words: values are looked at by it as they pass. */
+  dtype?: string;
 }
 
 export interface Device {

@@ -69,6 +69,27 @@ export const brokenIndex = (file: string, why: string): DiagnosticError =>
 export const shortRead = (file: string, tensor: string, why = "the file changed after its header was read"): DiagnosticError =>
   fail(file, "DSC5013", `${file} could not be read to the end of ${tensor}`, [why], "let what writes it finish, then run again");
 
+export const notFinite = (tensor: string, file: string, element: number): DiagnosticError =>
+  fail(
+    tensor,
+    "DSC5015",
+    `${tensor} holds a value that is not a number`,
+    [`element ${element} of it in ${file} is NaN or infinite`, "a torn download, a bad conversion and codes of another FP8 format leave such values; every answer that meets one is NaN"],
+    "fetch the file again, or convert the checkpoint again",
+  );
+
+export const logitsNotFinite = (sequence: number, id: number, logit: number, weight: string | undefined): DiagnosticError =>
+  fail(
+    `sequence ${sequence}`,
+    "DSC5037",
+    `the logits of sequence ${sequence} are not numbers`,
+    [
+      `token ${id} would be chosen, and its logit is ${logit}`,
+      weight ?? "no stored weight is NaN or infinite: values overflowed between the kernels, as they do when a config does not fit its checkpoint",
+    ],
+    weight ? "fetch the checkpoint again, or convert it again" : "compare config.json with the checkpoint's own; --activations f32 has more range",
+  );
+
 /** What there is to say of a checkpoint. */
 interface Listing {
   where: string;

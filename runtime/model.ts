@@ -1,17 +1,18 @@
 // A loaded model: the manifest, the device, and its weights in place. Opens sessions; close() gives everything back.
 // Loading refuses before it starts: memory first, then every tensor, then bytes move.
-import type { Manifest } from "../ir/artifact.ts";
+import type { Manifest, WeightPlan } from "../ir/artifact.ts";
 import type { Device } from "./device.ts";
 import { arenaBytes, functionOf } from "./devices/dims.ts";
 import { align } from "./devices/align.ts";
 import * as diagnostics from "./diagnostics.ts";
+import { firstBad } from "./finite.ts";
 import type { WeightSource } from "./place.ts";
 import { openWeights } from "./place.ts";
 import { bytesIn } from "./values.ts";
 import type { SessionOptions } from "./session.ts";
 import { Session } from "./session.ts";
 import type { Placement } from "./weights.ts";
-import { WeightStore, hasGaps, instanceBytes, layersOf, layersThatFit, placements, residentBytes, weightsUsed } from "./weights.ts";
+import { WeightStore, hasGaps, instanceBytes, layersOf, layersThatFit, partBytes, placements, residentBytes, weightsUsed } from "./weights.ts";
 
 export interface LoadOptions {
   /** A folder or file with a checkpoint, or "synthetic:SEED". */
@@ -87,6 +88,23 @@ export class Model<D extends Device = Device> {
     this.device.moved();
   }
 
+  /** The first resident weight that holds a value that is no number, in words; for a device that did not look while it read them. */
+  notFinite(): string | undefined {
+    if (this.device.kind === "cpu") return undefined;
+    for (const [symbol, plan] of Object.entries(this.manifest.weights)) {
+      if (plan.staging || plan.source.kind === "rope") continue;
+      const { data, scales } = partBytes(plan);
+      const dtype = { f32: "F32", bf16: "BF16", "e4m3/128x128": "F8_E4M3" }[plan.dtype];
+      for (const layer of layersOf(plan))
+        for (const [part, bytes, stored] of [["data", data, dtype], ["scales", scales, "F32"]] as const)
+          for (let from = 0; from < bytes; from += LOOK_BYTES) {
+            const piece = this.device.read(this.weights.address(symbol, part, layer) + from, Math.min(LOOK_BYTES, bytes - from));
+            if (firstBad(piece, stored) !== undefined) return `${part === "scales" ? "a scale" : "a value"} of weight ${symbol}${layer === undefined ? "" : ` of layer ${layer}`} is NaN or infinite${namesOf(plan, layer)}`;
+          }
+    }
+    return undefined;
+  }
+
   private async placeWeights(source: WeightSource): Promise<void> {
     const { manifest, device, weights } = this;
     const resident: Placement[] = [];
@@ -141,6 +159,15 @@ export class Model<D extends Device = Device> {
       device.release(b.at);
     }
   }
+}
+
+/** Bytes of weights looked at together. */
+const LOOK_BYTES = 16 << 20;
+
+/** The tensors of a weight, for a message. */
+function namesOf(plan: WeightPlan, layer: number | undefined): string {
+  if (plan.source.kind !== "checkpoint") return "";
+  return `: ${plan.source.pieces.map((p) => p.tensor.replace("{layer}", String(layer)).replace("{0}", "*")).join(", ")}`;
 }
 
 /** Weights that stay, in groups that are used together: every shared weight for itself, then layer by layer. */

@@ -128,7 +128,7 @@ function checkTensor(p: Placement, tensors: ReadonlyMap<string, TensorInfo>, ue8
 function arraysOf(checkpoint: Checkpoint, p: Placement): StoredArray[] {
   const array = (name: string, at: number, count: number, toF32: boolean): StoredArray => {
     const t = checkpoint.tensors.get(name) as TensorInfo;
-    return { at, count, form: toF32 ? forms[t.dtype] : "same", bytes: t.end - t.begin, read: (target, from) => checkpoint.read(t, target, from), file: { path: checkpoint.path(t), begin: t.begin, tensor: name } };
+    return { at, count, form: toF32 ? forms[t.dtype] : "same", bytes: t.end - t.begin, read: (target, from) => checkpoint.read(t, target, from), file: { path: checkpoint.path(t), begin: t.begin, tensor: name }, dtype: t.dtype };
   };
   if (p.pitch) {
     const [width, size] = [p.shape[p.shape.length - 1], elementBytes[p.dtype]];

@@ -39,7 +39,11 @@ export async function score(model: Model, ids: readonly number[], options: Score
       options.signal?.throwIfAborted();
       const { taps } = await session.prefill([run]);
       const [rows, vocab] = taps.logits.shape;
-      for (let r = 0; r + 1 < rows; r++) sum += surprise(taps.logits.data as Float32Array, r * vocab, vocab, run[r + 1]);
+      for (let r = 0; r + 1 < rows; r++) {
+        const nats = surprise(taps.logits.data as Float32Array, r * vocab, vocab, run[r + 1]);
+        if (!Number.isFinite(nats)) throw diagnostics.logitsNotFinite(0, run[r + 1], taps.logits.data[r * vocab + run[r + 1]], model.notFinite());
+        sum += nats;
+      }
       tokens += rows - 1;
       options.progress?.({ done: i + 1, of: runs.length, nll: sum / tokens });
     }

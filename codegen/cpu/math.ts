@@ -87,7 +87,7 @@ export function codeE4m3(o: Temps, value: Expr): Expr {
   return keep(o, ins("v128.bitselect", signed, splatI(0x7f), ins("f32x4.eq", x, x)), "code");
 }
 
-/** f32 values of e4m3fn codes held one per i32 lane (upper bits ignored). NaN codes read as 480: weights do not hold them. */
+/** f32 values of e4m3fn codes held one per i32 lane (upper bits ignored). NaN codes read as 480: the runtime refuses weights that hold them, and activations that are NaN have a scale that is NaN. */
 export function valueE4m3(code: Expr): Expr {
   const c = code;
   const magnitude = ins("i32x4.shl", ins("v128.and", c, splatI(0x7f)), i32(20));

@@ -3,6 +3,7 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import type { FillJob } from "../device.ts";
+import { Finite, NotFinite } from "../finite.ts";
 import { fill } from "../synthetic.ts";
 import type { KernelEntry, Thread } from "./execute.ts";
 import { Stopped, execute, fail } from "./execute.ts";
@@ -29,6 +30,9 @@ export interface ReadPart {
   at: number;
   bytes: number;
   name: string;
+  /** What it holds, and the element of the tensor it begins with. */
+  dtype?: string;
+  element: number;
 }
 
 export type Job =
@@ -37,7 +41,8 @@ export type Job =
   | { kind: "segment"; index: number; memory: WebAssembly.Memory }
   /** `next[0]` counts the parts that a thread has taken. */
   | { kind: "read"; parts: readonly ReadPart[]; next: Int32Array };
-export type Reply = { ok: true } | { ok: false; stopped: boolean; kernel: number; site: number; layer: number; why: string };
+/** `element` is of a value that is no number. */
+export type Reply = { ok: true } | { ok: false; stopped: boolean; kernel: number; site: number; layer: number; why: string; element?: number };
 
 const start = workerData as WorkerStart;
 const at = { kernel: -1, site: -1, layer: -1 };
@@ -81,6 +86,9 @@ function generate(jobs: readonly FillJob[]): void {
   }
 }
 
+const finite: Finite[] = [];
+const finiteOf = (segment: number): Finite => (finite[segment] ??= new Finite(memories[segment]));
+
 /** Parts of files, one after the other as long as some are left. */
 function readParts(parts: readonly ReadPart[], next: Int32Array): void {
   const files = new Map<string, number>();
@@ -96,6 +104,8 @@ function readParts(parts: readonly ReadPart[], next: Int32Array): void {
         if (n === 0) throw new Error("the file changed after its header was read");
         done += n;
       }
+      const bad = p.dtype === undefined ? undefined : finiteOf(segmentOf(p.at)).firstBad(offsetOf(p.at), p.bytes, p.dtype);
+      if (bad !== undefined) throw new NotFinite(p.element + bad);
     }
     at.site = -1;
   } finally {
@@ -109,7 +119,7 @@ function answer(work: () => void): void {
     work();
   } catch (e) {
     if (!(e instanceof Stopped)) fail(start.control);
-    reply = { ok: false, stopped: e instanceof Stopped, ...at, why: e instanceof Error ? e.message : String(e) };
+    reply = { ok: false, stopped: e instanceof Stopped, ...at, why: e instanceof Error ? e.message : String(e), ...(e instanceof NotFinite ? { element: e.element } : {}) };
   }
   parentPort?.postMessage(reply);
 }

@@ -6,6 +6,7 @@ import { setFlagsFromString } from "node:v8";
 import type { Manifest } from "../../ir/artifact.ts";
 import type { Call, Device, FillJob, StoredArray } from "../device.ts";
 import * as diagnostics from "../diagnostics.ts";
+import { firstBad } from "../finite.ts";
 import { instanceBytes, layersThatFit, residentBytes } from "../weights.ts";
 import { narrowBytes, readRows, widen } from "../widen.ts";
 import type { ReadPart, WorkerStart } from "./cpu-worker.ts";
@@ -166,14 +167,25 @@ export class CpuDevice implements Device {
       const at = a.form === "same" ? a.at : a.at + a.count * (4 - narrowBytes[a.form]);
       return Array.from({ length: Math.ceil(a.bytes / READ_BYTES) }, (_, i) => {
         const from = i * READ_BYTES;
-        return { file: a.file.path, position: a.file.begin + from, at: at + from, bytes: Math.min(READ_BYTES, a.bytes - from), name: a.file.tensor };
+        const bytes = Math.min(READ_BYTES, a.bytes - from);
+        return { file: a.file.path, position: a.file.begin + from, at: at + from, bytes, name: a.file.tensor, ...(a.dtype === undefined ? {} : { dtype: a.dtype }), element: (from * a.count) / a.bytes };
       });
     });
     await this.pool.post({ kind: "read", parts, next: new Int32Array(new SharedArrayBuffer(4)) }, (r) => {
       const part = parts[r.site];
+      if (part && r.element !== undefined) return diagnostics.notFinite(part.name, part.file, r.element);
       return part ? diagnostics.shortRead(part.file, part.name, r.why) : diagnostics.workerFailed(r.why);
     });
-    for (const a of arrays) if (a.rows) await readRows(a, a.rows, this.bytes(a.at, (a.bytes / a.rows.bytes) * a.rows.pitch), 0, a.bytes / a.rows.bytes);
+    for (const a of arrays) {
+      if (!a.rows) continue;
+      const rows = a.bytes / a.rows.bytes;
+      const room = this.bytes(a.at, rows * a.rows.pitch);
+      await readRows(a, a.rows, room, 0, rows);
+      // Between the rows are zeros.
+      const bad = a.dtype === undefined ? undefined : firstBad(room, a.dtype);
+      const [width, pitch] = [a.count / rows, (a.count / rows / a.rows.bytes) * a.rows.pitch];
+      if (bad !== undefined) throw diagnostics.notFinite(a.file.tensor, a.file.path, Math.floor(bad / pitch) * width + (bad % pitch));
+    }
     for (const a of plain) if (a.form !== "same") widen(a.form, this.segments.buffer(a.at), offsetOf(a.at), a.count);
   }
 

@@ -83,10 +83,10 @@ test("experts packed beside each other, per layer, with their own scale blocks",
 
 test("bf16 and f16 widen to f32 exactly; bf16 stays as it is", async () => {
   const n = 1001;
-  const bits = Uint16Array.from({ length: n }, (_, i) => (i * 37) & 0x7fff);
+  const bits = Uint16Array.from({ length: n }, (_, i) => Math.min((i * 37) & 0x7fff, 0x7f7f));
   const where = await checkpoint([
     { name: "a.bias", shape: [n], dtype: "BF16", data: bits },
-    { name: "h.bias", shape: [4], dtype: "F16", data: Uint16Array.of(0x3c00, 0xc001, 0x0001, 0x7c00) },
+    { name: "h.bias", shape: [4], dtype: "F16", data: Uint16Array.of(0x3c00, 0xc001, 0x0001, 0x7bff) },
   ]);
   const m = await open(
     { wide: from("a.bias", "f32", [n]), same: from("a.bias", "bf16", [n]), half: from("h.bias", "f32", [4]) },
@@ -96,7 +96,7 @@ test("bf16 and f16 widen to f32 exactly; bf16 stays as it is", async () => {
     [...bits].map((b) => b << 16),
   );
   expect(bytesOf(m, "same", "data", 2 * n)).toEqual([...new Uint8Array(bits.buffer)]);
-  expect([...m.device.f32(m.weights.address("half", "data", undefined), 4)]).toEqual([1, -(2 + 2 ** -9), 2 ** -24, Infinity]);
+  expect([...m.device.f32(m.weights.address("half", "data", undefined), 4)]).toEqual([1, -(2 + 2 ** -9), 2 ** -24, 65504]);
   await m.close();
 });
 
@@ -129,7 +129,7 @@ test("synthetic weights: bf16, widened norms, f32 router bias, FP8 with both kin
 
 test("rows and columns that no tensor has are zeros, from a checkpoint and from a seed", async () => {
   const [n, k, wide, high] = [300, 37, 64, 320];
-  const bits = Uint16Array.from({ length: n * k }, (_, i) => (i * 37) & 0x7fff);
+  const bits = Uint16Array.from({ length: n * k }, (_, i) => Math.min((i * 37) & 0x7fff, 0x7f7f));
   const name = "model.layers.0.mlp.down_proj.weight";
   const plan = (dtype: "bf16" | "f32", shape: number[], more: object): WeightPlan => ({ dtype, shape, layers: null, source: { kind: "checkpoint", pieces: [{ at: [], tensor: name, ...more }] } });
   const plans = {
@@ -150,6 +150,15 @@ test("rows and columns that no tensor has are zeros, from a checkpoint and from 
     expect(words("rows", high * k)).toEqual([...own, ...Array.from({ length: (high - n) * k }, () => 0)]);
     await m.close();
   }
+});
+
+test("a value that is no number is found in rows that lie apart in memory", async () => {
+  const data = new Uint16Array(3 * 5);
+  data[2 * 5 + 1] = 0x7fc0;
+  const where = await checkpoint([{ name: "a.weight", shape: [3, 5], dtype: "BF16", data }]);
+  const apart: WeightPlan = { dtype: "bf16", shape: [3, 8], layers: null, source: { kind: "checkpoint", pieces: [{ at: [], tensor: "a.weight", columns: [0, 5] }] } };
+  await expect(open({ apart }, where)).rejects.toThrow(/DSC5015\]: a.weight[^]*element 11 /);
+  await expect(open({ apart: { ...apart, dtype: "f32" } }, where)).rejects.toThrow(/DSC5015\]: a.weight/);
 });
 
 const f32 = (name: string, shape: number[]) => ({
