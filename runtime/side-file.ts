@@ -8,6 +8,9 @@ import { findInJson, spanAt, type JsonPath } from "./json-place.ts";
 /** The largest published tokenizer.json has 35 MB; a checkpoint given by mistake is turned away before it is read. */
 const MOST_BYTES = 512 << 20;
 
+/** Words of a path to a part that may hold more such parts. */
+const DEEPEST = 64;
+
 /** The text of a file beside a model, without a byte order mark; undefined where there is none. */
 export async function readSideText(path: string): Promise<string | undefined> {
   const bytes = await readSideBytes(path);
@@ -62,7 +65,8 @@ export function parseSideJson(text: string, file: string): Part {
 }
 
 const shown = (v: unknown): string => {
-  if (v === undefined) return "absent";
+  // What is inside may be nested too deep to be written.
+  if (typeof v === "object" && v !== null) return Array.isArray(v) ? "a list" : "an object";
   // Escaped as JSON escapes, but for the control characters it leaves alone.
   const text = JSON.stringify(v).replace(/[\x7f-\x9f]/g, (c) => `\\u00${c.charCodeAt(0).toString(16)}`);
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
@@ -115,7 +119,8 @@ export class Part {
     throw diagnostics.badSideFile(this.span(), this.name === "" ? why : `${this.name} ${why}`);
   }
 
-  private wrong(wanted: string): never {
+  /** Refuses the value: it must be what `wanted` says. */
+  wrong(wanted: string): never {
     return this.fail(
       this.value === undefined ? `is missing; it must be ${wanted}` : `is ${shown(this.value)}; it must be ${wanted}`,
     );
@@ -173,6 +178,7 @@ export class Part {
   /** The word of `known` that names what this is, as its member "type". */
   kind<K extends string>(known: readonly K[]): K {
     this.object();
+    if (this.path.length > DEEPEST) this.fail("is nested deeper than any tokenizer is");
     const type = this.get("type");
     const word = type.text();
     if (!known.includes(word as K)) throw diagnostics.unknownPart(type.span(), type.name, word, known);

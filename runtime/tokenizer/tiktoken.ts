@@ -122,9 +122,14 @@ async function patternIn(folder: string, { config }: Settings): Promise<{ patter
     const parts = [...(list ?? "").matchAll(/r"""([\s\S]*?)"""/g)].map((m) => m[1]);
     if (parts.length) return { pattern: parts.join("|"), warnings: [] };
   }
-  const known =
-    config.tokenizer_class === "TikTokenTokenizer" || JSON.stringify(config.auto_map ?? "").includes("TikTokenTokenizer");
+  const known = config.tokenizer_class === "TikTokenTokenizer" || isKimi(config.auto_map);
   return { pattern: KIMI_PATTERN, warnings: known ? [] : [diagnostics.assumedPattern(join(folder, TIKTOKEN_FILE))] };
+}
+
+/** auto_map names the class of the tokenizer, as {"AutoTokenizer": ["tokenization_kimi.TikTokenTokenizer", null]}. */
+function isKimi(autoMap: unknown): boolean {
+  const named = typeof autoMap === "object" && autoMap !== null ? (autoMap as { AutoTokenizer?: unknown }).AutoTokenizer : undefined;
+  return [named].flat().some((name) => typeof name === "string" && name.endsWith(".TikTokenTokenizer"));
 }
 
 /** The special tokens behind the vocabulary. */

@@ -35,7 +35,7 @@ function idsOf(part: Part): Map<string, number> {
   const ids = new Map<string, number>();
   for (const [token, id] of Object.entries(part.object())) {
     if (!Number.isSafeInteger(id) || (id as number) < 0 || (id as number) >= MOST_IDS)
-      part.get(token).fail(`is ${JSON.stringify(id)}; an id is a whole number from 0 to ${MOST_IDS - 1}`);
+      part.get(token).wrong(`a whole number from 0 to ${MOST_IDS - 1}`);
     ids.set(token, id as number);
   }
   return ids;

@@ -11,7 +11,7 @@ import { Random } from "./random.ts";
 
 // From the sources or from dist.
 export const root = path.resolve(import.meta.dirname, existsSync(path.resolve(import.meta.dirname, "../../package.json")) ? "../.." : "../../..");
-const folders = (at: string): string[] => readdirSync(path.join(root, at)).filter((f) => !f.includes(".")).map((f) => path.join(at, f, "config.json"));
+const folders = (at: string): string[] => readdirSync(path.join(root, at)).map((f) => path.join(at, f, "config.json")).filter((f) => existsSync(path.join(root, f)));
 const files = [...readdirSync(path.join(root, "test/configs")).map((f) => path.join("test/configs", f)), ...folders("test/fixtures"), ...["deepseek-r1", "printed-model", "tiny-r1"].map((f) => `examples/${f}/config.json`)];
 const bases = files.map((f) => readFileSync(path.join(root, f), "utf8"));
 const values = bases.map((b) => JSON.parse(b) as Record<string, Json>);

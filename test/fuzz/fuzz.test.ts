@@ -3,6 +3,7 @@
 import { expect, test } from "vitest";
 import { Checkpoints } from "./checkpoints.ts";
 import { compileCase, configOf } from "./configs.ts";
+import { SideFiles } from "./side-files.ts";
 import { textCase, textOf } from "./texts.ts";
 import { judge, printTally, type Tally } from "./judge.ts";
 
@@ -35,5 +36,16 @@ test("checkpoints", async () => {
     expect(tally.refused.size).toBeGreaterThan(2);
   } finally {
     checkpoints.remove();
+  }
+});
+
+test("side files", async () => {
+  const files = new SideFiles();
+  try {
+    const tally = await all("side files", full ? 5000 : 200, (seed) => files.run(seed), (seed) => files.show(seed));
+    expect(tally.succeeded).toBeGreaterThan(tally.cases / 20);
+    expect(tally.refused.size).toBeGreaterThan(4);
+  } finally {
+    files.remove();
   }
 });

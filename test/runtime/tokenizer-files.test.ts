@@ -236,6 +236,21 @@ describe("damaged files are named, with the place", () => {
     expect(await refusal({ "tokenizer.json": text })).toMatch(message);
   });
 
+  test("a vocabulary or a normalizer nested without end", async () => {
+    const deep = `${"[".repeat(20_000)}${"]".repeat(20_000)}`;
+    expect(await refusal({ "tokenizer.json": json({ normalizer: "DEEP" }).replace('"DEEP"', deep) })).toMatch(
+      /normalizer is a list; it must be an object/,
+    );
+    const shared = json({ model: { type: "BPE", vocab: { a: "DEEP" }, merges: [] } });
+    expect(await refusal({ "tokenizer.json": shared.replace('"DEEP"', deep) })).toMatch(
+      /model.vocab.a is a list; it must be a whole number/,
+    );
+    const steps = `${'{"type": "Sequence", "normalizers": ['.repeat(5000)}{"type": "NFC"}${"]}".repeat(5000)}`;
+    expect(await refusal({ "tokenizer.json": json({ normalizer: "DEEP" }).replace('"DEEP"', steps) })).toMatch(
+      /nested deeper than any tokenizer is/,
+    );
+  });
+
   test.each([
     ["tokenizer_config.json", '{"bos_token": "<s>",}', /tokenizer_config\.json:1:20.*a comma before } is not JSON/s],
     [
@@ -282,8 +297,7 @@ describe("tiktoken.model", () => {
   test("a pattern in the Python file beside it is used, and its absence said", async () => {
     const t = await loadTokenizer(folder(ranks));
     expect(t.warnings.map((w) => w.code)).toEqual(["DSC5073"]);
-    const python =
-      'class T:\n    pat_str = "|".join(\n        [\n  r"""\\p{L}""",\n  r"""[^\\p{L}]+""",\n        ]\n    )\n';
+    const python = 'class T:\n    pat_str = "|".join(\n        [\n  r"""\\p{L}""",\n  r"""[^\\p{L}]+""",\n        ]\n    )\n';
     const other = await loadTokenizer(folder(ranks, { "tokenization_other.py": python }));
     expect(other.warnings).toEqual([]);
     expect(other.encode("the")).toHaveLength(3);
