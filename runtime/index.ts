@@ -1,5 +1,5 @@
 // Public entry of the runtime (dsc/runtime): load an artifact, open sessions, generate; read and write safetensors.
-export type { DiagnosticError } from "../ir/diagnostic.ts";
+export { DiagnosticError } from "../ir/diagnostic.ts";
 export { Chat, chat } from "./chat.ts";
 export type { ChatOptions, Turn } from "./chat.ts";
 export { generate, proceed } from "./generate.ts";
