@@ -1,7 +1,7 @@
 // After tsc: makes the declarations in dist fit for projects with older compilers and other libraries than this one. Generic views of
 // buffers came with TypeScript 5.7, imports of .ts files need a resolver that knows them, and Node projects have no browser library.
 // Builders of ops get the summary of their op as documentation, and maps of sources the sources, which the package does not hold.
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 
@@ -38,7 +38,16 @@ export function documented(text: string, summary: (name: string) => string | und
     .join("\n");
 }
 
+/** What is left of a source that is no more: tsc does not remove it, and it would be packed. */
+function removeStale(folder: string): void {
+  for (const name of readdirSync(path.join(dist, folder), { recursive: true }) as string[]) {
+    const stem = name.replace(/\.(js|d\.ts|js\.map)$/, "");
+    if (stem !== name && !existsSync(path.join(dist, "..", folder, `${stem}.ts`))) rmSync(path.join(dist, folder, name));
+  }
+}
+
 async function main(): Promise<void> {
+  folders.forEach(removeStale);
   for (const folder of folders)
     for (const name of readdirSync(path.join(dist, folder), { recursive: true }) as string[]) {
       if (!name.endsWith(".d.ts") && !name.endsWith(".js.map")) continue;
