@@ -4,6 +4,7 @@
 import type { ChatTemplate, Message } from "./chat-template.ts";
 import { loadChatTemplate } from "./chat-template.ts";
 import * as diagnostics from "./diagnostics.ts";
+import { loadGeneration, type Generation } from "./generation-config.ts";
 import { proceed, type Finish, type GenerateOptions } from "./generate.ts";
 import type { Model } from "./model.ts";
 import { ReasoningStream, type Piece } from "./reasoning.ts";
@@ -37,9 +38,15 @@ export interface Turn {
   accepted: number;
 }
 
-/** Opens a conversation with a model; `tokenizer` brings the template that lies beside it. */
+/** Where answers end, by generation_config.json. */
+export type Ends = Partial<Pick<Generation, "eos" | "maxNew" | "maxLength">>;
+
+/**
+ * Opens a conversation with a model. The template lies beside the tokenizer, and so does generation_config.json, whose end tokens and
+ * lengths count; how ids are chosen is `options` alone, and `loadGeneration` says what the file would choose.
+ */
 export async function chat(model: Model, tokenizer: Tokenizer, options: ChatOptions = {}): Promise<Chat> {
-  return new Chat(model, tokenizer, await loadChatTemplate(tokenizer, options.template === undefined ? {} : { name: options.template }), options);
+  return new Chat(model, tokenizer, await loadChatTemplate(tokenizer, options.template === undefined ? {} : { name: options.template }), options, await loadGeneration(tokenizer.folder));
 }
 
 export class Chat {
@@ -51,15 +58,17 @@ export class Chat {
   private readonly tokenizer: Tokenizer;
   private readonly template: ChatTemplate;
   private readonly options: ChatOptions;
+  private readonly ends: Ends;
   private readonly session: Session;
   private busy = false;
   private closed = false;
 
-  constructor(model: Model, tokenizer: Tokenizer, template: ChatTemplate, options: ChatOptions) {
+  constructor(model: Model, tokenizer: Tokenizer, template: ChatTemplate, options: ChatOptions, ends: Ends = {}) {
     this.model = model;
     this.tokenizer = tokenizer;
     this.template = template;
     this.options = options;
+    this.ends = ends;
     this.session = model.session({ maxTokens: options.maxTokens ?? model.manifest.model.maxPositions, sequences: 1 });
     this.begin();
   }
@@ -95,15 +104,15 @@ export class Chat {
   }
 
   private async *answer(said: string, signal: AbortSignal | undefined): AsyncGenerator<Piece, void, undefined> {
-    const { session, tokenizer, options } = this;
+    const { session, tokenizer, options, ends } = this;
     const user: Message = { role: "user", content: said };
     const prompt = renderSaid(tokenizer, this.template, [...this.messages, user], options.allowControlTokens ?? false);
     const { kept, rows } = this.plan(prompt);
-    const left = session.maxTokens - kept - rows.length + 1;
-    if (left < 1) throw diagnostics.conversationFull(kept + rows.length, session.maxTokens);
+    const left = Math.min(session.maxTokens + 1, ends.maxLength ?? Infinity) - kept - rows.length;
+    if (left < 1) throw diagnostics.conversationFull(kept + rows.length, Math.min(session.maxTokens, ends.maxLength ?? Infinity));
     session.truncate(0, kept);
     const turn: Turn = { prefilled: rows.length, kept, ids: 0, finish: "length", drafted: 0, accepted: 0 };
-    const { eos } = this.model.manifest.model;
+    const eos = ends.eos ?? this.model.manifest.model.eos;
     // Marks of reasoning may be special tokens, so none are left out but the end.
     const stream = new TextStream(tokenizer, { special: true });
     const pieces = new ReasoningStream(prompt.text);
@@ -115,7 +124,7 @@ export class Chat {
     };
     this.last = turn;
     try {
-      const steps = proceed(session, [rows], { ...options, maxNew: Math.min(left, options.maxNew ?? Infinity), stop: eos, ahead: true, ...(signal ? { signal } : {}) });
+      const steps = proceed(session, [rows], { ...options, maxNew: Math.min(left, options.maxNew ?? ends.maxNew ?? Infinity), stop: eos, ahead: true, ...(signal ? { signal } : {}) });
       for await (const step of steps) {
         turn.ids += step.ids[0].length;
         turn.drafted += step.drafted;

@@ -370,5 +370,11 @@ export function templateFault(kind: "syntax" | "runtime" | "raised" | "unsupport
   return new DiagnosticError(error(code, title, { spans: [span], notes: [note, ...(near ? [`near: ${near}`] : [])], help }));
 }
 
+export const badGeneration = (span: Span, title: string, why: string): DiagnosticError =>
+  new DiagnosticError(error("DSC5062", title, { spans: [span], notes: [why], help: "mend the file, or fetch it again" }));
+
+export const settingNotFollowed = (span: Span, key: string, value: string): Diagnostic =>
+  warning("DSC5063", `generation_config.json says ${key} ${value}, which dsc does not follow`, { spans: [span], notes: ["transformers' generate would answer otherwise for it"], help: "remove it where it should not count" });
+
 export const conversationFull = (needed: number, capacity: number): DiagnosticError =>
   fail("conversation", "DSC5055", `the conversation would reach ${needed} tokens, and there is room for ${capacity}`, [], "begin anew (/reset), or say less");

@@ -44,8 +44,8 @@ export const POWERS: readonly number[] = [
 /** 2^31 and what halving makes of it: what the largest logit weighs, one half as likely, and so on. */
 const HALVES = Float64Array.from({ length: 35 }, (_, i) => 2 ** 31 / 2 ** i);
 
-/** Logits times this are powers of two: what a temperature becomes. */
-export const scaleOf = (temperature: number): number => 1 / (temperature * Math.LN2);
+/** Logits times this are powers of two: what a temperature becomes. Finite, so that the largest logit, whose distance is 0, keeps its weight. */
+export const scaleOf = (temperature: number): number => Math.min(Number.MAX_VALUE, 1 / (temperature * Math.LN2));
 
 /**
  * The weight of a logit: 2^31 2^((l - most) scale), rounded. Every operation is one of f64, none fused, so that a device has the same
@@ -61,12 +61,16 @@ export function weightOf(l: number, most: number, scale: number): number {
   return Math.floor(p * HALVES[-n] + 0.5);
 }
 
-/** Index of the first maximum. */
+/** Index of the first maximum; what is no number is none. */
 export function argmax(values: ArrayLike<number>): number {
   let best = 0;
+  while (best < values.length - 1 && Number.isNaN(values[best])) best++;
   for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
   return best;
 }
+
+/** The options of sampling, by name. */
+export const SAMPLING = ["temperature", "topK", "topP", "repeatPenalty", "seed"] as const;
 
 /** Chooses ids by one set of options, which are checked here. */
 export class Sampler {
@@ -74,9 +78,11 @@ export class Sampler {
   private readonly scratch: { logits: Float32Array; weights: Float64Array };
 
   constructor(options: Sampling = {}, vocab = 0) {
-    const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined));
-    this.options = { temperature: 0, topK: 0, topP: 1, repeatPenalty: 1, seed: 0, ...given };
+    this.options = { temperature: 0, topK: 0, topP: 1, repeatPenalty: 1, seed: 0 };
+    // Clients that send JSON say null for what they do not set.
+    for (const name of SAMPLING) if ((options[name] ?? undefined) !== undefined) this.options[name] = options[name]!;
     const { temperature, topK, topP, repeatPenalty, seed } = this.options;
+    for (const name of SAMPLING) if (typeof this.options[name] !== "number") throw diagnostics.badSampling(name, JSON.stringify(this.options[name]) ?? typeof this.options[name], "a number");
     if (!(temperature >= 0 && temperature < Infinity)) throw diagnostics.badSampling("temperature", temperature, "a number from 0 up");
     if (!(Number.isSafeInteger(topK) && topK >= 0)) throw diagnostics.badSampling("topK", topK, "a whole number from 0 up; 0 keeps every id");
     if (!(topP > 0 && topP <= 1)) throw diagnostics.badSampling("topP", topP, "above 0 and at most 1");
@@ -105,7 +111,7 @@ export class Sampler {
   choose(logits: Float32Array, seen: ReadonlySet<number>, position: number, sequence: number): number {
     const l = this.penalise(logits, seen);
     const { temperature, seed } = this.options;
-    return temperature === 0 ? argmax(l) : fall(this.weigh(l), seed, position, sequence);
+    return temperature === 0 ? argmax(l) : fall(this.weigh(l), seed, position, sequence) ?? argmax(l);
   }
 
   /** A draft of that id, by another model's logits. */
@@ -128,9 +134,12 @@ export class Sampler {
 
   /** Probabilities of all ids, after everything but the draw. */
   probabilities(logits: Float32Array, seen: ReadonlySet<number>): Float64Array {
-    const w = this.weigh(this.penalise(logits, seen));
+    const l = this.penalise(logits, seen);
+    const w = this.weigh(l);
     const total = w.reduce((a, b) => a + b, 0);
-    return w.map((x) => x / total);
+    if (total > 0) return w.map((x) => x / total);
+    const most = argmax(l);
+    return w.map((_, i) => (i === most ? 1 : 0));
   }
 
   private penalise(logits: Float32Array, seen: ReadonlySet<number>): Float32Array {
@@ -201,10 +210,11 @@ function keepNucleus(l: Float32Array, w: Float64Array, need: number, total: numb
   for (const [i, x] of kept) w[i] = x;
 }
 
-/** The id a draw for itself falls on, walking ids in ascending order; 0 where nothing has a weight. */
-function fall(weights: Float64Array, seed: number, position: number, sequence: number): number {
+/** The id a draw for itself falls on, walking ids in ascending order; undefined where nothing has a weight. */
+function fall(weights: Float64Array, seed: number, position: number, sequence: number): number | undefined {
   let total = 0;
   for (const w of weights) total += w;
+  if (!(total > 0)) return undefined;
   const target = share(total, seed, position, sequence);
   let sum = 0;
   return Math.max(0, weights.findIndex((w) => (sum += w) > target));

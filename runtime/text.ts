@@ -2,6 +2,7 @@
 import type { Diagnostic } from "../ir/diagnostic.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { generate, type GenerateOptions } from "./generate.ts";
+import { loadGeneration } from "./generation-config.ts";
 import type { Model } from "./model.ts";
 import { TextStream, type Tokenizer } from "./tokenizer.ts";
 
@@ -21,9 +22,10 @@ export function encodePrompt(tokenizer: Tokenizer, text: string, bos: number | n
   return whole;
 }
 
-/** Continues a text and streams what is new. Stops at the model's end token, after `maxNew` ids, or by `signal`. */
+/** Continues a text and streams what is new. Stops at an end token of generation_config.json, or else of config.json, after `maxNew` ids, or by `signal`. */
 export async function* stream(model: Model, tokenizer: Tokenizer, prompt: string, options: GenerateOptions): AsyncGenerator<string, void, undefined> {
-  const { bos, eos } = model.manifest.model;
+  const { bos } = model.manifest.model;
+  const eos = (await loadGeneration(tokenizer.folder))?.eos ?? model.manifest.model.eos;
   const text = new TextStream(tokenizer);
   for await (const step of generate(model, [encodePrompt(tokenizer, prompt, bos)], { stop: eos, ahead: true, ...options })) {
     const fresh = step.ids[0].map((id) => text.push(id)).join("");

@@ -1,9 +1,12 @@
 // `run --chat`: a conversation in the terminal. Ctrl-C stops an answer, a second one leaves, as /exit and the end of input do; /reset
-// begins anew. Where input is no terminal, every line is a turn and answers go to stdout one after another.
+// begins anew. Any other line is said to the model, also one that begins with a slash: models have switches of their own, and paths
+// begin so. Where input is no terminal, every line is a turn and answers go to stdout one after another.
 import { createInterface } from "node:readline";
 import { styleText } from "node:util";
-import { DiagnosticError, render } from "../../ir/diagnostic.ts";
+import { DiagnosticError, didYouMean, render } from "../../ir/diagnostic.ts";
 import { chat, type Chat, type ChatOptions, type Model, type Tokenizer } from "../../runtime/index.ts";
+
+const COMMANDS = ["/reset", "/exit"];
 
 export async function converse(open: () => Promise<Model>, tokenizer: Tokenizer, options: ChatOptions): Promise<void> {
   const model = await open();
@@ -21,7 +24,7 @@ export async function converse(open: () => Promise<Model>, tokenizer: Tokenizer,
 
 async function turns(talk: Chat): Promise<void> {
   const terminal = process.stdin.isTTY === true && process.stdout.isTTY === true;
-  const rl = createInterface({ input: process.stdin, ...(terminal ? { output: process.stdout } : {}), terminal, prompt: "> " });
+  const rl = createInterface({ input: process.stdin, ...(terminal ? { output: process.stdout } : {}), terminal, crlfDelay: Infinity, prompt: "> " });
   let answering: AbortController | undefined;
   let leaving = false;
   const hint = (text: string): void => void (terminal && process.stdout.write(styleText("dim", text) + "\n"));
@@ -37,15 +40,15 @@ async function turns(talk: Chat): Promise<void> {
   rl.prompt();
   try {
     for await (const line of rl) {
-      const said = line.trim();
+      const word = line.trim();
       leaving = false;
-      if (said === "/exit") break;
-      if (said === "/reset") talk.reset();
-      else if (said.startsWith("/")) hint("there are /reset and /exit");
-      else if (said !== "") {
+      if (word === "/exit") break;
+      if (word === "/reset") talk.reset();
+      else if (word !== "") {
+        if (/^\/\S+$/.test(word) && didYouMean(word, COMMANDS)) hint(`said to the model; there are ${COMMANDS.join(" and ")}`);
         answering = new AbortController();
         try {
-          await answer(talk, said, answering.signal, terminal);
+          await answer(talk, line, answering.signal, terminal);
         } catch (e) {
           if (!(e instanceof DiagnosticError)) throw e;
           for (const d of e.diagnostics) process.stderr.write(render(d) + "\n");

@@ -2,9 +2,10 @@
 import { readFileSync } from "node:fs";
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
-import { load, score } from "../../runtime/index.ts";
+import { load, readArtifact, score } from "../../runtime/index.ts";
 import { cannotReadText, usage } from "../diagnostics.ts";
 import { progressLine } from "../progress.ts";
+import { checkTargetEffects } from "./effects.ts";
 import { checkWhole, compileFlags } from "./options.ts";
 import { sourceOf, tokenizerOf, type SourceFlags } from "./source.ts";
 
@@ -35,6 +36,7 @@ export const evalCommand = {
     const source = await sourceOf(a, "eval");
     const ids = (await tokenizerOf(source, "eval")).encode(text, { special: false });
     if (ids.length === 0) throw new DiagnosticError(usage(`${a.text} has no token to score`, "give a file with text"));
+    checkTargetEffects((await readArtifact(source.folder)).manifest.target, a);
     const model = await load(source.folder, { weights: source.weights, ...(a.threads ? { threads: a.threads } : {}) });
     const line = progressLine();
     const from = performance.now();

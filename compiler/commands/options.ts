@@ -3,8 +3,9 @@ import type { Argv } from "yargs";
 import { natives } from "../../codegen/cuda/sm90/natives.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { defaults, type CompileOptions } from "../compile.ts";
-import { checkOptions, type Pass } from "../../passes/index.ts";
+import { checkOptions, standard, type Pass } from "../../passes/index.ts";
 import { badValue, usage, wholeNumber } from "../diagnostics.ts";
+import { checkPassEffects, checkTargetEffects } from "./effects.ts";
 import { loadPlugins } from "../plugins.ts";
 import type { Reduction } from "../shrink.ts";
 
@@ -52,7 +53,7 @@ export const pluginFlags = <T>(y: Argv<T>): Argv<T & PluginFlags> =>
     .option("pass-option", { type: "string", array: true, default: [] as string[], describe: "pass.key=value" }) as unknown as Argv<T & PluginFlags>;
 
 /** The pipeline with its plug-ins, and the options of its passes; `--attention` is one of those. `src`: where the model is read from. */
-export async function pipelineOf(src: string | undefined, a: PluginFlags & { attention?: string; weights?: string }): Promise<{ pipeline: readonly Pass[]; passOptions: Record<string, string> }> {
+export async function pipelineOf(src: string | undefined, a: PluginFlags & { attention?: string; weights?: string; passes?: string }): Promise<{ pipeline: readonly Pass[]; passOptions: Record<string, string> }> {
   const pipeline = await loadPlugins([src, a.weights].filter((m) => m !== undefined), a.plugin);
   const passOptions: Record<string, string> = a.attention === undefined || a.attention === "auto" ? {} : { "absorb-mla.attention": a.attention };
   for (const word of a.passOption) {
@@ -61,6 +62,8 @@ export async function pipelineOf(src: string | undefined, a: PluginFlags & { att
     passOptions[m[1]] = m[2];
   }
   checkOptions(pipeline, passOptions);
+  const own = pipeline.filter((p) => !standard.includes(p));
+  if (a.passes !== undefined) checkPassEffects(passWords(a.passes), pipeline, own, a);
   return { pipeline, passOptions };
 }
 
@@ -83,11 +86,16 @@ export const optionsOf = (f: CompileFlags): CompileOptions => ({
   actQuant: f.actQuant,
   attention: f.attention,
   taps: f.taps,
-  natives: nativeWords(f.natives),
+  natives: nativesFor(f),
   deterministic: f.deterministic,
   set: f.set,
   ...reductionOf(f),
 });
+
+function nativesFor({ natives, target }: CompileFlags): string {
+  checkTargetEffects(target, { natives });
+  return nativeWords(natives);
+}
 
 /** "all", "none" or families of natives. */
 function nativeWords(words: string): string {

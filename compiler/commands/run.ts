@@ -3,17 +3,18 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import type { Manifest } from "../../ir/artifact.ts";
-import { DiagnosticError } from "../../ir/diagnostic.ts";
+import { DiagnosticError, render } from "../../ir/diagnostic.ts";
 import { TextStream, generate, load, memoryNeed, type Finish, type Model, type Sampling, type Tokenizer } from "../../runtime/index.ts";
 import { missing, needsDraftLayer, usage } from "../diagnostics.ts";
 import { during, firstDuring } from "../progress.ts";
 import { size } from "../report/summary.ts";
 import { converse } from "./converse.ts";
+import { checkTargetEffects } from "./effects.ts";
 import { checkWhole, compileFlags } from "./options.ts";
 import { checkFit, promptText, readIds, promptOf, type Prompts } from "./prompts.ts";
 import { samplingFlags, samplingOf, type SamplingFlags } from "./sampling.ts";
 import { checkWritable, copyTaps, save, type Saved } from "./save.ts";
-import { sourceOf, tokenizerOf, type SourceFlags } from "./source.ts";
+import { generationOf, sourceOf, tokenizerOf, type SourceFlags } from "./source.ts";
 
 interface Options extends SourceFlags, SamplingFlags {
   prompt?: string;
@@ -22,6 +23,7 @@ interface Options extends SourceFlags, SamplingFlags {
   chat: boolean;
   system?: string;
   allowControlTokens: boolean;
+  chatTemplate?: string;
   maxNew?: number;
   draft: number;
   stopEos: boolean;
@@ -50,6 +52,7 @@ export const run = {
             describe: "--chat: control tokens in what you type are these tokens, not text",
           })
           .option("system", { type: "string", describe: "what a conversation begins with" })
+          .option("chat-template", { type: "string", describe: "which of the checkpoint's chat templates, by name" })
           .option("max-new", { type: "number", describe: "tokens to make (--chat: of one answer, by default as many as fit)" })
           .option("draft", { type: "number", default: 0, describe: "tokens the extra prediction layer drafts per step, up to 4; greedy answers stay the same" })
           .option("stop-eos", { type: "boolean", default: false, describe: "stop at the end token with --ids too" })
@@ -68,7 +71,10 @@ export const run = {
     const manifest = JSON.parse(readFileSync(path.join(folder, "manifest.json"), "utf8")) as Manifest;
     const { model: facts, entries } = manifest;
     if (a.draft > 0 && entries.draft === undefined) throw new DiagnosticError(needsDraftLayer());
-    const sampling = samplingOf(a, a.chat ? tokenizer!.folder : undefined);
+    checkTargetEffects(manifest.target, a);
+    const generation = a.chat || a.prompt !== undefined || a.stopEos ? await generationOf(source) : undefined;
+    for (const w of generation?.warnings ?? []) process.stderr.write(render(w) + "\n");
+    const sampling = samplingOf(a, a.chat ? generation : undefined);
     const open = (): Promise<Model> => during(`loading ${size(memoryNeed(manifest).resident)} of weights`, load(folder, { weights, nvcc: a.nvcc, ...(a.threads ? { threads: a.threads } : {}) }));
     if (a.chat) {
       await converse(open, tokenizer!, {
@@ -76,6 +82,7 @@ export const run = {
         draft: a.draft,
         ...(a.system === undefined ? {} : { system: a.system }),
         allowControlTokens: a.allowControlTokens,
+        ...(a.chatTemplate === undefined ? {} : { template: a.chatTemplate }),
         ...(a.maxNew === undefined ? {} : { maxNew: a.maxNew }),
       });
       return;
@@ -86,7 +93,7 @@ export const run = {
     if (a.save !== undefined) checkWritable(a.save);
     const model = await open();
     try {
-      await generateAll(a, model, prompts, tokenizer, sampling);
+      await generateAll(a, model, prompts, tokenizer, sampling, generation?.eos ?? facts.eos);
     } finally {
       await model.close();
     }
@@ -102,6 +109,7 @@ function checkForm(a: Options): void {
   if (!a.chat && a.system !== undefined) throw new DiagnosticError(usage("--system is for --chat", "a text for --prompt may begin with anything", "--system"));
   if (!a.chat && a.allowControlTokens)
     throw new DiagnosticError(usage("--allow-control-tokens is for --chat", "--prompt takes them as they are", "--allow-control-tokens"));
+  if (!a.chat && a.chatTemplate !== undefined) throw new DiagnosticError(usage("--chat-template is for --chat", "a text for --prompt is continued as it is", "--chat-template"));
   for (const option of ["json", "save", "stopEos"] as const)
     if (a.chat && a[option]) {
       const word = `--${option === "stopEos" ? "stop-eos" : option}`;
@@ -113,8 +121,7 @@ function checkForm(a: Options): void {
   if (a.draft > 0 && a.save !== undefined) throw new DiagnosticError(usage("--save keeps the logits of steps without drafts", "leave --draft out", "--draft"));
 }
 
-async function generateAll(a: Options, model: Model, { batch, nested }: Prompts, tokenizer: Tokenizer | undefined, sampling: Sampling): Promise<void> {
-  const { eos } = model.manifest.model;
+async function generateAll(a: Options, model: Model, { batch, nested }: Prompts, tokenizer: Tokenizer | undefined, sampling: Sampling, eos: readonly number[]): Promise<void> {
   const stop = a.prompt !== undefined || a.stopEos ? eos : [];
   const stream = tokenizer && !a.json ? new TextStream(tokenizer) : undefined;
   const out: number[][] = batch.map(() => []);

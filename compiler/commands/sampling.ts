@@ -1,11 +1,9 @@
 // The options by which `run` chooses ids, and where their values come from when they are not given.
 import { randomInt } from "node:crypto";
-import { readFileSync } from "node:fs";
-import path from "node:path";
 import type { Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
-import { Sampler, type Sampling } from "../../runtime/index.ts";
-import { onValue } from "../diagnostics.ts";
+import { SAMPLING, Sampler, type Generation, type Sampling } from "../../runtime/index.ts";
+import { onValue, usage } from "../diagnostics.ts";
 
 export interface SamplingFlags {
   temperature?: number;
@@ -23,13 +21,19 @@ export const samplingFlags = <T>(y: Argv<T>): Argv<T & SamplingFlags> =>
     .option("repeat-penalty", { type: "number", describe: "above 1 makes tokens that occurred less likely" })
     .option("seed", { type: "number", describe: "the same seed gives the same tokens (default: another each time)" }) as unknown as Argv<T & SamplingFlags>;
 
-/** Checked options; a seed is drawn where one is used and none is given. `folder` has the checkpoint's own wishes, for a chat. */
-export function samplingOf(f: SamplingFlags, folder?: string): Sampling {
-  const wishes = folder === undefined ? {} : wishesOf(folder);
-  const given = { temperature: f.temperature, topK: f.topK, topP: f.topP, repeatPenalty: f.repeatPenalty, seed: f.seed };
-  const merged: Sampling = { ...wishes, ...Object.fromEntries(Object.entries(given).filter(([, v]) => v !== undefined)) };
-  const { options } = checked(merged);
-  return options.temperature > 0 && merged.seed === undefined ? { ...options, seed: randomInt(2 ** 32) } : options;
+/**
+ * Checked options; a seed is drawn where one is used and none is given. For a chat, what is not given is as the checkpoint's
+ * generation_config.json says. Refuses options that only count where ids are drawn, where none are.
+ */
+export function samplingOf(f: SamplingFlags, generation?: Generation): Sampling {
+  const given = Object.fromEntries(SAMPLING.map((name) => [name, f[name]]).filter(([, v]) => v !== undefined)) as Sampling;
+  checked(given);
+  // A temperature of one's own draws, and by what the file says of drawing.
+  const base = given.temperature ? generation?.drawing : generation?.sampling;
+  const { options } = checked({ ...base, ...given });
+  const idle = options.temperature === 0 ? (["topK", "topP"] as const).find((name) => given[name] !== undefined && given[name] !== (name === "topK" ? 0 : 1)) : undefined;
+  if (idle) throw new DiagnosticError(usage(`${words[idle]} counts where tokens are drawn, and at temperature 0 the most likely one is taken`, `give --temperature 0.7 as well, or leave ${words[idle]} out`, words[idle]));
+  return options.temperature > 0 && given.seed === undefined ? { ...options, seed: randomInt(2 ** 32) } : options;
 }
 
 const words: Record<string, string> = { temperature: "--temperature", topK: "--top-k", topP: "--top-p", repeatPenalty: "--repeat-penalty", seed: "--seed" };
@@ -47,18 +51,4 @@ function checked(s: Sampling): Sampler {
       }),
     );
   }
-}
-
-/** generation_config.json: temperature, top_k and top_p where it asks for sampling. */
-function wishesOf(folder: string): Sampling {
-  let c: Record<string, unknown>;
-  try {
-    c = JSON.parse(readFileSync(path.join(folder, "generation_config.json"), "utf8")) as Record<string, unknown>;
-  } catch {
-    return {};
-  }
-  if (c.do_sample !== true) return {};
-  const number = (key: string): number | undefined => (typeof c[key] === "number" ? c[key] : undefined);
-  const wishes = { temperature: number("temperature") ?? 1, topK: number("top_k"), topP: number("top_p") };
-  return Object.fromEntries(Object.entries(wishes).filter(([, v]) => v !== undefined));
 }

@@ -3,7 +3,7 @@
 import { existsSync, statSync } from "node:fs";
 import path from "node:path";
 import { DiagnosticError, render } from "../../ir/diagnostic.ts";
-import { loadTokenizer, readArtifact, type Tokenizer } from "../../runtime/index.ts";
+import { loadGeneration, loadTokenizer, readArtifact, type Generation, type Tokenizer } from "../../runtime/index.ts";
 import { cacheArtifact } from "../artifact.ts";
 import { compile } from "../compile.ts";
 import { compileOptionOnArtifact, needsTaps, usage } from "../diagnostics.ts";
@@ -54,6 +54,16 @@ export async function tokenizerOf({ weights, beside }: Source, option: string, h
   const tokenizer = await loadTokenizer(folders.find(holds) ?? folders[0]);
   for (const w of tokenizer.warnings) process.stderr.write(render(w) + "\n");
   return tokenizer;
+}
+
+/** generation_config.json beside the weights, or else beside the config; what it asks for in vain is said. */
+export async function generationOf({ weights, beside }: Source): Promise<Generation | undefined> {
+  const folders = [...(weights.startsWith("synthetic:") ? [] : [folderOf(weights)]), ...(beside === undefined ? [] : [beside])];
+  for (const folder of folders) {
+    const found = await loadGeneration(folder);
+    if (found) return found;
+  }
+  return undefined;
 }
 
 const folderOf = (p: string): string => (existsSync(p) && statSync(p).isDirectory() ? p : path.dirname(p));

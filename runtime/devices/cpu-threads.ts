@@ -15,6 +15,10 @@ export class Threads {
   private workers: Worker[] = [];
   private tail: Promise<unknown> = Promise.resolve();
   private closed = false;
+  /** Why a thread is gone, once one is: the others would wait for it, so there are no jobs any more. */
+  private lost: Error | undefined;
+  /** Refuses the job under way. */
+  private abandon: (why: Error) => void = () => {};
 
   constructor(count: number) {
     this.count = count;
@@ -25,7 +29,9 @@ export class Threads {
     const file = workerFile();
     this.workers = Array.from({ length: this.count }, (_, index) => {
       const workerData: WorkerStart = { ...start(index), index, count: this.count, control: this.control };
-      return new Worker(file, { workerData, stdout: false, stderr: false });
+      const w = new Worker(file, { workerData, stdout: false, stderr: false });
+      // Always listened to, for a thread may end while it has nothing to do.
+      return w.on("error", (e: Error) => this.lose(e.message)).on("exit", (code) => this.lose(`exit code ${code}`));
     });
     const ready = this.gather(() => {}, explain);
     // Jobs queue behind the start.
@@ -41,6 +47,7 @@ export class Threads {
   /** Queues a job. */
   post(job: Job, explain: (r: Failure) => Error = (r) => diagnostics.workerFailed(r.why)): Promise<void> {
     if (this.closed) return Promise.reject(diagnostics.misuse("the model is closed"));
+    if (this.lost) return Promise.reject(this.lost);
     const next = this.tail.then(() => this.gather((w) => w.postMessage(job), explain));
     this.tail = next.catch(() => {});
     return next;
@@ -58,33 +65,34 @@ export class Threads {
     this.workers = [];
   }
 
+  private lose(why: string): void {
+    if (this.lost) return;
+    this.lost = diagnostics.workerFailed(why);
+    fail(this.control);
+    this.abandon(this.lost);
+  }
+
   private async gather(post: (w: Worker) => void, explain: (r: Failure) => Error): Promise<void> {
+    if (this.lost) throw this.lost;
+    const given = new Promise<never>((_, reject) => (this.abandon = reject));
     const replies = this.workers.map(
       (w) =>
-        new Promise<Reply>((resolve, reject) => {
-          const off = (): void => {
-            w.off("message", message).off("error", failed).off("exit", exit);
+        new Promise<Reply>((resolve) => {
+          w.once("message", (r: Reply) => {
             w.unref();
-          };
-          const message = (r: Reply): void => {
-            off();
             resolve(r);
-          };
-          // A thread that is gone leaves the others waiting for it: release them, and take no more jobs.
-          const lost = (why: string): void => {
-            off();
-            this.closed = true;
-            fail(this.control);
-            reject(diagnostics.workerFailed(why));
-          };
-          const failed = (e: Error): void => lost(e.message);
-          const exit = (code: number): void => lost(`exit code ${code}`);
-          w.on("message", message).on("error", failed).on("exit", exit);
+          });
           w.ref();
           post(w);
         }),
     );
-    const all = await Promise.all(replies);
+    let all: Reply[];
+    try {
+      all = await Promise.race([Promise.all(replies), given]);
+    } finally {
+      this.abandon = () => {};
+      for (const w of this.workers) w.unref();
+    }
     const bad = all.filter((r) => !r.ok);
     if (bad.length === 0) return;
     reset(this.control);

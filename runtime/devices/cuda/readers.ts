@@ -13,12 +13,18 @@ import type { ReaderJob, ReaderReply, ReaderStart } from "./reader-worker.ts";
 const MOST = 8;
 export class Readers {
   private readonly workers: Worker[];
+  /** Why a thread is gone, once one is; it may end while it has nothing to do. */
+  private lost: Error | undefined;
   private readonly ready: Promise<unknown>;
 
   /** Starts the threads; they open the driver while the caller goes on. */
   constructor(start: ReaderStart) {
     const file = workerFile();
-    this.workers = Array.from({ length: Math.min(MOST, Math.max(2, availableParallelism())) }, () => new Worker(file, { workerData: start, stdout: false, stderr: false }));
+    this.workers = Array.from({ length: Math.min(MOST, Math.max(2, availableParallelism())) }, () => {
+      const w = new Worker(file, { workerData: start, stdout: false, stderr: false });
+      const lose = (why: string): void => void (this.lost ??= diagnostics.workerFailed(why));
+      return w.on("error", (e: Error) => lose(e.message)).on("exit", (code) => lose(`exit code ${code}`));
+    });
     this.ready = Promise.all(this.workers.map((w) => reply(w)));
     // Looked at by the first job, if there is one.
     this.ready.catch(() => {});
@@ -27,6 +33,7 @@ export class Readers {
   /** Brings arrays of a checkpoint to the device; what was enqueued there before must have ended. */
   async bring(arrays: readonly StoredArray[]): Promise<void> {
     await this.ready;
+    if (this.lost) throw this.lost;
     // Threads cut arrays into pieces by themselves, all alike: thousands of pieces would take longer to send than to read.
     const job: ReaderJob = { arrays: arrays.map(({ at, bytes, form, rows, file }) => ({ at, bytes, form, file, ...(rows ? { rows } : {}) })), next: new Int32Array(new SharedArrayBuffer(4)) };
     const replies = await Promise.all(this.workers.map((w) => reply(w, job)));
