@@ -36,6 +36,11 @@ export class DiagnosticError extends Error {
     this.name = "DiagnosticError";
     this.diagnostics = list;
   }
+
+  /** The code of the first, such as "DSC5033". */
+  get code(): string {
+    return this.diagnostics[0]?.code ?? "";
+  }
 }
 
 type Details = Partial<Pick<Diagnostic, "spans" | "notes" | "help">>;

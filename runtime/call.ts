@@ -1,5 +1,6 @@
 // One call of an entry: its tables, inputs, results and arena are laid out as one block, the device runs it, and what it gives is
 // fetched when looked at. A result that was overtaken by the next call is refused, not read.
+import { whole } from "./arguments.ts";
 import { Batch, PADDING, TABLES, padding, type Entry } from "./batch.ts";
 import type { Device } from "./device.ts";
 import { arenaBytes, functionOf, largestDims } from "./devices/dims.ts";
@@ -202,6 +203,7 @@ function resultOf(device: Device, base: number, results: readonly Placed[], rows
     drawn: sampling !== undefined,
     hidden(sequence, count) {
       const from = rows[entryOf(sequence, 0)];
+      whole("hidden", "rows", count, 0, rows[entries.findLastIndex((e) => e.sequence === sequence) + 1] - from);
       const t = named("final");
       return readRows(device, t, base, from, count).slice() as Float32Array;
     },

@@ -3,6 +3,7 @@
 import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Span } from "../ir/diagnostic.ts";
+import { made, shown, text as checkText } from "./arguments.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { Fault, Template } from "./jinja/index.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -37,6 +38,8 @@ const TOKENS = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
  * a file or key cannot be read, DSC5057, DSC5058 or DSC5060 where the text is no template of ours.
  */
 export async function loadChatTemplate(tokenizer: Tokenizer, { name }: TemplateOptions = {}): Promise<ChatTemplate> {
+  made("loadChatTemplate", "tokenizer", tokenizer, ["encode", "decode"], "loadTokenizer(...)");
+  if (name !== undefined) checkText("loadChatTemplate", "name", name, "the name of a template");
   const { folder, config } = tokenizer;
   const all = await templatesOf(folder, config);
   if (all.size === 0) throw diagnostics.noChatTemplate(folder, "neither chat_template.jinja nor chat_template in tokenizer_config.json");
@@ -50,8 +53,17 @@ export async function loadChatTemplate(tokenizer: Tokenizer, { name }: TemplateO
   }
   return {
     render: (messages) =>
-      placed(source, () => template.render({ messages: messages.map((m) => ({ ...m })), tools: null, documents: null, add_generation_prompt: true, ...tokens })),
+      placed(source, () => template.render({ messages: conversation(messages), tools: null, documents: null, add_generation_prompt: true, ...tokens })),
   };
+}
+
+/** Turns as a template gets them. */
+function conversation(messages: readonly Message[]): unknown[] {
+  if (!Array.isArray(messages)) throw diagnostics.badArgument("render", `messages is ${shown(messages)}`, "an array of {role, content}");
+  return messages.map((m: Message | null, i) => {
+    if (typeof m !== "object" || m === null || typeof m.role !== "string") throw diagnostics.badArgument("render", `message ${i} is ${shown(m)}`, "an object with role and content");
+    return { ...m };
+  });
 }
 
 /** Templates by name; a single one is "default". */
@@ -95,16 +107,11 @@ function named(value: unknown, folder: string, where: string): Map<string, Sourc
   return new Map(
     list.map((entry, i) => {
       const { name, template } = (typeof entry === "object" && entry !== null ? entry : {}) as { name?: unknown; template?: unknown };
-      if (typeof name !== "string" || typeof template !== "string") throw diagnostics.unreadableTemplate(folder, where, `entry ${i} is ${shown(entry)}; ${shape}`);
+      if (typeof name !== "string" || typeof template !== "string") throw diagnostics.unreadableTemplate(folder, where, `entry ${i} is ${JSON.stringify(entry)?.slice(0, 60)}; ${shape}`);
       return [name, { text: template, where: `template "${name}" in ${where}` }];
     }),
   );
 }
-
-const shown = (v: unknown): string => {
-  const text = JSON.stringify(v) ?? String(v);
-  return text.length > 60 ? `${text.slice(0, 60)}...` : text;
-};
 
 /** A file of UTF-8 text; undefined where there is none. */
 async function readText(file: string): Promise<string | undefined> {

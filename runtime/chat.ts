@@ -1,10 +1,12 @@
 // A conversation: turns rendered by the checkpoint's own template, answers streamed, reasoning told apart. Only what is new goes
 // through the model. Where the conversation so far is the beginning of the newly rendered text, its rows stay as they are and
 // the rest is appended; where the template changes what was said (earlier reasoning left out), rows are kept up to the change.
+import { made, maybeFlag, maybeSignal, maybeWhole, optionsOf, text } from "./arguments.ts";
 import type { ChatTemplate, Message } from "./chat-template.ts";
 import { loadChatTemplate } from "./chat-template.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { loadGeneration, type Generation } from "./generation-config.ts";
+import { SAMPLING, Sampler } from "./sample.ts";
 import { proceed, type Finish, type GenerateOptions } from "./generate.ts";
 import type { Model } from "./model.ts";
 import { ReasoningStream, type Piece } from "./reasoning.ts";
@@ -38,6 +40,8 @@ export interface Turn {
   accepted: number;
 }
 
+const OPTIONS = ["system", "template", "allowControlTokens", "maxTokens", "maxNew", "draft", "ahead", ...SAMPLING] as const;
+
 /** Where answers end, by generation_config.json. */
 export type Ends = Partial<Pick<Generation, "eos" | "maxNew" | "maxLength">>;
 
@@ -46,6 +50,16 @@ export type Ends = Partial<Pick<Generation, "eos" | "maxNew" | "maxLength">>;
  * lengths count; how ids are chosen is `options` alone, and `loadGeneration` says what the file would choose.
  */
 export async function chat(model: Model, tokenizer: Tokenizer, options: ChatOptions = {}): Promise<Chat> {
+  made("chat", "model", model, ["session", "close"], "load(...)");
+  made("chat", "tokenizer", tokenizer, ["encode", "decode"], "loadTokenizer(...)");
+  optionsOf("chat", options, OPTIONS);
+  if (options.system !== undefined) text("chat", "system", options.system);
+  if (options.template !== undefined) text("chat", "template", options.template, "the name of a template");
+  maybeWhole("chat", "maxNew", options.maxNew, 1);
+  maybeWhole("chat", "draft", options.draft, 0, 4);
+  maybeFlag("chat", "ahead", options.ahead);
+  maybeFlag("chat", "allowControlTokens", options.allowControlTokens);
+  void new Sampler(options);
   return new Chat(model, tokenizer, await loadChatTemplate(tokenizer, options.template === undefined ? {} : { name: options.template }), options, await loadGeneration(tokenizer.folder));
 }
 
@@ -74,12 +88,14 @@ export class Chat {
   }
 
   /** Says something and streams the answer. Aborting ends the answer without an error; what was said of it stays. */
-  async *say(text: string, options: { signal?: AbortSignal } = {}): AsyncGenerator<Piece, void, undefined> {
+  async *say(said: string, options: { signal?: AbortSignal } = {}): AsyncGenerator<Piece, void, undefined> {
+    text("say", "text", said);
+    maybeSignal("say", optionsOf("say", options, ["signal"]).signal);
     if (this.closed) throw diagnostics.misuse("the conversation is closed");
     if (this.busy) throw diagnostics.misuse("the conversation is answering", "await one answer before the next, or abort it");
     this.busy = true;
     try {
-      yield* this.answer(text, options.signal);
+      yield* this.answer(said, options.signal);
     } finally {
       this.busy = false;
     }
@@ -90,6 +106,11 @@ export class Chat {
     if (this.busy) throw diagnostics.misuse("the conversation is answering", "await the answer, or abort it");
     this.begin();
     this.session.truncate(0, 0);
+  }
+
+  /** `using talk = await chat(...)` closes it at the end of its block. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   /** Gives the cache back. */
@@ -105,6 +126,7 @@ export class Chat {
 
   private async *answer(said: string, signal: AbortSignal | undefined): AsyncGenerator<Piece, void, undefined> {
     const { session, tokenizer, options, ends } = this;
+    const chosen = Object.fromEntries([...SAMPLING, "draft" as const].map((name) => [name, options[name]]).filter(([, v]) => v !== undefined)) as ChatOptions;
     const user: Message = { role: "user", content: said };
     const prompt = renderSaid(tokenizer, this.template, [...this.messages, user], options.allowControlTokens ?? false);
     const { kept, rows } = this.plan(prompt);
@@ -124,7 +146,7 @@ export class Chat {
     };
     this.last = turn;
     try {
-      const steps = proceed(session, [rows], { ...options, maxNew: Math.min(left, options.maxNew ?? ends.maxNew ?? Infinity), stop: eos, ahead: true, ...(signal ? { signal } : {}) });
+      const steps = proceed(session, [rows], { ...chosen, maxNew: Math.min(left, options.maxNew ?? ends.maxNew ?? Infinity), stop: eos, ahead: true, ...(signal ? { signal } : {}) });
       for await (const step of steps) {
         turn.ids += step.ids[0].length;
         turn.drafted += step.drafted;

@@ -18,7 +18,7 @@ const list = (names: string[], most = 5): string =>
   names.slice(0, most).join(", ") + (names.length > most ? ` and ${names.length - most} more` : "");
 
 export const notAnArtifact = (folder: string, why: string): DiagnosticError =>
-  fail(folder, "DSC5001", `${folder} is not a compiled model`, [why], "compile one: dsc compile CONFIG -o OUT");
+  fail(folder, "DSC5001", `${folder} is not a compiled model`, [why], "compile one: dsc compile CONFIG -o OUT; a model folder is compiled too, and is then its weights: load(OUT, { weights: FOLDER })");
 
 export const foreignFormat = (folder: string, seen: unknown, wanted: string): DiagnosticError =>
   fail(
@@ -252,6 +252,14 @@ export const badId = (sequence: number, index: number, id: unknown, vocab: numbe
   ], "use the tokenizer of the same model");
 
 export const misuse = (what: string, help = "docs/architecture.md, Runtime, says how sessions are used"): DiagnosticError => fail("session", "DSC5033", what, [], help);
+
+export const badArgument = (call: string, seen: string, wanted: string): DiagnosticError =>
+  fail(call, "DSC5039", `${call}: ${seen}`, [`it must be ${wanted}`], `give ${wanted}`);
+
+export function unknownOption(call: string, key: string, known: readonly string[]): DiagnosticError {
+  const near = didYouMean(key, known);
+  return fail(call, "DSC5038", `${call} has no option ${key}`, [`it has ${known.join(", ")}`], near ? `did you mean ${near}?` : "leave it out");
+}
 
 export const badSampling = (option: string, seen: unknown, wanted: string): DiagnosticError =>
   fail(option, "DSC5034", `${option} is ${String(seen)}`, [`it must be ${wanted}`], `give ${wanted}`);

@@ -1,10 +1,11 @@
 // Generation as an async iterator: a step is one call of the main model for every sequence that still goes on, the first being
 // the prefill. A sequence that has finished sits out; the steps end when all have. With drafts (draft.ts) a step can give a
 // sequence several ids. A signal is looked at between calls; one that is running is awaited, and what was opened is closed.
+import { idLists, made, maybeFlag, maybeSignal, maybeStops, optionsOf } from "./arguments.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { Drafter } from "./draft.ts";
 import type { Model } from "./model.ts";
-import { Sampler, type Draft, type Sampling } from "./sample.ts";
+import { SAMPLING, Sampler, type Draft, type Sampling } from "./sample.ts";
 import type { Result, Session } from "./session.ts";
 
 export interface GenerateOptions extends Sampling {
@@ -44,8 +45,10 @@ export async function* generate(
   prompts: readonly ArrayLike<number>[],
   options: GenerateOptions,
 ): AsyncGenerator<GenerateStep, void, undefined> {
+  made("generate", "model", model, ["session", "close"], "load(...)");
+  idLists("generate", "prompts", prompts);
+  checkOptions("generate", options);
   const longest = prompts.reduce((most, p) => Math.max(most, p.length), 0);
-  checkOptions(options);
   const empty = prompts.findIndex((p) => p.length === 0);
   if (empty >= 0 || prompts.length === 0) throw diagnostics.misuse(prompts.length ? `prompt ${empty} is empty` : "there is no prompt", "give every sequence at least one token");
   // The last id is chosen but never fed back.
@@ -57,7 +60,14 @@ export async function* generate(
   }
 }
 
-function checkOptions({ maxNew, draft = 0 }: GenerateOptions): void {
+/** The options of `generate`, by name. */
+export const GENERATE_OPTIONS = ["maxNew", "stop", "draft", "ahead", "signal", ...SAMPLING] as const;
+
+function checkOptions(call: string, options: GenerateOptions): void {
+  const { maxNew, draft = 0, stop, ahead, signal } = optionsOf(call, options, GENERATE_OPTIONS, "maxNew, the ids to make");
+  maybeStops(call, stop);
+  maybeFlag(call, "ahead", ahead);
+  maybeSignal(call, signal);
   if (!(Number.isSafeInteger(maxNew) && maxNew >= 1)) throw diagnostics.misuse(`maxNew is ${maxNew}`, "give a whole number of at least 1");
   if (!(Number.isInteger(draft) && draft >= 0 && draft <= 4)) throw diagnostics.misuse(`draft is ${draft}`, "give a whole number from 0 to 4");
 }
@@ -84,7 +94,9 @@ export async function* proceed(
   rows: readonly ArrayLike<number>[],
   options: GenerateOptions,
 ): AsyncGenerator<GenerateStep, void, undefined> {
-  checkOptions(options);
+  made("proceed", "session", session, ["run", "truncate"], "model.session()");
+  idLists("proceed", "rows", rows);
+  checkOptions("proceed", options);
   const sampler = new Sampler(options);
   const stop = new Set(options.stop);
   const drafter = options.draft ? new Drafter(session, sampler, options.draft, options.signal) : undefined;

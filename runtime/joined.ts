@@ -1,5 +1,6 @@
 // Calls that took one sequence each, as the result of one call: in an artifact compiled with --deterministic rows of a prompt never
 // share a call with another sequence's. What each gave is copied before the next overwrites it.
+import { whole } from "./arguments.ts";
 import type { Result } from "./call.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { Tensor } from "./values.ts";
@@ -19,6 +20,7 @@ export function kept(result: Result): Result {
     logits: (_, row = 0) => only(row, logits),
     next: (_, row = 0) => only(row, next),
     hidden(_, rows) {
+      whole("hidden", "rows", rows, 0, result.starts[1]);
       if (!taps.final) throw diagnostics.misuse("the call gives no final");
       return taps.final.data.slice(0, rows * taps.final.shape[1]) as Float32Array;
     },

@@ -3,6 +3,7 @@
 import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Manifest, Target } from "../ir/artifact.ts";
+import { maybeFlag, maybeWhole, optionsOf, text } from "./arguments.ts";
 import { CpuDevice, type CpuKernel } from "./devices/cpu.ts";
 import type { Device } from "./device.ts";
 import * as diagnostics from "./diagnostics.ts";
@@ -95,8 +96,17 @@ async function readTrusted(folder: string, name: string, digest: string): Promis
   throw diagnostics.brokenFile(name, why);
 }
 
+const WEIGHTS = "weights: a checkpoint's folder or file, or synthetic:SEED; an artifact holds none";
+
 /** Loads a model: checks the artifact, opens the device it is for, places the weights. */
 export async function load(folder: string, options: LoadOptions): Promise<Model> {
+  text("load", "folder", folder, "the folder of an artifact, which dsc compile writes");
+  const { weights, threads, nvcc, segmentBytes, profile } = optionsOf("load", options, ["weights", "threads", "nvcc", "segmentBytes", "profile"], WEIGHTS);
+  text("load", "weights", weights, "a checkpoint's folder or file, or synthetic:SEED");
+  maybeWhole("load", "threads", threads, 1);
+  maybeWhole("load", "segmentBytes", segmentBytes, 1);
+  maybeFlag("load", "nvcc", nvcc);
+  maybeFlag("load", "profile", profile);
   const { manifest, files } = await readArtifact(folder, (path) => /\.(wasm|cu|cubin)$/.test(path));
   const device = manifest.target === "cuda" || manifest.target === "triton" ? await openCuda(manifest, files, options) : await openCpu(manifest, files, options);
   return Model.open<Device>(manifest, device, options);

@@ -68,6 +68,17 @@ export class Model<D extends Device = Device> {
     await this.device.close();
   }
 
+  /** `await using model = await load(...)` closes it at the end of its block. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** What console.log shows. */
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    const { architecture, layers, hidden, vocab, maxPositions } = this.manifest.model;
+    return `Model { ${architecture} for ${this.manifest.target}: ${layers} layers, ${hidden} wide, ${vocab} ids, ${maxPositions} positions, ${diagnostics.bytes(residentBytes(this.manifest))} of weights }`;
+  }
+
   /** Makes the rope tables reach `positions` rows. Outgrown ones stay until the device closes: a run of another session may read them. */
   ensureRope(positions: number): void {
     const rows = Math.min(positions, this.manifest.model.maxPositions);

@@ -1,6 +1,7 @@
 // How well a model foresees a text: the mean negative log likelihood of its ids. The ids are cut into runs of `window` - 1, each
 // is scored alone with <bos> before it, and the mean goes over all ids. A model without <bos> has runs of `window`, whose first
 // id is context only. Log-sum-exp and means are f64.
+import { idList, made, maybeSignal, optionsOf, shown } from "./arguments.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { Model } from "./model.ts";
 
@@ -24,6 +25,10 @@ export interface Score {
 
 /** Scores ids that have no special tokens. The model must be compiled with taps: logits of every row. */
 export async function score(model: Model, ids: readonly number[], options: ScoreOptions = {}): Promise<Score> {
+  made("score", "model", model, ["session", "close"], "load(...)");
+  idList("score", "ids", ids);
+  maybeSignal("score", optionsOf("score", options, ["window", "signal", "progress"]).signal);
+  if (options.progress !== undefined && typeof options.progress !== "function") throw diagnostics.badArgument("score", `progress is ${shown(options.progress)}`, "a function");
   const { bos, maxPositions } = model.manifest.model;
   const window = options.window ?? Math.min(512, maxPositions);
   if (!(Number.isSafeInteger(window) && window >= 2 && window <= maxPositions))

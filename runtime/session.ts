@@ -1,6 +1,7 @@
 // A session: several sequences over one paged latent cache. prefill, extend and decode are one operation on ragged rows; the entry
 // is chosen by what is cached. Sequences come and go while others run, and hold pages for the rows they have, no more. Results
 // are good until the next call of the session. Refuses ids outside the vocabulary, rows past maxTokens, and two calls at once.
+import { idList, idLists, maybeWhole, optionsOf, shown, whole } from "./arguments.ts";
 import { PADDING, type Entry } from "./batch.ts";
 import { Cache } from "./cache.ts";
 import { Arena, begin, drawable, type Begun, type CallOptions, type Result } from "./call.ts";
@@ -48,6 +49,8 @@ export class Session {
 
   constructor(model: Model, options: SessionOptions) {
     const { maxPositions } = model.manifest.model;
+    optionsOf("session", options, ["maxTokens", "sequences"]);
+    maybeWhole("session", "sequences", options.sequences, 1);
     const maxTokens = options.maxTokens ?? maxPositions;
     if (!(Number.isSafeInteger(maxTokens) && maxTokens > 0))
       throw diagnostics.misuse(`maxTokens is ${maxTokens}; it must be a whole number above 0`);
@@ -90,6 +93,7 @@ export class Session {
 
   /** New sequences: the cache is emptied, and entry b of `tokens` becomes sequence b. */
   async prefill(tokens: readonly ArrayLike<number>[]): Promise<Result> {
+    idLists("prefill", "tokens", tokens);
     if (tokens.some((t) => t.length === 0)) throw diagnostics.misuse("a prompt is empty", "give every sequence at least one token");
     this.check(tokens, () => 0);
     this.ids.forEach((_, b) => this.truncate(b, 0));
@@ -97,12 +101,14 @@ export class Session {
   }
 
   /** New rows on what is cached. An empty entry lets its sequence sit out. */
-  extend(tokens: readonly ArrayLike<number>[]): Promise<Result> {
+  async extend(tokens: readonly ArrayLike<number>[]): Promise<Result> {
+    idLists("extend", "tokens", tokens);
     return this.run(tokens);
   }
 
   /** One token for each sequence; null lets one sit out. */
-  decode(tokens: readonly (number | null)[]): Promise<Result> {
+  async decode(tokens: readonly (number | null)[]): Promise<Result> {
+    if (!Array.isArray(tokens)) throw diagnostics.badArgument("decode", `tokens is ${shown(tokens)}`, "an array with an id, or null, for each sequence");
     return this.run(tokens.map((t) => (t === null ? [] : [t])));
   }
 
@@ -112,6 +118,7 @@ export class Session {
    */
   async run(tokens: readonly ArrayLike<number>[], sampler?: Sampler): Promise<Result> {
     const { entries } = this.model.manifest;
+    idLists("run", "tokens", tokens);
     const active = tokens.flatMap((t, b) => (t.length ? [b] : []));
     const fresh = active.every((b) => this.cached(b).length === 0);
     if (this.stepRows !== undefined && active.length > 1 && !active.every((b) => this.cached(b).length > 0 && tokens[b].length === 1)) {
@@ -128,6 +135,7 @@ export class Session {
    * those before it, so they meet the kernels that a step without drafts meets.
    */
   async verify(tokens: readonly ArrayLike<number>[]): Promise<Result> {
+    idLists("verify", "tokens", tokens);
     return this.append(this.model.manifest.entries.decode, tokens, (sequence, before) =>
       Array.from(tokens[sequence], (id, j) => ({ sequence, before: before + j, tokens: [id] })),
     );
@@ -135,7 +143,7 @@ export class Session {
 
   /** A new sequence beside those there are: the lowest number that has no rows. */
   async add(tokens: ArrayLike<number>): Promise<{ sequence: number; result: Result }> {
-    if (tokens.length === 0) throw diagnostics.misuse("a prompt is empty", "give every sequence at least one token");
+    if (idList("add", "tokens", tokens).length === 0) throw diagnostics.misuse("a prompt is empty", "give every sequence at least one token");
     const free = this.ids.findIndex((s) => s.length === 0);
     const sequence = free < 0 ? this.ids.length : free;
     const rows: ArrayLike<number>[] = Array.from({ length: sequence + 1 }, () => []);
@@ -150,6 +158,8 @@ export class Session {
   async draft(tokens: readonly ArrayLike<number>[], hidden: Float32Array): Promise<Result> {
     const { entries, model } = this.model.manifest;
     if (entries.draft === undefined) throw diagnostics.noDraftLayer();
+    const wanted = idLists("draft", "tokens", tokens).reduce((n, t) => n + t.length, 0) * model.hidden;
+    if (!(hidden instanceof Float32Array) || hidden.length !== wanted) throw diagnostics.badArgument("draft", `hidden is ${hidden instanceof Float32Array ? `${hidden.length} numbers` : shown(hidden)}`, `a Float32Array of ${wanted} numbers, ${model.hidden} for each id`);
     this.check(tokens, (b) => this.draftRows[b] ?? 0);
     const active = tokens.flatMap((t, b) => (t.length ? [b] : []));
     if (this.stepRows !== undefined && active.length > 1) {
@@ -168,7 +178,9 @@ export class Session {
    */
   truncate(sequence: number, length: number, draftLength = Math.max(0, length - 1)): void {
     if (this.busy) throw diagnostics.misuse("the session is at work", "await the call before cutting a sequence");
-    if (!(Number.isSafeInteger(length) && length >= 0)) throw diagnostics.misuse(`a length of ${length}`, "give a whole number from 0 up");
+    whole("truncate", "sequence", sequence, 0);
+    whole("truncate", "length", length, 0);
+    whole("truncate", "draftLength", draftLength, 0);
     const ids = this.ids[sequence];
     if (!ids || length >= ids.length) return;
     ids.length = length;
@@ -178,8 +190,20 @@ export class Session {
 
   /** Forgets rows of the extra layer only. */
   cutDraft(sequence: number, length: number): void {
+    whole("cutDraft", "sequence", sequence, 0);
+    whole("cutDraft", "length", length, 0);
     this.draftRows[sequence] = Math.min(length, this.draftRows[sequence] ?? 0);
     this.cache.pool.cut(sequence, Math.max(this.cached(sequence).length, this.draftRows[sequence]));
+  }
+
+  /** `using session = model.session()` closes it at the end of its block. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** What console.log shows. */
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return `Session { rows of its sequences: ${this.lengths.join(", ") || "none"}; at most ${this.maxTokens} each; ${this.pages.inUse} pages in use${this.closed ? "; closed" : ""} }`;
   }
 
   /** Gives cache and arena back, after the call under way. Results of earlier calls are no longer good. */

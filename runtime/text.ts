@@ -1,7 +1,8 @@
 // Text in, text out: a prompt continued and streamed, whole characters at a time.
 import type { Diagnostic } from "../ir/diagnostic.ts";
+import { made, optionsOf, text as checkText } from "./arguments.ts";
 import * as diagnostics from "./diagnostics.ts";
-import { generate, type GenerateOptions } from "./generate.ts";
+import { GENERATE_OPTIONS, generate, type GenerateOptions } from "./generate.ts";
 import { loadGeneration } from "./generation-config.ts";
 import type { Model } from "./model.ts";
 import { TextStream, type Tokenizer } from "./tokenizer.ts";
@@ -12,6 +13,8 @@ import { TextStream, type Tokenizer } from "./tokenizer.ts";
  * warning where the text begins with what the tokenizer would add.
  */
 export function encodePrompt(tokenizer: Tokenizer, text: string, bos: number | null, say?: (d: Diagnostic) => void): number[] {
+  made("encodePrompt", "tokenizer", tokenizer, ["encode", "decode"], "loadTokenizer(...)");
+  checkText("encodePrompt", "text", text);
   const { before, after } = tokenizer.around;
   const ids = tokenizer.encode(text, { special: false });
   const twice = before.length > 0 && before.every((id, i) => ids[i] === id);
@@ -24,6 +27,9 @@ export function encodePrompt(tokenizer: Tokenizer, text: string, bos: number | n
 
 /** Continues a text and streams what is new. Stops at an end token of generation_config.json, or else of config.json, after `maxNew` ids, or by `signal`. */
 export async function* stream(model: Model, tokenizer: Tokenizer, prompt: string, options: GenerateOptions): AsyncGenerator<string, void, undefined> {
+  made("stream", "model", model, ["session", "close"], "load(...)");
+  made("stream", "tokenizer", tokenizer, ["encode", "decode"], "loadTokenizer(...)");
+  optionsOf("stream", options, GENERATE_OPTIONS, "maxNew, the ids to make");
   const { bos } = model.manifest.model;
   const eos = (await loadGeneration(tokenizer.folder))?.eos ?? model.manifest.model.eos;
   const text = new TextStream(tokenizer);

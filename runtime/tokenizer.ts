@@ -3,6 +3,7 @@
 // patterns is loaded on first use only, so that ids in, ids out needs no tokenizer at all.
 import { join } from "node:path";
 import type { Diagnostic } from "../ir/diagnostic.ts";
+import { text as checkText } from "./arguments.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { parseSideJson, readSideText, type Part } from "./side-file.ts";
 import { AddedTokens, isControl, type AddedToken } from "./tokenizer/added.ts";
@@ -78,6 +79,7 @@ async function loadPackage(): Promise<TokenizerPackage> {
 
 /** Reads the tokenizer of a folder. Throws DSC5050 where there is none, DSC5070 to DSC5072 where a file cannot be used. */
 export async function loadTokenizer(folder: string): Promise<Tokenizer> {
+  checkText("loadTokenizer", "folder", folder, "a folder with tokenizer.json or tiktoken.model");
   const file = join(folder, "tokenizer.json");
   const text = await readSideText(file);
   const settings = await readSettings(folder);

@@ -68,6 +68,25 @@ test("piped lines are turns; answers alone are on stdout", async () => {
   expect(run.status).toBe(0);
 });
 
+test("a line that begins with a slash is said to the model, unless it is a command", () => {
+  const say = (input: string): string => spawnSync(process.execPath, [cli, ...words, "--max-new", "3"], { cwd: root, env, input }).stdout.toString();
+  const lines = say("/nothink Hello.\n/usr/bin is a path\n/reset\nHello.\n/exit\nnever\n").split("\n");
+  expect(lines.length).toBe(4);
+  expect(lines[2]).toBe(say("Hello.\n").trimEnd());
+});
+
+test.each([
+  [["--prompt", "a", "--max-new", "1", "--top-k", "5"], /--top-k counts where tokens are drawn/],
+  [["--prompt", "a", "--max-new", "1", "--top-p", "0.5", "--temperature", "0"], /--top-p counts where tokens are drawn/],
+  [["--prompt", "a", "--max-new", "1", "--nvcc"], /--nvcc compiles CUDA kernels/],
+  [["--prompt", "a", "--max-new", "1", "--natives", "none"], /--natives with --target cpu/],
+  [["--prompt", "a", "--max-new", "1", "--passes", "none", "--attention", "absorbed"], /--attention absorbed is what the pass absorb-mla does/],
+  [["--prompt", "a", "--max-new", "1", "--passes", "add-norm", "--pass-option", "absorb-mla.attention=expanded"], /--pass-option is for the pass absorb-mla/],
+  [["--prompt", "a", "--max-new", "1", "--chat-template", "x"], /--chat-template is for --chat/],
+])("%s cannot have its effect and is refused", async (more, message) => {
+  expect(await refusal("run", tiny, ...more)).toMatch(message);
+});
+
 test("a turn that does not fit is a diagnostic, and the conversation goes on", () => {
   const long = "word ".repeat(1100);
   const run = spawnSync(process.execPath, [cli, ...words, "--max-new", "3"], { cwd: root, env, input: `${long}\nHello.\n` });
@@ -78,7 +97,6 @@ test("a turn that does not fit is a diagnostic, and the conversation goes on", (
 
 test.each([
   [["--prompt", "a"], /only one of --prompt and --chat/],
-  [["--json"], /--chat does not go with --json/],
   [["--save", "x.safetensors"], /--chat does not go with --save/],
   [["--draft", "5"], /--draft is 5[^]*0 to 4/],
   [["--top-p", "0"], /--top-p is 0[^]*above 0 and at most 1/],

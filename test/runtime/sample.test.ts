@@ -148,3 +148,17 @@ describe("what cannot be meant is refused", () => {
     [{ seed: -1 }, /DSC5034.*seed/],
   ])("%j", (options, message) => expect(() => new Sampler(options)).toThrow(message));
 });
+
+test("null is not set, numbers in texts are refused, and the smallest temperature takes the most likely id", () => {
+  const logits = Float32Array.from([0.5, 3, -1, 2.5]);
+  const nothing = { temperature: null, topK: null, topP: null, repeatPenalty: null, seed: null } as unknown as Sampling;
+  expect(new Sampler(nothing).options).toEqual(new Sampler().options);
+  for (const name of ["temperature", "topK", "topP", "repeatPenalty", "seed"]) for (const bad of ["1", true, NaN, [], {}, Infinity]) expect(() => new Sampler({ [name]: bad })).toThrow(/DSC5034/);
+  for (const temperature of [5e-324, 8e-309, 1e-300, 1e-9]) expect(new Sampler({ temperature }).choose(logits, new Set(), 0, 0)).toBe(1);
+  expect(new Sampler({ temperature: 1e308 }).choose(logits, new Set(), 0, 0)).toBeLessThan(4);
+  // Where nothing has a weight, the largest is left.
+  const odd = Float32Array.from([NaN, -Infinity, Infinity, 1]);
+  const sampler = new Sampler({ temperature: 1 });
+  expect(sampler.choose(odd, new Set(), 0, 0)).toBe(2);
+  expect([...sampler.probabilities(odd, new Set())]).toEqual([0, 0, 1, 0]);
+});

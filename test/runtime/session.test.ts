@@ -85,7 +85,7 @@ test("the extra layer has rows of its own in the last cache", async () => {
   expect(session.draftLengths).toEqual([3]);
   session.truncate(0, 3, 1);
   expect(session.draftLengths).toEqual([1]);
-  await expect(session.draft([[2]], final)).rejects.toThrow(/DSC5033/);
+  await expect(session.draft([[2]], final)).rejects.toThrow(/DSC5039/);
   await model.close();
 });
 
@@ -320,7 +320,7 @@ describe("calls that meet", () => {
     await expect(session.prefill([[]])).rejects.toThrow(/DSC5033.*empty/);
     await expect(session.add([])).rejects.toThrow(/DSC5033.*empty/);
     await expect(session.run([[], []])).rejects.toThrow(/DSC5033.*no sequence/);
-    expect(() => session.truncate(0, -1)).toThrow(/DSC5033/);
+    expect(() => session.truncate(0, -1)).toThrow(/DSC5039/);
     expect([session.lengths, session.pages.inUse]).toEqual([[3], 1]);
     await model.close();
   });
