@@ -72,7 +72,7 @@ export function compile(src: string, options: CompileOptions, pipeline: readonly
 export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: readonly Pass[] = standard): Compiled {
   const target = targetOf(options.target, options);
   const module = modelModule(spec, { activations: options.activations, actQuant: options.actQuant, taps: options.taps });
-  const outcome = runPipeline(module, choosePasses(options.passes, pipeline), { attention: options.attention, ...options.passOptions }, { guard: guardOf(options.reproduceIn ?? process.cwd()) });
+  const outcome = runPipeline(module, choosePasses(options.passes, pipeline), { attention: options.attention, ...options.passOptions }, { guard: guardOf(options.reproduceIn ?? process.cwd()), contracts: "say" });
   const files = new Map<string, string | Uint8Array>();
   const printed = new Map<Func, string>();
   for (const [i, s] of outcome.snapshots.entries()) files.set(`graph/${String(i).padStart(2, "0")}-${s.pass}.dsc`, printModule(s.module, { printed }));
@@ -119,7 +119,7 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
   files.set("origins.json", originsText({ launches: origins.launches }));
   // What each kernel was made for: `dsc why OUT kernels` explains the choice by it.
   files.set("problems.json", `${JSON.stringify(problems, null, 1)}\n`);
-  const warnings = triton.length ? compileTriton(triton, kernels, files) : [];
+  const warnings = [...outcome.slower, ...(triton.length ? compileTriton(triton, kernels, files) : [])];
   const manifest: Manifest = {
     format: "dsc-artifact/1",
     compiler: version,

@@ -4,7 +4,7 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import path from "node:path";
 import type { Built } from "../codegen/backend.ts";
 import type { KernelRecord } from "../ir/artifact.ts";
@@ -87,7 +87,7 @@ function build(jobs: readonly (TritonJob & { key: string })[], store: string): v
     writeFileSync(path.join(work, "jobs.json"), JSON.stringify(jobs.map((j) => ({ key: j.key, entry: j.entry, ...j.aot }))));
     writeFileSync(path.join(work, "build.py"), worker);
     const env = { ...process.env, TRITON_CACHE_DIR: path.join(work, "cache") };
-    const run = spawnSync(python(), ["build.py", String(Math.max(1, Math.min(jobs.length, cpus().length)))], { cwd: work, env, encoding: "utf8" });
+    const run = spawnSync(python(), ["build.py", String(Math.max(1, Math.min(jobs.length, availableParallelism())))], { cwd: work, env, encoding: "utf8" });
     if (run.status !== 0) throw new DiagnosticError(tritonFailed("the kernels", run.stderr || (run.error?.message ?? "")));
     const done = JSON.parse(readFileSync(path.join(work, "done.json"), "utf8")) as { key: string; shared?: number; error?: string }[];
     const failed = done.find((d) => d.error !== undefined);

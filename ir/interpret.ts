@@ -3,7 +3,7 @@
 //   typed  every value rounded to its dtype, as kernels see it
 import { DiagnosticError } from "./diagnostic.ts";
 import { missingInput, noMeaning } from "./diagnostics.ts";
-import { bodyOf, captures, topological, type Func, type Module, type Region, type Value } from "./graph.ts";
+import { bodyOf, captures, topological, type Func, type Module, type Node, type Region, type Value } from "./graph.ts";
 import { roundTo } from "./numeric.ts";
 import { partsOf, type DType, type Type } from "./types.ts";
 
@@ -47,6 +47,8 @@ export interface Inputs {
   weight?: (name: string, layer: number | null) => Tensor;
   /** Mutated by appends. */
   caches?: Caches;
+  /** Sees what an op gave, and may give another value in its place: the routes that another program took. */
+  instead?: (node: Node, layer: number | null, ins: Readonly<Record<string, Tensor>>, given: Tensor | Record<string, Tensor>) => Tensor | Record<string, Tensor>;
 }
 
 export const tensorOf = (shape: number[], data: ArrayLike<number>, dtype: DType = "f32", scales?: ArrayLike<number>): Tensor => ({
@@ -112,7 +114,8 @@ export function interpret(module: Pick<Module, "funcs" | "weights">, func: Func,
           return region.results.map((r) => evaluate(r));
         },
       };
-      const result = node.op.reference(ins, node.attrs, env);
+      const given = node.op.reference(ins, node.attrs, env);
+      const result = inputs.instead?.(node, layer, ins, given) ?? given;
       const list = node.op.outs.length === 1 && !("shape" in result && Array.isArray((result as Tensor).shape) === false) ? [result as Tensor] : node.op.outs.map((k) => (result as Record<string, Tensor>)[k]);
       for (const [i, r] of node.results.entries()) values.set(r, settle(list[i], r.type, mode));
     }

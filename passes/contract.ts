@@ -1,6 +1,6 @@
 // Contracts: how often a pass must fire, from what the model was before any pass. A pattern that a change upstream hides
 // then ends a compile with the rule and the places it was missed at, instead of giving a slower model.
-import { DiagnosticError } from "../ir/diagnostic.ts";
+import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
 import { bodyOf, type Func, type Module, type Node, type Value } from "../ir/graph.ts";
 import { everyNode } from "../ir/print.ts";
 import { asTensor } from "../ir/types.ts";
@@ -93,13 +93,18 @@ function bodyFacts(f: Func): Body {
   };
 }
 
-/** Throws where a pass fired less often than it had to; says what stood there instead. */
-export function checkContract(p: Pass, known: Known, model: string, before: readonly Pass[]): void {
+/**
+ * Throws where a pass fired less often than it had to; says what stood there instead. With `say`, a model that no plug-in has touched
+ * compiles all the same, for it is right and only slower: what would have been thrown is given to `say`.
+ */
+export function checkContract(p: Pass, known: Known, model: string, before: readonly Pass[], say?: (d: Diagnostic) => void): void {
   for (const { rules, site, times } of p.expect?.(known) ?? []) {
     const found = known.ledger.met(rules, site);
     if (found >= times) continue;
     const seen = known.ledger.entries.filter((e) => e.pass === p.name && e.site === site && rules.includes(e.rule) && e.outcome !== "fired" && e.reason);
     const plugins = before.flatMap((b) => (b.plugin ? [`a plug-in ran before it: ${b.name} (${b.plugin.file})`] : []));
-    throw new DiagnosticError(contractBroken(p.name, rules, site, model, times, found, seen.map((e) => `${e.at ? `at %${e.at}: ` : ""}${e.reason}`), plugins));
+    const broken = contractBroken(p.name, rules, site, model, times, found, seen.map((e) => `${e.at ? `at %${e.at}: ` : ""}${e.reason}`), plugins);
+    if (!say || plugins.length) throw new DiagnosticError(broken);
+    say({ ...broken, severity: "warning", help: `the model is right, and slower than it could be; please report it with its config.json` });
   }
 }

@@ -1,6 +1,6 @@
 // Runs passes in order: verify after each, keep the module after each, fill the ledger, hold every pass to its contract.
 import { costOfFunc } from "../ir/cost.ts";
-import { DiagnosticError, didYouMean } from "../ir/diagnostic.ts";
+import { DiagnosticError, didYouMean, type Diagnostic } from "../ir/diagnostic.ts";
 import type { Func, Module, Value } from "../ir/graph.ts";
 import { verify } from "../ir/verify.ts";
 import { bodiesOf, checkContract, type Known } from "./contract.ts";
@@ -22,6 +22,8 @@ export interface Outcome {
   ledger: Ledger;
   /** The module before any pass ("frontend"), then after each. */
   snapshots: Snapshot[];
+  /** Contracts that did not hold, where they were only to be said. */
+  slower: Diagnostic[];
 }
 
 /** Where a pipeline is: what a failure is reported with. */
@@ -35,8 +37,8 @@ export interface Place {
 }
 
 export interface PipelineOptions {
-  /** Hold passes to their contracts; off for texts that are no whole model. */
-  contracts?: boolean;
+  /** Hold passes to their contracts; off for texts that are no whole model. "say": a model without plug-ins compiles, and the outcome says so. */
+  contracts?: boolean | "say";
   /** Runs the work of one pass: where a time budget and the reporting of plug-ins are. Told where the work is. */
   guard?: <T>(place: Place, work: () => T) => T;
 }
@@ -63,14 +65,15 @@ export function runPipeline(module: Module, passes: readonly Pass[], given: Read
   verify(module);
   const known: Known = { bodies: how.contracts === false || module.mixed ? [] : bodiesOf(module), ran: new Set(passes.map((p) => p.name)), ledger };
   const guard = how.guard ?? ((_, work) => work());
+  const slower: Diagnostic[] = [];
   let m = module;
   for (const p of passes) {
     const place: Place = { pass: p, before: m };
     m = guard(place, () => runPass(m, p, ledger, optionsOf(p, given), place));
-    checkContract(p, known, module.name, passes.slice(0, passes.indexOf(p)));
+    checkContract(p, known, module.name, passes.slice(0, passes.indexOf(p)), how.contracts === "say" ? (d) => slower.push(d) : undefined);
     snapshots.push({ pass: p.name, module: m });
   }
-  return { module: m, ledger, snapshots };
+  return { module: m, ledger, snapshots, slower };
 }
 
 function runPass(before: Module, p: Pass, ledger: Ledger, options: Cx["options"], place: Place): Module {

@@ -1,6 +1,6 @@
 // A tile program as a Triton kernel. One program a grid cell: tl.program_id(0) counts cells, last axis fastest. Arithmetic has the
 // bits of every other target when compiled with the options given here (no fused multiply-add); tl.exp and tl.log are Triton's own,
-// within a few ulp; maxima over a tile leave NaN out. What Triton cannot say is refused by the statement's name.
+// within a few ulp; maxima over a tile leave NaN out. A product with an extent of 1 is multiplied and added up. What Triton cannot say is refused by the statement's name.
 import type { Param } from "../../ir/kernel/catalogue.ts";
 import { printParameter, printStatement } from "../../ir/kernel/print.ts";
 import type { Kernel, Stmt, Tile } from "../../ir/kernel/stmt.ts";
@@ -30,6 +30,7 @@ export interface TritonText {
 
 type Grid = Extract<Stmt, { kind: "grid" }>;
 type Reduce = Extract<Stmt, { kind: "reduce" }>;
+type Dot = Extract<Stmt, { kind: "dot" }>;
 
 export function printTriton(kernel: Kernel): TritonText {
   const grid = kernel.body[0];
@@ -65,6 +66,9 @@ ${[...helpersFor(body, printer.trees), `${fixed}\ndef ${kernel.name}(${args.join
   };
 }
 
+/** A product that tl.dot does not take, for one of its extents is 1. */
+const isRow = (s: Dot): boolean => s.a.rows === 1 || s.a.cols === 1 || s.dst.cols === 1;
+
 /** Operands of products that both come, whole, from memory of one narrow dtype. */
 function narrowOperands(el: Elements): ReadonlyMap<string, boolean> {
   const stmts = flatten(el.kernel.body);
@@ -75,7 +79,7 @@ function narrowOperands(el: Elements): ReadonlyMap<string, boolean> {
     const stored = el.buffer(load.from.buffer).dtype;
     return stored === "bf16" || stored === "e4m3" ? stored : undefined;
   };
-  const products = stmts.filter((s) => s.kind === "dot").filter((s) => dtype(s.a) !== undefined && dtype(s.a) === dtype(s.b));
+  const products = stmts.filter((s) => s.kind === "dot").filter((s) => !isRow(s) && dtype(s.a) !== undefined && dtype(s.a) === dtype(s.b));
   const names = new Set(products.flatMap((s) => [s.a.name, s.b.name]));
   return new Map([...names].map((n) => [n, stmts.some((s) => !products.includes(s as (typeof products)[number]) && tilesRead(s).some((t) => t.name === n))]));
 }
@@ -182,21 +186,37 @@ class Printer {
       case "reduce":
         return this.add(`${el.tile(dst!)} = ${this.reduced(s)}`);
       case "dot": {
-        if (s.a.rows === 1 || s.a.cols === 1 || s.dst.cols === 1) throw cannotSay(name, "dot", `${printStatement(s)}: tl.dot takes matrices, not rows`);
+        // tl.dot takes matrices; a row, or a column, is multiplied and added up.
+        if (isRow(s)) return this.add(`${el.tile(s.dst)} = ${this.rowDot(s)}`);
         // Stored operands meet on the tensor cores as they are: products are exact, sums f32. Their loads left zeros in the padding.
         if (this.narrow.has(s.a.name) && this.narrow.has(s.b.name)) return this.add(`${el.tile(s.dst)} = tl.dot(${el.asStored(s.a)}, ${s.form === "nt" ? `tl.trans(${el.asStored(s.b)})` : el.asStored(s.b)})`);
-        const cleared = (t: Tile): string => {
-          const mask = el.padding(t).join(" & ");
-          return mask ? `tl.where(${mask}, ${el.tile(t)}, 0.0)` : el.tile(t);
-        };
-        const b = cleared(s.b);
-        return this.add(`${el.tile(s.dst)} = tl.dot(${cleared(s.a)}, ${s.form === "nt" ? `tl.trans(${b})` : b}, input_precision="ieee")`);
+        const b = this.cleared(s.b);
+        return this.add(`${el.tile(s.dst)} = tl.dot(${this.cleared(s.a)}, ${s.form === "nt" ? `tl.trans(${b})` : b}, input_precision="ieee")`);
       }
       case "scan": {
         if (isSingle(s.src)) return this.add(`${el.tile(s.dst)} = tl.full((), 0, tl.int32)`);
         return this.add(`${el.tile(s.dst)} = tl.cumsum(${el.tile(s.src)}, axis=${s.src.rows > 1 || el.flat ? 0 : 1}) - ${el.tile(s.src)}`);
       }
     }
+  }
+
+  /** A tile with zeros where it is wider than its elements. */
+  private cleared(t: Tile): string {
+    const mask = this.el.padding(t).join(" & ");
+    return mask ? `tl.where(${mask}, ${this.el.tile(t)}, 0.0)` : this.el.tile(t);
+  }
+
+  /** A product with an extent of 1: rows [1, k] lie along the other side's k, and what is multiplied is added up along it. */
+  private rowDot(s: Dot): string {
+    const { a, b, dst, form } = s;
+    const [u, v] = [this.cleared(a), this.cleared(b)];
+    const turned = (t: Tile, value: string): string => (isSingle(t) ? value : `tl.trans(${value})`);
+    const added = (value: string, axis: number): string => (isSingle(dst) ? `tl.sum(tl.reshape(${value}, (${this.el.cols(a)},)), axis=0)` : `tl.sum(${value}, axis=${axis})[${dst.cols === 1 ? ":, None" : "None, :"}]`);
+    // The outer product of a column and a row.
+    if (a.cols === 1) return `${u} * ${form === "nt" ? turned(b, v) : v}`;
+    if (this.el.flat) return `tl.sum(${u} * ${v}, axis=0)`;
+    if (form === "nt") return added(`${u} * ${v}`, 1);
+    return dst.cols === 1 ? added(`${u} * ${turned(b, v)}`, 1) : added(`${turned(a, u)} * ${v}`, 0);
   }
 
   private reduced(s: Reduce): string {

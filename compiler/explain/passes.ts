@@ -11,9 +11,9 @@ export const passes: Readonly<Record<string, Entry>> = {
   },
   DSC3003: {
     name: "a contract is broken",
-    means: "A pass states how often it must fire for a model of this form. Firing less often gives a model that is correct and slow; the contract makes that an error, so that a broken pattern is noticed.",
+    means: "A pass states how often it must fire for a model of this form. Firing less often gives a model that is correct and slow; the contract notices the broken pattern. Where a plug-in ran before, it ends the compile; where all passes are dsc's own, the model compiles with a warning, for the fault is not the config's.",
     example: "A change of the frontend that writes experts in a form moe-dispatch does not match.",
-    fix: "dsc why OUT PASS says for every site why not; dsc opt on graph/00-frontend.dsc shows where the pattern is lost.",
+    fix: "dsc why OUT PASS says for every site why not; dsc opt on graph/00-frontend.dsc shows where the pattern is lost. Without a plug-in, please report it with the config.json.",
   },
   DSC3004: { name: "no such pass option", means: "Options belong to passes and are declared by them.", example: "dsc compile SRC -o OUT --pass-option nothing.here=1", fix: "dsc passes NAME lists the options of a pass." },
   DSC3005: { name: "a pass option with a value it cannot have", means: "An option's declaration says what it may be.", example: "A word where a number is needed.", fix: "dsc passes NAME says what it may be." },

@@ -165,7 +165,8 @@ function draftFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights
   const out = call(graph, bodies.get(draftKind(spec))!, [x, batch, cache], L);
   const final = rmsNorm({ x: out.next, gain: own("norm", "shared_head.norm", [spec.hidden]), eps: spec.eps });
   const logits = w.from(["mtp", "vocab"], "shared_head", () => linear({ x: options.taps ? final : lastRows({ x: final, batch }), w: spec.tied && spec.draftShares?.includes("shared_head.head") ? weights.table("embed", "model.embed_tokens.weight", [spec.vocab, spec.hidden]) : table("head", "shared_head.head", "lm_head.weight"), dtype: "f32" }));
-  return { name: "draft", params, results: [{ name: "logits", value: logits }, { name: "next", value: greedy(w, logits) }, { name: "final", value: final }, { name: "cache", value: out.cache }], assume };
+  const routes = options.taps && spec.moe ? ["indices", "weights"].map((what) => ({ name: `route.${L}.${what}`, value: out[`route.${what}`] })) : [];
+  return { name: "draft", params, results: [{ name: "logits", value: logits }, { name: "next", value: greedy(w, logits) }, { name: "final", value: final }, { name: "cache", value: out.cache }, ...routes], assume };
 }
 
 /** The most likely id after the last row of every sequence; with taps the logits have a row per token. */

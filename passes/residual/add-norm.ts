@@ -87,7 +87,11 @@ function fusionsOf(f: Func, cx: Cx): Map<Node, Fusion> {
       cx.declined(sumNorm.name, "the product before the sum adds it up", norm.results[0]);
       continue;
     }
-    if (norm.op.name !== "rms_norm") continue;
+    if (norm.op.name !== "rms_norm") {
+      // A bias stands between product and sum, so the sum is no product's; the norm is one's all the same.
+      if (norm.operands[0].node.op.name === "add") cx.declined(sumNorm.name, "the product after the norm normalises its rows itself", norm.results[0]);
+      continue;
+    }
     const [x, gain] = norm.operands;
     if (x.node.op.name !== "add") {
       cx.unmatched(sumNorm.name, `the row is ${x.node.op.name === "param" ? "a parameter: what made it is in the function before" : `made by ${x.node.op.name}, not by an add`}`, norm.results[0]);

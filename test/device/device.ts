@@ -18,7 +18,7 @@ type Part = Partial<Record<Step, (cuda: Cuda) => Promise<Row[]>>>;
 const parts = ["models", "triton-models", "sessions", "sampling", "deterministic", "block-gemm", "grouped-gemm", "experts", "bf16", "fused-linear", "thin-gemm", "slice", "printed-fp8", "mla-decode", "small", "load", "ceilings", "mla-prefill", "rows", "norm-quant"];
 
 /** Parts that run only when named. */
-const asked = ["oracle", "sanitize", "trace"];
+const asked = ["family", "oracle", "sanitize", "trace"];
 
 const option = (name: string): string | undefined => {
   const i = process.argv.indexOf(`--${name}`);
@@ -85,7 +85,7 @@ async function main(): Promise<void> {
     report[`${name}.${step}`] = rows;
     if (file) writeFileSync(file, JSON.stringify(report, null, 1) + "\n");
     process.stdout.write(`${name} ${step}: ${rows.length} rows, ${bad.length} bad, ${((performance.now() - from) / 1000).toFixed(1)} s\n`);
-    for (const r of step === "check" ? bad.slice(0, 12) : rows) process.stdout.write(`  ${line(r)}\n`);
+    for (const r of step === "check" ? [...rows.filter((r) => r.summary), ...bad.slice(0, 12)] : rows) process.stdout.write(`  ${line(r)}\n`);
   };
   for (const step of steps) {
     const queue = [...(only ? asked : []), ...parts].filter((p) => (!only || only.includes(p)) && existsSync(moduleOf(p)));

@@ -47,7 +47,7 @@ export function compileCase(seed: number): Diagnostic[] {
     passes: r.one(["all", "all", "none"]),
   };
   const key = JSON.stringify([{ ...small, keys: {} }, options]);
-  if (!compiled.has(key)) compileSpec(small, options);
+  if (!compiled.has(key)) warnings.push(...compileSpec(small, options).warnings);
   compiled.set(key, true);
   return warnings;
 }

@@ -3,6 +3,7 @@
 import { expect, test } from "vitest";
 import { Checkpoints } from "./checkpoints.ts";
 import { compileCase, configOf } from "./configs.ts";
+import { compileFamily, showFamily } from "./family.ts";
 import { SideFiles } from "./side-files.ts";
 import { textCase, textOf } from "./texts.ts";
 import { judge, printTally, type Tally } from "./judge.ts";
@@ -20,6 +21,19 @@ test("configs", async () => {
   // Damage that only ever fails at the door would test little.
   expect(tally.succeeded).toBeGreaterThan(tally.cases / 20);
   expect(tally.refused.size).toBeGreaterThan(8);
+});
+
+test("every member of the family compiles, for every target, with any passes", async () => {
+  // Triton's texts are printed, and not compiled: no Python is looked for.
+  const python = process.env.DSC_PYTHON;
+  process.env.DSC_PYTHON = "/nonexistent";
+  try {
+    const tally = await all("family", full ? 5000 : 60, (seed) => void compileFamily(seed), showFamily);
+    expect(tally.succeeded).toBe(tally.cases);
+  } finally {
+    if (python === undefined) delete process.env.DSC_PYTHON;
+    else process.env.DSC_PYTHON = python;
+  }
 });
 
 test("module texts", async () => {

@@ -49,6 +49,9 @@ export const cases: readonly Case[] = [
     family: "attend", problem: { heads: 2, n: 24, d: 8, v: 20, q: [48, 24], qp: [16, 8], k: [48, 24], kp: 8, vStrides: [40, 20], y: [40, 20], scale: 0.2 },
     dims: { t: 5, s: 40 },
   },
+  // One head, one column: products of rows, which Triton's dot does not take.
+  { family: "mla_attend", problem: { heads: 1, r: 40, d: 8, pageRows: 64, ql: [40, 40], qp: [8, 8], scale: 0.2, act: "bf16" }, dims: { T: 3, P: 3 }, extents: cache, ints: { ...paged, positions: (i) => 60 + 5 * i } },
+  { family: "attend", problem: { heads: 2, n: 1, d: 8, v: 1, q: [2, 1], qp: [16, 8], k: [2, 1], kp: 8, vStrides: [2, 1], y: [2, 1], scale: 0.2 }, dims: { t: 3, s: 20 } },
   { family: "mla_attend", problem: { heads: 4, r: 40, d: 8, pageRows: 64, ql: [160, 40], qp: [32, 8], scale: 0.2 }, dims: { T: 3, P: 3 }, extents: cache, ints: { ...paged, positions: (i) => 60 + 5 * i } },
   { family: "rope", problem: { heads: 3, d: 24, xStrides: [72, 24], interleaved: true, maxPositions: 9 }, dims: { T: 4 }, ints: paged },
   { family: "cache_append", problem: { r: 40, d: 8, pageRows: 64, cStride: 41, kpStride: 8 }, dims: { T: 4, P: 3 }, extents: cache, ints: paged },

@@ -12,6 +12,8 @@ const moduleOf = (name: string, set: string[] = [], activations: "f32" | "bf16" 
 const fp8 = moduleOf("a07-v3-fp8", ["q_lora_rank=128"]);
 const plain = moduleOf("a01-v3-yarn");
 const dense = moduleOf("../../examples/printed-model", [], "bf16");
+/** A bias stands between the product and the residual sum. */
+const biased = moduleOf("../../examples/printed-model", ["attention_bias=true"], "bf16");
 
 /** Multiplies every result of one op by 1. */
 const hide = (op: string): Pass =>
@@ -73,11 +75,19 @@ describe("a hidden pattern ends the compile", () => {
   });
 });
 
+test("a model that no plug-in has touched compiles all the same where asked to, and the outcome says what did not fire", () => {
+  const passes = insertBefore(standard, "fuse-rope-append", hide("rope"));
+  const { slower } = runPipeline(plain, passes, { attention: "absorbed" }, { contracts: "say" });
+  expect(slower.map((d) => [d.severity, d.code])).toContainEqual(["warning", "DSC3003"]);
+  expect(runPipeline(plain, standard, {}, { contracts: "say" }).slower).toEqual([]);
+});
+
 test("every pass has a contract", () => expect(standard.filter((p) => !p.expect).map((p) => p.name)).toEqual([]));
 
 describe("passes left out break no contract of another", () => {
   const names = standard.map((p) => p.name);
-  test.each([fp8, plain].map((m) => [m.name, m] as const))("%s", (_, m) => {
+  test.each([["fp8", fp8], ["plain", plain], ["biased, bf16", biased]] as const)("%s", (_, m) => {
+    runPipeline(m, standard);
     for (const leave of names) runPipeline(m, choosePasses(names.filter((n) => n !== leave).join(","), standard));
     for (const only of names) runPipeline(m, choosePasses(only, standard));
   });
