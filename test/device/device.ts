@@ -18,7 +18,7 @@ type Part = Partial<Record<Step, (cuda: Cuda) => Promise<Row[]>>>;
 const parts = ["models", "triton-models", "sessions", "sampling", "deterministic", "block-gemm", "grouped-gemm", "experts", "bf16", "fused-linear", "thin-gemm", "slice", "printed-fp8", "mla-decode", "small", "load", "ceilings", "mla-prefill", "rows", "norm-quant"];
 
 /** Parts that run only when named. */
-const asked = ["family", "oracle", "sanitize", "trace"];
+const asked = ["family", "race", "oracle", "sanitize", "trace"];
 
 const option = (name: string): string | undefined => {
   const i = process.argv.indexOf(`--${name}`);
