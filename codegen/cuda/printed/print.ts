@@ -127,8 +127,9 @@ function tileKernel(kernel: Kernel, grid: Grid, threads: number): Printed {
   const shared = layOut(kernel, lazy);
   if (shared.bytes > SHARED_LIMIT) throw tooMuchShared(kernel.name, shared.bytes, SHARED_LIMIT, shared.tiles.map((t) => `${t.name}[${t.rows}, ${t.cols}]`));
   const [el, lines] = [new Elements(kernel, namesOf(kernel)), new Lines()];
-  const usesWarps = flatten(kernel.body).some((s) => s.kind === "reduce" && (s.along === "cols" || isSingle(s.dst)) && !isSingle(s.src));
-  if (usesWarps) lines.add("const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;");
+  const byWarp = flatten(kernel.body).filter((s) => s.kind === "reduce").filter((s) => (s.along === "cols" || isSingle(s.dst)) && !isSingle(s.src));
+  // Every warp reduces to a single element for itself; rows are dealt out.
+  if (byWarp.length) lines.add(`const int lane = threadIdx.x % 32${byWarp.some((s) => !isSingle(s.dst)) ? ", warp = threadIdx.x / 32" : ""};`);
   axes(el, lines, grid, "blockIdx.x");
   lines.add("extern __shared__ float shared[];");
   for (const t of shared.tiles) {
