@@ -15,11 +15,18 @@ const DEEPEST = 64;
 export async function readSideText(path: string): Promise<string | undefined> {
   const bytes = await readSideBytes(path);
   if (bytes === undefined) return undefined;
+  let text: string;
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
     throw diagnostics.badSideFile(place(path), "it is not UTF-8 text");
   }
+  if (text.startsWith("version https://git-lfs.github.com/spec/"))
+    throw diagnostics.badSideFile(
+      spanAt(path, text, 0),
+      "it is a pointer of Git LFS: the file itself was not fetched (git lfs pull)",
+    );
+  return text;
 }
 
 async function readSideBytes(path: string): Promise<Uint8Array | undefined> {

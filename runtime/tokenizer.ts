@@ -1,6 +1,7 @@
 // Text to ids and back, from the files beside a model: tokenizer.json, or tiktoken.model where there is none, and what
 // tokenizer_config.json, special_tokens_map.json and added_tokens.json say of special tokens. The package that translates
 // patterns is loaded on first use only, so that ids in, ids out needs no tokenizer at all.
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Diagnostic } from "../ir/diagnostic.ts";
 import { text as checkText } from "./arguments.ts";
@@ -86,8 +87,21 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   const tools = await loadPackage();
   if (text !== undefined) return assemble(folder, settings, partsOfJson(parseSideJson(text, file), settings, tools));
   const tiktoken = await readTiktoken(folder, settings, tools.compile);
-  if (tiktoken === undefined) throw diagnostics.noTokenizer(folder, "it has neither tokenizer.json nor tiktoken.model");
+  if (tiktoken === undefined) throw diagnostics.noTokenizer(folder, await whatIsThere(folder));
   return assemble(folder, settings, { ...tiktoken, normalize: undefined, decoder: "bytes", around: undefined });
+}
+
+/** Why a folder has no tokenizer: vocabularies of other kinds are named. */
+async function whatIsThere(folder: string): Promise<string> {
+  const none = "it has neither tokenizer.json nor tiktoken.model";
+  const names = await readdir(folder).catch(() => []);
+  const other = names
+    .toSorted()
+    .find((n) =>
+      /^(?:tokenizer|spiece|sentencepiece.*)\.model$|^(?:vocab\.json|merges\.txt|vocab\.txt|tekken\.json)$|\.tiktoken$/.test(n),
+    );
+  if (other === undefined) return none;
+  return `${none}; it has ${other}, of which transformers makes tokenizer.json: AutoTokenizer.from_pretrained(".").save_pretrained(".")`;
 }
 
 function partsOfJson(part: Part, settings: Settings, tools: TokenizerPackage): Parts {

@@ -275,6 +275,15 @@ describe("damaged files are named, with the place", () => {
     await expect(loadTokenizer(folder)).rejects.toThrow(/DSC5070.*no regular file/s);
   });
 
+  test("a vocabulary of another kind, or one that was not fetched, is named", async () => {
+    expect(await refusal({ "tokenizer.model": "x" })).toMatch(
+      /DSC5050.*it has tokenizer.model, of which transformers makes tokenizer.json/s,
+    );
+    const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
+    for (const name of ["tokenizer.json", "tiktoken.model"])
+      expect(await refusal({ [name]: pointer })).toMatch(/DSC5070.*:1:1.*Git LFS/s);
+  });
+
   test("none at all", async () => {
     expect(await refusal({})).toMatch(/DSC5050.*neither tokenizer.json nor tiktoken.model/s);
   });
