@@ -53,7 +53,7 @@ export const verifyCommand = {
 };
 
 /** A line per pass, a column per entry point and form of attention; largest difference of any logit. */
-function table(name: string, small: Record<string, number>, proofs: readonly Proof[]): string {
+export function table(name: string, small: Record<string, number>, proofs: readonly Proof[]): string {
   const columns = [...new Set(proofs.map((p) => `${p.attention} ${p.entry}`))];
   const forms = [...new Set(proofs.map((p) => p.attention))];
   const per = columns.length / Math.max(1, forms.length);
