@@ -37,8 +37,9 @@ export function e4m3Code(x: number): number {
 /** Rounds x to the e4m3 grid. */
 export const e4m3 = (x: number): number => e4m3Values[e4m3Code(x)];
 
-/** The smallest power of two that is at least s (s > 0, f32): how ue8m0 scales round. */
+/** The smallest power of two that is at least s (s > 0, f32): how ue8m0 scales round. NaN stays NaN. */
 export function pow2ceil(s: number): number {
+  if (Number.isNaN(s)) return s;
   f32[0] = s;
   u32[0] = (u32[0] + 0x7fffff) & 0xff800000;
   return f32[0];

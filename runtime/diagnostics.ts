@@ -97,7 +97,7 @@ interface Listing {
   absent: { absent: readonly string[]; placed: ReadonlyMap<string, string> };
 }
 
-export function missingTensors({ where, tensors, absent: { absent, placed } }: Listing, missing: string[]): DiagnosticError {
+export function missingTensors({ where, tensors, absent: { absent, placed } }: Listing, missing: string[], draftOnly = false): DiagnosticError {
   const names = [...tensors.keys()];
   const near = (m: string): string => {
     if (placed.has(m)) return ` (in ${placed.get(m)}, which is not there)`;
@@ -117,7 +117,9 @@ export function missingTensors({ where, tensors, absent: { absent, placed } }: L
           ...(missing.length > 10 ? [`and ${missing.length - 10} more`] : []),
           `${where} holds ${names.length} tensors: ${list(names.toSorted())}`,
         ],
-        help: gone.length
+        help: draftOnly
+          ? "it has no extra prediction layer, which only drafts: run its model folder, or compile with --set num_nextn_predict_layers=0"
+          : gone.length
           ? "fetch the missing files"
           : "the checkpoint must be of the model that was compiled; compare its config.json with the one compiled",
       },

@@ -58,13 +58,22 @@ function checkpointSource(checkpoint: Checkpoint, ue8m0: boolean): WeightSource 
     check(all) {
       checkFormat(checkpoint, all);
       const missing = [...new Set(all.map((p) => p.tensor).filter((t) => !tensors.has(t)))];
-      if (missing.length) throw diagnostics.missingTensors(checkpoint, missing);
+      if (missing.length) throw diagnostics.missingTensors(checkpoint, missing, lastLayerOnly(all, missing));
       checkMixed(all, tensors);
       collect(all, (p) => checkTensor(p, tensors, ue8m0));
     },
     place: (device, all) => device.place(all.flatMap((p) => arraysOf(checkpoint, p))),
     close: () => checkpoint.close(),
   };
+}
+
+const layerOf = (name: string): number => Number(/\.layers\.(\d+)\./.exec(name)?.[1] ?? -1);
+
+/** Whether all that is missing is of the last layer, of which nothing is there: an extra prediction layer that was left out. */
+function lastLayerOnly(all: readonly Placement[], missing: readonly string[]): boolean {
+  const last = all.reduce((most, p) => Math.max(most, layerOf(p.tensor)), 0);
+  const gone = new Set(missing);
+  return last > 0 && missing.every((t) => layerOf(t) === last) && all.every((p) => layerOf(p.tensor) !== last || gone.has(p.tensor)) && missing.some((t) => t.endsWith(".eh_proj.weight"));
 }
 
 /** Says what a checkpoint is, where its weights are stored in a format that is not read. */

@@ -82,7 +82,7 @@ function evaluate(o: Temps, e: MapExpr, type: Type, leaves: Leaves): Expr {
     case "floor":
       return ins("f32x4.floor", a);
     default:
-      return powerCeil(a);
+      return powerCeil(o, a);
   }
 }
 

@@ -95,8 +95,11 @@ export function valueE4m3(code: Expr): Expr {
   return mul(ins("v128.or", magnitude, sign), splat(2 ** 120));
 }
 
-/** The smallest power of two that is at least s, for s > 0. */
-export const powerCeil = (s: Expr): Expr => ins("v128.and", ins("i32x4.add", s, splatI(0x7fffff)), splatI(0xff800000 | 0));
+/** The smallest power of two that is at least s, for s > 0; NaN stays NaN, all bits set. */
+export function powerCeil(o: Temps, value: Expr): Expr {
+  const s = keep(o, value, "s");
+  return ins("v128.or", ins("v128.and", ins("i32x4.add", s, splatI(0x7fffff)), splatI(0xff800000 | 0)), ins("f32x4.ne", s, s));
+}
 
 /** Sum of four lanes, as (0 + 2) + (1 + 3). */
 export function sumLanes(o: Temps, value: Expr): Expr {

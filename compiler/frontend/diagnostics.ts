@@ -9,8 +9,8 @@ export const badJson = (problem: string, span: Span): Diagnostic =>
     help: "the file must be one JSON object, as the checkpoint ships it",
   });
 
-export const noSource = (path: string, problem: string): Diagnostic =>
-  error("DSC1002", `cannot read ${path}: ${problem}`, { spans: [place(path)], help: "give a config.json, or a folder that has one" });
+export const noSource = (path: string, problem: string, help = "give a config.json, or a folder that has one"): Diagnostic =>
+  error("DSC1002", `cannot read ${path}: ${problem}`, { spans: [place(path)], help });
 
 export const notObject = (span: Span | undefined): Diagnostic =>
   error("DSC1003", "the config is not a JSON object", { spans: at(span), help: "it begins with { and holds key: value pairs" });

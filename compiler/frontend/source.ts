@@ -1,8 +1,9 @@
 // SRC: a config.json, or a folder that has one. `--set key=value` lays values over it before anything is read, and a
 // finding about such a value points at the word on the command line, not at the line of the file it replaced.
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readSync, readdirSync, statSync } from "node:fs";
 import path from "node:path";
-import { DiagnosticError, type Span } from "../../ir/diagnostic.ts";
+import { DiagnosticError, type Diagnostic, type Span } from "../../ir/diagnostic.ts";
+import { HEAD_BYTES, kindOf, withoutCheckpoint } from "../../runtime/file-kind.ts";
 import { badSet, noSource, notObject, setInside } from "./diagnostics.ts";
 import { parseJson, type Json } from "./json.ts";
 
@@ -29,13 +30,36 @@ export function openSource(src: string, set: readonly string[] = []): Source {
   let text: string;
   try {
     if (statSync(src).isDirectory()) file = path.join(src, "config.json");
-    if (!existsSync(file)) throw new DiagnosticError(noSource(src, "the folder has no config.json"));
-    if (statSync(file).size > MOST_BYTES) throw new DiagnosticError(noSource(file, "it is too large to be a config"));
+    if (!existsSync(file)) throw new DiagnosticError(withoutConfig(src));
+    const stat = statSync(file);
+    // Reading a FIFO or a terminal would wait for ever.
+    if (!stat.isFile()) throw new DiagnosticError(noSource(file, "it is no regular file"));
+    const other = kindOf(headOf(file));
+    if (other) throw new DiagnosticError(noSource(file, `it is ${other.what}`, other.help));
+    if (stat.size > MOST_BYTES) throw new DiagnosticError(noSource(file, file.endsWith(".safetensors") ? "it holds weights, not a config" : "it is too large to be a config"));
     text = readFileSync(file, "utf8");
   } catch (e) {
     throw e instanceof DiagnosticError ? e : new DiagnosticError(noSource(file, (e as Error).message));
   }
   return sourceOf(text, file, path.dirname(file), set);
+}
+
+/** The first bytes of a file. */
+function headOf(file: string): Uint8Array {
+  const fd = openSync(file, "r");
+  try {
+    const head = new Uint8Array(HEAD_BYTES);
+    return head.subarray(0, readSync(fd, head, 0, HEAD_BYTES, 0));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** A folder without a config, in words for what it has instead. */
+function withoutConfig(folder: string): Diagnostic {
+  const names = readdirSync(folder);
+  const { what, help } = withoutCheckpoint(names);
+  return help ? noSource(folder, `the folder has no config.json; ${what}`, help) : noSource(folder, "the folder has no config.json");
 }
 
 /** The same from a text in hand. */

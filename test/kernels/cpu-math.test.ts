@@ -5,7 +5,7 @@ import * as math from "../../codegen/cpu/math.ts";
 import { i32, load, plus, store, times, type Expr } from "../../codegen/cpu/wasm.ts";
 import { wat } from "../../codegen/cpu/wat.ts";
 import { Writer } from "../../codegen/cpu/writer.ts";
-import { bf16, e4m3Code, e4m3Values } from "../../ir/numeric.ts";
+import { bf16, e4m3Code, e4m3Values, pow2ceil } from "../../ir/numeric.ts";
 
 /** Applies a lane function to an array, four at a time, in WebAssembly. */
 function apply(f: (w: Writer, x: Expr) => Expr, input: Float32Array): ArrayBuffer {
@@ -65,6 +65,16 @@ test("bf16 rounds to nearest even", () => {
   all.forEach((x, i) => {
     if (!Object.is(got[i], bf16(x))) expect([x, got[i]]).toEqual([x, bf16(x)]);
   });
+});
+
+test("scales round up to powers of two as the reference rounds them; NaN and infinity stay what they are", () => {
+  const positive = all.filter((x) => !(x <= 0));
+  const got = new Float32Array(apply((w, x) => math.powerCeil(w, x), positive));
+  positive.forEach((x, i) => {
+    const want = pow2ceil(x);
+    if (!Object.is(got[i], want)) expect([x, got[i]]).toEqual([x, want]);
+  });
+  expect([pow2ceil(NaN), pow2ceil(Infinity), pow2ceil(3), pow2ceil(0.25)]).toEqual([NaN, Infinity, 4, 0.25]);
 });
 
 test("e4m3 codes are exact and saturate; values come back", () => {

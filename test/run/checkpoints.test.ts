@@ -154,6 +154,11 @@ describe("the extra prediction layer", () => {
     expect(stderr).toMatch(/DSC6024[^]*DSC6017[^]*the checkpoint has no such layer/);
   });
 
+  test("an artifact that was compiled with it says what to do", async () => {
+    const folder = await altered("a08-v3-mtp", (t) => matching(t, MTP).forEach((n) => t.delete(n)));
+    await expect(openModel(folder, { stored: undefined })).rejects.toThrow(/DSC5020[^]*--set num_nextn_predict_layers=0/);
+  });
+
   test("an index that still names it, in a shard that is gone, changes nothing", async () => {
     const folder = await altered("a08-v3-mtp", (t) => matching(t, MTP).forEach((n) => t.delete(n)));
     renameSync(path.join(folder, "model.safetensors"), path.join(folder, "model-00001-of-00002.safetensors"));
