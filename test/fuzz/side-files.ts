@@ -1,10 +1,11 @@
-// Random damage to the files around a model: tokenizer.json, tiktoken.model and its Python file, the files of special tokens, the
-// chat template. What is not refused encodes and decodes texts and renders a conversation.
+// Random damage to the files around a model: tokenizer.json, tiktoken.model and its Python file, the files of special tokens,
+// generation_config.json, the chat template. What is not refused encodes and decodes texts and renders a conversation.
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { Diagnostic } from "../../ir/diagnostic.ts";
 import { loadChatTemplate } from "../../runtime/chat-template.ts";
+import { loadGeneration } from "../../runtime/generation-config.ts";
 import { renderSaid } from "../../runtime/said.ts";
 import { encodePrompt } from "../../runtime/text.ts";
 import { loadTokenizer } from "../../runtime/tokenizer.ts";
@@ -33,6 +34,16 @@ const SPECIAL: Folder = {
     chat_template: "{{ bos_token }}{% for m in messages %}{{ m.role }}{{ m.content | trim }}{{ eos_token }}{% endfor %}",
   }),
   "special_tokens_map.json": JSON.stringify({ bos_token: token("<s>"), pad_token: "<pad>", additional_special_tokens: ["<z>"] }),
+  "generation_config.json": JSON.stringify({
+    do_sample: true,
+    eos_token_id: [1, 2],
+    temperature: 0.6,
+    top_k: -1,
+    top_p: 0.9,
+    repetition_penalty: 1.1,
+    max_new_tokens: 5,
+    num_beams: 1,
+  }),
   "added_tokens.json": JSON.stringify({ "<tool>": 5000, "<s>": 3 }),
 };
 
@@ -124,7 +135,7 @@ export class SideFiles {
 /** Uses the files of a folder for all that they are for. */
 async function use(folder: string, r: Random): Promise<Diagnostic[]> {
   const tokenizer = await loadTokenizer(folder);
-  const said: Diagnostic[] = [...tokenizer.warnings];
+  const said: Diagnostic[] = [...tokenizer.warnings, ...((await loadGeneration(folder))?.warnings ?? [])];
   for (const text of TEXTS) {
     const ids = [...encodePrompt(tokenizer, text, 0, (d) => said.push(d)), ...tokenizer.encode(text, { control: false })];
     const wrong = ids.find((id) => !Number.isSafeInteger(id) || id < 0);
