@@ -30,7 +30,7 @@ function addNormOf(family: string, outs: Arg[]): Choose {
 }
 
 /** By op, the tile family that serves it and its problem. */
-export const choosers: Readonly<Record<string, Choose>> = {
+export const choosers: Readonly<Record<string, Choose>> = Object.freeze({
   embed: ({ ins, outs }) => one("embed", { vocab: num(ins[1].shape[0]), d: num(ins[1].shape[1]), table: ins[1].dtype, ...result(outs[0]) }, [{ in: 0 }, { in: 1 }, { out: 0 }], [outs[0].shape[0]]),
 
   rms_norm({ ins, outs, attrs }) {
@@ -234,7 +234,7 @@ export const choosers: Readonly<Record<string, Choose>> = {
     const failed = copies.find((c) => "reason" in c);
     return failed ? (failed as { reason: string }) : (copies as Chosen[]);
   },
-};
+});
 
 /** The tile kernels of a site: the choice of every target for an op it has nothing better for. */
 export const chooseTiles: Choose = (site) => choosers[site.op]?.(site) ?? refuse(`no kernel family serves ${site.op}`);

@@ -5,8 +5,10 @@
 import yargs from "yargs";
 import { hideBin } from "yargs/helpers";
 import { DiagnosticError } from "../ir/diagnostic.ts";
+import { pluginEnded } from "../passes/diagnostics.ts";
 import { commandNames, loadCommand, loadCommands } from "./commands/index.ts";
 import { internal } from "./diagnostics.ts";
+import { loadedPlugins, thrownLater } from "./plugin-blame.ts";
 import { tell } from "./tell.ts";
 import { version } from "./version.ts";
 import { asOptions, checkFirst, checkWords, explain, spread } from "./words.ts";
@@ -15,17 +17,29 @@ const words = asOptions(spread(hideBin(process.argv)));
 
 function report(e: unknown): void {
   if (!(e instanceof DiagnosticError) && process.env.DSC_DEBUG) process.stderr.write(`${(e as Error).stack}\n`);
-  tell(e instanceof DiagnosticError ? e.diagnostics : [internal(e)], words.includes("--json"));
+  tell(e instanceof DiagnosticError ? e.diagnostics : [thrownLater(e) ?? internal(e)], words.includes("--json"));
 }
+
+/** Whether the command has come to its end, good or bad. A plug-in may not end the process before. */
+let finished = false;
+const end = (code?: number | string): never => {
+  finished = true;
+  process.exit(code);
+};
 
 // A reader that goes away (| head) ends the program quietly.
 for (const stream of [process.stdout, process.stderr])
-  stream.on("error", (e: NodeJS.ErrnoException) => process.exit(e.code === "EPIPE" ? (process.exitCode ?? 0) : 1));
+  stream.on("error", (e: NodeJS.ErrnoException) => end(e.code === "EPIPE" ? (process.exitCode ?? 0) : 1));
 
 // What a worker or a callback throws is a diagnostic too.
 process.on("uncaughtException", (e) => {
   report(e);
-  process.exit();
+  end();
+});
+
+process.on("exit", (code) => {
+  if (finished || loadedPlugins().length === 0 || code > 128) return;
+  report(new DiagnosticError(pluginEnded(loadedPlugins())));
 });
 
 try {
@@ -57,3 +71,7 @@ try {
 } catch (e) {
   report(e);
 }
+// What a plug-in left running (a timer, a server) does not keep the program alive; what was written is through by then.
+finished = true;
+if (loadedPlugins().length > 0) for (const stream of [process.stdout, process.stderr]) await new Promise((done) => stream.write("", done));
+if (loadedPlugins().length > 0) process.exit();

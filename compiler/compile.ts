@@ -6,10 +6,10 @@ import { targetOf } from "../codegen/target.ts";
 import type { FunctionPlan, KernelRecord, Manifest, ModelFacts, Target, WeightDType, WeightPlan } from "../ir/artifact.ts";
 import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
 import type { Catalogue, Problem } from "../ir/kernel/catalogue.ts";
-import { everyNode, printModule, printOrigins, sizeOf, type Func, type Module } from "../ir/index.ts";
+import { everyNode, printModule, printOrigins, sizeOf, type Func, type Module, type Node } from "../ir/index.ts";
 import { choosePasses, runPipeline, standard, type Outcome, type Pass } from "../passes/index.ts";
 import { planMemory } from "../passes/plan/memory.ts";
-import { selectModule, type Draft } from "../passes/plan/select.ts";
+import { selectModule, type Draft, type MakerOf } from "../passes/plan/select.ts";
 import { loadSpec } from "./frontend/config.ts";
 import { modelModule } from "./frontend/model.ts";
 import type { ModelSpec } from "./frontend/spec.ts";
@@ -17,6 +17,7 @@ import { usage } from "./diagnostics.ts";
 import { guardOf } from "./guard.ts";
 import { launchesOf, ownSizes, workOf, type Experts, type Launch } from "./launches.ts";
 import { OriginLog, originsText } from "./origins.ts";
+import { provePlugins, unproved, type PluginProof } from "./prove-plugins.ts";
 import { reduce } from "./shrink.ts";
 import { fit, type Stored } from "./stored.ts";
 import { compileTriton, type TritonJob } from "./triton.ts";
@@ -56,6 +57,8 @@ export interface Compiled {
   outcome: Outcome;
   spec: ModelSpec;
   warnings: Diagnostic[];
+  /** What is known of the plug-ins that ran. */
+  proofs: PluginProof[];
 }
 
 /** Rows of one cache page. */
@@ -72,7 +75,10 @@ export function compile(src: string, options: CompileOptions, pipeline: readonly
 export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: readonly Pass[] = standard): Compiled {
   const target = targetOf(options.target, options);
   const module = modelModule(spec, { activations: options.activations, actQuant: options.actQuant, taps: options.taps });
-  const outcome = runPipeline(module, choosePasses(options.passes, pipeline), { attention: options.attention, ...options.passOptions }, { guard: guardOf(options.reproduceIn ?? process.cwd()), contracts: "say" });
+  const passes = choosePasses(options.passes, pipeline);
+  const folder = options.reproduceIn ?? process.cwd();
+  const outcome = runPipeline(module, passes, { attention: options.attention, ...options.passOptions }, { guard: guardOf(folder), contracts: "say" });
+  const proofs = provePlugins(spec, passes, options.passOptions ?? {}, outcome, folder);
   const files = new Map<string, string | Uint8Array>();
   const printed = new Map<Func, string>();
   for (const [i, s] of outcome.snapshots.entries()) files.set(`graph/${String(i).padStart(2, "0")}-${s.pass}.dsc`, printModule(s.module, { printed }));
@@ -90,7 +96,7 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
   // A step takes all sequences at once; everything else takes one at a time then (runtime/session.ts).
   const step = outcome.module.entries.decode;
   const catalogueOf = (f: Func): Catalogue => (steady && (f.name === step || f.name.startsWith(`${step}/`)) ? steady.catalogue : target.catalogue);
-  for (const draft of selectModule(outcome.module, target.catalogue, catalogueOf)) {
+  for (const draft of selectModule(outcome.module, target.catalogue, catalogueOf, makerIn(outcome, passes))) {
     const func = outcome.module.funcs.get(draft.name)!;
     const launches = new Map(launchesOf(func, draft).map((l) => [l.draft, l]));
     const nameOf = (d: Draft & { kind: "kernel" }): string => {
@@ -119,7 +125,7 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
   files.set("origins.json", originsText({ launches: origins.launches }));
   // What each kernel was made for: `dsc why OUT kernels` explains the choice by it.
   files.set("problems.json", `${JSON.stringify(problems, null, 1)}\n`);
-  const warnings = [...outcome.slower, ...(triton.length ? compileTriton(triton, kernels, files) : [])];
+  const warnings = [...outcome.slower, ...unproved(proofs), ...(triton.length ? compileTriton(triton, kernels, files) : [])];
   const manifest: Manifest = {
     format: "dsc-artifact/1",
     compiler: version,
@@ -138,8 +144,18 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
     load: outcome.module.load.map((l) => ({ function: l.func, layers: [...l.layers] })),
     files: Object.fromEntries([...files].map(([name, data]) => [name, createHash("sha256").update(data).digest("hex")])),
   };
-  return { manifest, files, outcome, spec, warnings };
+  return { manifest, files, outcome, spec, warnings, proofs };
 }
+
+/** Which pass a node came with, and the plug-in that has it: what is said where a target has no kernel for it. */
+const makerIn = ({ snapshots }: Outcome, passes: readonly Pass[]): MakerOf => (f, n) => {
+  // Passes after it rebuild what reads another value: the same op, attributes and types are the same node.
+  const same = (x: Node): boolean => x === n || (x.op === n.op && JSON.stringify([x.attrs, x.results.map((r) => r.type)]) === JSON.stringify([n.attrs, n.results.map((r) => r.type)]));
+  const first = snapshots.find((s) => s.module.funcs.has(f.name) && everyNode(s.module.funcs.get(f.name)!).some(same));
+  const p = passes.find((x) => x.name === first?.pass);
+  if (!p) return first === undefined ? undefined : "the frontend wrote it";
+  return p.plugin ? `pass ${p.name} made it: the plug-in ${p.plugin.file}` : `pass ${p.name} made it`;
+};
 
 /** Plug-ins by name and digest, and options of passes, where there are any: the artifact says what made it. */
 function given(pipeline: readonly Pass[], { passOptions = {} }: CompileOptions): Record<string, string> {

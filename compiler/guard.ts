@@ -10,6 +10,7 @@ import type { PipelineOptions, Place } from "../passes/index.ts";
 import { readTextSync } from "../runtime/files.ts";
 import { makeFolder } from "./artifact.ts";
 import { kindAt } from "./ours.ts";
+import { isPluginExit, thrownAt, withoutExit } from "./plugin-blame.ts";
 
 /**
  * Seconds one pass of a plug-in may take for one model; all standard passes together take one for R1. The limit is of the clock,
@@ -25,7 +26,7 @@ export function withinBudget<T>(f: () => T, seconds = BUDGET_S): T {
   work = f;
   Object.assign(globalThis, { dscWork: () => work!() });
   try {
-    return vm.runInThisContext("dscWork()", { timeout: Math.round(seconds * 1000) }) as T;
+    return vm.runInThisContext("dscWork()", { timeout: Math.round(seconds * 1000), displayErrors: false }) as T;
   } finally {
     work = outer;
     if (!outer) Reflect.deleteProperty(globalThis, "dscWork");
@@ -40,7 +41,7 @@ export const guardOf =
   (place, run) => {
     if (!place.pass.plugin) return run();
     try {
-      return withinBudget(run, seconds);
+      return withoutExit(() => withinBudget(run, seconds));
     } catch (e) {
       throw new DiagnosticError(reported(place, e, folder, seconds));
     }
@@ -59,23 +60,26 @@ function reported(place: Place, e: unknown, folder: string, seconds: number): Di
   if (e instanceof DiagnosticError) {
     const [first, ...rest] = e.diagnostics;
     // The pipeline's own word for a broken graph is that the pass is at fault: here it is the plug-in.
-    return first.code === "DSC9001" ? [pluginBroke(f(first.notes)), ...rest] : [pluginThrew(f([])), first, ...rest];
+    const { notes, span } = thrownAt(e, pass.plugin!.file);
+    if (first.code === "DSC3008") return [pluginThrew(f([first.title.slice(first.title.indexOf(": ") + 2), first.help ?? ""]))];
+    return first.code === "DSC9001" ? [pluginBroke(f(first.notes)), ...rest] : [pluginThrew({ ...f(notes), ...(span ? { span } : {}) }), first, ...rest];
   }
-  return [pluginThrew(f([e instanceof Error ? `${e.name}: ${e.message}` : String(e), ...thrownAt(e, pass.plugin!.file)]))];
-}
-
-/** The line of the plug-in that threw, where the stack has it. */
-function thrownAt(e: unknown, file: string): string[] {
-  const line = (e instanceof Error ? (e.stack ?? "") : "").split("\n").find((l) => l.includes(path.basename(file)));
-  const at = line && /:(\d+):(\d+)\)?$/.exec(line);
-  return at ? [`thrown at ${file}:${at[1]}:${at[2]}`] : [];
+  const { notes, span } = thrownAt(e, pass.plugin!.file);
+  const readOnly = e instanceof TypeError && /read.only|not extensible|Cannot delete property|Cannot add property|Cannot define property/i.test(e.message);
+  const said = isPluginExit(e) ? "it calls process.exit" : e instanceof Error ? `${e.name}: ${e.message}` : String(e);
+  return [pluginThrew({ ...f([said, ...(readOnly ? ["graphs, ops, rules and options are values: make new ones with the builders and rebuild"] : []), ...notes]), ...(span ? { span } : {}) })];
 }
 
 /** Writes the module from before the pass, cut down to the function it was in; gives the file, or nothing where it cannot be written. */
 function reproduce({ pass, func, before }: Place, folder: string): string | undefined {
+  return writeBefore(pass.name, printModule(func === undefined ? before : only(before, func)), folder);
+}
+
+/** Writes the text from before a pass into a folder, beside what is there; gives the file as seen from here, or nothing where it cannot be written. */
+export function writeBefore(pass: string, text: string, folder: string): string | undefined {
   try {
     makeFolder(folder);
-    const file = place(path.join(folder, `${pass.name}-before`), printModule(func === undefined ? before : only(before, func)));
+    const file = place(path.join(folder, `${pass}-before`), text);
     return path.relative(process.cwd(), file).startsWith("..") ? file : path.relative(process.cwd(), file);
   } catch {
     return undefined;

@@ -1,14 +1,16 @@
-// The plug-in door: TypeScript passes from outside the tree, loaded through jiti and placed in the pipeline. A plug-in sees the
-// running dsc by the names "dsc/ir", "dsc/passes" and "dsc/codegen", wherever it lies and whatever is installed beside it. Its
-// rules are proved before they run. The digest in the artifact is that of the file itself, not of what it imports.
+// The plug-in door: TypeScript passes from outside the tree, checked and placed in the pipeline. Their rules are proved before they
+// run. The digest in the artifact is that of the file itself, not of what it imports.
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import path from "node:path";
 import { DiagnosticError, didYouMean, render } from "../ir/diagnostic.ts";
 import { configPassedOver, pluginNotLoaded, pluginShape, ruleRefuted, unknownPass } from "../passes/diagnostics.ts";
-import { counterexample, insertAfter, insertBefore, standard, type Pass } from "../passes/index.ts";
+import { deepFreeze } from "../ir/freeze.ts";
+import { counterexample, insertAfter, insertBefore, standard, type Pass, type Rule } from "../passes/index.ts";
 import { BUDGET_S, timedOut, withinBudget } from "./guard.ts";
 import { ownConfig } from "./own-config.ts";
+import { thrownAt, withoutExit } from "./plugin-blame.ts";
+import { exported, reasonOf } from "./plugin-module.ts";
 
 /**
  * The pipeline with every plug-in in its place: the working directory's dsc.config first, then the files named, in order. `models`
@@ -24,72 +26,96 @@ export async function loadPlugins(models: string | readonly string[] | undefined
   return pipeline;
 }
 
-async function exported(file: string, seconds: number): Promise<unknown> {
-  const full = path.resolve(file);
-  if (!existsSync(full)) throw new DiagnosticError(pluginNotLoaded(file, ["there is no such file"]));
-  // Only who has a plug-in pays for what plug-ins may import. The plug-in's ops and passes are the objects of this process.
-  const [{ createJiti }, ir, passes, codegen] = await Promise.all([import("jiti"), import("../ir/index.ts"), import("../passes/index.ts"), import("../codegen/index.ts")]);
-  // Nothing is cached: a file is loaded as it is now.
-  const jiti = createJiti(import.meta.url, { fsCache: false, moduleCache: false, interopDefault: false, virtualModules: { "dsc/ir": ir, "dsc/passes": passes, "dsc/codegen": codegen } });
-  try {
-    return withinBudget(() => (jiti(full) as { default?: unknown }).default, seconds);
-  } catch (e) {
-    if (timedOut(e)) throw new DiagnosticError(pluginNotLoaded(file, [`it did not end in ${seconds} s`]));
-    if (e instanceof DiagnosticError) throw new DiagnosticError([pluginNotLoaded(file, ["declaring its rules or passes failed"]), ...e.diagnostics]);
-    throw new DiagnosticError(pluginNotLoaded(file, reasonOf(e)));
-  }
-}
-
-/** The first lines of what went wrong, without stack. */
-const reasonOf = (e: unknown): string[] => (e instanceof Error ? e.message : String(e)).split("\n").filter((l) => l.trim() !== "" && !/^\s+at /.test(l)).slice(0, 3);
-
 /** The pipeline after a plug-in: a pass with its place, { pipeline }, or a function of the pipeline so far. */
 function placed(file: string, from: unknown, pipeline: readonly Pass[]): readonly Pass[] {
   const record = typeof from === "object" && from !== null ? (from as Record<string, unknown>) : undefined;
   let next: unknown;
   if (typeof from === "function") next = called(file, from as (p: readonly Pass[]) => unknown, pipeline);
   else if (record && "pipeline" in record) next = record.pipeline;
-  else if (record && "name" in record) next = inPlace(file, record as unknown as Pass, pipeline);
-  else throw new DiagnosticError(pluginShape(file, from === undefined ? "it has no default export" : `its default export is ${Array.isArray(from) ? "an array" : typeof from}`));
-  if (!Array.isArray(next) || next.length === 0) throw new DiagnosticError(pluginShape(file, "the pipeline is no list of passes"));
+  else if (record && !Array.isArray(from)) next = inPlace(file, record as unknown as Pass, pipeline);
+  else throw new DiagnosticError(pluginShape(file, "exports no pass", from === undefined ? "it has no default export" : `its default export is ${Array.isArray(from) ? "an array" : from === null ? "null" : typeof from}`));
+  if (typeof (next as { then?: unknown } | undefined)?.then === "function") throw new DiagnosticError(pluginShape(file, "exports no pipeline", "its function gave a Promise: a pipeline is a value"));
+  if (!Array.isArray(next) || next.length === 0) throw new DiagnosticError(pluginShape(file, "exports no pipeline", `the pipeline is ${Array.isArray(next) ? "empty" : next === null ? "null" : typeof next}, no list of passes`));
+  const bad = next.findIndex((p: unknown) => typeof p !== "object" || p === null || Array.isArray(p));
+  if (bad >= 0) throw new DiagnosticError(pluginShape(file, "exports no pipeline", `number ${bad + 1} of the pipeline is no pass`));
   const digest = createHash("sha256").update(readFileSync(file)).digest("hex");
-  const own = (next as Pass[]).map((p) => (pipeline.includes(p) ? p : checked(file, { ...p, plugin: { file, digest } })));
+  const known = next as Pass[];
+  const own = known.map((p) => (pipeline.includes(p) ? p : checked(file, { ...p, plugin: { file, digest } }, known)));
   const twice = own.find((p, i) => own.findIndex((q) => q.name === p.name) !== i);
-  if (twice) throw new DiagnosticError(pluginShape(file, `two passes are named ${twice.name}`));
+  if (twice) throw new DiagnosticError(pluginShape(file, `takes a name that is taken: ${twice.name}`, `two passes are named ${twice.name}`, "give the pass another name; dsc passes lists those there are"));
   return own;
 }
 
 function called(file: string, f: (p: readonly Pass[]) => unknown, pipeline: readonly Pass[]): unknown {
   try {
-    return withinBudget(() => f(pipeline));
+    return withoutExit(() => withinBudget(() => f(Object.freeze([...pipeline]))));
   } catch (e) {
-    throw new DiagnosticError(pluginNotLoaded(file, ["its default export, a function of the pipeline, threw", ...reasonOf(e)]));
+    const { notes, span } = thrownAt(e, file);
+    throw new DiagnosticError(pluginNotLoaded(file, ["its default export, a function of the pipeline, threw", ...reasonOf(e), ...notes], span));
   }
 }
 
 function inPlace(file: string, p: Pass, pipeline: readonly Pass[]): Pass[] {
+  named(file, p);
   const names = pipeline.map((x) => x.name);
+  if (p.before !== undefined && p.after !== undefined) throw new DiagnosticError(pluginShape(file, `says two places for pass ${p.name}`, `it goes before ${p.before} and after ${p.after}`, "keep one of the two"));
   const anchor = p.before ?? p.after;
-  if (anchor === undefined) throw new DiagnosticError(pluginShape(file, `pass ${p.name} does not say where it goes: before or after which pass`));
-  if (!names.includes(anchor)) throw new DiagnosticError([pluginShape(file, `pass ${p.name} goes ${p.before === undefined ? "after" : "before"} ${anchor}`), unknownPass(anchor, didYouMean(anchor, names), names)]);
+  const help = "say before: NAME or after: NAME; dsc passes lists the names";
+  if (anchor === undefined) throw new DiagnosticError(pluginShape(file, `gives pass ${p.name} no place`, `pass ${p.name} does not say where it goes: before or after which pass`, help));
+  if (!names.includes(anchor)) {
+    const shape = pluginShape(file, `gives pass ${p.name} a place that is not there`, `pass ${p.name} goes ${p.before === undefined ? "after" : "before"} ${String(anchor)}`, help);
+    throw new DiagnosticError([shape, unknownPass(String(anchor), didYouMean(String(anchor), names), names)]);
+  }
   return p.before === undefined ? insertAfter(pipeline, anchor, p) : insertBefore(pipeline, anchor, p);
 }
 
-const keys = ["name", "summary", "rules", "equations", "steps", "options", "fire", "run", "whole", "expect", "before", "after", "plugin"];
+/** A pass has a name of its own, in kebab-case. */
+function named(file: string, p: Pass): void {
+  if (typeof p.name !== "string") throw new DiagnosticError(pluginShape(file, "exports no pass", `its default export has ${p.name === undefined ? "no name" : `the name ${JSON.stringify(p.name)}`}`));
+  if (!/^[a-z][a-z0-9-]*$/.test(p.name)) throw new DiagnosticError(pluginShape(file, `names a pass ${JSON.stringify(p.name)}`, `the name ${JSON.stringify(p.name)} is not in kebab-case`, `write ${kebab(p.name)}`));
+}
+
+const kebab = (name: string): string => {
+  const word = name.replace(/([a-z0-9])([A-Z])/g, "$1-$2").toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^[^a-z]+|-+$/g, "");
+  return word === "" ? "my-pass" : word;
+};
+
+const keys = ["name", "summary", "rules", "equations", "steps", "options", "fire", "run", "whole", "expect", "before", "after", "hides", "plugin"];
 
 /** A pass as one is declared, its rules proved. */
-function checked(file: string, p: Pass): Pass {
-  const say = (problem: string): never => {
-    throw new DiagnosticError(pluginShape(file, problem));
+function checked(file: string, p: Pass, pipeline: readonly Pass[]): Pass {
+  named(file, p);
+  const say = (problem: string, help?: string): never => {
+    throw new DiagnosticError(pluginShape(file, `declares pass ${p.name} wrongly`, `pass ${p.name} ${problem}`, help ?? "examples/plugin-pass/last-row-norm.ts is a whole one"));
   };
-  if (typeof p.name !== "string" || !/^[a-z][a-z0-9-]*$/.test(p.name)) say(`the name ${JSON.stringify(p.name)} is not in kebab-case`);
-  if (typeof p.summary !== "string") say(`pass ${p.name} has no summary`);
-  for (const k of Object.keys(p)) if (!keys.includes(k)) say(`pass ${p.name} has a field ${k}${didYouMean(k, keys) ? `; did you mean ${didYouMean(k, keys)}?` : ""}`);
-  if (!p.rules?.length && !p.run && !p.whole) say(`pass ${p.name} has neither rules nor run nor whole`);
-  for (const rule of [...(p.rules ?? []), ...(p.equations ?? [])]) {
-    if (typeof rule?.sides !== "function") say(`pass ${p.name} has a rule that was not made with rule(...)`);
-    const found = withinBudget(() => counterexample(rule));
-    if (found) throw new DiagnosticError(ruleRefuted(file, p.name, rule.name, found.seed, found.holes, found.problem));
+  for (const k of Object.keys(p)) {
+    const near = didYouMean(k, keys);
+    if (!keys.includes(k)) say(`has a field ${k}${near ? `; did you mean ${near}?` : ""}`, `fields of a pass: ${keys.filter((x) => x !== "plugin").join(", ")}`);
   }
-  return p;
+  if (typeof p.summary !== "string") say("has no summary", "summary: a sentence that dsc passes shows");
+  for (const k of ["rules", "equations"] as const) if (p[k] !== undefined && !Array.isArray(p[k])) say(`has ${k} that are no list`);
+  for (const k of ["run", "whole", "expect"] as const) if (p[k] !== undefined && typeof p[k] !== "function") say(`has a ${k} that is no function`);
+  for (const k of ["run", "whole"] as const) if (p[k]?.constructor.name === "AsyncFunction") say(`has an async ${k}: a pass gives its result, not a Promise`, `leave async out`);
+  if (p.fire !== undefined && p.fire !== "always" && p.fire !== "when-cheaper") say(`has fire ${JSON.stringify(p.fire)}`, 'fire is "always" or "when-cheaper"');
+  if (!p.rules?.length && !p.run && !p.whole) say("has neither rules nor run nor whole");
+  if (p.hides !== undefined && !Array.isArray(p.hides)) say("has hides that are no list of names", 'hides: ["pack-gate-up"]');
+  const names = pipeline.map((x) => x.name);
+  for (const h of p.hides ?? []) if (!names.includes(h)) throw new DiagnosticError([pluginShape(file, `hides a pass that is not there`, `pass ${p.name} hides ${JSON.stringify(h)}`), unknownPass(String(h), didYouMean(String(h), names), names)]);
+  for (const rule of [...(p.rules ?? []), ...(p.equations ?? [])]) {
+    if (typeof rule?.sides !== "function" || typeof rule.left !== "function") say("has a rule that was not made with rule(...)");
+    proveRule(file, p, rule);
+  }
+  return deepFreeze(p);
+}
+
+function proveRule(file: string, p: Pass, rule: Rule): void {
+  let found: ReturnType<typeof counterexample>;
+  try {
+    found = withoutExit(() => withinBudget(() => counterexample(rule)));
+  } catch (e) {
+    const { notes, span } = thrownAt(e, file);
+    const reason = timedOut(e) ? [`proving it did not end in ${BUDGET_S} s`] : reasonOf(e);
+    throw new DiagnosticError(ruleRefuted(file, p.name, rule.name, 1, Object.entries(rule.vars).map(([k, t]) => `${k} ${t}`), [...reason, ...notes].join("; "), span));
+  }
+  if (found) throw new DiagnosticError(ruleRefuted(file, p.name, rule.name, found.seed, found.holes, found.problem));
 }

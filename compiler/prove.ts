@@ -20,7 +20,7 @@ export interface Proof {
 }
 
 /** Above rounding of float64 sums in another order, far below a wrong term. */
-const EXACT = 1e-8;
+export const EXACT = 1e-8;
 
 export function prove(spec: ModelSpec, pipeline: readonly Pass[] = standard, given: Readonly<Record<string, string>> = {}, how: PipelineOptions = {}, tell: (doing: string) => void = () => {}): Proof[] {
   const options = { activations: "f32", taps: false } as const;
@@ -50,7 +50,7 @@ export function prove(spec: ModelSpec, pipeline: readonly Pass[] = standard, giv
 }
 
 /** Logits of two sequences of 3 and 2 rows; extend and draft run on a prefix of 4 and 0 cached rows. */
-function step(m: Module, spec: ModelSpec, entry: "prefill" | "extend" | "draft"): Float64Array {
+export function step(m: Module, spec: ModelSpec, entry: "prefill" | "extend" | "decode" | "draft"): Float64Array {
   const width = spec.kvLora + spec.rope;
   const prefix = entry === "prefill" ? [0, 0] : [4, 0];
   const caches: Caches = Array.from({ length: spec.layers.length + spec.mtp }, (_, l) => prefix.map((n, b) => noise(`cache ${l} ${b}`, n * width)));
@@ -125,7 +125,7 @@ function noise(name: string, n: number): Float64Array {
   });
 }
 
-function largest(a: Float64Array, b: Float64Array): number {
+export function largest(a: Float64Array, b: Float64Array): number {
   let d = a.length === b.length ? 0 : Infinity;
   for (let i = 0; i < a.length; i++) d = Math.max(d, Number.isFinite(a[i]) ? Math.abs(a[i] - b[i]) : Infinity);
   return d;

@@ -3,6 +3,7 @@
 import type { Attrs } from "./attr.ts";
 import type { Source } from "./artifact.ts";
 import type { Op } from "./op.ts";
+import { deepFreeze, frozenMap } from "./freeze.ts";
 import { joinOrigins, type Origin } from "./origin.ts";
 import type { TensorType, Type } from "./types.ts";
 
@@ -15,6 +16,7 @@ export class Value {
     this.node = node;
     this.index = index;
     this.type = type;
+    Object.freeze(this);
   }
 }
 
@@ -71,6 +73,31 @@ export interface Module {
   mixed?: boolean;
 }
 
+/** A list that cannot be written to; the caller's own stays its own. */
+const frozen = <T>(list: readonly T[]): readonly T[] => (Object.isFrozen(list) ? list : Object.freeze([...list]));
+
+const structuredAttrs = (attrs: Attrs): Attrs =>
+  Object.isFrozen(attrs) ? attrs : Object.fromEntries(Object.entries(attrs).map(([k, v]) => [k, Array.isArray(v) ? [...(v as readonly (number | string)[])] : v]));
+
+/** A module whose functions, weights, entries and lists cannot be written to: what passes are given and what is kept after each. */
+export function frozenModule(m: Module): Module {
+  if (Object.isFrozen(m)) return m;
+  for (const f of m.funcs.values()) deepFreezeFunc(f);
+  for (const w of m.weights.values()) deepFreeze(w);
+  return Object.freeze({ ...m, funcs: frozenMap(m.funcs), weights: frozenMap(m.weights), entries: deepFreeze(m.entries), load: deepFreeze(m.load) });
+}
+
+// Values are frozen as they are made; a function is its lists of them.
+function deepFreezeFunc(f: Func): void {
+  if (Object.isFrozen(f)) return;
+  deepFreeze(f.assume);
+  for (const list of [f.params, f.results]) {
+    for (const named of list) Object.freeze(named);
+    Object.freeze(list);
+  }
+  Object.freeze(f);
+}
+
 /** The arena of one module: interns nodes, remembers names and origins. */
 export class Graph {
   readonly #interned = new Map<string, Node>();
@@ -86,8 +113,11 @@ export class Graph {
     let node = share ? this.#interned.get(key) : undefined;
     if (!node) {
       const results: Value[] = [];
-      node = { id: this.#next++, graph: this, op, operands, attrs, results, region: options.region };
-      for (const [i, t] of types.entries()) results.push(new Value(node, i, t));
+      const { region } = options;
+      node = { id: this.#next++, graph: this, op, operands: frozen(operands), attrs: deepFreeze(structuredAttrs(attrs)), results, region: region && Object.freeze({ params: frozen(region.params), results: frozen(region.results) }) };
+      for (const [i, t] of types.entries()) results.push(new Value(node, i, deepFreeze(t)));
+      Object.freeze(results);
+      Object.freeze(node);
       if (share) this.#interned.set(key, node);
     }
     if (this.#origin.length) this.#origins.set(node, joinOrigins(this.#origins.get(node), this.#origin));
@@ -119,6 +149,12 @@ export class Graph {
     return this.#names.get(v);
   }
 }
+
+// Nobody may teach all graphs something else.
+Object.freeze(Value.prototype);
+Object.freeze(Value);
+Object.freeze(Graph.prototype);
+Object.freeze(Graph);
 
 /** Nodes reachable from `roots`, operands first; regions' nodes are visited through their own roots, not here. */
 export function topological(roots: readonly Value[], stop: (v: Value) => boolean = () => false): Node[] {
@@ -165,6 +201,7 @@ export function captures(region: Region): readonly Value[] {
   };
   for (const r of region.results) walk(r);
   const list = [...found];
+  Object.freeze(list);
   captured.set(region, list);
   return list;
 }

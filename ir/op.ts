@@ -3,6 +3,7 @@
 import { attrProblem, type Attrs, type AttrKind, type AttrValue } from "./attr.ts";
 import { DiagnosticError } from "./diagnostic.ts";
 import { opMismatch } from "./diagnostics.ts";
+import { deepFreeze } from "./freeze.ts";
 import type { Graph, Region, Value } from "./graph.ts";
 import type { Env, Tensor } from "./interpret.ts";
 import { bindings, instantiate, parsePattern, unify, type Bindings, type Pattern } from "./signature.ts";
@@ -78,7 +79,7 @@ export function op<
     return d.check?.(b, given, types) ?? b;
   };
 
-  const self: Op = {
+  const self: Op = deepFreeze({
     name,
     summary: d.summary,
     ins,
@@ -99,7 +100,7 @@ export function op<
       const out = d.infer(types, given, b, region);
       return typeof out === "string" || Array.isArray(out) ? (out as Type[] | string) : [out as Type];
     },
-  };
+  });
 
   const build = (args: Record<string, unknown>): unknown => {
     const operands: Value[] = [];
@@ -119,7 +120,7 @@ export function op<
   };
   const wrap = (values: readonly Value[]): unknown =>
     d.outs ? Object.fromEntries(Object.keys(d.outs).map((k, i) => [k, values[i]])) : values[0];
-  return Object.assign(build, { op: self }) as unknown as Builder<I, A, O>;
+  return Object.freeze(Object.assign(build, { op: self })) as unknown as Builder<I, A, O>;
 }
 
 /** Makes a node of any op from its parts; throws a diagnostic when the parts do not fit. Used by builders, parser and rewriter. */

@@ -55,6 +55,7 @@ export function everyNode(f: Pick<Func, "results">): readonly Node[] {
     }
   };
   visit(topological(f.results.map((r) => r.value)));
+  Object.freeze(out);
   everyNodes.set(f.results, out);
   return out;
 }

@@ -22,7 +22,9 @@ export function verify(m: Module): void {
 
 function verifyFunc(m: Module, f: Func): Diagnostic[] {
   const found: Diagnostic[] = [];
-  const say = (problem: string): void => void found.push(brokenGraph(f.name, problem));
+  // One fault of a function shows at every call of it: it is said once, with how often.
+  const times = new Map<string, number>();
+  const say = (problem: string): void => void times.set(problem, (times.get(problem) ?? 0) + 1);
   const params = new Set(f.params.map((p) => p.value.node));
   const nodes = everyNode(f);
   for (const n of nodes) for (const p of n.region?.params ?? []) params.add(p.node);
@@ -50,5 +52,6 @@ function verifyFunc(m: Module, f: Func): Diagnostic[] {
       else sound.add(n);
     }
   }
+  for (const [problem, n] of times) found.push(brokenGraph(f.name, n > 1 ? `${problem} (x ${n})` : problem));
   return found;
 }

@@ -94,17 +94,23 @@ function bodyFacts(f: Func): Body {
 }
 
 /**
- * Throws where a pass fired less often than it had to; says what stood there instead. With `say`, a model that no plug-in has touched
- * compiles all the same, for it is right and only slower: what would have been thrown is given to `say`.
+ * Throws where a pass fired less often than it had to; says what stood there instead. With `lenient`, a model that no plug-in has touched
+ * compiles all the same, for it is right and only slower: what would have been thrown is given to `say`. What a plug-in before it hides
+ * on purpose always is.
  */
-export function checkContract(p: Pass, known: Known, model: string, before: readonly Pass[], say?: (d: Diagnostic) => void): void {
+export function checkContract(p: Pass, known: Known, model: string, before: readonly Pass[], say: (d: Diagnostic) => void, lenient: boolean): void {
+  const hiding = before.filter((b) => b.hides?.includes(p.name));
   for (const { rules, site, times } of p.expect?.(known) ?? []) {
     const found = known.ledger.met(rules, site);
     if (found >= times) continue;
     const seen = known.ledger.entries.filter((e) => e.pass === p.name && e.site === site && rules.includes(e.rule) && e.outcome !== "fired" && e.reason);
     const plugins = before.flatMap((b) => (b.plugin ? [`a plug-in ran before it: ${b.name} (${b.plugin.file})`] : []));
     const broken = contractBroken(p.name, rules, site, model, times, found, seen.map((e) => `${e.at ? `at %${e.at}: ` : ""}${e.reason}`), plugins);
-    if (!say || plugins.length) throw new DiagnosticError(broken);
+    if (hiding.length) {
+      say({ ...broken, severity: "warning", notes: [`${hiding.map((b) => b.name).join(", ")} declares that it hides the pattern`, ...broken.notes] });
+      continue;
+    }
+    if (!lenient || plugins.length) throw new DiagnosticError(broken);
     say({ ...broken, severity: "warning", help: `the model is right, and slower than it could be; please report it with its config.json` });
   }
 }

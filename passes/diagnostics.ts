@@ -1,5 +1,5 @@
 // DSC3xxx: what can be wrong with passes and plug-ins, and DSC9xxx for a pass that broke the graph.
-import { error, place, warning, type Diagnostic } from "../ir/diagnostic.ts";
+import { error, place, warning, type Diagnostic, type Span } from "../ir/diagnostic.ts";
 
 export const unknownPass = (name: string, near: string | undefined, names: readonly string[]): Diagnostic =>
   error("DSC3001", `there is no pass named ${JSON.stringify(name)}`, { spans: [place("the names of passes")], notes: [`passes: ${names.join(", ")}`], help: near ? `did you mean ${near}?` : "all and none are words too" });
@@ -43,13 +43,21 @@ export const neverSettles = (pass: string, rule: string, site: string, rounds: n
 export const passBroke = (pass: string, where: readonly string[]): Diagnostic =>
   error("DSC9001", `pass ${pass} broke the graph`, { spans: [place(`pass ${pass}`)], notes: [...where], help: "this is a fault in the pass, not in your config" });
 
-export const noKernel = (op: string, target: string, reason: string): Diagnostic =>
-  error("DSC3010", `${target} has no kernel for ${op}`, { spans: [place(op)], notes: [reason], help: "dsc ops lists which targets have a kernel for which op" });
+export const noFunction = (pass: string, func: string | undefined, what: string): Diagnostic =>
+  error("DSC3008", `${pass}: ${what}`, {
+    spans: [place(`pass ${pass}`, func)],
+    notes: [],
+    help: func === undefined ? "whole gives a module: { ...m, funcs, weights }" : "run gives a function: rebuild(f, cx.module.graph, ...), or f itself where nothing is to be done",
+  });
+
+/** `site`: function and value. `maker`: the pass that made the node, and the plug-in it came in. */
+export const noKernel = (op: string, target: string, reason: string, site?: string, maker?: string): Diagnostic =>
+  error("DSC3010", `${target} has no kernel for ${op}`, { spans: [site === undefined ? place(op) : place(site, op)], notes: [reason, ...(maker === undefined ? [] : [maker])], help: "dsc ops lists which targets have a kernel for which op" });
 
 // Plug-ins: DSC310x, and DSC9002 for one that broke the graph.
 
-export const pluginNotLoaded = (file: string, problem: readonly string[]): Diagnostic =>
-  error("DSC3101", `cannot load the plug-in ${file}`, { spans: [place(file)], notes: [...problem], help: 'a plug-in is a TypeScript or JavaScript module; it imports "dsc/passes" and "dsc/ir"' });
+export const pluginNotLoaded = (file: string, problem: readonly string[], span?: Span): Diagnostic =>
+  error("DSC3101", `cannot load the plug-in ${file}`, { spans: [span ?? place(file)], notes: [...problem], help: 'a plug-in is a TypeScript or JavaScript module; it imports "dsc/passes" and "dsc/ir"' });
 
 export const configPassedOver = (file: string, why: string): Diagnostic =>
   warning("DSC3106", `${file} is not run: ${why}`, {
@@ -58,18 +66,59 @@ export const configPassedOver = (file: string, why: string): Diagnostic =>
     help: `--plugin ${file} runs it, where you trust who wrote it`,
   });
 
-export const pluginShape = (file: string, problem: string): Diagnostic =>
-  error("DSC3102", `the plug-in ${file} exports no pass`, {
+export const pluginShape = (file: string, what: string, problem: string, help?: string): Diagnostic =>
+  error("DSC3102", `the plug-in ${file} ${what}`, {
     spans: [place(file)],
     notes: [problem],
-    help: "export default pass({ name, summary, rules, after: NAME }), { pipeline }, or (standard) => pipeline",
+    help: help ?? "export default pass({ name, summary, rules, after: NAME }), { pipeline }, or (standard) => pipeline",
   });
 
-export const ruleRefuted = (file: string, pass: string, rule: string, seed: number, holes: readonly string[], problem: string): Diagnostic =>
+export const ruleRefuted = (file: string, pass: string, rule: string, seed: number, holes: readonly string[], problem: string, span?: Span): Diagnostic =>
   error("DSC3103", `rule "${rule}" of ${pass} is no equation: its sides differ`, {
-    spans: [place(file, `pass ${pass}, rule "${rule}"`)],
+    spans: [span ?? place(file, `pass ${pass}, rule "${rule}"`)],
     notes: [`counterexample, seed ${seed}: ${holes.join(", ")}`, problem],
-    help: "a rule that changes only rounding says within, one that changes what is computed says changes",
+    help: "a rule that changes only rounding says within, one that changes what is computed says changes: { why, within }",
+  });
+
+/** How far the logits of the small model are from what they were, and where. */
+export interface Changed {
+  file: string;
+  pass: string;
+  /** "prefill, absorbed attention" */
+  where: string;
+  /** Functions that the pass changed. */
+  changed: readonly string[];
+  difference: number;
+  element: string;
+  /** The small model from before the pass, where its text could be written. */
+  repro?: string;
+}
+
+export const pluginChanges = (c: Changed): Diagnostic =>
+  error("DSC3107", `plug-in ${c.file}: pass ${c.pass} changes what is computed`, {
+    spans: [place(c.file, `pass ${c.pass}, in ${c.where}`)],
+    notes: [
+      `${c.element}; the largest difference is ${c.difference.toPrecision(3)}`,
+      `it changed ${c.changed.slice(0, 6).join(", ")}${c.changed.length > 6 ? ` and ${c.changed.length - 6} functions more` : ""}`,
+      ...(c.repro === undefined ? [] : [`the model made small, from just before, is in ${c.repro}`]),
+    ],
+    help: c.repro === undefined ? "a change that is meant is said: cx.fired(rule, { changes })" : `dsc opt ${c.repro} -p ${c.pass} --plugin ${c.file} shows what it makes of it; a change that is meant is said: cx.fired(rule, { changes })`,
+  });
+
+export const pluginUnproved = (file: string, pass: string, says: string): Diagnostic =>
+  warning("DSC3108", `plug-in ${file}: pass ${pass} is ${says}`, {
+    spans: [place(file, `pass ${pass}`)],
+    help: "dsc verify SRC --plugin FILE tries it on a small model; fixtures of its own may show more",
+  });
+
+export const pluginLater = (file: string, problem: string, notes: readonly string[], span: Span): Diagnostic =>
+  error("DSC3104", `plug-in ${file} threw, after it was asked for anything: ${problem}`, { spans: [span], notes: [...notes], help: "a plug-in's work ends when its function returns: no timers, no promises" });
+
+export const pluginEnded = (files: readonly string[]): Diagnostic =>
+  error("DSC3109", "the program was ended before its command was", {
+    spans: files.map((f) => place(f)),
+    notes: [`${files.length > 1 ? "one of these plug-ins" : "this plug-in"} called process.exit, or waits for what never comes`],
+    help: "a plug-in gives its result and leaves the process alone",
   });
 
 /** How a plug-in failed: where it was, what it said, and how to see it again. */
@@ -80,13 +129,15 @@ export interface Failure {
   /** "decode/moe_layer/z" */
   site?: string;
   notes: readonly string[];
+  /** The line of the plug-in, where the stack has it. */
+  span?: Span;
   /** The text of the graph from just before, where it could be written. */
   repro?: string;
 }
 
 const failed = (code: string, what: string, f: Failure): Diagnostic =>
   error(code, `plug-in ${f.file}: pass ${f.pass} ${what}`, {
-    spans: [place(f.file, [f.rule === undefined ? "" : `rule "${f.rule}"`, f.site === undefined ? "" : `in ${f.site}`].filter((w) => w !== "").join(" "))],
+    spans: [...(f.span === undefined ? [] : [f.span]), place(f.file, [f.rule === undefined ? "" : `rule "${f.rule}"`, f.site === undefined ? "" : `in ${f.site}`].filter((w) => w !== "").join(" "))],
     notes: [...f.notes, ...(f.repro === undefined ? [] : [`the graph from just before is in ${f.repro}`])],
     help: f.repro === undefined ? "the fault is in the plug-in, not in your config" : `dsc opt ${f.repro} -p ${f.pass} --plugin ${f.file} shows it again`,
   });

@@ -2,6 +2,7 @@
 import type { AttrKind, AttrValue } from "../ir/attr.ts";
 import type { Cost } from "../ir/cost.ts";
 import type { Func, Module, Value } from "../ir/graph.ts";
+import { deepFreeze } from "../ir/freeze.ts";
 import type { Expectation, Known } from "./contract.ts";
 import type { Rule } from "./rule.ts";
 
@@ -43,9 +44,11 @@ export interface Pass {
   /** Plug-ins only: the pass of the standard pipeline it goes before or after. */
   before?: string;
   after?: string;
+  /** Plug-ins only: passes whose pattern it hides on purpose. Their contracts, broken, are warnings then. */
+  hides?: readonly string[];
   /** Set by who loaded it: where a plug-in came from. */
   plugin?: { file: string; digest: string };
 }
 
-/** Declares a pass. */
-export const pass = (p: Pass): Pass => p;
+/** Declares a pass. What it gives cannot be written to. */
+export const pass = (p: Pass): Pass => deepFreeze({ ...p });

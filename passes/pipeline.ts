@@ -1,11 +1,11 @@
 // Runs passes in order: verify after each, keep the module after each, fill the ledger, hold every pass to its contract.
 import { costOfFunc } from "../ir/cost.ts";
 import { DiagnosticError, didYouMean, type Diagnostic } from "../ir/diagnostic.ts";
-import type { Func, Module, Value } from "../ir/graph.ts";
+import { Graph, Value, frozenModule, type Func, type Module } from "../ir/graph.ts";
 import { verify } from "../ir/verify.ts";
 import { bodiesOf, checkContract, type Known } from "./contract.ts";
 import { assumed, difference } from "./delta.ts";
-import { passBroke, unknownPass } from "./diagnostics.ts";
+import { noFunction, passBroke, unknownPass } from "./diagnostics.ts";
 import { Ledger, type Entry } from "./ledger.ts";
 import { checkOptions, optionsOf } from "./options.ts";
 import type { At, Cx, Pass } from "./pass.ts";
@@ -22,7 +22,7 @@ export interface Outcome {
   ledger: Ledger;
   /** The module before any pass ("frontend"), then after each. */
   snapshots: Snapshot[];
-  /** Contracts that did not hold, where they were only to be said. */
+  /** Contracts that did not hold, where they were only to be said, or a plug-in hides their patterns on purpose. */
   slower: Diagnostic[];
 }
 
@@ -59,7 +59,9 @@ export function choosePasses(words: string, pipeline: readonly Pass[]): Pass[] {
   return pipeline.filter((p) => chosen.has(p.name));
 }
 
-export function runPipeline(module: Module, passes: readonly Pass[], given: Readonly<Record<string, string>> = {}, how: PipelineOptions = {}): Outcome {
+export function runPipeline(given: Module, passes: readonly Pass[], options: Readonly<Record<string, string>> = {}, how: PipelineOptions = {}): Outcome {
+  // A pass is given what it cannot change: what was before it stays what it was.
+  const module = frozenModule(given);
   const ledger = new Ledger();
   const snapshots: Snapshot[] = [{ pass: "frontend", module }];
   verify(module);
@@ -69,8 +71,8 @@ export function runPipeline(module: Module, passes: readonly Pass[], given: Read
   let m = module;
   for (const p of passes) {
     const place: Place = { pass: p, before: m };
-    m = guard(place, () => runPass(m, p, ledger, optionsOf(p, given), place));
-    checkContract(p, known, module.name, passes.slice(0, passes.indexOf(p)), how.contracts === "say" ? (d) => slower.push(d) : undefined);
+    m = guard(place, () => runPass(m, p, ledger, Object.freeze(optionsOf(p, options)), place));
+    checkContract(p, known, module.name, passes.slice(0, passes.indexOf(p)), (d) => slower.push(d), how.contracts === "say");
     snapshots.push({ pass: p.name, module: m });
   }
   return { module: m, ledger, snapshots, slower };
@@ -84,7 +86,8 @@ function runPass(before: Module, p: Pass, ledger: Ledger, options: Cx["options"]
   }
   place.func = place.rule = place.at = undefined;
   let m: Module = { ...before, funcs };
-  if (p.whole) m = p.whole(m, contextOf(m, p, "module", new Map(), ledger, options));
+  if (p.whole) m = checkedModule(p, p.whole(frozenModule(m), contextOf(m, p, "module", new Map(), ledger, options)));
+  m = frozenModule(m);
   try {
     verify(m);
   } catch (e) {
@@ -101,14 +104,14 @@ function contextOf(module: Module, p: Pass, site: string, labels: ReadonlyMap<Va
     const label = at === undefined || typeof at === "string" ? at : (labels.get(at) ?? at.node.graph.nameOf(at) ?? at.node.op.name);
     ledger.add({ pass: p.name, rule, site, ...(label === undefined ? {} : { at: label }), outcome, count, ...Object.fromEntries(Object.entries(rest).filter(([, v]) => v !== undefined)) });
   };
-  return {
+  return Object.freeze({
     module,
     options,
     fired: (rule, { at, count = 1, changes, delta } = {}) => add(rule, "fired", at, count, { changes, delta }),
     declined: (rule, reason, at) => add(rule, "declined", at, 1, { reason }),
     refused: (rule, reason, at) => add(rule, "refused", at, 1, { reason }),
     unmatched: (rule, reason, at) => add(rule, "unmatched", at, 1, { reason }),
-  };
+  } satisfies Cx);
 }
 
 function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, options: Cx["options"], place: Place): Func {
@@ -133,7 +136,7 @@ function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, options: Cx["options
   }
   if (p.run) {
     const [start, given] = [ledger.entries.length, func];
-    func = p.run(func, contextOf(m, p, f.name, labelsOf(func), ledger, options));
+    func = checkedFunc(p, f, p.run(func, contextOf(m, p, f.name, labelsOf(func), ledger, options)));
     // A pass that rewrites a function itself is charged with the difference of the whole.
     const made = ledger.entries.slice(start).filter((e) => e.outcome === "fired" && !e.delta);
     if (made.length) {
@@ -143,6 +146,40 @@ function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, options: Cx["options
   }
   noCandidates(f, p, ledger, from);
   return func;
+}
+
+/** What a pass gave back, in words, where it is no record. */
+const given = (v: unknown): string => (v === undefined ? "nothing" : v === null ? "null" : typeof (v as { then?: unknown }).then === "function" ? "a Promise: a pass is not async" : Array.isArray(v) ? "an array" : typeof v);
+
+/** What `run` gave, which has to be the function with its results, still under its name. */
+function checkedFunc(p: Pass, f: Func, made: unknown): Func {
+  const g = made as Partial<Func> | null | undefined;
+  const say = (what: string): never => {
+    throw new DiagnosticError(noFunction(p.name, f.name, what));
+  };
+  if (typeof g !== "object" || g === null || typeof (g as { then?: unknown }).then === "function" || Array.isArray(g)) return say(`run gave ${given(made)}`);
+  if (g.name !== f.name) return say(`run gave a function named ${JSON.stringify(g.name)}`);
+  for (const list of ["params", "results"] as const) {
+    const values = g[list];
+    if (!Array.isArray(values)) return say(`run gave a function without ${list}`);
+    const bad = values.findIndex((n: unknown) => !((n as { value?: unknown } | null)?.value instanceof Value));
+    if (bad >= 0) return say(`${list}[${bad}] of what run gave is no { name, value } with a value of a graph`);
+  }
+  if (typeof g.assume !== "object") return say("run gave a function without the sizes it assumes");
+  return g as Func;
+}
+
+/** What `whole` gave, which has to be the module with its functions and weights. */
+function checkedModule(p: Pass, made: unknown): Module {
+  const m = made as Partial<Module> | null | undefined;
+  const say = (what: string): never => {
+    throw new DiagnosticError(noFunction(p.name, undefined, what));
+  };
+  if (typeof m !== "object" || m === null || typeof (m as { then?: unknown }).then === "function" || Array.isArray(m)) return say(`whole gave ${given(made)}`);
+  for (const map of ["funcs", "weights"] as const) if (!(m[map] instanceof Map)) return say(`whole gave a module without a map of ${map}`);
+  if (typeof m.entries !== "object" || !Array.isArray(m.load) || !(m.graph instanceof Graph)) return say("whole gave a module without entries, load or graph");
+  for (const [name, f] of m.funcs!) checkedFunc(p, { name } as Func, f);
+  return m as Module;
 }
 
 /** A line for every rule that found nothing to try: what it looked for. */

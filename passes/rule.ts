@@ -2,6 +2,7 @@
 // `to` the replacement. A rule is its own unit test: give its letters sizes, fill its holes, interpret both sides.
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import type { Assume } from "../ir/cost.ts";
+import { deepFreeze } from "../ir/freeze.ts";
 import { Graph, type Node, type Value } from "../ir/graph.ts";
 import { param } from "../ir/ops/index.ts";
 import { bindings, instantiate, parsePattern, unify, type Bindings, type Pattern } from "../ir/signature.ts";
@@ -84,7 +85,8 @@ export interface Found {
 /** Declares a rule; the name is a short sentence without its subject. */
 export function rule<const V extends Record<string, string>, const A extends Record<string, AttrValue> = {}>(name: string, spec: RuleSpec<V, A>): Rule {
   const patterns = Object.fromEntries(Object.entries(spec.vars).map(([k, t]) => [k, parsePattern(t)]));
-  const samples: Record<string, AttrValue> = spec.attrs ?? {};
+  // What is kept is a copy: the author's record stays writable, and this one does not.
+  const samples: Record<string, AttrValue> = { ...spec.attrs };
   let built: { root: Value; holes: Map<Node, string> } | undefined;
 
   // The pattern is built once, over symbolic holes; a mistyped pattern fails here, with the op's own message.
@@ -106,10 +108,10 @@ export function rule<const V extends Record<string, string>, const A extends Rec
     }
   };
 
-  return {
+  return deepFreeze({
     name,
     lookedFor: () => spec.looks ?? inWords(pattern().root, pattern().holes),
-    vars: spec.vars,
+    vars: { ...spec.vars },
     attrs: samples,
     within: spec.within,
     changes: spec.changes,
@@ -138,7 +140,7 @@ export function rule<const V extends Record<string, string>, const A extends Rec
       if (refused) return { refused };
       return { to: spec.to(values, found.bound.dims), matched: found.nodes };
     },
-  };
+  });
 }
 
 /** A letter that is not what others make it, in words, or null. Symbols stand for numbers of their own. */

@@ -20,9 +20,9 @@ import { lastRowsPass } from "./residual/last-rows.ts";
 import { tidy } from "./tidy/tidy.ts";
 import type { Pass } from "./pass.ts";
 
-export const standard: readonly Pass[] = [
+export const standard: readonly Pass[] = Object.freeze([
   absorbMla, fuseAttention, tidy, fuseRopeAppend, blockGemm, sharedExpert, dispatch, quantiseOnce, packGateUp, padWidths, joinLatents, combineAddPass, lastRowsPass, fuseLinear, fuseProduct, addNormPass, fuseQuant, expertsAddPass, load, joinQuery,
-];
+]);
 
 const place = (name: string, pipeline: readonly Pass[]): number => {
   const at = pipeline.findIndex((p) => p.name === name);

@@ -15,5 +15,5 @@ const table = {
   route, sort_experts: sortExperts, gather_rows: gatherRows, combine, combine_add: combineAdd, argmax, last_rows: lastRows, copy,
 };
 
-export const families = table as unknown as Readonly<Record<string, (p: Problem) => Kernel>>;
+export const families = Object.freeze(table) as unknown as Readonly<Record<string, (p: Problem) => Kernel>>;
 export type FamilyName = keyof typeof table;

@@ -29,6 +29,12 @@ export const passes: Readonly<Record<string, Entry>> = {
     example: "add(a, b) = add(b, a)",
     fix: "Give the rule a `when` that refuses what is already in its form.",
   },
+  DSC3008: {
+    name: "a pass that gives back no graph",
+    means: "`run` gives a function and `whole` a module. This one gave something else: nothing, a Promise, a record without results.",
+    example: "run: (f) => { rebuild(f, graph, replace); }, without return",
+    fix: "Return what rebuild gives, or f itself. A pass is not async.",
+  },
   DSC3010: {
     name: "a target has no kernel for an op",
     means: "Kernel selection asks the target for every node; this one was refused with the reason in the note. Nothing is computed by another way silently.",
@@ -42,16 +48,34 @@ export const passes: Readonly<Record<string, Entry>> = {
     fix: "Correct the module; its own imports are relative to it. examples/plugin-pass is a whole one.",
   },
   DSC3102: {
-    name: "a plug-in that exports no pass",
-    means: "The default export is a pass that says `before` or `after` which pass it goes, or { pipeline }, or a function from pipeline to pipeline.",
+    name: "a plug-in that does not declare a pass rightly",
+    means: "The default export is a pass that says `before` or `after` which pass it goes, or { pipeline }, or a function from pipeline to pipeline. A pass has a name of its own in kebab-case, a summary, rules made with rule(...) or run or whole, and no fields but those of a pass.",
     example: "export default pass({ name: \"mine\", summary: \"...\", rules: [mine] }), without a place",
     fix: "Add after: NAME; dsc passes lists the names.",
   },
   DSC3103: {
     name: "a plug-in rule that is no equation",
-    means: "Before a plug-in runs, both sides of each of its rules are built at small sizes, filled at random and interpreted in float64. They differ: the note has the sizes and the first element that does.",
+    means: "Before a plug-in runs, both sides of each of its rules are built at small sizes, filled and interpreted in float64, at the attributes given and at others, at odd sizes, for rows of zeros, ties and large numbers, and over several blocks of 128. They differ: the note has the sizes and the first element that does.",
     example: "from: ({ x }) => silu({ x }), to: ({ x }) => x",
-    fix: "Correct the rule. One that changes only rounding says within, one that changes what is computed says changes.",
+    fix: "Correct the rule. One that changes only rounding says within, one that changes what is computed says changes: { why, within }, within being how far off the right side may be.",
+  },
+  DSC3107: {
+    name: "a plug-in that changes what is computed",
+    means: "Before an artifact is written, the model, made small, is interpreted in float64 before and after each pass of a plug-in. The logits differ by more than rounding, and the pass declares no change. The note has the first element that differs most, and the functions the pass changed.",
+    example: "A `run` that multiplies a layer's output by 1.5.",
+    fix: "dsc opt FILE.dsc -p PASS --plugin FILE shows what the pass makes of the small model. A change that is meant is declared: cx.fired(rule, { changes: \"why\" }).",
+  },
+  DSC3108: {
+    name: "a plug-in that is not proved",
+    means: "The pass runs, but the small model could not show whether it keeps the function, for the reason given.",
+    example: "A pass that fires only on widths the small model does not have.",
+    fix: "dsc verify SRC --plugin FILE, or a test of your own that interprets a text before and after it.",
+  },
+  DSC3109: {
+    name: "a plug-in that ended the program",
+    means: "The process ended while a command was at work, and a plug-in was loaded. Nothing was written.",
+    example: "process.exit(0) in a timer of a plug-in.",
+    fix: "Leave the process alone: throw, or return.",
   },
   DSC3106: {
     name: "a dsc.config that is not run",

@@ -13,8 +13,8 @@ interface Row {
 
 const columnOf = (e: Entry): string => (e.site === "module" ? "load" : e.site.split("/")[0]);
 
-/** The transcript of a pipeline; ends without a newline. */
-export function transcript({ ledger: { entries: every }, snapshots }: Outcome): string {
+/** The transcript of a pipeline, with what is known of its plug-ins; ends without a newline. */
+export function transcript({ ledger: { entries: every }, snapshots }: Outcome, proofs: readonly { pass: string; says: string }[] = []): string {
   // What was tried and is not the pattern is for `dsc why`.
   const told = every.filter((e) => e.outcome !== "unmatched" && e.outcome !== "none");
   const passes = snapshots.slice(1).map((s) => s.pass);
@@ -33,7 +33,7 @@ export function transcript({ ledger: { entries: every }, snapshots }: Outcome): 
       lines.push(`  ${row.rule}`.padEnd(width) + counts.join(""));
       if (row.changes) lines.push(`    changes the function: ${row.changes}`);
     }
-    lines.push(...refusals(entries));
+    lines.push(...refusals(entries), ...proofs.filter((p) => p.pass === pass).map((p) => `    ${p.says}`));
   }
   return lines.join("\n");
 }

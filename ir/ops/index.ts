@@ -1,4 +1,5 @@
 // The list of ops, in docs order. Nothing registers itself on import.
+import { frozenMap } from "../freeze.ts";
 import type { Op } from "../op.ts";
 import * as attention from "./attention.ts";
 import * as dense from "./dense.ts";
@@ -10,7 +11,7 @@ import * as norm from "./norm.ts";
 import * as quant from "./quant.ts";
 import * as view from "./view.ts";
 
-export const ops: readonly Op[] = [
+export const ops: readonly Op[] = Object.freeze([
   module.weightOp,
   module.paramOp,
   module.callOp,
@@ -64,9 +65,9 @@ export const ops: readonly Op[] = [
   view.joinExperts.op,
   view.pad.op,
   view.lastRows.op,
-];
+]);
 
-export const opByName: ReadonlyMap<string, Op> = new Map(ops.map((o) => [o.name, o]));
+export const opByName: ReadonlyMap<string, Op> = frozenMap(ops.map((o) => [o.name, o] as const));
 
 export { attend, cacheAppend, mapSequences, mlaAttend, mlaQuery, perSequence, rope, ropeAppend, softmaxCausal } from "./attention.ts";
 export { blockLinear, embed, groupedLinear, linear } from "./dense.ts";

@@ -1,11 +1,12 @@
 // Leaves and calls: what only the interpreter and the planner give meaning.
 import { attr, type AttrValue } from "../attr.ts";
 import { type Func, type Graph, type Value, type WeightDecl } from "../graph.ts";
+import { deepFreeze } from "../freeze.ts";
 import type { Op } from "../op.ts";
 import { bindings } from "../signature.ts";
 import type { Type } from "../types.ts";
 
-const leaf = (name: string, summary: string, attrs: Op["attrs"]): Op => ({
+const leaf = (name: string, summary: string, attrs: Op["attrs"]): Op => deepFreeze({
   name,
   summary,
   ins: [],
@@ -18,10 +19,10 @@ const leaf = (name: string, summary: string, attrs: Op["attrs"]): Op => ({
 
 export const weightOp: Op = leaf("weight", "A weight, by symbol: printed @name.", { name: attr.word() });
 export const paramOp: Op = leaf("param", "A parameter of a function or region.", { name: attr.word() });
-export const callOp: Op = {
+export const callOp: Op = deepFreeze({
   ...leaf("call", "Another function of the module, for one layer's weights and cache.", { func: attr.word(), layer: attr.int(-1) }),
   ins: ["...args"],
-};
+});
 
 /** The leaf that reads a declared weight. */
 export const weight = (g: Graph, decl: WeightDecl): Value => g.name(g.node(weightOp, [], { name: decl.name }, [decl.type]).results[0], "@" + decl.name);

@@ -7,6 +7,7 @@ import type { Catalogue, Chosen, Choice, View } from "../../ir/kernel/catalogue.
 import { mul, type Size } from "../../ir/size.ts";
 import { asTensor, partsOf, type Dim, type Type } from "../../ir/types.ts";
 import { noKernel } from "../diagnostics.ts";
+import { labelsOf } from "../site.ts";
 import { contiguous, reshaped, type Buffer, type Slice } from "./view.ts";
 
 /** A launch or loop over buffers that have no address yet. */
@@ -41,9 +42,12 @@ export const sizeOfDim = (d: Dim): Size => {
 };
 
 /** `catalogueOf`: where functions take their kernels from, if not all from one. */
-export function selectModule(m: Module, catalogue: Catalogue, catalogueOf: (f: Func) => Catalogue = () => catalogue): DraftFunc[] {
-  return [...m.funcs.values()].map((f) => new Selection(m, f, catalogueOf(f)).run());
+export function selectModule(m: Module, catalogue: Catalogue, catalogueOf: (f: Func) => Catalogue = () => catalogue, makerOf?: MakerOf): DraftFunc[] {
+  return [...m.funcs.values()].map((f) => new Selection(m, f, catalogueOf(f), makerOf).run());
 }
+
+/** Who made a node of a function, in words. */
+export type MakerOf = (f: Func, n: Node) => string | undefined;
 
 /** Bytes of an element. */
 const widths = { f32: 4, bf16: 2, i32: 4, e4m3: 1 } as const;
@@ -56,7 +60,10 @@ class Selection {
   readonly #planned = new Map<Value, Slice>();
   #steps: Draft[] = [];
 
-  constructor(m: Module, f: Func, catalogue: Catalogue) {
+  readonly #makerOf: MakerOf | undefined;
+
+  constructor(m: Module, f: Func, catalogue: Catalogue, makerOf?: MakerOf) {
+    this.#makerOf = makerOf;
     this.#m = m;
     this.#f = f;
     this.#catalogue = catalogue;
@@ -131,7 +138,10 @@ class Selection {
   }
 
   #launch(choice: Choice | { reason: string }, ins: Slice[], outs: Slice[], what: string, node: Node | null): void {
-    if ("reason" in choice) throw new DiagnosticError(noKernel(what, this.#catalogue.target, choice.reason));
+    if ("reason" in choice) {
+      const label = node?.results[0] && (labelsOf(this.#f).get(node.results[0]) ?? node.op.name);
+      throw new DiagnosticError(noKernel(what, this.#catalogue.target, choice.reason, `${this.#f.name}${label === undefined ? "" : `/${label}`}`, node ? this.#makerOf?.(this.#f, node) : undefined));
+    }
     const scratch = new Map<string, Buffer>();
     if (!("on" in choice)) return this.#launches(choice, ins, outs, scratch, what, node);
     const cases = choice.cases.map((c) => ({ most: c.most, steps: this.#inside(() => this.#launches(c.launches, ins, outs, scratch, what, node)) }));
