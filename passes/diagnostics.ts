@@ -137,7 +137,7 @@ export interface Failure {
 
 const failed = (code: string, what: string, f: Failure): Diagnostic =>
   error(code, `plug-in ${f.file}: pass ${f.pass} ${what}`, {
-    spans: [...(f.span === undefined ? [] : [f.span]), place(f.file, [f.rule === undefined ? "" : `rule "${f.rule}"`, f.site === undefined ? "" : `in ${f.site}`].filter((w) => w !== "").join(" "))],
+    spans: [{ ...(f.span ?? place(f.file)), label: [f.rule === undefined ? "" : `rule "${f.rule}"`, f.site === undefined ? "" : `in ${f.site}`].filter((w) => w !== "").join(" ") }],
     notes: [...f.notes, ...(f.repro === undefined ? [] : [`the graph from just before is in ${f.repro}`])],
     help: f.repro === undefined ? "the fault is in the plug-in, not in your config" : `dsc opt ${f.repro} -p ${f.pass} --plugin ${f.file} shows it again`,
   });
