@@ -7,7 +7,7 @@ import { architectures, byModelType, mechanisms, own, refusalOf, wrappers, wrapp
 import type { Json } from "./json.ts";
 import { quantisedBeside } from "./hf-quant.ts";
 import { unknownKeys } from "./keys.ts";
-import { readQuantization } from "./quantization.ts";
+import { readLeftOut, readQuantization } from "./quantization.ts";
 import { Reader, show } from "./reader.ts";
 import { readRope } from "./rope.ts";
 import { layerKinds, readMoe } from "./routing.ts";
@@ -135,7 +135,7 @@ function readSpec(c: Reader, architecture: string, prefix: string): ModelSpec {
   const attentionBias = c.field("bias", () => c.flag("attention_bias", false));
   const tied = c.field("tied", () => c.flag("tie_word_embeddings", known.tied ?? false));
   const maxPositions = c.field("maxPositions", () => c.int("max_position_embeddings", { most: 2 ** 28 }));
-  return {
+  const spec: ModelSpec = {
     name: architecture,
     architecture,
     family: known.family,
@@ -164,6 +164,8 @@ function readSpec(c: Reader, architecture: string, prefix: string): ModelSpec {
     prefix,
     keys: c.keys,
   };
+  const leftOut = c.found.some((d) => d.severity === "error") || c.missing.size ? undefined : c.field("fp8", () => readLeftOut(c, spec));
+  return leftOut ? { ...spec, storedAs: leftOut } : spec;
 }
 
 function checkHeads(c: Reader, heads: number, nope: number, rope: number): void {

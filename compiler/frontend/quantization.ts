@@ -2,7 +2,8 @@
 import { unsupportedModel } from "./diagnostics.ts";
 import { unknownMembers } from "./keys.ts";
 import { show, type Reader } from "./reader.ts";
-import type { Fp8Spec } from "./spec.ts";
+import type { Fp8Spec, ModelSpec, StoredAs } from "./spec.ts";
+import { tensorsOf } from "./weights.ts";
 
 /** The key, and what early writers of compressed-tensors called it. */
 const KEYS = ["quantization_config", "compression_config"] as const;
@@ -82,17 +83,44 @@ export function readQuantization(c: Reader): Fp8Spec | null {
     );
   else if (block.length !== 2 || block[0] !== 128 || block[1] !== 128)
     c.refuse(at("weight_block_size"), "scales stand for blocks of 128x128 weights and 1x128 activations", "[128, 128]");
-  for (const key of ["modules_to_not_convert", "ignored_layers"]) {
-    const odd = (c.list(at(key)) ?? []).find((m) => typeof m !== "string" || !neverCoded.test(m));
-    if (odd !== undefined)
-      c.refuse(
-        at(key),
-        `${show(odd)} would be left in bf16, but every decoder linear is read as FP8`,
-        "a list of lm_head, gate and norms",
-      );
-  }
   const scale = oneOf("scale_fmt", ["float", "ue8m0"], "scales are plain floats (no scale_fmt) or powers of two");
   return { scale: scale === "ue8m0" ? "ue8m0" : "f32", block: [128, 128] };
+}
+
+/**
+ * Weights that the config leaves out of the codes, by name: in bf16 in every layer of their kind, or refused. A module is meant by its
+ * whole name, by one that holds it, or by the end of its name, as transformers takes such lists.
+ */
+export function readLeftOut(c: Reader, spec: ModelSpec): StoredAs | undefined {
+  const AT = KEYS.find((k) => c.has(k)) ?? KEYS[0];
+  const out: Record<string, "bf16" | "f32"> = {};
+  for (const list of ["modules_to_not_convert", "ignored_layers"]) {
+    const key = `${AT}.${list}`;
+    const odd = spec.fp8 && c.members(AT) ? (c.list(key) ?? []).filter((m) => typeof m !== "string" || !neverCoded.test(m)) : [];
+    if (odd.some((m) => typeof m !== "string")) c.refuse(key, "it lists names of modules", "a list of names, such as kv_b_proj");
+    if (odd.length === 0) continue;
+    const names = new Set(odd);
+    const found = new Map<string, { hit: string | undefined; miss: boolean }>();
+    for (const t of tensorsOf(spec)) {
+      if (!t.linear) continue;
+      const f = found.get(t.key) ?? { hit: undefined, miss: false };
+      found.set(t.key, f);
+      const meant = partsOf(t.name.slice(0, -".weight".length)).find((n) => names.has(n));
+      if (meant === undefined) f.miss = true;
+      else f.hit ??= meant;
+    }
+    const split = [...found.values()].find((f) => f.hit !== undefined && f.miss);
+    if (split)
+      c.refuse(key, `${show(split.hit)} would be left in bf16 in some layers of a kind and coded in others, which are compiled as one`, "a list of lm_head, gate, norms, and of projections in every layer");
+    else for (const [k, f] of found) if (f.hit !== undefined) out[k] = spec.dtype;
+  }
+  return Object.keys(out).length ? out : undefined;
+}
+
+/** A dotted name, the modules that hold it, and its ends. */
+function partsOf(name: string): string[] {
+  const words = name.split(".");
+  return words.flatMap((_, i) => [words.slice(0, i + 1).join("."), words.slice(i).join(".")]);
 }
 
 /** What a quant_algo of modelopt stands for. */

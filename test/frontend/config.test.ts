@@ -203,6 +203,17 @@ describe("quantisation", () => {
       expect(refusedBy({ quantization_config: config })).toMatch(/DSC1014.*weight_block_size[^]*one scale per tensor \(weight_scale /);
   });
 
+  test("modules left out of the codes are bf16 in every layer of their kind, or refused", () => {
+    const but = (list: Json): Parameters<typeof withKeys>[1] => ({ quantization_config: { ...quant, modules_to_not_convert: list } });
+    expect(load(withKeys(r1, but(["lm_head", "model.embed_tokens", "gate"]))).spec.storedAs).toBeUndefined();
+    expect(load(withKeys(r1, but(["kv_b_proj"]))).spec.storedAs).toEqual({ "dense/self_attn.kv_b_proj.weight": "bf16", "moe/self_attn.kv_b_proj.weight": "bf16" });
+    expect(load(withKeys(r1, but(["vision_tower"]))).spec.storedAs).toBeUndefined();
+    expect(Object.keys(load(withKeys(r1, but(["shared_experts.up_proj"]))).spec.storedAs!)).toEqual(["moe/mlp.shared_experts.up_proj.weight"]);
+    expect(Object.keys(load(withKeys(r1, but([0, 1, 2].map((i) => `model.layers.${i}.mlp`)))).spec.storedAs!)).toEqual(["gate", "up", "down"].map((n) => `dense/mlp.${n}_proj.weight`));
+    expect(refusedBy(but(["model.layers.5.self_attn"]))).toMatch(/DSC1014[^]*in some layers of a kind/);
+    expect(refusedBy(but([3]))).toMatch(/DSC1014/);
+  });
+
   test("other formats are named, in the words of their writers", () => {
     expect(refusedBy({ quantization_config: { quant_method: "modelopt", quant_algo: "NVFP4" } })).toMatch(/NVFP4/);
     expect(refusedBy({ quantization_config: { quant_method: "modelopt", quant_algo: "FP8" } })).toMatch(/other scales/);
