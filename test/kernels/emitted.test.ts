@@ -44,6 +44,14 @@ test("every kernel is launched by some step, and says where it came from", () =>
   }
 });
 
+test("a kernel takes as many parameters as a launch passes: buffers, dims, a workspace where it says so", () => {
+  for (const { manifest, files } of compiled)
+    for (const [name, k] of Object.entries(manifest.kernels)) {
+      const taken = new RegExp(`\\b${k.entry}\\(([^)]*)\\)\\s*\\{`).exec(String(files.get(k.text)))![1];
+      expect(taken.split(",").length, name).toBe(k.params.length + k.dims.length + (k.workspaceBytes === undefined ? 0 : 1));
+    }
+});
+
 test("a kernel that may start before the one before has ended waits for it somewhere", () => {
   const early = compiled.flatMap(({ manifest, files }) => Object.entries(manifest.kernels).flatMap(([name, k]) => (k.launch?.pdl ? [[name, String(files.get(k.text))] as const] : [])));
   expect(new Set(early.map(([name]) => name)).size).toBeGreaterThan(100);

@@ -123,14 +123,24 @@ describe.skipIf(lacks("g++ 12")).each([16, 32] as const)("mla_decode in fixed sp
 
 describe.skipIf(lacks("g++ 12"))("mla_prefill", () => {
   const [heads, n, d, v] = [2, 128, 64, 128];
-  const problem = { heads, n, d, v, q: [heads * n, n], qp: [heads * d, d], k: [heads * n, n], kp: d, vStrides: [heads * v, v], y: [heads * v, v], scale: SCALE } as const;
+  // Queries, their rotated lanes, keys and values lie among each other, as projections leave them; no two strides are the same.
+  const problem = { heads, n, d, v, q: [heads * 200 + 8, 200], qp: [heads * 72, 72], k: [heads * 264, 264], kp: 576, vStrides: [heads * 136 + 8, 136], y: [heads * v, v], scale: SCALE } as const;
+  /** Rows of `width` lanes under these strides; NaN lies between them. */
+  const apart = (values: Float64Array, rows: number, width: number, [row, step]: readonly [number, number]): Uint8Array => {
+    const out = new Float64Array(rows * row).fill(NaN);
+    for (let i = 0; i < values.length; i++) out[Math.floor(i / width / heads) * row + (Math.floor(i / width) % heads) * step + (i % width)] = values[i];
+    return bits(out);
+  };
   let kernel: Native | undefined;
 
   test.each([[1, 1], [5, 65], [130, 200], [129, 300]])("%i rows, %i keys", (t, s) => {
     kernel ??= build(mlaPrefill(problem));
     const random = randomOf(22);
     const [q, qp, k, kp, values] = [t * heads * n, t * heads * d, s * heads * n, s * d, s * heads * v].map((count, i) => draw(random, count, "bf16", i === 0 ? 2 : 1));
-    const buffers = { q: bits(q), qp: bits(qp), keys: bits(k), kp: bits(kp), values: bits(values), y: unwritten(t * heads * v) };
+    const buffers = {
+      q: apart(q, t, n, problem.q), qp: apart(qp, t, d, problem.qp), keys: apart(k, s, n, problem.k), values: apart(values, s, v, problem.vStrides), y: unwritten(t * heads * v),
+      kp: bits(Float64Array.from({ length: s * problem.kp }, (_, i) => (i % problem.kp < d ? kp[Math.floor(i / problem.kp) * d + (i % problem.kp)] : NaN))),
+    };
     const y = kernel.run(buffers, { t, s }, { SMs: 1, launches: 1 });
     const ins = { q: tensor([t, heads, n], q), qp: tensor([t, heads, d], qp), k: tensor([s, heads, n], k), kp: tensor([s, d], kp), v: tensor([s, heads, v], values) };
     expect(relative(y, refer("attend", ins, { scale: SCALE }).out.data)).toBeLessThan(WITHIN);

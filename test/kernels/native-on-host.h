@@ -47,6 +47,7 @@ static std::mt19937 chance(1);
 static std::vector<std::function<void()>> copies;
 // The kernel before, which still runs when this one starts: what it makes, and whatever this one writes, is 0xff until it ends. It
 // ends when nothing else goes on any more. A kernel that reads early finds NaN or -1; one that writes early, or never waits, fails.
+struct Workspace { void* at; template <class T> operator T*() const { return (T*)at; } };
 struct Late { std::vector<u8>* now; std::vector<u8> real; };
 static std::vector<Late> late;
 static bool previous_ended;
@@ -295,10 +296,12 @@ static float4 load_partial(const float4* p) { return *p; }
 static int load_acquire(const int* p) { wait(); return *(volatile const int*)p; }
 static void add_release(int* p) { ++*p; waits = 0; }
 static int atomicAdd(int* p, int v) { const int before = *p; *p += v; waits = 0; return before; }
-static void atomicAdd(u32* p, u32 v) { *p += v; }
+static u32 atomicAdd(u32* p, u32 v) { const u32 before = *p; *p += v; return before; }
 static void atomicOr(u32* p, u32 v) { *p |= v; }
 static void atomicMin(u32* p, u32 v) { *p = min(*p, v); }
 static void atomicMax(int* p, int v) { *p = max(*p, v); }
+static void atomicMax(u64* p, u64 v) { *p = max(*p, v); }
+static u64 atomicExch(u64* p, u64 v) { const u64 before = *p; *p = v; return before; }
 static int __float_as_int(float v) { return from_bits<int>(as_bits(v)); }
 static float __int_as_float(int v) { return from_bits<float>(as_bits(v)); }
 

@@ -56,7 +56,7 @@ ${text.dims.map((d) => `  const int ${d} = number();`).join("\n")}
   late = {${buffers.filter((b) => !early.has(b) && !there.includes(b)).map((b) => `{&${b}, {}}`).join(", ")}};
   for (int i = 0; i < launches; i++)
     launch(grid, ${text.launch.block}, {${(text.launch.cluster ?? [1, 1, 1]).join(", ")}}, ${text.launch.sharedBytes}, [&] {
-      ${text.name}(${[...text.params.map(argument), ...text.dims, ...(text.workspaceBytes === undefined ? [] : ["workspace.data()"])].join(", ")});
+      ${text.name}(${[...text.params.map(argument), ...text.dims, ...(text.workspaceBytes === undefined ? [] : ["Workspace{workspace.data()}"])].join(", ")});
     });
 ${text.params.map((p) => (p.kind === "buffer" && p.access !== "in" ? `  write(${p.name}_file, ${p.name});` : p.kind === "tensormap" && p.of === "y" ? "  write(y_file, y);" : "")).filter((l) => l).join("\n")}
 }

@@ -16,13 +16,15 @@ const base: Made = {
 };
 const more = { max_position_embeddings: 8192, torch_dtype: "float32", hidden_act: "silu", tie_word_embeddings: false };
 const experts = { n_routed_experts: 16, num_experts_per_tok: 4, n_group: 4, topk_group: 2, topk_method: "noaux_tc", scoring_func: "sigmoid", norm_topk_prob: true, routed_scaling_factor: 2.5, n_shared_experts: 2, moe_intermediate_size: 20, first_k_dense_replace: 1, num_hidden_layers: 3 };
-// The ramp ends past half the lanes (lane 11 of 16, of which 8 have a frequency), and begins at lane 2 for beta_fast 1000, at 6 for 32.
-const yarn = { factor: 4, original_max_position_embeddings: 65536, beta_fast: 1000, beta_slow: 1, mscale: 0.7, mscale_all_dim: 1.2 };
+// The ramp ends past half the lanes (lane 10 of 16, of which 8 have a frequency), and begins at lane 2 for beta_fast 1000, at 6 for 32.
+const yarn = { factor: 4, original_max_position_embeddings: 65536, beta_fast: 1000, beta_slow: 2, mscale: 0.7, mscale_all_dim: 1.2 };
 
 const cases: Record<string, { config: object; lift?: number; prompts?: number[]; threads?: number; options?: object }> = {
   "YaRN: a ramp that ends past half the lanes": { config: { rope_scaling: { type: "yarn", ...yarn } } },
   "YaRN in rope_parameters: its own beta_fast and theta": { config: { rope_theta: undefined, rope_parameters: { rope_type: "yarn", rope_theta: 1000, ...yarn } } },
   "YaRN: attention_factor instead of the magnitudes' quotient": { config: { rope_scaling: { type: "yarn", ...yarn, attention_factor: 0.6 } } },
+  "YaRN: mscale alone": { config: { rope_scaling: { type: "yarn", ...yarn, mscale_all_dim: undefined } } },
+  "no query rank, halves for pairs, a tied head, weights not normalised": { config: { ...experts, q_lora_rank: null, rope_interleave: false, tie_word_embeddings: true, norm_topk_prob: false, attention_bias: true } },
   "a mixture in every second layer": { config: { ...experts, num_hidden_layers: 5, moe_layer_freq: 2 } },
   "biased scores below zero, in groups": { config: experts, lift: -3 },
   "V2: groups by their best expert": { config: { ...experts, architectures: ["DeepseekV2ForCausalLM"], topk_method: "group_limited_greedy", scoring_func: "softmax", norm_topk_prob: false } },

@@ -33,7 +33,7 @@ __device__ __forceinline__ u64 rank_of(float v, int column) {
 __device__ __forceinline__ u64 larger(u64 a, u64 b) { return a > b ? a : b; }
 
 extern "C" __global__ void __launch_bounds__(${THREADS})
-${name}(const float* __restrict__ x, int* __restrict__ y, int m, u64* __restrict__ workspace) {
+${name}(const float* __restrict__ x, int* __restrict__ y, int m${chunks > 1 ? ", u64* __restrict__ workspace" : ""}) {
   release_next();
   const int chunk = blockIdx.x % CHUNKS, row = blockIdx.x / CHUNKS;
   const float* from = x + (i64)row * ${p.xStride};
