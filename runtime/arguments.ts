@@ -1,16 +1,9 @@
 // Arguments of the Node API, which JavaScript hands over unchecked: what is no value for them is DSC5039 with the word that is wrong,
 // never a TypeError from somewhere inside.
 import * as diagnostics from "./diagnostics.ts";
+import { shown } from "./shown.ts";
 
-/** A value in a message: short, and on one line. */
-export function shown(v: unknown): string {
-  if (typeof v === "string") return JSON.stringify(v.length > 40 ? `${v.slice(0, 40)}...` : v);
-  if (typeof v === "function") return "a function";
-  if (typeof v === "bigint") return `${v}n`;
-  if (typeof v !== "object" || v === null) return String(v);
-  if (Array.isArray(v)) return v.length ? `an array of ${v.length}` : "an empty array";
-  return Object.keys(v).length ? `an object with ${Object.keys(v).slice(0, 3).join(", ")}` : "an empty object";
-}
+export { shown } from "./shown.ts";
 
 /** Refuses what is no object, and keys that are not known, with the nearest that is. Gives the object; an empty one where it may be left out. */
 export function optionsOf<T extends object>(call: string, options: T | undefined, known: readonly (keyof T & string)[], needs?: string): T {

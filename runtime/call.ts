@@ -182,6 +182,7 @@ function resultOf(device: Device, base: number, results: readonly Placed[], rows
     return found;
   };
   const entryOf = (sequence: number, row: number): number => {
+    whole("the result", "row", row, Number.MIN_SAFE_INTEGER);
     const i = entries.findIndex((e) => e.sequence === sequence);
     if (i < 0) throw diagnostics.misuse("that sequence had no rows in this call");
     if (entries[i + row]?.sequence !== sequence) throw diagnostics.misuse(`the call answers no row ${row} of sequence ${sequence}`);

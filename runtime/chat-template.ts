@@ -3,7 +3,7 @@
 import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Span } from "../ir/diagnostic.ts";
-import { made, shown, text as checkText } from "./arguments.ts";
+import { made, optionsOf, shown, text as checkText } from "./arguments.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { Fault, Template } from "./jinja/index.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -37,7 +37,8 @@ const TOKENS = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
  * tokenizer_config.json, else of chat_template.json. Throws DSC5052 where there is none, DSC5061 where none has the name, DSC5056 where
  * a file or key cannot be read, DSC5057, DSC5058 or DSC5060 where the text is no template of ours.
  */
-export async function loadChatTemplate(tokenizer: Tokenizer, { name }: TemplateOptions = {}): Promise<ChatTemplate> {
+export async function loadChatTemplate(tokenizer: Tokenizer, options: TemplateOptions = {}): Promise<ChatTemplate> {
+  const { name } = optionsOf("loadChatTemplate", options, ["name"]);
   made("loadChatTemplate", "tokenizer", tokenizer, ["encode", "decode"], "loadTokenizer(...)");
   if (name !== undefined) checkText("loadChatTemplate", "name", name, "the name of a template");
   const { folder, config } = tokenizer;

@@ -1,6 +1,7 @@
 // Every failure of the runtime, one function each: artifact (500x), safetensors files (501x), weights (502x),
 // memory and sessions (503x), device (504x), text (505x). Each says what was seen, what was expected and where that comes from.
 import { DiagnosticError, didYouMean, error, place, warning, type Diagnostic, type Span } from "../ir/diagnostic.ts";
+import { shown } from "./shown.ts";
 import type { FileKind } from "./file-kind.ts";
 
 /** `where` names the file, tensor, option or launch it is about. */
@@ -249,7 +250,7 @@ export const tooLong = (sequence: number, wanted: number, capacity: number): Dia
   );
 
 export const badId = (sequence: number, index: number, id: unknown, vocab: number): DiagnosticError =>
-  fail(`token ${index} of sequence ${sequence}`, "DSC5032", `token ${index} of sequence ${sequence} is ${String(id)}`, [
+  fail(`token ${index} of sequence ${sequence}`, "DSC5032", `token ${index} of sequence ${sequence} is ${shown(id)}`, [
     `ids are whole numbers from 0 to ${vocab - 1}, the vocabulary that was compiled`,
   ], "use the tokenizer of the same model");
 
@@ -264,7 +265,7 @@ export function unknownOption(call: string, key: string, known: readonly string[
 }
 
 export const badSampling = (option: string, seen: unknown, wanted: string): DiagnosticError =>
-  fail(option, "DSC5034", `${option} is ${String(seen)}`, [`it must be ${wanted}`], `give ${wanted}`);
+  fail(option, "DSC5034", `${option} is ${shown(seen)}`, [`it must be ${wanted}`], `give ${wanted}`);
 
 export const tooManyRows = (rows: number, most: number): DiagnosticError =>
   fail("a step", "DSC5036", `a step of ${rows} rows, and the artifact takes ${most} at once`, ["it was compiled with --deterministic: one form of every product serves all steps, and it holds its bits so far only"], "run fewer sequences (or drafts) at once, or compile without --deterministic");

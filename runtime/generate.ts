@@ -1,7 +1,7 @@
 // Generation as an async iterator: a step is one call of the main model for every sequence that still goes on, the first being
 // the prefill. A sequence that has finished sits out; the steps end when all have. With drafts (draft.ts) a step can give a
 // sequence several ids. A signal is looked at between calls; one that is running is awaited, and what was opened is closed.
-import { idLists, made, maybeFlag, maybeSignal, maybeStops, optionsOf } from "./arguments.ts";
+import { idLists, made, maybeFlag, maybeSignal, maybeStops, optionsOf, shown } from "./arguments.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { Drafter } from "./draft.ts";
 import type { Model } from "./model.ts";
@@ -68,8 +68,8 @@ function checkOptions(call: string, options: GenerateOptions): void {
   maybeStops(call, stop);
   maybeFlag(call, "ahead", ahead);
   maybeSignal(call, signal);
-  if (!(Number.isSafeInteger(maxNew) && maxNew >= 1)) throw diagnostics.misuse(`maxNew is ${maxNew}`, "give a whole number of at least 1");
-  if (!(Number.isInteger(draft) && draft >= 0 && draft <= 4)) throw diagnostics.misuse(`draft is ${draft}`, "give a whole number from 0 to 4");
+  if (!(Number.isSafeInteger(maxNew) && maxNew >= 1)) throw diagnostics.misuse(`maxNew is ${shown(maxNew)}`, "give a whole number of at least 1");
+  if (!(Number.isInteger(draft) && draft >= 0 && draft <= 4)) throw diagnostics.misuse(`draft is ${shown(draft)}`, "give a whole number from 0 to 4");
 }
 
 /** What is known of a sequence that goes on. */

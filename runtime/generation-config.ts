@@ -152,9 +152,11 @@ class Reader {
     return this.spanAt(Math.max(0, at), key.length + 2);
   }
 
+  // oxlint-disable-next-line no-control-regex
   private spanAt(offset: number, length: number): Span {
     const before = this.text.slice(0, offset).split("\n");
-    const text = this.text.split("\n")[before.length - 1].trimEnd();
-    return { file: this.file, line: before.length, column: before.at(-1)!.length + 1, length, ...(text.length > 160 ? {} : { text }) };
+    const text = this.text.split("\n")[before.length - 1].replace(/\r$/, "");
+    const column = before.at(-1)!.length + 1;
+    return { file: this.file, line: before.length, column, length, ...(text.length > 160 || column > text.length ? {} : { text: text.replace(/[\x00-\x1f\x7f-\x9f]/g, " ") }) };
   }
 }

@@ -82,7 +82,7 @@ export class Sampler {
     // Clients that send JSON say null for what they do not set.
     for (const name of SAMPLING) if ((options[name] ?? undefined) !== undefined) this.options[name] = options[name]!;
     const { temperature, topK, topP, repeatPenalty, seed } = this.options;
-    for (const name of SAMPLING) if (typeof this.options[name] !== "number") throw diagnostics.badSampling(name, JSON.stringify(this.options[name]) ?? typeof this.options[name], "a number");
+    for (const name of SAMPLING) if (typeof this.options[name] !== "number") throw diagnostics.badSampling(name, this.options[name], "a number");
     if (!(temperature >= 0 && temperature < Infinity)) throw diagnostics.badSampling("temperature", temperature, "a number from 0 up");
     if (!(Number.isSafeInteger(topK) && topK >= 0)) throw diagnostics.badSampling("topK", topK, "a whole number from 0 up; 0 keeps every id");
     if (!(topP > 0 && topP <= 1)) throw diagnostics.badSampling("topP", topP, "above 0 and at most 1");

@@ -53,7 +53,7 @@ export class Session {
     maybeWhole("session", "sequences", options.sequences, 1);
     const maxTokens = options.maxTokens ?? maxPositions;
     if (!(Number.isSafeInteger(maxTokens) && maxTokens > 0))
-      throw diagnostics.misuse(`maxTokens is ${maxTokens}; it must be a whole number above 0`);
+      throw diagnostics.misuse(`maxTokens is ${shown(maxTokens)}; it must be a whole number above 0`);
     if (maxTokens > maxPositions)
       throw diagnostics.misuse(`maxTokens is ${maxTokens}, and the model was compiled for ${maxPositions} positions`);
     this.model = model;
@@ -176,16 +176,16 @@ export class Session {
    * Forgets the rows of a sequence from `length` on and gives their pages back; 0 ends it. The extra layer's last row has seen
    * the id after it, so one row more of it goes unless `draftLength` says otherwise.
    */
-  truncate(sequence: number, length: number, draftLength = Math.max(0, length - 1)): void {
+  truncate(sequence: number, length: number, draftLength?: number): void {
     if (this.busy) throw diagnostics.misuse("the session is at work", "await the call before cutting a sequence");
     whole("truncate", "sequence", sequence, 0);
     whole("truncate", "length", length, 0);
-    whole("truncate", "draftLength", draftLength, 0);
+    maybeWhole("truncate", "draftLength", draftLength, 0);
     const ids = this.ids[sequence];
     if (!ids || length >= ids.length) return;
     ids.length = length;
     this.seen.forget(sequence);
-    this.cutDraft(sequence, draftLength);
+    this.cutDraft(sequence, draftLength ?? Math.max(0, length - 1));
   }
 
   /** Forgets rows of the extra layer only. */

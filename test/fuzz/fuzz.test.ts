@@ -1,10 +1,13 @@
 // Damaged input ends in success or in a diagnostic with code, place and help. Fixed seeds: a few here, all of them with
 // `npm run fuzz`.
 import { expect, test } from "vitest";
+import { ApiCalls, showCall } from "./api-calls.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import { compileCase, configOf } from "./configs.ts";
 import { compileFamily, showFamily } from "./family.ts";
 import { SideFiles } from "./side-files.ts";
+import { GenerationOptions, showOptions } from "./generation-options.ts";
+import { templateCase, templateOf } from "./templates.ts";
 import { textCase, textOf } from "./texts.ts";
 import { judge, printTally, type Tally } from "./judge.ts";
 
@@ -62,4 +65,32 @@ test("side files", async () => {
   } finally {
     files.remove();
   }
+});
+
+test("calls of the Node API", async () => {
+  const calls = await ApiCalls.make();
+  try {
+    const tally = await all("call", full ? 20_000 : 500, (seed) => calls.run(seed), showCall);
+    expect(tally.succeeded).toBeGreaterThan(tally.cases / 20);
+    expect(tally.refused.size).toBeGreaterThan(3);
+  } finally {
+    await calls.close();
+  }
+});
+
+test("generation options", async () => {
+  const options = await GenerationOptions.make();
+  try {
+    const tally = await all("options", full ? 20_000 : 500, (seed) => options.run(seed), showOptions);
+    expect(tally.succeeded).toBeGreaterThan(tally.cases / 20);
+    expect(tally.refused.size).toBeGreaterThan(3);
+  } finally {
+    await options.close();
+  }
+});
+
+test("chat templates", async () => {
+  const tally = await all("template", full ? 20_000 : 1000, templateCase, templateOf);
+  expect(tally.succeeded).toBeGreaterThan(tally.cases / 10);
+  expect(tally.refused.size).toBeGreaterThan(3);
 });
