@@ -40,6 +40,8 @@ process.on("uncaughtException", (e) => {
 process.on("exit", (code) => {
   if (finished || loadedPlugins().length === 0 || code > 128) return;
   report(new DiagnosticError(pluginEnded(loadedPlugins())));
+  // Whatever the plug-in gave process.exit.
+  process.exitCode = 1;
 });
 
 try {
