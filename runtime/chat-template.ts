@@ -108,7 +108,7 @@ function named(value: unknown, folder: string, where: string): Map<string, Sourc
   return new Map(
     list.map((entry, i) => {
       const { name, template } = (typeof entry === "object" && entry !== null ? entry : {}) as { name?: unknown; template?: unknown };
-      if (typeof name !== "string" || typeof template !== "string") throw diagnostics.unreadableTemplate(folder, where, `entry ${i} is ${JSON.stringify(entry)?.slice(0, 60)}; ${shape}`);
+      if (typeof name !== "string" || typeof template !== "string") throw diagnostics.unreadableTemplate(folder, where, `entry ${i} is ${shown(entry)}; ${shape}`);
       return [name, { text: template, where: `template "${name}" in ${where}` }];
     }),
   );

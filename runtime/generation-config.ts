@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Diagnostic, Span } from "../ir/diagnostic.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { Sampling } from "./sample.ts";
+import { shown } from "./side-file.ts";
 
 export interface Generation {
   /** Ids that end an answer; undefined where the file names none, and config.json counts. */
@@ -139,12 +140,11 @@ class Reader {
       const empty = value === undefined || value === null || (typeof value === "object" && Object.keys(value).length === 0);
       return !empty && !neutral.includes(value);
     });
-    return found.map(([key]) => diagnostics.settingNotFollowed(this.spanOf(key), key, JSON.stringify(this.settings[key])));
+    return found.map(([key]) => diagnostics.settingNotFollowed(this.spanOf(key), key, shown(this.settings[key])));
   }
 
   private wrong(key: string, wanted: string): Error {
-    const shown = JSON.stringify(this.settings[key]);
-    return diagnostics.badGeneration(this.spanOf(key), `${key} of generation_config.json is ${shown.length > 60 ? `${shown.slice(0, 60)}...` : shown}`, `it is ${wanted}`);
+    return diagnostics.badGeneration(this.spanOf(key), `${key} of generation_config.json is ${shown(this.settings[key])}`, `it is ${wanted}`);
   }
 
   private spanOf(key: string): Span {

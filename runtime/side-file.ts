@@ -71,7 +71,8 @@ export function parseSideJson(text: string, file: string): Part {
   return new Part({ file, text }, value, []);
 }
 
-const shown = (v: unknown): string => {
+/** A value of a JSON file in a few words, however deep it is. */
+export const shown = (v: unknown): string => {
   // What is inside may be nested too deep to be written.
   if (typeof v === "object" && v !== null) return Array.isArray(v) ? "a list" : "an object";
   // Escaped as JSON escapes, but for the control characters it leaves alone.
