@@ -24,7 +24,8 @@ function report(e: unknown): void {
 let finished = false;
 const end = (code?: number | string): never => {
   finished = true;
-  process.exit(code);
+  // process.exit(undefined) would forget what process.exitCode says.
+  return code === undefined ? process.exit() : process.exit(code);
 };
 
 // A reader that goes away (| head) ends the program quietly.
