@@ -158,6 +158,18 @@ export const passChanges = (pass: string, where: string, difference: number): Di
     help: "dsc opt on graph/00-frontend.dsc with the passes up to this one shows the graph it made",
   });
 
+/** What the operating system refuses that no command says better: memory, threads, open files, a place. Nothing for other exceptions. */
+export function systemRefused(e: unknown): Diagnostic | undefined {
+  const { code, syscall, path: file, message } = (e instanceof Error ? e : {}) as Partial<NodeJS.ErrnoException>;
+  const memory = e instanceof RangeError && /allocat|memory/i.test(e.message);
+  if (!memory && syscall === undefined && !/^ERR_WORKER_(OUT_OF_MEMORY|INIT_FAILED)$/.test(code ?? "")) return undefined;
+  const helps: Readonly<Record<string, string>> = { EMFILE: "raise the limit of open files: ulimit -n 1024", ENOSPC: "make room on the disk", EACCES: "see to its permissions", ENOMEM: "close other programs, or raise ulimit -v", EAGAIN: "raise the limit of processes: ulimit -u; or --threads 1" };
+  return error("DSC6019", `the system refuses: ${message}`, {
+    spans: [file === undefined ? onCommandLine() : place(file)],
+    help: memory ? helps.ENOMEM : (helps[code ?? ""] ?? "see to the limits and permissions of this process"),
+  });
+}
+
 export const internal = (e: unknown): Diagnostic =>
   error("DSC9000", `a fault in dsc: ${e instanceof Error ? e.message : String(e)}`, { spans: [onCommandLine()], help: "DSC_DEBUG=1 shows where; please report it with the command and the config" });
 

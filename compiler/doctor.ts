@@ -4,7 +4,7 @@ import { accessSync, constants, existsSync } from "node:fs";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import path from "node:path";
 import { DiagnosticError } from "../ir/diagnostic.ts";
-import { cacheFolder } from "../runtime/user-cache.ts";
+import { cacheFolder, variable } from "../runtime/user-cache.ts";
 import { notHere } from "./triton.ts";
 
 export interface Check {
@@ -114,7 +114,7 @@ function nvcc(): Check {
 
 function python(): Check {
   const needed = "--target triton ahead of time, and running printed Triton in npm test; never at run time";
-  const name = process.env.DSC_PYTHON ?? "python3";
+  const name = variable("DSC_PYTHON") ?? "python3";
   const run = spawnSync(name, ["-c", `${notHere}import triton, torch; print(sys.version.split()[0], triton.__version__, torch.__version__)`], { encoding: "utf8", timeout: 300_000 });
   const [py, triton, torch] = (run.stdout ?? "").trim().split(" ");
   if (run.status === 0) return check("Python with Triton", true, `${name}: Python ${py}, triton ${triton}, torch ${torch}`, needed);

@@ -11,12 +11,13 @@ import { readTextSync } from "../runtime/files.ts";
 import { makeFolder } from "./artifact.ts";
 import { kindAt } from "./ours.ts";
 import { isPluginExit, thrownAt, withoutExit } from "./plugin-blame.ts";
+import { variable } from "../runtime/user-cache.ts";
 
 /**
  * Seconds one pass of a plug-in may take for one model; all standard passes together take one for R1. The limit is of the clock,
  * the only one V8 can enforce: where a busy machine makes work wait, DSC_PLUGIN_SECONDS gives it more.
  */
-export const BUDGET_S = Number(process.env.DSC_PLUGIN_SECONDS) || 10;
+export const BUDGET_S = Number(variable("DSC_PLUGIN_SECONDS")) || 10;
 
 let work: (() => unknown) | undefined;
 

@@ -4,6 +4,7 @@ import { closeSync, linkSync, openSync, readFileSync, renameSync, rmSync, statSy
 import path from "node:path";
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import { busy } from "./diagnostics.ts";
+import { variable } from "../runtime/user-cache.ts";
 
 /** How the names of a writer's own entries in an artifact's folder begin. */
 export const STAGE = ".dsc-";
@@ -11,7 +12,7 @@ export const LOCK = `${STAGE}lock`;
 
 const STALE_MS = 30_000;
 /** Longest wait for another writer; on a busy machine, or with many writers, DSC_LOCK_SECONDS waits longer. */
-const WAIT_MS = 1000 * (Number(process.env.DSC_LOCK_SECONDS) || 60);
+const WAIT_MS = 1000 * (Number(variable("DSC_LOCK_SECONDS")) || 60);
 
 /** Whether a process of this machine runs. */
 export function alive(pid: number): boolean {

@@ -1,7 +1,8 @@
 // Which dsc.config is the user's own. It is code, so it has to lie where the user works; a model folder is data from somewhere
 // else, and what lies in one never runs because somebody compiled, ran or verified the model.
-import { existsSync, readFileSync, readdirSync, realpathSync, statSync } from "node:fs";
+import { existsSync, readdirSync, realpathSync, statSync } from "node:fs";
 import path from "node:path";
+import { readTextSync } from "../runtime/files.ts";
 
 /** Names of a config file, in the order they are looked for. */
 const names = ["dsc.config.ts", "dsc.config.mts", "dsc.config.js", "dsc.config.mjs"];
@@ -60,7 +61,7 @@ function isModelFolder(folder: string): boolean {
   try {
     if (readdirSync(folder).some((f) => /\.(safetensors|gguf)$|\.safetensors\.index\.json$|^pytorch_model.*\.bin$/.test(f)))
       return true;
-    const config = JSON.parse(readFileSync(path.join(folder, "config.json"), "utf8")) as Record<string, unknown> | null;
+    const config = JSON.parse(readTextSync(path.join(folder, "config.json"))) as Record<string, unknown> | null;
     return typeof config === "object" && config !== null && ("architectures" in config || "model_type" in config);
   } catch {
     return false;

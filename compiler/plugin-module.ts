@@ -6,12 +6,14 @@ import { DiagnosticError, didYouMean } from "../ir/diagnostic.ts";
 import { pluginNotLoaded } from "../passes/diagnostics.ts";
 import { timedOut, withinBudget } from "./guard.ts";
 import { isPluginExit, rememberPlugin, thrownAt, withoutExit } from "./plugin-blame.ts";
+import { notRegular } from "../runtime/files.ts";
 
 /** The default export of a plug-in; its other exports are its own. */
 export async function exported(file: string, seconds: number): Promise<unknown> {
   const full = path.resolve(file);
   if (!existsSync(full)) throw new DiagnosticError(pluginNotLoaded(file, ["there is no such file"]));
-  if (!statSync(full).isFile()) throw new DiagnosticError(pluginNotLoaded(file, ["it is no file"]));
+  const why = notRegular(statSync(full));
+  if (why !== undefined) throw new DiagnosticError(pluginNotLoaded(file, [why]));
   // Only who has a plug-in pays for what plug-ins may import. The plug-in's ops and passes are the objects of this process.
   const [{ createJiti }, ir, passes, codegen] = await Promise.all([
     import("jiti"),

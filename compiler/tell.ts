@@ -10,7 +10,7 @@ export const exitCodeOf = (diagnostics: readonly Diagnostic[]): number => (diagn
 /** Whether text for this stream may have colour: a terminal, unless NO_COLOR is set; FORCE_COLOR asks for it anywhere. */
 export function coloured(stream: NodeJS.WriteStream = process.stderr): boolean {
   if (process.env.NO_COLOR) return false;
-  if (process.env.FORCE_COLOR !== undefined) return !["0", "false"].includes(process.env.FORCE_COLOR);
+  if (process.env.FORCE_COLOR) return !["0", "false"].includes(process.env.FORCE_COLOR);
   return stream.isTTY === true && process.env.TERM !== "dumb";
 }
 

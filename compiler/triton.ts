@@ -9,7 +9,7 @@ import path from "node:path";
 import type { Built } from "../codegen/backend.ts";
 import type { KernelRecord } from "../ir/artifact.ts";
 import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
-import { cacheFolder } from "../runtime/user-cache.ts";
+import { cacheFolder, variable } from "../runtime/user-cache.ts";
 import { noTriton, tritonFailed } from "./diagnostics.ts";
 
 /** One kernel: `entry` is the function in `text`. */
@@ -54,7 +54,7 @@ if __name__ == "__main__":
 /** Python looks for modules in the working directory first; where that is a model folder, its files would run as triton or torch. */
 export const notHere = "import sys; sys.path[:] = [p for p in sys.path if p not in ('', '.')]; ";
 
-const python = (): string => process.env.DSC_PYTHON ?? "python3";
+const python = (): string => variable("DSC_PYTHON") ?? "python3";
 
 /** Triton's version in the user's Python, or undefined. Reads package metadata only: importing Triton takes a second. */
 function tritonVersion(): string | undefined {
@@ -69,18 +69,30 @@ export function compileTriton(jobs: readonly TritonJob[], kernels: Record<string
   const store = path.join(cacheFolder(), "triton");
   const keyed = jobs.map((j) => ({ ...j, key: createHash("sha256").update(JSON.stringify([version, j.entry, j.text, j.aot])).digest("hex").slice(0, 32) }));
   const fresh = keyed.filter((j) => !existsSync(path.join(store, `${j.key}.json`)));
-  if (fresh.length) build(fresh, store);
+  const built = fresh.length ? build(fresh, store) : new Map<string, Cubin>();
   for (const j of keyed) {
     const record = kernels[j.name];
-    const { shared } = JSON.parse(readFileSync(path.join(store, `${j.key}.json`), "utf8")) as { shared: number };
+    const { shared, cubin } = built.get(j.key) ?? stored(store, j.key);
     record.binary = `kernels/${j.name}.cubin`;
     record.launch = { ...record.launch!, sharedBytes: shared };
-    files.set(record.binary, new Uint8Array(readFileSync(path.join(store, `${j.key}.cubin`))));
+    files.set(record.binary, cubin);
   }
   return [];
 }
 
-function build(jobs: readonly (TritonJob & { key: string })[], store: string): void {
+/** A compiled kernel, and the bytes of shared memory it asks for. */
+interface Cubin {
+  cubin: Uint8Array;
+  shared: number;
+}
+
+const stored = (store: string, key: string): Cubin => ({
+  cubin: new Uint8Array(readFileSync(path.join(store, `${key}.cubin`))),
+  ...(JSON.parse(readFileSync(path.join(store, `${key}.json`), "utf8")) as { shared: number }),
+});
+
+/** Compiles kernels, and keeps them where the store can be written: one that cannot costs time, not the compile. */
+function build(jobs: readonly (TritonJob & { key: string })[], store: string): Map<string, Cubin> {
   const work = mkdtempSync(path.join(tmpdir(), "dsc-triton-"));
   try {
     for (const j of jobs) writeFileSync(path.join(work, `${j.key}.py`), j.text);
@@ -92,12 +104,18 @@ function build(jobs: readonly (TritonJob & { key: string })[], store: string): v
     const done = JSON.parse(readFileSync(path.join(work, "done.json"), "utf8")) as { key: string; shared?: number; error?: string }[];
     const failed = done.find((d) => d.error !== undefined);
     if (failed) throw new DiagnosticError(tritonFailed(jobs.find((j) => j.key === failed.key)!.name, failed.error!));
-    mkdirSync(store, { recursive: true });
-    for (const d of done) {
-      // The record moves last: who sees it finds the cubin.
-      place(readFileSync(path.join(work, `${d.key}.cubin`)), path.join(store, `${d.key}.cubin`));
-      place(JSON.stringify({ shared: d.shared }), path.join(store, `${d.key}.json`));
+    const built = new Map(done.map((d) => [d.key, { cubin: new Uint8Array(readFileSync(path.join(work, `${d.key}.cubin`))), shared: d.shared! }]));
+    try {
+      mkdirSync(store, { recursive: true });
+      for (const [key, { cubin, shared }] of built) {
+        // The record moves last: who sees it finds the cubin.
+        place(cubin, path.join(store, `${key}.cubin`));
+        place(JSON.stringify({ shared }), path.join(store, `${key}.json`));
+      }
+    } catch {
+      // Compiled again next time.
     }
+    return built;
   } finally {
     rmSync(work, { recursive: true, force: true });
   }

@@ -58,20 +58,34 @@ export function warning(code: string, title: string, details: Details = {}): Dia
 /** A place that is no line of a text: a binary file, a tensor, a function, a pass, an option. */
 export const place = (name: string, label?: string): Span => ({ file: name, line: 0, column: 0, ...(label === undefined ? {} : { label }) });
 
+/**
+ * A text without the characters that steer a terminal: names in files of others may hold escape sequences, or turn the direction
+ * of writing. Each is shown as one character of its own, so that columns stay.
+ */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, (c) => {
+    const code = c.charCodeAt(0);
+    return c === "\t" ? " " : code < 0x20 ? String.fromCharCode(0x2400 + code) : code === 0x7f ? "\u2421" : "\ufffd";
+  });
+}
+
+/** The same for a note, which may have several lines. */
+const lines = (text: string): string => text.split("\n").map(printable).join("\n");
+
 /** The text a terminal shows, without colour: header, span with its line and underline, notes, help. */
 export function render(d: Diagnostic): string {
-  const out = [`${d.severity}[${d.code}]: ${d.title}`];
+  const out = [`${d.severity}[${d.code}]: ${printable(d.title)}`];
   for (const s of d.spans) {
     const margin = " ".repeat(String(s.line).length);
-    out.push(`${margin}--> ${s.line === 0 ? s.file : `${s.file}:${s.line}:${s.column}`}`);
+    out.push(`${margin}--> ${printable(s.file)}${s.line === 0 ? "" : `:${s.line}:${s.column}`}`);
     if (s.text !== undefined) {
       const underline = "^".repeat(Math.max(1, Math.min(s.length ?? 1, s.text.length - s.column + 1)));
-      out.push(`${margin} |`, `${s.line} | ${s.text}`);
-      out.push(`${margin} | ${" ".repeat(s.column - 1)}${underline}${s.label ? " " + s.label : ""}`);
-    } else if (s.label) out.push(`${margin} = ${s.label}`);
+      out.push(`${margin} |`, `${s.line} | ${printable(s.text)}`);
+      out.push(`${margin} | ${" ".repeat(s.column - 1)}${underline}${s.label ? " " + printable(s.label) : ""}`);
+    } else if (s.label) out.push(`${margin} = ${printable(s.label)}`);
   }
-  for (const n of d.notes) out.push(`   = ${n}`);
-  if (d.help) out.push(`   help: ${d.help}`);
+  for (const n of d.notes) out.push(`   = ${lines(n)}`);
+  if (d.help) out.push(`   help: ${lines(d.help)}`);
   return out.join("\n");
 }
 

@@ -160,16 +160,25 @@ Object.freeze(Graph);
 export function topological(roots: readonly Value[], stop: (v: Value) => boolean = () => false): Node[] {
   const order: Node[] = [];
   const seen = new Set<Node>();
-  const visit = (v: Value): void => {
+  // By hand, not by recursion: a chain of values may be longer than the stack is deep.
+  const open: { node: Node; reads: readonly Value[]; next: number }[] = [];
+  const enter = (v: Value): void => {
     if (stop(v) || seen.has(v.node)) return;
     seen.add(v.node);
-    for (const o of v.node.operands) visit(o);
-    if (v.node.region) for (const c of captures(v.node.region)) visit(c);
-    order.push(v.node);
+    open.push({ node: v.node, reads: readsOf(v.node), next: 0 });
   };
-  for (const r of roots) visit(r);
+  for (const r of roots) {
+    enter(r);
+    for (let top = open.at(-1); top; top = open.at(-1)) {
+      if (top.next < top.reads.length) enter(top.reads[top.next++]);
+      else order.push(open.pop()!.node);
+    }
+  }
   return order;
 }
+
+/** Values a node reads, those its region reads of the surrounding function included. */
+const readsOf = (node: Node): readonly Value[] => (node.region ? [...node.operands, ...captures(node.region)] : node.operands);
 
 const captured = new WeakMap<Region, readonly Value[]>();
 
@@ -177,29 +186,25 @@ const captured = new WeakMap<Region, readonly Value[]>();
 export function captures(region: Region): readonly Value[] {
   const known = captured.get(region);
   if (known) return known;
+  // What depends on a parameter is inside; everything below comes first, so one look at what a node reads decides.
   const inside = new Set<Node>(region.params.map((p) => p.node));
-  const dependent = (node: Node): boolean => {
-    if (inside.has(node)) return true;
-    if (outside.has(node)) return false;
-    const yes = node.operands.some((o) => dependent(o.node)) || (node.region ? captures(node.region).some((c) => dependent(c.node)) : false);
-    (yes ? inside : outside).add(node);
-    return yes;
-  };
-  const outside = new Set<Node>();
+  const below = topological(region.results, (v) => inside.has(v.node));
+  for (const node of below) if (readsOf(node).some((v) => inside.has(v.node))) inside.add(node);
   const found = new Set<Value>();
-  const walked = new Set<Node>();
-  const walk = (v: Value): void => {
-    if (!dependent(v.node)) {
-      found.add(v);
-      return;
+  const walked = new Set<Node>(region.params.map((p) => p.node));
+  const open: { reads: readonly Value[]; next: number }[] = [{ reads: region.results, next: 0 }];
+  for (let top = open.at(-1); top; top = open.at(-1)) {
+    if (top.next === top.reads.length) {
+      open.pop();
+      continue;
     }
-    if (walked.has(v.node)) return;
-    walked.add(v.node);
-    if (region.params.some((p) => p.node === v.node)) return;
-    for (const o of v.node.operands) walk(o);
-    if (v.node.region) for (const c of captures(v.node.region)) walk(c);
-  };
-  for (const r of region.results) walk(r);
+    const v = top.reads[top.next++];
+    if (!inside.has(v.node)) found.add(v);
+    else if (!walked.has(v.node)) {
+      walked.add(v.node);
+      open.push({ reads: readsOf(v.node), next: 0 });
+    }
+  }
   const list = [...found];
   Object.freeze(list);
   captured.set(region, list);

@@ -7,7 +7,7 @@ import { Graph, type Func, type Module, type NamedValue, type Region, type Value
 import { make } from "./op.ts";
 import { opByName } from "./ops/index.ts";
 import { call, param, weight } from "./ops/module.ts";
-import { asTensor, dtypes, parseType, printType, type Type } from "./types.ts";
+import { MOST_AXES, asTensor, dtypes, parseType, printType, type Type } from "./types.ts";
 
 /** Parses a module; throws a DiagnosticError at file:line:column. `file` is only for messages. */
 export function parseModule(text: string, file = "<text>"): Module {
@@ -16,10 +16,14 @@ export function parseModule(text: string, file = "<text>"): Module {
 
 type Load = Module["load"][number];
 
+/** Regions inside regions: those of models nest two deep. */
+const DEEPEST = 32;
+
 class Parser {
   readonly #lines: string[];
   readonly #file: string;
   #at = 0;
+  #depth = 0;
   readonly #graph = new Graph();
   readonly #weights = new Map<string, WeightDecl>();
   readonly #funcs = new Map<string, Func>();
@@ -82,6 +86,7 @@ class Parser {
   #type(text: string): Type {
     const type = parseType(text);
     if (!type) this.#fail(`${text.trim()} is not a type`, text.trim(), 'types look like "[T, 7168] bf16"');
+    if (type!.kind === "tensor" && type!.dims.length > MOST_AXES) this.#fail(`a type has at most ${MOST_AXES} axes, and this one has ${type!.dims.length}`, text.trim());
     if (type!.kind !== "batch" && !dtypes.includes(type!.dtype)) {
       const near = didYouMean(type!.dtype, dtypes);
       this.#fail(`${type!.dtype} is not a dtype`, type!.dtype, near ? `did you mean ${near}?` : `there are ${dtypes.join(", ")}`);
@@ -208,8 +213,10 @@ class Parser {
           inner.set(q[1], v);
           return v;
         });
+        if (++this.#depth > DEEPEST) this.#fail(`regions are nested more than ${DEEPEST} deep`);
         this.#at++;
         const yields = this.#body(inner, "yield");
+        this.#depth--;
         region = { params, results: yields.split(",").map((y) => this.#value(y.trim(), inner)) };
         this.#at++;
         const close = this.#peek() ?? "";

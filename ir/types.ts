@@ -10,6 +10,9 @@ export type DType = "f32" | "bf16" | "i32" | "e4m3/1x128" | "e4m3/128x128" | (st
 /** A size: a number, a symbol ("T"), or a multiple of a symbol ("8T"). */
 export type Dim = number | string;
 
+/** Axes of a tensor at most: every layout has one loop an axis, and no model comes near. */
+export const MOST_AXES = 16;
+
 export interface TensorType {
   kind: "tensor";
   dims: readonly Dim[];

@@ -6,7 +6,7 @@ import { DiagnosticError, type Diagnostic } from "./diagnostic.ts";
 import { brokenGraph } from "./diagnostics.ts";
 import type { Func, Module, Node } from "./graph.ts";
 import { everyNode } from "./print.ts";
-import { printType, sameType } from "./types.ts";
+import { MOST_AXES, printType, sameType, type TensorType } from "./types.ts";
 
 // Nodes do not change, so one whose types were inferred once need not be inferred after every pass. What depends on the module
 // (weights, calls, parameters) is checked every time.
@@ -29,6 +29,8 @@ function verifyFunc(m: Module, f: Func): Diagnostic[] {
   const nodes = everyNode(f);
   for (const n of nodes) for (const p of n.region?.params ?? []) params.add(p.node);
   for (const n of nodes) {
+    const wide = n.results.find((r) => r.type.kind === "tensor" && r.type.dims.length > MOST_AXES);
+    if (wide) say(`${n.op.name} gives a tensor of ${(wide.type as TensorType).dims.length} axes; the most is ${MOST_AXES}`);
     if (n.op.name === "param") {
       if (!params.has(n)) say(`reads parameter ${String(n.attrs.name)} of another function`);
     } else if (n.op.name === "weight") {

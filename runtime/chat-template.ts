@@ -1,10 +1,11 @@
 // The chat template of a checkpoint, rendered to the text that the model was trained to continue, as transformers renders it. What a
 // template refuses (raise_exception), fails at or costs too much is a diagnostic with its words and its place in the template.
-import { readFile, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Span } from "../ir/diagnostic.ts";
 import { made, optionsOf, shown, text as checkText } from "./arguments.ts";
 import * as diagnostics from "./diagnostics.ts";
+import { readRegular } from "./files.ts";
 import { Fault, Template } from "./jinja/index.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -118,7 +119,7 @@ function named(value: unknown, folder: string, where: string): Map<string, Sourc
 async function readText(file: string): Promise<string | undefined> {
   let bytes: Buffer;
   try {
-    bytes = await readFile(file);
+    bytes = await readRegular(file);
   } catch (e) {
     if ((e as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw diagnostics.unreadableTemplate(file, file, (e as Error).message);

@@ -47,7 +47,7 @@ export interface StoredArray {
   /** Reads `target.length` bytes from byte `from` of the array on. */
   read(target: Uint8Array, from: number): Promise<void>;
   /** Where it begins in which file, for devices whose threads read by themselves. */
-  file: { path: string; begin: number; tensor: string };
+  file: { path: string; begin: number; tensor: string; identity: string };
   /** What the file holds, in safetensors' words: values are looked at by it as they pass. */
   dtype?: string;
 }

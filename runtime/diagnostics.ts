@@ -240,6 +240,10 @@ export const noMemory = (what: string, needed: number, available: number, parts:
 export const fewerLayers = (fit: number, layers: number, elsewhere = ""): string =>
   `${fit > 0 ? `of its ${layers} layers the first ${fit} fit (--layers ${fit})` : "not one of its layers fits"}; --shrink makes every width small${elsewhere}; dsc plan says what takes the bytes`;
 
+/** A memory reserves the addresses it may ever grow to; a limit on them refuses it whatever is free. */
+export const noAddresses = (why: string): DiagnosticError =>
+  fail("the model's memory", "DSC5030", "the system does not give the addresses of a memory of 4 GiB", [`WebAssembly says: ${why}`, "about 8 GiB of addresses are reserved for each; only what is used takes memory"], "raise the limit on addresses: ulimit -v unlimited");
+
 export const tooLong = (sequence: number, wanted: number, capacity: number): DiagnosticError =>
   fail(
     `sequence ${sequence}`,

@@ -1,7 +1,8 @@
 // Files that commands read: regular ones. A FIFO, a device or a socket under a file's name would be waited for, or read, for ever;
 // here it is refused before the first byte, and so is a file larger than anything of its kind. The opened file is what is looked
 // at, not the name: what lies there a moment later may be another.
-import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { closeSync, constants, fstatSync, openSync, readSync, renameSync, rmSync, writeFileSync, type Stats } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
 
 /** Opening a FIFO would wait for its writer otherwise. */
@@ -10,13 +11,13 @@ const FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 const MOST_TEXT = 256 << 20;
 
 /** Why a file cannot be read as one; nothing for a regular file of at most `most` bytes. */
-function refusal(stat: Stats, most: number): string | undefined {
+export function notRegular(stat: Stats, most = Infinity): string | undefined {
   const kinds: readonly [boolean, string][] = [
-    [stat.isDirectory(), "it is a folder"],
-    [stat.isFIFO(), "it is a FIFO, not a file"],
-    [stat.isSocket(), "it is a socket, not a file"],
-    [stat.isCharacterDevice() || stat.isBlockDevice(), "it is a device, not a file"],
-    [!stat.isFile(), "it is no file"],
+    [stat.isDirectory(), "it is a folder, no regular file"],
+    [stat.isFIFO(), "it is a FIFO, no regular file"],
+    [stat.isSocket(), "it is a socket, no regular file"],
+    [stat.isCharacterDevice() || stat.isBlockDevice(), "it is a device, no regular file"],
+    [!stat.isFile(), "it is no regular file"],
     [stat.size > most, `it has ${stat.size} bytes; the most that is read here is ${most}`],
   ];
   return kinds.find(([is]) => is)?.[1];
@@ -25,7 +26,7 @@ function refusal(stat: Stats, most: number): string | undefined {
 /** Opens a regular file for reading. Throws an Error that says why not. */
 export async function openRegular(path: string, most = Infinity): Promise<FileHandle> {
   const handle = await open(path, FLAGS);
-  const why = refusal(await handle.stat(), most);
+  const why = notRegular(await handle.stat(), most);
   if (why === undefined) return handle;
   await handle.close();
   throw new Error(why);
@@ -46,7 +47,7 @@ export function readRegularSync(path: string, most = MOST_TEXT): Buffer {
   const file = openSync(path, FLAGS);
   try {
     const stat = fstatSync(file);
-    const why = refusal(stat, most);
+    const why = notRegular(stat, most);
     if (why !== undefined) throw new Error(why);
     const parts: Buffer[] = [];
     for (let total = 0; ; ) {
@@ -64,3 +65,29 @@ export function readRegularSync(path: string, most = MOST_TEXT): Buffer {
 
 /** The text of a regular file. */
 export const readTextSync = (path: string, most = MOST_TEXT): string => readRegularSync(path, most).toString("utf8");
+
+/** A name beside a file for what is not whole yet; it is nobody else's. */
+export const partOf = (path: string): string => `${path}.${randomBytes(6).toString("hex")}.part`;
+
+/** Writes a file whole or not at all: under another name first. What was there before stays until then. */
+export function writeWhole(path: string, data: string | Uint8Array): void {
+  const part = partOf(path);
+  try {
+    writeFileSync(part, data, { flag: "wx" });
+    renameSync(part, path);
+  } catch (e) {
+    rmSync(part, { force: true });
+    throw e;
+  }
+}
+
+/** Which file it is, and its state: another under the same name, or a changed one, has another. */
+export const identityOf = (s: Pick<Stats, "dev" | "ino" | "size" | "mtimeMs">): string => [s.dev, s.ino, s.size, s.mtimeMs].join(":");
+
+/** Opens a file that was looked at before; one that was put in its place since, or changed, is refused. */
+export function openSame(path: string, identity: string): number {
+  const file = openSync(path, FLAGS);
+  if (identityOf(fstatSync(file)) === identity) return file;
+  closeSync(file);
+  throw new Error("another file lies there than the one whose header was read, or it changed");
+}

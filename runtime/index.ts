@@ -13,7 +13,7 @@ export { Model, memoryNeed } from "./model.ts";
 export type { LoadOptions } from "./model.ts";
 export { Checkpoint, toNumbers } from "./safetensors.ts";
 export type { TensorInfo } from "./safetensors.ts";
-export { saveTensors, writeCheckpoint } from "./safetensors-write.ts";
+export { saveTensors, writeCheckpoint, writerOf } from "./safetensors-write.ts";
 export type { TensorSource, TensorSpec } from "./safetensors-write.ts";
 export { SAMPLING, Sampler, argmax } from "./sample.ts";
 export type { Sampling } from "./sample.ts";

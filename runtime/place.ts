@@ -62,7 +62,10 @@ function checkpointSource(checkpoint: Checkpoint, ue8m0: boolean): WeightSource 
       checkMixed(all, tensors);
       collect(all, (p) => checkTensor(p, tensors, ue8m0));
     },
-    place: (device, all) => device.place(all.flatMap((p) => arraysOf(checkpoint, p))),
+    async place(device, all) {
+      await device.place(all.flatMap((p) => arraysOf(checkpoint, p)));
+      await checkpoint.unchanged();
+    },
     close: () => checkpoint.close(),
   };
 }
@@ -137,7 +140,7 @@ function checkTensor(p: Placement, tensors: ReadonlyMap<string, TensorInfo>, ue8
 function arraysOf(checkpoint: Checkpoint, p: Placement): StoredArray[] {
   const array = (name: string, at: number, count: number, toF32: boolean): StoredArray => {
     const t = checkpoint.tensors.get(name) as TensorInfo;
-    return { at, count, form: toF32 ? forms[t.dtype] : "same", bytes: t.end - t.begin, read: (target, from) => checkpoint.read(t, target, from), file: { path: checkpoint.path(t), begin: t.begin, tensor: name }, dtype: t.dtype };
+    return { at, count, form: toF32 ? forms[t.dtype] : "same", bytes: t.end - t.begin, read: (target, from) => checkpoint.read(t, target, from), file: { path: checkpoint.path(t), begin: t.begin, tensor: name, identity: checkpoint.identity(t) }, dtype: t.dtype };
   };
   if (p.pitch) {
     const [width, size] = [p.shape[p.shape.length - 1], elementBytes[p.dtype]];

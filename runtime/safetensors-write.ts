@@ -2,8 +2,9 @@
 // with an index above a size. Output is deterministic: tensors in the order given, JSON keys in a fixed order.
 // Files are written under a temporary name and renamed when whole, the index last.
 import type { FileHandle } from "node:fs/promises";
-import { mkdir, open, rename, writeFile } from "node:fs/promises";
+import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { openRegular, partOf, writeWhole } from "./files.ts";
 import { dtypeBytes } from "./safetensors-header.ts";
 
 /** A tensor to write: dtype in safetensors' words ("F32", "I64", "BF16", "F8_E4M3"), shape in elements. */
@@ -23,14 +24,14 @@ const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a 
 const bytesOf = (t: TensorSpec): number => elements(t.shape) * dtypeBytes[t.dtype];
 
 /** Writes one file from typed arrays, e.g. the values `dsc run --save` keeps. */
-export async function saveTensors(path: string, tensors: readonly (TensorSpec & { data: ArrayBufferView })[]): Promise<void> {
+export async function saveTensors(path: string, tensors: readonly (TensorSpec & { data: ArrayBufferView })[], writer?: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   const data = new Map(tensors.map((t) => [t.name, t.data]));
   await writeFileOf(path, tensors, (t, start, count) => {
     const d = data.get(t.name) as ArrayBufferView;
     const width = dtypeBytes[t.dtype];
     return new Uint8Array(d.buffer, d.byteOffset + start * width, count * width);
-  });
+  }, writer);
 }
 
 /**
@@ -41,7 +42,7 @@ export async function writeCheckpoint(
   folder: string,
   tensors: readonly TensorSpec[],
   source: TensorSource,
-  options: { shardBytes?: number } = {},
+  options: { shardBytes?: number; writer?: string } = {},
 ): Promise<string[]> {
   const most = options.shardBytes ?? 4 * 2 ** 30;
   const shards: TensorSpec[][] = [[]];
@@ -56,39 +57,67 @@ export async function writeCheckpoint(
   }
   await mkdir(folder, { recursive: true });
   if (shards.length === 1) {
-    await writeFileOf(join(folder, "model.safetensors"), shards[0], source);
+    await writeFileOf(join(folder, "model.safetensors"), shards[0], source, options.writer);
     return ["model.safetensors"];
   }
   const pad = (n: number): string => String(n).padStart(5, "0");
   const names = shards.map((_, i) => `model-${pad(i + 1)}-of-${pad(shards.length)}.safetensors`);
-  for (const [i, shard] of shards.entries()) await writeFileOf(join(folder, names[i]), shard, source);
+  for (const [i, shard] of shards.entries()) await writeFileOf(join(folder, names[i]), shard, source, options.writer);
   const map = shards
     .flatMap((shard, i) => shard.map((t) => [t.name, names[i]] as const))
     .toSorted(([a], [b]) => (a < b ? -1 : 1));
-  const index = { metadata: { total_size: tensors.reduce((a, t) => a + bytesOf(t), 0) }, weight_map: Object.fromEntries(map) };
+  const index = { metadata: { total_size: tensors.reduce((a, t) => a + bytesOf(t), 0), ...(options.writer === undefined ? {} : { written_by: options.writer }) }, weight_map: Object.fromEntries(map) };
   const path = join(folder, "model.safetensors.index.json");
-  await writeFile(`${path}.part`, JSON.stringify(index, null, 2) + "\n");
-  await rename(`${path}.part`, path);
+  writeWhole(path, JSON.stringify(index, null, 2) + "\n");
   return [...names, "model.safetensors.index.json"];
 }
 
-async function writeFileOf(path: string, tensors: readonly TensorSpec[], source: TensorSource): Promise<void> {
-  const handle = await open(`${path}.part`, "w");
+/** Writes under another name first; a write that fails leaves nothing. */
+async function writeFileOf(path: string, tensors: readonly TensorSpec[], source: TensorSource, writer?: string): Promise<void> {
+  const part = partOf(path);
+  const handle = await open(part, "wx");
   try {
-    await writeAll(handle, headerOf(tensors));
-    for (const t of tensors) {
-      const count = elements(t.shape);
-      for (let start = 0; start < count; start += CHUNK)
-        await writeAll(handle, await source(t, start, Math.min(CHUNK, count - start)));
+    try {
+      await writeAll(handle, headerOf(tensors, writer));
+      for (const t of tensors) {
+        const count = elements(t.shape);
+        for (let start = 0; start < count; start += CHUNK)
+          await writeAll(handle, await source(t, start, Math.min(CHUNK, count - start)));
+      }
+    } finally {
+      await handle.close();
     }
+    await rename(part, path);
+  } catch (e) {
+    await rm(part, { force: true });
+    throw e;
+  }
+}
+
+/** Largest header looked at for its writer: that of R1's largest shard is a few hundred KiB. */
+const MOST_HEADER = 16 << 20;
+
+/** Who wrote a safetensors file, where it says so: what was given as `writer`. */
+export async function writerOf(path: string): Promise<string | undefined> {
+  const handle = await openRegular(path);
+  try {
+    const prefix = Buffer.alloc(8);
+    const { bytesRead } = await handle.read(prefix, 0, 8, 0);
+    const length = bytesRead === 8 ? Number(prefix.readBigUInt64LE()) : Infinity;
+    if (length > MOST_HEADER) return undefined;
+    const header = Buffer.alloc(length);
+    await handle.read(header, 0, length, 8);
+    const metadata = (JSON.parse(header.toString("utf8")) as { __metadata__?: { written_by?: unknown } } | null)?.__metadata__;
+    return typeof metadata?.written_by === "string" ? metadata.written_by : undefined;
+  } catch {
+    return undefined;
   } finally {
     await handle.close();
   }
-  await rename(`${path}.part`, path);
 }
 
-function headerOf(tensors: readonly TensorSpec[]): Uint8Array {
-  const header: Record<string, unknown> = { __metadata__: { format: "pt" } };
+function headerOf(tensors: readonly TensorSpec[], writer?: string): Uint8Array {
+  const header: Record<string, unknown> = { __metadata__: { format: "pt", ...(writer === undefined ? {} : { written_by: writer }) } };
   let at = 0;
   for (const t of tensors) {
     header[t.name] = { dtype: t.dtype, shape: t.shape, data_offsets: [at, (at += bytesOf(t))] };

@@ -2,9 +2,9 @@
 // Guarantees: every header is checked before any data is read, and data goes by positional reads straight into the caller's
 // buffer. Refuses anything else with a diagnostic.
 import type { FileHandle } from "node:fs/promises";
-import { open, stat } from "node:fs/promises";
 import { basename } from "node:path";
 import * as diagnostics from "./diagnostics.ts";
+import { identityOf, openRegular } from "./files.ts";
 import { addExperts } from "./fused-experts.ts";
 import type { TensorInfo } from "./safetensors-header.ts";
 import { dtypeBytes, readHeader } from "./safetensors-header.ts";
@@ -15,15 +15,22 @@ export type { TensorInfo } from "./safetensors-header.ts";
 /** Bytes of one read call: large enough for bandwidth, small enough to keep several in flight. */
 const READ_BYTES = 16 << 20;
 
+/** A file of a checkpoint, and what it was when it was opened. */
+interface OpenFile {
+  path: string;
+  handle: FileHandle;
+  identity: string;
+}
+
 /** An open checkpoint: names, shapes and places of all tensors, and reads into buffers. Close it when done. */
 export class Checkpoint {
   readonly where: string;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** Shards that belong to it and are not there, and tensors the index places in them. */
   readonly absent: Pick<Shards, "absent" | "placed">;
-  private readonly files: { path: string; handle: FileHandle }[];
+  private readonly files: OpenFile[];
 
-  constructor(where: string, tensors: Map<string, TensorInfo>, files: { path: string; handle: FileHandle }[], absent: Pick<Shards, "absent" | "placed">) {
+  constructor(where: string, tensors: Map<string, TensorInfo>, files: OpenFile[], absent: Pick<Shards, "absent" | "placed">) {
     this.where = where;
     this.tensors = tensors;
     this.files = files;
@@ -34,16 +41,13 @@ export class Checkpoint {
   static async open(where: string): Promise<Checkpoint> {
     const shards = await shardsOf(where);
     const tensors = new Map<string, TensorInfo>();
-    const files: { path: string; handle: FileHandle }[] = [];
+    const files: OpenFile[] = [];
     const refused = (e: Error, path: string): Error =>
       shards.index ? diagnostics.brokenIndex(shards.index, `it names ${basename(path)}: ${e.message}`) : diagnostics.noCheckpoint(where, e.message);
     try {
       for (const path of shards.files) {
-        // Opening a FIFO would wait for a writer.
-        const kind = await stat(path).catch((e: Error) => Promise.reject(refused(e, path)));
-        if (!kind.isFile()) throw diagnostics.brokenSafetensors(path, "it is no regular file");
-        const handle = await open(path, "r").catch((e: Error) => Promise.reject(refused(e, path)));
-        files.push({ path, handle });
+        const handle = await openRegular(path).catch((e: NodeJS.ErrnoException) => Promise.reject(e.code === undefined ? diagnostics.brokenSafetensors(path, e.message) : refused(e, path)));
+        files.push({ path, handle, identity: identityOf(await handle.stat()) });
         for (const t of await readHeader(path, handle, files.length - 1)) {
           const other = tensors.get(t.name);
           if (other) throw diagnostics.brokenIndex(shards.index ?? where, `${t.name} is in two shards, ${basename(files[other.shard].path)} and ${basename(path)}`);
@@ -61,6 +65,17 @@ export class Checkpoint {
   /** The file a tensor is in. */
   path(t: TensorInfo): string {
     return this.files[t.shard].path;
+  }
+
+  /** Which file that was, for readers that open it by its name again (files.ts). */
+  identity(t: TensorInfo): string {
+    return this.files[t.shard].identity;
+  }
+
+  /** Throws DSC5013 where a file was written to since its header was read. */
+  async unchanged(): Promise<void> {
+    for (const { path, handle, identity } of this.files)
+      if (identityOf(await handle.stat()) !== identity) throw diagnostics.shortRead(path, "its last tensor", "it was written to while it was read");
   }
 
   /** Reads `target.length` bytes of a tensor from byte `from` on, into `target` (which may be shared memory). */

@@ -1,8 +1,9 @@
 // Which files a checkpoint consists of: one file, the shards an index names, or shards that lie there without an index. What the
 // headers say counts; an index only tells which files belong together, so names in it that no shard has are no fault until read.
-import { readFile, readdir, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import * as diagnostics from "./diagnostics.ts";
+import { readRegular } from "./files.ts";
 import { HEAD_BYTES, kindOf, withoutCheckpoint } from "./file-kind.ts";
 import { duplicateKey } from "./json-keys.ts";
 
@@ -18,6 +19,8 @@ export interface Shards {
 }
 
 const INDEX = "model.safetensors.index.json";
+/** R1's has 91,000 tensors and 9 MB. */
+const MOST_INDEX = 1 << 30;
 const SINGLE = "model.safetensors";
 const none: ReadonlyMap<string, string> = new Map();
 
@@ -72,7 +75,7 @@ function missingNumbers(files: readonly string[]): string[] {
 }
 
 async function readIndex(index: string): Promise<Shards> {
-  const raw = await readFile(index).catch((e: Error) => {
+  const raw = await readRegular(index, MOST_INDEX).catch((e: Error) => {
     throw diagnostics.brokenIndex(index, e.message);
   });
   const kind = kindOf(raw.subarray(0, HEAD_BYTES));

@@ -1,8 +1,8 @@
 // The files around a model: read whole, as UTF-8, and never waited for. A file that is not there is undefined; one that is there
 // and cannot be used is a diagnostic with its name and the place in it. Values are taken through a Part, which knows its path.
-import { open } from "node:fs/promises";
 import { place, type Span } from "../ir/diagnostic.ts";
 import * as diagnostics from "./diagnostics.ts";
+import { readRegular } from "./files.ts";
 import { findInJson, spanAt, type JsonPath } from "./json-place.ts";
 
 /** The largest published tokenizer.json has 35 MB; a checkpoint given by mistake is turned away before it is read. */
@@ -31,22 +31,11 @@ export async function readSideText(path: string): Promise<string | undefined> {
 
 async function readSideBytes(path: string): Promise<Uint8Array | undefined> {
   try {
-    // 0x800 is O_NONBLOCK where there are FIFOs: to open one nobody writes to would otherwise wait for ever.
-    const handle = await open(path, process.platform === "linux" ? 0x800 : "r");
-    try {
-      const stat = await handle.stat();
-      if (!stat.isFile()) throw diagnostics.badSideFile(place(path), "it is no regular file");
-      if (stat.size > MOST_BYTES)
-        throw diagnostics.badSideFile(place(path), `it has ${diagnostics.bytes(stat.size)}, which no such file has`);
-      return await handle.readFile();
-    } finally {
-      await handle.close();
-    }
+    return await readRegular(path, MOST_BYTES);
   } catch (e) {
-    const { code } = e as NodeJS.ErrnoException;
+    const { code, message } = e as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
-    if (code === undefined) throw e;
-    throw diagnostics.badSideFile(place(path), (e as Error).message);
+    throw diagnostics.badSideFile(place(path), message);
   }
 }
 

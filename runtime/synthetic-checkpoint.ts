@@ -17,7 +17,7 @@ export async function writeSynthetic(
   folder: string,
   tensors: readonly TensorSpec[],
   seed: number,
-  options: { shardBytes?: number; ue8m0?: boolean } = {},
+  options: { shardBytes?: number; ue8m0?: boolean; writer?: string } = {},
 ): Promise<string[]> {
   const shapes = new Map(tensors.map((t) => [t.name, t.shape]));
   const recipes = new Map(tensors.map((t) => [t.name, recipeOf(t, seed, shapes, options.ue8m0 === true)]));

@@ -1,6 +1,25 @@
-// Where things that can be made again are kept for this user.
-import { homedir } from "node:os";
+// Where things that can be made again are kept for this user, and how variables of the environment are read.
+import { randomUUID } from "node:crypto";
+import { homedir, tmpdir } from "node:os";
 import path from "node:path";
 
+/** A variable of the environment; an empty one is as good as none, everywhere. */
+export const variable = (name: string): string | undefined => process.env[name]?.trim() || undefined;
+
+/** Used up by this process: where there is no home there is nothing to keep. */
+const homeless = path.join(tmpdir(), `dsc-${randomUUID()}`);
+
+/** ~/.cache, if there is a home. XDG says that a path that is not absolute is none. */
+function userCache(): string {
+  const given = variable("XDG_CACHE_HOME");
+  if (given !== undefined && path.isAbsolute(given)) return given;
+  try {
+    const home = homedir();
+    return path.isAbsolute(home) ? path.join(home, ".cache") : homeless;
+  } catch {
+    return homeless;
+  }
+}
+
 /** DSC_CACHE, or dsc in XDG_CACHE_HOME or ~/.cache. */
-export const cacheFolder = (): string => process.env.DSC_CACHE ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(homedir(), ".cache"), "dsc");
+export const cacheFolder = (): string => variable("DSC_CACHE") ?? path.join(userCache(), "dsc");

@@ -1,5 +1,4 @@
 // dsc eval SRC --text FILE: how well the model foresees a text. Windows and means are runtime/score.ts's.
-import { readFileSync } from "node:fs";
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { load, readArtifact, score } from "../../runtime/index.ts";
@@ -8,6 +7,7 @@ import { progressLine } from "../progress.ts";
 import { checkTargetEffects } from "./effects.ts";
 import { checkWhole, compileFlags } from "./options.ts";
 import { sourceOf, tokenizerOf, type SourceFlags } from "./source.ts";
+import { readRegularSync } from "../../runtime/files.ts";
 
 interface Options extends SourceFlags {
   text: string;
@@ -62,7 +62,7 @@ export const evalCommand = {
 function readText(file: string): string {
   let bytes: Buffer;
   try {
-    bytes = readFileSync(file);
+    bytes = readRegularSync(file);
   } catch (e) {
     throw new DiagnosticError(cannotReadText(file, (e as Error).message));
   }

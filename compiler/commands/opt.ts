@@ -1,15 +1,17 @@
 // dsc opt FILE.dsc -p a,b: the workbench. Parses a module's text, runs passes, prints the text.
-import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { parseModule, printModule } from "../../ir/index.ts";
 import { choosePasses, runPipeline } from "../../passes/index.ts";
-import { cannotRead, cannotWrite } from "../diagnostics.ts";
+import { cannotRead, cannotWrite, notOurs } from "../diagnostics.ts";
 import { guardOf } from "../guard.ts";
 import { transcript } from "../report/transcript.ts";
 import { passWords, pipelineOf, pluginFlags, type PluginFlags } from "./options.ts";
-import { checkWritable } from "./save.ts";
+import { checkFolder } from "./save.ts";
+import { readTextSync, writeWhole } from "../../runtime/files.ts";
+import { kindAt } from "../ours.ts";
 
 interface Options extends PluginFlags {
   file: string;
@@ -34,7 +36,7 @@ export const opt = {
     const stdin = a.file === "/dev/stdin";
     const name = stdin ? "<stdin>" : a.file;
     const text = textOf(stdin ? 0 : a.file, name);
-    if (a.out !== undefined) checkWritable(a.out);
+    if (a.out !== undefined) checkResult(a.out);
     const { pipeline, passOptions } = await pipelineOf(undefined, a);
     // A text may be any part of a model: contracts are for whole ones.
     const how = { contracts: false, guard: guardOf(stdin ? process.cwd() : path.dirname(path.resolve(a.file))) };
@@ -49,22 +51,29 @@ export const opt = {
 /** Reads a regular file or stdin; a device or a pipe by name may have no end. */
 function textOf(file: string | 0, name: string): string {
   try {
-    if (file !== 0 && !statSync(file).isFile()) throw new Error("it is no file; - reads stdin");
-    return readFileSync(file, "utf8");
+    return file === 0 ? readFileSync(0, "utf8") : readTextSync(file);
   } catch (e) {
     throw new DiagnosticError(cannotRead(name, (e as Error).message));
   }
 }
 
+/** Says before the work whether the result may be written: a name that is free, or a module's text from before. */
+function checkResult(file: string): void {
+  const kind = kindAt(file);
+  if (kind === "folder" || kind === "other") throw new DiagnosticError(cannotWrite(file, kind === "folder" ? "it is a folder" : "it is a link or a device, not a file", "without -o the result goes to stdout"));
+  if (kind === undefined) return checkFolder(file);
+  try {
+    parseModule(readTextSync(file), file);
+  } catch {
+    throw new DiagnosticError(notOurs(file, "it is there already, and is no module's text"));
+  }
+}
+
 /** The whole text, or the file that was there before. */
 function writeText(file: string, text: string): void {
-  const part = `${file}.${process.pid}.part`;
   try {
-    if (existsSync(file) && !statSync(file).isFile()) return writeFileSync(file, text);
-    writeFileSync(part, text);
-    renameSync(part, file);
+    writeWhole(file, text);
   } catch (e) {
-    rmSync(part, { force: true });
     throw new DiagnosticError(cannotWrite(file, (e as Error).message));
   }
 }

@@ -1,9 +1,10 @@
 // What `run` continues: ids from the command line or a file, or the ids of a text. Refused before any weight is read.
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import type { ModelFacts } from "../../ir/artifact.ts";
 import { DiagnosticError, render } from "../../ir/diagnostic.ts";
 import { encodePrompt, type Tokenizer } from "../../runtime/index.ts";
 import { badIds, cannotReadText, idOutside, tooManyPositions } from "../diagnostics.ts";
+import { readRegularSync, readTextSync } from "../../runtime/files.ts";
 
 export interface Prompts {
   batch: number[][];
@@ -20,7 +21,7 @@ export function readIds(word: string): Prompts {
   else {
     let text: string;
     try {
-      text = readFileSync(word, "utf8");
+      text = readTextSync(word);
     } catch (e) {
       throw new DiagnosticError(badIds(word, (e as Error).message));
     }
@@ -41,8 +42,7 @@ export function promptText({ prompt, promptFile }: { prompt?: string; promptFile
   if (promptFile === undefined && prompt !== "-") return prompt;
   const name = promptFile ?? "stdin";
   try {
-    if (promptFile !== undefined && !statSync(promptFile).isFile()) throw new Error("it is no file");
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(readFileSync(promptFile ?? 0)).replace(/\r?\n$/, "");
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(promptFile === undefined ? readFileSync(0) : readRegularSync(promptFile)).replace(/\r?\n$/, "");
     if (text === "") throw new Error("it is empty");
     return text;
   } catch (e) {

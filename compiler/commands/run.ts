@@ -1,10 +1,7 @@
 // dsc run SRC_OR_OUT: tokens. A config or model folder is compiled into the cache first; an artifact runs as it is.
-import { readFileSync } from "node:fs";
-import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
-import type { Manifest } from "../../ir/artifact.ts";
 import { DiagnosticError, render } from "../../ir/diagnostic.ts";
-import { TextStream, generate, load, memoryNeed, type Finish, type Model, type Sampling, type Tokenizer } from "../../runtime/index.ts";
+import { TextStream, generate, load, memoryNeed, readArtifact, type Finish, type Model, type Sampling, type Tokenizer } from "../../runtime/index.ts";
 import { missing, needsDraftLayer, usage } from "../diagnostics.ts";
 import { during, firstDuring } from "../progress.ts";
 import { size } from "../report/summary.ts";
@@ -13,7 +10,7 @@ import { checkTargetEffects } from "./effects.ts";
 import { checkWhole, compileFlags } from "./options.ts";
 import { checkFit, promptText, readIds, promptOf, type Prompts } from "./prompts.ts";
 import { samplingFlags, samplingOf, type SamplingFlags } from "./sampling.ts";
-import { checkWritable, copyTaps, save, type Saved } from "./save.ts";
+import { checkWritable, copyTaps, leastBytes, save, type Saved } from "./save.ts";
 import { generationOf, sourceOf, tokenizerOf, type SourceFlags } from "./source.ts";
 
 interface Options extends SourceFlags, SamplingFlags {
@@ -68,7 +65,7 @@ export const run = {
     const source = await sourceOf(a, a.save === undefined ? undefined : "--save");
     const { folder, weights } = source;
     const tokenizer = a.ids !== undefined ? undefined : await tokenizerOf(source, a.chat ? "--chat" : "--prompt", "give --ids 1,2,3");
-    const manifest = JSON.parse(readFileSync(path.join(folder, "manifest.json"), "utf8")) as Manifest;
+    const { manifest } = await readArtifact(folder);
     const { model: facts, entries } = manifest;
     if (a.draft > 0 && entries.draft === undefined) throw new DiagnosticError(needsDraftLayer());
     checkTargetEffects(manifest.target, a);
@@ -90,10 +87,12 @@ export const run = {
     const prompts = a.prompt === undefined ? readIds(a.ids!) : promptOf(tokenizer!, a.prompt, facts.bos);
     checkFit(prompts.batch, a.maxNew!, facts);
     if (a.save && prompts.batch.length > 1) throw new DiagnosticError(usage("--save keeps one sequence; the batch has several", "run the prompts one by one"));
-    if (a.save !== undefined) checkWritable(a.save);
+    if (a.save !== undefined) await checkWritable(a.save, leastBytes(manifest, prompts.batch[0].length));
     const model = await open();
     try {
-      await generateAll(a, model, prompts, tokenizer, sampling, generation?.eos ?? facts.eos);
+      const kept = await generateAll(a, model, prompts, tokenizer, sampling, generation?.eos ?? facts.eos);
+      // After the answer is out: a disk that fills up meanwhile costs the file, not the answer.
+      if (kept) await save(a.save!, model, prompts.batch[0], kept.saved, kept.logits);
     } finally {
       await model.close();
     }
@@ -121,7 +120,7 @@ function checkForm(a: Options): void {
   if (a.draft > 0 && a.save !== undefined) throw new DiagnosticError(usage("--save keeps the logits of steps without drafts", "leave --draft out", "--draft"));
 }
 
-async function generateAll(a: Options, model: Model, { batch, nested }: Prompts, tokenizer: Tokenizer | undefined, sampling: Sampling, eos: readonly number[]): Promise<void> {
+async function generateAll(a: Options, model: Model, { batch, nested }: Prompts, tokenizer: Tokenizer | undefined, sampling: Sampling, eos: readonly number[]): Promise<{ saved: Saved; logits: Float32Array[] } | undefined> {
   const stop = a.prompt !== undefined || a.stopEos ? eos : [];
   const stream = tokenizer && !a.json ? new TextStream(tokenizer) : undefined;
   const out: number[][] = batch.map(() => []);
@@ -156,7 +155,7 @@ async function generateAll(a: Options, model: Model, { batch, nested }: Prompts,
         if (stream) process.stdout.write(stream.push(id));
       }
   }
-  if (saved) await save(a.save!, model, batch[0], saved, logits);
+  const kept = saved && { saved, logits };
   const perToken = decode.tokens ? decode.ms / decode.tokens : null;
   if (a.json) {
     process.stdout.write(
@@ -171,7 +170,7 @@ async function generateAll(a: Options, model: Model, { batch, nested }: Prompts,
         ...(a.draft ? { ...count, acceptance: count.drafted ? count.accepted / count.drafted : null } : {}),
       }) + "\n",
     );
-    return;
+    return kept;
   }
   if (stream) process.stdout.write(stream.end() + "\n");
   else for (const ids of out) process.stdout.write(ids.join(",") + "\n");
@@ -180,4 +179,5 @@ async function generateAll(a: Options, model: Model, { batch, nested }: Prompts,
   const drafts = a.draft ? `; ${count.accepted} of ${count.drafted} drafts accepted, ${count.steps} steps` : "";
   const seed = sampling.temperature ? `; seed ${sampling.seed}` : "";
   process.stderr.write(`prefill of ${tokens} token${tokens === 1 ? "" : "s"} ${prefillMs.toFixed(1)} ms${each}${drafts}${seed}\n`);
+  return kept;
 }

@@ -1,20 +1,51 @@
 // `run --save`: what a call gave, as the tensors of the fixtures, for comparing with other implementations.
-import { existsSync, statSync } from "node:fs";
+import { rmSync, statSync, statfsSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import type { Manifest } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
-import { argmax, saveTensors, type Model, type Result } from "../../runtime/index.ts";
+import { partOf } from "../../runtime/files.ts";
+import { argmax, saveTensors, writerOf, type Model, type Result } from "../../runtime/index.ts";
 import { makeFolder } from "../artifact.ts";
-import { cannotWrite } from "../diagnostics.ts";
+import { cannotWrite, notOurs } from "../diagnostics.ts";
+import { kindAt } from "../ours.ts";
+import { size } from "../report/summary.ts";
 
-/** Says so before the work, not after it. */
-export function checkWritable(file: string): void {
+/** What a saved file's header says of who wrote it. */
+const writer = "dsc run --save";
+
+/**
+ * Says before the work what would be known after it: the place is free or holds what an earlier --save wrote, its folder can be
+ * written, and `bytes`, the least the file will have, fit the disk.
+ */
+export async function checkWritable(file: string, bytes: number): Promise<void> {
   try {
-    if (existsSync(file) && statSync(file).isDirectory()) throw new Error("it is a folder");
+    const kind = kindAt(file);
+    if (kind === "folder") throw new Error("it is a folder");
+    if (kind === "other") throw new Error("it is a link or a device, not a file");
+    if (kind === "file" && (await writerOf(file)) !== writer) throw new DiagnosticError(notOurs(file, "it is there already, and no earlier --save wrote it"));
+    checkFolder(file);
+    const disk = statfsSync(path.dirname(path.resolve(file)));
+    const free = disk.bavail * disk.bsize + (kind === "file" ? statSync(file).size : 0);
+    if (bytes > free) throw new Error(`it takes at least ${size(bytes)}, and ${size(free)} are free there`);
+  } catch (e) {
+    throw e instanceof DiagnosticError ? e : new DiagnosticError(cannotWrite(file, (e as Error).message));
+  }
+}
+
+/** Makes the folder of a file, and tries whether one can be made there. */
+export function checkFolder(file: string): void {
+  try {
     makeFolder(path.dirname(path.resolve(file)));
+    const probe = partOf(path.resolve(file));
+    writeFileSync(probe, "", { flag: "wx" });
+    rmSync(probe);
   } catch (e) {
     throw new DiagnosticError(cannotWrite(file, (e as Error).message));
   }
 }
+
+/** Bytes that the file of a prompt has at least: logits and hidden states of its rows, and the logits of one step. */
+export const leastBytes = ({ model }: Manifest, rows: number): number => 4 * ((rows + 1) * model.vocab + rows * model.hidden * (model.layers + 1));
 
 export type Saved = Record<string, { shape: number[]; data: Float32Array | Int32Array }>;
 
@@ -35,10 +66,12 @@ export async function save(file: string, model: Model, prompt: number[], taps: S
     session.close();
   }
   // Expert indices are i64 in the files others write, so here too.
-  await saveTensors(
-    file,
-    Object.entries(out).map(([name, { shape, data }]) =>
-      data instanceof Float32Array ? { name, shape, dtype: "F32", data } : { name, shape, dtype: "I64", data: BigInt64Array.from(data, BigInt) },
-    ),
+  const tensors = Object.entries(out).map(([name, { shape, data }]) =>
+    data instanceof Float32Array ? { name, shape, dtype: "F32", data } : { name, shape, dtype: "I64", data: BigInt64Array.from(data, BigInt) },
   );
+  try {
+    await saveTensors(file, tensors, writer);
+  } catch (e) {
+    throw new DiagnosticError(cannotWrite(file, (e as Error).message));
+  }
 }

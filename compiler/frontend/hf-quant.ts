@@ -1,6 +1,6 @@
 // hf_quant_config.json, which modelopt writes beside config.json and vLLM, SGLang and TensorRT-LLM read before it: re-quantised copies
 // keep the original's quantization_config in config.json. What it says of the weights counts, so a format that is not read is refused.
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import type { Diagnostic } from "../../ir/diagnostic.ts";
 import { unreadBeside, unsupportedModel } from "./diagnostics.ts";
@@ -8,6 +8,7 @@ import { parseJson, type Document, type Json } from "./json.ts";
 import { modelopt } from "./quantization.ts";
 import type { Source } from "./source.ts";
 import type { ModelSpec } from "./spec.ts";
+import { readTextSync } from "../../runtime/files.ts";
 
 const NAME = "hf_quant_config.json";
 const ALGORITHM = "quantization.quant_algo";
@@ -19,7 +20,7 @@ export function quantisedBeside(source: Source, spec: ModelSpec): Diagnostic | u
   if (source.spanOf("quantization_config")?.file === "--set" || !existsSync(file)) return undefined;
   let doc: Document;
   try {
-    doc = parseJson(readFileSync(file, "utf8"), file);
+    doc = parseJson(readTextSync(file), file);
   } catch (e) {
     return unreadBeside(file, (e as Error).message.split("\n")[0]);
   }

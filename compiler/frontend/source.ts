@@ -1,11 +1,12 @@
 // SRC: a config.json, or a folder that has one. `--set key=value` lays values over it before anything is read, and a
 // finding about such a value points at the word on the command line, not at the line of the file it replaced.
-import { closeSync, existsSync, openSync, readFileSync, readSync, readdirSync, statSync } from "node:fs";
+import { closeSync, existsSync, openSync, readSync, readdirSync, statSync } from "node:fs";
 import path from "node:path";
 import { DiagnosticError, type Diagnostic, type Span } from "../../ir/diagnostic.ts";
 import { HEAD_BYTES, kindOf, withoutCheckpoint } from "../../runtime/file-kind.ts";
 import { badSet, noSource, notObject, setInside } from "./diagnostics.ts";
 import { parseJson, type Json } from "./json.ts";
+import { notRegular, readTextSync } from "../../runtime/files.ts";
 
 type JsonObject = { [key: string]: Json };
 
@@ -32,12 +33,12 @@ export function openSource(src: string, set: readonly string[] = []): Source {
     if (statSync(src).isDirectory()) file = path.join(src, "config.json");
     if (!existsSync(file)) throw new DiagnosticError(withoutConfig(src));
     const stat = statSync(file);
-    // Reading a FIFO or a terminal would wait for ever.
-    if (!stat.isFile()) throw new DiagnosticError(noSource(file, "it is no regular file"));
+    const why = notRegular(stat);
+    if (why !== undefined) throw new DiagnosticError(noSource(file, why));
     const other = kindOf(headOf(file));
     if (other) throw new DiagnosticError(noSource(file, `it is ${other.what}`, other.help));
     if (stat.size > MOST_BYTES) throw new DiagnosticError(noSource(file, file.endsWith(".safetensors") ? "it holds weights, not a config" : "it is too large to be a config"));
-    text = readFileSync(file, "utf8");
+    text = readTextSync(file, MOST_BYTES);
   } catch (e) {
     throw e instanceof DiagnosticError ? e : new DiagnosticError(noSource(file, (e as Error).message));
   }

@@ -1,8 +1,9 @@
 // Entry of a worker thread of the CPU device: instantiates every kernel on the shared memory once, then answers jobs.
 // A job is a program to execute with the other threads, or ranges of synthetic weights to generate.
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import type { FillJob } from "../device.ts";
+import { openSame } from "../files.ts";
 import { Finite, NotFinite } from "../finite.ts";
 import { fill } from "../synthetic.ts";
 import type { KernelEntry, Thread } from "./execute.ts";
@@ -26,6 +27,7 @@ export interface WorkerStart {
 /** A part of a file on its way to `at`, and the tensor it belongs to. */
 export interface ReadPart {
   file: string;
+  identity: string;
   position: number;
   at: number;
   bytes: number;
@@ -97,7 +99,7 @@ function readParts(parts: readonly ReadPart[], next: Int32Array): void {
       at.site = i;
       const p = parts[i];
       let file = files.get(p.file);
-      if (file === undefined) files.set(p.file, (file = openSync(p.file, "r")));
+      if (file === undefined) files.set(p.file, (file = openSame(p.file, p.identity)));
       const target = new Uint8Array(memories[segmentOf(p.at)].buffer, offsetOf(p.at), p.bytes);
       for (let done = 0; done < p.bytes;) {
         const n = readSync(file, target, done, p.bytes - done, p.position + done);

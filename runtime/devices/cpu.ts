@@ -168,7 +168,7 @@ export class CpuDevice implements Device {
       return Array.from({ length: Math.ceil(a.bytes / READ_BYTES) }, (_, i) => {
         const from = i * READ_BYTES;
         const bytes = Math.min(READ_BYTES, a.bytes - from);
-        return { file: a.file.path, position: a.file.begin + from, at: at + from, bytes, name: a.file.tensor, ...(a.dtype === undefined ? {} : { dtype: a.dtype }), element: (from * a.count) / a.bytes };
+        return { file: a.file.path, identity: a.file.identity, position: a.file.begin + from, at: at + from, bytes, name: a.file.tensor, ...(a.dtype === undefined ? {} : { dtype: a.dtype }), element: (from * a.count) / a.bytes };
       });
     });
     await this.pool.post({ kind: "read", parts, next: new Int32Array(new SharedArrayBuffer(4)) }, (r) => {

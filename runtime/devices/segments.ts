@@ -25,9 +25,17 @@ const addressOf = (segment: number, offset: number): number => segment * SEGMENT
 /** Bytes a process may take now: the container's limit and what the system can give, whichever is less. */
 export const availableBytes = (): number => Math.min(process.constrainedMemory() || Infinity, freemem());
 
+function memoryOf4GiB(): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory({ initial: 1, maximum: MOST_PAGES, shared: true });
+  } catch (e) {
+    throw diagnostics.noAddresses((e as Error).message);
+  }
+}
+
 /** One memory, filled from the bottom; blocks given back are used again. */
 class Segment {
-  readonly memory = new WebAssembly.Memory({ initial: 1, maximum: MOST_PAGES, shared: true });
+  readonly memory = memoryOf4GiB();
   top = ALIGN;
   private free: { at: number; bytes: number }[] = [];
 

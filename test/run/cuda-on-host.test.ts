@@ -1,7 +1,7 @@
 // The CUDA target without a GPU: config to artifact, kernels, device, sessions and graphs as on one, over a stand-in for the driver
 // (test/kernels/host-driver.ts), with printed tile programs in f32 and bf16, against what transformers computed.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test, vi } from "vitest";
@@ -11,6 +11,7 @@ import { storedIn } from "../../compiler/stored.ts";
 import { standard } from "../../passes/index.ts";
 import type { StoredArray } from "../../runtime/device.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
+import { identityOf } from "../../runtime/files.ts";
 import { Tables } from "../../runtime/devices/cuda/onward.ts";
 import { generate, proceed, type GenerateOptions } from "../../runtime/generate.ts";
 import { Model } from "../../runtime/model.ts";
@@ -350,7 +351,7 @@ test.skipIf(lacks("g++"))("arrays of files come to the device in the form they a
   const begin = 3;
   const forms: [StoredArray["form"], number, number][] = [["same", 1, 1], ["bf16", 2, 4], ["f16", 2, 4], ["e8m0", 1, 4]];
   const stored = (form: StoredArray["form"], size: number, at: number, more: Partial<StoredArray> = {}): StoredArray => ({
-    at, count: size, form, bytes: size, file: { path: file, begin, tensor: "w" }, read: () => Promise.reject(new Error("threads read by themselves")), ...more,
+    at, count: size, form, bytes: size, file: { path: file, begin, tensor: "w", identity: identityOf(statSync(file)) }, read: () => Promise.reject(new Error("threads read by themselves")), ...more,
   });
   for (const [form, narrow, wide] of forms) {
     const count = 1_200_000;

@@ -8,6 +8,7 @@ export const HALF = 1 << 20;
 /** A part of an array on its way: where it lies in which file, and where it goes. */
 export interface Piece {
   path: string;
+  identity: string;
   tensor: string;
   position: number;
   /** Elements: bytes where nothing is widened, rows where rows lie apart. */
@@ -34,7 +35,7 @@ export function piecesOf(arrays: readonly Placed[]): Piece[] {
     const most = Math.max(1, Math.floor(HALF / wide));
     return Array.from({ length: Math.ceil(elements / most) }, (_, i): Piece => {
       const from = i * most;
-      return { path: file.path, tensor: file.tensor, position: file.begin + from * narrow, count: Math.min(most, elements - from), at: at + from * wide, form, ...(rows ? { rows } : {}) };
+      return { path: file.path, identity: file.identity, tensor: file.tensor, position: file.begin + from * narrow, count: Math.min(most, elements - from), at: at + from * wide, form, ...(rows ? { rows } : {}) };
     });
   });
 }

@@ -1,7 +1,8 @@
 // Entry of a thread that brings files to the GPU: reads a piece into page-locked memory of its own and lets the copy engine take it
 // from there, while it reads the next into the other half. Pieces are dealt out by a counter that all threads share.
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
+import { openSame } from "../../files.ts";
 import { spreadRows, widen } from "../../widen.ts";
 import { Driver, PinnedBlock } from "./driver.ts";
 import { HALF, fileBytes, piecesOf, wideBytes, type Piece, type Placed } from "./pieces.ts";
@@ -43,7 +44,7 @@ class Reader {
         at(i);
         const p = pieces[i];
         let file = files.get(p.path);
-        if (file === undefined) files.set(p.path, (file = openSync(p.path, "r")));
+        if (file === undefined) files.set(p.path, (file = openSame(p.path, p.identity)));
         const half = turn % 2;
         if (turn >= 2) this.driver.call("cuEventSynchronize", this.free[half]);
         const bytes = wideBytes(p);
