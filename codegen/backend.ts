@@ -26,6 +26,9 @@ export interface Use {
   cost?: { bytes: number; flops: number; at: string };
 }
 
+/** Rows of one cache page, for every target: a ring stage of the attention kernels is as long. */
+export const PAGE_ROWS = 64;
+
 export interface TargetBackend {
   catalogue: Catalogue;
   /** For functions in which sequences share a batch, where a sequence's bits must not depend on the others; and the most rows they may have. */

@@ -5,9 +5,6 @@ import { mul } from "../ir/size.ts";
 import { bmm, copyOf } from "./strided.ts";
 import { act, asRows, elements, isPacked, num, one, refuse, result, strided } from "./views.ts";
 
-/** Rows of one cache page: the runtime's page size. */
-export const PAGE_ROWS = 64;
-
 /** Launches of a site, or why there are none. */
 export type Choose = (s: Site) => Chosen[] | { reason: string };
 
@@ -132,24 +129,27 @@ export const choosers: Readonly<Record<string, Choose>> = Object.freeze({
     return one("rope", { heads, d, xStrides, interleaved: attrs.interleaved as boolean, maxPositions: num(ins[1].shape[0]), ...act(x) }, [{ in: 0 }, { in: 1 }, { batch: "positions" }, { out: 0 }], [x.shape[0]]);
   },
 
-  cache_append: ({ ins }) =>
+  cache_append: ({ ins, caches }) =>
     one(
       "cache_append",
-      { r: num(ins[0].shape[1]), d: num(ins[1].shape[1]), pageRows: PAGE_ROWS, cStride: num(ins[0].strides[0]), kpStride: num(ins[1].strides[0]), ...act(ins[0]) },
+      { r: num(ins[0].shape[1]), d: num(ins[1].shape[1]), pageRows: caches![0].pageRows, cStride: num(ins[0].strides[0]), kpStride: num(ins[1].strides[0]), ...act(ins[0]) },
       [{ cache: true }, { in: 0 }, { in: 1 }, { batch: "positions" }, { batch: "sequence" }, { batch: "pages" }], [ins[0].shape[0], "P"],
     ),
 
-  rope_append: ({ ins, attrs }) =>
+  rope_append: ({ ins, attrs, caches }) =>
     one(
       "rope_append",
       {
-        r: num(ins[0].shape[1]), d: num(ins[1].shape[1]), pageRows: PAGE_ROWS, cStride: num(ins[0].strides[0]), krStride: num(ins[1].strides[0]),
+        r: num(ins[0].shape[1]), d: num(ins[1].shape[1]), pageRows: caches![0].pageRows, cStride: num(ins[0].strides[0]), krStride: num(ins[1].strides[0]),
         gain: ins[2].dtype, eps: attrs.eps as number, interleaved: attrs.interleaved as boolean, maxPositions: num(ins[3].shape[0]), ...act(ins[0]),
       },
       [{ cache: true }, { in: 0 }, { in: 1 }, { in: 2 }, { in: 3 }, { batch: "positions" }, { batch: "sequence" }, { batch: "pages" }], [ins[0].shape[0], "P"],
     ),
 
-  cache_rows: ({ outs, cacheWidth }) => one("cache_rows", { width: cacheWidth!, pageRows: PAGE_ROWS, ...act(outs[0]) }, [{ cache: true }, { batch: "pages" }, { out: 0 }], [outs[0].shape[0], "b", "P"]),
+  cache_rows({ outs, caches }) {
+    const [{ width, pageRows }] = caches!;
+    return one("cache_rows", { width, pageRows, ...act(outs[0]) }, [{ cache: true }, { batch: "pages" }, { out: 0 }], [outs[0].shape[0], "b", "P"]);
+  },
 
   attend({ ins, outs, attrs }) {
     const [q, qp, k, kp, v] = ins;
@@ -164,11 +164,11 @@ export const choosers: Readonly<Record<string, Choose>> = Object.freeze({
     );
   },
 
-  mla_attend: ({ ins, attrs }) =>
+  mla_attend: ({ ins, attrs, caches }) =>
     one(
       "mla_attend",
       {
-        heads: num(ins[0].shape[1]), r: num(ins[0].shape[2]), d: num(ins[1].shape[2]), pageRows: PAGE_ROWS,
+        heads: num(ins[0].shape[1]), r: num(ins[0].shape[2]), d: num(ins[1].shape[2]), pageRows: caches![0].pageRows,
         ql: [num(ins[0].strides[0]), num(ins[0].strides[1])], qp: [num(ins[1].strides[0]), num(ins[1].strides[1])], scale: attrs.scale as number, ...act(ins[0]),
       },
       [{ in: 0 }, { in: 1 }, { cache: true }, { batch: "positions" }, { batch: "sequence" }, { batch: "pages" }, { out: 0 }], [ins[0].shape[0], "P"],

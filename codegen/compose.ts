@@ -112,10 +112,13 @@ const coded = (name: string, shape: readonly Size[]): Operand => {
   return { view: { ...view, scaled: "1x128" }, at };
 };
 
-const siteOf = (p: Part): Site => ({ op: p.op, attrs: p.attrs, ins: p.ins.map((o) => o.view), outs: p.outs.map((o) => o.view) });
+/** A part's site; its caches are those of the whole. */
+const siteOf = (p: Part, { caches }: Site): Site => ({
+  op: p.op, attrs: p.attrs, ins: p.ins.map((o) => o.view), outs: p.outs.map((o) => o.view), ...(caches ? { caches } : {}),
+});
 
 /** A fused op's parts as sites: for a kernel of the whole that says what it does by what they do. */
-export const partSites = (site: Site): Site[] => parts[site.op](site).map(siteOf);
+export const partSites = (site: Site): Site[] => parts[site.op](site).map((p) => siteOf(p, site));
 
 /** Whether an op is made of others: its parts serve it where a target has no kernel of the whole. */
 export const isComposed = (op: string): boolean => op in parts;
@@ -126,7 +129,7 @@ export function composed(site: Site, choose: (s: Site) => Choice | Refusal): Cho
   if (!made) return null;
   const choices: Choice[] = [];
   for (const p of made) {
-    const of = siteOf(p);
+    const of = siteOf(p, site);
     const choice = choose(of);
     if ("reason" in choice) return { reason: `its part ${p.op}: ${choice.reason}` };
     choices.push(placed(choice, p, of));

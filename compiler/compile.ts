@@ -61,9 +61,6 @@ export interface Compiled {
   proofs: PluginProof[];
 }
 
-/** Rows of one cache page. */
-const PAGE_ROWS = 64;
-
 export function compile(src: string, options: CompileOptions, pipeline: readonly Pass[] = standard): Compiled {
   const { spec, warnings } = loadSpec(src, options.set);
   warnings.push(...fit(spec, options.stored));
@@ -136,7 +133,7 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
       ...(steady ? { deterministic: String(steady.rows) } : {}),
       ...given(pipeline, options),
     },
-    model: factsOf(spec, options),
+    model: factsOf(spec, options, target.catalogue.pageRows),
     weights: weightPlans(outcome.module),
     kernels,
     functions,
@@ -173,7 +170,7 @@ function useOf(m: Module, launch: Launch, experts: Experts): Use {
   return { op: chosen.part?.op ?? node?.op.name ?? "copy", site, origin: node ? printOrigins(node.graph.originsOf(node)) : "", ...(at ? { cost: { bytes, flops, at } } : {}) };
 }
 
-function factsOf(spec: ModelSpec, options: CompileOptions): ModelFacts {
+function factsOf(spec: ModelSpec, options: CompileOptions, pageRows: number): ModelFacts {
   return {
     architecture: spec.architecture,
     vocab: spec.vocab,
@@ -182,7 +179,7 @@ function factsOf(spec: ModelSpec, options: CompileOptions): ModelFacts {
     caches: spec.layers.length + spec.mtp,
     cacheWidth: spec.kvLora + spec.rope,
     cacheDType: options.activations,
-    pageRows: PAGE_ROWS,
+    pageRows,
     maxPositions: spec.maxPositions,
     bos: spec.bos,
     eos: spec.eos,

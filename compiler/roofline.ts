@@ -185,7 +185,7 @@ function fitOf(p: Planned, machine: Machine, { batch, context }: Load): Fit {
   }
   const { catalogue } = targetOf(target, { activations: p.activations, ...(p.natives === undefined ? {} : { natives: p.natives }) });
   const functions: Record<string, FunctionPlan> = Object.fromEntries(selectModule(m, catalogue).map((d) => [d.name, planMemory(d, (k) => k.chosen.family)]));
-  const arena = (entry: string, starts: number[], lengths: number[]): number => arenaBytes({ functions } as Manifest, entry, largestDims({ starts, lengths, pages: Math.ceil(context / 64) }));
+  const arena = (entry: string, starts: number[], lengths: number[]): number => arenaBytes({ functions } as Manifest, entry, largestDims({ starts, lengths, pages: Math.ceil(context / catalogue.pageRows) }));
   const rows = Array.from({ length: batch + 1 }, (_, i) => i);
   const most = Math.max(arena(m.entries.prefill, [0, context], [context]), arena(m.entries.decode, rows, rows.slice(1).map(() => context)));
   const cache = p.cacheWidth * bytesPerElement(p.activations) * p.caches * context * batch;

@@ -8,7 +8,7 @@ import { cpuActivations } from "../diagnostics.ts";
 import type { BmmProblem } from "../kernels/dense.ts";
 import { families } from "../kernels/index.ts";
 import { copyOf } from "../strided.ts";
-import type { Built, TargetBackend } from "../backend.ts";
+import { PAGE_ROWS, type Built, type TargetBackend } from "../backend.ts";
 import { lowerToWasm } from "./lower.ts";
 
 /**
@@ -36,7 +36,7 @@ const choose: Catalogue["choose"] = byParts((site) => {
   return "reason" in chosen ? chosen : chosen.map((c) => ({ ...c, problem: tiled(c.family, c.problem) }));
 });
 
-const catalogue: Catalogue = { target: "cpu", choose, copy: copyOf };
+const catalogue: Catalogue = { target: "cpu", pageRows: PAGE_ROWS, choose, copy: copyOf };
 
 export function cpuTarget(options: { activations: "f32" | "bf16" }): TargetBackend {
   if (options.activations !== "f32") throw new DiagnosticError(cpuActivations());

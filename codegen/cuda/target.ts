@@ -5,7 +5,7 @@ import { chooseTiles } from "../choose.ts";
 import { completed, composed } from "../compose.ts";
 import { families } from "../kernels/index.ts";
 import { copyOf } from "../strided.ts";
-import type { Built, TargetBackend, Use } from "../backend.ts";
+import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
 import { mlaDecodeFixedNative, mlaDecodeNative } from "./sm90/attention/natives.ts";
 import type { Native } from "./native.ts";
 import { natives } from "./sm90/natives.ts";
@@ -16,6 +16,7 @@ const catalogue = (choose: Catalogue["choose"]): Catalogue => ({
   target: "cuda",
   // Words of 16 bytes, and the copy engine's boxes.
   align: 16,
+  pageRows: PAGE_ROWS,
   choose,
   copy: copyOf,
 });

@@ -5,10 +5,10 @@ import { chooseTiles } from "../choose.ts";
 import { byParts } from "../compose.ts";
 import { families } from "../kernels/index.ts";
 import { copyOf } from "../strided.ts";
-import type { Built, TargetBackend, Use } from "../backend.ts";
+import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
 import { printTriton } from "./print.ts";
 
-const catalogue: Catalogue = { target: "triton", choose: byParts(chooseTiles), copy: copyOf };
+const catalogue: Catalogue = { target: "triton", pageRows: PAGE_ROWS, choose: byParts(chooseTiles), copy: copyOf };
 
 export const tritonTarget = (): TargetBackend => ({ catalogue, build });
 

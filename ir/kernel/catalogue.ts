@@ -49,6 +49,12 @@ export interface View {
   strides: Size[];
 }
 
+/** A paged cache of one layer: rows of `width` lanes, `pageRows` to a page. */
+export interface CacheView {
+  width: number;
+  pageRows: number;
+}
+
 /** A node as a target sees it when it is asked for kernels. */
 export interface Site {
   op: string;
@@ -56,8 +62,8 @@ export interface Site {
   /** Tensor operands only, in order; batch and cache operands are named by `Arg`. */
   ins: View[];
   outs: View[];
-  /** Widths of the cache rows, where the op reads or writes the cache. */
-  cacheWidth?: number;
+  /** The caches that the op reads or writes, in the order of its operands. */
+  caches?: readonly CacheView[];
 }
 
 /** What a launch passes for each kernel buffer, in the kernel's order (boundBuffers). */
@@ -93,6 +99,8 @@ export interface Catalogue {
   target: string;
   /** Bytes at whose multiples operands begin; a view that begins elsewhere is copied first. 1 when absent. */
   align?: number;
+  /** Rows of a cache page that its kernels are made for: a fact of the artifact, by which the runtime keeps its tables. */
+  pageRows: number;
   choose(site: Site): Choice | { reason: string };
   /** Launches that copy one strided view into another of the same shape. */
   copy(from: View, to: View): Chosen[] | { reason: string };

@@ -3,9 +3,9 @@
 import type { ArgPlan } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { bodyOf, topological, type Func, type Module, type Node, type Value } from "../../ir/graph.ts";
-import type { Catalogue, Chosen, Choice, View } from "../../ir/kernel/catalogue.ts";
+import type { CacheView, Catalogue, Chosen, Choice, View } from "../../ir/kernel/catalogue.ts";
 import { mul, type Size } from "../../ir/size.ts";
-import { asTensor, partsOf, type Dim, type Type } from "../../ir/types.ts";
+import { asTensor, partsOf, type CacheType, type Dim, type Type } from "../../ir/types.ts";
 import { noKernel } from "../diagnostics.ts";
 import { labelsOf } from "../site.ts";
 import { contiguous, reshaped, type Buffer, type Slice } from "./view.ts";
@@ -132,10 +132,12 @@ class Selection {
     }
     const outs = n.results.filter((r) => r.type.kind === "tensor").map((r) => this.#make(r));
     const ins = n.operands.filter((o) => o.type.kind === "tensor").map((o) => this.#slice(o));
-    const cache = n.operands.find((o) => o.type.kind === "cache")?.type;
-    const site = { op: n.op.name, attrs: n.attrs, ins: ins.map(viewOf), outs: outs.map(viewOf), ...(cache?.kind === "cache" ? { cacheWidth: cache.width } : {}) };
+    const caches = n.operands.flatMap((o) => (o.type.kind === "cache" ? [this.#cacheView(o.type)] : []));
+    const site = { op: n.op.name, attrs: n.attrs, ins: ins.map(viewOf), outs: outs.map(viewOf), ...(caches.length ? { caches } : {}) };
     this.#launch(this.#catalogue.choose(site), ins, outs, n.op.name, n);
   }
+
+  #cacheView = ({ width }: CacheType): CacheView => ({ width, pageRows: this.#catalogue.pageRows });
 
   #launch(choice: Choice | { reason: string }, ins: Slice[], outs: Slice[], what: string, node: Node | null): void {
     if ("reason" in choice) {
@@ -230,7 +232,7 @@ class Selection {
           continue;
         }
         const rows = this.#make(p);
-        this.#launch(this.#catalogue.choose({ op: "cache_rows", attrs: {}, ins: [], outs: [viewOf(rows)], cacheWidth: o.type.width }), [], [rows], "cache_rows", null);
+        this.#launch(this.#catalogue.choose({ op: "cache_rows", attrs: {}, ins: [], outs: [viewOf(rows)], caches: [this.#cacheView(o.type)] }), [], [rows], "cache_rows", null);
       }
       this.#region(n, out);
     });

@@ -127,7 +127,7 @@ export type Form = keyof typeof forms;
 function formOf(heads: number, { T, P }: Batch): Form {
   const view = (shape: Size[], strides: Size[]): View => ({ dtype: "bf16", shape, strides });
   const latent = view(["T", heads, R], [heads * R, R, 1]);
-  const choice = mlaDecodeNative.choose({ op: "mla_attend", attrs: { scale: SCALE }, ins: [latent, view(["T", heads, D], [heads * 192, 192, 1])], outs: [latent], cacheWidth: W }) as Cases;
+  const choice = mlaDecodeNative.choose({ op: "mla_attend", attrs: { scale: SCALE }, ins: [latent, view(["T", heads, D], [heads * 192, 192, 1])], outs: [latent], caches: [{ width: W, pageRows: 64 }] }) as Cases;
   const on = evaluate(choice.on, { T, P });
   const { problem: p } = choice.cases.find(({ most }) => most === null || on <= most)!.launches[0];
   return p.split === "fixed" ? `fixed${p.group as 16 | 32}` : "balanced";

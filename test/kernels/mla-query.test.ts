@@ -78,7 +78,7 @@ test.skipIf(lacks("g++")).each([false, true])("mla_query, fibres backwards: %s",
 test("what the launch does not take goes in parts", () => {
   const view = (shape: (number | string)[], strides: (number | string)[], dtype: "bf16" | "f32" = "bf16") => ({ dtype, shape, strides }) as Site["ins"][0];
   const site = (lanes: number, interleaved: boolean): Site => ({
-    op: "mla_query", attrs: { eps: 1e-6, interleaved },
+    op: "mla_query", attrs: { eps: 1e-6, interleaved }, caches: [{ width: lanes + d, pageRows: 64 }],
     ins: [view(["T", heads, k], [token, head, 1]), view([heads, k, n], [2 * k * n, n, 1]), view(["T", heads, d], [token, head, 1]), view(["T", lanes], [lanes + d, 1]), view(["T", d], [lanes + d, 1]), view([lanes], [1]), view([200, d], [d, 1], "f32")],
     outs: [view(["T", heads, n], [heads * n, n, 1]), view(["T", heads, d], [heads * d, d, 1])],
   });

@@ -20,6 +20,7 @@ func @f(%x: [T, 4] f32) {
 const launch = (family: string): Chosen[] => [{ family, problem: {}, args: [{ in: 0 }, { out: 0 }], dims: [{ op: "mul", of: ["T", 4] }] }];
 const catalogue: Catalogue = {
   target: "test",
+  pageRows: 64,
   choose: () => ({ on: "T", cases: [{ most: 2, launches: launch("few") }, { most: 8, launches: [...launch("half"), ...launch("half")] }, { most: null, launches: launch("many") }] }),
   copy: () => ({ reason: "nothing is copied here" }),
 };
