@@ -87,6 +87,9 @@ function heading(family: string, problem: Problem, text: KernelText, use: Use | 
     lines.push(`floor at ${at}: ${us.toFixed(2)} us (${(bytes / 1e6).toFixed(2)} MB, ${(flops / 1e9).toFixed(2)} GFLOP)`);
   }
   lines.push(`binds ${boundBuffers(text.params).join(", ")}; dsc inspect OUT ${text.name} prints this text`);
+  // Helpers come first: where the kernel itself begins, counted with this line and those above.
+  const entry = text.source.split("\n").findIndex((l) => l.includes(`${text.name}(`));
+  if (entry >= 0) lines.push(`entry point: line ${lines.length + 2 + entry}`);
   return `${lines.map((l) => `// ${l}`).join("\n")}\n`;
 }
 

@@ -115,7 +115,7 @@ class Printer {
       const below = grid.axes.slice(i + 1).map(count).filter((n) => n !== "1");
       let own = grid.axes.length > 1 ? "cell" : "tl.program_id(0)";
       if (below.length) own += ` // ${below.length > 1 ? `(${below.join(" * ")})` : below[0]}`;
-      if (i > 0) own = `${own} % ${count(a)}`;
+      if (i > 0) own = count(a) === "1" ? "0" : `${own} % ${count(a)}`;
       this.add(`${el.of(a.name)} = ${a.tile === 1 ? own : `${own.includes(" ") ? `(${own})` : own} * ${a.tile}`}  # grid ${a.name} < ${el.index(a.extent)}${a.tile === 1 ? "" : ` by ${a.tile}`}`);
       el.note(a.name, 0, a.extent, a.tile);
     });

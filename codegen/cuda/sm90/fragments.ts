@@ -56,11 +56,11 @@ __device__ __forceinline__ void cluster_sync() {
 __device__ __forceinline__ void cluster_leave() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;\\nbarrier.cluster.wait.aligned;" ::: "memory");
 }
-// No wider scope than the block: what it tells, that the tensor cores have read a stage, needs no fence. A cluster-wide release
-// becomes a fence of all memory, half a microsecond each.
 // In halves, and without order among ordinary accesses, which would be a fence of all memory: for barriers, which have their own.
 __device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+// No wider scope than the block: what it tells, that the tensor cores have read a stage, needs no fence. A cluster-wide release
+// becomes a fence of all memory, half a microsecond each.
 __device__ __forceinline__ void barrier_arrive_at(u32 barrier, u32 rank) {
   asm volatile("{\\n.reg .b32 there;\\nmapa.shared::cluster.u32 there, %0, %1;\\n"
                "mbarrier.arrive.shared::cluster.b64 _, [there];\\n}" :: "r"(barrier), "r"(rank) : "memory");

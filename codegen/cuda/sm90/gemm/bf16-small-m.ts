@@ -120,7 +120,7 @@ ${keepSums}  }
 
   // Output: WIDTH columns of a token a thread, added up over steps and blocks in their order.
   const int chunks = min(TOKENS, m - token0) * (COLUMNS / WIDTH);
-${cluster ? SEND(wide) : "  const int first_chunk = 0, last_chunk = chunks;\n"}  for (int c = threadIdx.x < MATH ? first_chunk + threadIdx.x : last_chunk; c < last_chunk; c += MATH) {
+${cluster ? SEND(wide) : ""}  for (int c = threadIdx.x < MATH ? ${cluster ? "first_chunk + threadIdx.x : last_chunk; c < last_chunk" : "threadIdx.x : chunks; c < chunks"}; c += MATH) {
     const int token = c / (COLUMNS / WIDTH), column = c % (COLUMNS / WIDTH) * WIDTH;
     if (column0 + column >= N) continue;
     float v[WIDTH] = {};

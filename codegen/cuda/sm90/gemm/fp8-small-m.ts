@@ -67,7 +67,7 @@ ${initRings}    barrier_init_done();
     const int team = warp / 4, part_rows = team % (TOKENS / 64), deep = team / (TOKENS / 64), row = part_rows * 64 + warp % 4 * 16 + lane / 4;
     // Scales of all steps at once, without passing through registers; past the ends any finite scale will do.
     for (int p = threadIdx.x; p < UNITS * DEEP; p += MATH)
-      for (int r = 0; r < ${straddles ? 2 : 1}; r++) copy_word(w_scales + (r * UNITS * DEEP + p) * 4, w_scale + min(column0 / 128 + r, (N - 1) / 128) * STEPS + min(p, STEPS - 1));
+      ${straddles ? "for (int r = 0; r < 2; r++) copy_word(w_scales + (r * UNITS * DEEP + p) * 4, w_scale + min(column0 / 128 + r" : "copy_word(w_scales + p * 4, w_scale + min(column0 / 128"}, (N - 1) / 128) * STEPS + min(p, STEPS - 1));
     await_previous();
     for (int t = warp; t < TOKENS; t += MATH / 32)
       for (int p = lane; p < UNITS * DEEP; p += 32)
@@ -81,7 +81,7 @@ ${straddles ? "    const int cut = 128 - column0 % 128;  // columns before the n
     int stage = 0, x_stage = 0, read = 0, x_read = 0;  // places in the rings of the unit that is multiplied next, and of the one handed back
     u32 phase = 0, x_phase = 0;
     for (int u = 0; u < UNITS; u += CHAIN) {
-      // Two sets of partial sums: while one is scaled and added, the product of the next unit runs.
+      ${slimChain(schedule, k) > 1 ? "// Two sets of partial sums: while one is scaled and added, the product of the next unit runs." : "// A unit is scaled and added before the next is multiplied: registers hold one set of partial sums."}
       float part[${slimChain(schedule, k) > 1 ? 2 : 1}][HELD];
 #pragma unroll
       for (int i = -1; i < CHAIN; i++) {

@@ -91,7 +91,7 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
   extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
   const u32 x_ring = ring + STAGES * DEEP * W_BYTES, x_scales = x_ring + X_STAGES * DEEP * X_BYTES, w_scales = x_scales + MOST * X_PITCH * 4;
-  const u32 ${cluster ? `inbox = (w_scales + ${Math.ceil(rows / 128)} * MOST * 4 + 15) & ~15u, inbox_full = inbox + (SPLIT - 1) * SLOT, full = inbox_full + 8` : `full = (w_scales + ${Math.ceil(rows / 128)} * MOST * 4 + 7) & ~7u`}, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
+  const u32 ${cluster ? `inbox = (w_scales + ${rows > 128 ? `${Math.ceil(rows / 128)} * ` : ""}MOST * 4 + 15) & ~15u, inbox_full = inbox + (SPLIT - 1) * SLOT, full = inbox_full + 8` : `full = (w_scales + ${rows > 128 ? `${Math.ceil(rows / 128)} * ` : ""}MOST * 4 + 7) & ~7u`}, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
   const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
   const int rank = blockIdx.x, column0 = blockIdx.${experts ? "y" : "z"} * ROWS;
 ${experts ? "  __shared__ Run run;\n" : "  const int token0 = blockIdx.y * TOKENS;\n"}  const int begin = rank * UNITS / SPLIT, end = (rank + 1) * UNITS / SPLIT, ahead = min(STAGES, end - begin);
@@ -139,9 +139,8 @@ ${moved ? "    registers_up<232>();\n" : ""}    const int team = warp / 4, part_
     // Scales of all the block's steps at once, without passing through registers; past the ends any finite scale will do.
     const int first = begin * DEEP, count = (end - begin) * DEEP;
     for (int p = threadIdx.x; p < count; p += MATH)
-      for (int r = 0; r < ${Math.ceil(rows / 128)}; r++)
-        copy_word(w_scales + (r * MOST + p) * 4, w_scale + ${experts ? "(long long)(run.expert * (N / 128) + column0 / 128 + r)" : "min(column0 / 128 + r, (N - 1) / 128)"} * STEPS + min(first + p, STEPS - 1));
-${experts ? "    await_previous();" : "    await_previous();"}
+      ${rows > 128 ? `for (int r = 0; r < ${Math.ceil(rows / 128)}; r++) ` : ""}copy_word(w_scales + ${rows > 128 ? "(r * MOST + p)" : "p"} * 4, w_scale + ${experts ? `(long long)(run.expert * (N / 128) + column0 / 128${rows > 128 ? " + r" : ""})` : `min(column0 / 128${rows > 128 ? " + r" : ""}, (N - 1) / 128)`} * STEPS + min(first + p, STEPS - 1));
+    await_previous();
     for (int t = warp; t < TOKENS; t += MATH / 32)
       for (int p = lane; p < count; p += 32)
         copy_word(x_scales + (p * X_PITCH + t) * 4, x_scale + min(token0 + t, m - 1) * STEPS + min(first + p, STEPS - 1));
@@ -154,7 +153,7 @@ ${experts ? "    await_previous();" : "    await_previous();"}
     int stage = 0, x_stage = 0, read = 0, x_read = 0;  // places in the rings of the unit that is multiplied next, and of the one handed back
     u32 phase = 0, x_phase = 0;
     for (int u = 0; u < end - begin; u += CHAIN) {
-      // Two sets of partial sums: while one is scaled and added, the product of the next unit runs.
+      ${chain > 1 ? "// Two sets of partial sums: while one is scaled and added, the product of the next unit runs." : "// A unit is scaled and added before the next is multiplied: registers hold one set of partial sums."}
       float part[${chain > 1 ? 2 : 1}][HELD];
 #pragma unroll
       for (int i = -1; i < CHAIN; i++) {
@@ -196,9 +195,9 @@ ${experts ? "    await_previous();" : "    await_previous();"}
   __syncthreads();
 
   // Output: 8 columns of a token a thread, added up over steps and blocks in their order, 16 bytes a store. The warps that copied
-  // leave it to the others: 1024 chunks are four a thread either way, and racecheck does not see them pass the barrier above.
+  // leave it to the others, for racecheck does not see them pass the barrier above.
   const int chunks = min(TOKENS, m - token0) * (ROWS / 8);
-${cluster ? SEND : "  const int first_chunk = 0, last_chunk = chunks;\n"}  for (int c = threadIdx.x < MATH ? first_chunk + threadIdx.x : last_chunk; c < last_chunk; c += MATH) {
+${cluster ? SEND : ""}  for (int c = threadIdx.x < MATH ? ${cluster ? "first_chunk + threadIdx.x : last_chunk; c < last_chunk" : "threadIdx.x : chunks; c < chunks"}; c += MATH) {
     const int token = c / (ROWS / 8), column = c % (ROWS / 8) * 8;
     if (column0 + column >= N) continue;
     float v[8] = {};
