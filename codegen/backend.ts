@@ -1,5 +1,6 @@
 // What a target gives the driver: a catalogue to choose kernels from, and a builder from family and problem to text and binary.
 import type { KernelRecord } from "../ir/artifact.ts";
+import type { Machine } from "../ir/machine.ts";
 import type { Catalogue, Problem } from "../ir/kernel/catalogue.ts";
 
 /** A kernel as it goes into the artifact. */
@@ -30,6 +31,8 @@ export interface Use {
 export const PAGE_ROWS = 64;
 
 export interface TargetBackend {
+  /** What its kernels are made for and passes weigh by. */
+  machine: Machine;
   catalogue: Catalogue;
   /** For functions in which sequences share a batch, where a sequence's bits must not depend on the others; and the most rows they may have. */
   steady?: { catalogue: Catalogue; rows: number };

@@ -3,6 +3,7 @@ export { f, kernel, x, type Body } from "../ir/kernel/build.ts";
 export { printKernel } from "../ir/kernel/print.ts";
 export type { BufferParam, Kernel, Stmt, Tile } from "../ir/kernel/stmt.ts";
 export { chooseTiles, type Choose } from "./choose.ts";
+export { h200 } from "./cuda/arch/h200.ts";
 export { printCuda } from "./cuda/printed/print.ts";
 export { families, type FamilyName } from "./kernels/index.ts";
 export type { Built, TargetBackend } from "./backend.ts";

@@ -3,10 +3,11 @@ import type { Target } from "../ir/artifact.ts";
 import type { TargetBackend } from "./backend.ts";
 import { cpuTarget } from "./cpu/target.ts";
 import { cudaTarget } from "./cuda/target.ts";
+import { sm90 } from "./cuda/sm90/natives.ts";
 import { tritonTarget } from "./triton/target.ts";
 
 /** The back end for a target under the options of a compile; refuses what it cannot mean. */
 export function targetOf(target: Target, options: { activations: "f32" | "bf16"; natives?: string }): TargetBackend {
   if (target === "cpu") return cpuTarget(options);
-  return target === "cuda" ? cudaTarget(options.natives ?? "all") : tritonTarget();
+  return target === "cuda" ? cudaTarget(options.natives ?? "all", sm90) : tritonTarget(sm90);
 }

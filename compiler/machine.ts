@@ -1,41 +1,8 @@
-// What machines can do at most, for `dsc plan`: a table for GPUs, a measurement for this one. A floor is the larger of bytes over
-// bandwidth and operations over the peak of their kind; no kernel can be faster, and every time is read beside it.
+// Machines that no table has, for `dsc plan`: what a JSON file describes, and this one, measured.
 import { availableParallelism, totalmem } from "node:os";
 import { Worker } from "node:worker_threads";
-
-export interface Machine {
-  name: string;
-  /** Where the figures come from. */
-  source: string;
-  /** Bytes a second, reading. */
-  bandwidth: number;
-  /** Operations a second, by the format of what is multiplied. */
-  flops: { fp8: number; bf16: number; f32: number };
-  memory: number;
-  /** What rows between kernels are kept in. */
-  activations: "f32" | "bf16";
-}
-
-export const h200: Machine = {
-  name: "NVIDIA H200",
-  source: "4539 GB/s measured on one H200 (reading 4 GiB); 1979 TFLOP/s fp8, 989 bf16, 67 f32 by NVIDIA's datasheet, dense; 150.1 GB of memory",
-  bandwidth: 4539e9,
-  flops: { fp8: 1979e12, bf16: 989e12, f32: 67e12 },
-  memory: 139.8 * 2 ** 30,
-  activations: "bf16",
-};
-
-const h100: Machine = {
-  name: "NVIDIA H100 SXM",
-  source: "3350 GB/s, 80 GB of memory, 1979 TFLOP/s fp8, 989 bf16, 67 f32, dense: NVIDIA's datasheet, nothing measured",
-  bandwidth: 3350e9,
-  flops: { fp8: 1979e12, bf16: 989e12, f32: 67e12 },
-  memory: 80e9,
-  activations: "bf16",
-};
-
-/** GPUs by name. */
-export const gpus: Readonly<Record<string, Machine>> = { h200, h100 };
+import { desktop } from "../codegen/cpu/machine.ts";
+import type { Machine } from "../ir/machine.ts";
 
 /** A device as a JSON file describes it; gives what is wrong with it in words. */
 export function describedBy(value: unknown, file: string): Machine | string {
@@ -55,7 +22,7 @@ export function describedBy(value: unknown, file: string): Machine | string {
   const [bandwidth, memory] = [(v.bandwidth_gbs as number) * 1e9, (v.memory_gb as number) * 1e9];
   const rates = { fp8: tera("fp8"), bf16: tera("bf16"), f32: tera("f32") };
   return {
-    name: (v.name as string | undefined) ?? file, bandwidth, flops: rates, memory, activations: (v.activations as "f32" | "bf16" | undefined) ?? "bf16",
+    name: (v.name as string | undefined) ?? file, bandwidth, peaks: rates, memory, launch: 0, activations: (v.activations as "f32" | "bf16" | undefined) ?? "bf16",
     source: `${v.bandwidth_gbs as number} GB/s, ${v.memory_gb as number} GB of memory, ${(["fp8", "bf16", "f32"] as const).map((k) => `${rates[k] / 1e12} TFLOP/s ${k}`).join(", ")}, as ${file} says`,
   };
 }
@@ -70,8 +37,9 @@ export async function thisMachine(bandwidth?: number): Promise<Machine> {
     name: `this machine, ${cores} core${cores === 1 ? "" : "s"}`,
     source: `${(read / 1e9).toFixed(1)} GB/s ${how}; ${(flops / 1e9).toFixed(0)} GFLOP/s of WebAssembly SIMD, measured on one core, times ${cores}`,
     bandwidth: read,
-    flops: { fp8: flops, bf16: flops, f32: flops },
+    peaks: { fp8: flops, bf16: flops, f32: flops },
     memory: totalmem(),
+    launch: desktop.launch,
     activations: "f32",
   };
 }

@@ -1,6 +1,7 @@
 // What a compiled model must move and compute, site by site, and the time below which no kernel for a machine can be.
 // Every input counts once and every output once: of the embedding only the rows of the ids, of the experts only those that rows
 // are expected to choose, of the cache only the cached rows.
+import { floorOf, type Machine } from "../ir/machine.ts";
 import { targetOf } from "../codegen/target.ts";
 import type { FunctionPlan, Manifest, Target } from "../ir/artifact.ts";
 import { bytesOf, bytesPerElement, costOf, weightOnly } from "../ir/cost.ts";
@@ -12,7 +13,6 @@ import { MEMORY_BYTES } from "../runtime/devices/segments.ts";
 import { instanceBytes, layersThatFit, partBytes } from "../runtime/weights.ts";
 import { weightPlans } from "./compile.ts";
 import { sizesOf, weightShare, type Experts, type Sizes } from "./launches.ts";
-import type { Machine } from "./machine.ts";
 
 export interface Site {
   /** Function and value; a value without a name goes by its op and the weight it reads. Every site has a name of its own. */
@@ -106,15 +106,15 @@ function stepOf({ module: m, experts }: Planned, machine: Machine, entry: "prefi
       const { flops, launches } = costOf(n, z);
       if (launches === 0 || free.has(n)) continue;
       const bytes = bytesOfNode(m, n, z);
-      const [byBytes, byFlops] = [bytes / machine.bandwidth, flops / machine.flops[formatOf(n)]];
+      const { us, bound } = floorOf(machine, bytes, flops, formatOf(n));
       sites.push({
         site: numbered(`${name}/${nameOf(n)}`, seen),
         op: n.op.name,
         times: times * (inRegion.get(n) ?? 1),
         bytes,
         flops,
-        floor_us: Math.max(byBytes, byFlops) * 1e6,
-        bound: byBytes >= byFlops ? "bytes" : "FLOPs",
+        floor_us: us,
+        bound,
         share: 0,
       });
     }

@@ -1,11 +1,11 @@
 // What the launches of a step cost, one by one: bytes, FLOPs and the floor under their time. The launches of a step add up to it;
 // kernels that the step does not reach are judged at sizes of their own.
+import { floorOf, type Machine } from "../ir/machine.ts";
 import { targetOf } from "../codegen/target.ts";
 import type { Problem } from "../ir/kernel/catalogue.ts";
 import { printSize } from "../ir/size.ts";
 import { selectModule } from "../passes/plan/select.ts";
 import { launchesOf, ownSizes, runsAt, sizesOf, timesOf, workOf, type Launch, type Range, type Sizes } from "./launches.ts";
-import type { Machine } from "./machine.ts";
 import { callsOf, stepSizes, type Load, type Planned } from "./roofline.ts";
 
 export interface LaunchCost {
@@ -56,7 +56,7 @@ export function costsOf(p: Planned, machine: Machine, load: Load, kernelOf: (fam
     const { site, node, chosen } = l.draft;
     return {
       kernel: kernelOf(chosen.family, chosen.problem), site, op: chosen.part?.op ?? node?.op.name ?? "copy", step: entry, ...(l.range ? { when: inWords(l.range) } : {}),
-      at: { T: z.T, B: z.B, s: z.s }, times, bytes, flops, floor_us: Math.max(bytes / machine.bandwidth, flops / machine.flops[format]) * 1e6, share: 0,
+      at: { T: z.T, B: z.B, s: z.s }, times, bytes, flops, floor_us: floorOf(machine, bytes, flops, format).us, share: 0,
     };
   };
   const launches: LaunchCost[] = [];

@@ -9,6 +9,7 @@ import type { BmmProblem } from "../kernels/dense.ts";
 import { families } from "../kernels/index.ts";
 import { copyOf } from "../strided.ts";
 import { PAGE_ROWS, type Built, type TargetBackend } from "../backend.ts";
+import { desktop } from "./machine.ts";
 import { lowerToWasm } from "./lower.ts";
 
 /**
@@ -40,7 +41,7 @@ const catalogue: Catalogue = { target: "cpu", pageRows: PAGE_ROWS, choose, copy:
 
 export function cpuTarget(options: { activations: "f32" | "bf16" }): TargetBackend {
   if (options.activations !== "f32") throw new DiagnosticError(cpuActivations());
-  return { catalogue, build };
+  return { machine: desktop, catalogue, build };
 }
 
 function build(family: string, problem: Problem): Built {

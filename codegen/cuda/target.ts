@@ -1,14 +1,13 @@
-// A Hopper GPU as a target: natives where tensor cores or the memory system decide, printed tile programs for everything else.
+// A GPU as a target, under an architecture: natives where tensor cores or the memory system decide, printed tile programs for everything else.
 // Texts open with what they are, where they came from and the floor under them; nothing is compiled here.
+import { floorOf } from "../../ir/machine.ts";
 import { boundBuffers, type Catalogue, type KernelText, type Problem } from "../../ir/kernel/catalogue.ts";
 import { chooseTiles } from "../choose.ts";
 import { completed, composed } from "../compose.ts";
 import { families } from "../kernels/index.ts";
 import { copyOf } from "../strided.ts";
 import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
-import { mlaDecodeFixedNative, mlaDecodeNative } from "./sm90/attention/natives.ts";
-import type { Native } from "./native.ts";
-import { natives } from "./sm90/natives.ts";
+import type { Arch } from "./native.ts";
 import { printCuda } from "./printed/print.ts";
 import { STEADY_ROWS, steady } from "./batch-invariant.ts";
 
@@ -22,10 +21,10 @@ const catalogue = (choose: Catalogue["choose"]): Catalogue => ({
 });
 
 /** The first native that takes a site, for as many rows as it says; else the parts of a fused op, else a printed tile program. */
-function chooserOf(list: readonly Native[]): Catalogue["choose"] {
+function chooserOf({ natives, machine }: Arch): Catalogue["choose"] {
   const choose: Catalogue["choose"] = (site) => {
-    for (const n of list) {
-      const choice = n.choose(site);
+    for (const n of natives) {
+      const choice = n.choose(site, machine);
       if (choice) return completed(choice, site, choose);
     }
     return composed(site, choose) ?? chooseTiles(site);
@@ -34,8 +33,8 @@ function chooserOf(list: readonly Native[]): Catalogue["choose"] {
 }
 
 /** The same for functions in which sequences share a batch and must not see each other. */
-function steadyOf(list: readonly Native[]): Catalogue["choose"] {
-  const choose = chooserOf(list.map((n) => (n === mlaDecodeNative ? mlaDecodeFixedNative : n)));
+function steadyOf(arch: Arch): Catalogue["choose"] {
+  const choose = chooserOf({ ...arch, natives: arch.natives.map((n) => arch.batchInvariant.get(n) ?? n) });
   return (site) => {
     const choice = choose(site);
     return "reason" in choice ? choice : steady(choice);
@@ -43,20 +42,27 @@ function steadyOf(list: readonly Native[]): Catalogue["choose"] {
 }
 
 /** "all" natives, "none" (every kernel is a printed tile program: slow, and a second opinion), or those whose families are named, with commas. */
-export function cudaTarget(which: string): TargetBackend {
+export function cudaTarget(which: string, arch: Arch): TargetBackend {
   const names = which.split(",");
-  const list = which === "all" ? natives : natives.filter((n) => names.includes(n.family));
-  return { catalogue: catalogue(chooserOf(list)), steady: { catalogue: catalogue(steadyOf(list)), rows: STEADY_ROWS }, build };
+  const chosen = which === "all" ? arch : { ...arch, natives: arch.natives.filter((n) => names.includes(n.family)) };
+  return {
+    machine: arch.machine,
+    catalogue: catalogue(chooserOf(chosen)),
+    steady: { catalogue: catalogue(steadyOf(chosen)), rows: STEADY_ROWS },
+    build: (family, problem, use) => build(arch, family, problem, use),
+  };
 }
 
 /** The text of a kernel, native or printed. */
-export const cudaText = (family: string, problem: Problem): KernelText => natives.find((n) => n.family === family)?.emit(problem) ?? printCuda(families[family](problem));
+export function cudaText(family: string, problem: Problem, { natives, machine }: Arch): KernelText {
+  return natives.find((n) => n.family === family)?.emit(problem, machine) ?? printCuda(families[family](problem), machine);
+}
 
-function build(family: string, problem: Problem, use?: Use): Built {
-  const text = cudaText(family, problem);
+function build(arch: Arch, family: string, problem: Problem, use?: Use): Built {
+  const text = cudaText(family, problem, arch);
   return {
     name: text.name,
-    text: `${heading(family, problem, text, use)}${text.source}`,
+    text: `${heading(arch, family, problem, text, use)}${text.source}`,
     textType: "cu",
     record: {
       entry: text.name,
@@ -69,12 +75,9 @@ function build(family: string, problem: Problem, use?: Use): Built {
   };
 }
 
-/** Bytes read a second, and operations a second on e4m3 codes and on bf16: of an H200. */
-const [BANDWIDTH, FP8, BF16] = [4539e9, 1979e12, 989e12];
-
 /** Lines in front of a text: op and site, problem, the floor at the sizes passes assume, and how to print it again. */
-function heading(family: string, problem: Problem, text: KernelText, use: Use | undefined): string {
-  const lines = [`${text.name}: ${native(family) ? "native" : "printed tile program"}, family ${family}`];
+function heading({ natives, machine }: Arch, family: string, problem: Problem, text: KernelText, use: Use | undefined): string {
+  const lines = [`${text.name}: ${natives.some((n) => n.family === family) ? "native" : "printed tile program"}, family ${family}`];
   if (use) {
     lines.push(`op ${use.op}, first used by ${use.site}`);
     if (use.origin) lines.push(`from ${use.origin}`);
@@ -83,7 +86,7 @@ function heading(family: string, problem: Problem, text: KernelText, use: Use | 
   if (use?.cost) {
     const { bytes, flops, at } = use.cost;
     const e4m3 = text.params.some((p) => p.kind !== "scalar" && p.dtype === "e4m3");
-    const us = Math.max(bytes / BANDWIDTH, flops / (e4m3 ? FP8 : BF16)) * 1e6;
+    const { us } = floorOf(machine, bytes, flops, e4m3 ? "fp8" : "bf16");
     lines.push(`floor at ${at}: ${us.toFixed(2)} us (${(bytes / 1e6).toFixed(2)} MB, ${(flops / 1e9).toFixed(2)} GFLOP)`);
   }
   lines.push(`binds ${boundBuffers(text.params).join(", ")}; dsc inspect OUT ${text.name} prints this text`);
@@ -92,5 +95,3 @@ function heading(family: string, problem: Problem, text: KernelText, use: Use | 
   if (entry >= 0) lines.push(`entry point: line ${lines.length + 2 + entry}`);
   return `${lines.map((l) => `// ${l}`).join("\n")}\n`;
 }
-
-const native = (family: string): boolean => natives.some((n) => n.family === family);

@@ -1,4 +1,4 @@
-// A Hopper GPU through Triton: every tile program as a readable Triton kernel. Text only; the driver hands it to the user's Python,
+// A GPU through Triton: every tile program as a readable Triton kernel. Text only; the driver hands it to the user's Python,
 // whose Triton makes the cubins that Node launches. No native emitters: a site that no tile family serves is refused.
 import { boundBuffers, type Catalogue, type Problem } from "../../ir/kernel/catalogue.ts";
 import { chooseTiles } from "../choose.ts";
@@ -6,11 +6,12 @@ import { byParts } from "../compose.ts";
 import { families } from "../kernels/index.ts";
 import { copyOf } from "../strided.ts";
 import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
+import type { Arch } from "../cuda/native.ts";
 import { printTriton } from "./print.ts";
 
 const catalogue: Catalogue = { target: "triton", pageRows: PAGE_ROWS, choose: byParts(chooseTiles), copy: copyOf };
 
-export const tritonTarget = (): TargetBackend => ({ catalogue, build });
+export const tritonTarget = ({ machine }: Arch): TargetBackend => ({ machine, catalogue, build });
 
 /** Pointers that a compiled Triton kernel takes after its arguments: global and profile scratch, both unused here. */
 const SCRATCH_POINTERS = 2;

@@ -3,7 +3,9 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import type { Argv } from "yargs";
 import { DiagnosticError, didYouMean } from "../../ir/diagnostic.ts";
 import { badValue, usage } from "../diagnostics.ts";
-import { describedBy, gpus, thisMachine, type Machine } from "../machine.ts";
+import { gpus } from "../../codegen/cuda/arch/index.ts";
+import type { Machine } from "../../ir/machine.ts";
+import { describedBy, thisMachine } from "../machine.ts";
 import { checkWhole } from "./options.ts";
 
 export interface DeviceFlags {

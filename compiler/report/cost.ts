@@ -1,6 +1,6 @@
 // What launches cost, for a person: the step's launches by their share of its floor, then kernels that other steps launch.
 import type { Costs, LaunchCost, StepCost } from "../step-cost.ts";
-import type { Machine } from "../machine.ts";
+import type { Machine } from "../../ir/machine.ts";
 import { flops, size } from "./summary.ts";
 import { table } from "./table.ts";
 

@@ -5,6 +5,7 @@ import { printSize } from "../../ir/size.ts";
 import type { Problem } from "../../ir/kernel/catalogue.ts";
 import * as gemm from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import * as bf16 from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
+import { sm90 } from "../../codegen/cuda/sm90/natives.ts";
 import type { StreamProblem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
 import { families } from "../../codegen/kernels/index.ts";
 
@@ -63,11 +64,11 @@ export function servedBy(m: Manifest, problems: Readonly<Record<string, Problem>
 function candidatesOf(problem: Problem, m: number): Candidate[] | undefined {
   if (gemm.candidates.some((s) => gemm.scheduleName(s) === problem.schedule)) {
     const p = { n: problem.n as number, k: problem.k as number };
-    return gemm.candidates.map((s) => candidate(gemm.scheduleName(s), problem, gemm.illegal(s, gemm.H200, p)));
+    return gemm.candidates.map((s) => candidate(gemm.scheduleName(s), problem, gemm.illegal(s, sm90.machine, p)));
   }
   if (bf16.candidates.some((s) => bf16.bf16Name(s) === problem.schedule)) {
     const p = problem as unknown as StreamProblem;
-    return bf16.candidates.map((s) => candidate(bf16.bf16Name(s), problem, bf16.illegal(s, p), () => bf16.estimate(s, p, m)));
+    return bf16.candidates.map((s) => candidate(bf16.bf16Name(s), problem, bf16.illegal(s, p, sm90.machine), () => bf16.estimate(s, p, m, sm90.machine)));
   }
   return undefined;
 }

@@ -6,7 +6,6 @@ import { streamLinear } from "../../codegen/cuda/sm90/gemm/register-linear.ts";
 import { bf16Gemm } from "../../codegen/cuda/sm90/gemm/bf16-persistent.ts";
 import { ringLinear } from "../../codegen/cuda/sm90/gemm/ring-linear.ts";
 import { bf16Name, candidates as gemms, chooseBf16, illegal } from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
-import { H200 } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import { ringName, ringSchedule, ringTokens, unringable } from "../../codegen/cuda/sm90/gemm/ring-schedule.ts";
 import { streamName, streamSchedule, unstreamable, type StreamProblem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
@@ -15,6 +14,7 @@ import { e4m3Code, quantizeRow } from "../../ir/numeric.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { BANDWIDTH, median, numbers, put, samples, valueAt } from "./bf16-data.ts";
 import type { Row } from "./device.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 type Type = "bf16" | "f32";
 const bytesOf = { bf16: 2, f32: 4 } as const;
@@ -145,18 +145,18 @@ interface Form {
 function forms(p: StreamProblem, m: number): Form[] {
   const out: Form[] = [];
   const all = process.argv.includes("--all-forms");
-  if (m <= 16 && unringable(p) === null)
+  if (m <= 16 && unringable(p, h200) === null)
     for (const kb of [undefined, ...(all ? [112, 72] : [])]) {
-      const s = ringSchedule(p, ringTokens(m), undefined, { ...H200, ...(kb ? { ringBytes: kb * 1024 } : {}) });
-      out.push({ schedule: ringName(s), text: ringLinear(p, s) });
+      const s = ringSchedule(p, ringTokens(m), { ...h200, ...(kb ? { ringBytes: kb * 1024 } : {}) });
+      out.push({ schedule: ringName(s), text: ringLinear(p, s, h200) });
     }
   if (m <= 16 && unstreamable(p) === null && (all || !out.length)) {
-    const s = streamSchedule(p, m <= 8 ? 8 : 16);
-    out.push({ schedule: streamName(s), text: streamLinear(p, s) });
+    const s = streamSchedule(p, m <= 8 ? 8 : 16, h200);
+    out.push({ schedule: streamName(s), text: streamLinear(p, s, h200) });
   }
-  const chosen = chooseBf16(p, m);
+  const chosen = chooseBf16(p, m, h200);
   for (const s of gemms)
-    if (m > 16 && illegal(s, p) === null && (all || s === chosen)) out.push({ schedule: bf16Name(s), text: bf16Gemm(p, s) });
+    if (m > 16 && illegal(s, p, h200) === null && (all || s === chosen)) out.push({ schedule: bf16Name(s), text: bf16Gemm(p, s, h200) });
   return out;
 }
 
@@ -184,14 +184,14 @@ export async function check(cuda: Cuda): Promise<Row[]> {
     add(problemOf(n, k, "f32", "f32", pad), [1, 11]);
   }
   const einsums = HEADS.flatMap(([h, v, r]) => (["bf16", "f32"] as const).flatMap((t) => [queryProblem(h, v, r, t, t), outputProblem(h, v, r, t, t)]))
-    .map((p) => ({ p, text: streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule) }));
+    .map((p) => ({ p, text: streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule, h200) }));
   const codes = (["bf16", "f32"] as const).map((t): { p: StreamBmmProblem; rows: KernelText; text: KernelText } => {
     const p: StreamBmmProblem = { ...outputProblem(128, 128, 512, t, t), scale: t === "bf16" ? "f32" : "ue8m0" };
     const { scale: _, ...plain } = p;
-    return { p, rows: streamBmm(plain, streamBmmSchedule(plain) as StreamBmmSchedule), text: streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule) };
+    return { p, rows: streamBmm(plain, streamBmmSchedule(plain) as StreamBmmSchedule, h200), text: streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule, h200) };
   });
   const widths = [[129280, 129280], [1292, 1292], [4097, 4099], [3, 3]] as const;
-  const maxima = widths.map(([d, xStride]) => ({ d, xStride, text: argmaxRows({ d, xStride }) }));
+  const maxima = widths.map(([d, xStride]) => ({ d, xStride, text: argmaxRows({ d, xStride }, h200) }));
   await build(cuda, [...linears.map((l) => l.form.text), ...einsums.map((e) => e.text), ...codes.map((c) => c.text), ...maxima.map((a) => a.text)]);
   for (const { p, m, form } of linears) rows.push(checkLinear(cuda, p, kernelOf(form.text), m, form.schedule));
   for (const { p, text } of einsums) for (const m of [1, 3, 16, 61]) rows.push(checkBmm(cuda, p, kernelOf(text), m));
@@ -239,7 +239,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     cuda.free(out);
   }
   for (const [what, p] of [["ql", queryProblem(128, 128, 512, "bf16", "bf16")], ["o", outputProblem(128, 128, 512, "bf16", "bf16")]] as const) {
-    const kernel = cuda.compile(streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule));
+    const kernel = cuda.compile(streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule, h200));
     const [a, y] = [put(cuda, "bf16", 4096 * p.a[1]), cuda.alloc(4096 * p.y[1] * 2)];
     const sets = Array.from({ length: 5 }, () => ({ a, b: put(cuda, "bf16", p.batch * p.b[0]), y }));
     for (const m of [1, 8, 64, 4096]) {
@@ -252,7 +252,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     cuda.free(y);
   }
   for (const [d, m] of [[129280, 1], [129280, 64], [1292, 1]] as const) {
-    const kernel = cuda.compile(argmaxRows({ d, xStride: d }));
+    const kernel = cuda.compile(argmaxRows({ d, xStride: d }, h200));
     const sets = [0, 1, 2, 3].map(() => ({ x: put(cuda, "f32", m * d), y: cuda.alloc(m * 4) }));
     const us = time(cuda, kernel, sets, m);
     rows.push({ op: "argmax", d, m, us, floor_us: (4 * m * d) / BANDWIDTH });

@@ -1,7 +1,7 @@
 // The FP8 block GEMM on the card: every shape of R1, the chosen schedule or (--every) all that suit, against float64 on sampled outputs; then
 // times with cold weights beside the floor and the best public figure.
 import { blockGemm } from "../../codegen/cuda/sm90/gemm/fp8-gemm.ts";
-import { candidates, choose, H200, illegal, scheduleName, type GemmSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
+import { candidates, choose, illegal, scheduleName, type GemmSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import { thin } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
 import { thinName, thinSchedule, type ThinProblem } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
@@ -10,6 +10,7 @@ import type { Row } from "./device.ts";
 import { compileAll } from "./compile-all.ts";
 import { cublaslt } from "./cublaslt.ts";
 import { codes, distance, median, POOL, put, samples, scaleBytes, scales, values } from "./gemm-data.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const ROWS = [1, 8, 16, 64, 128, 256, 1024, 4096];
 
@@ -65,18 +66,18 @@ function reference(k: number, row: number, column: number): number {
 const every = process.argv.includes("--every");
 const suits = (s: GemmSchedule, m: number): boolean => (s.form !== "tall" ? s.tokens <= 2 * Math.max(m, 4) && m <= 4 * s.tokens : m >= 64);
 const legal = (n: number, k: number, m: number): GemmSchedule[] => {
-  const chosen = choose({ n, k }, m);
-  return every ? candidates.filter((s) => illegal(s, H200, { n, k }) === null && (s === chosen || suits(s, m))) : [chosen];
+  const chosen = choose({ n, k }, m, h200);
+  return every ? candidates.filter((s) => illegal(s, h200, { n, k }) === null && (s === chosen || suits(s, m))) : [chosen];
 };
 
 /** A schedule's name and its kernel: what the target takes first (one row is held whole, where that form serves), then the others asked for. */
 function forms(n: number, k: number, m: number): { schedule: string; text: KernelText }[] {
-  const others = legal(n, k, m).toSorted((a, b) => Number(b === choose({ n, k }, m)) - Number(a === choose({ n, k }, m)));
-  const streamed = (s: GemmSchedule): { schedule: string; text: KernelText } => ({ schedule: scheduleName(s), text: blockGemm({ n, k }, s) });
+  const others = legal(n, k, m).toSorted((a, b) => Number(b === choose({ n, k }, m, h200)) - Number(a === choose({ n, k }, m, h200)));
+  const streamed = (s: GemmSchedule): { schedule: string; text: KernelText } => ({ schedule: scheduleName(s), text: blockGemm({ n, k }, s, h200) });
   const problem: ThinProblem = { n, k, held: 1 };
-  const held = m === 1 ? thinSchedule(problem) : "too many rows";
+  const held = m === 1 ? thinSchedule(problem, h200) : "too many rows";
   if (typeof held === "string") return others.map(streamed);
-  return [{ schedule: thinName(held), text: thin(problem, held) }, ...(every ? others.map(streamed) : [])];
+  return [{ schedule: thinName(held), text: thin(problem, held, h200) }, ...(every ? others.map(streamed) : [])];
 }
 
 /** Launches a kernel twice over a poisoned output, for a workspace left dirty shows in the second, and compares with float64. */

@@ -9,6 +9,7 @@ import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { compileAll } from "./compile-all.ts";
 import type { Row } from "./device.ts";
 import { codes, distance, median, next, POOL, put, scales, scaleBytes, values } from "./gemm-data.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const up: ExpertsProblem = { experts: 257, n: 4096, k: 7168, parts: 2, per: 9, shared: 1 };
 const down = { experts: 257, n: 7168, k: 2048, parts: 1, per: 9, shared: 1, ue8m0: false } as const;
@@ -83,7 +84,7 @@ interface Pair {
 }
 
 async function pairs(cuda: Cuda, list: readonly SliceSchedule["tokens"][]): Promise<ReadonlyMap<number, Pair>> {
-  const texts = list.map((t) => [expertsGateUp(up, gateUpSchedule(up, t)), expertsDown(down, downSchedule(down, t))]);
+  const texts = list.map((t) => [expertsGateUp(up, gateUpSchedule(up, t, h200), h200), expertsDown(down, downSchedule(down, t, h200), h200)]);
   const kernels = await compileAll(cuda, texts.flat());
   return new Map(list.map((t, i) => [t, { up: kernels.get(texts[i][0].name)!, down: kernels.get(texts[i][1].name)! }]));
 }
@@ -191,7 +192,7 @@ async function checkOne(cuda: Cuda, kernels: Pair, p: Placed, r: Routing, most: 
 
 export async function check(cuda: Cuda): Promise<Row[]> {
   const kernels = await pairs(cuda, [1, 4, 8]);
-  const text = groupedGemm(up, candidates[0]);
+  const text = groupedGemm(up, candidates[0], h200);
   const same = (await compileAll(cuda, [text])).get(text.name)!;
   const p = place(cuda, 8);
   const alike = (T: number): Routing => routing(Array.from({ length: T }, () => [0, 1, 2, 5, 20, 21, 22, 39, SHARED]));
@@ -205,7 +206,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
   const kernels = await pairs(cuda, [1, 4, 8]);
   const p = place(cuda, 16);
   const rows: Row[] = [];
-  const old = [1, 2, 4, 8, 16].map((T) => [groupedGemm(up, choose(up, 9 * T)), groupedGemm(down, choose(down, 9 * T))] as const);
+  const old = [1, 2, 4, 8, 16].map((T) => [groupedGemm(up, choose(up, 9 * T, h200), h200), groupedGemm(down, choose(down, 9 * T, h200), h200)] as const);
   const gemms = await compileAll(cuda, old.flat());
   for (const [i, T] of [1, 2, 4, 8].entries()) {
     const routings = Array.from({ length: 4 }, () => random(T));

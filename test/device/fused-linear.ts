@@ -9,6 +9,7 @@ import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { BANDWIDTH, median, numbers, put, samples, valueAt } from "./bf16-data.ts";
 import { compileAll } from "./compile-all.ts";
 import type { Row } from "./device.ts";
+import { sm90 } from "../../codegen/cuda/sm90/natives.ts";
 
 interface Case {
   part: string;
@@ -42,7 +43,7 @@ function siteOf(c: Case): Site {
   };
 }
 
-const { choose } = cudaTarget("all").catalogue;
+const { choose } = cudaTarget("all", sm90).catalogue;
 
 /** The launches for m rows, fused where a kernel is, and by parts. */
 function launchesOf(c: Case, m: number): { fused: Chosen[]; apart: Chosen[] } {
@@ -53,7 +54,7 @@ function launchesOf(c: Case, m: number): { fused: Chosen[]; apart: Chosen[] } {
   return { fused: at(choose(siteOf(c))), apart: at(composed(siteOf(c), choose)) };
 }
 
-const textOf = (l: Chosen): ReturnType<typeof cudaText> => cudaText(l.family, l.problem);
+const textOf = (l: Chosen): ReturnType<typeof cudaText> => cudaText(l.family, l.problem, sm90);
 const every = (ms: readonly number[]): Chosen[] => CASES.flatMap((c) => ms.flatMap((m) => Object.values(launchesOf(c, m)).flat()));
 
 /** Buffers of a case for m rows; scratch is made when it is first named. */

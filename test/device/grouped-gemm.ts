@@ -2,12 +2,13 @@
 // that have no rows, one, or many; then times with cold weights beside the floor and the best public figure.
 import { groupedGemm } from "../../codegen/cuda/sm90/gemm/grouped-gemm.ts";
 import { candidates, choose, illegal } from "../../codegen/cuda/sm90/gemm/grouped-schedule.ts";
-import { H200, scheduleName, type GemmSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
+import { scheduleName, type GemmSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { compileAll } from "./compile-all.ts";
 import type { Row } from "./device.ts";
 import { codes, distance, median, next, POOL, put, scaleBytes, scales, values } from "./gemm-data.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 /** Rows of each expert. */
 type Counts = readonly number[];
@@ -121,7 +122,7 @@ function compare(cuda: Cuda, f: CudaKernel, p: Placed, { n, k }: Case, counts: C
 
 /** Kernels of a shape under some schedules, by schedule. */
 async function kernelsOf(cuda: Cuda, shapes: readonly Case[], schedules: (c: Case) => readonly GemmSchedule[]): Promise<(c: Case, s: GemmSchedule) => CudaKernel> {
-  const text = (c: Case, s: GemmSchedule): KernelText => groupedGemm({ experts: c.experts, n: c.n, k: c.k }, s);
+  const text = (c: Case, s: GemmSchedule): KernelText => groupedGemm({ experts: c.experts, n: c.n, k: c.k }, s, h200);
   const kernels = await compileAll(cuda, shapes.flatMap((c) => schedules(c).map((s) => text(c, s))));
   return (c, s) => kernels.get(text(c, s).name)!;
 }
@@ -130,8 +131,8 @@ async function kernelsOf(cuda: Cuda, shapes: readonly Case[], schedules: (c: Cas
 const every = process.argv.includes("--every");
 const legal = (c: Case, r: number): GemmSchedule[] => {
   const busy = Math.max(1, r / Math.min(r, c.experts));
-  const chosen = choose(c, r);
-  return candidates.filter((s) => illegal(s, H200, c) === null && (s === chosen || (every && (s.form === "tall" ? busy >= 8 : s.form === "stream" && s.tokens <= 16 * busy && s.tokens * 8 >= busy))));
+  const chosen = choose(c, r, h200);
+  return candidates.filter((s) => illegal(s, h200, c) === null && (s === chosen || (every && (s.form === "tall" ? busy >= 8 : s.form === "stream" && s.tokens <= 16 * busy && s.tokens * 8 >= busy))));
 };
 
 export async function check(cuda: Cuda): Promise<Row[]> {
@@ -141,7 +142,7 @@ export async function check(cuda: Cuda): Promise<Row[]> {
   const cases = (process.argv.includes("--small") ? shapes.slice(-1) : shapes).map(
     ([experts, n, k]): Case => ({ what: "awkward", experts, n, k, counts: [...awkward(experts), routed(experts, 64, 4)] }),
   );
-  const able = (c: Case): GemmSchedule[] => candidates.filter((s) => illegal(s, H200, c) === null);
+  const able = (c: Case): GemmSchedule[] => candidates.filter((s) => illegal(s, h200, c) === null);
   const kernel = await kernelsOf(cuda, cases, able);
   for (const c of cases) {
     const p = place(cuda, c.experts, c.n, c.k, most([c]));
@@ -163,7 +164,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     for (const c of set) {
       const r = sum(c.counts[0]);
       const offsets = c.counts.map((counts) => placeOffsets(cuda, counts));
-      const chosen = scheduleName(choose(c, r));
+      const chosen = scheduleName(choose(c, r, h200));
       const times = legal(c, r).map((s) => ({ schedule: scheduleName(s), us: time(cuda, kernel(c, s), p, offsets, r) }));
       const active = c.counts.reduce((a, counts) => a + counts.filter((v) => v > 0).length, 0) / c.counts.length;
       const bytes = active * c.n * c.k + r * c.k + 2 * r * c.n;

@@ -10,6 +10,7 @@ import { evaluate, type Size } from "../../ir/size.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { bf16At, median, next, poolBytes, put, POOL, values } from "./bf16-pool.ts";
 import type { Row } from "./device.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const [R, D, W, PAGE] = [512, 64, 576, 64];
 const SCALE = 0.1352337788608801;
@@ -117,9 +118,9 @@ function reference(b: Batch, heads: number, row: number, head: number): Float64A
 
 /** The kernels of absorbed attention. */
 export const forms = {
-  balanced: (heads: number) => mlaDecode(problem(heads)),
-  fixed16: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(16)),
-  fixed32: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(32)),
+  balanced: (heads: number) => mlaDecode(problem(heads), h200),
+  fixed16: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(16), h200),
+  fixed32: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(32), h200),
 };
 export type Form = keyof typeof forms;
 
@@ -127,7 +128,7 @@ export type Form = keyof typeof forms;
 function formOf(heads: number, { T, P }: Batch): Form {
   const view = (shape: Size[], strides: Size[]): View => ({ dtype: "bf16", shape, strides });
   const latent = view(["T", heads, R], [heads * R, R, 1]);
-  const choice = mlaDecodeNative.choose({ op: "mla_attend", attrs: { scale: SCALE }, ins: [latent, view(["T", heads, D], [heads * 192, 192, 1])], outs: [latent], caches: [{ width: W, pageRows: 64 }] }) as Cases;
+  const choice = mlaDecodeNative.choose({ op: "mla_attend", attrs: { scale: SCALE }, ins: [latent, view(["T", heads, D], [heads * 192, 192, 1])], outs: [latent], caches: [{ width: W, pageRows: 64 }] }, h200) as Cases;
   const on = evaluate(choice.on, { T, P });
   const { problem: p } = choice.cases.find(({ most }) => most === null || on <= most)!.launches[0];
   return p.split === "fixed" ? `fixed${p.group as 16 | 32}` : "balanced";

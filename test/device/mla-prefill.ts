@@ -5,6 +5,7 @@ import type { AttendProblem } from "../../codegen/kernels/attention.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { bf16At, median, next, POOL, put, values } from "./bf16-pool.ts";
 import type { Row } from "./device.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const [N, D, V] = [128, 64, 128];
 const SCALE = 0.1352337788608801;
@@ -52,7 +53,7 @@ function reference(t: number, s: number, heads: number, row: number, head: numbe
 
 const compiled = new Map<number, CudaKernel>();
 function kernel(cuda: Cuda, heads: number): CudaKernel {
-  if (!compiled.has(heads)) compiled.set(heads, cuda.compile(mlaPrefill(problem(heads))));
+  if (!compiled.has(heads)) compiled.set(heads, cuda.compile(mlaPrefill(problem(heads), h200)));
   return compiled.get(heads)!;
 }
 

@@ -1,6 +1,7 @@
 // norm_quant on the card, from one tile program printed twice: as CUDA C++ compiled by NVRTC, and as Triton compiled ahead of time
 // to a cubin. Codes and scales must be exactly those of the CPU target's WebAssembly. Times with cold inputs beside the floor.
 import { families } from "../../codegen/kernels/index.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 import { printCuda } from "../../codegen/cuda/printed/print.ts";
 import { printTriton } from "../../codegen/triton/print.ts";
 import type { Kernel } from "../../ir/kernel/stmt.ts";
@@ -30,7 +31,7 @@ interface Candidate {
 
 /** Both printings, in the variants asked for. */
 function build(cuda: Cuda, kernel: Kernel, threads: readonly (number | undefined)[], warps: readonly number[]): Candidate[] {
-  const cudaTexts = threads.map((t) => printCuda(kernel, { threads: t }));
+  const cudaTexts = threads.map((t) => printCuda(kernel, h200, { threads: t }));
   const tritonText = printTriton(kernel);
   const cubins = compileTriton(warps.map((n) => ({ ...tritonText, options: { ...tritonText.options, num_warps: n } })));
   return [

@@ -10,6 +10,7 @@ import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { buffersOf } from "../kernels/problems.ts";
 import { BANDWIDTH, median, put } from "./bf16-data.ts";
 import type { Row } from "./device.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 interface Case {
   family: FamilyName;
@@ -61,9 +62,9 @@ const CASES: readonly Case[] = [
 function nativeOf(c: Case): KernelText | null {
   const p = normRowsProblem(c.family, c.problem);
   if (p) return normRows(p);
-  if (c.family === "route" || c.family === "sort_experts") return natives.find((n) => n.family === (c.family === "route" ? "route_rows" : "sort_experts_blocks"))!.emit(c.problem);
+  if (c.family === "route" || c.family === "sort_experts") return natives.find((n) => n.family === (c.family === "route" ? "route_rows" : "sort_experts_blocks"))!.emit(c.problem, h200);
   const [family, problem] = c.family === "argmax" ? ["argmax_rows", c.problem] : [`${c.family}_native`, c.problem];
-  return natives.find((n) => n.family === family)?.emit(problem) ?? null;
+  return natives.find((n) => n.family === family)?.emit(problem, h200) ?? null;
 }
 
 const bytesOf = { f32: 4, bf16: 2, e4m3: 1, i32: 4 } as const;
@@ -97,7 +98,7 @@ export async function check(cuda: Cuda): Promise<Row[]> {
     for (const m of [1, 5, 64]) {
       const dims = { ...c.dims(m), ...c.extents?.(m) };
       const host = buffersOf(kernel, dims, c.ints?.(m), 7 + m);
-      const results = [printCuda(kernel), native, native].map((text) => {
+      const results = [printCuda(kernel, h200), native, native].map((text) => {
         const at = Object.fromEntries(Object.entries(host).map(([name, data]) => {
           const a = cuda.alloc(data.byteLength);
           cuda.upload(a, view(data));
@@ -156,7 +157,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
         graph.destroy();
         return us;
       };
-      const printed = c.family === "sort_experts" && m > 64 && native ? NaN : timed(printCuda(kernel));
+      const printed = c.family === "sort_experts" && m > 64 && native ? NaN : timed(printCuda(kernel, h200));
       const us = native ? timed(native) : printed;
       const floor = moved(c, kernel, m) / BANDWIDTH;
       out.push({ kernel: kernel.name, by: native ? "native" : "printed", m, us, floor_us: floor, over_launch: us - 0.75, ...(native ? { printed_us: printed } : {}) });

@@ -11,6 +11,7 @@ import { place, release, type Problem } from "./block-gemm.ts";
 import { compileAll } from "./compile-all.ts";
 import type { Row } from "./device.ts";
 import { median } from "./gemm-data.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 /** n, k, part of R1, and between rows of x where these are part of wider ones. */
 const SHAPES: readonly (readonly [number, number, string, number?])[] = [
@@ -18,9 +19,9 @@ const SHAPES: readonly (readonly [number, number, string, number?])[] = [
 ];
 
 const textOf = (p: ThinProblem): KernelText => {
-  const s = thinSchedule(p);
+  const s = thinSchedule(p, h200);
   if (typeof s === "string") throw new RangeError(s);
-  return thin(p, s);
+  return thin(p, s, h200);
 };
 
 /** What one shape runs for so many rows: the product alone, with a norm before it, with a residual after it, and the norm alone. */

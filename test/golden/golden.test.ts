@@ -13,6 +13,7 @@ import { compile, defaults } from "../../compiler/compile.ts";
 import { printFunc } from "../../ir/index.ts";
 import { kernelsOfModel } from "../kernels/compiled.ts";
 import { difference, folder, golden } from "./golden.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const r1 = path.resolve(import.meta.dirname, "../../examples/deepseek-r1");
 const artifact = mkdtempSync(path.join(tmpdir(), "dsc-golden-"));
@@ -46,7 +47,7 @@ test("decode/moe_layer after all passes", () => {
   golden("decode-moe-layer.dsc", `${printFunc(compile(r1, defaults).outcome.module.funcs.get("decode/moe_layer")!).trimEnd()}\n`);
 });
 test("a kernel for the CPU", () => golden(`${NAME}.txt`, readFileSync(path.join(artifact, `kernels/${NAME}.txt`), "utf8")));
-test("the same kernel as CUDA", () => golden(`${NAME}.cu`, printCuda(kernel).source));
+test("the same kernel as CUDA", () => golden(`${NAME}.cu`, printCuda(kernel, h200).source));
 test("the same kernel as Triton", () => golden(`${NAME}.py`, printTriton(kernel).source));
 
 test("golden files are few and small enough to be read", () => {

@@ -10,6 +10,7 @@ import { evaluate, mul, type Size } from "../../ir/size.ts";
 import { refer, tensor } from "./families/cases.ts";
 import { draw, randomOf } from "./numbers.ts";
 import { runOnCpu } from "./on-cpu.ts";
+import { sm90 } from "../../codegen/cuda/sm90/natives.ts";
 
 const packed = (shape: Size[], dtype: View["dtype"] = "f32"): View => ({ dtype, shape, strides: shape.map((_, i) => mul(...shape.slice(i + 1))) });
 
@@ -68,7 +69,7 @@ const scaledSite = (op: "norm_block_linear" | "block_linear_add", n: number, k: 
 });
 
 test("codes that one part hands to the next have their scales beside them in scratch", () => {
-  const chosen = cudaTarget("none").catalogue.choose(scaledSite("norm_block_linear", 256, 384)) as Chosen[];
+  const chosen = cudaTarget("none", sm90).catalogue.choose(scaledSite("norm_block_linear", 256, 384)) as Chosen[];
   const codes = { scratch: "codes", dtype: "e4m3", shape: ["T", 384] };
   const scales = { scratch: "codes scales", dtype: "f32", shape: ["T", 3] };
   expect(chosen.map((c) => [c.family, c.args])).toEqual([
@@ -87,7 +88,7 @@ test("the heads' outputs by parts: a product into scratch, then codes of the sam
 });
 
 describe("on the CUDA target", () => {
-  const { catalogue } = cudaTarget("all");
+  const { catalogue } = cudaTarget("all", sm90);
 
   test("one row of codes is held whole, with norm and residual inside; more take the parts' own cases", () => {
     const cases = (op: "norm_block_linear" | "block_linear_add"): [number | null, string[]][] => (catalogue.choose(scaledSite(op, 7168, 7168)) as Cases).cases.map((c) => [c.most, c.launches.map((l) => l.family)]);
@@ -109,6 +110,6 @@ describe("on the CUDA target", () => {
 
   test("widths no ring can take are their parts from the first row on", () => {
     expect(served("norm_linear", 40, 72)[0]).toEqual([8, ["rms_norm", "stream_linear"]]);
-    expect(cudaTarget("none").catalogue.choose(siteOf("silu_linear_add", 40, 72, "bf16"))).toMatchObject([{ family: "silu_mul" }, { family: "linear" }, { family: "flat" }]);
+    expect(cudaTarget("none", sm90).catalogue.choose(siteOf("silu_linear_add", 40, 72, "bf16"))).toMatchObject([{ family: "silu_mul" }, { family: "linear" }, { family: "flat" }]);
   });
 });

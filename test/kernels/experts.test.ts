@@ -10,6 +10,7 @@ import { blocks128, refer, rows1x128, tensor } from "./families/cases.ts";
 import { draw, drawScales, randomOf } from "./numbers.ts";
 import { nativeOnHost, type Native } from "./native-on-host.ts";
 import { lacks } from "../conditions.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 /** bf16 rounding of the result; the card's own limit. */
 const WITHIN = 4e-3;
@@ -75,7 +76,7 @@ describe.skipIf(lacks("g++ 12")).each(routings)("%s", (_, tokens, shared, routin
     const random = randomOf(31);
     const [x, xScale] = [draw(random, T * k, "e4m3"), drawScales(random, (T * k) / 128)];
     const [w, wScale] = [draw(random, experts * n * k, "e4m3"), drawScales(random, (experts * n * k) / 128 / 128)];
-    const native = kernel(expertsGateUp({ ...up, shared }, ringOf(tokens, 64, shared ? 3 : 9, 0)));
+    const native = kernel(expertsGateUp({ ...up, shared }, ringOf(tokens, 64, shared ? 3 : 9, 0), h200));
     const buffers = { w: codes(w), x: codes(x), x_scale: floats(xScale), w_scale: floats(wScale), indices: ints(routing.flat()), y: unwritten(order.length * n) };
     const y = Float32Array.from(new Float32Array(native.run(buffers, { T }, { SMs: 132, launches: 1 }).buffer));
     const xs = refer("gather_rows", { x: rows1x128([T, k], x, xScale), order: tensor([order.length], order) }, { per: 3 }).out;
@@ -90,7 +91,7 @@ describe.skipIf(lacks("g++ 12")).each(routings)("%s", (_, tokens, shared, routin
     const gated = draw(random, order.length * k, "f32", 3);
     const [w, wScale] = [draw(random, experts * n * k, "e4m3"), drawScales(random, (experts * n * k) / 128 / 128)];
     const [weights, x] = [draw(random, order.length).map(Math.abs), draw(random, T * n, "bf16", 40)];
-    const native = kernel(expertsDown({ ...down, shared, ue8m0 }, ringOf(tokens, 56, 3, tokens === 1 ? 4 : 2)));
+    const native = kernel(expertsDown({ ...down, shared, ue8m0 }, ringOf(tokens, 56, 3, tokens === 1 ? 4 : 2), h200));
     const buffers = {
       w: codes(w), acts: floats(gated), w_scale: floats(wScale), indices: ints(routing.flat()), weights: floats(weights), x: bits(x), y: unwritten(T * n),
     };
@@ -117,25 +118,25 @@ describe.skipIf(lacks("g++ 12"))("kernels that route themselves", () => {
     const p = { ...wide, parts: 2, n: 1024, k: 512 } as const;
     const given = { w: bytesOf(33 * p.n * p.k), x: bytesOf(T * p.k), x_scale: floats(drawScales(random, T * 4)), w_scale: floats(drawScales(random, 33 * 8 * 4)), y: unwritten(2 * 9 * 512) };
     const ring = ringOf(4, 64, 3, 0);
-    const want = kernel(expertsGateUp(p, ring)).run({ ...given, ...told }, { T }, { SMs: 132, launches: 1 });
-    expect(kernel(expertsGateUp({ ...p, routing }, ring)).run({ ...given, ...asked }, { T }, { SMs: 132, launches: 1 })).toEqual(want);
+    const want = kernel(expertsGateUp(p, ring, h200)).run({ ...given, ...told }, { T }, { SMs: 132, launches: 1 });
+    expect(kernel(expertsGateUp({ ...p, routing }, ring, h200)).run({ ...given, ...asked }, { T }, { SMs: 132, launches: 1 })).toEqual(want);
   });
 
   test("down: weights within rounding", () => {
     const p = { ...wide, parts: 1, n: 256, k: 512, ue8m0: false } as const;
     const given = { w: bytesOf(33 * p.n * p.k), acts: floats(draw(random, 9 * 512, "f32", 3)), w_scale: floats(drawScales(random, 33 * 2 * 4)), x: bits(draw(random, T * p.n, "bf16", 40)), y: unwritten(T * p.n) };
     const ring = ringOf(4, 64, 3, 2);
-    const want = kernel(expertsDown(p, ring)).run({ ...given, ...told }, { T }, { SMs: 132, launches: 1 });
-    const got = kernel(expertsDown({ ...p, routing }, ring)).run({ ...given, ...asked }, { T }, { SMs: 132, launches: 1 });
+    const want = kernel(expertsDown(p, ring, h200)).run({ ...given, ...told }, { T }, { SMs: 132, launches: 1 });
+    const got = kernel(expertsDown({ ...p, routing }, ring, h200)).run({ ...given, ...asked }, { T }, { SMs: 132, launches: 1 });
     expect(relative(got, new Float32Array(Uint32Array.from(new Uint16Array(want.buffer), (w) => w << 16).buffer))).toBeLessThan(1e-3);
   });
 });
 
 test("slices give multiprocessors equal work; what cannot be sliced is named", () => {
-  expect([7168, 1024, 1408, 5120].map((n) => sliceOf({ n, parts: 1 }))).toEqual([56, 8, 16, 40]);
-  expect([4096, 2816].map((n) => sliceOf({ n, parts: 2 }))).toEqual([32, 32]);
+  expect([7168, 1024, 1408, 5120].map((n) => sliceOf({ n, parts: 1 }, h200))).toEqual([56, 8, 16, 40]);
+  expect([4096, 2816].map((n) => sliceOf({ n, parts: 2 }, h200))).toEqual([32, 32]);
   const r1: ExpertsProblem = { experts: 257, n: 4096, k: 7168, parts: 2, per: 9, shared: 1 };
-  for (const tokens of [1, 2, 4, 8] as const) expect(unsliceable(r1, gateUpSchedule(r1, tokens))).toBeNull();
-  expect(unsliceable({ ...r1, k: 1408 }, gateUpSchedule({ ...r1, k: 1408 }, 1))).toMatch(/1408 columns/);
-  expect(unsliceable({ ...r1, k: 32768 }, gateUpSchedule({ ...r1, k: 32768 }, 8))).toMatch(/shared memory/);
+  for (const tokens of [1, 2, 4, 8] as const) expect(unsliceable(r1, gateUpSchedule(r1, tokens, h200), h200)).toBeNull();
+  expect(unsliceable({ ...r1, k: 1408 }, gateUpSchedule({ ...r1, k: 1408 }, 1, h200), h200)).toMatch(/1408 columns/);
+  expect(unsliceable({ ...r1, k: 32768 }, gateUpSchedule({ ...r1, k: 32768 }, 8, h200), h200)).toMatch(/shared memory/);
 });

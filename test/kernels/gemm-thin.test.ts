@@ -9,12 +9,13 @@ import { draw, drawScales, randomOf } from "./numbers.ts";
 import { nativeOnHost, type Native } from "./native-on-host.ts";
 import { buffersOf, kernelOf } from "./problems.ts";
 import { lacks } from "../conditions.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const built = new Map<string, Native>();
 afterAll(() => built.forEach((n) => n.close()));
 const build = (p: ThinProblem, s: ThinSchedule): Native => {
   const key = JSON.stringify([p, s]);
-  if (!built.has(key)) built.set(key, nativeOnHost(thin(p, s)));
+  if (!built.has(key)) built.set(key, nativeOnHost(thin(p, s, h200)));
   return built.get(key)!;
 };
 
@@ -78,9 +79,9 @@ describe.skipIf(lacks("g++ 12")).each(cases)("%s", (_, p, s, m) => {
 test("R1's matrices have a schedule, and every multiprocessor the same to read", () => {
   for (const [n, k] of [[2112, 7168], [24576, 1536], [7168, 16384], [36864, 7168], [7168, 18432]] as const)
     for (const held of [1, 2, 4] as const) {
-      const s = thinSchedule({ n, k, held });
+      const s = thinSchedule({ n, k, held }, h200);
       if (typeof s === "string") throw new Error(s);
-      expect(thinIllegal({ n, k, held }, s)).toBeNull();
+      expect(thinIllegal({ n, k, held }, s, h200)).toBeNull();
       const blocks = Math.ceil(n / (s.teams * s.per)) * s.split;
       expect(blocks / 132).toBeGreaterThan(0.96);
       expect(blocks).toBeLessThanOrEqual(132);

@@ -8,6 +8,7 @@ import type { Problem, Site } from "../../ir/kernel/catalogue.ts";
 import { runOnHost } from "./cuda-on-host.ts";
 import { randomOf } from "./numbers.ts";
 import { lacks } from "../conditions.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const [T, P, heads, n, k, d, r] = [3, 2, 4, 64, 32, 16, 512];
 const [token, head] = [heads * (k + d), k + d];
@@ -61,7 +62,7 @@ test.skipIf(lacks("g++")).each([false, true])("mla_query, fibres backwards: %s",
   interpretKernel(families.rope(rotation), { x: buffers.qr, ...tables, y: want.y }, { T });
   const append = { r, d, pageRows: 64, cStride: r + d, krStride: r + d, gain: "bf16", eps: 1e-6, interleaved: true, maxPositions: 200, act: "bf16" } as Problem;
   interpretKernel(families.rope_append(append), { cache: want.cache, c: buffers.c, kr: buffers.kr, gain: buffers.gain, ...tables }, { T, P });
-  const text = mlaQuery(problem);
+  const text = mlaQuery(problem, h200);
   runOnHost([{ kernel: { ...text, source: withoutAsm(text.source) }, buffers, dims: { T, P } }], backwards);
   expect(buffers.qp).toEqual(want.y);
   expect(buffers.cache).toEqual(want.cache);
@@ -82,7 +83,7 @@ test("what the launch does not take goes in parts", () => {
     ins: [view(["T", heads, k], [token, head, 1]), view([heads, k, n], [2 * k * n, n, 1]), view(["T", heads, d], [token, head, 1]), view(["T", lanes], [lanes + d, 1]), view(["T", d], [lanes + d, 1]), view([lanes], [1]), view([200, d], [d, 1], "f32")],
     outs: [view(["T", heads, n], [heads * n, n, 1]), view(["T", heads, d], [heads * d, d, 1])],
   });
-  expect(mlaQueryNative.choose(site(512, true))).toHaveLength(1);
-  expect(mlaQueryNative.choose(site(640, true))).toBeNull();
-  expect(mlaQueryNative.choose(site(512, false))).toBeNull();
+  expect(mlaQueryNative.choose(site(512, true), h200)).toHaveLength(1);
+  expect(mlaQueryNative.choose(site(640, true), h200)).toBeNull();
+  expect(mlaQueryNative.choose(site(512, false), h200)).toBeNull();
 });

@@ -11,6 +11,7 @@ import { cached, cacheOf } from "./families/paged.ts";
 import { draw, randomOf } from "./numbers.ts";
 import { nativeOnHost, type Native } from "./native-on-host.ts";
 import { lacks } from "../conditions.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 /** bf16 rounding of weights and result; the card's own limit. */
 const WITHIN = 4e-3;
@@ -88,12 +89,12 @@ describe.skipIf(lacks("g++ 12")).each([128, 64])("mla_decode, %i heads", (heads)
   };
 
   test.each(batches)("%s", (_, batch, SMs) => {
-    expect(error((kernel ??= build(mlaDecode(problem))), batch, SMs)).toBeLessThan(WITHIN);
+    expect(error((kernel ??= build(mlaDecode(problem, h200))), batch, SMs)).toBeLessThan(WITHIN);
   });
 
   if (heads === 64)
     test("rows beyond those that are balanced one by one", () => {
-      const text = mlaDecode(problem);
+      const text = mlaDecode(problem, h200);
       const source = text.source.replace("MOST = 1024", "MOST = 4");
       expect(source).not.toBe(text.source);
       expect(error(build({ ...text, source }), { starts: [0, 1, 2, 4, 7], lengths: [1, 70, 66, 129] }, 4)).toBeLessThan(WITHIN);
@@ -101,7 +102,7 @@ describe.skipIf(lacks("g++ 12")).each([128, 64])("mla_decode, %i heads", (heads)
 
   if (heads === 64)
     test("the check sees rows past the end of a sequence", () => {
-      const text = mlaDecode(problem);
+      const text = mlaDecode(problem, h200);
       const careless = text.source.replace(/clear_shared16\(tile[^;]*;/, ";");
       expect(careless).not.toBe(text.source);
       expect(error(build({ ...text, source: careless }), batches[1][1], 8)).toBeNaN();
@@ -113,7 +114,7 @@ describe.skipIf(lacks("g++ 12")).each([16, 32] as const)("mla_decode in fixed sp
   let kernel: Native | undefined;
 
   test.each<[string, Sequences]>([...batches.map(([what, batch]): [string, Sequences] => [what, batch]), ["more stages than blocks", { starts: [0, 1, 3], lengths: [1100, 66] }]])("%s", (_, batch) => {
-    kernel ??= build(mlaDecodeFixed(decodeOf(heads), fixedSchedule(group)));
+    kernel ??= build(mlaDecodeFixed(decodeOf(heads), fixedSchedule(group), h200));
     const { y, want, alone } = attended(kernel, heads, batch, 1);
     expect(relative(y, want)).toBeLessThan(WITHIN);
     const [rows, bytes] = [batch.starts.at(-1)!, 2 * heads * r];
@@ -134,7 +135,7 @@ describe.skipIf(lacks("g++ 12"))("mla_prefill", () => {
   let kernel: Native | undefined;
 
   test.each([[1, 1], [5, 65], [130, 200], [129, 300]])("%i rows, %i keys", (t, s) => {
-    kernel ??= build(mlaPrefill(problem));
+    kernel ??= build(mlaPrefill(problem, h200));
     const random = randomOf(22);
     const [q, qp, k, kp, values] = [t * heads * n, t * heads * d, s * heads * n, s * d, s * heads * v].map((count, i) => draw(random, count, "bf16", i === 0 ? 2 : 1));
     const buffers = {

@@ -11,6 +11,7 @@ import { scheduleName } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import { randomOf } from "./numbers.ts";
 import { nativeOnHost } from "./native-on-host.ts";
 import { lacks } from "../conditions.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 /** bf16 rounding of the result. */
 const WITHIN = 4e-3;
@@ -58,7 +59,7 @@ function error(y: Uint8Array<ArrayBuffer>, d: Data, n: number, k: number, expert
 const bytes = (a: ArrayBufferView): Uint8Array => new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
 
 function dense(schedule: GemmSchedule, n: number, k: number, ms: readonly number[]): number[] {
-  const native = nativeOnHost(blockGemm({ n, k }, schedule));
+  const native = nativeOnHost(blockGemm({ n, k }, schedule, h200));
   try {
     return ms.map((m) => {
       const d = data(m, n, k);
@@ -106,7 +107,7 @@ describe.skipIf(lacks("g++ 12"))("grouped_gemm", () => {
     const offsets = runs.reduce((at, r) => [...at, at[at.length - 1] + r], [0]);
     const r = offsets[runs.length];
     const d = data(r, n, k, runs.length);
-    const native = nativeOnHost(groupedGemm({ experts: runs.length, n, k }, s));
+    const native = nativeOnHost(groupedGemm({ experts: runs.length, n, k }, s, h200));
     try {
       const y = native.run({ x: d.x, w: d.w, x_scale: bytes(d.xScale), w_scale: bytes(d.wScale), offsets: bytes(Int32Array.from(offsets)), y: new Uint8Array(2 * r * n).fill(0xff) }, { r }, { SMs: 4 });
       expect(error(y, d, n, k, runs.flatMap((count, e) => new Array<number>(count).fill(e)))).toBeLessThan(WITHIN);
@@ -129,7 +130,7 @@ const linears: readonly [Bf16Schedule, number, number, number, "bf16" | "f32", r
 describe.skipIf(lacks("g++ 12"))("bf16_gemm", () => {
   test.each(linears.map(([s, n, k, pad, y, ms]) => [bf16Name(s), n, k, y, ms, pad, s] as const))("%s, %i x %i to %s, rows %j", (_, n, k, y, ms, pad, s) => {
     const p: StreamProblem = { n, k, xStride: k + (pad + 7 & ~7), yStride: n + pad, x: "bf16", y };
-    const native = nativeOnHost(bf16Gemm(p, s));
+    const native = nativeOnHost(bf16Gemm(p, s, h200));
     const random = randomOf(5);
     const halves = (count: number): Uint16Array => new Uint16Array(new Uint32Array(Float32Array.from({ length: count }, () => random() - 0.5).buffer).map((w) => w >>> 16));
     const value = (h: number): number => new Float32Array(Uint32Array.of(h << 16).buffer)[0];

@@ -25,7 +25,7 @@ import { fixedSchedule } from "../../codegen/cuda/sm90/attention/schedule.ts";
 import { mlaDecode } from "../../codegen/cuda/sm90/attention/mla-decode.ts";
 import { mlaPrefill } from "../../codegen/cuda/sm90/attention/mla-prefill.ts";
 import { printCuda } from "../../codegen/cuda/printed/print.ts";
-import { candidates, H200, illegal, type GemmProblem } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
+import { candidates, illegal, type GemmProblem } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import { downSchedule, gateUpSchedule } from "../../codegen/cuda/sm90/moe/experts-schedule.ts";
 import { candidates as groupedCandidates, illegal as groupedIllegal, type GroupedProblem } from "../../codegen/cuda/sm90/gemm/grouped-schedule.ts";
 import type { MlaAttendProblem } from "../../codegen/kernels/attention.ts";
@@ -34,6 +34,7 @@ import { compileCuda } from "../../runtime/devices/cuda/compiler.ts";
 import { kernelsOfModel } from "./compiled.ts";
 import { build, disassemble, findCuobjdump, hasNvcc, inTwo, readPtxas } from "./nvcc.ts";
 import { lacks } from "../conditions.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 /** R1's q_a + kv_a, o_proj and dense down; one block and a bit each way; ragged in n and k; less than a block. */
 const products: readonly GemmProblem[] = [
@@ -53,7 +54,7 @@ const taking = <T>(list: readonly T[], i: number): T[] => (list.length <= 2 ? [.
 const decodes: readonly MlaAttendProblem[] = [128, 64].map((heads) => ({ heads, r: 512, d: 64, pageRows: 64, ql: [heads * 512, 512], qp: [heads * 192, 192], scale: 0.135 }));
 
 const prefill = (heads: number): KernelText =>
-  mlaPrefill({ heads, n: 128, d: 64, v: 128, q: [heads * 192, 192], qp: [heads * 192, 192], k: [heads * 256, 256], kp: 576, vStrides: [heads * 256, 256], y: [heads * 128, 128], scale: 0.135 });
+  mlaPrefill({ heads, n: 128, d: 64, v: 128, q: [heads * 192, 192], qp: [heads * 192, 192], k: [heads * 256, 256], kp: 576, vStrides: [heads * 256, 256], y: [heads * 128, 128], scale: 0.135 }, h200);
 
 /** The printed model's o_proj, its odd down and R1's router; one token or many, rounded or not; heads of R1 and of a narrower relative. */
 const streams: readonly StreamProblem[] = [[7168, 16384], [7168, 1843], [256, 7168]].flatMap(([n, k]) =>
@@ -84,30 +85,30 @@ const routing = { experts: 256, topk: 8, groups: 8, kept: 4, scoring: "sigmoid",
 /** R1's experts, the shared one among them: told whom a token visits, or routing it. */
 const through = [{}, { routing: { ...routing, shared: 1 } }].flatMap((r) => ([1, 4, 8] as const).flatMap((t) => {
   const [up, down] = [{ experts: 257, n: 4096, k: 7168, parts: 2, per: 9, shared: 1, ...r }, { experts: 257, n: 7168, k: 2048, parts: 1, per: 9, shared: 1, ue8m0: t === 4, ...r }] as const;
-  return [expertsGateUp(up, gateUpSchedule(up, t)), expertsDown(down, downSchedule(down, t))];
+  return [expertsGateUp(up, gateUpSchedule(up, t, h200), h200), expertsDown(down, downSchedule(down, t, h200), h200)];
 }));
 
 /** Emitter, the kernels to try it on, and what their machine code must hold. */
 const emitters: readonly [string, () => KernelText[], string[]][] = [
-  ["mla_decode", () => decodes.map(mlaDecode), ["HGMMA", "UTMALDG"]],
-  ["mla_decode, fixed", () => decodes.flatMap((p) => ([16, 32] as const).map((group) => mlaDecodeFixed(p, fixedSchedule(group)))), ["HGMMA", "UTMALDG", "UBLKCP"]],
+  ["mla_decode", () => decodes.map((p) => mlaDecode(p, h200)), ["HGMMA", "UTMALDG"]],
+  ["mla_decode, fixed", () => decodes.flatMap((p) => ([16, 32] as const).map((group) => mlaDecodeFixed(p, fixedSchedule(group), h200))), ["HGMMA", "UTMALDG", "UBLKCP"]],
   ["mla_prefill", () => [16, 128].map(prefill), ["HGMMA", "UTMALDG", "UTMASTG"]],
-  ["stream_linear", () => streams.flatMap((p) => ([8, 16] as const).map((t) => streamLinear(p, streamSchedule(p, t)))), ["HMMA", "LDG.E.NA.LTC256B.128"]],
-  ["ring_linear", () => [...gemms, ...streams].filter((p) => unringable(p) === null).flatMap((p) => ([1, 4, 8, 16] as const).map((t) => ringLinear(p, ringSchedule(p, t)))), ["HMMA", "UTMALDG", "LDSM"]],
-  ["fused ring_linear", () => fused.flatMap((p) => ([1, 2, 4] as const).filter((t) => unringable(p, t) === null).map((t) => ringLinear(p, ringSchedule(p, t)))), ["HMMA", "UTMALDG", "LDSM"]],
-  ["bf16_gemm", () => gemms.flatMap((p) => bf16Candidates.filter((s) => bf16Illegal(s, p) === null).map((s) => bf16Gemm(p, s))), ["HGMMA", "UTMALDG"]],
-  ["stream_bmm", () => [...einsums, ...quantised].map((p) => streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule)), ["HMMA", "LDG.E.NA.LTC256B.128"]],
-  ["mla_query", () => einsums.filter((p) => p.b[1] === 1 && p.x === "bf16" && !p.scale).map((p) => mlaQuery({ ...p, d: 64, xStrides: [p.a[1], p.a[0]], maxPositions: 4096, r: 512, cStride: 2112, krStride: 2112, gain: "bf16", eps: 1e-6, pageRows: 64 })), ["HMMA", "LDG.E.NA.LTC256B.128"]],
+  ["stream_linear", () => streams.flatMap((p) => ([8, 16] as const).map((t) => streamLinear(p, streamSchedule(p, t, h200), h200))), ["HMMA", "LDG.E.NA.LTC256B.128"]],
+  ["ring_linear", () => [...gemms, ...streams].filter((p) => unringable(p, h200) === null).flatMap((p) => ([1, 4, 8, 16] as const).map((t) => ringLinear(p, ringSchedule(p, t, h200), h200))), ["HMMA", "UTMALDG", "LDSM"]],
+  ["fused ring_linear", () => fused.flatMap((p) => ([1, 2, 4] as const).filter((t) => unringable(p, h200, t) === null).map((t) => ringLinear(p, ringSchedule(p, t, h200), h200))), ["HMMA", "UTMALDG", "LDSM"]],
+  ["bf16_gemm", () => gemms.flatMap((p) => bf16Candidates.filter((s) => bf16Illegal(s, p, h200) === null).map((s) => bf16Gemm(p, s, h200))), ["HGMMA", "UTMALDG"]],
+  ["stream_bmm", () => [...einsums, ...quantised].map((p) => streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule, h200)), ["HMMA", "LDG.E.NA.LTC256B.128"]],
+  ["mla_query", () => einsums.filter((p) => p.b[1] === 1 && p.x === "bf16" && !p.scale).map((p) => mlaQuery({ ...p, d: 64, xStrides: [p.a[1], p.a[0]], maxPositions: 4096, r: 512, cStride: 2112, krStride: 2112, gain: "bf16", eps: 1e-6, pageRows: 64 }, h200)), ["HMMA", "LDG.E.NA.LTC256B.128"]],
   ["route_rows, sort_experts", () => [routeRows(routing), routeRows({ ...routing, experts: 160, scoring: "softmax", method: "group_limited_greedy", normalise: false, bias: false, xStride: 160 }), sortExperts({ experts: 256, k: 8 })], []],
   ["norm_rows", () => (["rms_norm", "norm_quant", "add_norm", "add_norm_quant", "add_norm_both"] as const).map((of) => normRows({ of, d: 7168, aStride: 7168, bStride: 7168, yStride: 7168, eps: 1e-6, gain: "bf16", act: "bf16", ue8m0: false })), ["LDG.E.64"]],
-  ["argmax_rows", () => [argmaxRows({ d: 129280, xStride: 129280 }), argmaxRows({ d: 70, xStride: 71 })], []],
-  ["block_gemm", () => candidates.flatMap((s, i) => taking(products.filter((p) => illegal(s, H200, p) === null), i).map((p) => blockGemm(p, s))), ["QGMMA", "UTMALDG"]],
+  ["argmax_rows", () => [argmaxRows({ d: 129280, xStride: 129280 }, h200), argmaxRows({ d: 70, xStride: 71 }, h200)], []],
+  ["block_gemm", () => candidates.flatMap((s, i) => taking(products.filter((p) => illegal(s, h200, p) === null), i).map((p) => blockGemm(p, s, h200))), ["QGMMA", "UTMALDG"]],
   ["gemm_thin", () => thins.flatMap(([n, k]) => ([1, 4] as const).flatMap((held) => [{ n, k, held }, { n, k, held, residual: true }, { n, k, held, norm: { eps: 1e-6, gain: "bf16", xStride: k, ue8m0: false } } as const])).flatMap((p) => {
-    const s = thinSchedule(p);
-    return typeof s === "string" ? [] : [thin(p, s)];
+    const s = thinSchedule(p, h200);
+    return typeof s === "string" ? [] : [thin(p, s, h200)];
   }), ["QGMMA", "UTMALDG"]],
   ["experts_gate_up, experts_down", () => through, ["QGMMA", "UTMALDG", "UBLKCP"]],
-  ["grouped_gemm", () => groupedCandidates.flatMap((s, i) => taking(groups.filter((p) => groupedIllegal(s, H200, p) === null), i).map((p) => groupedGemm(p, s))), ["QGMMA", "UTMALDG"]],
+  ["grouped_gemm", () => groupedCandidates.flatMap((s, i) => taking(groups.filter((p) => groupedIllegal(s, h200, p) === null), i).map((p) => groupedGemm(p, s, h200))), ["QGMMA", "UTMALDG"]],
 ];
 
 const cuobjdump = hasNvcc ? findCuobjdump() : undefined;
@@ -143,12 +144,12 @@ test.skipIf(lacks("nvcc", "cuobjdump"))("einsums fetch their weights before they
 });
 
 test.skipIf(lacks("nvcc"))("NVRTC, which knows no headers, takes the same text where it is installed", () => {
-  for (const k of [mlaDecode(decodes[0]), prefill(128), blockGemm(products[0], candidates[0])]) expect(compileCuda(k.name, k.source, "nvrtc").length).toBeGreaterThan(0);
+  for (const k of [mlaDecode(decodes[0], h200), prefill(128), blockGemm(products[0], candidates[0], h200)]) expect(compileCuda(k.name, k.source, "nvrtc").length).toBeGreaterThan(0);
 });
 
 test.skipIf(lacks("nvcc"))("the check sees products that are waited for too often", async () => {
   // Sums read before the wait: ptxas has to add waits of its own.
-  const { source } = blockGemm(products[0], candidates.find((s) => s.form === "tall")!);
+  const { source } = blockGemm(products[0], candidates.find((s) => s.form === "tall")!, h200);
   const hasty = source.replaceAll("else wgmma_wait<0>(part[i & 1]);", "");
   expect(hasty).not.toBe(source);
   expect((await build(new Map([["hasty", hasty]]))).complaints.join("\n")).toMatch(/\(C75\d\d\)/);
@@ -168,7 +169,7 @@ const r1 = path.resolve(import.meta.dirname, "../../examples/deepseek-r1");
 const SPILLED = 64;
 
 test.skipIf(lacks("nvcc"))("every kernel of DeepSeek-R1 compiles as printed CUDA", async () => {
-  const kernels = kernelsOfModel(r1, "cuda").map((k) => printCuda(k));
+  const kernels = kernelsOfModel(r1, "cuda").map((k) => printCuda(k, h200));
   const built = await build(inTwo(kernels.map((k) => k.source)));
   expect(built.complaints).toEqual([]);
   expect([...built.reports.keys()].toSorted()).toEqual(kernels.map((k) => k.name).toSorted());

@@ -14,6 +14,7 @@ import { runOnCpu } from "./on-cpu.ts";
 import { buffersOf, cases, kernelOf, narrow, type Case } from "./problems.ts";
 import { findTriton, interpretTriton } from "./triton-on-host.ts";
 import { lacks } from "../conditions.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const clone = <T extends Record<string, { slice(): unknown }>>(b: T): T => Object.fromEntries(Object.entries(b).map(([k, v]) => [k, v.slice()])) as T;
 
@@ -81,7 +82,7 @@ function compare({ c, tile, want }: { c: Case; tile: Kernel; want: Record<string
 }
 
 test.skipIf(lacks("g++")).each([false, true])("printed CUDA computes what the interpreter does; threads backwards: %s", (backwards) => {
-  const runs = expected.map((e) => ({ ...e, kernel: printCuda(e.tile), buffers: clone(e.buffers) }));
+  const runs = expected.map((e) => ({ ...e, kernel: printCuda(e.tile, h200), buffers: clone(e.buffers) }));
   runOnHost(runs, backwards);
   for (const r of runs) compare(r, r.buffers);
 });
@@ -97,7 +98,7 @@ test.skipIf(lacks("triton"))("printed Triton computes what the interpreter does"
 test.skipIf(lacks("nvcc"))("nvcc compiles every family for sm_90a", () => {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), "dsc-nvcc-"));
   // One file, a namespace a kernel: nvcc's start-up is most of its time.
-  const text = cases.map((c, i) => `namespace k${i} {\n${printCuda(kernelOf(c)).source.replace('extern "C" ', "")}}\n`).join("");
+  const text = cases.map((c, i) => `namespace k${i} {\n${printCuda(kernelOf(c), h200).source.replace('extern "C" ', "")}}\n`).join("");
   fs.writeFileSync(path.join(dir, "all.cu"), text);
   try {
     execFileSync("nvcc", ["-cubin", "-gencode=arch=compute_90a,code=sm_90a", "-Werror", "all-warnings", "-o", "all.cubin", "all.cu"], { cwd: dir, stdio: ["ignore", "pipe", "pipe"] });

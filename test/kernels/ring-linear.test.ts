@@ -2,7 +2,6 @@
 // for bit as the kernels make them that do nothing else, so a fused product differs from a plain one of such rows in no bit.
 import { afterAll, describe, expect, test } from "vitest";
 import { ringLinear } from "../../codegen/cuda/sm90/gemm/ring-linear.ts";
-import { H200 } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import { ringSchedule, unringable, type RingProblem, type RingSchedule } from "../../codegen/cuda/sm90/gemm/ring-schedule.ts";
 import { bf16 } from "../../ir/numeric.ts";
 import { interpretKernel, type HostBuffer } from "../../ir/kernel/interpret.ts";
@@ -10,6 +9,7 @@ import { families } from "../../codegen/kernels/index.ts";
 import { draw, randomOf } from "./numbers.ts";
 import { nativeOnHost } from "./native-on-host.ts";
 import { lacks } from "../conditions.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const bits = (values: ArrayLike<number>): Uint8Array => {
   const f = Float32Array.from(values);
@@ -70,9 +70,9 @@ describe.skipIf(lacks("g++ 12"))("products of few rows with their neighbours ins
       ...(c.rows ? { rows: c.rows } : {}), ...(c.rows === "rms_norm" ? { eps: 1e-6 } : {}), ...(c.add ? { residualStride: c.n + 1 } : {}),
     };
     for (const tokens of c.rows ? ([1, 2, 4] as const) : ([1, 4, 8, 16] as const)) {
-      expect(unringable(problem, tokens)).toBeNull();
-      const s = ringSchedule(problem, tokens, c.x, { ...H200, multiprocessors: c.blocks, ...(c.kilobytes ? { ringBytes: c.kilobytes * 1024 } : {}) });
-      const native = nativeOnHost(ringLinear(problem, s));
+      expect(unringable(problem, h200, tokens)).toBeNull();
+      const s = ringSchedule(problem, tokens, { ...h200, multiprocessors: c.blocks, ...(c.kilobytes ? { ringBytes: c.kilobytes * 1024 } : {}) }, c.x);
+      const native = nativeOnHost(ringLinear(problem, s, h200));
       close.push(native.close);
       // As few as came before, and as many as fit.
       for (const m of new Set([Math.floor(tokens / 2) + 1, tokens])) {
@@ -106,12 +106,12 @@ describe.skipIf(lacks("g++ 12"))("products of few rows with their neighbours ins
     const [n, k, m] = [40, 1536, 3];
     const plain: RingProblem = { n, k, xStride: k, yStride: n, x: "bf16", y: "f32" };
     const fused: RingProblem = { ...plain, rows: "rms_norm", eps: 1e-6 };
-    const limits = { ...H200, multiprocessors: 2 };
+    const limits = { ...h200, multiprocessors: 2 };
     const [x, w, gain] = [m * k, n * k, k].map((count) => wordsOf(draw(random, count, "bf16", 3)));
     const normed = wordsOf(rowsOf(fused, x, gain, m));
     const y = new Uint8Array(m * n * 4).fill(0xff);
     const bytes = (a: Uint16Array): Uint8Array => new Uint8Array(a.buffer);
-    const [one, other] = [ringLinear(fused, ringSchedule(fused, 4, undefined, limits)), ringLinear(plain, ringSchedule(plain, 4, "staged", limits))].map((text) => nativeOnHost(text));
+    const [one, other] = [ringLinear(fused, ringSchedule(fused, 4, limits), h200), ringLinear(plain, ringSchedule(plain, 4, limits, "staged"), h200)].map((text) => nativeOnHost(text));
     close.push(one.close, other.close);
     const inside = one.run({ x: bytes(x), w: bytes(w), gain: bytes(gain), y }, { m }, { SMs: 2 });
     const before = other.run({ x: bytes(normed), w: bytes(w), y }, { m }, { SMs: 2 });
@@ -121,6 +121,6 @@ describe.skipIf(lacks("g++ 12"))("products of few rows with their neighbours ins
 
 test("what the ring form cannot run is said", () => {
   const p: RingProblem = { n: 64, k: 1600, xStride: 1600, yStride: 64, x: "bf16", y: "bf16", rows: "rms_norm", eps: 1e-6 };
-  expect(unringable(p)).toBe("1600 columns are no whole blocks of 128, by which norms add up");
-  expect(unringable({ ...p, k: 7168, xStride: 7168 }, 8)).toBe("8 rows of 7168 columns leave too little of shared memory to the ring");
+  expect(unringable(p, h200)).toBe("1600 columns are no whole blocks of 128, by which norms add up");
+  expect(unringable({ ...p, k: 7168, xStride: 7168 }, h200, 8)).toBe("8 rows of 7168 columns leave too little of shared memory to the ring");
 });

@@ -5,8 +5,9 @@ import { expect, test } from "vitest";
 import { blockGemm } from "../../codegen/cuda/sm90/gemm/fp8-gemm.ts";
 import { groupedGemm } from "../../codegen/cuda/sm90/gemm/grouped-gemm.ts";
 import { fastest, measured } from "../../codegen/cuda/sm90/gemm/fp8-measured.ts";
-import { candidates, choose, H200, illegal, scheduleName } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
+import { candidates, choose, illegal, scheduleName } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import * as grouped from "../../codegen/cuda/sm90/gemm/grouped-schedule.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const rows = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 100_000 }));
 
@@ -21,8 +22,8 @@ test("every measured schedule is a candidate that can run its problem, sizes asc
     expect(sizes, shape).toEqual(sizes.toSorted((a, b) => a - b));
     for (const most of sizes) {
       const s = candidates.find((c) => scheduleName(c) === fastest(n, k, most));
-      expect(s && illegal(s, H200, { n, k }), `${shape} at ${most}`).toBeNull();
-      expect(choose({ n, k }, most), `${shape} at ${most}`).toBe(s);
+      expect(s && illegal(s, h200, { n, k }), `${shape} at ${most}`).toBeNull();
+      expect(choose({ n, k }, most, h200), `${shape} at ${most}`).toBe(s);
     }
   }
 });
@@ -31,7 +32,7 @@ test("whatever the shape, the choice can run it", () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 5000 }), fc.integer({ min: 1, max: 1200 }), rows, (n, k, m) => {
       const problem = { n: n * 8, k: k * 16 };
-      expect(illegal(choose(problem, m), H200, problem)).toBeNull();
+      expect(illegal(choose(problem, m, h200), h200, problem)).toBeNull();
     }),
   );
 });
@@ -40,23 +41,23 @@ test("whatever the experts, the choice can run them", () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 400 }), fc.integer({ min: 1, max: 64 }), fc.integer({ min: 1, max: 1200 }), rows, (experts, n, k, r) => {
       const problem = { experts, n: n * 128, k: k * 16 };
-      expect(grouped.illegal(grouped.choose(problem, r), H200, problem)).toBeNull();
+      expect(grouped.illegal(grouped.choose(problem, r, h200), h200, problem)).toBeNull();
     }),
   );
 });
 
 test("shapes that no schedule takes are refused with the reason", () => {
   const first = candidates[0];
-  expect(illegal(first, H200, { n: 1292, k: 7168 })).toMatch(/multiple of 8/);
-  expect(illegal(first, H200, { n: 7168, k: 1843 })).toMatch(/multiple of 16/);
-  expect(grouped.illegal(grouped.candidates[0], H200, { experts: 8, n: 576, k: 7168 })).toMatch(/blocks of 128/);
-  expect(() => blockGemm({ n: 7168, k: 1843 }, first)).toThrow(/DSC4101|cannot run/);
+  expect(illegal(first, h200, { n: 1292, k: 7168 })).toMatch(/multiple of 8/);
+  expect(illegal(first, h200, { n: 7168, k: 1843 })).toMatch(/multiple of 16/);
+  expect(grouped.illegal(grouped.candidates[0], h200, { experts: 8, n: 576, k: 7168 })).toMatch(/blocks of 128/);
+  expect(() => blockGemm({ n: 7168, k: 1843 }, first, h200)).toThrow(/DSC4101|cannot run/);
 });
 
 test("a kernel is under 300 lines, with what it is on top", () => {
   const texts = [
-    ...candidates.filter((s) => illegal(s, H200, { n: 4096, k: 2048 }) === null).map((s) => blockGemm({ n: 4096, k: 2048 }, s)),
-    ...grouped.candidates.map((s) => groupedGemm({ experts: 256, n: 4096, k: 7168 }, s)),
+    ...candidates.filter((s) => illegal(s, h200, { n: 4096, k: 2048 }) === null).map((s) => blockGemm({ n: 4096, k: 2048 }, s, h200)),
+    ...grouped.candidates.map((s) => groupedGemm({ experts: 256, n: 4096, k: 7168 }, s, h200)),
   ];
   for (const t of texts) {
     expect(t.source.split("\n").length, t.name).toBeLessThan(300);

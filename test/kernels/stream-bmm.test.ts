@@ -6,11 +6,12 @@ import { bf16, e4m3Code, quantizeRow } from "../../ir/numeric.ts";
 import { draw, randomOf } from "./numbers.ts";
 import { nativeOnHost, type Native } from "./native-on-host.ts";
 import { lacks } from "../conditions.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const built: Native[] = [];
 afterAll(() => built.forEach((n) => n.close()));
 const build = (p: StreamBmmProblem): Native => {
-  built.push(nativeOnHost(streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule)));
+  built.push(nativeOnHost(streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule, h200)));
   return built[built.length - 1];
 };
 

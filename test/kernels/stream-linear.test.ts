@@ -3,11 +3,11 @@
 import { afterAll, expect, test } from "vitest";
 import { streamLinear } from "../../codegen/cuda/sm90/gemm/register-linear.ts";
 import { streamSchedule, type StreamProblem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
-import { H200 } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import { bf16 } from "../../ir/numeric.ts";
 import { draw, randomOf } from "./numbers.ts";
 import { nativeOnHost, type Native } from "./native-on-host.ts";
 import { lacks } from "../conditions.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const built: Native[] = [];
 afterAll(() => built.forEach((n) => n.close()));
@@ -24,7 +24,7 @@ const cases: readonly StreamProblem[] = [
 
 test.skipIf(lacks("g++ 12")).each(cases.flatMap((p) => ([8, 16] as const).map((tokens) => [`${p.n} x ${p.k} of ${p.x}, rows ${p.xStride} apart, ${tokens} at once`, p, tokens] as const)))("%s", (_, p, tokens) => {
   const random = randomOf(p.n + p.k);
-  const native = nativeOnHost(streamLinear(p, streamSchedule(p, tokens, { ...H200, multiprocessors: 3 })));
+  const native = nativeOnHost(streamLinear(p, streamSchedule(p, tokens, { ...h200, multiprocessors: 3 }), h200));
   built.push(native);
   for (const m of [1, tokens - 1]) {
     const [x, w] = [draw(random, m * p.xStride, p.x), draw(random, p.n * p.k, "bf16")];

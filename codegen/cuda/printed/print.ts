@@ -1,6 +1,7 @@
-// Any tile program as CUDA C++ for sm_90a, compiled by NVRTC or nvcc without headers: the correct path for every family and size.
+// Any tile program as CUDA C++ for a GPU, compiled by NVRTC or nvcc without headers: the correct path for every family and size.
 // The grid is one-dimensional: blockIdx.x counts cells, last axis fastest. Row kernels run a warp a cell, or several warps a row
-// (warp.ts); tile kernels run a block a cell (block.ts). Buffers must not overlap. Refuses more than 227 KiB of tiles.
+// (warp.ts); tile kernels run a block a cell (block.ts). Buffers must not overlap. Refuses more tiles than shared memory holds.
+import type { Gpu } from "../../../ir/machine.ts";
 import type { KernelText } from "../../../ir/kernel/catalogue.ts";
 import { printParameter } from "../../../ir/kernel/print.ts";
 import type { Kernel, Stmt } from "../../../ir/kernel/stmt.ts";
@@ -18,18 +19,15 @@ import { namesOf } from "./names.ts";
 import { WarpPrinter } from "./warp.ts";
 import { fitsWarp, isSingle, planWarps } from "./warp-plan.ts";
 
-/** Shared memory a block of sm_90 may have. */
-const SHARED_LIMIT = 227 * 1024;
-
 type Grid = Extract<Stmt, { kind: "grid" }>;
 
 /** Prints a kernel; its parameters are the tile program's buffers in order, then its dims as int. `threads` is the size of a block. */
-export function printCuda(kernel: Kernel, options: { threads?: number } = {}): KernelText {
+export function printCuda(kernel: Kernel, machine: Pick<Gpu, "arch" | "sharedPerBlock">, options: { threads?: number } = {}): KernelText {
   const grid = kernel.body[0];
   if (grid?.kind !== "grid") throw noGrid(kernel.name);
   const { threads } = options;
   if (threads !== undefined && (threads % 32 !== 0 || threads < 32 || threads > 1024)) throw threadsNotWarps(kernel.name, threads);
-  const printed = fitsWarp(kernel) ? rowKernel(kernel, grid, threads) : tileKernel(kernel, grid, threads ?? (flatten(kernel.body).some((s) => s.kind === "dot") ? 256 : 128));
+  const printed = fitsWarp(kernel) ? rowKernel(kernel, grid, threads) : tileKernel(kernel, grid, machine, threads ?? (flatten(kernel.body).some((s) => s.kind === "dot") ? 256 : 128));
   const { names } = printed.el;
   const params = kernel.params.map((p) => `${p.access === "in" ? "const " : ""}${cType[p.dtype]}* __restrict__ ${names.of(p.name)}`);
   const body = withoutUnread(`${dependent}${printed.lines.toString()}`, grid.axes.map((a) => names.of(a.name)));
@@ -122,10 +120,11 @@ function rowKernel(kernel: Kernel, grid: Grid, asked: number | undefined): Print
   };
 }
 
-function tileKernel(kernel: Kernel, grid: Grid, threads: number): Printed {
+function tileKernel(kernel: Kernel, grid: Grid, machine: Pick<Gpu, "arch" | "sharedPerBlock">, threads: number): Printed {
   const lazy = inlined(kernel);
   const shared = layOut(kernel, lazy);
-  if (shared.bytes > SHARED_LIMIT) throw tooMuchShared(kernel.name, shared.bytes, SHARED_LIMIT, shared.tiles.map((t) => `${t.name}[${t.rows}, ${t.cols}]`));
+  const tiles = shared.tiles.map((t) => `${t.name}[${t.rows}, ${t.cols}]`);
+  if (shared.bytes > machine.sharedPerBlock) throw tooMuchShared(kernel.name, shared.bytes, machine, tiles);
   const [el, lines] = [new Elements(kernel, namesOf(kernel)), new Lines()];
   const byWarp = flatten(kernel.body).filter((s) => s.kind === "reduce").filter((s) => (s.along === "cols" || isSingle(s.dst)) && !isSingle(s.src));
   // Every warp reduces to a single element for itself; rows are dealt out.

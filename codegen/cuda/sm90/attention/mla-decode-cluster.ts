@@ -3,6 +3,7 @@
 // plan and no workspace, and how a sequence is divided depends on its own length only. Heads are the narrow side of each product, so
 // that a stage's rows, which every product reads, spread over as many multiprocessors as there are stages and groups of heads.
 // Guarantees: the same bits every run and in every batch; rows of a page past the sequence's end may hold anything.
+import type { Gpu } from "../../../../ir/machine.ts";
 import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
@@ -14,7 +15,7 @@ import { called, fragments, header } from "../fragments.ts";
 import { wgmmaBf16 } from "../wgmma-bf16.ts";
 
 /** Prints the kernel of one problem. */
-export function mlaDecodeFixed(p: MlaAttendProblem, schedule: MlaFixedSchedule): KernelText {
+export function mlaDecodeFixed(p: MlaAttendProblem, schedule: MlaFixedSchedule, machine: Gpu): KernelText {
   const reason = illegalFixed(p, schedule);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("mla_attend", p, schedule, reason));
   const { heads, r, d } = p;
@@ -23,7 +24,7 @@ export function mlaDecodeFixed(p: MlaAttendProblem, schedule: MlaFixedSchedule):
   const opening = header([
     `mla_attend: y [T, ${heads}, ${r}] bf16 = softmax(q k^T * ${p.scale.toPrecision(6)}) v; k: cached rows [S, ${r + d}] bf16 by page, v: their first ${r} lanes`,
     `schedule ${JSON.stringify(schedule)}`,
-    `floor on H200: launch, one read of L2 and one of another block's shared memory; and ${2 * (r + d)} bytes a cached row and group of heads from L2`,
+    `floor on ${machine.short}: launch, one read of L2 and one of another block's shared memory; and ${2 * (r + d)} bytes a cached row and group of heads from L2`,
   ]);
   const body = `constexpr int HEADS = ${heads}, GROUP = ${group};           // heads of a cluster, the narrow side of its products
 constexpr int SPLITS = ${splits}, OWN = GROUP / SPLITS;   // blocks of a cluster; heads each adds up at the end

@@ -2,6 +2,7 @@
 // A cluster holds all heads of one token, 64 a block; the rows of all tokens, cut into blocks of 64, are dealt out evenly to the
 // clusters, wherever tokens begin and end. Clusters that share a token exchange sums through L2 and each adds up a slice.
 // Guarantees: the same bits every run; rows of a page past the sequence's end may hold anything.
+import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { add, mul } from "../../../../ir/size.ts";
@@ -16,7 +17,7 @@ import { score } from "./mla-decode-score.ts";
 import { wgmmaBf16 } from "../wgmma-bf16.ts";
 
 /** Prints the kernel of one problem. */
-export function mlaDecode(p: MlaAttendProblem): KernelText {
+export function mlaDecode(p: MlaAttendProblem, machine: Gpu): KernelText {
   const schedule = decodeSchedule(p);
   const reason = illegalDecode(p);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("mla_attend", p, schedule, reason));
@@ -27,7 +28,7 @@ export function mlaDecode(p: MlaAttendProblem): KernelText {
   const opening = header([
     `mla_attend: y [T, ${heads}, ${r}] bf16 = softmax(q k^T * ${p.scale.toPrecision(6)}) v; k: cached rows [S, ${r + d}] bf16 by page, v: their first ${r} lanes`,
     `schedule ${JSON.stringify(schedule)}`,
-    `floor on H200: max(${2 * (r + d)} bytes a cached row / 4539 GB/s, ${2 * heads * (2 * r + d)} operations a cached row and token / 989 TFLOP/s)`,
+    floorText(machine, { reads: `${2 * (r + d)} bytes a cached row`, computes: [`${2 * heads * (2 * r + d)} operations a cached row and token`, "bf16"] }),
   ]);
   const body = `constexpr int HEADS = ${heads}, CLUSTER = ${cluster};        // 64 heads a block
 constexpr int KEYS = 64, STAGES = 2, PAGE = ${p.pageRows / 64};     // cached rows of a stage; stages of a page

@@ -1,6 +1,7 @@
 // Causal attention of one sequence over expanded heads for sm_90a: 128 query rows of one head a block, the rotary key shared by
 // all heads. Two warpgroups take turns on the tensor cores: while one computes products, the other computes its softmax.
 // Guarantees: any t from 1 and s from t; strided operands; the same bits every run.
+import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv, mul } from "../../../../ir/size.ts";
@@ -12,7 +13,7 @@ import { called, fragments, header } from "../fragments.ts";
 import { wgmmaBf16 } from "../wgmma-bf16.ts";
 
 /** Prints the kernel of one problem. */
-export function mlaPrefill(p: AttendProblem): KernelText {
+export function mlaPrefill(p: AttendProblem, machine: Gpu): KernelText {
   const reason = illegalPrefill(p);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("attend", p, PREFILL, reason));
   const { heads, n, d, v } = p;
@@ -20,7 +21,7 @@ export function mlaPrefill(p: AttendProblem): KernelText {
   const opening = header([
     `attend: y [t, ${heads}, ${v}] bf16 = softmax((q k^T + qp kp^T) * ${p.scale.toPrecision(6)}) v, causal; q [t, ${heads}, ${n}], k [s, ${heads}, ${n}], kp [s, ${d}] for all heads`,
     `schedule ${JSON.stringify(PREFILL)}`,
-    `floor on H200: ${2 * heads * (n + d + v)} operations a pair of a row and a key it sees / 989 TFLOP/s`,
+    floorText(machine, { computes: [`${2 * heads * (n + d + v)} operations a pair of a row and a key it sees`, "bf16"] }),
   ]);
   const body = `constexpr int HEADS = ${heads}, ROWS = 128, KEYS = 128, STAGES = ${PREFILL.stages};
 constexpr int CHUNK = 128 * 128;                    // 128 rows by 64 lanes

@@ -1,6 +1,7 @@
 // What absorbed attention waits for, in one launch: W_uk into the query, the rotation of the query's other lanes, and the row that enters
 // the cache. The product is stream-bmm's, its weights under way before the kernel before has ended; a few blocks beside it do the
 // rest, which would cost two launches of two microseconds each. Rotation and norm have the bits of the tile programs rope and rope_append.
+import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { Choice, KernelText, Problem, Site } from "../../../../ir/kernel/catalogue.ts";
 import { add, mul } from "../../../../ir/size.ts";
 import { chooseTiles } from "../../../choose.ts";
@@ -41,10 +42,10 @@ function apart(product: StreamBmmProblem, rope: Problem, append: Problem): strin
   return (append.r as number) % 512 === 0 && (append.cStride as number) % 4 === 0 ? null : "a latent row is no multiple of 512 lanes";
 }
 
-function take(site: Site): Choice | null {
+function take(site: Site, machine: Gpu): Choice | null {
   if (site.op !== "mla_query") return null;
   const [product, rotation, append] = partSites(site);
-  const [bmm, rope, rows] = [streamBmmNative.choose(product), chooseTiles(rotation), chooseTiles(append)];
+  const [bmm, rope, rows] = [streamBmmNative.choose(product, machine), chooseTiles(rotation), chooseTiles(append)];
   if (!Array.isArray(bmm) || !Array.isArray(rope) || !Array.isArray(rows)) return null;
   const [a, { d, xStrides, maxPositions }, { r, cStride, krStride, gain, eps, pageRows }] = [bmm, rope, rows].map(([launch]) => launch.problem);
   if (apart(a as unknown as StreamBmmProblem, rope[0].problem, rows[0].problem) !== null) return null;
@@ -55,7 +56,7 @@ function take(site: Site): Choice | null {
   }];
 }
 
-export function mlaQuery(p: MlaQueryProblem): KernelText {
+export function mlaQuery(p: MlaQueryProblem, machine: Gpu): KernelText {
   const s = streamBmmSchedule(p);
   if (typeof s === "string") throw new RangeError(s);
   const products = bmmUnits(p, s) / s.warps;
@@ -130,7 +131,7 @@ __device__ __forceinline__ void append_row(u16* cache, const u16* c, const u16* 
   const source = `${header([
     `mla_query: ql [T, ${p.batch}, ${p.n}] = qc [T, ${p.batch}, ${p.k}] times w_uk by head; qp = rope of the query's other ${p.d} lanes; the cache gains its new rows; bf16, f32 sums`,
     `schedule ${JSON.stringify({ ...s, products, rotations: TURNS, appends: 1 })}: blocks of the product, then blocks a token`,
-    `floor on H200: ${bytes} bytes of weights / 4539 GB/s = ${(bytes / 4539e3).toFixed(1)} us`,
+    floorText(machine, { reads: `${bytes} bytes of weights`, bytes }),
   ])}
 ${streamTypes}
 ${dependent}
@@ -178,5 +179,5 @@ ${bmmBody(p, s)}}
 export const mlaQueryNative: Native = {
   family: "mla_query",
   choose: take,
-  emit: (p) => mlaQuery(p as unknown as MlaQueryProblem),
+  emit: (p, machine) => mlaQuery(p as unknown as MlaQueryProblem, machine),
 };

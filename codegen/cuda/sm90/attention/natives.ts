@@ -44,9 +44,9 @@ const decode = (split: "balanced" | "fixed"): Native => ({
       cases: [{ most: FEW.one, launches: narrow }, { most: FEW.one + FEW.several, launches: wide }, { most: null, launches: launch({}) }],
     };
   },
-  emit(problem) {
+  emit(problem, machine) {
     const { split, group, ...p } = problem as unknown as MlaDecodeProblem;
-    return split === "fixed" ? mlaDecodeFixed(p, fixedSchedule(group ?? 16)) : mlaDecode(p);
+    return split === "fixed" ? mlaDecodeFixed(p, fixedSchedule(group ?? 16), machine) : mlaDecode(p, machine);
   },
 });
 
@@ -59,5 +59,5 @@ export const mlaDecodeFixedNative: Native = decode("fixed");
 export const mlaPrefillNative: Native = {
   family: "mla_prefill",
   choose: (site) => instead(site, "attend", "mla_prefill", (p) => illegalPrefill(p as unknown as AttendProblem)),
-  emit: (p) => mlaPrefill(p as unknown as AttendProblem),
+  emit: (p, machine) => mlaPrefill(p as unknown as AttendProblem, machine),
 };

@@ -1,4 +1,5 @@
 // linear on a GPU, by run-time rows: few rows stream their weights, more go to tensor cores; what neither form takes is a tile program.
+import type { Gpu } from "../../../../ir/machine.ts";
 import type { Arg, Cases, Choice, Chosen, Problem, Site } from "../../../../ir/kernel/catalogue.ts";
 import { chooseTiles } from "../../../choose.ts";
 import { bf16Name, candidates, chooseBf16 } from "./bf16-schedule.ts";
@@ -18,7 +19,7 @@ const SMALL = 2 ** 20;
 
 const args: Arg[] = [{ in: 0 }, { in: 1 }, { out: 0 }];
 
-function take(site: Site): Choice | null {
+function take(site: Site, machine: Gpu): Choice | null {
   if (site.op !== "linear" || site.ins[1].dtype !== "bf16") return null;
   const [xs, w, ys] = [site.ins[0], site.ins[1], site.outs[0]];
   const [x, y] = [asRows(xs), asRows(ys, w.shape.length - 1)];
@@ -29,11 +30,11 @@ function take(site: Site): Choice | null {
   const cases: Cases["cases"] = [];
   // A matrix that L2 holds many times over is not worth a kernel for every number of rows: each is compiled and kept.
   const small = n * problem.k <= SMALL;
-  if (unringable(problem) === null) for (const tokens of small ? [16] : [1, 4, 8, 16]) cases.push({ most: tokens, launches: launch("ring_linear", { tokens }) });
+  if (unringable(problem, machine) === null) for (const tokens of small ? [16] : [1, 4, 8, 16]) cases.push({ most: tokens, launches: launch("ring_linear", { tokens }) });
   else if (unstreamable(problem) === null) for (const tokens of [8, 16]) cases.push({ most: tokens, launches: launch("stream_linear", { tokens }) });
   let last = "";
   for (const most of small ? [64] : STEPS) {
-    const s = chooseBf16(problem, most);
+    const s = chooseBf16(problem, most, machine);
     if (typeof s === "string") break;
     if (bf16Name(s) === last) cases[cases.length - 1].most = most;
     else cases.push({ most, launches: launch("bf16_gemm", { schedule: bf16Name(s) }) });
@@ -53,9 +54,9 @@ function take(site: Site): Choice | null {
 export const ringLinearNative: Native = {
   family: "ring_linear",
   choose: take,
-  emit(p: Problem) {
+  emit(p: Problem, machine) {
     const { tokens, ...problem } = p as unknown as RingProblem & Pick<RingSchedule, "tokens">;
-    return ringLinear(problem, ringSchedule(problem, tokens));
+    return ringLinear(problem, ringSchedule(problem, tokens, machine), machine);
   },
 };
 
@@ -63,9 +64,9 @@ export const ringLinearNative: Native = {
 export const streamLinearNative: Native = {
   family: "stream_linear",
   choose: () => null,
-  emit(p: Problem) {
+  emit(p: Problem, machine) {
     const { tokens, ...problem } = p as unknown as StreamProblem & { tokens: 8 | 16 };
-    return streamLinear(problem, streamSchedule(problem, tokens));
+    return streamLinear(problem, streamSchedule(problem, tokens, machine), machine);
   },
 };
 
@@ -73,8 +74,8 @@ export const streamLinearNative: Native = {
 export const bf16GemmNative: Native = {
   family: "bf16_gemm",
   choose: () => null,
-  emit(p: Problem) {
+  emit(p: Problem, machine) {
     const { schedule, ...problem } = p as unknown as StreamProblem & { schedule: string };
-    return bf16Gemm(problem, candidates.find((s) => bf16Name(s) === schedule)!);
+    return bf16Gemm(problem, candidates.find((s) => bf16Name(s) === schedule)!, machine);
   },
 };

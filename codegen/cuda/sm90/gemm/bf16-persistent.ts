@@ -1,6 +1,7 @@
 // The bf16 GEMM of many rows for sm_90a: y [m, n] = x [m, k] times w [n, k]^T, f32 sums. Tensor cores set the time, so two blocks of
 // a cluster share what they read: row tiles above each other, half of the column tile's weights fetched by each and sent to both.
 // Any m; refuses rows of x or w that are no multiple of 16 bytes. Tens of rows go to bf16-small-m.ts.
+import type { Gpu } from "../../../../ir/machine.ts";
 import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { bf16Header, bf16Name, boxes, illegal, sharedBytes, STEP, type Bf16Schedule, type TallBf16 } from "./bf16-schedule.ts";
@@ -11,18 +12,18 @@ import { illegalSchedule } from "../diagnostics.ts";
 import { fragments, header } from "../fragments.ts";
 
 /** Prints the kernel of one problem under one legal schedule. */
-export function bf16Gemm(p: StreamProblem, s: Bf16Schedule): KernelText {
-  const reason = illegal(s, p);
+export function bf16Gemm(p: StreamProblem, s: Bf16Schedule, machine: Gpu): KernelText {
+  const reason = illegal(s, p, machine);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("linear", { ...p }, { ...s }, reason));
-  return s.form === "tall" ? tall(p, s) : slimBf16(p, s);
+  return s.form === "tall" ? tall(p, s, machine) : slimBf16(p, s, machine);
 }
 
-function tall(p: StreamProblem, s: TallBf16): KernelText {
+function tall(p: StreamProblem, s: TallBf16, machine: Gpu): KernelText {
   const { n, k } = p;
   const { columns, stages, group } = s;
   const name = `linear_${n}x${k}_${p.y}_${bf16Name(s)}`;
   const copied = p.y === "bf16" && p.yStride % 8 === 0;
-  const source = `${header(bf16Header(p, s))}
+  const source = `${header(bf16Header(p, s, machine))}
 ${fragments(["types", "barriers", "cluster", "dependent", "load", "multicast", "store", "registers", "bf16"], 0)}
 ${bf16Wgmma(columns)}
 constexpr int STEPS = ${Math.ceil(k / STEP)};                    // of 64 columns of k

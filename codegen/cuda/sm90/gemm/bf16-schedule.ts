@@ -1,6 +1,6 @@
 // How bf16 products of more than a few rows run on sm_90a: two forms, as plain records. In order: what could be tried, what cannot
 // run and why, what it should cost. Few rows stream (register-schedule.ts).
-import { H200, type Limits } from "./fp8-schedule.ts";
+import { floorText, type Gpu, type Limits } from "../../../../ir/machine.ts";
 import type { StreamProblem } from "./register-schedule.ts";
 
 /** Columns of k of one ring stage: 128 bytes, the width of the swizzle. */
@@ -81,22 +81,22 @@ export const candidates: readonly Bf16Schedule[] = [
 ];
 
 /** Why a schedule cannot run a problem, or null. */
-export function illegal(s: Bf16Schedule, p: StreamProblem, limits: Limits = H200): string | null {
+export function illegal(s: Bf16Schedule, p: StreamProblem, limits: Limits): string | null {
   if (p.x !== "bf16") return "wgmma takes x as bf16";
   if (p.k % 8 !== 0 || p.xStride % 8 !== 0) return `rows of ${p.k} and ${p.xStride} bf16: a tensor map needs multiples of 16 bytes`;
   const bytes = sharedBytes(s);
   if (s.stages < 2 || (s.form === "slim" && s.xStages < 2)) return "a ring of one stage cannot overlap copies with products";
   if (s.form === "slim") {
-    const each = Math.floor(limits.sharedBytesInAll / s.resident) - 1024;
+    const each = Math.floor(limits.sharedPerMultiprocessor / s.resident) - 1024;
     if (bytes > each) return `${bytes} bytes of shared memory, ${s.resident} blocks may have ${each} each`;
     if (Math.ceil(Math.ceil(p.k / STEP) / s.deep) < s.split) return `k of ${p.k} is too short for ${s.split} blocks`;
     if (s.deep * s.tokens * (s.columns + 8) * 4 > ringBytes(s)) return "sums do not fit the rings";
   }
-  return bytes > limits.sharedBytes ? `${bytes} bytes of shared memory, the block may have ${limits.sharedBytes}` : null;
+  return bytes > limits.sharedPerBlock ? `${bytes} bytes of shared memory, the block may have ${limits.sharedPerBlock}` : null;
 }
 
 /** Microseconds, roughly: memory, or the tensor cores with idle waves, and fixed cost. */
-export function estimate(s: Bf16Schedule, p: StreamProblem, m: number, limits: Limits = H200): number {
+export function estimate(s: Bf16Schedule, p: StreamProblem, m: number, limits: Limits): number {
   const { n, k } = p;
   const steps = Math.ceil(k / STEP);
   const memory = (2 * (n * k + m * k + m * n)) / 4.1e6;
@@ -120,15 +120,18 @@ function slimTime(s: SlimBf16, { n, k }: StreamProblem, m: number, limits: Limit
 }
 
 /** The schedule for a problem at m rows, or why there is none. */
-export function chooseBf16(p: StreamProblem, m: number, limits: Limits = H200): Bf16Schedule | string {
+export function chooseBf16(p: StreamProblem, m: number, limits: Limits): Bf16Schedule | string {
   const legal = candidates.filter((s) => illegal(s, p, limits) === null);
   if (!legal.length) return illegal(candidates[0], p, limits)!;
   return legal.reduce((best, s) => (estimate(s, p, m, limits) < estimate(best, p, m, limits) ? s : best));
 }
 
 /** Op, problem, schedule and floor: the lines a kernel opens with. */
-export const bf16Header = (p: StreamProblem, s: Bf16Schedule): string[] => [
+export const bf16Header = (p: StreamProblem, s: Bf16Schedule, machine: Gpu): string[] => [
   `linear: y [m, ${p.n}] ${p.y} = x [m, ${p.k}] bf16 times w [${p.n}, ${p.k}]^T bf16, f32 sums`,
   `schedule ${JSON.stringify(s)}`,
-  `floor on H200: max((${2 * p.n * p.k} + ${2 * p.k + (p.y === "f32" ? 4 : 2) * p.n} m) bytes / 4539 GB/s, ${2 * p.n * p.k} m operations / 989 TFLOP/s)`,
+  floorText(machine, {
+    reads: `(${2 * p.n * p.k} + ${2 * p.k + (p.y === "f32" ? 4 : 2) * p.n} m) bytes`,
+    computes: [`${2 * p.n * p.k} m operations`, "bf16"],
+  }),
 ];

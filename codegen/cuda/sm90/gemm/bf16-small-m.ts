@@ -1,6 +1,7 @@
 // The bf16 GEMM of tens of rows: tokens fill wgmma's 64-row side, a block takes few columns, so that every multiprocessor has a
 // tile; where there are fewer tiles still, k is cut over a cluster, each sends the others their shares of the sums: added in rank
 // order, same bits every run. A block takes half of a multiprocessor: the next kernel's weights are under way while this one finishes.
+import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv } from "../../../../ir/size.ts";
 import { bf16Header, bf16Name, sharedBytes, STEP, type SlimBf16 } from "./bf16-schedule.ts";
@@ -26,7 +27,7 @@ ${wide ? "    send16(to + 16, owner, inbox_full, make_float4(v[4], v[5], v[6], v
   barrier_wait(inbox_full, 0);
 `;
 
-export function slimBf16(p: StreamProblem, s: SlimBf16): KernelText {
+export function slimBf16(p: StreamProblem, s: SlimBf16, machine: Gpu): KernelText {
   const { n, k } = p;
   const { tokens, columns, deep, split, stages, xStages, resident } = s;
   const name = `linear_${n}x${k}_${p.y}_${bf16Name(s)}`;
@@ -139,7 +140,7 @@ ${wide
   }
 }
 `;
-  const source = `${header(bf16Header(p, s))}
+  const source = `${header(bf16Header(p, s, machine))}
 ${called(`${fragments(["types", "barriers", "dependent", "load", "bf16", "floats", ...(cluster ? (["cluster", "send"] as const) : [])], 0)}\n${bf16Wgmma(columns)}`, body)}
 ${body}`;
   return {

@@ -24,10 +24,10 @@ function take(site: Site): Choice | null {
 export const streamBmmNative: Native = {
   family: "stream_bmm",
   choose: take,
-  emit(p: Problem) {
+  emit(p: Problem, machine) {
     const problem = p as unknown as StreamBmmProblem;
     const schedule = streamBmmSchedule(problem);
     if (typeof schedule === "string") throw new RangeError(schedule);
-    return streamBmm(problem, schedule);
+    return streamBmm(problem, schedule, machine);
   },
 };

@@ -2,6 +2,7 @@
 // 16 KB, in registers as mma wants it and lets the tokens pass by, so weights are read once whatever m is. Form "nt": rows of w
 // are contracted, as stored; form "nn": columns of w, turned over between registers. Same bits every run and for every m. Where a
 // head is whole scale blocks, form "nt" can end in codes: the warps of a block then hold one scale block and agree on its largest value.
+import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { header } from "../fragments.ts";
 import { literal } from "../../printed/element.ts";
@@ -49,7 +50,7 @@ export function streamBmmSchedule(p: StreamBmmProblem): StreamBmmSchedule | stri
   return p.n % 64 === 0 ? { form: "nn", steps, tiles: 4, warps: 4 } : `${p.n} columns are no multiple of 64`;
 }
 
-export function streamBmm(p: StreamBmmProblem, s: StreamBmmSchedule): KernelText {
+export function streamBmm(p: StreamBmmProblem, s: StreamBmmSchedule, machine: Gpu): KernelText {
   const name = `bmm_${p.scale ? "quant_" : ""}${s.form}_${p.batch}x${p.n}x${p.k}_${p.x}_${p.yType}${p.scale === "ue8m0" ? "_ue8m0" : ""}`;
   const units = bmmUnits(p, s);
   const bytes = 2 * p.batch * p.n * p.k;
@@ -58,7 +59,7 @@ export function streamBmm(p: StreamBmmProblem, s: StreamBmmSchedule): KernelText
   const source = `${header([
     `bmm: y[z, i, :${p.n}] ${p.yType} = a[z, i, :${p.k}] ${p.x} times b[z] bf16, ${p.batch} matrices, f32 sums${p.scale ? "; y goes on as e4m3 codes with a scale per 128 columns" : ""}`,
     `schedule ${JSON.stringify(s)}`,
-    `floor on H200: (${bytes} + ${p.batch * (p.k * (p.x === "f32" ? 4 : 2) + p.n * yBytes)} m) bytes / 4539 GB/s = ${(bytes / 4539e3).toFixed(1)} us and more`,
+    `${floorText(machine, { reads: `(${bytes} + ${p.batch * (p.k * (p.x === "f32" ? 4 : 2) + p.n * yBytes)} m) bytes`, bytes })} and more`,
     "every stride is a multiple of 8 elements, and so are the starts",
   ])}
 ${streamTypes}

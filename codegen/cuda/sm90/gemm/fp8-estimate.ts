@@ -1,5 +1,6 @@
 // What a schedule of the FP8 block GEMM should cost where nobody has measured it.
-import { STEP, type GemmProblem, type GemmSchedule, type Limits, type SlimSchedule, type StreamSchedule } from "./fp8-schedule.ts";
+import type { Limits } from "../../../../ir/machine.ts";
+import { STEP, type GemmProblem, type GemmSchedule, type SlimSchedule, type StreamSchedule } from "./fp8-schedule.ts";
 
 /** Microseconds, roughly, for problems nobody has measured: fitted to a thousand measurements on an H200 (docs/notes-gpu-gemm.md). */
 export function estimate(schedule: GemmSchedule, { n, k }: GemmProblem, m: number, limits: Limits): number {

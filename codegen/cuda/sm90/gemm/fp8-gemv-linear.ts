@@ -1,5 +1,6 @@
 // Products of block-scaled weights with one row, alone and with a norm or a residual sum inside: the thin form takes them all in. More
 // rows are left to the other forms, and for a fused op to its parts (codegen/compose.ts).
+import type { Gpu } from "../../../../ir/machine.ts";
 import type { Arg, Cases, Choice, Problem, Site } from "../../../../ir/kernel/catalogue.ts";
 import { thinSchedule, type ThinProblem } from "./fp8-gemv-schedule.ts";
 import { asRows, isPacked, num } from "../../../views.ts";
@@ -12,7 +13,7 @@ const HELD = [1] as const;
 const scalesOf = (i: number): Arg => ({ in: i, part: "scales" });
 
 /** The case of a site with one row, or null where the form does not serve it. */
-export function thinCases(site: Site): Cases | null {
+export function thinCases(site: Site, machine: Gpu): Cases | null {
   const [norm, added] = [site.op === "norm_block_linear", site.op === "block_linear_add"];
   if (!norm && !added && site.op !== "block_linear") return null;
   const [xs, w, other] = site.ins;
@@ -28,7 +29,7 @@ export function thinCases(site: Site): Cases | null {
     ...(added ? { residual: true } : {}),
   };
   const args: Arg[] = [{ in: 1 }, { in: 0 }, norm ? { in: 2 } : scalesOf(0), scalesOf(1), ...(added ? [{ in: 2 }] : []), { out: 0 }];
-  const cases = HELD.filter((held) => typeof thinSchedule(problemOf({ ...problem, held })) !== "string").map((held) => ({ most: held, launches: [{ family: "thin_gemm", problem: { ...problem, held }, args, dims: [x.rows] }] }));
+  const cases = HELD.filter((held) => typeof thinSchedule(problemOf({ ...problem, held }), machine) !== "string").map((held) => ({ most: held, launches: [{ family: "thin_gemm", problem: { ...problem, held }, args, dims: [x.rows] }] }));
   return cases.length ? { on: x.rows, cases } : null;
 }
 
@@ -39,15 +40,15 @@ function problemOf(p: Problem): ThinProblem {
 }
 
 /** The op alone is chosen with its other forms (fp8-linear.ts). */
-const take = (site: Site): Choice | null => (site.op === "block_linear" ? null : thinCases(site));
+const take = (site: Site, machine: Gpu): Choice | null => (site.op === "block_linear" ? null : thinCases(site, machine));
 
 export const thinGemmNative: Native = {
   family: "thin_gemm",
   choose: take,
-  emit(p: Problem) {
+  emit(p: Problem, machine) {
     const problem = problemOf(p);
-    const schedule = thinSchedule(problem);
+    const schedule = thinSchedule(problem, machine);
     if (typeof schedule === "string") throw new RangeError(schedule);
-    return thin(problem, schedule);
+    return thin(problem, schedule, machine);
   },
 };

@@ -1,6 +1,7 @@
 // How the FP8 block GEMM runs on sm_90a when rows are no more than four: every multiprocessor gets as many rows of w, and the rows of
 // x stay in shared memory. As plain records: what a kernel does beside the product, its schedule, and the rule that makes one.
-import { H200, STEP } from "./fp8-schedule.ts";
+import type { Limits } from "../../../../ir/machine.ts";
+import { STEP } from "./fp8-schedule.ts";
 
 /** y [m, n] = x [m, k] w [n, k]^T for m up to `held`, with what stands before and after it. */
 export interface ThinProblem {
@@ -44,7 +45,7 @@ const besides = (p: ThinProblem, s: ThinSchedule): number => {
 export const thinBytes = (p: ThinProblem, s: ThinSchedule): number => s.stages * (s.deep * s.teams * s.per * STEP + 16) + besides(p, s);
 
 /** Why a schedule cannot run a problem, or null. */
-export function thinIllegal(p: ThinProblem, s: ThinSchedule): string | null {
+export function thinIllegal(p: ThinProblem, s: ThinSchedule, limits: Limits): string | null {
   if (p.k % (STEP * s.deep) !== 0) return `${p.k} columns are no whole stages of ${s.deep} steps`;
   if (p.n % 8 !== 0) return `output rows of ${p.n} bf16: 16-byte stores need n to be a multiple of 8`;
   if (p.norm && p.norm.xStride % 4 !== 0) return "rows do not start at multiples of four elements";
@@ -53,14 +54,14 @@ export function thinIllegal(p: ThinProblem, s: ThinSchedule): string | null {
   if (s.deep * p.held * (s.teams * s.per + 4) * 4 > s.stages * s.deep * s.teams * s.per * STEP) return "sums do not fit the ring";
   // The statically shared sums of the norm come on top.
   const bytes = thinBytes(p, s) + (p.norm ? p.held * (p.k / STEP) * 4 + 16 : 0);
-  return bytes > H200.sharedBytes ? `${bytes} bytes of shared memory, the block may have ${H200.sharedBytes}` : null;
+  return bytes > limits.sharedPerBlock ? `${bytes} bytes of shared memory, the block may have ${limits.sharedPerBlock}` : null;
 }
 
 /** A schedule with the longest ring that fits, or that fits `room` bytes. */
-export function withRing(p: ThinProblem, s: Omit<ThinSchedule, "stages">, room = H200.sharedBytes): ThinSchedule {
+export function withRing(p: ThinProblem, s: Omit<ThinSchedule, "stages">, limits: Limits, room = limits.sharedPerBlock): ThinSchedule {
   const most = Math.ceil(p.k / STEP / s.deep / s.split);
   let stages = most;
-  while (stages > 2 && (thinBytes(p, { ...s, stages }) > room || thinIllegal(p, { ...s, stages }) !== null)) stages--;
+  while (stages > 2 && (thinBytes(p, { ...s, stages }) > room || thinIllegal(p, { ...s, stages }, limits) !== null)) stages--;
   return { ...s, stages };
 }
 
@@ -73,12 +74,12 @@ export const thinMeasured: Record<string, readonly [teams: number, per: number, 
 };
 
 /** As measured, else the least time for all blocks by what each has to read: rows are cut so that every multiprocessor has the same, in one go if they fit. */
-export function thinSchedule(p: ThinProblem): ThinSchedule | string {
+export function thinSchedule(p: ThinProblem, limits: Limits): ThinSchedule | string {
   const known = thinMeasured[`${p.n}x${p.k}`];
   if (known) {
     const [teams, per, deep, split, room] = known;
-    const schedule = withRing(p, { teams, per, deep, split }, room);
-    if (thinIllegal(p, schedule) === null) return schedule;
+    const schedule = withRing(p, { teams, per, deep, split }, limits, room);
+    if (thinIllegal(p, schedule, limits) === null) return schedule;
   }
   let best: { cost: number; schedule: ThinSchedule } | undefined;
   let reason = "no schedule fits";
@@ -86,14 +87,14 @@ export function thinSchedule(p: ThinProblem): ThinSchedule | string {
     for (const teams of [1, 2, 3, 4, 5])
       for (let per = 64; per >= 8; per -= 8) {
         const deep = teams === 1 ? 2 : 1;
-        const schedule = withRing(p, { teams, per, deep, split });
-        const why = thinIllegal(p, schedule);
+        const schedule = withRing(p, { teams, per, deep, split }, limits);
+        const why = thinIllegal(p, schedule, limits);
         if (why !== null) {
           reason = why;
           continue;
         }
         const blocks = Math.ceil(p.n / (teams * per)) * split;
-        const waves = Math.ceil(blocks / H200.multiprocessors);
+        const waves = Math.ceil(blocks / limits.multiprocessors);
         // A multiprocessor reads 34 bytes a nanosecond, its share of the memory's; the tensor cores take 64 rows a team whatever it has.
         const read = (teams * per * p.k) / split / 34e3;
         const multiplied = (thinSteps(schedule, p.k) * teams * 64 * STEP) / 200e3;

@@ -1,6 +1,7 @@
 // The FP8 block GEMM of one to four rows, with what stands around it in a decode step: the norm that makes its rows, the residual sum
 // its result goes into. Time is the time to read w and to get going. So every multiprocessor has the same number of rows of w, x is
 // held in shared memory whole, and a ring of weights as long as fits is under way while the kernels before still run.
+import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText, Param } from "../../../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import { STEP } from "./fp8-schedule.ts";
@@ -11,8 +12,8 @@ import { called, fragments, header } from "../fragments.ts";
 import { literal } from "../../printed/element.ts";
 import { helpersFor } from "../../printed/helpers.ts";
 
-export function thin(p: ThinProblem, s: ThinSchedule): KernelText {
-  const reason = thinIllegal(p, s);
+export function thin(p: ThinProblem, s: ThinSchedule, machine: Gpu): KernelText {
+  const reason = thinIllegal(p, s, machine);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("block_gemm", { ...p }, { ...s }, reason));
   const { n, k, held, norm } = p;
   const { teams, per, deep, split, stages } = s;
@@ -147,7 +148,7 @@ ${split > 1 ? "  cluster_leave();  // sums stay until the first block has read t
   const source = `${header([
     `block_gemm: y [m, ${n}] bf16 = ${p.residual ? "residual + " : ""}${norm ? `quantize(rms_norm(x)) [m, ${k}]` : `x [m, ${k}] e4m3/1x128`} times w [${n}, ${k}]^T e4m3/128x128, f32 sums; m up to ${held}`,
     `schedule ${JSON.stringify(s)}`,
-    `floor on H200: ${n * k} bytes of weights / 4539 GB/s = ${((n * k) / 4539e3).toFixed(1)} us`,
+    floorText(machine, { reads: `${n * k} bytes of weights`, bytes: n * k }),
   ])}
 ${called(fragments(["types", "barriers", "dependent", "load", "store", "bf16", "floats", "async", "pieces", "wgmma", ...(split > 1 ? (["cluster", "remote"] as const) : [])], 8), body)}
 ${norm ? `typedef long long i64;\n${helpersFor(body)}\n` : ""}${body}`;

@@ -1,5 +1,6 @@
 // FP8 products of many rows for sm_90a: x on wgmma's 64-row side, tiles of 128 x 128, a persistent block per multiprocessor.
 // Prints the dense product (rows 0 .. m of one matrix) and the grouped one (rows between offsets, a matrix each).
+import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
 import { chainOf, gemmHeader, scheduleName, sharedBytes, STEP, type GemmProblem, type TallSchedule } from "./fp8-schedule.ts";
@@ -92,7 +93,7 @@ const SHARED_TILE = `      if (end - begin < ROUNDED) {
       }
 `;
 
-export function tall({ n, k, experts }: GemmProblem & { experts?: number }, schedule: TallSchedule): KernelText {
+export function tall({ n, k, experts }: GemmProblem & { experts?: number }, schedule: TallSchedule, machine: Gpu): KernelText {
   const { stages, group, share, tail } = schedule;
   const name = `${experts ? `grouped_gemm_${experts}x` : "block_gemm_"}${n}x${k}_${scheduleName(schedule)}`;
   const steps = Math.ceil(k / STEP);
@@ -253,7 +254,7 @@ ${experts ? `      if (row0 + 64 > at.end) {
   }
 ${pair ? "  __syncwarp();\n  cluster_leave();  // neither leaves while the other may still write to it\n" : ""}}
 `;
-  const source = `${header(gemmHeader({ n, k, experts }, schedule))}
+  const source = `${header(gemmHeader({ n, k, experts }, schedule, machine))}
 ${called(fragments(["types", "barriers", "dependent", "load", "store", "wgmma", "registers", "scales", "bf16", ...(pair ? (["cluster", "multicast"] as const) : []), ...(experts ? (["chunks"] as const) : []), ...(cut ? (["meet"] as const) : [])], 128), body)}
 ${body}`;
   return {

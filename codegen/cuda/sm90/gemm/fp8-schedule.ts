@@ -1,5 +1,6 @@
 // How the FP8 block GEMM runs on sm_90a: three forms, as plain records. In order: what could be tried, what cannot run and why,
 // and the choice: what was measured to be fastest, else the least estimate; ties go to the earlier candidate.
+import { floorText, type Gpu, type Limits } from "../../../../ir/machine.ts";
 import { estimate } from "./fp8-estimate.ts";
 import { fastest } from "./fp8-measured.ts";
 
@@ -59,16 +60,6 @@ export interface SlimSchedule {
 }
 
 export type GemmSchedule = TallSchedule | StreamSchedule | SlimSchedule;
-
-export interface Limits {
-  /** Dynamic shared memory a block may ask for, bytes. */
-  sharedBytes: number;
-  /** Shared memory of a multiprocessor; each block costs 1024 bytes more than it asks for. */
-  sharedBytesInAll: number;
-  multiprocessors: number;
-}
-
-export const H200: Limits = { sharedBytes: 232448, sharedBytesInAll: 233472, multiprocessors: 132 };
 
 /** Short name, part of the kernel's: "t6g16x", "w64k2t8x3s5_5r2", "n32k2t64s8_9r1". */
 export function scheduleName(s: GemmSchedule): string {
@@ -137,14 +128,14 @@ export function sharedBytes(s: GemmSchedule, k: number): number {
 }
 
 /** Op, problem, schedule and floor: the lines a kernel opens with. */
-export const gemmHeader = ({ n, k, experts }: GemmProblem & { experts?: number }, schedule: GemmSchedule): string[] => [
+export const gemmHeader = ({ n, k, experts }: GemmProblem & { experts?: number }, schedule: GemmSchedule, machine: Gpu): string[] => [
   experts
     ? `grouped_gemm: y [r, ${n}] bf16 = x [r, ${k}] e4m3/1x128 times w [e, ${n}, ${k}]^T e4m3/128x128 for rows offsets[e] .. offsets[e + 1], e < ${experts}, f32 sums`
     : `block_gemm: y [m, ${n}] bf16 = x [m, ${k}] e4m3/1x128 times w [${n}, ${k}]^T e4m3/128x128, f32 sums`,
   `schedule ${JSON.stringify(schedule)}`,
   experts
-    ? `floor on H200: max((${n * k} an expert with rows + ${k + 2 * n} r) bytes / 4539 GB/s, ${2 * n * k} r operations / 1979 TFLOP/s)`
-    : `floor on H200: max((${n * k} + ${k} m + ${2 * n} m) bytes / 4539 GB/s, ${2 * n * k} m operations / 1979 TFLOP/s)`,
+    ? floorText(machine, { reads: `(${n * k} an expert with rows + ${k + 2 * n} r) bytes`, computes: [`${2 * n * k} r operations`, "fp8"] })
+    : floorText(machine, { reads: `(${n * k} + ${k} m + ${2 * n} m) bytes`, computes: [`${2 * n * k} m operations`, "fp8"] }),
 ];
 
 const stream = (
@@ -203,9 +194,9 @@ export function illegal(schedule: GemmSchedule, limits: Limits, problem: GemmPro
   if (problem.k % 16 !== 0) return `rows of ${problem.k} bytes: a tensor map needs a multiple of 16`;
   if (problem.n % 8 !== 0) return `output rows of ${problem.n} bf16: 16-byte stores need n to be a multiple of 8`;
   const bytes = sharedBytes(schedule, problem.k);
-  if (bytes > limits.sharedBytes) return `${bytes} bytes of shared memory, the block may have ${limits.sharedBytes}`;
+  if (bytes > limits.sharedPerBlock) return `${bytes} bytes of shared memory, the block may have ${limits.sharedPerBlock}`;
   if (schedule.form !== "tall") {
-    const each = Math.floor(limits.sharedBytesInAll / schedule.resident) - 1024;
+    const each = Math.floor(limits.sharedPerMultiprocessor / schedule.resident) - 1024;
     if (bytes > each) return `${bytes} bytes of shared memory, ${schedule.resident} blocks may have ${each} each`;
     if (schedule.form === "stream" && Math.ceil(Math.ceil(problem.k / STEP) / schedule.deep) < schedule.split) return `k of ${problem.k} is too short for ${schedule.split} blocks`;
     const sums = schedule.deep * schedule.tokens * (schedule.form === "stream" ? schedule.rows + 4 : schedule.columns + 8) * 4;
@@ -216,7 +207,7 @@ export function illegal(schedule: GemmSchedule, limits: Limits, problem: GemmPro
 }
 
 /** The schedule for a problem at m rows: the best one measured where the matrix was, else the least estimate. */
-export function choose(problem: GemmProblem, m: number, limits: Limits = H200): GemmSchedule {
+export function choose(problem: GemmProblem, m: number, limits: Limits): GemmSchedule {
   const legal = candidates.filter((s) => illegal(s, limits, problem) === null);
   const name = fastest(problem.n, problem.k, m);
   const known = legal.find((s) => scheduleName(s) === name);

@@ -1,6 +1,7 @@
 // The FP8 block GEMM when tokens fill wgmma's 64-row side and a matrix has few tiles: a block takes all tokens of a tile and so few
 // columns that every multiprocessor has some, over all of k. Nothing is added up across blocks, which costs 3 us, and a block
 // takes half of a multiprocessor: the next kernel's weights are under way while this one finishes.
+import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv } from "../../../../ir/size.ts";
 import { gemmHeader, scheduleName, sharedBytes, slimChain, STEP, type GemmProblem, type SlimSchedule } from "./fp8-schedule.ts";
@@ -8,7 +9,7 @@ import { called, fragments, header } from "../fragments.ts";
 import { initRings, keepSums } from "./two-rings.ts";
 
 /** Prints the kernel of one problem. */
-export function slim({ n, k }: GemmProblem, schedule: SlimSchedule): KernelText {
+export function slim({ n, k }: GemmProblem, schedule: SlimSchedule, machine: Gpu): KernelText {
   const { tokens, columns, deep, stages, xStages, resident } = schedule;
   const name = `block_gemm_${n}x${k}_${scheduleName(schedule)}`;
   const math = (tokens / 64) * deep * 128;
@@ -135,7 +136,7 @@ ${keepSums}  }
   }
 }
 `;
-  const source = `${header(gemmHeader({ n, k }, schedule))}
+  const source = `${header(gemmHeader({ n, k }, schedule, machine))}
 ${called(fragments(["types", "barriers", "dependent", "load", "bf16", "floats", "async", "wgmma"], columns), body)}
 ${body}`;
   return {

@@ -1,6 +1,7 @@
 // The FP8 block GEMM when rows of x are few: weights on wgmma's 64-row side, tokens on the narrow one. Time is the time to read
 // w and to get going, so a block is small enough for two on a multiprocessor: the next kernel's blocks fetch weights while this
 // one's finish. k is cut over a cluster where tiles are few; each sends the others their shares of the sums: added in rank order, same bits every run.
+import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { add, ceildiv } from "../../../../ir/size.ts";
 import { gemmHeader, scheduleName, sharedBytes, STEP, streamChain, type GemmProblem, type StreamSchedule } from "./fp8-schedule.ts";
@@ -52,7 +53,7 @@ const SEND = `  // Each block finishes a share of the tile. It is sent the other
 `;
 
 /** A plain product, or with `experts` a product for every run of rows between two offsets, each by its own n x k matrix. */
-export function stream({ n, k, experts }: GemmProblem & { experts?: number }, schedule: StreamSchedule): KernelText {
+export function stream({ n, k, experts }: GemmProblem & { experts?: number }, schedule: StreamSchedule, machine: Gpu): KernelText {
   const { rows, tokens, deep, split, stages, xStages, resident } = schedule;
   const name = experts ? `grouped_gemm_${experts}x${n}x${k}_${scheduleName(schedule)}` : `block_gemm_${n}x${k}_${scheduleName(schedule)}`;
   const math = (rows / 64) * deep * 128;
@@ -213,7 +214,7 @@ ${cluster ? `    for (int s = 0; s < SPLIT; s++) {
   }
 }
 `;
-  const source = `${header(gemmHeader({ n, k, experts }, schedule))}
+  const source = `${header(gemmHeader({ n, k, experts }, schedule, machine))}
 ${called(fragments(["types", "barriers", "dependent", "load", "bf16", "floats", "async", "wgmma", ...(moved ? (["registers"] as const) : []), ...(cluster ? (["cluster", "send"] as const) : [])], tokens), body)}
 ${body}`;
   return {

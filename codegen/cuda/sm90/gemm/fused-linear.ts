@@ -1,5 +1,6 @@
 // Linears with a norm, a gate or a residual sum inside, of few rows: the ring form takes them all in. More rows than it takes are
 // served by the op's parts (codegen/compose.ts).
+import type { Gpu } from "../../../../ir/machine.ts";
 import type { Arg, Choice, Site, View } from "../../../../ir/kernel/catalogue.ts";
 import { unringable, type RingProblem } from "./ring-schedule.ts";
 import { asRows, isPacked, num } from "../../../views.ts";
@@ -19,7 +20,7 @@ const ADDED = [1, 4, 8, 16] as const;
 
 const isBf16 = (v: View): boolean => v.dtype === "bf16";
 
-function take(site: Site): Choice | null {
+function take(site: Site, machine: Gpu): Choice | null {
   if (!(site.op in OPS)) return null;
   const { rows, then } = OPS[site.op as keyof typeof OPS];
   const [xs, w, other] = site.ins;
@@ -35,7 +36,7 @@ function take(site: Site): Choice | null {
   };
   const args: Arg[] = [{ in: 0 }, { in: 1 }, { in: 2 }, { out: 0 }];
   const cases = (rows ? MADE : ADDED)
-    .filter((tokens) => unringable(problem, tokens) === null)
+    .filter((tokens) => unringable(problem, machine, tokens) === null)
     .map((tokens) => ({ most: tokens, launches: [{ family: "fused_linear", problem: { ...problem, tokens }, args, dims: [x.rows] }] }));
   return cases.length ? { on: x.rows, cases } : null;
 }

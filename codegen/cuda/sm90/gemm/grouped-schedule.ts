@@ -1,6 +1,7 @@
 // How products of rows sorted by expert run on sm_90a: the schedules of the dense product, with runs of rows found on the device.
 // Few rows an expert: its weights stream past narrow runs. Many: tiles of the tall form, none of which crosses experts.
-import { H200, illegal as illegalDense, type GemmSchedule, type Limits, type StreamSchedule, type TallSchedule } from "./fp8-schedule.ts";
+import type { Limits } from "../../../../ir/machine.ts";
+import { illegal as illegalDense, type GemmSchedule, type StreamSchedule, type TallSchedule } from "./fp8-schedule.ts";
 
 /** y [r, n] = x [r, k] w [e]^T, w [experts, n, k], for rows offsets[e] .. offsets[e + 1]; r and the offsets vary at run time. */
 export interface GroupedProblem {
@@ -25,7 +26,7 @@ export function illegal(schedule: GemmSchedule, limits: Limits, { n, k, experts 
   if (schedule.form === "slim") return "experts have few rows, and its tiles 64 and more";
   if (schedule.form === "tall" && schedule.share === "x" && n % 256 !== 0) return `columns come in pairs of 128, and ${n} is not a multiple of 256`;
   const kept = schedule.form === "tall" ? 4 * (experts + 1) : 16;
-  return illegalDense(schedule, { ...limits, sharedBytes: limits.sharedBytes - kept }, { n, k });
+  return illegalDense(schedule, { ...limits, sharedPerBlock: limits.sharedPerBlock - kept }, { n, k });
 }
 
 /**
@@ -41,7 +42,7 @@ function preferred({ experts, k }: GroupedProblem, r: number): readonly GemmSche
 }
 
 /** The schedule for r rows; the first legal one where none that is preferred is. */
-export function choose(problem: GroupedProblem, r: number, limits: Limits = H200): GemmSchedule {
+export function choose(problem: GroupedProblem, r: number, limits: Limits): GemmSchedule {
   const legal = (s: GemmSchedule): boolean => illegal(s, limits, problem) === null;
   return preferred(problem, r).find(legal) ?? candidates.find(legal)!;
 }

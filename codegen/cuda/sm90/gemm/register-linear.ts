@@ -2,6 +2,7 @@
 // many 16-byte loads ahead, and multiplies them by up to 16 tokens with mma. The first loads are under way before the kernel
 // before has ended, for weights never wait. Any n and k whose product is a multiple of 8: rows of odd length start at any
 // element, so a warp takes rows whose starts lie alike and reads x at the same offset. Same bits every run.
+import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import { blockRows, isAligned, periodOf, STREAM_WARPS, streamName, unstreamable, type StreamProblem, type StreamSchedule } from "./register-schedule.ts";
@@ -9,7 +10,7 @@ import { illegalSchedule } from "../diagnostics.ts";
 import { header } from "../fragments.ts";
 import { dependent, packBf16, splitF32, streamLoads, streamMma, streamTypes } from "../mma-fragments.ts";
 
-export function streamLinear(p: StreamProblem, s: StreamSchedule): KernelText {
+export function streamLinear(p: StreamProblem, s: StreamSchedule, machine: Gpu): KernelText {
   const reason = unstreamable(p);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("linear", { ...p }, { ...s }, reason));
   const { n, k } = p;
@@ -26,7 +27,7 @@ export function streamLinear(p: StreamProblem, s: StreamSchedule): KernelText {
   const source = `${header([
     `linear: y [m, ${n}] ${p.y} = x [m, ${k}] ${p.x} times w [${n}, ${k}]^T bf16, f32 sums; m up to ${s.tokens}`,
     `schedule ${JSON.stringify(s)}`,
-    `floor on H200: ${2 * n * k} bytes of weights / 4539 GB/s = ${((2 * n * k) / 4539e3).toFixed(1)} us`,
+    floorText(machine, { reads: `${2 * n * k} bytes of weights`, bytes: 2 * n * k }),
     ...(aligned ? ["x, w and every row of x start at multiples of 16 bytes"] : [`rows of w start at multiples of ${16 / period} bytes: a tile holds every ${period}th row, whose starts lie alike; weights are finite`]),
   ])}
 ${streamTypes}

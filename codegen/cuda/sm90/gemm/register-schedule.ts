@@ -1,6 +1,6 @@
 // How products of few rows stream bf16 weights on sm_90a: which warps share rows, which share the contracted width, how many
 // 16-byte loads a lane keeps in flight. A plain record; `streamSchedule` chooses, `unstreamable` says why a problem cannot run.
-import { H200, type Limits } from "./fp8-schedule.ts";
+import type { Limits } from "../../../../ir/machine.ts";
 
 /** y [m, n] = x [m, k] w [n, k]^T, w bf16 and contiguous; strides in elements. */
 export interface StreamProblem {
@@ -33,7 +33,7 @@ export const periodOf = (k: number): number => [1, 2, 4, 8].find((p) => (p * k) 
 export const isAligned = (p: StreamProblem): boolean => p.k % 8 === 0 && p.xStride % 8 === 0;
 
 /** As many rows a warp as an mma holds, or nearly; what is left of the eight warps shares k. */
-export function streamSchedule(p: StreamProblem, tokens: 8 | 16, limits: Limits = H200): StreamSchedule {
+export function streamSchedule(p: StreamProblem, tokens: 8 | 16, limits: Limits): StreamSchedule {
   const rows = p.n / limits.multiprocessors;
   const rowWarps = ([8, 4, 2] as const).find((w) => rows / w >= 12) ?? 1;
   return {

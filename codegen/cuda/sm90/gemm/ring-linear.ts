@@ -3,6 +3,7 @@
 // blocks never wait for each other. The ring is filled as soon as there is room for the block, before the kernel before has
 // ended, for weights never wait. Rows of x come with the stages or lie in shared memory whole (ring-rows.ts), normalised or gated
 // there; a residual is added where y is written. k must be a multiple of 64; other products stream through registers. Same bits every run.
+import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText, Param } from "../../../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import { ringBytes, ringName, ringParts, ringPitch, ringResident, ringStage, ringTile, unringable, type RingProblem, type RingSchedule } from "./ring-schedule.ts";
@@ -18,8 +19,8 @@ function meaning(p: RingProblem, tokens: number): string {
   return `y [m, ${p.n}] ${p.y} = ${rows} times w [${p.n}, ${p.k}]^T bf16${sum}, f32 sums; m up to ${tokens}`;
 }
 
-export function ringLinear(p: RingProblem, s: RingSchedule): KernelText {
-  const reason = unringable(p, s.tokens);
+export function ringLinear(p: RingProblem, s: RingSchedule, machine: Gpu): KernelText {
+  const reason = unringable(p, machine, s.tokens);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("linear", { ...p }, { ...s }, reason));
   const { n, k } = p;
   const op = `${p.rows === "rms_norm" ? "norm_" : p.rows === "silu_mul" ? "silu_" : ""}linear${p.residualStride === undefined ? "" : "_add"}`;
@@ -47,7 +48,7 @@ export function ringLinear(p: RingProblem, s: RingSchedule): KernelText {
   const source = `${header([
     `${op}: ${meaning(p, s.tokens)}`,
     `schedule ${JSON.stringify(s)}`,
-    `floor on H200: ${2 * n * k} bytes of weights / 4539 GB/s = ${((2 * n * k) / 4539e3).toFixed(1)} us`,
+    floorText(machine, { reads: `${2 * n * k} bytes of weights`, bytes: 2 * n * k }),
   ])}
 ${fragments(["types", "barriers", "dependent", ...(p.y === "bf16" || p.rows ? (["bf16"] as const) : [])], 0)}
 ${ringFragments}

@@ -1,7 +1,7 @@
 // How products of few rows read bf16 weights by the copy engine on sm_90a: a ring of tiles in shared memory keeps far more bytes in
 // flight than registers can. Rows of x either ride along with every stage, or lie in shared memory whole, where they can be
 // normalised or gated first. A plain record; `ringSchedule` chooses, `unringable` says why a problem cannot run.
-import { H200, type Limits } from "./fp8-schedule.ts";
+import type { Limits } from "../../../../ir/machine.ts";
 import type { StreamProblem } from "./register-schedule.ts";
 
 /** y = rows(x) wᵀ, plus a residual. Strides in elements; all activations are bf16, y may be f32. */
@@ -77,7 +77,8 @@ export interface RingLimits extends Limits {
 }
 
 /** `x`: how rows get there, where the problem leaves a choice. */
-export function ringSchedule(p: RingProblem, tokens: RingSchedule["tokens"], x?: RingSchedule["x"], { multiprocessors, ringBytes: bytes = RING_BYTES }: RingLimits = H200): RingSchedule {
+export function ringSchedule(p: RingProblem, tokens: RingSchedule["tokens"], limits: RingLimits, x?: RingSchedule["x"]): RingSchedule {
+  const { multiprocessors, ringBytes: bytes = RING_BYTES } = limits;
   const blocks = Math.min(multiprocessors, p.n);
   const most = Math.ceil(p.n / blocks);
   const tiles = Math.ceil(most / 64);
@@ -97,12 +98,12 @@ export function ringSchedule(p: RingProblem, tokens: RingSchedule["tokens"], x?:
 export const ringTokens = (m: number): RingSchedule["tokens"] => ([1, 4, 8] as const).find((t) => m <= t) ?? 16;
 
 /** Why the ring form cannot run a problem with so many rows at once, or null. */
-export function unringable(p: RingProblem, tokens: RingSchedule["tokens"] = 1): string | null {
+export function unringable(p: RingProblem, limits: Limits, tokens: RingSchedule["tokens"] = 1): string | null {
   if (p.x !== "bf16") return "x is not bf16";
   if (p.k % 64 !== 0) return `${p.k} columns are no multiple of 64`;
   if (p.xStride % 8 !== 0) return `rows of x ${p.xStride} bf16 apart: 16 bytes are read at once`;
   if (p.rows === "rms_norm" && p.k % 128 !== 0) return `${p.k} columns are no whole blocks of 128, by which norms add up`;
-  if (p.rows && ringResident(ringSchedule(p, tokens)) > RESIDENT_BYTES) return `${tokens} rows of ${p.k} columns leave too little of shared memory to the ring`;
+  if (p.rows && ringResident(ringSchedule(p, tokens, limits)) > RESIDENT_BYTES) return `${tokens} rows of ${p.k} columns leave too little of shared memory to the ring`;
   return null;
 }
 

@@ -2,6 +2,7 @@
 // multiplies them by its slice of each expert's matrix, and adds up what a token's experts say, weighted, onto the residual.
 // The experts are known from before the kernel before, so a ring of weights is under way while that one ends. Same bits every run,
 // and those of silu_mul_quant, the product and combine_add one after another.
+import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { rowBytes, sliceLayout, sliceName, type ExpertsProblem, type SliceSchedule } from "./experts-schedule.ts";
 import { blockRows, choiceOf, expertsFragments, fetchStage, findRuns, mathPlace, multiplySlice, sliceConstants, sliceMap, type Routing } from "./fragments.ts";
@@ -21,7 +22,7 @@ const quantisers = (k: number): number => 32 * [8, 7, 6, 5, 4, 3, 2, 1].find((n)
 /** Rows on their way to the threads that quantise. */
 const FLYING = 4;
 
-export function expertsDown(p: ExpertsDownProblem, s: SliceSchedule): KernelText {
+export function expertsDown(p: ExpertsDownProblem, s: SliceSchedule, machine: Gpu): KernelText {
   const { experts, n, k } = p;
   const choice = choiceOf(p.routing, true);
   const name = `${p.routing ? "route_" : ""}experts_down_${experts}x${n}x${k}${p.ue8m0 ? "_ue8m0" : ""}_${sliceName(s)}`;
@@ -149,7 +150,7 @@ constexpr int FLYING = ${FLYING}, WORKERS = QUANTISE / 32, TURNS = ${k / 4 / qua
   const source = `${header([
     `experts_down: y [T, ${n}] bf16 = x + the sum over a token's ${p.per} experts of weight * (a quantised row [${k}]) w [e, ${n}, ${k}]^T e4m3/128x128, f32 sums; T up to ${s.tokens}`,
     `schedule ${JSON.stringify(s)}`,
-    `floor on H200: ${n * k} bytes an expert with rows / 4539 GB/s = ${((n * k) / 4539e3).toFixed(1)} us each`,
+    `${floorText(machine, { reads: `${n * k} bytes an expert with rows`, bytes: n * k })} each`,
   ])}
 ${called(helpers, body + findRuns)}typedef long long i64;
 ${helpersFor(body)}

@@ -1,6 +1,7 @@
 // The first product of a few tokens through their experts on sm_90a: every pair of a token and an expert gets its row, silu(gate) * up.
 // All tokens lie in shared memory and are multiplied by every expert that any of them visits; wgmma's narrow side is eight anyway, so
 // nothing is gathered: an expert keeps the columns of its own tokens. Each sum is one block's: same bits every run.
+import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { sliceLayout, sliceName, type ExpertsProblem, type SliceSchedule } from "./experts-schedule.ts";
 import { blockRows, choiceOf, expertsFragments, fetchStage, findRuns, mathPlace, multiplySlice, sliceConstants, sliceMap, type Routing } from "./fragments.ts";
@@ -8,7 +9,7 @@ import { called, fragments, header } from "../fragments.ts";
 import { helpersFor } from "../../printed/helpers.ts";
 import { routeHelpers } from "./route-rows.ts";
 
-export function expertsGateUp(p: ExpertsProblem & Routing, s: SliceSchedule): KernelText {
+export function expertsGateUp(p: ExpertsProblem & Routing, s: SliceSchedule, machine: Gpu): KernelText {
   const { experts, n, k } = p;
   const choice = choiceOf(p.routing, false);
   const name = `${p.routing ? "route_" : ""}experts_gate_up_${experts}x${n}x${k}_${sliceName(s)}`;
@@ -94,7 +95,7 @@ ${multiplySlice}      // Columns of the product are tokens: those of this expert
   const source = `${header([
     `experts_gate_up: y [r, ${n / 2}] f32 = silu(gate) * up, gate and up = x [T, ${k}] e4m3/1x128 times w [e, 2, ${n / 2}, ${k}]^T e4m3/128x128, for the r = ${p.per} T pairs of a token and an expert, sorted by expert; T up to ${s.tokens}`,
     `schedule ${JSON.stringify(s)}`,
-    `floor on H200: ${n * k} bytes an expert with rows / 4539 GB/s = ${((n * k) / 4539e3).toFixed(1)} us each`,
+    `${floorText(machine, { reads: `${n * k} bytes an expert with rows`, bytes: n * k })} each`,
   ])}
 ${called(helpers, kernel + findRuns)}typedef long long i64;
 ${helpersFor(kernel)}

@@ -1,7 +1,8 @@
 // How a few tokens pass through their experts on sm_90a: every block owns the same slice of rows of every expert's matrix and visits
 // the experts that have tokens one after another. However the router chose, blocks have equal work, none waits for another, and the
 // weights of experts that every token visits are known before the choice is. Plain records: schedule, legality, shared memory.
-import { H200, STEP, type Limits } from "../gemm/fp8-schedule.ts";
+import type { Limits } from "../../../../ir/machine.ts";
+import { STEP } from "../gemm/fp8-schedule.ts";
 
 /** w [experts, n, k] e4m3 with a scale per 128 x 128; `per` experts a token, of which the last `shared` of all are every token's. */
 export interface ExpertsProblem {
@@ -31,7 +32,7 @@ export interface SliceSchedule {
 const LEFT = 6 * 1024;
 
 /** The rows of a block: those with which the busiest multiprocessor has the fewest, and of these the most, for fewer blocks. */
-export function sliceOf({ n, parts }: Pick<ExpertsProblem, "n" | "parts">, limits: Limits = H200): number {
+export function sliceOf({ n, parts }: Pick<ExpertsProblem, "n" | "parts">, limits: Limits): number {
   const sizes = [64, 56, 48, 40, 32, 24, 16, 8].filter((rows) => n % rows === 0 && rows % (8 * parts) === 0);
   const busiest = (rows: number): number => Math.ceil(n / rows / limits.multiprocessors) * rows;
   return sizes.reduce((best, rows) => (busiest(rows) < busiest(best) ? rows : best), sizes[0] ?? 64);
@@ -71,27 +72,27 @@ export function sliceLayout(p: ExpertsProblem, s: SliceSchedule): { stage: numbe
 }
 
 /** Gate and up: all tokens lie in shared memory. */
-export const gateUpSchedule = (p: ExpertsProblem, tokens: SliceSchedule["tokens"], limits: Limits = H200): SliceSchedule => sliceSchedule(p, tokens, 0, limits);
+export const gateUpSchedule = (p: ExpertsProblem, tokens: SliceSchedule["tokens"], limits: Limits): SliceSchedule => sliceSchedule(p, tokens, 0, limits);
 
 /** Down: rows are made expert by expert, as many ahead as take little room. */
-export const downSchedule = (p: ExpertsProblem, tokens: SliceSchedule["tokens"], limits: Limits = H200): SliceSchedule => sliceSchedule(p, tokens, tokens === 1 ? 4 : 2, limits);
+export const downSchedule = (p: ExpertsProblem, tokens: SliceSchedule["tokens"], limits: Limits): SliceSchedule => sliceSchedule(p, tokens, tokens === 1 ? 4 : 2, limits);
 
 /** As long a ring as fits. */
-function sliceSchedule(p: ExpertsProblem, tokens: SliceSchedule["tokens"], ahead: number, limits: Limits = H200): SliceSchedule {
+function sliceSchedule(p: ExpertsProblem, tokens: SliceSchedule["tokens"], ahead: number, limits: Limits): SliceSchedule {
   const s: SliceSchedule = { form: "slice", tokens, rows: sliceOf(p, limits), deep: 2, stages: 2, ahead };
-  while (s.stages < 64 && sliceLayout(p, { ...s, stages: s.stages + 1 }).bytes <= limits.sharedBytes - LEFT) s.stages++;
+  while (s.stages < 64 && sliceLayout(p, { ...s, stages: s.stages + 1 }).bytes <= limits.sharedPerBlock - LEFT) s.stages++;
   return s;
 }
 
 /** Why a schedule cannot run a problem, or null. */
-export function unsliceable(p: ExpertsProblem, s: SliceSchedule, limits: Limits = H200): string | null {
+export function unsliceable(p: ExpertsProblem, s: SliceSchedule, limits: Limits): string | null {
   if (p.k % (4 * STEP) !== 0) return `${p.k} columns: the copy engine takes scales by fours, 512 columns`;
   if ((p.n / p.parts) % STEP !== 0) return `${p.n / p.parts} rows of an expert's weights: its scales cover blocks of 128`;
   if (p.n % s.rows !== 0 || s.rows % (8 * p.parts) !== 0 || s.rows > 64) return `slices of ${s.rows} rows do not make up ${p.n}, or not of whole eights up to 64`;
   if (scaleRows(p, s) > p.n / p.parts / STEP) return `slices of ${s.rows} rows cross blocks of scales, and there is one block`;
   if (mostRows(p, s) > 256) return `${mostRows(p, s)} pairs of a token and an expert, a block has a thread for 256`;
   const { bytes } = sliceLayout(p, s);
-  return bytes > limits.sharedBytes - LEFT ? `${bytes} bytes of shared memory, the block may have ${limits.sharedBytes - LEFT}` : null;
+  return bytes > limits.sharedPerBlock - LEFT ? `${bytes} bytes of shared memory, the block may have ${limits.sharedPerBlock - LEFT}` : null;
 }
 
 /** "t1n32k2s26", and with rows of x made ahead "t1n56k2s14a4". */

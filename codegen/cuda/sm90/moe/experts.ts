@@ -1,4 +1,5 @@
 // experts_add for a few tokens on sm_90a: two launches from the router's choice to the next residual. More tokens are served by the op's parts.
+import type { Gpu } from "../../../../ir/machine.ts";
 import type { Arg, Choice, Chosen, Problem, Site, View } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
 import { downSchedule, gateUpSchedule, unsliceable, type ExpertsProblem, type SliceSchedule } from "./experts-schedule.ts";
@@ -28,7 +29,7 @@ function partsOf(site: Site): { ins: View[]; choice: Arg[]; weights: Arg[]; resi
   return { ins: site.ins, choice: [{ in: 3 }, { in: 5 }], weights: [], residual: { in: 4 }, per: routing.topk + (routing.shared ?? 0), routing };
 }
 
-function take(site: Site): Choice | null {
+function take(site: Site, machine: Gpu): Choice | null {
   const found = partsOf(site);
   if (!found || site.outs[0].dtype !== "bf16" || ![...found.ins, site.outs[0]].every(isPacked)) return null;
   const [x, gateUp, down] = found.ins;
@@ -36,7 +37,7 @@ function take(site: Site): Choice | null {
   const common = { experts, per: found.per, shared: site.attrs.shared as number };
   const up: ExpertsProblem = { ...common, n: parts * inner, k, parts: 2 };
   const back: Omit<ExpertsDownProblem, "routing"> = { ...common, n: num(down.shape[1]), k: inner, parts: 1, ue8m0: site.attrs.scale === "ue8m0" };
-  const able = TOKENS.filter((t) => unsliceable(up, gateUpSchedule(up, t)) === null && unsliceable(back, downSchedule(back, t)) === null);
+  const able = TOKENS.filter((t) => unsliceable(up, gateUpSchedule(up, t, machine), machine) === null && unsliceable(back, downSchedule(back, t, machine), machine) === null);
   if (!able.length) return null;
   const between = { scratch: "gated", dtype: "f32", shape: [mul(x.shape[0], common.per), inner] } as const;
   // A problem is flat: the router's keys lie beside the others, but for those that it shares with them.
@@ -60,17 +61,17 @@ function unfold<P extends ExpertsProblem>(p: Problem): { problem: P & Routing; t
 export const expertsGateUpNative: Native = {
   family: "experts_gate_up",
   choose: take,
-  emit(p: Problem) {
+  emit(p: Problem, machine) {
     const { problem, tokens } = unfold<ExpertsProblem>(p);
-    return expertsGateUp(problem, gateUpSchedule(problem, tokens));
+    return expertsGateUp(problem, gateUpSchedule(problem, tokens, machine), machine);
   },
 };
 
 export const expertsDownNative: Native = {
   family: "experts_down",
   choose: () => null,
-  emit(p: Problem) {
+  emit(p: Problem, machine) {
     const { problem, tokens } = unfold<ExpertsDownProblem>(p);
-    return expertsDown(problem, downSchedule(problem, tokens));
+    return expertsDown(problem, downSchedule(problem, tokens, machine), machine);
   },
 };

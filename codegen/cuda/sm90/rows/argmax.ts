@@ -1,6 +1,7 @@
 // The first maximum of every row, in one launch: a row's columns go to several blocks, each leaves its best in one 64-bit atomic
 // maximum, and the last block of a row writes the answer and clears the place for the next launch. A value and its column make one
 // number that orders by value first and, among equals, earlier columns higher, so any order of blocks gives the same answer.
+import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv, mul } from "../../../../ir/size.ts";
 import { asRows, num } from "../../../views.ts";
@@ -12,13 +13,13 @@ const THREADS = 256;
 /** Columns a block visits: 16 a thread. */
 const COLUMNS = THREADS * 16;
 
-export function argmaxRows(p: { d: number; xStride: number }): KernelText {
+export function argmaxRows(p: { d: number; xStride: number }, machine: Gpu): KernelText {
   const chunks = Math.ceil(p.d / COLUMNS);
   const wide = p.xStride % 4 === 0;
   const name = `argmax_${p.d}`;
   const source = `${header([
     `argmax: y [m] i32 = the first column with the maximum of x [m, ${p.d}] f32`,
-    `${chunks} blocks a row; floor on H200: ${4 * p.d} m bytes / 4539 GB/s`,
+    `${chunks} blocks a row; ${floorText(machine, { reads: `${4 * p.d} m bytes` })}`,
   ])}
 ${streamTypes}
 ${dependent}
@@ -84,5 +85,5 @@ export const argmaxNative: Native = {
     const x = asRows(site.ins[0]);
     return x ? [{ family: "argmax_rows", problem: { d: num(site.ins[0].shape[1]), xStride: x.stride }, args: [{ in: 0 }, { out: 0 }], dims: [x.rows] }] : null;
   },
-  emit: (p) => argmaxRows(p as unknown as { d: number; xStride: number }),
+  emit: (p, machine) => argmaxRows(p as unknown as { d: number; xStride: number }, machine),
 };

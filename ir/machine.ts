@@ -1,0 +1,61 @@
+// What a machine can do at most, as a value: passes weigh by it, schedules are made for it, floors are printed from it, artifacts name
+// its architecture. The values of GPUs are in codegen/cuda/arch, the processor's in codegen/cpu/machine.ts.
+
+/** The format of what a product multiplies. */
+export type Format = "fp8" | "bf16" | "f32";
+
+export interface Machine {
+  name: string;
+  /** Where the figures come from. */
+  source: string;
+  /** Bytes a second, reading. */
+  bandwidth: number;
+  /** Operations a second, by the format of what is multiplied. */
+  peaks: Readonly<Record<Format, number>>;
+  /** Bytes of memory. */
+  memory: number;
+  /** Seconds that one launch more costs a step. */
+  launch: number;
+  /** What rows between kernels are kept in. */
+  activations: "f32" | "bf16";
+}
+
+export interface Gpu extends Machine {
+  /** As the headers of kernels name it: "H200". */
+  short: string;
+  /** What compilers take as its architecture: "sm_90a". */
+  arch: string;
+  /** Compute capability, as its driver gives it. */
+  capability: readonly [major: number, minor: number];
+  multiprocessors: number;
+  /** Dynamic shared memory a block may ask for, bytes. */
+  sharedPerBlock: number;
+  /** Shared memory of a multiprocessor, bytes; each block costs 1024 bytes more than it asks for. */
+  sharedPerMultiprocessor: number;
+  /** Blocks of a cluster that every kernel may ask for. */
+  cluster: number;
+  /** Bytes a second to the other GPUs of its host, one way. */
+  link: number;
+}
+
+/** What a schedule has to fit. */
+export type Limits = Pick<Gpu, "multiprocessors" | "sharedPerBlock" | "sharedPerMultiprocessor">;
+
+/** The time below which no kernel for a machine can be: bytes over bandwidth or operations over the peak of their format. */
+export function floorOf({ bandwidth, peaks }: Machine, bytes: number, flops: number, format: Format): { us: number; bound: "bytes" | "FLOPs" } {
+  const [byBytes, byFlops] = [bytes / bandwidth, flops / peaks[format]];
+  return { us: Math.max(byBytes, byFlops) * 1e6, bound: byBytes >= byFlops ? "bytes" : "FLOPs" };
+}
+
+/**
+ * The floor in the words of a kernel's text, where sizes are known at run time: "floor on H200: 4096 m bytes / 4539 GB/s". `reads` are
+ * bytes and `computes` operations of a format; `bytes` are those of `reads` where they are known, for the microseconds.
+ */
+export function floorText(m: Gpu, { reads, bytes, computes }: { reads?: string; bytes?: number; computes?: readonly [operations: string, format: Format] }): string {
+  const terms = [
+    ...(reads === undefined ? [] : [`${reads} / ${m.bandwidth / 1e9} GB/s`]),
+    ...(computes === undefined ? [] : [`${computes[0]} / ${m.peaks[computes[1]] / 1e12} TFLOP/s`]),
+  ];
+  const us = bytes === undefined ? "" : ` = ${((bytes / m.bandwidth) * 1e6).toFixed(1)} us`;
+  return `floor on ${m.short}: ${terms.length > 1 ? `max(${terms.join(", ")})` : terms[0]}${us}`;
+}
