@@ -1,4 +1,4 @@
-// The driver: SRC -> spec -> module -> passes -> kernels -> plan -> artifact, in memory. Writing is artifact.ts.
+// The driver: SRC -> spec -> module -> passes -> kernels -> plan -> artifact, in memory. Writing is artifact/write.ts.
 import { createHash } from "node:crypto";
 import path from "node:path";
 import type { Use } from "../codegen/backend.ts";
@@ -14,14 +14,14 @@ import { loadSpec } from "./frontend/config.ts";
 import { modelModule } from "./frontend/model.ts";
 import type { ModelSpec } from "./frontend/spec.ts";
 import { usage } from "./diagnostics.ts";
-import { guardOf } from "./guard.ts";
-import { launchesOf, ownSizes, workOf, type Experts, type Launch } from "./launches.ts";
-import { OriginLog, originsText } from "./origins.ts";
-import { provePlugins, unproved, type PluginProof } from "./prove-plugins.ts";
-import { reduce } from "./shrink.ts";
-import { fit, type Stored } from "./stored.ts";
-import { compileTriton, type TritonJob } from "./triton.ts";
-import { version } from "./version.ts";
+import { guardOf } from "./driver/plugin-gate.ts";
+import { launchesOf, ownSizes, workOf, type Experts, type Launch } from "./analysis/launches.ts";
+import { OriginLog, originsText } from "./analysis/origins.ts";
+import { provePlugins, unproved, type PluginProof } from "./driver/prove-plugins.ts";
+import { reduce } from "./analysis/shrink.ts";
+import { fit, type Stored } from "./checkpoint-dtypes.ts";
+import { compileTriton, type TritonJob } from "./artifact/triton.ts";
+import { version } from "./artifact/version.ts";
 
 export interface CompileOptions {
   target: Target;
@@ -40,7 +40,7 @@ export interface CompileOptions {
   stored?: Stored | undefined;
   /** Keep the first layers only. */
   layers?: number;
-  /** Make every width small (compiler/shrink.ts). */
+  /** Make every width small (compiler/analysis/shrink.ts). */
   shrink?: boolean;
   /** Options of passes, by "pass.key". */
   passOptions?: Readonly<Record<string, string>>;

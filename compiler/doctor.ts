@@ -5,7 +5,7 @@ import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import path from "node:path";
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import { cacheFolder, variable } from "../runtime/user-cache.ts";
-import { notHere } from "./triton.ts";
+import { notHere } from "./artifact/triton.ts";
 
 export interface Check {
   part: string;

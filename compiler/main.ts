@@ -7,11 +7,11 @@ import { DiagnosticError } from "../ir/diagnostic.ts";
 import { pluginEnded } from "../passes/diagnostics.ts";
 import { commandNames, loadCommand, loadCommands } from "./commands/index.ts";
 import { cannotWrite, internal, systemRefused } from "./diagnostics.ts";
-import { loadedPlugins, thrownLater } from "./plugin-blame.ts";
+import { loadedPlugins, thrownLater } from "./driver/plugin-blame.ts";
 import { say, tell } from "./tell.ts";
 import { variable } from "../runtime/user-cache.ts";
-import { version } from "./version.ts";
-import { asOptions, checkFirst, checkWords, explain, spread } from "./words.ts";
+import { version } from "./artifact/version.ts";
+import { asOptions, checkFirst, checkWords, explain, spread } from "./argv.ts";
 
 const words = asOptions(spread(hideBin(process.argv)));
 

@@ -72,7 +72,7 @@ async function readFiles(folder: string, manifest: Manifest, keep: (path: string
   return files;
 }
 
-/** The file with that digest: in its place, or where a compile that was killed or is at work keeps it (compiler/artifact.ts). */
+/** The file with that digest: in its place, or where a compile that was killed or is at work keeps it (compiler/artifact/write.ts). */
 async function readTrusted(folder: string, name: string, digest: string): Promise<Buffer<ArrayBuffer>> {
   let why = "";
   const read = async (from: string): Promise<Buffer<ArrayBuffer> | undefined> => {

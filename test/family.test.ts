@@ -2,7 +2,7 @@
 // relative is refused by name (test/frontend). Kernels are counted, for their number must not depend on the sizes of a model.
 import { expect, test } from "vitest";
 import { compileSpec, defaults } from "../compiler/compile.ts";
-import { shrink } from "../compiler/shrink.ts";
+import { shrink } from "../compiler/analysis/shrink.ts";
 import { load, supported } from "./frontend/configs.ts";
 
 test.each(Object.keys(supported))("%s", (name) => {

@@ -1,5 +1,5 @@
 // The processor that passes weigh by. Not the one that compiles: an artifact follows from its config and options alone.
-// `dsc plan` measures the machine it runs on (compiler/machine.ts).
+// `dsc plan` measures the machine it runs on (compiler/analysis/machine.ts).
 import type { Machine } from "../../ir/machine.ts";
 
 export const desktop: Machine = {

@@ -2,13 +2,13 @@
 import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError, render, type Diagnostic } from "../../ir/diagnostic.ts";
-import { checkOut, writeArtifact } from "../artifact.ts";
+import { checkOut, writeArtifact } from "../artifact/write.ts";
 import { compile, type Compiled } from "../compile.ts";
 import { shellWord, unseenCheckpoint, usage } from "../diagnostics.ts";
 import { progressLine } from "../progress.ts";
 import { size, summarise } from "../report/summary.ts";
 import { transcript } from "../report/transcript.ts";
-import { storedIn, type Stored } from "../stored.ts";
+import { storedIn, type Stored } from "../checkpoint-dtypes.ts";
 import { compileFlags, optionsOf, pipelineOf, type CompileFlags } from "./options.ts";
 
 interface Options extends CompileFlags {
@@ -40,7 +40,7 @@ export const compileCommand = {
     const texts = compile(a.src, { ...options, passOptions, reproduceIn: path.dirname(path.resolve(out)), stored }, pipeline);
     texts.warnings.push(...unseen);
     const line = progressLine();
-    const c = a.cubin ? await (await import("../cubins.ts")).withCubins(texts, undefined, line.show).finally(line.end) : texts;
+    const c = a.cubin ? await (await import("../artifact/cubins.ts")).withCubins(texts, undefined, line.show).finally(line.end) : texts;
     writeArtifact(c, out);
     for (const w of c.warnings) process.stderr.write(render(w) + "\n");
     const f = facts(c);

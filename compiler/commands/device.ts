@@ -5,7 +5,7 @@ import { DiagnosticError, didYouMean } from "../../ir/diagnostic.ts";
 import { badValue, usage } from "../diagnostics.ts";
 import { gpus } from "../../codegen/cuda/arch/index.ts";
 import type { Machine } from "../../ir/machine.ts";
-import { describedBy, thisMachine } from "../machine.ts";
+import { describedBy, thisMachine } from "../analysis/machine.ts";
 import { checkWhole } from "./options.ts";
 
 export interface DeviceFlags {

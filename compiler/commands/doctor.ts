@@ -1,7 +1,7 @@
 // dsc doctor: what of this machine can be used. Says; never fails.
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { examine } from "../doctor.ts";
-import { version } from "../version.ts";
+import { version } from "../artifact/version.ts";
 
 interface Options {
   json: boolean;

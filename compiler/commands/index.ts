@@ -1,7 +1,7 @@
 // Every command by name, in the order help lists them. A command is loaded when it is the one asked for: compiling needs no
 // runtime, and a summary needs no compiler.
 import type { CommandModule } from "yargs";
-import type { Command } from "../words.ts";
+import type { Command } from "../argv.ts";
 
 type Loader = () => Promise<unknown>;
 

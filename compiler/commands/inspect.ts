@@ -6,13 +6,13 @@ import { printSize } from "../../ir/size.ts";
 import type { Problem } from "../../ir/kernel/catalogue.ts";
 import { readArtifact } from "../../runtime/index.ts";
 import { notFound, shellWord, usage } from "../diagnostics.ts";
-import type { Launch } from "../origins.ts";
-import { plannedFrom } from "../planned.ts";
+import type { Launch } from "../analysis/origins.ts";
+import { plannedFrom } from "../analysis/planned.ts";
 import { printCosts } from "../report/cost.ts";
 import { folded, functionsOf } from "../report/graph.ts";
 import { table } from "../report/table.ts";
-import { originsOf, printing, problemsOf } from "../side-files.ts";
-import { costsOf } from "../step-cost.ts";
+import { originsOf, printing, problemsOf } from "../artifact/side-files.ts";
+import { costsOf } from "../analysis/step-cost.ts";
 import { checkLoad, deviceFlags, machineOf, type DeviceFlags } from "./device.ts";
 
 interface Options extends DeviceFlags {

@@ -6,12 +6,12 @@ import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { parseModule, printModule } from "../../ir/index.ts";
 import { choosePasses, runPipeline } from "../../passes/index.ts";
 import { cannotRead, cannotWrite, notOurs } from "../diagnostics.ts";
-import { guardOf } from "../guard.ts";
+import { guardOf } from "../driver/plugin-gate.ts";
 import { transcript } from "../report/transcript.ts";
 import { passWords, pipelineOf, pluginFlags, type PluginFlags } from "./options.ts";
 import { checkFolder } from "./save.ts";
 import { readTextSync, writeWhole } from "../../runtime/files.ts";
-import { kindAt } from "../ours.ts";
+import { kindAt } from "../artifact/ours.ts";
 
 interface Options extends PluginFlags {
   file: string;

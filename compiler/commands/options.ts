@@ -6,8 +6,8 @@ import { defaults, type CompileOptions } from "../compile.ts";
 import { checkOptions, standard, type Pass } from "../../passes/index.ts";
 import { badValue, usage, wholeNumber } from "../diagnostics.ts";
 import { checkPassEffects, checkTargetEffects } from "./effects.ts";
-import { loadPlugins } from "../plugins.ts";
-import type { Reduction } from "../shrink.ts";
+import { loadPlugins } from "../driver/plugins.ts";
+import type { Reduction } from "../analysis/shrink.ts";
 
 export interface ReduceFlags {
   layers?: number;

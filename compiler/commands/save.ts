@@ -5,9 +5,9 @@ import type { Manifest } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { partOf } from "../../runtime/files.ts";
 import { argmax, saveTensors, writerOf, type Model, type Result } from "../../runtime/index.ts";
-import { makeFolder } from "../artifact.ts";
+import { makeFolder } from "../artifact/write.ts";
 import { cannotWrite, notOurs } from "../diagnostics.ts";
-import { kindAt } from "../ours.ts";
+import { kindAt } from "../artifact/ours.ts";
 import { size } from "../report/summary.ts";
 
 /** What a saved file's header says of who wrote it. */

@@ -4,10 +4,10 @@ import { existsSync, statSync } from "node:fs";
 import path from "node:path";
 import { DiagnosticError, render } from "../../ir/diagnostic.ts";
 import { loadGeneration, loadTokenizer, readArtifact, type Generation, type Tokenizer } from "../../runtime/index.ts";
-import { cacheArtifact } from "../artifact.ts";
+import { cacheArtifact } from "../artifact/write.ts";
 import { compile } from "../compile.ts";
 import { compileOptionOnArtifact, needsTaps, usage } from "../diagnostics.ts";
-import { storedIn } from "../stored.ts";
+import { storedIn } from "../checkpoint-dtypes.ts";
 import { compileFlagNames, optionsOf, pipelineOf, type CompileFlags } from "./options.ts";
 
 export interface SourceFlags extends CompileFlags {

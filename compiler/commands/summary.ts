@@ -3,7 +3,7 @@ import type { ArgumentsCamelCase, Argv } from "yargs";
 import { loadSpec } from "../frontend/config.ts";
 import { DEPTH, printSummary, rowsOf, summarise } from "../report/summary.ts";
 import { moduleTree } from "../report/tree.ts";
-import { reduce } from "../shrink.ts";
+import { reduce } from "../analysis/shrink.ts";
 import { say } from "../tell.ts";
 import { reduceFlags, reductionOf, type ReduceFlags } from "./options.ts";
 

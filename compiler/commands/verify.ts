@@ -5,10 +5,10 @@ import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { choosePasses } from "../../passes/index.ts";
 import { badValue, passChanges } from "../diagnostics.ts";
 import { loadSpec } from "../frontend/config.ts";
-import { guardOf } from "../guard.ts";
+import { guardOf } from "../driver/plugin-gate.ts";
 import { progressLine } from "../progress.ts";
-import { prove, type Proof } from "../prove.ts";
-import { reduce } from "../shrink.ts";
+import { prove, type Proof } from "../analysis/verify.ts";
+import { reduce } from "../analysis/shrink.ts";
 import { say, tell } from "../tell.ts";
 import { passWords, pipelineOf, pluginFlags, reduceFlags, reductionOf, type PluginFlags, type ReduceFlags } from "./options.ts";
 

@@ -6,14 +6,14 @@ import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { readTextSync, writeWhole } from "../../runtime/files.ts";
 import { writeSynthetic, writerOf } from "../../runtime/index.ts";
 import { sha256 } from "../../runtime/manifest-text.ts";
-import { makeFolder } from "../artifact.ts";
-import { kindAt } from "../ours.ts";
+import { makeFolder } from "../artifact/write.ts";
+import { kindAt } from "../artifact/ours.ts";
 import { cannotWrite, foreignCheckpoint, noRoom } from "../diagnostics.ts";
 import { loadSpec } from "../frontend/config.ts";
 import { openSource } from "../frontend/source.ts";
 import { tensorsOf } from "../frontend/weights.ts";
 import { size, summarise } from "../report/summary.ts";
-import { version } from "../version.ts";
+import { version } from "../artifact/version.ts";
 import { checkWhole } from "./options.ts";
 
 interface Options {

@@ -4,7 +4,7 @@ import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Entry } from "../../passes/index.ts";
 import { readArtifact } from "../../runtime/index.ts";
 import { notFound, shellWord, usage } from "../diagnostics.ts";
-import { ledgerOf, printing, problemsOf } from "../side-files.ts";
+import { ledgerOf, printing, problemsOf } from "../artifact/side-files.ts";
 import { printServed, servedBy, type Served } from "../report/served.ts";
 import { inOrder, lies, placeOf, printEntry, printOverview, printPass, withoutAlias } from "../report/why.ts";
 

@@ -3,7 +3,7 @@ import yargs from "yargs";
 import { ops } from "../../ir/ops/index.ts";
 import { standard } from "../../passes/index.ts";
 import { entries } from "../explain/index.ts";
-import { nameOf, type Command } from "../words.ts";
+import { nameOf, type Command } from "../argv.ts";
 
 export interface CommandWords {
   name: string;

@@ -1,5 +1,5 @@
 // Which tensors a checkpoint of a spec holds: names, shapes, stored types (SEMANTICS 7 and 9). One table of a layer's
-// parts serves the synthetic writer, the summary, and the comparison with what a checkpoint stores (compiler/stored.ts).
+// parts serves the synthetic writer, the summary, and the comparison with what a checkpoint stores (compiler/checkpoint-dtypes.ts).
 import { weightKey, type LayerKind, type ModelSpec } from "./spec.ts";
 
 export type WeightType = "bf16" | "f32" | "e4m3";

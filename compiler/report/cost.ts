@@ -1,5 +1,5 @@
 // What launches cost, for a person: the step's launches by their share of its floor, then kernels that other steps launch.
-import type { Costs, LaunchCost, StepCost } from "../step-cost.ts";
+import type { Costs, LaunchCost, StepCost } from "../analysis/step-cost.ts";
 import type { Machine } from "../../ir/machine.ts";
 import { flops, size } from "./summary.ts";
 import { table } from "./table.ts";

@@ -1,7 +1,7 @@
 // The plan of a model on a machine, for a person: what a step moves and computes site by site, the floor under it, and whether it
 // fits.
 import type { Machine } from "../../ir/machine.ts";
-import type { Fit, Roofline, Step } from "../roofline.ts";
+import type { Fit, Roofline, Step } from "../analysis/roofline.ts";
 import { flops, size } from "./summary.ts";
 import { table } from "./table.ts";
 

@@ -6,7 +6,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { cacheArtifact } from "../../compiler/artifact.ts";
+import { cacheArtifact } from "../../compiler/artifact/write.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { inside, type Step } from "../../ir/artifact.ts";
 import { evaluate } from "../../ir/size.ts";

@@ -7,7 +7,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { manifestText, writeArtifact } from "../../compiler/artifact.ts";
+import { manifestText, writeArtifact } from "../../compiler/artifact/write.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { readArtifact } from "../../runtime/index.ts";
 import { at, cli, dsc, filesOf, root } from "./dsc.ts";

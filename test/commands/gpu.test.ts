@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { withCubins } from "../../compiler/cubins.ts";
+import { withCubins } from "../../compiler/artifact/cubins.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
 import { ownKernels } from "../../runtime/devices/cuda/own.ts";

@@ -3,7 +3,7 @@
 import { lstatSync, mkdirSync, readFileSync, readdirSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
-import { manifestText, writeArtifact } from "../../compiler/artifact.ts";
+import { manifestText, writeArtifact } from "../../compiler/artifact/write.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
 import type { Manifest } from "../../ir/artifact.ts";
 import { filesOfManifest } from "../../runtime/manifest-text.ts";

@@ -1,7 +1,7 @@
 // dsc verify: which passes it proves, and how it says what is broken.
 import { expect, test } from "vitest";
 import { table } from "../../compiler/commands/verify.ts";
-import type { Proof } from "../../compiler/prove.ts";
+import type { Proof } from "../../compiler/analysis/verify.ts";
 import { dsc } from "./dsc.ts";
 
 const printed = ["verify", "examples/printed-model", "--layers", "2"];

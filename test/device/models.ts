@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { compile, defaults, type Compiled, type CompileOptions } from "../../compiler/compile.ts";
-import { storedIn } from "../../compiler/stored.ts";
+import { storedIn } from "../../compiler/checkpoint-dtypes.ts";
 import type { KernelRecord } from "../../ir/artifact.ts";
 import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";

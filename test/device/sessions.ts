@@ -3,7 +3,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { writeArtifact } from "../../compiler/artifact.ts";
+import { writeArtifact } from "../../compiler/artifact/write.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { chat, generate, load, loadTokenizer, score, type GenerateOptions, type Model } from "../../runtime/index.ts";
 import type { Row } from "./device.ts";

@@ -7,7 +7,7 @@ import { cpSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, re
 import { tmpdir } from "node:os";
 import path from "node:path";
 import yargs from "yargs";
-import { writeArtifact } from "../../compiler/artifact.ts";
+import { writeArtifact } from "../../compiler/artifact/write.ts";
 import type { Compiled } from "../../compiler/compile.ts";
 import { inspect } from "../../compiler/commands/inspect.ts";
 import { why } from "../../compiler/commands/why.ts";

@@ -3,11 +3,11 @@
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { writeArtifact } from "../../compiler/artifact.ts";
+import { writeArtifact } from "../../compiler/artifact/write.ts";
 import { compileSpec, defaults } from "../../compiler/compile.ts";
 import { loadSpec } from "../../compiler/frontend/config.ts";
 import { tensorsOf } from "../../compiler/frontend/weights.ts";
-import { shrink } from "../../compiler/shrink.ts";
+import { shrink } from "../../compiler/analysis/shrink.ts";
 import { load } from "../../runtime/index.ts";
 import { writeSynthetic } from "../../runtime/synthetic-checkpoint.ts";
 import { root } from "./configs.ts";

@@ -4,7 +4,7 @@ import path from "node:path";
 import { compileSpec, defaults } from "../../compiler/compile.ts";
 import { specOf } from "../../compiler/frontend/config.ts";
 import { sourceOf } from "../../compiler/frontend/source.ts";
-import { shrink } from "../../compiler/shrink.ts";
+import { shrink } from "../../compiler/analysis/shrink.ts";
 import type { Diagnostic } from "../../ir/diagnostic.ts";
 import { mutateBytes, mutateJson, textOf, type Json } from "./mutate.ts";
 import { Random } from "./random.ts";

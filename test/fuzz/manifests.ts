@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { compileSpec, defaults, type Compiled, type CompileOptions } from "../../compiler/compile.ts";
 import { loadSpec } from "../../compiler/frontend/config.ts";
-import { shrink } from "../../compiler/shrink.ts";
+import { shrink } from "../../compiler/analysis/shrink.ts";
 import type { Manifest } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { generate, load, readArtifact } from "../../runtime/index.ts";

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { targetOf } from "../../codegen/target.ts";
 import { compileSpec, defaults } from "../../compiler/compile.ts";
 import { loadSpec } from "../../compiler/frontend/config.ts";
-import { shrink } from "../../compiler/shrink.ts";
+import { shrink } from "../../compiler/analysis/shrink.ts";
 import { parseModule, printModule, verify } from "../../ir/index.ts";
 import { choosePasses, runPipeline, standard } from "../../passes/index.ts";
 import { selectModule } from "../../passes/plan/select.ts";

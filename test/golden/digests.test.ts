@@ -70,7 +70,7 @@ const code = (text: string): string =>
 
 function lines(config: Config, options: Options, name: string, target: CompileOptions["target"], f32: boolean): string[] {
   const { spec } = specOf(sourceOf(textOf(config), "config.json", ".", []));
-  // What a checkpoint in f32 makes of a config that says bfloat16 (compiler/stored.ts).
+  // What a checkpoint in f32 makes of a config that says bfloat16 (compiler/checkpoint-dtypes.ts).
   if (f32) spec.dtype = "f32";
   const { manifest, files } = compileSpec(spec, { ...defaults, ...options, target });
   const kernels = Object.entries(manifest.kernels).map(([kernel, k]) => {

@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { compile, defaults } from "../../compiler/compile.ts";
-import { guardOf } from "../../compiler/guard.ts";
-import { loadPlugins } from "../../compiler/plugins.ts";
+import { guardOf } from "../../compiler/driver/plugin-gate.ts";
+import { loadPlugins } from "../../compiler/driver/plugins.ts";
 import { DiagnosticError, parseModule, type Diagnostic } from "../../ir/index.ts";
 import { choosePasses, runPipeline, standard, type Pass } from "../../passes/index.ts";
 

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { compile, defaults } from "../../compiler/compile.ts";
-import { loadPlugins } from "../../compiler/plugins.ts";
+import { loadPlugins } from "../../compiler/driver/plugins.ts";
 import { DiagnosticError, ops, render } from "../../ir/index.ts";
 import { standard } from "../../passes/index.ts";
 

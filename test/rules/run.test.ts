@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { writeArtifact } from "../../compiler/artifact.ts";
+import { writeArtifact } from "../../compiler/artifact/write.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { standard } from "../../passes/index.ts";
 import { load } from "../../runtime/index.ts";

@@ -5,7 +5,7 @@ import { copyFileSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { compile, defaults, type CompileOptions } from "../../compiler/compile.ts";
-import { storedIn } from "../../compiler/stored.ts";
+import { storedIn } from "../../compiler/checkpoint-dtypes.ts";
 import type { Model } from "../../runtime/index.ts";
 import { at, dsc } from "../commands/dsc.ts";
 import { altered, bytesOf, copied, evenScales, f32, plainWeights, widened, type Json, type Tensors } from "./altered.ts";

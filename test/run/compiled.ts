@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll } from "vitest";
-import { writeArtifact } from "../../compiler/artifact.ts";
+import { writeArtifact } from "../../compiler/artifact/write.ts";
 import { compile, defaults, type CompileOptions } from "../../compiler/compile.ts";
-import { storedIn } from "../../compiler/stored.ts";
+import { storedIn } from "../../compiler/checkpoint-dtypes.ts";
 import { load, type Model } from "../../runtime/index.ts";
 
 export const tiny = path.resolve(import.meta.dirname, "../../examples/tiny-r1");

@@ -7,7 +7,7 @@ import path from "node:path";
 import { afterAll, describe, expect, test, vi } from "vitest";
 import { compile, defaults, type CompileOptions } from "../../compiler/compile.ts";
 import type { Manifest } from "../../ir/artifact.ts";
-import { storedIn } from "../../compiler/stored.ts";
+import { storedIn } from "../../compiler/checkpoint-dtypes.ts";
 import { standard } from "../../passes/index.ts";
 import type { StoredArray } from "../../runtime/device.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { writeArtifact } from "../../compiler/artifact.ts";
+import { writeArtifact } from "../../compiler/artifact/write.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { loadSpec } from "../../compiler/frontend/config.ts";
 import { modelModule } from "../../compiler/frontend/model.ts";

@@ -2,7 +2,7 @@
 // several segments, expert loops, the extra prediction layer, load functions, growing caches and two sessions are among them.
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { cacheArtifact } from "../../compiler/artifact.ts";
+import { cacheArtifact } from "../../compiler/artifact/write.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { load, readArtifact } from "../../runtime/index.ts";
 import { Coherence } from "../../runtime/devices/coherence.ts";

@@ -2,7 +2,7 @@
 // else, and what lies in one never runs because somebody compiled, ran or verified the model.
 import { existsSync, readdirSync, realpathSync, statSync } from "node:fs";
 import path from "node:path";
-import { readTextSync } from "../runtime/files.ts";
+import { readTextSync } from "../../runtime/files.ts";
 
 /** Names of a config file, in the order they are looked for. */
 const names = ["dsc.config.ts", "dsc.config.mts", "dsc.config.js", "dsc.config.mjs"];

@@ -1,8 +1,8 @@
 // Machines that no table has, for `dsc plan`: what a JSON file describes, and this one, measured.
 import { availableParallelism, totalmem } from "node:os";
 import { Worker } from "node:worker_threads";
-import { desktop } from "../codegen/cpu/machine.ts";
-import type { Machine } from "../ir/machine.ts";
+import { desktop } from "../../codegen/cpu/machine.ts";
+import type { Machine } from "../../ir/machine.ts";
 
 /** A device as a JSON file describes it; gives what is wrong with it in words. */
 export function describedBy(value: unknown, file: string): Machine | string {

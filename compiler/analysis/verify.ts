@@ -1,11 +1,11 @@
 // Translation validation: one step of a small model through the interpreter, in float64, before any pass and after each.
 // A pass that declares a change of the function (a rounding left out) must still be exact where nothing is quantised.
-import type { WeightDecl } from "../ir/graph.ts";
-import { interpret, sizeOf, tensorOf, type Caches, type Module, type Tensor } from "../ir/index.ts";
-import { e4m3Values } from "../ir/numeric.ts";
-import { runPipeline, standard, type Pass, type PipelineOptions } from "../passes/index.ts";
-import { modelModule } from "./frontend/model.ts";
-import type { ModelSpec } from "./frontend/spec.ts";
+import type { WeightDecl } from "../../ir/graph.ts";
+import { interpret, sizeOf, tensorOf, type Caches, type Module, type Tensor } from "../../ir/index.ts";
+import { e4m3Values } from "../../ir/numeric.ts";
+import { runPipeline, standard, type Pass, type PipelineOptions } from "../../passes/index.ts";
+import { modelModule } from "../frontend/model.ts";
+import type { ModelSpec } from "../frontend/spec.ts";
 
 export interface Proof {
   entry: string;

@@ -3,11 +3,11 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { DiagnosticError, didYouMean, render } from "../ir/diagnostic.ts";
-import { configPassedOver, pluginNotLoaded, pluginShape, ruleRefuted, unknownPass } from "../passes/diagnostics.ts";
-import { deepFreeze } from "../ir/freeze.ts";
-import { counterexample, insertAfter, insertBefore, standard, type Pass, type Rule } from "../passes/index.ts";
-import { BUDGET_S, timedOut, withinBudget } from "./guard.ts";
+import { DiagnosticError, didYouMean, render } from "../../ir/diagnostic.ts";
+import { configPassedOver, pluginNotLoaded, pluginShape, ruleRefuted, unknownPass } from "../../passes/diagnostics.ts";
+import { deepFreeze } from "../../ir/freeze.ts";
+import { counterexample, insertAfter, insertBefore, standard, type Pass, type Rule } from "../../passes/index.ts";
+import { BUDGET_S, timedOut, withinBudget } from "./plugin-gate.ts";
 import { ownConfig } from "./own-config.ts";
 import { thrownAt, withoutExit } from "./plugin-blame.ts";
 import { exported, reasonOf } from "./plugin-module.ts";

@@ -2,11 +2,11 @@
 // by the names "dsc/ir", "dsc/passes" and "dsc/codegen", wherever it lies and whatever is installed beside it.
 import { existsSync, statSync } from "node:fs";
 import path from "node:path";
-import { DiagnosticError, didYouMean } from "../ir/diagnostic.ts";
-import { pluginNotLoaded } from "../passes/diagnostics.ts";
-import { timedOut, withinBudget } from "./guard.ts";
+import { DiagnosticError, didYouMean } from "../../ir/diagnostic.ts";
+import { pluginNotLoaded } from "../../passes/diagnostics.ts";
+import { timedOut, withinBudget } from "./plugin-gate.ts";
 import { isPluginExit, rememberPlugin, thrownAt, withoutExit } from "./plugin-blame.ts";
-import { notRegular } from "../runtime/files.ts";
+import { notRegular } from "../../runtime/files.ts";
 
 /** The default export of a plug-in; its other exports are its own. */
 export async function exported(file: string, seconds: number): Promise<unknown> {
@@ -17,9 +17,9 @@ export async function exported(file: string, seconds: number): Promise<unknown> 
   // Only who has a plug-in pays for what plug-ins may import. The plug-in's ops and passes are the objects of this process.
   const [{ createJiti }, ir, passes, codegen] = await Promise.all([
     import("jiti"),
-    import("../ir/index.ts"),
-    import("../passes/index.ts"),
-    import("../codegen/index.ts"),
+    import("../../ir/index.ts"),
+    import("../../passes/index.ts"),
+    import("../../codegen/index.ts"),
   ]);
   const virtualModules = {
     "dsc/ir": strict("dsc/ir", ir),

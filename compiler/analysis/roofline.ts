@@ -1,17 +1,17 @@
 // What a compiled model must move and compute, site by site, and the time below which no kernel for a machine can be.
 // Every input counts once and every output once: of the embedding only the rows of the ids, of the experts only those that rows
 // are expected to choose, of the cache only the cached rows.
-import { floorOf, type Machine } from "../ir/machine.ts";
-import { targetOf } from "../codegen/target.ts";
-import type { FunctionPlan, Manifest, Target } from "../ir/artifact.ts";
-import { bytesOf, bytesPerElement, costOf, weightOnly } from "../ir/cost.ts";
-import { bodyOf, everyNode, type Func, type Module, type Node } from "../ir/index.ts";
-import { planMemory } from "../passes/plan/memory.ts";
-import { selectModule } from "../passes/plan/select.ts";
-import { arenaBytes, largestDims } from "../runtime/devices/dims.ts";
-import { MEMORY_BYTES } from "../runtime/devices/segments.ts";
-import { instanceBytes, layersThatFit, partBytes } from "../runtime/weights.ts";
-import { weightPlans } from "./compile.ts";
+import { floorOf, type Machine } from "../../ir/machine.ts";
+import { targetOf } from "../../codegen/target.ts";
+import type { FunctionPlan, Manifest, Target } from "../../ir/artifact.ts";
+import { bytesOf, bytesPerElement, costOf, weightOnly } from "../../ir/cost.ts";
+import { bodyOf, everyNode, type Func, type Module, type Node } from "../../ir/index.ts";
+import { planMemory } from "../../passes/plan/memory.ts";
+import { selectModule } from "../../passes/plan/select.ts";
+import { arenaBytes, largestDims } from "../../runtime/devices/dims.ts";
+import { MEMORY_BYTES } from "../../runtime/devices/segments.ts";
+import { instanceBytes, layersThatFit, partBytes } from "../../runtime/weights.ts";
+import { weightPlans } from "../compile.ts";
 import { sizesOf, weightShare, type Experts, type Sizes } from "./launches.ts";
 
 export interface Site {

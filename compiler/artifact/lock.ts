@@ -2,9 +2,9 @@
 // or that nobody put an id into for far longer than that takes, is taken over; a living writer keeps it however slow it is.
 import { closeSync, linkSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
 import path from "node:path";
-import { DiagnosticError } from "../ir/diagnostic.ts";
-import { busy } from "./diagnostics.ts";
-import { variable } from "../runtime/user-cache.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
+import { busy } from "../diagnostics.ts";
+import { variable } from "../../runtime/user-cache.ts";
 
 /** How the names of a writer's own entries in an artifact's folder begin. */
 export const STAGE = ".dsc-";

@@ -1,8 +1,8 @@
 // Where every launch came from, kept in the artifact as origins.json: the line of the graph, the checkpoint's tensors, config keys
 // and rules. `dsc inspect OUT KERNEL --origin` reads it, so a line of kernel text leads back to config.json.
-import type { Func, Module, Node } from "../ir/graph.ts";
-import { nodeLines, printLayers } from "../ir/print.ts";
-import type { Draft } from "../passes/plan/select.ts";
+import type { Func, Module, Node } from "../../ir/graph.ts";
+import { nodeLines, printLayers } from "../../ir/print.ts";
+import type { Draft } from "../../passes/plan/select.ts";
 
 export interface Launch {
   kernel: string;

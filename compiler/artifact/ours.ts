@@ -2,8 +2,8 @@
 // folders that are no links. The manifest counts only as dsc wrote it (its own digest holds). Nothing else is moved or removed.
 import { lstatSync, readdirSync, rmSync, rmdirSync } from "node:fs";
 import path from "node:path";
-import { readRegularSync, readTextSync } from "../runtime/files.ts";
-import { MANIFEST, filesOfManifest, sha256 } from "../runtime/manifest-text.ts";
+import { readRegularSync, readTextSync } from "../../runtime/files.ts";
+import { MANIFEST, filesOfManifest, sha256 } from "../../runtime/manifest-text.ts";
 import { LOCK, STAGE, alive } from "./lock.ts";
 
 /** A writer's own folder inside an artifact's: its process id, and letters that make it new. */

@@ -1,10 +1,10 @@
 // What the launches of a step cost, one by one: bytes, FLOPs and the floor under their time. The launches of a step add up to it;
 // kernels that the step does not reach are judged at sizes of their own.
-import { floorOf, type Machine } from "../ir/machine.ts";
-import { targetOf } from "../codegen/target.ts";
-import type { Problem } from "../ir/kernel/catalogue.ts";
-import { printSize } from "../ir/size.ts";
-import { selectModule } from "../passes/plan/select.ts";
+import { floorOf, type Machine } from "../../ir/machine.ts";
+import { targetOf } from "../../codegen/target.ts";
+import type { Problem } from "../../ir/kernel/catalogue.ts";
+import { printSize } from "../../ir/size.ts";
+import { selectModule } from "../../passes/plan/select.ts";
 import { launchesOf, ownSizes, runsAt, sizesOf, timesOf, workOf, type Launch, type Range, type Sizes } from "./launches.ts";
 import { callsOf, stepSizes, type Load, type Planned } from "./roofline.ts";
 

@@ -1,9 +1,9 @@
 // Small models derived from a large one. `shrink`: every mechanism stays (groups, ragged blocks, odd widths, ranks, the ramp of
 // YaRN, the extra layer), only sizes go down; ratios that rules depend on are kept: r > n for absorption, experts per group.
 // `keepLayers`: the first layers at full width, as the checkpoint has them.
-import { DiagnosticError } from "../ir/diagnostic.ts";
-import { tooManyLayers } from "./diagnostics.ts";
-import type { ModelSpec, MoeSpec } from "./frontend/spec.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
+import { tooManyLayers } from "../diagnostics.ts";
+import type { ModelSpec, MoeSpec } from "../frontend/spec.ts";
 
 export interface Reduction {
   /** Keep this many of the first layers. */

@@ -1,11 +1,11 @@
 // The files of an artifact that are there to be read, not run: origins.json, ledger.json, problems.json. Their bytes are those the
 // manifest has digests of; here their form is checked, so that what prints them meets no surprise. What is wrong ends in DSC5003.
-import { DiagnosticError } from "../ir/diagnostic.ts";
-import type { Problem } from "../ir/kernel/catalogue.ts";
-import type { Entry } from "../passes/index.ts";
-import { brokenFile } from "../runtime/diagnostics.ts";
-import { boolean, finite, list, map, maybe, members, oneOf, text, whole, wrong, type Check } from "../runtime/schema.ts";
-import type { Origins } from "./origins.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
+import type { Problem } from "../../ir/kernel/catalogue.ts";
+import type { Entry } from "../../passes/index.ts";
+import { brokenFile } from "../../runtime/diagnostics.ts";
+import { boolean, finite, list, map, maybe, members, oneOf, text, whole, wrong, type Check } from "../../runtime/schema.ts";
+import type { Origins } from "../analysis/origins.ts";
 
 type Files = ReadonlyMap<string, Uint8Array>;
 

@@ -1,12 +1,12 @@
 // What every launch of a plan reads, writes and computes, at given sizes: what it is passed counts once, of weights only the rows it
 // needs. Where a kernel is for some sizes only, it is judged at sizes of its own.
-import type { Func, Module, Node } from "../ir/graph.ts";
-import { bytesPerElement, flopsOf } from "../ir/cost.ts";
-import type { Arg, Site, View } from "../ir/kernel/catalogue.ts";
-import { opByName } from "../ir/ops/index.ts";
-import { evaluate, type Size } from "../ir/size.ts";
-import { sizeOf, type Type } from "../ir/types.ts";
-import type { Draft, DraftFunc } from "../passes/plan/select.ts";
+import type { Func, Module, Node } from "../../ir/graph.ts";
+import { bytesPerElement, flopsOf } from "../../ir/cost.ts";
+import type { Arg, Site, View } from "../../ir/kernel/catalogue.ts";
+import { opByName } from "../../ir/ops/index.ts";
+import { evaluate, type Size } from "../../ir/size.ts";
+import { sizeOf, type Type } from "../../ir/types.ts";
+import type { Draft, DraftFunc } from "../../passes/plan/select.ts";
 
 type Kernel = Draft & { kind: "kernel" };
 

@@ -4,17 +4,17 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
-import { printFunc, printModule, type Module } from "../ir/index.ts";
-import { pluginChanges, pluginUnproved } from "../passes/diagnostics.ts";
-import { runPipeline, type Ledger, type Outcome, type Pass } from "../passes/index.ts";
-import { cacheFolder } from "../runtime/user-cache.ts";
-import { modelModule } from "./frontend/model.ts";
-import type { ModelSpec } from "./frontend/spec.ts";
-import { guardOf, writeBefore } from "./guard.ts";
-import { EXACT, largest, step } from "./prove.ts";
-import { shrink } from "./shrink.ts";
-import { version } from "./version.ts";
+import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
+import { printFunc, printModule, type Module } from "../../ir/index.ts";
+import { pluginChanges, pluginUnproved } from "../../passes/diagnostics.ts";
+import { runPipeline, type Ledger, type Outcome, type Pass } from "../../passes/index.ts";
+import { cacheFolder } from "../../runtime/user-cache.ts";
+import { modelModule } from "../frontend/model.ts";
+import type { ModelSpec } from "../frontend/spec.ts";
+import { guardOf, writeBefore } from "./plugin-gate.ts";
+import { EXACT, largest, step } from "../analysis/verify.ts";
+import { shrink } from "../analysis/shrink.ts";
+import { version } from "../artifact/version.ts";
 
 /** What is known of one plug-in's pass. */
 export interface PluginProof {

@@ -8,12 +8,12 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, rmdirSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
-import { readRegularSync, readTextSync } from "../runtime/files.ts";
-import { MANIFEST, filesOfManifest, isOwnPath, manifestText as textOf, sha256 } from "../runtime/manifest-text.ts";
-import { cacheFolder } from "../runtime/user-cache.ts";
-import type { Compiled } from "./compile.ts";
-import { cannotWrite, cacheInTemporary, notOurs, usage } from "./diagnostics.ts";
+import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
+import { readRegularSync, readTextSync } from "../../runtime/files.ts";
+import { MANIFEST, filesOfManifest, isOwnPath, manifestText as textOf, sha256 } from "../../runtime/manifest-text.ts";
+import { cacheFolder } from "../../runtime/user-cache.ts";
+import type { Compiled } from "../compile.ts";
+import { cannotWrite, cacheInTemporary, notOurs, usage } from "../diagnostics.ts";
 import { STAGE, locked } from "./lock.ts";
 import { Ours, clearStage, clearStages, kindAt, removeIfEmpty } from "./ours.ts";
 

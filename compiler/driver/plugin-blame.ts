@@ -2,8 +2,8 @@
 // process, nor keep it alive; what it leaves behind is named, not taken for a fault of dsc.
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import type { Diagnostic, Span } from "../ir/diagnostic.ts";
-import { pluginLater } from "../passes/diagnostics.ts";
+import type { Diagnostic, Span } from "../../ir/diagnostic.ts";
+import { pluginLater } from "../../passes/diagnostics.ts";
 
 const loaded = new Map<string, string>();
 

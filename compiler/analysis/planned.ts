@@ -1,9 +1,9 @@
 // What `dsc plan` and `dsc inspect --cost` look at: a model after its passes, made from a config, or read from an artifact.
-import type { Manifest } from "../ir/artifact.ts";
-import { parseModule } from "../ir/index.ts";
-import { choosePasses, runPipeline, type Pass } from "../passes/index.ts";
-import { modelModule } from "./frontend/model.ts";
-import type { ModelSpec } from "./frontend/spec.ts";
+import type { Manifest } from "../../ir/artifact.ts";
+import { parseModule } from "../../ir/index.ts";
+import { choosePasses, runPipeline, type Pass } from "../../passes/index.ts";
+import { modelModule } from "../frontend/model.ts";
+import type { ModelSpec } from "../frontend/spec.ts";
 import type { Planned } from "./roofline.ts";
 
 export interface PlannedOptions {

@@ -6,11 +6,11 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import path from "node:path";
-import type { Built } from "../codegen/backend.ts";
-import type { KernelRecord } from "../ir/artifact.ts";
-import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
-import { cacheFolder, variable } from "../runtime/user-cache.ts";
-import { noTriton, tritonFailed } from "./diagnostics.ts";
+import type { Built } from "../../codegen/backend.ts";
+import type { KernelRecord } from "../../ir/artifact.ts";
+import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
+import { cacheFolder, variable } from "../../runtime/user-cache.ts";
+import { noTriton, tritonFailed } from "../diagnostics.ts";
 
 /** One kernel: `entry` is the function in `text`. */
 export interface TritonJob {

@@ -3,15 +3,15 @@
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import vm from "node:vm";
-import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
-import { everyNode, printModule, type Module } from "../ir/index.ts";
-import { pluginBroke, pluginSlow, pluginThrew, type Failure } from "../passes/diagnostics.ts";
-import type { PipelineOptions, Place } from "../passes/index.ts";
-import { readTextSync } from "../runtime/files.ts";
-import { makeFolder } from "./artifact.ts";
-import { kindAt } from "./ours.ts";
+import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
+import { everyNode, printModule, type Module } from "../../ir/index.ts";
+import { pluginBroke, pluginSlow, pluginThrew, type Failure } from "../../passes/diagnostics.ts";
+import type { PipelineOptions, Place } from "../../passes/index.ts";
+import { readTextSync } from "../../runtime/files.ts";
+import { makeFolder } from "../artifact/write.ts";
+import { kindAt } from "../artifact/ours.ts";
 import { isPluginExit, thrownAt, withoutExit } from "./plugin-blame.ts";
-import { variable } from "../runtime/user-cache.ts";
+import { variable } from "../../runtime/user-cache.ts";
 
 /**
  * Seconds one pass of a plug-in may take for one model; all standard passes together take one for R1. The limit is of the clock,

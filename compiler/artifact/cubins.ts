@@ -1,12 +1,12 @@
 // Compiled forms of an artifact's CUDA kernels, so that a machine that runs it needs no compiler. They come from NVRTC or nvcc of
 // this machine, which needs no GPU; another compiler gives other bytes, so an artifact with cubins names the one it had.
 import { createHash } from "node:crypto";
-import type { Manifest } from "../ir/artifact.ts";
-import type { Compiled } from "./compile.ts";
+import type { Manifest } from "../../ir/artifact.ts";
+import type { Compiled } from "../compile.ts";
 
 /** The same artifact with a .cubin beside every .cu; `by` insists on a compiler, `tell` hears how far it is. */
 export async function withCubins(c: Compiled, by?: "nvrtc" | "nvcc", tell: (doing: string) => void = () => {}): Promise<Compiled> {
-  const [{ cachedCompile }, { compilerName }, { ownKernels }] = await Promise.all([import("../runtime/devices/cuda/cubins.ts"), import("../runtime/devices/cuda/compiler.ts"), import("../runtime/devices/cuda/own.ts")]);
+  const [{ cachedCompile }, { compilerName }, { ownKernels }] = await Promise.all([import("../../runtime/devices/cuda/cubins.ts"), import("../../runtime/devices/cuda/compiler.ts"), import("../../runtime/devices/cuda/own.ts")]);
   const compile = cachedCompile(by);
   const files = new Map(c.files);
   const kernels = { ...c.manifest.kernels };
