@@ -148,29 +148,18 @@ export function begin(model: Model, arena: Arena, o: CallOptions, after?: Begun)
     next: next && base + next.at,
     result: run.then((ids) => {
       const result = resultOf(device, base, results, batch.shape.starts, o, ids);
-      expectNumbers(model, base, results, batch.shape.starts, o, ids);
+      expectNumbers(model, base, results, o, ids);
       return result;
     }),
   };
 }
 
-/**
- * Throws DSC5037 where the logit of a chosen id is no number. NaN in a row of the residual makes all its logits NaN, and an infinite
- * logit is chosen. Where a look costs a trip to the device, only id 0 is looked at: it is what kernels choose among NaN.
- */
-function expectNumbers(model: Model, base: number, results: readonly Placed[], rows: readonly number[], { entries }: CallOptions, ids: Int32Array | undefined): void {
-  const { device } = model;
-  const [logits, next] = ["logits", "next"].map((name) => results.find((r) => r.arg.name === name));
-  if (!logits || !next || logits.arg.dtype !== "f32" || entries.length === 0) return;
-  const [count, vocab] = logits.shape;
-  const chosen = ids ?? (readRows(device, { ...next, shape: [next.count] }, base, 0, next.count) as Int32Array);
-  for (const [i, { sequence }] of entries.entries()) {
-    const id = chosen[i];
-    if (device.kind !== "cpu" && id !== 0) continue;
-    const row = count === entries.length ? i : rows[i + 1] - 1;
-    const logit = readRows(device, { ...logits, shape: [logits.count] }, base, row * vocab + Math.min(Math.max(id, 0), vocab - 1), 1)[0];
-    if (!Number.isFinite(logit)) throw diagnostics.logitsNotFinite(sequence, id, logit, model.notFinite());
-  }
+/** Throws DSC5037 where a logit is NaN or infinite: what chooses the ids reads every logit, and says such a one as -1 - id. */
+function expectNumbers(model: Model, base: number, results: readonly Placed[], { entries }: CallOptions, ids: Int32Array | undefined): void {
+  const next = results.find((r) => r.arg.name === "next");
+  if (!next || entries.length === 0) return;
+  const chosen = ids ?? (readRows(model.device, { ...next, shape: [next.count] }, base, 0, next.count) as Int32Array);
+  for (const [i, { sequence }] of entries.entries()) if (chosen[i] < 0) throw diagnostics.logitsNotFinite(sequence, -1 - chosen[i], model.notFinite());
 }
 
 function resultOf(device: Device, base: number, results: readonly Placed[], rows: readonly number[], { entries, current, sampling }: CallOptions, ids: Int32Array | undefined): Result {

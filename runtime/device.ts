@@ -52,6 +52,13 @@ export interface StoredArray {
   dtype?: string;
 }
 
+/** Values of a weight as they lie in memory. */
+export interface StoredPart {
+  at: number;
+  bytes: number;
+  dtype: "F32" | "BF16" | "F8_E4M3";
+}
+
 export interface Device {
   readonly kind: Target;
   /** Takes bytes at a multiple of 64; the content is undefined. `what` names the need in a refusal. `near`: used with what lies there. */
@@ -82,6 +89,8 @@ export interface Device {
   place(arrays: readonly StoredArray[]): Promise<void>;
   /** Generates synthetic tensors in place. */
   fill(jobs: readonly FillJob[]): Promise<void>;
+  /** Which of these parts hold NaN or infinity; of devices that do not look while they place them. */
+  notFinite?(parts: readonly StoredPart[]): Promise<number[]>;
   /** Weights are in place: from here on nothing is compiled. */
   seal(): void;
   /** Whether a run may be begun before the last one has ended, to keep the device busy: runs then follow each other without the host. */

@@ -79,13 +79,22 @@ export const notFinite = (tensor: string, file: string, element: number): Diagno
     "fetch the file again, or convert the checkpoint again",
   );
 
-export const logitsNotFinite = (sequence: number, id: number, logit: number, weight: string | undefined): DiagnosticError =>
+export const weightNotFinite = (words: string, tensor: string | undefined): DiagnosticError =>
+  fail(
+    tensor ?? "the weights",
+    "DSC5015",
+    `${tensor ?? "a computed weight"} holds a value that is not a number`,
+    [words, tensor ? "a torn download, a bad conversion and codes of another FP8 format leave such values; every answer that meets one is NaN" : "the stored tensors that it is computed from while loading are numbers: what they give is too large for its dtype"],
+    tensor ? "fetch the file again, or convert the checkpoint again" : "compare config.json with the checkpoint's own",
+  );
+
+export const logitsNotFinite = (sequence: number, id: number, weight: string | undefined): DiagnosticError =>
   fail(
     `sequence ${sequence}`,
     "DSC5037",
     `the logits of sequence ${sequence} are not numbers`,
     [
-      `token ${id} would be chosen, and its logit is ${logit}`,
+      `the logit of token ${id} is NaN or infinite`,
       weight ?? "no stored weight is NaN or infinite: values overflowed between the kernels, as they do when a config does not fit its checkpoint",
     ],
     weight ? "fetch the checkpoint again, or convert it again" : "compare config.json with the checkpoint's own; --activations f32 has more range",

@@ -3,7 +3,7 @@
 // all others being zero, carries into the sign's place and no further.
 
 /** Bits that are all set in what is no number; what is added to carry; where the carry shows. For two bf16, four e4m3 a word. */
-interface Mask {
+export interface Mask {
   exponent: number;
   one: number;
   carry: number;
@@ -16,6 +16,9 @@ const masks: Readonly<Record<string, Mask>> = {
   F16: { exponent: 0x7c007c00, one: 0x04000400, carry: 0x80008000, bytes: 2 },
   F32: { exponent: 0x7f800000, one: 0x00800000, carry: 0x80000000, bytes: 4 },
 };
+
+/** The mask of a dtype that weights have in memory. */
+export const maskOf = (dtype: string): Mask => masks[dtype];
 
 /** Bytes the kernel takes at a time. */
 const STEP = 64;

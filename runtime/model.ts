@@ -1,7 +1,7 @@
 // A loaded model: the manifest, the device, and its weights in place. Opens sessions; close() gives everything back.
 // Loading refuses before it starts: memory first, then every tensor, then bytes move.
 import type { Manifest, WeightPlan } from "../ir/artifact.ts";
-import type { Device } from "./device.ts";
+import type { Device, StoredPart } from "./device.ts";
 import { arenaBytes, functionOf } from "./devices/dims.ts";
 import { align } from "./devices/align.ts";
 import * as diagnostics from "./diagnostics.ts";
@@ -12,7 +12,7 @@ import { bytesIn } from "./values.ts";
 import type { SessionOptions } from "./session.ts";
 import { Session } from "./session.ts";
 import type { Placement } from "./weights.ts";
-import { WeightStore, hasGaps, instanceBytes, layersOf, layersThatFit, partBytes, placements, residentBytes, weightsUsed } from "./weights.ts";
+import { WeightStore, elementBytes, hasGaps, instanceBytes, layersOf, layersThatFit, partBytes, placements, residentBytes, weightsUsed } from "./weights.ts";
 
 export interface LoadOptions {
   /** A folder or file with a checkpoint, or "synthetic:SEED". */
@@ -48,6 +48,7 @@ export class Model<D extends Device = Device> {
       try {
         source.check(allPlacements(manifest));
         await model.placeWeights(source);
+        await model.expectNumbers(source, model.parts());
         device.seal();
       } finally {
         await source.close();
@@ -99,20 +100,31 @@ export class Model<D extends Device = Device> {
     this.device.moved();
   }
 
-  /** The first resident weight that holds a value that is no number, in words; for a device that did not look while it read them. */
+  /** Every part of a weight that stays, where it lies. */
+  private parts(): ResidentPart[] {
+    return Object.entries(this.manifest.weights).flatMap(([symbol, plan]) =>
+      plan.staging || plan.source.kind === "rope" ? [] : layersOf(plan).flatMap((layer) => this.partsOf(symbol, layer)),
+    );
+  }
+
+  private partsOf(symbol: string, layer: number | undefined): ResidentPart[] {
+    const plan = this.manifest.weights[symbol];
+    const sizes = partBytes(plan);
+    return (["data", "scales"] as const).flatMap((part) =>
+      sizes[part] ? [{ symbol, plan, layer, part, at: this.weights.address(symbol, part, layer), bytes: sizes[part], dtype: part === "scales" ? "F32" : DTYPES[plan.dtype] }] : [],
+    );
+  }
+
+  /** Refuses weights that hold NaN or infinity, on a device that did not look while it read them: it looks where they lie. */
+  private async expectNumbers(source: WeightSource, parts: readonly ResidentPart[]): Promise<void> {
+    if (!source.stored || !this.device.notFinite) return;
+    const [bad] = await this.device.notFinite(parts);
+    if (bad !== undefined) throw diagnostics.weightNotFinite(inWords(parts[bad]), tensorOf(this.device, parts[bad]));
+  }
+
+  /** The first weight that holds a value that is no number, in words, once a step has met one: memory can have changed since loading. */
   notFinite(): string | undefined {
-    if (this.device.kind === "cpu") return undefined;
-    for (const [symbol, plan] of Object.entries(this.manifest.weights)) {
-      if (plan.staging || plan.source.kind === "rope") continue;
-      const { data, scales } = partBytes(plan);
-      const dtype = { f32: "F32", bf16: "BF16", "e4m3/128x128": "F8_E4M3" }[plan.dtype];
-      for (const layer of layersOf(plan))
-        for (const [part, bytes, stored] of [["data", data, dtype], ["scales", scales, "F32"]] as const)
-          for (let from = 0; from < bytes; from += LOOK_BYTES) {
-            const piece = this.device.read(this.weights.address(symbol, part, layer) + from, Math.min(LOOK_BYTES, bytes - from));
-            if (firstBad(piece, stored) !== undefined) return `${part === "scales" ? "a scale" : "a value"} of weight ${symbol}${layer === undefined ? "" : ` of layer ${layer}`} is NaN or infinite${namesOf(plan, layer)}`;
-          }
-    }
+    for (const part of this.parts()) if (firstIn(this.device, part) !== undefined) return inWords(part);
     return undefined;
   }
 
@@ -150,6 +162,7 @@ export class Model<D extends Device = Device> {
         return placements(symbol, manifest.weights[symbol], layer, weights.put(symbol, layer, at));
       }),
     );
+    await this.expectNumbers(source, blocks.flatMap((b) => this.partsOf(b.symbol, b.layer)));
     const args = new Map<string, number>();
     for (const [symbol, { source }] of Object.entries(manifest.weights))
       if (source.kind === "computed" && source.by === name) args.set(source.result, weights.address(symbol, "data", layer));
@@ -172,8 +185,46 @@ export class Model<D extends Device = Device> {
   }
 }
 
+/** Values or scales of a weight of one layer, where they lie. */
+interface ResidentPart extends StoredPart {
+  symbol: string;
+  plan: WeightPlan;
+  layer: number | undefined;
+  part: "data" | "scales";
+}
+
+const DTYPES = { f32: "F32", bf16: "BF16", "e4m3/128x128": "F8_E4M3" } as const;
+
 /** Bytes of weights looked at together. */
 const LOOK_BYTES = 16 << 20;
+
+/** The first element of a part that is no number: read back, piece by piece. */
+function firstIn(device: Device, { at, bytes, dtype, plan, part }: ResidentPart): number | undefined {
+  const width = part === "scales" ? 4 : elementBytes[plan.dtype];
+  for (let from = 0; from < bytes; from += LOOK_BYTES) {
+    const found = firstBad(device.read(at + from, Math.min(LOOK_BYTES, bytes - from)), dtype);
+    if (found !== undefined) return from / width + found;
+  }
+  return undefined;
+}
+
+const inWords = ({ symbol, plan, layer, part }: ResidentPart): string =>
+  `${part === "scales" ? "a scale" : "a value"} of weight ${symbol}${layer === undefined ? "" : ` of layer ${layer}`} is NaN or infinite${namesOf(plan, layer)}`;
+
+/** The tensor of the checkpoint that gave a part its first bad value; undefined where none of them did, as of computed weights. */
+function tensorOf(device: Device, whole: ResidentPart): string | undefined {
+  const { symbol, plan, layer, part, at } = whole;
+  const first = firstIn(device, whole);
+  if (first === undefined) return undefined;
+  const byte = at + first * (part === "scales" ? 4 : elementBytes[plan.dtype]);
+  const from = part === "scales" ? { data: 0, scales: at } : { data: at, scales: 0 };
+  let best: { name: string; begins: number } | undefined;
+  for (const p of placements(symbol, plan, layer, from)) {
+    const [name, begins] = part === "scales" ? [p.scales!.tensor, p.scales!.at] : [p.tensor, p.data];
+    if (begins <= byte && (!best || begins > best.begins)) best = { name, begins };
+  }
+  return best?.name;
+}
 
 /** The tensors of a weight, for a message. */
 function namesOf(plan: WeightPlan, layer: number | undefined): string {

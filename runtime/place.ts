@@ -17,6 +17,8 @@ export interface WeightSource {
   check(all: readonly Placement[]): void;
   place(device: Device, placements: readonly Placement[]): Promise<void>;
   close(): Promise<void>;
+  /** Values come from files: they can be anything. */
+  stored: boolean;
 }
 
 /** "synthetic:SEED", or a folder or file with a checkpoint. `ue8m0` picks power-of-two scales for synthetic FP8 weights. */
@@ -49,6 +51,7 @@ function syntheticSource(seed: number, ue8m0: boolean): WeightSource {
     check: (all) => collect(all, (p) => void jobs(p)),
     place: (device, all) => device.fill(all.flatMap(jobs)),
     close: () => Promise.resolve(),
+    stored: false,
   };
 }
 
@@ -67,6 +70,7 @@ function checkpointSource(checkpoint: Checkpoint, ue8m0: boolean): WeightSource 
       await checkpoint.unchanged();
     },
     close: () => checkpoint.close(),
+    stored: true,
   };
 }
 

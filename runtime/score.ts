@@ -45,8 +45,9 @@ export async function score(model: Model, ids: readonly number[], options: Score
       const { taps } = await session.prefill([run]);
       const [rows, vocab] = taps.logits.shape;
       for (let r = 0; r + 1 < rows; r++) {
-        const nats = surprise(taps.logits.data as Float32Array, r * vocab, vocab, run[r + 1]);
-        if (!Number.isFinite(nats)) throw diagnostics.logitsNotFinite(0, run[r + 1], taps.logits.data[r * vocab + run[r + 1]], model.notFinite());
+        const logits = (taps.logits.data as Float32Array).subarray(r * vocab, (r + 1) * vocab);
+        const nats = surprise(logits, 0, vocab, run[r + 1]);
+        if (Number.isNaN(nats)) throw diagnostics.logitsNotFinite(0, logits.findIndex((l) => !Number.isFinite(l)), model.notFinite());
         sum += nats;
       }
       tokens += rows - 1;
@@ -65,11 +66,16 @@ export function cut(ids: readonly number[], length: number, bos: number | null):
   return runs.filter((r) => r.length > 1);
 }
 
-/** -log softmax(logits[at .. at + n])[id]. */
+/** -log softmax(logits[at .. at + n])[id]; NaN where one of the logits is NaN or infinite. */
 export function surprise(logits: Float32Array, at: number, n: number, id: number): number {
   let most = -Infinity;
-  for (let i = at; i < at + n; i++) if (logits[i] > most) most = logits[i];
-  let sum = 0;
+  // Zero times a number is zero, and times anything else NaN.
+  let zero = 0;
+  for (let i = at; i < at + n; i++) {
+    if (logits[i] > most) most = logits[i];
+    zero += 0 * logits[i];
+  }
+  let sum = zero;
   for (let i = at; i < at + n; i++) sum += Math.exp(logits[i] - most);
   return Math.log(sum) + most - logits[at + id];
 }

@@ -177,26 +177,27 @@ export function addBias(p: RowsProblem & { bias: "f32" | "bf16" }): Kernel {
   });
 }
 
-/** Column of the first maximum; blocks of 512 columns in order, so a tie keeps the earlier one. */
+/** Column of the first maximum; blocks of 512 columns in order, so a tie keeps the earlier one. NaN and infinity count as more than any number, and are said by -1 - column. */
 export function argmax(p: { d: number; xStride: number }): Kernel {
-  const LOWEST = -3.4028234663852886e38;
+  const LARGEST = 3.4028234663852886e38;
   return kernel({
     name: `argmax_${p.d}`,
-    summary: "Column of the first maximum of every row.",
+    summary: "Column of the first maximum of every row; -1 - column of the first NaN or infinity where there is one.",
     params: { x: rows(p.d, p.xStride), y: { dtype: "i32", shape: ["m"], access: "out" } },
     dims: ["m"],
     body(k, { x: xs, y }) {
       k.grid({ i: ["m", 1] });
-      const best = k.fill("best", 1, 1, LOWEST);
+      const best = k.fill("best", 1, 1, -LARGEST);
       const at = k.fill("at", 1, 1, 0, "i32");
       k.loop("p", 0, p.d, WIDE, () => {
-        const v = k.load("v", 1, WIDE, xs, { at: ["i", "p"], cols: 1, colLimit: p.d }, LOWEST);
+        const x = k.load("x", 1, WIDE, xs, { at: ["i", "p"], cols: 1, colLimit: p.d }, -LARGEST);
+        const v = k.map("v", f.select(f.le(f.abs(x), LARGEST), x, Infinity));
         const top = k.reduce("top", v, "max", "cols");
         const first = k.reduce("first", v, "argmax", "cols");
         k.set(at, f.select(f.lt(best, top), f.add(first, f.index("p")), at));
         k.set(best, f.max(best, top));
       });
-      k.store(at, y, { at: ["i"] });
+      k.store(k.map("answer", f.select(f.le(best, LARGEST), at, f.sub(-1, at)), "i32"), y, { at: ["i"] });
     },
   });
 }

@@ -18,7 +18,9 @@ const shapes: Record<string, (r: () => number, i: number) => number> = {
   "all equal": () => 1.5,
   "zeros of both signs": (r) => (r() < 0.5 ? 0 : -0),
   "one above, the others far": (_, i) => (i === 77 ? 30 : -1000),
-  "mostly minus infinity": (r) => (r() < 0.9 ? -Infinity : r() * 4),
+  "mostly far below": (r) => (r() < 0.9 ? -3e38 : r() * 4),
+  "one NaN": (r, i) => (i === 61 ? NaN : r() * 4),
+  "infinite after minus infinite": (r, i) => (i === 9 ? -Infinity : i === 55 ? Infinity : r() * 4),
 };
 const options: Sampling[] = [
   { temperature: 1 }, { temperature: 0.7, topK: 40 }, { temperature: 0.7, topP: 0.9 }, { temperature: 1.3, topK: 50, topP: 0.95, seed: 2 ** 40 + 7 },
@@ -31,7 +33,7 @@ export interface Rows {
   want: number[];
 }
 
-/** A row for every shape of logits and every set of options, and what the sampler chooses. */
+/** A row for every shape of logits and every set of options, and what the sampler chooses; -1 - id of the first logit that is no number. */
 export function sampleRows(vocab: number): Rows {
   const r = random(vocab);
   const rows = Object.keys(shapes).flatMap((shape) => options.map((o) => ({ shape, o })));
@@ -49,7 +51,8 @@ export function sampleRows(vocab: number): Rows {
     [starts[b + 1], lengths[b]] = [2 * b + 2, 5 + 17 * b];
     ids[2 * b + 1] = Math.floor(r() * vocab);
     sampler.write(choices, b * CHOICE_BYTES, b);
-    return sampler.choose(row, new Set([...held, ids[2 * b + 1]]), lengths[b], b);
+    const bad = row.findIndex((v) => !Number.isFinite(v));
+    return bad < 0 ? sampler.choose(row, new Set([...held, ids[2 * b + 1]]), lengths[b], b) : -1 - bad;
   });
   const bytes = (a: ArrayBufferView<ArrayBuffer>): Uint8Array<ArrayBuffer> => new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
   return { want, buffers: { logits: bytes(logits), choices: bytes(choices), ids: bytes(ids), starts: bytes(starts), lengths: bytes(lengths), seen: bytes(seen), y: new Uint8Array(4 * rows.length) } };

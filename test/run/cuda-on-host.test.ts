@@ -23,6 +23,7 @@ import { distances } from "../device/distances.ts";
 import { fixtures, readTensors } from "../interpreted.ts";
 import { buildDriver, buildKernels } from "../kernels/host-driver.ts";
 import { lacks } from "../conditions.ts";
+import { altered, type Tensors } from "./altered.ts";
 
 const work = mkdtempSync(path.join(tmpdir(), "dsc-cuda-host-"));
 afterAll(() => rmSync(work, { recursive: true }));
@@ -281,6 +282,47 @@ test.skipIf(lacks("g++"))("ids drawn on the device are those drawn here, alone, 
     expect(await run(model, { ...way, stop, ahead: true })).toEqual(await run(host, { ...way, stop }));
   }
   await Promise.all([model.close(), host.close()]);
+});
+
+test.skipIf(lacks("g++"))("one bad row of the head ends the step, greedy, drawn, drafted, begun ahead", async () => {
+  const fixture = fixtures.find((f) => f.includes("a08"))!;
+  const { manifest, device } = await openDevice(fixture, { activations: "bf16", stored: await storedIn(fixture) });
+  const model = await Model.open(manifest, device, { weights: fixture });
+  const prompts = [[3, 1, 4, 1, 5], [9, 2, 6], [5, 3, 5, 8, 9, 7, 9]];
+  const row = model.weights.address("head", "data", undefined) + 2 * 5 * manifest.model.hidden;
+  const was = device.read(row, 2).slice();
+  const all = async (options: Omit<GenerateOptions, "maxNew">, spoil: number, bits: number): Promise<number> => {
+    let steps = 0;
+    for await (const step of generate(model, prompts, { maxNew: 8, ...options })) {
+      expect(step.ids.flat().every((id) => id >= 0)).toBe(true);
+      if (steps++ === spoil) device.write(row, new Uint8Array(Uint16Array.of(bits).buffer));
+    }
+    return steps;
+  };
+  const ways = [{}, { ahead: true }, { temperature: 0.8, topP: 0.9, topK: 20 }, { temperature: 0.8, ahead: true }, { repeatPenalty: 1.3, ahead: true }, { draft: 2 }];
+  for (const [i, way] of ways.entries()) {
+    await expect(all(way, 3 - (i % 3), [0x7fc0, 0x7f80, 0xff80][i % 3])).rejects.toThrow(/DSC5037[^]*the logit of token 5 is NaN or infinite[^]*weight head is NaN or infinite: lm_head.weight/);
+    device.write(row, was);
+    // The model goes on as if nothing had been.
+    expect(await all(way, -1, 0)).toBeGreaterThan(2);
+  }
+  await model.close();
+});
+
+test.skipIf(lacks("g++"))("stored values that are no numbers are refused once they lie in the device's memory, with tensor and layer", async () => {
+  const put = (t: Tensors, name: string, at: number, bytes: number[]): void => t.get(name)!.data.set(bytes, at);
+  const expert = "model.layers.1.mlp.experts.3.up_proj.weight";
+  const cases: [fixture: string, tensor: string, alter: (t: Tensors) => void][] = [
+    ["a07-v3-fp8", expert, (t) => put(t, expert, 4242, [0x7f])],
+    ["a07-v3-fp8", `${expert}_scale_inv`, (t) => put(t, `${expert}_scale_inv`, 4, [0, 0, 0x80, 0x7f])],
+    ["a01-v3-yarn", "model.layers.1.mlp.gate.e_score_correction_bias", (t) => put(t, "model.layers.1.mlp.gate.e_score_correction_bias", 28, [1, 0, 0x80, 0xff])],
+    ["a01-v3-yarn", "model.layers.0.self_attn.kv_b_proj.weight", (t) => put(t, "model.layers.0.self_attn.kv_b_proj.weight", 62, [0xc0, 0x7f])],
+  ];
+  for (const [name, tensor, alter] of cases) {
+    const folder = await altered(name, alter);
+    const { manifest, device } = await openDevice(folder, { activations: "bf16", stored: await storedIn(folder) });
+    await expect(Model.open(manifest, device, { weights: folder })).rejects.toThrow(`DSC5015]: ${tensor} holds a value that is not a number`);
+  }
 });
 
 test.skipIf(lacks("g++"))("graphs of steps follow the rope tables and the cache when these move", async () => {

@@ -147,10 +147,18 @@ describe("values that overflow on the way are seen in the step", () => {
     await expect(answer(1)).rejects.toThrow(/DSC5037/);
   });
 
-  test("a device that did not look while it read names the weight", async () => {
+  test.each([["NaN", 0x7fc0], ["infinity", 0x7f80], ["minus infinity", 0xff80]])("one row of the head with %s ends the step though other ids would be chosen, drafts and all", async (_, bits) => {
+    const model = await openModel(await altered("a08-v3-mtp", () => {}));
+    // As if memory had changed: loading would have refused it.
+    model.device.write(model.weights.address("head", "data", undefined) + 2 * 5 * model.manifest.model.hidden, new Uint8Array(Uint16Array.of(bits).buffer));
+    for (const options of [{}, { temperature: 0.7, topP: 0.9 }, { draft: 2 }, { repeatPenalty: 1.2 }])
+      await expect(async () => {
+        for await (const step of generate(model, [[5, 6], [7]], { maxNew: 3, ...options })) expect(step).toBeUndefined();
+      }).rejects.toThrow(/DSC5037[^]*the logit of token 5 is NaN or infinite[^]*weight head is NaN or infinite: lm_head.weight/);
+  });
+
+  test("a weight that becomes NaN after loading is named", async () => {
     const model = await openModel(await altered("a07-v3-fp8", () => {}));
-    // What a GPU holds: a scale of one layer became NaN, and only id 0 is looked at.
-    Object.defineProperty(model.device, "kind", { value: "cuda" });
     model.device.write(model.weights.address("moe_layer.wo", "scales", 1), new Uint8Array(Float32Array.of(NaN).buffer));
     const session = model.session({ maxTokens: 8 });
     await expect(session.prefill([[5, 6]])).rejects.toThrow(/DSC5037[^]*a scale of weight moe_layer.wo of layer 1 is NaN or infinite: model.layers.1.self_attn.o_proj.weight/);

@@ -2,11 +2,12 @@
 // graph; anything else is launched one by one. The event loop stays alive while the GPU works.
 import type { KernelRecord, Manifest } from "../../../ir/artifact.ts";
 import { brokenManifest, misuse } from "../../diagnostics.ts";
-import type { Call, Device, FillJob, StoredArray } from "../../device.ts";
+import type { Call, Device, FillJob, StoredArray, StoredPart } from "../../device.ts";
 import type { Compile } from "./cubins.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { fillScalars, fillText } from "./fill.ts";
 import { Cuda, type CudaKernel } from "./index.ts";
+import { lookLaunches, lookText } from "./look.ts";
 import { beginText, endText, Mail } from "./mail.ts";
 import { Memory } from "./memory.ts";
 import { onwardText } from "./onward.ts";
@@ -206,6 +207,19 @@ export class CudaDevice implements Device {
       this.filler.enqueue(this.cuda.stream, [job.at], { SMs, count: job.count }, (name) => scalars[name]);
     }
     await this.runs.finished();
+  }
+
+  async notFinite(parts: readonly StoredPart[]): Promise<number[]> {
+    if (parts.length === 0) return [];
+    const look = await this.own(lookText.name);
+    const found = this.memory.allocate(4 * parts.length, "what is no number");
+    this.clear(found, 4 * parts.length);
+    for (const [i, part] of parts.entries())
+      for (const { at, scalars } of lookLaunches(part)) look.enqueue(this.cuda.stream, [at, found + 4 * i], { SMs: this.cuda.multiprocessors, bytes: scalars.bytes }, (name) => scalars[name]);
+    const words = this.read(found, 4 * parts.length);
+    this.release(found);
+    const bad = new Int32Array(words.buffer, words.byteOffset, parts.length);
+    return parts.flatMap((_, i) => (bad[i] ? [i] : []));
   }
 
   /** Weights are in place: from here on nothing is compiled. */

@@ -20,7 +20,7 @@ dsc_onward(int* tables, const int* next, int positions_at, int lengths_at, int i
       tables[positions_at + i]++;
       tables[lengths_at + i]++;
     }
-    tables[ids_at + i] = next[i];
+    tables[ids_at + i] = max(next[i], 0);  // negative: logits that are no numbers, which the host will say; the step must not read before its tables
   }
   // Nobody starts before the tables are there: attention reads them before it awaits the kernel before it.
   __threadfence();

@@ -44,7 +44,8 @@ template <class T> __device__ __forceinline__ T* at_rank(T* p, u32) { return p; 
 /** The kernel's text for a vocabulary. */
 export function sampleSource(vocab: number, shape = sampleShape(vocab)): string {
   const { blocks, threads } = shape;
-  return `// dsc_sample: the next id of every row, y [m] i32, drawn from logits [m, ${vocab}] f32 as runtime/sample.ts defines, bit for bit.
+  return `// dsc_sample: the next id of every row, y [m] i32, drawn from logits [m, ${vocab}] f32 as runtime/sample.ts defines, bit for bit;
+// -1 - id of the first logit that is NaN or infinite, where one is.
 // schedule: ${blocks === 1 ? "one block" : `a cluster of ${blocks} blocks`} a row of ${threads} threads; keys and weights of its ids in shared memory, read once from L2
 // floor on H200: ${4 * vocab} m bytes; what it takes is barriers: two for each of three digits of top-k and of top-p
 // Weights are whole numbers below 2^32, so sums are exact and no order of adding matters.
@@ -71,7 +72,7 @@ struct Shared {
 };
 static_assert(sizeof(Shared) <= ${sharedBytes(vocab, shape)}, "shared memory");
 
-// Keys order as the values do, -0 as 0.
+// Keys order as the values do, -0 as 0. What is no number has the key ALL, above all others.
 __device__ __forceinline__ u32 key_of(float v) {
   const u32 bits = __float_as_uint(__fadd_rn(v, 0.f));
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
@@ -250,6 +251,7 @@ dsc_sample(const float* logits, const int* choices, const int* ids, const int* s
   u32 top = 0;
   for (int i = threadIdx.x; i < count; i += THREADS) {
     float l = from[first + i];
+    const bool number = (__float_as_uint(l) & 0x7f800000u) != 0x7f800000u;
     if (penalises) {
       const int id = first + i;
       const u32 bit = 1u << id % 32;
@@ -257,7 +259,7 @@ dsc_sample(const float* logits, const int* choices, const int* ids, const int* s
       if (id == fed && !holds) atomicOr(held + id / 32, bit);
       if (holds || id == fed) l = __double2float_rn(l > 0.f ? __ddiv_rn((double)l, c.penalty) : __dmul_rn((double)l, c.penalty));
     }
-    s.keys[i] = key_of(l);
+    s.keys[i] = number ? key_of(l) : ALL;
     top = s.keys[i] > top ? s.keys[i] : top;
   }
   // The largest of the block, then of the cluster.
@@ -269,19 +271,21 @@ dsc_sample(const float* logits, const int* choices, const int* ids, const int* s
   cluster_sync();
   for (int r = 0; r < BLOCKS; r++) { const u32 other = *at_rank(&s.top, r); top = other > top ? other : top; }
   const float most = value_of(top);
+  // With NaN or infinity among the logits nothing is drawn: the first of them is said, as -1 - id.
+  const bool broken = top == ALL, greedy = broken || c.scale == 0.0;
 
   for (int i = threadIdx.x; i < count; i += THREADS)
-    s.weights[i] = c.scale == 0.0 ? s.keys[i] == top : weight_of(value_of(s.keys[i]), most, c.scale);
+    s.weights[i] = greedy ? s.keys[i] == top : weight_of(value_of(s.keys[i]), most, c.scale);
   __syncthreads();
-  if (c.scale != 0.0 && c.top_k > 0 && c.top_k < D)
+  if (!greedy && c.top_k > 0 && c.top_k < D)
     cut(s, count, most, c.scale, [](u32 w) { return w ? 1u : 0u; }, [&](u64) { return (u64)c.top_k; });
-  if (c.scale != 0.0 && c.top_p < 1.0)
+  if (!greedy && c.top_p < 1.0)
     cut(s, count, most, c.scale, [](u32 w) { return w; }, [&](u64 all) { return (u64)ceil(__dmul_rn(c.top_p, (double)all)); });
 
-  const u32 word = c.scale == 0.0 ? 0 : philox((u32)lengths[row], (u32)c.sequence, c.seed_low, c.seed_high);
+  const u32 word = greedy ? 0 : philox((u32)lengths[row], (u32)c.sequence, c.seed_low, c.seed_high);
   u64 total;
   const int i = locate(s, count, total, [&](int i) { return (u64)s.weights[i]; }, [&](u64 all) { return __umul64hi((u64)word << 32, all); });
-  if (i >= 0) y[row] = first + i;
+  if (i >= 0) y[row] = broken ? -1 - (first + i) : first + i;
   if (total == 0 && rank == 0 && threadIdx.x == 0) y[row] = 0;
   cluster_sync();  // none leaves while another reads its sums
 }

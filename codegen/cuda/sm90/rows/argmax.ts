@@ -1,6 +1,7 @@
 // The first maximum of every row, in one launch: a row's columns go to several blocks, each leaves its best in one 64-bit atomic
 // maximum, and the last block of a row writes the answer and clears the place for the next launch. A value and its column make one
-// number that orders by value first and, among equals, earlier columns higher, so any order of blocks gives the same answer.
+// number that orders by value first and, among equals, earlier columns higher, so any order of blocks gives the same answer. NaN and
+// infinity order above every number, and their column is said as -1 - column: who reads the answer learns of them at no further cost.
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv, mul } from "../../../../ir/size.ts";
@@ -18,20 +19,21 @@ export function argmaxRows(p: { d: number; xStride: number }, machine: Gpu): Ker
   const wide = p.xStride % 4 === 0;
   const name = `argmax_${p.d}`;
   const source = `${header([
-    `argmax: y [m] i32 = the first column with the maximum of x [m, ${p.d}] f32`,
+    `argmax: y [m] i32 = the first column with the maximum of x [m, ${p.d}] f32; -1 - column of the first NaN or infinity`,
     `${chunks} blocks a row; ${floorText(machine, { reads: `${4 * p.d} m bytes` })}`,
   ])}
 ${streamTypes}
 ${dependent}
 constexpr int D = ${p.d}, CHUNKS = ${chunks};
 
-// Orders as (value, -column): floats compare as integers once negative ones are turned round. NaN never wins.
+// Orders as (value, -column): floats compare as integers once negative ones are turned round. NaN and infinity come first of all.
 __device__ __forceinline__ u64 rank_of(float v, int column) {
-  const u32 bits = __float_as_uint(v == v ? __fadd_rn(v, 0.f) : __int_as_float(0xff800000));  // -0 is 0
-  const u32 ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  const u32 bits = __float_as_uint(__fadd_rn(v, 0.f));  // -0 is 0
+  const u32 ordered = (bits & 0x7f800000u) == 0x7f800000u ? 0xffffffffu : bits & 0x80000000u ? ~bits : bits | 0x80000000u;
   return (u64)ordered << 32 | (u32)~column;
 }
 __device__ __forceinline__ u64 larger(u64 a, u64 b) { return a > b ? a : b; }
+__device__ __forceinline__ int answer(u64 best) { return (u32)(best >> 32) == 0xffffffffu ? (int)(u32)best : (int)~(u32)best; }
 
 extern "C" __global__ void __launch_bounds__(${THREADS})
 ${name}(const float* __restrict__ x, int* __restrict__ y, int m${chunks > 1 ? ", u64* __restrict__ workspace" : ""}) {
@@ -57,12 +59,12 @@ ${wide ? `    if (column + 3 < D) {
   if (threadIdx.x != 0) return;
 #pragma unroll
   for (int i = 1; i < ${THREADS / 32}; i++) best = larger(best, warps[i]);
-${chunks === 1 ? "  y[row] = ~(u32)best;" : `  // workspace: the best so far of each row, then how many blocks have been here.
+${chunks === 1 ? "  y[row] = answer(best);" : `  // workspace: the best so far of each row, then how many blocks have been here.
   u32* arrived = (u32*)(workspace + m);
   atomicMax(workspace + row, best);
   __threadfence();
   if (atomicAdd(arrived + row, 1u) != CHUNKS - 1) return;
-  y[row] = ~(u32)atomicExch(workspace + row, 0ull);
+  y[row] = answer(atomicExch(workspace + row, 0ull));
   arrived[row] = 0;`}
 }
 `;
