@@ -1,6 +1,6 @@
 // A residual sum and the norm after it: one visit of the row gives the sum, its norm and, where a quantised product follows,
 // its codes. Sum and norm are two roots, so the pass finds them itself; the equations say what each root becomes.
-import { add, addNorm, addNormBoth, addNormQuant, everyNode, quantize, rmsNorm, type Func, type Node, type Value } from "../../ir/index.ts";
+import { add, addNorm as addNormOp, addNormBoth, addNormQuant, everyNode, quantize, rmsNorm, type Func, type Node, type Value } from "../../ir/index.ts";
 import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
 import { readersOf, rebuild } from "../rewrite.ts";
@@ -13,7 +13,7 @@ export const sumNorm = rule("add and normalise", {
   vars,
   attrs: { eps: 1e-6 },
   from: ({ a, b, gain, eps }) => rmsNorm({ x: add({ a, b }), gain, eps }),
-  to: ({ a, b, gain, eps }) => addNorm({ a, b, gain, eps }).y,
+  to: ({ a, b, gain, eps }) => addNormOp({ a, b, gain, eps }).y,
 });
 
 /** quantize(rms_norm(a + b)): the normalised row is not written. */
@@ -41,7 +41,7 @@ interface Fusion {
   build: (a: Value, b: Value) => { sum: Value; y?: Value; codes?: Value };
 }
 
-export const addNormPass = pass({
+export const addNorm = pass({
   name: "add-norm",
   summary: "Add the residual, normalise and quantise in one visit of the row.",
   equations: [sumNorm, sumNormQuant, sumNormBoth],
@@ -107,7 +107,7 @@ function fusionsOf(f: Func, cx: Cx): Map<Node, Fusion> {
     const asItIs = results.has(norm.results[0]) || reads.some((n) => n !== codes);
     const scale = codes?.attrs.scale;
     const fusion: Omit<Fusion, "norm" | "quantize"> = !codes
-      ? { rule: sumNorm.name, build: (a, b) => addNorm({ a, b, gain, eps }) }
+      ? { rule: sumNorm.name, build: (a, b) => addNormOp({ a, b, gain, eps }) }
       : asItIs
         ? { rule: sumNormBoth.name, build: (a, b) => addNormBoth({ a, b, gain, eps, scale }) }
         : { rule: sumNormQuant.name, build: (a, b) => addNormQuant({ a, b, gain, eps, scale }) };

@@ -1,5 +1,5 @@
 // The end of a layer with experts: their rows, the shared expert's and the residual are added in one visit.
-import { add, combine, combineAdd } from "../../ir/index.ts";
+import { add, combine, combineAdd as combineAddOp } from "../../ir/index.ts";
 import { inEach } from "../contract.ts";
 import { pass } from "../pass.ts";
 import { rule, type MatchContext } from "../rule.ts";
@@ -15,7 +15,7 @@ const once = (cx: MatchContext): string | null => (cx.uses(cx.root.operands[1]) 
 export const combineShared = rule("combine onto the residual and the shared expert", {
   vars: { ...vars, shared: "[T, d] a" },
   from: ({ ys, places, weights, x, shared }) => add({ a: x, b: add({ a: combine({ ys, places, weights }), b: shared }) }),
-  to: ({ ys, places, weights, x, shared }) => combineAdd({ ys, places, weights, x, shared }),
+  to: ({ ys, places, weights, x, shared }) => combineAddOp({ ys, places, weights, x, shared }),
   when: (_, cx) => once(cx),
   sizes,
   ties,
@@ -25,13 +25,13 @@ export const combineShared = rule("combine onto the residual and the shared expe
 export const combineResidual = rule("combine onto the residual", {
   vars,
   from: ({ ys, places, weights, x }) => add({ a: x, b: combine({ ys, places, weights }) }),
-  to: ({ ys, places, weights, x }) => combineAdd({ ys, places, weights, x }),
+  to: ({ ys, places, weights, x }) => combineAddOp({ ys, places, weights, x }),
   when: (_, cx) => once(cx),
   sizes,
   ties,
 });
 
-export const combineAddPass = pass({
+export const combineAdd = pass({
   name: "combine-add",
   summary: "Add the experts' rows, the shared expert's and the residual in one visit.",
   rules: [combineShared, combineResidual],

@@ -1,5 +1,5 @@
 // The last rows of sequences, before anything is done to all rows: the head reads one row of each sequence, so only that one is normed.
-import { lastRows, rmsNorm } from "../../ir/index.ts";
+import { lastRows as lastRowsOp, rmsNorm } from "../../ir/index.ts";
 import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
 
@@ -7,12 +7,12 @@ import { rule } from "../rule.ts";
 export const lastThenNorm = rule("take the last rows before their norm", {
   vars: { x: "[T, d] a", gain: "[d] w", batch: "batch" },
   attrs: { eps: 1e-6 },
-  from: ({ x, gain, batch, eps }) => lastRows({ x: rmsNorm({ x, gain, eps }), batch }),
-  to: ({ x, gain, batch, eps }) => rmsNorm({ x: lastRows({ x, batch }), gain, eps }),
+  from: ({ x, gain, batch, eps }) => lastRowsOp({ x: rmsNorm({ x, gain, eps }), batch }),
+  to: ({ x, gain, batch, eps }) => rmsNorm({ x: lastRowsOp({ x, batch }), gain, eps }),
   when: (_, cx) => (cx.uses(cx.root.operands[0]) > 1 ? "all rows of the norm are read elsewhere too" : null),
 });
 
-export const lastRowsPass = pass({
+export const lastRows = pass({
   name: "last-rows",
   summary: "Norm only the rows that the head reads: the last one of every sequence.",
   rules: [lastThenNorm],

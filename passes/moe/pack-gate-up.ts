@@ -4,7 +4,7 @@ import { blockLinear, groupedLinear, linear, mul, silu, siluMul, stack } from ".
 import { inEach } from "../contract.ts";
 import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
-import { placeStacks } from "../plan/place.ts";
+import { placeStacks } from "../plan/load.ts";
 
 /** silu(x Gᵀ) * (x Uᵀ) = silu_mul(x [G; U]ᵀ) */
 export const packDense = rule("pack gate and up", {

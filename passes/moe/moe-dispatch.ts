@@ -1,23 +1,13 @@
 // MoE grouped dispatch: "for every expert, its rows through its matrices" becomes sort rows by expert, one grouped GEMM per
 // matrix over all experts, weighted combine. The number of launches no longer depends on the number of experts.
-import { bodyOf, captures, combine, dequantize, gatherRows, groupedLinear, make, quantize, sortExperts, type Func, type Graph, type Node, type Value } from "../../ir/index.ts";
+import { bodyOf, captures, combine, dequantize, gatherRows, groupedLinear, make, sortExperts, type Func, type Graph, type Node, type Value } from "../../ir/index.ts";
 import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
 import { rebuild } from "../rewrite.ts";
-import { rule } from "../rule.ts";
-
-/** quantize(gather x) = gather(quantize x): T rows to quantise instead of T times k. */
-export const quantiseFirst = rule("quantise before gathering", {
-  vars: { x: "[T, d] a", order: "[r] i32" },
-  attrs: { per: 2, scale: "f32" },
-  from: ({ x, order, per, scale }) => quantize({ x: gatherRows({ x, order, per }), scale }),
-  to: ({ x, order, per, scale }) => gatherRows({ x: quantize({ x, scale }), order, per }),
-  ties: ({ T, per }) => ({ r: T * per }),
-});
 
 const sorted = "sort, group, combine";
 
-export const dispatch = pass({
+export const moeDispatch = pass({
   name: "moe-dispatch",
   summary: "Sort rows by expert and multiply all experts in one grouped GEMM per matrix.",
   steps: { [sorted]: "a map_experts region" },
@@ -73,10 +63,3 @@ function dispatched(node: Node, graph: Graph): Value | string {
   }
   return combine({ ys: rows.get(region.results[0])!, places, weights });
 }
-
-export const quantiseOnce = pass({
-  name: "quantise-once",
-  summary: "Quantise a token once, not once per expert it goes to.",
-  rules: [quantiseFirst],
-  expect: ({ bodies, ran }) => inEach(bodies, [quantiseFirst.name], (b) => (b.quantised && ran.has("moe-dispatch") ? b.experts : 0)),
-});

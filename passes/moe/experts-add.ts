@@ -1,6 +1,6 @@
 // Few tokens through their experts: from the router's choice to the next residual every step but the two products moves next to nothing, so
 // all are one op and a target may make as few launches of it as it can. More rows are worth a launch for each step, and keep them.
-import { combineAdd, expertsAdd, gatherRows, groupedLinear, route, routeExpertsAdd, siluMulQuant, sortExperts } from "../../ir/index.ts";
+import { combineAdd, expertsAdd as expertsAddOp, gatherRows, groupedLinear, route, routeExpertsAdd, siluMulQuant, sortExperts } from "../../ir/index.ts";
 import { inEach } from "../contract.ts";
 import { pass } from "../pass.ts";
 import { FEW, tooMany } from "../residual/fuse-linear.ts";
@@ -18,7 +18,7 @@ export const fewTokens = rule("experts of few tokens in one op", {
   to({ x, gateUp, down, indices, weights, residual, scale }) {
     // Experts that every token visits: the router's attribute, where the choice is a router's.
     const shared = indices.node.op.name === "route" ? indices.node.attrs.shared : 0;
-    return expertsAdd({ x, gateUp, down, indices, weights, residual, scale, shared });
+    return expertsAddOp({ x, gateUp, down, indices, weights, residual, scale, shared });
   },
   // Rows of bf16 only: no target has a kernel for others.
   when({ x, gateUp, down }, cx) {
@@ -34,7 +34,7 @@ export const routeInside = rule("route where the experts are", {
   attrs: { topk: 2, groups: 4, kept: 2, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 2.5, shared: 1, scale: "f32" },
   from({ x, gateUp, down, logits, residual, bias, scale, shared, ...routing }) {
     const { indices, weights } = route({ logits, bias, shared, ...routing });
-    return expertsAdd({ x, gateUp, down, indices, weights, residual, scale, shared });
+    return expertsAddOp({ x, gateUp, down, indices, weights, residual, scale, shared });
   },
   to: (v) => routeExpertsAdd(v),
   when(_, cx) {
@@ -45,7 +45,7 @@ export const routeInside = rule("route where the experts are", {
   ties: ({ q, shared }) => ({ e: q + shared }),
 });
 
-export const expertsAddPass = pass({
+export const expertsAdd = pass({
   name: "experts-add",
   summary: "Few tokens through their experts, from the router's choice to the next residual, as one op.",
   rules: [fewTokens, routeInside],

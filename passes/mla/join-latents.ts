@@ -4,7 +4,7 @@ import { blockLinear, concat, everyNode, joinRows, linear, split, type Func, typ
 import { asTensor } from "../../ir/types.ts";
 import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
-import { placeJoined } from "../plan/place.ts";
+import { placeJoined } from "../plan/load.ts";
 import { rebuild } from "../rewrite.ts";
 import { rule } from "../rule.ts";
 

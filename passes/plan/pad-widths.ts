@@ -4,7 +4,7 @@ import { linear, pad, siluMul } from "../../ir/index.ts";
 import { asTensor } from "../../ir/types.ts";
 import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
-import { placePadded } from "./place.ts";
+import { placePadded } from "./load.ts";
 
 /** Columns of a box: 128 bytes of bf16. */
 const BOX = 64;

@@ -24,7 +24,7 @@ export const exactInput = rule("block GEMM of exact rows", {
   },
 });
 
-export const blockGemm = pass({
+export const fp8BlockGemm = pass({
   name: "fp8-block-gemm",
   summary: "Multiply packed e4m3 codes and apply their scales once per 128 columns; weights are never expanded.",
   rules: [quantisedInput, exactInput],

@@ -6,7 +6,7 @@ import { everyNode } from "../../ir/print.ts";
 import { route } from "../../ir/ops/expert.ts";
 import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
-import { placeExperts } from "../plan/place.ts";
+import { placeExperts } from "../plan/load.ts";
 import { rebuild } from "../rewrite.ts";
 
 const step = "shared expert as a routed one";
