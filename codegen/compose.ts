@@ -2,8 +2,8 @@
 // that the target chooses for as for any other; rows that one part hands to the next lie in scratch.
 import type { Arg, Cases, Choice, Chosen, Site, View } from "../ir/kernel/catalogue.ts";
 import { evaluate, mul, type Size } from "../ir/size.ts";
-import { headsOf } from "./strided.ts";
-import { num } from "./views.ts";
+import { headsOf } from "./kernels/bmm.ts";
+import { num } from "./layouts.ts";
 
 type Refusal = { reason: string };
 

@@ -2,12 +2,11 @@
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Catalogue, Problem } from "../../ir/kernel/catalogue.ts";
 import { printKernel } from "../../ir/kernel/print.ts";
-import { chooseTiles } from "../choose.ts";
+import { chooseTiles, copyOf } from "../choose.ts";
 import { byParts } from "../compose.ts";
 import { cpuActivations } from "../diagnostics.ts";
-import type { BmmProblem } from "../kernels/dense.ts";
+import type { BmmProblem } from "../kernels/bmm.ts";
 import { families } from "../kernels/index.ts";
-import { copyOf } from "../strided.ts";
 import { PAGE_ROWS, type Built, type TargetBackend } from "../backend.ts";
 import { desktop } from "./machine.ts";
 import { lowerToWasm } from "./lower.ts";
@@ -45,7 +44,7 @@ export function cpuTarget(options: { activations: "f32" | "bf16" }): TargetBacke
 }
 
 function build(family: string, problem: Problem): Built {
-  const kernel = families[family](problem);
+  const kernel = families[family].kernel(problem);
   const { wasm, text, cells, scratchBytes } = lowerToWasm(kernel);
   return {
     name: kernel.name,

@@ -2,10 +2,9 @@
 // Texts open with what they are, where they came from and the floor under them; nothing is compiled here.
 import { floorOf } from "../../ir/machine.ts";
 import { boundBuffers, type Catalogue, type KernelText, type Problem } from "../../ir/kernel/catalogue.ts";
-import { chooseTiles } from "../choose.ts";
+import { chooseTiles, copyOf } from "../choose.ts";
 import { completed, composed } from "../compose.ts";
 import { families } from "../kernels/index.ts";
-import { copyOf } from "../strided.ts";
 import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
 import type { Arch } from "./native.ts";
 import { printCuda } from "./printed/print.ts";
@@ -55,7 +54,7 @@ export function cudaTarget(which: string, arch: Arch): TargetBackend {
 
 /** The text of a kernel, native or printed. */
 export function cudaText(family: string, problem: Problem, { natives, machine }: Arch): KernelText {
-  return natives.find((n) => n.family === family)?.emit(problem, machine) ?? printCuda(families[family](problem), machine);
+  return natives.find((n) => n.family === family)?.emit(problem, machine) ?? printCuda(families[family].kernel(problem), machine);
 }
 
 function build(arch: Arch, family: string, problem: Problem, use?: Use): Built {

@@ -1,13 +1,16 @@
 // Attention: softmax alone, one sequence over expanded heads or latents, and all sequences over the paged cache.
 // Scores never leave registers; the softmax is carried across blocks of keys (running maximum and sum).
 import { f, kernel, x, type Body } from "../../ir/kernel/build.ts";
+import type { Arg, View } from "../../ir/kernel/catalogue.ts";
 import type { Index, Kernel, Tile } from "../../ir/kernel/stmt.ts";
+import { family, one, strided } from "../family.ts";
+import { act, isPacked, num } from "../layouts.ts";
 
 /** A score that no softmax can see; -inf would make -inf - -inf where a whole block is masked. */
 const MASKED = -3e38;
 
 /** softmax over columns 0 .. s - t + i of row [i, h]; zero beyond. */
-export function softmaxCausal(p: { heads: number; act?: "bf16" }): Kernel {
+function softmaxCausal(p: { heads: number; act?: "bf16" }): Kernel {
   return kernel({
     name: `softmax_causal_${p.heads}`,
     summary: "Softmax over the cached rows a query may see.",
@@ -23,11 +26,25 @@ export function softmaxCausal(p: { heads: number; act?: "bf16" }): Kernel {
       const max = k.fill("max", 1, 1, MASKED);
       k.loop("c", 0, seen, 128, () => k.set(max, f.max(max, k.reduce("m", load(), "max", "cols"))));
       const sum = k.fill("sum", 1, 1, 0);
-      k.loop("c", 0, seen, 128, () => k.set(sum, f.add(sum, k.reduce("e", k.map("p", f.exp(f.sub(load(), max))), "sum", "cols"))));
-      k.loop("c", 0, "s", 128, () => k.store(k.map("p", f.div(f.exp(f.sub(load(), max)), sum)), y, { at: ["i", "h", "c"], cols: 2, colLimit: "s" }));
+      k.loop("c", 0, seen, 128, () =>
+        k.set(sum, f.add(sum, k.reduce("e", k.map("p", f.exp(f.sub(load(), max))), "sum", "cols"))),
+      );
+      k.loop("c", 0, "s", 128, () =>
+        k.store(k.map("p", f.div(f.exp(f.sub(load(), max)), sum)), y, { at: ["i", "h", "c"], cols: 2, colLimit: "s" }),
+      );
     },
   });
 }
+
+export const softmaxCausalFamily = family({
+  name: "softmax_causal",
+  serves: ["softmax_causal"],
+  match: ({ ins, outs }) =>
+    isPacked(ins[0]) && isPacked(outs[0])
+      ? one({ heads: num(ins[0].shape[1]), ...act(ins[0]) }, [{ in: 0 }, { out: 0 }], [ins[0].shape[0], ins[0].shape[2]])
+      : strided,
+  kernel: softmaxCausal,
+});
 
 /** State of a softmax over blocks: running maximum, sum, and the mixed values. */
 interface Running {
@@ -36,7 +53,11 @@ interface Running {
   acc: Tile;
 }
 
-const begin = (k: Body, rows: number, width: number): Running => ({ max: k.fill("max", rows, 1, MASKED), sum: k.fill("sum", rows, 1, 0), acc: k.fill("acc", rows, width, 0) });
+const begin = (k: Body, rows: number, width: number): Running => ({
+  max: k.fill("max", rows, 1, MASKED),
+  sum: k.fill("sum", rows, 1, 0),
+  acc: k.fill("acc", rows, width, 0),
+});
 
 /** Takes a block of masked scores [rows, keys] and its values [keys, width]. */
 function step(k: Body, r: Running, scores: Tile, values: Tile): void {
@@ -69,7 +90,7 @@ export interface AttendProblem {
 }
 
 /** One sequence: query row i of t sees rows 0 .. s - t + i. */
-export function attend(p: AttendProblem): Kernel {
+function attend(p: AttendProblem): Kernel {
   const [rows, keys] = p.tile ?? [16, 32];
   return kernel({
     name: `attend_${p.heads}x${p.n}_${p.d}_${p.v}`,
@@ -103,6 +124,34 @@ export function attend(p: AttendProblem): Kernel {
   });
 }
 
+/** Strides of token and head. Latents are shared by all heads: they have no head axis, so its stride is 0. */
+const headStrides = (v: View): readonly [number, number] => [num(v.strides[0]), v.shape.length === 3 ? num(v.strides[1]) : 0];
+
+export const attendFamily = family({
+  name: "attend",
+  serves: ["attend"],
+  match({ ins, outs, attrs }) {
+    const [q, qp, k, kp, v] = ins;
+    if (ins.some((operand) => operand.strides.at(-1) !== 1)) return strided;
+    const problem = {
+      heads: num(q.shape[1]),
+      n: num(q.shape[2]),
+      d: num(qp.shape[2]),
+      v: num(v.shape.at(-1)),
+      q: headStrides(q),
+      qp: headStrides(qp),
+      k: headStrides(k),
+      kp: num(kp.strides[0]),
+      vStrides: headStrides(v),
+      y: headStrides(outs[0]),
+      scale: num(attrs.scale),
+      ...act(q),
+    };
+    return one(problem, [{ in: 0 }, { in: 1 }, { in: 2 }, { in: 3 }, { in: 4 }, { out: 0 }], [q.shape[0], kp.shape[0]]);
+  },
+  kernel: attend,
+});
+
 export interface MlaAttendProblem {
   /** Rows of a cell and keys of a block, 16 and 32 unless a target says so. */
   tile?: readonly [rows: number, keys: number];
@@ -118,7 +167,7 @@ export interface MlaAttendProblem {
 }
 
 /** Row i of the batch, at position pos of its sequence, sees cached rows 0 .. pos; keys and values are the same latents. */
-export function mlaAttend(p: MlaAttendProblem): Kernel {
+function mlaAttend(p: MlaAttendProblem): Kernel {
   const w = p.r + p.d;
   const [heads, block] = p.tile ?? [16, 32];
   const rows = Math.min(heads, p.heads);
@@ -147,8 +196,8 @@ export function mlaAttend(p: MlaAttendProblem): Kernel {
         // A block never crosses a page: keys divides the page's rows.
         const page = k.scalar("page", pages, [seq, x.div("c", p.pageRows)]);
         const first: Index = x.mod("c", p.pageRows);
-        // Rows after the last are whatever was there before, and not read: a zero weight would not make a NaN go away. Keys and values
-        // are two loads of the same rows, so that either may be read where it lies.
+        // Rows after the last are whatever was there before, and not read: a zero weight would not make a NaN go away. Keys and
+        // values are two loads of the same rows, so that either may be read where it lies.
         const rowLimit = x.add(first, x.sub(x.add(pos, 1), "c"));
         const keyRows = k.load("keys", keys, p.r, cache, { at: [page, first, 0], rows: 1, cols: 2, rowLimit });
         const kr = k.load("kr", keys, p.d, cache, { at: [page, first, p.r], rows: 1, cols: 2, rowLimit });
@@ -161,3 +210,31 @@ export function mlaAttend(p: MlaAttendProblem): Kernel {
     },
   });
 }
+
+export const mlaAttendFamily = family({
+  name: "mla_attend",
+  serves: ["mla_attend"],
+  match({ ins: [ql, qp], attrs, caches }) {
+    const problem = {
+      heads: num(ql.shape[1]),
+      r: num(ql.shape[2]),
+      d: num(qp.shape[2]),
+      pageRows: caches![0].pageRows,
+      ql: headStrides(ql),
+      qp: headStrides(qp),
+      scale: num(attrs.scale),
+      ...act(ql),
+    };
+    const args: Arg[] = [
+      { in: 0 },
+      { in: 1 },
+      { cache: true },
+      { batch: "positions" },
+      { batch: "sequence" },
+      { batch: "pages" },
+      { out: 0 },
+    ];
+    return one(problem, args, [ql.shape[0], "P"]);
+  },
+  kernel: mlaAttend,
+});

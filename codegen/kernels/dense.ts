@@ -1,15 +1,19 @@
-// Matrix products: plain, block-scaled, grouped by expert, and the batched strided form einsums need. All share one loop
+// Matrix products: plain, block-scaled, grouped by expert. All, and the batched product of bmm.ts, share one loop
 // over the contracted width in steps of 128, the width a block scale is constant on.
 import { kernel, x, type Body, type Where } from "../../ir/kernel/build.ts";
+import type { Arg } from "../../ir/kernel/catalogue.ts";
 import type { BufferParam, Index, Kernel, Tile } from "../../ir/kernel/stmt.ts";
+import { mul } from "../../ir/size.ts";
+import { family, one, strided } from "../family.ts";
+import { act, asRows, float, floatOrCodes, isPacked, num, result } from "../layouts.ts";
 
 const STEP = 128;
 
 /** Rows and columns of one cell: weights stream once per so many rows of x. A target that wants others says so. */
-interface Tiled {
+export interface Tiled {
   tile?: readonly [rows: number, columns: number];
 }
-const tileOf = (p: Tiled): readonly [number, number] => p.tile ?? [32, 32];
+export const tileOf = (p: Tiled): readonly [number, number] => p.tile ?? [32, 32];
 
 interface Side {
   buffer: BufferParam;
@@ -18,7 +22,16 @@ interface Side {
 }
 
 /** acc[m, n] = sum over 128-wide steps of (a b^T), each step times its scales when there are any. */
-function contract(k: Body, m: number, n: number, width: Index, a: Side, b: Side, form: "nt" | "nn", scales: (p: Index) => Tile[]): Tile {
+export function contract(
+  k: Body,
+  m: number,
+  n: number,
+  width: Index,
+  a: Side,
+  b: Side,
+  form: "nt" | "nn",
+  scales: (p: Index) => Tile[],
+): Tile {
   const acc = k.fill("acc", m, n, 0);
   k.loop("p", 0, width, STEP, () => {
     const u = k.load("a", m, STEP, a.buffer, a.at("p"));
@@ -40,7 +53,7 @@ export interface LinearProblem extends Tiled {
 }
 
 /** y [m, n] = x [m, k] w [n, k]^T */
-export function linear(p: LinearProblem): Kernel {
+function linear(p: LinearProblem): Kernel {
   const [rows, columns] = tileOf(p);
   return kernel({
     name: `linear_${p.n}x${p.k}`,
@@ -54,15 +67,41 @@ export function linear(p: LinearProblem): Kernel {
     body(k, { x: xs, w, y }) {
       k.grid({ i: ["m", rows], j: [p.n, columns] });
       const acc = contract(
-        k, rows, columns, p.k,
+        k,
+        rows,
+        columns,
+        p.k,
         { buffer: xs, at: (q) => ({ at: ["i", q], rows: 0, cols: 1, rowLimit: "m", colLimit: p.k }) },
         { buffer: w, at: (q) => ({ at: ["j", q], rows: 0, cols: 1, rowLimit: p.n, colLimit: p.k }) },
-        "nt", () => [],
+        "nt",
+        () => [],
       );
       k.store(acc, y, { at: ["i", "j"], rows: 0, cols: 1, rowLimit: "m", colLimit: p.n });
     },
   });
 }
+
+export const linearFamily = family({
+  name: "linear",
+  serves: ["linear"],
+  match({ ins, outs }) {
+    const [xs, w] = ins;
+    const [x, y] = [asRows(xs), asRows(outs[0], w.shape.length - 1)];
+    if (!x || !y || !isPacked(w)) return strided;
+    const n = num(mul(...w.shape.slice(0, -1)));
+    const problem = {
+      n,
+      k: num(w.shape.at(-1)),
+      xStride: x.stride,
+      yStride: y.stride,
+      w: float(w),
+      ...act(xs),
+      ...result(outs[0]),
+    };
+    return one(problem, [{ in: 0 }, { in: 1 }, { out: 0 }], [x.rows]);
+  },
+  kernel: linear,
+});
 
 export interface BlockLinearProblem extends Tiled {
   parts: number;
@@ -75,7 +114,7 @@ export interface BlockLinearProblem extends Tiled {
 }
 
 /** y [m, parts, n] = x [m, k] times each part of w, scales applied once per 128 columns. */
-export function blockLinear(p: BlockLinearProblem): Kernel {
+function blockLinear(p: BlockLinearProblem): Kernel {
   const [rows, columns] = tileOf(p);
   const [kb, nb] = [Math.ceil(p.k / 128), Math.ceil(p.n / 128)];
   return kernel({
@@ -92,7 +131,10 @@ export function blockLinear(p: BlockLinearProblem): Kernel {
     body(k, { x: xs, x_scale: xScale, w, w_scale: wScale, y }) {
       k.grid({ i: ["m", rows], q: [p.parts, 1], j: [p.n, columns] });
       const acc = contract(
-        k, rows, columns, p.k,
+        k,
+        rows,
+        columns,
+        p.k,
         { buffer: xs, at: (c) => ({ at: ["i", c], rows: 0, cols: 1, rowLimit: "m", colLimit: p.k }) },
         { buffer: w, at: (c) => ({ at: ["q", "j", c], rows: 1, cols: 2, rowLimit: p.n, colLimit: p.k }) },
         "nt",
@@ -107,6 +149,27 @@ export function blockLinear(p: BlockLinearProblem): Kernel {
   });
 }
 
+export const blockLinearFamily = family({
+  name: "block_linear",
+  serves: ["block_linear"],
+  match({ ins, outs }) {
+    const x = asRows(ins[0]);
+    if (!x) return strided;
+    const w = ins[1].shape;
+    const problem = {
+      parts: num(mul(...w.slice(0, -2))),
+      n: num(w.at(-2)),
+      k: num(w.at(-1)),
+      x: floatOrCodes(ins[0]),
+      xStride: x.stride,
+      ...result(outs[0]),
+    };
+    const scales: Arg[] = ins[0].scaled === "1x128" ? [{ in: 0, part: "scales" }] : [];
+    return one(problem, [{ in: 0 }, ...scales, { in: 1 }, { in: 1, part: "scales" }, { out: 0 }], [x.rows]);
+  },
+  kernel: blockLinear,
+});
+
 export interface GroupedProblem extends Tiled {
   experts: number;
   parts: number;
@@ -119,7 +182,7 @@ export interface GroupedProblem extends Tiled {
 }
 
 /** Rows offsets[e] .. offsets[e+1] of x meet matrix e: counts are read on the device. */
-export function groupedLinear(p: GroupedProblem): Kernel {
+function groupedLinear(p: GroupedProblem): Kernel {
   const [rows, columns] = tileOf(p);
   const [kb, nb] = [Math.ceil(p.k / 128), Math.ceil(p.n / 128)];
   return kernel({
@@ -141,7 +204,10 @@ export function groupedLinear(p: GroupedProblem): Kernel {
       const to = k.scalar("to", offsets, [x.add("e", 1)]);
       k.loop("i", from, to, rows, () => {
         const acc = contract(
-          k, rows, columns, p.k,
+          k,
+          rows,
+          columns,
+          p.k,
           { buffer: xs, at: (c) => ({ at: ["i", c], rows: 0, cols: 1, rowLimit: to, colLimit: p.k }) },
           { buffer: w, at: (c) => ({ at: ["e", "q", "j", c], rows: 2, cols: 3, rowLimit: p.n, colLimit: p.k }) },
           "nt",
@@ -156,86 +222,18 @@ export function groupedLinear(p: GroupedProblem): Kernel {
   });
 }
 
-/** One axis of a batched product: its extent (a number or the run-time dim) and strides in a, b and y; 0 where absent. */
-export interface BmmProblem extends Tiled {
-  batch: number | "batch";
-  m: number | "m";
-  n: number | "n";
-  k: number | "k";
-  /** Strides of [batch, m, k]; a string is a run-time dim. */
-  a: readonly (number | string)[];
-  /** Strides of [batch, n, k]. */
-  b: readonly (number | string)[];
-  /** Strides of [batch, m, n]. */
-  y: readonly (number | string)[];
-  aType: "f32" | "bf16";
-  bType: "f32" | "bf16";
-  yType?: "bf16";
-  /** Names of run-time strides, in the order they are passed. */
-  dims: readonly string[];
-}
-
-/** y[b, i, j] = sum over p of a[b, i, p] b[b, j, p], any strides. */
-export function bmm(p: BmmProblem): Kernel {
-  const [rows, columns] = tileOf(p);
-  const form = p.b[2] === 1 || p.b[1] !== 1 ? "nt" : "nn";
-  return kernel({
-    name: `bmm_${form}_${p.batch}x${p.m}x${p.n}x${p.k}`,
-    summary: "Batched product of strided operands: what an einsum of two operands is.",
-    params: {
-      a: { dtype: p.aType, shape: [p.batch, p.m, p.k], strides: p.a },
-      b: { dtype: p.bType, shape: [p.batch, p.n, p.k], strides: p.b },
-      y: { dtype: p.yType ?? "f32", shape: [p.batch, p.m, p.n], strides: p.y, access: "out" },
-    },
-    dims: p.dims,
-    body(k, { a, b, y }) {
-      k.grid({ z: [p.batch, 1], i: [p.m, rows], j: [p.n, columns] });
-      const acc = contract(
-        k, rows, columns, p.k,
-        { buffer: a, at: (c) => ({ at: ["z", "i", c], rows: 1, cols: 2, rowLimit: p.m, colLimit: p.k }) },
-        form === "nt"
-          ? { buffer: b, at: (c) => ({ at: ["z", "j", c], rows: 1, cols: 2, rowLimit: p.n, colLimit: p.k }) }
-          : { buffer: b, at: (c) => ({ at: ["z", "j", c], rows: 2, cols: 1, rowLimit: p.k, colLimit: p.n }) },
-        form, () => [],
-      );
-      k.store(acc, y, { at: ["z", "i", "j"], rows: 1, cols: 2, rowLimit: p.m, colLimit: p.n });
-    },
-  });
-}
-
-/** Codes times scales: rows [m, k] with a scale per 128 columns. */
-export function dequantizeRows(p: { k: number; y?: "bf16" }): Kernel {
-  return kernel({
-    name: `dequantize_${p.k}`,
-    summary: "Codes times the scale of their 128 columns.",
-    params: { x: { dtype: "e4m3", shape: ["m", p.k] }, x_scale: { dtype: "f32", shape: ["m", Math.ceil(p.k / 128)] }, y: { dtype: p.y ?? "f32", shape: ["m", p.k], access: "out" } },
-    dims: ["m"],
-    body(k, { x: xs, x_scale: s, y }) {
-      k.grid({ i: ["m", 1], c: [p.k, 128] });
-      k.store(times(k, k.load("code", 1, 128, xs, { at: ["i", "c"], cols: 1, colLimit: p.k }), k.load("s", 1, 1, s, { at: ["i", x.div("c", 128)] })), y, { at: ["i", "c"], cols: 1, colLimit: p.k });
-    },
-  });
-}
-
-/** Codes times scales: matrices [batch, n, k] with a scale per 128x128 block. */
-export function dequantizeBlocks(p: { batch: number; n: number; k: number; y?: "bf16" }): Kernel {
-  return kernel({
-    name: `dequantize_${p.batch > 1 ? `${p.batch}x` : ""}${p.n}x${p.k}`,
-    summary: "Codes times the scale of their block of 128x128.",
-    params: {
-      x: { dtype: "e4m3", shape: [p.batch, p.n, p.k] },
-      x_scale: { dtype: "f32", shape: [p.batch, Math.ceil(p.n / 128), Math.ceil(p.k / 128)] },
-      y: { dtype: p.y ?? "f32", shape: [p.batch, p.n, p.k], access: "out" },
-    },
-    dims: [],
-    body(k, { x: xs, x_scale: s, y }) {
-      k.grid({ z: [p.batch, 1], j: [p.n, 1], c: [p.k, 128] });
-      const where = { at: ["z", "j", "c"], cols: 2, colLimit: p.k } as const;
-      k.store(times(k, k.load("code", 1, 128, xs, where), k.load("s", 1, 1, s, { at: ["z", x.div("j", 128), x.div("c", 128)] })), y, where);
-    },
-  });
-}
-
-function times(k: Body, a: Tile, b: Tile): Tile {
-  return k.map("v", { op: "mul", a: { t: a }, b: { t: b } });
-}
+export const groupedLinearFamily = family({
+  name: "grouped_linear",
+  serves: ["grouped_linear"],
+  match({ ins, outs }) {
+    const x = asRows(ins[0]);
+    if (!x) return strided;
+    const w = ins[1].shape;
+    const sizes = { experts: num(w[0]), parts: num(mul(...w.slice(1, -2))), n: num(w.at(-2)), k: num(w.at(-1)) };
+    const problem = { ...sizes, x: floatOrCodes(ins[0]), w: floatOrCodes(ins[1]), xStride: x.stride, ...result(outs[0]) };
+    const scales: Arg[] = ins[0].scaled === "1x128" ? [{ in: 0, part: "scales" }] : [];
+    const wScales: Arg[] = ins[1].scaled ? [{ in: 1, part: "scales" }] : [];
+    return one(problem, [{ in: 0 }, ...scales, { in: 1 }, ...wScales, { in: 2 }, { out: 0 }], [x.rows]);
+  },
+  kernel: groupedLinear,
+});

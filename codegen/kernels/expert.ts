@@ -1,6 +1,9 @@
 // Routing and the moves around grouped products. Counts and offsets live on the device.
 import { f, kernel } from "../../ir/kernel/build.ts";
+import type { Arg } from "../../ir/kernel/catalogue.ts";
 import type { Kernel } from "../../ir/kernel/stmt.ts";
+import { family, one, strided } from "../family.ts";
+import { act, asRows, elements, num } from "../layouts.ts";
 
 /** Below every score, above what is already taken. */
 const OUT = -3e38;
@@ -23,7 +26,7 @@ export interface RouteProblem {
 }
 
 /** logits [T, e] -> indices ascending i32 [T, k], weights f32 [T, k]. */
-export function route(p: RouteProblem): Kernel {
+function route(p: RouteProblem): Kernel {
   const { experts: e } = p;
   return kernel({
     name: `route_${e}_top${p.topk}${p.shared ? `_shared${p.shared}` : ""}`,
@@ -75,7 +78,12 @@ export function route(p: RouteProblem): Kernel {
         k.set(chosen, f.select(f.eq(expert, best), 1, chosen));
         k.set(choice, f.select(f.eq(expert, best), TAKEN, choice));
       });
-      const total = k.map("sum", p.normalise ? f.add(k.reduce("picked", k.map("kept_scores", f.select(chosen, scores, 0)), "sum", "cols"), 1e-20) : f.add(k.fill("one", 1, 1, 1), 0));
+      const total = k.map(
+        "sum",
+        p.normalise
+          ? f.add(k.reduce("picked", k.map("kept_scores", f.select(chosen, scores, 0)), "sum", "cols"), 1e-20)
+          : f.add(k.fill("one", 1, 1, 1), 0),
+      );
       // Ascending order: the least expert still chosen, once per slot.
       k.loop("j", 0, p.topk, 1, () => {
         const next = k.reduce("next", k.map("left", f.select(chosen, expert, e), "i32"), "min", "cols");
@@ -92,8 +100,42 @@ export function route(p: RouteProblem): Kernel {
   });
 }
 
+/** What an attribute says, of the words there are for it. */
+function wordOf<const W extends string>(v: unknown, words: readonly W[]): W {
+  const word = words.find((w) => w === v);
+  if (word === undefined) throw new RangeError(`expected one of ${words.join(", ")}, got ${String(v)}`);
+  return word;
+}
+
+export const routeFamily = family({
+  name: "route",
+  serves: ["route"],
+  match({ ins, attrs }) {
+    const logits = asRows(ins[0]);
+    if (!logits) return strided;
+    const bias = ins.length > 1;
+    const problem = {
+      experts: num(ins[0].shape[1]),
+      topk: num(attrs.topk),
+      groups: num(attrs.groups),
+      kept: num(attrs.kept),
+      scoring: wordOf(attrs.scoring, ["sigmoid", "softmax"]),
+      method: wordOf(attrs.method, ["noaux_tc", "greedy", "group_limited_greedy"]),
+      normalise: attrs.normalise === true,
+      factor: num(attrs.factor),
+      bias,
+      xStride: logits.stride,
+      ...(attrs.shared ? { shared: num(attrs.shared) } : {}),
+      ...act(ins[0]),
+    };
+    const biases: Arg[] = bias ? [{ in: 1 }] : [];
+    return one(problem, [{ in: 0 }, ...biases, { out: 0 }, { out: 1 }], [logits.rows]);
+  },
+  kernel: route,
+});
+
 /** Pairs (token, slot) by expert, stably; cell e finds its own place by counting what comes before. */
-export function sortExperts(p: { experts: number; k: number }): Kernel {
+function sortExperts(p: { experts: number; k: number }): Kernel {
   return kernel({
     name: `sort_experts_${p.experts}_top${p.k}`,
     summary: "Order the pairs (token, slot) by expert; offsets[e] is where expert e begins, places[p] where pair p went.",
@@ -106,9 +148,12 @@ export function sortExperts(p: { experts: number; k: number }): Kernel {
     dims: ["r"],
     body(k, { indices, order, offsets, places }) {
       k.grid({ e: [p.experts + 1, 1] });
-      const load = (): ReturnType<typeof k.load> => k.load("expert", 128, 1, indices, { at: ["c"], rows: 0, rowLimit: "r" }, p.experts + 1);
+      const load = (): ReturnType<typeof k.load> =>
+        k.load("expert", 128, 1, indices, { at: ["c"], rows: 0, rowLimit: "r" }, p.experts + 1);
       const before = k.fill("before", 1, 1, 0, "i32");
-      k.loop("c", 0, "r", 128, () => k.set(before, f.add(before, k.reduce("less", k.map("is_less", f.lt(load(), f.index("e")), "i32"), "sum", "rows"))));
+      k.loop("c", 0, "r", 128, () =>
+        k.set(before, f.add(before, k.reduce("less", k.map("is_less", f.lt(load(), f.index("e")), "i32"), "sum", "rows"))),
+      );
       k.store(before, offsets, { at: ["e"] });
       k.loop("c", 0, "r", 128, () => {
         const mine = k.map("mine", f.eq(load(), f.index("e")), "i32");
@@ -123,3 +168,15 @@ export function sortExperts(p: { experts: number; k: number }): Kernel {
     },
   });
 }
+
+export const sortExpertsFamily = family({
+  name: "sort_experts",
+  serves: ["sort_experts"],
+  match: ({ ins, attrs }) =>
+    one(
+      { experts: num(attrs.experts), k: num(ins[0].shape[1]) },
+      [{ in: 0 }, { out: 0 }, { out: 1 }, { out: 2 }],
+      [elements(ins[0])],
+    ),
+  kernel: sortExperts,
+});

@@ -1,19 +1,56 @@
-// The kernel families, by name. A problem (a plain record) in, a tile program out.
-import type { Problem } from "../../ir/kernel/catalogue.ts";
-import type { Kernel } from "../../ir/kernel/stmt.ts";
-import { attend, mlaAttend, softmaxCausal } from "./attention.ts";
-import { blockLinear, bmm, dequantizeBlocks, dequantizeRows, groupedLinear, linear } from "./dense.ts";
-import { route, sortExperts } from "./expert.ts";
-import { cacheAppend, cacheRows, copy, embed, gatherRows, lastRows, rope, ropeAppend } from "./move.ts";
-import { addNorm, addNormBoth, addNormQuant, combine, combineAdd } from "./residual.ts";
-import { addBias, argmax, flat, normQuant, quantize, rmsNorm, siluMul, siluMulQuant } from "./rows.ts";
+// The kernel families of tile programs. Adding one is writing it into this list; where several serve an op, no two take the same
+// site.
+import type { Family } from "../family.ts";
+import { attendFamily, mlaAttendFamily, softmaxCausalFamily } from "./attention.ts";
+import { bmmFamily } from "./bmm.ts";
+import { cacheAppendFamily, cacheRowsFamily, ropeAppendFamily, ropeFamily } from "./cache.ts";
+import { copyFamily } from "./copy.ts";
+import { blockLinearFamily, groupedLinearFamily, linearFamily } from "./dense.ts";
+import { dequantizeBlocksFamily, dequantizeRowsFamily } from "./dequantize.ts";
+import { addBiasFamily, flatFamily, siluMulFamily, siluMulQuantFamily } from "./elementwise.ts";
+import { routeFamily, sortExpertsFamily } from "./expert.ts";
+import { embedFamily, gatherRowsFamily, lastRowsFamily } from "./move.ts";
+import { addNormBothFamily, addNormFamily, addNormQuantFamily, combineAddFamily, combineFamily } from "./residual.ts";
+import { argmaxFamily, normQuantFamily, quantizeFamily, rmsNormFamily } from "./rows.ts";
 
-const table = {
-  embed, rms_norm: rmsNorm, norm_quant: normQuant, add_norm: addNorm, add_norm_quant: addNormQuant, add_norm_both: addNormBoth, quantize, dequantize_rows: dequantizeRows, dequantize_blocks: dequantizeBlocks,
-  linear, block_linear: blockLinear, grouped_linear: groupedLinear, bmm, flat, add_bias: addBias, silu_mul: siluMul, silu_mul_quant: siluMulQuant,
-  softmax_causal: softmaxCausal, attend, mla_attend: mlaAttend, rope, cache_append: cacheAppend, rope_append: ropeAppend, cache_rows: cacheRows,
-  route, sort_experts: sortExperts, gather_rows: gatherRows, combine, combine_add: combineAdd, argmax, last_rows: lastRows, copy,
-};
+const list = [
+  embedFamily,
+  rmsNormFamily,
+  normQuantFamily,
+  addNormFamily,
+  addNormQuantFamily,
+  addNormBothFamily,
+  quantizeFamily,
+  dequantizeRowsFamily,
+  dequantizeBlocksFamily,
+  linearFamily,
+  blockLinearFamily,
+  groupedLinearFamily,
+  bmmFamily,
+  flatFamily,
+  addBiasFamily,
+  siluMulFamily,
+  siluMulQuantFamily,
+  softmaxCausalFamily,
+  attendFamily,
+  mlaAttendFamily,
+  ropeFamily,
+  cacheAppendFamily,
+  ropeAppendFamily,
+  cacheRowsFamily,
+  routeFamily,
+  sortExpertsFamily,
+  gatherRowsFamily,
+  combineFamily,
+  combineAddFamily,
+  argmaxFamily,
+  lastRowsFamily,
+  copyFamily,
+] as const;
 
-export const families = Object.freeze(table) as unknown as Readonly<Record<string, (p: Problem) => Kernel>>;
-export type FamilyName = keyof typeof table;
+export type FamilyName = (typeof list)[number]["name"];
+
+/** The families by name; a problem is the family's own kind of record. */
+export const families: Readonly<Record<string, Family>> & Readonly<Record<FamilyName, Family>> = Object.freeze(
+  Object.fromEntries(list.map((f) => [f.name, f])) as Record<FamilyName, Family>,
+);

@@ -1,10 +1,9 @@
 // A GPU through Triton: every tile program as a readable Triton kernel. Text only; the driver hands it to the user's Python,
 // whose Triton makes the cubins that Node launches. No native emitters: a site that no tile family serves is refused.
 import { boundBuffers, type Catalogue, type Problem } from "../../ir/kernel/catalogue.ts";
-import { chooseTiles } from "../choose.ts";
+import { chooseTiles, copyOf } from "../choose.ts";
 import { byParts } from "../compose.ts";
 import { families } from "../kernels/index.ts";
-import { copyOf } from "../strided.ts";
 import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
 import type { Arch } from "../cuda/native.ts";
 import { printTriton } from "./print.ts";
@@ -17,7 +16,7 @@ export const tritonTarget = ({ machine }: Arch): TargetBackend => ({ machine, ca
 const SCRATCH_POINTERS = 2;
 
 function build(family: string, problem: Problem, use?: Use): Built {
-  const { name, source, params, dims, grid, signature, options } = printTriton(families[family](problem));
+  const { name, source, params, dims, grid, signature, options } = printTriton(families[family].kernel(problem));
   const origin = use ? [`op ${use.op}, first used by ${use.site}`, ...(use.origin ? [`from ${use.origin}`] : [])] : [];
   const heading = [...origin, `problem ${JSON.stringify(problem)}`, `binds ${boundBuffers(params).join(", ")}; dsc inspect OUT ${name} prints this text`];
   return {

@@ -1,7 +1,6 @@
 // The page of one op, derived from its declaration, a rule or model that uses it, and the choosers of the targets.
-import { choosers } from "../../codegen/choose.ts";
+import { familiesOf } from "../../codegen/choose.ts";
 import { isComposed } from "../../codegen/compose.ts";
-import { families } from "../../codegen/kernels/index.ts";
 import type { AttrKind, AttrValue } from "../../ir/attr.ts";
 import type { Op } from "../../ir/op.ts";
 import { everyNode, printFunc } from "../../ir/print.ts";
@@ -18,8 +17,9 @@ const planned: Readonly<Record<string, string>> = {
 export function kernelsFor(o: Op): { targets: string[]; how: string } {
   if (o.name in planned) return { targets: ["plan"], how: `planned: ${planned[o.name]}` };
   if (isComposed(o.name)) return { targets: ["cpu", "cuda", "triton"], how: "the kernels of its parts, one after another; cuda may have a native kernel of the whole (dsc why OUT kernels)" };
-  if (!(o.name in choosers)) return { targets: [], how: "no kernel: a pass has to replace it" };
-  const family = o.name in families ? `tile family ${o.name}` : o.name === "einsum" ? "tile family bmm" : o.name === "concat" ? "tile family copy, twice" : o.name === "dequantize" ? "tile families dequantize_rows and dequantize_blocks" : "tile family flat";
+  const names = familiesOf(o.name).map((f) => f.name);
+  if (!names.length) return { targets: [], how: "no kernel: a pass has to replace it" };
+  const family = `tile ${names.length > 1 ? "families" : "family"} ${names.join(" and ")}`;
   return { targets: ["cpu", "cuda", "triton"], how: `${family}: lowered for cpu, printed for cuda and triton; cuda may have a native kernel for a problem (dsc why OUT kernels)` };
 }
 

@@ -21,7 +21,7 @@ const COLD = 160 * 2 ** 20;
 /** Launches of one graph at most. */
 const LAUNCHES = 2048;
 
-const tile = (d: number, ue8m0: boolean): Kernel => families.norm_quant({ d, xStride: d, yStride: 0, eps: 1e-6, gain: "bf16", ue8m0 });
+const tile = (d: number, ue8m0: boolean): Kernel => families.norm_quant.kernel({ d, xStride: d, yStride: 0, eps: 1e-6, gain: "bf16", ue8m0 });
 
 interface Candidate {
   by: string;

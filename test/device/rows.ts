@@ -94,7 +94,7 @@ export async function check(cuda: Cuda): Promise<Row[]> {
   for (const c of CASES) {
     const native = nativeOf(c);
     if (!native) continue;
-    const kernel = families[c.family](c.problem);
+    const kernel = families[c.family].kernel(c.problem);
     for (const m of [1, 5, 64]) {
       const dims = { ...c.dims(m), ...c.extents?.(m) };
       const host = buffersOf(kernel, dims, c.ints?.(m), 7 + m);
@@ -135,7 +135,7 @@ function filled(cuda: Cuda, dtype: "f32" | "bf16" | "e4m3" | "i32", count: numbe
 export async function measure(cuda: Cuda): Promise<Row[]> {
   const out: Row[] = [];
   for (const c of CASES) {
-    const kernel = families[c.family](c.problem);
+    const kernel = families[c.family].kernel(c.problem);
     const native = nativeOf(c);
     for (const m of [1, 16, 64, 4096]) {
       if (c.family === "argmax" && m > 64) continue;

@@ -15,7 +15,7 @@ export function kernelsOfModel(src: string, target: "cpu" | "cuda" = "cpu"): Ker
     for (const { family, problem } of launches(f.steps)) {
       const key = `${family} ${JSON.stringify(problem)}`;
       if (seen.has(key)) continue;
-      const kernel = families[family](problem);
+      const kernel = families[family].kernel(problem);
       let name = kernel.name;
       for (let i = 2; names.has(name); i++) name = `${kernel.name}_${i}`;
       names.add(name);

@@ -37,7 +37,7 @@ function run(launches: readonly Chosen[], ins: readonly HostBuffer[], out: HostB
     return scratch.get(a.scratch)!;
   };
   for (const c of launches) {
-    const kernel = families[c.family](c.problem);
+    const kernel = families[c.family].kernel(c.problem);
     const names = boundBuffers(kernel.params.map((p) => ({ kind: "buffer", ...p })));
     expect(c.args.length).toBe(names.length);
     runOnCpu(kernel, Object.fromEntries(names.map((name, i) => [name, bufferOf(c.args[i])])), Object.fromEntries(kernel.dims.map((d, i) => [d, evaluate(c.dims[i], { T })])));

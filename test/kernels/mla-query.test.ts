@@ -59,9 +59,9 @@ test.skipIf(lacks("g++")).each([false, true])("mla_query, fibres backwards: %s",
   };
   const want = { y: new Uint16Array(T * heads * d), cache: (buffers.cache as Uint16Array).slice() };
   const rotation = { heads, d, xStrides: [token, head], interleaved: true, maxPositions: 200, act: "bf16" } as unknown as Problem;
-  interpretKernel(families.rope(rotation), { x: buffers.qr, ...tables, y: want.y }, { T });
+  interpretKernel(families.rope.kernel(rotation), { x: buffers.qr, ...tables, y: want.y }, { T });
   const append = { r, d, pageRows: 64, cStride: r + d, krStride: r + d, gain: "bf16", eps: 1e-6, interleaved: true, maxPositions: 200, act: "bf16" } as Problem;
-  interpretKernel(families.rope_append(append), { cache: want.cache, c: buffers.c, kr: buffers.kr, gain: buffers.gain, ...tables }, { T, P });
+  interpretKernel(families.rope_append.kernel(append), { cache: want.cache, c: buffers.c, kr: buffers.kr, gain: buffers.gain, ...tables }, { T, P });
   const text = mlaQuery(problem, h200);
   runOnHost([{ kernel: { ...text, source: withoutAsm(text.source) }, buffers, dims: { T, P } }], backwards);
   expect(buffers.qp).toEqual(want.y);

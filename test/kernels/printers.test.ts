@@ -33,7 +33,7 @@ function worst(x: HostBuffer, y: HostBuffer, codes: boolean): number {
 }
 
 test.each([7168, 128, 130, 1, 576].flatMap((d) => [false, true].map((ue8m0) => ({ d, ue8m0 }))))("norm_quant d $d ue8m0 $ue8m0: interpreter and WebAssembly agree in every bit", ({ d, ue8m0 }) => {
-  const kernel = families.norm_quant({ d, xStride: d, yStride: 0, eps: 1e-6, gain: d % 2 ? "f32" : "bf16", ue8m0 });
+  const kernel = families.norm_quant.kernel({ d, xStride: d, yStride: 0, eps: 1e-6, gain: d % 2 ? "f32" : "bf16", ue8m0 });
   const dims = { m: 5 };
   const a = buffersOf(kernel, dims, {}, d + 17);
   (a.x as Float32Array).fill(0, d, 2 * d);

@@ -82,7 +82,7 @@ export const narrow: readonly Case[] = [
   { family: "gather_rows", problem: { d: 200, per: 3, x: "bf16", xStride: 200 }, dims: { T: 4, r: 12 }, ints: { order: (i) => (5 * i) % 12 } },
 ];
 
-export const kernelOf = (c: Case): Kernel => families[c.family](c.problem);
+export const kernelOf = (c: Case): Kernel => families[c.family].kernel(c.problem);
 
 /** xorshift in [-1, 1). */
 export function randoms(seed: number): () => number {

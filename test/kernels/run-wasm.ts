@@ -151,7 +151,7 @@ export const runnerOf =
   (family: FamilyName): Run =>
   (problem, values, sizes, shapes) => {
     const key = `${family} ${JSON.stringify(problem)}`;
-    const ready = built.get(key) ?? instantiate(families[family](tiled(family, problem as Problem)));
+    const ready = built.get(key) ?? instantiate(families[family].kernel(tiled(family, problem as Problem)));
     built.set(key, ready);
     return launch(ready, values, sizes, shapes);
   };

@@ -213,7 +213,7 @@ describe("refused, by name", () => {
     ["writes into the pipeline", runs("standard.length = 0; return f;"), /DSC3104[^]*FILE:7:1/],
     ["writes into a rule", runs("standard.find((p) => p.rules).rules[0].apply = () => null; return f;"), /DSC3104[^]*FILE:7:1/],
     ["writes into its options", runs("cx.options.x = 1; return f;"), /DSC3104[^]*FILE:7:1/],
-    ["writes into the families", runs("families.add = () => 1; return f;"), /DSC3104[^]*FILE:7:1/],
+    ["writes into the families", runs("families.flat.kernel = () => 1; return f;"), /DSC3104[^]*FILE:7:1/],
     ["teaches all graphs something else", runs("Graph.prototype.node = () => 1; return f;"), /DSC3104[^]*FILE:7:1/],
     ["teaches all values something else", runs("Value.prototype.type = 1; return f;"), /DSC3104[^]*FILE:7:1/],
     ["writes into what is loaded, at once", `${imports}add.op.name = "mul";\nexport default (p) => p;`, /DSC3101[^]*FILE:5:1/],

@@ -5,7 +5,7 @@ import { chooseTiles } from "../../../choose.ts";
 import { bf16Name, candidates, chooseBf16 } from "./bf16-schedule.ts";
 import { ringSchedule, unringable, type RingProblem, type RingSchedule } from "./ring-schedule.ts";
 import { streamSchedule, unstreamable, type StreamProblem } from "./register-schedule.ts";
-import { asRows, isPacked, num } from "../../../views.ts";
+import { asRows, isPacked, num } from "../../../layouts.ts";
 import { bf16Gemm } from "./bf16-persistent.ts";
 import type { Native } from "../../native.ts";
 import { ringLinear } from "./ring-linear.ts";

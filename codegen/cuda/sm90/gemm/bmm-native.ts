@@ -1,6 +1,6 @@
 // einsum on a GPU: a bf16 matrix per head and rows that vary, which is what absorbed attention asks for. Other einsums are tiles.
 import type { Arg, Choice, Problem, Site } from "../../../../ir/kernel/catalogue.ts";
-import { bmm, headsOf } from "../../../strided.ts";
+import { headsOf, matchBmm } from "../../../kernels/bmm.ts";
 import type { Native } from "../../native.ts";
 import { streamBmm, streamBmmSchedule, type StreamBmmProblem } from "./bmm.ts";
 
@@ -8,7 +8,7 @@ function take(site: Site): Choice | null {
   if (site.op !== "einsum" && site.op !== "einsum_quant") return null;
   const quantised = site.op === "einsum_quant";
   const [spec, [a, b]] = [String(site.attrs.spec), site.ins];
-  const found = bmm(spec, a, b, quantised ? headsOf(spec, a, b) : site.outs[0]);
+  const found = matchBmm(spec, a, b, quantised ? headsOf(spec, a, b) : site.outs[0]);
   if ("reason" in found) return null;
   const [{ problem: p, dims, args }] = found;
   const sides = [p.a, p.b, p.y] as (number | string)[][];

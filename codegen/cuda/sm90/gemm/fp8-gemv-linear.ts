@@ -3,7 +3,7 @@
 import type { Gpu } from "../../../../ir/machine.ts";
 import type { Arg, Cases, Choice, Problem, Site } from "../../../../ir/kernel/catalogue.ts";
 import { thinSchedule, type ThinProblem } from "./fp8-gemv-schedule.ts";
-import { asRows, isPacked, num } from "../../../views.ts";
+import { asRows, isPacked, num } from "../../../layouts.ts";
 import { thin } from "./fp8-gemv.ts";
 import type { Native } from "../../native.ts";
 

@@ -3,7 +3,7 @@
 import type { Gpu } from "../../../../ir/machine.ts";
 import type { Arg, Choice, Chosen, Problem, Site } from "../../../../ir/kernel/catalogue.ts";
 import { candidates, choose, illegal, scheduleName, type GemmProblem, type GemmSchedule } from "./fp8-schedule.ts";
-import { asRows, num } from "../../../views.ts";
+import { asRows, num } from "../../../layouts.ts";
 import { blockGemm } from "./fp8-gemm.ts";
 import { casesOf } from "../cases.ts";
 import type { Native } from "../../native.ts";

@@ -3,7 +3,7 @@
 import type { Gpu } from "../../../../ir/machine.ts";
 import type { Arg, Choice, Site, View } from "../../../../ir/kernel/catalogue.ts";
 import { unringable, type RingProblem } from "./ring-schedule.ts";
-import { asRows, isPacked, num } from "../../../views.ts";
+import { asRows, isPacked, num } from "../../../layouts.ts";
 import { ringLinearNative } from "./bf16-linear.ts";
 import type { Native } from "../../native.ts";
 

@@ -4,7 +4,7 @@ import type { Gpu } from "../../../../ir/machine.ts";
 import type { Choice, Chosen, Problem, Site } from "../../../../ir/kernel/catalogue.ts";
 import { scheduleName, type GemmSchedule } from "./fp8-schedule.ts";
 import { candidates, choose, illegal, type GroupedProblem } from "./grouped-schedule.ts";
-import { asRows, isPacked, num } from "../../../views.ts";
+import { asRows, isPacked, num } from "../../../layouts.ts";
 import { casesOf } from "../cases.ts";
 import { groupedGemm } from "./grouped-gemm.ts";
 import type { Native } from "../../native.ts";

@@ -5,7 +5,7 @@ import { mul } from "../../../../ir/size.ts";
 import { downSchedule, gateUpSchedule, unsliceable, type ExpertsProblem, type SliceSchedule } from "./experts-schedule.ts";
 import { chooseTiles } from "../../../choose.ts";
 import type { RouteProblem } from "../../../kernels/expert.ts";
-import { isPacked, num } from "../../../views.ts";
+import { isPacked, num } from "../../../layouts.ts";
 import { expertsDown, type ExpertsDownProblem } from "./experts-down.ts";
 import { expertsGateUp } from "./experts-gate-up.ts";
 import type { Routing } from "./fragments.ts";

@@ -2,7 +2,7 @@
 // its own pairs in order. A thread owns a run of neighbouring pairs, so the order within an expert is theirs; nothing waits for
 // another block, and the answer is the tile program's.
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
-import { num } from "../../../views.ts";
+import { num } from "../../../layouts.ts";
 import { chooseTiles } from "../../../choose.ts";
 import { header } from "../fragments.ts";
 import type { Native } from "../../native.ts";

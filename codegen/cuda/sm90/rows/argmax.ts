@@ -5,7 +5,7 @@
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv, mul } from "../../../../ir/size.ts";
-import { asRows, num } from "../../../views.ts";
+import { asRows, num } from "../../../layouts.ts";
 import { header } from "../fragments.ts";
 import type { Native } from "../../native.ts";
 import { dependent, streamTypes } from "../mma-fragments.ts";
