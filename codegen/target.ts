@@ -1,10 +1,16 @@
 // The targets, by name.
 import type { Target } from "../ir/artifact.ts";
 import type { TargetBackend } from "./backend.ts";
+import type { Machine } from "../ir/machine.ts";
+import { desktop } from "./cpu/machine.ts";
 import { cpuTarget } from "./cpu/target.ts";
 import { cudaTarget } from "./cuda/target.ts";
+import type { Arch } from "./cuda/native.ts";
 import { sm90 } from "./cuda/sm90/natives.ts";
 import { tritonTarget } from "./triton/target.ts";
+
+/** What a model may be compiled for: the processor and a GPU, by which passes weigh. */
+export const machinesOf = (arch: Arch = sm90): readonly Machine[] => [desktop, arch.machine];
 
 /** The back end for a target under the options of a compile; refuses what it cannot mean. */
 export function targetOf(target: Target, options: { activations: "f32" | "bf16"; natives?: string }): TargetBackend {

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
 import type { Use } from "../codegen/backend.ts";
-import { targetOf } from "../codegen/target.ts";
+import { machinesOf, targetOf } from "../codegen/target.ts";
 import type { FunctionPlan, KernelRecord, Manifest, ModelFacts, Target, WeightDType, WeightPlan } from "../ir/artifact.ts";
 import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
 import type { Catalogue, Problem } from "../ir/kernel/catalogue.ts";
@@ -74,7 +74,7 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
   const module = modelModule(spec, { activations: options.activations, actQuant: options.actQuant, taps: options.taps });
   const passes = choosePasses(options.passes, pipeline);
   const folder = options.reproduceIn ?? process.cwd();
-  const outcome = runPipeline(module, passes, { attention: options.attention, ...options.passOptions }, { guard: guardOf(folder), contracts: "say" });
+  const outcome = runPipeline(module, passes, { attention: options.attention, ...options.passOptions }, { guard: guardOf(folder), contracts: "say", machines: machinesOf() });
   const proofs = provePlugins(spec, passes, options.passOptions ?? {}, outcome, folder);
   const files = new Map<string, string | Uint8Array>();
   const printed = new Map<Func, string>();

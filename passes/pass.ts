@@ -3,6 +3,7 @@ import type { AttrKind, AttrValue } from "../ir/attr.ts";
 import type { Cost } from "../ir/cost.ts";
 import type { Func, Module, Value } from "../ir/graph.ts";
 import { deepFreeze } from "../ir/freeze.ts";
+import type { Machine } from "../ir/machine.ts";
 import type { Expectation, Known } from "./contract.ts";
 import type { Rule } from "./rule.ts";
 
@@ -12,6 +13,11 @@ export type At = Value | string;
 /** What a pass may ask and report: the one pass context. */
 export interface Cx {
   readonly module: Module;
+  /**
+   * What the model may be compiled for. A pass that weighs bytes against launches changes the graph only where all of them gain, so
+   * that the graph of a model does not depend on its target. Empty where nobody said.
+   */
+  readonly machines: readonly Machine[];
   /** The pass's own options, as declared, with what the command line says. */
   readonly options: Readonly<Record<string, AttrValue>>;
   fired(rule: string, note?: { at?: At; count?: number; changes?: string; delta?: Cost }): void;

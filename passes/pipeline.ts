@@ -2,6 +2,7 @@
 import { costOfFunc } from "../ir/cost.ts";
 import { DiagnosticError, didYouMean, type Diagnostic } from "../ir/diagnostic.ts";
 import { Graph, Value, frozenModule, type Func, type Module } from "../ir/graph.ts";
+import type { Machine } from "../ir/machine.ts";
 import { verify } from "../ir/verify.ts";
 import { bodiesOf, checkContract, type Known } from "./contract.ts";
 import { assumed, difference } from "./delta.ts";
@@ -37,6 +38,8 @@ export interface Place {
 }
 
 export interface PipelineOptions {
+  /** What the model may be compiled for: passes weigh by all of them. */
+  machines?: readonly Machine[];
   /** Hold passes to their contracts; off for texts that are no whole model. "say": a model without plug-ins compiles, and the outcome says so. */
   contracts?: boolean | "say";
   /** Runs the work of one pass: where a time budget and the reporting of plug-ins are. Told where the work is. */
@@ -68,25 +71,29 @@ export function runPipeline(given: Module, passes: readonly Pass[], options: Rea
   const known: Known = { bodies: how.contracts === false || module.mixed ? [] : bodiesOf(module), ran: new Set(passes.map((p) => p.name)), ledger };
   const guard = how.guard ?? ((_, work) => work());
   const slower: Diagnostic[] = [];
+  const machines = Object.freeze((how.machines ?? []).map((m) => Object.freeze({ ...m, peaks: Object.freeze({ ...m.peaks }) })));
   let m = module;
   for (const p of passes) {
     const place: Place = { pass: p, before: m };
-    m = guard(place, () => runPass(m, p, ledger, Object.freeze(optionsOf(p, options)), place));
+    m = guard(place, () => runPass(m, p, ledger, { options: Object.freeze(optionsOf(p, options)), machines }, place));
     checkContract(p, known, module.name, passes.slice(0, passes.indexOf(p)), (d) => slower.push(d), how.contracts === "say");
     snapshots.push({ pass: p.name, module: m });
   }
   return { module: m, ledger, snapshots, slower };
 }
 
-function runPass(before: Module, p: Pass, ledger: Ledger, options: Cx["options"], place: Place): Module {
+/** What a pass is told beside the module. */
+type Given = Pick<Cx, "options" | "machines">;
+
+function runPass(before: Module, p: Pass, ledger: Ledger, given: Given, place: Place): Module {
   const funcs = new Map<string, Func>();
   for (const f of before.funcs.values()) {
     place.func = f.name;
-    funcs.set(f.name, runOn(f, before, p, ledger, options, place));
+    funcs.set(f.name, runOn(f, before, p, ledger, given, place));
   }
   place.func = place.rule = place.at = undefined;
   let m: Module = { ...before, funcs };
-  if (p.whole) m = checkedModule(p, p.whole(frozenModule(m), contextOf(m, p, "module", new Map(), ledger, options)));
+  if (p.whole) m = checkedModule(p, p.whole(frozenModule(m), contextOf(m, p, "module", new Map(), ledger, given)));
   m = frozenModule(m);
   try {
     verify(m);
@@ -99,14 +106,14 @@ function runPass(before: Module, p: Pass, ledger: Ledger, options: Cx["options"]
   return m;
 }
 
-function contextOf(module: Module, p: Pass, site: string, labels: ReadonlyMap<Value, string>, ledger: Ledger, options: Cx["options"]): Cx {
+function contextOf(module: Module, p: Pass, site: string, labels: ReadonlyMap<Value, string>, ledger: Ledger, given: Given): Cx {
   const add = (rule: string, outcome: Entry["outcome"], at: At | undefined, count: number, rest: Partial<Entry>): void => {
     const label = at === undefined || typeof at === "string" ? at : (labels.get(at) ?? at.node.graph.nameOf(at) ?? at.node.op.name);
     ledger.add({ pass: p.name, rule, site, ...(label === undefined ? {} : { at: label }), outcome, count, ...Object.fromEntries(Object.entries(rest).filter(([, v]) => v !== undefined)) });
   };
   return Object.freeze({
     module,
-    options,
+    ...given,
     fired: (rule, { at, count = 1, changes, delta } = {}) => add(rule, "fired", at, count, { changes, delta }),
     declined: (rule, reason, at) => add(rule, "declined", at, 1, { reason }),
     refused: (rule, reason, at) => add(rule, "refused", at, 1, { reason }),
@@ -114,7 +121,7 @@ function contextOf(module: Module, p: Pass, site: string, labels: ReadonlyMap<Va
   } satisfies Cx);
 }
 
-function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, options: Cx["options"], place: Place): Func {
+function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, given: Given, place: Place): Func {
   const from = ledger.entries.length;
   let func = f;
   if (p.rules) {
@@ -124,7 +131,7 @@ function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, options: Cx["options
     };
     const out = rewrite(f, m.graph, p.rules, p.name, watch);
     place.rule = place.at = undefined;
-    const cx = contextOf(m, p, f.name, new Map(), ledger, options);
+    const cx = contextOf(m, p, f.name, new Map(), ledger, given);
     const delta = p.fire === "when-cheaper" ? difference(costOfFunc(out.func, assumed(f)), costOfFunc(f, assumed(f))) : undefined;
     const keep = delta === undefined || out.firings.length === 0 || delta.flops < 0;
     for (const x of out.firings)
@@ -135,12 +142,12 @@ function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, options: Cx["options
     if (keep) func = out.func;
   }
   if (p.run) {
-    const [start, given] = [ledger.entries.length, func];
-    func = checkedFunc(p, f, p.run(func, contextOf(m, p, f.name, labelsOf(func), ledger, options)));
+    const [start, old] = [ledger.entries.length, func];
+    func = checkedFunc(p, f, p.run(func, contextOf(m, p, f.name, labelsOf(func), ledger, given)));
     // A pass that rewrites a function itself is charged with the difference of the whole.
     const made = ledger.entries.slice(start).filter((e) => e.outcome === "fired" && !e.delta);
     if (made.length) {
-      const delta = difference(costOfFunc(func, assumed(f)), costOfFunc(given, assumed(f)));
+      const delta = difference(costOfFunc(func, assumed(f)), costOfFunc(old, assumed(f)));
       for (const e of made) Object.assign(e, { delta, ...(made.length > 1 ? { together: true } : {}) });
     }
   }

@@ -1,5 +1,6 @@
 // What `dsc plan` and `dsc inspect --cost` look at: a model after its passes, made from a config, or read from an artifact.
 import type { Manifest } from "../../ir/artifact.ts";
+import { machinesOf } from "../../codegen/target.ts";
 import { parseModule } from "../../ir/index.ts";
 import { choosePasses, runPipeline, type Pass } from "../../passes/index.ts";
 import { modelModule } from "../frontend/model.ts";
@@ -17,7 +18,8 @@ export interface PlannedOptions {
 
 /** A config as `dsc compile` would take it through the passes; no kernels are made. */
 export function plannedOf(spec: ModelSpec, o: PlannedOptions, pipeline: readonly Pass[]): Planned {
-  const module = runPipeline(modelModule(spec, { activations: o.activations, actQuant: o.actQuant, taps: false }), choosePasses(o.passes, pipeline), o.passOptions).module;
+  const written = modelModule(spec, { activations: o.activations, actQuant: o.actQuant, taps: false });
+  const { module } = runPipeline(written, choosePasses(o.passes, pipeline), o.passOptions, { machines: machinesOf() });
   return {
     architecture: spec.architecture,
     module,

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
+import { machinesOf } from "../../codegen/target.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { parseModule, printModule } from "../../ir/index.ts";
 import { choosePasses, runPipeline } from "../../passes/index.ts";
@@ -39,7 +40,7 @@ export const opt = {
     if (a.out !== undefined) checkResult(a.out);
     const { pipeline, passOptions } = await pipelineOf(undefined, a);
     // A text may be any part of a model: contracts are for whole ones.
-    const how = { contracts: false, guard: guardOf(stdin ? process.cwd() : path.dirname(path.resolve(a.file))) };
+    const how = { contracts: false, machines: machinesOf(), guard: guardOf(stdin ? process.cwd() : path.dirname(path.resolve(a.file))) };
     const out = runPipeline(parseModule(text, name), choosePasses(words, pipeline), passOptions, how);
     if (out.ledger.entries.length) process.stderr.write(transcript(out) + "\n");
     const result = printModule(out.module, { origins: a.origins });

@@ -2,6 +2,7 @@
 // three products join theirs; README.md has the identity and what it costs.
 import { bytesPerElement } from "../../ir/cost.ts";
 import { asTensor, bodyOf, joinExperts, make, mapExperts, param, perExpert, type Func, type Graph, type Module, type Node, type Value } from "../../ir/index.ts";
+import type { Machine } from "../../ir/machine.ts";
 import { everyNode } from "../../ir/print.ts";
 import { route } from "../../ir/ops/expert.ts";
 import { inEach } from "../contract.ts";
@@ -11,8 +12,6 @@ import { rebuild } from "../rewrite.ts";
 
 const step = "shared expert as a routed one";
 
-/** What a launch costs and how fast bytes move: two cores of a desktop meeting at a barrier, a node of a CUDA graph on one H200. */
-const machines = { cpu: { launch: 5e-6, bandwidth: 20e9 }, cuda: { launch: 0.75e-6, bandwidth: 4539e9 } } as const;
 /** Launches the shared expert has to itself once passes are through: gate and up, the gating, down. */
 const SAVED = 3;
 
@@ -61,32 +60,33 @@ function alike(p: Value, v: Value, params: ReadonlySet<Value>, bound: Map<Value,
 }
 
 /** Why it does not pay where one row of each sequence is decoded, or null: one row more per token is gathered and read. */
-function loses({ map }: Site, T: number): string | null {
+function loses({ map }: Site, T: number, { name, bandwidth, launch }: Machine): string | null {
   const row = asTensor(map.operands[2].type);
   const region = map.region!;
   const readers = bodyOf(region).filter((n) => n.operands.includes(region.params[0]));
   // Rows that are only read quantised are gathered as codes, once quantise-once is through.
   const dtype = readers.every((n) => n.op.name === "quantize") ? "e4m3/1x128" : row.dtype;
   const bytes = 2 * T * (row.dims.at(-1) as number) * bytesPerElement(dtype);
-  const slower = Object.entries(machines).filter(([, m]) => bytes / m.bandwidth >= SAVED * m.launch);
-  return slower.length === 0 ? null : slower.map(([name, m]) => `on ${name} ${(bytes / 1e6).toFixed(2)} MB more to move take ${((bytes / m.bandwidth) * 1e6).toFixed(1)} us, ${SAVED} launches fewer give ${(SAVED * m.launch * 1e6).toFixed(1)} us`).join("; ");
+  const us = (seconds: number): string => `${(seconds * 1e6).toFixed(1)} us`;
+  if (bytes / bandwidth < SAVED * launch) return null;
+  return `on ${name} ${(bytes / 1e6).toFixed(2)} MB more to move take ${us(bytes / bandwidth)}, ${SAVED} launches fewer give ${us(SAVED * launch)}`;
 }
 
 /** One answer for the whole model: matrices joined in one function and read alone in another would be kept twice. */
-function verdict(m: Module): { refusal?: string; kind: "declined" | "unmatched" } {
+function verdict(m: Module, machines: readonly Machine[]): { refusal?: string; kind: "declined" | "unmatched" } {
   const decode = m.funcs.get(m.entries.decode);
   for (const f of m.funcs.values())
     for (const n of everyNode(f)) {
       const site = siteOf(f, n);
       if (site === undefined) continue;
       if (typeof site === "string") return { refusal: site, kind: "declined" };
-      const worse = loses(site, decode?.assume.T ?? 1);
-      if (worse) return { refusal: worse, kind: "declined" };
+      const worse = machines.flatMap((machine) => loses(site, decode?.assume.T ?? 1, machine) ?? []);
+      if (worse.length) return { refusal: worse.join("; "), kind: "declined" };
     }
   return { kind: "declined" };
 }
 
-const verdicts = new WeakMap<Module, ReturnType<typeof verdict>>();
+const verdicts = new WeakMap<Module, ReturnType<typeof verdict> & { machines: readonly Machine[] }>();
 
 export const sharedExpert = pass({
   name: "shared-expert",
@@ -98,8 +98,9 @@ export const sharedExpert = pass({
       return site === undefined ? [] : [{ at: n.results[0], site }];
     });
     if (!sites.length) return f;
-    if (!verdicts.has(cx.module)) verdicts.set(cx.module, verdict(cx.module));
-    const { refusal } = verdicts.get(cx.module)!;
+    let known = verdicts.get(cx.module);
+    if (known?.machines !== cx.machines) verdicts.set(cx.module, (known = { machines: cx.machines, ...verdict(cx.module, cx.machines) }));
+    const { refusal } = known;
     if (refusal !== undefined) {
       for (const { at } of sites) cx.declined(step, refusal, at);
       return f;
