@@ -124,7 +124,7 @@ class Walk {
   }
 
   private casesStep(f: FunctionPlan, s: Step & { kind: "cases" }, c: Context, at: string): number {
-    if (c.loops.includes("experts")) throw brokenManifest("a choice by the rows of an expert, which only a kernel knows", at);
+    if (c.loops.includes("experts") && this.manifest.target === "cpu") throw brokenManifest("a choice by the rows of an expert, which only a kernel knows", at);
     s.cases.forEach(({ most }, i) => {
       const before = i ? s.cases[i - 1].most : -1;
       if (i + 1 === s.cases.length ? most !== null : most === null || before === null || most <= before) throw brokenManifest("cases go up, and the last takes the rest", `${at}.cases[${i}].most`);
