@@ -146,7 +146,7 @@ function write(r: Random): void {
 
 export const artifacts: Kind = {
   name: "artifacts",
-  cases: { few: 150, many: 5000 },
+  cases: { few: 150, many: 2000 },
   least: { accepted: 0.1, codes: 3 },
   async open() {
     work = mkdtempSync(path.join(tmpdir(), "dsc-fuzz-"));

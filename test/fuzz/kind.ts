@@ -16,6 +16,8 @@ export interface Kind {
   /** The case as a person can repeat it. */
   show(seed: number): string;
   close?(): Promise<void> | void;
+  /** Codes that blame dsc's own passes elsewhere, and may be said of this kind's input: a module that was damaged breaks their contracts. */
+  blameless?: readonly string[];
   /** Damage that only ever fails at the door tests little: least share accepted, and least number of codes it is refused with. */
   least: { accepted: number; codes: number };
 }
