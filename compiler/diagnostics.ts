@@ -58,6 +58,9 @@ export const cannotWrite = (where: string, problem: string, help?: string): Diag
 /** A place that holds what dsc did not write; it is left as it is. */
 export const notOurs = (where: string, problem: string): Diagnostic => cannotWrite(where, problem, "choose another place, or an empty folder; dsc replaces only files that it wrote and nobody changed");
 
+export const unmeasured = (why: string): Diagnostic =>
+  error("DSC6027", "this machine's memory bandwidth cannot be measured", { spans: [onCommandLine("--device")], notes: [why], help: "give it: --bandwidth 50 (GB/s); or name another --device" });
+
 /** The work is done all the same, but not kept. */
 export const cacheInTemporary = (cache: string, instead: string, why: string): Diagnostic => ({
   ...warning("DSC6022", "the compiled model is kept until this command ends: the cache cannot be written", { spans: [place(cache)], notes: [why, `it lies in ${instead} meanwhile`], help: "DSC_CACHE names another folder for the cache" }),

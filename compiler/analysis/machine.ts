@@ -2,7 +2,9 @@
 import { availableParallelism, totalmem } from "node:os";
 import { Worker } from "node:worker_threads";
 import { desktop } from "../../codegen/cpu/machine.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Machine } from "../../ir/machine.ts";
+import { unmeasured } from "../diagnostics.ts";
 
 /** A device as a JSON file describes it; gives what is wrong with it in words. */
 export function describedBy(value: unknown, file: string): Machine | string {
@@ -54,8 +56,34 @@ async function readBandwidth(cores: number): Promise<number> {
     a.equals(b);
     parentPort.on("message", () => { for (let i = 0; i < 4; i++) a.equals(b); parentPort.postMessage(1); });
     parentPort.postMessage(0);`;
-  const workers = Array.from({ length: cores }, () => new Worker(script, { eval: true }));
-  const answers = (): Promise<unknown> => Promise.all(workers.map((w) => new Promise((resolve, reject) => w.once("message", resolve).once("error", reject))));
+  const workers: Worker[] = [];
+  try {
+    // Between two questions nobody listens, and an error that nobody hears ends the program.
+    for (let i = 0; i < cores; i++) workers.push(new Worker(script, { eval: true }).on("error", () => {}));
+    return await fastest(workers);
+  } catch (e) {
+    throw new DiagnosticError(unmeasured((e as Error).message));
+  } finally {
+    await Promise.all(workers.map((w) => w.terminate()));
+  }
+}
+
+/** The next message of a thread. One that ends without a word, as where memory runs out or something kills it, answers nothing either. */
+export function answerOf(w: Worker): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const settled = (f: () => void): void => {
+      w.off("message", answered).off("error", failed).off("exit", ended);
+      f();
+    };
+    const answered = (): void => settled(resolve);
+    const failed = (e: Error): void => settled(() => reject(e));
+    const ended = (code: number): void => settled(() => reject(new Error(`a thread ended with code ${code}`)));
+    w.on("message", answered).on("error", failed).on("exit", ended);
+  });
+}
+
+async function fastest(workers: readonly Worker[]): Promise<number> {
+  const answers = (): Promise<unknown> => Promise.all(workers.map(answerOf));
   await answers();
   let best = 0;
   for (let i = 0; i < 3; i++) {
@@ -63,9 +91,8 @@ async function readBandwidth(cores: number): Promise<number> {
     const done = answers();
     for (const w of workers) w.postMessage(0);
     await done;
-    best = Math.max(best, (cores * 4 * 2 * COMPARED) / ((performance.now() - from) / 1000));
+    best = Math.max(best, (workers.length * 4 * 2 * COMPARED) / ((performance.now() - from) / 1000));
   }
-  await Promise.all(workers.map((w) => w.terminate()));
   return best;
 }
 

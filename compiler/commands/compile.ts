@@ -9,6 +9,7 @@ import { progressLine } from "../progress.ts";
 import { size, summarise } from "../report/summary.ts";
 import { transcript } from "../report/transcript.ts";
 import { storedIn, type Stored } from "../checkpoint-dtypes.ts";
+import { checkModelEffects } from "./effects.ts";
 import { compileFlags, optionsOf, pipelineOf, type CompileFlags } from "./options.ts";
 
 interface Options extends CompileFlags {
@@ -38,6 +39,7 @@ export const compileCommand = {
     checkOut(out);
     const { stored, unseen } = await storedBeside(a.src);
     const texts = compile(a.src, { ...options, passOptions, reproduceIn: path.dirname(path.resolve(out)), stored }, pipeline);
+    checkModelEffects(texts.spec, a);
     texts.warnings.push(...unseen);
     const line = progressLine();
     const c = a.cubin ? await (await import("../artifact/cubins.ts")).withCubins(texts, undefined, line.show).finally(line.end) : texts;

@@ -2,6 +2,7 @@
 import type { Target } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { choosePasses, type Pass } from "../../passes/index.ts";
+import type { ModelSpec } from "../frontend/spec.ts";
 import { usage } from "../diagnostics.ts";
 
 const refuse = (problem: string, help: string, word: string): never => {
@@ -17,6 +18,14 @@ export function checkPassEffects(words: string, pipeline: readonly Pass[], own: 
   if (given.plugin.length && own.length && !own.some((p) => chosen.has(p.name)))
     refuse(`--plugin brings ${own.map((p) => p.name).join(", ")}, and --passes ${words} runs none of them`, `add ${own[0].name} to --passes, or leave --plugin out`, "--plugin");
 }
+
+/** What is said of FP8, where the config has none. */
+export function checkModelEffects(spec: Pick<ModelSpec, "fp8">, given: { actQuant: "dynamic" | "none" }): void {
+  if (given.actQuant === "none" && !spec.fp8) refuse("--act-quant none is for FP8 weights, and the config has no quantization_config: no input is quantised", "leave --act-quant out", "--act-quant");
+}
+
+/** Whether one of these options stands on the command line, whatever its default; names without dashes. */
+export const typed = (names: readonly string[]): string[] => names.filter((n) => process.argv.some((w) => w === `--${n}` || w.startsWith(`--${n}=`)));
 
 /** What is for one target only. */
 export function checkTargetEffects(target: Target, given: { natives?: string; nvcc?: boolean; threads?: number | undefined }): void {

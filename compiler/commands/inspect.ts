@@ -13,6 +13,7 @@ import { folded, functionsOf } from "../report/graph.ts";
 import { table } from "../report/table.ts";
 import { originsOf, printing, problemsOf } from "../artifact/side-files.ts";
 import { costsOf } from "../analysis/step-cost.ts";
+import { typed } from "./effects.ts";
 import { checkLoad, deviceFlags, machineOf, type DeviceFlags } from "./device.ts";
 
 interface Options extends DeviceFlags {
@@ -41,6 +42,9 @@ export const inspect = {
       .option("cost", { type: "boolean", default: false, describe: "bytes, FLOPs, floor and share of every launch (of a kernel) of a step; of others at sizes of their own" })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as unknown as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
+    const idle = a.cost ? [] : typed(["device", "batch", "context", "bandwidth"]);
+    if (idle.length) throw new DiagnosticError(usage(`inspect: --${idle[0]} is of --cost`, "give --cost as well, or leave it out", `--${idle[0]}`));
+    if (a.origin && a.cost) throw new DiagnosticError(usage("inspect: give only one of --origin and --cost", undefined, "--origin"));
     const { manifest, files } = await readArtifact(a.out, (name) => !name.endsWith(".wasm"));
     const text: Text = (name) => files.get(name)?.toString("utf8") ?? "";
     const say = (value: object, lines: () => string): void => void process.stdout.write(a.json ? JSON.stringify(value) + "\n" : lines());

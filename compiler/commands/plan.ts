@@ -13,6 +13,7 @@ import { roofline, type Planned } from "../analysis/roofline.ts";
 import { reduce } from "../analysis/shrink.ts";
 import { say } from "../tell.ts";
 import { checkLoad, deviceFlags, machineOf, type DeviceFlags } from "./device.ts";
+import { checkModelEffects, typed } from "./effects.ts";
 import { passWords, pipelineOf, pluginFlags, reduceFlags, reductionOf, type PluginFlags, type ReduceFlags } from "./options.ts";
 
 interface Options extends ReduceFlags, PluginFlags, DeviceFlags {
@@ -54,7 +55,7 @@ export const planCommand = {
 };
 
 async function ofArtifact(a: Options): Promise<Planned> {
-  const given = ofCompile.filter((n) => process.argv.some((w) => w === `--${n}` || w.startsWith(`--${n}=`)));
+  const given = typed(ofCompile);
   if (given.length) throw new DiagnosticError(compileOptionOnArtifact(given.map((n) => `--${n}`)));
   const { manifest } = await readArtifact(a.src);
   return plannedFrom(manifest, (name) => readFileSync(path.join(a.src, name), "utf8"));
@@ -63,6 +64,7 @@ async function ofArtifact(a: Options): Promise<Planned> {
 async function ofConfig(a: Options, target: "cpu" | "cuda", activations: "f32" | "bf16"): Promise<Planned> {
   const { spec, warnings } = loadSpec(a.src, a.set);
   warnings.forEach(say);
+  checkModelEffects(spec, a);
   const { pipeline, passOptions } = await pipelineOf(a.src, a);
   const small = reduce(spec, reductionOf(a));
   return plannedOf(small, { target, activations, passes: passWords(a.passes), passOptions, actQuant: a.actQuant }, pipeline);

@@ -114,6 +114,8 @@ function checkForm(a: Options): void {
       const word = `--${option === "stopEos" ? "stop-eos" : option}`;
       throw new DiagnosticError(usage(`--chat does not go with ${word}`, "run --prompt or --ids", word));
     }
+  if (a.stopEos && a.ids === undefined) throw new DiagnosticError(usage("--stop-eos is for --ids", "a text ends at the end token without it", "--stop-eos"));
+  if (a.taps && a.save === undefined) throw new DiagnosticError(usage("--taps keeps hidden states and routes, and run shows none of them", "--save FILE.safetensors writes them, and needs no --taps", "--taps"));
   checkWhole("--max-new", a.maxNew, 1);
   checkWhole("--threads", a.threads, 1);
   checkWhole("--draft", a.draft, 0, 4);

@@ -33,6 +33,7 @@ export function samplingOf(f: SamplingFlags, generation?: Generation): Sampling 
   const { options } = checked({ ...base, ...given });
   const idle = options.temperature === 0 ? (["topK", "topP"] as const).find((name) => given[name] !== undefined && given[name] !== (name === "topK" ? 0 : 1)) : undefined;
   if (idle) throw new DiagnosticError(usage(`${words[idle]} counts where tokens are drawn, and at temperature 0 the most likely one is taken`, `give --temperature 0.7 as well, or leave ${words[idle]} out`, words[idle]));
+  if (options.temperature === 0 && given.seed !== undefined) throw new DiagnosticError(usage("--seed counts where tokens are drawn, and at temperature 0 the most likely one is taken", "give --temperature 0.7 as well, or leave --seed out", "--seed"));
   return options.temperature > 0 && given.seed === undefined ? { ...options, seed: randomInt(2 ** 32) } : options;
 }
 

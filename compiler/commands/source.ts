@@ -8,6 +8,7 @@ import { cacheArtifact } from "../artifact/write.ts";
 import { compile } from "../compile.ts";
 import { compileOptionOnArtifact, needsTaps, usage } from "../diagnostics.ts";
 import { storedIn } from "../checkpoint-dtypes.ts";
+import { checkModelEffects, typed } from "./effects.ts";
 import { compileFlagNames, optionsOf, pipelineOf, type CompileFlags } from "./options.ts";
 
 export interface SourceFlags extends CompileFlags {
@@ -34,7 +35,7 @@ export async function sourceOf(a: SourceFlags, taps?: string): Promise<Source> {
 
 async function artifactOf(a: SourceFlags, taps: string | undefined): Promise<{ folder: string; beside?: string }> {
   if (existsSync(path.join(a.src, "manifest.json"))) {
-    const given = compileFlagNames.filter((n) => process.argv.some((w) => w === `--${n}` || w.startsWith(`--${n}=`)));
+    const given = typed(compileFlagNames);
     if (given.length) throw new DiagnosticError(compileOptionOnArtifact(given.map((n) => `--${n}`)));
     const { manifest } = await readArtifact(a.src);
     if (taps !== undefined && !manifest.options.taps) throw new DiagnosticError(needsTaps(taps));
@@ -42,6 +43,7 @@ async function artifactOf(a: SourceFlags, taps: string | undefined): Promise<{ f
   }
   const { pipeline, passOptions } = await pipelineOf(a.src, a);
   const c = compile(a.src, { ...optionsOf(a), passOptions, taps: a.taps || taps !== undefined, stored: await storedIn(a.weights ?? a.src) }, pipeline);
+  checkModelEffects(c.spec, a);
   for (const w of c.warnings) process.stderr.write(render(w) + "\n");
   return { folder: cacheArtifact(c, (d) => void process.stderr.write(render(d) + "\n")), beside: statSync(a.src).isDirectory() ? a.src : path.dirname(a.src) };
 }

@@ -3,7 +3,7 @@
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { choosePasses } from "../../passes/index.ts";
-import { badValue, passChanges } from "../diagnostics.ts";
+import { badValue, passChanges, usage } from "../diagnostics.ts";
 import { loadSpec } from "../frontend/config.ts";
 import { guardOf } from "../driver/plugin-gate.ts";
 import { progressLine } from "../progress.ts";
@@ -29,6 +29,8 @@ export const verifyCommand = {
       .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
+    const forced = a.passOption.find((w) => /^(absorb-mla\.)?attention=/.test(w));
+    if (forced !== undefined) throw new DiagnosticError(usage(`--pass-option ${forced}: verify proves the passes with attention expanded and absorbed, both`, "leave it out", "--pass-option"));
     const { spec, warnings } = loadSpec(a.src, a.set);
     warnings.forEach(say);
     // Interpreting in float64 takes a small model, asked for or not.

@@ -104,4 +104,16 @@ export const config: Readonly<Record<string, Entry>> = {
     example: "A download of hf_quant_config.json that was cut short.",
     fix: "Fetch it again, or remove it.",
   },
+  DSC1023: {
+    name: "a --set that changes nothing",
+    means: "The key is known and not read, or it stands where it does not count: a wrapped config keeps the model under text_config, and what is there comes first.",
+    example: "$ dsc summary examples/deepseek-r1 --set attention_dropout=0.1",
+    fix: "Write the key where it counts, as the help line does, or leave it out.",
+  },
+  DSC1024: {
+    name: "settings of YaRN beside the plain type (warning)",
+    means: "A factor, or another member that only YaRN reads, stands in rope settings whose type is \"default\". It is passed over, as transformers does.",
+    example: "$ dsc summary examples/deepseek-r1 --set rope_scaling.type=default",
+    fix: "Set the type to yarn, or remove the member.",
+  },
 };

@@ -6,7 +6,7 @@ import { foreignId, inconsistent, lacksText, mechanism, missingKeys, unknownMode
 import { architectures, byModelType, mechanisms, own, refusalOf, wrappers, wrapperTypes } from "./families.ts";
 import type { Json } from "./json.ts";
 import { quantisedBeside } from "./hf-quant.ts";
-import { unknownKeys } from "./keys.ts";
+import { idleSets, unknownKeys } from "./keys.ts";
 import { readLeftOut, readQuantization } from "./quantization.ts";
 import { Reader, show } from "./reader.ts";
 import { readRope } from "./rope.ts";
@@ -37,6 +37,7 @@ export function specOf(source: Source): Loaded {
   const { architecture, wrapped } = dispatch(source, outer);
   const c = wrapped ? new Reader(source, "text_config.", outer) : outer;
   const unknown = unknownKeys(source, wrapped ? ["", "text_config."] : [""]);
+  for (const d of idleSets(source, wrapped)) c.say(d);
   for (const [key, what] of Object.entries(mechanisms)) {
     const v = c.raw(key);
     const off = v === undefined || v === null || v === false || v === 0 || (Array.isArray(v) && v.length === 0);

@@ -101,6 +101,16 @@ export const unknownModel = (
     help: near ? `did you mean ${near}?` : `supported: ${supported.join(", ")}`,
   });
 
+export const setInVain = (key: string, why: string, help: string, span: Span | undefined): Diagnostic =>
+  error("DSC1023", `--set ${key} changes nothing`, { spans: at(span), notes: [why], help });
+
+export const idleFactor = (key: string, member: string, span: Span | undefined): Diagnostic =>
+  warning("DSC1024", `"${key}.${member}" counts with YaRN, and the type is "default"`, {
+    spans: at(span),
+    notes: ["positions are plain, as transformers takes them"],
+    help: `if the model was made for YaRN, set ${key}.type=yarn; if not, remove "${member}"`,
+  });
+
 export const unreadBeside = (file: string, why: string): Diagnostic =>
   warning("DSC1022", `${file} cannot be read`, {
     spans: [place(file)],

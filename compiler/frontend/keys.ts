@@ -1,8 +1,8 @@
 // The keys of a config: which are read, which are knowingly ignored and why. Anything else gets a warning, never silence.
 import { didYouMean, type Diagnostic } from "../../ir/diagnostic.ts";
-import { unknownKey } from "./diagnostics.ts";
+import { setInVain, unknownKey } from "./diagnostics.ts";
 import { mechanisms } from "./families.ts";
-import type { Reader } from "./reader.ts";
+import { OUTSIDE, type Reader } from "./reader.ts";
 import type { Source } from "./source.ts";
 
 /** Keys the frontend reads, on any path. */
@@ -99,6 +99,22 @@ export function unknownKeys(source: Source, prefixes: readonly string[]): Diagno
     return Object.keys(object)
       .filter((k) => !read.includes(k) && !Object.hasOwn(ignored, k) && !Object.hasOwn(mechanisms, k))
       .map((k) => unknownKey(prefix + k, didYouMean(k, read), source.keySpanOf(prefix + k)));
+  });
+}
+
+/** An error for every --set that changes nothing: of a key that is not read, or at the level of a wrapped config where it does not count. */
+export function idleSets({ value, laid, keySpanOf }: Source, wrapped: boolean): Diagnostic[] {
+  const text = wrapped ? (value.text_config as Record<string, unknown>) : {};
+  // Two spellings of one key: either, inside, comes before both outside.
+  const inside = (key: string): boolean => (["dtype", "torch_dtype"].includes(key) ? ["dtype", "torch_dtype"] : [key]).some((k) => (text[k] ?? null) !== null);
+  return laid.flatMap((at) => {
+    const [key, ...rest] = at.split(".");
+    const say = (why: string, help: string): Diagnostic[] => [setInVain(at, why, help, keySpanOf(at))];
+    if (key === "text_config" && !wrapped && rest.length) return say("the model itself is described at the top of this config, not under text_config", `--set ${rest.join(".")}=VALUE`);
+    const own = key === "text_config" ? (rest[0] ?? "") : key;
+    if (Object.hasOwn(ignored, own)) return say(`the key is not read: ${ignored[own]}`, "leave it out");
+    if (!wrapped || key === "text_config" || !read.includes(key) || ["architectures", "model_type"].includes(key)) return [];
+    return OUTSIDE.includes(key) && !inside(key) ? [] : say("this config keeps the model under text_config, and what stands there counts", `--set text_config.${at}=VALUE`);
   });
 }
 

@@ -12,6 +12,9 @@ export interface Bounds {
   most?: number;
 }
 
+/** Keys that wrapped configs keep beside text_config, or in it. */
+export const OUTSIDE: readonly string[] = ["quantization_config", "torch_dtype", "dtype", "bos_token_id", "eos_token_id", "tie_word_embeddings"];
+
 export class Reader {
   readonly found: Diagnostic[];
   /** Full paths of keys that have no value and no published default. */
@@ -66,8 +69,7 @@ export class Reader {
 
   /** What a wrapped model may find in the outer config. */
   shared(path: string): Json | undefined {
-    const outside = ["quantization_config", "torch_dtype", "dtype", "bos_token_id", "eos_token_id", "tie_word_embeddings"];
-    return outside.includes(path.split(".")[0]) ? this.#look(path) : undefined;
+    return OUTSIDE.includes(path.split(".")[0]) ? this.#look(path) : undefined;
   }
 
   /** Whether a key has a value other than null. */

@@ -1,7 +1,7 @@
 // Rotary positions: plain and YaRN, from either spelling of the settings (rope_theta + rope_scaling, or rope_parameters; type or
 // rope_type; flat or nested by layer type), to frequencies and factors (SEMANTICS 4). Two spellings may stand beside each other
 // where they come to the same; those that disagree are refused, for one of them would be lost.
-import { inconsistent, missingType, unknownKey } from "./diagnostics.ts";
+import { idleFactor, inconsistent, missingType, unknownKey } from "./diagnostics.ts";
 import type { Known } from "./families.ts";
 import type { Json } from "./json.ts";
 import { unknownMembers } from "./keys.ts";
@@ -76,11 +76,18 @@ function readSettings(c: Reader, known: Known, at: string | undefined): Settings
   const typeKey = typeKeyOf(c, at);
   const type = c.word(typeKey) ?? "default";
   if (!c.has(typeKey) && c.has(`${at}.factor`)) c.say(missingType(at, c.span(at)));
+  else if (type === "default") sayIdle(c, at);
   else if (type !== "default" && type !== "yarn")
     c.refuse(typeKey, "positions are plain or YaRN in this family", '"yarn" or "default"');
   if (c.has(`${at}.partial_rotary_factor`) && c.real(`${at}.partial_rotary_factor`) !== 1)
     c.refuse(`${at}.partial_rotary_factor`, "exactly the qk_rope_head_dim lanes are rotated", "1.0");
   return { at, type, theta, yarn: type === "yarn" ? readYarn(c, at) : null };
+}
+
+/** Says what of YaRN's settings is passed over beside the plain type; a factor of 1 would change nothing by YaRN either. */
+function sayIdle(c: Reader, at: string): void {
+  const idle = c.raw(`${at}.factor`) === 1 ? undefined : Object.values(YARN_KEYS).find((k) => c.has(`${at}.${k}`) && k !== "original_max_position_embeddings");
+  if (idle !== undefined) c.say(idleFactor(`${c.prefix}${at}`, idle, c.span(`${at}.${idle}`)));
 }
 
 const typeKeyOf = (c: Reader, at: string): string => (c.has(`${at}.rope_type`) ? `${at}.rope_type` : `${at}.type`);

@@ -19,6 +19,8 @@ export interface Source {
   spanOf(path: string): Span | undefined;
   /** Where its key stands. */
   keySpanOf(path: string): Span | undefined;
+  /** Dotted paths that --set laid over it. */
+  laid: readonly string[];
 }
 
 /** No published config comes near; a checkpoint given by mistake is turned away before it is read. */
@@ -84,6 +86,7 @@ export function sourceOf(text: string, file: string, folder: string, set: readon
     value,
     spanOf: (p) => overlaid(p)?.value ?? doc.spanOf(p),
     keySpanOf: (p) => overlaid(p)?.key ?? doc.keySpanOf(p),
+    laid: [...laid.keys()],
   };
 }
 

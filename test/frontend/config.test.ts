@@ -494,3 +494,30 @@ test("mutated configs end in a spec or in diagnostics with code, place and help"
     { numRuns: 2000, seed: 1 },
   );
 });
+
+describe("what changes nothing is said", () => {
+  const kimi = supported["Kimi-VL"];
+
+  test("--set of a wrapped config, where text_config has the key, or where the key counts nowhere else", () => {
+    const text = withKeys(kimi, { text_config: withKeys(kimi.text_config as Config, { torch_dtype: "bfloat16" }) });
+    for (const set of ["torch_dtype=float32", "dtype=float32", "num_hidden_layers=2"]) {
+      const [d] = refused(text, [set]);
+      expect(d).toMatchObject({ code: "DSC1023", title: `--set ${set.split("=")[0]} changes nothing`, help: `--set text_config.${set.split("=")[0]}=VALUE`, spans: [{ file: "--set" }] });
+    }
+    const { text_config, ...outer } = kimi;
+    const { torch_dtype: _, dtype: __, ...bare } = text_config as Config;
+    // Where text_config leaves it out, the outer key counts.
+    expect(load({ ...outer, text_config: bare }, ["torch_dtype=float32"]).spec.dtype).toBe("f32");
+    expect(load(text, ["text_config.torch_dtype=float32"]).spec.dtype).toBe("f32");
+  });
+
+  test("a factor beside the plain type of positions", () => {
+    for (const key of ["rope_scaling", "rope_parameters"]) {
+      const { spec, warnings } = load(withKeys(r1, { rope_scaling: null, [key]: { rope_type: "default", factor: 40, rope_theta: 10000 } }));
+      expect(warnings.map((w) => [w.code, w.title])).toEqual([["DSC1024", `"${key}.factor" counts with YaRN, and the type is "default"`]]);
+      expect(warnings[0].spans[0].text).toContain("40");
+      expect(spec.position.softmaxFactor).toBe(1);
+    }
+    expect(load(withKeys(r1, { rope_scaling: { type: "default", factor: 1 } })).warnings).toEqual([]);
+  });
+});

@@ -2,7 +2,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { stripVTControlCharacters } from "node:util";
 import { expect, test } from "vitest";
-import { at, cli, refusal, root, tiny } from "../commands/dsc.ts";
+import { at, cli, dsc, refusal, root, tiny } from "../commands/dsc.ts";
 import { lacks } from "../conditions.ts";
 
 const env = { ...process.env, DSC_CACHE: at("cache"), TERM: "xterm" };
@@ -83,6 +83,9 @@ test.each([
   [["--prompt", "a", "--max-new", "1", "--passes", "none", "--attention", "absorbed"], /--attention absorbed is what the pass absorb-mla does/],
   [["--prompt", "a", "--max-new", "1", "--passes", "add-norm", "--pass-option", "absorb-mla.attention=expanded"], /--pass-option is for the pass absorb-mla/],
   [["--prompt", "a", "--max-new", "1", "--chat-template", "x"], /--chat-template is for --chat/],
+  [["--prompt", "a", "--max-new", "1", "--stop-eos"], /--stop-eos is for --ids/],
+  [["--prompt", "a", "--max-new", "1", "--taps"], /--taps keeps hidden states and routes, and run shows none[^]*--save FILE/],
+  [["--prompt", "a", "--max-new", "1", "--seed", "7"], /--seed counts where tokens are drawn/],
 ])("%s cannot have its effect and is refused", async (more, message) => {
   expect(await refusal("run", tiny, ...more)).toMatch(message);
 });
@@ -102,4 +105,11 @@ test.each([
   [["--top-p", "0"], /--top-p is 0[^]*above 0 and at most 1/],
 ])("--chat %s is refused", async (more, message) => {
   expect(await refusal("run", tiny, "--chat", ...more)).toMatch(message);
+});
+
+test("--chat --json is refused, in words on stderr and as data on stdout", async () => {
+  const { code, stdout, stderr } = await dsc("run", tiny, "--chat", "--json");
+  expect(code).toBe(2);
+  expect(stderr).toMatch(/^error\[DSC6001\]: --chat does not go with --json/);
+  expect(JSON.parse(stdout)).toMatchObject({ errors: [{ code: "DSC6001", title: "--chat does not go with --json" }] });
 });
