@@ -39,7 +39,6 @@ describe.concurrent("what is meant is suggested", () => {
     ["--versoin", "did you mean --version?"],
     ["summary", "summary needs SRC"],
     ["summary examples/tiny-r1 another", "one word too many: another"],
-    ["compile examples/tiny-r1", "compile needs --out"],
     ["compile examples/tiny-r1 -o", "--out needs a value"],
     ["compile examples/tiny-r1 -o a --out b", "--out is given twice"],
     ["compile examples/tiny-r1 -o a --target cpu --target cuda", "--target is given twice"],

@@ -51,7 +51,7 @@ test.each([
   const largest = Math.max(...Object.values(manifest.weights).map((w) => (w.source.kind === "rope" ? 0 : instanceBytes(w))));
   for (const n of wanted) {
     // The first size cuts between layers; the second holds hardly more than one weight, so that launches of a layer run apart.
-    const many = await answers(folder, source, n === 2 ? Math.ceil(residentBytes(manifest) * 0.6) : largest * 1.1);
+    const many = await answers(folder, source, n === 2 ? Math.ceil(residentBytes(manifest) * 0.6) : Math.ceil(largest * 1.1));
     expect(many.segments).toBeGreaterThanOrEqual(n);
     expect(many.bits).toEqual(one.bits);
   }
