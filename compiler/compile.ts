@@ -192,7 +192,7 @@ export function weightPlans(m: Module): Record<string, WeightPlan> {
   const resident = new Set<string>();
   const staged = new Set<string>();
   const loads = new Set(m.load.map((l) => l.func));
-  for (const f of m.funcs.values()) for (const n of everyNode(f)) if (n.op.name === "weight") (loads.has(f.name) ? staged : resident).add(n.attrs.name as string);
+  for (const f of m.funcs.values()) for (const n of everyNode(f)) if (n.leaf?.kind === "weight") (loads.has(f.name) ? staged : resident).add(n.leaf.name);
   const out: Record<string, WeightPlan> = {};
   for (const w of m.weights.values()) {
     if (!resident.has(w.name) && !staged.has(w.name)) continue;

@@ -4,20 +4,46 @@
 export type AttrValue = number | string | boolean | readonly (number | string)[];
 export type Attrs = Readonly<Record<string, AttrValue>>;
 
-export interface AttrKind<T extends AttrValue> {
+export interface AttrKind<T extends AttrValue = AttrValue> {
   kind: "f32" | "int" | "word" | "bool" | "list";
   initial?: T;
   /** Words allowed, for kind "word". */
   choices?: readonly string[];
 }
 
+/** A kind with a default: the key may be left out. */
+export type Defaulted<T extends AttrValue> = AttrKind<T> & { initial: T };
+
+/** The values of declared attributes, by key: what a node of the op has. */
+export type AttrValues<A> = { readonly [K in keyof A]: A[K] extends AttrKind<infer T> ? T : never };
+
+/** What a builder is given: words as any text (`infer` refuses those that are no choice), keys with a default or without. */
+export type AttrsGiven<A> = { [K in keyof A as A[K] extends Defaulted<AttrValue> ? never : K]: Loose<A[K]> } & {
+  [K in keyof A as A[K] extends Defaulted<AttrValue> ? K : never]?: Loose<A[K]>;
+};
+type Loose<K> = K extends AttrKind<infer T> ? (T extends string ? string : T) : never;
+
+type Numbers = readonly (number | string)[];
+
+/** With a default, or without: two kinds, since the key is then required. */
+function declared<T extends AttrValue>(kind: AttrKind["kind"]): { (): AttrKind<T>; (initial: T): Defaulted<T> } {
+  return (initial?: T): Defaulted<T> => ({ kind, ...(initial === undefined ? {} : { initial }) }) as Defaulted<T>;
+}
+
+function word(): AttrKind<string>;
+function word<const C extends string>(choices: readonly C[]): AttrKind<C>;
+function word<const C extends string>(choices: readonly C[], initial: NoInfer<C>): Defaulted<C>;
+function word(choices?: readonly string[], initial?: string): AttrKind<string> {
+  return { kind: "word", ...(choices ? { choices } : {}), ...(initial === undefined ? {} : { initial }) };
+}
+
 /** Declares attributes: `attr.f32(1e-6)`, `attr.int()`, `attr.word(["f32", "ue8m0"], "f32")`. Without a default the key is required. */
 export const attr = {
-  f32: (initial?: number): AttrKind<number> => ({ kind: "f32", initial }),
-  int: (initial?: number): AttrKind<number> => ({ kind: "int", initial }),
-  bool: (initial?: boolean): AttrKind<boolean> => ({ kind: "bool", initial }),
-  word: (choices?: readonly string[], initial?: string): AttrKind<string> => ({ kind: "word", choices, initial }),
-  list: (initial?: readonly (number | string)[]): AttrKind<readonly (number | string)[]> => ({ kind: "list", initial }),
+  f32: declared<number>("f32"),
+  int: declared<number>("int"),
+  bool: declared<boolean>("bool"),
+  list: declared<Numbers>("list"),
+  word,
 };
 
 /** Why a value does not fit its kind, or null. */

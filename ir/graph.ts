@@ -26,6 +26,12 @@ export interface Region {
   results: readonly Value[];
 }
 
+/** What a node without operands is. */
+export type Leaf = { readonly kind: "weight"; readonly name: string } | { readonly kind: "param"; readonly name: string; readonly role?: Role };
+
+/** What a parameter is, where the step brings it along: "ids", the token of every row. Other parameters are the caller's. */
+export type Role = "ids";
+
 export interface Node {
   /** Creation order within the graph: stable for the same input. */
   readonly id: number;
@@ -35,6 +41,8 @@ export interface Node {
   readonly attrs: Attrs;
   readonly results: readonly Value[];
   readonly region?: Region;
+  /** Set on weights and parameters. */
+  readonly leaf?: Leaf;
 }
 
 /** A weight, table or computed constant: declared by the module, read by `weight` leaves. */
@@ -114,7 +122,16 @@ export class Graph {
     if (!node) {
       const results: Value[] = [];
       const { region } = options;
-      node = { id: this.#next++, graph: this, op, operands: frozen(operands), attrs: deepFreeze(structuredAttrs(attrs)), results, region: region && Object.freeze({ params: frozen(region.params), results: frozen(region.results) }) };
+      node = {
+        id: this.#next++,
+        graph: this,
+        op,
+        operands: frozen(operands),
+        attrs: deepFreeze(structuredAttrs(attrs)),
+        results,
+        region: region && Object.freeze({ params: frozen(region.params), results: frozen(region.results) }),
+        leaf: leafOf(op, attrs),
+      };
       for (const [i, t] of types.entries()) results.push(new Value(node, i, deepFreeze(t)));
       Object.freeze(results);
       Object.freeze(node);
@@ -149,6 +166,18 @@ export class Graph {
     return this.#names.get(v);
   }
 }
+
+function leafOf({ traits }: Op, attrs: Attrs): Leaf | undefined {
+  const name = String(attrs.name);
+  if (traits.leaf !== "param") return traits.leaf && Object.freeze({ kind: traits.leaf, name });
+  return Object.freeze({ kind: traits.leaf, name, ...(attrs.role === "ids" ? { role: attrs.role } : {}) });
+}
+
+/** The name of the weight that a value reads; undefined for one that is computed or passed. */
+export const weightName = (v: Value | undefined): string | undefined => (v?.node.leaf?.kind === "weight" ? v.node.leaf.name : undefined);
+
+/** Whether a value is a weight as it is stored. */
+export const isWeight = (v: Value | undefined): boolean => v?.node.leaf?.kind === "weight";
 
 // Nobody may teach all graphs something else.
 Object.freeze(Value.prototype);
@@ -214,5 +243,5 @@ export function captures(region: Region): readonly Value[] {
 /** Nodes inside a region, operands first: those that depend on its parameters. Captured values are not among them. */
 export function bodyOf(region: Region): Node[] {
   const outer = new Set(captures(region));
-  return topological(region.results, (v) => outer.has(v)).filter((n) => n.op.name !== "param");
+  return topological(region.results, (v) => outer.has(v)).filter((n) => n.leaf?.kind !== "param");
 }

@@ -5,7 +5,8 @@ import { DiagnosticError } from "./diagnostic.ts";
 import { missingInput, noMeaning } from "./diagnostics.ts";
 import { bodyOf, captures, topological, type Func, type Module, type Node, type Region, type Value } from "./graph.ts";
 import { roundTo } from "./numeric.ts";
-import { partsOf, type DType, type Type } from "./types.ts";
+import { callOf } from "./ops/module.ts";
+import type { DType, Type } from "./types.ts";
 
 /** A concrete tensor: row-major float64 data. Scaled dtypes hold code values in `data` and multipliers in `scales`. */
 export interface Tensor {
@@ -48,7 +49,7 @@ export interface Inputs {
   /** Mutated by appends. */
   caches?: Caches;
   /** Sees what an op gave, and may give another value in its place: the routes that another program took. */
-  instead?: (node: Node, layer: number | null, ins: Readonly<Record<string, Tensor>>, given: Tensor | Record<string, Tensor>) => Tensor | Record<string, Tensor>;
+  instead?: (node: Node, layer: number | null, ins: readonly Tensor[], given: readonly Tensor[]) => readonly Tensor[];
 }
 
 export const tensorOf = (shape: number[], data: ArrayLike<number>, dtype: DType = "f32", scales?: ArrayLike<number>): Tensor => ({
@@ -80,18 +81,20 @@ export function interpret(module: Pick<Module, "funcs" | "weights">, func: Func,
 
   const evaluate = (v: Value): Tensor => {
     for (const node of topological([v], (x) => values.has(x))) {
-      if (node.op.name === "weight") {
-        const name = node.attrs.name as string;
+      if (node.leaf?.kind === "weight") {
+        const { name } = node.leaf;
         const decl = module.weights.get(name);
         if (!inputs.weight || !decl) throw new DiagnosticError(missingInput(`weight @${name}`));
         values.set(node.results[0], inputs.weight(name, decl.layers ? layer : null));
         continue;
       }
-      if (node.op.name === "param") continue;
-      const operands = node.operands.map((o) => values.get(o) ?? { shape: [], dtype: "batch", data: new Float64Array() });
-      if (node.op.name === "call") {
-        const callee = module.funcs.get(node.attrs.func as string)!;
-        const at = node.attrs.layer as number;
+      if (node.leaf) continue;
+      // The batch table is no tensor: what an op asks of it is in `env`.
+      const operands = node.operands.map((o): Tensor => values.get(o) ?? { shape: [], dtype: "i32", data: new Float64Array() });
+      const called = callOf(node);
+      if (called) {
+        const callee = module.funcs.get(called.func)!;
+        const at = called.layer;
         const passed: Record<string, Tensor> = {};
         for (const [i, p] of callee.params.entries()) if (p.value.type.kind === "tensor") passed[p.name] = operands[i];
         const out = interpret(module, callee, { ...inputs, values: passed, batch, mode }, at < 0 ? layer : at);
@@ -99,8 +102,6 @@ export function interpret(module: Pick<Module, "funcs" | "weights">, func: Func,
         continue;
       }
       if (!node.op.reference) throw new DiagnosticError(noMeaning(node.op.name));
-      const ins: Record<string, Tensor> = {};
-      for (const [i, o] of operands.entries()) ins[node.op.ins[i] && !node.op.ins[i].startsWith("...") ? node.op.ins[i].replace("?", "") : `x${i}`] = o;
       const env: Env = {
         mode,
         batch,
@@ -114,9 +115,8 @@ export function interpret(module: Pick<Module, "funcs" | "weights">, func: Func,
           return region.results.map((r) => evaluate(r));
         },
       };
-      const given = node.op.reference(ins, node.attrs, env);
-      const result = inputs.instead?.(node, layer, ins, given) ?? given;
-      const list = node.op.outs.length === 1 && !("shape" in result && Array.isArray((result as Tensor).shape) === false) ? [result as Tensor] : node.op.outs.map((k) => (result as Record<string, Tensor>)[k]);
+      const given = node.op.reference(operands, node.attrs, env);
+      const list = inputs.instead?.(node, layer, operands, given) ?? given;
       for (const [i, r] of node.results.entries()) values.set(r, settle(list[i], r.type, mode));
     }
     return values.get(v)!;
@@ -126,7 +126,7 @@ export function interpret(module: Pick<Module, "funcs" | "weights">, func: Func,
   for (const r of func.results) out[r.name] = evaluate(r.value);
   for (const r of func.results)
     // A callee has written its own layer's rows; the value that threads calls together is nobody's rows.
-    if (r.value.type.kind === "cache" && r.value.node.op.name !== "call" && inputs.caches) inputs.caches[layer ?? 0] = out[r.name].rows!;
+    if (r.value.type.kind === "cache" && !r.value.node.op.traits.call && inputs.caches) inputs.caches[layer ?? 0] = out[r.name].rows!;
   return out;
 }
 
@@ -135,13 +135,4 @@ function settle(t: Tensor, type: Type, mode: "real" | "typed"): Tensor {
   t.dtype = type.dtype;
   if (mode === "typed" && !t.scales) roundTo(t.data, type.dtype);
   return t;
-}
-
-/** Values of the symbols bound by concrete shapes, e.g. { T: 24 }. */
-export function symbolsOf(type: Type, shape: readonly number[], into: Record<string, number>): void {
-  if (type.kind !== "tensor") return;
-  for (const [i, d] of type.dims.entries()) {
-    const p = partsOf(d);
-    if (p.symbol !== "") into[p.symbol] = shape[i] / p.times;
-  }
 }

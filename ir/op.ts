@@ -1,13 +1,14 @@
 // The one way to declare an op. From the declaration come the typed builder, shape and dtype inference, the verifier's
 // checks, the printer and parser, the interpreter and the cost model; nothing about an op is written twice.
-import { attrProblem, type Attrs, type AttrKind, type AttrValue } from "./attr.ts";
+import { attrProblem, type Attrs, type AttrKind, type AttrsGiven, type AttrValue, type AttrValues } from "./attr.ts";
 import { DiagnosticError } from "./diagnostic.ts";
 import { opMismatch } from "./diagnostics.ts";
 import { deepFreeze } from "./freeze.ts";
-import type { Graph, Region, Value } from "./graph.ts";
+import type { Graph, Node, Region, Value } from "./graph.ts";
 import type { Env, Tensor } from "./interpret.ts";
 import { bindings, instantiate, parsePattern, unify, type Bindings, type Pattern } from "./signature.ts";
-import type { Type } from "./types.ts";
+import type { Traits } from "./traits.ts";
+import type { BatchType, CacheType, Dim, TensorType, Type } from "./types.ts";
 
 /** What an op does, derived from its declaration. */
 export interface Op {
@@ -18,19 +19,43 @@ export interface Op {
   /** Signatures as declared, for docs. */
   readonly signature: { ins: Readonly<Record<string, string>>; outs: Readonly<Record<string, string>> };
   readonly outs: readonly string[];
-  readonly attrs: Readonly<Record<string, AttrKind<AttrValue>>>;
+  readonly attrs: Readonly<Record<string, AttrKind>>;
+  readonly traits: Traits;
   /** Result types, or the mismatch in words. */
   infer(operands: readonly Type[], attrs: Attrs, region?: Region): Type[] | string;
-  /** Meaning on concrete tensors. Absent for ops that only the interpreter itself gives meaning (weight, param, call). */
-  readonly reference?: (ins: Record<string, Tensor>, attrs: Attrs, env: Env) => Tensor | Record<string, Tensor>;
+  /** Meaning on concrete tensors, operands in order; results in order. Absent for ops that only the interpreter itself gives meaning (weight, param, call). */
+  readonly reference?: (operands: readonly Tensor[], attrs: Attrs, env: Env) => Tensor[];
   /** Floating-point operations, from the bound sizes. */
-  readonly flops?: (sizes: Record<string, number>, attrs: Attrs) => number;
+  readonly flops?: (sizes: Extents, attrs: Attrs) => number;
+  /** All axes that it visits, where no letters of the signature name them. */
+  readonly axes?: (operands: readonly Type[], attrs: Attrs) => readonly Dim[];
   /** Binds the letters of the signature to the operand types, for cost. */
   bind(operands: readonly Type[], attrs: Attrs): Bindings | string;
 }
 
-type InKeys<I> = { [K in keyof I as K extends `${infer N}?` ? N : K extends `...${infer N}` ? N : K]: K extends `...${string}` ? readonly Value[] : Value };
-type Given<A> = { [K in keyof A]?: AttrValue };
+/** Sizes of an op at a site, as numbers: what `flops` is asked with. */
+export interface Extents {
+  /** Of the largest operand or result, weights aside. */
+  elements: number;
+  /** Product of the axes `..b`. */
+  rows: number;
+  /** Elements of the second operand. */
+  weights: number;
+  /** Product of `axes`. */
+  axes: number;
+  /** Letters of the signature, and symbols that the function assumes. */
+  of: Readonly<Record<string, number>>;
+}
+
+type Key<K> = K extends `${infer N}?` ? N : K extends `...${infer N}` ? N : K;
+/** Operands by key, each of its kind: required, optional ("bias?") or any number ("...xs"). */
+export type Operands<I, T> = {
+  [K in keyof I as K extends `${string}?` ? never : Key<K>]: K extends `...${string}` ? readonly Of<T, I[K]>[] : Of<T, I[K]>;
+} & { [K in keyof I as K extends `${infer N}?` ? N : never]?: Of<T, I[K]> };
+/** Types are known from the signature; values and tensors are what they are. */
+type Of<T, S> = T extends "types" ? (S extends "batch" ? BatchType : S extends "cache" ? CacheType : TensorType) : T;
+/** One result, or several by name. */
+export type Result<O, T> = string extends keyof O ? T : { [K in keyof O]: T };
 
 export interface Declaration<I, A, O> {
   summary: string;
@@ -40,29 +65,61 @@ export interface Declaration<I, A, O> {
   out?: string;
   /** Several results, by name. */
   outs?: O;
+  traits?: Omit<Traits, "rowwise"> & { rowwise?: true | ((attrs: AttrValues<A>) => boolean) };
   /** Instead of `out`: result types from operand types, or the mismatch in words. */
-  infer?: (types: readonly Type[], attrs: Attrs, b: Bindings, region?: Region) => Type[] | Type | string;
+  infer?: (types: Operands<I, "types">, attrs: AttrValues<A>, b: Bindings, region?: Region) => Result<O, Type> | Type[] | string;
   /** A further condition; gives the mismatch in words. */
-  check?: (b: Bindings, attrs: Attrs, types: readonly Type[]) => string | null;
-  flops?: (sizes: Record<string, number>, attrs: Attrs) => number;
-  reference?: Op["reference"];
+  check?: (b: Bindings, attrs: AttrValues<A>) => string | null;
+  flops?: (sizes: Extents, attrs: AttrValues<A>) => number;
+  axes?: (types: Operands<I, "types">, attrs: AttrValues<A>) => readonly Dim[];
+  reference?: (ins: Operands<I, Tensor>, attrs: AttrValues<A>, env: Env) => Result<O, Tensor>;
 }
 
+/** A node that an op made, with its attributes' types. */
+export type NodeOf<A> = Node & { readonly attrs: AttrValues<A>; readonly [byOp]: (a: A) => A };
+declare const byOp: unique symbol;
+
 /** A declared op: call it with operands and attributes by key; the node's value (or values by name) comes back. */
-export type Builder<I, A, O> = ((args: Partial<InKeys<I>> & Given<A> & { region?: Region }) => Result<O>) & { readonly op: Op };
-type Result<O> = string extends keyof O ? Value : { [K in keyof O]: Value };
+export interface Builder<I, A, O> {
+  (args: Operands<I, Value> & AttrsGiven<A> & { region?: Region }): Result<O, Value>;
+  readonly op: Op;
+  /** Whether a node is one of this op: its attributes then have their types. */
+  made(n: Node | undefined): n is NodeOf<A>;
+  /** Attributes of a site of this op, typed. */
+  attrsOf(attrs: Attrs): AttrValues<A>;
+}
+
+export type Signature = Record<string, string>;
+export type AttrKinds = Record<string, AttrKind>;
+
+/** "bias?" and "...xs" without their marks. */
+export const keyOf = (operand: string): string => operand.replace("?", "").replace("...", "");
+
+/** A list of operands by key, as the declaration has them. */
+function byKey<T>(ins: readonly string[], list: readonly T[]): Record<string, T | readonly T[]> {
+  const out: Record<string, T | readonly T[]> = {};
+  for (const [i, k] of ins.entries()) {
+    if (k.startsWith("...")) out[keyOf(k)] = list.slice(i);
+    else if (i < list.length) out[keyOf(k)] = list[i];
+  }
+  return out;
+}
 
 /** Declares an op. Keys of `ins` and `attrs` become the builder's argument keys. */
-export function op<
-  const I extends Record<string, string>,
-  const A extends Record<string, AttrKind<AttrValue>> = {},
-  const O extends Record<string, string> = Record<string, string>,
->(name: string, d: Declaration<I, A, O>): Builder<I, A, O> {
+export function op<const I extends Signature, const A extends AttrKinds = {}, const O extends Signature = Signature>(
+  name: string,
+  d: Declaration<I, A, O>,
+): Builder<I, A, O> {
+  // The one place where what is checked at run time (`bind`, `attrProblem`) becomes what the declaration's types say.
+  const typed = d as unknown as Erased;
   const ins = Object.keys(d.ins);
-  const attrs: Record<string, AttrKind<AttrValue>> = d.attrs ?? {};
-  const inPatterns = ins.map((k) => parsePattern(d.ins[k]));
-  const outSignature: Record<string, string> = d.outs ?? { out: d.out ?? "[..] a" };
-  const outPatterns: Pattern[] | undefined = d.infer ? undefined : Object.values(outSignature).map(parsePattern);
+  const attrs: AttrKinds = d.attrs ?? {};
+  const inPatterns = Object.values(d.ins).map(parsePattern);
+  const outSignature: Signature = d.outs ?? { out: d.out ?? "[..] a" };
+  const outs = Object.keys(outSignature);
+  const outPatterns: Pattern[] = d.infer ? [] : Object.values(outSignature).map(parsePattern);
+  const listed = <T>(given: T | readonly T[] | Readonly<Record<string, T>>): T[] =>
+    Array.isArray(given) ? [...given] : d.outs ? outs.map((k) => (given as Record<string, T>)[k]) : [given as T];
 
   const bind = (types: readonly Type[], given: Attrs): Bindings | string => {
     const b = bindings();
@@ -76,29 +133,34 @@ export function op<
     }
     const needed = ins.filter((k) => !k.endsWith("?") && !k.startsWith("...")).length;
     if (types.length < needed) return `needs operand ${ins[types.length]}`;
-    return d.check?.(b, given, types) ?? b;
+    return typed.check?.(b, given) ?? b;
   };
 
+  const { reference, axes } = typed;
   const self: Op = deepFreeze({
     name,
     summary: d.summary,
     ins,
     signature: { ins: d.ins, outs: outSignature },
-    outs: Object.keys(outSignature),
+    outs,
     attrs,
-    flops: d.flops,
-    reference: d.reference,
+    traits: { ...typed.traits },
+    ...(typed.flops ? { flops: typed.flops } : {}),
+    ...(axes ? { axes: (types: readonly Type[], given: Attrs) => axes(byKey(ins, types), given) } : {}),
+    ...(reference
+      ? { reference: (operands: readonly Tensor[], given: Attrs, env: Env) => listed(reference(byKey(ins, operands), given, env)) }
+      : {}),
     bind,
-    infer(types, given, region) {
+    infer(types: readonly Type[], given: Attrs, region?: Region) {
       for (const [k, kind] of Object.entries(attrs)) {
         const problem = attrProblem(kind, given[k]);
         if (problem) return `attribute ${k} ${problem}`;
       }
       const b = bind(types, given);
       if (typeof b === "string") return b;
-      if (!d.infer) return outPatterns!.map((p) => instantiate(p, b));
-      const out = d.infer(types, given, b, region);
-      return typeof out === "string" || Array.isArray(out) ? (out as Type[] | string) : [out as Type];
+      if (!typed.infer) return outPatterns.map((p) => instantiate(p, b));
+      const out = typed.infer(byKey(ins, types), given, b, region);
+      return typeof out === "string" ? out : listed(out);
     },
   });
 
@@ -106,21 +168,30 @@ export function op<
     const operands: Value[] = [];
     const given: Record<string, AttrValue> = {};
     for (const k of ins) {
-      const key = k.replace("?", "").replace("...", "");
-      const v = args[key];
+      const v = args[keyOf(k)];
       if (k.startsWith("...")) operands.push(...(v as Value[]));
       else if (v !== undefined) operands.push(v as Value);
       else if (!k.endsWith("?")) throw new DiagnosticError(opMismatch(name, `needs operand ${k}`));
     }
     for (const [k, kind] of Object.entries(attrs)) given[k] = (args[k] as AttrValue | undefined) ?? kind.initial!;
     for (const k of Object.keys(args))
-      if (!(k in attrs) && k !== "region" && !ins.some((i) => i.replace("?", "").replace("...", "") === k))
+      if (!(k in attrs) && k !== "region" && !ins.some((i) => keyOf(i) === k))
         throw new DiagnosticError(opMismatch(name, `has no operand or attribute ${k}`));
-    return wrap(make(self, operands, given, args.region as Region | undefined));
+    const results = make(self, operands, given, args.region as Region | undefined);
+    return d.outs ? Object.fromEntries(outs.map((k, i) => [k, results[i]])) : results[0];
   };
-  const wrap = (values: readonly Value[]): unknown =>
-    d.outs ? Object.fromEntries(Object.keys(d.outs).map((k, i) => [k, values[i]])) : values[0];
-  return Object.freeze(Object.assign(build, { op: self })) as unknown as Builder<I, A, O>;
+  const made = (n: Node | undefined): boolean => n?.op === self;
+  return Object.freeze(Object.assign(build, { op: self, made, attrsOf: (given: Attrs) => given })) as unknown as Builder<I, A, O>;
+}
+
+/** A declaration without its types. */
+interface Erased {
+  traits?: Traits;
+  infer?: (types: unknown, attrs: Attrs, b: Bindings, region?: Region) => Record<string, Type> | Type | Type[] | string;
+  check?: (b: Bindings, attrs: Attrs) => string | null;
+  flops?: Op["flops"];
+  axes?: (types: unknown, attrs: Attrs) => readonly Dim[];
+  reference?: (ins: unknown, attrs: Attrs, env: Env) => Tensor | Record<string, Tensor>;
 }
 
 /** Makes a node of any op from its parts; throws a diagnostic when the parts do not fit. Used by builders, parser and rewriter. */
@@ -136,4 +207,10 @@ export function make(o: Op, operands: readonly Value[], attrs: Attrs, region?: R
   );
   if (typeof types === "string") throw new DiagnosticError(opMismatch(o.name, types, operands));
   return g.node(o, operands, ordered, types, { region }).results;
+}
+
+/** The same node over other operands; one of the kind that the graph makes without inference keeps its types. */
+export function remade(n: Node, operands: readonly Value[], region = n.region): readonly Value[] {
+  if (n.op.traits.call) return n.graph.node(n.op, operands, n.attrs, n.results.map((r) => r.type)).results;
+  return make(n.op, operands, n.attrs, region, n.graph);
 }

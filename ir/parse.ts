@@ -7,7 +7,8 @@ import { Graph, type Func, type Module, type NamedValue, type Region, type Value
 import { make } from "./op.ts";
 import { opByName } from "./ops/index.ts";
 import { call, param, weight } from "./ops/module.ts";
-import { MOST_AXES, asTensor, dtypes, parseType, printType, type Type } from "./types.ts";
+import { dtypes, isDType } from "./dtype.ts";
+import { MOST_AXES, asTensor, parseType, printType, type Type } from "./types.ts";
 
 /** Parses a module; throws a DiagnosticError at file:line:column. `file` is only for messages. */
 export function parseModule(text: string, file = "<text>"): Module {
@@ -84,13 +85,14 @@ class Parser {
   }
 
   #type(text: string): Type {
+    const dtype = /^(?:cache )?\[[^\]]*\] (\S+)$/.exec(text.trim())?.[1];
+    if (dtype !== undefined && !isDType(dtype)) {
+      const near = didYouMean(dtype, dtypes);
+      this.#fail(`${dtype} is not a dtype`, dtype, near ? `did you mean ${near}?` : `there are ${dtypes.join(", ")}`);
+    }
     const type = parseType(text);
     if (!type) this.#fail(`${text.trim()} is not a type`, text.trim(), 'types look like "[T, 7168] bf16"');
     if (type!.kind === "tensor" && type!.dims.length > MOST_AXES) this.#fail(`a type has at most ${MOST_AXES} axes, and this one has ${type!.dims.length}`, text.trim());
-    if (type!.kind !== "batch" && !dtypes.includes(type!.dtype)) {
-      const near = didYouMean(type!.dtype, dtypes);
-      this.#fail(`${type!.dtype} is not a dtype`, type!.dtype, near ? `did you mean ${near}?` : `there are ${dtypes.join(", ")}`);
-    }
     return type!;
   }
 
@@ -141,9 +143,9 @@ class Parser {
     const m = /^func @([\w./-]+)\((.*)\)(?: assume \{([^}]*)\})? \{$/.exec(line);
     if (!m) this.#fail("a function begins: func @name(%x: [T, 4] f32) {");
     const params: NamedValue[] = splitTop(m![2]).map((p) => {
-      const q = /^%([\w.]+): (.+)$/.exec(p.trim());
-      if (!q) this.#fail("a parameter is %name: type", p.trim());
-      return { name: q![1], value: param(this.#graph, q![1], this.#type(q![2])) };
+      const q = /^%([\w.]+): (.+?)(?: from (\S+))?$/.exec(p.trim()) ?? this.#fail("a parameter is %name: type", p.trim());
+      if (q[3] !== undefined && q[3] !== "ids") this.#fail(`a step brings no ${q[3]}`, q[3], "a parameter that a step brings along is: %ids: [T] i32 from ids");
+      return { name: q[1], value: param(this.#graph, q[1], this.#type(q[2]), q[3] === "ids" ? q[3] : undefined) };
     });
     if (this.#funcs.has(m![1])) this.#fail(`@${m![1]} is defined twice`, `@${m![1]}`);
     const assume = Object.fromEntries((m![3] ?? "").split(",").filter((p) => p.includes("=")).map((p) => [p.split("=")[0].trim(), Number(p.split("=")[1])]));
@@ -190,7 +192,7 @@ class Parser {
         words = spaced.slice(1);
         const callee = this.#funcs.get(spaced[0].slice(1));
         if (!callee) throw new DiagnosticError(unknownValue(spaced[0], didYouMean(spaced[0].slice(1), this.#funcs.keys()), this.#span(spaced[0])));
-        const out = call(this.#graph, callee!, words.map((w) => this.#value(w, scope)), (attrs!.layer as number | undefined) ?? -1);
+        const out = call(this.#graph, callee!, words.map((w) => this.#value(w, scope)), Number(attrs!.layer ?? -1));
         this.#define(names, Object.values(out), scope, m![6]);
         this.#at++;
         continue;

@@ -1,16 +1,17 @@
 // The one text format: what it prints, ir/parse.ts reads back to the same module. It is also the test format and the
 // bug-report format. `%` values, `@` weights and functions; types last, in one column.
-import { printAttrs, type AttrValue } from "./attr.ts";
+import { printAttrs } from "./attr.ts";
 import type { Source } from "./artifact.ts";
-import { bodyOf, topological, type Func, type Module, type Node, type Value, type WeightDecl } from "./graph.ts";
+import { bodyOf, topological, type Func, type Module, type NamedValue, type Node, type Value, type WeightDecl } from "./graph.ts";
 import { printOrigins } from "./origin.ts";
+import { callOf } from "./ops/module.ts";
 import { printType } from "./types.ts";
 
 /** The whole module. With `origins`, each line ends in a comment saying where its node came from; `printed` keeps texts of functions between snapshots of one compile. */
 export function printModule(m: Module, options: { origins?: boolean; printed?: Map<Func, string> } = {}): string {
   const out = [`module ${m.name}`, ""];
   const read = new Set<string>();
-  for (const f of m.funcs.values()) for (const n of everyNode(f)) if (n.op.name === "weight") read.add(n.attrs.name as string);
+  for (const f of m.funcs.values()) for (const n of everyNode(f)) if (n.leaf?.kind === "weight") read.add(n.leaf.name);
   for (const l of m.load) for (const symbol of Object.values(l.writes)) read.add(symbol);
   for (const w of [...m.weights.values()].filter((w) => read.has(w.name))) out.push(printWeight(w));
   for (const f of m.funcs.values()) {
@@ -67,7 +68,7 @@ function linesOf(f: Func, origins: boolean): { lines: Line[]; names: Names } {
   const names = new Names();
   for (const p of f.params) names.fix(p.value, p.name);
   const lines: Line[] = [];
-  emit(topological(f.results.map((r) => r.value)).filter((n) => n.op.name !== "param"), names, lines, "  ", origins);
+  emit(topological(f.results.map((r) => r.value)).filter((n) => n.leaf?.kind !== "param"), names, lines, "  ", origins);
   return { lines, names };
 }
 
@@ -79,8 +80,14 @@ export function printFunc(f: Func, options: { origins?: boolean } = {}): string 
   const width = Math.min(84, Math.max(0, ...lines.map(([l, t]) => (t ? l.length : 0))));
   const assume = Object.entries(f.assume).map(([k, v]) => `${k} = ${v}`);
   const text = lines.map(([l, t, c]) => (t ? `${l.padEnd(width)} : ${t}` : l) + (c ? `  // ${c}` : ""));
-  const head = `func @${f.name}(${f.params.map((p) => `%${p.name}: ${printType(p.value.type)}`).join(", ")})${assume.length ? ` assume {${assume.join(", ")}}` : ""} {`;
+  const head = `func @${f.name}(${f.params.map((p) => printParam(p)).join(", ")})${assume.length ? ` assume {${assume.join(", ")}}` : ""} {`;
   return [head, ...text, `  return ${f.results.map((r) => `${r.name} = ${names.of(r.value)}`).join(", ")}`, "}"].join("\n");
+}
+
+/** "%ids: [T] i32 from ids": the role last, where the step brings the parameter along. */
+function printParam({ name, value }: NamedValue): string {
+  const leaf = value.node.leaf;
+  return `%${name}: ${printType(value.type)}${leaf?.kind === "param" && leaf.role ? ` from ${leaf.role}` : ""}`;
 }
 
 class Names {
@@ -94,7 +101,7 @@ class Names {
   }
 
   of(v: Value): string {
-    if (v.node.op.name === "weight") return `@${v.node.attrs.name as string}`;
+    if (v.node.leaf?.kind === "weight") return `@${v.node.leaf.name}`;
     let name = this.#given.get(v);
     if (name === undefined) {
       const hint = v.node.graph.nameOf(v);
@@ -108,7 +115,7 @@ class Names {
 
 function emit(nodes: readonly Node[], names: Names, lines: Line[], indent: string, origins: boolean): void {
   for (const n of nodes) {
-    if (n.op.name === "weight") continue;
+    if (n.leaf?.kind === "weight") continue;
     const dst = n.results.map((r) => names.of(r)).join(", ");
     const args = n.operands.map((o) => names.of(o)).join(", ");
     const comment = origins ? printOrigins(n.graph.originsOf(n)) : "";
@@ -120,8 +127,9 @@ function emit(nodes: readonly Node[], names: Names, lines: Line[], indent: strin
       lines.push([`${indent}  yield ${n.region.results.map((r) => names.of(r)).join(", ")}`, "", ""], [`${indent}}`, types, ""]);
       continue;
     }
-    const word = n.op.name === "call" ? `call @${n.attrs.func as string}` : n.op.name;
-    const attrs = n.op.name === "call" ? ((n.attrs.layer as number) >= 0 ? ` {layer = ${n.attrs.layer as number}}` : "") : printAttrs(n.attrs as Record<string, AttrValue>, n.op.attrs);
+    const called = callOf(n);
+    const word = called ? `call @${called.func}` : n.op.name;
+    const attrs = called ? (called.layer >= 0 ? ` {layer = ${called.layer}}` : "") : printAttrs(n.attrs, n.op.attrs);
     lines.push([`${indent}${dst} = ${word}${args ? " " + args : ""}${attrs}`, types, comment, n]);
   }
 }

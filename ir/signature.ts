@@ -2,12 +2,14 @@
 // axes, a name that is no dtype in dtype position is a dtype variable. Letters mean one thing everywhere:
 // t query rows of one sequence, s its cached rows, h heads, n unrotated key width, v value width, r latent width,
 // d model width (or rope width), e experts, k contracted width, m rows; T rows of all sequences, B sequences.
-import { dtypes, printType, type Dim, type DType, type Type } from "./types.ts";
+import { isDType } from "./dtype.ts";
+import { printType, type Dim, type DType, type Type } from "./types.ts";
 
 export interface TensorPattern {
   kind: "tensor";
   dims: { name?: string; rest?: string; size?: number }[];
-  dtype: DType;
+  /** A dtype, or the name of a variable. */
+  dtype: string;
 }
 export type Pattern = TensorPattern | { kind: "batch" } | { kind: "cache" };
 
@@ -62,7 +64,7 @@ export function unify(p: Pattern, t: Type, b: Bindings, who: string): string | n
       if (had === undefined) [b.dims[d.name], b.by[d.name]] = [got, who];
     }
   }
-  if (dtypes.includes(p.dtype)) return t.dtype === p.dtype ? null : `operand ${who} is ${t.dtype}, but the op wants ${p.dtype}`;
+  if (isDType(p.dtype)) return t.dtype === p.dtype ? null : `operand ${who} is ${t.dtype}, but the op wants ${p.dtype}`;
   const had = b.dtypes[p.dtype];
   if (had !== undefined && had !== t.dtype) return `operand ${who} is ${t.dtype}, but ${had} is already expected (from ${b.by["dtype " + p.dtype]})`;
   if (had === undefined) [b.dtypes[p.dtype], b.by["dtype " + p.dtype]] = [t.dtype, who];
@@ -74,5 +76,6 @@ export function instantiate(p: Pattern, b: Bindings): Type {
   if (p.kind === "batch") return { kind: "batch" };
   if (p.kind === "cache") return { kind: "cache", width: 0, dtype: "f32" };
   const dims = p.dims.flatMap((d): readonly Dim[] => (d.rest !== undefined ? (b.rests[d.rest] ?? []) : [d.size ?? b.dims[d.name!] ?? d.name!]));
-  return { kind: "tensor", dims, dtype: b.dtypes[p.dtype] ?? p.dtype };
+  // In the pattern of a rule a variable stands for a dtype as a letter does for a size.
+  return { kind: "tensor", dims, dtype: b.dtypes[p.dtype] ?? (p.dtype as DType) };
 }

@@ -3,9 +3,9 @@
 
 import { DiagnosticError } from "./diagnostic.ts";
 import { unknownSize } from "./diagnostics.ts";
+import { isDType, type DType } from "./dtype.ts";
 
-/** Element types. "e4m3/1x128": codes with an f32 scale per 128 columns; "e4m3/128x128": per block of the last two axes. */
-export type DType = "f32" | "bf16" | "i32" | "e4m3/1x128" | "e4m3/128x128" | (string & {});
+export { dtypes, isScaled, type DType } from "./dtype.ts";
 
 /** A size: a number, a symbol ("T"), or a multiple of a symbol ("8T"). */
 export type Dim = number | string;
@@ -29,8 +29,6 @@ export interface CacheType {
   dtype: DType;
 }
 export type Type = TensorType | BatchType | CacheType;
-
-export const dtypes: readonly DType[] = ["f32", "bf16", "i32", "e4m3/1x128", "e4m3/128x128"];
 
 export const tensor = (dims: readonly Dim[], dtype: DType): TensorType => ({ kind: "tensor", dims, dtype });
 export const batchType: BatchType = { kind: "batch" };
@@ -96,12 +94,18 @@ export function parseType(text: string): Type | undefined {
   const s = text.trim();
   if (s === "batch") return batchType;
   const c = /^cache \[S, (\d+)\] (\S+)$/.exec(s);
-  if (c) return cacheType(Number(c[1]), c[2]);
+  if (c) return isDType(c[2]) ? cacheType(Number(c[1]), c[2]) : undefined;
   const m = /^\[([^\]]*)\] (\S+)$/.exec(s);
-  if (!m) return undefined;
+  if (!m || !isDType(m[2])) return undefined;
   const dims = m[1].trim() === "" ? [] : m[1].split(",").map((d) => d.trim());
   const sizes = dims.map((d) => (/^\d+$/.test(d) ? Number(d) : d));
   return sizes.every(isDim) ? tensor(sizes, m[2]) : undefined;
+}
+
+/** A size that is a number; a symbol there is a fault of the caller, who knows that none can be. */
+export function fixed(d: unknown): number {
+  if (typeof d !== "number") throw new TypeError(`expected a size that is a number, got ${JSON.stringify(d)}`);
+  return d;
 }
 
 /** The tensor type of a value that must be one. */

@@ -5,6 +5,7 @@
 import { DiagnosticError, type Diagnostic } from "./diagnostic.ts";
 import { brokenGraph } from "./diagnostics.ts";
 import type { Func, Module, Node } from "./graph.ts";
+import { callOf } from "./ops/module.ts";
 import { everyNode } from "./print.ts";
 import { MOST_AXES, printType, sameType, type TensorType } from "./types.ts";
 
@@ -31,15 +32,16 @@ function verifyFunc(m: Module, f: Func): Diagnostic[] {
   for (const n of nodes) {
     const wide = n.results.find((r) => r.type.kind === "tensor" && r.type.dims.length > MOST_AXES);
     if (wide) say(`${n.op.name} gives a tensor of ${(wide.type as TensorType).dims.length} axes; the most is ${MOST_AXES}`);
-    if (n.op.name === "param") {
-      if (!params.has(n)) say(`reads parameter ${String(n.attrs.name)} of another function`);
-    } else if (n.op.name === "weight") {
-      const decl = m.weights.get(n.attrs.name as string);
-      if (!decl) say(`reads @${String(n.attrs.name)}, which is not declared`);
+    const called = callOf(n);
+    if (n.leaf?.kind === "param") {
+      if (!params.has(n)) say(`reads parameter ${n.leaf.name} of another function`);
+    } else if (n.leaf) {
+      const decl = m.weights.get(n.leaf.name);
+      if (!decl) say(`reads @${n.leaf.name}, which is not declared`);
       else if (!sameType(decl.type, n.results[0].type)) say(`reads @${decl.name} as ${printType(n.results[0].type)}, declared ${printType(decl.type)}`);
-    } else if (n.op.name === "call") {
-      const callee = m.funcs.get(n.attrs.func as string);
-      if (!callee) say(`calls @${String(n.attrs.func)}, which is not defined`);
+    } else if (called) {
+      const callee = m.funcs.get(called.func);
+      if (!callee) say(`calls @${called.func}, which is not defined`);
       else {
         if (callee.params.length !== n.operands.length) say(`gives @${callee.name} ${n.operands.length} values, it takes ${callee.params.length}`);
         for (const [i, p] of callee.params.entries())

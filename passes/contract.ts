@@ -1,5 +1,6 @@
 // Contracts: how often a pass must fire, from what the model was before any pass. A pattern that a change upstream hides
 // then ends a compile with the rule and the places it was missed at, instead of giving a slower model.
+import { add, dequantize, isWeight, linear, mapExperts, mapSequences, mul, quantize, rmsNorm, silu } from "../ir/index.ts";
 import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
 import { bodyOf, type Func, type Module, type Node, type Value } from "../ir/graph.ts";
 import { everyNode } from "../ir/print.ts";
@@ -54,42 +55,47 @@ export interface Expectation {
 export const inEach = (bodies: readonly Body[], rules: readonly string[], times: (b: Body) => number): Expectation[] =>
   bodies.map((b) => ({ rules, site: b.func, times: times(b) })).filter((e) => e.times > 0);
 
+/** An op to be counted. */
+interface Made {
+  made(n: Node): boolean;
+}
+
 export const bodiesOf = (m: Module): Body[] => [...m.funcs.values()].map(bodyFacts);
 
 function bodyFacts(f: Func): Body {
   const nodes = everyNode(f);
   const readers = new Map<Value, Node[]>();
   for (const n of nodes) for (const o of n.operands) readers.set(o, [...(readers.get(o) ?? []), n]);
-  const inside = new Set(nodes.filter((n) => n.op.name === "map_experts").flatMap((n) => bodyOf(n.region!)));
-  const named = (name: string): Node[] => nodes.filter((n) => n.op.name === name);
-  const norms = named("rms_norm");
-  const codesOnly = (n: Node): boolean => (readers.get(n.results[0]) ?? []).every((r) => r.op.name === "quantize") && !f.results.some((r) => r.value === n.results[0]);
-  const ofSum = (n: Node): boolean => n.operands[0].node.op.name === "add";
-  const gated = named("mul").filter((n) => !inside.has(n) && n.operands[0].node.op.name === "silu");
-  const experts = named("map_experts");
-  const isProduct = (n: Node): boolean => n.op.name === "linear" && n.operands[1].node.op.name === "weight" && asTensor(n.operands[1].type).dtype === "bf16";
+  const of = (op: Made): Node[] => nodes.filter(op.made);
+  const inside = new Set(of(mapExperts).flatMap((n) => bodyOf(n.region!)));
+  const norms = of(rmsNorm);
+  const codesOnly = (n: Node): boolean => (readers.get(n.results[0]) ?? []).every(quantize.made) && !f.results.some((r) => r.value === n.results[0]);
+  const ofSum = (n: Node): boolean => add.made(n.operands[0].node);
+  const gated = of(mul).filter((n) => !inside.has(n) && silu.made(n.operands[0].node));
+  const experts = of(mapExperts);
+  const isProduct = (n: Node): boolean => linear.made(n) && isWeight(n.operands[1]) && asTensor(n.operands[1].type).dtype === "bf16";
   const onlyProducts = (n: Node): boolean => !f.results.some((r) => r.value === n.results[0]) && (readers.get(n.results[0]) ?? []).every(isProduct);
   /** Whether one reader follows another, of these ops, and each is the only one. */
-  const soleReader = (n: Node, ops: readonly string[]): boolean => {
+  const soleReader = (n: Node, ops: readonly Made[]): boolean => {
     const found = readers.get(n.results[0]) ?? [];
-    return ops.length === 0 || (found.length === 1 && found[0].op.name === ops[0] && soleReader(found[0], ops.slice(1)));
+    return ops.length === 0 || (found.length === 1 && ops[0].made(found[0]) && soleReader(found[0], ops.slice(1)));
   };
   return {
     func: f.name,
     rows: f.assume.T ?? 1,
     act: norms.length ? asTensor(norms[0].operands[0].type).dtype : "f32",
-    attention: named("map_sequences").length,
+    attention: of(mapSequences).length,
     experts: experts.length,
-    shared: experts.filter((n) => (readers.get(n.results[0]) ?? []).some((r) => r.op.name === "add") && gated.length > 0).length,
+    shared: experts.filter((n) => (readers.get(n.results[0]) ?? []).some(add.made) && gated.length > 0).length,
     gated: gated.length,
-    scaled: named("linear").filter((n) => n.operands[1].node.op.name === "dequantize").length,
-    quantised: named("quantize").length > 0,
+    scaled: of(linear).filter((n) => dequantize.made(n.operands[1].node)).length,
+    quantised: of(quantize).length > 0,
     sums: norms.filter(ofSum).length,
     quantisedSums: norms.filter((n) => ofSum(n) && codesOnly(n)).length,
     quantisedNorms: norms.filter((n) => !ofSum(n) && codesOnly(n)).length,
-    residuals: named("add").filter((n) => isProduct(n.operands[1].node) && n.operands[0].node.op.name !== "map_experts").length,
+    residuals: of(add).filter((n) => isProduct(n.operands[1].node) && !mapExperts.made(n.operands[0].node)).length,
     productNorms: norms.filter(onlyProducts).length,
-    soleNorms: norms.filter((n) => !ofSum(n) && soleReader(n, ["quantize", "dequantize", "linear"])).length,
+    soleNorms: norms.filter((n) => !ofSum(n) && soleReader(n, [quantize, dequantize, linear])).length,
   };
 }
 

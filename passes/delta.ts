@@ -1,5 +1,6 @@
 // What one firing changes in cost: nodes that nothing reads any more go, nodes made for it come. Inside a region a node
 // counts once per slice; what depends on weights alone is free, for it runs when they are loaded.
+import { ofWeights } from "../ir/index.ts";
 import { costOf, type Assume, type Cost } from "../ir/cost.ts";
 import type { Func, Node, Value } from "../ir/graph.ts";
 
@@ -50,4 +51,4 @@ export function changeOf(root: Value, to: Value, matched: readonly Node[], uses:
   return { delta, gone: [...gone], made: [...made] };
 }
 
-const fromWeights = (n: Node): boolean => n.op.name === "weight" || (n.op.name !== "param" && n.op.name !== "call" && !n.region && n.operands.length > 0 && n.operands.every((o) => fromWeights(o.node)));
+const fromWeights = (n: Node): boolean => ofWeights(n, fromWeights);

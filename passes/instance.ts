@@ -6,12 +6,17 @@ import {
   asTensor,
   batchType,
   cacheType,
+  fixed,
+  gatherRows,
+  isDType,
   param,
   printFunc,
+  sortExperts,
   tensor,
   tensorOf,
   type Batch,
   type Dim,
+  type DType,
   type Tensor,
 } from "../ir/index.ts";
 import { e4m3Values } from "../ir/numeric.ts";
@@ -47,7 +52,7 @@ export interface Setup {
   rest?: readonly number[];
   attrs?: Readonly<Record<string, AttrValue>>;
   /** Dtypes of dtype variables; f32 unless said. */
-  dtypes?: Readonly<Record<string, string>>;
+  dtypes?: Readonly<Record<string, DType>>;
   filling?: Filling;
 }
 
@@ -114,8 +119,7 @@ export function instanceOf(rule: Rule, seed: number, sizes: Readonly<Record<stri
     }
     const dims = p.dims.flatMap((d) => (d.rest !== undefined ? (setup.rest ?? [size.T]) : [d.size ?? size[d.name!]]));
     for (const d of p.dims) if (d.name) bound[d.name] = size[d.name];
-    const stored = ["i32", "f32", "bf16"].includes(p.dtype) || p.dtype.startsWith("e4m3");
-    holes[k] = param(graph, k, tensor(dims, stored ? p.dtype : (setup.dtypes?.[p.dtype] ?? "f32")));
+    holes[k] = param(graph, k, tensor(dims, isDType(p.dtype) ? p.dtype : (setup.dtypes?.[p.dtype] ?? "f32")));
   }
   const attrs = { ...rule.attrs, ...setup.attrs };
   const built = {
@@ -134,14 +138,14 @@ export function instanceOf(rule: Rule, seed: number, sizes: Readonly<Record<stri
 function fill(i: Instance, next: () => number, filling: Filling, cacheWidth: number): void {
   for (const [k, v] of Object.entries(i.holes)) {
     if (v.type.kind !== "tensor") continue;
-    const dims = v.type.dims as number[];
+    const dims = v.type.dims.map(fixed);
     i.values[k] = v.type.dtype === "i32" ? whole(v, i, next) : filled(dims, v.type.dtype, next, filling);
   }
   const before = i.batch.lengths.map((n, b) => n - (i.batch.starts[b + 1] - i.batch.starts[b]));
   i.caches = [before.map((n) => Float64Array.from({ length: n * cacheWidth }, next))];
 }
 
-function filled(dims: number[], dtype: string, next: () => number, filling: Filling): Tensor {
+function filled(dims: number[], dtype: DType, next: () => number, filling: Filling): Tensor {
   const count = dims.reduce((a, b) => a * b, 1);
   const rows =
     filling === "plain" ? Float64Array.from({ length: count }, next) : hardRows(count, dims.length > 1 ? dims.at(-1)! : 1, next);
@@ -182,7 +186,7 @@ function hardRows(count: number, width: number, next: () => number): Float64Arra
 
 /** Whole numbers that the op reading this hole can take: places, offsets, choices of experts, ids. */
 function whole(hole: Value, i: Instance, next: () => number): Tensor {
-  const dims = asTensor(hole.type).dims as number[];
+  const dims = asTensor(hole.type).dims.map(fixed);
   const count = dims.reduce((a, b) => a * b, 1);
   const below = (n: number): number => Math.min(n - 1, Math.floor(((next() + 1) / 2) * n));
   const shuffled = (n: number): number[] => {
@@ -195,14 +199,14 @@ function whole(hole: Value, i: Instance, next: () => number): Tensor {
   };
   const { key, node } = readerOf(hole, i) ?? { key: "", node: undefined };
   const rowsOf = (operand: number): number =>
-    node?.operands[operand]?.type.kind === "tensor" ? (asTensor(node.operands[operand].type).dims[0] as number) : count;
+    node?.operands[operand]?.type.kind === "tensor" ? fixed(asTensor(node.operands[operand].type).dims[0]) : count;
   if (key === "offsets") {
     const ends = Array.from({ length: Math.max(0, count - 2) }, () => below(rowsOf(0) + 1)).sort((a, b) => a - b);
     return tensorOf(dims, [0, ...ends, rowsOf(0)].slice(0, count), "i32");
   }
   if (key === "indices") {
     const stacked = node!.operands.find((o) => o.type.kind === "tensor" && o.type.dims.length >= 3);
-    const experts = (node!.attrs.experts as number | undefined) ?? (stacked ? (asTensor(stacked.type).dims[0] as number) : 3);
+    const experts = sortExperts.made(node) ? node.attrs.experts : stacked ? fixed(asTensor(stacked.type).dims[0]) : 3;
     return tensorOf(
       dims,
       Array.from({ length: dims[0] }, () => shuffled(Math.max(experts, dims[1])).slice(0, dims[1])).flat(),
@@ -215,7 +219,7 @@ function whole(hole: Value, i: Instance, next: () => number): Tensor {
       Array.from({ length: count }, () => below(rowsOf(1))),
       "i32",
     );
-  const most = key === "order" ? rowsOf(0) * (node!.attrs.per as number) : count;
+  const most = key === "order" && gatherRows.made(node) ? rowsOf(0) * node.attrs.per : count;
   return tensorOf(dims, most < count ? Array.from({ length: count }, () => below(most)) : shuffled(most).slice(0, count), "i32");
 }
 

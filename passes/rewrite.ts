@@ -1,7 +1,8 @@
 // Rebuilding a function: operands first, rules tried at every value, regions included. Origins of what a rule consumed
 // are joined to what it made, so that every new node still knows its config keys.
-import { bodyOf, topological, type Func, type Graph, type Node, type Region, type Value } from "../ir/graph.ts";
-import { make } from "../ir/op.ts";
+import { slicesOf } from "../ir/cost.ts";
+import { bodyOf, isWeight, topological, type Func, type Graph, type Node, type Region, type Value } from "../ir/graph.ts";
+import { remade } from "../ir/op.ts";
 import { joinOrigins, type Origin } from "../ir/origin.ts";
 import { everyNode } from "../ir/print.ts";
 import type { Cost } from "../ir/cost.ts";
@@ -20,7 +21,7 @@ export function rebuild(f: Func, graph: Graph, replace: Replace): Func {
   const done = new Map<Value, Value>();
   const visit = (nodes: readonly Node[]): void => {
     for (const n of nodes) {
-      if (n.op.name === "param" || n.op.name === "weight" || done.has(n.results[0] ?? (undefined as unknown as Value))) continue;
+      if (n.leaf || done.has(n.results[0] ?? (undefined as unknown as Value))) continue;
       const operands = n.operands.map((o) => done.get(o) ?? o);
       let region: Region | undefined;
       if (n.region) {
@@ -31,12 +32,12 @@ export function rebuild(f: Func, graph: Graph, replace: Replace): Func {
       const same = operands.every((o, i) => o === n.operands[i]) && region === n.region;
       const rebuilt = same
         ? n.results
-        : graph.from(graph.originsOf(n), () => (n.op.name === "call" ? graph.node(n.op, operands, n.attrs, n.results.map((r) => r.type)).results : make(n.op, operands, n.attrs, region, graph)));
+        : graph.from(graph.originsOf(n), () => remade(n, operands, region));
       const out = replace(rebuilt, n) ?? rebuilt;
       for (const [i, r] of n.results.entries()) {
         done.set(r, out[i]);
         const name = graph.nameOf(r);
-        if (name && out[i] !== r && out[i].node.op.name !== "weight") graph.name(out[i], name);
+        if (name && out[i] !== r && !isWeight(out[i])) graph.name(out[i], name);
       }
     }
   };
@@ -102,7 +103,7 @@ export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: str
     const unmatched: Miss[] = [];
     const counts = usesOf(func);
     const labels = labelsOf(func);
-    const times = slicesOf(func);
+    const times = slicesOf(func, { experts: func.assume.E ?? 1, sequences: func.assume.B ?? 1 });
     const old = func;
     // What the function holds: a node made earlier, for a graph it is no longer part of, is new to it all the same.
     const live = new Set<Node>(everyNode(func));
@@ -148,13 +149,6 @@ export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: str
     if (firings.length === before) return { func: old, firings, refused, unmatched, fired: (rule) => firings.filter((x) => x.rule === rule).length };
     if (round + 1 === MOST_ROUNDS) throw new DiagnosticError(neverSettles(pass, firings.at(-1)!.rule.name, `${f.name}/${firings.at(-1)!.at}`, MOST_ROUNDS));
   }
-}
-
-/** How often a node runs for one run of its function: once per sequence or expert inside a region. */
-function slicesOf(f: Func): (n: Node) => number {
-  const inside = new Map<Node, number>();
-  for (const n of everyNode(f)) if (n.region) for (const x of bodyOf(n.region)) inside.set(x, n.op.name === "map_experts" ? (f.assume.E ?? 1) : (f.assume.B ?? 1));
-  return (n) => inside.get(n) ?? 1;
 }
 
 // Patterns are shallow: the root and its operands' operands cover what a rule consumes.

@@ -11,7 +11,8 @@ import type { AttrValue } from "../ir/attr.ts";
 import { ruleShape } from "./diagnostics.ts";
 
 export type Holes<V> = { [K in keyof V]: Value };
-export type AttrHoles<A> = { [K in keyof A]: AttrValue };
+/** Attributes by name, of the kind that their samples are. In the pattern itself they are holes: the words "?name". */
+export type AttrHoles<A> = { [K in keyof A]: A[K] extends number ? number : A[K] extends boolean ? boolean : A[K] extends string ? string : AttrValue };
 
 export interface RuleSpec<V extends Record<string, string>, A extends Record<string, AttrValue>> {
   /** Types of the holes, in the shape language; letters and dtype variables are shared by both sides. */
@@ -165,7 +166,7 @@ interface Match {
   nodes: Node[];
 }
 
-const made = (v: Value): string => (v.node.op.name === "param" ? "a parameter" : v.node.op.name === "weight" ? `@${v.node.attrs.name as string}` : v.node.op.name);
+const made = (v: Value): string => (v.node.leaf?.kind === "param" ? "a parameter" : v.node.leaf ? `@${v.node.leaf.name}` : v.node.op.name);
 
 /** Null when the value is the pattern, else the first thing that differs, in words. */
 function mismatch(p: Value, v: Value, holes: ReadonlyMap<Node, string>, patterns: Record<string, Pattern>, m: Match): string | null {

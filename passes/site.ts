@@ -8,7 +8,7 @@ export function labelsOf(f: Func): Map<Value, string> {
   const taken = new Map<string, number>();
   for (const n of everyNode(f))
     for (const r of n.results) {
-      if (n.op.name === "weight") continue;
+      if (n.leaf?.kind === "weight") continue;
       const name = n.graph.nameOf(r) ?? n.op.name;
       const seen = taken.get(name) ?? 0;
       taken.set(name, seen + 1);

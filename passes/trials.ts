@@ -1,8 +1,10 @@
 // What a rule is tried at: its sample, then values of its attributes that are no default, sizes that are not everybody's (one row,
 // none, odd, more axes or fewer), other dtypes, and quantised rows of two blocks of 128 and a ragged third.
 import type { AttrKind, AttrValue } from "../ir/attr.ts";
+import { formats, isDType, isScaled } from "../ir/dtype.ts";
 import { topological } from "../ir/graph.ts";
 import { parsePattern } from "../ir/signature.ts";
+import { fixed } from "../ir/types.ts";
 import { instanceOf, random, sizesOf, type Instance, type Setup } from "./instance.ts";
 import type { Rule } from "./rule.ts";
 
@@ -43,9 +45,9 @@ function others(kind: AttrKind<AttrValue>, value: AttrValue): AttrValue[] {
       : kind.kind === "word"
         ? (kind.choices ?? [])
         : kind.kind === "int"
-          ? [0, 1, 2, 3, 4, (value as number) + 1, (value as number) - 1, -1, -2]
+          ? [0, 1, 2, 3, 4, Number(value) + 1, Number(value) - 1, -1, -2]
           : kind.kind === "f32"
-            ? [0.7, 1.9, -0.6, 0, (value as number) * 10]
+            ? [0.7, 1.9, -0.6, 0, Number(value) * 10]
             : [];
   return [...new Set(all)].filter((v) => !Object.is(v, value));
 }
@@ -108,15 +110,14 @@ function sizeTrials(rule: Rule, sample: Instance): Trial[] {
 }
 
 function dtypeVariables(rule: Rule): string[] {
-  const stored = (d: string): boolean => ["i32", "f32", "bf16"].includes(d) || d.startsWith("e4m3");
   const patterns = Object.values(rule.vars).map(parsePattern);
-  return [...new Set(patterns.flatMap((p) => (p.kind === "tensor" && !stored(p.dtype) ? [p.dtype] : [])))];
+  return [...new Set(patterns.flatMap((p) => (p.kind === "tensor" && !isDType(p.dtype) ? [p.dtype] : [])))];
 }
 
 /** Every dtype variable as bf16, alone and together. */
 function dtypeTrials(rule: Rule): Trial[] {
   const variables = dtypeVariables(rule);
-  const all = Object.fromEntries(variables.map((v) => [v, "bf16"]));
+  const all = Object.fromEntries(variables.map((v) => [v, "bf16" as const]));
   return variables.length === 0
     ? []
     : [{ dtypes: all }, ...(variables.length > 1 ? variables.map((v): Trial => ({ dtypes: { [v]: "bf16" } })) : [])];
@@ -154,7 +155,7 @@ const scaledAxes = (i: Instance): number[] =>
   topological([i.from, i.to])
     .flatMap((n) => [...n.operands, ...n.results])
     .flatMap((v) =>
-      v.type.kind === "tensor" && v.type.dtype.startsWith("e4m3")
-        ? (v.type.dims.slice(v.type.dtype === "e4m3/1x128" ? -1 : -2) as number[])
+      v.type.kind === "tensor" && isScaled(v.type.dtype)
+        ? v.type.dims.slice(formats[v.type.dtype].scaled?.rows === 1 ? -1 : -2).map(fixed)
         : [],
     );

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { e4m3Values } from "../ir/numeric.ts";
-import { interpret, sizeOf, tensorOf, type Caches, type Module, type Tensor } from "../ir/index.ts";
+import { interpret, sizeOf, tensorOf, type Caches, type DType, type Module, type Tensor } from "../ir/index.ts";
 import { scalesShape } from "../runtime/weights.ts";
 import type { WeightPlan } from "../ir/artifact.ts";
 
@@ -71,7 +71,7 @@ export function weightsFrom(module: Module, raw: Raw): (name: string, layer: num
   return get;
 }
 
-function placed(dtype: string, shape: number[], plan: WeightPlan, layer: number | null, raw: Raw): Tensor {
+function placed(dtype: DType, shape: number[], plan: WeightPlan, layer: number | null, raw: Raw): Tensor {
   const size = shape.reduce((a, b) => a * b, 1);
   const pieces = plan.source.kind === "checkpoint" ? plan.source.pieces : [];
   const data = new Float64Array(size);

@@ -1,5 +1,6 @@
 // What every launch of a plan reads, writes and computes, at given sizes: what it is passed counts once, of weights only the rows it
 // needs. Where a kernel is for some sizes only, it is judged at sizes of its own.
+import { asTensor, dtypeOf, isWeight, keyOf, storageBytes, type Value } from "../../ir/index.ts";
 import type { Func, Module, Node } from "../../ir/graph.ts";
 import { bytesPerElement, flopsOf } from "../../ir/cost.ts";
 import type { Arg, Site, View } from "../../ir/kernel/catalogue.ts";
@@ -136,36 +137,26 @@ function argBytes(m: Module, k: Kernel, a: Arg, z: Sizes): number {
   if ("cache" in a) return cacheBytes(k, z);
   if ("scratch" in a) return elements(a.shape, z) * bytesPerElement(dtypeOf(a.dtype));
   const v = "in" in a ? k.ins[a.in] : k.outs[a.out];
-  const width = a.part === "scales" ? bytesPerElement(scaledType(v)) - 1 : v.dtype === "e4m3" ? 1 : bytesPerElement(v.dtype);
-  return elements(v.shape, z) * width * ("in" in a && k.node ? shareRead(m, k.node, a.in, z) : 1);
+  const width = a.part === "scales" ? bytesPerElement(dtypeOf(v.dtype, v.scaled)) - storageBytes[v.dtype] : storageBytes[v.dtype];
+  return elements(v.shape, z) * width * ("in" in a && k.node ? shareRead(k.node, tensorsOf(k.node)[a.in], z) : 1);
 }
 
-const dtypeOf = (d: View["dtype"]): string => (d === "e4m3" ? "e4m3/1x128" : d);
-const scaledType = (v: View): string => `e4m3/${v.scaled ?? "1x128"}`;
-
-/** The part of an operand that the ids, routes and positions of a step need. */
-function shareRead(m: Module, n: Node, i: number, z: Sizes): number {
-  const operand = tensorsOf(n)[i];
-  if (n.op.name === "last_rows" && i === 0) return Math.min(1, z.B / z.T);
-  return operand ? weightShare(m, n, operand, z) : 1;
-}
-
-/** Of a weight, what a step reads: rows of a table by id or position, experts that are chosen and those that all rows go through. */
-export function weightShare(m: Module, n: Node, operand: Node["operands"][number], z: Sizes): number {
-  const decl = operand.node.op.name === "weight" ? m.weights.get(operand.node.attrs.name as string) : undefined;
-  if (!decl) return 1;
-  const first = sizeOf(decl.type.dims[0], z);
-  if (decl.source.kind === "rope" || n.op.name === "embed") return z.T / first;
-  const stacked = decl.source.kind === "checkpoint" && decl.source.pieces.some((p) => p.tensor.includes(".experts."));
-  return stacked ? (z.chosen + Math.max(0, first - z.E)) / first : 1;
+/** The part of an operand that a step reads: rows by id or position, last rows, chosen experts and those that all rows go through. */
+export function shareRead(n: Node, operand: Value, z: Sizes): number {
+  const at = n.operands.indexOf(operand);
+  const how = n.op.traits.reads?.[keyOf(n.op.ins[Math.min(at, n.op.ins.length - 1)])];
+  if (how === undefined) return 1;
+  if (how === "sequences") return Math.min(1, z.B / z.T);
+  const first = sizeOf(asTensor(operand.type).dims[0], z);
+  return how === "tokens" ? z.T / first : (z.chosen + Math.max(0, first - z.E)) / first;
 }
 
 /** An append writes the new rows; everything else reads the cached ones. */
 function cacheBytes(k: Kernel, z: Sizes): number {
   const type = k.node?.operands.find((o) => o.type.kind === "cache")?.type;
-  const [width, dtype] = type?.kind === "cache" ? [type.width, type.dtype] : [evaluate(k.outs[0]?.shape.at(-1) ?? 0, z), k.outs[0]?.dtype ?? "f32"];
-  const op = k.chosen.part?.op ?? k.node?.op.name;
-  const rows = !k.node ? z.s : ["cache_append", "rope_append", "mla_query"].includes(op ?? "") ? z.T : z.B * z.s;
+  const [width, dtype] = type?.kind === "cache" ? [type.width, type.dtype] : [evaluate(k.outs[0]?.shape.at(-1) ?? 0, z), dtypeOf(k.outs[0]?.dtype ?? "f32")];
+  const op = k.chosen.part ? opByName.get(k.chosen.part.op) : k.node?.op;
+  const rows = !k.node ? z.s : op?.traits.appends ? z.T : z.B * z.s;
   return rows * width * bytesPerElement(dtype);
 }
 
@@ -174,13 +165,13 @@ function operations(k: Kernel, z: Sizes): number {
   const { node, chosen } = k;
   if (chosen.part) return partFlops(chosen.part, k, z);
   if (!node) return 0;
-  return flopsOf(node.op, node.operands.map((o) => ({ type: o.type, weight: o.node.op.name === "weight" })), node.results.map((r) => r.type), node.attrs, z);
+  return flopsOf(node.op, node.operands.map((o) => ({ type: o.type, weight: isWeight(o) })), node.results.map((r) => r.type), node.attrs, z);
 }
 
 function partFlops(part: Site, k: Kernel, z: Sizes): number {
   const op = opByName.get(part.op);
   if (!op) return 0;
-  const typeOf = (v: View): Type => ({ kind: "tensor", dims: v.shape.map((s) => evaluate(s, z)), dtype: v.scaled ? `e4m3/${v.scaled}` : v.dtype });
+  const typeOf = (v: View): Type => ({ kind: "tensor", dims: v.shape.map((s) => evaluate(s, z)), dtype: dtypeOf(v.dtype, v.scaled) });
   const views = [...part.ins];
   const cache = k.node?.operands.find((o) => o.type.kind === "cache")?.type ?? { kind: "cache" as const, width: 0, dtype: "f32" };
   const ins = op.ins.flatMap((key): { type: Type; weight: boolean }[] => {

@@ -1,5 +1,6 @@
 // Where every launch came from, kept in the artifact as origins.json: the line of the graph, the checkpoint's tensors, config keys
 // and rules. `dsc inspect OUT KERNEL --origin` reads it, so a line of kernel text leads back to config.json.
+import { isWeight, weightName } from "../../ir/index.ts";
 import type { Func, Module, Node } from "../../ir/graph.ts";
 import { nodeLines, printLayers } from "../../ir/print.ts";
 import type { Draft } from "../../passes/plan/select.ts";
@@ -37,7 +38,7 @@ export class OriginLog {
     if (!node) return void this.launches.push({ kernel, site, op: "copy" });
     if (!this.#lines.has(f.name)) this.#lines.set(f.name, nodeLines(f));
     const origins = node.graph.originsOf(node);
-    const tensors = node.operands.flatMap((o) => (o.node.op.name === "weight" ? this.#tensors(o.node.attrs.name as string) : []));
+    const tensors = node.operands.flatMap((o) => (isWeight(o) ? this.#tensors(weightName(o)!) : []));
     this.launches.push({
       kernel,
       site,

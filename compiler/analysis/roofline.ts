@@ -5,14 +5,14 @@ import { floorOf, type Machine } from "../../ir/machine.ts";
 import { targetOf } from "../../codegen/target.ts";
 import type { FunctionPlan, Manifest, Target } from "../../ir/artifact.ts";
 import { bytesOf, bytesPerElement, costOf, weightOnly } from "../../ir/cost.ts";
-import { bodyOf, everyNode, type Func, type Module, type Node } from "../../ir/index.ts";
+import { callOf, everyNode, isWeight, slicesOf, weightName, type Module, type Node } from "../../ir/index.ts";
 import { planMemory } from "../../passes/plan/memory.ts";
 import { selectModule } from "../../passes/plan/select.ts";
 import { arenaBytes, largestDims } from "../../runtime/devices/dims.ts";
 import { MEMORY_BYTES } from "../../runtime/devices/segments.ts";
 import { instanceBytes, layersThatFit, partBytes } from "../../runtime/weights.ts";
 import { weightPlans } from "../compile.ts";
-import { sizesOf, weightShare, type Experts, type Sizes } from "./launches.ts";
+import { shareRead, sizesOf, type Experts, type Sizes } from "./launches.ts";
 
 export interface Site {
   /** Function and value; a value without a name goes by its op and the weight it reads. Every site has a name of its own. */
@@ -100,17 +100,17 @@ function stepOf({ module: m, experts }: Planned, machine: Machine, entry: "prefi
   const seen = new Map<string, number>();
   for (const [name, times] of callsOf(m, m.entries[entry])) {
     const f = m.funcs.get(name)!;
-    const inRegion = slicesOf(f, step.sequences, z.chosen);
+    const inRegion = slicesOf(f, { experts: z.chosen, sequences: step.sequences });
     const free = weightOnly(f);
     for (const n of everyNode(f)) {
       const { flops, launches } = costOf(n, z);
       if (launches === 0 || free.has(n)) continue;
-      const bytes = bytesOfNode(m, n, z);
+      const bytes = bytesOfNode(n, z);
       const { us, bound } = floorOf(machine, bytes, flops, formatOf(n));
       sites.push({
         site: numbered(`${name}/${nameOf(n)}`, seen),
         op: n.op.name,
-        times: times * (inRegion.get(n) ?? 1),
+        times: times * inRegion(n),
         bytes,
         flops,
         floor_us: us,
@@ -131,7 +131,7 @@ function stepOf({ module: m, experts }: Planned, machine: Machine, entry: "prefi
 function nameOf(n: Node): string {
   const named = n.graph.nameOf(n.results[0]);
   if (named) return named;
-  const weight = n.operands.find((o) => o.node.op.name === "weight")?.node.attrs.name as string | undefined;
+  const weight = weightName(n.operands.find(isWeight));
   return weight === undefined ? n.op.name : `${n.op.name}(${weight.replace(/^.*_layer\./, "")})`;
 }
 
@@ -145,23 +145,19 @@ function numbered(name: string, seen: Map<string, number>): string {
 /** How often each function runs in one step of an entry, callees first. */
 export function callsOf(m: Module, entry: string): Map<string, number> {
   const counts = new Map([[entry, 1]]);
-  for (const n of everyNode(m.funcs.get(entry)!)) if (n.op.name === "call") counts.set(n.attrs.func as string, (counts.get(n.attrs.func as string) ?? 0) + 1);
+  for (const n of everyNode(m.funcs.get(entry)!)) {
+    const called = callOf(n);
+    if (called) counts.set(called.func, (counts.get(called.func) ?? 0) + 1);
+  }
   return new Map([...m.funcs.keys()].filter((f) => counts.has(f)).map((f) => [f, counts.get(f)!]));
 }
 
-/** Nodes inside regions, with how often a region's body runs. */
-function slicesOf(f: Func, sequences: number, experts: number): Map<Node, number> {
-  const times = new Map<Node, number>();
-  for (const n of everyNode(f)) if (n.region) for (const x of bodyOf(n.region)) times.set(x, n.op.name === "map_experts" ? experts : sequences);
-  return times;
-}
-
-function bytesOfNode(m: Module, n: Node, z: Sizes): number {
+function bytesOfNode(n: Node, z: Sizes): number {
   let total = 0;
   for (const o of n.operands) {
     // An append takes the state and gives it: what it writes is counted with the results.
     if (o.type.kind === "cache") total += n.results.every((r) => r.type.kind !== "cache") ? z.B * z.s * o.type.width * bytesPerElement(o.type.dtype) : 0;
-    else total += bytesOf(o.type, z) * weightShare(m, n, o, z);
+    else total += bytesOf(o.type, z) * shareRead(n, o, z);
   }
   for (const r of n.results) total += r.type.kind === "cache" ? z.T * r.type.width * bytesPerElement(r.type.dtype) : bytesOf(r.type, z);
   return total;

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import vm from "node:vm";
 import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
-import { everyNode, printModule, type Module } from "../../ir/index.ts";
+import { callOf, everyNode, printModule, type Module } from "../../ir/index.ts";
 import { pluginBroke, pluginSlow, pluginThrew, type Failure } from "../../passes/diagnostics.ts";
 import type { PipelineOptions, Place } from "../../passes/index.ts";
 import { readTextSync } from "../../runtime/files.ts";
@@ -107,7 +107,10 @@ function only(m: Module, name: string): Module {
   const visit = (n: string): void => {
     const f = m.funcs.get(n);
     if (!f || keep.has(n)) return;
-    for (const node of everyNode(f)) if (node.op.name === "call") visit(node.attrs.func as string);
+    for (const node of everyNode(f)) {
+      const called = callOf(node);
+      if (called) visit(called.func);
+    }
     keep.add(n);
   };
   visit(name);

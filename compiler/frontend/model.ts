@@ -109,7 +109,7 @@ function layerFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights
 /** @entry(%ids, %batch, %cache) -> logits, next, final, cache [, taps]. */
 function mainFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights: Weights, entry: Entry, bodies: Map<LayerKind, Func>, assume: Record<string, number>): Func {
   const params: NamedValue[] = [
-    { name: "ids", value: param(graph, "ids", tensor(["T"], "i32")) },
+    { name: "ids", value: param(graph, "ids", tensor(["T"], "i32"), "ids") },
     { name: "batch", value: param(graph, "batch", batchType) },
     { name: "cache", value: param(graph, "cache", cacheOf(spec, options.activations)) },
   ];
@@ -143,7 +143,7 @@ function mainFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights:
 function draftFunc(graph: Graph, spec: ModelSpec, options: ModelOptions, weights: Weights, bodies: Map<LayerKind, Func>, assume: Record<string, number>): Func {
   const row = tensor(["T", spec.hidden], options.activations);
   const params: NamedValue[] = [
-    { name: "ids", value: param(graph, "ids", tensor(["T"], "i32")) },
+    { name: "ids", value: param(graph, "ids", tensor(["T"], "i32"), "ids") },
     { name: "hidden", value: param(graph, "hidden", row) },
     { name: "batch", value: param(graph, "batch", batchType) },
     { name: "cache", value: param(graph, "cache", cacheOf(spec, options.activations)) },

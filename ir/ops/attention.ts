@@ -31,10 +31,11 @@ export const rope = op("rope", {
   summary: "Rotate pairs of lanes by the row's position; the result is in half-split order, for queries and keys alike.",
   ins: { x: "[T, ..h, d] a", table: "[p, d] f32", batch: "batch" },
   attrs: { interleaved: attr.bool(true) },
+  traits: { reads: { table: "tokens" } },
   check: pairs,
   out: "[T, ..h, d] a",
-  flops: (z) => 3 * (z["#elements"] ?? 0),
-  reference: ({ x, table }, { interleaved }, env) => ropeRows(x, table, env.positions, interleaved as boolean),
+  flops: (z) => 3 * z.elements,
+  reference: ({ x, table }, { interleaved }, env) => ropeRows(x, table, env.positions, interleaved),
 });
 
 function append(cache: Tensor, c: Tensor, kp: Tensor, env: { batch: { starts: number[]; lengths: number[] } }): Tensor {
@@ -56,12 +57,12 @@ function append(cache: Tensor, c: Tensor, kp: Tensor, env: { batch: { starts: nu
 export const cacheAppend = op("cache_append", {
   summary: "Write the new rows [latent | rotated key] at their positions; gives the cache after.",
   ins: { cache: "cache", c: "[T, r] a", kp: "[T, d] a", batch: "batch" },
-  infer(types, attrs, b): Type | string {
-    const c = types[0];
+  traits: { appends: true },
+  infer({ cache: c }, attrs, b): Type | string {
     // In the pattern of a rule widths are letters, and there is nothing to add up.
     if (typeof b.dims.r !== "number" || typeof b.dims.d !== "number") return c;
     const width = b.dims.r + b.dims.d;
-    return c.kind === "cache" && c.width === width ? c : `cache rows have ${c.kind === "cache" ? c.width : "?"} lanes, but the new ones ${width}`;
+    return c.width === width ? c : `cache rows have ${c.width} lanes, but the new ones ${width}`;
   },
   reference: ({ cache, c, kp }, attrs, env) => append(cache, c, kp, env),
 });
@@ -71,10 +72,11 @@ export const ropeAppend = op("rope_append", {
   summary: "rms_norm the latent, rope the shared key, append both.",
   ins: { cache: "cache", c: "[T, r] a", kr: "[T, d] a", gain: "[r] w", table: "[p, d] f32", batch: "batch" },
   attrs: { eps: attr.f32(1e-6), interleaved: attr.bool(true) },
+  traits: { reads: { table: "tokens" }, appends: true },
   check: pairs,
-  infer: (types): Type => types[0],
+  infer: ({ cache }): Type => cache,
   reference: ({ cache, c, kr, gain, table }, { eps, interleaved }, env) =>
-    append(cache, normRows(c, gain, eps as number), ropeRows(kr, table, env.positions, interleaved as boolean), env),
+    append(cache, normRows(c, gain, eps), ropeRows(kr, table, env.positions, interleaved), env),
 });
 
 /** All that absorbed attention waits for once the query is there: three small pieces of work that need nothing of each other. */
@@ -84,18 +86,18 @@ export const mlaQuery = op("mla_query", {
     qc: "[T, h, n] a", wUk: "[h, n, r] w", qr: "[T, h, d] a", cache: "cache", c: "[T, r] a", kr: "[T, d] a", gain: "[r] g", table: "[p, d] f32", batch: "batch",
   },
   attrs: { eps: attr.f32(1e-6), interleaved: attr.bool(true) },
+  traits: { reads: { table: "tokens" }, appends: true },
   check: pairs,
   outs: { ql: "[T, h, r] a", qp: "[T, h, d] a", after: "cache" },
-  infer: ([qc, wUk, qr, cache]): Type[] | string =>
-    qc.kind === "tensor" && wUk.kind === "tensor" ? [tensor([...qc.dims.slice(0, 2), wUk.dims[2]], qc.dtype), qr, cache] : "needs tensors",
-  flops: (z) => (z.T ?? 1) * (z.h ?? 1) * (2 * (z.n ?? 0) * (z.r ?? 0) + 3 * (z.d ?? 0)),
+  infer: ({ qc, wUk, qr, cache }) => ({ ql: tensor([...qc.dims.slice(0, 2), wUk.dims[2]], qc.dtype), qp: qr, after: cache }),
+  flops: (z) => z.of.T * z.of.h * (2 * z.of.n * z.of.r + 3 * z.of.d),
   reference({ qc, wUk, qr, cache, c, kr, gain, table }, { eps, interleaved }, env) {
     const [T, h, n] = qc.shape;
     const r = wUk.shape[2];
     const ql = new Float64Array(T * h * r);
     for (let i = 0; i < T * h; i++) for (let j = 0; j < n; j++) for (let l = 0; l < r; l++) ql[i * r + l] += qc.data[i * n + j] * wUk.data[((i % h) * n + j) * r + l];
-    const turned = (x: Tensor): Tensor => ropeRows(x, table, env.positions, interleaved as boolean);
-    return { ql: tensorOf([T, h, r], ql, qc.dtype), qp: turned(qr), after: append(cache, normRows(c, gain, eps as number), turned(kr), env) };
+    const turned = (x: Tensor): Tensor => ropeRows(x, table, env.positions, interleaved);
+    return { ql: tensorOf([T, h, r], ql, qc.dtype), qp: turned(qr), after: append(cache, normRows(c, gain, eps), turned(kr), env) };
   },
 });
 
@@ -103,6 +105,7 @@ export const mlaQuery = op("mla_query", {
 export const mapSequences = op("map_sequences", {
   summary: "Evaluate the region once per sequence; results are packed again.",
   ins: { batch: "batch", "...xs": "[..b] a" },
+  traits: { region: "sequences" },
   infer(types, attrs, b, region): Type[] | string {
     if (!region) return "needs a region";
     return region.results.map((v) => {
@@ -110,9 +113,8 @@ export const mapSequences = op("map_sequences", {
       return t.kind === "tensor" ? tensor([partsOf(t.dims[0]).symbol === "t" ? "T" : t.dims[0], ...t.dims.slice(1)], t.dtype) : t;
     });
   },
-  reference(ins, attrs, env) {
+  reference({ xs }, attrs, env) {
     const { starts, lengths } = env.batch;
-    const xs = Object.entries(ins).filter(([k]) => k !== "batch").map(([, v]) => v);
     const parts = lengths.map((s, b) => {
       const [from, to] = [starts[b], starts[b + 1]];
       const params = xs.map((x) => {
@@ -151,7 +153,7 @@ export const softmaxCausal = op("softmax_causal", {
   summary: "Softmax over the cached rows a query may see: row i of t sees rows 0 .. s - t + i.",
   ins: { x: "[t, h, s] a" },
   out: "[t, h, s] a",
-  flops: (z) => 5 * (z["#elements"] ?? 0),
+  flops: (z) => 5 * z.elements,
   reference({ x }) {
     const [t, h, s] = x.shape;
     const out = new Float64Array(x.data.length);
@@ -199,7 +201,7 @@ export const attend = op("attend", {
   ins: { q: "[t, h, n] a", qp: "[t, h, d] a", k: "[s, ..g, n] a", kp: "[s, d] a", v: "[s, ..g, v] a" },
   attrs: { scale: attr.f32() },
   out: "[t, h, v] a",
-  flops: (z) => 2 * (z.t ?? 1) * (z.s ?? 1) * (z.h ?? 1) * ((z.n ?? 0) + (z.d ?? 0) + (z.v ?? 0)),
+  flops: (z) => 2 * z.of.t * z.of.s * z.of.h * (z.of.n + z.of.d + z.of.v),
   reference({ q, qp, k, kp, v }, { scale }) {
     const [t, h, n] = q.shape;
     const d = qp.shape[2];
@@ -216,7 +218,7 @@ export const attend = op("attend", {
           dot(q.data, (i * h + j) * n, k.data, (kh ? c * h + j : c) * n, n) + dot(qp.data, (i * h + j) * d, kp.data, c * d, d),
         value: (c, j, l) => v.data[(vh ? c * h + j : c) * width + l],
       },
-      scale as number,
+      scale,
     );
     return tensorOf([t, h, width], out, q.dtype);
   },
@@ -227,7 +229,7 @@ export const mlaAttend = op("mla_attend", {
   ins: { ql: "[T, h, r] a", qp: "[T, h, d] a", cache: "cache", batch: "batch" },
   attrs: { scale: attr.f32() },
   out: "[T, h, r] a",
-  flops: (z) => 2 * (z.T ?? 1) * (z.s ?? 1) * (z.h ?? 1) * (2 * (z.r ?? 0) + (z.d ?? 0)),
+  flops: (z) => 2 * z.of.T * (z.of.s ?? 1) * z.of.h * (2 * z.of.r + z.of.d),
   reference({ ql, qp, cache }, { scale }, env) {
     const [T, h, r] = ql.shape;
     const d = qp.shape[2];
@@ -246,7 +248,7 @@ export const mlaAttend = op("mla_attend", {
             dot(ql.data, ((from + i) * h + j) * r, rows, c * w, r) + dot(qp.data, ((from + i) * h + j) * d, rows, c * w + r, d),
           value: (c, j, l) => rows[c * w + l],
         },
-        scale as number,
+        scale,
       );
       out.set(part, from * h * r);
     }

@@ -26,25 +26,25 @@ export const route = op("route", {
   outs: { indices: "[T, k] i32", weights: "[T, k] f32" },
   infer(types, attrs, b): Type[] {
     // In the pattern of a rule these are holes.
-    const slots = typeof attrs.topk === "number" ? attrs.topk + (attrs.shared as number) : "j";
+    const slots = typeof attrs.topk === "number" ? attrs.topk + attrs.shared : "j";
     return [tensor([b.dims.T, slots], "i32"), tensor([b.dims.T, slots], "f32")];
   },
   reference({ logits, bias }, attrs) {
     const [T, e] = logits.shape;
-    const shared = (attrs.shared as number | undefined) ?? 0;
-    const k = (attrs.topk as number) + shared;
+    const { shared } = attrs;
+    const k = attrs.topk + shared;
     const indices = new Float64Array(T * k);
     const weights = new Float64Array(T * k).fill(1);
     for (let t = 0; t < T; t++) {
-      const scores = score(logits.data.subarray(t * e, (t + 1) * e), attrs.scoring as string);
-      const chosen = choose(scores, bias?.data, attrs as unknown as Routing).sort((a, b) => a - b);
+      const scores = score(logits.data.subarray(t * e, (t + 1) * e), attrs.scoring);
+      const chosen = choose(scores, bias?.data, attrs).sort((a, b) => a - b);
       let w = chosen.map((i) => scores[i]);
       if (attrs.normalise) {
         const sum = w.reduce((a, b) => a + b, 0) + 1e-20;
         w = w.map((v) => v / sum);
       }
       indices.set([...chosen, ...Array.from({ length: shared }, (_, i) => e + i)], t * k);
-      weights.set(w.map((v) => v * (attrs.factor as number)), t * k);
+      weights.set(w.map((v) => v * attrs.factor), t * k);
     }
     return { indices: tensorOf([T, k], indices, "i32"), weights: tensorOf([T, k], weights) };
   },
@@ -90,14 +90,13 @@ function choose(scores: Float64Array, bias: Float64Array | undefined, r: Routing
 export const mapExperts = op("map_experts", {
   summary: "Sum over a token's experts of weight * region(token): the region is one expert.",
   ins: { indices: "[T, k] i32", weights: "[T, k] f32", x: "[T, d] a", "...stacked": "[e, ..w] w" },
+  traits: { region: "experts", reads: { stacked: "experts" } },
   infer(types, attrs, b, region): Type | string {
     const out = region?.results[0].type;
     if (out?.kind !== "tensor") return "needs a region with one tensor result";
     return tensor([b.dims.T, ...out.dims.slice(1)], out.dtype);
   },
-  reference(ins, attrs, env) {
-    const { indices, weights, x } = ins;
-    const stacked = Object.entries(ins).filter(([k]) => k.startsWith("x") && k !== "x").map(([, v]) => v);
+  reference({ indices, weights, x, stacked }, attrs, env) {
     const [T, k] = indices.shape;
     const experts = stacked[0].shape[0];
     let out: Float64Array | undefined;
@@ -149,10 +148,10 @@ export const sortExperts = op("sort_experts", {
     return [pairs, tensor([attrs.experts + 1], "i32"), pairs];
   },
   reference({ indices }, { experts }) {
-    const outside = indices.data.find((e) => !(e >= 0 && e < (experts as number)));
-    if (outside !== undefined) throw new RangeError(`expert ${outside} is none of ${experts as number}`);
+    const outside = indices.data.find((e) => !(e >= 0 && e < experts));
+    if (outside !== undefined) throw new RangeError(`expert ${outside} is none of ${experts}`);
     const pairs = Array.from(indices.data.keys()).sort((a, b) => indices.data[a] - indices.data[b] || a - b);
-    const offsets = Array.from({ length: (experts as number) + 1 }, (_, e) => pairs.filter((p) => indices.data[p] < e).length);
+    const offsets = Array.from({ length: experts + 1 }, (_, e) => pairs.filter((p) => indices.data[p] < e).length);
     const places = new Float64Array(pairs.length);
     for (const [i, p] of pairs.entries()) places[p] = i;
     return { order: tensorOf([pairs.length], pairs, "i32"), offsets: tensorOf([offsets.length], offsets, "i32"), places: tensorOf([pairs.length], places, "i32") };
@@ -164,7 +163,7 @@ export const gatherRows = op("gather_rows", {
   ins: { x: "[T, d] a", order: "[r] i32" },
   attrs: { per: attr.int() },
   out: "[r, d] a",
-  reference: ({ x, order }, { per }) => rowsOf(x, Array.from(order.data, (p) => Math.floor(p / (per as number)))),
+  reference: ({ x, order }, { per }) => rowsOf(x, Array.from(order.data, (p) => Math.floor(p / per))),
 });
 
 /** Row places[t k + j] of ys belongs to slot j of token t; slots are in ascending expert order. */
@@ -180,7 +179,7 @@ export const combine = op("combine", {
   summary: "Back to tokens: y[t] = sum over slots of weight * its expert's row, in ascending expert order.",
   ins: { ys: "[r, d] a", places: "[r] i32", weights: "[T, k] f32" },
   out: "[T, d] a",
-  flops: (z) => 2 * (z["#elements"] ?? 0),
+  flops: (z) => 2 * z.elements,
   reference: ({ ys, places, weights }) => tensorOf([weights.shape[0], ys.shape[1]], combineRows(ys, places, weights), ys.dtype),
 });
 
@@ -188,7 +187,7 @@ export const combineAdd = op("combine_add", {
   summary: "combine, then what is added to it: the shared expert's rows where there are any, and the residual x.",
   ins: { ys: "[r, d] a", places: "[r] i32", weights: "[T, k] f32", x: "[T, d] a", "shared?": "[T, d] a" },
   out: "[T, d] a",
-  flops: (z) => 2 * (z["#elements"] ?? 0),
+  flops: (z) => 2 * z.elements,
   reference: ({ ys, places, weights, x, shared }) => {
     const routed = combineRows(ys, places, weights);
     return tensorOf(x.shape, x.data.map((v, i) => v + (routed[i] + (shared ? shared.data[i] : 0))), x.dtype);
@@ -204,16 +203,17 @@ export const expertsAdd = op("experts_add", {
     // Of all experts the last so many are every token's: their weights may be read before the choice is known.
     shared: attr.int(0),
   },
+  traits: { reads: { gateUp: "experts", down: "experts" } },
   out: "[T, d] a",
-  flops: (z) => 2 * (z.T ?? 1) * (z.j ?? 1) * (3 * (z.n ?? 1) * (z.k ?? 1) + (z.d ?? 1)),
+  flops: (z) => 2 * z.of.T * z.of.j * (3 * z.of.n * z.of.k + z.of.d),
   reference({ x, gateUp, down, indices, weights, residual }, { scale }, env) {
     const stored = (t: Tensor): Tensor => {
       if (env.mode === "typed") roundTo(t.data, residual.dtype);
       return t;
     };
-    const { order, offsets, places } = sortExperts.op.reference!({ indices }, { experts: gateUp.shape[0] }, env) as Record<string, Tensor>;
+    const [order, offsets, places] = sortExperts.op.reference!([indices], { experts: gateUp.shape[0] }, env);
     const xs = rowsOf(x, Array.from(order.data, (p) => Math.floor(p / indices.shape[1])));
-    const act = siluMulQuant.op.reference!({ x: stored(groupedMatmul(xs, gateUp, offsets, residual.dtype)) }, { scale }, env) as Tensor;
+    const act = siluMulQuant.op.reference!([stored(groupedMatmul(xs, gateUp, offsets, residual.dtype))], { scale }, env)[0];
     const routed = combineRows(stored(groupedMatmul(act, down, offsets, residual.dtype)), places, weights);
     return tensorOf(residual.shape, residual.data.map((v, i) => v + routed[i]), residual.dtype);
   },
@@ -223,10 +223,11 @@ export const routeExpertsAdd = op("route_experts_add", {
   summary: "route, then experts_add: the choice is not written.",
   ins: { x: "[T, k] e4m3/1x128", gateUp: "[e, 2, n, k] e4m3/128x128", down: "[e, d, n] e4m3/128x128", logits: "[T, q] f32", residual: "[T, d] a", bias: "[q] f32" },
   attrs: { ...routing, scale: attr.word(["f32", "ue8m0"], "f32") },
+  traits: { reads: { gateUp: "experts", down: "experts" } },
   out: "[T, d] a",
-  flops: (z, { topk, shared }) => 2 * (z.T ?? 1) * ((topk as number) + (shared as number)) * (3 * (z.n ?? 1) * (z.k ?? 1) + (z.d ?? 1)),
+  flops: (z, { topk, shared }) => 2 * z.of.T * (topk + shared) * (3 * z.of.n * z.of.k + z.of.d),
   reference({ x, gateUp, down, logits, residual, bias }, attrs, env) {
-    const { indices, weights } = route.op.reference!({ logits, bias }, attrs, env) as Record<string, Tensor>;
-    return expertsAdd.op.reference!({ x, gateUp, down, indices, weights, residual }, attrs, env) as Tensor;
+    const [indices, weights] = route.op.reference!([logits, bias], attrs, env);
+    return expertsAdd.op.reference!([x, gateUp, down, indices, weights, residual], attrs, env)[0];
   },
 });

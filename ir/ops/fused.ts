@@ -1,16 +1,17 @@
 // Products with their neighbours: the norm or the gate that makes their rows, the residual sum that their result goes into. With few
 // rows each neighbour is a launch of its own that moves next to nothing. A fused op rounds where its parts did, so no bit changes.
 import { attr } from "../attr.ts";
-import { op } from "../op.ts";
+import { op, type Extents } from "../op.ts";
 import { tensorOf, type Tensor } from "../interpret.ts";
 import { roundTo } from "../numeric.ts";
-import { tensor, type Type } from "../types.ts";
+import { isScaled } from "../dtype.ts";
+import { tensor, type DType, type Type } from "../types.ts";
 import { matmul } from "./dense.ts";
 import { siluMulRows } from "./math.ts";
 import { normRows } from "./norm.ts";
 import { dequantized, quantizeRows } from "./quant.ts";
 
-const productFlops = (z: Record<string, number>): number => 2 * (z["#rows"] ?? 1) * (z["#weights"] ?? 1);
+const productFlops = (z: Extents): number => 2 * z.rows * z.weights;
 
 const product = (x: Tensor, w: Tensor): Tensor => tensorOf([...x.shape.slice(0, -1), ...w.shape.slice(0, -1)], matmul(x.data, w.data, x.shape.at(-1)!), x.dtype);
 
@@ -26,10 +27,10 @@ export const normLinear = op("norm_linear", {
   summary: "y = rms_norm(x) wᵀ; the normalised row is not written.",
   ins: { x: "[..b, k] a", w: "[..p, n, k] w", gain: "[k] g" },
   attrs: { eps: attr.f32(1e-6), dtype: attr.word(["same", "f32"], "same") },
-  check: (b) => (b.dtypes.a?.startsWith("e4m3") || b.dtypes.w?.startsWith("e4m3") ? "scaled operands are no operands of norm_linear" : null),
-  infer: (types, { dtype }, b): Type => tensor([...b.rests.b, ...b.rests.p, b.dims.n], dtype === "same" ? b.dtypes.a : (dtype as string)),
+  check: (b) => (isScaled(b.dtypes.a) || isScaled(b.dtypes.w) ? "scaled operands are no operands of norm_linear" : null),
+  infer: (types, { dtype }, b): Type => tensor([...b.rests.b, ...b.rests.p, b.dims.n], dtype === "same" ? b.dtypes.a : dtype),
   flops: productFlops,
-  reference: ({ x, w, gain }, { eps }, env) => product(stored(normRows(x, gain, eps as number), env.mode), w),
+  reference: ({ x, w, gain }, { eps }, env) => product(stored(normRows(x, gain, eps), env.mode), w),
 });
 
 export const linearAdd = op("linear_add", {
@@ -49,16 +50,16 @@ export const siluLinearAdd = op("silu_linear_add", {
 });
 
 /** The product of codes, in the dtype it is stored in. */
-const blockProduct = (x: Tensor, w: Tensor, dtype: string, mode: "real" | "typed"): Tensor =>
+const blockProduct = (x: Tensor, w: Tensor, dtype: DType, mode: "real" | "typed"): Tensor =>
   stored(tensorOf([...x.shape.slice(0, -1), ...w.shape.slice(0, -1)], matmul(dequantized(x), dequantized(w), x.shape.at(-1)!), dtype), mode);
 
 export const normBlockLinear = op("norm_block_linear", {
   summary: "y = quantize(rms_norm(x)) wᵀ with block-scaled weights; neither the normalised row nor its codes are written.",
   ins: { x: "[..b, k] a", w: "[..p, n, k] e4m3/128x128", gain: "[k] g" },
   attrs: { eps: attr.f32(1e-6), scale: attr.word(["f32", "ue8m0"], "f32"), dtype: attr.word(["f32", "bf16"], "f32") },
-  infer: (types, { dtype }, b): Type => tensor([...b.rests.b, ...b.rests.p, b.dims.n], dtype as string),
+  infer: (types, { dtype }, b): Type => tensor([...b.rests.b, ...b.rests.p, b.dims.n], dtype),
   flops: productFlops,
-  reference: ({ x, w, gain }, { eps, scale, dtype }, env) => blockProduct(quantizeRows(stored(normRows(x, gain, eps as number), env.mode), scale === "ue8m0"), w, dtype as string, env.mode),
+  reference: ({ x, w, gain }, { eps, scale, dtype }, env) => blockProduct(quantizeRows(stored(normRows(x, gain, eps), env.mode), scale === "ue8m0"), w, dtype, env.mode),
 });
 
 export const blockLinearAdd = op("block_linear_add", {

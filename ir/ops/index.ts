@@ -55,7 +55,7 @@ export const ops: readonly Op[] = Object.freeze([
   math.siluMul.op,
   math.addBias.op,
   math.argmax.op,
-  math.einsumOp,
+  math.einsumOp.op,
   math.einsumQuant.op,
   view.reshape.op,
   view.split.op,
@@ -73,8 +73,8 @@ export { attend, cacheAppend, mapSequences, mlaAttend, mlaQuery, perSequence, ro
 export { blockLinear, embed, groupedLinear, linear } from "./dense.ts";
 export { combine, combineAdd, expertsAdd, gatherRows, mapExperts, perExpert, route, routeExpertsAdd, sortExperts } from "./expert.ts";
 export { blockLinearAdd, linearAdd, normBlockLinear, normLinear, siluLinearAdd } from "./fused.ts";
-export { add, addBias, argmax, canonicalSpec, einsum, einsumQuant, mul, parseSpec, scale, silu, siluMul } from "./math.ts";
-export { call, callOp, param, paramOp, weight, weightOp } from "./module.ts";
+export { add, addBias, argmax, canonicalSpec, einsum, einsumOp, einsumQuant, mul, parseSpec, scale, silu, siluMul } from "./math.ts";
+export { call, callOp, callOf, param, paramOp, weight, weightOp } from "./module.ts";
 export { addNorm, addNormBoth, addNormQuant, normQuant, rmsNorm, siluMulQuant } from "./norm.ts";
 export { dequantize, quantize } from "./quant.ts";
 export { concat, joinExperts, joinRows, lastRows, pad, reshape, split, stack } from "./view.ts";

@@ -1,13 +1,13 @@
 // Elementwise ops and einsum.
 import { attr } from "../attr.ts";
-import { op, make, type Op } from "../op.ts";
+import { op, type Extents } from "../op.ts";
 import type { Value } from "../graph.ts";
 import { tensorOf, type Tensor } from "../interpret.ts";
 import { roundTo } from "../numeric.ts";
-import { tensor, type Dim, type Type } from "../types.ts";
+import { isScaled, tensor, type Dim, type TensorType, type Type } from "../types.ts";
 import { quantizeRows } from "./quant.ts";
 
-const elements = (z: Record<string, number>): number => z["#elements"] ?? 0;
+const elements = (z: Extents): number => z.elements;
 const map = (x: Tensor, f: (v: number, i: number) => number): Tensor => ({ shape: x.shape, dtype: x.dtype, data: x.data.map(f) });
 
 export const add = op("add", {
@@ -30,14 +30,16 @@ export const scale = op("scale", {
   summary: "Multiply by a constant.",
   ins: { x: "[..b] a" },
   attrs: { by: attr.f32() },
+  traits: { rowwise: true },
   out: "[..b] a",
   flops: elements,
-  reference: ({ x }, { by }) => map(x, (v) => v * (by as number)),
+  reference: ({ x }, { by }) => map(x, (v) => v * by),
 });
 
 export const silu = op("silu", {
   summary: "x * sigmoid(x).",
   ins: { x: "[..b] a" },
+  traits: { rowwise: true },
   out: "[..b] a",
   flops: (z) => 4 * elements(z),
   reference: ({ x }) => map(x, (v) => v / (1 + Math.exp(-v))),
@@ -67,6 +69,7 @@ export function siluMulRows(x: Tensor): Tensor {
 export const addBias = op("add_bias", {
   summary: "Add one vector to every row.",
   ins: { x: "[..b, n] a", bias: "[n] w" },
+  traits: { rowwise: true },
   out: "[..b, n] a",
   flops: elements,
   reference: ({ x, bias }) => map(x, (v, i) => v + bias.data[i % bias.data.length]),
@@ -125,10 +128,20 @@ function letters(spec: string, a: readonly Dim[], b: readonly Dim[]): Map<string
   return sizes;
 }
 
+interface Products {
+  a: TensorType;
+  b: TensorType;
+}
+
+/** Every axis once: what the sum of products visits. */
+const einsumAxes = ({ a, b }: Products, { spec }: { readonly spec: string }): Dim[] => {
+  const sizes = letters(spec, a.dims, b.dims);
+  return typeof sizes === "string" ? [] : [...sizes.values()];
+};
+
 /** Axes of the result, or why the operands do not fit. */
-function einsumDims([a, b]: readonly Type[], spec: string): Dim[] | string {
-  if (a.kind !== "tensor" || b.kind !== "tensor") return "operands must be tensors";
-  if (a.dtype.startsWith("e4m3") || b.dtype.startsWith("e4m3")) return "scaled operands must be dequantised first";
+function einsumDims({ a, b }: Products, spec: string): Dim[] | string {
+  if (isScaled(a.dtype) || isScaled(b.dtype)) return "scaled operands must be dequantised first";
   const sizes = letters(spec, a.dims, b.dims);
   return typeof sizes === "string" ? sizes : [...parseSpec(spec)!.out].map((c) => sizes.get(c)!);
 }
@@ -167,22 +180,24 @@ function einsumOf(a: Tensor, b: Tensor, spec: string): Tensor {
   return tensorOf(shape, out, a.dtype);
 }
 
-const einsumBuilder = op("einsum", {
+/** The op behind `einsum`, which writes letters in their canonical order. */
+export const einsumOp = op("einsum", {
   summary: "Sum of products over named axes; axes are known by order of appearance, letters are for readers.",
   ins: { a: "[..p] a", b: "[..q] w" },
   attrs: { spec: attr.word() },
+  // t appears first in a and in the result, and not in b.
+  traits: { rowwise: ({ spec }) => /^a[b-z]*,[b-z]+->a[b-z]*$/.test(spec) },
+  axes: einsumAxes,
   infer(types, { spec }, b): Type | string {
-    const dims = einsumDims(types, spec as string);
+    const dims = einsumDims(types, spec);
     return typeof dims === "string" ? dims : tensor(dims, b.dtypes.a);
   },
-  flops: (z) => 2 * (z["#einsum"] ?? 0),
-  reference: ({ a, b }, { spec }) => einsumOf(a, b, spec as string),
+  flops: (z) => 2 * z.axes,
+  reference: ({ a, b }, { spec }) => einsumOf(a, b, spec),
 });
-export const einsumOp: Op = einsumBuilder.op;
-
 /** einsum("thn,shn->ths", q, k): batched products in the notation of the paper. */
 export function einsum(spec: string, a: Value, b: Value): Value {
-  return make(einsumOp, [a, b], { spec: canonicalSpec(spec.replaceAll(" ", "")) })[0];
+  return einsumOp({ a, b, spec: canonicalSpec(spec.replaceAll(" ", "")) });
 }
 
 /** Heads side by side are the row that o_proj reads; where a head is whole scale blocks, whoever makes it can quantise it. */
@@ -190,15 +205,16 @@ export const einsumQuant = op("einsum_quant", {
   summary: "einsum, its last two axes side by side as one row, then quantize.",
   ins: { a: "[..p] a", b: "[..q] w" },
   attrs: { spec: attr.word(), scale: attr.word(["f32", "ue8m0"], "f32") },
+  axes: einsumAxes,
   infer(types, { spec }): Type | string {
-    const dims = einsumDims(types, spec as string);
+    const dims = einsumDims(types, spec);
     if (typeof dims === "string") return dims;
     const [h, v] = dims.slice(-2);
-    return typeof h === "number" && typeof v === "number" ? tensor([...dims.slice(0, -2), h * v], "e4m3/1x128") : `the last two axes of ${spec as string} are no row of a known width`;
+    return typeof h === "number" && typeof v === "number" ? tensor([...dims.slice(0, -2), h * v], "e4m3/1x128") : `the last two axes of ${spec} are no row of a known width`;
   },
-  flops: (z) => 2 * (z["#einsum"] ?? 0) + 3 * elements(z),
+  flops: (z) => 2 * z.axes + 3 * elements(z),
   reference({ a, b }, { spec, scale }, env) {
-    const y = einsumOf(a, b, spec as string);
+    const y = einsumOf(a, b, spec);
     if (env.mode === "typed") roundTo(y.data, a.dtype);
     return quantizeRows(tensorOf([...y.shape.slice(0, -2), y.shape.at(-2)! * y.shape.at(-1)!], y.data, a.dtype), scale === "ue8m0");
   },

@@ -22,9 +22,10 @@ export const rmsNorm = op("rms_norm", {
   summary: "Divide each row by its root mean square, then scale by a learned gain.",
   ins: { x: "[..b, d] a", gain: "[d] w" },
   attrs: { eps: attr.f32(1e-6) },
+  traits: { rowwise: true },
   out: "[..b, d] a",
-  flops: (z) => 4 * (z["#elements"] ?? 0),
-  reference: ({ x, gain }, { eps }) => normRows(x, gain, eps as number),
+  flops: (z) => 4 * z.elements,
+  reference: ({ x, gain }, { eps }) => normRows(x, gain, eps),
 });
 
 export const normQuant = op("norm_quant", {
@@ -32,8 +33,8 @@ export const normQuant = op("norm_quant", {
   ins: { x: "[..b, d] a", gain: "[d] w" },
   attrs: { eps: attr.f32(1e-6), scale: attr.word(["f32", "ue8m0"], "f32") },
   out: "[..b, d] e4m3/1x128",
-  flops: (z) => 7 * (z["#elements"] ?? 0),
-  reference: ({ x, gain }, { eps, scale }, env) => quantizeRows(roundLike(normRows(x, gain, eps as number), x, env.mode), scale === "ue8m0"),
+  flops: (z) => 7 * z.elements,
+  reference: ({ x, gain }, { eps, scale }, env) => quantizeRows(roundLike(normRows(x, gain, eps), x, env.mode), scale === "ue8m0"),
 });
 
 /** The sum of a residual connection as it is stored, and its normalised row: what every one of the three below begins with. */
@@ -47,8 +48,8 @@ export const addNorm = op("add_norm", {
   ins: { a: "[..b, d] a", b: "[..b, d] a", gain: "[d] w" },
   attrs: { eps: attr.f32(1e-6) },
   outs: { sum: "[..b, d] a", y: "[..b, d] a" },
-  flops: (z) => 5 * (z["#elements"] ?? 0),
-  reference: ({ a, b, gain }, { eps }, env) => addNormRows(a, b, gain, eps as number, env.mode),
+  flops: (z) => 5 * z.elements,
+  reference: ({ a, b, gain }, { eps }, env) => addNormRows(a, b, gain, eps, env.mode),
 });
 
 export const addNormQuant = op("add_norm_quant", {
@@ -56,9 +57,9 @@ export const addNormQuant = op("add_norm_quant", {
   ins: { a: "[..b, d] a", b: "[..b, d] a", gain: "[d] w" },
   attrs: { eps: attr.f32(1e-6), scale: attr.word(["f32", "ue8m0"], "f32") },
   outs: { sum: "[..b, d] a", codes: "[..b, d] e4m3/1x128" },
-  flops: (z) => 8 * (z["#elements"] ?? 0),
+  flops: (z) => 8 * z.elements,
   reference({ a, b, gain }, { eps, scale }, env) {
-    const { sum, y } = addNormRows(a, b, gain, eps as number, env.mode);
+    const { sum, y } = addNormRows(a, b, gain, eps, env.mode);
     return { sum, codes: quantizeRows(y, scale === "ue8m0") };
   },
 });
@@ -69,9 +70,9 @@ export const addNormBoth = op("add_norm_both", {
   ins: { a: "[..b, d] a", b: "[..b, d] a", gain: "[d] w" },
   attrs: { eps: attr.f32(1e-6), scale: attr.word(["f32", "ue8m0"], "f32") },
   outs: { sum: "[..b, d] a", y: "[..b, d] a", codes: "[..b, d] e4m3/1x128" },
-  flops: (z) => 8 * (z["#elements"] ?? 0),
+  flops: (z) => 8 * z.elements,
   reference({ a, b, gain }, { eps, scale }, env) {
-    const { sum, y } = addNormRows(a, b, gain, eps as number, env.mode);
+    const { sum, y } = addNormRows(a, b, gain, eps, env.mode);
     return { sum, y, codes: quantizeRows(y, scale === "ue8m0") };
   },
 });
@@ -81,7 +82,7 @@ export const siluMulQuant = op("silu_mul_quant", {
   ins: { x: "[..b, 2, n] a" },
   attrs: { scale: attr.word(["f32", "ue8m0"], "f32") },
   out: "[..b, n] e4m3/1x128",
-  flops: (z) => 6 * (z["#elements"] ?? 0),
+  flops: (z) => 6 * z.elements,
   reference: ({ x }, { scale }, env) => quantizeRows(roundLike(siluMulRows(x), x, env.mode), scale === "ue8m0"),
 });
 

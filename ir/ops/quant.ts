@@ -3,6 +3,7 @@ import { attr } from "../attr.ts";
 import { op } from "../op.ts";
 import type { Tensor } from "../interpret.ts";
 import { quantizeRow } from "../numeric.ts";
+import { isScaled } from "../dtype.ts";
 import { tensor, type Type } from "../types.ts";
 
 /** Data of a tensor with its scales multiplied in. */
@@ -40,8 +41,9 @@ export const quantize = op("quantize", {
   summary: "Dynamic activation quantisation: e4m3 codes and one scale per row and 128 columns.",
   ins: { x: "[..b, k] a" },
   attrs: { scale: attr.word(["f32", "ue8m0"], "f32") },
+  traits: { rowwise: true },
   out: "[..b, k] e4m3/1x128",
-  flops: (z) => 3 * (z["#elements"] ?? 0),
+  flops: (z) => 3 * z.elements,
   reference: ({ x }, { scale }) => quantizeRows(x, scale === "ue8m0"),
 });
 
@@ -49,8 +51,9 @@ export const dequantize = op("dequantize", {
   summary: "Codes times scales.",
   ins: { x: "[..b, k] q" },
   attrs: { dtype: attr.word(["f32", "bf16"], "f32") },
-  check: (b) => (b.dtypes.q?.startsWith("e4m3") ? null : `there is nothing to dequantise in ${b.dtypes.q}`),
-  infer: (types, attrs, b): Type => tensor([...b.rests.b, b.dims.k], attrs.dtype as string),
-  flops: (z) => z["#elements"] ?? 0,
-  reference: ({ x }, { dtype }) => ({ shape: x.shape, dtype: dtype as string, data: Float64Array.from(dequantized(x)) }),
+  traits: { rowwise: true },
+  check: (b) => (isScaled(b.dtypes.q) ? null : `there is nothing to dequantise in ${b.dtypes.q}`),
+  infer: (types, attrs, b): Type => tensor([...b.rests.b, b.dims.k], attrs.dtype),
+  flops: (z) => z.elements,
+  reference: ({ x }, { dtype }) => ({ shape: x.shape, dtype, data: Float64Array.from(dequantized(x)) }),
 });

@@ -2,28 +2,26 @@
 import { attr } from "../attr.ts";
 import { op } from "../op.ts";
 import { tensorOf, type Tensor } from "../interpret.ts";
-import { isDim, partsOf, product, tensor, type Dim, type Type } from "../types.ts";
+import { isDim, isScaled, partsOf, product, tensor, type Dim, type Type } from "../types.ts";
 
 export const reshape = op("reshape", {
   summary: "The same elements under other axes.",
   ins: { x: "[..b] a" },
   attrs: { dims: attr.list() },
-  infer(types, attrs, b): Type | string {
-    const t = types[0];
-    if (t.kind !== "tensor") return "operand must be a tensor";
-    const dims = attrs.dims as readonly Dim[];
+  traits: { view: "strides" },
+  infer({ x: t }, { dims }, b): Type | string {
     const bad = dims.find((d) => !isDim(d));
     if (bad !== undefined) return `${JSON.stringify(bad)} is no size`;
-    if (t.dtype.startsWith("e4m3")) return "a scaled tensor cannot be reshaped: its blocks would move";
+    if (isScaled(t.dtype)) return "a scaled tensor cannot be reshaped: its blocks would move";
     return product(t.dims) === product(dims) && product(dims) !== undefined
       ? tensor(dims, b.dtypes.a)
       : `[${t.dims.join(", ")}] has not as many elements as [${dims.join(", ")}]`;
   },
   reference({ x }, { dims }) {
-    const known = (dims as Dim[]).map((d) => (typeof d === "number" ? d : 0));
+    const known = dims.map((d) => (typeof d === "number" ? d : 0));
     const total = x.data.length;
     const fixed = known.reduce((a, d) => a * (d || 1), 1);
-    return { ...x, shape: known.map((d, i) => d || (partsOf((dims as Dim[])[i]).symbol !== "" ? total / fixed : 0)) };
+    return { ...x, shape: known.map((d, i) => d || (partsOf(dims[i]).symbol !== "" ? total / fixed : 0)) };
   },
 });
 
@@ -32,19 +30,18 @@ export const split = op("split", {
   ins: { x: "[..b] a" },
   attrs: { at: attr.int(), axis: attr.int(-1) },
   outs: { left: "[..b] a", right: "[..b] a" },
-  infer(types, { at, axis }): Type[] | string {
-    const t = types[0];
-    if (t.kind !== "tensor") return "operand must be a tensor";
-    if (t.dtype.startsWith("e4m3")) return "block scales are applied before a tensor is split: a part may straddle blocks";
-    const i = t.dims.length + (axis as number);
+  traits: { view: "strides" },
+  infer({ x: t }, { at, axis }): Type[] | string {
+    if (isScaled(t.dtype)) return "block scales are applied before a tensor is split: a part may straddle blocks";
+    const i = t.dims.length + axis;
     const n = t.dims[i];
     if (n === undefined) return `there is no axis ${axis} of ${t.dims.length}: axes count from the last, which is -1`;
-    if (typeof n !== "number" || (at as number) <= 0 || (at as number) >= n) return `cannot split axis ${axis} of ${n} at ${at}`;
+    if (typeof n !== "number" || at <= 0 || at >= n) return `cannot split axis ${axis} of ${n} at ${at}`;
     const part = (d: Dim): Type => tensor(t.dims.map((x, j) => (j === i ? d : x)), t.dtype);
-    return [part(at as number), part(n - (at as number))];
+    return [part(at), part(n - at)];
   },
   reference({ x }, { at, axis }) {
-    const i = x.shape.length + (axis as number);
+    const i = x.shape.length + axis;
     const inner = x.shape.slice(i + 1).reduce((a, b) => a * b, 1);
     const n = x.shape[i];
     const cut = (from: number, to: number): Tensor => {
@@ -54,7 +51,7 @@ export const split = op("split", {
       for (let o = 0; o < outer; o++) out.set(x.data.subarray(o * n * inner + from * inner, o * n * inner + to * inner), o * w);
       return tensorOf(x.shape.map((d, j) => (j === i ? to - from : d)), out, x.dtype);
     };
-    return { left: cut(0, at as number), right: cut(at as number, n) };
+    return { left: cut(0, at), right: cut(at, n) };
   },
 });
 
@@ -79,6 +76,7 @@ export const concat = op("concat", {
 export const stack = op("stack", {
   summary: "Two weights as parts of one: [..p, 2, n, k].",
   ins: { a: "[..p, n, k] w", b: "[..p, n, k] w" },
+  traits: { view: "load" },
   out: "[..p, 2, n, k] w",
   reference({ a, b }) {
     const per = a.shape.at(-1)! * a.shape.at(-2)!;
@@ -101,7 +99,8 @@ export const joinRows = op("join_rows", {
   summary: "Rows of one weight, then those of another: [n + m, k].",
   ins: { a: "[n, k] w", b: "[m, k] w" },
   // A scale block covers 128 rows of one matrix: the second has to begin where a block does.
-  check: (b) => (b.dtypes.w?.startsWith("e4m3") && typeof b.dims.n === "number" && b.dims.n % 128 !== 0 ? `a block of scales would cover rows of both: ${b.dims.n} is no multiple of 128` : null),
+  traits: { view: "load" },
+  check: (b) => (isScaled(b.dtypes.w) && typeof b.dims.n === "number" && b.dims.n % 128 !== 0 ? `a block of scales would cover rows of both: ${b.dims.n} is no multiple of 128` : null),
   infer: (types, attrs, b): Type | string =>
     typeof b.dims.n === "number" && typeof b.dims.m === "number" ? tensor([b.dims.n + b.dims.m, b.dims.k], b.dtypes.w) : "heights must be numbers",
   reference: ({ a, b }) => joined(a, b, [a.shape[0] + b.shape[0], a.shape[1]]),
@@ -115,13 +114,13 @@ export const pad = op("pad", {
   infer(types, { axis, to }, b): Type | string {
     const size = axis === -1 ? b.dims.k : b.dims.n;
     if (axis !== -1 && axis !== -2) return `axis is ${axis}; it is -1 or -2`;
-    if (b.dtypes.w?.startsWith("e4m3")) return "a scaled weight has no zeros to add";
-    if (typeof size !== "number" || size > (to as number)) return `${size} does not fit ${to}`;
-    return tensor(axis === -1 ? [...b.rests.p, b.dims.n, to as number] : [...b.rests.p, to as number, b.dims.k], b.dtypes.w);
+    if (isScaled(b.dtypes.w)) return "a scaled weight has no zeros to add";
+    if (typeof size !== "number" || size > to) return `${size} does not fit ${to}`;
+    return tensor(axis === -1 ? [...b.rests.p, b.dims.n, to] : [...b.rests.p, to, b.dims.k], b.dtypes.w);
   },
   reference({ x }, { axis, to }) {
     const [n, k] = x.shape.slice(-2);
-    const [rows, width] = axis === -1 ? [n, to as number] : [to as number, k];
+    const [rows, width] = axis === -1 ? [n, to] : [to, k];
     const count = x.data.length / (n * k);
     const out = new Float64Array(count * rows * width);
     for (let p = 0; p < count; p++) for (let r = 0; r < n; r++) out.set(x.data.subarray((p * n + r) * k, (p * n + r + 1) * k), (p * rows + r) * width);
@@ -133,6 +132,7 @@ export const pad = op("pad", {
 export const joinExperts = op("join_experts", {
   summary: "A stack of experts and one more: [e + 1, n, k].",
   ins: { a: "[e, n, k] w", b: "[n, k] w" },
+  traits: { view: "load" },
   infer: (types, attrs, b): Type | string => (typeof b.dims.e === "number" ? tensor([b.dims.e + 1, b.dims.n, b.dims.k], b.dtypes.w) : "the number of experts must be a number"),
   reference: ({ a, b }) => joined(a, b, [a.shape[0] + 1, ...a.shape.slice(1)]),
 });
@@ -150,6 +150,7 @@ function joined(a: Tensor, b: Tensor, shape: number[]): Tensor {
 export const lastRows = op("last_rows", {
   summary: "The last row of every sequence.",
   ins: { x: "[T, d] a", batch: "batch" },
+  traits: { reads: { x: "sequences" } },
   infer: (types, attrs, b): Type => tensor(["B", b.dims.d], b.dtypes.a),
   reference({ x }, attrs, env) {
     const d = x.shape[1];

@@ -19,7 +19,7 @@ export const exactInput = rule("block GEMM of exact rows", {
   from: ({ x, w, dtype }) => linear({ x, w: dequantize({ x: w, dtype }) }),
   to: ({ x, w, dtype }) => blockLinear({ x, w, dtype }),
   when({ x, dtype }) {
-    if (x.node.op.name === "dequantize") return "its input is quantised: the other rule applies";
+    if (dequantize.made(x.node)) return "its input is quantised: the other rule applies";
     return asTensor(x.type).dtype === dtype ? null : `the rows are ${asTensor(x.type).dtype}, the matrix becomes ${String(dtype)}`;
   },
 });

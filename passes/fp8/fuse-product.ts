@@ -15,7 +15,7 @@ export const addInside = rule("add the residual inside the block GEMM", {
   when({ x }, cx) {
     if (cx.uses(cx.root.operands[1]) > 1) return "the product is read elsewhere too";
     // One launch gives the sum, its norm and the codes; without the sum it would be two.
-    if (cx.readers(cx.root.results[0]).some((n) => n.op.name === "rms_norm" && cx.uses(n.results[0]) > 1)) return "the norm of the sum is read as it is and quantised: add-norm takes the sum in";
+    if (cx.readers(cx.root.results[0]).some((n) => rmsNorm.made(n) && cx.uses(n.results[0]) > 1)) return "the norm of the sum is read as it is and quantised: add-norm takes the sum in";
     return tooMany(x, cx.assume);
   },
 });
@@ -30,7 +30,7 @@ export const normInside = rule("normalise and quantise inside the block GEMM", {
     const codes = cx.root.operands[0];
     if (asTensor(x.type).dtype !== "bf16") return "only rows of bf16 have such a kernel";
     if (cx.uses(codes) > 1 || cx.uses(codes.node.operands[0]) > 1) return "the normalised row or its codes are read elsewhere too";
-    if (x.node.op.name === "add") return "the sum before it is no product's: add-norm takes both";
+    if (add.made(x.node)) return "the sum before it is no product's: add-norm takes both";
     return tooMany(x, cx.assume);
   },
 });

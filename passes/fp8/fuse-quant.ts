@@ -1,5 +1,18 @@
 // Quantisation at the end of the kernel that makes the row, so that the row is not written and read in between.
-import { einsum, einsumQuant, normQuant, quantize, reshape, rmsNorm, siluMul, siluMulQuant, type Func, type Node } from "../../ir/index.ts";
+import {
+  einsum,
+  einsumOp,
+  einsumQuant,
+  fixed,
+  normQuant,
+  quantize,
+  reshape,
+  rmsNorm,
+  siluMul,
+  siluMulQuant,
+  type Func,
+  type Node,
+} from "../../ir/index.ts";
 import { asTensor, type Dim } from "../../ir/types.ts";
 import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
@@ -29,7 +42,7 @@ export const fuseHeadsQuant = rule("quantise the heads' outputs as they are made
   attrs: { scale: "f32" },
   from({ p, w, scale }) {
     const y = einsum("thr,hvr->thv", p, w);
-    const [t, h, v] = asTensor(y.type).dims as number[];
+    const [t, h, v] = asTensor(y.type).dims.map(fixed);
     return quantize({ x: reshape({ x: y, dims: [t, h * v] }), scale });
   },
   to: ({ p, w, scale }) => einsumQuant({ a: p, b: w, spec: "abc,bdc->abd", scale }),
@@ -44,16 +57,17 @@ export const fuseQuant = pass({
   run(f: Func, cx: Cx): Func {
     const uses = usesOf(f);
     return rebuild(f, cx.module.graph, ([codes], original) => {
-      if (original.op.name !== "quantize" || original.operands[0].node.op.name !== "reshape") return undefined;
+      if (!quantize.made(original) || !reshape.made(original.operands[0].node)) return undefined;
       const [row, heads] = [original.operands[0], original.operands[0].node.operands[0]];
       const at = original.results[0];
       const unlike = headsAsRow(row.node);
       if (unlike) return void cx.unmatched(fuseHeadsQuant.name, unlike, at);
       if (uses.get(row) !== 1 || uses.get(heads) !== 1) return void cx.refused(fuseHeadsQuant.name, "the heads' outputs are read elsewhere too", at);
-      const v = asTensor(heads.type).dims.at(-1) as number;
+      const v = fixed(asTensor(heads.type).dims.at(-1));
       if (v % 128 !== 0) return void cx.declined(fuseHeadsQuant.name, `a scale serves 128 columns, and those of a head are ${v}: heads would have to wait for each other`, at);
       cx.fired(fuseHeadsQuant.name, { at });
       const made = codes.node.operands[0].node.operands[0].node;
+      if (!einsumOp.made(made)) return undefined;
       const parts = [original, row.node, heads.node].flatMap((n) => cx.module.graph.originsOf(n));
       return [cx.module.graph.from([...parts, { kind: "rule", pass: "fuse-quant", rule: fuseHeadsQuant.name }], () => einsumQuant({ a: made.operands[0], b: made.operands[1], spec: made.attrs.spec, scale: original.attrs.scale }))];
     });
@@ -72,7 +86,7 @@ export const fuseQuant = pass({
 /** Why a reshape is not that of an einsum's heads laid side by side; an empty string where it is. */
 function headsAsRow(n: Node): string {
   const heads = n.operands[0];
-  if (heads.node.op.name !== "einsum") return `there is ${heads.node.op.name} where einsum is looked for`;
+  if (!einsumOp.made(heads.node)) return `there is ${heads.node.op.name} where einsum is looked for`;
   const dims = asTensor(heads.type).dims;
   const [h, v] = dims.slice(-2);
   const folded: Dim[] = typeof h === "number" && typeof v === "number" ? [...dims.slice(0, -2), h * v] : [];

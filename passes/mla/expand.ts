@@ -1,6 +1,6 @@
 // A view step before absorption: the joint key-value projection of the cached rows, then reshape and split per head,
 // becomes two einsums over the two halves of the weight. Same function, in the form the equations match.
-import { asTensor, einsum, reshape, split, type Value } from "../../ir/index.ts";
+import { asTensor, einsum, linear, reshape, split, type Value } from "../../ir/index.ts";
 import { rebuild } from "../rewrite.ts";
 import type { Func, Graph } from "../../ir/graph.ts";
 
@@ -12,10 +12,10 @@ export function expandHeads(f: Func, graph: Graph): { func: Func; count: number 
   let count = 0;
   const func = rebuild(f, graph, (values) => {
     const node = values[0].node;
-    if (node.op.name !== "split" || node.attrs.axis !== -1) return undefined;
+    if (!split.made(node) || node.attrs.axis !== -1) return undefined;
     const heads = node.operands[0].node;
     const dense = heads.operands[0]?.node;
-    if (heads.op.name !== "reshape" || dense?.op.name !== "linear") return undefined;
+    if (!reshape.made(heads) || !linear.made(dense)) return undefined;
     const [c, w] = dense.operands;
     const dims = asTensor(heads.results[0].type).dims;
     const [rows, r] = asTensor(w.type).dims;

@@ -1,7 +1,24 @@
 // Attention fusion: the chain score, scale, softmax, mix becomes one `attend`; then what belongs to query rows alone
 // moves out of the per-sequence region, and a region that is nothing but attend over latents becomes `mla_attend`.
 import {
-  add, attend, bodyOf, captures, einsum, make, mapSequences, mlaAttend, partsOf, scale, softmaxCausal, type Func, type Graph, type Node, type Region, type Value,
+  add,
+  attend,
+  bodyOf,
+  captures,
+  einsum,
+  make,
+  mapSequences,
+  mlaAttend,
+  param,
+  partsOf,
+  scale,
+  softmaxCausal,
+  split,
+  type Func,
+  type Graph,
+  type Node,
+  type Region,
+  type Value,
 } from "../../ir/index.ts";
 import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
@@ -42,23 +59,22 @@ export const fuseAttention = pass({
     const graph = cx.module.graph;
     return rebuild(f, graph, (values, original) => {
       const node = values[0].node;
-      if (node.op.name !== "map_sequences") return undefined;
+      if (node.op.traits.region !== "sequences") return undefined;
       const rows = moveRows(node, graph);
       if (rows !== node.results[0]) cx.fired(moved, { at: original.results[0] });
       const fused = overLatents(rows, graph);
       if (fused) cx.fired(allSequences, { at: original.results[0] });
-      else if (bodyOf(node.region!).some((n) => n.op.name === "attend")) cx.unmatched(allSequences, "keys and values are expanded per sequence", original.results[0]);
+      else if (bodyOf(node.region!).some(attend.made)) cx.unmatched(allSequences, "keys and values are expanded per sequence", original.results[0]);
       else cx.unmatched(allSequences, "its attention was not fused", original.results[0]);
       return [fused ?? rows];
     });
   },
 });
 
-/** Ops that treat every row of their first operand alike: they commute with cutting rows into sequences. */
-function rowwise(n: Node): boolean {
-  if (["rms_norm", "quantize", "dequantize", "linear", "block_linear", "add_bias", "silu", "scale"].includes(n.op.name)) return true;
-  // t appears first in a and in the result, and not in b.
-  return n.op.name === "einsum" && /^a[b-z]*,[b-z]+->a[b-z]*$/.test(String(n.attrs.spec));
+/** Whether a node treats every row of its first operand alike: it commutes with cutting rows into sequences. */
+function rowwise({ op, attrs }: Node): boolean {
+  const { rowwise } = op.traits;
+  return typeof rowwise === "function" ? rowwise(attrs) : rowwise === true;
 }
 
 /** map f(g(x)) = g outside: leading row-wise nodes are hoisted, a trailing one is sunk. */
@@ -76,8 +92,7 @@ function moveRows(node: Node, graph: Graph): Value {
     if (!rowwise(n) || !isRows(n.results[0]) || !n.operands.every((o, i) => (i === 0 ? outside.has(o) : outer.has(o)))) continue;
     const hoisted = graph.from(graph.originsOf(n), () => make(n.op, [outside.get(n.operands[0])!, ...n.operands.slice(1)], n.attrs))[0];
     outside.set(n.results[0], hoisted);
-    const p = graph.node(region.params[0].node.op, [], { name: "ql" }, [n.results[0].type], { fresh: true }).results[0];
-    graph.name(p, "ql");
+    const p = param(graph, "ql", n.results[0].type);
     graph.name(hoisted, "ql");
     params.push(p);
     operands.push(hoisted);
@@ -126,10 +141,10 @@ function overLatents(value: Value, graph: Graph): Value | null {
   const map = findMap(value);
   if (!map) return null;
   const a = map.region!.results[0].node;
-  if (a.op.name !== "attend") return null;
+  if (!attend.made(a)) return null;
   const [q, qp, k, kp, v] = a.operands;
   const rows = k.node.operands[0];
-  if (k !== v || k.node.op.name !== "split" || k.index !== 0 || kp.node !== k.node || kp.index !== 1) return null;
+  if (k !== v || !split.made(k.node) || k.index !== 0 || kp.node !== k.node || kp.index !== 1) return null;
   const at = (x: Value): number => map.region!.params.indexOf(x);
   if (at(q) < 0 || at(qp) < 0 || at(rows) < 0) return null;
   const operand = (x: Value): Value => map.operands[at(x) + 1];
@@ -142,7 +157,7 @@ function overLatents(value: Value, graph: Graph): Value | null {
 
 function findMap(v: Value): Node | null {
   for (let n = v.node; ; n = n.operands[0].node) {
-    if (n.op.name === "map_sequences") return n;
+    if (n.op.traits.region === "sequences") return n;
     if (!rowwise(n) || !n.operands.length) return null;
   }
 }

@@ -1,6 +1,22 @@
 // Queries and the cached row begin with one product each, of the same rows: W_q (or W_qa) and W_kva. Below each other
 // they are one product, and its halves are strided views. Two roots are no pattern, so the pass looks for them itself.
-import { blockLinear, concat, everyNode, joinRows, linear, split, type Func, type Node, type Value } from "../../ir/index.ts";
+import {
+  addBias,
+  blockLinear,
+  concat,
+  everyNode,
+  fixed,
+  isScaled,
+  isWeight,
+  joinRows,
+  make,
+  linear,
+  rmsNorm,
+  split,
+  type Func,
+  type Node,
+  type Value,
+} from "../../ir/index.ts";
 import { asTensor } from "../../ir/types.ts";
 import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
@@ -29,13 +45,13 @@ export const joinBlock = rule("join q_a and kv_a in blocks", {
   ties: ({ n }) => ({ n: Math.ceil(n / 128) * 128 }),
 });
 
-const isProduct = (n: Node): boolean => (n.op.name === "linear" || n.op.name === "block_linear") && n.operands[1].node.op.name === "weight";
-const through = (v: Value, names: readonly string[]): Value => (names.includes(v.node.op.name) ? through(v.node.operands[0], names) : v);
+const isProduct = (n: Node): boolean => (linear.made(n) || blockLinear.made(n)) && isWeight(n.operands[1]);
 
 /** The product that makes the cached row, found from where the row is appended: norm, split and bias lie between. */
 function latentOf(f: Func): Node | undefined {
-  const append = everyNode(f).find((n) => n.op.name === "cache_append" || n.op.name === "rope_append");
-  const made = append && through(append.operands[1], ["rms_norm", "split", "add_bias"]).node;
+  const append = everyNode(f).find((n) => n.op.traits.appends);
+  let made = append?.operands[1].node;
+  while (made && (rmsNorm.made(made) || split.made(made) || addBias.made(made))) made = made.operands[0].node;
   return made && isProduct(made) ? made : undefined;
 }
 
@@ -48,7 +64,7 @@ export const joinLatents = pass({
     if (!latent) return f;
     const [x, second] = latent.operands;
     const partner = everyNode(f).find((n) => n !== latent && n.op === latent.op && isProduct(n) && n.operands[0] === x && asTensor(n.operands[1].type).dims.length === 2);
-    const rule = latent.op.name === "linear" ? joinDense.name : joinBlock.name;
+    const rule = linear.made(latent) ? joinDense.name : joinBlock.name;
     if (!partner) {
       cx.unmatched(rule, "no other product of a stored matrix reads the same rows", latent.results[0]);
       return f;
@@ -59,8 +75,8 @@ export const joinLatents = pass({
       cx.unmatched(rule, `the matrices are ${a.dtype} and ${b.dtype}`, latent.results[0]);
       return f;
     }
-    const at = a.dims[0] as number;
-    if (a.dtype.startsWith("e4m3") && at % 128 !== 0) {
+    const at = fixed(a.dims[0]);
+    if (isScaled(a.dtype) && at % 128 !== 0) {
       cx.declined(rule, `${at} rows of the first matrix are no multiple of 128: one row of block scales would cover rows of both`, latent.results[0]);
       return f;
     }
@@ -70,8 +86,9 @@ export const joinLatents = pass({
       if (original !== latent && original !== partner) return undefined;
       if (!halves) {
         const w = joinRows({ a: first, b: second });
-        const [xs, dtype] = [rebuilt[0].node.operands[0], latent.attrs.dtype];
-        const joined = graph.from([...graph.originsOf(latent), ...graph.originsOf(partner)], () => (latent.op.name === "linear" ? linear({ x: xs, w, dtype }) : blockLinear({ x: xs, w, dtype })));
+        const xs = rebuilt[0].node.operands[0];
+        const origins = [...graph.originsOf(latent), ...graph.originsOf(partner)];
+        const joined = graph.from(origins, () => make(latent.op, [xs, w], latent.attrs)[0]);
         halves = split({ x: graph.name(joined, "qa_a"), at });
       }
       return [original === partner ? halves.left : halves.right];

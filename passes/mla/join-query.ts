@@ -27,7 +27,7 @@ export const joinQuery = pass({
     // The cache after the append is also what the function gives back.
     const caches = new Map<Value, Value>();
     const out = rebuild(f, cx.module.graph, (rebuilt, original) => {
-      if (original.op.name !== "mla_attend") return undefined;
+      if (!mlaAttend.made(original)) return undefined;
       const shared = original.operands.slice(0, 2).find((o) => uses.get(o) !== 1);
       if (shared) return void cx.refused(sideBySide.name, `${shared.node.op.name} before it is read elsewhere, too`, original.results[0]);
       const found = sideBySide.apply(rebuilt[0], { uses: (v) => uses.get(v) ?? 1, readers: (v) => readers.get(v) ?? [], assume: f.assume });

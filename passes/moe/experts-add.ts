@@ -1,6 +1,16 @@
 // Few tokens through their experts: from the router's choice to the next residual every step but the two products moves next to nothing, so
 // all are one op and a target may make as few launches of it as it can. More rows are worth a launch for each step, and keep them.
-import { combineAdd, expertsAdd as expertsAddOp, gatherRows, groupedLinear, route, routeExpertsAdd, siluMulQuant, sortExperts } from "../../ir/index.ts";
+import {
+  combineAdd,
+  expertsAdd as expertsAddOp,
+  gatherRows,
+  groupedLinear,
+  isWeight,
+  route,
+  routeExpertsAdd,
+  siluMulQuant,
+  sortExperts,
+} from "../../ir/index.ts";
 import { inEach } from "../contract.ts";
 import { pass } from "../pass.ts";
 import { FEW, tooMany } from "../residual/fuse-linear.ts";
@@ -17,12 +27,13 @@ export const fewTokens = rule("experts of few tokens in one op", {
   },
   to({ x, gateUp, down, indices, weights, residual, scale }) {
     // Experts that every token visits: the router's attribute, where the choice is a router's.
-    const shared = indices.node.op.name === "route" ? indices.node.attrs.shared : 0;
+    const { node } = indices;
+    const shared = route.made(node) ? node.attrs.shared : 0;
     return expertsAddOp({ x, gateUp, down, indices, weights, residual, scale, shared });
   },
   // Rows of bf16 only: no target has a kernel for others.
   when({ x, gateUp, down }, cx) {
-    if (![gateUp, down].every((w) => w.node.op.name === "weight")) return "the matrices are no stored weights";
+    if (![gateUp, down].every(isWeight)) return "the matrices are no stored weights";
     return tooMany(x, cx.assume);
   },
   ties: ({ experts, per }) => ({ e: experts, j: per }),

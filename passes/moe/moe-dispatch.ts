@@ -1,6 +1,23 @@
 // MoE grouped dispatch: "for every expert, its rows through its matrices" becomes sort rows by expert, one grouped GEMM per
 // matrix over all experts, weighted combine. The number of launches no longer depends on the number of experts.
-import { bodyOf, captures, combine, dequantize, gatherRows, groupedLinear, make, sortExperts, type Func, type Graph, type Node, type Value } from "../../ir/index.ts";
+import {
+  asTensor,
+  blockLinear,
+  bodyOf,
+  captures,
+  combine,
+  dequantize,
+  fixed,
+  gatherRows,
+  groupedLinear,
+  linear,
+  make,
+  sortExperts,
+  type Func,
+  type Graph,
+  type Node,
+  type Value,
+} from "../../ir/index.ts";
 import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
 import { rebuild } from "../rewrite.ts";
@@ -14,7 +31,7 @@ export const moeDispatch = pass({
   run: (f: Func, cx: Cx): Func =>
     rebuild(f, cx.module.graph, (values, original) => {
       const node = values[0].node;
-      if (node.op.name !== "map_experts") return undefined;
+      if (node.op.traits.region !== "experts") return undefined;
       const out = dispatched(node, cx.module.graph);
       if (typeof out === "string") {
         cx.refused(sorted, out, original.results[0]);
@@ -31,8 +48,8 @@ function dispatched(node: Node, graph: Graph): Value | string {
   const [indices, weights, x, ...stacked] = node.operands;
   const region = node.region!;
   const outer = new Set(captures(region));
-  const experts = stacked[0].type.kind === "tensor" ? (stacked[0].type.dims[0] as number) : 0;
-  const per = indices.type.kind === "tensor" ? (indices.type.dims[1] as number) : 1;
+  const experts = fixed(asTensor(stacked[0].type).dims[0]);
+  const per = fixed(asTensor(indices.type).dims[1]);
   const { order, offsets, places } = sortExperts({ indices, experts });
   graph.name(order, "order");
   graph.name(offsets, "offsets");
@@ -41,15 +58,15 @@ function dispatched(node: Node, graph: Graph): Value | string {
   const rows = new Map<Value, Value>([[region.params[0], graph.name(gatherRows({ x, order, per }), "xs")]]);
   const stacks = new Map<Value, Value>(region.params.slice(1).map((p, i) => [p, stacked[i]]));
   for (const n of bodyOf(region)) {
-    if (n.op.name === "dequantize" && stacks.has(n.operands[0])) {
+    if (dequantize.made(n) && stacks.has(n.operands[0])) {
       stacks.set(n.results[0], dequantize({ x: stacks.get(n.operands[0])!, dtype: n.attrs.dtype }));
       continue;
     }
     const meetsExpert = n.operands.findIndex((o) => stacks.has(o));
     const build = (): readonly Value[] | string => {
       if (meetsExpert < 0) return make(n.op, n.operands.map((o) => rows.get(o) ?? o), n.attrs);
-      if ((n.op.name !== "linear" && n.op.name !== "block_linear") || meetsExpert !== 1) return `${n.op.name} has no grouped form`;
-      const dtype = n.results[0].type.kind === "tensor" ? n.results[0].type.dtype : "f32";
+      if ((!linear.made(n) && !blockLinear.made(n)) || meetsExpert !== 1) return `${n.op.name} has no grouped form`;
+      const { dtype } = asTensor(n.results[0].type);
       return [groupedLinear({ x: rows.get(n.operands[0])!, w: stacks.get(n.operands[1])!, offsets, dtype })];
     };
     if (!n.operands.every((o) => rows.has(o) || stacks.has(o) || outer.has(o))) return "a value of the region comes from neither its rows nor its expert";

@@ -1,6 +1,6 @@
 // Gate and up in one GEMM. Packing stacks the two matrices as parts, so that scale blocks of one never mix with the
 // other's, whatever the width (fixture a07: 72 rows are less than a block).
-import { blockLinear, groupedLinear, linear, mul, silu, siluMul, stack } from "../../ir/index.ts";
+import { blockLinear, groupedLinear, isWeight, linear, mul, silu, siluMul, stack } from "../../ir/index.ts";
 import { inEach } from "../contract.ts";
 import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
@@ -12,7 +12,7 @@ export const packDense = rule("pack gate and up", {
   attrs: { dtype: "same" },
   from: ({ x, gate, up, dtype }) => mul({ a: silu({ x: linear({ x, w: gate, dtype }) }), b: linear({ x, w: up, dtype }) }),
   to: ({ x, gate, up, dtype }) => siluMul({ x: linear({ x, w: stack({ a: gate, b: up }), dtype }) }),
-  when: ({ gate, up }) => (gate.node.op.name === "weight" && up.node.op.name === "weight" ? null : "only stored weights can be packed"),
+  when: ({ gate, up }) => (isWeight(gate) && isWeight(up) ? null : "only stored weights can be packed"),
 });
 
 /** The same over block-scaled weights. */
@@ -21,7 +21,7 @@ export const packBlock = rule("pack gate and up in blocks", {
   attrs: { dtype: "f32" },
   from: ({ x, gate, up, dtype }) => mul({ a: silu({ x: blockLinear({ x, w: gate, dtype }) }), b: blockLinear({ x, w: up, dtype }) }),
   to: ({ x, gate, up, dtype }) => siluMul({ x: blockLinear({ x, w: stack({ a: gate, b: up }), dtype }) }),
-  when: ({ gate, up }) => (gate.node.op.name === "weight" && up.node.op.name === "weight" ? null : "only stored weights can be packed"),
+  when: ({ gate, up }) => (isWeight(gate) && isWeight(up) ? null : "only stored weights can be packed"),
 });
 
 /** The same for every expert at once. */
@@ -30,7 +30,7 @@ export const packExperts = rule("pack gate and up of every expert", {
   attrs: { dtype: "f32" },
   from: ({ x, gate, up, offsets, dtype }) => mul({ a: silu({ x: groupedLinear({ x, w: gate, offsets, dtype }) }), b: groupedLinear({ x, w: up, offsets, dtype }) }),
   to: ({ x, gate, up, offsets, dtype }) => siluMul({ x: groupedLinear({ x, w: stack({ a: gate, b: up }), offsets, dtype }) }),
-  when: ({ gate, up }) => (gate.node.op.name === "weight" && up.node.op.name === "weight" ? null : "only stored weights can be packed"),
+  when: ({ gate, up }) => (isWeight(gate) && isWeight(up) ? null : "only stored weights can be packed"),
   sizes: { r: 4 },
   ties: ({ e }) => ({ f: e + 1 }),
 });

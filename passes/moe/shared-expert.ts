@@ -1,7 +1,23 @@
 // The shared expert as one more routed expert, that every token visits with weight 1. Where it is as wide as the routed ones its
 // three products join theirs; README.md has the identity and what it costs.
 import { bytesPerElement } from "../../ir/cost.ts";
-import { asTensor, bodyOf, joinExperts, make, mapExperts, param, perExpert, type Func, type Graph, type Module, type Node, type Value } from "../../ir/index.ts";
+import {
+  add,
+  asTensor,
+  bodyOf,
+  isWeight,
+  joinExperts,
+  make,
+  mapExperts,
+  param,
+  perExpert,
+  quantize,
+  type Func,
+  type Graph,
+  type Module,
+  type Node,
+  type Value,
+} from "../../ir/index.ts";
 import type { Machine } from "../../ir/machine.ts";
 import { everyNode } from "../../ir/print.ts";
 import { route } from "../../ir/ops/expert.ts";
@@ -26,20 +42,20 @@ interface Site {
 /** add(map_experts(..), s) where s is what the region computes, of the same rows and other weights; or what is in the way. */
 function siteOf(f: Func, sum: Node): Site | string | undefined {
   const map = sum.operands[0]?.node;
-  if (sum.op.name !== "add" || map?.op.name !== "map_experts") return undefined;
+  if (!add.made(sum) || map?.op.traits.region !== "experts") return undefined;
   const region = map.region!;
   const [indices, weights, x, ...stacked] = map.operands;
   const bound = new Map<Value, Value>([[region.params[0], x]]);
   const differs = alike(region.results[0], sum.operands[1], new Set(region.params), bound);
   if (differs) return differs;
   const own = region.params.slice(1).map((p) => bound.get(p));
-  if (!own.every((v): v is Value => v?.node.op.name === "weight")) return "a matrix of the shared expert is computed";
+  if (!own.every((v): v is Value => isWeight(v))) return "a matrix of the shared expert is computed";
   for (const [i, w] of own.entries()) {
     const [one, stack] = [asTensor(w.type), asTensor(stacked[i].type)];
     if (one.dtype !== stack.dtype) return `the shared expert is ${one.dtype}, the routed ones ${stack.dtype}`;
     if (one.dims.join() !== stack.dims.slice(1).join()) return `the shared expert has matrices [${one.dims.join(", ")}], the routed ones [${stack.dims.slice(1).join(", ")}]`;
   }
-  if (indices.node.op.name !== "route" || weights.node !== indices.node) return "the experts are not chosen by route";
+  if (!route.made(indices.node) || weights.node !== indices.node) return "the experts are not chosen by route";
   const readers = everyNode(f).filter((n) => n.operands.some((o) => o.node === indices.node));
   if (readers.some((n) => n !== map) || f.results.some((r) => r.value.node === indices.node)) return "the choice of experts is read elsewhere too (--taps)";
   return { sum, map, routed: indices.node, weights: own };
@@ -65,7 +81,7 @@ function loses({ map }: Site, T: number, { name, bandwidth, launch }: Machine): 
   const region = map.region!;
   const readers = bodyOf(region).filter((n) => n.operands.includes(region.params[0]));
   // Rows that are only read quantised are gathered as codes, once quantise-once is through.
-  const dtype = readers.every((n) => n.op.name === "quantize") ? "e4m3/1x128" : row.dtype;
+  const dtype = readers.every(quantize.made) ? "e4m3/1x128" : row.dtype;
   const bytes = 2 * T * (row.dims.at(-1) as number) * bytesPerElement(dtype);
   const us = (seconds: number): string => `${(seconds * 1e6).toFixed(1)} us`;
   if (bytes / bandwidth < SAVED * launch) return null;

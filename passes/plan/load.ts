@@ -2,30 +2,46 @@
 // computed from weights alone (a dequantised W_UK, W_UV) moves into a `load` function.
 import { Graph, type Func, type Module, type Value, type WeightDecl } from "../../ir/graph.ts";
 import type { Piece } from "../../ir/artifact.ts";
-import { asTensor, dequantize, everyNode, weight, type Source } from "../../ir/index.ts";
+import {
+  asTensor,
+  dequantize,
+  einsumOp,
+  einsumQuant,
+  everyNode,
+  fixed,
+  isWeight,
+  joinExperts,
+  joinRows,
+  pad,
+  stack,
+  weight,
+  weightName,
+  type Node,
+  type Source,
+} from "../../ir/index.ts";
 import { pass, type Cx } from "../pass.ts";
 import { rebuild } from "../rewrite.ts";
 
 /** stack(@gate, @up) = @gate_up, whose pieces are the two tensors at leading index 0 and 1. */
-export const placeStacks = (m: Module, cx: Cx): Module => placed(m, cx, "stack", (pieces, i) => pieces[i].map((p) => ({ ...p, at: [...p.at, i] })));
+export const placeStacks = (m: Module, cx: Cx): Module => placed(m, cx, stack, (pieces, i) => pieces[i].map((p) => ({ ...p, at: [...p.at, i] })));
 
 /** join_rows(@wq_a, @wkv_a) = @wq_a_wkv_a: the first tensor's rows, then the second's. */
 export const placeJoined = (m: Module, cx: Cx): Module =>
-  placed(m, cx, "join_rows", (pieces, i, [a, b]) => {
-    const [n, k] = [a.type.dims[0] as number, b.type.dims[0] as number];
+  placed(m, cx, joinRows, (pieces, i, [a, b]) => {
+    const [n, k] = [fixed(a.type.dims[0]), fixed(b.type.dims[0])];
     const from = i === 0 ? 0 : n;
     return pieces[i].map((p) => ({ ...p, rows: p.rows ? [from + p.rows[0], from + p.rows[1]] : [from, from + (i === 0 ? n : k)] }));
   });
 
 /** join_experts(@experts.gate, @shared.gate): tensors of the routed experts at 0 .. e, that of the shared one at e. */
 export const placeExperts = (m: Module, cx: Cx): Module =>
-  placed(m, cx, "join_experts", (pieces, i, [a]) => {
-    const e = a.type.dims[0] as number;
+  placed(m, cx, joinExperts, (pieces, i, [a]) => {
+    const e = fixed(a.type.dims[0]);
     return pieces[i].map((p) => (i === 0 ? { ...p, at: p.at.map((x, axis) => (axis === 0 && x === "*" ? (`0..${e}` as const) : x)) } : { ...p, at: [e, ...p.at] }));
   });
 
 /** Replaces an op over two stored weights by one weight; `move` says where the pieces of operand i go. */
-function placed(m: Module, cx: Cx, op: string, move: (pieces: Piece[][], i: number, decls: WeightDecl[]) => Piece[]): Module {
+function placed(m: Module, cx: Cx, by: { made(n: Node): boolean }, move: (pieces: Piece[][], i: number, decls: WeightDecl[]) => Piece[]): Module {
   const weights = new Map(m.weights);
   const graph = m.graph;
   const funcs = new Map<string, Func>();
@@ -34,8 +50,8 @@ function placed(m: Module, cx: Cx, op: string, move: (pieces: Piece[][], i: numb
       f.name,
       rebuild(f, graph, (values) => {
         const n = values[0].node;
-        if (n.op.name !== op || !n.operands.every((o) => o.node.op.name === "weight")) return undefined;
-        const decls = n.operands.map((o) => weights.get(o.node.attrs.name as string)!);
+        if (!by.made(n) || !n.operands.every(isWeight)) return undefined;
+        const decls = n.operands.map((o) => weights.get(weightName(o)!)!);
         const sources = decls.map((d) => d.source);
         if (!sources.every((s) => s.kind === "checkpoint")) return undefined;
         const [a, b] = decls;
@@ -60,10 +76,11 @@ export function placePadded(m: Module): Module {
       f.name,
       rebuild(f, m.graph, (values) => {
         const n = values[0].node;
-        const decl = n.op.name === "pad" && n.operands[0].node.op.name === "weight" ? weights.get(n.operands[0].node.attrs.name as string)! : undefined;
+        if (!pad.made(n)) return undefined;
+        const decl = weights.get(weightName(n.operands[0]) ?? "");
         if (decl?.source.kind !== "checkpoint") return undefined;
         const name = `${decl.name}.padded`;
-        const size = decl.type.dims.at(n.attrs.axis as number) as number;
+        const size = fixed(decl.type.dims.at(n.attrs.axis));
         const pieces = decl.source.pieces.map((p): Piece => (n.attrs.axis === -1 ? { ...p, columns: [0, size] } : { ...p, rows: p.rows ?? [0, size] }));
         const padded: WeightDecl = { ...decl, name, type: asTensor(values[0].type), source: { kind: "checkpoint", pieces } };
         weights.set(name, padded);
@@ -104,17 +121,17 @@ export const load = pass({
       // Only what einsums read: a linear has a kernel for packed weights, expanding those would cost their bytes again.
       const wanted = new Set<Value>();
       for (const n of everyNode(f)) {
-        if (n.op.name !== "einsum" && n.op.name !== "einsum_quant") continue;
+        if (!einsumOp.made(n) && !einsumQuant.made(n)) continue;
         for (let v = n.operands[1]; ; v = v.node.operands[0]) {
-          if (v.node.op.name === "dequantize" && v.node.operands[0].node.op.name === "weight") wanted.add(v);
-          if (v.node.op.name !== "reshape" && v.node.op.name !== "split") break;
+          if (dequantize.made(v.node) && isWeight(v.node.operands[0])) wanted.add(v);
+          if (v.node.op.traits.view !== "strides") break;
         }
       }
       funcs.set(
         f.name,
         rebuild(f, graph, (values, original) => {
           if (!wanted.has(original.results[0])) return undefined;
-          const from = weights.get(original.operands[0].node.attrs.name as string)!;
+          const from = weights.get(weightName(original.operands[0])!)!;
           const name = `${from.name}.exact`;
           const dtype = String(original.attrs.dtype);
           const by = `load/${name}`;

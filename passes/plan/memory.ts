@@ -2,10 +2,11 @@
 // largest of its tenants', evaluated when the number of rows is known; the choice of tenant uses assumed sizes.
 import type { FunctionPlan, Ref, Step } from "../../ir/artifact.ts";
 import { evaluate, mul, type Size } from "../../ir/size.ts";
-import { bytes, type Draft, type DraftFunc, type DraftRef } from "./select.ts";
+import { storageBytes } from "../../ir/dtype.ts";
+import { type Draft, type DraftFunc, type DraftRef } from "./select.ts";
 import type { Buffer } from "./view.ts";
 
-export const bufferBytes = (b: Buffer): Size => mul(bytes[b.dtype], ...b.shape);
+export const bufferBytes = (b: Buffer): Size => mul(storageBytes[b.dtype], ...b.shape);
 
 /** Assumed sizes, only to judge which slot fits best. */
 const typical = { T: 64, B: 8, S: 1024, t: 8, s: 1024, m: 8, b: 1, e: 1, P: 16 };

@@ -1,6 +1,6 @@
 // Inner widths that no copy engine likes. A GPU moves rows of bf16 by words of 16 bytes and boxes of 64 columns; the 1843 columns
 // between the two products of a dense layer then start anywhere. Zeros after them change no sum: silu(0) * 0 meets zero weights.
-import { linear, pad, siluMul } from "../../ir/index.ts";
+import { fixed, isWeight, linear, pad, siluMul } from "../../ir/index.ts";
 import { asTensor } from "../../ir/types.ts";
 import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
@@ -16,14 +16,14 @@ export const padInner = rule("pad the inner width", {
   attrs: { dtype: "same" },
   from: ({ x, w, down, dtype }) => linear({ x: siluMul({ x: linear({ x, w, dtype }) }), w: down, dtype }),
   to({ x, w, down, dtype }) {
-    const to = padded(asTensor(down.type).dims[1] as number);
+    const to = padded(fixed(asTensor(down.type).dims[1]));
     return linear({ x: siluMul({ x: linear({ x, w: pad({ x: w, axis: -2, to }), dtype }) }), w: pad({ x: down, axis: -1, to }), dtype });
   },
   when({ x, w, down }) {
-    const n = asTensor(down.type).dims[1] as number;
+    const n = fixed(asTensor(down.type).dims[1]);
     if (n % BOX === 0) return `${n} columns are whole boxes of ${BOX}`;
     if (asTensor(x.type).dtype !== "bf16") return "only rows of bf16 are moved in boxes";
-    return w.node.op.name === "weight" && down.node.op.name === "weight" ? null : "only stored weights can be padded";
+    return isWeight(w) && isWeight(down) ? null : "only stored weights can be padded";
   },
 });
 

@@ -1,5 +1,6 @@
 // Kernel selection: every node becomes launches of kernels the target's catalogue offers for its problem; views become
 // strides; regions become loops over slices. What has no kernel is named, with the target's reason.
+import { callOf, fixed, formats, reshape, scaleShape, split, storageBytes, times, weightName, type Block, type DType } from "../../ir/index.ts";
 import type { ArgPlan } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { bodyOf, topological, type Func, type Module, type Node, type Value } from "../../ir/graph.ts";
@@ -33,8 +34,6 @@ export interface DraftFunc {
   steps: Draft[];
 }
 
-export const bytes = { f32: 4, i32: 4, bf16: 2, e4m3: 1 } as const;
-
 /** Size of a dim: "8T" -> 8 * T. */
 export const sizeOfDim = (d: Dim): Size => {
   const p = partsOf(d);
@@ -48,9 +47,6 @@ export function selectModule(m: Module, catalogue: Catalogue, catalogueOf: (f: F
 
 /** Who made a node of a function, in words. */
 export type MakerOf = (f: Func, n: Node) => string | undefined;
-
-/** Bytes of an element. */
-const widths = { f32: 4, bf16: 2, i32: 4, e4m3: 1 } as const;
 
 class Selection {
   readonly #m: Module;
@@ -74,10 +70,10 @@ class Selection {
     for (const p of this.#f.params) {
       const t = p.value.type;
       if (t.kind !== "tensor") continue;
-      // Token ids arrive with the batch.
-      const place = p.name === "ids" ? ({ batch: "ids" } as const) : ({ arg: p.name } as const);
-      this.#at.set(p.value, whole(t, place));
-      if (p.name !== "ids") inputs.push(argPlan(p.name, t));
+      // Some arrive with the batch: the token of every row.
+      const role = p.value.node.leaf?.kind === "param" ? p.value.node.leaf.role : undefined;
+      this.#at.set(p.value, whole(t, role ? { batch: role } : { arg: p.name }));
+      if (!role) inputs.push(argPlan(p.name, t));
     }
     const results: ArgPlan[] = [];
     const copies: { from: Value; to: Slice }[] = [];
@@ -98,9 +94,9 @@ class Selection {
   #slice(v: Value): Slice {
     const known = this.#at.get(v);
     if (known) return known;
-    if (v.node.op.name !== "weight") throw new RangeError(`value of ${v.node.op.name} has no place in @${this.#f.name}`);
+    const weight = weightName(v);
+    if (weight === undefined) throw new RangeError(`value of ${v.node.op.name} has no place in @${this.#f.name}`);
     const t = asTensor(v.type);
-    const weight = v.node.attrs.name as string;
     const s = whole(t, { weight, part: "data" });
     if (s.scales) s.scales = { ...s.scales, place: { weight, part: "scales" } };
     this.#at.set(v, s);
@@ -115,21 +111,13 @@ class Selection {
   }
 
   #node(n: Node): void {
-    switch (n.op.name) {
-      case "param":
-      case "weight":
-        return;
-      case "reshape":
-        return this.#reshape(n);
-      case "split":
-        return this.#split(n);
-      case "call":
-        return this.#call(n);
-      case "map_sequences":
-        return this.#sequences(n);
-      case "map_experts":
-        return this.#experts(n);
-    }
+    if (n.leaf) return;
+    if (reshape.made(n)) return this.#reshape(n);
+    if (split.made(n)) return this.#split(n, n.attrs);
+    const called = callOf(n);
+    if (called) return this.#call(n, called);
+    if (n.op.traits.region === "sequences") return this.#sequences(n);
+    if (n.op.traits.region === "experts") return this.#experts(n);
     const outs = n.results.filter((r) => r.type.kind === "tensor").map((r) => this.#make(r));
     const ins = n.operands.filter((o) => o.type.kind === "tensor").map((o) => this.#slice(o));
     const caches = n.operands.flatMap((o) => (o.type.kind === "cache" ? [this.#cacheView(o.type)] : []));
@@ -176,18 +164,18 @@ class Selection {
     this.#copy(from, middle, "reshape");
   }
 
-  #split(n: Node): void {
+  #split(n: Node, { at, axis: fromLast }: { at: number; axis: number }): void {
     const from = this.#slice(n.operands[0]);
-    const axis = from.dims.length + (n.attrs.axis as number);
+    const axis = from.dims.length + fromLast;
     for (const [i, r] of n.results.entries()) {
-      const half = { ...from, dims: asTensor(r.type).dims, offset: from.offset + (i === 0 ? 0 : (n.attrs.at as number) * (from.strides[axis] as number)) };
-      if ((half.offset * widths[half.buffer.dtype]) % (this.#catalogue.align ?? 1) === 0) this.#at.set(r, half);
+      const half = { ...from, dims: asTensor(r.type).dims, offset: from.offset + (i === 0 ? 0 : at * fixed(from.strides[axis])) };
+      if ((half.offset * storageBytes[half.buffer.dtype]) % (this.#catalogue.align ?? 1) === 0) this.#at.set(r, half);
       else this.#copy(half, this.#make(r), "split");
     }
   }
 
-  #call(n: Node): void {
-    const callee = this.#m.funcs.get(n.attrs.func as string)!;
+  #call(n: Node, { func, layer }: { func: string; layer: number }): void {
+    const callee = this.#m.funcs.get(func)!;
     const args: Record<string, DraftRef> = {};
     for (const [i, p] of callee.params.entries()) {
       if (p.value.type.kind !== "tensor") continue;
@@ -200,7 +188,7 @@ class Selection {
       args[p.name] = refOf(from);
     }
     for (const [i, r] of callee.results.entries()) if (r.value.type.kind === "tensor") args[r.name] = refOf(this.#make(n.results[i]));
-    this.#steps.push({ kind: "call", function: callee.name, layer: n.attrs.layer as number, args });
+    this.#steps.push({ kind: "call", function: callee.name, layer, args });
   }
 
   /** Steps of a region, collected apart. */
@@ -242,9 +230,9 @@ class Selection {
   /** Undispatched experts: sort, gather, one expert after the other, combine. */
   #experts(n: Node): void {
     const [indices, weights, x, ...stacked] = n.operands;
-    const k = asTensor(indices.type).dims[1] as number;
-    const count = asTensor(stacked[0].type).dims[0] as number;
-    const rowCount = merged(asTensor(x.type).dims[0], k);
+    const k = fixed(asTensor(indices.type).dims[1]);
+    const count = fixed(asTensor(stacked[0].type).dims[0]);
+    const rowCount = times(asTensor(x.type).dims[0], k);
     const result = asTensor(n.region!.results[0].type);
     const order = whole({ kind: "tensor", dims: [rowCount], dtype: "i32" }, { arena: true });
     const offsets = whole({ kind: "tensor", dims: [count + 1], dtype: "i32" }, { arena: true });
@@ -263,8 +251,8 @@ class Selection {
           continue;
         }
         const stack = this.#slice(stacked[i - 1]);
-        const per = stack.strides[0] as number;
-        const blocks = stack.scaled ? scaleDims(stack.dims.slice(1), stack.scaled).reduce<number>((a, d) => a * (d as number), 1) : 0;
+        const per = fixed(stack.strides[0]);
+        const blocks = stack.scaled ? scaleDims(stack.dims.slice(1), stack.scaled).reduce<number>((a, d) => a * fixed(d), 1) : 0;
         this.#at.set(p, { ...stack, dims: stack.dims.slice(1), strides: stack.strides.slice(1), expert: { data: per, scales: blocks } });
       }
       this.#region(n, ys);
@@ -275,12 +263,7 @@ class Selection {
 }
 
 /** Made by a kernel of its own, so that its place can be chosen. */
-const produced = (v: Value): boolean => !["param", "weight", "reshape", "split"].includes(v.node.op.name);
-
-const merged = (d: Dim, k: number): Dim => {
-  const p = partsOf(d);
-  return p.symbol === "" ? p.times * k : `${p.times * k}${p.symbol}`;
-};
+const produced = (v: Value): boolean => !v.node.leaf && v.node.op.traits.view !== "strides";
 
 /** What a map has under a key, made on first use. */
 function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
@@ -293,20 +276,14 @@ function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
 
 const isWhole = (s: Slice): boolean => s.offset === 0 && !s.rows && JSON.stringify(s.strides) === JSON.stringify(contiguous(s.dims));
 
-function storage(dtype: string): "f32" | "bf16" | "i32" | "e4m3" {
-  return dtype.startsWith("e4m3") ? "e4m3" : (dtype as "f32" | "bf16" | "i32");
-}
-
 /** Shape of the scales of a scaled tensor. */
-export function scaleDims(dims: readonly Dim[], scaled: "1x128" | "128x128"): Dim[] {
-  const blocks = (d: Dim): Dim => Math.ceil((d as number) / 128);
-  return dims.map((d, i) => (i === dims.length - 1 || (scaled === "128x128" && i === dims.length - 2) ? blocks(d) : d));
-}
+const scaleDims = (dims: readonly Dim[], block: Block): Dim[] => scaleShape(dims, block, (d, of) => Math.ceil(fixed(d) / of));
 
 function whole(t: Type & { kind: "tensor" }, place: Buffer["place"]): Slice {
-  const scaled = t.dtype === "e4m3/1x128" ? "1x128" : t.dtype === "e4m3/128x128" ? "128x128" : undefined;
+  const { storage, scaled: format } = formats[t.dtype];
+  const scaled = format?.block;
   return {
-    buffer: { place, dtype: storage(t.dtype), shape: t.dims.map(sizeOfDim) },
+    buffer: { place, dtype: storage, shape: t.dims.map(sizeOfDim) },
     ...(scaled ? { scaled, scales: { place, dtype: "f32" as const, shape: scaleDims(t.dims, scaled).map(sizeOfDim) } } : {}),
     offset: 0,
     dims: t.dims,
@@ -314,14 +291,20 @@ function whole(t: Type & { kind: "tensor" }, place: Buffer["place"]): Slice {
   };
 }
 
-const argPlan = (name: string, t: Type & { kind: "tensor" }): ArgPlan => ({ name, dtype: storage(t.dtype) as ArgPlan["dtype"], shape: t.dims.map(sizeOfDim) });
+function argDType(d: DType): ArgPlan["dtype"] {
+  const { storage } = formats[d];
+  if (storage === "e4m3") throw new RangeError(`no function takes or gives ${d}`);
+  return storage;
+}
+
+const argPlan = (name: string, t: Type & { kind: "tensor" }): ArgPlan => ({ name, dtype: argDType(t.dtype), shape: t.dims.map(sizeOfDim) });
 
 export const viewOf = (s: Slice): View => ({ dtype: s.buffer.dtype, ...(s.scaled ? { scaled: s.scaled } : {}), shape: s.dims.map(sizeOfDim), strides: [...s.strides] });
 
 function refOf(s: Slice, part?: "scales"): DraftRef {
   const b = part === "scales" ? s.scales! : s.buffer;
-  const size = bytes[b.dtype];
-  const perRow = part === "scales" ? (scaleDims(s.dims, s.scaled!).slice(1) as number[]).reduce((a, d) => a * d, 1) : (s.strides[0] as number);
+  const size = storageBytes[b.dtype];
+  const perRow = part === "scales" ? scaleDims(s.dims, s.scaled!).slice(1).reduce<number>((a, d) => a * fixed(d), 1) : fixed(s.strides[0]);
   return {
     buffer: b,
     ...(s.offset && part !== "scales" ? { offset: s.offset * size } : {}),

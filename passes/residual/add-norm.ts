@@ -1,6 +1,22 @@
 // A residual sum and the norm after it: one visit of the row gives the sum, its norm and, where a quantised product follows,
 // its codes. Sum and norm are two roots, so the pass finds them itself; the equations say what each root becomes.
-import { add, addNorm as addNormOp, addNormBoth, addNormQuant, everyNode, quantize, rmsNorm, type Func, type Node, type Value } from "../../ir/index.ts";
+import {
+  add,
+  addNorm as addNormOp,
+  addNormBoth,
+  addNormQuant,
+  blockLinearAdd,
+  everyNode,
+  linearAdd,
+  normBlockLinear,
+  normLinear,
+  quantize,
+  rmsNorm,
+  siluLinearAdd,
+  type Func,
+  type Node,
+  type Value,
+} from "../../ir/index.ts";
 import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
 import { readersOf, rebuild } from "../rewrite.ts";
@@ -68,7 +84,7 @@ export const addNorm = pass({
       }
       const out = by(owner.get(original));
       if (!out) return undefined;
-      const value = original.op.name === "quantize" ? out.codes : out.y;
+      const value = quantize.made(original) ? out.codes : out.y;
       // Where the row itself is not written its norm is dead: only the codes are read.
       return value ? [value] : undefined;
     });
@@ -82,19 +98,19 @@ function fusionsOf(f: Func, cx: Cx): Map<Node, Fusion> {
   const results = new Set(f.results.map((r) => r.value));
   const fusions = new Map<Node, Fusion>();
   for (const norm of nodes) {
-    if (!["rms_norm", "norm_linear", "norm_block_linear"].includes(norm.op.name)) continue;
-    if (["linear_add", "silu_linear_add", "block_linear_add"].includes(norm.operands[0].node.op.name)) {
+    if (!(rmsNorm.made(norm) || normLinear.made(norm) || normBlockLinear.made(norm))) continue;
+    if ([linearAdd, siluLinearAdd, blockLinearAdd].some((p) => p.made(norm.operands[0].node))) {
       cx.declined(sumNorm.name, "the product before the sum adds it up", norm.results[0]);
       continue;
     }
-    if (norm.op.name !== "rms_norm") {
+    if (!rmsNorm.made(norm)) {
       // A bias stands between product and sum, so the sum is no product's; the norm is one's all the same.
-      if (norm.operands[0].node.op.name === "add") cx.declined(sumNorm.name, "the product after the norm normalises its rows itself", norm.results[0]);
+      if (add.made(norm.operands[0].node)) cx.declined(sumNorm.name, "the product after the norm normalises its rows itself", norm.results[0]);
       continue;
     }
     const [x, gain] = norm.operands;
-    if (x.node.op.name !== "add") {
-      cx.unmatched(sumNorm.name, `the row is ${x.node.op.name === "param" ? "a parameter: what made it is in the function before" : `made by ${x.node.op.name}, not by an add`}`, norm.results[0]);
+    if (!add.made(x.node)) {
+      cx.unmatched(sumNorm.name, `the row is ${x.node.leaf ? "a parameter: what made it is in the function before" : `made by ${x.node.op.name}, not by an add`}`, norm.results[0]);
       continue;
     }
     if (fusions.has(x.node)) {
@@ -103,7 +119,7 @@ function fusionsOf(f: Func, cx: Cx): Map<Node, Fusion> {
     }
     const eps = norm.attrs.eps;
     const reads = readers.get(norm.results[0]) ?? [];
-    const codes = reads.find((n) => n.op.name === "quantize");
+    const codes = reads.find(quantize.made);
     const asItIs = results.has(norm.results[0]) || reads.some((n) => n !== codes);
     const scale = codes?.attrs.scale;
     const fusion: Omit<Fusion, "norm" | "quantize"> = !codes

@@ -1,7 +1,19 @@
 // Products of few rows take their neighbours in: the norm or the gate that makes their rows, the residual sum that takes their result.
 // Each of them is a launch that moves next to nothing, between launches that read weights at full bandwidth. Runs before add-norm,
 // which joins a sum and a norm where no product can have them.
-import { add, linear, linearAdd, normLinear, rmsNorm, siluLinearAdd, siluMul, sizeOf, type Assume, type Value } from "../../ir/index.ts";
+import {
+  add,
+  isWeight,
+  linear,
+  linearAdd,
+  normLinear,
+  rmsNorm,
+  siluLinearAdd,
+  siluMul,
+  sizeOf,
+  type Assume,
+  type Value,
+} from "../../ir/index.ts";
 import { asTensor } from "../../ir/types.ts";
 import { inEach } from "../contract.ts";
 import { pass } from "../pass.ts";
@@ -18,7 +30,7 @@ export function tooMany(x: Value, assume: Assume): string | null {
 
 function kept(x: Value, w: Value, inner: Value, cx: MatchContext): string | null {
   if (asTensor(x.type).dtype !== "bf16" || asTensor(w.type).dtype !== "bf16") return "only products of bf16 have such a kernel";
-  if (w.node.op.name !== "weight") return "the matrix is no stored weight";
+  if (!isWeight(w)) return "the matrix is no stored weight";
   if (cx.uses(inner) > 1) return `what ${inner.node.op.name} gives is read elsewhere too`;
   return tooMany(x, cx.assume);
 }

@@ -1,12 +1,12 @@
 // Views that say nothing: what two say, one says; what gives back what it was given goes. No kernel runs less, for views are
 // strides, but graphs are shorter, and a rule that looks through one view need not look through two.
 import { reshape, scale, split, sameType, type Func, type Node, type Value } from "../../ir/index.ts";
-import { asTensor } from "../../ir/types.ts";
+import { asTensor, fixed } from "../../ir/types.ts";
 import { pass, type Cx } from "../pass.ts";
 import { rebuild } from "../rewrite.ts";
 import { rule } from "../rule.ts";
 
-const sizesOf = (x: Value): number[] => asTensor(x.type).dims as number[];
+const sizesOf = (x: Value): number[] => asTensor(x.type).dims.map(fixed);
 
 /** reshape(reshape x) = reshape x, with the last axes */
 export const reshapeTwice = rule("one reshape for two", {
@@ -65,14 +65,15 @@ export const tidy = pass({
 /** The equation that fits a view, and its right side; patterns cannot say "any axes", so it is looked for here. */
 function simpler(n: Node): [string, readonly Value[]] | undefined {
   const [x] = n.operands;
-  if (n.op.name === "reshape") {
+  if (reshape.made(n)) {
     if (sameType(x.type, n.results[0].type)) return [reshapeNothing.name, [x]];
-    if (x.node.op.name !== "reshape") return undefined;
+    if (!reshape.made(x.node)) return undefined;
     const inner = x.node.operands[0];
     return sameType(inner.type, n.results[0].type) ? [reshapeNothing.name, [inner]] : [reshapeTwice.name, [reshape({ x: inner, dims: n.attrs.dims })]];
   }
-  if (n.op.name === "split" && x?.node.op.name === "split" && x.index === 0 && x.node.attrs.axis === n.attrs.axis) {
-    const whole = x.node.operands[0];
+  const inner = x?.node;
+  if (split.made(n) && split.made(inner) && x.index === 0 && inner.attrs.axis === n.attrs.axis) {
+    const whole = inner.operands[0];
     // The right part of the inner one is what lies between: it stays as it is.
     return [splitTwice.name, [split({ x: whole, at: n.attrs.at, axis: n.attrs.axis }).left, n.results[1]]];
   }

@@ -6,7 +6,7 @@ import { modelModule } from "../../compiler/frontend/model.ts";
 import type { ModelSpec } from "../../compiler/frontend/spec.ts";
 import { tensorsOf } from "../../compiler/frontend/weights.ts";
 import { e4m3Values } from "../../ir/numeric.ts";
-import { interpret, tensorOf, type Caches, type Module, type Node, type Tensor } from "../../ir/index.ts";
+import { interpret, route, tensorOf, type Caches, type Module, type Node, type Tensor } from "../../ir/index.ts";
 import { choosePasses, runPipeline, standard } from "../../passes/index.ts";
 import { describe, fill, formBytes, type Form } from "../../runtime/synthetic.ts";
 import { weightsFrom, type Raw } from "../interpreted.ts";
@@ -78,8 +78,8 @@ export function play(module: Module, spec: ModelSpec, raw: Raw, calls: readonly 
   const kept = Array.from({ length: spec.layers.length + spec.mtp }, () => Array.from({ length: sequences }, () => new Float64Array()));
   for (const [i, c] of calls.entries()) {
     for (const l of kept.keys()) main[l] = c.sequences.map((b) => kept[l][b]);
-    const instead = (node: Node, layer: number | null, ins: Readonly<Record<string, Tensor>>, given: Tensor | Record<string, Tensor>): Tensor | Record<string, Tensor> =>
-      node.op.name === "route" ? follow(node, layer!, ins, given as Record<string, Tensor>, taken[i].routes.get(layer!)!, i, out) : given;
+    const instead = (node: Node, layer: number | null, ins: readonly Tensor[], given: readonly Tensor[]): readonly Tensor[] =>
+      route.made(node) ? follow(node, layer!, ins, given, taken[i].routes.get(layer!)!, i, out) : given;
     const T = c.ids.length;
     const values: Record<string, Tensor> = { ids: tensorOf([T], c.ids, "i32"), ...(c.hidden ? { hidden: tensorOf([T, spec.hidden], c.hidden) } : {}) };
     const got = interpret(module, module.funcs.get(module.entries[c.entry]!)!, { mode, batch: { starts: c.starts, lengths: c.lengths, ids: c.ids }, values, weight, caches: main, instead }, c.entry === "draft" ? spec.layers.length : null);
@@ -90,11 +90,11 @@ export function play(module: Module, spec: ModelSpec, raw: Raw, calls: readonly 
 }
 
 /** The router's answer at the experts that were taken. */
-function follow(node: Node, layer: number, { logits, bias }: Readonly<Record<string, Tensor>>, given: Record<string, Tensor>, taken: ArrayLike<number>, call: number, out: Played): Record<string, Tensor> {
+function follow(node: Node, layer: number, [logits, bias]: readonly Tensor[], given: readonly Tensor[], taken: ArrayLike<number>, call: number, out: Played): readonly Tensor[] {
   const [T, e] = logits.shape;
   const k = node.attrs.topk as number;
   const all = new Float64Array(T * e);
-  const [indices, weights] = [given.indices.data.slice(), given.weights.data.slice()];
+  const [indices, weights] = [given[0].data.slice(), given[1].data.slice()];
   for (let t = 0; t < T; t++) {
     const scores = scoresOf(logits.data.subarray(t * e, (t + 1) * e), node.attrs.scoring as string);
     all.set(scores, t * e);
@@ -109,7 +109,7 @@ function follow(node: Node, layer: number, { logits, bias }: Readonly<Record<str
     });
   }
   out.scores.set(`${call}.${layer}`, all);
-  return { indices: tensorOf([T, k], indices, "i32"), weights: tensorOf([T, k], weights) };
+  return [tensorOf([T, k], indices, "i32"), tensorOf([T, k], weights)];
 }
 
 function scoresOf(row: Float64Array, how: string): Float64Array {

@@ -1,8 +1,20 @@
 // Quantised activations made visible, to explain one answer: a pass that adds what every quantising op reads and gives to the
 // results of a step, and one that changes named e4m3 codes and nothing else. Rows quantised inside a map_sequences region (the
 // latents of expanded attention) are not seen. A layer function is taken to serve one layer, as in the fixture.
-import { asTensor, call, dequantize, make, rmsNorm, siluMul, topological } from "../../ir/index.ts";
-import type { Func, Module, NamedValue, Node, Op, Tensor, Value } from "../../ir/index.ts";
+import {
+  addNormBoth,
+  addNormQuant,
+  asTensor,
+  call,
+  dequantize,
+  make,
+  normQuant,
+  rmsNorm,
+  siluMul,
+  siluMulQuant,
+  topological,
+} from "../../ir/index.ts";
+import type { Func, Module, NamedValue, Node, Op, Value } from "../../ir/index.ts";
 import { pass, type Pass } from "../../passes/index.ts";
 import { rebuild } from "../../passes/rewrite.ts";
 
@@ -39,11 +51,12 @@ function quantisers(f: Func): { reader: string; node: Node }[] {
 }
 
 /** The row before it is quantised: an op of its own where the fused kernel never writes it. */
-function rowOf({ op, operands, results, attrs }: Node): Value {
-  if (op.name === "add_norm_quant") return rmsNorm({ x: results[0], gain: operands[2], eps: attrs.eps });
-  if (op.name === "add_norm_both") return results[1];
-  if (op.name === "norm_quant") return rmsNorm({ x: operands[0], gain: operands[1], eps: attrs.eps });
-  return op.name === "silu_mul_quant" ? siluMul({ x: operands[0] }) : operands[0];
+function rowOf(n: Node): Value {
+  const { operands, results } = n;
+  if (addNormQuant.made(n)) return rmsNorm({ x: results[0], gain: operands[2], eps: n.attrs.eps });
+  if (addNormBoth.made(n)) return results[1];
+  if (normQuant.made(n)) return rmsNorm({ x: operands[0], gain: operands[1], eps: n.attrs.eps });
+  return siluMulQuant.made(n) ? siluMul({ x: operands[0] }) : operands[0];
 }
 
 /** Adds results "L READER row" (before) and "L READER quantised" (codes times scales) for every quantising op of every layer. */
@@ -103,7 +116,7 @@ function changing(node: Node, codes: readonly Code[]): Op {
     name: `${op.name} but ${JSON.stringify(codes)}`,
     reference(ins, attrs, env) {
       const all = op.reference!(ins, attrs, env);
-      const out = (node.results.length > 1 ? (all as unknown as Record<string, Tensor>).codes : all) as Tensor;
+      const out = all[node.results.indexOf(codesOf(node))];
       for (const c of codes) if (c.length === env.batch.lengths[0]) out.data[c.row * width + c.column] = c.code;
       return all;
     },

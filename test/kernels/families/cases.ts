@@ -1,6 +1,7 @@
 // What a family's cases are made of: an op's own reference as the judge, and the odd sizes that edges hide in.
 import { tensorOf, type Tensor } from "../../../ir/interpret.ts";
 import type { AttrValue } from "../../../ir/attr.ts";
+import { keyOf } from "../../../ir/op.ts";
 import { opByName } from "../../../ir/ops/index.ts";
 import type { Run } from "../run-wasm.ts";
 
@@ -28,8 +29,10 @@ export function refer(
   batch: Sequences = { starts: [0], lengths: [] },
 ): Record<string, Tensor> {
   const env = { mode: "real" as const, batch: { ...batch, ids: [] }, positions: rowsOf(batch).positions, run: () => [] };
-  const out = opByName.get(op)!.reference!(ins, attrs, env);
-  return "data" in out ? { out: out as Tensor } : (out as Record<string, Tensor>);
+  const { ins: keys, outs, reference } = opByName.get(op)!;
+  const given = keys.map(keyOf).flatMap((k) => (ins[k] ? [ins[k]] : []));
+  const out = reference!(given, attrs, env);
+  return Object.fromEntries(outs.map((k, i) => [k, out[i]]));
 }
 
 export const tensor = (shape: number[], data: ArrayLike<number>): Tensor => tensorOf(shape, data);
