@@ -12,6 +12,6 @@ export { joinOrigins, printOrigins, type Origin } from "./origin.ts";
 export { parseModule } from "./parse.ts";
 export { everyNode, printFunc, printModule } from "./print.ts";
 export { add as addSize, ceildiv, evaluate, mul as mulSize, printSize, type Dims, type Size } from "./size.ts";
-export { asTensor, batchType, cacheType, fixed, partsOf, printType, product, sameType, sizeOf, tensor, times, type Dim, type DType, type TensorType, type Type } from "./types.ts";
+export { asTensor, batchType, cacheType, dtypes, fixed, partsOf, printType, product, sameType, sizeOf, tensor, times, type Dim, type DType, type TensorType, type Type } from "./types.ts";
 export { verify } from "./verify.ts";
 export type { KernelText, Launch, Param, Problem } from "./kernel/catalogue.ts";

@@ -304,11 +304,12 @@ export const viewOf = (s: Slice): View => ({ dtype: s.buffer.dtype, ...(s.scaled
 function refOf(s: Slice, part?: "scales"): DraftRef {
   const b = part === "scales" ? s.scales! : s.buffer;
   const size = storageBytes[b.dtype];
-  const perRow = part === "scales" ? scaleDims(s.dims, s.scaled!).slice(1).reduce<number>((a, d) => a * fixed(d), 1) : fixed(s.strides[0]);
+  const perRow = (): number =>
+    part === "scales" ? scaleDims(s.dims, s.scaled!).slice(1).reduce<number>((a, d) => a * fixed(d), 1) : fixed(s.strides[0]);
   return {
     buffer: b,
     ...(s.offset && part !== "scales" ? { offset: s.offset * size } : {}),
-    ...(s.rows ? { rowBytes: perRow * size } : {}),
+    ...(s.rows ? { rowBytes: perRow() * size } : {}),
     ...(s.expert ? { expertBytes: (part === "scales" ? s.expert.scales : s.expert.data) * size } : {}),
   };
 }
