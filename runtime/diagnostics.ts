@@ -70,23 +70,23 @@ export const brokenIndex = (file: string, why: string): DiagnosticError =>
 export const shortRead = (file: string, tensor: string, why = "the file changed after its header was read"): DiagnosticError =>
   fail(file, "DSC5013", `${file} could not be read to the end of ${tensor}`, [why], "let what writes it finish, then run again");
 
-export const notFinite = (tensor: string, file: string, element: number): DiagnosticError =>
-  fail(
-    tensor,
-    "DSC5015",
-    `${tensor} holds a value that is not a number`,
-    [`element ${element} of it in ${file} is NaN or infinite`, "a torn download, a bad conversion and codes of another FP8 format leave such values; every answer that meets one is NaN"],
-    "fetch the file again, or convert the checkpoint again",
-  );
-
-export const weightNotFinite = (words: string, tensor: string | undefined): DiagnosticError =>
+/** Of a stored tensor, or of a weight that is computed from stored ones while loading. */
+const notANumber = (tensor: string | undefined, found: string): DiagnosticError =>
   fail(
     tensor ?? "the weights",
     "DSC5015",
     `${tensor ?? "a computed weight"} holds a value that is not a number`,
-    [words, tensor ? "a torn download, a bad conversion and codes of another FP8 format leave such values; every answer that meets one is NaN" : "the stored tensors that it is computed from while loading are numbers: what they give is too large for its dtype"],
+    [
+      found,
+      tensor
+        ? "a torn download, a bad conversion and codes of another FP8 format leave such values; every answer that meets one is NaN"
+        : "the stored tensors that it is computed from while loading are numbers: what they give is too large for its dtype",
+    ],
     tensor ? "fetch the file again, or convert the checkpoint again" : "compare config.json with the checkpoint's own",
   );
+
+export const notFinite = (tensor: string, file: string, element: number): DiagnosticError => notANumber(tensor, `element ${element} of it in ${file} is NaN or infinite`);
+export const weightNotFinite = (words: string, tensor: string | undefined): DiagnosticError => notANumber(tensor, words);
 
 export const logitsNotFinite = (sequence: number, id: number, weight: string | undefined): DiagnosticError =>
   fail(
@@ -236,10 +236,11 @@ export const badWeights = (spec: string): DiagnosticError =>
     "try synthetic:0",
   );
 
+const lacksMemory = (what: string, title: string, notes: string[], help: string): DiagnosticError => fail(what, "DSC5030", title, notes, help);
+
 export const noMemory = (what: string, needed: number, available: number, parts: string[], help?: string): DiagnosticError =>
-  fail(
+  lacksMemory(
     what,
-    "DSC5030",
     `${what} needs ${bytes(needed)}, and ${bytes(available)} are available`,
     parts,
     help ?? "close other programs, ask for fewer positions (maxTokens), or compile a smaller model (--layers, --shrink)",
@@ -251,7 +252,7 @@ export const fewerLayers = (fit: number, layers: number, elsewhere = ""): string
 
 /** A memory reserves the addresses it may ever grow to; a limit on them refuses it whatever is free. */
 export const noAddresses = (why: string): DiagnosticError =>
-  fail("the model's memory", "DSC5030", "the system does not give the addresses of a memory of 4 GiB", [`WebAssembly says: ${why}`, "about 8 GiB of addresses are reserved for each; only what is used takes memory"], "raise the limit on addresses: ulimit -v unlimited");
+  lacksMemory("the model's memory", "the system does not give the addresses of a memory of 4 GiB", [`WebAssembly says: ${why}`, "about 8 GiB of addresses are reserved for each; only what is used takes memory"], "raise the limit on addresses: ulimit -v unlimited");
 
 export const tooLong = (sequence: number, wanted: number, capacity: number): DiagnosticError =>
   fail(

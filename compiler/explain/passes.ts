@@ -77,6 +77,12 @@ export const passes: Readonly<Record<string, Entry>> = {
     example: "process.exit(0) in a timer of a plug-in.",
     fix: "Leave the process alone: throw, or return.",
   },
+  DSC3110: {
+    name: "a plug-in threw after its work",
+    means: "A timer or a promise that a plug-in left behind failed while nothing was asked of it. The line in its file is named.",
+    example: "setTimeout(() => { throw new Error() }) at the top of a plug-in.",
+    fix: "Let a plug-in's work end when its function returns.",
+  },
   DSC3106: {
     name: "a dsc.config that is not run",
     means: "dsc.config.ts is code, and dsc runs it from the working directory only. One that lies in a model folder came with the model: it is not run, whether the folder is SRC, --weights or where you work.",
