@@ -15,17 +15,36 @@ const binary =
 
 /** Element arithmetic: f.mul(x, f.exp(y)). */
 export const f = {
-  neg: unary("neg"), abs: unary("abs"), exp: unary("exp"), log: unary("log"), sqrt: unary("sqrt"), floor: unary("floor"), pow2ceil: unary("pow2ceil"),
-  float: unary("float"), int: unary("int"),
-  add: binary("add"), sub: binary("sub"), mul: binary("mul"), div: binary("div"), mod: binary("mod"), max: binary("max"), min: binary("min"),
-  lt: binary("lt"), le: binary("le"), eq: binary("eq"), and: binary("and"), or: binary("or"),
+  neg: unary("neg"),
+  abs: unary("abs"),
+  exp: unary("exp"),
+  log: unary("log"),
+  sqrt: unary("sqrt"),
+  floor: unary("floor"),
+  pow2ceil: unary("pow2ceil"),
+  float: unary("float"),
+  int: unary("int"),
+  add: binary("add"),
+  sub: binary("sub"),
+  mul: binary("mul"),
+  div: binary("div"),
+  mod: binary("mod"),
+  max: binary("max"),
+  min: binary("min"),
+  lt: binary("lt"),
+  le: binary("le"),
+  eq: binary("eq"),
+  and: binary("and"),
+  or: binary("or"),
   select: (c: Operand, a: Operand, b: Operand): MapExpr => ({ op: "select", if: expr(c), a: expr(a), b: expr(b) }),
   index: (i: Index): MapExpr => ({ index: i }),
 };
 
 /** Integer arithmetic on indices; constants fold. */
-const arithmetic = (op: "add" | "sub" | "mul" | "div" | "mod" | "min" | "max", fold: (a: number, b: number) => number, unit?: number) => (a: Index, b: Index): Index =>
-  typeof a === "number" && typeof b === "number" ? fold(a, b) : b === unit ? a : { op, a, b };
+const arithmetic =
+  (op: "add" | "sub" | "mul" | "div" | "mod" | "min" | "max", fold: (a: number, b: number) => number, unit?: number) =>
+  (a: Index, b: Index): Index =>
+    typeof a === "number" && typeof b === "number" ? fold(a, b) : b === unit ? a : { op, a, b };
 export const x = {
   add: arithmetic("add", (a, b) => a + b, 0),
   sub: arithmetic("sub", (a, b) => a - b, 0),
@@ -121,7 +140,12 @@ export class Body {
   }
 
   reduce(name: string, src: Tile, op: "sum" | "max" | "min" | "argmax", along: "rows" | "cols"): Tile {
-    const dst = this.#tile(name, along === "cols" ? src.rows : 1, along === "cols" ? 1 : src.cols, op === "argmax" ? "i32" : src.dtype);
+    const dst = this.#tile(
+      name,
+      along === "cols" ? src.rows : 1,
+      along === "cols" ? 1 : src.cols,
+      op === "argmax" ? "i32" : src.dtype,
+    );
     this.#stmts.push({ kind: "reduce", dst, src, op, along });
     return dst;
   }
@@ -147,12 +171,24 @@ export class Body {
 
 function extents(e: MapExpr): [number, number] {
   if ("t" in e) return [e.t.rows, e.t.cols];
-  const parts: MapExpr[] = "op" in e ? (e.op === "select" ? [(e as { if: MapExpr }).if, e.a, (e as { b: MapExpr }).b] : "b" in e ? [e.a, e.b] : [e.a]) : [];
+  const parts: MapExpr[] =
+    "op" in e
+      ? e.op === "select"
+        ? [(e as { if: MapExpr }).if, e.a, (e as { b: MapExpr }).b]
+        : "b" in e
+          ? [e.a, e.b]
+          : [e.a]
+      : [];
   return parts.map(extents).reduce(([r, c], [r2, c2]) => [Math.max(r, r2), Math.max(c, c2)], [1, 1]);
 }
 
 type Params = Record<string, BufferParam>;
-type ParamSpec = { dtype: BufferParam["dtype"]; shape: readonly Index[]; strides?: readonly Index[]; access?: BufferParam["access"] };
+type ParamSpec = {
+  dtype: BufferParam["dtype"];
+  shape: readonly Index[];
+  strides?: readonly Index[];
+  access?: BufferParam["access"];
+};
 
 /** Declares a kernel: parameters in launch order, run-time dims, and the body written with a builder. */
 export function kernel<const P extends Record<string, ParamSpec>>(spec: {
@@ -163,7 +199,8 @@ export function kernel<const P extends Record<string, ParamSpec>>(spec: {
   body: (k: Body, p: { [K in keyof P]: BufferParam }) => void;
 }): Kernel {
   const params: Params = {};
-  for (const [name, p] of Object.entries(spec.params)) params[name] = { name, dtype: p.dtype, access: p.access ?? "in", shape: p.shape, strides: p.strides ?? packed(p.shape) };
+  for (const [name, p] of Object.entries(spec.params))
+    params[name] = { name, dtype: p.dtype, access: p.access ?? "in", shape: p.shape, strides: p.strides ?? packed(p.shape) };
   const k = new Body();
   spec.body(k, params as { [K in keyof P]: BufferParam });
   return { name: spec.name, summary: spec.summary, params: Object.values(params), dims: spec.dims, body: k.stmts };

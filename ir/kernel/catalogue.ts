@@ -10,10 +10,21 @@ export type Param =
   | { kind: "buffer"; name: string; dtype: "f32" | "bf16" | "e4m3" | "i32"; access: "in" | "out" | "inout" }
   | { kind: "scalar"; name: string; dtype: "i32" | "f32" }
   /** A TMA descriptor over a buffer: innermost dimension first; passed by value as a __grid_constant__. */
-  | { kind: "tensormap"; name: string; of: string; dtype: "bf16" | "e4m3" | "f32"; dims: Size[]; strides: Size[]; box: number[]; swizzle: 0 | 32 | 64 | 128 };
+  | {
+      kind: "tensormap";
+      name: string;
+      of: string;
+      dtype: "bf16" | "e4m3" | "f32";
+      dims: Size[];
+      strides: Size[];
+      box: number[];
+      swizzle: 0 | 32 | 64 | 128;
+    };
 
 /** Buffers a launch binds, in the order of its arguments: by the first parameter that names each. */
-export const boundBuffers = (params: readonly Param[]): string[] => [...new Set(params.flatMap((p) => (p.kind === "buffer" ? [p.name] : p.kind === "tensormap" ? [p.of] : [])))];
+export const boundBuffers = (params: readonly Param[]): string[] => [
+  ...new Set(params.flatMap((p) => (p.kind === "buffer" ? [p.name] : p.kind === "tensormap" ? [p.of] : []))),
+];
 
 /** How a GPU launcher sizes the launch. Sizes are expressions over the problem's run-time dims ("m", "T", "B", ...). */
 export interface Launch {

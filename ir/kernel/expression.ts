@@ -1,5 +1,6 @@
 // Element arithmetic of `map` on the host: an expression becomes a function of (row, column), typed as every target types it.
-// f32 rounds after each operation; i32 wraps, divides by flooring, and takes a zero divisor, which only a masked lane may have, as one.
+// f32 rounds after each operation; i32 wraps, divides by flooring, and takes a zero divisor, which only a masked lane may have,
+// as one.
 import { pow2ceil } from "../numeric.ts";
 import type { Index, MapExpr, Tile } from "./stmt.ts";
 import { comparedAs, operands, typeOf, type Scalar } from "./walk.ts";
@@ -39,7 +40,12 @@ function typed(e: MapExpr, type: Scalar, leaves: Leaves): Element {
     return (r, c) => (t(r, c) !== 0 ? x(r, c) : y(r, c));
   }
   const { op } = e as { op: string };
-  const inner = op === "lt" || op === "le" || op === "eq" ? comparedAs(...(operands(e) as [MapExpr, MapExpr])) : op === "and" || op === "or" ? "i32" : type;
+  const inner =
+    op === "lt" || op === "le" || op === "eq"
+      ? comparedAs(...(operands(e) as [MapExpr, MapExpr]))
+      : op === "and" || op === "or"
+        ? "i32"
+        : type;
   const [a, b] = operands(e).map((x) => compile(x, op === "float" ? "f32" : op === "int" ? "i32" : inner, leaves));
   return b ? binary(op, inner, a, b) : unary(op, type, a);
 }
@@ -80,7 +86,9 @@ function binary(op: string, type: Scalar, a: Element, b: Element): Element {
       return float ? (r, c) => f(a(r, c) / b(r, c)) : (r, c) => floored(a(r, c), b(r, c));
     case "mod":
       // a - b floor(a / b), for floats with each step rounded.
-      return float ? (r, c) => f(a(r, c) - f(b(r, c) * Math.floor(f(a(r, c) / b(r, c))))) : (r, c) => a(r, c) - Math.max(b(r, c), 1) * floored(a(r, c), b(r, c));
+      return float
+        ? (r, c) => f(a(r, c) - f(b(r, c) * Math.floor(f(a(r, c) / b(r, c)))))
+        : (r, c) => a(r, c) - Math.max(b(r, c), 1) * floored(a(r, c), b(r, c));
     case "max":
       return (r, c) => Math.max(a(r, c), b(r, c));
     case "min":

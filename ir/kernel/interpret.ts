@@ -100,7 +100,16 @@ class Cell {
   }
 
   /** Element of the buffer under (r, c) of a tile, or -1 where it is masked. */
-  private place(p: Place, param: BufferParam, strides: readonly number[], at: readonly number[], t: Tile, rows: ArrayLike<number> | undefined, r: number, c: number): number {
+  private place(
+    p: Place,
+    param: BufferParam,
+    strides: readonly number[],
+    at: readonly number[],
+    t: Tile,
+    rows: ArrayLike<number> | undefined,
+    r: number,
+    c: number,
+  ): number {
     const position = at.slice();
     if (p.rows !== undefined) {
       position[p.rows] = rows ? rows[t.rows === 1 ? 0 : r] : position[p.rows] + r;
@@ -123,7 +132,9 @@ class Cell {
     const strides = param.strides.map((s) => this.index(s));
     const at = p.at.map((i) => this.index(i));
     const rows = p.rowIndex ? this.read(p.rowIndex) : undefined;
-    for (let r = 0; r < t.rows; r++) for (let c = 0; c < t.cols; c++) f(param, this.buffers[p.buffer], this.place(p, param, strides, at, t, rows, r, c), r * t.cols + c);
+    for (let r = 0; r < t.rows; r++)
+      for (let c = 0; c < t.cols; c++)
+        f(param, this.buffers[p.buffer], this.place(p, param, strides, at, t, rows, r, c), r * t.cols + c);
   }
 
   run(list: readonly Stmt[]): void {
@@ -149,12 +160,20 @@ class Cell {
         return;
       }
       case "scalar":
-        return this.visit({ buffer: s.buffer, at: s.at }, { name: s.name, rows: 1, cols: 1, dtype: "i32" }, (_, data, element) => void this.env.set(s.name, data[element]));
+        return this.visit(
+          { buffer: s.buffer, at: s.at },
+          { name: s.name, rows: 1, cols: 1, dtype: "i32" },
+          (_, data, element) => void this.env.set(s.name, data[element]),
+        );
       case "peek":
         return void this.env.set(s.name, this.read(s.from)[0]);
       case "load": {
         const dst = this.write(s.dst);
-        return this.visit(s.from, s.dst, (param, data, element, own) => void (dst[own] = element < 0 ? s.fill : widen(param.dtype, data[element])));
+        return this.visit(
+          s.from,
+          s.dst,
+          (param, data, element, own) => void (dst[own] = element < 0 ? s.fill : widen(param.dtype, data[element])),
+        );
       }
       case "store": {
         const src = this.read(s.src);
@@ -183,7 +202,8 @@ class Cell {
         for (let i = 0; i < s.dst.rows; i++)
           for (let j = 0; j < s.dst.cols; j++) {
             let sum = 0;
-            for (let q = 0; q < k; q++) sum = Math.fround(sum + Math.fround(a[i * k + q] * b[s.form === "nt" ? j * k + q : q * s.b.cols + j]));
+            for (let q = 0; q < k; q++)
+              sum = Math.fround(sum + Math.fround(a[i * k + q] * b[s.form === "nt" ? j * k + q : q * s.b.cols + j]));
             dst[i * s.dst.cols + j] = sum;
           }
         return;
@@ -214,7 +234,10 @@ class Cell {
     const float = s.src.dtype === "f32";
     const lines = s.along === "cols" ? rows : cols;
     for (let i = 0; i < lines; i++) {
-      const line = Array.from({ length: s.along === "cols" ? cols : rows }, (_, j) => src[s.along === "cols" ? i * cols + j : j * cols + i]);
+      const line = Array.from(
+        { length: s.along === "cols" ? cols : rows },
+        (_, j) => src[s.along === "cols" ? i * cols + j : j * cols + i],
+      );
       if (s.op === "argmax") dst[i] = line.reduce((best, v, j) => (v > line[best] ? j : best), 0);
       else if (s.op !== "sum") dst[i] = line.reduce((a, b) => (s.op === "max" ? Math.max(a, b) : Math.min(a, b)));
       else if (!float) dst[i] = line.reduce((a, b) => (a + b) | 0);

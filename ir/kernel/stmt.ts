@@ -2,10 +2,15 @@
 // tiles of static extent; buffers are f32, bf16, e4m3 or i32, registers are f32 or i32. A load widens, a store rounds
 // (to nearest even; e4m3 saturates), so conversion is where memory is. Grid cells are independent: they may run in any order.
 
-/** An integer known when a statement runs: a constant, a dim ("m"), a grid or loop axis, a scalar, or arithmetic over them. Division floors. */
+/**
+ * An integer known when a statement runs: a constant, a dim ("m"), a grid or loop axis, a scalar, or arithmetic over them.
+ * Division floors.
+ */
 export type Index = number | string | { op: "add" | "sub" | "mul" | "div" | "mod" | "min" | "max"; a: Index; b: Index };
 
-/** A buffer parameter. Shape and strides are numbers, dims or arithmetic over dims; strides, in elements, need not be contiguous. */
+/**
+ * A buffer parameter. Shape and strides are numbers, dims or arithmetic over dims; strides, in elements, need not be contiguous.
+ */
 export interface BufferParam {
   name: string;
   dtype: "f32" | "bf16" | "e4m3" | "i32";
@@ -14,7 +19,9 @@ export interface BufferParam {
   strides: readonly Index[];
 }
 
-/** A tile register: [rows, cols], row-major. A row is [1, n], a column [m, 1], a scalar [1, 1]. Extents of 1 broadcast in `map`. */
+/**
+ * A tile register: [rows, cols], row-major. A row is [1, n], a column [m, 1], a scalar [1, 1]. Extents of 1 broadcast in `map`.
+ */
 export interface Tile {
   name: string;
   rows: number;
@@ -71,7 +78,10 @@ export type Stmt =
   | { kind: "iota"; dst: Tile; along: "rows" | "cols"; from: Index }
   /** dst = expr, also used to carry state: dst may appear in the expression. */
   | { kind: "map"; dst: Tile; expr: MapExpr }
-  /** Along cols: [m, n] -> [m, 1]; along rows: [m, n] -> [1, n]. Sums of up to 128 columns add in one fixed tree: lane j to lane j + n/2, halving n (padded with zeros to a power of two), so every target gets the same bits; argmax gives the first. */
+  /**
+   * Along cols: [m, n] -> [m, 1]; along rows: [m, n] -> [1, n]. Sums of up to 128 columns add in one fixed tree: lane j to lane
+   * j + n/2, halving n (padded with zeros to a power of two), so every target gets the same bits; argmax gives the first.
+   */
   | { kind: "reduce"; dst: Tile; src: Tile; op: "sum" | "max" | "min" | "argmax"; along: "rows" | "cols" }
   /** dst [m, n] = a [m, k] b, b [n, k] for "nt", [k, n] for "nn". f32. */
   | { kind: "dot"; dst: Tile; a: Tile; b: Tile; form: "nt" | "nn" }

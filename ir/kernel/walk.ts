@@ -51,19 +51,37 @@ export function tilesRead(s: Stmt): Tile[] {
 export const tileWritten = (s: Stmt): Tile | undefined => (s.kind === "accumulate" ? s.acc : "dst" in s ? s.dst : undefined);
 
 /** Whether an index mentions a name. */
-export const mentions = (i: Index, name: string): boolean => (typeof i === "object" ? mentions(i.a, name) || mentions(i.b, name) : i === name);
+export const mentions = (i: Index, name: string): boolean =>
+  typeof i === "object" ? mentions(i.a, name) || mentions(i.b, name) : i === name;
 
 /** Every tile of a kernel once, in order of first writing. */
 export function tilesIn(kernel: Kernel): Tile[] {
-  return [...new Map(flatten(kernel.body).flatMap((s) => [...tilesRead(s), tileWritten(s)]).filter((t): t is Tile => !!t).map((t) => [t.name, t])).values()];
+  return [
+    ...new Map(
+      flatten(kernel.body)
+        .flatMap((s) => [...tilesRead(s), tileWritten(s)])
+        .filter((t): t is Tile => !!t)
+        .map((t) => [t.name, t]),
+    ).values(),
+  ];
 }
 
 /** The parameter a place or scalar names, or undefined. */
 export const paramOf = (kernel: Kernel, name: string): BufferParam | undefined => kernel.params.find((p) => p.name === name);
 
 const always: Readonly<Record<string, Scalar>> = {
-  float: "f32", exp: "f32", log: "f32", sqrt: "f32", floor: "f32", pow2ceil: "f32",
-  int: "i32", lt: "i32", le: "i32", eq: "i32", and: "i32", or: "i32",
+  float: "f32",
+  exp: "f32",
+  log: "f32",
+  sqrt: "f32",
+  floor: "f32",
+  pow2ceil: "f32",
+  int: "i32",
+  lt: "i32",
+  le: "i32",
+  eq: "i32",
+  and: "i32",
+  or: "i32",
 };
 
 /** Type of an expression by itself; undefined for integer constants and indices, which adopt the type of what they meet. */

@@ -6,8 +6,18 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { compileSpec, defaults, type CompileOptions } from "../../compiler/compile.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
+import { lowerToWasm } from "../../codegen/cpu/lower.ts";
+import { printCuda } from "../../codegen/cuda/printed/print.ts";
+import { families } from "../../codegen/kernels/index.ts";
+import { printTriton } from "../../codegen/triton/print.ts";
 import { specOf } from "../../compiler/frontend/config.ts";
 import { sourceOf } from "../../compiler/frontend/source.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
+import type { Problem } from "../../ir/kernel/catalogue.ts";
+import { parseKernel } from "../../ir/kernel/parse.ts";
+import { printKernel } from "../../ir/kernel/print.ts";
+import type { Kernel } from "../../ir/kernel/stmt.ts";
 import { fixtures, read, supported, textOf, withKeys, type Config } from "../frontend/configs.ts";
 import { blessing, difference } from "./golden.ts";
 
@@ -68,6 +78,9 @@ const code = (text: string): string =>
     .map((line) => line.replace(/\s+(\/\/|;;) .*$/, "").trimEnd())
     .join("\n");
 
+/** Every problem that a tile program was made for. */
+const problems = new Map<string, [family: string, problem: Problem]>();
+
 function lines(config: Config, options: Options, name: string, target: CompileOptions["target"], f32: boolean): string[] {
   const { spec } = specOf(sourceOf(textOf(config), "config.json", ".", []));
   // What a checkpoint in f32 makes of a config that says bfloat16 (compiler/checkpoint-dtypes.ts).
@@ -77,6 +90,10 @@ function lines(config: Config, options: Options, name: string, target: CompileOp
     const text = String(files.get(k.text));
     return `  ${kernel} text ${digest(text)} code ${k.binary && files.get(k.binary) ? digest(files.get(k.binary)!) : digest(code(text))}`;
   });
+  for (const [kernel, problem] of Object.entries(JSON.parse(String(files.get("problems.json"))) as Record<string, Problem>)) {
+    const { family } = manifest.kernels[kernel];
+    if (families[family]) problems.set(`${family} ${JSON.stringify(problem)}`, [family, problem]);
+  }
   // Digests of texts change with their words; the rest of a manifest is what the runtime does.
   const { files: _, ...plan } = manifest;
   return [`${name}${written(options)}: ${kernels.length} kernels, manifest ${digest(JSON.stringify(plan))}`, ...kernels];
@@ -98,3 +115,25 @@ for (const target of ["cpu", "cuda", "triton"] as const)
     const want = existsSync(file) ? readFileSync(file, "utf8").trimEnd() : "";
     if (got !== want) expect.fail(`digests of ${target} differ (- golden, + now):\n\n${difference(want, got)}\n\nIf this is meant: npm run bless, and say so in the commit`);
   });
+
+/** The text a target makes of a kernel, or why it makes none: tiles of the CPU are too large for a block of a GPU. */
+function orRefusal(print: (k: Kernel) => string, kernel: Kernel): string {
+  try {
+    return print(kernel);
+  } catch (e) {
+    if (e instanceof DiagnosticError) return e.message;
+    throw e;
+  }
+}
+
+test("every tile program among them parses back, to the same text and, lowered or printed, to the same code", () => {
+  expect(problems.size).toBeGreaterThan(300);
+  for (const [family, problem] of problems.values()) {
+    const kernel = families[family].kernel(problem);
+    const text = printKernel(kernel);
+    const parsed = parseKernel(text, `${kernel.name}.txt`);
+    expect(printKernel(parsed)).toBe(text);
+    for (const print of [(k: Kernel) => lowerToWasm(k).text, (k: Kernel) => printTriton(k).source, (k: Kernel) => printCuda(k, h200).source])
+      expect(orRefusal(print, parsed)).toBe(orRefusal(print, kernel));
+  }
+});
