@@ -11,7 +11,7 @@ import { selectModule } from "../../passes/plan/select.ts";
 import { arenaBytes, largestDims } from "../../runtime/devices/dims.ts";
 import { MEMORY_BYTES } from "../../runtime/devices/segments.ts";
 import { instanceBytes, layersThatFit, partBytes } from "../../runtime/weights.ts";
-import { weightPlans } from "../compile.ts";
+import { weightPlans } from "./weight-plans.ts";
 import { shareRead, sizesOf, type Experts, type Sizes } from "./launches.ts";
 
 export interface Site {

@@ -2,7 +2,7 @@
 // this machine, which needs no GPU; another compiler gives other bytes, so an artifact with cubins names the one it had.
 import { createHash } from "node:crypto";
 import type { Manifest } from "../../ir/artifact.ts";
-import type { Compiled } from "../compile.ts";
+import type { Compiled } from "../driver/pack.ts";
 
 /** The same artifact with a .cubin beside every .cu; `by` insists on a compiler, `tell` hears how far it is. */
 export async function withCubins(c: Compiled, by?: "nvrtc" | "nvcc", tell: (doing: string) => void = () => {}): Promise<Compiled> {

@@ -12,7 +12,8 @@ import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
 import { readRegularSync, readTextSync } from "../../runtime/files.ts";
 import { MANIFEST, filesOfManifest, isOwnPath, manifestText as textOf, sha256 } from "../../runtime/manifest-text.ts";
 import { cacheFolder } from "../../runtime/user-cache.ts";
-import type { Compiled } from "../compile.ts";
+import type { Compiled } from "../driver/pack.ts";
+import { makeFolder } from "./make-folder.ts";
 import { cannotWrite, cacheInTemporary, notOurs, usage } from "../diagnostics.ts";
 import { STAGE, locked } from "./lock.ts";
 import { Ours, clearStage, clearStages, kindAt, removeIfEmpty } from "./ours.ts";
@@ -129,18 +130,6 @@ function commit(folder: string, stage: string, fresh: readonly string[]): void {
     throw e;
   }
   for (const name of new Set([...ours.names].map((n) => path.dirname(n)))) if (name !== ".") removeIfEmpty(path.join(folder, name));
-}
-
-/** Like mkdir -p. Node's own recursive form never returns where a parent refuses children with ENOENT (/proc). */
-export function makeFolder(folder: string): void {
-  if (existsSync(folder) && statSync(folder).isDirectory()) return;
-  const parent = path.dirname(path.resolve(folder));
-  if (!existsSync(parent)) makeFolder(parent);
-  try {
-    mkdirSync(folder);
-  } catch (e) {
-    if ((e as NodeJS.ErrnoException).code !== "EEXIST" || !statSync(folder).isDirectory()) throw e;
-  }
 }
 
 function intact(c: Pick<Compiled, "manifest" | "files">, folder: string): boolean {

@@ -10,7 +10,8 @@ interface Options {
   shell?: keyof typeof shells;
 }
 
-export const completionCommand = {
+/** The command, over all commands: it is one of them, so their list is given to it. */
+export const completionOf = (loadCommands: () => Promise<Parameters<typeof wordsOf>[0]>) => ({
   command: "completion [shell]",
   describe: "a script that completes commands, options, their values and names in bash, zsh, fish or PowerShell",
   builder: (y: Argv): Argv<Options> =>
@@ -18,9 +19,7 @@ export const completionCommand = {
       .positional("shell", { choices: Object.keys(shells) as (keyof typeof shells)[], describe: "whose (default: that of $SHELL)" })
       .epilogue("dsc completion bash >> ~/.bashrc; zsh >> ~/.zshrc; fish > ~/.config/fish/completions/dsc.fish; pwsh >> $PROFILE") as unknown as Argv<Options>,
   handler: async ({ shell }: ArgumentsCamelCase<Options>): Promise<void> => {
-    // Here, for this command is one of the commands.
-    const { loadCommands } = await import("./index.ts");
     const own = (process.env.SHELL ?? "").replace(/^.*\//, "");
     process.stdout.write(shells[shell ?? (Object.hasOwn(shells, own) ? (own as keyof typeof shells) : "bash")](wordsOf(await loadCommands())));
   },
-};
+});

@@ -20,7 +20,7 @@ const loaders: Readonly<Record<string, Loader>> = {
   weights: async () => (await import("./weights.ts")).weights,
   explain: async () => (await import("./explain.ts")).explainCommand,
   doctor: async () => (await import("./doctor.ts")).doctorCommand,
-  completion: async () => (await import("./completion.ts")).completionCommand,
+  completion: async () => (await import("./completion.ts")).completionOf(loadCommands),
 };
 
 export const commandNames: readonly string[] = Object.keys(loaders);

@@ -5,7 +5,7 @@ import type { Manifest } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { partOf } from "../../runtime/files.ts";
 import { argmax, saveTensors, writerOf, type Model, type Result } from "../../runtime/index.ts";
-import { makeFolder } from "../artifact/write.ts";
+import { makeFolder } from "../artifact/make-folder.ts";
 import { cannotWrite, notOurs } from "../diagnostics.ts";
 import { kindAt } from "../artifact/ours.ts";
 import { size } from "../report/summary.ts";

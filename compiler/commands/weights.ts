@@ -6,7 +6,7 @@ import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { readTextSync, writeWhole } from "../../runtime/files.ts";
 import { writeSynthetic, writerOf } from "../../runtime/index.ts";
 import { sha256 } from "../../runtime/manifest-text.ts";
-import { makeFolder } from "../artifact/write.ts";
+import { makeFolder } from "../artifact/make-folder.ts";
 import { kindAt } from "../artifact/ours.ts";
 import { cannotWrite, foreignCheckpoint, noRoom } from "../diagnostics.ts";
 import { loadSpec } from "../frontend/config.ts";

@@ -8,7 +8,7 @@ import { callOf, everyNode, printModule, type Module } from "../../ir/index.ts";
 import { pluginBroke, pluginSlow, pluginThrew, type Failure } from "../../passes/diagnostics.ts";
 import type { PipelineOptions, Place } from "../../passes/index.ts";
 import { readTextSync } from "../../runtime/files.ts";
-import { makeFolder } from "../artifact/write.ts";
+import { makeFolder } from "../artifact/make-folder.ts";
 import { kindAt } from "../artifact/ours.ts";
 import { isPluginExit, thrownAt, withoutExit } from "./plugin-blame.ts";
 import { variable } from "../../runtime/user-cache.ts";

@@ -3,9 +3,9 @@ import type { Value } from "../../ir/graph.ts";
 import {
   add, addBias, asTensor, cacheAppend, dequantize, einsum, linear, mapSequences, param, perSequence, quantize, reshape, rmsNorm, rope, scale, softmaxCausal, split,
 } from "../../ir/index.ts";
-import type { Writer } from "./model.ts";
 import { softmaxScale } from "./spec.ts";
 import type { Body } from "./symbols.ts";
+import type { Writer } from "./writer.ts";
 
 /** y = x Wᵀ; for a block-scaled W the input is quantised and both are dequantised, in the open. */
 export function project(w: Writer, x: Value, matrix: Value): Value {

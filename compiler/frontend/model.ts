@@ -7,25 +7,7 @@ import { attention } from "./mla.ts";
 import { mlp, moe } from "./moe.ts";
 import type { LayerKind, ModelSpec } from "./spec.ts";
 import { Weights } from "./symbols.ts";
-
-export interface ModelOptions {
-  activations: "f32" | "bf16";
-  /** dynamic: FP8 linears quantise their input; none: weights only. */
-  actQuant: "dynamic" | "none";
-  /** Give hidden states, routes and the logits of every row as further results. */
-  taps: boolean;
-}
-
-/** What the parts of a layer need to write themselves. */
-export interface Writer {
-  graph: Graph;
-  spec: ModelSpec;
-  options: ModelOptions;
-  weights: Weights;
-  batch: Value;
-  /** Every node made inside came from these fields of the spec. */
-  from<T>(fields: readonly string[], what: string, body: () => T): T;
-}
+import type { ModelOptions, Writer } from "./writer.ts";
 
 export type Entry = "prefill" | "extend" | "decode" | "draft";
 

@@ -1,9 +1,9 @@
 // Feed-forward layers: the gated MLP, and the mixture of experts with its router and shared experts.
 import type { Value } from "../../ir/graph.ts";
 import { add, linear, mapExperts, mul, param, perExpert, route, silu } from "../../ir/index.ts";
-import type { Writer } from "./model.ts";
 import { project } from "./mla.ts";
 import type { Body } from "./symbols.ts";
+import type { Writer } from "./writer.ts";
 
 /** (silu(x Wgᵀ) * (x Wuᵀ)) Wdᵀ */
 function gated(w: Writer, x: Value, gate: Value, up: Value, down: Value): Value {

@@ -1,0 +1,98 @@
+// Fourth verb of a compile: a kernel for every launch, named and built once, and memory shared within each function.
+import type { Built, TargetBackend, Use } from "../../codegen/backend.ts";
+import type { FunctionPlan, KernelRecord } from "../../ir/artifact.ts";
+import { printOrigins, type Module } from "../../ir/index.ts";
+import type { Problem } from "../../ir/kernel/catalogue.ts";
+import { planMemory } from "../../passes/plan/memory.ts";
+import type { Draft, DraftFunc } from "../../passes/plan/select.ts";
+import { launchesOf, ownSizes, workOf, type Experts, type Launch } from "../analysis/launches.ts";
+import { OriginLog } from "../analysis/origins.ts";
+import type { TritonJob } from "../artifact/triton.ts";
+
+export interface BuiltModel {
+  kernels: Record<string, KernelRecord>;
+  functions: Record<string, FunctionPlan>;
+  /** What each kernel was made for: `dsc why OUT kernels` explains the choice by it. */
+  problems: Record<string, Problem>;
+  /** Texts and binaries of the kernels, by path. */
+  files: Map<string, string | Uint8Array>;
+  launches: OriginLog["launches"];
+  /** What is left to compile by Triton. */
+  triton: TritonJob[];
+}
+
+export function build(module: Module, drafts: readonly DraftFunc[], target: TargetBackend, experts: Experts): BuiltModel {
+  const kernels = new KernelTable(target);
+  const origins = new OriginLog(module);
+  const functions: Record<string, FunctionPlan> = {};
+  for (const draft of drafts) {
+    const func = module.funcs.get(draft.name)!;
+    const launches = new Map(launchesOf(func, draft).map((l) => [l.draft, l]));
+    functions[draft.name] = planMemory(draft, (d) => {
+      const name = kernels.nameOf(d.chosen.family, d.chosen.problem, () => useOf(module, launches.get(d)!, experts));
+      origins.add(name, func, d);
+      return name;
+    });
+  }
+  const { records, problems, files, triton } = kernels;
+  return { kernels: records, functions, problems, files, launches: origins.launches, triton };
+}
+
+/** The kernels of a model. A family and a problem are one kernel, whatever launches it. */
+class KernelTable {
+  readonly records: Record<string, KernelRecord> = {};
+  readonly problems: Record<string, Problem> = {};
+  readonly files = new Map<string, string | Uint8Array>();
+  readonly triton: TritonJob[] = [];
+  readonly #names = new Map<string, string>();
+  readonly #target: TargetBackend;
+
+  constructor(target: TargetBackend) {
+    this.#target = target;
+  }
+
+  /** The kernel of a problem, built where it is new; `use` says what it was first chosen for. */
+  nameOf(family: string, problem: Problem, use: () => Use): string {
+    const key = `${family} ${JSON.stringify(problem)}`;
+    let name = this.#names.get(key);
+    if (name === undefined) {
+      const built = this.#target.build(family, problem, use());
+      this.#names.set(key, (name = this.#free(built.name)));
+      this.#keep(name, problem, built);
+    }
+    return name;
+  }
+
+  /** A name that no kernel has yet. */
+  #free(wanted: string): string {
+    let name = wanted;
+    for (let i = 2; this.records[name]; i++) name = `${wanted}_${i}`;
+    return name;
+  }
+
+  #keep(name: string, problem: Problem, built: Built): void {
+    const text = `kernels/${name}.${built.textType}`;
+    this.files.set(text, built.text);
+    const binary = built.binary && `kernels/${name}.${built.binaryType}`;
+    if (built.binary && binary) this.files.set(binary, built.binary);
+    this.records[name] = { text, ...(binary ? { binary } : {}), ...built.record };
+    if (built.aot) this.triton.push({ name, entry: built.record.entry, text: built.text, aot: built.aot });
+    this.problems[name] = problem;
+  }
+}
+
+/** What the header of a kernel says of the launch it was first chosen for: its own work, at sizes that it is for. */
+function useOf(m: Module, launch: Launch, experts: Experts): Use {
+  const { node, site, chosen } = launch.draft;
+  const sizes = ownSizes(launch, experts);
+  const { bytes, flops } = sizes ? workOf(m, launch, sizes) : { bytes: 0, flops: 0 };
+  const at =
+    sizes &&
+    ["T", "B", ...(launch.func.assume.t === launch.func.assume.s ? [] : ["s"])].map((k) => `${k} = ${sizes[k]}`).join(", ");
+  return {
+    op: chosen.part?.op ?? node?.op.name ?? "copy",
+    site,
+    origin: node ? printOrigins(node.graph.originsOf(node)) : "",
+    ...(at ? { cost: { bytes, flops, at } } : {}),
+  };
+}

@@ -1,0 +1,38 @@
+// What a compile can be asked for.
+import type { Target } from "../../ir/artifact.ts";
+import type { Stored } from "../checkpoint-dtypes.ts";
+
+export interface CompileOptions {
+  target: Target;
+  /** "all", "none" or names with commas; -name leaves one out. */
+  passes: string;
+  activations: "f32" | "bf16";
+  actQuant: "dynamic" | "none";
+  attention: "auto" | "expanded" | "absorbed";
+  taps: boolean;
+  /** CUDA: "none" prints tile programs where a native kernel would serve. */
+  natives?: string;
+  /** CUDA: a sequence's bits do not depend on its batch. */
+  deterministic?: boolean;
+  set: readonly string[];
+  /** What the checkpoint stores, where there is one: the model is compiled as that. */
+  stored?: Stored | undefined;
+  /** Keep the first layers only. */
+  layers?: number;
+  /** Make every width small (compiler/analysis/shrink.ts). */
+  shrink?: boolean;
+  /** Options of passes, by "pass.key". */
+  passOptions?: Readonly<Record<string, string>>;
+  /** Where a text that reproduces a failing plug-in is written; the working directory unless said. */
+  reproduceIn?: string;
+}
+
+export const defaults: CompileOptions = {
+  target: "cpu",
+  passes: "all",
+  activations: "f32",
+  actQuant: "dynamic",
+  attention: "auto",
+  taps: false,
+  set: [],
+};

@@ -1,0 +1,123 @@
+// Last verb of a compile: the files of an artifact and the manifest over them, in memory. Writing them is artifact/write.ts.
+import { createHash } from "node:crypto";
+import path from "node:path";
+import type { TargetBackend } from "../../codegen/backend.ts";
+import type { Manifest, ModelFacts } from "../../ir/artifact.ts";
+import type { Diagnostic } from "../../ir/diagnostic.ts";
+import { printModule, type Func } from "../../ir/index.ts";
+import type { Outcome, Pass } from "../../passes/index.ts";
+import { originsText } from "../analysis/origins.ts";
+import { weightPlans } from "../analysis/weight-plans.ts";
+import { compileTriton } from "../artifact/triton.ts";
+import { version } from "../artifact/version.ts";
+import type { ModelSpec } from "../frontend/spec.ts";
+import type { BuiltModel } from "./build.ts";
+import type { Optimised } from "./optimise.ts";
+import type { CompileOptions } from "./options.ts";
+import { unproved, type PluginProof } from "./prove-plugins.ts";
+
+export interface Compiled {
+  manifest: Manifest;
+  /** Every file of the artifact but manifest.json, by path, in order. */
+  files: Map<string, string | Uint8Array>;
+  outcome: Outcome;
+  spec: ModelSpec;
+  warnings: Diagnostic[];
+  /** What is known of the plug-ins that ran. */
+  proofs: PluginProof[];
+}
+
+/** All that the other verbs made. */
+export interface Parts {
+  spec: ModelSpec;
+  options: CompileOptions;
+  pipeline: readonly Pass[];
+  target: TargetBackend;
+  batchInvariant: TargetBackend["steady"];
+  optimised: Optimised;
+  built: BuiltModel;
+}
+
+export function pack(parts: Parts): Compiled {
+  const { outcome, proofs } = parts.optimised;
+  const { kernels, triton } = parts.built;
+  const files = filesOf(outcome, parts.built);
+  const warnings = [...outcome.slower, ...unproved(proofs), ...(triton.length ? compileTriton(triton, kernels, files) : [])];
+  return { manifest: manifestOf(parts, files), files, outcome, spec: parts.spec, warnings, proofs };
+}
+
+/** Every file but the manifest: graphs, the ledger, kernels, and what explains them. */
+function filesOf(outcome: Outcome, built: BuiltModel): Map<string, string | Uint8Array> {
+  const printed = new Map<Func, string>();
+  const graphs = outcome.snapshots.map(
+    (s, i) => [`graph/${String(i).padStart(2, "0")}-${s.pass}.dsc`, printModule(s.module, { printed })] as const,
+  );
+  return new Map<string, string | Uint8Array>([
+    ...graphs,
+    ["ledger.json", `${JSON.stringify(outcome.ledger.entries, null, 1)}\n`],
+    ...built.files,
+    ["origins.json", originsText({ launches: built.launches })],
+    ["problems.json", `${JSON.stringify(built.problems, null, 1)}\n`],
+  ]);
+}
+
+function manifestOf(
+  { spec, options, pipeline, target, batchInvariant, optimised, built }: Parts,
+  files: Compiled["files"],
+): Manifest {
+  const { module } = optimised.outcome;
+  return {
+    format: "dsc-artifact/1",
+    compiler: version,
+    target: options.target,
+    options: {
+      passes: options.passes,
+      activations: options.activations,
+      act_quant: options.actQuant,
+      attention: options.attention,
+      taps: options.taps,
+      scale_fmt: spec.fp8?.scale ?? "none",
+      ...(options.target === "cuda" ? { natives: options.natives ?? "all" } : {}),
+      ...(batchInvariant ? { deterministic: String(batchInvariant.rows) } : {}),
+      ...given(pipeline, options),
+    },
+    model: factsOf(spec, options, target.catalogue.pageRows),
+    weights: weightPlans(module),
+    kernels: built.kernels,
+    functions: built.functions,
+    entries: module.entries,
+    load: module.load.map((l) => ({ function: l.func, layers: [...l.layers] })),
+    files: Object.fromEntries([...files].map(([name, data]) => [name, createHash("sha256").update(data).digest("hex")])),
+  };
+}
+
+/** Plug-ins by name and digest, and options of passes, where there are any: the artifact says what made it. */
+function given(pipeline: readonly Pass[], { passOptions = {} }: CompileOptions): Record<string, string> {
+  const plugins = pipeline.flatMap((p) =>
+    p.plugin ? [`${p.name} (${path.basename(p.plugin.file)} sha256:${p.plugin.digest})`] : [],
+  );
+  const words = Object.entries(passOptions)
+    .filter(([k]) => k !== "absorb-mla.attention")
+    .map(([k, v]) => `${k}=${v}`);
+  return {
+    ...(plugins.length ? { plugins: plugins.join(", ") } : {}),
+    ...(words.length ? { pass_options: words.join(", ") } : {}),
+  };
+}
+
+function factsOf(spec: ModelSpec, options: CompileOptions, pageRows: number): ModelFacts {
+  return {
+    architecture: spec.architecture,
+    vocab: spec.vocab,
+    hidden: spec.hidden,
+    layers: spec.layers.length,
+    caches: spec.layers.length + spec.mtp,
+    cacheWidth: spec.kvLora + spec.rope,
+    cacheDType: options.activations,
+    pageRows,
+    maxPositions: spec.maxPositions,
+    bos: spec.bos,
+    eos: spec.eos,
+    experts: spec.moe ? { count: spec.moe.experts, perToken: spec.moe.topk } : null,
+  };
+}
