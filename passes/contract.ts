@@ -7,7 +7,6 @@ import { everyNode } from "../ir/print.ts";
 import { asTensor } from "../ir/types.ts";
 import { contractBroken } from "./diagnostics.ts";
 import type { Ledger } from "./ledger.ts";
-import type { Pass } from "./pass.ts";
 
 /** What one function of the model holds as the frontend wrote it. */
 export interface Body {
@@ -52,6 +51,14 @@ export interface Expectation {
 }
 
 /** An expectation for every body, leaving out those that need nothing. */
+/** What the contract of a pass needs to know of it. */
+interface Bound {
+  readonly name: string;
+  readonly plugin?: { readonly file: string };
+  readonly hides?: readonly string[];
+  readonly expect?: (known: Known) => readonly Expectation[];
+}
+
 export const inEach = (bodies: readonly Body[], rules: readonly string[], times: (b: Body) => number): Expectation[] =>
   bodies.map((b) => ({ rules, site: b.func, times: times(b) })).filter((e) => e.times > 0);
 
@@ -104,7 +111,7 @@ function bodyFacts(f: Func): Body {
  * compiles all the same, for it is right and only slower: what would have been thrown is given to `say`. What a plug-in before it hides
  * on purpose always is.
  */
-export function checkContract(p: Pass, known: Known, model: string, before: readonly Pass[], say: (d: Diagnostic) => void, lenient: boolean): void {
+export function checkContract(p: Bound, known: Known, model: string, before: readonly Bound[], say: (d: Diagnostic) => void, lenient: boolean): void {
   const hiding = before.filter((b) => b.hides?.includes(p.name));
   for (const { rules, site, times } of p.expect?.(known) ?? []) {
     const found = known.ledger.met(rules, site);

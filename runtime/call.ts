@@ -6,7 +6,7 @@ import type { Device } from "./device.ts";
 import { arenaBytes, functionOf, largestDims } from "./devices/dims.ts";
 import { align } from "./devices/align.ts";
 import * as diagnostics from "./diagnostics.ts";
-import type { Model } from "./model.ts";
+import type { SessionModel } from "./session-model.ts";
 import { CHOICE_BYTES, Sampler, argmax } from "./sample.ts";
 import { bytesIn, layOut, readRows, readValue, writeValue, type Placed, type Tensor } from "./values.ts";
 
@@ -78,7 +78,7 @@ export class Arena {
 }
 
 /** Whether the ids of an entry can be drawn on the device: it needs the logits of every entry's last row, and no others. */
-export function drawable({ manifest, device }: Model, entry: string): boolean {
+export function drawable({ manifest, device }: SessionModel, entry: string): boolean {
   const logits = functionOf(manifest, entry).results.find((r) => r.name === "logits");
   // A decode step has one row of each sequence.
   const lastOnly = logits?.shape[0] === "B" || (entry === manifest.entries.decode && manifest.options.taps !== true);
@@ -99,7 +99,7 @@ export interface Begun {
  * them on. Undefined, and nothing begun, where the two blocks are laid out differently: tables of one would lie over ids of the
  * other, or the block of the other would have to move.
  */
-export function begin(model: Model, arena: Arena, o: CallOptions, after?: Begun): Begun | undefined {
+export function begin(model: SessionModel, arena: Arena, o: CallOptions, after?: Begun): Begun | undefined {
   const { manifest, device, weights } = model;
   const { pageRows } = manifest.model;
   const entries = [...o.entries, ...Array<Entry>(o.padding ?? 0).fill(padding)];
@@ -155,7 +155,7 @@ export function begin(model: Model, arena: Arena, o: CallOptions, after?: Begun)
 }
 
 /** Throws DSC5037 where a logit is NaN or infinite: what chooses the ids reads every logit, and says such a one as -1 - id. */
-function expectNumbers(model: Model, base: number, results: readonly Placed[], { entries }: CallOptions, ids: Int32Array | undefined): void {
+function expectNumbers(model: SessionModel, base: number, results: readonly Placed[], { entries }: CallOptions, ids: Int32Array | undefined): void {
   const next = results.find((r) => r.arg.name === "next");
   if (!next || entries.length === 0) return;
   const chosen = ids ?? (readRows(model.device, { ...next, shape: [next.count] }, base, 0, next.count) as Int32Array);

@@ -12,7 +12,8 @@ import type { Model } from "./model.ts";
 import { ReasoningStream, type Piece } from "./reasoning.ts";
 import { renderSaid, type Rendered } from "./said.ts";
 import type { Session } from "./session.ts";
-import { TextStream, type Tokenizer } from "./tokenizer.ts";
+import { TextStream } from "./text-stream.ts";
+import type { Tokenizer } from "./tokenizer.ts";
 
 export interface ChatOptions extends Omit<GenerateOptions, "maxNew" | "stop" | "signal"> {
   /** Said before the first turn, in the place the template gives it. */

@@ -25,6 +25,7 @@ export type { Result, SessionOptions, Tensor } from "./session.ts";
 export { isFp8Name, promptIds } from "./synthetic.ts";
 export { writeSynthetic } from "./synthetic-checkpoint.ts";
 export { encodePrompt, stream } from "./text.ts";
-export { TextStream, loadTokenizer } from "./tokenizer.ts";
+export { TextStream } from "./text-stream.ts";
+export { loadTokenizer } from "./tokenizer.ts";
 export type { EncodeOptions, Tokenizer } from "./tokenizer.ts";
 export type { TextOfIds } from "./tokenizer/decode.ts";

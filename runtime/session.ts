@@ -7,7 +7,7 @@ import { Cache } from "./cache.ts";
 import { Arena, begin, drawable, type Begun, type CallOptions, type Result } from "./call.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { joined, kept } from "./joined.ts";
-import type { Model } from "./model.ts";
+import type { SessionModel } from "./session-model.ts";
 import type { Sampler } from "./sample.ts";
 import { Seen } from "./seen.ts";
 
@@ -33,7 +33,7 @@ interface Extra {
 
 export class Session {
   readonly maxTokens: number;
-  private readonly model: Model;
+  private readonly model: SessionModel;
   private readonly expected: number;
   private readonly cache: Cache;
   private readonly arena: Arena;
@@ -47,7 +47,7 @@ export class Session {
   /** Counts calls: a result belongs to one. */
   private turn = 0;
 
-  constructor(model: Model, options: SessionOptions) {
+  constructor(model: SessionModel, options: SessionOptions) {
     const { maxPositions } = model.manifest.model;
     optionsOf("session", options, ["maxTokens", "sequences"]);
     maybeWhole("session", "sequences", options.sequences, 1);

@@ -5,7 +5,8 @@ import * as diagnostics from "./diagnostics.ts";
 import { GENERATE_OPTIONS, generate, type GenerateOptions } from "./generate.ts";
 import { loadGeneration } from "./generation-config.ts";
 import type { Model } from "./model.ts";
-import { TextStream, type Tokenizer } from "./tokenizer.ts";
+import { TextStream } from "./text-stream.ts";
+import type { Tokenizer } from "./tokenizer.ts";
 
 /**
  * The ids of a text with what the tokenizer puts around it: a <bos> only where its files say so, and not a second one. Names of

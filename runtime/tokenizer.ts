@@ -17,8 +17,6 @@ import { preTokenizerOf, type PreTokenizer } from "./tokenizer/split.ts";
 import { readTiktoken } from "./tokenizer/tiktoken.ts";
 import { vocabularyOf, type PackageModels, type Vocabulary } from "./tokenizer/vocabulary.ts";
 
-export { TextStream } from "./text-stream.ts";
-
 export interface EncodeOptions {
   /** Add what the tokenizer puts around a text by itself, such as a leading <bos> (default: true). */
   special?: boolean;

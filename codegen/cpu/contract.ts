@@ -6,7 +6,8 @@ import { bytesOf, type Stored } from "./dot.ts";
 import { keep } from "./math.ts";
 import { mixBlock, mixRow } from "./mix.ts";
 import { address, unitStride } from "./place.ts";
-import { packBytes, product, type ScaleOf } from "./product.ts";
+import { packBytes, product } from "./product.ts";
+import type { ScaleOf } from "./product-type.ts";
 import type { Tiles } from "./tiles.ts";
 import { i32, ins, load, plus, times, withImm, type Expr } from "./wasm.ts";
 

@@ -3,7 +3,7 @@
 // serves all of them, and four sums are joined at once. Weights are widened, and scales multiplied in, once per tile and not once per row.
 import { widen8, widen8InOrder } from "./dot.ts";
 import { keep } from "./math.ts";
-import { sumAt, type Product } from "./product.ts";
+import { sumAt, type Product } from "./product-type.ts";
 import { get, i32, ins, load, plus, select, set, splat, store, times, type Expr, type Local } from "./wasm.ts";
 import type { Writer } from "./writer.ts";
 

@@ -4,37 +4,9 @@
 import { bytesOf, deinterleave, dotRows, type Stored } from "./dot.ts";
 import { keep, sumLanes } from "./math.ts";
 import { many, panelBytes } from "./product-many.ts";
+import { sumAt, type Product } from "./product-type.ts";
 import { f32, get, i32, ins, load, plus, select, set, splat, store, times, type Expr, type Local } from "./wasm.ts";
 import type { Writer } from "./writer.ts";
-
-/** A multiplier per 128 columns: the f32 scale of a row in a block of columns. */
-export type ScaleOf = (row: Expr, block: Expr) => Expr;
-
-export interface Product {
-  /** Largest and actual rows of a and b in this tile. */
-  tile: { m: number; n: number };
-  m: Expr;
-  n: Expr;
-  /** Columns: a number known when compiling. */
-  k: number;
-  a: {
-    /** Eight consecutive columns, c a multiple of 8, as two f32 vectors. */
-    eight(row: Expr, c: Expr): [Expr, Expr];
-    one(row: Expr, c: Expr): Expr;
-    /** Address of a row already f32 and contiguous: packing is left out where b is f32 too. */
-    direct?: (row: Expr) => Expr;
-    scale?: ScaleOf;
-  };
-  b: { dtype: Stored; address(row: Expr): Expr; scale?: ScaleOf };
-  /** Address of scratch for packed rows: packBytes. */
-  packed: Expr;
-  /** Both sides are f32 and lie so that reading them where they are is as good as packing them. */
-  inPlace?: boolean;
-  /** Address of the [tile.m, tile.n] f32 sums. */
-  sums: Expr;
-  /** Add to the sums that are there. */
-  add?: boolean;
-}
 
 /** From this many rows on, weights are widened once for all of them (product-many.ts). */
 const MANY = 4;
@@ -89,9 +61,6 @@ function few(w: Writer, p: Product, whole: number): void {
     done = end;
   }
 }
-
-/** Address of the sum of row i of a and row j of b. */
-export const sumAt = (p: Product, i: Expr, j: Expr): Expr => plus(p.sums, times(plus(times(i, i32(p.tile.n)), j), i32(4)));
 
 function clearSums(w: Writer, p: Product): void {
   w.loop("i", i32(0), p.m, 1, (i) => w.loop("j", i32(0), i32(p.tile.n), 4, (j) => w.push(store("v128.store", sumAt(p, i, j), splat(0)))));

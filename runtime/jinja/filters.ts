@@ -3,6 +3,7 @@ import { flag, take } from "./arguments.ts";
 import { attribute } from "./attributes.ts";
 import { spend } from "./budget.ts";
 import { failure, unsupported } from "./errors.ts";
+import type { Filter } from "./filter.ts";
 import { toJson } from "./json.ts";
 import { listFilters } from "./list-filters.ts";
 import { parseFloating, parseInteger, rounded, wholeOf } from "./numbers.ts";
@@ -10,9 +11,6 @@ import { percentFormat } from "./percent-format.ts";
 import { centered, capital, lines, replaced, stripped } from "./string-methods.ts";
 import { str } from "./text.ts";
 import { Undefined, characters, isNumber, itemsOf, lengthOf, plainNumber, truthy, typeName, tuple, type Args, type Value } from "./values.ts";
-
-/** A filter; `run` calls another by its name, `test` a test. */
-export type Filter = (v: Value, args: Args, how: { run: (name: string, v: Value, args: Args) => Value; test: (name: string, v: Value, args: readonly Value[]) => boolean }) => Value;
 
 const plain = (name: string, f: (v: Value) => Value): Filter => (v, args) => (take(name, args, []), f(v));
 const WORD_BEGIN = /([-\s({[<]+)/;

@@ -3,7 +3,7 @@ import { flag, take } from "./arguments.ts";
 import { itemOf } from "./attributes.ts";
 import { spend } from "./budget.ts";
 import { failure } from "./errors.ts";
-import type { Filter } from "./filters.ts";
+import type { Filter } from "./filter.ts";
 import { wholeOf } from "./numbers.ts";
 import { binary } from "./operators.ts";
 import { str } from "./text.ts";

@@ -8,7 +8,8 @@ import { afterAll, expect, test } from "vitest";
 import type { Manifest } from "../../ir/artifact.ts";
 import { load } from "../../runtime/load.ts";
 import { manifestText } from "../../runtime/manifest-text.ts";
-import { TextStream, loadTokenizer } from "../../runtime/tokenizer.ts";
+import { TextStream } from "../../runtime/text-stream.ts";
+import { loadTokenizer } from "../../runtime/tokenizer.ts";
 import { binaries, manifest } from "./toy.ts";
 
 const root = mkdtempSync(join(tmpdir(), "dsc-load-"));

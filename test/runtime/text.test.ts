@@ -7,7 +7,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { loadChatTemplate } from "../../runtime/chat-template.ts";
 import { renderSaid } from "../../runtime/said.ts";
 import { ReasoningStream, type Piece } from "../../runtime/reasoning.ts";
-import { TextStream, loadTokenizer, type Tokenizer } from "../../runtime/tokenizer.ts";
+import { TextStream } from "../../runtime/text-stream.ts";
+import { loadTokenizer, type Tokenizer } from "../../runtime/tokenizer.ts";
 
 const tiny = path.resolve(import.meta.dirname, "../../examples/tiny-r1");
 const folder = mkdtempSync(path.join(tmpdir(), "dsc-text-"));
