@@ -4,7 +4,7 @@ import type { FunctionPlan, KernelRecord } from "../../ir/artifact.ts";
 import { printOrigins, type Module } from "../../ir/index.ts";
 import type { Problem } from "../../ir/kernel/catalogue.ts";
 import { planMemory } from "../../passes/plan/memory.ts";
-import type { Draft, DraftFunc } from "../../passes/plan/select.ts";
+import type { DraftFunc } from "../../passes/plan/select.ts";
 import { launchesOf, ownSizes, workOf, type Experts, type Launch } from "../analysis/launches.ts";
 import { OriginLog } from "../analysis/origins.ts";
 import type { TritonJob } from "../artifact/triton.ts";
