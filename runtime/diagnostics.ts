@@ -213,13 +213,13 @@ export const scalesAsBytes = (tensor: string): DiagnosticError =>
     "if they are, compile with --set quantization_config.scale_fmt=ue8m0",
   );
 
-export const missingScales = (tensor: string, scales: string): DiagnosticError =>
+export const missingScales = (tensor: string, scales: string, undivided: string | undefined): DiagnosticError =>
   fail(
     tensor,
     "DSC5023",
     `${tensor} is F8_E4M3 without its scales`,
-    [`${scales} is not in the checkpoint; without it the values are unknown`],
-    "fetch the whole checkpoint, or one in bf16",
+    [undivided ?? `${scales} is not in the checkpoint; without it the values are unknown`],
+    undivided ? "give a checkpoint that holds gate_proj and up_proj of every expert apart, as they are published, or one in bf16" : "fetch the whole checkpoint, or one in bf16",
   );
 
 export const noSyntheticKind = (tensor: string): DiagnosticError =>

@@ -16,9 +16,8 @@ export function addExperts(tensors: Map<string, TensorInfo>): void {
     const names = part === "gate_up_proj" ? ["gate_proj", "up_proj"] : [part];
     if (part === "gate_up_proj" && !fits(t, tensors, at)) continue;
     const height = rows / names.length;
-    const scales = tensors.get(`${t.name}_scale_inv`) ?? tensors.get(`${at}.${part}.weight_scale_inv`);
-    // A block of scales over both halves could not be divided.
-    const scaleHeight = scales && (names.length === 1 ? scales.shape[1] : height % BLOCK === 0 ? scales.shape[1] / 2 : undefined);
+    const scales = scalesOf(tensors, at, part);
+    const scaleHeight = scales && (names.length === 1 ? scales.shape[1] : halfOf(scales.shape[1], height));
     for (let e = 0; e < t.shape[0]; e++)
       for (const [i, name] of names.entries()) {
         const whole = `${at}.${e}.${name}.weight`;
@@ -27,6 +26,30 @@ export function addExperts(tensors: Map<string, TensorInfo>): void {
         if (scales && scaleHeight !== undefined && scales.shape.length === 3) tensors.set(`${whole}_scale_inv`, sliceOf(scales, `${whole}_scale_inv`, e, i * scaleHeight, scaleHeight));
       }
   }
+}
+
+const scalesOf = (tensors: ReadonlyMap<string, TensorInfo>, at: string, part: string): TensorInfo | undefined =>
+  tensors.get(`${at}.${part}_scale_inv`) ?? tensors.get(`${at}.${part}.weight_scale_inv`);
+
+/**
+ * Rows of scales that are gate's, as many as up's; undefined where these cannot be told apart. Scales of gate and up above each other
+ * are 2 ceil(width / 128) rows, scales of blocks of the whole ceil(2 width / 128), and a block of these may hold rows of both.
+ */
+function halfOf(rows: number, width: number): number | undefined {
+  const [each, whole] = [Math.ceil(width / BLOCK), Math.ceil((2 * width) / BLOCK)];
+  return rows === 2 * each && (width % BLOCK === 0 || whole !== rows) ? each : undefined;
+}
+
+/** Why the gate or up of an expert has no scales though the stack that it lies in has, in words. */
+export function undivided(tensor: string, tensors: ReadonlyMap<string, TensorInfo>): string | undefined {
+  const m = /^(.*\.experts)\.\d+\.(?:gate_proj|up_proj)\.weight$/.exec(tensor);
+  const scales = m && scalesOf(tensors, m[1], "gate_up_proj");
+  const width = tensors.get(tensor)?.shape[0];
+  if (!scales || width === undefined) return undefined;
+  const each = Math.ceil(width / BLOCK);
+  const how = `gate and up are ${width} rows each, no multiple of ${BLOCK}, and ${scales.name} is [${scales.shape.join(", ")}]`;
+  if (scales.shape.length !== 3) return `${how}, which is not [experts, ${2 * each} rows, columns]`;
+  return scales.shape[1] === 2 * each ? `${how}: scales of gate above those of up, or of both in common blocks, which would be other numbers` : `${how}: scales of blocks that hold rows of both`;
 }
 
 /** Whether rows are outputs: [experts, 2 width, hidden] beside a down_proj of [experts, hidden, width]. */

@@ -7,6 +7,7 @@ import type { Device, FillJob, StoredArray } from "./device.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { TensorInfo } from "./safetensors.ts";
 import { Checkpoint } from "./safetensors.ts";
+import { undivided } from "./fused-experts.ts";
 import { formatOf, isAdapter } from "./stored-format.ts";
 import type { Form } from "./synthetic.ts";
 import { describe, formBytes } from "./synthetic.ts";
@@ -132,7 +133,7 @@ function checkTensor(p: Placement, tensors: ReadonlyMap<string, TensorInfo>, ue8
   if (!fits.includes(t.dtype)) throw diagnostics.wrongDType(p.tensor, t.dtype, p.dtype, tensors.has(partner));
   if (!p.scales) return;
   const s = tensors.get(p.scales.tensor);
-  if (!s) throw diagnostics.missingScales(p.tensor, p.scales.tensor);
+  if (!s) throw diagnostics.missingScales(p.tensor, p.scales.tensor, undivided(p.tensor, tensors));
   if (!same(s.shape, p.scales.shape))
     throw diagnostics.wrongShape(s.name, s.shape, p.scales.shape, `${p.symbol}, in blocks of 128 x 128,`);
   // Exponents, as writers stored them before safetensors had a dtype for them.

@@ -1,5 +1,6 @@
 // Formats of weights that are not read, told by the tensors they consist of: what a checkpoint is matters more to whoever has it
 // than which of its names are unknown.
+import { undivided } from "./fused-experts.ts";
 import type { TensorInfo } from "./safetensors-header.ts";
 
 type Tensors = ReadonlyMap<string, TensorInfo>;
@@ -33,6 +34,8 @@ export function formatOf(name: string, tensors: Tensors): string | undefined {
     if (tensors.has(base + suffix)) return typeof what === "string" ? what : what(tensors, base);
   const fused = /^(.*\.experts)\.\d+\.(?:gate_proj|up_proj|down_proj)$/.exec(base)?.[1];
   const stack = fused && (tensors.get(`${fused}.gate_up_proj`) ?? tensors.get(`${fused}.gate_up_proj.weight`));
+  // Read, but for scales that cannot be divided: DSC5023 says so.
+  if (stack && undivided(name, tensors) !== undefined) return undefined;
   if (stack) return `experts fused in ${stack.name} as [${stack.shape.join(", ")}], which is read as [experts, 2 * width, hidden] with down_proj as [experts, hidden, width]`;
   const blocks = fused && (tensors.has(`${fused}.gate_up_proj_blocks`) || tensors.has(`${fused}.gate_up_proj_packed`));
   return blocks ? "fused experts in 4-bit floats" : undefined;

@@ -21,7 +21,7 @@ export const runtime: Readonly<Record<string, Entry>> = {
     example: "A checkpoint whose k matrices are F8_E4M3, with an artifact that reads them as bf16.",
     fix: "Compile the config of this checkpoint, with its quantization_config as it is.",
   },
-  DSC5023: { name: "FP8 codes without scales", means: "The _scale_inv partner of an F8_E4M3 tensor is missing, so its values are unknown.", example: "A checkpoint of which only some shards were fetched.", fix: "Fetch the whole checkpoint, or one in bf16." },
+  DSC5023: { name: "FP8 codes without scales", means: "The _scale_inv partner of an F8_E4M3 tensor is missing, so its values are unknown; or experts are fused, and the scales of gate and up cannot be told apart, because their width is no multiple of 128.", example: "A checkpoint of which only some shards were fetched.", fix: "Fetch the whole checkpoint, or one in bf16." },
   DSC5024: { name: "no synthetic rule for a tensor", means: "Synthetic weights are made by kind of tensor (linear, router, head, embedding, norm, bias), known by name.", example: "A tensor with a name of another family.", fix: "Give a checkpoint that has it." },
   DSC5025: { name: "--weights is neither", means: "--weights is a folder, a .safetensors file, or synthetic:SEED with a whole SEED from 0 up, below 2^32.", example: "$ dsc run examples/tiny-r1 --weights synthetic:x --ids 1,2 --max-new 1", fix: "Try --weights synthetic:0." },
   DSC5026: { name: "an adapter, not a model", means: "A LoRA adapter holds changes to the weights of a base model, and not these.", example: "--weights FOLDER with lora_A and lora_B tensors", fix: "Merge the adapter into its base model, and give the merged checkpoint." },

@@ -31,8 +31,8 @@ const warned = async (folder: string): Promise<string[]> => (await compiled(fold
 const dtypes = (c: ReturnType<typeof compile>): Record<string, string> => Object.fromEntries(Object.entries(c.manifest.weights).map(([k, w]) => [k, w.dtype]));
 const matching = (t: Tensors, re: RegExp): string[] => [...t.keys()].filter((n) => re.test(n));
 
-/** Every expert's matrices in one tensor, as transformers 5 may save them. */
-function fuse(t: Tensors): void {
+/** Every expert's matrices in one tensor, as transformers 5 may save them; scales above each other too, or those in `blocks` rows. */
+function fuse(t: Tensors, blocks?: number): void {
   const stack = (names: string[][]): Uint8Array => Buffer.concat(names.flat().map((n) => t.get(n)!.data));
   for (const at of new Set(matching(t, /\.experts\.0\./).map((n) => n.slice(0, n.indexOf(".experts.") + 8)))) {
     const count = matching(t, new RegExp(`${at.replaceAll(".", "\\.")}\\.\\d+\\.up_proj\\.weight$`)).length;
@@ -41,6 +41,15 @@ function fuse(t: Tensors): void {
     const { dtype, shape: [m, h] } = t.get(gate[0])!;
     t.set(`${at}.gate_up_proj`, { dtype, shape: [count, 2 * m, h], data: stack(gate.map((g, e) => [g, up[e]])) });
     t.set(`${at}.down_proj`, { dtype, shape: [count, h, m], data: stack(down.map((d) => [d])) });
+    if (t.has(`${gate[0]}_scale_inv`)) {
+      const scales = (names: string[]): string[] => names.map((n) => `${n}_scale_inv`);
+      const [rows, columns] = t.get(`${gate[0]}_scale_inv`)!.shape;
+      const all = stack(gate.map((g, e) => scales([g, up[e]])));
+      const height = blocks ?? 2 * rows;
+      t.set(`${at}.gate_up_proj_scale_inv`, { dtype: "F32", shape: [count, height, columns], data: all.subarray(0, 4 * count * height * columns) });
+      t.set(`${at}.down_proj_scale_inv`, { dtype: "F32", shape: [count, ...t.get(`${down[0]}_scale_inv`)!.shape], data: stack(down.map((d) => scales([d]))) });
+      for (const n of scales([...gate, ...up, ...down])) t.delete(n);
+    }
     for (const n of [...gate, ...up, ...down]) t.delete(n);
   }
 }
@@ -48,12 +57,28 @@ function fuse(t: Tensors): void {
 describe("what a checkpoint stores", () => {
   test("experts fused in one tensor are read as if they lay apart", async () => {
     const apart = await answers(await altered("a01-v3-yarn", () => {}));
-    expect(await answers(await altered("a01-v3-yarn", fuse))).toEqual(apart);
+    expect(await answers(await altered("a01-v3-yarn", (t) => fuse(t)))).toEqual(apart);
     const turned = await altered("a01-v3-yarn", (t) => {
       fuse(t);
       for (const n of matching(t, /gate_up_proj$/)) t.set(n, { ...t.get(n)!, shape: [t.get(n)!.shape[0], t.get(n)!.shape[2], t.get(n)!.shape[1]] });
     });
     await expect(openModel(turned)).rejects.toThrow(/DSC5027[^]*experts fused in model.layers.1.mlp.experts.gate_up_proj as/);
+  });
+
+  test("fused experts in FP8 are read where scales of gate and up can be told apart, and refused with the reason where not", async () => {
+    const folder = async (width: number): Promise<string> => {
+      const to = at(`fp8-${width}`);
+      expect((await dsc("weights", "test/fixtures/a07-v3-fp8", "--synthetic", "3", "-o", to, "--set", `moe_intermediate_size=${width}`)).code).toBe(0);
+      return to;
+    };
+    for (const width of [128, 192, 256]) {
+      const src = await folder(width);
+      expect(await answers(await altered(src, (t) => fuse(t)))).toEqual(await answers(src));
+    }
+    const common = await altered(await folder(192), (t) => fuse(t, 3));
+    await expect(openModel(common)).rejects.toThrow(/DSC5023[^]*gate and up are 192 rows each, no multiple of 128, and model.layers.1.mlp.experts.gate_up_proj_scale_inv is \[\d+, 3, 2\]: scales of blocks that hold rows of both[^]*gate_proj and up_proj of every expert apart/);
+    const either = await altered("a07-v3-fp8", (t) => fuse(t));
+    await expect(openModel(either)).rejects.toThrow(/DSC5023[^]*gate and up are 72 rows each[^]*scales of gate above those of up, or of both in common blocks/);
   });
 
   test("scales stored as the bytes of their exponents, where scale_fmt says so", async () => {
