@@ -21,7 +21,9 @@ export const unknownValue = (name: string, near: string | undefined, span: Span)
 export const wrongType = (got: string, want: string, span: Span): Diagnostic =>
   error("DSC2004", "the type written is not the type inferred", { spans: [span], notes: [`written ${got}`, `inferred ${want}`], help: "write the inferred type, or leave the type out" });
 
-export const brokenGraph = (func: string, problem: string): Diagnostic => error("DSC2010", `@${func}: ${problem}`, { spans: [place(`@${func}`)], help: "dsc opt FILE.dsc -p none reads a text and checks it again" });
+/** `span` is the line of the text that the module was parsed from, or prints as. */
+export const brokenGraph = (func: string, problem: string, span: Span): Diagnostic =>
+  error("DSC2010", `@${func}: ${problem}`, { spans: [span], help: "dsc opt FILE.dsc -p none reads a text and checks it again" });
 
 export const noMeaning = (op: string): Diagnostic =>
   error("DSC2011", `${op} has no reference meaning, so it cannot be interpreted`, { spans: [place(op)], help: "give the op a `reference`" });

@@ -8,6 +8,7 @@ import { make } from "./op.ts";
 import { opByName } from "./ops/index.ts";
 import { call, param, weight } from "./ops/module.ts";
 import { dtypes, isDType } from "./dtype.ts";
+import { placesOf } from "./places.ts";
 import { MOST_AXES, asTensor, parseType, printType, type Type } from "./types.ts";
 
 /** Parses a module; throws a DiagnosticError at file:line:column. `file` is only for messages. */
@@ -69,6 +70,7 @@ class Parser {
       } else if ((m = /^entry (\w+) = @(\S+)$/.exec(line))) {
         if (!this.#funcs.has(m[2])) throw new DiagnosticError(unknownValue("@" + m[2], didYouMean(m[2], this.#funcs.keys()), this.#span("@" + m[2])));
         entries[m[1]] = m[2];
+        placesOf(this.#graph).entries.set(m[1], this.#span());
       } else if (line.startsWith("load ")) load.push(this.#load(line));
       else this.#fail("expected a weight, a function, an entry or a load line", undefined, "lines begin with @name, func, entry or load");
       this.#at++;
@@ -148,6 +150,7 @@ class Parser {
       return { name: q[1], value: param(this.#graph, q[1], this.#type(q[2]), q[3] === "ids" ? q[3] : undefined) };
     });
     if (this.#funcs.has(m![1])) this.#fail(`@${m![1]} is defined twice`, `@${m![1]}`);
+    placesOf(this.#graph).funcs.set(m![1], this.#span(`@${m![1]}`));
     const assume = Object.fromEntries((m![3] ?? "").split(",").filter((p) => p.includes("=")).map((p) => [p.split("=")[0].trim(), Number(p.split("=")[1])]));
     for (const [k, v] of Object.entries(assume)) if (!Number.isFinite(v)) this.#fail(`${k} is assumed to be no number`, k, "sizes are assumed as {T = 16, B = 16}");
     const scope = new Map(params.map((p) => ["%" + p.name, p.value]));
@@ -193,6 +196,7 @@ class Parser {
         const callee = this.#funcs.get(spaced[0].slice(1));
         if (!callee) throw new DiagnosticError(unknownValue(spaced[0], didYouMean(spaced[0].slice(1), this.#funcs.keys()), this.#span(spaced[0])));
         const out = call(this.#graph, callee!, words.map((w) => this.#value(w, scope)), Number(attrs!.layer ?? -1));
+        for (const v of Object.values(out)) this.#stands(v);
         this.#define(names, Object.values(out), scope, m![6]);
         this.#at++;
         continue;
@@ -230,10 +234,17 @@ class Parser {
       const problem = op!.infer(operands.map((o) => o.type), { ...defaults(op!.attrs), ...attrs }, region);
       if (typeof problem === "string") throw new DiagnosticError(opMismatch(op!.name, problem, operands, this.#span(words.at(-1))));
       const results = make(op!, operands, attrs! as Record<string, AttrValue>, region, this.#graph);
+      this.#stands(results[0]);
       this.#at = stay;
       this.#define(names, results, scope, types);
       this.#at++;
     }
+  }
+
+  /** The line of a value's node; the first, where equal statements are one node. */
+  #stands(v: Value | undefined): void {
+    const { nodes } = placesOf(this.#graph);
+    if (v && !nodes.has(v.node)) nodes.set(v.node, this.#span());
   }
 
   #define(names: string[], results: readonly Value[], scope: Map<string, Value>, types: string | undefined): void {

@@ -75,6 +75,10 @@ function linesOf(f: Func, origins: boolean): { lines: Line[]; names: Names } {
 /** The line of every node but weights and parameters, as `printFunc` has it, without indentation and padding. */
 export const nodeLines = (f: Func): Map<Node, string> => new Map(linesOf(f, false).lines.flatMap(([l, t, , n]) => (n ? [[n, t ? `${l.trim()} : ${t}` : l.trim()] as const] : [])));
 
+/** The line of every node but weights and parameters, counted from the head of its function. */
+export const rowsOf = (f: Func): Map<Node, number> =>
+  new Map(linesOf(f, false).lines.flatMap(([, , , n], i) => (n ? [[n, i + 1] as const] : [])));
+
 export function printFunc(f: Func, options: { origins?: boolean } = {}): string {
   const { lines, names } = linesOf(f, options.origins === true);
   const width = Math.min(84, Math.max(0, ...lines.map(([l, t]) => (t ? l.length : 0))));

@@ -6,30 +6,48 @@ import { DiagnosticError, type Diagnostic } from "./diagnostic.ts";
 import { brokenGraph } from "./diagnostics.ts";
 import type { Func, Module, Node } from "./graph.ts";
 import { callOf } from "./ops/module.ts";
+import { ModulePlaces } from "./places.ts";
 import { everyNode } from "./print.ts";
-import { MOST_AXES, printType, sameType, type TensorType } from "./types.ts";
+import { MOST_AXES, printType, sameType, type TensorType, type Type } from "./types.ts";
 
 // Nodes do not change, so one whose types were inferred once need not be inferred after every pass. What depends on the module
 // (weights, calls, parameters) is checked every time.
 const sound = new WeakSet<Node>();
 
-/** Throws a DiagnosticError listing what is broken, up to ten findings. */
-export function verify(m: Module): void {
+/**
+ * Throws a DiagnosticError listing what is broken, up to ten findings, each with its line: of the text that the module was parsed
+ * from, and for what a pass made, of the text that the module prints as, named `file`.
+ */
+export function verify(m: Module, file = "<graph>"): void {
+  const places = new ModulePlaces(m, file);
   const found: Diagnostic[] = [];
-  for (const f of m.funcs.values()) found.push(...verifyFunc(m, f));
-  for (const name of Object.values(m.entries)) if (name && !m.funcs.has(name)) found.push(brokenGraph(name, "an entry names it, but the module has no such function"));
+  for (const f of m.funcs.values()) found.push(...verifyFunc(m, f, places));
+  for (const [kind, name] of Object.entries(m.entries))
+    if (name && !m.funcs.has(name))
+      found.push(brokenGraph(name, "an entry names it, but the module has no such function", places.entry(kind, `@${name}`)));
   if (found.length) throw new DiagnosticError(found.slice(0, 10));
 }
 
-function verifyFunc(m: Module, f: Func): Diagnostic[] {
-  const found: Diagnostic[] = [];
-  // One fault of a function shows at every call of it: it is said once, with how often.
-  const times = new Map<string, number>();
-  const say = (problem: string): void => void times.set(problem, (times.get(problem) ?? 0) + 1);
+/** What of a node's line, or of a line that reads it, a finding underlines. */
+function wordOf(n: Node): string {
+  if (n.leaf) return `${n.leaf.kind === "param" ? "%" : "@"}${n.leaf.name}`;
+  const called = callOf(n);
+  return called ? `@${called.func}` : n.op.name;
+}
+
+const printTypes = (types: readonly Type[]): string => types.map(printType).join(", ");
+
+function verifyFunc(m: Module, f: Func, places: ModulePlaces): Diagnostic[] {
+  // One fault of a function shows at every call of it: it is said once, where it shows first, with how often.
+  const said = new Map<string, { times: number; n: Node; word: string }>();
+  const sayAt = (n: Node, word: string, problem: string): void =>
+    void said.set(problem, { n, word, ...said.get(problem), times: (said.get(problem)?.times ?? 0) + 1 });
   const params = new Set(f.params.map((p) => p.value.node));
   const nodes = everyNode(f);
   for (const n of nodes) for (const p of n.region?.params ?? []) params.add(p.node);
   for (const n of nodes) {
+    const word = wordOf(n);
+    const say = (problem: string): void => sayAt(n, word, problem);
     const wide = n.results.find((r) => r.type.kind === "tensor" && r.type.dims.length > MOST_AXES);
     if (wide) say(`${n.op.name} gives a tensor of ${(wide.type as TensorType).dims.length} axes; the most is ${MOST_AXES}`);
     const called = callOf(n);
@@ -38,24 +56,34 @@ function verifyFunc(m: Module, f: Func): Diagnostic[] {
     } else if (n.leaf) {
       const decl = m.weights.get(n.leaf.name);
       if (!decl) say(`reads @${n.leaf.name}, which is not declared`);
-      else if (!sameType(decl.type, n.results[0].type)) say(`reads @${decl.name} as ${printType(n.results[0].type)}, declared ${printType(decl.type)}`);
+      else if (!sameType(decl.type, n.results[0].type))
+        say(`reads @${decl.name} as ${printType(n.results[0].type)}, declared ${printType(decl.type)}`);
     } else if (called) {
       const callee = m.funcs.get(called.func);
       if (!callee) say(`calls @${called.func}, which is not defined`);
       else {
-        if (callee.params.length !== n.operands.length) say(`gives @${callee.name} ${n.operands.length} values, it takes ${callee.params.length}`);
+        if (callee.params.length !== n.operands.length)
+          say(`gives @${callee.name} ${n.operands.length} values, it takes ${callee.params.length}`);
         for (const [i, p] of callee.params.entries())
-          if (n.operands[i] && !sameType(p.value.type, n.operands[i].type)) say(`gives @${callee.name} %${p.name} as ${printType(n.operands[i].type)}, it takes ${printType(p.value.type)}`);
+          if (n.operands[i] && !sameType(p.value.type, n.operands[i].type))
+            say(`gives @${callee.name} %${p.name} as ${printType(n.operands[i].type)}, it takes ${printType(p.value.type)}`);
         for (const [i, r] of callee.results.entries())
-          if (n.results[i] && !sameType(r.value.type, n.results[i].type)) say(`takes ${r.name} from @${callee.name} as ${printType(n.results[i].type)}, it gives ${printType(r.value.type)}`);
+          if (n.results[i] && !sameType(r.value.type, n.results[i].type))
+            say(`takes ${r.name} from @${callee.name} as ${printType(n.results[i].type)}, it gives ${printType(r.value.type)}`);
       }
     } else if (!sound.has(n)) {
-      const types = n.op.infer(n.operands.map((o) => o.type), n.attrs, n.region);
+      const types = n.op.infer(
+        n.operands.map((o) => o.type),
+        n.attrs,
+        n.region,
+      );
       if (typeof types === "string") say(`${n.op.name}: ${types}`);
-      else if (types.length !== n.results.length || types.some((t, i) => !sameType(t, n.results[i].type))) say(`${n.op.name} has types ${n.results.map((r) => printType(r.type)).join(", ")}, inferred ${types.map(printType).join(", ")}`);
+      else if (types.length !== n.results.length || types.some((t, i) => !sameType(t, n.results[i].type)))
+        say(`${n.op.name} has types ${printTypes(n.results.map((r) => r.type))}, inferred ${printTypes(types)}`);
       else sound.add(n);
     }
   }
-  for (const [problem, n] of times) found.push(brokenGraph(f.name, n > 1 ? `${problem} (x ${n})` : problem));
-  return found;
+  return [...said].map(([problem, { times, n, word }]) =>
+    brokenGraph(f.name, times > 1 ? `${problem} (x ${times})` : problem, places.node(f, n, word)),
+  );
 }

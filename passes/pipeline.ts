@@ -67,7 +67,7 @@ export function runPipeline(given: Module, passes: readonly Pass[], options: Rea
   const module = frozenModule(given);
   const ledger = new Ledger();
   const snapshots: Snapshot[] = [{ pass: "frontend", module }];
-  verify(module);
+  verify(module, snapshotName(0, "frontend"));
   const known: Known = { bodies: how.contracts === false || module.mixed ? [] : bodiesOf(module), ran: new Set(passes.map((p) => p.name)), ledger };
   const guard = how.guard ?? ((_, work) => work());
   const slower: Diagnostic[] = [];
@@ -75,7 +75,8 @@ export function runPipeline(given: Module, passes: readonly Pass[], options: Rea
   let m = module;
   for (const p of passes) {
     const place: Place = { pass: p, before: m };
-    m = guard(place, () => runPass(m, p, ledger, { options: Object.freeze(optionsOf(p, options)), machines }, place));
+    const file = snapshotName(snapshots.length, p.name);
+    m = guard(place, () => runPass(m, p, ledger, { options: Object.freeze(optionsOf(p, options)), machines }, place, file));
     checkContract(p, known, module.name, passes.slice(0, passes.indexOf(p)), (d) => slower.push(d), how.contracts === "say");
     snapshots.push({ pass: p.name, module: m });
   }
@@ -85,7 +86,10 @@ export function runPipeline(given: Module, passes: readonly Pass[], options: Rea
 /** What a pass is told beside the module. */
 type Given = Pick<Cx, "options" | "machines">;
 
-function runPass(before: Module, p: Pass, ledger: Ledger, given: Given, place: Place): Module {
+/** The file of an artifact that holds the module after a pass. */
+export const snapshotName = (i: number, pass: string): string => `graph/${String(i).padStart(2, "0")}-${pass}.dsc`;
+
+function runPass(before: Module, p: Pass, ledger: Ledger, given: Given, place: Place, file: string): Module {
   const funcs = new Map<string, Func>();
   for (const f of before.funcs.values()) {
     place.func = f.name;
@@ -96,7 +100,7 @@ function runPass(before: Module, p: Pass, ledger: Ledger, given: Given, place: P
   if (p.whole) m = checkedModule(p, p.whole(frozenModule(m), contextOf(m, p, "module", new Map(), ledger, given)));
   m = frozenModule(m);
   try {
-    verify(m);
+    verify(m, file);
   } catch (e) {
     if (!(e instanceof DiagnosticError)) throw e;
     const fired = ledger.entries.filter((x) => x.pass === p.name && x.outcome === "fired");

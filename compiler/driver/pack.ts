@@ -6,6 +6,7 @@ import type { Manifest, ModelFacts } from "../../ir/artifact.ts";
 import type { Diagnostic } from "../../ir/diagnostic.ts";
 import { printModule, type Func } from "../../ir/index.ts";
 import type { Outcome, Pass } from "../../passes/index.ts";
+import { snapshotName } from "../../passes/pipeline.ts";
 import { originsText } from "../analysis/origins.ts";
 import { weightPlans } from "../analysis/weight-plans.ts";
 import { compileTriton } from "../artifact/triton.ts";
@@ -49,9 +50,7 @@ export function pack(parts: Parts): Compiled {
 /** Every file but the manifest: graphs, the ledger, kernels, and what explains them. */
 function filesOf(outcome: Outcome, built: BuiltModel): Map<string, string | Uint8Array> {
   const printed = new Map<Func, string>();
-  const graphs = outcome.snapshots.map(
-    (s, i) => [`graph/${String(i).padStart(2, "0")}-${s.pass}.dsc`, printModule(s.module, { printed })] as const,
-  );
+  const graphs = outcome.snapshots.map((s, i) => [snapshotName(i, s.pass), printModule(s.module, { printed })] as const);
   return new Map<string, string | Uint8Array>([
     ...graphs,
     ["ledger.json", `${JSON.stringify(outcome.ledger.entries, null, 1)}\n`],
