@@ -19,9 +19,20 @@ export function kindAt(at: string): Kind | undefined {
   return stat && (stat.isFile() ? "file" : stat.isDirectory() ? "folder" : "other");
 }
 
+/** What `look` gives, or nothing where what it looks at is gone: another writer moves files at any moment. */
+export function unlessGone<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch (e) {
+    const { code } = e as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw e;
+  }
+}
+
 function manifestAt(folder: string): ReadonlyMap<string, string> | undefined {
   const file = path.join(folder, MANIFEST);
-  return kindAt(file) === "file" ? filesOfManifest(readTextSync(file)) : undefined;
+  return kindAt(file) === "file" ? unlessGone(() => filesOfManifest(readTextSync(file))) : undefined;
 }
 
 /** Digests that files of a folder have if dsc wrote them, by path: its manifest's, and those of writers that were killed there or are at work. */
@@ -57,13 +68,14 @@ export class Ours {
     if (kind === undefined) return undefined;
     if (kind !== "file") return `${name} is no file that dsc wrote`;
     if (!this.digests.has(name)) return `${name} is not from dsc`;
-    return this.digests.get(name)!.has(sha256(readRegularSync(path.join(this.folder, name), Infinity))) ? undefined : `${name} was changed since dsc wrote it`;
+    const data = unlessGone(() => readRegularSync(path.join(this.folder, name), Infinity));
+    return data === undefined || this.digests.get(name)!.has(sha256(data)) ? undefined : `${name} was changed since dsc wrote it`;
   }
 
   /** A file that dsc did not write, anywhere in the folder but in its writers' own; the search ends at the first. */
   foreign(): string | undefined {
     const within = (at: string): string | undefined => {
-      for (const e of readdirSync(path.join(this.folder, at), { withFileTypes: true })) {
+      for (const e of unlessGone(() => readdirSync(path.join(this.folder, at), { withFileTypes: true })) ?? []) {
         const name = at === "" ? e.name : `${at}/${e.name}`;
         if (at === "" && (e.name.startsWith(LOCK) || this.stages.includes(e.name))) continue;
         const found = e.isDirectory() ? within(name) : this.digests.has(name) && this.obstacle(name) === undefined ? undefined : name;

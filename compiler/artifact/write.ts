@@ -16,7 +16,7 @@ import type { Compiled } from "../driver/pack.ts";
 import { makeFolder } from "./make-folder.ts";
 import { cannotWrite, cacheInTemporary, notOurs, usage } from "../diagnostics.ts";
 import { STAGE, locked } from "./lock.ts";
-import { Ours, clearStage, clearStages, kindAt, removeIfEmpty } from "./ours.ts";
+import { Ours, clearStage, clearStages, kindAt, removeIfEmpty, unlessGone } from "./ours.ts";
 
 export const manifestText = (c: Pick<Compiled, "manifest">): string => textOf(c.manifest);
 
@@ -99,7 +99,7 @@ function obstacleIn(ours: Ours, names: Iterable<string>): string | undefined {
 
 const textAt = (folder: string, name: string): string | undefined => {
   const file = path.join(folder, name);
-  return kindAt(file) === "file" ? readTextSync(file) : undefined;
+  return kindAt(file) === "file" ? unlessGone(() => readTextSync(file)) : undefined;
 };
 
 /** The moves. What fails half-way is moved back. */
@@ -135,7 +135,8 @@ function commit(folder: string, stage: string, fresh: readonly string[]): void {
 function intact(c: Pick<Compiled, "manifest" | "files">, folder: string): boolean {
   return [...c.files.keys()].every((name) => {
     const file = path.join(folder, name);
-    return kindAt(file) === "file" && sha256(readRegularSync(file, Infinity)) === c.manifest.files[name];
+    const data = kindAt(file) === "file" ? unlessGone(() => readRegularSync(file, Infinity)) : undefined;
+    return data !== undefined && sha256(data) === c.manifest.files[name];
   });
 }
 

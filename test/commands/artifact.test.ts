@@ -29,7 +29,7 @@ const leftovers = (folder: string): string[] => readdirSync(folder).filter((n) =
 /** A process that writes the two artifacts in turn, for ever, with `pause` ms between; resolves when it has begun. */
 async function writer(folder: string, first: string, pause = 0): Promise<ChildProcess> {
   const script = `
-    const { writeArtifact } = await import(${JSON.stringify(path.join(root, "dist/compiler/artifact.js"))});
+    const { writeArtifact } = await import(${JSON.stringify(path.join(root, "dist/compiler/artifact/write.js"))});
     const { compile, defaults } = await import(${JSON.stringify(path.join(root, "dist/compiler/compile.js"))});
     const made = ["all", "none"].map((passes) => compile(${JSON.stringify(small)}, { ...defaults, passes }));
     if (${JSON.stringify(first)} === "none") made.reverse();
@@ -49,6 +49,7 @@ async function writer(folder: string, first: string, pause = 0): Promise<ChildPr
 }
 
 async function kill(child: ChildProcess): Promise<void> {
+  expect(child.exitCode, "the writer ended by itself").toBeNull();
   const ended = new Promise((resolve) => child.once("exit", resolve));
   child.kill("SIGKILL");
   await ended;
