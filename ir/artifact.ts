@@ -4,7 +4,7 @@
 //   kernels/        source and compiled form of each kernel
 //   ledger.json     where each pass fired, refused, and why
 // Sizes are symbolic (ir/size.ts), so one artifact serves every number of rows; weights are named, never contained.
-import type { Launch, Param } from "./kernel/catalogue.ts";
+import { boundBuffers, type Launch, type Param } from "./kernel/catalogue.ts";
 import type { Size } from "./size.ts";
 
 export type Target = "cpu" | "cuda" | "triton";
@@ -128,6 +128,21 @@ export interface KernelRecord {
   scratchBytes?: number;
   launch?: Launch;
   workspaceBytes?: Size;
+}
+
+/**
+ * Whether a launch may begin before the one before it has ended (programmatic dependent launch). Not where a buffer that the kernel
+ * reads before it waits is a slot or an argument of the function: a launch of this call makes it, perhaps one that still runs, for
+ * launches that all begin early can stand in a row. Weights were there before the call; so were the step's tables, which are
+ * written by a launch that lets none begin before it has ended, and the rows of the cache that are read early.
+ */
+export function mayStartEarly(args: readonly Ref[], { params, launch }: Pick<KernelRecord, "params" | "launch">): boolean {
+  if (!launch?.pdl) return false;
+  const names = boundBuffers(params);
+  return (launch.early ?? []).every((name) => {
+    const arg = args[names.indexOf(name)];
+    return arg !== undefined && !("slot" in arg) && !("arg" in arg);
+  });
 }
 
 export interface Manifest {

@@ -118,6 +118,8 @@ const launch = object<Launch>({
   sharedBytes: whole(0, 232_448),
   cluster: maybe(list(whole(1, 16), 3, 3)),
   pdl: maybe(boolean),
+  early: maybe(list(text)),
+  chained: maybe(list(text)),
   nulls: maybe(whole(0, 16)),
 });
 const kernel = object<KernelRecord>({

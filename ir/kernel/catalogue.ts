@@ -32,8 +32,15 @@ export interface Launch {
   block: number;
   sharedBytes: number;
   cluster?: [number, number, number];
-  /** Launched with the programmatic-dependent-launch attribute. */
+  /** Launched with the programmatic-dependent-launch attribute: blocks may begin while the launch before still runs, and wait for it inside. */
   pdl?: boolean;
+  /**
+   * Of a kernel with `pdl`: buffers (boundBuffers) that it reads before it waits. Where a launch of the same call makes one, the kernel
+   * is launched without the attribute (mayStartEarly in ir/artifact.ts); what it does not name is read and written after the wait.
+   */
+  early?: string[];
+  /** Buffers read before the wait as well, which the launch before had waited for when it let this one begin. */
+  chained?: string[];
   /** Null pointers that follow the dims: the scratch a compiled Triton kernel asks for and does not use. */
   nulls?: number;
 }

@@ -1,6 +1,6 @@
 // 200 random members of the family on the card, in f32 and bf16, with all passes and with none; a tenth of them through Triton as well.
 // Every answer is compared with the float64 reference at the routes it took (family-judge.ts). npm run device -- --only family
-// --steps check --limit 570; DSC_FAMILY=n tries other seeds, DSC_FAMILY_COUNT other numbers. Workers, one a core, compile kernels that many models
+// --steps check --limit 570; DSC_FAMILY=n tries other seeds, DSC_FAMILY_COUNT other numbers, DSC_FAMILY_SEEDS=a,b,c just those. Workers, one a core, compile kernels that many models
 // share through one folder and run the models; what is not done in time is said, not left out.
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import fs from "node:fs";
@@ -38,7 +38,7 @@ function worker(core: number, folder: string): ChildProcess {
 export async function check(): Promise<Row[]> {
   const began = performance.now();
   const [first, count, seconds] = [Number(process.env.DSC_FAMILY ?? 0), Number(process.env.DSC_FAMILY_COUNT ?? 200), Number(process.env.DSC_FAMILY_SECONDS ?? 500)];
-  const seeds = Array.from({ length: count }, (_, i) => first + i);
+  const seeds = process.env.DSC_FAMILY_SEEDS?.split(",").map(Number) ?? Array.from({ length: count }, (_, i) => first + i);
   const queue: Job[] = [...seeds.map((seed) => ({ seed, target: "cuda" as const, from: 0 })), ...seeds.filter((s) => s % 10 === 3).map((seed) => ({ seed, target: "triton" as const, from: 0 }))];
   const folder = fs.mkdtempSync(path.join(tmpdir(), "dsc-family-"));
   const rows: Row[] = [];
@@ -60,7 +60,7 @@ export async function check(): Promise<Row[]> {
     }
     child?.disconnect();
   };
-  await Promise.all(Array.from({ length: Math.min(availableParallelism(), count) }, (_, core) => lane(core)));
+  await Promise.all(Array.from({ length: Math.min(availableParallelism(), queue.length) }, (_, core) => lane(core)));
   fs.rmSync(folder, { recursive: true, force: true });
   return [...summary(rows, (performance.now() - began) / 1000), ...rows.toSorted((a, b) => Number(a.seed) - Number(b.seed))];
 }

@@ -149,12 +149,10 @@ export interface Launch {
   kernel: KernelText;
   buffers: Record<string, HostBuffer>;
   dims: Record<string, number>;
-  /** Further buffers that lie in memory before the kernel before begins, as weights and the step's tables do. */
-  there?: readonly string[];
 }
 
-/** What lies in memory long before a kernel starts. */
-const early = new Set(["w", "w_scale", "w_uk", "gain", "bias", "table", "positions", "sequence", "pages"]);
+/** What a kernel says it reads before it waits; the machine lets it find nothing else there. */
+export const earlyOf = ({ early = [], chained = [] }: KernelText["launch"]): ReadonlySet<string> => new Set([...early, ...chained]);
 
 /** A text as g++ takes it under the header. */
 export const hostText = (source: string): string =>
@@ -167,7 +165,7 @@ const types = { f32: "float", bf16: "unsigned short", e4m3: "unsigned char", i32
 /** Compiles all texts into one program and runs each launch; buffers are overwritten with what the kernels leave. */
 export function runOnHost(launches: readonly Launch[], backwards: boolean): void {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), "dsc-cuda-"));
-  const parts = launches.map(({ kernel, buffers, dims, there = [] }, i) => {
+  const parts = launches.map(({ kernel, buffers, dims }, i) => {
     const text = hostText(kernel.source);
     const list = kernel.params.filter((p) => p.kind === "buffer");
     const loads = list.map((p, j) => {
@@ -175,7 +173,7 @@ export function runOnHost(launches: readonly Launch[], backwards: boolean): void
       return `b${j} = file("${i}.${j}");`;
     });
     const saves = list.map((p, j) => (p.access === "in" ? "" : `{ FILE* f = fopen("${i}.${j}", "wb"); fwrite(b${j}.data(), 1, b${j}.size(), f); fclose(f); }`));
-    const held = list.flatMap((p, j) => (p.access !== "in" ? [`{&b${j}, false, {}}`] : early.has(p.name) || there.includes(p.name) ? [] : [`{&b${j}, true, {}}`]));
+    const held = list.flatMap((p, j) => (p.access !== "in" ? [`{&b${j}, false, {}}`] : earlyOf(kernel.launch).has(p.name) ? [] : [`{&b${j}, true, {}}`]));
     const startsEarly = kernel.launch.pdl && held.length > 0;
     const args = [...list.map((p, j) => `(${types[p.dtype]}*)b${j}.data()`), ...kernel.dims.map((d) => String(dims[d]))].join(", ");
     return `namespace k${i} {\n${text}\nstatic std::vector<char> ${list.map((_, j) => `b${j}`).join(", ")};\nstatic void body() { ${kernel.name}(${args}); }

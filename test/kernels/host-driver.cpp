@@ -26,7 +26,8 @@ typedef uint32_t u32;
 enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NOT_FOUND = 500 };
 
 struct Function { void (*run)(void**, int, int, int); const int* sizes; };
-struct Config { u32 grid[3], block[3], shared; u64 stream; };
+struct Attribute { u32 id; u32 pad; char value[64]; };
+struct Config { u32 grid[3], block[3], shared; u64 stream; const Attribute* attributes; u32 count; };
 typedef std::vector<std::function<void()>> Graph;
 static Graph* recording = nullptr;
 static u64 given = 0;
@@ -99,7 +100,13 @@ int cuEventQuery(u64) { return OK; }
 int cuEventElapsedTime(float* ms, u64, u64) { *ms = 0.001f; return OK; }
 int cuEventDestroy_v2(u64) { return OK; }
 int cuTensorMapEncodeTiled(void*, int, u32, u64, void*, void*, void*, void*, int, int, int, int) { return INVALID; }
+// Launches so far that might begin before the one before them had ended, and all launches.
+static int dependents = 0, launches = 0;
+int host_dependents() { return dependents; }
+int host_launches() { return launches; }
 int cuLaunchKernelEx(const Config* c, u64 function, void** params, void*) {
+  launches++;
+  for (u32 i = 0; i < c->count; i++) dependents += c->attributes[i].id == 6;
   Function* f = (Function*)function;
   if (c->grid[1] != 1 || c->grid[2] != 1) return INVALID;
   int blocks = (int)c->grid[0], threads = (int)c->block[0], shared = (int)c->shared;

@@ -6,6 +6,7 @@ import os from "node:os";
 import path from "node:path";
 import { boundBuffers, type KernelText, type Param } from "../../ir/kernel/catalogue.ts";
 import { evaluate, type Size } from "../../ir/size.ts";
+import { earlyOf } from "./cuda-on-host.ts";
 
 type TensorMap = Extract<Param, { kind: "tensormap" }>;
 
@@ -24,11 +25,8 @@ function bodyOf(source: string): string {
 
 const pointers = { f32: "float", bf16: "u16", e4m3: "u8", i32: "int" } as const;
 
-/** What lies in memory long before a kernel starts: weights, the step's tables, and the cache but for its newest rows. */
-const early = new Set(["w", "w_scale", "b", "gain", "bias", "positions", "sequence", "pages", "cache"]);
-
 /** The arguments of the program: launches, blocks along x, y and z, bytes of workspace, a file for each buffer, extents and strides of maps, dims. */
-function mainOf(text: KernelText, there: readonly string[]): string {
+function mainOf(text: KernelText): string {
   const buffers = boundBuffers(text.params);
   const maps = text.params.filter((p): p is TensorMap => p.kind === "tensormap");
   const map = (p: TensorMap): string => {
@@ -53,7 +51,7 @@ int main(int, char** words) {
 ${buffers.map((b) => `  const char* ${b}_file = *++words; std::vector<u8> ${b} = read(${b}_file);`).join("\n")}
 ${maps.map(map).join("\n")}
 ${text.dims.map((d) => `  const int ${d} = number();`).join("\n")}
-  late = {${buffers.filter((b) => !early.has(b) && !there.includes(b)).map((b) => `{&${b}, {}}`).join(", ")}};
+  late = {${buffers.filter((b) => !earlyOf(text.launch).has(b)).map((b) => `{&${b}, {}}`).join(", ")}};
   for (int i = 0; i < launches; i++)
     launch(grid, ${text.launch.block}, {${(text.launch.cluster ?? [1, 1, 1]).join(", ")}}, ${text.launch.sharedBytes}, [&] {
       ${text.name}(${[...text.params.map(argument), ...text.dims, ...(text.workspaceBytes === undefined ? [] : ["Workspace{workspace.data()}"])].join(", ")});
@@ -71,11 +69,11 @@ export interface Native {
   close(): void;
 }
 
-/** Compiles a kernel's text for this machine. `there` are further buffers that lie in memory before the kernel before begins. */
-export function nativeOnHost(text: KernelText, there: readonly string[] = []): Native {
+/** Compiles a kernel's text for this machine. */
+export function nativeOnHost(text: KernelText): Native {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "dsc-native-"));
   const file = (name: string): string => path.join(folder, name);
-  fs.writeFileSync(file("k.cpp"), `#include "${path.join(import.meta.dirname, "native-on-host.h")}"\n${bodyOf(text.source)}${mainOf(text, there)}`);
+  fs.writeFileSync(file("k.cpp"), `#include "${path.join(import.meta.dirname, "native-on-host.h")}"\n${bodyOf(text.source)}${mainOf(text)}`);
   execFileSync("g++", ["-O2", "-march=native", "-ffp-contract=off", "-std=c++17", "-w", "-o", file("k"), file("k.cpp")]);
   return {
     run(buffers, dims, { SMs, launches = 2 }) {

@@ -204,7 +204,7 @@ export class CudaDevice implements Device {
     const SMs = this.cuda.multiprocessors;
     for (const job of jobs) {
       const scalars = fillScalars(job);
-      this.filler.enqueue(this.cuda.stream, [job.at], { SMs, count: job.count }, (name) => scalars[name]);
+      this.filler.enqueue(this.cuda.stream, [job.at], { SMs, count: job.count }, { scalar: (name) => scalars[name] });
     }
     await this.runs.finished();
   }

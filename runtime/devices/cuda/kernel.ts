@@ -34,6 +34,7 @@ export class CudaKernel {
   private readonly values: Pinned;
   private readonly pointers: Pinned;
   private readonly config = new Pinned(64);
+  private launchAttributes = 0;
   private readonly attributes = new Pinned(2 * 72);
   private readonly offsets: number[] = [];
   private readonly maps = new Map<string, Uint8Array>();
@@ -72,7 +73,7 @@ export class CudaKernel {
       count++;
     }
     this.config.view.setBigUint64(40, BigInt(this.attributes.address), true);
-    this.config.view.setUint32(48, count, true);
+    this.launchAttributes = count;
   }
 
   /** Enqueues one launch on `stream`, all by name. `dims` must name every dim of the kernel and "SMs". */
@@ -83,11 +84,14 @@ export class CudaKernel {
       return from[name];
     };
     for (const d of text.dims) given(dims, d);
-    this.enqueue(stream, this.buffers.map((b) => given(buffers, b)), dims, (name) => given(scalars, name));
+    this.enqueue(stream, this.buffers.map((b) => given(buffers, b)), dims, { scalar: (name) => given(scalars, name) });
   }
 
-  /** Enqueues one launch: addresses in the order of `buffers`, values of the kernel's dims and of "SMs" by name. */
-  enqueue(stream: number, addresses: readonly number[], dims: Dims, scalar?: (name: string) => number): void {
+  /**
+   * Enqueues one launch: addresses in the order of `buffers`, values of the kernel's dims and of "SMs" by name. `early`: it may begin
+   * before the launch before it has ended, if the kernel can.
+   */
+  enqueue(stream: number, addresses: readonly number[], dims: Dims, { scalar, early = true }: { scalar?: (name: string) => number; early?: boolean } = {}): void {
     const { text, values, config } = this;
     for (const [i, p] of text.params.entries()) {
       const at = this.offsets[i];
@@ -107,6 +111,8 @@ export class CudaKernel {
     }
     for (const [i, n] of [text.launch.block, 1, 1, text.launch.sharedBytes].entries()) config.view.setUint32(12 + 4 * i, n, true);
     config.view.setBigUint64(32, BigInt(stream), true);
+    // The last attribute is the one that lets it begin early.
+    config.view.setUint32(48, this.launchAttributes - (text.launch.pdl && !early ? 1 : 0), true);
     this.driver.call("cuLaunchKernelEx", config.bytes, this.func, this.pointers.bytes, null);
   }
 

@@ -1,6 +1,6 @@
 // What a call becomes on the stream: a graph where no launch depends on lengths, else launches one by one; its tables before it, its
 // ids after it. Calls are enqueued at once and follow each other without the host.
-import type { Manifest } from "../../../ir/artifact.ts";
+import { mayStartEarly, type Manifest } from "../../../ir/artifact.ts";
 import type { Call } from "../../device.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { Graphs, graphKey } from "./graphs.ts";
@@ -161,15 +161,16 @@ export class Runs {
   private launchAll(call: Call): void {
     const { cuda, kernels, times, watch, launched } = this;
     const SMs = cuda.multiprocessors;
-    const launch = (kernel: CudaKernel, name: string, addresses: readonly number[], dims: Record<string, number>): void => {
+    const launch = (kernel: CudaKernel, name: string, addresses: readonly number[], dims: Record<string, number>, early: boolean): void => {
       dims.SMs = SMs;
       launched.add(name);
-      if (times) times.around(name, () => kernel.enqueue(cuda.stream, addresses, dims));
-      else kernel.enqueue(cuda.stream, addresses, dims);
+      if (times) times.around(name, () => kernel.enqueue(cuda.stream, addresses, dims, { early }));
+      else kernel.enqueue(cuda.stream, addresses, dims, { early });
     };
     visitSteps(this.manifest, call, {
       launch(name, addresses, dims, site) {
-        const go = (): void => launch(kernels.get(name)!, name, addresses, dims);
+        const kernel = kernels.get(name)!;
+        const go = (): void => launch(kernel, name, addresses, dims, mayStartEarly(site.step.args, kernel.text));
         if (watch) watch({ kernel: name, addresses, site, call }, go);
         else go();
       },
@@ -181,7 +182,7 @@ export class Runs {
     if (!call.sampling) return;
     const { sampling, places, args, batch } = call;
     const addresses = [args.get("logits")!, sampling.choices, places.batch("ids"), places.batch("starts"), places.batch("lengths"), sampling.seen, args.get("next")!];
-    launch(this.sampler!, sampleName, addresses, { m: batch!.lengths.length });
+    launch(this.sampler!, sampleName, addresses, { m: batch!.lengths.length }, true);
   }
 
   /** The ids a step chose follow it to the host, four bytes a sequence. */

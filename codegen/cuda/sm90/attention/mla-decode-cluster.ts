@@ -245,6 +245,6 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
       { kind: "buffer", name: "y", dtype: "bf16", access: "out" },
     ],
     dims: ["T", "P"],
-    launch: { grid: [mul("T", (heads / group) * splits), 1, 1], block: 256, sharedBytes: fixedSharedBytes(schedule), pdl: true, cluster: [splits, 1, 1] },
+    launch: { grid: [mul("T", (heads / group) * splits), 1, 1], block: 256, sharedBytes: fixedSharedBytes(schedule), pdl: true, early: ["cache", "positions", "sequence", "pages"], cluster: [splits, 1, 1] },
   };
 }

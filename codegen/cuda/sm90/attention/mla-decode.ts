@@ -208,7 +208,7 @@ ${combine()}
       { kind: "buffer", name: "y", dtype: "bf16", access: "out" },
     ],
     dims: ["T", "P"],
-    launch: { grid: ["SMs", 1, 1], block: 512, sharedBytes: decodeSharedBytes(schedule), pdl: true, ...(cluster > 1 ? { cluster: [cluster, 1, 1] as [number, number, number] } : {}) },
+    launch: { grid: ["SMs", 1, 1], block: 512, sharedBytes: decodeSharedBytes(schedule), pdl: true, early: ["cache", "positions", "sequence", "pages"], ...(cluster > 1 ? { cluster: [cluster, 1, 1] as [number, number, number] } : {}) },
     workspaceBytes: add(slots, mul(8 * cluster, "T")),
   };
 }

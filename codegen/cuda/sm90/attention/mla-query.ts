@@ -172,7 +172,7 @@ ${bmmBody(p, s)}}
       buffer("kr", "bf16"), buffer("gain", p.gain), buffer("table", "f32"), buffer("positions", "i32"), buffer("sequence", "i32"), buffer("pages", "i32"),
     ],
     dims: ["T", "P"],
-    launch: { grid: [add(products, mul(TURNS + 1, "T")), 1, 1], block: 128, sharedBytes: 0, pdl: true },
+    launch: { grid: [add(products, mul(TURNS + 1, "T")), 1, 1], block: 128, sharedBytes: 0, pdl: true, early: ["w_uk", "gain"] },
   };
 }
 

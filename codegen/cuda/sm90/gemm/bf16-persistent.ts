@@ -127,7 +127,7 @@ ${copied ? copyOut(boxes(s)) : storeOut(p)}
         : { kind: "buffer", name: "y", dtype: p.y, access: "out" },
     ],
     dims: ["m"],
-    launch: { grid: ["SMs", 1, 1], block: 384, sharedBytes: sharedBytes(s), cluster: [2, 1, 1], pdl: true },
+    launch: { grid: ["SMs", 1, 1], block: 384, sharedBytes: sharedBytes(s), cluster: [2, 1, 1], pdl: true, early: ["w"] },
   };
 }
 

@@ -152,7 +152,7 @@ ${body}`;
     ],
     dims: ["m"],
     launch: {
-      grid: [split, Math.ceil(n / columns), ceildiv("m", tokens)], block: math + 64, sharedBytes: sharedBytes(s), pdl: true,
+      grid: [split, Math.ceil(n / columns), ceildiv("m", tokens)], block: math + 64, sharedBytes: sharedBytes(s), pdl: true, early: ["w"],
       ...(cluster ? { cluster: [split, 1, 1] as [number, number, number] } : {}),
     },
   };

@@ -89,7 +89,7 @@ ${bmmBody(p, s)}}
         : ([{ kind: "buffer", name: "y", dtype: p.yType, access: "out" }] as const)),
     ],
     dims: ["m"],
-    launch: { grid: [Math.ceil(units / s.warps), 1, 1], block: 32 * s.warps, sharedBytes: 0, pdl: true },
+    launch: { grid: [Math.ceil(units / s.warps), 1, 1], block: 32 * s.warps, sharedBytes: 0, pdl: true, early: ["b"] },
   };
 }
 

@@ -159,7 +159,7 @@ ${norm ? `typedef long long i64;\n${helpersFor(body)}\n` : ""}${body}`;
       ...params.map(([, q]) => q),
     ],
     dims: ["m"],
-    launch: { grid: [split, Math.ceil(n / rows), 1], block: math + 32, sharedBytes: thinBytes(p, s), pdl: true, ...(split > 1 ? { cluster: [split, 1, 1] as [number, number, number] } : {}) },
+    launch: { grid: [split, Math.ceil(n / rows), 1], block: math + 32, sharedBytes: thinBytes(p, s), pdl: true, early: norm ? ["w", "w_scale", "gain"] : ["w", "w_scale"], ...(split > 1 ? { cluster: [split, 1, 1] as [number, number, number] } : {}) },
   };
 }
 

@@ -270,6 +270,6 @@ ${body}`;
     ],
     dims: [count],
     ...(cut ? { workspaceBytes: mul("SMs", 65536 + 4) } : {}),
-    launch: { grid: ["SMs", 1, 1], block: 384, sharedBytes: sharedBytes(schedule, k), pdl: true, ...(pair ? { cluster: [2, 1, 1] as [number, number, number] } : {}) },
+    launch: { grid: ["SMs", 1, 1], block: 384, sharedBytes: sharedBytes(schedule, k), pdl: true, ...(experts ? {} : { early: ["w"] }), ...(pair ? { cluster: [2, 1, 1] as [number, number, number] } : {}) },
   };
 }

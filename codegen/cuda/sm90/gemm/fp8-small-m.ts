@@ -149,6 +149,6 @@ ${body}`;
       { kind: "buffer", name: "y", dtype: "bf16", access: "out" },
     ],
     dims: ["m"],
-    launch: { grid: [Math.ceil(n / columns), ceildiv("m", tokens), 1], block: math + 64, sharedBytes: sharedBytes(schedule, k), pdl: true },
+    launch: { grid: [Math.ceil(n / columns), ceildiv("m", tokens), 1], block: math + 64, sharedBytes: sharedBytes(schedule, k), pdl: true, early: ["w", "w_scale"] },
   };
 }

@@ -231,7 +231,7 @@ ${body}`;
     launch: {
       // Runs of an expert: at most one that is not full. Blocks past the last find nothing and leave.
       grid: experts ? [split, Math.ceil(n / rows), add({ op: "min", of: ["r", experts] }, { op: "div", of: ["r", tokens] })] : [split, ceildiv("m", tokens), Math.ceil(n / rows)],
-      block: threads, sharedBytes: sharedBytes(schedule, k), pdl: true,
+      block: threads, sharedBytes: sharedBytes(schedule, k), pdl: true, ...(experts ? {} : { early: ["w", "w_scale"] }),
       ...(cluster ? { cluster: [split, 1, 1] as [number, number, number] } : {}),
     },
   };

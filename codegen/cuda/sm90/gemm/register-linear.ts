@@ -128,7 +128,7 @@ ${shared ? `
       { kind: "buffer", name: "y", dtype: p.y, access: "out" },
     ],
     dims: ["m"],
-    launch: { grid: [s.blocks, 1, 1], block: 32 * STREAM_WARPS, sharedBytes: 0, pdl: true },
+    launch: { grid: [s.blocks, 1, 1], block: 32 * STREAM_WARPS, sharedBytes: 0, pdl: true, early: ["w"] },
   };
 }
 

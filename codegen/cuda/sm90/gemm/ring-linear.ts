@@ -168,6 +168,6 @@ ${added ? `      // The product is rounded, then the sum, as if each were stored
     name, language: "cuda", source,
     params: params.map(([, q]) => q),
     dims: ["m"],
-    launch: { grid: [s.blocks, 1, 1], block: 288, sharedBytes: ringBytes(s), pdl: true },
+    launch: { grid: [s.blocks, 1, 1], block: 288, sharedBytes: ringBytes(s), pdl: true, early: p.rows === "rms_norm" ? ["w", "gain"] : ["w"] },
   };
 }

@@ -167,6 +167,6 @@ ${constants}${findRuns}${body}`;
       { kind: "buffer", name: "y", dtype: "bf16", access: "out" },
     ],
     dims: ["T"],
-    launch: { grid: [n / s.rows, 1, 1], block: 128 * s.deep + quantise + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true },
+    launch: { grid: [n / s.rows, 1, 1], block: 128 * s.deep + quantise + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true, early: p.routing?.bias ? ["w", "w_scale", "bias"] : ["w", "w_scale"], chained: p.routing ? ["logits"] : ["indices"] },
   };
 }

@@ -112,6 +112,6 @@ ${constants}${findRuns}${kernel}`;
       { kind: "buffer", name: "y", dtype: "f32", access: "out" },
     ],
     dims: ["T"],
-    launch: { grid: [n / s.rows, 1, 1], block: 128 * s.deep + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true },
+    launch: { grid: [n / s.rows, 1, 1], block: 128 * s.deep + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true, early: p.routing?.bias ? ["w", "w_scale", "bias"] : ["w", "w_scale"] },
   };
 }

@@ -176,7 +176,7 @@ ${body}
       { kind: "buffer", name: "weights", dtype: "f32", access: "out" },
     ],
     dims: ["T"],
-    launch: { grid: [{ op: "ceildiv", of: ["T", WARPS] }, 1, 1], block: 32 * WARPS, sharedBytes: 0, pdl: true },
+    launch: { grid: [{ op: "ceildiv", of: ["T", WARPS] }, 1, 1], block: 32 * WARPS, sharedBytes: 0, pdl: true, ...(p.bias ? { early: ["bias"] } : {}) },
   };
 }
 

@@ -129,7 +129,7 @@ ${body}
     name, language: "cuda", source,
     params: params.map(([, q]) => q),
     dims: ["m"],
-    launch: { grid: ["m", 1, 1], block: 32 * warps, sharedBytes: 0, pdl: true },
+    launch: { grid: ["m", 1, 1], block: 32 * warps, sharedBytes: 0, pdl: true, early: ["gain"] },
   };
 }
 
