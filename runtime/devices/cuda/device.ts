@@ -215,7 +215,7 @@ export class CudaDevice implements Device {
     const found = this.memory.allocate(4 * parts.length, "what is no number");
     this.clear(found, 4 * parts.length);
     for (const [i, part] of parts.entries())
-      for (const { at, scalars } of lookLaunches(part)) look.enqueue(this.cuda.stream, [at, found + 4 * i], { SMs: this.cuda.multiprocessors, bytes: scalars.bytes }, (name) => scalars[name]);
+      for (const { at, scalars } of lookLaunches(part)) look.enqueue(this.cuda.stream, [at, found + 4 * i], { SMs: this.cuda.multiprocessors, bytes: scalars.bytes }, { scalar: (name) => scalars[name] });
     const words = this.read(found, 4 * parts.length);
     this.release(found);
     const bad = new Int32Array(words.buffer, words.byteOffset, parts.length);
