@@ -1,12 +1,11 @@
 // DSC2xxx: what can be wrong with a graph or its text.
 import { error, place, type Diagnostic, type Span } from "./diagnostic.ts";
-import type { Value } from "./graph.ts";
-import { printType } from "./types.ts";
 
-export const opMismatch = (op: string, problem: string, operands: readonly Value[] = [], span?: Span): Diagnostic =>
+/** `operands` are those given, in words. */
+export const opMismatch = (op: string, problem: string, operands: readonly string[] = [], span?: Span): Diagnostic =>
   error("DSC2007", `${op}: ${problem}`, {
     spans: [span ?? place(op)],
-    notes: operands.map((v, i) => `operand ${i}: ${v.node.graph.nameOf(v) ?? "%" + v.node.id} : ${printType(v.type)}`),
+    notes: operands.map((v, i) => `operand ${i}: ${v}`),
     help: `dsc ops ${op} shows its signature`,
   });
 

@@ -1,11 +1,13 @@
 // Graphs are immutable values: nodes are interned per graph, so equality is `===`, sharing is free, and analyses can be
 // memoised forever. Names and origins live in side tables, outside a node's identity.
-import type { Attrs } from "./attr.ts";
+import type { AttrKind, Attrs } from "./attr.ts";
 import type { Source } from "./artifact.ts";
-import type { Op } from "./op.ts";
 import { deepFreeze, frozenMap } from "./freeze.ts";
 import { joinOrigins, type Origin } from "./origin.ts";
-import type { TensorType, Type } from "./types.ts";
+import type { Bindings } from "./signature.ts";
+import type { Batch, Tensor } from "./tensor.ts";
+import type { Traits } from "./traits.ts";
+import type { Dim, TensorType, Type } from "./types.ts";
 
 /** One result of a node. The only class here besides Graph: values have identity. */
 export class Value {
@@ -24,6 +26,57 @@ export class Value {
 export interface Region {
   params: readonly Value[];
   results: readonly Value[];
+}
+
+/** What an op does, derived from its declaration. */
+export interface Op {
+  readonly name: string;
+  readonly summary: string;
+  /** Operand keys in order. "bias?" may be absent, "...xs" takes any number; both only at the end. */
+  readonly ins: readonly string[];
+  /** Signatures as declared, for docs. */
+  readonly signature: { ins: Readonly<Record<string, string>>; outs: Readonly<Record<string, string>> };
+  readonly outs: readonly string[];
+  readonly attrs: Readonly<Record<string, AttrKind>>;
+  readonly traits: Traits;
+  /** Result types, or the mismatch in words. */
+  infer(operands: readonly Type[], attrs: Attrs, region?: Region): Type[] | string;
+  /**
+   * Meaning on concrete tensors, operands in order; results in order. Absent for ops that only the interpreter itself gives
+   * meaning (weight, param, call).
+   */
+  readonly reference?: (operands: readonly Tensor[], attrs: Attrs, env: Env) => Tensor[];
+  /** Floating-point operations, from the bound sizes. */
+  readonly flops?: (sizes: Extents, attrs: Attrs) => number;
+  /** All axes that it visits, where no letters of the signature name them. */
+  readonly axes?: (operands: readonly Type[], attrs: Attrs) => readonly Dim[];
+  /** Binds the letters of the signature to the operand types, for cost. */
+  bind(operands: readonly Type[], attrs: Attrs): Bindings | string;
+}
+
+/** Sizes of an op at a site, as numbers: what `flops` is asked with. */
+export interface Extents {
+  /** Of the largest operand or result, weights aside. */
+  elements: number;
+  /** Product of the axes `..b`. */
+  rows: number;
+  /** Elements of the second operand. */
+  weights: number;
+  /** Product of `axes`. */
+  axes: number;
+  /** Letters of the signature, and symbols that the function assumes. */
+  of: Readonly<Record<string, number>>;
+}
+
+/** What a reference may ask of its surroundings. */
+export interface Env {
+  mode: "real" | "typed";
+  batch: Batch;
+  /** Absolute position of every packed row. */
+  positions: number[];
+  region?: Region;
+  /** Evaluates the node's region with these parameters. */
+  run(region: Region, params: Tensor[]): Tensor[];
 }
 
 /** What a node without operands is. */
@@ -87,7 +140,9 @@ const frozen = <T>(list: readonly T[]): readonly T[] => (Object.isFrozen(list) ?
 const structuredAttrs = (attrs: Attrs): Attrs =>
   Object.isFrozen(attrs) ? attrs : Object.fromEntries(Object.entries(attrs).map(([k, v]) => [k, Array.isArray(v) ? [...(v as readonly (number | string)[])] : v]));
 
-/** A module whose functions, weights, entries and lists cannot be written to: what passes are given and what is kept after each. */
+/**
+ * A module whose functions, weights, entries and lists cannot be written to: what passes are given and what is kept after each.
+ */
 export function frozenModule(m: Module): Module {
   if (Object.isFrozen(m)) return m;
   for (const f of m.funcs.values()) deepFreezeFunc(f);

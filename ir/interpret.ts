@@ -3,41 +3,17 @@
 //   typed  every value rounded to its dtype, as kernels see it
 import { DiagnosticError } from "./diagnostic.ts";
 import { missingInput, noMeaning } from "./diagnostics.ts";
-import { bodyOf, captures, topological, type Func, type Module, type Node, type Region, type Value } from "./graph.ts";
+import { bodyOf, captures, topological, type Env, type Func, type Module, type Node, type Value } from "./graph.ts";
 import { roundTo } from "./numeric.ts";
 import { callOf } from "./ops/module.ts";
+import type { Batch, Tensor } from "./tensor.ts";
 import type { DType, Type } from "./types.ts";
 
-/** A concrete tensor: row-major float64 data. Scaled dtypes hold code values in `data` and multipliers in `scales`. */
-export interface Tensor {
-  shape: number[];
-  dtype: DType;
-  data: Float64Array;
-  scales?: Float64Array;
-  /** Set on cache values: this layer's rows of every sequence. */
-  rows?: Float64Array[];
-}
-
-/** The sequences of a step. `lengths` counts cached rows including the new ones; `starts` has B + 1 entries. */
-export interface Batch {
-  starts: number[];
-  lengths: number[];
-  ids: number[];
-}
+export type { Env } from "./graph.ts";
+export type { Batch, Tensor } from "./tensor.ts";
 
 /** Rows of one sequence, in one layer's cache. Indexed caches[layer][sequence]. */
 export type Caches = Float64Array[][];
-
-/** What a reference may ask of its surroundings. */
-export interface Env {
-  mode: "real" | "typed";
-  batch: Batch;
-  /** Absolute position of every packed row. */
-  positions: number[];
-  region?: Region;
-  /** Evaluates the node's region with these parameters. */
-  run(region: Region, params: Tensor[]): Tensor[];
-}
 
 export interface Inputs {
   mode?: "real" | "typed";

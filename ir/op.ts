@@ -4,48 +4,13 @@ import { attrProblem, type Attrs, type AttrKind, type AttrsGiven, type AttrValue
 import { DiagnosticError } from "./diagnostic.ts";
 import { opMismatch } from "./diagnostics.ts";
 import { deepFreeze } from "./freeze.ts";
-import type { Graph, Node, Region, Value } from "./graph.ts";
-import type { Env, Tensor } from "./interpret.ts";
+import type { Env, Extents, Graph, Node, Op, Region, Value } from "./graph.ts";
 import { bindings, instantiate, parsePattern, unify, type Bindings, type Pattern } from "./signature.ts";
+import type { Tensor } from "./tensor.ts";
 import type { Traits } from "./traits.ts";
-import type { BatchType, CacheType, Dim, TensorType, Type } from "./types.ts";
+import { printType, type BatchType, type CacheType, type Dim, type TensorType, type Type } from "./types.ts";
 
-/** What an op does, derived from its declaration. */
-export interface Op {
-  readonly name: string;
-  readonly summary: string;
-  /** Operand keys in order. "bias?" may be absent, "...xs" takes any number; both only at the end. */
-  readonly ins: readonly string[];
-  /** Signatures as declared, for docs. */
-  readonly signature: { ins: Readonly<Record<string, string>>; outs: Readonly<Record<string, string>> };
-  readonly outs: readonly string[];
-  readonly attrs: Readonly<Record<string, AttrKind>>;
-  readonly traits: Traits;
-  /** Result types, or the mismatch in words. */
-  infer(operands: readonly Type[], attrs: Attrs, region?: Region): Type[] | string;
-  /** Meaning on concrete tensors, operands in order; results in order. Absent for ops that only the interpreter itself gives meaning (weight, param, call). */
-  readonly reference?: (operands: readonly Tensor[], attrs: Attrs, env: Env) => Tensor[];
-  /** Floating-point operations, from the bound sizes. */
-  readonly flops?: (sizes: Extents, attrs: Attrs) => number;
-  /** All axes that it visits, where no letters of the signature name them. */
-  readonly axes?: (operands: readonly Type[], attrs: Attrs) => readonly Dim[];
-  /** Binds the letters of the signature to the operand types, for cost. */
-  bind(operands: readonly Type[], attrs: Attrs): Bindings | string;
-}
-
-/** Sizes of an op at a site, as numbers: what `flops` is asked with. */
-export interface Extents {
-  /** Of the largest operand or result, weights aside. */
-  elements: number;
-  /** Product of the axes `..b`. */
-  rows: number;
-  /** Elements of the second operand. */
-  weights: number;
-  /** Product of `axes`. */
-  axes: number;
-  /** Letters of the signature, and symbols that the function assumes. */
-  of: Readonly<Record<string, number>>;
-}
+export type { Extents, Op } from "./graph.ts";
 
 type Key<K> = K extends `${infer N}?` ? N : K extends `...${infer N}` ? N : K;
 /** Operands by key, each of its kind: required, optional ("bias?") or any number ("...xs"). */
@@ -205,7 +170,7 @@ export function make(o: Op, operands: readonly Value[], attrs: Attrs, region?: R
     ordered,
     region,
   );
-  if (typeof types === "string") throw new DiagnosticError(opMismatch(o.name, types, operands));
+  if (typeof types === "string") throw new DiagnosticError(opMismatch(o.name, types, operands.map(described)));
   return g.node(o, operands, ordered, types, { region }).results;
 }
 
@@ -214,3 +179,6 @@ export function remade(n: Node, operands: readonly Value[], region = n.region): 
   if (n.op.traits.call) return n.graph.node(n.op, operands, n.attrs, n.results.map((r) => r.type)).results;
   return make(n.op, operands, n.attrs, region, n.graph);
 }
+
+/** A value in a message: its name, or the number of its node, and its type. */
+export const described = (v: Value): string => `${v.node.graph.nameOf(v) ?? `%${v.node.id}`} : ${printType(v.type)}`;

@@ -4,7 +4,7 @@ import type { Piece, Source } from "./artifact.ts";
 import { DiagnosticError, didYouMean, type Span } from "./diagnostic.ts";
 import { opMismatch, parseError, unknownOp, unknownValue, wrongType } from "./diagnostics.ts";
 import { Graph, type Func, type Module, type NamedValue, type Region, type Value, type WeightDecl } from "./graph.ts";
-import { make } from "./op.ts";
+import { described, make } from "./op.ts";
 import { opByName } from "./ops/index.ts";
 import { call, param, weight } from "./ops/module.ts";
 import { dtypes, isDType } from "./dtype.ts";
@@ -232,7 +232,7 @@ class Parser {
       const stay = this.#at;
       this.#at = at;
       const problem = op!.infer(operands.map((o) => o.type), { ...defaults(op!.attrs), ...attrs }, region);
-      if (typeof problem === "string") throw new DiagnosticError(opMismatch(op!.name, problem, operands, this.#span(words.at(-1))));
+      if (typeof problem === "string") throw new DiagnosticError(opMismatch(op!.name, problem, operands.map(described), this.#span(words.at(-1))));
       const results = make(op!, operands, attrs! as Record<string, AttrValue>, region, this.#graph);
       this.#stands(results[0]);
       this.#at = stay;

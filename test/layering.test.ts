@@ -80,3 +80,54 @@ test.each([
   const file = project().createSourceFile(path.join(root, "ir/upward.ts"), text);
   expect(wrongImports([file])).toEqual(["ir/upward.ts:1 imports passes/index.ts"]);
 });
+
+/** Files that import one another in a ring, types included; a file on its own is none. Tarjan's strongly connected components. */
+function knots(imports: ReadonlyMap<string, readonly string[]>): string[][] {
+  const [order, low, stack, found] = [new Map<string, number>(), new Map<string, number>(), [] as string[], [] as string[][]];
+  const visit = (file: string): void => {
+    order.set(file, order.size);
+    low.set(file, order.get(file)!);
+    stack.push(file);
+    for (const to of imports.get(file) ?? []) {
+      if (!order.has(to)) visit(to);
+      if (stack.includes(to)) low.set(file, Math.min(low.get(file)!, low.get(to)!));
+    }
+    if (low.get(file) !== order.get(file)) return;
+    const knot = stack.splice(stack.indexOf(file));
+    if (knot.length > 1) found.push(knot.toSorted());
+  };
+  for (const file of imports.keys()) if (!order.has(file)) visit(file);
+  return found.toSorted((a, b) => (a[0] < b[0] ? -1 : 1));
+}
+
+/** What each file names, as paths from the root. */
+const importsOf = (files: readonly SourceFile[]): Map<string, string[]> =>
+  new Map(
+    files.map((file) => [
+      path.relative(root, file.getFilePath()),
+      named(file).flatMap(([word]) => target(file.getFilePath(), word) ?? []),
+    ]),
+  );
+
+// A schedule and what it should cost ask each other; it goes when schedules become values that are ranked from outside.
+const LEFT = "codegen/cuda/sm90/gemm/fp8-estimate.ts, codegen/cuda/sm90/gemm/fp8-schedule.ts";
+
+test("no file imports itself by way of others, types included", () => {
+  const all = project();
+  for (const folder of Object.keys(may)) all.addSourceFilesAtPaths(path.join(root, folder, "**/*.ts"));
+  const found = knots(importsOf(all.getSourceFiles())).map((k) => k.join(", "));
+  expect(found.filter((k) => k !== LEFT)).toEqual([]);
+});
+
+test("a ring of three files is seen, whatever imports into it", () => {
+  const all = project();
+  const file = (name: string, text: string): SourceFile => all.createSourceFile(path.join(root, "ir", name), text);
+  const files = [
+    file("a.ts", 'import type { B } from "./b.ts";'),
+    file("b.ts", 'export * from "./c.ts";'),
+    file("c.ts", 'type A = import("./a.ts").A;'),
+    file("d.ts", 'import "./a.ts"; import "./e.ts";'),
+    file("e.ts", ""),
+  ];
+  expect(knots(importsOf(files))).toEqual([["ir/a.ts", "ir/b.ts", "ir/c.ts"]]);
+});
