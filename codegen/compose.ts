@@ -2,6 +2,7 @@
 // that the target chooses for as for any other; rows that one part hands to the next lie in scratch.
 import type { Arg, Cases, Choice, Chosen, Site, View } from "../ir/kernel/catalogue.ts";
 import { evaluate, mul, type Size } from "../ir/size.ts";
+import { chooseTiles } from "./choose.ts";
 import { headsOf } from "./kernels/bmm.ts";
 import { num } from "./layouts.ts";
 
@@ -185,12 +186,12 @@ function by(on: Size, c: Choice): Choice {
   return { on, cases: cases.filter((x, i) => x.most === null || x.most > (cases[i - 1]?.most ?? 0)) };
 }
 
-/** A choice for every size from one that ends at some: beyond its last case, the parts serve. */
+/** A choice for every size from one that ends at some: beyond its last case, the parts serve, or a tile program. */
 export function completed(choice: Choice, site: Site, choose: (s: Site) => Choice | Refusal): Choice | Refusal {
   const last = "on" in choice ? choice.cases.at(-1)!.most : null;
   if (!("on" in choice) || last === null) return choice;
-  const rest = composed(site, choose);
-  if (rest === null || "reason" in rest) return rest ?? { reason: `${site.op} has kernels for up to ${last} rows, and no parts` };
+  const rest = composed(site, choose) ?? chooseTiles(site);
+  if ("reason" in rest) return rest;
   const more = by(choice.on, rest);
   const beyond = "on" in more ? more.cases.filter((c) => (c.most ?? Infinity) > last) : [{ most: null, launches: more }];
   return { on: choice.on, cases: [...choice.cases, ...beyond] };

@@ -6,7 +6,8 @@ import { chooseTiles, copyOf } from "../choose.ts";
 import { completed, composed } from "../compose.ts";
 import { families } from "../kernels/index.ts";
 import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
-import type { Arch } from "./native.ts";
+import { emittersOf, type Arch } from "./native.ts";
+import { selectNatives } from "./select.ts";
 import { printCuda } from "./printed/print.ts";
 import { STEADY_ROWS, steady } from "./batch-invariant.ts";
 
@@ -19,14 +20,11 @@ const catalogue = (choose: Catalogue["choose"]): Catalogue => ({
   copy: copyOf,
 });
 
-/** The first native that takes a site, for as many rows as it says; else the parts of a fused op, else a printed tile program. */
+/** The natives that take a site, for as many rows as they do; else the parts of a fused op, else a printed tile program. */
 function chooserOf({ natives, machine }: Arch): Catalogue["choose"] {
   const choose: Catalogue["choose"] = (site) => {
-    for (const n of natives) {
-      const choice = n.choose(site, machine);
-      if (choice) return completed(choice, site, choose);
-    }
-    return composed(site, choose) ?? chooseTiles(site);
+    const choice = selectNatives(site, natives, machine);
+    return choice ? completed(choice, site, choose) : (composed(site, choose) ?? chooseTiles(site));
   };
   return choose;
 }
@@ -54,7 +52,12 @@ export function cudaTarget(which: string, arch: Arch): TargetBackend {
 
 /** The text of a kernel, native or printed. */
 export function cudaText(family: string, problem: Problem, { natives, machine }: Arch): KernelText {
-  return natives.find((n) => n.family === family)?.emit(problem, machine) ?? printCuda(families[family].kernel(problem), machine);
+  const by = emittersOf(natives).find((n) => n.family === family);
+  if (by) {
+    const { schedule, ...of } = problem as { schedule: unknown };
+    return by.emit(of, schedule, machine);
+  }
+  return printCuda(families[family].kernel(problem), machine);
 }
 
 function build(arch: Arch, family: string, problem: Problem, use?: Use): Built {

@@ -134,8 +134,14 @@ export const routeFamily = family({
   kernel: route,
 });
 
+export interface SortProblem {
+  experts: number;
+  /** Slots of a token. */
+  k: number;
+}
+
 /** Pairs (token, slot) by expert, stably; cell e finds its own place by counting what comes before. */
-function sortExperts(p: { experts: number; k: number }): Kernel {
+function sortExperts(p: SortProblem): Kernel {
   return kernel({
     name: `sort_experts_${p.experts}_top${p.k}`,
     summary: "Order the pairs (token, slot) by expert; offsets[e] is where expert e begins, places[p] where pair p went.",

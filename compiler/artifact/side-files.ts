@@ -1,7 +1,7 @@
 // The files of an artifact that are there to be read, not run: origins.json, ledger.json, problems.json. Their bytes are those the
 // manifest has digests of; here their form is checked, so that what prints them meets no surprise. What is wrong ends in DSC5003.
 import { DiagnosticError } from "../../ir/diagnostic.ts";
-import type { Problem } from "../../ir/kernel/catalogue.ts";
+import type { Instead, Problem } from "../../ir/kernel/catalogue.ts";
 import type { Entry } from "../../passes/index.ts";
 import { brokenFile } from "../../runtime/diagnostics.ts";
 import { boolean, finite, list, map, maybe, members, oneOf, text, whole, wrong, type Check } from "../../runtime/schema.ts";
@@ -50,7 +50,15 @@ const texts = list(text);
 const launch = members({ kernel: text, site: text, op: text, line: maybe(text), tensors: maybe(texts), keys: maybe(texts), rules: maybe(texts), bytes: maybe(finite), flops: maybe(finite) }, true);
 export const originsOf = (files: Files): Origins => parsed(files, "origins.json", members({ launches: list(launch) }, true));
 
-const scalar: Check = (v, at) => (["string", "boolean"].includes(typeof v) ? undefined : typeof v === "number" ? finite(v, at) : wrong(at, v, "a number, a text, true or false"));
+const value: Check = (v, at) => {
+  if (Array.isArray(v)) return list(value)(v, at);
+  if (typeof v === "object" && v !== null) return map(value)(v, at);
+  if (typeof v === "number") return finite(v, at);
+  return ["string", "boolean"].includes(typeof v) ? undefined : wrong(at, v, "a number, a text, true or false, a list or a record of such");
+};
 /** Problems of kernels by kernel name. */
-export const problemsOf = (files: Files): Record<string, Problem> =>
-  parsed(files, "problems.json", map(map((v, at) => (Array.isArray(v) ? list(scalar)(v, at) : scalar(v, at)))));
+export const problemsOf = (files: Files): Record<string, Problem> => parsed(files, "problems.json", map(map(value)));
+
+/** Why other hand-written kernels do not run, by the kernel that does; none where no target has several. */
+export const insteadOf = (files: Files): Record<string, readonly Instead[]> =>
+  files.has("instead.json") ? parsed(files, "instead.json", map(list(members({ family: text, reason: text }, true)))) : {};

@@ -4,7 +4,7 @@ import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Entry } from "../../passes/index.ts";
 import { readArtifact } from "../../runtime/index.ts";
 import { notFound, shellWord, usage } from "../diagnostics.ts";
-import { ledgerOf, printing, problemsOf } from "../artifact/side-files.ts";
+import { insteadOf, ledgerOf, printing, problemsOf } from "../artifact/side-files.ts";
 import { printServed, servedBy, type Served } from "../report/served.ts";
 import { inOrder, lies, placeOf, printEntry, printOverview, printPass, withoutAlias } from "../report/why.ts";
 
@@ -36,7 +36,7 @@ export const why = {
     if (a.pass !== undefined && !passes.includes(a.pass)) throw new DiagnosticError(notFound(`pass ${a.pass}`, a.out, a.pass, passes));
     if (a.fired && a.pass === KERNELS) throw new DiagnosticError(usage("--fired is of passes: kernels are chosen, not fired", `dsc why ${shellWord(a.out)} kernels${a.site === undefined ? "" : ` ${shellWord(a.site)}`}`, "--fired"));
     const sites = a.site === undefined ? undefined : withoutAlias(a.site, manifest);
-    if (a.pass === KERNELS) return tell(a.json, chosen(printing("problems.json", () => servedBy(manifest, problemsOf(files))), sites, a), (s) => s.map(printServed).join("\n"));
+    if (a.pass === KERNELS) return tell(a.json, chosen(printing("problems.json", () => servedBy(manifest, problemsOf(files), insteadOf(files))), sites, a), (s) => s.map(printServed).join("\n"));
     const of = entries.filter((e) => (a.pass === undefined || e.pass === a.pass) && (!a.fired || e.outcome === "fired"));
     if (sites === undefined) return tell(a.json, of, a.pass === undefined ? printOverview : (e) => printPass(a.pass!, inOrder(e)));
     const here = of.filter((e) => sites.some((s) => lies(placeOf(e), s)));

@@ -2,7 +2,7 @@
 import type { Built, TargetBackend, Use } from "../../codegen/backend.ts";
 import type { FunctionPlan, KernelRecord } from "../../ir/artifact.ts";
 import { printOrigins, type Module } from "../../ir/index.ts";
-import type { Problem } from "../../ir/kernel/catalogue.ts";
+import type { Chosen, Instead, Problem } from "../../ir/kernel/catalogue.ts";
 import { planMemory } from "../../passes/plan/memory.ts";
 import type { DraftFunc } from "../../passes/plan/select.ts";
 import { launchesOf, ownSizes, workOf, type Experts, type Launch } from "../analysis/launches.ts";
@@ -14,6 +14,8 @@ export interface BuiltModel {
   functions: Record<string, FunctionPlan>;
   /** What each kernel was made for: `dsc why OUT kernels` explains the choice by it. */
   problems: Record<string, Problem>;
+  /** Why other hand-written kernels do not run at its first place. */
+  instead: Record<string, readonly Instead[]>;
   /** Texts and binaries of the kernels, by path. */
   files: Map<string, string | Uint8Array>;
   launches: OriginLog["launches"];
@@ -29,19 +31,20 @@ export function build(module: Module, drafts: readonly DraftFunc[], target: Targ
     const func = module.funcs.get(draft.name)!;
     const launches = new Map(launchesOf(func, draft).map((l) => [l.draft, l]));
     functions[draft.name] = planMemory(draft, (d) => {
-      const name = kernels.nameOf(d.chosen.family, d.chosen.problem, () => useOf(module, launches.get(d)!, experts));
+      const name = kernels.nameOf(d.chosen, () => useOf(module, launches.get(d)!, experts));
       origins.add(name, func, d);
       return name;
     });
   }
-  const { records, problems, files, triton } = kernels;
-  return { kernels: records, functions, problems, files, launches: origins.launches, triton };
+  const { records, problems, instead, files, triton } = kernels;
+  return { kernels: records, functions, problems, instead, files, launches: origins.launches, triton };
 }
 
 /** The kernels of a model. A family and a problem are one kernel, whatever launches it. */
 class KernelTable {
   readonly records: Record<string, KernelRecord> = {};
   readonly problems: Record<string, Problem> = {};
+  readonly instead: Record<string, readonly Instead[]> = {};
   readonly files = new Map<string, string | Uint8Array>();
   readonly triton: TritonJob[] = [];
   readonly #names = new Map<string, string>();
@@ -52,13 +55,14 @@ class KernelTable {
   }
 
   /** The kernel of a problem, built where it is new; `use` says what it was first chosen for. */
-  nameOf(family: string, problem: Problem, use: () => Use): string {
+  nameOf({ family, problem, instead }: Chosen, use: () => Use): string {
     const key = `${family} ${JSON.stringify(problem)}`;
     let name = this.#names.get(key);
     if (name === undefined) {
       const built = this.#target.build(family, problem, use());
       this.#names.set(key, (name = this.#free(built.name)));
       this.#keep(name, problem, built);
+      if (instead?.length) this.instead[name] = instead;
     }
     return name;
   }

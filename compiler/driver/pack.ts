@@ -57,6 +57,7 @@ function filesOf(outcome: Outcome, built: BuiltModel): Map<string, string | Uint
     ...built.files,
     ["origins.json", originsText({ launches: built.launches })],
     ["problems.json", `${JSON.stringify(built.problems, null, 1)}\n`],
+    ...(Object.keys(built.instead).length ? [["instead.json", `${JSON.stringify(built.instead, null, 1)}\n`] as const] : []),
   ]);
 }
 

@@ -2,11 +2,9 @@
 // where a family has schedules, every candidate with its estimate or the reason it cannot run.
 import { inside, type Manifest, type Step } from "../../ir/artifact.ts";
 import { printSize } from "../../ir/size.ts";
-import type { Problem } from "../../ir/kernel/catalogue.ts";
-import * as gemm from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
-import * as bf16 from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
+import type { Instead, Problem } from "../../ir/kernel/catalogue.ts";
+import { emittersOf } from "../../codegen/cuda/native.ts";
 import { sm90 } from "../../codegen/cuda/sm90/natives.ts";
-import type { StreamProblem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
 import { families } from "../../codegen/kernels/index.ts";
 
 /** A kernel at a place. */
@@ -20,6 +18,8 @@ export interface Served {
   /** "T up to 16": the run-time sizes it is launched for, where others are served by another kernel. */
   when?: string;
   candidates?: Candidate[];
+  /** Hand-written kernels that serve the op, and why they do not run here; of the kernel's first place. */
+  instead?: readonly Instead[];
 }
 
 /** A schedule of the kernel's family for its problem. */
@@ -32,25 +32,39 @@ export interface Candidate {
 }
 
 /** Every launch of an artifact with its place; `problems` is what the artifact says of its kernels. */
-export function servedBy(m: Manifest, problems: Readonly<Record<string, Problem>>): Served[] {
+export function servedBy(
+  m: Manifest,
+  problems: Readonly<Record<string, Problem>>,
+  instead: Readonly<Record<string, readonly Instead[]>>,
+): Served[] {
   const out = new Map<string, Served>();
   const walk = (steps: readonly Step[], when?: string, rows = 16): void => {
     for (const s of steps) {
       if (s.kind === "kernel") {
         const { family } = m.kernels[s.kernel];
         const problem = problems[s.kernel];
-        const candidates = problem && candidatesOf(problem, rows);
+        const candidates = problem && candidatesOf(family, problem, rows);
         const key = `${s.site} ${s.kernel}`;
         if (!out.has(key))
           out.set(key, {
-            site: s.site, kernel: s.kernel, family, form: family in families ? "tile program" : "native",
-            ...(problem ? { problem } : {}), ...(when ? { when } : {}), ...(candidates ? { candidates } : {}),
+            site: s.site,
+            kernel: s.kernel,
+            family,
+            form: family in families ? "tile program" : "native",
+            ...(problem ? { problem } : {}),
+            ...(when ? { when } : {}),
+            ...(candidates ? { candidates } : {}),
+            ...(instead[s.kernel] ? { instead: instead[s.kernel] } : {}),
           });
       } else if (s.kind === "cases") {
         let from = 1;
         for (const c of s.cases) {
           const on = printSize(s.on);
-          walk(c.steps, c.most === null ? `${on} from ${from}` : from === c.most ? `${on} = ${from}` : `${on} from ${from} to ${c.most}`, c.most ?? from);
+          walk(
+            c.steps,
+            c.most === null ? `${on} from ${from}` : from === c.most ? `${on} = ${from}` : `${on} from ${from} to ${c.most}`,
+            c.most ?? from,
+          );
           if (c.most !== null) from = c.most + 1;
         }
       } else walk(inside(s), when, rows);
@@ -60,32 +74,46 @@ export function servedBy(m: Manifest, problems: Readonly<Record<string, Problem>
   return [...out.values()];
 }
 
-/** A problem that names a schedule belongs to the table that has one of the name. */
-function candidatesOf(problem: Problem, m: number): Candidate[] | undefined {
-  if (gemm.candidates.some((s) => gemm.scheduleName(s) === problem.schedule)) {
-    const p = { n: problem.n as number, k: problem.k as number };
-    return gemm.candidates.map((s) => candidate(gemm.scheduleName(s), problem, gemm.illegal(s, sm90.machine, p)));
-  }
-  if (bf16.candidates.some((s) => bf16.bf16Name(s) === problem.schedule)) {
-    const p = problem as unknown as StreamProblem;
-    return bf16.candidates.map((s) => candidate(bf16.bf16Name(s), problem, bf16.illegal(s, p, sm90.machine), () => bf16.estimate(s, p, m, sm90.machine)));
-  }
-  return undefined;
+/** The schedules of a native's problem: those worth trying, and the one it has where that is another. */
+function candidatesOf(family: string, problem: Problem, rows: number): Candidate[] | undefined {
+  const by = emittersOf(sm90.natives).find((e) => e.family === family);
+  if (!by || !("schedule" in problem)) return undefined;
+  const { schedule, ...of } = problem;
+  const { schedules: t } = by;
+  const own = JSON.stringify(schedule);
+  const tried = t.candidates(of, sm90.machine);
+  const all = "reason" in tried ? [] : tried.filter((s) => JSON.stringify(s) !== own);
+  return [schedule, ...all].map((s, i) => {
+    const illegal =
+      t.illegal(of, s, sm90.machine) ?? (rows > (t.maxRows?.(s) ?? Infinity) ? `it takes ${t.maxRows!(s)} rows at most` : null);
+    const estimate = illegal === null && t.estimate ? { estimate: t.estimate(of, s, rows, sm90.machine) } : {};
+    return { schedule: t.name(s), chosen: i === 0, ...(illegal === null ? estimate : { illegal }) };
+  });
 }
 
-const candidate = (schedule: string, problem: Problem, illegal: string | null, estimate?: () => number): Candidate => ({
-  schedule,
-  chosen: problem.schedule === schedule,
-  ...(illegal !== null ? { illegal } : estimate ? { estimate: estimate() } : {}),
-});
+/** A field of a problem: lists in brackets, records in braces. */
+function inWords(v: unknown): string {
+  if (Array.isArray(v)) return `[${v.map(inWords).join(", ")}]`;
+  if (typeof v !== "object" || v === null) return String(v);
+  return `{ ${fields(v)} }`;
+}
+
+const fields = (p: object): string =>
+  Object.entries(p)
+    .filter(([, v]) => v !== undefined)
+    .map(([k, v]) => `${k} ${inWords(v)}`)
+    .join(", ");
+
+const timeOf = (c: Candidate): string =>
+  c.illegal ?? (c.estimate === undefined ? "can run" : `about ${c.estimate.toFixed(1)} us`);
 
 /** One kernel at a place, whole. */
 export function printServed(s: Served): string {
-  const problem = s.problem && Object.entries(s.problem).filter(([, v]) => v !== undefined).map(([k, v]) => `${k} ${Array.isArray(v) ? `[${v.join(", ")}]` : String(v)}`);
   return [
     s.site,
     `  ${s.kernel}: ${s.form}, family ${s.family}${s.when ? `, for ${s.when}` : ""}`,
-    ...(problem ? [`    problem: ${problem.join(", ")}`] : []),
-    ...(s.candidates ?? []).map((c) => `    ${c.chosen ? "chosen " : "       "}${c.schedule}: ${c.illegal ?? (c.estimate === undefined ? "can run" : `about ${c.estimate.toFixed(1)} us`)}`),
+    ...(s.problem ? [`    problem: ${fields(s.problem)}`] : []),
+    ...(s.candidates ?? []).map((c) => `    ${c.chosen ? "chosen " : "       "}${c.schedule}: ${timeOf(c)}`),
+    ...(s.instead ?? []).map((i) => `    not ${i.family}: ${i.reason}`),
   ].join("\n");
 }

@@ -2,8 +2,8 @@
 // Nothing here knows a target; `codegen/target.ts` fills a catalogue, the driver hands it to plan/select.
 import type { Size } from "../size.ts";
 
-/** A plain, printable record: shapes, dtypes, strides, flags. Its JSON is the identity of a kernel. */
-export type Problem = Record<string, number | string | boolean | readonly (number | string)[] | undefined>;
+/** A plain, printable record: shapes, dtypes, strides, flags, and the schedule of a kernel that has several. Its JSON is the identity of a kernel. */
+export type Problem = object;
 
 /** What one kernel parameter is, in launch order. */
 export type Param =
@@ -101,6 +101,14 @@ export interface Chosen {
   dims: Size[];
   /** The part that it serves, where the op of the site is made of others; its operands are those of the part. */
   part?: Site;
+  /** Hand-written kernels that serve the op and do not run here. */
+  instead?: readonly Instead[];
+}
+
+/** A kernel that could have been chosen, and why it was not. */
+export interface Instead {
+  family: string;
+  reason: string;
 }
 
 /** Launches that depend on a run-time size: the first case whose `most` is no less than `on` runs; the last one's is null. */

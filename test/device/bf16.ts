@@ -1,11 +1,12 @@
 // bf16 products on the card: linears of few rows, the einsums of absorbed attention, argmax. Every kernel against float64 at odd
 // sizes too, then times with cold weights beside the floor.
+import { scheduleFor } from "../../codegen/cuda/select.ts";
 import { argmaxRows } from "../../codegen/cuda/sm90/rows/argmax.ts";
 import { streamBmm, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "../../codegen/cuda/sm90/gemm/bmm.ts";
 import { streamLinear } from "../../codegen/cuda/sm90/gemm/register-linear.ts";
 import { bf16Gemm } from "../../codegen/cuda/sm90/gemm/bf16-persistent.ts";
 import { ringLinear } from "../../codegen/cuda/sm90/gemm/ring-linear.ts";
-import { bf16Name, candidates as gemms, chooseBf16, illegal } from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
+import { bf16Name, bf16Schedules, candidates as gemms, illegal } from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
 import { ringName, ringSchedule, ringTokens, unringable } from "../../codegen/cuda/sm90/gemm/ring-schedule.ts";
 import { streamName, streamSchedule, unstreamable, type StreamProblem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
@@ -154,7 +155,7 @@ function forms(p: StreamProblem, m: number): Form[] {
     const s = streamSchedule(p, m <= 8 ? 8 : 16, h200);
     out.push({ schedule: streamName(s), text: streamLinear(p, s, h200) });
   }
-  const chosen = chooseBf16(p, m, h200);
+  const chosen = scheduleFor(bf16Schedules, p, m, h200);
   for (const s of gemms)
     if (m > 16 && illegal(s, p, h200) === null && (all || s === chosen)) out.push({ schedule: bf16Name(s), text: bf16Gemm(p, s, h200) });
   return out;

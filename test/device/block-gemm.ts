@@ -1,9 +1,11 @@
 // The FP8 block GEMM on the card: every shape of R1, the chosen schedule or (--every) all that suit, against float64 on sampled outputs; then
 // times with cold weights beside the floor and the best public figure.
+import { scheduleFor } from "../../codegen/cuda/select.ts";
+import { gemmSchedules } from "../../codegen/cuda/sm90/gemm/fp8-linear.ts";
 import { blockGemm } from "../../codegen/cuda/sm90/gemm/fp8-gemm.ts";
-import { candidates, choose, illegal, scheduleName, type GemmSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
+import { candidates, illegal, scheduleName, type GemmSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import { thin } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
-import { thinName, thinSchedule, type ThinProblem } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
+import { gemvSchedules, thinName, type ThinProblem } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import type { Row } from "./device.ts";
@@ -62,21 +64,30 @@ function reference(k: number, row: number, column: number): number {
   return sum;
 }
 
+/** The schedule that the target runs. */
+function choose(n: number, k: number, m: number): GemmSchedule {
+  const s = scheduleFor(gemmSchedules, { n, k }, m, h200);
+  if ("reason" in s) throw new RangeError(s.reason);
+  return s;
+}
+const same = (a: GemmSchedule, b: GemmSchedule): boolean => scheduleName(a) === scheduleName(b);
+
 /** Every schedule that is neither mostly idle nor reads the weights too often, instead of the chosen one only. */
 const every = process.argv.includes("--every");
 const suits = (s: GemmSchedule, m: number): boolean => (s.form !== "tall" ? s.tokens <= 2 * Math.max(m, 4) && m <= 4 * s.tokens : m >= 64);
 const legal = (n: number, k: number, m: number): GemmSchedule[] => {
-  const chosen = choose({ n, k }, m, h200);
-  return every ? candidates.filter((s) => illegal(s, h200, { n, k }) === null && (s === chosen || suits(s, m))) : [chosen];
+  const chosen = choose(n, k, m);
+  return every ? candidates.filter((s) => illegal(s, h200, { n, k }) === null && (same(s, chosen) || suits(s, m))) : [chosen];
 };
 
 /** A schedule's name and its kernel: what the target takes first (one row is held whole, where that form serves), then the others asked for. */
 function forms(n: number, k: number, m: number): { schedule: string; text: KernelText }[] {
-  const others = legal(n, k, m).toSorted((a, b) => Number(b === choose({ n, k }, m, h200)) - Number(a === choose({ n, k }, m, h200)));
+  const chosen = choose(n, k, m);
+  const others = legal(n, k, m).toSorted((a, b) => Number(same(b, chosen)) - Number(same(a, chosen)));
   const streamed = (s: GemmSchedule): { schedule: string; text: KernelText } => ({ schedule: scheduleName(s), text: blockGemm({ n, k }, s, h200) });
   const problem: ThinProblem = { n, k, held: 1 };
-  const held = m === 1 ? thinSchedule(problem, h200) : "too many rows";
-  if (typeof held === "string") return others.map(streamed);
+  const held = scheduleFor(gemvSchedules, { n, k }, m, h200);
+  if ("reason" in held) return others.map(streamed);
   return [{ schedule: thinName(held), text: thin(problem, held, h200) }, ...(every ? others.map(streamed) : [])];
 }
 

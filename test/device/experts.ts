@@ -1,10 +1,12 @@
 // A few tokens through R1's experts in two launches, on the card: against float64 on sampled outputs, gate and up against the bits of
 // the product that gathers; then times with cold weights beside the floor and the products they replace, as one graph each.
+import { scheduleFor } from "../../codegen/cuda/select.ts";
+import type { GemmSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import { expertsDown } from "../../codegen/cuda/sm90/moe/experts-down.ts";
 import { expertsGateUp } from "../../codegen/cuda/sm90/moe/experts-gate-up.ts";
 import { groupedGemm } from "../../codegen/cuda/sm90/gemm/grouped-gemm.ts";
 import { downSchedule, gateUpSchedule, type ExpertsProblem, type SliceSchedule } from "../../codegen/cuda/sm90/moe/experts-schedule.ts";
-import { candidates, choose } from "../../codegen/cuda/sm90/gemm/grouped-schedule.ts";
+import { candidates, groupedSchedules, type GroupedProblem } from "../../codegen/cuda/sm90/gemm/grouped-schedule.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { compileAll } from "./compile-all.ts";
 import type { Row } from "./device.ts";
@@ -206,7 +208,12 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
   const kernels = await pairs(cuda, [1, 4, 8]);
   const p = place(cuda, 16);
   const rows: Row[] = [];
-  const old = [1, 2, 4, 8, 16].map((T) => [groupedGemm(up, choose(up, 9 * T, h200), h200), groupedGemm(down, choose(down, 9 * T, h200), h200)] as const);
+  const choose = (p: GroupedProblem, r: number): GemmSchedule => {
+    const s = scheduleFor(groupedSchedules, p, r, h200);
+    if ("reason" in s) throw new RangeError(s.reason);
+    return s;
+  };
+  const old = [1, 2, 4, 8, 16].map((T) => [groupedGemm(up, choose(up, 9 * T), h200), groupedGemm(down, choose(down, 9 * T), h200)] as const);
   const gemms = await compileAll(cuda, old.flat());
   for (const [i, T] of [1, 2, 4, 8].entries()) {
     const routings = Array.from({ length: 4 }, () => random(T));

@@ -1,7 +1,8 @@
 // Products of rows sorted by expert, each expert its own weights, on the card: against float64 on sampled outputs, with experts
 // that have no rows, one, or many; then times with cold weights beside the floor and the best public figure.
+import { scheduleFor } from "../../codegen/cuda/select.ts";
 import { groupedGemm } from "../../codegen/cuda/sm90/gemm/grouped-gemm.ts";
-import { candidates, choose, illegal } from "../../codegen/cuda/sm90/gemm/grouped-schedule.ts";
+import { candidates, groupedSchedules, illegal } from "../../codegen/cuda/sm90/gemm/grouped-schedule.ts";
 import { scheduleName, type GemmSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
@@ -129,9 +130,14 @@ async function kernelsOf(cuda: Cuda, shapes: readonly Case[], schedules: (c: Cas
 
 /** The chosen schedule, or (--every) all that are worth running for some rows an expert. */
 const every = process.argv.includes("--every");
+function choose(c: Case, r: number): GemmSchedule {
+  const s = scheduleFor(groupedSchedules, c, r, h200);
+  if ("reason" in s) throw new RangeError(s.reason);
+  return s;
+}
 const legal = (c: Case, r: number): GemmSchedule[] => {
   const busy = Math.max(1, r / Math.min(r, c.experts));
-  const chosen = choose(c, r, h200);
+  const chosen = choose(c, r);
   return candidates.filter((s) => illegal(s, h200, c) === null && (s === chosen || (every && (s.form === "tall" ? busy >= 8 : s.form === "stream" && s.tokens <= 16 * busy && s.tokens * 8 >= busy))));
 };
 
@@ -164,7 +170,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     for (const c of set) {
       const r = sum(c.counts[0]);
       const offsets = c.counts.map((counts) => placeOffsets(cuda, counts));
-      const chosen = scheduleName(choose(c, r, h200));
+      const chosen = scheduleName(choose(c, r));
       const times = legal(c, r).map((s) => ({ schedule: scheduleName(s), us: time(cuda, kernel(c, s), p, offsets, r) }));
       const active = c.counts.reduce((a, counts) => a + counts.filter((v) => v > 0).length, 0) / c.counts.length;
       const bytes = active * c.n * c.k + r * c.k + 2 * r * c.n;

@@ -1,5 +1,6 @@
 // Absorbed attention on the card: every row of the public table, ragged batches, odd lengths and pages in random order, against
 // float64 on sampled heads; then times with cold caches beside the floor and FlashMLA's figure.
+import { selectNatives } from "../../codegen/cuda/select.ts";
 import { mlaDecodeNative } from "../../codegen/cuda/sm90/attention/natives.ts";
 import { mlaDecodeFixed } from "../../codegen/cuda/sm90/attention/mla-decode-cluster.ts";
 import { mlaDecode } from "../../codegen/cuda/sm90/attention/mla-decode.ts";
@@ -128,10 +129,11 @@ export type Form = keyof typeof forms;
 function formOf(heads: number, { T, P }: Batch): Form {
   const view = (shape: Size[], strides: Size[]): View => ({ dtype: "bf16", shape, strides });
   const latent = view(["T", heads, R], [heads * R, R, 1]);
-  const choice = mlaDecodeNative.choose({ op: "mla_attend", attrs: { scale: SCALE }, ins: [latent, view(["T", heads, D], [heads * 192, 192, 1])], outs: [latent], caches: [{ width: W, pageRows: 64 }] }, h200) as Cases;
+  const choice = selectNatives({ op: "mla_attend", attrs: { scale: SCALE }, ins: [latent, view(["T", heads, D], [heads * 192, 192, 1])], outs: [latent], caches: [{ width: W, pageRows: 64 }] }, [mlaDecodeNative], h200) as Cases;
   const on = evaluate(choice.on, { T, P });
-  const { problem: p } = choice.cases.find(({ most }) => most === null || on <= most)!.launches[0];
-  return p.split === "fixed" ? `fixed${p.group as 16 | 32}` : "balanced";
+  const { problem } = choice.cases.find(({ most }) => most === null || on <= most)!.launches[0];
+  const { schedule: s } = problem as { schedule: { split: "fixed"; group: 16 | 32 } | { split: "balanced" } };
+  return s.split === "fixed" ? `fixed${s.group}` : "balanced";
 }
 
 const compiled = new Map<string, CudaKernel>();

@@ -1,7 +1,7 @@
 // The kernels between the products, as they stand in R1 and the printed model: natives against the tile programs that say the same,
 // bit for bit, then times of what the target chooses beside the floor, for decode's few rows and prefill's many.
 import { natives } from "../../codegen/cuda/sm90/natives.ts";
-import { normRows, normRowsProblem } from "../../codegen/cuda/sm90/rows/norm-rows.ts";
+import { normRows, normRowsNative, normRowsProblem, type NormFamily } from "../../codegen/cuda/sm90/rows/norm-rows.ts";
 import { printCuda } from "../../codegen/cuda/printed/print.ts";
 import { families, type FamilyName } from "../../codegen/kernels/index.ts";
 import type { KernelText, Problem } from "../../ir/kernel/catalogue.ts";
@@ -60,11 +60,12 @@ const CASES: readonly Case[] = [
 
 /** The native that takes the place of a tile program, if one does. */
 function nativeOf(c: Case): KernelText | null {
-  const p = normRowsProblem(c.family, c.problem);
-  if (p) return normRows(p);
-  if (c.family === "route" || c.family === "sort_experts") return natives.find((n) => n.family === (c.family === "route" ? "route_rows" : "sort_experts_blocks"))!.emit(c.problem, h200);
-  const [family, problem] = c.family === "argmax" ? ["argmax_rows", c.problem] : [`${c.family}_native`, c.problem];
-  return natives.find((n) => n.family === family)?.emit(problem, h200) ?? null;
+  if (normRowsNative.serves.includes(c.family)) {
+    const p = normRowsProblem(c.family as NormFamily, c.problem as Parameters<typeof normRowsProblem>[1]);
+    return "reason" in normRowsNative.schedules.candidates(p, h200) ? null : normRows(p);
+  }
+  const native = natives.find((n) => n.serves.includes(c.family) && ["route", "sort_experts", "argmax"].includes(c.family));
+  return native?.emit(c.problem, undefined, h200) ?? null;
 }
 
 const bytesOf = { f32: 4, bf16: 2, e4m3: 1, i32: 4 } as const;

@@ -1,8 +1,9 @@
 // FP8 products of one to four rows with a norm or a residual sum inside, on the card: the bytes of their parts one after another, and how
 // long either takes with cold weights. Products alone are block-gemm's.
+import { scheduleFor } from "../../codegen/cuda/select.ts";
 import { normRows } from "../../codegen/cuda/sm90/rows/norm-rows.ts";
 import { thin } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
-import { thinSchedule, type ThinProblem } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
+import { gemvSchedulesOf, type ThinProblem } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
 import { bf16 } from "../../ir/numeric.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
@@ -19,8 +20,8 @@ const SHAPES: readonly (readonly [number, number, string, number?])[] = [
 ];
 
 const textOf = (p: ThinProblem): KernelText => {
-  const s = thinSchedule(p, h200);
-  if (typeof s === "string") throw new RangeError(s);
+  const s = scheduleFor(gemvSchedulesOf(p.held), p, p.held, h200);
+  if ("reason" in s) throw new RangeError(s.reason);
   return thin(p, s, h200);
 };
 

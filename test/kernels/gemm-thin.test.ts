@@ -1,8 +1,9 @@
 // The FP8 product of one to four rows, on the host: against float64, at sizes where tiles end inside blocks of scales and k is cut
 // unevenly; with a norm before it, bit for bit what the norm alone and the product alone give; with a residual, the sum of both.
+import { scheduleFor } from "../../codegen/cuda/select.ts";
 import { afterAll, describe, expect, test } from "vitest";
 import { thin } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
-import { thinIllegal, thinSchedule, type ThinProblem, type ThinSchedule } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
+import { gemvSchedulesOf, thinIllegal, type ThinProblem, type ThinSchedule } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
 import { bf16, e4m3Values } from "../../ir/numeric.ts";
 import { interpretKernel } from "../../ir/kernel/interpret.ts";
 import { draw, drawScales, randomOf } from "./numbers.ts";
@@ -79,8 +80,8 @@ describe.skipIf(lacks("g++ 12")).each(cases)("%s", (_, p, s, m) => {
 test("R1's matrices have a schedule, and every multiprocessor the same to read", () => {
   for (const [n, k] of [[2112, 7168], [24576, 1536], [7168, 16384], [36864, 7168], [7168, 18432]] as const)
     for (const held of [1, 2, 4] as const) {
-      const s = thinSchedule({ n, k, held }, h200);
-      if (typeof s === "string") throw new Error(s);
+      const s = scheduleFor(gemvSchedulesOf(held), { n, k }, held, h200);
+      if ("reason" in s) throw new Error(s.reason);
       expect(thinIllegal({ n, k, held }, s, h200)).toBeNull();
       const blocks = Math.ceil(n / (s.teams * s.per)) * s.split;
       expect(blocks / 132).toBeGreaterThan(0.96);

@@ -83,7 +83,7 @@ test("what the launch does not take goes in parts", () => {
     ins: [view(["T", heads, k], [token, head, 1]), view([heads, k, n], [2 * k * n, n, 1]), view(["T", heads, d], [token, head, 1]), view(["T", lanes], [lanes + d, 1]), view(["T", d], [lanes + d, 1]), view([lanes], [1]), view([200, d], [d, 1], "f32")],
     outs: [view(["T", heads, n], [heads * n, n, 1]), view(["T", heads, d], [heads * d, d, 1])],
   });
-  expect(mlaQueryNative.choose(site(512, true), h200)).toHaveLength(1);
-  expect(mlaQueryNative.choose(site(640, true), h200)).toBeNull();
-  expect(mlaQueryNative.choose(site(512, false), h200)).toBeNull();
+  expect(mlaQueryNative.match(site(512, true), h200)).toMatchObject({ rows: "T", dims: ["T", "P"] });
+  expect(mlaQueryNative.match(site(640, true), h200)).toEqual({ reason: "a latent row is no multiple of 512 lanes" });
+  expect(mlaQueryNative.match(site(512, false), h200)).toEqual({ reason: "pairs are not side by side" });
 });

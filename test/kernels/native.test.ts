@@ -1,5 +1,6 @@
 // What nvcc makes of our kernels for sm_90a: native ones must neither spill nor have their warpgroup products made serial, and
 // their machine code must hold the instructions they were written for; printed ones of DeepSeek-R1 must compile without a word.
+import { scheduleFor } from "../../codegen/cuda/select.ts";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { argmaxRows } from "../../codegen/cuda/sm90/rows/argmax.ts";
@@ -15,7 +16,7 @@ import { candidates as bf16Candidates, illegal as bf16Illegal } from "../../code
 import { ringSchedule, unringable, type RingProblem } from "../../codegen/cuda/sm90/gemm/ring-schedule.ts";
 import { streamSchedule, type StreamProblem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
 import { thin } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
-import { thinSchedule } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
+import { gemvSchedulesOf } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
 import { blockGemm } from "../../codegen/cuda/sm90/gemm/fp8-gemm.ts";
 import { expertsDown } from "../../codegen/cuda/sm90/moe/experts-down.ts";
 import { expertsGateUp } from "../../codegen/cuda/sm90/moe/experts-gate-up.ts";
@@ -104,8 +105,8 @@ const emitters: readonly [string, () => KernelText[], string[]][] = [
   ["argmax_rows", () => [argmaxRows({ d: 129280, xStride: 129280 }, h200), argmaxRows({ d: 70, xStride: 71 }, h200)], []],
   ["block_gemm", () => candidates.flatMap((s, i) => taking(products.filter((p) => illegal(s, h200, p) === null), i).map((p) => blockGemm(p, s, h200))), ["QGMMA", "UTMALDG"]],
   ["gemm_thin", () => thins.flatMap(([n, k]) => ([1, 4] as const).flatMap((held) => [{ n, k, held }, { n, k, held, residual: true }, { n, k, held, norm: { eps: 1e-6, gain: "bf16", xStride: k, ue8m0: false } } as const])).flatMap((p) => {
-    const s = thinSchedule(p, h200);
-    return typeof s === "string" ? [] : [thin(p, s, h200)];
+    const s = scheduleFor(gemvSchedulesOf(p.held), p, p.held, h200);
+    return "reason" in s ? [] : [thin(p, s, h200)];
   }), ["QGMMA", "UTMALDG"]],
   ["experts_gate_up, experts_down", () => through, ["QGMMA", "UTMALDG", "UBLKCP"]],
   ["grouped_gemm", () => groupedCandidates.flatMap((s, i) => taking(groups.filter((p) => groupedIllegal(s, h200, p) === null), i).map((p) => groupedGemm(p, s, h200))), ["QGMMA", "UTMALDG"]],

@@ -1,10 +1,13 @@
 // The vector form of the norms, run on the host: codes, scales and rows exactly those of the tile programs that say the same.
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 import { expect, test } from "vitest";
-import { normRows, normRowsProblem } from "../../codegen/cuda/sm90/rows/norm-rows.ts";
+import { normRows, normRowsNative, normRowsProblem, type NormFamily, type NormRowsProblem } from "../../codegen/cuda/sm90/rows/norm-rows.ts";
 import { interpretKernel } from "../../ir/kernel/interpret.ts";
 import { runOnHost } from "./cuda-on-host.ts";
 import { buffersOf, kernelOf, type Case } from "./problems.ts";
 import { lacks } from "../conditions.ts";
+
+const problemOf = (c: Case): NormRowsProblem => normRowsProblem(c.family as NormFamily, c.problem as Parameters<typeof normRowsProblem>[1]);
 
 const norm = (family: Case["family"], d: number, more: object): Case => ({ family, problem: { d, eps: 1e-6, gain: "bf16", ...more } as Case["problem"], dims: { m: 3 } });
 
@@ -21,7 +24,7 @@ test.skipIf(lacks("g++")).each([false, true])("norm_rows: the tile programs' bit
     const kernel = kernelOf(c);
     const [want, got] = [buffersOf(kernel, c.dims), buffersOf(kernel, c.dims)];
     interpretKernel(kernel, want, c.dims);
-    return { want, got, kernel, text: normRows(normRowsProblem(c.family, c.problem)!), dims: c.dims };
+    return { want, got, kernel, text: normRows(problemOf(c)), dims: c.dims };
   });
   runOnHost(runs.map(({ text, got, dims }) => ({ kernel: text, buffers: got, dims })), backwards);
   for (const { want, got, kernel, text } of runs) {
@@ -31,6 +34,7 @@ test.skipIf(lacks("g++")).each([false, true])("norm_rows: the tile programs' bit
 });
 
 test("norm_rows leaves ragged rows to the tile programs", () => {
-  expect(normRowsProblem("rms_norm", norm("rms_norm", 130, { xStride: 132, yStride: 132 }).problem)).toBeNull();
-  expect(normRowsProblem("rms_norm", norm("rms_norm", 128, { xStride: 130, yStride: 128 }).problem)).toBeNull();
+  const candidates = (d: number, more: object): unknown => normRowsNative.schedules.candidates(problemOf(norm("rms_norm", d, more)), h200);
+  expect(candidates(130, { xStride: 132, yStride: 132 })).toEqual({ reason: "130 columns are not whole blocks of 128" });
+  expect(candidates(128, { xStride: 130, yStride: 128 })).toEqual({ reason: "rows do not start at multiples of four elements" });
 });

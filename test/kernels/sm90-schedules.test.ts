@@ -4,8 +4,10 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { blockGemm } from "../../codegen/cuda/sm90/gemm/fp8-gemm.ts";
 import { groupedGemm } from "../../codegen/cuda/sm90/gemm/grouped-gemm.ts";
-import { fastest, measured } from "../../codegen/cuda/sm90/gemm/fp8-measured.ts";
-import { candidates, choose, illegal, scheduleName } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
+import { gemmSchedules } from "../../codegen/cuda/sm90/gemm/fp8-linear.ts";
+import { gemmMeasured } from "../../codegen/cuda/sm90/gemm/fp8-measured.ts";
+import { scheduleFor } from "../../codegen/cuda/select.ts";
+import { candidates, illegal, scheduleName, type GemmSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import * as grouped from "../../codegen/cuda/sm90/gemm/grouped-schedule.ts";
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
@@ -15,15 +17,19 @@ test("names tell schedules apart", () => {
   expect(new Set(candidates.map(scheduleName)).size).toBe(candidates.length);
 });
 
-test("every measured schedule is a candidate that can run its problem, sizes ascending", () => {
-  for (const [shape, entries] of Object.entries(measured)) {
-    const [n, k] = shape.split("x").map(Number);
-    const sizes = entries.split(" ").map((e) => Number(e.split(":")[0]));
-    expect(sizes, shape).toEqual(sizes.toSorted((a, b) => a - b));
-    for (const most of sizes) {
-      const s = candidates.find((c) => scheduleName(c) === fastest(n, k, most));
-      expect(s && illegal(s, h200, { n, k }), `${shape} at ${most}`).toBeNull();
-      expect(choose({ n, k }, most, h200), `${shape} at ${most}`).toBe(s);
+const chosen = (s: GemmSchedule | { reason: string }): GemmSchedule => {
+  if ("reason" in s) throw new Error(s.reason);
+  return s;
+};
+
+test("every measured schedule is a candidate that can run its problem, sizes ascending, and is chosen up to its size", () => {
+  for (const { of, fastest } of gemmMeasured) {
+    const sizes = fastest.map((e) => e.rows ?? Infinity);
+    expect(sizes, `${of.n}x${of.k}`).toEqual(sizes.toSorted((a, b) => a - b));
+    for (const { rows, schedule } of fastest) {
+      expect(candidates).toContainEqual(schedule);
+      expect(illegal(schedule, h200, of)).toBeNull();
+      expect(scheduleFor(gemmSchedules, of, rows ?? 100_000, h200), `${of.n}x${of.k} at ${rows}`).toEqual(schedule);
     }
   }
 });
@@ -32,7 +38,7 @@ test("whatever the shape, the choice can run it", () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 5000 }), fc.integer({ min: 1, max: 1200 }), rows, (n, k, m) => {
       const problem = { n: n * 8, k: k * 16 };
-      expect(illegal(choose(problem, m, h200), h200, problem)).toBeNull();
+      expect(illegal(chosen(scheduleFor(gemmSchedules, problem, m, h200)), h200, problem)).toBeNull();
     }),
   );
 });
@@ -41,7 +47,7 @@ test("whatever the experts, the choice can run them", () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 400 }), fc.integer({ min: 1, max: 64 }), fc.integer({ min: 1, max: 1200 }), rows, (experts, n, k, r) => {
       const problem = { experts, n: n * 128, k: k * 16 };
-      expect(grouped.illegal(grouped.choose(problem, r, h200), h200, problem)).toBeNull();
+      expect(grouped.illegal(chosen(scheduleFor(grouped.groupedSchedules, problem, r, h200)), h200, problem)).toBeNull();
     }),
   );
 });

@@ -2,16 +2,17 @@
 // the cache. The product is stream-bmm's, its weights under way before the kernel before has ended; a few blocks beside it do the
 // rest, which would cost two launches of two microseconds each. Rotation and norm have the bits of the tile programs rope and rope_append.
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
-import type { Choice, KernelText, Problem, Site } from "../../../../ir/kernel/catalogue.ts";
+import type { KernelText, Site } from "../../../../ir/kernel/catalogue.ts";
 import { add, mul } from "../../../../ir/size.ts";
-import { chooseTiles } from "../../../choose.ts";
+import { refuse, type Refusal } from "../../../family.ts";
+import { ropeAppendFamily, ropeFamily, type RopeAppendProblem, type RopeProblem } from "../../../kernels/cache.ts";
 import { partSites } from "../../../compose.ts";
-import { streamBmmNative } from "../gemm/bmm-native.ts";
+import { matchStreamBmm } from "../gemm/bmm-native.ts";
 import { header } from "../fragments.ts";
-import type { Native } from "../../native.ts";
+import { native, onlySchedule, type NativeMatch } from "../../native.ts";
 import { literal } from "../../printed/element.ts";
 import { helpersFor } from "../../printed/helpers.ts";
-import { bmmBody, bmmConstants, bmmUnits, streamBmmSchedule, type StreamBmmProblem } from "../gemm/bmm.ts";
+import { bmmBody, bmmConstants, bmmUnits, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "../gemm/bmm.ts";
 import { dependent, packBf16, streamLoads, streamMma, streamTypes } from "../mma-fragments.ts";
 
 /** The product's problem, then the rotation's: d lanes of a head, strides of token and head; then the append's. */
@@ -31,29 +32,35 @@ export interface MlaQueryProblem extends StreamBmmProblem {
 const TURNS = 4;
 
 /** Why the parts of a site must be launches of their own, or null. */
-function apart(product: StreamBmmProblem, rope: Problem, append: Problem): string | null {
+function apart(product: StreamBmmProblem, rope: RopeProblem, append: RopeAppendProblem): string | null {
   const schedule = streamBmmSchedule(product);
   if (typeof schedule === "string") return schedule;
   if (product.x !== "bf16" || product.yType !== "bf16" || rope.act !== "bf16" || append.act !== "bf16") return "activations are f32";
   if (bmmUnits(product, schedule) % schedule.warps !== 0) return "the last block of the product has warps without a unit";
   if (!rope.interleaved) return "pairs are not side by side";
-  if ((rope.d as number) % 8 !== 0 || (append.d as number) > 256) return `${rope.d as number} rotated lanes are no multiple of 8, or more than 256`;
-  if ((rope.xStrides as number[]).some((x) => x % 8 !== 0)) return "a stride is no multiple of 8 elements";
-  return (append.r as number) % 512 === 0 && (append.cStride as number) % 4 === 0 ? null : "a latent row is no multiple of 512 lanes";
+  if (rope.d % 8 !== 0 || append.d > 256) return `${rope.d} rotated lanes are no multiple of 8, or more than 256`;
+  if (rope.xStrides.some((x) => x % 8 !== 0)) return "a stride is no multiple of 8 elements";
+  return append.r % 512 === 0 && append.cStride % 4 === 0 ? null : "a latent row is no multiple of 512 lanes";
 }
 
-function take(site: Site, machine: Gpu): Choice | null {
-  if (site.op !== "mla_query") return null;
+function match(site: Site): NativeMatch<MlaQueryProblem, StreamBmmSchedule> | Refusal {
   const [product, rotation, append] = partSites(site);
-  const [bmm, rope, rows] = [streamBmmNative.choose(product, machine), chooseTiles(rotation), chooseTiles(append)];
-  if (!Array.isArray(bmm) || !Array.isArray(rope) || !Array.isArray(rows)) return null;
-  const [a, { d, xStrides, maxPositions }, { r, cStride, krStride, gain, eps, pageRows }] = [bmm, rope, rows].map(([launch]) => launch.problem);
-  if (apart(a as unknown as StreamBmmProblem, rope[0].problem, rows[0].problem) !== null) return null;
+  const [bmm, ropes, rows] = [matchStreamBmm(product), ropeFamily.match(rotation), ropeAppendFamily.match(append)];
+  if ("reason" in bmm) return bmm;
+  if ("reason" in ropes) return ropes;
+  if ("reason" in rows) return rows;
+  const [[{ problem: rope }], [{ problem: row }]] = [ropes, rows];
+  const reason = apart(bmm.problem, rope, row);
+  if (reason !== null) return refuse(reason);
+  const { d, xStrides, maxPositions } = rope;
+  const { r, cStride, krStride, gain, eps, pageRows } = row;
   const [qc, wUk, qr, c, kr, gains, table] = [0, 1, 2, 3, 4, 5, 6].map((i) => ({ in: i }));
-  return [{
-    family: "mla_query", problem: { ...a, d, xStrides, maxPositions, r, cStride, krStride, gain, eps, pageRows }, dims: [site.ins[0].shape[0], "P"],
-    args: [qc, wUk, { out: 0 }, qr, { out: 1 }, { cache: true }, c, kr, gains, table, { batch: "positions" }, { batch: "sequence" }, { batch: "pages" }],
-  }];
+  return {
+    problem: { ...bmm.problem, d, xStrides, maxPositions, r, cStride, krStride, gain, eps, pageRows },
+    rows: site.ins[0].shape[0],
+    dims: [site.ins[0].shape[0], "P"],
+    args: () => [qc, wUk, { out: 0 }, qr, { out: 1 }, { cache: true }, c, kr, gains, table, { batch: "positions" }, { batch: "sequence" }, { batch: "pages" }],
+  };
 }
 
 export function mlaQuery(p: MlaQueryProblem, machine: Gpu): KernelText {
@@ -176,8 +183,10 @@ ${bmmBody(p, s)}}
   };
 }
 
-export const mlaQueryNative: Native = {
+export const mlaQueryNative = native<MlaQueryProblem, StreamBmmSchedule>({
   family: "mla_query",
-  choose: take,
-  emit: (p, machine) => mlaQuery(p as unknown as MlaQueryProblem, machine),
-};
+  serves: ["mla_query"],
+  schedules: onlySchedule<MlaQueryProblem, StreamBmmSchedule>(streamBmmSchedule),
+  match,
+  emit: (p, _, machine) => mlaQuery(p, machine),
+});

@@ -1,63 +1,110 @@
-// Attention on tensor cores, where the heads are R1's: absorbed over the paged cache, and causal over expanded heads. Sites, operands
-// and problems are those of the tile programs of the same ops, which serve every other size.
-import type { Choice, Chosen, Problem, Site } from "../../../../ir/kernel/catalogue.ts";
+// Attention on tensor cores, where the heads are R1's: absorbed over the paged cache, and causal over expanded heads. Sites,
+// operands and problems are those of the tile programs of the same ops, which serve every other size.
 import { add, mul, type Size } from "../../../../ir/size.ts";
-import { chooseTiles } from "../../../choose.ts";
-import type { AttendProblem, MlaAttendProblem } from "../../../kernels/attention.ts";
-import { fixedSchedule, illegalDecode, illegalFixed, illegalPrefill } from "./schedule.ts";
+import type { Gpu } from "../../../../ir/machine.ts";
+import type { KernelText, Site } from "../../../../ir/kernel/catalogue.ts";
+import { refuse, type Family, type Match, type Refusal } from "../../../family.ts";
+import { attendFamily, mlaAttendFamily, type AttendProblem, type MlaAttendProblem } from "../../../kernels/attention.ts";
+import { native, onlySchedule, type Native, type Schedules } from "../../native.ts";
 import { mlaDecodeFixed } from "./mla-decode-cluster.ts";
 import { mlaDecode } from "./mla-decode.ts";
 import { mlaPrefill } from "./mla-prefill.ts";
-import type { Native } from "../../native.ts";
+import {
+  decodeSchedule,
+  decodeScheduleName,
+  fixedSchedule,
+  fixedScheduleName,
+  illegalDecode,
+  illegalFixed,
+  illegalPrefill,
+  PREFILL,
+  type MlaDecodeSchedule,
+  type MlaFixedSchedule,
+} from "./schedule.ts";
 
-/** The tile program's launch under another family, when activations are bf16 and nothing speaks against it. */
-function instead(site: Site, op: string, family: string, illegal: (p: Problem) => string | null): Choice | null {
-  if (site.op !== op) return null;
-  const tiles = chooseTiles(site);
-  if (!Array.isArray(tiles)) return null;
-  const [{ problem, args, dims }] = tiles;
-  return problem.act === "bf16" && illegal(problem) === null ? [{ family, problem, args, dims }] : null;
+/** The launch of the tile program of the same op, where activations are bf16. */
+function inBf16<P extends { act?: "bf16" }>(family: Family<P>, site: Site): Match<P> | Refusal {
+  const found = family.match(site);
+  if ("reason" in found) return found;
+  return found[0].problem.act === "bf16" ? found[0] : refuse("activations are f32");
 }
 
-/** A problem of absorbed attention and how its sequences are divided: in runs of equal cost over the whole batch unless said. */
-export type MlaDecodeProblem = MlaAttendProblem & { split?: "fixed"; group?: 16 | 32 };
+type DecodeSchedule = MlaDecodeSchedule | MlaFixedSchedule;
 
 /** Up to here, in tokens times columns of the page table, the fixed split is the faster one: of one token, and of several. */
-const FEW = { one: 32, several: 48 };
+const FIXED_UP_TO = { one: 32, several: 48 };
 
-/** Natives of absorbed attention; `split: "fixed"` divides a sequence by its own length only, so that its bits do not depend on its batch. */
-const decode = (split: "balanced" | "fixed"): Native => ({
-  family: "mla_decode",
-  choose(site) {
-    const fixed = instead(site, "mla_attend", "mla_decode", (p) => illegalFixed(p as unknown as MlaAttendProblem, fixedSchedule(16)));
-    if (!Array.isArray(fixed)) return null;
-    const [{ problem, args, dims }] = fixed;
-    const launch = (more: Partial<MlaDecodeProblem>): Chosen[] => [{ family: "mla_decode", problem: { ...problem, ...more }, args, dims }];
-    const few = [16, 32].filter((g) => (problem.heads as number) % g === 0).map((group) => launch({ split: "fixed", group: group as 16 | 32 }));
-    const [tokens, columns] = dims;
-    // One token has multiprocessors to spare; more of them read a page for 32 heads at a time. The group changes no bit.
-    const [narrow, wide] = [few[0], few[few.length - 1]];
-    if (split === "fixed" || illegalDecode(problem as unknown as MlaAttendProblem) !== null) return wide;
-    const several: Size = { op: "min", of: [1, { op: "div", of: [tokens, 2] }] };
-    return {
-      on: add(mul(tokens, columns), mul(FEW.one, several)),
-      cases: [{ most: FEW.one, launches: narrow }, { most: FEW.one + FEW.several, launches: wide }, { most: null, launches: launch({}) }],
-    };
+const CROSSINGS = [FIXED_UP_TO.one, FIXED_UP_TO.one + FIXED_UP_TO.several];
+
+/** What measures the work of a batch: a second token raises the crossing to the balanced split by `several`. */
+function workOf(tokens: Size, columns: Size): Size {
+  const several: Size = { op: "min", of: [1, { op: "div", of: [tokens, 2] }] };
+  return add(mul(tokens, columns), mul(FIXED_UP_TO.one, several));
+}
+
+/**
+ * Clusters of 16 heads, and of as many as there may be: one token has multiprocessors to spare; more read a page for 32 heads at
+ * a time.
+ */
+const groupsOf = (p: MlaAttendProblem): MlaFixedSchedule[] =>
+  ([16, 32] as const).filter((g) => p.heads % g === 0).map(fixedSchedule);
+
+const isLegal = (p: MlaAttendProblem, s: DecodeSchedule): string | null =>
+  s.split === "fixed" ? illegalFixed(p, s) : illegalDecode(p);
+
+/** `candidates`, the last of them for all sizes, and which of them is the fastest up to how much work. */
+const decodeSchedules = (candidates: (p: MlaAttendProblem) => DecodeSchedule[]): Schedules<MlaAttendProblem, DecodeSchedule> => ({
+  candidates(p) {
+    const all = candidates(p);
+    return all.length ? all : refuse(`${p.heads} heads: a cluster holds 16 or 32 of them`);
   },
-  emit(problem, machine) {
-    const { split, group, ...p } = problem as unknown as MlaDecodeProblem;
-    return split === "fixed" ? mlaDecodeFixed(p, fixedSchedule(group ?? 16), machine) : mlaDecode(p, machine);
+  illegal: isLegal,
+  measured(p, work) {
+    const [few, ...more] = candidates(p);
+    if (!more.length) return [few];
+    if (work <= CROSSINGS[0]) return [few];
+    return [(work <= CROSSINGS[1] && more.find((s) => s.split === "fixed")) || more.at(-1)!];
   },
+  steps: CROSSINGS,
+  name: (s) => (s.split === "fixed" ? fixedScheduleName(s) : decodeScheduleName(s)),
 });
 
-/** The fastest form for each size. */
-export const mlaDecodeNative: Native = decode("balanced");
+const decode = (schedules: Schedules<MlaAttendProblem, DecodeSchedule>): Native<MlaAttendProblem, DecodeSchedule> =>
+  native({
+    family: "mla_decode",
+    serves: ["mla_attend"],
+    schedules,
+    match(site) {
+      const found = inBf16(mlaAttendFamily, site);
+      if ("reason" in found) return found;
+      const { problem, args, dims } = found;
+      return { problem, dims, rows: workOf(dims[0], dims[1]), args: () => args };
+    },
+    emit: (p, s, machine): KernelText => (s.split === "fixed" ? mlaDecodeFixed(p, s, machine) : mlaDecode(p, machine)),
+  });
 
-/** In place of `mlaDecodeNative` where a sequence's bits must not depend on what else is in its batch (`--deterministic`). */
-export const mlaDecodeFixedNative: Native = decode("fixed");
+/** The fastest form for each size. Where the balanced split cannot run, one group serves all. */
+export const mlaDecodeNative = decode(
+  decodeSchedules((p) => (illegalDecode(p) === null ? [...groupsOf(p), decodeSchedule(p)] : groupsOf(p).slice(-1))),
+);
 
-export const mlaPrefillNative: Native = {
+/**
+ * In place of `mlaDecodeNative` where a sequence's bits must not depend on what else is in its batch (`--deterministic`); the
+ * group changes no bit.
+ */
+export const mlaDecodeFixedNative = decode(decodeSchedules((p) => groupsOf(p).slice(-1)));
+
+type PrefillSchedule = typeof PREFILL & { form: "prefill" };
+
+export const mlaPrefillNative = native<AttendProblem, PrefillSchedule>({
   family: "mla_prefill",
-  choose: (site) => instead(site, "attend", "mla_prefill", (p) => illegalPrefill(p as unknown as AttendProblem)),
-  emit: (p, machine) => mlaPrefill(p as unknown as AttendProblem, machine),
-};
+  serves: ["attend"],
+  schedules: onlySchedule((p: AttendProblem) => illegalPrefill(p) ?? { form: "prefill" as const, ...PREFILL }),
+  match(site) {
+    const found = inBf16(attendFamily, site);
+    if ("reason" in found) return found;
+    const { problem, args, dims } = found;
+    return { problem, dims, rows: dims[0], args: () => args };
+  },
+  emit: (p, _, machine: Gpu) => mlaPrefill(p, machine),
+});

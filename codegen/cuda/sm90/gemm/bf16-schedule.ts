@@ -1,12 +1,16 @@
-// How bf16 products of more than a few rows run on sm_90a: two forms, as plain records. In order: what could be tried, what cannot
-// run and why, what it should cost. Few rows stream (register-schedule.ts).
+// How bf16 products of more than a few rows run on sm_90a: two forms, as plain records. In order: what could be tried, what
+// cannot run and why, what it should cost. Few rows stream (register-schedule.ts).
 import { floorText, type Gpu, type Limits } from "../../../../ir/machine.ts";
+import type { Schedules } from "../../native.ts";
 import type { StreamProblem } from "./register-schedule.ts";
 
 /** Columns of k of one ring stage: 128 bytes, the width of the swizzle. */
 export const STEP = 64;
 
-/** Many rows: x on the 64-row side. Two blocks of a cluster take row tiles above each other and fetch half of their columns' weights each. */
+/**
+ * Many rows: x on the 64-row side. Two blocks of a cluster take row tiles above each other and fetch half of their columns'
+ * weights each.
+ */
 export interface TallBf16 {
   form: "tall";
   /** Columns of a tile; its rows are 128. */
@@ -36,7 +40,9 @@ export interface SlimBf16 {
 export type Bf16Schedule = TallBf16 | SlimBf16;
 
 export const bf16Name = (s: Bf16Schedule): string =>
-  s.form === "tall" ? `t${s.columns}s${s.stages}g${s.group}` : `n${s.columns}k${s.deep}t${s.tokens}x${s.split}s${s.stages}_${s.xStages}r${s.resident}`;
+  s.form === "tall"
+    ? `t${s.columns}s${s.stages}g${s.group}`
+    : `n${s.columns}k${s.deep}t${s.tokens}x${s.split}s${s.stages}_${s.xStages}r${s.resident}`;
 
 /** 64 x 64 bf16 tiles a warpgroup of the tall form writes through: two where there is room. */
 export const boxes = (s: TallBf16): number => (s.columns === 192 ? 1 : 2);
@@ -46,35 +52,32 @@ const ringBytes = (s: Bf16Schedule): number =>
   s.form === "tall" ? s.stages * (128 + s.columns) * STEP * 2 : s.deep * STEP * 2 * (s.stages * s.columns + s.xStages * s.tokens);
 
 /** What a slim block is sent by the others of its cluster, and its barrier. */
-const inboxBytes = (s: SlimBf16): number => (s.split > 1 ? (s.split - 1) * (Math.ceil((s.columns * s.tokens) / 4 / s.split) * 16 + 16) + 8 : 0);
+const inboxBytes = (s: SlimBf16): number =>
+  s.split > 1 ? (s.split - 1) * (Math.ceil((s.columns * s.tokens) / 4 / s.split) * 16 + 16) + 8 : 0;
 
 /** Rings, two barriers a stage, slack to align the ring to the swizzle's 1024 bytes; output tiles, or what others send. */
 export const sharedBytes = (s: Bf16Schedule): number =>
   1024 + ringBytes(s) + 16 * s.stages + (s.form === "tall" ? 2 * boxes(s) * 64 * 64 * 2 : 16 * s.xStages + inboxBytes(s));
 
-const slim = (
-  columns: number, deep: SlimBf16["deep"], tokens: SlimBf16["tokens"], split: SlimBf16["split"], stages: number, xStages: number, resident: SlimBf16["resident"],
-): SlimBf16 => ({ form: "slim", tokens, columns, deep, split, stages, xStages, resident });
-
 /** What was best for some size of some matrix on an H200, and little else. */
 export const candidates: readonly Bf16Schedule[] = [
   // Few tiles: k is cut, the further the fewer there are.
-  slim(16, 2, 64, 8, 6, 4, 2),
-  slim(40, 2, 64, 4, 4, 3, 2),
-  slim(32, 2, 64, 2, 8, 8, 1),
-  slim(64, 2, 64, 2, 7, 6, 1),
+  { form: "slim", tokens: 64, columns: 16, deep: 2, split: 8, stages: 6, xStages: 4, resident: 2 },
+  { form: "slim", tokens: 64, columns: 40, deep: 2, split: 4, stages: 4, xStages: 3, resident: 2 },
+  { form: "slim", tokens: 64, columns: 32, deep: 2, split: 2, stages: 8, xStages: 8, resident: 1 },
+  { form: "slim", tokens: 64, columns: 64, deep: 2, split: 2, stages: 7, xStages: 6, resident: 1 },
   // A tile a multiprocessor.
-  slim(32, 2, 64, 1, 9, 8, 1),
-  slim(56, 2, 64, 1, 7, 6, 1),
+  { form: "slim", tokens: 64, columns: 32, deep: 2, split: 1, stages: 9, xStages: 8, resident: 1 },
+  { form: "slim", tokens: 64, columns: 56, deep: 2, split: 1, stages: 7, xStages: 6, resident: 1 },
   // Two, of short k.
-  slim(96, 1, 64, 1, 5, 5, 2),
-  slim(128, 1, 64, 1, 5, 3, 2),
+  { form: "slim", tokens: 64, columns: 96, deep: 1, split: 1, stages: 5, xStages: 5, resident: 2 },
+  { form: "slim", tokens: 64, columns: 128, deep: 1, split: 1, stages: 5, xStages: 3, resident: 2 },
   // More tokens.
-  slim(32, 2, 128, 2, 8, 4, 1),
-  slim(56, 2, 128, 1, 4, 4, 1),
-  slim(64, 1, 128, 1, 8, 8, 1),
-  slim(96, 1, 128, 1, 4, 3, 2),
-  slim(136, 1, 128, 1, 6, 6, 1),
+  { form: "slim", tokens: 128, columns: 32, deep: 2, split: 2, stages: 8, xStages: 4, resident: 1 },
+  { form: "slim", tokens: 128, columns: 56, deep: 2, split: 1, stages: 4, xStages: 4, resident: 1 },
+  { form: "slim", tokens: 128, columns: 64, deep: 1, split: 1, stages: 8, xStages: 8, resident: 1 },
+  { form: "slim", tokens: 128, columns: 96, deep: 1, split: 1, stages: 4, xStages: 3, resident: 2 },
+  { form: "slim", tokens: 128, columns: 136, deep: 1, split: 1, stages: 6, xStages: 6, resident: 1 },
   { form: "tall", columns: 256, stages: 4, group: 8 },
   { form: "tall", columns: 192, stages: 5, group: 8 },
   { form: "tall", columns: 128, stages: 6, group: 8 },
@@ -83,7 +86,8 @@ export const candidates: readonly Bf16Schedule[] = [
 /** Why a schedule cannot run a problem, or null. */
 export function illegal(s: Bf16Schedule, p: StreamProblem, limits: Limits): string | null {
   if (p.x !== "bf16") return "wgmma takes x as bf16";
-  if (p.k % 8 !== 0 || p.xStride % 8 !== 0) return `rows of ${p.k} and ${p.xStride} bf16: a tensor map needs multiples of 16 bytes`;
+  if (p.k % 8 !== 0 || p.xStride % 8 !== 0)
+    return `rows of ${p.k} and ${p.xStride} bf16: a tensor map needs multiples of 16 bytes`;
   const bytes = sharedBytes(s);
   if (s.stages < 2 || (s.form === "slim" && s.xStages < 2)) return "a ring of one stage cannot overlap copies with products";
   if (s.form === "slim") {
@@ -111,20 +115,42 @@ function slimTime(s: SlimBf16, { n, k }: StreamProblem, m: number, limits: Limit
   const each = (s.split * Math.ceil(n / s.columns) * Math.ceil(m / s.tokens)) / limits.multiprocessors;
   const live = Math.min(s.resident, Math.max(1, Math.ceil(each)));
   // A multiprocessor takes in 85 KB a microsecond, and a ring is filled once in the latency of what fills it.
-  const unit = Math.max(1.55 / s.stages, 0.95 / s.xStages, (live * s.deep * STEP * 2 * (s.columns + Math.min(s.tokens, m))) / 85e3);
+  const unit = Math.max(
+    1.55 / s.stages,
+    0.95 / s.xStages,
+    (live * s.deep * STEP * 2 * (s.columns + Math.min(s.tokens, m))) / 85e3,
+  );
   const waves = s.resident === 1 ? Math.ceil(each) : Math.max(1, each / s.resident);
   // Multiprocessors with fewer blocks than others leave memory idle at the end.
   const idle = each < 4 ? 1 - each / Math.ceil(each) : 0;
   const memory = ((2 * (n * k + m * k + m * n)) / 4.05e6) * (1 + 0.2 * idle);
-  return (s.resident === 1 ? 3.3 : 2.8) + (s.split > 1 ? 0.45 * s.split : 0) + Math.max(waves * units * unit + (waves - 1) * 1.2, memory);
+  return (
+    (s.resident === 1 ? 3.3 : 2.8) +
+    (s.split > 1 ? 0.45 * s.split : 0) +
+    Math.max(waves * units * unit + (waves - 1) * 1.2, memory)
+  );
 }
 
-/** The schedule for a problem at m rows, or why there is none. */
-export function chooseBf16(p: StreamProblem, m: number, limits: Limits): Bf16Schedule | string {
-  const legal = candidates.filter((s) => illegal(s, p, limits) === null);
-  if (!legal.length) return illegal(candidates[0], p, limits)!;
-  return legal.reduce((best, s) => (estimate(s, p, m, limits) < estimate(best, p, m, limits) ? s : best));
+/** Elements of a small matrix. */
+const SMALL = 2 ** 20;
+
+/** A matrix that L2 holds many times over is not worth a kernel for every number of rows: each is compiled and kept. */
+export const isSmall = ({ n, k }: StreamProblem): boolean => n * k <= SMALL;
+
+/** One for all rows of a small matrix: the best for 64. */
+function worthTrying(p: StreamProblem, machine: Gpu): readonly Bf16Schedule[] {
+  const legal = candidates.filter((s) => illegal(s, p, machine) === null);
+  if (!isSmall(p) || !legal.length) return candidates;
+  return [legal.reduce((best, s) => (estimate(s, p, 64, machine) < estimate(best, p, 64, machine) ? s : best))];
 }
+
+export const bf16Schedules: Schedules<StreamProblem, Bf16Schedule> = {
+  candidates: worthTrying,
+  illegal: (p, s, machine) => illegal(s, p, machine),
+  // The choice is fitted up to 4096 rows: beyond, one schedule serves all.
+  estimate: (p, s, rows, machine) => estimate(s, p, Math.min(rows, 4096), machine),
+  name: bf16Name,
+};
 
 /** Op, problem, schedule and floor: the lines a kernel opens with. */
 export const bf16Header = (p: StreamProblem, s: Bf16Schedule, machine: Gpu): string[] => [

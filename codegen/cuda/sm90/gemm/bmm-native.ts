@@ -1,33 +1,46 @@
 // einsum on a GPU: a bf16 matrix per head and rows that vary, which is what absorbed attention asks for. Other einsums are tiles.
-import type { Arg, Choice, Problem, Site } from "../../../../ir/kernel/catalogue.ts";
+import type { Arg, Site } from "../../../../ir/kernel/catalogue.ts";
 import { headsOf, matchBmm } from "../../../kernels/bmm.ts";
-import type { Native } from "../../native.ts";
-import { streamBmm, streamBmmSchedule, type StreamBmmProblem } from "./bmm.ts";
+import { refuse, type Refusal } from "../../../family.ts";
+import { native, onlySchedule, type NativeMatch } from "../../native.ts";
+import { streamBmm, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "./bmm.ts";
 
-function take(site: Site): Choice | null {
-  if (site.op !== "einsum" && site.op !== "einsum_quant") return null;
+const isNumber = (v: number | string): v is number => typeof v === "number";
+const three = (v: readonly (number | string)[]): readonly [number, number, number] | null =>
+  v.length === 3 && v.every(isNumber) ? [v[0], v[1], v[2]] : null;
+
+/** The problem of an einsum whose sizes are all static but for its rows. */
+export function matchStreamBmm(site: Site): NativeMatch<StreamBmmProblem, StreamBmmSchedule> | Refusal {
   const quantised = site.op === "einsum_quant";
   const [spec, [a, b]] = [String(site.attrs.spec), site.ins];
   const found = matchBmm(spec, a, b, quantised ? headsOf(spec, a, b) : site.outs[0]);
-  if ("reason" in found) return null;
+  if ("reason" in found) return found;
   const [{ problem: p, dims, args }] = found;
-  const sides = [p.a, p.b, p.y] as (number | string)[][];
-  const fixed = [p.batch, p.n, p.k, ...sides.flat()].every((v) => typeof v === "number");
-  if (!fixed || p.m !== "m" || dims.length !== 1 || p.bType !== "bf16") return null;
-  const scale = quantised ? { scale: site.attrs.scale } : {};
-  const problem = { batch: p.batch, n: p.n, k: p.k, a: p.a, b: p.b, y: p.y, x: p.aType, yType: p.yType ?? "f32", ...scale } as unknown as StreamBmmProblem;
-  if (typeof streamBmmSchedule(problem) === "string") return null;
+  const [as, bs, ys] = [p.a, p.b, p.y].map(three);
+  const { batch, n, k } = p;
+  if (
+    ![batch, n, k].every(isNumber) ||
+    !isNumber(batch) ||
+    !isNumber(n) ||
+    !isNumber(k) ||
+    !as ||
+    !bs ||
+    !ys ||
+    p.m !== "m" ||
+    dims.length !== 1
+  )
+    return refuse("more than its rows is known at run time only");
+  if (p.bType !== "bf16") return refuse("matrices are not bf16");
+  const scale = quantised ? { scale: site.attrs.scale === "ue8m0" ? ("ue8m0" as const) : ("f32" as const) } : {};
+  const problem: StreamBmmProblem = { batch, n, k, a: as, b: bs, y: ys, x: p.aType, yType: p.yType ?? "f32", ...scale };
   const scales: Arg[] = quantised ? [{ out: 0, part: "scales" }] : [];
-  return [{ family: "stream_bmm", problem: problem as unknown as Problem, args: [...args, ...scales], dims }];
+  return { problem, rows: dims[0], dims, args: () => [...args, ...scales] };
 }
 
-export const streamBmmNative: Native = {
+export const streamBmmNative = native({
   family: "stream_bmm",
-  choose: take,
-  emit(p: Problem, machine) {
-    const problem = p as unknown as StreamBmmProblem;
-    const schedule = streamBmmSchedule(problem);
-    if (typeof schedule === "string") throw new RangeError(schedule);
-    return streamBmm(problem, schedule, machine);
-  },
-};
+  serves: ["einsum", "einsum_quant"],
+  schedules: onlySchedule<StreamBmmProblem, StreamBmmSchedule>(streamBmmSchedule),
+  match: matchStreamBmm,
+  emit: streamBmm,
+});

@@ -1,35 +1,276 @@
 // What was fastest where it was measured: the matrices of R1 on one H200, cold weights, graph replay. docs/notes-gpu-gemm.md says
-// how, test/bench/results/block-gemm-schedules.json has the times. Other shapes are left to the estimate.
+// how, test/bench/results/block-gemm-schedules.json has all times; `us` are those at so many rows. Other shapes are left to the
+// estimate.
+import type { Measured } from "../../native.ts";
+import type { GemmProblem, GemmSchedule } from "./fp8-schedule.ts";
 
-/** By n x k: "most rows:schedule", smallest first. */
-export const measured: Readonly<Record<string, string>> = {
-  // q_a + kv_a; 512 and 768 rows by counting waves: 132 and 198 blocks of the one, 68 and 102 of the other, on 132 multiprocessors
-  "2112x7168": "8:w64k2t8x4s6_5r2 16:w64k2t16x4s5_4r2 64:w64k2t32x2s4_3r2 128:n32k2t64s8_9r1 256:w64k2t64x1s7_6r1 512:n64k1t128s8_8r1 768:t6g16 4096:t6g16c",
-  // q_a
-  "1536x7168": "8:w64k2t8x4s6_5r2 16:w64k2t16x2s5_4r2 32:w64k2t32x2s4_3r2 128:w64k2t64x2s7_6r1 256:w64k2t64x1s7_6r1 4096:t6g16",
-  // kv_a
-  "576x7168": "16:w64k2t8x4s6_5r2 32:w64k2t16x2s5_4r2 64:w64k2t32x2s4_3r2 128:w64k2t64x3s7_6r1 256:w64k2t64x2s7_6r1",
-  // q_b
-  "24576x1536": "8:w128k1t8x1s4_4r3 32:w128k1t32x1s4_4r2 64:n96k1t64s4_4r2 4096:t6g16",
-  // kv_b
-  "32768x512": "8:w128k1t8x1s4_4r3 16:w128k1t16x1s4_4r3 32:w128k1t32x1s4_4r2 1024:t6g16 4096:t6g16x",
-  // o_proj
-  "7168x16384": "8:w128k2t8x2s6_6r1 16:w128k2t16x2s6_4r1 32:w128k2t32x2s5_4r1 64:n56k2t64s6_6r1 128:w128k1t128x2s6_4r1 4096:t6g16",
-  // expert gate and up
-  "4096x7168": "8:w64k2t8x3s6_5r2 16:w64k2t16x3s5_4r2 32:w64k2t32x2s4_3r2 64:n32k2t64s8_9r1 128:w64k2t64x1s5_5r1 256:n64k1t128s8_8r1 1024:t6g16 4096:t6g16x",
-  // expert down
-  "7168x2048": "8:w64k2t8x2s4_4r2 32:w64k2t16x1s5_4r2 64:n64k2t64s5_5r1 128:n64k1t128s5_5r1 1024:t6g16 4096:t6g16x",
-  // dense gate and up
-  "36864x7168": "8:w128k2t8x1s6_6r1 16:w128k2t16x1s6_4r1 32:w64k2t32x1s4_3r2 64:n72k1t64s5_5r2 128:t6g16c 4096:t6g16",
-  // dense down
-  "7168x18432": "8:w128k2t8x2s6_6r1 16:w128k2t16x2s6_4r1 32:w128k2t32x2s5_4r1 64:n56k2t64s6_6r1 128:w128k1t128x2s5_4r1 768:t6g16 1024:t6g16c 4096:t6g16",
-};
-
-/** Rows beyond which one schedule serves all sizes. */
-const MANY = 4096;
-
-/** Name of the schedule for m rows of a product that was measured at that size, or undefined. */
-export function fastest(n: number, k: number, m: number): string | undefined {
-  const entries = measured[`${n}x${k}`]?.split(" ").map((e) => e.split(":")) ?? [];
-  return entries.find(([most]) => m <= Number(most) || Number(most) === MANY)?.[1];
-}
+/** By matrix. */
+export const gemmMeasured: readonly Measured<GemmProblem, GemmSchedule>[] = [
+  {
+    // q_a + kv_a
+    // 512 and 768 rows by counting waves: 132 and 198 blocks of the one, 68 and 102 of the other, on 132 multiprocessors
+    of: { n: 2112, k: 7168 },
+    fastest: [
+      {
+        rows: 8,
+        us: 6.04,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 8, split: 4, stages: 6, xStages: 5, resident: 2 },
+      },
+      {
+        rows: 16,
+        us: 6.65,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 16, split: 4, stages: 5, xStages: 4, resident: 2 },
+      },
+      {
+        rows: 64,
+        us: 8.0,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 32, split: 2, stages: 4, xStages: 3, resident: 2 },
+      },
+      { rows: 128, us: 9.36, schedule: { form: "slim", tokens: 64, columns: 32, deep: 2, stages: 8, xStages: 9, resident: 1 } },
+      {
+        rows: 256,
+        us: 12.59,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 64, split: 1, stages: 7, xStages: 6, resident: 1 },
+      },
+      { rows: 512, us: 16.48, schedule: { form: "slim", tokens: 128, columns: 64, deep: 1, stages: 8, xStages: 8, resident: 1 } },
+      { rows: 768, schedule: { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" } },
+      { rows: null, schedule: { form: "tall", stages: 6, group: 16, share: "none", tail: "cut" } },
+    ],
+  },
+  {
+    // q_a
+    of: { n: 1536, k: 7168 },
+    fastest: [
+      {
+        rows: 8,
+        us: 5.72,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 8, split: 4, stages: 6, xStages: 5, resident: 2 },
+      },
+      {
+        rows: 16,
+        us: 6.81,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 16, split: 2, stages: 5, xStages: 4, resident: 2 },
+      },
+      {
+        rows: 32,
+        us: 8.05,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 32, split: 2, stages: 4, xStages: 3, resident: 2 },
+      },
+      {
+        rows: 128,
+        us: 10.4,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 64, split: 2, stages: 7, xStages: 6, resident: 1 },
+      },
+      {
+        rows: 256,
+        us: 12.73,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 64, split: 1, stages: 7, xStages: 6, resident: 1 },
+      },
+      { rows: null, schedule: { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" } },
+    ],
+  },
+  {
+    // kv_a
+    of: { n: 576, k: 7168 },
+    fastest: [
+      {
+        rows: 16,
+        us: 4.75,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 8, split: 4, stages: 6, xStages: 5, resident: 2 },
+      },
+      {
+        rows: 32,
+        us: 6.12,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 16, split: 2, stages: 5, xStages: 4, resident: 2 },
+      },
+      {
+        rows: 64,
+        us: 7.55,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 32, split: 2, stages: 4, xStages: 3, resident: 2 },
+      },
+      {
+        rows: 128,
+        us: 9.03,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 64, split: 3, stages: 7, xStages: 6, resident: 1 },
+      },
+      {
+        rows: 256,
+        us: 10.17,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 64, split: 2, stages: 7, xStages: 6, resident: 1 },
+      },
+    ],
+  },
+  {
+    // q_b
+    of: { n: 24576, k: 1536 },
+    fastest: [
+      {
+        rows: 8,
+        us: 11.11,
+        schedule: { form: "stream", rows: 128, deep: 1, tokens: 8, split: 1, stages: 4, xStages: 4, resident: 3 },
+      },
+      {
+        rows: 32,
+        us: 12.06,
+        schedule: { form: "stream", rows: 128, deep: 1, tokens: 32, split: 1, stages: 4, xStages: 4, resident: 2 },
+      },
+      { rows: 64, us: 12.45, schedule: { form: "slim", tokens: 64, columns: 96, deep: 1, stages: 4, xStages: 4, resident: 2 } },
+      { rows: null, schedule: { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" } },
+    ],
+  },
+  {
+    // kv_b
+    of: { n: 32768, k: 512 },
+    fastest: [
+      {
+        rows: 8,
+        us: 5.72,
+        schedule: { form: "stream", rows: 128, deep: 1, tokens: 8, split: 1, stages: 4, xStages: 4, resident: 3 },
+      },
+      {
+        rows: 16,
+        us: 6.28,
+        schedule: { form: "stream", rows: 128, deep: 1, tokens: 16, split: 1, stages: 4, xStages: 4, resident: 3 },
+      },
+      {
+        rows: 32,
+        us: 7.14,
+        schedule: { form: "stream", rows: 128, deep: 1, tokens: 32, split: 1, stages: 4, xStages: 4, resident: 2 },
+      },
+      { rows: 1024, us: 37.03, schedule: { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" } },
+      { rows: null, schedule: { form: "tall", stages: 6, group: 16, share: "x", tail: "whole" } },
+    ],
+  },
+  {
+    // o_proj
+    of: { n: 7168, k: 16384 },
+    fastest: [
+      {
+        rows: 8,
+        us: 30.82,
+        schedule: { form: "stream", rows: 128, deep: 2, tokens: 8, split: 2, stages: 6, xStages: 6, resident: 1 },
+      },
+      {
+        rows: 16,
+        us: 31.59,
+        schedule: { form: "stream", rows: 128, deep: 2, tokens: 16, split: 2, stages: 6, xStages: 4, resident: 1 },
+      },
+      {
+        rows: 32,
+        us: 32.69,
+        schedule: { form: "stream", rows: 128, deep: 2, tokens: 32, split: 2, stages: 5, xStages: 4, resident: 1 },
+      },
+      { rows: 64, us: 32.67, schedule: { form: "slim", tokens: 64, columns: 56, deep: 2, stages: 6, xStages: 6, resident: 1 } },
+      {
+        rows: 128,
+        us: 41.08,
+        schedule: { form: "stream", rows: 128, deep: 1, tokens: 128, split: 2, stages: 6, xStages: 4, resident: 1 },
+      },
+      { rows: null, schedule: { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" } },
+    ],
+  },
+  {
+    // expert gate and up
+    of: { n: 4096, k: 7168 },
+    fastest: [
+      {
+        rows: 8,
+        us: 9.46,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 8, split: 3, stages: 6, xStages: 5, resident: 2 },
+      },
+      {
+        rows: 16,
+        us: 9.9,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 16, split: 3, stages: 5, xStages: 4, resident: 2 },
+      },
+      {
+        rows: 32,
+        us: 10.91,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 32, split: 2, stages: 4, xStages: 3, resident: 2 },
+      },
+      { rows: 64, us: 10.77, schedule: { form: "slim", tokens: 64, columns: 32, deep: 2, stages: 8, xStages: 9, resident: 1 } },
+      {
+        rows: 128,
+        us: 13.22,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 64, split: 1, stages: 5, xStages: 5, resident: 1 },
+      },
+      { rows: 256, us: 17.21, schedule: { form: "slim", tokens: 128, columns: 64, deep: 1, stages: 8, xStages: 8, resident: 1 } },
+      { rows: 1024, us: 50.31, schedule: { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" } },
+      { rows: null, schedule: { form: "tall", stages: 6, group: 16, share: "x", tail: "whole" } },
+    ],
+  },
+  {
+    // expert down
+    of: { n: 7168, k: 2048 },
+    fastest: [
+      {
+        rows: 8,
+        us: 4.84,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 8, split: 2, stages: 4, xStages: 4, resident: 2 },
+      },
+      {
+        rows: 32,
+        us: 6.03,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 16, split: 1, stages: 5, xStages: 4, resident: 2 },
+      },
+      { rows: 64, us: 6.2, schedule: { form: "slim", tokens: 64, columns: 64, deep: 2, stages: 5, xStages: 5, resident: 1 } },
+      { rows: 128, us: 7.67, schedule: { form: "slim", tokens: 128, columns: 64, deep: 1, stages: 5, xStages: 5, resident: 1 } },
+      { rows: 1024, us: 26.84, schedule: { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" } },
+      { rows: null, schedule: { form: "tall", stages: 6, group: 16, share: "x", tail: "whole" } },
+    ],
+  },
+  {
+    // dense gate and up
+    of: { n: 36864, k: 7168 },
+    fastest: [
+      {
+        rows: 8,
+        us: 65.36,
+        schedule: { form: "stream", rows: 128, deep: 2, tokens: 8, split: 1, stages: 6, xStages: 6, resident: 1 },
+      },
+      {
+        rows: 16,
+        us: 67.0,
+        schedule: { form: "stream", rows: 128, deep: 2, tokens: 16, split: 1, stages: 6, xStages: 4, resident: 1 },
+      },
+      {
+        rows: 32,
+        us: 70.5,
+        schedule: { form: "stream", rows: 64, deep: 2, tokens: 32, split: 1, stages: 4, xStages: 3, resident: 2 },
+      },
+      { rows: 64, us: 68.73, schedule: { form: "slim", tokens: 64, columns: 72, deep: 1, stages: 5, xStages: 5, resident: 2 } },
+      { rows: 128, us: 80.23, schedule: { form: "tall", stages: 6, group: 16, share: "none", tail: "cut" } },
+      { rows: null, schedule: { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" } },
+    ],
+  },
+  {
+    // dense down
+    of: { n: 7168, k: 18432 },
+    fastest: [
+      {
+        rows: 8,
+        us: 34.73,
+        schedule: { form: "stream", rows: 128, deep: 2, tokens: 8, split: 2, stages: 6, xStages: 6, resident: 1 },
+      },
+      {
+        rows: 16,
+        us: 35.83,
+        schedule: { form: "stream", rows: 128, deep: 2, tokens: 16, split: 2, stages: 6, xStages: 4, resident: 1 },
+      },
+      {
+        rows: 32,
+        us: 37.51,
+        schedule: { form: "stream", rows: 128, deep: 2, tokens: 32, split: 2, stages: 5, xStages: 4, resident: 1 },
+      },
+      { rows: 64, us: 36.83, schedule: { form: "slim", tokens: 64, columns: 56, deep: 2, stages: 6, xStages: 6, resident: 1 } },
+      {
+        rows: 128,
+        us: 46.39,
+        schedule: { form: "stream", rows: 128, deep: 1, tokens: 128, split: 2, stages: 5, xStages: 4, resident: 1 },
+      },
+      { rows: 768, schedule: { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" } },
+      { rows: 1024, us: 248.68, schedule: { form: "tall", stages: 6, group: 16, share: "none", tail: "cut" } },
+      { rows: null, schedule: { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" } },
+    ],
+  },
+];

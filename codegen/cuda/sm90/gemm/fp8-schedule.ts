@@ -1,8 +1,7 @@
-// How the FP8 block GEMM runs on sm_90a: three forms, as plain records. In order: what could be tried, what cannot run and why,
-// and the choice: what was measured to be fastest, else the least estimate; ties go to the earlier candidate.
+// How the FP8 block GEMM runs on sm_90a: three forms, as plain records. In order: what a form is, what it needs, what could be
+// tried, what cannot run and why. What was measured to be fastest is in fp8-measured.ts, what others should cost in
+// fp8-estimate.ts.
 import { floorText, type Gpu, type Limits } from "../../../../ir/machine.ts";
-import { estimate } from "./fp8-estimate.ts";
-import { fastest } from "./fp8-measured.ts";
 
 /** Columns of k between two scales, and the k width of one ring stage. */
 export const STEP = 128;
@@ -80,7 +79,8 @@ export function chainOf(k: number): number {
 }
 
 /** Steps of k that one block of a stream has at most. */
-export const mostSteps = (s: StreamSchedule, k: number): number => Math.ceil(Math.ceil(Math.ceil(k / STEP) / s.deep) / s.split) * s.deep;
+export const mostSteps = (s: StreamSchedule, k: number): number =>
+  Math.ceil(Math.ceil(Math.ceil(k / STEP) / s.deep) / s.split) * s.deep;
 
 /**
  * Units of a stream's block between two drains of the tensor cores, 1 where only one product can be in flight. Chains need every
@@ -106,7 +106,8 @@ export function slimChain(s: SlimSchedule, k: number): number {
 }
 
 /** What a stream's block is sent by the others of its cluster, its barrier, and slack to align it. */
-const inboxBytes = (s: StreamSchedule): number => (s.split > 1 ? (s.split - 1) * Math.ceil((s.rows * s.tokens) / 8 / s.split) * 32 + 24 : 8);
+const inboxBytes = (s: StreamSchedule): number =>
+  s.split > 1 ? (s.split - 1) * Math.ceil((s.rows * s.tokens) / 8 / s.split) * 32 + 24 : 8;
 
 /** Bytes of both rings. */
 export function ringBytes(s: GemmSchedule): number {
@@ -114,7 +115,10 @@ export function ringBytes(s: GemmSchedule): number {
   return s.deep * STEP * (s.stages * (s.form === "stream" ? s.rows : s.columns) + s.xStages * s.tokens);
 }
 
-/** Dynamic shared memory: rings, two barriers a stage, slack to align the ring to the swizzle's 1024 bytes; output tiles, or scales and what others send. */
+/**
+ * Dynamic shared memory: rings, two barriers a stage, slack to align the ring to the swizzle's 1024 bytes; output tiles, or
+ * scales and what others send.
+ */
 export function sharedBytes(s: GemmSchedule, k: number): number {
   const rings = 1024 + ringBytes(s) + 16 * (s.stages + (s.form === "tall" ? 0 : s.xStages));
   switch (s.form) {
@@ -128,62 +132,70 @@ export function sharedBytes(s: GemmSchedule, k: number): number {
 }
 
 /** Op, problem, schedule and floor: the lines a kernel opens with. */
-export const gemmHeader = ({ n, k, experts }: GemmProblem & { experts?: number }, schedule: GemmSchedule, machine: Gpu): string[] => [
+export const gemmHeader = (
+  { n, k, experts }: GemmProblem & { experts?: number },
+  schedule: GemmSchedule,
+  machine: Gpu,
+): string[] => [
   experts
     ? `grouped_gemm: y [r, ${n}] bf16 = x [r, ${k}] e4m3/1x128 times w [e, ${n}, ${k}]^T e4m3/128x128 for rows offsets[e] .. offsets[e + 1], e < ${experts}, f32 sums`
     : `block_gemm: y [m, ${n}] bf16 = x [m, ${k}] e4m3/1x128 times w [${n}, ${k}]^T e4m3/128x128, f32 sums`,
   `schedule ${JSON.stringify(schedule)}`,
   experts
-    ? floorText(machine, { reads: `(${n * k} an expert with rows + ${k + 2 * n} r) bytes`, computes: [`${2 * n * k} r operations`, "fp8"] })
+    ? floorText(machine, {
+        reads: `(${n * k} an expert with rows + ${k + 2 * n} r) bytes`,
+        computes: [`${2 * n * k} r operations`, "fp8"],
+      })
     : floorText(machine, { reads: `(${n * k} + ${k} m + ${2 * n} m) bytes`, computes: [`${2 * n * k} m operations`, "fp8"] }),
 ];
-
-const stream = (
-  rows: StreamSchedule["rows"], deep: StreamSchedule["deep"], tokens: StreamSchedule["tokens"], split: StreamSchedule["split"], stages: number, xStages: number,
-  resident: StreamSchedule["resident"],
-): StreamSchedule => ({ form: "stream", rows, deep, tokens, split, stages, xStages, resident });
-
-const slim = (
-  columns: number, deep: SlimSchedule["deep"], tokens: SlimSchedule["tokens"], stages: number, xStages: number, resident: SlimSchedule["resident"],
-): SlimSchedule => ({ form: "slim", columns, deep, tokens, stages, xStages, resident });
 
 /** Everything worth trying: what was best for some size of some matrix of R1 on an H200, and little else. */
 export const candidates: readonly GemmSchedule[] = [
   // Two blocks a multiprocessor: the next kernel's weights are under way while this one finishes. k is cut where tiles are few.
-  ...([1, 2, 3, 4] as const).map((split) => stream(64, 2, 8, split, 6, 5, 2)),
-  ...([1, 2, 3, 4] as const).map((split) => stream(64, 2, 16, split, 5, 4, 2)),
-  ...([1, 2] as const).map((split) => stream(64, 2, 32, split, 4, 3, 2)),
-  stream(64, 2, 64, 1, 3, 3, 2),
-  stream(64, 2, 8, 2, 4, 4, 2),
+  ...([1, 2, 3, 4] as const).map(
+    (split) => ({ form: "stream", rows: 64, deep: 2, tokens: 8, split, stages: 6, xStages: 5, resident: 2 }) as const,
+  ),
+  ...([1, 2, 3, 4] as const).map(
+    (split) => ({ form: "stream", rows: 64, deep: 2, tokens: 16, split, stages: 5, xStages: 4, resident: 2 }) as const,
+  ),
+  ...([1, 2] as const).map(
+    (split) => ({ form: "stream", rows: 64, deep: 2, tokens: 32, split, stages: 4, xStages: 3, resident: 2 }) as const,
+  ),
+  { form: "stream", rows: 64, deep: 2, tokens: 64, split: 1, stages: 3, xStages: 3, resident: 2 },
+  { form: "stream", rows: 64, deep: 2, tokens: 8, split: 2, stages: 4, xStages: 4, resident: 2 },
   // Short k: a block is over soon, so three of them; and tall tiles of weights, to read x less often.
-  stream(128, 1, 8, 1, 4, 4, 3),
-  stream(128, 1, 16, 1, 4, 4, 3),
-  stream(128, 1, 32, 1, 4, 4, 2),
-  stream(128, 1, 64, 1, 4, 4, 2),
+  { form: "stream", rows: 128, deep: 1, tokens: 8, split: 1, stages: 4, xStages: 4, resident: 3 },
+  { form: "stream", rows: 128, deep: 1, tokens: 16, split: 1, stages: 4, xStages: 4, resident: 3 },
+  { form: "stream", rows: 128, deep: 1, tokens: 32, split: 1, stages: 4, xStages: 4, resident: 2 },
+  { form: "stream", rows: 128, deep: 1, tokens: 64, split: 1, stages: 4, xStages: 4, resident: 2 },
   // Many weights: the most bytes in flight.
-  ...([1, 2] as const).map((split) => stream(128, 2, 8, split, 6, 6, 1)),
-  ...([1, 2] as const).map((split) => stream(128, 2, 16, split, 6, 4, 1)),
-  stream(128, 2, 32, 2, 5, 4, 1),
+  ...([1, 2] as const).map(
+    (split) => ({ form: "stream", rows: 128, deep: 2, tokens: 8, split, stages: 6, xStages: 6, resident: 1 }) as const,
+  ),
+  ...([1, 2] as const).map(
+    (split) => ({ form: "stream", rows: 128, deep: 2, tokens: 16, split, stages: 6, xStages: 4, resident: 1 }) as const,
+  ),
+  { form: "stream", rows: 128, deep: 2, tokens: 32, split: 2, stages: 5, xStages: 4, resident: 1 },
   // x weighs as much as w: one block with long rings of both.
-  stream(64, 2, 64, 2, 7, 6, 1),
-  stream(64, 2, 64, 3, 7, 6, 1),
-  stream(64, 2, 64, 1, 5, 5, 1),
-  stream(64, 2, 64, 1, 7, 6, 1),
-  stream(128, 1, 64, 2, 8, 6, 1),
-  stream(128, 2, 64, 2, 4, 4, 1),
-  stream(64, 2, 128, 1, 4, 4, 1),
-  stream(128, 1, 128, 2, 6, 4, 1),
-  stream(128, 1, 128, 2, 5, 4, 1),
-  stream(64, 2, 128, 1, 3, 3, 1),
-  stream(64, 2, 128, 2, 4, 4, 1),
+  { form: "stream", rows: 64, deep: 2, tokens: 64, split: 2, stages: 7, xStages: 6, resident: 1 },
+  { form: "stream", rows: 64, deep: 2, tokens: 64, split: 3, stages: 7, xStages: 6, resident: 1 },
+  { form: "stream", rows: 64, deep: 2, tokens: 64, split: 1, stages: 5, xStages: 5, resident: 1 },
+  { form: "stream", rows: 64, deep: 2, tokens: 64, split: 1, stages: 7, xStages: 6, resident: 1 },
+  { form: "stream", rows: 128, deep: 1, tokens: 64, split: 2, stages: 8, xStages: 6, resident: 1 },
+  { form: "stream", rows: 128, deep: 2, tokens: 64, split: 2, stages: 4, xStages: 4, resident: 1 },
+  { form: "stream", rows: 64, deep: 2, tokens: 128, split: 1, stages: 4, xStages: 4, resident: 1 },
+  { form: "stream", rows: 128, deep: 1, tokens: 128, split: 2, stages: 6, xStages: 4, resident: 1 },
+  { form: "stream", rows: 128, deep: 1, tokens: 128, split: 2, stages: 5, xStages: 4, resident: 1 },
+  { form: "stream", rows: 64, deep: 2, tokens: 128, split: 1, stages: 3, xStages: 3, resident: 1 },
+  { form: "stream", rows: 64, deep: 2, tokens: 128, split: 2, stages: 4, xStages: 4, resident: 1 },
   // Tokens on the 64-row side: x is read by every block, but nothing is added up across blocks.
-  slim(32, 2, 64, 8, 9, 1),
-  slim(64, 2, 64, 5, 5, 1),
-  slim(56, 2, 64, 6, 6, 1),
-  slim(72, 1, 64, 5, 5, 2),
-  slim(96, 1, 64, 4, 4, 2),
-  slim(64, 1, 128, 8, 8, 1),
-  slim(64, 1, 128, 5, 5, 1),
+  { form: "slim", tokens: 64, columns: 32, deep: 2, stages: 8, xStages: 9, resident: 1 },
+  { form: "slim", tokens: 64, columns: 64, deep: 2, stages: 5, xStages: 5, resident: 1 },
+  { form: "slim", tokens: 64, columns: 56, deep: 2, stages: 6, xStages: 6, resident: 1 },
+  { form: "slim", tokens: 64, columns: 72, deep: 1, stages: 5, xStages: 5, resident: 2 },
+  { form: "slim", tokens: 64, columns: 96, deep: 1, stages: 4, xStages: 4, resident: 2 },
+  { form: "slim", tokens: 128, columns: 64, deep: 1, stages: 8, xStages: 8, resident: 1 },
+  { form: "slim", tokens: 128, columns: 64, deep: 1, stages: 5, xStages: 5, resident: 1 },
   { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" },
   { form: "tall", stages: 6, group: 16, share: "none", tail: "cut" },
   { form: "tall", stages: 6, group: 16, share: "x", tail: "whole" },
@@ -198,18 +210,12 @@ export function illegal(schedule: GemmSchedule, limits: Limits, problem: GemmPro
   if (schedule.form !== "tall") {
     const each = Math.floor(limits.sharedPerMultiprocessor / schedule.resident) - 1024;
     if (bytes > each) return `${bytes} bytes of shared memory, ${schedule.resident} blocks may have ${each} each`;
-    if (schedule.form === "stream" && Math.ceil(Math.ceil(problem.k / STEP) / schedule.deep) < schedule.split) return `k of ${problem.k} is too short for ${schedule.split} blocks`;
+    if (schedule.form === "stream" && Math.ceil(Math.ceil(problem.k / STEP) / schedule.deep) < schedule.split)
+      return `k of ${problem.k} is too short for ${schedule.split} blocks`;
     const sums = schedule.deep * schedule.tokens * (schedule.form === "stream" ? schedule.rows + 4 : schedule.columns + 8) * 4;
     if (sums > ringBytes(schedule)) return `${sums} bytes of sums do not fit the rings`;
   }
-  if (schedule.stages < 2 || (schedule.form !== "tall" && schedule.xStages < 2)) return "a ring of one stage cannot overlap copies with products";
+  if (schedule.stages < 2 || (schedule.form !== "tall" && schedule.xStages < 2))
+    return "a ring of one stage cannot overlap copies with products";
   return null;
-}
-
-/** The schedule for a problem at m rows: the best one measured where the matrix was, else the least estimate. */
-export function choose(problem: GemmProblem, m: number, limits: Limits): GemmSchedule {
-  const legal = candidates.filter((s) => illegal(s, limits, problem) === null);
-  const name = fastest(problem.n, problem.k, m);
-  const known = legal.find((s) => scheduleName(s) === name);
-  return known ?? legal.reduce((best, s) => (estimate(s, problem, m, limits) < estimate(best, problem, m, limits) ? s : best));
 }

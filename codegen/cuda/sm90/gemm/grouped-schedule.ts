@@ -1,7 +1,14 @@
 // How products of rows sorted by expert run on sm_90a: the schedules of the dense product, with runs of rows found on the device.
 // Few rows an expert: its weights stream past narrow runs. Many: tiles of the tall form, none of which crosses experts.
 import type { Limits } from "../../../../ir/machine.ts";
-import { illegal as illegalDense, type GemmSchedule, type StreamSchedule, type TallSchedule } from "./fp8-schedule.ts";
+import type { Schedules } from "../../native.ts";
+import {
+  illegal as illegalDense,
+  scheduleName,
+  type GemmSchedule,
+  type StreamSchedule,
+  type TallSchedule,
+} from "./fp8-schedule.ts";
 
 /** y [r, n] = x [r, k] w [e]^T, w [experts, n, k], for rows offsets[e] .. offsets[e + 1]; r and the offsets vary at run time. */
 export interface GroupedProblem {
@@ -13,7 +20,16 @@ export interface GroupedProblem {
 const eight: StreamSchedule = { form: "stream", rows: 64, deep: 2, tokens: 8, split: 1, stages: 5, xStages: 3, resident: 2 };
 const eightDeep: StreamSchedule = { form: "stream", rows: 64, deep: 4, tokens: 8, split: 1, stages: 3, xStages: 2, resident: 2 };
 const sixteen: StreamSchedule = { form: "stream", rows: 64, deep: 2, tokens: 16, split: 1, stages: 5, xStages: 3, resident: 2 };
-const sixtyFour: StreamSchedule = { form: "stream", rows: 128, deep: 1, tokens: 64, split: 1, stages: 8, xStages: 8, resident: 1 };
+const sixtyFour: StreamSchedule = {
+  form: "stream",
+  rows: 128,
+  deep: 1,
+  tokens: 64,
+  split: 1,
+  stages: 8,
+  xStages: 8,
+  resident: 1,
+};
 const tall: TallSchedule = { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" };
 const tallPair: TallSchedule = { form: "tall", stages: 6, group: 16, share: "x", tail: "whole" };
 
@@ -24,7 +40,8 @@ export function illegal(schedule: GemmSchedule, limits: Limits, { n, k, experts 
   if (n % 128 !== 0) return `${n} rows of an expert's weights: its scales cover blocks of 128`;
   if (experts > 1024) return `${experts} experts: a warp scans the offsets of at most 1024`;
   if (schedule.form === "slim") return "experts have few rows, and its tiles 64 and more";
-  if (schedule.form === "tall" && schedule.share === "x" && n % 256 !== 0) return `columns come in pairs of 128, and ${n} is not a multiple of 256`;
+  if (schedule.form === "tall" && schedule.share === "x" && n % 256 !== 0)
+    return `columns come in pairs of 128, and ${n} is not a multiple of 256`;
   const kept = schedule.form === "tall" ? 4 * (experts + 1) : 16;
   return illegalDense(schedule, { ...limits, sharedPerBlock: limits.sharedPerBlock - kept }, { n, k });
 }
@@ -41,8 +58,9 @@ function preferred({ experts, k }: GroupedProblem, r: number): readonly GemmSche
   return each <= 512 ? [tall] : [tallPair, tall];
 }
 
-/** The schedule for r rows; the first legal one where none that is preferred is. */
-export function choose(problem: GroupedProblem, r: number, limits: Limits): GemmSchedule {
-  const legal = (s: GemmSchedule): boolean => illegal(s, limits, problem) === null;
-  return preferred(problem, r).find(legal) ?? candidates.find(legal)!;
-}
+export const groupedSchedules: Schedules<GroupedProblem, GemmSchedule> = {
+  candidates: () => candidates,
+  illegal: (p, s, machine) => illegal(s, machine, p),
+  measured: preferred,
+  name: scheduleName,
+};

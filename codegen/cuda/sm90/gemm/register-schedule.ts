@@ -1,6 +1,7 @@
 // How products of few rows stream bf16 weights on sm_90a: which warps share rows, which share the contracted width, how many
 // 16-byte loads a lane keeps in flight. A plain record; `streamSchedule` chooses, `unstreamable` says why a problem cannot run.
 import type { Limits } from "../../../../ir/machine.ts";
+import type { Schedules } from "../../native.ts";
 
 /** y [m, n] = x [m, k] w [n, k]^T, w bf16 and contiguous; strides in elements. */
 export interface StreamProblem {
@@ -37,7 +38,11 @@ export function streamSchedule(p: StreamProblem, tokens: 8 | 16, limits: Limits)
   const rows = p.n / limits.multiprocessors;
   const rowWarps = ([8, 4, 2] as const).find((w) => rows / w >= 12) ?? 1;
   return {
-    form: "stream", tokens, blocks: limits.multiprocessors, rowWarps, kWarps: (STREAM_WARPS / rowWarps) as 1 | 2 | 4 | 8,
+    form: "stream",
+    tokens,
+    blocks: limits.multiprocessors,
+    rowWarps,
+    kWarps: (STREAM_WARPS / rowWarps) as 1 | 2 | 4 | 8,
     depth: p.x === "f32" || tokens === 16 || !isAligned(p) ? 4 : 8,
   };
 }
@@ -52,3 +57,12 @@ export function unstreamable(p: StreamProblem): string | null {
 export const blockRows = (p: StreamProblem, s: StreamSchedule): number => s.rowWarps * Math.ceil(p.n / (s.blocks * s.rowWarps));
 
 export const streamName = (s: StreamSchedule): string => `s${s.tokens}r${s.rowWarps}k${s.kWarps}d${s.depth}`;
+
+export const streamSchedules: Schedules<StreamProblem, StreamSchedule> = {
+  candidates: (p, machine) => ([8, 16] as const).map((tokens) => streamSchedule(p, tokens, machine)),
+  illegal: unstreamable,
+  maxRows: (s) => s.tokens,
+  // Slower than the ring, which keeps more bytes in flight, by some 6 % of bandwidth (docs/notes-gpu-linear.md).
+  estimate: ({ n, k }, s) => 2.3 + (2 * n * k) / 4.1e6 + s.tokens * 0.01,
+  name: streamName,
+};

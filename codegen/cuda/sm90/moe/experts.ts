@@ -1,77 +1,115 @@
-// experts_add for a few tokens on sm_90a: two launches from the router's choice to the next residual. More tokens are served by the op's parts.
+// experts_add for a few tokens on sm_90a: two launches from the router's choice to the next residual. More tokens are served by
+// the op's parts.
 import type { Gpu } from "../../../../ir/machine.ts";
-import type { Arg, Choice, Chosen, Problem, Site, View } from "../../../../ir/kernel/catalogue.ts";
+import type { Arg, Site, View } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
-import { downSchedule, gateUpSchedule, unsliceable, type ExpertsProblem, type SliceSchedule } from "./experts-schedule.ts";
-import { chooseTiles } from "../../../choose.ts";
-import type { RouteProblem } from "../../../kernels/expert.ts";
+import { refuse, strided, type Refusal } from "../../../family.ts";
 import { isPacked, num } from "../../../layouts.ts";
+import { routeFamily, type RouteProblem } from "../../../kernels/expert.ts";
+import { emitter, launchOf, native, type NativeMatch, type Schedules } from "../../native.ts";
+import {
+  downSchedule,
+  gateUpSchedule,
+  sliceName,
+  unsliceable,
+  type ExpertsProblem,
+  type SliceSchedule,
+} from "./experts-schedule.ts";
 import { expertsDown, type ExpertsDownProblem } from "./experts-down.ts";
 import { expertsGateUp } from "./experts-gate-up.ts";
 import type { Routing } from "./fragments.ts";
-import type { Native } from "../../native.ts";
 import { routesInRows } from "./route-rows.ts";
+
+type GateUpProblem = ExpertsProblem & Routing;
 
 /** Tokens that a kernel takes at most: room for x is the ring's loss, so few have a kernel of their own. */
 const TOKENS = [1, 4, 8] as const satisfies SliceSchedule["tokens"][];
 
-/** Sites of an op over the router's choice, and of one that routes: the operands that both have, where the choice lies, and the router. */
-function partsOf(site: Site): { ins: View[]; choice: Arg[]; weights: Arg[]; residual: Arg; per: number; routing?: RouteProblem } | null {
+/** A schedule for each number of tokens, by the product's own rule. */
+const slices = <P extends ExpertsProblem>(
+  make: (p: P, tokens: SliceSchedule["tokens"], machine: Gpu) => SliceSchedule,
+): Schedules<P, SliceSchedule> => ({
+  candidates: (p, machine) => TOKENS.map((t) => make(p, t, machine)),
+  illegal: unsliceable,
+  maxRows: (s) => s.tokens,
+  name: sliceName,
+});
+
+const expertsDownEmitter = emitter<ExpertsDownProblem, SliceSchedule>({
+  family: "experts_down",
+  schedules: slices(downSchedule),
+  emit: expertsDown,
+});
+
+/**
+ * Sites of an op over the router's choice, and of one that routes: the operands that both have, where the choice lies, and the
+ * router.
+ */
+function partsOf(
+  site: Site,
+): { ins: View[]; choice: Arg[]; weights: Arg[]; residual: Arg; per: number; routing?: RouteProblem } | Refusal {
   if (site.op === "experts_add") {
     const [indices] = site.ins.slice(3);
     return { ins: site.ins, choice: [{ in: 3 }], weights: [{ in: 4 }], residual: { in: 5 }, per: num(indices.shape[1]) };
   }
-  if (site.op !== "route_experts_add") return null;
-  const tiles = chooseTiles({ op: "route", attrs: site.attrs, ins: [site.ins[3], site.ins[5]], outs: [] });
-  const routing = "reason" in tiles ? null : (tiles[0].problem as unknown as RouteProblem);
+  const routed = routeFamily.match({ op: "route", attrs: site.attrs, ins: [site.ins[3], site.ins[5]], outs: [] });
+  if ("reason" in routed) return routed;
+  const [{ problem: routing }] = routed;
   // Logits are f32 where the router's product gives them so.
-  if (!routing || routing.act || !routesInRows(routing)) return null;
-  return { ins: site.ins, choice: [{ in: 3 }, { in: 5 }], weights: [], residual: { in: 4 }, per: routing.topk + (routing.shared ?? 0), routing };
+  if (routing.act || !routesInRows(routing)) return refuse("a warp a token cannot route so many experts");
+  return {
+    ins: site.ins,
+    choice: [{ in: 3 }, { in: 5 }],
+    weights: [],
+    residual: { in: 4 },
+    per: routing.topk + (routing.shared ?? 0),
+    routing,
+  };
 }
 
-function take(site: Site, machine: Gpu): Choice | null {
+function match(site: Site, machine: Gpu): NativeMatch<GateUpProblem, SliceSchedule> | Refusal {
   const found = partsOf(site);
-  if (!found || site.outs[0].dtype !== "bf16" || ![...found.ins, site.outs[0]].every(isPacked)) return null;
+  if ("reason" in found) return found;
+  if (site.outs[0].dtype !== "bf16") return refuse("the result is f32");
+  if (![...found.ins, site.outs[0]].every(isPacked)) return strided;
   const [x, gateUp, down] = found.ins;
   const [experts, parts, inner, k] = gateUp.shape.map(num);
-  const common = { experts, per: found.per, shared: site.attrs.shared as number };
-  const up: ExpertsProblem = { ...common, n: parts * inner, k, parts: 2 };
-  const back: Omit<ExpertsDownProblem, "routing"> = { ...common, n: num(down.shape[1]), k: inner, parts: 1, ue8m0: site.attrs.scale === "ue8m0" };
-  const able = TOKENS.filter((t) => unsliceable(up, gateUpSchedule(up, t, machine), machine) === null && unsliceable(back, downSchedule(back, t, machine), machine) === null);
-  if (!able.length) return null;
+  const common = {
+    experts,
+    per: found.per,
+    shared: num(site.attrs.shared),
+    ...(found.routing ? { routing: found.routing } : {}),
+  };
+  const back: ExpertsDownProblem = { ...common, n: num(down.shape[1]), k: inner, parts: 1, ue8m0: site.attrs.scale === "ue8m0" };
   const between = { scratch: "gated", dtype: "f32", shape: [mul(x.shape[0], common.per), inner] } as const;
-  // A problem is flat: the router's keys lie beside the others, but for those that it shares with them.
-  const { experts: _, shared: __, ...routing } = (found.routing ?? {}) as Problem;
-  const launches = (tokens: number): Chosen[] => [
-    { family: "experts_gate_up", problem: { ...up, tokens, ...routing }, dims: [x.shape[0]], args: [{ in: 1 }, { in: 0 }, { in: 0, part: "scales" }, { in: 1, part: "scales" }, ...found.choice, between] },
-    { family: "experts_down", problem: { ...back, tokens, ...routing }, dims: [x.shape[0]], args: [{ in: 2 }, between, { in: 2, part: "scales" }, ...found.choice, ...found.weights, found.residual, { out: 0 }] },
+  const dims = [x.shape[0]];
+  const backArgs: Arg[] = [
+    { in: 2 },
+    between,
+    { in: 2, part: "scales" },
+    ...found.choice,
+    ...found.weights,
+    found.residual,
+    { out: 0 },
   ];
-  return { on: x.shape[0], cases: able.map((most) => ({ most, launches: launches(most) })) };
+  return {
+    problem: { ...common, n: parts * inner, k, parts: 2 },
+    rows: x.shape[0],
+    dims,
+    args: () => [{ in: 1 }, { in: 0 }, { in: 0, part: "scales" }, { in: 1, part: "scales" }, ...found.choice, between],
+    follow: {
+      illegal: ({ tokens }) => unsliceable(back, downSchedule(back, tokens, machine), machine),
+      launches: ({ tokens }) => [launchOf(expertsDownEmitter, back, downSchedule(back, tokens, machine), backArgs, dims)],
+    },
+  };
 }
 
-/** A problem as it was before it was flat. */
-function unfold<P extends ExpertsProblem>(p: Problem): { problem: P & Routing; tokens: SliceSchedule["tokens"] } {
-  const { tokens, topk, groups, kept, scoring, method, normalise, factor, bias, xStride, ...problem } = p as unknown as P & RouteProblem & Pick<SliceSchedule, "tokens">;
-  const { experts, shared } = problem as unknown as P;
-  const routing = topk === undefined ? undefined : { experts: experts - shared, topk, groups, kept, scoring, method, normalise, factor, bias, xStride, ...(shared ? { shared } : {}) };
-  return { problem: { ...(problem as unknown as P), ...(routing ? { routing } : {}) }, tokens };
-}
-
-/** Chooses for both kernels. */
-export const expertsGateUpNative: Native = {
+/** Gate and up, and after them down. */
+export const expertsGateUpNative = native<GateUpProblem, SliceSchedule>({
   family: "experts_gate_up",
-  choose: take,
-  emit(p: Problem, machine) {
-    const { problem, tokens } = unfold<ExpertsProblem>(p);
-    return expertsGateUp(problem, gateUpSchedule(problem, tokens, machine), machine);
-  },
-};
-
-export const expertsDownNative: Native = {
-  family: "experts_down",
-  choose: () => null,
-  emit(p: Problem, machine) {
-    const { problem, tokens } = unfold<ExpertsDownProblem>(p);
-    return expertsDown(problem, downSchedule(problem, tokens, machine), machine);
-  },
-};
+  serves: ["experts_add", "route_experts_add"],
+  schedules: slices(gateUpSchedule),
+  match,
+  emit: expertsGateUp,
+  alongside: [expertsDownEmitter],
+});

@@ -1,11 +1,10 @@
 // Routing, a warp a token: a lane holds neighbouring experts, so that a group is a few whole lanes and ascending order is the order
 // of lanes. The two best of a group meet by shuffles, groups are ranked by counting, and each of the best experts is one integer
 // maximum over the warp. The correction bias is a weight and is read before the kernel before has ended.
-import type { KernelText, Problem } from "../../../../ir/kernel/catalogue.ts";
-import { chooseTiles } from "../../../choose.ts";
-import type { RouteProblem } from "../../../kernels/expert.ts";
+import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
+import { routeFamily, type RouteProblem } from "../../../kernels/expert.ts";
 import { header } from "../fragments.ts";
-import type { Native } from "../../native.ts";
+import { native, onlySchedule } from "../../native.ts";
 import { literal } from "../../printed/element.ts";
 import { helpersFor } from "../../printed/helpers.ts";
 import { dependent, streamTypes } from "../mma-fragments.ts";
@@ -23,8 +22,13 @@ const WARPS = 4;
 /** What this kernel knows of a routing problem. One that says more is the tile program's. */
 const KNOWN: readonly string[] = ["experts", "topk", "groups", "kept", "scoring", "method", "normalise", "factor", "bias", "xStride", "act", "shared"] satisfies (keyof RouteProblem)[];
 
+function unknownKeys(p: RouteProblem): string | null {
+  const unknown = Object.keys(p).filter((k) => !KNOWN.includes(k));
+  return unknown.length ? `it does not know ${unknown.join(", ")}` : null;
+}
+
 /** Whether a warp a token can route, and knows all that the problem says. */
-export const routesInRows = (p: RouteProblem): boolean => Object.keys(p).every((k) => KNOWN.includes(k)) && unroutable(p) === null;
+export const routesInRows = (p: RouteProblem): boolean => unknownKeys(p) === null && unroutable(p) === null;
 
 /** Where one token's logits are, and where its slots go: C expressions. */
 interface RoutePlaces {
@@ -180,13 +184,20 @@ ${body}
   };
 }
 
-export const routeRowsNative: Native = {
+interface RouteSchedule {
+  form: "warp-per-token";
+  warps: number;
+}
+
+export const routeRowsNative = native<RouteProblem, RouteSchedule>({
   family: "route_rows",
-  choose(site) {
-    if (site.op !== "route") return null;
-    const tiles = chooseTiles(site);
-    if ("reason" in tiles || !routesInRows(tiles[0].problem as unknown as RouteProblem)) return null;
-    return [{ ...tiles[0], family: "route_rows" }];
+  serves: ["route"],
+  schedules: onlySchedule((p: RouteProblem) => unknownKeys(p) ?? unroutable(p) ?? { form: "warp-per-token" as const, warps: WARPS }),
+  match(site) {
+    const found = routeFamily.match(site);
+    if ("reason" in found) return found;
+    const [{ problem, args, dims }] = found;
+    return { problem, dims, rows: dims[0], args: () => args };
   },
-  emit: (p: Problem) => routeRows(p as unknown as RouteProblem),
-};
+  emit: (p) => routeRows(p),
+});

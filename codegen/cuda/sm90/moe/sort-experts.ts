@@ -2,15 +2,14 @@
 // its own pairs in order. A thread owns a run of neighbouring pairs, so the order within an expert is theirs; nothing waits for
 // another block, and the answer is the tile program's.
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
-import { num } from "../../../layouts.ts";
-import { chooseTiles } from "../../../choose.ts";
+import { sortExpertsFamily, type SortProblem } from "../../../kernels/expert.ts";
 import { header } from "../fragments.ts";
-import type { Native } from "../../native.ts";
+import { native, onlySchedule } from "../../native.ts";
 import { dependent, streamTypes } from "../mma-fragments.ts";
 
 const THREADS = 512;
 
-export function sortExperts(p: { experts: number; k: number }): KernelText {
+export function sortExperts(p: SortProblem): KernelText {
   const name = `sort_experts_${p.experts}_top${p.k}_blocks`;
   const source = `${header([
     `sort_experts: order [r], offsets [${p.experts + 1}] and places [r] of indices [r], i32`,
@@ -78,12 +77,20 @@ ${name}(const int* indices, int* order, int* offsets, int* places, int r) {
   };
 }
 
-export const sortExpertsNative: Native = {
+interface SortSchedule {
+  form: "block-per-expert";
+  threads: number;
+}
+
+export const sortExpertsNative = native<SortProblem, SortSchedule>({
   family: "sort_experts_blocks",
-  choose(site) {
-    if (site.op !== "sort_experts") return null;
-    const tiles = chooseTiles(site);
-    return "reason" in tiles ? null : [{ ...tiles[0], family: "sort_experts_blocks", problem: { experts: num(site.attrs.experts as number), k: num(site.ins[0].shape[1]) } }];
+  serves: ["sort_experts"],
+  schedules: onlySchedule(() => ({ form: "block-per-expert", threads: THREADS })),
+  match(site) {
+    const found = sortExpertsFamily.match(site);
+    if ("reason" in found) return found;
+    const [{ problem, args, dims }] = found;
+    return { problem, dims, rows: dims[0], args: () => args };
   },
-  emit: (p) => sortExperts(p as unknown as { experts: number; k: number }),
-};
+  emit: (p) => sortExperts(p),
+});

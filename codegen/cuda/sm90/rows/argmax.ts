@@ -5,16 +5,28 @@
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv, mul } from "../../../../ir/size.ts";
-import { asRows, num } from "../../../layouts.ts";
+import { argmaxFamily } from "../../../kernels/rows.ts";
 import { header } from "../fragments.ts";
-import type { Native } from "../../native.ts";
+import { native, onlySchedule } from "../../native.ts";
 import { dependent, streamTypes } from "../mma-fragments.ts";
 
 const THREADS = 256;
 /** Columns a block visits: 16 a thread. */
 const COLUMNS = THREADS * 16;
 
-export function argmaxRows(p: { d: number; xStride: number }, machine: Gpu): KernelText {
+export interface ArgmaxProblem {
+  d: number;
+  xStride: number;
+}
+
+interface ArgmaxSchedule {
+  form: "atomic-max";
+  threads: number;
+  /** Columns a block visits. */
+  columns: number;
+}
+
+export function argmaxRows(p: ArgmaxProblem, machine: Gpu): KernelText {
   const chunks = Math.ceil(p.d / COLUMNS);
   const wide = p.xStride % 4 === 0;
   const name = `argmax_${p.d}`;
@@ -80,12 +92,15 @@ ${chunks === 1 ? "  y[row] = answer(best);" : `  // workspace: the best so far o
   };
 }
 
-export const argmaxNative: Native = {
+export const argmaxNative = native<ArgmaxProblem, ArgmaxSchedule>({
   family: "argmax_rows",
-  choose(site) {
-    if (site.op !== "argmax") return null;
-    const x = asRows(site.ins[0]);
-    return x ? [{ family: "argmax_rows", problem: { d: num(site.ins[0].shape[1]), xStride: x.stride }, args: [{ in: 0 }, { out: 0 }], dims: [x.rows] }] : null;
+  serves: ["argmax"],
+  schedules: onlySchedule(() => ({ form: "atomic-max", threads: THREADS, columns: COLUMNS })),
+  match(site) {
+    const found = argmaxFamily.match(site);
+    if ("reason" in found) return found;
+    const [{ problem, args, dims }] = found;
+    return { problem, dims, rows: dims[0], args: () => args };
   },
-  emit: (p, machine) => argmaxRows(p as unknown as { d: number; xStride: number }, machine),
-};
+  emit: (p, _, machine) => argmaxRows(p, machine),
+});

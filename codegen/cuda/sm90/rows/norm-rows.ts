@@ -1,10 +1,12 @@
 // Norms of rows, with a residual sum before and a quantisation after: a block per row keeps it in registers between its two looks,
 // 4 columns a load. The gain is a weight and is read before the kernel before has ended. Sums follow the tile programs' fixed tree
 // (columns 64 apart first, then 32, ... 1) and join by blocks of 128 in order, so codes and scales are the CPU's bit for bit.
-import type { Choice, KernelText, Param, Problem, Site } from "../../../../ir/kernel/catalogue.ts";
-import { chooseTiles } from "../../../choose.ts";
+import type { KernelText, Param } from "../../../../ir/kernel/catalogue.ts";
+import type { Family as TileFamily } from "../../../family.ts";
+import { addNormBothFamily, addNormFamily, addNormQuantFamily, type AddNormProblem } from "../../../kernels/residual.ts";
+import { normQuantFamily, rmsNormFamily, type NormProblem } from "../../../kernels/rows.ts";
 import { header } from "../fragments.ts";
-import type { Native } from "../../native.ts";
+import { native, onlySchedule } from "../../native.ts";
 import { literal } from "../../printed/element.ts";
 import { helpersFor } from "../../printed/helpers.ts";
 import { dependent, streamTypes } from "../mma-fragments.ts";
@@ -17,10 +19,10 @@ const FAMILIES = {
   add_norm_quant: { sum: true, row: false, quantised: true },
   add_norm_both: { sum: true, row: true, quantised: true },
 } as const;
-type Family = keyof typeof FAMILIES;
+export type NormFamily = keyof typeof FAMILIES;
 
 export interface NormRowsProblem {
-  of: Family;
+  of: NormFamily;
   d: number;
   /** Strides of x (or a), of b, and of the normalised row. */
   aStride: number;
@@ -140,22 +142,38 @@ function refused(p: NormRowsProblem): string | null {
   return null;
 }
 
-/** The tile program's problem in this form. */
-export function normRowsProblem(family: string, p: Problem): NormRowsProblem | null {
-  if (!(family in FAMILIES)) return null;
-  const d = p.d as number;
-  const problem: NormRowsProblem = {
-    of: family as Family, d, aStride: (p.aStride ?? p.xStride) as number, bStride: (p.bStride ?? 0) as number, yStride: (p.xStride !== undefined && family === "rms_norm" ? p.yStride : d) as number,
-    eps: p.eps as number, gain: p.gain as "f32" | "bf16", act: (p.act ?? "f32") as "f32" | "bf16", ue8m0: p.ue8m0 === true,
+/** The tile program's problem in this form: of a row alone, or of the sum of two. */
+export function normRowsProblem(of: NormFamily, p: NormProblem | AddNormProblem): NormRowsProblem {
+  const strides = "xStride" in p ? { aStride: p.xStride, bStride: 0 } : { aStride: p.aStride, bStride: p.bStride };
+  return {
+    of, d: p.d, ...strides, yStride: of === "rms_norm" && "yStride" in p ? p.yStride : p.d,
+    eps: p.eps, gain: p.gain, act: p.act ?? "f32", ue8m0: p.ue8m0 === true,
   };
-  return refused(problem) === null ? problem : null;
 }
 
-function take(site: Site): Choice | null {
-  const tiles = chooseTiles(site);
-  if ("reason" in tiles || tiles.length !== 1) return null;
-  const problem = normRowsProblem(tiles[0].family, tiles[0].problem);
-  return problem && [{ ...tiles[0], family: "norm_rows", problem: { ...problem } }];
+const tiles: Readonly<Record<string, TileFamily<NormProblem, NormFamily> | TileFamily<AddNormProblem, NormFamily>>> = {
+  rms_norm: rmsNormFamily,
+  norm_quant: normQuantFamily,
+  add_norm: addNormFamily,
+  add_norm_quant: addNormQuantFamily,
+  add_norm_both: addNormBothFamily,
+};
+
+interface NormSchedule {
+  form: "block-per-row";
+  warps: number;
 }
 
-export const normRowsNative: Native = { family: "norm_rows", choose: take, emit: (p) => normRows(p as unknown as NormRowsProblem) };
+export const normRowsNative = native<NormRowsProblem, NormSchedule>({
+  family: "norm_rows",
+  serves: Object.keys(tiles),
+  schedules: onlySchedule((p: NormRowsProblem) => refused(p) ?? { form: "block-per-row" as const, warps: normWarps(p.d) }),
+  match(site) {
+    const family = tiles[site.op];
+    const found = family.match(site);
+    if ("reason" in found) return found;
+    const [{ problem, args, dims }] = found;
+    return { problem: normRowsProblem(family.name, problem), dims, rows: dims[0], args: () => args };
+  },
+  emit: (p) => normRows(p),
+});

@@ -1,0 +1,129 @@
+// Which native runs a site at how many rows: of all that take it, the one with the least time at every step of a ladder of row
+// counts, by measurement or estimate. What lost is written down beside what won.
+import type { Chosen, Choice, Instead, Site } from "../../ir/kernel/catalogue.ts";
+import type { Gpu } from "../../ir/machine.ts";
+import { refuse, type Refusal } from "../family.ts";
+import { launchOf, type Native, type NativeMatch, type Schedules } from "./native.ts";
+
+/**
+ * Row counts at which the choice is looked at again, beside those that a schedule takes at most; between two of them one kernel
+ * serves.
+ */
+export const LADDER = [1, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192, 16384, 32768] as const;
+
+export interface Picked<S> {
+  schedule: S;
+  by: "measured" | "estimate" | "order";
+  /** Microseconds by the estimate, where there is one. */
+  us?: number;
+}
+
+/** The schedules that can run a problem, or why none can. */
+export function legal<P extends object, S>(
+  t: Schedules<P, S>,
+  p: P,
+  machine: Gpu,
+  more?: (s: S) => string | null,
+): S[] | Refusal {
+  const candidates = t.candidates(p, machine);
+  if ("reason" in candidates) return candidates;
+  const judged = candidates.map((s) => ({ s, reason: t.illegal(p, s, machine) ?? more?.(s) ?? null }));
+  const able = judged.filter(({ reason }) => reason === null).map(({ s }) => s);
+  return able.length ? able : refuse(judged[0]?.reason ?? "there is no schedule");
+}
+
+/** The best of the schedules that can run a problem, for so many rows; null where none takes as many. */
+export function pick<P extends object, S>(
+  t: Schedules<P, S>,
+  p: P,
+  able: readonly S[],
+  rows: number,
+  machine: Gpu,
+): Picked<S> | null {
+  const takes = (s: S): boolean => rows <= (t.maxRows?.(s) ?? Infinity);
+  const us = (s: S): { us?: number } => (t.estimate ? { us: t.estimate(p, s, rows, machine) } : {});
+  const known = t.measured?.(p, rows, machine).find((s) => takes(s) && t.illegal(p, s, machine) === null);
+  if (known !== undefined) return { schedule: known, by: "measured", ...us(known) };
+  const fits = able.filter(takes);
+  if (!fits.length) return null;
+  if (!t.estimate) return { schedule: fits[0], by: "order" };
+  const best = fits.map((schedule) => ({ schedule, by: "estimate" as const, us: t.estimate!(p, schedule, rows, machine) }));
+  return best.reduce((least, s) => (s.us < least.us ? s : least));
+}
+
+/** A native that takes a site, with what could run it. */
+interface Offer {
+  native: Native;
+  match: NativeMatch<object, unknown>;
+  able: unknown[];
+}
+
+/** The natives that take a site, and why others that serve its op do not. */
+function offersOf(site: Site, natives: readonly Native[], machine: Gpu): { offers: Offer[]; refused: Instead[] } {
+  const offers: Offer[] = [];
+  const refused: Instead[] = [];
+  for (const n of natives.filter((x) => x.serves.includes(site.op))) {
+    const match = n.match(site, machine);
+    if ("reason" in match) {
+      refused.push({ family: n.family, reason: match.reason });
+      continue;
+    }
+    const able = legal(n.schedules, match.problem, machine, match.follow?.illegal);
+    if ("reason" in able) refused.push({ family: n.family, reason: able.reason });
+    else offers.push({ native: n, match, able });
+  }
+  return { offers, refused };
+}
+
+const countOf = (rows: number): string => (rows === 1 ? "1 row" : `${rows} rows`);
+const inWords = ({ by, us }: Picked<unknown>): string => (us === undefined ? by : `about ${us.toFixed(1)} us`);
+
+/** The launches of a site by the natives that take it, or null. They may end at a size that none takes. */
+export function selectNatives(site: Site, natives: readonly Native[], machine: Gpu): Choice | null {
+  const { offers, refused } = offersOf(site, natives, machine);
+  if (!offers.length) return null;
+  const caps = offers.flatMap(({ native: n, able }) =>
+    able.map((s) => n.schedules.maxRows?.(s) ?? Infinity).filter(Number.isFinite),
+  );
+  const steps = offers.flatMap(({ native: n }) => n.schedules.steps ?? []);
+  const rungs = [...new Set<number>([...LADDER, ...steps, ...caps])].toSorted((a, b) => a - b);
+  const cases: { most: number | null; key: string; launches: Chosen[] }[] = [];
+  for (const rows of rungs) {
+    const runs = offers.map((offer) => ({
+      offer,
+      picked: pick(offer.native.schedules, offer.match.problem, offer.able, rows, machine),
+    }));
+    const able = runs.flatMap(({ offer, picked }) => (picked ? [{ offer, picked }] : []));
+    if (!able.length) break;
+    const best = able.reduce((least, r) => ((r.picked.us ?? 0) < (least.picked.us ?? 0) ? r : least));
+    const { native: n, match } = best.offer;
+    const { schedule } = best.picked;
+    const key = `${n.family} ${JSON.stringify(schedule)}`;
+    const last = cases.at(-1);
+    if (last?.key === key) {
+      last.most = rows;
+      continue;
+    }
+    const lost = runs
+      .filter((r) => r.offer !== best.offer)
+      .map(({ offer, picked }): Instead => ({
+        family: offer.native.family,
+        reason: picked
+          ? `${inWords(picked)} at ${countOf(rows)}, ${n.family} ${inWords(best.picked)}`
+          : `none of its schedules takes ${countOf(rows)}`,
+      }));
+    const first = { ...launchOf(n, match.problem, schedule, match.args(schedule), match.dims), instead: [...refused, ...lost] };
+    cases.push({ most: rows, key, launches: [first, ...(match.follow?.launches(schedule) ?? [])] });
+  }
+  if (cases.at(-1)!.most === rungs.at(-1)) cases.at(-1)!.most = null;
+  const [{ match }] = offers;
+  if (cases.length === 1 && cases[0].most === null) return cases[0].launches;
+  return { on: match.rows, cases: cases.map(({ most, launches }) => ({ most, launches })) };
+}
+
+/** The schedule of one native for a problem at so many rows, or why it has none. */
+export function scheduleFor<P extends object, S>(t: Schedules<P, S>, p: P, rows: number, machine: Gpu): S | Refusal {
+  const able = legal(t, p, machine);
+  if ("reason" in able) return able;
+  return pick(t, p, able, rows, machine)?.schedule ?? refuse(`none of its schedules takes ${countOf(rows)}`);
+}
