@@ -21,7 +21,7 @@ function tileOf(family: string, problem: Problem): readonly [number, number] | u
   if (family === "attend") return [32, 64];
   if (family === "mla_attend") return [16, 64];
   if (family !== "bmm") return undefined;
-  const { n, b } = problem as unknown as BmmProblem;
+  const { n, b } = problem as BmmProblem;
   return typeof n === "number" && b[2] !== 1 && b[1] === 1 ? [64, Math.min(512, Math.ceil(n / 8) * 8)] : [64, 64];
 }
 
