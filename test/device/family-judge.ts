@@ -7,6 +7,7 @@ import type { Result, Session } from "../../runtime/session.ts";
 import type { Raw } from "../interpreted.ts";
 import { Random } from "../fuzz/random.ts";
 import type { Row } from "./device.ts";
+import { withTurnedCodes } from "./family-turned.ts";
 import { play, referenceModule, type CallAnswer, type CallRows } from "./family-reference.ts";
 
 /** What a model is asked: two prompts, more rows on one of them, steps, and the extra layer over the prompts' rows. */
@@ -84,25 +85,20 @@ export function judge(spec: ModelSpec, options: CompileOptions, raw: Raw, { call
   const format = typed ? apart(typed.logits, real.logits) : { most: 0, rms: 0 };
   const within = d.most < (bf16 ? BF16_LIMIT : F32_LIMIT);
   const rounding = bf16 && d.rms <= TIMES * format.rms + 1e-4;
-  const turned = !bf16 && codes && turnedCodes(spec, logits, real.logits);
-  const routes = real.flips.map((f) => ({ ...f, moved: moved(typed!.scores.get(`${f.call}.${f.layer}`)!, real.scores.get(`${f.call}.${f.layer}`)!) }));
-  // Scores of f32 move by their last digits; turned codes move them by more.
-  const unexplained = routes.filter((f) => !(f.needed <= Math.max(TIMES * f.moved, codes ? 0.02 : 1e-5)));
-  const near = bf16 ? rounding : within || turned;
+  // In f32 an answer, or a route, that is farther off is right only where codes at their edges explain it.
+  const far = (flips: readonly { needed: number }[]): boolean => flips.some((f) => f.needed > 1e-5);
+  const turned = !bf16 && codes && (!within || far(real.flips)) ? withTurnedCodes(module, spec, raw, calls, answers, F32_LIMIT) : undefined;
+  const flips = turned?.played.flips ?? real.flips;
+  const routes = flips.map((f) => ({ ...f, moved: moved(typed!.scores.get(`${f.call}.${f.layer}`)!, real.scores.get(`${f.call}.${f.layer}`)!) }));
+  const unexplained = routes.filter((f) => !(f.needed <= (bf16 ? Math.max(TIMES * f.moved, codes ? 0.02 : 1e-5) : 1e-5)));
+  const near = bf16 ? rounding : within || turned !== undefined;
   return {
-    apart: d.most, rms: d.rms, format: format.most, ratio: format.rms ? d.rms / format.rms : 0, flips: real.flips.length, needs: Math.max(0, ...routes.map((f) => f.needed)), moves: Math.max(0, ...routes.map((f) => f.moved)),
+    apart: d.most, rms: d.rms, format: format.most, ratio: format.rms ? d.rms / format.rms : 0, ...(turned ? { turned: turned.turns.length } : {}), flips: real.flips.length, needs: Math.max(0, ...routes.map((f) => f.needed)), moves: Math.max(0, ...routes.map((f) => f.moved)),
     verdict: unexplained.length ? "a route that rounding does not explain" : !near ? "too far" : within ? "within" : bf16 ? "rounding" : "turned codes", ok: near && unexplained.length === 0,
   };
 }
 
 const moved = (a: Float64Array, b: Float64Array): number => a.reduce((most, v, i) => Math.max(most, Math.abs(v - b[i])), 0);
-
-/** In f32, rows without a turned code are as close as without quantisation; most rows are such, and none is far. */
-function turnedCodes(spec: ModelSpec, got: readonly ArrayLike<number>[], want: readonly ArrayLike<number>[]): boolean {
-  const rows = want.flatMap((w, i) => Array.from({ length: w.length / spec.vocab }, (_, t) => Array.from({ length: spec.vocab }, (_, j) => Math.abs(got[i][t * spec.vocab + j] - w[t * spec.vocab + j])).reduce((a, b) => Math.max(a, b), 0)));
-  const sorted = rows.toSorted((a, b) => a - b);
-  return sorted.at(-1)! < BF16_LIMIT && sorted[rows.length >> 2] < 100 * F32_LIMIT;
-}
 
 /** The ways a model is compiled and run. */
 export interface Way {

@@ -10,6 +10,7 @@ import { interpret, route, tensorOf, type Caches, type Module, type Node, type T
 import { choosePasses, runPipeline, standard } from "../../passes/index.ts";
 import { describe, fill, formBytes, type Form } from "../../runtime/synthetic.ts";
 import { weightsFrom, type Raw } from "../interpreted.ts";
+import { turnCodes, type Turn } from "./family-turned.ts";
 
 /** One call of an entry: rows of sequences, packed; `lengths` count cached rows with the new ones. */
 export interface CallRows {
@@ -40,6 +41,8 @@ export interface Flip {
 export interface Played {
   logits: Float64Array[];
   flips: Flip[];
+  /** Codes of quantised rows that lie near the edge to another. */
+  near: Turn[];
   /** Scores [T, e] of every router by "call.layer". */
   scores: Map<string, Float64Array>;
 }
@@ -69,17 +72,20 @@ export function referenceModule(spec: ModelSpec, options: CompileOptions): Modul
   return absorbs ? runPipeline(module, choosePasses("absorb-mla", standard), { attention: options.attention }, { contracts: false }).module : module;
 }
 
-/** Plays calls; `taken` are the answers whose routes are followed. */
-export function play(module: Module, spec: ModelSpec, raw: Raw, calls: readonly CallRows[], taken: readonly CallAnswer[], mode: "real" | "typed"): Played {
-  const out: Played = { logits: [], flips: [], scores: new Map() };
+/** Plays calls; `taken` are the answers whose routes are followed, `turns` codes that become what lies beyond their edge. */
+export function play(module: Module, spec: ModelSpec, raw: Raw, calls: readonly CallRows[], taken: readonly CallAnswer[], mode: "real" | "typed", turns: readonly Turn[] = []): Played {
+  const out: Played = { logits: [], flips: [], near: [], scores: new Map() };
   const main: Caches = [];
   const weight = weightsFrom(module, raw);
   const sequences = Math.max(...calls.flatMap((c) => c.sequences)) + 1;
   const kept = Array.from({ length: spec.layers.length + spec.mtp }, () => Array.from({ length: sequences }, () => new Float64Array()));
   for (const [i, c] of calls.entries()) {
     for (const l of kept.keys()) main[l] = c.sequences.map((b) => kept[l][b]);
-    const instead = (node: Node, layer: number | null, ins: readonly Tensor[], given: readonly Tensor[]): readonly Tensor[] =>
-      route.made(node) ? follow(node, layer!, ins, given, taken[i].routes.get(layer!)!, i, out) : given;
+    let quantised = 0;
+    const instead = (node: Node, layer: number | null, ins: readonly Tensor[], given: readonly Tensor[]): readonly Tensor[] => {
+      if (node.op.name === "quantize") turnCodes(i, quantised++, ins[0], given[0], turns, out.near);
+      return route.made(node) ? follow(node, layer!, ins, given, taken[i].routes.get(layer!)!, i, out) : given;
+    };
     const T = c.ids.length;
     const values: Record<string, Tensor> = { ids: tensorOf([T], c.ids, "i32"), ...(c.hidden ? { hidden: tensorOf([T, spec.hidden], c.hidden) } : {}) };
     const got = interpret(module, module.funcs.get(module.entries[c.entry]!)!, { mode, batch: { starts: c.starts, lengths: c.lengths, ids: c.ids }, values, weight, caches: main, instead }, c.entry === "draft" ? spec.layers.length : null);
