@@ -2,7 +2,10 @@
 // Each folder keeps its own `diagnostics.ts` with one function per failure. Codes: 1xxx config, 2xxx IR,
 // 3xxx passes, 4xxx codegen, 5xxx runtime, 9xxx a fault in dsc or in a plug-in.
 
-/** A place in a text: a config line, an IR line. Lines and columns count from 1; both are 0 where the place is a thing with a name. */
+/**
+ * A place in a text: a config line, an IR line. Lines and columns count from 1; both are 0 where the place is a thing with a
+ * name.
+ */
 export interface Span {
   file: string;
   line: number;
@@ -25,6 +28,36 @@ export interface Diagnostic {
   notes: string[];
   /** One thing to try. */
   help?: string;
+  /** What the words were made of, where the code keeps it: what another rendering starts from. */
+  data?: Readonly<Record<string, unknown>>;
+}
+
+/** All words of a code, in one place: the short form from its data, and the long one of `dsc explain` and docs/diagnostics.md. */
+export interface Form<D> {
+  /** The failure in a few words. */
+  name: string;
+  /** What was expected, and where the expectation comes from. */
+  means: string;
+  /** What gives it. A line that begins "$ " is a command that does, run from the root of the repository. */
+  example: string;
+  /** What to do. */
+  fix: string;
+  short: (data: D) => { title: string; notes?: string[]; help: string };
+}
+
+/** A code that keeps its data: an error from data and places, with its words beside it. */
+export interface Coded<D> {
+  (data: D, ...spans: Span[]): Diagnostic;
+  readonly code: string;
+  readonly form: Form<D>;
+}
+
+export function coded<D extends Readonly<Record<string, unknown>>>(code: string, form: Form<D>): Coded<D> {
+  const make = (data: D, ...spans: Span[]): Diagnostic => {
+    const { title, notes = [], help } = form.short(data);
+    return { severity: "error", code, title, spans, notes, help, data };
+  };
+  return Object.assign(make, { code, form });
 }
 
 /** Thrown when a stage ends with errors; carries every diagnostic of that stage, never a bare message. */

@@ -164,3 +164,13 @@ describe("a kernel value is verified without a text, and its places are lines of
     expect(broken((k) => void (k.body = k.body.slice(1)))).toContain("DSC2106");
   });
 });
+
+test("a diagnostic of a tile program keeps what its words were made of", () => {
+  try {
+    parseKernel("kernel k(\n    x: f32[4],\n):\n  grid i < 4\n  v = load xs[i]\n");
+    expect.fail("it parses");
+  } catch (e) {
+    const [d] = (e as DiagnosticError).diagnostics;
+    expect(JSON.parse(JSON.stringify(d))).toMatchObject({ code: "DSC2109", data: { kernel: "k", name: "xs", known: ["x"] }, spans: [{ line: 5, column: 12 }] });
+  }
+});
