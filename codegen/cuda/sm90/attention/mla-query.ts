@@ -1,5 +1,5 @@
 // What absorbed attention waits for, in one launch: W_uk into the query, the rotation of the query's other lanes, and the row that enters
-// the cache. The product is stream-bmm's, its weights under way before the kernel before has ended; a few blocks beside it do the
+// the cache. The product is that of bmm.ts, its weights under way before the kernel before has ended; a few blocks beside it do the
 // rest, which would cost two launches of two microseconds each. Rotation and norm have the bits of the tile programs rope and rope_append.
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText, Site } from "../../../../ir/kernel/catalogue.ts";

@@ -1,5 +1,5 @@
 // How products of rows sorted by expert run on sm_90a: the schedules of the dense product, with runs of rows found on the device.
-// Few rows an expert: its weights stream past narrow runs. Many: tiles of the tall form, none of which crosses experts.
+// Few rows an expert: its weights stream past narrow runs. Many: tiles of the persistent form, none of which crosses experts.
 import type { Limits } from "../../../../ir/machine.ts";
 import type { Schedules } from "../../native.ts";
 import {

@@ -1,4 +1,4 @@
-// A bf16 linear of few rows through shared memory: one thread keeps a ring of weight tiles full with the copy engine, eight warps
+// A bf16 linear of few rows through shared memory: one thread keeps a ring of weight tiles full with TMA, eight warps
 // multiply them by up to 16 tokens with mma, each warp its own columns, and add up what they have. A block has rows of its own, so
 // blocks never wait for each other. The ring is filled as soon as there is room for the block, before the kernel before has
 // ended, for weights never wait. Rows of x come with the stages or lie in shared memory whole (ring-rows.ts), normalised or gated

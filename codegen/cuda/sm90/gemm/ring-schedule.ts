@@ -1,4 +1,4 @@
-// How products of few rows read bf16 weights by the copy engine on sm_90a: a ring of tiles in shared memory keeps far more bytes
+// How products of few rows read bf16 weights by TMA on sm_90a: a ring of tiles in shared memory keeps far more bytes
 // in flight than registers can. Rows of x either ride along with every stage, or lie in shared memory whole, where they can be
 // normalised or gated first. A plain record; `ringSchedule` chooses, `unringable` says why a problem cannot run.
 import type { Limits } from "../../../../ir/machine.ts";
