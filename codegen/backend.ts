@@ -35,6 +35,6 @@ export interface TargetBackend {
   machine: Machine;
   catalogue: Catalogue;
   /** For functions in which sequences share a batch, where a sequence's bits must not depend on the others; and the most rows they may have. */
-  steady?: { catalogue: Catalogue; rows: number };
+  batchInvariant?: { catalogue: Catalogue; rows: number };
   build(family: string, problem: Problem, use?: Use): Built;
 }

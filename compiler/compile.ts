@@ -36,9 +36,9 @@ export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: 
 }
 
 /** The kernels of --deterministic, which not every target has. */
-function batchInvariantOf(target: TargetBackend, options: CompileOptions): TargetBackend["steady"] {
+function batchInvariantOf(target: TargetBackend, options: CompileOptions): TargetBackend["batchInvariant"] {
   if (!options.deterministic) return undefined;
-  if (target.steady) return target.steady;
+  if (target.batchInvariant) return target.batchInvariant;
   const problem = `--deterministic with --target ${options.target}: only CUDA kernels can be chosen so that a batch changes no bits`;
   throw new DiagnosticError(usage(problem, "give --target cuda, or leave it out"));
 }

@@ -4,12 +4,12 @@ import type { Choice } from "../../ir/kernel/catalogue.ts";
 import { evaluate, type Size } from "../../ir/size.ts";
 
 /** Rows up to which a step has one form; a session takes no more at once. The largest batch that has a graph of its own. */
-export const STEADY_ROWS = 64;
+export const BATCH_INVARIANT_ROWS = 64;
 
 /** The one launch that serves every number of rows: that of 64, whose order of sums does not follow how many rows share a tile. */
-export function steady(choice: Choice): Choice {
+export function withoutCases(choice: Choice): Choice {
   if (!("on" in choice) || !mentionsRows(choice.on)) return choice;
-  const rows = evaluate(choice.on, { T: STEADY_ROWS, B: STEADY_ROWS });
+  const rows = evaluate(choice.on, { T: BATCH_INVARIANT_ROWS, B: BATCH_INVARIANT_ROWS });
   return choice.cases.find((c) => (c.most ?? Infinity) >= rows)!.launches;
 }
 

@@ -9,7 +9,7 @@ import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.
 import { emittersOf, type Arch } from "./native.ts";
 import { selectNatives } from "./select.ts";
 import { printCuda } from "./printed/print.ts";
-import { STEADY_ROWS, steady } from "./batch-invariant.ts";
+import { BATCH_INVARIANT_ROWS, withoutCases } from "./batch-invariant.ts";
 
 const catalogue = (choose: Catalogue["choose"]): Catalogue => ({
   target: "cuda",
@@ -30,11 +30,11 @@ function chooserOf({ natives, machine }: Arch): Catalogue["choose"] {
 }
 
 /** The same for functions in which sequences share a batch and must not see each other. */
-function steadyOf(arch: Arch): Catalogue["choose"] {
+function batchInvariantChooser(arch: Arch): Catalogue["choose"] {
   const choose = chooserOf({ ...arch, natives: arch.natives.map((n) => arch.batchInvariant.get(n) ?? n) });
   return (site) => {
     const choice = choose(site);
-    return "reason" in choice ? choice : steady(choice);
+    return "reason" in choice ? choice : withoutCases(choice);
   };
 }
 
@@ -45,7 +45,7 @@ export function cudaTarget(which: string, arch: Arch): TargetBackend {
   return {
     machine: arch.machine,
     catalogue: catalogue(chooserOf(chosen)),
-    steady: { catalogue: catalogue(steadyOf(chosen)), rows: STEADY_ROWS },
+    batchInvariant: { catalogue: catalogue(batchInvariantChooser(chosen)), rows: BATCH_INVARIANT_ROWS },
     build: (family, problem, use) => build(arch, family, problem, use),
   };
 }

@@ -133,7 +133,9 @@ function matchFlat({ op, ins, outs, attrs }: Site): Match<FlatProblem>[] | Refus
 
 export const flatFamily = family({ name: "flat", serves: FLAT, match: matchFlat, kernel: flat });
 
-function addBias(p: RowsProblem & { bias: "f32" | "bf16" }): Kernel {
+export type AddBiasProblem = RowsProblem & { bias: "f32" | "bf16" };
+
+function addBias(p: AddBiasProblem): Kernel {
   return kernel({
     name: `add_bias_${p.d}`,
     summary: "Add one vector to every row.",

@@ -43,12 +43,12 @@ export interface Costs {
   launches: LaunchCost[];
 }
 
-/** `kernelOf` names the kernel of a family for a problem; `steady`: the plan is of --deterministic. */
-export function costsOf(p: Planned, machine: Machine, load: Load, kernelOf: (family: string, problem: Problem) => string, steady: boolean): Costs {
+/** `kernelOf` names the kernel of a family for a problem; `batchInvariant`: the plan is of --deterministic. */
+export function costsOf(p: Planned, machine: Machine, load: Load, kernelOf: (family: string, problem: Problem) => string, batchInvariant: boolean): Costs {
   const { module: m, experts } = p;
   const target = targetOf(p.target, { activations: p.activations, ...(p.natives === undefined ? {} : { natives: p.natives }) });
   const step = m.entries.decode;
-  const drafts = selectModule(m, target.catalogue, (f) => (steady && target.steady && (f.name === step || f.name.startsWith(`${step}/`)) ? target.steady.catalogue : target.catalogue));
+  const drafts = selectModule(m, target.catalogue, (f) => (batchInvariant && target.batchInvariant && (f.name === step || f.name.startsWith(`${step}/`)) ? target.batchInvariant.catalogue : target.catalogue));
   const loads = new Set(m.load.map((l) => l.func));
   const placed = new Map(drafts.map((d) => [d.name, launchesOf(m.funcs.get(d.name)!, d)]));
   const cost = (l: Launch, z: Sizes, entry: LaunchCost["step"], times: number): LaunchCost => {

@@ -34,7 +34,7 @@ export interface Parts {
   options: CompileOptions;
   pipeline: readonly Pass[];
   target: TargetBackend;
-  batchInvariant: TargetBackend["steady"];
+  batchInvariant: TargetBackend["batchInvariant"];
   optimised: Optimised;
   built: BuiltModel;
 }

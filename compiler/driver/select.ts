@@ -10,7 +10,7 @@ import type { Optimised } from "./optimise.ts";
 export function select(
   { outcome, passes }: Optimised,
   target: TargetBackend,
-  batchInvariant: TargetBackend["steady"],
+  batchInvariant: TargetBackend["batchInvariant"],
 ): DraftFunc[] {
   const { module } = outcome;
   const catalogueOf = batchInvariant ? inSteps(module, batchInvariant.catalogue, target.catalogue) : undefined;
