@@ -13,7 +13,7 @@ import { BATCH_INVARIANT_ROWS, withoutCases } from "./batch-invariant.ts";
 
 const catalogue = (choose: Catalogue["choose"]): Catalogue => ({
   target: "cuda",
-  // Words of 16 bytes, and the copy engine's boxes.
+  // Words of 16 bytes, and TMA's boxes.
   align: 16,
   pageRows: PAGE_ROWS,
   choose,

@@ -1,4 +1,4 @@
-// Inner widths that no copy engine likes. A GPU moves rows of bf16 by words of 16 bytes and boxes of 64 columns; the 1843 columns
+// Inner widths that TMA cannot copy. A GPU moves rows of bf16 by words of 16 bytes and boxes of 64 columns; the 1843 columns
 // between the two products of a dense layer then start anywhere. Zeros after them change no sum: silu(0) * 0 meets zero weights.
 import { fixed, isWeight, linear, pad, siluMul } from "../../ir/index.ts";
 import { asTensor } from "../../ir/types.ts";
@@ -29,7 +29,7 @@ export const padInner = rule("pad the inner width", {
 
 export const padWidths = pass({
   name: "pad-widths",
-  summary: "Zeros after odd inner widths, so that rows of bf16 start where a GPU's copy engine can begin.",
+  summary: "Zeros after odd inner widths, so that rows of bf16 start where TMA can begin.",
   rules: [padInner],
   whole: placePadded,
   // Wherever it pads it says so, and where it does not a reason: nothing is asked of configs whose widths are even.

@@ -7,6 +7,7 @@ import fs from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
+import { entriesFor } from "../../codegen/cuda/ptx/index.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { pairsOf, synchronising } from "./race-pairs.ts";
 import type { Row } from "./device.ts";
@@ -26,12 +27,12 @@ export const variants: Readonly<Record<string, { of: RegExp; change?: Change; wo
   "as it is": { of: /./ },
   "indirect dependencies followed": { of: /./, words: ["--racecheck-indirect-barrier-dependency", "yes"] },
   "no early start": { of: /fixed16|k64s2c1/, change: noEarly },
-  "every lane arrives": { of: /^k64/, change: [["barrier_init(scored + 8 * s, 4)", "barrier_init(scored + 8 * s, 128)"], ["if (lane == 0) barrier_arrive(scored + 8 * stage)", "barrier_arrive(scored + 8 * stage)"], [/barrier_init\(empty \+ 8 \* s, 8 \* CLUSTER\)/, "barrier_init(empty + 8 * s, 8 * 32 * CLUSTER)"], [/if \(lane < CLUSTER\) (barrier_arrive\w*)\(empty \+ 8 \* stage(, lane)?\)/, "for (int r = 0; r < CLUSTER; r++) $1(empty + 8 * stage$2)"], [", lane);\n        if (++stage", ", r);\n        if (++stage"]] },
-  "scores wait for the stage to be empty": { of: /^k64/, change: [["        // All warps have read the rotary lanes;", "        barrier_wait(empty + 8 * stage, phase ^ 1);\n        // All warps have read the rotary lanes;"]] },
+  "every lane arrives": { of: /^k64/, change: [["mbarrier_init(scored + 8 * s, 4)", "mbarrier_init(scored + 8 * s, 128)"], ["if (lane == 0) mbarrier_arrive(scored + 8 * stage)", "mbarrier_arrive(scored + 8 * stage)"], [/mbarrier_init\(empty \+ 8 \* s, 8 \* CLUSTER\)/, "mbarrier_init(empty + 8 * s, 8 * 32 * CLUSTER)"], [/if \(lane < CLUSTER\) (mbarrier_arrive\w*)\(empty \+ 8 \* stage(, lane)?\)/, "for (int r = 0; r < CLUSTER; r++) $1(empty + 8 * stage$2)"], [", lane);\n        if (++stage", ", r);\n        if (++stage"]] },
+  "scores wait for the stage to be empty": { of: /^k64/, change: [["        // All warps have read the rotary lanes;", "        mbarrier_wait(empty + 8 * stage, phase ^ 1);\n        // All warps have read the rotary lanes;"]] },
   "peaks in turn": { of: /^fixed/, change: [["peaks[8][GROUP]", "peaks[3][8][GROUP]"], ["peaks[warp][head_of(h)] = most[h]", "peaks[i / TEAMS % 2][warp][head_of(h)] = most[h]"], ["fmaxf(most[h], peaks[w]", "fmaxf(most[h], peaks[i / TEAMS % 2][w]"], ["peaks[warp][head_of(h)] = top[h]", "peaks[2][warp][head_of(h)] = top[h]"], ["peaks[0][thread]", "peaks[2][0][thread]"]] },
-  "barriers of 256 by number": { of: /^fixed/, change: [[/__syncthreads\(\)/g, "group_sync(0, 256)"], ["  const int thread = threadIdx.x, warp = __shfl_sync", "  // \n  const int thread = threadIdx.x, warp = __shfl_sync"]] },
+  "barriers of 256 by number": { of: /^fixed/, change: [[/__syncthreads\(\)/g, "bar_sync(0, 256)"], ["  const int thread = threadIdx.x, warp = __shfl_sync", "  // \n  const int thread = threadIdx.x, warp = __shfl_sync"]] },
   "cluster barriers that order": { of: /^fixed/, change: [["barrier.cluster.arrive.relaxed.aligned", "barrier.cluster.arrive.release.aligned"]] },
-  "letters without the copy engine": { of: /^fixed16/, change: [["    } else if (lane == 0) {\n      send_to(", "    } else if (lane == 0 && false) {\n      send_to("], ["barrier_expect(received, (min(stages, SPLITS) - (mine > 0)) * OWN * LETTER)", "barrier_expect(received, 0)"]] },
+  "letters without TMA": { of: /^fixed16/, change: [["    } else if (lane == 0) {\n      cp_async_bulk_cluster(", "    } else if (lane == 0 && false) {\n      cp_async_bulk_cluster("], ["mbarrier_arrive_expect_tx(received, (min(stages, SPLITS) - (mine > 0)) * OWN * LETTER)", "mbarrier_arrive_expect_tx(received, 0)"]] },
 };
 
 /** The kernel's text with the variant's change. */
@@ -40,8 +41,8 @@ export function textOf(kernel: string, variant: string): KernelText {
   const text = forms[form](heads);
   let { source } = text;
   for (const [from, to] of variants[variant].change ?? []) source = source.replace(from as string, to);
-  // A helper of fragments.ts that this text did not call.
-  if (source.includes("group_sync(") && !/void group_sync\(/.test(source)) source = source.replace("__device__ __forceinline__ void barrier_wait", '__device__ __forceinline__ void group_sync(int id, int threads) { asm volatile("bar.sync %0, %1;" :: "r"(id), "r"(threads) : "memory"); }\n__device__ __forceinline__ void barrier_wait');
+  // A device function that the text did not call before.
+  if (source.includes("bar_sync(") && !/void bar_sync\(/.test(source)) source = source.replace("__device__", `${entriesFor("bar_sync").map((e) => e.text).join("\n")}\n__device__`);
   if (variants[variant].change && source === text.source) throw new RangeError(`${variant}: nothing of it is in ${kernel}`);
   return { ...text, source };
 }

@@ -170,3 +170,21 @@ export const relatives: Readonly<Record<string, [config: Config, name: string, m
   "GLM-5-next": [relative("Glm5NextForCausalLM", "glm5_next"), "GLM-5-next", /KDA/],
   Llama: [relative("LlamaForCausalLM", "llama"), "LlamaForCausalLM", /grouped-query/],
 };
+
+/** DeepSeek-V2-Lite, which shares the family of V2. */
+export const v2Lite = withKeys(supported["DeepSeek-V2"], {
+  hidden_size: 2048,
+  num_hidden_layers: 27,
+  num_attention_heads: 16,
+  num_key_value_heads: 16,
+  q_lora_rank: null,
+  intermediate_size: 10944,
+  moe_intermediate_size: 1408,
+  n_routed_experts: 64,
+  n_shared_experts: 2,
+  num_experts_per_tok: 6,
+  n_group: 1,
+  topk_group: 1,
+  topk_method: "greedy",
+  routed_scaling_factor: 1,
+});

@@ -18,25 +18,8 @@ import type { Problem } from "../../ir/kernel/catalogue.ts";
 import { parseKernel } from "../../ir/kernel/parse.ts";
 import { printKernel } from "../../ir/kernel/print.ts";
 import type { Kernel } from "../../ir/kernel/stmt.ts";
-import { fixtures, read, supported, textOf, withKeys, type Config } from "../frontend/configs.ts";
+import { fixtures, read, supported, textOf, v2Lite, type Config } from "../frontend/configs.ts";
 import { blessing, difference } from "./golden.ts";
-
-const v2Lite = withKeys(supported["DeepSeek-V2"], {
-  hidden_size: 2048,
-  num_hidden_layers: 27,
-  num_attention_heads: 16,
-  num_key_value_heads: 16,
-  q_lora_rank: null,
-  intermediate_size: 10944,
-  moe_intermediate_size: 1408,
-  n_routed_experts: 64,
-  n_shared_experts: 2,
-  num_experts_per_tok: 6,
-  n_group: 1,
-  topk_group: 1,
-  topk_method: "greedy",
-  routed_scaling_factor: 1,
-});
 
 const published: Readonly<Record<string, Config>> = {
   "DeepSeek-R1": supported["DeepSeek-R1"],

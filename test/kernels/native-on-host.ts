@@ -1,5 +1,5 @@
-// Runs a native kernel without a GPU: g++ compiles its own text under native-on-host.h, which has the
-// helpers it calls. What differs from the card is listed there.
+// Runs a native kernel without a GPU: g++ compiles its own text behind the machine of fibres (fibres.h) and the host meanings of the
+// device functions it calls (codegen/cuda/ptx). What differs from the card is listed in fibres.h.
 import { execFileSync, spawnSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
@@ -7,16 +7,18 @@ import path from "node:path";
 import { boundBuffers, type KernelText, type Param } from "../../ir/kernel/catalogue.ts";
 import { evaluate, type Size } from "../../ir/size.ts";
 import { earlyOf } from "./cuda-on-host.ts";
+import { entriesFor, helpersFor } from "../../codegen/cuda/ptx/index.ts";
 
 type TensorMap = Extract<Param, { kind: "tensormap" }>;
 
 /** _Float16 came to g++ with version 12. */
 export const hasGpp = process.arch === "x64" && Number.parseInt(spawnSync("g++", ["-dumpversion"], { encoding: "utf8" }).stdout ?? "0", 10) >= 12;
 
-/** The text from its first constant on, shared variables in the block's memory. */
+/** The text behind the device functions of the table, whose host meanings take their place; shared variables in the block's memory. */
 function bodyOf(source: string): string {
   let id = 0;
-  return source.slice(source.indexOf("\nconstexpr "))
+  const helpers = helpersFor(source);
+  return `${entriesFor(source).map((e) => e.host).join("\n")}\n${source.slice(source.indexOf(helpers) + helpers.length)}`
     .replace("extern __shared__ u8 raw[];", "u8* raw = self->block->shared;")
     .replace(/__shared__ (\w+) (\w+)((?:\[[^\]]*\])*);/g, (_, type, name, sizes) => `${type} (&${name})${sizes} = *(${type} (*)${sizes})shared_variable(${id++}, sizeof(${type}${sizes}));`)
     .replace(/#pragma unroll.*/g, "")
@@ -73,7 +75,7 @@ export interface Native {
 export function nativeOnHost(text: KernelText): Native {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "dsc-native-"));
   const file = (name: string): string => path.join(folder, name);
-  fs.writeFileSync(file("k.cpp"), `#include "${path.join(import.meta.dirname, "native-on-host.h")}"\n${bodyOf(text.source)}${mainOf(text)}`);
+  fs.writeFileSync(file("k.cpp"), `#include "${path.join(import.meta.dirname, "fibres.h")}"\n${bodyOf(text.source)}${mainOf(text)}`);
   execFileSync("g++", ["-O2", "-march=native", "-ffp-contract=off", "-std=c++17", "-w", "-o", file("k"), file("k.cpp")]);
   return {
     run(buffers, dims, { SMs, launches = 2 }) {

@@ -151,7 +151,7 @@ test.skipIf(lacks("nvcc"))("NVRTC, which knows no headers, takes the same text w
 test.skipIf(lacks("nvcc"))("the check sees products that are waited for too often", async () => {
   // Sums read before the wait: ptxas has to add waits of its own.
   const { source } = blockGemm(products[0], candidates.find((s) => s.form === "tall")!, h200);
-  const hasty = source.replaceAll("else wgmma_wait<0>(part[i & 1]);", "");
+  const hasty = source.replaceAll("else wgmma_wait_group<0>(part[i & 1]);", "");
   expect(hasty).not.toBe(source);
   expect((await build(new Map([["hasty", hasty]]))).complaints.join("\n")).toMatch(/\(C75\d\d\)/);
 });

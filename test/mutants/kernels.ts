@@ -43,7 +43,7 @@ export const kernels: readonly Mutant[] = [
   bug("59 combine: weights by sorted row", residual, `k.load("w", 1, 1, weights, { at: [pair] })`, `k.load("w", 1, 1, weights, { at: [at] })`, family("combine"), "experts have each other's weights"),
   bugs("70 V2 groups rank by the sum of two, kernel and op", [[expert, `if (p.method === "noaux_tc" && width > 1) {`, "if (width > 1) {"], [op, `return r.method === "noaux_tc" ? best[0] + (best[1] ?? 0) : best[0];`, "return best[0] + (best[1] ?? 0);"]], whole("V2: groups"), "other experts"),
   bugs("71 normalising adds 1e-2, kernel and op", [[expert, `"sum", "cols"), 1e-20)`, `"sum", "cols"), 1e-2)`], [op, "w.reduce((a, b) => a + b, 0) + 1e-20", "w.reduce((a, b) => a + b, 0) + 1e-2"]], whole("biased scores"), "experts weigh too little"),
-  bug("75 printed bf16 is cut", "codegen/cuda/printed/helpers.ts", "(u16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)", "(u16)(bits >> 16)", printed, "bf16 drifts downwards"),
+  bug("75 printed bf16 is cut", "codegen/cuda/ptx/convert.ts", "(u16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)", "(u16)(bits >> 16)", printed, "bf16 drifts downwards"),
   bug("half-split pairs are read as neighbours", move, "(interleaved ? [2, 1] : [1, d / 2])", "(interleaved ? [2, 1] : [2, 1])", ["test/run/fixtures.test.ts", "a05-v3-halfsplit-tied-bias default"], "pairs of lanes are the wrong ones",
     { missed: "tests of the family lay rows out by the kernel's own strides; only a whole model knows better" }),
   bug("the shared key is turned by the next position", move, `turn(k, table, "pos", half)`, `turn(k, table, x.add("pos", 1), half)`, family("rope_append"), "positions are off by one between queries and keys"),

@@ -8,12 +8,11 @@ import type { Kernel, Stmt } from "../../../ir/kernel/stmt.ts";
 import { flatten, tilesIn } from "../../../ir/kernel/walk.ts";
 import { ceildiv, type Size } from "../../../ir/size.ts";
 import { cellsOf } from "../../cpu/indices.ts";
-import { fragments } from "../sm90/fragments.ts";
+import { helpersFor } from "../ptx/index.ts";
 import { inlined, layOut } from "./block-plan.ts";
 import { BlockPrinter } from "./block.ts";
 import { noGrid, threadsNotWarps, tooMuchShared } from "./diagnostics.ts";
 import { cType, Elements, registerType } from "./element.ts";
-import { helpersFor } from "./helpers.ts";
 import { Lines } from "./lines.ts";
 import { namesOf } from "./names.ts";
 import { WarpPrinter } from "./warp.ts";
@@ -31,23 +30,20 @@ export function printCuda(kernel: Kernel, machine: Pick<Gpu, "arch" | "sharedPer
   const { names } = printed.el;
   const params = kernel.params.map((p) => `${p.access === "in" ? "const " : ""}${cType[p.dtype]}* __restrict__ ${names.of(p.name)}`);
   const body = withoutUnread(`${dependent}${printed.lines.toString()}`, grid.axes.map((a) => names.of(a.name)));
-  const helpers = [fragments(["dependent"], 0).trimEnd(), helpersFor(body)].filter(Boolean).join("\n");
   const signature = [...params, ...kernel.dims.map((d) => `int ${names.of(d)}`)].join(", ");
-  const source = `// ${kernel.summary}
-${kernel.params.map((p) => `//   ${printParameter(p)}`).join("\n")}
-// Origin: tile program ${kernel.name}; ${printed.note}
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef long long i64;
-${helpers ? `\n${helpers}\n` : ""}
-${printed.constants.join("\n")}
+  const own = `${printed.constants.join("\n")}
 
 extern "C" __global__ void __launch_bounds__(${printed.threads})
 ${kernel.name}(${signature}) {
 ${body}
 }
 `;
+  const source = `// ${kernel.summary}
+${kernel.params.map((p) => `//   ${printParameter(p)}`).join("\n")}
+// Origin: tile program ${kernel.name}; ${printed.note}
+${helpersFor(own)}
+
+${own}`;
   return {
     name: kernel.name,
     language: "cuda",

@@ -8,7 +8,8 @@ typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
 typedef long long i64;
-
+// Programmatic dependent launch: blocks of the next kernel start as these leave. What the kernel before wrote may be read,
+// and what it reads overwritten, only after await_previous; weights were there all along.
 __device__ __forceinline__ void release_next() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 __device__ __forceinline__ void await_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 __device__ __forceinline__ float from_bf16(u16 code) { return __uint_as_float((u32)code << 16); }

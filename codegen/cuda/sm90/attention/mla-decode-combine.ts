@@ -16,8 +16,8 @@ export const combine = (): string => `    // Shared tokens, the run's first and 
       }
       if (parts == 1) continue;
       int* counter = counters + (row * CLUSTER + rank) * 2;
-      if (thread == 0) while (load_acquire(counter) < parts) { }
-      group_sync(2, 256);
+      if (thread == 0) while (ld_acquire_s32(counter) < parts) { }
+      bar_sync(2, 256);
 
       // A warp has half of a head's lanes, eight a thread. Parts pass by eight at a time: lanes weigh one each while all are on their way.
       const auto slot_of = [&](int part) { return ((long long)(first + min(part, parts - 1)) * CLUSTER + rank) * 2 + (part == 0); };
@@ -26,29 +26,29 @@ export const combine = (): string => `    // Shared tokens, the run's first and 
         float top = minus_infinity(), all = 0.f, mixed[8] = {};
 #pragma unroll 1
         for (int p = 0; p < parts; p += 8) {
-          const float4 stat = load_partial((const float4*)slots + slot_of(p + lane % 8) * SLOT + 4096 + half / 2);
+          const float4 stat = ld_global_cg_v4_f32((const float4*)slots + slot_of(p + lane % 8) * SLOT + 4096 + half / 2);
           uint4 part[8];
-          EACH(i, 8) part[i] = load_words(slots + slot_of(p + i) * SLOT + half * 32 + lane);
-          const float most = warp_most(fmaxf(top, stat.x)), less = exp2_fast(top - most), w = lane < min(8, parts - p) ? exp2_fast(stat.x - most) : 0.f;
+          EACH(i, 8) part[i] = ld_global_cg_v4_u32(slots + slot_of(p + i) * SLOT + half * 32 + lane);
+          const float most = warp_reduce_max(fmaxf(top, stat.x)), less = ex2_approx(top - most), w = lane < min(8, parts - p) ? ex2_approx(stat.x - most) : 0.f;
           const float by = w * (half % 2 ? stat.w : stat.z);
-          all = all * less + warp_sum(w * stat.y);
+          all = all * less + warp_reduce_sum_ascending(w * stat.y);
           top = most;
           EACH(k, 8) mixed[k] *= less;
           EACH(i, 8) {
             const u32 words[4] = {part[i].x, part[i].y, part[i].z, part[i].w};
             const float weight = __shfl_sync(~0u, by, i);
             EACH(k, 4) {
-              const float2 v = unpack_half(words[k]);
+              const float2 v = unpack_f16(words[k]);
               mixed[2 * k] = fmaf(weight, v.x, mixed[2 * k]);
               mixed[2 * k + 1] = fmaf(weight, v.y, mixed[2 * k + 1]);
             }
           }
         }
-        const float by = reciprocal_fast(all);
+        const float by = rcp_approx(all);
         ((uint4*)y)[((long long)row * HEADS + rank * 64) * 64 + half * 32 + lane] = make_uint4(pack_bf16(mixed[0] * by, mixed[1] * by),
             pack_bf16(mixed[2] * by, mixed[3] * by), pack_bf16(mixed[4] * by, mixed[5] * by), pack_bf16(mixed[6] * by, mixed[7] * by));
       }
       // The last to leave makes the counters ready for the next launch.
-      group_sync(2, 256);
+      bar_sync(2, 256);
       if (thread == 0 && atomicAdd(counter + 1, 1) == parts - 1) { counter[0] = 0; counter[1] = 0; }
     }`;

@@ -34,9 +34,7 @@ __device__ void make_plan(Plan& plan, const int* positions, int T, int clusters,
     int all = 0;
 #pragma unroll 1
     for (int t = lane; t - lane < T; t += 32) {
-      int sum = t < T ? positions[t] / KEYS + 1 + FIXED : 0;
-#pragma unroll
-      for (int d = 1; d < 32; d *= 2) { const int v = __shfl_up_sync(~0u, sum, d); if (lane >= d) sum += v; }
+      const int sum = warp_running_sum(t < T ? positions[t] / KEYS + 1 + FIXED : 0);
       if (t < T) plan.before[t + 1] = all + sum;
       all += __shfl_sync(~0u, sum, 31);
     }

@@ -3,39 +3,38 @@
 
 /** Its branch of the kernel. */
 export const score = (two: boolean): string => `    // Scores: 64 heads by 64 cached rows, softmax, and the weights in bf16 where the stage's rotary lanes were.
-    registers_up<136>();
+    setmaxnreg_inc<136>();
     ${two ? "cluster_wait();" : ""}
     int stage = 0; u32 phase = 0, q_phase = 0;
     for (int row = begin.x; row < plan.last; row++) {
       const Piece p = piece_of(row);
       float top[2] = {minus_infinity(), minus_infinity()}, sum[2] = {0.f, 0.f};
-      barrier_wait(q_full, q_phase);
+      mbarrier_wait(q_full, q_phase);
       q_phase ^= 1;
       for (int b = p.from; b < p.to; b++) {
         const u32 tile = ring + stage * STAGE;
         const int seen = p.length - b * KEYS;
         float s[32];
         if (seen < KEYS) {
-          for (int i = 0; i < PARTS; i++) barrier_wait(full + 8 * (stage * PARTS + i), phase);
+          for (int i = 0; i < PARTS; i++) mbarrier_wait(full + 8 * (stage * PARTS + i), phase);
           // Whatever lies past the end, NaN even, becomes zeros: its weight is zero, and zero times NaN is not.
           for (int i = threadIdx.x - 128; i < (KEYS - seen) * 64; i += 128)
-            clear_shared16(tile + i % 8 * CHUNK + (seen + i / 64) * 128 + i / 8 % 8 * 16);
-          fence_async();
-          group_sync(1, 128);
+            st_shared_v4_u32(tile + i % 8 * CHUNK + (seen + i / 64) * 128 + i / 8 % 8 * 16, make_uint4(0, 0, 0, 0));
+          fence_proxy_async();
+          bar_sync(1, 128);
         }
-        const u64 q_tile = tile_descriptor(query), k_tile = tile_descriptor(tile);
+        const u64 q_tile = descriptor_k_major(query), k_tile = descriptor_k_major(tile);
         EACH(k, 4 * CHUNKS) {
           const int at = k / 4 * (CHUNK / 16) + k % 4 * 2;
           if (k % (4 * CHUNKS / PARTS) == 0) {
-            barrier_wait(full + 8 * (stage * PARTS + k / (4 * CHUNKS / PARTS)), phase);
+            mbarrier_wait(full + 8 * (stage * PARTS + k / (4 * CHUNKS / PARTS)), phase);
             wgmma_fence();
           }
-          if (k == 0) wgmma_64x64x16<0>(s, q_tile, k_tile);
-          else wgmma_64x64x16<1>(s, q_tile + at, k_tile + at);
+          wgmma_m64n64k16_bf16(s, q_tile + at, k_tile + at, k > 0);
         }
-        wgmma_commit();
-        wgmma_wait<0>(s);
-        if (b == p.to - 1 && lane == 0) barrier_arrive(q_empty);
+        wgmma_commit_group();
+        wgmma_wait_group<0>(s);
+        if (b == p.to - 1 && lane == 0) mbarrier_arrive(q_empty);
 
         // A lane holds columns 2 (lane % 4) of every 8, of rows lane / 4 and eight further; four lanes hold a row.
         if (seen < KEYS) {
@@ -44,7 +43,7 @@ export const score = (two: boolean): string => `    // Scores: 64 heads by 64 ca
         // Exponents are taken from the maximum as it was; it moves only when a score lies 2^8 above it, and then they are taken anew.
         // So they need not wait for the lanes to agree on the maximum, and sums seldom have to shrink.
         float e[32], less[2] = {1.f, 1.f}, most[2];
-        EACH(i, 32) e[i] = exp2_fast(fmaf(s[i], SCALE, -top[i / 2 % 2]));
+        EACH(i, 32) e[i] = ex2_approx(fmaf(s[i], SCALE, -top[i / 2 % 2]));
         EACH(h, 2) {
           most[h] = s[2 * h];
 #pragma unroll
@@ -55,20 +54,20 @@ export const score = (two: boolean): string => `    // Scores: 64 heads by 64 ca
         if (__any_sync(~0u, most[0] > top[0] + 8.f || most[1] > top[1] + 8.f)) {
           EACH(h, 2) {
             const float higher = most[h] > top[h] + 8.f ? most[h] : top[h];
-            less[h] = exp2_fast(top[h] - higher);
+            less[h] = ex2_approx(top[h] - higher);
             top[h] = higher;
             sum[h] *= less[h];
           }
-          EACH(i, 32) e[i] = exp2_fast(fmaf(s[i], SCALE, -top[i / 2 % 2]));
+          EACH(i, 32) e[i] = ex2_approx(fmaf(s[i], SCALE, -top[i / 2 % 2]));
         }
         EACH(i, 32) sum[i / 2 % 2] += e[i];
         // All warps have read the rotary lanes; the weights take their place, in the layout of a tile.
-        group_sync(1, 128);
+        bar_sync(1, 128);
         const int to = slab * 16 + lane % 16;
 #pragma unroll
         for (int c = 0; c < 8; c += 2) {
           const float* v = e + c * 4;
-          store_matrices(tile + 8 * CHUNK + to * 128 + (((c + lane / 16) ^ (to % 8)) * 16),
+          stmatrix_x4(tile + 8 * CHUNK + to * 128 + (((c + lane / 16) ^ (to % 8)) * 16),
               pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
         }
         EACH(h, 2) {
@@ -80,9 +79,9 @@ export const score = (two: boolean): string => `    // Scores: 64 heads by 64 ca
             if (lane % 4 == 0) totals[stage][head] = make_float2(top[h], all);
           }
         }
-        fence_async();
+        fence_proxy_async();
         __syncwarp();
-        if (lane == 0) barrier_arrive(scored + 8 * stage);
+        if (lane == 0) mbarrier_arrive(scored + 8 * stage);
         if (++stage == STAGES) { stage = 0; phase ^= 1; }
       }
     }`;

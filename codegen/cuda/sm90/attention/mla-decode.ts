@@ -8,13 +8,11 @@ import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { add, mul } from "../../../../ir/size.ts";
 import type { MlaAttendProblem } from "../../../kernels/attention.ts";
 import { decodeSchedule, decodeScheduleName, decodeSharedBytes, illegalDecode } from "./schedule.ts";
-import { attendFragments } from "./fragments.ts";
 import { illegalSchedule } from "../diagnostics.ts";
-import { called, fragments, header } from "../fragments.ts";
+import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { combine } from "./mla-decode-combine.ts";
 import { plan } from "./mla-decode-scheduler.ts";
 import { score } from "./mla-decode-score.ts";
-import { wgmmaBf16 } from "../wgmma-bf16.ts";
 
 /** Prints the kernel of one problem. */
 export function mlaDecode(p: MlaAttendProblem, machine: Gpu): KernelText {
@@ -25,12 +23,7 @@ export function mlaDecode(p: MlaAttendProblem, machine: Gpu): KernelText {
   const { cluster } = schedule;
   const two = cluster > 1;
   const name = `mla_attend_${heads}x${r}_${d}_${decodeScheduleName(schedule)}`;
-  const opening = header([
-    `mla_attend: y [T, ${heads}, ${r}] bf16 = softmax(q k^T * ${p.scale.toPrecision(6)}) v; k: cached rows [S, ${r + d}] bf16 by page, v: their first ${r} lanes`,
-    `schedule ${JSON.stringify(schedule)}`,
-    floorText(machine, { reads: `${2 * (r + d)} bytes a cached row`, computes: [`${2 * heads * (2 * r + d)} operations a cached row and token`, "bf16"] }),
-  ]);
-  const body = `constexpr int HEADS = ${heads}, CLUSTER = ${cluster};        // 64 heads a block
+  const definitions = `constexpr int HEADS = ${heads}, CLUSTER = ${cluster};        // 64 heads a block
 constexpr int KEYS = 64, STAGES = 2, PAGE = ${p.pageRows / 64};     // cached rows of a stage; stages of a page
 constexpr int CHUNK = 64 * 128, CHUNKS = 9;    // 64 rows by 64 lanes: eight of latents, one of the rotary part
 constexpr int STAGE = CHUNKS * CHUNK, PARTS = 3;   // three chunks a copy: scores begin with the first
@@ -42,14 +35,10 @@ template <u32 (*PACK)(float, float)> __device__ __forceinline__ void store_sums(
 #pragma unroll
   for (int j = 0; j < 32; j += 4) {
     const float* v = acc[j / 16] + j % 16 * 4 + 2 * h;
-    out[j] = turn_words(make_uint4(PACK(v[0] * by, v[1] * by), PACK(v[4] * by, v[5] * by), PACK(v[8] * by, v[9] * by), PACK(v[12] * by, v[13] * by)), lane);
+    out[j] = transpose_words(make_uint4(PACK(v[0] * by, v[1] * by), PACK(v[4] * by, v[5] * by), PACK(v[8] * by, v[9] * by), PACK(v[12] * by, v[13] * by)), lane);
   }
-}
-extern "C" __global__ void __launch_bounds__(512, 1)
-${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ TensorMap qp_map, const __grid_constant__ TensorMap cache_map,
-    const int* __restrict__ positions, const int* __restrict__ sequence, const int* __restrict__ pages, u16* __restrict__ y, int T, int P,
-    float* __restrict__ workspace) {
-  extern __shared__ u8 raw[];
+}`;
+  const body = `  extern __shared__ u8 raw[];
   __shared__ Plan plan;
   __shared__ float shrink[STAGES][64];   // what earlier sums of a head shrink by when a stage raises its maximum
   __shared__ float2 totals[STAGES][64];  // a head's maximum and sum at the end of a piece
@@ -60,19 +49,19 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
   const int rank = ${two ? "cluster_rank()" : "0"}, me = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;
 
   if (threadIdx.x == 0) {
-    for (int i = 0; i < STAGES * PARTS; i++) barrier_init(full + 8 * i, 1);
+    for (int i = 0; i < STAGES * PARTS; i++) mbarrier_init(full + 8 * i, 1);
     for (int s = 0; s < STAGES; s++) {
-      barrier_init(empty + 8 * s, 8 * CLUSTER);  // the mixing warps of every block that receives the copy
-      barrier_init(scored + 8 * s, 4);
+      mbarrier_init(empty + 8 * s, 8 * CLUSTER);  // the mixing warps of every block that receives the copy
+      mbarrier_init(scored + 8 * s, 4);
     }
-    barrier_init(q_full, 1);
-    barrier_init(q_empty, 4);
-    barrier_init_done();
-    prefetch_map(&ql_map);
-    prefetch_map(&qp_map);
-    prefetch_map(&cache_map);
+    mbarrier_init(q_full, 1);
+    mbarrier_init(q_empty, 4);
+    fence_mbarrier_init();
+    tma_prefetch_descriptor(&ql_map);
+    tma_prefetch_descriptor(&qp_map);
+    tma_prefetch_descriptor(&cache_map);
   }
-  ${two ? "cluster_arrive();  // the others' barriers: no copy may reach a block before they are there\n  " : ""}release_next();
+  ${two ? "cluster_arrive_relaxed();  // the others' barriers: no copy may reach a block before they are there\n  " : ""}release_next();
   // Before the kernel before has ended: the step's tables and the rows of earlier steps have long been there.
   make_plan(plan, positions, T, clusters, me);
 
@@ -86,16 +75,16 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
 
   if (warp < 4) {
     // Producer: a thread for queries and one for each part of a stage; their registers go to the others.
-    registers_down<40>();
+    setmaxnreg_dec<40>();
     if (warp == PARTS && lane == 0) {
       // The next token's query comes when the last scores of the one before are there.
       u32 phase = 0;
       await_previous();
       for (int row = begin.x; row < plan.last; row++, phase ^= 1) {
-        barrier_wait(q_empty, phase ^ 1);
-        barrier_expect(q_full, STAGE);
-        copy_chunks(query, &ql_map, q_full, rank * 64, row);
-        copy_box(query + 8 * CHUNK, &qp_map, q_full, 0, rank * 64, row);
+        mbarrier_wait(q_empty, phase ^ 1);
+        mbarrier_arrive_expect_tx(q_full, STAGE);
+        tma_load_4d(query, &ql_map, q_full, 0, rank * 64, 0, row);
+        tma_load_3d(query + 8 * CHUNK, &qp_map, q_full, 0, rank * 64, row);
       }
     }
     // Two stages ahead of the copies, rows are looked up and sent for from memory to L2: a ring of two is too short to hide that.
@@ -107,7 +96,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
     const auto look_up = [&]() {
       if (row >= plan.last) return -1;
       const int at = (page[b / PAGE] * PAGE + b % PAGE) * KEYS, fresh = (b + 1) * KEYS > p.length - T;
-      if (turn_ahead++ % CLUSTER == rank) prefetch_box(&cache_map, 0, at, warp * (CHUNKS / PARTS));
+      if (turn_ahead++ % CLUSTER == rank) tma_prefetch_3d(&cache_map, 0, at, warp * (CHUNKS / PARTS));
       if (++b == p.to && ++row < plan.last) {
         p = piece_of(row);
         b = 0;
@@ -121,9 +110,9 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
       const int stage = i % STAGES;
       const u32 to = ring + stage * STAGE + warp * (STAGE / PARTS), barrier = full + 8 * (stage * PARTS + warp);
       if (now & 1) await_previous();
-      barrier_wait(empty + 8 * stage, i / STAGES & 1 ^ 1);
-      barrier_expect(barrier, STAGE / PARTS);
-      if ((warp + i) % CLUSTER == rank) ${two ? "copy_box_all(to, &cache_map, barrier, 0, now & ~1, warp * (CHUNKS / PARTS), (1 << CLUSTER) - 1)" : "copy_box(to, &cache_map, barrier, 0, now & ~1, warp * (CHUNKS / PARTS))"};
+      mbarrier_wait(empty + 8 * stage, i / STAGES & 1 ^ 1);
+      mbarrier_arrive_expect_tx(barrier, STAGE / PARTS);
+      if ((warp + i) % CLUSTER == rank) ${two ? "tma_load_3d_multicast(to, &cache_map, barrier, 0, now & ~1, warp * (CHUNKS / PARTS), (1 << CLUSTER) - 1)" : "tma_load_3d(to, &cache_map, barrier, 0, now & ~1, warp * (CHUNKS / PARTS))"};
       now = next;
       next = look_up();
     }
@@ -131,7 +120,7 @@ ${name}(const __grid_constant__ TensorMap ql_map, const __grid_constant__ Tensor
 ${score(two)}
   } else {
     // Mixing: two warpgroups, each 64 heads by half of the value's lanes; the sums fill 128 registers a thread.
-    registers_up<168>();
+    setmaxnreg_inc<168>();
     ${two ? "cluster_wait();" : ""}
     const int team = warp / 4 - 2, thread = threadIdx.x - 256, head = slab * 16 + lane / 4;
     constexpr int SLOT = 65 * 64;  // 64 x 512 sums as halves; each head's maximum, its sum, and the largest of either half
@@ -145,21 +134,21 @@ ${score(two)}
       EACH(i, 128) acc[i / 64][i % 64] = 0.f;
       for (int b = p.from; b < p.to; b++) {
         const u32 tile = ring + stage * STAGE;
-        for (int i = 0; i < PARTS; i++) barrier_wait(full + 8 * (stage * PARTS + i), phase);
-        barrier_wait(scored + 8 * stage, phase);
+        for (int i = 0; i < PARTS; i++) mbarrier_wait(full + 8 * (stage * PARTS + i), phase);
+        mbarrier_wait(scored + 8 * stage, phase);
         const float upper = shrink[stage][head], lower = shrink[stage][head + 8];
         if (b > p.from && __any_sync(~0u, upper != 1.f || lower != 1.f)) {
           EACH(i, 128) acc[i / 64][i % 64] *= i & 2 ? lower : upper;
         }
-        const u64 p_tile = tile_descriptor(tile + 8 * CHUNK), v_tile = turned_descriptor<CHUNK>(tile + team * 4 * CHUNK);
+        const u64 p_tile = descriptor_k_major(tile + 8 * CHUNK), v_tile = descriptor_mn_major<CHUNK>(tile + team * 4 * CHUNK);
         wgmma_fence();
-        EACH(k, 8) wgmma_64x128x16_turned<1>(acc[k / 4], p_tile + k % 4 * 2, v_tile + k / 4 * (2 * CHUNK / 16) + k % 4 * (16 * 128 / 16));
-        wgmma_commit();
+        EACH(k, 8) wgmma_m64n128k16_bf16_bmn(acc[k / 4], p_tile + k % 4 * 2, v_tile + k / 4 * (2 * CHUNK / 16) + k % 4 * (16 * 128 / 16), 1);
+        wgmma_commit_group();
         if (b == p.to - 1) { total[0] = totals[stage][head]; total[1] = totals[stage][head + 8]; }
-        wgmma_wait<0>(acc[0]);
-        wgmma_wait<0>(acc[1]);
+        wgmma_wait_group<0>(acc[0]);
+        wgmma_wait_group<0>(acc[1]);
         __syncwarp();
-        if (lane < CLUSTER) ${two ? "barrier_arrive_at(empty + 8 * stage, lane)" : "barrier_arrive(empty + 8 * stage)"};
+        if (lane < CLUSTER) ${two ? "mbarrier_arrive_cluster(empty + 8 * stage, lane)" : "mbarrier_arrive(empty + 8 * stage)"};
         if (++stage == STAGES) { stage = 0; phase ^= 1; }
       }
 
@@ -170,45 +159,48 @@ ${score(two)}
       uint4* out = (whole ? (uint4*)y + ((long long)row * HEADS + rank * 64) * 64 : slots + slot * SLOT) + head * 64 + team * 32 + lane % 4;
       EACH(h, 2) {
         if (whole) {
-          store_sums<pack_bf16>(out + h * 512, acc, h, reciprocal_fast(total[h].y), lane);
+          store_sums<pack_bf16>(out + h * 512, acc, h, rcp_approx(total[h].y), lane);
           continue;
         }
         float largest = 0.f;
         EACH(i, 64) largest = fmaxf(largest, fabsf(acc[i / 32][i % 32 / 2 * 4 + 2 * h + i % 2]));
         largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
         largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 2));
-        store_sums<pack_half>(out + h * 512, acc, h, largest > 1e-30f ? reciprocal_fast(largest) : 0.f, lane);
+        store_sums<pack_f16>(out + h * 512, acc, h, largest > 1e-30f ? rcp_approx(largest) : 0.f, lane);
         float* stat = (float*)(slots + slot * SLOT + 4096 + head + 8 * h);
         if (lane % 4 == 0 && team == 0) *(float2*)stat = total[h];
         if (lane % 4 == 0) stat[2 + team] = largest;
       }
       if (!whole) {
-        group_sync(2, 256);
-        if (thread == 0) add_release(counters + (row * CLUSTER + rank) * 2);
+        bar_sync(2, 256);
+        if (thread == 0) red_release_increment(counters + (row * CLUSTER + rank) * 2);
       }
     }
 ${combine()}
   }
-  ${two ? "cluster_arrive();  // the other block may still copy into this one, and arrive at its barriers\n  cluster_wait();" : ""}
-}
-`;
-  const helpers = fragments(["types", "barriers", "cluster", "dependent", "load", "multicast", "store", "registers", "bf16", "gather"], 64) + attendFragments + wgmmaBf16([{ n: 64, b: "keys" }, { n: 128, b: "lanes" }]);
-  const source = `${opening}\n${called(helpers, body)}\n${body}`;
-  const slots = mul("SMs", 2 * (64 * 512 * 2 + 64 * 16));
-  return {
-    name, language: "cuda", source,
+  ${two ? "cluster_arrive_relaxed();  // the other block may still copy into this one, and arrive at its barriers\n  cluster_wait();" : ""}`;
+  return cudaKernel({
+    name,
+    header: [
+      `mla_attend: y [T, ${heads}, ${r}] bf16 = softmax(q k^T * ${p.scale.toPrecision(6)}) v; k: cached rows [S, ${r + d}] bf16 by page, v: their first ${r} lanes`,
+      `schedule ${JSON.stringify(schedule)}`,
+      floorText(machine, { reads: `${2 * (r + d)} bytes a cached row`, computes: [`${2 * heads * (2 * r + d)} operations a cached row and token`, "bf16"] }),
+    ],
     params: [
-      { kind: "tensormap", name: "ql_map", of: "ql", dtype: "bf16", dims: [64, heads, r / 64, "T"], strides: [2 * p.ql[1], 128, 2 * p.ql[0]], box: [64, 64, 8, 1], swizzle: 128 },
-      { kind: "tensormap", name: "qp_map", of: "qp", dtype: "bf16", dims: [d, heads, "T"], strides: [2 * p.qp[1], 2 * p.qp[0]], box: [64, 64, 1], swizzle: 128 },
+      tensorMap("ql_map", { of: "ql", dtype: "bf16", dims: [64, heads, r / 64, "T"], strides: [2 * p.ql[1], 128, 2 * p.ql[0]], box: [64, 64, 8, 1] }),
+      tensorMap("qp_map", { of: "qp", dtype: "bf16", dims: [d, heads, "T"], strides: [2 * p.qp[1], 2 * p.qp[0]], box: [64, 64, 1] }),
       // The page table bounds the rows; the map need not know how many pages there are.
-      { kind: "tensormap", name: "cache_map", of: "cache", dtype: "bf16", dims: [64, 2 ** 31, (r + d) / 64], strides: [2 * (r + d), 128], box: [64, 64, 3], swizzle: 128 },
-      { kind: "buffer", name: "positions", dtype: "i32", access: "in" },
-      { kind: "buffer", name: "sequence", dtype: "i32", access: "in" },
-      { kind: "buffer", name: "pages", dtype: "i32", access: "in" },
-      { kind: "buffer", name: "y", dtype: "bf16", access: "out" },
+      tensorMap("cache_map", { of: "cache", dtype: "bf16", dims: [64, 2 ** 31, (r + d) / 64], strides: [2 * (r + d), 128], box: [64, 64, 3] }),
+      input("positions", "i32"), input("sequence", "i32"), input("pages", "i32"), output("y", "bf16"),
     ],
     dims: ["T", "P"],
-    launch: { grid: ["SMs", 1, 1], block: 512, sharedBytes: decodeSharedBytes(schedule), pdl: true, early: ["cache", "positions", "sequence", "pages"], ...(cluster > 1 ? { cluster: [cluster, 1, 1] as [number, number, number] } : {}) },
-    workspaceBytes: add(slots, mul(8 * cluster, "T")),
-  };
+    launch: {
+      grid: ["SMs", 1, 1], block: 512, sharedBytes: decodeSharedBytes(schedule), pdl: true, blocksPerSM: 1,
+      early: ["cache", "positions", "sequence", "pages"],
+      ...(two ? { cluster: [cluster, 1, 1] as [number, number, number] } : {}),
+    },
+    workspace: { type: "float", bytes: add(mul("SMs", 2 * (64 * 512 * 2 + 64 * 16)), mul(8 * cluster, "T")) },
+    definitions,
+    body,
+  });
 }

@@ -7,10 +7,8 @@ import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv, mul } from "../../../../ir/size.ts";
 import type { AttendProblem } from "../../../kernels/attention.ts";
 import { illegalPrefill, prefillSharedBytes, PREFILL } from "./schedule.ts";
-import { attendFragments } from "./fragments.ts";
 import { illegalSchedule } from "../diagnostics.ts";
-import { called, fragments, header } from "../fragments.ts";
-import { wgmmaBf16 } from "../wgmma-bf16.ts";
+import { cudaKernel, tensorMap, type Parameter } from "../../text/kernel.ts";
 
 /** Prints the kernel of one problem. */
 export function mlaPrefill(p: AttendProblem, machine: Gpu): KernelText {
@@ -18,12 +16,7 @@ export function mlaPrefill(p: AttendProblem, machine: Gpu): KernelText {
   if (reason !== null) throw new DiagnosticError(illegalSchedule("attend", p, PREFILL, reason));
   const { heads, n, d, v } = p;
   const name = `attend_${heads}x${n}_${d}_${v}_q${PREFILL.rows}k${PREFILL.keys}`;
-  const opening = header([
-    `attend: y [t, ${heads}, ${v}] bf16 = softmax((q k^T + qp kp^T) * ${p.scale.toPrecision(6)}) v, causal; q [t, ${heads}, ${n}], k [s, ${heads}, ${n}], kp [s, ${d}] for all heads`,
-    `schedule ${JSON.stringify(PREFILL)}`,
-    floorText(machine, { computes: [`${2 * heads * (n + d + v)} operations a pair of a row and a key it sees`, "bf16"] }),
-  ]);
-  const body = `constexpr int HEADS = ${heads}, ROWS = 128, KEYS = 128, STAGES = ${PREFILL.stages};
+  const definitions = `constexpr int HEADS = ${heads}, ROWS = 128, KEYS = 128, STAGES = ${PREFILL.stages};
 constexpr int CHUNK = 128 * 128;                    // 128 rows by 64 lanes
 constexpr int QUERY = ${(n + d) / 64} * CHUNK, K_STAGE = QUERY, V_STAGE = ${v / 64} * CHUNK;
 constexpr float SCALE = ${(p.scale * Math.LOG2E).toPrecision(9)}f;            // of scores, for exp2
@@ -31,16 +24,16 @@ constexpr float LEAST = -1e30f;                     // below any score, yet fini
 
 __device__ __forceinline__ void score(float (&scores)[64], u64 q_tile, u64 k_tile) {
   wgmma_fence();
-  wgmma_64x128x16<0>(scores, q_tile, k_tile);
 #pragma unroll
-  for (int k = 1; k < ${(n + d) / 16}; k++) wgmma_64x128x16<1>(scores, q_tile + k / 4 * (CHUNK / 16) + k % 4 * 2, k_tile + k / 4 * (CHUNK / 16) + k % 4 * 2);
-  wgmma_commit();
+  for (int k = 0; k < ${(n + d) / 16}; k++)
+    wgmma_m64n128k16_bf16(scores, q_tile + k / 4 * (CHUNK / 16) + k % 4 * 2, k_tile + k / 4 * (CHUNK / 16) + k % 4 * 2, k > 0);
+  wgmma_commit_group();
 }
 __device__ __forceinline__ void mix(float (&acc)[64], const u32 (&weights)[8][4], u64 v_tile) {
   wgmma_fence();
 #pragma unroll
-  for (int k = 0; k < KEYS / 16; k++) wgmma_64x128x16_turned_held<1>(acc, weights[k], v_tile + k * (16 * 128 / 16));
-  wgmma_commit();
+  for (int k = 0; k < KEYS / 16; k++) wgmma_m64n128k16_bf16_areg_bmn(acc, weights[k], v_tile + k * (16 * 128 / 16), 1);
+  wgmma_commit_group();
 }
 // Scores become exponentials under the running maximum; earlier sums shrink by \`less\`. A lane holds columns 2 (lane % 4) of
 // every 8, of its upper row and the one 8 below; four lanes hold a row. \`seen\` is the last column its upper row sees.
@@ -56,13 +49,13 @@ __device__ __forceinline__ void exponents(float (&x)[64], float (&top)[2], float
     for (int i = 1; i < 32; i++) most = fmaxf(most, x[i / 2 * 4 + 2 * h + i % 2]);
     most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
     most = fmaxf(top[h], SCALE * fmaxf(most, __shfl_xor_sync(~0u, most, 2)));
-    less[h] = exp2_fast(top[h] - most);
+    less[h] = ex2_approx(top[h] - most);
     top[h] = most;
     float add = 0.f;
 #pragma unroll
     for (int i = 0; i < 32; i++) {
       float& v = x[i / 2 * 4 + 2 * h + i % 2];
-      v = exp2_fast(fmaf(v, SCALE, -most));
+      v = ex2_approx(fmaf(v, SCALE, -most));
       add += v;
     }
     sum[h] = fmaf(sum[h], less[h], add);
@@ -72,12 +65,8 @@ __device__ __forceinline__ void exponents(float (&x)[64], float (&top)[2], float
 __device__ __forceinline__ void pack(u32 (&weights)[8][4], const float (&x)[64]) {
 #pragma unroll
   for (int i = 0; i < 32; i++) weights[i / 4][i % 4] = pack_bf16(x[i * 2], x[i * 2 + 1]);
-}
-
-extern "C" __global__ void __launch_bounds__(384, 1)
-${name}(const __grid_constant__ TensorMap q_map, const __grid_constant__ TensorMap qp_map, const __grid_constant__ TensorMap k_map,
-    const __grid_constant__ TensorMap kp_map, const __grid_constant__ TensorMap v_map, const __grid_constant__ TensorMap y_map, int t, int s) {
-  extern __shared__ u8 raw[];
+}`;
+  const body = `  extern __shared__ u8 raw[];
   __shared__ u64 barriers[4 * STAGES + 1];
   const u32 query = (shared_address(raw) + 1023) & ~1023u, k_ring = query + QUERY, v_ring = k_ring + STAGES * K_STAGE;
   const u32 k_full = shared_address(barriers), k_empty = k_full + 8 * STAGES, v_full = k_empty + 8 * STAGES, v_empty = v_full + 8 * STAGES, q_full = v_empty + 8 * STAGES;
@@ -91,43 +80,43 @@ ${name}(const __grid_constant__ TensorMap q_map, const __grid_constant__ TensorM
 
   if (threadIdx.x == 0) {
     for (int i = 0; i < STAGES; i++) {
-      barrier_init(k_full + 8 * i, 1);
-      barrier_init(k_empty + 8 * i, 8);  // one arrival a math warp
-      barrier_init(v_full + 8 * i, 1);
-      barrier_init(v_empty + 8 * i, 8);
+      mbarrier_init(k_full + 8 * i, 1);
+      mbarrier_init(k_empty + 8 * i, 8);  // one arrival a math warp
+      mbarrier_init(v_full + 8 * i, 1);
+      mbarrier_init(v_empty + 8 * i, 8);
     }
-    barrier_init(q_full, 1);
-    barrier_init_done();
+    mbarrier_init(q_full, 1);
+    fence_mbarrier_init();
   }
   __syncthreads();
   release_next();
 
   if (warp >= 8) {
     // Producer: one thread; keys come backwards from the diagonal, each ahead of its values.
-    registers_down<40>();
+    setmaxnreg_dec<40>();
     if (warp == 8 && lane == 0) {
       await_previous();
-      barrier_expect(q_full, QUERY);
-      for (int c = 0; c < ${n / 64}; c++) copy_box(query + c * CHUNK, &q_map, q_full, c * 64, head, row0);
-      copy_box(query + ${n / 64} * CHUNK, &qp_map, q_full, 0, head, row0);
+      mbarrier_arrive_expect_tx(q_full, QUERY);
+      for (int c = 0; c < ${n / 64}; c++) tma_load_3d(query + c * CHUNK, &q_map, q_full, c * 64, head, row0);
+      tma_load_3d(query + ${n / 64} * CHUNK, &qp_map, q_full, 0, head, row0);
       int stage = 0; u32 phase = 0;
       for (int j = tiles - 1; j >= 0; j--) {
         const u32 k_tile = k_ring + stage * K_STAGE, v_tile = v_ring + stage * V_STAGE;
-        barrier_wait(k_empty + 8 * stage, phase ^ 1);
-        barrier_expect(k_full + 8 * stage, K_STAGE);
-        for (int c = 0; c < ${n / 64}; c++) copy_box(k_tile + c * CHUNK, &k_map, k_full + 8 * stage, c * 64, head, j * KEYS);
-        copy_in(k_tile + ${n / 64} * CHUNK, &kp_map, k_full + 8 * stage, 0, j * KEYS);
-        barrier_wait(v_empty + 8 * stage, phase ^ 1);
-        barrier_expect(v_full + 8 * stage, V_STAGE);
-        for (int c = 0; c < ${v / 64}; c++) copy_box(v_tile + c * CHUNK, &v_map, v_full + 8 * stage, c * 64, head, j * KEYS);
+        mbarrier_wait(k_empty + 8 * stage, phase ^ 1);
+        mbarrier_arrive_expect_tx(k_full + 8 * stage, K_STAGE);
+        for (int c = 0; c < ${n / 64}; c++) tma_load_3d(k_tile + c * CHUNK, &k_map, k_full + 8 * stage, c * 64, head, j * KEYS);
+        tma_load_2d(k_tile + ${n / 64} * CHUNK, &kp_map, k_full + 8 * stage, 0, j * KEYS);
+        mbarrier_wait(v_empty + 8 * stage, phase ^ 1);
+        mbarrier_arrive_expect_tx(v_full + 8 * stage, V_STAGE);
+        for (int c = 0; c < ${v / 64}; c++) tma_load_3d(v_tile + c * CHUNK, &v_map, v_full + 8 * stage, c * 64, head, j * KEYS);
         if (++stage == STAGES) { stage = 0; phase ^= 1; }
       }
     }
   } else {
-    registers_up<232>();
+    setmaxnreg_inc<232>();
     const int team = warp / 4, slab = warp % 4;
     const int row = past + row0 + team * 64 + slab * 16 + lane / 4;  // the last key that this lane's upper row sees; the lower sees 8 more
-    const u64 q_tile = tile_descriptor(query + team * 64 * 128);
+    const u64 q_tile = descriptor_k_major(query + team * 64 * 128);
     float scores[64], acc[64], less[2], top[2] = {LEAST, LEAST}, sum[2] = {0.f, 0.f};
     u32 weights[KEYS / 16][4];
     int stage = 0, v_stage = 0; u32 phase = 0, v_phase = 0;
@@ -135,41 +124,41 @@ ${name}(const __grid_constant__ TensorMap q_map, const __grid_constant__ TensorM
     for (int i = 0; i < 64; i++) acc[i] = 0.f;
 
     // Products in this warpgroup's turn: the scores of a tile, and behind them the mix of the tile before.
-    barrier_wait(q_full, 0);
-    if (team == 1) turn_pass(2);  // the upper rows begin
-    barrier_wait(k_full, 0);
-    turn_wait(2 + team);
-    score(scores, q_tile, tile_descriptor(k_ring));
-    if (team == 0 || tiles > 1) turn_pass(3 - team);
-    wgmma_wait<0>(scores);
-    if (lane == 0) barrier_arrive(k_empty);
+    mbarrier_wait(q_full, 0);
+    if (team == 1) bar_arrive(2, 256);  // the upper rows begin
+    mbarrier_wait(k_full, 0);
+    bar_sync(2 + team, 256);
+    score(scores, q_tile, descriptor_k_major(k_ring));
+    if (team == 0 || tiles > 1) bar_arrive(3 - team, 256);
+    wgmma_wait_group<0>(scores);
+    if (lane == 0) mbarrier_arrive(k_empty);
     exponents(scores, top, sum, less, row - (tiles - 1) * KEYS, lane);
     pack(weights, scores);
 
     for (int j = tiles - 2; j >= 0; j--) {
       if (++stage == STAGES) { stage = 0; phase ^= 1; }
-      barrier_wait(k_full + 8 * stage, phase);
-      turn_wait(2 + team);
-      score(scores, q_tile, tile_descriptor(k_ring + stage * K_STAGE));
-      barrier_wait(v_full + 8 * v_stage, v_phase);
-      mix(acc, weights, turned_descriptor<CHUNK>(v_ring + v_stage * V_STAGE));
-      if (team == 0 || j > 0) turn_pass(3 - team);
-      wgmma_wait<1>(scores);
-      if (lane == 0) barrier_arrive(k_empty + 8 * stage);
+      mbarrier_wait(k_full + 8 * stage, phase);
+      bar_sync(2 + team, 256);
+      score(scores, q_tile, descriptor_k_major(k_ring + stage * K_STAGE));
+      mbarrier_wait(v_full + 8 * v_stage, v_phase);
+      mix(acc, weights, descriptor_mn_major<CHUNK>(v_ring + v_stage * V_STAGE));
+      if (team == 0 || j > 0) bar_arrive(3 - team, 256);
+      wgmma_wait_group<1>(scores);
+      if (lane == 0) mbarrier_arrive(k_empty + 8 * stage);
       // The weights in flight are still read; the new ones wait in the registers of their scores.
       exponents(scores, top, sum, less, row - j * KEYS, lane);
-      wgmma_wait<0>(acc);
-      if (lane == 0) barrier_arrive(v_empty + 8 * v_stage);
+      wgmma_wait_group<0>(acc);
+      if (lane == 0) mbarrier_arrive(v_empty + 8 * v_stage);
       if (++v_stage == STAGES) { v_stage = 0; v_phase ^= 1; }
 #pragma unroll
       for (int i = 0; i < 64; i++) acc[i] *= less[i / 2 % 2];
       pack(weights, scores);
     }
-    barrier_wait(v_full + 8 * v_stage, v_phase);
-    mix(acc, weights, turned_descriptor<CHUNK>(v_ring + v_stage * V_STAGE));
-    wgmma_wait<0>(acc);
+    mbarrier_wait(v_full + 8 * v_stage, v_phase);
+    mix(acc, weights, descriptor_mn_major<CHUNK>(v_ring + v_stage * V_STAGE));
+    wgmma_wait_group<0>(acc);
 
-    // Output: 64 x ${v} bf16 where this warpgroup's queries were; the copy engine writes whole lines and clips the last rows.
+    // Output: 64 x ${v} bf16 where this warpgroup's queries were; TMA writes whole lines and clips the last rows.
     const u32 out = query + team * 64 * 128;
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -181,32 +170,34 @@ ${name}(const __grid_constant__ TensorMap q_map, const __grid_constant__ TensorM
     for (int c = 0; c < 16; c += 2) {
       const int at = slab * 16 + lane % 16, chunk = c % 8 + lane / 16;
       const float* x = acc + c * 4;
-      store_matrices(out + c / 8 * CHUNK + at * 128 + ((chunk ^ (at % 8)) * 16), pack_bf16(x[0] * sum[0], x[1] * sum[0]),
+      stmatrix_x4(out + c / 8 * CHUNK + at * 128 + ((chunk ^ (at % 8)) * 16), pack_bf16(x[0] * sum[0], x[1] * sum[0]),
           pack_bf16(x[2] * sum[1], x[3] * sum[1]), pack_bf16(x[4] * sum[0], x[5] * sum[0]), pack_bf16(x[6] * sum[1], x[7] * sum[1]));
     }
-    fence_async();
-    group_sync(4 + team, 128);
+    fence_proxy_async();
+    bar_sync(4 + team, 128);
     if (threadIdx.x % 128 == 0 && row0 + team * 64 < t) {
-      for (int c = 0; c < ${v / 64}; c++) copy_box_out(&y_map, out + c * CHUNK, c * 64, head, row0 + team * 64);
-      copy_out_commit();
-      copy_out_wait();
+      for (int c = 0; c < ${v / 64}; c++) tma_store_3d(&y_map, out + c * CHUNK, c * 64, head, row0 + team * 64);
+      tma_store_commit();
+      tma_store_wait();
     }
-  }
-}
-`;
-  const helpers = fragments(["types", "barriers", "dependent", "load", "store", "registers", "bf16"], 64) + attendFragments + wgmmaBf16([{ n: 128, b: "keys" }, { n: 128, b: "lanes", a: "registers" }]);
-  const source = `${opening}\n${called(helpers, body)}\n${body}`;
-  const rows = (key: string, of: string, width: number, [row, step]: readonly [number, number], length: string, box: number): KernelText["params"][number] => ({
-    kind: "tensormap", name: `${key}_map`, of, dtype: "bf16", dims: [width, heads, length], strides: [2 * step, 2 * row], box: [64, 1, box], swizzle: 128,
-  });
-  return {
-    name, language: "cuda", source,
+  }`;
+  const rows = (key: string, of: string, width: number, [row, step]: readonly [number, number], length: string, box: number): Parameter =>
+    tensorMap(`${key}_map`, { of, dtype: "bf16", dims: [width, heads, length], strides: [2 * step, 2 * row], box: [64, 1, box] });
+  return cudaKernel({
+    name,
+    header: [
+      `attend: y [t, ${heads}, ${v}] bf16 = softmax((q k^T + qp kp^T) * ${p.scale.toPrecision(6)}) v, causal; q [t, ${heads}, ${n}], k [s, ${heads}, ${n}], kp [s, ${d}] for all heads`,
+      `schedule ${JSON.stringify(PREFILL)}`,
+      floorText(machine, { computes: [`${2 * heads * (n + d + v)} operations a pair of a row and a key it sees`, "bf16"] }),
+    ],
     params: [
       rows("q", "q", n, p.q, "t", PREFILL.rows), rows("qp", "qp", d, p.qp, "t", PREFILL.rows), rows("k", "keys", n, p.k, "s", PREFILL.keys),
-      { kind: "tensormap", name: "kp_map", of: "kp", dtype: "bf16", dims: [d, "s"], strides: [2 * p.kp], box: [64, PREFILL.keys], swizzle: 128 },
+      tensorMap("kp_map", { of: "kp", dtype: "bf16", dims: [d, "s"], strides: [2 * p.kp], box: [64, PREFILL.keys] }),
       rows("v", "values", v, p.vStrides, "s", PREFILL.keys), rows("y", "y", v, p.y, "t", 64),
     ],
     dims: ["t", "s"],
-    launch: { grid: [mul(heads, ceildiv("t", PREFILL.rows)), 1, 1], block: 384, sharedBytes: prefillSharedBytes(p), pdl: true },
-  };
+    launch: { grid: [mul(heads, ceildiv("t", PREFILL.rows)), 1, 1], block: 384, sharedBytes: prefillSharedBytes(p), pdl: true, blocksPerSM: 1 },
+    definitions,
+    body,
+  });
 }

@@ -8,12 +8,10 @@ import { refuse, type Refusal } from "../../../family.ts";
 import { ropeAppendFamily, ropeFamily, type RopeAppendProblem, type RopeProblem } from "../../../kernels/cache.ts";
 import { partSites } from "../../../compose.ts";
 import { matchStreamBmm } from "../gemm/bmm-native.ts";
-import { header } from "../fragments.ts";
 import { native, onlySchedule, type NativeMatch } from "../../native.ts";
 import { literal } from "../../printed/element.ts";
-import { helpersFor } from "../../printed/helpers.ts";
 import { bmmBody, bmmConstants, bmmUnits, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "../gemm/bmm.ts";
-import { dependent, packBf16, streamLoads, streamMma, streamTypes } from "../mma-fragments.ts";
+import { cudaKernel, inout, input, output } from "../../text/kernel.ts";
 
 /** The product's problem, then the rotation's: d lanes of a head, strides of token and head; then the append's. */
 export interface MlaQueryProblem extends StreamBmmProblem {
@@ -135,26 +133,12 @@ __device__ __forceinline__ void append_row(u16* cache, const u16* c, const u16* 
 }
 `;
   const load = `load4_${p.gain}`;
-  const source = `${header([
-    `mla_query: ql [T, ${p.batch}, ${p.n}] = qc [T, ${p.batch}, ${p.k}] times w_uk by head; qp = rope of the query's other ${p.d} lanes; the cache gains its new rows; bf16, f32 sums`,
-    `schedule ${JSON.stringify({ ...s, products, rotations: TURNS, appends: 1 })}: blocks of the product, then blocks a token`,
-    floorText(machine, { reads: `${bytes} bytes of weights`, bytes }),
-  ])}
-${streamTypes}
-${dependent}
-${streamLoads}
-${streamMma}
-${packBf16}
-${helpersFor(`${rest} ${load}`)}
-${bmmConstants(p, s)}
+  const definitions = `${bmmConstants(p, s)}
 constexpr int PRODUCTS = UNITS / ${s.warps}, TURNS = ${TURNS};  // blocks of the product; a token has TURNS that rotate its query and one that appends its row
 constexpr int HEADS = ${p.batch}, HALF = ${half}, BLOCKS = ${p.r / 128};     // pairs of lanes that are rotated; blocks of 128 lanes of a latent
 
-${rest}
-extern "C" __global__ void __launch_bounds__(128, 2)
-${name}(const u16* qc, const u16* w_uk, u16* ql, const u16* qr, u16* qp, u16* cache, const u16* c, const u16* kr, const ${p.gain === "f32" ? "float" : "u16"}* gain, const float* table,
-    const int* positions, const int* sequence, const int* pages, int T, int P) {
-  release_next();
+${rest}`;
+  const body = `  release_next();
   const int lane = threadIdx.x % 32, group = lane / 4, quarter = lane % 4;
   if (blockIdx.x >= PRODUCTS) {
     const int token = (blockIdx.x - PRODUCTS) / (TURNS + 1), part = (blockIdx.x - PRODUCTS) % (TURNS + 1);
@@ -169,18 +153,25 @@ ${name}(const u16* qc, const u16* w_uk, u16* ql, const u16* qr, u16* qp, u16* ca
   const int unit = blockIdx.x * ${s.warps} + threadIdx.x / 32, m = T;
   const u16 *const a = qc, *const b = w_uk;
   u16* const y = ql;
-${bmmBody(p, s)}}
-`;
-  const buffer = (n: string, dtype: "bf16" | "f32" | "i32", access: "in" | "out" | "inout" = "in") => ({ kind: "buffer" as const, name: n, dtype, access });
-  return {
-    name, language: "cuda", source,
+${bmmBody(p, s)}`;
+  const loose = { restrict: false };
+  return cudaKernel({
+    name,
+    header: [
+      `mla_query: ql [T, ${p.batch}, ${p.n}] = qc [T, ${p.batch}, ${p.k}] times w_uk by head; qp = rope of the query's other ${p.d} lanes; the cache gains its new rows; bf16, f32 sums`,
+      `schedule ${JSON.stringify({ ...s, products, rotations: TURNS, appends: 1 })}: blocks of the product, then blocks a token`,
+      floorText(machine, { reads: `${bytes} bytes of weights`, bytes }),
+    ],
     params: [
-      buffer("qc", "bf16"), buffer("w_uk", "bf16"), buffer("ql", "bf16", "out"), buffer("qr", "bf16"), buffer("qp", "bf16", "out"), buffer("cache", "bf16", "inout"), buffer("c", "bf16"),
-      buffer("kr", "bf16"), buffer("gain", p.gain), buffer("table", "f32"), buffer("positions", "i32"), buffer("sequence", "i32"), buffer("pages", "i32"),
+      input("qc", "bf16", loose), input("w_uk", "bf16", loose), output("ql", "bf16", loose), input("qr", "bf16", loose), output("qp", "bf16", loose),
+      inout("cache", "bf16", loose), input("c", "bf16", loose), input("kr", "bf16", loose), input("gain", p.gain, loose), input("table", "f32", loose),
+      input("positions", "i32", loose), input("sequence", "i32", loose), input("pages", "i32", loose),
     ],
     dims: ["T", "P"],
-    launch: { grid: [add(products, mul(TURNS + 1, "T")), 1, 1], block: 128, sharedBytes: 0, pdl: true, early: ["w_uk", "gain"] },
-  };
+    launch: { grid: [add(products, mul(TURNS + 1, "T")), 1, 1], block: 128, sharedBytes: 0, pdl: true, early: ["w_uk", "gain"], blocksPerSM: 2 },
+    definitions,
+    body,
+  });
 }
 
 export const mlaQueryNative = native<MlaQueryProblem, StreamBmmSchedule>({

@@ -6,10 +6,9 @@ import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { bf16Header, bf16Name, boxes, illegal, sharedBytes, STEP, type Bf16Schedule, type TallBf16 } from "./bf16-schedule.ts";
 import type { StreamProblem } from "./register-schedule.ts";
-import { bf16Wgmma } from "../bf16-fragments.ts";
 import { slimBf16 } from "./bf16-small-m.ts";
 import { illegalSchedule } from "../diagnostics.ts";
-import { fragments, header } from "../fragments.ts";
+import { cudaKernel, output, tensorMap } from "../../text/kernel.ts";
 
 /** Prints the kernel of one problem under one legal schedule. */
 export function bf16Gemm(p: StreamProblem, s: Bf16Schedule, machine: Gpu): KernelText {
@@ -23,10 +22,7 @@ function tall(p: StreamProblem, s: TallBf16, machine: Gpu): KernelText {
   const { columns, stages, group } = s;
   const name = `linear_${n}x${k}_${p.y}_${bf16Name(s)}`;
   const copied = p.y === "bf16" && p.yStride % 8 === 0;
-  const source = `${header(bf16Header(p, s, machine))}
-${fragments(["types", "barriers", "cluster", "dependent", "load", "multicast", "store", "registers", "bf16"], 0)}
-${bf16Wgmma(columns)}
-constexpr int STEPS = ${Math.ceil(k / STEP)};                    // of 64 columns of k
+  const definitions = `constexpr int STEPS = ${Math.ceil(k / STEP)};                    // of 64 columns of k
 constexpr int ROWS = 128, COLUMNS = ${columns};      // a block's tile of y; a cluster's is twice as high
 constexpr int COLUMN_TILES = ${Math.ceil(n / columns)}, GROUP = ${group};
 constexpr int STAGES = ${stages}, X_BYTES = ROWS * 128, W_HALF = COLUMNS * 64, STAGE = X_BYTES + 2 * W_HALF;
@@ -36,11 +32,8 @@ __device__ __forceinline__ void locate(int tile, int row_tiles, int& row_tile, i
   int first = tile / (GROUP * COLUMN_TILES) * GROUP, height = min(GROUP, row_tiles - first), within = tile % (GROUP * COLUMN_TILES);
   row_tile = first + within % height;
   column_tile = within / height;
-}
-
-extern "C" __global__ void __launch_bounds__(384, 1)
-${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map, ${copied ? "const __grid_constant__ TensorMap y_map" : `${p.y === "f32" ? "float" : "u16"}* __restrict__ y`}, int m) {
-  extern __shared__ u8 raw[];
+}`;
+  const body = `  extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
   const u32 staging = ring + STAGES * STAGE, full = staging + ${2 * boxes(s)} * 8192, empty = full + 8 * STAGES;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, rank = cluster_rank();
@@ -48,17 +41,17 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
 
   if (threadIdx.x == 0) {
     for (int i = 0; i < STAGES; i++) {
-      barrier_init(full + 8 * i, 1);
-      barrier_init(empty + 8 * i, 16);  // one arrival a math warp of either block: what is sent to both must be free in both
+      mbarrier_init(full + 8 * i, 1);
+      mbarrier_init(empty + 8 * i, 16);  // one arrival a math warp of either block: what is sent to both must be free in both
     }
-    barrier_init_done();
+    fence_mbarrier_init();
   }
   cluster_sync();
   release_next();
 
   if (warp >= 8) {
     // Producer: one thread keeps the ring full; its registers go to the math warpgroups.
-    registers_down<40>();
+    setmaxnreg_dec<40>();
     if (warp == 8 && lane == 0) {
       int stage = 0; u32 phase = 0;
       for (int tile = blockIdx.x / 2; tile < tiles; tile += gridDim.x / 2) {
@@ -69,26 +62,26 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
           // Weights do not wait for the kernel before; the first ring of them is under way while it still runs.
           fetched = min(STAGES, STEPS);
           for (int i = 0; i < fetched; i++) {
-            barrier_expect(full + 8 * i, STAGE);
-            copy_in_all(ring + i * STAGE + X_BYTES + rank * W_HALF, &w_map, full + 8 * i, i * 64, column0, 3);
+            mbarrier_arrive_expect_tx(full + 8 * i, STAGE);
+            tma_load_2d_multicast(ring + i * STAGE + X_BYTES + rank * W_HALF, &w_map, full + 8 * i, i * 64, column0, 3);
           }
           await_previous();
         }
         for (int p = 0; p < STEPS; p++) {
           const u32 x_tile = ring + stage * STAGE, barrier = full + 8 * stage;
           if (p >= fetched) {
-            barrier_wait(empty + 8 * stage, phase ^ 1);
-            barrier_expect(barrier, STAGE);
-            copy_in_all(x_tile + X_BYTES + rank * W_HALF, &w_map, barrier, p * 64, column0, 3);
+            mbarrier_wait(empty + 8 * stage, phase ^ 1);
+            mbarrier_arrive_expect_tx(barrier, STAGE);
+            tma_load_2d_multicast(x_tile + X_BYTES + rank * W_HALF, &w_map, barrier, p * 64, column0, 3);
           }
-          copy_in(x_tile, &x_map, barrier, p * 64, row0);
+          tma_load_2d(x_tile, &x_map, barrier, p * 64, row0);
           if (++stage == STAGES) { stage = 0; phase ^= 1; }
         }
       }
     }
   } else {
     // Math: two warpgroups, 64 rows each.
-    registers_up<232>();
+    setmaxnreg_inc<232>();
     await_previous();
     const int team = warp / 4, slab = warp % 4;
 ${copied ? `    const u32 out = staging + team * ${boxes(s) * 8192};\n` : ""}    int stage = 0; u32 phase = 0;
@@ -99,55 +92,54 @@ ${copied ? `    const u32 out = staging + team * ${boxes(s) * 8192};\n` : ""}   
       float sum[COLUMNS / 2];
       int before = 0;
       for (int p = 0; p < STEPS; p++) {
-        barrier_wait(full + 8 * stage, phase);
-        product_64(sum, tile_descriptor(ring + stage * STAGE + team * 8192), tile_descriptor(ring + stage * STAGE + X_BYTES), p != 0);
+        mbarrier_wait(full + 8 * stage, phase);
+        wgmma_m64n${columns}k64_bf16(sum, descriptor_k_major(ring + stage * STAGE + team * 8192), descriptor_k_major(ring + stage * STAGE + X_BYTES), p != 0);
         // The step before has been read: hand its stage back, to both blocks, while this one multiplies.
-        wgmma_wait<1>(sum);
-        if (p > 0 && lane < 2) barrier_arrive_at(empty + 8 * before, lane);
+        wgmma_wait_group<1>(sum);
+        if (p > 0 && lane < 2) mbarrier_arrive_cluster(empty + 8 * before, lane);
         before = stage;
         if (++stage == STAGES) { stage = 0; phase ^= 1; }
       }
-      wgmma_wait<0>(sum);
-      if (lane < 2) barrier_arrive_at(empty + 8 * before, lane);
+      wgmma_wait_group<0>(sum);
+      if (lane < 2) mbarrier_arrive_cluster(empty + 8 * before, lane);
 
 ${copied ? copyOut(boxes(s)) : storeOut(p)}
-    }${copied ? "\n    if (threadIdx.x % 128 == 0) copy_out_wait();" : ""}
+    }${copied ? "\n    if (threadIdx.x % 128 == 0) tma_store_wait();" : ""}
   }
   __syncwarp();    // the producer's lane comes late, and a barrier of the cluster wants whole warps
-  cluster_sync();  // the other block may still send into this one's shared memory
-}
-`;
-  return {
-    name, language: "cuda", source,
+  cluster_sync();  // the other block may still send into this one's shared memory`;
+  return cudaKernel({
+    name,
+    header: bf16Header(p, s, machine),
     params: [
-      { kind: "tensormap", name: "x_map", of: "x", dtype: "bf16", dims: [k, "m"], strides: [2 * p.xStride], box: [64, 128], swizzle: 128 },
-      { kind: "tensormap", name: "w_map", of: "w", dtype: "bf16", dims: [k, n], strides: [2 * k], box: [64, columns / 2], swizzle: 128 },
-      copied
-        ? { kind: "tensormap", name: "y_map", of: "y", dtype: "bf16", dims: [n, "m"], strides: [2 * p.yStride], box: [64, 64], swizzle: 128 }
-        : { kind: "buffer", name: "y", dtype: p.y, access: "out" },
+      tensorMap("x_map", { of: "x", dtype: "bf16", dims: [k, "m"], strides: [2 * p.xStride], box: [64, 128] }),
+      tensorMap("w_map", { of: "w", dtype: "bf16", dims: [k, n], strides: [2 * k], box: [64, columns / 2] }),
+      copied ? tensorMap("y_map", { of: "y", dtype: "bf16", dims: [n, "m"], strides: [2 * p.yStride], box: [64, 64] }) : output("y", p.y),
     ],
     dims: ["m"],
-    launch: { grid: ["SMs", 1, 1], block: 384, sharedBytes: sharedBytes(s), cluster: [2, 1, 1], pdl: true, early: ["w"] },
-  };
+    launch: { grid: ["SMs", 1, 1], block: 384, sharedBytes: sharedBytes(s), cluster: [2, 1, 1], pdl: true, early: ["w"], blocksPerSM: 1 },
+    definitions,
+    body,
+  });
 }
 
-const copyOut = (boxes: number): string => `      // Output: 64 x 64 bf16 at a time through shared memory; the copy engine writes whole lines and clips both edges.
+const copyOut = (boxes: number): string => `      // Output: 64 x 64 bf16 at a time through shared memory; TMA writes whole lines and clips both edges.
 #pragma unroll
       for (int b = 0; b < COLUMNS / 64; b++) {
-        if (threadIdx.x % 128 == 0) asm volatile("cp.async.bulk.wait_group.read ${boxes - 1};" ::: "memory");  // what was in this staging has left it
-        group_sync(1 + team, 128);
+        if (threadIdx.x % 128 == 0) tma_store_wait_read<${boxes - 1}>();  // what was in this staging has left it
+        bar_sync(1 + team, 128);
 #pragma unroll
-        for (int c = 0; c < 8; c += 2) {  // two 8-column chunks a store, in the copy engine's 128-byte swizzle
+        for (int c = 0; c < 8; c += 2) {  // two 8-column chunks a store, in TMA's 128-byte swizzle
           const int row = slab * 16 + lane % 16, chunk = c + lane / 16;
           const float* v = sum + b * 32 + c * 4;
-          store_matrices(out + b % ${boxes} * 8192 + row * 128 + ((chunk ^ (row % 8)) * 16),
+          stmatrix_x4(out + b % ${boxes} * 8192 + row * 128 + ((chunk ^ (row % 8)) * 16),
               pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
         }
-        fence_async();
-        group_sync(1 + team, 128);
+        fence_proxy_async();
+        bar_sync(1 + team, 128);
         if (threadIdx.x % 128 == 0) {
-          copy_out(&y_map, out + b % ${boxes} * 8192, column_tile * COLUMNS + b * 64, row0);
-          copy_out_commit();
+          tma_store_2d(&y_map, out + b % ${boxes} * 8192, column_tile * COLUMNS + b * 64, row0);
+          tma_store_commit();
         }
       }`;
 

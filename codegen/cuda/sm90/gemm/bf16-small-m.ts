@@ -6,8 +6,7 @@ import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv } from "../../../../ir/size.ts";
 import { bf16Header, bf16Name, sharedBytes, STEP, type SlimBf16 } from "./bf16-schedule.ts";
 import type { StreamProblem } from "./register-schedule.ts";
-import { bf16Wgmma } from "../bf16-fragments.ts";
-import { called, fragments, header } from "../fragments.ts";
+import { cudaKernel, output, tensorMap } from "../../text/kernel.ts";
 import { initRings, keepSums } from "./two-rings.ts";
 
 /** Sums of other blocks' shares go to them; each owns a run of chunks. */
@@ -15,16 +14,16 @@ const SEND = (wide: boolean): string => `  // Each block finishes a share of the
   // waits for another to leave.
   const int share = (chunks + SPLIT - 1) / SPLIT, first_chunk = rank * share, last_chunk = min(chunks, first_chunk + share);
   cluster_wait();
-  if (threadIdx.x == 0) barrier_expect(inbox_full, max(0, last_chunk - first_chunk) * (WIDTH * 4) * (SPLIT - 1));
+  if (threadIdx.x == 0) mbarrier_arrive_expect_tx(inbox_full, max(0, last_chunk - first_chunk) * (WIDTH * 4) * (SPLIT - 1));
   for (int c = threadIdx.x < MATH ? threadIdx.x : chunks; c < chunks; c += MATH) {
     const int owner = c / share;
     if (owner == rank) continue;
     float v[WIDTH] = {};
     add_own(v, ring + (c / (COLUMNS / WIDTH) * PITCH + c % (COLUMNS / WIDTH) * WIDTH) * 4);
     const u32 to = inbox + (rank - (rank > owner)) * SLOT + (c - owner * share) * (WIDTH * 4);
-    send16(to, owner, inbox_full, make_float4(v[0], v[1], v[2], v[3]));
-${wide ? "    send16(to + 16, owner, inbox_full, make_float4(v[4], v[5], v[6], v[7]));\n" : ""}  }
-  barrier_wait(inbox_full, 0);
+    st_async_v4_f32(to, owner, inbox_full, make_float4(v[0], v[1], v[2], v[3]));
+${wide ? "    st_async_v4_f32(to + 16, owner, inbox_full, make_float4(v[4], v[5], v[6], v[7]));\n" : ""}  }
+  mbarrier_wait(inbox_full, 0);
 `;
 
 export function slimBf16(p: StreamProblem, s: SlimBf16, machine: Gpu): KernelText {
@@ -37,11 +36,11 @@ export function slimBf16(p: StreamProblem, s: SlimBf16, machine: Gpu): KernelTex
   const wide = p.y === "bf16" && p.yStride % 8 === 0 && n % 8 === 0;
   const width = wide ? 8 : 4;
   const stored = (v: string): string => (p.y === "f32" ? v : `(u16)pack_bf16(${v}, 0.f)`);
-  const body = `constexpr int N = ${n}, STEPS = ${Math.ceil(k / STEP)};       // columns of y; steps of 64 columns of k
+  const definitions = `constexpr int N = ${n}, STEPS = ${Math.ceil(k / STEP)};       // columns of y; steps of 64 columns of k
 constexpr int TOKENS = ${tokens}, COLUMNS = ${columns};  // a tile: rows of x by rows of w
 constexpr int DEEP = ${deep}, UNITS = (STEPS + DEEP - 1) / DEEP;  // a ring stage holds DEEP steps, each for its own warpgroups
 constexpr int SPLIT = ${split};                  // blocks that share the k of a tile
-constexpr int MATH = ${math}, THREADS = MATH + 64;  // threads that multiply; a warp more copies w, another x
+constexpr int MATH = ${math};  // threads that multiply; a warp more copies w, another x
 constexpr int STAGES = ${stages}, X_STAGES = ${xStages};
 constexpr int W_BYTES = COLUMNS * 128, X_BYTES = TOKENS * 128;
 constexpr int HELD = COLUMNS / 2;               // sums a thread holds
@@ -50,17 +49,14 @@ constexpr int WIDTH = ${width};                   // columns of y a thread write
 ${cluster ? "constexpr int SLOT = (COLUMNS * TOKENS / WIDTH + SPLIT - 1) / SPLIT * WIDTH * 4;  // bytes of sums that another block sends: this block's share of the tile\n" : ""}
 // Neighbouring sums; those of all steps of a stage.
 __device__ __forceinline__ void add(float (&v)[WIDTH], u32 from) {
-  const float4 a = load_shared4(from)${wide ? ", b = load_shared4(from + 16)" : ""};
+  const float4 a = ld_shared_v4_f32(from)${wide ? ", b = ld_shared_v4_f32(from + 16)" : ""};
   v[0] += a.x; v[1] += a.y; v[2] += a.z; v[3] += a.w;${wide ? " v[4] += b.x; v[5] += b.y; v[6] += b.z; v[7] += b.w;" : ""}
 }
 __device__ __forceinline__ void add_own(float (&v)[WIDTH], u32 from) {
 #pragma unroll
   for (int d = 0; d < DEEP; d++) add(v, from + d * (TOKENS * PITCH * 4));
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, ${resident})
-${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map, ${p.y === "f32" ? "float" : "u16"}* __restrict__ y, int m) {
-  extern __shared__ u8 raw[];
+}`;
+  const body = `  extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
   const u32 x_ring = ring + STAGES * DEEP * W_BYTES${cluster ? ", inbox = x_ring + X_STAGES * DEEP * X_BYTES, inbox_full = inbox + (SPLIT - 1) * SLOT, full = inbox_full + 8" : ", full = x_ring + X_STAGES * DEEP * X_BYTES"}, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
   const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
@@ -68,31 +64,31 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
   const int begin = rank * UNITS / SPLIT, end = (rank + 1) * UNITS / SPLIT, ahead = min(STAGES, end - begin);
 
   if (threadIdx.x == MATH) {
-${initRings}${cluster ? "    barrier_init(inbox_full, 1);\n" : ""}    barrier_init_done();
+${initRings}${cluster ? "    mbarrier_init(inbox_full, 1);\n" : ""}    fence_mbarrier_init();
     // Weights do not wait for the kernel before: a ring of them is under way while it still runs.
     for (int i = 0; i < ahead; i++) {
-      barrier_expect(full + 8 * i, DEEP * W_BYTES);
-      for (int d = 0; d < DEEP; d++) copy_in(ring + (i * DEEP + d) * W_BYTES, &w_map, full + 8 * i, ((begin + i) * DEEP + d) * 64, column0);
+      mbarrier_arrive_expect_tx(full + 8 * i, DEEP * W_BYTES);
+      for (int d = 0; d < DEEP; d++) tma_load_2d(ring + (i * DEEP + d) * W_BYTES, &w_map, full + 8 * i, ((begin + i) * DEEP + d) * 64, column0);
     }
   }
   __syncthreads();
   release_next();
-${cluster ? "  cluster_arrive();  // whoever has seen all blocks do so may send to them\n" : ""}
+${cluster ? "  cluster_arrive_relaxed();  // whoever has seen all blocks do so may send to them\n" : ""}
   if (warp == MATH / 32 && lane == 0) {
     // One thread keeps the weights coming: bytes in flight are what bandwidth needs.
     for (int u = ahead; u < end - begin; u++) {
       const int stage = u % STAGES;
-      barrier_wait(empty + 8 * stage, (u / STAGES - 1) & 1);
-      barrier_expect(full + 8 * stage, DEEP * W_BYTES);
-      for (int d = 0; d < DEEP; d++) copy_in(ring + (stage * DEEP + d) * W_BYTES, &w_map, full + 8 * stage, ((begin + u) * DEEP + d) * 64, column0);
+      mbarrier_wait(empty + 8 * stage, (u / STAGES - 1) & 1);
+      mbarrier_arrive_expect_tx(full + 8 * stage, DEEP * W_BYTES);
+      for (int d = 0; d < DEEP; d++) tma_load_2d(ring + (stage * DEEP + d) * W_BYTES, &w_map, full + 8 * stage, ((begin + u) * DEEP + d) * 64, column0);
     }
   } else if (warp == MATH / 32 + 1 && lane == 0) {
     await_previous();
     for (int u = 0; u < end - begin; u++) {
       const int stage = u % X_STAGES;
-      if (u >= X_STAGES) barrier_wait(x_empty + 8 * stage, (u / X_STAGES - 1) & 1);
-      barrier_expect(x_full + 8 * stage, DEEP * X_BYTES);
-      for (int d = 0; d < DEEP; d++) copy_in(x_ring + (stage * DEEP + d) * X_BYTES, &x_map, x_full + 8 * stage, ((begin + u) * DEEP + d) * 64, token0);
+      if (u >= X_STAGES) mbarrier_wait(x_empty + 8 * stage, (u / X_STAGES - 1) & 1);
+      mbarrier_arrive_expect_tx(x_full + 8 * stage, DEEP * X_BYTES);
+      for (int d = 0; d < DEEP; d++) tma_load_2d(x_ring + (stage * DEEP + d) * X_BYTES, &x_map, x_full + 8 * stage, ((begin + u) * DEEP + d) * 64, token0);
     }
   }
   if (warp < MATH / 32) {
@@ -101,21 +97,21 @@ ${cluster ? "  cluster_arrive();  // whoever has seen all blocks do so may send 
     int stage = 0, x_stage = 0, before = 0, x_before = 0;  // places in the rings of this unit and of the one before
     u32 phase = 0, x_phase = 0;
     for (int u = 0; u < end - begin; u++) {
-      barrier_wait(full + 8 * stage, phase);
-      barrier_wait(x_full + 8 * x_stage, x_phase);
-      product_64(sum, tile_descriptor(x_ring + (x_stage * DEEP + deep) * X_BYTES + part_rows * 8192), tile_descriptor(ring + (stage * DEEP + deep) * W_BYTES), u > 0);
-      wgmma_wait<1>(sum);
+      mbarrier_wait(full + 8 * stage, phase);
+      mbarrier_wait(x_full + 8 * x_stage, x_phase);
+      wgmma_m64n${columns}k64_bf16(sum, descriptor_k_major(x_ring + (x_stage * DEEP + deep) * X_BYTES + part_rows * 8192), descriptor_k_major(ring + (stage * DEEP + deep) * W_BYTES), u > 0);
+      wgmma_wait_group_n${columns}<1>(sum);
       // The unit before has been read: hand its stages back while this one multiplies.
-      if (u > 0 && lane == 0) { barrier_arrive(empty + 8 * before); barrier_arrive(x_empty + 8 * x_before); }
+      if (u > 0 && lane == 0) { mbarrier_arrive(empty + 8 * before); mbarrier_arrive(x_empty + 8 * x_before); }
       before = stage; x_before = x_stage;
       if (++stage == STAGES) { stage = 0; phase ^= 1; }
       if (++x_stage == X_STAGES) { x_stage = 0; x_phase ^= 1; }
     }
-    wgmma_wait<0>(sum);
+    wgmma_wait_group_n${columns}<0>(sum);
 
     // The rings have been read and nothing more is coming: they now take the sums, a token a row.
     await_previous();  // y may still be in use
-    group_sync(1, MATH);
+    bar_sync(1, MATH);
 ${keepSums}  }
   __syncthreads();
 
@@ -134,26 +130,24 @@ ${cluster ? `    for (int s = 0; s < SPLIT; s++) {
       for (int i = 0; i < WIDTH; i++) v[i] += part[i];
     }` : "    add_own(v, ring + (token * PITCH + column) * 4);"}
 ${wide
-    ? `    store16(y + (long long)(token0 + token) * ${p.yStride} + column0 + column, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));`
+    ? `    st_global_v4_u32(y + (long long)(token0 + token) * ${p.yStride} + column0 + column, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));`
     : `    for (int i = 0; i < WIDTH; i++)
       if (column0 + column + i < N) y[(long long)(token0 + token) * ${p.yStride} + column0 + column + i] = ${stored("v[i]")};`}
-  }
-}
-`;
-  const source = `${header(bf16Header(p, s, machine))}
-${called(`${fragments(["types", "barriers", "dependent", "load", "bf16", "floats", ...(cluster ? (["cluster", "send"] as const) : [])], 0)}\n${bf16Wgmma(columns)}`, body)}
-${body}`;
-  return {
-    name, language: "cuda", source,
+  }`;
+  return cudaKernel({
+    name,
+    header: bf16Header(p, s, machine),
     params: [
-      { kind: "tensormap", name: "x_map", of: "x", dtype: "bf16", dims: [k, "m"], strides: [2 * p.xStride], box: [64, tokens], swizzle: 128 },
-      { kind: "tensormap", name: "w_map", of: "w", dtype: "bf16", dims: [k, n], strides: [2 * k], box: [64, columns], swizzle: 128 },
-      { kind: "buffer", name: "y", dtype: p.y, access: "out" },
+      tensorMap("x_map", { of: "x", dtype: "bf16", dims: [k, "m"], strides: [2 * p.xStride], box: [64, tokens] }),
+      tensorMap("w_map", { of: "w", dtype: "bf16", dims: [k, n], strides: [2 * k], box: [64, columns] }),
+      output("y", p.y),
     ],
     dims: ["m"],
     launch: {
-      grid: [split, Math.ceil(n / columns), ceildiv("m", tokens)], block: math + 64, sharedBytes: sharedBytes(s), pdl: true, early: ["w"],
+      grid: [split, Math.ceil(n / columns), ceildiv("m", tokens)], block: math + 64, sharedBytes: sharedBytes(s), pdl: true, early: ["w"], blocksPerSM: resident,
       ...(cluster ? { cluster: [split, 1, 1] as [number, number, number] } : {}),
     },
-  };
+    definitions,
+    body,
+  });
 }

@@ -4,10 +4,8 @@
 // head is whole scale blocks, form "nt" can end in codes: the warps of a block then hold one scale block and agree on its largest value.
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
-import { header } from "../fragments.ts";
+import { cudaKernel, input, output } from "../../text/kernel.ts";
 import { literal } from "../../printed/element.ts";
-import { helpersFor } from "../../printed/helpers.ts";
-import { dependent, packBf16, splitF32, streamLoads, streamMma, streamTypes } from "../mma-fragments.ts";
 
 /** y[z, i, j] = sum over p of a[z, i, p] b[z, j, p]; strides of [z, i, p], [z, j, p] and [z, i, j] in elements; m varies at run time. */
 export interface StreamBmmProblem {
@@ -55,42 +53,24 @@ export function streamBmm(p: StreamBmmProblem, s: StreamBmmSchedule, machine: Gp
   const units = bmmUnits(p, s);
   const bytes = 2 * p.batch * p.n * p.k;
   const yBytes = p.scale ? 1 + 4 / 128 : p.yType === "f32" ? 4 : 2;
-  const results = p.scale ? "u8* __restrict__ codes, float* __restrict__ scales" : `${p.yType === "f32" ? "float" : "u16"}* __restrict__ y`;
-  const source = `${header([
-    `bmm: y[z, i, :${p.n}] ${p.yType} = a[z, i, :${p.k}] ${p.x} times b[z] bf16, ${p.batch} matrices, f32 sums${p.scale ? "; y goes on as e4m3 codes with a scale per 128 columns" : ""}`,
-    `schedule ${JSON.stringify(s)}`,
-    `${floorText(machine, { reads: `(${bytes} + ${p.batch * (p.k * (p.x === "f32" ? 4 : 2) + p.n * yBytes)} m) bytes`, bytes })} and more`,
-    "every stride is a multiple of 8 elements, and so are the starts",
-  ])}
-${streamTypes}
-${dependent}
-${streamLoads}
-${streamMma}
-${packBf16}${p.x === "f32" ? `\n${splitF32}` : ""}
-${p.scale ? `${helpersFor(storeCodes(p))}
-` : ""}${bmmConstants(p, s)}
-${p.scale ? `constexpr int WARPS = ${s.warps};  // together one block of 128 columns
-` : ""}
-extern "C" __global__ void __launch_bounds__(${32 * s.warps}, ${Math.max(1, 8 / s.warps)})
-${name}(const ${p.x === "f32" ? "float" : "u16"}* __restrict__ a, const u16* __restrict__ b, ${results}, int m) {
-  const int lane = threadIdx.x % 32, group = lane / 4, quarter = lane % 4;
+  return cudaKernel({
+    name,
+    header: [
+      `bmm: y[z, i, :${p.n}] ${p.yType} = a[z, i, :${p.k}] ${p.x} times b[z] bf16, ${p.batch} matrices, f32 sums${p.scale ? "; y goes on as e4m3 codes with a scale per 128 columns" : ""}`,
+      `schedule ${JSON.stringify(s)}`,
+      `${floorText(machine, { reads: `(${bytes} + ${p.batch * (p.k * (p.x === "f32" ? 4 : 2) + p.n * yBytes)} m) bytes`, bytes })} and more`,
+      "every stride is a multiple of 8 elements, and so are the starts",
+    ],
+    params: [input("a", p.x), input("b", "bf16"), ...(p.scale ? [output("codes", "e4m3"), output("scales", "f32")] : [output("y", p.yType)])],
+    dims: ["m"],
+    launch: { grid: [Math.ceil(units / s.warps), 1, 1], block: 32 * s.warps, sharedBytes: 0, pdl: true, early: ["b"], blocksPerSM: Math.max(1, 8 / s.warps) },
+    definitions: `${bmmConstants(p, s)}${p.scale ? `\nconstexpr int WARPS = ${s.warps};  // together one block of 128 columns` : ""}`,
+    body: `  const int lane = threadIdx.x % 32, group = lane / 4, quarter = lane % 4;
   const int unit = blockIdx.x * ${s.warps} + threadIdx.x / 32;
   release_next();
   if (unit >= UNITS) return;
-${bmmBody(p, s)}}
-`;
-  return {
-    name, language: "cuda", source,
-    params: [
-      { kind: "buffer", name: "a", dtype: p.x, access: "in" },
-      { kind: "buffer", name: "b", dtype: "bf16", access: "in" },
-      ...(p.scale
-        ? ([{ kind: "buffer", name: "codes", dtype: "e4m3", access: "out" }, { kind: "buffer", name: "scales", dtype: "f32", access: "out" }] as const)
-        : ([{ kind: "buffer", name: "y", dtype: p.yType, access: "out" }] as const)),
-    ],
-    dims: ["m"],
-    launch: { grid: [Math.ceil(units / s.warps), 1, 1], block: 32 * s.warps, sharedBytes: 0, pdl: true, early: ["b"] },
-  };
+${bmmBody(p, s)}`,
+  });
 }
 
 /** Units of a product, and how a warp finds its own. */
@@ -128,12 +108,12 @@ ${p.x === "f32" ? `      const float4 zero = make_float4(0.f, 0.f, 0.f, 0.f);
       float v[8] = {left.x, left.y, left.z, left.w, right.x, right.y, right.z, right.w};
 #pragma unroll
       for (int part = 0; part < 3; part++) {
-        const uint4 now = take_bf16(v);
+        const uint4 now = split_bf16(v);
 #pragma unroll
-        for (int t = 0; t < TILES; t++) mma_32_columns(sum[t], upper[step][t], lower[step][t], now);
+        for (int t = 0; t < TILES; t++) mma_m16n8k32_bf16(sum[t], upper[step][t], lower[step][t], now);
       }` : `      const uint4 now = token < m ? ${together(p, s) ? "from[step * 4]" : "*(const uint4*)(from + step * 32)"} : make_uint4(0, 0, 0, 0);
 #pragma unroll
-      for (int t = 0; t < TILES; t++) mma_32_columns(sum[t], upper[step][t], lower[step][t], now);`}
+      for (int t = 0; t < TILES; t++) mma_m16n8k32_bf16(sum[t], upper[step][t], lower[step][t], now);`}
     }
 ${storeOf(p, s)}
   }
@@ -145,8 +125,8 @@ const fetchRows = (p: StreamBmmProblem): string => `  uint4 upper[STEPS][TILES],
 #pragma unroll
     for (int t = 0; t < TILES; t++) {
       const u16* from = b + (i64)z * ${p.b[0]} + (i64)(column0 + t * 16 + group) * ${p.b[1]} + step * 32 + quarter * 8;
-      upper[step][t] = load_weights(from);
-      lower[step][t] = load_weights(from + 8 * ${p.b[1]});
+      upper[step][t] = ld_global_stream_v4_u32(from);
+      lower[step][t] = ld_global_stream_v4_u32(from + 8 * ${p.b[1]});
     }
   await_previous();
 `;
@@ -156,7 +136,7 @@ const fetchColumns = (p: StreamBmmProblem): string => `  uint4 rows[STEPS][8];  
 #pragma unroll
   for (int step = 0; step < STEPS; step++)
 #pragma unroll
-    for (int r = 0; r < 8; r++) rows[step][r] = load_weights(b + (i64)z * ${p.b[0]} + (i64)(step * 32 + quarter * 8 + r) * ${p.b[2]} + column0 + group * 8);
+    for (int r = 0; r < 8; r++) rows[step][r] = ld_global_stream_v4_u32(b + (i64)z * ${p.b[0]} + (i64)(step * 32 + quarter * 8 + r) * ${p.b[2]} + column0 + group * 8);
   await_previous();
   // Turned over: mma's row lane / 4 of tile t is column 8 (lane / 4) + 2 t of the unit, its row + 8 the column beside.
   uint4 upper[STEPS][TILES], lower[STEPS][TILES];

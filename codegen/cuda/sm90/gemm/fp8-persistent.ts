@@ -4,7 +4,7 @@ import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
 import { chainOf, gemmHeader, scheduleName, sharedBytes, STEP, type GemmProblem, type TallSchedule } from "./fp8-schedule.ts";
-import { called, fragments, header } from "../fragments.ts";
+import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 
 /** One matrix: tiles run down GROUP row tiles before the next column. */
 const locateDense = `// Tiles run down GROUP row tiles before the next column: one wave reuses a few rows of x and a few of w from L2.
@@ -22,11 +22,7 @@ __device__ __forceinline__ void count_tiles(const int* __restrict__ offsets, int
 #pragma unroll
   for (int e = lane; e - lane <= EXPERTS; e += 32) {
     const int tiles = (offsets[min(e + 1, EXPERTS)] - offsets[min(e, EXPERTS)] + ROWS - 1) / ROWS;
-    int sum = tiles;
-    for (int d = 1; d < 32; d *= 2) {
-      const int lower = __shfl_up_sync(~0u, sum, d);
-      sum += lane >= d ? lower : 0;
-    }
+    const int sum = warp_running_sum(tiles);
     if (e <= EXPERTS) before[e] = carry + sum - tiles;
     carry += __shfl_sync(~0u, sum, 31);
   }
@@ -68,16 +64,16 @@ const SHARED_TILE = `      if (end - begin < ROUNDED) {
 #pragma unroll
         for (int i = 0; i < 16; i++) sums[(blockIdx.x * 16 + i) * 256 + threadIdx.x] = make_float4(sum[4 * i], sum[4 * i + 1], sum[4 * i + 2], sum[4 * i + 3]);
         __threadfence();
-        group_sync(3, 256);
+        bar_sync(3, 256);
         if (threadIdx.x == 0) {
           atomicAdd(counter, 1);
-          while (load_acquire(counter) < parts) { }
+          while (ld_acquire_s32(counter) < parts) { }
         }
-        group_sync(3, 256);
+        bar_sync(3, 256);
         for (int chunk = part * 16 / parts; chunk < (part + 1) * 16 / parts; chunk++) {
           float4 v = make_float4(0.f, 0.f, 0.f, 0.f);
           for (int s = 0; s < parts; s++) {
-            const float4 more = load_partial(sums + ((first + s) * 16 + chunk) * 256 + threadIdx.x);
+            const float4 more = ld_global_cg_v4_f32(sums + ((first + s) * 16 + chunk) * 256 + threadIdx.x);
             v.x += more.x; v.y += more.y; v.z += more.z; v.w += more.w;
           }
           const int row = row0 + slab * 16 + lane / 4, at_column = column * COLUMNS + chunk * 8 + lane % 4 * 2;
@@ -87,7 +83,7 @@ const SHARED_TILE = `      if (end - begin < ROUNDED) {
           }
         }
         // The last to have read makes the counter ready for the next launch.
-        group_sync(3, 256);
+        bar_sync(3, 256);
         if (threadIdx.x == 0 && atomicAdd(counter, 1) == 2 * parts - 1) *counter = 0;
         continue;
       }
@@ -111,31 +107,28 @@ export function tall({ n, k, experts }: GemmProblem & { experts?: number }, sche
       experts ? "const Tile at = locate(tile, before, offsets, expert);" : "const Tile at = locate(tile, row_tiles, m);",
       pair ? "const int column = at.column * 2 + rank;" : "const int column = at.column;",
     ].map((l) => indent + l).join("\n");
-  const copyW = (to: string, barrier: string, p: string): string => `copy_in(${to}, &w_map, ${barrier}, ${p} * 128, ${experts ? "expert * N + " : ""}column * COLUMNS);`;
+  const copyW = (to: string, barrier: string, p: string): string => `tma_load_2d(${to}, &w_map, ${barrier}, ${p} * 128, ${experts ? "expert * N + " : ""}column * COLUMNS);`;
   const copyX = pair
-    ? "copy_in_all(to + rank * (X_BYTES / 2), &x_map, barrier, p * 128, at.row + rank * (ROWS / 2), 3);  // this block's half, to both"
-    : "copy_in(to, &x_map, barrier, p * 128, at.row);";
-  const body = `${experts || pair || cut ? `constexpr int N = ${n};                    // columns of y\n` : ""}constexpr int STEPS = ${steps};                    // of 128 columns of k
+    ? "tma_load_2d_multicast(to + rank * (X_BYTES / 2), &x_map, barrier, p * 128, at.row + rank * (ROWS / 2), 3);  // this block's half, to both"
+    : "tma_load_2d(to, &x_map, barrier, p * 128, at.row);";
+  const definitions = `${experts || pair || cut ? `constexpr int N = ${n};                    // columns of y\n` : ""}constexpr int STEPS = ${steps};                    // of 128 columns of k
 constexpr int ROWS = 128, COLUMNS = 128;      // a block's tile of y, 64 rows to each of two math warpgroups
 constexpr int COLUMN_TILES = ${Math.ceil(n / (pair ? 256 : 128))}, GROUP = ${group};${pair ? "  // columns of tiles, two to a pair of blocks" : ""}
 constexpr int STAGES = ${stages}, X_BYTES = ROWS * 128, STAGE = X_BYTES + COLUMNS * 128;
 constexpr int CHAIN = ${chain}, ROUNDED = ${padded};  // steps between two drains of the tensor cores; all steps${padded === steps ? "" : ", the last ones of zeros"}
 ${cut ? "constexpr int CHAINS = ROUNDED / CHAIN;\n" : ""}${experts ? `constexpr int EXPERTS = ${experts};\n` : ""}
-${experts ? locateGrouped(experts) : locateDense}${cut ? findTurn : ""}
-extern "C" __global__ void __launch_bounds__(384, 1)
-${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map, const __grid_constant__ TensorMap y_map,
-    const float* __restrict__ x_scale, const float* __restrict__ w_scale, ${experts ? "const int* __restrict__ offsets, u16* __restrict__ y, int r" : cut ? "u16* __restrict__ y, int m, float* __restrict__ workspace" : "int m"}) {
-  extern __shared__ u8 raw[];
+${experts ? locateGrouped(experts) : locateDense}${cut ? findTurn : ""}`;
+  const body = `  extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
   const u32 staging = ring + STAGES * STAGE, full = staging + 2 * 16384, empty = full + 8 * STAGES;
   const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
 ${pair ? "  const int rank = cluster_rank();\n" : ""}${cut ? "" : `  const int first_tile = ${pair ? "blockIdx.x / 2, stride = gridDim.x / 2" : "blockIdx.x, stride = gridDim.x"};\n`}
   if (threadIdx.x == 0) {
     for (int s = 0; s < STAGES; s++) {
-      barrier_init(full + 8 * s, 1);
-      barrier_init(empty + 8 * s, ${pair ? 16 : 8});  // one arrival a math warp${pair ? ", of both blocks" : ""}
+      mbarrier_init(full + 8 * s, 1);
+      mbarrier_init(empty + 8 * s, ${pair ? 16 : 8});  // one arrival a math warp${pair ? ", of both blocks" : ""}
     }
-    barrier_init_done();
+    fence_mbarrier_init();
   }
 ${experts ? `  __shared__ int before[EXPERTS + 1];
   if (warp == 0) {
@@ -152,7 +145,7 @@ ${experts ? `  __shared__ int before[EXPERTS + 1];
 ${cut ? TURNS : ""}`}
   if (warp >= 8) {
     // Producer: one thread keeps the ring full; its registers go to the math warpgroups.
-    registers_down<40>();
+    setmaxnreg_dec<40>();
     if (warp == 8 && lane == 0) {
       int stage = 0; u32 phase = 0;
       ${eachTile}
@@ -162,7 +155,7 @@ ${located("        ")}
           // Weights do not wait for the kernel before; the first ring of them is under way while it still runs.
           fetched = min(STAGES, ${cut ? "end - begin" : "ROUNDED"});
           for (int i = 0; i < fetched; i++) {
-            barrier_expect(full + 8 * i, STAGE);
+            mbarrier_arrive_expect_tx(full + 8 * i, STAGE);
             ${copyW("ring + i * STAGE + X_BYTES", "full + 8 * i", cut ? "(begin + i)" : "i")}
           }
           await_previous();
@@ -170,8 +163,8 @@ ${located("        ")}
         for (int p = ${cut ? "begin" : "0"}; p < ${cut ? "end" : "ROUNDED"}; p++) {
           const u32 to = ring + stage * STAGE, barrier = full + 8 * stage;
           if (p >= ${cut ? "begin + fetched" : "fetched"}) {
-            barrier_wait(empty + 8 * stage, phase ^ 1);
-            barrier_expect(barrier, STAGE);
+            mbarrier_wait(empty + 8 * stage, phase ^ 1);
+            mbarrier_arrive_expect_tx(barrier, STAGE);
             ${copyW("to + X_BYTES", "barrier", "p")}
           }
           ${copyX}
@@ -181,7 +174,7 @@ ${located("        ")}
     }
 ${pair ? "    __syncwarp();\n" : ""}  } else {
     // Math: two warpgroups, one above the other on the rows of a tile.
-    registers_up<232>();
+    setmaxnreg_inc<232>();
     await_previous();
     const int team = warp / 4, slab = warp % 4;
     const u32 out = staging + team * 16384;
@@ -206,18 +199,18 @@ ${located("      ")}
           const float w_now = w_ahead;
           float upper = upper_ahead, lower = lower_ahead;
           // Scales come a step before they are needed: one in eight is not in L1.
-          if (i + 1 < CHAIN) w_ahead = load_scale(w_scales + ${step}), upper_ahead = load_scale(upper_scales + ${step}), lower_ahead = load_scale(lower_scales + ${step});
+          if (i + 1 < CHAIN) w_ahead = ld_global_nc_f32(w_scales + ${step}), upper_ahead = ld_global_nc_f32(upper_scales + ${step}), lower_ahead = ld_global_nc_f32(lower_scales + ${step});
           if (i + 1 < CHAIN) {
-            barrier_wait(full + 8 * ahead, phase);
+            mbarrier_wait(full + 8 * ahead, phase);
             const u32 from = ring + ahead * STAGE;
-            product_128(part[(i + 1) & 1], tile_descriptor(from + team * (X_BYTES / 2)), tile_descriptor(from + X_BYTES));
+            wgmma_m64n128k128_e4m3(part[(i + 1) & 1], descriptor_k_major(from + team * (X_BYTES / 2)), descriptor_k_major(from + X_BYTES));
             if (++ahead == STAGES) { ahead = 0; phase ^= 1; }
           }
           if (i < 0) continue;
-          if (i + 1 < CHAIN) wgmma_wait<1>(part[i & 1]);
-          else wgmma_wait<0>(part[i & 1]);
+          if (i + 1 < CHAIN) wgmma_wait_group<1>(part[i & 1]);
+          else wgmma_wait_group<0>(part[i & 1]);
           // The stage is read: hand it back before the arithmetic.
-          ${pair ? "if (lane < 2) barrier_arrive_at(empty + 8 * stage, lane);" : "if (lane == 0) barrier_arrive(empty + 8 * stage);"}
+          ${pair ? "if (lane < 2) mbarrier_arrive_cluster(empty + 8 * stage, lane);" : "if (lane == 0) mbarrier_arrive(empty + 8 * stage);"}
           if (++stage == STAGES) stage = 0;
           upper *= w_now; lower *= w_now;
 #pragma unroll
@@ -225,51 +218,51 @@ ${located("      ")}
         }
       }
 
-${cut ? SHARED_TILE : ""}      // Output: 64 x 128 bf16 through shared memory; the copy engine writes whole lines and clips the edges of y.
-      if (threadIdx.x % 128 == 0) copy_out_read();  // the last tile has left the staging
-      group_sync(1 + team, 128);
+${cut ? SHARED_TILE : ""}      // Output: 64 x 128 bf16 through shared memory; TMA writes whole lines and clips the edges of y.
+      if (threadIdx.x % 128 == 0) tma_store_wait_read<0>();  // the last tile has left the staging
+      bar_sync(1 + team, 128);
 #pragma unroll
-      for (int c = 0; c < 16; c += 2) {  // two 8-column chunks a store, in the copy engine's 128-byte swizzle
+      for (int c = 0; c < 16; c += 2) {  // two 8-column chunks a store, in TMA's 128-byte swizzle
         const int row = slab * 16 + lane % 16, chunk = c % 8 + lane / 16;
         const float* v = sum + c * 4;
-        store_matrices(out + c / 8 * 8192 + row * 128 + ((chunk ^ (row % 8)) * 16),
+        stmatrix_x4(out + c / 8 * 8192 + row * 128 + ((chunk ^ (row % 8)) * 16),
             pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
       }
-      fence_async();
-      group_sync(1 + team, 128);
+      fence_proxy_async();
+      bar_sync(1 + team, 128);
 ${experts ? `      if (row0 + 64 > at.end) {
         // The next expert's rows are not ours to write: what there is, 16 bytes a thread.
         for (int c = threadIdx.x % 128; c < 64 * 16; c += 128) {
           const int row = c / 16, chunk = c % 8, half = c % 16 / 8;
           if (row0 + row < at.end)
-            *(uint4*)(y + (long long)(row0 + row) * N + column * COLUMNS + c % 16 * 8) = load_shared16(out + half * 8192 + row * 128 + ((chunk ^ (row % 8)) * 16));
+            *(uint4*)(y + (long long)(row0 + row) * N + column * COLUMNS + c % 16 * 8) = ld_shared_v4_u32(out + half * 8192 + row * 128 + ((chunk ^ (row % 8)) * 16));
         }
       } else ` : "      "}if (threadIdx.x % 128 == 0) {
-        copy_out(&y_map, out, column * COLUMNS, row0);
-        copy_out(&y_map, out + 8192, column * COLUMNS + 64, row0);
-        copy_out_commit();
+        tma_store_2d(&y_map, out, column * COLUMNS, row0);
+        tma_store_2d(&y_map, out + 8192, column * COLUMNS + 64, row0);
+        tma_store_commit();
       }
     }
-    if (threadIdx.x % 128 == 0) copy_out_wait();
+    if (threadIdx.x % 128 == 0) tma_store_wait();
   }
-${pair ? "  __syncwarp();\n  cluster_leave();  // neither leaves while the other may still write to it\n" : ""}}
-`;
-  const source = `${header(gemmHeader({ n, k, experts }, schedule, machine))}
-${called(fragments(["types", "barriers", "dependent", "load", "store", "wgmma", "registers", "scales", "bf16", ...(pair ? (["cluster", "multicast"] as const) : []), ...(experts ? (["chunks"] as const) : []), ...(cut ? (["meet"] as const) : [])], 128), body)}
-${body}`;
-  return {
-    name, language: "cuda", source,
+${pair ? "  __syncwarp();\n  cluster_sync_relaxed();  // neither leaves while the other may still write to it\n" : ""}`;
+  return cudaKernel({
+    name,
+    header: gemmHeader({ n, k, experts }, schedule, machine),
     params: [
-      { kind: "tensormap", name: "x_map", of: "x", dtype: "e4m3", dims: [k, count], strides: [k], box: [128, pair ? 64 : 128], swizzle: 128 },
-      { kind: "tensormap", name: "w_map", of: "w", dtype: "e4m3", dims: [k, (experts ?? 1) * n], strides: [k], box: [128, 128], swizzle: 128 },
-      { kind: "tensormap", name: "y_map", of: "y", dtype: "bf16", dims: [n, count], strides: [2 * n], box: [64, 64], swizzle: 128 },
-      { kind: "buffer", name: "x_scale", dtype: "f32", access: "in" },
-      { kind: "buffer", name: "w_scale", dtype: "f32", access: "in" },
-      ...(experts ? [{ kind: "buffer", name: "offsets", dtype: "i32", access: "in" } as const] : []),
-      ...(experts || cut ? [{ kind: "buffer", name: "y", dtype: "bf16", access: "out" } as const] : []),
+      tensorMap("x_map", { of: "x", dtype: "e4m3", dims: [k, count], strides: [k], box: [128, pair ? 64 : 128] }),
+      tensorMap("w_map", { of: "w", dtype: "e4m3", dims: [k, (experts ?? 1) * n], strides: [k], box: [128, 128] }),
+      tensorMap("y_map", { of: "y", dtype: "bf16", dims: [n, count], strides: [2 * n], box: [64, 64] }),
+      input("x_scale", "f32"), input("w_scale", "f32"), ...(experts ? [input("offsets", "i32")] : []), ...(experts || cut ? [output("y", "bf16")] : []),
     ],
     dims: [count],
-    ...(cut ? { workspaceBytes: mul("SMs", 65536 + 4) } : {}),
-    launch: { grid: ["SMs", 1, 1], block: 384, sharedBytes: sharedBytes(schedule, k), pdl: true, ...(experts ? {} : { early: ["w"] }), ...(pair ? { cluster: [2, 1, 1] as [number, number, number] } : {}) },
-  };
+    ...(cut ? { workspace: { type: "float", bytes: mul("SMs", 65536 + 4) } } : {}),
+    launch: {
+      grid: ["SMs", 1, 1], block: 384, sharedBytes: sharedBytes(schedule, k), pdl: true, blocksPerSM: 1,
+      ...(experts ? {} : { early: ["w"] }),
+      ...(pair ? { cluster: [2, 1, 1] as [number, number, number] } : {}),
+    },
+    definitions,
+    body,
+  });
 }

@@ -5,7 +5,7 @@ import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { add, ceildiv } from "../../../../ir/size.ts";
 import { gemmHeader, scheduleName, sharedBytes, STEP, streamChain, type GemmProblem, type StreamSchedule } from "./fp8-schedule.ts";
-import { called, fragments, header } from "../fragments.ts";
+import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { initRings } from "./two-rings.ts";
 
 /** The run of rows a block works on: found on the device, so that shapes do not depend on what the router chose. */
@@ -18,11 +18,7 @@ __device__ __forceinline__ Run find_run(const int* __restrict__ offsets, int wan
 #pragma unroll
   for (int e = lane; e - lane < EXPERTS; e += 32) {
     const int from = offsets[min(e, EXPERTS)], to = offsets[min(e + 1, EXPERTS)], runs = (to - from + TOKENS - 1) / TOKENS;
-    int sum = runs;
-    for (int d = 1; d < 32; d *= 2) {
-      const int lower = __shfl_up_sync(~0u, sum, d);
-      sum += lane >= d ? lower : 0;
-    }
+    const int sum = warp_running_sum(runs);
     const int nth = want - (carry + sum - runs);
     if (nth >= 0 && nth < runs) mine = {e, from + nth * TOKENS, to};
     carry += __shfl_sync(~0u, sum, 31);
@@ -39,17 +35,17 @@ const SEND = `  // Each block finishes a share of the tile. It is sent the other
   // waits for another to leave.
   const int share = (chunks + SPLIT - 1) / SPLIT, first_chunk = rank * share, last_chunk = min(chunks, first_chunk + share);
   cluster_wait();
-  if (threadIdx.x == 0) barrier_expect(inbox_full, max(0, last_chunk - first_chunk) * 32 * (SPLIT - 1));
+  if (threadIdx.x == 0) mbarrier_arrive_expect_tx(inbox_full, max(0, last_chunk - first_chunk) * 32 * (SPLIT - 1));
   for (int c = threadIdx.x < MATH ? threadIdx.x : chunks; c < chunks; c += MATH) {
     const int owner = c / share;
     if (owner == rank) continue;
     float v[8] = {};
     add_own(v, ring + (c / (ROWS / 8) * PITCH + c % (ROWS / 8) * 8) * 4);
     const u32 to = inbox + (rank - (rank > owner)) * SLOT + (c - owner * share) * 32;
-    send16(to, owner, inbox_full, make_float4(v[0], v[1], v[2], v[3]));
-    send16(to + 16, owner, inbox_full, make_float4(v[4], v[5], v[6], v[7]));
+    st_async_v4_f32(to, owner, inbox_full, make_float4(v[0], v[1], v[2], v[3]));
+    st_async_v4_f32(to + 16, owner, inbox_full, make_float4(v[4], v[5], v[6], v[7]));
   }
-  barrier_wait(inbox_full, 0);
+  mbarrier_wait(inbox_full, 0);
 `;
 
 /** A plain product, or with `experts` a product for every run of rows between two offsets, each by its own n x k matrix. */
@@ -63,14 +59,13 @@ export function stream({ n, k, experts }: GemmProblem & { experts?: number }, sc
   const threads = math + (moved ? 128 : 64);
   const cluster = split > 1;
   const count = experts ? "r" : "m";
-  const body = `constexpr int N = ${n}, STEPS = ${Math.ceil(k / STEP)};       // columns of y; steps of 128 columns of k
+  const definitions = `constexpr int N = ${n}, STEPS = ${Math.ceil(k / STEP)};       // columns of y; steps of 128 columns of k
 constexpr int ROWS = ${rows}, TOKENS = ${tokens};      // a tile: rows of w by rows of x
 constexpr int DEEP = ${deep}, UNITS = (STEPS + DEEP - 1) / DEEP;  // a ring stage holds DEEP steps, each for its own warpgroups
 constexpr int SPLIT = ${split};                  // blocks that share the k of a tile
 constexpr int MOST = (UNITS + SPLIT - 1) / SPLIT * DEEP;  // steps a block may have
 constexpr int CHAIN = ${chain};                  // units between two drains of the tensor cores
 constexpr int MATH = ${math};                  // threads that multiply; a warp more copies w, another x
-constexpr int THREADS = ${threads};
 constexpr int STAGES = ${stages}, X_STAGES = ${xStages};    // weights come from afar and need the longer ring
 constexpr int W_BYTES = ROWS * 128, X_BYTES = TOKENS * 128;
 constexpr int HELD = TOKENS / 2;                // sums a thread holds
@@ -78,18 +73,14 @@ constexpr int X_PITCH = TOKENS + 2, PITCH = ROWS + 4;  // floats a step of x's s
 ${cluster ? "constexpr int SLOT = (ROWS * TOKENS / 8 + SPLIT - 1) / SPLIT * 32;  // bytes of sums that another block sends: this block's share of the tile\n" : ""}${experts ? `constexpr int EXPERTS = ${experts};\n${findRun(experts)}` : ""}
 // Eight neighbouring sums; those of all steps of a stage.
 __device__ __forceinline__ void add8(float (&v)[8], u32 from) {
-  const float4 a = load_shared4(from), b = load_shared4(from + 16);
+  const float4 a = ld_shared_v4_f32(from), b = ld_shared_v4_f32(from + 16);
   v[0] += a.x; v[1] += a.y; v[2] += a.z; v[3] += a.w; v[4] += b.x; v[5] += b.y; v[6] += b.z; v[7] += b.w;
 }
 __device__ __forceinline__ void add_own(float (&v)[8], u32 from) {
 #pragma unroll
   for (int d = 0; d < DEEP; d++) add8(v, from + d * (TOKENS * PITCH * 4));
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, ${resident})
-${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map,
-    const float* __restrict__ x_scale, const float* __restrict__ w_scale, ${experts ? "const int* __restrict__ offsets, u16* __restrict__ y, int r" : "u16* __restrict__ y, int m"}) {
-  extern __shared__ u8 raw[];
+}`;
+  const body = `  extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
   const u32 x_ring = ring + STAGES * DEEP * W_BYTES, x_scales = x_ring + X_STAGES * DEEP * X_BYTES, w_scales = x_scales + MOST * X_PITCH * 4;
   const u32 ${cluster ? `inbox = (w_scales + ${rows > 128 ? `${Math.ceil(rows / 128)} * ` : ""}MOST * 4 + 15) & ~15u, inbox_full = inbox + (SPLIT - 1) * SLOT, full = inbox_full + 8` : `full = (w_scales + ${rows > 128 ? `${Math.ceil(rows / 128)} * ` : ""}MOST * 4 + 7) & ~7u`}, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
@@ -98,11 +89,11 @@ ${name}(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorM
 ${experts ? "  __shared__ Run run;\n" : "  const int token0 = blockIdx.y * TOKENS;\n"}  const int begin = rank * UNITS / SPLIT, end = (rank + 1) * UNITS / SPLIT, ahead = min(STAGES, end - begin);
 
   if (threadIdx.x == MATH) {
-${initRings}${cluster ? "    barrier_init(inbox_full, 1);\n" : ""}    barrier_init_done();${experts ? "" : `
+${initRings}${cluster ? "    mbarrier_init(inbox_full, 1);\n" : ""}    fence_mbarrier_init();${experts ? "" : `
     // Weights do not wait for the kernel before: a ring of them is under way while it still runs.
     for (int i = 0; i < ahead; i++) {
-      barrier_expect(full + 8 * i, DEEP * W_BYTES);
-      for (int d = 0; d < DEEP; d++) copy_in(ring + (i * DEEP + d) * W_BYTES, &w_map, full + 8 * i, ((begin + i) * DEEP + d) * 128, column0);
+      mbarrier_arrive_expect_tx(full + 8 * i, DEEP * W_BYTES);
+      for (int d = 0; d < DEEP; d++) tma_load_2d(ring + (i * DEEP + d) * W_BYTES, &w_map, full + 8 * i, ((begin + i) * DEEP + d) * 128, column0);
     }`}
   }
 ${experts ? `  if (warp == MATH / 32) {
@@ -112,41 +103,41 @@ ${experts ? `  if (warp == MATH / 32) {
   }
 ` : ""}  __syncthreads();
   release_next();
-${cluster ? "  cluster_arrive();  // whoever has seen all blocks do so may send to them\n" : ""}${experts ? `  if (run.expert < 0) return;  // fewer runs than there could be
+${cluster ? "  cluster_arrive_relaxed();  // whoever has seen all blocks do so may send to them\n" : ""}${experts ? `  if (run.expert < 0) return;  // fewer runs than there could be
   const int token0 = run.row, m = run.end, w_row0 = run.expert * N + column0;
 ` : ""}
   if (warp >= MATH / 32) {
-${moved ? "    registers_down<40>();\n" : ""}    if (warp == MATH / 32 && lane == 0) {
+${moved ? "    setmaxnreg_dec<40>();\n" : ""}    if (warp == MATH / 32 && lane == 0) {
       // One thread keeps the weights coming: bytes in flight are what bandwidth needs.
       for (int u = ${experts ? "0" : "ahead"}; u < end - begin; u++) {
         const int stage = u % STAGES;
-        if (u >= STAGES) barrier_wait(empty + 8 * stage, (u / STAGES - 1) & 1);
-        barrier_expect(full + 8 * stage, DEEP * W_BYTES);
-        for (int d = 0; d < DEEP; d++) copy_in(ring + (stage * DEEP + d) * W_BYTES, &w_map, full + 8 * stage, ((begin + u) * DEEP + d) * 128, ${experts ? "w_row0" : "column0"});
+        if (u >= STAGES) mbarrier_wait(empty + 8 * stage, (u / STAGES - 1) & 1);
+        mbarrier_arrive_expect_tx(full + 8 * stage, DEEP * W_BYTES);
+        for (int d = 0; d < DEEP; d++) tma_load_2d(ring + (stage * DEEP + d) * W_BYTES, &w_map, full + 8 * stage, ((begin + u) * DEEP + d) * 128, ${experts ? "w_row0" : "column0"});
       }
     }
     if (warp == MATH / 32 + 1 && lane == 0) {
       await_previous();
       for (int u = 0; u < end - begin; u++) {
         const int stage = u % X_STAGES;
-        if (u >= X_STAGES) barrier_wait(x_empty + 8 * stage, (u / X_STAGES - 1) & 1);
-        barrier_expect(x_full + 8 * stage, DEEP * X_BYTES);
-        for (int d = 0; d < DEEP; d++) copy_in(x_ring + (stage * DEEP + d) * X_BYTES, &x_map, x_full + 8 * stage, ((begin + u) * DEEP + d) * 128, token0);
+        if (u >= X_STAGES) mbarrier_wait(x_empty + 8 * stage, (u / X_STAGES - 1) & 1);
+        mbarrier_arrive_expect_tx(x_full + 8 * stage, DEEP * X_BYTES);
+        for (int d = 0; d < DEEP; d++) tma_load_2d(x_ring + (stage * DEEP + d) * X_BYTES, &x_map, x_full + 8 * stage, ((begin + u) * DEEP + d) * 128, token0);
       }
     }
     __syncwarp();
   } else {
-${moved ? "    registers_up<232>();\n" : ""}    const int team = warp / 4, part_rows = team % (ROWS / 64), deep = team / (ROWS / 64), slab = warp % 4;
+${moved ? "    setmaxnreg_inc<232>();\n" : ""}    const int team = warp / 4, part_rows = team % (ROWS / 64), deep = team / (ROWS / 64), slab = warp % 4;
     // Scales of all the block's steps at once, without passing through registers; past the ends any finite scale will do.
     const int first = begin * DEEP, count = (end - begin) * DEEP;
     for (int p = threadIdx.x; p < count; p += MATH)
-      ${rows > 128 ? `for (int r = 0; r < ${Math.ceil(rows / 128)}; r++) ` : ""}copy_word(w_scales + ${rows > 128 ? "(r * MOST + p)" : "p"} * 4, w_scale + ${experts ? `(long long)(run.expert * (N / 128) + column0 / 128${rows > 128 ? " + r" : ""})` : `min(column0 / 128${rows > 128 ? " + r" : ""}, (N - 1) / 128)`} * STEPS + min(first + p, STEPS - 1));
+      ${rows > 128 ? `for (int r = 0; r < ${Math.ceil(rows / 128)}; r++) ` : ""}cp_async_4(w_scales + ${rows > 128 ? "(r * MOST + p)" : "p"} * 4, w_scale + ${experts ? `(long long)(run.expert * (N / 128) + column0 / 128${rows > 128 ? " + r" : ""})` : `min(column0 / 128${rows > 128 ? " + r" : ""}, (N - 1) / 128)`} * STEPS + min(first + p, STEPS - 1));
     await_previous();
     for (int t = warp; t < TOKENS; t += MATH / 32)
       for (int p = lane; p < count; p += 32)
-        copy_word(x_scales + (p * X_PITCH + t) * 4, x_scale + min(token0 + t, m - 1) * STEPS + min(first + p, STEPS - 1));
-    copies_wait();
-    group_sync(1, MATH);
+        cp_async_4(x_scales + (p * X_PITCH + t) * 4, x_scale + min(token0 + t, m - 1) * STEPS + min(first + p, STEPS - 1));
+    cp_async_wait_all();
+    bar_sync(1, MATH);
 
     float sum[HELD];
 #pragma unroll
@@ -159,25 +150,25 @@ ${moved ? "    registers_up<232>();\n" : ""}    const int team = warp / 4, part_
 #pragma unroll
       for (int i = -1; i < CHAIN; i++) {
         if (i + 1 < CHAIN) {
-          barrier_wait(full + 8 * stage, phase);
-          barrier_wait(x_full + 8 * x_stage, x_phase);
+          mbarrier_wait(full + 8 * stage, phase);
+          mbarrier_wait(x_full + 8 * x_stage, x_phase);
           const u32 w_tile = ring + (stage * DEEP + deep) * W_BYTES + part_rows * 8192, x_tile = x_ring + (x_stage * DEEP + deep) * X_BYTES;
-          product_128(part[(i + 1) & 1], tile_descriptor(w_tile), tile_descriptor(x_tile));
+          wgmma_m64n${tokens}k128_e4m3(part[(i + 1) & 1], descriptor_k_major(w_tile), descriptor_k_major(x_tile));
           if (++stage == STAGES) { stage = 0; phase ^= 1; }
           if (++x_stage == X_STAGES) { x_stage = 0; x_phase ^= 1; }
         }
         if (i < 0) continue;
         const int p = (u + i) * DEEP + deep;
-        const float w_now = load_shared(w_scales + (part_rows / 2 * MOST + p) * 4);
-        if (i + 1 < CHAIN) wgmma_wait<1>(part[i & 1]);
-        else wgmma_wait<0>(part[i & 1]);
-        if (lane == 0) { barrier_arrive(empty + 8 * read); barrier_arrive(x_empty + 8 * x_read); }
+        const float w_now = ld_shared_f32(w_scales + (part_rows / 2 * MOST + p) * 4);
+        if (i + 1 < CHAIN) wgmma_wait_group<1>(part[i & 1]);
+        else wgmma_wait_group<0>(part[i & 1]);
+        if (lane == 0) { mbarrier_arrive(empty + 8 * read); mbarrier_arrive(x_empty + 8 * x_read); }
         if (++read == STAGES) read = 0;
         if (++x_read == X_STAGES) x_read = 0;
         // Columns of the product are tokens: each pair of registers has its own two scales.
 #pragma unroll
         for (int j = 0; j < TOKENS / 8; j++) {
-          const float2 x_now = load_shared_pair(x_scales + (p * X_PITCH + j * 8 + lane % 4 * 2) * 4);
+          const float2 x_now = ld_shared_v2_f32(x_scales + (p * X_PITCH + j * 8 + lane % 4 * 2) * 4);
 #pragma unroll
           for (int v = 4 * j; v < 4 * j + 4; v++) sum[v] = fmaf(part[i & 1][v], (v & 1 ? x_now.y : x_now.x) * w_now, sum[v]);
         }
@@ -185,13 +176,13 @@ ${moved ? "    registers_up<232>();\n" : ""}    const int team = warp / 4, part_
     }
 
     // The ring has been read and nothing more is coming: it now takes the sums, a token a row.
-    group_sync(1, MATH);
+    bar_sync(1, MATH);
     const u32 sums = ring + deep * (TOKENS * PITCH * 4) + (part_rows * 64 + slab * 16 + lane / 4) * 4;
 #pragma unroll
     for (int j = 0; j < TOKENS / 8; j++)
 #pragma unroll
       for (int i = 0; i < 4; i++)
-        store_shared(sums + ((j * 8 + lane % 4 * 2 + i % 2) * PITCH + i / 2 * 8) * 4, sum[4 * j + i]);
+        st_shared_f32(sums + ((j * 8 + lane % 4 * 2 + i % 2) * PITCH + i / 2 * 8) * 4, sum[4 * j + i]);
   }
   __syncthreads();
 
@@ -210,29 +201,24 @@ ${cluster ? `    for (int s = 0; s < SPLIT; s++) {
 #pragma unroll
       for (int i = 0; i < 8; i++) v[i] += part[i];
     }` : "    add_own(v, ring + (token * PITCH + column) * 4);"}
-    store16(y + (long long)(token0 + token) * N + column0 + column, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
-  }
-}
-`;
-  const source = `${header(gemmHeader({ n, k, experts }, schedule, machine))}
-${called(fragments(["types", "barriers", "dependent", "load", "bf16", "floats", "async", "wgmma", ...(moved ? (["registers"] as const) : []), ...(cluster ? (["cluster", "send"] as const) : [])], tokens), body)}
-${body}`;
-  return {
-    name, language: "cuda", source,
+    st_global_v4_u32(y + (long long)(token0 + token) * N + column0 + column, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
+  }`;
+  return cudaKernel({
+    name,
+    header: gemmHeader({ n, k, experts }, schedule, machine),
     params: [
-      { kind: "tensormap", name: "x_map", of: "x", dtype: "e4m3", dims: [k, count], strides: [k], box: [128, tokens], swizzle: 128 },
-      { kind: "tensormap", name: "w_map", of: "w", dtype: "e4m3", dims: [k, (experts ?? 1) * n], strides: [k], box: [128, rows], swizzle: 128 },
-      { kind: "buffer", name: "x_scale", dtype: "f32", access: "in" },
-      { kind: "buffer", name: "w_scale", dtype: "f32", access: "in" },
-      ...(experts ? [{ kind: "buffer", name: "offsets", dtype: "i32", access: "in" } as const] : []),
-      { kind: "buffer", name: "y", dtype: "bf16", access: "out" },
+      tensorMap("x_map", { of: "x", dtype: "e4m3", dims: [k, count], strides: [k], box: [128, tokens] }),
+      tensorMap("w_map", { of: "w", dtype: "e4m3", dims: [k, (experts ?? 1) * n], strides: [k], box: [128, rows] }),
+      input("x_scale", "f32"), input("w_scale", "f32"), ...(experts ? [input("offsets", "i32")] : []), output("y", "bf16"),
     ],
     dims: [count],
     launch: {
       // Runs of an expert: at most one that is not full. Blocks past the last find nothing and leave.
       grid: experts ? [split, Math.ceil(n / rows), add({ op: "min", of: ["r", experts] }, { op: "div", of: ["r", tokens] })] : [split, ceildiv("m", tokens), Math.ceil(n / rows)],
-      block: threads, sharedBytes: sharedBytes(schedule, k), pdl: true, ...(experts ? {} : { early: ["w", "w_scale"] }),
+      block: threads, sharedBytes: sharedBytes(schedule, k), pdl: true, blocksPerSM: resident, ...(experts ? {} : { early: ["w", "w_scale"] }),
       ...(cluster ? { cluster: [split, 1, 1] as [number, number, number] } : {}),
     },
-  };
+    definitions,
+    body,
+  });
 }

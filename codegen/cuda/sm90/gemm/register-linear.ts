@@ -7,8 +7,7 @@ import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import { blockRows, isAligned, periodOf, STREAM_WARPS, streamName, unstreamable, type StreamProblem, type StreamSchedule } from "./register-schedule.ts";
 import { illegalSchedule } from "../diagnostics.ts";
-import { header } from "../fragments.ts";
-import { dependent, packBf16, splitF32, streamLoads, streamMma, streamTypes } from "../mma-fragments.ts";
+import { cudaKernel, input, output } from "../../text/kernel.ts";
 
 export function streamLinear(p: StreamProblem, s: StreamSchedule, machine: Gpu): KernelText {
   const reason = unstreamable(p);
@@ -22,26 +21,12 @@ export function streamLinear(p: StreamProblem, s: StreamSchedule, machine: Gpu):
   const whole = aligned && batches * 4 * s.kWarps * s.depth === words;
   const tiles = s.tokens / 8;
   const shared = s.kWarps > 1;
-  const yType = p.y === "f32" ? "float" : "u16";
   const stored = (v: string): string => (p.y === "f32" ? v : `(u16)pack_bf16(${v}, 0.f)`);
-  const source = `${header([
-    `linear: y [m, ${n}] ${p.y} = x [m, ${k}] ${p.x} times w [${n}, ${k}]^T bf16, f32 sums; m up to ${s.tokens}`,
-    `schedule ${JSON.stringify(s)}`,
-    floorText(machine, { reads: `${2 * n * k} bytes of weights`, bytes: 2 * n * k }),
-    ...(aligned ? ["x, w and every row of x start at multiples of 16 bytes"] : [`rows of w start at multiples of ${16 / period} bytes: a tile holds every ${period}th row, whose starts lie alike; weights are finite`]),
-  ])}
-${streamTypes}
-${dependent}
-${streamLoads}
-${streamMma}
-${packBf16}${p.x === "f32" ? `\n${splitF32}` : ""}
-constexpr int N = ${n}, K = ${k}, X_STRIDE = ${p.xStride}, Y_STRIDE = ${p.yStride};
+  const definitions = `constexpr int N = ${n}, K = ${k}, X_STRIDE = ${p.xStride}, Y_STRIDE = ${p.yStride};
 constexpr int ROW_WARPS = ${s.rowWarps}, K_WARPS = ${s.kWarps};  // warps with rows of their own; warps that share a row
 ${whole || period > 1 ? "" : `constexpr int WORDS = ${words};                    // of 16 bytes that a row touches\n`}constexpr int DEPTH = ${s.depth}, BATCHES = ${batches};         // steps of 32 columns in flight; batches of so many steps a row
-${period > 1 ? `constexpr int PERIOD = ${period}, ALIKE = N / PERIOD;  // rows r, r + PERIOD, ... start alike within 16 bytes\n` : ""}
-extern "C" __global__ void __launch_bounds__(${32 * STREAM_WARPS})
-${name}(const ${p.x === "f32" ? "float" : "u16"}* __restrict__ x, const u16* __restrict__ w, ${yType}* __restrict__ y, int m) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = lane / 4, quarter = lane % 4;
+${period > 1 ? `constexpr int PERIOD = ${period}, ALIKE = N / PERIOD;  // rows r, r + PERIOD, ... start alike within 16 bytes\n` : ""}`;
+  const body = `  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = lane / 4, quarter = lane % 4;
   const int row_warp = warp / K_WARPS, k_warp = warp % K_WARPS;
   release_next();
 
@@ -61,15 +46,15 @@ ${period > 1 ? "  auto shift_of = [&](int from) { return from / ALIKE * K % 8; }
 ${period > 1
     ? `    const int shift = shift_of(first), class_at = first / ALIKE;
     if (word < (K + shift + 7) / 8) {
-      upper[u] = load_weights(w + (i64)((a - class_at * ALIKE) * PERIOD + class_at) * K - shift + word * 8);
-      lower[u] = load_weights(w + (i64)((b - class_at * ALIKE) * PERIOD + class_at) * K - shift + word * 8);
+      upper[u] = ld_global_stream_v4_u32(w + (i64)((a - class_at * ALIKE) * PERIOD + class_at) * K - shift + word * 8);
+      lower[u] = ld_global_stream_v4_u32(w + (i64)((b - class_at * ALIKE) * PERIOD + class_at) * K - shift + word * 8);
     } else upper[u] = lower[u] = make_uint4(0, 0, 0, 0);`
     : whole
-      ? `    upper[u] = load_weights(w + (i64)a * K + word * 8);
-    lower[u] = load_weights(w + (i64)b * K + word * 8);`
+      ? `    upper[u] = ld_global_stream_v4_u32(w + (i64)a * K + word * 8);
+    lower[u] = ld_global_stream_v4_u32(w + (i64)b * K + word * 8);`
       : `    if (word < WORDS) {
-      upper[u] = load_weights(w + (i64)a * K + word * 8);
-      lower[u] = load_weights(w + (i64)b * K + word * 8);
+      upper[u] = ld_global_stream_v4_u32(w + (i64)a * K + word * 8);
+      lower[u] = ld_global_stream_v4_u32(w + (i64)b * K + word * 8);
     } else upper[u] = lower[u] = make_uint4(0, 0, 0, 0);`}
   };
   if (begin < end) {
@@ -88,8 +73,8 @@ ${xLoads(p, s, period, aligned, whole)}
 #pragma unroll
       for (int t = 0; t < ${tiles}; t++) ${p.x === "f32" ? `{
 #pragma unroll
-        for (int part = 0; part < 3; part++) mma_32_columns(sum[t], upper[u], lower[u], take_bf16(tokens[u][t]));
-      }` : "mma_32_columns(sum[t], upper[u], lower[u], tokens[u][t]);"}
+        for (int part = 0; part < 3; part++) mma_m16n8k32_bf16(sum[t], upper[u], lower[u], split_bf16(tokens[u][t]));
+      }` : "mma_m16n8k32_bf16(sum[t], upper[u], lower[u], tokens[u][t]);"}
       if (next < end) fetch(u, next, next_batch);
     }
     if (next_batch == 0) {
@@ -118,18 +103,21 @@ ${shared ? `
     for (int part = 1; part < K_WARPS; part++) total += parts[part][row][token];
     y[(i64)token * Y_STRIDE + ${period > 1 ? "(block_begin + row) % ALIKE * PERIOD + (block_begin + row) / ALIKE" : "block_begin + row"}] = ${stored("total")};
   }
-` : ""}}
-`;
-  return {
-    name, language: "cuda", source,
-    params: [
-      { kind: "buffer", name: "x", dtype: p.x, access: "in" },
-      { kind: "buffer", name: "w", dtype: "bf16", access: "in" },
-      { kind: "buffer", name: "y", dtype: p.y, access: "out" },
+` : ""}`;
+  return cudaKernel({
+    name,
+    header: [
+      `linear: y [m, ${n}] ${p.y} = x [m, ${k}] ${p.x} times w [${n}, ${k}]^T bf16, f32 sums; m up to ${s.tokens}`,
+      `schedule ${JSON.stringify(s)}`,
+      floorText(machine, { reads: `${2 * n * k} bytes of weights`, bytes: 2 * n * k }),
+      ...(aligned ? ["x, w and every row of x start at multiples of 16 bytes"] : [`rows of w start at multiples of ${16 / period} bytes: a tile holds every ${period}th row, whose starts lie alike; weights are finite`]),
     ],
+    params: [input("x", p.x), input("w", "bf16"), output("y", p.y)],
     dims: ["m"],
     launch: { grid: [s.blocks, 1, 1], block: 32 * STREAM_WARPS, sharedBytes: 0, pdl: true, early: ["w"] },
-  };
+    definitions,
+    body,
+  });
 }
 
 /** Loads of the tokens of a batch, from L1 or L2: all in flight together. Rows past m are zeros. */

@@ -4,12 +4,11 @@
 // ended, for weights never wait. Rows of x come with the stages or lie in shared memory whole (ring-rows.ts), normalised or gated
 // there; a residual is added where y is written. k must be a multiple of 64; other products stream through registers. Same bits every run.
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
-import type { KernelText, Param } from "../../../../ir/kernel/catalogue.ts";
+import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import { ringBytes, ringName, ringParts, ringPitch, ringResident, ringStage, ringTile, unringable, type RingProblem, type RingSchedule } from "./ring-schedule.ts";
 import { illegalSchedule } from "../diagnostics.ts";
-import { fragments, header } from "../fragments.ts";
-import { ringFragments } from "../ring-fragments.ts";
+import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { residentRows } from "./ring-rows.ts";
 
 /** The op in words, for the header of its text. */
@@ -30,40 +29,31 @@ export function ringLinear(p: RingProblem, s: RingSchedule, machine: Gpu): Kerne
   const added = p.residualStride !== undefined;
   const held = Math.max(8, s.tokens);
   const rows = staged ? null : residentRows(p, s);
-  const params: [string, Param][] = [
+  const loose = { restrict: false };
+  const params = [
     staged
-      ? ["const __grid_constant__ TensorMap x_map", { kind: "tensormap", name: "x_map", of: "x", dtype: "bf16", dims: [64, "m", k / 64], strides: [2 * p.xStride, 128], box: [64, s.tokens, s.pieces], swizzle: 128 }]
-      : ["const u16* __restrict__ x", { kind: "buffer", name: "x", dtype: "bf16", access: "in" }],
-    ["const __grid_constant__ TensorMap w_map", { kind: "tensormap", name: "w_map", of: "w", dtype: "bf16", dims: [64, n, k / 64], strides: [2 * k, 128], box: [64, s.rows, s.pieces], swizzle: 128 }],
-    ...(p.rows === "rms_norm" ? [["const u16* __restrict__ gain", { kind: "buffer", name: "gain", dtype: "bf16", access: "in" }] as [string, Param]] : []),
-    ...(added ? [["const u16* residual", { kind: "buffer", name: "residual", dtype: "bf16", access: "in" }] as [string, Param]] : []),
-    [`${p.y === "f32" ? "float" : "u16"}* ${added ? "" : "__restrict__ "}y`, { kind: "buffer", name: "y", dtype: p.y, access: "out" }],
+      ? tensorMap("x_map", { of: "x", dtype: "bf16", dims: [64, "m", k / 64], strides: [2 * p.xStride, 128], box: [64, s.tokens, s.pieces] })
+      : input("x", "bf16"),
+    tensorMap("w_map", { of: "w", dtype: "bf16", dims: [64, n, k / 64], strides: [2 * k, 128], box: [64, s.rows, s.pieces] }),
+    ...(p.rows === "rms_norm" ? [input("gain", "bf16")] : []),
+    // y may be the buffer of the residual.
+    ...(added ? [input("residual", "bf16", loose), output("y", p.y, loose)] : [output("y", p.y)]),
   ];
   const fromStage = wide
-    ? `load_matrices4(swizzled(x_tile, piece * TOKENS + lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2), x[0][0], x[0][1], x[1][0], x[1][1]);`
-    : `load_matrices2(swizzled(x_tile, piece * TOKENS + ${s.tokens === 8 ? "lane % 8" : `min(lane % 8, ${s.tokens - 1})`}, chunk + lane / 8 % 2), x[0][0], x[0][1]);`;
+    ? `ldmatrix_x4(swizzle_128b(x_tile, piece * TOKENS + lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2), x[0][0], x[0][1], x[1][0], x[1][1]);`
+    : `ldmatrix_x2(swizzle_128b(x_tile, piece * TOKENS + ${s.tokens === 8 ? "lane % 8" : `min(lane % 8, ${s.tokens - 1})`}, chunk + lane / 8 % 2), x[0][0], x[0][1]);`;
   const fromRows = wide
-    ? "load_matrices4(x_lane + (step * PIECES * 4 + q) * 32, x[0][0], x[0][1], x[1][0], x[1][1]);"
-    : "load_matrices2(x_lane + (step * PIECES * 4 + q) * 32, x[0][0], x[0][1]);";
-  const source = `${header([
-    `${op}: ${meaning(p, s.tokens)}`,
-    `schedule ${JSON.stringify(s)}`,
-    floorText(machine, { reads: `${2 * n * k} bytes of weights`, bytes: 2 * n * k }),
-  ])}
-${fragments(["types", "barriers", "dependent", ...(p.y === "bf16" || p.rows ? (["bf16"] as const) : [])], 0)}
-${ringFragments}
-constexpr int N = ${n}, ${staged ? "" : `K = ${k}, `}TOKENS = ${s.tokens}, HELD = ${held}, SHARES = ${s.blocks * s.tiles};  // of rows: ${s.tiles} a block, one after another
+    ? "ldmatrix_x4(x_lane + (step * PIECES * 4 + q) * 32, x[0][0], x[0][1], x[1][0], x[1][1]);"
+    : "ldmatrix_x2(x_lane + (step * PIECES * 4 + q) * 32, x[0][0], x[0][1]);";
+  const definitions = `constexpr int N = ${n}, ${staged ? "" : `K = ${k}, `}TOKENS = ${s.tokens}, HELD = ${held}, SHARES = ${s.blocks * s.tiles};  // of rows: ${s.tiles} a block, one after another
 constexpr int ROWS = ${s.rows}, PIECES = ${s.pieces};          // a stage: ROWS rows of w${staged ? " and the tokens" : ""}, PIECES times 64 columns
 constexpr int STEPS = ${s.steps}, STAGES = ${s.stages}, ${staged ? "" : `EARLY = ${s.early}, `}FLYING = ${s.flying};        // stages of a row; stages in the ring; under way at once while the ring fills, and after
-constexpr int STAGE = ${ringStage(s)}, BYTES = ${staged ? "(ROWS + TOKENS)" : "ROWS"} * PIECES * 128;  // the copy engine counts those outside the tensor too
+constexpr int STAGE = ${ringStage(s)}, BYTES = ${staged ? "(ROWS + TOKENS)" : "ROWS"} * PIECES * 128;  // TMA counts those outside the tensor too
 ${staged ? `constexpr int X_AT = ${ringTile(s)};            // the tokens' columns in a stage` : `constexpr int X_STRIDE = ${p.xStride}, PITCH = ${ringPitch(s)};  // from row to row of x; of what lies in shared memory, 16 bytes apart in banks
 constexpr int TURNS = (K + 2047) / 2048;       // of 256 threads over a row, 8 columns each`}
 constexpr int TILES = (ROWS + 15) / 16;        // of 16 rows; past ROWS they hold what no one stores
-constexpr int WRITES = (ROWS * TOKENS + 255) / 256;  // of y, by each thread
-
-${rows?.helpers ? `${rows.helpers}\n` : ""}extern "C" __global__ void __launch_bounds__(288, 1)
-${name}(${params.map(([text]) => text).join(", ")}, int m) {
-  extern __shared__ u8 raw[];
+constexpr int WRITES = (ROWS * TOKENS + 255) / 256;  // of y, by each thread`;
+  const body = `  extern __shared__ u8 raw[];
   const u32 base = shared_address(raw), ring = (base + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
   float* const parts = (float*)(raw + (ring - base) + STAGES * STAGE);  // [8 warps][16 TILES rows][HELD tokens]
 ${staged ? "" : `  u16* const x_rows = (u16*)((u8*)parts + ${ringParts(s)});  // [TOKENS][PITCH]\n`}  const u32 full = ring + STAGES * STAGE + ${ringParts(s) + ringResident(s)}, empty = full + 8 * STAGES;
@@ -73,10 +63,10 @@ ${staged ? "" : `  u16* const x_rows = (u16*)((u8*)parts + ${ringParts(s)});  //
 
   if (threadIdx.x == 0) {
     for (int i = 0; i < STAGES; i++) {
-      barrier_init(full + 8 * i, 1);
-      barrier_init(empty + 8 * i, 8);  // one arrival a math warp
+      mbarrier_init(full + 8 * i, 1);
+      mbarrier_init(empty + 8 * i, 8);  // one arrival a math warp
     }
-    barrier_init_done();
+    fence_mbarrier_init();
   }
   __syncthreads();
   release_next();
@@ -86,25 +76,25 @@ ${staged ? "" : `  u16* const x_rows = (u16*)((u8*)parts + ${ringParts(s)});  //
     // Weights do not wait for the kernel before; the first ring of them comes while it still runs. Few stages are under
     // way at once: what is asked for beyond only queues, and what the kernel before still reads and stores would queue behind.
     const int all = shares * STEPS, ahead = min(STAGES, all);
-    const u64 policy = read_once();
+    const u64 policy = l2_evict_first();
     for (int i = 0; i < ahead; i++) {
-${staged ? "" : "      if (i >= EARLY) barrier_wait(full + 8 * (i - EARLY), 0);\n"}      barrier_expect(full + 8 * i, BYTES);
-      copy_weights(ring + i * STAGE, &w_map, full + 8 * i, row_of(share0 + i / STEPS), i % STEPS * PIECES, policy);
+${staged ? "" : "      if (i >= EARLY) mbarrier_wait(full + 8 * (i - EARLY), 0);\n"}      mbarrier_arrive_expect_tx(full + 8 * i, BYTES);
+      tma_load_3d_hint(ring + i * STAGE, &w_map, full + 8 * i, 0, row_of(share0 + i / STEPS), i % STEPS * PIECES, policy);
     }
 ${staged ? `    await_previous();
-    for (int i = 0; i < ahead; i++) copy_in_pieces(ring + i * STAGE + X_AT, &x_map, full + 8 * i, 0, i % STEPS * PIECES);
+    for (int i = 0; i < ahead; i++) tma_load_3d(ring + i * STAGE + X_AT, &x_map, full + 8 * i, 0, 0, i % STEPS * PIECES);
 ` : ""}    int stage = ahead % STAGES; u32 phase = ahead / STAGES;
     for (int i = ahead; i < all; i++) {
-      barrier_wait(empty + 8 * stage, phase ^ 1);
-      barrier_wait(full + 8 * ((i - FLYING) % STAGES), (i - FLYING) / STAGES & 1);
-      barrier_expect(full + 8 * stage, BYTES);
-      copy_weights(ring + stage * STAGE, &w_map, full + 8 * stage, row_of(share0 + i / STEPS), i % STEPS * PIECES, policy);
-${staged ? "      copy_in_pieces(ring + stage * STAGE + X_AT, &x_map, full + 8 * stage, 0, i % STEPS * PIECES);\n" : ""}      if (++stage == STAGES) { stage = 0; phase ^= 1; }
+      mbarrier_wait(empty + 8 * stage, phase ^ 1);
+      mbarrier_wait(full + 8 * ((i - FLYING) % STAGES), (i - FLYING) / STAGES & 1);
+      mbarrier_arrive_expect_tx(full + 8 * stage, BYTES);
+      tma_load_3d_hint(ring + stage * STAGE, &w_map, full + 8 * stage, 0, row_of(share0 + i / STEPS), i % STEPS * PIECES, policy);
+${staged ? "      tma_load_3d(ring + stage * STAGE + X_AT, &x_map, full + 8 * stage, 0, 0, i % STEPS * PIECES);\n" : ""}      if (++stage == STAGES) { stage = 0; phase ^= 1; }
     }
     return;
   }
 
-${rows ? `${rows.body}  // Of a lane: where its row of x begins, of those ldmatrix reads; rows past the last repeat it.
+${rows ? `${rows}  // Of a lane: where its row of x begins, of those ldmatrix reads; rows past the last repeat it.
   const u32 x_lane = shared_address(x_rows + min(${wide ? "lane / 16 * 8 + " : ""}lane % 8, m - 1) * PITCH + lane / 8 % 2 * 8);
 ` : "  await_previous();  // y may still be in use\n"}
   int stage = 0; u32 phase = 0;
@@ -119,7 +109,7 @@ ${added ? `    // What is added to this share, fetched while its weights are mul
     }
 ` : ""}    float sum[TILES][HELD / 8][4] = {};
     for (int step = 0; step < STEPS; step++) {
-      barrier_wait(full + 8 * stage, phase);
+      mbarrier_wait(full + 8 * stage, phase);
       const u32 w_tile = ring + stage * STAGE${staged ? ", x_tile = w_tile + X_AT" : ""};
       // Steps of 16 columns go round the warps: four in each piece of 64.
 #pragma unroll
@@ -130,13 +120,13 @@ ${added ? `    // What is added to this share, fetched while its weights are mul
 #pragma unroll
         for (int t = 0; t < TILES; t++) {
           u32 w[4];
-          load_matrices4(swizzled(w_tile, piece * ROWS + t * 16 + lane % 16, chunk + lane / 16), w[0], w[1], w[2], w[3]);
+          ldmatrix_x4(swizzle_128b(w_tile, piece * ROWS + t * 16 + lane % 16, chunk + lane / 16), w[0], w[1], w[2], w[3]);
 #pragma unroll
-          for (int c = 0; c < HELD / 8; c++) mma_16x8(sum[t][c], w, x[c]);
+          for (int c = 0; c < HELD / 8; c++) mma_m16n8k16_bf16(sum[t][c], w[0], w[1], w[2], w[3], x[c][0], x[c][1]);
         }
       }
       __syncwarp();
-      if (lane == 0) barrier_arrive(empty + 8 * stage);
+      if (lane == 0) mbarrier_arrive(empty + 8 * stage);
       if (++stage == STAGES) { stage = 0; phase ^= 1; }
     }
 
@@ -148,7 +138,7 @@ ${added ? `    // What is added to this share, fetched while its weights are mul
 #pragma unroll
         for (int h = 0; h < 2; h++)
           *(float2*)(parts + ((warp * TILES + t) * 16 + lane / 4 + h * 8) * HELD + c * 8 + lane % 4 * 2) = make_float2(sum[t][c][2 * h], sum[t][c][2 * h + 1]);
-    group_sync(1, 256);
+    bar_sync(1, 256);
 #pragma unroll
     for (int i = 0; i < WRITES; i++) {
       const int e = threadIdx.x + i * 256, row = e % rows, token = e / rows;
@@ -160,14 +150,19 @@ ${added ? `      // The product is rounded, then the sum, as if each were stored
       total = __uint_as_float(pack_bf16(0.f, total)) + __uint_as_float((u32)addend[i] << 16);
 ` : ""}      y[(long long)token * ${p.yStride} + row0 + row] = ${p.y === "f32" ? "total" : "(u16)pack_bf16(total, 0.f)"};
     }
-    ${s.tiles > 1 ? "group_sync(1, 256);  // before the next share's sums" : ""}
-  }
-}
-`;
-  return {
-    name, language: "cuda", source,
-    params: params.map(([, q]) => q),
+    ${s.tiles > 1 ? "bar_sync(1, 256);  // before the next share's sums" : ""}
+  }`;
+  return cudaKernel({
+    name,
+    header: [
+      `${op}: ${meaning(p, s.tokens)}`,
+      `schedule ${JSON.stringify(s)}`,
+      floorText(machine, { reads: `${2 * n * k} bytes of weights`, bytes: 2 * n * k }),
+    ],
+    params,
     dims: ["m"],
-    launch: { grid: [s.blocks, 1, 1], block: 288, sharedBytes: ringBytes(s), pdl: true, early: p.rows === "rms_norm" ? ["w", "gain"] : ["w"] },
-  };
+    launch: { grid: [s.blocks, 1, 1], block: 288, sharedBytes: ringBytes(s), pdl: true, early: p.rows === "rms_norm" ? ["w", "gain"] : ["w"], blocksPerSM: 1 },
+    definitions,
+    body,
+  });
 }

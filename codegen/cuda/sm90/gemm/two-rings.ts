@@ -2,12 +2,12 @@
 
 /** One thread's: barriers of both rings, the names as every such kernel has them. */
 export const initRings = `    for (int s = 0; s < STAGES; s++) {
-      barrier_init(full + 8 * s, 1);
-      barrier_init(empty + 8 * s, MATH / 32);  // one arrival a math warp
+      mbarrier_init(full + 8 * s, 1);
+      mbarrier_init(empty + 8 * s, MATH / 32);  // one arrival a math warp
     }
     for (int s = 0; s < X_STAGES; s++) {
-      barrier_init(x_full + 8 * s, 1);
-      barrier_init(x_empty + 8 * s, MATH / 32);
+      mbarrier_init(x_full + 8 * s, 1);
+      mbarrier_init(x_empty + 8 * s, MATH / 32);
     }
 `;
 
@@ -15,7 +15,7 @@ export const initRings = `    for (int s = 0; s < STAGES; s++) {
 export const keepSums = `    const u32 sums = ring + deep * (TOKENS * PITCH * 4) + (row * PITCH + lane % 4 * 2) * 4;
 #pragma unroll
     for (int j = 0; j < COLUMNS / 8; j++) {
-      store_shared_pair(sums + j * 32, sum[4 * j], sum[4 * j + 1]);
-      store_shared_pair(sums + 8 * PITCH * 4 + j * 32, sum[4 * j + 2], sum[4 * j + 3]);
+      st_shared_v2_f32(sums + j * 32, sum[4 * j], sum[4 * j + 1]);
+      st_shared_v2_f32(sums + 8 * PITCH * 4 + j * 32, sum[4 * j + 2], sum[4 * j + 3]);
     }
 `;

@@ -5,11 +5,10 @@
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { rowBytes, sliceLayout, sliceName, type ExpertsProblem, type SliceSchedule } from "./experts-schedule.ts";
-import { blockRows, choiceOf, expertsFragments, fetchStage, findRuns, mathPlace, multiplySlice, sliceConstants, sliceMap, type Routing } from "./fragments.ts";
-import { called, fragments, header } from "../fragments.ts";
+import { blockRows, choiceOf, fetchStage, findRuns, mathPlace, multiplySlice, sliceConstants, sliceMap, type Routing } from "./fragments.ts";
+import { cudaKernel, input, output } from "../../text/kernel.ts";
 import { literal } from "../../printed/element.ts";
-import { helpersFor } from "../../printed/helpers.ts";
-import { routeHelpers } from "./route-rows.ts";
+import { routeConstants } from "./route-rows.ts";
 
 export interface ExpertsDownProblem extends ExpertsProblem, Routing {
   /** Scales of quantised rows are powers of two. */
@@ -28,10 +27,10 @@ export function expertsDown(p: ExpertsDownProblem, s: SliceSchedule, machine: Gp
   const name = `${p.routing ? "route_" : ""}experts_down_${experts}x${n}x${k}${p.ue8m0 ? "_ue8m0" : ""}_${sliceName(s)}`;
   const { codes, scales } = rowBytes(s, k);
   const quantise = quantisers(k);
-  const body = `
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
-${name}(const __grid_constant__ TensorMap w_map, const float* acts, const float* w_scale, ${choice.params.map(([text]) => text).join(", ")}, const u16* x, u16* y, int T) {
-  extern __shared__ u8 raw[];
+  const constants = `${sliceConstants(p, s, `QUANTISE = ${quantise}, THREADS = MATH + QUANTISE + 32;  // threads that multiply, and that make rows of x; a warp more copies`)}constexpr int AHEAD = ${s.ahead}, X_BYTES = ${codes}, X_SCALE_BYTES = ${scales};  // experts whose rows of x are made ahead, and their room
+constexpr int FLYING = ${FLYING}, WORKERS = QUANTISE / 32, TURNS = ${k / 4 / quantise};               // blocks of 128 columns go round the warps
+`;
+  const body = `  extern __shared__ u8 raw[];
   __shared__ Run runs[ROWS];
   __shared__ int expert_of[ROWS];  // of a token's pairs: the expert, whether it is the expert's first, the row among the sorted, the weight
   __shared__ int leads[ROWS];
@@ -44,14 +43,14 @@ ${name}(const __grid_constant__ TensorMap w_map, const float* acts, const float*
 ${blockRows}${fetchStage}
   if (threadIdx.x == MATH + QUANTISE) {
     for (int i = 0; i < STAGES; i++) {
-      barrier_init(full + 8 * i, 1);
-      barrier_init(empty + 8 * i, MATH / 32);  // one arrival a math warp
+      mbarrier_init(full + 8 * i, 1);
+      mbarrier_init(empty + 8 * i, MATH / 32);  // one arrival a math warp
     }
     for (int i = 0; i < AHEAD; i++) {
-      barrier_init(x_full + 8 * i, QUANTISE / 32);
-      barrier_init(x_empty + 8 * i, MATH / 32);
+      mbarrier_init(x_full + 8 * i, QUANTISE / 32);
+      mbarrier_init(x_empty + 8 * i, MATH / 32);
     }
-    barrier_init_done();
+    fence_mbarrier_init();
   }
   // Before the wait: the kernel before lets this one start only once it has waited for the choice of experts itself.
 ${choice.weights}${choice.steps}  int own;
@@ -62,7 +61,7 @@ ${choice.weights}${choice.steps}  int own;
     // One thread keeps the weights coming: bytes in flight are what bandwidth needs.
     if (lane == 0)
       for (int i = 0; i < count * UNITS; i++) {
-        if (i >= STAGES) barrier_wait(empty + 8 * (i % STAGES), (i / STAGES - 1) & 1);
+        if (i >= STAGES) mbarrier_wait(empty + 8 * (i % STAGES), (i / STAGES - 1) & 1);
         fetch(i, runs[i / UNITS].expert);
       }
   } else if (warp >= MATH / 32) {
@@ -87,7 +86,7 @@ ${choice.weights}${choice.steps}  int own;
         if (i >= rows) continue;
         const u32 slot = visit % AHEAD, x_tile = ring + X + slot * X_BYTES, x_scales = ring + X_SCALES + slot * X_SCALE_BYTES;
         const int token = i - runs[visit].row;  // a column of the product
-        if (token == 0 && visit >= AHEAD) barrier_wait(x_empty + 8 * slot, (visit / AHEAD - 1) & 1);
+        if (token == 0 && visit >= AHEAD) mbarrier_wait(x_empty + 8 * slot, (visit / AHEAD - 1) & 1);
 #pragma unroll
         for (int t = 0; t < TURNS; t++) {
           const int block = worker + t * WORKERS;
@@ -98,15 +97,15 @@ ${choice.weights}${choice.steps}  int own;
           u32 word = 0;
 #pragma unroll
           for (int e = 0; e < 4; e++) word |= (u32)to_e4m3(__fdiv_rn(next[f][t][e], scale)) << 8 * e;
-          store_shared_word(x_tile + (block * 8 + lane / 4) * PITCH + token * 16 + lane % 4 * 4, word);
-          if (lane == 0) store_shared(x_scales + (block * X_PITCH + token) * 4, scale);
+          st_shared_u32(x_tile + (block * 8 + lane / 4) * PITCH + token * 16 + lane % 4 * 4, word);
+          if (lane == 0) st_shared_f32(x_scales + (block * X_PITCH + token) * 4, scale);
         }
         if (i + FLYING < rows) read(next[f], i + FLYING);
         if (i + 1 < runs[visit].end) continue;
         // The expert's last row.
-        fence_async();
+        fence_proxy_async();
         __syncwarp();
-        if (lane == 0) barrier_arrive(x_full + 8 * slot);
+        if (lane == 0) mbarrier_arrive(x_full + 8 * slot);
         visit++;
       }
     // What the end needs, while others multiply.
@@ -114,14 +113,14 @@ ${p.routing ? "" : "    for (int c = threadIdx.x - MATH; c < T * PER; c += QUANT
   } else {
 ${mathPlace}    for (int visit = 0; visit < count; visit++) {
       const u32 slot = visit % AHEAD, x_tile = ring + X + slot * X_BYTES, x_scales = ring + X_SCALES + slot * X_SCALE_BYTES;
-      barrier_wait(x_full + 8 * slot, visit / AHEAD & 1);
-${multiplySlice}      if (lane == 0) barrier_arrive(x_empty + 8 * slot);
+      mbarrier_wait(x_full + 8 * slot, visit / AHEAD & 1);
+${multiplySlice}      if (lane == 0) mbarrier_arrive(x_empty + 8 * slot);
       // Columns of the product are the expert's rows.
       const Run run = runs[visit];
 #pragma unroll
       for (int v = 0; v < 4; v++) {
         const int row = slice_row + v / 2 * 8, i = run.row + column + v % 2;
-        if (i < run.end && row < SLICE) store_shared(ring + SUMS + ((deep * ROWS + i) * SLICE + row) * 4, sum[v]);
+        if (i < run.end && row < SLICE) st_shared_f32(ring + SUMS + ((deep * ROWS + i) * SLICE + row) * 4, sum[v]);
       }
     }
   }
@@ -136,37 +135,26 @@ ${multiplySlice}      if (lane == 0) barrier_arrive(x_empty + 8 * slot);
       const u32 from = ring + SUMS + (row_of[token * PER + j] * SLICE + row) * 4;
       float said = 0.0f;
 #pragma unroll
-      for (int d = 0; d < DEEP; d++) said += load_shared(from + d * ROWS * SLICE * 4);
+      for (int d = 0; d < DEEP; d++) said += ld_shared_f32(from + d * ROWS * SLICE * 4);
       acc = __fadd_rn(acc, __fmul_rn(weight_of[token * PER + j], from_bf16(to_bf16(said))));
     }
     y[(i64)token * N + row0 + row] = to_bf16(__fadd_rn(onto[c], acc));
-  }
-}
-`;
-  const constants = `${sliceConstants(p, s, `QUANTISE = ${quantise}, THREADS = MATH + QUANTISE + 32;  // threads that multiply, and that make rows of x; a warp more copies`)}constexpr int AHEAD = ${s.ahead}, X_BYTES = ${codes}, X_SCALE_BYTES = ${scales};  // experts whose rows of x are made ahead, and their room
-constexpr int FLYING = ${FLYING}, WORKERS = QUANTISE / 32, TURNS = ${k / 4 / quantise};               // blocks of 128 columns go round the warps
-`;
-  const helpers = `${fragments(["types", "barriers", "dependent", "floats", "wgmma"], 8)}${expertsFragments}`;
-  const source = `${header([
-    `experts_down: y [T, ${n}] bf16 = x + the sum over a token's ${p.per} experts of weight * (a quantised row [${k}]) w [e, ${n}, ${k}]^T e4m3/128x128, f32 sums; T up to ${s.tokens}`,
-    `schedule ${JSON.stringify(s)}`,
-    `${floorText(machine, { reads: `${n * k} bytes an expert with rows`, bytes: n * k })} each`,
-  ])}
-${called(helpers, body + findRuns)}typedef long long i64;
-${helpersFor(body)}
-${p.routing ? routeHelpers(p.routing) : ""}
-${constants}${findRuns}${body}`;
-  return {
-    name, language: "cuda", source,
-    params: [
-      sliceMap(p, s),
-      { kind: "buffer", name: "acts", dtype: "f32", access: "in" },
-      { kind: "buffer", name: "w_scale", dtype: "f32", access: "in" },
-      ...choice.params.map(([, param, dtype]) => ({ kind: "buffer", name: param, dtype, access: "in" }) as const),
-      { kind: "buffer", name: "x", dtype: "bf16", access: "in" },
-      { kind: "buffer", name: "y", dtype: "bf16", access: "out" },
+  }`;
+  const loose = { restrict: false };
+  return cudaKernel({
+    name,
+    header: [
+      `experts_down: y [T, ${n}] bf16 = x + the sum over a token's ${p.per} experts of weight * (a quantised row [${k}]) w [e, ${n}, ${k}]^T e4m3/128x128, f32 sums; T up to ${s.tokens}`,
+      `schedule ${JSON.stringify(s)}`,
+      `${floorText(machine, { reads: `${n * k} bytes an expert with rows`, bytes: n * k })} each`,
     ],
+    params: [sliceMap(p, s), input("acts", "f32", loose), input("w_scale", "f32", loose), ...choice.params, input("x", "bf16", loose), output("y", "bf16", loose)],
     dims: ["T"],
-    launch: { grid: [n / s.rows, 1, 1], block: 128 * s.deep + quantise + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true, early: p.routing?.bias ? ["w", "w_scale", "bias"] : ["w", "w_scale"], chained: p.routing ? ["logits"] : ["indices"] },
-  };
+    launch: {
+      grid: [n / s.rows, 1, 1], block: 128 * s.deep + quantise + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true, blocksPerSM: 1,
+      early: p.routing?.bias ? ["w", "w_scale", "bias"] : ["w", "w_scale"], chained: p.routing ? ["logits"] : ["indices"],
+    },
+    definitions: `${p.routing ? `${routeConstants(p.routing)}\n` : ""}${constants}${findRuns}`,
+    body,
+  });
 }

@@ -4,19 +4,16 @@
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { sliceLayout, sliceName, type ExpertsProblem, type SliceSchedule } from "./experts-schedule.ts";
-import { blockRows, choiceOf, expertsFragments, fetchStage, findRuns, mathPlace, multiplySlice, sliceConstants, sliceMap, type Routing } from "./fragments.ts";
-import { called, fragments, header } from "../fragments.ts";
-import { helpersFor } from "../../printed/helpers.ts";
-import { routeHelpers } from "./route-rows.ts";
+import { blockRows, choiceOf, fetchStage, findRuns, mathPlace, multiplySlice, sliceConstants, sliceMap, type Routing } from "./fragments.ts";
+import { cudaKernel, input, output } from "../../text/kernel.ts";
+import { routeConstants } from "./route-rows.ts";
 
 export function expertsGateUp(p: ExpertsProblem & Routing, s: SliceSchedule, machine: Gpu): KernelText {
   const { experts, n, k } = p;
   const choice = choiceOf(p.routing, false);
   const name = `${p.routing ? "route_" : ""}experts_gate_up_${experts}x${n}x${k}_${sliceName(s)}`;
-  const kernel = `
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
-${name}(const __grid_constant__ TensorMap w_map, const u8* x, const float* x_scale, const float* w_scale, ${choice.params.map(([text]) => text).join(", ")}, float* y, int T) {
-  extern __shared__ u8 raw[];
+  const constants = sliceConstants(p, s, "THREADS = MATH + 32;  // threads that multiply; a warp more copies") + `constexpr int EXPERTS = ${p.experts}, SHARED = ${p.shared};          // experts; the last ones, which every token visits\n`;
+  const body = `  extern __shared__ u8 raw[];
   __shared__ Run runs[ROWS];
   __shared__ int expert_of[ROWS];  // of a token's pairs: the expert, whether it is the expert's first, the row among the sorted
   __shared__ int leads[ROWS];
@@ -29,10 +26,10 @@ ${blockRows}${fetchStage}
   const int ahead = min(STAGES, SHARED * UNITS);
   if (threadIdx.x == MATH) {
     for (int i = 0; i < STAGES; i++) {
-      barrier_init(full + 8 * i, 1);
-      barrier_init(empty + 8 * i, MATH / 32);  // one arrival a math warp
+      mbarrier_init(full + 8 * i, 1);
+      mbarrier_init(empty + 8 * i, MATH / 32);  // one arrival a math warp
     }
-    barrier_init_done();
+    fence_mbarrier_init();
     // What every token visits is known before the choice: a ring of its weights is under way while the router still runs.
     for (int i = 0; i < ahead; i++) fetch(i, EXPERTS - SHARED + i / UNITS);
   }
@@ -40,8 +37,8 @@ ${blockRows}${fetchStage}
 ${choice.weights}  await_previous();
   // All tokens, 16 columns of each side by side, with all their scales: on their way while the choice is looked at.
   if (threadIdx.x < MATH) {
-    for (int c = threadIdx.x; c < T * (K / 16); c += MATH) copy_16(ring + X + c % (K / 16) * PITCH + c / (K / 16) * 16, x + (i64)c * 16);
-    for (int c = threadIdx.x; c < T * STEPS; c += MATH) copy_word(ring + X_SCALES + (c % STEPS * X_PITCH + c / STEPS) * 4, x_scale + c);
+    for (int c = threadIdx.x; c < T * (K / 16); c += MATH) cp_async_16(ring + X + c % (K / 16) * PITCH + c / (K / 16) * 16, x + (i64)c * 16);
+    for (int c = threadIdx.x; c < T * STEPS; c += MATH) cp_async_4(ring + X_SCALES + (c % STEPS * X_PITCH + c / STEPS) * 4, x_scale + c);
   }
 ${choice.steps}  int run;
   const int count = find_runs(T * PER, expert_of, leads, runs, row_of, run);
@@ -54,14 +51,14 @@ ${choice.steps}  int run;
     // One thread keeps the weights coming: bytes in flight are what bandwidth needs.
     if (lane == 0)
       for (int i = ahead; i < count * UNITS; i++) {
-        if (i >= STAGES) barrier_wait(empty + 8 * (i % STAGES), (i / STAGES - 1) & 1);
+        if (i >= STAGES) mbarrier_wait(empty + 8 * (i % STAGES), (i / STAGES - 1) & 1);
         fetch(i, runs[run_of(i / UNITS)].expert);
       }
   } else {
     if (threadIdx.x < T * PER) row_at[run * TOKENS + threadIdx.x / PER] = row_of[threadIdx.x];
-    copies_wait();
-    fence_async();
-    group_sync(1, MATH);
+    cp_async_wait_all();
+    fence_proxy_async();
+    bar_sync(1, MATH);
 
 ${mathPlace}    const u32 x_tile = ring + X, x_scales = ring + X_SCALES;
     for (int visit = 0; visit < count; visit++) {
@@ -70,10 +67,10 @@ ${multiplySlice}      // Columns of the product are tokens: those of this expert
       for (int v = 0; v < 4; v++) {
         const int row = slice_row + v / 2 * 8, token = column + v % 2;
         const int i = token < TOKENS ? row_at[run_of(visit) * TOKENS + token] : -1;
-        if (i >= 0 && row < SLICE) store_shared(ring + SUMS + ((deep * ROWS + i) * SLICE + row) * 4, sum[v]);
+        if (i >= 0 && row < SLICE) st_shared_f32(ring + SUMS + ((deep * ROWS + i) * SLICE + row) * 4, sum[v]);
       }
     }
-    group_sync(1, MATH);
+    bar_sync(1, MATH);
 
     // Every row's slice: the warpgroups' sums in their order, rounded as rows of gate and up would have been stored, and gated.
     for (int c = threadIdx.x; c < T * PER * PART_ROWS; c += MATH) {
@@ -82,36 +79,27 @@ ${multiplySlice}      // Columns of the product are tokens: those of this expert
 #pragma unroll
       for (int part = 0; part < PARTS; part++) {
 #pragma unroll
-        for (int d = 0; d < DEEP; d++) said[part] += load_shared(ring + SUMS + ((d * ROWS + i) * SLICE + part * PART_ROWS + row) * 4);
+        for (int d = 0; d < DEEP; d++) said[part] += ld_shared_f32(ring + SUMS + ((d * ROWS + i) * SLICE + part * PART_ROWS + row) * 4);
         said[part] = from_bf16(to_bf16(said[part]));
       }
       y[(i64)i * (N / PARTS) + row0 + row] = __fmul_rn(__fdiv_rn(said[0], __fadd_rn(1.0f, expf(-said[0]))), said[1]);
     }
-  }
-}
-`;
-  const constants = sliceConstants(p, s, "THREADS = MATH + 32;  // threads that multiply; a warp more copies") + `constexpr int EXPERTS = ${p.experts}, SHARED = ${p.shared};          // experts; the last ones, which every token visits\n`;
-  const helpers = `${fragments(["types", "barriers", "dependent", "floats", "async", "wgmma"], 8)}${expertsFragments}`;
-  const source = `${header([
-    `experts_gate_up: y [r, ${n / 2}] f32 = silu(gate) * up, gate and up = x [T, ${k}] e4m3/1x128 times w [e, 2, ${n / 2}, ${k}]^T e4m3/128x128, for the r = ${p.per} T pairs of a token and an expert, sorted by expert; T up to ${s.tokens}`,
-    `schedule ${JSON.stringify(s)}`,
-    `${floorText(machine, { reads: `${n * k} bytes an expert with rows`, bytes: n * k })} each`,
-  ])}
-${called(helpers, kernel + findRuns)}typedef long long i64;
-${helpersFor(kernel)}
-${p.routing ? routeHelpers(p.routing, false) : ""}
-${constants}${findRuns}${kernel}`;
-  return {
-    name, language: "cuda", source,
-    params: [
-      sliceMap(p, s),
-      { kind: "buffer", name: "x", dtype: "e4m3", access: "in" },
-      { kind: "buffer", name: "x_scale", dtype: "f32", access: "in" },
-      { kind: "buffer", name: "w_scale", dtype: "f32", access: "in" },
-      ...choice.params.map(([, name, dtype]) => ({ kind: "buffer", name, dtype, access: "in" }) as const),
-      { kind: "buffer", name: "y", dtype: "f32", access: "out" },
+  }`;
+  const loose = { restrict: false };
+  return cudaKernel({
+    name,
+    header: [
+      `experts_gate_up: y [r, ${n / 2}] f32 = silu(gate) * up, gate and up = x [T, ${k}] e4m3/1x128 times w [e, 2, ${n / 2}, ${k}]^T e4m3/128x128, for the r = ${p.per} T pairs of a token and an expert, sorted by expert; T up to ${s.tokens}`,
+      `schedule ${JSON.stringify(s)}`,
+      `${floorText(machine, { reads: `${n * k} bytes an expert with rows`, bytes: n * k })} each`,
     ],
+    params: [sliceMap(p, s), input("x", "e4m3", loose), input("x_scale", "f32", loose), input("w_scale", "f32", loose), ...choice.params, output("y", "f32", loose)],
     dims: ["T"],
-    launch: { grid: [n / s.rows, 1, 1], block: 128 * s.deep + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true, early: p.routing?.bias ? ["w", "w_scale", "bias"] : ["w", "w_scale"] },
-  };
+    launch: {
+      grid: [n / s.rows, 1, 1], block: 128 * s.deep + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true, blocksPerSM: 1,
+      early: p.routing?.bias ? ["w", "w_scale", "bias"] : ["w", "w_scale"],
+    },
+    definitions: `${p.routing ? `${routeConstants(p.routing)}\n` : ""}${constants}${findRuns}`,
+    body,
+  });
 }

@@ -86,7 +86,7 @@ function sliceSchedule(p: ExpertsProblem, tokens: SliceSchedule["tokens"], ahead
 
 /** Why a schedule cannot run a problem, or null. */
 export function unsliceable(p: ExpertsProblem, s: SliceSchedule, limits: Limits): string | null {
-  if (p.k % (4 * STEP) !== 0) return `${p.k} columns: the copy engine takes scales by fours, 512 columns`;
+  if (p.k % (4 * STEP) !== 0) return `${p.k} columns: TMA takes scales by fours, 512 columns`;
   if ((p.n / p.parts) % STEP !== 0) return `${p.n / p.parts} rows of an expert's weights: its scales cover blocks of 128`;
   if (p.n % s.rows !== 0 || s.rows % (8 * p.parts) !== 0 || s.rows > 64) return `slices of ${s.rows} rows do not make up ${p.n}, or not of whole eights up to 64`;
   if (scaleRows(p, s) > p.n / p.parts / STEP) return `slices of ${s.rows} rows cross blocks of scales, and there is one block`;

@@ -1,48 +1,10 @@
 // CUDA text that the two kernels of few tokens through their experts share: which experts have rows, slices of weights on their way,
 // rows of x as wgmma reads them without a swizzle, and the loop over a ring that multiplies both.
-import type { Param } from "../../../../ir/kernel/catalogue.ts";
+import { input, tensorMap, type Parameter } from "../../text/kernel.ts";
 import { STEP } from "../gemm/fp8-schedule.ts";
 import type { RouteProblem } from "../../../kernels/expert.ts";
 import { routeBias, routeSteps } from "./route-rows.ts";
 import { mostRows, scalePitch, scaleRows, scaleSlots, sliceChain, sliceLayout, type ExpertsProblem, type SliceSchedule } from "./experts-schedule.ts";
-
-export const expertsFragments = `
-// A slice of an expert's matrix: 128 columns, rows of each part, some steps; side by side in memory, one behind the other here.
-__device__ __forceinline__ void copy_slice(u32 to, const TensorMap* map, u32 barrier, int row, int part, int step) {
-  asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];"
-               :: "r"(to), "l"(map), "r"(barrier), "r"(0), "r"(row), "r"(part), "r"(step) : "memory");
-}
-// Bytes in a row, multiples of 16.
-__device__ __forceinline__ void copy_bytes(u32 to, const void* from, u32 bytes, u32 barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-               :: "r"(to), "l"(from), "r"(bytes), "r"(barrier) : "memory");
-}
-// From L2: nothing of what an earlier kernel wrote may come from what this multiprocessor still holds.
-__device__ __forceinline__ int load_fresh(const int* p) {
-  int v; asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(v) : "l"(p) : "memory"); return v;
-}
-__device__ __forceinline__ float load_fresh(const float* p) {
-  float v; asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory"); return v;
-}
-__device__ __forceinline__ void copy_16(u32 to, const void* from) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to), "l"(from) : "memory");
-}
-__device__ __forceinline__ void store_shared_word(u32 to, u32 v) { asm volatile("st.shared.u32 [%0], %1;" :: "r"(to), "r"(v) : "memory"); }
-// Ordinary stores to shared memory become visible to the tensor cores.
-__device__ __forceinline__ void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-// 16 bytes of each token side by side, no swizzle: the next 16 columns of all tokens are PITCH bytes further. wgmma reads eight tokens;
-// where there are fewer, the others are what lies behind, and their columns of the product are not looked at.
-template <int PITCH> __device__ __forceinline__ u64 rows_descriptor(u32 address) { return (u64)((address & 0x3FFFF) >> 4) | ((u64)(PITCH / 16) << 16); }
-// One step of 128 columns, as product_128: x moves on by two times 16 columns.
-template <int PITCH> __device__ __forceinline__ void product_rows(float (&part)[4], u64 w, u64 x) {
-  wgmma_fence();
-  wgmma_64x8x32<0>(part, w, x);
-  wgmma_64x8x32<1>(part, w + 2, x + 2 * (PITCH / 16));
-  wgmma_64x8x32<1>(part, w + 4, x + 4 * (PITCH / 16));
-  wgmma_64x8x32<1>(part, w + 6, x + 6 * (PITCH / 16));
-  wgmma_commit();
-}
-`;
 
 /** Constants of problem and schedule, and where things lie. */
 export function sliceConstants(p: ExpertsProblem, s: SliceSchedule, threads: string): string {
@@ -102,7 +64,7 @@ export interface Routing {
 
 /** Where the choice comes from: the router, whose result is read, or its logits, which every block routes again. */
 export interface Choice {
-  params: (readonly [text: string, name: "indices" | "weights" | "logits" | "bias", dtype: "i32" | "f32"])[];
+  params: Parameter[];
   /** Read early. */
   weights: string;
   /** Fills expert_of and, where the weights are asked for, weight_of. */
@@ -110,14 +72,15 @@ export interface Choice {
 }
 
 export function choiceOf(routing: RouteProblem | undefined, weighted: boolean): Choice {
+  const loose = { restrict: false };
   if (!routing)
     return {
-      params: [["const int* indices", "indices", "i32"], ...(weighted ? ([["const float* weights", "weights", "f32"]] as const) : [])], weights: "",
-      steps: "  if (threadIdx.x < T * PER) expert_of[threadIdx.x] = load_fresh(indices + threadIdx.x);\n",
+      params: [input("indices", "i32", loose), ...(weighted ? [input("weights", "f32", loose)] : [])], weights: "",
+      steps: "  if (threadIdx.x < T * PER) expert_of[threadIdx.x] = ld_relaxed_s32(indices + threadIdx.x);\n",
     };
-  const steps = routeSteps(routing, { logit: (e) => `load_fresh(logits + warp * ${routing.xStride} + ${e})`, index: (slot) => `expert_of[warp * PER + ${slot}]`, ...(weighted ? { weight: (slot: string) => `weight_of[warp * PER + ${slot}]` } : {}) });
+  const steps = routeSteps(routing, { logit: (e) => `ld_relaxed_f32(logits + warp * ${routing.xStride} + ${e})`, index: (slot) => `expert_of[warp * PER + ${slot}]`, ...(weighted ? { weight: (slot: string) => `weight_of[warp * PER + ${slot}]` } : {}) });
   return {
-    params: [["const float* logits", "logits", "f32"], ...(routing.bias ? ([["const float* bias", "bias", "f32"]] as const) : [])], weights: routeBias(routing),
+    params: [input("logits", "f32", loose), ...(routing.bias ? [input("bias", "f32", loose)] : [])], weights: routeBias(routing),
     // Every block asks again: a microsecond, where a launch and what it hands over take four.
     steps: `  if (warp < T) {\n${steps.trimEnd().replaceAll(/^(?=.)/gm, "  ")}\n  }\n`,
   };
@@ -127,11 +90,11 @@ export function choiceOf(routing: RouteProblem | undefined, weighted: boolean): 
 export const fetchStage = `  auto fetch = [&](int i, int expert) {
     const u32 barrier = full + 8 * (i % STAGES), scales = ring + W_SCALES + i / UNITS % SCALE_SLOTS * SCALE_BYTES;
     const bool first = i % UNITS == 0;
-    barrier_expect(barrier, STAGE + (first ? SCALE_BYTES : 0));
-    copy_slice(ring + i % STAGES * STAGE, &w_map, barrier, row0, expert * PARTS, i % UNITS * DEEP);
+    mbarrier_arrive_expect_tx(barrier, STAGE + (first ? SCALE_BYTES : 0));
+    tma_load_4d(ring + i % STAGES * STAGE, &w_map, barrier, 0, row0, expert * PARTS, i % UNITS * DEEP);
     if (first)
       for (int part = 0; part < PARTS; part++)
-        copy_bytes(scales + part * (SCALE_BYTES / PARTS), w_scale + (i64)((expert * PARTS + part) * (N / PARTS / 128) + scale_row0) * STEPS, SCALE_BYTES / PARTS, barrier);
+        cp_async_bulk(scales + part * (SCALE_BYTES / PARTS), w_scale + (i64)((expert * PARTS + part) * (N / PARTS / 128) + scale_row0) * STEPS, SCALE_BYTES / PARTS, barrier);
   };
 `;
 
@@ -140,10 +103,11 @@ export const blockRows = `  const int row0 = blockIdx.x * PART_ROWS, scale_row0 
 `;
 
 /** The tensor of slices: columns of a step, rows of a part, parts of all experts, steps. */
-export const sliceMap = (p: ExpertsProblem, s: SliceSchedule): Param => ({
-  kind: "tensormap", name: "w_map", of: "w", dtype: "e4m3", dims: [128, p.n / p.parts, p.experts * p.parts, p.k / 128], strides: [p.k, (p.n / p.parts) * p.k, 128],
-  box: [128, s.rows / p.parts, p.parts, s.deep], swizzle: 128,
-});
+export const sliceMap = (p: ExpertsProblem, s: SliceSchedule): Parameter =>
+  tensorMap("w_map", {
+    of: "w", dtype: "e4m3", dims: [128, p.n / p.parts, p.experts * p.parts, p.k / 128], strides: [p.k, (p.n / p.parts) * p.k, 128],
+    box: [128, s.rows / p.parts, p.parts, s.deep],
+  });
 
 /** The product of one expert's slice by its rows, \`visit\`-th of the block: four sums a thread. */
 export const multiplySlice = `      float sum[4] = {};
@@ -155,16 +119,16 @@ export const multiplySlice = `      float sum[4] = {};
         for (int c = -1; c < CHAIN; c++) {
           if (c + 1 < CHAIN) {
             const int next = visit * UNITS + u + c + 1, stage = next % STAGES;
-            barrier_wait(full + 8 * stage, next / STAGES & 1);
-            product_rows<PITCH>(part[(c + 1) & 1], tile_descriptor(ring + stage * STAGE + deep * SLICE * 128), rows_descriptor<PITCH>(x_tile + ((u + c + 1) * DEEP + deep) * X_STEP));
+            mbarrier_wait(full + 8 * stage, next / STAGES & 1);
+            wgmma_m64n8k128_e4m3_no_swizzle<PITCH>(part[(c + 1) & 1], descriptor_k_major(ring + stage * STAGE + deep * SLICE * 128), descriptor_no_swizzle<PITCH, 0>(x_tile + ((u + c + 1) * DEEP + deep) * X_STEP));
           }
           if (c < 0) continue;
           const int step = (u + c) * DEEP + deep;
-          const float upper = load_shared(scales + (upper_scale * STEPS + step) * 4), lower = PARTS * SCALE_ROWS > 1 ? load_shared(scales + (lower_scale * STEPS + step) * 4) : upper;
-          const float2 x_now = load_shared_pair(x_scales + (step * X_PITCH + min(column, X_PITCH - 2)) * 4);
-          if (c + 1 < CHAIN) wgmma_wait<1>(part[c & 1]);
-          else wgmma_wait<0>(part[c & 1]);
-          if (lane == 0) barrier_arrive(empty + 8 * ((visit * UNITS + u + c) % STAGES));
+          const float upper = ld_shared_f32(scales + (upper_scale * STEPS + step) * 4), lower = PARTS * SCALE_ROWS > 1 ? ld_shared_f32(scales + (lower_scale * STEPS + step) * 4) : upper;
+          const float2 x_now = ld_shared_v2_f32(x_scales + (step * X_PITCH + min(column, X_PITCH - 2)) * 4);
+          if (c + 1 < CHAIN) wgmma_wait_group<1>(part[c & 1]);
+          else wgmma_wait_group<0>(part[c & 1]);
+          if (lane == 0) mbarrier_arrive(empty + 8 * ((visit * UNITS + u + c) % STAGES));
           sum[0] = fmaf(part[c & 1][0], x_now.x * upper, sum[0]);
           sum[1] = fmaf(part[c & 1][1], x_now.y * upper, sum[1]);
           sum[2] = fmaf(part[c & 1][2], x_now.x * lower, sum[2]);

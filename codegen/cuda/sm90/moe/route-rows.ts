@@ -3,11 +3,9 @@
 // maximum over the warp. The correction bias is a weight and is read before the kernel before has ended.
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { routeFamily, type RouteProblem } from "../../../kernels/expert.ts";
-import { header } from "../fragments.ts";
 import { native, onlySchedule } from "../../native.ts";
+import { cudaKernel, input, output } from "../../text/kernel.ts";
 import { literal } from "../../printed/element.ts";
-import { helpersFor } from "../../printed/helpers.ts";
-import { dependent, streamTypes } from "../mma-fragments.ts";
 
 /** Why a warp cannot hold the experts this way, or null. */
 export function unroutable(p: RouteProblem): string | null {
@@ -62,7 +60,7 @@ ${p.scoring === "sigmoid" ? `#pragma unroll
   for (int apart = 16; apart > 0; apart /= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, apart));
 #pragma unroll
   for (int q = 0; q < OWN; q++) { scores[q] = expf(__fsub_rn(scores[q], top)); sum += scores[q]; }
-  sum = warp_total(sum);
+  sum = warp_reduce_sum(sum);
 #pragma unroll
   for (int q = 0; q < OWN; q++) scores[q] = __fdiv_rn(scores[q], sum);`}
   // The bias chooses, it never weighs. Adding zero makes -0 a 0, so that equal choices have equal ranks.
@@ -102,7 +100,7 @@ ${two ? `    second = fmaxf(fmaxf(second, __shfl_xor_sync(0xffffffffu, second, a
 #pragma unroll
     for (int q = 1; q < OWN; q++)
       if (choice[q] > most) { most = choice[q]; at = q; }
-    const u32 mine = ordered(most), best = __reduce_max_sync(0xffffffffu, mine);
+    const u32 mine = ordered_bits(most), best = __reduce_max_sync(0xffffffffu, mine);
     if (lane == __ffs(__ballot_sync(0xffffffffu, mine == best)) - 1) {
       chosen |= 1u << at;
 #pragma unroll
@@ -117,7 +115,7 @@ ${at.weight ? "  float picked = 0.0f;\n" : ""}  int place = 0;
   for (int q = 0; q < OWN; q++) {
 ${at.weight ? "    if (chosen >> q & 1) picked += scores[q];\n" : ""}    place += __popc(__ballot_sync(0xffffffffu, chosen >> q & 1) & ((1u << lane) - 1));
   }
-${at.weight ? `  const float total = ${p.normalise ? "__fadd_rn(warp_total(picked), 1e-20f)" : "1.0f"};\n` : ""}#pragma unroll
+${at.weight ? `  const float total = ${p.normalise ? "__fadd_rn(warp_reduce_sum(picked), 1e-20f)" : "1.0f"};\n` : ""}#pragma unroll
   for (int q = 0; q < OWN; q++)
     if (chosen >> q & 1) {
       ${at.index("place")} = lane * OWN + q;
@@ -129,19 +127,8 @@ ${at.weight ? `      ${at.weight("place")} = __fmul_rn(__fdiv_rn(scores[q], tota
 ${at.weight ? `    ${at.weight(`${p.topk} + lane`)} = 1.0f;\n` : ""}  }` : ""}`;
 }
 
-/** What the steps call, after the number formats. */
-export const routeHelpers = (p: RouteProblem, weighted = true): string => `// Orders like the float.
-__device__ __forceinline__ u32 ordered(float v) {
-  const u32 bits = __float_as_uint(v);
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
-${(weighted && p.normalise) || p.scoring === "softmax" ? `__device__ __forceinline__ float warp_total(float v) {
-#pragma unroll
-  for (int apart = 16; apart > 0; apart /= 2) v += __shfl_xor_sync(0xffffffffu, v, apart);
-  return v;
-}
-` : ""}constexpr int OWN = ${p.experts / 32};  // experts a lane
-`;
+/** What the steps know. */
+export const routeConstants = (p: RouteProblem): string => `constexpr int OWN = ${p.experts / 32};  // experts a lane`;
 
 export function routeRows(p: RouteProblem): KernelText {
   const grouped = p.method !== "greedy" && p.groups > 1;
@@ -158,30 +145,24 @@ ${routeSteps(p, {
     index: (slot) => `indices[(i64)row * ${slots} + ${slot}]`,
     weight: (slot) => `weights[(i64)row * ${slots} + ${slot}]`,
   })}`;
-  const source = `${header([
-    `route: logits [T, ${p.experts}] ${p.act ?? "f32"} to ${p.topk} experts, ascending, and their weights${shared ? `; then ${shared} shared, with weight 1` : ""}`,
-    `${p.scoring}, ${p.method}${grouped ? `, best ${p.kept} of ${p.groups} groups` : ""}${p.normalise ? ", normalised" : ""}, times ${p.factor}`,
-  ])}
-${streamTypes}
-${dependent}
-${helpersFor(body)}
-${routeHelpers(p)}
-extern "C" __global__ void __launch_bounds__(${32 * WARPS})
-${name}(const ${p.act === "bf16" ? "u16" : "float"}* logits, ${p.bias ? "const float* bias, " : ""}int* indices, float* weights, int T) {
-${body}
-}
-`;
-  return {
-    name, language: "cuda", source,
+  const loose = { restrict: false };
+  return cudaKernel({
+    name,
+    header: [
+      `route: logits [T, ${p.experts}] ${p.act ?? "f32"} to ${p.topk} experts, ascending, and their weights${shared ? `; then ${shared} shared, with weight 1` : ""}`,
+      `${p.scoring}, ${p.method}${grouped ? `, best ${p.kept} of ${p.groups} groups` : ""}${p.normalise ? ", normalised" : ""}, times ${p.factor}`,
+    ],
     params: [
-      { kind: "buffer", name: "logits", dtype: p.act ?? "f32", access: "in" },
-      ...(p.bias ? [{ kind: "buffer", name: "bias", dtype: "f32", access: "in" } as const] : []),
-      { kind: "buffer", name: "indices", dtype: "i32", access: "out" },
-      { kind: "buffer", name: "weights", dtype: "f32", access: "out" },
+      input("logits", p.act ?? "f32", loose),
+      ...(p.bias ? [input("bias", "f32", loose)] : []),
+      output("indices", "i32", loose),
+      output("weights", "f32", loose),
     ],
     dims: ["T"],
     launch: { grid: [{ op: "ceildiv", of: ["T", WARPS] }, 1, 1], block: 32 * WARPS, sharedBytes: 0, pdl: true, ...(p.bias ? { early: ["bias"] } : {}) },
-  };
+    definitions: routeConstants(p),
+    body,
+  });
 }
 
 interface RouteSchedule {

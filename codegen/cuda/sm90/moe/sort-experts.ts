@@ -3,25 +3,13 @@
 // another block, and the answer is the tile program's.
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { sortExpertsFamily, type SortProblem } from "../../../kernels/expert.ts";
-import { header } from "../fragments.ts";
+import { cudaKernel, input, output } from "../../text/kernel.ts";
 import { native, onlySchedule } from "../../native.ts";
-import { dependent, streamTypes } from "../mma-fragments.ts";
 
 const THREADS = 512;
 
 export function sortExperts(p: SortProblem): KernelText {
-  const name = `sort_experts_${p.experts}_top${p.k}_blocks`;
-  const source = `${header([
-    `sort_experts: order [r], offsets [${p.experts + 1}] and places [r] of indices [r], i32`,
-    `a block an expert, and one for the end; every block reads all pairs from L2: ${p.experts + 1} times 4 r bytes`,
-  ])}
-${streamTypes}
-${dependent}
-constexpr int THREADS = ${THREADS};
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-${name}(const int* indices, int* order, int* offsets, int* places, int r) {
-  __shared__ int befores[THREADS / 32], owns[THREADS / 32];
+  const body = `  __shared__ int befores[THREADS / 32], owns[THREADS / 32];
   const int expert = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   // Runs of whole words of four pairs.
   const int run = ((r + THREADS - 1) / THREADS + 3) / 4 * 4, begin = min(r, (int)threadIdx.x * run), end = min(r, begin + run);
@@ -43,14 +31,7 @@ ${name}(const int* indices, int* order, int* offsets, int* places, int r) {
     for (int e = 0; e < 4; e++) { before += v[e] < expert; own += v[e] == expert; }
   }
   // Own pairs of the threads below, and all pairs of earlier experts.
-  int ahead = own, less = before;
-#pragma unroll
-  for (int apart = 1; apart < 32; apart *= 2) {
-    const int below = __shfl_up_sync(0xffffffffu, ahead, apart);
-    if (lane >= apart) ahead += below;
-  }
-#pragma unroll
-  for (int apart = 16; apart > 0; apart /= 2) less += __shfl_xor_sync(0xffffffffu, less, apart);
+  const int ahead = warp_running_sum(own), less = warp_reduce_sum(before);
   if (lane == 31) { befores[warp] = less; owns[warp] = ahead; }
   __syncthreads();
   int first = 0, at = ahead - own;
@@ -66,15 +47,20 @@ ${name}(const int* indices, int* order, int* offsets, int* places, int r) {
       order[at] = i;
       places[i] = at++;
       own--;
-    }
-}
-`;
-  return {
-    name, language: "cuda", source,
-    params: (["indices", "order", "offsets", "places"] as const).map((n) => ({ kind: "buffer", name: n, dtype: "i32", access: n === "indices" ? "in" : "out" })),
+    }`;
+  const loose = { restrict: false };
+  return cudaKernel({
+    name: `sort_experts_${p.experts}_top${p.k}_blocks`,
+    header: [
+      `sort_experts: order [r], offsets [${p.experts + 1}] and places [r] of indices [r], i32`,
+      `a block an expert, and one for the end; every block reads all pairs from L2: ${p.experts + 1} times 4 r bytes`,
+    ],
+    params: [input("indices", "i32", loose), output("order", "i32", loose), output("offsets", "i32", loose), output("places", "i32", loose)],
     dims: ["r"],
     launch: { grid: [p.experts + 1, 1, 1], block: THREADS, sharedBytes: 0, pdl: true },
-  };
+    definitions: `constexpr int THREADS = ${THREADS};`,
+    body,
+  });
 }
 
 interface SortSchedule {

@@ -6,9 +6,8 @@ import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv, mul } from "../../../../ir/size.ts";
 import { argmaxFamily } from "../../../kernels/rows.ts";
-import { header } from "../fragments.ts";
 import { native, onlySchedule } from "../../native.ts";
-import { dependent, streamTypes } from "../mma-fragments.ts";
+import { cudaKernel, input, output } from "../../text/kernel.ts";
 
 const THREADS = 256;
 /** Columns a block visits: 16 a thread. */
@@ -29,27 +28,17 @@ interface ArgmaxSchedule {
 export function argmaxRows(p: ArgmaxProblem, machine: Gpu): KernelText {
   const chunks = Math.ceil(p.d / COLUMNS);
   const wide = p.xStride % 4 === 0;
-  const name = `argmax_${p.d}`;
-  const source = `${header([
-    `argmax: y [m] i32 = the first column with the maximum of x [m, ${p.d}] f32; -1 - column of the first NaN or infinity`,
-    `${chunks} blocks a row; ${floorText(machine, { reads: `${4 * p.d} m bytes` })}`,
-  ])}
-${streamTypes}
-${dependent}
-constexpr int D = ${p.d}, CHUNKS = ${chunks};
+  const definitions = `constexpr int D = ${p.d}, CHUNKS = ${chunks};
 
 // Orders as (value, -column): floats compare as integers once negative ones are turned round. NaN and infinity come first of all.
 __device__ __forceinline__ u64 rank_of(float v, int column) {
-  const u32 bits = __float_as_uint(__fadd_rn(v, 0.f));  // -0 is 0
-  const u32 ordered = (bits & 0x7f800000u) == 0x7f800000u ? 0xffffffffu : bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-  return (u64)ordered << 32 | (u32)~column;
+  const float sum = __fadd_rn(v, 0.f);  // -0 is 0
+  const u32 order = (__float_as_uint(sum) & 0x7f800000u) == 0x7f800000u ? 0xffffffffu : ordered_bits(sum);
+  return (u64)order << 32 | (u32)~column;
 }
-__device__ __forceinline__ u64 larger(u64 a, u64 b) { return a > b ? a : b; }
-__device__ __forceinline__ int answer(u64 best) { return (u32)(best >> 32) == 0xffffffffu ? (int)(u32)best : (int)~(u32)best; }
-
-extern "C" __global__ void __launch_bounds__(${THREADS})
-${name}(const float* __restrict__ x, int* __restrict__ y, int m${chunks > 1 ? ", u64* __restrict__ workspace" : ""}) {
-  release_next();
+__device__ __forceinline__ u64 better(u64 a, u64 b) { return a > b ? a : b; }
+__device__ __forceinline__ int answer(u64 best) { return (u32)(best >> 32) == 0xffffffffu ? (int)(u32)best : (int)~(u32)best; }`;
+  const body = `  release_next();
   const int chunk = blockIdx.x % CHUNKS, row = blockIdx.x / CHUNKS;
   const float* from = x + (i64)row * ${p.xStride};
   await_previous();
@@ -59,37 +48,38 @@ ${name}(const float* __restrict__ x, int* __restrict__ y, int m${chunks > 1 ? ",
     const int column = chunk * ${COLUMNS} + (i * ${THREADS} + threadIdx.x) * 4;
 ${wide ? `    if (column + 3 < D) {
       const float4 v = *(const float4*)(from + column);
-      best = larger(larger(larger(best, rank_of(v.x, column)), rank_of(v.y, column + 1)), larger(rank_of(v.z, column + 2), rank_of(v.w, column + 3)));
+      best = better(better(better(best, rank_of(v.x, column)), rank_of(v.y, column + 1)), better(rank_of(v.z, column + 2), rank_of(v.w, column + 3)));
     } else
-` : ""}      for (int c = column; c < min(column + 4, D); c++) best = larger(best, rank_of(from[c], c));
+` : ""}      for (int c = column; c < min(column + 4, D); c++) best = better(best, rank_of(from[c], c));
   }
 #pragma unroll
-  for (int apart = 16; apart > 0; apart /= 2) best = larger(best, __shfl_xor_sync(0xffffffffu, best, apart));
+  for (int apart = 16; apart > 0; apart /= 2) best = better(best, __shfl_xor_sync(0xffffffffu, best, apart));
   __shared__ u64 warps[${THREADS / 32}];
   if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = best;
   __syncthreads();
   if (threadIdx.x != 0) return;
 #pragma unroll
-  for (int i = 1; i < ${THREADS / 32}; i++) best = larger(best, warps[i]);
+  for (int i = 1; i < ${THREADS / 32}; i++) best = better(best, warps[i]);
 ${chunks === 1 ? "  y[row] = answer(best);" : `  // workspace: the best so far of each row, then how many blocks have been here.
   u32* arrived = (u32*)(workspace + m);
   atomicMax(workspace + row, best);
   __threadfence();
   if (atomicAdd(arrived + row, 1u) != CHUNKS - 1) return;
   y[row] = answer(atomicExch(workspace + row, 0ull));
-  arrived[row] = 0;`}
-}
-`;
-  return {
-    name, language: "cuda", source,
-    params: [
-      { kind: "buffer", name: "x", dtype: "f32", access: "in" },
-      { kind: "buffer", name: "y", dtype: "i32", access: "out" },
+  arrived[row] = 0;`}`;
+  return cudaKernel({
+    name: `argmax_${p.d}`,
+    header: [
+      `argmax: y [m] i32 = the first column with the maximum of x [m, ${p.d}] f32; -1 - column of the first NaN or infinity`,
+      `${chunks} blocks a row; ${floorText(machine, { reads: `${4 * p.d} m bytes` })}`,
     ],
+    params: [input("x", "f32"), output("y", "i32")],
     dims: ["m"],
+    ...(chunks > 1 ? { workspace: { type: "u64", bytes: mul(16, ceildiv(mul("m", 12), 16)) } } : {}),
     launch: { grid: [mul("m", chunks), 1, 1], block: THREADS, sharedBytes: 0, pdl: true },
-    ...(chunks > 1 ? { workspaceBytes: mul(16, ceildiv(mul("m", 12), 16)) } : {}),
-  };
+    definitions,
+    body,
+  });
 }
 
 export const argmaxNative = native<ArgmaxProblem, ArgmaxSchedule>({

@@ -1,15 +1,13 @@
 // Norms of rows, with a residual sum before and a quantisation after: a block per row keeps it in registers between its two looks,
 // 4 columns a load. The gain is a weight and is read before the kernel before has ended. Sums follow the tile programs' fixed tree
 // (columns 64 apart first, then 32, ... 1) and join by blocks of 128 in order, so codes and scales are the CPU's bit for bit.
-import type { KernelText, Param } from "../../../../ir/kernel/catalogue.ts";
+import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import type { Family as TileFamily } from "../../../family.ts";
 import { addNormBothFamily, addNormFamily, addNormQuantFamily, type AddNormProblem } from "../../../kernels/residual.ts";
 import { normQuantFamily, rmsNormFamily, type NormProblem } from "../../../kernels/rows.ts";
-import { header } from "../fragments.ts";
 import { native, onlySchedule } from "../../native.ts";
+import { cudaKernel, input, output } from "../../text/kernel.ts";
 import { literal } from "../../printed/element.ts";
-import { helpersFor } from "../../printed/helpers.ts";
-import { dependent, streamTypes } from "../mma-fragments.ts";
 
 /** What a kernel reads and writes, by the tile family that says the same. */
 const FAMILIES = {
@@ -42,7 +40,6 @@ export const normWarps = (d: number): number => {
 
 const loadOf = (type: "f32" | "bf16", to: string, from: string): string => `load4_${type}(${to}, ${from});`;
 const storeOf = (type: "f32" | "bf16", to: string, v: string): string => `store4_${type}(${to}, ${v});`;
-const cType = { f32: "float", bf16: "u16" } as const;
 
 export function normRows(p: NormRowsProblem): KernelText {
   const { sum, row, quantised } = FAMILIES[p.of];
@@ -50,15 +47,14 @@ export function normRows(p: NormRowsProblem): KernelText {
   const [blocks, warps] = [d / 128, normWarps(d)];
   const turns = blocks / warps;
   const name = `${p.of}_${d}_rows`;
-  const params: [string, Param & { kind: "buffer" }][] = [
-    [`const ${cType[act]}* ${sum ? "a" : "x"}`, { kind: "buffer", name: sum ? "a" : "x", dtype: act, access: "in" }],
-    ...(sum ? [[`const ${cType[act]}* b`, { kind: "buffer", name: "b", dtype: act, access: "in" }] as [string, Param & { kind: "buffer" }]] : []),
-    [`const ${cType[p.gain]}* gain`, { kind: "buffer", name: "gain", dtype: p.gain, access: "in" }],
-    ...(sum ? [[`${cType[act]}* sum`, { kind: "buffer", name: "sum", dtype: act, access: "out" }] as [string, Param & { kind: "buffer" }]] : []),
-    ...(row ? [[`${cType[act]}* y`, { kind: "buffer", name: "y", dtype: act, access: "out" }] as [string, Param & { kind: "buffer" }]] : []),
-    ...(quantised
-      ? ([[`u8* codes`, { kind: "buffer", name: "codes", dtype: "e4m3", access: "out" }], [`float* scales`, { kind: "buffer", name: "scales", dtype: "f32", access: "out" }]] as [string, Param & { kind: "buffer" }][])
-      : []),
+  const loose = { restrict: false };
+  const params = [
+    input(sum ? "a" : "x", act, loose),
+    ...(sum ? [input("b", act, loose)] : []),
+    input("gain", p.gain, loose),
+    ...(sum ? [output("sum", act, loose)] : []),
+    ...(row ? [output("y", act, loose)] : []),
+    ...(quantised ? [output("codes", "e4m3", loose), output("scales", "f32", loose)] : []),
   ];
   const x = sum ? "a" : "x";
   const body = `  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -112,27 +108,19 @@ ${row ? `    ${storeOf(act, `y + row * ${p.yStride} + block * 128 + lane * 4`, "
     store4_e4m3(codes + row * D + block * 128 + lane * 4, codes_now);
     if (lane == 0) scales[row * BLOCKS + block] = s;
 ` : ""}  }`;
-  const source = `${header([
-    `${p.of}: rows of ${d} ${act}${sum ? ", sum = a + b" : ""}${row ? ", y = normalised" : ""}${quantised ? ", codes and scales of the normalised row" : ""}`,
-    `${warps} warps a row, ${turns} blocks of 128 columns each; a row stays in registers`,
-    ...params.map(([, q]) => `  ${q.access === "out" ? "out " : ""}${q.name}: ${q.dtype}`),
-  ])}
-${streamTypes}
-${dependent}
-${helpersFor(body)}
-constexpr int ${/\bD\b/.test(body) ? `D = ${d}, ` : ""}BLOCKS = ${blocks}, WARPS = ${warps}, TURNS = ${turns};
-
-extern "C" __global__ void __launch_bounds__(${32 * warps})
-${name}(${params.map(([text]) => text).join(", ")}, int m) {
-${body}
-}
-`;
-  return {
-    name, language: "cuda", source,
-    params: params.map(([, q]) => q),
+  return cudaKernel({
+    name,
+    header: [
+      `${p.of}: rows of ${d} ${act}${sum ? ", sum = a + b" : ""}${row ? ", y = normalised" : ""}${quantised ? ", codes and scales of the normalised row" : ""}`,
+      `${warps} warps a row, ${turns} blocks of 128 columns each; a row stays in registers`,
+      ...params.flatMap(({ record: q }) => (q.kind === "buffer" ? [`  ${q.access === "out" ? "out " : ""}${q.name}: ${q.dtype}`] : [])),
+    ],
+    params,
     dims: ["m"],
     launch: { grid: ["m", 1, 1], block: 32 * warps, sharedBytes: 0, pdl: true, early: ["gain"] },
-  };
+    definitions: `constexpr int ${/\bD\b/.test(body) ? `D = ${d}, ` : ""}BLOCKS = ${blocks}, WARPS = ${warps}, TURNS = ${turns};`,
+    body,
+  });
 }
 
 /** Why the vector form cannot run, or null. */

@@ -1,0 +1,280 @@
+// The machine of fibres: what a hand-written sm_90a kernel finds instead of a GPU. Its text is compiled by g++ behind this header and
+// behind the host meanings of the device functions it calls (`host` of codegen/cuda/ptx): every thread is a fibre that runs until it
+// must wait, copies arrive in random order, shared memory starts as NaN, a wait that nothing ends stops the program; the kernel
+// before still runs when one begins. Products, swizzles, barriers and clusters mean what the PTX manual says; what the hardware
+// needs besides, fences and registers, is not seen here.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <random>
+#include <vector>
+typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long long u64; typedef long long i64;
+struct int2 { int x, y; }; struct int4 { int x, y, z, w; }; struct uint2 { u32 x, y; }; struct float2 { float x, y; }; struct float4 { float x, y, z, w; }; struct uint4 { u32 x, y, z, w; };
+static int2 make_int2(int x, int y) { return {x, y}; }
+static int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
+static uint2 make_uint2(u32 x, u32 y) { return {x, y}; }
+static float2 make_float2(float x, float y) { return {x, y}; }
+static float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+static uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return {x, y, z, w}; }
+template <class T> static T min(T a, T b) { return a < b ? a : b; }
+template <class T> static T max(T a, T b) { return a > b ? a : b; }
+#define __device__
+#define __global__
+#define __forceinline__ inline
+#define __grid_constant__
+#define __launch_bounds__(...)
+
+// Blocks, clusters, fibres.
+struct Index { int x, y, z; };
+struct Barrier { int expected = 0, pending = 0; long bytes = 0; u32 phase = 0; bool made = false; };
+struct Meeting { int count = 0, turn = 0; };
+struct Warp { u64 values[2][32]; int count = 0, turn = 0; };
+struct Block;
+struct Cluster { std::vector<Block*> blocks; Meeting meeting; };
+struct Block { u8* shared; u32 used; std::map<int, u8*> variables; std::map<u32, Barrier> barriers; Meeting meetings[16]; Warp warps[32]; Cluster* cluster; int rank; Index at; };
+struct Fibre { void* stack_pointer; u8* stack; Block* block; Index thread; int cluster_turn; bool done; };
+static const u32 ARENA = 240 << 10;
+static Fibre* self;
+static std::vector<Fibre*> fibres;
+static size_t turn_of;
+static int alive;
+static long waits;
+static void* main_stack;
+static Index gridDim, blockDim;
+static std::function<void()> kernel;
+static std::mt19937 chance(1);
+static std::vector<std::function<void()>> copies;
+// The kernel before, which still runs when this one starts: what it makes, and whatever this one writes, is 0xff until it ends. It
+// ends when nothing else goes on any more. A kernel that reads early finds NaN or -1; one that writes early, or never waits, fails.
+struct Workspace { void* at; template <class T> operator T*() const { return (T*)at; } };
+struct Late { std::vector<u8>* now; std::vector<u8> real; };
+static std::vector<Late> late;
+static bool previous_ended;
+static long awaited;
+#define threadIdx (self->thread)
+#define blockIdx (self->block->at)
+static void fail(const char* what) { fprintf(stderr, "%s: block %d %d %d, thread %d\n", what, blockIdx.x, blockIdx.y, blockIdx.z, self->thread.x); exit(1); }
+extern "C" void switch_stacks(void** from, void* to);
+asm(".globl switch_stacks\nswitch_stacks:\npush %rbp\npush %rbx\npush %r12\npush %r13\npush %r14\npush %r15\nmov %rsp,(%rdi)\nmov %rsi,%rsp\n"
+    "pop %r15\npop %r14\npop %r13\npop %r12\npop %rbx\npop %rbp\nret\n");
+static void some_copies() {
+  while (!copies.empty() && chance() % 4 == 0) { size_t i = chance() % copies.size(); auto c = copies[i]; copies[i] = copies.back(); copies.pop_back(); c(); waits = 0; }
+}
+static void next_fibre() {
+  Fibre* before = self;
+  do if (++turn_of == fibres.size()) { turn_of = 0; some_copies(); } while (fibres[turn_of]->done);
+  self = fibres[turn_of];
+  if (self != before) switch_stacks(&before->stack_pointer, self->stack_pointer);
+}
+static void end_previous() {
+  for (Late& l : late) {
+    for (u8 b : *l.now) if (b != 0xff) fail("a buffer is written before the kernel before has ended");
+    memcpy(l.now->data(), l.real.data(), l.real.size());
+  }
+  previous_ended = true; waits = 0;
+}
+static void wait() {
+  if (!previous_ended && awaited && waits > 30l * (long)fibres.size()) end_previous();
+  if (++waits > 400l * (long)fibres.size()) fail("nothing ends this wait");
+  next_fibre();
+}
+static void await_previous() { awaited++; while (!previous_ended) wait(); }
+static void fibre_body() {
+  kernel();
+  self->done = true; waits = 0;
+  if (--alive == 0) { void* left; switch_stacks(&left, main_stack); }
+  next_fibre();
+}
+static void launch(Index grid, int threads, Index of_cluster, u32 dynamic, std::function<void()> body) {
+  // Clusters lie along x or along y.
+  const int cluster = of_cluster.x * of_cluster.y, blocks = grid.x * grid.y * grid.z, width = of_cluster.y > 1 ? grid.y : grid.x;
+  gridDim = grid; blockDim = {threads, 1, 1}; kernel = body; fibres.clear(); copies.clear(); waits = 0;
+  for (Late& l : late) { l.real = *l.now; memset(l.now->data(), 0xff, l.now->size()); }
+  previous_ended = false; awaited = 0;
+  std::vector<Block*> all;
+  for (int b = 0; b < blocks; b++) {
+    Block* n = new Block();
+    n->shared = (u8*)aligned_alloc(1024, ARENA); memset(n->shared, 0xff, ARENA);
+    n->used = (dynamic + 127) / 128 * 128; n->rank = b % cluster;
+    n->at = of_cluster.y > 1 ? Index{b / width % grid.x, b % width, b / width / grid.x} : Index{b % width, b / width % grid.y, b / width / grid.y};
+    n->cluster = n->rank ? all.back()->cluster : new Cluster();
+    n->cluster->blocks.push_back(n); all.push_back(n);
+  }
+  const int STACK = 65536;
+  for (Block* b : all) for (int t = 0; t < threads; t++) {
+    Fibre* f = new Fibre{nullptr, (u8*)aligned_alloc(64, STACK), b, {t}, 0, false};
+    void** top = (void**)(f->stack + STACK - 64);
+    *--top = nullptr; *--top = (void*)fibre_body;
+    for (int i = 0; i < 6; i++) *--top = nullptr;
+    f->stack_pointer = top; fibres.push_back(f);
+  }
+  alive = fibres.size(); turn_of = 0; self = fibres[0];
+  switch_stacks(&main_stack, self->stack_pointer);
+  if (!previous_ended) fail("nothing waits for the kernel before");
+  for (Fibre* f : fibres) { free(f->stack); delete f; }
+  for (Block* b : all) { if (b->rank == 0) delete b->cluster; free(b->shared); delete b; }
+}
+// A shared variable of the block, by its place in the text.
+static u8* shared_variable(int id, size_t bytes) {
+  Block* b = self->block;
+  if (!b->variables.count(id)) { b->variables[id] = b->shared + b->used; b->used += (bytes + 15) / 16 * 16; if (b->used > 232448) fail("too much shared memory"); }
+  return b->variables[id];
+}
+static u32 shared_address(const void* p) { return (u32)((const u8*)p - self->block->shared); }
+
+// Meetings: warps, named barriers, clusters.
+static u64* exchange(u64 v) {
+  Warp& w = self->block->warps[self->thread.x / 32]; int t = w.turn;
+  w.values[t & 1][self->thread.x % 32] = v;
+  if (++w.count == 32) { w.count = 0; w.turn++; waits = 0; } else while (w.turn == t) wait();
+  return w.values[t & 1];
+}
+static bool arrive(Meeting& m, int count) { if (++m.count < count) return false; m.count = 0; m.turn++; waits = 0; return true; }
+template <class T> static u64 as_bits(T v) { u64 b = 0; memcpy(&b, &v, sizeof v); return b; }
+template <class T> static T from_bits(u64 b) { T v; memcpy(&v, &b, sizeof v); return v; }
+static int lane_of() { return self->thread.x % 32; }
+template <class T> static T __shfl_xor_sync(u32, T v, int m) { int l = lane_of(); return from_bits<T>(exchange(as_bits(v))[l ^ m]); }
+template <class T> static T __shfl_up_sync(u32, T v, int m) { int l = lane_of(); return from_bits<T>(exchange(as_bits(v))[l >= m ? l - m : l]); }
+template <class T> static T __shfl_sync(u32, T v, int from) { return from_bits<T>(exchange(as_bits(v))[from]); }
+static u32 __ballot_sync(u32, bool b) { u64* v = exchange(b); u32 r = 0; for (int i = 0; i < 32; i++) r |= (u32)v[i] << i; return r; }
+static bool __any_sync(u32 m, bool b) { return __ballot_sync(m, b) != 0; }
+static u32 __reduce_max_sync(u32, u32 v) { u64* all = exchange(v); u32 r = 0; for (int i = 0; i < 32; i++) r = (u32)all[i] > r ? (u32)all[i] : r; return r; }
+static int __reduce_max_sync(u32, int v) { u64* all = exchange((u32)v); int r = (int)all[0]; for (int i = 1; i < 32; i++) r = max(r, (int)all[i]); return r; }
+static void __threadfence() {}
+static void __syncwarp() { exchange(0); }
+static int __ffs(u32 v) { return __builtin_ffs(v); }
+static int __popc(u32 v) { return __builtin_popcount(v); }
+static void meet(int id, int count) { Meeting& m = self->block->meetings[id]; int t = m.turn; if (!arrive(m, count)) while (m.turn == t) wait(); }
+static void __syncthreads() { meet(0, blockDim.x); }
+static void arrive_cluster() { Cluster* c = self->block->cluster; self->cluster_turn = c->meeting.turn; arrive(c->meeting, (int)c->blocks.size() * blockDim.x); }
+static void await_cluster() { while (self->block->cluster->meeting.turn == self->cluster_turn) wait(); }
+static void meet_cluster() { arrive_cluster(); await_cluster(); }
+
+template <class T> static T* at_rank(T* p, u32 rank) { return (T*)((u8*)p - self->block->shared + self->block->cluster->blocks[rank]->shared); }
+
+// mbarriers: a phase ends when all have arrived and all expected bytes are there; bytes may come first.
+static Barrier& barrier_at(Block* b, u32 at) { Barrier& m = b->barriers[at]; if (!m.made) fail("a barrier is used before it is made"); return m; }
+static void settle(Barrier& m, int arrivals, long bytes) {
+  m.pending -= arrivals; m.bytes += bytes; waits = 0;
+  if (m.pending < 0) fail("one arrival too many");
+  if (m.pending == 0 && m.bytes == 0) { m.phase ^= 1; m.pending = m.expected; }
+}
+
+// Copies of boxes: bf16 or bytes, lanes innermost, rows of 128 bytes in the 128-byte swizzle, zeros outside the tensor.
+struct TensorMap { u8* base; int rank; long extent[4], stride[4]; int box[4]; };
+static u32 swizzled(u32 at) { return at ^ ((at >> 7 & 7) << 4); }
+static void each(const TensorMap& m, const int (&at)[4], const std::function<void(u8*, u32)>& visit) {  // null: outside
+  int n[4];
+  for (int i = 0; i < 4; i++) n[i] = i < m.rank ? m.box[i] : 1;
+  u32 to = 0;
+  for (int z = 0; z < n[3]; z++) for (int y = 0; y < n[2]; y++) for (int x = 0; x < n[1]; x++) for (int e = 0; e < n[0]; e++, to += m.stride[0]) {
+    const int step[4] = {e, x, y, z};
+    bool inside = true; long offset = 0;
+    for (int i = 0; i < m.rank; i++) { const long v = at[i] + step[i]; inside &= v >= 0 && v < m.extent[i]; offset += v * m.stride[i]; }
+    visit(inside ? m.base + offset : nullptr, to);
+  }
+}
+static void box_to(Block* b, u32 to, const TensorMap* m, u32 barrier, int x, int y, int z, int w) {
+  copies.push_back([=, map = *m] {  // a parameter of the kernel, which is gone once the thread that asked has left
+    const long size = map.stride[0];
+    long bytes = 0;
+    each(map, {x, y, z, w}, [&](u8* from, u32 at) { u8* there = b->shared + swizzled(to + at); if (from) memcpy(there, from, size); else memset(there, 0, size); bytes += size; });
+    settle(barrier_at(b, barrier), 0, -bytes);
+  });
+}
+static void box_from(const TensorMap* m, u32 from, int x, int y, int z, int w) {
+  each(*m, {x, y, z, w}, [&](u8* to, u32 at) { if (to) *(u16*)to = *(u16*)(self->block->shared + swizzled(from + at)); });
+}
+template <class T> static T load_as(u32 at, u32 rank) { T v; memcpy(&v, self->block->cluster->blocks[rank]->shared + at, sizeof v); return v; }
+
+// Numbers.
+static float __uint_as_float(u32 v) { return from_bits<float>(v); }
+static u32 __float_as_uint(float v) { return (u32)as_bits(v); }
+static float __fadd_rn(float a, float b) { return a + b; }
+static float __fmul_rn(float a, float b) { return a * b; }
+static float __fsqrt_rn(float a) { return sqrtf(a); }
+static float __double2float_rn(double v) { return (float)v; }
+static double __dadd_rn(double a, double b) { return a + b; }
+static double __dsub_rn(double a, double b) { return a - b; }
+static double __dmul_rn(double a, double b) { return a * b; }
+static double __ddiv_rn(double a, double b) { return a / b; }
+static double __hiloint2double(int high, int low) { return from_bits<double>((u64)(u32)high << 32 | (u32)low); }
+static u64 __umul64hi(u64 a, u64 b) { return (u64)((unsigned __int128)a * b >> 64); }
+static float __fdiv_rn(float a, float b) { return a / b; }
+static float __fsub_rn(float a, float b) { return a - b; }
+static u16 as_bf16(float f) { u32 b; memcpy(&b, &f, 4); return f != f ? 0x7fff : (b + 0x7fff + (b >> 16 & 1)) >> 16; }
+static float of_bf16(u16 h) { u32 b = (u32)h << 16; float f; memcpy(&f, &b, 4); return f; }
+static float of_e4m3(u8 c) {
+  const int e = c >> 3 & 15, f = c & 7; const float v = e ? ldexpf(8 + f, e - 10) : ldexpf(f, -9);
+  return (c & 0x7f) == 0x7f ? NAN : c & 0x80 ? -v : v;
+}
+static int atomicAdd(int* p, int v) { const int before = *p; *p += v; waits = 0; return before; }
+static u32 atomicAdd(u32* p, u32 v) { const u32 before = *p; *p += v; return before; }
+static void atomicOr(u32* p, u32 v) { *p |= v; }
+static void atomicMin(u32* p, u32 v) { *p = min(*p, v); }
+static void atomicMax(int* p, int v) { *p = max(*p, v); }
+static void atomicMax(u64* p, u64 v) { *p = max(*p, v); }
+static u64 atomicExch(u64* p, u64 v) { const u64 before = *p; *p = v; return before; }
+static int __float_as_int(float v) { return from_bits<int>(as_bits(v)); }
+static float __int_as_float(int v) { return from_bits<float>(as_bits(v)); }
+
+// Matrices of 8 rows of 16 bytes, whose addresses the lanes give.
+template <int N> static void load_matrices(u32 from, u32* const (&out)[N]) {
+  u64* rows = exchange(from);
+  for (int i = 0; i < N; i++) memcpy(out[i], self->block->shared + (u32)rows[i * 8 + lane_of() / 4] + lane_of() % 4 * 4, 4);
+}
+
+// wgmma by descriptor: start, and the bytes to the next 64 lanes and the next 8 rows. Done at once: one of the orders the hardware
+// allows. Of a product's 64 rows a lane has sums of this one, and of the eighth after it.
+static int row_of_sums() { return self->thread.x % 128 / 32 * 16 + lane_of() / 4; }
+static int column_of_sum(int i) { return i / 4 * 8 + lane_of() % 4 * 2 + i % 2; }
+static float element(u64 d, bool mn, int row, int k) {  // of an operand: rows of k, or of the other axis
+  const u32 at = (d & 0x3fff) << 4, chunk = (d >> 16 & 0x3fff) << 4, rows = (d >> 32 & 0x3fff) << 4;
+  return of_bf16(*(u16*)(self->block->shared + swizzled(mn ? at + row / 64 * chunk + k / 8 * rows + k % 8 * 128 + row % 64 * 2 : at + row / 8 * rows + row % 8 * 128 + k * 2)));
+}
+template <int N> static void multiply(float (&d)[N / 2], const float (&a)[2][16], u64 b, bool b_mn, int add) {
+  for (int i = 0; i < N / 2; i++) {
+    float sum = 0;
+    for (int k = 0; k < 16; k++) sum += a[i / 2 % 2][k] * element(b, b_mn, column_of_sum(i), k);
+    d[i] = (add ? d[i] : 0.f) + sum;
+  }
+}
+template <int N> static void product_bf16(float (&d)[N / 2], u64 a, u64 b, bool b_mn, bool a_mn, int add) {
+  float rows[2][16];
+  for (int i = 0; i < 32; i++) rows[i / 16][i % 16] = element(a, a_mn, row_of_sums() + i / 16 * 8, i % 16);
+  multiply<N>(d, rows, b, b_mn, add);
+}
+template <int N> static void product_held(float (&d)[N / 2], const u32 (&a)[4], u64 b, bool b_mn, int add) {  // a in registers
+  float rows[2][16];
+  for (int i = 0; i < 4; i++) {
+    u64* v = exchange(a[i]);
+    for (int q = 0; q < 4; q++) for (int e = 0; e < 2; e++) rows[i % 2][i / 2 * 8 + q * 2 + e] = of_bf16((u16)(v[lane_of() / 4 * 4 + q] >> 16 * e));
+  }
+  multiply<N>(d, rows, b, b_mn, add);
+}
+static const std::vector<float> values_of_e4m3 = [] { std::vector<float> v; for (int c = 0; c < 256; c++) v.push_back(of_e4m3(c)); return v; }();
+static float code(u64 d, int row, int k) { return values_of_e4m3[self->block->shared[swizzled(((d & 0x3fff) << 4) + row / 8 * ((d >> 32 & 0x3fff) << 4) + row % 8 * 128 + k)]]; }
+template <int N, int K> static void codes(float (&d)[N / 2], u64 a, u64 b, int add) {
+  float rows[2][K];
+  for (int i = 0; i < 2 * K; i++) rows[i / K][i % K] = code(a, row_of_sums() + i / K * 8, i % K);
+  for (int i = 0; i < N / 2; i++) {
+    if (!add) d[i] = 0;
+    for (int k = 0; k < K; k++) d[i] += rows[i / 2 % 2][k] * code(b, column_of_sum(i), k);
+  }
+}
+template <int N> static void product_e4m3(float (&d)[N / 2], u64 a, u64 b, int add) { codes<N, 32>(d, a, b, add); }
+template <int N> static void step_e4m3(float (&d)[N / 2], u64 a, u64 b) { codes<N, 128>(d, a, b, 0); }
+// 128 columns of w by eight rows of x without swizzle: 16 columns of each side by side, the next 16 where the descriptor says.
+static void step_no_swizzle(float (&d)[4], u64 w, u64 x) {
+  const u32 rows = (w & 0x3fff) << 4, columns = (x & 0x3fff) << 4, next = (x >> 16 & 0x3fff) << 4;
+  if (rows % 1024) fail("rows of weights do not begin where the swizzle does");
+  for (int i = 0; i < 4; i++) {
+    float sum = 0;
+    for (int k = 0; k < 128; k++)
+      sum += values_of_e4m3[self->block->shared[swizzled(rows + (row_of_sums() + i / 2 * 8) * 128 + k)]] * values_of_e4m3[self->block->shared[columns + k / 16 * next + column_of_sum(i) * 16 + k % 16]];
+    d[i] = sum;
+  }
+}
