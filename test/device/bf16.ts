@@ -2,13 +2,13 @@
 // sizes too, then times with cold weights beside the floor.
 import { scheduleFor } from "../../codegen/cuda/select.ts";
 import { argmaxRows } from "../../codegen/cuda/sm90/rows/argmax.ts";
-import { streamBmm, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "../../codegen/cuda/sm90/gemm/bmm.ts";
-import { streamLinear } from "../../codegen/cuda/sm90/gemm/register-linear.ts";
+import { bmmKernel, bmmSchedule, type BmmProblem, type BmmSchedule } from "../../codegen/cuda/sm90/gemm/bmm.ts";
+import { registerLinear } from "../../codegen/cuda/sm90/gemm/register-linear.ts";
 import { bf16Gemm } from "../../codegen/cuda/sm90/gemm/bf16-persistent.ts";
 import { ringLinear } from "../../codegen/cuda/sm90/gemm/ring-linear.ts";
 import { bf16Name, bf16Schedules, candidates as gemms, illegal } from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
-import { ringName, ringSchedule, ringTokens, unringable } from "../../codegen/cuda/sm90/gemm/ring-schedule.ts";
-import { streamName, streamSchedule, unstreamable, type StreamProblem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
+import { ringName, ringSchedule, ringTokens, illegalRing } from "../../codegen/cuda/sm90/gemm/ring-schedule.ts";
+import { registerName, registerSchedule, illegalRegisters, type Bf16Problem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";
 import { e4m3Code, quantizeRow } from "../../ir/numeric.ts";
@@ -34,7 +34,7 @@ const ROWS = [1, 8, 64, 1024, 4096];
 /** Sizes no model has. */
 const ODD: readonly [number, number][] = [[72, 100], [8, 7], [40, 1031], [200, 90], [56, 2050], [40, 64], [300, 192], [1001, 448]];
 
-const problemOf = (n: number, k: number, x: Type, y: Type, pad = 0): StreamProblem => ({ n, k, xStride: k + pad, yStride: n + pad, x, y });
+const problemOf = (n: number, k: number, x: Type, y: Type, pad = 0): Bf16Problem => ({ n, k, xStride: k + pad, yStride: n + pad, x, y });
 
 function compare(got: Float32Array, at: [number, number][], stride: number, want: (r: number, c: number) => number): number {
   let [error, norm] = [0, 0];
@@ -54,7 +54,7 @@ const unwritten = (got: Float32Array, m: number, n: number, stride: number): num
   return count;
 };
 
-function checkLinear(cuda: Cuda, p: StreamProblem, kernel: CudaKernel, m: number, schedule: string): Row {
+function checkLinear(cuda: Cuda, p: Bf16Problem, kernel: CudaKernel, m: number, schedule: string): Row {
   const at = { x: put(cuda, p.x, m * p.xStride), w: put(cuda, "bf16", p.n * p.k), y: cuda.alloc(m * p.yStride * bytesOf[p.y]) };
   cuda.fill(at.y, 0xff, m * p.yStride * bytesOf[p.y]);
   cuda.launch(kernel, at, { m });
@@ -73,14 +73,14 @@ function checkLinear(cuda: Cuda, p: StreamProblem, kernel: CudaKernel, m: number
 const HEADS: readonly [number, number, number][] = [[128, 128, 512], [3, 64, 256]];
 
 /** w is one half of kv_b, [heads, 2 width, rank]; q is the first part of rows of width + 64. */
-const queryProblem = (h: number, v: number, r: number, x: Type, y: Type): StreamBmmProblem => ({
+const queryProblem = (h: number, v: number, r: number, x: Type, y: Type): BmmProblem => ({
   batch: h, n: r, k: v, a: [v + 64, h * (v + 64), 1], b: [2 * v * r, 1, r], y: [r, h * r, 1], x, yType: y,
 });
-const outputProblem = (h: number, v: number, r: number, x: Type, y: Type): StreamBmmProblem => ({
+const outputProblem = (h: number, v: number, r: number, x: Type, y: Type): BmmProblem => ({
   batch: h, n: v, k: r, a: [r, h * r, 1], b: [2 * v * r, r, 1], y: [v, h * v, 1], x, yType: y,
 });
 
-function checkBmm(cuda: Cuda, p: StreamBmmProblem, kernel: CudaKernel, m: number): Row {
+function checkBmm(cuda: Cuda, p: BmmProblem, kernel: CudaKernel, m: number): Row {
   const at = { a: put(cuda, p.x, m * p.a[1]), b: put(cuda, "bf16", p.batch * p.b[0]), y: cuda.alloc(m * p.y[1] * bytesOf[p.yType]) };
   cuda.fill(at.y, 0xff, m * p.y[1] * bytesOf[p.yType]);
   cuda.launch(kernel, at, { m });
@@ -98,7 +98,7 @@ function checkBmm(cuda: Cuda, p: StreamBmmProblem, kernel: CudaKernel, m: number
 }
 
 /** The form that ends in codes, held to quantize of what the other form writes: every code and every scale. */
-function checkQuantised(cuda: Cuda, p: StreamBmmProblem, rows: CudaKernel, kernel: CudaKernel, m: number): Row {
+function checkQuantised(cuda: Cuda, p: BmmProblem, rows: CudaKernel, kernel: CudaKernel, m: number): Row {
   const width = p.batch * p.n;
   const at = { a: put(cuda, p.x, m * p.a[1]), b: put(cuda, "bf16", p.batch * p.b[0]), y: cuda.alloc(m * width * bytesOf[p.yType]), codes: cuda.alloc(m * width), scales: cuda.alloc((m * width) / 32) };
   cuda.fill(at.codes, 0x7f, m * width);
@@ -143,17 +143,17 @@ interface Form {
 }
 
 /** The kernel that serves a problem at m rows, as the target chooses it; with --all-forms every other that could. */
-function forms(p: StreamProblem, m: number): Form[] {
+function forms(p: Bf16Problem, m: number): Form[] {
   const out: Form[] = [];
   const all = process.argv.includes("--all-forms");
-  if (m <= 16 && unringable(p, h200) === null)
+  if (m <= 16 && illegalRing(p, h200) === null)
     for (const kb of [undefined, ...(all ? [112, 72] : [])]) {
       const s = ringSchedule(p, ringTokens(m), { ...h200, ...(kb ? { ringBytes: kb * 1024 } : {}) });
       out.push({ schedule: ringName(s), text: ringLinear(p, s, h200) });
     }
-  if (m <= 16 && unstreamable(p) === null && (all || !out.length)) {
-    const s = streamSchedule(p, m <= 8 ? 8 : 16, h200);
-    out.push({ schedule: streamName(s), text: streamLinear(p, s, h200) });
+  if (m <= 16 && illegalRegisters(p) === null && (all || !out.length)) {
+    const s = registerSchedule(p, m <= 8 ? 8 : 16, h200);
+    out.push({ schedule: registerName(s), text: registerLinear(p, s, h200) });
   }
   const chosen = scheduleFor(bf16Schedules, p, m, h200);
   for (const s of gemms)
@@ -174,8 +174,8 @@ const kernelOf = (text: KernelText): CudaKernel => compiled.get(text.source)!;
 
 export async function check(cuda: Cuda): Promise<Row[]> {
   const rows: Row[] = [];
-  const linears: { p: StreamProblem; m: number; form: Form }[] = [];
-  const add = (p: StreamProblem, ms: readonly number[]): void => {
+  const linears: { p: Bf16Problem; m: number; form: Form }[] = [];
+  const add = (p: Bf16Problem, ms: readonly number[]): void => {
     for (const m of ms) for (const form of forms(p, m)) linears.push({ p, m, form });
   };
   for (const [n, k, y] of SHAPES.filter(([n, k]) => n * k < 2e7)) add(problemOf(n, k, "bf16", y), [1, 3, 8, 13, 70, 300]);
@@ -185,11 +185,11 @@ export async function check(cuda: Cuda): Promise<Row[]> {
     add(problemOf(n, k, "f32", "f32", pad), [1, 11]);
   }
   const einsums = HEADS.flatMap(([h, v, r]) => (["bf16", "f32"] as const).flatMap((t) => [queryProblem(h, v, r, t, t), outputProblem(h, v, r, t, t)]))
-    .map((p) => ({ p, text: streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule, h200) }));
-  const codes = (["bf16", "f32"] as const).map((t): { p: StreamBmmProblem; rows: KernelText; text: KernelText } => {
-    const p: StreamBmmProblem = { ...outputProblem(128, 128, 512, t, t), scale: t === "bf16" ? "f32" : "ue8m0" };
+    .map((p) => ({ p, text: bmmKernel(p, bmmSchedule(p) as BmmSchedule, h200) }));
+  const codes = (["bf16", "f32"] as const).map((t): { p: BmmProblem; rows: KernelText; text: KernelText } => {
+    const p: BmmProblem = { ...outputProblem(128, 128, 512, t, t), scale: t === "bf16" ? "f32" : "ue8m0" };
     const { scale: _, ...plain } = p;
-    return { p, rows: streamBmm(plain, streamBmmSchedule(plain) as StreamBmmSchedule, h200), text: streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule, h200) };
+    return { p, rows: bmmKernel(plain, bmmSchedule(plain) as BmmSchedule, h200), text: bmmKernel(p, bmmSchedule(p) as BmmSchedule, h200) };
   });
   const widths = [[129280, 129280], [1292, 1292], [4097, 4099], [3, 3]] as const;
   const maxima = widths.map(([d, xStride]) => ({ d, xStride, text: argmaxRows({ d, xStride }, h200) }));
@@ -240,7 +240,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     cuda.free(out);
   }
   for (const [what, p] of [["ql", queryProblem(128, 128, 512, "bf16", "bf16")], ["o", outputProblem(128, 128, 512, "bf16", "bf16")]] as const) {
-    const kernel = cuda.compile(streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule, h200));
+    const kernel = cuda.compile(bmmKernel(p, bmmSchedule(p) as BmmSchedule, h200));
     const [a, y] = [put(cuda, "bf16", 4096 * p.a[1]), cuda.alloc(4096 * p.y[1] * 2)];
     const sets = Array.from({ length: 5 }, () => ({ a, b: put(cuda, "bf16", p.batch * p.b[0]), y }));
     for (const m of [1, 8, 64, 4096]) {

@@ -4,8 +4,8 @@ import { scheduleFor } from "../../codegen/cuda/select.ts";
 import { gemmSchedules } from "../../codegen/cuda/sm90/gemm/fp8-linear.ts";
 import { blockGemm } from "../../codegen/cuda/sm90/gemm/fp8-gemm.ts";
 import { candidates, illegal, scheduleName, type GemmSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
-import { thin } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
-import { gemvSchedules, thinName, type ThinProblem } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
+import { gemv } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
+import { gemvSchedules, gemvName, type GemvRowsProblem } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import type { Row } from "./device.ts";
@@ -74,7 +74,7 @@ const same = (a: GemmSchedule, b: GemmSchedule): boolean => scheduleName(a) === 
 
 /** Every schedule that is neither mostly idle nor reads the weights too often, instead of the chosen one only. */
 const every = process.argv.includes("--every");
-const suits = (s: GemmSchedule, m: number): boolean => (s.form !== "tall" ? s.tokens <= 2 * Math.max(m, 4) && m <= 4 * s.tokens : m >= 64);
+const suits = (s: GemmSchedule, m: number): boolean => (s.form !== "persistent" ? s.tokens <= 2 * Math.max(m, 4) && m <= 4 * s.tokens : m >= 64);
 const legal = (n: number, k: number, m: number): GemmSchedule[] => {
   const chosen = choose(n, k, m);
   return every ? candidates.filter((s) => illegal(s, h200, { n, k }) === null && (same(s, chosen) || suits(s, m))) : [chosen];
@@ -85,10 +85,10 @@ function forms(n: number, k: number, m: number): { schedule: string; text: Kerne
   const chosen = choose(n, k, m);
   const others = legal(n, k, m).toSorted((a, b) => Number(same(b, chosen)) - Number(same(a, chosen)));
   const streamed = (s: GemmSchedule): { schedule: string; text: KernelText } => ({ schedule: scheduleName(s), text: blockGemm({ n, k }, s, h200) });
-  const problem: ThinProblem = { n, k, held: 1 };
-  const held = scheduleFor(gemvSchedules, { n, k }, m, h200);
-  if ("reason" in held) return others.map(streamed);
-  return [{ schedule: thinName(held), text: thin(problem, held, h200) }, ...(every ? others.map(streamed) : [])];
+  const problem: GemvRowsProblem = { n, k, maxRows: 1 };
+  const shape = scheduleFor(gemvSchedules, { n, k }, m, h200);
+  if ("reason" in shape) return others.map(streamed);
+  return [{ schedule: gemvName(shape), text: gemv(problem, shape, h200) }, ...(every ? others.map(streamed) : [])];
 }
 
 /** Launches a kernel twice over a poisoned output, for a workspace left dirty shows in the second, and compares with float64. */

@@ -138,7 +138,7 @@ function choose(c: Case, r: number): GemmSchedule {
 const legal = (c: Case, r: number): GemmSchedule[] => {
   const busy = Math.max(1, r / Math.min(r, c.experts));
   const chosen = choose(c, r);
-  return candidates.filter((s) => illegal(s, h200, c) === null && (s === chosen || (every && (s.form === "tall" ? busy >= 8 : s.form === "stream" && s.tokens <= 16 * busy && s.tokens * 8 >= busy))));
+  return candidates.filter((s) => illegal(s, h200, c) === null && (s === chosen || (every && (s.form === "persistent" ? busy >= 8 : s.form === "split-k" && s.tokens <= 16 * busy && s.tokens * 8 >= busy))));
 };
 
 export async function check(cuda: Cuda): Promise<Row[]> {

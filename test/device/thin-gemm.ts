@@ -2,8 +2,8 @@
 // long either takes with cold weights. Products alone are block-gemm's.
 import { scheduleFor } from "../../codegen/cuda/select.ts";
 import { normRows } from "../../codegen/cuda/sm90/rows/norm-rows.ts";
-import { thin } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
-import { gemvSchedulesOf, type ThinProblem } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
+import { gemv } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
+import { gemvSchedulesOf, type GemvRowsProblem } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
 import { bf16 } from "../../ir/numeric.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
@@ -19,18 +19,18 @@ const SHAPES: readonly (readonly [number, number, string, number?])[] = [
   [2112, 7168, "q_a + kv_a"], [24576, 1536, "q_b", 2112], [36864, 7168, "dense gate and up"], [7168, 16384, "o_proj"], [7168, 18432, "dense down"], [1000, 1280, "odd sizes", 1288],
 ];
 
-const textOf = (p: ThinProblem): KernelText => {
-  const s = scheduleFor(gemvSchedulesOf(p.held), p, p.held, h200);
+const textOf = (p: GemvRowsProblem): KernelText => {
+  const s = scheduleFor(gemvSchedulesOf(p.maxRows), p, p.maxRows, h200);
   if ("reason" in s) throw new RangeError(s.reason);
-  return thin(p, s, h200);
+  return gemv(p, s, h200);
 };
 
 /** What one shape runs for so many rows: the product alone, with a norm before it, with a residual after it, and the norm alone. */
-function textsOf([n, k, , stride]: (typeof SHAPES)[number], held: 1 | 2 | 4): { alone: KernelText; normed: KernelText | null; added: KernelText; norm: KernelText } {
+function textsOf([n, k, , stride]: (typeof SHAPES)[number], maxRows: 1 | 2 | 4): { alone: KernelText; normed: KernelText | null; added: KernelText; norm: KernelText } {
   const xStride = stride ?? k;
   // Longer rows than a hidden state's are codes of attention or of a gate, which nobody norms.
-  const normed = k <= 7168 ? textOf({ n, k, held, norm: { eps: 1e-6, gain: "bf16", xStride, ue8m0: false } }) : null;
-  return { alone: textOf({ n, k, held }), normed, added: textOf({ n, k, held, residual: true }), norm: normRows({ of: "norm_quant", d: k, aStride: xStride, bStride: 0, yStride: k, eps: 1e-6, gain: "bf16", act: "bf16", ue8m0: false }) };
+  const normed = k <= 7168 ? textOf({ n, k, maxRows, norm: { eps: 1e-6, gain: "bf16", xStride, ue8m0: false } }) : null;
+  return { alone: textOf({ n, k, maxRows }), normed, added: textOf({ n, k, maxRows, residual: true }), norm: normRows({ of: "norm_quant", d: k, aStride: xStride, bStride: 0, yStride: k, eps: 1e-6, gain: "bf16", act: "bf16", ue8m0: false }) };
 }
 
 interface Run {
@@ -40,9 +40,9 @@ interface Run {
   close(): void;
 }
 
-async function open(cuda: Cuda, shape: (typeof SHAPES)[number], held: 1 | 2 | 4, copies: number): Promise<Run> {
+async function open(cuda: Cuda, shape: (typeof SHAPES)[number], maxRows: 1 | 2 | 4, copies: number): Promise<Run> {
   const [n, k, , stride] = shape;
-  const texts = textsOf(shape, held);
+  const texts = textsOf(shape, maxRows);
   const kernels = await compileAll(cuda, Object.values(texts).filter((t) => t !== null));
   const of = (t: KernelText): CudaKernel => kernels.get(t.name)!;
   const p = place(cuda, n, k, 4, copies);
@@ -62,11 +62,11 @@ const floats = (bytes: Uint8Array): Float32Array => new Float32Array(Uint32Array
 export async function check(cuda: Cuda): Promise<Row[]> {
   const out: Row[] = [];
   for (const shape of SHAPES)
-    for (const held of [1, 2, 4] as const) {
+    for (const maxRows of [1, 2, 4] as const) {
       const [n, k, part] = shape;
-      const { p, rows, kernels, close } = await open(cuda, shape, held, 1);
+      const { p, rows, kernels, close } = await open(cuda, shape, maxRows, 1);
       const { w, w_scale, x, x_scale, y } = p.buffers[0];
-      for (const m of held === 4 ? [3, 4] : [held]) {
+      for (const m of maxRows === 4 ? [3, 4] : [maxRows]) {
         const result = (f: CudaKernel, more: Record<string, number>): Uint8Array => {
           cuda.fill(y, 0xff, m * n * 2);
           cuda.launch(f, { w, w_scale, y, ...more }, { m });

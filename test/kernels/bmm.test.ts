@@ -1,7 +1,7 @@
 // The einsums of absorbed attention as the card runs them, on the host: the form that ends in codes gives those of quantize, bit for
 // bit, on what the form that writes rows wrote.
 import { afterAll, expect, test } from "vitest";
-import { streamBmm, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "../../codegen/cuda/sm90/gemm/bmm.ts";
+import { bmmKernel, bmmSchedule, type BmmProblem, type BmmSchedule } from "../../codegen/cuda/sm90/gemm/bmm.ts";
 import { bf16, e4m3Code, quantizeRow } from "../../ir/numeric.ts";
 import { draw, randomOf } from "./numbers.ts";
 import { nativeOnHost, type Native } from "./native-on-host.ts";
@@ -10,8 +10,8 @@ import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const built: Native[] = [];
 afterAll(() => built.forEach((n) => n.close()));
-const build = (p: StreamBmmProblem): Native => {
-  built.push(nativeOnHost(streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule, h200)));
+const build = (p: BmmProblem): Native => {
+  built.push(nativeOnHost(bmmKernel(p, bmmSchedule(p) as BmmSchedule, h200)));
   return built[built.length - 1];
 };
 
@@ -23,7 +23,7 @@ test.skipIf(lacks("g++ 12")).each([
   [2, 128, 512, "f32"], [3, 256, 256, "ue8m0"], [2, 128, 96, "f32"],
 ] as const)("%i heads of %i columns from %i: codes and scales of the rows that would be written", (h, v, r, scale) => {
   const random = randomOf(h * v + r);
-  const rows: StreamBmmProblem = { batch: h, n: v, k: r, a: [r, h * r + 8, 1], b: [2 * v * r, r, 1], y: [v, h * v, 1], x: "bf16", yType: "bf16" };
+  const rows: BmmProblem = { batch: h, n: v, k: r, a: [r, h * r + 8, 1], b: [2 * v * r, r, 1], y: [v, h * v, 1], x: "bf16", yType: "bf16" };
   const [plain, quantised] = [build(rows), build({ ...rows, scale })];
   const b = bytes(halves(draw(random, 2 * h * v * r)));
   for (const m of [1, 8, 19]) {
@@ -44,7 +44,7 @@ test.skipIf(lacks("g++ 12")).each([
 });
 
 test("only whole scale blocks of rows as stored end in codes", () => {
-  const p: StreamBmmProblem = { batch: 2, n: 64, k: 256, a: [256, 512, 1], b: [64 * 256, 256, 1], y: [64, 128, 1], x: "bf16", yType: "bf16", scale: "f32" };
-  expect(streamBmmSchedule(p)).toMatch(/no whole scale blocks/);
-  expect(streamBmmSchedule({ ...p, n: 128, k: 64, a: [64, 128, 1], b: [128 * 64, 1, 128] })).toMatch(/no end in codes/);
+  const p: BmmProblem = { batch: 2, n: 64, k: 256, a: [256, 512, 1], b: [64 * 256, 256, 1], y: [64, 128, 1], x: "bf16", yType: "bf16", scale: "f32" };
+  expect(bmmSchedule(p)).toMatch(/no whole scale blocks/);
+  expect(bmmSchedule({ ...p, n: 128, k: 64, a: [64, 128, 1], b: [128 * 64, 1, 128] })).toMatch(/no end in codes/);
 });

@@ -3,7 +3,7 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { expertsDown } from "../../codegen/cuda/sm90/moe/experts-down.ts";
 import { expertsGateUp } from "../../codegen/cuda/sm90/moe/experts-gate-up.ts";
-import { gateUpSchedule, sliceOf, unsliceable, type ExpertsProblem, type SliceSchedule } from "../../codegen/cuda/sm90/moe/experts-schedule.ts";
+import { gateUpSchedule, sliceOf, illegalSlice, type ExpertsProblem, type SliceSchedule } from "../../codegen/cuda/sm90/moe/experts-schedule.ts";
 import type { RouteProblem } from "../../codegen/kernels/expert.ts";
 import { bf16, e4m3Values } from "../../ir/numeric.ts";
 import { blocks128, refer, rows1x128, tensor } from "./families/cases.ts";
@@ -54,7 +54,7 @@ function sorted(routing: Routing, experts: number): { order: number[]; offsets: 
 const [experts, inner, d] = [6, 512, 896];
 const up: ExpertsProblem = { experts, n: 2 * inner, k: 1024, parts: 2, per: 3, shared: 1 };
 const down: ExpertsProblem = { ...up, n: d, k: inner, parts: 1 };
-const ringOf = (tokens: SliceSchedule["tokens"], rows: number, stages: number, ahead: number): SliceSchedule => ({ form: "slice", tokens, rows, deep: 2, stages, ahead });
+const ringOf = (tokens: SliceSchedule["tokens"], rows: number, stages: number, ahead: number): SliceSchedule => ({ form: "slice", tokens, rows, kGroups: 2, stages, ahead });
 
 /** Tokens at most, experts that every token visits, and where each token goes. */
 const routings: readonly [string, SliceSchedule["tokens"], number, Routing][] = [
@@ -135,7 +135,7 @@ test("slices give multiprocessors equal work; what cannot be sliced is named", (
   expect([7168, 1024, 1408, 5120].map((n) => sliceOf({ n, parts: 1 }, h200))).toEqual([56, 8, 16, 40]);
   expect([4096, 2816].map((n) => sliceOf({ n, parts: 2 }, h200))).toEqual([32, 32]);
   const r1: ExpertsProblem = { experts: 257, n: 4096, k: 7168, parts: 2, per: 9, shared: 1 };
-  for (const tokens of [1, 2, 4, 8] as const) expect(unsliceable(r1, gateUpSchedule(r1, tokens, h200), h200)).toBeNull();
-  expect(unsliceable({ ...r1, k: 1408 }, gateUpSchedule({ ...r1, k: 1408 }, 1, h200), h200)).toMatch(/1408 columns/);
-  expect(unsliceable({ ...r1, k: 32768 }, gateUpSchedule({ ...r1, k: 32768 }, 8, h200), h200)).toMatch(/shared memory/);
+  for (const tokens of [1, 2, 4, 8] as const) expect(illegalSlice(r1, gateUpSchedule(r1, tokens, h200), h200)).toBeNull();
+  expect(illegalSlice({ ...r1, k: 1408 }, gateUpSchedule({ ...r1, k: 1408 }, 1, h200), h200)).toMatch(/1408 columns/);
+  expect(illegalSlice({ ...r1, k: 32768 }, gateUpSchedule({ ...r1, k: 32768 }, 8, h200), h200)).toMatch(/shared memory/);
 });

@@ -2,8 +2,8 @@
 // unevenly; with a norm before it, bit for bit what the norm alone and the product alone give; with a residual, the sum of both.
 import { scheduleFor } from "../../codegen/cuda/select.ts";
 import { afterAll, describe, expect, test } from "vitest";
-import { thin } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
-import { gemvSchedulesOf, thinIllegal, type ThinProblem, type ThinSchedule } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
+import { gemv } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
+import { gemvSchedulesOf, gemvIllegal, type GemvRowsProblem, type GemvShape } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
 import { bf16, e4m3Values } from "../../ir/numeric.ts";
 import { interpretKernel } from "../../ir/kernel/interpret.ts";
 import { draw, drawScales, randomOf } from "./numbers.ts";
@@ -14,9 +14,9 @@ import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const built = new Map<string, Native>();
 afterAll(() => built.forEach((n) => n.close()));
-const build = (p: ThinProblem, s: ThinSchedule): Native => {
+const build = (p: GemvRowsProblem, s: GemvShape): Native => {
   const key = JSON.stringify([p, s]);
-  if (!built.has(key)) built.set(key, nativeOnHost(thin(p, s, h200)));
+  if (!built.has(key)) built.set(key, nativeOnHost(gemv(p, s, h200)));
   return built.get(key)!;
 };
 
@@ -25,12 +25,12 @@ const halves = (v: ArrayLike<number>): Uint16Array => Uint16Array.from(new Uint3
 const floats = (y: Uint8Array<ArrayBuffer>): Float32Array => new Float32Array(Uint32Array.from(new Uint16Array(y.buffer), (w) => w << 16).buffer);
 const someCodes = (random: () => number, n: number): Uint8Array => Uint8Array.from({ length: n }, () => (Math.floor(random() * 40) + 36) | (random() < 0.5 ? 0x80 : 0));
 
-const cases: readonly [string, ThinProblem, ThinSchedule, number][] = [
-  ["one row, rows of w that end inside a block of scales", { n: 200, k: 512, held: 1 }, { teams: 1, per: 56, deep: 2, split: 1, stages: 2 }, 1],
-  ["three of four rows, two teams, k cut in two parts of unequal length", { n: 136, k: 640, held: 4 }, { teams: 2, per: 24, deep: 1, split: 2, stages: 3 }, 3],
-  ["two rows, whole teams, k cut in four", { n: 64, k: 1024, held: 2 }, { teams: 1, per: 64, deep: 2, split: 4, stages: 2 }, 2],
-  ["one row, teams that end where blocks of scales do, and beyond the last row", { n: 312, k: 256, held: 1 }, { teams: 3, per: 32, deep: 1, split: 1, stages: 2 }, 1],
-  ["four rows, five teams over four blocks of scales", { n: 560, k: 256, held: 4 }, { teams: 5, per: 56, deep: 1, split: 1, stages: 2 }, 4],
+const cases: readonly [string, GemvRowsProblem, GemvShape, number][] = [
+  ["one row, rows of w that end inside a block of scales", { n: 200, k: 512, maxRows: 1 }, { warpgroups: 1, rowsPerWarpgroup: 56, kGroups: 2, split: 1, stages: 2 }, 1],
+  ["three of four rows, two teams, k cut in two parts of unequal length", { n: 136, k: 640, maxRows: 4 }, { warpgroups: 2, rowsPerWarpgroup: 24, kGroups: 1, split: 2, stages: 3 }, 3],
+  ["two rows, whole teams, k cut in four", { n: 64, k: 1024, maxRows: 2 }, { warpgroups: 1, rowsPerWarpgroup: 64, kGroups: 2, split: 4, stages: 2 }, 2],
+  ["one row, teams that end where blocks of scales do, and beyond the last row", { n: 312, k: 256, maxRows: 1 }, { warpgroups: 3, rowsPerWarpgroup: 32, kGroups: 1, split: 1, stages: 2 }, 1],
+  ["four rows, five teams over four blocks of scales", { n: 560, k: 256, maxRows: 4 }, { warpgroups: 5, rowsPerWarpgroup: 56, kGroups: 1, split: 1, stages: 2 }, 4],
 ];
 
 describe.skipIf(lacks("g++ 12")).each(cases)("%s", (_, p, s, m) => {
@@ -79,11 +79,11 @@ describe.skipIf(lacks("g++ 12")).each(cases)("%s", (_, p, s, m) => {
 
 test("R1's matrices have a schedule, and every multiprocessor the same to read", () => {
   for (const [n, k] of [[2112, 7168], [24576, 1536], [7168, 16384], [36864, 7168], [7168, 18432]] as const)
-    for (const held of [1, 2, 4] as const) {
-      const s = scheduleFor(gemvSchedulesOf(held), { n, k }, held, h200);
+    for (const maxRows of [1, 2, 4] as const) {
+      const s = scheduleFor(gemvSchedulesOf(maxRows), { n, k }, maxRows, h200);
       if ("reason" in s) throw new Error(s.reason);
-      expect(thinIllegal({ n, k, held }, s, h200)).toBeNull();
-      const blocks = Math.ceil(n / (s.teams * s.per)) * s.split;
+      expect(gemvIllegal({ n, k, maxRows }, s, h200)).toBeNull();
+      const blocks = Math.ceil(n / (s.warpgroups * s.rowsPerWarpgroup)) * s.split;
       expect(blocks / 132).toBeGreaterThan(0.96);
       expect(blocks).toBeLessThanOrEqual(132);
     }

@@ -5,8 +5,8 @@ import { bf16Gemm } from "../../codegen/cuda/sm90/gemm/bf16-persistent.ts";
 import { blockGemm } from "../../codegen/cuda/sm90/gemm/fp8-gemm.ts";
 import { groupedGemm } from "../../codegen/cuda/sm90/gemm/grouped-gemm.ts";
 import { bf16Name, type Bf16Schedule } from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
-import type { StreamProblem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
-import type { GemmSchedule, SlimSchedule, StreamSchedule, TallSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
+import type { Bf16Problem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
+import type { GemmSchedule, SmallMSchedule, SplitKSchedule, PersistentSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import { scheduleName } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import { randomOf } from "./numbers.ts";
 import { nativeOnHost } from "./native-on-host.ts";
@@ -71,11 +71,11 @@ function dense(schedule: GemmSchedule, n: number, k: number, ms: readonly number
   }
 }
 
-const slim = (columns: number, deep: SlimSchedule["deep"], tokens: SlimSchedule["tokens"], stages: number, xStages: number): SlimSchedule =>
-  ({ form: "slim", columns, deep, tokens, stages, xStages, resident: 1 });
-const stream = (rows: StreamSchedule["rows"], deep: StreamSchedule["deep"], tokens: StreamSchedule["tokens"], split: StreamSchedule["split"], stages: number, xStages: number): StreamSchedule =>
-  ({ form: "stream", rows, deep, tokens, split, stages, xStages, resident: 1 });
-const tall = (share: TallSchedule["share"], tail: TallSchedule["tail"] = "whole"): TallSchedule => ({ form: "tall", stages: 4, group: 2, share, tail });
+const slim = (columns: number, kGroups: SmallMSchedule["kGroups"], tokens: SmallMSchedule["tokens"], stages: number, xStages: number): SmallMSchedule =>
+  ({ form: "small-m", columns, kGroups, tokens, stages, xStages, blocksPerSm: 1 });
+const stream = (rows: SplitKSchedule["rows"], kGroups: SplitKSchedule["kGroups"], tokens: SplitKSchedule["tokens"], split: SplitKSchedule["split"], stages: number, xStages: number): SplitKSchedule =>
+  ({ form: "split-k", rows, kGroups, tokens, split, stages, xStages, blocksPerSm: 1 });
+const tall = (multicast: PersistentSchedule["multicast"], tail: PersistentSchedule["tail"] = "whole"): PersistentSchedule => ({ form: "persistent", stages: 4, group: 2, multicast, tail });
 
 const cases: readonly [GemmSchedule, number, number, readonly number[]][] = [
   [slim(32, 2, 64, 2, 3), 136, 1008, [1, 70]],
@@ -88,8 +88,8 @@ const cases: readonly [GemmSchedule, number, number, readonly number[]][] = [
   [tall("none"), 264, 400, [1, 130]],
   [tall("x"), 264, 1280, [130]],
   [tall("none"), 264, 1280, [200]],
-  [tall("none", "cut"), 264, 2560, [70, 200]],
-  [tall("none", "cut"), 640, 1280, [100]],
+  [tall("none", "stream-k"), 264, 2560, [70, 200]],
+  [tall("none", "stream-k"), 640, 1280, [100]],
 ];
 
 describe.skipIf(lacks("g++ 12"))("block_gemm", () => {
@@ -117,7 +117,7 @@ describe.skipIf(lacks("g++ 12"))("grouped_gemm", () => {
   });
 });
 
-const slim16 = (columns: number, deep: 1 | 2 | 4, tokens: 64 | 128, split: 1 | 2 | 4, stages: number, xStages: number): Bf16Schedule => ({ form: "slim", columns, deep, tokens, split, stages, xStages, resident: 1 });
+const slim16 = (columns: number, kGroups: 1 | 2 | 4, tokens: 64 | 128, split: 1 | 2 | 4, stages: number, xStages: number): Bf16Schedule => ({ form: "small-m", columns, kGroups, tokens, split, stages, xStages, blocksPerSm: 1 });
 
 /** Schedule, columns of y and of x, further columns between rows of both, rows. */
 const linears: readonly [Bf16Schedule, number, number, number, "bf16" | "f32", readonly number[]][] = [
@@ -129,7 +129,7 @@ const linears: readonly [Bf16Schedule, number, number, number, "bf16" | "f32", r
 
 describe.skipIf(lacks("g++ 12"))("bf16_gemm", () => {
   test.each(linears.map(([s, n, k, pad, y, ms]) => [bf16Name(s), n, k, y, ms, pad, s] as const))("%s, %i x %i to %s, rows %j", (_, n, k, y, ms, pad, s) => {
-    const p: StreamProblem = { n, k, xStride: k + (pad + 7 & ~7), yStride: n + pad, x: "bf16", y };
+    const p: Bf16Problem = { n, k, xStride: k + (pad + 7 & ~7), yStride: n + pad, x: "bf16", y };
     const native = nativeOnHost(bf16Gemm(p, s, h200));
     const random = randomOf(5);
     const halves = (count: number): Uint16Array => new Uint16Array(new Uint32Array(Float32Array.from({ length: count }, () => random() - 0.5).buffer).map((w) => w >>> 16));

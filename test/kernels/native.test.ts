@@ -10,12 +10,12 @@ import { normRows } from "../../codegen/cuda/sm90/rows/norm-rows.ts";
 import { ringLinear } from "../../codegen/cuda/sm90/gemm/ring-linear.ts";
 import { routeRows } from "../../codegen/cuda/sm90/moe/route-rows.ts";
 import { sortExperts } from "../../codegen/cuda/sm90/moe/sort-experts.ts";
-import { streamBmm, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "../../codegen/cuda/sm90/gemm/bmm.ts";
-import { streamLinear } from "../../codegen/cuda/sm90/gemm/register-linear.ts";
+import { bmmKernel, bmmSchedule, type BmmProblem, type BmmSchedule } from "../../codegen/cuda/sm90/gemm/bmm.ts";
+import { registerLinear } from "../../codegen/cuda/sm90/gemm/register-linear.ts";
 import { candidates as bf16Candidates, illegal as bf16Illegal } from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
-import { ringSchedule, unringable, type RingProblem } from "../../codegen/cuda/sm90/gemm/ring-schedule.ts";
-import { streamSchedule, type StreamProblem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
-import { thin } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
+import { ringSchedule, illegalRing, type RingProblem } from "../../codegen/cuda/sm90/gemm/ring-schedule.ts";
+import { registerSchedule, type Bf16Problem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
+import { gemv } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
 import { gemvSchedulesOf } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
 import { blockGemm } from "../../codegen/cuda/sm90/gemm/fp8-gemm.ts";
 import { expertsDown } from "../../codegen/cuda/sm90/moe/experts-down.ts";
@@ -58,19 +58,19 @@ const prefill = (heads: number): KernelText =>
   mlaPrefill({ heads, n: 128, d: 64, v: 128, q: [heads * 192, 192], qp: [heads * 192, 192], k: [heads * 256, 256], kp: 576, vStrides: [heads * 256, 256], y: [heads * 128, 128], scale: 0.135 }, h200);
 
 /** The printed model's o_proj, its odd down and R1's router; one token or many, rounded or not; heads of R1 and of a narrower relative. */
-const streams: readonly StreamProblem[] = [[7168, 16384], [7168, 1843], [256, 7168]].flatMap(([n, k]) =>
-  (["bf16", "f32"] as const).map((x): StreamProblem => ({ n, k, xStride: k, yStride: n, x, y: x })),
+const streams: readonly Bf16Problem[] = [[7168, 16384], [7168, 1843], [256, 7168]].flatMap(([n, k]) =>
+  (["bf16", "f32"] as const).map((x): Bf16Problem => ({ n, k, xStride: k, yStride: n, x, y: x })),
 );
-const einsums: readonly StreamBmmProblem[] = [[128, 128, 512], [3, 64, 256]].flatMap(([h, v, r]) =>
-  (["bf16", "f32"] as const).flatMap((x): StreamBmmProblem[] => [
+const einsums: readonly BmmProblem[] = [[128, 128, 512], [3, 64, 256]].flatMap(([h, v, r]) =>
+  (["bf16", "f32"] as const).flatMap((x): BmmProblem[] => [
     { batch: h, n: r, k: v, a: [v + 64, h * (v + 64), 1], b: [2 * v * r, 1, r], y: [r, h * r, 1], x, yType: x },
     { batch: h, n: v, k: r, a: [r, h * r, 1], b: [2 * v * r, r, 1], y: [v, h * v, 1], x, yType: x },
   ]),
 );
-const quantised: readonly StreamBmmProblem[] = [128, 256, 512].flatMap((r) =>
-  (["bf16", "f32"] as const).map((x): StreamBmmProblem => ({ batch: 128, n: 128, k: r, a: [r, 128 * r, 1], b: [256 * r, r, 1], y: [128, 16384, 1], x, yType: x, scale: x === "f32" ? "ue8m0" : "f32" })),
+const quantised: readonly BmmProblem[] = [128, 256, 512].flatMap((r) =>
+  (["bf16", "f32"] as const).map((x): BmmProblem => ({ batch: 128, n: 128, k: r, a: [r, 128 * r, 1], b: [256 * r, r, 1], y: [128, 16384, 1], x, yType: x, scale: x === "f32" ? "ue8m0" : "f32" })),
 );
-const gemms: readonly StreamProblem[] = [[2112, 7168, "bf16"], [1292, 7168, "f32"], [133, 72, "bf16"]].map(([n, k, y]) => ({ n, k, xStride: k, yStride: n, x: "bf16", y }) as StreamProblem);
+const gemms: readonly Bf16Problem[] = [[2112, 7168, "bf16"], [1292, 7168, "f32"], [133, 72, "bf16"]].map(([n, k, y]) => ({ n, k, xStride: k, yStride: n, x: "bf16", y }) as Bf16Problem);
 
 /** Norm, gate and residual sum inside a ring's product: the printed model's, and a norm over an odd number of blocks. */
 const fused: readonly RingProblem[] = [
@@ -94,19 +94,19 @@ const emitters: readonly [string, () => KernelText[], string[]][] = [
   ["mla_decode", () => decodes.map((p) => mlaDecode(p, h200)), ["HGMMA", "UTMALDG"]],
   ["mla_decode, fixed", () => decodes.flatMap((p) => ([16, 32] as const).map((group) => mlaDecodeFixed(p, fixedSchedule(group), h200))), ["HGMMA", "UTMALDG", "UBLKCP"]],
   ["mla_prefill", () => [16, 128].map(prefill), ["HGMMA", "UTMALDG", "UTMASTG"]],
-  ["stream_linear", () => streams.flatMap((p) => ([8, 16] as const).map((t) => streamLinear(p, streamSchedule(p, t, h200), h200))), ["HMMA", "LDG.E.NA.LTC256B.128"]],
-  ["ring_linear", () => [...gemms, ...streams].filter((p) => unringable(p, h200) === null).flatMap((p) => ([1, 4, 8, 16] as const).map((t) => ringLinear(p, ringSchedule(p, t, h200), h200))), ["HMMA", "UTMALDG", "LDSM"]],
-  ["fused ring_linear", () => fused.flatMap((p) => ([1, 2, 4] as const).filter((t) => unringable(p, h200, t) === null).map((t) => ringLinear(p, ringSchedule(p, t, h200), h200))), ["HMMA", "UTMALDG", "LDSM"]],
+  ["stream_linear", () => streams.flatMap((p) => ([8, 16] as const).map((t) => registerLinear(p, registerSchedule(p, t, h200), h200))), ["HMMA", "LDG.E.NA.LTC256B.128"]],
+  ["ring_linear", () => [...gemms, ...streams].filter((p) => illegalRing(p, h200) === null).flatMap((p) => ([1, 4, 8, 16] as const).map((t) => ringLinear(p, ringSchedule(p, t, h200), h200))), ["HMMA", "UTMALDG", "LDSM"]],
+  ["fused ring_linear", () => fused.flatMap((p) => ([1, 2, 4] as const).filter((t) => illegalRing(p, h200, t) === null).map((t) => ringLinear(p, ringSchedule(p, t, h200), h200))), ["HMMA", "UTMALDG", "LDSM"]],
   ["bf16_gemm", () => gemms.flatMap((p) => bf16Candidates.filter((s) => bf16Illegal(s, p, h200) === null).map((s) => bf16Gemm(p, s, h200))), ["HGMMA", "UTMALDG"]],
-  ["stream_bmm", () => [...einsums, ...quantised].map((p) => streamBmm(p, streamBmmSchedule(p) as StreamBmmSchedule, h200)), ["HMMA", "LDG.E.NA.LTC256B.128"]],
+  ["stream_bmm", () => [...einsums, ...quantised].map((p) => bmmKernel(p, bmmSchedule(p) as BmmSchedule, h200)), ["HMMA", "LDG.E.NA.LTC256B.128"]],
   ["mla_query", () => einsums.filter((p) => p.b[1] === 1 && p.x === "bf16" && !p.scale).map((p) => mlaQuery({ ...p, d: 64, xStrides: [p.a[1], p.a[0]], maxPositions: 4096, r: 512, cStride: 2112, krStride: 2112, gain: "bf16", eps: 1e-6, pageRows: 64 }, h200)), ["HMMA", "LDG.E.NA.LTC256B.128"]],
   ["route_rows, sort_experts", () => [routeRows(routing), routeRows({ ...routing, experts: 160, scoring: "softmax", method: "group_limited_greedy", normalise: false, bias: false, xStride: 160 }), sortExperts({ experts: 256, k: 8 })], []],
   ["norm_rows", () => (["rms_norm", "norm_quant", "add_norm", "add_norm_quant", "add_norm_both"] as const).map((of) => normRows({ of, d: 7168, aStride: 7168, bStride: 7168, yStride: 7168, eps: 1e-6, gain: "bf16", act: "bf16", ue8m0: false })), ["LDG.E.64"]],
   ["argmax_rows", () => [argmaxRows({ d: 129280, xStride: 129280 }, h200), argmaxRows({ d: 70, xStride: 71 }, h200)], []],
   ["block_gemm", () => candidates.flatMap((s, i) => taking(products.filter((p) => illegal(s, h200, p) === null), i).map((p) => blockGemm(p, s, h200))), ["QGMMA", "UTMALDG"]],
-  ["gemm_thin", () => thins.flatMap(([n, k]) => ([1, 4] as const).flatMap((held) => [{ n, k, held }, { n, k, held, residual: true }, { n, k, held, norm: { eps: 1e-6, gain: "bf16", xStride: k, ue8m0: false } } as const])).flatMap((p) => {
-    const s = scheduleFor(gemvSchedulesOf(p.held), p, p.held, h200);
-    return "reason" in s ? [] : [thin(p, s, h200)];
+  ["gemm_thin", () => thins.flatMap(([n, k]) => ([1, 4] as const).flatMap((maxRows) => [{ n, k, maxRows }, { n, k, maxRows, residual: true }, { n, k, maxRows, norm: { eps: 1e-6, gain: "bf16", xStride: k, ue8m0: false } } as const])).flatMap((p) => {
+    const s = scheduleFor(gemvSchedulesOf(p.maxRows), p, p.maxRows, h200);
+    return "reason" in s ? [] : [gemv(p, s, h200)];
   }), ["QGMMA", "UTMALDG"]],
   ["experts_gate_up, experts_down", () => through, ["QGMMA", "UTMALDG", "UBLKCP"]],
   ["grouped_gemm", () => groupedCandidates.flatMap((s, i) => taking(groups.filter((p) => groupedIllegal(s, h200, p) === null), i).map((p) => groupedGemm(p, s, h200))), ["QGMMA", "UTMALDG"]],
@@ -150,7 +150,7 @@ test.skipIf(lacks("nvcc"))("NVRTC, which knows no headers, takes the same text w
 
 test.skipIf(lacks("nvcc"))("the check sees products that are waited for too often", async () => {
   // Sums read before the wait: ptxas has to add waits of its own.
-  const { source } = blockGemm(products[0], candidates.find((s) => s.form === "tall")!, h200);
+  const { source } = blockGemm(products[0], candidates.find((s) => s.form === "persistent")!, h200);
   const hasty = source.replaceAll("else wgmma_wait_group<0>(part[i & 1]);", "");
   expect(hasty).not.toBe(source);
   expect((await build(new Map([["hasty", hasty]]))).complaints.join("\n")).toMatch(/\(C75\d\d\)/);

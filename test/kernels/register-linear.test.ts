@@ -1,8 +1,8 @@
 // Products that stream bf16 weights through registers, as the card runs them, on the host: rows of x further apart than they are long,
 // rows of w that start anywhere, more rows of w than blocks share evenly.
 import { afterAll, expect, test } from "vitest";
-import { streamLinear } from "../../codegen/cuda/sm90/gemm/register-linear.ts";
-import { streamSchedule, type StreamProblem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
+import { registerLinear } from "../../codegen/cuda/sm90/gemm/register-linear.ts";
+import { registerSchedule, type Bf16Problem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
 import { bf16 } from "../../ir/numeric.ts";
 import { draw, randomOf } from "./numbers.ts";
 import { nativeOnHost, type Native } from "./native-on-host.ts";
@@ -16,7 +16,7 @@ const halves = (v: ArrayLike<number>): Uint8Array => new Uint8Array(Uint16Array.
 const numbers = (bytes: Uint8Array<ArrayBuffer>, type: "f32" | "bf16"): Float32Array =>
   type === "f32" ? new Float32Array(bytes.buffer) : new Float32Array(Uint32Array.from(new Uint16Array(bytes.buffer), (w) => w << 16).buffer);
 
-const cases: readonly StreamProblem[] = [
+const cases: readonly Bf16Problem[] = [
   { n: 50, k: 256, xStride: 264, yStride: 53, x: "bf16", y: "bf16" },
   { n: 40, k: 131, xStride: 150, yStride: 40, x: "bf16", y: "f32" },
   { n: 36, k: 96, xStride: 104, yStride: 36, x: "f32", y: "f32" },
@@ -24,7 +24,7 @@ const cases: readonly StreamProblem[] = [
 
 test.skipIf(lacks("g++ 12")).each(cases.flatMap((p) => ([8, 16] as const).map((tokens) => [`${p.n} x ${p.k} of ${p.x}, rows ${p.xStride} apart, ${tokens} at once`, p, tokens] as const)))("%s", (_, p, tokens) => {
   const random = randomOf(p.n + p.k);
-  const native = nativeOnHost(streamLinear(p, streamSchedule(p, tokens, { ...h200, multiprocessors: 3 }), h200));
+  const native = nativeOnHost(registerLinear(p, registerSchedule(p, tokens, { ...h200, multiprocessors: 3 }), h200));
   built.push(native);
   for (const m of [1, tokens - 1]) {
     const [x, w] = [draw(random, m * p.xStride, p.x), draw(random, p.n * p.k, "bf16")];

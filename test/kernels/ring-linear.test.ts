@@ -2,7 +2,7 @@
 // for bit as the kernels make them that do nothing else, so a fused product differs from a plain one of such rows in no bit.
 import { afterAll, describe, expect, test } from "vitest";
 import { ringLinear } from "../../codegen/cuda/sm90/gemm/ring-linear.ts";
-import { ringSchedule, unringable, type RingProblem, type RingSchedule } from "../../codegen/cuda/sm90/gemm/ring-schedule.ts";
+import { ringSchedule, illegalRing, type RingProblem, type RingSchedule } from "../../codegen/cuda/sm90/gemm/ring-schedule.ts";
 import { bf16 } from "../../ir/numeric.ts";
 import { interpretKernel, type HostBuffer } from "../../ir/kernel/interpret.ts";
 import { families } from "../../codegen/kernels/index.ts";
@@ -70,7 +70,7 @@ describe.skipIf(lacks("g++ 12"))("products of few rows with their neighbours ins
       ...(c.rows ? { rows: c.rows } : {}), ...(c.rows === "rms_norm" ? { eps: 1e-6 } : {}), ...(c.add ? { residualStride: c.n + 1 } : {}),
     };
     for (const tokens of c.rows ? ([1, 2, 4] as const) : ([1, 4, 8, 16] as const)) {
-      expect(unringable(problem, h200, tokens)).toBeNull();
+      expect(illegalRing(problem, h200, tokens)).toBeNull();
       const s = ringSchedule(problem, tokens, { ...h200, multiprocessors: c.blocks, ...(c.kilobytes ? { ringBytes: c.kilobytes * 1024 } : {}) }, c.x);
       const native = nativeOnHost(ringLinear(problem, s, h200));
       close.push(native.close);
@@ -121,6 +121,6 @@ describe.skipIf(lacks("g++ 12"))("products of few rows with their neighbours ins
 
 test("what the ring form cannot run is said", () => {
   const p: RingProblem = { n: 64, k: 1600, xStride: 1600, yStride: 64, x: "bf16", y: "bf16", rows: "rms_norm", eps: 1e-6 };
-  expect(unringable(p, h200)).toBe("1600 columns are no whole blocks of 128, by which norms add up");
-  expect(unringable({ ...p, k: 7168, xStride: 7168 }, h200, 8)).toBe("8 rows of 7168 columns leave too little of shared memory to the ring");
+  expect(illegalRing(p, h200)).toBe("1600 columns are no whole blocks of 128, by which norms add up");
+  expect(illegalRing({ ...p, k: 7168, xStride: 7168 }, h200, 8)).toBe("8 rows of 7168 columns leave too little of shared memory to the ring");
 });

@@ -1,6 +1,6 @@
 // The native router, run on the host: the tile program's experts exactly, its weights within rounding; biases, groups, ties.
 import { expect, test } from "vitest";
-import { routeRows, unroutable } from "../../codegen/cuda/sm90/moe/route-rows.ts";
+import { routeRows, illegalRouting } from "../../codegen/cuda/sm90/moe/route-rows.ts";
 import type { RouteProblem } from "../../codegen/kernels/expert.ts";
 import { interpretKernel } from "../../ir/kernel/interpret.ts";
 import { runOnHost } from "./cuda-on-host.ts";
@@ -37,6 +37,6 @@ test.skipIf(lacks("g++")).each([false, true])("route_rows against the tile progr
 });
 
 test("experts or groups that are no whole lanes stay with the tile program", () => {
-  expect(unroutable({ ...base, experts: 72 })).toMatch(/72/);
-  expect(unroutable({ ...base, groups: 3 })).toMatch(/3 groups/);
+  expect(illegalRouting({ ...base, experts: 72 })).toMatch(/72/);
+  expect(illegalRouting({ ...base, groups: 3 })).toMatch(/3 groups/);
 });

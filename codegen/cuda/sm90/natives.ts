@@ -3,16 +3,16 @@
 import { argmaxNative } from "./rows/argmax.ts";
 import { mlaDecodeFixedNative, mlaDecodeNative, mlaPrefillNative } from "./attention/natives.ts";
 import { blockLinearNative } from "./gemm/fp8-linear.ts";
-import { streamBmmNative } from "./gemm/bmm-native.ts";
+import { bmmNative } from "./gemm/bmm-native.ts";
 import { fusedLinearNative } from "./gemm/fused-linear.ts";
 import { expertsGateUpNative } from "./moe/experts.ts";
 import { groupedLinearNative } from "./gemm/grouped-linear.ts";
-import { bf16GemmNative, ringLinearNative, streamLinearNative } from "./gemm/bf16-linear.ts";
+import { bf16GemmNative, ringLinearNative, registerLinearNative } from "./gemm/bf16-linear.ts";
 import { mlaQueryNative } from "./attention/mla-query.ts";
 import { normRowsNative } from "./rows/norm-rows.ts";
 import { routeRowsNative } from "./moe/route-rows.ts";
 import { sortExpertsNative } from "./moe/sort-experts.ts";
-import { thinGemmNative } from "./gemm/fp8-gemv-linear.ts";
+import { gemvNative } from "./gemm/fp8-gemv-linear.ts";
 import type { Arch, Native } from "../native.ts";
 import { h200 } from "../arch/h200.ts";
 
@@ -22,16 +22,16 @@ import { h200 } from "../arch/h200.ts";
  */
 export const natives: readonly Native[] = [
   // Products of block-scaled weights.
-  thinGemmNative,
+  gemvNative,
   blockLinearNative,
   groupedLinearNative,
   expertsGateUpNative,
   // Products of bf16 weights.
   fusedLinearNative,
   ringLinearNative,
-  streamLinearNative,
+  registerLinearNative,
   bf16GemmNative,
-  streamBmmNative,
+  bmmNative,
   // Attention.
   mlaQueryNative,
   mlaDecodeNative,

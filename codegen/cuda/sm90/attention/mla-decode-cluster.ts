@@ -8,7 +8,7 @@ import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
 import type { MlaAttendProblem } from "../../../kernels/attention.ts";
-import { fixedScheduleName, fixedSharedBytes, illegalFixed, LETTER_BYTES, type MlaFixedSchedule } from "./schedule.ts";
+import { fixedScheduleName, fixedSharedBytes, illegalFixed, MAILBOX_BYTES, type MlaFixedSchedule } from "./schedule.ts";
 import { illegalSchedule } from "../diagnostics.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 
@@ -24,7 +24,7 @@ constexpr int SPLITS = ${splits}, OWN = GROUP / SPLITS;   // blocks of a cluster
 constexpr int KEYS = 64, PAGE = ${p.pageRows / 64}, TEAMS = 2;     // cached rows of a stage; stages of a page; warpgroups, a stage each at a time
 constexpr int CHUNK = KEYS * 128, CHUNKS = 9;   // 64 lanes of all rows: eight chunks of latents, one of the rotary part
 constexpr int STAGE = CHUNKS * CHUNK, QUERY_CHUNK = GROUP * 128;
-constexpr int LETTER = ${LETTER_BYTES};                    // a head's 512 sums as halves of the largest, then its maximum, its sum and that largest
+constexpr int LETTER = ${MAILBOX_BYTES};                    // a head's 512 sums as halves of the largest, then its maximum, its sum and that largest
 constexpr float SCALE = ${(p.scale * Math.LOG2E).toPrecision(9)}f;           // of scores, for exp2`;
   const body = `  extern __shared__ u8 raw[];
   __shared__ float peaks[8][GROUP];  // a head's maximum over the 16 rows of a warp

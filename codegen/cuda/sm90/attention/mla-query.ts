@@ -7,14 +7,14 @@ import { add, mul } from "../../../../ir/size.ts";
 import { refuse, type Refusal } from "../../../family.ts";
 import { ropeAppendFamily, ropeFamily, type RopeAppendProblem, type RopeProblem } from "../../../kernels/cache.ts";
 import { partSites } from "../../../compose.ts";
-import { matchStreamBmm } from "../gemm/bmm-native.ts";
+import { matchBmmRows } from "../gemm/bmm-native.ts";
 import { native, onlySchedule, type NativeMatch } from "../../native.ts";
 import { literal } from "../../printed/element.ts";
-import { bmmBody, bmmConstants, bmmUnits, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "../gemm/bmm.ts";
+import { bmmBody, bmmConstants, bmmUnits, bmmSchedule, type BmmProblem, type BmmSchedule } from "../gemm/bmm.ts";
 import { cudaKernel, inout, input, output } from "../../text/kernel.ts";
 
 /** The product's problem, then the rotation's: d lanes of a head, strides of token and head; then the append's. */
-export interface MlaQueryProblem extends StreamBmmProblem {
+export interface MlaQueryProblem extends BmmProblem {
   d: number;
   xStrides: readonly [number, number];
   maxPositions: number;
@@ -30,8 +30,8 @@ export interface MlaQueryProblem extends StreamBmmProblem {
 const TURNS = 4;
 
 /** Why the parts of a site must be launches of their own, or null. */
-function apart(product: StreamBmmProblem, rope: RopeProblem, append: RopeAppendProblem): string | null {
-  const schedule = streamBmmSchedule(product);
+function apart(product: BmmProblem, rope: RopeProblem, append: RopeAppendProblem): string | null {
+  const schedule = bmmSchedule(product);
   if (typeof schedule === "string") return schedule;
   if (product.x !== "bf16" || product.yType !== "bf16" || rope.act !== "bf16" || append.act !== "bf16") return "activations are f32";
   if (bmmUnits(product, schedule) % schedule.warps !== 0) return "the last block of the product has warps without a unit";
@@ -41,9 +41,9 @@ function apart(product: StreamBmmProblem, rope: RopeProblem, append: RopeAppendP
   return append.r % 512 === 0 && append.cStride % 4 === 0 ? null : "a latent row is no multiple of 512 lanes";
 }
 
-function match(site: Site): NativeMatch<MlaQueryProblem, StreamBmmSchedule> | Refusal {
+function match(site: Site): NativeMatch<MlaQueryProblem, BmmSchedule> | Refusal {
   const [product, rotation, append] = partSites(site);
-  const [bmm, ropes, rows] = [matchStreamBmm(product), ropeFamily.match(rotation), ropeAppendFamily.match(append)];
+  const [bmm, ropes, rows] = [matchBmmRows(product), ropeFamily.match(rotation), ropeAppendFamily.match(append)];
   if ("reason" in bmm) return bmm;
   if ("reason" in ropes) return ropes;
   if ("reason" in rows) return rows;
@@ -62,7 +62,7 @@ function match(site: Site): NativeMatch<MlaQueryProblem, StreamBmmSchedule> | Re
 }
 
 export function mlaQuery(p: MlaQueryProblem, machine: Gpu): KernelText {
-  const s = streamBmmSchedule(p);
+  const s = bmmSchedule(p);
   if (typeof s === "string") throw new RangeError(s);
   const products = bmmUnits(p, s) / s.warps;
   const name = `mla_query_${p.batch}x${p.n}x${p.k}_${p.d}`;
@@ -174,10 +174,10 @@ ${bmmBody(p, s)}`;
   });
 }
 
-export const mlaQueryNative = native<MlaQueryProblem, StreamBmmSchedule>({
+export const mlaQueryNative = native<MlaQueryProblem, BmmSchedule>({
   family: "mla_query",
   serves: ["mla_query"],
-  schedules: onlySchedule<MlaQueryProblem, StreamBmmSchedule>(streamBmmSchedule),
+  schedules: onlySchedule<MlaQueryProblem, BmmSchedule>(bmmSchedule),
   match,
   emit: (p, _, machine) => mlaQuery(p, machine),
 });

@@ -7,14 +7,14 @@ import { asRows, float, isPacked, num } from "../../../layouts.ts";
 import { native, type NativeMatch } from "../../native.ts";
 import { bf16Gemm } from "./bf16-persistent.ts";
 import { bf16Schedules } from "./bf16-schedule.ts";
-import { streamLinear } from "./register-linear.ts";
-import { streamSchedules, type StreamProblem } from "./register-schedule.ts";
+import { registerLinear } from "./register-linear.ts";
+import { registerSchedules, type Bf16Problem } from "./register-schedule.ts";
 import { ringLinear } from "./ring-linear.ts";
 import { ringSchedules } from "./ring-schedule.ts";
 
 const args: Arg[] = [{ in: 0 }, { in: 1 }, { out: 0 }];
 
-function match({ ins: [xs, w], outs: [ys] }: Site): NativeMatch<StreamProblem, unknown> | Refusal {
+function match({ ins: [xs, w], outs: [ys] }: Site): NativeMatch<Bf16Problem, unknown> | Refusal {
   if (w.dtype !== "bf16") return refuse("weights are not bf16");
   const [x, y] = [asRows(xs), asRows(ys, w.shape.length - 1)];
   if (!x || !y || !isPacked(w)) return strided;
@@ -35,12 +35,12 @@ export const ringLinearNative = native({
 });
 
 /** Few rows that do not lie at multiples of 16 bytes, or are f32. */
-export const streamLinearNative = native({
+export const registerLinearNative = native({
   family: "stream_linear",
   serves,
-  schedules: streamSchedules,
+  schedules: registerSchedules,
   match,
-  emit: streamLinear,
+  emit: registerLinear,
 });
 
 /** Tens of rows and more. */

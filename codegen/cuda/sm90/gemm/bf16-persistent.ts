@@ -4,20 +4,20 @@
 import type { Gpu } from "../../../../ir/machine.ts";
 import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
-import { bf16Header, bf16Name, boxes, illegal, sharedBytes, STEP, type Bf16Schedule, type TallBf16 } from "./bf16-schedule.ts";
-import type { StreamProblem } from "./register-schedule.ts";
-import { slimBf16 } from "./bf16-small-m.ts";
+import { bf16Header, bf16Name, boxes, illegal, sharedBytes, STEP, type Bf16Schedule, type PersistentBf16 } from "./bf16-schedule.ts";
+import type { Bf16Problem } from "./register-schedule.ts";
+import { smallMBf16 } from "./bf16-small-m.ts";
 import { illegalSchedule } from "../diagnostics.ts";
 import { cudaKernel, output, tensorMap } from "../../text/kernel.ts";
 
 /** Prints the kernel of one problem under one legal schedule. */
-export function bf16Gemm(p: StreamProblem, s: Bf16Schedule, machine: Gpu): KernelText {
+export function bf16Gemm(p: Bf16Problem, s: Bf16Schedule, machine: Gpu): KernelText {
   const reason = illegal(s, p, machine);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("linear", { ...p }, { ...s }, reason));
-  return s.form === "tall" ? tall(p, s, machine) : slimBf16(p, s, machine);
+  return s.form === "persistent" ? persistent(p, s, machine) : smallMBf16(p, s, machine);
 }
 
-function tall(p: StreamProblem, s: TallBf16, machine: Gpu): KernelText {
+function persistent(p: Bf16Problem, s: PersistentBf16, machine: Gpu): KernelText {
   const { n, k } = p;
   const { columns, stages, group } = s;
   const name = `linear_${n}x${k}_${p.y}_${bf16Name(s)}`;
@@ -143,7 +143,7 @@ const copyOut = (boxes: number): string => `      // Output: 64 x 64 bf16 at a t
         }
       }`;
 
-const storeOut = (p: StreamProblem): string => {
+const storeOut = (p: Bf16Problem): string => {
   const pairs = p.yStride % 2 === 0 && p.n % 2 === 0;
   const at = "y + (long long)row * " + p.yStride + " + column";
   const pair = p.y === "f32" ? `*(float2*)(${at}) = make_float2(low, high);` : `*(u32*)(${at}) = pack_bf16(low, high);`;

@@ -4,8 +4,8 @@
 import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv } from "../../../../ir/size.ts";
-import { bf16Header, bf16Name, sharedBytes, STEP, type SlimBf16 } from "./bf16-schedule.ts";
-import type { StreamProblem } from "./register-schedule.ts";
+import { bf16Header, bf16Name, sharedBytes, STEP, type SmallMBf16 } from "./bf16-schedule.ts";
+import type { Bf16Problem } from "./register-schedule.ts";
 import { cudaKernel, output, tensorMap } from "../../text/kernel.ts";
 import { initRings, keepSums } from "./two-rings.ts";
 
@@ -26,11 +26,11 @@ ${wide ? "    st_async_v4_f32(to + 16, owner, inbox_full, make_float4(v[4], v[5]
   mbarrier_wait(inbox_full, 0);
 `;
 
-export function slimBf16(p: StreamProblem, s: SlimBf16, machine: Gpu): KernelText {
+export function smallMBf16(p: Bf16Problem, s: SmallMBf16, machine: Gpu): KernelText {
   const { n, k } = p;
-  const { tokens, columns, deep, split, stages, xStages, resident } = s;
+  const { tokens, columns, kGroups, split, stages, xStages, blocksPerSm } = s;
   const name = `linear_${n}x${k}_${p.y}_${bf16Name(s)}`;
-  const math = (tokens / 64) * deep * 128;
+  const math = (tokens / 64) * kGroups * 128;
   const cluster = split > 1;
   // Words of 16 bytes need rows that begin at multiples of them.
   const wide = p.y === "bf16" && p.yStride % 8 === 0 && n % 8 === 0;
@@ -38,7 +38,7 @@ export function slimBf16(p: StreamProblem, s: SlimBf16, machine: Gpu): KernelTex
   const stored = (v: string): string => (p.y === "f32" ? v : `(u16)pack_bf16(${v}, 0.f)`);
   const definitions = `constexpr int N = ${n}, STEPS = ${Math.ceil(k / STEP)};       // columns of y; steps of 64 columns of k
 constexpr int TOKENS = ${tokens}, COLUMNS = ${columns};  // a tile: rows of x by rows of w
-constexpr int DEEP = ${deep}, UNITS = (STEPS + DEEP - 1) / DEEP;  // a ring stage holds DEEP steps, each for its own warpgroups
+constexpr int DEEP = ${kGroups}, UNITS = (STEPS + DEEP - 1) / DEEP;  // a ring stage holds DEEP steps, each for its own warpgroups
 constexpr int SPLIT = ${split};                  // blocks that share the k of a tile
 constexpr int MATH = ${math};  // threads that multiply; a warp more copies w, another x
 constexpr int STAGES = ${stages}, X_STAGES = ${xStages};
@@ -144,7 +144,7 @@ ${wide
     ],
     dims: ["m"],
     launch: {
-      grid: [split, Math.ceil(n / columns), ceildiv("m", tokens)], block: math + 64, sharedBytes: sharedBytes(s), pdl: true, early: ["w"], blocksPerSM: resident,
+      grid: [split, Math.ceil(n / columns), ceildiv("m", tokens)], block: math + 64, sharedBytes: sharedBytes(s), pdl: true, early: ["w"], blocksPerSM: blocksPerSm,
       ...(cluster ? { cluster: [split, 1, 1] as [number, number, number] } : {}),
     },
     definitions,

@@ -3,14 +3,14 @@ import type { Arg, Site } from "../../../../ir/kernel/catalogue.ts";
 import { headsOf, matchBmm } from "../../../kernels/bmm.ts";
 import { refuse, type Refusal } from "../../../family.ts";
 import { native, onlySchedule, type NativeMatch } from "../../native.ts";
-import { streamBmm, streamBmmSchedule, type StreamBmmProblem, type StreamBmmSchedule } from "./bmm.ts";
+import { bmmKernel, bmmSchedule, type BmmProblem, type BmmSchedule } from "./bmm.ts";
 
 const isNumber = (v: number | string): v is number => typeof v === "number";
 const three = (v: readonly (number | string)[]): readonly [number, number, number] | null =>
   v.length === 3 && v.every(isNumber) ? [v[0], v[1], v[2]] : null;
 
 /** The problem of an einsum whose sizes are all static but for its rows. */
-export function matchStreamBmm(site: Site): NativeMatch<StreamBmmProblem, StreamBmmSchedule> | Refusal {
+export function matchBmmRows(site: Site): NativeMatch<BmmProblem, BmmSchedule> | Refusal {
   const quantised = site.op === "einsum_quant";
   const [spec, [a, b]] = [String(site.attrs.spec), site.ins];
   const found = matchBmm(spec, a, b, quantised ? headsOf(spec, a, b) : site.outs[0]);
@@ -32,15 +32,15 @@ export function matchStreamBmm(site: Site): NativeMatch<StreamBmmProblem, Stream
     return refuse("more than its rows is known at run time only");
   if (p.bType !== "bf16") return refuse("matrices are not bf16");
   const scale = quantised ? { scale: site.attrs.scale === "ue8m0" ? ("ue8m0" as const) : ("f32" as const) } : {};
-  const problem: StreamBmmProblem = { batch, n, k, a: as, b: bs, y: ys, x: p.aType, yType: p.yType ?? "f32", ...scale };
+  const problem: BmmProblem = { batch, n, k, a: as, b: bs, y: ys, x: p.aType, yType: p.yType ?? "f32", ...scale };
   const scales: Arg[] = quantised ? [{ out: 0, part: "scales" }] : [];
   return { problem, rows: dims[0], dims, args: () => [...args, ...scales] };
 }
 
-export const streamBmmNative = native({
+export const bmmNative = native({
   family: "stream_bmm",
   serves: ["einsum", "einsum_quant"],
-  schedules: onlySchedule<StreamBmmProblem, StreamBmmSchedule>(streamBmmSchedule),
-  match: matchStreamBmm,
-  emit: streamBmm,
+  schedules: onlySchedule<BmmProblem, BmmSchedule>(bmmSchedule),
+  match: matchBmmRows,
+  emit: bmmKernel,
 });

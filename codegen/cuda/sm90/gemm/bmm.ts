@@ -8,7 +8,7 @@ import { cudaKernel, input, output } from "../../text/kernel.ts";
 import { literal } from "../../printed/element.ts";
 
 /** y[z, i, j] = sum over p of a[z, i, p] b[z, j, p]; strides of [z, i, p], [z, j, p] and [z, i, j] in elements; m varies at run time. */
-export interface StreamBmmProblem {
+export interface BmmProblem {
   batch: number;
   n: number;
   k: number;
@@ -21,7 +21,7 @@ export interface StreamBmmProblem {
   scale?: "f32" | "ue8m0";
 }
 
-export interface StreamBmmSchedule {
+export interface BmmSchedule {
   form: "nt" | "nn";
   /** Steps of 32 contracted columns, and 16-row tiles, of a warp's unit; their product is at most 16. */
   steps: number;
@@ -30,7 +30,7 @@ export interface StreamBmmSchedule {
 }
 
 /** The largest unit that fits the registers, or why there is none. */
-export function streamBmmSchedule(p: StreamBmmProblem): StreamBmmSchedule | string {
+export function bmmSchedule(p: BmmProblem): BmmSchedule | string {
   if (p.k % 32 !== 0) return `${p.k} contracted columns are no multiple of 32`;
   if (p.a[2] !== 1 || p.y[2] !== 1) return "rows of x and y must be contiguous";
   const steps = p.k / 32;
@@ -48,7 +48,7 @@ export function streamBmmSchedule(p: StreamBmmProblem): StreamBmmSchedule | stri
   return p.n % 64 === 0 ? { form: "nn", steps, tiles: 4, warps: 4 } : `${p.n} columns are no multiple of 64`;
 }
 
-export function streamBmm(p: StreamBmmProblem, s: StreamBmmSchedule, machine: Gpu): KernelText {
+export function bmmKernel(p: BmmProblem, s: BmmSchedule, machine: Gpu): KernelText {
   const name = `bmm_${p.scale ? "quant_" : ""}${s.form}_${p.batch}x${p.n}x${p.k}_${p.x}_${p.yType}${p.scale === "ue8m0" ? "_ue8m0" : ""}`;
   const units = bmmUnits(p, s);
   const bytes = 2 * p.batch * p.n * p.k;
@@ -74,17 +74,17 @@ ${bmmBody(p, s)}`,
 }
 
 /** Units of a product, and how a warp finds its own. */
-export const bmmUnits = (p: StreamBmmProblem, s: StreamBmmSchedule): number => (p.batch * p.n) / (16 * s.tiles);
-export const bmmConstants = (p: StreamBmmProblem, s: StreamBmmSchedule): string => `constexpr int STEPS = ${s.steps}, TILES = ${s.tiles};  // a unit: ${16 * s.tiles} columns of y, 32 STEPS contracted
+export const bmmUnits = (p: BmmProblem, s: BmmSchedule): number => (p.batch * p.n) / (16 * s.tiles);
+export const bmmConstants = (p: BmmProblem, s: BmmSchedule): string => `constexpr int STEPS = ${s.steps}, TILES = ${s.tiles};  // a unit: ${16 * s.tiles} columns of y, 32 STEPS contracted
 constexpr int UNITS = ${bmmUnits(p, s)}, PER_MATRIX = ${p.n / 16 / s.tiles};`;
 
 /** Whether all warps of every block have the same matrix, of rows too long to be loaded at once. */
-const together = (p: StreamBmmProblem, s: StreamBmmSchedule): boolean => p.x === "bf16" && s.steps > 4 && bmmUnits(p, s) % s.warps === 0 && (p.n / 16 / s.tiles) % s.warps === 0;
+const together = (p: BmmProblem, s: BmmSchedule): boolean => p.x === "bf16" && s.steps > 4 && bmmUnits(p, s) % s.warps === 0 && (p.n / 16 / s.tiles) % s.warps === 0;
 
-const storeOf = (p: StreamBmmProblem, s: StreamBmmSchedule): string => (p.scale ? storeCodes(p) : s.form === "nt" ? storeRows(p) : storeColumns(p));
+const storeOf = (p: BmmProblem, s: BmmSchedule): string => (p.scale ? storeCodes(p) : s.form === "nt" ? storeRows(p) : storeColumns(p));
 
 /** What a warp does with its unit of b: fetch it, wait for the kernel before, let m tokens pass by. Names: unit, lane, group, quarter, a, b, y, m. */
-export const bmmBody = (p: StreamBmmProblem, s: StreamBmmSchedule): string => `  const int z = unit / PER_MATRIX, column0 = unit % PER_MATRIX * ${16 * s.tiles};
+export const bmmBody = (p: BmmProblem, s: BmmSchedule): string => `  const int z = unit / PER_MATRIX, column0 = unit % PER_MATRIX * ${16 * s.tiles};
 
   // Weights never wait for the kernel before.
 ${s.form === "nt" ? fetchRows(p) : fetchColumns(p)}
@@ -119,7 +119,7 @@ ${storeOf(p, s)}
   }
 `;
 
-const fetchRows = (p: StreamBmmProblem): string => `  uint4 upper[STEPS][TILES], lower[STEPS][TILES];
+const fetchRows = (p: BmmProblem): string => `  uint4 upper[STEPS][TILES], lower[STEPS][TILES];
 #pragma unroll
   for (int step = 0; step < STEPS; step++)
 #pragma unroll
@@ -132,7 +132,7 @@ const fetchRows = (p: StreamBmmProblem): string => `  uint4 upper[STEPS][TILES],
 `;
 
 // A lane loads eight columns of eight rows and needs eight rows of each column: pairs of rows are joined by halves.
-const fetchColumns = (p: StreamBmmProblem): string => `  uint4 rows[STEPS][8];  // eight columns of y of each of eight contracted rows
+const fetchColumns = (p: BmmProblem): string => `  uint4 rows[STEPS][8];  // eight columns of y of each of eight contracted rows
 #pragma unroll
   for (int step = 0; step < STEPS; step++)
 #pragma unroll
@@ -150,7 +150,7 @@ ${["x", "y", "z", "w"].map((w, t) => `    upper[step][${t}] = make_uint4(${[0, 2
   }
 `;
 
-const storeRows = (p: StreamBmmProblem): string => `    // Sums of a lane: columns group and group + 8 of a tile, tokens 2 quarter and + 1.
+const storeRows = (p: BmmProblem): string => `    // Sums of a lane: columns group and group + 8 of a tile, tokens 2 quarter and + 1.
 #pragma unroll
     for (int t = 0; t < TILES; t++)
 #pragma unroll
@@ -159,7 +159,7 @@ const storeRows = (p: StreamBmmProblem): string => `    // Sums of a lane: colum
         if (to < m) y[(i64)to * ${p.y[1]} + z * ${p.y[0]} + column0 + t * 16 + group + i / 2 * 8] = ${p.yType === "f32" ? "sum[t][i]" : "(u16)pack_bf16(sum[t][i], 0.f)"};
       }`;
 
-const storeColumns = (p: StreamBmmProblem): string => `    // A lane has eight columns side by side of tokens 2 quarter and + 1.
+const storeColumns = (p: BmmProblem): string => `    // A lane has eight columns side by side of tokens 2 quarter and + 1.
 #pragma unroll
     for (int i = 0; i < 2; i++) {
       const int to = token0 + quarter * 2 + i;
@@ -174,7 +174,7 @@ ${p.yType === "f32"
 
 // Rounded as y would be, then as quantize does it: s = max(largest, 1e-4) / 448. Every other turn of tokens has its own places, so one
 // barrier a turn is enough.
-const storeCodes = (p: StreamBmmProblem): string => `    // One scale for a token's 128 columns: the largest of a lane's, of the eight lanes that share its tokens, of all warps.
+const storeCodes = (p: BmmProblem): string => `    // One scale for a token's 128 columns: the largest of a lane's, of the eight lanes that share its tokens, of all warps.
     __shared__ float largest[2][WARPS][8];
     const int turn = token0 / 8 % 2;
     float most[2] = {};

@@ -6,20 +6,20 @@ import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { illegal, type GemmProblem, type GemmSchedule } from "./fp8-schedule.ts";
 import { illegalSchedule } from "../diagnostics.ts";
-import { stream } from "./fp8-split-k.ts";
-import { slim } from "./fp8-small-m.ts";
-import { tall } from "./fp8-persistent.ts";
+import { splitK } from "./fp8-split-k.ts";
+import { smallM } from "./fp8-small-m.ts";
+import { persistent } from "./fp8-persistent.ts";
 
 /** Prints the kernel of one problem under one legal schedule. */
 export function blockGemm(problem: GemmProblem, schedule: GemmSchedule, machine: Gpu): KernelText {
   const reason = illegal(schedule, machine, problem);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("block_gemm", problem, schedule, reason));
   switch (schedule.form) {
-    case "tall":
-      return tall(problem, schedule, machine);
-    case "slim":
-      return slim(problem, schedule, machine);
-    case "stream":
-      return stream(problem, schedule, machine);
+    case "persistent":
+      return persistent(problem, schedule, machine);
+    case "small-m":
+      return smallM(problem, schedule, machine);
+    case "split-k":
+      return splitK(problem, schedule, machine);
   }
 }

@@ -5,7 +5,7 @@ import { mul } from "../../../../ir/size.ts";
 import { refuse, strided, type Refusal } from "../../../family.ts";
 import { asRows, float, isPacked, num } from "../../../layouts.ts";
 import { native, type NativeMatch } from "../../native.ts";
-import { thin } from "./fp8-gemv.ts";
+import { gemv } from "./fp8-gemv.ts";
 import { gemvSchedules, type GemvProblem, type GemvSchedule } from "./fp8-gemv-schedule.ts";
 
 const scalesOf = (i: number): Arg => ({ in: i, part: "scales" });
@@ -38,10 +38,10 @@ function match({ op, ins: [xs, w, other], outs: [ys], attrs }: Site): NativeMatc
   return { problem, rows: x.rows, dims: [x.rows], args: () => args };
 }
 
-export const thinGemmNative = native({
+export const gemvNative = native({
   family: "thin_gemm",
   serves: ["block_linear", "norm_block_linear", "block_linear_add"],
   schedules: gemvSchedules,
   match,
-  emit: (p, { maxRows, ...s }, machine) => thin({ ...p, held: maxRows }, s, machine),
+  emit: (p, { maxRows, ...s }, machine) => gemv({ ...p, maxRows }, s, machine),
 });

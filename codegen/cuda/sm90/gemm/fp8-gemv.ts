@@ -6,31 +6,31 @@ import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import { STEP } from "./fp8-schedule.ts";
 import { underWay } from "./ring-schedule.ts";
-import { thinBands, thinBytes, thinIllegal, thinName, type ThinProblem, type ThinSchedule } from "./fp8-gemv-schedule.ts";
+import { gemvBands, gemvBytes, gemvIllegal, gemvName, type GemvRowsProblem, type GemvShape } from "./fp8-gemv-schedule.ts";
 import { illegalSchedule } from "../diagnostics.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { literal } from "../../printed/element.ts";
 
-export function thin(p: ThinProblem, s: ThinSchedule, machine: Gpu): KernelText {
-  const reason = thinIllegal(p, s, machine);
+export function gemv(p: GemvRowsProblem, s: GemvShape, machine: Gpu): KernelText {
+  const reason = gemvIllegal(p, s, machine);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("block_gemm", { ...p }, { ...s }, reason));
-  const { n, k, held, norm } = p;
-  const { teams, per, deep, split, stages } = s;
-  const { early, flying } = underWay(deep * teams * per * STEP, stages);
-  const name = `block_gemm_${n}x${k}${norm ? "_norm" : ""}${p.residual ? "_add" : ""}_m${held}_${thinName(s)}`;
-  const [rows, math, bands] = [teams * per, teams * deep * 128, thinBands(s)];
-  const one = STEP % per === 0;  // a team's rows then have one scale
+  const { n, k, maxRows, norm } = p;
+  const { warpgroups, rowsPerWarpgroup, kGroups, split, stages } = s;
+  const { early, flying } = underWay(kGroups * warpgroups * rowsPerWarpgroup * STEP, stages);
+  const name = `block_gemm_${n}x${k}${norm ? "_norm" : ""}${p.residual ? "_add" : ""}_m${maxRows}_${gemvName(s)}`;
+  const [rows, math, bands] = [warpgroups * rowsPerWarpgroup, warpgroups * kGroups * 128, gemvBands(s)];
+  const one = STEP % rowsPerWarpgroup === 0;  // a warpgroup's rows then have one scale
   const params = [
-    tensorMap("w_map", { of: "w", dtype: "e4m3", dims: [k, n], strides: [k], box: [128, per] }),
+    tensorMap("w_map", { of: "w", dtype: "e4m3", dims: [k, n], strides: [k], box: [128, rowsPerWarpgroup] }),
     ...(norm ? [input("x", "bf16"), input("gain", norm.gain)] : [input("x", "e4m3"), input("x_scale", "f32")]),
     input("w_scale", "f32"),
     ...(p.residual ? [input("residual", "bf16")] : []),
     output("y", "bf16"),
   ];
   const definitions = `constexpr int N = ${n}, K = ${k}, STEPS = K / 128;  // columns of y; steps of 128 columns of k
-constexpr int HELD = ${held};                       // rows of x there may be: their codes stay here from the first step to the last
-constexpr int TEAMS = ${teams}, PER = ${per}, ROWS = TEAMS * PER;  // four warps multiply PER rows of w; wgmma takes 64, those past PER go nowhere
-constexpr int DEEP = ${deep}, UNITS = STEPS / DEEP;     // a ring stage holds DEEP steps, each for its own teams
+constexpr int HELD = ${maxRows};                       // rows of x there may be: their codes stay here from the first step to the last
+constexpr int TEAMS = ${warpgroups}, PER = ${rowsPerWarpgroup}, ROWS = TEAMS * PER;  // four warps multiply PER rows of w; wgmma takes 64, those past PER go nowhere
+constexpr int DEEP = ${kGroups}, UNITS = STEPS / DEEP;     // a ring stage holds DEEP steps, each for its own teams
 constexpr int SPLIT = ${split};                      // blocks that share the k of their rows
 constexpr int MOST = (UNITS + SPLIT - 1) / SPLIT * DEEP;  // steps a block may have
 constexpr int MATH = ${math};   // threads that multiply; a warp more copies w
@@ -135,14 +135,14 @@ ${split > 1 ? "  cluster_sync_relaxed();  // sums stay until the first block has
   return cudaKernel({
     name,
     header: [
-      `block_gemm: y [m, ${n}] bf16 = ${p.residual ? "residual + " : ""}${norm ? `quantize(rms_norm(x)) [m, ${k}]` : `x [m, ${k}] e4m3/1x128`} times w [${n}, ${k}]^T e4m3/128x128, f32 sums; m up to ${held}`,
+      `block_gemm: y [m, ${n}] bf16 = ${p.residual ? "residual + " : ""}${norm ? `quantize(rms_norm(x)) [m, ${k}]` : `x [m, ${k}] e4m3/1x128`} times w [${n}, ${k}]^T e4m3/128x128, f32 sums; m up to ${maxRows}`,
       `schedule ${JSON.stringify(s)}`,
       floorText(machine, { reads: `${n * k} bytes of weights`, bytes: n * k }),
     ],
     params,
     dims: ["m"],
     launch: {
-      grid: [split, Math.ceil(n / rows), 1], block: math + 32, sharedBytes: thinBytes(p, s), pdl: true, blocksPerSM: 1,
+      grid: [split, Math.ceil(n / rows), 1], block: math + 32, sharedBytes: gemvBytes(p, s), pdl: true, blocksPerSM: 1,
       early: norm ? ["w", "w_scale", "gain"] : ["w", "w_scale"],
       ...(split > 1 ? { cluster: [split, 1, 1] as [number, number, number] } : {}),
     },
@@ -160,7 +160,7 @@ const copyText = `    await_previous();
     for (int e = threadIdx.x; e < count * m; e += MATH) cp_async_4(x_scales + (e % count * 8 + e / count) * 4, x_scale + e / count * STEPS + first + e % count);`;
 
 /** Rows to codes, with the sums and the rounding of the kernel that norms alone (norm-rows.ts): the same bits. */
-const normText = (norm: NonNullable<ThinProblem["norm"]>, k: number): string => `    float gains[TURNS][4];
+const normText = (norm: NonNullable<GemvRowsProblem["norm"]>, k: number): string => `    float gains[TURNS][4];
 #pragma unroll
     for (int t = 0; t < TURNS; t++) load4_${norm.gain}(gains[t], gain + min(warp + MATH / 32 * t, STEPS - 1) * 128 + lane * 4);
     await_previous();

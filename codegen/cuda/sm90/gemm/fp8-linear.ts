@@ -47,7 +47,7 @@ export const blockLinearNative = native({
       problem,
       rows,
       dims: [rows],
-      args: (s) => (s.form === "tall" ? [x, w, y, xScale, wScale] : [x, w, xScale, wScale, y]),
+      args: (s) => (s.form === "persistent" ? [x, w, y, xScale, wScale] : [x, w, xScale, wScale, y]),
     };
   },
   emit: blockGemm,

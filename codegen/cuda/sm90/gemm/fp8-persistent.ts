@@ -3,7 +3,7 @@
 import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
-import { chainOf, gemmHeader, scheduleName, sharedBytes, STEP, type GemmProblem, type TallSchedule } from "./fp8-schedule.ts";
+import { persistentPromotion, gemmHeader, scheduleName, sharedBytes, STEP, type GemmProblem, type PersistentSchedule } from "./fp8-schedule.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 
 /** One matrix: tiles run down GROUP row tiles before the next column. */
@@ -89,14 +89,14 @@ const SHARED_TILE = `      if (end - begin < ROUNDED) {
       }
 `;
 
-export function tall({ n, k, experts }: GemmProblem & { experts?: number }, schedule: TallSchedule, machine: Gpu): KernelText {
-  const { stages, group, share, tail } = schedule;
+export function persistent({ n, k, experts }: GemmProblem & { experts?: number }, schedule: PersistentSchedule, machine: Gpu): KernelText {
+  const { stages, group, multicast, tail } = schedule;
   const name = `${experts ? `grouped_gemm_${experts}x` : "block_gemm_"}${n}x${k}_${scheduleName(schedule)}`;
   const steps = Math.ceil(k / STEP);
-  const chain = chainOf(k);
+  const chain = persistentPromotion(k);
   const padded = Math.ceil(steps / chain) * chain;
-  const pair = share === "x";
-  const cut = tail === "cut";
+  const pair = multicast === "x";
+  const cut = tail === "stream-k";
   const count = experts ? "r" : "m";
   const eachTile = cut
     ? "for (int turn = 0, tile, begin, end; turn < turns; turn++) {\n      find_turn(turn, whole, parts, tile, begin, end);"

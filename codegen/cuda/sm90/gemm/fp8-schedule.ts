@@ -13,27 +13,27 @@ export interface GemmProblem {
 }
 
 /** Many rows: x on the 64-row side of wgmma. Tiles of 128 x 128, a persistent block per multiprocessor. */
-export interface TallSchedule {
-  form: "tall";
+export interface PersistentSchedule {
+  form: "persistent";
   /** Ring stages of 128 columns of k. */
   stages: number;
   /** Row tiles swept before the next column tile, so that a wave reuses both sides from L2. */
   group: number;
   /** "x": two blocks of a cluster take neighbouring columns and copy their rows of x once for both. */
-  share: "none" | "x";
+  multicast: "none" | "x";
   /** "cut": blocks that the last wave would leave idle share its tiles, each a part of k. */
-  tail: "whole" | "cut";
+  tail: "whole" | "stream-k";
 }
 
 /** Few rows, small blocks: a tile of weights each, its k cut over a cluster; two blocks fit a multiprocessor. */
-export interface StreamSchedule {
-  form: "stream";
+export interface SplitKSchedule {
+  form: "split-k";
   /** Rows of w a block holds, 64 to a math warpgroup. */
   rows: 64 | 128 | 256;
   /** Tokens of a tile, the N of wgmma. */
   tokens: 8 | 16 | 32 | 64 | 128;
   /** Steps of k in a ring stage; each has its own warpgroups, so they compute side by side. */
-  deep: 1 | 2 | 4;
+  kGroups: 1 | 2 | 4;
   /** Blocks of the cluster that shares the k of a tile. */
   split: 1 | 2 | 3 | 4 | 6 | 8;
   /** Ring of weights: as long as fits, for bytes in flight. */
@@ -41,78 +41,78 @@ export interface StreamSchedule {
   /** Ring of x, which comes from L2. */
   xStages: number;
   /** Blocks meant to fit one multiprocessor. */
-  resident: 1 | 2 | 3;
+  blocksPerSm: 1 | 2 | 3;
 }
 
 /** Tens of rows, few tiles: all tokens of a tile on the 64-row side, few columns, all of k in one block; no sums cross blocks. */
-export interface SlimSchedule {
-  form: "slim";
+export interface SmallMSchedule {
+  form: "small-m";
   /** Tokens of a tile, 64 to a math warpgroup. */
   tokens: 64 | 128;
   /** Rows of w of a tile, the N of wgmma: a multiple of 8. */
   columns: number;
   /** Steps of k in a ring stage; each has its own warpgroups. */
-  deep: 1 | 2 | 4;
+  kGroups: 1 | 2 | 4;
   stages: number;
   xStages: number;
-  resident: 1 | 2 | 3;
+  blocksPerSm: 1 | 2 | 3;
 }
 
-export type GemmSchedule = TallSchedule | StreamSchedule | SlimSchedule;
+export type GemmSchedule = PersistentSchedule | SplitKSchedule | SmallMSchedule;
 
 /** Short name, part of the kernel's: "t6g16x", "w64k2t8x3s5_5r2", "n32k2t64s8_9r1". */
 export function scheduleName(s: GemmSchedule): string {
   switch (s.form) {
-    case "tall":
-      return `t${s.stages}g${s.group}${s.share === "x" ? "x" : ""}${s.tail === "cut" ? "c" : ""}`;
-    case "stream":
-      return `w${s.rows}k${s.deep}t${s.tokens}x${s.split}s${s.stages}_${s.xStages}r${s.resident}`;
-    case "slim":
-      return `n${s.columns}k${s.deep}t${s.tokens}s${s.stages}_${s.xStages}r${s.resident}`;
+    case "persistent":
+      return `t${s.stages}g${s.group}${s.multicast === "x" ? "x" : ""}${s.tail === "stream-k" ? "c" : ""}`;
+    case "split-k":
+      return `w${s.rows}k${s.kGroups}t${s.tokens}x${s.split}s${s.stages}_${s.xStages}r${s.blocksPerSm}`;
+    case "small-m":
+      return `n${s.columns}k${s.kGroups}t${s.tokens}s${s.stages}_${s.xStages}r${s.blocksPerSm}`;
   }
 }
 
 /** Steps between two drains of a tall tile: at most 8, so that the text unrolls, and cutting k evenly. */
-export function chainOf(k: number): number {
+export function persistentPromotion(k: number): number {
   const steps = Math.ceil(k / STEP);
   return Math.ceil(steps / Math.ceil(steps / 8));
 }
 
 /** Steps of k that one block of a stream has at most. */
-export const mostSteps = (s: StreamSchedule, k: number): number =>
-  Math.ceil(Math.ceil(Math.ceil(k / STEP) / s.deep) / s.split) * s.deep;
+export const mostSteps = (s: SplitKSchedule, k: number): number =>
+  Math.ceil(Math.ceil(Math.ceil(k / STEP) / s.kGroups) / s.split) * s.kGroups;
 
 /**
  * Units of a stream's block between two drains of the tensor cores, 1 where only one product can be in flight. Chains need every
  * block to have as many units, and a thread to hold two sets of partial sums beside the sums.
  */
-export function streamChain(s: StreamSchedule, k: number): number {
-  const units = Math.ceil(Math.ceil(k / STEP) / s.deep) / s.split;
-  const warps = (s.rows / 16) * s.deep + 2;
+export function splitKPromotion(s: SplitKSchedule, k: number): number {
+  const units = Math.ceil(Math.ceil(k / STEP) / s.kGroups) / s.split;
+  const warps = (s.rows / 16) * s.kGroups + 2;
   // A quarter of a multiprocessor has 16384 registers for its share of the warps, given out by eight to a thread.
-  const share = Math.floor(16384 / 32 / Math.ceil((warps * s.resident) / 4) / 8) * 8;
-  const fits = (s.resident < 3 && (s.tokens * 3) / 2 + 50 <= share) || (s.tokens === 128 && warps === 10 && s.resident === 1);
+  const multicast = Math.floor(16384 / 32 / Math.ceil((warps * s.blocksPerSm) / 4) / 8) * 8;
+  const fits = (s.blocksPerSm < 3 && (s.tokens * 3) / 2 + 50 <= multicast) || (s.tokens === 128 && warps === 10 && s.blocksPerSm === 1);
   // The widest sums leave the compiler little room: in some long chains it spills.
   const lengths = s.tokens < 128 ? [8, 7, 6, 5, 4, 3, 2] : [7, 4, 3, 2];
   return fits && Number.isInteger(units) ? (lengths.find((c) => units % c === 0) ?? 1) : 1;
 }
 
 /** Units of a slim block between two drains: cutting k evenly; 1 where registers hold one set of partial sums only. */
-export function slimChain(s: SlimSchedule, k: number): number {
-  const share = Math.floor(16384 / 32 / Math.ceil((((s.tokens / 16) * s.deep + 2) * s.resident) / 4) / 8) * 8;
-  if ((s.columns * 3) / 2 + 44 > share) return 1;
-  const units = Math.ceil(Math.ceil(k / STEP) / s.deep);
+export function smallMPromotion(s: SmallMSchedule, k: number): number {
+  const multicast = Math.floor(16384 / 32 / Math.ceil((((s.tokens / 16) * s.kGroups + 2) * s.blocksPerSm) / 4) / 8) * 8;
+  if ((s.columns * 3) / 2 + 44 > multicast) return 1;
+  const units = Math.ceil(Math.ceil(k / STEP) / s.kGroups);
   return [8, 7, 6, 5, 4, 3, 2].find((c) => units % c === 0) ?? 1;
 }
 
 /** What a stream's block is sent by the others of its cluster, its barrier, and slack to align it. */
-const inboxBytes = (s: StreamSchedule): number =>
+const inboxBytes = (s: SplitKSchedule): number =>
   s.split > 1 ? (s.split - 1) * Math.ceil((s.rows * s.tokens) / 8 / s.split) * 32 + 24 : 8;
 
 /** Bytes of both rings. */
 export function ringBytes(s: GemmSchedule): number {
-  if (s.form === "tall") return s.stages * (128 + 128) * STEP;
-  return s.deep * STEP * (s.stages * (s.form === "stream" ? s.rows : s.columns) + s.xStages * s.tokens);
+  if (s.form === "persistent") return s.stages * (128 + 128) * STEP;
+  return s.kGroups * STEP * (s.stages * (s.form === "split-k" ? s.rows : s.columns) + s.xStages * s.tokens);
 }
 
 /**
@@ -120,14 +120,14 @@ export function ringBytes(s: GemmSchedule): number {
  * scales and what others send.
  */
 export function sharedBytes(s: GemmSchedule, k: number): number {
-  const rings = 1024 + ringBytes(s) + 16 * (s.stages + (s.form === "tall" ? 0 : s.xStages));
+  const rings = 1024 + ringBytes(s) + 16 * (s.stages + (s.form === "persistent" ? 0 : s.xStages));
   switch (s.form) {
-    case "tall":
+    case "persistent":
       return rings + 2 * 64 * 128 * 2;
-    case "stream":
+    case "split-k":
       return rings + mostSteps(s, k) * 4 * (s.tokens + 2 + Math.ceil(s.rows / 128)) + inboxBytes(s);
-    case "slim":
-      return rings + Math.ceil(Math.ceil(k / STEP) / s.deep) * s.deep * 4 * (s.tokens + 2 + (128 % s.columns ? 2 : 1)) + 8;
+    case "small-m":
+      return rings + Math.ceil(Math.ceil(k / STEP) / s.kGroups) * s.kGroups * 4 * (s.tokens + 2 + (128 % s.columns ? 2 : 1)) + 8;
   }
 }
 
@@ -153,52 +153,52 @@ export const gemmHeader = (
 export const candidates: readonly GemmSchedule[] = [
   // Two blocks a multiprocessor: the next kernel's weights are under way while this one finishes. k is cut where tiles are few.
   ...([1, 2, 3, 4] as const).map(
-    (split) => ({ form: "stream", rows: 64, deep: 2, tokens: 8, split, stages: 6, xStages: 5, resident: 2 }) as const,
+    (split) => ({ form: "split-k", rows: 64, kGroups: 2, tokens: 8, split, stages: 6, xStages: 5, blocksPerSm: 2 }) as const,
   ),
   ...([1, 2, 3, 4] as const).map(
-    (split) => ({ form: "stream", rows: 64, deep: 2, tokens: 16, split, stages: 5, xStages: 4, resident: 2 }) as const,
+    (split) => ({ form: "split-k", rows: 64, kGroups: 2, tokens: 16, split, stages: 5, xStages: 4, blocksPerSm: 2 }) as const,
   ),
   ...([1, 2] as const).map(
-    (split) => ({ form: "stream", rows: 64, deep: 2, tokens: 32, split, stages: 4, xStages: 3, resident: 2 }) as const,
+    (split) => ({ form: "split-k", rows: 64, kGroups: 2, tokens: 32, split, stages: 4, xStages: 3, blocksPerSm: 2 }) as const,
   ),
-  { form: "stream", rows: 64, deep: 2, tokens: 64, split: 1, stages: 3, xStages: 3, resident: 2 },
-  { form: "stream", rows: 64, deep: 2, tokens: 8, split: 2, stages: 4, xStages: 4, resident: 2 },
+  { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 1, stages: 3, xStages: 3, blocksPerSm: 2 },
+  { form: "split-k", rows: 64, kGroups: 2, tokens: 8, split: 2, stages: 4, xStages: 4, blocksPerSm: 2 },
   // Short k: a block is over soon, so three of them; and tall tiles of weights, to read x less often.
-  { form: "stream", rows: 128, deep: 1, tokens: 8, split: 1, stages: 4, xStages: 4, resident: 3 },
-  { form: "stream", rows: 128, deep: 1, tokens: 16, split: 1, stages: 4, xStages: 4, resident: 3 },
-  { form: "stream", rows: 128, deep: 1, tokens: 32, split: 1, stages: 4, xStages: 4, resident: 2 },
-  { form: "stream", rows: 128, deep: 1, tokens: 64, split: 1, stages: 4, xStages: 4, resident: 2 },
+  { form: "split-k", rows: 128, kGroups: 1, tokens: 8, split: 1, stages: 4, xStages: 4, blocksPerSm: 3 },
+  { form: "split-k", rows: 128, kGroups: 1, tokens: 16, split: 1, stages: 4, xStages: 4, blocksPerSm: 3 },
+  { form: "split-k", rows: 128, kGroups: 1, tokens: 32, split: 1, stages: 4, xStages: 4, blocksPerSm: 2 },
+  { form: "split-k", rows: 128, kGroups: 1, tokens: 64, split: 1, stages: 4, xStages: 4, blocksPerSm: 2 },
   // Many weights: the most bytes in flight.
   ...([1, 2] as const).map(
-    (split) => ({ form: "stream", rows: 128, deep: 2, tokens: 8, split, stages: 6, xStages: 6, resident: 1 }) as const,
+    (split) => ({ form: "split-k", rows: 128, kGroups: 2, tokens: 8, split, stages: 6, xStages: 6, blocksPerSm: 1 }) as const,
   ),
   ...([1, 2] as const).map(
-    (split) => ({ form: "stream", rows: 128, deep: 2, tokens: 16, split, stages: 6, xStages: 4, resident: 1 }) as const,
+    (split) => ({ form: "split-k", rows: 128, kGroups: 2, tokens: 16, split, stages: 6, xStages: 4, blocksPerSm: 1 }) as const,
   ),
-  { form: "stream", rows: 128, deep: 2, tokens: 32, split: 2, stages: 5, xStages: 4, resident: 1 },
+  { form: "split-k", rows: 128, kGroups: 2, tokens: 32, split: 2, stages: 5, xStages: 4, blocksPerSm: 1 },
   // x weighs as much as w: one block with long rings of both.
-  { form: "stream", rows: 64, deep: 2, tokens: 64, split: 2, stages: 7, xStages: 6, resident: 1 },
-  { form: "stream", rows: 64, deep: 2, tokens: 64, split: 3, stages: 7, xStages: 6, resident: 1 },
-  { form: "stream", rows: 64, deep: 2, tokens: 64, split: 1, stages: 5, xStages: 5, resident: 1 },
-  { form: "stream", rows: 64, deep: 2, tokens: 64, split: 1, stages: 7, xStages: 6, resident: 1 },
-  { form: "stream", rows: 128, deep: 1, tokens: 64, split: 2, stages: 8, xStages: 6, resident: 1 },
-  { form: "stream", rows: 128, deep: 2, tokens: 64, split: 2, stages: 4, xStages: 4, resident: 1 },
-  { form: "stream", rows: 64, deep: 2, tokens: 128, split: 1, stages: 4, xStages: 4, resident: 1 },
-  { form: "stream", rows: 128, deep: 1, tokens: 128, split: 2, stages: 6, xStages: 4, resident: 1 },
-  { form: "stream", rows: 128, deep: 1, tokens: 128, split: 2, stages: 5, xStages: 4, resident: 1 },
-  { form: "stream", rows: 64, deep: 2, tokens: 128, split: 1, stages: 3, xStages: 3, resident: 1 },
-  { form: "stream", rows: 64, deep: 2, tokens: 128, split: 2, stages: 4, xStages: 4, resident: 1 },
+  { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 2, stages: 7, xStages: 6, blocksPerSm: 1 },
+  { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 3, stages: 7, xStages: 6, blocksPerSm: 1 },
+  { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 1, stages: 5, xStages: 5, blocksPerSm: 1 },
+  { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 1, stages: 7, xStages: 6, blocksPerSm: 1 },
+  { form: "split-k", rows: 128, kGroups: 1, tokens: 64, split: 2, stages: 8, xStages: 6, blocksPerSm: 1 },
+  { form: "split-k", rows: 128, kGroups: 2, tokens: 64, split: 2, stages: 4, xStages: 4, blocksPerSm: 1 },
+  { form: "split-k", rows: 64, kGroups: 2, tokens: 128, split: 1, stages: 4, xStages: 4, blocksPerSm: 1 },
+  { form: "split-k", rows: 128, kGroups: 1, tokens: 128, split: 2, stages: 6, xStages: 4, blocksPerSm: 1 },
+  { form: "split-k", rows: 128, kGroups: 1, tokens: 128, split: 2, stages: 5, xStages: 4, blocksPerSm: 1 },
+  { form: "split-k", rows: 64, kGroups: 2, tokens: 128, split: 1, stages: 3, xStages: 3, blocksPerSm: 1 },
+  { form: "split-k", rows: 64, kGroups: 2, tokens: 128, split: 2, stages: 4, xStages: 4, blocksPerSm: 1 },
   // Tokens on the 64-row side: x is read by every block, but nothing is added up across blocks.
-  { form: "slim", tokens: 64, columns: 32, deep: 2, stages: 8, xStages: 9, resident: 1 },
-  { form: "slim", tokens: 64, columns: 64, deep: 2, stages: 5, xStages: 5, resident: 1 },
-  { form: "slim", tokens: 64, columns: 56, deep: 2, stages: 6, xStages: 6, resident: 1 },
-  { form: "slim", tokens: 64, columns: 72, deep: 1, stages: 5, xStages: 5, resident: 2 },
-  { form: "slim", tokens: 64, columns: 96, deep: 1, stages: 4, xStages: 4, resident: 2 },
-  { form: "slim", tokens: 128, columns: 64, deep: 1, stages: 8, xStages: 8, resident: 1 },
-  { form: "slim", tokens: 128, columns: 64, deep: 1, stages: 5, xStages: 5, resident: 1 },
-  { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" },
-  { form: "tall", stages: 6, group: 16, share: "none", tail: "cut" },
-  { form: "tall", stages: 6, group: 16, share: "x", tail: "whole" },
+  { form: "small-m", tokens: 64, columns: 32, kGroups: 2, stages: 8, xStages: 9, blocksPerSm: 1 },
+  { form: "small-m", tokens: 64, columns: 64, kGroups: 2, stages: 5, xStages: 5, blocksPerSm: 1 },
+  { form: "small-m", tokens: 64, columns: 56, kGroups: 2, stages: 6, xStages: 6, blocksPerSm: 1 },
+  { form: "small-m", tokens: 64, columns: 72, kGroups: 1, stages: 5, xStages: 5, blocksPerSm: 2 },
+  { form: "small-m", tokens: 64, columns: 96, kGroups: 1, stages: 4, xStages: 4, blocksPerSm: 2 },
+  { form: "small-m", tokens: 128, columns: 64, kGroups: 1, stages: 8, xStages: 8, blocksPerSm: 1 },
+  { form: "small-m", tokens: 128, columns: 64, kGroups: 1, stages: 5, xStages: 5, blocksPerSm: 1 },
+  { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" },
+  { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "stream-k" },
+  { form: "persistent", stages: 6, group: 16, multicast: "x", tail: "whole" },
 ];
 
 /** Why a schedule cannot run a problem, or null. */
@@ -207,15 +207,15 @@ export function illegal(schedule: GemmSchedule, limits: Limits, problem: GemmPro
   if (problem.n % 8 !== 0) return `output rows of ${problem.n} bf16: 16-byte stores need n to be a multiple of 8`;
   const bytes = sharedBytes(schedule, problem.k);
   if (bytes > limits.sharedPerBlock) return `${bytes} bytes of shared memory, the block may have ${limits.sharedPerBlock}`;
-  if (schedule.form !== "tall") {
-    const each = Math.floor(limits.sharedPerMultiprocessor / schedule.resident) - 1024;
-    if (bytes > each) return `${bytes} bytes of shared memory, ${schedule.resident} blocks may have ${each} each`;
-    if (schedule.form === "stream" && Math.ceil(Math.ceil(problem.k / STEP) / schedule.deep) < schedule.split)
+  if (schedule.form !== "persistent") {
+    const each = Math.floor(limits.sharedPerMultiprocessor / schedule.blocksPerSm) - 1024;
+    if (bytes > each) return `${bytes} bytes of shared memory, ${schedule.blocksPerSm} blocks may have ${each} each`;
+    if (schedule.form === "split-k" && Math.ceil(Math.ceil(problem.k / STEP) / schedule.kGroups) < schedule.split)
       return `k of ${problem.k} is too short for ${schedule.split} blocks`;
-    const sums = schedule.deep * schedule.tokens * (schedule.form === "stream" ? schedule.rows + 4 : schedule.columns + 8) * 4;
+    const sums = schedule.kGroups * schedule.tokens * (schedule.form === "split-k" ? schedule.rows + 4 : schedule.columns + 8) * 4;
     if (sums > ringBytes(schedule)) return `${sums} bytes of sums do not fit the rings`;
   }
-  if (schedule.stages < 2 || (schedule.form !== "tall" && schedule.xStages < 2))
+  if (schedule.stages < 2 || (schedule.form !== "persistent" && schedule.xStages < 2))
     return "a ring of one stage cannot overlap copies with products";
   return null;
 }

@@ -4,22 +4,22 @@
 import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv } from "../../../../ir/size.ts";
-import { gemmHeader, scheduleName, sharedBytes, slimChain, STEP, type GemmProblem, type SlimSchedule } from "./fp8-schedule.ts";
+import { gemmHeader, scheduleName, sharedBytes, smallMPromotion, STEP, type GemmProblem, type SmallMSchedule } from "./fp8-schedule.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { initRings, keepSums } from "./two-rings.ts";
 
 /** Prints the kernel of one problem. */
-export function slim({ n, k }: GemmProblem, schedule: SlimSchedule, machine: Gpu): KernelText {
-  const { tokens, columns, deep, stages, xStages, resident } = schedule;
+export function smallM({ n, k }: GemmProblem, schedule: SmallMSchedule, machine: Gpu): KernelText {
+  const { tokens, columns, kGroups, stages, xStages, blocksPerSm } = schedule;
   const name = `block_gemm_${n}x${k}_${scheduleName(schedule)}`;
-  const math = (tokens / 64) * deep * 128;
+  const math = (tokens / 64) * kGroups * 128;
   // Tiles that begin inside a block of 128 may end in the next one: columns then have one of two scales.
   const straddles = 128 % columns !== 0;
   const scaleOf = (x: string): string => (straddles ? `j * 8 < cut ? ${x} * w_low : ${x} * w_high` : `${x} * w_low`);
   const definitions = `constexpr int N = ${n}, STEPS = ${Math.ceil(k / STEP)};       // columns of y; steps of 128 columns of k
 constexpr int TOKENS = ${tokens}, COLUMNS = ${columns};  // a tile: rows of x by rows of w
-constexpr int DEEP = ${deep}, UNITS = (STEPS + DEEP - 1) / DEEP;  // a ring stage holds DEEP steps, each for its own warpgroups
-constexpr int CHAIN = ${slimChain(schedule, k)};                  // units between two drains of the tensor cores
+constexpr int DEEP = ${kGroups}, UNITS = (STEPS + DEEP - 1) / DEEP;  // a ring stage holds DEEP steps, each for its own warpgroups
+constexpr int CHAIN = ${smallMPromotion(schedule, k)};                  // units between two drains of the tensor cores
 constexpr int MATH = ${math};  // threads that multiply; a warp more copies w, another x
 constexpr int STAGES = ${stages}, X_STAGES = ${xStages};
 constexpr int W_BYTES = COLUMNS * 128, X_BYTES = TOKENS * 128;
@@ -78,8 +78,8 @@ ${straddles ? "    const int cut = 128 - column0 % 128;  // columns before the n
     int stage = 0, x_stage = 0, read = 0, x_read = 0;  // places in the rings of the unit that is multiplied next, and of the one handed back
     u32 phase = 0, x_phase = 0;
     for (int u = 0; u < UNITS; u += CHAIN) {
-      ${slimChain(schedule, k) > 1 ? "// Two sets of partial sums: while one is scaled and added, the product of the next unit runs." : "// A unit is scaled and added before the next is multiplied: registers hold one set of partial sums."}
-      float part[${slimChain(schedule, k) > 1 ? 2 : 1}][HELD];
+      ${smallMPromotion(schedule, k) > 1 ? "// Two sets of partial sums: while one is scaled and added, the product of the next unit runs." : "// A unit is scaled and added before the next is multiplied: registers hold one set of partial sums."}
+      float part[${smallMPromotion(schedule, k) > 1 ? 2 : 1}][HELD];
 #pragma unroll
       for (int i = -1; i < CHAIN; i++) {
         if (i + 1 < CHAIN) {
@@ -140,7 +140,7 @@ ${keepSums}  }
     ],
     dims: ["m"],
     launch: {
-      grid: [Math.ceil(n / columns), ceildiv("m", tokens), 1], block: math + 64, sharedBytes: sharedBytes(schedule, k), pdl: true, blocksPerSM: resident,
+      grid: [Math.ceil(n / columns), ceildiv("m", tokens), 1], block: math + 64, sharedBytes: sharedBytes(schedule, k), pdl: true, blocksPerSM: blocksPerSm,
       early: ["w", "w_scale"],
     },
     definitions,

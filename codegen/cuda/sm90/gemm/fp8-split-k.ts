@@ -4,7 +4,7 @@
 import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { add, ceildiv } from "../../../../ir/size.ts";
-import { gemmHeader, scheduleName, sharedBytes, STEP, streamChain, type GemmProblem, type StreamSchedule } from "./fp8-schedule.ts";
+import { gemmHeader, scheduleName, sharedBytes, STEP, splitKPromotion, type GemmProblem, type SplitKSchedule } from "./fp8-schedule.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { initRings } from "./two-rings.ts";
 
@@ -49,11 +49,11 @@ const SEND = `  // Each block finishes a share of the tile. It is sent the other
 `;
 
 /** A plain product, or with `experts` a product for every run of rows between two offsets, each by its own n x k matrix. */
-export function stream({ n, k, experts }: GemmProblem & { experts?: number }, schedule: StreamSchedule, machine: Gpu): KernelText {
-  const { rows, tokens, deep, split, stages, xStages, resident } = schedule;
+export function splitK({ n, k, experts }: GemmProblem & { experts?: number }, schedule: SplitKSchedule, machine: Gpu): KernelText {
+  const { rows, tokens, kGroups, split, stages, xStages, blocksPerSm } = schedule;
   const name = experts ? `grouped_gemm_${experts}x${n}x${k}_${scheduleName(schedule)}` : `block_gemm_${n}x${k}_${scheduleName(schedule)}`;
-  const math = (rows / 64) * deep * 128;
-  const chain = streamChain(schedule, k);
+  const math = (rows / 64) * kGroups * 128;
+  const chain = splitKPromotion(schedule, k);
   // 128 tokens in two sets of sums: more registers than an equal share, so the copying warps, a whole warpgroup then, give up theirs.
   const moved = chain > 1 && tokens === 128;
   const threads = math + (moved ? 128 : 64);
@@ -61,7 +61,7 @@ export function stream({ n, k, experts }: GemmProblem & { experts?: number }, sc
   const count = experts ? "r" : "m";
   const definitions = `constexpr int N = ${n}, STEPS = ${Math.ceil(k / STEP)};       // columns of y; steps of 128 columns of k
 constexpr int ROWS = ${rows}, TOKENS = ${tokens};      // a tile: rows of w by rows of x
-constexpr int DEEP = ${deep}, UNITS = (STEPS + DEEP - 1) / DEEP;  // a ring stage holds DEEP steps, each for its own warpgroups
+constexpr int DEEP = ${kGroups}, UNITS = (STEPS + DEEP - 1) / DEEP;  // a ring stage holds DEEP steps, each for its own warpgroups
 constexpr int SPLIT = ${split};                  // blocks that share the k of a tile
 constexpr int MOST = (UNITS + SPLIT - 1) / SPLIT * DEEP;  // steps a block may have
 constexpr int CHAIN = ${chain};                  // units between two drains of the tensor cores
@@ -215,7 +215,7 @@ ${cluster ? `    for (int s = 0; s < SPLIT; s++) {
     launch: {
       // Runs of an expert: at most one that is not full. Blocks past the last find nothing and leave.
       grid: experts ? [split, Math.ceil(n / rows), add({ op: "min", of: ["r", experts] }, { op: "div", of: ["r", tokens] })] : [split, ceildiv("m", tokens), Math.ceil(n / rows)],
-      block: threads, sharedBytes: sharedBytes(schedule, k), pdl: true, blocksPerSM: resident, ...(experts ? {} : { early: ["w", "w_scale"] }),
+      block: threads, sharedBytes: sharedBytes(schedule, k), pdl: true, blocksPerSM: blocksPerSm, ...(experts ? {} : { early: ["w", "w_scale"] }),
       ...(cluster ? { cluster: [split, 1, 1] as [number, number, number] } : {}),
     },
     definitions,

@@ -6,12 +6,12 @@ import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import type { GemmSchedule } from "./fp8-schedule.ts";
 import { illegal, type GroupedProblem } from "./grouped-schedule.ts";
 import { illegalSchedule } from "../diagnostics.ts";
-import { stream } from "./fp8-split-k.ts";
-import { tall } from "./fp8-persistent.ts";
+import { splitK } from "./fp8-split-k.ts";
+import { persistent } from "./fp8-persistent.ts";
 
 /** Prints the kernel of one problem under one legal schedule. */
 export function groupedGemm(problem: GroupedProblem, schedule: GemmSchedule, machine: Gpu): KernelText {
   const reason = illegal(schedule, machine, problem);
-  if (reason !== null || schedule.form === "slim") throw new DiagnosticError(illegalSchedule("grouped_gemm", problem, schedule, reason ?? "it has no grouped form"));
-  return schedule.form === "tall" ? tall(problem, schedule, machine) : stream(problem, schedule, machine);
+  if (reason !== null || schedule.form === "small-m") throw new DiagnosticError(illegalSchedule("grouped_gemm", problem, schedule, reason ?? "it has no grouped form"));
+  return schedule.form === "persistent" ? persistent(problem, schedule, machine) : splitK(problem, schedule, machine);
 }

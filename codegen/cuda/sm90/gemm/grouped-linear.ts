@@ -22,7 +22,7 @@ function match({ ins, outs }: Site): NativeMatch<GroupedProblem, GemmSchedule> |
     rows: rows.rows,
     dims: [rows.rows],
     args: (s) =>
-      s.form === "tall"
+      s.form === "persistent"
         ? [{ in: 0 }, { in: 1 }, { out: 0 }, { in: 0, part: "scales" }, { in: 1, part: "scales" }, { in: 2 }]
         : [{ in: 0 }, { in: 1 }, { in: 0, part: "scales" }, { in: 1, part: "scales" }, { in: 2 }, { out: 0 }],
   };

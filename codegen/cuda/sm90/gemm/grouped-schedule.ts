@@ -6,8 +6,8 @@ import {
   illegal as illegalDense,
   scheduleName,
   type GemmSchedule,
-  type StreamSchedule,
-  type TallSchedule,
+  type SplitKSchedule,
+  type PersistentSchedule,
 } from "./fp8-schedule.ts";
 
 /** y [r, n] = x [r, k] w [e]^T, w [experts, n, k], for rows offsets[e] .. offsets[e + 1]; r and the offsets vary at run time. */
@@ -17,21 +17,21 @@ export interface GroupedProblem {
   k: number;
 }
 
-const eight: StreamSchedule = { form: "stream", rows: 64, deep: 2, tokens: 8, split: 1, stages: 5, xStages: 3, resident: 2 };
-const eightDeep: StreamSchedule = { form: "stream", rows: 64, deep: 4, tokens: 8, split: 1, stages: 3, xStages: 2, resident: 2 };
-const sixteen: StreamSchedule = { form: "stream", rows: 64, deep: 2, tokens: 16, split: 1, stages: 5, xStages: 3, resident: 2 };
-const sixtyFour: StreamSchedule = {
-  form: "stream",
+const eight: SplitKSchedule = { form: "split-k", rows: 64, kGroups: 2, tokens: 8, split: 1, stages: 5, xStages: 3, blocksPerSm: 2 };
+const eightDeep: SplitKSchedule = { form: "split-k", rows: 64, kGroups: 4, tokens: 8, split: 1, stages: 3, xStages: 2, blocksPerSm: 2 };
+const sixteen: SplitKSchedule = { form: "split-k", rows: 64, kGroups: 2, tokens: 16, split: 1, stages: 5, xStages: 3, blocksPerSm: 2 };
+const sixtyFour: SplitKSchedule = {
+  form: "split-k",
   rows: 128,
-  deep: 1,
+  kGroups: 1,
   tokens: 64,
   split: 1,
   stages: 8,
   xStages: 8,
-  resident: 1,
+  blocksPerSm: 1,
 };
-const tall: TallSchedule = { form: "tall", stages: 6, group: 16, share: "none", tail: "whole" };
-const tallPair: TallSchedule = { form: "tall", stages: 6, group: 16, share: "x", tail: "whole" };
+const tall: PersistentSchedule = { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" };
+const tallPair: PersistentSchedule = { form: "persistent", stages: 6, group: 16, multicast: "x", tail: "whole" };
 
 export const candidates: readonly GemmSchedule[] = [eight, eightDeep, sixteen, sixtyFour, tall, tallPair];
 
@@ -39,10 +39,10 @@ export const candidates: readonly GemmSchedule[] = [eight, eightDeep, sixteen, s
 export function illegal(schedule: GemmSchedule, limits: Limits, { n, k, experts }: GroupedProblem): string | null {
   if (n % 128 !== 0) return `${n} rows of an expert's weights: its scales cover blocks of 128`;
   if (experts > 1024) return `${experts} experts: a warp scans the offsets of at most 1024`;
-  if (schedule.form === "slim") return "experts have few rows, and its tiles 64 and more";
-  if (schedule.form === "tall" && schedule.share === "x" && n % 256 !== 0)
+  if (schedule.form === "small-m") return "experts have few rows, and its tiles 64 and more";
+  if (schedule.form === "persistent" && schedule.multicast === "x" && n % 256 !== 0)
     return `columns come in pairs of 128, and ${n} is not a multiple of 256`;
-  const kept = schedule.form === "tall" ? 4 * (experts + 1) : 16;
+  const kept = schedule.form === "persistent" ? 4 * (experts + 1) : 16;
   return illegalDense(schedule, { ...limits, sharedPerBlock: limits.sharedPerBlock - kept }, { n, k });
 }
 

@@ -5,15 +5,15 @@
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../../../ir/diagnostic.ts";
-import { blockRows, isAligned, periodOf, STREAM_WARPS, streamName, unstreamable, type StreamProblem, type StreamSchedule } from "./register-schedule.ts";
+import { blockRows, isAligned, periodOf, WARPS, registerName, illegalRegisters, type Bf16Problem, type RegisterSchedule } from "./register-schedule.ts";
 import { illegalSchedule } from "../diagnostics.ts";
 import { cudaKernel, input, output } from "../../text/kernel.ts";
 
-export function streamLinear(p: StreamProblem, s: StreamSchedule, machine: Gpu): KernelText {
-  const reason = unstreamable(p);
+export function registerLinear(p: Bf16Problem, s: RegisterSchedule, machine: Gpu): KernelText {
+  const reason = illegalRegisters(p);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("linear", { ...p }, { ...s }, reason));
   const { n, k } = p;
-  const name = `linear_${n}x${k}_${p.x}_${p.y}_${streamName(s)}`;
+  const name = `linear_${n}x${k}_${p.x}_${p.y}_${registerName(s)}`;
   const aligned = isAligned(p);
   const period = periodOf(k);
   const words = period > 1 ? Math.ceil((k + 7) / 8) : k / 8;
@@ -96,7 +96,7 @@ ${shared ? `
   // The parts of a row, one from each warp that shares it, added in their order.
   __syncthreads();
   const int block_rows = (blockIdx.x + 1) * ROW_WARPS * N / (${s.blocks} * ROW_WARPS) - block_begin;
-  for (int e = threadIdx.x; e < block_rows * m; e += ${32 * STREAM_WARPS}) {
+  for (int e = threadIdx.x; e < block_rows * m; e += ${32 * WARPS}) {
     const int row = e % block_rows, token = e / block_rows;
     float total = parts[0][row][token];
 #pragma unroll
@@ -114,14 +114,14 @@ ${shared ? `
     ],
     params: [input("x", p.x), input("w", "bf16"), output("y", p.y)],
     dims: ["m"],
-    launch: { grid: [s.blocks, 1, 1], block: 32 * STREAM_WARPS, sharedBytes: 0, pdl: true, early: ["w"] },
+    launch: { grid: [s.blocks, 1, 1], block: 32 * WARPS, sharedBytes: 0, pdl: true, early: ["w"] },
     definitions,
     body,
   });
 }
 
 /** Loads of the tokens of a batch, from L1 or L2: all in flight together. Rows past m are zeros. */
-function xLoads(p: StreamProblem, s: StreamSchedule, period: number, aligned: boolean, whole: boolean): string {
+function xLoads(p: Bf16Problem, s: RegisterSchedule, period: number, aligned: boolean, whole: boolean): string {
   const tiles = s.tokens / 8;
   const f32 = p.x === "f32";
   const declare = f32 ? `    float tokens[DEPTH][${tiles}][8];` : `    uint4 tokens[DEPTH][${tiles}];`;

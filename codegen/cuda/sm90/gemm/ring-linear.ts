@@ -6,7 +6,7 @@
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../../../ir/diagnostic.ts";
-import { ringBytes, ringName, ringParts, ringPitch, ringResident, ringStage, ringTile, unringable, type RingProblem, type RingSchedule } from "./ring-schedule.ts";
+import { ringBytes, ringName, ringParts, ringPitch, ringResident, ringStage, ringTile, illegalRing, type RingProblem, type RingSchedule } from "./ring-schedule.ts";
 import { illegalSchedule } from "../diagnostics.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { residentRows } from "./ring-rows.ts";
@@ -19,7 +19,7 @@ function meaning(p: RingProblem, tokens: number): string {
 }
 
 export function ringLinear(p: RingProblem, s: RingSchedule, machine: Gpu): KernelText {
-  const reason = unringable(p, machine, s.tokens);
+  const reason = illegalRing(p, machine, s.tokens);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("linear", { ...p }, { ...s }, reason));
   const { n, k } = p;
   const op = `${p.rows === "rms_norm" ? "norm_" : p.rows === "silu_mul" ? "silu_" : ""}linear${p.residualStride === undefined ? "" : "_add"}`;

@@ -1,13 +1,13 @@
 // How products of few rows read bf16 weights by TMA on sm_90a: a ring of tiles in shared memory keeps far more bytes
 // in flight than registers can. Rows of x either ride along with every stage, or lie in shared memory whole, where they can be
-// normalised or gated first. A plain record; `ringSchedule` chooses, `unringable` says why a problem cannot run.
+// normalised or gated first. A plain record; `ringSchedule` chooses, `illegalRing` says why a problem cannot run.
 import type { Limits } from "../../../../ir/machine.ts";
 import type { Schedules } from "../../native.ts";
 import { isSmall } from "./bf16-schedule.ts";
-import type { StreamProblem } from "./register-schedule.ts";
+import type { Bf16Problem } from "./register-schedule.ts";
 
 /** y = rows(x) wᵀ, plus a residual. Strides in elements; all activations are bf16, y may be f32. */
-export interface RingProblem extends StreamProblem {
+export interface RingProblem extends Bf16Problem {
   /**
    * What the rows of the product are: those of x unless said. rms_norm: normalised; silu_mul: x holds gate and up side by side.
    */
@@ -126,7 +126,7 @@ export function ringSchedule(
 export const ringTokens = (m: number): RingSchedule["tokens"] => ([1, 4, 8] as const).find((t) => m <= t) ?? 16;
 
 /** Why the ring form cannot run a problem with so many rows at once, or null. */
-export function unringable(p: RingProblem, limits: Limits, tokens: RingSchedule["tokens"] = 1): string | null {
+export function illegalRing(p: RingProblem, limits: Limits, tokens: RingSchedule["tokens"] = 1): string | null {
   if (p.x !== "bf16") return "x is not bf16";
   if (p.k % 64 !== 0) return `${p.k} columns are no multiple of 64`;
   if (p.xStride % 8 !== 0) return `rows of x ${p.xStride} bf16 apart: 16 bytes are read at once`;
@@ -147,7 +147,7 @@ export const ringSchedules = (
     (isSmall(p) && !p.rows && p.residualStride === undefined ? ([16] as const) : tokens(p)).map((t) =>
       ringSchedule(p, t, machine),
     ),
-  illegal: (p, s, machine) => unringable(p, machine, s.tokens),
+  illegal: (p, s, machine) => illegalRing(p, machine, s.tokens),
   maxRows: (s) => s.tokens,
   estimate: ({ n, k }, s) => 2.1 + (2 * n * k) / 4.3e6 + s.tokens * 0.01,
   name: ringName,

@@ -151,7 +151,7 @@ ${multiplySlice}      if (lane == 0) mbarrier_arrive(x_empty + 8 * slot);
     params: [sliceMap(p, s), input("acts", "f32", loose), input("w_scale", "f32", loose), ...choice.params, input("x", "bf16", loose), output("y", "bf16", loose)],
     dims: ["T"],
     launch: {
-      grid: [n / s.rows, 1, 1], block: 128 * s.deep + quantise + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true, blocksPerSM: 1,
+      grid: [n / s.rows, 1, 1], block: 128 * s.kGroups + quantise + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true, blocksPerSM: 1,
       early: p.routing?.bias ? ["w", "w_scale", "bias"] : ["w", "w_scale"], chained: p.routing ? ["logits"] : ["indices"],
     },
     definitions: `${p.routing ? `${routeConstants(p.routing)}\n` : ""}${constants}${findRuns}`,

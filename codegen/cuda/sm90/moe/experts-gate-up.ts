@@ -96,7 +96,7 @@ ${multiplySlice}      // Columns of the product are tokens: those of this expert
     params: [sliceMap(p, s), input("x", "e4m3", loose), input("x_scale", "f32", loose), input("w_scale", "f32", loose), ...choice.params, output("y", "f32", loose)],
     dims: ["T"],
     launch: {
-      grid: [n / s.rows, 1, 1], block: 128 * s.deep + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true, blocksPerSM: 1,
+      grid: [n / s.rows, 1, 1], block: 128 * s.kGroups + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true, blocksPerSM: 1,
       early: p.routing?.bias ? ["w", "w_scale", "bias"] : ["w", "w_scale"],
     },
     definitions: `${p.routing ? `${routeConstants(p.routing)}\n` : ""}${constants}${findRuns}`,

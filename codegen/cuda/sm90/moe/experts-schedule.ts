@@ -22,7 +22,7 @@ export interface SliceSchedule {
   /** Rows of an expert's matrix that a block owns, of the 64 that wgmma multiplies. */
   rows: number;
   /** Steps of 128 columns of k in a ring stage, a warpgroup for each. */
-  deep: 2;
+  kGroups: 2;
   stages: number;
   /** Rows of x that are made ahead, an expert's at a time; 0 where all lie in shared memory from the beginning. */
   ahead: number;
@@ -48,24 +48,24 @@ export const scaleRows = ({ parts }: ExpertsProblem, { rows }: SliceSchedule): n
 export const scalePitch = ({ tokens }: SliceSchedule): number => Math.max(2, tokens);
 
 /** Scales of w lie beside the ring, an expert's at a time: slots for all that the ring reaches ahead, and the one being read. */
-export const scaleSlots = (s: SliceSchedule, k: number): number => Math.ceil(s.stages / (k / STEP / s.deep)) + 1;
+export const scaleSlots = (s: SliceSchedule, k: number): number => Math.ceil(s.stages / (k / STEP / s.kGroups)) + 1;
 
 /** Products between two drains of the tensor cores. */
-export const sliceChain = (s: SliceSchedule, k: number): number => [8, 7, 6, 5, 4, 3, 2, 1].find((c) => (k / STEP / s.deep) % c === 0)!;
+export const slicePromotion = (s: SliceSchedule, k: number): number => [8, 7, 6, 5, 4, 3, 2, 1].find((c) => (k / STEP / s.kGroups) % c === 0)!;
 
 /** Codes of one expert's rows of x, and their scales. */
 export const rowBytes = (s: SliceSchedule, k: number): { codes: number; scales: number } => ({ codes: s.tokens * k, scales: (k / STEP) * scalePitch(s) * 4 });
 
 /** Where everything lies in dynamic shared memory, from the ring on, and how much it is. */
 export function sliceLayout(p: ExpertsProblem, s: SliceSchedule): { stage: number; wScales: number; x: number; xScales: number; sums: number; full: number; bytes: number } {
-  const stage = s.deep * s.rows * STEP;
+  const stage = s.kGroups * s.rows * STEP;
   const { codes, scales } = rowBytes(s, p.k);
   const slots = Math.max(1, s.ahead);
   const wScales = s.stages * stage;
   const x = wScales + scaleSlots(s, p.k) * p.parts * scaleRows(p, s) * (p.k / STEP) * 4;
   const xScales = x + slots * codes;
   const sums = xScales + slots * scales;
-  const full = sums + s.deep * mostRows(p, s) * s.rows * 4;
+  const full = sums + s.kGroups * mostRows(p, s) * s.rows * 4;
   // wgmma reads 64 rows, whatever of them is the slice.
   const end = Math.max(full + 16 * (s.stages + s.ahead), wScales + (64 - s.rows) * STEP);
   return { stage, wScales, x, xScales, sums, full, bytes: 1024 + end };
@@ -79,13 +79,13 @@ export const downSchedule = (p: ExpertsProblem, tokens: SliceSchedule["tokens"],
 
 /** As long a ring as fits. */
 function sliceSchedule(p: ExpertsProblem, tokens: SliceSchedule["tokens"], ahead: number, limits: Limits): SliceSchedule {
-  const s: SliceSchedule = { form: "slice", tokens, rows: sliceOf(p, limits), deep: 2, stages: 2, ahead };
+  const s: SliceSchedule = { form: "slice", tokens, rows: sliceOf(p, limits), kGroups: 2, stages: 2, ahead };
   while (s.stages < 64 && sliceLayout(p, { ...s, stages: s.stages + 1 }).bytes <= limits.sharedPerBlock - LEFT) s.stages++;
   return s;
 }
 
 /** Why a schedule cannot run a problem, or null. */
-export function unsliceable(p: ExpertsProblem, s: SliceSchedule, limits: Limits): string | null {
+export function illegalSlice(p: ExpertsProblem, s: SliceSchedule, limits: Limits): string | null {
   if (p.k % (4 * STEP) !== 0) return `${p.k} columns: TMA takes scales by fours, 512 columns`;
   if ((p.n / p.parts) % STEP !== 0) return `${p.n / p.parts} rows of an expert's weights: its scales cover blocks of 128`;
   if (p.n % s.rows !== 0 || s.rows % (8 * p.parts) !== 0 || s.rows > 64) return `slices of ${s.rows} rows do not make up ${p.n}, or not of whole eights up to 64`;
@@ -96,4 +96,4 @@ export function unsliceable(p: ExpertsProblem, s: SliceSchedule, limits: Limits)
 }
 
 /** "t1n32k2s26", and with rows of x made ahead "t1n56k2s14a4". */
-export const sliceName = (s: SliceSchedule): string => `t${s.tokens}n${s.rows}k${s.deep}s${s.stages}${s.ahead ? `a${s.ahead}` : ""}`;
+export const sliceName = (s: SliceSchedule): string => `t${s.tokens}n${s.rows}k${s.kGroups}s${s.stages}${s.ahead ? `a${s.ahead}` : ""}`;

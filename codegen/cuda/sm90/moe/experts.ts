@@ -11,7 +11,7 @@ import {
   downSchedule,
   gateUpSchedule,
   sliceName,
-  unsliceable,
+  illegalSlice,
   type ExpertsProblem,
   type SliceSchedule,
 } from "./experts-schedule.ts";
@@ -30,7 +30,7 @@ const slices = <P extends ExpertsProblem>(
   make: (p: P, tokens: SliceSchedule["tokens"], machine: Gpu) => SliceSchedule,
 ): Schedules<P, SliceSchedule> => ({
   candidates: (p, machine) => TOKENS.map((t) => make(p, t, machine)),
-  illegal: unsliceable,
+  illegal: illegalSlice,
   maxRows: (s) => s.tokens,
   name: sliceName,
 });
@@ -98,7 +98,7 @@ function match(site: Site, machine: Gpu): NativeMatch<GateUpProblem, SliceSchedu
     dims,
     args: () => [{ in: 1 }, { in: 0 }, { in: 0, part: "scales" }, { in: 1, part: "scales" }, ...found.choice, between],
     follow: {
-      illegal: ({ tokens }) => unsliceable(back, downSchedule(back, tokens, machine), machine),
+      illegal: ({ tokens }) => illegalSlice(back, downSchedule(back, tokens, machine), machine),
       launches: ({ tokens }) => [launchOf(expertsDownEmitter, back, downSchedule(back, tokens, machine), backArgs, dims)],
     },
   };

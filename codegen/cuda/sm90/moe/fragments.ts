@@ -4,7 +4,7 @@ import { input, tensorMap, type Parameter } from "../../text/kernel.ts";
 import { STEP } from "../gemm/fp8-schedule.ts";
 import type { RouteProblem } from "../../../kernels/expert.ts";
 import { routeBias, routeSteps } from "./route-rows.ts";
-import { mostRows, scalePitch, scaleRows, scaleSlots, sliceChain, sliceLayout, type ExpertsProblem, type SliceSchedule } from "./experts-schedule.ts";
+import { mostRows, scalePitch, scaleRows, scaleSlots, slicePromotion, sliceLayout, type ExpertsProblem, type SliceSchedule } from "./experts-schedule.ts";
 
 /** Constants of problem and schedule, and where things lie. */
 export function sliceConstants(p: ExpertsProblem, s: SliceSchedule, threads: string): string {
@@ -14,9 +14,9 @@ export function sliceConstants(p: ExpertsProblem, s: SliceSchedule, threads: str
 constexpr int N = ${p.n}, K = ${p.k}, STEPS = ${p.k / STEP};      // rows and columns of an expert's matrix; steps of 128 columns
 constexpr int TOKENS = ${s.tokens}, ROWS = ${mostRows(p, s)};             // tokens at most, and pairs of a token and an expert
 constexpr int PARTS = ${p.parts}, SLICE = ${s.rows}, PART_ROWS = ${s.rows / p.parts};  // rows of every matrix that this block owns, as many of each part
-constexpr int DEEP = ${s.deep}, UNITS = ${p.k / STEP / s.deep};              // a ring stage holds DEEP steps, a warpgroup for each; stages of an expert
-constexpr int CHAIN = ${sliceChain(s, p.k)};                        // stages between two drains of the tensor cores
-constexpr int MATH = ${128 * s.deep}, ${threads}
+constexpr int DEEP = ${s.kGroups}, UNITS = ${p.k / STEP / s.kGroups};              // a ring stage holds DEEP steps, a warpgroup for each; stages of an expert
+constexpr int CHAIN = ${slicePromotion(s, p.k)};                        // stages between two drains of the tensor cores
+constexpr int MATH = ${128 * s.kGroups}, ${threads}
 constexpr int STAGES = ${s.stages}, STAGE = ${at.stage};
 constexpr int SCALE_ROWS = ${rows}, SCALE_SLOTS = ${scaleSlots(s, p.k)}, SCALE_BYTES = ${p.parts * rows * (p.k / STEP) * 4};  // blocks of 128 rows that a part meets; experts whose scales are here
 constexpr int PITCH = 16 * TOKENS, X_STEP = 8 * PITCH;  // bytes to the next 16, and the next 128, columns of x
@@ -106,7 +106,7 @@ export const blockRows = `  const int row0 = blockIdx.x * PART_ROWS, scale_row0 
 export const sliceMap = (p: ExpertsProblem, s: SliceSchedule): Parameter =>
   tensorMap("w_map", {
     of: "w", dtype: "e4m3", dims: [128, p.n / p.parts, p.experts * p.parts, p.k / 128], strides: [p.k, (p.n / p.parts) * p.k, 128],
-    box: [128, s.rows / p.parts, p.parts, s.deep],
+    box: [128, s.rows / p.parts, p.parts, s.kGroups],
   });
 
 /** The product of one expert's slice by its rows, \`visit\`-th of the block: four sums a thread. */

@@ -8,7 +8,7 @@ import { cudaKernel, input, output } from "../../text/kernel.ts";
 import { literal } from "../../printed/element.ts";
 
 /** Why a warp cannot hold the experts this way, or null. */
-export function unroutable(p: RouteProblem): string | null {
+export function illegalRouting(p: RouteProblem): string | null {
   if ((p.shared ?? 0) > 32) return `${p.shared} shared experts are more than a warp has lanes`;
   if (p.experts % 32 !== 0 || p.experts > 1024) return `${p.experts} experts are not the same number for each of 32 lanes`;
   if (p.method !== "greedy" && ![1, 2, 4, 8, 16, 32].includes(p.groups)) return `${p.groups} groups are no whole lanes`;
@@ -26,7 +26,7 @@ function unknownKeys(p: RouteProblem): string | null {
 }
 
 /** Whether a warp a token can route, and knows all that the problem says. */
-export const routesInRows = (p: RouteProblem): boolean => unknownKeys(p) === null && unroutable(p) === null;
+export const routesInRows = (p: RouteProblem): boolean => unknownKeys(p) === null && illegalRouting(p) === null;
 
 /** Where one token's logits are, and where its slots go: C expressions. */
 interface RoutePlaces {
@@ -173,7 +173,7 @@ interface RouteSchedule {
 export const routeRowsNative = native<RouteProblem, RouteSchedule>({
   family: "route_rows",
   serves: ["route"],
-  schedules: onlySchedule((p: RouteProblem) => unknownKeys(p) ?? unroutable(p) ?? { form: "warp-per-token" as const, warps: WARPS }),
+  schedules: onlySchedule((p: RouteProblem) => unknownKeys(p) ?? illegalRouting(p) ?? { form: "warp-per-token" as const, warps: WARPS }),
   match(site) {
     const found = routeFamily.match(site);
     if ("reason" in found) return found;
