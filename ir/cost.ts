@@ -4,6 +4,7 @@ import { bodyOf, isWeight, type Func, type Node } from "./graph.ts";
 import type { Op } from "./op.ts";
 import { everyNode } from "./print.ts";
 import { bytesPerElement } from "./dtype.ts";
+import { partsOf } from "./fused.ts";
 import { sizeOf, type Dim, type Type } from "./types.ts";
 
 export { bytesPerElement } from "./dtype.ts";
@@ -52,6 +53,7 @@ function freshCost(n: Node, assume: Assume): Cost {
 /** Floating-point operations of an op on operands of these types. */
 export function flopsOf(op: Op, ins: readonly { type: Type; weight: boolean }[], outs: readonly Type[], attrs: Node["attrs"], assume: Assume): number {
   const types = ins.map((o) => o.type);
+  if (op.of) return partFlops(op, ins, attrs, assume);
   const b = op.bind(types, attrs);
   if (!op.flops || typeof b === "string") return 0;
   const size = (d: Dim): number => sizeOf(d, assume);
@@ -68,6 +70,17 @@ export function flopsOf(op: Op, ins: readonly { type: Type; weight: boolean }[],
     },
     attrs,
   );
+}
+
+/** What the parts of a fused op compute, together. */
+function partFlops(op: Op, ins: Parameters<typeof flopsOf>[1], attrs: Node["attrs"], assume: Assume): number {
+  const { params, nodes } = partsOf(op, ins.map((o) => o.type), attrs);
+  const weights = new Set(params.filter((_, i) => ins[i].weight));
+  const flops = nodes.map((n) => {
+    const operands = n.operands.map((o) => ({ type: o.type, weight: weights.has(o) }));
+    return flopsOf(n.op, operands, n.results.map((r) => r.type), n.attrs, assume);
+  });
+  return flops.reduce((a, f) => a + f, 0);
 }
 
 /** Cost of a function's own nodes, regions included once per slice; weight-only nodes are free, they run at load. */

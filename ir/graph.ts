@@ -50,6 +50,8 @@ export interface Op {
   readonly flops?: (sizes: Extents, attrs: Attrs) => number;
   /** All axes that it visits, where no letters of the signature name them. */
   readonly axes?: (operands: readonly Type[], attrs: Attrs) => readonly Dim[];
+  /** Of a fused op, the graph that it stands for, over its operands (ir/fused.ts). */
+  readonly of?: (operands: readonly Value[], attrs: Attrs) => readonly Value[];
   /** Binds the letters of the signature to the operand types, for cost. */
   bind(operands: readonly Type[], attrs: Attrs): Bindings | string;
 }

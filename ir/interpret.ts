@@ -47,7 +47,7 @@ export function interpret(module: Pick<Module, "funcs" | "weights">, func: Func,
   for (const p of func.params) {
     if (p.value.type.kind === "batch") continue;
     if (p.value.type.kind === "cache") {
-      values.set(p.value, { shape: [], dtype: p.value.type.dtype, data: new Float64Array(), rows: inputs.caches?.[layer ?? 0] ?? batch.lengths.map(() => new Float64Array()) });
+      values.set(p.value, { shape: [p.value.type.width], dtype: p.value.type.dtype, data: new Float64Array(), rows: inputs.caches?.[layer ?? 0] ?? batch.lengths.map(() => new Float64Array()) });
       continue;
     }
     const given = inputs.values?.[p.name];
@@ -104,6 +104,17 @@ export function interpret(module: Pick<Module, "funcs" | "weights">, func: Func,
     // A callee has written its own layer's rows; the value that threads calls together is nobody's rows.
     if (r.value.type.kind === "cache" && !r.value.node.op.traits.call && inputs.caches) inputs.caches[layer ?? 0] = out[r.name].rows!;
   return out;
+}
+
+/** Values of a graph of plain ops whose leaves are given, each rounded as a node of a function is: what a fused op means. */
+export function evaluated(results: readonly Value[], given: ReadonlyMap<Value, Tensor>, env: Env): Tensor[] {
+  const values = new Map(given);
+  for (const n of topological(results, (v) => values.has(v))) {
+    const operands = n.operands.map((o) => values.get(o)!);
+    const out = n.op.reference!(operands, n.attrs, env);
+    for (const [i, r] of n.results.entries()) values.set(r, settle(out[i], r.type, env.mode));
+  }
+  return results.map((r) => values.get(r)!);
 }
 
 function settle(t: Tensor, type: Type, mode: "real" | "typed"): Tensor {

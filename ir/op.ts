@@ -38,6 +38,8 @@ export interface Declaration<I, A, O> {
   flops?: (sizes: Extents, attrs: AttrValues<A>) => number;
   axes?: (types: Operands<I, "types">, attrs: AttrValues<A>) => readonly Dim[];
   reference?: (ins: Operands<I, Tensor>, attrs: AttrValues<A>, env: Env) => Result<O, Tensor>;
+  /** Set by `fused`. */
+  of?: Op["of"];
 }
 
 /** A node that an op made, with its attributes' types. */
@@ -110,6 +112,7 @@ export function op<const I extends Signature, const A extends AttrKinds = {}, co
     outs,
     attrs,
     traits: { ...typed.traits },
+    ...(typed.of ? { of: typed.of } : {}),
     ...(typed.flops ? { flops: typed.flops } : {}),
     ...(axes ? { axes: (types: readonly Type[], given: Attrs) => axes(byKey(ins, types), given) } : {}),
     ...(reference
@@ -151,6 +154,7 @@ export function op<const I extends Signature, const A extends AttrKinds = {}, co
 
 /** A declaration without its types. */
 interface Erased {
+  of?: Op["of"];
   traits?: Traits;
   infer?: (types: unknown, attrs: Attrs, b: Bindings, region?: Region) => Record<string, Type> | Type | Type[] | string;
   check?: (b: Bindings, attrs: Attrs) => string | null;

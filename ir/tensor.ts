@@ -7,7 +7,7 @@ export interface Tensor {
   dtype: DType;
   data: Float64Array;
   scales?: Float64Array;
-  /** Set on cache values: this layer's rows of every sequence. */
+  /** Set on cache values, whose shape is the width of a row: this layer's rows of every sequence. */
   rows?: Float64Array[];
 }
 

@@ -134,7 +134,7 @@ export function rule<const V extends Record<string, string>, const A extends Rec
       const found: Match = { values: {}, attrs: {}, bound: bindings(), nodes: [] };
       const unmatched = mismatch(root, v, holes, patterns, found);
       if (unmatched !== null) return { unmatched };
-      const untied = spec.ties && untiedLetter(spec.ties, found);
+      const untied = unlikeSize(found) ?? (spec.ties && untiedLetter(spec.ties, found));
       if (untied) return { unmatched: untied };
       const values = { ...found.values, ...found.attrs } as Holes<V> & AttrHoles<A>;
       const refused = spec.when?.(values, { ...cx, root: v.node });
@@ -142,6 +142,12 @@ export function rule<const V extends Record<string, string>, const A extends Rec
       return { to: spec.to(values, found.bound.dims), matched: found.nodes };
     },
   });
+}
+
+/** An attribute that is a size of the pattern (`sizeAttr` in ir/fused.ts) and has another value, in words, or null. */
+function unlikeSize({ bound, attrs }: Match): string | null {
+  const unlike = Object.entries(attrs).find(([k, v]) => k in bound.dims && bound.dims[k] !== v);
+  return unlike ? `${unlike[0]} is ${bound.dims[unlike[0]]}, and an attribute says ${JSON.stringify(unlike[1])}` : null;
 }
 
 /** A letter that is not what others make it, in words, or null. Symbols stand for numbers of their own. */

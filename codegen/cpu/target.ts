@@ -3,7 +3,7 @@ import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Catalogue, Problem } from "../../ir/kernel/catalogue.ts";
 import { printKernel } from "../../ir/kernel/print.ts";
 import { chooseTiles, copyOf } from "../choose.ts";
-import { byParts } from "../compose.ts";
+import { byParts } from "../parts.ts";
 import { cpuActivations } from "../diagnostics.ts";
 import type { BmmProblem } from "../kernels/bmm.ts";
 import { families } from "../kernels/index.ts";

@@ -3,7 +3,7 @@
 import { floorOf } from "../../ir/machine.ts";
 import { boundBuffers, type Catalogue, type KernelText, type Problem } from "../../ir/kernel/catalogue.ts";
 import { chooseTiles, copyOf } from "../choose.ts";
-import { completed, composed } from "../compose.ts";
+import { completed, composed } from "../parts.ts";
 import { families } from "../kernels/index.ts";
 import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
 import { emittersOf, type Arch } from "./native.ts";

@@ -2,7 +2,7 @@
 // whose Triton makes the cubins that Node launches. No native emitters: a site that no tile family serves is refused.
 import { boundBuffers, type Catalogue, type Problem } from "../../ir/kernel/catalogue.ts";
 import { chooseTiles, copyOf } from "../choose.ts";
-import { byParts } from "../compose.ts";
+import { byParts } from "../parts.ts";
 import { families } from "../kernels/index.ts";
 import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
 import type { Arch } from "../cuda/native.ts";

@@ -1,6 +1,6 @@
 // The page of one op, derived from its declaration, a rule or model that uses it, and the choosers of the targets.
 import { familiesOf } from "../../codegen/choose.ts";
-import { isComposed } from "../../codegen/compose.ts";
+import { isComposed } from "../../codegen/parts.ts";
 import type { AttrKind, AttrValue } from "../../ir/attr.ts";
 import type { Op } from "../../ir/op.ts";
 import { everyNode, printFunc } from "../../ir/print.ts";

@@ -1,8 +1,7 @@
-// Positions, the latent cache, and attention: plain, per sequence, and fused.
+// Positions, the latent cache, and attention: plain, per sequence, and over all keys at once.
 import { attr } from "../attr.ts";
 import { op } from "../op.ts";
 import { tensorOf, type Tensor } from "../interpret.ts";
-import { normRows } from "./norm.ts";
 import type { Bindings } from "../signature.ts";
 import { partsOf, tensor, type Type } from "../types.ts";
 
@@ -51,7 +50,7 @@ function append(cache: Tensor, c: Tensor, kp: Tensor, env: { batch: { starts: nu
     }
     return out;
   });
-  return { shape: [], dtype: cache.dtype, data: new Float64Array(), rows };
+  return { ...cache, rows };
 }
 
 export const cacheAppend = op("cache_append", {
@@ -65,40 +64,6 @@ export const cacheAppend = op("cache_append", {
     return c.width === width ? c : `cache rows have ${c.width} lanes, but the new ones ${width}`;
   },
   reference: ({ cache, c, kp }, attrs, env) => append(cache, c, kp, env),
-});
-
-/** norm of the latent, rotation of the shared key, and the append, in one pass over the row. */
-export const ropeAppend = op("rope_append", {
-  summary: "rms_norm the latent, rope the shared key, append both.",
-  ins: { cache: "cache", c: "[T, r] a", kr: "[T, d] a", gain: "[r] w", table: "[p, d] f32", batch: "batch" },
-  attrs: { eps: attr.f32(1e-6), interleaved: attr.bool(true) },
-  traits: { reads: { table: "tokens" }, appends: true },
-  check: pairs,
-  infer: ({ cache }): Type => cache,
-  reference: ({ cache, c, kr, gain, table }, { eps, interleaved }, env) =>
-    append(cache, normRows(c, gain, eps), ropeRows(kr, table, env.positions, interleaved), env),
-});
-
-/** All that absorbed attention waits for once the query is there: three small pieces of work that need nothing of each other. */
-export const mlaQuery = op("mla_query", {
-  summary: "Before attention over latents: absorb W_uk into the query, rope its other lanes, and rope_append the new rows.",
-  ins: {
-    qc: "[T, h, n] a", wUk: "[h, n, r] w", qr: "[T, h, d] a", cache: "cache", c: "[T, r] a", kr: "[T, d] a", gain: "[r] g", table: "[p, d] f32", batch: "batch",
-  },
-  attrs: { eps: attr.f32(1e-6), interleaved: attr.bool(true) },
-  traits: { reads: { table: "tokens" }, appends: true },
-  check: pairs,
-  outs: { ql: "[T, h, r] a", qp: "[T, h, d] a", after: "cache" },
-  infer: ({ qc, wUk, qr, cache }) => ({ ql: tensor([...qc.dims.slice(0, 2), wUk.dims[2]], qc.dtype), qp: qr, after: cache }),
-  flops: (z) => z.of.T * z.of.h * (2 * z.of.n * z.of.r + 3 * z.of.d),
-  reference({ qc, wUk, qr, cache, c, kr, gain, table }, { eps, interleaved }, env) {
-    const [T, h, n] = qc.shape;
-    const r = wUk.shape[2];
-    const ql = new Float64Array(T * h * r);
-    for (let i = 0; i < T * h; i++) for (let j = 0; j < n; j++) for (let l = 0; l < r; l++) ql[i * r + l] += qc.data[i * n + j] * wUk.data[((i % h) * n + j) * r + l];
-    const turned = (x: Tensor): Tensor => ropeRows(x, table, env.positions, interleaved);
-    return { ql: tensorOf([T, h, r], ql, qc.dtype), qp: turned(qr), after: append(cache, normRows(c, gain, eps), turned(kr), env) };
-  },
 });
 
 /** Region twin of map_experts: operands [T, ..] appear as [t, ..], a cache as its rows [s, r + d]. */

@@ -2,12 +2,10 @@
 import { attr } from "../attr.ts";
 import { op } from "../op.ts";
 import { tensorOf, type Tensor } from "../interpret.ts";
-import { roundTo } from "../numeric.ts";
 import { tensor, times, type Type } from "../types.ts";
-import { groupedMatmul } from "./dense.ts";
-import { siluMulQuant } from "./norm.ts";
 
-const routing = {
+/** Attributes of a choice of experts. */
+export const routing = {
   topk: attr.int(),
   groups: attr.int(1),
   kept: attr.int(1),
@@ -181,53 +179,4 @@ export const combine = op("combine", {
   out: "[T, d] a",
   flops: (z) => 2 * z.elements,
   reference: ({ ys, places, weights }) => tensorOf([weights.shape[0], ys.shape[1]], combineRows(ys, places, weights), ys.dtype),
-});
-
-export const combineAdd = op("combine_add", {
-  summary: "combine, then what is added to it: the shared expert's rows where there are any, and the residual x.",
-  ins: { ys: "[r, d] a", places: "[r] i32", weights: "[T, k] f32", x: "[T, d] a", "shared?": "[T, d] a" },
-  out: "[T, d] a",
-  flops: (z) => 2 * z.elements,
-  reference: ({ ys, places, weights, x, shared }) => {
-    const routed = combineRows(ys, places, weights);
-    return tensorOf(x.shape, x.data.map((v, i) => v + (routed[i] + (shared ? shared.data[i] : 0))), x.dtype);
-  },
-});
-
-/** What few tokens need from the router's choice to the next residual, as one op: how little moves between its parts is a kernel's to know. */
-export const expertsAdd = op("experts_add", {
-  summary: "residual + every token's experts, weighted: sort_experts, gather_rows, grouped_linear, silu_mul_quant, grouped_linear and combine_add in one.",
-  ins: { x: "[T, k] e4m3/1x128", gateUp: "[e, 2, n, k] e4m3/128x128", down: "[e, d, n] e4m3/128x128", indices: "[T, j] i32", weights: "[T, j] f32", residual: "[T, d] a" },
-  attrs: {
-    scale: attr.word(["f32", "ue8m0"], "f32"),
-    // Of all experts the last so many are every token's: their weights may be read before the choice is known.
-    shared: attr.int(0),
-  },
-  traits: { reads: { gateUp: "experts", down: "experts" } },
-  out: "[T, d] a",
-  flops: (z) => 2 * z.of.T * z.of.j * (3 * z.of.n * z.of.k + z.of.d),
-  reference({ x, gateUp, down, indices, weights, residual }, { scale }, env) {
-    const stored = (t: Tensor): Tensor => {
-      if (env.mode === "typed") roundTo(t.data, residual.dtype);
-      return t;
-    };
-    const [order, offsets, places] = sortExperts.op.reference!([indices], { experts: gateUp.shape[0] }, env);
-    const xs = rowsOf(x, Array.from(order.data, (p) => Math.floor(p / indices.shape[1])));
-    const act = siluMulQuant.op.reference!([stored(groupedMatmul(xs, gateUp, offsets, residual.dtype))], { scale }, env)[0];
-    const routed = combineRows(stored(groupedMatmul(act, down, offsets, residual.dtype)), places, weights);
-    return tensorOf(residual.shape, residual.data.map((v, i) => v + routed[i]), residual.dtype);
-  },
-});
-
-export const routeExpertsAdd = op("route_experts_add", {
-  summary: "route, then experts_add: the choice is not written.",
-  ins: { x: "[T, k] e4m3/1x128", gateUp: "[e, 2, n, k] e4m3/128x128", down: "[e, d, n] e4m3/128x128", logits: "[T, q] f32", residual: "[T, d] a", bias: "[q] f32" },
-  attrs: { ...routing, scale: attr.word(["f32", "ue8m0"], "f32") },
-  traits: { reads: { gateUp: "experts", down: "experts" } },
-  out: "[T, d] a",
-  flops: (z, { topk, shared }) => 2 * z.of.T * (topk + shared) * (3 * z.of.n * z.of.k + z.of.d),
-  reference({ x, gateUp, down, logits, residual, bias }, attrs, env) {
-    const [indices, weights] = route.op.reference!([logits, bias], attrs, env);
-    return expertsAdd.op.reference!([x, gateUp, down, indices, weights, residual], attrs, env)[0];
-  },
 });

@@ -1,71 +1,205 @@
-// Products with their neighbours: the norm or the gate that makes their rows, the residual sum that their result goes into. With few
-// rows each neighbour is a launch of its own that moves next to nothing. A fused op rounds where its parts did, so no bit changes.
+// Ops that others say, each declared by its graph: what comes next to a norm, a product, a gate or an append, in one kernel. With few
+// rows each neighbour is a launch of its own that moves next to nothing; with many, rows are visited once instead of twice.
 import { attr } from "../attr.ts";
-import { op, type Extents } from "../op.ts";
-import { tensorOf, type Tensor } from "../interpret.ts";
-import { roundTo } from "../numeric.ts";
-import { isScaled } from "../dtype.ts";
-import { tensor, type DType, type Type } from "../types.ts";
-import { matmul } from "./dense.ts";
-import { siluMulRows } from "./math.ts";
-import { normRows } from "./norm.ts";
-import { dequantized, quantizeRows } from "./quant.ts";
+import { DiagnosticError } from "../diagnostic.ts";
+import { opMismatch } from "../diagnostics.ts";
+import { fused, sizeAttr } from "../fused.ts";
+import { asTensor, product } from "../types.ts";
+import { cacheAppend, rope } from "./attention.ts";
+import { blockLinear, groupedLinear, linear } from "./dense.ts";
+import { combine, gatherRows, route, routing, sortExperts } from "./expert.ts";
+import { add, einsum, einsumOp, siluMul } from "./math.ts";
+import { rmsNorm } from "./norm.ts";
+import { quantize } from "./quant.ts";
+import { reshape } from "./view.ts";
 
-const productFlops = (z: Extents): number => 2 * z.rows * z.weights;
+const scale = attr.word(["f32", "ue8m0"], "f32");
+const eps = attr.f32(1e-6);
+/** Of an operand that the pattern of a rule leaves open, the name of its dtype variable. */
+const dtypeOf = (v: { type: Parameters<typeof asTensor>[0] }): string => asTensor(v.type).dtype;
 
-const product = (x: Tensor, w: Tensor): Tensor => tensorOf([...x.shape.slice(0, -1), ...w.shape.slice(0, -1)], matmul(x.data, w.data, x.shape.at(-1)!), x.dtype);
+export const normQuant = fused("norm_quant", {
+  summary: "rms_norm, then quantize, without writing the row in between.",
+  ins: { x: "[..b, d] a", gain: "[d] w" },
+  attrs: { eps, scale },
+  of: ({ x, gain }, { eps, scale }) => quantize({ x: rmsNorm({ x, gain, eps }), scale }),
+});
 
-/** As it would have been stored. */
-function stored(x: Tensor, mode: "real" | "typed"): Tensor {
-  if (mode === "typed") roundTo(x.data, x.dtype);
-  return x;
-}
+export const addNorm = fused("add_norm", {
+  summary: "Sum of a residual connection, and its rms_norm: the row is read once.",
+  ins: { a: "[..b, d] a", b: "[..b, d] a", gain: "[d] w" },
+  attrs: { eps },
+  outs: { sum: "[..b, d] a", y: "[..b, d] a" },
+  of({ a, b, gain }, { eps }) {
+    const sum = add({ a, b });
+    return { sum, y: rmsNorm({ x: sum, gain, eps }) };
+  },
+});
 
-const onto = (y: Tensor, residual: Tensor): Tensor => ({ ...y, data: y.data.map((v, i) => v + residual.data[i]) });
+export const addNormQuant = fused("add_norm_quant", {
+  summary: "Sum of a residual connection, and its rms_norm quantised; the normalised row is not written.",
+  ins: { a: "[..b, d] a", b: "[..b, d] a", gain: "[d] w" },
+  attrs: { eps, scale },
+  outs: { sum: "[..b, d] a", codes: "[..b, d] e4m3/1x128" },
+  of({ a, b, gain }, { eps, scale }) {
+    const sum = add({ a, b });
+    return { sum, codes: quantize({ x: rmsNorm({ x: sum, gain, eps }), scale }) };
+  },
+});
 
-export const normLinear = op("norm_linear", {
+/** A layer with experts needs the row twice: the router reads it as it is, the experts read its codes. */
+export const addNormBoth = fused("add_norm_both", {
+  summary: "Sum of a residual connection, and its rms_norm both as it is and quantised.",
+  ins: { a: "[..b, d] a", b: "[..b, d] a", gain: "[d] w" },
+  attrs: { eps, scale },
+  outs: { sum: "[..b, d] a", y: "[..b, d] a", codes: "[..b, d] e4m3/1x128" },
+  of({ a, b, gain }, { eps, scale }) {
+    const sum = add({ a, b });
+    const y = rmsNorm({ x: sum, gain, eps });
+    return { sum, y, codes: quantize({ x: y, scale }) };
+  },
+});
+
+export const siluMulQuant = fused("silu_mul_quant", {
+  summary: "silu_mul, then quantize.",
+  ins: { x: "[..b, 2, n] a" },
+  attrs: { scale },
+  of: ({ x }, { scale }) => quantize({ x: siluMul({ x }), scale }),
+});
+
+export const normLinear = fused("norm_linear", {
   summary: "y = rms_norm(x) wᵀ; the normalised row is not written.",
   ins: { x: "[..b, k] a", w: "[..p, n, k] w", gain: "[k] g" },
-  attrs: { eps: attr.f32(1e-6), dtype: attr.word(["same", "f32"], "same") },
-  check: (b) => (isScaled(b.dtypes.a) || isScaled(b.dtypes.w) ? "scaled operands are no operands of norm_linear" : null),
-  infer: (types, { dtype }, b): Type => tensor([...b.rests.b, ...b.rests.p, b.dims.n], dtype === "same" ? b.dtypes.a : dtype),
-  flops: productFlops,
-  reference: ({ x, w, gain }, { eps }, env) => product(stored(normRows(x, gain, eps), env.mode), w),
+  attrs: { eps, dtype: attr.word(["same", "f32"], "same") },
+  of: ({ x, w, gain }, { eps, dtype }) => linear({ x: rmsNorm({ x, gain, eps }), w, dtype }),
 });
 
-export const linearAdd = op("linear_add", {
+export const linearAdd = fused("linear_add", {
   summary: "residual + x wᵀ.",
   ins: { x: "[..b, k] a", w: "[n, k] w", residual: "[..b, n] a" },
-  out: "[..b, n] a",
-  flops: productFlops,
-  reference: ({ x, w, residual }, _, env) => onto(stored(product(x, w), env.mode), residual),
+  of: ({ x, w, residual }) => add({ a: residual, b: linear({ x, w }) }),
 });
 
-export const siluLinearAdd = op("silu_linear_add", {
+export const siluLinearAdd = fused("silu_linear_add", {
   summary: "residual + (silu(gate) * up) wᵀ, gate and up side by side in x; the row between is not written.",
   ins: { x: "[..b, 2, k] a", w: "[n, k] w", residual: "[..b, n] a" },
-  out: "[..b, n] a",
-  flops: productFlops,
-  reference: ({ x, w, residual }, _, env) => onto(stored(product(stored(siluMulRows(x), env.mode), w), env.mode), residual),
+  of: ({ x, w, residual }) => linearAdd({ x: siluMul({ x }), w, residual }),
 });
 
-/** The product of codes, in the dtype it is stored in. */
-const blockProduct = (x: Tensor, w: Tensor, dtype: DType, mode: "real" | "typed"): Tensor =>
-  stored(tensorOf([...x.shape.slice(0, -1), ...w.shape.slice(0, -1)], matmul(dequantized(x), dequantized(w), x.shape.at(-1)!), dtype), mode);
-
-export const normBlockLinear = op("norm_block_linear", {
+export const normBlockLinear = fused("norm_block_linear", {
   summary: "y = quantize(rms_norm(x)) wᵀ with block-scaled weights; neither the normalised row nor its codes are written.",
   ins: { x: "[..b, k] a", w: "[..p, n, k] e4m3/128x128", gain: "[k] g" },
-  attrs: { eps: attr.f32(1e-6), scale: attr.word(["f32", "ue8m0"], "f32"), dtype: attr.word(["f32", "bf16"], "f32") },
-  infer: (types, { dtype }, b): Type => tensor([...b.rests.b, ...b.rests.p, b.dims.n], dtype),
-  flops: productFlops,
-  reference: ({ x, w, gain }, { eps, scale, dtype }, env) => blockProduct(quantizeRows(stored(normRows(x, gain, eps), env.mode), scale === "ue8m0"), w, dtype, env.mode),
+  attrs: { eps, scale, dtype: attr.word(["f32", "bf16"], "f32") },
+  of: ({ x, w, gain }, { eps, scale, dtype }) => blockLinear({ x: normQuant({ x, gain, eps, scale }), w, dtype }),
 });
 
-export const blockLinearAdd = op("block_linear_add", {
+export const blockLinearAdd = fused("block_linear_add", {
   summary: "residual + x wᵀ with block-scaled weights.",
   ins: { x: "[..b, k] e4m3/1x128", w: "[n, k] e4m3/128x128", residual: "[..b, n] a" },
-  out: "[..b, n] a",
-  flops: productFlops,
-  reference: ({ x, w, residual }, _, env) => onto(blockProduct(x, w, residual.dtype, env.mode), residual),
+  of: ({ x, w, residual }) => add({ a: residual, b: blockLinear({ x, w, dtype: dtypeOf(residual) }) }),
+});
+
+/** Heads side by side are the row that o_proj reads; where a head is whole scale blocks, whoever makes it can quantise it. */
+export const einsumQuant = fused("einsum_quant", {
+  summary: "einsum, its last two axes side by side as one row, then quantize.",
+  ins: { a: "[..p] a", b: "[..q] w" },
+  attrs: { spec: attr.word(), scale },
+  of({ a, b }, { spec, scale }) {
+    const y = einsumOp({ a, b, spec });
+    const { dims } = asTensor(y.type);
+    const row = product(dims.slice(-2));
+    if (row === undefined) throw new DiagnosticError(opMismatch("einsum", `the last two axes of ${spec} are no row of a known width`));
+    return quantize({ x: reshape({ x: y, dims: [...dims.slice(0, -2), row] }), scale });
+  },
+});
+
+/** norm of the latent, rotation of the shared key, and the append, in one pass over the row. */
+export const ropeAppend = fused("rope_append", {
+  summary: "rms_norm the latent, rope the shared key, append both.",
+  ins: { cache: "cache", c: "[T, r] a", kr: "[T, d] a", gain: "[r] w", table: "[p, d] f32", batch: "batch" },
+  attrs: { eps, interleaved: attr.bool(true) },
+  traits: { reads: { table: "tokens" }, appends: true },
+  unrounded: true,
+  of: ({ cache, c, kr, gain, table, batch }, { eps, interleaved }) =>
+    cacheAppend({ cache, c: rmsNorm({ x: c, gain, eps }), kp: rope({ x: kr, table, batch, interleaved }), batch }),
+});
+
+/** All that absorbed attention waits for once the query is there: three small pieces of work that need nothing of each other. */
+export const mlaQuery = fused("mla_query", {
+  summary: "Before attention over latents: absorb W_uk into the query, rope its other lanes, and rope_append the new rows.",
+  ins: {
+    qc: "[T, h, n] a",
+    wUk: "[h, n, r] w",
+    qr: "[T, h, d] a",
+    cache: "cache",
+    c: "[T, r] a",
+    kr: "[T, d] a",
+    gain: "[r] g",
+    table: "[p, d] f32",
+    batch: "batch",
+  },
+  attrs: { eps, interleaved: attr.bool(true) },
+  traits: { reads: { table: "tokens" }, appends: true },
+  outs: { ql: "[T, h, r] a", qp: "[T, h, d] a", after: "cache" },
+  unrounded: true,
+  of: ({ qc, wUk, qr, cache, c, kr, gain, table, batch }, { eps, interleaved }) => ({
+    ql: einsum("thn,hnr->thr", qc, wUk),
+    qp: rope({ x: qr, table, batch, interleaved }),
+    after: ropeAppend({ cache, c, kr, gain, table, batch, eps, interleaved }),
+  }),
+});
+
+export const combineAdd = fused("combine_add", {
+  summary: "combine, then what is added to it: the shared expert's rows where there are any, and the residual x.",
+  ins: { ys: "[r, d] a", places: "[r] i32", weights: "[T, k] f32", x: "[T, d] a", "shared?": "[T, d] a" },
+  unrounded: true,
+  of({ ys, places, weights, x, shared }) {
+    const routed = combine({ ys, places, weights });
+    return add({ a: x, b: shared ? add({ a: routed, b: shared }) : routed });
+  },
+});
+
+/** What few tokens need from the router's choice to the next residual, as one op: how little moves between its parts is a kernel's to know. */
+export const expertsAdd = fused("experts_add", {
+  summary:
+    "residual + every token's experts, weighted: sort_experts, gather_rows, grouped_linear, silu_mul_quant, grouped_linear and combine_add in one.",
+  ins: {
+    x: "[T, k] e4m3/1x128",
+    gateUp: "[e, 2, n, k] e4m3/128x128",
+    down: "[e, d, n] e4m3/128x128",
+    indices: "[T, j] i32",
+    weights: "[T, j] f32",
+    residual: "[T, d] a",
+  },
+  attrs: {
+    scale,
+    // Of all experts the last so many are every token's: their weights may be read before the choice is known.
+    shared: attr.int(0),
+  },
+  traits: { reads: { gateUp: "experts", down: "experts" } },
+  of({ x, gateUp, down, indices, weights, residual }, { scale }) {
+    const [experts, per] = [asTensor(gateUp.type).dims[0], asTensor(indices.type).dims[1]].map(sizeAttr);
+    const dtype = dtypeOf(residual);
+    const { order, offsets, places } = sortExperts({ indices, experts });
+    const act = siluMulQuant({ x: groupedLinear({ x: gatherRows({ x, order, per }), w: gateUp, offsets, dtype }), scale });
+    return combineAdd({ ys: groupedLinear({ x: act, w: down, offsets, dtype }), places, weights, x: residual });
+  },
+});
+
+export const routeExpertsAdd = fused("route_experts_add", {
+  summary: "route, then experts_add: the choice is not written.",
+  ins: {
+    x: "[T, k] e4m3/1x128",
+    gateUp: "[e, 2, n, k] e4m3/128x128",
+    down: "[e, d, n] e4m3/128x128",
+    logits: "[T, q] f32",
+    residual: "[T, d] a",
+    bias: "[q] f32",
+  },
+  attrs: { ...routing, scale },
+  traits: { reads: { gateUp: "experts", down: "experts" } },
+  of({ x, gateUp, down, logits, residual, bias }, { scale, ...routing }) {
+    const { indices, weights } = route({ logits, bias, ...routing });
+    return expertsAdd({ x, gateUp, down, indices, weights, residual, scale, shared: routing.shared });
+  },
 });

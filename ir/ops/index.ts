@@ -25,17 +25,17 @@ export const ops: readonly Op[] = Object.freeze([
   fused.normBlockLinear.op,
   fused.blockLinearAdd.op,
   norm.rmsNorm.op,
-  norm.normQuant.op,
-  norm.addNorm.op,
-  norm.addNormQuant.op,
-  norm.addNormBoth.op,
-  norm.siluMulQuant.op,
+  fused.normQuant.op,
+  fused.addNorm.op,
+  fused.addNormQuant.op,
+  fused.addNormBoth.op,
+  fused.siluMulQuant.op,
   quant.quantize.op,
   quant.dequantize.op,
   attention.rope.op,
   attention.cacheAppend.op,
-  attention.ropeAppend.op,
-  attention.mlaQuery.op,
+  fused.ropeAppend.op,
+  fused.mlaQuery.op,
   attention.mapSequences.op,
   attention.softmaxCausal.op,
   attention.attend.op,
@@ -45,9 +45,9 @@ export const ops: readonly Op[] = Object.freeze([
   expert.sortExperts.op,
   expert.gatherRows.op,
   expert.combine.op,
-  expert.combineAdd.op,
-  expert.expertsAdd.op,
-  expert.routeExpertsAdd.op,
+  fused.combineAdd.op,
+  fused.expertsAdd.op,
+  fused.routeExpertsAdd.op,
   math.add.op,
   math.mul.op,
   math.scale.op,
@@ -56,7 +56,7 @@ export const ops: readonly Op[] = Object.freeze([
   math.addBias.op,
   math.argmax.op,
   math.einsumOp.op,
-  math.einsumQuant.op,
+  fused.einsumQuant.op,
   view.reshape.op,
   view.split.op,
   view.concat.op,
@@ -69,12 +69,29 @@ export const ops: readonly Op[] = Object.freeze([
 
 export const opByName: ReadonlyMap<string, Op> = frozenMap(ops.map((o) => [o.name, o] as const));
 
-export { attend, cacheAppend, mapSequences, mlaAttend, mlaQuery, perSequence, rope, ropeAppend, softmaxCausal } from "./attention.ts";
+export { attend, cacheAppend, mapSequences, mlaAttend, perSequence, rope, softmaxCausal } from "./attention.ts";
 export { blockLinear, embed, groupedLinear, linear } from "./dense.ts";
-export { combine, combineAdd, expertsAdd, gatherRows, mapExperts, perExpert, route, routeExpertsAdd, sortExperts } from "./expert.ts";
-export { blockLinearAdd, linearAdd, normBlockLinear, normLinear, siluLinearAdd } from "./fused.ts";
-export { add, addBias, argmax, canonicalSpec, einsum, einsumOp, einsumQuant, mul, parseSpec, scale, silu, siluMul } from "./math.ts";
+export { combine, gatherRows, mapExperts, perExpert, route, sortExperts } from "./expert.ts";
+export {
+  addNorm,
+  addNormBoth,
+  addNormQuant,
+  blockLinearAdd,
+  combineAdd,
+  einsumQuant,
+  expertsAdd,
+  linearAdd,
+  mlaQuery,
+  normBlockLinear,
+  normLinear,
+  normQuant,
+  ropeAppend,
+  routeExpertsAdd,
+  siluLinearAdd,
+  siluMulQuant,
+} from "./fused.ts";
+export { add, addBias, argmax, canonicalSpec, einsum, einsumOp, mul, parseSpec, scale, silu, siluMul } from "./math.ts";
 export { call, callOp, callOf, param, paramOp, weight, weightOp } from "./module.ts";
-export { addNorm, addNormBoth, addNormQuant, normQuant, rmsNorm, siluMulQuant } from "./norm.ts";
+export { rmsNorm } from "./norm.ts";
 export { dequantize, quantize } from "./quant.ts";
 export { concat, joinExperts, joinRows, lastRows, pad, reshape, split, stack } from "./view.ts";

@@ -3,9 +3,7 @@ import { attr } from "../attr.ts";
 import { op, type Extents } from "../op.ts";
 import type { Value } from "../graph.ts";
 import { tensorOf, type Tensor } from "../interpret.ts";
-import { roundTo } from "../numeric.ts";
 import { isScaled, tensor, type Dim, type TensorType, type Type } from "../types.ts";
-import { quantizeRows } from "./quant.ts";
 
 const elements = (z: Extents): number => z.elements;
 const map = (x: Tensor, f: (v: number, i: number) => number): Tensor => ({ shape: x.shape, dtype: x.dtype, data: x.data.map(f) });
@@ -54,7 +52,7 @@ export const siluMul = op("silu_mul", {
   reference: ({ x }) => siluMulRows(x),
 });
 
-export function siluMulRows(x: Tensor): Tensor {
+function siluMulRows(x: Tensor): Tensor {
   const n = x.shape.at(-1)!;
   const rows = x.data.length / (2 * n);
   const out = new Float64Array(rows * n);
@@ -199,23 +197,3 @@ export const einsumOp = op("einsum", {
 export function einsum(spec: string, a: Value, b: Value): Value {
   return einsumOp({ a, b, spec: canonicalSpec(spec.replaceAll(" ", "")) });
 }
-
-/** Heads side by side are the row that o_proj reads; where a head is whole scale blocks, whoever makes it can quantise it. */
-export const einsumQuant = op("einsum_quant", {
-  summary: "einsum, its last two axes side by side as one row, then quantize.",
-  ins: { a: "[..p] a", b: "[..q] w" },
-  attrs: { spec: attr.word(), scale: attr.word(["f32", "ue8m0"], "f32") },
-  axes: einsumAxes,
-  infer(types, { spec }): Type | string {
-    const dims = einsumDims(types, spec);
-    if (typeof dims === "string") return dims;
-    const [h, v] = dims.slice(-2);
-    return typeof h === "number" && typeof v === "number" ? tensor([...dims.slice(0, -2), h * v], "e4m3/1x128") : `the last two axes of ${spec} are no row of a known width`;
-  },
-  flops: (z) => 2 * z.axes + 3 * elements(z),
-  reference({ a, b }, { spec, scale }, env) {
-    const y = einsumOf(a, b, spec);
-    if (env.mode === "typed") roundTo(y.data, a.dtype);
-    return quantizeRows(tensorOf([...y.shape.slice(0, -2), y.shape.at(-2)! * y.shape.at(-1)!], y.data, a.dtype), scale === "ue8m0");
-  },
-});

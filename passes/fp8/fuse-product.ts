@@ -1,17 +1,15 @@
 // Products of block-scaled weights take their neighbours in where rows are few, as fuse-linear does it for bf16: the norm and the
 // quantisation that make their codes, the residual sum that takes their result.
-import { add, blockLinear, blockLinearAdd, normBlockLinear, quantize, rmsNorm } from "../../ir/index.ts";
+import { add, blockLinearAdd, normBlockLinear, rmsNorm } from "../../ir/index.ts";
 import { asTensor } from "../../ir/types.ts";
 import { inEach } from "../contract.ts";
+import { fusion } from "../fusion.ts";
 import { pass } from "../pass.ts";
 import { FEW, tooMany } from "../residual/fuse-linear.ts";
-import { rule } from "../rule.ts";
 
 /** residual + block_linear(x, W) */
-export const addInside = rule("add the residual inside the block GEMM", {
-  vars: { x: "[..b, k] e4m3/1x128", w: "[n, k] e4m3/128x128", residual: "[..b, n] bf16" },
-  from: ({ x, w, residual }) => add({ a: residual, b: blockLinear({ x, w, dtype: "bf16" }) }),
-  to: ({ x, w, residual }) => blockLinearAdd({ x, w, residual }),
+export const addInside = fusion("add the residual inside the block GEMM", blockLinearAdd, {
+  vars: { residual: "[..b, n] bf16" },
   when({ x }, cx) {
     if (cx.uses(cx.root.operands[1]) > 1) return "the product is read elsewhere too";
     // One launch gives the sum, its norm and the codes; without the sum it would be two.
@@ -21,11 +19,9 @@ export const addInside = rule("add the residual inside the block GEMM", {
 });
 
 /** block_linear(quantize(rms_norm x), W) */
-export const normInside = rule("normalise and quantise inside the block GEMM", {
-  vars: { x: "[..b, k] a", w: "[..p, n, k] e4m3/128x128", gain: "[k] g" },
-  attrs: { eps: 1e-6, scale: "f32", dtype: "f32" },
-  from: ({ x, w, gain, eps, scale, dtype }) => blockLinear({ x: quantize({ x: rmsNorm({ x, gain, eps }), scale }), w, dtype }),
-  to: ({ x, w, gain, eps, scale, dtype }) => normBlockLinear({ x, w, gain, eps, scale, dtype }),
+export const normInside = fusion("normalise and quantise inside the block GEMM", normBlockLinear, {
+  // Before fuse-quant: norm and quantisation are still apart.
+  inParts: true,
   when({ x }, cx) {
     const codes = cx.root.operands[0];
     if (asTensor(x.type).dtype !== "bf16") return "only rows of bf16 have such a kernel";

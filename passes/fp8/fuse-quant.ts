@@ -7,34 +7,24 @@ import {
   normQuant,
   quantize,
   reshape,
-  rmsNorm,
-  siluMul,
   siluMulQuant,
   type Func,
   type Node,
 } from "../../ir/index.ts";
 import { asTensor, type Dim } from "../../ir/types.ts";
 import { inEach } from "../contract.ts";
+import { fusion } from "../fusion.ts";
 import { pass, type Cx } from "../pass.ts";
 import { rebuild, usesOf } from "../rewrite.ts";
 import { rule } from "../rule.ts";
 
 /** quantize(norm x): only where nothing else reads the normalised row. */
-export const fuseNormQuant = rule("quantise while normalising", {
-  vars: { x: "[..b, d] a", gain: "[d] w" },
-  attrs: { eps: 1e-6, scale: "f32" },
-  from: ({ x, gain, eps, scale }) => quantize({ x: rmsNorm({ x, gain, eps }), scale }),
-  to: ({ x, gain, eps, scale }) => normQuant({ x, gain, eps, scale }),
+export const fuseNormQuant = fusion("quantise while normalising", normQuant, {
   when: (_, cx) => (cx.uses(cx.root.operands[0]) > 1 ? "the normalised row is read elsewhere too (the router)" : null),
 });
 
 /** quantize(silu(gate) * up). */
-export const fuseSiluQuant = rule("quantise while gating", {
-  vars: { x: "[..b, 2, n] a" },
-  attrs: { scale: "f32" },
-  from: ({ x, scale }) => quantize({ x: siluMul({ x }), scale }),
-  to: ({ x, scale }) => siluMulQuant({ x, scale }),
-});
+export const fuseSiluQuant = fusion("quantise while gating", siluMulQuant);
 
 /** quantize(einsum(p, W), heads side by side) = einsum_quant(p, W) */
 export const fuseHeadsQuant = rule("quantise the heads' outputs as they are made", {

@@ -2,22 +2,19 @@
 // Each of them is a launch that moves next to nothing, between launches that read weights at full bandwidth. Runs before add-norm,
 // which joins a sum and a norm where no product can have them.
 import {
-  add,
   isWeight,
-  linear,
   linearAdd,
   normLinear,
-  rmsNorm,
   siluLinearAdd,
-  siluMul,
   sizeOf,
   type Assume,
   type Value,
 } from "../../ir/index.ts";
 import { asTensor } from "../../ir/types.ts";
 import { inEach } from "../contract.ts";
+import { fusion } from "../fusion.ts";
 import { pass } from "../pass.ts";
-import { rule, type MatchContext } from "../rule.ts";
+import type { MatchContext } from "../rule.ts";
 
 /** Rows at which a function's cost is judged, up to which reading the weights is all of a product's time. */
 export const FEW = 16;
@@ -36,27 +33,17 @@ function kept(x: Value, w: Value, inner: Value, cx: MatchContext): string | null
 }
 
 /** residual + (x Wᵀ) */
-export const addInside = rule("add the residual inside the product", {
-  vars: { x: "[..b, k] a", w: "[n, k] w", residual: "[..b, n] a" },
-  from: ({ x, w, residual }) => add({ a: residual, b: linear({ x, w }) }),
-  to: ({ x, w, residual }) => linearAdd({ x, w, residual }),
+export const addInside = fusion("add the residual inside the product", linearAdd, {
   when: ({ x, w }, cx) => kept(x, w, cx.root.operands[1], cx),
 });
 
 /** residual + (silu_mul(x) Wᵀ) */
-export const gateInside = rule("gate inside the product", {
-  vars: { x: "[..b, 2, k] a", w: "[n, k] w", residual: "[..b, n] a" },
-  from: ({ x, w, residual }) => linearAdd({ x: siluMul({ x }), w, residual }),
-  to: ({ x, w, residual }) => siluLinearAdd({ x, w, residual }),
+export const gateInside = fusion("gate inside the product", siluLinearAdd, {
   when: ({ x, w }, cx) => kept(x, w, cx.root.operands[0], cx),
 });
 
 /** rms_norm(x) Wᵀ */
-export const normInside = rule("normalise inside the product", {
-  vars: { x: "[..b, k] a", w: "[..p, n, k] w", gain: "[k] g" },
-  attrs: { eps: 1e-6, dtype: "same" },
-  from: ({ x, w, gain, eps, dtype }) => linear({ x: rmsNorm({ x, gain, eps }), w, dtype }),
-  to: ({ x, w, gain, eps, dtype }) => normLinear({ x, w, gain, eps, dtype }),
+export const normInside = fusion("normalise inside the product", normLinear, {
   when: ({ x, w }, cx) => kept(x, w, cx.root.operands[0], cx),
 });
 

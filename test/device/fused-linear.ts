@@ -1,6 +1,6 @@
 // Products with norm, gate or residual sum inside, on the card: the same bits as their parts one after another, close to float64, and
 // how long either takes. Sites are those of the printed model's decode step and of R1's head; weights rotate and are cold.
-import { composed } from "../../codegen/compose.ts";
+import { composed } from "../../codegen/parts.ts";
 import { cudaTarget, cudaText } from "../../codegen/cuda/target.ts";
 import { boundBuffers, type Arg, type Choice, type Chosen, type Site, type View } from "../../ir/kernel/catalogue.ts";
 import { bf16 } from "../../ir/numeric.ts";

@@ -87,7 +87,7 @@ export const cacheFamilies: Cases = {
             { T, P: pages.P, B, pages_count: pages.count },
           );
           const ins = {
-            cache: cacheOf(rows),
+            cache: cacheOf(rows, r + d),
             c: tensor([T, r], c),
             kr: tensor([T, d], kr),
             gain: tensor([r], g),

@@ -6,7 +6,7 @@ import type { KernelText, Site } from "../../../../ir/kernel/catalogue.ts";
 import { add, mul } from "../../../../ir/size.ts";
 import { refuse, type Refusal } from "../../../family.ts";
 import { ropeAppendFamily, ropeFamily, type RopeAppendProblem, type RopeProblem } from "../../../kernels/cache.ts";
-import { partSites } from "../../../compose.ts";
+import { partSites } from "../../../parts.ts";
 import { matchBmmRows } from "../gemm/bmm-native.ts";
 import { native, onlySchedule, type NativeMatch } from "../../native.ts";
 import { literal } from "../../printed/element.ts";

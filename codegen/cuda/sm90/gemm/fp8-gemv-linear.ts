@@ -1,5 +1,5 @@
 // Products of block-scaled weights with one row, alone and with a norm or a residual sum inside: this form takes them all in.
-// More rows are left to the other forms, and for a fused op to its parts (codegen/compose.ts).
+// More rows are left to the other forms, and for a fused op to its parts (codegen/parts.ts).
 import type { Arg, Site } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
 import { refuse, strided, type Refusal } from "../../../family.ts";

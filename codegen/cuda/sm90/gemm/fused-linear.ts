@@ -1,5 +1,5 @@
 // Linears with a norm, a gate or a residual sum inside, of few rows: the ring form takes them all in. More rows than it takes are
-// served by the op's parts (codegen/compose.ts).
+// served by the op's parts (codegen/parts.ts).
 import type { Arg, Site, View } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
 import { refuse, strided, type Refusal } from "../../../family.ts";

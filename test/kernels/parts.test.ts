@@ -70,8 +70,8 @@ const scaledSite = (op: "norm_block_linear" | "block_linear_add", n: number, k: 
 
 test("codes that one part hands to the next have their scales beside them in scratch", () => {
   const chosen = cudaTarget("none", sm90).catalogue.choose(scaledSite("norm_block_linear", 256, 384)) as Chosen[];
-  const codes = { scratch: "codes", dtype: "e4m3", shape: ["T", 384] };
-  const scales = { scratch: "codes scales", dtype: "f32", shape: ["T", 3] };
+  const codes = { scratch: "value 3.0", dtype: "e4m3", shape: ["T", 384] };
+  const scales = { scratch: "value 3.0 scales", dtype: "f32", shape: ["T", 3] };
   expect(chosen.map((c) => [c.family, c.args])).toEqual([
     ["norm_quant", [{ in: 0 }, { in: 2 }, codes, scales]], ["block_linear", [codes, scales, { in: 1 }, { in: 1, part: "scales" }, { out: 0 }]],
   ]);
@@ -80,7 +80,7 @@ test("codes that one part hands to the next have their scales beside them in scr
 test("the heads' outputs by parts: a product into scratch, then codes of the same rows", () => {
   const site: Site = { op: "einsum_quant", attrs: { spec: "abc,bdc->abd", scale: "ue8m0" }, ins: [packed(["T", 2, 40]), packed([2, 128, 40])], outs: [{ ...packed(["T", 256], "e4m3"), scaled: "1x128" }] };
   const chosen = cpuTarget({ activations: "f32" }).catalogue.choose(site) as Chosen[];
-  const heads = { scratch: "heads", dtype: "f32", shape: ["T", 2, 128] };
+  const heads = { scratch: "value 2.0", dtype: "f32", shape: ["T", 2, 128] };
   expect(chosen.map((c) => c.family)).toEqual(["bmm", "quantize"]);
   expect(chosen[0].args).toEqual([{ in: 0 }, { in: 1 }, heads]);
   expect(chosen[1].args.slice(1)).toEqual([{ out: 0 }, { out: 0, part: "scales" }]);
