@@ -7,7 +7,7 @@ export const MANIFEST = "manifest.json";
 export const FORMAT: Manifest["format"] = "dsc-artifact/1";
 
 /** Where the files of an artifact lie: what stands at other places was not written by dsc. */
-const OWN_PATH = /^(?:(?:graph|kernels)\/[^/\\\p{C}]+|(?:ledger|origins|problems)\.json)$/u;
+const OWN_PATH = /^(?:(?:graph|kernels)\/[^/\\\p{C}]+|(?:instead|ledger|origins|problems)\.json)$/u;
 
 /** Whether an artifact may have a file of that path; manifest.json itself is not among them. */
 export const isOwnPath = (path: string): boolean => OWN_PATH.test(path) && !path.includes("/..") && path !== "graph/." && path !== "kernels/.";
