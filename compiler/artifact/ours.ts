@@ -13,9 +13,9 @@ export const isStage = (name: string): boolean => STAGE_NAME.test(name);
 
 export type Kind = "file" | "folder" | "other";
 
-/** What lies at a place itself; links are not followed. */
+/** What lies at a place itself; links are not followed. Below a file lies nothing. */
 export function kindAt(at: string): Kind | undefined {
-  const stat = lstatSync(at, { throwIfNoEntry: false });
+  const stat = unlessGone(() => lstatSync(at, { throwIfNoEntry: false }));
   return stat && (stat.isFile() ? "file" : stat.isDirectory() ? "folder" : "other");
 }
 

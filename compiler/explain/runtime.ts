@@ -18,7 +18,7 @@ export const runtime: Readonly<Record<string, Entry>> = {
   DSC5022: {
     name: "a tensor of another dtype",
     means: "Weights are widened when needed (bf16 and f16 to f32), never rounded, and FP8 codes mean nothing without their scales. A weight is FP8 if and only if its dtype is F8_E4M3 and its _scale_inv partner exists.",
-    example: "A checkpoint whose k matrices are F8_E4M3, with an artifact that reads them as bf16.",
+    example: "A checkpoint whose kv_b matrices are F8_E4M3, with an artifact that reads them as bf16.",
     fix: "Compile the config of this checkpoint, with its quantization_config as it is.",
   },
   DSC5023: { name: "FP8 codes without scales", means: "The _scale_inv partner of an F8_E4M3 tensor is missing, so its values are unknown; or experts are fused, and the scales of gate and up cannot be told apart, because their width is no multiple of 128.", example: "A checkpoint of which only some shards were fetched.", fix: "Fetch the whole checkpoint, or one in bf16." },

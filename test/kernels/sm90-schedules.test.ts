@@ -60,13 +60,13 @@ test("shapes that no schedule takes are refused with the reason", () => {
   expect(() => blockGemm({ n: 7168, k: 1843 }, first, h200)).toThrow(/DSC4101|cannot run/);
 });
 
-test("a kernel is under 300 lines, with what it is on top", () => {
+test("a kernel is under 320 lines, with what it is on top", () => {
   const texts = [
     ...candidates.filter((s) => illegal(s, h200, { n: 4096, k: 2048 }) === null).map((s) => blockGemm({ n: 4096, k: 2048 }, s, h200)),
     ...grouped.candidates.map((s) => groupedGemm({ experts: 256, n: 4096, k: 7168 }, s, h200)),
   ];
   for (const t of texts) {
-    expect(t.source.split("\n").length, t.name).toBeLessThan(300);
+    expect(t.source.split("\n").length, t.name).toBeLessThan(320);
     expect(t.source.split("\n").slice(0, 3).join(" "), t.name).toMatch(/_gemm: y .*schedule \{.*floor on H200/);
   }
 });

@@ -19,7 +19,7 @@ export const runtime: readonly Mutant[] = [
   bug("38 the penalty divides negative logits", "runtime/sample.ts", "out[id] > 0 ? out[id] / this.options.repeatPenalty : out[id] * this.options.repeatPenalty", "out[id] / this.options.repeatPenalty", sample("probabilities are those"), "repetition is rewarded"),
   bug("39 rejected drafts are drawn from p", "runtime/sample.ts", "p.map((x, i) => Math.max(0, x - q[i]))", "p.map((x) => x)", sample(drafted), "drafts change the distribution"),
   bug("40 drafts are judged with the word that drew them", "runtime/sample.ts", "draw(seed, position, sequence, 1) * q[id] < p[id]", "draw(seed, position, sequence, 2) * q[id] < p[id]", sample(drafted), "drafts change the distribution"),
-  bug("41 a cut keeps the extra layer's rows", "runtime/session.ts", "this.cutDraft(sequence, draftLength);", "this.cutDraft(sequence, this.draftRows[sequence] ?? 0);", session("the extra layer"), "drafts are stale after a cut",
+  bug("41 a cut keeps the extra layer's rows", "runtime/session.ts", "this.cutDraft(sequence, draftLength ?? Math.max(0, length - 1));", "this.cutDraft(sequence, this.draftRows[sequence] ?? 0);", session("the extra layer"), "drafts are stale after a cut",
     { missed: "answers do not change, and no test looked at the layer's rows" }),
   bug("42 gaps and overlaps between tensors pass", "runtime/safetensors-header.ts", "if (t.begin !== at) throw", "if (t.begin < 0) throw", ["test/runtime/safetensors.test.ts"], "damaged files load"),
   bug("43 digests are not compared", "runtime/load.ts", "if (seen === digest) return data;", "if (seen) return data;", ["test/runtime/load.test.ts"], "altered kernels run"),
