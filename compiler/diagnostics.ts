@@ -74,7 +74,7 @@ export const busy = (folder: string, lock: string): Diagnostic =>
   error("DSC6015", `another compile is writing into ${folder}`, { spans: [place(folder)], notes: [`${lock} was held all the time this one waited`], help: "wait for it (DSC_LOCK_SECONDS=600 waits ten minutes), or choose another -o; if no dsc runs anywhere, remove that file" });
 
 export const cannotRead = (file: string, problem: string): Diagnostic =>
-  error("DSC6008", `cannot read ${file}`, { spans: [place(file)], notes: [problem], help: "give a .dsc text, such as those in an artifact's graph folder" });
+  error("DSC6008", `cannot read ${file}`, { spans: [place(file)], notes: [problem], help: "give a .dsc text, such as those in an artifact's graph folder; - reads stdin" });
 
 export const needsDraftLayer = (): Diagnostic =>
   error("DSC6017", "--draft needs the extra prediction layer, which this model does not have", { spans: [onCommandLine("--draft")], notes: ["num_nextn_predict_layers of the config is 0 or missing, or the checkpoint has no such layer"], help: "leave --draft out" });
