@@ -32,6 +32,7 @@ export const conditions = {
   torch: { tests: "refmodel.py beside the graph", missing: () => unless(answers(python, "import torch, numpy; torch.float8_e4m3fn"), `${python} has no torch that knows float8 (DSC_PYTHON names another)`) },
   "tokenizer libraries": { tests: "ten thousand texts beside Python's tokenizers and tiktoken", missing: () => unless(answers(python, "import tokenizers, tiktoken"), `${python} has no tokenizers and tiktoken (DSC_PYTHON names another)`) },
   POSIX: { tests: "what a FIFO in a model folder does", missing: () => unless(process.platform !== "win32", "Windows has no FIFOs") },
+  Linux: { tests: "FIFOs, devices and what the system refuses, through the command line", missing: () => unless(process.platform === "linux", "it needs /dev and limits as Linux has them") },
   "pseudo-terminal": { tests: "a conversation in a terminal", missing: () => unless(answers("python3", "import os, pty; os.waitstatus_to_exitcode"), "no python3 with its pty module") },
   fish: { tests: "completion in fish", missing: () => unless(!spawnSync("fish", ["--version"]).error, "no fish on the path") },
   "3 GB": { tests: "the printed model of 698,789,888 parameters", missing: () => memory(3) },

@@ -3,20 +3,20 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { lacks } from "../conditions.ts";
 import { describe, expect, test } from "vitest";
 import { DiagnosticError, error, place, render } from "../../ir/diagnostic.ts";
 import { Checkpoint } from "../../runtime/index.ts";
 import { at, cli, dsc, dscIn, refusal, root, work } from "./dsc.ts";
 
 const small = path.join(root, "test/fixtures/a06-v3-dense");
-const linux = process.platform === "linux";
 const fifo = (name: string): string => {
   execFileSync("mkfifo", [at(name)]);
   return at(name);
 };
 const ran = ["--ids", "1,2", "--max-new", "1"];
 
-describe.skipIf(!linux)("a FIFO, a device or a folder is refused at once, wherever a file is read", () => {
+describe.skipIf(lacks("Linux"))("a FIFO, a device or a folder is refused at once, wherever a file is read", () => {
   test.each<[string, () => string[], RegExp]>([
     ["a config", () => (mkdirSync(at("m1")), fifo("m1/config.json"), ["summary", at("m1")]), /DSC1002.*FIFO/s],
     ["a config that is a device", () => ["summary", "/dev/zero"], /DSC1002.*device/s],
@@ -51,7 +51,7 @@ describe("run --save", () => {
     expect(readdirSync(work).filter((f) => f.endsWith(".part"))).toEqual([]);
   });
 
-  test.skipIf(!existsSync("/proc/self"))("says before the work that the place cannot be written", async () => {
+  test.skipIf(lacks("Linux"))("says before the work that the place cannot be written", async () => {
     expect(await refusal("run", small, ...ran, "--save", "/proc/none/x.safetensors")).toContain("DSC6002");
   });
 });
@@ -98,7 +98,7 @@ describe("the cache", () => {
   });
 });
 
-describe.skipIf(!linux)("what the system refuses is a diagnostic, not a fault of dsc", () => {
+describe.skipIf(lacks("Linux"))("what the system refuses is a diagnostic, not a fault of dsc", () => {
   const shell = (command: string): { status: number | null; stderr: string } => spawnSync("bash", ["-c", command], { encoding: "utf8", env: { ...process.env, DSC_CACHE: at("cache") } });
   const run = `"${process.execPath}" "${cli}" run "${small}" ${ran.join(" ")}`;
 

@@ -33,19 +33,16 @@ const toBf16 = (v: number): number => {
 const withoutAsm = (source: string): string =>
   source
     .replace(/asm volatile\("ld\.global[^;]*;"[^;]*;/, "v = *(const uint4*)p;")
-    .replace(/u32 v; asm\("cvt\.rn\.bf16x2[^;]*;"[^;]*; return v;/, "return (u32)to_bf16(low) | (u32)to_bf16(high) << 16;")
-    .replace(/asm volatile\("mma\.sync[\s\S]*?\);\n/, `const u32 own[6] = {upper0, lower0, upper1, lower1, x0, x1};
+    .replace(/u32 v; asm\("cvt\.rn\.bf16x2[^;]*;"[^;]*; return v;/, "auto round = [](float f) { const u32 b = __float_as_uint(f); return (b + 0x7fff + (b >> 16 & 1)) >> 16; }; return round(low) | round(high) << 16;")
+    .replace(/asm volatile\("mma\.sync[\s\S]*?\);\n/, `const u32 own[6] = {a0, a1, a2, a3, b0, b1};
   u32 all[6][32];
   for (int i = 0; i < 6; i++) for (int l = 0; l < 32; l++) all[i][l] = __shfl_sync(~0u, own[i], l);
   const int lane = threadIdx.x % 32;
-  auto half = [](u32 v, int i) { return from_bf16((u16)(v >> 16 * i)); };
+  auto half = [](u32 v, int i) { return __uint_as_float((u32)(u16)(v >> 16 * i) << 16); };
   for (int i = 0; i < 4; i++)
     for (int c = 0; c < 16; c++)
       d[i] += half(all[i / 2 + c / 8 * 2][lane / 4 * 4 + c % 8 / 2], c % 2) * half(all[4 + c / 8][(lane % 4 * 2 + i % 2) * 4 + c % 8 / 2], c % 2);
-`)
-    // These helpers are now called before the text defines them.
-    .replace(/(__device__ __forceinline__ float from_bf16[^\n]*\n)/, "")
-    .replace(/typedef unsigned char u8;[^\n]*\n/, (line) => `${line}static inline float from_bf16(u16 code) { return __uint_as_float((u32)code << 16); }\nstatic inline u16 to_bf16(float x);\n`);
+`);
 
 test.skipIf(lacks("g++")).each([false, true])("mla_query, fibres backwards: %s", (backwards) => {
   const random = randomOf(5);

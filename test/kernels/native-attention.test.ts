@@ -103,7 +103,7 @@ describe.skipIf(lacks("g++ 12")).each([128, 64])("mla_decode, %i heads", (heads)
   if (heads === 64)
     test("the check sees rows past the end of a sequence", () => {
       const text = mlaDecode(problem, h200);
-      const careless = text.source.replace(/clear_shared16\(tile[^;]*;/, ";");
+      const careless = text.source.replace(/st_shared_v4_u32\(tile[^;]*;/, ";");
       expect(careless).not.toBe(text.source);
       expect(error(build({ ...text, source: careless }), batches[1][1], 8)).toBeNaN();
     });

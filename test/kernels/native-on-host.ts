@@ -14,11 +14,19 @@ type TensorMap = Extract<Param, { kind: "tensormap" }>;
 /** _Float16 came to g++ with version 12. */
 export const hasGpp = process.arch === "x64" && Number.parseInt(spawnSync("g++", ["-dumpversion"], { encoding: "utf8" }).stdout ?? "0", 10) >= 12;
 
-/** The text behind the device functions of the table, whose host meanings take their place; shared variables in the block's memory. */
+/** What stands behind the device functions of the table; in a text of the runtime's own, from its first constant on. */
+function ownText(source: string): string {
+  const helpers = helpersFor(source);
+  const at = source.indexOf(helpers);
+  return at < 0 ? source.slice(source.indexOf("\nconstexpr ")) : source.slice(at + helpers.length);
+}
+
+/** A kernel's own text behind the host meanings of the table's functions that it does not define; shared variables in the block's memory. */
 function bodyOf(source: string): string {
   let id = 0;
-  const helpers = helpersFor(source);
-  return `${entriesFor(source).map((e) => e.host).join("\n")}\n${source.slice(source.indexOf(helpers) + helpers.length)}`
+  const own = ownText(source);
+  const hosts = entriesFor(source).filter((e) => !new RegExp(`__device__[^;{]*\\b${e.name}\\(`).test(own));
+  return `${hosts.map((e) => e.host).join("\n")}\n${own}`
     .replace("extern __shared__ u8 raw[];", "u8* raw = self->block->shared;")
     .replace(/__shared__ (\w+) (\w+)((?:\[[^\]]*\])*);/g, (_, type, name, sizes) => `${type} (&${name})${sizes} = *(${type} (*)${sizes})shared_variable(${id++}, sizeof(${type}${sizes}));`)
     .replace(/#pragma unroll.*/g, "")

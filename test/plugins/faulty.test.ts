@@ -281,12 +281,12 @@ describe("through the command line", () => {
   });
   test("the process is not ended silently from a timer", () => {
     const { status, out } = dsc("const { exit } = process; setImmediate(() => exit(0));\nexport default (p) => p;");
-    expect(out).toMatch(/DSC3104[^]*process\.exit|DSC3109/);
+    expect(out).toMatch(/DSC3110[^]*process\.exit|DSC3109/);
     expect(status).toBe(1);
   });
   test("a promise rejected later is the plug-in's", () => {
     const { status, out } = dsc('setTimeout(() => {\n  Promise.reject(new Error("kaboom"));\n}, 1);\nexport default (p) => p;');
-    if (status !== 0) expect(out).toMatch(/DSC3104[^]*kaboom/);
+    if (status !== 0) expect(out).toMatch(/DSC3110[^]*kaboom/);
     expect(out).not.toContain("a fault in dsc");
   });
 });

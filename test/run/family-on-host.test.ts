@@ -15,12 +15,12 @@ import { ask, judge, optionsOf, type Way } from "../device/family-judge.ts";
 import { needed, syntheticRaw } from "../device/family-reference.ts";
 import { specFrom } from "../fuzz/family.ts";
 import { fixtures, readTensors, type Raw } from "../interpreted.ts";
-import { hasCompiler } from "../kernels/cuda-on-host.ts";
+import { lacks } from "../conditions.ts";
 import { buildDriver, buildKernels } from "../kernels/host-driver.ts";
 
 const work = mkdtempSync(path.join(tmpdir(), "dsc-family-host-"));
 afterAll(() => rmSync(work, { recursive: true }));
-const gpp = hasCompiler();
+
 
 async function answered(spec: ModelSpec, way: Omit<Way, "target">, weights: string, seed: number): Promise<{ options: CompileOptions; asked: Awaited<ReturnType<typeof ask>> }> {
   const options = { ...optionsOf({ ...way, target: "cuda" }, seed), natives: "none" };
@@ -32,7 +32,7 @@ async function answered(spec: ModelSpec, way: Omit<Way, "target">, weights: stri
   return { options, asked };
 }
 
-test.skipIf(!gpp).each([
+test.skipIf(lacks("g++")).each([
   // The extra layer beside layers of which every second is a mixture; one head and power-of-two scales.
   [178, "all", "bf16"], [0, "all", "f32"],
 ] as const)("random model %i, %s passes, %s", async (seed, passes, activations) => {
@@ -47,7 +47,7 @@ test.skipIf(!gpp).each([
   expect(judge(spec, options, raw, { ...asked, answers: asked.answers.with(-1, { ...asked.answers.at(-1)!, logits }) })).toMatchObject({ ok: false, verdict: "too far" });
 });
 
-test.skipIf(!gpp)("FP8 with power-of-two scales in bf16, no passes: far from float64 by turned codes and routes, and no farther than rounding takes it", async () => {
+test.skipIf(lacks("g++"))("FP8 with power-of-two scales in bf16, no passes: far from float64 by turned codes and routes, and no farther than rounding takes it", async () => {
   const fixture = fixtures.find((f) => f.endsWith("a07-v3-fp8"))!;
   const { spec } = loadSpec(fixture, ["quantization_config.scale_fmt=ue8m0"]);
   const { options, asked } = await answered(spec, { passes: "none", activations: "bf16" }, fixture, 1);

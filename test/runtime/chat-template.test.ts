@@ -54,7 +54,7 @@ test.each([[[null]], [[{ name: "default" }]], [5], [true], [{ default: 5 }], [["
 });
 
 test("a file that cannot be read is named, not passed over", async () => {
-  await expect(of({ chat_template: "x" }, { "chat_template.jinja/x": "" })).rejects.toThrow(/DSC5056.*chat_template\.jinja.*EISDIR/s);
+  await expect(of({ chat_template: "x" }, { "chat_template.jinja/x": "" })).rejects.toThrow(/DSC5056.*chat_template\.jinja.*it is a folder/s);
   await expect(of({}, { "chat_template.jinja": Uint8Array.of(0xff, 0xfe, 0x41) })).rejects.toThrow(/DSC5056.*UTF-8/s);
   await expect(of({}, { "chat_template.json": "{" })).rejects.toThrow(/DSC5056.*JSON/s);
 });
