@@ -118,11 +118,12 @@ function checkArgmax(cuda: Cuda, kernel: CudaKernel, d: number, stride: number, 
   const x = Float32Array.from({ length: m * stride }, (_, i) => valueAt("f32", i * 7));
   const want = new Int32Array(m);
   for (let r = 0; r < m; r++) {
-    // Ties far apart, zeros of both signs, a row of one value.
+    // Ties far apart, zeros of both signs, a row of one value; of infinities, where the first is named as -1 - id.
     if (r % 4 === 1) x[r * stride + d - 1] = x[r * stride + (d >> 1)] = 9;
     if (r % 4 === 2) x.fill(-Infinity, r * stride, r * stride + d);
     if (r % 4 === 3) x.fill(0, r * stride, r * stride + d).fill(-0, r * stride, r * stride + (d >> 1));
     for (let c = 1; c < d; c++) if (x[r * stride + c] > x[r * stride + want[r]]) want[r] = c;
+    if (r % 4 === 2) want[r] = -1;
   }
   const at = { x: cuda.alloc(x.byteLength), y: cuda.alloc(m * 4) };
   cuda.upload(at.x, new Uint8Array(x.buffer));
