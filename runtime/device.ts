@@ -1,6 +1,6 @@
 // What a machine must do to run a model: hold bytes at addresses, take weights, run one function over one batch. Sessions,
 // models and weights use only this; CpuDevice and CudaDevice are it. Addresses are plain numbers, meaningful to their device.
-import type { Manifest, Target } from "../ir/artifact.ts";
+import type { Target } from "../ir/artifact.ts";
 import type { Places } from "./devices/program.ts";
 import type { BatchShape } from "./devices/dims.ts";
 import type { Recipe } from "./synthetic.ts";
@@ -107,6 +107,3 @@ export interface Device {
   timings(): { kernel: string; ms: number; launches: number }[];
   close(): Promise<void>;
 }
-
-/** A device of a manifest: opening one may compile its kernels. */
-export type OpenDevice<D extends Device = Device> = (manifest: Manifest) => Promise<D>;

@@ -62,4 +62,3 @@ export const absorbMla = pass({
   },
   expect: ({ bodies }) => [absorbKeys, absorbValues].flatMap((r) => inEach(bodies, [r.name], (b) => b.attention)),
 });
-export const absorbRules = rules;
