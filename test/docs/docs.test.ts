@@ -1,9 +1,10 @@
-// The pages made from the code are as the code has them, every diagnostic has its long form, and the examples that can be run give
-// what they say.
-import { readFileSync, readdirSync } from "node:fs";
+// The pages made from the code, and what other pages repeat of it, are as the code has it; every diagnostic has its long form; examples
+// that can be run give what they say.
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { entries } from "../../compiler/explain/index.ts";
+import { standard } from "../../passes/index.ts";
 import { at, dsc } from "../commands/dsc.ts";
 import { pages, root } from "./pages.ts";
 
@@ -27,6 +28,17 @@ function makers(): Map<string, Set<string>> {
 
 test.each([...pages().keys()])("%s is up to date (npm run docs)", (name) => {
   expect(readFileSync(path.join(root, name), "utf8")).toBe(pages().get(name));
+});
+
+test("passes/README.md lists the passes in their order, each in the file of its name", () => {
+  const listed = [...readFileSync(path.join(root, "passes/README.md"), "utf8").matchAll(/^\| `([\w-]+)` \| [^|]+ \| \[([\w/-]+\.ts)\]/gm)];
+  expect(listed.map(([, name]) => name)).toEqual(standard.map((p) => p.name));
+  expect(listed.filter(([, name, file]) => path.basename(file, ".ts") !== name || !existsSync(path.join(root, "passes", file))).map(([line]) => line)).toEqual([]);
+});
+
+test("the pass that README shows is its file, whole but for its comments", () => {
+  const [, file, shown] = /^`(passes\/[\w/-]+\.ts)`, whole but for its comments:\n\n```ts\n([^]*?)```$/m.exec(readFileSync(path.join(root, "README.md"), "utf8"))!;
+  expect(shown).toBe(readFileSync(path.join(root, file), "utf8").replaceAll(/^ *(\/\/|\/\*\*).*\n/gm, ""));
 });
 
 test("every code has an entry in compiler/explain, every entry a code, every code one meaning", () => {
