@@ -395,8 +395,10 @@ export function templateFault(kind: "syntax" | "runtime" | "raised" | "unsupport
   return new DiagnosticError(error(code, title, { spans: [span], notes: [note, ...(near ? [`near: ${near}`] : [])], help }));
 }
 
-export const badGeneration = (span: Span, title: string, why: string): DiagnosticError =>
-  new DiagnosticError(error("DSC5062", title, { spans: [span], notes: [why], help: "mend the file, or fetch it again" }));
+export const badGeneration = (span: Span, why: string): DiagnosticError =>
+  new DiagnosticError(
+    error("DSC5062", `${span.file} cannot be followed`, { spans: [span], notes: [why], help: "mend the file, or fetch it again" }),
+  );
 
 export const settingNotFollowed = (span: Span, key: string, value: string): Diagnostic =>
   warning("DSC5063", `generation_config.json says ${key} ${value}, which dsc does not follow`, { spans: [span], notes: ["transformers' generate would answer otherwise for it"], help: "remove it where it should not count" });

@@ -1,5 +1,6 @@
 // Keys that stand twice in one object of a JSON text. JSON.parse keeps the last of the two without a word, and another reader may
 // keep the first.
+import { keysTwice, scanJson } from "../ir/json.ts";
 
 /** Such a key, or undefined; `value` is the parsed text. */
 export function duplicateKey(text: string, value: unknown): string | undefined {
@@ -36,24 +37,10 @@ function keysIn(value: unknown): number {
   return n;
 }
 
-/** The first key that its object has already: the text is JSON, so a string before a colon is a key. */
+/** The first key that its object has already. */
 function firstTwice(text: string): string | undefined {
-  const open: Set<string>[] = [];
-  let last = "";
-  for (let i = 0; i < text.length; i++) {
-    const c = text[i];
-    if (c === '"') {
-      const end = stringEnd(text, i);
-      last = text.slice(i, end + 1);
-      i = end;
-    } else if (c === "{") open.push(new Set());
-    else if (c === "}") open.pop();
-    else if (c === ":") {
-      const key = JSON.parse(last) as string;
-      const keys = open.at(-1)!;
-      if (keys.has(key)) return key;
-      keys.add(key);
-    }
-  }
-  return undefined;
+  const twice = keysTwice();
+  let found: string | undefined;
+  scanJson(text, { key: (_, path) => (twice(path) ? (found = path.at(-1) as string) : undefined) });
+  return found;
 }

@@ -1,9 +1,9 @@
 // The files around a model: read whole, as UTF-8, and never waited for. A file that is not there is undefined; one that is there
 // and cannot be used is a diagnostic with its name and the place in it. Values are taken through a Part, which knows its path.
-import { place, type Span } from "../ir/diagnostic.ts";
+import { place, type DiagnosticError, type Span } from "../ir/diagnostic.ts";
+import { findInJson, scanJson, spanAt, type JsonPath } from "../ir/json.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { readRegular } from "./files.ts";
-import { findInJson, spanAt, type JsonPath } from "./json-place.ts";
 
 /** The largest published tokenizer.json has 35 MB; a checkpoint given by mistake is turned away before it is read. */
 const MOST_BYTES = 512 << 20;
@@ -11,53 +11,53 @@ const MOST_BYTES = 512 << 20;
 /** Words of a path to a part that may hold more such parts. */
 const DEEPEST = 64;
 
+/** The diagnostic of a file that cannot be used, at a place in it. */
+export type Unusable = (span: Span, why: string) => DiagnosticError;
+
 /** The text of a file beside a model, without a byte order mark; undefined where there is none. */
-export async function readSideText(path: string): Promise<string | undefined> {
-  const bytes = await readSideBytes(path);
+export async function readSideText(path: string, unusable: Unusable = diagnostics.badSideFile): Promise<string | undefined> {
+  const bytes = await readSideBytes(path, unusable);
   if (bytes === undefined) return undefined;
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw diagnostics.badSideFile(place(path), "it is not UTF-8 text");
+    throw unusable(place(path), "it is not UTF-8 text");
   }
   if (text.startsWith("version https://git-lfs.github.com/spec/"))
-    throw diagnostics.badSideFile(
-      spanAt(path, text, 0),
-      "it is a pointer of Git LFS: the file itself was not fetched (git lfs pull)",
-    );
+    throw unusable(spanAt(path, text, 0), "it is a pointer of Git LFS: the file itself was not fetched (git lfs pull)");
   return text;
 }
 
-async function readSideBytes(path: string): Promise<Uint8Array | undefined> {
+async function readSideBytes(path: string, unusable: Unusable): Promise<Uint8Array | undefined> {
   try {
     return await readRegular(path, MOST_BYTES);
   } catch (e) {
     const { code, message } = e as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
-    throw diagnostics.badSideFile(place(path), message);
+    throw unusable(place(path), message);
   }
 }
 
 /** A JSON file that holds an object; undefined where there is no such file. */
-export async function readSideJson(path: string): Promise<Part | undefined> {
-  const text = await readSideText(path);
+export async function readSideJson(path: string, unusable: Unusable = diagnostics.badSideFile): Promise<Part | undefined> {
+  const text = await readSideText(path, unusable);
   if (text === undefined) return undefined;
-  const part = parseSideJson(text, path);
+  const part = parseSideJson(text, path, unusable);
   part.object();
   return part;
 }
 
 /** The value of a JSON text that stands in `file`. */
-export function parseSideJson(text: string, file: string): Part {
+export function parseSideJson(text: string, file: string, unusable: Unusable = diagnostics.badSideFile): Part {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (e) {
-    const { from, to, problem } = findInJson(text, undefined);
-    throw diagnostics.badSideFile(spanAt(file, text, from, to), `it is not JSON: ${problem ?? (e as Error).message}`);
+    const { from, to, problem } = scanJson(text, {}) ?? { from: 0, to: 1, problem: (e as Error).message };
+    throw unusable(spanAt(file, text, from, to), `it is not JSON: ${problem}`);
   }
-  return new Part({ file, text }, value, []);
+  return new Part({ file, text, unusable }, value, []);
 }
 
 /** A value of a JSON file in a few words, however deep it is. */
@@ -69,13 +69,19 @@ export const shown = (v: unknown): string => {
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 };
 
+interface Source {
+  file: string;
+  text: string;
+  unusable: Unusable;
+}
+
 /** A value of a JSON file with the path that leads to it; every way to read it refuses another type with its place. */
 export class Part {
   readonly value: unknown;
   private readonly path: JsonPath;
-  private readonly source: { file: string; text: string };
+  private readonly source: Source;
 
-  constructor(source: { file: string; text: string }, value: unknown, path: JsonPath) {
+  constructor(source: Source, value: unknown, path: JsonPath) {
     this.source = source;
     this.value = value;
     this.path = path;
@@ -96,24 +102,14 @@ export class Part {
   span(): Span {
     const { file, text } = this.source;
     for (let n = this.path.length; n >= 0; n--) {
-      const { from, to, problem } = findInJson(text, this.path.slice(0, n));
-      // Without the path the whole text is read, so that nothing is found: look for what encloses it.
-      if (problem === undefined && (n === 0 || this.has(n))) return spanAt(file, text, from, to);
+      const range = findInJson(text, this.path.slice(0, n));
+      if (range) return spanAt(file, text, range.from, range.to);
     }
     return place(file);
   }
 
-  private has(n: number): boolean {
-    let value: unknown = JSON.parse(this.source.text.replace(/^\ufeff/, ""));
-    for (const p of this.path.slice(0, n)) {
-      if (typeof value !== "object" || value === null || !Object.hasOwn(value, p)) return false;
-      value = (value as Record<string | number, unknown>)[p];
-    }
-    return true;
-  }
-
   fail(why: string): never {
-    throw diagnostics.badSideFile(this.span(), this.name === "" ? why : `${this.name} ${why}`);
+    throw this.source.unusable(this.span(), this.name === "" ? why : `${this.name} ${why}`);
   }
 
   /** Refuses the value: it must be what `wanted` says. */
@@ -166,10 +162,14 @@ export class Part {
     return this.value as boolean;
   }
 
-  /** A whole number from 0 up. */
-  whole(): number {
-    if (!Number.isSafeInteger(this.value) || (this.value as number) < 0) this.wrong("a whole number from 0 up");
+  /** A number of which `holds` is true; `wanted` says so in words. */
+  number(holds: (n: number) => boolean, wanted: string): number {
+    if (typeof this.value !== "number" || !holds(this.value)) this.wrong(wanted);
     return this.value as number;
+  }
+
+  whole(least = 0): number {
+    return this.number((n) => Number.isSafeInteger(n) && n >= least, `a whole number from ${least} up`);
   }
 
   /** The word of `known` that names what this is, as its member "type". */

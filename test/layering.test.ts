@@ -9,9 +9,9 @@ const may: Record<string, (to: string) => boolean> = {
   ir: (to) => to.startsWith("ir/"),
   passes: (to) => to.startsWith("ir/") || to.startsWith("passes/"),
   codegen: (to) => to.startsWith("ir/") || to.startsWith("codegen/"),
-  // The runtime knows nothing of graphs: only the artifact and the words it is written in.
+  // The runtime knows nothing of graphs: only the artifact, and what its words are read and told with.
   runtime: (to) =>
-    to.startsWith("runtime/") || ["ir/artifact.ts", "ir/diagnostic.ts", "ir/size.ts", "ir/kernel/catalogue.ts"].includes(to),
+    to.startsWith("runtime/") || ["artifact", "diagnostic", "json", "size", "kernel/catalogue"].some((name) => to === `ir/${name}.ts`),
   compiler: (to) => !to.startsWith("test/") && !to.startsWith("examples/"),
 };
 

@@ -5,8 +5,8 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { place, type Diagnostic } from "../../ir/diagnostic.ts";
+import { spanAt } from "../../ir/json.ts";
 import * as diagnostics from "../diagnostics.ts";
-import { spanAt } from "../json-place.ts";
 import { readSideText } from "../side-file.ts";
 import type { AddedToken } from "./added.ts";
 import { BYTE_CHARS, toByteText } from "./bytes.ts";

@@ -38,10 +38,11 @@ test("lengths are read", async () => {
 });
 
 test.each([
-  [{ top_p: 1.5 }, /DSC5062.*top_p of generation_config\.json is 1\.5.*json:2:3/s],
-  [{ do_sample: true, top_k: -2 }, /top_k.*json:3:3/s],
+  [{ top_p: 1.5 }, /DSC5062.*generation_config\.json cannot be followed.*json:2:12.*top_p is 1\.5; it must be a number from 0 to 1/s],
+  [{ do_sample: true, top_k: -2 }, /json:3:12.*top_k is -2/s],
+  [{ watermarking_config: { top_k: 1 }, top_k: -2 }, /json:5:12.*top_k is -2/s],
   [{ top_k: 1.5 }, /top_k/],
-  [{ temperature: "1" }, /temperature of generation_config\.json is "1"/],
+  [{ temperature: "1" }, /temperature is "1"/],
   [{ temperature: -1 }, /temperature/],
   [{ repetition_penalty: 0 }, /repetition_penalty/],
   [{ do_sample: "yes" }, /do_sample/],
@@ -49,8 +50,8 @@ test.each([
   [{ eos_token_id: [1, [2]] }, /eos_token_id/],
   [{ eos_token_id: 1.5 }, /eos_token_id/],
   [{ max_new_tokens: 0 }, /max_new_tokens/],
-  ["{", /DSC5062.*no JSON/s],
-  ["[]", /DSC5062.*no JSON object/s],
+  ["{", /DSC5062.*json:1:2.*not JSON: the text ends in the middle/s],
+  ["[]", /DSC5062.*json:1:1.*it must be an object/s],
   ["", /DSC5062/],
 ])("%j is refused and named", async (value, words) => {
   await expect(of(value)).rejects.toThrow(words);
@@ -59,6 +60,6 @@ test.each([
 test("settings that would change the answer and are not followed are named once, neutral ones are not", async () => {
   const { warnings } = await of({ num_beams: 4, no_repeat_ngram_size: 3, min_p: 0.1, suppress_tokens: [1], stop_strings: ["x"], transformers_version: "5" });
   expect(warnings.map((w) => w.title.split(" ")[2])).toEqual(["num_beams", "no_repeat_ngram_size", "suppress_tokens", "stop_strings"]);
-  expect((await of({ do_sample: true, min_p: 0.1 })).warnings[0]).toMatchObject({ code: "DSC5063", spans: [{ line: 3, column: 3 }] });
+  expect((await of({ do_sample: true, min_p: 0.1 })).warnings[0]).toMatchObject({ code: "DSC5063", spans: [{ line: 3, column: 12 }] });
   expect((await of({ num_beams: 1, no_repeat_ngram_size: 0, min_length: 0, suppress_tokens: [], stop_strings: null, typical_p: 1.0, do_sample: true, bos_token_id: 1, use_cache: true })).warnings).toEqual([]);
 });
