@@ -2,11 +2,11 @@
 // template refuses (raise_exception), fails at or costs too much is a diagnostic with its words and its place in the template.
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import type { Span } from "../ir/diagnostic.ts";
+import { place, type DiagnosticError, type Span } from "../ir/diagnostic.ts";
 import { made, optionsOf, shown, text as checkText } from "./arguments.ts";
 import * as diagnostics from "./diagnostics.ts";
-import { readRegular } from "./files.ts";
 import { Fault, Template } from "./jinja/index.ts";
+import { parseSideJson, readSideText } from "./side-file.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 export interface Message {
@@ -87,14 +87,9 @@ async function templatesOf(folder: string, config: Record<string, unknown>): Pro
 
 /** What older processors kept a template in: {"chat_template": ...}. */
 async function fromJsonFile(folder: string, file: string): Promise<Map<string, Source>> {
-  const text = await readText(file);
+  const text = await readSideText(file, unreadable);
   if (text === undefined) return new Map();
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (e) {
-    throw diagnostics.unreadableTemplate(folder, file, `it is no JSON: ${(e as Error).message}`);
-  }
+  const { value } = parseSideJson(text, file, unreadable);
   const inside = typeof value === "object" && value !== null ? (value as { chat_template?: unknown }).chat_template : value;
   return named(inside, folder, `chat_template of ${file}`);
 }
@@ -104,32 +99,21 @@ function named(value: unknown, folder: string, where: string): Map<string, Sourc
   if (value === undefined || value === null) return new Map();
   if (typeof value === "string") return new Map([["default", { text: value, where }]]);
   const shape = "it is a text, or a list of {name, template}";
-  if (typeof value !== "object") throw diagnostics.unreadableTemplate(folder, where, `it is ${JSON.stringify(value)}; ${shape}`);
+  if (typeof value !== "object") throw diagnostics.unreadableTemplate(folder, place(where), `it is ${JSON.stringify(value)}; ${shape}`);
   const list: unknown[] = Array.isArray(value) ? value : Object.entries(value).map(([name, template]) => ({ name, template }));
   return new Map(
     list.map((entry, i) => {
       const { name, template } = (typeof entry === "object" && entry !== null ? entry : {}) as { name?: unknown; template?: unknown };
-      if (typeof name !== "string" || typeof template !== "string") throw diagnostics.unreadableTemplate(folder, where, `entry ${i} is ${shown(entry)}; ${shape}`);
+      if (typeof name !== "string" || typeof template !== "string") throw diagnostics.unreadableTemplate(folder, place(where), `entry ${i} is ${shown(entry)}; ${shape}`);
       return [name, { text: template, where: `template "${name}" in ${where}` }];
     }),
   );
 }
 
-/** A file of UTF-8 text; undefined where there is none. */
-async function readText(file: string): Promise<string | undefined> {
-  let bytes: Buffer;
-  try {
-    bytes = await readRegular(file);
-  } catch (e) {
-    if ((e as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw diagnostics.unreadableTemplate(file, file, (e as Error).message);
-  }
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    throw diagnostics.unreadableTemplate(file, file, "it is not UTF-8");
-  }
-}
+const unreadable = (span: Span, why: string): DiagnosticError => diagnostics.unreadableTemplate(span.file, span, why);
+
+/** The text of a template's file, a byte order mark among it: it is in the prompt with transformers, too. */
+const readText = (file: string): Promise<string | undefined> => readSideText(file, unreadable, true);
 
 const namesIn = (folder: string): Promise<string[]> => readdir(folder).catch(() => []);
 
@@ -143,14 +127,10 @@ function placed<T>({ text, where }: Source, run: () => T): T {
     const whole = text.split(/\r\n|\r|\n/)[line - 1] ?? "";
     // Templates are often one line of thousands of characters: then the text around the place is shown.
     const short = whole.length <= 160 && column <= whole.length;
-    const span: Span = { file: where, line, column, ...(short ? { text: printable(whole) } : {}) };
-    throw diagnostics.templateFault(e.kind, span, e.message, short ? undefined : printable(whole.slice(Math.max(0, column - 21), column + 59)));
+    const span: Span = { file: where, line, column, ...(short ? { text: whole } : {}) };
+    throw diagnostics.templateFault(e.kind, span, e.message, short ? undefined : whole.slice(Math.max(0, column - 21), column + 59));
   }
 }
-
-/** A text that is not ours goes to the terminal without characters that move its cursor. */
-// oxlint-disable-next-line no-control-regex
-const printable = (text: string): string => text.replace(/[\x00-\x1f\x7f-\x9f]/g, " ");
 
 /** A token is written as text, or as an object that holds it. */
 function textOf(token: unknown): string | undefined {

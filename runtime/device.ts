@@ -68,8 +68,7 @@ export interface Device {
   together?(bytes: number): void;
   /** Bytes that could be taken now. */
   available(): number;
-  /** The refusal of a need that is larger than that, in the device's words. */
-  /** The refusal, with what to do about it where the usual words would not help. */
+  /** The refusal of a need that is larger than that, in the device's words; `help` says what to do where the usual words would not. */
   shortOf(what: string, needed: number, parts: readonly string[], help?: string): Error;
   /** Bytes that one weight of one layer can have, where it is less than all there are. */
   readonly largest?: number;

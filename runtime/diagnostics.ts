@@ -377,8 +377,10 @@ export const noSuchTemplate = (folder: string, wanted: string | undefined, names
     `choose one: --chat-template ${names[0]}, or chat(model, tokenizer, { template: "${names[0]}" })`,
   );
 
-export const unreadableTemplate = (folder: string, where: string, why: string): DiagnosticError =>
-  fail(where, "DSC5056", `the chat template of ${folder} cannot be read`, [why], "fetch the file again, or use --prompt with the text the model expects");
+export const unreadableTemplate = (folder: string, span: Span, why: string): DiagnosticError =>
+  new DiagnosticError(
+    error("DSC5056", `the chat template of ${folder} cannot be read`, { spans: [span], notes: [why], help: "fetch the file again, or use --prompt with the text the model expects" }),
+  );
 
 const LONG = 600;
 

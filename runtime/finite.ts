@@ -2,23 +2,40 @@
 // format has them where all bits of the exponent are set (e4m3: all bits but the sign), so adding one to the lowest of these bits,
 // all others being zero, carries into the sign's place and no further.
 
-/** Bits that are all set in what is no number; what is added to carry; where the carry shows. For two bf16, four e4m3 a word. */
+/** A stored format: bytes of an element, and the bits that are all set in what is no number. */
+interface Format {
+  bytes: number;
+  exponent: number;
+}
+
+const formats: Readonly<Record<string, Format>> = {
+  F8_E4M3: { bytes: 1, exponent: 0x7f },
+  BF16: { bytes: 2, exponent: 0x7f80 },
+  F16: { bytes: 2, exponent: 0x7c00 },
+  F32: { bytes: 4, exponent: 0x7f800000 },
+  // Exponents in bytes have no sign, and NaN only.
+  F8_E8M0: { bytes: 1, exponent: 0xff },
+  U8: { bytes: 1, exponent: 0xff },
+};
+const formatOf = (dtype: string): Format | undefined => (Object.hasOwn(formats, dtype) ? formats[dtype] : undefined);
+
+/** Of all elements of a 32-bit word: the bits of the exponent, the lowest of each, and where a carry out of it shows. */
 export interface Mask {
   exponent: number;
   one: number;
   carry: number;
-  bytes: number;
 }
 
-const masks: Readonly<Record<string, Mask>> = {
-  F8_E4M3: { exponent: 0x7f7f7f7f, one: 0x01010101, carry: 0x80808080, bytes: 1 },
-  BF16: { exponent: 0x7f807f80, one: 0x00800080, carry: 0x80008000, bytes: 2 },
-  F16: { exponent: 0x7c007c00, one: 0x04000400, carry: 0x80008000, bytes: 2 },
-  F32: { exponent: 0x7f800000, one: 0x00800000, carry: 0x80000000, bytes: 4 },
-};
-
-/** The mask of a dtype that weights have in memory. */
-export const maskOf = (dtype: string): Mask => masks[dtype];
+/** The mask of a format whose elements have a sign, for the carry to show in. */
+export function maskOf(dtype: string): Mask | undefined {
+  const format = formatOf(dtype);
+  if (!format) return undefined;
+  const { bytes, exponent } = format;
+  const sign = 2 ** (8 * bytes - 1);
+  if (exponent >= sign) return undefined;
+  const repeated = (bits: number): number => bits * ({ 1: 0x01010101, 2: 0x00010001, 4: 1 }[bytes] as number);
+  return { exponent: repeated(exponent), one: repeated(exponent & -exponent), carry: repeated(sign) };
+}
 
 /** Bytes the kernel takes at a time. */
 const STEP = 64;
@@ -71,31 +88,26 @@ export class Finite {
   /** The first element of `count` bytes at `at` that is no number, as stored in `dtype`; undefined when all are numbers. */
   firstBad(at: number, count: number, dtype: string): number | undefined {
     const view = new Uint8Array(this.memory.buffer, at, count);
-    const m = Object.hasOwn(masks, dtype) ? masks[dtype] : undefined;
-    const whole = m ? count - (count % STEP) : 0;
-    if (m && whole > 0 && this.any(at, at + whole, m.exponent, m.one, m.carry)) return firstBad(view, dtype);
+    const m = maskOf(dtype);
+    const whole = count - (count % STEP);
+    if (!m || whole === 0 || this.any(at, at + whole, m.exponent, m.one, m.carry)) return firstBad(view, dtype);
     const found = firstBad(view.subarray(whole), dtype);
-    return found === undefined || !m ? found : found + whole / m.bytes;
+    return found === undefined ? undefined : found + whole / formats[dtype].bytes;
   }
 }
 
-/** The same over bytes anywhere, one by one. Exponents in bytes (F8_E8M0, U8) have NaN only. */
+/** The same over bytes anywhere, one element after another. */
 export function firstBad(data: Uint8Array, dtype: string): number | undefined {
-  const bad = ones[dtype];
-  if (!bad) return undefined;
-  const width = masks[dtype]?.bytes ?? 1;
-  for (let i = 0; i + width <= data.length; i += width) if (bad(data, i)) return i / width;
+  const format = formatOf(dtype);
+  if (!format) return undefined;
+  const { bytes, exponent } = format;
+  for (let i = 0; i + bytes <= data.length; i += bytes) {
+    let bits = 0;
+    for (let b = 0; b < bytes; b++) bits |= data[i + b] << (8 * b);
+    if ((bits & exponent) === exponent) return i / bytes;
+  }
   return undefined;
 }
-
-const ones: Readonly<Record<string, ((b: Uint8Array, i: number) => boolean) | undefined>> = {
-  F8_E4M3: (b, i) => (b[i] & 0x7f) === 0x7f,
-  F8_E8M0: (b, i) => b[i] === 0xff,
-  U8: (b, i) => b[i] === 0xff,
-  BF16: (b, i) => (b[i + 1] & 0x7f) === 0x7f && b[i] >= 0x80,
-  F16: (b, i) => (b[i + 1] & 0x7c) === 0x7c,
-  F32: (b, i) => (b[i + 3] & 0x7f) === 0x7f && b[i + 2] >= 0x80,
-};
 
 /** A value of a weight that is no number: its element, counted from the first of the tensor. */
 export class NotFinite extends Error {

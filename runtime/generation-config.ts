@@ -4,7 +4,8 @@ import { join } from "node:path";
 import type { Diagnostic } from "../ir/diagnostic.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { Sampling } from "./sample.ts";
-import { readSideJson, shown, type Part } from "./side-file.ts";
+import { shownJson } from "./shown.ts";
+import { readSideJson, type Part } from "./side-file.ts";
 
 export interface Generation {
   /** Ids that end an answer; undefined where the file names none, and config.json counts. */
@@ -99,6 +100,6 @@ function others(settings: Part, drawn: boolean): Diagnostic[] {
   return Object.entries({ ...OTHERS, ...(drawn ? OTHERS_OF_DRAWING : {}) }).flatMap(([key, neutral]) => {
     const part = settings.get(key);
     const empty = !part.given || (typeof part.value === "object" && Object.keys(part.value as object).length === 0);
-    return empty || neutral.includes(part.value) ? [] : [diagnostics.settingNotFollowed(part.span(), key, shown(part.value))];
+    return empty || neutral.includes(part.value) ? [] : [diagnostics.settingNotFollowed(part.span(), key, shownJson(part.value))];
   });
 }

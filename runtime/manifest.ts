@@ -7,7 +7,7 @@ import { checkProgram } from "./manifest-program.ts";
 import { checkShape } from "./manifest-shape.ts";
 import { FORMAT, MANIFEST, editedManifest, isOwnPath } from "./manifest-text.ts";
 import { checkWeights } from "./manifest-weights.ts";
-import { shown } from "./schema.ts";
+import { shownJson } from "./shown.ts";
 
 const targets = ["cpu", "cuda", "triton"];
 
@@ -90,7 +90,7 @@ function checkKernel(m: Manifest, name: string, k: KernelRecord): void {
 
 /** A kernel's files go by its name. */
 function expectFile(m: Manifest, path: string, wanted: string, at: string): void {
-  if (path !== wanted) throw diagnostics.brokenManifest(`the file is ${shown(path)}; of that kernel it is ${wanted}`, at);
+  if (path !== wanted) throw diagnostics.brokenManifest(`the file is ${shownJson(path)}; of that kernel it is ${wanted}`, at);
   if (!Object.hasOwn(m.files, path)) throw diagnostics.brokenManifest(`${path} is not among the files`, at);
 }
 

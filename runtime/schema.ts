@@ -1,21 +1,14 @@
 // Checks of values that come from a file, put together like the types they stand for. A check throws DSC5005 with the path of the
 // first value that is not as expected: "manifest.json: functions.decode.steps[3].args[0].slot is -1; expected a whole number".
 import { brokenManifest } from "./diagnostics.ts";
+import { shownJson } from "./shown.ts";
 
 /** Where a value stands. */
 export type Path = string;
 export type Check = (value: unknown, at: Path) => void;
 
-/** A value as a message shows it. */
-export function shown(value: unknown): string {
-  if (Array.isArray(value)) return `a list of ${value.length}`;
-  if (typeof value === "object" && value !== null) return "an object";
-  const text = JSON.stringify(value) ?? "missing";
-  return text.length > 60 ? `${text.slice(0, 60)}...` : text;
-}
-
 export function wrong(at: Path, value: unknown, expected: string): never {
-  throw brokenManifest(`${at} is ${shown(value)}; expected ${expected}`, at);
+  throw brokenManifest(`${at} is ${shownJson(value)}; expected ${expected}`, at);
 }
 
 const numberCheck = (holds: (n: number) => boolean, expected: string): Check => (v, at) => {

@@ -46,9 +46,9 @@ export async function score(model: Model, ids: readonly number[], options: Score
       const [rows, vocab] = taps.logits.shape;
       for (let r = 0; r + 1 < rows; r++) {
         const logits = (taps.logits.data as Float32Array).subarray(r * vocab, (r + 1) * vocab);
-        const nats = surprise(logits, 0, vocab, run[r + 1]);
-        if (Number.isNaN(nats)) throw diagnostics.logitsNotFinite(0, logits.findIndex((l) => !Number.isFinite(l)), model.notFinite());
-        sum += nats;
+        const bad = logits.findIndex((l) => !Number.isFinite(l));
+        if (bad >= 0) throw diagnostics.logitsNotFinite(0, bad, model.notFinite());
+        sum += surprise(logits, 0, vocab, run[r + 1]);
       }
       tokens += rows - 1;
       options.progress?.({ done: i + 1, of: runs.length, nll: sum / tokens });
@@ -66,16 +66,11 @@ export function cut(ids: readonly number[], length: number, bos: number | null):
   return runs.filter((r) => r.length > 1);
 }
 
-/** -log softmax(logits[at .. at + n])[id]; NaN where one of the logits is NaN or infinite. */
+/** -log softmax(logits[at .. at + n])[id]. */
 export function surprise(logits: Float32Array, at: number, n: number, id: number): number {
   let most = -Infinity;
-  // Zero times a number is zero, and times anything else NaN.
-  let zero = 0;
-  for (let i = at; i < at + n; i++) {
-    if (logits[i] > most) most = logits[i];
-    zero += 0 * logits[i];
-  }
-  let sum = zero;
+  for (let i = at; i < at + n; i++) if (logits[i] > most) most = logits[i];
+  let sum = 0;
   for (let i = at; i < at + n; i++) sum += Math.exp(logits[i] - most);
   return Math.log(sum) + most - logits[at + id];
 }

@@ -4,6 +4,7 @@ import { place, type DiagnosticError, type Span } from "../ir/diagnostic.ts";
 import { findInJson, scanJson, spanAt, type JsonPath } from "../ir/json.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { readRegular } from "./files.ts";
+import { shownJson } from "./shown.ts";
 
 /** The largest published tokenizer.json has 35 MB; a checkpoint given by mistake is turned away before it is read. */
 const MOST_BYTES = 512 << 20;
@@ -14,13 +15,13 @@ const DEEPEST = 64;
 /** The diagnostic of a file that cannot be used, at a place in it. */
 export type Unusable = (span: Span, why: string) => DiagnosticError;
 
-/** The text of a file beside a model, without a byte order mark; undefined where there is none. */
-export async function readSideText(path: string, unusable: Unusable = diagnostics.badSideFile): Promise<string | undefined> {
+/** The text of a file beside a model, without a byte order mark unless `keepMark`; undefined where there is no file. */
+export async function readSideText(path: string, unusable: Unusable = diagnostics.badSideFile, keepMark = false): Promise<string | undefined> {
   const bytes = await readSideBytes(path, unusable);
   if (bytes === undefined) return undefined;
   let text: string;
   try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: keepMark }).decode(bytes);
   } catch {
     throw unusable(place(path), "it is not UTF-8 text");
   }
@@ -60,15 +61,6 @@ export function parseSideJson(text: string, file: string, unusable: Unusable = d
   return new Part({ file, text, unusable }, value, []);
 }
 
-/** A value of a JSON file in a few words, however deep it is. */
-export const shown = (v: unknown): string => {
-  // What is inside may be nested too deep to be written.
-  if (typeof v === "object" && v !== null) return Array.isArray(v) ? "a list" : "an object";
-  // Escaped as JSON escapes, but for the control characters it leaves alone.
-  const text = JSON.stringify(v).replace(/[\x7f-\x9f]/g, (c) => `\\u00${c.charCodeAt(0).toString(16)}`);
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
-};
-
 interface Source {
   file: string;
   text: string;
@@ -94,7 +86,7 @@ export class Part {
   /** "model.merges[3]"; empty for the whole file. */
   get name(): string {
     return this.path
-      .map((p, i) => (typeof p === "number" ? `[${p}]` : /^\w+$/.test(p) ? `${i ? "." : ""}${p}` : `[${shown(p)}]`))
+      .map((p, i) => (typeof p === "number" ? `[${p}]` : /^\w+$/.test(p) ? `${i ? "." : ""}${p}` : `[${shownJson(p)}]`))
       .join("");
   }
 
@@ -115,7 +107,7 @@ export class Part {
   /** Refuses the value: it must be what `wanted` says. */
   wrong(wanted: string): never {
     return this.fail(
-      this.value === undefined ? `is missing; it must be ${wanted}` : `is ${shown(this.value)}; it must be ${wanted}`,
+      this.value === undefined ? `is missing; it must be ${wanted}` : `is ${shownJson(this.value)}; it must be ${wanted}`,
     );
   }
 

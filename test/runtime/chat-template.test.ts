@@ -56,7 +56,8 @@ test.each([[[null]], [[{ name: "default" }]], [5], [true], [{ default: 5 }], [["
 test("a file that cannot be read is named, not passed over", async () => {
   await expect(of({ chat_template: "x" }, { "chat_template.jinja/x": "" })).rejects.toThrow(/DSC5056.*chat_template\.jinja.*it is a folder/s);
   await expect(of({}, { "chat_template.jinja": Uint8Array.of(0xff, 0xfe, 0x41) })).rejects.toThrow(/DSC5056.*UTF-8/s);
-  await expect(of({}, { "chat_template.json": "{" })).rejects.toThrow(/DSC5056.*JSON/s);
+  await expect(of({}, { "chat_template.json": "{" })).rejects.toThrow(/DSC5056.*chat_template\.json:1:2.*JSON/s);
+  await expect(of({}, { "chat_template.jinja": "version https://git-lfs.github.com/spec/v1\noid x\n" })).rejects.toThrow(/DSC5056.*Git LFS/s);
 });
 
 test.each([

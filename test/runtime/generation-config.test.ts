@@ -1,5 +1,6 @@
 // generation_config.json: what of it counts, what is refused and with which line, what is named as not followed.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -15,6 +16,13 @@ async function of(value: unknown): Promise<Generation> {
 
 test("a folder without one says nothing", async () => {
   expect(await loadGeneration(path.join(folder, "none"))).toBeUndefined();
+});
+
+test("one that is no regular file is refused, not waited for", async () => {
+  const other = path.join(folder, "other");
+  mkdirSync(other);
+  execFileSync("mkfifo", [path.join(other, "generation_config.json")]);
+  await expect(loadGeneration(other)).rejects.toThrow(/DSC5062.*it is a FIFO/s);
 });
 
 test("an id or a list of ids ends an answer; none leaves it to config.json", async () => {

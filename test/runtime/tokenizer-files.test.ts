@@ -239,11 +239,11 @@ describe("damaged files are named, with the place", () => {
   test("a vocabulary or a normalizer nested without end", async () => {
     const deep = `${"[".repeat(20_000)}${"]".repeat(20_000)}`;
     expect(await refusal({ "tokenizer.json": json({ normalizer: "DEEP" }).replace('"DEEP"', deep) })).toMatch(
-      /normalizer is a list; it must be an object/,
+      /normalizer is a list of 1; it must be an object/,
     );
     const shared = json({ model: { type: "BPE", vocab: { a: "DEEP" }, merges: [] } });
     expect(await refusal({ "tokenizer.json": shared.replace('"DEEP"', deep) })).toMatch(
-      /model.vocab.a is a list; it must be a whole number/,
+      /model.vocab.a is a list of 1; it must be a whole number/,
     );
     const steps = `${'{"type": "Sequence", "normalizers": ['.repeat(5000)}{"type": "NFC"}${"]}".repeat(5000)}`;
     expect(await refusal({ "tokenizer.json": json({ normalizer: "DEEP" }).replace('"DEEP"', steps) })).toMatch(

@@ -46,7 +46,7 @@ export const lookText: LaunchText = {
 
 /** The launches that look at a part: where they begin, and their scalars. */
 export function lookLaunches({ at, bytes, dtype }: StoredPart): { at: number; scalars: Record<string, number> }[] {
-  const { exponent, one, carry } = maskOf(dtype);
+  const { exponent, one, carry } = maskOf(dtype)!;
   return Array.from({ length: Math.ceil(bytes / PIECE) }, (_, i) => ({
     at: at + i * PIECE,
     scalars: { bytes: Math.min(PIECE, bytes - i * PIECE), exponent, one, carry: carry | 0 },
