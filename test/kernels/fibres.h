@@ -145,6 +145,7 @@ static u32 __reduce_max_sync(u32, u32 v) { u64* all = exchange(v); u32 r = 0; fo
 static int __reduce_max_sync(u32, int v) { u64* all = exchange((u32)v); int r = (int)all[0]; for (int i = 1; i < 32; i++) r = max(r, (int)all[i]); return r; }
 static void __threadfence() {}
 static void __syncwarp() { exchange(0); }
+static u32 __byte_perm(u32 a, u32 b, u32 s) { const u64 v = a | (u64)b << 32; u32 o = 0; for (int i = 0; i < 4; i++) o |= (u32)(v >> 8 * (s >> 4 * i & 7) & 255) << 8 * i; return o; }
 static int __ffs(u32 v) { return __builtin_ffs(v); }
 static int __popc(u32 v) { return __builtin_popcount(v); }
 static void meet(int id, int count) { Meeting& m = self->block->meetings[id]; int t = m.turn; if (!arrive(m, count)) while (m.turn == t) wait(); }

@@ -1,14 +1,17 @@
 // The query's launch on the host: the rotated query and the appended row are the tile programs' bit for bit, the product is bf16's rounding
-// away from float64. g++ has no tensor cores: mma and the loads of weights are written out lane by lane.
-import { expect, test } from "vitest";
+// away from float64.
+import { afterAll, expect, test } from "vitest";
 import { mlaQuery, mlaQueryNative, type MlaQueryProblem } from "../../codegen/cuda/sm90/attention/mla-query.ts";
 import { families } from "../../codegen/kernels/index.ts";
-import { interpretKernel, type HostBuffer } from "../../ir/kernel/interpret.ts";
+import { interpretKernel } from "../../ir/kernel/interpret.ts";
 import type { Problem, Site } from "../../ir/kernel/catalogue.ts";
-import { runOnHost } from "./cuda-on-host.ts";
+import { nativeOnHost, type Native } from "./native-on-host.ts";
 import { randomOf } from "./numbers.ts";
 import { lacks } from "../conditions.ts";
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
+
+const built: Native[] = [];
+afterAll(() => built.forEach((n) => n.close()));
 
 const [T, P, heads, n, k, d, r] = [3, 2, 4, 64, 32, 16, 512];
 const [token, head] = [heads * (k + d), k + d];
@@ -29,47 +32,36 @@ const toBf16 = (v: number): number => {
   return bits[0] >>> 16;
 };
 
-/** mma.m16n8k16 and a load of 16 bytes, as lanes see them. */
-const withoutAsm = (source: string): string =>
-  source
-    .replace(/asm volatile\("ld\.global[^;]*;"[^;]*;/, "v = *(const uint4*)p;")
-    .replace(/u32 v; asm\("cvt\.rn\.bf16x2[^;]*;"[^;]*; return v;/, "auto round = [](float f) { const u32 b = __float_as_uint(f); return (b + 0x7fff + (b >> 16 & 1)) >> 16; }; return round(low) | round(high) << 16;")
-    .replace(/asm volatile\("mma\.sync[\s\S]*?\);\n/, `const u32 own[6] = {a0, a1, a2, a3, b0, b1};
-  u32 all[6][32];
-  for (int i = 0; i < 6; i++) for (int l = 0; l < 32; l++) all[i][l] = __shfl_sync(~0u, own[i], l);
-  const int lane = threadIdx.x % 32;
-  auto half = [](u32 v, int i) { return __uint_as_float((u32)(u16)(v >> 16 * i) << 16); };
-  for (int i = 0; i < 4; i++)
-    for (int c = 0; c < 16; c++)
-      d[i] += half(all[i / 2 + c / 8 * 2][lane / 4 * 4 + c % 8 / 2], c % 2) * half(all[4 + c / 8][(lane % 4 * 2 + i % 2) * 4 + c % 8 / 2], c % 2);
-`);
+const bytes = (a: ArrayBufferView): Uint8Array => new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
 
-test.skipIf(lacks("g++")).each([false, true])("mla_query, fibres backwards: %s", (backwards) => {
+test.skipIf(lacks("g++ 12"))("a launch rotates the query, appends the row and multiplies", () => {
   const random = randomOf(5);
   const draw = (count: number): Uint16Array => Uint16Array.from({ length: count }, () => toBf16(random() * 2 - 1));
   const q = draw(T * token);
   const latents = draw(T * (r + d));
   const tables = { table: Float32Array.from({ length: 200 * d }, () => random() * 2 - 1), positions: Int32Array.of(70, 3, 127), sequence: Int32Array.of(0, 1, 1), pages: Int32Array.of(2, 0, 3, 1) };
-  const buffers: Record<string, HostBuffer> = {
-    qc: q, qr: q.slice(k), w_uk: draw(heads * 2 * k * n), ql: new Uint16Array(T * heads * n), qp: new Uint16Array(T * heads * d), cache: draw(4 * 64 * (r + d)),
+  const w = draw(heads * 2 * k * n);
+  const buffers = {
+    qc: q, qr: q.slice(k), w_uk: w, ql: new Uint16Array(T * heads * n), qp: new Uint16Array(T * heads * d), cache: draw(4 * 64 * (r + d)),
     c: latents, kr: latents.slice(r), gain: draw(r), ...tables,
   };
-  const want = { y: new Uint16Array(T * heads * d), cache: (buffers.cache as Uint16Array).slice() };
+  const want = { qp: new Uint16Array(T * heads * d), cache: buffers.cache.slice() };
   const rotation = { heads, d, xStrides: [token, head], interleaved: true, maxPositions: 200, act: "bf16" } as unknown as Problem;
-  interpretKernel(families.rope.kernel(rotation), { x: buffers.qr, ...tables, y: want.y }, { T });
+  interpretKernel(families.rope.kernel(rotation), { x: buffers.qr, ...tables, y: want.qp }, { T });
   const append = { r, d, pageRows: 64, cStride: r + d, krStride: r + d, gain: "bf16", eps: 1e-6, interleaved: true, maxPositions: 200, act: "bf16" } as Problem;
   interpretKernel(families.rope_append.kernel(append), { cache: want.cache, c: buffers.c, kr: buffers.kr, gain: buffers.gain, ...tables }, { T, P });
-  const text = mlaQuery(problem, h200);
-  runOnHost([{ kernel: { ...text, source: withoutAsm(text.source) }, buffers, dims: { T, P } }], backwards);
-  expect(buffers.qp).toEqual(want.y);
-  expect(buffers.cache).toEqual(want.cache);
-  const w = buffers.w_uk as Uint16Array;
+  const native = nativeOnHost(mlaQuery(problem, h200));
+  built.push(native);
+  native.run(Object.fromEntries(Object.entries(buffers).map(([name, values]) => [name, bytes(values)])), { T, P }, { SMs: 1 });
+  expect(native.left("qp")).toEqual(bytes(want.qp));
+  expect(native.left("cache")).toEqual(bytes(want.cache));
+  const ql = new Uint16Array(native.left("ql").buffer);
   for (let t = 0; t < T; t++)
     for (let h = 0; h < heads; h++)
       for (let j = 0; j < n; j++) {
         let sum = 0;
         for (let i = 0; i < k; i++) sum += fromBf16(q[t * token + h * head + i]) * fromBf16(w[(h * 2 * k + i) * n + j]);
-        expect(Math.abs(fromBf16((buffers.ql as Uint16Array)[(t * heads + h) * n + j]) - sum), `ql[${t}, ${h}, ${j}]`).toBeLessThan(0.01 * Math.max(1, Math.abs(sum)));
+        expect(Math.abs(fromBf16(ql[(t * heads + h) * n + j]) - sum), `ql[${t}, ${h}, ${j}]`).toBeLessThan(0.01 * Math.max(1, Math.abs(sum)));
       }
 });
 
