@@ -154,8 +154,6 @@ static void arrive_cluster() { Cluster* c = self->block->cluster; self->cluster_
 static void await_cluster() { while (self->block->cluster->meeting.turn == self->cluster_turn) wait(); }
 static void meet_cluster() { arrive_cluster(); await_cluster(); }
 
-template <class T> static T* at_rank(T* p, u32 rank) { return (T*)((u8*)p - self->block->shared + self->block->cluster->blocks[rank]->shared); }
-
 // mbarriers: a phase ends when all have arrived and all expected bytes are there; bytes may come first.
 static Barrier& barrier_at(Block* b, u32 at) { Barrier& m = b->barriers[at]; if (!m.made) fail("a barrier is used before it is made"); return m; }
 static void settle(Barrier& m, int arrivals, long bytes) {

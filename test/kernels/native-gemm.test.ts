@@ -71,25 +71,25 @@ function dense(schedule: GemmSchedule, n: number, k: number, ms: readonly number
   }
 }
 
-const slim = (columns: number, kGroups: SmallMSchedule["kGroups"], tokens: SmallMSchedule["tokens"], stages: number, xStages: number): SmallMSchedule =>
+const smallM = (columns: number, kGroups: SmallMSchedule["kGroups"], tokens: SmallMSchedule["tokens"], stages: number, xStages: number): SmallMSchedule =>
   ({ form: "small-m", columns, kGroups, tokens, stages, xStages, blocksPerSm: 1 });
-const stream = (rows: SplitKSchedule["rows"], kGroups: SplitKSchedule["kGroups"], tokens: SplitKSchedule["tokens"], split: SplitKSchedule["split"], stages: number, xStages: number): SplitKSchedule =>
+const splitK = (rows: SplitKSchedule["rows"], kGroups: SplitKSchedule["kGroups"], tokens: SplitKSchedule["tokens"], split: SplitKSchedule["split"], stages: number, xStages: number): SplitKSchedule =>
   ({ form: "split-k", rows, kGroups, tokens, split, stages, xStages, blocksPerSm: 1 });
-const tall = (multicast: PersistentSchedule["multicast"], tail: PersistentSchedule["tail"] = "whole"): PersistentSchedule => ({ form: "persistent", stages: 4, group: 2, multicast, tail });
+const persistent = (multicast: PersistentSchedule["multicast"], tail: PersistentSchedule["tail"] = "whole"): PersistentSchedule => ({ form: "persistent", stages: 4, group: 2, multicast, tail });
 
 const cases: readonly [GemmSchedule, number, number, readonly number[]][] = [
-  [slim(32, 2, 64, 2, 3), 136, 1008, [1, 70]],
-  [slim(24, 1, 64, 3, 2), 264, 640, [64, 65]],
-  [slim(56, 2, 128, 2, 2), 168, 512, [130]],
-  [slim(16, 4, 64, 2, 2), 40, 1280, [33]],
-  [stream(64, 2, 8, 1, 3, 2), 136, 1008, [1, 9]],
-  [stream(64, 1, 16, 2, 2, 2), 72, 656, [17]],
-  [stream(128, 2, 32, 3, 2, 2), 264, 1152, [33]],
-  [tall("none"), 264, 400, [1, 130]],
-  [tall("x"), 264, 1280, [130]],
-  [tall("none"), 264, 1280, [200]],
-  [tall("none", "stream-k"), 264, 2560, [70, 200]],
-  [tall("none", "stream-k"), 640, 1280, [100]],
+  [smallM(32, 2, 64, 2, 3), 136, 1008, [1, 70]],
+  [smallM(24, 1, 64, 3, 2), 264, 640, [64, 65]],
+  [smallM(56, 2, 128, 2, 2), 168, 512, [130]],
+  [smallM(16, 4, 64, 2, 2), 40, 1280, [33]],
+  [splitK(64, 2, 8, 1, 3, 2), 136, 1008, [1, 9]],
+  [splitK(64, 1, 16, 2, 2, 2), 72, 656, [17]],
+  [splitK(128, 2, 32, 3, 2, 2), 264, 1152, [33]],
+  [persistent("none"), 264, 400, [1, 130]],
+  [persistent("x"), 264, 1280, [130]],
+  [persistent("none"), 264, 1280, [200]],
+  [persistent("none", "stream-k"), 264, 2560, [70, 200]],
+  [persistent("none", "stream-k"), 640, 1280, [100]],
 ];
 
 describe.skipIf(lacks("g++ 12"))("block_gemm", () => {
@@ -102,7 +102,7 @@ describe.skipIf(lacks("g++ 12"))("block_gemm", () => {
 const runs = [0, 1, 20, 0, 3, 0, 140, 2];
 
 describe.skipIf(lacks("g++ 12"))("grouped_gemm", () => {
-  test.each([stream(64, 2, 8, 1, 3, 2), stream(64, 2, 16, 2, 2, 2), tall("none"), tall("x")].map((s) => [scheduleName(s), s] as const))("%s, rows in runs", (_, s) => {
+  test.each([splitK(64, 2, 8, 1, 3, 2), splitK(64, 2, 16, 2, 2, 2), persistent("none"), persistent("x")].map((s) => [scheduleName(s), s] as const))("%s, rows in runs", (_, s) => {
     const [n, k] = [256, 400];
     const offsets = runs.reduce((at, r) => [...at, at[at.length - 1] + r], [0]);
     const r = offsets[runs.length];
@@ -117,14 +117,14 @@ describe.skipIf(lacks("g++ 12"))("grouped_gemm", () => {
   });
 });
 
-const slim16 = (columns: number, kGroups: 1 | 2 | 4, tokens: 64 | 128, split: 1 | 2 | 4, stages: number, xStages: number): Bf16Schedule => ({ form: "small-m", columns, kGroups, tokens, split, stages, xStages, blocksPerSm: 1 });
+const smallMBf16 = (columns: number, kGroups: 1 | 2 | 4, tokens: 64 | 128, split: 1 | 2 | 4, stages: number, xStages: number): Bf16Schedule => ({ form: "small-m", columns, kGroups, tokens, split, stages, xStages, blocksPerSm: 1 });
 
 /** Schedule, columns of y and of x, further columns between rows of both, rows. */
 const linears: readonly [Bf16Schedule, number, number, number, "bf16" | "f32", readonly number[]][] = [
-  [slim16(32, 2, 64, 1, 2, 3), 136, 504, 8, "bf16", [1, 70]],
-  [slim16(24, 1, 128, 2, 3, 2), 133, 640, 0, "f32", [130]],
-  [slim16(16, 4, 64, 4, 2, 2), 40, 1024, 0, "bf16", [33]],
-  [slim16(56, 2, 64, 2, 2, 2), 61, 512, 3, "bf16", [64]],
+  [smallMBf16(32, 2, 64, 1, 2, 3), 136, 504, 8, "bf16", [1, 70]],
+  [smallMBf16(24, 1, 128, 2, 3, 2), 133, 640, 0, "f32", [130]],
+  [smallMBf16(16, 4, 64, 4, 2, 2), 40, 1024, 0, "bf16", [33]],
+  [smallMBf16(56, 2, 64, 2, 2, 2), 61, 512, 3, "bf16", [64]],
 ];
 
 describe.skipIf(lacks("g++ 12"))("bf16_gemm", () => {

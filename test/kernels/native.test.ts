@@ -43,7 +43,7 @@ const products: readonly GemmProblem[] = [
 ];
 
 /** Products of one to four rows: R1's, and less than a block of scales. */
-const thins: readonly (readonly [number, number])[] = [[2112, 7168], [24576, 1536], [7168, 16384], [36864, 7168], [72, 384]];
+const gemvs: readonly (readonly [number, number])[] = [[2112, 7168], [24576, 1536], [7168, 16384], [36864, 7168], [72, 384]];
 
 /** R1's experts, and few with ragged steps. */
 const groups: readonly GroupedProblem[] = [{ experts: 256, n: 4096, k: 7168 }, { experts: 256, n: 7168, k: 2048 }, { experts: 40, n: 384, k: 1680 }];
@@ -104,7 +104,7 @@ const emitters: readonly [string, () => KernelText[], string[]][] = [
   ["norm_rows", () => (["rms_norm", "norm_quant", "add_norm", "add_norm_quant", "add_norm_both"] as const).map((of) => normRows({ of, d: 7168, aStride: 7168, bStride: 7168, yStride: 7168, eps: 1e-6, gain: "bf16", act: "bf16", ue8m0: false })), ["LDG.E.64"]],
   ["argmax_rows", () => [argmaxRows({ d: 129280, xStride: 129280 }, h200), argmaxRows({ d: 70, xStride: 71 }, h200)], []],
   ["block_gemm", () => candidates.flatMap((s, i) => taking(products.filter((p) => illegal(s, h200, p) === null), i).map((p) => blockGemm(p, s, h200))), ["QGMMA", "UTMALDG"]],
-  ["gemm_thin", () => thins.flatMap(([n, k]) => ([1, 4] as const).flatMap((maxRows) => [{ n, k, maxRows }, { n, k, maxRows, residual: true }, { n, k, maxRows, norm: { eps: 1e-6, gain: "bf16", xStride: k, ue8m0: false } } as const])).flatMap((p) => {
+  ["thin_gemm", () => gemvs.flatMap(([n, k]) => ([1, 4] as const).flatMap((maxRows) => [{ n, k, maxRows }, { n, k, maxRows, residual: true }, { n, k, maxRows, norm: { eps: 1e-6, gain: "bf16", xStride: k, ue8m0: false } } as const])).flatMap((p) => {
     const s = scheduleFor(gemvSchedulesOf(p.maxRows), p, p.maxRows, h200);
     return "reason" in s ? [] : [gemv(p, s, h200)];
   }), ["QGMMA", "UTMALDG"]],

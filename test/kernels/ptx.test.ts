@@ -34,12 +34,10 @@ test("comments and strings name nothing", () => {
 });
 
 test("a kernel's text has the entries it calls, each once, and no others", () => {
+  const own = new Set(table.map((e) => e.name));
   for (const [name, text] of texts) {
-    const own = new Set(table.map((e) => e.name));
     const got = defined(text).filter((d) => own.has(d));
     expect([...new Set(got)].toSorted(), name).toEqual(entriesFor(text).map((e) => e.name).toSorted());
-    const used = [...identifiers(text)];
     for (const g of new Set(got)) expect(text.split(new RegExp(`\\b${g}\\b`)).length - 1, `${g} in ${name} is called`).toBeGreaterThan(got.filter((d) => d === g).length);
-    expect(used.length).toBeGreaterThan(0);
   }
 });

@@ -2,7 +2,11 @@
 import { device, type Entry } from "./entry.ts";
 
 export const cluster: readonly Entry[] = [
-  device({ is: "u32 cluster_rank()", does: `u32 r; asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r)); return r;`, host: "return self->block->rank;" }),
+  device({
+    is: "u32 cluster_rank()",
+    does: `u32 r; asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r)); return r;`,
+    host: "return self->block->rank;",
+  }),
   device({
     is: "void cluster_sync()",
     does: `asm volatile("barrier.cluster.arrive.release.aligned;\\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");`,
@@ -20,12 +24,10 @@ export const cluster: readonly Entry[] = [
     does: `asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");`,
     host: "arrive_cluster();",
   }),
-  device({ is: "void cluster_wait()", does: `asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");`, host: "await_cluster();" }),
   device({
-    doc: "The same variable in another block of the cluster.",
-    is: "template <class T> T* map_shared_rank(T* p, u32 rank)",
-    does: `T* there; asm volatile("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(p), "r"(rank)); return there;`,
-    host: "return at_rank(p, rank);",
+    is: "void cluster_wait()",
+    does: `asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");`,
+    host: "await_cluster();",
   }),
   device({
     doc: "From the same place in another block's shared memory.",

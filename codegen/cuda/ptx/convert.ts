@@ -3,17 +3,25 @@ import { plain, type Entry } from "./entry.ts";
 
 export const convert: readonly Entry[] = [
   plain("from_bf16", `__device__ __forceinline__ float from_bf16(u16 code) { return __uint_as_float((u32)code << 16); }`),
-  plain("to_bf16", `// To nearest even; NaN stays NaN.
+  plain(
+    "to_bf16",
+    `// To nearest even; NaN stays NaN.
 __device__ __forceinline__ u16 to_bf16(float x) {
   const u32 bits = __float_as_uint(x);
   return x != x ? 0x7fc0 : (u16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}`),
-  plain("from_e4m3", `// The code's bits moved under an f32 exponent lack a bias of 120.
+}`,
+  ),
+  plain(
+    "from_e4m3",
+    `// The code's bits moved under an f32 exponent lack a bias of 120.
 __device__ __forceinline__ float from_e4m3(u8 code) {
   const float value = __fmul_rn(__uint_as_float(((code & 0x7fu) << 20) | ((code & 0x80u) << 24)), 1.329227995784916e36f);
   return (code & 0x7f) == 0x7f ? __uint_as_float(0x7fffffffu) : value;
-}`),
-  plain("to_e4m3", `// To nearest even, saturating at 448; NaN is 0x7f.
+}`,
+  ),
+  plain(
+    "to_e4m3",
+    `// To nearest even, saturating at 448; NaN is 0x7f.
 __device__ __forceinline__ u8 to_e4m3(float x) {
 #ifdef __CUDA_ARCH__
   u16 pair;  // the instruction converts two
@@ -28,7 +36,11 @@ __device__ __forceinline__ u8 to_e4m3(float x) {
   const u32 code = (a < 0.015625f ? small : normal) | ((__float_as_uint(x) >> 24) & 0x80u);
   return x != x ? 0x7f : (u8)code;
 #endif
-}`),
-  plain("pow2_ceil", `// The least power of two that is not below x > 0.
-__device__ __forceinline__ float pow2_ceil(float x) { return __uint_as_float((__float_as_uint(x) + 0x7fffffu) & 0xff800000u); }`),
+}`,
+  ),
+  plain(
+    "pow2_ceil",
+    `// The least power of two that is not below x > 0.
+__device__ __forceinline__ float pow2_ceil(float x) { return __uint_as_float((__float_as_uint(x) + 0x7fffffu) & 0xff800000u); }`,
+  ),
 ];

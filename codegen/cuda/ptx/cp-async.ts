@@ -12,5 +12,10 @@ export const cpAsync: readonly Entry[] = [
     does: `asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(to), "l"(from) : "memory");`,
     host: "memcpy(self->block->shared + to, from, 16);",
   }),
-  device({ doc: "All copies of this thread are there.", is: "void cp_async_wait_all()", does: `asm volatile("cp.async.wait_all;" ::: "memory");`, host: "" }),
+  device({
+    doc: "All copies of this thread are there.",
+    is: "void cp_async_wait_all()",
+    does: `asm volatile("cp.async.wait_all;" ::: "memory");`,
+    host: "",
+  }),
 ];

@@ -20,7 +20,21 @@ export type { Entry } from "./entry.ts";
 
 /** All entries, in the order they are printed: what an entry calls stands before it. */
 export const table: readonly Entry[] = [
-  ...types, ...addresses, ...dependent, ...convert, ...elements, ...pack, ...warp, ...shared, ...global, ...barriers, ...cluster, ...tma, ...cpAsync, ...mma, ...wgmma,
+  ...types,
+  ...addresses,
+  ...dependent,
+  ...convert,
+  ...elements,
+  ...pack,
+  ...warp,
+  ...shared,
+  ...global,
+  ...barriers,
+  ...cluster,
+  ...tma,
+  ...cpAsync,
+  ...mma,
+  ...wgmma,
 ];
 
 const byName = new Map(table.map((e) => [e.name, e]));
@@ -56,4 +70,7 @@ export function entriesFor(text: string): Entry[] {
 }
 
 /** The text of all that a kernel's text needs. */
-export const helpersFor = (text: string): string => entriesFor(text).map((e) => e.text).join("\n");
+export const helpersFor = (text: string): string =>
+  entriesFor(text)
+    .map((e) => e.text)
+    .join("\n");

@@ -19,7 +19,8 @@ for (int i = 0; i < 6; i++) {
 for (int i = 0; i < 4; i++) for (int k = 0; k < 16; k++) d[i] += rows[i / 2][k] * columns[i % 2][k];`,
   }),
   device({
-    doc: "32 columns of 16 rows: a lane has eight columns of two rows, and the same eight of one row of x. mma wants of a lane the columns\n2t, 2t + 1, 2t + 8, 2t + 9 of 16 (t = lane % 4); their order is free as long as both sides agree.",
+    doc: `32 columns of 16 rows: a lane has eight columns of two rows, and the same eight of one row of x. mma wants of a lane the columns
+2t, 2t + 1, 2t + 8, 2t + 9 of 16 (t = lane % 4); their order is free as long as both sides agree.`,
     is: "void mma_m16n8k32_bf16(float (&d)[4], uint4 upper, uint4 lower, uint4 x)",
     does: "mma_m16n8k16_bf16(d, upper.x, lower.x, upper.y, lower.y, x.x, x.y);\nmma_m16n8k16_bf16(d, upper.z, lower.z, upper.w, lower.w, x.z, x.w);",
   }),

@@ -10,7 +10,8 @@ export const pack: readonly Entry[] = [
   device({ is: "float low_bf16(u32 pair)", does: "return __uint_as_float(pair << 16);" }),
   device({ is: "float high_bf16(u32 pair)", does: "return __uint_as_float(pair & 0xffff0000u);" }),
   device({
-    doc: "The leading bf16 of eight f32; what they leave stays in v. An f32 is the sum of three bf16, so f32 activations go through the\nsame products three times and lose nothing.",
+    doc: `The leading bf16 of eight f32; what they leave stays in v. An f32 is the sum of three bf16, so f32 activations go through the
+same products three times and lose nothing.`,
     is: "uint4 split_bf16(float (&v)[8])",
     does: `u32 out[4];
 #pragma unroll
@@ -49,8 +50,16 @@ return f;`,
     host: "_Float16 h[2]; memcpy(h, &v, 4); return {(float)h[0], (float)h[1]};",
   }),
   device({ is: "float minus_infinity()", does: "return __int_as_float(0xff800000);" }),
-  device({ is: "float ex2_approx(float x)", does: `float v; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(v) : "f"(x)); return v;`, host: "return exp2f(x);" }),
-  device({ is: "float rcp_approx(float x)", does: `float v; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(v) : "f"(x)); return v;`, host: "return 1 / x;" }),
+  device({
+    is: "float ex2_approx(float x)",
+    does: `float v; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(v) : "f"(x)); return v;`,
+    host: "return exp2f(x);",
+  }),
+  device({
+    is: "float rcp_approx(float x)",
+    does: `float v; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(v) : "f"(x)); return v;`,
+    host: "return 1 / x;",
+  }),
   device({
     doc: "Orders like the float.",
     is: "u32 ordered_bits(float v)",

@@ -1,17 +1,33 @@
-// TMA: copies of boxes of a tensor, which one thread asks for. Coordinates run from the innermost dimension. A box is 128-byte swizzled
-// where the map says so, and holds zeros outside the tensor; the barrier counts the bytes either way.
+// TMA: copies of boxes of a tensor, which one thread asks for. Coordinates run from the innermost dimension. A box is 128-byte
+// swizzled where the map says so, and holds zeros outside the tensor; the barrier counts the bytes either way.
 import { device, type Entry } from "./entry.ts";
 
 const names = ["x", "y", "z", "w"];
-const xs = (rank: number): string => names.slice(0, rank).map((n) => `int ${n}`).join(", ");
-const registers = (rank: number): string => names.slice(0, rank).map((n) => `"r"(${n})`).join(", ");
-const numbers = (rank: number, from: number): string => names.slice(0, rank).map((_, i) => `%${i + from}`).join(", ");
+const xs = (rank: number): string =>
+  names
+    .slice(0, rank)
+    .map((n) => `int ${n}`)
+    .join(", ");
+const registers = (rank: number): string =>
+  names
+    .slice(0, rank)
+    .map((n) => `"r"(${n})`)
+    .join(", ");
+const numbers = (rank: number, from: number): string =>
+  names
+    .slice(0, rank)
+    .map((_, i) => `%${i + from}`)
+    .join(", ");
 const four = (rank: number): string => names.map((n, i) => (i < rank ? n : "0")).join(", ");
-const loading = (rank: number): string => `cp.async.bulk.tensor.${rank}d.shared::cluster.global.tile.mbarrier::complete_tx::bytes`;
+const loading = (rank: number): string =>
+  `cp.async.bulk.tensor.${rank}d.shared::cluster.global.tile.mbarrier::complete_tx::bytes`;
 
 const load = (rank: number): Entry =>
   device({
-    doc: rank === 2 ? "TMA writes a box of the tensor, 128-byte swizzled, zeros outside the tensor; the bytes count either way." : "",
+    doc:
+      rank === 2
+        ? "TMA writes a box of the tensor, 128-byte swizzled, zeros outside the tensor; the bytes count either way."
+        : "",
     is: `void tma_load_${rank}d(u32 to, const TensorMap* map, u32 barrier, ${xs(rank)})`,
     does: `asm volatile("${loading(rank)} [%0], [%1, {${numbers(rank, 3)}}], [%2];"
              :: "r"(to), "l"(map), "r"(barrier), ${registers(rank)} : "memory");`,
@@ -47,7 +63,11 @@ const store = (rank: number): Entry =>
   });
 
 export const tma: readonly Entry[] = [
-  device({ is: "void tma_prefetch_descriptor(const TensorMap* map)", does: `asm volatile("prefetch.tensormap [%0];" :: "l"(map) : "memory");`, host: "" }),
+  device({
+    is: "void tma_prefetch_descriptor(const TensorMap* map)",
+    does: `asm volatile("prefetch.tensormap [%0];" :: "l"(map) : "memory");`,
+    host: "",
+  }),
   device({
     doc: "A box on its way from memory to L2, ahead of the copy that will want it.",
     is: "void tma_prefetch_3d(const TensorMap* map, int x, int y, int z)",
@@ -55,12 +75,21 @@ export const tma: readonly Entry[] = [
     host: "",
   }),
   device({
-    doc: "Weights are read once a step and go first when L2 needs room: kernels, gains and rows stay, and so need not queue for memory\nbehind the rings of the kernels that follow.",
+    doc: `Weights are read once a step and go first when L2 needs room: kernels, gains and rows stay, and so need not queue for memory
+behind the rings of the kernels that follow.`,
     is: "u64 l2_evict_first()",
     does: `u64 policy; asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy)); return policy;`,
     host: "return 0;",
   }),
-  load(2), load(3), load(4), loadHint(2), loadHint(3), loadMulticast(2), loadMulticast(3), store(2), store(3),
+  load(2),
+  load(3),
+  load(4),
+  loadHint(2),
+  loadHint(3),
+  loadMulticast(2),
+  loadMulticast(3),
+  store(2),
+  store(3),
   device({ is: "void tma_store_commit()", does: `asm volatile("cp.async.bulk.commit_group;" ::: "memory");`, host: "" }),
   device({
     doc: "But for the last LATER stores: the shared side may be written again; the global side may still be on its way.",

@@ -8,7 +8,10 @@ export const types: readonly Entry[] = [
   declaration("u64", "typedef unsigned long long u64;"),
   declaration("i64", "typedef long long i64;"),
   declaration("TensorMap", "struct __align__(64) TensorMap { u64 words[16]; };  // CUtensorMap, opaque", { machine: true }),
-  declaration("EACH", '#define EACH(i, count) _Pragma("unroll") for (int i = 0; i < count; i++)  // over registers, which have no addresses'),
+  declaration(
+    "EACH",
+    '#define EACH(i, count) _Pragma("unroll") for (int i = 0; i < count; i++)  // over registers, which have no addresses',
+  ),
 ];
 
 /** Shared addresses are 32-bit in every other entry. */

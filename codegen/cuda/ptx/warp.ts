@@ -1,8 +1,25 @@
 // What the lanes of a warp do together.
 import { device, plain, type Entry } from "./entry.ts";
 
+/** The largest or the smallest of N columns. */
+const warpExtreme = (name: string, best: string, of: "larger" | "smaller", doc = ""): Entry =>
+  plain(
+    name,
+    `${doc}template <int N, class T> __device__ __forceinline__ T ${name}(const T* v) {
+  const int lane = threadIdx.x % 32;
+  T ${best} = N < 32 ? __shfl_sync(0xffffffffu, v[0], lane < N ? lane : 0) : v[0];
+#pragma unroll
+  for (int q = 1; q < (N + 31) / 32; q++) ${best} = lane + 32 * q < N ? ${of}(${best}, v[q]) : ${best};
+#pragma unroll
+  for (int apart = 16; apart > 0; apart /= 2) ${best} = ${of}(${best}, __shfl_xor_sync(0xffffffffu, ${best}, apart));
+  return ${best};
+}`,
+  );
+
 export const warp: readonly Entry[] = [
-  plain("warp_tree_sum", `// Sum of N <= 128 columns, column lane + 32 q in v[q], in the one order every target uses: column j to column j + n/2, halving n.
+  plain(
+    "warp_tree_sum",
+    `// Sum of N <= 128 columns, column lane + 32 q in v[q], in the one order every target uses: column j to column j + n/2, halving n.
 // 64 and 32 columns apart lie in one lane; nearer ones meet by shuffles. Every lane gets the sum.
 template <int N> __device__ __forceinline__ float warp_tree_sum(const float* v) {
   constexpr int Q = (N + 31) / 32;
@@ -15,8 +32,11 @@ template <int N> __device__ __forceinline__ float warp_tree_sum(const float* v) 
   for (int apart = N > 16 ? 16 : N > 8 ? 8 : N > 4 ? 4 : N > 2 ? 2 : N > 1 ? 1 : 0; apart > 0; apart /= 2)
     sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, apart));
   return N > 16 ? sum : __shfl_sync(0xffffffffu, sum, 0);
-}`),
-  plain("warp_tree_sum_wide", `// The same sum of 128 columns where a lane has columns 4 lane .. + 3: columns 64 apart are 16 lanes apart, 2 and 1 in one lane. A lane
+}`,
+  ),
+  plain(
+    "warp_tree_sum_wide",
+    `// The same sum of 128 columns where a lane has columns 4 lane .. + 3: columns 64 apart are 16 lanes apart, 2 and 1 in one lane. A lane
 // gives away half of its sums at 64 and again at 32, so that eight exchanges are enough.
 template <int N> __device__ __forceinline__ float warp_tree_sum_wide(const float* v) {
   const int lane = threadIdx.x % 32;
@@ -28,8 +48,11 @@ template <int N> __device__ __forceinline__ float warp_tree_sum_wide(const float
   for (int apart = 4; apart > 0; apart /= 2) sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, apart));
   sum = __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, 16));  // a lane's columns 0 and 2, 1 and 3
   return __fadd_rn(sum, __shfl_xor_sync(0xffffffffu, sum, 8));
-}`),
-  plain("warp_argmax_wide", `// The first largest of N columns where a lane has columns 4 lane .. + 3 of every 128.
+}`,
+  ),
+  plain(
+    "warp_argmax_wide",
+    `// The first largest of N columns where a lane has columns 4 lane .. + 3 of every 128.
 template <int N, class T> __device__ __forceinline__ int warp_argmax_wide(const T* v) {
   const int lane = threadIdx.x % 32;
   T best = v[0];
@@ -44,8 +67,11 @@ template <int N, class T> __device__ __forceinline__ int warp_argmax_wide(const 
     if (other > best || (other == best && from < at)) { best = other; at = from; }
   }
   return at;
-}`),
-  plain("warp_sum", `// Sum of N columns, column lane + 32 q in v[q]; every lane gets it.
+}`,
+  ),
+  plain(
+    "warp_sum",
+    `// Sum of N columns, column lane + 32 q in v[q]; every lane gets it.
 template <int N, class T> __device__ __forceinline__ T warp_sum(const T* v) {
   const int lane = threadIdx.x % 32;
   T sum = 0;
@@ -54,27 +80,13 @@ template <int N, class T> __device__ __forceinline__ T warp_sum(const T* v) {
 #pragma unroll
   for (int apart = 16; apart > 0; apart /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, apart);
   return sum;
-}`),
-  plain("warp_max", `// Lanes without a column repeat lane 0's.
-template <int N, class T> __device__ __forceinline__ T warp_max(const T* v) {
-  const int lane = threadIdx.x % 32;
-  T most = N < 32 ? __shfl_sync(0xffffffffu, v[0], lane < N ? lane : 0) : v[0];
-#pragma unroll
-  for (int q = 1; q < (N + 31) / 32; q++) most = lane + 32 * q < N ? larger(most, v[q]) : most;
-#pragma unroll
-  for (int apart = 16; apart > 0; apart /= 2) most = larger(most, __shfl_xor_sync(0xffffffffu, most, apart));
-  return most;
-}`),
-  plain("warp_min", `template <int N, class T> __device__ __forceinline__ T warp_min(const T* v) {
-  const int lane = threadIdx.x % 32;
-  T least = N < 32 ? __shfl_sync(0xffffffffu, v[0], lane < N ? lane : 0) : v[0];
-#pragma unroll
-  for (int q = 1; q < (N + 31) / 32; q++) least = lane + 32 * q < N ? smaller(least, v[q]) : least;
-#pragma unroll
-  for (int apart = 16; apart > 0; apart /= 2) least = smaller(least, __shfl_xor_sync(0xffffffffu, least, apart));
-  return least;
-}`),
-  plain("warp_argmax", `// The first largest of N columns.
+}`,
+  ),
+  warpExtreme("warp_max", "most", "larger", "// Lanes without a column repeat lane 0's.\n"),
+  warpExtreme("warp_min", "least", "smaller"),
+  plain(
+    "warp_argmax",
+    `// The first largest of N columns.
 template <int N, class T> __device__ __forceinline__ int warp_argmax(const T* v) {
   const int lane = threadIdx.x % 32;
   T best = v[0];
@@ -89,8 +101,11 @@ template <int N, class T> __device__ __forceinline__ int warp_argmax(const T* v)
     if (from < N && (at == N || other > best || (other == best && from < at))) { best = other; at = from; }
   }
   return at;
-}`),
-  plain("warp_scan", `// Exclusive running sum of N elements, element lane + 32 q in v[q].
+}`,
+  ),
+  plain(
+    "warp_scan",
+    `// Exclusive running sum of N elements, element lane + 32 q in v[q].
 template <int N> __device__ __forceinline__ void warp_scan(const int* v, int* before) {
   const int lane = threadIdx.x % 32;
   int total = 0;
@@ -106,7 +121,8 @@ template <int N> __device__ __forceinline__ void warp_scan(const int* v, int* be
     before[q] = total + sum - own;
     total += __shfl_sync(0xffffffffu, sum, 31);
   }
-}`),
+}`,
+  ),
   device({
     doc: "Every lane gets the sum: of lanes 16 apart first.",
     is: "template <class T> T warp_reduce_sum(T v)",
@@ -119,7 +135,10 @@ return v;`,
     is: "float warp_reduce_sum_ascending(float v)",
     does: "for (int d = 1; d < 32; d *= 2) v += __shfl_xor_sync(~0u, v, d);\nreturn v;",
   }),
-  device({ is: "float warp_reduce_max(float v)", does: "for (int d = 1; d < 32; d *= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d));\nreturn v;" }),
+  device({
+    is: "float warp_reduce_max(float v)",
+    does: "for (int d = 1; d < 32; d *= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d));\nreturn v;",
+  }),
   device({
     doc: "Over the eight lanes of a warp that have the same lane % 4.",
     is: "float quads_max(float v)",
@@ -141,7 +160,8 @@ for (int apart = 1; apart < 32; apart *= 2) {
 return v;`,
   }),
   device({
-    doc: "Sum of the squares of 128 columns, eight a lane of half a warp: columns 64 apart first, then 32, ... 1. A lane gives away half of its\nsums at 64, at 32 and at 16, so that eleven exchanges are enough; every lane has the sum.",
+    doc: `Sum of the squares of 128 columns, eight a lane of half a warp: columns 64 apart first, then 32, ... 1. A lane gives away half of its
+sums at 64, at 32 and at 16, so that eleven exchanges are enough; every lane has the sum.`,
     is: "float half_warp_sum_of_squares(const float (&v)[8])",
     does: `const int lane = threadIdx.x % 32;
 float a[4], b[2];

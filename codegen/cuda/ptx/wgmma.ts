@@ -1,5 +1,6 @@
-// wgmma: products of 64 rows by n columns that a warpgroup's tensor cores do, operands described in shared memory. Sums of a thread,
-// n / 2 of them: row lane / 4 of its warp's sixteen (+ 8 in the second pair of four), columns 2 (lane % 4) and + 1 of every eight.
+// wgmma: products of 64 rows by n columns that a warpgroup's tensor cores do, operands described in shared memory. Sums of a
+// thread, n / 2 of them: row lane / 4 of its warp's sixteen (+ 8 in the second pair of four), columns 2 (lane % 4) and + 1 of
+// every eight.
 import { declaration, device, type Entry } from "./entry.ts";
 
 const wrap = (items: readonly string[], per: number): string[] =>
@@ -20,14 +21,21 @@ interface Product {
 
 /** An asm statement names every register of its sums; four at a time keeps that readable. */
 const sums = declaration("SUMS4", '#define SUMS4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])');
-const named = (n: number): string => wrap(Array.from({ length: n / 8 }, (_, i) => `SUMS4(d, ${4 * i})`), 6).join(",\n      ");
+const named = (n: number): string =>
+  wrap(
+    Array.from({ length: n / 8 }, (_, i) => `SUMS4(d, ${4 * i})`),
+    6,
+  ).join(",\n      ");
 
 const suffix = (a: Layout, b: Layout): string => `${a === "k" ? "" : a === "mn" ? "_amn" : "_areg"}${b === "k" ? "" : "_bmn"}`;
 
 function instruction({ n, type, a = "k", b = "k" }: Product): Entry {
   const count = n / 2;
   const k = type === "bf16" ? 16 : 32;
-  const list = wrap(Array.from({ length: count }, (_, i) => `%${i}`), 20);
+  const list = wrap(
+    Array.from({ length: count }, (_, i) => `%${i}`),
+    20,
+  );
   const d = list.map((l, i) => `    "${i === 0 ? "{" : " "}${l}${i === list.length - 1 ? "}, " : ","}"`).join("\n");
   const registers = a === "registers";
   const at = count + (registers ? 4 : 1);
@@ -52,7 +60,9 @@ ${d.replaceAll(/^ {2}/gm, "")}
 
 const hostProduct = ({ n, type, a, b }: Required<Product>): string => {
   if (type === "e4m3") return `product_e4m3<${n}>(d, a, b, ADD);`;
-  return a === "registers" ? `product_held<${n}>(d, a, b, ${b === "mn"}, add);` : `product_bf16<${n}>(d, a, b, ${b === "mn"}, ${a === "mn"}, add);`;
+  return a === "registers"
+    ? `product_held<${n}>(d, a, b, ${b === "mn"}, add);`
+    : `product_bf16<${n}>(d, a, b, ${b === "mn"}, ${a === "mn"}, add);`;
 };
 
 /** 32 bytes of k further, as descriptors count. */
@@ -63,13 +73,21 @@ const steps: readonly Entry[] = widths.flatMap((n) => [
   device({
     doc: "One step of 128 columns: four wgmma, the first overwrites. Longer chains would lose bits: the adder keeps about 14.",
     is: `void wgmma_m64n${n}k128_e4m3(float (&part)[${n / 2}], u64 a, u64 b)`,
-    does: ["wgmma_fence();", ...[0, 1, 2, 3].map((i) => `wgmma_m64n${n}k32_e4m3<${Math.min(i, 1)}>(part, a${plus(i)}, b${plus(i)});`), "wgmma_commit_group();"].join("\n"),
+    does: [
+      "wgmma_fence();",
+      ...[0, 1, 2, 3].map((i) => `wgmma_m64n${n}k32_e4m3<${Math.min(i, 1)}>(part, a${plus(i)}, b${plus(i)});`),
+      "wgmma_commit_group();",
+    ].join("\n"),
     host: `__syncwarp(); step_e4m3<${n}>(part, a, b);`,
   }),
   device({
     doc: "One step of 64 columns; the first step of a sum overwrites it.",
     is: `void wgmma_m64n${n}k64_bf16(float (&sum)[${n / 2}], u64 a, u64 b, int add)`,
-    does: ["wgmma_fence();", ...[0, 1, 2, 3].map((i) => `wgmma_m64n${n}k16_bf16(sum, a${plus(i)}, b${plus(i)}, ${i === 0 ? "add" : 1});`), "wgmma_commit_group();"].join("\n"),
+    does: [
+      "wgmma_fence();",
+      ...[0, 1, 2, 3].map((i) => `wgmma_m64n${n}k16_bf16(sum, a${plus(i)}, b${plus(i)}, ${i === 0 ? "add" : 1});`),
+      "wgmma_commit_group();",
+    ].join("\n"),
     host: `__syncwarp(); for (int i = 0; i < 4; i++) product_bf16<${n}>(sum, a + 2 * i, b + 2 * i, false, false, i || add);`,
   }),
 ]);
@@ -88,7 +106,8 @@ export const wgmma: readonly Entry[] = [
     host: "return (u64)(address >> 4) | (u64)(CHUNK >> 4) << 16 | 64ull << 32;",
   }),
   device({
-    doc: "Without swizzle: eight rows of 16 bytes side by side, the next 16 bytes of all rows LEADING bytes further. Where there are fewer\nthan eight rows what lies behind them is read in their place, and their columns of the product are not looked at.",
+    doc: `Without swizzle: eight rows of 16 bytes side by side, the next 16 bytes of all rows LEADING bytes further. Where there are fewer
+than eight rows what lies behind them is read in their place, and their columns of the product are not looked at.`,
     is: "template <int LEADING, int STRIDE> u64 descriptor_no_swizzle(u32 address)",
     does: "return (u64)((address & 0x3FFFF) >> 4) | ((u64)(LEADING / 16) << 16) | ((u64)(STRIDE / 16) << 32);",
     host: 'if (address % 16) fail("rows do not begin at 16 bytes");\nreturn (u64)(address >> 4) | (u64)(LEADING / 16) << 16 | (u64)(STRIDE / 16) << 32;',
@@ -133,7 +152,13 @@ wgmma_commit_group();`,
   }),
   device({
     doc: "Registers go from the warps that copy to those that multiply; every warp of a warpgroup says so.",
-    is: "template <int COUNT> void setmaxnreg_dec()", does: `asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(COUNT));`, host: "",
+    is: "template <int COUNT> void setmaxnreg_dec()",
+    does: `asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(COUNT));`,
+    host: "",
   }),
-  device({ is: "template <int COUNT> void setmaxnreg_inc()", does: `asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(COUNT));`, host: "" }),
+  device({
+    is: "template <int COUNT> void setmaxnreg_inc()",
+    does: `asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(COUNT));`,
+    host: "",
+  }),
 ];

@@ -1,5 +1,5 @@
 // How bf16 products of more than a few rows run on sm_90a: two forms, as plain records. In order: what could be tried, what
-// cannot run and why, what it should cost. Few rows stream (register-schedule.ts).
+// cannot run and why, what it should cost. Few rows: ring-schedule.ts and register-schedule.ts.
 import { floorText, type Gpu, type Limits } from "../../../../ir/machine.ts";
 import type { Schedules } from "../../native.ts";
 import type { Bf16Problem } from "./register-schedule.ts";
@@ -44,14 +44,14 @@ export const bf16Name = (s: Bf16Schedule): string =>
     ? `t${s.columns}s${s.stages}g${s.group}`
     : `n${s.columns}k${s.kGroups}t${s.tokens}x${s.split}s${s.stages}_${s.xStages}r${s.blocksPerSm}`;
 
-/** 64 x 64 bf16 tiles a warpgroup of the tall form writes through: two where there is room. */
+/** 64 x 64 bf16 tiles a warpgroup of the persistent form writes through: two where there is room. */
 export const boxes = (s: PersistentBf16): number => (s.columns === 192 ? 1 : 2);
 
 /** Bytes of the rings. */
 const ringBytes = (s: Bf16Schedule): number =>
   s.form === "persistent" ? s.stages * (128 + s.columns) * STEP * 2 : s.kGroups * STEP * 2 * (s.stages * s.columns + s.xStages * s.tokens);
 
-/** What a slim block is sent by the others of its cluster, and its barrier. */
+/** What a small-m block is sent by the others of its cluster, and its barrier. */
 const inboxBytes = (s: SmallMBf16): number =>
   s.split > 1 ? (s.split - 1) * (Math.ceil((s.columns * s.tokens) / 4 / s.split) * 16 + 16) + 8 : 0;
 

@@ -5,7 +5,7 @@ import type { Limits } from "../../../../ir/machine.ts";
 import type { Schedules } from "../../native.ts";
 import { STEP } from "./fp8-schedule.ts";
 
-/** y [m, n] = x [m, k] w [n, k]^T for m up to `held`, with what stands before and after it. */
+/** y [m, n] = x [m, k] w [n, k]^T for m up to `maxRows`, with what stands before and after it. */
 export interface GemvRowsProblem {
   n: number;
   k: number;
@@ -18,17 +18,17 @@ export interface GemvRowsProblem {
 }
 
 export interface GemvShape {
-  /** Rows of w a block has: so many teams of four warps, each with `per` rows, a multiple of 8 up to wgmma's 64. */
+  /** Rows of w a block has: so many warpgroups, each with `rowsPerWarpgroup`, a multiple of 8 up to wgmma's 64. */
   warpgroups: number;
   rowsPerWarpgroup: number;
-  /** Steps of k in a ring stage; each has its own teams. */
+  /** Steps of k in a ring stage; each has its own warpgroups. */
   kGroups: 1 | 2 | 4;
   /** Blocks of a cluster that share the k of their rows. */
   split: 1 | 2 | 4;
   stages: number;
 }
 
-/** "1x56k2x1s14": a team of 56 rows, two steps deep, k not cut, 14 stages. */
+/** "1x56k2x1s14": a warpgroup of 56 rows, two steps a stage, k not cut, 14 stages. */
 export const gemvName = (s: GemvShape): string => `${s.warpgroups}x${s.rowsPerWarpgroup}k${s.kGroups}x${s.split}s${s.stages}`;
 
 /** Blocks of 128 rows, each with scales of its own, that the rows of one block may meet. */
@@ -40,7 +40,7 @@ export const gemvBands = (s: GemvShape): number =>
 /** Steps of k that one block has at most. */
 export const gemvSteps = (s: GemvShape, k: number): number => Math.ceil(k / STEP / s.kGroups / s.split) * s.kGroups;
 
-/** Bytes besides the ring: x, scales, and what wgmma reads past the last row of a team (it takes 64 whatever `per` is). */
+/** Bytes besides the ring: x, scales, and what wgmma reads past the last row of a warpgroup (it takes 64 whatever there are). */
 const besides = (p: GemvRowsProblem, s: GemvShape): number => {
   const steps = gemvSteps(s, p.k);
   return 1024 + Math.max(steps * STEP * p.maxRows + 128 + steps * 32 + gemvBands(s) * steps * 4 + 16, (64 - s.rowsPerWarpgroup) * STEP);
@@ -84,7 +84,7 @@ export type GemvSchedule = GemvShape & { maxRows: GemvRowsProblem["maxRows"] };
  * What was fastest within a decode step on one H200 (docs/notes-gpu-gemm.md); rings are as long as fits, or fits `room` bytes.
  */
 const gemvMeasured: readonly { of: { n: number; k: number }; schedule: Omit<GemvShape, "stages">; room?: number }[] = [
-  // q_a + kv_a: so few rows a block that its teams hardly keep up with the first wave of weights
+  // q_a + kv_a: so few rows a block that its warpgroups hardly keep up with the first wave of weights
   { of: { n: 2112, k: 7168 }, schedule: { warpgroups: 1, rowsPerWarpgroup: 16, kGroups: 4, split: 1 } },
   // q_b: a ring that fits a multiprocessor beside the 125 KB of q_a + kv_a, so that its weights come while those are multiplied
   { of: { n: 24576, k: 1536 }, schedule: { warpgroups: 3, rowsPerWarpgroup: 64, kGroups: 1, split: 1 }, room: 105_000 },
@@ -102,14 +102,14 @@ function gemvCandidates(p: GemvRowsProblem, limits: Limits): GemvShape[] {
 function gemvTime(p: Pick<GemvRowsProblem, "n" | "k">, s: GemvShape, limits: Limits): number {
   const blocks = Math.ceil(p.n / (s.warpgroups * s.rowsPerWarpgroup)) * s.split;
   const waves = Math.ceil(blocks / limits.multiprocessors);
-  // A multiprocessor reads 34 bytes a nanosecond, its share of the memory's; the tensor cores take 64 rows a team whatever it
-  // has.
+  // A multiprocessor reads 34 bytes a nanosecond, its share of the memory's; the tensor cores take 64 rows a warpgroup
+  // whatever it has.
   const read = (s.warpgroups * s.rowsPerWarpgroup * p.k) / s.split / 34e3;
   const multiplied = (gemvSteps(s, p.k) * s.warpgroups * 64 * STEP) / 200e3;
   return waves * Math.max(read, multiplied) + (s.split > 1 ? 0.9 : 0) + (waves - 1) * 1.5;
 }
 
-/** One row: four, held whole, leave less to the ring and were slower than the streaming form. */
+/** One row: four, held whole, leave less to the ring and were slower than the split-K form. */
 const MAX_ROWS = 1;
 
 export const gemvSchedulesOf = (maxRows: GemvRowsProblem["maxRows"]): Schedules<GemvProblem, GemvSchedule> => ({

@@ -2,7 +2,15 @@
 // how, test/bench/results/block-gemm-schedules.json has all times; `us` are those at so many rows. Other shapes are left to the
 // estimate.
 import type { Measured } from "../../native.ts";
-import type { GemmProblem, GemmSchedule } from "./fp8-schedule.ts";
+import type { GemmProblem, GemmSchedule, PersistentSchedule } from "./fp8-schedule.ts";
+
+type Row = Measured<GemmProblem, GemmSchedule>["fastest"][number];
+
+/** A schedule for up to so many rows, and its microseconds at so many. */
+const upTo = (rows: number, us: number, schedule: GemmSchedule): Row => ({ rows, us, schedule });
+/** For all sizes from there on. */
+const beyond = (schedule: GemmSchedule): Row => ({ rows: null, schedule });
+const persistent: PersistentSchedule = { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" };
 
 /** By matrix. */
 export const gemmMeasured: readonly Measured<GemmProblem, GemmSchedule>[] = [
@@ -11,266 +19,122 @@ export const gemmMeasured: readonly Measured<GemmProblem, GemmSchedule>[] = [
     // 512 and 768 rows by counting waves: 132 and 198 blocks of the one, 68 and 102 of the other, on 132 multiprocessors
     of: { n: 2112, k: 7168 },
     fastest: [
-      {
-        rows: 8,
-        us: 6.04,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 8, split: 4, stages: 6, xStages: 5, blocksPerSm: 2 },
-      },
-      {
-        rows: 16,
-        us: 6.65,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 16, split: 4, stages: 5, xStages: 4, blocksPerSm: 2 },
-      },
-      {
-        rows: 64,
-        us: 8.0,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 32, split: 2, stages: 4, xStages: 3, blocksPerSm: 2 },
-      },
-      { rows: 128, us: 9.36, schedule: { form: "small-m", tokens: 64, columns: 32, kGroups: 2, stages: 8, xStages: 9, blocksPerSm: 1 } },
-      {
-        rows: 256,
-        us: 12.59,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 1, stages: 7, xStages: 6, blocksPerSm: 1 },
-      },
-      { rows: 512, us: 16.48, schedule: { form: "small-m", tokens: 128, columns: 64, kGroups: 1, stages: 8, xStages: 8, blocksPerSm: 1 } },
-      { rows: 768, schedule: { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" } },
-      { rows: null, schedule: { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "stream-k" } },
+      upTo(8, 6.04, { form: "split-k", rows: 64, kGroups: 2, tokens: 8, split: 4, stages: 6, xStages: 5, blocksPerSm: 2 }),
+      upTo(16, 6.65, { form: "split-k", rows: 64, kGroups: 2, tokens: 16, split: 4, stages: 5, xStages: 4, blocksPerSm: 2 }),
+      upTo(64, 8.0, { form: "split-k", rows: 64, kGroups: 2, tokens: 32, split: 2, stages: 4, xStages: 3, blocksPerSm: 2 }),
+      upTo(128, 9.36, { form: "small-m", tokens: 64, columns: 32, kGroups: 2, stages: 8, xStages: 9, blocksPerSm: 1 }),
+      upTo(256, 12.59, { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 1, stages: 7, xStages: 6, blocksPerSm: 1 }),
+      upTo(512, 16.48, { form: "small-m", tokens: 128, columns: 64, kGroups: 1, stages: 8, xStages: 8, blocksPerSm: 1 }),
+      { rows: 768, schedule: persistent },
+      beyond({ ...persistent, tail: "stream-k" }),
     ],
   },
   {
     // q_a
     of: { n: 1536, k: 7168 },
     fastest: [
-      {
-        rows: 8,
-        us: 5.72,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 8, split: 4, stages: 6, xStages: 5, blocksPerSm: 2 },
-      },
-      {
-        rows: 16,
-        us: 6.81,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 16, split: 2, stages: 5, xStages: 4, blocksPerSm: 2 },
-      },
-      {
-        rows: 32,
-        us: 8.05,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 32, split: 2, stages: 4, xStages: 3, blocksPerSm: 2 },
-      },
-      {
-        rows: 128,
-        us: 10.4,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 2, stages: 7, xStages: 6, blocksPerSm: 1 },
-      },
-      {
-        rows: 256,
-        us: 12.73,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 1, stages: 7, xStages: 6, blocksPerSm: 1 },
-      },
-      { rows: null, schedule: { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" } },
+      upTo(8, 5.72, { form: "split-k", rows: 64, kGroups: 2, tokens: 8, split: 4, stages: 6, xStages: 5, blocksPerSm: 2 }),
+      upTo(16, 6.81, { form: "split-k", rows: 64, kGroups: 2, tokens: 16, split: 2, stages: 5, xStages: 4, blocksPerSm: 2 }),
+      upTo(32, 8.05, { form: "split-k", rows: 64, kGroups: 2, tokens: 32, split: 2, stages: 4, xStages: 3, blocksPerSm: 2 }),
+      upTo(128, 10.4, { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 2, stages: 7, xStages: 6, blocksPerSm: 1 }),
+      upTo(256, 12.73, { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 1, stages: 7, xStages: 6, blocksPerSm: 1 }),
+      beyond(persistent),
     ],
   },
   {
     // kv_a
     of: { n: 576, k: 7168 },
     fastest: [
-      {
-        rows: 16,
-        us: 4.75,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 8, split: 4, stages: 6, xStages: 5, blocksPerSm: 2 },
-      },
-      {
-        rows: 32,
-        us: 6.12,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 16, split: 2, stages: 5, xStages: 4, blocksPerSm: 2 },
-      },
-      {
-        rows: 64,
-        us: 7.55,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 32, split: 2, stages: 4, xStages: 3, blocksPerSm: 2 },
-      },
-      {
-        rows: 128,
-        us: 9.03,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 3, stages: 7, xStages: 6, blocksPerSm: 1 },
-      },
-      {
-        rows: 256,
-        us: 10.17,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 2, stages: 7, xStages: 6, blocksPerSm: 1 },
-      },
+      upTo(16, 4.75, { form: "split-k", rows: 64, kGroups: 2, tokens: 8, split: 4, stages: 6, xStages: 5, blocksPerSm: 2 }),
+      upTo(32, 6.12, { form: "split-k", rows: 64, kGroups: 2, tokens: 16, split: 2, stages: 5, xStages: 4, blocksPerSm: 2 }),
+      upTo(64, 7.55, { form: "split-k", rows: 64, kGroups: 2, tokens: 32, split: 2, stages: 4, xStages: 3, blocksPerSm: 2 }),
+      upTo(128, 9.03, { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 3, stages: 7, xStages: 6, blocksPerSm: 1 }),
+      upTo(256, 10.17, { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 2, stages: 7, xStages: 6, blocksPerSm: 1 }),
     ],
   },
   {
     // q_b
     of: { n: 24576, k: 1536 },
     fastest: [
-      {
-        rows: 8,
-        us: 11.11,
-        schedule: { form: "split-k", rows: 128, kGroups: 1, tokens: 8, split: 1, stages: 4, xStages: 4, blocksPerSm: 3 },
-      },
-      {
-        rows: 32,
-        us: 12.06,
-        schedule: { form: "split-k", rows: 128, kGroups: 1, tokens: 32, split: 1, stages: 4, xStages: 4, blocksPerSm: 2 },
-      },
-      { rows: 64, us: 12.45, schedule: { form: "small-m", tokens: 64, columns: 96, kGroups: 1, stages: 4, xStages: 4, blocksPerSm: 2 } },
-      { rows: null, schedule: { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" } },
+      upTo(8, 11.11, { form: "split-k", rows: 128, kGroups: 1, tokens: 8, split: 1, stages: 4, xStages: 4, blocksPerSm: 3 }),
+      upTo(32, 12.06, { form: "split-k", rows: 128, kGroups: 1, tokens: 32, split: 1, stages: 4, xStages: 4, blocksPerSm: 2 }),
+      upTo(64, 12.45, { form: "small-m", tokens: 64, columns: 96, kGroups: 1, stages: 4, xStages: 4, blocksPerSm: 2 }),
+      beyond(persistent),
     ],
   },
   {
     // kv_b
     of: { n: 32768, k: 512 },
     fastest: [
-      {
-        rows: 8,
-        us: 5.72,
-        schedule: { form: "split-k", rows: 128, kGroups: 1, tokens: 8, split: 1, stages: 4, xStages: 4, blocksPerSm: 3 },
-      },
-      {
-        rows: 16,
-        us: 6.28,
-        schedule: { form: "split-k", rows: 128, kGroups: 1, tokens: 16, split: 1, stages: 4, xStages: 4, blocksPerSm: 3 },
-      },
-      {
-        rows: 32,
-        us: 7.14,
-        schedule: { form: "split-k", rows: 128, kGroups: 1, tokens: 32, split: 1, stages: 4, xStages: 4, blocksPerSm: 2 },
-      },
-      { rows: 1024, us: 37.03, schedule: { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" } },
-      { rows: null, schedule: { form: "persistent", stages: 6, group: 16, multicast: "x", tail: "whole" } },
+      upTo(8, 5.72, { form: "split-k", rows: 128, kGroups: 1, tokens: 8, split: 1, stages: 4, xStages: 4, blocksPerSm: 3 }),
+      upTo(16, 6.28, { form: "split-k", rows: 128, kGroups: 1, tokens: 16, split: 1, stages: 4, xStages: 4, blocksPerSm: 3 }),
+      upTo(32, 7.14, { form: "split-k", rows: 128, kGroups: 1, tokens: 32, split: 1, stages: 4, xStages: 4, blocksPerSm: 2 }),
+      upTo(1024, 37.03, persistent),
+      beyond({ ...persistent, multicast: "x" }),
     ],
   },
   {
     // o_proj
     of: { n: 7168, k: 16384 },
     fastest: [
-      {
-        rows: 8,
-        us: 30.82,
-        schedule: { form: "split-k", rows: 128, kGroups: 2, tokens: 8, split: 2, stages: 6, xStages: 6, blocksPerSm: 1 },
-      },
-      {
-        rows: 16,
-        us: 31.59,
-        schedule: { form: "split-k", rows: 128, kGroups: 2, tokens: 16, split: 2, stages: 6, xStages: 4, blocksPerSm: 1 },
-      },
-      {
-        rows: 32,
-        us: 32.69,
-        schedule: { form: "split-k", rows: 128, kGroups: 2, tokens: 32, split: 2, stages: 5, xStages: 4, blocksPerSm: 1 },
-      },
-      { rows: 64, us: 32.67, schedule: { form: "small-m", tokens: 64, columns: 56, kGroups: 2, stages: 6, xStages: 6, blocksPerSm: 1 } },
-      {
-        rows: 128,
-        us: 41.08,
-        schedule: { form: "split-k", rows: 128, kGroups: 1, tokens: 128, split: 2, stages: 6, xStages: 4, blocksPerSm: 1 },
-      },
-      { rows: null, schedule: { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" } },
+      upTo(8, 30.82, { form: "split-k", rows: 128, kGroups: 2, tokens: 8, split: 2, stages: 6, xStages: 6, blocksPerSm: 1 }),
+      upTo(16, 31.59, { form: "split-k", rows: 128, kGroups: 2, tokens: 16, split: 2, stages: 6, xStages: 4, blocksPerSm: 1 }),
+      upTo(32, 32.69, { form: "split-k", rows: 128, kGroups: 2, tokens: 32, split: 2, stages: 5, xStages: 4, blocksPerSm: 1 }),
+      upTo(64, 32.67, { form: "small-m", tokens: 64, columns: 56, kGroups: 2, stages: 6, xStages: 6, blocksPerSm: 1 }),
+      upTo(128, 41.08, { form: "split-k", rows: 128, kGroups: 1, tokens: 128, split: 2, stages: 6, xStages: 4, blocksPerSm: 1 }),
+      beyond(persistent),
     ],
   },
   {
     // expert gate and up
     of: { n: 4096, k: 7168 },
     fastest: [
-      {
-        rows: 8,
-        us: 9.46,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 8, split: 3, stages: 6, xStages: 5, blocksPerSm: 2 },
-      },
-      {
-        rows: 16,
-        us: 9.9,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 16, split: 3, stages: 5, xStages: 4, blocksPerSm: 2 },
-      },
-      {
-        rows: 32,
-        us: 10.91,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 32, split: 2, stages: 4, xStages: 3, blocksPerSm: 2 },
-      },
-      { rows: 64, us: 10.77, schedule: { form: "small-m", tokens: 64, columns: 32, kGroups: 2, stages: 8, xStages: 9, blocksPerSm: 1 } },
-      {
-        rows: 128,
-        us: 13.22,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 1, stages: 5, xStages: 5, blocksPerSm: 1 },
-      },
-      { rows: 256, us: 17.21, schedule: { form: "small-m", tokens: 128, columns: 64, kGroups: 1, stages: 8, xStages: 8, blocksPerSm: 1 } },
-      { rows: 1024, us: 50.31, schedule: { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" } },
-      { rows: null, schedule: { form: "persistent", stages: 6, group: 16, multicast: "x", tail: "whole" } },
+      upTo(8, 9.46, { form: "split-k", rows: 64, kGroups: 2, tokens: 8, split: 3, stages: 6, xStages: 5, blocksPerSm: 2 }),
+      upTo(16, 9.9, { form: "split-k", rows: 64, kGroups: 2, tokens: 16, split: 3, stages: 5, xStages: 4, blocksPerSm: 2 }),
+      upTo(32, 10.91, { form: "split-k", rows: 64, kGroups: 2, tokens: 32, split: 2, stages: 4, xStages: 3, blocksPerSm: 2 }),
+      upTo(64, 10.77, { form: "small-m", tokens: 64, columns: 32, kGroups: 2, stages: 8, xStages: 9, blocksPerSm: 1 }),
+      upTo(128, 13.22, { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 1, stages: 5, xStages: 5, blocksPerSm: 1 }),
+      upTo(256, 17.21, { form: "small-m", tokens: 128, columns: 64, kGroups: 1, stages: 8, xStages: 8, blocksPerSm: 1 }),
+      upTo(1024, 50.31, persistent),
+      beyond({ ...persistent, multicast: "x" }),
     ],
   },
   {
     // expert down
     of: { n: 7168, k: 2048 },
     fastest: [
-      {
-        rows: 8,
-        us: 4.84,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 8, split: 2, stages: 4, xStages: 4, blocksPerSm: 2 },
-      },
-      {
-        rows: 32,
-        us: 6.03,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 16, split: 1, stages: 5, xStages: 4, blocksPerSm: 2 },
-      },
-      { rows: 64, us: 6.2, schedule: { form: "small-m", tokens: 64, columns: 64, kGroups: 2, stages: 5, xStages: 5, blocksPerSm: 1 } },
-      { rows: 128, us: 7.67, schedule: { form: "small-m", tokens: 128, columns: 64, kGroups: 1, stages: 5, xStages: 5, blocksPerSm: 1 } },
-      { rows: 1024, us: 26.84, schedule: { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" } },
-      { rows: null, schedule: { form: "persistent", stages: 6, group: 16, multicast: "x", tail: "whole" } },
+      upTo(8, 4.84, { form: "split-k", rows: 64, kGroups: 2, tokens: 8, split: 2, stages: 4, xStages: 4, blocksPerSm: 2 }),
+      upTo(32, 6.03, { form: "split-k", rows: 64, kGroups: 2, tokens: 16, split: 1, stages: 5, xStages: 4, blocksPerSm: 2 }),
+      upTo(64, 6.2, { form: "small-m", tokens: 64, columns: 64, kGroups: 2, stages: 5, xStages: 5, blocksPerSm: 1 }),
+      upTo(128, 7.67, { form: "small-m", tokens: 128, columns: 64, kGroups: 1, stages: 5, xStages: 5, blocksPerSm: 1 }),
+      upTo(1024, 26.84, persistent),
+      beyond({ ...persistent, multicast: "x" }),
     ],
   },
   {
     // dense gate and up
     of: { n: 36864, k: 7168 },
     fastest: [
-      {
-        rows: 8,
-        us: 65.36,
-        schedule: { form: "split-k", rows: 128, kGroups: 2, tokens: 8, split: 1, stages: 6, xStages: 6, blocksPerSm: 1 },
-      },
-      {
-        rows: 16,
-        us: 67.0,
-        schedule: { form: "split-k", rows: 128, kGroups: 2, tokens: 16, split: 1, stages: 6, xStages: 4, blocksPerSm: 1 },
-      },
-      {
-        rows: 32,
-        us: 70.5,
-        schedule: { form: "split-k", rows: 64, kGroups: 2, tokens: 32, split: 1, stages: 4, xStages: 3, blocksPerSm: 2 },
-      },
-      { rows: 64, us: 68.73, schedule: { form: "small-m", tokens: 64, columns: 72, kGroups: 1, stages: 5, xStages: 5, blocksPerSm: 2 } },
-      { rows: 128, us: 80.23, schedule: { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "stream-k" } },
-      { rows: null, schedule: { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" } },
+      upTo(8, 65.36, { form: "split-k", rows: 128, kGroups: 2, tokens: 8, split: 1, stages: 6, xStages: 6, blocksPerSm: 1 }),
+      upTo(16, 67.0, { form: "split-k", rows: 128, kGroups: 2, tokens: 16, split: 1, stages: 6, xStages: 4, blocksPerSm: 1 }),
+      upTo(32, 70.5, { form: "split-k", rows: 64, kGroups: 2, tokens: 32, split: 1, stages: 4, xStages: 3, blocksPerSm: 2 }),
+      upTo(64, 68.73, { form: "small-m", tokens: 64, columns: 72, kGroups: 1, stages: 5, xStages: 5, blocksPerSm: 2 }),
+      upTo(128, 80.23, { ...persistent, tail: "stream-k" }),
+      beyond(persistent),
     ],
   },
   {
     // dense down
     of: { n: 7168, k: 18432 },
     fastest: [
-      {
-        rows: 8,
-        us: 34.73,
-        schedule: { form: "split-k", rows: 128, kGroups: 2, tokens: 8, split: 2, stages: 6, xStages: 6, blocksPerSm: 1 },
-      },
-      {
-        rows: 16,
-        us: 35.83,
-        schedule: { form: "split-k", rows: 128, kGroups: 2, tokens: 16, split: 2, stages: 6, xStages: 4, blocksPerSm: 1 },
-      },
-      {
-        rows: 32,
-        us: 37.51,
-        schedule: { form: "split-k", rows: 128, kGroups: 2, tokens: 32, split: 2, stages: 5, xStages: 4, blocksPerSm: 1 },
-      },
-      { rows: 64, us: 36.83, schedule: { form: "small-m", tokens: 64, columns: 56, kGroups: 2, stages: 6, xStages: 6, blocksPerSm: 1 } },
-      {
-        rows: 128,
-        us: 46.39,
-        schedule: { form: "split-k", rows: 128, kGroups: 1, tokens: 128, split: 2, stages: 5, xStages: 4, blocksPerSm: 1 },
-      },
-      { rows: 768, schedule: { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" } },
-      { rows: 1024, us: 248.68, schedule: { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "stream-k" } },
-      { rows: null, schedule: { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" } },
+      upTo(8, 34.73, { form: "split-k", rows: 128, kGroups: 2, tokens: 8, split: 2, stages: 6, xStages: 6, blocksPerSm: 1 }),
+      upTo(16, 35.83, { form: "split-k", rows: 128, kGroups: 2, tokens: 16, split: 2, stages: 6, xStages: 4, blocksPerSm: 1 }),
+      upTo(32, 37.51, { form: "split-k", rows: 128, kGroups: 2, tokens: 32, split: 2, stages: 5, xStages: 4, blocksPerSm: 1 }),
+      upTo(64, 36.83, { form: "small-m", tokens: 64, columns: 56, kGroups: 2, stages: 6, xStages: 6, blocksPerSm: 1 }),
+      upTo(128, 46.39, { form: "split-k", rows: 128, kGroups: 1, tokens: 128, split: 2, stages: 5, xStages: 4, blocksPerSm: 1 }),
+      { rows: 768, schedule: persistent },
+      upTo(1024, 248.68, { ...persistent, tail: "stream-k" }),
+      beyond(persistent),
     ],
   },
 ];

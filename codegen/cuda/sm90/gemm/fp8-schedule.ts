@@ -72,40 +72,40 @@ export function scheduleName(s: GemmSchedule): string {
   }
 }
 
-/** Steps between two drains of a tall tile: at most 8, so that the text unrolls, and cutting k evenly. */
+/** Steps of a persistent block between two drains of the tensor cores: at most 8, so that the text unrolls, and cutting k evenly. */
 export function persistentPromotion(k: number): number {
   const steps = Math.ceil(k / STEP);
   return Math.ceil(steps / Math.ceil(steps / 8));
 }
 
-/** Steps of k that one block of a stream has at most. */
+/** Steps of k that one block of the split-K form has at most. */
 export const mostSteps = (s: SplitKSchedule, k: number): number =>
   Math.ceil(Math.ceil(Math.ceil(k / STEP) / s.kGroups) / s.split) * s.kGroups;
 
 /**
- * Units of a stream's block between two drains of the tensor cores, 1 where only one product can be in flight. Chains need every
+ * Units of a split-K block between two drains of the tensor cores, 1 where only one product can be in flight. Longer ones need every
  * block to have as many units, and a thread to hold two sets of partial sums beside the sums.
  */
 export function splitKPromotion(s: SplitKSchedule, k: number): number {
   const units = Math.ceil(Math.ceil(k / STEP) / s.kGroups) / s.split;
   const warps = (s.rows / 16) * s.kGroups + 2;
   // A quarter of a multiprocessor has 16384 registers for its share of the warps, given out by eight to a thread.
-  const multicast = Math.floor(16384 / 32 / Math.ceil((warps * s.blocksPerSm) / 4) / 8) * 8;
-  const fits = (s.blocksPerSm < 3 && (s.tokens * 3) / 2 + 50 <= multicast) || (s.tokens === 128 && warps === 10 && s.blocksPerSm === 1);
+  const registers = Math.floor(16384 / 32 / Math.ceil((warps * s.blocksPerSm) / 4) / 8) * 8;
+  const fits = (s.blocksPerSm < 3 && (s.tokens * 3) / 2 + 50 <= registers) || (s.tokens === 128 && warps === 10 && s.blocksPerSm === 1);
   // The widest sums leave the compiler little room: in some long chains it spills.
   const lengths = s.tokens < 128 ? [8, 7, 6, 5, 4, 3, 2] : [7, 4, 3, 2];
   return fits && Number.isInteger(units) ? (lengths.find((c) => units % c === 0) ?? 1) : 1;
 }
 
-/** Units of a slim block between two drains: cutting k evenly; 1 where registers hold one set of partial sums only. */
+/** Units of a small-m block between two drains: cutting k evenly; 1 where registers hold one set of partial sums only. */
 export function smallMPromotion(s: SmallMSchedule, k: number): number {
-  const multicast = Math.floor(16384 / 32 / Math.ceil((((s.tokens / 16) * s.kGroups + 2) * s.blocksPerSm) / 4) / 8) * 8;
-  if ((s.columns * 3) / 2 + 44 > multicast) return 1;
+  const registers = Math.floor(16384 / 32 / Math.ceil((((s.tokens / 16) * s.kGroups + 2) * s.blocksPerSm) / 4) / 8) * 8;
+  if ((s.columns * 3) / 2 + 44 > registers) return 1;
   const units = Math.ceil(Math.ceil(k / STEP) / s.kGroups);
   return [8, 7, 6, 5, 4, 3, 2].find((c) => units % c === 0) ?? 1;
 }
 
-/** What a stream's block is sent by the others of its cluster, its barrier, and slack to align it. */
+/** What a split-K block is sent by the others of its cluster, its barrier, and slack to align it. */
 const inboxBytes = (s: SplitKSchedule): number =>
   s.split > 1 ? (s.split - 1) * Math.ceil((s.rows * s.tokens) / 8 / s.split) * 32 + 24 : 8;
 

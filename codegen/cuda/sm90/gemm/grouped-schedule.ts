@@ -18,7 +18,7 @@ export interface GroupedProblem {
 }
 
 const eight: SplitKSchedule = { form: "split-k", rows: 64, kGroups: 2, tokens: 8, split: 1, stages: 5, xStages: 3, blocksPerSm: 2 };
-const eightDeep: SplitKSchedule = { form: "split-k", rows: 64, kGroups: 4, tokens: 8, split: 1, stages: 3, xStages: 2, blocksPerSm: 2 };
+const eightInFour: SplitKSchedule = { form: "split-k", rows: 64, kGroups: 4, tokens: 8, split: 1, stages: 3, xStages: 2, blocksPerSm: 2 };
 const sixteen: SplitKSchedule = { form: "split-k", rows: 64, kGroups: 2, tokens: 16, split: 1, stages: 5, xStages: 3, blocksPerSm: 2 };
 const sixtyFour: SplitKSchedule = {
   form: "split-k",
@@ -30,10 +30,10 @@ const sixtyFour: SplitKSchedule = {
   xStages: 8,
   blocksPerSm: 1,
 };
-const tall: PersistentSchedule = { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" };
-const tallPair: PersistentSchedule = { form: "persistent", stages: 6, group: 16, multicast: "x", tail: "whole" };
+const persistent: PersistentSchedule = { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" };
+const persistentPair: PersistentSchedule = { form: "persistent", stages: 6, group: 16, multicast: "x", tail: "whole" };
 
-export const candidates: readonly GemmSchedule[] = [eight, eightDeep, sixteen, sixtyFour, tall, tallPair];
+export const candidates: readonly GemmSchedule[] = [eight, eightInFour, sixteen, sixtyFour, persistent, persistentPair];
 
 /** Why a schedule cannot run a problem, or null. */
 export function illegal(schedule: GemmSchedule, limits: Limits, { n, k, experts }: GroupedProblem): string | null {
@@ -52,10 +52,10 @@ export function illegal(schedule: GemmSchedule, limits: Limits, { n, k, experts 
  */
 function preferred({ experts, k }: GroupedProblem, r: number): readonly GemmSchedule[] {
   const each = r / experts;
-  if (each <= 0.2) return k <= 4096 ? [eightDeep, eight] : [eight];
+  if (each <= 0.2) return k <= 4096 ? [eightInFour, eight] : [eight];
   if (each <= 6) return [sixteen];
   if (each <= 24) return [sixtyFour, sixteen];
-  return each <= 512 ? [tall] : [tallPair, tall];
+  return each <= 512 ? [persistent] : [persistentPair, persistent];
 }
 
 export const groupedSchedules: Schedules<GroupedProblem, GemmSchedule> = {

@@ -47,7 +47,7 @@ export function registerSchedule(p: Bf16Problem, tokens: 8 | 16, limits: Limits)
   };
 }
 
-/** Why the streaming form cannot run a problem, or null. */
+/** Why the register form cannot run a problem, or null. */
 export function illegalRegisters(p: Bf16Problem): string | null {
   if ((p.n * p.k) % 8 !== 0) return `${p.n} x ${p.k} weights do not fill whole words of 16 bytes, and the last is read whole`;
   return null;
