@@ -1,7 +1,7 @@
 // dsc compile SRC -o OUT: no weights, no GPU; says what each pass did.
 import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
-import { DiagnosticError, render, type Diagnostic } from "../../ir/diagnostic.ts";
+import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
 import { checkOut, writeArtifact } from "../artifact/write.ts";
 import { compile, type Compiled } from "../compile.ts";
 import { shellWord, unseenCheckpoint, usage } from "../diagnostics.ts";
@@ -9,6 +9,7 @@ import { progressLine } from "../progress.ts";
 import { size, summarise } from "../report/summary.ts";
 import { transcript } from "../report/transcript.ts";
 import { storedIn, type Stored } from "../checkpoint-dtypes.ts";
+import { say } from "../tell.ts";
 import { checkModelEffects } from "./effects.ts";
 import { compileFlags, optionsOf, pipelineOf, type CompileFlags } from "./options.ts";
 
@@ -44,7 +45,7 @@ export const compileCommand = {
     const line = progressLine();
     const c = a.cubin ? await (await import("../artifact/cubins.ts")).withCubins(texts, undefined, line.show).finally(line.end) : texts;
     writeArtifact(c, out);
-    for (const w of c.warnings) process.stderr.write(render(w) + "\n");
+    c.warnings.forEach(say);
     const f = facts(c);
     if (a.json) return void process.stdout.write(JSON.stringify({ out, ...f, ledger: c.outcome.ledger.entries }) + "\n");
     process.stdout.write(`${transcript(c.outcome, c.proofs)}\n\n`);

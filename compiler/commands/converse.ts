@@ -3,8 +3,9 @@
 // begin so. Where input is no terminal, every line is a turn and answers go to stdout one after another.
 import { createInterface } from "node:readline";
 import { styleText } from "node:util";
-import { DiagnosticError, didYouMean, render } from "../../ir/diagnostic.ts";
+import { DiagnosticError, didYouMean } from "../../ir/diagnostic.ts";
 import { chat, type Chat, type ChatOptions, type Model, type Tokenizer } from "../../runtime/index.ts";
+import { say } from "../tell.ts";
 
 const COMMANDS = ["/reset", "/exit"];
 
@@ -51,7 +52,7 @@ async function turns(talk: Chat): Promise<void> {
           await answer(talk, line, answering.signal, terminal);
         } catch (e) {
           if (!(e instanceof DiagnosticError)) throw e;
-          for (const d of e.diagnostics) process.stderr.write(render(d) + "\n");
+          e.diagnostics.forEach(say);
           if (!terminal) process.exitCode = 1;
         }
         // One more Ctrl-C after the one that stopped an answer leaves.

@@ -1,10 +1,11 @@
 // What `run` continues: ids from the command line or a file, or the ids of a text. Refused before any weight is read.
 import { existsSync, readFileSync } from "node:fs";
 import type { ModelFacts } from "../../ir/artifact.ts";
-import { DiagnosticError, render } from "../../ir/diagnostic.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { encodePrompt, type Tokenizer } from "../../runtime/index.ts";
 import { badIds, cannotReadText, idOutside, tooManyPositions } from "../diagnostics.ts";
 import { readRegularSync, readTextSync } from "../../runtime/files.ts";
+import { say } from "../tell.ts";
 
 export interface Prompts {
   batch: number[][];
@@ -52,7 +53,7 @@ export function promptText({ prompt, promptFile }: { prompt?: string; promptFile
 
 /** The ids of a text, with what its tokenizer puts around it; where that begins twice, a word on stderr. */
 export const promptOf = (tokenizer: Tokenizer, prompt: string, bos: number | null): Prompts => ({
-  batch: [encodePrompt(tokenizer, prompt, bos, (d) => process.stderr.write(render(d) + "\n"))],
+  batch: [encodePrompt(tokenizer, prompt, bos, say)],
   nested: false,
 });
 

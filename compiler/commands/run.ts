@@ -1,10 +1,11 @@
 // dsc run SRC_OR_OUT: tokens. A config or model folder is compiled into the cache first; an artifact runs as it is.
 import type { ArgumentsCamelCase, Argv } from "yargs";
-import { DiagnosticError, render } from "../../ir/diagnostic.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { TextStream, generate, load, memoryNeed, readArtifact, type Finish, type Model, type Sampling, type Tokenizer } from "../../runtime/index.ts";
 import { missing, needsDraftLayer, usage } from "../diagnostics.ts";
 import { during, firstDuring } from "../progress.ts";
 import { size } from "../report/summary.ts";
+import { say } from "../tell.ts";
 import { converse } from "./converse.ts";
 import { checkTargetEffects } from "./effects.ts";
 import { checkWhole, compileFlags } from "./options.ts";
@@ -70,7 +71,7 @@ export const run = {
     if (a.draft > 0 && entries.draft === undefined) throw new DiagnosticError(needsDraftLayer());
     checkTargetEffects(manifest.target, a);
     const generation = a.chat || a.prompt !== undefined || a.stopEos ? await generationOf(source) : undefined;
-    for (const w of generation?.warnings ?? []) process.stderr.write(render(w) + "\n");
+    generation?.warnings.forEach(say);
     const sampling = samplingOf(a, a.chat ? generation : undefined);
     const open = (): Promise<Model> => during(`loading ${size(memoryNeed(manifest).resident)} of weights`, load(folder, { weights, nvcc: a.nvcc, ...(a.threads ? { threads: a.threads } : {}) }));
     if (a.chat) {

@@ -2,12 +2,13 @@
 // weights and the tokenizer that belong to it are found.
 import { existsSync, statSync } from "node:fs";
 import path from "node:path";
-import { DiagnosticError, render } from "../../ir/diagnostic.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { loadGeneration, loadTokenizer, readArtifact, type Generation, type Tokenizer } from "../../runtime/index.ts";
 import { cacheArtifact } from "../artifact/write.ts";
 import { compile } from "../compile.ts";
 import { compileOptionOnArtifact, needsTaps, usage } from "../diagnostics.ts";
 import { storedIn } from "../checkpoint-dtypes.ts";
+import { say } from "../tell.ts";
 import { checkModelEffects, typed } from "./effects.ts";
 import { compileFlagNames, optionsOf, pipelineOf, type CompileFlags } from "./options.ts";
 
@@ -44,8 +45,8 @@ async function artifactOf(a: SourceFlags, taps: string | undefined): Promise<{ f
   const { pipeline, passOptions } = await pipelineOf(a.src, a);
   const c = compile(a.src, { ...optionsOf(a), passOptions, taps: a.taps || taps !== undefined, stored: await storedIn(a.weights ?? a.src) }, pipeline);
   checkModelEffects(c.spec, a);
-  for (const w of c.warnings) process.stderr.write(render(w) + "\n");
-  return { folder: cacheArtifact(c, (d) => void process.stderr.write(render(d) + "\n")), beside: statSync(a.src).isDirectory() ? a.src : path.dirname(a.src) };
+  c.warnings.forEach(say);
+  return { folder: cacheArtifact(c, say), beside: statSync(a.src).isDirectory() ? a.src : path.dirname(a.src) };
 }
 
 /** The tokenizer beside the weights, or else beside the config; `option` is what needs it. */
@@ -54,7 +55,7 @@ export async function tokenizerOf({ weights, beside }: Source, option: string, h
   if (folders.length === 0) throw new DiagnosticError(usage(`${option} needs a tokenizer; an artifact with synthetic weights has none`, help));
   const holds = (f: string): boolean => ["tokenizer.json", "tiktoken.model"].some((name) => existsSync(path.join(f, name)));
   const tokenizer = await loadTokenizer(folders.find(holds) ?? folders[0]);
-  for (const w of tokenizer.warnings) process.stderr.write(render(w) + "\n");
+  tokenizer.warnings.forEach(say);
   return tokenizer;
 }
 

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { DiagnosticError, didYouMean, render } from "../../ir/diagnostic.ts";
+import { DiagnosticError, didYouMean } from "../../ir/diagnostic.ts";
 import { configPassedOver, pluginNotLoaded, pluginShape, ruleRefuted, unknownPass } from "../../passes/diagnostics.ts";
 import { deepFreeze } from "../../ir/freeze.ts";
 import { counterexample, insertAfter, insertBefore, standard, type Pass, type Rule } from "../../passes/index.ts";
@@ -11,6 +11,7 @@ import { BUDGET_S, timedOut, withinBudget } from "./plugin-gate.ts";
 import { ownConfig } from "./own-config.ts";
 import { thrownAt, withoutExit } from "./plugin-blame.ts";
 import { exported, reasonOf } from "./plugin-module.ts";
+import { say } from "../tell.ts";
 
 /**
  * The pipeline with every plug-in in its place: the working directory's dsc.config first, then the files named, in order. `models`
@@ -19,7 +20,7 @@ import { exported, reasonOf } from "./plugin-module.ts";
 export async function loadPlugins(models: string | readonly string[] | undefined, files: readonly string[], seconds = BUDGET_S): Promise<readonly Pass[]> {
   const { file: own, passed } = ownConfig(typeof models === "string" ? [models] : (models ?? []));
   const named = new Set(files.map((f) => path.resolve(f)));
-  for (const { file, why } of passed) if (!named.has(path.resolve(file))) process.stderr.write(render(configPassedOver(file, why)) + "\n");
+  for (const { file, why } of passed) if (!named.has(path.resolve(file))) say(configPassedOver(file, why));
   if (own !== undefined) process.stderr.write(`plug-ins of the working directory: ${path.relative(process.cwd(), own)}\n`);
   let pipeline: readonly Pass[] = standard;
   for (const file of [...(own ? [own] : []), ...files]) pipeline = placed(file, await exported(file, seconds), pipeline);
