@@ -2,9 +2,7 @@
 import type { Costs, LaunchCost, StepCost } from "../analysis/step-cost.ts";
 import type { Machine } from "../../ir/machine.ts";
 import { flops, size } from "./summary.ts";
-import { table } from "./table.ts";
-
-const number = (n: number): string => (n >= 100 ? n.toFixed(0) : n >= 1 ? n.toFixed(1) : n.toFixed(3));
+import { digits, table, times } from "./table.ts";
 
 /** `kernel`: only its launches. */
 export function printCosts({ steps, launches }: Costs, machine: Machine, kernel?: string): string {
@@ -20,14 +18,14 @@ export function printCosts({ steps, launches }: Costs, machine: Machine, kernel?
 
 const stepLine = (name: string, s: StepCost): string => `${name}: ${s.rows} row${s.rows > 1 ? "s" : ""} of ${s.sequences} sequence${s.sequences > 1 ? "s" : ""}, ${s.cached} cached`;
 
-const total = (s: StepCost): string => `in all: ${number(s.floor_us)} us, ${size(s.bytes)}, ${flops(s.flops)}, ${s.launches.toFixed(0)} launches`;
+const total = (s: StepCost): string => `in all: ${digits(s.floor_us)} us, ${size(s.bytes)}, ${flops(s.flops)}, ${s.launches.toFixed(0)} launches`;
 
-const work = (l: LaunchCost): string[] => [number(l.bytes / 1e6), number(l.flops / 1e9), number(l.floor_us)];
+const work = (l: LaunchCost): string[] => [digits(l.bytes / 1e6), digits(l.flops / 1e9), digits(l.floor_us)];
 
 const rowsOf = (launches: readonly LaunchCost[]): string[] =>
   table(
     ["%", "site", "kernel", "op", "times", "MB", "GFLOP", "floor us", "in all us"],
-    launches.map((l) => [(100 * l.share).toFixed(1), l.site, l.kernel, l.op, number(l.times).replace(/\.0$/, ""), ...work(l), number(l.times * l.floor_us)]),
+    launches.map((l) => [(100 * l.share).toFixed(1), l.site, l.kernel, l.op, times(l.times), ...work(l), digits(l.times * l.floor_us)]),
     [0, 4, 5, 6, 7, 8],
   );
 

@@ -3,7 +3,7 @@
 import type { Machine } from "../../ir/machine.ts";
 import type { Fit, Roofline, Step } from "../analysis/roofline.ts";
 import { flops, size } from "./summary.ts";
-import { table } from "./table.ts";
+import { digits, table, times } from "./table.ts";
 
 /** Sites beyond this share of a step are told by their number. */
 const SHOWN = 0.99;
@@ -40,7 +40,6 @@ function fit(m: Fit): string {
 }
 
 function sites(step: Step, all: boolean): string[] {
-  const number = (n: number): string => (n >= 100 ? n.toFixed(0) : n >= 1 ? n.toFixed(1) : n.toFixed(3));
   const shown: Step["sites"] = [];
   let told = 0;
   for (const s of step.sites) {
@@ -49,7 +48,7 @@ function sites(step: Step, all: boolean): string[] {
     told += s.share;
   }
   const rows = shown.map((s) => [
-    (100 * s.share).toFixed(1), s.site, s.op, number(s.times).replace(/\.0$/, ""), number(s.bytes / 1e6), number(s.flops / 1e9), number(s.floor_us), number(s.floor_us * s.times), s.bound,
+    (100 * s.share).toFixed(1), s.site, s.op, times(s.times), digits(s.bytes / 1e6), digits(s.flops / 1e9), digits(s.floor_us), digits(s.floor_us * s.times), s.bound,
   ]);
   const left = step.sites.length - shown.length;
   return [
