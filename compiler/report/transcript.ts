@@ -1,6 +1,6 @@
 // What each pass did, for a person: a line per rule, a column per entry point (prefill, extend, decode, draft), the number of
-// places it fired at in each, and below a pass why it refused where it did. The artifact's ledger.json has every site.
-import type { Entry, Outcome } from "../../passes/index.ts";
+// places it fired at in each, and below a pass why it declined or refused where it did. The artifact's ledger.json has every site.
+import type { Entry, Outcome, Verdict } from "../../passes/index.ts";
 
 /** With more entry points than this (a hand-written module), one column counts them all. */
 const MOST_COLUMNS = 6;
@@ -33,7 +33,7 @@ export function transcript({ ledger: { entries: every }, snapshots }: Outcome, p
       lines.push(`  ${row.rule}`.padEnd(width) + counts.join(""));
       if (row.changes) lines.push(`    changes the function: ${row.changes}`);
     }
-    lines.push(...refusals(entries), ...proofs.filter((p) => p.pass === pass).map((p) => `    ${p.says}`));
+    lines.push(...reasons(entries), ...proofs.filter((p) => p.pass === pass).map((p) => `    ${p.says}`));
   }
   return lines.join("\n");
 }
@@ -50,19 +50,20 @@ function rowsOf(entries: readonly Entry[], column: (e: Entry) => string): Row[] 
   return [...rows.values()];
 }
 
-/** One line per reason; rules that share it share the line. */
-function refusals(entries: readonly Entry[]): string[] {
-  const reasons = new Map<string, { sites: Set<string>; rules: Set<string> }>();
+/** One line per verdict and reason; rules that share them share the line. */
+function reasons(entries: readonly Entry[]): string[] {
+  const groups = new Map<string, { outcome: Verdict; reason: string; sites: Set<string>; rules: Set<string> }>();
   const rules = new Set(entries.map((e) => e.rule));
-  for (const e of entries.filter((x) => x.outcome !== "fired")) {
-    const at = reasons.get(e.reason ?? "") ?? { sites: new Set<string>(), rules: new Set<string>() };
-    reasons.set(e.reason ?? "", at);
-    at.sites.add(e.site);
-    at.rules.add(e.rule);
+  for (const { outcome, reason = "", site, rule } of entries.filter((x) => x.outcome !== "fired")) {
+    const key = `${outcome} ${reason}`;
+    const group = groups.get(key) ?? { outcome, reason, sites: new Set<string>(), rules: new Set<string>() };
+    groups.set(key, group);
+    group.sites.add(site);
+    group.rules.add(rule);
   }
-  return [...reasons].map(([reason, at]) => {
-    const which = rules.size > 1 ? `${[...at.rules].join("; ")}\n      ` : "";
-    return `    refused: ${which}in ${folded(at.sites)}: ${reason}`;
+  return [...groups.values()].map((g) => {
+    const which = rules.size > 1 ? `${[...g.rules].join("; ")}\n      ` : "";
+    return `    ${g.outcome}: ${which}in ${folded(g.sites)}: ${g.reason}`;
   });
 }
 

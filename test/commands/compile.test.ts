@@ -20,7 +20,7 @@ test("R1 compiles to the same bytes twice, and says what each pass did", async (
 
   for (const pass of ["absorb-mla", "fp8-block-gemm", "moe-dispatch"]) expect(first.stdout).toMatch(new RegExp(`^${pass}$`, "m"));
   expect(first.stdout).toMatch(/absorb W_uk into the query +- +2 +2 +1/);
-  expect(first.stdout).toMatch(/refused: [^\n]+\n +in prefill\/\{dense_layer, moe_layer\}: absorbing would cost [\d.]+ GFLOP more/);
+  expect(first.stdout).toMatch(/declined: [^\n]+\n +in prefill\/\{dense_layer, moe_layer\}: absorbing would cost [\d.]+ GFLOP more/);
   expect(first.stdout).toContain("DeepseekV3ForCausalLM for cpu: 61 layers, 13 functions, ");
   expect(first.stdout).toContain("688.57 GB of weights");
   // Wall time is for people: it would make two answers differ.

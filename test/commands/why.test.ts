@@ -138,5 +138,5 @@ test("options of passes: unknown keys and values are refused before any work", a
   expect(await refusal("compile", r1, "-o", at("x"), "--pass-option", "absorb-mla.attention=sometimes")).toContain("must be one of auto, expanded, absorbed");
   expect(await refusal("compile", r1, "-o", at("x"), "--pass-option", "attention")).toContain("write pass.key=value");
   const { stdout } = await dsc("compile", r1, "-o", at("forced"), "--pass-option", "absorb-mla.attention=absorbed");
-  expect(stdout).not.toContain("refused: read the latents");
+  expect(stdout).not.toMatch(/(declined|refused): read the latents/);
 });
