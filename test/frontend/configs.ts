@@ -49,6 +49,8 @@ export function refusedText(text: string, set: string[] = []): Diagnostic[] {
   throw new Error("expected a refusal");
 }
 
+export const codes = (found: readonly Diagnostic[]): string[] => found.map((d) => d.code);
+
 const kimi = withKeys(r1, {
   model_type: "kimi_k2",
   num_attention_heads: 64,
