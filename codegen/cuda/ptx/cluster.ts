@@ -30,6 +30,12 @@ export const cluster: readonly Entry[] = [
     host: "await_cluster();",
   }),
   device({
+    doc: "The same variable in another block of the cluster.",
+    is: "template <class T> T* at_rank(T* p, u32 rank)",
+    does: `T* there; asm volatile("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(p), "r"(rank)); return there;`,
+    host: "return (T*)((u8*)p - self->block->shared + self->block->cluster->blocks[rank]->shared);",
+  }),
+  device({
     doc: "From the same place in another block's shared memory.",
     is: "float4 ld_shared_cluster_v4_f32(u32 from, u32 rank)",
     does: `float4 v;
