@@ -3,7 +3,7 @@
 import { lstatSync, readdirSync, rmSync, rmdirSync } from "node:fs";
 import path from "node:path";
 import { readRegularSync, readTextSync } from "../../runtime/files.ts";
-import { MANIFEST, filesOfManifest, sha256 } from "../../runtime/manifest-text.ts";
+import { MANIFEST, filesOfManifest, isOwnPath, sha256 } from "../../runtime/manifest-text.ts";
 import { LOCK, STAGE, alive } from "./lock.ts";
 
 /** A writer's own folder inside an artifact's: its process id, and letters that make it new. */
@@ -101,7 +101,7 @@ export function clearStage(stage: string): void {
   for (const part of [path.join(stage, "old"), stage]) {
     if (kindAt(part) !== "folder") continue;
     for (const below of ["graph", "kernels"]) clearFolder(path.join(part, below), () => true);
-    clearFolder(part, (n) => n === MANIFEST || /^(ledger|origins|problems)\.json$/.test(n));
+    clearFolder(part, (n) => n === MANIFEST || isOwnPath(n));
   }
 }
 

@@ -1,5 +1,5 @@
-// The files of an artifact that are there to be read, not run: origins.json, ledger.json, problems.json. Their bytes are those the
-// manifest has digests of; here their form is checked, so that what prints them meets no surprise. What is wrong ends in DSC5003.
+// The files of an artifact that are there to be read, not run: origins.json, ledger.json, problems.json, instead.json. Their bytes are
+// those the manifest has digests of; here their form is checked, so that what prints them meets no surprise. What is wrong ends in DSC5003.
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Instead, Problem } from "../../ir/kernel/catalogue.ts";
 import type { Entry } from "../../passes/index.ts";

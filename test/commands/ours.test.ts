@@ -112,6 +112,16 @@ test("what lies beside an artifact's own files stays, inside its folders too; em
   expect(readdirSync(out).filter((n) => n.startsWith(".dsc-"))).toEqual([]);
 });
 
+test("every file a target writes is known for dsc's: of an artifact for CUDA replaced by another nothing is left", () => {
+  const out = at(`ours-${count++}`);
+  const cuda = { ...defaults, target: "cuda", activations: "bf16" } as const;
+  const first = compile(path.join(root, "examples/printed-model"), cuda);
+  expect([...first.files.keys()]).toContain("instead.json");
+  writeArtifact(first, out);
+  writeArtifact(all, out);
+  expect(readdirSync(out).toSorted()).toEqual([...new Set(["manifest.json", ...all.files.keys()].map((f) => f.split("/")[0]))].toSorted());
+});
+
 test("files of an artifact that are gone are no obstacle, nor is a link to an empty folder as OUT", () => {
   const out = artifact((o) => rmSync(path.join(o, kernel)));
   writeArtifact(none, out);
