@@ -112,7 +112,7 @@ export const pluginUnproved = (file: string, pass: string, says: string): Diagno
   });
 
 export const pluginLater = (file: string, problem: string, notes: readonly string[], span: Span): Diagnostic =>
-  error("DSC3110", `plug-in ${file} threw, after it was asked for anything: ${problem}`, { spans: [span], notes: [...notes], help: "a plug-in's work ends when its function returns: no timers, no promises" });
+  error("DSC3110", `plug-in ${file} threw while nothing was asked of it: ${problem}`, { spans: [span], notes: [...notes], help: "a plug-in's work ends when its function returns: no timers, no promises" });
 
 export const pluginEnded = (files: readonly string[]): Diagnostic =>
   error("DSC3109", "the program was ended before its command was", {

@@ -41,6 +41,12 @@ export const passes: Readonly<Record<string, Entry>> = {
     example: "An einsum with two contracted axes that no view makes one.",
     fix: "dsc ops NAME says which targets have a kernel. A pass may have to run first: try --passes all.",
   },
+  DSC3020: {
+    name: "a pass changes what is computed",
+    means: "dsc verify interprets a small model in float64 before and after each pass. The logits differ by more than rounding, and the pass declares no change.",
+    example: "A rule that drops a scale.",
+    fix: "This is a fault of the pass: dsc opt on graph/00-frontend.dsc with the passes up to it shows the graph it made.",
+  },
   DSC3101: {
     name: "a plug-in cannot be loaded",
     means: "A plug-in is a TypeScript or JavaScript module, named by --plugin, or the dsc.config.ts of the working directory. Reading or running the module failed, with the reason in the note.",
@@ -58,6 +64,24 @@ export const passes: Readonly<Record<string, Entry>> = {
     means: "Before a plug-in runs, both sides of each of its rules are built at small sizes, filled and interpreted in float64, at the attributes given and at others, at odd sizes, for rows of zeros, ties and large numbers, and over several blocks of 128. They differ: the note has the sizes and the first element that does.",
     example: "from: ({ x }) => silu({ x }), to: ({ x }) => x",
     fix: "Correct the rule. One that changes only rounding says within, one that changes what is computed says changes: { why, within }, within being how far off the right side may be.",
+  },
+  DSC3104: {
+    name: "a plug-in threw",
+    means: "The work of a plug-in's pass ended in an error. The place and the rule are named, and the graph from just before is written beside OUT, cut down to the function it was in.",
+    example: "A `to` that reads an axis its operand does not have.",
+    fix: "dsc opt FILE.dsc -p PASS --plugin FILE shows it again, on that function alone.",
+  },
+  DSC3105: {
+    name: "a plug-in that does not end",
+    means: "One pass of a plug-in may take ten seconds for one model, or as many as DSC_PLUGIN_SECONDS says. This one was stopped there.",
+    example: "A `run` with a loop that nothing ends.",
+    fix: "dsc opt FILE.dsc -p PASS --plugin FILE shows it again.",
+  },
+  DSC3106: {
+    name: "a dsc.config that is not run",
+    means: "dsc.config.ts is code, and dsc runs it from the working directory only. One that lies in a model folder came with the model: it is not run, whether the folder is SRC, --weights or where you work.",
+    example: "cd some-model && dsc run . --prompt hi, where some-model holds a dsc.config.ts",
+    fix: "Work in a folder of your own. --plugin FILE runs any file, this one too, once you trust who wrote it.",
   },
   DSC3107: {
     name: "a plug-in that changes what is computed",
@@ -82,29 +106,5 @@ export const passes: Readonly<Record<string, Entry>> = {
     means: "A timer or a promise that a plug-in left behind failed while nothing was asked of it. The line in its file is named.",
     example: "setTimeout(() => { throw new Error() }) at the top of a plug-in.",
     fix: "Let a plug-in's work end when its function returns.",
-  },
-  DSC3106: {
-    name: "a dsc.config that is not run",
-    means: "dsc.config.ts is code, and dsc runs it from the working directory only. One that lies in a model folder came with the model: it is not run, whether the folder is SRC, --weights or where you work.",
-    example: "cd some-model && dsc run . --prompt hi, where some-model holds a dsc.config.ts",
-    fix: "Work in a folder of your own. --plugin FILE runs any file, this one too, once you trust who wrote it.",
-  },
-  DSC3104: {
-    name: "a plug-in threw",
-    means: "The work of a plug-in's pass ended in an error. The place and the rule are named, and the graph from just before is written beside OUT, cut down to the function it was in.",
-    example: "A `to` that reads an axis its operand does not have.",
-    fix: "dsc opt FILE.dsc -p PASS --plugin FILE shows it again, on that function alone.",
-  },
-  DSC3105: {
-    name: "a plug-in that does not end",
-    means: "One pass of a plug-in may take ten seconds for one model, or as many as DSC_PLUGIN_SECONDS says. This one was stopped there.",
-    example: "A `run` with a loop that nothing ends.",
-    fix: "dsc opt FILE.dsc -p PASS --plugin FILE shows it again.",
-  },
-  DSC3020: {
-    name: "a pass changes what is computed",
-    means: "dsc verify interprets a small model in float64 before and after each pass. The logits differ by more than rounding, and the pass declares no change.",
-    example: "A rule that drops a scale.",
-    fix: "This is a fault of the pass: dsc opt on graph/00-frontend.dsc with the passes up to it shows the graph it made.",
   },
 };
