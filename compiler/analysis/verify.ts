@@ -125,8 +125,12 @@ function noise(name: string, n: number): Float64Array {
   });
 }
 
+/** The largest difference of two lists; Infinity where a number is NaN or infinite, or one list is longer. */
 export function largest(a: Float64Array, b: Float64Array): number {
   let d = a.length === b.length ? 0 : Infinity;
-  for (let i = 0; i < a.length; i++) d = Math.max(d, Number.isFinite(a[i]) ? Math.abs(a[i] - b[i]) : Infinity);
+  for (let i = 0; i < a.length; i++) {
+    const apart = Math.abs(a[i] - b[i]);
+    d = Math.max(d, Number.isNaN(apart) ? Infinity : apart);
+  }
   return d;
 }

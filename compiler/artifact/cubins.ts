@@ -1,7 +1,7 @@
 // Compiled forms of an artifact's CUDA kernels, so that a machine that runs it needs no compiler. They come from NVRTC or nvcc of
 // this machine, which needs no GPU; another compiler gives other bytes, so an artifact with cubins names the one it had.
-import { createHash } from "node:crypto";
 import type { Manifest } from "../../ir/artifact.ts";
+import { sha256 } from "../../runtime/manifest-text.ts";
 import type { Compiled } from "../driver/pack.ts";
 
 /** The same artifact with a .cubin beside every .cu; `by` insists on a compiler, `tell` hears how far it is. */
@@ -27,13 +27,12 @@ export async function withCubins(c: Compiled, by?: "nvrtc" | "nvcc", tell: (doin
     ...Object.entries(kernels).map(async ([name, k]) => void (kernels[name] = { ...k, binary: await compiled(name, k.text) })),
     ...Object.entries(own).map(async ([name, k]) => void (k.binary = await compiled(name, k.text))),
   ]);
-  const digest = (data: string | Uint8Array): string => createHash("sha256").update(data).digest("hex");
   const manifest = {
     ...c.manifest,
     options: { ...c.manifest.options, cubins: compilerName(by) },
     kernels,
     own,
-    files: Object.fromEntries([...files].map(([path, data]) => [path, c.manifest.files[path] ?? digest(data)])),
+    files: Object.fromEntries([...files].map(([path, data]) => [path, c.manifest.files[path] ?? sha256(data)])),
   };
   return { ...c, manifest, files };
 }

@@ -2,13 +2,14 @@
 // compiled once: cubins are kept in the user's cache under a digest of text, options and Triton's version. Without Triton the
 // artifact holds sources only, with a warning; the runtime refuses to run those.
 import { spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import path from "node:path";
 import type { Built } from "../../codegen/backend.ts";
 import type { KernelRecord } from "../../ir/artifact.ts";
 import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
+import { writeWhole } from "../../runtime/files.ts";
+import { sha256 } from "../../runtime/manifest-text.ts";
 import { cacheFolder, variable } from "../../runtime/user-cache.ts";
 import { noTriton, tritonFailed } from "../diagnostics.ts";
 
@@ -67,7 +68,7 @@ export function compileTriton(jobs: readonly TritonJob[], kernels: Record<string
   const version = tritonVersion();
   if (version === undefined) return [noTriton(python())];
   const store = path.join(cacheFolder(), "triton");
-  const keyed = jobs.map((j) => ({ ...j, key: createHash("sha256").update(JSON.stringify([version, j.entry, j.text, j.aot])).digest("hex").slice(0, 32) }));
+  const keyed = jobs.map((j) => ({ ...j, key: sha256(JSON.stringify([version, j.entry, j.text, j.aot])).slice(0, 32) }));
   const fresh = keyed.filter((j) => !existsSync(path.join(store, `${j.key}.json`)));
   const built = fresh.length ? build(fresh, store) : new Map<string, Cubin>();
   for (const j of keyed) {
@@ -109,8 +110,8 @@ function build(jobs: readonly (TritonJob & { key: string })[], store: string): M
       mkdirSync(store, { recursive: true });
       for (const [key, { cubin, shared }] of built) {
         // The record moves last: who sees it finds the cubin.
-        place(cubin, path.join(store, `${key}.cubin`));
-        place(JSON.stringify({ shared }), path.join(store, `${key}.json`));
+        writeWhole(path.join(store, `${key}.cubin`), cubin);
+        writeWhole(path.join(store, `${key}.json`), JSON.stringify({ shared }));
       }
     } catch {
       // Compiled again next time.
@@ -119,9 +120,4 @@ function build(jobs: readonly (TritonJob & { key: string })[], store: string): M
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
-}
-
-function place(data: string | Uint8Array, file: string): void {
-  writeFileSync(`${file}.${process.pid}.tmp`, data);
-  renameSync(`${file}.${process.pid}.tmp`, file);
 }

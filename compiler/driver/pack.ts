@@ -1,5 +1,4 @@
 // Last verb of a compile: the files of an artifact and the manifest over them, in memory. Writing them is artifact/write.ts.
-import { createHash } from "node:crypto";
 import path from "node:path";
 import type { TargetBackend } from "../../codegen/backend.ts";
 import type { Manifest, ModelFacts } from "../../ir/artifact.ts";
@@ -7,6 +6,7 @@ import type { Diagnostic } from "../../ir/diagnostic.ts";
 import { printModule, type Func } from "../../ir/index.ts";
 import type { Outcome, Pass } from "../../passes/index.ts";
 import { snapshotName } from "../../passes/pipeline.ts";
+import { sha256 } from "../../runtime/manifest-text.ts";
 import { originsText } from "../analysis/origins.ts";
 import { weightPlans } from "../analysis/weight-plans.ts";
 import { compileTriton } from "../artifact/triton.ts";
@@ -87,7 +87,7 @@ function manifestOf(
     functions: built.functions,
     entries: module.entries,
     load: module.load.map((l) => ({ function: l.func, layers: [...l.layers] })),
-    files: Object.fromEntries([...files].map(([name, data]) => [name, createHash("sha256").update(data).digest("hex")])),
+    files: Object.fromEntries([...files].map(([name, data]) => [name, sha256(data)])),
   };
 }
 

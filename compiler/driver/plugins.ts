@@ -1,12 +1,12 @@
 // The plug-in door: TypeScript passes from outside the tree, checked and placed in the pipeline. Their rules are proved before they
 // run. The digest in the artifact is that of the file itself, not of what it imports.
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { DiagnosticError, didYouMean } from "../../ir/diagnostic.ts";
 import { configPassedOver, pluginNotLoaded, pluginShape, ruleRefuted, unknownPass } from "../../passes/diagnostics.ts";
 import { deepFreeze } from "../../ir/freeze.ts";
 import { counterexample, insertAfter, insertBefore, standard, type Pass, type Rule } from "../../passes/index.ts";
+import { sha256 } from "../../runtime/manifest-text.ts";
 import { BUDGET_S, timedOut, withinBudget } from "./plugin-gate.ts";
 import { ownConfig } from "./own-config.ts";
 import { thrownAt, withoutExit } from "./plugin-blame.ts";
@@ -39,7 +39,7 @@ function placed(file: string, from: unknown, pipeline: readonly Pass[]): readonl
   if (!Array.isArray(next) || next.length === 0) throw new DiagnosticError(pluginShape(file, "exports no pipeline", `the pipeline is ${Array.isArray(next) ? "empty" : next === null ? "null" : typeof next}, no list of passes`));
   const bad = next.findIndex((p: unknown) => typeof p !== "object" || p === null || Array.isArray(p));
   if (bad >= 0) throw new DiagnosticError(pluginShape(file, "exports no pipeline", `number ${bad + 1} of the pipeline is no pass`));
-  const digest = createHash("sha256").update(readFileSync(file)).digest("hex");
+  const digest = sha256(readFileSync(file));
   const known = next as Pass[];
   const own = known.map((p) => (pipeline.includes(p) ? p : checked(file, { ...p, plugin: { file, digest } }, known)));
   const twice = own.find((p, i) => own.findIndex((q) => q.name === p.name) !== i);

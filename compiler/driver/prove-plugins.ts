@@ -1,13 +1,13 @@
 // Plug-ins are proved on the model they are used for: made small, it is interpreted in float64 before and after each of their
 // passes. Rules are equations proved alone, and hold where the proof's holes stand for anything; what `run` and `whole` do, and a
 // rule that looks at the graph around it, is only seen here. A proof is kept under a digest of both texts, so that it is made once.
-import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
 import { printFunc, printModule, type Module } from "../../ir/index.ts";
 import { pluginChanges, pluginUnproved } from "../../passes/diagnostics.ts";
 import { runPipeline, type Ledger, type Outcome, type Pass } from "../../passes/index.ts";
+import { sha256 } from "../../runtime/manifest-text.ts";
 import { cacheFolder } from "../../runtime/user-cache.ts";
 import { modelModule } from "../frontend/model.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
@@ -113,10 +113,7 @@ function held(
       kept.keep();
       continue;
     }
-    const at =
-      x.findIndex((v, i) => !(Math.abs(v - y[i]) === difference)) < 0 || !Number.isFinite(difference)
-        ? y.findIndex((v) => !Number.isFinite(v))
-        : x.findIndex((v, i) => Math.abs(v - y[i]) === difference);
+    const at = x.length === y.length ? x.findIndex((v, i) => !(Math.abs(v - y[i]) < difference)) : -1;
     const [row, id] = at < 0 ? [0, 0] : [Math.floor(at / spec.vocab), at % spec.vocab];
     const changed = [...after.funcs.values()].filter((f) => printed(before, f.name) !== printFunc(f)).map((f) => `@${f.name}`);
     const repro = writeBefore(p.name, printModule(before), folder);
@@ -148,7 +145,7 @@ const textOf = (m: Module): string =>
 
 /** Whether a pair of modules was proved before, under this version of dsc. */
 function keptProof(texts: string, entry: string): { known: boolean; keep(): void } {
-  const digest = createHash("sha256").update(`${version} ${entry}\n${texts}`).digest("hex");
+  const digest = sha256(`${version} ${entry}\n${texts}`);
   const file = path.join(cacheFolder(), "proofs", digest);
   return {
     known: existsSync(file),
