@@ -1,12 +1,13 @@
 // Contracts: how often a pass must fire, from what the model was before any pass. A pattern that a change upstream hides
-// then ends a compile with the rule and the places it was missed at, instead of giving a slower model.
+// then is told with the rule and the places it was missed at, instead of giving a slower model in silence.
 import { add, dequantize, isWeight, linear, mapExperts, mapSequences, mul, quantize, rmsNorm, silu } from "../ir/index.ts";
 import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
-import { bodyOf, type Func, type Module, type Node, type Value } from "../ir/graph.ts";
+import { bodyOf, type Func, type Module, type Node } from "../ir/graph.ts";
 import { everyNode } from "../ir/print.ts";
 import { asTensor } from "../ir/types.ts";
 import { contractBroken } from "./diagnostics.ts";
 import type { Ledger } from "./ledger.ts";
+import { readersOf } from "./rewrite.ts";
 
 /** What one function of the model holds as the frontend wrote it. */
 export interface Body {
@@ -50,7 +51,6 @@ export interface Expectation {
   times: number;
 }
 
-/** An expectation for every body, leaving out those that need nothing. */
 /** What the contract of a pass needs to know of it. */
 interface Bound {
   readonly name: string;
@@ -59,6 +59,7 @@ interface Bound {
   readonly expect?: (known: Known) => readonly Expectation[];
 }
 
+/** An expectation for every body, leaving out those that need nothing. */
 export const inEach = (bodies: readonly Body[], rules: readonly string[], times: (b: Body) => number): Expectation[] =>
   bodies.map((b) => ({ rules, site: b.func, times: times(b) })).filter((e) => e.times > 0);
 
@@ -71,8 +72,7 @@ export const bodiesOf = (m: Module): Body[] => [...m.funcs.values()].map(bodyFac
 
 function bodyFacts(f: Func): Body {
   const nodes = everyNode(f);
-  const readers = new Map<Value, Node[]>();
-  for (const n of nodes) for (const o of n.operands) readers.set(o, [...(readers.get(o) ?? []), n]);
+  const readers = readersOf(f);
   const of = (op: Made): Node[] => nodes.filter(op.made);
   const inside = new Set(of(mapExperts).flatMap((n) => bodyOf(n.region!)));
   const norms = of(rmsNorm);

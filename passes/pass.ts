@@ -45,7 +45,7 @@ export interface Pass {
   run?: (f: Func, cx: Cx) => Func;
   /** Rewrites the module; runs last. */
   whole?: (m: Module, cx: Cx) => Module;
-  /** Where it must fire, from what the model was before any pass; less is an error, not a slower model. */
+  /** Where it must fire, from what the model was before any pass; less is told (DSC3003), not a slower model in silence. */
   expect?: (known: Known) => Expectation[];
   /** Plug-ins only: the pass of the standard pipeline it goes before or after. */
   before?: string;
