@@ -5,7 +5,7 @@ import { DiagnosticError } from "./diagnostic.ts";
 import { isDType } from "./dtype.ts";
 import { Graph, topological, type Node, type Value } from "./graph.ts";
 import { evaluated, type Env, type Tensor } from "./interpret.ts";
-import { op, type AttrKinds, type Builder, type Op, type Operands, type Result, type Signature } from "./op.ts";
+import { keyOf, op, type AttrKinds, type Builder, type Op, type Operands, type Result, type Signature } from "./op.ts";
 import { param } from "./ops/module.ts";
 import { parsePattern } from "./signature.ts";
 import type { Traits } from "./traits.ts";
@@ -35,14 +35,18 @@ export function fused<const I extends Signature, const A extends AttrKinds = {},
   name: string,
   d: FusedDeclaration<I, A, O>,
 ): FusedBuilder<I, A, O> {
-  const keys = Object.keys(d.ins);
+  const keys = Object.keys(d.ins).map(keyOf);
+  const signatures = Object.values(d.ins);
   // As in op.ts: what is checked at run time becomes what the declaration's types say.
   const graphOf = d.of as unknown as (operands: Record<string, Value>, attrs: Attrs) => Value | Record<string, Value>;
   const outs = d.outs ? Object.keys(d.outs) : undefined;
   const of = (operands: readonly Value[], attrs: Attrs): readonly Value[] => {
-    const given = graphOf(Object.fromEntries(operands.map((v, i) => [keys[i].replace("?", ""), v])), attrs);
+    const given = graphOf(Object.fromEntries(operands.map((v, i) => [keys[i], v])), attrs);
     return outs ? outs.map((k) => (given as Record<string, Value>)[k]) : [given as Value];
   };
+  /** One result as it is, several by name. */
+  const byName = <T>(results: readonly T[]): T | Record<string, T> =>
+    outs ? Object.fromEntries(outs.map((k, i) => [k, results[i]])) : results[0];
   const built = op<I, A, O>(name, { ...d, of, infer: inferred, reference: evaluatedParts } as never);
 
   function inferred(types: Record<string, Type>, attrs: Attrs): Type[] | string {
@@ -56,19 +60,17 @@ export function fused<const I extends Signature, const A extends AttrKinds = {},
 
   function evaluatedParts(tensors: Record<string, Tensor>, attrs: Attrs, env: Env): Tensor | Record<string, Tensor> {
     const operands = Object.values(tensors);
-    const { params, results } = partsOf(built.op, operands.map((t, i) => typeOf(d.ins[keys[i]], t)), attrs);
+    const { params, results } = partsOf(built.op, operands.map((t, i) => typeOf(signatures[i], t)), attrs);
     const values = new Map(params.map((p, i) => [p, operands[i]]));
-    const out = evaluated(results, values, d.unrounded ? { ...env, mode: "real" } : env);
-    return outs ? Object.fromEntries(outs.map((k, i) => [k, out[i]])) : out[0];
+    return byName(evaluated(results, values, d.unrounded ? { ...env, mode: "real" } : env));
   }
 
-  const args = ({ ...given }: Record<string, unknown>): Value | Record<string, Value> => {
-    const operands = keys.flatMap((k) => (given[k.replace("?", "")] as Value | undefined) ?? []);
+  const parts = (given: Record<string, unknown>): Value | Record<string, Value> => {
+    const operands = keys.flatMap((k) => (given[k] as Value | undefined) ?? []);
     const attrs = Object.fromEntries(Object.entries(built.op.attrs).map(([k, kind]) => [k, given[k] ?? kind.initial]));
-    const results = of(operands, attrs as Attrs);
-    return outs ? Object.fromEntries(outs.map((k, i) => [k, results[i]])) : results[0];
+    return byName(of(operands, attrs as Attrs));
   };
-  return Object.freeze(Object.assign((given: never) => (built as (x: never) => unknown)(given), built, { of: args })) as never;
+  return Object.freeze(Object.assign((given: never) => (built as (x: never) => unknown)(given), built, { of: parts })) as never;
 }
 
 /** The type of a tensor in the place of an operand: what the signature says of it, and the shape that it has. */
@@ -96,7 +98,7 @@ export function partsOf(o: Op, types: readonly Type[], attrs: Attrs): Parts {
   const found = before.get(key);
   if (found) return found;
   const graph = new Graph();
-  const params = types.map((t, i) => param(graph, o.ins[i].replace("?", ""), t));
+  const params = types.map((t, i) => param(graph, keyOf(o.ins[i]), t));
   const results = o.of(params, attrs);
   const parts: Parts = { params, nodes: topological(results).filter((n) => !n.leaf), results };
   before.set(key, parts);

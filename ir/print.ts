@@ -137,4 +137,3 @@ function emit(nodes: readonly Node[], names: Names, lines: Line[], indent: strin
     lines.push([`${indent}${dst} = ${word}${args ? " " + args : ""}${attrs}`, types, comment, n]);
   }
 }
-

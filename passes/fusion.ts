@@ -51,4 +51,3 @@ function inParts(root: Value): Value {
   }
   return done.get(root) ?? root;
 }
-

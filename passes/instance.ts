@@ -9,6 +9,7 @@ import {
   fixed,
   gatherRows,
   isDType,
+  keyOf,
   param,
   printFunc,
   sortExperts,
@@ -227,7 +228,7 @@ function whole(hole: Value, i: Instance, next: () => number): Tensor {
 function readerOf(hole: Value, i: Instance): { key: string; node: Value["node"] } | undefined {
   for (const node of topological([i.from, i.to])) {
     const at = node.operands.indexOf(hole);
-    if (at >= 0) return { key: node.op.ins[Math.min(at, node.op.ins.length - 1)].replace("?", "").replace("...", ""), node };
+    if (at >= 0) return { key: keyOf(node.op.ins[Math.min(at, node.op.ins.length - 1)]), node };
   }
   return undefined;
 }

@@ -8,7 +8,7 @@ import { bodiesOf, checkContract, type Known } from "./contract.ts";
 import { assumed, difference } from "./delta.ts";
 import { noFunction, passBroke, unknownPass } from "./diagnostics.ts";
 import { Ledger, type Entry } from "./ledger.ts";
-import { checkOptions, optionsOf } from "./options.ts";
+import { optionsOf } from "./options.ts";
 import type { At, Cx, Pass } from "./pass.ts";
 import { rewrite, type Watch } from "./rewrite.ts";
 import { labelsOf } from "./site.ts";
@@ -160,7 +160,7 @@ function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, given: Given, place:
 }
 
 /** What a pass gave back, in words, where it is no record. */
-const given = (v: unknown): string => (v === undefined ? "nothing" : v === null ? "null" : typeof (v as { then?: unknown }).then === "function" ? "a Promise: a pass is not async" : Array.isArray(v) ? "an array" : typeof v);
+const kindOf = (v: unknown): string => (v === undefined ? "nothing" : v === null ? "null" : typeof (v as { then?: unknown }).then === "function" ? "a Promise: a pass is not async" : Array.isArray(v) ? "an array" : typeof v);
 
 /** What `run` gave, which has to be the function with its results, still under its name. */
 function checkedFunc(p: Pass, f: Func, made: unknown): Func {
@@ -168,7 +168,7 @@ function checkedFunc(p: Pass, f: Func, made: unknown): Func {
   const say = (what: string): never => {
     throw new DiagnosticError(noFunction(p.name, f.name, what));
   };
-  if (typeof g !== "object" || g === null || typeof (g as { then?: unknown }).then === "function" || Array.isArray(g)) return say(`run gave ${given(made)}`);
+  if (typeof g !== "object" || g === null || typeof (g as { then?: unknown }).then === "function" || Array.isArray(g)) return say(`run gave ${kindOf(made)}`);
   if (g.name !== f.name) return say(`run gave a function named ${JSON.stringify(g.name)}`);
   for (const list of ["params", "results"] as const) {
     const values = g[list];
@@ -186,7 +186,7 @@ function checkedModule(p: Pass, made: unknown): Module {
   const say = (what: string): never => {
     throw new DiagnosticError(noFunction(p.name, undefined, what));
   };
-  if (typeof m !== "object" || m === null || typeof (m as { then?: unknown }).then === "function" || Array.isArray(m)) return say(`whole gave ${given(made)}`);
+  if (typeof m !== "object" || m === null || typeof (m as { then?: unknown }).then === "function" || Array.isArray(m)) return say(`whole gave ${kindOf(made)}`);
   for (const map of ["funcs", "weights"] as const) if (!(m[map] instanceof Map)) return say(`whole gave a module without a map of ${map}`);
   if (typeof m.entries !== "object" || !Array.isArray(m.load) || !(m.graph instanceof Graph)) return say("whole gave a module without entries, load or graph");
   for (const [name, f] of m.funcs!) checkedFunc(p, { name } as Func, f);
@@ -204,5 +204,3 @@ export const printAssume = (f: Func): string =>
   Object.entries(f.assume)
     .map(([k, v]) => `${k} = ${v}`)
     .join(", ");
-
-export { checkOptions, difference };

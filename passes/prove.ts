@@ -2,7 +2,7 @@
 // by element, at every trial of trials.ts. Every built-in rule is tried in the tests, every rule of a plug-in before it runs.
 import type { AttrValue } from "../ir/attr.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
-import { interpret, printType, type Tensor } from "../ir/index.ts";
+import { interpret, printType, type Tensor, type Value } from "../ir/index.ts";
 import { withoutRounding } from "../ir/numeric.ts";
 import { dequantized } from "../ir/ops/quant.ts";
 import { instanceOf, sideOf, type Instance } from "./instance.ts";
@@ -87,7 +87,8 @@ function tried(rule: Rule, seed: number, trial: Trial): { instance?: Instance; p
 function leftBuilds(rule: Rule, trial: Trial): boolean {
   try {
     // The right side is built from the same holes: the left one stands in for it.
-    instanceOf({ ...rule, sides: (holes, attrs) => rule.left(holes, attrs) }, 0, {}, trial);
+    const twice = (left: Value): ReturnType<Rule["sides"]> => ({ from: left, to: left });
+    instanceOf({ ...rule, sides: (holes, attrs) => twice(rule.left(holes, attrs)) }, 0, {}, trial);
     return true;
   } catch {
     return false;

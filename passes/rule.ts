@@ -69,8 +69,8 @@ export interface Rule {
   begins(v: Value): boolean;
   /** What the guard says of these holes and attributes, each value read once: a reason to refuse, or null. */
   guard(holes: Record<string, Value>, attrs: Record<string, AttrValue>, root: Value): string | null;
-  /** The left side over these holes, twice. */
-  left(holes: Record<string, Value>, attrs: Record<string, AttrValue>): { from: Value; to: Value };
+  /** The left side over these holes: there may be a meaning of it where the right side has none. */
+  left(holes: Record<string, Value>, attrs: Record<string, AttrValue>): Value;
   /** Both sides built over these holes. */
   sides(holes: Record<string, Value>, attrs: Record<string, AttrValue>, sizes: Record<string, Dim>): { from: Value; to: Value };
   /** The replacement for a value that matches, why a guard refuses, what of the pattern is not there, or null where its root is not. */
@@ -119,10 +119,7 @@ export function rule<const V extends Record<string, string>, const A extends Rec
     sizes: spec.sizes,
     ties: spec.ties,
     guard: (holes, attrs, root) => spec.when?.({ ...holes, ...attrs } as Holes<V> & AttrHoles<A>, { uses: () => 1, readers: () => [], root: root.node, assume: {} }) ?? null,
-    left(holes, attrs) {
-      const from = spec.from({ ...holes, ...attrs } as Holes<V> & AttrHoles<A>);
-      return { from, to: from };
-    },
+    left: (holes, attrs) => spec.from({ ...holes, ...attrs } as Holes<V> & AttrHoles<A>),
     sides(holes, attrs, sizes) {
       const v = { ...holes, ...attrs } as Holes<V> & AttrHoles<A>;
       return { from: spec.from(v), to: spec.to(v, sizes) };

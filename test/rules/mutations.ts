@@ -41,7 +41,7 @@ export function mutantsOf(rule: Rule): Mutant[] {
   const holes = Object.entries(instanceOf(rule, 0).holes).filter(([, v]) => v.type.kind === "tensor");
   const withHoles = (what: string, f: (holes: Record<string, Value>) => Record<string, Value>): Mutant => ({
     what,
-    rule: { ...rule, sides: (h, a, z) => ({ from: rule.left(h, a).from, to: rule.sides(f(h), a, z).to }) },
+    rule: { ...rule, sides: (h, a, z) => ({ from: rule.left(h, a), to: rule.sides(f(h), a, z).to }) },
   });
   const factors = holes
     .filter(([, v]) => printType(v.type).endsWith("f32"))
