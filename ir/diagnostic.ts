@@ -91,6 +91,13 @@ export function warning(code: string, title: string, details: Details = {}): Dia
 /** A place that is no line of a text: a binary file, a tensor, a function, a pass, an option. */
 export const place = (name: string, label?: string): Span => ({ file: name, line: 0, column: 0, ...(label === undefined ? {} : { label }) });
 
+/** The place of a word in a line of a text, where it stands there by itself; of the whole line, where no word is given or found. */
+export function lineSpan(file: string, line: number, text: string, word?: string): Span {
+  const found = word === undefined ? -1 : text.search(new RegExp(`(?<!\\w)${word.replace(/\W/g, "\\$&")}(?!\\w)`));
+  if (found >= 0) return { file, line, column: found + 1, length: word!.length, text };
+  return { file, line, column: Math.max(0, text.search(/\S/)) + 1, length: Math.max(1, text.trim().length), text };
+}
+
 /**
  * A text without the characters that steer a terminal: names in files of others may hold escape sequences, or turn the direction
  * of writing. Each is shown as one character of its own, so that columns stay.

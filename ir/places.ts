@@ -1,5 +1,5 @@
 // Where the parts of a module stand in a text: in the one it was parsed from, or in the one it prints as.
-import type { Span } from "./diagnostic.ts";
+import { lineSpan, type Span } from "./diagnostic.ts";
 import type { Func, Graph, Module, Node } from "./graph.ts";
 import { everyNode, printFunc, printModule, rowsOf } from "./print.ts";
 
@@ -65,9 +65,7 @@ export class ModulePlaces {
   }
 
   #line(row: number): Span {
-    const text = this.#lines()[row] ?? "";
-    const column = Math.max(0, text.search(/\S/)) + 1;
-    return { file: this.#file, line: row + 1, column, length: Math.max(1, text.trim().length), text };
+    return lineSpan(this.#file, row + 1, this.#lines()[row] ?? "");
   }
 
   #lines(): string[] {

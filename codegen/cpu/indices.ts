@@ -12,11 +12,6 @@ export function inScope(env: Env, i: Index): boolean {
   return typeof i === "number" || (typeof i === "string" ? env.has(i) : inScope(env, i.a) && inScope(env, i.b));
 }
 
-/** Whether an index mentions a name. */
-export function mentions(i: Index, name: string): boolean {
-  return typeof i === "object" ? mentions(i.a, name) || mentions(i.b, name) : i === name;
-}
-
 const mayBeNegative = (i: Index): boolean => (typeof i === "object" ? i.op === "sub" || mayBeNegative(i.a) || mayBeNegative(i.b) : typeof i === "number" && i < 0);
 
 /** An index as an expression. Division and remainder floor; they are unsigned where nothing is subtracted. */

@@ -1,5 +1,6 @@
 // Writing tile programs: a builder that names tiles, checks extents as statements are written, and keeps the text short.
 import type { BinaryOp, BufferParam, Index, Kernel, MapExpr, Place, Stmt, Tile, UnaryOp } from "./stmt.ts";
+import { operands } from "./walk.ts";
 
 type Operand = Tile | number | MapExpr;
 
@@ -171,15 +172,9 @@ export class Body {
 
 function extents(e: MapExpr): [number, number] {
   if ("t" in e) return [e.t.rows, e.t.cols];
-  const parts: MapExpr[] =
-    "op" in e
-      ? e.op === "select"
-        ? [(e as { if: MapExpr }).if, e.a, (e as { b: MapExpr }).b]
-        : "b" in e
-          ? [e.a, e.b]
-          : [e.a]
-      : [];
-  return parts.map(extents).reduce(([r, c], [r2, c2]) => [Math.max(r, r2), Math.max(c, c2)], [1, 1]);
+  return operands(e)
+    .map(extents)
+    .reduce(([r, c], [r2, c2]) => [Math.max(r, r2), Math.max(c, c2)], [1, 1]);
 }
 
 type Params = Record<string, BufferParam>;

@@ -1,6 +1,5 @@
 // DSC21xx: what can be wrong with a tile program, with its text, or with the buffers it is interpreted on. Each code has all its
-// words
-// here, the short form and the long one, and keeps what they are made of.
+// words here, the short form and the long one, and keeps what they are made of.
 import { coded, DiagnosticError, didYouMean, place, type Coded, type Diagnostic, type Form, type Span } from "../diagnostic.ts";
 
 const FAULT = "This is a fault of a kernel family or of a plug-in's kernel, not of a model.";

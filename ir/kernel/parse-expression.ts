@@ -1,6 +1,6 @@
 // Arithmetic in the text of a tile program: indices, and elements of a map. Precedence and brackets are those of
-// ir/kernel/print.ts.
-// What has only names of integers, whole numbers and integer arithmetic is one index; {i} / 2 ends the index at the brace.
+// ir/kernel/print.ts. What has only names of integers, whole numbers and integer arithmetic is one index; {i} / 2 ends the index at
+// the brace.
 import { didYouMean } from "../diagnostic.ts";
 import { unbound, unwritten } from "./diagnostics.ts";
 import type { Reader } from "./reader.ts";

@@ -1,6 +1,5 @@
 // One statement of a tile program from its line. Extents of a result stand in the text where they are not [1, 1]; its dtype
-// follows
-// from what it is made of, or stands behind it.
+// follows from what it is made of, or stands behind it.
 import { DiagnosticError, didYouMean } from "../diagnostic.ts";
 import { brokenKernel, noSuchBuffer } from "./diagnostics.ts";
 import { parseIndex, parseMap } from "./parse-expression.ts";

@@ -1,8 +1,7 @@
-// Reads what ir/kernel/print.ts writes: a line a statement, blocks by indentation. The same kernel comes back, and prints the
-// same.
-// Words and brackets are complained of here; what a well-formed statement may mean is checked by ir/kernel/verify.ts, with the
-// place.
-import { DiagnosticError, type Span } from "../diagnostic.ts";
+// Reads what ir/kernel/print.ts writes: a line a statement, blocks by indentation. The same kernel comes back, and
+// prints the same. Words and brackets are complained of here; what a well-formed statement may mean is checked by
+// ir/kernel/verify.ts, with the place.
+import { DiagnosticError, lineSpan, type Span } from "../diagnostic.ts";
 import { packed } from "./build.ts";
 import { kernelText } from "./diagnostics.ts";
 import { parseIndex, type Scope } from "./parse-expression.ts";
@@ -13,8 +12,8 @@ import type { BufferParam, Index, Kernel, Stmt } from "./stmt.ts";
 import { verifyKernel } from "./verify.ts";
 
 /**
- * Parses one kernel; throws a DiagnosticError at file:line:column. `file` is only for messages. Text after a line of `;;` is
- * left.
+ * Parses one kernel; throws a DiagnosticError at file:line:column. `file` is only for messages. Text after a line of
+ * `;;` is left.
  */
 export function parseKernel(text: string, file = "<text>"): Kernel {
   const parser = new KernelParser(text, file);
@@ -41,10 +40,7 @@ class KernelParser {
   /** The place of a word of a statement, of the statement, or of the kernel's head. */
   readonly spanOf = (s: Stmt | undefined, word?: string): Span => {
     const line = (s && this.#places.get(s)) ?? this.#head;
-    const text = this.#lines[line];
-    const found = word === undefined ? -1 : text.search(new RegExp(`(?<!\\w)${word.replace(/[^\w]/g, "\\$&")}(?!\\w)`));
-    const column = (found < 0 ? text.search(/\S/) : found) + 1;
-    return { file: this.#file, line: line + 1, column, length: found < 0 ? text.trim().length : word!.length, text };
+    return lineSpan(this.#file, line + 1, this.#lines[line], word);
   };
 
   /** Moves to the next line with something on it; undefined at the end. */

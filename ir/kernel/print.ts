@@ -1,7 +1,6 @@
 // The text of a tile program, as it stands in every artifact. One statement a line; a slice `p : 128` is 128 columns (or rows)
 // from p, `|` gives the bound past which they are masked. Strides are printed where they are not row-major. ir/kernel/parse.ts
-// reads
-// it back to the same kernel, so what a reader could take for something else is marked: an index within braces, `: i32`, `^T`.
+// reads it back to the same kernel, so what a reader could take for something else is marked: an index within braces, `: i32`, `^T`.
 import { packed } from "./build.ts";
 import type { BufferParam, Index, Kernel, MapExpr, Place, Stmt, Tile } from "./stmt.ts";
 import { operands, typeOf } from "./walk.ts";

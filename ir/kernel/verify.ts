@@ -1,13 +1,12 @@
 // What a tile program guarantees before any target sees it:
 //   the grid is its first statement, and its only one; every name has a value where it is used
-//   a place has as many indices as its buffer has axes, and its tile lies along them; what is `in` is not written, what is `out`
-// is
+//   a place has as many indices as its buffer has axes, and its tile lies along them; what is `in` is not written, what is `out` is
 //   tiles have the dtypes and extents that their statement needs
-import { DiagnosticError, didYouMean, type Diagnostic, type Span } from "../diagnostic.ts";
+import { DiagnosticError, didYouMean, lineSpan, type Diagnostic, type Span } from "../diagnostic.ts";
 import { brokenKernel, noGrid, noSuchBuffer, unbound, unwritten } from "./diagnostics.ts";
 import { printKernel } from "./print.ts";
 import type { BufferParam, Index, Kernel, Place, Stmt, Tile } from "./stmt.ts";
-import { flatten, tileWritten, tilesIn, tilesOf, tilesRead } from "./walk.ts";
+import { flatten, indicesRead, namesIn, tileWritten, tilesIn, tilesOf, tilesRead } from "./walk.ts";
 
 /** The place of a word of a statement; of the statement, where no word is given; of the kernel's head, where neither is. */
 export type SpanOf = (s: Stmt | undefined, word?: string) => Span;
@@ -29,16 +28,7 @@ function printedSpans(kernel: Kernel): SpanOf {
   return (s, word) => {
     lines ??= printKernel(kernel).split("\n");
     const line = (s && places.get(s)) ?? head;
-    const text = lines[line] ?? "";
-    const column = word === undefined ? -1 : text.indexOf(word);
-    const from = Math.max(0, column < 0 ? text.search(/\S/) : column);
-    return {
-      file: `kernel ${kernel.name}`,
-      line: line + 1,
-      column: from + 1,
-      length: column < 0 ? text.trim().length : word!.length,
-      text,
-    };
+    return lineSpan(`kernel ${kernel.name}`, line + 1, lines[line] ?? "", word);
   };
 }
 
@@ -107,7 +97,7 @@ class Verifier {
 
   /** Names without a value. */
   #names(s: Stmt, known: Known): void {
-    for (const i of indicesOf(s))
+    for (const i of indicesRead(s))
       for (const n of namesIn(i))
         if (!known.integers.has(n))
           this.#found.push(...unbound(this.#kernel.name, n, [...known.integers], this.#spanOf(s, n)).diagnostics);
@@ -293,36 +283,3 @@ class Verifier {
 }
 
 const printed = (t: Tile): string => `[${t.rows}, ${t.cols}] ${t.dtype}`;
-
-/** The indices a statement evaluates itself. */
-function indicesOf(s: Stmt): Index[] {
-  const place = (p: Place): Index[] => [...p.at, p.rowLimit, p.colLimit].filter((i) => i !== undefined);
-  switch (s.kind) {
-    case "grid":
-      return s.axes.map((a) => a.extent);
-    case "loop":
-      return [s.from, s.to];
-    case "when":
-      return [s.a, s.b];
-    case "scalar":
-      return [...s.at];
-    case "load":
-      return place(s.from);
-    case "store":
-      return place(s.to);
-    case "iota":
-      return [s.from];
-    case "map":
-      return indicesIn(s.expr);
-    default:
-      return [];
-  }
-}
-
-function indicesIn(e: Extract<Stmt, { kind: "map" }>["expr"]): Index[] {
-  if ("index" in e) return [e.index];
-  return "op" in e ? [...("if" in e ? indicesIn(e.if) : []), ...indicesIn(e.a), ...("b" in e ? indicesIn(e.b) : [])] : [];
-}
-
-const namesIn = (i: Index): string[] =>
-  typeof i === "object" ? [...namesIn(i.a), ...namesIn(i.b)] : typeof i === "string" ? [i] : [];

@@ -50,9 +50,39 @@ export function tilesRead(s: Stmt): Tile[] {
 /** The tile a statement writes. */
 export const tileWritten = (s: Stmt): Tile | undefined => (s.kind === "accumulate" ? s.acc : "dst" in s ? s.dst : undefined);
 
+/** Indices a statement evaluates itself, without nested bodies. */
+export function indicesRead(s: Stmt): Index[] {
+  const place = (p: Place): Index[] => [...p.at, p.rowLimit, p.colLimit].filter((i) => i !== undefined);
+  switch (s.kind) {
+    case "grid":
+      return s.axes.map((a) => a.extent);
+    case "loop":
+      return [s.from, s.to];
+    case "when":
+      return [s.a, s.b];
+    case "scalar":
+      return [...s.at];
+    case "load":
+      return place(s.from);
+    case "store":
+      return place(s.to);
+    case "iota":
+      return [s.from];
+    case "map":
+      return indicesIn(s.expr);
+    default:
+      return [];
+  }
+}
+
+const indicesIn = (e: MapExpr): Index[] => ("index" in e ? [e.index] : operands(e).flatMap(indicesIn));
+
+/** Names of integers in an index, with repeats. */
+export const namesIn = (i: Index): string[] =>
+  typeof i === "object" ? [...namesIn(i.a), ...namesIn(i.b)] : typeof i === "string" ? [i] : [];
+
 /** Whether an index mentions a name. */
-export const mentions = (i: Index, name: string): boolean =>
-  typeof i === "object" ? mentions(i.a, name) || mentions(i.b, name) : i === name;
+export const mentions = (i: Index, name: string): boolean => namesIn(i).includes(name);
 
 /** Every tile of a kernel once, in order of first writing. */
 export function tilesIn(kernel: Kernel): Tile[] {
