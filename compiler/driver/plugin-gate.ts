@@ -51,24 +51,24 @@ export const guardOf =
 function reported(place: Place, e: unknown, folder: string, seconds: number): Diagnostic[] {
   const { pass, func, rule, at } = place;
   const repro = reproduce(place, folder);
-  const f = (notes: string[]): Failure => ({
+  const f = (notes: readonly string[]): Failure => ({
     file: pass.plugin!.file, pass: pass.name, notes,
     ...(rule === undefined ? {} : { rule }),
     ...(func === undefined ? {} : { site: at === undefined ? func : `${func}/${at}` }),
     ...(repro === undefined ? {} : { repro }),
   });
+  const { notes, span } = thrownAt(e, pass.plugin!.file);
+  const threw = (...said: string[]): Diagnostic => pluginThrew({ ...f([...said, ...notes]), ...(span ? { span } : {}) });
   if (timedOut(e)) return [pluginSlow(f([]), seconds)];
   if (e instanceof DiagnosticError) {
     const [first, ...rest] = e.diagnostics;
-    // The pipeline's own word for a broken graph is that the pass is at fault: here it is the plug-in.
-    const { notes, span } = thrownAt(e, pass.plugin!.file);
     if (first.code === "DSC3008") return [pluginThrew(f([first.title.slice(first.title.indexOf(": ") + 2), first.help ?? ""]))];
-    return first.code === "DSC9001" ? [pluginBroke(f(first.notes)), ...rest] : [pluginThrew({ ...f(notes), ...(span ? { span } : {}) }), first, ...rest];
+    // The pipeline's own word for a broken graph is that the pass is at fault: here it is the plug-in.
+    return first.code === "DSC9001" ? [pluginBroke(f(first.notes)), ...rest] : [threw(), first, ...rest];
   }
-  const { notes, span } = thrownAt(e, pass.plugin!.file);
   const readOnly = e instanceof TypeError && /read.only|not extensible|Cannot delete property|Cannot add property|Cannot define property/i.test(e.message);
   const said = isPluginExit(e) ? "it calls process.exit" : e instanceof Error ? `${e.name}: ${e.message}` : String(e);
-  return [pluginThrew({ ...f([said, ...(readOnly ? ["graphs, ops, rules and options are values: make new ones with the builders and rebuild"] : []), ...notes]), ...(span ? { span } : {}) })];
+  return [threw(said, ...(readOnly ? ["graphs, ops, rules and options are values: make new ones with the builders and rebuild"] : []))];
 }
 
 /** Writes the module from before the pass, cut down to the function it was in; gives the file, or nothing where it cannot be written. */
