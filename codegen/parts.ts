@@ -6,8 +6,8 @@ import type { Node, Value } from "../ir/graph.ts";
 import type { Arg, Choice, Chosen, Site, View } from "../ir/kernel/catalogue.ts";
 import type { Op } from "../ir/op.ts";
 import { opByName, reshape } from "../ir/ops/index.ts";
-import { mul, type Size } from "../ir/size.ts";
-import { asTensor, batchType, cacheType, partsOf as dimParts, tensor, type Dim, type TensorType, type Type } from "../ir/types.ts";
+import { mul, sizeOfDim, type Size } from "../ir/size.ts";
+import { asTensor, batchType, cacheType, tensor, type Dim, type TensorType, type Type } from "../ir/types.ts";
 import { by, oneAfterAnother } from "./cases.ts";
 import { chooseTiles, familiesOf } from "./choose.ts";
 import type { Refusal } from "./family.ts";
@@ -85,11 +85,6 @@ function packed({ dims, dtype }: TensorType): View {
   };
 }
 
-const sizeOfDim = (d: Dim): Size => {
-  const { times, symbol } = dimParts(d);
-  return symbol === "" ? times : mul(times, symbol);
-};
-
 /** A size of a view as that of a type. */
 function dimOf(s: Size): Dim {
   if (typeof s !== "object") return s;
@@ -97,6 +92,9 @@ function dimOf(s: Size): Dim {
   if (s.op === "mul" && typeof times === "number" && typeof symbol === "string" && more.length === 0) return `${times}${symbol}`;
   throw new RangeError(`${JSON.stringify(s)} is no multiple of a symbol`);
 }
+
+/** The type of a value as it is viewed. */
+export const typeOfView = ({ dtype, scaled, shape }: View): TensorType => tensor(shape.map(dimOf), dtypeOf(dtype, scaled));
 
 /** Types of an op's operands at a site: tensors as they are viewed, the batch and the cache as the signature has them. */
 export function typesOf(op: Op, site: Site): Type[] {
@@ -107,7 +105,7 @@ export function typesOf(op: Op, site: Site): Type[] {
     if (signature === "batch") return [batchType];
     if (signature === "cache") return [cacheType(caches.shift()?.width ?? 0, "f32")];
     const view = views.shift();
-    return view ? [tensor(view.shape.map(dimOf), dtypeOf(view.dtype, view.scaled))] : [];
+    return view ? [typeOfView(view)] : [];
   });
 }
 

@@ -7,8 +7,6 @@ import { bytesPerElement } from "./dtype.ts";
 import { partsOf } from "./fused.ts";
 import { sizeOf, type Dim, type Type } from "./types.ts";
 
-export { bytesPerElement } from "./dtype.ts";
-
 export interface Cost {
   flops: number;
   bytes: number;

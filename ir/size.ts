@@ -1,8 +1,15 @@
 // Symbolic sizes: non-negative integers over run-time dims. They are plain JSON so that an artifact can carry them,
 // and evaluate without a parser. Types use `Dim`; memory plans, launches and views use `Size`.
+import { partsOf, type Dim } from "./types.ts";
 
 /** A number, a symbol ("T"), or an operation over sizes. `ceildiv` rounds up, `div` rounds down. */
 export type Size = number | string | { op: "add" | "mul" | "ceildiv" | "div" | "max" | "min"; of: Size[] };
+
+/** The size of a dim: "8T" -> 8 * T. */
+export const sizeOfDim = (d: Dim): Size => {
+  const { times, symbol } = partsOf(d);
+  return symbol === "" ? times : mul(times, symbol);
+};
 
 /** Values of the symbols: T new rows of all sequences, B sequences, S cached rows, and t, s, m inside regions. */
 export type Dims = Readonly<Record<string, number>>;

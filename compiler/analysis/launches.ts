@@ -1,12 +1,14 @@
 // What every launch of a plan reads, writes and computes, at given sizes: what it is passed counts once, of weights only the rows it
 // needs. Where a kernel is for some sizes only, it is judged at sizes of its own.
+import { typeOfView, typesOf } from "../../codegen/parts.ts";
 import { asTensor, dtypeOf, isWeight, keyOf, storageBytes, type Value } from "../../ir/index.ts";
 import type { Func, Module, Node } from "../../ir/graph.ts";
-import { bytesPerElement, flopsOf } from "../../ir/cost.ts";
-import type { Arg, Site, View } from "../../ir/kernel/catalogue.ts";
+import { flopsOf } from "../../ir/cost.ts";
+import { bytesPerElement } from "../../ir/dtype.ts";
+import type { Arg, Site } from "../../ir/kernel/catalogue.ts";
 import { opByName } from "../../ir/ops/index.ts";
 import { evaluate, type Size } from "../../ir/size.ts";
-import { sizeOf, type Type } from "../../ir/types.ts";
+import { sizeOf } from "../../ir/types.ts";
 import type { Draft, DraftFunc } from "../../passes/plan/select.ts";
 
 type Kernel = Draft & { kind: "kernel" };
@@ -163,24 +165,17 @@ function cacheBytes(k: Kernel, z: Sizes): number {
 /** Operations of the op that a launch serves, all its launches together. */
 function operations(k: Kernel, z: Sizes): number {
   const { node, chosen } = k;
-  if (chosen.part) return partFlops(chosen.part, k, z);
+  if (chosen.part) return partFlops(chosen.part, z);
   if (!node) return 0;
   return flopsOf(node.op, node.operands.map((o) => ({ type: o.type, weight: isWeight(o) })), node.results.map((r) => r.type), node.attrs, z);
 }
 
-function partFlops(part: Site, k: Kernel, z: Sizes): number {
+function partFlops(part: Site, z: Sizes): number {
   const op = opByName.get(part.op);
   if (!op) return 0;
-  const typeOf = (v: View): Type => ({ kind: "tensor", dims: v.shape.map((s) => evaluate(s, z)), dtype: dtypeOf(v.dtype, v.scaled) });
-  const views = [...part.ins];
-  const cache = k.node?.operands.find((o) => o.type.kind === "cache")?.type ?? { kind: "cache" as const, width: 0, dtype: "f32" };
-  const ins = op.ins.flatMap((key): { type: Type; weight: boolean }[] => {
-    const signature = op.signature.ins[key];
-    if (signature === "batch") return [{ type: { kind: "batch" }, weight: false }];
-    if (signature === "cache") return [{ type: cache, weight: false }];
-    return (key.startsWith("...") ? views.splice(0) : views.splice(0, 1)).map((v) => ({ type: typeOf(v), weight: key === "table" }));
-  });
-  return flopsOf(op, ins, part.outs.map(typeOf), part.attrs, z);
+  // The rotary table is the one operand of which a part reads some rows.
+  const ins = typesOf(op, part).map((type, i) => ({ type, weight: op.ins[i] === "table" }));
+  return flopsOf(op, ins, part.outs.map(typeOfView), part.attrs, z);
 }
 
 /** What is multiplied: codes by codes, or rows and weights in bf16 or f32. */

@@ -4,7 +4,8 @@
 import { floorOf, type Machine } from "../../ir/machine.ts";
 import { targetOf } from "../../codegen/target.ts";
 import type { FunctionPlan, Manifest, Target } from "../../ir/artifact.ts";
-import { bytesOf, bytesPerElement, costOf, weightOnly } from "../../ir/cost.ts";
+import { bytesOf, costOf, weightOnly } from "../../ir/cost.ts";
+import { bytesPerElement } from "../../ir/dtype.ts";
 import { callOf, everyNode, isWeight, slicesOf, weightName, type Module, type Node } from "../../ir/index.ts";
 import { planMemory } from "../../passes/plan/memory.ts";
 import { selectModule } from "../../passes/plan/select.ts";

@@ -4,7 +4,7 @@ import { floorOf, type Machine } from "../../ir/machine.ts";
 import { targetOf } from "../../codegen/target.ts";
 import type { Problem } from "../../ir/kernel/catalogue.ts";
 import { printSize } from "../../ir/size.ts";
-import { selectModule } from "../../passes/plan/select.ts";
+import { inSteps, selectModule } from "../../passes/plan/select.ts";
 import { launchesOf, ownSizes, runsAt, sizesOf, timesOf, workOf, type Launch, type Range, type Sizes } from "./launches.ts";
 import { callsOf, stepSizes, type Load, type Planned } from "./roofline.ts";
 
@@ -47,8 +47,8 @@ export interface Costs {
 export function costsOf(p: Planned, machine: Machine, load: Load, kernelOf: (family: string, problem: Problem) => string, batchInvariant: boolean): Costs {
   const { module: m, experts } = p;
   const target = targetOf(p.target, { activations: p.activations, ...(p.natives === undefined ? {} : { natives: p.natives }) });
-  const step = m.entries.decode;
-  const drafts = selectModule(m, target.catalogue, (f) => (batchInvariant && target.batchInvariant && (f.name === step || f.name.startsWith(`${step}/`)) ? target.batchInvariant.catalogue : target.catalogue));
+  const steps = batchInvariant ? target.batchInvariant?.catalogue : undefined;
+  const drafts = selectModule(m, target.catalogue, steps && inSteps(m, steps, target.catalogue));
   const loads = new Set(m.load.map((l) => l.func));
   const placed = new Map(drafts.map((d) => [d.name, launchesOf(m.funcs.get(d.name)!, d)]));
   const cost = (l: Launch, z: Sizes, entry: LaunchCost["step"], times: number): LaunchCost => {
@@ -70,7 +70,7 @@ export function costsOf(p: Planned, machine: Machine, load: Load, kernelOf: (fam
     launches.push(...here.toSorted((a, b) => b.share - a.share));
     return { ...sizes, launches: sum(() => 1), bytes: sum((l) => l.bytes), flops: sum((l) => l.flops), floor_us: floor };
   };
-  const steps = { decode: stepOf("decode"), prefill: stepOf("prefill") };
+  const costs = { decode: stepOf("decode"), prefill: stepOf("prefill") };
   const known = new Set(launches.map((l) => `${l.site} ${l.kernel}`));
   for (const [name, all] of placed) {
     for (const l of all) {
@@ -81,7 +81,7 @@ export function costsOf(p: Planned, machine: Machine, load: Load, kernelOf: (fam
       launches.push(one);
     }
   }
-  return { steps, launches };
+  return { steps: costs, launches };
 }
 
 /** "T up to 16", "T from 17 to 64", "T from 65". */

@@ -1,8 +1,7 @@
 // Third verb of a compile: every node becomes launches of kernels that the target offers.
 import type { TargetBackend } from "../../codegen/backend.ts";
-import { everyNode, type Func, type Module, type Node } from "../../ir/index.ts";
-import type { Catalogue } from "../../ir/kernel/catalogue.ts";
-import { selectModule, type DraftFunc, type MakerOf } from "../../passes/plan/select.ts";
+import { everyNode, type Node } from "../../ir/index.ts";
+import { inSteps, selectModule, type DraftFunc, type MakerOf } from "../../passes/plan/select.ts";
 import type { Outcome, Pass } from "../../passes/index.ts";
 import type { Optimised } from "./optimise.ts";
 
@@ -13,15 +12,10 @@ export function select(
   batchInvariant: TargetBackend["batchInvariant"],
 ): DraftFunc[] {
   const { module } = outcome;
+  // A step takes all sequences at once; everything else takes one at a time then (runtime/session.ts).
   const catalogueOf = batchInvariant ? inSteps(module, batchInvariant.catalogue, target.catalogue) : undefined;
   return selectModule(module, target.catalogue, catalogueOf, makerIn(outcome, passes));
 }
-
-/** A step takes all sequences at once; everything else takes one at a time then (runtime/session.ts). */
-const inSteps = (module: Module, steps: Catalogue, others: Catalogue): ((f: Func) => Catalogue) => {
-  const step = module.entries.decode;
-  return (f) => (f.name === step || f.name.startsWith(`${step}/`) ? steps : others);
-};
 
 /** Which pass a node came with, and the plug-in that has it: what is said where a target has no kernel for it. */
 const makerIn =

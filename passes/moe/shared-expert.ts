@@ -1,6 +1,6 @@
 // The shared expert as one more routed expert, that every token visits with weight 1. Where it is as wide as the routed ones its
 // three products join theirs; README.md has the identity and what it costs.
-import { bytesPerElement } from "../../ir/cost.ts";
+import { bytesPerElement } from "../../ir/dtype.ts";
 import {
   add,
   asTensor,

@@ -5,8 +5,8 @@ import type { ArgPlan } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { bodyOf, topological, type Func, type Module, type Node, type Value } from "../../ir/graph.ts";
 import type { CacheView, Catalogue, Chosen, Choice, View } from "../../ir/kernel/catalogue.ts";
-import { mul, type Size } from "../../ir/size.ts";
-import { asTensor, partsOf, type CacheType, type Dim, type Type } from "../../ir/types.ts";
+import { sizeOfDim, type Size } from "../../ir/size.ts";
+import { asTensor, type CacheType, type Dim, type Type } from "../../ir/types.ts";
 import { noKernel } from "../diagnostics.ts";
 import { labelsOf } from "../site.ts";
 import { contiguous, reshaped, type Buffer, type Slice } from "./view.ts";
@@ -34,16 +34,16 @@ export interface DraftFunc {
   steps: Draft[];
 }
 
-/** Size of a dim: "8T" -> 8 * T. */
-export const sizeOfDim = (d: Dim): Size => {
-  const p = partsOf(d);
-  return p.symbol === "" ? p.times : mul(p.times, p.symbol);
-};
-
 /** `catalogueOf`: where functions take their kernels from, if not all from one. */
 export function selectModule(m: Module, catalogue: Catalogue, catalogueOf: (f: Func) => Catalogue = () => catalogue, makerOf?: MakerOf): DraftFunc[] {
   return [...m.funcs.values()].map((f) => new Selection(m, f, catalogueOf(f), makerOf).run());
 }
+
+/** One catalogue for the decode step and what it calls, another for everything else: of `selectModule`. */
+export const inSteps = (m: Module, steps: Catalogue, others: Catalogue): ((f: Func) => Catalogue) => {
+  const step = m.entries.decode;
+  return (f) => (f.name === step || f.name.startsWith(`${step}/`) ? steps : others);
+};
 
 /** Who made a node of a function, in words. */
 export type MakerOf = (f: Func, n: Node) => string | undefined;

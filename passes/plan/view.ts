@@ -1,7 +1,7 @@
 // Where a value lies: a buffer, an offset and strides. Views (reshape, split, weight slices) cost nothing when strides
 // can say them; when they cannot, the planner copies.
 import type { Ref } from "../../ir/artifact.ts";
-import { mul, type Size } from "../../ir/size.ts";
+import { mul, sizeOfDim, type Size } from "../../ir/size.ts";
 import { partsOf, type Dim } from "../../ir/types.ts";
 
 /** A buffer of a plan before memory is assigned. */
@@ -33,8 +33,7 @@ export function contiguous(dims: readonly Dim[]): Size[] {
   let n: Size = 1;
   for (let i = dims.length - 1; i >= 0; i--) {
     out[i] = n;
-    const p = partsOf(dims[i]);
-    n = p.symbol === "" ? mul(p.times, n) : mul(p.times, p.symbol, n);
+    n = mul(sizeOfDim(dims[i]), n);
   }
   return out;
 }
