@@ -154,18 +154,20 @@ class Parser extends ExpressionParser {
 
   /** Parameters in parentheses, and the body. */
   private macro(name: string, end: string): Signature {
+    return { name, ...this.parameters(), body: this.outsideLoops(end) };
+  }
+
+  private parameters(): Pick<Signature, "params" | "defaults"> {
     const params: string[] = [];
     const defaults: Expr[] = [];
     this.expect("op", "(");
-    while (!this.op(")")) {
+    while (!this.skip("op", ")")) {
       if (params.length) this.expect("op", ",");
-      if (this.op(")")) break;
       params.push(this.expect("name").text);
       if (this.skip("op", "=")) defaults.push(this.expression());
       else if (defaults.length) throw this.wrong("non-default argument follows default argument");
     }
-    this.expect("op", ")");
-    return { name, params, defaults, body: this.outsideLoops(end) };
+    return { params, defaults };
   }
 
   /** A body that is a function of its own: break and continue do not reach out of it. */
@@ -178,18 +180,10 @@ class Parser extends ExpressionParser {
   }
 
   private callBlock(at: Stmt["at"]): Stmt {
-    const params: string[] = [];
-    const defaults: Expr[] = [];
-    if (this.skip("op", "("))
-      while (!this.skip("op", ")")) {
-        if (params.length) this.expect("op", ",");
-        params.push(this.expect("name").text);
-        if (this.skip("op", "=")) defaults.push(this.expression());
-        else if (defaults.length) throw this.wrong("non-default argument follows default argument");
-      }
+    const given = this.op("(") ? this.parameters() : { params: [], defaults: [] };
     const call = this.expression();
     if (call.kind !== "call") throw this.wrong("expected call", at);
-    return { kind: "callblock", at, call, macro: { name: "caller", params, defaults, body: this.outsideLoops("endcall") } };
+    return { kind: "callblock", at, call, macro: { name: "caller", ...given, body: this.outsideLoops("endcall") } };
   }
 
   private with(at: Stmt["at"]): Stmt {

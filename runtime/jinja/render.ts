@@ -15,10 +15,14 @@ export class Renderer {
 
   /** Runs statements in a scope; what they write. */
   text(body: readonly Stmt[], scope: Scope): string {
+    return this.captured(() => this.run(body, scope));
+  }
+
+  private captured(run: () => unknown): string {
     const before = this.out;
     this.out = [];
     try {
-      this.run(body, scope);
+      run();
       return this.out.join("");
     } finally {
       this.out = before;
@@ -105,17 +109,7 @@ export class Renderer {
       this.run(s.otherwise, new Scope(scope));
       return;
     }
-    const again = (over: Value): Value =>
-      nested(() => {
-        const before = this.out;
-        this.out = [];
-        try {
-          this.loop(s, iterate(over), scope, depth + 1);
-          return this.out.join("");
-        } finally {
-          this.out = before;
-        }
-      });
+    const again = (over: Value): Value => nested(() => this.captured(() => this.loop(s, iterate(over), scope, depth + 1)));
     const loop = new Loop(items, depth, s.recursive ? again : undefined);
     for (const item of items) {
       const inner = bound(item);

@@ -16,7 +16,7 @@ def render(template, given):
         return {"error": type(e).__name__, "message": str(e)}
 
 
-lines = (here / "snippets.txt").read_text(encoding="utf-8").split("\n¶\n")
+lines = (here / "snippets.txt").read_bytes().decode().split("\n¶\n")
 out = {"snippets": [[t, render(t, variables)] for t in lines if t], "templates": {}}
 conversations = json.loads((here / "conversations.json").read_text(encoding="utf-8"))
 for f in sorted((here / "templates").glob("*.jinja")):
