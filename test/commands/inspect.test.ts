@@ -1,0 +1,121 @@
+// dsc inspect: a kernel's way back to the config, functions of the graph, and what every launch costs.
+import { describe, expect, test } from "vitest";
+import { at, dsc, json, r1, refusal, tiny } from "./dsc.ts";
+
+describe("inspect", () => {
+  test("a kernel's way back to config keys, tensors and rules is one command", async () => {
+    await dsc("compile", r1, "-o", at("r1"));
+    const { stdout } = await dsc("inspect", at("r1"), "norm_quant_1536", "--origin");
+    expect(stdout).toContain("decode/moe_layer/norm_quant\n    %1 = norm_quant %qa, @moe_layer.q_norm : [T, 1536] e4m3/1x128\n");
+    expect(stdout).toContain("  tensor  model.layers.{layer}.self_attn.q_a_layernorm.weight (layers 3..61)\n");
+    expect(stdout).toMatch(/ {2}config {2}.*q_lora_rank.*quantization_config/);
+    expect(stdout).toContain("  rule    fuse-quant: quantise while normalising\n");
+    // Where a number of its text comes from is not recorded, so nothing is said of it.
+    expect(stdout).not.toContain("numbers in its text");
+    expect(await refusal("inspect", at("r1"), "--origin")).toContain("--origin is of a kernel");
+  });
+
+  test("every launch has its origin, and --json is one object in every form", async () => {
+    interface Launch {
+      kernel: string;
+      site: string;
+      op: string;
+      keys?: string[];
+    }
+    await dsc("compile", tiny, "-o", at("tiny"));
+    const all = await json<{ kernels: Record<string, { uses: number }> }>("inspect", at("tiny"));
+    for (const [name, { uses }] of Object.entries(all.kernels).slice(0, 4)) {
+      const { launches } = await json<{ launches: Launch[] }>("inspect", at("tiny"), name, "--origin");
+      expect(launches.length, name).toBe(uses);
+    }
+    expect((await json<{ text: string }>("inspect", at("tiny"), "--ir")).text).toContain("func @decode");
+  });
+
+  test("a function by its name, after any pass; runs of equal calls and long lists are folded", async () => {
+    await dsc("compile", r1, "-o", at("r1-functions"));
+    const [layer, before, step, whole] = await Promise.all([
+      dsc("inspect", at("r1-functions"), "decode/moe_layer"), dsc("inspect", at("r1-functions"), "decode/moe_layer", "--after", "frontend"), dsc("inspect", at("r1-functions"), "decode"),
+      dsc("inspect", at("r1-functions"), "--ir"),
+    ]);
+    expect(layer.stdout).toMatch(/^func @decode\/moe_layer\([^]*\n}\n$/);
+    expect(before.stdout).toMatch(/^func @decode\/moe_layer\([^]* = einsum [^]*\n}\n$/);
+    expect(step.stdout).toMatch(/\{layer = 3\}.*\n {2}\.\.\. 56 more calls of @decode\/moe_layer, layers 4 to 59\n.*\{layer = 60\}/);
+    expect(whole.stdout.split("\n").find((l) => l.startsWith("@rope"))!.length).toBeLessThan(200);
+    expect(await refusal("inspect", at("r1-functions"), "decode/moe_leyer")).toContain("did you mean decode/moe_layer?");
+    expect(await refusal("inspect", at("r1-functions"), "norm_quant_1536", "--after", "load")).toContain("which has no kernels");
+  });
+});
+
+describe("inspect --cost", () => {
+  interface Launch {
+    kernel: string;
+    site: string;
+    op: string;
+    step: string | null;
+    when?: string;
+    at: { T: number; B: number };
+    times: number;
+    bytes: number;
+    flops: number;
+    floor_us: number;
+    share: number;
+  }
+  type Total = { bytes: number; flops: number; floor_us: number; launches: number };
+  interface Costs {
+    launches: Launch[];
+    steps: Record<"decode" | "prefill", Total>;
+  }
+  const out = at("cost-r1");
+  const made = dsc("compile", r1, "--target", "cuda", "-o", out);
+  const costs = async (...words: string[]): Promise<Costs> => {
+    await made;
+    return json<Costs>("inspect", out, "--cost", ...words);
+  };
+
+  test("the launches of a step add up to it, and to hardly more than the plan's floor", async () => {
+    const [{ launches, steps }, plan] = await Promise.all([costs("--batch", "4", "--context", "2048"), json<Costs["steps"]>("plan", r1, "--device", "h200", "--batch", "4", "--context", "2048")]);
+    for (const step of ["decode", "prefill"] as const) {
+      const here = launches.filter((l) => l.step === step);
+      const sum = (of: (l: Launch) => number): number => here.reduce((a, l) => a + l.times * of(l), 0);
+      expect(sum((l) => l.bytes)).toBeCloseTo(steps[step].bytes, 0);
+      expect(sum((l) => l.floor_us)).toBeCloseTo(steps[step].floor_us, 6);
+      expect(here.reduce((a, l) => a + l.share, 0)).toBeCloseTo(1, 9);
+      // Rows that one launch of an op hands to the next count here and not in the floor.
+      expect(steps[step].bytes / plan[step].bytes).toBeGreaterThan(0.999);
+      expect(steps[step].bytes / plan[step].bytes).toBeLessThan(1.02);
+      expect(steps[step].flops / plan[step].flops).toBeCloseTo(1, 2);
+    }
+  });
+
+  test("a part has its own cost, not that of the whole", async () => {
+    const { launches } = await costs("--batch", "64");
+    const parts = launches.filter((l) => l.step === "decode" && l.site === "decode/moe_layer/next");
+    expect(parts.map((l) => l.op)).toEqual(expect.arrayContaining(["sort_experts", "gather_rows", "grouped_linear", "silu_mul_quant", "combine_add"]));
+    const of = (op: string): Launch[] => parts.filter((l) => l.op === op);
+    expect(of("sort_experts")[0].bytes).toBeLessThan(1e6);
+    expect(of("silu_mul_quant")[0].bytes).toBeLessThan(2e7);
+    const [up, down] = of("grouped_linear");
+    expect(up.bytes / down.bytes).toBeGreaterThan(1.9);
+    expect(up.bytes / down.bytes).toBeLessThan(2.1);
+  });
+
+  test("a kernel for a range of rows is judged at the largest of them, there and in its own text", async () => {
+    const { launches } = await costs();
+    const one = launches.filter((l) => l.kernel.startsWith("block_gemm_24576x1536_m1_"));
+    expect(one.length).toBeGreaterThan(0);
+    for (const l of one) expect(l).toMatchObject({ when: "T = 1", at: { T: 1, B: 1 }, flops: 2 * 24576 * 1536 });
+    const most = /^T (?:= |up to |from \d+ to )(\d+)$/;
+    for (const l of launches.filter((x) => x.step === null && most.test(x.when ?? ""))) expect(l.at.T, l.kernel).toBe(Number(most.exec(l.when!)![1]));
+    for (const { kernel } of one) {
+      const { stdout } = await dsc("inspect", out, kernel);
+      expect(stdout).toContain("// floor at T = 1, B = 1: 8.33 us (37.81 MB, 0.08 GFLOP)\n");
+    }
+    expect((await dsc("inspect", out, one[0].kernel, "--cost")).stdout).toMatch(/T = 1 +T = 1, B = 1, s = \d+ +37\.8 +0\.075 +8\.3\n/);
+  });
+
+  test("every kernel of the artifact is in the list", async () => {
+    const { kernels } = await json<{ kernels: Record<string, unknown> }>("inspect", out);
+    const { launches } = await costs();
+    expect(new Set(launches.map((l) => l.kernel))).toEqual(new Set(Object.keys(kernels)));
+  });
+});
