@@ -10,7 +10,7 @@ import { interpret, route, tensorOf, type Caches, type Module, type Node, type T
 import { choosePasses, runPipeline, standard } from "../../passes/index.ts";
 import { describe, fill, formBytes, type Form } from "../../runtime/synthetic.ts";
 import { weightsFrom, type Raw } from "../interpreted.ts";
-import { turnCodes, type Turn } from "./family-turned.ts";
+import { turnCodes, type Turn } from "./family-codes.ts";
 
 /** One call of an entry: rows of sequences, packed; `lengths` count cached rows with the new ones. */
 export interface CallRows {

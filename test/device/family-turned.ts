@@ -1,44 +1,15 @@
-// Whether turned codes explain an answer in f32: a value that float64 puts within f32's rounding of the edge between two codes may become
-// the other one. Call by call, the one such code is turned that brings the reference nearest to the answer, until the call is as close as
-// sums in another order are. An answer for which no such code does that stays unexplained.
-import { e4m3Values } from "../../ir/numeric.ts";
-import type { Module, Tensor } from "../../ir/index.ts";
+// Whether codes turned at their edges (family-codes.ts) explain an answer in f32. Call by call, the one such code is turned that brings
+// the reference nearest to the answer, until the call is as close as sums in another order are. An answer for which no such code does
+// that stays unexplained.
+import type { Module } from "../../ir/index.ts";
 import type { ModelSpec } from "../../compiler/frontend/spec.ts";
 import type { Raw } from "../interpreted.ts";
+import type { Turn } from "./family-codes.ts";
 import { play, type CallAnswer, type CallRows, type Played } from "./family-reference.ts";
 
-/** A code of a quantised row: of which call, of its how manieth quantisation, which element; the code beyond the edge, and how far off that is. */
-export interface Turn {
-  call: number;
-  nth: number;
-  at: number;
-  code: number;
-  off: number;
-}
-
-/** How near an edge, in codes of up to 448: some units in the last place of a row's sums. */
-const EDGE = 1e-4;
 /** Codes tried for one step, the nearest to their edges first; codes that one call may have turned. */
 const MOST_TRIED = 64;
 const MOST_TURNED = 8;
-
-const values = [...new Set([...e4m3Values].filter((v) => Number.isFinite(v)))].toSorted((a, b) => a - b);
-const place = new Map(values.map((v, i) => [v, i]));
-
-/** Codes near an edge go to `near`; those to be turned are turned in place. */
-export function turnCodes(call: number, nth: number, x: Tensor, given: Tensor, turns: readonly Turn[], near: Turn[]): void {
-  const k = x.shape.at(-1)!;
-  const blocks = Math.ceil(k / 128);
-  for (let at = 0; at < x.data.length; at++) {
-    const v = Math.abs(x.data[at]) / given.scales![Math.floor(at / k) * blocks + Math.floor((at % k) / 128)];
-    const [code, sign] = [Math.abs(given.data[at]), x.data[at] < 0 ? -1 : 1];
-    const other = values[place.get(code)! + (v > code ? 1 : -1)];
-    if (other === undefined || other < 0) continue;
-    const off = Math.abs(v - (code + other) / 2);
-    if (off < EDGE) near.push({ call, nth, at, code: sign * other, off });
-  }
-  for (const t of turns) if (t.call === call && t.nth === nth) given.data[t.at] = t.code;
-}
 
 /** The reference with the codes turned that bring it to the answers, all within `limit`; undefined where there are none. */
 export function withTurnedCodes(module: Module, spec: ModelSpec, raw: Raw, calls: readonly CallRows[], answers: readonly CallAnswer[], limit: number): { played: Played; turns: readonly Turn[] } | undefined {

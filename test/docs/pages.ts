@@ -31,5 +31,5 @@ function commands(): string {
   return out.join("\n") + "\n";
 }
 
-/** Path in the repository to text. */
-export const pages = (): ReadonlyMap<string, string> => new Map([["docs/diagnostics.md", page()], ["docs/commands.md", commands()]]);
+/** Path in the repository to what makes the text; that of the commands takes a process each. */
+export const pages: ReadonlyMap<string, () => string> = new Map([["docs/diagnostics.md", page], ["docs/commands.md", commands]]);

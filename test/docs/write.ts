@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { pages, root } from "./pages.ts";
 
-for (const [name, text] of pages()) {
-  writeFileSync(path.join(root, name), text);
+for (const [name, text] of pages) {
+  writeFileSync(path.join(root, name), text());
   process.stdout.write(`${name}\n`);
 }

@@ -70,7 +70,7 @@ describe("the family", () => {
       kept: 3,
       bias: false,
     });
-    expect(load(supported["DeepSeek-V2-Lite"]).spec).toMatchObject({ qLora: null, moe: { method: "greedy", groups: 1 } });
+    expect(load(supported["DeepSeek-V2-Lite"]).spec).toMatchObject({ hidden: 2048, heads: 16, qLora: null, moe: { experts: 64, method: "greedy", groups: 1 } });
     expect(load(supported["DeepSeek-V3.1"]).spec.fp8?.scale).toBe("ue8m0");
     expect(load(supported.Moonlight).spec).toMatchObject({
       eps: 1e-5,

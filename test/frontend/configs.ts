@@ -117,17 +117,29 @@ const youtu: Config = {
   tie_word_embeddings: true,
 };
 
+const v2 = read("test/configs/DeepSeek-V2.json");
+
+const v2Lite = withKeys(v2, {
+  hidden_size: 2048,
+  num_hidden_layers: 27,
+  num_attention_heads: 16,
+  num_key_value_heads: 16,
+  q_lora_rank: null,
+  intermediate_size: 10944,
+  moe_intermediate_size: 1408,
+  n_routed_experts: 64,
+  n_shared_experts: 2,
+  num_experts_per_tok: 6,
+  n_group: 1,
+  topk_group: 1,
+  topk_method: "greedy",
+  routed_scaling_factor: 1,
+});
+
 /** Everything FAMILY lists under "No new op", by name. */
 export const supported: Readonly<Record<string, Config>> = {
-  "DeepSeek-V2": read("test/configs/DeepSeek-V2.json"),
-  "DeepSeek-V2-Lite": withKeys(read("test/configs/DeepSeek-V2.json"), {
-    q_lora_rank: null,
-    topk_method: "greedy",
-    n_group: 1,
-    topk_group: 1,
-    routed_scaling_factor: 1,
-    n_routed_experts: 64,
-  }),
+  "DeepSeek-V2": v2,
+  "DeepSeek-V2-Lite": v2Lite,
   "DeepSeek-V3": read("test/configs/DeepSeek-V3.json"),
   "DeepSeek-V3.1": read("test/configs/DeepSeek-V3.1.json"),
   "DeepSeek-R1": r1,
@@ -172,21 +184,3 @@ export const relatives: Readonly<Record<string, [config: Config, name: string, m
   "GLM-5-next": [relative("Glm5NextForCausalLM", "glm5_next"), "GLM-5-next", /KDA/],
   Llama: [relative("LlamaForCausalLM", "llama"), "LlamaForCausalLM", /grouped-query/],
 };
-
-/** DeepSeek-V2-Lite, which shares the family of V2. */
-export const v2Lite = withKeys(supported["DeepSeek-V2"], {
-  hidden_size: 2048,
-  num_hidden_layers: 27,
-  num_attention_heads: 16,
-  num_key_value_heads: 16,
-  q_lora_rank: null,
-  intermediate_size: 10944,
-  moe_intermediate_size: 1408,
-  n_routed_experts: 64,
-  n_shared_experts: 2,
-  num_experts_per_tok: 6,
-  n_group: 1,
-  topk_group: 1,
-  topk_method: "greedy",
-  routed_scaling_factor: 1,
-});

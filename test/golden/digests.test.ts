@@ -2,7 +2,6 @@
 // target and with every option that changes kernels. A refactoring changes none. A commit that means to change them says so and
 // rewrites test/golden/digests with `npm run bless`; `code` leaves comments out, so better words show in `text` alone.
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { compileSpec, defaults, type CompileOptions } from "../../compiler/compile.ts";
@@ -18,12 +17,12 @@ import type { Problem } from "../../ir/kernel/catalogue.ts";
 import { parseKernel } from "../../ir/kernel/parse.ts";
 import { printKernel } from "../../ir/kernel/print.ts";
 import type { Kernel } from "../../ir/kernel/stmt.ts";
-import { fixtures, read, supported, textOf, v2Lite, type Config } from "../frontend/configs.ts";
-import { blessing, difference } from "./golden.ts";
+import { fixtures, read, supported, textOf, type Config } from "../frontend/configs.ts";
+import { golden } from "./golden.ts";
 
 const published: Readonly<Record<string, Config>> = {
   "DeepSeek-R1": supported["DeepSeek-R1"],
-  "DeepSeek-V2-Lite": v2Lite,
+  "DeepSeek-V2-Lite": supported["DeepSeek-V2-Lite"],
   "Kimi-K2": supported["Kimi-K2"],
   "printed-model": read("examples/printed-model/config.json"),
 };
@@ -82,21 +81,13 @@ function lines(config: Config, options: Options, name: string, target: CompileOp
   return [`${name}${written(options)}: ${kernels.length} kernels, manifest ${digest(JSON.stringify(plan))}`, ...kernels];
 }
 
-const folder = path.join(import.meta.dirname, "digests");
-
 for (const target of ["cpu", "cuda", "triton"] as const)
   test(`kernels and manifests for ${target} are those of test/golden/digests/${target}.txt`, () => {
     const got = [
       ...variants[target].flatMap((o) => Object.entries(published).flatMap(([name, config]) => lines(config, o, name, target, false))),
       ...variants[target].slice(0, 3).flatMap((o) => fixtures.flatMap((f) => lines(read(`${f}/config.json`), o, path.basename(f), target, !f.endsWith("fp8")))),
     ].join("\n");
-    const file = path.join(folder, `${target}.txt`);
-    if (blessing) {
-      mkdirSync(folder, { recursive: true });
-      writeFileSync(file, `${got}\n`);
-    }
-    const want = existsSync(file) ? readFileSync(file, "utf8").trimEnd() : "";
-    if (got !== want) expect.fail(`digests of ${target} differ (- golden, + now):\n\n${difference(want, got)}\n\nIf this is meant: npm run bless, and say so in the commit`);
+    golden(`digests/${target}.txt`, `${got}\n`);
   });
 
 /** The text a target makes of a kernel, or why it makes none: tiles of the CPU are too large for a block of a GPU. */

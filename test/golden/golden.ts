@@ -13,19 +13,20 @@ declare module "vitest" {
 /** Whether golden files are written, not compared: only under bless.config.ts. */
 export const blessing = inject("bless") === true;
 
-export const folder = path.join(import.meta.dirname, "deepseek-r1");
-
-/** Holds `got` to the golden file of this name, or makes it the golden file when blessing. */
+/** Holds `got` to the golden file of this name below test/golden, or makes it the golden file when blessing. */
 export function golden(name: string, got: string): void {
-  const file = path.join(folder, name);
+  const file = path.join(import.meta.dirname, name);
   if (blessing) {
-    mkdirSync(folder, { recursive: true });
+    mkdirSync(path.dirname(file), { recursive: true });
     writeFileSync(file, got);
     return;
   }
-  const place = `test/golden/deepseek-r1/${name}`;
-  if (!existsSync(file)) expect.fail(`${place} does not exist; npm run bless writes it`);
-  const want = readFileSync(file, "utf8");
+  if (!existsSync(file)) expect.fail(`test/golden/${name} does not exist; npm run bless writes it`);
+  same(`test/golden/${name}`, readFileSync(file, "utf8"), got);
+}
+
+/** Fails where a golden text and what it is now differ, with the lines that do. */
+export function same(place: string, want: string, got: string): void {
   if (got !== want) expect.fail(`${place} differs (- golden, + now):\n\n${difference(want, got)}\n\nIf this is meant: npm run bless, and read git diff test/golden`);
 }
 

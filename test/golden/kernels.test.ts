@@ -1,11 +1,8 @@
-// Texts of tile programs, one document each. What is above `# ==>` is written by hand: a kernel, its summary a sentence of
-// intent.
-// Below it stands what `npm run bless` wrote: the diagnostic, or the text again where printing changes it. In a kernel that is
-// sound,
-// lines `# run: m = 2, x = [1, 2] -> y = [2, 4]` are evaluated by the interpreter of tile programs; in place of outputs may stand
-// the
+// Texts of tile programs, one document each. What is above `# ==>` is written by hand: a kernel, its summary a sentence of intent.
+// Below it stands what `npm run bless` wrote: the diagnostic. In a kernel that is sound, lines
+// `# run: m = 2, x = [1, 2] -> y = [2, 4]` are evaluated by the interpreter of tile programs; in place of outputs may stand the
 // code and words of the error. An output that is not named is not compared.
-import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -18,7 +15,7 @@ import { verifyKernel } from "../../ir/kernel/verify.ts";
 import { bf16, e4m3Code, e4m3Values } from "../../ir/numeric.ts";
 import { cases, kernelOf } from "../kernels/problems.ts";
 import { programOf } from "../kernels/random-program.ts";
-import { blessing, difference } from "./golden.ts";
+import { golden } from "./golden.ts";
 
 const folder = path.join(import.meta.dirname, "kernels");
 const ARROW = "# ==>";
@@ -36,11 +33,9 @@ const failure = (body: () => void): string => {
 
 /** The document with what is below the arrow as it is now. */
 function renew(file: string, below: (head: string) => string): void {
-  const whole = readFileSync(path.join(folder, file), "utf8");
-  const head = whole.split(`${ARROW}\n`)[0].trimEnd();
+  const head = readFileSync(path.join(folder, file), "utf8").split(`${ARROW}\n`)[0].trimEnd();
   const now = `${head}\n${ARROW}\n${below(`${head}\n`).trimEnd().split("\n").map((l) => `# ${l}`.trimEnd()).join("\n")}\n`;
-  if (blessing) writeFileSync(path.join(folder, file), now);
-  else if (now !== whole) expect.fail(`${file} differs (- golden, + now):\n\n${difference(whole, now)}\n\nIf this is meant: npm run bless, and read git diff test/golden`);
+  golden(`kernels/${file}`, now);
 }
 
 describe("what is wrong with a text is said, with its place and what was expected", () => {

@@ -6,7 +6,7 @@ import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { DiagnosticError, parseModule, printFunc, printModule, type Module } from "../../ir/index.ts";
 import { choosePasses, runPipeline, standard } from "../../passes/index.ts";
-import { blessing, difference } from "./golden.ts";
+import { blessing, same } from "./golden.ts";
 
 const folder = path.join(import.meta.dirname, "passes");
 const CUT = "// -----";
@@ -57,7 +57,7 @@ for (const file of files) {
       let now = c;
       test(name, () => {
         now = check(c, passes, `dsc opt test/golden/passes/${file} -p ${passes}, @${name}`);
-        if (!blessing && now !== c) expect.fail(`${file}, @${name} differs (- golden, + now):\n\n${difference(c, now)}\n\nIf this is meant: npm run bless, and read git diff test/golden`);
+        if (!blessing) same(`test/golden/passes/${file}, @${name}`, c, now);
       });
       return () => (i === cases.length - 1 ? now : now.endsWith("\n") ? now : `${now}\n`);
     });

@@ -1,15 +1,13 @@
-// What the verifier says of broken graphs, one document each. A text parses to a sound module; BREAK names what a pass would do
-// to it
-// (below), since most of what is broken is refused while parsing. What stands below `// ==>` is the diagnostic, by `npm run
-// bless`.
+// What the verifier says of broken graphs, one document each. A text parses to a sound module; BREAK names what a pass would do to it
+// (below), since most of what is broken is refused while parsing. What stands below `// ==>` is the diagnostic, by `npm run bless`.
 // Where the node at fault is one of the text, its line is named; where a pass made it, the line of the text the module prints as.
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { parseModule, verify, type Func, type Module, type Node, type Type } from "../../ir/index.ts";
 import { tensor } from "../../ir/types.ts";
-import { blessing, difference } from "./golden.ts";
+import { golden } from "./golden.ts";
 
 const folder = path.join(import.meta.dirname, "verify");
 const ARROW = "// ==>";
@@ -42,8 +40,7 @@ const breaks: Readonly<Record<string, (m: Module) => Module>> = {
 
 for (const file of readdirSync(folder))
   test(file, () => {
-    const whole = readFileSync(path.join(folder, file), "utf8");
-    const head = whole.split(`\n${ARROW}`)[0].trimEnd();
+    const head = readFileSync(path.join(folder, file), "utf8").split(`\n${ARROW}`)[0].trimEnd();
     const named = /^\/\/ BREAK: (.*)$/m.exec(head)![1];
     expect(Object.keys(breaks), "what BREAK may name").toContain(named);
     const broken = breaks[named](parseModule(`${head}\n`, file));
@@ -57,8 +54,7 @@ for (const file of readdirSync(folder))
     }
     expect(said, "the verifier refuses it").not.toBe("");
     const now = `${head}\n${ARROW}\n${said.split("\n").map((l) => `// ${l}`.trimEnd()).join("\n")}\n`;
-    if (blessing) writeFileSync(path.join(folder, file), now);
-    else if (now !== whole) expect.fail(`${file} differs (- golden, + now):\n\n${difference(whole, now)}\n\nIf this is meant: npm run bless, and read git diff test/golden`);
+    golden(`verify/${file}`, now);
   });
 
 test("everything that breaks a module has a document", () => {

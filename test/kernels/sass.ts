@@ -9,10 +9,10 @@ import { compileSpec, defaults, type CompileOptions } from "../../compiler/compi
 import { specOf } from "../../compiler/frontend/config.ts";
 import { sourceOf } from "../../compiler/frontend/source.ts";
 import { natives } from "../../codegen/cuda/sm90/natives.ts";
-import { pathOf, read, supported, textOf, v2Lite } from "../frontend/configs.ts";
+import { pathOf, read, supported, textOf } from "../frontend/configs.ts";
 import { build, disassemble, findCuobjdump } from "./nvcc.ts";
 
-const models = [supported["DeepSeek-R1"], v2Lite, read("examples/printed-model/config.json")];
+const models = [supported["DeepSeek-R1"], supported["DeepSeek-V2-Lite"], read("examples/printed-model/config.json")];
 /** Options that choose other natives. */
 const variants: readonly Partial<CompileOptions>[] = [{ activations: "bf16" }, { activations: "f32" }, { activations: "bf16", deterministic: true }];
 /** Kernels that one nvcc compiles: starting it costs as much as a small kernel. */
