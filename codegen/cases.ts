@@ -9,7 +9,8 @@ export function oneAfterAnother(a: Choice, b: Choice): Choice {
   const [left, right] = [by(on, a), by(on, b)];
   const mosts = new Set([...("on" in left ? left.cases : []), ...("on" in right ? right.cases : [])].map((c) => c.most));
   const sizes = [...mosts].toSorted((x, y) => (x ?? Infinity) - (y ?? Infinity));
-  const at = (c: Choice, most: number | null): Chosen[] => ("on" in c ? c.cases.find((x) => (x.most ?? Infinity) >= (most ?? Infinity))!.launches : c);
+  const at = (c: Choice, most: number | null): Chosen[] =>
+    "on" in c ? c.cases.find((x) => (x.most ?? Infinity) >= (most ?? Infinity))!.launches : c;
   return { on, cases: sizes.map((most) => ({ most, launches: [...at(left, most), ...at(right, most)] })) };
 }
 

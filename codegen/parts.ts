@@ -140,7 +140,8 @@ function placed(choice: Choice, p: Part, index: number): Choice {
     const shape = scaleShape(operand.at.shape, operand.view.scaled!, (d, of) => Math.ceil(num(d) / of));
     return { scratch: `${operand.at.scratch} scales`, dtype: "f32", shape };
   };
-  const launches = (list: readonly Chosen[]): Chosen[] => list.map((c) => ({ ...c, args: c.args.map(place), part: c.part ?? p.site }));
+  const launches = (list: readonly Chosen[]): Chosen[] =>
+    list.map((c) => ({ ...c, args: c.args.map(place), part: c.part ?? p.site }));
   return "on" in choice
     ? { on: choice.on, cases: choice.cases.map((c) => ({ ...c, launches: launches(c.launches) })) }
     : launches(choice);

@@ -33,7 +33,8 @@ export function spread(argv: readonly string[]): string[] {
 export function asOptions([first, second, ...rest]: readonly string[]): string[] {
   const word = first === "help" || first === "version" ? `--${first}` : first;
   if (first === undefined) return [];
-  if (second === undefined || second.startsWith("-") || (word !== "--help" && word !== "-h")) return [word, ...(second === undefined ? [] : [second]), ...rest];
+  if (second === undefined || second.startsWith("-") || (word !== "--help" && word !== "-h"))
+    return [word, ...(second === undefined ? [] : [second]), ...rest];
   return second === "help" || second === "version" ? ["--help", ...rest] : [second, "--help", ...rest];
 }
 
@@ -49,8 +50,10 @@ export function scaled(word: string): string {
 export function checkFirst([first, ...rest]: readonly string[], commands: readonly string[]): void {
   if (first === undefined || first.startsWith("-")) {
     const stray = [...(first === undefined ? [] : [first]), ...rest].find((w) => !["--help", "-h", "--version"].includes(w));
-    if (stray !== undefined) throw new DiagnosticError(unknownWord("dsc", "option", stray, didYouMean(stray, ["--help", "--version"])));
-  } else if (!commands.includes(first)) throw new DiagnosticError(unknownWord("dsc", "command", first, didYouMean(first, [...commands, "help", "version"])));
+    if (stray !== undefined)
+      throw new DiagnosticError(unknownWord("dsc", "option", stray, didYouMean(stray, ["--help", "--version"])));
+  } else if (!commands.includes(first))
+    throw new DiagnosticError(unknownWord("dsc", "command", first, didYouMean(first, [...commands, "help", "version"])));
 }
 
 /** The words of a command's line, with numbers like 4k written out. Throws for the first that names nothing or is no number. */
@@ -73,7 +76,8 @@ export function checkWords([first, ...rest]: readonly string[], command: Command
     }
     if (known.boolean.includes(name)) continue;
     const next = rest[i + 1];
-    if (!found[3] && (next === undefined || /^--?[A-Za-z]/.test(next))) throw new DiagnosticError(valueMissing(first, `--${name}`));
+    if (!found[3] && (next === undefined || /^--?[A-Za-z]/.test(next)))
+      throw new DiagnosticError(valueMissing(first, `--${name}`));
     if (seen.has(name) && !known.array.includes(name)) throw new DiagnosticError(twice(first, `--${name}`));
     seen.add(name);
     if (next === "-" && !found[3]) [words[i], rest[i + 1], words[i + 1]] = [`${word}=-`, "", ""];
@@ -81,7 +85,13 @@ export function checkWords([first, ...rest]: readonly string[], command: Command
     const value = found[3] ? word.slice(found[0].length) : next;
     const number = scaled(value);
     if (value.trim() === "" || Number.isNaN(Number(number)))
-      throw new DiagnosticError(badValue(`--${name} ${JSON.stringify(value)} is not a number`, `give a number, such as --${name} ${/temp|top-p|penalty/.test(name) ? "0.8" : "8"}`, [found[1] + found[2]]));
+      throw new DiagnosticError(
+        badValue(
+          `--${name} ${JSON.stringify(value)} is not a number`,
+          `give a number, such as --${name} ${/temp|top-p|penalty/.test(name) ? "0.8" : "8"}`,
+          [found[1] + found[2]],
+        ),
+      );
     if (found[3]) words[i] = found[0] + number;
     else words[i + 1] = number;
   }
@@ -90,17 +100,41 @@ export function checkWords([first, ...rest]: readonly string[], command: Command
 
 /** Words other tools have for what an option calls otherwise. */
 const synonyms: Readonly<Record<string, readonly string[]>> = {
-  gpu: ["cuda", "h200"], nvidia: ["cuda", "h200"], h100: ["cuda"], h200: ["cuda"], hopper: ["cuda", "h200"], sm_90: ["cuda"], sm_90a: ["cuda"], ptx: ["cuda"],
-  wasm: ["cpu"], x86: ["cpu"], host: ["cpu"], native: ["cpu"], webassembly: ["cpu"], bfloat16: ["bf16"], float32: ["f32"], fp32: ["f32"], float: ["f32"],
-  powershell: ["pwsh"], mha: ["expanded"], mla: ["absorbed"], off: ["none"], on: ["dynamic"],
+  gpu: ["cuda", "h200"],
+  nvidia: ["cuda", "h200"],
+  h100: ["cuda"],
+  h200: ["cuda"],
+  hopper: ["cuda", "h200"],
+  sm_90: ["cuda"],
+  sm_90a: ["cuda"],
+  ptx: ["cuda"],
+  wasm: ["cpu"],
+  x86: ["cpu"],
+  host: ["cpu"],
+  native: ["cpu"],
+  webassembly: ["cpu"],
+  bfloat16: ["bf16"],
+  float32: ["f32"],
+  fp32: ["f32"],
+  float: ["f32"],
+  powershell: ["pwsh"],
+  mha: ["expanded"],
+  mla: ["absorbed"],
+  off: ["none"],
+  on: ["dynamic"],
 };
 
 /** What yargs found wrong, in our words. */
 export function explain(message: string, command: Command | undefined, words: readonly string[]): Diagnostic {
   const name = command ? nameOf(command) : "";
   const lacks = /^Missing required arguments?: (.*)$/.exec(message);
-  if (lacks) return missing(name, lacks[1].split(", ").map((n) => `--${n}`));
-  if (command && message.startsWith("Not enough non-option arguments")) return missing(name, [/<(\w+)>/.exec(command.command)![1].toUpperCase()]);
+  if (lacks)
+    return missing(
+      name,
+      lacks[1].split(", ").map((n) => `--${n}`),
+    );
+  if (command && message.startsWith("Not enough non-option arguments"))
+    return missing(name, [/<(\w+)>/.exec(command.command)![1].toUpperCase()]);
   const extra = /^Unknown arguments?: (.*)$/.exec(message);
   if (extra) return unknownWord(name, "word", words.find((w) => w === extra[1].split(", ")[0]) ?? extra[1], undefined);
   const choice = /Argument: ([\w-]+), Given: "?(.*?)"?, Choices: (.*)$/m.exec(message);
@@ -112,5 +146,7 @@ export function explain(message: string, command: Command | undefined, words: re
   const positional = new RegExp(`[<[]${option}[\\]>]`).test(command?.command ?? "");
   const list = `give one of ${choices.join(", ")}`;
   const help = near ? `did you mean ${near}?` : `dsc ${name} --help shows the form`;
-  return positional ? usage(`${name}: ${given} is no ${option}; ${list}`, help, given) : badValue(`--${option} ${given}: ${list}`, help, `--${option}`);
+  return positional
+    ? usage(`${name}: ${given} is no ${option}; ${list}`, help, given)
+    : badValue(`--${option} ${given}: ${list}`, help, `--${option}`);
 }

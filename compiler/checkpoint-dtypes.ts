@@ -43,7 +43,10 @@ function fitDraft(spec: ModelSpec, stored: Stored): Diagnostic[] {
   const at = `${spec.prefix}model.layers.${spec.layers.length}`;
   const there = [...layerTensors(spec, spec.layers.length)].some((t) => stored.has(t.name));
   // Of a checkpoint that is not this model's at all there is more to say than this.
-  if (!there) return [...outerTensors(spec)].some((t) => stored.has(t.name)) ? [leaveDraft(spec, `the checkpoint has no tensors of ${at}`)] : [];
+  if (!there)
+    return [...outerTensors(spec)].some((t) => stored.has(t.name))
+      ? [leaveDraft(spec, `the checkpoint has no tensors of ${at}`)]
+      : [];
   const shares = (["embed_tokens", "shared_head.head"] as const).filter((name) => !stored.has(`${at}.${name}.weight`));
   if (shares.length) spec.draftShares = shares;
   return [];
@@ -88,7 +91,13 @@ function formsOf(spec: ModelSpec, stored: Stored): Map<string, Forms> {
 }
 
 function fitForms(spec: ModelSpec, keys: ReadonlyMap<string, Forms>): Diagnostic[] {
-  const all = [...keys].map(([key, f]) => ({ key, linear: f.linear, coded: f.layers.coded + f.draft.coded, plain: f.layers.plain + f.draft.plain, wide: f.layers.wide + f.draft.wide }));
+  const all = [...keys].map(([key, f]) => ({
+    key,
+    linear: f.linear,
+    coded: f.layers.coded + f.draft.coded,
+    plain: f.layers.plain + f.draft.plain,
+    wide: f.layers.wide + f.draft.wide,
+  }));
   const linears = all.filter((k) => k.linear);
   const said: Diagnostic[] = [];
   // A copy in bf16 that kept the config of its FP8 original.
@@ -107,8 +116,18 @@ function fitForms(spec: ModelSpec, keys: ReadonlyMap<string, Forms>): Diagnostic
     const leftOut = spec.fp8 !== null && k.linear && k.coded === 0 && k.plain > 0;
     if (leftOut || (k.coded === 0 && form === "f32" && spec.dtype === "bf16")) storedAs[k.key] = form;
   }
-  const otherwise = Object.keys(storedAs).filter((key) => spec.storedAs?.[key] === undefined && linears.some((k) => k.key === key));
+  const otherwise = Object.keys(storedAs).filter(
+    (key) => spec.storedAs?.[key] === undefined && linears.some((k) => k.key === key),
+  );
   if (Object.keys(storedAs).length) spec.storedAs = storedAs;
-  if (otherwise.length) said.push(storedOtherwise(spec.fp8 ? "the config says FP8, and some weights of the checkpoint are plain" : "some weights of the checkpoint are float32", otherwise.map((key) => `${key} as ${storedAs[key]}`)));
+  if (otherwise.length)
+    said.push(
+      storedOtherwise(
+        spec.fp8
+          ? "the config says FP8, and some weights of the checkpoint are plain"
+          : "some weights of the checkpoint are float32",
+        otherwise.map((key) => `${key} as ${storedAs[key]}`),
+      ),
+    );
   return said;
 }

@@ -6,7 +6,8 @@ try {
 } catch (e) {
   const { code, syscall, message } = e as NodeJS.ErrnoException;
   if (code === undefined || syscall === undefined) throw e;
-  const help = code === "EMFILE" ? "raise the limit of open files: ulimit -n 1024" : "see to the limits and permissions of this process";
+  const help =
+    code === "EMFILE" ? "raise the limit of open files: ulimit -n 1024" : "see to the limits and permissions of this process";
   process.stderr.write(`error[DSC6019]: the system refuses: ${message}\n --> the modules of dsc\n   help: ${help}\n`);
   process.exitCode = 1;
 }

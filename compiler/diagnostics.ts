@@ -32,19 +32,33 @@ export const usage = (problem: string, help?: string, word?: string): Diagnostic
   error("DSC6001", problem, { spans: [onCommandLine(word)], help: help ?? "dsc --help shows the forms" });
 
 /** The value of `option` is wrong. */
-export const badValue = (problem: string, help: string, option: string | readonly string[]): Diagnostic => ({ ...usage(problem, help), spans: [onValue(option)] });
+export const badValue = (problem: string, help: string, option: string | readonly string[]): Diagnostic => ({
+  ...usage(problem, help),
+  spans: [onValue(option)],
+});
 
 const form = (command: string): string => `dsc ${command === "dsc" || command === "" ? "" : `${command} `}--help shows the form`;
 
-export const unknownWord = (command: string, kind: "command" | "option" | "word", word: string, near: string | undefined): Diagnostic =>
-  usage(kind === "word" ? `${command}: one word too many: ${word}` : `${command} has no ${kind} ${word}`, near ? `did you mean ${near}?` : form(command), word);
+export const unknownWord = (
+  command: string,
+  kind: "command" | "option" | "word",
+  word: string,
+  near: string | undefined,
+): Diagnostic =>
+  usage(
+    kind === "word" ? `${command}: one word too many: ${word}` : `${command} has no ${kind} ${word}`,
+    near ? `did you mean ${near}?` : form(command),
+    word,
+  );
 
-export const missing = (command: string, what: readonly string[]): Diagnostic => usage(`${command} needs ${what.join(" and ")}`, form(command));
+export const missing = (command: string, what: readonly string[]): Diagnostic =>
+  usage(`${command} needs ${what.join(" and ")}`, form(command));
 
 export const valueMissing = (command: string, option: string): Diagnostic =>
   usage(`${command}: ${option} needs a value`, `a value that begins with a dash is written ${option}=VALUE`, option);
 
-export const twice = (command: string, option: string): Diagnostic => usage(`${command}: ${option} is given twice`, form(command), option);
+export const twice = (command: string, option: string): Diagnostic =>
+  usage(`${command}: ${option} is given twice`, form(command), option);
 
 export const wholeNumber = (option: string, seen: number, least: number, most = Number.MAX_SAFE_INTEGER): Diagnostic =>
   badValue(
@@ -53,59 +67,106 @@ export const wholeNumber = (option: string, seen: number, least: number, most = 
     option,
   );
 
-export const cannotWrite = (where: string, problem: string, help?: string): Diagnostic => error("DSC6002", `cannot write ${where}: ${problem}`, { spans: [place(where)], help: help ?? "choose another place, or see to its permissions and its disk" });
+export const cannotWrite = (where: string, problem: string, help?: string): Diagnostic =>
+  error("DSC6002", `cannot write ${where}: ${problem}`, {
+    spans: [place(where)],
+    help: help ?? "choose another place, or see to its permissions and its disk",
+  });
 
 /** A place that holds what dsc did not write; it is left as it is. */
-export const notOurs = (where: string, problem: string): Diagnostic => cannotWrite(where, problem, "choose another place, or an empty folder; dsc replaces only files that it wrote and nobody changed");
+export const notOurs = (where: string, problem: string): Diagnostic =>
+  cannotWrite(
+    where,
+    problem,
+    "choose another place, or an empty folder; dsc replaces only files that it wrote and nobody changed",
+  );
 
 export const unmeasured = (why: string): Diagnostic =>
-  error("DSC6027", "this machine's memory bandwidth cannot be measured", { spans: [onCommandLine("--device")], notes: [why], help: "give it: --bandwidth 50 (GB/s); or name another --device" });
+  error("DSC6027", "this machine's memory bandwidth cannot be measured", {
+    spans: [onCommandLine("--device")],
+    notes: [why],
+    help: "give it: --bandwidth 50 (GB/s); or name another --device",
+  });
 
 /** The work is done all the same, but not kept. */
 export const cacheInTemporary = (cache: string, instead: string, why: string): Diagnostic => ({
-  ...warning("DSC6022", "the compiled model is kept until this command ends: the cache cannot be written", { spans: [place(cache)], notes: [why, `it lies in ${instead} meanwhile`], help: "DSC_CACHE names another folder for the cache" }),
+  ...warning("DSC6022", "the compiled model is kept until this command ends: the cache cannot be written", {
+    spans: [place(cache)],
+    notes: [why, `it lies in ${instead} meanwhile`],
+    help: "DSC_CACHE names another folder for the cache",
+  }),
   severity: "note",
 });
 
 export const tooManyLayers = (asked: number, has: number): Diagnostic =>
-  error("DSC6014", `--layers ${asked}: the model has ${has} layers`, { spans: [onValue("--layers")], notes: ["num_hidden_layers of the config says so"], help: `give a number from 1 to ${has}` });
+  error("DSC6014", `--layers ${asked}: the model has ${has} layers`, {
+    spans: [onValue("--layers")],
+    notes: ["num_hidden_layers of the config says so"],
+    help: `give a number from 1 to ${has}`,
+  });
 
 export const busy = (folder: string, lock: string): Diagnostic =>
-  error("DSC6015", `another compile is writing into ${folder}`, { spans: [place(folder)], notes: [`${lock} was held all the time this one waited`], help: "wait for it (DSC_LOCK_SECONDS=600 waits ten minutes), or choose another -o; if no dsc runs anywhere, remove that file" });
+  error("DSC6015", `another compile is writing into ${folder}`, {
+    spans: [place(folder)],
+    notes: [`${lock} was held all the time this one waited`],
+    help: "wait for it (DSC_LOCK_SECONDS=600 waits ten minutes), or choose another -o; if no dsc runs anywhere, remove that file",
+  });
 
 export const cannotRead = (file: string, problem: string): Diagnostic =>
-  error("DSC6008", `cannot read ${file}`, { spans: [place(file)], notes: [problem], help: "give a .dsc text, such as those in an artifact's graph folder; - reads stdin" });
+  error("DSC6008", `cannot read ${file}`, {
+    spans: [place(file)],
+    notes: [problem],
+    help: "give a .dsc text, such as those in an artifact's graph folder; - reads stdin",
+  });
 
 export const needsDraftLayer = (): Diagnostic =>
-  error("DSC6017", "--draft needs the extra prediction layer, which this model does not have", { spans: [onCommandLine("--draft")], notes: ["num_nextn_predict_layers of the config is 0 or missing, or the checkpoint has no such layer"], help: "leave --draft out" });
+  error("DSC6017", "--draft needs the extra prediction layer, which this model does not have", {
+    spans: [onCommandLine("--draft")],
+    notes: ["num_nextn_predict_layers of the config is 0 or missing, or the checkpoint has no such layer"],
+    help: "leave --draft out",
+  });
 
-export const cannotReadText = (file: string, problem: string): Diagnostic => error("DSC6013", `cannot read ${file}`, { spans: [place(file)], notes: [problem], help: "give a file of UTF-8 text" });
+export const cannotReadText = (file: string, problem: string): Diagnostic =>
+  error("DSC6013", `cannot read ${file}`, { spans: [place(file)], notes: [problem], help: "give a file of UTF-8 text" });
 
 export const noRoom = (where: string, needed: string, free: string, layers: number): Diagnostic =>
   error("DSC6009", `the checkpoint takes ${needed}, and ${where} has ${free} free`, {
     spans: [place(where)],
-    help: layers > 1 ? `choose another -o; --set num_hidden_layers=${layers > 4 ? 4 : 1} makes a smaller one` : "choose another -o",
+    help:
+      layers > 1 ? `choose another -o; --set num_hidden_layers=${layers > 4 ? 4 : 1} makes a smaller one` : "choose another -o",
   });
 
 export const foreignCheckpoint = (where: string, file: string): Diagnostic =>
-  error("DSC6010", `${where} holds ${file}, which dsc weights did not write`, { spans: [place(`${where}/${file}`)], notes: ["a checkpoint is never overwritten"], help: "choose another -o" });
+  error("DSC6010", `${where} holds ${file}, which dsc weights did not write`, {
+    spans: [place(`${where}/${file}`)],
+    notes: ["a checkpoint is never overwritten"],
+    help: "choose another -o",
+  });
 
 export const idOutside = (sequence: number | undefined, at: number, id: number, vocab: number): Diagnostic =>
   error("DSC6012", `id ${id} is not in the vocabulary`, {
     spans: [onValue("--ids")],
-    notes: [`it is number ${at + 1} of ${sequence === undefined ? "the prompt" : `sequence ${sequence} of the batch`}; this model has ids 0 to ${vocab - 1}`],
+    notes: [
+      `it is number ${at + 1} of ${sequence === undefined ? "the prompt" : `sequence ${sequence} of the batch`}; this model has ids 0 to ${vocab - 1}`,
+    ],
     help: "ids come from the tokenizer of the same model; --prompt uses it",
   });
 
 export const tooManyPositions = (sequence: number | undefined, prompt: number, maxNew: number, positions: number): Diagnostic =>
   error("DSC6011", `a prompt of ${prompt} and ${maxNew} new tokens do not fit ${positions} positions`, {
     spans: [onValue("--max-new")],
-    notes: [...(sequence !== undefined ? [`this is sequence ${sequence} of the batch, counted from 0`] : []), "max_position_embeddings of the config says how far positions go"],
+    notes: [
+      ...(sequence !== undefined ? [`this is sequence ${sequence} of the batch, counted from 0`] : []),
+      "max_position_embeddings of the config says how far positions go",
+    ],
     help: prompt <= positions ? `--max-new ${positions - prompt + 1} is the most here` : "shorten the prompt",
   });
 
 export const badIds = (what: string, problem: string): Diagnostic =>
-  error("DSC6003", `--ids ${what}: ${problem}`, { spans: [onValue("--ids")], help: "give 1,2,3 or a JSON file with an array of ids, or an array of such arrays" });
+  error("DSC6003", `--ids ${what}: ${problem}`, {
+    spans: [onValue("--ids")],
+    help: "give 1,2,3 or a JSON file with an array of ids, or an array of such arrays",
+  });
 
 export function notFound(what: string, where: string, word: string, known: readonly string[]): Diagnostic {
   const near = didYouMean(word, known) ?? known.find((k) => k.startsWith(word) && word !== "");
@@ -124,7 +185,11 @@ export const compileOptionOnArtifact = (options: readonly string[]): Diagnostic 
   });
 
 export const needsTaps = (what: string): Diagnostic =>
-  error("DSC6006", `${what} needs an artifact compiled with --taps`, { spans: [onCommandLine(what)], notes: ["without taps, only the last row of a sequence has logits, and hidden states are not kept"], help: "dsc compile SRC -o OUT --taps" });
+  error("DSC6006", `${what} needs an artifact compiled with --taps`, {
+    spans: [onCommandLine(what)],
+    notes: ["without taps, only the last row of a sequence has logits, and hidden states are not kept"],
+    help: "dsc compile SRC -o OUT --taps",
+  });
 
 export const storedWider = (): Diagnostic =>
   warning("DSC6007", "the config says bfloat16, the checkpoint stores float32: weights stay float32", {
@@ -166,7 +231,13 @@ export function systemRefused(e: unknown): Diagnostic | undefined {
   const { code, syscall, path: file, message } = (e instanceof Error ? e : {}) as Partial<NodeJS.ErrnoException>;
   const memory = e instanceof RangeError && /allocat|memory/i.test(e.message);
   if (!memory && syscall === undefined && !/^ERR_WORKER_(OUT_OF_MEMORY|INIT_FAILED)$/.test(code ?? "")) return undefined;
-  const helps: Readonly<Record<string, string>> = { EMFILE: "raise the limit of open files: ulimit -n 1024", ENOSPC: "make room on the disk", EACCES: "see to its permissions", ENOMEM: "close other programs, or raise ulimit -v", EAGAIN: "raise the limit of processes: ulimit -u; or --threads 1" };
+  const helps: Readonly<Record<string, string>> = {
+    EMFILE: "raise the limit of open files: ulimit -n 1024",
+    ENOSPC: "make room on the disk",
+    EACCES: "see to its permissions",
+    ENOMEM: "close other programs, or raise ulimit -v",
+    EAGAIN: "raise the limit of processes: ulimit -u; or --threads 1",
+  };
   return error("DSC6019", `the system refuses: ${message}`, {
     spans: [file === undefined ? onCommandLine() : place(file)],
     help: memory ? helps.ENOMEM : (helps[code ?? ""] ?? "see to the limits and permissions of this process"),
@@ -174,10 +245,16 @@ export function systemRefused(e: unknown): Diagnostic | undefined {
 }
 
 export const internal = (e: unknown): Diagnostic =>
-  error("DSC9000", `a fault in dsc: ${e instanceof Error ? e.message : String(e)}`, { spans: [onCommandLine()], help: "DSC_DEBUG=1 shows where; please report it with the command and the config" });
+  error("DSC9000", `a fault in dsc: ${e instanceof Error ? e.message : String(e)}`, {
+    spans: [onCommandLine()],
+    help: "DSC_DEBUG=1 shows where; please report it with the command and the config",
+  });
 
 export const noCode = (code: string, near: string | undefined): Diagnostic =>
-  error("DSC6016", `there is no diagnostic ${code}`, { spans: [onCommandLine(code)], help: near ? `did you mean ${near}?` : "dsc explain lists them all" });
+  error("DSC6016", `there is no diagnostic ${code}`, {
+    spans: [onCommandLine(code)],
+    help: near ? `did you mean ${near}?` : "dsc explain lists them all",
+  });
 
 export const noTriton = (python: string): Diagnostic =>
   warning("DSC6020", "Triton kernels stay source: no Triton in this Python", {
@@ -187,4 +264,11 @@ export const noTriton = (python: string): Diagnostic =>
   });
 
 export const tritonFailed = (kernel: string, log: string): Diagnostic =>
-  error("DSC6021", `Triton does not compile ${kernel}`, { spans: [place(`kernel ${kernel}`)], notes: log.split("\n").filter((l) => l.trim()).slice(-12), help: "if the text is as dsc wrote it, please report it with the artifact" });
+  error("DSC6021", `Triton does not compile ${kernel}`, {
+    spans: [place(`kernel ${kernel}`)],
+    notes: log
+      .split("\n")
+      .filter((l) => l.trim())
+      .slice(-12),
+    help: "if the text is as dsc wrote it, please report it with the artifact",
+  });

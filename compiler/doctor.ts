@@ -29,7 +29,13 @@ export async function examine(): Promise<Check[]> {
   return [...required, ...packages, ...(await gpu()), nvcc(), python()];
 }
 
-const check = (part: string, good: boolean, found: string, needed_for: string, required = false): Check => ({ part, state: good ? "ok" : "missing", found, needed_for, required });
+const check = (part: string, good: boolean, found: string, needed_for: string, required = false): Check => ({
+  part,
+  state: good ? "ok" : "missing",
+  found,
+  needed_for,
+  required,
+});
 
 function node(): Check {
   const [major, minor] = process.versions.node.split(".").map(Number);
@@ -39,18 +45,32 @@ function node(): Check {
 
 function cores(): Check {
   const n = availableParallelism();
-  return check("cores", true, `${n}${cpus().length > n ? ` of ${cpus().length}` : ""}, ${cpus()[0]?.model.trim() ?? "of an unknown kind"}`, "threads of the CPU target", true);
+  return check(
+    "cores",
+    true,
+    `${n}${cpus().length > n ? ` of ${cpus().length}` : ""}, ${cpus()[0]?.model.trim() ?? "of an unknown kind"}`,
+    "threads of the CPU target",
+    true,
+  );
 }
 
 function memory(): Check {
   const limit = process.constrainedMemory?.() ?? 0;
   const most = limit > 0 && limit < totalmem() ? limit : totalmem();
-  return check("memory", true, `${(most / GIB).toFixed(1)} GiB, ${(freemem() / GIB).toFixed(1)} free`, "weights and cache; dsc plan says how much a model takes", true);
+  return check(
+    "memory",
+    true,
+    `${(most / GIB).toFixed(1)} GiB, ${(freemem() / GIB).toFixed(1)} free`,
+    "weights and cache; dsc plan says how much a model takes",
+    true,
+  );
 }
 
 /** A module with one v128 instruction, and one with a shared memory. */
 function simd(): Check {
-  const module = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 5, 1, 0x60, 0, 1, 0x7b, 3, 2, 1, 0, 10, 8, 1, 6, 0, 0x41, 0, 0xfd, 0x0f, 0x0b];
+  const module = [
+    0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 5, 1, 0x60, 0, 1, 0x7b, 3, 2, 1, 0, 10, 8, 1, 6, 0, 0x41, 0, 0xfd, 0x0f, 0x0b,
+  ];
   const good = WebAssembly.validate(Uint8Array.from(module));
   return check("WebAssembly SIMD", good, good ? "there" : "not in this Node", "kernels of the CPU target", true);
 }
@@ -69,7 +89,13 @@ function cache(): Check {
     accessSync(at, constants.W_OK);
     return check("cache", true, folder, "artifacts that run compiles by itself; DSC_CACHE names another", true);
   } catch {
-    return check("cache", false, `${folder} cannot be written; DSC_CACHE names another`, "artifacts that run compiles by itself", true);
+    return check(
+      "cache",
+      false,
+      `${folder} cannot be written; DSC_CACHE names another`,
+      "artifacts that run compiles by itself",
+      true,
+    );
   }
 }
 
@@ -85,18 +111,32 @@ async function npm(name: string, needed: string): Promise<Check> {
 async function gpu(): Promise<Check[]> {
   const [driver, runtime] = ["running models on the GPU: --target cuda", "compiling kernels for the GPU in this process"];
   try {
-    const [{ hasNvrtc, openCuda }, { compilerName }] = await Promise.all([import("../runtime/devices/cuda/index.ts"), import("../runtime/devices/cuda/compiler.ts")]);
-    const nvrtc = hasNvrtc() ? check("NVRTC", true, compilerName("nvrtc").split(" ")[1], runtime) : check("NVRTC", false, "libnvrtc.so is not found", runtime);
+    const [{ hasNvrtc, openCuda }, { compilerName }] = await Promise.all([
+      import("../runtime/devices/cuda/index.ts"),
+      import("../runtime/devices/cuda/compiler.ts"),
+    ]);
+    const nvrtc = hasNvrtc()
+      ? check("NVRTC", true, compilerName("nvrtc").split(" ")[1], runtime)
+      : check("NVRTC", false, "libnvrtc.so is not found", runtime);
     try {
       const device = openCuda();
       const { free, total } = device.memory();
-      const found = check("GPU", true, `${device.name}, ${device.multiprocessors} multiprocessors, ${(total / GIB).toFixed(1)} GiB, ${(free / GIB).toFixed(1)} free`, driver);
+      const found = check(
+        "GPU",
+        true,
+        `${device.name}, ${device.multiprocessors} multiprocessors, ${(total / GIB).toFixed(1)} GiB, ${(free / GIB).toFixed(1)} free`,
+        driver,
+      );
       device.close();
       return [check("CUDA driver", true, `speaks CUDA ${device.driver.version}`, driver), found, nvrtc];
     } catch (e) {
       const why = firstLine(e);
       const opened = !/DSC560[12]/.test(e instanceof DiagnosticError ? e.diagnostics[0].code : "DSC5601");
-      return [check("CUDA driver", opened, opened ? "there" : why, driver), check("GPU", false, opened ? why : "not looked for without a driver", driver), nvrtc];
+      return [
+        check("CUDA driver", opened, opened ? "there" : why, driver),
+        check("GPU", false, opened ? why : "not looked for without a driver", driver),
+        nvrtc,
+      ];
     }
   } catch (e) {
     return [check("CUDA driver", false, `cannot be looked for: ${firstLine(e)}`, driver)];
@@ -115,12 +155,19 @@ function nvcc(): Check {
 function python(): Check {
   const needed = "--target triton ahead of time, and running printed Triton in npm test; never at run time";
   const name = variable("DSC_PYTHON") ?? "python3";
-  const run = spawnSync(name, ["-c", `${notHere}import triton, torch; print(sys.version.split()[0], triton.__version__, torch.__version__)`], { encoding: "utf8", timeout: 300_000 });
+  const run = spawnSync(
+    name,
+    ["-c", `${notHere}import triton, torch; print(sys.version.split()[0], triton.__version__, torch.__version__)`],
+    { encoding: "utf8", timeout: 300_000 },
+  );
   const [py, triton, torch] = (run.stdout ?? "").trim().split(" ");
-  if (run.status === 0) return check("Python with Triton", true, `${name}: Python ${py}, triton ${triton}, torch ${torch}`, needed);
-  const why = run.error ? `${name} is not on the path` : `${name}: ${(run.stderr ?? "").trim().split("\n").at(-1) || "it does not answer"}`;
+  if (run.status === 0)
+    return check("Python with Triton", true, `${name}: Python ${py}, triton ${triton}, torch ${torch}`, needed);
+  const why = run.error
+    ? `${name} is not on the path`
+    : `${name}: ${(run.stderr ?? "").trim().split("\n").at(-1) || "it does not answer"}`;
   return check("Python with Triton", false, `${why}; DSC_PYTHON names another`, needed);
 }
 
-const firstLine = (e: unknown): string => (e instanceof DiagnosticError ? e.diagnostics[0].title : String((e as Error).message ?? e)).split("\n")[0];
-
+const firstLine = (e: unknown): string =>
+  (e instanceof DiagnosticError ? e.diagnostics[0].title : String((e as Error).message ?? e)).split("\n")[0];

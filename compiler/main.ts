@@ -17,7 +17,10 @@ const words = asOptions(spread(hideBin(process.argv)));
 
 function report(e: unknown): void {
   if (!(e instanceof DiagnosticError) && variable("DSC_DEBUG") !== undefined) process.stderr.write(`${(e as Error).stack}\n`);
-  tell(e instanceof DiagnosticError ? e.diagnostics : [thrownLater(e) ?? systemRefused(e) ?? internal(e)], words.includes("--json"));
+  tell(
+    e instanceof DiagnosticError ? e.diagnostics : [thrownLater(e) ?? systemRefused(e) ?? internal(e)],
+    words.includes("--json"),
+  );
 }
 
 /** Whether the command has come to its end, good or bad. A plug-in may not end the process before. */
@@ -32,7 +35,8 @@ const end = (code?: number | string): never => {
 for (const stream of [process.stdout, process.stderr])
   stream.on("error", (e: NodeJS.ErrnoException) => {
     if (e.code === "EPIPE") end(process.exitCode ?? 0);
-    if (stream === process.stdout) say(cannotWrite("stdout", e.message, "what was printed is cut short; see to the disk or the device it goes to"));
+    if (stream === process.stdout)
+      say(cannotWrite("stdout", e.message, "what was printed is cut short; see to the disk or the device it goes to"));
     end(1);
   });
 
@@ -80,5 +84,6 @@ try {
 }
 // What a plug-in left running (a timer, a server) does not keep the program alive; what was written is through by then.
 finished = true;
-if (loadedPlugins().length > 0) for (const stream of [process.stdout, process.stderr]) await new Promise((done) => stream.write("", done));
+if (loadedPlugins().length > 0)
+  for (const stream of [process.stdout, process.stderr]) await new Promise((done) => stream.write("", done));
 if (loadedPlugins().length > 0) process.exit();

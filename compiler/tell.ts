@@ -2,10 +2,12 @@
 import { render, type Diagnostic } from "../ir/diagnostic.ts";
 
 /** What only another command line can mend: it points at a word, or names a pass that there is none of. */
-const ofUsage = (d: Diagnostic): boolean => d.code === "DSC3001" || (d.code !== "DSC9000" && d.spans.some((s) => s.file === "command line"));
+const ofUsage = (d: Diagnostic): boolean =>
+  d.code === "DSC3001" || (d.code !== "DSC9000" && d.spans.some((s) => s.file === "command line"));
 
 /** 2 where every error is one of the command line, 1 otherwise. */
-export const exitCodeOf = (diagnostics: readonly Diagnostic[]): number => (diagnostics.length > 0 && diagnostics.every(ofUsage) ? 2 : 1);
+export const exitCodeOf = (diagnostics: readonly Diagnostic[]): number =>
+  diagnostics.length > 0 && diagnostics.every(ofUsage) ? 2 : 1;
 
 /** Whether text for this stream may have colour: a terminal, unless NO_COLOR is set; FORCE_COLOR asks for it anywhere. */
 export function coloured(stream: NodeJS.WriteStream = process.stderr): boolean {
@@ -21,7 +23,14 @@ export function renderColoured(d: Diagnostic): string {
   const shade = (text: string): string => `\x1b[${shades[d.severity]}m${text}\x1b[39m`;
   const [title, ...rest] = render(d).split("\n");
   const head = title.replace(/^\w+\[\w+\]/, (w) => `\x1b[1m${shade(w)}`);
-  return [`${head}\x1b[22m`, ...rest.map((l) => l.replace(/^( *\| *)(\^+.*)$/, (_, margin: string, mark: string) => margin + shade(mark)).replace(/^( +help:)/, "\x1b[36m$1\x1b[39m"))].join("\n");
+  return [
+    `${head}\x1b[22m`,
+    ...rest.map((l) =>
+      l
+        .replace(/^( *\| *)(\^+.*)$/, (_, margin: string, mark: string) => margin + shade(mark))
+        .replace(/^( +help:)/, "\x1b[36m$1\x1b[39m"),
+    ),
+  ].join("\n");
 }
 
 /** Words on stderr. */

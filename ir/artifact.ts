@@ -94,7 +94,8 @@ export type Step =
   | { kind: "slices"; over: "experts"; offsets: Ref; count: number; steps: Step[] };
 
 /** Steps directly inside a step: a loop's body, every case. */
-export const inside = (s: Step): readonly Step[] => (s.kind === "slices" ? s.steps : s.kind === "cases" ? s.cases.flatMap((c) => c.steps) : []);
+export const inside = (s: Step): readonly Step[] =>
+  s.kind === "slices" ? s.steps : s.kind === "cases" ? s.cases.flatMap((c) => c.steps) : [];
 
 /** A value a function takes or gives, by name. Shape is in elements; a "cache" has no shape here. */
 export interface ArgPlan {

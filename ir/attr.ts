@@ -62,7 +62,8 @@ export function attrProblem(kind: AttrKind<AttrValue>, v: AttrValue | undefined)
             ? typeof v === "string"
             : Array.isArray(v);
   if (!ok) return `must be ${kind.kind === "word" ? "a word" : `of kind ${kind.kind}`}, got ${JSON.stringify(v)}`;
-  if (kind.choices && !kind.choices.includes(v as string)) return `must be one of ${kind.choices.join(", ")}, got ${JSON.stringify(v)}`;
+  if (kind.choices && !kind.choices.includes(v as string))
+    return `must be one of ${kind.choices.join(", ")}, got ${JSON.stringify(v)}`;
   return null;
 }
 
@@ -95,7 +96,10 @@ export function parseAttrs(text: string): Record<string, AttrValue> | undefined 
     out[m[1]] = raw.startsWith("[")
       ? raw.slice(1, -1).trim() === ""
         ? []
-        : (raw.slice(1, -1).split(",").map((x) => scalar(x.trim())) as (number | string)[])
+        : (raw
+            .slice(1, -1)
+            .split(",")
+            .map((x) => scalar(x.trim())) as (number | string)[])
       : scalar(raw);
     at = re.lastIndex;
     if (m[3] === "" && at < text.length) return undefined;

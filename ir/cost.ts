@@ -49,7 +49,13 @@ function freshCost(n: Node, assume: Assume): Cost {
 }
 
 /** Floating-point operations of an op on operands of these types. */
-export function flopsOf(op: Op, ins: readonly { type: Type; weight: boolean }[], outs: readonly Type[], attrs: Node["attrs"], assume: Assume): number {
+export function flopsOf(
+  op: Op,
+  ins: readonly { type: Type; weight: boolean }[],
+  outs: readonly Type[],
+  attrs: Node["attrs"],
+  assume: Assume,
+): number {
   const types = ins.map((o) => o.type);
   if (op.of) return partFlops(op, ins, attrs, assume);
   const b = op.bind(types, attrs);
@@ -72,11 +78,21 @@ export function flopsOf(op: Op, ins: readonly { type: Type; weight: boolean }[],
 
 /** What the parts of a fused op compute, together. */
 function partFlops(op: Op, ins: Parameters<typeof flopsOf>[1], attrs: Node["attrs"], assume: Assume): number {
-  const { params, nodes } = partsOf(op, ins.map((o) => o.type), attrs);
+  const { params, nodes } = partsOf(
+    op,
+    ins.map((o) => o.type),
+    attrs,
+  );
   const weights = new Set(params.filter((_, i) => ins[i].weight));
   const flops = nodes.map((n) => {
     const operands = n.operands.map((o) => ({ type: o.type, weight: weights.has(o) }));
-    return flopsOf(n.op, operands, n.results.map((r) => r.type), n.attrs, assume);
+    return flopsOf(
+      n.op,
+      operands,
+      n.results.map((r) => r.type),
+      n.attrs,
+      assume,
+    );
   });
   return flops.reduce((a, f) => a + f, 0);
 }
@@ -97,15 +113,20 @@ export function costOfFunc(f: Func, assume: Assume = f.assume): Cost {
 }
 
 /** How often a node runs for one run of its function: once per slice inside a region. */
-export function slicesOf(f: Pick<Func, "results">, slices: Readonly<Record<"experts" | "sequences", number>>): (n: Node) => number {
+export function slicesOf(
+  f: Pick<Func, "results">,
+  slices: Readonly<Record<"experts" | "sequences", number>>,
+): (n: Node) => number {
   const inside = new Map<Node, number>();
-  for (const n of everyNode(f)) if (n.region) for (const x of bodyOf(n.region)) inside.set(x, slices[n.op.traits.region ?? "sequences"]);
+  for (const n of everyNode(f))
+    if (n.region) for (const x of bodyOf(n.region)) inside.set(x, slices[n.op.traits.region ?? "sequences"]);
   return (n) => inside.get(n) ?? 1;
 }
 
 /** Whether a node reads operands that `known` are functions of weights alone, and nothing else. */
 export const ofWeights = (n: Node, known: (n: Node) => boolean): boolean =>
-  n.leaf?.kind === "weight" || (!n.leaf && !n.op.traits.call && !n.region && n.operands.length > 0 && n.operands.every((o) => known(o.node)));
+  n.leaf?.kind === "weight" ||
+  (!n.leaf && !n.op.traits.call && !n.region && n.operands.length > 0 && n.operands.every((o) => known(o.node)));
 
 /** Nodes that depend on weights alone. */
 export function weightOnly(f: Pick<Func, "results">): Set<Node> {

@@ -89,7 +89,12 @@ export function warning(code: string, title: string, details: Details = {}): Dia
 }
 
 /** A place that is no line of a text: a binary file, a tensor, a function, a pass, an option. */
-export const place = (name: string, label?: string): Span => ({ file: name, line: 0, column: 0, ...(label === undefined ? {} : { label }) });
+export const place = (name: string, label?: string): Span => ({
+  file: name,
+  line: 0,
+  column: 0,
+  ...(label === undefined ? {} : { label }),
+});
 
 /** The place of a word in a line of a text, where it stands there by itself; of the whole line, where no word is given or found. */
 export function lineSpan(file: string, line: number, text: string, word?: string): Span {

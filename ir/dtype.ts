@@ -32,8 +32,7 @@ export const isDType = (text: string): text is DType => Object.hasOwn(table, tex
 export const isScaled = (d: string): boolean => isDType(d) && formats[d].scaled !== undefined;
 
 /** The format of a buffer and of the blocks its scales serve, if it has any. */
-export const dtypeOf = (storage: Storage, block?: Block): DType =>
-  storage === "e4m3" ? `e4m3/${block ?? "1x128"}` : storage;
+export const dtypeOf = (storage: Storage, block?: Block): DType => (storage === "e4m3" ? `e4m3/${block ?? "1x128"}` : storage);
 
 /** Bytes of one element, scales included. */
 export function bytesPerElement(d: DType): number {

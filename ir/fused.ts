@@ -60,7 +60,11 @@ export function fused<const I extends Signature, const A extends AttrKinds = {},
 
   function evaluatedParts(tensors: Record<string, Tensor>, attrs: Attrs, env: Env): Tensor | Record<string, Tensor> {
     const operands = Object.values(tensors);
-    const { params, results } = partsOf(built.op, operands.map((t, i) => typeOf(signatures[i], t)), attrs);
+    const { params, results } = partsOf(
+      built.op,
+      operands.map((t, i) => typeOf(signatures[i], t)),
+      attrs,
+    );
     const values = new Map(params.map((p, i) => [p, operands[i]]));
     return byName(evaluated(results, values, d.unrounded ? { ...env, mode: "real" } : env));
   }

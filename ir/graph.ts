@@ -82,7 +82,9 @@ export interface Env {
 }
 
 /** What a node without operands is. */
-export type Leaf = { readonly kind: "weight"; readonly name: string } | { readonly kind: "param"; readonly name: string; readonly role?: Role };
+export type Leaf =
+  | { readonly kind: "weight"; readonly name: string }
+  | { readonly kind: "param"; readonly name: string; readonly role?: Role };
 
 /** What a parameter is, where the step brings it along: "ids", the token of every row. Other parameters are the caller's. */
 export type Role = "ids";
@@ -140,7 +142,11 @@ export interface Module {
 const frozen = <T>(list: readonly T[]): readonly T[] => (Object.isFrozen(list) ? list : Object.freeze([...list]));
 
 const structuredAttrs = (attrs: Attrs): Attrs =>
-  Object.isFrozen(attrs) ? attrs : Object.fromEntries(Object.entries(attrs).map(([k, v]) => [k, Array.isArray(v) ? [...(v as readonly (number | string)[])] : v]));
+  Object.isFrozen(attrs)
+    ? attrs
+    : Object.fromEntries(
+        Object.entries(attrs).map(([k, v]) => [k, Array.isArray(v) ? [...(v as readonly (number | string)[])] : v]),
+      );
 
 /**
  * A module whose functions, weights, entries and lists cannot be written to: what passes are given and what is kept after each.
@@ -149,7 +155,13 @@ export function frozenModule(m: Module): Module {
   if (Object.isFrozen(m)) return m;
   for (const f of m.funcs.values()) deepFreezeFunc(f);
   for (const w of m.weights.values()) deepFreeze(w);
-  return Object.freeze({ ...m, funcs: frozenMap(m.funcs), weights: frozenMap(m.weights), entries: deepFreeze(m.entries), load: deepFreeze(m.load) });
+  return Object.freeze({
+    ...m,
+    funcs: frozenMap(m.funcs),
+    weights: frozenMap(m.weights),
+    entries: deepFreeze(m.entries),
+    load: deepFreeze(m.load),
+  });
 }
 
 // Values are frozen as they are made; a function is its lists of them.
@@ -172,7 +184,13 @@ export class Graph {
   #origin: readonly Origin[] = [];
 
   /** The node for these parts: an existing one when equal. `fresh` nodes (parameters, regions) are never shared. */
-  node(op: Op, operands: readonly Value[], attrs: Attrs, types: readonly Type[], options: { region?: Region; fresh?: boolean } = {}): Node {
+  node(
+    op: Op,
+    operands: readonly Value[],
+    attrs: Attrs,
+    types: readonly Type[],
+    options: { region?: Region; fresh?: boolean } = {},
+  ): Node {
     const key = `${op.name}(${operands.map((v) => `${v.node.id}.${v.index}`).join()})${JSON.stringify(attrs)}`;
     const share = !options.fresh && !options.region;
     let node = share ? this.#interned.get(key) : undefined;
@@ -231,7 +249,8 @@ function leafOf({ traits }: Op, attrs: Attrs): Leaf | undefined {
 }
 
 /** The name of the weight that a value reads; undefined for one that is computed or passed. */
-export const weightName = (v: Value | undefined): string | undefined => (v?.node.leaf?.kind === "weight" ? v.node.leaf.name : undefined);
+export const weightName = (v: Value | undefined): string | undefined =>
+  v?.node.leaf?.kind === "weight" ? v.node.leaf.name : undefined;
 
 /** Whether a value is a weight as it is stored. */
 export const isWeight = (v: Value | undefined): boolean => v?.node.leaf?.kind === "weight";

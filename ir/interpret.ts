@@ -36,7 +36,12 @@ export const tensorOf = (shape: number[], data: ArrayLike<number>, dtype: DType 
 });
 
 /** Runs `func` of `module`; gives its results by name. Cache results are written into `inputs.caches`. */
-export function interpret(module: Pick<Module, "funcs" | "weights">, func: Func, inputs: Inputs, layer: number | null = null): Record<string, Tensor> {
+export function interpret(
+  module: Pick<Module, "funcs" | "weights">,
+  func: Func,
+  inputs: Inputs,
+  layer: number | null = null,
+): Record<string, Tensor> {
   const mode = inputs.mode ?? "real";
   const batch = inputs.batch ?? { starts: [0, 1], lengths: [1], ids: [0] };
   const positions = batch.starts.slice(1).flatMap((end, b) => {
@@ -47,7 +52,12 @@ export function interpret(module: Pick<Module, "funcs" | "weights">, func: Func,
   for (const p of func.params) {
     if (p.value.type.kind === "batch") continue;
     if (p.value.type.kind === "cache") {
-      values.set(p.value, { shape: [p.value.type.width], dtype: p.value.type.dtype, data: new Float64Array(), rows: inputs.caches?.[layer ?? 0] ?? batch.lengths.map(() => new Float64Array()) });
+      values.set(p.value, {
+        shape: [p.value.type.width],
+        dtype: p.value.type.dtype,
+        data: new Float64Array(),
+        rows: inputs.caches?.[layer ?? 0] ?? batch.lengths.map(() => new Float64Array()),
+      });
       continue;
     }
     const given = inputs.values?.[p.name];
@@ -102,7 +112,8 @@ export function interpret(module: Pick<Module, "funcs" | "weights">, func: Func,
   for (const r of func.results) out[r.name] = evaluate(r.value);
   for (const r of func.results)
     // A callee has written its own layer's rows; the value that threads calls together is nobody's rows.
-    if (r.value.type.kind === "cache" && !r.value.node.op.traits.call && inputs.caches) inputs.caches[layer ?? 0] = out[r.name].rows!;
+    if (r.value.type.kind === "cache" && !r.value.node.op.traits.call && inputs.caches)
+      inputs.caches[layer ?? 0] = out[r.name].rows!;
   return out;
 }
 

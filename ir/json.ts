@@ -42,7 +42,9 @@ export function scanJson(text: string, visit: JsonVisitor, deepest = Infinity): 
     return m;
   };
   const fault = (problem: string, from = at, to = from + 1): Range & { problem: string } =>
-    from >= text.length ? { from: text.length, to: text.length + 1, problem: "the text ends in the middle" } : { from, to, problem };
+    from >= text.length
+      ? { from: text.length, to: text.length + 1, problem: "the text ends in the middle" }
+      : { from, to, problem };
   for (;;) {
     space();
     let from = at;
@@ -61,7 +63,11 @@ export function scanJson(text: string, visit: JsonVisitor, deepest = Infinity): 
         path.pop();
       }
     } else if (take(text[at] === '"' ? STRING : SCALAR) === undefined)
-      return fault(text[at] === '"' ? "the string is not closed, or holds what no JSON string has" : `${JSON.stringify(text[at])} begins no value`);
+      return fault(
+        text[at] === '"'
+          ? "the string is not closed, or holds what no JSON string has"
+          : `${JSON.stringify(text[at])} begins no value`,
+      );
     // A value has ended, and perhaps those around it: until another is due.
     while (ended) {
       if (visit.value?.({ from, to: at }, path)) return undefined;

@@ -42,7 +42,12 @@ export interface Gpu extends Machine {
 export type Limits = Pick<Gpu, "multiprocessors" | "sharedPerBlock" | "sharedPerMultiprocessor">;
 
 /** The time below which no kernel for a machine can be: bytes over bandwidth or operations over the peak of their format. */
-export function floorOf({ bandwidth, peaks }: Machine, bytes: number, flops: number, format: Format): { us: number; bound: "bytes" | "FLOPs" } {
+export function floorOf(
+  { bandwidth, peaks }: Machine,
+  bytes: number,
+  flops: number,
+  format: Format,
+): { us: number; bound: "bytes" | "FLOPs" } {
   const [byBytes, byFlops] = [bytes / bandwidth, flops / peaks[format]];
   return { us: Math.max(byBytes, byFlops) * 1e6, bound: byBytes >= byFlops ? "bytes" : "FLOPs" };
 }
@@ -51,7 +56,10 @@ export function floorOf({ bandwidth, peaks }: Machine, bytes: number, flops: num
  * The floor in the words of a kernel's text, where sizes are known at run time: "floor on H200: 4096 m bytes / 4539 GB/s". `reads` are
  * bytes and `computes` operations of a format; `bytes` are those of `reads` where they are known, for the microseconds.
  */
-export function floorText(m: Gpu, { reads, bytes, computes }: { reads?: string; bytes?: number; computes?: readonly [operations: string, format: Format] }): string {
+export function floorText(
+  m: Gpu,
+  { reads, bytes, computes }: { reads?: string; bytes?: number; computes?: readonly [operations: string, format: Format] },
+): string {
   const terms = [
     ...(reads === undefined ? [] : [`${reads} / ${m.bandwidth / 1e9} GB/s`]),
     ...(computes === undefined ? [] : [`${computes[0]} / ${m.peaks[computes[1]] / 1e12} TFLOP/s`]),

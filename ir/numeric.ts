@@ -62,7 +62,16 @@ export function withoutRounding<T>(f: () => T): T {
 }
 
 /** Quantises one row in blocks of 128 columns, the last one ragged: code values and f32 scales (SEMANTICS: FP8 checkpoints). */
-export function quantizeRow(row: ArrayLike<number>, start: number, k: number, ue8m0: boolean, codes: Float64Array, codesAt: number, scales: Float64Array, scalesAt: number): void {
+export function quantizeRow(
+  row: ArrayLike<number>,
+  start: number,
+  k: number,
+  ue8m0: boolean,
+  codes: Float64Array,
+  codesAt: number,
+  scales: Float64Array,
+  scalesAt: number,
+): void {
   if (!rounds) {
     for (let i = 0; i < k; i++) codes[codesAt + i] = row[start + i];
     scales.fill(1, scalesAt, scalesAt + Math.ceil(k / 128));

@@ -116,7 +116,9 @@ export function op<const I extends Signature, const A extends AttrKinds = {}, co
     ...(typed.flops ? { flops: typed.flops } : {}),
     ...(axes ? { axes: (types: readonly Type[], given: Attrs) => axes(byKey(ins, types), given) } : {}),
     ...(reference
-      ? { reference: (operands: readonly Tensor[], given: Attrs, env: Env) => listed(reference(byKey(ins, operands), given, env)) }
+      ? {
+          reference: (operands: readonly Tensor[], given: Attrs, env: Env) => listed(reference(byKey(ins, operands), given, env)),
+        }
       : {}),
     bind,
     infer(types: readonly Type[], given: Attrs, region?: Region) {
@@ -180,7 +182,13 @@ export function make(o: Op, operands: readonly Value[], attrs: Attrs, region?: R
 
 /** The same node over other operands; one of the kind that the graph makes without inference keeps its types. */
 export function remade(n: Node, operands: readonly Value[], region = n.region): readonly Value[] {
-  if (n.op.traits.call) return n.graph.node(n.op, operands, n.attrs, n.results.map((r) => r.type)).results;
+  if (n.op.traits.call)
+    return n.graph.node(
+      n.op,
+      operands,
+      n.attrs,
+      n.results.map((r) => r.type),
+    ).results;
   return make(n.op, operands, n.attrs, region, n.graph);
 }
 

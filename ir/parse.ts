@@ -39,7 +39,14 @@ class Parser {
     const raw = this.#lines[Math.min(this.#at, this.#lines.length - 1)] ?? "";
     const found = word ? raw.indexOf(word) : raw.search(/\S/);
     const column = Math.max(0, found) + 1;
-    return { file: this.#file, line: Math.min(this.#at, this.#lines.length - 1) + 1, column, length: word?.length ?? raw.trim().length, text: raw, label };
+    return {
+      file: this.#file,
+      line: Math.min(this.#at, this.#lines.length - 1) + 1,
+      column,
+      length: word?.length ?? raw.trim().length,
+      text: raw,
+      label,
+    };
   }
 
   #fail(problem: string, word?: string, help?: string): never {
@@ -68,11 +75,17 @@ class Parser {
         this.#funcs.set(f.name, f);
         continue;
       } else if ((m = /^entry (\w+) = @(\S+)$/.exec(line))) {
-        if (!this.#funcs.has(m[2])) throw new DiagnosticError(unknownValue("@" + m[2], didYouMean(m[2], this.#funcs.keys()), this.#span("@" + m[2])));
+        if (!this.#funcs.has(m[2]))
+          throw new DiagnosticError(unknownValue("@" + m[2], didYouMean(m[2], this.#funcs.keys()), this.#span("@" + m[2])));
         entries[m[1]] = m[2];
         placesOf(this.#graph).entries.set(m[1], this.#span());
       } else if (line.startsWith("load ")) load.push(this.#load(line));
-      else this.#fail("expected a weight, a function, an entry or a load line", undefined, "lines begin with @name, func, entry or load");
+      else
+        this.#fail(
+          "expected a weight, a function, an entry or a load line",
+          undefined,
+          "lines begin with @name, func, entry or load",
+        );
       this.#at++;
     }
     const first = [...this.#funcs.keys()].at(-1) ?? "";
@@ -81,7 +94,12 @@ class Parser {
       graph: this.#graph,
       weights: this.#weights,
       funcs: this.#funcs,
-      entries: { prefill: entries.prefill ?? first, extend: entries.extend ?? first, decode: entries.decode ?? first, ...(entries.draft ? { draft: entries.draft } : {}) },
+      entries: {
+        prefill: entries.prefill ?? first,
+        extend: entries.extend ?? first,
+        decode: entries.decode ?? first,
+        ...(entries.draft ? { draft: entries.draft } : {}),
+      },
       load,
     };
   }
@@ -94,29 +112,40 @@ class Parser {
     }
     const type = parseType(text);
     if (!type) this.#fail(`${text.trim()} is not a type`, text.trim(), 'types look like "[T, 7168] bf16"');
-    if (type!.kind === "tensor" && type!.dims.length > MOST_AXES) this.#fail(`a type has at most ${MOST_AXES} axes, and this one has ${type!.dims.length}`, text.trim());
+    if (type!.kind === "tensor" && type!.dims.length > MOST_AXES)
+      this.#fail(`a type has at most ${MOST_AXES} axes, and this one has ${type!.dims.length}`, text.trim());
     return type!;
   }
 
   #weight(line: string): void {
     const m = /^@(\S+) : (.+?)(?: layers (\d+\.\.\d+|\[[^\]]*\]))?(?: from (.*))?$/.exec(line);
-    if (!m) this.#fail("a weight line is: @name : [dims] dtype layers 0..2 from \"tensor\"");
+    if (!m) this.#fail('a weight line is: @name : [dims] dtype layers 0..2 from "tensor"');
     const type = this.#type(m![2]);
     if (type.kind !== "tensor") this.#fail("a weight must be a tensor", m![2]);
     if (this.#weights.has(m![1])) this.#fail(`@${m![1]} is declared twice`, `@${m![1]}`);
     const layers = m![3] ? parseLayers(m![3]) : null;
     if (layers === undefined) this.#fail(`${m![3]} are no layers`, m![3], "layers are 3..60, or a list such as [0, 3]");
-    this.#weights.set(m![1], { name: m![1], type: asTensor(type), layers: layers!, source: this.#source(m![4], m![1]), origin: [] });
+    this.#weights.set(m![1], {
+      name: m![1],
+      type: asTensor(type),
+      layers: layers!,
+      source: this.#source(m![4], m![1]),
+      origin: [],
+    });
   }
 
   /** load @load/w {layers = [0, 1]} -> w = @w.exact */
   #load(line: string): Load {
-    const m = /^load @(\S+) \{layers = (\[[^\]]*\])\} -> (.*)$/.exec(line) ?? this.#fail("a load line is: load @function {layers = [0, 1]} -> result = @weight");
-    if (!this.#funcs.has(m[1])) throw new DiagnosticError(unknownValue("@" + m[1], didYouMean(m[1], this.#funcs.keys()), this.#span("@" + m[1])));
+    const m =
+      /^load @(\S+) \{layers = (\[[^\]]*\])\} -> (.*)$/.exec(line) ??
+      this.#fail("a load line is: load @function {layers = [0, 1]} -> result = @weight");
+    if (!this.#funcs.has(m[1]))
+      throw new DiagnosticError(unknownValue("@" + m[1], didYouMean(m[1], this.#funcs.keys()), this.#span("@" + m[1])));
     const layers = parseLayers(m[2]) ?? this.#fail(`${m[2]} are no layers`, m[2]);
     const writes = m[3].split(",").map((p): [string, string] => {
       const q = /^(\S+) = @(\S+)$/.exec(p.trim()) ?? this.#fail("what a load function writes is: result = @weight", p.trim());
-      if (!this.#weights.has(q[2])) throw new DiagnosticError(unknownValue("@" + q[2], didYouMean(q[2], this.#weights.keys()), this.#span("@" + q[2])));
+      if (!this.#weights.has(q[2]))
+        throw new DiagnosticError(unknownValue("@" + q[2], didYouMean(q[2], this.#weights.keys()), this.#span("@" + q[2])));
       return [q[1], q[2]];
     });
     return { func: m[1], layers, writes: Object.fromEntries(writes) };
@@ -125,19 +154,32 @@ class Parser {
   #source(text: string | undefined, name: string): Source {
     if (text === undefined) return { kind: "checkpoint", pieces: [{ at: [], tensor: name }] };
     try {
-      if (text.startsWith("rope ")) return { kind: "rope", ...(JSON.parse(text.slice(5)) as { invFreq: number[]; factor: number }) };
-      if (text.startsWith("computed ")) return { kind: "computed", ...(JSON.parse(text.slice(9)) as { by: string; result: string }) };
+      if (text.startsWith("rope "))
+        return { kind: "rope", ...(JSON.parse(text.slice(5)) as { invFreq: number[]; factor: number }) };
+      if (text.startsWith("computed "))
+        return { kind: "computed", ...(JSON.parse(text.slice(9)) as { by: string; result: string }) };
       const pieces = text.split(" + ").map((p): Piece => {
-        const m = /^(?:\[([^\]]*)\] )?(?:rows (\d+)\.\.(\d+) )?(?:columns (\d+)\.\.(\d+) )?("[^"]*")(?: scaled ("[^"]*"))?$/.exec(p)!;
-        const at = m[1] === undefined ? [] : m[1].split(",").map((x) => {
-          const word = x.trim();
-          return word === "*" || /^\d+\.\.\d+$/.test(word) ? (word as Piece["at"][number]) : Number(word);
-        });
-        return { at, ...(m[2] ? { rows: [Number(m[2]), Number(m[3])] } : {}), ...(m[4] ? { columns: [Number(m[4]), Number(m[5])] } : {}), tensor: JSON.parse(m[6]) as string, ...(m[7] ? { scales: JSON.parse(m[7]) as string } : {}) };
+        const m = /^(?:\[([^\]]*)\] )?(?:rows (\d+)\.\.(\d+) )?(?:columns (\d+)\.\.(\d+) )?("[^"]*")(?: scaled ("[^"]*"))?$/.exec(
+          p,
+        )!;
+        const at =
+          m[1] === undefined
+            ? []
+            : m[1].split(",").map((x) => {
+                const word = x.trim();
+                return word === "*" || /^\d+\.\.\d+$/.test(word) ? (word as Piece["at"][number]) : Number(word);
+              });
+        return {
+          at,
+          ...(m[2] ? { rows: [Number(m[2]), Number(m[3])] } : {}),
+          ...(m[4] ? { columns: [Number(m[4]), Number(m[5])] } : {}),
+          tensor: JSON.parse(m[6]) as string,
+          ...(m[7] ? { scales: JSON.parse(m[7]) as string } : {}),
+        };
       });
       return { kind: "checkpoint", pieces };
     } catch {
-      return this.#fail("a source is \"tensor\", rope {...} or computed {...}", text);
+      return this.#fail('a source is "tensor", rope {...} or computed {...}', text);
     }
   }
 
@@ -146,13 +188,20 @@ class Parser {
     if (!m) this.#fail("a function begins: func @name(%x: [T, 4] f32) {");
     const params: NamedValue[] = splitTop(m![2]).map((p) => {
       const q = /^%([\w.]+): (.+?)(?: from (\S+))?$/.exec(p.trim()) ?? this.#fail("a parameter is %name: type", p.trim());
-      if (q[3] !== undefined && q[3] !== "ids") this.#fail(`a step brings no ${q[3]}`, q[3], "a parameter that a step brings along is: %ids: [T] i32 from ids");
+      if (q[3] !== undefined && q[3] !== "ids")
+        this.#fail(`a step brings no ${q[3]}`, q[3], "a parameter that a step brings along is: %ids: [T] i32 from ids");
       return { name: q[1], value: param(this.#graph, q[1], this.#type(q[2]), q[3] === "ids" ? q[3] : undefined) };
     });
     if (this.#funcs.has(m![1])) this.#fail(`@${m![1]} is defined twice`, `@${m![1]}`);
     placesOf(this.#graph).funcs.set(m![1], this.#span(`@${m![1]}`));
-    const assume = Object.fromEntries((m![3] ?? "").split(",").filter((p) => p.includes("=")).map((p) => [p.split("=")[0].trim(), Number(p.split("=")[1])]));
-    for (const [k, v] of Object.entries(assume)) if (!Number.isFinite(v)) this.#fail(`${k} is assumed to be no number`, k, "sizes are assumed as {T = 16, B = 16}");
+    const assume = Object.fromEntries(
+      (m![3] ?? "")
+        .split(",")
+        .filter((p) => p.includes("="))
+        .map((p) => [p.split("=")[0].trim(), Number(p.split("=")[1])]),
+    );
+    for (const [k, v] of Object.entries(assume))
+      if (!Number.isFinite(v)) this.#fail(`${k} is assumed to be no number`, k, "sizes are assumed as {T = 16, B = 16}");
     const scope = new Map(params.map((p) => ["%" + p.name, p.value]));
     this.#at++;
     const end = this.#body(scope, "return");
@@ -183,19 +232,32 @@ class Parser {
     for (let line = this.#peek(); ; line = this.#peek()) {
       if (line === undefined) this.#fail(`the text ends before ${end}`);
       if (line === end || line!.startsWith(end + " ")) return line!.slice(end.length).trim();
-      const m = /^((?:%[\w.]+(?:, )?)+) = (\w+)((?: [%@][\w./-]+,?)*)(?: \{([^{}]*)\})?( \{ \(.*\) ->)?(?:\s* : (.+))?$/.exec(line!);
+      const m = /^((?:%[\w.]+(?:, )?)+) = (\w+)((?: [%@][\w./-]+,?)*)(?: \{([^{}]*)\})?( \{ \(.*\) ->)?(?:\s* : (.+))?$/.exec(
+        line!,
+      );
       if (!m) this.#fail("a statement is: %y = op %x, @w {attr = 1} : type");
       const names = m![1].split(",").map((n) => n.trim());
       const at = this.#at;
-      let words = m![3].split(",").map((a) => a.trim()).filter((a) => a !== "");
+      let words = m![3]
+        .split(",")
+        .map((a) => a.trim())
+        .filter((a) => a !== "");
       const attrs = parseAttrs(m![4] ?? "");
       if (!attrs) this.#fail("attributes are {key = value, ...}", m![4]);
       if (m![2] === "call") {
         const spaced = m![3].trim().split(/[ ,]+/);
         words = spaced.slice(1);
         const callee = this.#funcs.get(spaced[0].slice(1));
-        if (!callee) throw new DiagnosticError(unknownValue(spaced[0], didYouMean(spaced[0].slice(1), this.#funcs.keys()), this.#span(spaced[0])));
-        const out = call(this.#graph, callee!, words.map((w) => this.#value(w, scope)), Number(attrs!.layer ?? -1));
+        if (!callee)
+          throw new DiagnosticError(
+            unknownValue(spaced[0], didYouMean(spaced[0].slice(1), this.#funcs.keys()), this.#span(spaced[0])),
+          );
+        const out = call(
+          this.#graph,
+          callee!,
+          words.map((w) => this.#value(w, scope)),
+          Number(attrs!.layer ?? -1),
+        );
         for (const v of Object.values(out)) this.#stands(v);
         this.#define(names, Object.values(out), scope, m![6]);
         this.#at++;
@@ -206,7 +268,11 @@ class Parser {
       const strange = Object.keys(attrs!).find((k) => !Object.hasOwn(op!.attrs, k));
       if (strange !== undefined) {
         const near = didYouMean(strange, Object.keys(op!.attrs));
-        this.#fail(`${op!.name} has no attribute ${strange}`, strange, near ? `did you mean ${near}?` : `dsc ops ${op!.name} lists them`);
+        this.#fail(
+          `${op!.name} has no attribute ${strange}`,
+          strange,
+          near ? `did you mean ${near}?` : `dsc ops ${op!.name} lists them`,
+        );
       }
       const operands = words.map((w) => this.#value(w, scope));
       let region: Region | undefined;
@@ -231,8 +297,13 @@ class Parser {
       }
       const stay = this.#at;
       this.#at = at;
-      const problem = op!.infer(operands.map((o) => o.type), { ...defaults(op!.attrs), ...attrs }, region);
-      if (typeof problem === "string") throw new DiagnosticError(opMismatch(op!.name, problem, operands.map(described), this.#span(words.at(-1))));
+      const problem = op!.infer(
+        operands.map((o) => o.type),
+        { ...defaults(op!.attrs), ...attrs },
+        region,
+      );
+      if (typeof problem === "string")
+        throw new DiagnosticError(opMismatch(op!.name, problem, operands.map(described), this.#span(words.at(-1))));
       const results = make(op!, operands, attrs! as Record<string, AttrValue>, region, this.#graph);
       this.#stands(results[0]);
       this.#at = stay;
@@ -275,7 +346,11 @@ function parseLayers(text: string): number[] | undefined {
   if (run && (to < from || to > MOST_LAYERS)) return undefined;
   const layers = run
     ? Array.from({ length: to - from + 1 }, (_, i) => from + i)
-    : text.slice(1, -1).split(",").filter((x) => x.trim() !== "").map(Number);
+    : text
+        .slice(1, -1)
+        .split(",")
+        .filter((x) => x.trim() !== "")
+        .map(Number);
   return layers.every((l) => Number.isSafeInteger(l) && l >= -1 && l <= MOST_LAYERS) ? layers : undefined;
 }
 

@@ -21,7 +21,12 @@ export function printModule(m: Module, options: { origins?: boolean; printed?: M
   }
   out.push("");
   for (const [k, v] of Object.entries(m.entries)) if (v) out.push(`entry ${k} = @${v}`);
-  for (const l of m.load) out.push(`load @${l.func} {layers = [${l.layers.join(", ")}]} -> ${Object.entries(l.writes).map(([r, w]) => `${r} = @${w}`).join(", ")}`);
+  for (const l of m.load)
+    out.push(
+      `load @${l.func} {layers = [${l.layers.join(", ")}]} -> ${Object.entries(l.writes)
+        .map(([r, w]) => `${r} = @${w}`)
+        .join(", ")}`,
+    );
   return out.join("\n") + "\n";
 }
 
@@ -39,7 +44,12 @@ export function printLayers(layers: readonly number[]): string {
 function printSource(s: Source): string {
   if (s.kind === "rope") return `rope ${JSON.stringify({ factor: s.factor, invFreq: s.invFreq })}`;
   if (s.kind === "computed") return `computed ${JSON.stringify({ by: s.by, result: s.result })}`;
-  return s.pieces.map((p) => `${p.at.length ? `[${p.at.join(", ")}] ` : ""}${p.rows ? `rows ${p.rows.join("..")} ` : ""}${p.columns ? `columns ${p.columns.join("..")} ` : ""}${JSON.stringify(p.tensor)}${p.scales ? ` scaled ${JSON.stringify(p.scales)}` : ""}`).join(" + ");
+  return s.pieces
+    .map(
+      (p) =>
+        `${p.at.length ? `[${p.at.join(", ")}] ` : ""}${p.rows ? `rows ${p.rows.join("..")} ` : ""}${p.columns ? `columns ${p.columns.join("..")} ` : ""}${JSON.stringify(p.tensor)}${p.scales ? ` scaled ${JSON.stringify(p.scales)}` : ""}`,
+    )
+    .join(" + ");
 }
 
 const everyNodes = new WeakMap<object, readonly Node[]>();
@@ -68,12 +78,19 @@ function linesOf(f: Func, origins: boolean): { lines: Line[]; names: Names } {
   const names = new Names();
   for (const p of f.params) names.fix(p.value, p.name);
   const lines: Line[] = [];
-  emit(topological(f.results.map((r) => r.value)).filter((n) => n.leaf?.kind !== "param"), names, lines, "  ", origins);
+  emit(
+    topological(f.results.map((r) => r.value)).filter((n) => n.leaf?.kind !== "param"),
+    names,
+    lines,
+    "  ",
+    origins,
+  );
   return { lines, names };
 }
 
 /** The line of every node but weights and parameters, as `printFunc` has it, without indentation and padding. */
-export const nodeLines = (f: Func): Map<Node, string> => new Map(linesOf(f, false).lines.flatMap(([l, t, , n]) => (n ? [[n, t ? `${l.trim()} : ${t}` : l.trim()] as const] : [])));
+export const nodeLines = (f: Func): Map<Node, string> =>
+  new Map(linesOf(f, false).lines.flatMap(([l, t, , n]) => (n ? [[n, t ? `${l.trim()} : ${t}` : l.trim()] as const] : [])));
 
 /** The line of every node but weights and parameters, counted from the head of its function. */
 export const rowsOf = (f: Func): Map<Node, number> =>

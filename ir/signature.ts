@@ -60,13 +60,15 @@ export function unify(p: Pattern, t: Type, b: Bindings, who: string): string | n
     if (d.size !== undefined && got !== d.size) return `operand ${who} has ${got} where ${d.size} is required`;
     if (d.name !== undefined) {
       const had = b.dims[d.name];
-      if (had !== undefined && had !== got) return `operand ${who} has ${d.name} = ${got}, but ${d.name} is already ${had} (from ${b.by[d.name]})`;
+      if (had !== undefined && had !== got)
+        return `operand ${who} has ${d.name} = ${got}, but ${d.name} is already ${had} (from ${b.by[d.name]})`;
       if (had === undefined) [b.dims[d.name], b.by[d.name]] = [got, who];
     }
   }
   if (isDType(p.dtype)) return t.dtype === p.dtype ? null : `operand ${who} is ${t.dtype}, but the op wants ${p.dtype}`;
   const had = b.dtypes[p.dtype];
-  if (had !== undefined && had !== t.dtype) return `operand ${who} is ${t.dtype}, but ${had} is already expected (from ${b.by["dtype " + p.dtype]})`;
+  if (had !== undefined && had !== t.dtype)
+    return `operand ${who} is ${t.dtype}, but ${had} is already expected (from ${b.by["dtype " + p.dtype]})`;
   if (had === undefined) [b.dtypes[p.dtype], b.by["dtype " + p.dtype]] = [t.dtype, who];
   return null;
 }
@@ -75,7 +77,9 @@ export function unify(p: Pattern, t: Type, b: Bindings, who: string): string | n
 export function instantiate(p: Pattern, b: Bindings): Type {
   if (p.kind === "batch") return { kind: "batch" };
   if (p.kind === "cache") return { kind: "cache", width: 0, dtype: "f32" };
-  const dims = p.dims.flatMap((d): readonly Dim[] => (d.rest !== undefined ? (b.rests[d.rest] ?? []) : [d.size ?? b.dims[d.name!] ?? d.name!]));
+  const dims = p.dims.flatMap((d): readonly Dim[] =>
+    d.rest !== undefined ? (b.rests[d.rest] ?? []) : [d.size ?? b.dims[d.name!] ?? d.name!],
+  );
   // In the pattern of a rule a variable stands for a dtype as a letter does for a size.
   return { kind: "tensor", dims, dtype: b.dtypes[p.dtype] ?? (p.dtype as DType) };
 }

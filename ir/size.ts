@@ -71,7 +71,9 @@ export function printSize(s: Size): string {
   const parts = s.of.map(printSize);
   switch (s.op) {
     case "mul":
-      return parts.map((p, i) => (typeof s.of[i] === "object" && (s.of[i] as { op: string }).op === "add" ? `(${p})` : p)).join(" * ");
+      return parts
+        .map((p, i) => (typeof s.of[i] === "object" && (s.of[i] as { op: string }).op === "add" ? `(${p})` : p))
+        .join(" * ");
     case "add":
       return parts.join(" + ");
     case "div":

@@ -43,7 +43,9 @@ export function partsOf(d: Dim): { times: number; symbol: string } {
 
 /** Whether a value is a size: a whole number, a symbol, or a multiple of one. "?k" stands for any, in the pattern of a rule. */
 export const isDim = (d: unknown): d is Dim =>
-  typeof d === "number" ? Number.isSafeInteger(d) && d >= 0 : typeof d === "string" && (/^(?:[1-9]\d{0,8})?[A-Za-z_]\w*$/.test(d) || d.startsWith("?"));
+  typeof d === "number"
+    ? Number.isSafeInteger(d) && d >= 0
+    : typeof d === "string" && (/^(?:[1-9]\d{0,8})?[A-Za-z_]\w*$/.test(d) || d.startsWith("?"));
 
 /** k copies of a size: times(T, 8) = 8T. */
 export function times(d: Dim, k: number): Dim {

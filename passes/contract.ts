@@ -76,12 +76,15 @@ function bodyFacts(f: Func): Body {
   const of = (op: Made): Node[] => nodes.filter(op.made);
   const inside = new Set(of(mapExperts).flatMap((n) => bodyOf(n.region!)));
   const norms = of(rmsNorm);
-  const codesOnly = (n: Node): boolean => (readers.get(n.results[0]) ?? []).every(quantize.made) && !f.results.some((r) => r.value === n.results[0]);
+  const codesOnly = (n: Node): boolean =>
+    (readers.get(n.results[0]) ?? []).every(quantize.made) && !f.results.some((r) => r.value === n.results[0]);
   const ofSum = (n: Node): boolean => add.made(n.operands[0].node);
   const gated = of(mul).filter((n) => !inside.has(n) && silu.made(n.operands[0].node));
   const experts = of(mapExperts);
-  const isProduct = (n: Node): boolean => linear.made(n) && isWeight(n.operands[1]) && asTensor(n.operands[1].type).dtype === "bf16";
-  const onlyProducts = (n: Node): boolean => !f.results.some((r) => r.value === n.results[0]) && (readers.get(n.results[0]) ?? []).every(isProduct);
+  const isProduct = (n: Node): boolean =>
+    linear.made(n) && isWeight(n.operands[1]) && asTensor(n.operands[1].type).dtype === "bf16";
+  const onlyProducts = (n: Node): boolean =>
+    !f.results.some((r) => r.value === n.results[0]) && (readers.get(n.results[0]) ?? []).every(isProduct);
   /** Whether one reader follows another, of these ops, and each is the only one. */
   const soleReader = (n: Node, ops: readonly Made[]): boolean => {
     const found = readers.get(n.results[0]) ?? [];
@@ -111,19 +114,45 @@ function bodyFacts(f: Func): Body {
  * compiles all the same, for it is right and only slower: what would have been thrown is given to `say`. What a plug-in before it hides
  * on purpose always is.
  */
-export function checkContract(p: Bound, known: Known, model: string, before: readonly Bound[], say: (d: Diagnostic) => void, lenient: boolean): void {
+export function checkContract(
+  p: Bound,
+  known: Known,
+  model: string,
+  before: readonly Bound[],
+  say: (d: Diagnostic) => void,
+  lenient: boolean,
+): void {
   const hiding = before.filter((b) => b.hides?.includes(p.name));
   for (const { rules, site, times } of p.expect?.(known) ?? []) {
     const found = known.ledger.met(rules, site);
     if (found >= times) continue;
-    const seen = known.ledger.entries.filter((e) => e.pass === p.name && e.site === site && rules.includes(e.rule) && e.outcome !== "fired" && e.reason);
+    const seen = known.ledger.entries.filter(
+      (e) => e.pass === p.name && e.site === site && rules.includes(e.rule) && e.outcome !== "fired" && e.reason,
+    );
     const plugins = before.flatMap((b) => (b.plugin ? [`a plug-in ran before it: ${b.name} (${b.plugin.file})`] : []));
-    const broken = contractBroken(p.name, rules, site, model, times, found, seen.map((e) => `${e.at ? `at %${e.at}: ` : ""}${e.reason}`), plugins);
+    const broken = contractBroken(
+      p.name,
+      rules,
+      site,
+      model,
+      times,
+      found,
+      seen.map((e) => `${e.at ? `at %${e.at}: ` : ""}${e.reason}`),
+      plugins,
+    );
     if (hiding.length) {
-      say({ ...broken, severity: "warning", notes: [`${hiding.map((b) => b.name).join(", ")} declares that it hides the pattern`, ...broken.notes] });
+      say({
+        ...broken,
+        severity: "warning",
+        notes: [`${hiding.map((b) => b.name).join(", ")} declares that it hides the pattern`, ...broken.notes],
+      });
       continue;
     }
     if (!lenient || plugins.length) throw new DiagnosticError(broken);
-    say({ ...broken, severity: "warning", help: `the model is right, and slower than it could be; please report it with its config.json` });
+    say({
+      ...broken,
+      severity: "warning",
+      help: `the model is right, and slower than it could be; please report it with its config.json`,
+    });
   }
 }

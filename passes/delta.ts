@@ -5,7 +5,17 @@ import { costOf, type Assume, type Cost } from "../ir/cost.ts";
 import type { Func, Node, Value } from "../ir/graph.ts";
 
 /** The sizes a function's cost is judged at: its own, and those of a decode step for a text that states none. */
-export const assumed = (f: Pick<Func, "assume">): Assume => ({ T: 16, B: 16, t: 1, s: 4096, S: 4096, E: 1, m: 1, P: 64, ...f.assume });
+export const assumed = (f: Pick<Func, "assume">): Assume => ({
+  T: 16,
+  B: 16,
+  t: 1,
+  s: 4096,
+  S: 4096,
+  E: 1,
+  m: 1,
+  P: 64,
+  ...f.assume,
+});
 
 const zero = (): Cost => ({ flops: 0, bytes: 0, launches: 0 });
 
@@ -23,7 +33,15 @@ export interface Change {
 }
 
 /** `matched` are the pattern's nodes, root first; `fresh` says whether a node is new to the function. */
-export function changeOf(root: Value, to: Value, matched: readonly Node[], uses: (v: Value) => number, fresh: (n: Node) => boolean, assume: Assume, times: number): Change {
+export function changeOf(
+  root: Value,
+  to: Value,
+  matched: readonly Node[],
+  uses: (v: Value) => number,
+  fresh: (n: Node) => boolean,
+  assume: Assume,
+  times: number,
+): Change {
   const delta = zero();
   const count = (n: Node, sign: number): void => {
     if (fromWeights(n)) return;

@@ -2,17 +2,38 @@
 import { error, place, warning, type Diagnostic, type Span } from "../ir/diagnostic.ts";
 
 export const unknownPass = (name: string, near: string | undefined, names: readonly string[]): Diagnostic =>
-  error("DSC3001", `there is no pass named ${JSON.stringify(name)}`, { spans: [place("the names of passes")], notes: [`passes: ${names.join(", ")}`], help: near ? `did you mean ${near}?` : "all and none are words too" });
+  error("DSC3001", `there is no pass named ${JSON.stringify(name)}`, {
+    spans: [place("the names of passes")],
+    notes: [`passes: ${names.join(", ")}`],
+    help: near ? `did you mean ${near}?` : "all and none are words too",
+  });
 
-export const ruleShape = (rule: string): Diagnostic => error("DSC3002", `the pattern of rule "${rule}" does not type-check`, { spans: [place(`rule "${rule}"`)], help: "both sides are built with the ordinary builders from `vars`; give the holes types that fit" });
+export const ruleShape = (rule: string): Diagnostic =>
+  error("DSC3002", `the pattern of rule "${rule}" does not type-check`, {
+    spans: [place(`rule "${rule}"`)],
+    help: "both sides are built with the ordinary builders from `vars`; give the holes types that fit",
+  });
 
-export const contractBroken = (pass: string, rules: readonly string[], site: string, model: string, want: number, got: number, seen: readonly string[], plugins: readonly string[] = []): Diagnostic =>
+export const contractBroken = (
+  pass: string,
+  rules: readonly string[],
+  site: string,
+  model: string,
+  want: number,
+  got: number,
+  seen: readonly string[],
+  plugins: readonly string[] = [],
+): Diagnostic =>
   error("DSC3003", `${pass}: "${rules.join('" or "')}" fired ${times(got)} in ${site}, and has to fire ${times(want)}`, {
     spans: [place(`pass ${pass}, function ${site}`)],
     notes: [
       `${model} needs it: a pass that silently stops firing gives a slower model`,
       ...seen.slice(0, 4),
-      ...(seen.length === 0 ? ["nothing there begins the pattern"] : seen.length > 4 ? [`and ${seen.length - 4} candidates more`] : []),
+      ...(seen.length === 0
+        ? ["nothing there begins the pattern"]
+        : seen.length > 4
+          ? [`and ${seen.length - 4} candidates more`]
+          : []),
       ...plugins,
     ],
     help: `a pass before it may hide the pattern; --passes without ${pass} compiles the slower model knowingly`,
@@ -28,10 +49,17 @@ export const unknownOption = (key: string, near: string | undefined, known: read
   });
 
 export const badOption = (key: string, value: string, problem: string): Diagnostic =>
-  error("DSC3005", `--pass-option ${key}=${value}: the value ${problem}`, { spans: [place(`--pass-option ${key}`)], help: `dsc passes ${key.split(".")[0]} says what it may be` });
+  error("DSC3005", `--pass-option ${key}=${value}: the value ${problem}`, {
+    spans: [place(`--pass-option ${key}`)],
+    help: `dsc passes ${key.split(".")[0]} says what it may be`,
+  });
 
 export const wrongReplacement = (pass: string, rule: string, at: string, got: string, want: string): Diagnostic =>
-  error("DSC3006", `rule "${rule}" of ${pass} replaces %${at} by a value of another type`, { spans: [place(`pass ${pass}, rule "${rule}"`)], notes: [`the value is ${want}, the replacement ${got}`], help: "both sides of a rule have one type" });
+  error("DSC3006", `rule "${rule}" of ${pass} replaces %${at} by a value of another type`, {
+    spans: [place(`pass ${pass}, rule "${rule}"`)],
+    notes: [`the value is ${want}, the replacement ${got}`],
+    help: "both sides of a rule have one type",
+  });
 
 export const neverSettles = (pass: string, rule: string, site: string, rounds: number): Diagnostic =>
   error("DSC3007", `rule "${rule}" of ${pass} still fires after ${rounds} rounds, last at ${site}`, {
@@ -41,23 +69,38 @@ export const neverSettles = (pass: string, rule: string, site: string, rounds: n
   });
 
 export const passBroke = (pass: string, where: readonly string[]): Diagnostic =>
-  error("DSC9001", `pass ${pass} broke the graph`, { spans: [place(`pass ${pass}`)], notes: [...where], help: "this is a fault in the pass, not in your config" });
+  error("DSC9001", `pass ${pass} broke the graph`, {
+    spans: [place(`pass ${pass}`)],
+    notes: [...where],
+    help: "this is a fault in the pass, not in your config",
+  });
 
 export const noFunction = (pass: string, func: string | undefined, what: string): Diagnostic =>
   error("DSC3008", `${pass}: ${what}`, {
     spans: [place(`pass ${pass}`, func)],
     notes: [],
-    help: func === undefined ? "whole gives a module: { ...m, funcs, weights }" : "run gives a function: rebuild(f, cx.module.graph, ...), or f itself where nothing is to be done",
+    help:
+      func === undefined
+        ? "whole gives a module: { ...m, funcs, weights }"
+        : "run gives a function: rebuild(f, cx.module.graph, ...), or f itself where nothing is to be done",
   });
 
 /** `site`: function and value. `maker`: the pass that made the node, and the plug-in it came in. */
 export const noKernel = (op: string, target: string, reason: string, site?: string, maker?: string): Diagnostic =>
-  error("DSC3010", `${target} has no kernel for ${op}`, { spans: [site === undefined ? place(op) : place(site, op)], notes: [reason, ...(maker === undefined ? [] : [maker])], help: "dsc ops lists which targets have a kernel for which op" });
+  error("DSC3010", `${target} has no kernel for ${op}`, {
+    spans: [site === undefined ? place(op) : place(site, op)],
+    notes: [reason, ...(maker === undefined ? [] : [maker])],
+    help: "dsc ops lists which targets have a kernel for which op",
+  });
 
 // Plug-ins: DSC310x, and DSC9002 for one that broke the graph.
 
 export const pluginNotLoaded = (file: string, problem: readonly string[], span?: Span): Diagnostic =>
-  error("DSC3101", `cannot load the plug-in ${file}`, { spans: [span ?? place(file)], notes: [...problem], help: 'a plug-in is a TypeScript or JavaScript module; it imports "dsc/passes" and "dsc/ir"' });
+  error("DSC3101", `cannot load the plug-in ${file}`, {
+    spans: [span ?? place(file)],
+    notes: [...problem],
+    help: 'a plug-in is a TypeScript or JavaScript module; it imports "dsc/passes" and "dsc/ir"',
+  });
 
 export const configPassedOver = (file: string, why: string): Diagnostic =>
   warning("DSC3106", `${file} is not run: ${why}`, {
@@ -73,7 +116,15 @@ export const pluginShape = (file: string, what: string, problem: string, help?: 
     help: help ?? "export default pass({ name, summary, rules, after: NAME }), { pipeline }, or (standard) => pipeline",
   });
 
-export const ruleRefuted = (file: string, pass: string, rule: string, seed: number, holes: readonly string[], problem: string, span?: Span): Diagnostic =>
+export const ruleRefuted = (
+  file: string,
+  pass: string,
+  rule: string,
+  seed: number,
+  holes: readonly string[],
+  problem: string,
+  span?: Span,
+): Diagnostic =>
   error("DSC3103", `rule "${rule}" of ${pass} is no equation: its sides differ`, {
     spans: [span ?? place(file, `pass ${pass}, rule "${rule}"`)],
     notes: [`counterexample, seed ${seed}: ${holes.join(", ")}`, problem],
@@ -102,7 +153,10 @@ export const pluginChanges = (c: Changed): Diagnostic =>
       `it changed ${c.changed.slice(0, 6).join(", ")}${c.changed.length > 6 ? ` and ${c.changed.length - 6} functions more` : ""}`,
       ...(c.repro === undefined ? [] : [`the model made small, from just before, is in ${c.repro}`]),
     ],
-    help: c.repro === undefined ? "a change that is meant is said: cx.fired(rule, { changes })" : `dsc opt ${c.repro} -p ${c.pass} --plugin ${c.file} shows what it makes of it; a change that is meant is said: cx.fired(rule, { changes })`,
+    help:
+      c.repro === undefined
+        ? "a change that is meant is said: cx.fired(rule, { changes })"
+        : `dsc opt ${c.repro} -p ${c.pass} --plugin ${c.file} shows what it makes of it; a change that is meant is said: cx.fired(rule, { changes })`,
   });
 
 export const pluginUnproved = (file: string, pass: string, says: string): Diagnostic =>
@@ -112,7 +166,11 @@ export const pluginUnproved = (file: string, pass: string, says: string): Diagno
   });
 
 export const pluginLater = (file: string, problem: string, notes: readonly string[], span: Span): Diagnostic =>
-  error("DSC3110", `plug-in ${file} threw while nothing was asked of it: ${problem}`, { spans: [span], notes: [...notes], help: "a plug-in's work ends when its function returns: no timers, no promises" });
+  error("DSC3110", `plug-in ${file} threw while nothing was asked of it: ${problem}`, {
+    spans: [span],
+    notes: [...notes],
+    help: "a plug-in's work ends when its function returns: no timers, no promises",
+  });
 
 export const pluginEnded = (files: readonly string[]): Diagnostic =>
   error("DSC3109", "the program was ended before its command was", {
@@ -137,9 +195,19 @@ export interface Failure {
 
 const failed = (code: string, what: string, f: Failure): Diagnostic =>
   error(code, `plug-in ${f.file}: pass ${f.pass} ${what}`, {
-    spans: [{ ...(f.span ?? place(f.file)), label: [f.rule === undefined ? "" : `rule "${f.rule}"`, f.site === undefined ? "" : `in ${f.site}`].filter((w) => w !== "").join(" ") }],
+    spans: [
+      {
+        ...(f.span ?? place(f.file)),
+        label: [f.rule === undefined ? "" : `rule "${f.rule}"`, f.site === undefined ? "" : `in ${f.site}`]
+          .filter((w) => w !== "")
+          .join(" "),
+      },
+    ],
     notes: [...f.notes, ...(f.repro === undefined ? [] : [`the graph from just before is in ${f.repro}`])],
-    help: f.repro === undefined ? "the fault is in the plug-in, not in your config" : `dsc opt ${f.repro} -p ${f.pass} --plugin ${f.file} shows it again`,
+    help:
+      f.repro === undefined
+        ? "the fault is in the plug-in, not in your config"
+        : `dsc opt ${f.repro} -p ${f.pass} --plugin ${f.file} shows it again`,
   });
 
 export const pluginThrew = (f: Failure): Diagnostic => failed("DSC3104", "threw", f);

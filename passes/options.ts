@@ -5,7 +5,8 @@ import { badOption, unknownOption } from "./diagnostics.ts";
 import type { Pass } from "./pass.ts";
 
 /** Every option of a pipeline as "pass.key". */
-const keysOf = (passes: readonly Pass[]): string[] => passes.flatMap((p) => Object.keys(p.options ?? {}).map((k) => `${p.name}.${k}`));
+const keysOf = (passes: readonly Pass[]): string[] =>
+  passes.flatMap((p) => Object.keys(p.options ?? {}).map((k) => `${p.name}.${k}`));
 
 /** Refuses keys that no pass declares and values that do not fit; `passes` is the whole pipeline, not only what runs. */
 export function checkOptions(passes: readonly Pass[], given: Readonly<Record<string, string>>): void {

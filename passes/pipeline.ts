@@ -49,26 +49,39 @@ export interface PipelineOptions {
 /** Resolves "all", "none", "a,b" or "all,-a": names must exist; order is the pipeline's, never the user's. */
 export function choosePasses(words: string, pipeline: readonly Pass[]): Pass[] {
   const names = pipeline.map((p) => p.name);
-  const asked = words.split(",").map((w) => w.trim()).filter((w) => w !== "");
+  const asked = words
+    .split(",")
+    .map((w) => w.trim())
+    .filter((w) => w !== "");
   const unknown = asked.map((w) => w.replace(/^-/, "")).filter((w) => w !== "all" && w !== "none" && !names.includes(w));
   if (unknown.length) throw new DiagnosticError(unknown.map((u) => unknownPass(u, didYouMean(u, names), names)));
   // A list that only leaves out leaves out of all.
   const chosen = new Set<string>(asked.length > 0 && asked.every((w) => w.startsWith("-")) ? names : []);
   for (const word of asked) {
     const named = word === "all" ? names : word === "none" ? [] : [word.replace(/^-/, "")];
-    for (const name of named) if (word.startsWith("-")) chosen.delete(name);
-    else chosen.add(name);
+    for (const name of named)
+      if (word.startsWith("-")) chosen.delete(name);
+      else chosen.add(name);
   }
   return pipeline.filter((p) => chosen.has(p.name));
 }
 
-export function runPipeline(given: Module, passes: readonly Pass[], options: Readonly<Record<string, string>> = {}, how: PipelineOptions = {}): Outcome {
+export function runPipeline(
+  given: Module,
+  passes: readonly Pass[],
+  options: Readonly<Record<string, string>> = {},
+  how: PipelineOptions = {},
+): Outcome {
   // A pass is given what it cannot change: what was before it stays what it was.
   const module = frozenModule(given);
   const ledger = new Ledger();
   const snapshots: Snapshot[] = [{ pass: "frontend", module }];
   verify(module, snapshotName(0, "frontend"));
-  const known: Known = { bodies: how.contracts === false || module.mixed ? [] : bodiesOf(module), ran: new Set(passes.map((p) => p.name)), ledger };
+  const known: Known = {
+    bodies: how.contracts === false || module.mixed ? [] : bodiesOf(module),
+    ran: new Set(passes.map((p) => p.name)),
+    ledger,
+  };
   const guard = how.guard ?? ((_, work) => work());
   const slower: Diagnostic[] = [];
   const machines = Object.freeze((how.machines ?? []).map((m) => Object.freeze({ ...m, peaks: Object.freeze({ ...m.peaks }) })));
@@ -112,8 +125,17 @@ function runPass(before: Module, p: Pass, ledger: Ledger, given: Given, place: P
 
 function contextOf(module: Module, p: Pass, site: string, labels: ReadonlyMap<Value, string>, ledger: Ledger, given: Given): Cx {
   const add = (rule: string, outcome: Entry["outcome"], at: At | undefined, count: number, rest: Partial<Entry>): void => {
-    const label = at === undefined || typeof at === "string" ? at : (labels.get(at) ?? at.node.graph.nameOf(at) ?? at.node.op.name);
-    ledger.add({ pass: p.name, rule, site, ...(label === undefined ? {} : { at: label }), outcome, count, ...Object.fromEntries(Object.entries(rest).filter(([, v]) => v !== undefined)) });
+    const label =
+      at === undefined || typeof at === "string" ? at : (labels.get(at) ?? at.node.graph.nameOf(at) ?? at.node.op.name);
+    ledger.add({
+      pass: p.name,
+      rule,
+      site,
+      ...(label === undefined ? {} : { at: label }),
+      outcome,
+      count,
+      ...Object.fromEntries(Object.entries(rest).filter(([, v]) => v !== undefined)),
+    });
   };
   return Object.freeze({
     module,
@@ -160,7 +182,16 @@ function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, given: Given, place:
 }
 
 /** What a pass gave back, in words, where it is no record. */
-const kindOf = (v: unknown): string => (v === undefined ? "nothing" : v === null ? "null" : typeof (v as { then?: unknown }).then === "function" ? "a Promise: a pass is not async" : Array.isArray(v) ? "an array" : typeof v);
+const kindOf = (v: unknown): string =>
+  v === undefined
+    ? "nothing"
+    : v === null
+      ? "null"
+      : typeof (v as { then?: unknown }).then === "function"
+        ? "a Promise: a pass is not async"
+        : Array.isArray(v)
+          ? "an array"
+          : typeof v;
 
 /** What `run` gave, which has to be the function with its results, still under its name. */
 function checkedFunc(p: Pass, f: Func, made: unknown): Func {
@@ -168,7 +199,8 @@ function checkedFunc(p: Pass, f: Func, made: unknown): Func {
   const say = (what: string): never => {
     throw new DiagnosticError(noFunction(p.name, f.name, what));
   };
-  if (typeof g !== "object" || g === null || typeof (g as { then?: unknown }).then === "function" || Array.isArray(g)) return say(`run gave ${kindOf(made)}`);
+  if (typeof g !== "object" || g === null || typeof (g as { then?: unknown }).then === "function" || Array.isArray(g))
+    return say(`run gave ${kindOf(made)}`);
   if (g.name !== f.name) return say(`run gave a function named ${JSON.stringify(g.name)}`);
   for (const list of ["params", "results"] as const) {
     const values = g[list];
@@ -186,9 +218,12 @@ function checkedModule(p: Pass, made: unknown): Module {
   const say = (what: string): never => {
     throw new DiagnosticError(noFunction(p.name, undefined, what));
   };
-  if (typeof m !== "object" || m === null || typeof (m as { then?: unknown }).then === "function" || Array.isArray(m)) return say(`whole gave ${kindOf(made)}`);
-  for (const map of ["funcs", "weights"] as const) if (!(m[map] instanceof Map)) return say(`whole gave a module without a map of ${map}`);
-  if (typeof m.entries !== "object" || !Array.isArray(m.load) || !(m.graph instanceof Graph)) return say("whole gave a module without entries, load or graph");
+  if (typeof m !== "object" || m === null || typeof (m as { then?: unknown }).then === "function" || Array.isArray(m))
+    return say(`whole gave ${kindOf(made)}`);
+  for (const map of ["funcs", "weights"] as const)
+    if (!(m[map] instanceof Map)) return say(`whole gave a module without a map of ${map}`);
+  if (typeof m.entries !== "object" || !Array.isArray(m.load) || !(m.graph instanceof Graph))
+    return say("whole gave a module without entries, load or graph");
   for (const [name, f] of m.funcs!) checkedFunc(p, { name } as Func, f);
   return m as Module;
 }
@@ -196,8 +231,13 @@ function checkedModule(p: Pass, made: unknown): Module {
 /** A line for every rule that found nothing to try: what it looked for. */
 function noCandidates(f: Func, p: Pass, ledger: Ledger, from: number): void {
   const seen = new Set(ledger.entries.slice(from).map((e) => e.rule));
-  const looked: [string, string][] = [...[...(p.rules ?? []), ...(p.equations ?? [])].map((r): [string, string] => [r.name, r.lookedFor()]), ...(p.run ? Object.entries(p.steps ?? {}) : [])];
-  for (const [rule, what] of looked) if (!seen.has(rule)) ledger.add({ pass: p.name, rule, site: f.name, outcome: "none", count: 0, reason: `no candidate: looked for ${what}` });
+  const looked: [string, string][] = [
+    ...[...(p.rules ?? []), ...(p.equations ?? [])].map((r): [string, string] => [r.name, r.lookedFor()]),
+    ...(p.run ? Object.entries(p.steps ?? {}) : []),
+  ];
+  for (const [rule, what] of looked)
+    if (!seen.has(rule))
+      ledger.add({ pass: p.name, rule, site: f.name, outcome: "none", count: 0, reason: `no candidate: looked for ${what}` });
 }
 
 export const printAssume = (f: Func): string =>

@@ -30,9 +30,7 @@ export function rebuild(f: Func, graph: Graph, replace: Replace): Func {
         if (region.results.every((r, i) => r === n.region!.results[i])) region = n.region;
       }
       const same = operands.every((o, i) => o === n.operands[i]) && region === n.region;
-      const rebuilt = same
-        ? n.results
-        : graph.from(graph.originsOf(n), () => remade(n, operands, region));
+      const rebuilt = same ? n.results : graph.from(graph.originsOf(n), () => remade(n, operands, region));
       const out = replace(rebuilt, n) ?? rebuilt;
       for (const [i, r] of n.results.entries()) {
         done.set(r, out[i]);
@@ -130,13 +128,18 @@ export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: str
           if ("refused" in found) refused.push({ rule, at, reason: found.refused });
           else if ("unmatched" in found) unmatched.push({ rule, at, reason: found.unmatched });
           else {
-            if (!sameType(found.to.type, v.type)) throw new DiagnosticError(wrongReplacement(pass, rule.name, at, printType(found.to.type), printType(v.type)));
+            if (!sameType(found.to.type, v.type))
+              throw new DiagnosticError(wrongReplacement(pass, rule.name, at, printType(found.to.type), printType(v.type)));
             const change = changeOf(v, found.to, found.matched, uses, (n) => !live.has(n), assumed(f), times(original));
             firings.push({ rule, at, delta: change.delta });
             for (const n of change.made) live.add(n);
             // The next rule sees who still reads what.
-            for (const [nodes, by] of [[change.gone, -1], [change.made, 1]] as const)
-              for (const o of nodes.flatMap((n) => n.operands)) counts.set(stands.get(o) ?? o, (counts.get(stands.get(o) ?? o) ?? 0) + by);
+            for (const [nodes, by] of [
+              [change.gone, -1],
+              [change.made, 1],
+            ] as const)
+              for (const o of nodes.flatMap((n) => n.operands))
+                counts.set(stands.get(o) ?? o, (counts.get(stands.get(o) ?? o) ?? 0) + by);
             stands.set(found.to, original.results[v.index] ?? v);
             changed = true;
             return found.to;
@@ -146,8 +149,10 @@ export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: str
       });
       return changed ? out : undefined;
     });
-    if (firings.length === before) return { func: old, firings, refused, unmatched, fired: (rule) => firings.filter((x) => x.rule === rule).length };
-    if (round + 1 === MOST_ROUNDS) throw new DiagnosticError(neverSettles(pass, firings.at(-1)!.rule.name, `${f.name}/${firings.at(-1)!.at}`, MOST_ROUNDS));
+    if (firings.length === before)
+      return { func: old, firings, refused, unmatched, fired: (rule) => firings.filter((x) => x.rule === rule).length };
+    if (round + 1 === MOST_ROUNDS)
+      throw new DiagnosticError(neverSettles(pass, firings.at(-1)!.rule.name, `${f.name}/${firings.at(-1)!.at}`, MOST_ROUNDS));
   }
 }
 

@@ -12,7 +12,9 @@ import { ruleShape } from "./diagnostics.ts";
 
 export type Holes<V> = { [K in keyof V]: Value };
 /** Attributes by name, of the kind that their samples are. In the pattern itself they are holes: the words "?name". */
-export type AttrHoles<A> = { [K in keyof A]: A[K] extends number ? number : A[K] extends boolean ? boolean : A[K] extends string ? string : AttrValue };
+export type AttrHoles<A> = {
+  [K in keyof A]: A[K] extends number ? number : A[K] extends boolean ? boolean : A[K] extends string ? string : AttrValue;
+};
 
 export interface RuleSpec<V extends Record<string, string>, A extends Record<string, AttrValue>> {
   /** Types of the holes, in the shape language; letters and dtype variables are shared by both sides. */
@@ -84,7 +86,10 @@ export interface Found {
 }
 
 /** Declares a rule; the name is a short sentence without its subject. */
-export function rule<const V extends Record<string, string>, const A extends Record<string, AttrValue> = {}>(name: string, spec: RuleSpec<V, A>): Rule {
+export function rule<const V extends Record<string, string>, const A extends Record<string, AttrValue> = {}>(
+  name: string,
+  spec: RuleSpec<V, A>,
+): Rule {
   const patterns = Object.fromEntries(Object.entries(spec.vars).map(([k, t]) => [k, parsePattern(t)]));
   // What is kept is a copy: the author's record stays writable, and this one does not.
   const samples: Record<string, AttrValue> = { ...spec.attrs };
@@ -118,7 +123,13 @@ export function rule<const V extends Record<string, string>, const A extends Rec
     changes: spec.changes,
     sizes: spec.sizes,
     ties: spec.ties,
-    guard: (holes, attrs, root) => spec.when?.({ ...holes, ...attrs } as Holes<V> & AttrHoles<A>, { uses: () => 1, readers: () => [], root: root.node, assume: {} }) ?? null,
+    guard: (holes, attrs, root) =>
+      spec.when?.({ ...holes, ...attrs } as Holes<V> & AttrHoles<A>, {
+        uses: () => 1,
+        readers: () => [],
+        root: root.node,
+        assume: {},
+      }) ?? null,
     left: (holes, attrs) => spec.from({ ...holes, ...attrs } as Holes<V> & AttrHoles<A>),
     sides(holes, attrs, sizes) {
       const v = { ...holes, ...attrs } as Holes<V> & AttrHoles<A>;
@@ -169,27 +180,38 @@ interface Match {
   nodes: Node[];
 }
 
-const made = (v: Value): string => (v.node.leaf?.kind === "param" ? "a parameter" : v.node.leaf ? `@${v.node.leaf.name}` : v.node.op.name);
+const made = (v: Value): string =>
+  v.node.leaf?.kind === "param" ? "a parameter" : v.node.leaf ? `@${v.node.leaf.name}` : v.node.op.name;
 
 /** Null when the value is the pattern, else the first thing that differs, in words. */
-function mismatch(p: Value, v: Value, holes: ReadonlyMap<Node, string>, patterns: Record<string, Pattern>, m: Match): string | null {
+function mismatch(
+  p: Value,
+  v: Value,
+  holes: ReadonlyMap<Node, string>,
+  patterns: Record<string, Pattern>,
+  m: Match,
+): string | null {
   const hole = holes.get(p.node);
   if (hole !== undefined) {
-    if (m.values[hole]) return m.values[hole] === v ? null : `${hole} would have to be two values, ${made(m.values[hole])} and ${made(v)}`;
+    if (m.values[hole])
+      return m.values[hole] === v ? null : `${hole} would have to be two values, ${made(m.values[hole])} and ${made(v)}`;
     const problem = unify(patterns[hole], v.type, m.bound, hole);
     if (problem === null) m.values[hole] = v;
     return problem;
   }
   if (p.node.op !== v.node.op) return `there is ${made(v)} where ${p.node.op.name} is looked for`;
   if (p.index !== v.index) return `it is the other result of ${v.node.op.name}`;
-  if (p.node.operands.length !== v.node.operands.length) return `${v.node.op.name} has ${v.node.operands.length} operands, ${p.node.operands.length} are looked for`;
+  if (p.node.operands.length !== v.node.operands.length)
+    return `${v.node.op.name} has ${v.node.operands.length} operands, ${p.node.operands.length} are looked for`;
   for (const [k, want] of Object.entries(p.node.attrs)) {
     const got = v.node.attrs[k];
     if (typeof want === "string" && want.startsWith("?")) {
       const name = want.slice(1);
-      if (m.attrs[name] !== undefined && JSON.stringify(m.attrs[name]) !== JSON.stringify(got)) return `${k} of ${v.node.op.name} is ${JSON.stringify(got)}, elsewhere in the pattern ${JSON.stringify(m.attrs[name])}`;
+      if (m.attrs[name] !== undefined && JSON.stringify(m.attrs[name]) !== JSON.stringify(got))
+        return `${k} of ${v.node.op.name} is ${JSON.stringify(got)}, elsewhere in the pattern ${JSON.stringify(m.attrs[name])}`;
       m.attrs[name] = got;
-    } else if (JSON.stringify(want) !== JSON.stringify(got)) return `${k} of ${v.node.op.name} is ${JSON.stringify(got)}, not ${JSON.stringify(want)}`;
+    } else if (JSON.stringify(want) !== JSON.stringify(got))
+      return `${k} of ${v.node.op.name} is ${JSON.stringify(got)}, not ${JSON.stringify(want)}`;
   }
   m.nodes.push(v.node);
   for (const [i, o] of p.node.operands.entries()) {

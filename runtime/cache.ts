@@ -64,7 +64,8 @@ export class Cache {
     const rows = wanted.reduce((n, [, r]) => n + r, 0);
     const what = `a cache of ${pages} pages, to hold ${rows} rows of ${wanted.length} sequence${wanted.length === 1 ? "" : "s"},`;
     const [needed, available] = [this.needed(pages), this.device.available()];
-    if (needed > available) throw this.device.shortOf(what, needed, [`${diagnostics.bytes(this.bytes)} are in use by it already`]);
+    if (needed > available)
+      throw this.device.shortOf(what, needed, [`${diagnostics.bytes(this.bytes)} are in use by it already`]);
     const old = this.pool.capacity * this.pageBytes;
     for (let layer = 0; layer < this.layers; layer++) {
       // A refusal half way leaves larger blocks with the same pages in them.

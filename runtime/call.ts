@@ -124,7 +124,9 @@ export function begin(model: SessionModel, arena: Arena, o: CallOptions, after?:
   if (after && (after.base !== base || after.tables !== host.byteLength || after.next === undefined)) return undefined;
   batch.write((t) => new Int32Array(host, tables.get(t), batch.count(t)), pageRows, o.page);
   if (choices !== undefined)
-    entries.forEach(({ sequence }, i) => (sequence === PADDING ? plainly : o.sampling!.sampler).write(new DataView(host), choices + i * CHOICE_BYTES, sequence));
+    entries.forEach(({ sequence }, i) =>
+      (sequence === PADDING ? plainly : o.sampling!.sampler).write(new DataView(host), choices + i * CHOICE_BYTES, sequence),
+    );
   for (const g of given) writeValue(device, g, base, o.inputs?.[g.arg.name]);
   const run = device.run({
     function: o.entry,
@@ -155,14 +157,28 @@ export function begin(model: SessionModel, arena: Arena, o: CallOptions, after?:
 }
 
 /** Throws DSC5037 where a logit is NaN or infinite: what chooses the ids reads every logit, and says such a one as -1 - id. */
-function expectNumbers(model: SessionModel, base: number, results: readonly Placed[], { entries }: CallOptions, ids: Int32Array | undefined): void {
+function expectNumbers(
+  model: SessionModel,
+  base: number,
+  results: readonly Placed[],
+  { entries }: CallOptions,
+  ids: Int32Array | undefined,
+): void {
   const next = results.find((r) => r.arg.name === "next");
   if (!next || entries.length === 0) return;
   const chosen = ids ?? (readRows(model.device, { ...next, shape: [next.count] }, base, 0, next.count) as Int32Array);
-  for (const [i, { sequence }] of entries.entries()) if (chosen[i] < 0) throw diagnostics.logitsNotFinite(sequence, -1 - chosen[i], model.notFinite());
+  for (const [i, { sequence }] of entries.entries())
+    if (chosen[i] < 0) throw diagnostics.logitsNotFinite(sequence, -1 - chosen[i], model.notFinite());
 }
 
-function resultOf(device: Device, base: number, results: readonly Placed[], rows: readonly number[], { entries, current, sampling }: CallOptions, ids: Int32Array | undefined): Result {
+function resultOf(
+  device: Device,
+  base: number,
+  results: readonly Placed[],
+  rows: readonly number[],
+  { entries, current, sampling }: CallOptions,
+  ids: Int32Array | undefined,
+): Result {
   const taps = Object.fromEntries(results.map((r) => [r.arg.name, readValue(device, r, base, current)]));
   const named = (name: string): Placed => {
     const found = results.find((r) => r.arg.name === name);
@@ -174,7 +190,8 @@ function resultOf(device: Device, base: number, results: readonly Placed[], rows
     whole("the result", "row", row, Number.MIN_SAFE_INTEGER);
     const i = entries.findIndex((e) => e.sequence === sequence);
     if (i < 0) throw diagnostics.misuse("that sequence had no rows in this call");
-    if (entries[i + row]?.sequence !== sequence) throw diagnostics.misuse(`the call answers no row ${row} of sequence ${sequence}`);
+    if (entries[i + row]?.sequence !== sequence)
+      throw diagnostics.misuse(`the call answers no row ${row} of sequence ${sequence}`);
     return i + row;
   };
   const logits = (sequence: number, row = 0): Float32Array => {
@@ -189,7 +206,8 @@ function resultOf(device: Device, base: number, results: readonly Placed[], rows
     sequences: first.map((i) => entries[i].sequence),
     starts: [...first.map((i) => rows[i]), rows[entries.length]],
     logits,
-    next: (sequence, row = 0) => (ids ? ids[entryOf(sequence, row)] : taps.next ? taps.next.data[entryOf(sequence, row)] : argmax(logits(sequence, row))),
+    next: (sequence, row = 0) =>
+      ids ? ids[entryOf(sequence, row)] : taps.next ? taps.next.data[entryOf(sequence, row)] : argmax(logits(sequence, row)),
     drawn: sampling !== undefined,
     hidden(sequence, count) {
       const from = rows[entryOf(sequence, 0)];

@@ -44,7 +44,8 @@ export async function loadChatTemplate(tokenizer: Tokenizer, options: TemplateOp
   if (name !== undefined) checkText("loadChatTemplate", "name", name, "the name of a template");
   const { folder, config } = tokenizer;
   const all = await templatesOf(folder, config);
-  if (all.size === 0) throw diagnostics.noChatTemplate(folder, "neither chat_template.jinja nor chat_template in tokenizer_config.json");
+  if (all.size === 0)
+    throw diagnostics.noChatTemplate(folder, "neither chat_template.jinja nor chat_template in tokenizer_config.json");
   const source = all.get(name ?? "default");
   if (!source) throw diagnostics.noSuchTemplate(folder, name, [...all.keys()].toSorted());
   const template = placed(source, () => new Template(source.text));
@@ -55,15 +56,25 @@ export async function loadChatTemplate(tokenizer: Tokenizer, options: TemplateOp
   }
   return {
     render: (messages) =>
-      placed(source, () => template.render({ messages: conversation(messages), tools: null, documents: null, add_generation_prompt: true, ...tokens })),
+      placed(source, () =>
+        template.render({
+          messages: conversation(messages),
+          tools: null,
+          documents: null,
+          add_generation_prompt: true,
+          ...tokens,
+        }),
+      ),
   };
 }
 
 /** Turns as a template gets them. */
 function conversation(messages: readonly Message[]): unknown[] {
-  if (!Array.isArray(messages)) throw diagnostics.badArgument("render", `messages is ${shown(messages)}`, "an array of {role, content}");
+  if (!Array.isArray(messages))
+    throw diagnostics.badArgument("render", `messages is ${shown(messages)}`, "an array of {role, content}");
   return messages.map((m: Message | null, i) => {
-    if (typeof m !== "object" || m === null || typeof m.role !== "string") throw diagnostics.badArgument("render", `message ${i} is ${shown(m)}`, "an object with role and content");
+    if (typeof m !== "object" || m === null || typeof m.role !== "string")
+      throw diagnostics.badArgument("render", `message ${i} is ${shown(m)}`, "an object with role and content");
     return { ...m };
   });
 }
@@ -99,12 +110,17 @@ function named(value: unknown, folder: string, where: string): Map<string, Sourc
   if (value === undefined || value === null) return new Map();
   if (typeof value === "string") return new Map([["default", { text: value, where }]]);
   const shape = "it is a text, or a list of {name, template}";
-  if (typeof value !== "object") throw diagnostics.unreadableTemplate(folder, place(where), `it is ${JSON.stringify(value)}; ${shape}`);
+  if (typeof value !== "object")
+    throw diagnostics.unreadableTemplate(folder, place(where), `it is ${JSON.stringify(value)}; ${shape}`);
   const list: unknown[] = Array.isArray(value) ? value : Object.entries(value).map(([name, template]) => ({ name, template }));
   return new Map(
     list.map((entry, i) => {
-      const { name, template } = (typeof entry === "object" && entry !== null ? entry : {}) as { name?: unknown; template?: unknown };
-      if (typeof name !== "string" || typeof template !== "string") throw diagnostics.unreadableTemplate(folder, place(where), `entry ${i} is ${shown(entry)}; ${shape}`);
+      const { name, template } = (typeof entry === "object" && entry !== null ? entry : {}) as {
+        name?: unknown;
+        template?: unknown;
+      };
+      if (typeof name !== "string" || typeof template !== "string")
+        throw diagnostics.unreadableTemplate(folder, place(where), `entry ${i} is ${shown(entry)}; ${shape}`);
       return [name, { text: template, where: `template "${name}" in ${where}` }];
     }),
   );
@@ -128,7 +144,12 @@ function placed<T>({ text, where }: Source, run: () => T): T {
     // Templates are often one line of thousands of characters: then the text around the place is shown.
     const short = whole.length <= 160 && column <= whole.length;
     const span: Span = { file: where, line, column, ...(short ? { text: whole } : {}) };
-    throw diagnostics.templateFault(e.kind, span, e.message, short ? undefined : whole.slice(Math.max(0, column - 21), column + 59));
+    throw diagnostics.templateFault(
+      e.kind,
+      span,
+      e.message,
+      short ? undefined : whole.slice(Math.max(0, column - 21), column + 59),
+    );
   }
 }
 

@@ -61,7 +61,13 @@ export async function chat(model: Model, tokenizer: Tokenizer, options: ChatOpti
   maybeFlag("chat", "ahead", options.ahead);
   maybeFlag("chat", "allowControlTokens", options.allowControlTokens);
   void new Sampler(options);
-  return new Chat(model, tokenizer, await loadChatTemplate(tokenizer, options.template === undefined ? {} : { name: options.template }), options, await loadGeneration(tokenizer.folder));
+  return new Chat(
+    model,
+    tokenizer,
+    await loadChatTemplate(tokenizer, options.template === undefined ? {} : { name: options.template }),
+    options,
+    await loadGeneration(tokenizer.folder),
+  );
 }
 
 export class Chat {
@@ -127,7 +133,9 @@ export class Chat {
 
   private async *answer(said: string, signal: AbortSignal | undefined): AsyncGenerator<Piece, void, undefined> {
     const { session, tokenizer, options, ends } = this;
-    const chosen = Object.fromEntries([...SAMPLING, "draft" as const].map((name) => [name, options[name]]).filter(([, v]) => v !== undefined)) as ChatOptions;
+    const chosen = Object.fromEntries(
+      [...SAMPLING, "draft" as const].map((name) => [name, options[name]]).filter(([, v]) => v !== undefined),
+    ) as ChatOptions;
     const user: Message = { role: "user", content: said };
     const prompt = renderSaid(tokenizer, this.template, [...this.messages, user], options.allowControlTokens ?? false);
     const { kept, rows } = this.plan(prompt);
@@ -147,7 +155,13 @@ export class Chat {
     };
     this.last = turn;
     try {
-      const steps = proceed(session, [rows], { ...chosen, maxNew: Math.min(left, options.maxNew ?? ends.maxNew ?? Infinity), stop: eos, ahead: true, ...(signal ? { signal } : {}) });
+      const steps = proceed(session, [rows], {
+        ...chosen,
+        maxNew: Math.min(left, options.maxNew ?? ends.maxNew ?? Infinity),
+        stop: eos,
+        ahead: true,
+        ...(signal ? { signal } : {}),
+      });
       for await (const step of steps) {
         turn.ids += step.ids[0].length;
         turn.drafted += step.drafted;

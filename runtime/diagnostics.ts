@@ -19,7 +19,13 @@ const list = (names: string[], most = 5): string =>
   names.slice(0, most).join(", ") + (names.length > most ? ` and ${names.length - most} more` : "");
 
 export const notAnArtifact = (folder: string, why: string): DiagnosticError =>
-  fail(folder, "DSC5001", `${folder} is not a compiled model`, [why], "compile one: dsc compile CONFIG -o OUT; a model folder is compiled too, and is then its weights: load(OUT, { weights: FOLDER })");
+  fail(
+    folder,
+    "DSC5001",
+    `${folder} is not a compiled model`,
+    [why],
+    "compile one: dsc compile CONFIG -o OUT; a model folder is compiled too, and is then its weights: load(OUT, { weights: FOLDER })",
+  );
 
 export const foreignFormat = (folder: string, seen: unknown, wanted: string): DiagnosticError =>
   fail(
@@ -34,7 +40,13 @@ export const brokenFile = (path: string, why: string): DiagnosticError =>
   fail(path, "DSC5003", `${path} of the artifact is not what its manifest promises`, [why], "compile the model again");
 
 export const wrongTarget = (target: string, device: string): DiagnosticError =>
-  fail("manifest.json", "DSC5004", `the artifact was compiled for ${target}, not for ${device}`, [], `compile it with --target ${device}`);
+  fail(
+    "manifest.json",
+    "DSC5004",
+    `the artifact was compiled for ${target}, not for ${device}`,
+    [],
+    `compile it with --target ${device}`,
+  );
 
 /** `at`: the path of the value in manifest.json. */
 export const brokenManifest = (why: string, at = ""): DiagnosticError =>
@@ -85,7 +97,8 @@ const notANumber = (tensor: string | undefined, found: string): DiagnosticError 
     tensor ? "fetch the file again, or convert the checkpoint again" : "compare config.json with the checkpoint's own",
   );
 
-export const notFinite = (tensor: string, file: string, element: number): DiagnosticError => notANumber(tensor, `element ${element} of it in ${file} is NaN or infinite`);
+export const notFinite = (tensor: string, file: string, element: number): DiagnosticError =>
+  notANumber(tensor, `element ${element} of it in ${file} is NaN or infinite`);
 export const weightNotFinite = (words: string, tensor: string | undefined): DiagnosticError => notANumber(tensor, words);
 
 export const logitsNotFinite = (sequence: number, id: number, weight: string | undefined): DiagnosticError =>
@@ -95,9 +108,12 @@ export const logitsNotFinite = (sequence: number, id: number, weight: string | u
     `the logits of sequence ${sequence} are not numbers`,
     [
       `the logit of token ${id} is NaN or infinite`,
-      weight ?? "no stored weight is NaN or infinite: values overflowed between the kernels, as they do when a config does not fit its checkpoint",
+      weight ??
+        "no stored weight is NaN or infinite: values overflowed between the kernels, as they do when a config does not fit its checkpoint",
     ],
-    weight ? "fetch the checkpoint again, or convert it again" : "compare config.json with the checkpoint's own; --activations f32 has more range",
+    weight
+      ? "fetch the checkpoint again, or convert it again"
+      : "compare config.json with the checkpoint's own; --activations f32 has more range",
   );
 
 /** What there is to say of a checkpoint. */
@@ -107,7 +123,11 @@ interface Listing {
   absent: { absent: readonly string[]; placed: ReadonlyMap<string, string> };
 }
 
-export function missingTensors({ where, tensors, absent: { absent, placed } }: Listing, missing: string[], draftOnly = false): DiagnosticError {
+export function missingTensors(
+  { where, tensors, absent: { absent, placed } }: Listing,
+  missing: string[],
+  draftOnly = false,
+): DiagnosticError {
   const names = [...tensors.keys()];
   const near = (m: string): string => {
     if (placed.has(m)) return ` (in ${placed.get(m)}, which is not there)`;
@@ -130,8 +150,8 @@ export function missingTensors({ where, tensors, absent: { absent, placed } }: L
         help: draftOnly
           ? "it has no extra prediction layer, which only drafts: run its model folder, or compile with --set num_nextn_predict_layers=0"
           : gone.length
-          ? "fetch the missing files"
-          : "the checkpoint must be of the model that was compiled; compare its config.json with the one compiled",
+            ? "fetch the missing files"
+            : "the checkpoint must be of the model that was compiled; compare its config.json with the one compiled",
       },
     ),
   );
@@ -151,7 +171,10 @@ export const foreignStorage = (tensor: string, what: string, others: number): Di
     tensor,
     "DSC5027",
     `${tensor} is stored as ${what}`,
-    [...(others ? [`${others} more weights are stored in a format that is not read`] : []), "weights are read as BF16, F16, F32, or as F8_E4M3 with a scale per block of 128x128 (weight_scale_inv)"],
+    [
+      ...(others ? [`${others} more weights are stored in a format that is not read`] : []),
+      "weights are read as BF16, F16, F32, or as F8_E4M3 with a scale per block of 128x128 (weight_scale_inv)",
+    ],
     "use the original checkpoint, or one that was converted to bf16",
   );
 
@@ -160,7 +183,10 @@ export const mixedStorage = (coded: readonly string[], plain: readonly string[])
     plain[0],
     "DSC5028",
     "the checkpoint mixes FP8 and plain weights otherwise than it was compiled",
-    [`F8_E4M3: ${coded.length} weights, such as ${list([...coded], 2)}`, `not F8_E4M3: ${plain.length} weights that FP8 checkpoints of this family code, such as ${list([...plain], 2)}`],
+    [
+      `F8_E4M3: ${coded.length} weights, such as ${list([...coded], 2)}`,
+      `not F8_E4M3: ${plain.length} weights that FP8 checkpoints of this family code, such as ${list([...plain], 2)}`,
+    ],
     "a weight that is read as FP8 has to be FP8 in every layer of its kind: use the original FP8 checkpoint, or one that is bf16 throughout",
   );
 
@@ -192,14 +218,22 @@ export function wrongDType(tensor: string, seen: string, wanted: string, hasScal
           ? "its _scale_inv partner is there: this is an FP8 checkpoint"
           : "it has no _scale_inv partner, so its values are unknown",
       ],
-      hasScales ? "compile the config.json of this checkpoint, with its quantization_config" : "fetch the whole checkpoint, or one in bf16",
+      hasScales
+        ? "compile the config.json of this checkpoint, with its quantization_config"
+        : "fetch the whole checkpoint, or one in bf16",
     );
   const wider = wanted === "bf16" && (seen === "F32" || seen === "F16");
   return fail(
     tensor,
     "DSC5022",
-    wider ? `${tensor} is ${seen}, and ${wanted} cannot hold every value of it` : `${tensor} is ${seen}, which is not read as ${wanted}`,
-    [wider ? "weights are widened when needed, never rounded" : "weights are read from BF16, F16 and F32, scales from F32, BF16, F16 and F8_E8M0, and what would round is refused"],
+    wider
+      ? `${tensor} is ${seen}, and ${wanted} cannot hold every value of it`
+      : `${tensor} is ${seen}, which is not read as ${wanted}`,
+    [
+      wider
+        ? "weights are widened when needed, never rounded"
+        : "weights are read from BF16, F16 and F32, scales from F32, BF16, F16 and F8_E8M0, and what would round is refused",
+    ],
     wider ? "convert the checkpoint, or compile with --set torch_dtype=float32" : "convert the checkpoint to bf16",
   );
 }
@@ -219,13 +253,19 @@ export const missingScales = (tensor: string, scales: string, undivided: string 
     "DSC5023",
     `${tensor} is F8_E4M3 without its scales`,
     [undivided ?? `${scales} is not in the checkpoint; without it the values are unknown`],
-    undivided ? "give a checkpoint that holds gate_proj and up_proj of every expert apart, as they are published, or one in bf16" : "fetch the whole checkpoint, or one in bf16",
+    undivided
+      ? "give a checkpoint that holds gate_proj and up_proj of every expert apart, as they are published, or one in bf16"
+      : "fetch the whole checkpoint, or one in bf16",
   );
 
 export const noSyntheticKind = (tensor: string): DiagnosticError =>
-  fail(tensor, "DSC5024", `there is no synthetic rule for ${tensor}`, [
-    "the rules go by name: linear, router, head, embedding, norm, bias",
-  ], "give a checkpoint that has it: --weights DIR");
+  fail(
+    tensor,
+    "DSC5024",
+    `there is no synthetic rule for ${tensor}`,
+    ["the rules go by name: linear, router, head, embedding, norm, bias"],
+    "give a checkpoint that has it: --weights DIR",
+  );
 
 export const badWeights = (spec: string): DiagnosticError =>
   fail(
@@ -236,7 +276,8 @@ export const badWeights = (spec: string): DiagnosticError =>
     "try synthetic:0",
   );
 
-const lacksMemory = (what: string, title: string, notes: string[], help: string): DiagnosticError => fail(what, "DSC5030", title, notes, help);
+const lacksMemory = (what: string, title: string, notes: string[], help: string): DiagnosticError =>
+  fail(what, "DSC5030", title, notes, help);
 
 export const noMemory = (what: string, needed: number, available: number, parts: string[], help?: string): DiagnosticError =>
   lacksMemory(
@@ -252,7 +293,12 @@ export const fewerLayers = (fit: number, layers: number, elsewhere = ""): string
 
 /** A memory reserves the addresses it may ever grow to; a limit on them refuses it whatever is free. */
 export const noAddresses = (why: string): DiagnosticError =>
-  lacksMemory("the model's memory", "the system does not give the addresses of a memory of 4 GiB", [`WebAssembly says: ${why}`, "about 8 GiB of addresses are reserved for each; only what is used takes memory"], "raise the limit on addresses: ulimit -v unlimited");
+  lacksMemory(
+    "the model's memory",
+    "the system does not give the addresses of a memory of 4 GiB",
+    [`WebAssembly says: ${why}`, "about 8 GiB of addresses are reserved for each; only what is used takes memory"],
+    "raise the limit on addresses: ulimit -v unlimited",
+  );
 
 export const tooLong = (sequence: number, wanted: number, capacity: number): DiagnosticError =>
   fail(
@@ -264,28 +310,53 @@ export const tooLong = (sequence: number, wanted: number, capacity: number): Dia
   );
 
 export const badId = (sequence: number, index: number, id: unknown, vocab: number): DiagnosticError =>
-  fail(`token ${index} of sequence ${sequence}`, "DSC5032", `token ${index} of sequence ${sequence} is ${shown(id)}`, [
-    `ids are whole numbers from 0 to ${vocab - 1}, the vocabulary that was compiled`,
-  ], "use the tokenizer of the same model");
+  fail(
+    `token ${index} of sequence ${sequence}`,
+    "DSC5032",
+    `token ${index} of sequence ${sequence} is ${shown(id)}`,
+    [`ids are whole numbers from 0 to ${vocab - 1}, the vocabulary that was compiled`],
+    "use the tokenizer of the same model",
+  );
 
-export const misuse = (what: string, help = "docs/architecture.md, Runtime, says how sessions are used"): DiagnosticError => fail("session", "DSC5033", what, [], help);
+export const misuse = (what: string, help = "docs/architecture.md, Runtime, says how sessions are used"): DiagnosticError =>
+  fail("session", "DSC5033", what, [], help);
 
 export const badArgument = (call: string, seen: string, wanted: string): DiagnosticError =>
   fail(call, "DSC5039", `${call}: ${seen}`, [`it must be ${wanted}`], `give ${wanted}`);
 
 export function unknownOption(call: string, key: string, known: readonly string[]): DiagnosticError {
   const near = didYouMean(key, known);
-  return fail(call, "DSC5038", `${call} has no option ${key}`, [`it has ${known.join(", ")}`], near ? `did you mean ${near}?` : "leave it out");
+  return fail(
+    call,
+    "DSC5038",
+    `${call} has no option ${key}`,
+    [`it has ${known.join(", ")}`],
+    near ? `did you mean ${near}?` : "leave it out",
+  );
 }
 
 export const badSampling = (option: string, seen: unknown, wanted: string): DiagnosticError =>
   fail(option, "DSC5034", `${option} is ${shown(seen)}`, [`it must be ${wanted}`], `give ${wanted}`);
 
 export const tooManyRows = (rows: number, most: number): DiagnosticError =>
-  fail("a step", "DSC5036", `a step of ${rows} rows, and the artifact takes ${most} at once`, ["it was compiled with --deterministic: one form of every product serves all steps, and it holds its bits so far only"], "run fewer sequences (or drafts) at once, or compile without --deterministic");
+  fail(
+    "a step",
+    "DSC5036",
+    `a step of ${rows} rows, and the artifact takes ${most} at once`,
+    ["it was compiled with --deterministic: one form of every product serves all steps, and it holds its bits so far only"],
+    "run fewer sequences (or drafts) at once, or compile without --deterministic",
+  );
 
 export const noDraftLayer = (): DiagnosticError =>
-  fail("num_nextn_predict_layers of the config", "DSC5035", "the model has no extra prediction layer", ["num_nextn_predict_layers of its config is 0 or missing, or its checkpoint had no such layer when it was compiled, so there is nothing to draft with"], "run it without drafts");
+  fail(
+    "num_nextn_predict_layers of the config",
+    "DSC5035",
+    "the model has no extra prediction layer",
+    [
+      "num_nextn_predict_layers of its config is 0 or missing, or its checkpoint had no such layer when it was compiled, so there is nothing to draft with",
+    ],
+    "run it without drafts",
+  );
 
 export const kernelFailed = (kernel: string, site: string, why: string): DiagnosticError =>
   fail(
@@ -296,13 +367,26 @@ export const kernelFailed = (kernel: string, site: string, why: string): Diagnos
     "this is a fault of the compiler; dsc inspect shows the kernel's text",
   );
 
-export const workerFailed = (why: string): DiagnosticError => fail("worker thread", "DSC5041", "a worker thread ended unexpectedly", [why], "run again with --threads 1; if it stays, please report it");
+export const workerFailed = (why: string): DiagnosticError =>
+  fail(
+    "worker thread",
+    "DSC5041",
+    "a worker thread ended unexpectedly",
+    [why],
+    "run again with --threads 1; if it stays, please report it",
+  );
 
 export const badKernel = (kernel: string, why: string): DiagnosticError =>
   fail(`kernel ${kernel}`, "DSC5042", `kernel ${kernel} cannot be loaded`, [why], "compile the model again");
 
 export const sourceOnly = (kernel: string): DiagnosticError =>
-  fail(`kernel ${kernel}`, "DSC5047", `kernel ${kernel} is Triton source, not compiled`, ["the artifact was made where no Python had Triton"], "compile the model again with DSC_PYTHON naming a Python that has Triton; no Python is needed to run it then");
+  fail(
+    `kernel ${kernel}`,
+    "DSC5047",
+    `kernel ${kernel} is Triton source, not compiled`,
+    ["the artifact was made where no Python had Triton"],
+    "compile the model again with DSC_PYTHON naming a Python that has Triton; no Python is needed to run it then",
+  );
 
 export const noWorkerFile = (path: string): DiagnosticError =>
   fail(
@@ -314,14 +398,30 @@ export const noWorkerFile = (path: string): DiagnosticError =>
   );
 
 export const noTokenizer = (folder: string, why: string): DiagnosticError =>
-  fail(folder, "DSC5050", `no tokenizer in ${folder}`, [why], "give token ids with --ids, or put tokenizer.json or tiktoken.model beside config.json");
+  fail(
+    folder,
+    "DSC5050",
+    `no tokenizer in ${folder}`,
+    [why],
+    "give token ids with --ids, or put tokenizer.json or tiktoken.model beside config.json",
+  );
 
 export const noTokenizerPackage = (why: string): DiagnosticError =>
-  fail("@huggingface/tokenizers", "DSC5051", "the package @huggingface/tokenizers cannot be loaded", [why], "npm install @huggingface/tokenizers");
+  fail(
+    "@huggingface/tokenizers",
+    "DSC5051",
+    "the package @huggingface/tokenizers cannot be loaded",
+    [why],
+    "npm install @huggingface/tokenizers",
+  );
 
 export const badSideFile = (span: Span, why: string): DiagnosticError =>
   new DiagnosticError(
-    error("DSC5070", `${span.file} cannot be used`, { spans: [span], notes: [why], help: "fetch the file again, or mend it at this place" }),
+    error("DSC5070", `${span.file} cannot be used`, {
+      spans: [span],
+      notes: [why],
+      help: "fetch the file again, or mend it at this place",
+    }),
   );
 
 export const unknownPart = (span: Span, name: string, word: string, known: readonly string[]): DiagnosticError => {
@@ -366,31 +466,64 @@ export const beginsTwice = (token: string): Diagnostic =>
   });
 
 export const noChatTemplate = (folder: string, why: string): DiagnosticError =>
-  fail(folder, "DSC5052", `no chat template in ${folder}`, [why], "use --prompt with the text the model expects, or put chat_template.jinja beside tokenizer.json");
+  fail(
+    folder,
+    "DSC5052",
+    `no chat template in ${folder}`,
+    [why],
+    "use --prompt with the text the model expects, or put chat_template.jinja beside tokenizer.json",
+  );
 
 export const noSuchTemplate = (folder: string, wanted: string | undefined, names: readonly string[]): DiagnosticError =>
   fail(
     folder,
     "DSC5061",
-    wanted === undefined ? `the chat templates of ${folder} have names, and none is "default"` : `no chat template "${wanted}" in ${folder}`,
+    wanted === undefined
+      ? `the chat templates of ${folder} have names, and none is "default"`
+      : `no chat template "${wanted}" in ${folder}`,
     [`there ${names.length === 1 ? "is" : "are"} ${names.map((n) => `"${n}"`).join(", ")}`],
     `choose one: --chat-template ${names[0]}, or chat(model, tokenizer, { template: "${names[0]}" })`,
   );
 
 export const unreadableTemplate = (folder: string, span: Span, why: string): DiagnosticError =>
   new DiagnosticError(
-    error("DSC5056", `the chat template of ${folder} cannot be read`, { spans: [span], notes: [why], help: "fetch the file again, or use --prompt with the text the model expects" }),
+    error("DSC5056", `the chat template of ${folder} cannot be read`, {
+      spans: [span],
+      notes: [why],
+      help: "fetch the file again, or use --prompt with the text the model expects",
+    }),
   );
 
 const LONG = 600;
 
 /** What a template does wrong, or what it asks for that is not here. `why` is the template's or the engine's word. */
-export function templateFault(kind: "syntax" | "runtime" | "raised" | "unsupported" | "budget", span: Span, why: string, near?: string): DiagnosticError {
+export function templateFault(
+  kind: "syntax" | "runtime" | "raised" | "unsupported" | "budget",
+  span: Span,
+  why: string,
+  near?: string,
+): DiagnosticError {
   const [code, title, help] = {
-    syntax: ["DSC5060", "the chat template is no Jinja template", "fetch the file again, or use --prompt with the text the model expects"],
-    runtime: ["DSC5059", "the chat template fails", "Python's Jinja fails here too; use --prompt with the text the model expects"],
-    raised: ["DSC5054", "the chat template refuses the conversation", "a template may want turns to alternate, or know no system message"],
-    unsupported: ["DSC5057", "the chat template uses what dsc's Jinja has not", "use --prompt with the text the model expects, and please report the template"],
+    syntax: [
+      "DSC5060",
+      "the chat template is no Jinja template",
+      "fetch the file again, or use --prompt with the text the model expects",
+    ],
+    runtime: [
+      "DSC5059",
+      "the chat template fails",
+      "Python's Jinja fails here too; use --prompt with the text the model expects",
+    ],
+    raised: [
+      "DSC5054",
+      "the chat template refuses the conversation",
+      "a template may want turns to alternate, or know no system message",
+    ],
+    unsupported: [
+      "DSC5057",
+      "the chat template uses what dsc's Jinja has not",
+      "use --prompt with the text the model expects, and please report the template",
+    ],
     budget: ["DSC5058", "the chat template takes too much", "a template of a conversation takes far less: do not trust this one"],
   }[kind];
   const note = why.length > LONG ? `${why.slice(0, LONG)}...` : why;
@@ -399,11 +532,25 @@ export function templateFault(kind: "syntax" | "runtime" | "raised" | "unsupport
 
 export const badGeneration = (span: Span, why: string): DiagnosticError =>
   new DiagnosticError(
-    error("DSC5062", `${span.file} cannot be followed`, { spans: [span], notes: [why], help: "mend the file, or fetch it again" }),
+    error("DSC5062", `${span.file} cannot be followed`, {
+      spans: [span],
+      notes: [why],
+      help: "mend the file, or fetch it again",
+    }),
   );
 
 export const settingNotFollowed = (span: Span, key: string, value: string): Diagnostic =>
-  warning("DSC5063", `generation_config.json says ${key} ${value}, which dsc does not follow`, { spans: [span], notes: ["transformers' generate would answer otherwise for it"], help: "remove it where it should not count" });
+  warning("DSC5063", `generation_config.json says ${key} ${value}, which dsc does not follow`, {
+    spans: [span],
+    notes: ["transformers' generate would answer otherwise for it"],
+    help: "remove it where it should not count",
+  });
 
 export const conversationFull = (needed: number, capacity: number): DiagnosticError =>
-  fail("conversation", "DSC5055", `the conversation would reach ${needed} tokens, and there is room for ${capacity}`, [], "begin anew (/reset), or say less");
+  fail(
+    "conversation",
+    "DSC5055",
+    `the conversation would reach ${needed} tokens, and there is room for ${capacity}`,
+    [],
+    "begin anew (/reset), or say less",
+  );

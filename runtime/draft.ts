@@ -58,7 +58,12 @@ export class Drafter {
   async propose(active: readonly Ahead[], maxNew: number): Promise<Map<number, Draft[]>> {
     const { session } = this;
     const drafts = new Map<number, Draft[]>();
-    const wanted = new Map(active.map((a) => [a.sequence, Math.min(this.most, maxNew - a.made - 1, session.maxTokens - session.lengths[a.sequence] - 1)]));
+    const wanted = new Map(
+      active.map((a) => [
+        a.sequence,
+        Math.min(this.most, maxNew - a.made - 1, session.maxTokens - session.lengths[a.sequence] - 1),
+      ]),
+    );
     let going = active.filter((a) => wanted.get(a.sequence)! > 0);
     if (going.length === 0) return drafts;
     const sure = new Map<number, number>();
@@ -77,9 +82,14 @@ export class Drafter {
         const position = session.lengths[sequence] + 1 + j;
         const before = drafts.get(sequence) ?? [];
         const known = this.sampler.penalises ? new Set([...seen, ...before.map((d) => d.id)]) : seen;
-        const drafted = this.sampler.plain ? { id: result.next(sequence) } : this.sampler.draft(result.logits(sequence), known, position, sequence);
+        const drafted = this.sampler.plain
+          ? { id: result.next(sequence) }
+          : this.sampler.draft(result.logits(sequence), known, position, sequence);
         drafts.set(sequence, [...before, drafted]);
-        this.known.set(sequence, { ids: [drafted.id], hidden: j + 1 < wanted.get(sequence)! ? [result.hidden(sequence, 1)] : [] });
+        this.known.set(sequence, {
+          ids: [drafted.id],
+          hidden: j + 1 < wanted.get(sequence)! ? [result.hidden(sequence, 1)] : [],
+        });
       }
       going = going.filter((a) => j + 1 < wanted.get(a.sequence)!);
     }

@@ -10,14 +10,32 @@ export interface FileKind {
 }
 
 const starts: readonly (readonly [string, FileKind])[] = [
-  ["version https://git-lfs", { what: "a Git LFS pointer, a few lines of text in place of the file", help: "git lfs pull in that folder fetches the file" }],
+  [
+    "version https://git-lfs",
+    { what: "a Git LFS pointer, a few lines of text in place of the file", help: "git lfs pull in that folder fetches the file" },
+  ],
   ["GGUF", { what: "a GGUF file", help: "use the original checkpoint: config.json and .safetensors files" }],
-  ["PK\x03\x04", { what: "a ZIP archive, as PyTorch's .bin and .pt files are", help: "convert it to .safetensors, or use a copy of the model that has them" }],
-  ["\x80\x02", { what: "a Python pickle, as old PyTorch files are", help: "convert it to .safetensors, or use a copy of the model that has them" }],
+  [
+    "PK\x03\x04",
+    {
+      what: "a ZIP archive, as PyTorch's .bin and .pt files are",
+      help: "convert it to .safetensors, or use a copy of the model that has them",
+    },
+  ],
+  [
+    "\x80\x02",
+    {
+      what: "a Python pickle, as old PyTorch files are",
+      help: "convert it to .safetensors, or use a copy of the model that has them",
+    },
+  ],
   ["\x1f\x8b", { what: "compressed by gzip", help: "unpack it" }],
   ["<", { what: "HTML or XML, as a download of a web page in place of the file is", help: "fetch the file itself" }],
   ["Entry not found", { what: "the answer of a server that has no such file", help: "fetch it again, by its right name" }],
-  ["Invalid username or password", { what: "the answer of a server that wants you to log in", help: "log in, then fetch it again" }],
+  [
+    "Invalid username or password",
+    { what: "the answer of a server that wants you to log in", help: "log in, then fetch it again" },
+  ],
   ["Access to ", { what: "the answer of a server that refuses access", help: "ask for access there, then fetch it again" }],
 ];
 
@@ -32,11 +50,23 @@ export function kindOf(head: Uint8Array): FileKind | undefined {
 export function withoutCheckpoint(names: readonly string[]): FileKind {
   const some = (re: RegExp): string | undefined => names.find((n) => re.test(n));
   const adapter = some(/^adapter_(config\.json|model\..*)$/);
-  if (adapter) return { what: `it has ${adapter}: a LoRA adapter, which holds changes to the weights of another model`, help: "merge it into its base model, and give the folder of the merged checkpoint" };
+  if (adapter)
+    return {
+      what: `it has ${adapter}: a LoRA adapter, which holds changes to the weights of another model`,
+      help: "merge it into its base model, and give the folder of the merged checkpoint",
+    };
   const gguf = some(/\.gguf$/i);
-  if (gguf) return { what: `it has ${gguf}; GGUF files are not read`, help: "use the original checkpoint: config.json and .safetensors files" };
+  if (gguf)
+    return {
+      what: `it has ${gguf}; GGUF files are not read`,
+      help: "use the original checkpoint: config.json and .safetensors files",
+    };
   const torch = some(/\.(bin|pth?|ckpt|pkl)$|^pytorch_model.*\.index\.json$/i);
-  if (torch) return { what: `it has ${torch}; PyTorch's own files are not read, for they can run code`, help: "convert them to .safetensors, or use a copy of the model that has them" };
+  if (torch)
+    return {
+      what: `it has ${torch}; PyTorch's own files are not read, for they can run code`,
+      help: "convert them to .safetensors, or use a copy of the model that has them",
+    };
   const other = some(/\.(h5|msgpack|onnx|npz|mlmodel|ggml)$/i);
   if (other) return { what: `it has ${other}, which is not read`, help: "use a copy of the model that has .safetensors files" };
   return { what: "it has neither model.safetensors nor model.safetensors.index.json, nor any other .safetensors file", help: "" };

@@ -50,7 +50,7 @@ export function readRegularSync(path: string, most = MOST_TEXT): Buffer {
     const why = notRegular(stat, most);
     if (why !== undefined) throw new Error(why);
     const parts: Buffer[] = [];
-    for (let total = 0; ; ) {
+    for (let total = 0; ;) {
       const part = Buffer.allocUnsafe(Math.max(65536, Math.min(stat.size + 1 - total, 64 << 20)));
       const n = readSync(file, part, 0, part.length, null);
       if (n === 0) return Buffer.concat(parts);
@@ -82,7 +82,8 @@ export function writeWhole(path: string, data: string | Uint8Array): void {
 }
 
 /** Which file it is, and its state: another under the same name, or a changed one, has another. */
-export const identityOf = (s: Pick<Stats, "dev" | "ino" | "size" | "mtimeMs">): string => [s.dev, s.ino, s.size, s.mtimeMs].join(":");
+export const identityOf = (s: Pick<Stats, "dev" | "ino" | "size" | "mtimeMs">): string =>
+  [s.dev, s.ino, s.size, s.mtimeMs].join(":");
 
 /** Opens a file that was looked at before; one that was put in its place since, or changed, is refused. */
 export function openSame(path: string, identity: string): number {

@@ -23,7 +23,8 @@ export function addExperts(tensors: Map<string, TensorInfo>): void {
         const whole = `${at}.${e}.${name}.weight`;
         if (tensors.has(whole)) continue;
         tensors.set(whole, sliceOf(t, whole, e, i * height, height));
-        if (scales && scaleHeight !== undefined && scales.shape.length === 3) tensors.set(`${whole}_scale_inv`, sliceOf(scales, `${whole}_scale_inv`, e, i * scaleHeight, scaleHeight));
+        if (scales && scaleHeight !== undefined && scales.shape.length === 3)
+          tensors.set(`${whole}_scale_inv`, sliceOf(scales, `${whole}_scale_inv`, e, i * scaleHeight, scaleHeight));
       }
   }
 }
@@ -49,13 +50,17 @@ export function undivided(tensor: string, tensors: ReadonlyMap<string, TensorInf
   const each = Math.ceil(width / BLOCK);
   const how = `gate and up are ${width} rows each, no multiple of ${BLOCK}, and ${scales.name} is [${scales.shape.join(", ")}]`;
   if (scales.shape.length !== 3) return `${how}, which is not [experts, ${2 * each} rows, columns]`;
-  return scales.shape[1] === 2 * each ? `${how}: scales of gate above those of up, or of both in common blocks, which would be other numbers` : `${how}: scales of blocks that hold rows of both`;
+  return scales.shape[1] === 2 * each
+    ? `${how}: scales of gate above those of up, or of both in common blocks, which would be other numbers`
+    : `${how}: scales of blocks that hold rows of both`;
 }
 
 /** Whether rows are outputs: [experts, 2 width, hidden] beside a down_proj of [experts, hidden, width]. */
 function fits(t: TensorInfo, tensors: ReadonlyMap<string, TensorInfo>, at: string): boolean {
   const down = (tensors.get(`${at}.down_proj`) ?? tensors.get(`${at}.down_proj.weight`))?.shape;
-  return down !== undefined && down.length === 3 && down[0] === t.shape[0] && down[1] === t.shape[2] && 2 * down[2] === t.shape[1];
+  return (
+    down !== undefined && down.length === 3 && down[0] === t.shape[0] && down[1] === t.shape[2] && 2 * down[2] === t.shape[1]
+  );
 }
 
 /** Rows [row, row + height) of matrix `e` of a stack. */

@@ -50,7 +50,11 @@ export async function* generate(
   checkOptions("generate", options);
   const longest = prompts.reduce((most, p) => Math.max(most, p.length), 0);
   const empty = prompts.findIndex((p) => p.length === 0);
-  if (empty >= 0 || prompts.length === 0) throw diagnostics.misuse(prompts.length ? `prompt ${empty} is empty` : "there is no prompt", "give every sequence at least one token");
+  if (empty >= 0 || prompts.length === 0)
+    throw diagnostics.misuse(
+      prompts.length ? `prompt ${empty} is empty` : "there is no prompt",
+      "give every sequence at least one token",
+    );
   // The last id is chosen but never fed back.
   const session = model.session({ maxTokens: Math.max(1, longest + options.maxNew - 1), sequences: prompts.length });
   try {
@@ -68,8 +72,10 @@ function checkOptions(call: string, options: GenerateOptions): void {
   maybeStops(call, stop);
   maybeFlag(call, "ahead", ahead);
   maybeSignal(call, signal);
-  if (!(Number.isSafeInteger(maxNew) && maxNew >= 1)) throw diagnostics.misuse(`maxNew is ${shown(maxNew)}`, "give a whole number of at least 1");
-  if (!(Number.isInteger(draft) && draft >= 0 && draft <= 4)) throw diagnostics.misuse(`draft is ${shown(draft)}`, "give a whole number from 0 to 4");
+  if (!(Number.isSafeInteger(maxNew) && maxNew >= 1))
+    throw diagnostics.misuse(`maxNew is ${shown(maxNew)}`, "give a whole number of at least 1");
+  if (!(Number.isInteger(draft) && draft >= 0 && draft <= 4))
+    throw diagnostics.misuse(`draft is ${shown(draft)}`, "give a whole number from 0 to 4");
 }
 
 /** What is known of a sequence that goes on. */
@@ -101,7 +107,9 @@ export async function* proceed(
   const stop = new Set(options.stop);
   const drafter = options.draft ? new Drafter(session, sampler, options.draft, options.signal) : undefined;
   const given = drafter ? drafter.refeed(rows) : rows;
-  const lines = rows.flatMap((r, b) => (r.length ? [new Line(b, sampler.penalises ? [...session.cached(b), ...Array.from(given[b])] : [])] : []));
+  const lines = rows.flatMap((r, b) =>
+    r.length ? [new Line(b, sampler.penalises ? [...session.cached(b), ...Array.from(given[b])] : [])] : [],
+  );
 
   if (lines.length === 0) throw diagnostics.misuse("no sequence has a token");
 
@@ -153,7 +161,8 @@ export async function* proceed(
     const fed: number[][] = rows.map(() => []);
     for (const l of active) fed[l.sequence] = [l.pending, ...draftsOf(l.sequence).map((d) => d.id)];
     options.signal?.throwIfAborted();
-    const result = index === 0 ? await session.run(given, drawing) : drafter ? await session.verify(fed) : await session.run(fed, drawing);
+    const result =
+      index === 0 ? await session.run(given, drawing) : drafter ? await session.verify(fed) : await session.run(fed, drawing);
     const ids: number[][] = rows.map(() => []);
     let drafted = 0;
     let accepted = 0;

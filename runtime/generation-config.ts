@@ -52,7 +52,13 @@ const OTHERS: Readonly<Record<string, readonly unknown[]>> = {
   max_time: [],
 };
 /** The same, of those that count only where ids are drawn. */
-const OTHERS_OF_DRAWING: Readonly<Record<string, readonly unknown[]>> = { min_p: [0], top_h: [1], typical_p: [1], epsilon_cutoff: [0], eta_cutoff: [0] };
+const OTHERS_OF_DRAWING: Readonly<Record<string, readonly unknown[]>> = {
+  min_p: [0],
+  top_h: [1],
+  typical_p: [1],
+  epsilon_cutoff: [0],
+  eta_cutoff: [0],
+};
 
 /** What a folder says, or undefined where it has no generation_config.json. Throws DSC5062 with its line where the file cannot be followed. */
 export async function loadGeneration(folder: string): Promise<Generation | undefined> {

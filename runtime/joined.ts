@@ -7,7 +7,9 @@ import type { Tensor } from "./values.ts";
 
 /** Everything a call of one sequence gave, good for as long as it is held. */
 export function kept(result: Result): Result {
-  const taps = Object.fromEntries(Object.entries(result.taps).map(([name, t]): [string, Tensor] => [name, { shape: t.shape, data: t.data.slice() }]));
+  const taps = Object.fromEntries(
+    Object.entries(result.taps).map(([name, t]): [string, Tensor] => [name, { shape: t.shape, data: t.data.slice() }]),
+  );
   const [sequence] = result.sequences;
   const [logits, next] = [result.logits(sequence).slice(), result.next(sequence)];
   const only = <T>(row: number, value: T): T => {

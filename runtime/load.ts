@@ -62,7 +62,12 @@ const readManifest = (folder: string): Promise<string> =>
     },
   );
 
-async function readFiles(folder: string, manifest: Manifest, keep: (path: string) => boolean, seen: Map<string, Buffer<ArrayBuffer>>): Promise<Artifact["files"]> {
+async function readFiles(
+  folder: string,
+  manifest: Manifest,
+  keep: (path: string) => boolean,
+  seen: Map<string, Buffer<ArrayBuffer>>,
+): Promise<Artifact["files"]> {
   const files: Artifact["files"] = new Map();
   for (const [name, digest] of Object.entries(manifest.files)) {
     const data = seen.get(digest) ?? (await readTrusted(folder, name, digest));
@@ -101,14 +106,22 @@ const WEIGHTS = "weights: a checkpoint's folder or file, or synthetic:SEED; an a
 /** Loads a model: checks the artifact, opens the device it is for, places the weights. */
 export async function load(folder: string, options: LoadOptions): Promise<Model> {
   text("load", "folder", folder, "the folder of an artifact, which dsc compile writes");
-  const { weights, threads, nvcc, segmentBytes, profile } = optionsOf("load", options, ["weights", "threads", "nvcc", "segmentBytes", "profile"], WEIGHTS);
+  const { weights, threads, nvcc, segmentBytes, profile } = optionsOf(
+    "load",
+    options,
+    ["weights", "threads", "nvcc", "segmentBytes", "profile"],
+    WEIGHTS,
+  );
   text("load", "weights", weights, "a checkpoint's folder or file, or synthetic:SEED");
   maybeWhole("load", "threads", threads, 1);
   maybeWhole("load", "segmentBytes", segmentBytes, 1);
   maybeFlag("load", "nvcc", nvcc);
   maybeFlag("load", "profile", profile);
   const { manifest, files } = await readArtifact(folder, (path) => /\.(wasm|cu|cubin)$/.test(path));
-  const device = manifest.target === "cuda" || manifest.target === "triton" ? await openCuda(manifest, files, options) : await openCpu(manifest, files, options);
+  const device =
+    manifest.target === "cuda" || manifest.target === "triton"
+      ? await openCuda(manifest, files, options)
+      : await openCpu(manifest, files, options);
   return Model.open<Device>(manifest, device, options);
 }
 
@@ -124,7 +137,10 @@ function openCpu(manifest: Manifest, files: ReadonlyMap<string, Buffer<ArrayBuff
 
 async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, options: LoadOptions): Promise<Device> {
   // Only here: the foreign function interface takes time to load, and a CPU needs none.
-  const [{ CudaDevice }, { cachedCompile }] = await Promise.all([import("./devices/cuda/device.ts"), import("./devices/cuda/cubins.ts")]);
+  const [{ CudaDevice }, { cachedCompile }] = await Promise.all([
+    import("./devices/cuda/device.ts"),
+    import("./devices/cuda/cubins.ts"),
+  ]);
   const texts = new Map(
     Object.entries(manifest.kernels).map(([name, k]) => {
       const cubin = k.binary === undefined ? undefined : files.get(k.binary);
@@ -132,8 +148,17 @@ async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, 
       return [name, { source: files.get(k.text)?.toString() ?? "", ...(cubin ? { cubin } : {}) }] as const;
     }),
   );
-  const own = new Map(Object.entries(manifest.own ?? {}).map(([name, k]) => [name, { source: files.get(k.text)?.toString() ?? "", cubin: files.get(k.binary) }] as const));
-  return CudaDevice.open(manifest, texts, { own, reads: !options.weights.startsWith("synthetic:"), compile: cachedCompile(options.nvcc ? "nvcc" : undefined), ...(options.profile ? { profile: true } : {}) });
+  const own = new Map(
+    Object.entries(manifest.own ?? {}).map(
+      ([name, k]) => [name, { source: files.get(k.text)?.toString() ?? "", cubin: files.get(k.binary) }] as const,
+    ),
+  );
+  return CudaDevice.open(manifest, texts, {
+    own,
+    reads: !options.weights.startsWith("synthetic:"),
+    compile: cachedCompile(options.nvcc ? "nvcc" : undefined),
+    ...(options.profile ? { profile: true } : {}),
+  });
 }
 
 function expectTarget(seen: Target, wanted: Target): void {

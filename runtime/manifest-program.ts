@@ -1,7 +1,15 @@
 // What the names and numbers of a manifest refer to: functions, kernels, weights and slots that are there, as many operands as a
 // kernel takes and of its dtypes, symbols that have a value where they stand, offsets inside what they are offsets of, calls that
 // end. Nothing here knows what a kernel computes; kernels are held by the digests of their files.
-import { inside, type ArgPlan, type FunctionPlan, type KernelRecord, type Manifest, type Ref, type Step } from "../ir/artifact.ts";
+import {
+  inside,
+  type ArgPlan,
+  type FunctionPlan,
+  type KernelRecord,
+  type Manifest,
+  type Ref,
+  type Step,
+} from "../ir/artifact.ts";
 import { boundBuffers, type Param } from "../ir/kernel/catalogue.ts";
 import { evaluate, type Dims, type Size } from "../ir/size.ts";
 import { caseOf } from "./devices/program.ts";
@@ -42,10 +50,16 @@ interface Context {
 export function checkProgram(manifest: Manifest): void {
   for (const [name, f] of Object.entries(manifest.functions)) checkNames(manifest, name, f);
   const { entries, model } = manifest;
-  for (const [name, layer] of [[entries.prefill], [entries.extend], [entries.decode], ...(entries.draft === undefined ? [] : [[entries.draft, model.layers] as const])] as const)
+  for (const [name, layer] of [
+    [entries.prefill],
+    [entries.extend],
+    [entries.decode],
+    ...(entries.draft === undefined ? [] : [[entries.draft, model.layers] as const]),
+  ] as const)
     batches.forEach((batch, i) => new Walk(manifest, i === 0).entry(name, batch, layer));
   for (const [i, l] of manifest.load.entries()) {
-    if (Object.hasOwn(manifest.functions, l.function) && manifest.functions[l.function].inputs.length) throw brokenManifest(`load function ${l.function} takes inputs`, `load[${i}]`);
+    if (Object.hasOwn(manifest.functions, l.function) && manifest.functions[l.function].inputs.length)
+      throw brokenManifest(`load function ${l.function} takes inputs`, `load[${i}]`);
     for (const layer of l.layers) new Walk(manifest, true).entry(l.function, undefined, layer);
   }
 }
@@ -53,12 +67,15 @@ export function checkProgram(manifest: Manifest): void {
 function checkNames(manifest: Manifest, name: string, f: FunctionPlan): void {
   if (f.name !== name) throw brokenManifest(`function ${name} calls itself ${f.name}`, `functions.${name}.name`);
   const names = [...f.inputs, ...f.results].map((a) => a.name);
-  if (new Set(names).size < names.length) throw brokenManifest(`two inputs or results of ${name} have one name`, `functions.${name}`);
+  if (new Set(names).size < names.length)
+    throw brokenManifest(`two inputs or results of ${name} have one name`, `functions.${name}`);
   // Also in functions that nothing calls: those who read the plan follow these names.
   const follow = (steps: readonly Step[]): void => {
     for (const s of steps) {
-      if (s.kind === "kernel" && !Object.hasOwn(manifest.kernels, s.kernel)) throw brokenManifest(`${name} launches ${s.kernel}, which is not one of its kernels`, `functions.${name}`);
-      if (s.kind === "call" && !Object.hasOwn(manifest.functions, s.function)) throw brokenManifest(`${name} calls ${s.function}, which is not one of its functions`, `functions.${name}`);
+      if (s.kind === "kernel" && !Object.hasOwn(manifest.kernels, s.kernel))
+        throw brokenManifest(`${name} launches ${s.kernel}, which is not one of its kernels`, `functions.${name}`);
+      if (s.kind === "call" && !Object.hasOwn(manifest.functions, s.function))
+        throw brokenManifest(`${name} calls ${s.function}, which is not one of its functions`, `functions.${name}`);
       follow(inside(s));
     }
   };
@@ -116,27 +133,57 @@ class Walk {
       if (!c.batch) throw brokenManifest("a load function has no sequences", at);
       const { starts, lengths } = c.batch;
       const b = lengths.length - 1;
-      return lengths.length * this.steps(f, s.steps, { ...c, loops: [...c.loops, "sequences"], dims: { ...c.dims, t: starts[b + 1] - starts[b], s: lengths[b], b } }, `${at}.steps`);
+      return (
+        lengths.length *
+        this.steps(
+          f,
+          s.steps,
+          { ...c, loops: [...c.loops, "sequences"], dims: { ...c.dims, t: starts[b + 1] - starts[b], s: lengths[b], b } },
+          `${at}.steps`,
+        )
+      );
     }
     const room = this.operand(f, s.offsets, c, `${at}.offsets`, "i32");
-    if (!c.other && room < 4 * (s.count + 1)) throw brokenManifest(`the offsets of ${s.count} experts take ${4 * (s.count + 1)} bytes, and ${room} are there`, `${at}.offsets`);
-    return s.count * this.steps(f, s.steps, { ...c, loops: [...c.loops, "experts"], dims: { ...c.dims, m: Math.max(1, c.batch?.starts.at(-1) ?? 1), e: s.count - 1 } }, `${at}.steps`);
+    if (!c.other && room < 4 * (s.count + 1))
+      throw brokenManifest(
+        `the offsets of ${s.count} experts take ${4 * (s.count + 1)} bytes, and ${room} are there`,
+        `${at}.offsets`,
+      );
+    return (
+      s.count *
+      this.steps(
+        f,
+        s.steps,
+        {
+          ...c,
+          loops: [...c.loops, "experts"],
+          dims: { ...c.dims, m: Math.max(1, c.batch?.starts.at(-1) ?? 1), e: s.count - 1 },
+        },
+        `${at}.steps`,
+      )
+    );
   }
 
   private casesStep(f: FunctionPlan, s: Step & { kind: "cases" }, c: Context, at: string): number {
-    if (c.loops.includes("experts") && this.manifest.target === "cpu") throw brokenManifest("a choice by the rows of an expert, which only a kernel knows", at);
+    if (c.loops.includes("experts") && this.manifest.target === "cpu")
+      throw brokenManifest("a choice by the rows of an expert, which only a kernel knows", at);
     s.cases.forEach(({ most }, i) => {
       const before = i ? s.cases[i - 1].most : -1;
-      if (i + 1 === s.cases.length ? most !== null : most === null || before === null || most <= before) throw brokenManifest("cases go up, and the last takes the rest", `${at}.cases[${i}].most`);
+      if (i + 1 === s.cases.length ? most !== null : most === null || before === null || most <= before)
+        throw brokenManifest("cases go up, and the last takes the rest", `${at}.cases[${i}].most`);
     });
     const chosen = s.cases.indexOf(caseOf(s, this.value(s.on, c.dims, `${at}.on`)) as (typeof s.cases)[number]);
-    return Math.max(...s.cases.map((one, i) => this.steps(f, one.steps, i === chosen ? c : { ...c, other: true }, `${at}.cases[${i}].steps`)));
+    return Math.max(
+      ...s.cases.map((one, i) => this.steps(f, one.steps, i === chosen ? c : { ...c, other: true }, `${at}.cases[${i}].steps`)),
+    );
   }
 
   private callStep(f: FunctionPlan, s: Step & { kind: "call" }, c: Context, at: string): number {
     const { functions, model } = this.manifest;
-    if (!Object.hasOwn(functions, s.function)) throw brokenManifest(`it calls ${s.function}, which is not one of its functions`, `${at}.function`);
-    if (s.layer >= model.caches) throw brokenManifest(`it calls ${s.function} for layer ${s.layer}, and the model has ${model.caches}`, `${at}.layer`);
+    if (!Object.hasOwn(functions, s.function))
+      throw brokenManifest(`it calls ${s.function}, which is not one of its functions`, `${at}.function`);
+    if (s.layer >= model.caches)
+      throw brokenManifest(`it calls ${s.function} for layer ${s.layer}, and the model has ${model.caches}`, `${at}.layer`);
     const callee = functions[s.function];
     const wanted = [...callee.inputs, ...callee.results];
     const unknown = Object.keys(s.args).find((name) => !wanted.some((w) => w.name === name));
@@ -145,24 +192,44 @@ class Walk {
       if (!Object.hasOwn(s.args, arg.name)) throw brokenManifest(`${s.function} is not given ${arg.name}`, `${at}.args`);
       const room = this.operand(f, s.args[arg.name], c, `${at}.args.${arg.name}`, arg.dtype);
       const bytes = this.argBytes(arg, c, `functions.${s.function}`);
-      if (!c.other && room < bytes) throw brokenManifest(`${arg.name} of ${s.function} takes ${bytes} bytes, and ${room} are there`, `${at}.args.${arg.name}`);
+      if (!c.other && room < bytes)
+        throw brokenManifest(
+          `${arg.name} of ${s.function} takes ${bytes} bytes, and ${room} are there`,
+          `${at}.args.${arg.name}`,
+        );
     }
     return this.call(s.function, { ...c, layer: s.layer }, at);
   }
 
   private launch(f: FunctionPlan, s: Step & { kind: "kernel" }, c: Context, at: string): number {
     const { kernels } = this.manifest;
-    if (!Object.hasOwn(kernels, s.kernel)) throw brokenManifest(`it launches ${s.kernel}, which is not one of its kernels`, `${at}.kernel`);
+    if (!Object.hasOwn(kernels, s.kernel))
+      throw brokenManifest(`it launches ${s.kernel}, which is not one of its kernels`, `${at}.kernel`);
     const record = kernels[s.kernel];
     const buffers = boundBuffers(record.params);
-    if (s.args.length !== buffers.length) throw brokenManifest(`${s.kernel} takes ${buffers.join(", ")}, and ${s.args.length} operands are given`, `${at}.args`);
-    if (s.dims.length !== record.dims.length) throw brokenManifest(`${s.kernel} takes the dims ${record.dims.join(", ")}, and ${s.dims.length} are given`, `${at}.dims`);
+    if (s.args.length !== buffers.length)
+      throw brokenManifest(`${s.kernel} takes ${buffers.join(", ")}, and ${s.args.length} operands are given`, `${at}.args`);
+    if (s.dims.length !== record.dims.length)
+      throw brokenManifest(`${s.kernel} takes the dims ${record.dims.join(", ")}, and ${s.dims.length} are given`, `${at}.dims`);
     const own: Record<string, number> = {};
     s.dims.forEach((d, i) => (own[record.dims[i]] = this.value(d, c.dims, `${at}.dims[${i}]`)));
-    const bytes = s.args.reduce((n, ref, i) => n + this.operand(f, ref, c, `${at}.args[${i}]`, dtypeOf(record, buffers[i]), record.params.find((p) => p.name === buffers[i])), 0);
+    const bytes = s.args.reduce(
+      (n, ref, i) =>
+        n +
+        this.operand(
+          f,
+          ref,
+          c,
+          `${at}.args[${i}]`,
+          dtypeOf(record, buffers[i]),
+          record.params.find((p) => p.name === buffers[i]),
+        ),
+      0,
+    );
     if (record.cells !== undefined) {
       const cells = this.value(record.cells, own, `kernels.${s.kernel}.cells`);
-      if (!c.other && cells > CELLS_PER_BYTE * bytes) throw brokenManifest(`${s.kernel} has ${cells} cells for ${bytes} bytes of operands`, `kernels.${s.kernel}.cells`);
+      if (!c.other && cells > CELLS_PER_BYTE * bytes)
+        throw brokenManifest(`${s.kernel} has ${cells} cells for ${bytes} bytes of operands`, `kernels.${s.kernel}.cells`);
     }
     return 1;
   }
@@ -170,16 +237,20 @@ class Walk {
   /** Checks an operand; gives the bytes from its first one on. */
   private operand(f: FunctionPlan, ref: Ref, c: Context, at: string, dtype: string | undefined, param?: Param): number {
     const { bytes, seen } = this.base(f, ref, c, at);
-    if (dtype !== undefined && seen !== undefined && seen !== dtype) throw brokenManifest(`the operand is ${seen}, and ${dtype} is read there`, at);
+    if (dtype !== undefined && seen !== undefined && seen !== dtype)
+      throw brokenManifest(`the operand is ${seen}, and ${dtype} is read there`, at);
     const constant = "weight" in ref || "batch" in ref;
-    if (constant && param?.kind === "buffer" && param.access !== "in") throw brokenManifest(`${param.name} is written, and the operand is never`, at);
+    if (constant && param?.kind === "buffer" && param.access !== "in")
+      throw brokenManifest(`${param.name} is written, and the operand is never`, at);
     if (ref.rowBytes && c.loops.length === 0) throw brokenManifest("rows of a slice outside every loop", `${at}.rowBytes`);
-    if (ref.expertBytes && !c.loops.includes("experts")) throw brokenManifest("an expert's part outside every loop over experts", `${at}.expertBytes`);
+    if (ref.expertBytes && !c.loops.includes("experts"))
+      throw brokenManifest("an expert's part outside every loop over experts", `${at}.expertBytes`);
     const first = c.loops.includes("experts") ? 0 : c.loops.length ? c.batch!.starts[c.dims.b] : 0;
     const offset = ref.offset === undefined ? 0 : this.value(ref.offset, c.dims, `${at}.offset`);
     const from = offset + first * (ref.rowBytes ?? 0) + (c.dims.e ?? 0) * (ref.expertBytes ?? 0);
     const unit = dtypeBytes[dtype ?? seen ?? "e4m3"];
-    if (offset % unit || (ref.rowBytes ?? 0) % unit || (ref.expertBytes ?? 0) % unit) throw brokenManifest(`it begins inside an element of ${dtype ?? seen}`, at);
+    if (offset % unit || (ref.rowBytes ?? 0) % unit || (ref.expertBytes ?? 0) % unit)
+      throw brokenManifest(`it begins inside an element of ${dtype ?? seen}`, at);
     if (!c.other && from >= bytes) throw brokenManifest(`it begins at byte ${from} of ${bytes}`, at);
     return bytes - from;
   }
@@ -199,17 +270,28 @@ class Walk {
     if (!c.batch) throw brokenManifest("a load function has no batch and no cache", at);
     if ("batch" in ref) return { bytes: 4 * tableCount(ref.batch, c.batch), seen: "i32" };
     if ((c.layer ?? 0) >= model.caches) throw brokenManifest(`layer ${c.layer} has no cache`, at);
-    return { bytes: c.batch.lengths.length * c.batch.pages * model.pageRows * model.cacheWidth * dtypeBytes[model.cacheDType], seen: model.cacheDType };
+    return {
+      bytes: c.batch.lengths.length * c.batch.pages * model.pageRows * model.cacheWidth * dtypeBytes[model.cacheDType],
+      seen: model.cacheDType,
+    };
   }
 
-  private weight(ref: Ref & { weight: string; part: "data" | "scales" }, c: Context, at: string): { bytes: number; seen: string } {
+  private weight(
+    ref: Ref & { weight: string; part: "data" | "scales" },
+    c: Context,
+    at: string,
+  ): { bytes: number; seen: string } {
     const { weights } = this.manifest;
     if (!Object.hasOwn(weights, ref.weight)) throw brokenManifest(`there is no weight ${ref.weight}`, `${at}.weight`);
     const plan = weights[ref.weight];
     if (plan.layers && plan.layers.length > 1 && (c.layer === undefined || !plan.layers.includes(c.layer)))
-      throw brokenManifest(`${ref.weight} has no instance for ${c.layer === undefined ? "a step outside every layer" : `layer ${c.layer}`}`, `${at}.weight`);
+      throw brokenManifest(
+        `${ref.weight} has no instance for ${c.layer === undefined ? "a step outside every layer" : `layer ${c.layer}`}`,
+        `${at}.weight`,
+      );
     if (plan.staging && c.batch) throw brokenManifest(`${ref.weight} is there while loading only`, `${at}.weight`);
-    if (ref.part === "scales" && plan.dtype !== "e4m3/128x128") throw brokenManifest(`${ref.weight} is ${plan.dtype}: it has no scales`, `${at}.part`);
+    if (ref.part === "scales" && plan.dtype !== "e4m3/128x128")
+      throw brokenManifest(`${ref.weight} is ${plan.dtype}: it has no scales`, `${at}.part`);
     return { bytes: partBytes(plan)[ref.part], seen: ref.part === "scales" ? "f32" : plan.dtype.split("/")[0] };
   }
 
@@ -231,4 +313,5 @@ class Walk {
 }
 
 /** The dtype a kernel reads a buffer as: of the parameter, or of the descriptors that lie over it. */
-const dtypeOf = (k: KernelRecord, buffer: string): string | undefined => k.params.find((p) => (p.kind === "buffer" && p.name === buffer) || (p.kind === "tensormap" && p.of === buffer))?.dtype;
+const dtypeOf = (k: KernelRecord, buffer: string): string | undefined =>
+  k.params.find((p) => (p.kind === "buffer" && p.name === buffer) || (p.kind === "tensormap" && p.of === buffer))?.dtype;

@@ -1,9 +1,36 @@
 // The form of manifest.json: every member of every record, its type and its range. What the numbers and names refer to is
 // manifest-program.ts; together they are what DSC5005 promises.
-import type { ArgPlan, FunctionPlan, KernelRecord, Manifest, ModelFacts, Piece, Source, Step, WeightPlan } from "../ir/artifact.ts";
+import type {
+  ArgPlan,
+  FunctionPlan,
+  KernelRecord,
+  Manifest,
+  ModelFacts,
+  Piece,
+  Source,
+  Step,
+  WeightPlan,
+} from "../ir/artifact.ts";
 import type { Launch, Param } from "../ir/kernel/catalogue.ts";
 import { FORMAT } from "./manifest-text.ts";
-import { boolean, either, finite, list, map, matching, maybe, members, object, oneOf, orNull, text, union, whole, wrong, type Check } from "./schema.ts";
+import {
+  boolean,
+  either,
+  finite,
+  list,
+  map,
+  matching,
+  maybe,
+  members,
+  object,
+  oneOf,
+  orNull,
+  text,
+  union,
+  whole,
+  wrong,
+  type Check,
+} from "./schema.ts";
 
 /** Deepest nesting of sizes, and of steps inside steps: those of R1 nest four deep. */
 const DEEPEST = 32;
@@ -13,14 +40,19 @@ const MOST = 2 ** 31 - 1;
 const binary = new Set(["div", "ceildiv"]);
 
 /** ir/size.ts: a whole number, a symbol, or an operation over sizes. */
-const sizeAt = (depth: number): Check => (v, at) => {
-  if (typeof v === "number") return whole()(v, at);
-  if (typeof v === "string") return matching(/^[A-Za-z]\w{0,31}$/, "a number or a symbol such as T")(v, at);
-  if (depth === DEEPEST) wrong(at, v, `sizes nested less than ${DEEPEST} deep`);
-  object<{ op: string; of: unknown[] }>({ op: oneOf("add", "mul", "ceildiv", "div", "max", "min"), of: list(sizeAt(depth + 1), 1, 64) })(v, at);
-  const { op, of } = v as { op: string; of: unknown[] };
-  if (binary.has(op) && of.length !== 2) wrong(`${at}.of`, of, `the two sizes of ${op}`);
-};
+const sizeAt =
+  (depth: number): Check =>
+  (v, at) => {
+    if (typeof v === "number") return whole()(v, at);
+    if (typeof v === "string") return matching(/^[A-Za-z]\w{0,31}$/, "a number or a symbol such as T")(v, at);
+    if (depth === DEEPEST) wrong(at, v, `sizes nested less than ${DEEPEST} deep`);
+    object<{ op: string; of: unknown[] }>({
+      op: oneOf("add", "mul", "ceildiv", "div", "max", "min"),
+      of: list(sizeAt(depth + 1), 1, 64),
+    })(v, at);
+    const { op, of } = v as { op: string; of: unknown[] };
+    if (binary.has(op) && of.length !== 2) wrong(`${at}.of`, of, `the two sizes of ${op}`);
+  };
 export const size = sizeAt(0);
 
 const model = object<ModelFacts>({
@@ -40,7 +72,11 @@ const model = object<ModelFacts>({
 
 const span = list(whole(), 2, 2);
 const piece = object<Piece>({
-  at: list(either((v) => typeof v === "number", whole(), matching(/^(\*|\d{1,9}\.\.\d{1,9})$/, 'an index, "*" or "0..8"')), 0, 8),
+  at: list(
+    either((v) => typeof v === "number", whole(), matching(/^(\*|\d{1,9}\.\.\d{1,9})$/, 'an index, "*" or "0..8"')),
+    0,
+    8,
+  ),
   tensor: text,
   scales: maybe(text),
   rows: maybe(span),
@@ -85,17 +121,30 @@ const ref: Check = (v, at) => {
 };
 
 type Of<K extends Step["kind"]> = Extract<Step, { kind: K }>;
-const stepsAt = (depth: number): Check => (v, at) => (depth === DEEPEST ? wrong(at, v, `steps nested less than ${DEEPEST} deep`) : list(stepAt(depth), 0, 100_000)(v, at));
+const stepsAt =
+  (depth: number): Check =>
+  (v, at) =>
+    depth === DEEPEST ? wrong(at, v, `steps nested less than ${DEEPEST} deep`) : list(stepAt(depth), 0, 100_000)(v, at);
 const stepChecks: Check[] = [];
 const stepAt = (depth: number): Check => (stepChecks[depth] ??= makeStep((v, at) => stepsAt(depth + 1)(v, at)));
 const makeStep = (inner: Check): Check =>
   union("kind", {
     kernel: object<Of<"kernel">>({ kind: text, kernel: text, args: list(ref), dims: list(size), site: text }),
     call: object<Of<"call">>({ kind: text, function: text, layer: whole(0, 10_000), args: map(ref) }),
-    cases: object<Of<"cases">>({ kind: text, on: size, cases: list(object<Of<"cases">["cases"][number]>({ most: orNull(whole()), steps: inner }), 1, 10_000) }),
+    cases: object<Of<"cases">>({
+      kind: text,
+      on: size,
+      cases: list(object<Of<"cases">["cases"][number]>({ most: orNull(whole()), steps: inner }), 1, 10_000),
+    }),
     slices: union("over", {
       sequences: object<Extract<Step, { over: "sequences" }>>({ kind: text, over: text, steps: inner }),
-      experts: object<Extract<Step, { over: "experts" }>>({ kind: text, over: text, offsets: ref, count: whole(1, MOST), steps: inner }),
+      experts: object<Extract<Step, { over: "experts" }>>({
+        kind: text,
+        over: text,
+        offsets: ref,
+        count: whole(1, MOST),
+        steps: inner,
+      }),
     }),
   });
 
@@ -104,11 +153,22 @@ const func = object<FunctionPlan>({ name: text, inputs: list(arg), results: list
 
 type ParamOf<K extends Param["kind"]> = Extract<Param, { kind: K }>;
 const param = union("kind", {
-  buffer: object<ParamOf<"buffer">>({ kind: text, name: text, dtype: oneOf("f32", "bf16", "e4m3", "i32"), access: oneOf("in", "out", "inout") }),
+  buffer: object<ParamOf<"buffer">>({
+    kind: text,
+    name: text,
+    dtype: oneOf("f32", "bf16", "e4m3", "i32"),
+    access: oneOf("in", "out", "inout"),
+  }),
   scalar: object<ParamOf<"scalar">>({ kind: text, name: text, dtype: oneOf("i32", "f32") }),
   tensormap: object<ParamOf<"tensormap">>({
-    kind: text, name: text, of: text, dtype: oneOf("bf16", "e4m3", "f32"),
-    dims: list(size, 1, 5), strides: list(size, 0, 4), box: list(whole(1, 256), 1, 5), swizzle: oneOf(0, 32, 64, 128),
+    kind: text,
+    name: text,
+    of: text,
+    dtype: oneOf("bf16", "e4m3", "f32"),
+    dims: list(size, 1, 5),
+    strides: list(size, 0, 4),
+    box: list(whole(1, 256), 1, 5),
+    swizzle: oneOf(0, 32, 64, 128),
   }),
 });
 const launch = object<Launch>({
@@ -123,8 +183,16 @@ const launch = object<Launch>({
   nulls: maybe(whole(0, 16)),
 });
 const kernel = object<KernelRecord>({
-  text, binary: maybe(text), entry: text, family: text, params: list(param), dims: list(text),
-  cells: maybe(size), scratchBytes: maybe(whole(0, MOST)), launch: maybe(launch), workspaceBytes: maybe(size),
+  text,
+  binary: maybe(text),
+  entry: text,
+  family: text,
+  params: list(param),
+  dims: list(text),
+  cells: maybe(size),
+  scratchBytes: maybe(whole(0, MOST)),
+  launch: maybe(launch),
+  workspaceBytes: maybe(size),
 });
 
 const digest = matching(/^[0-9a-f]{64}$/, "a sha256 in hexadecimal");

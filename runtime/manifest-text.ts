@@ -10,7 +10,8 @@ export const FORMAT: Manifest["format"] = "dsc-artifact/1";
 const OWN_PATH = /^(?:(?:graph|kernels)\/[^/\\\p{C}]+|(?:instead|ledger|origins|problems)\.json)$/u;
 
 /** Whether an artifact may have a file of that path; manifest.json itself is not among them. */
-export const isOwnPath = (path: string): boolean => OWN_PATH.test(path) && !path.includes("/..") && path !== "graph/." && path !== "kernels/.";
+export const isOwnPath = (path: string): boolean =>
+  OWN_PATH.test(path) && !path.includes("/..") && path !== "graph/." && path !== "kernels/.";
 
 const LAST_MEMBER = /,\n "digest": "([0-9a-f]{64})"\n\}\n$/;
 
@@ -27,7 +28,9 @@ export function editedManifest(text: string): string | undefined {
   const last = LAST_MEMBER.exec(text);
   if (!last) return "it does not end in its own digest, as dsc writes it";
   const seen = sha256(`${text.slice(0, last.index)}\n}`);
-  return seen === last[1] ? undefined : `it was edited: its sha256 without the last member is ${seen}, and that member says ${last[1]}`;
+  return seen === last[1]
+    ? undefined
+    : `it was edited: its sha256 without the last member is ${seen}, and that member says ${last[1]}`;
 }
 
 /** Digests of an artifact's files by path, from a manifest's text; nothing unless dsc wrote the text and nobody changed it. */

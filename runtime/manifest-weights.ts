@@ -20,9 +20,12 @@ export function checkWeights(manifest: Manifest): void {
       throw brokenManifest(`${symbol}: ${why}`, where);
     };
     if (plan.shape.reduce((a, b) => a * b, 1) > 2 ** 48) fail(`its shape [${plan.shape.join(", ")}] is larger than any memory`);
-    if (plan.dtype === "e4m3/128x128" && plan.shape.length < 2) fail(`a weight in blocks of 128 x 128 has two axes, and its shape is [${plan.shape.join(", ")}]`);
+    if (plan.dtype === "e4m3/128x128" && plan.shape.length < 2)
+      fail(`a weight in blocks of 128 x 128 has two axes, and its shape is [${plan.shape.join(", ")}]`);
     if (plan.layers && new Set(plan.layers).size < plan.layers.length) fail("it names a layer twice");
-    for (const layer of plan.layers ?? []) if (layer >= manifest.model.caches) fail(`it has an instance for layer ${layer}, and the model has ${manifest.model.caches}`);
+    for (const layer of plan.layers ?? [])
+      if (layer >= manifest.model.caches)
+        fail(`it has an instance for layer ${layer}, and the model has ${manifest.model.caches}`);
     const { source } = plan;
     if (source.kind === "checkpoint") checkPieces(plan, source.pieces, (i, why) => fail(why, `${at}.source.pieces[${i}]`));
     else if (source.kind === "rope") checkRope(manifest, plan, source.invFreq, source.factor, fail);
@@ -30,23 +33,52 @@ export function checkWeights(manifest: Manifest): void {
   }
 }
 
-function checkRope(manifest: Manifest, plan: WeightPlan, invFreq: readonly number[], factor: number, fail: (why: string) => never): void {
+function checkRope(
+  manifest: Manifest,
+  plan: WeightPlan,
+  invFreq: readonly number[],
+  factor: number,
+  fail: (why: string) => never,
+): void {
   const [positions, width, ...more] = plan.shape;
-  if (plan.dtype !== "f32" || plan.layers || plan.staging || more.length || width !== 2 * invFreq.length || positions !== manifest.model.maxPositions)
-    fail(`a table of ${invFreq.length} frequencies for ${manifest.model.maxPositions} positions is f32 [${manifest.model.maxPositions}, ${2 * invFreq.length}], one for all layers`);
+  if (
+    plan.dtype !== "f32" ||
+    plan.layers ||
+    plan.staging ||
+    more.length ||
+    width !== 2 * invFreq.length ||
+    positions !== manifest.model.maxPositions
+  )
+    fail(
+      `a table of ${invFreq.length} frequencies for ${manifest.model.maxPositions} positions is f32 [${manifest.model.maxPositions}, ${2 * invFreq.length}], one for all layers`,
+    );
   if (factor <= 0 || invFreq.some((f) => f <= 0)) fail("a frequency, or the factor, is not above 0");
 }
 
 /** Written by a result of a load function, which runs for each of its layers. */
-function checkComputed(manifest: Manifest, symbol: string, plan: WeightPlan, source: { by: string; result: string }, fail: (why: string) => never): void {
+function checkComputed(
+  manifest: Manifest,
+  symbol: string,
+  plan: WeightPlan,
+  source: { by: string; result: string },
+  fail: (why: string) => never,
+): void {
   const load = manifest.load.find((l) => l.function === source.by);
   if (!load) return fail(`it is computed by ${source.by}, which is not in the load list`);
-  const result = Object.hasOwn(manifest.functions, source.by) ? manifest.functions[source.by].results.find((r) => r.name === source.result) : undefined;
+  const result = Object.hasOwn(manifest.functions, source.by)
+    ? manifest.functions[source.by].results.find((r) => r.name === source.result)
+    : undefined;
   if (!result) return fail(`it is the result ${source.result} of ${source.by}, which gives no such thing`);
-  if (result.dtype !== plan.dtype || result.shape.join() !== plan.shape.join()) fail(`${source.by} gives ${result.dtype} [${result.shape.join(", ")}] for it, and it is ${plan.dtype} [${plan.shape.join(", ")}]`);
+  if (result.dtype !== plan.dtype || result.shape.join() !== plan.shape.join())
+    fail(
+      `${source.by} gives ${result.dtype} [${result.shape.join(", ")}] for it, and it is ${plan.dtype} [${plan.shape.join(", ")}]`,
+    );
   const without = plan.layers?.find((layer) => !load.layers.includes(layer));
-  if (!plan.layers || without !== undefined) fail(`${source.by} does not run for ${without === undefined ? "all of it" : `layer ${without}`}`);
-  const twice = Object.entries(manifest.weights).find(([other, { source: s }]) => other !== symbol && s.kind === "computed" && s.by === source.by && s.result === source.result);
+  if (!plan.layers || without !== undefined)
+    fail(`${source.by} does not run for ${without === undefined ? "all of it" : `layer ${without}`}`);
+  const twice = Object.entries(manifest.weights).find(
+    ([other, { source: s }]) => other !== symbol && s.kind === "computed" && s.by === source.by && s.result === source.result,
+  );
   if (twice) fail(`${twice[0]} is the same result of ${source.by}`);
 }
 
@@ -58,7 +90,8 @@ function checkPieces(plan: WeightPlan, pieces: readonly Piece[], fail: (i: numbe
     if (pieces[i].at.length !== axes) fail(i, `it has ${pieces[i].at.length} leading indices, and the first piece has ${axes}`);
     for (const [j, other] of boxes.slice(0, i).entries()) {
       if (meet(box, other)) fail(i, `it lies over piece ${j}`);
-      if (meet(leading(box), leading(other)) && JSON.stringify(leading(box)) !== JSON.stringify(leading(other))) fail(i, `its leading indices are in part those of piece ${j}`);
+      if (meet(leading(box), leading(other)) && JSON.stringify(leading(box)) !== JSON.stringify(leading(other)))
+        fail(i, `its leading indices are in part those of piece ${j}`);
     }
   });
   const groups = new Map<string, Box[]>();
@@ -70,8 +103,11 @@ function checkPieces(plan: WeightPlan, pieces: readonly Piece[], fail: (i: numbe
     for (let axis = axes; axis < plan.shape.length; axis++) {
       // Pieces of one matrix follow each other along one axis, or there is one; what they leave is padding.
       const end = Math.max(...group.map((box) => box[axis][1]));
-      const sum = [...new Set(group.map((box) => box[axis].join()))].map((r) => r.split(",").map(Number)).reduce((n, [from, to]) => n + to - from, 0);
-      if (plan.shape[axis] - end >= MOST_PADDING || end - sum >= MOST_PADDING * group.length) fail(0, `pieces leave ${plan.shape[axis] - sum} of ${plan.shape[axis]} along axis ${axis}`);
+      const sum = [...new Set(group.map((box) => box[axis].join()))]
+        .map((r) => r.split(",").map(Number))
+        .reduce((n, [from, to]) => n + to - from, 0);
+      if (plan.shape[axis] - end >= MOST_PADDING || end - sum >= MOST_PADDING * group.length)
+        fail(0, `pieces leave ${plan.shape[axis] - sum} of ${plan.shape[axis]} along axis ${axis}`);
     }
 }
 
@@ -80,7 +116,8 @@ function boxOf(plan: WeightPlan, p: Piece, fail: (why: string) => never): Box {
   const { shape } = plan;
   const axes = p.at.length;
   const scaled = plan.dtype === "e4m3/128x128";
-  if (axes > shape.length - (scaled ? 2 : p.rows || p.columns ? 1 : 0)) fail(`it has ${axes} leading indices, and the shape is [${shape.join(", ")}]`);
+  if (axes > shape.length - (scaled ? 2 : p.rows || p.columns ? 1 : 0))
+    fail(`it has ${axes} leading indices, and the shape is [${shape.join(", ")}]`);
   const box: Box = shape.map((n) => [0, n] as const);
   p.at.forEach((a, axis) => {
     const [from, to] = a === "*" ? [0, shape[axis]] : typeof a === "number" ? [a, a + 1] : a.split("..").map(Number);
@@ -102,6 +139,8 @@ function boxOf(plan: WeightPlan, p: Piece, fail: (why: string) => never): Box {
 function checkName(name: string, plan: WeightPlan, p: Piece, fail: (why: string) => never): void {
   const used = new Set([...name.matchAll(/\{([^{}]*)\}/g)].map((m) => m[1]));
   const several = p.at.flatMap((a, axis) => (typeof a === "number" ? [] : [String(axis)]));
-  for (const key of used) if (key === "layer" ? !plan.layers : !several.includes(key)) fail(`{${key}} of ${name} stands for nothing`);
-  for (const key of [...((plan.layers?.length ?? 0) > 1 ? ["layer"] : []), ...several]) if (!used.has(key)) fail(`${name} is one tensor for several places: it lacks {${key}}`);
+  for (const key of used)
+    if (key === "layer" ? !plan.layers : !several.includes(key)) fail(`{${key}} of ${name} stands for nothing`);
+  for (const key of [...((plan.layers?.length ?? 0) > 1 ? ["layer"] : []), ...several])
+    if (!used.has(key)) fail(`${name} is one tensor for several places: it lacks {${key}}`);
 }

@@ -32,7 +32,14 @@ export function parseManifest(folder: string, text: string): Manifest {
 /** Throws DSC5005, with the path of what is wrong, unless a value is a manifest that holds together. */
 export function checkManifest(value: unknown): asserts value is Manifest {
   checkShape(value);
-  for (const path of Object.keys(value.files)) if (!isOwnPath(path)) throw diagnostics.brokenFile(path, path.includes("..") || path.startsWith("/") ? "its path leads out of the artifact" : "no file of an artifact has that path");
+  for (const path of Object.keys(value.files))
+    if (!isOwnPath(path))
+      throw diagnostics.brokenFile(
+        path,
+        path.includes("..") || path.startsWith("/")
+          ? "its path leads out of the artifact"
+          : "no file of an artifact has that path",
+      );
   checkModel(value);
   for (const [name, k] of Object.entries(value.kernels)) checkKernel(value, name, k);
   for (const [name, k] of Object.entries(value.own ?? {})) {
@@ -49,20 +56,27 @@ function checkModel({ model, entries, functions }: Manifest): void {
     throw diagnostics.brokenManifest(why, at);
   };
   if (model.caches < model.layers) fail(`${model.layers} layers have ${model.caches} caches`, "model.caches");
-  if (model.experts && model.experts.perToken > model.experts.count) fail(`a token goes to ${model.experts.perToken} of ${model.experts.count} experts`, "model.experts");
+  if (model.experts && model.experts.perToken > model.experts.count)
+    fail(`a token goes to ${model.experts.perToken} of ${model.experts.count} experts`, "model.experts");
   for (const [kind, name] of Object.entries(entries)) {
     if (!Object.hasOwn(functions, name)) fail(`it calls ${name}, which is not one of its functions`, `entries.${kind}`);
     const { inputs, results } = functions[name];
     const wide = (what: string, width: number): void => {
       const found = results.find((r) => r.name === what);
-      if (found && (found.shape.length !== 2 || found.shape[1] !== width)) fail(`${what} of ${name} is not rows of ${width}`, `functions.${name}.results`);
+      if (found && (found.shape.length !== 2 || found.shape[1] !== width))
+        fail(`${what} of ${name} is not rows of ${width}`, `functions.${name}.results`);
     };
     if (!results.some((r) => r.name === "logits")) fail(`${name} gives no logits`, `entries.${kind}`);
     wide("logits", model.vocab);
     wide("final", model.hidden);
     const wanted = kind === "draft" ? ["hidden"] : [];
-    if (inputs.map((i) => i.name).join() !== wanted.join()) fail(`${name} takes ${inputs.map((i) => i.name).join(", ") || "nothing"}; the entry takes ${wanted.join() || "nothing"}`, `entries.${kind}`);
-    if (kind === "draft" && inputs[0].shape[1] !== model.hidden) fail(`hidden of ${name} is not rows of ${model.hidden}`, `functions.${name}.inputs`);
+    if (inputs.map((i) => i.name).join() !== wanted.join())
+      fail(
+        `${name} takes ${inputs.map((i) => i.name).join(", ") || "nothing"}; the entry takes ${wanted.join() || "nothing"}`,
+        `entries.${kind}`,
+      );
+    if (kind === "draft" && inputs[0].shape[1] !== model.hidden)
+      fail(`hidden of ${name} is not rows of ${model.hidden}`, `functions.${name}.inputs`);
   }
 }
 
@@ -75,16 +89,22 @@ function checkKernel(m: Manifest, name: string, k: KernelRecord): void {
   const params = k.params.map((p) => p.name);
   if (new Set(params).size < params.length) throw diagnostics.brokenManifest("two parameters have one name", `${at}.params`);
   const needs = m.target === "cpu" ? (["binary", "cells", "scratchBytes"] as const) : (["launch"] as const);
-  for (const member of needs) if (k[member] === undefined) throw diagnostics.brokenManifest(`a kernel for ${m.target} has ${member}`, at);
+  for (const member of needs)
+    if (k[member] === undefined) throw diagnostics.brokenManifest(`a kernel for ${m.target} has ${member}`, at);
   const known = m.target === "cpu" ? k.dims : [...k.dims, "SMs"];
   expectSymbols(k.cells ?? 1, known, `${at}.cells`);
   expectSymbols(k.workspaceBytes ?? 1, known, `${at}.workspaceBytes`);
   for (const s of k.launch?.grid ?? []) expectSymbols(s, known, `${at}.launch.grid`);
   for (const [i, p] of k.params.entries()) {
-    if (p.kind === "scalar" || (p.kind === "tensormap" && m.target === "cpu")) throw diagnostics.brokenManifest(`a launch of the plan gives no ${p.kind}`, `${at}.params[${i}]`);
+    if (p.kind === "scalar" || (p.kind === "tensormap" && m.target === "cpu"))
+      throw diagnostics.brokenManifest(`a launch of the plan gives no ${p.kind}`, `${at}.params[${i}]`);
     if (p.kind !== "tensormap") continue;
     for (const s of [...p.dims, ...p.strides]) expectSymbols(s, k.dims, `${at}.params[${i}]`);
-    if (p.box.length !== p.dims.length || p.strides.length !== p.dims.length - 1) throw diagnostics.brokenManifest(`a descriptor of ${p.dims.length} dims has ${p.strides.length} strides and a box of ${p.box.length}`, `${at}.params[${i}]`);
+    if (p.box.length !== p.dims.length || p.strides.length !== p.dims.length - 1)
+      throw diagnostics.brokenManifest(
+        `a descriptor of ${p.dims.length} dims has ${p.strides.length} strides and a box of ${p.box.length}`,
+        `${at}.params[${i}]`,
+      );
   }
 }
 
@@ -95,6 +115,7 @@ function expectFile(m: Manifest, path: string, wanted: string, at: string): void
 }
 
 function expectSymbols(s: Size, known: readonly string[], at: string): void {
-  if (typeof s === "string" && !known.includes(s)) throw diagnostics.brokenManifest(`size symbol ${s} has no value there; known: ${known.join(", ")}`, at);
+  if (typeof s === "string" && !known.includes(s))
+    throw diagnostics.brokenManifest(`size symbol ${s} has no value there; known: ${known.join(", ")}`, at);
   if (typeof s === "object") for (const one of s.of) expectSymbols(one, known, at);
 }

@@ -12,7 +12,18 @@ import { bytesIn } from "./values.ts";
 import type { SessionOptions } from "./session.ts";
 import { Session } from "./session.ts";
 import type { Placement } from "./weights.ts";
-import { WeightStore, elementBytes, hasGaps, instanceBytes, layersOf, layersThatFit, partBytes, placements, residentBytes, weightsUsed } from "./weights.ts";
+import {
+  WeightStore,
+  elementBytes,
+  hasGaps,
+  instanceBytes,
+  layersOf,
+  layersThatFit,
+  partBytes,
+  placements,
+  residentBytes,
+  weightsUsed,
+} from "./weights.ts";
 
 export interface LoadOptions {
   /** A folder or file with a checkpoint, or "synthetic:SEED". */
@@ -111,7 +122,19 @@ export class Model<D extends Device = Device> {
     const plan = this.manifest.weights[symbol];
     const sizes = partBytes(plan);
     return (["data", "scales"] as const).flatMap((part) =>
-      sizes[part] ? [{ symbol, plan, layer, part, at: this.weights.address(symbol, part, layer), bytes: sizes[part], dtype: part === "scales" ? "F32" : DTYPES[plan.dtype] }] : [],
+      sizes[part]
+        ? [
+            {
+              symbol,
+              plan,
+              layer,
+              part,
+              at: this.weights.address(symbol, part, layer),
+              bytes: sizes[part],
+              dtype: part === "scales" ? "F32" : DTYPES[plan.dtype],
+            },
+          ]
+        : [],
     );
   }
 
@@ -162,7 +185,10 @@ export class Model<D extends Device = Device> {
         return placements(symbol, manifest.weights[symbol], layer, weights.put(symbol, layer, at));
       }),
     );
-    await this.expectNumbers(source, blocks.flatMap((b) => this.partsOf(b.symbol, b.layer)));
+    await this.expectNumbers(
+      source,
+      blocks.flatMap((b) => this.partsOf(b.symbol, b.layer)),
+    );
     const args = new Map<string, number>();
     for (const [symbol, { source }] of Object.entries(manifest.weights))
       if (source.kind === "computed" && source.by === name) args.set(source.result, weights.address(symbol, "data", layer));
@@ -279,7 +305,12 @@ function checkMemory(manifest: Manifest, device: Device): void {
   const { resident, passing } = memoryNeed(manifest);
   if (resident + passing > device.available())
     throw device.shortOf(
-      "the model", resident + passing, [`weights ${diagnostics.bytes(resident)}, work while loading ${diagnostics.bytes(passing)}`, "a model lies in one process or on one GPU: dsc divides none over several"],
+      "the model",
+      resident + passing,
+      [
+        `weights ${diagnostics.bytes(resident)}, work while loading ${diagnostics.bytes(passing)}`,
+        "a model lies in one process or on one GPU: dsc divides none over several",
+      ],
       diagnostics.fewerLayers(layersThatFit(manifest, device.available() - passing, device.largest), manifest.model.layers),
     );
 }

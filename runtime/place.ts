@@ -40,8 +40,15 @@ function syntheticSource(seed: number, ue8m0: boolean): WeightSource {
       recipe: describe(seed, p.tensor, p.shape, form),
     });
     if (p.pitch) {
-      const [width, size, form] = [p.shape[p.shape.length - 1], elementBytes[p.dtype], p.dtype === "f32" ? ("bf16-in-f32" as const) : ("bf16" as const)];
-      return Array.from({ length: p.count / width }, (_, r) => ({ ...job(p.data + r * (p.pitch as number) * size, width, form), start: r * width }));
+      const [width, size, form] = [
+        p.shape[p.shape.length - 1],
+        elementBytes[p.dtype],
+        p.dtype === "f32" ? ("bf16-in-f32" as const) : ("bf16" as const),
+      ];
+      return Array.from({ length: p.count / width }, (_, r) => ({
+        ...job(p.data + r * (p.pitch as number) * size, width, form),
+        start: r * width,
+      }));
     }
     if (p.scales) return [job(p.data, p.count, "e4m3"), job(p.scales.at, p.scales.count, ue8m0 ? "scale-ue8m0" : "scale")];
     if (p.dtype === "bf16") return [job(p.data, p.count, "bf16")];
@@ -81,12 +88,20 @@ const layerOf = (name: string): number => Number(/\.layers\.(\d+)\./.exec(name)?
 function lastLayerOnly(all: readonly Placement[], missing: readonly string[]): boolean {
   const last = all.reduce((most, p) => Math.max(most, layerOf(p.tensor)), 0);
   const gone = new Set(missing);
-  return last > 0 && missing.every((t) => layerOf(t) === last) && all.every((p) => layerOf(p.tensor) !== last || gone.has(p.tensor)) && missing.some((t) => t.endsWith(".eh_proj.weight"));
+  return (
+    last > 0 &&
+    missing.every((t) => layerOf(t) === last) &&
+    all.every((p) => layerOf(p.tensor) !== last || gone.has(p.tensor)) &&
+    missing.some((t) => t.endsWith(".eh_proj.weight"))
+  );
 }
 
 /** Says what a checkpoint is, where its weights are stored in a format that is not read. */
 function checkFormat({ where, tensors }: Checkpoint, all: readonly Placement[]): void {
-  const read = (p: Placement): boolean => (tensors.get(p.tensor)?.dtype === "F8_E4M3" ? p.scales !== undefined && tensors.has(p.scales.tensor) : ["BF16", "F16", "F32"].includes(tensors.get(p.tensor)?.dtype ?? ""));
+  const read = (p: Placement): boolean =>
+    tensors.get(p.tensor)?.dtype === "F8_E4M3"
+      ? p.scales !== undefined && tensors.has(p.scales.tensor)
+      : ["BF16", "F16", "F32"].includes(tensors.get(p.tensor)?.dtype ?? "");
   const foreign = all.flatMap((p) => {
     const what = read(p) ? undefined : formatOf(p.tensor, tensors);
     return what === undefined ? [] : [{ tensor: p.tensor, what }];
@@ -100,7 +115,9 @@ const CODED = /\.(?:\w+_proj|kv_a_proj_with_mqa)\.weight$/;
 
 /** Refuses weights of which only some are FP8 codes in other words than those for a whole checkpoint of the other kind. */
 function checkMixed(all: readonly Placement[], tensors: ReadonlyMap<string, TensorInfo>): void {
-  const matrices = [...new Map(all.filter((p) => CODED.test(p.tensor) && p.shape.length === 2).map((p) => [p.tensor, p])).values()];
+  const matrices = [
+    ...new Map(all.filter((p) => CODED.test(p.tensor) && p.shape.length === 2).map((p) => [p.tensor, p])).values(),
+  ];
   const coded = matrices.filter((p) => tensors.get(p.tensor)!.dtype === "F8_E4M3");
   if (coded.length === 0 || coded.length === matrices.length) return;
   if (matrices.every((p) => (tensors.get(p.tensor)!.dtype === "F8_E4M3") === (p.scales !== undefined))) return;
@@ -145,7 +162,15 @@ function checkTensor(p: Placement, tensors: ReadonlyMap<string, TensorInfo>, ue8
 function arraysOf(checkpoint: Checkpoint, p: Placement): StoredArray[] {
   const array = (name: string, at: number, count: number, toF32: boolean): StoredArray => {
     const t = checkpoint.tensors.get(name) as TensorInfo;
-    return { at, count, form: toF32 ? forms[t.dtype] : "same", bytes: t.end - t.begin, read: (target, from) => checkpoint.read(t, target, from), file: { path: checkpoint.path(t), begin: t.begin, tensor: name, identity: checkpoint.identity(t) }, dtype: t.dtype };
+    return {
+      at,
+      count,
+      form: toF32 ? forms[t.dtype] : "same",
+      bytes: t.end - t.begin,
+      read: (target, from) => checkpoint.read(t, target, from),
+      file: { path: checkpoint.path(t), begin: t.begin, tensor: name, identity: checkpoint.identity(t) },
+      dtype: t.dtype,
+    };
   };
   if (p.pitch) {
     const [width, size] = [p.shape[p.shape.length - 1], elementBytes[p.dtype]];
@@ -154,11 +179,24 @@ function arraysOf(checkpoint: Checkpoint, p: Placement): StoredArray[] {
     // Widened rows go one by one.
     const stored = whole.bytes / p.count;
     return Array.from({ length: p.count / width }, (_, r) => ({
-      ...whole, at: p.data + r * (p.pitch as number) * size, count: width, bytes: width * stored, file: { ...whole.file, begin: whole.file.begin + r * width * stored },
+      ...whole,
+      at: p.data + r * (p.pitch as number) * size,
+      count: width,
+      bytes: width * stored,
+      file: { ...whole.file, begin: whole.file.begin + r * width * stored },
       read: (target: Uint8Array, from: number) => whole.read(target, r * width * stored + from),
     }));
   }
-  return [array(p.tensor, p.data, p.count, p.dtype === "f32"), ...(p.scales ? [array(p.scales.tensor, p.scales.at, p.scales.count, true)] : [])];
+  return [
+    array(p.tensor, p.data, p.count, p.dtype === "f32"),
+    ...(p.scales ? [array(p.scales.tensor, p.scales.at, p.scales.count, true)] : []),
+  ];
 }
 
-const forms: Readonly<Record<string, StoredArray["form"]>> = { F32: "same", BF16: "bf16", F16: "f16", F8_E8M0: "e8m0", U8: "e8m0" };
+const forms: Readonly<Record<string, StoredArray["form"]>> = {
+  F32: "same",
+  BF16: "bf16",
+  F16: "f16",
+  F8_E8M0: "e8m0",
+  U8: "e8m0",
+};

@@ -90,7 +90,8 @@ function checkHeader(
   }
   if (typeof header !== "object" || header === null || Array.isArray(header)) throw broken("its header is not an object");
   const twice = duplicateKey(text, header);
-  if (twice !== undefined) throw broken(`its header has ${JSON.stringify(twice)} twice, and readers differ in which one they take`);
+  if (twice !== undefined)
+    throw broken(`its header has ${JSON.stringify(twice)} twice, and readers differ in which one they take`);
   const whole = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
   const out: TensorInfo[] = [];
   for (const [name, value] of Object.entries(header as Record<string, unknown>)) {

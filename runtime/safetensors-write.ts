@@ -24,14 +24,23 @@ const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a 
 const bytesOf = (t: TensorSpec): number => elements(t.shape) * dtypeBytes[t.dtype];
 
 /** Writes one file from typed arrays, e.g. the values `dsc run --save` keeps. */
-export async function saveTensors(path: string, tensors: readonly (TensorSpec & { data: ArrayBufferView })[], writer?: string): Promise<void> {
+export async function saveTensors(
+  path: string,
+  tensors: readonly (TensorSpec & { data: ArrayBufferView })[],
+  writer?: string,
+): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   const data = new Map(tensors.map((t) => [t.name, t.data]));
-  await writeFileOf(path, tensors, (t, start, count) => {
-    const d = data.get(t.name) as ArrayBufferView;
-    const width = dtypeBytes[t.dtype];
-    return new Uint8Array(d.buffer, d.byteOffset + start * width, count * width);
-  }, writer);
+  await writeFileOf(
+    path,
+    tensors,
+    (t, start, count) => {
+      const d = data.get(t.name) as ArrayBufferView;
+      const width = dtypeBytes[t.dtype];
+      return new Uint8Array(d.buffer, d.byteOffset + start * width, count * width);
+    },
+    writer,
+  );
 }
 
 /**
@@ -66,7 +75,13 @@ export async function writeCheckpoint(
   const map = shards
     .flatMap((shard, i) => shard.map((t) => [t.name, names[i]] as const))
     .toSorted(([a], [b]) => (a < b ? -1 : 1));
-  const index = { metadata: { total_size: tensors.reduce((a, t) => a + bytesOf(t), 0), ...(options.writer === undefined ? {} : { written_by: options.writer }) }, weight_map: Object.fromEntries(map) };
+  const index = {
+    metadata: {
+      total_size: tensors.reduce((a, t) => a + bytesOf(t), 0),
+      ...(options.writer === undefined ? {} : { written_by: options.writer }),
+    },
+    weight_map: Object.fromEntries(map),
+  };
   const path = join(folder, "model.safetensors.index.json");
   writeWhole(path, JSON.stringify(index, null, 2) + "\n");
   return [...names, "model.safetensors.index.json"];
@@ -117,7 +132,9 @@ export async function writerOf(path: string): Promise<string | undefined> {
 }
 
 function headerOf(tensors: readonly TensorSpec[], writer?: string): Uint8Array {
-  const header: Record<string, unknown> = { __metadata__: { format: "pt", ...(writer === undefined ? {} : { written_by: writer }) } };
+  const header: Record<string, unknown> = {
+    __metadata__: { format: "pt", ...(writer === undefined ? {} : { written_by: writer }) },
+  };
   let at = 0;
   for (const t of tensors) {
     header[t.name] = { dtype: t.dtype, shape: t.shape, data_offsets: [at, (at += bytesOf(t))] };

@@ -43,14 +43,22 @@ export class Checkpoint {
     const tensors = new Map<string, TensorInfo>();
     const files: OpenFile[] = [];
     const refused = (e: Error, path: string): Error =>
-      shards.index ? diagnostics.brokenIndex(shards.index, `it names ${basename(path)}: ${e.message}`) : diagnostics.noCheckpoint(where, e.message);
+      shards.index
+        ? diagnostics.brokenIndex(shards.index, `it names ${basename(path)}: ${e.message}`)
+        : diagnostics.noCheckpoint(where, e.message);
     try {
       for (const path of shards.files) {
-        const handle = await openRegular(path).catch((e: NodeJS.ErrnoException) => Promise.reject(e.code === undefined ? diagnostics.brokenSafetensors(path, e.message) : refused(e, path)));
+        const handle = await openRegular(path).catch((e: NodeJS.ErrnoException) =>
+          Promise.reject(e.code === undefined ? diagnostics.brokenSafetensors(path, e.message) : refused(e, path)),
+        );
         files.push({ path, handle, identity: identityOf(await handle.stat()) });
         for (const t of await readHeader(path, handle, files.length - 1)) {
           const other = tensors.get(t.name);
-          if (other) throw diagnostics.brokenIndex(shards.index ?? where, `${t.name} is in two shards, ${basename(files[other.shard].path)} and ${basename(path)}`);
+          if (other)
+            throw diagnostics.brokenIndex(
+              shards.index ?? where,
+              `${t.name} is in two shards, ${basename(files[other.shard].path)} and ${basename(path)}`,
+            );
           tensors.set(t.name, t);
         }
       }
@@ -75,7 +83,8 @@ export class Checkpoint {
   /** Throws DSC5013 where a file was written to since its header was read. */
   async unchanged(): Promise<void> {
     for (const { path, handle, identity } of this.files)
-      if (identityOf(await handle.stat()) !== identity) throw diagnostics.shortRead(path, "its last tensor", "it was written to while it was read");
+      if (identityOf(await handle.stat()) !== identity)
+        throw diagnostics.shortRead(path, "its last tensor", "it was written to while it was read");
   }
 
   /** Reads `target.length` bytes of a tensor from byte `from` on, into `target` (which may be shared memory). */

@@ -38,7 +38,7 @@ export interface Draft {
 
 /** 2^f for f in [-1/2, 1/2] to 2^-36: Taylor's series, ln(2)^n / n!, highest power first. Written out, for pow differs between machines. */
 export const POWERS: readonly number[] = [
-  1.01780860092397e-07, 1.321548679014431e-06, 1.5252733804059841e-05, 0.0001540353039338161, 0.0013333558146428443,
+  1.01780860092397e-7, 1.321548679014431e-6, 1.5252733804059841e-5, 0.0001540353039338161, 0.0013333558146428443,
   0.009618129107628477, 0.05550410866482158, 0.24022650695910072, 0.6931471805599453, 1,
 ];
 /** 2^31 and what halving makes of it: what the largest logit weighs, one half as likely, and so on. */
@@ -82,12 +82,17 @@ export class Sampler {
     // Clients that send JSON say null for what they do not set.
     for (const name of SAMPLING) if ((options[name] ?? undefined) !== undefined) this.options[name] = options[name]!;
     const { temperature, topK, topP, repeatPenalty, seed } = this.options;
-    for (const name of SAMPLING) if (typeof this.options[name] !== "number") throw diagnostics.badSampling(name, this.options[name], "a number");
-    if (!(temperature >= 0 && temperature < Infinity)) throw diagnostics.badSampling("temperature", temperature, "a number from 0 up");
-    if (!(Number.isSafeInteger(topK) && topK >= 0)) throw diagnostics.badSampling("topK", topK, "a whole number from 0 up; 0 keeps every id");
+    for (const name of SAMPLING)
+      if (typeof this.options[name] !== "number") throw diagnostics.badSampling(name, this.options[name], "a number");
+    if (!(temperature >= 0 && temperature < Infinity))
+      throw diagnostics.badSampling("temperature", temperature, "a number from 0 up");
+    if (!(Number.isSafeInteger(topK) && topK >= 0))
+      throw diagnostics.badSampling("topK", topK, "a whole number from 0 up; 0 keeps every id");
     if (!(topP > 0 && topP <= 1)) throw diagnostics.badSampling("topP", topP, "above 0 and at most 1");
-    if (!(repeatPenalty > 0 && repeatPenalty < Infinity)) throw diagnostics.badSampling("repeatPenalty", repeatPenalty, "a number above 0");
-    if (!(Number.isSafeInteger(seed) && seed >= 0)) throw diagnostics.badSampling("seed", seed, "a whole number from 0 to 2^53 - 1");
+    if (!(repeatPenalty > 0 && repeatPenalty < Infinity))
+      throw diagnostics.badSampling("repeatPenalty", repeatPenalty, "a number above 0");
+    if (!(Number.isSafeInteger(seed) && seed >= 0))
+      throw diagnostics.badSampling("seed", seed, "a whole number from 0 to 2^53 - 1");
     this.scratch = { logits: new Float32Array(vocab), weights: new Float64Array(vocab) };
   }
 
@@ -104,14 +109,16 @@ export class Sampler {
   write(to: DataView, at: number, sequence: number): void {
     const { temperature, topK, topP, repeatPenalty, seed } = this.options;
     [temperature && scaleOf(temperature), topP, repeatPenalty].forEach((v, i) => to.setFloat64(at + 8 * i, v, true));
-    [seed % 2 ** 32, Math.floor(seed / 2 ** 32), Math.min(topK, 2 ** 31 - 1), sequence].forEach((v, i) => to.setInt32(at + 24 + 4 * i, v, true));
+    [seed % 2 ** 32, Math.floor(seed / 2 ** 32), Math.min(topK, 2 ** 31 - 1), sequence].forEach((v, i) =>
+      to.setInt32(at + 24 + 4 * i, v, true),
+    );
   }
 
   /** The id that follows in `sequence` at `position`; `seen` holds the ids it has, and matters with a penalty only. */
   choose(logits: Float32Array, seen: ReadonlySet<number>, position: number, sequence: number): number {
     const l = this.penalise(logits, seen);
     const { temperature, seed } = this.options;
-    return temperature === 0 ? argmax(l) : fall(this.weigh(l), seed, position, sequence) ?? argmax(l);
+    return temperature === 0 ? argmax(l) : (fall(this.weigh(l), seed, position, sequence) ?? argmax(l));
   }
 
   /** A draft of that id, by another model's logits. */
@@ -179,13 +186,18 @@ export function kthLargest(values: Float32Array, k: number): [value: number, equ
   const bits = new Uint32Array(values.length);
   bits.set(new Uint32Array(values.buffer, values.byteOffset, values.length));
   // Unsigned order of these words is the order of the numbers, -0 and 0 made one.
-  for (let i = 0; i < bits.length; i++) bits[i] = bits[i] === 0x80000000 ? 0x80000000 : bits[i] & 0x80000000 ? ~bits[i] : bits[i] | 0x80000000;
+  for (let i = 0; i < bits.length; i++)
+    bits[i] = bits[i] === 0x80000000 ? 0x80000000 : bits[i] & 0x80000000 ? ~bits[i] : bits[i] | 0x80000000;
   let left = k;
   let prefix = 0;
-  for (const [shift, width] of [[21, 11], [10, 11], [0, 10]]) {
+  for (const [shift, width] of [
+    [21, 11],
+    [10, 11],
+    [0, 10],
+  ]) {
     const count = new Uint32Array(1 << width);
     // Shifting by 31 and once more, for a shift of 32 would shift by 0.
-    for (const b of bits) if (b >>> (shift + width - 1) >>> 1 === prefix) count[(b >>> shift) & (count.length - 1)]++;
+    for (const b of bits) if ((b >>> (shift + width - 1)) >>> 1 === prefix) count[(b >>> shift) & (count.length - 1)]++;
     let bin = count.length - 1;
     while (count[bin] < left) left -= count[bin--];
     prefix = ((prefix << width) | bin) >>> 0;
@@ -217,7 +229,10 @@ function fall(weights: Float64Array, seed: number, position: number, sequence: n
   if (!(total > 0)) return undefined;
   const target = share(total, seed, position, sequence);
   let sum = 0;
-  return Math.max(0, weights.findIndex((w) => (sum += w) > target));
+  return Math.max(
+    0,
+    weights.findIndex((w) => (sum += w) > target),
+  );
 }
 
 /** The id a draw falls on, walking ids in ascending order. */

@@ -11,13 +11,18 @@ export function wrong(at: Path, value: unknown, expected: string): never {
   throw brokenManifest(`${at} is ${shownJson(value)}; expected ${expected}`, at);
 }
 
-const numberCheck = (holds: (n: number) => boolean, expected: string): Check => (v, at) => {
-  if (typeof v !== "number" || !holds(v)) wrong(at, v, expected);
-};
+const numberCheck =
+  (holds: (n: number) => boolean, expected: string): Check =>
+  (v, at) => {
+    if (typeof v !== "number" || !holds(v)) wrong(at, v, expected);
+  };
 
 /** A whole number of `least` to `most`. */
 export const whole = (least = 0, most = Number.MAX_SAFE_INTEGER): Check =>
-  numberCheck((n) => Number.isSafeInteger(n) && n >= least && n <= most, `a whole number${most < Number.MAX_SAFE_INTEGER ? ` from ${least} to ${most}` : least ? ` of at least ${least}` : ""}`);
+  numberCheck(
+    (n) => Number.isSafeInteger(n) && n >= least && n <= most,
+    `a whole number${most < Number.MAX_SAFE_INTEGER ? ` from ${least} to ${most}` : least ? ` of at least ${least}` : ""}`,
+  );
 
 export const finite: Check = numberCheck(Number.isFinite, "a finite number");
 
@@ -31,41 +36,56 @@ export const text: Check = (v, at) => {
 };
 
 /** A text of a pattern. */
-export const matching = (pattern: RegExp, expected: string): Check => (v, at) => {
-  if (typeof v !== "string" || !pattern.test(v)) wrong(at, v, expected);
-};
+export const matching =
+  (pattern: RegExp, expected: string): Check =>
+  (v, at) => {
+    if (typeof v !== "string" || !pattern.test(v)) wrong(at, v, expected);
+  };
 
-export const oneOf = (...values: readonly (string | number)[]): Check => (v, at) => {
-  if (!values.includes(v as string)) wrong(at, v, values.map((x) => JSON.stringify(x)).join(" or "));
-};
+export const oneOf =
+  (...values: readonly (string | number)[]): Check =>
+  (v, at) => {
+    if (!values.includes(v as string)) wrong(at, v, values.map((x) => JSON.stringify(x)).join(" or "));
+  };
 
-export const orNull = (check: Check): Check => (v, at) => {
-  if (v !== null) check(v, at);
-};
+export const orNull =
+  (check: Check): Check =>
+  (v, at) => {
+    if (v !== null) check(v, at);
+  };
 
 /** The first of several kinds of value, told apart by a test. */
-export const either = (is: (v: unknown) => boolean, first: Check, other: Check): Check => (v, at) => (is(v) ? first : other)(v, at);
+export const either =
+  (is: (v: unknown) => boolean, first: Check, other: Check): Check =>
+  (v, at) =>
+    (is(v) ? first : other)(v, at);
 
-export const list = (check: Check, least = 0, most = 1e6): Check => (v, at) => {
-  if (!Array.isArray(v) || v.length < least || v.length > most) wrong(at, v, least === most ? `a list of ${least}` : `a list${least ? ` of at least ${least}` : ""}`);
-  (v as unknown[]).forEach((x, i) => check(x, `${at}[${i}]`));
-};
+export const list =
+  (check: Check, least = 0, most = 1e6): Check =>
+  (v, at) => {
+    if (!Array.isArray(v) || v.length < least || v.length > most)
+      wrong(at, v, least === most ? `a list of ${least}` : `a list${least ? ` of at least ${least}` : ""}`);
+    (v as unknown[]).forEach((x, i) => check(x, `${at}[${i}]`));
+  };
 
 function isRecord(v: unknown, at: Path): asserts v is Record<string, unknown> {
   if (typeof v !== "object" || v === null || Array.isArray(v)) wrong(at, v, "an object");
 }
 
 /** Path of a member; names that are no plain words are quoted. */
-const member = (at: Path, key: string): Path => (/^[\w$-]+$/.test(key) ? (at === "" ? key : `${at}.${key}`) : `${at}[${JSON.stringify(key).slice(0, 80)}]`);
+const member = (at: Path, key: string): Path =>
+  /^[\w$-]+$/.test(key) ? (at === "" ? key : `${at}.${key}`) : `${at}[${JSON.stringify(key).slice(0, 80)}]`;
 
 /** An object used as a map. `__proto__` names nothing: as a key it would be lost on the way. */
-export const map = (check: (v: unknown, at: Path, key: string) => void): Check => (v, at) => {
-  isRecord(v, at);
-  for (const [key, value] of Object.entries(v)) {
-    if (key === "" || key === "__proto__") throw brokenManifest(`${at} has a member named ${JSON.stringify(key)}`, at);
-    check(value, member(at, key), key);
-  }
-};
+export const map =
+  (check: (v: unknown, at: Path, key: string) => void): Check =>
+  (v, at) => {
+    isRecord(v, at);
+    for (const [key, value] of Object.entries(v)) {
+      if (key === "" || key === "__proto__") throw brokenManifest(`${at} has a member named ${JSON.stringify(key)}`, at);
+      check(value, member(at, key), key);
+    }
+  };
 
 /** Marks a member that may be absent. */
 export interface Optional {
@@ -84,7 +104,12 @@ export function members(known: Readonly<Record<string, Check | Optional>>, open 
   const checks = new Map(Object.entries(known));
   return (v, at) => {
     isRecord(v, at);
-    for (const key of open ? [] : Object.keys(v)) if (!checks.has(key)) throw brokenManifest(`${at || "the manifest"} has a member ${JSON.stringify(key).slice(0, 80)}, which means nothing there`, at);
+    for (const key of open ? [] : Object.keys(v))
+      if (!checks.has(key))
+        throw brokenManifest(
+          `${at || "the manifest"} has a member ${JSON.stringify(key).slice(0, 80)}, which means nothing there`,
+          at,
+        );
     for (const [key, check] of checks) {
       const there = Object.hasOwn(v, key);
       if (typeof check === "function") check(there ? v[key] : undefined, member(at, key));
@@ -94,9 +119,11 @@ export function members(known: Readonly<Record<string, Check | Optional>>, open 
 }
 
 /** By the value of one member. */
-export const union = (tag: string, kinds: Readonly<Record<string, Check>>): Check => (v, at) => {
-  isRecord(v, at);
-  const kind = Object.hasOwn(v, tag) ? v[tag] : undefined;
-  if (typeof kind !== "string" || !Object.hasOwn(kinds, kind)) wrong(member(at, tag), kind, Object.keys(kinds).join(" or "));
-  kinds[kind as string](v, at);
-};
+export const union =
+  (tag: string, kinds: Readonly<Record<string, Check>>): Check =>
+  (v, at) => {
+    isRecord(v, at);
+    const kind = Object.hasOwn(v, tag) ? v[tag] : undefined;
+    if (typeof kind !== "string" || !Object.hasOwn(kinds, kind)) wrong(member(at, tag), kind, Object.keys(kinds).join(" or "));
+    kinds[kind as string](v, at);
+  };

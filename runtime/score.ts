@@ -28,11 +28,15 @@ export async function score(model: Model, ids: readonly number[], options: Score
   made("score", "model", model, ["session", "close"], "load(...)");
   idList("score", "ids", ids);
   maybeSignal("score", optionsOf("score", options, ["window", "signal", "progress"]).signal);
-  if (options.progress !== undefined && typeof options.progress !== "function") throw diagnostics.badArgument("score", `progress is ${shown(options.progress)}`, "a function");
+  if (options.progress !== undefined && typeof options.progress !== "function")
+    throw diagnostics.badArgument("score", `progress is ${shown(options.progress)}`, "a function");
   const { bos, maxPositions } = model.manifest.model;
   const window = options.window ?? Math.min(512, maxPositions);
   if (!(Number.isSafeInteger(window) && window >= 2 && window <= maxPositions))
-    throw diagnostics.misuse(`a window of ${shown(window)} rows`, `give a whole number from 2 to ${maxPositions}, the positions of the model`);
+    throw diagnostics.misuse(
+      `a window of ${shown(window)} rows`,
+      `give a whole number from 2 to ${maxPositions}, the positions of the model`,
+    );
   if (!model.manifest.options.taps) throw diagnostics.misuse("scoring needs the logits of every row", "compile with --taps");
   const runs = cut(ids, bos === null ? window : window - 1, bos);
   if (runs.length === 0) throw diagnostics.misuse("the text has no token to score");

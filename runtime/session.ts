@@ -94,7 +94,8 @@ export class Session {
   /** New sequences: the cache is emptied, and entry b of `tokens` becomes sequence b. */
   async prefill(tokens: readonly ArrayLike<number>[]): Promise<Result> {
     idLists("prefill", "tokens", tokens);
-    if (tokens.some((t) => t.length === 0)) throw diagnostics.misuse("a prompt is empty", "give every sequence at least one token");
+    if (tokens.some((t) => t.length === 0))
+      throw diagnostics.misuse("a prompt is empty", "give every sequence at least one token");
     this.check(tokens, () => 0);
     this.ids.forEach((_, b) => this.truncate(b, 0));
     return this.run(tokens);
@@ -108,7 +109,8 @@ export class Session {
 
   /** One token for each sequence; null lets one sit out. */
   async decode(tokens: readonly (number | null)[]): Promise<Result> {
-    if (!Array.isArray(tokens)) throw diagnostics.badArgument("decode", `tokens is ${shown(tokens)}`, "an array with an id, or null, for each sequence");
+    if (!Array.isArray(tokens))
+      throw diagnostics.badArgument("decode", `tokens is ${shown(tokens)}`, "an array with an id, or null, for each sequence");
     return this.run(tokens.map((t) => (t === null ? [] : [t])));
   }
 
@@ -121,9 +123,18 @@ export class Session {
     idLists("run", "tokens", tokens);
     const active = tokens.flatMap((t, b) => (t.length ? [b] : []));
     const fresh = active.every((b) => this.cached(b).length === 0);
-    if (this.stepRows !== undefined && active.length > 1 && !active.every((b) => this.cached(b).length > 0 && tokens[b].length === 1)) {
+    if (
+      this.stepRows !== undefined &&
+      active.length > 1 &&
+      !active.every((b) => this.cached(b).length > 0 && tokens[b].length === 1)
+    ) {
       this.check(tokens, (b) => this.cached(b).length);
-      return this.oneByOne(active, (b) => this.run(tokens.map((t, i) => (i === b ? t : [])), sampler));
+      return this.oneByOne(active, (b) =>
+        this.run(
+          tokens.map((t, i) => (i === b ? t : [])),
+          sampler,
+        ),
+      );
     }
     const single = active.every((b) => tokens[b].length === 1);
     const entry = fresh ? entries.prefill : single ? entries.decode : entries.extend;
@@ -143,7 +154,8 @@ export class Session {
 
   /** A new sequence beside those there are: the lowest number that has no rows. */
   async add(tokens: ArrayLike<number>): Promise<{ sequence: number; result: Result }> {
-    if (idList("add", "tokens", tokens).length === 0) throw diagnostics.misuse("a prompt is empty", "give every sequence at least one token");
+    if (idList("add", "tokens", tokens).length === 0)
+      throw diagnostics.misuse("a prompt is empty", "give every sequence at least one token");
     const free = this.ids.findIndex((s) => s.length === 0);
     const sequence = free < 0 ? this.ids.length : free;
     const rows: ArrayLike<number>[] = Array.from({ length: sequence + 1 }, () => []);
@@ -159,14 +171,26 @@ export class Session {
     const { entries, model } = this.model.manifest;
     if (entries.draft === undefined) throw diagnostics.noDraftLayer();
     const wanted = idLists("draft", "tokens", tokens).reduce((n, t) => n + t.length, 0) * model.hidden;
-    if (!(hidden instanceof Float32Array) || hidden.length !== wanted) throw diagnostics.badArgument("draft", `hidden is ${hidden instanceof Float32Array ? `${hidden.length} numbers` : shown(hidden)}`, `a Float32Array of ${wanted} numbers, ${model.hidden} for each id`);
+    if (!(hidden instanceof Float32Array) || hidden.length !== wanted)
+      throw diagnostics.badArgument(
+        "draft",
+        `hidden is ${hidden instanceof Float32Array ? `${hidden.length} numbers` : shown(hidden)}`,
+        `a Float32Array of ${wanted} numbers, ${model.hidden} for each id`,
+      );
     this.check(tokens, (b) => this.draftRows[b] ?? 0);
     const active = tokens.flatMap((t, b) => (t.length ? [b] : []));
     if (this.stepRows !== undefined && active.length > 1) {
       let from = 0;
-      return this.oneByOne(active, (b) => this.draft(tokens.map((t, i) => (i === b ? t : [])), hidden.subarray(from * model.hidden, (from += tokens[b].length) * model.hidden)));
+      return this.oneByOne(active, (b) =>
+        this.draft(
+          tokens.map((t, i) => (i === b ? t : [])),
+          hidden.subarray(from * model.hidden, (from += tokens[b].length) * model.hidden),
+        ),
+      );
     }
-    const rows = tokens.flatMap((t, sequence) => (t.length ? [{ sequence, before: this.draftRows[sequence] ?? 0, tokens: t }] : []));
+    const rows = tokens.flatMap((t, sequence) =>
+      t.length ? [{ sequence, before: this.draftRows[sequence] ?? 0, tokens: t }] : [],
+    );
     const result = await this.call(entries.draft, rows, { inputs: { hidden: hidden.slice() }, layer: model.layers });
     for (const { sequence, before, tokens: t } of rows) this.draftRows[sequence] = before + t.length;
     return result;
@@ -223,7 +247,12 @@ export class Session {
     return joined(parts);
   }
 
-  private async append(entry: string, tokens: readonly ArrayLike<number>[], rowsOf: (sequence: number, before: number) => Entry[], sampler?: Sampler): Promise<Result> {
+  private async append(
+    entry: string,
+    tokens: readonly ArrayLike<number>[],
+    rowsOf: (sequence: number, before: number) => Entry[],
+    sampler?: Sampler,
+  ): Promise<Result> {
     this.check(tokens, (b) => this.cached(b).length);
     const rows = tokens.flatMap((t, b) => (t.length ? rowsOf(b, this.cached(b).length) : []));
     if (entry === this.model.manifest.entries.decode) this.checkStep(rows.length);
@@ -251,7 +280,10 @@ export class Session {
    * `next` can be read. Leaving early forgets the step under way.
    */
   async *ahead(first: readonly (number | null)[], steps: number, sampler?: Sampler): AsyncGenerator<Result, void, undefined> {
-    this.check(first.map((id) => (id === null ? [] : Array.from({ length: Math.max(1, steps) }, () => id))), (b) => this.cached(b).length);
+    this.check(
+      first.map((id) => (id === null ? [] : Array.from({ length: Math.max(1, steps) }, () => id))),
+      (b) => this.cached(b).length,
+    );
     const active = first.flatMap((id, b) => (id === null ? [] : [b]));
     this.checkStep(active.length);
     const lengths = active.map((b) => this.cached(b).length);
@@ -289,11 +321,14 @@ export class Session {
     const reach = new Map<number, number>();
     for (const e of entries) reach.set(e.sequence, Math.max(this.cached(e.sequence).length, e.before + e.tokens.length));
     const longest = Math.max(...reach.values());
-    this.model.ensureRope(Math.min(this.model.manifest.model.maxPositions, Math.max(FIRST_POSITIONS, 2 ** Math.ceil(Math.log2(longest)))));
+    this.model.ensureRope(
+      Math.min(this.model.manifest.model.maxPositions, Math.max(FIRST_POSITIONS, 2 ** Math.ceil(Math.log2(longest)))),
+    );
     const { cache } = this;
     const expected = Math.max(this.expected, this.ids.length, ...[...reach.keys()].map((b) => b + 1));
     const { device, manifest } = this.model;
-    const filled = entry === manifest.entries.decode ? (device.rows?.(entry, entries.length) ?? entries.length) - entries.length : 0;
+    const filled =
+      entry === manifest.entries.decode ? (device.rows?.(entry, entries.length) ?? entries.length) - entries.length : 0;
     if (filled) reach.set(PADDING, 1);
     cache.reserve([...reach], expected * cache.pool.pagesFor(this.maxTokens) + (filled ? 1 : 0));
     return {
@@ -307,7 +342,11 @@ export class Session {
       page: (sequence, index) => cache.pool.page(sequence, index),
       current: () => {
         if (this.closed) throw diagnostics.misuse("the session is closed, and its results with it");
-        if (turn !== this.turn) throw diagnostics.misuse("the result was overtaken by the session's next call", "read what you need, or copy it, before that");
+        if (turn !== this.turn)
+          throw diagnostics.misuse(
+            "the result was overtaken by the session's next call",
+            "read what you need, or copy it, before that",
+          );
       },
     };
   }

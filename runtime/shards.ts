@@ -46,7 +46,8 @@ export async function shardsOf(where: string): Promise<Shards> {
 }
 
 /** .safetensors files of a folder that hold a model's weights. */
-const loose = (names: readonly string[]): string[] => names.filter((n) => n.endsWith(".safetensors") && !n.startsWith("adapter_"));
+const loose = (names: readonly string[]): string[] =>
+  names.filter((n) => n.endsWith(".safetensors") && !n.startsWith("adapter_"));
 
 function unindexed(where: string, names: readonly string[]): Shards {
   const files = loose(names);
@@ -62,14 +63,16 @@ function missingNumbers(files: readonly string[]): string[] {
   const sets = new Map<string, Set<number>>();
   for (const f of files) {
     const m = /^(.*-)(\d+)(-of-\d+\.safetensors)$/.exec(f);
-    if (m) sets.set(`${m[1]}\n${m[2].length}\n${m[3]}`, (sets.get(`${m[1]}\n${m[2].length}\n${m[3]}`) ?? new Set()).add(Number(m[2])));
+    if (m)
+      sets.set(`${m[1]}\n${m[2].length}\n${m[3]}`, (sets.get(`${m[1]}\n${m[2].length}\n${m[3]}`) ?? new Set()).add(Number(m[2])));
   }
   const absent: string[] = [];
   for (const [key, have] of sets) {
     const [before, width, after] = key.split("\n");
     const count = Number(/\d+/.exec(after)![0]);
     // More than a thousand names would say no more than a thousand.
-    for (let i = 1; i <= Math.min(count, 1000); i++) if (!have.has(i)) absent.push(`${before}${String(i).padStart(Number(width), "0")}${after}`);
+    for (let i = 1; i <= Math.min(count, 1000); i++)
+      if (!have.has(i)) absent.push(`${before}${String(i).padStart(Number(width), "0")}${after}`);
   }
   return absent;
 }
@@ -97,7 +100,14 @@ async function readIndex(index: string): Promise<Shards> {
       throw diagnostics.brokenIndex(index, `the shard of ${name} is ${JSON.stringify(file)}, not a file name in the same folder`);
   const names = [...new Set(entries.map(([, f]) => f as string))].toSorted();
   if (names.length === 0) throw diagnostics.brokenIndex(index, "it names no shard");
-  const there = await Promise.all(names.map((n) => stat(join(dirname(index), n)).then(() => true, () => false)));
+  const there = await Promise.all(
+    names.map((n) =>
+      stat(join(dirname(index), n)).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  );
   const absent = names.filter((_, i) => !there[i]);
   return {
     files: names.filter((_, i) => there[i]).map((n) => join(dirname(index), n)),

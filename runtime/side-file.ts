@@ -16,7 +16,11 @@ const DEEPEST = 64;
 export type Unusable = (span: Span, why: string) => DiagnosticError;
 
 /** The text of a file beside a model, without a byte order mark unless `keepMark`; undefined where there is no file. */
-export async function readSideText(path: string, unusable: Unusable = diagnostics.badSideFile, keepMark = false): Promise<string | undefined> {
+export async function readSideText(
+  path: string,
+  unusable: Unusable = diagnostics.badSideFile,
+  keepMark = false,
+): Promise<string | undefined> {
   const bytes = await readSideBytes(path, unusable);
   if (bytes === undefined) return undefined;
   let text: string;

@@ -21,9 +21,15 @@ const partners: readonly (readonly [suffix: string, what: string | ((t: Tensors,
 ];
 
 function scaled(weight: TensorInfo | undefined, scale: TensorInfo): string {
-  const kind = weight?.dtype === "F8_E4M3" ? "FP8" : weight?.dtype === "I8" ? "int8" : weight?.dtype === "U8" ? "4-bit codes" : "codes";
+  const kind =
+    weight?.dtype === "F8_E4M3" ? "FP8" : weight?.dtype === "I8" ? "int8" : weight?.dtype === "U8" ? "4-bit codes" : "codes";
   const count = scale.shape.reduce((a, b) => a * b, 1);
-  const per = count === 1 ? "one scale per tensor" : weight && count === weight.shape[0] ? "a scale per row" : `scales of shape [${scale.shape.join(", ")}]`;
+  const per =
+    count === 1
+      ? "one scale per tensor"
+      : weight && count === weight.shape[0]
+        ? "a scale per row"
+        : `scales of shape [${scale.shape.join(", ")}]`;
   return `${kind} with ${per}, weight_scale`;
 }
 
@@ -36,7 +42,8 @@ export function formatOf(name: string, tensors: Tensors): string | undefined {
   const stack = fused && (tensors.get(`${fused}.gate_up_proj`) ?? tensors.get(`${fused}.gate_up_proj.weight`));
   // Read, but for scales that cannot be divided: DSC5023 says so.
   if (stack && undivided(name, tensors) !== undefined) return undefined;
-  if (stack) return `experts fused in ${stack.name} as [${stack.shape.join(", ")}], which is read as [experts, 2 * width, hidden] with down_proj as [experts, hidden, width]`;
+  if (stack)
+    return `experts fused in ${stack.name} as [${stack.shape.join(", ")}], which is read as [experts, 2 * width, hidden] with down_proj as [experts, hidden, width]`;
   const blocks = fused && (tensors.has(`${fused}.gate_up_proj_blocks`) || tensors.has(`${fused}.gate_up_proj_packed`));
   return blocks ? "fused experts in 4-bit floats" : undefined;
 }

@@ -27,7 +27,12 @@ export function encodePrompt(tokenizer: Tokenizer, text: string, bos: number | n
 }
 
 /** Continues a text and streams what is new. Stops at an end token of generation_config.json, or else of config.json, after `maxNew` ids, or by `signal`. */
-export async function* stream(model: Model, tokenizer: Tokenizer, prompt: string, options: GenerateOptions): AsyncGenerator<string, void, undefined> {
+export async function* stream(
+  model: Model,
+  tokenizer: Tokenizer,
+  prompt: string,
+  options: GenerateOptions,
+): AsyncGenerator<string, void, undefined> {
   made("stream", "model", model, ["session", "close"], "load(...)");
   made("stream", "tokenizer", tokenizer, ["encode", "decode"], "loadTokenizer(...)");
   optionsOf("stream", options, GENERATE_OPTIONS, "maxNew, the ids to make");

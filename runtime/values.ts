@@ -44,7 +44,8 @@ export function writeValue(device: Device, { arg, count, at }: Placed, base: num
 }
 
 /** The bytes of a typed array. */
-export const bytesIn = (a: Float32Array | Int32Array | Uint16Array): Uint8Array => new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
+export const bytesIn = (a: Float32Array | Int32Array | Uint16Array): Uint8Array =>
+  new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
 
 /** `count` values of a result from its element `from` on. */
 function fetch(device: Device, dtype: ArgPlan["dtype"], at: number, from: number, count: number): Float32Array | Int32Array {
@@ -67,7 +68,13 @@ export function readValue(device: Device, { arg, shape, count, at }: Placed, bas
 }
 
 /** Some rows of a result [rows, ..]; only they are fetched. */
-export function readRows(device: Device, { arg, shape, at }: Placed, base: number, from: number, rows = 1): Float32Array | Int32Array {
+export function readRows(
+  device: Device,
+  { arg, shape, at }: Placed,
+  base: number,
+  from: number,
+  rows = 1,
+): Float32Array | Int32Array {
   const width = shape.slice(1).reduce((x, y) => x * y, 1);
   return fetch(device, arg.dtype, base + at, from * width, rows * width);
 }

@@ -32,13 +32,20 @@ export function instanceBytes(plan: WeightPlan): number {
 /** Bytes of all weights that stay. */
 export function residentBytes(manifest: Manifest): number {
   let bytes = 0;
-  for (const plan of Object.values(manifest.weights)) if (!plan.staging && plan.source.kind !== "rope") bytes += instanceBytes(plan) * layersOf(plan).length;
+  for (const plan of Object.values(manifest.weights))
+    if (!plan.staging && plan.source.kind !== "rope") bytes += instanceBytes(plan) * layersOf(plan).length;
   return bytes;
 }
 
 /** How many of the first layers fit `room`, none of whose weights may be larger than `largest`; the extra prediction layer is left out. */
-export function layersThatFit({ weights, model }: Pick<Manifest, "weights"> & { model: Pick<Manifest["model"], "layers"> }, room: number, largest = Infinity): number {
-  const plans = Object.entries(weights).filter(([symbol, w]) => !w.staging && w.source.kind !== "rope" && !symbol.startsWith("mtp."));
+export function layersThatFit(
+  { weights, model }: Pick<Manifest, "weights"> & { model: Pick<Manifest["model"], "layers"> },
+  room: number,
+  largest = Infinity,
+): number {
+  const plans = Object.entries(weights).filter(
+    ([symbol, w]) => !w.staging && w.source.kind !== "rope" && !symbol.startsWith("mtp."),
+  );
   let bytes = 0;
   for (const [, w] of plans) if (w.layers === null) bytes += instanceBytes(w);
   for (let layer = 0; layer < model.layers; layer++) {

@@ -21,7 +21,13 @@ export function widen(form: Exclude<StoredArray["form"], "same">, buffer: ArrayB
 }
 
 /** Reads `count` rows from row `from` on and lays them `pitch` bytes apart in `room`, which they fill. */
-export async function readRows(a: StoredArray, rows: NonNullable<StoredArray["rows"]>, room: Uint8Array, from: number, count: number): Promise<void> {
+export async function readRows(
+  a: StoredArray,
+  rows: NonNullable<StoredArray["rows"]>,
+  room: Uint8Array,
+  from: number,
+  count: number,
+): Promise<void> {
   await a.read(room.subarray(count * (rows.pitch - rows.bytes)), from * rows.bytes);
   spreadRows(rows, room, count);
 }

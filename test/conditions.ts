@@ -19,26 +19,68 @@ interface Condition {
 
 const unless = (met: boolean, why: string): string | undefined => (met ? undefined : why);
 const answers = (program: string, script: string): boolean => spawnSync(program, ["-c", script]).status === 0;
-const memory = (gigabytes: number): string | undefined => unless(freemem() > gigabytes * 1e9, `${(freemem() / 1e9).toFixed(1)} GB of memory are free now, ${gigabytes} GB are needed`);
+const memory = (gigabytes: number): string | undefined =>
+  unless(freemem() > gigabytes * 1e9, `${(freemem() / 1e9).toFixed(1)} GB of memory are free now, ${gigabytes} GB are needed`);
 const python = process.env.DSC_PYTHON ?? "python3";
 
 export const conditions = {
-  "g++": { tests: "printed CUDA, rows, routing and whole models on the stand-in for a GPU's driver", missing: () => unless(hasCompiler(), "no g++ on the path") },
+  "g++": {
+    tests: "printed CUDA, rows, routing and whole models on the stand-in for a GPU's driver",
+    missing: () => unless(hasCompiler(), "no g++ on the path"),
+  },
   "g++ 12": { tests: "native CUDA kernels on the host", missing: () => unless(hasGpp, "no g++ 12 or later for x64") },
   nvcc: { tests: "compiling CUDA kernels for sm_90a", missing: () => unless(hasNvcc, "no nvcc on the path") },
-  "nvcc or NVRTC": { tests: "cubins in an artifact", missing: () => unless(hasNvcc || hasNvrtc(), "neither nvcc nor NVRTC is there") },
-  cuobjdump: { tests: "reading the machine code of CUDA kernels", missing: () => unless(findCuobjdump() !== undefined, "no cuobjdump on the path, nor in a Triton (DSC_PYTHON names a Python)") },
-  triton: { tests: "running printed Triton in its interpreter, and compiling it", missing: () => unless(findTriton() !== undefined, "no Python with triton, torch and numpy below 2.4 (DSC_PYTHON names one)") },
-  torch: { tests: "refmodel.py beside the graph", missing: () => unless(answers(python, "import torch, numpy; torch.float8_e4m3fn"), `${python} has no torch that knows float8 (DSC_PYTHON names another)`) },
-  "tokenizer libraries": { tests: "ten thousand texts beside Python's tokenizers and tiktoken", missing: () => unless(answers(python, "import tokenizers, tiktoken"), `${python} has no tokenizers and tiktoken (DSC_PYTHON names another)`) },
-  POSIX: { tests: "what a FIFO in a model folder does", missing: () => unless(process.platform !== "win32", "Windows has no FIFOs") },
-  Linux: { tests: "FIFOs, devices and what the system refuses, through the command line", missing: () => unless(process.platform === "linux", "it needs /dev and limits as Linux has them") },
-  "pseudo-terminal": { tests: "a conversation in a terminal", missing: () => unless(answers("python3", "import os, pty; os.waitstatus_to_exitcode"), "no python3 with its pty module") },
+  "nvcc or NVRTC": {
+    tests: "cubins in an artifact",
+    missing: () => unless(hasNvcc || hasNvrtc(), "neither nvcc nor NVRTC is there"),
+  },
+  cuobjdump: {
+    tests: "reading the machine code of CUDA kernels",
+    missing: () => unless(findCuobjdump() !== undefined, "no cuobjdump on the path, nor in a Triton (DSC_PYTHON names a Python)"),
+  },
+  triton: {
+    tests: "running printed Triton in its interpreter, and compiling it",
+    missing: () => unless(findTriton() !== undefined, "no Python with triton, torch and numpy below 2.4 (DSC_PYTHON names one)"),
+  },
+  torch: {
+    tests: "refmodel.py beside the graph",
+    missing: () =>
+      unless(
+        answers(python, "import torch, numpy; torch.float8_e4m3fn"),
+        `${python} has no torch that knows float8 (DSC_PYTHON names another)`,
+      ),
+  },
+  "tokenizer libraries": {
+    tests: "ten thousand texts beside Python's tokenizers and tiktoken",
+    missing: () =>
+      unless(
+        answers(python, "import tokenizers, tiktoken"),
+        `${python} has no tokenizers and tiktoken (DSC_PYTHON names another)`,
+      ),
+  },
+  POSIX: {
+    tests: "what a FIFO in a model folder does",
+    missing: () => unless(process.platform !== "win32", "Windows has no FIFOs"),
+  },
+  Linux: {
+    tests: "FIFOs, devices and what the system refuses, through the command line",
+    missing: () => unless(process.platform === "linux", "it needs /dev and limits as Linux has them"),
+  },
+  "pseudo-terminal": {
+    tests: "a conversation in a terminal",
+    missing: () => unless(answers("python3", "import os, pty; os.waitstatus_to_exitcode"), "no python3 with its pty module"),
+  },
   fish: { tests: "completion in fish", missing: () => unless(!spawnSync("fish", ["--version"]).error, "no fish on the path") },
   "3 GB": { tests: "the printed model of 698,789,888 parameters", missing: () => memory(3) },
   "6 GB": { tests: "the refusal of a weight that no memory holds", missing: () => memory(6) },
-  DSC_ALL: { tests: "the other dtype of every fixture on the stand-in for a GPU's driver", missing: () => unless(!!process.env.DSC_ALL, "it doubles the time; DSC_ALL=1 runs both") },
-  "no GPU": { tests: "what a machine without a driver is told", missing: () => unless(!existsSync("/dev/nvidia0"), "there is a GPU") },
+  DSC_ALL: {
+    tests: "the other dtype of every fixture on the stand-in for a GPU's driver",
+    missing: () => unless(!!process.env.DSC_ALL, "it doubles the time; DSC_ALL=1 runs both"),
+  },
+  "no GPU": {
+    tests: "what a machine without a driver is told",
+    missing: () => unless(!existsSync("/dev/nvidia0"), "there is a GPU"),
+  },
 } as const satisfies Record<string, Condition>;
 
 const said = new Set<string>();

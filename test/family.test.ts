@@ -16,5 +16,7 @@ test.each(Object.keys(supported))("%s", (name) => {
     expect(manifest.entries.draft !== undefined).toBe(spec.mtp > 0);
   }
   // A small model keeps every mechanism, so it makes the same functions.
-  expect(Object.keys(compileSpec(shrink(spec), defaults).manifest.functions)).toEqual(Object.keys(compileSpec(spec, defaults).manifest.functions));
+  expect(Object.keys(compileSpec(shrink(spec), defaults).manifest.functions)).toEqual(
+    Object.keys(compileSpec(spec, defaults).manifest.functions),
+  );
 });

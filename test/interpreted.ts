@@ -6,7 +6,9 @@ import { interpret, sizeOf, tensorOf, type Caches, type DType, type Module, type
 import { scalesShape } from "../runtime/weights.ts";
 import type { WeightPlan } from "../ir/artifact.ts";
 
-const folder = process.env.DSC_ROOT ? path.join(process.env.DSC_ROOT, "test/fixtures") : new URL("./fixtures", import.meta.url).pathname.replace("/dist/test/", "/test/");
+const folder = process.env.DSC_ROOT
+  ? path.join(process.env.DSC_ROOT, "test/fixtures")
+  : new URL("./fixtures", import.meta.url).pathname.replace("/dist/test/", "/test/");
 export const fixtures: string[] = readdirSync(folder)
   .filter((n) => /^a\d/.test(n))
   .map((n) => path.join(folder, n));
@@ -17,7 +19,10 @@ export type Raw = Map<string, { dtype: string; shape: number[]; data: Float64Arr
 export function readTensors(file: string): Raw {
   const bytes = readFileSync(file);
   const n = Number(bytes.readBigUInt64LE(0));
-  const header = JSON.parse(bytes.subarray(8, 8 + n).toString()) as Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
+  const header = JSON.parse(bytes.subarray(8, 8 + n).toString()) as Record<
+    string,
+    { dtype: string; shape: number[]; data_offsets: [number, number] }
+  >;
   const out: Raw = new Map();
   for (const [name, t] of Object.entries(header)) {
     if (name === "__metadata__") continue;
@@ -63,8 +68,16 @@ export function weightsFrom(module: Module, raw: Raw): (name: string, layer: num
           data[p * shape[1] + half + j] = Math.sin(angle) * source.factor;
         }
       t = tensorOf([rows, shape[1]], data);
-    } else if (source.kind === "computed") t = interpret(module, module.funcs.get(source.by)!, { weight: get }, layer)[source.result];
-    else t = placed(decl.type.dtype, shape, { dtype: decl.type.dtype, shape, layers: decl.layers ? [...decl.layers] : null, source } as WeightPlan, layer, raw);
+    } else if (source.kind === "computed")
+      t = interpret(module, module.funcs.get(source.by)!, { weight: get }, layer)[source.result];
+    else
+      t = placed(
+        decl.type.dtype,
+        shape,
+        { dtype: decl.type.dtype, shape, layers: decl.layers ? [...decl.layers] : null, source } as WeightPlan,
+        layer,
+        raw,
+      );
     done.set(key, t);
     return t;
   };
@@ -86,7 +99,8 @@ function placed(dtype: DType, shape: number[], plan: WeightPlan, layer: number |
         for (let i = from; i < to; i++) walk(axis + 1, [...index, i]);
         return;
       }
-      const fill = (s: string): string => s.replace("{layer}", String(layer)).replace(/\{(\d)\}/g, (_, i) => String(index[Number(i)]));
+      const fill = (s: string): string =>
+        s.replace("{layer}", String(layer)).replace(/\{(\d)\}/g, (_, i) => String(index[Number(i)]));
       const t = raw.get(fill(p.tensor));
       if (!t) throw new RangeError(`no tensor ${fill(p.tensor)}`);
       const flat = index.reduce((a, i, j) => a * lead[j] + i, 0);
@@ -104,7 +118,13 @@ function placed(dtype: DType, shape: number[], plan: WeightPlan, layer: number |
 }
 
 /** Prefill of one prompt; `taps` modules give hidden states and routes as well. */
-export function prefill(module: Module, raw: Raw, ids: readonly number[], mode: "real" | "typed" = "real", entry: "prefill" | "decode" = "prefill"): Record<string, Tensor> {
+export function prefill(
+  module: Module,
+  raw: Raw,
+  ids: readonly number[],
+  mode: "real" | "typed" = "real",
+  entry: "prefill" | "decode" = "prefill",
+): Record<string, Tensor> {
   const caches: Caches = Array.from({ length: 64 }, () => [new Float64Array()]);
   return interpret(module, module.funcs.get(module.entries[entry])!, {
     mode,

@@ -11,7 +11,8 @@ const may: Record<string, (to: string) => boolean> = {
   codegen: (to) => to.startsWith("ir/") || to.startsWith("codegen/"),
   // The runtime knows nothing of graphs: only the artifact, and what its words are read and told with.
   runtime: (to) =>
-    to.startsWith("runtime/") || ["artifact", "diagnostic", "json", "size", "kernel/catalogue"].some((name) => to === `ir/${name}.ts`),
+    to.startsWith("runtime/") ||
+    ["artifact", "diagnostic", "json", "size", "kernel/catalogue"].some((name) => to === `ir/${name}.ts`),
   compiler: (to) => !to.startsWith("test/") && !to.startsWith("examples/"),
 };
 

@@ -37,11 +37,28 @@ const out = [`${"folder".padEnd(28)}${"files".padStart(6)}${"lines".padStart(8)}
 for (const [folder, list] of all) {
   out.push(row(folder, list));
   const below = [...new Set(list.map((s) => s.folder))].toSorted();
-  if (below.length > 1) for (const f of below) out.push(row(`  ${f}`, list.filter((s) => s.folder === f)));
+  if (below.length > 1)
+    for (const f of below)
+      out.push(
+        row(
+          `  ${f}`,
+          list.filter((s) => s.folder === f),
+        ),
+      );
 }
 const every = all.flatMap(([, list]) => list);
-out.push(row("all", every), row("  without test", every.filter((s) => !s.file.startsWith("test/"))));
+out.push(
+  row("all", every),
+  row(
+    "  without test",
+    every.filter((s) => !s.file.startsWith("test/")),
+  ),
+);
 
 const long = every.filter((s) => s.lines > LONG).toSorted((a, b) => b.lines - a.lines);
-out.push("", long.length ? `longer than ${LONG} lines:` : `no file is longer than ${LONG} lines`, ...long.map((s) => `${String(s.lines).padStart(6)}  ${s.file}`));
+out.push(
+  "",
+  long.length ? `longer than ${LONG} lines:` : `no file is longer than ${LONG} lines`,
+  ...long.map((s) => `${String(s.lines).padStart(6)}  ${s.file}`),
+);
 process.stdout.write(out.join("\n") + "\n");

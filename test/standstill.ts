@@ -9,7 +9,10 @@ export default function watch({ vitest }: TestProject): () => void {
   let [ended, since] = [-1, performance.now()];
   const look = (): void => {
     const modules = vitest.state.getTestModules();
-    const count = modules.reduce((n, m) => n + [...m.children.allTests()].filter((t) => t.result().state !== "pending").length, modules.length);
+    const count = modules.reduce(
+      (n, m) => n + [...m.children.allTests()].filter((t) => t.result().state !== "pending").length,
+      modules.length,
+    );
     if (count !== ended) [ended, since] = [count, performance.now()];
     if (performance.now() - since < MINUTES * 60_000) return;
     clearInterval(timer);

@@ -99,11 +99,13 @@ function binary(o: Temps, op: string, type: Type, a: Expr, b: Expr): Expr {
   const [x, y] = [keep(o, a, "x"), keep(o, ins("i32x4.max_s", b, splatI(1)), "y")];
   const lane = (e: Expr, i: number): Expr => withImm("i32x4.extract_lane", [i], e);
   let out: Expr = ins("i32x4.splat", divide(op as "div" | "mod", lane(x, 0), lane(y, 0), true));
-  for (const i of [1, 2, 3]) out = withImm("i32x4.replace_lane", [i], out, divide(op as "div" | "mod", lane(x, i), lane(y, i), true));
+  for (const i of [1, 2, 3])
+    out = withImm("i32x4.replace_lane", [i], out, divide(op as "div" | "mod", lane(x, i), lane(y, i), true));
   return keep(o, out, "quotient");
 }
 
 /** The first lane as a scalar of the tile's type. */
-export const firstLane = (e: Expr, type: Type): Expr => withImm(type === "f32" ? "f32x4.extract_lane" : "i32x4.extract_lane", [0], e);
+export const firstLane = (e: Expr, type: Type): Expr =>
+  withImm(type === "f32" ? "f32x4.extract_lane" : "i32x4.extract_lane", [0], e);
 
 export const zero = (type: Type, value: number): Expr => (type === "f32" ? f32(value) : i32(value));

@@ -36,10 +36,17 @@ export function contraction(k: Tiles, s: Loop): Contraction | undefined {
   if (dot?.form !== "nt" || last?.kind !== "accumulate" || last.part.name !== dot.dst.name) return undefined;
   const of = (t: Tile): Load | undefined => loads.find((l) => l.dst.name === t.name);
   const [a, b] = [of(dot.a), of(dot.b)];
-  const walks = (l: Load | undefined): l is Load => !!l && l.from.cols !== undefined && l.from.at[l.from.cols] === name && l.from.colLimit === to && l.fill === 0 && !l.from.rowIndex;
+  const walks = (l: Load | undefined): l is Load =>
+    !!l &&
+    l.from.cols !== undefined &&
+    l.from.at[l.from.cols] === name &&
+    l.from.colLimit === to &&
+    l.fill === 0 &&
+    !l.from.rowIndex;
   if (!walks(a) || !walks(b) || loads.length !== 2 + last.by.length) return undefined;
   const stored = k.buffer(b.from.buffer);
-  if (!unitStride(stored, b.from) || !unitStride(k.buffer(a.from.buffer), a.from) || stored.param.dtype === "i32") return undefined;
+  if (!unitStride(stored, b.from) || !unitStride(k.buffer(a.from.buffer), a.from) || stored.param.dtype === "i32")
+    return undefined;
   const found: Contraction = { width: to, name, a, b, acc: last.acc };
   for (const t of last.by) {
     const scale = of(t);
@@ -66,9 +73,16 @@ export function contract(k: Tiles, c: Contraction): void {
     const { row: r } = k.rowOf(l.from, l.dst, row);
     return address(k.env, k.buffer(l.from.buffer), l.from, r, col);
   };
-  const count = (l: Load): Expr => (l.from.rowLimit === undefined || l.from.rows === undefined ? i32(l.dst.rows) : k.extent({ at: l.from.at[l.from.rows], limit: l.from.rowLimit }, l.dst.rows));
+  const count = (l: Load): Expr =>
+    l.from.rowLimit === undefined || l.from.rows === undefined
+      ? i32(l.dst.rows)
+      : k.extent({ at: l.from.at[l.from.rows], limit: l.from.rowLimit }, l.dst.rows);
   const scale = (l: Load | undefined): ScaleOf | undefined =>
-    l && ((row, block) => bound(k, c.name, times(block, i32(128)), () => load("f32.load", address(k.env, k.buffer(l.from.buffer), l.from, k.rowOf(l.from, l.dst, row).row, undefined))));
+    l &&
+    ((row, block) =>
+      bound(k, c.name, times(block, i32(128)), () =>
+        load("f32.load", address(k.env, k.buffer(l.from.buffer), l.from, k.rowOf(l.from, l.dst, row).row, undefined)),
+      ));
   bound(k, c.name, i32(0), () => {
     const outer = k.inside;
     k.inside = true;
@@ -84,7 +98,11 @@ export function contract(k: Tiles, c: Contraction): void {
         ...(k.buffer(c.a.from.buffer).param.dtype === "f32" ? { direct: (row: Expr): Expr => at(c.a, row, i32(0)) } : {}),
         scale: scale(c.aScale),
       },
-      b: { dtype: k.buffer(c.b.from.buffer).param.dtype as Stored, address: (row) => at(c.b, row, i32(0)), scale: scale(c.bScale) },
+      b: {
+        dtype: k.buffer(c.b.from.buffer).param.dtype as Stored,
+        address: (row) => at(c.b, row, i32(0)),
+        scale: scale(c.bScale),
+      },
       packed: plus(k.scratch, i32(k.reserve(packBytes(c.a.dst.rows, k.rowBytes(c.acc) / 4, c.width)))),
       sums: k.rowAt(c.acc, i32(0)),
       add: true,
@@ -153,14 +171,18 @@ function dotNt(k: Tiles, { dst, a, b }: Dot): void {
   const from = rowsA;
   const to = rowsB;
   k.home(dst);
-  if (dst.cols > 1) w.note(`columns of ${dst.name} past the bound of ${b.name} keep what they hold; they are masked where they are read`);
+  if (dst.cols > 1)
+    w.note(`columns of ${dst.name} past the bound of ${b.name} keep what they hold; they are masked where they are read`);
   product(w, {
     tile: { m: dst.rows, n: k.rowBytes(dst) / 4 },
     m: keep(w, k.rowCount(dst), "m"),
     n: keep(w, n, "n"),
     k: a.cols,
     a: {
-      eight: (row, c) => [load("v128.load", plus(from.row(row), times(c, i32(4)))), load("v128.load", plus(from.row(row), times(plus(c, i32(4)), i32(4))))],
+      eight: (row, c) => [
+        load("v128.load", plus(from.row(row), times(c, i32(4)))),
+        load("v128.load", plus(from.row(row), times(plus(c, i32(4)), i32(4)))),
+      ],
       one: (row, c) => load("f32.load", plus(from.row(row), times(c, i32(4)))),
       direct: from.row,
     },
@@ -190,7 +212,9 @@ function dotNn(k: Tiles, { dst, a, b }: Dot): void {
   const side = { dtype, row, stride, rows: mixed };
   if (dst.rows >= 4)
     w.loop("c", i32(0), i32(dst.cols), 8, (c) =>
-      w.loop("i", i32(0), fours, 4, (i) => mixBlock(w, { at: k.rowAt(a, i), stride: k.rowBytes(a) }, side, { at: k.rowAt(dst, i), stride: k.rowBytes(dst) }, c)),
+      w.loop("i", i32(0), fours, 4, (i) =>
+        mixBlock(w, { at: k.rowAt(a, i), stride: k.rowBytes(a) }, side, { at: k.rowAt(dst, i), stride: k.rowBytes(dst) }, c),
+      ),
     );
   w.loop("i1", fours, m, 1, (i) => mixRow(w, k.rowAt(a, i), side, k.rowAt(dst, i), dst.cols));
 }

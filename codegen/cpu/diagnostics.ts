@@ -13,13 +13,28 @@ export function unboundName(name: string, known: string[]): DiagnosticError {
 }
 
 export function unknownBuffer(kernel: string, name: string): DiagnosticError {
-  return new DiagnosticError(error("DSC4202", `kernel ${kernel}: ${name} is not one of its parameters`, { spans: [place(`kernel ${kernel}`)], help: "declare it among the kernel's buffers" }));
+  return new DiagnosticError(
+    error("DSC4202", `kernel ${kernel}: ${name} is not one of its parameters`, {
+      spans: [place(`kernel ${kernel}`)],
+      help: "declare it among the kernel's buffers",
+    }),
+  );
 }
 
 export function undefinedTile(kernel: string, name: string): DiagnosticError {
-  return new DiagnosticError(error("DSC4203", `kernel ${kernel}: tile ${name} is read before it is written`, { spans: [place(`kernel ${kernel}`)], help: "load it, fill it or compute it first" }));
+  return new DiagnosticError(
+    error("DSC4203", `kernel ${kernel}: tile ${name} is read before it is written`, {
+      spans: [place(`kernel ${kernel}`)],
+      help: "load it, fill it or compute it first",
+    }),
+  );
 }
 
 export function needsGrid(kernel: string): DiagnosticError {
-  return new DiagnosticError(error("DSC4204", `kernel ${kernel} does not begin with its grid`, { spans: [place(`kernel ${kernel}`)], help: "call k.grid({ ... }) first; a kernel of one cell has extents of 1" }));
+  return new DiagnosticError(
+    error("DSC4204", `kernel ${kernel} does not begin with its grid`, {
+      spans: [place(`kernel ${kernel}`)],
+      help: "call k.grid({ ... }) first; a kernel of one cell has extents of 1",
+    }),
+  );
 }

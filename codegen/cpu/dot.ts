@@ -10,14 +10,23 @@ export const bytesOf: Record<Stored, number> = { f32: 4, bf16: 2, e4m3: 1 };
 
 /** The two f32 vectors (even and odd columns, or for f32 the first and last four) of the 8 stored columns at an address. */
 export function widen8(w: Writer, dtype: Stored, at: Expr, offset: number, name: string): [Expr, Expr] {
-  if (dtype === "f32") return [get(w.define(`${name}_lo`, load("v128.load", at, offset))), get(w.define(`${name}_hi`, load("v128.load", at, offset + 16)))];
+  if (dtype === "f32")
+    return [
+      get(w.define(`${name}_lo`, load("v128.load", at, offset))),
+      get(w.define(`${name}_hi`, load("v128.load", at, offset + 16))),
+    ];
   const high = splatI(0xffff0000 | 0);
   if (dtype === "bf16") {
     const raw = get(w.define(name, load("v128.load", at, offset)));
-    return [get(w.define(`${name}_even`, ins("i32x4.shl", raw, i32(16)))), get(w.define(`${name}_odd`, ins("v128.and", raw, high)))];
+    return [
+      get(w.define(`${name}_even`, ins("i32x4.shl", raw, i32(16)))),
+      get(w.define(`${name}_odd`, ins("v128.and", raw, high))),
+    ];
   }
   // A code s eeee mmm moved up four bits is a bf16 whose exponent lacks 120; the sign bit comes from the sign extension.
-  const wide = get(w.define(name, ins("v128.and", ins("i16x8.shl", load("v128.load8x8_s", at, offset), i32(4)), splatI(0x87f087f0 | 0))));
+  const wide = get(
+    w.define(name, ins("v128.and", ins("i16x8.shl", load("v128.load8x8_s", at, offset), i32(4)), splatI(0x87f087f0 | 0))),
+  );
   const rebias = splat(2 ** 120);
   return [
     get(w.define(`${name}_even`, ins("f32x4.mul", ins("i32x4.shl", wide, i32(16)), rebias))),
@@ -28,7 +37,10 @@ export function widen8(w: Writer, dtype: Stored, at: Expr, offset: number, name:
 /** The same 8 columns in their own order. */
 export function widen8InOrder(w: Writer, dtype: Stored, at: Expr, offset: number, name: string): [Expr, Expr] {
   if (dtype === "f32") return widen8(w, dtype, at, offset, name);
-  const wide = dtype === "bf16" ? load("v128.load", at, offset) : ins("v128.and", ins("i16x8.shl", load("v128.load8x8_s", at, offset), i32(4)), splatI(0x87f087f0 | 0));
+  const wide =
+    dtype === "bf16"
+      ? load("v128.load", at, offset)
+      : ins("v128.and", ins("i16x8.shl", load("v128.load8x8_s", at, offset), i32(4)), splatI(0x87f087f0 | 0));
   const raw = get(w.define(name, wide));
   // Sixteen zero bits below every code: in this form an unpack of words, one instruction.
   const above = (first: number): Expr => ({
@@ -64,7 +76,9 @@ export function dotRows(w: Writer, { a, b, dtype, columns, acc }: Block): void {
     // The side with fewer rows waits in registers while the other streams by.
     if (a.length < b.length) {
       const xs = a.map((_, i) => [x(i, 0), x(i, 1)]);
-      for (const [j, at] of ups.entries()) for (const [half, v] of widen8(w, dtype, at, 0, `w${j}`).entries()) for (const i of a.keys()) add(acc[i][j], v, xs[i][half]);
+      for (const [j, at] of ups.entries())
+        for (const [half, v] of widen8(w, dtype, at, 0, `w${j}`).entries())
+          for (const i of a.keys()) add(acc[i][j], v, xs[i][half]);
     } else {
       const bs = ups.map((at, j) => widen8(w, dtype, at, 0, `w${j}`));
       for (const i of a.keys())

@@ -39,7 +39,10 @@ export function reads(s: Stmt): Read[] {
     case "reduce":
       return [{ tile: s.src, how: s.along }];
     case "dot":
-      return [{ tile: s.a, how: "a" }, { tile: s.b, how: "b" }];
+      return [
+        { tile: s.a, how: "a" },
+        { tile: s.b, how: "b" },
+      ];
     case "accumulate":
       return [s.acc, s.part, ...s.by].map((tile) => ({ tile, how: "element" }));
     case "scan":
@@ -74,7 +77,11 @@ export function factsOf(kernel: Kernel): Facts {
   return { lazy: lazyTiles(kernel, uses, defs), rows: rowsThatMatter(stmts, uses), padded };
 }
 
-function lazyTiles(kernel: Kernel, uses: Map<string, { stmt: Stmt; read: Read }[]>, defs: Map<string, Stmt[]>): Map<string, Stmt> {
+function lazyTiles(
+  kernel: Kernel,
+  uses: Map<string, { stmt: Stmt; read: Read }[]>,
+  defs: Map<string, Stmt[]>,
+): Map<string, Stmt> {
   const lazy = new Map<string, Stmt>();
   /** Statement of the same list where a lazy tile is finally evaluated. */
   const point = new Map<string, number>();
@@ -84,7 +91,13 @@ function lazyTiles(kernel: Kernel, uses: Map<string, { stmt: Stmt; read: Read }[
       visit(bodyOf(s));
       const tile = written(s);
       const used = tile ? (uses.get(tile.name) ?? []) : [];
-      if (!tile || !used.length || used.some((u) => u.stmt !== used[0].stmt || u.read.how !== used[0].read.how) || defs.get(tile.name)!.length !== 1) continue;
+      if (
+        !tile ||
+        !used.length ||
+        used.some((u) => u.stmt !== used[0].stmt || u.read.how !== used[0].read.how) ||
+        defs.get(tile.name)!.length !== 1
+      )
+        continue;
       if (s.kind !== "load" && s.kind !== "map" && s.kind !== "iota" && s.kind !== "fill") continue;
       const { stmt: user, read } = used[0];
       if (used.length > 1 && read.how !== "element") continue;
@@ -128,7 +141,10 @@ function independent(def: Stmt, between: Stmt, lazy: Map<string, Stmt>): boolean
 }
 
 /** Tiles joined by row-wise statements share their rows; they matter where the stores of the group say. */
-function rowsThatMatter(stmts: Stmt[], uses: Map<string, { stmt: Stmt; read: Read }[]>): Map<string, { at: Index; limit: Index }> {
+function rowsThatMatter(
+  stmts: Stmt[],
+  uses: Map<string, { stmt: Stmt; read: Read }[]>,
+): Map<string, { at: Index; limit: Index }> {
   const parent = new Map<string, string>();
   const find = (n: string): string => {
     const p = parent.get(n);
@@ -139,7 +155,13 @@ function rowsThatMatter(stmts: Stmt[], uses: Map<string, { stmt: Stmt; read: Rea
   };
   const tall = (t: Tile | undefined): t is Tile => !!t && t.rows > 1;
   for (const s of stmts) {
-    const tiles = [written(s), ...reads(s).filter((r) => r.how !== "b" && r.how !== "rows").map((r) => r.tile), ...(s.kind === "store" ? [s.src] : [])].filter(tall);
+    const tiles = [
+      written(s),
+      ...reads(s)
+        .filter((r) => r.how !== "b" && r.how !== "rows")
+        .map((r) => r.tile),
+      ...(s.kind === "store" ? [s.src] : []),
+    ].filter(tall);
     for (const t of tiles) parent.set(find(t.name), find(tiles[0].name));
   }
   const wanted = new Map<string, { at: Index; limit: Index } | null>();
@@ -149,8 +171,15 @@ function rowsThatMatter(stmts: Stmt[], uses: Map<string, { stmt: Stmt; read: Rea
     wanted.set(root, before === undefined || JSON.stringify(before) === JSON.stringify(key) ? key : null);
   };
   for (const s of stmts) {
-    if (s.kind === "store" && s.src.rows > 1) want(s.src.name, s.to.rowLimit !== undefined && s.to.rows !== undefined && !s.to.rowIndex ? { at: s.to.at[s.to.rows], limit: s.to.rowLimit } : null);
-    for (const r of reads(s)) if (r.tile.rows > 1 && (r.how === "b" || r.how === "rows" || r.how === "whole")) want(r.tile.name, null);
+    if (s.kind === "store" && s.src.rows > 1)
+      want(
+        s.src.name,
+        s.to.rowLimit !== undefined && s.to.rows !== undefined && !s.to.rowIndex
+          ? { at: s.to.at[s.to.rows], limit: s.to.rowLimit }
+          : null,
+      );
+    for (const r of reads(s))
+      if (r.tile.rows > 1 && (r.how === "b" || r.how === "rows" || r.how === "whole")) want(r.tile.name, null);
   }
   const out = new Map<string, { at: Index; limit: Index }>();
   for (const name of new Set([...uses.keys(), ...stmts.flatMap((s) => written(s)?.name ?? [])])) {

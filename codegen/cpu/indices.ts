@@ -12,7 +12,8 @@ export function inScope(env: Env, i: Index): boolean {
   return typeof i === "number" || (typeof i === "string" ? env.has(i) : inScope(env, i.a) && inScope(env, i.b));
 }
 
-const mayBeNegative = (i: Index): boolean => (typeof i === "object" ? i.op === "sub" || mayBeNegative(i.a) || mayBeNegative(i.b) : typeof i === "number" && i < 0);
+const mayBeNegative = (i: Index): boolean =>
+  typeof i === "object" ? i.op === "sub" || mayBeNegative(i.a) || mayBeNegative(i.b) : typeof i === "number" && i < 0;
 
 /** An index as an expression. Division and remainder floor; they are unsigned where nothing is subtracted. */
 export function index(env: Env, i: Index): Expr {
@@ -55,7 +56,11 @@ export function divide(op: "div" | "mod", a: Expr, b: Expr, signed: boolean): Ex
   const [x, y] = [constant(a), constant(b)];
   if (x !== undefined && y !== undefined && y !== 0) return i32(op === "div" ? Math.floor(x / y) : x - y * Math.floor(x / y));
   if (y !== undefined && y > 0 && (y & (y - 1)) === 0)
-    return op === "mod" ? ins("i32.and", a, i32(y - 1)) : y === 1 ? a : ins(signed ? "i32.shr_s" : "i32.shr_u", a, i32(31 - Math.clz32(y)));
+    return op === "mod"
+      ? ins("i32.and", a, i32(y - 1))
+      : y === 1
+        ? a
+        : ins(signed ? "i32.shr_s" : "i32.shr_u", a, i32(31 - Math.clz32(y)));
   if (!signed) return ins(op === "div" ? "i32.div_u" : "i32.rem_u", a, b);
   const rest = ins("i32.rem_s", ins("i32.add", ins("i32.rem_s", a, b), b), b);
   return op === "mod" ? rest : ins("i32.div_s", ins("i32.sub", a, rest), b);

@@ -77,7 +77,9 @@ function statement(k: Tiles, s: TileStmt): void {
       return;
     }
     case "when":
-      return w.when(ins(`i32.${s.test}${s.test === "lt" || s.test === "le" ? "_s" : ""}`, k.index(s.a), k.index(s.b)), () => statements(k, s.body));
+      return w.when(ins(`i32.${s.test}${s.test === "lt" || s.test === "le" ? "_s" : ""}`, k.index(s.a), k.index(s.b)), () =>
+        statements(k, s.body),
+      );
     case "scalar": {
       const at = address(k.env, k.buffer(s.buffer), { buffer: s.buffer, at: s.at }, undefined, undefined);
       k.env.set(s.name, get(w.define(s.name, load("i32.load", at))));
@@ -101,10 +103,14 @@ function statement(k: Tiles, s: TileStmt): void {
     case "dot":
       return dot(k, s);
     case "accumulate":
-      return k.fillWith(s.acc, [s.part, ...s.by].flatMap((t) => k.masks(t)), (r, c, count) => {
-        const term = s.by.reduce((v, t) => ins("f32x4.mul", v, k.value(t, r, c, count)), k.value(s.part, r, c, count));
-        return ins("f32x4.add", k.value(s.acc, r, c, count), term);
-      });
+      return k.fillWith(
+        s.acc,
+        [s.part, ...s.by].flatMap((t) => k.masks(t)),
+        (r, c, count) => {
+          const term = s.by.reduce((v, t) => ins("f32x4.mul", v, k.value(t, r, c, count)), k.value(s.part, r, c, count));
+          return ins("f32x4.add", k.value(s.acc, r, c, count), term);
+        },
+      );
     case "scan":
       k.home(s.dst);
       return scan(k, s);
@@ -115,14 +121,19 @@ function storeTile(k: Tiles, { src, to }: Extract<TileStmt, { kind: "store" }>):
   const { w } = k;
   const b = k.buffer(to.buffer);
   const { dtype } = b.param;
-  const rows = src.rows === 1 || to.rowIndex || to.rowLimit === undefined ? i32(src.rows) : k.extent({ at: to.at[to.rows!], limit: to.rowLimit }, src.rows);
+  const rows =
+    src.rows === 1 || to.rowIndex || to.rowLimit === undefined
+      ? i32(src.rows)
+      : k.extent({ at: to.at[to.rows!], limit: to.rowLimit }, src.rows);
   const own = to.cols !== undefined && to.colLimit !== undefined ? { at: to.at[to.cols], limit: to.colLimit } : undefined;
   const masks = k.masks(src);
   const outer = k.inside;
   // Columns that are not stored need no fill.
   k.inside = masks.every((m) => JSON.stringify(m) === JSON.stringify(own));
   w.loop(`r_${to.buffer}`, i32(0), rows, 1, (r) => {
-    const { row, ok } = to.rowIndex ? k.rowOf(to, src, r) : { row: to.rows === undefined ? undefined : plus(k.index(to.at[to.rows]), r), ok: undefined };
+    const { row, ok } = to.rowIndex
+      ? k.rowOf(to, src, r)
+      : { row: to.rows === undefined ? undefined : plus(k.index(to.at[to.rows]), r), ok: undefined };
     const end = own ? k.extent(own, src.cols) : i32(src.cols);
     const write = (c: Expr, count: 1 | 4): void => {
       const value = k.value(src, r, c, count);

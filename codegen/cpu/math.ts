@@ -20,7 +20,8 @@ export function keep(o: Temps, value: Expr, hint = "t"): Expr {
 const add = (a: Expr, b: Expr): Expr => ins("f32x4.add", a, b);
 const sub = (a: Expr, b: Expr): Expr => ins("f32x4.sub", a, b);
 const mul = (a: Expr, b: Expr): Expr => ins("f32x4.mul", a, b);
-const poly = (x: Expr, coefficients: number[]): Expr => coefficients.slice(1).reduce((sum, c) => add(mul(sum, x), splat(c)), splat(coefficients[0]));
+const poly = (x: Expr, coefficients: number[]): Expr =>
+  coefficients.slice(1).reduce((sum, c) => add(mul(sum, x), splat(c)), splat(coefficients[0]));
 
 /** e^x: x = n ln2 + r with |r| <= ln2/2, a degree-7 polynomial in r, and 2^n in two halves so that subnormal results round once. */
 export function exp(o: Temps, x: Expr): Expr {
@@ -80,7 +81,11 @@ export function codeE4m3(o: Temps, value: Expr): Expr {
   const a = keep(o, ins("f32x4.min", ins("f32x4.abs", x), splat(448)), "a");
   // Normal: drop 20 mantissa bits, rounding, and rebias by 120. Below 2^-6 the grid is uniform: adding 2^14 aligns its step with the last bit.
   const odd = ins("v128.and", ins("i32x4.shr_u", a, i32(20)), splatI(1));
-  const normal = ins("i32x4.sub", ins("i32x4.shr_u", ins("i32x4.add", a, ins("i32x4.add", odd, splatI(0x7ffff))), i32(20)), splatI(120 << 3));
+  const normal = ins(
+    "i32x4.sub",
+    ins("i32x4.shr_u", ins("i32x4.add", a, ins("i32x4.add", odd, splatI(0x7ffff))), i32(20)),
+    splatI(120 << 3),
+  );
   const small = ins("i32x4.sub", add(a, splat(16384)), splat(16384));
   const code = ins("v128.bitselect", small, normal, ins("f32x4.lt", a, splat(2 ** -6)));
   const signed = ins("v128.or", code, ins("v128.and", ins("i32x4.shr_u", x, i32(24)), splatI(0x80)));
@@ -111,7 +116,12 @@ export const minLanes = (o: Temps, value: Expr): Expr => fold(o, value, "f32x4.m
 
 function fold(o: Temps, value: Expr, vector: string, scalar: string): Expr {
   const x = keep(o, value, "x");
-  const swapped: Expr = { op: "i8x16.shuffle", imm: [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7], args: [x, x], type: "v128" };
+  const swapped: Expr = {
+    op: "i8x16.shuffle",
+    imm: [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7],
+    args: [x, x],
+    type: "v128",
+  };
   const y = keep(o, ins(vector, x, swapped), "pair");
   const lane = (i: number): Expr => ({ op: "f32x4.extract_lane", imm: [i], args: [y], type: "f32" });
   return ins(scalar, lane(0), lane(1));

@@ -38,7 +38,8 @@ export function mixBlock(w: Writer, a: Rows, b: Mixed, dst: Rows, c: Expr): void
     if (moving) w.push(set(moving, plus(get(moving), i32(b.stride!))));
   });
   const to = keep(w, plus(dst.at, times(c, i32(4))), "to");
-  for (const [i, pair] of sums.entries()) for (const half of [0, 1] as const) w.push(store("v128.store", to, get(pair[half]), i * dst.stride + 16 * half));
+  for (const [i, pair] of sums.entries())
+    for (const half of [0, 1] as const) w.push(store("v128.store", to, get(pair[half]), i * dst.stride + 16 * half));
 }
 
 /** Rows of b that one row of a takes at a time. */

@@ -18,7 +18,15 @@ export interface Opcode {
 
 const table: Record<string, Opcode> = {};
 
-function define(names: string, first: number, prefix: number | null, ins: ValType[], out: ValType | null, imm: Immediate = "none", align = 0): void {
+function define(
+  names: string,
+  first: number,
+  prefix: number | null,
+  ins: ValType[],
+  out: ValType | null,
+  imm: Immediate = "none",
+  align = 0,
+): void {
   names.split(" ").forEach((name, i) => {
     const code = first + i;
     if (name === "-") return;
@@ -42,7 +50,13 @@ define("i32.eqz", 0x45, null, [i], i);
 define("i32.eq i32.ne i32.lt_s i32.lt_u i32.gt_s i32.gt_u i32.le_s i32.le_u i32.ge_s i32.ge_u", 0x46, null, [i, i], i);
 define("f32.eq f32.ne f32.lt f32.gt f32.le f32.ge", 0x5b, null, [f, f], i);
 define("i32.clz i32.ctz", 0x67, null, [i], i);
-define("i32.add i32.sub i32.mul i32.div_s i32.div_u i32.rem_s i32.rem_u i32.and i32.or i32.xor i32.shl i32.shr_s i32.shr_u", 0x6a, null, [i, i], i);
+define(
+  "i32.add i32.sub i32.mul i32.div_s i32.div_u i32.rem_s i32.rem_u i32.and i32.or i32.xor i32.shl i32.shr_s i32.shr_u",
+  0x6a,
+  null,
+  [i, i],
+  i,
+);
 define("f32.abs f32.neg f32.ceil f32.floor f32.trunc f32.nearest f32.sqrt", 0x8b, null, [f], f);
 define("f32.add f32.sub f32.mul f32.div f32.min f32.max f32.copysign", 0x92, null, [f, f], f);
 define("f64.add f64.sub f64.mul f64.div", 0xa0, null, [d, d], d);

@@ -37,7 +37,8 @@ export function many(w: Writer, p: Product, whole: number): void {
   const width = panelOf(whole);
   w.loop("from", i32(0), i32(whole), width, (from) => {
     const left = ins("i32.sub", i32(whole), from);
-    const columns = whole % width === 0 ? i32(width) : get(w.define("columns", select(ins("i32.lt_u", left, i32(width)), left, i32(width))));
+    const columns =
+      whole % width === 0 ? i32(width) : get(w.define("columns", select(ins("i32.lt_u", left, i32(width)), left, i32(width))));
     const twos = keep(w, ins("i32.and", p.m, i32(-2)), "twos");
     const [a, a1, b] = p.inPlace ? inPlace(p, from) : packed(w, p, width, from, columns, twos);
     const sweep = (rows: Rows, from: Expr, to: Expr, countA: number, countB: number): void =>
@@ -48,7 +49,8 @@ export function many(w: Writer, p: Product, whole: number): void {
           const acc = is.map((_, r) => js.map((_, c) => w.local("v128", `sum${r}${c}`)));
           for (const l of acc.flat()) w.push(set(l, splat(0)));
           multiply(w, rows(i, countA), b(j, countB), columns, acc);
-          for (const [r, line] of acc.entries()) for (let c = 0; c < countB; c += 4) joinSums(w, sumAt(p, is[r], js[c]), line.slice(c, c + 4));
+          for (const [r, line] of acc.entries())
+            for (let c = 0; c < countB; c += 4) joinSums(w, sumAt(p, is[r], js[c]), line.slice(c, c + 4));
         }),
       );
     w.note("2 of a by 4 of b");
@@ -87,7 +89,8 @@ function packed(w: Writer, p: Product, width: number, from: Expr, columns: Expr,
     });
   const put = (to: Expr, group: number, d: number, pair: readonly [Expr, Expr], scale: Expr | undefined): void => {
     const by = scale && get(w.define("by", ins("f32x4.splat", scale)));
-    for (const [half, v] of pair.entries()) w.push(store("v128.store", to, by ? ins("f32x4.mul", v, by) : v, 16 * (half * group + d)));
+    for (const [half, v] of pair.entries())
+      w.push(store("v128.store", to, by ? ins("f32x4.mul", v, by) : v, 16 * (half * group + d)));
   };
   const packA = (rows: Expr[], group: number): void => {
     const to = get(w.define("to", plus(aAt, times(rows[0], i32(width * 4)))));
@@ -97,7 +100,9 @@ function packed(w: Writer, p: Product, width: number, from: Expr, columns: Expr,
       const column = plus(from, c);
       const at = lying && get(w.define("bytes", times(c, i32(4))));
       for (const [d, i] of rows.entries()) {
-        const pair = (lying ? widen8(w, "f32", plus(lying[d], at!), 0, "x") : p.a.eight(i, column).map((e) => get(w.define("x", e)))) as [Expr, Expr];
+        const pair = (
+          lying ? widen8(w, "f32", plus(lying[d], at!), 0, "x") : p.a.eight(i, column).map((e) => get(w.define("x", e)))
+        ) as [Expr, Expr];
         put(here, group, d, pair, p.a.scale?.(i, ins("i32.shr_u", column, i32(7))));
       }
     });
@@ -109,14 +114,22 @@ function packed(w: Writer, p: Product, width: number, from: Expr, columns: Expr,
   const last = get(w.define("last", ins("i32.sub", p.n, i32(1))));
   // A block of eight rows may reach past n: those rows are copies of the last.
   w.loop("j", i32(0), keep(w, ins("i32.and", plus(p.n, i32(7)), i32(-8)), "n8"), 4, (j) => {
-    const rows = [0, 1, 2, 3].map((d) => plus(j, i32(d))).map((row) => get(w.define("row_b", select(ins("i32.lt_u", row, last), row, last))));
+    const rows = [0, 1, 2, 3]
+      .map((d) => plus(j, i32(d)))
+      .map((row) => get(w.define("row_b", select(ins("i32.lt_u", row, last), row, last))));
     const size = { f32: 4, bf16: 2, e4m3: 1 }[p.b.dtype];
     const bs = rows.map((row) => get(w.define("b", plus(p.b.address(row), times(from, i32(size))))));
     const to = get(w.define("to", plus(bAt, times(j, i32(width * 4)))));
     w.loop("c", i32(0), columns, 8, (c) => {
       const here = get(w.define("here", plus(to, times(c, i32(16)))));
       for (const [d, b] of bs.entries())
-        put(here, 4, d, widen8InOrder(w, p.b.dtype, plus(b, times(c, i32(size))), 0, "w"), p.b.scale?.(rows[d], ins("i32.shr_u", plus(from, c), i32(7))));
+        put(
+          here,
+          4,
+          d,
+          widen8InOrder(w, p.b.dtype, plus(b, times(c, i32(size))), 0, "w"),
+          p.b.scale?.(rows[d], ins("i32.shr_u", plus(from, c), i32(7))),
+        );
     });
   });
   return [beside(aAt, 2), beside(aAt, 1), beside(bAt, 4)];
@@ -125,9 +138,13 @@ function packed(w: Writer, p: Product, width: number, from: Expr, columns: Expr,
 /** Adds the lanes of four sums to four neighbours in memory, each as (0 + 2) + (1 + 3). */
 function joinSums(w: Writer, at: Expr, sums: readonly Local[]): void {
   const pick = (a: Expr, b: Expr, lanes: readonly number[]): Expr => ({
-    op: "i8x16.shuffle", imm: lanes.flatMap((l) => [0, 1, 2, 3].map((byte) => 4 * l + byte)), args: [a, b], type: "v128",
+    op: "i8x16.shuffle",
+    imm: lanes.flatMap((l) => [0, 1, 2, 3].map((byte) => 4 * l + byte)),
+    args: [a, b],
+    type: "v128",
   });
-  const halves = (a: Expr, b: Expr): Expr => get(w.define("half", ins("f32x4.add", pick(a, b, [0, 4, 1, 5]), pick(a, b, [2, 6, 3, 7]))));
+  const halves = (a: Expr, b: Expr): Expr =>
+    get(w.define("half", ins("f32x4.add", pick(a, b, [0, 4, 1, 5]), pick(a, b, [2, 6, 3, 7]))));
   const [x, y] = [halves(get(sums[0]), get(sums[1])), halves(get(sums[2]), get(sums[3]))];
   const to = get(w.define("to", at));
   const joined = ins("f32x4.add", pick(x, y, [0, 1, 4, 5]), pick(x, y, [2, 3, 6, 7]));
@@ -140,7 +157,8 @@ function multiply(w: Writer, a: ReturnType<Rows>, b: ReturnType<Rows>, columns: 
   const [as, bs] = [a.streams.map(cursor), b.streams.map(cursor)];
   // Four columns a turn: with eight, the compiler loads all first, and more values are alive than there are registers.
   w.loop("c", i32(0), columns, 4, () => {
-    const value = (s: { at: Local }[], l: Lane, name: string): Expr => get(w.define(name, load("v128.load", get(s[l.stream].at), l.offset)));
+    const value = (s: { at: Local }[], l: Lane, name: string): Expr =>
+      get(w.define(name, load("v128.load", get(s[l.stream].at), l.offset)));
     const rows = b.lanes.map((l) => value(bs, l, "w"));
     for (const [i, l] of a.lanes.entries()) {
       const x = value(as, l, "x");

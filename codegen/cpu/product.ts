@@ -57,13 +57,24 @@ function few(w: Writer, p: Product, whole: number): void {
   for (const shape of shapes) {
     const end = shape.a === 1 ? p.m : keep(w, ins("i32.and", p.m, i32(-shape.a)), "end");
     w.note(`${shape.a} of a by ${shape.b} of b`);
-    w.loop("i", done, end, shape.a, (i) => blocks(w, p, whole, rowOf, Array.from({ length: shape.a }, (_, d) => plus(i, i32(d))), shape.b));
+    w.loop("i", done, end, shape.a, (i) =>
+      blocks(
+        w,
+        p,
+        whole,
+        rowOf,
+        Array.from({ length: shape.a }, (_, d) => plus(i, i32(d))),
+        shape.b,
+      ),
+    );
     done = end;
   }
 }
 
 function clearSums(w: Writer, p: Product): void {
-  w.loop("i", i32(0), p.m, 1, (i) => w.loop("j", i32(0), i32(p.tile.n), 4, (j) => w.push(store("v128.store", sumAt(p, i, j), splat(0)))));
+  w.loop("i", i32(0), p.m, 1, (i) =>
+    w.loop("j", i32(0), i32(p.tile.n), 4, (j) => w.push(store("v128.store", sumAt(p, i, j), splat(0)))),
+  );
 }
 
 function pack(w: Writer, p: Product, whole: number, rowOf: (i: Expr) => Expr): void {
@@ -87,7 +98,16 @@ function blocks(w: Writer, p: Product, whole: number, rowOf: (i: Expr) => Expr, 
   w.loop("j", i32(0), gap, 1, (j) => {
     const js = Array.from({ length: most }, (_, d) => (d === 0 ? j : keep(w, plus(j, times(gap, i32(d))), "row")));
     const rows = js.map((row, d) => (d === 0 ? row : get(w.define("row_b", select(ins("i32.lt_u", row, last), row, last)))));
-    block(w, p, whole, is, js, as, rows, rows.map((row, d) => get(w.define(`b${d}`, p.b.address(row)))));
+    block(
+      w,
+      p,
+      whole,
+      is,
+      js,
+      as,
+      rows,
+      rows.map((row, d) => get(w.define(`b${d}`, p.b.address(row)))),
+    );
   });
 }
 
@@ -109,7 +129,16 @@ function addSums(w: Writer, p: Product, is: Expr[], js: Expr[], total: Local[][]
 }
 
 /** Scales change every 128 columns: each part is multiplied once, lanes still apart. */
-function scaledBlocks(w: Writer, p: Product, whole: number, is: Expr[], as: Expr[], rows: Expr[], bs: Expr[], total: Local[][]): void {
+function scaledBlocks(
+  w: Writer,
+  p: Product,
+  whole: number,
+  is: Expr[],
+  as: Expr[],
+  rows: Expr[],
+  bs: Expr[],
+  total: Local[][],
+): void {
   const part = as.map((_, i) => bs.map((_, j) => w.local("v128", `part${i}${j}`)));
   w.loop("block", i32(0), i32(whole), 128, (from) => {
     for (const l of part.flat()) w.push(set(l, splat(0)));

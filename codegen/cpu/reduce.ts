@@ -31,7 +31,17 @@ function tree(k: Tiles, t: Tile, r: Expr): Expr {
     const inside = Math.min(4, t.cols - c);
     if (inside <= 0) parts.push(undefined);
     else if (inside === 4) parts.push(load("v128.load", row, 4 * c));
-    else parts.push(ins("v128.and", load("v128.load", row, 4 * c), withImm("v128.const", Array.from({ length: 16 }, (_, i) => (i < 4 * inside ? 255 : 0)))));
+    else
+      parts.push(
+        ins(
+          "v128.and",
+          load("v128.load", row, 4 * c),
+          withImm(
+            "v128.const",
+            Array.from({ length: 16 }, (_, i) => (i < 4 * inside ? 255 : 0)),
+          ),
+        ),
+      );
   }
   while (parts.length > 1) {
     const half = parts.length / 2;
@@ -55,7 +65,17 @@ function fold(k: Tiles, s: Reduce, r: Expr): Expr {
   k.columns(src.cols, k.masks(src), (c, count) => {
     const v = k.value(src, r, c, count);
     // A single column arrives in every lane: a sum must count it once.
-    const term = count === 1 && op === "sum" ? ins("v128.and", v, withImm("v128.const", Array.from({ length: 16 }, (_, i) => (i < 4 ? 255 : 0)))) : v;
+    const term =
+      count === 1 && op === "sum"
+        ? ins(
+            "v128.and",
+            v,
+            withImm(
+              "v128.const",
+              Array.from({ length: 16 }, (_, i) => (i < 4 ? 255 : 0)),
+            ),
+          )
+        : v;
     k.w.push(set(acc, ins(step, get(acc), term)));
   });
   if (float) return op === "sum" ? sumLanes(k.w, get(acc)) : op === "max" ? maxLanes(k.w, get(acc)) : minLanes(k.w, get(acc));

@@ -8,7 +8,23 @@ import { tilesOf, type Facts } from "./facts.ts";
 import { greater, index, inScope, lesser } from "./indices.ts";
 import { keep } from "./math.ts";
 import { address, load1, load4, surelyInside, unitStride, type Buffer } from "./place.ts";
-import { constant, get, i32, ins, load, plus, select, set, splat, splatI, store, times, withImm, type Expr, type Local } from "./wasm.ts";
+import {
+  constant,
+  get,
+  i32,
+  ins,
+  load,
+  plus,
+  select,
+  set,
+  splat,
+  splatI,
+  store,
+  times,
+  withImm,
+  type Expr,
+  type Local,
+} from "./wasm.ts";
 import type { Writer } from "./writer.ts";
 
 type Home = { kind: "local"; local: Local } | { kind: "memory"; at: number; rowBytes: number };
@@ -228,7 +244,8 @@ export class Tiles {
   }
 
   masksOf(s: Stmt): Mask[] {
-    if (s.kind === "load") return s.from.colLimit !== undefined && s.dst.cols > 1 ? [{ at: s.from.at[s.from.cols!], limit: s.from.colLimit }] : [];
+    if (s.kind === "load")
+      return s.from.colLimit !== undefined && s.dst.cols > 1 ? [{ at: s.from.at[s.from.cols!], limit: s.from.colLimit }] : [];
     if (s.kind === "map") return tilesOf(s.expr).flatMap((t) => this.masks(t));
     return [];
   }

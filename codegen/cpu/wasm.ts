@@ -51,7 +51,10 @@ export function ins(op: string, ...args: Expr[]): Expr {
 export const load = (op: string, at: Expr, offset = 0): Expr => withImm(op, [offset], at);
 
 /** A store, with its constant byte offset. */
-export const store = (op: string, at: Expr, value: Expr, offset = 0): Stmt => ({ kind: "do", value: withImm(op, [offset], at, value) });
+export const store = (op: string, at: Expr, value: Expr, offset = 0): Stmt => ({
+  kind: "do",
+  value: withImm(op, [offset], at, value),
+});
 
 /** An instruction with immediates. */
 export function withImm(op: string, imm: readonly number[], ...args: Expr[]): Expr {
@@ -59,7 +62,8 @@ export function withImm(op: string, imm: readonly number[], ...args: Expr[]): Ex
   if (!o) throw new TypeError(`no such instruction: ${op}`);
   const needs: Record<Immediate, number[]> = { none: [0], mem: [1], lane: [1], "mem lane": [2], const: [1, 16], shuffle: [16] };
   const types = args.map((a) => a.type).join(" ");
-  if (types !== o.ins.join(" ") || !needs[o.imm].includes(imm.length)) throw new TypeError(`${op} takes (${o.ins.join(" ")}), got (${types})`);
+  if (types !== o.ins.join(" ") || !needs[o.imm].includes(imm.length))
+    throw new TypeError(`${op} takes (${o.ins.join(" ")}), got (${types})`);
   return { op, imm, args, type: o.out };
 }
 
@@ -74,7 +78,8 @@ export const select = (cond: Expr, yes: Expr, no: Expr): Expr => ({ op: "select"
 export const call = (func: WasmFunc, ...args: Expr[]): Expr => ({ op: "call", func, args, type: func.result });
 
 /** The value of an i32 constant, else undefined. */
-export const constant = (e: Expr): number | undefined => (e.op === "i32.const" ? (e as { imm: readonly number[] }).imm[0] : undefined);
+export const constant = (e: Expr): number | undefined =>
+  e.op === "i32.const" ? (e as { imm: readonly number[] }).imm[0] : undefined;
 
 /** a + b, folding constants; sums keep their constant on the right, where loads take it as an offset. */
 export function plus(a: Expr, b: Expr): Expr {

@@ -99,7 +99,8 @@ function head(e: Expr): string {
   }
 }
 
-const number = (n: number): string => (n === Infinity ? "inf" : n === -Infinity ? "-inf" : n !== n ? "nan" : Object.is(n, -0) ? "-0" : String(n));
+const number = (n: number): string =>
+  n === Infinity ? "inf" : n === -Infinity ? "-inf" : n !== n ? "nan" : Object.is(n, -0) ? "-0" : String(n);
 
 /** As floats where the bits are a plain float, else as hexadecimal words. */
 function constantVector(bytes: readonly number[]): string {

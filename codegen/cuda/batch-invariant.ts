@@ -14,4 +14,5 @@ export function withoutCases(choice: Choice): Choice {
 }
 
 /** Whether a size is one of the whole batch; those of one sequence do not see the others. */
-const mentionsRows = (s: Size): boolean => (typeof s === "string" ? s === "T" || s === "B" : typeof s === "object" && s.of.some(mentionsRows));
+const mentionsRows = (s: Size): boolean =>
+  typeof s === "string" ? s === "T" || s === "B" : typeof s === "object" && s.of.some(mentionsRows);

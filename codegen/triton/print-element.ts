@@ -6,7 +6,12 @@ import { unknownBuffer } from "./diagnostics.ts";
 
 export const isSingle = (t: Tile): boolean => t.rows === 1 && t.cols === 1;
 export const tlType = (t: { dtype: Scalar }): string => (t.dtype === "f32" ? "tl.float32" : "tl.int32");
-export const pointerTypes: Readonly<Record<BufferParam["dtype"], string>> = { f32: "*fp32", bf16: "*bf16", e4m3: "*u8", i32: "*i32" };
+export const pointerTypes: Readonly<Record<BufferParam["dtype"], string>> = {
+  f32: "*fp32",
+  bf16: "*bf16",
+  e4m3: "*u8",
+  i32: "*i32",
+};
 
 /** A constant; f32 constants are written with a point, so that they stay floating. */
 export function literal(v: number, type: Scalar): string {
@@ -20,8 +25,13 @@ export function literal(v: number, type: Scalar): string {
   return String(f);
 }
 
-const words = new Set("and as assert break class continue def del elif else except finally for from global if import in is lambda nonlocal not or pass raise return try while with yield None True False tl triton range min max sum wide cell r c".split(" "));
-const mayBeNegative = (i: Index): boolean => (typeof i === "object" ? i.op === "sub" || mayBeNegative(i.a) || mayBeNegative(i.b) : typeof i === "number" && i < 0);
+const words = new Set(
+  "and as assert break class continue def del elif else except finally for from global if import in is lambda nonlocal not or pass raise return try while with yield None True False tl triton range min max sum wide cell r c".split(
+    " ",
+  ),
+);
+const mayBeNegative = (i: Index): boolean =>
+  typeof i === "object" ? i.op === "sub" || mayBeNegative(i.a) || mayBeNegative(i.b) : typeof i === "number" && i < 0;
 const padded = (n: number, least: number): number => (n === 1 ? 1 : Math.max(least, 2 ** Math.ceil(Math.log2(n))));
 
 export class Elements {
@@ -94,7 +104,10 @@ export class Elements {
 
   /** Conditions that leave the padding out. */
   padding(t: Tile): string[] {
-    return [...(this.rows(t) !== t.rows ? [`(${this.r(t)} < ${t.rows})`] : []), ...(this.cols(t) !== t.cols ? [`(${this.c(t)} < ${t.cols})`] : [])];
+    return [
+      ...(this.rows(t) !== t.rows ? [`(${this.r(t)} < ${t.rows})`] : []),
+      ...(this.cols(t) !== t.cols ? [`(${this.c(t)} < ${t.cols})`] : []),
+    ];
   }
 
   note(name: string, from: Index, limit: Index, step: number): void {
@@ -141,7 +154,8 @@ export class Elements {
         const move = axis === p.rows && t.rows > 1 ? this.r(t) : axis === p.cols && t.cols > 1 ? this.c(t) : "";
         const limit = axis === p.rows ? p.rowLimit : axis === p.cols ? p.colLimit : undefined;
         text = !move ? this.index(at) : at === 0 ? move : `${this.index(at, "+")} + ${move}`;
-        if (!this.inside(at, limit, !move ? 1 : axis === p.rows ? t.rows : t.cols)) masks.push(`(${text} < ${this.index(limit!, "+")})`);
+        if (!this.inside(at, limit, !move ? 1 : axis === p.rows ? t.rows : t.cols))
+          masks.push(`(${text} < ${this.index(limit!, "+")})`);
       }
       const stride = b.strides[axis];
       if (stride === 0 || text === "0") continue;
@@ -156,7 +170,8 @@ export class Elements {
     const { dtype } = this.buffer(p.buffer);
     const { pointers, mask } = this.place(p, t);
     if (!mask) return widened(dtype, `tl.load(${pointers})`);
-    if (dtype !== "e4m3" && (dtype !== "bf16" || fill === 0)) return widened(dtype, `tl.load(${pointers}, mask=${mask}, other=${literal(fill, dtype === "i32" ? "i32" : "f32")})`);
+    if (dtype !== "e4m3" && (dtype !== "bf16" || fill === 0))
+      return widened(dtype, `tl.load(${pointers}, mask=${mask}, other=${literal(fill, dtype === "i32" ? "i32" : "f32")})`);
     const raw = widened(dtype, `tl.load(${pointers}, mask=${mask}, other=0)`);
     return fill === 0 ? raw : `tl.where(${mask}, ${raw}, ${literal(fill, "f32")})`;
   }
@@ -176,7 +191,8 @@ export class Elements {
   stored(p: Place, t: Tile): string {
     const { dtype } = this.buffer(p.buffer);
     const { pointers, mask } = this.place(p, t);
-    const value = dtype === "e4m3" ? `to_e4m3(${this.tile(t)})` : dtype === "bf16" ? `${this.tile(t)}.to(tl.bfloat16)` : this.tile(t);
+    const value =
+      dtype === "e4m3" ? `to_e4m3(${this.tile(t)})` : dtype === "bf16" ? `${this.tile(t)}.to(tl.bfloat16)` : this.tile(t);
     return `tl.store(${pointers}, ${value}${mask ? `, mask=${mask}` : ""})`;
   }
 
@@ -224,9 +240,25 @@ export class Elements {
   }
 }
 
-const widened = (dtype: BufferParam["dtype"], raw: string): string => (dtype === "bf16" ? `${raw}.to(tl.float32)` : dtype === "e4m3" ? `from_e4m3(${raw})` : raw);
+const widened = (dtype: BufferParam["dtype"], raw: string): string =>
+  dtype === "bf16" ? `${raw}.to(tl.float32)` : dtype === "e4m3" ? `from_e4m3(${raw})` : raw;
 
 const real: Readonly<Record<string, string>> = {
-  abs: "tl.abs", exp: "tl.exp", log: "tl.log", sqrt: "tl.sqrt_rn", floor: "tl.floor", pow2ceil: "pow2_ceil", div: "tl.div_rn", mod: "remainder_f32", max: "tl.maximum", min: "tl.minimum",
+  abs: "tl.abs",
+  exp: "tl.exp",
+  log: "tl.log",
+  sqrt: "tl.sqrt_rn",
+  floor: "tl.floor",
+  pow2ceil: "pow2_ceil",
+  div: "tl.div_rn",
+  mod: "remainder_f32",
+  max: "tl.maximum",
+  min: "tl.minimum",
 };
-const integer: Readonly<Record<string, string>> = { abs: "tl.abs", div: "quotient", mod: "remainder_i32", max: "tl.maximum", min: "tl.minimum" };
+const integer: Readonly<Record<string, string>> = {
+  abs: "tl.abs",
+  div: "quotient",
+  mod: "remainder_i32",
+  max: "tl.maximum",
+  min: "tl.minimum",
+};

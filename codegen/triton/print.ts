@@ -42,7 +42,9 @@ export function printTriton(kernel: Kernel): TritonText {
   const ranges = [...el.ranges].map(([name, text]) => `    ${name} = ${text}`);
   const body = [...printer.lines.slice(0, 1), ...ranges, ...printer.lines.slice(1)].join("\n");
   const args = [...kernel.params.map((p) => el.of(p.name)), ...kernel.dims.map((d) => el.of(d))];
-  const fixed = kernel.dims.length ? `@triton.jit(do_not_specialize=[${kernel.dims.map((d) => `"${el.of(d)}"`).join(", ")}])` : "@triton.jit";
+  const fixed = kernel.dims.length
+    ? `@triton.jit(do_not_specialize=[${kernel.dims.map((d) => `"${el.of(d)}"`).join(", ")}])`
+    : "@triton.jit";
   const source = `# ${kernel.summary}
 ${kernel.params.map((p) => `#   ${printParameter(p)}`).join("\n")}
 # Origin: tile program ${kernel.name}. Compile with enable_fp_fusion=False.
@@ -61,7 +63,10 @@ ${[...helpersFor(body, printer.trees), `${fixed}\ndef ${kernel.name}(${args.join
     params: kernel.params.map((p) => ({ kind: "buffer", name: p.name, dtype: p.dtype, access: p.access })),
     dims: [...kernel.dims],
     grid: cellsOf(grid.axes),
-    signature: Object.fromEntries([...kernel.params.map((p) => [el.of(p.name), pointerTypes[p.dtype]]), ...kernel.dims.map((d) => [el.of(d), "i32"])]),
+    signature: Object.fromEntries([
+      ...kernel.params.map((p) => [el.of(p.name), pointerTypes[p.dtype]]),
+      ...kernel.dims.map((d) => [el.of(d), "i32"]),
+    ]),
     options: { enable_fp_fusion: false, num_warps: all.some((s) => s.kind === "dot") ? 8 : largest <= 512 ? 1 : 4 },
   };
 }
@@ -79,9 +84,16 @@ function narrowOperands(el: Elements): ReadonlyMap<string, boolean> {
     const stored = el.buffer(load.from.buffer).dtype;
     return stored === "bf16" || stored === "e4m3" ? stored : undefined;
   };
-  const products = stmts.filter((s) => s.kind === "dot").filter((s) => !isRow(s) && dtype(s.a) !== undefined && dtype(s.a) === dtype(s.b));
+  const products = stmts
+    .filter((s) => s.kind === "dot")
+    .filter((s) => !isRow(s) && dtype(s.a) !== undefined && dtype(s.a) === dtype(s.b));
   const names = new Set(products.flatMap((s) => [s.a.name, s.b.name]));
-  return new Map([...names].map((n) => [n, stmts.some((s) => !products.includes(s as (typeof products)[number]) && tilesRead(s).some((t) => t.name === n))]));
+  return new Map(
+    [...names].map((n) => [
+      n,
+      stmts.some((s) => !products.includes(s as (typeof products)[number]) && tilesRead(s).some((t) => t.name === n)),
+    ]),
+  );
 }
 
 class Printer {
@@ -109,14 +121,23 @@ class Printer {
   axes(grid: Grid): void {
     const { el } = this;
     const count = (a: Grid["axes"][number]): string =>
-      a.tile === 1 ? el.index(a.extent, "*") : typeof a.extent === "number" ? String(Math.ceil(a.extent / a.tile)) : `((${el.index(a.extent)} + ${a.tile - 1}) // ${a.tile})`;
+      a.tile === 1
+        ? el.index(a.extent, "*")
+        : typeof a.extent === "number"
+          ? String(Math.ceil(a.extent / a.tile))
+          : `((${el.index(a.extent)} + ${a.tile - 1}) // ${a.tile})`;
     if (grid.axes.length > 1) this.add("cell = tl.program_id(0)");
     grid.axes.forEach((a, i) => {
-      const below = grid.axes.slice(i + 1).map(count).filter((n) => n !== "1");
+      const below = grid.axes
+        .slice(i + 1)
+        .map(count)
+        .filter((n) => n !== "1");
       let own = grid.axes.length > 1 ? "cell" : "tl.program_id(0)";
       if (below.length) own += ` // ${below.length > 1 ? `(${below.join(" * ")})` : below[0]}`;
       if (i > 0) own = count(a) === "1" ? "0" : `${own} % ${count(a)}`;
-      this.add(`${el.of(a.name)} = ${a.tile === 1 ? own : `${own.includes(" ") ? `(${own})` : own} * ${a.tile}`}  # grid ${a.name} < ${el.index(a.extent)}${a.tile === 1 ? "" : ` by ${a.tile}`}`);
+      this.add(
+        `${el.of(a.name)} = ${a.tile === 1 ? own : `${own.includes(" ") ? `(${own})` : own} * ${a.tile}`}  # grid ${a.name} < ${el.index(a.extent)}${a.tile === 1 ? "" : ` by ${a.tile}`}`,
+      );
       el.note(a.name, 0, a.extent, a.tile);
     });
   }
@@ -137,7 +158,9 @@ class Printer {
   private assign(dst: Tile, value: string, extents: readonly [number, number]): void {
     const full = extents[0] === dst.rows && extents[1] === dst.cols;
     const type = tlType(dst);
-    this.add(`${this.el.tile(dst)} = ${full ? value : isSingle(dst) ? `tl.full((), 0, ${type}) + ${value}` : `tl.zeros(${this.el.shape(dst)}, ${type}) + ${value}`}`);
+    this.add(
+      `${this.el.tile(dst)} = ${full ? value : isSingle(dst) ? `tl.full((), 0, ${type}) + ${value}` : `tl.zeros(${this.el.shape(dst)}, ${type}) + ${value}`}`,
+    );
   }
 
   private statement(s: Stmt): void {
@@ -151,18 +174,27 @@ class Printer {
         el.note(s.name, s.from, s.to, s.step);
         return this.nest(`for ${el.of(s.name)} in range(${el.index(s.from)}, ${el.index(s.to)}, ${s.step}):`, s.body);
       case "when":
-        return this.nest(`if ${el.index(s.a, "+")} ${{ lt: "<", le: "<=", eq: "==", ne: "!=" }[s.test]} ${el.index(s.b, "+")}:`, s.body);
+        return this.nest(
+          `if ${el.index(s.a, "+")} ${{ lt: "<", le: "<=", eq: "==", ne: "!=" }[s.test]} ${el.index(s.b, "+")}:`,
+          s.body,
+        );
       case "scalar":
-        return this.add(`${el.of(s.name)} = tl.load(${el.place({ buffer: s.buffer, at: s.at }, { name: "", rows: 1, cols: 1, dtype: "i32" }).pointers})`);
+        return this.add(
+          `${el.of(s.name)} = tl.load(${el.place({ buffer: s.buffer, at: s.at }, { name: "", rows: 1, cols: 1, dtype: "i32" }).pointers})`,
+        );
       case "peek": {
         if (isSingle(s.from)) return this.add(`${el.of(s.name)} = ${el.tile(s.from)}`);
-        const first = [...(s.from.rows > 1 ? [`(${el.r(s.from)} == 0)`] : []), ...(s.from.cols > 1 ? [`(${el.c(s.from)} == 0)`] : [])].join(" & ");
+        const first = [
+          ...(s.from.rows > 1 ? [`(${el.r(s.from)} == 0)`] : []),
+          ...(s.from.cols > 1 ? [`(${el.c(s.from)} == 0)`] : []),
+        ].join(" & ");
         return this.add(`${el.of(s.name)} = tl.sum(tl.where(${first}, ${el.tile(s.from)}, 0))`);
       }
       case "load": {
         // A gather by one index, or a load that nothing moves along, gives fewer elements than the tile.
         const moves = (axis: number | undefined, extent: number): boolean => extent === 1 || axis !== undefined;
-        if (!moves(s.from.rows, s.dst.rows) || !moves(s.from.cols, s.dst.cols)) throw cannotSay(name, "load", `${printStatement(s)}: an extent above 1 lies along no axis of the buffer`);
+        if (!moves(s.from.rows, s.dst.rows) || !moves(s.from.cols, s.dst.cols))
+          throw cannotSay(name, "load", `${printStatement(s)}: an extent above 1 lies along no axis of the buffer`);
         if (!this.narrow.has(s.dst.name)) return this.add(`${el.tile(s.dst)} = ${el.loaded(s.from, s.dst, s.fill)}`);
         this.add(`${el.asStored(s.dst)} = ${el.raw(s.from, s.dst)}`);
         if (this.narrow.get(s.dst.name)) this.add(`${el.tile(s.dst)} = ${el.asStored(s.dst)}.to(tl.float32)`);
@@ -173,7 +205,9 @@ class Printer {
         if (this.shared.has(s.to.buffer)) this.add("tl.debug_barrier()  # read again below");
         return;
       case "fill":
-        return this.add(`${el.tile(s.dst)} = tl.full(${isSingle(s.dst) ? "()" : el.shape(s.dst)}, ${literal(s.value, s.dst.dtype)}, ${tlType(s.dst)})`);
+        return this.add(
+          `${el.tile(s.dst)} = tl.full(${isSingle(s.dst) ? "()" : el.shape(s.dst)}, ${literal(s.value, s.dst.dtype)}, ${tlType(s.dst)})`,
+        );
       case "iota": {
         const along = s.along === "rows" ? el.r(s.dst) : el.c(s.dst);
         const value = along === "0" ? el.index(s.from) : s.from === 0 ? along : `${el.index(s.from, "+")} + ${along}`;
@@ -189,13 +223,20 @@ class Printer {
         // tl.dot takes matrices; a row, or a column, is multiplied and added up.
         if (isRow(s)) return this.add(`${el.tile(s.dst)} = ${this.rowDot(s)}`);
         // Stored operands meet on the tensor cores as they are: products are exact, sums f32. Their loads left zeros in the padding.
-        if (this.narrow.has(s.a.name) && this.narrow.has(s.b.name)) return this.add(`${el.tile(s.dst)} = tl.dot(${el.asStored(s.a)}, ${s.form === "nt" ? `tl.trans(${el.asStored(s.b)})` : el.asStored(s.b)})`);
+        if (this.narrow.has(s.a.name) && this.narrow.has(s.b.name))
+          return this.add(
+            `${el.tile(s.dst)} = tl.dot(${el.asStored(s.a)}, ${s.form === "nt" ? `tl.trans(${el.asStored(s.b)})` : el.asStored(s.b)})`,
+          );
         const b = this.cleared(s.b);
-        return this.add(`${el.tile(s.dst)} = tl.dot(${this.cleared(s.a)}, ${s.form === "nt" ? `tl.trans(${b})` : b}, input_precision="ieee")`);
+        return this.add(
+          `${el.tile(s.dst)} = tl.dot(${this.cleared(s.a)}, ${s.form === "nt" ? `tl.trans(${b})` : b}, input_precision="ieee")`,
+        );
       }
       case "scan": {
         if (isSingle(s.src)) return this.add(`${el.tile(s.dst)} = tl.full((), 0, tl.int32)`);
-        return this.add(`${el.tile(s.dst)} = tl.cumsum(${el.tile(s.src)}, axis=${s.src.rows > 1 || el.flat ? 0 : 1}) - ${el.tile(s.src)}`);
+        return this.add(
+          `${el.tile(s.dst)} = tl.cumsum(${el.tile(s.src)}, axis=${s.src.rows > 1 || el.flat ? 0 : 1}) - ${el.tile(s.src)}`,
+        );
       }
     }
   }
@@ -211,7 +252,10 @@ class Printer {
     const { a, b, dst, form } = s;
     const [u, v] = [this.cleared(a), this.cleared(b)];
     const turned = (t: Tile, value: string): string => (isSingle(t) ? value : `tl.trans(${value})`);
-    const added = (value: string, axis: number): string => (isSingle(dst) ? `tl.sum(tl.reshape(${value}, (${this.el.cols(a)},)), axis=0)` : `tl.sum(${value}, axis=${axis})[${dst.cols === 1 ? ":, None" : "None, :"}]`);
+    const added = (value: string, axis: number): string =>
+      isSingle(dst)
+        ? `tl.sum(tl.reshape(${value}, (${this.el.cols(a)},)), axis=0)`
+        : `tl.sum(${value}, axis=${axis})[${dst.cols === 1 ? ":, None" : "None, :"}]`;
     // The outer product of a column and a row.
     if (a.cols === 1) return `${u} * ${form === "nt" ? turned(b, v) : v}`;
     if (this.el.flat) return `tl.sum(${u} * ${v}, axis=0)`;
@@ -223,9 +267,21 @@ class Printer {
     const { el } = this;
     const { src, op } = s;
     const along = s.along === "cols" ? src.cols : src.rows;
-    if (along === 1) return op === "argmax" ? (isSingle(s.dst) ? "tl.full((), 0, tl.int32)" : `tl.zeros(${el.shape(s.dst)}, tl.int32)`) : el.tile(src);
+    if (along === 1)
+      return op === "argmax"
+        ? isSingle(s.dst)
+          ? "tl.full((), 0, tl.int32)"
+          : `tl.zeros(${el.shape(s.dst)}, tl.int32)`
+        : el.tile(src);
     const float = src.dtype === "f32";
-    const neutral = op === "sum" ? literal(0, src.dtype) : float ? literal(op === "min" ? Infinity : -Infinity, "f32") : op === "min" ? "2147483647" : "-2147483648";
+    const neutral =
+      op === "sum"
+        ? literal(0, src.dtype)
+        : float
+          ? literal(op === "min" ? Infinity : -Infinity, "f32")
+          : op === "min"
+            ? "2147483647"
+            : "-2147483648";
     const mask = el.padding(src).join(" & ");
     const value = mask ? `tl.where(${mask}, ${el.tile(src)}, ${neutral})` : el.tile(src);
     if (op === "sum" && float && s.along === "cols" && along <= 128) {
@@ -234,7 +290,8 @@ class Printer {
       if (el.flat) return `${name}(${value})`;
       return src.rows === 1 ? `${name}(tl.reshape(${value}, (${el.cols(src)},)))` : `${name}(${value})[:, None]`;
     }
-    const call = (v: string, axis: number): string => `tl.${op}(${v}, axis=${axis}${op === "argmax" ? ", tie_break_left=True" : ""})`;
+    const call = (v: string, axis: number): string =>
+      `tl.${op}(${v}, axis=${axis}${op === "argmax" ? ", tie_break_left=True" : ""})`;
     if (el.flat) return call(value, 0);
     if (isSingle(s.dst)) return call(`tl.reshape(${value}, (${el.rows(src) * el.cols(src)},))`, 0);
     return s.along === "cols" ? `${call(value, 1)}[:, None]` : `${call(value, 0)}[None, :]`;

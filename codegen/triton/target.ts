@@ -18,7 +18,11 @@ const SCRATCH_POINTERS = 2;
 function build(family: string, problem: Problem, use?: Use): Built {
   const { name, source, params, dims, grid, signature, options } = printTriton(families[family].kernel(problem));
   const origin = use ? [`op ${use.op}, first used by ${use.site}`, ...(use.origin ? [`from ${use.origin}`] : [])] : [];
-  const heading = [...origin, `problem ${JSON.stringify(problem)}`, `binds ${boundBuffers(params).join(", ")}; dsc inspect OUT ${name} prints this text`];
+  const heading = [
+    ...origin,
+    `problem ${JSON.stringify(problem)}`,
+    `binds ${boundBuffers(params).join(", ")}; dsc inspect OUT ${name} prints this text`,
+  ];
   return {
     name,
     text: `${heading.map((l) => `# ${l}\n`).join("")}${source}`,

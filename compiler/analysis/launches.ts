@@ -23,11 +23,24 @@ export type Sizes = Readonly<Record<string, number>>;
 const PAGE = 64;
 
 /** Sizes of a step: so many new rows of so many sequences, each with so many cached rows, these included. Rows choose experts as if at random. */
-export function sizesOf({ rows, sequences, cached }: { rows: number; sequences: number; cached: number }, experts: Experts): Sizes {
+export function sizesOf(
+  { rows, sequences, cached }: { rows: number; sequences: number; cached: number },
+  experts: Experts,
+): Sizes {
   const [E, k] = experts ? [experts.count, experts.perToken] : [1, 1];
   const chosen = E * (1 - (1 - k / E) ** rows);
   const m = Math.max(1, Math.ceil((rows * k) / chosen));
-  return { T: rows, B: sequences, t: Math.ceil(rows / sequences), s: cached, S: cached, E, m, P: Math.ceil(cached / PAGE), chosen };
+  return {
+    T: rows,
+    B: sequences,
+    t: Math.ceil(rows / sequences),
+    s: cached,
+    S: cached,
+    E,
+    m,
+    P: Math.ceil(cached / PAGE),
+    chosen,
+  };
 }
 
 /** The sizes at which a launch is chosen: from and to (null: any) of a size of the step. */
@@ -58,7 +71,8 @@ export function launchesOf(func: Func, plan: DraftFunc): Launch[] {
     for (const s of steps) {
       if (s.kind === "kernel") out.push({ draft: s, func, per, ...(range ? { range } : {}), group: groups.get(served(s))! });
       else if (s.kind === "slices") walk(s.steps, s.over, range);
-      else if (s.kind === "cases") s.cases.forEach((c, i) => walk(c.steps, per, { on: s.on, from: (s.cases[i - 1]?.most ?? 0) + 1, most: c.most }));
+      else if (s.kind === "cases")
+        s.cases.forEach((c, i) => walk(c.steps, per, { on: s.on, from: (s.cases[i - 1]?.most ?? 0) + 1, most: c.most }));
     }
   };
   walk(plan.steps, "step");
@@ -86,7 +100,13 @@ export function ownSizes({ func, range }: Pick<Launch, "func" | "range">, expert
   const value = (z: Sizes): number => evaluate(range.on, z);
   // A size that new rows do not change is one of sequences.
   const by = value(at(1)) === value(at(MOST)) ? (n: number): Sizes => at(Math.max(T, n), t === s ? Math.ceil(T / n) : s, n) : at;
-  if (range.most === null) return by(Math.max(by === at ? T : B, least((n) => value(by(n)) >= range.from)));
+  if (range.most === null)
+    return by(
+      Math.max(
+        by === at ? T : B,
+        least((n) => value(by(n)) >= range.from),
+      ),
+    );
   const rows = least((n) => value(by(n)) > range.most!) - 1;
   // Where one row is too many, it is for fewer cached rows.
   return rows >= 1 ? by(rows) : at(1, Math.max(1, least((pages) => value(at(1, pages * PAGE)) > range.most!) - 1) * PAGE);
@@ -114,7 +134,11 @@ export interface Work {
 
 export function workOf(m: Module, l: Launch, z: Sizes): Work {
   const { draft, group } = l;
-  const reads = (k: Kernel): number => sum(argsOf(k).filter((a) => "in" in a || "cache" in a), (a) => argBytes(m, k, a, z));
+  const reads = (k: Kernel): number =>
+    sum(
+      argsOf(k).filter((a) => "in" in a || "cache" in a),
+      (a) => argBytes(m, k, a, z),
+    );
   const all = operations(draft, z);
   const total = sum(group, reads);
   return {
@@ -156,7 +180,10 @@ export function shareRead(n: Node, operand: Value, z: Sizes): number {
 /** An append writes the new rows; everything else reads the cached ones. */
 function cacheBytes(k: Kernel, z: Sizes): number {
   const type = k.node?.operands.find((o) => o.type.kind === "cache")?.type;
-  const [width, dtype] = type?.kind === "cache" ? [type.width, type.dtype] : [evaluate(k.outs[0]?.shape.at(-1) ?? 0, z), dtypeOf(k.outs[0]?.dtype ?? "f32")];
+  const [width, dtype] =
+    type?.kind === "cache"
+      ? [type.width, type.dtype]
+      : [evaluate(k.outs[0]?.shape.at(-1) ?? 0, z), dtypeOf(k.outs[0]?.dtype ?? "f32")];
   const op = k.chosen.part ? opByName.get(k.chosen.part.op) : k.node?.op;
   const rows = !k.node ? z.s : op?.traits.appends ? z.T : z.B * z.s;
   return rows * width * bytesPerElement(dtype);
@@ -167,7 +194,13 @@ function operations(k: Kernel, z: Sizes): number {
   const { node, chosen } = k;
   if (chosen.part) return partFlops(chosen.part, z);
   if (!node) return 0;
-  return flopsOf(node.op, node.operands.map((o) => ({ type: o.type, weight: isWeight(o) })), node.results.map((r) => r.type), node.attrs, z);
+  return flopsOf(
+    node.op,
+    node.operands.map((o) => ({ type: o.type, weight: isWeight(o) })),
+    node.results.map((r) => r.type),
+    node.attrs,
+    z,
+  );
 }
 
 function partFlops(part: Site, z: Sizes): number {

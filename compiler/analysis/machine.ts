@@ -14,17 +14,26 @@ export function describedBy(value: unknown, file: string): Machine | string {
   const stray = Object.keys(v).find((k) => !known.includes(k));
   if (stray !== undefined) return `${stray} is not one of ${known.join(", ")}`;
   const above = (x: unknown): x is number => typeof x === "number" && Number.isFinite(x) && x > 0;
-  for (const k of ["bandwidth_gbs", "memory_gb"]) if (!above(v[k])) return `${k} is ${JSON.stringify(v[k])}, and has to be a number above 0`;
+  for (const k of ["bandwidth_gbs", "memory_gb"])
+    if (!above(v[k])) return `${k} is ${JSON.stringify(v[k])}, and has to be a number above 0`;
   const t = (v.tflops ?? {}) as Record<string, unknown>;
   if (typeof t !== "object" || !above(t.bf16)) return "tflops.bf16 is missing, or no number above 0";
-  for (const k of Object.keys(t)) if (!["fp8", "bf16", "f32"].includes(k) || !above(t[k])) return `tflops.${k} is ${JSON.stringify(t[k])}; there are fp8, bf16 and f32, above 0`;
-  if (v.activations !== undefined && v.activations !== "f32" && v.activations !== "bf16") return `activations is ${JSON.stringify(v.activations)}; there are f32 and bf16`;
+  for (const k of Object.keys(t))
+    if (!["fp8", "bf16", "f32"].includes(k) || !above(t[k]))
+      return `tflops.${k} is ${JSON.stringify(t[k])}; there are fp8, bf16 and f32, above 0`;
+  if (v.activations !== undefined && v.activations !== "f32" && v.activations !== "bf16")
+    return `activations is ${JSON.stringify(v.activations)}; there are f32 and bf16`;
   if (v.name !== undefined && typeof v.name !== "string") return "name is no text";
   const tera = (k: string): number => ((t[k] ?? t.bf16) as number) * 1e12;
   const [bandwidth, memory] = [(v.bandwidth_gbs as number) * 1e9, (v.memory_gb as number) * 1e9];
   const rates = { fp8: tera("fp8"), bf16: tera("bf16"), f32: tera("f32") };
   return {
-    name: (v.name as string | undefined) ?? file, bandwidth, peaks: rates, memory, launch: 0, activations: (v.activations as "f32" | "bf16" | undefined) ?? "bf16",
+    name: (v.name as string | undefined) ?? file,
+    bandwidth,
+    peaks: rates,
+    memory,
+    launch: 0,
+    activations: (v.activations as "f32" | "bf16" | undefined) ?? "bf16",
     source: `${v.bandwidth_gbs as number} GB/s, ${v.memory_gb as number} GB of memory, ${(["fp8", "bf16", "f32"] as const).map((k) => `${rates[k] / 1e12} TFLOP/s ${k}`).join(", ")}, as ${file} says`,
   };
 }
@@ -102,13 +111,38 @@ function multiplyAdds(): number {
   const turns = 1 << 21;
   const get = (i: number): number[] => [0x20, i];
   // local 0: turns left; 1..8: sums; 9: the factor. sum = sum * x + x, as f32x4.mul and f32x4.add.
-  const step = Array.from({ length: sums }, (_, s) => [...get(s + 1), ...get(9), 0xfd, 0xe6, 0x01, ...get(9), 0xfd, 0xe4, 0x01, 0x21, s + 1]).flat();
+  const step = Array.from({ length: sums }, (_, s) => [
+    ...get(s + 1),
+    ...get(9),
+    0xfd,
+    0xe6,
+    0x01,
+    ...get(9),
+    0xfd,
+    0xe4,
+    0x01,
+    0x21,
+    s + 1,
+  ]).flat();
   const loop = [0x03, 0x40, ...step, ...get(0), 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, 0x0b];
-  const total = [...get(1), ...Array.from({ length: sums - 1 }, (_, s) => [...get(s + 2), 0xfd, 0xe4, 0x01]).flat(), 0xfd, 0x1f, 0];
+  const total = [
+    ...get(1),
+    ...Array.from({ length: sums - 1 }, (_, s) => [...get(s + 2), 0xfd, 0xe4, 0x01]).flat(),
+    0xfd,
+    0x1f,
+    0,
+  ];
   const body = [1, 9, 0x7b, ...loop, ...total, 0x0b];
   const section = (id: number, bytes: number[]): number[] => [id, ...leb(bytes.length), ...bytes];
   const binary = Uint8Array.from([
-    0, 0x61, 0x73, 0x6d, 1, 0, 0, 0,
+    0,
+    0x61,
+    0x73,
+    0x6d,
+    1,
+    0,
+    0,
+    0,
     ...section(1, [1, 0x60, 1, 0x7f, 1, 0x7d]),
     ...section(3, [1, 0]),
     ...section(7, [1, 3, 0x72, 0x75, 0x6e, 0, 0]),

@@ -46,7 +46,9 @@ export class OriginLog {
       line: this.#lines.get(f.name)!.get(node),
       tensors,
       keys: [...new Set(origins.flatMap((o) => (o.kind === "config" ? o.keys : [])))],
-      rules: origins.flatMap((o) => (o.kind === "rule" ? [`${o.pass}: ${o.rule}`] : o.kind === "plugin" ? [`plug-in ${o.file}`] : [])),
+      rules: origins.flatMap((o) =>
+        o.kind === "rule" ? [`${o.pass}: ${o.rule}`] : o.kind === "plugin" ? [`plug-in ${o.file}`] : [],
+      ),
     });
   }
 

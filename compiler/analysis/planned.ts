@@ -35,7 +35,9 @@ export function plannedOf(spec: ModelSpec, o: PlannedOptions, pipeline: readonly
 
 /** An artifact: its last graph is what was planned. `read` gives a file of it. */
 export function plannedFrom({ model, target, options, files }: Manifest, read: (name: string) => string): Planned {
-  const last = Object.keys(files).filter((f) => f.startsWith("graph/")).at(-1)!;
+  const last = Object.keys(files)
+    .filter((f) => f.startsWith("graph/"))
+    .at(-1)!;
   return {
     architecture: model.architecture,
     module: parseModule(read(last), last),

@@ -91,7 +91,10 @@ export function roofline(p: Planned, machine: Machine, load: Load): Roofline {
 }
 
 /** Rows, sequences and cached rows of a step. */
-export const stepSizes = (entry: "prefill" | "decode", { batch, context }: Load): { rows: number; sequences: number; cached: number } =>
+export const stepSizes = (
+  entry: "prefill" | "decode",
+  { batch, context }: Load,
+): { rows: number; sequences: number; cached: number } =>
   entry === "decode" ? { rows: batch, sequences: batch, cached: context } : { rows: context, sequences: 1, cached: context };
 
 function stepOf({ module: m, experts }: Planned, machine: Machine, entry: "prefill" | "decode", load: Load): Step {
@@ -125,7 +128,14 @@ function stepOf({ module: m, experts }: Planned, machine: Machine, entry: "prefi
   for (const s of sites) s.share = (s.times * s.floor_us) / floor;
   // The longest first: that is where time can be saved.
   sites.sort((a, b) => b.share - a.share);
-  return { ...step, sites, launches: sum(() => 1), bytes: sum((s) => s.bytes), flops: sum((s) => s.flops), floor_ms: floor / 1000 };
+  return {
+    ...step,
+    sites,
+    launches: sum(() => 1),
+    bytes: sum((s) => s.bytes),
+    flops: sum((s) => s.flops),
+    floor_ms: floor / 1000,
+  };
 }
 
 /** The value's name, or its op and the weight that it reads. */
@@ -157,10 +167,12 @@ function bytesOfNode(n: Node, z: Sizes): number {
   let total = 0;
   for (const o of n.operands) {
     // An append takes the state and gives it: what it writes is counted with the results.
-    if (o.type.kind === "cache") total += n.results.every((r) => r.type.kind !== "cache") ? z.B * z.s * o.type.width * bytesPerElement(o.type.dtype) : 0;
+    if (o.type.kind === "cache")
+      total += n.results.every((r) => r.type.kind !== "cache") ? z.B * z.s * o.type.width * bytesPerElement(o.type.dtype) : 0;
     else total += bytesOf(o.type, z) * shareRead(n, o, z);
   }
-  for (const r of n.results) total += r.type.kind === "cache" ? z.T * r.type.width * bytesPerElement(r.type.dtype) : bytesOf(r.type, z);
+  for (const r of n.results)
+    total += r.type.kind === "cache" ? z.T * r.type.width * bytesPerElement(r.type.dtype) : bytesOf(r.type, z);
   return total;
 }
 
@@ -177,20 +189,42 @@ function fitOf(p: Planned, machine: Machine, { batch, context }: Load): Fit {
   let weights = 0;
   for (const w of Object.values(plans)) {
     if (w.staging) continue;
-    const { data, scales } = w.source.kind === "rope" ? { data: context * 2 * w.source.invFreq.length * 4, scales: 0 } : partBytes(w);
+    const { data, scales } =
+      w.source.kind === "rope" ? { data: context * 2 * w.source.invFreq.length * 4, scales: 0 } : partBytes(w);
     weights += (data + scales) * (w.layers?.length ?? 1);
   }
-  const { catalogue } = targetOf(target, { activations: p.activations, ...(p.natives === undefined ? {} : { natives: p.natives }) });
-  const functions: Record<string, FunctionPlan> = Object.fromEntries(selectModule(m, catalogue).map((d) => [d.name, planMemory(d, (k) => k.chosen.family)]));
-  const arena = (entry: string, starts: number[], lengths: number[]): number => arenaBytes({ functions } as Manifest, entry, largestDims({ starts, lengths, pages: Math.ceil(context / catalogue.pageRows) }));
+  const { catalogue } = targetOf(target, {
+    activations: p.activations,
+    ...(p.natives === undefined ? {} : { natives: p.natives }),
+  });
+  const functions: Record<string, FunctionPlan> = Object.fromEntries(
+    selectModule(m, catalogue).map((d) => [d.name, planMemory(d, (k) => k.chosen.family)]),
+  );
+  const arena = (entry: string, starts: number[], lengths: number[]): number =>
+    arenaBytes(
+      { functions } as Manifest,
+      entry,
+      largestDims({ starts, lengths, pages: Math.ceil(context / catalogue.pageRows) }),
+    );
   const rows = Array.from({ length: batch + 1 }, (_, i) => i);
-  const most = Math.max(arena(m.entries.prefill, [0, context], [context]), arena(m.entries.decode, rows, rows.slice(1).map(() => context)));
+  const most = Math.max(
+    arena(m.entries.prefill, [0, context], [context]),
+    arena(
+      m.entries.decode,
+      rows,
+      rows.slice(1).map(() => context),
+    ),
+  );
   const cache = p.cacheWidth * bytesPerElement(p.activations) * p.caches * context * batch;
   const total = weights + cache + most;
   const largest = target === "cpu" ? MEMORY_BYTES : Infinity;
   const large = Object.entries(plans).find(([, w]) => !w.staging && w.source.kind !== "rope" && instanceBytes(w) > largest);
   return {
-    weights, cache, arena: most, total, available: machine.memory,
+    weights,
+    cache,
+    arena: most,
+    total,
+    available: machine.memory,
     fits: total <= machine.memory && !large,
     layers: p.layers,
     layers_that_fit: layersThatFit({ weights: plans, model: p }, machine.memory - cache - most, largest),

@@ -44,7 +44,13 @@ export interface Costs {
 }
 
 /** `kernelOf` names the kernel of a family for a problem; `batchInvariant`: the plan is of --deterministic. */
-export function costsOf(p: Planned, machine: Machine, load: Load, kernelOf: (family: string, problem: Problem) => string, batchInvariant: boolean): Costs {
+export function costsOf(
+  p: Planned,
+  machine: Machine,
+  load: Load,
+  kernelOf: (family: string, problem: Problem) => string,
+  batchInvariant: boolean,
+): Costs {
   const { module: m, experts } = p;
   const target = targetOf(p.target, { activations: p.activations, ...(p.natives === undefined ? {} : { natives: p.natives }) });
   const steps = batchInvariant ? target.batchInvariant?.catalogue : undefined;
@@ -55,15 +61,29 @@ export function costsOf(p: Planned, machine: Machine, load: Load, kernelOf: (fam
     const { bytes, flops, format } = workOf(m, l, z);
     const { site, node, chosen } = l.draft;
     return {
-      kernel: kernelOf(chosen.family, chosen.problem), site, op: chosen.part?.op ?? node?.op.name ?? "copy", step: entry, ...(l.range ? { when: inWords(l.range) } : {}),
-      at: { T: z.T, B: z.B, s: z.s }, times, bytes, flops, floor_us: floorOf(machine, bytes, flops, format).us, share: 0,
+      kernel: kernelOf(chosen.family, chosen.problem),
+      site,
+      op: chosen.part?.op ?? node?.op.name ?? "copy",
+      step: entry,
+      ...(l.range ? { when: inWords(l.range) } : {}),
+      at: { T: z.T, B: z.B, s: z.s },
+      times,
+      bytes,
+      flops,
+      floor_us: floorOf(machine, bytes, flops, format).us,
+      share: 0,
     };
   };
   const launches: LaunchCost[] = [];
   const stepOf = (entry: "decode" | "prefill"): StepCost => {
     const sizes = stepSizes(entry, load);
     const z = sizesOf(sizes, experts);
-    const here = [...callsOf(m, m.entries[entry])].flatMap(([f, calls]) => placed.get(f)!.filter((l) => runsAt(l, z)).map((l) => cost(l, z, entry, calls * timesOf(l, z))));
+    const here = [...callsOf(m, m.entries[entry])].flatMap(([f, calls]) =>
+      placed
+        .get(f)!
+        .filter((l) => runsAt(l, z))
+        .map((l) => cost(l, z, entry, calls * timesOf(l, z))),
+    );
     const sum = (of: (l: LaunchCost) => number): number => here.reduce((a, l) => a + l.times * of(l), 0);
     const floor = sum((l) => l.floor_us);
     for (const l of here) l.share = (l.times * l.floor_us) / floor;
@@ -88,5 +108,11 @@ export function costsOf(p: Planned, machine: Machine, load: Load, kernelOf: (fam
 export function inWords({ on, from, most }: Range): string {
   const size = printSize(on);
   if (most === null) return `${size} from ${from}`;
-  return from <= 1 ? (most === 1 ? `${size} = 1` : `${size} up to ${most}`) : from === most ? `${size} = ${most}` : `${size} from ${from} to ${most}`;
+  return from <= 1
+    ? most === 1
+      ? `${size} = 1`
+      : `${size} up to ${most}`
+    : from === most
+      ? `${size} = ${most}`
+      : `${size} from ${from} to ${most}`;
 }

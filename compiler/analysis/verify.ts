@@ -22,7 +22,13 @@ export interface Proof {
 /** Above rounding of float64 sums in another order, far below a wrong term. */
 export const EXACT = 1e-8;
 
-export function prove(spec: ModelSpec, pipeline: readonly Pass[] = standard, given: Readonly<Record<string, string>> = {}, how: PipelineOptions = {}, tell: (doing: string) => void = () => {}): Proof[] {
+export function prove(
+  spec: ModelSpec,
+  pipeline: readonly Pass[] = standard,
+  given: Readonly<Record<string, string>> = {},
+  how: PipelineOptions = {},
+  tell: (doing: string) => void = () => {},
+): Proof[] {
   const options = { activations: "f32", taps: false } as const;
   const module = modelModule(spec, { ...options, actQuant: "dynamic" });
   const plain = modelModule(spec, { ...options, actQuant: "none" });
@@ -40,7 +46,8 @@ export function prove(spec: ModelSpec, pipeline: readonly Pass[] = standard, giv
         const difference = largest(after, before);
         before = after;
         const change = difference < EXACT ? undefined : changes.get(pass);
-        const unquantised = change === undefined ? undefined : largest(step(exact[i].module, spec, entry), step(exact[i - 1].module, spec, entry));
+        const unquantised =
+          change === undefined ? undefined : largest(step(exact[i].module, spec, entry), step(exact[i - 1].module, spec, entry));
         const holds = difference < EXACT || (Number.isFinite(difference) && unquantised !== undefined && unquantised < EXACT);
         proofs.push({ entry, attention, pass, difference, holds, ...(change === undefined ? {} : { change, unquantised }) });
       }
@@ -53,7 +60,9 @@ export function prove(spec: ModelSpec, pipeline: readonly Pass[] = standard, giv
 export function step(m: Module, spec: ModelSpec, entry: "prefill" | "extend" | "decode" | "draft"): Float64Array {
   const width = spec.kvLora + spec.rope;
   const prefix = entry === "prefill" ? [0, 0] : [4, 0];
-  const caches: Caches = Array.from({ length: spec.layers.length + spec.mtp }, (_, l) => prefix.map((n, b) => noise(`cache ${l} ${b}`, n * width)));
+  const caches: Caches = Array.from({ length: spec.layers.length + spec.mtp }, (_, l) =>
+    prefix.map((n, b) => noise(`cache ${l} ${b}`, n * width)),
+  );
   const ids = Array.from({ length: 5 }, (_, i) => (i * 29 + 7) % spec.vocab);
   const values: Record<string, Tensor> = { ids: tensorOf([5], ids, "i32") };
   if (entry === "draft") values.hidden = tensorOf([5, spec.hidden], noise("hidden", 5 * spec.hidden));
@@ -63,7 +72,12 @@ export function step(m: Module, spec: ModelSpec, entry: "prefill" | "extend" | "
     if (!made.has(key)) made.set(key, weightOf(m, m.weights.get(name)!, layer, weight));
     return made.get(key)!;
   };
-  return interpret(m, m.funcs.get(m.entries[entry]!)!, { batch: { starts: [0, 3, 5], lengths: [prefix[0] + 3, prefix[1] + 2], ids }, values, weight, caches }).logits.data;
+  return interpret(m, m.funcs.get(m.entries[entry]!)!, {
+    batch: { starts: [0, 3, 5], lengths: [prefix[0] + 3, prefix[1] + 2], ids },
+    values,
+    weight,
+    caches,
+  }).logits.data;
 }
 
 /** A weight is a function of its checkpoint names, so that packing and placing do not change it. */
@@ -73,11 +87,14 @@ function weightOf(m: Module, decl: WeightDecl, layer: number | null, weight: (n:
   if (source.kind === "computed") return interpret(m, m.funcs.get(source.by)!, { weight }, layer)[source.result];
   if (source.kind === "rope") {
     const half = shape[1] / 2;
-    return tensorOf(shape, Array.from({ length: shape[0] * shape[1] }, (_, i) => {
-      const [p, j] = [Math.floor(i / shape[1]), i % shape[1]];
-      const angle = p * source.invFreq[j % half];
-      return (j < half ? Math.cos(angle) : Math.sin(angle)) * source.factor;
-    }));
+    return tensorOf(
+      shape,
+      Array.from({ length: shape[0] * shape[1] }, (_, i) => {
+        const [p, j] = [Math.floor(i / shape[1]), i % shape[1]];
+        const angle = p * source.invFreq[j % half];
+        return (j < half ? Math.cos(angle) : Math.sin(angle)) * source.factor;
+      }),
+    );
   }
   const per = shape.slice(-2).reduce((a, b) => a * b, 1);
   const leading = shape.slice(0, -2);
@@ -91,7 +108,8 @@ function weightOf(m: Module, decl: WeightDecl, layer: number | null, weight: (n:
     const fill = (index: number[]): void => {
       if (index.length < (p.at.length ? leading.length : 0)) {
         const a = p.at[index.length];
-        const [from, to] = a === "*" ? [0, leading[index.length]] : typeof a === "number" ? [a, a + 1] : a.split("..").map(Number);
+        const [from, to] =
+          a === "*" ? [0, leading[index.length]] : typeof a === "number" ? [a, a + 1] : a.split("..").map(Number);
         for (let i = from; i < to; i++) fill([...index, i]);
         return;
       }
@@ -104,11 +122,26 @@ function weightOf(m: Module, decl: WeightDecl, layer: number | null, weight: (n:
       const raw = noise(name, (shape.length > 1 ? to - from : 1) * (p.columns ? p.columns[1] - p.columns[0] : width));
       if (p.columns) {
         const [own, start] = [p.columns[1] - p.columns[0], flat * per + from * width + p.columns[0]];
-        for (let r = 0; r < to - from; r++) data.set(raw.subarray(r * own, (r + 1) * own).map((v) => v / 6), start + r * width);
+        for (let r = 0; r < to - from; r++)
+          data.set(
+            raw.subarray(r * own, (r + 1) * own).map((v) => v / 6),
+            start + r * width,
+          );
         return;
       }
-      data.set(scaled ? raw.map((v) => e4m3Values[Math.floor((v + 1) * 59)] / 8) : norm ? raw.map((v) => 1 + v / 4) : raw.map((v) => v / 6), flat * per + from * width);
-      if (scaled) scales.set(noise(`${name} scales`, Math.ceil((to - from) / 128) * columns).map((v) => 0.02 + v / 100), flat * perScale + (from / 128) * columns);
+      data.set(
+        scaled
+          ? raw.map((v) => e4m3Values[Math.floor((v + 1) * 59)] / 8)
+          : norm
+            ? raw.map((v) => 1 + v / 4)
+            : raw.map((v) => v / 6),
+        flat * per + from * width,
+      );
+      if (scaled)
+        scales.set(
+          noise(`${name} scales`, Math.ceil((to - from) / 128) * columns).map((v) => 0.02 + v / 100),
+          flat * perScale + (from / 128) * columns,
+        );
     };
     fill([]);
   }

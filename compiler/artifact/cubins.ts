@@ -5,8 +5,16 @@ import { sha256 } from "../../runtime/manifest-text.ts";
 import type { Compiled } from "../driver/pack.ts";
 
 /** The same artifact with a .cubin beside every .cu; `by` insists on a compiler, `tell` hears how far it is. */
-export async function withCubins(c: Compiled, by?: "nvrtc" | "nvcc", tell: (doing: string) => void = () => {}): Promise<Compiled> {
-  const [{ cachedCompile }, { compilerName }, { ownKernels }] = await Promise.all([import("../../runtime/devices/cuda/cubins.ts"), import("../../runtime/devices/cuda/compiler.ts"), import("../../runtime/devices/cuda/own.ts")]);
+export async function withCubins(
+  c: Compiled,
+  by?: "nvrtc" | "nvcc",
+  tell: (doing: string) => void = () => {},
+): Promise<Compiled> {
+  const [{ cachedCompile }, { compilerName }, { ownKernels }] = await Promise.all([
+    import("../../runtime/devices/cuda/cubins.ts"),
+    import("../../runtime/devices/cuda/compiler.ts"),
+    import("../../runtime/devices/cuda/own.ts"),
+  ]);
   const compile = cachedCompile(by);
   const files = new Map(c.files);
   const kernels = { ...c.manifest.kernels };

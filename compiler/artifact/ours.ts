@@ -48,7 +48,10 @@ export class Ours {
     this.stages = readdirSync(folder).filter((n) => isStage(n) && kindAt(path.join(folder, n)) === "folder");
     const own = manifestAt(folder);
     this.manifest = own !== undefined;
-    for (const [name, digest] of [own, ...this.stages.flatMap((s) => [manifestAt(path.join(folder, s)), manifestAt(path.join(folder, s, "old"))])].flatMap((m) => [...(m ?? [])]))
+    for (const [name, digest] of [
+      own,
+      ...this.stages.flatMap((s) => [manifestAt(path.join(folder, s)), manifestAt(path.join(folder, s, "old"))]),
+    ].flatMap((m) => [...(m ?? [])]))
       this.digests.set(name, (this.digests.get(name) ?? new Set()).add(digest));
   }
 
@@ -78,7 +81,11 @@ export class Ours {
       for (const e of unlessGone(() => readdirSync(path.join(this.folder, at), { withFileTypes: true })) ?? []) {
         const name = at === "" ? e.name : `${at}/${e.name}`;
         if (at === "" && (e.name.startsWith(LOCK) || this.stages.includes(e.name))) continue;
-        const found = e.isDirectory() ? within(name) : this.digests.has(name) && this.obstacle(name) === undefined ? undefined : name;
+        const found = e.isDirectory()
+          ? within(name)
+          : this.digests.has(name) && this.obstacle(name) === undefined
+            ? undefined
+            : name;
         if (found !== undefined) return found;
       }
       return undefined;
@@ -107,7 +114,8 @@ export function clearStage(stage: string): void {
 
 function clearFolder(folder: string, ours: (name: string) => boolean): void {
   if (kindAt(folder) !== "folder") return;
-  for (const name of readdirSync(folder)) if (ours(name) && kindAt(path.join(folder, name)) === "file") rmSync(path.join(folder, name), { force: true });
+  for (const name of readdirSync(folder))
+    if (ours(name) && kindAt(path.join(folder, name)) === "file") rmSync(path.join(folder, name), { force: true });
   removeIfEmpty(folder);
 }
 

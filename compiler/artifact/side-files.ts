@@ -38,8 +38,16 @@ export function printing<T>(name: string, print: () => T): T {
 const cost = members({ bytes: finite, flops: finite, launches: finite }, true);
 const entry = members(
   {
-    pass: text, rule: text, site: text, at: maybe(text), outcome: oneOf("fired", "declined", "refused", "unmatched", "none"), count: whole(),
-    reason: maybe(text), changes: maybe(text), delta: maybe(cost), together: maybe(boolean),
+    pass: text,
+    rule: text,
+    site: text,
+    at: maybe(text),
+    outcome: oneOf("fired", "declined", "refused", "unmatched", "none"),
+    count: whole(),
+    reason: maybe(text),
+    changes: maybe(text),
+    delta: maybe(cost),
+    together: maybe(boolean),
   },
   true,
 );
@@ -47,14 +55,29 @@ const entry = members(
 export const ledgerOf = (files: Files): Entry[] => parsed(files, "ledger.json", list(entry));
 
 const texts = list(text);
-const launch = members({ kernel: text, site: text, op: text, line: maybe(text), tensors: maybe(texts), keys: maybe(texts), rules: maybe(texts), bytes: maybe(finite), flops: maybe(finite) }, true);
+const launch = members(
+  {
+    kernel: text,
+    site: text,
+    op: text,
+    line: maybe(text),
+    tensors: maybe(texts),
+    keys: maybe(texts),
+    rules: maybe(texts),
+    bytes: maybe(finite),
+    flops: maybe(finite),
+  },
+  true,
+);
 export const originsOf = (files: Files): Origins => parsed(files, "origins.json", members({ launches: list(launch) }, true));
 
 const value: Check = (v, at) => {
   if (Array.isArray(v)) return list(value)(v, at);
   if (typeof v === "object" && v !== null) return map(value)(v, at);
   if (typeof v === "number") return finite(v, at);
-  return ["string", "boolean"].includes(typeof v) ? undefined : wrong(at, v, "a number, a text, true or false, a list or a record of such");
+  return ["string", "boolean"].includes(typeof v)
+    ? undefined
+    : wrong(at, v, "a number, a text, true or false, a list or a record of such");
 };
 /** Problems of kernels by kernel name. */
 export const problemsOf = (files: Files): Record<string, Problem> => parsed(files, "problems.json", map(map(value)));

@@ -59,12 +59,18 @@ const python = (): string => variable("DSC_PYTHON") ?? "python3";
 
 /** Triton's version in the user's Python, or undefined. Reads package metadata only: importing Triton takes a second. */
 function tritonVersion(): string | undefined {
-  const run = spawnSync(python(), ["-c", `${notHere}import importlib.metadata as m; print(m.version('triton'))`], { encoding: "utf8" });
+  const run = spawnSync(python(), ["-c", `${notHere}import importlib.metadata as m; print(m.version('triton'))`], {
+    encoding: "utf8",
+  });
   return run.status === 0 ? run.stdout.trim() : undefined;
 }
 
 /** Adds cubins to `files` and completes the records of `kernels`; gives warnings. Throws DSC6021 for a kernel Triton refuses. */
-export function compileTriton(jobs: readonly TritonJob[], kernels: Record<string, KernelRecord>, files: Map<string, string | Uint8Array>): Diagnostic[] {
+export function compileTriton(
+  jobs: readonly TritonJob[],
+  kernels: Record<string, KernelRecord>,
+  files: Map<string, string | Uint8Array>,
+): Diagnostic[] {
   const version = tritonVersion();
   if (version === undefined) return [noTriton(python())];
   const store = path.join(cacheFolder(), "triton");
@@ -100,12 +106,22 @@ function build(jobs: readonly (TritonJob & { key: string })[], store: string): M
     writeFileSync(path.join(work, "jobs.json"), JSON.stringify(jobs.map((j) => ({ key: j.key, entry: j.entry, ...j.aot }))));
     writeFileSync(path.join(work, "build.py"), worker);
     const env = { ...process.env, TRITON_CACHE_DIR: path.join(work, "cache") };
-    const run = spawnSync(python(), ["build.py", String(Math.max(1, Math.min(jobs.length, availableParallelism())))], { cwd: work, env, encoding: "utf8" });
+    const run = spawnSync(python(), ["build.py", String(Math.max(1, Math.min(jobs.length, availableParallelism())))], {
+      cwd: work,
+      env,
+      encoding: "utf8",
+    });
     if (run.status !== 0) throw new DiagnosticError(tritonFailed("the kernels", run.stderr || (run.error?.message ?? "")));
-    const done = JSON.parse(readFileSync(path.join(work, "done.json"), "utf8")) as { key: string; shared?: number; error?: string }[];
+    const done = JSON.parse(readFileSync(path.join(work, "done.json"), "utf8")) as {
+      key: string;
+      shared?: number;
+      error?: string;
+    }[];
     const failed = done.find((d) => d.error !== undefined);
     if (failed) throw new DiagnosticError(tritonFailed(jobs.find((j) => j.key === failed.key)!.name, failed.error!));
-    const built = new Map(done.map((d) => [d.key, { cubin: new Uint8Array(readFileSync(path.join(work, `${d.key}.cubin`))), shared: d.shared! }]));
+    const built = new Map(
+      done.map((d) => [d.key, { cubin: new Uint8Array(readFileSync(path.join(work, `${d.key}.cubin`))), shared: d.shared! }]),
+    );
     try {
       mkdirSync(store, { recursive: true });
       for (const [key, { cubin, shared }] of built) {

@@ -63,7 +63,8 @@ export function checkOut(folder: string, names: Iterable<string> = []): void {
   if (folder.trim() === "") throw new DiagnosticError(usage("-o is empty", "name a folder"));
   withDiagnostics(folder, () => {
     if (!existsSync(folder)) {
-      if (kindAt(folder) !== undefined) throw new DiagnosticError(cannotWrite(folder, "it is a link to nothing", "choose another -o"));
+      if (kindAt(folder) !== undefined)
+        throw new DiagnosticError(cannotWrite(folder, "it is a link to nothing", "choose another -o"));
       return;
     }
     if (!statSync(folder).isDirectory()) throw new DiagnosticError(cannotWrite(folder, "it is a file", "choose another -o"));
@@ -129,7 +130,8 @@ function commit(folder: string, stage: string, fresh: readonly string[]): void {
     for (const [from, to] of done) renameSync(to, from);
     throw e;
   }
-  for (const name of new Set([...ours.names].map((n) => path.dirname(n)))) if (name !== ".") removeIfEmpty(path.join(folder, name));
+  for (const name of new Set([...ours.names].map((n) => path.dirname(n))))
+    if (name !== ".") removeIfEmpty(path.join(folder, name));
 }
 
 function intact(c: Pick<Compiled, "manifest" | "files">, folder: string): boolean {
@@ -158,8 +160,10 @@ export function cacheArtifact(c: Compiled, note: (d: Diagnostic) => void = () =>
 
 /** Removes an artifact, and its folder if nothing else lies there. */
 function removeArtifact(folder: string): void {
-  for (const name of filesOfManifest(textAt(folder, MANIFEST) ?? "")?.keys() ?? []) rmSync(path.join(folder, name), { force: true });
-  for (const name of ["graph", "kernels"]) if (kindAt(path.join(folder, name)) === "folder") removeIfEmpty(path.join(folder, name));
+  for (const name of filesOfManifest(textAt(folder, MANIFEST) ?? "")?.keys() ?? [])
+    rmSync(path.join(folder, name), { force: true });
+  for (const name of ["graph", "kernels"])
+    if (kindAt(path.join(folder, name)) === "folder") removeIfEmpty(path.join(folder, name));
   rmSync(path.join(folder, MANIFEST), { force: true });
   if (existsSync(folder) && readdirSync(folder).length === 0) rmdirSync(folder);
 }

@@ -27,15 +27,29 @@ export const compileCommand = {
     compileFlags(
       y
         .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
-        .option("out", { alias: "o", type: "string", describe: "folder for the artifact (default: .dsc/NAME, of the model's folder or file)" })
-        .option("cubin", { type: "boolean", default: false, describe: "cuda: put compiled kernels into the artifact, for machines without a compiler" })
+        .option("out", {
+          alias: "o",
+          type: "string",
+          describe: "folder for the artifact (default: .dsc/NAME, of the model's folder or file)",
+        })
+        .option("cubin", {
+          type: "boolean",
+          default: false,
+          describe: "cuda: put compiled kernels into the artifact, for machines without a compiler",
+        })
         .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
     ) as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const from = performance.now();
     const options = optionsOf(a);
     const { pipeline, passOptions } = await pipelineOf(a.src, a);
-    if (a.cubin && options.target !== "cuda") throw new DiagnosticError(usage(`--cubin with --target ${options.target}: only CUDA kernels are compiled to cubins`, "give --target cuda, or leave it out"));
+    if (a.cubin && options.target !== "cuda")
+      throw new DiagnosticError(
+        usage(
+          `--cubin with --target ${options.target}: only CUDA kernels are compiled to cubins`,
+          "give --target cuda, or leave it out",
+        ),
+      );
     const out = a.out ?? defaultOut(a.src);
     checkOut(out);
     const { stored, unseen } = await storedBeside(a.src);
@@ -43,13 +57,17 @@ export const compileCommand = {
     checkModelEffects(texts.spec, a);
     texts.warnings.push(...unseen);
     const line = progressLine();
-    const c = a.cubin ? await (await import("../artifact/cubins.ts")).withCubins(texts, undefined, line.show).finally(line.end) : texts;
+    const c = a.cubin
+      ? await (await import("../artifact/cubins.ts")).withCubins(texts, undefined, line.show).finally(line.end)
+      : texts;
     writeArtifact(c, out);
     c.warnings.forEach(say);
     const f = facts(c);
     if (a.json) return void process.stdout.write(JSON.stringify({ out, ...f, ledger: c.outcome.ledger.entries }) + "\n");
     process.stdout.write(`${transcript(c.outcome, c.proofs)}\n\n`);
-    process.stdout.write(`${f.architecture} for ${f.target}: ${f.layers} layers, ${f.functions} functions, ${f.kernels.length} kernels, ${size(f.weight_bytes)} of weights\n`);
+    process.stdout.write(
+      `${f.architecture} for ${f.target}: ${f.layers} layers, ${f.functions} functions, ${f.kernels.length} kernels, ${size(f.weight_bytes)} of weights\n`,
+    );
     process.stdout.write(`written to ${shellWord(out)}; dsc inspect ${shellWord(out)} lists it\n`);
     // Time is no part of the answer: the same compile prints the same bytes.
     process.stderr.write(`in ${((performance.now() - from) / 1000).toFixed(2)} s\n`);

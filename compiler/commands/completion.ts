@@ -16,10 +16,17 @@ export const completionOf = (loadCommands: () => Promise<Parameters<typeof words
   describe: "a script that completes commands, options, their values and names in bash, zsh, fish or PowerShell",
   builder: (y: Argv): Argv<Options> =>
     y
-      .positional("shell", { choices: Object.keys(shells) as (keyof typeof shells)[], describe: "whose (default: that of $SHELL)" })
-      .epilogue("dsc completion bash >> ~/.bashrc; zsh >> ~/.zshrc; fish > ~/.config/fish/completions/dsc.fish; pwsh >> $PROFILE") as unknown as Argv<Options>,
+      .positional("shell", {
+        choices: Object.keys(shells) as (keyof typeof shells)[],
+        describe: "whose (default: that of $SHELL)",
+      })
+      .epilogue(
+        "dsc completion bash >> ~/.bashrc; zsh >> ~/.zshrc; fish > ~/.config/fish/completions/dsc.fish; pwsh >> $PROFILE",
+      ) as unknown as Argv<Options>,
   handler: async ({ shell }: ArgumentsCamelCase<Options>): Promise<void> => {
     const own = (process.env.SHELL ?? "").replace(/^.*\//, "");
-    process.stdout.write(shells[shell ?? (Object.hasOwn(shells, own) ? (own as keyof typeof shells) : "bash")](wordsOf(await loadCommands())));
+    process.stdout.write(
+      shells[shell ?? (Object.hasOwn(shells, own) ? (own as keyof typeof shells) : "bash")](wordsOf(await loadCommands())),
+    );
   },
 });

@@ -25,7 +25,13 @@ export async function converse(open: () => Promise<Model>, tokenizer: Tokenizer,
 
 async function turns(talk: Chat): Promise<void> {
   const terminal = process.stdin.isTTY === true && process.stdout.isTTY === true;
-  const rl = createInterface({ input: process.stdin, ...(terminal ? { output: process.stdout } : {}), terminal, crlfDelay: Infinity, prompt: "> " });
+  const rl = createInterface({
+    input: process.stdin,
+    ...(terminal ? { output: process.stdout } : {}),
+    terminal,
+    crlfDelay: Infinity,
+    prompt: "> ",
+  });
   let answering: AbortController | undefined;
   let leaving = false;
   const hint = (text: string): void => void (terminal && process.stdout.write(styleText("dim", text) + "\n"));

@@ -17,30 +17,51 @@ export interface DeviceFlags {
 
 export const deviceFlags = <T>(y: Argv<T>): Argv<T & DeviceFlags> =>
   y
-    .option("device", { type: "string", describe: `${Object.keys(gpus).join(", ")}, a JSON file (docs/howto.md), or cpu: this machine, measured (default: cpu; of a GPU's artifact h200)` })
+    .option("device", {
+      type: "string",
+      describe: `${Object.keys(gpus).join(", ")}, a JSON file (docs/howto.md), or cpu: this machine, measured (default: cpu; of a GPU's artifact h200)`,
+    })
     .option("batch", { type: "number", default: 1, describe: "sequences of a decode step" })
-    .option("context", { type: "number", default: 1024, describe: "cached rows of each, and rows of a prefill; 4k is 4000, 4K 4096" })
-    .option("bandwidth", { type: "number", describe: "GB/s of memory, for cpu, instead of measuring" }) as unknown as Argv<T & DeviceFlags>;
+    .option("context", {
+      type: "number",
+      default: 1024,
+      describe: "cached rows of each, and rows of a prefill; 4k is 4000, 4K 4096",
+    })
+    .option("bandwidth", { type: "number", describe: "GB/s of memory, for cpu, instead of measuring" }) as unknown as Argv<
+    T & DeviceFlags
+  >;
 
 /** Checks what `deviceFlags` read. `most` is how many positions the model has. */
 export function checkLoad(a: DeviceFlags, most: number): void {
   checkWhole("--batch", a.batch, 1, 65536);
   checkWhole("--context", a.context, 1);
-  if (a.context > most) throw new DiagnosticError(badValue(`--context ${a.context}: the model has ${most} positions`, `give at most ${most}`, "--context"));
+  if (a.context > most)
+    throw new DiagnosticError(
+      badValue(`--context ${a.context}: the model has ${most} positions`, `give at most ${most}`, "--context"),
+    );
 }
 
 /** The machine that is asked for. */
 export async function machineOf(a: DeviceFlags, otherwise: string): Promise<Machine> {
   const device = a.device ?? otherwise;
-  if (a.bandwidth !== undefined && !(a.bandwidth > 0 && Number.isFinite(a.bandwidth))) throw new DiagnosticError(badValue(`--bandwidth is ${a.bandwidth}`, "give GB/s, above 0", "--bandwidth"));
-  if (a.bandwidth !== undefined && device !== "cpu") throw new DiagnosticError(usage("--bandwidth is for --device cpu", "other devices have figures of their own; a JSON file describes another", "--bandwidth"));
+  if (a.bandwidth !== undefined && !(a.bandwidth > 0 && Number.isFinite(a.bandwidth)))
+    throw new DiagnosticError(badValue(`--bandwidth is ${a.bandwidth}`, "give GB/s, above 0", "--bandwidth"));
+  if (a.bandwidth !== undefined && device !== "cpu")
+    throw new DiagnosticError(
+      usage(
+        "--bandwidth is for --device cpu",
+        "other devices have figures of their own; a JSON file describes another",
+        "--bandwidth",
+      ),
+    );
   if (device === "cpu") return thisMachine(a.bandwidth === undefined ? undefined : a.bandwidth * 1e9);
   if (Object.hasOwn(gpus, device)) return gpus[device];
   return described(device);
 }
 
 function described(file: string): Machine {
-  const wrong = (problem: string, help: string): DiagnosticError => new DiagnosticError(badValue(`--device ${file}: ${problem}`, help, "--device"));
+  const wrong = (problem: string, help: string): DiagnosticError =>
+    new DiagnosticError(badValue(`--device ${file}: ${problem}`, help, "--device"));
   const names = [...Object.keys(gpus), "cpu"];
   const form = `give one of ${names.join(", ")}, or a JSON file such as {"name": "L40S", "bandwidth_gbs": 864, "memory_gb": 48, "tflops": {"fp8": 733, "bf16": 362, "f32": 91}}`;
   if (!existsSync(file) || !statSync(file).isFile()) {

@@ -10,7 +10,8 @@ interface Options {
 export const doctorCommand = {
   command: "doctor",
   describe: "what dsc finds on this machine, what is missing, and what each part is for",
-  builder: (y: Argv): Argv<Options> => y.option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
+  builder: (y: Argv): Argv<Options> =>
+    y.option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
   handler: async ({ json }: ArgumentsCamelCase<Options>): Promise<void> => {
     const checks = await examine();
     const can = {
@@ -18,11 +19,19 @@ export const doctorCommand = {
       run_cpu: checks.filter((c) => c.required).every((c) => c.state === "ok"),
       run_cuda: ["koffi", "CUDA driver", "GPU"].every((p) => checks.some((c) => c.part === p && c.state === "ok")),
     };
-    if (json) return void process.stdout.write(JSON.stringify({ dsc: version, platform: `${process.platform}-${process.arch}`, can, checks }) + "\n");
+    if (json)
+      return void process.stdout.write(
+        JSON.stringify({ dsc: version, platform: `${process.platform}-${process.arch}`, can, checks }) + "\n",
+      );
     const width = Math.max(...checks.map((c) => c.part.length));
     process.stdout.write(`dsc ${version} on ${process.platform}-${process.arch}\n\n`);
-    for (const c of checks) process.stdout.write(`${c.state === "ok" ? "ok     " : "missing"}  ${c.part.padEnd(width)}  ${c.found}\n${" ".repeat(width + 11)}for ${c.needed_for}\n`);
-    process.stdout.write(`\ncompiles: ${yes(can.compile)}; runs on the CPU: ${yes(can.run_cpu)}; runs on a GPU: ${yes(can.run_cuda)}\n`);
+    for (const c of checks)
+      process.stdout.write(
+        `${c.state === "ok" ? "ok     " : "missing"}  ${c.part.padEnd(width)}  ${c.found}\n${" ".repeat(width + 11)}for ${c.needed_for}\n`,
+      );
+    process.stdout.write(
+      `\ncompiles: ${yes(can.compile)}; runs on the CPU: ${yes(can.run_cpu)}; runs on a GPU: ${yes(can.run_cuda)}\n`,
+    );
   },
 };
 

@@ -22,7 +22,11 @@ export const evalCommand = {
   builder: (y: Argv): Argv<Options> =>
     compileFlags(
       y
-        .positional("src", { type: "string", demandOption: true, describe: "a model folder, a config.json, or an artifact compiled with --taps" })
+        .positional("src", {
+          type: "string",
+          demandOption: true,
+          describe: "a model folder, a config.json, or an artifact compiled with --taps",
+        })
         .option("text", { type: "string", demandOption: true, describe: "a file of UTF-8 text" })
         .option("weights", { type: "string", describe: "a checkpoint folder, or synthetic:SEED (default: the model folder)" })
         .option("window", { type: "number", describe: "rows scored at once, <bos> included (default: 512)" })
@@ -41,16 +45,22 @@ export const evalCommand = {
     const line = progressLine();
     const from = performance.now();
     try {
-      const progress = ({ done, of, nll }: { done: number; of: number; nll: number }): void => line.show(`window ${done} of ${of}, perplexity so far ${Math.exp(nll).toFixed(3)}`);
+      const progress = ({ done, of, nll }: { done: number; of: number; nll: number }): void =>
+        line.show(`window ${done} of ${of}, perplexity so far ${Math.exp(nll).toFixed(3)}`);
       const s = await score(model, ids, { ...(a.window === undefined ? {} : { window: a.window }), progress });
       const seconds = (performance.now() - from) / 1000;
       line.end();
       const bytes = Buffer.byteLength(text);
       const bits = (s.nll * s.tokens) / Math.LN2 / bytes;
-      if (a.json) process.stdout.write(JSON.stringify({ ...s, bytes, bits_per_byte: bits, tokens_per_second: s.tokens / seconds }) + "\n");
+      if (a.json)
+        process.stdout.write(JSON.stringify({ ...s, bytes, bits_per_byte: bits, tokens_per_second: s.tokens / seconds }) + "\n");
       else {
-        process.stdout.write(`perplexity ${s.perplexity.toFixed(4)}: ${s.nll.toFixed(5)} nats a token, ${bits.toFixed(4)} bits a byte\n`);
-        process.stderr.write(`${s.tokens} tokens in ${s.windows} window${s.windows === 1 ? "" : "s"}, ${(s.tokens / seconds).toFixed(0)} tokens a second\n`);
+        process.stdout.write(
+          `perplexity ${s.perplexity.toFixed(4)}: ${s.nll.toFixed(5)} nats a token, ${bits.toFixed(4)} bits a byte\n`,
+        );
+        process.stderr.write(
+          `${s.tokens} tokens in ${s.windows} window${s.windows === 1 ? "" : "s"}, ${(s.tokens / seconds).toFixed(0)} tokens a second\n`,
+        );
       }
     } finally {
       line.end();

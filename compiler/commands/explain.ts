@@ -19,7 +19,9 @@ export const explainCommand = {
   handler: ({ code, json }: ArgumentsCamelCase<Options>): void => {
     if (code === undefined) {
       const all = [...entries];
-      process.stdout.write(json ? JSON.stringify({ codes: Object.fromEntries(all) }) + "\n" : all.map(([c, e]) => `${c}  ${e.name}\n`).join(""));
+      process.stdout.write(
+        json ? JSON.stringify({ codes: Object.fromEntries(all) }) + "\n" : all.map(([c, e]) => `${c}  ${e.name}\n`).join(""),
+      );
       return;
     }
     const known = code.toUpperCase().replace(/^(\d)/, "DSC$1");

@@ -29,4 +29,5 @@ export const commandNames: readonly string[] = Object.keys(loaders);
 export const loadCommand = async (name: string): Promise<(Command & CommandModule) | undefined> =>
   Object.hasOwn(loaders, name) ? ((await loaders[name]()) as Command & CommandModule) : undefined;
 
-export const loadCommands = (): Promise<(Command & CommandModule)[]> => Promise.all(commandNames.map(async (name) => (await loadCommand(name))!));
+export const loadCommands = (): Promise<(Command & CommandModule)[]> =>
+  Promise.all(commandNames.map(async (name) => (await loadCommand(name))!));

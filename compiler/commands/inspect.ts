@@ -36,31 +36,70 @@ export const inspect = {
     deviceFlags(y)
       .positional("out", { type: "string", demandOption: true, describe: "an artifact folder" })
       .positional("name", { type: "string", describe: "a kernel, or a function of the graph (decode/moe_layer)" })
-      .option("ir", { type: "boolean", default: false, describe: "print the graph after the last pass, runs of equal calls folded (the files of OUT/graph are whole)" })
+      .option("ir", {
+        type: "boolean",
+        default: false,
+        describe: "print the graph after the last pass, runs of equal calls folded (the files of OUT/graph are whole)",
+      })
       .option("after", { type: "string", describe: "print the graph after this pass (frontend: before any)" })
-      .option("origin", { type: "boolean", default: false, describe: "of a kernel: every launch, its line of the graph, tensors, config keys and rules" })
-      .option("cost", { type: "boolean", default: false, describe: "bytes, FLOPs, floor and share of every launch (of a kernel) of a step; of others at sizes of their own" })
+      .option("origin", {
+        type: "boolean",
+        default: false,
+        describe: "of a kernel: every launch, its line of the graph, tensors, config keys and rules",
+      })
+      .option("cost", {
+        type: "boolean",
+        default: false,
+        describe: "bytes, FLOPs, floor and share of every launch (of a kernel) of a step; of others at sizes of their own",
+      })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as unknown as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const idle = a.cost ? [] : typed(["device", "batch", "context", "bandwidth"]);
-    if (idle.length) throw new DiagnosticError(usage(`inspect: --${idle[0]} is of --cost`, "give --cost as well, or leave it out", `--${idle[0]}`));
-    if (a.origin && a.cost) throw new DiagnosticError(usage("inspect: give only one of --origin and --cost", undefined, "--origin"));
+    if (idle.length)
+      throw new DiagnosticError(
+        usage(`inspect: --${idle[0]} is of --cost`, "give --cost as well, or leave it out", `--${idle[0]}`),
+      );
+    if (a.origin && a.cost)
+      throw new DiagnosticError(usage("inspect: give only one of --origin and --cost", undefined, "--origin"));
     const { manifest, files } = await readArtifact(a.out, (name) => !name.endsWith(".wasm"));
     const text: Text = (name) => files.get(name)?.toString("utf8") ?? "";
-    const say = (value: object, lines: () => string): void => void process.stdout.write(a.json ? JSON.stringify(value) + "\n" : lines());
+    const say = (value: object, lines: () => string): void =>
+      void process.stdout.write(a.json ? JSON.stringify(value) + "\n" : lines());
     const { name } = a;
     const kernel = name !== undefined && Object.hasOwn(manifest.kernels, name) ? name : undefined;
     if (a.ir || a.after !== undefined || (name !== undefined && kernel === undefined)) {
-      if (kernel !== undefined) throw new DiagnosticError(usage("inspect: --ir and --after are of the graph, which has no kernels", `dsc inspect ${shellWord(a.out)} ${kernel} --origin says which lines of it the kernel serves`, kernel));
-      if (a.origin || a.cost) throw new DiagnosticError(usage(`inspect: ${a.origin ? "--origin" : "--cost"} is of kernels`, `dsc inspect ${shellWord(a.out)} lists them`, a.origin ? "--origin" : "--cost"));
+      if (kernel !== undefined)
+        throw new DiagnosticError(
+          usage(
+            "inspect: --ir and --after are of the graph, which has no kernels",
+            `dsc inspect ${shellWord(a.out)} ${kernel} --origin says which lines of it the kernel serves`,
+            kernel,
+          ),
+        );
+      if (a.origin || a.cost)
+        throw new DiagnosticError(
+          usage(
+            `inspect: ${a.origin ? "--origin" : "--cost"} is of kernels`,
+            `dsc inspect ${shellWord(a.out)} lists them`,
+            a.origin ? "--origin" : "--cost",
+          ),
+        );
       const graph = graphOf(a, manifest, text);
       return say(graph, () => folded(graph.text));
     }
-    if (a.origin && kernel === undefined) throw new DiagnosticError(usage("inspect: --origin is of a kernel", `dsc inspect ${shellWord(a.out)} KERNEL --origin; without a kernel, dsc inspect ${shellWord(a.out)} lists them`, "--origin"));
+    if (a.origin && kernel === undefined)
+      throw new DiagnosticError(
+        usage(
+          "inspect: --origin is of a kernel",
+          `dsc inspect ${shellWord(a.out)} KERNEL --origin; without a kernel, dsc inspect ${shellWord(a.out)} lists them`,
+          "--origin",
+        ),
+      );
     if (a.cost) return tellCosts(a, manifest, text, problemsOf(files), kernel, say);
     const origins = originsOf(files);
     const launches = origins.launches.filter((l) => kernel === undefined || l.kernel === kernel);
-    if (a.origin) return say({ kernel, launches }, () => printing("origins.json", () => printOrigin(kernel!, manifest, launches)));
+    if (a.origin)
+      return say({ kernel, launches }, () => printing("origins.json", () => printOrigin(kernel!, manifest, launches)));
     if (kernel === undefined) return say(facts(manifest), () => overview(manifest));
     const record = manifest.kernels[kernel];
     say({ kernel, ...record, sites: launches.map((l) => l.site), source: text(record.text) }, () => text(record.text));
@@ -68,7 +107,11 @@ export const inspect = {
 };
 
 /** The graph after a pass, or one function of it. */
-function graphOf({ out, name, after }: Options, manifest: Manifest, text: Text): { after: string; function?: string; text: string } {
+function graphOf(
+  { out, name, after }: Options,
+  manifest: Manifest,
+  text: Text,
+): { after: string; function?: string; text: string } {
   const graphs = Object.keys(manifest.files).filter((f) => f.startsWith("graph/"));
   const names = graphs.map(passOf);
   const at = after === undefined ? graphs.length - 1 : names.indexOf(after);
@@ -77,16 +120,37 @@ function graphOf({ out, name, after }: Options, manifest: Manifest, text: Text):
   if (name === undefined) return { after: names[at], text: whole };
   const functions = functionsOf(whole);
   const found = functions.get(name.replace(/^@/, ""));
-  if (found === undefined) throw new DiagnosticError(notFound(`kernel or function ${name}`, out, name, [...(after === undefined ? Object.keys(manifest.kernels) : []), ...functions.keys()]));
+  if (found === undefined)
+    throw new DiagnosticError(
+      notFound(`kernel or function ${name}`, out, name, [
+        ...(after === undefined ? Object.keys(manifest.kernels) : []),
+        ...functions.keys(),
+      ]),
+    );
   return { after: names[at], function: name, text: `${found}\n` };
 }
 
-async function tellCosts(a: Options, manifest: Manifest, text: Text, problems: Readonly<Record<string, Problem>>, kernel: string | undefined, say: (value: object, lines: () => string) => void): Promise<void> {
+async function tellCosts(
+  a: Options,
+  manifest: Manifest,
+  text: Text,
+  problems: Readonly<Record<string, Problem>>,
+  kernel: string | undefined,
+  say: (value: object, lines: () => string) => void,
+): Promise<void> {
   const planned = plannedFrom(manifest, text);
   checkLoad(a, planned.maxPositions);
   const machine = await machineOf(a, manifest.target === "cpu" ? "cpu" : "h200");
-  const names = new Map(Object.entries(problems).map(([name, p]) => [`${manifest.kernels[name]?.family} ${JSON.stringify(p)}`, name]));
-  const costs = costsOf(planned, machine, { batch: a.batch, context: a.context }, (family, p) => names.get(`${family} ${JSON.stringify(p)}`) ?? family, manifest.options.deterministic !== undefined);
+  const names = new Map(
+    Object.entries(problems).map(([name, p]) => [`${manifest.kernels[name]?.family} ${JSON.stringify(p)}`, name]),
+  );
+  const costs = costsOf(
+    planned,
+    machine,
+    { batch: a.batch, context: a.context },
+    (family, p) => names.get(`${family} ${JSON.stringify(p)}`) ?? family,
+    manifest.options.deterministic !== undefined,
+  );
   const launches = kernel === undefined ? costs.launches : costs.launches.filter((l) => l.kernel === kernel);
   say({ device: machine.name, steps: costs.steps, launches }, () => printCosts(costs, machine, kernel));
 }
@@ -113,16 +177,27 @@ function facts(m: Manifest): Facts {
     model: m.model,
     target: m.target,
     options: m.options,
-    functions: Object.fromEntries(Object.values(m.functions).map((f) => [f.name, { steps: count(f.steps), buffers: f.slots.length }])),
-    kernels: Object.fromEntries(Object.entries(m.kernels).map(([name, k]) => [name, { family: k.family, uses: uses.get(name) ?? 0 }])),
-    passes: Object.keys(m.files).filter((f) => f.startsWith("graph/")).map(passOf),
+    functions: Object.fromEntries(
+      Object.values(m.functions).map((f) => [f.name, { steps: count(f.steps), buffers: f.slots.length }]),
+    ),
+    kernels: Object.fromEntries(
+      Object.entries(m.kernels).map(([name, k]) => [name, { family: k.family, uses: uses.get(name) ?? 0 }]),
+    ),
+    passes: Object.keys(m.files)
+      .filter((f) => f.startsWith("graph/"))
+      .map(passOf),
   };
 }
 
 function overview(m: Manifest): string {
   const f = facts(m);
   const functions = Object.entries(f.functions).map(([name, { steps, buffers }]) => [name, String(steps), String(buffers)]);
-  const kernels = Object.entries(m.kernels).map(([name, k]) => [name, k.family, String(f.kernels[name].uses), k.cells === undefined ? "" : printSize(k.cells)]);
+  const kernels = Object.entries(m.kernels).map(([name, k]) => [
+    name,
+    k.family,
+    String(f.kernels[name].uses),
+    k.cells === undefined ? "" : printSize(k.cells),
+  ]);
   return [
     `${m.model.architecture} for ${m.target}: ${m.model.layers} layers, passes ${m.options.passes}, by dsc ${m.compiler}`,
     "",
@@ -137,7 +212,9 @@ function overview(m: Manifest): string {
 
 /** Every launch with its way back to the config. Launches made of the same keys and rules share a paragraph. */
 function printOrigin(name: string, m: Manifest, launches: readonly Launch[]): string {
-  const out = [`${name}, family ${m.kernels[name].family}: ${launches.length} launch${launches.length === 1 ? "" : "es"} in the plan; its text is ${m.kernels[name].text}`];
+  const out = [
+    `${name}, family ${m.kernels[name].family}: ${launches.length} launch${launches.length === 1 ? "" : "es"} in the plan; its text is ${m.kernels[name].text}`,
+  ];
   const alike = new Map<string, Launch[]>();
   for (const l of launches) {
     const key = JSON.stringify([l.keys, l.rules, l.tensors]);

@@ -19,10 +19,12 @@ export const opsCommand = {
       .option("json", { type: "boolean", default: false, describe: "one JSON array on stdout" }) as Argv<Options>,
   handler: (a: ArgumentsCamelCase<Options>): void => {
     const op = a.name === undefined ? undefined : opByName.get(a.name);
-    if (a.name !== undefined && !op) throw new DiagnosticError(notFound(`op ${a.name}`, "the graph", a.name, [...opByName.keys()]));
+    if (a.name !== undefined && !op)
+      throw new DiagnosticError(notFound(`op ${a.name}`, "the graph", a.name, [...opByName.keys()]));
     if (a.json) return void process.stdout.write(JSON.stringify((op ? [op] : ops).map(opFacts)) + "\n");
     if (op) return void process.stdout.write(printOp(op) + "\n");
     const width = Math.max(...ops.map((o) => o.name.length)) + 2;
-    for (const o of ops) process.stdout.write(`${o.name.padEnd(width)}${kernelsFor(o).targets.join(", ").padEnd(19)}${o.summary}\n`);
+    for (const o of ops)
+      process.stdout.write(`${o.name.padEnd(width)}${kernelsFor(o).targets.join(", ").padEnd(19)}${o.summary}\n`);
   },
 };

@@ -28,8 +28,17 @@ export const opt = {
   builder: (y: Argv): Argv<Options> =>
     pluginFlags(y)
       .positional("file", { type: "string", demandOption: true, describe: "a .dsc text; - reads stdin" })
-      .option("passes", { alias: "p", type: "string", demandOption: true, describe: "all, none, or names with commas; all,-NAME leaves one out" })
-      .option("attention", { choices: ["auto", "expanded", "absorbed"] as const, default: "auto" as const, describe: "auto decides by cost" })
+      .option("passes", {
+        alias: "p",
+        type: "string",
+        demandOption: true,
+        describe: "all, none, or names with commas; all,-NAME leaves one out",
+      })
+      .option("attention", {
+        choices: ["auto", "expanded", "absorbed"] as const,
+        default: "auto" as const,
+        describe: "auto decides by cost",
+      })
       .option("origins", { type: "boolean", default: false, describe: "say on every line where it came from" })
       .option("out", { alias: "o", type: "string", describe: "a file for the result (default: stdout)" }) as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
@@ -40,7 +49,11 @@ export const opt = {
     if (a.out !== undefined) checkResult(a.out);
     const { pipeline, passOptions } = await pipelineOf(undefined, a);
     // A text may be any part of a model: contracts are for whole ones.
-    const how = { contracts: false, machines: machinesOf(), guard: guardOf(stdin ? process.cwd() : path.dirname(path.resolve(a.file))) };
+    const how = {
+      contracts: false,
+      machines: machinesOf(),
+      guard: guardOf(stdin ? process.cwd() : path.dirname(path.resolve(a.file))),
+    };
     const out = runPipeline(parseModule(text, name), choosePasses(words, pipeline), passOptions, how);
     if (out.ledger.entries.length) process.stderr.write(transcript(out) + "\n");
     const result = printModule(out.module, { origins: a.origins });
@@ -61,7 +74,14 @@ function textOf(file: string | 0, name: string): string {
 /** Says before the work whether the result may be written: a name that is free, or a module's text from before. */
 function checkResult(file: string): void {
   const kind = kindAt(file);
-  if (kind === "folder" || kind === "other") throw new DiagnosticError(cannotWrite(file, kind === "folder" ? "it is a folder" : "it is a link or a device, not a file", "without -o the result goes to stdout"));
+  if (kind === "folder" || kind === "other")
+    throw new DiagnosticError(
+      cannotWrite(
+        file,
+        kind === "folder" ? "it is a folder" : "it is a link or a device, not a file",
+        "without -o the result goes to stdout",
+      ),
+    );
   if (kind === undefined) return checkFolder(file);
   try {
     parseModule(readTextSync(file), file);

@@ -32,13 +32,29 @@ export interface CompileFlags extends ReduceFlags, PluginFlags {
 }
 
 /** Names as typed on the command line, for refusing them on an artifact. */
-export const compileFlagNames = ["target", "passes", "activations", "act-quant", "attention", "set", "taps", "natives", "deterministic", "layers", "shrink", "plugin", "pass-option"] as const;
+export const compileFlagNames = [
+  "target",
+  "passes",
+  "activations",
+  "act-quant",
+  "attention",
+  "set",
+  "taps",
+  "natives",
+  "deterministic",
+  "layers",
+  "shrink",
+  "plugin",
+  "pass-option",
+] as const;
 
 /** What makes a model smaller before anything is derived from it. */
 export const reduceFlags = <T>(y: Argv<T>): Argv<T & ReduceFlags> =>
-  y
-    .option("layers", { type: "number", describe: "keep the first N layers, at full width" })
-    .option("shrink", { type: "boolean", default: false, describe: "make every width small; groups, ragged blocks and ranks stay" }) as unknown as Argv<T & ReduceFlags>;
+  y.option("layers", { type: "number", describe: "keep the first N layers, at full width" }).option("shrink", {
+    type: "boolean",
+    default: false,
+    describe: "make every width small; groups, ragged blocks and ranks stay",
+  }) as unknown as Argv<T & ReduceFlags>;
 
 /** Checks and gives what `reduceFlags` read. */
 export function reductionOf({ layers, shrink }: ReduceFlags): Reduction {
@@ -49,13 +65,30 @@ export function reductionOf({ layers, shrink }: ReduceFlags): Reduction {
 /** Passes from outside the tree, and options of any pass. */
 export const pluginFlags = <T>(y: Argv<T>): Argv<T & PluginFlags> =>
   y
-    .option("plugin", { type: "string", array: true, default: [] as string[], describe: "a file with a pass (dsc.config.ts where you work needs none)" })
-    .option("pass-option", { type: "string", array: true, default: [] as string[], describe: "pass.key=value" }) as unknown as Argv<T & PluginFlags>;
+    .option("plugin", {
+      type: "string",
+      array: true,
+      default: [] as string[],
+      describe: "a file with a pass (dsc.config.ts where you work needs none)",
+    })
+    .option("pass-option", {
+      type: "string",
+      array: true,
+      default: [] as string[],
+      describe: "pass.key=value",
+    }) as unknown as Argv<T & PluginFlags>;
 
 /** The pipeline with its plug-ins, and the options of its passes; `--attention` is one of those. `src`: where the model is read from. */
-export async function pipelineOf(src: string | undefined, a: PluginFlags & { attention?: string; weights?: string; passes?: string }): Promise<{ pipeline: readonly Pass[]; passOptions: Record<string, string> }> {
-  const pipeline = await loadPlugins([src, a.weights].filter((m) => m !== undefined), a.plugin);
-  const passOptions: Record<string, string> = a.attention === undefined || a.attention === "auto" ? {} : { "absorb-mla.attention": a.attention };
+export async function pipelineOf(
+  src: string | undefined,
+  a: PluginFlags & { attention?: string; weights?: string; passes?: string },
+): Promise<{ pipeline: readonly Pass[]; passOptions: Record<string, string> }> {
+  const pipeline = await loadPlugins(
+    [src, a.weights].filter((m) => m !== undefined),
+    a.plugin,
+  );
+  const passOptions: Record<string, string> =
+    a.attention === undefined || a.attention === "auto" ? {} : { "absorb-mla.attention": a.attention };
   for (const word of a.passOption) {
     const m = /^([a-z][a-z0-9-]*\.\w+)=(.*)$/s.exec(word);
     if (!m) throw new DiagnosticError(usage(`--pass-option ${word}: no option of a pass`, "write pass.key=value"));
@@ -69,15 +102,44 @@ export async function pipelineOf(src: string | undefined, a: PluginFlags & { att
 
 export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
   pluginFlags(reduceFlags(y))
-    .option("target", { choices: ["cpu", "cuda", "triton"] as const, default: defaults.target, describe: "what the kernels are for" })
-    .option("passes", { type: "string", default: defaults.passes, describe: "all, none, or names with commas; all,-NAME leaves one out" })
-    .option("activations", { choices: ["f32", "bf16"] as const, describe: "dtype between kernels (cpu: f32; GPUs: bf16 unless said)" })
-    .option("act-quant", { choices: ["dynamic", "none"] as const, default: defaults.actQuant, describe: "quantise the input of FP8 linears, or not" })
-    .option("attention", { choices: ["auto", "expanded", "absorbed"] as const, default: defaults.attention, describe: "auto decides by cost" })
+    .option("target", {
+      choices: ["cpu", "cuda", "triton"] as const,
+      default: defaults.target,
+      describe: "what the kernels are for",
+    })
+    .option("passes", {
+      type: "string",
+      default: defaults.passes,
+      describe: "all, none, or names with commas; all,-NAME leaves one out",
+    })
+    .option("activations", {
+      choices: ["f32", "bf16"] as const,
+      describe: "dtype between kernels (cpu: f32; GPUs: bf16 unless said)",
+    })
+    .option("act-quant", {
+      choices: ["dynamic", "none"] as const,
+      default: defaults.actQuant,
+      describe: "quantise the input of FP8 linears, or not",
+    })
+    .option("attention", {
+      choices: ["auto", "expanded", "absorbed"] as const,
+      default: defaults.attention,
+      describe: "auto decides by cost",
+    })
     .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
-    .option("natives", { type: "string", default: "all", describe: "cuda: hand-written kernels: all, none (printed tile programs only), or families with commas" })
-    .option("deterministic", { type: "boolean", default: false, describe: "cuda: a sequence's bits do not depend on what else is in its batch" })
-    .option("taps", { type: "boolean", default: false, describe: "keep hidden states and routes as results" }) as unknown as Argv<T & CompileFlags>;
+    .option("natives", {
+      type: "string",
+      default: "all",
+      describe: "cuda: hand-written kernels: all, none (printed tile programs only), or families with commas",
+    })
+    .option("deterministic", {
+      type: "boolean",
+      default: false,
+      describe: "cuda: a sequence's bits do not depend on what else is in its batch",
+    })
+    .option("taps", { type: "boolean", default: false, describe: "keep hidden states and routes as results" }) as unknown as Argv<
+    T & CompileFlags
+  >;
 
 export const optionsOf = (f: CompileFlags): CompileOptions => ({
   target: f.target,
@@ -102,18 +164,32 @@ function nativeWords(words: string): string {
   if (words === "all" || words === "none") return words;
   const families = natives.map((n) => n.family);
   const unknown = words.split(",").find((w) => !families.includes(w));
-  if (unknown !== undefined) throw new DiagnosticError(badValue(`--natives: no native is called ${JSON.stringify(unknown)}`, `give all, none, or some of ${families.join(",")}`, "--natives"));
+  if (unknown !== undefined)
+    throw new DiagnosticError(
+      badValue(
+        `--natives: no native is called ${JSON.stringify(unknown)}`,
+        `give all, none, or some of ${families.join(",")}`,
+        "--natives",
+      ),
+    );
   return words;
 }
 
 /** "all", "none" or names; an empty word is more likely an unset variable of a shell than a wish for no passes. */
 export function passWords(words: string): string {
-  if (words.split(",").some((w) => w.trim() === "")) throw new DiagnosticError(badValue(`--passes ${JSON.stringify(words)} has an empty name`, "give all, none, names with commas, or all,-NAME", ["--passes", "-p"]));
+  if (words.split(",").some((w) => w.trim() === ""))
+    throw new DiagnosticError(
+      badValue(`--passes ${JSON.stringify(words)} has an empty name`, "give all, none, names with commas, or all,-NAME", [
+        "--passes",
+        "-p",
+      ]),
+    );
   return words;
 }
 
 /** Refuses what is no whole number in the range. */
 export function checkWhole(option: string, value: number | undefined, least: number, most?: number): void {
   if (value === undefined) return;
-  if (!Number.isSafeInteger(value) || value < least || value > (most ?? Infinity)) throw new DiagnosticError(wholeNumber(option, value, least, most));
+  if (!Number.isSafeInteger(value) || value < least || value > (most ?? Infinity))
+    throw new DiagnosticError(wholeNumber(option, value, least, most));
 }

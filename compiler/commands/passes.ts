@@ -20,17 +20,28 @@ export const passesCommand = {
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const { pipeline } = await pipelineOf(undefined, a);
     const names = pipeline.map((p) => p.name);
-    if (a.name !== undefined && !names.includes(a.name)) throw new DiagnosticError(unknownPass(a.name, didYouMean(a.name, names), names));
+    if (a.name !== undefined && !names.includes(a.name))
+      throw new DiagnosticError(unknownPass(a.name, didYouMean(a.name, names), names));
     const asked = a.name === undefined ? pipeline : pipeline.filter((p) => p.name === a.name);
     if (a.json) {
       const facts = asked.map((p) => ({
-        name: p.name, summary: p.summary, options: p.options ?? {}, ...(p.plugin ? { plugin: p.plugin } : {}),
-        rules: [...(p.rules ?? []), ...(p.equations ?? [])].map((r) => ({ name: r.name, vars: r.vars, looks_for: r.lookedFor(), within: r.within, changes: r.changes })),
+        name: p.name,
+        summary: p.summary,
+        options: p.options ?? {},
+        ...(p.plugin ? { plugin: p.plugin } : {}),
+        rules: [...(p.rules ?? []), ...(p.equations ?? [])].map((r) => ({
+          name: r.name,
+          vars: r.vars,
+          looks_for: r.lookedFor(),
+          within: r.within,
+          changes: r.changes,
+        })),
       }));
       return void process.stdout.write(JSON.stringify(facts) + "\n");
     }
     if (a.name !== undefined) return void process.stdout.write(printPassPage(asked[0]) + "\n");
     const width = Math.max(...names.map((n) => n.length)) + 2;
-    for (const p of pipeline) process.stdout.write(`${p.name.padEnd(width)}${p.summary}${p.plugin ? ` (${p.plugin.file})` : ""}\n`);
+    for (const p of pipeline)
+      process.stdout.write(`${p.name.padEnd(width)}${p.summary}${p.plugin ? ` (${p.plugin.file})` : ""}\n`);
   },
 };

@@ -35,10 +35,22 @@ export const planCommand = {
   builder: (y: Argv): Argv<Options> =>
     deviceFlags(pluginFlags(reduceFlags(y)))
       .positional("src", { type: "string", demandOption: true, describe: "a config.json, a folder with one, or an artifact" })
-      .option("all", { type: "boolean", default: false, describe: "list every site, not only those that make up 99 % of the step" })
+      .option("all", {
+        type: "boolean",
+        default: false,
+        describe: "list every site, not only those that make up 99 % of the step",
+      })
       .option("passes", { type: "string", default: "all", describe: "all, none, or names with commas; all,-NAME leaves one out" })
-      .option("attention", { choices: ["auto", "expanded", "absorbed"] as const, default: "auto" as const, describe: "auto decides by cost" })
-      .option("act-quant", { choices: ["dynamic", "none"] as const, default: "dynamic" as const, describe: "quantise the input of FP8 linears, or not" })
+      .option("attention", {
+        choices: ["auto", "expanded", "absorbed"] as const,
+        default: "auto" as const,
+        describe: "auto decides by cost",
+      })
+      .option("act-quant", {
+        choices: ["dynamic", "none"] as const,
+        default: "dynamic" as const,
+        describe: "quantise the input of FP8 linears, or not",
+      })
       .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as unknown as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {

@@ -18,7 +18,18 @@ export function readIds(word: string): Prompts {
   let value: unknown;
   if (/^\s*-?\d+(\s*,\s*-?\d+)*\s*$/.test(word)) value = word.split(",").map(Number);
   else if (word.trim() === "") throw new DiagnosticError(badIds(JSON.stringify(word), "there are no ids"));
-  else if (word.includes(",") && !existsSync(word)) throw new DiagnosticError(badIds(word, `${word.split(",").map((w) => w.trim()).find((w) => !/^-?\d+$/.test(w)) || "an empty word"} is no id`));
+  else if (word.includes(",") && !existsSync(word))
+    throw new DiagnosticError(
+      badIds(
+        word,
+        `${
+          word
+            .split(",")
+            .map((w) => w.trim())
+            .find((w) => !/^-?\d+$/.test(w)) || "an empty word"
+        } is no id`,
+      ),
+    );
   else {
     let text: string;
     try {
@@ -32,10 +43,13 @@ export function readIds(word: string): Prompts {
       throw new DiagnosticError(badIds(word, `not JSON: ${(e as Error).message}`));
     }
   }
-  const isIds = (v: unknown): v is number[] => Array.isArray(v) && v.length > 0 && v.every((x) => Number.isSafeInteger(x) && (x as number) >= 0);
+  const isIds = (v: unknown): v is number[] =>
+    Array.isArray(v) && v.length > 0 && v.every((x) => Number.isSafeInteger(x) && (x as number) >= 0);
   if (isIds(value)) return { batch: [value], nested: false };
   if (Array.isArray(value) && value.length > 0 && value.every(isIds)) return { batch: value as number[][], nested: true };
-  throw new DiagnosticError(badIds(word, "ids are whole numbers from 0 up, in an array or an array of such arrays, none of them empty"));
+  throw new DiagnosticError(
+    badIds(word, "ids are whole numbers from 0 up, in an array or an array of such arrays, none of them empty"),
+  );
 }
 
 /** The text of --prompt, of stdin where it is -, or of --prompt-file, without a last line break. */
@@ -43,7 +57,9 @@ export function promptText({ prompt, promptFile }: { prompt?: string; promptFile
   if (promptFile === undefined && prompt !== "-") return prompt;
   const name = promptFile ?? "stdin";
   try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(promptFile === undefined ? readFileSync(0) : readRegularSync(promptFile)).replace(/\r?\n$/, "");
+    const text = new TextDecoder("utf-8", { fatal: true })
+      .decode(promptFile === undefined ? readFileSync(0) : readRegularSync(promptFile))
+      .replace(/\r?\n$/, "");
     if (text === "") throw new Error("it is empty");
     return text;
   } catch (e) {
@@ -62,6 +78,7 @@ export function checkFit(batch: readonly number[][], maxNew: number, { vocab, ma
   for (const [b, ids] of batch.entries()) {
     const at = ids.findIndex((id) => id >= vocab);
     if (at >= 0) throw new DiagnosticError(idOutside(batch.length > 1 ? b : undefined, at, ids[at], vocab));
-    if (ids.length + maxNew - 1 > maxPositions) throw new DiagnosticError(tooManyPositions(batch.length > 1 ? b : undefined, ids.length, maxNew, maxPositions));
+    if (ids.length + maxNew - 1 > maxPositions)
+      throw new DiagnosticError(tooManyPositions(batch.length > 1 ? b : undefined, ids.length, maxNew, maxPositions));
   }
 }

@@ -1,7 +1,17 @@
 // dsc run SRC_OR_OUT: tokens. A config or model folder is compiled into the cache first; an artifact runs as it is.
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
-import { TextStream, generate, load, memoryNeed, readArtifact, type Finish, type Model, type Sampling, type Tokenizer } from "../../runtime/index.ts";
+import {
+  TextStream,
+  generate,
+  load,
+  memoryNeed,
+  readArtifact,
+  type Finish,
+  type Model,
+  type Sampling,
+  type Tokenizer,
+} from "../../runtime/index.ts";
 import { missing, needsDraftLayer, usage } from "../diagnostics.ts";
 import { during, firstDuring } from "../progress.ts";
 import { size } from "../report/summary.ts";
@@ -52,11 +62,19 @@ export const run = {
           .option("system", { type: "string", describe: "what a conversation begins with" })
           .option("chat-template", { type: "string", describe: "which of the checkpoint's chat templates, by name" })
           .option("max-new", { type: "number", describe: "tokens to make (--chat: of one answer, by default as many as fit)" })
-          .option("draft", { type: "number", default: 0, describe: "tokens the extra prediction layer drafts per step, up to 4; greedy answers stay the same" })
+          .option("draft", {
+            type: "number",
+            default: 0,
+            describe: "tokens the extra prediction layer drafts per step, up to 4; greedy answers stay the same",
+          })
           .option("stop-eos", { type: "boolean", default: false, describe: "stop at the end token with --ids too" })
           .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" })
           .option("save", { type: "string", describe: "write logits, hidden states and routes to a .safetensors file" })
-          .option("nvcc", { type: "boolean", default: false, describe: "cuda: compile kernels by nvcc, not by NVRTC in this process" })
+          .option("nvcc", {
+            type: "boolean",
+            default: false,
+            describe: "cuda: compile kernels by nvcc, not by NVRTC in this process",
+          })
           .option("threads", { type: "number", describe: "worker threads (default: the cores there are)" }),
       ),
     ) as unknown as Argv<Options>,
@@ -65,7 +83,8 @@ export const run = {
     a.prompt = promptText(a);
     const source = await sourceOf(a, a.save === undefined ? undefined : "--save");
     const { folder, weights } = source;
-    const tokenizer = a.ids !== undefined ? undefined : await tokenizerOf(source, a.chat ? "--chat" : "--prompt", "give --ids 1,2,3");
+    const tokenizer =
+      a.ids !== undefined ? undefined : await tokenizerOf(source, a.chat ? "--chat" : "--prompt", "give --ids 1,2,3");
     const { manifest } = await readArtifact(folder);
     const { model: facts, entries } = manifest;
     if (a.draft > 0 && entries.draft === undefined) throw new DiagnosticError(needsDraftLayer());
@@ -73,7 +92,11 @@ export const run = {
     const generation = a.chat || a.prompt !== undefined || a.stopEos ? await generationOf(source) : undefined;
     generation?.warnings.forEach(say);
     const sampling = samplingOf(a, a.chat ? generation : undefined);
-    const open = (): Promise<Model> => during(`loading ${size(memoryNeed(manifest).resident)} of weights`, load(folder, { weights, nvcc: a.nvcc, ...(a.threads ? { threads: a.threads } : {}) }));
+    const open = (): Promise<Model> =>
+      during(
+        `loading ${size(memoryNeed(manifest).resident)} of weights`,
+        load(folder, { weights, nvcc: a.nvcc, ...(a.threads ? { threads: a.threads } : {}) }),
+      );
     if (a.chat) {
       await converse(open, tokenizer!, {
         ...sampling,
@@ -87,7 +110,8 @@ export const run = {
     }
     const prompts = a.prompt === undefined ? readIds(a.ids!) : promptOf(tokenizer!, a.prompt, facts.bos);
     checkFit(prompts.batch, a.maxNew!, facts);
-    if (a.save && prompts.batch.length > 1) throw new DiagnosticError(usage("--save keeps one sequence; the batch has several", "run the prompts one by one"));
+    if (a.save && prompts.batch.length > 1)
+      throw new DiagnosticError(usage("--save keeps one sequence; the batch has several", "run the prompts one by one"));
     if (a.save !== undefined) await checkWritable(a.save, leastBytes(manifest, prompts.batch[0].length));
     const model = await open();
     try {
@@ -102,28 +126,57 @@ export const run = {
 
 /** Which options go together. */
 function checkForm(a: Options): void {
-  const given = [...(a.prompt === undefined ? [] : ["--prompt"]), ...(a.promptFile === undefined ? [] : ["--prompt-file"]), ...(a.ids === undefined ? [] : ["--ids"]), ...(a.chat ? ["--chat"] : [])];
+  const given = [
+    ...(a.prompt === undefined ? [] : ["--prompt"]),
+    ...(a.promptFile === undefined ? [] : ["--prompt-file"]),
+    ...(a.ids === undefined ? [] : ["--ids"]),
+    ...(a.chat ? ["--chat"] : []),
+  ];
   if (given.length !== 1)
-    throw new DiagnosticError(usage(given.length ? `run: give only one of ${given.join(" and ")}` : "run: give --prompt TEXT, --ids LIST or --chat"));
+    throw new DiagnosticError(
+      usage(given.length ? `run: give only one of ${given.join(" and ")}` : "run: give --prompt TEXT, --ids LIST or --chat"),
+    );
   if (!a.chat && a.maxNew === undefined) throw new DiagnosticError(missing("run", ["--max-new"]));
-  if (!a.chat && a.system !== undefined) throw new DiagnosticError(usage("--system is for --chat", "a text for --prompt may begin with anything", "--system"));
+  if (!a.chat && a.system !== undefined)
+    throw new DiagnosticError(usage("--system is for --chat", "a text for --prompt may begin with anything", "--system"));
   if (!a.chat && a.allowControlTokens)
-    throw new DiagnosticError(usage("--allow-control-tokens is for --chat", "--prompt takes them as they are", "--allow-control-tokens"));
-  if (!a.chat && a.chatTemplate !== undefined) throw new DiagnosticError(usage("--chat-template is for --chat", "a text for --prompt is continued as it is", "--chat-template"));
+    throw new DiagnosticError(
+      usage("--allow-control-tokens is for --chat", "--prompt takes them as they are", "--allow-control-tokens"),
+    );
+  if (!a.chat && a.chatTemplate !== undefined)
+    throw new DiagnosticError(
+      usage("--chat-template is for --chat", "a text for --prompt is continued as it is", "--chat-template"),
+    );
   for (const option of ["json", "save", "stopEos"] as const)
     if (a.chat && a[option]) {
       const word = `--${option === "stopEos" ? "stop-eos" : option}`;
       throw new DiagnosticError(usage(`--chat does not go with ${word}`, "run --prompt or --ids", word));
     }
-  if (a.stopEos && a.ids === undefined) throw new DiagnosticError(usage("--stop-eos is for --ids", "a text ends at the end token without it", "--stop-eos"));
-  if (a.taps && a.save === undefined) throw new DiagnosticError(usage("--taps keeps hidden states and routes, and run shows none of them", "--save FILE.safetensors writes them, and needs no --taps", "--taps"));
+  if (a.stopEos && a.ids === undefined)
+    throw new DiagnosticError(usage("--stop-eos is for --ids", "a text ends at the end token without it", "--stop-eos"));
+  if (a.taps && a.save === undefined)
+    throw new DiagnosticError(
+      usage(
+        "--taps keeps hidden states and routes, and run shows none of them",
+        "--save FILE.safetensors writes them, and needs no --taps",
+        "--taps",
+      ),
+    );
   checkWhole("--max-new", a.maxNew, 1);
   checkWhole("--threads", a.threads, 1);
   checkWhole("--draft", a.draft, 0, 4);
-  if (a.draft > 0 && a.save !== undefined) throw new DiagnosticError(usage("--save keeps the logits of steps without drafts", "leave --draft out", "--draft"));
+  if (a.draft > 0 && a.save !== undefined)
+    throw new DiagnosticError(usage("--save keeps the logits of steps without drafts", "leave --draft out", "--draft"));
 }
 
-async function generateAll(a: Options, model: Model, { batch, nested }: Prompts, tokenizer: Tokenizer | undefined, sampling: Sampling, eos: readonly number[]): Promise<{ saved: Saved; logits: Float32Array[] } | undefined> {
+async function generateAll(
+  a: Options,
+  model: Model,
+  { batch, nested }: Prompts,
+  tokenizer: Tokenizer | undefined,
+  sampling: Sampling,
+  eos: readonly number[],
+): Promise<{ saved: Saved; logits: Float32Array[] } | undefined> {
   const stop = a.prompt !== undefined || a.stopEos ? eos : [];
   const stream = tokenizer && !a.json ? new TextStream(tokenizer) : undefined;
   const out: number[][] = batch.map(() => []);
@@ -178,9 +231,14 @@ async function generateAll(a: Options, model: Model, { batch, nested }: Prompts,
   if (stream) process.stdout.write(stream.end() + "\n");
   else for (const ids of out) process.stdout.write(ids.join(",") + "\n");
   const tokens = batch.reduce((n, p) => n + p.length, 0);
-  const each = perToken === null ? "" : `, then ${perToken.toFixed(2)} ms per ${batch.length > 1 ? `step of ${batch.length} tokens` : "token"}`;
+  const each =
+    perToken === null
+      ? ""
+      : `, then ${perToken.toFixed(2)} ms per ${batch.length > 1 ? `step of ${batch.length} tokens` : "token"}`;
   const drafts = a.draft ? `; ${count.accepted} of ${count.drafted} drafts accepted, ${count.steps} steps` : "";
   const seed = sampling.temperature ? `; seed ${sampling.seed}` : "";
-  process.stderr.write(`prefill of ${tokens} token${tokens === 1 ? "" : "s"} ${prefillMs.toFixed(1)} ms${each}${drafts}${seed}\n`);
+  process.stderr.write(
+    `prefill of ${tokens} token${tokens === 1 ? "" : "s"} ${prefillMs.toFixed(1)} ms${each}${drafts}${seed}\n`,
+  );
   return kept;
 }

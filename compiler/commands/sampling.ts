@@ -15,11 +15,17 @@ export interface SamplingFlags {
 
 export const samplingFlags = <T>(y: Argv<T>): Argv<T & SamplingFlags> =>
   y
-    .option("temperature", { type: "number", describe: "0 takes the most likely token (default: 0; --chat: generation_config.json)" })
+    .option("temperature", {
+      type: "number",
+      describe: "0 takes the most likely token (default: 0; --chat: generation_config.json)",
+    })
     .option("top-k", { type: "number", describe: "draw from the K most likely tokens; 0 from all" })
     .option("top-p", { type: "number", describe: "draw from the fewest tokens that reach this probability" })
     .option("repeat-penalty", { type: "number", describe: "above 1 makes tokens that occurred less likely" })
-    .option("seed", { type: "number", describe: "the same seed gives the same tokens (default: another each time)" }) as unknown as Argv<T & SamplingFlags>;
+    .option("seed", {
+      type: "number",
+      describe: "the same seed gives the same tokens (default: another each time)",
+    }) as unknown as Argv<T & SamplingFlags>;
 
 /**
  * Checked options; a seed is drawn where one is used and none is given. For a chat, what is not given is as the checkpoint's
@@ -31,13 +37,36 @@ export function samplingOf(f: SamplingFlags, generation?: Generation): Sampling 
   // A temperature of one's own draws, and by what the file says of drawing.
   const base = given.temperature ? generation?.drawing : generation?.sampling;
   const { options } = checked({ ...base, ...given });
-  const idle = options.temperature === 0 ? (["topK", "topP"] as const).find((name) => given[name] !== undefined && given[name] !== (name === "topK" ? 0 : 1)) : undefined;
-  if (idle) throw new DiagnosticError(usage(`${words[idle]} counts where tokens are drawn, and at temperature 0 the most likely one is taken`, `give --temperature 0.7 as well, or leave ${words[idle]} out`, words[idle]));
-  if (options.temperature === 0 && given.seed !== undefined) throw new DiagnosticError(usage("--seed counts where tokens are drawn, and at temperature 0 the most likely one is taken", "give --temperature 0.7 as well, or leave --seed out", "--seed"));
+  const idle =
+    options.temperature === 0
+      ? (["topK", "topP"] as const).find((name) => given[name] !== undefined && given[name] !== (name === "topK" ? 0 : 1))
+      : undefined;
+  if (idle)
+    throw new DiagnosticError(
+      usage(
+        `${words[idle]} counts where tokens are drawn, and at temperature 0 the most likely one is taken`,
+        `give --temperature 0.7 as well, or leave ${words[idle]} out`,
+        words[idle],
+      ),
+    );
+  if (options.temperature === 0 && given.seed !== undefined)
+    throw new DiagnosticError(
+      usage(
+        "--seed counts where tokens are drawn, and at temperature 0 the most likely one is taken",
+        "give --temperature 0.7 as well, or leave --seed out",
+        "--seed",
+      ),
+    );
   return options.temperature > 0 && given.seed === undefined ? { ...options, seed: randomInt(2 ** 32) } : options;
 }
 
-const words: Record<string, string> = { temperature: "--temperature", topK: "--top-k", topP: "--top-p", repeatPenalty: "--repeat-penalty", seed: "--seed" };
+const words: Record<string, string> = {
+  temperature: "--temperature",
+  topK: "--top-k",
+  topP: "--top-p",
+  repeatPenalty: "--repeat-penalty",
+  seed: "--seed",
+};
 
 /** The sampler's own checks, said of the word on the command line. */
 function checked(s: Sampling): Sampler {

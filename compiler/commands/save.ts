@@ -22,7 +22,8 @@ export async function checkWritable(file: string, bytes: number): Promise<void> 
     const kind = kindAt(file);
     if (kind === "folder") throw new Error("it is a folder");
     if (kind === "other") throw new Error("it is a link or a device, not a file");
-    if (kind === "file" && (await writerOf(file)) !== writer) throw new DiagnosticError(notOurs(file, "it is there already, and no earlier --save wrote it"));
+    if (kind === "file" && (await writerOf(file)) !== writer)
+      throw new DiagnosticError(notOurs(file, "it is there already, and no earlier --save wrote it"));
     checkFolder(file);
     const disk = statfsSync(path.dirname(path.resolve(file)));
     const free = disk.bavail * disk.bsize + (kind === "file" ? statSync(file).size : 0);
@@ -45,11 +46,13 @@ export function checkFolder(file: string): void {
 }
 
 /** Bytes that the file of a prompt has at least: logits and hidden states of its rows, and the logits of one step. */
-export const leastBytes = ({ model }: Manifest, rows: number): number => 4 * ((rows + 1) * model.vocab + rows * model.hidden * (model.layers + 1));
+export const leastBytes = ({ model }: Manifest, rows: number): number =>
+  4 * ((rows + 1) * model.vocab + rows * model.hidden * (model.layers + 1));
 
 export type Saved = Record<string, { shape: number[]; data: Float32Array | Int32Array }>;
 
-export const copyTaps = (r: Result): Saved => Object.fromEntries(Object.entries(r.taps).map(([k, t]) => [k, { shape: [...t.shape], data: t.data.slice() }]));
+export const copyTaps = (r: Result): Saved =>
+  Object.fromEntries(Object.entries(r.taps).map(([k, t]) => [k, { shape: [...t.shape], data: t.data.slice() }]));
 
 /** logits, hidden.0 .. hidden.L, final_norm, route.N.*, greedy_logits, and mtp.logits where the extra layer exists. */
 export async function save(file: string, model: Model, prompt: number[], taps: Saved, steps: Float32Array[]): Promise<void> {
@@ -67,7 +70,9 @@ export async function save(file: string, model: Model, prompt: number[], taps: S
   }
   // Expert indices are i64 in the files others write, so here too.
   const tensors = Object.entries(out).map(([name, { shape, data }]) =>
-    data instanceof Float32Array ? { name, shape, dtype: "F32", data } : { name, shape, dtype: "I64", data: BigInt64Array.from(data, BigInt) },
+    data instanceof Float32Array
+      ? { name, shape, dtype: "F32", data }
+      : { name, shape, dtype: "I64", data: BigInt64Array.from(data, BigInt) },
   );
   try {
     await saveTensors(file, tensors, writer);

@@ -30,7 +30,8 @@ export interface Source {
 export async function sourceOf(a: SourceFlags, taps?: string): Promise<Source> {
   const { folder, beside } = await artifactOf(a, taps);
   const weights = a.weights ?? beside;
-  if (weights === undefined) throw new DiagnosticError(usage("an artifact holds no weights", "give --weights DIR, or --weights synthetic:0"));
+  if (weights === undefined)
+    throw new DiagnosticError(usage("an artifact holds no weights", "give --weights DIR, or --weights synthetic:0"));
   return { folder, weights, ...(beside === undefined ? {} : { beside }) };
 }
 
@@ -43,16 +44,25 @@ async function artifactOf(a: SourceFlags, taps: string | undefined): Promise<{ f
     return { folder: a.src };
   }
   const { pipeline, passOptions } = await pipelineOf(a.src, a);
-  const c = compile(a.src, { ...optionsOf(a), passOptions, taps: a.taps || taps !== undefined, stored: await storedIn(a.weights ?? a.src) }, pipeline);
+  const c = compile(
+    a.src,
+    { ...optionsOf(a), passOptions, taps: a.taps || taps !== undefined, stored: await storedIn(a.weights ?? a.src) },
+    pipeline,
+  );
   checkModelEffects(c.spec, a);
   c.warnings.forEach(say);
   return { folder: cacheArtifact(c, say), beside: statSync(a.src).isDirectory() ? a.src : path.dirname(a.src) };
 }
 
 /** The tokenizer beside the weights, or else beside the config; `option` is what needs it. */
-export async function tokenizerOf({ weights, beside }: Source, option: string, help = "run the model folder instead of the artifact"): Promise<Tokenizer> {
+export async function tokenizerOf(
+  { weights, beside }: Source,
+  option: string,
+  help = "run the model folder instead of the artifact",
+): Promise<Tokenizer> {
   const folders = [...(weights.startsWith("synthetic:") ? [] : [folderOf(weights)]), ...(beside === undefined ? [] : [beside])];
-  if (folders.length === 0) throw new DiagnosticError(usage(`${option} needs a tokenizer; an artifact with synthetic weights has none`, help));
+  if (folders.length === 0)
+    throw new DiagnosticError(usage(`${option} needs a tokenizer; an artifact with synthetic weights has none`, help));
   const holds = (f: string): boolean => ["tokenizer.json", "tiktoken.model"].some((name) => existsSync(path.join(f, name)));
   const tokenizer = await loadTokenizer(folders.find(holds) ?? folders[0]);
   tokenizer.warnings.forEach(say);

@@ -21,7 +21,10 @@ export const summary = {
     reduceFlags(y)
       .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
       .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
-      .option("depth", { choices: [0, 1, 2, 3, 4, 5, 6], describe: "levels of the tree and of the parameter table (default: all, and 3)" })
+      .option("depth", {
+        choices: [0, 1, 2, 3, 4, 5, 6],
+        describe: "levels of the tree and of the parameter table (default: all, and 3)",
+      })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
   handler: ({ src, set, depth, json, ...flags }: ArgumentsCamelCase<Options>): void => {
     const { spec: whole, warnings } = loadSpec(src, set);

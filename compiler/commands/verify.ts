@@ -25,19 +25,33 @@ export const verifyCommand = {
   builder: (y: Argv): Argv<Options> =>
     pluginFlags(reduceFlags(y))
       .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
-      .option("passes", { type: "string", default: "all", describe: "which to run and prove: all, or names with commas; all,-NAME leaves one out" })
+      .option("passes", {
+        type: "string",
+        default: "all",
+        describe: "which to run and prove: all, or names with commas; all,-NAME leaves one out",
+      })
       .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const forced = a.passOption.find((w) => /^(absorb-mla\.)?attention=/.test(w));
-    if (forced !== undefined) throw new DiagnosticError(usage(`--pass-option ${forced}: verify proves the passes with attention expanded and absorbed, both`, "leave it out", "--pass-option"));
+    if (forced !== undefined)
+      throw new DiagnosticError(
+        usage(
+          `--pass-option ${forced}: verify proves the passes with attention expanded and absorbed, both`,
+          "leave it out",
+          "--pass-option",
+        ),
+      );
     const { spec, warnings } = loadSpec(a.src, a.set);
     warnings.forEach(say);
     // Interpreting in float64 takes a small model, asked for or not.
     const small = reduce(spec, { ...reductionOf(a), shrink: true });
     const { pipeline, passOptions } = await pipelineOf(a.src, a);
     const chosen = choosePasses(passWords(a.passes), pipeline);
-    if (!chosen.length) throw new DiagnosticError(badValue(`--passes ${a.passes}: there is nothing to prove`, "give all, or names with commas", "--passes"));
+    if (!chosen.length)
+      throw new DiagnosticError(
+        badValue(`--passes ${a.passes}: there is nothing to prove`, "give all, or names with commas", "--passes"),
+      );
     const line = progressLine();
     let proofs: Proof[];
     try {
@@ -45,11 +59,16 @@ export const verifyCommand = {
     } finally {
       line.end();
     }
-    const failed = proofs.filter((p) => !p.holds).map((p) => passChanges(p.pass, `${p.entry}, ${p.attention} attention`, p.difference));
+    const failed = proofs
+      .filter((p) => !p.holds)
+      .map((p) => passChanges(p.pass, `${p.entry}, ${p.attention} attention`, p.difference));
     const derived = { hidden: small.hidden, heads: small.heads, layers: small.layers.length, experts: small.moe?.experts ?? 0 };
     if (!a.json) process.stdout.write(table(spec.architecture, derived, proofs) + "\n");
     // One object: what was found, and what is wrong in it.
-    else process.stdout.write(JSON.stringify({ ok: failed.length === 0, small: derived, proofs, ...(failed.length ? { errors: failed } : {}) }) + "\n");
+    else
+      process.stdout.write(
+        JSON.stringify({ ok: failed.length === 0, small: derived, proofs, ...(failed.length ? { errors: failed } : {}) }) + "\n",
+      );
     if (failed.length) tell(failed, false);
   },
 };
@@ -60,23 +79,30 @@ export function table(name: string, small: Record<string, number>, proofs: reado
   const forms = [...new Set(proofs.map((p) => p.attention))];
   const per = columns.length / Math.max(1, forms.length);
   const changes = [...new Set(proofs.flatMap((p) => (p.change === undefined ? [] : [p.change])))];
-  const cell = (p: Proof): string => `${p.holds ? "" : "BROKEN "}${p.difference === 0 ? "0" : p.difference.toExponential(1)}${p.change === undefined ? "" : ` (${changes.indexOf(p.change) + 1})`}`;
+  const cell = (p: Proof): string =>
+    `${p.holds ? "" : "BROKEN "}${p.difference === 0 ? "0" : p.difference.toExponential(1)}${p.change === undefined ? "" : ` (${changes.indexOf(p.change) + 1})`}`;
   const width = Math.max(...proofs.map((p) => p.pass.length)) + 2;
   const each = Math.max(12, ...proofs.map((p) => cell(p).length + 2));
   const lines = [
-    `${name}, proved on ${Object.entries(small).map(([k, v]) => `${v} ${k}`).join(", ")}: difference of the logits before and after each pass`,
+    `${name}, proved on ${Object.entries(small)
+      .map(([k, v]) => `${v} ${k}`)
+      .join(", ")}: difference of the logits before and after each pass`,
     "",
     "".padEnd(width) + forms.map((f) => `${f} attention`.padStart(each * per)).join(""),
     "pass".padEnd(width) + columns.map((c) => c.split(" ")[1].padStart(each)).join(""),
   ];
   for (const pass of new Set(proofs.map((p) => p.pass))) {
-    const row = columns.map((c) => cell(proofs.find((p) => p.pass === pass && c === `${p.attention} ${p.entry}`)!).padStart(each));
+    const row = columns.map((c) =>
+      cell(proofs.find((p) => p.pass === pass && c === `${p.attention} ${p.entry}`)!).padStart(each),
+    );
     lines.push(pass.padEnd(width) + row.join(""));
   }
   lines.push("");
   for (const [i, c] of changes.entries()) {
     const most = Math.max(...proofs.filter((p) => p.change === c).map((p) => p.unquantised!));
-    lines.push(`(${i + 1}) declared: ${c}; without activation quantisation the difference is ${most === 0 ? "0" : most.toExponential(1)}`);
+    lines.push(
+      `(${i + 1}) declared: ${c}; without activation quantisation the difference is ${most === 0 ? "0" : most.toExponential(1)}`,
+    );
   }
   const good = proofs.filter((p) => p.holds).length;
   return [...lines, `${good} of ${proofs.length} hold`].join("\n");

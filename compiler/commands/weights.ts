@@ -29,9 +29,18 @@ export const weights = {
   builder: (y: Argv): Argv<Options> =>
     y
       .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
-      .option("synthetic", { type: "number", demandOption: true, describe: "seed: every weight is a function of seed, name and index" })
+      .option("synthetic", {
+        type: "number",
+        demandOption: true,
+        describe: "seed: every weight is a function of seed, name and index",
+      })
       .option("out", { alias: "o", type: "string", demandOption: true, describe: "folder for the checkpoint" })
-      .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" }) as Argv<Options>,
+      .option("set", {
+        type: "string",
+        array: true,
+        default: [] as string[],
+        describe: "key=value laid over the config",
+      }) as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     checkWhole("--synthetic", a.synthetic, 0, 2 ** 32 - 1);
     const { spec, file } = loadSpec(a.src, a.set);
@@ -46,7 +55,10 @@ export const weights = {
     await prepare(a.out, total, text, spec.layers.length);
     let files: string[];
     try {
-      writeWhole(path.join(a.out, marker), `${JSON.stringify({ synthetic: a.synthetic, written_by: `dsc ${version}`, config_sha256: sha256(text) })}\n`);
+      writeWhole(
+        path.join(a.out, marker),
+        `${JSON.stringify({ synthetic: a.synthetic, written_by: `dsc ${version}`, config_sha256: sha256(text) })}\n`,
+      );
       writeWhole(path.join(a.out, "config.json"), text);
       files = await writeSynthetic(a.out, tensors, a.synthetic, { ue8m0: spec.fp8?.scale === "ue8m0", writer });
     } catch (e) {
@@ -73,7 +85,8 @@ async function prepare(folder: string, bytes: number, config: string, layers: nu
     const mark = there.includes(marker) ? markOf(path.join(folder, marker)) : undefined;
     if (there.includes(marker) && mark === undefined) throw new DiagnosticError(foreignCheckpoint(folder, marker));
     for (const f of old) if (!(await isOurs(path.join(folder, f)))) throw new DiagnosticError(foreignCheckpoint(folder, f));
-    if (there.includes("config.json") && !configIsOurs(path.join(folder, "config.json"), config, mark)) throw new DiagnosticError(foreignCheckpoint(folder, "config.json"));
+    if (there.includes("config.json") && !configIsOurs(path.join(folder, "config.json"), config, mark))
+      throw new DiagnosticError(foreignCheckpoint(folder, "config.json"));
     const disk = statfsSync(folder);
     free = disk.bavail * disk.bsize + old.reduce((n, f) => n + statSync(path.join(folder, f)).size, 0);
   } catch (e) {
@@ -87,7 +100,12 @@ async function prepare(folder: string, bytes: number, config: string, layers: nu
 function markOf(file: string): string | undefined {
   try {
     const { written_by, config_sha256, ...more } = JSON.parse(readTextSync(file)) as Record<string, unknown>;
-    return kindAt(file) === "file" && String(written_by).startsWith("dsc ") && typeof config_sha256 === "string" && Object.keys(more).join() === "synthetic" ? config_sha256 : undefined;
+    return kindAt(file) === "file" &&
+      String(written_by).startsWith("dsc ") &&
+      typeof config_sha256 === "string" &&
+      Object.keys(more).join() === "synthetic"
+      ? config_sha256
+      : undefined;
   } catch {
     return undefined;
   }

@@ -26,31 +26,64 @@ export const why = {
     y
       .positional("out", { type: "string", demandOption: true, describe: "an artifact folder" })
       .positional("pass", { type: "string", describe: "a pass, or kernels" })
-      .positional("site", { type: "string", describe: "a function (decode/moe_layer), a layer (layer3), a value of it (decode/moe_layer/z)" })
+      .positional("site", {
+        type: "string",
+        describe: "a function (decode/moe_layer), a layer (layer3), a value of it (decode/moe_layer/z)",
+      })
       .option("fired", { type: "boolean", default: false, describe: "only what fired" })
       .option("json", { type: "boolean", default: false, describe: "one JSON array on stdout" }) as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const { manifest, files } = await readArtifact(a.out, (name) => name.endsWith(".json"));
     const entries = ledgerOf(files);
     const passes = [...new Set(entries.map((e) => e.pass)), KERNELS];
-    if (a.pass !== undefined && !passes.includes(a.pass)) throw new DiagnosticError(notFound(`pass ${a.pass}`, a.out, a.pass, passes));
-    if (a.fired && a.pass === KERNELS) throw new DiagnosticError(usage("--fired is of passes: kernels are chosen, not fired", `dsc why ${shellWord(a.out)} kernels${a.site === undefined ? "" : ` ${shellWord(a.site)}`}`, "--fired"));
+    if (a.pass !== undefined && !passes.includes(a.pass))
+      throw new DiagnosticError(notFound(`pass ${a.pass}`, a.out, a.pass, passes));
+    if (a.fired && a.pass === KERNELS)
+      throw new DiagnosticError(
+        usage(
+          "--fired is of passes: kernels are chosen, not fired",
+          `dsc why ${shellWord(a.out)} kernels${a.site === undefined ? "" : ` ${shellWord(a.site)}`}`,
+          "--fired",
+        ),
+      );
     const sites = a.site === undefined ? undefined : withoutAlias(a.site, manifest);
-    if (a.pass === KERNELS) return tell(a.json, chosen(printing("problems.json", () => servedBy(manifest, problemsOf(files), insteadOf(files))), sites, a), (s) => s.map(printServed).join("\n"));
+    if (a.pass === KERNELS)
+      return tell(
+        a.json,
+        chosen(
+          printing("problems.json", () => servedBy(manifest, problemsOf(files), insteadOf(files))),
+          sites,
+          a,
+        ),
+        (s) => s.map(printServed).join("\n"),
+      );
     const of = entries.filter((e) => (a.pass === undefined || e.pass === a.pass) && (!a.fired || e.outcome === "fired"));
-    if (sites === undefined) return tell(a.json, of, a.pass === undefined ? printOverview : (e) => printPass(a.pass!, inOrder(e)));
+    if (sites === undefined)
+      return tell(a.json, of, a.pass === undefined ? printOverview : (e) => printPass(a.pass!, inOrder(e)));
     const here = of.filter((e) => sites.some((s) => lies(placeOf(e), s)));
     // Above a value, its function says what its passes looked for.
     const around = here.length ? here : of.filter((e) => e.outcome === "none" && sites.some((s) => s.startsWith(`${e.site}/`)));
-    if (!entries.some((e) => sites.some((s) => lies(placeOf(e), s)))) throw new DiagnosticError(notFound(`place ${a.site}`, a.out, a.site!, placesOf(entries)));
-    return tell(a.json, around, (e) => (e.length ? inOrder(e).map(printEntry).join("\n") : a.fired ? `${a.pass}: nothing fired at ${a.site}` : `${a.pass}: none of its rules begins at ${a.site}`));
+    if (!entries.some((e) => sites.some((s) => lies(placeOf(e), s))))
+      throw new DiagnosticError(notFound(`place ${a.site}`, a.out, a.site!, placesOf(entries)));
+    return tell(a.json, around, (e) =>
+      e.length
+        ? inOrder(e).map(printEntry).join("\n")
+        : a.fired
+          ? `${a.pass}: nothing fired at ${a.site}`
+          : `${a.pass}: none of its rules begins at ${a.site}`,
+    );
   },
 };
 
 function chosen(all: readonly Served[], sites: readonly string[] | undefined, a: Options): Served[] {
   if (sites === undefined) return [...all];
   const here = all.filter((s) => sites.some((site) => lies(s.site, site)));
-  if (!here.length) throw new DiagnosticError(notFound(`place ${a.site}`, a.out, a.site!, [...new Set(all.flatMap((s) => [s.site, s.site.slice(0, s.site.lastIndexOf("/"))]))]));
+  if (!here.length)
+    throw new DiagnosticError(
+      notFound(`place ${a.site}`, a.out, a.site!, [
+        ...new Set(all.flatMap((s) => [s.site, s.site.slice(0, s.site.lastIndexOf("/"))])),
+      ]),
+    );
   return here;
 }
 

@@ -4,9 +4,15 @@ import { lists, type CommandWords } from "./words.ts";
 /** Places count the words that are no option and no option's value. */
 export function bash(commands: readonly CommandWords[]): string {
   const cases = (rows: readonly string[]): string => rows.map((r) => `    ${r} ;;`).join("\n");
-  const values = commands.flatMap((c) => c.options.filter((o) => o.values.length).map((o) => `"${c.name} --${o.name}") words="${o.values.join(" ")}"`));
-  const places = commands.flatMap((c) => Object.entries(c.places).map(([at, words]) => `"${c.name} ${at}") words="${words.join(" ")}"`));
-  const kernels = commands.flatMap((c) => (c.kernelAt === undefined ? [] : [`"${c.name} ${c.kernelAt}") words="$(_dsc_kernels "$last")"`]));
+  const values = commands.flatMap((c) =>
+    c.options.filter((o) => o.values.length).map((o) => `"${c.name} --${o.name}") words="${o.values.join(" ")}"`),
+  );
+  const places = commands.flatMap((c) =>
+    Object.entries(c.places).map(([at, words]) => `"${c.name} ${at}") words="${words.join(" ")}"`),
+  );
+  const kernels = commands.flatMap((c) =>
+    c.kernelAt === undefined ? [] : [`"${c.name} ${c.kernelAt}") words="$(_dsc_kernels "$last")"`],
+  );
   return `# Completion of dsc, as "dsc completion" prints it.
 _dsc_kernels() {
   local f
@@ -23,7 +29,15 @@ _dsc() {
   fi
   [ "$prev" = "-p" ] && prev="--passes"
   case "$command" in
-${cases(commands.map((c) => `${c.name}) options="${c.options.map((o) => `--${o.name}`).join(" ")}" flags=" ${c.options.filter((o) => !o.takesValue).map((o) => `--${o.name}`).join(" ")} "`))}
+${cases(
+  commands.map(
+    (c) =>
+      `${c.name}) options="${c.options.map((o) => `--${o.name}`).join(" ")}" flags=" ${c.options
+        .filter((o) => !o.takesValue)
+        .map((o) => `--${o.name}`)
+        .join(" ")} "`,
+  ),
+)}
   esac
   for ((i = 2; i < COMP_CWORD; i++)); do
     case "\${COMP_WORDS[i]}" in
@@ -53,7 +67,8 @@ complete -o filenames -F _dsc dsc
 }
 
 /** zsh reads bash's completion functions. */
-export const zsh = (commands: readonly CommandWords[]): string => `autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit\n${bash(commands)}`;
+export const zsh = (commands: readonly CommandWords[]): string =>
+  `autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit\n${bash(commands)}`;
 
 export function fish(commands: readonly CommandWords[]): string {
   const quoted = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
@@ -75,18 +90,25 @@ export function fish(commands: readonly CommandWords[]): string {
     const here = `__fish_seen_subcommand_from ${c.name}`;
     lines.push(`complete -c dsc -n __fish_use_subcommand -f -a ${c.name} -d ${quoted(c.describe)}`);
     for (const o of c.options) {
-      const takes = !o.takesValue ? "" : o.values.length ? ` -x -a ${quoted(lists.includes(o.name) ? `(__fish_append , ${o.values.join(" ")})` : o.values.join(" "))}` : " -r";
+      const takes = !o.takesValue
+        ? ""
+        : o.values.length
+          ? ` -x -a ${quoted(lists.includes(o.name) ? `(__fish_append , ${o.values.join(" ")})` : o.values.join(" "))}`
+          : " -r";
       lines.push(`complete -c dsc -n '${here}' -l ${o.name}${takes} -d ${quoted(o.describe)}`);
     }
-    for (const [at, words] of Object.entries(c.places)) lines.push(`complete -c dsc -n '${here}; and __dsc_at ${Number(at) + 1}' -f -a ${quoted(words.join(" "))}`);
-    if (c.kernelAt !== undefined) lines.push(`complete -c dsc -n '${here}; and __dsc_at ${c.kernelAt + 1}' -f -a '(__dsc_kernels)'`);
+    for (const [at, words] of Object.entries(c.places))
+      lines.push(`complete -c dsc -n '${here}; and __dsc_at ${Number(at) + 1}' -f -a ${quoted(words.join(" "))}`);
+    if (c.kernelAt !== undefined)
+      lines.push(`complete -c dsc -n '${here}; and __dsc_at ${c.kernelAt + 1}' -f -a '(__dsc_kernels)'`);
   }
   return `${lines.join("\n")}\n`;
 }
 
 export function pwsh(commands: readonly CommandWords[]): string {
   const list = (words: readonly string[]): string => `@(${words.map((w) => `'${w.replaceAll("'", "''")}'`).join(", ")})`;
-  const table = (rows: readonly (readonly [string, readonly string[]])[]): string => rows.map(([k, v]) => `    '${k}' = ${list(v)}`).join("\n");
+  const table = (rows: readonly (readonly [string, readonly string[]])[]): string =>
+    rows.map(([k, v]) => `    '${k}' = ${list(v)}`).join("\n");
   return `# Completion of dsc, as "dsc completion pwsh" prints it.
 Register-ArgumentCompleter -Native -CommandName dsc -ScriptBlock {
   param($word, $ast, $cursor)

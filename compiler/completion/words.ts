@@ -33,21 +33,41 @@ export function wordsOf(commands: readonly Command[]): CommandWords[] {
     explain: { 1: [...entries.keys()] },
     help: { 1: commands.map(nameOf) },
   };
-  const values: Readonly<Record<string, readonly string[]>> = { after: ["frontend", ...passes], passes: ["all", "none", ...passes] };
+  const values: Readonly<Record<string, readonly string[]>> = {
+    after: ["frontend", ...passes],
+    passes: ["all", "none", ...passes],
+  };
   const all = commands.map((c): CommandWords => {
-    const y = c.builder(yargs([])) as unknown as { getOptions(): Known; getInternalMethods(): { getUsageInstance(): { getDescriptions(): Record<string, string> } } };
+    const y = c.builder(yargs([])) as unknown as {
+      getOptions(): Known;
+      getInternalMethods(): { getUsageInstance(): { getDescriptions(): Record<string, string> } };
+    };
     const known = y.getOptions();
     const described = y.getInternalMethods().getUsageInstance().getDescriptions();
     const positional = [...c.command.matchAll(/[<[](\w+)/g)].map((m) => m[1]);
-    const names = Object.keys(known.key).filter((k) => !/[A-Z]/.test(k) && k.length > 1 && !positional.includes(k) && k !== "version");
+    const names = Object.keys(known.key).filter(
+      (k) => !/[A-Z]/.test(k) && k.length > 1 && !positional.includes(k) && k !== "version",
+    );
     const chosen = (of: string): readonly string[] => known.choices[of]?.map(String) ?? values[of] ?? [];
     return {
       name: nameOf(c),
       describe: c.describe,
-      options: names.map((name) => ({ name, describe: described[name]?.replace(/^__yargsString__:/, "") ?? "", takesValue: !known.boolean.includes(name), values: chosen(name) })),
-      places: { ...Object.fromEntries(positional.flatMap((p, i) => (chosen(p).length ? [[i + 1, chosen(p)]] : []))), ...places[nameOf(c)] },
+      options: names.map((name) => ({
+        name,
+        describe: described[name]?.replace(/^__yargsString__:/, "") ?? "",
+        takesValue: !known.boolean.includes(name),
+        values: chosen(name),
+      })),
+      places: {
+        ...Object.fromEntries(positional.flatMap((p, i) => (chosen(p).length ? [[i + 1, chosen(p)]] : []))),
+        ...places[nameOf(c)],
+      },
       ...(nameOf(c) === "inspect" ? { kernelAt: positional.indexOf("name") + 1 } : {}),
     };
   });
-  return [...all, { name: "help", describe: "the help of a command", options: [], places: places.help }, { name: "version", describe: "the version of dsc", options: [], places: {} }];
+  return [
+    ...all,
+    { name: "help", describe: "the help of a command", options: [], places: places.help },
+    { name: "version", describe: "the version of dsc", options: [], places: {} },
+  ];
 }

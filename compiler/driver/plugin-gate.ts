@@ -52,7 +52,9 @@ function reported(place: Place, e: unknown, folder: string, seconds: number): Di
   const { pass, func, rule, at } = place;
   const repro = reproduce(place, folder);
   const f = (notes: readonly string[]): Failure => ({
-    file: pass.plugin!.file, pass: pass.name, notes,
+    file: pass.plugin!.file,
+    pass: pass.name,
+    notes,
     ...(rule === undefined ? {} : { rule }),
     ...(func === undefined ? {} : { site: at === undefined ? func : `${func}/${at}` }),
     ...(repro === undefined ? {} : { repro }),
@@ -66,9 +68,13 @@ function reported(place: Place, e: unknown, folder: string, seconds: number): Di
     // The pipeline's own word for a broken graph is that the pass is at fault: here it is the plug-in.
     return first.code === "DSC9001" ? [pluginBroke(f(first.notes)), ...rest] : [threw(), first, ...rest];
   }
-  const readOnly = e instanceof TypeError && /read.only|not extensible|Cannot delete property|Cannot add property|Cannot define property/i.test(e.message);
+  const readOnly =
+    e instanceof TypeError &&
+    /read.only|not extensible|Cannot delete property|Cannot add property|Cannot define property/i.test(e.message);
   const said = isPluginExit(e) ? "it calls process.exit" : e instanceof Error ? `${e.name}: ${e.message}` : String(e);
-  return [threw(said, ...(readOnly ? ["graphs, ops, rules and options are values: make new ones with the builders and rebuild"] : []))];
+  return [
+    threw(said, ...(readOnly ? ["graphs, ops, rules and options are values: make new ones with the builders and rebuild"] : [])),
+  ];
 }
 
 /** Writes the module from before the pass, cut down to the function it was in; gives the file, or nothing where it cannot be written. */
@@ -114,5 +120,10 @@ function only(m: Module, name: string): Module {
     keep.add(n);
   };
   visit(name);
-  return { ...m, funcs: new Map([...m.funcs].filter(([n]) => keep.has(n))), entries: { prefill: name, extend: name, decode: name }, load: [] };
+  return {
+    ...m,
+    funcs: new Map([...m.funcs].filter(([n]) => keep.has(n))),
+    entries: { prefill: name, extend: name, decode: name },
+    load: [],
+  };
 }

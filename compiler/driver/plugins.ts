@@ -17,7 +17,11 @@ import { say } from "../tell.ts";
  * The pipeline with every plug-in in its place: the working directory's dsc.config first, then the files named, in order. `models`
  * are the places the command reads a model from: a dsc.config there is passed over. Both are said on stderr.
  */
-export async function loadPlugins(models: string | readonly string[] | undefined, files: readonly string[], seconds = BUDGET_S): Promise<readonly Pass[]> {
+export async function loadPlugins(
+  models: string | readonly string[] | undefined,
+  files: readonly string[],
+  seconds = BUDGET_S,
+): Promise<readonly Pass[]> {
   const { file: own, passed } = ownConfig(typeof models === "string" ? [models] : (models ?? []));
   const named = new Set(files.map((f) => path.resolve(f)));
   for (const { file, why } of passed) if (!named.has(path.resolve(file))) say(configPassedOver(file, why));
@@ -34,16 +38,42 @@ function placed(file: string, from: unknown, pipeline: readonly Pass[]): readonl
   if (typeof from === "function") next = called(file, from as (p: readonly Pass[]) => unknown, pipeline);
   else if (record && "pipeline" in record) next = record.pipeline;
   else if (record && !Array.isArray(from)) next = inPlace(file, record as unknown as Pass, pipeline);
-  else throw new DiagnosticError(pluginShape(file, "exports no pass", from === undefined ? "it has no default export" : `its default export is ${Array.isArray(from) ? "an array" : from === null ? "null" : typeof from}`));
-  if (typeof (next as { then?: unknown } | undefined)?.then === "function") throw new DiagnosticError(pluginShape(file, "exports no pipeline", "its function gave a Promise: a pipeline is a value"));
-  if (!Array.isArray(next) || next.length === 0) throw new DiagnosticError(pluginShape(file, "exports no pipeline", `the pipeline is ${Array.isArray(next) ? "empty" : next === null ? "null" : typeof next}, no list of passes`));
+  else
+    throw new DiagnosticError(
+      pluginShape(
+        file,
+        "exports no pass",
+        from === undefined
+          ? "it has no default export"
+          : `its default export is ${Array.isArray(from) ? "an array" : from === null ? "null" : typeof from}`,
+      ),
+    );
+  if (typeof (next as { then?: unknown } | undefined)?.then === "function")
+    throw new DiagnosticError(pluginShape(file, "exports no pipeline", "its function gave a Promise: a pipeline is a value"));
+  if (!Array.isArray(next) || next.length === 0)
+    throw new DiagnosticError(
+      pluginShape(
+        file,
+        "exports no pipeline",
+        `the pipeline is ${Array.isArray(next) ? "empty" : next === null ? "null" : typeof next}, no list of passes`,
+      ),
+    );
   const bad = next.findIndex((p: unknown) => typeof p !== "object" || p === null || Array.isArray(p));
-  if (bad >= 0) throw new DiagnosticError(pluginShape(file, "exports no pipeline", `number ${bad + 1} of the pipeline is no pass`));
+  if (bad >= 0)
+    throw new DiagnosticError(pluginShape(file, "exports no pipeline", `number ${bad + 1} of the pipeline is no pass`));
   const digest = sha256(readFileSync(file));
   const known = next as Pass[];
   const own = known.map((p) => (pipeline.includes(p) ? p : checked(file, { ...p, plugin: { file, digest } }, known)));
   const twice = own.find((p, i) => own.findIndex((q) => q.name === p.name) !== i);
-  if (twice) throw new DiagnosticError(pluginShape(file, `takes a name that is taken: ${twice.name}`, `two passes are named ${twice.name}`, "give the pass another name; dsc passes lists those there are"));
+  if (twice)
+    throw new DiagnosticError(
+      pluginShape(
+        file,
+        `takes a name that is taken: ${twice.name}`,
+        `two passes are named ${twice.name}`,
+        "give the pass another name; dsc passes lists those there are",
+      ),
+    );
   return own;
 }
 
@@ -52,19 +82,42 @@ function called(file: string, f: (p: readonly Pass[]) => unknown, pipeline: read
     return withoutExit(() => withinBudget(() => f(Object.freeze([...pipeline]))));
   } catch (e) {
     const { notes, span } = thrownAt(e, file);
-    throw new DiagnosticError(pluginNotLoaded(file, ["its default export, a function of the pipeline, threw", ...reasonOf(e), ...notes], span));
+    throw new DiagnosticError(
+      pluginNotLoaded(file, ["its default export, a function of the pipeline, threw", ...reasonOf(e), ...notes], span),
+    );
   }
 }
 
 function inPlace(file: string, p: Pass, pipeline: readonly Pass[]): Pass[] {
   named(file, p);
   const names = pipeline.map((x) => x.name);
-  if (p.before !== undefined && p.after !== undefined) throw new DiagnosticError(pluginShape(file, `says two places for pass ${p.name}`, `it goes before ${p.before} and after ${p.after}`, "keep one of the two"));
+  if (p.before !== undefined && p.after !== undefined)
+    throw new DiagnosticError(
+      pluginShape(
+        file,
+        `says two places for pass ${p.name}`,
+        `it goes before ${p.before} and after ${p.after}`,
+        "keep one of the two",
+      ),
+    );
   const anchor = p.before ?? p.after;
   const help = "say before: NAME or after: NAME; dsc passes lists the names";
-  if (anchor === undefined) throw new DiagnosticError(pluginShape(file, `gives pass ${p.name} no place`, `pass ${p.name} does not say where it goes: before or after which pass`, help));
+  if (anchor === undefined)
+    throw new DiagnosticError(
+      pluginShape(
+        file,
+        `gives pass ${p.name} no place`,
+        `pass ${p.name} does not say where it goes: before or after which pass`,
+        help,
+      ),
+    );
   if (!names.includes(anchor)) {
-    const shape = pluginShape(file, `gives pass ${p.name} a place that is not there`, `pass ${p.name} goes ${p.before === undefined ? "after" : "before"} ${String(anchor)}`, help);
+    const shape = pluginShape(
+      file,
+      `gives pass ${p.name} a place that is not there`,
+      `pass ${p.name} goes ${p.before === undefined ? "after" : "before"} ${String(anchor)}`,
+      help,
+    );
     throw new DiagnosticError([shape, unknownPass(String(anchor), didYouMean(String(anchor), names), names)]);
   }
   return p.before === undefined ? insertAfter(pipeline, anchor, p) : insertBefore(pipeline, anchor, p);
@@ -72,36 +125,91 @@ function inPlace(file: string, p: Pass, pipeline: readonly Pass[]): Pass[] {
 
 /** A pass has a name of its own, in kebab-case. */
 function named(file: string, p: Pass): void {
-  if (typeof p.name !== "string") throw new DiagnosticError(pluginShape(file, "exports no pass", `its default export has ${p.name === undefined ? "no name" : `the name ${JSON.stringify(p.name)}`}`));
-  if (!/^[a-z][a-z0-9-]*$/.test(p.name)) throw new DiagnosticError(pluginShape(file, `names a pass ${JSON.stringify(p.name)}`, `the name ${JSON.stringify(p.name)} is not in kebab-case`, `write ${kebab(p.name)}`));
+  if (typeof p.name !== "string")
+    throw new DiagnosticError(
+      pluginShape(
+        file,
+        "exports no pass",
+        `its default export has ${p.name === undefined ? "no name" : `the name ${JSON.stringify(p.name)}`}`,
+      ),
+    );
+  if (!/^[a-z][a-z0-9-]*$/.test(p.name))
+    throw new DiagnosticError(
+      pluginShape(
+        file,
+        `names a pass ${JSON.stringify(p.name)}`,
+        `the name ${JSON.stringify(p.name)} is not in kebab-case`,
+        `write ${kebab(p.name)}`,
+      ),
+    );
 }
 
 const kebab = (name: string): string => {
-  const word = name.replace(/([a-z0-9])([A-Z])/g, "$1-$2").toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^[^a-z]+|-+$/g, "");
+  const word = name
+    .replace(/([a-z0-9])([A-Z])/g, "$1-$2")
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^[^a-z]+|-+$/g, "");
   return word === "" ? "my-pass" : word;
 };
 
-const keys = ["name", "summary", "rules", "equations", "steps", "options", "fire", "run", "whole", "expect", "before", "after", "hides", "plugin"];
+const keys = [
+  "name",
+  "summary",
+  "rules",
+  "equations",
+  "steps",
+  "options",
+  "fire",
+  "run",
+  "whole",
+  "expect",
+  "before",
+  "after",
+  "hides",
+  "plugin",
+];
 
 /** A pass as one is declared, its rules proved. */
 function checked(file: string, p: Pass, pipeline: readonly Pass[]): Pass {
   named(file, p);
   const say = (problem: string, help?: string): never => {
-    throw new DiagnosticError(pluginShape(file, `declares pass ${p.name} wrongly`, `pass ${p.name} ${problem}`, help ?? "examples/plugin-pass/last-row-norm.ts is a whole one"));
+    throw new DiagnosticError(
+      pluginShape(
+        file,
+        `declares pass ${p.name} wrongly`,
+        `pass ${p.name} ${problem}`,
+        help ?? "examples/plugin-pass/last-row-norm.ts is a whole one",
+      ),
+    );
   };
   for (const k of Object.keys(p)) {
     const near = didYouMean(k, keys);
-    if (!keys.includes(k)) say(`has a field ${k}${near ? `; did you mean ${near}?` : ""}`, `fields of a pass: ${keys.filter((x) => x !== "plugin").join(", ")}`);
+    if (!keys.includes(k))
+      say(
+        `has a field ${k}${near ? `; did you mean ${near}?` : ""}`,
+        `fields of a pass: ${keys.filter((x) => x !== "plugin").join(", ")}`,
+      );
   }
   if (typeof p.summary !== "string") say("has no summary", "summary: a sentence that dsc passes shows");
-  for (const k of ["rules", "equations"] as const) if (p[k] !== undefined && !Array.isArray(p[k])) say(`has ${k} that are no list`);
-  for (const k of ["run", "whole", "expect"] as const) if (p[k] !== undefined && typeof p[k] !== "function") say(`has a ${k} that is no function`);
-  for (const k of ["run", "whole"] as const) if (p[k]?.constructor.name === "AsyncFunction") say(`has an async ${k}: a pass gives its result, not a Promise`, `leave async out`);
-  if (p.fire !== undefined && p.fire !== "always" && p.fire !== "when-cheaper") say(`has fire ${JSON.stringify(p.fire)}`, 'fire is "always" or "when-cheaper"');
+  for (const k of ["rules", "equations"] as const)
+    if (p[k] !== undefined && !Array.isArray(p[k])) say(`has ${k} that are no list`);
+  for (const k of ["run", "whole", "expect"] as const)
+    if (p[k] !== undefined && typeof p[k] !== "function") say(`has a ${k} that is no function`);
+  for (const k of ["run", "whole"] as const)
+    if (p[k]?.constructor.name === "AsyncFunction")
+      say(`has an async ${k}: a pass gives its result, not a Promise`, `leave async out`);
+  if (p.fire !== undefined && p.fire !== "always" && p.fire !== "when-cheaper")
+    say(`has fire ${JSON.stringify(p.fire)}`, 'fire is "always" or "when-cheaper"');
   if (!p.rules?.length && !p.run && !p.whole) say("has neither rules nor run nor whole");
   if (p.hides !== undefined && !Array.isArray(p.hides)) say("has hides that are no list of names", 'hides: ["pack-gate-up"]');
   const names = pipeline.map((x) => x.name);
-  for (const h of p.hides ?? []) if (!names.includes(h)) throw new DiagnosticError([pluginShape(file, `hides a pass that is not there`, `pass ${p.name} hides ${JSON.stringify(h)}`), unknownPass(String(h), didYouMean(String(h), names), names)]);
+  for (const h of p.hides ?? [])
+    if (!names.includes(h))
+      throw new DiagnosticError([
+        pluginShape(file, `hides a pass that is not there`, `pass ${p.name} hides ${JSON.stringify(h)}`),
+        unknownPass(String(h), didYouMean(String(h), names), names),
+      ]);
   for (const rule of [...(p.rules ?? []), ...(p.equations ?? [])]) {
     if (typeof rule?.sides !== "function" || typeof rule.left !== "function") say("has a rule that was not made with rule(...)");
     proveRule(file, p, rule);
@@ -116,7 +224,17 @@ function proveRule(file: string, p: Pass, rule: Rule): void {
   } catch (e) {
     const { notes, span } = thrownAt(e, file);
     const reason = timedOut(e) ? [`proving it did not end in ${BUDGET_S} s`] : reasonOf(e);
-    throw new DiagnosticError(ruleRefuted(file, p.name, rule.name, 1, Object.entries(rule.vars).map(([k, t]) => `${k} ${t}`), [...reason, ...notes].join("; "), span));
+    throw new DiagnosticError(
+      ruleRefuted(
+        file,
+        p.name,
+        rule.name,
+        1,
+        Object.entries(rule.vars).map(([k, t]) => `${k} ${t}`),
+        [...reason, ...notes].join("; "),
+        span,
+      ),
+    );
   }
   if (found) throw new DiagnosticError(ruleRefuted(file, p.name, rule.name, found.seed, found.holes, found.problem));
 }

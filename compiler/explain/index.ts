@@ -23,8 +23,22 @@ export const entries: ReadonlyMap<string, Entry> = new Map(sections.flatMap((s) 
 
 /** The long form for a terminal. */
 export function explained(code: string, e: Entry): string {
-  const indent = (text: string): string => text.split("\n").map((l) => `  ${l}`).join("\n");
-  return [`${code}: ${e.name}`, "", indent(wrap(e.means)), "", "For example:", indent(e.example), "", "What to do:", indent(wrap(e.fix))].join("\n");
+  const indent = (text: string): string =>
+    text
+      .split("\n")
+      .map((l) => `  ${l}`)
+      .join("\n");
+  return [
+    `${code}: ${e.name}`,
+    "",
+    indent(wrap(e.means)),
+    "",
+    "For example:",
+    indent(e.example),
+    "",
+    "What to do:",
+    indent(wrap(e.fix)),
+  ].join("\n");
 }
 
 /** docs/diagnostics.md. */
@@ -40,7 +54,8 @@ export function page(): string {
   ];
   for (const s of sections) {
     out.push("", `## ${s.title}`);
-    for (const [code, e] of Object.entries(s.entries)) out.push("", `### ${code}: ${e.name}`, "", e.means, "", ...e.example.split("\n").map((l) => `    ${l}`), "", e.fix);
+    for (const [code, e] of Object.entries(s.entries))
+      out.push("", `### ${code}: ${e.name}`, "", e.means, "", ...e.example.split("\n").map((l) => `    ${l}`), "", e.fix);
   }
   return out.join("\n") + "\n";
 }

@@ -17,20 +17,53 @@ const gridless = (who: string): Entry => ({
 export const kernels: Readonly<Record<string, Entry>> = {
   DSC4002: {
     name: "bf16 activations on the CPU",
-    means: "WebAssembly has no bf16 arithmetic: rows kept in bf16 would cost time and exactness, and save nothing. Weights stay packed in any case.",
+    means:
+      "WebAssembly has no bf16 arithmetic: rows kept in bf16 would cost time and exactness, and save nothing. Weights stay packed in any case.",
     example: "$ dsc compile examples/tiny-r1 -o .dsc/x --activations bf16",
     fix: "Leave the option out on the CPU.",
   },
-  DSC4101: { name: "an illegal schedule", means: "A native kernel's schedule (tiles, stages, cluster) breaks a rule of the hardware for this problem; the note says which.", example: "Five stages of 128 x 128 x 128 in bf16, which do not fit 227 KB.", fix: "Let choose() pick the schedule, or use the printed kernel." },
+  DSC4101: {
+    name: "an illegal schedule",
+    means:
+      "A native kernel's schedule (tiles, stages, cluster) breaks a rule of the hardware for this problem; the note says which.",
+    example: "Five stages of 128 x 128 x 128 in bf16, which do not fit 227 KB.",
+    fix: "Let choose() pick the schedule, or use the printed kernel.",
+  },
   DSC4111: undeclared("CUDA printer"),
   DSC4112: gridless("CUDA printer"),
-  DSC4113: { name: "too much shared memory", means: "A printed kernel keeps its tiles in shared memory; a block on sm_90 has 227 KB.", example: "Two f32 tiles of 256 x 256.", fix: "Use smaller tiles, or a native kernel." },
-  DSC4114: { name: "threads that are no whole warps", means: "A block has 1 to 32 warps of 32 threads.", example: "100 threads a block.", fix: "Give a multiple of 32, up to 1024." },
+  DSC4113: {
+    name: "too much shared memory",
+    means: "A printed kernel keeps its tiles in shared memory; a block on sm_90 has 227 KB.",
+    example: "Two f32 tiles of 256 x 256.",
+    fix: "Use smaller tiles, or a native kernel.",
+  },
+  DSC4114: {
+    name: "threads that are no whole warps",
+    means: "A block has 1 to 32 warps of 32 threads.",
+    example: "100 threads a block.",
+    fix: "Give a multiple of 32, up to 1024.",
+  },
   DSC4121: gridless("Triton printer"),
   DSC4122: undeclared("Triton printer"),
-  DSC4123: { name: "Triton cannot say a statement", means: "Triton has whole-block values and no shared arrays a kernel names; some tile statements have no words there. The note says why.", example: "A running sum read back at a data-dependent index.", fix: "Print it for CUDA, which takes every statement." },
-  DSC4201: { name: "CPU lowering: a name without a value", means: "An index expression names nothing in scope.", example: "load x[j, ...] inside grid i", fix: "Use a name in scope; the note lists them." },
+  DSC4123: {
+    name: "Triton cannot say a statement",
+    means:
+      "Triton has whole-block values and no shared arrays a kernel names; some tile statements have no words there. The note says why.",
+    example: "A running sum read back at a data-dependent index.",
+    fix: "Print it for CUDA, which takes every statement.",
+  },
+  DSC4201: {
+    name: "CPU lowering: a name without a value",
+    means: "An index expression names nothing in scope.",
+    example: "load x[j, ...] inside grid i",
+    fix: "Use a name in scope; the note lists them.",
+  },
   DSC4202: undeclared("CPU lowering"),
-  DSC4203: { name: "CPU lowering: a tile read before it is written", means: "Tiles have no value until a load, fill or map gives them one.", example: "acc += part without acc = 0 before", fix: "Fill or load it first." },
+  DSC4203: {
+    name: "CPU lowering: a tile read before it is written",
+    means: "Tiles have no value until a load, fill or map gives them one.",
+    example: "acc += part without acc = 0 before",
+    fix: "Fill or load it first.",
+  },
   DSC4204: gridless("CPU lowering"),
 };

@@ -29,7 +29,12 @@ export function loadSpec(src: string, set: readonly string[] = []): Loaded & { f
   const loaded = specOf(source);
   const beside = quantisedBeside(source, loaded.spec);
   if (beside?.severity === "error") throw new DiagnosticError([beside, ...loaded.warnings].slice(0, MOST_DIAGNOSTICS));
-  return { spec: loaded.spec, warnings: [...loaded.warnings, ...(beside ? [beside] : [])], folder: source.folder, file: source.file };
+  return {
+    spec: loaded.spec,
+    warnings: [...loaded.warnings, ...(beside ? [beside] : [])],
+    folder: source.folder,
+    file: source.file,
+  };
 }
 
 export function specOf(source: Source): Loaded {
@@ -73,10 +78,7 @@ function dispatch(source: Source, c: Reader): { architecture: string; wrapped: b
     ];
     for (const [name, at] of names) {
       // What `architectures` supports is compiled whatever model_type says, but not the other way round.
-      const refusal =
-        name === undefined || (own(architectures, first) && at !== "architectures.0")
-          ? undefined
-          : refusalOf(name);
+      const refusal = name === undefined || (own(architectures, first) && at !== "architectures.0") ? undefined : refusalOf(name);
       if (refusal) throw new DiagnosticError(unsupportedModel(refusal.name, refusal.mechanism, supported, source.spanOf(at)));
     }
     const wrapper =
@@ -165,7 +167,8 @@ function readSpec(c: Reader, architecture: string, prefix: string): ModelSpec {
     prefix,
     keys: c.keys,
   };
-  const leftOut = c.found.some((d) => d.severity === "error") || c.missing.size ? undefined : c.field("fp8", () => readLeftOut(c, spec));
+  const leftOut =
+    c.found.some((d) => d.severity === "error") || c.missing.size ? undefined : c.field("fp8", () => readLeftOut(c, spec));
   return leftOut ? { ...spec, storedAs: leftOut } : spec;
 }
 

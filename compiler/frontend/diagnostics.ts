@@ -1,7 +1,8 @@
 // DSC1xxx: what can be wrong with a config or with the folder it lies in.
 import { error, place, warning, type Diagnostic, type Span } from "../../ir/diagnostic.ts";
 
-const at = (span: Span | undefined, label?: string): Span[] => (span ? [label ? { ...span, label } : span] : [place("the config")]);
+const at = (span: Span | undefined, label?: string): Span[] =>
+  span ? [label ? { ...span, label } : span] : [place("the config")];
 
 export const badJson = (problem: string, span: Span): Diagnostic =>
   error("DSC1001", `this is not JSON: ${problem}`, {

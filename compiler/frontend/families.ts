@@ -95,7 +95,8 @@ const refusals: readonly (readonly [RegExp, Refused])[] = [
 ];
 
 /** A table's entry: "constructor" is no architecture, though every object has one. */
-export const own = <T>(table: Readonly<Record<string, T>>, key: string | undefined): T | undefined => (key !== undefined && Object.hasOwn(table, key) ? table[key] : undefined);
+export const own = <T>(table: Readonly<Record<string, T>>, key: string | undefined): T | undefined =>
+  key !== undefined && Object.hasOwn(table, key) ? table[key] : undefined;
 
 /** The refusal of a known relative, or undefined. */
 export function refusalOf(name: string): Refused | undefined {

@@ -31,7 +31,9 @@ export function quantisedBeside(source: Source, spec: ModelSpec): Diagnostic | u
   return unsupportedModel(
     "this checkpoint's quantisation",
     `${modelopt(algorithm)}, as ${NAME} says; config.json says ${config}`,
-    [`FP8 in blocks of 128x128, and bf16. If ${NAME} is a leftover, remove it, or say what counts: --set quantization_config=null`],
+    [
+      `FP8 in blocks of 128x128, and bf16. If ${NAME} is a leftover, remove it, or say what counts: --set quantization_config=null`,
+    ],
     doc.spanOf(ALGORITHM),
   );
 }
@@ -39,6 +41,7 @@ export function quantisedBeside(source: Source, spec: ModelSpec): Diagnostic | u
 /** The value at a path of a parsed text. */
 function at(value: Json, keys: readonly string[]): Json | undefined {
   let v: Json | undefined = value;
-  for (const k of keys) v = typeof v === "object" && v !== null && Object.hasOwn(v, k) ? (v as { [key: string]: Json })[k] : undefined;
+  for (const k of keys)
+    v = typeof v === "object" && v !== null && Object.hasOwn(v, k) ? (v as { [key: string]: Json })[k] : undefined;
   return v;
 }

@@ -106,15 +106,22 @@ export function unknownKeys(source: Source, prefixes: readonly string[]): Diagno
 export function idleSets({ value, laid, keySpanOf }: Source, wrapped: boolean): Diagnostic[] {
   const text = wrapped ? (value.text_config as Record<string, unknown>) : {};
   // Two spellings of one key: either, inside, comes before both outside.
-  const inside = (key: string): boolean => (["dtype", "torch_dtype"].includes(key) ? ["dtype", "torch_dtype"] : [key]).some((k) => (text[k] ?? null) !== null);
+  const inside = (key: string): boolean =>
+    (["dtype", "torch_dtype"].includes(key) ? ["dtype", "torch_dtype"] : [key]).some((k) => (text[k] ?? null) !== null);
   return laid.flatMap((at) => {
     const [key, ...rest] = at.split(".");
     const say = (why: string, help: string): Diagnostic[] => [setInVain(at, why, help, keySpanOf(at))];
-    if (key === "text_config" && !wrapped && rest.length) return say("the model itself is described at the top of this config, not under text_config", `--set ${rest.join(".")}=VALUE`);
+    if (key === "text_config" && !wrapped && rest.length)
+      return say(
+        "the model itself is described at the top of this config, not under text_config",
+        `--set ${rest.join(".")}=VALUE`,
+      );
     const own = key === "text_config" ? (rest[0] ?? "") : key;
     if (Object.hasOwn(ignored, own)) return say(`the key is not read: ${ignored[own]}`, "leave it out");
     if (!wrapped || key === "text_config" || !read.includes(key) || ["architectures", "model_type"].includes(key)) return [];
-    return OUTSIDE.includes(key) && !inside(key) ? [] : say("this config keeps the model under text_config, and what stands there counts", `--set text_config.${at}=VALUE`);
+    return OUTSIDE.includes(key) && !inside(key)
+      ? []
+      : say("this config keeps the model under text_config, and what stands there counts", `--set text_config.${at}=VALUE`);
   });
 }
 

@@ -1,7 +1,23 @@
 // Multi-head latent attention as the paper writes it: queries and keys expanded per head, one shared rotated key.
 import type { Value } from "../../ir/graph.ts";
 import {
-  add, addBias, asTensor, cacheAppend, dequantize, einsum, linear, mapSequences, param, perSequence, quantize, reshape, rmsNorm, rope, scale, softmaxCausal, split,
+  add,
+  addBias,
+  asTensor,
+  cacheAppend,
+  dequantize,
+  einsum,
+  linear,
+  mapSequences,
+  param,
+  perSequence,
+  quantize,
+  reshape,
+  rmsNorm,
+  rope,
+  scale,
+  softmaxCausal,
+  split,
 } from "../../ir/index.ts";
 import { softmaxScale } from "./spec.ts";
 import type { Body } from "./symbols.ts";
@@ -24,12 +40,18 @@ export function attention(w: Writer, body: Body, x: Value, cache: Value): { y: V
   const table = w.weights.rope();
   const interleaved = spec.position.interleaved;
   const bias = (y: Value, symbol: string, name: string, n: number): Value =>
-    spec.attentionBias ? w.from(["bias"], "attention_bias", () => addBias({ x: y, bias: body.vector(symbol, `${name}.bias`, n) })) : y;
+    spec.attentionBias
+      ? w.from(["bias"], "attention_bias", () => addBias({ x: y, bias: body.vector(symbol, `${name}.bias`, n) }))
+      : y;
 
   const q = w.from(["heads", "qLora", "nope", "rope"], "queries", () => {
     if (qLora === null) return project(w, x, body.matrix("wq", "self_attn.q_proj", heads * (nope + d), hidden));
     const qa = bias(project(w, x, body.matrix("wq_a", "self_attn.q_a_proj", qLora, hidden)), "bq_a", "self_attn.q_a_proj", qLora);
-    const qn = rmsNorm({ x: graph.name(qa, "qa"), gain: body.norm("q_norm", "self_attn.q_a_layernorm", qLora), eps: spec.latentEps });
+    const qn = rmsNorm({
+      x: graph.name(qa, "qa"),
+      gain: body.norm("q_norm", "self_attn.q_a_layernorm", qLora),
+      eps: spec.latentEps,
+    });
     return project(w, graph.name(qn, "qn"), body.matrix("wq_b", "self_attn.q_b_proj", heads * (nope + d), qLora));
   });
   const { left: qc, right: qr } = split({ x: reshape({ x: graph.name(q, "q"), dims: ["T", heads, nope + d] }), at: nope });
@@ -38,16 +60,31 @@ export function attention(w: Writer, body: Body, x: Value, cache: Value): { y: V
   graph.name(qp, "qp");
 
   const appended = w.from(["kvLora", "rope"], "latent and shared key", () => {
-    const a = bias(project(w, x, body.matrix("wkv_a", "self_attn.kv_a_proj_with_mqa", kvLora + d, hidden)), "bkv_a", "self_attn.kv_a_proj_with_mqa", kvLora + d);
+    const a = bias(
+      project(w, x, body.matrix("wkv_a", "self_attn.kv_a_proj_with_mqa", kvLora + d, hidden)),
+      "bkv_a",
+      "self_attn.kv_a_proj_with_mqa",
+      kvLora + d,
+    );
     const { left: c, right: kr } = split({ x: graph.name(a, "a"), at: kvLora });
-    const cn = rmsNorm({ x: graph.name(c, "c"), gain: body.norm("kv_norm", "self_attn.kv_a_layernorm", kvLora), eps: spec.latentEps });
+    const cn = rmsNorm({
+      x: graph.name(c, "c"),
+      gain: body.norm("kv_norm", "self_attn.kv_a_layernorm", kvLora),
+      eps: spec.latentEps,
+    });
     const kp = w.from(["position"], "rotary positions", () => rope({ x: graph.name(kr, "kr"), table, batch, interleaved }));
     return cacheAppend({ cache, c: graph.name(cn, "cn"), kp: graph.name(kp, "kp"), batch });
   });
   graph.name(appended, "cache");
 
   const o = w.from(["heads", "nope", "vDim", "kvLora"], "attention", () => perHead(w, body, qc, qp, appended));
-  const y = w.from(["heads", "vDim"], "o_proj", () => project(w, reshape({ x: graph.name(o, "o"), dims: ["T", heads * vDim] }), body.matrix("wo", "self_attn.o_proj", hidden, heads * vDim)));
+  const y = w.from(["heads", "vDim"], "o_proj", () =>
+    project(
+      w,
+      reshape({ x: graph.name(o, "o"), dims: ["T", heads * vDim] }),
+      body.matrix("wo", "self_attn.o_proj", hidden, heads * vDim),
+    ),
+  );
   return { y: graph.name(bias(y, "bo", "self_attn.o_proj", hidden), "y"), cache: appended };
 }
 

@@ -14,7 +14,13 @@ function gated(w: Writer, x: Value, gate: Value, up: Value, down: Value): Value 
 
 export function mlp(w: Writer, body: Body, x: Value, name: string, symbol: string, width: number): Value {
   const d = w.spec.hidden;
-  return gated(w, x, body.matrix(`${symbol}.gate`, `${name}.gate_proj`, width, d), body.matrix(`${symbol}.up`, `${name}.up_proj`, width, d), body.matrix(`${symbol}.down`, `${name}.down_proj`, d, width));
+  return gated(
+    w,
+    x,
+    body.matrix(`${symbol}.gate`, `${name}.gate_proj`, width, d),
+    body.matrix(`${symbol}.up`, `${name}.up_proj`, width, d),
+    body.matrix(`${symbol}.down`, `${name}.down_proj`, d, width),
+  );
 }
 
 /** Routed experts in a region of their own, plus the shared experts, unweighted. */
@@ -26,7 +32,13 @@ export function moe(w: Writer, body: Body, x: Value): { y: Value; indices: Value
     return route({
       logits: graph.name(logits, "router_logits"),
       bias: m.bias ? body.vector("router_bias", "mlp.gate.e_score_correction_bias", m.experts, "f32") : undefined,
-      topk: m.topk, groups: m.groups, kept: m.kept, scoring: m.scoring, method: m.method, normalise: m.normalise, factor: m.factor,
+      topk: m.topk,
+      groups: m.groups,
+      kept: m.kept,
+      scoring: m.scoring,
+      method: m.method,
+      normalise: m.normalise,
+      factor: m.factor,
     });
   });
   const { indices, weights } = routed;
@@ -38,12 +50,17 @@ export function moe(w: Writer, body: Body, x: Value): { y: Value; indices: Value
     body.experts("experts.down", "down_proj", spec.hidden, m.intermediate),
   ];
   const y = w.from(["experts"], "routed experts", () => {
-    const params = [param(graph, "xe", perExpert(x.type, true)), ...stacked.map((s, i) => param(graph, ["w_gate", "w_up", "w_down"][i], perExpert(s.type, false)))];
+    const params = [
+      param(graph, "xe", perExpert(x.type, true)),
+      ...stacked.map((s, i) => param(graph, ["w_gate", "w_up", "w_down"][i], perExpert(s.type, false))),
+    ];
     const out = gated(w, params[0], params[1], params[2], params[3]);
     return mapExperts({ indices, weights, x, stacked, region: { params, results: [out] } });
   });
   graph.name(y, "routed");
   if (!m.shared) return { y, indices, weights };
-  const shared = w.from(["shared"], "shared experts", () => mlp(w, body, x, "mlp.shared_experts", "shared", m.shared * m.intermediate));
+  const shared = w.from(["shared"], "shared experts", () =>
+    mlp(w, body, x, "mlp.shared_experts", "shared", m.shared * m.intermediate),
+  );
   return { y: add({ a: y, b: graph.name(shared, "shared") }), indices, weights };
 }

@@ -111,7 +111,11 @@ export function readLeftOut(c: Reader, spec: ModelSpec): StoredAs | undefined {
     }
     const split = [...found.values()].find((f) => f.hit !== undefined && f.miss);
     if (split)
-      c.refuse(key, `${show(split.hit)} would be left in bf16 in some layers of a kind and coded in others, which are compiled as one`, "a list of lm_head, gate, norms, and of projections in every layer");
+      c.refuse(
+        key,
+        `${show(split.hit)} would be left in bf16 in some layers of a kind and coded in others, which are compiled as one`,
+        "a list of lm_head, gate, norms, and of projections in every layer",
+      );
     else for (const [k, f] of found) if (f.hit !== undefined) out[k] = spec.dtype;
   }
   return Object.keys(out).length ? out : undefined;

@@ -13,7 +13,14 @@ export interface Bounds {
 }
 
 /** Keys that wrapped configs keep beside text_config, or in it. */
-export const OUTSIDE: readonly string[] = ["quantization_config", "torch_dtype", "dtype", "bos_token_id", "eos_token_id", "tie_word_embeddings"];
+export const OUTSIDE: readonly string[] = [
+  "quantization_config",
+  "torch_dtype",
+  "dtype",
+  "bos_token_id",
+  "eos_token_id",
+  "tie_word_embeddings",
+];
 
 export class Reader {
   readonly found: Diagnostic[];

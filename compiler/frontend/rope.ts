@@ -50,13 +50,22 @@ function placeOf(c: Reader, key: string): string | undefined {
     return key;
   }
   const [first, ...others] = nested.map((k) => `${key}.${k}`);
-  const text = (at: string): string => JSON.stringify(Object.entries(c.raw(at) as object).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+  const text = (at: string): string =>
+    JSON.stringify(Object.entries(c.raw(at) as object).toSorted(([a], [b]) => (a < b ? -1 : 1)));
   const other = others.find((at) => text(at) !== text(first));
   if (other !== undefined) {
     const rule = "every layer of this family rotates by the same table, so its settings have to be the same for every layer type";
-    c.say(inconsistent(`"${first}" and "${other}" disagree`, rule, "remove the layer types that the model does not have", c.span(other)));
+    c.say(
+      inconsistent(
+        `"${first}" and "${other}" disagree`,
+        rule,
+        "remove the layer types that the model does not have",
+        c.span(other),
+      ),
+    );
   }
-  for (const k of seen) if (!nested.includes(k) && c.has(`${key}.${k}`)) c.say(unknownKey(`${key}.${k}`, undefined, c.span(`${key}.${k}`)));
+  for (const k of seen)
+    if (!nested.includes(k) && c.has(`${key}.${k}`)) c.say(unknownKey(`${key}.${k}`, undefined, c.span(`${key}.${k}`)));
   for (const w of unknownMembers(c, first, c.members(first) ?? [])) c.say(w);
   return first;
 }
@@ -86,7 +95,10 @@ function readSettings(c: Reader, known: Known, at: string | undefined): Settings
 
 /** Says what of YaRN's settings is passed over beside the plain type; a factor of 1 would change nothing by YaRN either. */
 function sayIdle(c: Reader, at: string): void {
-  const idle = c.raw(`${at}.factor`) === 1 ? undefined : Object.values(YARN_KEYS).find((k) => c.has(`${at}.${k}`) && k !== "original_max_position_embeddings");
+  const idle =
+    c.raw(`${at}.factor`) === 1
+      ? undefined
+      : Object.values(YARN_KEYS).find((k) => c.has(`${at}.${k}`) && k !== "original_max_position_embeddings");
   if (idle !== undefined) c.say(idleFactor(`${c.prefix}${at}`, idle, c.span(`${at}.${idle}`)));
 }
 
@@ -97,10 +109,18 @@ function expectSame(c: Reader, a: Settings, b: Settings): void {
   const [left, right] = [a.at!, b.at!];
   const differ = (what: string, x: unknown, y: unknown, where: string): void => {
     const rule = `${what} is ${show(x as Json)} by "${left}" and ${show(y as Json)} by "${right}": two spellings of one setting`;
-    c.say(inconsistent(`"${left}" and "${right}" disagree`, rule, `remove one of the two; transformers 5 reads ${SPELLINGS[0]}`, c.span(where)));
+    c.say(
+      inconsistent(
+        `"${left}" and "${right}" disagree`,
+        rule,
+        `remove one of the two; transformers 5 reads ${SPELLINGS[0]}`,
+        c.span(where),
+      ),
+    );
   };
   if (a.type !== b.type) return differ("the type", a.type, b.type, typeKeyOf(c, right));
-  if (a.theta !== b.theta) return differ("rope_theta", a.theta, b.theta, `${c.has(`${right}.rope_theta`) ? right : left}.rope_theta`);
+  if (a.theta !== b.theta)
+    return differ("rope_theta", a.theta, b.theta, `${c.has(`${right}.rope_theta`) ? right : left}.rope_theta`);
   for (const [key, name] of Object.entries(YARN_KEYS) as [keyof YarnSettings, string][])
     if (a.yarn?.[key] !== b.yarn?.[key]) return differ(name, a.yarn![key], b.yarn![key], `${right}.${name}`);
 }

@@ -39,7 +39,10 @@ export function openSource(src: string, set: readonly string[] = []): Source {
     if (why !== undefined) throw new DiagnosticError(noSource(file, why));
     const other = kindOf(headOf(file));
     if (other) throw new DiagnosticError(noSource(file, `it is ${other.what}`, other.help));
-    if (stat.size > MOST_BYTES) throw new DiagnosticError(noSource(file, file.endsWith(".safetensors") ? "it holds weights, not a config" : "it is too large to be a config"));
+    if (stat.size > MOST_BYTES)
+      throw new DiagnosticError(
+        noSource(file, file.endsWith(".safetensors") ? "it holds weights, not a config" : "it is too large to be a config"),
+      );
     text = readTextSync(file, MOST_BYTES);
   } catch (e) {
     throw e instanceof DiagnosticError ? e : new DiagnosticError(noSource(file, (e as Error).message));
@@ -62,7 +65,9 @@ function headOf(file: string): Uint8Array {
 function withoutConfig(folder: string): Diagnostic {
   const names = readdirSync(folder);
   const { what, help } = withoutCheckpoint(names);
-  return help ? noSource(folder, `the folder has no config.json; ${what}`, help) : noSource(folder, "the folder has no config.json");
+  return help
+    ? noSource(folder, `the folder has no config.json; ${what}`, help)
+    : noSource(folder, "the folder has no config.json");
 }
 
 /** The same from a text in hand. */

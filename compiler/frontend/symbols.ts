@@ -21,7 +21,9 @@ export class Weights {
   /** A weight that only the extra prediction layer has. */
   draftTable(name: string, shape: number[], symbol = name): Value {
     const layer = `${this.#spec.prefix}model.layers.${this.#spec.layers.length}`;
-    return this.#declare(`mtp.${symbol}`, shape, this.#plain(weightKey("draft", `${name}.weight`)), null, [{ at: [], tensor: `${layer}.${name}.weight` }]);
+    return this.#declare(`mtp.${symbol}`, shape, this.#plain(weightKey("draft", `${name}.weight`)), null, [
+      { at: [], tensor: `${layer}.${name}.weight` },
+    ]);
   }
 
   /** What a weight that is no code is stored as. */
@@ -54,12 +56,21 @@ export class Weights {
     /** A linear: codes in an FP8 checkpoint, unless it was left out. */
     const linear = (symbol: string, name: string, shape: number[], at: (number | "*")[]): Value => {
       const coded = spec.fp8 !== null && spec.storedAs?.[weightKey(kind, `${name}.weight`)] === undefined;
-      return declare(`${kind}_layer.${symbol}`, shape, coded ? "e4m3/128x128" : plain(`${name}.weight`), layers, [piece(at, `${prefix}${name}`, coded)]);
+      return declare(`${kind}_layer.${symbol}`, shape, coded ? "e4m3/128x128" : plain(`${name}.weight`), layers, [
+        piece(at, `${prefix}${name}`, coded),
+      ]);
     };
     return {
-      norm: (symbol, name, width) => declare(`${kind}_layer.${symbol}`, [width], plain(`${name}.weight`), layers, [{ at: [], tensor: `${prefix}${name}.weight` }]),
-      vector: (symbol, name, width, dtype) => declare(`${kind}_layer.${symbol}`, [width], dtype ?? plain(name), layers, [{ at: [], tensor: `${prefix}${name}` }]),
-      plain: (symbol, name, n, k) => declare(`${kind}_layer.${symbol}`, [n, k], plain(`${name}.weight`), layers, [{ at: [], tensor: `${prefix}${name}.weight` }]),
+      norm: (symbol, name, width) =>
+        declare(`${kind}_layer.${symbol}`, [width], plain(`${name}.weight`), layers, [
+          { at: [], tensor: `${prefix}${name}.weight` },
+        ]),
+      vector: (symbol, name, width, dtype) =>
+        declare(`${kind}_layer.${symbol}`, [width], dtype ?? plain(name), layers, [{ at: [], tensor: `${prefix}${name}` }]),
+      plain: (symbol, name, n, k) =>
+        declare(`${kind}_layer.${symbol}`, [n, k], plain(`${name}.weight`), layers, [
+          { at: [], tensor: `${prefix}${name}.weight` },
+        ]),
       matrix: (symbol, name, n, k) => linear(symbol, name, [n, k], []),
       experts: (symbol, name, n, k) => linear(symbol, `mlp.experts.{0}.${name}`, [spec.moe!.experts, n, k], ["*"]),
     };
@@ -77,7 +88,11 @@ export class Weights {
 
 type Piece = { at: (number | "*")[]; tensor: string; scales?: string };
 
-const piece = (at: (number | "*")[], name: string, scaled: boolean): Piece => ({ at, tensor: `${name}.weight`, ...(scaled ? { scales: `${name}.weight_scale_inv` } : {}) });
+const piece = (at: (number | "*")[], name: string, scaled: boolean): Piece => ({
+  at,
+  tensor: `${name}.weight`,
+  ...(scaled ? { scales: `${name}.weight_scale_inv` } : {}),
+});
 
 /** Accessors declare on first use; shapes are [out, in]. */
 export interface Body {

@@ -19,7 +19,12 @@ export function folded(text: string): string {
     let end = i + 1;
     while (callee && end < lines.length && calleeOf(lines[end]) === callee) end++;
     const run = end - i;
-    if (callee && run > MOST_CALLS) out.push(lines[i], `  ... ${run - 2} more calls of @${callee}, layers ${layerOf(lines[i + 1])} to ${layerOf(lines[end - 2])}`, lines[end - 1]);
+    if (callee && run > MOST_CALLS)
+      out.push(
+        lines[i],
+        `  ... ${run - 2} more calls of @${callee}, layers ${layerOf(lines[i + 1])} to ${layerOf(lines[end - 2])}`,
+        lines[end - 1],
+      );
     else out.push(...lines.slice(i, end));
     i = end;
   }
@@ -33,5 +38,7 @@ const layerOf = (line: string): string => /\{layer = (\d+)\}/.exec(line)?.[1] ??
 const shortened = (line: string): string =>
   line.replace(/\[((?:-?[\d.e+-]+, ?|-?[\d.e+-]+,)+)(-?[\d.e+-]+)\]/g, (all, first: string, last: string) => {
     const numbers = `${first}${last}`.split(/, ?/);
-    return numbers.length <= MOST_NUMBERS ? all : `[${numbers.slice(0, 3).join(", ")}, ... ${numbers.length - 4} more, ${numbers.at(-1)}]`;
+    return numbers.length <= MOST_NUMBERS
+      ? all
+      : `[${numbers.slice(0, 3).join(", ")}, ... ${numbers.length - 4} more, ${numbers.at(-1)}]`;
   });

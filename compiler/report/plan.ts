@@ -33,9 +33,13 @@ export function printPlan(architecture: string, machine: Machine, { decode, pref
 
 function fit(m: Fit): string {
   if (m.fits) return "fits";
-  const layers = m.layers_that_fit ? `the first ${m.layers_that_fit} of ${m.layers} layers fit (--layers ${m.layers_that_fit})` : "not one layer fits";
+  const layers = m.layers_that_fit
+    ? `the first ${m.layers_that_fit} of ${m.layers} layers fit (--layers ${m.layers_that_fit})`
+    : "not one layer fits";
   // A second machine would not help: nothing divides a model.
-  const why = m.too_large ? `${m.too_large.weight} of one layer takes ${size(m.too_large.bytes)}, and a WebAssembly memory holds ${size(m.too_large.most)}` : "dsc runs on one";
+  const why = m.too_large
+    ? `${m.too_large.weight} of one layer takes ${size(m.too_large.bytes)}, and a WebAssembly memory holds ${size(m.too_large.most)}`
+    : "dsc runs on one";
   return `does not fit; ${why}; ${layers}`;
 }
 
@@ -48,7 +52,15 @@ function sites(step: Step, all: boolean): string[] {
     told += s.share;
   }
   const rows = shown.map((s) => [
-    (100 * s.share).toFixed(1), s.site, s.op, times(s.times), digits(s.bytes / 1e6), digits(s.flops / 1e9), digits(s.floor_us), digits(s.floor_us * s.times), s.bound,
+    (100 * s.share).toFixed(1),
+    s.site,
+    s.op,
+    times(s.times),
+    digits(s.bytes / 1e6),
+    digits(s.flops / 1e9),
+    digits(s.floor_us),
+    digits(s.floor_us * s.times),
+    s.bound,
   ]);
   const left = step.sites.length - shown.length;
   return [

@@ -14,7 +14,10 @@ interface Row {
 const columnOf = (e: Entry): string => (e.site === "module" ? "load" : e.site.split("/")[0]);
 
 /** The transcript of a pipeline, with what is known of its plug-ins; ends without a newline. */
-export function transcript({ ledger: { entries: every }, snapshots }: Outcome, proofs: readonly { pass: string; says: string }[] = []): string {
+export function transcript(
+  { ledger: { entries: every }, snapshots }: Outcome,
+  proofs: readonly { pass: string; says: string }[] = [],
+): string {
   // What was tried and is not the pattern is for `dsc why`.
   const told = every.filter((e) => e.outcome !== "unmatched" && e.outcome !== "none");
   const passes = snapshots.slice(1).map((s) => s.pass);

@@ -13,13 +13,16 @@ export function withoutAlias(site: string, m: Manifest): string[] {
   const at = parts.findIndex((p) => /^layer\d+$/.test(p));
   if (at < 0) return [site];
   const layer = Number(parts[at].slice("layer".length));
-  const bodies = Object.values(m.functions).flatMap((f) => f.steps.flatMap((s) => (s.kind === "call" && s.layer === layer ? [s.function] : [])));
+  const bodies = Object.values(m.functions).flatMap((f) =>
+    f.steps.flatMap((s) => (s.kind === "call" && s.layer === layer ? [s.function] : [])),
+  );
   const asked = [...new Set(bodies)].filter((b) => at === 0 || b.startsWith(`${parts.slice(0, at).join("/")}/`));
   return asked.map((b) => [b, ...parts.slice(at + 1)].join("/"));
 }
 
 /** Whether a place is the one asked for, lies in it, or is it in any entry point. */
-export const lies = (place: string, site: string): boolean => [place, place.slice(place.indexOf("/") + 1)].some((p) => p === site || p.startsWith(`${site}/`));
+export const lies = (place: string, site: string): boolean =>
+  [place, place.slice(place.indexOf("/") + 1)].some((p) => p === site || p.startsWith(`${site}/`));
 
 const verdicts: Readonly<Record<Verdict, string>> = {
   fired: "fired",
@@ -32,7 +35,8 @@ const verdicts: Readonly<Record<Verdict, string>> = {
 const order = Object.keys(verdicts);
 
 /** What fired first, then what was found and left, then what was only looked at; within a kind as it was. */
-export const inOrder = (entries: readonly Entry[]): Entry[] => entries.toSorted((a, b) => order.indexOf(a.outcome) - order.indexOf(b.outcome));
+export const inOrder = (entries: readonly Entry[]): Entry[] =>
+  entries.toSorted((a, b) => order.indexOf(a.outcome) - order.indexOf(b.outcome));
 
 /** "-2 launches, -1.38 MB"; empty where nothing changes. */
 export function inWords(d: Cost): string {

@@ -94,9 +94,7 @@ function statement(s: Stmt): (string | readonly Stmt[])[] {
     case "iota":
       return [`${s.dst.name}${shapeOf(s.dst)} = ${printIndex(s.from)} + iota ${s.along}`];
     case "map":
-      return [
-        `${s.dst.name}${shapeOf(s.dst)} = ${expression(s.expr)}${dtypeOf(s)}`,
-      ];
+      return [`${s.dst.name}${shapeOf(s.dst)} = ${expression(s.expr)}${dtypeOf(s)}`];
     case "reduce":
       return [`${s.dst.name}${shapeOf(s.dst)} = ${s.op} ${s.src.name} along ${s.along}`];
     case "dot":

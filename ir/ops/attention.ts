@@ -24,7 +24,8 @@ export function ropeRows(x: Tensor, table: Tensor, positions: readonly number[],
 }
 
 /** Lanes are rotated two by two. */
-const pairs = (b: Bindings): string | null => (typeof b.dims.d === "number" && b.dims.d % 2 === 1 ? `lanes are rotated in pairs, and there are ${b.dims.d}` : null);
+const pairs = (b: Bindings): string | null =>
+  typeof b.dims.d === "number" && b.dims.d % 2 === 1 ? `lanes are rotated in pairs, and there are ${b.dims.d}` : null;
 
 export const rope = op("rope", {
   summary: "Rotate pairs of lanes by the row's position; the result is in half-split order, for queries and keys alike.",

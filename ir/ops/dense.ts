@@ -46,7 +46,8 @@ export const linear = op("linear", {
   check: (b) => (isScaled(b.dtypes.a) || isScaled(b.dtypes.w) ? "scaled operands belong to block_linear" : null),
   infer: (types, { dtype }, b): Type => tensor([...b.rests.b, ...b.rests.p, b.dims.n], dtype === "same" ? b.dtypes.a : dtype),
   flops: linearFlops,
-  reference: ({ x, w }) => tensorOf([...x.shape.slice(0, -1), ...w.shape.slice(0, -1)], matmul(x.data, w.data, x.shape.at(-1)!), x.dtype),
+  reference: ({ x, w }) =>
+    tensorOf([...x.shape.slice(0, -1), ...w.shape.slice(0, -1)], matmul(x.data, w.data, x.shape.at(-1)!), x.dtype),
 });
 
 /** One op for dequantize + linear: the scales are applied once per 128 columns, in f32. */

@@ -42,7 +42,10 @@ export const route = op("route", {
         w = w.map((v) => v / sum);
       }
       indices.set([...chosen, ...Array.from({ length: shared }, (_, i) => e + i)], t * k);
-      weights.set(w.map((v) => v * attrs.factor), t * k);
+      weights.set(
+        w.map((v) => v * attrs.factor),
+        t * k,
+      );
     }
     return { indices: tensorOf([T, k], indices, "i32"), weights: tensorOf([T, k], weights) };
   },
@@ -65,7 +68,9 @@ function score(row: Float64Array, how: string): Float64Array {
 
 /** Indices of the n largest, first come first on ties. */
 function largest(values: ArrayLike<number>, n: number): number[] {
-  return Array.from(values, (_, i) => i).sort((a, b) => values[b] - values[a] || a - b).slice(0, n);
+  return Array.from(values, (_, i) => i)
+    .sort((a, b) => values[b] - values[a] || a - b)
+    .slice(0, n);
 }
 
 function choose(scores: Float64Array, bias: Float64Array | undefined, r: Routing): number[] {
@@ -103,11 +108,15 @@ export const mapExperts = op("map_experts", {
       const pairs: number[] = [];
       indices.data.forEach((v, i) => v === e && pairs.push(i));
       if (!pairs.length) continue;
-      const rows = rowsOf(x, pairs.map((p) => Math.floor(p / k)));
+      const rows = rowsOf(
+        x,
+        pairs.map((p) => Math.floor(p / k)),
+      );
       const [y] = env.run(env.region!, [rows, ...stacked.map((w) => leading(w, e))]);
       width = y.data.length / pairs.length;
       out ??= new Float64Array(T * width);
-      for (const [i, p] of pairs.entries()) for (let j = 0; j < width; j++) out[Math.floor(p / k) * width + j] += weights.data[p] * y.data[i * width + j];
+      for (const [i, p] of pairs.entries())
+        for (let j = 0; j < width; j++) out[Math.floor(p / k) * width + j] += weights.data[p] * y.data[i * width + j];
     }
     return tensorOf([T, width], out ?? new Float64Array(), x.dtype);
   },
@@ -130,7 +139,12 @@ function rowsOf(x: Tensor, rows: number[]): Tensor {
     rows.forEach((r, i) => out.set(a.subarray(r * per, (r + 1) * per), i * per));
     return out;
   };
-  return { shape: [rows.length, ...x.shape.slice(1)], dtype: x.dtype, data: take(x.data), ...(x.scales ? { scales: take(x.scales) } : {}) };
+  return {
+    shape: [rows.length, ...x.shape.slice(1)],
+    dtype: x.dtype,
+    data: take(x.data),
+    ...(x.scales ? { scales: take(x.scales) } : {}),
+  };
 }
 
 export const sortExperts = op("sort_experts", {
@@ -152,7 +166,11 @@ export const sortExperts = op("sort_experts", {
     const offsets = Array.from({ length: experts + 1 }, (_, e) => pairs.filter((p) => indices.data[p] < e).length);
     const places = new Float64Array(pairs.length);
     for (const [i, p] of pairs.entries()) places[p] = i;
-    return { order: tensorOf([pairs.length], pairs, "i32"), offsets: tensorOf([offsets.length], offsets, "i32"), places: tensorOf([pairs.length], places, "i32") };
+    return {
+      order: tensorOf([pairs.length], pairs, "i32"),
+      offsets: tensorOf([offsets.length], offsets, "i32"),
+      places: tensorOf([pairs.length], places, "i32"),
+    };
   },
 });
 
@@ -161,7 +179,11 @@ export const gatherRows = op("gather_rows", {
   ins: { x: "[T, d] a", order: "[r] i32" },
   attrs: { per: attr.int() },
   out: "[r, d] a",
-  reference: ({ x, order }, { per }) => rowsOf(x, Array.from(order.data, (p) => Math.floor(p / per))),
+  reference: ({ x, order }, { per }) =>
+    rowsOf(
+      x,
+      Array.from(order.data, (p) => Math.floor(p / per)),
+    ),
 });
 
 /** Row places[t k + j] of ys belongs to slot j of token t; slots are in ascending expert order. */
@@ -169,7 +191,9 @@ function combineRows(ys: Tensor, places: Tensor, weights: Tensor): Float64Array 
   const d = ys.shape[1];
   const [T, k] = weights.shape;
   const out = new Float64Array(T * d);
-  for (let p = 0; p < T * k; p++) for (let j = 0, at = places.data[p] * d, to = Math.floor(p / k) * d; j < d; j++) out[to + j] += weights.data[p] * ys.data[at + j];
+  for (let p = 0; p < T * k; p++)
+    for (let j = 0, at = places.data[p] * d, to = Math.floor(p / k) * d; j < d; j++)
+      out[to + j] += weights.data[p] * ys.data[at + j];
   return out;
 }
 

@@ -74,7 +74,8 @@ export const addBias = op("add_bias", {
 });
 
 export const argmax = op("argmax", {
-  summary: "Column of the first maximum of every row: the greedy choice of a token. Where a value is NaN or infinite, -1 - column of the first such one.",
+  summary:
+    "Column of the first maximum of every row: the greedy choice of a token. Where a value is NaN or infinite, -1 - column of the first such one.",
   ins: { x: "[B, V] f32" },
   out: "[B] i32",
   flops: elements,
@@ -84,7 +85,11 @@ export const argmax = op("argmax", {
       const bad = row.findIndex((v) => !Number.isFinite(v));
       return bad < 0 ? row.reduce((best, v, i) => (v > row[best] ? i : best), 0) : -1 - bad;
     };
-    return tensorOf([rows], Float64Array.from({ length: rows }, (_, r) => first(x.data.subarray(r * width, (r + 1) * width))), "i32");
+    return tensorOf(
+      [rows],
+      Float64Array.from({ length: rows }, (_, r) => first(x.data.subarray(r * width, (r + 1) * width))),
+      "i32",
+    );
   },
 });
 

@@ -46,7 +46,12 @@ export const param = (g: Graph, name: string, type: Type, role?: Role): Value =>
 /** A call of `func`; results by name. `layer` selects weights and cache, -1 keeps the caller's. */
 export function call(g: Graph, func: Func, args: readonly Value[], layer = -1): Record<string, Value> {
   const attrs: Record<string, AttrValue> = { func: func.name, layer };
-  const node = g.node(callOp, args, attrs, func.results.map((r) => r.value.type));
+  const node = g.node(
+    callOp,
+    args,
+    attrs,
+    func.results.map((r) => r.value.type),
+  );
   return Object.fromEntries(func.results.map((r, i) => [r.name, node.results[i]]));
 }
 

@@ -37,7 +37,11 @@ export const split = op("split", {
     const n = t.dims[i];
     if (n === undefined) return `there is no axis ${axis} of ${t.dims.length}: axes count from the last, which is -1`;
     if (typeof n !== "number" || at <= 0 || at >= n) return `cannot split axis ${axis} of ${n} at ${at}`;
-    const part = (d: Dim): Type => tensor(t.dims.map((x, j) => (j === i ? d : x)), t.dtype);
+    const part = (d: Dim): Type =>
+      tensor(
+        t.dims.map((x, j) => (j === i ? d : x)),
+        t.dtype,
+      );
     return [part(at), part(n - at)];
   },
   reference({ x }, { at, axis }) {
@@ -49,7 +53,11 @@ export const split = op("split", {
       const outer = x.data.length / (n * inner);
       const out = new Float64Array(outer * w);
       for (let o = 0; o < outer; o++) out.set(x.data.subarray(o * n * inner + from * inner, o * n * inner + to * inner), o * w);
-      return tensorOf(x.shape.map((d, j) => (j === i ? to - from : d)), out, x.dtype);
+      return tensorOf(
+        x.shape.map((d, j) => (j === i ? to - from : d)),
+        out,
+        x.dtype,
+      );
     };
     return { left: cut(0, at), right: cut(at, n) };
   },
@@ -59,7 +67,9 @@ export const concat = op("concat", {
   summary: "Two tensors side by side along the last axis.",
   ins: { a: "[..b, m] a", b: "[..b, n] a" },
   infer: (types, attrs, b): Type | string =>
-    typeof b.dims.m === "number" && typeof b.dims.n === "number" ? tensor([...b.rests.b, b.dims.m + b.dims.n], b.dtypes.a) : "widths must be numbers",
+    typeof b.dims.m === "number" && typeof b.dims.n === "number"
+      ? tensor([...b.rests.b, b.dims.m + b.dims.n], b.dtypes.a)
+      : "widths must be numbers",
   reference({ a, b }) {
     const [m, n] = [a.shape.at(-1)!, b.shape.at(-1)!];
     const rows = a.shape.slice(0, -1).reduce((x, y) => x * y, 1);
@@ -100,9 +110,14 @@ export const joinRows = op("join_rows", {
   ins: { a: "[n, k] w", b: "[m, k] w" },
   // A scale block covers 128 rows of one matrix: the second has to begin where a block does.
   traits: { view: "load" },
-  check: (b) => (isScaled(b.dtypes.w) && typeof b.dims.n === "number" && b.dims.n % 128 !== 0 ? `a block of scales would cover rows of both: ${b.dims.n} is no multiple of 128` : null),
+  check: (b) =>
+    isScaled(b.dtypes.w) && typeof b.dims.n === "number" && b.dims.n % 128 !== 0
+      ? `a block of scales would cover rows of both: ${b.dims.n} is no multiple of 128`
+      : null,
   infer: (types, attrs, b): Type | string =>
-    typeof b.dims.n === "number" && typeof b.dims.m === "number" ? tensor([b.dims.n + b.dims.m, b.dims.k], b.dtypes.w) : "heights must be numbers",
+    typeof b.dims.n === "number" && typeof b.dims.m === "number"
+      ? tensor([b.dims.n + b.dims.m, b.dims.k], b.dtypes.w)
+      : "heights must be numbers",
   reference: ({ a, b }) => joined(a, b, [a.shape[0] + b.shape[0], a.shape[1]]),
 });
 
@@ -123,7 +138,8 @@ export const pad = op("pad", {
     const [rows, width] = axis === -1 ? [n, to] : [to, k];
     const count = x.data.length / (n * k);
     const out = new Float64Array(count * rows * width);
-    for (let p = 0; p < count; p++) for (let r = 0; r < n; r++) out.set(x.data.subarray((p * n + r) * k, (p * n + r + 1) * k), (p * rows + r) * width);
+    for (let p = 0; p < count; p++)
+      for (let r = 0; r < n; r++) out.set(x.data.subarray((p * n + r) * k, (p * n + r + 1) * k), (p * rows + r) * width);
     return tensorOf([...x.shape.slice(0, -2), rows, width], out, x.dtype);
   },
 });
@@ -133,7 +149,10 @@ export const joinExperts = op("join_experts", {
   summary: "A stack of experts and one more: [e + 1, n, k].",
   ins: { a: "[e, n, k] w", b: "[n, k] w" },
   traits: { view: "load" },
-  infer: (types, attrs, b): Type | string => (typeof b.dims.e === "number" ? tensor([b.dims.e + 1, b.dims.n, b.dims.k], b.dtypes.w) : "the number of experts must be a number"),
+  infer: (types, attrs, b): Type | string =>
+    typeof b.dims.e === "number"
+      ? tensor([b.dims.e + 1, b.dims.n, b.dims.k], b.dtypes.w)
+      : "the number of experts must be a number",
   reference: ({ a, b }) => joined(a, b, [a.shape[0] + 1, ...a.shape.slice(1)]),
 });
 

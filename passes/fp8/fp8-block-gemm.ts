@@ -20,7 +20,9 @@ export const exactInput = rule("block GEMM of exact rows", {
   to: ({ x, w, dtype }) => blockLinear({ x, w, dtype }),
   when({ x, dtype }) {
     if (dequantize.made(x.node)) return "its input is quantised: the other rule applies";
-    return asTensor(x.type).dtype === dtype ? null : `the rows are ${asTensor(x.type).dtype}, the matrix becomes ${String(dtype)}`;
+    return asTensor(x.type).dtype === dtype
+      ? null
+      : `the rows are ${asTensor(x.type).dtype}, the matrix becomes ${String(dtype)}`;
   },
 });
 
@@ -29,5 +31,10 @@ export const fp8BlockGemm = pass({
   summary: "Multiply packed e4m3 codes and apply their scales once per 128 columns; weights are never expanded.",
   rules: [quantisedInput, exactInput],
   // Absorption reads the halves of kv_b as they are: one linear less.
-  expect: ({ bodies, ledger }) => inEach(bodies, [quantisedInput.name, exactInput.name], (b) => b.scaled - (b.scaled > 0 ? ledger.fired(["absorb W_uk into the query"], b.func) : 0)),
+  expect: ({ bodies, ledger }) =>
+    inEach(
+      bodies,
+      [quantisedInput.name, exactInput.name],
+      (b) => b.scaled - (b.scaled > 0 ? ledger.fired(["absorb W_uk into the query"], b.func) : 0),
+    ),
 });

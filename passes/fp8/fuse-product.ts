@@ -13,7 +13,8 @@ export const addInside = fusion("add the residual inside the block GEMM", blockL
   when({ x }, cx) {
     if (cx.uses(cx.root.operands[1]) > 1) return "the product is read elsewhere too";
     // One launch gives the sum, its norm and the codes; without the sum it would be two.
-    if (cx.readers(cx.root.results[0]).some((n) => rmsNorm.made(n) && cx.uses(n.results[0]) > 1)) return "the norm of the sum is read as it is and quantised: add-norm takes the sum in";
+    if (cx.readers(cx.root.results[0]).some((n) => rmsNorm.made(n) && cx.uses(n.results[0]) > 1))
+      return "the norm of the sum is read as it is and quantised: add-norm takes the sum in";
     return tooMany(x, cx.assume);
   },
 });
@@ -25,7 +26,8 @@ export const normInside = fusion("normalise and quantise inside the block GEMM",
   when({ x }, cx) {
     const codes = cx.root.operands[0];
     if (asTensor(x.type).dtype !== "bf16") return "only rows of bf16 have such a kernel";
-    if (cx.uses(codes) > 1 || cx.uses(codes.node.operands[0]) > 1) return "the normalised row or its codes are read elsewhere too";
+    if (cx.uses(codes) > 1 || cx.uses(codes.node.operands[0]) > 1)
+      return "the normalised row or its codes are read elsewhere too";
     if (add.made(x.node)) return "the sum before it is no product's: add-norm takes both";
     return tooMany(x, cx.assume);
   },
@@ -36,5 +38,10 @@ export const fuseProduct = pass({
   summary: "Norm, quantisation and residual sum inside the block GEMMs of few rows.",
   rules: [addInside, normInside],
   // Rows that several matrices read become one matrix's by passes that may be left out; those that only one reads are certain.
-  expect: ({ bodies, ran }) => inEach(bodies.filter((b) => b.act === "bf16" && b.rows <= FEW && ran.has("fp8-block-gemm")), [normInside.name], (b) => b.soleNorms),
+  expect: ({ bodies, ran }) =>
+    inEach(
+      bodies.filter((b) => b.act === "bf16" && b.rows <= FEW && ran.has("fp8-block-gemm")),
+      [normInside.name],
+      (b) => b.soleNorms,
+    ),
 });

@@ -52,23 +52,46 @@ export const fuseQuant = pass({
       const at = original.results[0];
       const unlike = headsAsRow(row.node);
       if (unlike) return void cx.unmatched(fuseHeadsQuant.name, unlike, at);
-      if (uses.get(row) !== 1 || uses.get(heads) !== 1) return void cx.refused(fuseHeadsQuant.name, "the heads' outputs are read elsewhere too", at);
+      if (uses.get(row) !== 1 || uses.get(heads) !== 1)
+        return void cx.refused(fuseHeadsQuant.name, "the heads' outputs are read elsewhere too", at);
       const v = fixed(asTensor(heads.type).dims.at(-1));
-      if (v % 128 !== 0) return void cx.declined(fuseHeadsQuant.name, `a scale serves 128 columns, and those of a head are ${v}: heads would have to wait for each other`, at);
+      if (v % 128 !== 0)
+        return void cx.declined(
+          fuseHeadsQuant.name,
+          `a scale serves 128 columns, and those of a head are ${v}: heads would have to wait for each other`,
+          at,
+        );
       cx.fired(fuseHeadsQuant.name, { at });
       const made = codes.node.operands[0].node.operands[0].node;
       if (!einsumOp.made(made)) return undefined;
       const parts = [original, row.node, heads.node].flatMap((n) => cx.module.graph.originsOf(n));
-      return [cx.module.graph.from([...parts, { kind: "rule", pass: "fuse-quant", rule: fuseHeadsQuant.name }], () => einsumQuant({ a: made.operands[0], b: made.operands[1], spec: made.attrs.spec, scale: original.attrs.scale }))];
+      return [
+        cx.module.graph.from([...parts, { kind: "rule", pass: "fuse-quant", rule: fuseHeadsQuant.name }], () =>
+          einsumQuant({ a: made.operands[0], b: made.operands[1], spec: made.attrs.spec, scale: original.attrs.scale }),
+        ),
+      ];
     });
   },
   // A sum's norm is taken by add-norm; rows are gated in one op only once gate and up are packed.
   expect: ({ bodies, ran, ledger }) => [
     // Absorbed, the last product of attention is one for all sequences once attention is one op.
-    ...inEach(bodies, [fuseHeadsQuant.name], (b) => (b.quantised && ran.has("fuse-attention") ? ledger.fired(["absorb W_uv into the output"], b.func) : 0)),
-    ...inEach(bodies, [fuseNormQuant.name], (b) => b.quantisedNorms + (ran.has("add-norm") ? 0 : b.quantisedSums) - ledger.fired(["normalise and quantise inside the block GEMM"], b.func)),
+    ...inEach(bodies, [fuseHeadsQuant.name], (b) =>
+      b.quantised && ran.has("fuse-attention") ? ledger.fired(["absorb W_uv into the output"], b.func) : 0,
+    ),
+    ...inEach(
+      bodies,
+      [fuseNormQuant.name],
+      (b) =>
+        b.quantisedNorms +
+        (ran.has("add-norm") ? 0 : b.quantisedSums) -
+        ledger.fired(["normalise and quantise inside the block GEMM"], b.func),
+    ),
     ...inEach(bodies, [fuseSiluQuant.name], (b) =>
-      b.quantised && ran.has("pack-gate-up") && ran.has("fp8-block-gemm") ? b.gated - ledger.fired(["shared expert as a routed one"], b.func) + (ran.has("moe-dispatch") && ran.has("quantise-once") ? b.experts : 0) : 0,
+      b.quantised && ran.has("pack-gate-up") && ran.has("fp8-block-gemm")
+        ? b.gated -
+          ledger.fired(["shared expert as a routed one"], b.func) +
+          (ran.has("moe-dispatch") && ran.has("quantise-once") ? b.experts : 0)
+        : 0,
     ),
   ],
 });
@@ -80,5 +103,7 @@ function headsAsRow(n: Node): string {
   const dims = asTensor(heads.type).dims;
   const [h, v] = dims.slice(-2);
   const folded: Dim[] = typeof h === "number" && typeof v === "number" ? [...dims.slice(0, -2), h * v] : [];
-  return JSON.stringify(asTensor(n.results[0].type).dims) === JSON.stringify(folded) ? "" : "the reshape does not lay the last two axes side by side";
+  return JSON.stringify(asTensor(n.results[0].type).dims) === JSON.stringify(folded)
+    ? ""
+    : "the reshape does not lay the last two axes side by side";
 }

@@ -31,7 +31,10 @@ export const exactLatents = rule("read the latents unquantised", {
   attrs: { scale: "f32", dtype: "f32" },
   from: ({ c, w, scale, dtype }) => einsum("sr,hnr->shn", dequantize({ x: quantize({ x: c, scale }), dtype }), w),
   to: ({ c, w }) => einsum("sr,hnr->shn", c, w),
-  when: ({ c, dtype }) => (asTensor(c.type).dtype === dtype ? null : `the latents are ${asTensor(c.type).dtype}, what is made of their codes ${String(dtype)}`),
+  when: ({ c, dtype }) =>
+    asTensor(c.type).dtype === dtype
+      ? null
+      : `the latents are ${asTensor(c.type).dtype}, what is made of their codes ${String(dtype)}`,
   // Without the quantisation both sides are the same product.
   changes: { why: "ckv is no longer quantised before kv_b", within: 0 },
 });
@@ -53,7 +56,10 @@ export const absorbMla = pass({
     const delta = difference(costOfFunc(out.func, assumed(f)), costOfFunc(f, assumed(f)));
     const forced = cx.options.attention;
     if (forced === "expanded" || (forced !== "absorbed" && delta.flops >= 0)) {
-      const why = forced === "expanded" ? "--attention expanded" : `absorbing would cost ${(delta.flops / 1e9).toFixed(1)} GFLOP more at ${printAssume(f)}`;
+      const why =
+        forced === "expanded"
+          ? "--attention expanded"
+          : `absorbing would cost ${(delta.flops / 1e9).toFixed(1)} GFLOP more at ${printAssume(f)}`;
       for (const x of out.firings) cx.declined(x.rule.name, why, x.at);
       return f;
     }

@@ -20,7 +20,14 @@ export function expandHeads(f: Func, graph: Graph): { func: Func; count: number 
     const dims = asTensor(heads.results[0].type).dims;
     const [rows, r] = asTensor(w.type).dims;
     // Only rows of the cache are worth it: queries are projected once per token either way.
-    if (dims.length !== 3 || dims[0] !== "s" || typeof dims[1] !== "number" || typeof dims[2] !== "number" || rows !== dims[1] * dims[2]) return undefined;
+    if (
+      dims.length !== 3 ||
+      dims[0] !== "s" ||
+      typeof dims[1] !== "number" ||
+      typeof dims[2] !== "number" ||
+      rows !== dims[1] * dims[2]
+    )
+      return undefined;
     const halves = split({ x: reshape({ x: w, dims: [dims[1], dims[2], r] }), at: node.attrs.at, axis: -2 });
     graph.name(halves.left, "w_uk");
     graph.name(halves.right, "w_uv");

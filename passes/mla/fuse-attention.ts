@@ -30,7 +30,11 @@ export const fuseHeads = rule("attention of expanded heads in one pass", {
   vars: { q: "[t, h, n] a", qp: "[t, h, d] a", k: "[s, h, n] a", kp: "[s, d] a", v: "[s, h, v] a" },
   attrs: { by: 0.25 },
   from: ({ q, qp, k, kp, v, by }) =>
-    einsum("ths,shv->thv", softmaxCausal({ x: scale({ x: add({ a: einsum("thn,shn->ths", q, k), b: einsum("thd,sd->ths", qp, kp) }), by }) }), v),
+    einsum(
+      "ths,shv->thv",
+      softmaxCausal({ x: scale({ x: add({ a: einsum("thn,shn->ths", q, k), b: einsum("thd,sd->ths", qp, kp) }), by }) }),
+      v,
+    ),
   to: ({ q, qp, k, kp, v, by }) => attend({ q, qp, k, kp, v, scale: by }),
 });
 
@@ -39,7 +43,11 @@ export const fuseLatents = rule("attention over latents in one pass", {
   vars: { q: "[t, h, r] a", qp: "[t, h, d] a", k: "[s, r] a", kp: "[s, d] a", v: "[s, w] a" },
   attrs: { by: 0.25 },
   from: ({ q, qp, k, kp, v, by }) =>
-    einsum("ths,sw->thw", softmaxCausal({ x: scale({ x: add({ a: einsum("thr,sr->ths", q, k), b: einsum("thd,sd->ths", qp, kp) }), by }) }), v),
+    einsum(
+      "ths,sw->thw",
+      softmaxCausal({ x: scale({ x: add({ a: einsum("thr,sr->ths", q, k), b: einsum("thd,sd->ths", qp, kp) }), by }) }),
+      v,
+    ),
   to: ({ q, qp, k, kp, v, by }) => attend({ q, qp, k, kp, v, scale: by }),
 });
 
@@ -50,7 +58,10 @@ export const fuseAttention = pass({
   name: "fuse-attention",
   summary: "One attention op per body; scores are never stored. Over latents, one op for all sequences.",
   rules: [fuseHeads, fuseLatents],
-  steps: { [allSequences]: "a map_sequences region with attend in it", [moved]: "a map_sequences region that begins or ends with row-wise nodes" },
+  steps: {
+    [allSequences]: "a map_sequences region with attend in it",
+    [moved]: "a map_sequences region that begins or ends with row-wise nodes",
+  },
   expect: ({ bodies, ledger }) => [
     ...inEach(bodies, [fuseHeads.name, fuseLatents.name], (b) => b.attention),
     ...inEach(bodies, [allSequences], (b) => (ledger.fired(["absorb W_uk into the query"], b.func) ? b.attention : 0)),
@@ -64,7 +75,8 @@ export const fuseAttention = pass({
       if (rows !== node.results[0]) cx.fired(moved, { at: original.results[0] });
       const fused = overLatents(rows, graph);
       if (fused) cx.fired(allSequences, { at: original.results[0] });
-      else if (bodyOf(node.region!).some(attend.made)) cx.unmatched(allSequences, "keys and values are expanded per sequence", original.results[0]);
+      else if (bodyOf(node.region!).some(attend.made))
+        cx.unmatched(allSequences, "keys and values are expanded per sequence", original.results[0]);
       else cx.unmatched(allSequences, "its attention was not fused", original.results[0]);
       return [fused ?? rows];
     });
@@ -90,7 +102,9 @@ function moveRows(node: Node, graph: Graph): Value {
   // Hoist: a node over t rows and captured values only.
   for (const n of bodyOf(region)) {
     if (!rowwise(n) || !isRows(n.results[0]) || !n.operands.every((o, i) => (i === 0 ? outside.has(o) : outer.has(o)))) continue;
-    const hoisted = graph.from(graph.originsOf(n), () => make(n.op, [outside.get(n.operands[0])!, ...n.operands.slice(1)], n.attrs))[0];
+    const hoisted = graph.from(graph.originsOf(n), () =>
+      make(n.op, [outside.get(n.operands[0])!, ...n.operands.slice(1)], n.attrs),
+    )[0];
     outside.set(n.results[0], hoisted);
     const p = param(graph, "ql", n.results[0].type);
     graph.name(hoisted, "ql");
@@ -101,7 +115,13 @@ function moveRows(node: Node, graph: Graph): Value {
   // Sink: the result is a row-wise node of something made inside.
   let result = region.results[0];
   const after: Node[] = [];
-  while (rowwise(result.node) && isRows(result.node.operands[0]) && !swapped.has(result) && result.node.operands.slice(1).every((o) => outer.has(o)) && !region.params.includes(result.node.operands[0])) {
+  while (
+    rowwise(result.node) &&
+    isRows(result.node.operands[0]) &&
+    !swapped.has(result) &&
+    result.node.operands.slice(1).every((o) => outer.has(o)) &&
+    !region.params.includes(result.node.operands[0])
+  ) {
     after.unshift(result.node);
     result = result.node.operands[0];
   }
@@ -115,7 +135,11 @@ function moveRows(node: Node, graph: Graph): Value {
   };
   mark(inner);
   const kept = params.map((p, i) => [p, operands[i]] as const).filter(([p]) => used.has(p));
-  let out = mapSequences({ batch, xs: kept.map(([, o]) => o), region: { params: kept.map(([p]) => p), results: [inner] } satisfies Region });
+  let out = mapSequences({
+    batch,
+    xs: kept.map(([, o]) => o),
+    region: { params: kept.map(([p]) => p), results: [inner] } satisfies Region,
+  });
   for (const n of after) out = graph.from(graph.originsOf(n), () => make(n.op, [out, ...n.operands.slice(1)], n.attrs))[0];
   return out;
 }
@@ -129,7 +153,9 @@ function substitute(values: readonly Value[], by: ReadonlyMap<Value, Value>, gra
     if (known) return known;
     const n = v.node;
     const operands = n.operands.map(visit);
-    const results = operands.every((o, i) => o === n.operands[i]) ? n.results : graph.from(graph.originsOf(n), () => make(n.op, operands, n.attrs, n.region));
+    const results = operands.every((o, i) => o === n.operands[i])
+      ? n.results
+      : graph.from(graph.originsOf(n), () => make(n.op, operands, n.attrs, n.region));
     for (const [i, r] of n.results.entries()) done.set(r, results[i]);
     return done.get(v)!;
   };
@@ -150,7 +176,9 @@ function overLatents(value: Value, graph: Graph): Value | null {
   const operand = (x: Value): Value => map.operands[at(x) + 1];
   const cache = operand(rows);
   if (cache.type.kind !== "cache") return null;
-  const fused = graph.from([...graph.originsOf(map), ...graph.originsOf(a)], () => mlaAttend({ ql: operand(q), qp: operand(qp), cache, batch: map.operands[0], scale: a.attrs.scale }));
+  const fused = graph.from([...graph.originsOf(map), ...graph.originsOf(a)], () =>
+    mlaAttend({ ql: operand(q), qp: operand(qp), cache, batch: map.operands[0], scale: a.attrs.scale }),
+  );
   graph.name(fused, "ol");
   return substitute([value], new Map([[map.results[0], fused]]), graph)[0];
 }

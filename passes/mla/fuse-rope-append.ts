@@ -7,4 +7,9 @@ import { pass } from "../pass.ts";
 /** append(norm c, rope k) in one visit; the normalised latent is needed nowhere else. */
 export const fuseAppend = fusion("norm, rope and append in one pass", ropeAppend);
 
-export const fuseRopeAppend = pass({ name: "fuse-rope-append", summary: "Normalise, rotate and append the cached row in one kernel.", rules: [fuseAppend], expect: ({ bodies }) => inEach(bodies, [fuseAppend.name], (b) => b.attention) });
+export const fuseRopeAppend = pass({
+  name: "fuse-rope-append",
+  summary: "Normalise, rotate and append the cached row in one kernel.",
+  rules: [fuseAppend],
+  expect: ({ bodies }) => inEach(bodies, [fuseAppend.name], (b) => b.attention),
+});

@@ -37,7 +37,8 @@ export const joinDense = rule("join q_a and kv_a", {
 export const joinBlock = rule("join q_a and kv_a in blocks", {
   vars: { x: "[..b, k] a", first: "[n, k] e4m3/128x128", second: "[m, k] e4m3/128x128" },
   attrs: { dtype: "f32" },
-  from: ({ x, first, second, dtype }) => concat({ a: blockLinear({ x, w: first, dtype }), b: blockLinear({ x, w: second, dtype }) }),
+  from: ({ x, first, second, dtype }) =>
+    concat({ a: blockLinear({ x, w: first, dtype }), b: blockLinear({ x, w: second, dtype }) }),
   to: ({ x, first, second, dtype }) => blockLinear({ x, w: joinRows({ a: first, b: second }), dtype }),
   looks: "block_linear(x, first) and block_linear(x, second), the second of which makes the cached row",
   sizes: { m: 5 },
@@ -63,7 +64,14 @@ export const joinLatents = pass({
     const latent = latentOf(f);
     if (!latent) return f;
     const [x, second] = latent.operands;
-    const partner = everyNode(f).find((n) => n !== latent && n.op === latent.op && isProduct(n) && n.operands[0] === x && asTensor(n.operands[1].type).dims.length === 2);
+    const partner = everyNode(f).find(
+      (n) =>
+        n !== latent &&
+        n.op === latent.op &&
+        isProduct(n) &&
+        n.operands[0] === x &&
+        asTensor(n.operands[1].type).dims.length === 2,
+    );
     const rule = linear.made(latent) ? joinDense.name : joinBlock.name;
     if (!partner) {
       cx.unmatched(rule, "no other product of a stored matrix reads the same rows", latent.results[0]);
@@ -77,7 +85,11 @@ export const joinLatents = pass({
     }
     const at = fixed(a.dims[0]);
     if (isScaled(a.dtype) && at % 128 !== 0) {
-      cx.declined(rule, `${at} rows of the first matrix are no multiple of 128: one row of block scales would cover rows of both`, latent.results[0]);
+      cx.declined(
+        rule,
+        `${at} rows of the first matrix are no multiple of 128: one row of block scales would cover rows of both`,
+        latent.results[0],
+      );
       return f;
     }
     const graph = cx.module.graph;
@@ -98,5 +110,6 @@ export const joinLatents = pass({
   },
   steps: { place: "two stored matrices, one below the other" },
   whole: placeJoined,
-  expect: ({ bodies, ran }) => inEach(bodies, [joinDense.name, joinBlock.name], (b) => (b.scaled === 0 || ran.has("fp8-block-gemm") ? b.attention : 0)),
+  expect: ({ bodies, ran }) =>
+    inEach(bodies, [joinDense.name, joinBlock.name], (b) => (b.scaled === 0 || ran.has("fp8-block-gemm") ? b.attention : 0)),
 });

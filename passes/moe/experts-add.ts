@@ -53,6 +53,8 @@ export const expertsAdd = pass({
     if (!needed.every((p) => ran.has(p))) return [];
     const few = bodies.filter((b) => b.act === "bf16" && b.rows <= FEW && b.quantised);
     // A shared expert that stands apart is added with the routed ones.
-    return inEach(few, [fewTokens.name], (b) => (b.shared > 0 && ledger.fired(["shared expert as a routed one"], b.func) === 0 ? 0 : b.experts));
+    return inEach(few, [fewTokens.name], (b) =>
+      b.shared > 0 && ledger.fired(["shared expert as a routed one"], b.func) === 0 ? 0 : b.experts,
+    );
   },
 });

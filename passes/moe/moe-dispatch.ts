@@ -64,12 +64,18 @@ function dispatched(node: Node, graph: Graph): Value | string {
     }
     const meetsExpert = n.operands.findIndex((o) => stacks.has(o));
     const build = (): readonly Value[] | string => {
-      if (meetsExpert < 0) return make(n.op, n.operands.map((o) => rows.get(o) ?? o), n.attrs);
+      if (meetsExpert < 0)
+        return make(
+          n.op,
+          n.operands.map((o) => rows.get(o) ?? o),
+          n.attrs,
+        );
       if ((!linear.made(n) && !blockLinear.made(n)) || meetsExpert !== 1) return `${n.op.name} has no grouped form`;
       const { dtype } = asTensor(n.results[0].type);
       return [groupedLinear({ x: rows.get(n.operands[0])!, w: stacks.get(n.operands[1])!, offsets, dtype })];
     };
-    if (!n.operands.every((o) => rows.has(o) || stacks.has(o) || outer.has(o))) return "a value of the region comes from neither its rows nor its expert";
+    if (!n.operands.every((o) => rows.has(o) || stacks.has(o) || outer.has(o)))
+      return "a value of the region comes from neither its rows nor its expert";
     const made = graph.from(graph.originsOf(n), build);
     if (typeof made === "string") return made;
     for (const [i, r] of n.results.entries()) {

@@ -19,7 +19,8 @@ export const packDense = rule("pack gate and up", {
 export const packBlock = rule("pack gate and up in blocks", {
   vars: { x: "[..b, k] a", gate: "[n, k] e4m3/128x128", up: "[n, k] e4m3/128x128" },
   attrs: { dtype: "f32" },
-  from: ({ x, gate, up, dtype }) => mul({ a: silu({ x: blockLinear({ x, w: gate, dtype }) }), b: blockLinear({ x, w: up, dtype }) }),
+  from: ({ x, gate, up, dtype }) =>
+    mul({ a: silu({ x: blockLinear({ x, w: gate, dtype }) }), b: blockLinear({ x, w: up, dtype }) }),
   to: ({ x, gate, up, dtype }) => siluMul({ x: blockLinear({ x, w: stack({ a: gate, b: up }), dtype }) }),
   when: ({ gate, up }) => (isWeight(gate) && isWeight(up) ? null : "only stored weights can be packed"),
 });
@@ -28,7 +29,8 @@ export const packBlock = rule("pack gate and up in blocks", {
 export const packExperts = rule("pack gate and up of every expert", {
   vars: { x: "[r, k] a", gate: "[e, n, k] w", up: "[e, n, k] w", offsets: "[f] i32" },
   attrs: { dtype: "f32" },
-  from: ({ x, gate, up, offsets, dtype }) => mul({ a: silu({ x: groupedLinear({ x, w: gate, offsets, dtype }) }), b: groupedLinear({ x, w: up, offsets, dtype }) }),
+  from: ({ x, gate, up, offsets, dtype }) =>
+    mul({ a: silu({ x: groupedLinear({ x, w: gate, offsets, dtype }) }), b: groupedLinear({ x, w: up, offsets, dtype }) }),
   to: ({ x, gate, up, offsets, dtype }) => siluMul({ x: groupedLinear({ x, w: stack({ a: gate, b: up }), offsets, dtype }) }),
   when: ({ gate, up }) => (isWeight(gate) && isWeight(up) ? null : "only stored weights can be packed"),
   sizes: { r: 4 },
@@ -44,6 +46,13 @@ export const packGateUp = pass({
   // Block-scaled matrices are packed as fp8-block-gemm leaves them, those of experts as moe-dispatch does.
   expect({ bodies, ran, ledger }) {
     const plain = bodies.filter((b) => b.scaled === 0 || ran.has("fp8-block-gemm"));
-    return [...inEach(plain, [packDense.name, packBlock.name], (b) => b.gated - ledger.fired(["shared expert as a routed one"], b.func)), ...inEach(plain, [packExperts.name], (b) => (ran.has("moe-dispatch") ? b.experts : 0))];
+    return [
+      ...inEach(
+        plain,
+        [packDense.name, packBlock.name],
+        (b) => b.gated - ledger.fired(["shared expert as a routed one"], b.func),
+      ),
+      ...inEach(plain, [packExperts.name], (b) => (ran.has("moe-dispatch") ? b.experts : 0)),
+    ];
   },
 });

@@ -53,11 +53,13 @@ function siteOf(f: Func, sum: Node): Site | string | undefined {
   for (const [i, w] of own.entries()) {
     const [one, stack] = [asTensor(w.type), asTensor(stacked[i].type)];
     if (one.dtype !== stack.dtype) return `the shared expert is ${one.dtype}, the routed ones ${stack.dtype}`;
-    if (one.dims.join() !== stack.dims.slice(1).join()) return `the shared expert has matrices [${one.dims.join(", ")}], the routed ones [${stack.dims.slice(1).join(", ")}]`;
+    if (one.dims.join() !== stack.dims.slice(1).join())
+      return `the shared expert has matrices [${one.dims.join(", ")}], the routed ones [${stack.dims.slice(1).join(", ")}]`;
   }
   if (!route.made(indices.node) || weights.node !== indices.node) return "the experts are not chosen by route";
   const readers = everyNode(f).filter((n) => n.operands.some((o) => o.node === indices.node));
-  if (readers.some((n) => n !== map) || f.results.some((r) => r.value.node === indices.node)) return "the choice of experts is read elsewhere too (--taps)";
+  if (readers.some((n) => n !== map) || f.results.some((r) => r.value.node === indices.node))
+    return "the choice of experts is read elsewhere too (--taps)";
   return { sum, map, routed: indices.node, weights: own };
 }
 
@@ -67,7 +69,8 @@ function alike(p: Value, v: Value, params: ReadonlySet<Value>, bound: Map<Value,
     if (!bound.has(p)) bound.set(p, v);
     return bound.get(p) === v ? null : "the shared expert reads other rows than the routed ones";
   }
-  if (p.node.op !== v.node.op || p.index !== v.index || JSON.stringify(p.node.attrs) !== JSON.stringify(v.node.attrs)) return `the shared expert has ${v.node.op.name} where the routed ones have ${p.node.op.name}`;
+  if (p.node.op !== v.node.op || p.index !== v.index || JSON.stringify(p.node.attrs) !== JSON.stringify(v.node.attrs))
+    return `the shared expert has ${v.node.op.name} where the routed ones have ${p.node.op.name}`;
   for (const [i, o] of p.node.operands.entries()) {
     const differs = alike(o, v.node.operands[i], params, bound);
     if (differs) return differs;
@@ -107,7 +110,10 @@ const verdicts = new WeakMap<Module, ReturnType<typeof verdict> & { machines: re
 export const sharedExpert = pass({
   name: "shared-expert",
   summary: "The shared expert as one more routed expert, where it is as wide as those and that is faster.",
-  steps: { [step]: "add(map_experts(...), the same products of the same rows)", place: "matrices of the shared expert behind those of the routed ones" },
+  steps: {
+    [step]: "add(map_experts(...), the same products of the same rows)",
+    place: "matrices of the shared expert behind those of the routed ones",
+  },
   run(f: Func, cx: Cx): Func {
     const sites = everyNode(f).flatMap((n) => {
       const site = siteOf(f, n);
@@ -115,7 +121,8 @@ export const sharedExpert = pass({
     });
     if (!sites.length) return f;
     let known = verdicts.get(cx.module);
-    if (known?.machines !== cx.machines) verdicts.set(cx.module, (known = { machines: cx.machines, ...verdict(cx.module, cx.machines) }));
+    if (known?.machines !== cx.machines)
+      verdicts.set(cx.module, (known = { machines: cx.machines, ...verdict(cx.module, cx.machines) }));
     const { refusal } = known;
     if (refusal !== undefined) {
       for (const { at } of sites) cx.declined(step, refusal, at);
@@ -140,14 +147,27 @@ function joined({ map, routed, weights }: Site, graph: Graph): Value {
   graph.name(gates, "weights");
   const all = stacked.map((s, i) => joinExperts({ a: s, b: weights[i] }));
   const old = map.region!;
-  const params = [param(graph, "xe", perExpert(x.type, true)), ...all.map((s, i) => param(graph, graph.nameOf(old.params[i + 1]) ?? "w", perExpert(s.type, false)))];
+  const params = [
+    param(graph, "xe", perExpert(x.type, true)),
+    ...all.map((s, i) => param(graph, graph.nameOf(old.params[i + 1]) ?? "w", perExpert(s.type, false))),
+  ];
   const done = new Map<Value, Value>(old.params.map((p, i) => [p, params[i]]));
   for (const n of bodyOf(old)) {
-    const made = graph.from(graph.originsOf(n), () => make(n.op, n.operands.map((o) => done.get(o) ?? o), n.attrs, n.region));
+    const made = graph.from(graph.originsOf(n), () =>
+      make(
+        n.op,
+        n.operands.map((o) => done.get(o) ?? o),
+        n.attrs,
+        n.region,
+      ),
+    );
     for (const [i, r] of n.results.entries()) done.set(r, made[i]);
   }
   const region = { params, results: old.results.map((r) => done.get(r)!) };
-  return graph.name(graph.from(graph.originsOf(map), () => mapExperts({ indices, weights: gates, x, stacked: all, region })), "routed");
+  return graph.name(
+    graph.from(graph.originsOf(map), () => mapExperts({ indices, weights: gates, x, stacked: all, region })),
+    "routed",
+  );
 }
 
 function routeArgs(n: Node): Parameters<typeof route>[0] {

@@ -23,25 +23,38 @@ import { pass, type Cx } from "../pass.ts";
 import { rebuild } from "../rewrite.ts";
 
 /** stack(@gate, @up) = @gate_up, whose pieces are the two tensors at leading index 0 and 1. */
-export const placeStacks = (m: Module, cx: Cx): Module => placed(m, cx, stack, (pieces, i) => pieces[i].map((p) => ({ ...p, at: [...p.at, i] })));
+export const placeStacks = (m: Module, cx: Cx): Module =>
+  placed(m, cx, stack, (pieces, i) => pieces[i].map((p) => ({ ...p, at: [...p.at, i] })));
 
 /** join_rows(@wq_a, @wkv_a) = @wq_a_wkv_a: the first tensor's rows, then the second's. */
 export const placeJoined = (m: Module, cx: Cx): Module =>
   placed(m, cx, joinRows, (pieces, i, [a, b]) => {
     const [n, k] = [fixed(a.type.dims[0]), fixed(b.type.dims[0])];
     const from = i === 0 ? 0 : n;
-    return pieces[i].map((p) => ({ ...p, rows: p.rows ? [from + p.rows[0], from + p.rows[1]] : [from, from + (i === 0 ? n : k)] }));
+    return pieces[i].map((p) => ({
+      ...p,
+      rows: p.rows ? [from + p.rows[0], from + p.rows[1]] : [from, from + (i === 0 ? n : k)],
+    }));
   });
 
 /** join_experts(@experts.gate, @shared.gate): tensors of the routed experts at 0 .. e, that of the shared one at e. */
 export const placeExperts = (m: Module, cx: Cx): Module =>
   placed(m, cx, joinExperts, (pieces, i, [a]) => {
     const e = fixed(a.type.dims[0]);
-    return pieces[i].map((p) => (i === 0 ? { ...p, at: p.at.map((x, axis) => (axis === 0 && x === "*" ? (`0..${e}` as const) : x)) } : { ...p, at: [e, ...p.at] }));
+    return pieces[i].map((p) =>
+      i === 0
+        ? { ...p, at: p.at.map((x, axis) => (axis === 0 && x === "*" ? (`0..${e}` as const) : x)) }
+        : { ...p, at: [e, ...p.at] },
+    );
   });
 
 /** Replaces an op over two stored weights by one weight; `move` says where the pieces of operand i go. */
-function placed(m: Module, cx: Cx, by: { made(n: Node): boolean }, move: (pieces: Piece[][], i: number, decls: WeightDecl[]) => Piece[]): Module {
+function placed(
+  m: Module,
+  cx: Cx,
+  by: { made(n: Node): boolean },
+  move: (pieces: Piece[][], i: number, decls: WeightDecl[]) => Piece[],
+): Module {
   const weights = new Map(m.weights);
   const graph = m.graph;
   const funcs = new Map<string, Func>();
@@ -59,7 +72,13 @@ function placed(m: Module, cx: Cx, by: { made(n: Node): boolean }, move: (pieces
         if (!weights.has(name)) cx.fired("place", { at: name });
         const pieces = sources.map((s) => s.pieces);
         const source: Source = { kind: "checkpoint", pieces: [...move(pieces, 0, decls), ...move(pieces, 1, decls)] };
-        const decl: WeightDecl = { name, type: asTensor(values[0].type), layers: a.layers, source, origin: [...a.origin, ...b.origin] };
+        const decl: WeightDecl = {
+          name,
+          type: asTensor(values[0].type),
+          layers: a.layers,
+          source,
+          origin: [...a.origin, ...b.origin],
+        };
         weights.set(name, decl);
         return [weight(graph, decl)];
       }),
@@ -81,7 +100,9 @@ export function placePadded(m: Module): Module {
         if (decl?.source.kind !== "checkpoint") return undefined;
         const name = `${decl.name}.padded`;
         const size = fixed(decl.type.dims.at(n.attrs.axis));
-        const pieces = decl.source.pieces.map((p): Piece => (n.attrs.axis === -1 ? { ...p, columns: [0, size] } : { ...p, rows: p.rows ?? [0, size] }));
+        const pieces = decl.source.pieces.map((p): Piece =>
+          n.attrs.axis === -1 ? { ...p, columns: [0, size] } : { ...p, rows: p.rows ?? [0, size] },
+        );
         const padded: WeightDecl = { ...decl, name, type: asTensor(values[0].type), source: { kind: "checkpoint", pieces } };
         weights.set(name, padded);
         return [weight(m.graph, padded)];
@@ -135,7 +156,13 @@ export const load = pass({
           const name = `${from.name}.exact`;
           const dtype = String(original.attrs.dtype);
           const by = `load/${name}`;
-          const decl: WeightDecl = { name, type: asTensor(values[0].type), layers: from.layers, source: { kind: "computed", by, result: "w" }, origin: from.origin };
+          const decl: WeightDecl = {
+            name,
+            type: asTensor(values[0].type),
+            layers: from.layers,
+            source: { kind: "computed", by, result: "w" },
+            origin: from.origin,
+          };
           if (!weights.has(name)) cx.fired(atLoad, { at: name });
           weights.set(name, decl);
           writes.set(by, { decl, from, dtype });
@@ -143,12 +170,23 @@ export const load = pass({
         }),
       );
     }
-    const first: [string, Func][] = [...writes].map(([by, w]) => [by, { name: by, params: [], results: [{ name: "w", value: dequantize({ x: weight(graph, w.from), dtype: w.dtype }) }], assume: {} }]);
+    const first: [string, Func][] = [...writes].map(([by, w]) => [
+      by,
+      {
+        name: by,
+        params: [],
+        results: [{ name: "w", value: dequantize({ x: weight(graph, w.from), dtype: w.dtype }) }],
+        assume: {},
+      },
+    ]);
     return {
       ...m,
       weights,
       funcs: new Map([...first, ...funcs]),
-      load: [...m.load, ...[...writes].map(([by, w]) => ({ func: by, layers: w.from.layers ?? [-1], writes: { w: w.decl.name } }))],
+      load: [
+        ...m.load,
+        ...[...writes].map(([by, w]) => ({ func: by, layers: w.from.layers ?? [-1], writes: { w: w.decl.name } })),
+      ],
     };
   },
 });

@@ -54,7 +54,12 @@ export function planMemory(f: DraftFunc, kernelName: (d: Draft & { kind: "kernel
       case "kernel":
         return { kind: "kernel", kernel: kernelName(d), args: d.args.map(ref), dims: d.chosen.dims, site: d.site };
       case "call":
-        return { kind: "call", function: d.function, layer: d.layer, args: Object.fromEntries(Object.entries(d.args).map(([k, r]) => [k, ref(r)])) };
+        return {
+          kind: "call",
+          function: d.function,
+          layer: d.layer,
+          args: Object.fromEntries(Object.entries(d.args).map(([k, r]) => [k, ref(r)])),
+        };
       case "cases":
         return { kind: "cases", on: d.on, cases: d.cases.map((c) => ({ most: c.most, steps: c.steps.map(step) })) };
       case "slices":

@@ -17,7 +17,11 @@ export const padInner = rule("pad the inner width", {
   from: ({ x, w, down, dtype }) => linear({ x: siluMul({ x: linear({ x, w, dtype }) }), w: down, dtype }),
   to({ x, w, down, dtype }) {
     const to = padded(fixed(asTensor(down.type).dims[1]));
-    return linear({ x: siluMul({ x: linear({ x, w: pad({ x: w, axis: -2, to }), dtype }) }), w: pad({ x: down, axis: -1, to }), dtype });
+    return linear({
+      x: siluMul({ x: linear({ x, w: pad({ x: w, axis: -2, to }), dtype }) }),
+      w: pad({ x: down, axis: -1, to }),
+      dtype,
+    });
   },
   when({ x, w, down }) {
     const n = fixed(asTensor(down.type).dims[1]);

@@ -1,6 +1,18 @@
 // Kernel selection: every node becomes launches of kernels the target's catalogue offers for its problem; views become
 // strides; regions become loops over slices. What has no kernel is named, with the target's reason.
-import { callOf, fixed, formats, reshape, scaleShape, split, storageBytes, times, weightName, type Block, type DType } from "../../ir/index.ts";
+import {
+  callOf,
+  fixed,
+  formats,
+  reshape,
+  scaleShape,
+  split,
+  storageBytes,
+  times,
+  weightName,
+  type Block,
+  type DType,
+} from "../../ir/index.ts";
 import type { ArgPlan } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { bodyOf, topological, type Func, type Module, type Node, type Value } from "../../ir/graph.ts";
@@ -35,7 +47,12 @@ export interface DraftFunc {
 }
 
 /** `catalogueOf`: where functions take their kernels from, if not all from one. */
-export function selectModule(m: Module, catalogue: Catalogue, catalogueOf: (f: Func) => Catalogue = () => catalogue, makerOf?: MakerOf): DraftFunc[] {
+export function selectModule(
+  m: Module,
+  catalogue: Catalogue,
+  catalogueOf: (f: Func) => Catalogue = () => catalogue,
+  makerOf?: MakerOf,
+): DraftFunc[] {
   return [...m.funcs.values()].map((f) => new Selection(m, f, catalogueOf(f), makerOf).run());
 }
 
@@ -121,7 +138,13 @@ class Selection {
     const outs = n.results.filter((r) => r.type.kind === "tensor").map((r) => this.#make(r));
     const ins = n.operands.filter((o) => o.type.kind === "tensor").map((o) => this.#slice(o));
     const caches = n.operands.flatMap((o) => (o.type.kind === "cache" ? [this.#cacheView(o.type)] : []));
-    const site = { op: n.op.name, attrs: n.attrs, ins: ins.map(viewOf), outs: outs.map(viewOf), ...(caches.length ? { caches } : {}) };
+    const site = {
+      op: n.op.name,
+      attrs: n.attrs,
+      ins: ins.map(viewOf),
+      outs: outs.map(viewOf),
+      ...(caches.length ? { caches } : {}),
+    };
     this.#launch(this.#catalogue.choose(site), ins, outs, n.op.name, n);
   }
 
@@ -130,23 +153,50 @@ class Selection {
   #launch(choice: Choice | { reason: string }, ins: Slice[], outs: Slice[], what: string, node: Node | null): void {
     if ("reason" in choice) {
       const label = node?.results[0] && (labelsOf(this.#f).get(node.results[0]) ?? node.op.name);
-      throw new DiagnosticError(noKernel(what, this.#catalogue.target, choice.reason, `${this.#f.name}${label === undefined ? "" : `/${label}`}`, node ? this.#makerOf?.(this.#f, node) : undefined));
+      throw new DiagnosticError(
+        noKernel(
+          what,
+          this.#catalogue.target,
+          choice.reason,
+          `${this.#f.name}${label === undefined ? "" : `/${label}`}`,
+          node ? this.#makerOf?.(this.#f, node) : undefined,
+        ),
+      );
     }
     const scratch = new Map<string, Buffer>();
     if (!("on" in choice)) return this.#launches(choice, ins, outs, scratch, what, node);
-    const cases = choice.cases.map((c) => ({ most: c.most, steps: this.#inside(() => this.#launches(c.launches, ins, outs, scratch, what, node)) }));
+    const cases = choice.cases.map((c) => ({
+      most: c.most,
+      steps: this.#inside(() => this.#launches(c.launches, ins, outs, scratch, what, node)),
+    }));
     this.#steps.push({ kind: "cases", on: choice.on, cases });
   }
 
-  #launches(chosen: readonly Chosen[], ins: Slice[], outs: Slice[], scratch: Map<string, Buffer>, what: string, node: Node | null): void {
+  #launches(
+    chosen: readonly Chosen[],
+    ins: Slice[],
+    outs: Slice[],
+    scratch: Map<string, Buffer>,
+    what: string,
+    node: Node | null,
+  ): void {
     for (const c of chosen) {
       const args = c.args.map((a): DraftRef => {
         if ("batch" in a) return { buffer: { place: { batch: a.batch }, dtype: "i32", shape: [] } };
         if ("cache" in a) return { buffer: { place: { cache: true }, dtype: "f32", shape: [] } };
-        if ("scratch" in a) return { buffer: entry(scratch, a.scratch, () => ({ place: { arena: true }, dtype: a.dtype, shape: a.shape })) };
+        if ("scratch" in a)
+          return { buffer: entry(scratch, a.scratch, () => ({ place: { arena: true }, dtype: a.dtype, shape: a.shape })) };
         return refOf("in" in a ? ins[a.in] : outs[a.out], a.part);
       });
-      this.#steps.push({ kind: "kernel", chosen: c, args, site: `${this.#f.name}/${node ? (node.graph.nameOf(node.results[0]) ?? what) : what}`, node, ins: ins.map(viewOf), outs: outs.map(viewOf) });
+      this.#steps.push({
+        kind: "kernel",
+        chosen: c,
+        args,
+        site: `${this.#f.name}/${node ? (node.graph.nameOf(node.results[0]) ?? what) : what}`,
+        node,
+        ins: ins.map(viewOf),
+        outs: outs.map(viewOf),
+      });
     }
   }
 
@@ -187,7 +237,8 @@ class Selection {
       }
       args[p.name] = refOf(from);
     }
-    for (const [i, r] of callee.results.entries()) if (r.value.type.kind === "tensor") args[r.name] = refOf(this.#make(n.results[i]));
+    for (const [i, r] of callee.results.entries())
+      if (r.value.type.kind === "tensor") args[r.name] = refOf(this.#make(n.results[i]));
     this.#steps.push({ kind: "call", function: callee.name, layer, args });
   }
 
@@ -220,7 +271,19 @@ class Selection {
           continue;
         }
         const rows = this.#make(p);
-        this.#launch(this.#catalogue.choose({ op: "cache_rows", attrs: {}, ins: [], outs: [viewOf(rows)], caches: [this.#cacheView(o.type)] }), [], [rows], "cache_rows", null);
+        this.#launch(
+          this.#catalogue.choose({
+            op: "cache_rows",
+            attrs: {},
+            ins: [],
+            outs: [viewOf(rows)],
+            caches: [this.#cacheView(o.type)],
+          }),
+          [],
+          [rows],
+          "cache_rows",
+          null,
+        );
       }
       this.#region(n, out);
     });
@@ -237,7 +300,10 @@ class Selection {
     const order = whole({ kind: "tensor", dims: [rowCount], dtype: "i32" }, { arena: true });
     const offsets = whole({ kind: "tensor", dims: [count + 1], dtype: "i32" }, { arena: true });
     const places = whole({ kind: "tensor", dims: [rowCount], dtype: "i32" }, { arena: true });
-    const xs = whole({ kind: "tensor", dims: [rowCount, ...asTensor(x.type).dims.slice(1)], dtype: asTensor(x.type).dtype }, { arena: true });
+    const xs = whole(
+      { kind: "tensor", dims: [rowCount, ...asTensor(x.type).dims.slice(1)], dtype: asTensor(x.type).dtype },
+      { arena: true },
+    );
     const ys = whole({ kind: "tensor", dims: [rowCount, ...result.dims.slice(1)], dtype: result.dtype }, { arena: true });
     const launch = (op: string, attrs: Record<string, number>, ins: Slice[], outs: Slice[]): void =>
       this.#launch(this.#catalogue.choose({ op, attrs, ins: ins.map(viewOf), outs: outs.map(viewOf) }), ins, outs, op, null);
@@ -253,7 +319,12 @@ class Selection {
         const stack = this.#slice(stacked[i - 1]);
         const per = fixed(stack.strides[0]);
         const blocks = stack.scaled ? scaleDims(stack.dims.slice(1), stack.scaled).reduce<number>((a, d) => a * fixed(d), 1) : 0;
-        this.#at.set(p, { ...stack, dims: stack.dims.slice(1), strides: stack.strides.slice(1), expert: { data: per, scales: blocks } });
+        this.#at.set(p, {
+          ...stack,
+          dims: stack.dims.slice(1),
+          strides: stack.strides.slice(1),
+          expert: { data: per, scales: blocks },
+        });
       }
       this.#region(n, ys);
     });
@@ -274,7 +345,8 @@ function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   return made;
 }
 
-const isWhole = (s: Slice): boolean => s.offset === 0 && !s.rows && JSON.stringify(s.strides) === JSON.stringify(contiguous(s.dims));
+const isWhole = (s: Slice): boolean =>
+  s.offset === 0 && !s.rows && JSON.stringify(s.strides) === JSON.stringify(contiguous(s.dims));
 
 /** Shape of the scales of a scaled tensor. */
 const scaleDims = (dims: readonly Dim[], block: Block): Dim[] => scaleShape(dims, block, (d, of) => Math.ceil(fixed(d) / of));
@@ -297,15 +369,28 @@ function argDType(d: DType): ArgPlan["dtype"] {
   return storage;
 }
 
-const argPlan = (name: string, t: Type & { kind: "tensor" }): ArgPlan => ({ name, dtype: argDType(t.dtype), shape: t.dims.map(sizeOfDim) });
+const argPlan = (name: string, t: Type & { kind: "tensor" }): ArgPlan => ({
+  name,
+  dtype: argDType(t.dtype),
+  shape: t.dims.map(sizeOfDim),
+});
 
-export const viewOf = (s: Slice): View => ({ dtype: s.buffer.dtype, ...(s.scaled ? { scaled: s.scaled } : {}), shape: s.dims.map(sizeOfDim), strides: [...s.strides] });
+export const viewOf = (s: Slice): View => ({
+  dtype: s.buffer.dtype,
+  ...(s.scaled ? { scaled: s.scaled } : {}),
+  shape: s.dims.map(sizeOfDim),
+  strides: [...s.strides],
+});
 
 function refOf(s: Slice, part?: "scales"): DraftRef {
   const b = part === "scales" ? s.scales! : s.buffer;
   const size = storageBytes[b.dtype];
   const perRow = (): number =>
-    part === "scales" ? scaleDims(s.dims, s.scaled!).slice(1).reduce<number>((a, d) => a * fixed(d), 1) : fixed(s.strides[0]);
+    part === "scales"
+      ? scaleDims(s.dims, s.scaled!)
+          .slice(1)
+          .reduce<number>((a, d) => a * fixed(d), 1)
+      : fixed(s.strides[0]);
   return {
     buffer: b,
     ...(s.offset && part !== "scales" ? { offset: s.offset * size } : {}),

@@ -63,7 +63,8 @@ export function reshaped(dims: readonly Dim[], strides: readonly Size[], to: rea
         b = merge(b, to[j++]);
       }
     }
-    for (let k = 0; k + 1 < from.length; k++) if (typeof from[k + 1].d !== "number" || !same(from[k].s, mul(from[k + 1].s, from[k + 1].d as number))) return null;
+    for (let k = 0; k + 1 < from.length; k++)
+      if (typeof from[k + 1].d !== "number" || !same(from[k].s, mul(from[k + 1].s, from[k + 1].d as number))) return null;
     let s = from.at(-1)!.s;
     const part: Size[] = [];
     for (let k = made.length - 1; k >= 0; k--) {

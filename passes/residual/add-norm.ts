@@ -78,7 +78,10 @@ export const addNorm = pass({
       if (fusion) {
         const [a, b] = rebuilt[0].node.operands;
         const parts = [original, fusion.norm, ...(fusion.quantize ? [fusion.quantize] : [])];
-        const out = graph.from(parts.flatMap((n) => graph.originsOf(n)).concat([{ kind: "rule", pass: "add-norm", rule: fusion.rule }]), () => fusion.build(a, b));
+        const out = graph.from(
+          parts.flatMap((n) => graph.originsOf(n)).concat([{ kind: "rule", pass: "add-norm", rule: fusion.rule }]),
+          () => fusion.build(a, b),
+        );
         made.set(original, out);
         return [out.sum];
       }
@@ -105,12 +108,17 @@ function fusionsOf(f: Func, cx: Cx): Map<Node, Fusion> {
     }
     if (!rmsNorm.made(norm)) {
       // A bias stands between product and sum, so the sum is no product's; the norm is one's all the same.
-      if (add.made(norm.operands[0].node)) cx.declined(sumNorm.name, "the product after the norm normalises its rows itself", norm.results[0]);
+      if (add.made(norm.operands[0].node))
+        cx.declined(sumNorm.name, "the product after the norm normalises its rows itself", norm.results[0]);
       continue;
     }
     const [x, gain] = norm.operands;
     if (!add.made(x.node)) {
-      cx.unmatched(sumNorm.name, `the row is ${x.node.leaf ? "a parameter: what made it is in the function before" : `made by ${x.node.op.name}, not by an add`}`, norm.results[0]);
+      cx.unmatched(
+        sumNorm.name,
+        `the row is ${x.node.leaf ? "a parameter: what made it is in the function before" : `made by ${x.node.op.name}, not by an add`}`,
+        norm.results[0],
+      );
       continue;
     }
     if (fusions.has(x.node)) {

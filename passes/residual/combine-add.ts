@@ -9,7 +9,8 @@ const ties = ({ T, k }: Readonly<Record<string, number>>): { r: number } => ({ r
 const sizes = { k: 2 };
 
 /** Only where nothing else reads the partial sum. */
-const once = (cx: MatchContext): string | null => (cx.uses(cx.root.operands[1]) > 1 ? "the sum of the experts is read elsewhere too" : null);
+const once = (cx: MatchContext): string | null =>
+  cx.uses(cx.root.operands[1]) > 1 ? "the sum of the experts is read elsewhere too" : null;
 
 /** x + (sum of experts + shared) */
 export const combineShared = fusion("combine onto the residual and the shared expert", combineAddOp, {
@@ -26,5 +27,6 @@ export const combineAdd = pass({
   name: "combine-add",
   summary: "Add the experts' rows, the shared expert's and the residual in one visit.",
   rules: [combineShared, combineResidual],
-  expect: ({ bodies, ran }) => inEach(bodies, [combineShared.name, combineResidual.name], (b) => (ran.has("moe-dispatch") ? b.experts : 0)),
+  expect: ({ bodies, ran }) =>
+    inEach(bodies, [combineShared.name, combineResidual.name], (b) => (ran.has("moe-dispatch") ? b.experts : 0)),
 });

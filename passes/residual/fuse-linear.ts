@@ -1,15 +1,7 @@
 // Products of few rows take their neighbours in: the norm or the gate that makes their rows, the residual sum that takes their result.
 // Each of them is a launch that moves next to nothing, between launches that read weights at full bandwidth. Runs before add-norm,
 // which joins a sum and a norm where no product can have them.
-import {
-  isWeight,
-  linearAdd,
-  normLinear,
-  siluLinearAdd,
-  sizeOf,
-  type Assume,
-  type Value,
-} from "../../ir/index.ts";
+import { isWeight, linearAdd, normLinear, siluLinearAdd, sizeOf, type Assume, type Value } from "../../ir/index.ts";
 import { asTensor } from "../../ir/types.ts";
 import { inEach } from "../contract.ts";
 import { fusion } from "../fusion.ts";
@@ -22,7 +14,9 @@ export const FEW = 16;
 /** Why a product keeps its neighbours apart, or null: more rows are better normed once than by every block of a product. */
 export function tooMany(x: Value, assume: Assume): string | null {
   const rows = sizeOf(asTensor(x.type).dims[0], assume);
-  return rows > FEW ? `${rows} rows at the sizes assumed: a product of more than ${FEW} does other work than reading weights` : null;
+  return rows > FEW
+    ? `${rows} rows at the sizes assumed: a product of more than ${FEW} does other work than reading weights`
+    : null;
 }
 
 function kept(x: Value, w: Value, inner: Value, cx: MatchContext): string | null {
@@ -57,7 +51,9 @@ export const fuseLinear = pass({
       ...inEach(few, [addInside.name], (b) => b.residuals),
       ...inEach(few, [gateInside.name], (b) => (ran.has("pack-gate-up") && b.experts === 0 && b.residuals > 0 ? b.gated : 0)),
       // Norms that several matrices read are read by one product once these are joined.
-      ...inEach(few, [normInside.name], (b) => (ran.has("pack-gate-up") && ran.has("join-latents") && b.experts === 0 ? b.productNorms : 0)),
+      ...inEach(few, [normInside.name], (b) =>
+        ran.has("pack-gate-up") && ran.has("join-latents") && b.experts === 0 ? b.productNorms : 0,
+      ),
     ];
   },
 });

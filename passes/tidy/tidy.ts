@@ -69,7 +69,9 @@ function simpler(n: Node): [string, readonly Value[]] | undefined {
     if (sameType(x.type, n.results[0].type)) return [reshapeNothing.name, [x]];
     if (!reshape.made(x.node)) return undefined;
     const inner = x.node.operands[0];
-    return sameType(inner.type, n.results[0].type) ? [reshapeNothing.name, [inner]] : [reshapeTwice.name, [reshape({ x: inner, dims: n.attrs.dims })]];
+    return sameType(inner.type, n.results[0].type)
+      ? [reshapeNothing.name, [inner]]
+      : [reshapeTwice.name, [reshape({ x: inner, dims: n.attrs.dims })]];
   }
   const inner = x?.node;
   if (split.made(n) && split.made(inner) && x.index === 0 && inner.attrs.axis === n.attrs.axis) {

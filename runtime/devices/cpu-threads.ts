@@ -25,7 +25,10 @@ export class Threads {
   }
 
   /** Starts the threads; `start` gives each what it needs to know. Settles when all are ready. */
-  async start(start: (index: number) => Omit<WorkerStart, "index" | "count" | "control">, explain: (r: Failure) => Error): Promise<void> {
+  async start(
+    start: (index: number) => Omit<WorkerStart, "index" | "count" | "control">,
+    explain: (r: Failure) => Error,
+  ): Promise<void> {
     const file = workerFile();
     this.workers = Array.from({ length: this.count }, (_, index) => {
       const workerData: WorkerStart = { ...start(index), index, count: this.count, control: this.control };

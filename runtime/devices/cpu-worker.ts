@@ -44,7 +44,9 @@ export type Job =
   /** `next[0]` counts the parts that a thread has taken. */
   | { kind: "read"; parts: readonly ReadPart[]; next: Int32Array };
 /** `element` is of a value that is no number. */
-export type Reply = { ok: true } | { ok: false; stopped: boolean; kernel: number; site: number; layer: number; why: string; element?: number };
+export type Reply =
+  | { ok: true }
+  | { ok: false; stopped: boolean; kernel: number; site: number; layer: number; why: string; element?: number };
 
 const start = workerData as WorkerStart;
 const at = { kernel: -1, site: -1, layer: -1 };
@@ -121,7 +123,13 @@ function answer(work: () => void): void {
     work();
   } catch (e) {
     if (!(e instanceof Stopped)) fail(start.control);
-    reply = { ok: false, stopped: e instanceof Stopped, ...at, why: e instanceof Error ? e.message : String(e), ...(e instanceof NotFinite ? { element: e.element } : {}) };
+    reply = {
+      ok: false,
+      stopped: e instanceof Stopped,
+      ...at,
+      why: e instanceof Error ? e.message : String(e),
+      ...(e instanceof NotFinite ? { element: e.element } : {}),
+    };
   }
   parentPort?.postMessage(reply);
 }

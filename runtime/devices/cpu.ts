@@ -77,8 +77,15 @@ export class CpuDevice implements Device {
   static async open(manifest: Manifest, kernels: readonly CpuKernel[], options: CpuOptions = {}): Promise<CpuDevice> {
     // Of a model that is too large altogether, that is what should be said; loading does.
     if (residentBytes(manifest) <= availableBytes())
-      for (const [symbol, plan] of Object.entries(manifest.weights)) if (plan.source.kind !== "rope" && instanceBytes(plan) > MEMORY_BYTES)
-        throw diagnostics.noMemory(`weight ${symbol} of one layer`, instanceBytes(plan), MEMORY_BYTES, ["a weight has to lie in one WebAssembly memory, on any machine"], tooLargeHelp(manifest));
+      for (const [symbol, plan] of Object.entries(manifest.weights))
+        if (plan.source.kind !== "rope" && instanceBytes(plan) > MEMORY_BYTES)
+          throw diagnostics.noMemory(
+            `weight ${symbol} of one layer`,
+            instanceBytes(plan),
+            MEMORY_BYTES,
+            ["a weight has to lie in one WebAssembly memory, on any machine"],
+            tooLargeHelp(manifest),
+          );
     const pool = new Threads(Math.max(1, Math.min(64, Math.floor(options.threads ?? availableParallelism()))));
     const modules = await compileKernels(kernels);
     const scratch = align(kernels.reduce((most, k) => Math.max(most, k.scratchBytes), 0));
@@ -168,7 +175,16 @@ export class CpuDevice implements Device {
       return Array.from({ length: Math.ceil(a.bytes / READ_BYTES) }, (_, i) => {
         const from = i * READ_BYTES;
         const bytes = Math.min(READ_BYTES, a.bytes - from);
-        return { file: a.file.path, identity: a.file.identity, position: a.file.begin + from, at: at + from, bytes, name: a.file.tensor, ...(a.dtype === undefined ? {} : { dtype: a.dtype }), element: (from * a.count) / a.bytes };
+        return {
+          file: a.file.path,
+          identity: a.file.identity,
+          position: a.file.begin + from,
+          at: at + from,
+          bytes,
+          name: a.file.tensor,
+          ...(a.dtype === undefined ? {} : { dtype: a.dtype }),
+          element: (from * a.count) / a.bytes,
+        };
       });
     });
     await this.pool.post({ kind: "read", parts, next: new Int32Array(new SharedArrayBuffer(4)) }, (r) => {
@@ -184,7 +200,8 @@ export class CpuDevice implements Device {
       // Between the rows are zeros.
       const bad = a.dtype === undefined ? undefined : firstBad(room, a.dtype);
       const [width, pitch] = [a.count / rows, (a.count / rows / a.rows.bytes) * a.rows.pitch];
-      if (bad !== undefined) throw diagnostics.notFinite(a.file.tensor, a.file.path, Math.floor(bad / pitch) * width + (bad % pitch));
+      if (bad !== undefined)
+        throw diagnostics.notFinite(a.file.tensor, a.file.path, Math.floor(bad / pitch) * width + (bad % pitch));
     }
     for (const a of plain) if (a.form !== "same") widen(a.form, this.segments.buffer(a.at), offsetOf(a.at), a.count);
   }
@@ -228,4 +245,8 @@ export class CpuDevice implements Device {
 }
 
 const tooLargeHelp = (manifest: Manifest): string =>
-  diagnostics.fewerLayers(layersThatFit(manifest, availableBytes(), MEMORY_BYTES), manifest.model.layers, "; --target cuda has no such limit, on a machine with a GPU");
+  diagnostics.fewerLayers(
+    layersThatFit(manifest, availableBytes(), MEMORY_BYTES),
+    manifest.model.layers,
+    "; --target cuda has no such limit, on a machine with a GPU",
+  );

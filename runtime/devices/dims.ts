@@ -70,7 +70,8 @@ function arenaSymbols(manifest: Manifest, name: string): string[] {
     seen.add(name);
     const plan = functionOf(manifest, name);
     plan.slots.forEach(note);
-    const within = (steps: readonly Step[]): void => steps.forEach((s) => (s.kind === "call" ? visit(s.function) : within(inside(s))));
+    const within = (steps: readonly Step[]): void =>
+      steps.forEach((s) => (s.kind === "call" ? visit(s.function) : within(inside(s))));
     within(plan.steps);
   };
   visit(name);
@@ -85,10 +86,7 @@ function addedUp(manifest: Manifest, name: string, dims: Dims): number {
     known.set(name, 0);
     const plan = functionOf(manifest, name);
     const inner = (steps: readonly Step[]): number =>
-      steps.reduce(
-        (most, s) => Math.max(most, s.kind === "call" ? need(s.function) : inner(inside(s))),
-        0,
-      );
+      steps.reduce((most, s) => Math.max(most, s.kind === "call" ? need(s.function) : inner(inside(s))), 0);
     const total = sized(plan.slots, dims).reduce((a, n) => a + align(n), 0) + inner(plan.steps);
     known.set(name, total);
     return total;

@@ -39,7 +39,15 @@ export function execute(words: Int32Array, from: number, to: number, thread: Thr
   for (let at = from; at < to;) {
     if (words[at] === LAUNCH) {
       const n = words[at + 6];
-      launch(thread, words[at + 1], words[at + 2], words[at + 3], words[at + 4], words[at + 5], words.subarray(at + 7, at + 7 + n));
+      launch(
+        thread,
+        words[at + 1],
+        words[at + 2],
+        words[at + 3],
+        words[at + 4],
+        words[at + 5],
+        words.subarray(at + 7, at + 7 + n),
+      );
       at += 7 + n;
     } else if (words[at] === EXPERTS) {
       const segment = words[at + 1];
@@ -60,7 +68,16 @@ export function execute(words: Int32Array, from: number, to: number, thread: Thr
   }
 }
 
-function inner(words: Int32Array, from: number, to: number, thread: Thread, segment: number, m: number, e: number, first: number): void {
+function inner(
+  words: Int32Array,
+  from: number,
+  to: number,
+  thread: Thread,
+  segment: number,
+  m: number,
+  e: number,
+  first: number,
+): void {
   for (let at = from; at < to;) {
     if (words[at] !== INNER) throw new Error(`word ${words[at]} at ${at} is no launch`);
     const [kernel, site, layer, n] = words.subarray(at + 1, at + 5);
@@ -74,7 +91,15 @@ function inner(words: Int32Array, from: number, to: number, thread: Thread, segm
   }
 }
 
-function launch(thread: Thread, kernel: number, site: number, layer: number, segment: number, cells: number, values: Int32Array): void {
+function launch(
+  thread: Thread,
+  kernel: number,
+  site: number,
+  layer: number,
+  segment: number,
+  cells: number,
+  values: Int32Array,
+): void {
   const { index, count, at } = thread;
   at.kernel = kernel;
   at.site = site;

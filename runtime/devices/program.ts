@@ -221,7 +221,8 @@ export function flatten(
   };
   const args = new Map([...at.args].map(([n, base]) => [n, value(base, bytesOf(n))]));
   const named = (list: readonly ArgPlan[], visit: (from: number, to: number) => void): void => {
-    for (const { operand } of list.flatMap((a) => args.get(a.name) ?? [])) if (operand.kind === "value") visit(operand.from, operand.to);
+    for (const { operand } of list.flatMap((a) => args.get(a.name) ?? []))
+      if (operand.kind === "value") visit(operand.from, operand.to);
   };
   if (router) {
     named(plan.inputs, (from, to) => router.given(from, to));

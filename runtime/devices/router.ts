@@ -39,13 +39,18 @@ export class Router {
   enter(uses: readonly Use[]): number {
     this.here = this.choose(uses.map((u) => u.operand));
     for (const { operand } of uses) if (operand.kind === "value") this.bring(operand.from, operand.to, this.here);
-    for (const { operand, written } of uses) if (written && operand.kind === "value") this.coherence.wrote(operand.from, operand.to, this.here);
+    for (const { operand, written } of uses)
+      if (written && operand.kind === "value") this.coherence.wrote(operand.from, operand.to, this.here);
     return this.here;
   }
 
   /** Where an address within an operand is in the segment entered last. */
   address(base: number, operand: Operand): number {
-    return operand.kind === "weight" ? this.segments.replica(base, this.here) : operand.kind === "value" ? this.segments.mirror(base, this.here) : base;
+    return operand.kind === "weight"
+      ? this.segments.replica(base, this.here)
+      : operand.kind === "value"
+        ? this.segments.mirror(base, this.here)
+        : base;
   }
 
   /** Brings a value to where the caller knows it. */
@@ -55,7 +60,13 @@ export class Router {
 
   private bring(from: number, to: number, segment: number): void {
     for (const m of this.coherence.need(from, to, segment))
-      this.emit([m.source, offsetOf(this.segments.mirror(m.from, m.source)), segment, offsetOf(this.segments.mirror(m.from, segment)), m.to - m.from]);
+      this.emit([
+        m.source,
+        offsetOf(this.segments.mirror(m.from, m.source)),
+        segment,
+        offsetOf(this.segments.mirror(m.from, segment)),
+        m.to - m.from,
+      ]);
   }
 
   private choose(operands: readonly Operand[]): number {

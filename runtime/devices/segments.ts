@@ -136,7 +136,10 @@ export class Segments {
   allocate(bytes: number, what: string, near?: number): number {
     const size = Math.max(ALIGN, align(bytes));
     const at = this.find(size, near);
-    if (at === undefined) throw diagnostics.noMemory(what, size, Math.min(availableBytes(), MEMORY_BYTES), [`${diagnostics.bytes(this.used())} are in use already`]);
+    if (at === undefined)
+      throw diagnostics.noMemory(what, size, Math.min(availableBytes(), MEMORY_BYTES), [
+        `${diagnostics.bytes(this.used())} are in use already`,
+      ]);
     this.blocks.set(at, { bytes: size, mirrors: new Map() });
     return at;
   }
@@ -193,7 +196,13 @@ export class Segments {
     let m = block.mirrors.get(segment);
     if (!m) {
       const there = this.takeIn(segment, block.bytes, MEMORY_BYTES);
-      if (there === undefined) throw diagnostics.noMemory("a copy beside the weights that need it", block.bytes, MEMORY_BYTES - this.segments[segment].top, []);
+      if (there === undefined)
+        throw diagnostics.noMemory(
+          "a copy beside the weights that need it",
+          block.bytes,
+          MEMORY_BYTES - this.segments[segment].top,
+          [],
+        );
       block.mirrors.set(segment, (m = { at: there, fresh: false }));
     }
     return m;

@@ -4,7 +4,8 @@ import { truthy, typeName, type Args, type Value } from "./values.ts";
 
 /** The values of named parameters, in order; undefined where one was not given. Refuses too many, unknown and doubled ones. */
 export function take(name: string, { list, named }: Args, params: readonly string[], required = 0): (Value | undefined)[] {
-  if (list.length > params.length) throw failure(`${name}() takes at most ${params.length} argument${params.length === 1 ? "" : "s"} (${list.length} given)`);
+  if (list.length > params.length)
+    throw failure(`${name}() takes at most ${params.length} argument${params.length === 1 ? "" : "s"} (${list.length} given)`);
   const out: (Value | undefined)[] = params.map((_, i) => list[i]);
   for (const [key, value] of named) {
     const i = params.indexOf(key);
@@ -12,7 +13,8 @@ export function take(name: string, { list, named }: Args, params: readonly strin
     if (i < list.length) throw failure(`${name}() got multiple values for argument '${key}'`);
     out[i] = value;
   }
-  for (let i = 0; i < required; i++) if (out[i] === undefined) throw failure(`${name}() missing required argument '${params[i]}'`);
+  for (let i = 0; i < required; i++)
+    if (out[i] === undefined) throw failure(`${name}() missing required argument '${params[i]}'`);
   return out;
 }
 

@@ -6,7 +6,23 @@ import { wholeOf } from "./numbers.ts";
 import { item } from "./operators.ts";
 import { formatText } from "./spec-format.ts";
 import { otherStringMethods, stringMethods } from "./string-methods.ts";
-import { Callable, Group, Lazy, Namespace, Range, Thing, Tuple, Undefined, View, equal, keyOf, typeName, type Args, type Dict, type Value } from "./values.ts";
+import {
+  Callable,
+  Group,
+  Lazy,
+  Namespace,
+  Range,
+  Thing,
+  Tuple,
+  Undefined,
+  View,
+  equal,
+  keyOf,
+  typeName,
+  type Args,
+  type Dict,
+  type Value,
+} from "./values.ts";
 
 /** What would change a value: the sandbox refuses it, and so is it here. */
 const MUTATES: Readonly<Record<string, readonly string[]>> = {
@@ -32,7 +48,8 @@ const listMethods: Readonly<Record<string, (l: Value[], args: Args) => Value>> =
   },
   index: (l, args) => {
     const [x, start = 0n, stop] = take("index", args, ["value", "start", "stop"], 1);
-    const bound = (v: Value): number => Math.max(0, wholeOf(v, "index") < 0 ? wholeOf(v, "index") + l.length : wholeOf(v, "index"));
+    const bound = (v: Value): number =>
+      Math.max(0, wholeOf(v, "index") < 0 ? wholeOf(v, "index") + l.length : wholeOf(v, "index"));
     const end = stop === undefined ? l.length : bound(stop);
     const at = l.findIndex((y, i) => i >= bound(start) && i < end && equal(y, x!));
     if (at < 0) throw failure("the value is not in the list");
@@ -47,7 +64,12 @@ function method(of: Value, name: string): Value | undefined {
     if (name === "format_map")
       return bound((args) => {
         const [mapping] = take(name, args, ["mapping"], 1);
-        return formatText(of, { list: [], named: mapping instanceof Map ? (mapping as Map<string, Value>) : new Map() }, attribute, itemOf);
+        return formatText(
+          of,
+          { list: [], named: mapping instanceof Map ? (mapping as Map<string, Value>) : new Map() },
+          attribute,
+          itemOf,
+        );
       });
     if (otherStringMethods.includes(name)) throw unsupported(`str.${name}`);
     if (!Object.hasOwn(stringMethods, name)) return undefined;
@@ -59,9 +81,16 @@ function method(of: Value, name: string): Value | undefined {
   }
   if (Array.isArray(of)) {
     if (name === "copy" && !(of instanceof Tuple)) return bound(() => [...(of as Value[])]);
-    return Object.hasOwn(listMethods, name) ? bound((args) => (spend(of.length), listMethods[name](of as Value[], args))) : undefined;
+    return Object.hasOwn(listMethods, name)
+      ? bound((args) => (spend(of.length), listMethods[name](of as Value[], args)))
+      : undefined;
   }
-  if (of instanceof Range) return Object.hasOwn(listMethods, name) ? bound((args) => listMethods[name](of.list(), args)) : name === "start" || name === "stop" || name === "step" ? of[name] : undefined;
+  if (of instanceof Range)
+    return Object.hasOwn(listMethods, name)
+      ? bound((args) => listMethods[name](of.list(), args))
+      : name === "start" || name === "stop" || name === "step"
+        ? of[name]
+        : undefined;
   if (of instanceof View && ["isdisjoint", "mapping"].includes(name)) throw unsupported(`${of.kind}.${name}`);
   return undefined;
 }
@@ -91,8 +120,7 @@ function own(of: Value, name: string): Value | undefined {
   if (of instanceof Callable) return of.attributes.get(name);
   if (of instanceof Group && (name === "grouper" || name === "list")) return of[name === "grouper" ? 0 : 1];
   const kind = of instanceof Tuple ? "tuple" : typeName(of);
-  if (MUTATES[kind]?.includes(name))
-    return new Undefined(`access to attribute '${name}' of '${kind}' object is unsafe.`);
+  if (MUTATES[kind]?.includes(name)) return new Undefined(`access to attribute '${name}' of '${kind}' object is unsafe.`);
   return method(of, name) ?? numberAttribute(of, name);
 }
 
@@ -122,4 +150,11 @@ export function itemOf(of: Value, index: Value): Value {
 }
 
 export const isIterable = (v: Value): boolean =>
-  typeof v === "string" || Array.isArray(v) || v instanceof Map || v instanceof View || v instanceof Range || v instanceof Lazy || v instanceof Undefined || (v instanceof Thing && v.name === "LoopContext");
+  typeof v === "string" ||
+  Array.isArray(v) ||
+  v instanceof Map ||
+  v instanceof View ||
+  v instanceof Range ||
+  v instanceof Lazy ||
+  v instanceof Undefined ||
+  (v instanceof Thing && v.name === "LoopContext");

@@ -8,7 +8,20 @@ import { binary, contains, negative, positive, sliced } from "./operators.ts";
 import type { Scope } from "./scope.ts";
 import { str } from "./text.ts";
 import { test } from "./tests.ts";
-import { Callable, Thing, Undefined, compare, equal, iterate, keyOf, truthy, typeName, tuple, type Args, type Value } from "./values.ts";
+import {
+  Callable,
+  Thing,
+  Undefined,
+  compare,
+  equal,
+  iterate,
+  keyOf,
+  truthy,
+  typeName,
+  tuple,
+  type Args,
+  type Value,
+} from "./values.ts";
 
 export function evaluate(e: Expr, scope: Scope): Value {
   spend(1);
@@ -35,7 +48,9 @@ function valueOf(e: Expr, scope: Scope): Value {
       return new Map(e.pairs.map(([k, v]) => [keyOf(of(k)), of(v)]));
     case "if":
       if (truthy(of(e.test))) return of(e.then);
-      return e.otherwise ? of(e.otherwise) : new Undefined(`the inline if-expression on line ${e.at.line} evaluated to false and no else section was defined.`);
+      return e.otherwise
+        ? of(e.otherwise)
+        : new Undefined(`the inline if-expression on line ${e.at.line} evaluated to false and no else section was defined.`);
     case "and": {
       const left = of(e.left);
       return truthy(left) ? of(e.right) : left;
@@ -80,7 +95,8 @@ function valueOf(e: Expr, scope: Scope): Value {
   }
 }
 
-export const runFilter = (name: string, v: Value, args: Args): Value => filter(name)(v, args, { run: runFilter, test: (n, x, list) => test(n, x, list, isFilter) });
+export const runFilter = (name: string, v: Value, args: Args): Value =>
+  filter(name)(v, args, { run: runFilter, test: (n, x, list) => test(n, x, list, isFilter) });
 
 function compared(first: Expr, rest: readonly [string, Expr][], scope: Scope): boolean {
   let left = evaluate(first, scope);

@@ -10,9 +10,23 @@ import { parseFloating, parseInteger, rounded, wholeOf } from "./numbers.ts";
 import { percentFormat } from "./percent-format.ts";
 import { centered, capital, lines, replaced, stripped } from "./string-methods.ts";
 import { str } from "./text.ts";
-import { Undefined, characters, isNumber, itemsOf, lengthOf, plainNumber, truthy, typeName, tuple, type Args, type Value } from "./values.ts";
+import {
+  Undefined,
+  characters,
+  isNumber,
+  itemsOf,
+  lengthOf,
+  plainNumber,
+  truthy,
+  typeName,
+  tuple,
+  type Args,
+  type Value,
+} from "./values.ts";
 
-const plain = (name: string, f: (v: Value) => Value): Filter => (v, args) => (take(name, args, []), f(v));
+const plain =
+  (name: string, f: (v: Value) => Value): Filter =>
+  (v, args) => (take(name, args, []), f(v));
 const WORD_BEGIN = /([-\s({[<]+)/;
 const HTML: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;" };
 
@@ -41,7 +55,8 @@ function float(v: Value, args: Args): Value {
 
 function round(v: Value, args: Args): Value {
   const [precision = 0n, method = "common"] = take("round", args, ["precision", "method"]);
-  if (typeof method !== "string" || !["common", "ceil", "floor"].includes(method)) throw failure("method must be common, ceil or floor");
+  if (typeof method !== "string" || !["common", "ceil", "floor"].includes(method))
+    throw failure("method must be common, ceil or floor");
   if (v instanceof Undefined) throw v.fault;
   if (!isNumber(v)) throw failure(`type ${typeName(v)} doesn't define __round__ method`);
   const [n, digits] = [plainNumber(v), wholeOf(precision, "precision")];
@@ -59,7 +74,8 @@ function round(v: Value, args: Args): Value {
 
 function indent(v: Value, args: Args): Value {
   const [width = 4n, first, blank] = take("indent", args, ["width", "first", "blank"]);
-  if (typeof v !== "string") throw v instanceof Undefined ? v.fault : failure(`unsupported operand type(s) for +=: '${typeName(v)}' and 'str'`);
+  if (typeof v !== "string")
+    throw v instanceof Undefined ? v.fault : failure(`unsupported operand type(s) for +=: '${typeName(v)}' and 'str'`);
   const by = typeof width === "string" ? width : " ".repeat(Math.max(0, Math.min(1e6, wholeOf(width, "width"))));
   const all = lines(`${v}\n`);
   spend((all.length * by.length) / 8);
@@ -81,16 +97,33 @@ function truncate(v: Value, args: Args): Value {
 }
 
 function tojson(v: Value, args: Args): Value {
-  const [ascii, indentation = null, separators = null, sorted] = take("tojson", args, ["ensure_ascii", "indent", "separators", "sort_keys"]);
-  const by = indentation === null ? undefined : typeof indentation === "string" ? indentation : " ".repeat(Math.max(0, Math.min(1000, wholeOf(indentation, "indent"))));
+  const [ascii, indentation = null, separators = null, sorted] = take("tojson", args, [
+    "ensure_ascii",
+    "indent",
+    "separators",
+    "sort_keys",
+  ]);
+  const by =
+    indentation === null
+      ? undefined
+      : typeof indentation === "string"
+        ? indentation
+        : " ".repeat(Math.max(0, Math.min(1000, wholeOf(indentation, "indent"))));
   const pair = separators === null ? undefined : (itemsOf(separators) as string[]);
   if (pair && (pair.length !== 2 || pair.some((p) => typeof p !== "string"))) throw failure("separators are two texts");
-  return toJson(v, { ascii: flag(ascii), indent: by, separators: pair ? [pair[0], pair[1]] : [by === undefined ? ", " : ",", ": "], sorted: flag(sorted) });
+  return toJson(v, {
+    ascii: flag(ascii),
+    indent: by,
+    separators: pair ? [pair[0], pair[1]] : [by === undefined ? ", " : ",", ": "],
+    sorted: flag(sorted),
+  });
 }
 
 function urlencode(v: Value): Value {
   const one = (x: Value, form: boolean): string => {
-    const text = encodeURIComponent(str(x)).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`).replaceAll("%2F", form ? "%2F" : "/");
+    const text = encodeURIComponent(str(x))
+      .replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)
+      .replaceAll("%2F", form ? "%2F" : "/");
     return form ? text.replaceAll("%20", "+") : text;
   };
   if (typeof v === "string" || isNumber(v)) return one(v, false);
@@ -109,7 +142,9 @@ const filters: Readonly<Record<string, Filter>> = {
     const [name] = take("attr", args, ["name"], 1);
     // Of a dict it gives no items, as everything else that is no attribute.
     const found = attribute(v, str(name!));
-    return v instanceof Map && v.get(str(name!)) === found ? new Undefined(`'dict object' has no attribute '${str(name!)}'`) : found;
+    return v instanceof Map && v.get(str(name!)) === found
+      ? new Undefined(`'dict object' has no attribute '${str(name!)}'`)
+      : found;
   },
   capitalize: plain("capitalize", (v) => capital(str(v))),
   center: (v, args) => centered(str(v), wholeOf(take("center", args, ["width"])[0] ?? 80n, "width")),
@@ -161,4 +196,3 @@ export function filter(name: string): Filter {
     return filters[known](v, args, how);
   };
 }
-

@@ -17,7 +17,8 @@ function range(args: Args): Value {
   const [start, stop, step] = n.length === 1 ? [0n, n[0], 1n] : [n[0], n[1], n[2] ?? 1n];
   if (step === 0n) throw failure("range() arg 3 must not be zero");
   const r = new Range(start, stop, step);
-  if (r.length > MOST_OF_RANGE) throw failure(`Range too big. The sandbox blocks ranges larger than MAX_RANGE (${MOST_OF_RANGE}).`);
+  if (r.length > MOST_OF_RANGE)
+    throw failure(`Range too big. The sandbox blocks ranges larger than MAX_RANGE (${MOST_OF_RANGE}).`);
   return r;
 }
 
@@ -40,7 +41,8 @@ function dict({ list, named }: Args): Dict {
 function namespace(args: Args): Value {
   const values = dict(args) as Map<string, Value>;
   const bad = [...values.keys()].find((k) => typeof k === "string" && k.startsWith("_"));
-  if (bad !== undefined) throw failure(`Chat templates cannot store underscore-prefixed attributes on a namespace, but got '${bad}'`);
+  if (bad !== undefined)
+    throw failure(`Chat templates cannot store underscore-prefixed attributes on a namespace, but got '${bad}'`);
   return new Namespace(values);
 }
 
@@ -55,7 +57,11 @@ function cycler({ list }: Args): Value {
 function joiner(args: Args): Value {
   const [sep = ", "] = take("joiner", args, ["sep"]);
   let used = false;
-  return new Thing("Joiner", () => undefined, () => (used ? sep : ((used = true), "")));
+  return new Thing(
+    "Joiner",
+    () => undefined,
+    () => (used ? sep : ((used = true), "")),
+  );
 }
 
 export const globals = (now: () => Date): Record<string, Value> => ({

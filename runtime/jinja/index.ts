@@ -27,7 +27,10 @@ export class Template {
   }
 
   /** The text for some variables, which are values of JSON. Throws a `Fault`. */
-  render(variables: Readonly<Record<string, unknown>>, { limits = LIMITS, now = (): Date => new Date() }: RenderOptions = {}): string {
+  render(
+    variables: Readonly<Record<string, unknown>>,
+    { limits = LIMITS, now = (): Date => new Date() }: RenderOptions = {},
+  ): string {
     return guarded(() =>
       limited(limits, () => {
         const around = new Scope();

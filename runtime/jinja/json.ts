@@ -17,15 +17,29 @@ export function toJson(v: Value, style: JsonStyle, level = 0): string {
   if (typeof v === "string") return quoted(v, style.ascii);
   if (typeof v === "bigint") return v.toString();
   if (typeof v === "number") return jsonFloat(v);
-  if (Array.isArray(v)) return group("[", "]", (v as Value[]).map((x) => nested(() => toJson(x, style, level + 1))), style, level);
+  if (Array.isArray(v))
+    return group(
+      "[",
+      "]",
+      (v as Value[]).map((x) => nested(() => toJson(x, style, level + 1))),
+      style,
+      level,
+    );
   if (v instanceof Map) {
     const pairs = style.sorted ? [...v].toSorted(([a], [b]) => compare(a, b)) : [...v];
-    return group("{", "}", pairs.map(([k, x]) => quoted(keyText(k), style.ascii) + style.separators[1] + nested(() => toJson(x, style, level + 1))), style, level);
+    return group(
+      "{",
+      "}",
+      pairs.map(([k, x]) => quoted(keyText(k), style.ascii) + style.separators[1] + nested(() => toJson(x, style, level + 1))),
+      style,
+      level,
+    );
   }
   throw failure(`Object of type ${v instanceof Undefined ? "Undefined" : typeName(v)} is not JSON serializable`);
 }
 
-const jsonFloat = (v: number): string => (Number.isNaN(v) ? "NaN" : Number.isFinite(v) ? floatText(v) : v > 0 ? "Infinity" : "-Infinity");
+const jsonFloat = (v: number): string =>
+  Number.isNaN(v) ? "NaN" : Number.isFinite(v) ? floatText(v) : v > 0 ? "Infinity" : "-Infinity";
 
 function keyText(k: Value): string {
   if (typeof k === "string") return k;
@@ -45,7 +59,15 @@ function group(open: string, close: string, parts: string[], { indent, separator
   return open + text + close;
 }
 
-const SHORT: Readonly<Record<string, string>> = { '"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f" };
+const SHORT: Readonly<Record<string, string>> = {
+  '"': '\\"',
+  "\\": "\\\\",
+  "\n": "\\n",
+  "\r": "\\r",
+  "\t": "\\t",
+  "\b": "\\b",
+  "\f": "\\f",
+};
 
 function quoted(s: string, ascii: boolean): string {
   spend(s.length / 16);

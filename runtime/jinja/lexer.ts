@@ -10,7 +10,8 @@ export interface Token {
   at: At;
 }
 
-const NUMBER = /(?:(?<!\.)((?:\d+_)*\d+(?:\.(?:\d+_)*\d+)?e[+-]?(?:\d+_)*\d+|(?:\d+_)*\d+\.(?:\d+_)*\d+)|(0b(?:_?[01])+|0o(?:_?[0-7])+|0x(?:_?[\da-f])+|[1-9](?:_?\d)*|0(?:_?0)*))/iuy;
+const NUMBER =
+  /(?:(?<!\.)((?:\d+_)*\d+(?:\.(?:\d+_)*\d+)?e[+-]?(?:\d+_)*\d+|(?:\d+_)*\d+\.(?:\d+_)*\d+)|(0b(?:_?[01])+|0o(?:_?[0-7])+|0x(?:_?[\da-f])+|[1-9](?:_?\d)*|0(?:_?0)*))/iuy;
 const NAME = /[\p{XID_Start}_][\p{XID_Continue}]*/uy;
 const STRING = /'(?:[^'\\]|\\[\s\S])*'|"(?:[^"\\]|\\[\s\S])*"/y;
 const OPERATOR = /\/\/|\*\*|==|!=|>=|<=|[-+/*%~[\](){}><=.:|,;]/y;
@@ -98,7 +99,8 @@ export class Lexer {
     const open: { op: string; at: number }[] = [];
     const close = kind === "print" ? /-\}\}\s*|\}\}/y : /\+%\}|-%\}\s*|%\}\n?/y;
     for (;;) {
-      if (this.pos >= this.source.length) throw new Fault("syntax", `unexpected end of template: ${kind === "print" ? "{{" : "{%"} is not closed`, this.at(from));
+      if (this.pos >= this.source.length)
+        throw new Fault("syntax", `unexpected end of template: ${kind === "print" ? "{{" : "{%"} is not closed`, this.at(from));
       const end = open.length === 0 ? this.match(close, this.pos) : undefined;
       if (end !== undefined) {
         this.tokens.push({ kind: kind === "print" ? "/print" : "/block", text: end, at: this.at(this.pos) });
@@ -121,7 +123,8 @@ export class Lexer {
     const string = this.match(STRING, pos);
     if (string !== undefined) return this.push("string", string, at);
     const op = this.match(OPERATOR, pos);
-    if (op === undefined) throw new Fault("syntax", `unexpected char ${JSON.stringify(String.fromCodePoint(this.source.codePointAt(pos)!))}`, at);
+    if (op === undefined)
+      throw new Fault("syntax", `unexpected char ${JSON.stringify(String.fromCodePoint(this.source.codePointAt(pos)!))}`, at);
     if ("([{".includes(op)) open.push({ op, at: pos });
     else if (OPENING[op]) {
       const last = open.pop();
@@ -151,20 +154,38 @@ export class Lexer {
   }
 }
 
-const SIMPLE: Readonly<Record<string, string>> = { n: "\n", t: "\t", r: "\r", a: "\x07", b: "\b", f: "\f", v: "\v", "\\": "\\", "'": "'", '"': '"', "\n": "" };
+const SIMPLE: Readonly<Record<string, string>> = {
+  n: "\n",
+  t: "\t",
+  r: "\r",
+  a: "\x07",
+  b: "\b",
+  f: "\f",
+  v: "\v",
+  "\\": "\\",
+  "'": "'",
+  '"': '"',
+  "\n": "",
+};
 
 /** What a string literal says: escapes as in Python. */
 export function unescape(literal: string, at: At): string {
-  return literal.slice(1, -1).replace(/\\(?:([0-7]{1,3})|x([\da-fA-F]{2})|u([\da-fA-F]{4})|U([\da-fA-F]{8})|(N)|([\s\S]))/g, (all, octal, x, u, long, named, other: string | undefined) => {
-    if (octal) return String.fromCodePoint(parseInt(octal as string, 8));
-    if (named) throw new Fault("unsupported", "\\N{NAME} in a string", at);
-    const hex = (x ?? u ?? long) as string | undefined;
-    if (hex !== undefined) {
-      const code = parseInt(hex, 16);
-      if (code > 0x10ffff) throw new Fault("syntax", "illegal Unicode character in a string", at);
-      return String.fromCodePoint(code);
-    }
-    if (other === "x" || other === "u" || other === "U") throw new Fault("syntax", `truncated \\${other} escape in a string`, at);
-    return SIMPLE[other!] ?? (all as string);
-  });
+  return literal
+    .slice(1, -1)
+    .replace(
+      /\\(?:([0-7]{1,3})|x([\da-fA-F]{2})|u([\da-fA-F]{4})|U([\da-fA-F]{8})|(N)|([\s\S]))/g,
+      (all, octal, x, u, long, named, other: string | undefined) => {
+        if (octal) return String.fromCodePoint(parseInt(octal as string, 8));
+        if (named) throw new Fault("unsupported", "\\N{NAME} in a string", at);
+        const hex = (x ?? u ?? long) as string | undefined;
+        if (hex !== undefined) {
+          const code = parseInt(hex, 16);
+          if (code > 0x10ffff) throw new Fault("syntax", "illegal Unicode character in a string", at);
+          return String.fromCodePoint(code);
+        }
+        if (other === "x" || other === "u" || other === "U")
+          throw new Fault("syntax", `truncated \\${other} escape in a string`, at);
+        return SIMPLE[other!] ?? (all as string);
+      },
+    );
 }

@@ -13,7 +13,8 @@ type Getter = (v: Value) => Value;
 
 /** "a.0.b": attributes of attributes. */
 function getter(name: Value, otherwise: Value = null): Getter {
-  const parts: Value[] = typeof name === "string" ? name.split(".").map((p) => (/^\d+$/.test(p) ? BigInt(p) : p)) : name === null ? [] : [name];
+  const parts: Value[] =
+    typeof name === "string" ? name.split(".").map((p) => (/^\d+$/.test(p) ? BigInt(p) : p)) : name === null ? [] : [name];
   return (v) =>
     parts.reduce((of, p) => {
       const found = itemOf(of, p);
@@ -21,10 +22,12 @@ function getter(name: Value, otherwise: Value = null): Getter {
     }, v);
 }
 
-const folded = (get: Getter, caseSensitive: boolean): Getter => (v) => {
-  const key = get(v);
-  return typeof key === "string" && !caseSensitive ? key.toLowerCase() : key;
-};
+const folded =
+  (get: Getter, caseSensitive: boolean): Getter =>
+  (v) => {
+    const key = get(v);
+    return typeof key === "string" && !caseSensitive ? key.toLowerCase() : key;
+  };
 
 /** Stable, as Python's sorted(). */
 function sorted(items: Value[], key: Getter, reverse: boolean): Value[] {
@@ -47,16 +50,22 @@ function dictsort(v: Value, args: Args): Value {
   const [caseSensitive, by = "key", reverse] = take("dictsort", args, ["case_sensitive", "by", "reverse"]);
   if (by !== "key" && by !== "value") throw failure('You can only sort by either "key" or "value"');
   if (!(v instanceof Map)) throw v instanceof Undefined ? v.fault : failure("dictsort takes a dict");
-  return sorted(new View("dict_items", v).list(), folded((p) => (p as Tuple)[by === "key" ? 0 : 1], flag(caseSensitive)), flag(reverse));
+  return sorted(
+    new View("dict_items", v).list(),
+    folded((p) => (p as Tuple)[by === "key" ? 0 : 1], flag(caseSensitive)),
+    flag(reverse),
+  );
 }
 
-const extreme = (name: string, sign: number): Filter => (v, args) => {
-  const [caseSensitive, attribute = null] = take(name, args, ["case_sensitive", "attribute"]);
-  const items = iterate(v);
-  if (items.length === 0) return new Undefined("No aggregated item, sequence was empty.");
-  const key = folded(getter(attribute), flag(caseSensitive));
-  return items.reduce((best, x) => (sign * compare(key(x), key(best), sign > 0 ? ">" : "<") > 0 ? x : best));
-};
+const extreme =
+  (name: string, sign: number): Filter =>
+  (v, args) => {
+    const [caseSensitive, attribute = null] = take(name, args, ["case_sensitive", "attribute"]);
+    const items = iterate(v);
+    if (items.length === 0) return new Undefined("No aggregated item, sequence was empty.");
+    const key = folded(getter(attribute), flag(caseSensitive));
+    return items.reduce((best, x) => (sign * compare(key(x), key(best), sign > 0 ? ">" : "<") > 0 ? x : best));
+  };
 
 function* unique(items: readonly Value[], key: Getter): Generator<Value> {
   const seen = new Set<Value>();
@@ -90,20 +99,22 @@ function groupby(v: Value, args: Args): Value {
 }
 
 /** select, reject and those by attribute: what a test, or the truth of a value, says of each item. */
-const choosing = (name: string, keeps: boolean, byAttribute: boolean): Filter => (v, { list, named }, { test }) => {
-  const rest = [...list];
-  if (byAttribute && rest.length === 0) throw failure("Missing parameter for attribute name");
-  const get = byAttribute ? getter(rest.shift()!) : (x: Value): Value => x;
-  const by = rest.shift();
-  if (named.size) throw failure(`${name} takes no keyword argument '${[...named.keys()][0]}'`);
-  const items = truthy(v) ? iterate(v) : [];
-  return new Lazy(
-    name,
-    (function* (): Generator<Value> {
-      for (const x of items) if ((by === undefined ? truthy(get(x)) : test(str(by), get(x), rest)) === keeps) yield x;
-    })(),
-  );
-};
+const choosing =
+  (name: string, keeps: boolean, byAttribute: boolean): Filter =>
+  (v, { list, named }, { test }) => {
+    const rest = [...list];
+    if (byAttribute && rest.length === 0) throw failure("Missing parameter for attribute name");
+    const get = byAttribute ? getter(rest.shift()!) : (x: Value): Value => x;
+    const by = rest.shift();
+    if (named.size) throw failure(`${name} takes no keyword argument '${[...named.keys()][0]}'`);
+    const items = truthy(v) ? iterate(v) : [];
+    return new Lazy(
+      name,
+      (function* (): Generator<Value> {
+        for (const x of items) if ((by === undefined ? truthy(get(x)) : test(str(by), get(x), rest)) === keeps) yield x;
+      })(),
+    );
+  };
 
 const map: Filter = (v, { list, named }, { run }) => {
   const items = truthy(v) ? iterate(v) : [];
@@ -171,7 +182,9 @@ export const listFilters: Readonly<Record<string, Filter>> = {
   join(v, args) {
     const [by = "", attribute = null] = take("join", args, ["d", "attribute"]);
     const get = getter(attribute);
-    const text = iterate(v).map((x) => str(get(x))).join(str(by));
+    const text = iterate(v)
+      .map((x) => str(get(x)))
+      .join(str(by));
     spend(text.length / 8);
     return text;
   },
@@ -207,4 +220,3 @@ export const listFilters: Readonly<Record<string, Filter>> = {
     return new Lazy("unique", unique(iterate(v), folded(getter(attribute), flag(caseSensitive))));
   },
 };
-

@@ -30,7 +30,11 @@ export type Expr = { at: At } & (
 );
 
 /** What is assigned to: a name, an attribute of a namespace, or several. */
-export type Target = { at: At } & ({ kind: "name"; name: string } | { kind: "attribute"; of: string; name: string } | { kind: "several"; items: Target[] });
+export type Target = { at: At } & (
+  | { kind: "name"; name: string }
+  | { kind: "attribute"; of: string; name: string }
+  | { kind: "several"; items: Target[] }
+);
 
 export interface Signature {
   name: string;

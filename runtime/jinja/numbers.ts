@@ -31,7 +31,9 @@ export function parseFloating(text: string): number | undefined {
   const t = text.trim().toLowerCase();
   const m = /^([-+]?)(inf|infinity|nan)$/.exec(t);
   if (m) return m[2] === "nan" ? NaN : m[1] === "-" ? -Infinity : Infinity;
-  return /^[-+]?(\d+(_\d+)*\.?(\d+(_\d+)*)?|\.\d+(_\d+)*)(e[-+]?\d+(_\d+)*)?$/.test(t) ? Number(t.replaceAll("_", "")) : undefined;
+  return /^[-+]?(\d+(_\d+)*\.?(\d+(_\d+)*)?|\.\d+(_\d+)*)(e[-+]?\d+(_\d+)*)?$/.test(t)
+    ? Number(t.replaceAll("_", ""))
+    : undefined;
 }
 
 /** round(x, digits): to nearest, of two as near the even one. */

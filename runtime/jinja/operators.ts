@@ -2,7 +2,21 @@
 import { spend } from "./budget.ts";
 import { failure, unsupported } from "./errors.ts";
 import { percentFormat } from "./percent-format.ts";
-import { Range, Tuple, Undefined, View, characters, equal, isNumber, iterate, keyOf, plainNumber, typeName, tuple, type Value } from "./values.ts";
+import {
+  Range,
+  Tuple,
+  Undefined,
+  View,
+  characters,
+  equal,
+  isNumber,
+  iterate,
+  keyOf,
+  plainNumber,
+  typeName,
+  tuple,
+  type Value,
+} from "./values.ts";
 
 /** Digits an int may have; Python itself prints no more than 4300. */
 const MOST_BITS = 20_000;
@@ -19,7 +33,8 @@ function whole(v: Value, what: string): bigint {
   throw failure(what);
 }
 
-const mismatch = (op: string, a: Value, b: Value): Error => failure(`unsupported operand type(s) for ${op}: '${typeName(a)}' and '${typeName(b)}'`);
+const mismatch = (op: string, a: Value, b: Value): Error =>
+  failure(`unsupported operand type(s) for ${op}: '${typeName(a)}' and '${typeName(b)}'`);
 
 /** What + - * / // % and ** give. */
 export function binary(op: string, a: Value, b: Value): Value {
@@ -33,7 +48,8 @@ export function binary(op: string, a: Value, b: Value): Value {
       return a + b;
     }
     if (Array.isArray(a)) {
-      if (!Array.isArray(b) || a instanceof Tuple !== b instanceof Tuple) throw failure(`can only concatenate ${typeName(a)} (not "${typeName(b)}") to ${typeName(a)}`);
+      if (!Array.isArray(b) || a instanceof Tuple !== b instanceof Tuple)
+        throw failure(`can only concatenate ${typeName(a)} (not "${typeName(b)}") to ${typeName(a)}`);
       spend(a.length + b.length);
       const items = [...(a as Value[]), ...(b as Value[])];
       return a instanceof Tuple ? tuple(...items) : items;
@@ -51,7 +67,8 @@ export function binary(op: string, a: Value, b: Value): Value {
 function repeat(items: Value, by: Value): Value | undefined {
   if (typeof items !== "string" && !Array.isArray(items)) return undefined;
   if (typeof by !== "bigint" && typeof by !== "boolean") {
-    if (typeof by === "string" || Array.isArray(by) || typeof by === "number") throw failure(`can't multiply sequence by non-int of type '${typeName(by)}'`);
+    if (typeof by === "string" || Array.isArray(by) || typeof by === "number")
+      throw failure(`can't multiply sequence by non-int of type '${typeName(by)}'`);
     return undefined;
   }
   const times = Math.max(0, Number(by));
@@ -78,7 +95,8 @@ function power(x: bigint, y: bigint): Value {
     if (x === 0n) throw failure("0.0 cannot be raised to a negative power");
     return Number(x) ** Number(y);
   }
-  if (x !== 0n && x !== 1n && x !== -1n && x.toString(2).length * Number(y) > MOST_BITS) throw unsupported("an int of more than 20000 bits");
+  if (x !== 0n && x !== 1n && x !== -1n && x.toString(2).length * Number(y) > MOST_BITS)
+    throw unsupported("an int of more than 20000 bits");
   return x ** y;
 }
 
@@ -90,7 +108,8 @@ function ofFloats(op: string, x: number, y: number): number {
     if (x < 0 && !Number.isInteger(y)) throw unsupported("a complex number");
     return x ** y;
   }
-  if (y === 0) throw failure(op === "/" ? "float division by zero" : op === "//" ? "float floor division by zero" : "float modulo");
+  if (y === 0)
+    throw failure(op === "/" ? "float division by zero" : op === "//" ? "float floor division by zero" : "float modulo");
   if (op === "/") return x / y;
   const rest = x % y;
   const modulo = rest !== 0 && rest < 0 !== y < 0 ? rest + y : rest;
@@ -138,7 +157,8 @@ export function item(of: Value, index: Value): Value | undefined {
 
 export function sliced(of: Value, start: Value, stop: Value, step: Value): Value {
   if (of instanceof Undefined) throw of.fault;
-  if (typeof of !== "string" && !Array.isArray(of) && !(of instanceof Range)) throw failure(of instanceof Map ? "unhashable type: 'slice'" : `'${typeName(of)}' object is not subscriptable`);
+  if (typeof of !== "string" && !Array.isArray(of) && !(of instanceof Range))
+    throw failure(of instanceof Map ? "unhashable type: 'slice'" : `'${typeName(of)}' object is not subscriptable`);
   const items: Value[] = typeof of === "string" ? characters(of) : of instanceof Range ? of.list() : (of as Value[]);
   const n = items.length;
   const indices = "slice indices must be integers or None or have an __index__ method";
@@ -155,6 +175,7 @@ export function sliced(of: Value, start: Value, stop: Value, step: Value): Value
   for (let i = from; by > 0 ? i < to : i > to; i += by) out.push(items[i]);
   spend(out.length / 4);
   if (typeof of === "string") return out.join("");
-  if (of instanceof Range && out.length) return new Range(out[0] as bigint, (out.at(-1) as bigint) + BigInt(by) * of.step, BigInt(by) * of.step);
+  if (of instanceof Range && out.length)
+    return new Range(out[0] as bigint, (out.at(-1) as bigint) + BigInt(by) * of.step, BigInt(by) * of.step);
   return of instanceof Tuple ? tuple(...out) : out;
 }

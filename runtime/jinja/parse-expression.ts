@@ -7,7 +7,14 @@ import type { Call, Expr } from "./nodes.ts";
 const DEPTH = 150;
 
 const COMPARISONS = ["==", "!=", "<", "<=", ">", ">="];
-const KEYWORD_VALUES: Readonly<Record<string, null | boolean>> = { true: true, True: true, false: false, False: false, none: null, None: null };
+const KEYWORD_VALUES: Readonly<Record<string, null | boolean>> = {
+  true: true,
+  True: true,
+  false: false,
+  False: false,
+  none: null,
+  None: null,
+};
 
 export class ExpressionParser {
   protected readonly tokens: readonly Token[];
@@ -124,7 +131,8 @@ export class ExpressionParser {
 
   private product(): Expr {
     let left = this.power();
-    while (["*", "/", "//", "%"].some((o) => this.op(o))) left = { kind: "binary", at: left.at, op: this.take().text, left, right: this.power() };
+    while (["*", "/", "//", "%"].some((o) => this.op(o)))
+      left = { kind: "binary", at: left.at, op: this.take().text, left, right: this.power() };
     return left;
   }
 
@@ -149,7 +157,9 @@ export class ExpressionParser {
     const { at } = t;
     if (t.kind === "name") {
       this.next++;
-      return Object.hasOwn(KEYWORD_VALUES, t.text) ? { kind: "const", at, value: KEYWORD_VALUES[t.text] } : { kind: "name", at, name: t.text };
+      return Object.hasOwn(KEYWORD_VALUES, t.text)
+        ? { kind: "const", at, value: KEYWORD_VALUES[t.text] }
+        : { kind: "name", at, name: t.text };
     }
     if (t.kind === "string") {
       let value = "";
@@ -221,7 +231,8 @@ export class ExpressionParser {
       if (this.skip("op", ".")) {
         const t = this.take();
         if (t.kind === "name") node = { kind: "attribute", at: t.at, of: node, name: t.text };
-        else if (t.kind === "int") node = { kind: "item", at, of: node, index: { kind: "const", at: t.at, value: BigInt(t.text.replaceAll("_", "")) } };
+        else if (t.kind === "int")
+          node = { kind: "item", at, of: node, index: { kind: "const", at: t.at, value: BigInt(t.text.replaceAll("_", "")) } };
         else throw this.wrong("expected name or number", t.at);
       } else if (this.skip("op", "[")) node = this.subscript(node, at);
       else if (this.op("(")) node = { kind: "call", at: node.at, of: node, args: this.call() };
@@ -270,7 +281,8 @@ export class ExpressionParser {
         this.next++;
         args.named.push([name, this.expression()]);
       } else {
-        if (args.spread || args.spreadNamed || args.named.length) throw this.wrong("invalid syntax for function call expression", at);
+        if (args.spread || args.spreadNamed || args.named.length)
+          throw this.wrong("invalid syntax for function call expression", at);
         args.list.push(this.expression());
       }
     }
@@ -313,7 +325,11 @@ export class ExpressionParser {
     const name = this.dotted();
     let args: Call = { list: [], named: [] };
     if (this.op("(")) args = this.call();
-    else if (["name", "string", "int", "float"].includes(this.token.kind) ? !["else", "or", "and"].some((w) => this.is("name", w)) : this.op("[") || this.op("{")) {
+    else if (
+      ["name", "string", "int", "float"].includes(this.token.kind)
+        ? !["else", "or", "and"].some((w) => this.is("name", w))
+        : this.op("[") || this.op("{")
+    ) {
       if (this.is("name", "is")) throw this.wrong("You cannot chain multiple tests with is");
       args.list.push(this.postfix(this.primary()));
     }

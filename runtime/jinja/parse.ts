@@ -24,7 +24,8 @@ class Parser extends ExpressionParser {
       for (;;) {
         const { kind, text, at } = this.token;
         if (kind === "end") {
-          if (ends.length) throw this.wrong(`Unexpected end of template. Jinja was looking for ${ends.map((e) => `'${e}'`).join(" or ")}.`);
+          if (ends.length)
+            throw this.wrong(`Unexpected end of template. Jinja was looking for ${ends.map((e) => `'${e}'`).join(" or ")}.`);
           return out;
         }
         if (kind === "text") {
@@ -84,7 +85,8 @@ class Parser extends ExpressionParser {
       case "autoescape":
         throw new Fault("unsupported", "{% autoescape %}", at);
     }
-    if (OTHER_FILES.includes(tag)) throw new Fault("unsupported", `{% ${tag} %} (a chat template is one file; transformers refuses it too)`, at);
+    if (OTHER_FILES.includes(tag))
+      throw new Fault("unsupported", `{% ${tag} %} (a chat template is one file; transformers refuses it too)`, at);
     throw this.wrong(`Encountered unknown tag '${tag}'.`, at);
   }
 
@@ -141,7 +143,8 @@ class Parser extends ExpressionParser {
         items.push(inner);
       } else {
         const t = this.expect("name");
-        if (["true", "false", "none", "True", "False", "None"].includes(t.text)) throw this.wrong(`can't assign to '${t.text}'`, t.at);
+        if (["true", "false", "none", "True", "False", "None"].includes(t.text))
+          throw this.wrong(`can't assign to '${t.text}'`, t.at);
         if (this.skip("op", ".")) items.push({ kind: "attribute", at: t.at, of: t.text, name: this.expect("name").text });
         else items.push({ kind: "name", at: t.at, name: t.text });
       }

@@ -15,31 +15,48 @@ export function percentFormat(format: string, values: Value): string {
     if (used >= list.length) throw failure("not enough arguments for format string");
     return list[used++];
   };
-  const out = format.replace(SPEC, (all, key: string | undefined, flags: string, width: string | undefined, precision: string | undefined, _size, kind: string) => {
-    if (kind === "%" && all === "%%") return "%";
-    if (kind === "") throw failure("incomplete format");
-    const count = (v: string | undefined): number | undefined => {
-      if (v !== "*") return v === undefined ? undefined : Number(v);
-      const n = take();
-      if (typeof n !== "bigint") throw failure("* wants int");
-      return Number(n);
-    };
-    let value: Value;
-    let w: number | undefined;
-    let p: number | undefined;
-    if (key === undefined) {
-      [w, p] = [count(width), count(precision)];
-      value = kind === "%" ? null : take();
-    } else {
-      if (!(values instanceof Map)) throw failure("format requires a mapping");
-      if (!values.has(key)) throw failure(`'${key}'`);
-      named = true;
-      [value, w, p] = [values.get(key)!, count(width), count(precision)];
-    }
-    if (precision === undefined && /\.[hlL]?[\s\S]$/.test(all)) p = 0;
-    return kind === "%" ? "%" : padded(one(value, kind, flags, p), flags, w ?? 0, kind);
-  });
-  if (!named && used < list.length && !(values instanceof Map) && !(Array.isArray(values) && !(values instanceof Tuple) && used === 0)) throw failure("not all arguments converted during string formatting");
+  const out = format.replace(
+    SPEC,
+    (
+      all,
+      key: string | undefined,
+      flags: string,
+      width: string | undefined,
+      precision: string | undefined,
+      _size,
+      kind: string,
+    ) => {
+      if (kind === "%" && all === "%%") return "%";
+      if (kind === "") throw failure("incomplete format");
+      const count = (v: string | undefined): number | undefined => {
+        if (v !== "*") return v === undefined ? undefined : Number(v);
+        const n = take();
+        if (typeof n !== "bigint") throw failure("* wants int");
+        return Number(n);
+      };
+      let value: Value;
+      let w: number | undefined;
+      let p: number | undefined;
+      if (key === undefined) {
+        [w, p] = [count(width), count(precision)];
+        value = kind === "%" ? null : take();
+      } else {
+        if (!(values instanceof Map)) throw failure("format requires a mapping");
+        if (!values.has(key)) throw failure(`'${key}'`);
+        named = true;
+        [value, w, p] = [values.get(key)!, count(width), count(precision)];
+      }
+      if (precision === undefined && /\.[hlL]?[\s\S]$/.test(all)) p = 0;
+      return kind === "%" ? "%" : padded(one(value, kind, flags, p), flags, w ?? 0, kind);
+    },
+  );
+  if (
+    !named &&
+    used < list.length &&
+    !(values instanceof Map) &&
+    !(Array.isArray(values) && !(values instanceof Tuple) && used === 0)
+  )
+    throw failure("not all arguments converted during string formatting");
   spend(out.length / 8);
   return out;
 }
@@ -58,7 +75,8 @@ function one(v: Value, kind: string, flags: string, precision: number | undefine
   if (v instanceof Undefined) throw v.fault;
   const sign = (minus: boolean): string => (minus ? "-" : flags.includes("+") ? "+" : flags.includes(" ") ? " " : "");
   if ("diuxXo".includes(kind)) {
-    if (!isNumber(v) || (typeof v === "number" && "xXo".includes(kind))) throw failure(`%${kind} format: ${"xXo".includes(kind) ? "an integer" : "a real number"} is required, not ${typeName(v)}`);
+    if (!isNumber(v) || (typeof v === "number" && "xXo".includes(kind)))
+      throw failure(`%${kind} format: ${"xXo".includes(kind) ? "an integer" : "a real number"} is required, not ${typeName(v)}`);
     const plain = plainNumber(v);
     if (typeof plain === "number" && !Number.isFinite(plain)) throw failure("cannot convert float infinity or NaN to integer");
     const n = typeof plain === "number" ? BigInt(Math.trunc(plain)) : plain;

@@ -132,7 +132,9 @@ export class Renderer {
           left.delete(p);
           return v;
         });
-        params.forEach((p, i) => inner.set(p, given[i] === undefined ? new Undefined(`parameter '${p}' was not provided`) : given[i]));
+        params.forEach((p, i) =>
+          inner.set(p, given[i] === undefined ? new Undefined(`parameter '${p}' was not provided`) : given[i]),
+        );
         // A default sees the parameters, its own among them.
         defaults.forEach((d, i) => {
           const at = params.length - defaults.length + i;
@@ -143,12 +145,23 @@ export class Renderer {
           left.delete("caller");
         }
         if (kwargs) inner.set("kwargs", left as Map<Value, Value>);
-        else if (left.size) throw failure(left.has("caller") ? `macro '${name}' was invoked with a caller, and does not use it` : `macro '${name}' takes no keyword argument '${[...left.keys()][0]}'`);
+        else if (left.size)
+          throw failure(
+            left.has("caller")
+              ? `macro '${name}' was invoked with a caller, and does not use it`
+              : `macro '${name}' takes no keyword argument '${[...left.keys()][0]}'`,
+          );
         if (varargs) inner.set("varargs", tuple(...list.slice(params.length)));
         else if (list.length > params.length) throw failure(`macro '${name}' takes not more than ${params.length} argument(s)`);
         return this.text(body, inner);
       });
-    const facts: [string, Value][] = [["name", name], ["arguments", tuple(...params)], ["catch_kwargs", kwargs], ["catch_varargs", varargs], ["caller", caller]];
+    const facts: [string, Value][] = [
+      ["name", name],
+      ["arguments", tuple(...params)],
+      ["catch_kwargs", kwargs],
+      ["catch_varargs", varargs],
+      ["caller", caller],
+    ];
     return new Callable(name, run, new Map(facts));
   }
 }

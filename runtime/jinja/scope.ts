@@ -25,7 +25,8 @@ export class Scope {
     if (target.kind === "attribute") {
       const of = this.find(target.of);
       if (!(of instanceof Namespace)) throw failure("cannot assign attribute on non-namespace object");
-      if (target.name.startsWith("_")) throw failure(`Chat templates cannot store underscore-prefixed attributes on a namespace, but got '${target.name}'`);
+      if (target.name.startsWith("_"))
+        throw failure(`Chat templates cannot store underscore-prefixed attributes on a namespace, but got '${target.name}'`);
       of.values.set(target.name, value);
       return;
     }

@@ -21,7 +21,8 @@ export function formatText(format: string, args: Args, get: (of: Value, name: st
     }
     const first = m[1] === "" ? String(automatic++) : m[1];
     let value = /^\d+$/.test(first) ? args.list[Number(first)] : args.named.get(first);
-    if (value === undefined) throw failure(/^\d+$/.test(first) ? `Replacement index ${first} out of range for positional args tuple` : `'${first}'`);
+    if (value === undefined)
+      throw failure(/^\d+$/.test(first) ? `Replacement index ${first} out of range for positional args tuple` : `'${first}'`);
     for (const [part] of m[2].matchAll(/\.[^.[\]]+|\[[^\]]+\]/g)) {
       const key = part.startsWith("[") ? part.slice(1, -1) : part.slice(1);
       value = part.startsWith(".") ? get(value, key) : item(value, /^\d+$/.test(key) ? BigInt(key) : key);
@@ -34,7 +35,7 @@ export function formatText(format: string, args: Args, get: (of: Value, name: st
 function expand(format: string, field: (name: string) => Value, depth: number): string {
   if (depth < 0) throw failure("Max string recursion exceeded");
   let out = "";
-  for (let i = 0; i < format.length; ) {
+  for (let i = 0; i < format.length;) {
     const c = format[i];
     if ((c === "{" || c === "}") && format[i + 1] === c) {
       out += c;
@@ -45,7 +46,8 @@ function expand(format: string, field: (name: string) => Value, depth: number): 
       const m = /^([^!:]*)(?:!([\s\S]))?(?::([\s\S]*))?$/.exec(format.slice(i + 1, end));
       if (!m) throw failure("expected ':' after conversion specifier");
       const value = field(m[1]);
-      if (m[2] !== undefined && !"rs".includes(m[2])) throw m[2] === "a" ? unsupported("!a in a format") : failure(`Unknown conversion specifier '${m[2]}'`);
+      if (m[2] !== undefined && !"rs".includes(m[2]))
+        throw m[2] === "a" ? unsupported("!a in a format") : failure(`Unknown conversion specifier '${m[2]}'`);
       const said = m[2] === "r" ? repr(value) : m[2] === "s" ? str(value) : value;
       out += formatValue(said, expand(m[3] ?? "", field, depth - 1));
       i = end + 1;
@@ -84,12 +86,24 @@ export function formatValue(v: Value, specification: string): string {
     return pad("", text, fill ?? (zero ? "0" : " "), align ?? "<", Number(width ?? 0));
   }
   if (!isNumber(v)) throw failure(`unsupported format string passed to ${typeName(v)}.__format__`);
-  const [minus, body] = digitsOf(v, type, precision === undefined ? undefined : Number(precision), alternate !== undefined, grouping);
+  const [minus, body] = digitsOf(
+    v,
+    type,
+    precision === undefined ? undefined : Number(precision),
+    alternate !== undefined,
+    grouping,
+  );
   const lead = minus ? "-" : sign === "-" ? "" : sign;
   return pad(lead, body, fill ?? (zero ? "0" : " "), align ?? (zero ? "=" : ">"), Number(width ?? 0));
 }
 
-function digitsOf(v: bigint | number | boolean, type: string | undefined, precision: number | undefined, alternate: boolean, grouping: string | undefined): [minus: boolean, digits: string] {
+function digitsOf(
+  v: bigint | number | boolean,
+  type: string | undefined,
+  precision: number | undefined,
+  alternate: boolean,
+  grouping: string | undefined,
+): [minus: boolean, digits: string] {
   const plain = plainNumber(v);
   if (typeof plain === "bigint" && (type === undefined || "dxXobc".includes(type))) {
     if (precision !== undefined) throw failure("Precision not allowed in integer format specifier");
@@ -98,21 +112,32 @@ function digitsOf(v: bigint | number | boolean, type: string | undefined, precis
     const prefix = alternate && type !== undefined && type !== "d" ? `0${type}` : "";
     return [plain < 0n, prefix + (type === "X" ? digits.toUpperCase() : grouped(digits, grouping))];
   }
-  if (type !== undefined && !"eEfFgG%".includes(type)) throw failure(`Unknown format code '${type}' for object of type '${typeName(v)}'`);
+  if (type !== undefined && !"eEfFgG%".includes(type))
+    throw failure(`Unknown format code '${type}' for object of type '${typeName(v)}'`);
   const x = Number(plain) * (type === "%" ? 100 : 1);
   const absolute = Math.abs(x);
   let digits: string;
-  if (type === undefined) digits = precision === undefined ? floatText(absolute) : withPoint(floatDigits(absolute, "g", precision), precision);
+  if (type === undefined)
+    digits = precision === undefined ? floatText(absolute) : withPoint(floatDigits(absolute, "g", precision), precision);
   else digits = floatDigits(absolute, type === "%" ? "f" : type, precision ?? 6, alternate);
   if (type === "E" || type === "G" || type === "F") digits = digits.toUpperCase();
-  const [whole, rest = ""] = digits.split(/(?=[.e])/s, 2).length > 1 ? [digits.split(/[.e]/)[0], digits.slice(digits.split(/[.e]/)[0].length)] : [digits];
+  const [whole, rest = ""] =
+    digits.split(/(?=[.e])/s, 2).length > 1 ? [digits.split(/[.e]/)[0], digits.slice(digits.split(/[.e]/)[0].length)] : [digits];
   return [x < 0 || Object.is(x, -0), grouped(whole, grouping) + rest + (type === "%" ? "%" : "")];
 }
 
 /** Without a type, a float keeps its point. */
-const withPoint = (digits: string, precision: number): string => (/[.en]/.test(digits) ? digits : digits.length >= precision ? `${Number(digits).toExponential().replace(/e([-+])(\d)$/, "e$10$2")}` : `${digits}.0`);
+const withPoint = (digits: string, precision: number): string =>
+  /[.en]/.test(digits)
+    ? digits
+    : digits.length >= precision
+      ? `${Number(digits)
+          .toExponential()
+          .replace(/e([-+])(\d)$/, "e$10$2")}`
+      : `${digits}.0`;
 
-const grouped = (digits: string, mark: string | undefined): string => (mark === undefined ? digits : digits.replace(/\B(?=(\d{3})+$)/g, mark));
+const grouped = (digits: string, mark: string | undefined): string =>
+  mark === undefined ? digits : digits.replace(/\B(?=(\d{3})+$)/g, mark);
 
 function pad(lead: string, body: string, fill: string, align: string, width: number): string {
   const missing = width - Array.from(lead + body).length;

@@ -2,11 +2,25 @@
 import { unsupported } from "./errors.ts";
 
 const DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-const MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+const MONTHS = [
+  "January",
+  "February",
+  "March",
+  "April",
+  "May",
+  "June",
+  "July",
+  "August",
+  "September",
+  "October",
+  "November",
+  "December",
+];
 
 export function strftime(t: Date, format: string): string {
   const two = (n: number, fill = "0"): string => String(n).padStart(2, fill);
-  const day = Math.round((Date.UTC(t.getFullYear(), t.getMonth(), t.getDate()) - Date.UTC(t.getFullYear(), 0, 1)) / 86_400_000) + 1;
+  const day =
+    Math.round((Date.UTC(t.getFullYear(), t.getMonth(), t.getDate()) - Date.UTC(t.getFullYear(), 0, 1)) / 86_400_000) + 1;
   const twelve = t.getHours() % 12 || 12;
   const fields: Record<string, () => string> = {
     Y: () => String(t.getFullYear()),
@@ -47,6 +61,10 @@ export function strftime(t: Date, format: string): string {
   };
   return format.replace(/%(-?)([a-zA-Z%])/g, (all, bare: string, letter: string) => {
     if (!Object.hasOwn(fields, letter)) throw unsupported(`${all} in strftime_now`);
-    return bare ? fields[letter]().replace(/^[0 ](?=\d)/, "").replace(/^0(?=\d)/, "") : fields[letter]();
+    return bare
+      ? fields[letter]()
+          .replace(/^[0 ](?=\d)/, "")
+          .replace(/^0(?=\d)/, "")
+      : fields[letter]();
   });
 }

@@ -7,7 +7,8 @@ import { isPrintable } from "./text.ts";
 import { Tuple, characters, iterate, typeName, tuple, type Args, type Value } from "./values.ts";
 
 /** What Python takes for white space. */
-export const SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000";
+export const SPACES =
+  "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000";
 
 export function stripped(s: string, chars: string | null, left = true, right = true): string {
   const set = new Set(chars === null ? SPACES : characters(chars));
@@ -38,7 +39,9 @@ function separated(s: string, sep: string, most: number, fromRight: boolean): st
   const parts = s.split(sep);
   spend(parts.length);
   if (parts.length - 1 <= most) return parts;
-  return fromRight ? [parts.slice(0, parts.length - most).join(sep), ...parts.slice(parts.length - most)] : [...parts.slice(0, most), parts.slice(most).join(sep)];
+  return fromRight
+    ? [parts.slice(0, parts.length - most).join(sep), ...parts.slice(parts.length - most)]
+    : [...parts.slice(0, most), parts.slice(most).join(sep)];
 }
 
 function split(s: string, args: Args, fromRight: boolean): Value[] {
@@ -52,7 +55,10 @@ function split(s: string, args: Args, fromRight: boolean): Value[] {
 }
 
 export function lines(s: string, keepEnds = false): string[] {
-  const out = s.match(/[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]*(?:\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])|[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+$/g) ?? [];
+  const out =
+    s.match(
+      /[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]*(?:\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])|[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+$/g,
+    ) ?? [];
   spend(out.length);
   return keepEnds ? out : out.map((l) => l.replace(/(?:\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])$/, ""));
 }
@@ -145,15 +151,22 @@ export function joinedBy(sep: string, items: readonly Value[]): string {
 export const isLower = (s: string): boolean => /\p{Lowercase}/u.test(s) && !/\p{Lu}|\p{Lt}/u.test(s);
 export const isUpper = (s: string): boolean => /\p{Uppercase}/u.test(s) && !/\p{Ll}|\p{Lt}/u.test(s);
 
-const is = (pattern: RegExp) => (s: string): boolean => pattern.test(s);
-const none = (name: string, f: (s: string) => Value) => (s: string, args: Args): Value => {
-  take(name, args, []);
-  return f(s);
-};
-const strip = (name: string, left: boolean, right: boolean) => (s: string, args: Args): Value => {
-  const [chars = null] = take(name, args, ["chars"]);
-  return stripped(s, chars === null ? null : textOr(chars, "", "chars"), left, right);
-};
+const is =
+  (pattern: RegExp) =>
+  (s: string): boolean =>
+    pattern.test(s);
+const none =
+  (name: string, f: (s: string) => Value) =>
+  (s: string, args: Args): Value => {
+    take(name, args, []);
+    return f(s);
+  };
+const strip =
+  (name: string, left: boolean, right: boolean) =>
+  (s: string, args: Args): Value => {
+    const [chars = null] = take(name, args, ["chars"]);
+    return stripped(s, chars === null ? null : textOr(chars, "", "chars"), left, right);
+  };
 
 const plain: Record<string, (s: string) => Value> = {
   upper: (s) => s.toUpperCase(),
@@ -161,7 +174,10 @@ const plain: Record<string, (s: string) => Value> = {
   casefold: (s) => s.toLowerCase().replaceAll("ß", "ss"),
   capitalize: capital,
   title: titled,
-  swapcase: (s) => characters(s).map((c) => (c === c.toLowerCase() ? c.toUpperCase() : c.toLowerCase())).join(""),
+  swapcase: (s) =>
+    characters(s)
+      .map((c) => (c === c.toLowerCase() ? c.toUpperCase() : c.toLowerCase()))
+      .join(""),
   isalpha: is(/^\p{L}+$/u),
   isalnum: is(/^[\p{L}\p{N}]+$/u),
   isascii: (s) => !/[^\0-\x7f]/.test(s),

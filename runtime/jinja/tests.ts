@@ -43,7 +43,16 @@ const table: Readonly<Record<string, [needs: number, test: Test]>> = {
   number: [0, (v) => isNumber(v)],
   string: [0, (v) => typeof v === "string"],
   mapping: [0, (v) => v instanceof Map],
-  sequence: [0, (v) => typeof v === "string" || Array.isArray(v) || v instanceof Tuple || v instanceof Map || v instanceof Range || v instanceof Undefined],
+  sequence: [
+    0,
+    (v) =>
+      typeof v === "string" ||
+      Array.isArray(v) ||
+      v instanceof Tuple ||
+      v instanceof Map ||
+      v instanceof Range ||
+      v instanceof Undefined,
+  ],
   iterable: [0, (v) => isIterable(v) || v instanceof View],
   lower: [0, (v) => isLower(str(v))],
   upper: [0, (v) => isUpper(str(v))],
@@ -64,6 +73,9 @@ export function test(name: string, v: Value, args: readonly Value[], isFilter: (
   if (name === "test") return isTest(str(v));
   if (!Object.hasOwn(table, name)) throw failure(`No test named '${name}'.`);
   const [needs, run] = table[name];
-  if (args.length !== needs) throw failure(`test_${name}() takes ${needs + 1} positional argument${needs ? "s" : ""} but ${args.length + 1} ${args.length ? "were" : "was"} given`);
+  if (args.length !== needs)
+    throw failure(
+      `test_${name}() takes ${needs + 1} positional argument${needs ? "s" : ""} but ${args.length + 1} ${args.length ? "were" : "was"} given`,
+    );
   return run(v, ...args);
 }

@@ -10,7 +10,8 @@ export function floatText(x: number): string {
   if (x === 0) return Object.is(x, -0) ? "-0.0" : "0.0";
   const [mantissa, power] = x.toExponential().split("e");
   const exponent = Number(power);
-  if (exponent < -4 || exponent >= 16) return `${mantissa}e${exponent < 0 ? "-" : "+"}${String(Math.abs(exponent)).padStart(2, "0")}`;
+  if (exponent < -4 || exponent >= 16)
+    return `${mantissa}e${exponent < 0 ? "-" : "+"}${String(Math.abs(exponent)).padStart(2, "0")}`;
   const sign = mantissa.startsWith("-") ? "-" : "";
   const digits = mantissa.replace(/[-.]/g, "");
   if (exponent < 0) return `${sign}0.${"0".repeat(-exponent - 1)}${digits}`;
@@ -29,7 +30,13 @@ function quoted(s: string): string {
     if (c === quote) out += `\\${c}`;
     else if (ESCAPES[c]) out += ESCAPES[c];
     else if (isPrintable(c)) out += c;
-    else out += code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : code < 0x10000 ? `\\u${code.toString(16).padStart(4, "0")}` : `\\U${code.toString(16).padStart(8, "0")}`;
+    else
+      out +=
+        code < 0x100
+          ? `\\x${code.toString(16).padStart(2, "0")}`
+          : code < 0x10000
+            ? `\\u${code.toString(16).padStart(4, "0")}`
+            : `\\U${code.toString(16).padStart(8, "0")}`;
   }
   return quote + out + quote;
 }
@@ -63,7 +70,8 @@ export function str(v: Value): string {
   if (v instanceof View) return `${v.kind}([${joined(v.list())}])`;
   if (v instanceof Range) return `range(${v.start}, ${v.stop}${v.step === 1n ? "" : `, ${v.step}`})`;
   if (v instanceof Namespace) return `<Namespace ${str(v.values)}>`;
-  if (v instanceof Lazy || v instanceof Callable || v instanceof Thing) throw unsupported(`${v instanceof Lazy ? "a generator" : v.name} as text (Python prints an address of its memory)`);
+  if (v instanceof Lazy || v instanceof Callable || v instanceof Thing)
+    throw unsupported(`${v instanceof Lazy ? "a generator" : v.name} as text (Python prints an address of its memory)`);
   return v satisfies never;
 }
 

@@ -111,7 +111,21 @@ export class Thing {
 /** A pair that groupby gives. */
 export class Group extends Tuple {}
 
-export type Value = null | boolean | bigint | number | string | Value[] | Dict | Undefined | Namespace | Callable | Lazy | View | Range | Thing;
+export type Value =
+  | null
+  | boolean
+  | bigint
+  | number
+  | string
+  | Value[]
+  | Dict
+  | Undefined
+  | Namespace
+  | Callable
+  | Lazy
+  | View
+  | Range
+  | Thing;
 
 /** A value of JSON, or a list or object of such. Whole numbers are ints. */
 export function fromJs(v: unknown): Value {
@@ -119,7 +133,12 @@ export function fromJs(v: unknown): Value {
   if (typeof v === "string" || typeof v === "boolean" || typeof v === "bigint") return v;
   if (typeof v === "number") return Number.isSafeInteger(v) && !Object.is(v, -0) ? BigInt(v) : v;
   if (Array.isArray(v)) return v.map(fromJs);
-  if (typeof v === "object") return new Map(Object.entries(v).filter(([, x]) => x !== undefined).map(([k, x]) => [k, fromJs(x)]));
+  if (typeof v === "object")
+    return new Map(
+      Object.entries(v)
+        .filter(([, x]) => x !== undefined)
+        .map(([k, x]) => [k, fromJs(x)]),
+    );
   throw unsupported(`a value of type ${typeof v}`);
 }
 
@@ -136,7 +155,9 @@ export function typeName(v: Value): string {
   if (v instanceof Range) return "range";
   if (v instanceof Callable) return "function";
   if (v instanceof Thing) return v.name;
-  return { string: "str", boolean: "bool", bigint: "int", number: "float" }[typeof v as "string" | "boolean" | "bigint" | "number"];
+  return { string: "str", boolean: "bool", bigint: "int", number: "float" }[
+    typeof v as "string" | "boolean" | "bigint" | "number"
+  ];
 }
 
 export function truthy(v: Value): boolean {
@@ -186,7 +207,8 @@ export function keyOf(k: Value): Value {
   return k;
 }
 
-export const isNumber = (v: Value): v is bigint | number | boolean => typeof v === "bigint" || typeof v === "number" || typeof v === "boolean";
+export const isNumber = (v: Value): v is bigint | number | boolean =>
+  typeof v === "bigint" || typeof v === "number" || typeof v === "boolean";
 
 /** A bool is an int to arithmetic. */
 export const plainNumber = (v: bigint | number | boolean): bigint | number => (typeof v === "boolean" ? (v ? 1n : 0n) : v);
@@ -198,9 +220,12 @@ export function equal(a: Value, b: Value): boolean {
   if (isNumber(a) && isNumber(b)) return plainNumber(a) == plainNumber(b);
   if (a instanceof Undefined) return b instanceof Undefined;
   if (Array.isArray(a) && Array.isArray(b))
-    return a instanceof Tuple === b instanceof Tuple && a.length === b.length && a.every((x, i) => equal(x as Value, b[i] as Value));
+    return (
+      a instanceof Tuple === b instanceof Tuple && a.length === b.length && a.every((x, i) => equal(x as Value, b[i] as Value))
+    );
   if (a instanceof Map && b instanceof Map) return a.size === b.size && [...a].every(([k, v]) => b.has(k) && equal(v, b.get(k)!));
-  if (a instanceof Range && b instanceof Range) return a.length === b.length && (a.length === 0 || (a.start === b.start && (a.length === 1 || a.step === b.step)));
+  if (a instanceof Range && b instanceof Range)
+    return a.length === b.length && (a.length === 0 || (a.start === b.start && (a.length === 1 || a.step === b.step)));
   return a === b;
 }
 
@@ -215,7 +240,8 @@ export function compare(a: Value, b: Value, sign = "<"): number {
   }
   if (typeof a === "string" && typeof b === "string") return compareText(a, b);
   if (Array.isArray(a) && Array.isArray(b) && a instanceof Tuple === b instanceof Tuple) {
-    for (let i = 0; i < Math.min(a.length, b.length); i++) if (!equal(a[i] as Value, b[i] as Value)) return compare(a[i] as Value, b[i] as Value, sign);
+    for (let i = 0; i < Math.min(a.length, b.length); i++)
+      if (!equal(a[i] as Value, b[i] as Value)) return compare(a[i] as Value, b[i] as Value, sign);
     return a.length - b.length;
   }
   throw failure(`'${sign}' not supported between instances of '${typeName(a)}' and '${typeName(b)}'`);

@@ -128,7 +128,8 @@ async function patternIn(folder: string, { config }: Settings): Promise<{ patter
 
 /** auto_map names the class of the tokenizer, as {"AutoTokenizer": ["tokenization_kimi.TikTokenTokenizer", null]}. */
 function isKimi(autoMap: unknown): boolean {
-  const named = typeof autoMap === "object" && autoMap !== null ? (autoMap as { AutoTokenizer?: unknown }).AutoTokenizer : undefined;
+  const named =
+    typeof autoMap === "object" && autoMap !== null ? (autoMap as { AutoTokenizer?: unknown }).AutoTokenizer : undefined;
   return [named].flat().some((name) => typeof name === "string" && name.endsWith(".TikTokenTokenizer"));
 }
 

@@ -27,10 +27,26 @@ if (chosen.length === 0) {
 const digits = (x: number | undefined, n: number): string => (x === undefined ? "" : x.toFixed(n));
 
 function table(rows: readonly Row[]): string {
-  const cells = rows.map((r) => [r.name, `${digits(r.value, r.value < 100 ? 2 : 0)} ${r.unit}`, r.over ? `${r.over}, ${digits(r.ceiling, 1)}` : "", digits(r.ratio, 2), digits(r.best, 2), r.most === undefined ? digits(r.wanted, 2) : `< ${r.most}`]);
+  const cells = rows.map((r) => [
+    r.name,
+    `${digits(r.value, r.value < 100 ? 2 : 0)} ${r.unit}`,
+    r.over ? `${r.over}, ${digits(r.ceiling, 1)}` : "",
+    digits(r.ratio, 2),
+    digits(r.best, 2),
+    r.most === undefined ? digits(r.wanted, 2) : `< ${r.most}`,
+  ]);
   const all = [["what", "median", "of", "ratio", "best", "wanted"], ...cells];
   const widths = all[0].map((_, i) => Math.max(...all.map((line) => line[i].length)));
-  return all.map((line) => line.map((c, i) => (i === 1 || i > 2 ? c.padStart(widths[i]) : c.padEnd(widths[i]))).join("  ").trimEnd()).join("\n") + "\n";
+  return (
+    all
+      .map((line) =>
+        line
+          .map((c, i) => (i === 1 || i > 2 ? c.padStart(widths[i]) : c.padEnd(widths[i])))
+          .join("  ")
+          .trimEnd(),
+      )
+      .join("\n") + "\n"
+  );
 }
 
 const results: Record<string, { load: number; rows: Row[] }> = {};
@@ -47,7 +63,10 @@ if (file !== undefined) {
   const round = (_: string, v: unknown): unknown => (typeof v === "number" ? Number(v.toPrecision(4)) : v);
   let commit = "unknown";
   try {
-    commit = execFileSync("git", ["rev-parse", "--short=12", "HEAD"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+    commit = execFileSync("git", ["rev-parse", "--short=12", "HEAD"], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }).trim();
   } catch {
     // Not a checkout: the package.
   }

@@ -38,14 +38,31 @@ export interface Row {
   most?: number;
 }
 
-const over = (name: string, unit: string, ours: readonly number[], list: readonly number[], what: string, wanted?: number): Row => ({
-  name, value: median(ours), unit, over: what, ceiling: median(list), ratio: ratio(ours, list), best: Math.max(...ours) / Math.max(...list), ...(wanted === undefined ? {} : { wanted }),
+const over = (
+  name: string,
+  unit: string,
+  ours: readonly number[],
+  list: readonly number[],
+  what: string,
+  wanted?: number,
+): Row => ({
+  name,
+  value: median(ours),
+  unit,
+  over: what,
+  ceiling: median(list),
+  ratio: ratio(ours, list),
+  best: Math.max(...ours) / Math.max(...list),
+  ...(wanted === undefined ? {} : { wanted }),
 });
 
 export const THREADS = 2;
 
 /** The repository: from dist/test/bench, or from test/bench. */
-const root = path.resolve(fileURLToPath(new URL(".", import.meta.url)).replace(/dist[\\/]test[\\/]bench[\\/]$/, "test/bench/"), "../..");
+const root = path.resolve(
+  fileURLToPath(new URL(".", import.meta.url)).replace(/dist[\\/]test[\\/]bench[\\/]$/, "test/bench/"),
+  "../..",
+);
 const printed = path.join(root, "examples/printed-model");
 const tiny = path.join(root, "examples/tiny-r1");
 
@@ -54,12 +71,22 @@ const artifactOf = (src: string): string => cacheArtifact(compile(src, defaults)
 /** The printed model with the loops that measure ceilings among its kernels. */
 async function openPrinted(weights: string): Promise<Model> {
   const { manifest, files } = await readArtifact(artifactOf(printed), (p) => p.endsWith(".wasm"));
-  const own = Object.entries(manifest.kernels).map(([name, k]): CpuKernel => ({ name, binary: files.get(k.binary!)!, entry: k.entry, scratchBytes: k.scratchBytes ?? 0 }));
-  return LoadedModel.open(manifest, await CpuDevice.open(manifest, [...own, readLoop(), addLoop()], { threads: THREADS }), { weights });
+  const own = Object.entries(manifest.kernels).map(([name, k]): CpuKernel => ({
+    name,
+    binary: files.get(k.binary!)!,
+    entry: k.entry,
+    scratchBytes: k.scratchBytes ?? 0,
+  }));
+  return LoadedModel.open(manifest, await CpuDevice.open(manifest, [...own, readLoop(), addLoop()], { threads: THREADS }), {
+    weights,
+  });
 }
 
 const launch = (model: Model, kernel: string, cells: number, values: readonly number[]): Promise<void> =>
-  model.device.execute({ words: Int32Array.from([LAUNCH, model.device.kernels.get(kernel)!, 0, -1, 0, cells, values.length, ...values]), sites: [kernel] });
+  model.device.execute({
+    words: Int32Array.from([LAUNCH, model.device.kernels.get(kernel)!, 0, -1, 0, cells, values.length, ...values]),
+    sites: [kernel],
+  });
 
 /** Where the resident weights lie, and the bytes of them that a decode step reads: all but the embedding, of which it reads a row. */
 function weightsOf(model: Model): { from: number; bytes: number; read: number } {
@@ -88,7 +115,10 @@ export async function decode(rounds: number): Promise<Row[]> {
     const c = await cReadLoop();
     const rows: Row[] = [];
     // What node-llama-cpp 3.22.1 takes for a token of the same model on such a processor, two threads: README of this folder.
-    for (const [context, theirs] of [[64, 66.4], [1024, 86.2]] as const) {
+    for (const [context, theirs] of [
+      [64, 66.4],
+      [1024, 86.2],
+    ] as const) {
       const session = model.session({ maxTokens: context + 256 });
       await session.prefill([Array.from({ length: context }, (_, i) => (i * 37 + 11) % model.manifest.model.vocab)]);
       const steps: number[] = [];
@@ -106,7 +136,10 @@ export async function decode(rounds: number): Promise<Row[]> {
       const short = context === 64;
       rows.push(over(name, "GB/s", rates.ours, rates.simd, "WebAssembly SIMD read", short ? 0.85 : undefined));
       if (c) rows.push(over(name, "GB/s", rates.ours, rates.c, "C read", short ? 0.75 : undefined));
-      rows.push({ name: `${name}, a token`, value: median(steps), unit: "ms", most: theirs }, { name: `${name}, the best token`, value: Math.min(...steps), unit: "ms" });
+      rows.push(
+        { name: `${name}, a token`, value: median(steps), unit: "ms", most: theirs },
+        { name: `${name}, the best token`, value: Math.min(...steps), unit: "ms" },
+      );
     }
     return rows;
   } finally {
@@ -174,7 +207,13 @@ function layerProducts(model: Model): LayerProduct[] {
       const weight = s.args.find((a) => "weight" in a)!;
       const k = weights[weight.weight].shape.at(-1)!;
       const n = weights[weight.weight].shape.reduce((a, b) => a * b, 1) / k;
-      found.set(s.kernel, { kernel: s.kernel, n, k, w: model.weights.address(weight.weight, "data", 0), cells: (m) => evaluate(kernels[s.kernel].cells!, { m }) });
+      found.set(s.kernel, {
+        kernel: s.kernel,
+        n,
+        k,
+        w: model.weights.address(weight.weight, "data", 0),
+        cells: (m) => evaluate(kernels[s.kernel].cells!, { m }),
+      });
     }
   };
   visit(functions["prefill/dense_layer"].steps);
@@ -233,7 +272,11 @@ export async function compiling(rounds: number): Promise<Row[]> {
     const runs: { s: number; bytes: number }[] = [];
     for (let i = 0; i < rounds; i++) {
       let bytes = 0;
-      const ms = await time(async () => (bytes = (await peakOf(root, ["compile", path.join(root, "examples/deepseek-r1"), "-o", path.join(work, String(i))])).bytes));
+      const ms = await time(
+        async () =>
+          (bytes = (await peakOf(root, ["compile", path.join(root, "examples/deepseek-r1"), "-o", path.join(work, String(i))]))
+            .bytes),
+      );
       runs.push({ s: ms / 1000, bytes });
     }
     return [
@@ -264,7 +307,10 @@ export async function small(rounds: number): Promise<Row[]> {
       };
     });
     const us = await turns(rounds, { one: works[0], all: works[1] });
-    rows.push({ name: "tiny-r1, a token, 1 thread", value: median(us.one), unit: "us" }, { name: `tiny-r1, a token, ${THREADS} threads`, value: median(us.all), unit: "us" });
+    rows.push(
+      { name: "tiny-r1, a token, 1 thread", value: median(us.one), unit: "us" },
+      { name: `tiny-r1, a token, ${THREADS} threads`, value: median(us.all), unit: "us" },
+    );
   } finally {
     for (const m of models) await m.close();
   }

@@ -23,7 +23,11 @@ const named = (name: string, w: Writer): CpuKernel => ({
   scratchBytes: 4096,
 });
 
-const opened = (...values: string[]): Writer => new Writer("run", ["begin", "end", "scratch", ...values].map((n) => [n, "i32"] as const));
+const opened = (...values: string[]): Writer =>
+  new Writer(
+    "run",
+    ["begin", "end", "scratch", ...values].map((n) => [n, "i32"] as const),
+  );
 
 /** run(.., base): reads every byte of its cells, 128 at a time, into eight sums. */
 export function readLoop(): CpuKernel {
@@ -103,7 +107,11 @@ export async function cReadLoop(): Promise<((bytes: Uint8Array, threads: number)
       return undefined;
     }
     const { default: koffi } = await import("koffi");
-    const read = koffi.load(library).func("double read_ms(const void *p, int64_t bytes, int threads)") as (p: Uint8Array, n: number, t: number) => number;
+    const read = koffi.load(library).func("double read_ms(const void *p, int64_t bytes, int threads)") as (
+      p: Uint8Array,
+      n: number,
+      t: number,
+    ) => number;
     return (bytes, threads) => Math.abs(read(bytes, bytes.length, threads));
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -15,7 +15,10 @@ export function median(list: readonly number[]): number {
 }
 
 /** Rates of several works, a list per work; each gives its own rate, and all of a round run one after the other. */
-export async function turns<K extends string>(rounds: number, works: Record<K, () => Promise<number>>): Promise<Record<K, number[]>> {
+export async function turns<K extends string>(
+  rounds: number,
+  works: Record<K, () => Promise<number>>,
+): Promise<Record<K, number[]>> {
   const names = Object.keys(works) as K[];
   const out = Object.fromEntries(names.map((n) => [n, [] as number[]])) as Record<K, number[]>;
   for (const n of names) await works[n]();

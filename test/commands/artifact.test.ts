@@ -20,7 +20,8 @@ const texts = [manifestText(all), manifestText(none)];
 /** What a reader finds, or the reason it finds nothing. */
 async function found(folder: string): Promise<string> {
   const { manifest, files } = await readArtifact(folder, () => true);
-  for (const [name, digest] of Object.entries(manifest.files)) expect(createHash("sha256").update(files.get(name)!).digest("hex")).toBe(digest);
+  for (const [name, digest] of Object.entries(manifest.files))
+    expect(createHash("sha256").update(files.get(name)!).digest("hex")).toBe(digest);
   return manifestText({ manifest });
 }
 
@@ -83,7 +84,9 @@ test("killing dsc compile at any moment does too", async () => {
   const before = readFileSync(path.join(folder, "manifest.json"), "utf8");
   const delays = fc.sample(fc.integer({ min: 0, max: 700 }), { seed: 5, numRuns: 10 });
   for (const [i, ms] of delays.entries()) {
-    const child = spawn(process.execPath, [cli, "compile", small, "-o", folder, ...(i % 2 ? [] : ["--passes", "none"])], { stdio: "ignore" });
+    const child = spawn(process.execPath, [cli, "compile", small, "-o", folder, ...(i % 2 ? [] : ["--passes", "none"])], {
+      stdio: "ignore",
+    });
     await sleep(ms);
     if (child.exitCode === null) await kill(child);
     expect(texts).toContain(await found(folder));
@@ -107,7 +110,10 @@ test("two that write into one folder never mix, and a reader beside them sees wh
 describe("what lies in the folder already", () => {
   test("two commands at once, into a folder that is not there", async () => {
     const folder = at("race/new");
-    const answers = await Promise.all([dsc("compile", small, "-o", folder), dsc("compile", small, "-o", folder, "--passes", "none")]);
+    const answers = await Promise.all([
+      dsc("compile", small, "-o", folder),
+      dsc("compile", small, "-o", folder, "--passes", "none"),
+    ]);
     expect(answers.map((a) => a.code)).toEqual([0, 0]);
     expect(texts).toContain(await found(folder));
     expect(leftovers(folder)).toEqual([]);

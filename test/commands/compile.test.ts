@@ -20,7 +20,9 @@ test("R1 compiles to the same bytes twice, and says what each pass did", async (
 
   for (const pass of ["absorb-mla", "fp8-block-gemm", "moe-dispatch"]) expect(first.stdout).toMatch(new RegExp(`^${pass}$`, "m"));
   expect(first.stdout).toMatch(/absorb W_uk into the query +- +2 +2 +1/);
-  expect(first.stdout).toMatch(/declined: [^\n]+\n +in prefill\/\{dense_layer, moe_layer\}: absorbing would cost [\d.]+ GFLOP more/);
+  expect(first.stdout).toMatch(
+    /declined: [^\n]+\n +in prefill\/\{dense_layer, moe_layer\}: absorbing would cost [\d.]+ GFLOP more/,
+  );
   expect(first.stdout).toContain("DeepseekV3ForCausalLM for cpu: 61 layers, 13 functions, ");
   expect(first.stdout).toContain("688.57 GB of weights");
   // Wall time is for people: it would make two answers differ.
@@ -31,7 +33,15 @@ test("R1 compiles to the same bytes twice, and says what each pass did", async (
 test("the number of kernels depends on neither layers nor experts", async () => {
   const [full, few] = await Promise.all([
     json<{ kernels: string[]; layers: number }>("compile", r1, "-o", at("full")),
-    json<{ kernels: string[]; layers: number }>("compile", r1, "-o", at("few"), "--set", "num_hidden_layers=20", "n_routed_experts=64"),
+    json<{ kernels: string[]; layers: number }>(
+      "compile",
+      r1,
+      "-o",
+      at("few"),
+      "--set",
+      "num_hidden_layers=20",
+      "n_routed_experts=64",
+    ),
   ]);
   expect([full.layers, few.layers]).toEqual([61, 20]);
   expect(few.kernels.length).toBe(full.kernels.length);
@@ -42,7 +52,8 @@ test("--json is one object with every site of the ledger, which is also in the a
   expect(answer.out).toBe(at("json"));
   expect(answer.kernels).toEqual(Object.keys(manifestOf(at("json")).kernels));
   expect(JSON.parse(readFileSync(path.join(at("json"), "ledger.json"), "utf8"))).toEqual(answer.ledger);
-  for (const e of answer.ledger) expect(e.outcome === "fired" ? e.count > 0 : (e.reason ?? "").length > 0, JSON.stringify(e)).toBe(true);
+  for (const e of answer.ledger)
+    expect(e.outcome === "fired" ? e.count > 0 : (e.reason ?? "").length > 0, JSON.stringify(e)).toBe(true);
 });
 
 test("manifest.json is written last, and old files go", async () => {

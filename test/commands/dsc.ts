@@ -25,12 +25,21 @@ export interface Answer {
 export const dsc = (...words: string[]): Promise<Answer> => dscIn({}, ...words);
 
 /** The same in another folder, or with other variables. */
-export function dscIn({ cwd = root, env = {} }: { cwd?: string; env?: Record<string, string> }, ...words: string[]): Promise<Answer> {
+export function dscIn(
+  { cwd = root, env = {} }: { cwd?: string; env?: Record<string, string> },
+  ...words: string[]
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    execFile(process.execPath, [cli, ...words], { cwd, maxBuffer: 1 << 26, env: { ...process.env, DSC_CACHE: at("cache"), NO_COLOR: "1", ...env } }, (e, stdout, stderr) => {
-      if (/\n\s+at .+:\d+:\d+\)?/.test(stderr + stdout)) return reject(new Error(`a stack trace from dsc ${words.join(" ")}:\n${stderr}`));
-      resolve({ code: e ? Number(e.code ?? 99) : 0, stdout, stderr });
-    });
+    execFile(
+      process.execPath,
+      [cli, ...words],
+      { cwd, maxBuffer: 1 << 26, env: { ...process.env, DSC_CACHE: at("cache"), NO_COLOR: "1", ...env } },
+      (e, stdout, stderr) => {
+        if (/\n\s+at .+:\d+:\d+\)?/.test(stderr + stdout))
+          return reject(new Error(`a stack trace from dsc ${words.join(" ")}:\n${stderr}`));
+        resolve({ code: e ? Number(e.code ?? 99) : 0, stdout, stderr });
+      },
+    );
   });
 }
 
@@ -56,5 +65,11 @@ export async function refusal(...words: string[]): Promise<string> {
 /** Every file below a folder, by relative path. */
 export function filesOf(folder: string): Map<string, Buffer> {
   const names = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((e) => e.isFile());
-  return new Map(names.map((e) => [path.relative(folder, path.join(e.parentPath, e.name)), readFileSync(path.join(e.parentPath, e.name))] as const).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+  return new Map(
+    names
+      .map(
+        (e) => [path.relative(folder, path.join(e.parentPath, e.name)), readFileSync(path.join(e.parentPath, e.name))] as const,
+      )
+      .toSorted(([a], [b]) => (a < b ? -1 : 1)),
+  );
 }

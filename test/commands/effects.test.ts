@@ -19,11 +19,17 @@ describe.concurrent("refused", () => {
     [`inspect ${out} --context=2048`, /--context is of --cost/],
     [`inspect ${out} --ir --device h200`, /--device is of --cost/],
     [`inspect ${out} --origin --cost`, /only one of --origin and --cost/],
-    [`verify ${bf16} --pass-option absorb-mla.attention=expanded`, /verify proves the passes with attention expanded and absorbed, both/],
+    [
+      `verify ${bf16} --pass-option absorb-mla.attention=expanded`,
+      /verify proves the passes with attention expanded and absorbed, both/,
+    ],
     [`verify ${bf16} --passes none`, /nothing to prove/],
     [`plan ${bf16} --device h200 --bandwidth 10`, /--bandwidth is for --device cpu/],
     [`why ${out} kernels --fired`, /--fired is of passes/],
-    [`summary ${bf16} --set attention_dropout=0.1`, /DSC1023[^]*--set attention_dropout changes nothing[^]*dropout is off in inference/],
+    [
+      `summary ${bf16} --set attention_dropout=0.1`,
+      /DSC1023[^]*--set attention_dropout changes nothing[^]*dropout is off in inference/,
+    ],
     [`summary ${bf16} --set text_config.hidden_size=64`, /DSC1023[^]*--set hidden_size=VALUE/],
   ])("dsc %s", async (line, wanted) => {
     expect(await refusal(...line.split(" "))).toMatch(wanted);

@@ -5,9 +5,19 @@ import { cut, surprise } from "../../runtime/score.ts";
 import { at, dsc, refusal, tiny } from "./dsc.ts";
 
 test("windows: runs of one row less than the window, each after <bos>; without <bos> the first id is context", () => {
-  expect(cut([5, 6, 7, 8, 9], 2, 0)).toEqual([[0, 5, 6], [0, 7, 8], [0, 9]]);
-  expect(cut([5, 6, 7, 8, 9], 2, null)).toEqual([[5, 6], [7, 8]]);
-  expect(surprise(Float32Array.of(9, 1, 2, 3, 9), 1, 3, 2)).toBeCloseTo(-Math.log(Math.exp(3) / (Math.exp(1) + Math.exp(2) + Math.exp(3))), 12);
+  expect(cut([5, 6, 7, 8, 9], 2, 0)).toEqual([
+    [0, 5, 6],
+    [0, 7, 8],
+    [0, 9],
+  ]);
+  expect(cut([5, 6, 7, 8, 9], 2, null)).toEqual([
+    [5, 6],
+    [7, 8],
+  ]);
+  expect(surprise(Float32Array.of(9, 1, 2, 3, 9), 1, 3, 2)).toBeCloseTo(
+    -Math.log(Math.exp(3) / (Math.exp(1) + Math.exp(2) + Math.exp(3))),
+    12,
+  );
   expect(surprise(Float32Array.of(1000, 0), 0, 2, 0)).toBe(0);
 });
 

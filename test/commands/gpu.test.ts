@@ -17,25 +17,36 @@ const work = mkdtempSync(path.join(tmpdir(), "dsc-gpu-"));
 afterAll(() => rmSync(work, { recursive: true }));
 
 /** A machine whose driver lacks something. */
-async function dsc(lacks: Record<string, number>, ...words: string[]): Promise<{ status: number | null; out: string; err: string }> {
+async function dsc(
+  lacks: Record<string, number>,
+  ...words: string[]
+): Promise<{ status: number | null; out: string; err: string }> {
   const folder = path.join(work, JSON.stringify(lacks).replaceAll(/\W/g, "_"));
   mkdirSync(folder, { recursive: true });
   await buildDriver(folder, "libcuda.so.1", lacks);
   const cli = path.resolve(import.meta.dirname, "../../dist/compiler/cli.js");
-  const r = spawnSync(process.execPath, [cli, ...words], { encoding: "utf8", env: { ...process.env, LD_LIBRARY_PATH: folder, DSC_CACHE: path.join(work, "cache"), DSC_PYTHON: "false" } });
+  const r = spawnSync(process.execPath, [cli, ...words], {
+    encoding: "utf8",
+    env: { ...process.env, LD_LIBRARY_PATH: folder, DSC_CACHE: path.join(work, "cache"), DSC_PYTHON: "false" },
+  });
   expect(r.stderr).not.toMatch(/\n\s+at /);
   return { status: r.status, out: r.stdout, err: r.stderr };
 }
 
-const run = (lacks: Record<string, number>): ReturnType<typeof dsc> => dsc(lacks, "run", fixtures[0], "--target", "cuda", "--ids", "1,2", "--max-new", "1");
+const run = (lacks: Record<string, number>): ReturnType<typeof dsc> =>
+  dsc(lacks, "run", fixtures[0], "--target", "cuda", "--ids", "1,2", "--max-new", "1");
 const partsOf = (out: string): Record<string, { state: string; found: string }> =>
-  Object.fromEntries((JSON.parse(out) as { checks: { part: string; state: string; found: string }[] }).checks.map((c) => [c.part, c]));
+  Object.fromEntries(
+    (JSON.parse(out) as { checks: { part: string; state: string; found: string }[] }).checks.map((c) => [c.part, c]),
+  );
 
 describe.skipIf(lacks("g++"))("a machine", () => {
   test("with an old driver is told which CUDA it needs", async () => {
     const { status, err } = await run({ VERSION: 11080 });
     expect(status).toBe(1);
-    expect(err).toMatch(/^error\[DSC5602\]: the CUDA driver is too old: it speaks CUDA 11\.8, 12\.3 is needed[^]*update the NVIDIA driver/);
+    expect(err).toMatch(
+      /^error\[DSC5602\]: the CUDA driver is too old: it speaks CUDA 11\.8, 12\.3 is needed[^]*update the NVIDIA driver/,
+    );
     const parts = partsOf((await dsc({ VERSION: 11080 }, "doctor", "--json")).out);
     expect(parts["CUDA driver"]).toMatchObject({ state: "missing", found: expect.stringContaining("11.8") as string });
   });
@@ -53,12 +64,18 @@ describe.skipIf(lacks("g++"))("a machine", () => {
     const { status, err } = await run({ MAJOR: 8 });
     expect(status).toBe(1);
     expect(err).toMatch(/^error\[DSC5604\]: host stand-in is compute capability 8\.0; the kernels are for 9\.0[^]*--target cpu/);
-    expect(partsOf((await dsc({ MAJOR: 8 }, "doctor", "--json")).out).GPU).toMatchObject({ state: "missing", found: expect.stringContaining("8.0") as string });
+    expect(partsOf((await dsc({ MAJOR: 8 }, "doctor", "--json")).out).GPU).toMatchObject({
+      state: "missing",
+      found: expect.stringContaining("8.0") as string,
+    });
   });
 
   test("with all it takes: doctor names the card, its memory and the driver's CUDA", async () => {
     const parts = partsOf((await dsc({}, "doctor", "--json")).out);
-    expect(parts.GPU).toMatchObject({ state: "ok", found: expect.stringMatching(/^host stand-in, 4 multiprocessors, 3\.0 GiB/) as string });
+    expect(parts.GPU).toMatchObject({
+      state: "ok",
+      found: expect.stringMatching(/^host stand-in, 4 multiprocessors, 3\.0 GiB/) as string,
+    });
     expect(parts["CUDA driver"]).toMatchObject({ state: "ok", found: "speaks CUDA 13.0" });
   });
 
@@ -66,24 +83,36 @@ describe.skipIf(lacks("g++"))("a machine", () => {
     const { manifest, files } = compile(fixtures[0], { ...defaults, target: "cuda", natives: "none" });
     const [name, record] = Object.entries(manifest.kernels)[0];
     const broken = String(files.get(record.text)).replace("__global__", "__globe__");
-    const texts = new Map(Object.entries(manifest.kernels).map(([n, k]) => [n, { source: n === name ? broken : String(files.get(k.text)) }]));
+    const texts = new Map(
+      Object.entries(manifest.kernels).map(([n, k]) => [n, { source: n === name ? broken : String(files.get(k.text)) }]),
+    );
     const { compileCudaAside } = await import("../../runtime/devices/cuda/compiler.ts");
-    const by = (n: string, source: string): Promise<Uint8Array> => (n === name ? compileCudaAside(n, source, undefined) : new Promise(() => {}));
+    const by = (n: string, source: string): Promise<Uint8Array> =>
+      n === name ? compileCudaAside(n, source, undefined) : new Promise(() => {});
     if (lacks("nvcc or NVRTC")) return;
     const op = /^\/\/ (op .*)$/m.exec(broken)![1];
-    const opened = CudaDevice.open({ ...manifest, kernels: { [name]: record } }, texts, { compile: by, libraries: [await buildDriver(work)] });
-    await expect(opened).rejects.toThrow(new RegExp(`DSC5607.*kernel ${name} does not compile[^]*${op.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")}[^]*__globe__`));
+    const opened = CudaDevice.open({ ...manifest, kernels: { [name]: record } }, texts, {
+      compile: by,
+      libraries: [await buildDriver(work)],
+    });
+    await expect(opened).rejects.toThrow(
+      new RegExp(`DSC5607.*kernel ${name} does not compile[^]*${op.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")}[^]*__globe__`),
+    );
   });
 });
 
-test.skipIf(lacks("nvcc or NVRTC"))("an artifact with cubins holds the runtime's own kernels too: nothing is left to compile", async () => {
-  process.env.DSC_CACHE = path.join(work, "cubins");
-  const c = await withCubins(compile(fixtures[5], { ...defaults, target: "cuda", activations: "bf16" }));
-  delete process.env.DSC_CACHE;
-  const own = ownKernels(c.manifest.model.vocab);
-  expect(Object.keys(c.manifest.own!)).toEqual(own.map((k) => k.text.name));
-  for (const { text, binary } of Object.values(c.manifest.own!)) for (const f of [text, binary]) expect(Object.keys(c.manifest.files)).toContain(f);
-});
+test.skipIf(lacks("nvcc or NVRTC"))(
+  "an artifact with cubins holds the runtime's own kernels too: nothing is left to compile",
+  async () => {
+    process.env.DSC_CACHE = path.join(work, "cubins");
+    const c = await withCubins(compile(fixtures[5], { ...defaults, target: "cuda", activations: "bf16" }));
+    delete process.env.DSC_CACHE;
+    const own = ownKernels(c.manifest.model.vocab);
+    expect(Object.keys(c.manifest.own!)).toEqual(own.map((k) => k.text.name));
+    for (const { text, binary } of Object.values(c.manifest.own!))
+      for (const f of [text, binary]) expect(Object.keys(c.manifest.files)).toContain(f);
+  },
+);
 
 test.skipIf(lacks("g++"))("the runtime's own kernels come from the artifact, unless another version wrote it", async () => {
   const { manifest, files } = compile(fixtures[0], { ...defaults, target: "cuda", natives: "none" });
@@ -91,8 +120,14 @@ test.skipIf(lacks("g++"))("the runtime's own kernels come from the artifact, unl
   const asked: string[] = [];
   const open = async (source: (s: string) => string): Promise<string[]> => {
     asked.length = 0;
-    const own = new Map(ownKernels(manifest.model.vocab).map((k) => [k.text.name, { source: source(k.source), cubin: image(k.text.name) }]));
-    const device = await CudaDevice.open(manifest, texts, { own, libraries: [driver], compile: (n) => (asked.push(n), image(n)) });
+    const own = new Map(
+      ownKernels(manifest.model.vocab).map((k) => [k.text.name, { source: source(k.source), cubin: image(k.text.name) }]),
+    );
+    const device = await CudaDevice.open(manifest, texts, {
+      own,
+      libraries: [driver],
+      compile: (n) => (asked.push(n), image(n)),
+    });
     await device.fill([]);
     await device.close();
     return asked;

@@ -34,12 +34,16 @@ describe("inspect", () => {
   test("a function by its name, after any pass; runs of equal calls and long lists are folded", async () => {
     await dsc("compile", r1, "-o", at("r1-functions"));
     const [layer, before, step, whole] = await Promise.all([
-      dsc("inspect", at("r1-functions"), "decode/moe_layer"), dsc("inspect", at("r1-functions"), "decode/moe_layer", "--after", "frontend"), dsc("inspect", at("r1-functions"), "decode"),
+      dsc("inspect", at("r1-functions"), "decode/moe_layer"),
+      dsc("inspect", at("r1-functions"), "decode/moe_layer", "--after", "frontend"),
+      dsc("inspect", at("r1-functions"), "decode"),
       dsc("inspect", at("r1-functions"), "--ir"),
     ]);
     expect(layer.stdout).toMatch(/^func @decode\/moe_layer\([^]*\n}\n$/);
     expect(before.stdout).toMatch(/^func @decode\/moe_layer\([^]* = einsum [^]*\n}\n$/);
-    expect(step.stdout).toMatch(/\{layer = 3\}.*\n {2}\.\.\. 56 more calls of @decode\/moe_layer, layers 4 to 59\n.*\{layer = 60\}/);
+    expect(step.stdout).toMatch(
+      /\{layer = 3\}.*\n {2}\.\.\. 56 more calls of @decode\/moe_layer, layers 4 to 59\n.*\{layer = 60\}/,
+    );
     expect(whole.stdout.split("\n").find((l) => l.startsWith("@rope"))!.length).toBeLessThan(200);
     expect(await refusal("inspect", at("r1-functions"), "decode/moe_leyer")).toContain("did you mean decode/moe_layer?");
     expect(await refusal("inspect", at("r1-functions"), "norm_quant_1536", "--after", "load")).toContain("which has no kernels");
@@ -73,7 +77,10 @@ describe("inspect --cost", () => {
   };
 
   test("the launches of a step add up to it, and to hardly more than the plan's floor", async () => {
-    const [{ launches, steps }, plan] = await Promise.all([costs("--batch", "4", "--context", "2048"), json<Costs["steps"]>("plan", r1, "--device", "h200", "--batch", "4", "--context", "2048")]);
+    const [{ launches, steps }, plan] = await Promise.all([
+      costs("--batch", "4", "--context", "2048"),
+      json<Costs["steps"]>("plan", r1, "--device", "h200", "--batch", "4", "--context", "2048"),
+    ]);
     for (const step of ["decode", "prefill"] as const) {
       const here = launches.filter((l) => l.step === step);
       const sum = (of: (l: Launch) => number): number => here.reduce((a, l) => a + l.times * of(l), 0);
@@ -90,7 +97,9 @@ describe("inspect --cost", () => {
   test("a part has its own cost, not that of the whole", async () => {
     const { launches } = await costs("--batch", "64");
     const parts = launches.filter((l) => l.step === "decode" && l.site === "decode/moe_layer/next");
-    expect(parts.map((l) => l.op)).toEqual(expect.arrayContaining(["sort_experts", "gather_rows", "grouped_linear", "silu_mul_quant", "combine_add"]));
+    expect(parts.map((l) => l.op)).toEqual(
+      expect.arrayContaining(["sort_experts", "gather_rows", "grouped_linear", "silu_mul_quant", "combine_add"]),
+    );
     const of = (op: string): Launch[] => parts.filter((l) => l.op === op);
     expect(of("sort_experts")[0].bytes).toBeLessThan(1e6);
     expect(of("silu_mul_quant")[0].bytes).toBeLessThan(2e7);
@@ -105,12 +114,15 @@ describe("inspect --cost", () => {
     expect(one.length).toBeGreaterThan(0);
     for (const l of one) expect(l).toMatchObject({ when: "T = 1", at: { T: 1, B: 1 }, flops: 2 * 24576 * 1536 });
     const most = /^T (?:= |up to |from \d+ to )(\d+)$/;
-    for (const l of launches.filter((x) => x.step === null && most.test(x.when ?? ""))) expect(l.at.T, l.kernel).toBe(Number(most.exec(l.when!)![1]));
+    for (const l of launches.filter((x) => x.step === null && most.test(x.when ?? "")))
+      expect(l.at.T, l.kernel).toBe(Number(most.exec(l.when!)![1]));
     for (const { kernel } of one) {
       const { stdout } = await dsc("inspect", out, kernel);
       expect(stdout).toContain("// floor at T = 1, B = 1: 8.33 us (37.81 MB, 0.08 GFLOP)\n");
     }
-    expect((await dsc("inspect", out, one[0].kernel, "--cost")).stdout).toMatch(/T = 1 +T = 1, B = 1, s = \d+ +37\.8 +0\.075 +8\.3\n/);
+    expect((await dsc("inspect", out, one[0].kernel, "--cost")).stdout).toMatch(
+      /T = 1 +T = 1, B = 1, s = \d+ +37\.8 +0\.075 +8\.3\n/,
+    );
   });
 
   test("every kernel of the artifact is in the list", async () => {

@@ -49,34 +49,73 @@ const elsewhere = folder({ "kernels/mine.txt": "mine", "one.txt": "mine" });
 
 describe("a folder of somebody else's is refused untouched", () => {
   test.each<[string, () => string]>([
-    ["a manifest.json with a files key that names what is there", () => folder({ "src/main.c": "mine", ".git/config": "mine", "manifest.json": '{"files":{"src/x":"",".git/y":""}}' })],
-    ["a browser extension", () => folder({ "manifest.json": '{"manifest_version":3}', "kernels/mine.txt": "mine", "graph/mine.txt": "mine", "ledger.json": "{}" })],
-    ["a manifest of our format with digests of others' files, without its own", () => folder({ "src/main.c": "mine", "manifest.json": JSON.stringify({ format: "dsc-artifact/1", files: { "src/main.c": "0" } }) })],
+    [
+      "a manifest.json with a files key that names what is there",
+      () => folder({ "src/main.c": "mine", ".git/config": "mine", "manifest.json": '{"files":{"src/x":"",".git/y":""}}' }),
+    ],
+    [
+      "a browser extension",
+      () =>
+        folder({
+          "manifest.json": '{"manifest_version":3}',
+          "kernels/mine.txt": "mine",
+          "graph/mine.txt": "mine",
+          "ledger.json": "{}",
+        }),
+    ],
+    [
+      "a manifest of our format with digests of others' files, without its own",
+      () =>
+        folder({
+          "src/main.c": "mine",
+          "manifest.json": JSON.stringify({ format: "dsc-artifact/1", files: { "src/main.c": "0" } }),
+        }),
+    ],
     ["a manifest that is no JSON", () => folder({ "manifest.json": "{", "kernels/k.cu": "mine" })],
     ["a manifest that is a folder", () => folder({ "manifest.json/x": "mine" })],
     ["a manifest that is a link", () => folder({ "manifest.json@": path.join(elsewhere, "one.txt") })],
     ["a model folder", () => folder({ "config.json": readFileSync(path.join(small, "config.json"), "utf8") })],
     ["a folder with one hidden file", () => folder({ ".bashrc": "mine" })],
-    ["a folder with the folder of a writer that was killed, and a file", () => folder({ ".dsc-1073741824-abc/graph/x": "mine", "graph/mine.txt": "mine" })],
+    [
+      "a folder with the folder of a writer that was killed, and a file",
+      () => folder({ ".dsc-1073741824-abc/graph/x": "mine", "graph/mine.txt": "mine" }),
+    ],
     ["an artifact whose kernel was edited", () => artifact((out) => writeFileSync(path.join(out, kernel), "edited"))],
-    ["an artifact whose manifest was edited", () => artifact((out, m) => writeFileSync(path.join(out, "manifest.json"), manifestText({ manifest: m }).replace('"DeepseekV3', '"Mine')))],
-    ["an artifact whose ledger is a link to a file of the same bytes", () =>
-      artifact((out) => {
-        const copy = path.join(elsewhere, `ledger-${count}.json`);
-        writeFileSync(copy, readFileSync(path.join(out, "ledger.json")));
-        rmSync(path.join(out, "ledger.json"));
-        symlinkSync(copy, path.join(out, "ledger.json"));
-      })],
-    ["an artifact whose kernels are a link to a folder elsewhere", () =>
-      artifact((out) => {
-        rmSync(path.join(out, "kernels"), { recursive: true });
-        symlinkSync(path.join(elsewhere, "kernels"), path.join(out, "kernels"));
-      })],
-    ["an artifact with a file of mine where the new one has a kernel", () =>
-      artifact((out) => {
-        const name = Object.keys(none.manifest.files).find((f) => f.startsWith("kernels/") && !Object.hasOwn(all.manifest.files, f))!;
-        writeFileSync(path.join(out, name), "mine");
-      })],
+    [
+      "an artifact whose manifest was edited",
+      () =>
+        artifact((out, m) =>
+          writeFileSync(path.join(out, "manifest.json"), manifestText({ manifest: m }).replace('"DeepseekV3', '"Mine')),
+        ),
+    ],
+    [
+      "an artifact whose ledger is a link to a file of the same bytes",
+      () =>
+        artifact((out) => {
+          const copy = path.join(elsewhere, `ledger-${count}.json`);
+          writeFileSync(copy, readFileSync(path.join(out, "ledger.json")));
+          rmSync(path.join(out, "ledger.json"));
+          symlinkSync(copy, path.join(out, "ledger.json"));
+        }),
+    ],
+    [
+      "an artifact whose kernels are a link to a folder elsewhere",
+      () =>
+        artifact((out) => {
+          rmSync(path.join(out, "kernels"), { recursive: true });
+          symlinkSync(path.join(elsewhere, "kernels"), path.join(out, "kernels"));
+        }),
+    ],
+    [
+      "an artifact with a file of mine where the new one has a kernel",
+      () =>
+        artifact((out) => {
+          const name = Object.keys(none.manifest.files).find(
+            (f) => f.startsWith("kernels/") && !Object.hasOwn(all.manifest.files, f),
+          )!;
+          writeFileSync(path.join(out, name), "mine");
+        }),
+    ],
   ])("%s", (_, make) => {
     const out = make();
     const before = [picture(out), picture(elsewhere)];
@@ -87,7 +126,12 @@ describe("a folder of somebody else's is refused untouched", () => {
   test("by the command, before it compiles; the working folder and a file too", async () => {
     const out = folder({ "src/main.c": "mine", "manifest.json": '{"files":{"src/x":""}}' });
     const before = picture(out);
-    for (const [words, cwd] of [[["-o", out], undefined], [["-o", "."], out], [["-o", path.join(out, "src/main.c")], undefined], [["-o", ""], undefined]] as const) {
+    for (const [words, cwd] of [
+      [["-o", out], undefined],
+      [["-o", "."], out],
+      [["-o", path.join(out, "src/main.c")], undefined],
+      [["-o", ""], undefined],
+    ] as const) {
       const { code, stdout, stderr } = await dscIn(cwd === undefined ? {} : { cwd }, "compile", small, ...words);
       expect([code > 0, stdout]).toEqual([true, ""]);
       expect(stderr).toMatch(/DSC600[12]/);
@@ -108,7 +152,9 @@ test("what lies beside an artifact's own files stays, inside its folders too; em
   expect(readFileSync(path.join(out, "graph/sub/a.dsc"), "utf8")).toBe("mine");
   expect(readlinkSync(path.join(out, "kernels/link"))).toBe(path.join(elsewhere, "one.txt"));
   expect(readFileSync(path.join(elsewhere, "one.txt"), "utf8")).toBe("mine");
-  for (const name of Object.keys(all.manifest.files)) if (!Object.hasOwn(none.manifest.files, name)) expect(lstatSync(path.join(out, name), { throwIfNoEntry: false }), name).toBeUndefined();
+  for (const name of Object.keys(all.manifest.files))
+    if (!Object.hasOwn(none.manifest.files, name))
+      expect(lstatSync(path.join(out, name), { throwIfNoEntry: false }), name).toBeUndefined();
   expect(readdirSync(out).filter((n) => n.startsWith(".dsc-"))).toEqual([]);
 });
 
@@ -119,7 +165,9 @@ test("every file a target writes is known for dsc's: of an artifact for CUDA rep
   expect([...first.files.keys()]).toContain("instead.json");
   writeArtifact(first, out);
   writeArtifact(all, out);
-  expect(readdirSync(out).toSorted()).toEqual([...new Set(["manifest.json", ...all.files.keys()].map((f) => f.split("/")[0]))].toSorted());
+  expect(readdirSync(out).toSorted()).toEqual(
+    [...new Set(["manifest.json", ...all.files.keys()].map((f) => f.split("/")[0]))].toSorted(),
+  );
 });
 
 test("files of an artifact that are gone are no obstacle, nor is a link to an empty folder as OUT", () => {
@@ -135,7 +183,11 @@ test("files of an artifact that are gone are no obstacle, nor is a link to an em
 
 test("without -o, the artifact goes to .dsc/NAME where one works, by the name of the model's folder or of the file", async () => {
   const cwd = folder({ "named.json": readFileSync(path.join(small, "config.json"), "utf8") });
-  for (const [src, out] of [[small, ".dsc/a06-v3-dense"], [path.join(small, "config.json"), ".dsc/a06-v3-dense"], ["named.json", ".dsc/named"]]) {
+  for (const [src, out] of [
+    [small, ".dsc/a06-v3-dense"],
+    [path.join(small, "config.json"), ".dsc/a06-v3-dense"],
+    ["named.json", ".dsc/named"],
+  ]) {
     const { code, stdout } = await dscIn({ cwd }, "compile", src);
     expect(code).toBe(0);
     expect(stdout).toContain(`written to ${out}; dsc inspect ${out} lists it`);

@@ -4,7 +4,16 @@ import { describe, expect, test } from "vitest";
 import { at, dsc, json, r1, refusal, tiny } from "./dsc.ts";
 
 interface Step {
-  sites: { site: string; op: string; times: number; bytes: number; flops: number; floor_us: number; bound: string; share: number }[];
+  sites: {
+    site: string;
+    op: string;
+    times: number;
+    bytes: number;
+    flops: number;
+    floor_us: number;
+    bound: string;
+    share: number;
+  }[];
   launches: number;
   bytes: number;
   flops: number;
@@ -14,7 +23,15 @@ interface Plan {
   device: { bandwidth: number };
   decode: Step;
   prefill: Step;
-  memory: { weights: number; cache: number; arena: number; total: number; fits: boolean; layers_that_fit: number; too_large?: object };
+  memory: {
+    weights: number;
+    cache: number;
+    arena: number;
+    total: number;
+    fits: boolean;
+    layers_that_fit: number;
+    too_large?: object;
+  };
 }
 
 describe("plan", () => {
@@ -27,14 +44,20 @@ describe("plan", () => {
     const total = p.decode.sites.reduce((a, s) => a + s.times * s.floor_us, 0) / 1000;
     expect(total).toBeCloseTo(p.decode.floor_ms, 6);
     // One expert is 44 MB: gate, up and down, of the eight a token chooses and the one all share.
-    const experts = p.decode.sites.filter((s) => s.op === "route_experts_add" || (s.op === "block_linear" && /moe_layer\/(block_linear|shared)$/.test(s.site))).reduce((a, s) => a + s.bytes, 0);
+    const experts = p.decode.sites
+      .filter(
+        (s) => s.op === "route_experts_add" || (s.op === "block_linear" && /moe_layer\/(block_linear|shared)$/.test(s.site)),
+      )
+      .reduce((a, s) => a + s.bytes, 0);
     expect(experts / (9 * 44.04e6)).toBeCloseTo(1, 2);
     expect(p.memory.fits).toBe(false);
     expect(p.memory.cache).toBe(62 * 576 * 2);
   });
 
   test("more rows reach more experts, never more than there are, and long prompts are bound by FLOPs", async () => {
-    const [one, many] = await Promise.all(["1", "64"].map((batch) => json<Plan>("plan", r1, "--device", "h200", "--batch", batch, "--context", "4096")));
+    const [one, many] = await Promise.all(
+      ["1", "64"].map((batch) => json<Plan>("plan", r1, "--device", "h200", "--batch", batch, "--context", "4096")),
+    );
     const grouped = (p: Plan): number => p.decode.sites.find((s) => s.op === "route_experts_add")!.bytes;
     expect(grouped(many) / grouped(one)).toBeGreaterThan(20);
     expect(grouped(many) / grouped(one)).toBeLessThan(32.5);
@@ -56,13 +79,18 @@ describe("plan", () => {
   test("passes, attention, other devices and artifacts are honoured", async () => {
     const context = ["--context", "4096", "--device", "h200"];
     const [all, none, expanded, h100] = await Promise.all([
-      json<Plan>("plan", r1, ...context), json<Plan>("plan", r1, ...context, "--passes", "none"), json<Plan>("plan", r1, ...context, "--attention", "expanded"),
+      json<Plan>("plan", r1, ...context),
+      json<Plan>("plan", r1, ...context, "--passes", "none"),
+      json<Plan>("plan", r1, ...context, "--attention", "expanded"),
       json<Plan>("plan", r1, "--context", "4096", "--device", "h100"),
     ]);
     expect(none.decode.launches).toBeGreaterThan(2 * all.decode.launches);
     expect(expanded.decode.flops).toBeGreaterThan(2 * all.decode.flops);
     expect(h100.decode.floor_ms / all.decode.floor_ms).toBeCloseTo(4539 / 3350, 2);
-    writeFileSync(at("half.json"), JSON.stringify({ name: "half an H200", bandwidth_gbs: 4539 / 2, memory_gb: 70, tflops: { fp8: 990, bf16: 495, f32: 33 } }));
+    writeFileSync(
+      at("half.json"),
+      JSON.stringify({ name: "half an H200", bandwidth_gbs: 4539 / 2, memory_gb: 70, tflops: { fp8: 990, bf16: 495, f32: 33 } }),
+    );
     const half = await json<Plan>("plan", r1, "--context", "4096", "--device", at("half.json"));
     expect(half.decode.floor_ms / all.decode.floor_ms).toBeCloseTo(2, 3);
     await dsc("compile", r1, "--target", "cuda", "-o", at("planned-r1"));
@@ -78,7 +106,11 @@ describe("plan", () => {
     writeFileSync(at("large.json"), JSON.stringify({ bandwidth_gbs: 100, memory_gb: 4000, tflops: { bf16: 10 } }));
     expect((await json<Plan>("plan", r1, "--device", at("large.json"))).memory.fits).toBe(true);
     const cpu = await json<Plan>("plan", r1, "--bandwidth", "10");
-    expect(cpu.memory).toMatchObject({ fits: false, layers_that_fit: expect.any(Number), too_large: { weight: "moe_layer.experts_shared.gate_up" } });
+    expect(cpu.memory).toMatchObject({
+      fits: false,
+      layers_that_fit: expect.any(Number),
+      too_large: { weight: "moe_layer.experts_shared.gate_up" },
+    });
     expect(cpu.memory.layers_that_fit).toBeLessThanOrEqual(3);
   });
 
@@ -99,6 +131,8 @@ describe("plan", () => {
     writeFileSync(at("bad-device.json"), '{"bandwidth_gbs": "fast"}');
     expect(await refusal("plan", tiny, "--device", at("bad-device.json"))).toContain('bandwidth_gbs is "fast"');
     await dsc("compile", tiny, "-o", at("planned"));
-    expect(await refusal("plan", at("planned"), "--attention", "absorbed", "--bandwidth", "3")).toContain("the artifact is already compiled");
+    expect(await refusal("plan", at("planned"), "--attention", "absorbed", "--bandwidth", "3")).toContain(
+      "the artifact is already compiled",
+    );
   });
 });

@@ -23,7 +23,11 @@ test.concurrent("R1 with and without the extra prediction layer", async () => {
     "Cache bytes per token": "70,272",
   });
   const full = await json<Record<string, number>>("summary", r1);
-  expect(full).toMatchObject({ parameters: 671_026_419_200, parameters_with_mtp: 684_489_845_504, cache_bytes_per_token: 70_272 });
+  expect(full).toMatchObject({
+    parameters: 671_026_419_200,
+    parameters_with_mtp: 684_489_845_504,
+    cache_bytes_per_token: 70_272,
+  });
   const main = await dsc("summary", r1, "--set", "num_nextn_predict_layers=0");
   expect(main.stdout).toContain("Total params: 671,026,419,200\n");
   const alone = await json<Record<string, number>>("summary", r1, "--set", "num_nextn_predict_layers=0");
@@ -31,9 +35,14 @@ test.concurrent("R1 with and without the extra prediction layer", async () => {
 });
 
 test.concurrent("--depth chooses the table's levels; warnings go to stderr", async () => {
-  const [flat, deep] = await Promise.all([dsc("summary", r1, "--depth", "1"), dsc("summary", r1, "--depth", "4", "--set", "nonsense=1")]);
+  const [flat, deep] = await Promise.all([
+    dsc("summary", r1, "--depth", "1"),
+    dsc("summary", r1, "--depth", "4", "--set", "nonsense=1"),
+  ]);
   expect(flat.stdout).not.toContain("3-1");
-  expect(flat.stdout).toMatch(/^DeepseekV3ForCausalLM\(\n {2}\(model\): DeepseekV3Model\(\.\.\.\)\n {2}\(lm_head\): Linear\(.*\)\n\)\n/);
+  expect(flat.stdout).toMatch(
+    /^DeepseekV3ForCausalLM\(\n {2}\(model\): DeepseekV3Model\(\.\.\.\)\n {2}\(lm_head\): Linear\(.*\)\n\)\n/,
+  );
   expect(deep.stdout).toContain(": 4-1");
   expect(deep.code).toBe(0);
   expect(deep.stderr).toContain('"nonsense" is not a field I know');
@@ -42,7 +51,9 @@ test.concurrent("--depth chooses the table's levels; warnings go to stderr", asy
 
 test.concurrent("a long run of equal layers is one line of the table, and what follows keeps its number; --json has every row", async () => {
   const { stdout } = await dsc("summary", r1);
-  expect(stdout).toMatch(/3-3 +583,483,392\n.*DeepseekV3DecoderLayer: 3-4 to 3-61 \(58 x\) +11,507,286,272\n.*MTPLayer: 3-62 +13,463,426,304\n/);
+  expect(stdout).toMatch(
+    /3-3 +583,483,392\n.*DeepseekV3DecoderLayer: 3-4 to 3-61 \(58 x\) +11,507,286,272\n.*MTPLayer: 3-62 +13,463,426,304\n/,
+  );
   const { modules } = await json<{ modules: { depth: number; index: number }[] }>("summary", r1);
   expect(modules.filter((m) => m.depth === 3)).toHaveLength(62);
   expect((await dsc("summary", printed)).stdout).toContain(": 3-2 ");

@@ -18,10 +18,24 @@ test("explain takes a code with or without its letters, and lists all without on
 });
 
 test("doctor says what there is, and that is a success on any machine", async () => {
-  const answer = await json<{ can: Record<string, boolean>; checks: { part: string; state: string; found: string; needed_for: string }[] }>("doctor");
+  const answer = await json<{
+    can: Record<string, boolean>;
+    checks: { part: string; state: string; found: string; needed_for: string }[];
+  }>("doctor");
   expect(answer.can).toMatchObject({ compile: true, run_cpu: true });
   const parts = answer.checks.map((c) => c.part);
-  for (const p of ["Node", "cores", "memory", "WebAssembly SIMD", "WebAssembly threads", "koffi", "CUDA driver", "nvcc", "Python with Triton"]) expect(parts).toContain(p);
+  for (const p of [
+    "Node",
+    "cores",
+    "memory",
+    "WebAssembly SIMD",
+    "WebAssembly threads",
+    "koffi",
+    "CUDA driver",
+    "nvcc",
+    "Python with Triton",
+  ])
+    expect(parts).toContain(p);
   for (const c of answer.checks) {
     expect(c.found, c.part).not.toBe("");
     expect(c.needed_for, c.part).not.toBe("");
@@ -31,14 +45,23 @@ test("doctor says what there is, and that is a success on any machine", async ()
 describe("completion", () => {
   const cases: [string[], string[]][] = [
     [["com"], ["compile", "completion"]],
-    [["compile", "--target", ""], ["cpu", "cuda", "triton"]],
+    [
+      ["compile", "--target", ""],
+      ["cpu", "cuda", "triton"],
+    ],
     [["compile", "x", "--att"], ["--attention"]],
     [["compile", "x", "--passes", "all,ad"], ["all,add-norm"]],
     [["why", "x", "add"], ["add-norm"]],
     [["why", "--json", "x", "ker"], ["kernels"]],
-    [["explain", "DSC600"], ["DSC6001", "DSC6002", "DSC6003", "DSC6004", "DSC6005", "DSC6006", "DSC6007", "DSC6008", "DSC6009"]],
+    [
+      ["explain", "DSC600"],
+      ["DSC6001", "DSC6002", "DSC6003", "DSC6004", "DSC6005", "DSC6006", "DSC6007", "DSC6008", "DSC6009"],
+    ],
     [["ops", "rms"], ["rms_norm"]],
-    [["inspect", "OUT", "norm_quant"], ["norm_quant_144", "norm_quant_256"]],
+    [
+      ["inspect", "OUT", "norm_quant"],
+      ["norm_quant_144", "norm_quant_256"],
+    ],
     [["help", "pl"], ["plan"]],
     [["ver"], ["verify", "version"]],
   ];
@@ -60,21 +83,43 @@ describe("completion", () => {
     await made;
     writeFileSync(at("dsc.fish"), (await dsc("completion", "fish")).stdout);
     for (const [typed, wanted] of cases) {
-      const { stdout } = await promisify(execFile)("fish", ["--no-config", "-c", 'source $argv[1]; complete -C "$argv[2]"', at("dsc.fish"), ["dsc", ...words(typed)].join(" ")]);
-      expect(stdout.trim().split("\n").map((l) => l.split("\t")[0]).toSorted(), typed.join(" ")).toEqual(wanted.toSorted());
+      const { stdout } = await promisify(execFile)("fish", [
+        "--no-config",
+        "-c",
+        'source $argv[1]; complete -C "$argv[2]"',
+        at("dsc.fish"),
+        ["dsc", ...words(typed)].join(" "),
+      ]);
+      expect(
+        stdout
+          .trim()
+          .split("\n")
+          .map((l) => l.split("\t")[0])
+          .toSorted(),
+        typed.join(" "),
+      ).toEqual(wanted.toSorted());
     }
   });
 
   test("PowerShell's script has the same words", async () => {
     const { stdout } = await dsc("completion", "pwsh");
-    for (const word of ["'compile --target' = @('cpu', 'cuda', 'triton')", "'help 1' = @('summary', 'compile'", "'inspect 2' = $true", "'passes 1' = @('absorb-mla'"]) expect(stdout).toContain(word);
+    for (const word of [
+      "'compile --target' = @('cpu', 'cuda', 'triton')",
+      "'help 1' = @('summary', 'compile'",
+      "'inspect 2' = $true",
+      "'passes 1' = @('absorb-mla'",
+    ])
+      expect(stdout).toContain(word);
   });
 });
 
 test("opt reads stdin and writes a file, whole or not at all", async () => {
   const text = "module t\n\nfunc @f(%a: [T, 4] f32) assume {T = 16} {\n  return y = %a\n}\n";
   writeFileSync(at("t.dsc"), text);
-  const piped = spawnSync(process.execPath, [cli, "opt", "-", "-p", "none", "-o", at("t-out.dsc")], { input: text, encoding: "utf8" });
+  const piped = spawnSync(process.execPath, [cli, "opt", "-", "-p", "none", "-o", at("t-out.dsc")], {
+    input: text,
+    encoding: "utf8",
+  });
   expect([piped.status, piped.stdout, piped.stderr]).toEqual([0, "", ""]);
   expect(readFileSync(at("t-out.dsc"), "utf8")).toBe((await dsc("opt", at("t.dsc"), "-p", "none")).stdout);
   const wrong = spawnSync(process.execPath, [cli, "opt", "-", "-p", "none"], { input: "modul", encoding: "utf8" });
@@ -84,8 +129,11 @@ test("opt reads stdin and writes a file, whole or not at all", async () => {
 });
 
 test("a cost is a number a person reads", async () => {
-  for (const page of ["absorb-mla", "experts-add", "add-norm"]) expect((await dsc("passes", page)).stdout).not.toMatch(/e[+-]\d+ |0\.00\d+ /);
-  expect(["0 FLOP", "320 FLOP", "1.39 TFLOP", "999 GFLOP", "1.00 TFLOP", "12.3 kFLOP"]).toEqual([0, 320, 1.39e12, 999.2e9, 999.7e9, 12_345].map(flops));
+  for (const page of ["absorb-mla", "experts-add", "add-norm"])
+    expect((await dsc("passes", page)).stdout).not.toMatch(/e[+-]\d+ |0\.00\d+ /);
+  expect(["0 FLOP", "320 FLOP", "1.39 TFLOP", "999 GFLOP", "1.00 TFLOP", "12.3 kFLOP"]).toEqual(
+    [0, 320, 1.39e12, 999.2e9, 999.7e9, 12_345].map(flops),
+  );
 });
 
 test("--layers keeps the first layers at full width, --shrink every mechanism at a small one", async () => {
@@ -96,7 +144,17 @@ test("--layers keeps the first layers at full width, --shrink every mechanism at
   expect(small.parameters_with_mtp).toBeLessThan(5e6);
   const both = await json<{ layers: object }>("summary", r1, "--shrink", "--layers", "2");
   expect(both.layers).toEqual({ dense: 2, moe: 0, mtp: 0 });
-  const ran = await json<{ ids: number[] }>("run", r1, "--shrink", "--weights", "synthetic:0", "--ids", "1,2,3", "--max-new", "3");
+  const ran = await json<{ ids: number[] }>(
+    "run",
+    r1,
+    "--shrink",
+    "--weights",
+    "synthetic:0",
+    "--ids",
+    "1,2,3",
+    "--max-new",
+    "3",
+  );
   expect(ran.ids).toHaveLength(3);
   // The first layers of a checkpoint run with the checkpoint as it is.
   expect((await json<{ ids: number[] }>("run", tiny, "--layers", "2", "--ids", "1,2,3", "--max-new", "2")).ids).toHaveLength(2);
@@ -106,7 +164,8 @@ test("--layers keeps the first layers at full width, --shrink every mechanism at
 
 describe("progress", () => {
   const said: string[] = [];
-  const stream = (isTTY: boolean): NodeJS.WriteStream => ({ isTTY, columns: 40, write: (t: string) => said.push(t) > 0 }) as unknown as NodeJS.WriteStream;
+  const stream = (isTTY: boolean): NodeJS.WriteStream =>
+    ({ isTTY, columns: 40, write: (t: string) => said.push(t) > 0 }) as unknown as NodeJS.WriteStream;
 
   test("a line on a terminal, taken away when the work is done", async () => {
     const slow = async (): Promise<string> => {

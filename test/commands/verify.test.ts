@@ -17,8 +17,18 @@ test("--passes proves those alone, and refuses names that are none", async () =>
 });
 
 test("a broken pass stands in columns of its own", () => {
-  const proof = (pass: string, entry: string, holds: boolean): Proof => ({ pass, entry, attention: "expanded", holds, difference: holds ? 0 : 4.8 });
-  const lines = table("X", { hidden: 8 }, ["tidy", "doubles"].flatMap((p) => ["prefill", "extend"].map((e) => proof(p, e, p === "tidy")))).split("\n");
+  const proof = (pass: string, entry: string, holds: boolean): Proof => ({
+    pass,
+    entry,
+    attention: "expanded",
+    holds,
+    difference: holds ? 0 : 4.8,
+  });
+  const lines = table(
+    "X",
+    { hidden: 8 },
+    ["tidy", "doubles"].flatMap((p) => ["prefill", "extend"].map((e) => proof(p, e, p === "tidy"))),
+  ).split("\n");
   expect(lines).toContainEqual(expect.stringMatching(/^doubles +BROKEN 4\.8e\+0 +BROKEN 4\.8e\+0$/));
   const width = lines.find((l) => l.startsWith("pass "))!.length;
   expect(new Set(lines.filter((l) => /^(pass|tidy|doubles) /.test(l)).map((l) => l.length))).toEqual(new Set([width]));

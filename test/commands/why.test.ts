@@ -21,7 +21,12 @@ async function said(...words: string[]): Promise<string> {
   let text = "";
   const write = vi.spyOn(process.stdout, "write").mockImplementation((part) => ((text += String(part)), true));
   try {
-    await yargs(words).command([why, passesCommand, opsCommand] as never).strict().exitProcess(false).fail(false).parseAsync();
+    await yargs(words)
+      .command([why, passesCommand, opsCommand] as never)
+      .strict()
+      .exitProcess(false)
+      .fail(false)
+      .parseAsync();
   } finally {
     write.mockRestore();
   }
@@ -34,7 +39,8 @@ describe("why", () => {
     const all = await list<Entry>("why", out);
     for (const p of standard) {
       const text = await said("why", out, p.name);
-      for (const rule of new Set(all.filter((e) => e.pass === p.name).map((e) => e.rule))) expect(text).toContain(`\n  ${rule}\n`);
+      for (const rule of new Set(all.filter((e) => e.pass === p.name).map((e) => e.rule)))
+        expect(text).toContain(`\n  ${rule}\n`);
       // One place of every rule, whole.
       for (const [rule, e] of new Map(all.filter((x) => x.pass === p.name && x.site !== "module").map((x) => [x.rule, x]))) {
         const one = await said("why", out, p.name, placeOf(e));
@@ -49,17 +55,28 @@ describe("why", () => {
     expect(body.length).toBeGreaterThan(2);
     expect(await list("why", out, "add-norm", "decode/layer3")).toEqual(body);
     const everywhere = await list<Entry>("why", out, "add-norm", "layer60");
-    expect(new Set(everywhere.map((e) => e.site))).toEqual(new Set(["prefill/moe_layer", "extend/moe_layer", "decode/moe_layer"]));
-    expect(new Set((await list<Entry>("why", out, "add-norm", "layer61")).map((e) => e.site))).toEqual(new Set(["draft/moe_layer"]));
-    expect(new Set((await list<Entry>("why", out, "add-norm", "layer0")).map((e) => e.site.split("/")[1]))).toEqual(new Set(["dense_layer"]));
+    expect(new Set(everywhere.map((e) => e.site))).toEqual(
+      new Set(["prefill/moe_layer", "extend/moe_layer", "decode/moe_layer"]),
+    );
+    expect(new Set((await list<Entry>("why", out, "add-norm", "layer61")).map((e) => e.site))).toEqual(
+      new Set(["draft/moe_layer"]),
+    );
+    expect(new Set((await list<Entry>("why", out, "add-norm", "layer0")).map((e) => e.site.split("/")[1]))).toEqual(
+      new Set(["dense_layer"]),
+    );
     expect((await said("why", out, "add-norm", "decode/moe_layer/z")).trimEnd().split("\n")).toEqual([
-      "decode/moe_layer/z", '  add-norm, "add, normalise, keep the row and its codes": fired', "    -2 launches, -917.50 kB moved",
+      "decode/moe_layer/z",
+      '  add-norm, "add, normalise, keep the row and its codes": fired',
+      "    -2 launches, -917.50 kB moved",
     ]);
     expect(await list("why", out, "add-norm", "moe_layer/z")).toHaveLength(4);
   });
 
   test("what fired comes first, and --fired leaves out the rest", async () => {
-    const heads = (await said("why", out, "add-norm", "decode/moe_layer")).split("\n").filter((l) => l.startsWith("  add-norm,")).map((l) => l.replace(/.*": (\w+).*/, "$1"));
+    const heads = (await said("why", out, "add-norm", "decode/moe_layer"))
+      .split("\n")
+      .filter((l) => l.startsWith("  add-norm,"))
+      .map((l) => l.replace(/.*": (\w+).*/, "$1"));
     expect(heads).toContain("looked");
     expect(heads.lastIndexOf("fired")).toBeLessThan(heads.indexOf("looked"));
     const fired = await list<Entry>("why", out, "add-norm", "decode/moe_layer", "--fired");
@@ -69,8 +86,12 @@ describe("why", () => {
   });
 
   test("a refusal in words: prefill is not absorbed, and a candidate that is not the pattern", async () => {
-    expect(await said("why", out, "absorb-mla", "prefill/moe_layer")).toContain("found, and left as it is\n    absorbing would cost 3298.5 GFLOP more at T = 4096");
-    expect(await said("why", out, "fuse-quant", "decode/moe_layer")).toContain("looked at, and not the pattern\n    there is reshape where rms_norm is looked for");
+    expect(await said("why", out, "absorb-mla", "prefill/moe_layer")).toContain(
+      "found, and left as it is\n    absorbing would cost 3298.5 GFLOP more at T = 4096",
+    );
+    expect(await said("why", out, "fuse-quant", "decode/moe_layer")).toContain(
+      "looked at, and not the pattern\n    there is reshape where rms_norm is looked for",
+    );
   });
 
   test("kernels: family and problem; on a GPU every schedule with its estimate, by run-time size", async () => {
@@ -95,7 +116,13 @@ describe("why", () => {
 });
 
 describe("passes", () => {
-  test("the list is the pipeline, in order", async () => expect((await said("passes")).trimEnd().split("\n").map((l) => l.split(" ")[0])).toEqual(standard.map((p) => p.name)));
+  test("the list is the pipeline, in order", async () =>
+    expect(
+      (await said("passes"))
+        .trimEnd()
+        .split("\n")
+        .map((l) => l.split(" ")[0]),
+    ).toEqual(standard.map((p) => p.name)));
   test("every pass has a page: every rule, its holes, both sides, cost at two sizes", async () => {
     for (const p of standard) {
       const page = await said("passes", p.name);
@@ -106,7 +133,9 @@ describe("passes", () => {
       }
       expect(page.split("one row: ").length - 1).toBe((p.rules ?? []).length + (p.equations ?? []).length);
     }
-    expect(await said("passes", "absorb-mla")).toContain("option absorb-mla.attention: auto, expanded, absorbed; auto unless said");
+    expect(await said("passes", "absorb-mla")).toContain(
+      "option absorb-mla.attention: auto, expanded, absorbed; auto unless said",
+    );
   });
   test("sides are text that parses", async () => {
     const page = await said("passes", "combine-add");
@@ -114,7 +143,9 @@ describe("passes", () => {
     expect([...parseModule(func).funcs.keys()]).toEqual(["from"]);
   });
   test("a plug-in is one of them; an unknown name is not", async () => {
-    expect(await said("passes", "last-row-norm", "--plugin", "examples/plugin-pass/last-row-norm.ts")).toContain("normalise the last rows only");
+    expect(await said("passes", "last-row-norm", "--plugin", "examples/plugin-pass/last-row-norm.ts")).toContain(
+      "normalise the last rows only",
+    );
     expect(await refusal("passes", "last-row-norm")).toContain("there is no pass named");
     expect(await refusal("passes", "fuse-qant")).toContain("did you mean fuse-quant?");
   });
@@ -134,8 +165,12 @@ describe("ops", () => {
 });
 
 test("options of passes: unknown keys and values are refused before any work", async () => {
-  expect(await refusal("compile", r1, "-o", at("x"), "--pass-option", "absorb-mla.atention=auto")).toContain("did you mean absorb-mla.attention?");
-  expect(await refusal("compile", r1, "-o", at("x"), "--pass-option", "absorb-mla.attention=sometimes")).toContain("must be one of auto, expanded, absorbed");
+  expect(await refusal("compile", r1, "-o", at("x"), "--pass-option", "absorb-mla.atention=auto")).toContain(
+    "did you mean absorb-mla.attention?",
+  );
+  expect(await refusal("compile", r1, "-o", at("x"), "--pass-option", "absorb-mla.attention=sometimes")).toContain(
+    "must be one of auto, expanded, absorbed",
+  );
   expect(await refusal("compile", r1, "-o", at("x"), "--pass-option", "attention")).toContain("write pass.key=value");
   const { stdout } = await dsc("compile", r1, "-o", at("forced"), "--pass-option", "absorb-mla.attention=absorbed");
   expect(stdout).not.toMatch(/(declined|refused): read the latents/);

@@ -59,9 +59,9 @@ describe.concurrent("a wrong value is underlined itself", () => {
   test.each([
     ["compile examples/tiny-r1 -o a --target gpu", "gpu", "did you mean cuda?"],
     ["compile examples/tiny-r1 -o a --target=gpu", "gpu", "did you mean cuda?"],
-    ["plan examples/tiny-r1 --context hot", "hot", "--context \"hot\" is not a number"],
+    ["plan examples/tiny-r1 --context hot", "hot", '--context "hot" is not a number'],
     ["plan examples/tiny-r1 --context 0", "0", "give a whole number of at least 1"],
-    ["run examples/tiny-r1 --prompt x --max-new 4 --temperature hot", "hot", "--temperature \"hot\" is not a number"],
+    ["run examples/tiny-r1 --prompt x --max-new 4 --temperature hot", "hot", '--temperature "hot" is not a number'],
     ["run examples/tiny-r1 --prompt x --max-new 4 --temperature=-1", "-1", "--temperature"],
     ["run examples/tiny-r1 --ids 1,2,x --max-new 4", "1,2,x", "x is no id"],
     ["completion csh", "csh", "give one of bash, zsh"],
@@ -76,32 +76,57 @@ describe.concurrent("a wrong value is underlined itself", () => {
 });
 
 test("4k and 4K are numbers", async () => {
-  const plan = async (context: string): Promise<number> => (JSON.parse((await dsc("plan", "examples/tiny-r1", "--bandwidth", "10", "--json", "--context", context)).stdout) as { prefill: { rows: number } }).prefill.rows;
+  const plan = async (context: string): Promise<number> =>
+    (
+      JSON.parse((await dsc("plan", "examples/tiny-r1", "--bandwidth", "10", "--json", "--context", context)).stdout) as {
+        prefill: { rows: number };
+      }
+    ).prefill.rows;
   expect(await Promise.all(["1k", "1K", "0.5K"].map(plan))).toEqual([1000, 1024, 512]);
 });
 
 test("a prompt can come from a file or stdin, and is the same prompt", async () => {
   writeFileSync(at("prompt.txt"), "She was\n");
-  const piped = spawnSync(process.execPath, [cli, "run", tiny, "--prompt", "-", "--max-new", "4"], { input: "She was\n", encoding: "utf8" });
-  const [typed, file] = await Promise.all([dsc("run", tiny, "--prompt", "She was", "--max-new", "4"), dsc("run", tiny, "--prompt-file", at("prompt.txt"), "--max-new", "4")]);
+  const piped = spawnSync(process.execPath, [cli, "run", tiny, "--prompt", "-", "--max-new", "4"], {
+    input: "She was\n",
+    encoding: "utf8",
+  });
+  const [typed, file] = await Promise.all([
+    dsc("run", tiny, "--prompt", "She was", "--max-new", "4"),
+    dsc("run", tiny, "--prompt-file", at("prompt.txt"), "--max-new", "4"),
+  ]);
   expect(typed.stdout).toMatch(/^She was \w/);
   expect([file.stdout, piped.stdout]).toEqual([typed.stdout, typed.stdout]);
-  expect(await refusal("run", tiny, "--prompt", "x", "--prompt-file", at("prompt.txt"), "--max-new", "4")).toContain("give only one of --prompt and --prompt-file");
+  expect(await refusal("run", tiny, "--prompt", "x", "--prompt-file", at("prompt.txt"), "--max-new", "4")).toContain(
+    "give only one of --prompt and --prompt-file",
+  );
   expect(await refusal("run", tiny, "--prompt-file", at("nothing.txt"), "--max-new", "4")).toContain("cannot read");
 });
 
 test("help and version are words too", async () => {
-  const [help, dashed, word, option, version] = await Promise.all([dsc("help", "plan"), dsc("plan", "--help"), dsc("help"), dsc("--help"), dsc("version")]);
+  const [help, dashed, word, option, version] = await Promise.all([
+    dsc("help", "plan"),
+    dsc("plan", "--help"),
+    dsc("help"),
+    dsc("--help"),
+    dsc("version"),
+  ]);
   expect([help, word]).toEqual([dashed, option]);
   expect([help.code, version.code, version.stderr]).toEqual([0, 0, ""]);
   expect(version.stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
 });
 
 test("under --json errors are data on stdout, with the same exit code", async () => {
-  for (const [line, code, name] of [["summary examples/nowhere", 1, "DSC1002"], ["inspect examples/tiny-r1 --jsn", 2, "DSC6001"], ["passes nothing", 2, "DSC3001"]] as const) {
+  for (const [line, code, name] of [
+    ["summary examples/nowhere", 1, "DSC1002"],
+    ["inspect examples/tiny-r1 --jsn", 2, "DSC6001"],
+    ["passes nothing", 2, "DSC3001"],
+  ] as const) {
     const answer = await dsc(...line.split(" "), "--json");
     expect(answer.code).toBe(code);
-    const { errors } = JSON.parse(answer.stdout) as { errors: { code: string; title: string; spans: unknown[]; notes: string[]; help: string }[] };
+    const { errors } = JSON.parse(answer.stdout) as {
+      errors: { code: string; title: string; spans: unknown[]; notes: string[]; help: string }[];
+    };
     expect(errors.map((e) => e.code)).toEqual([name]);
     expect(answer.stderr).toContain(errors[0].title);
   }
@@ -109,7 +134,11 @@ test("under --json errors are data on stdout, with the same exit code", async ()
 
 test("colour is for terminals, and NO_COLOR turns it off", async () => {
   const err = async (env: Record<string, string>): Promise<string> =>
-    (await promisify(execFile)(process.execPath, [cli, "frobnicate"], { env: { ...process.env, ...env } }).catch((e: { stderr: string }) => e)).stderr;
+    (
+      await promisify(execFile)(process.execPath, [cli, "frobnicate"], { env: { ...process.env, ...env } }).catch(
+        (e: { stderr: string }) => e,
+      )
+    ).stderr;
   const plain = await err({ NO_COLOR: "1", FORCE_COLOR: "1" });
   expect(plain).not.toContain("\x1b");
   const colour = await err({ NO_COLOR: "", FORCE_COLOR: "1" });
@@ -131,12 +160,23 @@ test("--set takes one value or several, before SRC and after it", async () => {
 });
 
 test("a reader that goes away ends it quietly", async () => {
-  const { stdout, stderr } = await promisify(execFile)("bash", ["-c", 'set -o pipefail; "$0" "$1" summary "$2" --depth 6 | head -1', process.execPath, cli, tiny]);
+  const { stdout, stderr } = await promisify(execFile)("bash", [
+    "-c",
+    'set -o pipefail; "$0" "$1" summary "$2" --depth 6 | head -1',
+    process.execPath,
+    cli,
+    tiny,
+  ]);
   expect([stdout, stderr]).toEqual(["DeepseekV3ForCausalLM(\n", ""]);
 });
 
 test("messages do not depend on the language of the machine", async () => {
-  const { stderr } = await promisify(execFile)("bash", ["-c", 'LC_ALL=de_DE.UTF-8 LANGUAGE=de "$0" "$1" run --help 1>&2', process.execPath, cli]);
+  const { stderr } = await promisify(execFile)("bash", [
+    "-c",
+    'LC_ALL=de_DE.UTF-8 LANGUAGE=de "$0" "$1" run --help 1>&2',
+    process.execPath,
+    cli,
+  ]);
   expect(stderr).toContain("Options:");
   expect(at("x")).toBeTruthy();
 });

@@ -32,7 +32,8 @@ export function put(cuda: Cuda, type: "bf16" | "f32", count: number): number {
   const pool = type === "bf16" ? new Uint8Array(bits.buffer) : new Uint8Array(singles.buffer);
   const bytes = count * (type === "bf16" ? 2 : 4);
   const at = cuda.alloc(Math.max(bytes, 16));
-  for (let done = 0; done < bytes; done += pool.length) cuda.upload(at + done, pool.subarray(0, Math.min(pool.length, bytes - done)));
+  for (let done = 0; done < bytes; done += pool.length)
+    cuda.upload(at + done, pool.subarray(0, Math.min(pool.length, bytes - done)));
   return at;
 }
 
@@ -44,7 +45,9 @@ export function numbers(type: "bf16" | "f32", raw: Uint8Array<ArrayBuffer>): Flo
 
 /** Sampled places of an m x n result: corners, edges of tiles, and random ones. */
 export function samples(m: number, n: number, more = 150): [number, number][] {
-  const edge = (size: number): number[] => [...new Set([0, 1, 7, 15, 16, 63, 64, 127, 128, size - 129, size - 17, size - 2, size - 1].filter((i) => i >= 0 && i < size))];
+  const edge = (size: number): number[] => [
+    ...new Set([0, 1, 7, 15, 16, 63, 64, 127, 128, size - 129, size - 17, size - 2, size - 1].filter((i) => i >= 0 && i < size)),
+  ];
   const out: [number, number][] = [];
   for (const r of edge(m)) for (const c of edge(n)) out.push([r, c]);
   for (let i = 0; i < more; i++) out.push([next() % m, next() % n]);

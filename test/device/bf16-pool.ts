@@ -26,7 +26,8 @@ export const poolBytes = new Uint8Array(bits.buffer);
 /** Device memory filled with the pool, over and over. */
 export function put(cuda: Cuda, bytes: number): number {
   const at = cuda.alloc(bytes);
-  for (let done = 0; done < bytes; done += poolBytes.length) cuda.upload(at + done, poolBytes.subarray(0, Math.min(poolBytes.length, bytes - done)));
+  for (let done = 0; done < bytes; done += poolBytes.length)
+    cuda.upload(at + done, poolBytes.subarray(0, Math.min(poolBytes.length, bytes - done)));
   return at;
 }
 

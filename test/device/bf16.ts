@@ -8,7 +8,12 @@ import { bf16Gemm } from "../../codegen/cuda/sm90/gemm/bf16-persistent.ts";
 import { ringLinear } from "../../codegen/cuda/sm90/gemm/ring-linear.ts";
 import { bf16Name, bf16Schedules, candidates as gemms, illegal } from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
 import { ringName, ringSchedule, ringTokens, illegalRing } from "../../codegen/cuda/sm90/gemm/ring-schedule.ts";
-import { registerName, registerSchedule, illegalRegisters, type Bf16Problem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
+import {
+  registerName,
+  registerSchedule,
+  illegalRegisters,
+  type Bf16Problem,
+} from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";
 import { e4m3Code, quantizeRow } from "../../ir/numeric.ts";
@@ -24,17 +29,41 @@ const LIMIT = { bf16: 4e-3, f32: 5e-5 } as const;
 
 /** n, k, part of the printed model (p) or of R1 (r). */
 const SHAPES: readonly [number, number, Type, string][] = [
-  [2112, 7168, "bf16", "q_a + kv_a (p)"], [24576, 1536, "bf16", "q_b (p)"], [7168, 16384, "bf16", "o_proj (p)"], [3712, 7168, "bf16", "gate and up (p)"],
-  [32768, 512, "bf16", "kv_b (p)"], [7168, 1856, "bf16", "down (p)"], [7168, 1843, "bf16", "down, unpadded"], [1292, 7168, "f32", "head (p)"], [129280, 7168, "f32", "head (r)"], [256, 7168, "f32", "router (r)"],
+  [2112, 7168, "bf16", "q_a + kv_a (p)"],
+  [24576, 1536, "bf16", "q_b (p)"],
+  [7168, 16384, "bf16", "o_proj (p)"],
+  [3712, 7168, "bf16", "gate and up (p)"],
+  [32768, 512, "bf16", "kv_b (p)"],
+  [7168, 1856, "bf16", "down (p)"],
+  [7168, 1843, "bf16", "down, unpadded"],
+  [1292, 7168, "f32", "head (p)"],
+  [129280, 7168, "f32", "head (r)"],
+  [256, 7168, "f32", "router (r)"],
 ];
 
 /** Rows that are timed: a token, a batch, a prompt. */
 const ROWS = [1, 8, 64, 1024, 4096];
 
 /** Sizes no model has. */
-const ODD: readonly [number, number][] = [[72, 100], [8, 7], [40, 1031], [200, 90], [56, 2050], [40, 64], [300, 192], [1001, 448]];
+const ODD: readonly [number, number][] = [
+  [72, 100],
+  [8, 7],
+  [40, 1031],
+  [200, 90],
+  [56, 2050],
+  [40, 64],
+  [300, 192],
+  [1001, 448],
+];
 
-const problemOf = (n: number, k: number, x: Type, y: Type, pad = 0): Bf16Problem => ({ n, k, xStride: k + pad, yStride: n + pad, x, y });
+const problemOf = (n: number, k: number, x: Type, y: Type, pad = 0): Bf16Problem => ({
+  n,
+  k,
+  xStride: k + pad,
+  yStride: n + pad,
+  x,
+  y,
+});
 
 function compare(got: Float32Array, at: [number, number][], stride: number, want: (r: number, c: number) => number): number {
   let [error, norm] = [0, 0];
@@ -66,22 +95,54 @@ function checkLinear(cuda: Cuda, p: Bf16Problem, kernel: CudaKernel, m: number, 
     return sum;
   });
   const missing = unwritten(got, m, p.n, p.yStride);
-  return { op: "linear", n: p.n, k: p.k, m, x: p.x, y: p.y, schedule, relative, unwritten: missing, ok: relative < LIMIT[p.y] && missing === 0 };
+  return {
+    op: "linear",
+    n: p.n,
+    k: p.k,
+    m,
+    x: p.x,
+    y: p.y,
+    schedule,
+    relative,
+    unwritten: missing,
+    ok: relative < LIMIT[p.y] && missing === 0,
+  };
 }
 
 /** [heads, width, rank]: ql and o of R1 and of a narrower relative; the last two axes of w are [n, l] for ql, [v, l] for o. */
-const HEADS: readonly [number, number, number][] = [[128, 128, 512], [3, 64, 256]];
+const HEADS: readonly [number, number, number][] = [
+  [128, 128, 512],
+  [3, 64, 256],
+];
 
 /** w is one half of kv_b, [heads, 2 width, rank]; q is the first part of rows of width + 64. */
 const queryProblem = (h: number, v: number, r: number, x: Type, y: Type): BmmProblem => ({
-  batch: h, n: r, k: v, a: [v + 64, h * (v + 64), 1], b: [2 * v * r, 1, r], y: [r, h * r, 1], x, yType: y,
+  batch: h,
+  n: r,
+  k: v,
+  a: [v + 64, h * (v + 64), 1],
+  b: [2 * v * r, 1, r],
+  y: [r, h * r, 1],
+  x,
+  yType: y,
 });
 const outputProblem = (h: number, v: number, r: number, x: Type, y: Type): BmmProblem => ({
-  batch: h, n: v, k: r, a: [r, h * r, 1], b: [2 * v * r, r, 1], y: [v, h * v, 1], x, yType: y,
+  batch: h,
+  n: v,
+  k: r,
+  a: [r, h * r, 1],
+  b: [2 * v * r, r, 1],
+  y: [v, h * v, 1],
+  x,
+  yType: y,
 });
 
 function checkBmm(cuda: Cuda, p: BmmProblem, kernel: CudaKernel, m: number): Row {
-  const at = { a: put(cuda, p.x, m * p.a[1]), b: put(cuda, "bf16", p.batch * p.b[0]), y: cuda.alloc(m * p.y[1] * bytesOf[p.yType]) };
+  const at = {
+    a: put(cuda, p.x, m * p.a[1]),
+    b: put(cuda, "bf16", p.batch * p.b[0]),
+    y: cuda.alloc(m * p.y[1] * bytesOf[p.yType]),
+  };
   cuda.fill(at.y, 0xff, m * p.y[1] * bytesOf[p.yType]);
   cuda.launch(kernel, at, { m });
   const got = numbers(p.yType, cuda.download(at.y, m * p.y[1] * bytesOf[p.yType]));
@@ -90,17 +151,32 @@ function checkBmm(cuda: Cuda, p: BmmProblem, kernel: CudaKernel, m: number): Row
   const relative = compare(got, samples(m, width), p.y[1], (r, c) => {
     const [z, j] = [Math.floor(c / p.n), c % p.n];
     let sum = 0;
-    for (let i = 0; i < p.k; i++) sum += valueAt(p.x, z * p.a[0] + r * p.a[1] + i) * valueAt("bf16", z * p.b[0] + j * p.b[1] + i * p.b[2]);
+    for (let i = 0; i < p.k; i++)
+      sum += valueAt(p.x, z * p.a[0] + r * p.a[1] + i) * valueAt("bf16", z * p.b[0] + j * p.b[1] + i * p.b[2]);
     return sum;
   });
   const missing = unwritten(got, m, width, p.y[1]);
-  return { op: `bmm ${p.batch}x${p.n}x${p.k}`, m, x: p.x, y: p.yType, relative, unwritten: missing, ok: relative < LIMIT[p.yType] && missing === 0 };
+  return {
+    op: `bmm ${p.batch}x${p.n}x${p.k}`,
+    m,
+    x: p.x,
+    y: p.yType,
+    relative,
+    unwritten: missing,
+    ok: relative < LIMIT[p.yType] && missing === 0,
+  };
 }
 
 /** The form that ends in codes, held to quantize of what the other form writes: every code and every scale. */
 function checkQuantised(cuda: Cuda, p: BmmProblem, rows: CudaKernel, kernel: CudaKernel, m: number): Row {
   const width = p.batch * p.n;
-  const at = { a: put(cuda, p.x, m * p.a[1]), b: put(cuda, "bf16", p.batch * p.b[0]), y: cuda.alloc(m * width * bytesOf[p.yType]), codes: cuda.alloc(m * width), scales: cuda.alloc((m * width) / 32) };
+  const at = {
+    a: put(cuda, p.x, m * p.a[1]),
+    b: put(cuda, "bf16", p.batch * p.b[0]),
+    y: cuda.alloc(m * width * bytesOf[p.yType]),
+    codes: cuda.alloc(m * width),
+    scales: cuda.alloc((m * width) / 32),
+  };
   cuda.fill(at.codes, 0x7f, m * width);
   cuda.fill(at.scales, 0xff, (m * width) / 32);
   cuda.launch(rows, at, { m });
@@ -108,9 +184,14 @@ function checkQuantised(cuda: Cuda, p: BmmProblem, rows: CudaKernel, kernel: Cud
   const y = numbers(p.yType, cuda.download(at.y, m * width * bytesOf[p.yType]));
   const [codes, scales] = [new Float64Array(m * width), new Float64Array((m * width) / 128)];
   for (let r = 0; r < m; r++) quantizeRow(y, r * width, width, p.scale === "ue8m0", codes, r * width, scales, (r * width) / 128);
-  const [gotCodes, gotScales] = [cuda.download(at.codes, m * width), new Float32Array(cuda.download(at.scales, (m * width) / 32).buffer)];
+  const [gotCodes, gotScales] = [
+    cuda.download(at.codes, m * width),
+    new Float32Array(cuda.download(at.scales, (m * width) / 32).buffer),
+  ];
   for (const a of Object.values(at)) cuda.free(a);
-  const wrong = codes.reduce((n, v, i) => n + Number(gotCodes[i] !== e4m3Code(v)), 0) + scales.reduce((n, v, i) => n + Number(gotScales[i] !== v), 0);
+  const wrong =
+    codes.reduce((n, v, i) => n + Number(gotCodes[i] !== e4m3Code(v)), 0) +
+    scales.reduce((n, v, i) => n + Number(gotScales[i] !== v), 0);
   return { op: `bmm ${p.batch}x${p.n}x${p.k} quantised`, m, x: p.x, wrong, ok: wrong === 0 };
 }
 
@@ -158,7 +239,8 @@ function forms(p: Bf16Problem, m: number): Form[] {
   }
   const chosen = scheduleFor(bf16Schedules, p, m, h200);
   for (const s of gemms)
-    if (m > 16 && illegal(s, p, h200) === null && (all || s === chosen)) out.push({ schedule: bf16Name(s), text: bf16Gemm(p, s, h200) });
+    if (m > 16 && illegal(s, p, h200) === null && (all || s === chosen))
+      out.push({ schedule: bf16Name(s), text: bf16Gemm(p, s, h200) });
   return out;
 }
 
@@ -185,20 +267,37 @@ export async function check(cuda: Cuda): Promise<Row[]> {
     add(problemOf(n, k, "bf16", i % 2 ? "bf16" : "f32", pad), [1, 11, 40, 130]);
     add(problemOf(n, k, "f32", "f32", pad), [1, 11]);
   }
-  const einsums = HEADS.flatMap(([h, v, r]) => (["bf16", "f32"] as const).flatMap((t) => [queryProblem(h, v, r, t, t), outputProblem(h, v, r, t, t)]))
-    .map((p) => ({ p, text: bmmKernel(p, bmmSchedule(p) as BmmSchedule, h200) }));
+  const einsums = HEADS.flatMap(([h, v, r]) =>
+    (["bf16", "f32"] as const).flatMap((t) => [queryProblem(h, v, r, t, t), outputProblem(h, v, r, t, t)]),
+  ).map((p) => ({ p, text: bmmKernel(p, bmmSchedule(p) as BmmSchedule, h200) }));
   const codes = (["bf16", "f32"] as const).map((t): { p: BmmProblem; rows: KernelText; text: KernelText } => {
     const p: BmmProblem = { ...outputProblem(128, 128, 512, t, t), scale: t === "bf16" ? "f32" : "ue8m0" };
     const { scale: _, ...plain } = p;
-    return { p, rows: bmmKernel(plain, bmmSchedule(plain) as BmmSchedule, h200), text: bmmKernel(p, bmmSchedule(p) as BmmSchedule, h200) };
+    return {
+      p,
+      rows: bmmKernel(plain, bmmSchedule(plain) as BmmSchedule, h200),
+      text: bmmKernel(p, bmmSchedule(p) as BmmSchedule, h200),
+    };
   });
-  const widths = [[129280, 129280], [1292, 1292], [4097, 4099], [3, 3]] as const;
+  const widths = [
+    [129280, 129280],
+    [1292, 1292],
+    [4097, 4099],
+    [3, 3],
+  ] as const;
   const maxima = widths.map(([d, xStride]) => ({ d, xStride, text: argmaxRows({ d, xStride }, h200) }));
-  await build(cuda, [...linears.map((l) => l.form.text), ...einsums.map((e) => e.text), ...codes.map((c) => c.text), ...maxima.map((a) => a.text)]);
+  await build(cuda, [
+    ...linears.map((l) => l.form.text),
+    ...einsums.map((e) => e.text),
+    ...codes.map((c) => c.text),
+    ...maxima.map((a) => a.text),
+  ]);
   for (const { p, m, form } of linears) rows.push(checkLinear(cuda, p, kernelOf(form.text), m, form.schedule));
   for (const { p, text } of einsums) for (const m of [1, 3, 16, 61]) rows.push(checkBmm(cuda, p, kernelOf(text), m));
-  for (const { p, rows: whole, text } of codes) for (const m of [1, 3, 61]) rows.push(checkQuantised(cuda, p, kernelOf(whole), kernelOf(text), m));
-  for (const { d, xStride, text } of maxima) for (const m of [1, 7, 64]) rows.push(checkArgmax(cuda, kernelOf(text), d, xStride, m));
+  for (const { p, rows: whole, text } of codes)
+    for (const m of [1, 3, 61]) rows.push(checkQuantised(cuda, p, kernelOf(whole), kernelOf(text), m));
+  for (const { d, xStride, text } of maxima)
+    for (const m of [1, 7, 64]) rows.push(checkArgmax(cuda, kernelOf(text), d, xStride, m));
   return rows;
 }
 
@@ -218,7 +317,12 @@ function time(cuda: Cuda, kernel: CudaKernel, sets: readonly Record<string, numb
 
 export async function measure(cuda: Cuda): Promise<Row[]> {
   const rows: Row[] = [];
-  await build(cuda, SHAPES.flatMap(([n, k, y, part]) => (part.includes("head") ? [1, 64] : ROWS).flatMap((m) => forms(problemOf(n, k, "bf16", y), m).map((f) => f.text))));
+  await build(
+    cuda,
+    SHAPES.flatMap(([n, k, y, part]) =>
+      (part.includes("head") ? [1, 64] : ROWS).flatMap((m) => forms(problemOf(n, k, "bf16", y), m).map((f) => f.text)),
+    ),
+  );
   for (const [n, k, y, part] of SHAPES) {
     const copies = Math.ceil(150e6 / (n * k * 2)) + 1;
     const p = problemOf(n, k, "bf16", y);
@@ -232,7 +336,16 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
       const [own] = times;
       const floor = Math.max((2 * n * k + 2 * m * k + bytesOf[y] * m * n) / BANDWIDTH, (2 * m * n * k) / 989e6);
       rows.push({
-        op: "linear", part, n, k, m, schedule: own.schedule, us: own.us, floor_us: floor, of_floor: floor / own.us, tflops: (2 * m * n * k) / own.us / 1e6,
+        op: "linear",
+        part,
+        n,
+        k,
+        m,
+        schedule: own.schedule,
+        us: own.us,
+        floor_us: floor,
+        of_floor: floor / own.us,
+        tflops: (2 * m * n * k) / own.us / 1e6,
         ...(times.length > 1 ? { all: times.map((t) => `${t.schedule} ${t.us.toFixed(2)}`).join(", ") } : {}),
       });
     }
@@ -240,20 +353,30 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     cuda.free(x);
     cuda.free(out);
   }
-  for (const [what, p] of [["ql", queryProblem(128, 128, 512, "bf16", "bf16")], ["o", outputProblem(128, 128, 512, "bf16", "bf16")]] as const) {
+  for (const [what, p] of [
+    ["ql", queryProblem(128, 128, 512, "bf16", "bf16")],
+    ["o", outputProblem(128, 128, 512, "bf16", "bf16")],
+  ] as const) {
     const kernel = cuda.compile(bmmKernel(p, bmmSchedule(p) as BmmSchedule, h200));
     const [a, y] = [put(cuda, "bf16", 4096 * p.a[1]), cuda.alloc(4096 * p.y[1] * 2)];
     const sets = Array.from({ length: 5 }, () => ({ a, b: put(cuda, "bf16", p.batch * p.b[0]), y }));
     for (const m of [1, 8, 64, 4096]) {
       const us = time(cuda, kernel, sets, m);
-      const floor = Math.max((2 * p.batch * p.n * p.k + 2 * m * p.batch * (p.n + p.k)) / BANDWIDTH, (2 * m * p.batch * p.n * p.k) / 989e6);
+      const floor = Math.max(
+        (2 * p.batch * p.n * p.k + 2 * m * p.batch * (p.n + p.k)) / BANDWIDTH,
+        (2 * m * p.batch * p.n * p.k) / 989e6,
+      );
       rows.push({ op: `bmm ${what}`, m, us, floor_us: floor, of_floor: floor / us });
     }
     for (const s of sets) cuda.free(s.b);
     cuda.free(a);
     cuda.free(y);
   }
-  for (const [d, m] of [[129280, 1], [129280, 64], [1292, 1]] as const) {
+  for (const [d, m] of [
+    [129280, 1],
+    [129280, 64],
+    [1292, 1],
+  ] as const) {
     const kernel = cuda.compile(argmaxRows({ d, xStride: d }, h200));
     const sets = [0, 1, 2, 3].map(() => ({ x: put(cuda, "f32", m * d), y: cuda.alloc(m * 4) }));
     const us = time(cuda, kernel, sets, m);

@@ -74,7 +74,8 @@ const same = (a: GemmSchedule, b: GemmSchedule): boolean => scheduleName(a) === 
 
 /** Every schedule that is neither mostly idle nor reads the weights too often, instead of the chosen one only. */
 const every = process.argv.includes("--every");
-const suits = (s: GemmSchedule, m: number): boolean => (s.form !== "persistent" ? s.tokens <= 2 * Math.max(m, 4) && m <= 4 * s.tokens : m >= 64);
+const suits = (s: GemmSchedule, m: number): boolean =>
+  s.form !== "persistent" ? s.tokens <= 2 * Math.max(m, 4) && m <= 4 * s.tokens : m >= 64;
 const legal = (n: number, k: number, m: number): GemmSchedule[] => {
   const chosen = choose(n, k, m);
   return every ? candidates.filter((s) => illegal(s, h200, { n, k }) === null && (same(s, chosen) || suits(s, m))) : [chosen];
@@ -84,7 +85,10 @@ const legal = (n: number, k: number, m: number): GemmSchedule[] => {
 function forms(n: number, k: number, m: number): { schedule: string; text: KernelText }[] {
   const chosen = choose(n, k, m);
   const others = legal(n, k, m).toSorted((a, b) => Number(same(b, chosen)) - Number(same(a, chosen)));
-  const streamed = (s: GemmSchedule): { schedule: string; text: KernelText } => ({ schedule: scheduleName(s), text: blockGemm({ n, k }, s, h200) });
+  const streamed = (s: GemmSchedule): { schedule: string; text: KernelText } => ({
+    schedule: scheduleName(s),
+    text: blockGemm({ n, k }, s, h200),
+  });
   const problem: GemvRowsProblem = { n, k, maxRows: 1 };
   const shape = scheduleFor(gemvSchedules, { n, k }, m, h200);
   if ("reason" in shape) return others.map(streamed);
@@ -98,12 +102,21 @@ export function compare(cuda: Cuda, f: CudaKernel, p: Problem, m: number): { rel
   cuda.launch(f, p.buffers[0], { m });
   cuda.launch(f, p.buffers[0], { m });
   const y = new Uint16Array(cuda.download(p.buffers[0].y, m * p.n * 2).buffer);
-  const found = distance(y, at.map(([r, c]) => r * p.n + c), at.map(([r, c]) => reference(p.k, r, c)));
+  const found = distance(
+    y,
+    at.map(([r, c]) => r * p.n + c),
+    at.map(([r, c]) => reference(p.k, r, c)),
+  );
   return { ...found, ok: found.relative < 4e-3 && found.unwritten === 0 };
 }
 
 /** More shapes for the check: parts of the joined products, less than a tile, ragged in n and k. */
-const RAGGED: readonly [number, number][] = [[576, 7168], [136, 144], [1000, 2000], [384, 1152]];
+const RAGGED: readonly [number, number][] = [
+  [576, 7168],
+  [136, 144],
+  [1000, 2000],
+  [384, 1152],
+];
 
 /** Only what is small, for tools that make a launch a hundred times slower. */
 const small = process.argv.includes("--small");
@@ -118,8 +131,16 @@ interface Run {
 /** The runs of some shapes at some sizes, all kernels compiled. */
 async function runs(cuda: Cuda, shapes: readonly (readonly [number, number, readonly number[]])[]): Promise<Map<string, Run[]>> {
   const wanted = shapes.map(([n, k, ms]) => ms.flatMap((m) => forms(n, k, m).map((form) => ({ m, ...form }))));
-  const kernels = await compileAll(cuda, wanted.flat().map((w) => w.text));
-  return new Map(shapes.map(([n, k], i) => [`${n} ${k}`, wanted[i].map(({ m, schedule, text }) => ({ m, schedule, kernel: kernels.get(text.name)! }))]));
+  const kernels = await compileAll(
+    cuda,
+    wanted.flat().map((w) => w.text),
+  );
+  return new Map(
+    shapes.map(([n, k], i) => [
+      `${n} ${k}`,
+      wanted[i].map(({ m, schedule, text }) => ({ m, schedule, kernel: kernels.get(text.name)! })),
+    ]),
+  );
 }
 
 /** Every shape, sizes between the tile sizes too: relative error over sampled outputs. */
@@ -131,7 +152,8 @@ export async function check(cuda: Cuda): Promise<Row[]> {
   const found = await runs(cuda, shapes);
   for (const [n, k, ms] of shapes) {
     const p = place(cuda, n, k, Math.max(...ms), 1);
-    for (const { m, schedule, kernel } of found.get(`${n} ${k}`)!) rows.push({ n, k, m, schedule, ...compare(cuda, kernel, p, m) });
+    for (const { m, schedule, kernel } of found.get(`${n} ${k}`)!)
+      rows.push({ n, k, m, schedule, ...compare(cuda, kernel, p, m) });
     release(cuda, p);
   }
   return rows;
@@ -156,15 +178,30 @@ const TIMES = 3;
 
 export async function measure(cuda: Cuda): Promise<Row[]> {
   const rows: Row[] = [];
-  const found = await runs(cuda, SHAPES.map(([n, k]) => [n, k, ROWS]));
+  const found = await runs(
+    cuda,
+    SHAPES.map(([n, k]) => [n, k, ROWS]),
+  );
   for (const [n, k, part, published] of SHAPES) {
     const p = place(cuda, n, k, 4096, Math.ceil(130e6 / (n * k)) + 1);
     for (const [i, m] of ROWS.entries()) {
-      const times = found.get(`${n} ${k}`)!.filter((r) => r.m === m).map((r) => ({ schedule: r.schedule, us: Math.min(...Array.from({ length: TIMES }, () => time(cuda, r.kernel, p, m))) }));
+      const times = found
+        .get(`${n} ${k}`)!
+        .filter((r) => r.m === m)
+        .map((r) => ({ schedule: r.schedule, us: Math.min(...Array.from({ length: TIMES }, () => time(cuda, r.kernel, p, m))) }));
       const [{ schedule: chosen, us }] = times;
       const floor = Math.max((n * k + m * k + 2 * m * n) / 4539e3, (2 * m * n * k) / 1979e6);
       rows.push({
-        part, n, k, m, schedule: chosen, us, floor_us: floor, public_us: published[i], public_over_ours: published[i] / us, tflops: (2 * m * n * k) / us / 1e6,
+        part,
+        n,
+        k,
+        m,
+        schedule: chosen,
+        us,
+        floor_us: floor,
+        public_us: published[i],
+        public_over_ours: published[i] / us,
+        tflops: (2 * m * n * k) / us / 1e6,
         ...(every ? { all: times.map((t) => `${t.schedule} ${t.us.toFixed(2)}`).join(", ") } : {}),
       });
     }
@@ -180,8 +217,19 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
 
 /** Few rows and many, against what is asked of them: geometric mean and least of public time over ours. */
 function summary(rows: readonly Row[]): Row[] {
-  return ([["m <= 64", (m: number) => m <= 64, 1.15, 0.9], ["m >= 128", (m: number) => m >= 128, 0.85, 0.7]] as const).map(([what, is, mean, least]) => {
+  return (
+    [
+      ["m <= 64", (m: number) => m <= 64, 1.15, 0.9],
+      ["m >= 128", (m: number) => m >= 128, 0.85, 0.7],
+    ] as const
+  ).map(([what, is, mean, least]) => {
     const ratios = rows.filter((r) => is(r.m as number)).map((r) => r.public_over_ours as number);
-    return { what: `public over ours, ${what}`, geometric_mean: Math.exp(ratios.reduce((a, r) => a + Math.log(r), 0) / ratios.length), asked_mean: mean, least: Math.min(...ratios), asked_least: least };
+    return {
+      what: `public over ours, ${what}`,
+      geometric_mean: Math.exp(ratios.reduce((a, r) => a + Math.log(r), 0) / ratios.length),
+      asked_mean: mean,
+      least: Math.min(...ratios),
+      asked_least: least,
+    };
   });
 }

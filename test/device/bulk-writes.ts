@@ -13,13 +13,20 @@ const BULK_STORE = /cp\.async\.bulk\.tensor\.\dd\.global\.shared/;
 /** Fills results of bulk stores on the device that `of` gives once it is open. */
 export function fillBulkWrites(c: Compiled, options: Parameters<typeof placedSteps>[1], of: () => CudaDevice): Watch {
   const steps = placedSteps(c, options);
-  const bulk = new Set(Object.entries(c.manifest.kernels).filter(([, k]) => BULK_STORE.test(String(c.files.get(k.text)))).map(([name]) => name));
+  const bulk = new Set(
+    Object.entries(c.manifest.kernels)
+      .filter(([, k]) => BULK_STORE.test(String(c.files.get(k.text))))
+      .map(([name]) => name),
+  );
   return ({ kernel, addresses, site }, go) => {
     const placed = bulk.has(kernel) ? steps.get(site.step) : undefined;
     for (const [i, arg] of placed?.chosen.args.entries() ?? []) {
       if (!("out" in arg) || arg.part) continue;
       const { shape, strides, dtype } = placed!.site.outs[arg.out];
-      const last = shape.reduce<number>((sum, n, axis) => sum + (evaluate(n, site.dims) - 1) * evaluate(strides[axis], site.dims), 0);
+      const last = shape.reduce<number>(
+        (sum, n, axis) => sum + (evaluate(n, site.dims) - 1) * evaluate(strides[axis], site.dims),
+        0,
+      );
       of().clear(addresses[i], (last + 1) * elementBytes[dtype]);
     }
     go();

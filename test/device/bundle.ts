@@ -19,7 +19,8 @@ interface Package {
 }
 
 const has = (program: string): boolean => !spawnSync(program, ["--version"], { stdio: "ignore" }).error;
-const readPackage = (folder: string): Package => JSON.parse(fs.readFileSync(path.join(folder, "package.json"), "utf8")) as Package;
+const readPackage = (folder: string): Package =>
+  JSON.parse(fs.readFileSync(path.join(folder, "package.json"), "utf8")) as Package;
 
 /** Folders of all packages that dsc needs at run time; of optional ones those that were installed, which are this platform's. */
 function packages(): string[] {
@@ -28,7 +29,8 @@ function packages(): string[] {
     const { dependencies = {}, optionalDependencies = {} } = readPackage(from);
     for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) {
       const folder = resolve(from, name);
-      if (folder === undefined && !(name in optionalDependencies)) fail(`${name}, which ${path.relative(root, from) || "dsc"} needs, is not installed: npm ci`);
+      if (folder === undefined && !(name in optionalDependencies))
+        fail(`${name}, which ${path.relative(root, from) || "dsc"} needs, is not installed: npm ci`);
       if (folder === undefined || found.has(folder)) continue;
       found.add(folder);
       visit(folder);
@@ -68,12 +70,18 @@ function fail(why: string): never {
 
 const megabytes = (n: number): string => `${(n / 1e6).toFixed(1)} MB`;
 const sizeOf = (folder: string): number =>
-  fs.readdirSync(folder, { recursive: true, withFileTypes: true }).reduce((n, e) => n + (e.isFile() ? fs.statSync(path.join(e.parentPath, e.name)).size : 0), 0);
+  fs
+    .readdirSync(folder, { recursive: true, withFileTypes: true })
+    .reduce((n, e) => n + (e.isFile() ? fs.statSync(path.join(e.parentPath, e.name)).size : 0), 0);
 
 /** Fills a folder with all that the archive holds. */
 function fill(folder: string): void {
   const copy = (from: string): void => {
-    if (fs.existsSync(path.join(root, from))) fs.cpSync(path.join(root, from), path.join(folder, from), { recursive: true, filter: (f) => f === path.join(root, from) || runs(f) });
+    if (fs.existsSync(path.join(root, from)))
+      fs.cpSync(path.join(root, from), path.join(folder, from), {
+        recursive: true,
+        filter: (f) => f === path.join(root, from) || runs(f),
+      });
   };
   for (const part of ["package.json", "LICENSE", "dist", "examples/deepseek-r1"]) copy(part);
   for (const p of packages()) copy(path.relative(root, p));
@@ -94,20 +102,38 @@ try {
   fs.rmSync(out, { recursive: true, force: true });
   fs.mkdirSync(out, { recursive: true });
   // GNU tar can forget who packed and when; another tar packs the same files under other bytes.
-  const same = execFileSync("tar", ["--version"], { encoding: "utf8" }).includes("GNU") ? ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner"] : [];
-  execFileSync("tar", [`-c${flag}f`, archive, ...same, "-C", work, "dsc"], { env: { ...process.env, XZ_OPT: "-9" }, stdio: ["ignore", "inherit", "inherit"] });
+  const same = execFileSync("tar", ["--version"], { encoding: "utf8" }).includes("GNU")
+    ? ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner"]
+    : [];
+  execFileSync("tar", [`-c${flag}f`, archive, ...same, "-C", work, "dsc"], {
+    env: { ...process.env, XZ_OPT: "-9" },
+    stdio: ["ignore", "inherit", "inherit"],
+  });
 
   const unpacked = path.join(work, "unpacked");
   fs.mkdirSync(unpacked);
   execFileSync("tar", ["-xf", archive, "-C", unpacked]);
-  const start = spawnSync(path.join(unpacked, "dsc/run"), ["--version"], { cwd: work, encoding: "utf8", env: { PATH: "/usr/bin:/bin" } });
+  const start = spawnSync(path.join(unpacked, "dsc/run"), ["--version"], {
+    cwd: work,
+    encoding: "utf8",
+    env: { PATH: "/usr/bin:/bin" },
+  });
   const { version } = readPackage(root);
-  if (start.status !== 0 || start.stdout.trim() !== version) fail(`the unpacked archive does not start: ${start.stderr || start.stdout || start.error?.message}`);
+  if (start.status !== 0 || start.stdout.trim() !== version)
+    fail(`the unpacked archive does not start: ${start.stderr || start.stdout || start.error?.message}`);
 
   const bytes = fs.statSync(archive).size;
-  const parts = [["node", fs.statSync(path.join(folder, "node")).size], ["dist", sizeOf(path.join(folder, "dist"))], ["node_modules", sizeOf(path.join(folder, "node_modules"))]] as const;
-  process.stdout.write(`${path.relative(root, archive)}: ${megabytes(bytes)}; unpacked ${parts.map(([n, b]) => `${n} ${megabytes(b)}`).join(", ")}\n`);
-  process.stdout.write(`Node ${process.version} for ${process.platform}-${process.arch}, dsc ${version}; unpack it and call dsc/run device\n`);
+  const parts = [
+    ["node", fs.statSync(path.join(folder, "node")).size],
+    ["dist", sizeOf(path.join(folder, "dist"))],
+    ["node_modules", sizeOf(path.join(folder, "node_modules"))],
+  ] as const;
+  process.stdout.write(
+    `${path.relative(root, archive)}: ${megabytes(bytes)}; unpacked ${parts.map(([n, b]) => `${n} ${megabytes(b)}`).join(", ")}\n`,
+  );
+  process.stdout.write(
+    `Node ${process.version} for ${process.platform}-${process.arch}, dsc ${version}; unpack it and call dsc/run device\n`,
+  );
   if (bytes > LIMIT) fail(`the archive is over ${megabytes(LIMIT)}`);
 } catch (e) {
   if (!(e instanceof Failure)) throw e;

@@ -6,7 +6,8 @@ import type { Row } from "./device.ts";
 const BYTES = 4 * 2 ** 30;
 
 const read: KernelText = {
-  name: "read_all", language: "cuda",
+  name: "read_all",
+  language: "cuda",
   source: `// Sums a buffer with 16-byte loads, eight in flight a thread.
 extern "C" __global__ void __launch_bounds__(512) read_all(const float4* x, float* y, int n) {
   float sum = 0.f;
@@ -19,13 +20,20 @@ extern "C" __global__ void __launch_bounds__(512) read_all(const float4* x, floa
   }
   if (sum == 1.2345f) *y = sum;  // never, but the compiler cannot know
 }`,
-  params: [{ kind: "buffer", name: "x", dtype: "f32", access: "in" }, { kind: "buffer", name: "y", dtype: "f32", access: "out" }],
+  params: [
+    { kind: "buffer", name: "x", dtype: "f32", access: "in" },
+    { kind: "buffer", name: "y", dtype: "f32", access: "out" },
+  ],
   dims: ["n"],
   launch: { grid: [{ op: "mul", of: ["SMs", 4] }, 1, 1], block: 512, sharedBytes: 0 },
 };
 
 const nothing: KernelText = {
-  name: "nothing", language: "cuda", source: `extern "C" __global__ void nothing(int n) { }`, params: [], dims: ["n"],
+  name: "nothing",
+  language: "cuda",
+  source: `extern "C" __global__ void nothing(int n) { }`,
+  params: [],
+  dims: ["n"],
   launch: { grid: [1, 1, 1], block: 32, sharedBytes: 0 },
 };
 
@@ -47,5 +55,8 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
   nodes.time(3);
   const node = median(nodes.time(11)) / 200;
   for (const a of [x, y]) cuda.free(a);
-  return [{ what: "read bandwidth, 4 GiB", gb_per_s: BYTES / us / 1000, expected: 4539 }, { what: "empty kernel in a graph", us: node, expected: 0.75 }];
+  return [
+    { what: "read bandwidth, 4 GiB", gb_per_s: BYTES / us / 1000, expected: 4539 },
+    { what: "empty kernel in a graph", us: node, expected: 0.75 },
+  ];
 }

@@ -11,7 +11,8 @@ const models = {
   "R1, 1 + 1 layers": [r1, { layers: 2, set: ["num_nextn_predict_layers=0", "first_k_dense_replace=1"] }],
 } as const;
 
-const prompt = (b: number): number[] => Array.from({ length: 20 + ((b * 37) % 90) }, (_, i) => (i * 7919 + b * 104729 + 13) % 1000);
+const prompt = (b: number): number[] =>
+  Array.from({ length: 20 + ((b * 37) % 90) }, (_, i) => (i * 7919 + b * 104729 + 13) % 1000);
 
 /** Bits of the logits of one sequence, in place `at` of a batch, after its prompt and after each of some steps. */
 async function play(model: Model, batch: number, at: number): Promise<Uint32Array> {
@@ -30,9 +31,19 @@ async function play(model: Model, batch: number, at: number): Promise<Uint32Arra
 export async function check(): Promise<Row[]> {
   const rows: Row[] = [];
   for (const [name, [config, options]] of Object.entries(models)) {
-    const { model } = await open(config, "synthetic:0", { ...options, set: [...("set" in options ? options.set : [])], deterministic: true });
+    const { model } = await open(config, "synthetic:0", {
+      ...options,
+      set: [...("set" in options ? options.set : [])],
+      deterministic: true,
+    });
     const alone = await play(model, 1, 0);
-    for (const [batch, at] of [[1, 0], [2, 1], [3, 1], [17, 16], [64, 40]]) {
+    for (const [batch, at] of [
+      [1, 0],
+      [2, 1],
+      [3, 1],
+      [17, 16],
+      [64, 40],
+    ]) {
       const other = await play(model, batch, at);
       const apart = other.reduce((n, bits, i) => n + (bits === alone[i] ? 0 : 1), 0);
       rows.push({ model: name, batch, at, logits: alone.length, bits_apart: apart, ok: apart === 0 });

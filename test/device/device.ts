@@ -15,7 +15,28 @@ type Step = "check" | "measure";
 type Part = Partial<Record<Step, (cuda: Cuda) => Promise<Row[]>>>;
 
 /** In the order of their times: the longest checks begin first. What matters most is measured first. */
-const parts = ["models", "triton-models", "sessions", "sampling", "deterministic", "block-gemm", "grouped-gemm", "experts", "bf16", "fused-linear", "thin-gemm", "slice", "printed-fp8", "mla-decode", "small", "load", "ceilings", "mla-prefill", "rows", "norm-quant"];
+const parts = [
+  "models",
+  "triton-models",
+  "sessions",
+  "sampling",
+  "deterministic",
+  "block-gemm",
+  "grouped-gemm",
+  "experts",
+  "bf16",
+  "fused-linear",
+  "thin-gemm",
+  "slice",
+  "printed-fp8",
+  "mla-decode",
+  "small",
+  "load",
+  "ceilings",
+  "mla-prefill",
+  "rows",
+  "norm-quant",
+];
 
 /** Parts that run only when named. */
 const asked = ["family", "race", "oracle", "sanitize", "trace"];
@@ -51,7 +72,11 @@ function inProcess(name: string, step: Step, folder: string, seconds: number): P
   return new Promise((resolve) => {
     // More threads than Node's four: kernels compile on them.
     const env = { ...process.env, UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? "16" };
-    const child = spawn(process.execPath, [process.argv[1], "--alone", name, "--step", step, "--rows", file, ...forAll], { env, stdio: ["ignore", "ignore", "pipe"], detached: true });
+    const child = spawn(process.execPath, [process.argv[1], "--alone", name, "--step", step, "--rows", file, ...forAll], {
+      env,
+      stdio: ["ignore", "ignore", "pipe"],
+      detached: true,
+    });
     // The whole group: a child of a part would go on and disturb what is measured next.
     const late = setTimeout(() => process.kill(-child.pid!, "SIGKILL"), seconds * 1000);
     let words = "";
@@ -59,7 +84,15 @@ function inProcess(name: string, step: Step, folder: string, seconds: number): P
     child.on("close", (code, signal) => {
       clearTimeout(late);
       if (existsSync(file)) return resolve(JSON.parse(readFileSync(file, "utf8")) as Row[] | null);
-      resolve([{ error: signal === "SIGKILL" ? `not done after ${seconds} s` : `ended with ${code ?? signal}: ${words.trim().split("\n").slice(-4).join(" | ")}`, ok: false }]);
+      resolve([
+        {
+          error:
+            signal === "SIGKILL"
+              ? `not done after ${seconds} s`
+              : `ended with ${code ?? signal}: ${words.trim().split("\n").slice(-4).join(" | ")}`,
+          ok: false,
+        },
+      ]);
     });
   });
 }
@@ -70,7 +103,11 @@ async function main(): Promise<void> {
   const file = option("json");
   const cuda = openCuda();
   const report: Record<string, unknown> = {
-    date: new Date().toISOString(), gpu: cuda.name, multiprocessors: cuda.multiprocessors, node: process.version, commit: process.env.DSC_COMMIT ?? "unknown",
+    date: new Date().toISOString(),
+    gpu: cuda.name,
+    multiprocessors: cuda.multiprocessors,
+    node: process.version,
+    commit: process.env.DSC_COMMIT ?? "unknown",
     conditions: "median of graph replays; weights and caches rotated through more memory than L2 holds; random inputs",
   };
   cuda.close();
@@ -84,8 +121,11 @@ async function main(): Promise<void> {
     failed ||= bad.length > 0;
     report[`${name}.${step}`] = rows;
     if (file) writeFileSync(file, JSON.stringify(report, null, 1) + "\n");
-    process.stdout.write(`${name} ${step}: ${rows.length} rows, ${bad.length} bad, ${((performance.now() - from) / 1000).toFixed(1)} s\n`);
-    for (const r of step === "check" ? [...rows.filter((r) => r.summary), ...bad.slice(0, 12)] : rows) process.stdout.write(`  ${line(r)}\n`);
+    process.stdout.write(
+      `${name} ${step}: ${rows.length} rows, ${bad.length} bad, ${((performance.now() - from) / 1000).toFixed(1)} s\n`,
+    );
+    for (const r of step === "check" ? [...rows.filter((r) => r.summary), ...bad.slice(0, 12)] : rows)
+      process.stdout.write(`  ${line(r)}\n`);
   };
   for (const step of steps) {
     const queue = [...(only ? asked : []), ...parts].filter((p) => (!only || only.includes(p)) && existsSync(moduleOf(p)));

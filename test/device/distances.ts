@@ -12,7 +12,8 @@ export interface Distances {
   flipped: number;
 }
 
-const farthest = (want: Float64Array, got: ArrayLike<number>): number => want.reduce((most, v, i) => Math.max(most, Number.isNaN(got[i]) ? Infinity : Math.abs(v - got[i])), 0);
+const farthest = (want: Float64Array, got: ArrayLike<number>): number =>
+  want.reduce((most, v, i) => Math.max(most, Number.isNaN(got[i]) ? Infinity : Math.abs(v - got[i])), 0);
 
 /** Needs a model compiled with taps. */
 export async function distances(model: Model, expected: Raw): Promise<Distances> {
@@ -26,11 +27,15 @@ export async function distances(model: Model, expected: Raw): Promise<Distances>
   const kept = prompt.map((_, t) =>
     [...expected].every(([name, want]) => {
       const k = want.shape[1];
-      return !name.endsWith(".indices") || want.data.subarray(t * k, (t + 1) * k).every((e, j) => e === result.taps[name].data[t * k + j]);
+      return (
+        !name.endsWith(".indices") ||
+        want.data.subarray(t * k, (t + 1) * k).every((e, j) => e === result.taps[name].data[t * k + j])
+      );
     }),
   );
   const logits = result.taps.logits.data;
-  const row = (t: number): number => farthest(expected.get("logits")!.data.subarray(t * vocab, (t + 1) * vocab), logits.subarray(t * vocab, (t + 1) * vocab));
+  const row = (t: number): number =>
+    farthest(expected.get("logits")!.data.subarray(t * vocab, (t + 1) * vocab), logits.subarray(t * vocab, (t + 1) * vocab));
   const prefill = Math.max(...prompt.map((_, t) => (kept[t] ? row(t) : 0)));
   const ids: number[] = [];
   let decode = 0;

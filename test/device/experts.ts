@@ -5,7 +5,12 @@ import type { GemmSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts"
 import { expertsDown } from "../../codegen/cuda/sm90/moe/experts-down.ts";
 import { expertsGateUp } from "../../codegen/cuda/sm90/moe/experts-gate-up.ts";
 import { groupedGemm } from "../../codegen/cuda/sm90/gemm/grouped-gemm.ts";
-import { downSchedule, gateUpSchedule, type ExpertsProblem, type SliceSchedule } from "../../codegen/cuda/sm90/moe/experts-schedule.ts";
+import {
+  downSchedule,
+  gateUpSchedule,
+  type ExpertsProblem,
+  type SliceSchedule,
+} from "../../codegen/cuda/sm90/moe/experts-schedule.ts";
 import { candidates, groupedSchedules, type GroupedProblem } from "../../codegen/cuda/sm90/gemm/grouped-schedule.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { compileAll } from "./compile-all.ts";
@@ -33,7 +38,13 @@ function routing(chosen: number[][]): Routing {
   const order = [...indices.keys()].toSorted((a, b) => indices[a] - indices[b] || a - b);
   const places = order.map(() => 0);
   for (const [i, p] of order.entries()) places[p] = i;
-  return { T: chosen.length, chosen, order, offsets: Array.from({ length: up.experts + 1 }, (_, e) => indices.filter((v) => v < e).length), places };
+  return {
+    T: chosen.length,
+    chosen,
+    order,
+    offsets: Array.from({ length: up.experts + 1 }, (_, e) => indices.filter((v) => v < e).length),
+    places,
+  };
 }
 
 function random(T: number): Routing {
@@ -49,8 +60,12 @@ function random(T: number): Routing {
 /** Weights of the experts that are here; the rest is never read. */
 function weights(cuda: Cuda, each: number, pool: Uint8Array): number {
   const at = cuda.alloc(up.experts * each);
-  for (const [from, bytes] of [[0, PRESENT * each], [SHARED * each, each]])
-    for (let done = 0; done < bytes; done += pool.length) cuda.upload(at + from + done, pool.subarray(0, Math.min(pool.length, bytes - done)));
+  for (const [from, bytes] of [
+    [0, PRESENT * each],
+    [SHARED * each, each],
+  ])
+    for (let done = 0; done < bytes; done += pool.length)
+      cuda.upload(at + from + done, pool.subarray(0, Math.min(pool.length, bytes - done)));
   return at;
 }
 /** Where in the pool an element of an expert's `each` lies. */
@@ -66,16 +81,36 @@ interface Placed {
 
 function place(cuda: Cuda, most: number): Placed {
   const fixed = {
-    w1: weights(cuda, up.n * up.k, codes), s1: weights(cuda, (up.n * up.k) / 16384 * 4, scaleBytes), w2: weights(cuda, down.n * down.k, codes), s2: weights(cuda, (down.n * down.k) / 16384 * 4, scaleBytes),
-    x: put(cuda, most * up.k, codes), x_scale: put(cuda, most * (up.k / 128) * 4, scaleBytes), acts: cuda.alloc(9 * most * down.k * 4), ys: cuda.alloc(9 * most * down.n * 2), y: cuda.alloc(most * down.n * 2),
-    residual: put(cuda, most * down.n * 2, new Uint8Array(Uint16Array.from({ length: 8192 }, () => 0x3f80 + (next() % 512)).buffer)),
-    xs: put(cuda, 9 * most * up.k, codes), xs_scale: put(cuda, 9 * most * (up.k / 128) * 4, scaleBytes), between: cuda.alloc(9 * most * up.n * 2), quantised: put(cuda, 9 * most * down.k, codes), quantised_scale: put(cuda, 9 * most * (down.k / 128) * 4, scaleBytes),
+    w1: weights(cuda, up.n * up.k, codes),
+    s1: weights(cuda, ((up.n * up.k) / 16384) * 4, scaleBytes),
+    w2: weights(cuda, down.n * down.k, codes),
+    s2: weights(cuda, ((down.n * down.k) / 16384) * 4, scaleBytes),
+    x: put(cuda, most * up.k, codes),
+    x_scale: put(cuda, most * (up.k / 128) * 4, scaleBytes),
+    acts: cuda.alloc(9 * most * down.k * 4),
+    ys: cuda.alloc(9 * most * down.n * 2),
+    y: cuda.alloc(most * down.n * 2),
+    residual: put(
+      cuda,
+      most * down.n * 2,
+      new Uint8Array(Uint16Array.from({ length: 8192 }, () => 0x3f80 + (next() % 512)).buffer),
+    ),
+    xs: put(cuda, 9 * most * up.k, codes),
+    xs_scale: put(cuda, 9 * most * (up.k / 128) * 4, scaleBytes),
+    between: cuda.alloc(9 * most * up.n * 2),
+    quantised: put(cuda, 9 * most * down.k, codes),
+    quantised_scale: put(cuda, 9 * most * (down.k / 128) * 4, scaleBytes),
   };
   return {
     fixed,
     of: (r) => ({
-      indices: put(cuda, 4 * r.order.length, words(r.chosen.flat())), offsets: put(cuda, 4 * r.offsets.length, words(r.offsets)),
-      weights: put(cuda, 4 * r.order.length, new Uint8Array(Float32Array.from(r.order, () => 0.05 + (next() % 1000) / 4000).buffer)),
+      indices: put(cuda, 4 * r.order.length, words(r.chosen.flat())),
+      offsets: put(cuda, 4 * r.offsets.length, words(r.offsets)),
+      weights: put(
+        cuda,
+        4 * r.order.length,
+        new Uint8Array(Float32Array.from(r.order, () => 0.05 + (next() % 1000) / 4000).buffer),
+      ),
     }),
   };
 }
@@ -86,14 +121,23 @@ interface Pair {
 }
 
 async function pairs(cuda: Cuda, list: readonly SliceSchedule["tokens"][]): Promise<ReadonlyMap<number, Pair>> {
-  const texts = list.map((t) => [expertsGateUp(up, gateUpSchedule(up, t, h200), h200), expertsDown(down, downSchedule(down, t, h200), h200)]);
+  const texts = list.map((t) => [
+    expertsGateUp(up, gateUpSchedule(up, t, h200), h200),
+    expertsDown(down, downSchedule(down, t, h200), h200),
+  ]);
   const kernels = await compileAll(cuda, texts.flat());
   return new Map(list.map((t, i) => [t, { up: kernels.get(texts[i][0].name)!, down: kernels.get(texts[i][1].name)! }]));
 }
 
 const run = (cuda: Cuda, k: Pair, f: Placed["fixed"], r: Record<string, number>, T: number, which = "both"): void => {
-  if (which !== "down") cuda.launch(k.up, { w: f.w1, x: f.x, x_scale: f.x_scale, w_scale: f.s1, indices: r.indices, y: f.acts }, { T });
-  if (which !== "up") cuda.launch(k.down, { w: f.w2, acts: f.acts, w_scale: f.s2, indices: r.indices, weights: r.weights, x: f.residual, y: f.y }, { T });
+  if (which !== "down")
+    cuda.launch(k.up, { w: f.w1, x: f.x, x_scale: f.x_scale, w_scale: f.s1, indices: r.indices, y: f.acts }, { T });
+  if (which !== "up")
+    cuda.launch(
+      k.down,
+      { w: f.w2, acts: f.acts, w_scale: f.s2, indices: r.indices, weights: r.weights, x: f.residual, y: f.y },
+      { T },
+    );
 };
 
 /** One element of gate and up, exact products of codes, in float64. */
@@ -102,8 +146,12 @@ function gateUp(expert: number, token: number, column: number): number {
   let total = 0;
   for (let b = 0; b < kb; b++) {
     let part = 0;
-    for (let c = 128 * b; c < 128 * b + 128; c++) part += values[codes[(token * up.k + c) % POOL]] * values[codes[(w + c) % POOL]];
-    total += part * scales[(token * kb + b) % scales.length] * scales[inPool(expert, (up.n / 128) * kb, Math.floor(column / 128) * kb + b) % scales.length];
+    for (let c = 128 * b; c < 128 * b + 128; c++)
+      part += values[codes[(token * up.k + c) % POOL]] * values[codes[(w + c) % POOL]];
+    total +=
+      part *
+      scales[(token * kb + b) % scales.length] *
+      scales[inPool(expert, (up.n / 128) * kb, Math.floor(column / 128) * kb + b) % scales.length];
   }
   return total;
 }
@@ -126,7 +174,14 @@ function quantised(act: Float32Array): Float64Array {
 }
 const nearestEven = (v: number): number => (Math.abs(v % 1) === 0.5 ? 2 * Math.round(v / 2) : Math.round(v));
 
-async function checkOne(cuda: Cuda, kernels: Pair, p: Placed, r: Routing, most: SliceSchedule["tokens"], same: CudaKernel): Promise<Row> {
+async function checkOne(
+  cuda: Cuda,
+  kernels: Pair,
+  p: Placed,
+  r: Routing,
+  most: SliceSchedule["tokens"],
+  same: CudaKernel,
+): Promise<Row> {
   const [at, f] = [p.of(r), p.fixed];
   const rows = r.order.length;
   cuda.fill(f.acts, 0xff, rows * down.k * 4);
@@ -141,8 +196,16 @@ async function checkOne(cuda: Cuda, kernels: Pair, p: Placed, r: Routing, most: 
   // Gathered rows through the product of the same sums, gated: the last bits are those of exp.
   for (const [i, pair] of r.order.entries()) {
     const token = Math.floor(pair / 9);
-    cuda.upload(f.xs + i * up.k, Uint8Array.from({ length: up.k }, (_, c) => codes[(token * up.k + c) % POOL]));
-    cuda.upload(f.xs_scale + i * (up.k / 128) * 4, new Uint8Array(Float32Array.from({ length: up.k / 128 }, (_, c) => scales[(token * (up.k / 128) + c) % scales.length]).buffer));
+    cuda.upload(
+      f.xs + i * up.k,
+      Uint8Array.from({ length: up.k }, (_, c) => codes[(token * up.k + c) % POOL]),
+    );
+    cuda.upload(
+      f.xs_scale + i * (up.k / 128) * 4,
+      new Uint8Array(
+        Float32Array.from({ length: up.k / 128 }, (_, c) => scales[(token * (up.k / 128) + c) % scales.length]).buffer,
+      ),
+    );
   }
   cuda.launch(same, { x: f.xs, w: f.w1, x_scale: f.xs_scale, w_scale: f.s1, offsets: at.offsets, y: f.ys }, { r: rows });
   const other = new Uint16Array(cuda.download(f.ys, rows * up.n * 2).buffer);
@@ -187,7 +250,14 @@ async function checkOne(cuda: Cuda, kernels: Pair, p: Placed, r: Routing, most: 
   const second = distance(y, places, sums);
   for (const a of Object.values(at)) cuda.free(a);
   return {
-    T: r.T, most, experts: new Set(r.chosen.flat()).size, gathered: first.relative, gated_apart: apart, down: second.relative, unwritten: first.unwritten + second.unwritten, repeats,
+    T: r.T,
+    most,
+    experts: new Set(r.chosen.flat()).size,
+    gathered: first.relative,
+    gated_apart: apart,
+    down: second.relative,
+    unwritten: first.unwritten + second.unwritten,
+    repeats,
     ok: first.relative < 4e-3 && second.relative < 6e-3 && apart === 0 && first.unwritten + second.unwritten === 0 && repeats,
   };
 }
@@ -199,7 +269,11 @@ export async function check(cuda: Cuda): Promise<Row[]> {
   const p = place(cuda, 8);
   const alike = (T: number): Routing => routing(Array.from({ length: T }, () => [0, 1, 2, 5, 20, 21, 22, 39, SHARED]));
   const rows: Row[] = [];
-  for (const [most, list] of [[1, [random(1), random(1)]], [4, [random(1), random(2), random(3), random(4), alike(4)]], [8, [random(5), random(8), alike(8)]]] as const)
+  for (const [most, list] of [
+    [1, [random(1), random(1)]],
+    [4, [random(1), random(2), random(3), random(4), alike(4)]],
+    [8, [random(5), random(8), alike(8)]],
+  ] as const)
     for (const r of list) rows.push(await checkOne(cuda, kernels.get(most)!, p, r, most, same));
   return rows;
 }
@@ -213,7 +287,9 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     if ("reason" in s) throw new RangeError(s.reason);
     return s;
   };
-  const old = [1, 2, 4, 8, 16].map((T) => [groupedGemm(up, choose(up, 9 * T), h200), groupedGemm(down, choose(down, 9 * T), h200)] as const);
+  const old = [1, 2, 4, 8, 16].map(
+    (T) => [groupedGemm(up, choose(up, 9 * T), h200), groupedGemm(down, choose(down, 9 * T), h200)] as const,
+  );
   const gemms = await compileAll(cuda, old.flat());
   for (const [i, T] of [1, 2, 4, 8].entries()) {
     const routings = Array.from({ length: 4 }, () => random(T));
@@ -223,13 +299,30 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     const of = (which: string): number => timed((at) => run(cuda, kernels.get(most)!, p.fixed, at, T, which));
     const { fixed: f } = p;
     const before = timed((at) => {
-      cuda.launch(gemms.get(old[i][0].name)!, { x: f.xs, w: f.w1, x_scale: f.xs_scale, w_scale: f.s1, offsets: at.offsets, y: f.between }, { r: 9 * T });
-      cuda.launch(gemms.get(old[i][1].name)!, { x: f.quantised, w: f.w2, x_scale: f.quantised_scale, w_scale: f.s2, offsets: at.offsets, y: f.ys }, { r: 9 * T });
+      cuda.launch(
+        gemms.get(old[i][0].name)!,
+        { x: f.xs, w: f.w1, x_scale: f.xs_scale, w_scale: f.s1, offsets: at.offsets, y: f.between },
+        { r: 9 * T },
+      );
+      cuda.launch(
+        gemms.get(old[i][1].name)!,
+        { x: f.quantised, w: f.w2, x_scale: f.quantised_scale, w_scale: f.s2, offsets: at.offsets, y: f.ys },
+        { r: 9 * T },
+      );
     });
     const active = routings.reduce((n, r) => n + new Set(r.chosen.flat()).size, 0) / routings.length;
     const floor = (active * (up.n * up.k + down.n * down.k)) / 4539e3;
     const both = of("both");
-    rows.push({ T, active, both_us: both, floor_us: floor, of_bandwidth: floor / both, up_us: of("up"), down_us: of("down"), two_products_us: before });
+    rows.push({
+      T,
+      active,
+      both_us: both,
+      floor_us: floor,
+      of_bandwidth: floor / both,
+      up_us: of("up"),
+      down_us: of("down"),
+      two_products_us: before,
+    });
     for (const at of placed) for (const a of Object.values(at)) cuda.free(a);
   }
   return rows;

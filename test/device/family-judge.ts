@@ -14,7 +14,11 @@ import { play, referenceModule, type CallAnswer, type CallRows } from "./family-
 export function callsOf(spec: ModelSpec, seed: number): { prompts: number[][]; more: number[]; steps: number[][] } {
   const r = new Random(seed + 3e6);
   const ids = (n: number): number[] => Array.from({ length: n }, () => r.below(spec.vocab));
-  return { prompts: [ids(1 + r.below(9)), ids(1 + r.below(4))], more: ids(2 + r.below(2)), steps: Array.from({ length: 3 }, () => ids(2)) };
+  return {
+    prompts: [ids(1 + r.below(9)), ids(1 + r.below(4))],
+    more: ids(2 + r.below(2)),
+    steps: Array.from({ length: 3 }, () => ids(2)),
+  };
 }
 
 /** Asks a model; gives the calls as the reference plays them, and the answers. */
@@ -22,7 +26,11 @@ export async function ask(model: Model, spec: ModelSpec, seed: number): Promise<
   const { prompts, more, steps } = callsOf(spec, seed);
   const [calls, answers]: [CallRows[], CallAnswer[]] = [[], []];
   const note = (r: Result, call: CallRows): void => {
-    const routes = new Map(Object.entries(r.taps).flatMap(([name, t]) => (/^route\.\d+\.indices$/.test(name) ? [[Number(name.split(".")[1]), t.data.slice()] as const] : [])));
+    const routes = new Map(
+      Object.entries(r.taps).flatMap(([name, t]) =>
+        /^route\.\d+\.indices$/.test(name) ? [[Number(name.split(".")[1]), t.data.slice()] as const] : [],
+      ),
+    );
     calls.push(call);
     answers.push({ logits: r.taps.logits.data.slice(), routes });
   };
@@ -32,7 +40,13 @@ export async function ask(model: Model, spec: ModelSpec, seed: number): Promise<
     const sequences = tokens.flatMap((t, b) => (t.length ? [b] : []));
     for (const b of sequences) lengths[b] += tokens[b].length;
     let at = 0;
-    return { entry, starts: [0, ...sequences.map((b) => (at += tokens[b].length))], lengths: sequences.map((b) => lengths[b]), sequences, ids: tokens.flat() };
+    return {
+      entry,
+      starts: [0, ...sequences.map((b) => (at += tokens[b].length))],
+      lengths: sequences.map((b) => lengths[b]),
+      sequences,
+      ids: tokens.flat(),
+    };
   };
   const first = await session.prefill(prompts);
   note(first, rows("prefill", prompts));
@@ -42,7 +56,14 @@ export async function ask(model: Model, spec: ModelSpec, seed: number): Promise<
   if (session.drafts) {
     const next = prompts.map((p, b) => [...p.slice(1), (p[0] + b) % spec.vocab]);
     const result = await session.draft(next, hidden);
-    note(result, { entry: "draft", starts: [0, next[0].length, next[0].length + next[1].length], lengths: next.map((n) => n.length), sequences: [0, 1], ids: next.flat(), hidden });
+    note(result, {
+      entry: "draft",
+      starts: [0, next[0].length, next[0].length + next[1].length],
+      lengths: next.map((n) => n.length),
+      sequences: [0, 1],
+      ids: next.flat(),
+      hidden,
+    });
   }
   session.close();
   return { calls, answers };
@@ -73,7 +94,12 @@ const BF16_LIMIT = 0.1;
 const TIMES = 3;
 
 /** The row of a model's answers: its distances, and whether they are within the limit, explained, or neither. */
-export function judge(spec: ModelSpec, options: CompileOptions, raw: Raw, { calls, answers }: { calls: readonly CallRows[]; answers: readonly CallAnswer[] }): Row {
+export function judge(
+  spec: ModelSpec,
+  options: CompileOptions,
+  raw: Raw,
+  { calls, answers }: { calls: readonly CallRows[]; answers: readonly CallAnswer[] },
+): Row {
   const module = referenceModule(spec, options);
   const real = play(module, spec, raw, calls, answers, "real");
   const logits = answers.map((a) => a.logits);
@@ -87,14 +113,34 @@ export function judge(spec: ModelSpec, options: CompileOptions, raw: Raw, { call
   const rounding = bf16 && d.rms <= TIMES * format.rms + 1e-4;
   // In f32 an answer, or a route, that is farther off is right only where codes at their edges explain it.
   const far = (flips: readonly { needed: number }[]): boolean => flips.some((f) => f.needed > 1e-5);
-  const turned = !bf16 && codes && (!within || far(real.flips)) ? withTurnedCodes(module, spec, raw, calls, answers, F32_LIMIT) : undefined;
+  const turned =
+    !bf16 && codes && (!within || far(real.flips)) ? withTurnedCodes(module, spec, raw, calls, answers, F32_LIMIT) : undefined;
   const flips = turned?.played.flips ?? real.flips;
-  const routes = flips.map((f) => ({ ...f, moved: moved(typed!.scores.get(`${f.call}.${f.layer}`)!, real.scores.get(`${f.call}.${f.layer}`)!) }));
+  const routes = flips.map((f) => ({
+    ...f,
+    moved: moved(typed!.scores.get(`${f.call}.${f.layer}`)!, real.scores.get(`${f.call}.${f.layer}`)!),
+  }));
   const unexplained = routes.filter((f) => !(f.needed <= (bf16 ? Math.max(TIMES * f.moved, codes ? 0.02 : 1e-5) : 1e-5)));
   const near = bf16 ? rounding : within || turned !== undefined;
   return {
-    apart: d.most, rms: d.rms, format: format.most, ratio: format.rms ? d.rms / format.rms : 0, ...(turned ? { turned: turned.turns.length } : {}), flips: real.flips.length, needs: Math.max(0, ...routes.map((f) => f.needed)), moves: Math.max(0, ...routes.map((f) => f.moved)),
-    verdict: unexplained.length ? "a route that rounding does not explain" : !near ? "too far" : within ? "within" : bf16 ? "rounding" : "turned codes", ok: near && unexplained.length === 0,
+    apart: d.most,
+    rms: d.rms,
+    format: format.most,
+    ratio: format.rms ? d.rms / format.rms : 0,
+    ...(turned ? { turned: turned.turns.length } : {}),
+    flips: real.flips.length,
+    needs: Math.max(0, ...routes.map((f) => f.needed)),
+    moves: Math.max(0, ...routes.map((f) => f.moved)),
+    verdict: unexplained.length
+      ? "a route that rounding does not explain"
+      : !near
+        ? "too far"
+        : within
+          ? "within"
+          : bf16
+            ? "rounding"
+            : "turned codes",
+    ok: near && unexplained.length === 0,
   };
 }
 
@@ -108,7 +154,11 @@ export interface Way {
 }
 
 export const optionsOf = (way: Way, seed: number): CompileOptions => ({
-  ...way, actQuant: seed % 2 ? "dynamic" : "none", attention: "auto", taps: true, set: [],
+  ...way,
+  actQuant: seed % 2 ? "dynamic" : "none",
+  attention: "auto",
+  taps: true,
+  set: [],
 });
 
 export const compileWay = (spec: ModelSpec, way: Way, seed: number): Compiled => compileSpec(spec, optionsOf(way, seed));

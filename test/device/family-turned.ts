@@ -12,7 +12,14 @@ const MOST_TRIED = 64;
 const MOST_TURNED = 8;
 
 /** The reference with the codes turned that bring it to the answers, all within `limit`; undefined where there are none. */
-export function withTurnedCodes(module: Module, spec: ModelSpec, raw: Raw, calls: readonly CallRows[], answers: readonly CallAnswer[], limit: number): { played: Played; turns: readonly Turn[] } | undefined {
+export function withTurnedCodes(
+  module: Module,
+  spec: ModelSpec,
+  raw: Raw,
+  calls: readonly CallRows[],
+  answers: readonly CallAnswer[],
+  limit: number,
+): { played: Played; turns: readonly Turn[] } | undefined {
   let turns: Turn[] = [];
   const upTo = (i: number, with_: readonly Turn[]): { played: Played; apart: number; rms: number } => {
     const played = play(module, spec, raw, calls.slice(0, i + 1), answers, "real", with_);
@@ -23,7 +30,9 @@ export function withTurnedCodes(module: Module, spec: ModelSpec, raw: Raw, calls
   for (const i of calls.keys()) {
     let now = upTo(i, turns);
     for (let step = 0; !(now.apart < limit); step++) {
-      const near = now.played.near.filter((t) => t.call === i && !turns.some((o) => o.call === i && o.nth === t.nth && o.at === t.at)).toSorted((a, b) => a.off - b.off);
+      const near = now.played.near
+        .filter((t) => t.call === i && !turns.some((o) => o.call === i && o.nth === t.nth && o.at === t.at))
+        .toSorted((a, b) => a.off - b.off);
       let best: { turn: Turn; got: typeof now } | undefined;
       for (const turn of near.slice(0, MOST_TRIED)) {
         const got = upTo(i, [...turns, turn]);

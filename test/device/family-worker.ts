@@ -20,7 +20,10 @@ let fresh = 0;
 
 /** Kernels of one code have different words above it in different models; each code is compiled once. */
 function compiled(name: string, source: string): Uint8Array {
-  const code = source.split("\n").filter((l) => !l.trimStart().startsWith("//")).join("\n");
+  const code = source
+    .split("\n")
+    .filter((l) => !l.trimStart().startsWith("//"))
+    .join("\n");
   const file = path.join(folder, `${createHash("sha256").update(code).digest("hex")}.cubin`);
   if (fs.existsSync(file)) return fs.readFileSync(file);
   fresh++;
@@ -31,21 +34,38 @@ function compiled(name: string, source: string): Uint8Array {
   return cubin;
 }
 
-const ways: readonly Omit<Way, "target">[] = [{ passes: "all", activations: "bf16" }, { passes: "none", activations: "bf16" }, { passes: "all", activations: "f32" }, { passes: "none", activations: "f32" }];
+const ways: readonly Omit<Way, "target">[] = [
+  { passes: "all", activations: "bf16" },
+  { passes: "none", activations: "bf16" },
+  { passes: "all", activations: "f32" },
+  { passes: "none", activations: "f32" },
+];
 
 async function row(seed: number, spec: ModelSpec, raw: Raw, way: Way): Promise<Row> {
   const options = optionsOf(way, seed);
-  const about = { seed, target: way.target, passes: way.passes, activations: way.activations, quantised: spec.fp8 !== null && options.actQuant === "dynamic", heads: spec.heads, layers: spec.layers.map((l) => l[0]).join(""), bias: spec.attentionBias, mtp: spec.mtp };
+  const about = {
+    seed,
+    target: way.target,
+    passes: way.passes,
+    activations: way.activations,
+    quantised: spec.fp8 !== null && options.actQuant === "dynamic",
+    heads: spec.heads,
+    layers: spec.layers.map((l) => l[0]).join(""),
+    bias: spec.attentionBias,
+    mtp: spec.mtp,
+  };
   try {
     const times = [performance.now()];
     const mark = (): void => void times.push(performance.now());
     const { manifest, files } = compileSpec(spec, options);
     mark();
     const before = fresh;
-    const texts = new Map(Object.entries(manifest.kernels).map(([name, k]) => {
-      const source = String(files.get(k.text));
-      return [name, { source, cubin: k.binary ? (files.get(k.binary) as Uint8Array) : compiled(name, source) }];
-    }));
+    const texts = new Map(
+      Object.entries(manifest.kernels).map(([name, k]) => {
+        const source = String(files.get(k.text));
+        return [name, { source, cubin: k.binary ? (files.get(k.binary) as Uint8Array) : compiled(name, source) }];
+      }),
+    );
     mark();
     const device = await CudaDevice.open(manifest, texts, { compile: compiled });
     const model = await Model.open(manifest, device, { weights: `synthetic:${seed}` });

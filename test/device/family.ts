@@ -26,7 +26,8 @@ export interface Job {
 const SILENCE = 150;
 
 /** What a tenth of the models is run by on Triton: every second pair of the four ways. */
-export const waysOf = <T>(job: Job, all: readonly T[]): readonly T[] => (job.target === "cuda" ? all : all.filter((_, i) => i % 2 === (job.seed >> 1) % 2));
+export const waysOf = <T>(job: Job, all: readonly T[]): readonly T[] =>
+  job.target === "cuda" ? all : all.filter((_, i) => i % 2 === (job.seed >> 1) % 2);
 
 /** A worker on one core, where there is a program that pins it: compilers count cores. */
 function worker(core: number, folder: string): ChildProcess {
@@ -37,9 +38,16 @@ function worker(core: number, folder: string): ChildProcess {
 
 export async function check(): Promise<Row[]> {
   const began = performance.now();
-  const [first, count, seconds] = [Number(process.env.DSC_FAMILY ?? 0), Number(process.env.DSC_FAMILY_COUNT ?? 200), Number(process.env.DSC_FAMILY_SECONDS ?? 500)];
+  const [first, count, seconds] = [
+    Number(process.env.DSC_FAMILY ?? 0),
+    Number(process.env.DSC_FAMILY_COUNT ?? 200),
+    Number(process.env.DSC_FAMILY_SECONDS ?? 500),
+  ];
   const seeds = process.env.DSC_FAMILY_SEEDS?.split(",").map(Number) ?? Array.from({ length: count }, (_, i) => first + i);
-  const queue: Job[] = [...seeds.map((seed) => ({ seed, target: "cuda" as const, from: 0 })), ...seeds.filter((s) => s % 10 === 3).map((seed) => ({ seed, target: "triton" as const, from: 0 }))];
+  const queue: Job[] = [
+    ...seeds.map((seed) => ({ seed, target: "cuda" as const, from: 0 })),
+    ...seeds.filter((s) => s % 10 === 3).map((seed) => ({ seed, target: "triton" as const, from: 0 })),
+  ];
   const folder = fs.mkdtempSync(path.join(tmpdir(), "dsc-family-"));
   const rows: Row[] = [];
   const lane = async (core: number): Promise<void> => {
@@ -73,7 +81,8 @@ function answer(child: ChildProcess, job: Job): Promise<Row[]> {
       child.removeAllListeners();
       resolve(rows);
     };
-    const fatal = (verdict: string): void => done([{ seed: job.seed, target: job.target, way: job.from, verdict, fatal: true, ok: false }]);
+    const fatal = (verdict: string): void =>
+      done([{ seed: job.seed, target: job.target, way: job.from, verdict, fatal: true, ok: false }]);
     const late = setTimeout(() => fatal(`no answer in ${SILENCE} s`), SILENCE * 1000);
     child.once("exit", (code, signal) => fatal(`the worker ended with ${code ?? signal}`));
     child.once("message", (rows: Row[]) => done(rows));
@@ -92,9 +101,27 @@ function summary(rows: readonly Row[], seconds: number): Row[] {
   for (const [key, group] of [...groups].toSorted()) {
     const verdicts = [...new Set(group.map((r) => String(r.verdict)))].toSorted();
     const most = (k: string): number => Math.max(0, ...group.map((r) => Number(r[k] ?? 0)));
-    out.push({ summary: key, models: group.length, ...Object.fromEntries(verdicts.map((v) => [v, group.filter((r) => r.verdict === v).length])), most_apart: most("apart"), most_ratio: most("ratio"), with_flips: group.filter((r) => Number(r.flips) > 0).length, bad: group.filter((r) => !r.ok).length });
+    out.push({
+      summary: key,
+      models: group.length,
+      ...Object.fromEntries(verdicts.map((v) => [v, group.filter((r) => r.verdict === v).length])),
+      most_apart: most("apart"),
+      most_ratio: most("ratio"),
+      with_flips: group.filter((r) => Number(r.flips) > 0).length,
+      bad: group.filter((r) => !r.ok).length,
+    });
   }
   const sum = (k: string): number => rows.reduce((n, r) => n + Number(r[k] ?? 0), 0);
-  out.push({ summary: "all", rows: rows.length, bad: rows.filter((r) => !r.ok).length, seconds, kernels_compiled: sum("fresh"), compile_s: sum("kernels_ms") / 1000, dsc_s: sum("compile_ms") / 1000, run_s: sum("run_ms") / 1000, judge_s: sum("judge_ms") / 1000 });
+  out.push({
+    summary: "all",
+    rows: rows.length,
+    bad: rows.filter((r) => !r.ok).length,
+    seconds,
+    kernels_compiled: sum("fresh"),
+    compile_s: sum("kernels_ms") / 1000,
+    dsc_s: sum("compile_ms") / 1000,
+    run_s: sum("run_ms") / 1000,
+    judge_s: sum("judge_ms") / 1000,
+  });
   return out;
 }

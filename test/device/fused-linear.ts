@@ -32,12 +32,18 @@ const CASES: readonly Case[] = [
 ];
 
 const bytesOf = { bf16: 2, f32: 4, i32: 4, e4m3: 1 } as const;
-const packed = (shape: Size[], dtype: View["dtype"]): View => ({ dtype, shape, strides: shape.map((_, i) => mul(...shape.slice(i + 1))) });
+const packed = (shape: Size[], dtype: View["dtype"]): View => ({
+  dtype,
+  shape,
+  strides: shape.map((_, i) => mul(...shape.slice(i + 1))),
+});
 
 function siteOf(c: Case): Site {
-  const rows: View = c.op === "silu_linear_add" ? packed(["T", 2, c.k], "bf16") : { ...packed(["T", c.k], "bf16"), strides: [c.stride ?? c.k, 1] };
+  const rows: View =
+    c.op === "silu_linear_add" ? packed(["T", 2, c.k], "bf16") : { ...packed(["T", c.k], "bf16"), strides: [c.stride ?? c.k, 1] };
   return {
-    op: c.op, attrs: c.op === "norm_linear" ? { eps: 1e-6, dtype: c.y ?? "same" } : {},
+    op: c.op,
+    attrs: c.op === "norm_linear" ? { eps: 1e-6, dtype: c.y ?? "same" } : {},
     ins: [rows, packed([c.n, c.k], "bf16"), c.op === "norm_linear" ? packed([c.k], "bf16") : packed(["T", c.n], "bf16")],
     outs: [packed(["T", c.n], c.y ?? "bf16")],
   };
@@ -55,7 +61,8 @@ function launchesOf(c: Case, m: number): { fused: Chosen[]; apart: Chosen[] } {
 }
 
 const textOf = (l: Chosen): ReturnType<typeof cudaText> => cudaText(l.family, l.problem, sm90);
-const every = (ms: readonly number[]): Chosen[] => CASES.flatMap((c) => ms.flatMap((m) => Object.values(launchesOf(c, m)).flat()));
+const every = (ms: readonly number[]): Chosen[] =>
+  CASES.flatMap((c) => ms.flatMap((m) => Object.values(launchesOf(c, m)).flat()));
 
 /** Buffers of a case for m rows; scratch is made when it is first named. */
 class Buffers {
@@ -72,7 +79,8 @@ class Buffers {
 
   of(a: Arg): number {
     const key = "in" in a ? `in ${a.in}` : "out" in a ? "out" : "scratch" in a ? a.scratch : "";
-    if (!this.#at.has(key) && "scratch" in a) this.#at.set(key, this.#cuda.alloc(a.shape.reduce<number>((p, s) => p * evaluate(s, { T: this.m }), 1) * bytesOf[a.dtype]));
+    if (!this.#at.has(key) && "scratch" in a)
+      this.#at.set(key, this.#cuda.alloc(a.shape.reduce<number>((p, s) => p * evaluate(s, { T: this.m }), 1) * bytesOf[a.dtype]));
     return this.#at.get(key)!;
   }
 }
@@ -81,7 +89,11 @@ function run(cuda: Cuda, kernels: ReadonlyMap<string, CudaKernel>, launches: rea
   for (const l of launches) {
     const text = textOf(l);
     const bound = Object.fromEntries(boundBuffers(text.params).map((name, i) => [name, b.of(l.args[i])]));
-    cuda.launch(kernels.get(text.name)!, bound, Object.fromEntries(text.dims.map((d, i) => [d, evaluate(l.dims[i], { T: b.m })])));
+    cuda.launch(
+      kernels.get(text.name)!,
+      bound,
+      Object.fromEntries(text.dims.map((d, i) => [d, evaluate(l.dims[i], { T: b.m })])),
+    );
   }
 }
 
@@ -96,7 +108,9 @@ function rowOf(c: Case, r: number): Float64Array {
 }
 
 const insOf = (cuda: Cuda, c: Case, m: number): number[] => [
-  put(cuda, "bf16", m * Math.max(2 * c.k, c.stride ?? 0)), put(cuda, "bf16", c.n * c.k), put(cuda, "bf16", c.op === "norm_linear" ? c.k : m * c.n),
+  put(cuda, "bf16", m * Math.max(2 * c.k, c.stride ?? 0)),
+  put(cuda, "bf16", c.n * c.k),
+  put(cuda, "bf16", c.op === "norm_linear" ? c.k : m * c.n),
 ];
 
 export async function check(cuda: Cuda): Promise<Row[]> {
@@ -128,7 +142,16 @@ export async function check(cuda: Cuda): Promise<Row[]> {
       const relative = Math.sqrt(error / norm);
       let different = 0;
       for (let i = 0; i < bytes; i++) different += Number(one[i] !== other[i]);
-      rows.push({ part: c.part, op: c.op, m, launches: fused.length, of: apart.length, relative, different, ok: relative < 4e-3 && different === 0 });
+      rows.push({
+        part: c.part,
+        op: c.op,
+        m,
+        launches: fused.length,
+        of: apart.length,
+        relative,
+        different,
+        ok: relative < 4e-3 && different === 0,
+      });
     }
     for (const a of ins) cuda.free(a);
   }

@@ -27,17 +27,18 @@ export const values = Float64Array.from({ length: 256 }, (_, c) => {
 /** Fills fresh device memory from a pool, over and over. */
 export function put(cuda: Cuda, bytes: number, pool: Uint8Array): number {
   const at = cuda.alloc(bytes);
-  for (let done = 0; done < bytes; done += pool.length) cuda.upload(at + done, pool.subarray(0, Math.min(pool.length, bytes - done)));
+  for (let done = 0; done < bytes; done += pool.length)
+    cuda.upload(at + done, pool.subarray(0, Math.min(pool.length, bytes - done)));
   return at;
 }
 export const scaleBytes = new Uint8Array(scales.buffer);
-
 
 export const median = (v: number[]): number => v.toSorted((a, b) => a - b)[v.length >> 1];
 
 /** Rows and columns worth looking at: corners, edges of tiles, and random ones. */
 export function samples(m: number, n: number, random = 200): [number, number][] {
-  const edge = (size: number): number[] => [0, 1, 7, 63, 64, 127, 128, size - 129, size - 2, size - 1].filter((i) => i >= 0 && i < size);
+  const edge = (size: number): number[] =>
+    [0, 1, 7, 63, 64, 127, 128, size - 129, size - 2, size - 1].filter((i) => i >= 0 && i < size);
   const out: [number, number][] = [];
   for (const r of edge(m)) for (const c of edge(n)) out.push([r, c]);
   for (let i = 0; i < random; i++) out.push([next() % m, next() % n]);
@@ -45,7 +46,11 @@ export function samples(m: number, n: number, random = 200): [number, number][] 
 }
 
 /** ||y - want|| / ||want|| over places of a bf16 output (indices into it), and how many words of all of it nobody wrote. */
-export function distance(y: Uint16Array, at: readonly number[], want: readonly number[]): { relative: number; unwritten: number } {
+export function distance(
+  y: Uint16Array,
+  at: readonly number[],
+  want: readonly number[],
+): { relative: number; unwritten: number } {
   let [error, norm, unwritten] = [0, 0, 0];
   const word = new Uint32Array(1);
   const float = new Float32Array(word.buffer);

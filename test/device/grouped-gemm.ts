@@ -35,29 +35,60 @@ function routed(experts: number, tokens: number, topk: number): Counts {
   return counts;
 }
 
-const even = (experts: number, rows: number): Counts => Array.from({ length: experts }, (_, e) => Math.floor(((e + 1) * rows) / experts) - Math.floor((e * rows) / experts));
+const even = (experts: number, rows: number): Counts =>
+  Array.from({ length: experts }, (_, e) => Math.floor(((e + 1) * rows) / experts) - Math.floor((e * rows) / experts));
 
 /** R1's experts: gate and up as one matrix, and down. */
-const MATRICES = [[4096, 7168], [7168, 2048]] as const;
+const MATRICES = [
+  [4096, 7168],
+  [7168, 2048],
+] as const;
 
 const timed = (): Case[] => [
   ...MATRICES.flatMap(([n, k], i) =>
     [1, 2, 4, 8, 16, 32, 64].map((t): Case => ({
-      what: `${t} tokens, 8 of 256`, experts: 256, n, k, counts: Array.from({ length: t < 8 ? 4 : 2 }, () => routed(256, t, 8)),
+      what: `${t} tokens, 8 of 256`,
+      experts: 256,
+      n,
+      k,
+      counts: Array.from({ length: t < 8 ? 4 : 2 }, () => routed(256, t, 8)),
       ...(t === 1 ? { public_us: [85.8, 50.6][i] } : {}),
     })),
   ),
-  ...MATRICES.map(([n, k], i): Case => ({ what: "masked256", experts: 256, n, k, counts: [even(256, 1153)], public_us: [1961.4, 959.7][i] })),
+  ...MATRICES.map(([n, k], i): Case => ({
+    what: "masked256",
+    experts: 256,
+    n,
+    k,
+    counts: [even(256, 1153)],
+    public_us: [1961.4, 959.7][i],
+  })),
   ...MATRICES.map(([n, k]): Case => ({ what: "512 tokens, 8 of 256", experts: 256, n, k, counts: [routed(256, 512, 8)] })),
   ...[4, 8].flatMap((experts, j) =>
-    MATRICES.map(([n, k], i): Case => ({ what: "contig", experts, n, k, counts: [even(experts, 32768)], public_us: [[1526.7, 821.9], [1574.7, 821.9]][j][i] })),
+    MATRICES.map(([n, k], i): Case => ({
+      what: "contig",
+      experts,
+      n,
+      k,
+      counts: [even(experts, 32768)],
+      public_us: [
+        [1526.7, 821.9],
+        [1574.7, 821.9],
+      ][j][i],
+    })),
   ),
 ];
 
 /** Awkward routings: none at the ends, one row, tile sizes and one beside, everything in one expert, several multiples. */
 const awkward = (experts: number): Counts[] => {
   const at = (pairs: Readonly<Record<number, number>>): Counts => Array.from({ length: experts }, (_, e) => pairs[e] ?? 0);
-  return [at({ [experts - 1]: 1 }), at({ 0: 1, 3: 7, 5: 8, 6: 9 }), at({ 1: 64, 2: 65, 4: 127, 7: 128 }), at({ 2: 300, 3: 129, [experts - 1]: 257 }), at({ 3: 1000 })];
+  return [
+    at({ [experts - 1]: 1 }),
+    at({ 0: 1, 3: 7, 5: 8, 6: 9 }),
+    at({ 1: 64, 2: 65, 4: 127, 7: 128 }),
+    at({ 2: 300, 3: 129, [experts - 1]: 257 }),
+    at({ 3: 1000 }),
+  ];
 };
 
 const sum = (c: Counts): number => c.reduce((a, b) => a + b, 0);
@@ -71,8 +102,11 @@ interface Placed {
 function place(cuda: Cuda, experts: number, n: number, k: number, rows: number): Placed {
   const kb = Math.ceil(k / 128);
   const buffers = {
-    x: put(cuda, rows * k, codes), x_scale: put(cuda, rows * kb * 4, scaleBytes), w: put(cuda, experts * n * k, codes),
-    w_scale: put(cuda, experts * (n / 128) * kb * 4, scaleBytes), y: cuda.alloc(rows * n * 2),
+    x: put(cuda, rows * k, codes),
+    x_scale: put(cuda, rows * kb * 4, scaleBytes),
+    w: put(cuda, experts * n * k, codes),
+    w_scale: put(cuda, experts * (n / 128) * kb * 4, scaleBytes),
+    y: cuda.alloc(rows * n * 2),
   };
   return { buffers, free: () => Object.values(buffers).forEach((b) => cuda.free(b)) };
 }
@@ -92,14 +126,24 @@ function reference(n: number, k: number, expert: number, row: number, column: nu
   let total = 0;
   for (let b = 0; b < kb; b++) {
     let part = 0;
-    for (let c = b * 128; c < Math.min(k, b * 128 + 128); c++) part += values[codes[(row * k + c) % POOL]] * values[codes[(w + c) % POOL]];
-    total += part * scales[(row * kb + b) % scales.length] * scales[((expert * (n / 128) + Math.floor(column / 128)) * kb + b) % scales.length];
+    for (let c = b * 128; c < Math.min(k, b * 128 + 128); c++)
+      part += values[codes[(row * k + c) % POOL]] * values[codes[(w + c) % POOL]];
+    total +=
+      part *
+      scales[(row * kb + b) % scales.length] *
+      scales[((expert * (n / 128) + Math.floor(column / 128)) * kb + b) % scales.length];
   }
   return total;
 }
 
 /** Every expert's first and last row, both ends of the columns and random places. */
-function compare(cuda: Cuda, f: CudaKernel, p: Placed, { n, k }: Case, counts: Counts): { relative: number; unwritten: number; ok: boolean } {
+function compare(
+  cuda: Cuda,
+  f: CudaKernel,
+  p: Placed,
+  { n, k }: Case,
+  counts: Counts,
+): { relative: number; unwritten: number; ok: boolean } {
   const offsets = placeOffsets(cuda, counts);
   const r = sum(counts);
   cuda.fill(p.buffers.y, 0xff, r * n * 2);
@@ -122,9 +166,16 @@ function compare(cuda: Cuda, f: CudaKernel, p: Placed, { n, k }: Case, counts: C
 }
 
 /** Kernels of a shape under some schedules, by schedule. */
-async function kernelsOf(cuda: Cuda, shapes: readonly Case[], schedules: (c: Case) => readonly GemmSchedule[]): Promise<(c: Case, s: GemmSchedule) => CudaKernel> {
+async function kernelsOf(
+  cuda: Cuda,
+  shapes: readonly Case[],
+  schedules: (c: Case) => readonly GemmSchedule[],
+): Promise<(c: Case, s: GemmSchedule) => CudaKernel> {
   const text = (c: Case, s: GemmSchedule): KernelText => groupedGemm({ experts: c.experts, n: c.n, k: c.k }, s, h200);
-  const kernels = await compileAll(cuda, shapes.flatMap((c) => schedules(c).map((s) => text(c, s))));
+  const kernels = await compileAll(
+    cuda,
+    shapes.flatMap((c) => schedules(c).map((s) => text(c, s))),
+  );
   return (c, s) => kernels.get(text(c, s).name)!;
 }
 
@@ -138,22 +189,43 @@ function choose(c: Case, r: number): GemmSchedule {
 const legal = (c: Case, r: number): GemmSchedule[] => {
   const busy = Math.max(1, r / Math.min(r, c.experts));
   const chosen = choose(c, r);
-  return candidates.filter((s) => illegal(s, h200, c) === null && (s === chosen || (every && (s.form === "persistent" ? busy >= 8 : s.form === "split-k" && s.tokens <= 16 * busy && s.tokens * 8 >= busy))));
+  return candidates.filter(
+    (s) =>
+      illegal(s, h200, c) === null &&
+      (s === chosen ||
+        (every && (s.form === "persistent" ? busy >= 8 : s.form === "split-k" && s.tokens <= 16 * busy && s.tokens * 8 >= busy))),
+  );
 };
 
 export async function check(cuda: Cuda): Promise<Row[]> {
   const rows: Row[] = [];
   // --small: only what is small, for tools that make a launch a hundred times slower.
-  const shapes = [[8, 4096, 7168], [9, 7168, 2048], [40, 512, 336]] as const;
-  const cases = (process.argv.includes("--small") ? shapes.slice(-1) : shapes).map(
-    ([experts, n, k]): Case => ({ what: "awkward", experts, n, k, counts: [...awkward(experts), routed(experts, 64, 4)] }),
-  );
+  const shapes = [
+    [8, 4096, 7168],
+    [9, 7168, 2048],
+    [40, 512, 336],
+  ] as const;
+  const cases = (process.argv.includes("--small") ? shapes.slice(-1) : shapes).map(([experts, n, k]): Case => ({
+    what: "awkward",
+    experts,
+    n,
+    k,
+    counts: [...awkward(experts), routed(experts, 64, 4)],
+  }));
   const able = (c: Case): GemmSchedule[] => candidates.filter((s) => illegal(s, h200, c) === null);
   const kernel = await kernelsOf(cuda, cases, able);
   for (const c of cases) {
     const p = place(cuda, c.experts, c.n, c.k, most([c]));
     for (const counts of c.counts)
-      for (const s of able(c)) rows.push({ experts: c.experts, n: c.n, k: c.k, r: sum(counts), schedule: scheduleName(s), ...compare(cuda, kernel(c, s), p, c, counts) });
+      for (const s of able(c))
+        rows.push({
+          experts: c.experts,
+          n: c.n,
+          k: c.k,
+          r: sum(counts),
+          schedule: scheduleName(s),
+          ...compare(cuda, kernel(c, s), p, c, counts),
+        });
     p.free();
   }
   return rows;
@@ -177,9 +249,21 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
       const us = times.find((t) => t.schedule === chosen)!.us;
       const best = times.reduce((a, b) => (b.us < a.us ? b : a));
       rows.push({
-        what: c.what, experts: c.experts, n: c.n, k: c.k, r, active, schedule: chosen, us, floor_us: Math.max(bytes / 4539e3, (2 * r * c.n * c.k) / 1979e6),
-        gb_per_s: bytes / us / 1e3, tflops: (2 * r * c.n * c.k) / us / 1e6, ...(c.public_us ? { public_us: c.public_us, public_over_ours: c.public_us / us } : {}),
-        best: best.schedule, best_us: best.us, all: times.map((t) => `${t.schedule} ${t.us.toFixed(2)}`).join(", "),
+        what: c.what,
+        experts: c.experts,
+        n: c.n,
+        k: c.k,
+        r,
+        active,
+        schedule: chosen,
+        us,
+        floor_us: Math.max(bytes / 4539e3, (2 * r * c.n * c.k) / 1979e6),
+        gb_per_s: bytes / us / 1e3,
+        tflops: (2 * r * c.n * c.k) / us / 1e6,
+        ...(c.public_us ? { public_us: c.public_us, public_over_ours: c.public_us / us } : {}),
+        best: best.schedule,
+        best_us: best.us,
+        all: times.map((t) => `${t.schedule} ${t.us.toFixed(2)}`).join(", "),
       });
       for (const o of offsets) cuda.free(o);
     }

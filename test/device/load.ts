@@ -38,11 +38,31 @@ export async function measure(): Promise<Row[]> {
       await model.close();
     }
     const same = logits.every((l) => l.every((v, i) => v === logits[0][i]));
-    rows.push({ model: "printed", what: "load from a checkpoint in memory", ms: Math.min(...times), gb_per_s: bytes / Math.min(...times) / 1e6, asked_gb_per_s: 20, same_logits_as_made_on_the_card: same, ok: same });
-    const runs = Array.from({ length: 3 }, () => dsc("run", artifact, "--weights", weights, "--ids", prompt.join(","), "--max-new", "1", "--json"));
-    rows.push({ model: "printed", what: "artifact with cubins and checkpoint to first token, the whole program", ms: median(runs.map((r) => r.ms)), asked_ms: 2000, best: Math.min(...runs.map((r) => r.ms)) });
+    rows.push({
+      model: "printed",
+      what: "load from a checkpoint in memory",
+      ms: Math.min(...times),
+      gb_per_s: bytes / Math.min(...times) / 1e6,
+      asked_gb_per_s: 20,
+      same_logits_as_made_on_the_card: same,
+      ok: same,
+    });
+    const runs = Array.from({ length: 3 }, () =>
+      dsc("run", artifact, "--weights", weights, "--ids", prompt.join(","), "--max-new", "1", "--json"),
+    );
+    rows.push({
+      model: "printed",
+      what: "artifact with cubins and checkpoint to first token, the whole program",
+      ms: median(runs.map((r) => r.ms)),
+      asked_ms: 2000,
+      best: Math.min(...runs.map((r) => r.ms)),
+    });
     const more = dsc("run", artifact, "--weights", weights, "--ids", prompt.join(","), "--max-new", "200", "--json");
-    rows.push({ model: "printed", what: "dsc run, 200 tokens", decode_ms_per_token: (JSON.parse(more.out) as { decode_ms_per_token: number }).decode_ms_per_token });
+    rows.push({
+      model: "printed",
+      what: "dsc run, 200 tokens",
+      decode_ms_per_token: (JSON.parse(more.out) as { decode_ms_per_token: number }).decode_ms_per_token,
+    });
     return rows;
   } finally {
     rmSync(work, { recursive: true });

@@ -18,9 +18,24 @@ const SCALE = 0.1352337788608801;
 
 /** Batch, cached tokens, query tokens of each sequence, and FlashMLA's microseconds (H200, cold caches, with its combine). */
 const TABLE: readonly [number, number, number, number][] = [
-  [1, 1024, 1, 13.5], [1, 4096, 1, 19.2], [1, 8192, 1, 24.9], [1, 32768, 1, 40], [16, 1024, 1, 22.2], [16, 4096, 1, 43.1], [16, 8192, 1, 68.7],
-  [16, 32768, 1, 226.4], [64, 1024, 1, 42.4], [64, 4096, 1, 119.2], [64, 8192, 1, 222.9], [64, 32768, 1, 877.9], [128, 1024, 1, 71.7],
-  [128, 4096, 1, 228.1], [128, 8192, 1, 485.4], [128, 32768, 1, 1997.4], [64, 4096, 2, 229.6], [1, 1024, 2, 15.1],
+  [1, 1024, 1, 13.5],
+  [1, 4096, 1, 19.2],
+  [1, 8192, 1, 24.9],
+  [1, 32768, 1, 40],
+  [16, 1024, 1, 22.2],
+  [16, 4096, 1, 43.1],
+  [16, 8192, 1, 68.7],
+  [16, 32768, 1, 226.4],
+  [64, 1024, 1, 42.4],
+  [64, 4096, 1, 119.2],
+  [64, 8192, 1, 222.9],
+  [64, 32768, 1, 877.9],
+  [128, 1024, 1, 71.7],
+  [128, 4096, 1, 228.1],
+  [128, 8192, 1, 485.4],
+  [128, 32768, 1, 1997.4],
+  [64, 4096, 2, 229.6],
+  [1, 1024, 2, 15.1],
 ];
 
 const putInts = (cuda: Cuda, list: Int32Array): number => {
@@ -53,7 +68,15 @@ export function shuffled(n: number): Int32Array {
 
 export function arena(cuda: Cuda, pages: number, rows: number): Arena {
   // Latent and rotary queries of one row lie apart, as the projections leave them: 512 lanes a head, and 64 behind each 128.
-  return { pages, cache: put(cuda, pages * PAGE * W * 2), order: shuffled(pages), ql: put(cuda, rows * HEADS * R * 2), qp: put(cuda, rows * HEADS * 192 * 2), y: cuda.alloc(rows * HEADS * R * 2), rows };
+  return {
+    pages,
+    cache: put(cuda, pages * PAGE * W * 2),
+    order: shuffled(pages),
+    ql: put(cuda, rows * HEADS * R * 2),
+    qp: put(cuda, rows * HEADS * 192 * 2),
+    y: cuda.alloc(rows * HEADS * R * 2),
+    rows,
+  };
 }
 export function release(cuda: Cuda, a: Arena): void {
   for (const at of [a.cache, a.ql, a.qp, a.y]) cuda.free(at);
@@ -75,15 +98,40 @@ export function batchOf(a: Arena, lengths: number[], queries: number, skip = 0):
   const P = Math.max(16, 2 ** Math.ceil(Math.log2(Math.max(...lengths.map((n) => Math.ceil(n / PAGE))))));
   const table = new Int32Array(lengths.length * P);
   let at = skip;
-  for (const [b, n] of lengths.entries()) for (let p = 0; p < Math.ceil(n / PAGE); p++) table[b * P + p] = a.order[at++ % a.pages];
+  for (const [b, n] of lengths.entries())
+    for (let p = 0; p < Math.ceil(n / PAGE); p++) table[b * P + p] = a.order[at++ % a.pages];
   const rows = lengths.flatMap((n, b) => Array.from({ length: queries }, (_, i) => [n - queries + i, b]));
-  return { lengths, queries, table, P, T: rows.length, positions: Int32Array.from(rows, (r) => r[0]), sequence: Int32Array.from(rows, (r) => r[1]) };
+  return {
+    lengths,
+    queries,
+    table,
+    P,
+    T: rows.length,
+    positions: Int32Array.from(rows, (r) => r[0]),
+    sequence: Int32Array.from(rows, (r) => r[1]),
+  };
 }
 
-const problem = (heads: number): MlaAttendProblem => ({ heads, r: R, d: D, pageRows: PAGE, ql: [heads * R, R], qp: [heads * 192, 192], scale: SCALE });
+const problem = (heads: number): MlaAttendProblem => ({
+  heads,
+  r: R,
+  d: D,
+  pageRows: PAGE,
+  ql: [heads * R, R],
+  qp: [heads * 192, 192],
+  scale: SCALE,
+});
 
 export function buffersOf(cuda: Cuda, a: Arena, b: Batch): Record<string, number> {
-  return { ql: a.ql, qp: a.qp + 256, cache: a.cache, positions: putInts(cuda, b.positions), sequence: putInts(cuda, b.sequence), pages: putInts(cuda, b.table), y: a.y };
+  return {
+    ql: a.ql,
+    qp: a.qp + 256,
+    cache: a.cache,
+    positions: putInts(cuda, b.positions),
+    sequence: putInts(cuda, b.sequence),
+    pages: putInts(cuda, b.table),
+    y: a.y,
+  };
 }
 
 /** A stretch of the pool, which begins again at its end. */
@@ -97,7 +145,8 @@ function stretch(from: number, length: number): Float32Array {
 function reference(b: Batch, heads: number, row: number, head: number): Float64Array {
   const n = b.positions[row] + 1;
   const q = Float64Array.from([...stretch((row * heads + head) * R, R), ...stretch((row * heads + head) * 192 + 128, D)]);
-  const cached = (c: number): Float32Array => stretch((b.table[b.sequence[row] * b.P + Math.floor(c / PAGE)] * PAGE + (c % PAGE)) * W, W);
+  const cached = (c: number): Float32Array =>
+    stretch((b.table[b.sequence[row] * b.P + Math.floor(c / PAGE)] * PAGE + (c % PAGE)) * W, W);
   const scores = new Float64Array(n);
   let top = -Infinity;
   for (let c = 0; c < n; c++) {
@@ -129,7 +178,17 @@ export type Form = keyof typeof forms;
 function formOf(heads: number, { T, P }: Batch): Form {
   const view = (shape: Size[], strides: Size[]): View => ({ dtype: "bf16", shape, strides });
   const latent = view(["T", heads, R], [heads * R, R, 1]);
-  const choice = selectNatives({ op: "mla_attend", attrs: { scale: SCALE }, ins: [latent, view(["T", heads, D], [heads * 192, 192, 1])], outs: [latent], caches: [{ width: W, pageRows: 64 }] }, [mlaDecodeNative], h200) as Cases;
+  const choice = selectNatives(
+    {
+      op: "mla_attend",
+      attrs: { scale: SCALE },
+      ins: [latent, view(["T", heads, D], [heads * 192, 192, 1])],
+      outs: [latent],
+      caches: [{ width: W, pageRows: 64 }],
+    },
+    [mlaDecodeNative],
+    h200,
+  ) as Cases;
   const on = evaluate(choice.on, { T, P });
   const { problem } = choice.cases.find(({ most }) => most === null || on <= most)!.launches[0];
   const { schedule: s } = problem as { schedule: { split: "fixed"; group: 16 | 32 } | { split: "balanced" } };
@@ -146,7 +205,9 @@ export function kernel(cuda: Cuda, heads: number, form: Form): CudaKernel {
 /** Runs a batch twice into a poisoned output; the error over sampled heads, whether bits repeat and nothing is left unwritten. */
 export function checkOne(cuda: Cuda, a: Arena, b: Batch, heads: number, what: string, form: Form = formOf(heads, b)): Row {
   // What lies behind a sequence's last row in its page must not matter.
-  const tails = b.lengths.flatMap((n, s) => (n % PAGE ? [{ page: b.table[s * b.P + Math.floor(n / PAGE)], from: n % PAGE }] : []));
+  const tails = b.lengths.flatMap((n, s) =>
+    n % PAGE ? [{ page: b.table[s * b.P + Math.floor(n / PAGE)], from: n % PAGE }] : [],
+  );
   const rowsAt = (page: number, from: number): [number, number] => [(page * PAGE + from) * W * 2, (PAGE - from) * W * 2];
   for (const { page, from } of tails) {
     const [at, bytes] = rowsAt(page, from);
@@ -177,7 +238,7 @@ export function checkOne(cuda: Cuda, a: Arena, b: Batch, heads: number, what: st
   }
   for (const { page, from } of tails) {
     const [at, length] = rowsAt(page, from);
-    for (let done = 0; done < length; ) {
+    for (let done = 0; done < length;) {
       const from2 = ((at + done) / 2) % POOL;
       const part = Math.min(length - done, (POOL - from2) * 2);
       cuda.upload(a.cache + at + done, poolBytes.subarray(from2 * 2, from2 * 2 + part));
@@ -205,9 +266,18 @@ export async function check(cuda: Cuda): Promise<Row[]> {
       one([2, 3, 64, 65, 66, 1000, 5000], 2, heads, form);
     }
     one(ragged, 1, heads);
-    one(Array.from({ length: 128 }, (_, i) => (i === 5 ? 20_000 : 1 + (next() % 900))), 1, heads);
+    one(
+      Array.from({ length: 128 }, (_, i) => (i === 5 ? 20_000 : 1 + (next() % 900))),
+      1,
+      heads,
+    );
     // More rows than are balanced one by one.
-    for (const rows of [300, 1100]) one(Array.from({ length: rows }, () => 1 + (next() % 100)), 1, heads);
+    for (const rows of [300, 1100])
+      one(
+        Array.from({ length: rows }, () => 1 + (next() % 100)),
+        1,
+        heads,
+      );
   }
   for (const [batch, s, queries] of TABLE) one(Array<number>(batch).fill(s), queries);
   release(cuda, a);
@@ -215,7 +285,12 @@ export async function check(cuda: Cuda): Promise<Row[]> {
 }
 
 /** Operations and bytes (each cached row once for all queries of its sequence) of a uniform batch. */
-export const floorOf = (batch: number, s: number, queries: number, heads: number): { us: number; flops: number; bytes: number } => {
+export const floorOf = (
+  batch: number,
+  s: number,
+  queries: number,
+  heads: number,
+): { us: number; flops: number; bytes: number } => {
   const flops = 2 * batch * queries * s * heads * (2 * R + D);
   const bytes = batch * s * W * 2 + batch * queries * heads * (W + R) * 2;
   return { us: Math.max(bytes / 4539e3, flops / 989e6), flops, bytes };
@@ -247,15 +322,32 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     // As in a model: every layer has a cache of its own under the same page table.
     const b = batchOf({ ...a, pages, order: shuffled(pages) }, Array<number>(batch).fill(s), queries);
     const buffers = buffersOf(cuda, a, b);
-    const sets = Array.from({ length: Math.max(copies, 1) }, (_, i) => ({ ...buffers, cache: a.cache + i * pages * PAGE * W * 2 }));
+    const sets = Array.from({ length: Math.max(copies, 1) }, (_, i) => ({
+      ...buffers,
+      cache: a.cache + i * pages * PAGE * W * 2,
+    }));
     const form = formOf(HEADS, b);
     const us = time(cuda, kernel(cuda, HEADS, form), b, sets);
     for (const name of ["positions", "sequence", "pages"]) cuda.free(buffers[name]);
     const floor = floorOf(batch, s, queries, HEADS);
     ratios.push(published / us);
-    out.push({ batch, cached: s, queries, form, us, floor_us: floor.us, public_us: published, public_over_ours: published / us, tflops: floor.flops / us / 1e6, gb_per_s: floor.bytes / us / 1e3 });
+    out.push({
+      batch,
+      cached: s,
+      queries,
+      form,
+      us,
+      floor_us: floor.us,
+      public_us: published,
+      public_over_ours: published / us,
+      tflops: floor.flops / us / 1e6,
+      gb_per_s: floor.bytes / us / 1e3,
+    });
   }
-  out.push({ what: "FlashMLA over ours, geometric mean", public_over_ours: Math.exp(ratios.reduce((n, r) => n + Math.log(r), 0) / ratios.length) });
+  out.push({
+    what: "FlashMLA over ours, geometric mean",
+    public_over_ours: Math.exp(ratios.reduce((n, r) => n + Math.log(r), 0) / ratios.length),
+  });
   release(cuda, a);
   return out;
 }

@@ -12,8 +12,17 @@ const SCALE = 0.1352337788608801;
 
 /** Operands as the projections leave them: q [t, h, 192], kv [s, h, 256], the rotary key behind 512 latents. */
 const problem = (heads: number): AttendProblem => ({
-  heads, n: N, d: D, v: V, scale: SCALE,
-  q: [heads * 192, 192], qp: [heads * 192, 192], k: [heads * 256, 256], kp: 576, vStrides: [heads * 256, 256], y: [heads * V, V],
+  heads,
+  n: N,
+  d: D,
+  v: V,
+  scale: SCALE,
+  q: [heads * 192, 192],
+  qp: [heads * 192, 192],
+  k: [heads * 256, 256],
+  kp: 576,
+  vStrides: [heads * 256, 256],
+  y: [heads * V, V],
 });
 
 interface Operands {
@@ -23,9 +32,19 @@ interface Operands {
   y: number;
 }
 const place = (cuda: Cuda, t: number, s: number, heads: number): Operands => ({
-  q: put(cuda, t * heads * 384), kv: put(cuda, s * heads * 512), c: put(cuda, s * 1152), y: cuda.alloc(t * heads * V * 2),
+  q: put(cuda, t * heads * 384),
+  kv: put(cuda, s * heads * 512),
+  c: put(cuda, s * 1152),
+  y: cuda.alloc(t * heads * V * 2),
 });
-const buffersOf = ({ q, kv, c, y }: Operands): Record<string, number> => ({ q, qp: q + 256, keys: kv, kp: c + 1024, values: kv + 256, y });
+const buffersOf = ({ q, kv, c, y }: Operands): Record<string, number> => ({
+  q,
+  qp: q + 256,
+  keys: kv,
+  kp: c + 1024,
+  values: kv + 256,
+  y,
+});
 
 /** One head of one row in float64. */
 function reference(t: number, s: number, heads: number, row: number, head: number): Float64Array {
@@ -59,7 +78,21 @@ function kernel(cuda: Cuda, heads: number): CudaKernel {
 
 export async function check(cuda: Cuda): Promise<Row[]> {
   const out: Row[] = [];
-  const sizes = [[1, 1], [5, 5], [64, 64], [127, 127], [128, 128], [129, 129], [1, 300], [2, 129], [77, 1000], [130, 1000], [1000, 1000], [257, 4096], [4096, 4096]];
+  const sizes = [
+    [1, 1],
+    [5, 5],
+    [64, 64],
+    [127, 127],
+    [128, 128],
+    [129, 129],
+    [1, 300],
+    [2, 129],
+    [77, 1000],
+    [130, 1000],
+    [1000, 1000],
+    [257, 4096],
+    [4096, 4096],
+  ];
   for (const heads of [16, 128])
     for (const [t, s] of heads === 16 ? sizes : sizes.slice(-3)) {
       const o = place(cuda, t, s, heads);
@@ -90,7 +123,14 @@ export async function check(cuda: Cuda): Promise<Row[]> {
   return out;
 }
 
-const SIZES = [[512, 512], [1024, 1024], [2048, 2048], [4096, 4096], [1024, 8192], [8192, 8192]] as const;
+const SIZES = [
+  [512, 512],
+  [1024, 1024],
+  [2048, 2048],
+  [4096, 4096],
+  [1024, 8192],
+  [8192, 8192],
+] as const;
 /** cuDNN's microseconds on such a card, through torch 2.11's scaled_dot_product_attention, by rows. */
 const CUDNN: Readonly<Record<number, number>> = { 1024: 125.1, 4096: 1161.2 };
 

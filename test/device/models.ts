@@ -28,17 +28,36 @@ const habits: Readonly<Record<string, Parameters<typeof open>[2]>> = {
 };
 
 /** Compiles SRC and loads it on the GPU; what each part took, in milliseconds. */
-export async function open(src: string, weights: string, options: Partial<CompileOptions> & { profile?: boolean; edit?: Edit; pauseMs?: number; watch?: (c: Compiled, device: () => CudaDevice) => Watch } = {}): Promise<{ model: Model<CudaDevice>; compileMs: number; kernelsMs: number; loadMs: number }> {
+export async function open(
+  src: string,
+  weights: string,
+  options: Partial<CompileOptions> & {
+    profile?: boolean;
+    edit?: Edit;
+    pauseMs?: number;
+    watch?: (c: Compiled, device: () => CudaDevice) => Watch;
+  } = {},
+): Promise<{ model: Model<CudaDevice>; compileMs: number; kernelsMs: number; loadMs: number }> {
   const times = [performance.now()];
   const c = compile(src, { ...defaults, target: "cuda", activations: "bf16", ...options, stored: await storedIn(weights) });
   times.push(performance.now());
-  const files = new Map(Object.entries(c.manifest.kernels).map(([name, k]) => [name, { source: String(c.files.get(k.text)), ...(k.binary ? { cubin: c.files.get(k.binary) as Uint8Array } : {}) }]));
+  const files = new Map(
+    Object.entries(c.manifest.kernels).map(([name, k]) => [
+      name,
+      { source: String(c.files.get(k.text)), ...(k.binary ? { cubin: c.files.get(k.binary) as Uint8Array } : {}) },
+    ]),
+  );
   for (const [name, k] of options.edit ? Object.entries(c.manifest.kernels) : []) {
     const { source, pdl } = options.edit!(files.get(name)!.source, k);
     files.set(name, { source });
     k.launch = { ...k.launch!, pdl };
   }
-  const device: CudaDevice = await CudaDevice.open(c.manifest, files, { ...(options.watch ? { watch: options.watch(c, () => device) } : {}), compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined), reads: !weights.startsWith("synthetic:"), ...(options.profile ? { profile: true } : {}) });
+  const device: CudaDevice = await CudaDevice.open(c.manifest, files, {
+    ...(options.watch ? { watch: options.watch(c, () => device) } : {}),
+    compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined),
+    reads: !weights.startsWith("synthetic:"),
+    ...(options.profile ? { profile: true } : {}),
+  });
   if (options.pauseMs) await new Promise((resolve) => setTimeout(resolve, options.pauseMs));
   times.push(performance.now());
   const model = await Model.open(c.manifest, device, { weights });
@@ -60,11 +79,22 @@ export async function fixtureRows(target: "cuda" | "triton" = "cuda"): Promise<R
       const row: Row = { fixture: path.basename(fixture), target, activations };
       rows.push(row);
       try {
-        const { model, kernelsMs } = await open(fixture, fixture, { target, activations, taps: true, ...(config.quantization_config ? { actQuant: "none" as const } : {}) });
+        const { model, kernelsMs } = await open(fixture, fixture, {
+          target,
+          activations,
+          taps: true,
+          ...(config.quantization_config ? { actQuant: "none" as const } : {}),
+        });
         const d = await distances(model, expected);
         await model.close();
         const limit = activations === "f32" ? 2e-3 : 0.1;
-        Object.assign(row, { ...d, ids: undefined, ids_equal: d.same, kernels_ms: Math.round(kernelsMs), ok: d.prefill < limit && d.decode < limit && d.flipped <= 1 && (activations === "bf16" || d.same) });
+        Object.assign(row, {
+          ...d,
+          ids: undefined,
+          ids_equal: d.same,
+          kernels_ms: Math.round(kernelsMs),
+          ok: d.prefill < limit && d.decode < limit && d.flipped <= 1 && (activations === "bf16" || d.same),
+        });
       } catch (e) {
         Object.assign(row, { ok: false, error: (e as Error).message });
       }
@@ -87,7 +117,11 @@ export const printed = path.join(root, "examples/printed-model/config.json");
 async function printedRows(): Promise<Row[]> {
   const { input_ids, modes } = oracle();
   const rows: Row[] = [];
-  const ways = [{ activations: "bf16", natives: "all" }, { activations: "bf16", natives: "none" }, { activations: "f32", natives: "all" }] as const;
+  const ways = [
+    { activations: "bf16", natives: "all" },
+    { activations: "bf16", natives: "none" },
+    { activations: "f32", natives: "all" },
+  ] as const;
   const one = async ({ activations, natives }: (typeof ways)[number]): Promise<void> => {
     const want = modes[activations];
     try {
@@ -104,7 +138,16 @@ async function printedRows(): Promise<Row[]> {
       }
       session.close();
       await model.close();
-      rows.push({ model: "printed", activations, natives, last_logits_apart: logits, ids_equal: equal, of: want.greedy_ids.length, wrong, ok: wrong === 0 && logits < (activations === "f32" ? 2e-3 : 0.1) });
+      rows.push({
+        model: "printed",
+        activations,
+        natives,
+        last_logits_apart: logits,
+        ids_equal: equal,
+        of: want.greedy_ids.length,
+        wrong,
+        ok: wrong === 0 && logits < (activations === "f32" ? 2e-3 : 0.1),
+      });
     } catch (e) {
       rows.push({ model: "printed", activations, natives, ok: false, error: (e as Error).message });
     }
@@ -139,17 +182,47 @@ const FLOOR = { decode: { floor_ms: 0.308, asked_ms: 0.42 }, prefill: { floor_ms
 export async function measure(): Promise<Row[]> {
   const rows: Row[] = [];
   const { model, compileMs, kernelsMs, loadMs } = await open(printed, "synthetic:0");
-  rows.push({ model: "printed", what: "start", compile_ms: Math.round(compileMs), kernels_ms: Math.round(kernelsMs), weights_ms: Math.round(loadMs) });
+  rows.push({
+    model: "printed",
+    what: "start",
+    compile_ms: Math.round(compileMs),
+    kernels_ms: Math.round(kernelsMs),
+    weights_ms: Math.round(loadMs),
+  });
   for (const context of [64, 1024]) {
     const session = model.session({ maxTokens: 1280, sequences: 1 });
     const ms = await decodeMs(session, context, 60);
     const gpu = model.device.replayTimes(50);
     session.close();
-    rows.push({ model: "printed", what: "decode", context, batch: 1, ms_per_token: median(ms), best: Math.min(...ms), graph_us: median(gpu), ...FLOOR.decode });
+    rows.push({
+      model: "printed",
+      what: "decode",
+      context,
+      batch: 1,
+      ms_per_token: median(ms),
+      best: Math.min(...ms),
+      graph_us: median(gpu),
+      ...FLOOR.decode,
+    });
   }
-  for (const context of [64, 1024]) rows.push({ model: "printed", what: "decode, steps begun ahead", context, batch: 1, ms_per_token: await aheadMs(model, context, 100), ...FLOOR.decode });
+  for (const context of [64, 1024])
+    rows.push({
+      model: "printed",
+      what: "decode, steps begun ahead",
+      context,
+      batch: 1,
+      ms_per_token: await aheadMs(model, context, 100),
+      ...FLOOR.decode,
+    });
   const drawing = { temperature: 0.8, topK: 50, topP: 0.95, repeatPenalty: 1.1, seed: 1 };
-  rows.push({ model: "printed", what: "decode, ids drawn, begun ahead", context: 1024, batch: 1, ms_per_token: await aheadMs(model, 1024, 100, drawing), ...FLOOR.decode });
+  rows.push({
+    model: "printed",
+    what: "decode, ids drawn, begun ahead",
+    context: 1024,
+    batch: 1,
+    ms_per_token: await aheadMs(model, 1024, 100, drawing),
+    ...FLOOR.decode,
+  });
   rows.push({ what: "tables and ids go through pinned memory", ok: model.device.mailed });
   const plain = await greedy(model, 1024, 24);
   for (const [what, options] of Object.entries(habits)) {
@@ -176,7 +249,14 @@ export async function measure(): Promise<Row[]> {
       ms.push(performance.now() - from);
     }
     session.close();
-    rows.push({ model: "printed", what: "prefill", tokens: length, ms: median(ms), best: Math.min(...ms), ...(length === 4096 ? FLOOR.prefill : {}) });
+    rows.push({
+      model: "printed",
+      what: "prefill",
+      tokens: length,
+      ms: median(ms),
+      best: Math.min(...ms),
+      ...(length === 4096 ? FLOOR.prefill : {}),
+    });
   }
   await model.close();
   rows.push(...(await table(printed, 1024)));
@@ -186,12 +266,21 @@ export async function measure(): Promise<Row[]> {
 /** Ids of n greedy steps after a prompt of `context` rows. */
 async function greedy(model: Model<CudaDevice>, context: number, n: number): Promise<number[]> {
   const ids: number[] = [];
-  for await (const step of generate(model, [Array.from({ length: context }, (_, i) => (i * 7919 + 13) % 1000)], { maxNew: n, ahead: true })) ids.push(...step.ids[0]);
+  for await (const step of generate(model, [Array.from({ length: context }, (_, i) => (i * 7919 + 13) % 1000)], {
+    maxNew: n,
+    ahead: true,
+  }))
+    ids.push(...step.ids[0]);
   return ids;
 }
 
 /** Milliseconds a step when each is begun before the ids of the last are known here. */
-export async function aheadMs(model: Model<CudaDevice>, context: number, steps: number, sampling: Sampling = {}): Promise<number> {
+export async function aheadMs(
+  model: Model<CudaDevice>,
+  context: number,
+  steps: number,
+  sampling: Sampling = {},
+): Promise<number> {
   const prompt = Array.from({ length: context }, (_, i) => (i * 7919 + 13) % 1000);
   let from = 0;
   let count = 0;
@@ -210,8 +299,15 @@ export async function table(src: string, context: number, options: Partial<Compi
   const before = new Map(model.device.timings().map((t) => [t.kernel, t]));
   let result = await session.decode([1]);
   for (let i = 1; i < steps; i++) result = await session.decode([result.next(0)]);
-  const rows = model.device.timings().map((t) => ({ kernel: t.kernel, us: ((t.ms - (before.get(t.kernel)?.ms ?? 0)) * 1000) / steps, launches: (t.launches - (before.get(t.kernel)?.launches ?? 0)) / steps }));
+  const rows = model.device.timings().map((t) => ({
+    kernel: t.kernel,
+    us: ((t.ms - (before.get(t.kernel)?.ms ?? 0)) * 1000) / steps,
+    launches: (t.launches - (before.get(t.kernel)?.launches ?? 0)) / steps,
+  }));
   session.close();
   await model.close();
-  return rows.filter((r) => r.launches > 0).toSorted((a, b) => b.us - a.us).map((r) => ({ what: "decode by kernel", context, ...r }));
+  return rows
+    .filter((r) => r.launches > 0)
+    .toSorted((a, b) => b.us - a.us)
+    .map((r) => ({ what: "decode by kernel", context, ...r }));
 }

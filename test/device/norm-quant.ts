@@ -21,7 +21,8 @@ const COLD = 160 * 2 ** 20;
 /** Launches of one graph at most. */
 const LAUNCHES = 2048;
 
-const tile = (d: number, ue8m0: boolean): Kernel => families.norm_quant.kernel({ d, xStride: d, yStride: 0, eps: 1e-6, gain: "bf16", ue8m0 });
+const tile = (d: number, ue8m0: boolean): Kernel =>
+  families.norm_quant.kernel({ d, xStride: d, yStride: 0, eps: 1e-6, gain: "bf16", ue8m0 });
 
 interface Candidate {
   by: string;
@@ -36,7 +37,11 @@ function build(cuda: Cuda, kernel: Kernel, threads: readonly (number | undefined
   const cubins = compileTriton(warps.map((n) => ({ ...tritonText, options: { ...tritonText.options, num_warps: n } })));
   return [
     ...cudaTexts.map((t) => ({ by: `cuda, ${t.launch.block} threads`, kernel: cuda.compile(t), extra: {} })),
-    ...cubins.map((c, i) => ({ by: `triton ${c.triton}, ${warps[i]} warps`, kernel: cuda.loadCubin(c.cubin, c.text), extra: SCRATCH })),
+    ...cubins.map((c, i) => ({
+      by: `triton ${c.triton}, ${warps[i]} warps`,
+      kernel: cuda.loadCubin(c.cubin, c.text),
+      extra: SCRATCH,
+    })),
   ];
 }
 
@@ -75,7 +80,12 @@ export async function check(cuda: Cuda): Promise<Row[]> {
       const kernel = tile(d, ue8m0);
       const blocks = Math.ceil(d / 128);
       const candidates = build(cuda, kernel, [undefined, 128, 512], [1, 4]);
-      const at = { x: cuda.alloc(most * d * 4), gain: cuda.alloc(d * 2), codes: cuda.alloc(most * d), scales: cuda.alloc(most * blocks * 4) };
+      const at = {
+        x: cuda.alloc(most * d * 4),
+        gain: cuda.alloc(d * 2),
+        codes: cuda.alloc(most * d),
+        scales: cuda.alloc(most * blocks * 4),
+      };
       for (const m of ROWS) {
         const { x, gain } = inputs(m, d);
         const [codes, scales] = [new Uint8Array(m * d), new Float32Array(m * blocks)];
@@ -88,9 +98,22 @@ export async function check(cuda: Cuda): Promise<Row[]> {
           cuda.fill(at.scales, 0xff, m * blocks * 4);
           cuda.launch(run, at, { m, ...extra });
           const wrong = different(cuda.download(at.codes, m * d), codes);
-          const wrongScales = different(new Uint32Array(cuda.download(at.scales, m * blocks * 4).buffer), new Uint32Array(scales.buffer));
+          const wrongScales = different(
+            new Uint32Array(cuda.download(at.scales, m * blocks * 4).buffer),
+            new Uint32Array(scales.buffer),
+          );
           const ok = wrong === 0 && wrongScales === 0;
-          rows.push({ by, d, m, ue8m0, codes_equal: m * d - wrong, codes_different: wrong, scales_equal: m * blocks - wrongScales, scales_different: wrongScales, ok });
+          rows.push({
+            by,
+            d,
+            m,
+            ue8m0,
+            codes_equal: m * d - wrong,
+            codes_different: wrong,
+            scales_equal: m * blocks - wrongScales,
+            scales_different: wrongScales,
+            ok,
+          });
         }
       }
       for (const a of Object.values(at)) cuda.free(a);
@@ -103,7 +126,12 @@ const median = (v: number[]): number => v.sort((a, b) => a - b)[v.length >> 1];
 /** Microseconds of a launch: a graph of launches walks through more input than L2 holds, where that many launches are allowed. */
 export async function measure(cuda: Cuda): Promise<Row[]> {
   const rows: Row[] = [];
-  const pool = { x: cuda.alloc(COLD), codes: cuda.alloc(COLD / 4), scales: cuda.alloc(COLD / 4), gain: cuda.alloc(2 * Math.max(...WIDTHS)) };
+  const pool = {
+    x: cuda.alloc(COLD),
+    codes: cuda.alloc(COLD / 4),
+    scales: cuda.alloc(COLD / 4),
+    gain: cuda.alloc(2 * Math.max(...WIDTHS)),
+  };
   const random = randoms(7);
   const part = Float32Array.from({ length: 2 ** 20 }, () => random());
   for (let done = 0; done < COLD; done += part.byteLength) cuda.upload(pool.x + done, bytes(part));
@@ -112,7 +140,12 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     const blocks = Math.ceil(d / 128);
     // Numbers of warps that divide a row's blocks evenly; the printer's own choice is 14 of 56 and 12 of 12.
     const even = [4, 6, 8, 12, 14, 28].filter((n) => blocks % n === 0);
-    const candidates = build(cuda, tile(d, false), even.map((n) => 32 * n), [1, 4]);
+    const candidates = build(
+      cuda,
+      tile(d, false),
+      even.map((n) => 32 * n),
+      [1, 4],
+    );
     for (const m of ROWS) {
       // Starts stay aligned to 16 bytes.
       const step = Math.ceil((m * d * 4) / 64) * 64;
@@ -120,7 +153,11 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
       const moved = m * d * 5 + m * blocks * 4 + d * 2;
       for (const { by, kernel, extra } of candidates) {
         const go = (i: number): void =>
-          cuda.launch(kernel, { x: pool.x + i * step, gain: pool.gain, codes: pool.codes + (i * step) / 4, scales: pool.scales + (i * step) / 4 }, { m, ...extra });
+          cuda.launch(
+            kernel,
+            { x: pool.x + i * step, gain: pool.gain, codes: pool.codes + (i * step) / 4, scales: pool.scales + (i * step) / 4 },
+            { m, ...extra },
+          );
         go(0);
         const graph = cuda.capture(() => {
           for (let i = 0; i < launches; i++) go(i);
@@ -128,7 +165,15 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
         graph.time(2);
         const us = median(graph.time(9)) / launches;
         graph.destroy();
-        rows.push({ by, d, m, us, floor_us: moved / GB_PER_S / 1000, gb_per_s: moved / us / 1000, inputs: launches * step > 64e6 ? "cold" : "in L2" });
+        rows.push({
+          by,
+          d,
+          m,
+          us,
+          floor_us: moved / GB_PER_S / 1000,
+          gb_per_s: moved / us / 1000,
+          inputs: launches * step > 64e6 ? "cold" : "in L2",
+        });
       }
     }
   }

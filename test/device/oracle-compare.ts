@@ -44,11 +44,19 @@ export function scatter(memory: Memory, at: number, view: Layout, bytes: Uint8Ar
 /** Runs one after the other in `from` go to their starts; by words where they lie so, for a call a run costs more than its bytes. */
 function copyRuns(from: Uint8Array, to: Uint8Array, starts: readonly number[], length: number, size: number): void {
   const words = (length * size) / 4;
-  if (!Number.isInteger(words) || from.byteOffset % 4 !== 0 || to.byteOffset % 4 !== 0 || starts.some((s) => (s * size) % 4 !== 0)) {
+  if (
+    !Number.isInteger(words) ||
+    from.byteOffset % 4 !== 0 ||
+    to.byteOffset % 4 !== 0 ||
+    starts.some((s) => (s * size) % 4 !== 0)
+  ) {
     for (const [i, s] of starts.entries()) to.set(from.subarray(i * length * size, (i + 1) * length * size), s * size);
     return;
   }
-  const [a, b] = [new Uint32Array(from.buffer, from.byteOffset, from.byteLength >> 2), new Uint32Array(to.buffer, to.byteOffset, to.byteLength >> 2)];
+  const [a, b] = [
+    new Uint32Array(from.buffer, from.byteOffset, from.byteLength >> 2),
+    new Uint32Array(to.buffer, to.byteOffset, to.byteLength >> 2),
+  ];
   for (let i = 0, at = 0; i < starts.length; i++) for (let j = 0, w = (starts[i] * size) / 4; j < words; j++) b[w++] = a[at++];
 }
 
@@ -58,13 +66,15 @@ export function gather(memory: Memory, at: number, view: Layout, rows: ArrayLike
   const { length, starts } = runs({ ...view, shape: view.shape.slice(1), strides: view.strides.slice(1) });
   const per = starts.length * length * size;
   const out = new Uint8Array(rows.length * per);
-  for (let i = 0; i < rows.length; ) {
+  for (let i = 0; i < rows.length;) {
     // Rows that follow each other are read at once.
     let n = 1;
     while (i + n < rows.length && rows[i + n] === rows[i] + n) n++;
     const step = view.strides[0] * size;
     const from = memory.read(at + rows[i] * step, (n - 1) * step + (starts[starts.length - 1] + length) * size);
-    for (let r = 0; r < n; r++) for (const [j, s] of starts.entries()) out.set(from.subarray(r * step + s * size, r * step + (s + length) * size), (i + r) * per + j * length * size);
+    for (let r = 0; r < n; r++)
+      for (const [j, s] of starts.entries())
+        out.set(from.subarray(r * step + s * size, r * step + (s + length) * size), (i + r) * per + j * length * size);
     i += n;
   }
   return out;
@@ -119,7 +129,12 @@ export interface Apart {
 }
 
 /** Codes, or scales, against the exact ones and against the range that differences of rounding allow; -0 is 0. */
-export function between(got: ArrayLike<number>, want: ArrayLike<number>, low?: ArrayLike<number>, high?: ArrayLike<number>): Apart {
+export function between(
+  got: ArrayLike<number>,
+  want: ArrayLike<number>,
+  low?: ArrayLike<number>,
+  high?: ArrayLike<number>,
+): Apart {
   let [apart, unexplained] = [0, 0];
   for (let i = 0; i < want.length; i++) {
     if (got[i] === want[i]) continue;

@@ -66,7 +66,13 @@ function callsOf(c: Compiled, groups: readonly Group[]): (JobCall & { kind: Kind
   const { vocab, layers: main } = c.manifest.model;
   return groups.flatMap(({ name, rows, layers, drafts }) => {
     const lengths = rows[0].map(() => 0);
-    const call = (kind: Kind, counts: readonly number[], before: readonly number[], ahead: number, own: { layer?: number; layers: number[] }): JobCall & { kind: Kind } => {
+    const call = (
+      kind: Kind,
+      counts: readonly number[],
+      before: readonly number[],
+      ahead: number,
+      own: { layer?: number; layers: number[] },
+    ): JobCall & { kind: Kind } => {
       const starts = [0];
       const ids: number[] = [];
       for (const [b, n] of counts.entries()) {
@@ -74,7 +80,18 @@ function callsOf(c: Compiled, groups: readonly Group[]): (JobCall & { kind: Kind
         starts.push(ids.length);
       }
       const entry = c.manifest.entries[kind]!;
-      return { kind, name: `${name}.${kind}`, group: name, entry, starts, lengths: counts.map((n, b) => before[b] + n), ids, reference: layers.length === main, absorbed: isAbsorbed(c, entry), ...own };
+      return {
+        kind,
+        name: `${name}.${kind}`,
+        group: name,
+        entry,
+        starts,
+        lengths: counts.map((n, b) => before[b] + n),
+        ids,
+        reference: layers.length === main,
+        absorbed: isAbsorbed(c, entry),
+        ...own,
+      };
     };
     return rows.flatMap((counts, i) => {
       const before = [...lengths];
@@ -104,13 +121,17 @@ export async function oracleRows(s: Setting): Promise<Row[]> {
   const times = [performance.now()];
   try {
     writeFileSync(path.join(work, "job.json"), jobOf(c, config, s.seed, calls));
-    const reference = finished(spawn(s.python, [s.script, path.join(work, "job.json"), work], { stdio: ["ignore", "ignore", "inherit"] }));
+    const reference = finished(
+      spawn(s.python, [s.script, path.join(work, "job.json"), work], { stdio: ["ignore", "ignore", "inherit"] }),
+    );
     // The model is opened meanwhile; its load functions run before there is anything to compare with.
     const opening = s.open(c, watcher.watch).then((device) => Model.open(c.manifest, device, { weights: `synthetic:${s.seed}` }));
     const [model] = await Promise.all([opening, reference]);
     times.push(performance.now());
     const agreement = JSON.parse(readFileSync(path.join(work, "agreement.json"), "utf8")) as Agreement;
-    say(`reference ${agreement.seconds} s: ${agreement.calls.map((k) => `${k.name} ${k.seconds.join(" ")}`).join(", ")}; with loading ${seconds(times)}`);
+    say(
+      `reference ${agreement.seconds} s: ${agreement.calls.map((k) => `${k.name} ${k.seconds.join(" ")}`).join(", ")}; with loading ${seconds(times)}`,
+    );
     checkLoads(model, watcher, c, work);
     // Kept from batch to batch: reading takes longer than most of what is done with it.
     const values = new Map(calls.map((k) => [k.name, new StoredValues(path.join(work, `${k.name}.safetensors`))]));
@@ -125,21 +146,46 @@ export async function oracleRows(s: Setting): Promise<Row[]> {
     times.push(performance.now());
     const { launched } = model.device;
     await model.close();
-    return [...agreementRows(agreement), ...kernelRows(watcher, c), manifestRow(c, launched, watcher), { what: "seconds", batches: s.batches.length, left_out: left, reference_and_loading: (times[1] - times[0]) / 1000, of_it_reference: agreement.seconds, stepping: (times[2] - times[1]) / 1000 }];
+    return [
+      ...agreementRows(agreement),
+      ...kernelRows(watcher, c),
+      manifestRow(c, launched, watcher),
+      {
+        what: "seconds",
+        batches: s.batches.length,
+        left_out: left,
+        reference_and_loading: (times[1] - times[0]) / 1000,
+        of_it_reference: agreement.seconds,
+        stepping: (times[2] - times[1]) / 1000,
+      },
+    ];
   } finally {
     rmSync(work, { recursive: true });
   }
 }
 
 /** What load functions computed, before there was anything to compare with. */
-function checkLoads({ weights, device }: Model<CudaDevice>, watcher: Watcher, { outcome: { module }, manifest }: Compiled, folder: string): void {
+function checkLoads(
+  { weights, device }: Model<CudaDevice>,
+  watcher: Watcher,
+  { outcome: { module }, manifest }: Compiled,
+  folder: string,
+): void {
   const values = new StoredValues(path.join(folder, "load.safetensors"));
   for (const { func, layers, writes } of module.load)
     for (const layer of layers)
       for (const { name, value } of module.funcs.get(func)!.results) {
         const [step] = manifest.functions[func].steps;
         const symbol = writes[name];
-        if (step.kind === "kernel") watcher.computed(device, weights.address(symbol, "data", layer), manifest.weights[symbol].dtype as "f32" | "bf16", values.get(`${func}|${layer}|${idOf(value)}|e`)!, step.kernel, value.node.op.name);
+        if (step.kind === "kernel")
+          watcher.computed(
+            device,
+            weights.address(symbol, "data", layer),
+            manifest.weights[symbol].dtype as "f32" | "bf16",
+            values.get(`${func}|${layer}|${idOf(value)}|e`)!,
+            step.kernel,
+            value.node.op.name,
+          );
       }
   values.close();
 }
@@ -152,11 +198,19 @@ const seconds = ([from]: readonly number[]): string => `${((performance.now() - 
 const finished = (child: ChildProcess): Promise<void> =>
   new Promise((resolve, reject) => {
     child.on("error", reject);
-    child.on("close", (code, signal) => (code === 0 ? resolve() : reject(new Error(`the reference ended with ${code ?? signal}`))));
+    child.on("close", (code, signal) =>
+      code === 0 ? resolve() : reject(new Error(`the reference ended with ${code ?? signal}`)),
+    );
   });
 
 /** One batch through prefill, extend and decode; those asked for are stepped through. */
-async function playBatch(model: Model<CudaDevice>, watcher: Watcher, calls: readonly (JobCall & { kind: Kind })[], batch: Batch, values: ReadonlyMap<string, StoredValues>): Promise<void> {
+async function playBatch(
+  model: Model<CudaDevice>,
+  watcher: Watcher,
+  calls: readonly (JobCall & { kind: Kind })[],
+  batch: Batch,
+  values: ReadonlyMap<string, StoredValues>,
+): Promise<void> {
   const own = calls.filter((c) => c.group === batch.group);
   const last = Math.max(...batch.calls.map((k) => kinds.indexOf(k)));
   const session = model.session({ maxTokens: Math.max(...own.flatMap((c) => c.lengths)), sequences: batch.sequences.length });
@@ -174,23 +228,41 @@ async function playBatch(model: Model<CudaDevice>, watcher: Watcher, calls: read
 }
 
 function agreementRows({ calls, device, torch }: Agreement): Row[] {
-  return calls.filter((c) => c.agreement.length > 0).map(({ name, agreement, bytes, seconds }) => {
-    const worst = agreement.reduce((a, b) => (b.apart > a.apart ? b : a));
-    return { what: "graph beside refmodel, in float64", call: name, values: agreement.length, worst: worst.apart, at: worst.what + (worst.shapes ? ` ${worst.shapes}` : ""), on: device, torch, mb: Math.round(bytes / 1e6), seconds: seconds.join(" "), ok: worst.apart < AGREE };
-  });
+  return calls
+    .filter((c) => c.agreement.length > 0)
+    .map(({ name, agreement, bytes, seconds }) => {
+      const worst = agreement.reduce((a, b) => (b.apart > a.apart ? b : a));
+      return {
+        what: "graph beside refmodel, in float64",
+        call: name,
+        values: agreement.length,
+        worst: worst.apart,
+        at: worst.what + (worst.shapes ? ` ${worst.shapes}` : ""),
+        on: device,
+        torch,
+        mb: Math.round(bytes / 1e6),
+        seconds: seconds.join(" "),
+        ok: worst.apart < AGREE,
+      };
+    });
 }
 
 const times = (op: string): number => (CHAINS.includes(op) ? 2 : 1);
 
 function kernelRows(watcher: Watcher, c: Compiled): Row[] {
-  return [...watcher.tallies].toSorted(([a], [b]) => a.localeCompare(b)).map(([, t]) => ({
-    kernel: t.kernel, op: t.op, family: c.manifest.kernels[t.kernel].family, launches: t.launches,
-    ...(t.elements ? { elements: t.elements, row: t.row, element: t.element } : {}),
-    ...(t.codes ? { codes: t.codes, codes_apart: t.codesApart, scales_apart: t.scalesApart, unexplained: t.unexplained } : {}),
-    ...(t.integers ? { integers: t.integers, wrong: t.wrong } : {}),
-    ...(t.where ? { at: t.where } : {}),
-    ok: t.row <= LIMIT * times(t.op) && t.element <= ELEMENT * times(t.op) && t.unexplained === 0 && t.wrong === 0,
-  }));
+  return [...watcher.tallies]
+    .toSorted(([a], [b]) => a.localeCompare(b))
+    .map(([, t]) => ({
+      kernel: t.kernel,
+      op: t.op,
+      family: c.manifest.kernels[t.kernel].family,
+      launches: t.launches,
+      ...(t.elements ? { elements: t.elements, row: t.row, element: t.element } : {}),
+      ...(t.codes ? { codes: t.codes, codes_apart: t.codesApart, scales_apart: t.scalesApart, unexplained: t.unexplained } : {}),
+      ...(t.integers ? { integers: t.integers, wrong: t.wrong } : {}),
+      ...(t.where ? { at: t.where } : {}),
+      ok: t.row <= LIMIT * times(t.op) && t.element <= ELEMENT * times(t.op) && t.unexplained === 0 && t.wrong === 0,
+    }));
 }
 
 /** What the manifest holds against what ran and was compared. */
@@ -199,5 +271,14 @@ function manifestRow(c: Compiled, launched: ReadonlySet<string>, { tallies, copi
   const missing = all.filter((k) => !launched.has(k));
   const seen = new Set([...tallies.values()].map((t) => t.kernel));
   const unseen = all.filter((k) => launched.has(k) && !seen.has(k));
-  return { what: "kernels of the manifest", kernels: all.length, ran: all.length - missing.length, compared: seen.size - copies.size, not_run: missing.join(" "), not_compared: unseen.join(" "), copies: [...copies].join(" "), ok: missing.length === 0 };
+  return {
+    what: "kernels of the manifest",
+    kernels: all.length,
+    ran: all.length - missing.length,
+    compared: seen.size - copies.size,
+    not_run: missing.join(" "),
+    not_compared: unseen.join(" "),
+    copies: [...copies].join(" "),
+    ok: missing.length === 0,
+  };
 }

@@ -34,7 +34,8 @@ export class StoredValues {
     if (t) {
       const [from, to] = t.data_offsets;
       const bytes = new Uint8Array(to - from);
-      for (let done = 0; done < bytes.length; ) done += readSync(this.file, bytes, done, bytes.length - done, this.first + from + done);
+      for (let done = 0; done < bytes.length;)
+        done += readSync(this.file, bytes, done, bytes.length - done, this.first + from + done);
       found = { shape: t.shape, bytes };
     }
     this.kept.set(key, found);
@@ -77,7 +78,9 @@ export class Play {
 
   constructor(call: JobCall, sequences: readonly number[], values: StoredValues, only?: readonly (number | "entry")[]) {
     [this.call, this.sequences, this.values, this.only] = [call, sequences, values, only];
-    this.rows = Int32Array.from(sequences.flatMap((b) => Array.from({ length: call.starts[b + 1] - call.starts[b] }, (_, i) => call.starts[b] + i)));
+    this.rows = Int32Array.from(
+      sequences.flatMap((b) => Array.from({ length: call.starts[b + 1] - call.starts[b] }, (_, i) => call.starts[b] + i)),
+    );
   }
 
   /** Whether launches of a function are looked at. Of a call that ends after some layers, only these are known. */
@@ -93,7 +96,14 @@ export class Play {
   }
 
   /** A part of a value as this batch has it, by some of its rows or all; undefined where the reference says nothing. */
-  part(func: Func, layer: number | undefined, v: Value, part: string, sequence: number | undefined, only?: ArrayLike<number>): Uint8Array | undefined {
+  part(
+    func: Func,
+    layer: number | undefined,
+    v: Value,
+    part: string,
+    sequence: number | undefined,
+    only?: ArrayLike<number>,
+  ): Uint8Array | undefined {
     const axis = firstAxis(v.type);
     const sorted = typeof axis === "string" && /^\d+T$/.test(axis);
     const name = v.node.op.outs[v.index];
@@ -114,7 +124,8 @@ export class Play {
     const known = this.pairs.get(key);
     if (known) return known;
     const node = sortOf(func);
-    const result = (name: string): Value | undefined => node.results[node.op.outs.indexOf(name)] ?? node.operands[node.op.ins.indexOf(name)];
+    const result = (name: string): Value | undefined =>
+      node.results[node.op.outs.indexOf(name)] ?? node.operands[node.op.ins.indexOf(name)];
     const stored = (name: string): Stored => this.values.get(`${this.key(func.name, layer, result(name)!)}|t`)!;
     const [indices, base] = [stored("indices"), ints(stored("places").bytes)];
     const k = indices.shape[1];

@@ -7,7 +7,18 @@ import type { Value } from "../../ir/graph.ts";
 import type { View } from "../../ir/kernel/catalogue.ts";
 import { evaluate, type Dims } from "../../ir/size.ts";
 import type { Watch } from "../../runtime/devices/cuda/runs.ts";
-import { between, codeValues, distance, elementBytes, floats, gather, integers, scatter, type Layout, type Memory } from "./oracle-compare.ts";
+import {
+  between,
+  codeValues,
+  distance,
+  elementBytes,
+  floats,
+  gather,
+  integers,
+  scatter,
+  type Layout,
+  type Memory,
+} from "./oracle-compare.ts";
 import type { Placed } from "./oracle-job.ts";
 import type { Play, Stored } from "./oracle-values.ts";
 
@@ -82,7 +93,12 @@ export class Watcher {
       return go();
     }
     const now = this.group;
-    const same = now && placed.node && now.placed.node === placed.node && now.launch.site.layer === layer && now.launch.site.dims.b === launch.site.dims.b;
+    const same =
+      now &&
+      placed.node &&
+      now.placed.node === placed.node &&
+      now.launch.site.layer === layer &&
+      now.launch.site.dims.b === launch.site.dims.b;
     if (!same) {
       this.flush();
       this.group = { placed, launch, kernels: new Set(), written: new Set(), results: new Map() };
@@ -98,7 +114,13 @@ export class Watcher {
     const tally = this.tally(kernel, op);
     tally.launches++;
     const got = memory.read(at, (want.bytes.length / 4) * elementBytes[dtype]);
-    this.near([tally], floats(new Uint8Array(got), dtype), floats(want.bytes, "f32"), want.shape[want.shape.length - 1], "loading");
+    this.near(
+      [tally],
+      floats(new Uint8Array(got), dtype),
+      floats(want.bytes, "f32"),
+      want.shape[want.shape.length - 1],
+      "loading",
+    );
   }
 
   private dims({ call, site }: Launch): { dims: Dims; sequence: number | undefined } {
@@ -115,7 +137,8 @@ export class Watcher {
       if ("out" in arg) group.results.set(`${arg.out}${arg.part ?? ""}`, at);
       if ("cache" in arg) {
         group.results.set("cache", at);
-        const cache = node?.operands.find((o) => o.type.kind === "cache") ?? (site.op === "cache_rows" ? cacheOf(placed) : undefined);
+        const cache =
+          node?.operands.find((o) => o.type.kind === "cache") ?? (site.op === "cache_rows" ? cacheOf(placed) : undefined);
         if (cache && !group.written.has("cache")) this.bringCache(at, launch, placed, cache);
         group.written.add("cache");
       }
@@ -125,7 +148,10 @@ export class Watcher {
       if (fromWeights(v) || group.written.has(key)) continue;
       group.written.add(key);
       const bytes = this.play!.part(func, launch.site.layer, v, arg.part ? "ts" : "t", sequence);
-      if (!bytes) throw new RangeError(`the reference has no ${this.play!.key(func.name, launch.site.layer, v, sequence)}, which ${node.op.name} reads`);
+      if (!bytes)
+        throw new RangeError(
+          `the reference has no ${this.play!.key(func.name, launch.site.layer, v, sequence)}, which ${node.op.name} reads`,
+        );
       scatter(this.memory, at, arg.part ? scalesOf(site.ins[arg.in], dims) : layoutOf(site.ins[arg.in], dims), bytes);
     }
   }
@@ -136,7 +162,13 @@ export class Watcher {
   }
 
   /** Runs of rows within pages: where they lie, whose they are, and the reference's bytes. */
-  private *cacheRuns(at: number, { call, site }: Launch, { func }: Placed, cache: Value, only: (sequence: number) => boolean = () => true): Generator<{ base: number; sequence: number; first: number; rows: number; bytes: Uint8Array | undefined }> {
+  private *cacheRuns(
+    at: number,
+    { call, site }: Launch,
+    { func }: Placed,
+    cache: Value,
+    only: (sequence: number) => boolean = () => true,
+  ): Generator<{ base: number; sequence: number; first: number; rows: number; bytes: Uint8Array | undefined }> {
     const { cacheWidth, cacheDType, pageRows } = this.manifest.model;
     const { lengths, pages } = call.batch!;
     const table = integers(new Uint8Array(this.memory.read(call.places.batch("pages"), 4 * lengths.length * pages)));
@@ -175,13 +207,34 @@ export class Watcher {
   private tally(kernel: string, op: string): Tally {
     const key = `${kernel} ${op}`;
     let t = this.tallies.get(key);
-    if (!t) this.tallies.set(key, (t = { kernel, op, launches: 0, elements: 0, row: 0, element: 0, where: "", codes: 0, codesApart: 0, scalesApart: 0, unexplained: 0, wrong: 0, integers: 0 }));
+    if (!t)
+      this.tallies.set(
+        key,
+        (t = {
+          kernel,
+          op,
+          launches: 0,
+          elements: 0,
+          row: 0,
+          element: 0,
+          where: "",
+          codes: 0,
+          codesApart: 0,
+          scalesApart: 0,
+          unexplained: 0,
+          wrong: 0,
+          integers: 0,
+        }),
+      );
     return t;
   }
 
   /** One result of a node. */
   private compare(group: Group, v: Value, out: number, tallies: readonly Tally[]): void {
-    const { placed: { func, site, node }, launch } = group;
+    const {
+      placed: { func, site, node },
+      launch,
+    } = group;
     const { dims, sequence } = this.dims(launch);
     const layout = layoutOf(site.outs[out], dims);
     const at = group.results.get(String(out));
@@ -189,7 +242,10 @@ export class Watcher {
     const rows = someRows(layout.shape[0]);
     const part = (name: string): Uint8Array | undefined => this.play!.part(func, launch.site.layer, v, name, sequence, rows);
     const want = part("e");
-    if (!want) throw new RangeError(`the reference has no result ${this.play!.key(func.name, launch.site.layer, v, sequence)} of ${node!.op.name}`);
+    if (!want)
+      throw new RangeError(
+        `the reference has no result ${this.play!.key(func.name, launch.site.layer, v, sequence)} of ${node!.op.name}`,
+      );
     const got = gather(this.memory, at, layout, rows);
     const where = `${func.name}${launch.site.layer === undefined ? "" : ` ${launch.site.layer}`}, ${layout.shape[0]} rows`;
     if (layout.dtype === "i32") {
@@ -200,7 +256,12 @@ export class Watcher {
       const codes = between(codeValues(got), codeValues(want), lo && codeValues(lo), hi && codeValues(hi));
       const scaleAt = group.results.get(`${out}scales`)!;
       const real = (b: Uint8Array | undefined): Float32Array | undefined => b && floats(b, "f32");
-      const scales = between(floats(gather(this.memory, scaleAt, scalesOf(site.outs[out], dims), rows), "f32"), real(part("es"))!, real(part("los")), real(part("his")));
+      const scales = between(
+        floats(gather(this.memory, scaleAt, scalesOf(site.outs[out], dims), rows), "f32"),
+        real(part("es"))!,
+        real(part("los")),
+        real(part("his")),
+      );
       for (const t of tallies) {
         t.codes += codes.count;
         t.codesApart += codes.apart;
@@ -227,13 +288,21 @@ export class Watcher {
     const { starts, lengths } = launch.call.batch!;
     const seen = new Set(someRows(lengths.length));
     const size = cacheWidth * elementBytes[cacheDType];
-    for (const { base, sequence: b, first, rows } of this.cacheRuns(group.results.get("cache")!, launch, placed, v, (b) => seen.has(b))) {
+    for (const { base, sequence: b, first, rows } of this.cacheRuns(group.results.get("cache")!, launch, placed, v, (b) =>
+      seen.has(b),
+    )) {
       const fresh = Math.max(first, lengths[b] - (starts[b + 1] - starts[b]));
       const count = first + rows - fresh;
       if (count <= 0) continue;
       const want = this.play!.values.get(`${this.play!.key(placed.func.name, launch.site.layer, v, b)}|e`)!;
       const got = this.memory.read(base + (fresh - first) * size, count * size);
-      this.near(tallies, floats(new Uint8Array(got), cacheDType), floats(want.bytes.subarray(fresh * cacheWidth * 4, (fresh + count) * cacheWidth * 4), "f32"), cacheWidth, `${placed.func.name}, the cache`);
+      this.near(
+        tallies,
+        floats(new Uint8Array(got), cacheDType),
+        floats(want.bytes.subarray(fresh * cacheWidth * 4, (fresh + count) * cacheWidth * 4), "f32"),
+        cacheWidth,
+        `${placed.func.name}, the cache`,
+      );
     }
   }
 
@@ -243,7 +312,12 @@ export class Watcher {
     const { dims, sequence } = this.dims(launch);
     const want = this.play!.values.get(`${this.play!.key(placed.func.name, launch.site.layer, cacheOf(placed)!, sequence)}|t`)!;
     const layout = layoutOf(placed.site.outs[0], dims);
-    const got = gather(this.memory, group.results.get("0")!, layout, Array.from({ length: layout.shape[0] }, (_, i) => i));
+    const got = gather(
+      this.memory,
+      group.results.get("0")!,
+      layout,
+      Array.from({ length: layout.shape[0] }, (_, i) => i),
+    );
     const r = between(got, want.bytes);
     for (const t of tallies) [t.wrong, t.integers] = [t.wrong + r.apart, t.integers + r.count];
   }
@@ -265,7 +339,11 @@ function cacheOf({ func }: Placed): Value | undefined {
   return func.results.map((r) => find(r.value)).find((x) => x !== undefined);
 }
 
-const layoutOf = (v: View, dims: Dims): Layout => ({ dtype: v.dtype, shape: v.shape.map((s) => evaluate(s, dims)), strides: v.strides.map((s) => evaluate(s, dims)) });
+const layoutOf = (v: View, dims: Dims): Layout => ({
+  dtype: v.dtype,
+  shape: v.shape.map((s) => evaluate(s, dims)),
+  strides: v.strides.map((s) => evaluate(s, dims)),
+});
 
 /** Scales lie row after row, a column for every 128. */
 function scalesOf(v: View, dims: Dims): Layout {

@@ -12,7 +12,11 @@ import { root } from "./models.ts";
 import { oracleRows, type Batch, type Setting } from "./oracle-run.ts";
 
 /** A few rows, fewer than a page, a page, and one; two more sequences whose latents meet other kernels. */
-const RAGGED = [[12, 17, 64, 1, 3, 6], [3, 2, 16, 5, 1, 1], [1, 1, 1, 1, 1, 1]];
+const RAGGED = [
+  [12, 17, 64, 1, 3, 6],
+  [3, 2, 16, 5, 1, 1],
+  [1, 1, 1, 1, 1, 1],
+];
 /** Latents of more than 1024 rows meet other kernels; the first layer is enough to see them. */
 const LONG = [[1030]];
 
@@ -22,12 +26,24 @@ const ragged = (sequences: readonly number[], ...calls: Batch["calls"]): Batch =
 /** Sizes between which the plan chooses other kernels: by rows, by pairs of row and expert, and by sequences. Of large batches only what no smaller one has met. */
 const batches: readonly Batch[] = [
   ragged([0, 1, 2, 3], "prefill", "draft", "extend", "decode"),
-  ragged([3], "prefill", "draft", "extend", "decode"), ragged([3, 3, 3], "prefill", "draft", "decode"), ragged([3, 3, 3, 3, 3], "prefill", "draft"), ragged([0], "prefill", "draft"), ragged([4, 5], "prefill", "decode"),
-  { ...ragged([1], "prefill", "draft"), only: [0, 1, "entry"] }, { ...ragged([2], "prefill", "draft"), only: [0, 1, "entry"] }, ragged([2, 2], "prefill"), ragged(times(2), "decode"),
+  ragged([3], "prefill", "draft", "extend", "decode"),
+  ragged([3, 3, 3], "prefill", "draft", "decode"),
+  ragged([3, 3, 3, 3, 3], "prefill", "draft"),
+  ragged([0], "prefill", "draft"),
+  ragged([4, 5], "prefill", "decode"),
+  { ...ragged([1], "prefill", "draft"), only: [0, 1, "entry"] },
+  { ...ragged([2], "prefill", "draft"), only: [0, 1, "entry"] },
+  ragged([2, 2], "prefill"),
+  ragged(times(2), "decode"),
   { ...ragged(times(2), "prefill", "draft"), only: [1, "entry"] },
-  { ...ragged(times(33), "decode"), only: [0, "entry"] }, ...[4, 8, 16, 24].map((n): Batch => ({ ...ragged(times(n), "decode"), only: ["entry"] })),
-  { ...ragged(times(3), "prefill", "draft"), only: [1, "entry"] }, { ...ragged(times(7), "prefill", "draft"), only: [1, "entry"] },
-  { group: "long", sequences: [0], calls: ["prefill"] }, { ...ragged(times(9), "prefill"), only: [0] }, { ...ragged(times(65), "decode"), only: ["entry"] }, { ...ragged(times(22), "prefill"), only: [1] },
+  { ...ragged(times(33), "decode"), only: [0, "entry"] },
+  ...[4, 8, 16, 24].map((n): Batch => ({ ...ragged(times(n), "decode"), only: ["entry"] })),
+  { ...ragged(times(3), "prefill", "draft"), only: [1, "entry"] },
+  { ...ragged(times(7), "prefill", "draft"), only: [1, "entry"] },
+  { group: "long", sequences: [0], calls: ["prefill"] },
+  { ...ragged(times(9), "prefill"), only: [0] },
+  { ...ragged(times(65), "decode"), only: ["entry"] },
+  { ...ragged(times(22), "prefill"), only: [1] },
 ];
 
 export const setting: Omit<Setting, "open"> = {
@@ -35,7 +51,10 @@ export const setting: Omit<Setting, "open"> = {
   set: { num_hidden_layers: 2, first_k_dense_replace: 1, num_nextn_predict_layers: 1 },
   options: {},
   seed: 0,
-  groups: [{ name: "ragged", rows: RAGGED, layers: [0, 1], drafts: true }, { name: "long", rows: LONG, layers: [0] }],
+  groups: [
+    { name: "ragged", rows: RAGGED, layers: [0, 1], drafts: true },
+    { name: "long", rows: LONG, layers: [0] },
+  ],
   batches,
   ...(process.env.DSC_SECONDS ? { seconds: Number(process.env.DSC_SECONDS) } : {}),
   python: process.env.DSC_PYTHON ?? "python3",
@@ -47,7 +66,9 @@ export const check = (): Promise<Row[]> =>
   oracleRows({
     ...setting,
     open(c, watch) {
-      const files = new Map(Object.entries(c.manifest.kernels).map(([name, k]) => [name, { source: String(c.files.get(k.text)) }]));
+      const files = new Map(
+        Object.entries(c.manifest.kernels).map(([name, k]) => [name, { source: String(c.files.get(k.text)) }]),
+      );
       return CudaDevice.open(c.manifest, files, { compile: cachedCompile(), watch });
     },
   });

@@ -29,7 +29,11 @@ async function reference(): Promise<{ modes: Record<Mode, Record<"f64" | "f32", 
   const work = mkdtempSync(path.join(tmpdir(), "dsc-fp8-"));
   try {
     const out = path.join(work, "answers.json");
-    await promisify(execFile)(process.env.DSC_PYTHON ?? "python3", [path.join(root, "test/device/printed_fp8_reference.py"), record, out]);
+    await promisify(execFile)(process.env.DSC_PYTHON ?? "python3", [
+      path.join(root, "test/device/printed_fp8_reference.py"),
+      record,
+      out,
+    ]);
     return JSON.parse(readFileSync(out, "utf8")) as { modes: Record<Mode, Record<"f64" | "f32", Answers>> };
   } catch (e) {
     return (e as Error).message.trim().split("\n").at(-1)!;
@@ -46,7 +50,12 @@ function distance(a: Answers, b: Answers): { median: number; largest: number } {
 
 const firstMost = (row: ArrayLike<number>): number => Array.from(row).reduce((best, v, i, all) => (v > all[best] ? i : best), 0);
 
-async function answers(mode: Mode, activations: "bf16" | "f32", natives: "all" | "none", { input_ids, modes }: Oracle): Promise<Answers> {
+async function answers(
+  mode: Mode,
+  activations: "bf16" | "f32",
+  natives: "all" | "none",
+  { input_ids, modes }: Oracle,
+): Promise<Answers> {
   // The reference expands its latents in every step.
   const { model } = await open(printed, "synthetic:0", { activations, natives, attention: "expanded", set: [quantised(mode)] });
   const session = model.session({ maxTokens: 128, sequences: 1 });
@@ -67,15 +76,38 @@ export async function check(): Promise<Row[]> {
     const live = typeof given === "string" ? undefined : given.modes[mode];
     if (live) {
       const [own, other] = [distance(live.f32, live.f64), distance(recorded, live.f64)];
-      rows.push({ model: "printed", mode, what: "reference in f32 beside f64", median: own.median, largest: own.largest, recorded_median: other.median, ids_equal: live.f32.filter((r, i) => firstMost(r) === firstMost(live.f64[i])).length });
+      rows.push({
+        model: "printed",
+        mode,
+        what: "reference in f32 beside f64",
+        median: own.median,
+        largest: own.largest,
+        recorded_median: other.median,
+        ids_equal: live.f32.filter((r, i) => firstMost(r) === firstMost(live.f64[i])).length,
+      });
     } else rows.push({ model: "printed", mode, what: "no reference on this machine", why: given as string });
-    for (const [activations, natives] of [["bf16", "all"], ["bf16", "none"], ["f32", "all"]] as const) {
+    for (const [activations, natives] of [
+      ["bf16", "all"],
+      ["bf16", "none"],
+      ["f32", "all"],
+    ] as const) {
       const got = await answers(mode, activations, natives, oracle);
       const last = distance(recorded, got);
       const all = live ? distance(live.f64, got) : last;
       rows.push({
-        model: "printed", mode, what: "dsc beside the reference", activations, natives, median: all.median, largest: all.largest, last_median: last.median, last_largest: last.largest,
-        ids_equal: got.filter((r, i) => firstMost(r) === best[i]).length, of: best.length, asked: LIMIT, ok: all.median <= LIMIT && last.median <= LIMIT,
+        model: "printed",
+        mode,
+        what: "dsc beside the reference",
+        activations,
+        natives,
+        median: all.median,
+        largest: all.largest,
+        last_median: last.median,
+        last_largest: last.largest,
+        ids_equal: got.filter((r, i) => firstMost(r) === best[i]).length,
+        of: best.length,
+        asked: LIMIT,
+        ok: all.median <= LIMIT && last.median <= LIMIT,
       });
     }
   }

@@ -6,7 +6,16 @@ import { arena, batchOf, buffersOf, forms, release } from "./mla-decode.ts";
 import type { Row } from "./device.ts";
 import { kernels } from "./race.ts";
 
-const batches: readonly (readonly [lengths: number[], queries: number])[] = [[[1], 1], [[63], 1], [[65], 1], [[130], 1], [[1100], 1], [[2, 66, 700], 2], [[5, 300, 64, 1000, 17, 129, 40], 1], [Array.from({ length: 40 }, (_, i) => 1 + i * 13), 1]];
+const batches: readonly (readonly [lengths: number[], queries: number])[] = [
+  [[1], 1],
+  [[63], 1],
+  [[65], 1],
+  [[130], 1],
+  [[1100], 1],
+  [[2, 66, 700], 2],
+  [[5, 300, 64, 1000, 17, 129, 40], 1],
+  [Array.from({ length: 40 }, (_, i) => 1 + i * 13), 1],
+];
 
 export async function check(cuda: Cuda): Promise<Row[]> {
   const [form, heads] = kernels[process.env.DSC_RACE_KERNEL!];

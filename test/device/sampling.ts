@@ -8,14 +8,17 @@ import { sampleRows } from "../kernels/sample-rows.ts";
 import type { Row } from "./device.ts";
 
 const compile = cachedCompile();
-const load = async (cuda: Cuda, vocab: number): Promise<CudaKernel> => cuda.loadCubin(await compile("dsc_sample", sampleSource(vocab)), sampleText(vocab));
+const load = async (cuda: Cuda, vocab: number): Promise<CudaKernel> =>
+  cuda.loadCubin(await compile("dsc_sample", sampleSource(vocab)), sampleText(vocab));
 
 function placed(cuda: Cuda, buffers: Readonly<Record<string, Uint8Array>>): Record<string, number> {
-  return Object.fromEntries(Object.entries(buffers).map(([name, data]) => {
-    const at = cuda.alloc(data.length);
-    cuda.upload(at, data);
-    return [name, at];
-  }));
+  return Object.fromEntries(
+    Object.entries(buffers).map(([name, data]) => {
+      const at = cuda.alloc(data.length);
+      cuda.upload(at, data);
+      return [name, at];
+    }),
+  );
 }
 
 /** A small one, the printed model's, both sides of where a row becomes a cluster's, R1's, and the largest of the family. */
@@ -42,13 +45,16 @@ export async function check(cuda: Cuda): Promise<Row[]> {
 }
 
 const ways: Record<string, Sampling> = {
-  "temperature": { temperature: 0.8 }, "top-p": { temperature: 0.8, topP: 0.95 }, "top-k": { temperature: 0.8, topK: 50 },
-  "all": { temperature: 0.8, topK: 50, topP: 0.95, repeatPenalty: 1.1 },
+  temperature: { temperature: 0.8 },
+  "top-p": { temperature: 0.8, topP: 0.95 },
+  "top-k": { temperature: 0.8, topK: 50 },
+  all: { temperature: 0.8, topK: 50, topP: 0.95, repeatPenalty: 1.1 },
 };
 const logitsOf: Record<string, (i: number) => number> = {
   // A sum of four uniforms, wide enough that some hundreds of ids matter; and every id as likely as any.
-  "of a model": (i) => [0x9e3779b1, 0x85ebca77, 0xc2b2ae3d, 0x27d4eb2f].reduce((sum, k) => sum + (Math.imul(i + 1, k) >>> 0) / 2 ** 32, -2) * 6,
-  "flat": (i) => (Math.imul(i + 1, 0x9e3779b1) >>> 0) / 2 ** 32 / 100,
+  "of a model": (i) =>
+    [0x9e3779b1, 0x85ebca77, 0xc2b2ae3d, 0x27d4eb2f].reduce((sum, k) => sum + (Math.imul(i + 1, k) >>> 0) / 2 ** 32, -2) * 6,
+  flat: (i) => (Math.imul(i + 1, 0x9e3779b1) >>> 0) / 2 ** 32 / 100,
 };
 const LAUNCHES = 20;
 
@@ -63,17 +69,40 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
       for (const [way, options] of Object.entries(ways)) {
         const choices = new DataView(new ArrayBuffer(most * CHOICE_BYTES));
         for (let b = 0; b < most; b++) new Sampler(options).write(choices, b * CHOICE_BYTES, b);
-        const [ids, starts, lengths] = [new Int32Array(most), Int32Array.from({ length: most + 1 }, (_, b) => b), new Int32Array(most).fill(100)];
+        const [ids, starts, lengths] = [
+          new Int32Array(most),
+          Int32Array.from({ length: most + 1 }, (_, b) => b),
+          new Int32Array(most).fill(100),
+        ];
         const bytes = (a: ArrayBufferView): Uint8Array => new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
-        const at = placed(cuda, { logits: bytes(values), choices: bytes(choices), ids: bytes(ids), starts: bytes(starts), lengths: bytes(lengths), seen: new Uint8Array(4 * most * Math.ceil(vocab / 32)), y: new Uint8Array(4 * most) });
+        const at = placed(cuda, {
+          logits: bytes(values),
+          choices: bytes(choices),
+          ids: bytes(ids),
+          starts: bytes(starts),
+          lengths: bytes(lengths),
+          seen: new Uint8Array(4 * most * Math.ceil(vocab / 32)),
+          y: new Uint8Array(4 * most),
+        });
         for (const m of [1, 16, 64]) {
           cuda.launch(kernel, at, { m });
           const graph = cuda.capture(() => {
             for (let i = 0; i < LAUNCHES; i++) cuda.launch(kernel, at, { m });
           });
-          const us = graph.time(12).map((t) => t / LAUNCHES).toSorted((a, b) => a - b);
+          const us = graph
+            .time(12)
+            .map((t) => t / LAUNCHES)
+            .toSorted((a, b) => a - b);
           graph.destroy();
-          rows.push({ kernel: "dsc_sample", vocab, logits, options: way, m, us: us[us.length >> 1], floor_us: (4 * vocab * m) / 4539e3 });
+          rows.push({
+            kernel: "dsc_sample",
+            vocab,
+            logits,
+            options: way,
+            m,
+            us: us[us.length >> 1],
+            floor_us: (4 * vocab * m) / 4539e3,
+          });
         }
         for (const a of Object.values(at)) cuda.free(a);
       }

@@ -21,15 +21,44 @@ interface Run {
 
 const all = "1;2,130;12;60;260";
 const runs: readonly Run[] = [
-  { tool: "memcheck", rows: all }, { tool: "synccheck", rows: all }, { tool: "initcheck", rows: all },
-  { tool: "racecheck", rows: "1;12;3" }, { tool: "racecheck", rows: "2,130" }, { tool: "racecheck", rows: "60;1,1,1,1,1" }, { tool: "racecheck", rows: "260" }, { tool: "racecheck", rows: "2,3", natives: "none" },
+  { tool: "memcheck", rows: all },
+  { tool: "synccheck", rows: all },
+  { tool: "initcheck", rows: all },
+  { tool: "racecheck", rows: "1;12;3" },
+  { tool: "racecheck", rows: "2,130" },
+  { tool: "racecheck", rows: "60;1,1,1,1,1" },
+  { tool: "racecheck", rows: "260" },
+  { tool: "racecheck", rows: "2,3", natives: "none" },
 ];
 
 function run({ tool, rows, natives }: Run): Promise<Row> {
   const from = performance.now();
   // A child of the harness again: one step of one part, in one process.
-  const words = ["--tool", tool, "--print-limit", "40", "--show-backtrace", "no", process.execPath, path.join(import.meta.dirname, "device.js"), "--alone", "small", "--step", "check", "--rows", "/dev/null"];
-  const env = { ...process.env, DSC_ONCE: "1", DSC_NO_PDL: "1", DSC_SMALL: rows, DSC_SMALL_SET: CUT, DSC_NATIVES: natives ?? "all", ...(tool === "initcheck" ? { DSC_FILL: "1" } : {}) };
+  const words = [
+    "--tool",
+    tool,
+    "--print-limit",
+    "40",
+    "--show-backtrace",
+    "no",
+    process.execPath,
+    path.join(import.meta.dirname, "device.js"),
+    "--alone",
+    "small",
+    "--step",
+    "check",
+    "--rows",
+    "/dev/null",
+  ];
+  const env = {
+    ...process.env,
+    DSC_ONCE: "1",
+    DSC_NO_PDL: "1",
+    DSC_SMALL: rows,
+    DSC_SMALL_SET: CUT,
+    DSC_NATIVES: natives ?? "all",
+    ...(tool === "initcheck" ? { DSC_FILL: "1" } : {}),
+  };
   const child = spawn("compute-sanitizer", words, { env, stdio: ["ignore", "pipe", "pipe"], detached: true });
   // The whole group: a tool that is killed alone leaves its child on the card.
   const late = setTimeout(() => process.kill(-child.pid!, "SIGKILL"), LIMIT * 1000);
@@ -45,7 +74,12 @@ function run({ tool, rows, natives }: Run): Promise<Row> {
       const summary = [...text.matchAll(/(?:ERROR|RACECHECK) SUMMARY: (\d+)/g)].at(-1);
       const where = [...new Set([...text.matchAll(/ at ([a-z]\w+)\+0x/g)].map((m) => m[1]))].slice(0, 8);
       const broken = /Internal Sanitizer Error[^\n]*/.exec(text)?.[0];
-      end({ ...(signal ? { error: `not done after ${LIMIT} s` } : broken ? { error: broken } : {}), errors: summary ? Number(summary[1]) : -1, kernels: where.join(" "), ok: !signal && !broken && summary?.[1] === "0" });
+      end({
+        ...(signal ? { error: `not done after ${LIMIT} s` } : broken ? { error: broken } : {}),
+        errors: summary ? Number(summary[1]) : -1,
+        kernels: where.join(" "),
+        ok: !signal && !broken && summary?.[1] === "0",
+      });
     });
   });
 }

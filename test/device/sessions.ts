@@ -48,7 +48,11 @@ async function onCpu(): Promise<{ greedy: number[][]; sampled: number[][]; draft
   writeArtifact(compile(tiny, { ...defaults, actQuant: "none" }), folder);
   const model = await load(folder, { weights: tiny });
   try {
-    return { greedy: (await answer(model, prompts, { maxNew: 40 })).ids, sampled: (await answer(model, prompts, sampling)).ids, drafted: (await answer(model, prompts, { ...sampling, draft: 2 })).ids };
+    return {
+      greedy: (await answer(model, prompts, { maxNew: 40 })).ids,
+      sampled: (await answer(model, prompts, sampling)).ids,
+      drafted: (await answer(model, prompts, { ...sampling, draft: 2 })).ids,
+    };
   } finally {
     await model.close();
     rmSync(folder, { recursive: true });
@@ -65,11 +69,28 @@ async function idRows(model: Model): Promise<Row[]> {
     const { same, of } = common(want, got);
     return { what, same, of, ok: same === of, ...more };
   };
-  const rows = [row("greedy as on the CPU", greedy.ids, cpu.greedy), row("seed as on the CPU", sampled.ids, cpu.sampled), row("batch as alone", greedy.ids, alone)];
+  const rows = [
+    row("greedy as on the CPU", greedy.ids, cpu.greedy),
+    row("seed as on the CPU", sampled.ids, cpu.sampled),
+    row("batch as alone", greedy.ids, alone),
+  ];
   for (const draft of [1, 2, 4]) {
     const [g, s] = [await answer(model, prompts, { maxNew: 40, draft }), await answer(model, prompts, { ...sampling, draft })];
-    rows.push(row(`draft ${draft}, greedy`, g.ids, greedy.ids, { steps: g.steps, without: greedy.steps, acceptance: g.accepted / g.drafted }));
-    if (draft === 2) rows.push(row("draft 2, seed as on the CPU", s.ids, cpu.drafted, { steps: s.steps, without: sampled.steps, acceptance: s.accepted / s.drafted }));
+    rows.push(
+      row(`draft ${draft}, greedy`, g.ids, greedy.ids, {
+        steps: g.steps,
+        without: greedy.steps,
+        acceptance: g.accepted / g.drafted,
+      }),
+    );
+    if (draft === 2)
+      rows.push(
+        row("draft 2, seed as on the CPU", s.ids, cpu.drafted, {
+          steps: s.steps,
+          without: sampled.steps,
+          acceptance: s.accepted / s.drafted,
+        }),
+      );
   }
   return rows;
 }
@@ -112,12 +133,23 @@ export async function check(): Promise<Row[]> {
   rows.push(...(await idRows(model)), await growth(model), await conversation(model));
   await model.close();
   const ids = (await loadTokenizer(tiny)).encode(readFileSync(path.join(tiny, "eval.txt"), "utf8"), { special: false });
-  for (const [attention, activations] of [["expanded", "bf16"], ["absorbed", "f32"]] as const) {
+  for (const [attention, activations] of [
+    ["expanded", "bf16"],
+    ["absorbed", "f32"],
+  ] as const) {
     const taps = await open(tiny, tiny, { activations, attention, taps: true });
     const from = performance.now();
     const { perplexity } = await score(taps.model, ids);
     const want = expected.eval.modes[`fp8_${attention}`].perplexity;
-    rows.push({ what: "perplexity", attention, activations, perplexity, reference: want, ms: performance.now() - from, ok: Math.abs(perplexity - want) < (activations === "f32" ? 0.02 : 0.1) });
+    rows.push({
+      what: "perplexity",
+      attention,
+      activations,
+      perplexity,
+      reference: want,
+      ms: performance.now() - from,
+      ok: Math.abs(perplexity - want) < (activations === "f32" ? 0.02 : 0.1),
+    });
     await taps.model.close();
   }
   return rows;

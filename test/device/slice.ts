@@ -56,25 +56,55 @@ async function point(model: Model, batch: number, context: number): Promise<Row>
   const again = await step(second.session, second.first);
   second.session.close();
   const finite = once.logits.every((row) => row.every((v) => Number.isFinite(v)));
-  const apart = once.logits.reduce((n, row, b) => n + row.reduce((m, v, i) => m + (Object.is(v, again.logits[b][i]) ? 0 : 1), 0), 0);
+  const apart = once.logits.reduce(
+    (n, row, b) => n + row.reduce((m, v, i) => m + (Object.is(v, again.logits[b][i]) ? 0 : 1), 0),
+    0,
+  );
   const same = JSON.stringify(once.ids) === JSON.stringify(again.ids);
   return {
-    model: "slice", what: whole ? "generates, twice" : "generates, the steps twice", batch, context, steps: STEPS, cache_gb: bytes / 1e9, prefill_ms: Math.round(prefillMs),
-    different_ids: new Set(once.ids.flat()).size, finite, ids_equal: same, bits_apart: apart, ok: finite && same && apart === 0,
+    model: "slice",
+    what: whole ? "generates, twice" : "generates, the steps twice",
+    batch,
+    context,
+    steps: STEPS,
+    cache_gb: bytes / 1e9,
+    prefill_ms: Math.round(prefillMs),
+    different_ids: new Set(once.ids.flat()).size,
+    finite,
+    ids_equal: same,
+    bits_apart: apart,
+    ok: finite && same && apart === 0,
   };
 }
 
 export async function check(): Promise<Row[]> {
   const { model } = await open(r1, "synthetic:0", sliceOptions);
   const rows: Row[] = [];
-  for (const [batch, context] of checked) rows.push(await point(model, batch, context).catch((e: Error): Row => ({ model: "slice", batch, context, ok: false, error: e.message })));
+  for (const [batch, context] of checked)
+    rows.push(
+      await point(model, batch, context).catch((e: Error): Row => ({
+        model: "slice",
+        batch,
+        context,
+        ok: false,
+        error: e.message,
+      })),
+    );
   await model.close();
   return rows;
 }
 
 export async function measure(): Promise<Row[]> {
   const { model, compileMs, kernelsMs, loadMs } = await open(r1, "synthetic:0", sliceOptions);
-  const rows: Row[] = [{ model: "slice", what: "start", compile_ms: Math.round(compileMs), kernels_ms: Math.round(kernelsMs), weights_ms: Math.round(loadMs) }];
+  const rows: Row[] = [
+    {
+      model: "slice",
+      what: "start",
+      compile_ms: Math.round(compileMs),
+      kernels_ms: Math.round(kernelsMs),
+      weights_ms: Math.round(loadMs),
+    },
+  ];
   for (const [batch, context] of points) {
     try {
       const session = model.session({ maxTokens: context + 64, sequences: batch });
@@ -83,8 +113,24 @@ export async function measure(): Promise<Row[]> {
       const all = performance.now() - from;
       const gpu = model.device.replayTimes(10);
       session.close();
-      rows.push({ model: "slice", what: "decode", context, batch, ms_per_step: median(ms), graph_us: median(gpu), prefill_and_all_ms: all });
-      if (batch === 1) rows.push({ model: "slice", what: "decode, steps begun ahead", context, batch, ms_per_token: await aheadMs(model, context, 60), ...(context === 1024 ? { floor_ms: 1.31, asked_ms: 1.77 } : {}) });
+      rows.push({
+        model: "slice",
+        what: "decode",
+        context,
+        batch,
+        ms_per_step: median(ms),
+        graph_us: median(gpu),
+        prefill_and_all_ms: all,
+      });
+      if (batch === 1)
+        rows.push({
+          model: "slice",
+          what: "decode, steps begun ahead",
+          context,
+          batch,
+          ms_per_token: await aheadMs(model, context, 60),
+          ...(context === 1024 ? { floor_ms: 1.31, asked_ms: 1.77 } : {}),
+        });
     } catch (e) {
       rows.push({ model: "slice", what: "decode", context, batch, ok: false, error: (e as Error).message });
     }

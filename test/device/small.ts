@@ -48,7 +48,9 @@ export async function check(): Promise<Row[]> {
   const set = ["num_nextn_predict_layers=0", "first_k_dense_replace=1", ...cut];
   const natives = process.env.DSC_NATIVES ?? "all";
   const { model } = await open(r1, "synthetic:0", {
-    layers: 2, set, natives,
+    layers: 2,
+    set,
+    natives,
     ...(process.env.DSC_NO_PDL ? { edit: (source: string) => ({ source, pdl: false }) } : {}),
     ...(process.env.DSC_FILL ? { watch: (c, device) => fillBulkWrites(c, { activations: "bf16", natives }, device) } : {}),
   });
@@ -61,5 +63,16 @@ export async function check(): Promise<Row[]> {
   await model.close();
   // Where the first number that is none came: which batch's logits.
   const first = real.findIndex((v) => !Number.isFinite(v));
-  return [{ model: "small", ...(first >= 0 ? { first_not_finite: first } : {}), logits: once.length, finite: real.every((v) => Number.isFinite(v)), bits_apart: apart, kernels: launched.size, not_run: missing.join(" "), ok: apart === 0 && real.every((v) => Number.isFinite(v)) }];
+  return [
+    {
+      model: "small",
+      ...(first >= 0 ? { first_not_finite: first } : {}),
+      logits: once.length,
+      finite: real.every((v) => Number.isFinite(v)),
+      bits_apart: apart,
+      kernels: launched.size,
+      not_run: missing.join(" "),
+      ok: apart === 0 && real.every((v) => Number.isFinite(v)),
+    },
+  ];
 }

@@ -16,7 +16,12 @@ import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 /** n, k, part of R1, and between rows of x where these are part of wider ones. */
 const SHAPES: readonly (readonly [number, number, string, number?])[] = [
-  [2112, 7168, "q_a + kv_a"], [24576, 1536, "q_b", 2112], [36864, 7168, "dense gate and up"], [7168, 16384, "o_proj"], [7168, 18432, "dense down"], [1000, 1280, "odd sizes", 1288],
+  [2112, 7168, "q_a + kv_a"],
+  [24576, 1536, "q_b", 2112],
+  [36864, 7168, "dense gate and up"],
+  [7168, 16384, "o_proj"],
+  [7168, 18432, "dense down"],
+  [1000, 1280, "odd sizes", 1288],
 ];
 
 const textOf = (p: GemvRowsProblem): KernelText => {
@@ -26,11 +31,29 @@ const textOf = (p: GemvRowsProblem): KernelText => {
 };
 
 /** What one shape runs for so many rows: the product alone, with a norm before it, with a residual after it, and the norm alone. */
-function textsOf([n, k, , stride]: (typeof SHAPES)[number], maxRows: 1 | 2 | 4): { alone: KernelText; normed: KernelText | null; added: KernelText; norm: KernelText } {
+function textsOf(
+  [n, k, , stride]: (typeof SHAPES)[number],
+  maxRows: 1 | 2 | 4,
+): { alone: KernelText; normed: KernelText | null; added: KernelText; norm: KernelText } {
   const xStride = stride ?? k;
   // Longer rows than a hidden state's are codes of attention or of a gate, which nobody norms.
   const normed = k <= 7168 ? textOf({ n, k, maxRows, norm: { eps: 1e-6, gain: "bf16", xStride, ue8m0: false } }) : null;
-  return { alone: textOf({ n, k, maxRows }), normed, added: textOf({ n, k, maxRows, residual: true }), norm: normRows({ of: "norm_quant", d: k, aStride: xStride, bStride: 0, yStride: k, eps: 1e-6, gain: "bf16", act: "bf16", ue8m0: false }) };
+  return {
+    alone: textOf({ n, k, maxRows }),
+    normed,
+    added: textOf({ n, k, maxRows, residual: true }),
+    norm: normRows({
+      of: "norm_quant",
+      d: k,
+      aStride: xStride,
+      bStride: 0,
+      yStride: k,
+      eps: 1e-6,
+      gain: "bf16",
+      act: "bf16",
+      ue8m0: false,
+    }),
+  };
 }
 
 interface Run {
@@ -43,12 +66,23 @@ interface Run {
 async function open(cuda: Cuda, shape: (typeof SHAPES)[number], maxRows: 1 | 2 | 4, copies: number): Promise<Run> {
   const [n, k, , stride] = shape;
   const texts = textsOf(shape, maxRows);
-  const kernels = await compileAll(cuda, Object.values(texts).filter((t) => t !== null));
+  const kernels = await compileAll(
+    cuda,
+    Object.values(texts).filter((t) => t !== null),
+  );
   const of = (t: KernelText): CudaKernel => kernels.get(t.name)!;
   const p = place(cuda, n, k, 4, copies);
-  const rows = { row: putRows(cuda, "bf16", 4 * (stride ?? k)), gain: putRows(cuda, "bf16", k), residual: putRows(cuda, "bf16", 4 * n), codes: cuda.alloc(4 * k), scales: cuda.alloc(k) };
+  const rows = {
+    row: putRows(cuda, "bf16", 4 * (stride ?? k)),
+    gain: putRows(cuda, "bf16", k),
+    residual: putRows(cuda, "bf16", 4 * n),
+    codes: cuda.alloc(4 * k),
+    scales: cuda.alloc(k),
+  };
   return {
-    p, rows, kernels: { alone: of(texts.alone), normed: texts.normed && of(texts.normed), added: of(texts.added), norm: of(texts.norm) },
+    p,
+    rows,
+    kernels: { alone: of(texts.alone), normed: texts.normed && of(texts.normed), added: of(texts.added), norm: of(texts.norm) },
     close() {
       for (const at of Object.values(rows)) cuda.free(at);
       release(cuda, p);
@@ -56,7 +90,8 @@ async function open(cuda: Cuda, shape: (typeof SHAPES)[number], maxRows: 1 | 2 |
   };
 }
 
-const floats = (bytes: Uint8Array): Float32Array => new Float32Array(Uint32Array.from(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2), (w) => w << 16).buffer);
+const floats = (bytes: Uint8Array): Float32Array =>
+  new Float32Array(Uint32Array.from(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2), (w) => w << 16).buffer);
 
 /** Every byte: a norm inside against the norm alone and the product alone; a residual inside against the sum of both, rounded. */
 export async function check(cuda: Cuda): Promise<Row[]> {
@@ -75,11 +110,17 @@ export async function check(cuda: Cuda): Promise<Row[]> {
         if (kernels.normed) {
           cuda.launch(kernels.norm, { x: rows.row, gain: rows.gain, codes: rows.codes, scales: rows.scales }, { m });
           const want = result(kernels.alone, { x: rows.codes, x_scale: rows.scales });
-          const wrong = result(kernels.normed, { x: rows.row, gain: rows.gain }).reduce((c, v, i) => c + Number(v !== want[i]), 0);
+          const wrong = result(kernels.normed, { x: rows.row, gain: rows.gain }).reduce(
+            (c, v, i) => c + Number(v !== want[i]),
+            0,
+          );
           out.push({ part, n, k, m, inside: "norm", wrong, ok: wrong === 0 });
         }
         const [alone, before] = [floats(result(kernels.alone, { x, x_scale })), floats(cuda.download(rows.residual, m * n * 2))];
-        const wrong = floats(result(kernels.added, { x, x_scale, residual: rows.residual })).reduce((c, v, i) => c + Number(v !== bf16(Math.fround(before[i] + alone[i]))), 0);
+        const wrong = floats(result(kernels.added, { x, x_scale, residual: rows.residual })).reduce(
+          (c, v, i) => c + Number(v !== bf16(Math.fround(before[i] + alone[i]))),
+          0,
+        );
         out.push({ part, n, k, m, inside: "residual", wrong, ok: wrong === 0 });
       }
       close();
@@ -107,13 +148,22 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     const alone = time((b) => cuda.launch(kernels.alone, b, m));
     const added = time((b) => cuda.launch(kernels.added, { ...b, residual: rows.residual }, m));
     const { normed } = kernels;
-    const apart = normed && time((b) => {
-      cuda.launch(kernels.norm, { x: rows.row, gain: rows.gain, codes: rows.codes, scales: rows.scales }, m);
-      cuda.launch(kernels.alone, { ...b, x: rows.codes, x_scale: rows.scales }, m);
-    });
+    const apart =
+      normed &&
+      time((b) => {
+        cuda.launch(kernels.norm, { x: rows.row, gain: rows.gain, codes: rows.codes, scales: rows.scales }, m);
+        cuda.launch(kernels.alone, { ...b, x: rows.codes, x_scale: rows.scales }, m);
+      });
     out.push({
-      part, n, k, alone_us: alone, residual_inside_us: added, floor_us: (n * k) / 4539e3,
-      ...(normed && apart ? { norm_inside_us: time((b) => cuda.launch(normed, { ...b, x: rows.row, gain: rows.gain }, m)), norm_before_us: apart } : {}),
+      part,
+      n,
+      k,
+      alone_us: alone,
+      residual_inside_us: added,
+      floor_us: (n * k) / 4539e3,
+      ...(normed && apart
+        ? { norm_inside_us: time((b) => cuda.launch(normed, { ...b, x: rows.row, gain: rows.gain }, m)), norm_before_us: apart }
+        : {}),
     });
     close();
   }

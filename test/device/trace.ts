@@ -33,9 +33,13 @@ function launchesOf(manifest: Manifest): Launch[] {
       const { shape, dtype, source } = manifest.weights[name];
       // Of the rotary table a token reads one row.
       if (source.kind === "rope") return sum;
-      const experts = /grouped|experts/.test(family) ? (manifest.model.experts!.perToken + shape[0] - manifest.model.experts!.count) / shape[0] : 1;
+      const experts = /grouped|experts/.test(family)
+        ? (manifest.model.experts!.perToken + shape[0] - manifest.model.experts!.count) / shape[0]
+        : 1;
       // The two einsums of attention read a half of wkv_b each.
-      return sum + product(shape) * (dtype === "bf16" ? 2 : dtype === "f32" ? 4 : 1) * experts * (/bmm|query/.test(family) ? 0.5 : 1);
+      return (
+        sum + product(shape) * (dtype === "bf16" ? 2 : dtype === "f32" ? 4 : 1) * experts * (/bmm|query/.test(family) ? 0.5 : 1)
+      );
     }, 0);
   };
   const walk = (f: FunctionPlan, steps: readonly Step[]): Launch[] =>
@@ -66,19 +70,39 @@ function readTimes(device: CudaDevice, kernel: string, launches: number): Times[
   const loaded = device.kernel(kernel)!;
   const left = new DataView(device.read(loaded.symbol("trace_left").at, 4).buffer).getUint32(0, true);
   const blocks = left / launches / (loaded.text.launch.block / 32);
-  if (!Number.isInteger(blocks) || blocks * launches > ROWS) throw new Error(`${kernel} ran with ${left} warps in ${launches} launches`);
+  if (!Number.isInteger(blocks) || blocks * launches > ROWS)
+    throw new Error(`${kernel} ran with ${left} warps in ${launches} launches`);
   const bytes = device.read(loaded.symbol("trace_rows").at, ROW_BYTES * blocks * launches);
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
   return Array.from({ length: launches }, (_, l) => {
     const row = (word: number): Uint32Array => Uint32Array.from({ length: blocks }, (_, b) => words[4 * (l * blocks + b) + word]);
-    if (row(3).some((warps) => (warps & 0xffff) !== loaded.text.launch.block / 32)) throw new Error(`blocks of two launches of ${kernel} met`);
-    const [begins, waits, ends] = [row(0).map((t) => ~t), row(1).filter((t) => t !== 0).map((t) => ~t), row(2)];
-    return { begin: Math.min(...begins), beginLast: Math.max(...begins), waited: Math.min(...waits), end: Math.max(...ends), endFirst: Math.min(...ends), blocks, each: Array.from(ends, (end, b) => ({ sm: row(3)[b] >>> 16, begin: begins[b], end })) };
+    if (row(3).some((warps) => (warps & 0xffff) !== loaded.text.launch.block / 32))
+      throw new Error(`blocks of two launches of ${kernel} met`);
+    const [begins, waits, ends] = [
+      row(0).map((t) => ~t),
+      row(1)
+        .filter((t) => t !== 0)
+        .map((t) => ~t),
+      row(2),
+    ];
+    return {
+      begin: Math.min(...begins),
+      beginLast: Math.max(...begins),
+      waited: Math.min(...waits),
+      end: Math.max(...ends),
+      endFirst: Math.min(...ends),
+      blocks,
+      each: Array.from(ends, (end, b) => ({ sm: row(3)[b] >>> 16, begin: begins[b], end })),
+    };
   });
 }
 
 /** Blocks by multiprocessor, "sm begin end" in nanoseconds from the first begin: in a report's file, not in its lines. */
-const blocksOf = ({ begin, each }: Times): string => each.toSorted((a, b) => a.sm - b.sm).map((b) => `${b.sm} ${b.begin - begin} ${b.end - begin}`).join(", ");
+const blocksOf = ({ begin, each }: Times): string =>
+  each
+    .toSorted((a, b) => a.sm - b.sm)
+    .map((b) => `${b.sm} ${b.begin - begin} ${b.end - begin}`)
+    .join(", ");
 
 /** Rows of the launches of a step, then sums by kernel; times are medians over replays. */
 async function traceOf(model: string, src: string, options: Parameters<typeof open>[2]): Promise<Row[]> {
@@ -93,15 +117,19 @@ async function traceOf(model: string, src: string, options: Parameters<typeof op
   const step = launchesOf(plain.manifest);
   // Prompts come through other kernels.
   const names = new Set(step.map((l) => plain.manifest.kernels[l.kernel].entry));
-  const { model: loaded } = await open(src, "synthetic:0", { ...options, edit: (source, record) => (names.has(record.entry) ? traced(source, record) : { source, pdl: record.launch!.pdl ?? false }) });
+  const { model: loaded } = await open(src, "synthetic:0", {
+    ...options,
+    edit: (source, record) => (names.has(record.entry) ? traced(source, record) : { source, pdl: record.launch!.pdl ?? false }),
+  });
   const { device } = loaded;
   const session = loaded.session({ maxTokens: context + 64, sequences: 1 });
   await decodeMs(session, context, 4);
   const kernels = [...new Set(step.map((l) => l.kernel))];
-  for (const k of kernels) for (const name of ["trace_left", "trace_rows"]) {
-    const { at, bytes } = device.kernel(k)!.symbol(name);
-    device.clear(at, bytes);
-  }
+  for (const k of kernels)
+    for (const name of ["trace_left", "trace_rows"]) {
+      const { at, bytes } = device.kernel(k)!.symbol(name);
+      device.clear(at, bytes);
+    }
   const total = median(device.replayTimes(REPLAYS));
   const times = new Map(kernels.map((k) => [k, readTimes(device, k, REPLAYS * step.filter((l) => l.kernel === k).length)]));
   session.close();
@@ -119,17 +147,54 @@ async function traceOf(model: string, src: string, options: Parameters<typeof op
   });
   const us = (l: number, of: (t: (typeof replays)[0][0]) => number): number => median(replays.map((r) => of(r[l]))) / 1000;
   const rows: Row[] = step.map(({ kernel, weights }, l) => ({
-    model, what: "launch", launch: l, kernel, blocks: replays[0][l].blocks, begin_us: us(l, (t) => t.begin - t.start), begun_us: us(l, (t) => t.beginLast - t.start), waited_us: us(l, (t) => t.waited - t.start),
-    first_end_us: us(l, (t) => t.endFirst - t.start), end_us: us(l, (t) => t.end - t.start), adds_us: us(l, (t) => t.adds), floor_us: weights / BANDWIDTH / 1000,
+    model,
+    what: "launch",
+    launch: l,
+    kernel,
+    blocks: replays[0][l].blocks,
+    begin_us: us(l, (t) => t.begin - t.start),
+    begun_us: us(l, (t) => t.beginLast - t.start),
+    waited_us: us(l, (t) => t.waited - t.start),
+    first_end_us: us(l, (t) => t.endFirst - t.start),
+    end_us: us(l, (t) => t.end - t.start),
+    adds_us: us(l, (t) => t.adds),
+    floor_us: weights / BANDWIDTH / 1000,
     ...(weights > 0 && replays[0][l].blocks <= 2 * plainSMs ? { all: blocksOf(replays[1][l]) } : {}),
   }));
   const sums = kernels.map((kernel) => {
     const own = rows.filter((r) => r.kernel === kernel);
     const sum = (key: string): number => own.reduce((n, r) => n + (r[key] as number), 0);
-    return { model, what: "kernel", kernel, launches: own.length, adds_us: sum("adds_us"), floor_us: sum("floor_us"), beyond_us: sum("adds_us") - sum("floor_us"), hand_over_us: own.reduce((n, r) => n + ((r.waited_us as number) - ((rows[(r.launch as number) - 1]?.end_us as number) ?? 0)), 0) };
+    return {
+      model,
+      what: "kernel",
+      kernel,
+      launches: own.length,
+      adds_us: sum("adds_us"),
+      floor_us: sum("floor_us"),
+      beyond_us: sum("adds_us") - sum("floor_us"),
+      hand_over_us: own.reduce(
+        (n, r) => n + ((r.waited_us as number) - ((rows[(r.launch as number) - 1]?.end_us as number) ?? 0)),
+        0,
+      ),
+    };
   });
   const all = sums.reduce((n, r) => n + r.floor_us, 0);
-  return [...rows, ...sums.toSorted((a, b) => b.beyond_us - a.beyond_us), { model, what: "step", launches: step.length, graph_us: untraced, traced_graph_us: total, traced_us: rows.at(-1)!.end_us, floor_us: all }];
+  return [
+    ...rows,
+    ...sums.toSorted((a, b) => b.beyond_us - a.beyond_us),
+    {
+      model,
+      what: "step",
+      launches: step.length,
+      graph_us: untraced,
+      traced_graph_us: total,
+      traced_us: rows.at(-1)!.end_us,
+      floor_us: all,
+    },
+  ];
 }
 
-export const measure = async (): Promise<Row[]> => [...(await traceOf("printed", printed, {})), ...(await traceOf("slice", r1, sliceOptions))];
+export const measure = async (): Promise<Row[]> => [
+  ...(await traceOf("printed", printed, {})),
+  ...(await traceOf("slice", r1, sliceOptions)),
+];

@@ -48,14 +48,22 @@ export function compileTriton(texts: readonly TritonText[]): TritonCubin[] {
     });
     fs.writeFileSync(path.join(dir, "jobs.json"), JSON.stringify(jobs));
     fs.writeFileSync(path.join(dir, "compile.py"), script);
-    execFileSync(process.env.DSC_PYTHON ?? "python3", ["compile.py"], { cwd: dir, env: { ...process.env, TRITON_CACHE_DIR: path.join(dir, "cache") }, stdio: ["ignore", "ignore", "pipe"] });
+    execFileSync(process.env.DSC_PYTHON ?? "python3", ["compile.py"], {
+      cwd: dir,
+      env: { ...process.env, TRITON_CACHE_DIR: path.join(dir, "cache") },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
     return texts.map((t, i) => {
       const meta = JSON.parse(fs.readFileSync(path.join(dir, `k${i}.cubin.json`), "utf8")) as { shared: number; triton: string };
       return {
         cubin: new Uint8Array(fs.readFileSync(path.join(dir, `k${i}.cubin`))),
         triton: meta.triton,
         text: {
-          name: t.name, language: "triton", source: t.source, params: t.params, dims: [...t.dims, ...Object.keys(SCRATCH)],
+          name: t.name,
+          language: "triton",
+          source: t.source,
+          params: t.params,
+          dims: [...t.dims, ...Object.keys(SCRATCH)],
           launch: { grid: [t.grid, 1, 1], block: 32 * t.options.num_warps, sharedBytes: meta.shared },
         },
       };

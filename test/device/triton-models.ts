@@ -9,7 +9,14 @@ export async function measure(): Promise<Row[]> {
   const { model, compileMs } = await open(printed, "synthetic:0", { target: "triton" });
   const session = model.session({ maxTokens: 1100, sequences: 1 });
   const rows: Row[] = [{ model: "printed", target: "triton", what: "compile, Triton included", ms: Math.round(compileMs) }];
-  for (const context of [64, 1024]) rows.push({ model: "printed", target: "triton", what: "decode", context, ms_per_token: median(await decodeMs(session, context, 8)) });
+  for (const context of [64, 1024])
+    rows.push({
+      model: "printed",
+      target: "triton",
+      what: "decode",
+      context,
+      ms_per_token: median(await decodeMs(session, context, 8)),
+    });
   session.close();
   await model.close();
   return rows;

@@ -9,7 +9,9 @@ import { at, dsc } from "../commands/dsc.ts";
 import { pages, root } from "./pages.ts";
 
 const folders = ["ir", "passes", "codegen", "runtime", "compiler"];
-const sources = folders.flatMap((f) => (readdirSync(path.join(root, f), { recursive: true }) as string[]).filter((n) => n.endsWith(".ts")).map((n) => path.join(f, n)));
+const sources = folders.flatMap((f) =>
+  (readdirSync(path.join(root, f), { recursive: true }) as string[]).filter((n) => n.endsWith(".ts")).map((n) => path.join(f, n)),
+);
 
 /** Code to the functions that make it, "file name". */
 function makers(): Map<string, Set<string>> {
@@ -31,13 +33,21 @@ test.each([...pages])("%s is up to date (npm run docs)", (name, text) => {
 });
 
 test("passes/README.md lists the passes in their order, each in the file of its name", () => {
-  const listed = [...readFileSync(path.join(root, "passes/README.md"), "utf8").matchAll(/^\| `([\w-]+)` \| [^|]+ \| \[([\w/-]+\.ts)\]/gm)];
+  const listed = [
+    ...readFileSync(path.join(root, "passes/README.md"), "utf8").matchAll(/^\| `([\w-]+)` \| [^|]+ \| \[([\w/-]+\.ts)\]/gm),
+  ];
   expect(listed.map(([, name]) => name)).toEqual(standard.map((p) => p.name));
-  expect(listed.filter(([, name, file]) => path.basename(file, ".ts") !== name || !existsSync(path.join(root, "passes", file))).map(([line]) => line)).toEqual([]);
+  expect(
+    listed
+      .filter(([, name, file]) => path.basename(file, ".ts") !== name || !existsSync(path.join(root, "passes", file)))
+      .map(([line]) => line),
+  ).toEqual([]);
 });
 
 test("the pass that README shows is its file, whole but for its comments", () => {
-  const [, file, shown] = /^`(passes\/[\w/-]+\.ts)`, whole but for its comments:\n\n```ts\n([^]*?)```$/m.exec(readFileSync(path.join(root, "README.md"), "utf8"))!;
+  const [, file, shown] = /^`(passes\/[\w/-]+\.ts)`, whole but for its comments:\n\n```ts\n([^]*?)```$/m.exec(
+    readFileSync(path.join(root, "README.md"), "utf8"),
+  )!;
   expect(shown).toBe(readFileSync(path.join(root, file), "utf8").replaceAll(/^ *(\/\/|\/\*\*).*\n/gm, ""));
 });
 
@@ -55,6 +65,8 @@ describe.concurrent("examples give what they say", () => {
     const words = [...line.matchAll(/'([^']*)'|(\S+)/g)].map((m) => (m[1] ?? m[2]).replace(/^\.dsc\/x$/, at(`${code}-out`)));
     const { stderr } = await dsc(...words);
     expect(stderr).toContain(`[${code}]`);
-    if (stderr.startsWith("error")) for (const part of stderr.trim().split(/^(?=error\[)/m)) expect(part, "each says where, and what to try").toMatch(/-->[^]*help: /);
+    if (stderr.startsWith("error"))
+      for (const part of stderr.trim().split(/^(?=error\[)/m))
+        expect(part, "each says where, and what to try").toMatch(/-->[^]*help: /);
   });
 });

@@ -11,7 +11,9 @@ const filesOf = (folder: string): string[] =>
     .filter((f) => f.endsWith(".ts"))
     .map((f) => `${folder}/${f}`);
 
-const rows = [...read("docs/glossary.md").matchAll(/^\| (?!term|---)([^|]+?) \| [^|]+ \| ([^|]+?) \|$/gm)].map(([, term, where]) => ({ term, where }));
+const rows = [...read("docs/glossary.md").matchAll(/^\| (?!term|---)([^|]+?) \| [^|]+ \| ([^|]+?) \|$/gm)].map(
+  ([, term, where]) => ({ term, where }),
+);
 
 test("the glossary has a row for each term, in order, and every place is there", () => {
   expect(rows.length).toBeGreaterThanOrEqual(30);
@@ -30,5 +32,9 @@ test("retired words are in no file name of kernels and their tests", () => {
 
 test("retired words are in no comment that a file of codegen opens with", () => {
   const headOf = (file: string): string => /^(?:\/\/.*\n)*/.exec(read(file))![0].replace(/\n\/\/ /g, " ");
-  expect(filesOf("codegen").map((f) => ({ f, word: RETIRED.exec(headOf(f))?.[0] })).filter((x) => x.word)).toEqual([]);
+  expect(
+    filesOf("codegen")
+      .map((f) => ({ f, word: RETIRED.exec(headOf(f))?.[0] }))
+      .filter((x) => x.word),
+  ).toEqual([]);
 });

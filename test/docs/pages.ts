@@ -6,10 +6,14 @@ import { commandNames } from "../../compiler/commands/index.ts";
 import { page } from "../../compiler/explain/index.ts";
 
 /** From the sources or from dist. */
-export const root = path.resolve(import.meta.dirname, existsSync(path.resolve(import.meta.dirname, "../../package.json")) ? "../.." : "../../..");
+export const root = path.resolve(
+  import.meta.dirname,
+  existsSync(path.resolve(import.meta.dirname, "../../package.json")) ? "../.." : "../../..",
+);
 
 const cli = path.join(root, "dist/compiler/cli.js");
-const help = (...words: string[]): string => execFileSync(process.execPath, [cli, ...words, "--help"], { encoding: "utf8" }).trimEnd();
+const help = (...words: string[]): string =>
+  execFileSync(process.execPath, [cli, ...words, "--help"], { encoding: "utf8" }).trimEnd();
 
 function commands(): string {
   const out = [
@@ -19,7 +23,7 @@ function commands(): string {
     "",
     "Under `--json`, stdout is exactly one JSON value (an object; an array of `why`, `passes` and `ops`), and everything for people goes to",
     "stderr. A command that could not do what it says ends with a diagnostic ([diagnostics.md](diagnostics.md)) and the code 2 where the",
-    "command line is wrong, 1 otherwise; under `--json` stdout is then `{\"errors\": [...]}`, each with `code`, `title`, `spans`, `notes` and",
+    'command line is wrong, 1 otherwise; under `--json` stdout is then `{"errors": [...]}`, each with `code`, `title`, `spans`, `notes` and',
     "`help` (`dsc verify` adds `errors` to its answer). Of numbers, 4k is 4000 and 4K is 4096. NO_COLOR turns colour off.",
     "`dsc` stands for `node dist/compiler/cli.js`.",
     "",
@@ -32,4 +36,7 @@ function commands(): string {
 }
 
 /** Path in the repository to what makes the text; that of the commands takes a process each. */
-export const pages: ReadonlyMap<string, () => string> = new Map([["docs/diagnostics.md", page], ["docs/commands.md", commands]]);
+export const pages: ReadonlyMap<string, () => string> = new Map([
+  ["docs/diagnostics.md", page],
+  ["docs/commands.md", commands],
+]);

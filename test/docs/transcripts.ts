@@ -15,7 +15,9 @@ export interface Transcript {
 
 /** Pages with transcripts; what explain.ts makes has tests of its own. */
 export function pagesWithText(): string[] {
-  const all = (readdirSync(root, { recursive: true }) as string[]).filter((n) => n.endsWith(".md") && !/^(node_modules|dist|\.)|node_modules|diagnostics\.md$/.test(n));
+  const all = (readdirSync(root, { recursive: true }) as string[]).filter(
+    (n) => n.endsWith(".md") && !/^(node_modules|dist|\.)|node_modules|diagnostics\.md$/.test(n),
+  );
   return all.toSorted();
 }
 
@@ -50,8 +52,11 @@ export function pattern(said: readonly string[]): RegExp {
 export function typed(command: string, folder: string): Promise<string> {
   const script = `dsc() { "${process.execPath}" "${cli}" "$@"; }; ${command.replaceAll(/(^|\s)\.dsc\//g, `$1${folder}/`)}`;
   return new Promise((resolve) => {
-    execFile("bash", ["-c", script], { cwd: root, maxBuffer: 1 << 26, env: { ...process.env, DSC_CACHE: path.join(folder, "cache"), NO_COLOR: "1" } }, (e, stdout, stderr) =>
-      resolve(squeezed((e ? stderr : stdout).replaceAll(`${folder}/`, ".dsc/"))),
+    execFile(
+      "bash",
+      ["-c", script],
+      { cwd: root, maxBuffer: 1 << 26, env: { ...process.env, DSC_CACHE: path.join(folder, "cache"), NO_COLOR: "1" } },
+      (e, stdout, stderr) => resolve(squeezed((e ? stderr : stdout).replaceAll(`${folder}/`, ".dsc/"))),
     );
   });
 }

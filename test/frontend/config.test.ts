@@ -70,7 +70,12 @@ describe("the family", () => {
       kept: 3,
       bias: false,
     });
-    expect(load(supported["DeepSeek-V2-Lite"]).spec).toMatchObject({ hidden: 2048, heads: 16, qLora: null, moe: { experts: 64, method: "greedy", groups: 1 } });
+    expect(load(supported["DeepSeek-V2-Lite"]).spec).toMatchObject({
+      hidden: 2048,
+      heads: 16,
+      qLora: null,
+      moe: { experts: 64, method: "greedy", groups: 1 },
+    });
     expect(load(supported["DeepSeek-V3.1"]).spec.fp8?.scale).toBe("ue8m0");
     expect(load(supported.Moonlight).spec).toMatchObject({
       eps: 1e-5,
@@ -103,7 +108,8 @@ describe("the family", () => {
 });
 
 test("dtype and torch_dtype: transformers 5 reads dtype; two that disagree are refused; --set takes the other away", () => {
-  const dtypeOf = (change: Parameters<typeof withKeys>[1], set: string[] = []): string => load(withKeys(r1, change), set).spec.dtype;
+  const dtypeOf = (change: Parameters<typeof withKeys>[1], set: string[] = []): string =>
+    load(withKeys(r1, change), set).spec.dtype;
   expect(dtypeOf({ torch_dtype: undefined, dtype: "float32" })).toBe("f32");
   expect(dtypeOf({ dtype: "bfloat16" })).toBe("bf16");
   expect(dtypeOf({ torch_dtype: "torch.bfloat16", dtype: "bfloat16" })).toBe("bf16");
@@ -155,7 +161,12 @@ describe("what changes nothing is said", () => {
     const text = withKeys(kimi, { text_config: withKeys(kimi.text_config as Config, { torch_dtype: "bfloat16" }) });
     for (const set of ["torch_dtype=float32", "dtype=float32", "num_hidden_layers=2"]) {
       const [d] = refused(text, [set]);
-      expect(d).toMatchObject({ code: "DSC1023", title: `--set ${set.split("=")[0]} changes nothing`, help: `--set text_config.${set.split("=")[0]}=VALUE`, spans: [{ file: "--set" }] });
+      expect(d).toMatchObject({
+        code: "DSC1023",
+        title: `--set ${set.split("=")[0]} changes nothing`,
+        help: `--set text_config.${set.split("=")[0]}=VALUE`,
+        spans: [{ file: "--set" }],
+      });
     }
     const { text_config, ...outer } = kimi;
     const { torch_dtype: _, dtype: __, ...bare } = text_config as Config;

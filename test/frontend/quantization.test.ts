@@ -15,16 +15,27 @@ describe("quantisation", () => {
   test("FP8 without weight_block_size has one scale per tensor, which is not read", () => {
     const { weight_block_size: _size, ...perTensor } = quant;
     for (const config of [perTensor, { ...perTensor, weight_block_size: null }])
-      expect(refusedBy({ quantization_config: config })).toMatch(/DSC1014.*weight_block_size[^]*one scale per tensor \(weight_scale /);
+      expect(refusedBy({ quantization_config: config })).toMatch(
+        /DSC1014.*weight_block_size[^]*one scale per tensor \(weight_scale /,
+      );
   });
 
   test("modules left out of the codes are bf16 in every layer of their kind, or refused", () => {
-    const but = (list: Json): Parameters<typeof withKeys>[1] => ({ quantization_config: { ...quant, modules_to_not_convert: list } });
+    const but = (list: Json): Parameters<typeof withKeys>[1] => ({
+      quantization_config: { ...quant, modules_to_not_convert: list },
+    });
     expect(load(withKeys(r1, but(["lm_head", "model.embed_tokens", "gate"]))).spec.storedAs).toBeUndefined();
-    expect(load(withKeys(r1, but(["kv_b_proj"]))).spec.storedAs).toEqual({ "dense/self_attn.kv_b_proj.weight": "bf16", "moe/self_attn.kv_b_proj.weight": "bf16" });
+    expect(load(withKeys(r1, but(["kv_b_proj"]))).spec.storedAs).toEqual({
+      "dense/self_attn.kv_b_proj.weight": "bf16",
+      "moe/self_attn.kv_b_proj.weight": "bf16",
+    });
     expect(load(withKeys(r1, but(["vision_tower"]))).spec.storedAs).toBeUndefined();
-    expect(Object.keys(load(withKeys(r1, but(["shared_experts.up_proj"]))).spec.storedAs!)).toEqual(["moe/mlp.shared_experts.up_proj.weight"]);
-    expect(Object.keys(load(withKeys(r1, but([0, 1, 2].map((i) => `model.layers.${i}.mlp`)))).spec.storedAs!)).toEqual(["gate", "up", "down"].map((n) => `dense/mlp.${n}_proj.weight`));
+    expect(Object.keys(load(withKeys(r1, but(["shared_experts.up_proj"]))).spec.storedAs!)).toEqual([
+      "moe/mlp.shared_experts.up_proj.weight",
+    ]);
+    expect(Object.keys(load(withKeys(r1, but([0, 1, 2].map((i) => `model.layers.${i}.mlp`)))).spec.storedAs!)).toEqual(
+      ["gate", "up", "down"].map((n) => `dense/mlp.${n}_proj.weight`),
+    );
     expect(refusedBy(but(["model.layers.5.self_attn"]))).toMatch(/DSC1014[^]*in some layers of a kind/);
     expect(refusedBy(but([3]))).toMatch(/DSC1014/);
   });
@@ -33,8 +44,12 @@ describe("quantisation", () => {
     expect(refusedBy({ quantization_config: { quant_method: "modelopt", quant_algo: "NVFP4" } })).toMatch(/NVFP4/);
     expect(refusedBy({ quantization_config: { quant_method: "modelopt", quant_algo: "FP8" } })).toMatch(/other scales/);
     const groups = { group_0: { weights: { num_bits: 8, type: "float", strategy: "channel" } } };
-    expect(refusedBy({ quantization_config: { quant_method: "compressed-tensors", config_groups: groups } })).toMatch(/fp8 .*compressed-tensors/);
-    expect(refusedBy({ quantization_config: null, compression_config: { quant_method: "compressed-tensors", config_groups: groups } })).toMatch(/compressed-tensors/);
+    expect(refusedBy({ quantization_config: { quant_method: "compressed-tensors", config_groups: groups } })).toMatch(
+      /fp8 .*compressed-tensors/,
+    );
+    expect(
+      refusedBy({ quantization_config: null, compression_config: { quant_method: "compressed-tensors", config_groups: groups } }),
+    ).toMatch(/compressed-tensors/);
     for (const method of ["gptq", "awq", "bitsandbytes", "fbgemm_fp8", "mxfp4", "torchao", "quark"])
       expect(refusedBy({ quantization_config: { quant_method: method } })).toMatch(/DSC1020/);
   });
@@ -55,7 +70,8 @@ describe("quantisation", () => {
       rmSync(folder, { recursive: true });
     }
   };
-  const algorithm = (quant_algo: string | null): string => JSON.stringify({ producer: { name: "modelopt" }, quantization: { quant_algo, kv_cache_quant_algo: "FP8" } });
+  const algorithm = (quant_algo: string | null): string =>
+    JSON.stringify({ producer: { name: "modelopt" }, quantization: { quant_algo, kv_cache_quant_algo: "FP8" } });
 
   test("hf_quant_config.json counts: what it says and config.json does not is refused at its line", () => {
     expect(() => beside(algorithm("NVFP4"))).toThrow(/DSC1020[^]*hf_quant_config.json:1:[^]*NVFP4/);

@@ -40,7 +40,13 @@ describe("refusals", () => {
     [{ quantization_config: { quant_method: "fp8", weight_block_size: [64, 64] } }, "DSC1014", '"weight_block_size"', /128, 128/],
     [{ quantization_config: { quant_method: "fp8", activation_scheme: "static" } }, "DSC1014", '"activation_scheme"', /dynamic/],
     [
-      { quantization_config: { quant_method: "fp8", weight_block_size: [128, 128], modules_to_not_convert: ["model.layers.0.mlp.up_proj"] } },
+      {
+        quantization_config: {
+          quant_method: "fp8",
+          weight_block_size: [128, 128],
+          modules_to_not_convert: ["model.layers.0.mlp.up_proj"],
+        },
+      },
       "DSC1014",
       "modules",
       /gate/,

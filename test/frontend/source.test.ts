@@ -43,10 +43,20 @@ describe("JSON", () => {
 });
 
 test.each<[string, Record<string, string>, string, RegExp]>([
-  ["a LoRA adapter", { "adapter_config.json": "{}", "adapter_model.safetensors": "" }, "", /no config.json; it has adapter_config.json: a LoRA adapter[^]*merge it/],
+  [
+    "a LoRA adapter",
+    { "adapter_config.json": "{}", "adapter_model.safetensors": "" },
+    "",
+    /no config.json; it has adapter_config.json: a LoRA adapter[^]*merge it/,
+  ],
   ["a folder of GGUF", { "model-q4.gguf": "GGUF" }, "", /no config.json; it has model-q4.gguf; GGUF files are not read/],
   ["a GGUF file", { "m.gguf": "GGUF\x03\0" }, "m.gguf", /it is a GGUF file/],
-  ["a Git LFS pointer as config", { "config.json": "version https://git-lfs.github.com/spec/v1\n" }, "", /Git LFS pointer[^]*git lfs pull/],
+  [
+    "a Git LFS pointer as config",
+    { "config.json": "version https://git-lfs.github.com/spec/v1\n" },
+    "",
+    /Git LFS pointer[^]*git lfs pull/,
+  ],
   ["a page as config", { "config.json": "<!doctype html><title>404</title>" }, "config.json", /web page/],
 ])("%s as SRC is named", (_, files, src, message) => {
   const folder = mkdtempSync(path.join(tmpdir(), "dsc-source-"));

@@ -3,7 +3,20 @@
 // the artifact as it was written or refuses it, `inspect` and `why` print or refuse, and a writer that goes over it loses nothing
 // that dsc did not write.
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import yargs from "yargs";
@@ -36,13 +49,39 @@ function damage(r: Random, out: string, c: Compiled): string {
     [`remove ${name}`, () => rmSync(file)],
     [`${other} in the place of ${name}`, () => cpSync(other, file)],
     [`a folder in the place of ${name}`, () => (rmSync(file), mkdirSync(file))],
-    [`${name} a link to itself elsewhere`, () => (renameSync(file, path.join(work, "elsewhere", path.basename(name))), symlinkSync(path.join(work, "elsewhere", path.basename(name)), file))],
+    [
+      `${name} a link to itself elsewhere`,
+      () => (
+        renameSync(file, path.join(work, "elsewhere", path.basename(name))),
+        symlinkSync(path.join(work, "elsewhere", path.basename(name)), file)
+      ),
+    ],
     [`${name} a link to nothing`, () => (rmSync(file), symlinkSync(path.join(work, "nowhere"), file))],
     [`${name} a FIFO`, () => (rmSync(file), execFileSync("mkfifo", [file]))],
-    ["kernels a link to a folder elsewhere", () => (cpSync(path.join(out, "kernels"), path.join(work, "elsewhere/kernels"), { recursive: true }), rmSync(path.join(out, "kernels"), { recursive: true }), symlinkSync(path.join(work, "elsewhere/kernels"), path.join(out, "kernels")))],
-    ["files of mine beside", () => ["notes.md", "kernels/mine.cu", "graph/mine.dsc", ".dsc-mine"].forEach((n) => writeFileSync(path.join(out, n), "mine"))],
-    ["what a killed writer leaves", () => cpSync(path.join(work, "stage"), path.join(out, ".dsc-1073741824-Ab1"), { recursive: true })],
-    ["mine in a killed writer's folder", () => (mkdirSync(path.join(out, ".dsc-1073741824-Ab1/graph"), { recursive: true }), writeFileSync(path.join(out, ".dsc-1073741824-Ab1/mine"), "mine"))],
+    [
+      "kernels a link to a folder elsewhere",
+      () => (
+        cpSync(path.join(out, "kernels"), path.join(work, "elsewhere/kernels"), { recursive: true }),
+        rmSync(path.join(out, "kernels"), { recursive: true }),
+        symlinkSync(path.join(work, "elsewhere/kernels"), path.join(out, "kernels"))
+      ),
+    ],
+    [
+      "files of mine beside",
+      () =>
+        ["notes.md", "kernels/mine.cu", "graph/mine.dsc", ".dsc-mine"].forEach((n) => writeFileSync(path.join(out, n), "mine")),
+    ],
+    [
+      "what a killed writer leaves",
+      () => cpSync(path.join(work, "stage"), path.join(out, ".dsc-1073741824-Ab1"), { recursive: true }),
+    ],
+    [
+      "mine in a killed writer's folder",
+      () => (
+        mkdirSync(path.join(out, ".dsc-1073741824-Ab1/graph"), { recursive: true }),
+        writeFileSync(path.join(out, ".dsc-1073741824-Ab1/mine"), "mine")
+      ),
+    ],
     ["a lock of a process that ended", () => writeFileSync(path.join(out, ".dsc-lock"), "1073741824")],
   ];
   const [words, run] = r.one(kinds);
@@ -67,7 +106,15 @@ function picture(at: string, below = ""): Map<string, string> {
   for (const e of readdirSync(path.join(at, below), { withFileTypes: true })) {
     const name = path.join(below, e.name);
     if (e.isDirectory()) for (const [k, v] of picture(at, name)) out.set(k, v);
-    else out.set(name, e.isSymbolicLink() ? `-> ${readlinkSync(path.join(at, name))}` : e.isFile() ? sha256(readFileSync(path.join(at, name))) : "special");
+    else
+      out.set(
+        name,
+        e.isSymbolicLink()
+          ? `-> ${readlinkSync(path.join(at, name))}`
+          : e.isFile()
+            ? sha256(readFileSync(path.join(at, name)))
+            : "special",
+      );
   }
   return out;
 }
@@ -99,7 +146,9 @@ function prepare(seed: number): { r: Random; c: Compiled; sealed: boolean; words
   const i = r.below(made.length);
   cpSync(path.join(work, `whole-${i}`), folder(), { recursive: true });
   const sealed = r.chance(0.4);
-  const words = sealed ? [reseal(r, folder(), made[i])] : Array.from({ length: r.one([1, 1, 2, 3]) }, () => attempt(() => damage(r, folder(), made[i])));
+  const words = sealed
+    ? [reseal(r, folder(), made[i])]
+    : Array.from({ length: r.one([1, 1, 2, 3]) }, () => attempt(() => damage(r, folder(), made[i])));
   return { r, c: made[i], sealed, words };
 }
 
@@ -124,7 +173,10 @@ async function read(r: Random, c: Compiled): Promise<void> {
 
 /** Another artifact over what lies there. */
 function write(r: Random): void {
-  const before = new Map([...picture(folder()), ...[...picture(path.join(work, "elsewhere"))].map(([k, v]) => [`../elsewhere/${k}`, v] as const)]);
+  const before = new Map([
+    ...picture(folder()),
+    ...[...picture(path.join(work, "elsewhere"))].map(([k, v]) => [`../elsewhere/${k}`, v] as const),
+  ]);
   const next = r.one(made);
   const written = new Map(made.flatMap((m) => Object.entries(m.manifest.files).map(([k, v]) => [`${k} ${v}`, true] as const)));
   let refused: unknown;
@@ -136,12 +188,17 @@ function write(r: Random): void {
   }
   for (const [name, bytes] of before) {
     const at = path.join(folder(), name);
-    const ours = written.has(`${name.replace(/^\.dsc-1073741824-\w+\/(old\/)?/, "")} ${bytes}`) || /^(\.dsc-1073741824-\w+\/(old\/)?)?manifest\.json$/.test(name) || name === ".dsc-lock";
+    const ours =
+      written.has(`${name.replace(/^\.dsc-1073741824-\w+\/(old\/)?/, "")} ${bytes}`) ||
+      /^(\.dsc-1073741824-\w+\/(old\/)?)?manifest\.json$/.test(name) ||
+      name === ".dsc-lock";
     const there = existsSync(at) || lstatSync(at, { throwIfNoEntry: false }) !== undefined;
     if ((refused || !ours) && name !== ".dsc-lock" && !there) throw new Finding(`writing lost ${name}`);
-    if (!refused && !ours && picture(path.dirname(at)).get(path.basename(at)) !== bytes) throw new Finding(`writing changed ${name}`);
+    if (!refused && !ours && picture(path.dirname(at)).get(path.basename(at)) !== bytes)
+      throw new Finding(`writing changed ${name}`);
   }
-  if (!refused && readFileSync(path.join(folder(), "manifest.json"), "utf8") !== manifestText(next.manifest)) throw new Finding("what was written is not there");
+  if (!refused && readFileSync(path.join(folder(), "manifest.json"), "utf8") !== manifestText(next.manifest))
+    throw new Finding("what was written is not there");
 }
 
 export const artifacts: Kind = {
@@ -150,7 +207,11 @@ export const artifacts: Kind = {
   least: { accepted: 0.1, codes: 3 },
   async open() {
     work = mkdtempSync(path.join(tmpdir(), "dsc-fuzz-"));
-    made = [smallModel("test/fixtures/a06-v3-dense", {}), smallModel("test/fixtures/a06-v3-dense", { passes: "none" }), smallModel("examples/deepseek-r1", { target: "cuda", activations: "bf16" })];
+    made = [
+      smallModel("test/fixtures/a06-v3-dense", {}),
+      smallModel("test/fixtures/a06-v3-dense", { passes: "none" }),
+      smallModel("examples/deepseek-r1", { target: "cuda", activations: "bf16" }),
+    ];
     made.forEach((c, i) => writeArtifact(c, path.join(work, `whole-${i}`)));
     // As a writer leaves it that was killed after it wrote all, before anything moved.
     cpSync(path.join(work, "whole-1"), path.join(work, "stage"), { recursive: true });

@@ -35,7 +35,15 @@ export class Checkpoints {
 
   async #add(name: string, src: string, shards: boolean): Promise<void> {
     const small = shrink(loadSpec(path.join(root, src)).spec);
-    const spec = { ...small, hidden: 48, intermediate: 64, qLora: small.qLora && 36, layers: [...new Set(small.layers)], mtp: 0, moe: small.moe && { ...small.moe, experts: 4 * small.moe.groups, intermediate: 24 } };
+    const spec = {
+      ...small,
+      hidden: 48,
+      intermediate: 64,
+      qLora: small.qLora && 36,
+      layers: [...new Set(small.layers)],
+      mtp: 0,
+      moe: small.moe && { ...small.moe, experts: 4 * small.moe.groups, intermediate: 24 },
+    };
     const artifact = path.join(this.#folder, name);
     writeArtifact(compileSpec(spec, defaults), artifact);
     const dtypes = { bf16: "BF16", f32: "F32", e4m3: "F8_E4M3" } as const;
@@ -46,7 +54,10 @@ export class Checkpoints {
     const folder = path.join(this.#folder, `${name}-weights`);
     mkdirSync(folder);
     await writeSynthetic(folder, tensors, 0, shards ? { shardBytes: 20_000 } : {});
-    this.#bases.push({ artifact, files: new Map(readdirSync(folder).map((f) => [f, new Uint8Array(readFileSync(path.join(folder, f)))])) });
+    this.#bases.push({
+      artifact,
+      files: new Map(readdirSync(folder).map((f) => [f, new Uint8Array(readFileSync(path.join(folder, f)))])),
+    });
   }
 
   /** What a seed makes of one of the checkpoints: one file is damaged. */
@@ -91,17 +102,37 @@ function damage(r: Random, file: Uint8Array): Uint8Array {
   if (kind === 0) return mutateBytes(r, file);
   if (kind === 1) return file.slice(0, r.one([0, 1, 7, 8, 9, 8 + length, 8 + length - 1, r.below(file.length), file.length - 1]));
   if (kind === 2) return join(BigInt(length), header, new Uint8Array([...data, ...data.subarray(0, r.one([1, 4, 1000]))]));
-  if (kind === 3) return join(r.one([0n, 1n, BigInt(length) - 1n, BigInt(length) + 1n, 2n ** 32n, 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n, 99_999_999n]), header, data);
+  if (kind === 3)
+    return join(
+      r.one([0n, 1n, BigInt(length) - 1n, BigInt(length) + 1n, 2n ** 32n, 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n, 99_999_999n]),
+      header,
+      data,
+    );
   if (kind === 4) return join(...foreign(r, header), data);
   // The header as JSON, its members changed: names, dtypes, shapes, offsets.
-  const changed = mutateJson(r, JSON.parse(new TextDecoder().decode(header)) as Json, ["F32", "BF16", "F16", "F8_E4M3", "F8_E8M0", "I64", "BOOL", [1], [0], [2, 3, 4], [0, 0], [8, 4]]);
+  const changed = mutateJson(r, JSON.parse(new TextDecoder().decode(header)) as Json, [
+    "F32",
+    "BF16",
+    "F16",
+    "F8_E4M3",
+    "F8_E8M0",
+    "I64",
+    "BOOL",
+    [1],
+    [0],
+    [2, 3, 4],
+    [0, 0],
+    [8, 4],
+  ]);
   const text = new TextEncoder().encode(JSON.stringify(changed));
   return join(BigInt(text.length), text, data);
 }
 
 /** A sound header of another model: a tensor under another name, of another shape or dtype that takes as many bytes. */
 function foreign(r: Random, header: Uint8Array): [bigint, Uint8Array] {
-  const entries = Object.entries(JSON.parse(new TextDecoder().decode(header)) as Record<string, { dtype: string; shape: number[] }>).filter(([name]) => name !== "__metadata__");
+  const entries = Object.entries(
+    JSON.parse(new TextDecoder().decode(header)) as Record<string, { dtype: string; shape: number[] }>,
+  ).filter(([name]) => name !== "__metadata__");
   const at = r.below(entries.length);
   const [name, t] = entries[at];
   const alike: Record<string, string> = { BF16: "F16", F16: "BF16", F32: "I32", F8_E4M3: "U8" };

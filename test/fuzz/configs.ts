@@ -11,9 +11,19 @@ import { mutateBytes, mutateJson, textOf, type Json } from "./mutate.ts";
 import { Random } from "./random.ts";
 
 // From the sources or from dist.
-export const root = path.resolve(import.meta.dirname, existsSync(path.resolve(import.meta.dirname, "../../package.json")) ? "../.." : "../../..");
-const folders = (at: string): string[] => readdirSync(path.join(root, at)).map((f) => path.join(at, f, "config.json")).filter((f) => existsSync(path.join(root, f)));
-const files = [...readdirSync(path.join(root, "test/configs")).map((f) => path.join("test/configs", f)), ...folders("test/fixtures"), ...["deepseek-r1", "printed-model", "tiny-r1"].map((f) => `examples/${f}/config.json`)];
+export const root = path.resolve(
+  import.meta.dirname,
+  existsSync(path.resolve(import.meta.dirname, "../../package.json")) ? "../.." : "../../..",
+);
+const folders = (at: string): string[] =>
+  readdirSync(path.join(root, at))
+    .map((f) => path.join(at, f, "config.json"))
+    .filter((f) => existsSync(path.join(root, f)));
+const files = [
+  ...readdirSync(path.join(root, "test/configs")).map((f) => path.join("test/configs", f)),
+  ...folders("test/fixtures"),
+  ...["deepseek-r1", "printed-model", "tiny-r1"].map((f) => `examples/${f}/config.json`),
+];
 const bases = files.map((f) => readFileSync(path.join(root, f), "utf8"));
 const values = bases.map((b) => JSON.parse(b) as Record<string, Json>);
 const strangers = values.flatMap((v) => Object.values(v));
@@ -24,10 +34,16 @@ export function configOf(seed: number): { text: string; set: string[] } {
   const at = r.below(bases.length);
   if (r.chance(0.15)) return { text: new TextDecoder().decode(mutateBytes(r, new TextEncoder().encode(bases[at]))), set: [] };
   // Many small changes die on the first: most cases change few things, some graft one config's keys into another's.
-  const base = r.chance(0.1) ? { ...values[at], ...Object.fromEntries(Object.entries(r.one(values)).filter(() => r.chance(0.2))) } : values[at];
+  const base = r.chance(0.1)
+    ? { ...values[at], ...Object.fromEntries(Object.entries(r.one(values)).filter(() => r.chance(0.2))) }
+    : values[at];
   const text = textOf(r, mutateJson(r, base, strangers));
   const keys = Object.keys(values[at]);
-  const set = r.chance(0.15) ? [`${r.one(keys)}${r.one(["=", "=", "=", "", ".x=", ".0="])}${JSON.stringify(r.one(strangers)).slice(0, r.one([1, 3, 1000]))}`] : [];
+  const set = r.chance(0.15)
+    ? [
+        `${r.one(keys)}${r.one(["=", "=", "=", "", ".x=", ".0="])}${JSON.stringify(r.one(strangers)).slice(0, r.one([1, 3, 1000]))}`,
+      ]
+    : [];
   return { text, set };
 }
 
@@ -47,7 +63,9 @@ export function compileCase(seed: number): Diagnostic[] {
     taps: r.chance(0.2),
     passes: r.one(["all", "all", "none"]),
   };
-  const key = createHash("sha256").update(JSON.stringify([{ ...small, keys: {} }, options])).digest("base64");
+  const key = createHash("sha256")
+    .update(JSON.stringify([{ ...small, keys: {} }, options]))
+    .digest("base64");
   if (!compiled.has(key)) warnings.push(...compileSpec(small, options).warnings);
   compiled.set(key, true);
   return warnings;

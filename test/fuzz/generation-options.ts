@@ -10,19 +10,63 @@ import { manifest, openToy } from "../runtime/toy.ts";
 import { mutate } from "./mutate-text.ts";
 import { Random } from "./random.ts";
 
-const KEYS = ["do_sample", "temperature", "top_k", "top_p", "repetition_penalty", "eos_token_id", "max_new_tokens", "max_length", "num_beams", "min_p", "suppress_tokens", "bos_token_id", "stop_strings", "__proto__"];
-const VALUES: readonly unknown[] = [null, true, false, 0, 1, -1, 2, 50, 0.6, 1.5, 1e-320, 1e308, "1", "", [], [1], [1, 2], [1, null], {}, { a: 1 }, 3, 10, 2 ** 60];
+const KEYS = [
+  "do_sample",
+  "temperature",
+  "top_k",
+  "top_p",
+  "repetition_penalty",
+  "eos_token_id",
+  "max_new_tokens",
+  "max_length",
+  "num_beams",
+  "min_p",
+  "suppress_tokens",
+  "bos_token_id",
+  "stop_strings",
+  "__proto__",
+];
+const VALUES: readonly unknown[] = [
+  null,
+  true,
+  false,
+  0,
+  1,
+  -1,
+  2,
+  50,
+  0.6,
+  1.5,
+  1e-320,
+  1e308,
+  "1",
+  "",
+  [],
+  [1],
+  [1, 2],
+  [1, null],
+  {},
+  { a: 1 },
+  3,
+  10,
+  2 ** 60,
+];
 
 function fileOf(seed: number): string {
   const r = new Random(seed);
-  const text = JSON.stringify(Object.fromEntries(Array.from({ length: r.below(4) }, () => [r.one(KEYS), r.one(VALUES)])), null, r.below(3));
+  const text = JSON.stringify(
+    Object.fromEntries(Array.from({ length: r.below(4) }, () => [r.one(KEYS), r.one(VALUES)])),
+    null,
+    r.below(3),
+  );
   return r.chance(0.2) ? mutate(text, r) : text;
 }
 
 function optionsFor(seed: number): Record<string, unknown> {
   const r = new Random(seed + 77_777);
   const all: Record<string, unknown> = { maxNew: r.chance(0.9) ? 1 + r.below(5) : r.one(VALUES) };
-  for (const name of ["temperature", "topK", "topP", "repeatPenalty", "seed", "stop", "draft", "ahead"]) if (r.chance(0.12)) all[name] = r.one(VALUES);
+  for (const name of ["temperature", "topK", "topP", "repeatPenalty", "seed", "stop", "draft", "ahead"])
+    if (r.chance(0.12)) all[name] = r.one(VALUES);
   return all;
 }
 

@@ -32,7 +32,10 @@ const models: readonly [string, Partial<CompileOptions>][] = [
   ["examples/deepseek-r1", { target: "cuda", activations: "bf16" }],
 ];
 const options = { weights: "synthetic:1", threads: 1 };
-const prompts = [[3, 1, 4, 1, 5], [9, 2]];
+const prompts = [
+  [3, 1, 4, 1, 5],
+  [9, 2],
+];
 const NEW = 4;
 
 let work = "";
@@ -61,8 +64,22 @@ function damaged(seed: number): { base: Base; text: string; sealed: boolean } {
   const bytes = (t: string): string => new TextDecoder().decode(mutateBytes(r, new TextEncoder().encode(t)));
   if (r.chance(0.05)) return { base, text: bytes(base.text), sealed: true };
   const changed = mutateJson(r, base.manifest as unknown as Json, base.strangers) as unknown as Manifest;
-  if (r.chance(0.05)) return { base, text: base.text.replace(JSON.stringify(base.manifest, null, 1).slice(0, -2), () => JSON.stringify(changed, null, 1).slice(0, -2)), sealed: true };
-  return { base, text: typeof changed === "object" && changed !== null && !Array.isArray(changed) ? manifestText(changed) : JSON.stringify(changed), sealed: false };
+  if (r.chance(0.05))
+    return {
+      base,
+      text: base.text.replace(JSON.stringify(base.manifest, null, 1).slice(0, -2), () =>
+        JSON.stringify(changed, null, 1).slice(0, -2),
+      ),
+      sealed: true,
+    };
+  return {
+    base,
+    text:
+      typeof changed === "object" && changed !== null && !Array.isArray(changed)
+        ? manifestText(changed)
+        : JSON.stringify(changed),
+    sealed: false,
+  };
 }
 
 export const manifests: Kind = {
@@ -81,7 +98,23 @@ export const manifests: Kind = {
       }
       const text = manifestText(manifest);
       writeFileSync(path.join(folder, "manifest.json"), text);
-      const strangers: Json[] = [...Object.keys(manifest.kernels), ...Object.keys(manifest.weights), ...Object.keys(manifest.functions), ...Object.keys(manifest.files), "T", "B", "P", "S", "t", "s", "m", "e", "b", 64, 256];
+      const strangers: Json[] = [
+        ...Object.keys(manifest.kernels),
+        ...Object.keys(manifest.weights),
+        ...Object.keys(manifest.functions),
+        ...Object.keys(manifest.files),
+        "T",
+        "B",
+        "P",
+        "S",
+        "t",
+        "s",
+        "m",
+        "e",
+        "b",
+        64,
+        256,
+      ];
       bases.push({ folder, manifest, text, strangers, ...(manifest.target === "cpu" ? { ids: await answer(folder) } : {}) });
     }
   },
@@ -106,7 +139,10 @@ export const manifests: Kind = {
     const { base, text } = damaged(seed);
     const [a, b] = [base.text.split("\n"), text.split("\n")];
     const at = a.findIndex((l, i) => l !== b[i]);
-    return `${path.basename(base.folder)}: line ${at + 1} and on\n${b.slice(Math.max(0, at - 3), at + 12).join("\n").slice(0, 1500)}`;
+    return `${path.basename(base.folder)}: line ${at + 1} and on\n${b
+      .slice(Math.max(0, at - 3), at + 12)
+      .join("\n")
+      .slice(0, 1500)}`;
   },
   close() {
     rmSync(work, { recursive: true, force: true });

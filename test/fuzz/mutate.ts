@@ -4,9 +4,53 @@ import { Random } from "./random.ts";
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
 const extremes: readonly Json[] = [
-  0, 1, -1, 2, 3, 7, 127, 128, 129, 0.5, -0.5, 1e308, -1e308, 5e-324, 2 ** 31 - 1, 2 ** 31, 2 ** 32, 2 ** 53, 2 ** 53 + 2, 1e20, 1e21, 4096, 65537,
-  "", " ", "yes", "none", "NaN", "Infinity", "1", "null", "a\u0000b", "ü€😀", "x".repeat(5000), "__proto__",
-  true, false, null, [], [[]], [0], [null], ["x"], {}, { a: 1 }, { "": "" }, { length: 3 },
+  0,
+  1,
+  -1,
+  2,
+  3,
+  7,
+  127,
+  128,
+  129,
+  0.5,
+  -0.5,
+  1e308,
+  -1e308,
+  5e-324,
+  2 ** 31 - 1,
+  2 ** 31,
+  2 ** 32,
+  2 ** 53,
+  2 ** 53 + 2,
+  1e20,
+  1e21,
+  4096,
+  65537,
+  "",
+  " ",
+  "yes",
+  "none",
+  "NaN",
+  "Infinity",
+  "1",
+  "null",
+  "a\u0000b",
+  "ü€😀",
+  "x".repeat(5000),
+  "__proto__",
+  true,
+  false,
+  null,
+  [],
+  [[]],
+  [0],
+  [null],
+  ["x"],
+  {},
+  { a: 1 },
+  { "": "" },
+  { length: 3 },
 ];
 const names = ["", "__proto__", "constructor", "toString", "hasOwnProperty", "length", "0", "a.b", "\u0000", "x".repeat(300)];
 
@@ -17,7 +61,8 @@ function places(v: Json, at: (string | number)[] = []): (string | number)[][] {
   return keys.flatMap((k) => [[...at, k], ...places((v as Record<string, Json>)[k], [...at, k])]);
 }
 
-const put = (o: object, k: string | number, value: Json): void => void Object.defineProperty(o, k, { value, enumerable: true, writable: true, configurable: true });
+const put = (o: object, k: string | number, value: Json): void =>
+  void Object.defineProperty(o, k, { value, enumerable: true, writable: true, configurable: true });
 
 function typo(r: Random, word: string): string {
   const at = r.below(Math.max(1, word.length));
@@ -49,8 +94,24 @@ export function mutateJson(r: Random, original: Json, strangers: readonly Json[]
       delete parent[key];
       put(parent, typo(r, String(key)), value);
     } else if (kind === 2) put(parent, key, nested(r, value));
-    else if (kind === 3 && typeof value === "number") put(parent, key, r.one([value + 1, value - 1, value * 2, value / 2, -value, value + 0.5, Math.round(value * r.next()), value * 1e6, String(value)]));
-    else if (kind === 4) put(parent, key, structuredClone(r.one(all).reduce((v: Json, k) => (v as Record<string, Json>)[k], root)));
+    else if (kind === 3 && typeof value === "number")
+      put(
+        parent,
+        key,
+        r.one([
+          value + 1,
+          value - 1,
+          value * 2,
+          value / 2,
+          -value,
+          value + 0.5,
+          Math.round(value * r.next()),
+          value * 1e6,
+          String(value),
+        ]),
+      );
+    else if (kind === 4)
+      put(parent, key, structuredClone(r.one(all).reduce((v: Json, k) => (v as Record<string, Json>)[k], root)));
     else if (kind === 5 && typeof value === "string") put(parent, key, typo(r, value));
     else if (kind === 6 && strangers.length) put(parent, key, structuredClone(r.one(strangers)));
     else put(parent, key, structuredClone(r.one(extremes)));
@@ -74,7 +135,7 @@ export function mutateBytes(r: Random, original: Uint8Array): Uint8Array {
   for (let n = 1 + r.below(3); n > 0; n--) {
     const at = r.below(out.length + 1);
     const length = r.one([1, 1, 1, 2, 8, 100]);
-    const some = Uint8Array.from({ length }, () => (r.chance(0.5) ? r.below(256) : r.one([..."{}[]\",:0-e\\ \n"]).charCodeAt(0)));
+    const some = Uint8Array.from({ length }, () => (r.chance(0.5) ? r.below(256) : r.one([...'{}[]",:0-e\\ \n']).charCodeAt(0)));
     const kind = r.below(5);
     if (kind === 0) out = Uint8Array.from([...out.subarray(0, at), ...out.subarray(at + length)]);
     else if (kind === 1) out = Uint8Array.from([...out.subarray(0, at), ...some, ...out.subarray(at)]);

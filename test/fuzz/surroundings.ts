@@ -57,7 +57,8 @@ function picture(at: string, below = ""): Map<string, string> {
   for (const e of readdirSync(path.join(at, below), { withFileTypes: true })) {
     const name = path.join(below, e.name);
     if (e.isDirectory() && (below !== "" || !OTHERS.has(e.name))) for (const [k, v] of picture(at, name)) out.set(k, v);
-    else if (!e.isDirectory()) out.set(name, e.isFile() ? `${statSync(path.join(at, name)).size} ${statSync(path.join(at, name)).mtimeMs}` : "special");
+    else if (!e.isDirectory())
+      out.set(name, e.isFile() ? `${statSync(path.join(at, name)).size} ${statSync(path.join(at, name)).mtimeMs}` : "special");
   }
   return out;
 }

@@ -7,7 +7,10 @@ import { mutate } from "./mutate-text.ts";
 import { Random } from "./random.ts";
 
 const folder = path.join(import.meta.dirname, "../jinja");
-const sources = [...readFileSync(path.join(folder, "snippets.txt"), "utf8").split("\n¶\n"), ...["reasoning", "chatml"].map((n) => readFileSync(path.join(folder, `templates/${n}.jinja`), "utf8"))];
+const sources = [
+  ...readFileSync(path.join(folder, "snippets.txt"), "utf8").split("\n¶\n"),
+  ...["reasoning", "chatml"].map((n) => readFileSync(path.join(folder, `templates/${n}.jinja`), "utf8")),
+];
 const variables = JSON.parse(readFileSync(path.join(folder, "variables.json"), "utf8")) as Record<string, unknown>;
 
 export function templateOf(seed: number): string {
@@ -22,6 +25,12 @@ export function templateCase(seed: number): undefined {
   } catch (e) {
     if (!(e instanceof Fault)) throw e;
     const { line, column } = e.at ?? { line: 1, column: 1 };
-    throw new DiagnosticError(error({ syntax: "DSC5060", runtime: "DSC5059", raised: "DSC5054", unsupported: "DSC5057", budget: "DSC5058" }[e.kind], "a fault of the template", { spans: [{ file: "template", line, column }], help: "-" }));
+    throw new DiagnosticError(
+      error(
+        { syntax: "DSC5060", runtime: "DSC5059", raised: "DSC5054", unsupported: "DSC5057", budget: "DSC5058" }[e.kind],
+        "a fault of the template",
+        { spans: [{ file: "template", line, column }], help: "-" },
+      ),
+    );
   }
 }

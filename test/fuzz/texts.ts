@@ -12,7 +12,12 @@ import { root } from "./configs.ts";
 import { mutateBytes } from "./mutate.ts";
 import { Random } from "./random.ts";
 
-const models = ["examples/deepseek-r1", "test/fixtures/a02-v3-noq-nogroup", "test/fixtures/a04-v2-group", "test/fixtures/a05-v3-halfsplit-tied-bias"];
+const models = [
+  "examples/deepseek-r1",
+  "test/fixtures/a02-v3-noq-nogroup",
+  "test/fixtures/a04-v2-group",
+  "test/fixtures/a05-v3-halfsplit-tied-bias",
+];
 
 /** Every distinct text in the graph folders of the models' artifacts. */
 const bases = models.flatMap((m) => {
@@ -24,7 +29,23 @@ const bases = models.flatMap((m) => {
 const small = ["test/golden/deepseek-r1/decode-moe-layer.dsc"].map((f) => readFileSync(`${root}/${f}`, "utf8"));
 
 const words = bases.flatMap((b) => b.match(/[%@]?[\w.]+|"[^"]*"|[^\s\w]/g) ?? []);
-const numbers = ["0", "-1", "1", "128", "129", "0.5", "1e999", "9007199254740993", "99999999999999999999", "NaN", "T", "8T", "-T", "0T", "1000000000T"];
+const numbers = [
+  "0",
+  "-1",
+  "1",
+  "128",
+  "129",
+  "0.5",
+  "1e999",
+  "9007199254740993",
+  "99999999999999999999",
+  "NaN",
+  "T",
+  "8T",
+  "-T",
+  "0T",
+  "1000000000T",
+];
 
 export function textOf(seed: number): string {
   const r = new Random(seed);
@@ -39,13 +60,18 @@ export function textOf(seed: number): string {
     else if (kind === 1) lines.splice(r.below(lines.length), 0, line);
     else if (kind === 2) [lines[at], lines[(at + 1) % lines.length]] = [lines[(at + 1) % lines.length], line];
     else if (kind === 3) lines[at] = line.replace(/-?\d+(\.\d+)?/g, (w) => (r.chance(0.3) ? r.one(numbers) : w));
-    else if (kind === 4) lines[at] = line.replace(/\b(eps|scale|factor) = [\d.e-]+/, (_, k: string) => `${k} = ${r.one(["0", "1e-6", "0.5", "-1", "1e300"])}`);
+    else if (kind === 4)
+      lines[at] = line.replace(
+        /\b(eps|scale|factor) = [\d.e-]+/,
+        (_, k: string) => `${k} = ${r.one(["0", "1e-6", "0.5", "-1", "1e300"])}`,
+      );
     else if (kind === 5) lines.splice(at, 0, r.one(["", "  // a note", "\t"]));
     else if (kind === 6) {
       // A value under another name, everywhere: it may be taken, or no name.
       const name = r.one(line.match(/%[\w.]+/g) ?? ["%x"]);
       const other = r.one(["%renamed", "%renamed", name + ".9", "%", "%a b", "%h"]);
-      for (const [i, l] of lines.entries()) lines[i] = l.replaceAll(new RegExp(`${name.replaceAll(".", "\\.")}(?![\\w.])`, "g"), other);
+      for (const [i, l] of lines.entries())
+        lines[i] = l.replaceAll(new RegExp(`${name.replaceAll(".", "\\.")}(?![\\w.])`, "g"), other);
     } else {
       // One word of the line for another of the line, of the file, or of another model.
       const own = line.match(/[%@]?[\w.]+|"[^"]*"|[^\s\w]/g) ?? [];
@@ -63,8 +89,13 @@ export function textCase(seed: number): void {
   verify(module);
   const r = new Random(seed);
   const passes = choosePasses(r.one(["all", "none"]), standard);
-  const { module: out } = runPipeline(module, passes, passes.length && r.chance(0.3) ? { "absorb-mla.attention": "absorbed" } : {});
+  const { module: out } = runPipeline(
+    module,
+    passes,
+    passes.length && r.chance(0.3) ? { "absorb-mla.attention": "absorbed" } : {},
+  );
   const printed = printModule(out);
-  if (printModule(parseModule(printed, "printed.dsc")) !== printed) throw new Error("what was printed does not print again as it was");
+  if (printModule(parseModule(printed, "printed.dsc")) !== printed)
+    throw new Error("what was printed does not print again as it was");
   selectModule(out, target.catalogue);
 }

@@ -32,5 +32,12 @@ const tell = (what: string, cases: readonly (readonly [template: string, given: 
   const otherwise = theirs.filter((t, i) => t !== undefined && t !== ours[i][2]).length;
   console.log(`${what}: of ${ours.length} that Python's Jinja renders, ${refused} refused, ${otherwise} rendered otherwise`);
 };
-tell("snippets", snippets.map(([template, answer]) => [template, variables, answer]));
-for (const [file, answers] of Object.entries(templates)) tell(file, answers.map((answer, i) => [text(`templates/${file}`), conversations[i], answer]));
+tell(
+  "snippets",
+  snippets.map(([template, answer]) => [template, variables, answer]),
+);
+for (const [file, answers] of Object.entries(templates))
+  tell(
+    file,
+    answers.map((answer, i) => [text(`templates/${file}`), conversations[i], answer]),
+  );

@@ -40,7 +40,8 @@ test.each(Object.entries(templates))("%s renders every conversation as Python's 
 });
 
 describe("a template that would never end, or fill the memory, is refused", () => {
-  const bomb = "{% set ns = namespace(a='xxxxxxxxxx') %}{% for i in range(99) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}{{ ns.a }}";
+  const bomb =
+    "{% set ns = namespace(a='xxxxxxxxxx') %}{% for i in range(99) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}{{ ns.a }}";
   test.each([
     "{% for i in range(100000) %}{% for j in range(100000) %}{{ i }}{% endfor %}{% endfor %}",
     "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
@@ -72,7 +73,10 @@ describe("a template that would never end, or fill the memory, is refused", () =
   });
 
   test("by the limits that hold without a word", () => {
-    expect(fault(() => new Template("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}").render({})).message).toMatch(/more than \d+ steps/);
+    expect(
+      fault(() => new Template("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}").render({}))
+        .message,
+    ).toMatch(/more than \d+ steps/);
   });
 
   test("range ends where Jinja's sandbox ends it", () => {
@@ -82,18 +86,33 @@ describe("a template that would never end, or fill the memory, is refused", () =
 
 test("a conversation of a million characters is far from any limit", () => {
   const messages = Array.from({ length: 200 }, (_, i) => ({ role: i % 2 ? "assistant" : "user", content: "x y ".repeat(1250) }));
-  const text = new Template(readFileSync(path.join(import.meta.dirname, "templates/reasoning.jinja"), "utf8")).render({ messages, tools: null, add_generation_prompt: true, bos_token: "<s>", eos_token: "</s>" });
+  const text = new Template(readFileSync(path.join(import.meta.dirname, "templates/reasoning.jinja"), "utf8")).render({
+    messages,
+    tools: null,
+    add_generation_prompt: true,
+    bos_token: "<s>",
+    eos_token: "</s>",
+  });
   expect(text.length).toBeGreaterThan(900_000);
 });
 
 test("a fault names the line and the column of what is wrong", () => {
-  expect(fault(() => new Template("a\n{% if x %}\n  {{ y | nothing }}{% endif %}").render({ x: true, y: 1 }))).toMatchObject({ message: "No filter named 'nothing'.", at: { line: 3, column: 10 } });
+  expect(fault(() => new Template("a\n{% if x %}\n  {{ y | nothing }}{% endif %}").render({ x: true, y: 1 }))).toMatchObject({
+    message: "No filter named 'nothing'.",
+    at: { line: 3, column: 10 },
+  });
   expect(fault(() => new Template("a\r\n{{ 1 + }}"))).toMatchObject({ kind: "syntax", at: { line: 2, column: 8 } });
-  expect(fault(() => new Template("{{ 'x'.encode() }}").render({}))).toMatchObject({ kind: "unsupported", message: "str.encode", at: { line: 1, column: 8 } });
+  expect(fault(() => new Template("{{ 'x'.encode() }}").render({}))).toMatchObject({
+    kind: "unsupported",
+    message: "str.encode",
+    at: { line: 1, column: 8 },
+  });
 });
 
 test("the time is this machine's, written as Python writes it", () => {
   const now = (): Date => new Date(2026, 0, 5, 15, 4, 9);
   const render = (format: string): string => new Template(`{{ strftime_now(${JSON.stringify(format)}) }}`).render({}, { now });
-  expect(render("%Y-%m-%d %H:%M:%S %B %b %A %a %j %y %-d %-m %I %p %e|%%")).toBe("2026-01-05 15:04:09 January Jan Monday Mon 005 26 5 1 03 PM  5|%");
+  expect(render("%Y-%m-%d %H:%M:%S %B %b %A %a %j %y %-d %-m %I %p %e|%%")).toBe(
+    "2026-01-05 15:04:09 January Jan Monday Mon 005 26 5 1 03 PM  5|%",
+  );
 });

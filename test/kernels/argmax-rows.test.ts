@@ -10,7 +10,12 @@ import { h200 } from "../../codegen/cuda/arch/h200.ts";
 const built: Native[] = [];
 afterAll(() => built.forEach((n) => n.close()));
 
-test.skipIf(lacks("g++ 12")).each([[70, 71], [1292, 1300], [5003, 5003], [4096, 4100]])("%i columns, rows %i apart", (d, xStride) => {
+test.skipIf(lacks("g++ 12")).each([
+  [70, 71],
+  [1292, 1300],
+  [5003, 5003],
+  [4096, 4100],
+])("%i columns, rows %i apart", (d, xStride) => {
   const native = nativeOnHost(argmaxRows({ d, xStride }, h200));
   built.push(native);
   const random = randomOf(d);

@@ -15,15 +15,27 @@ const build = (p: BmmProblem): Native => {
   return built[built.length - 1];
 };
 
-const halves = (v: ArrayLike<number>): Uint16Array => Uint16Array.from(new Uint32Array(Float32Array.from(v, (x) => bf16(x)).buffer), (w) => w >>> 16);
+const halves = (v: ArrayLike<number>): Uint16Array =>
+  Uint16Array.from(new Uint32Array(Float32Array.from(v, (x) => bf16(x)).buffer), (w) => w >>> 16);
 const bytes = (a: ArrayBufferView): Uint8Array => new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
 
 /** Heads, values of a head, latents; rows of x lie apart, weights of a head behind others. */
 test.skipIf(lacks("g++ 12")).each([
-  [2, 128, 512, "f32"], [3, 256, 256, "ue8m0"], [2, 128, 96, "f32"],
+  [2, 128, 512, "f32"],
+  [3, 256, 256, "ue8m0"],
+  [2, 128, 96, "f32"],
 ] as const)("%i heads of %i columns from %i: codes and scales of the rows that would be written", (h, v, r, scale) => {
   const random = randomOf(h * v + r);
-  const rows: BmmProblem = { batch: h, n: v, k: r, a: [r, h * r + 8, 1], b: [2 * v * r, r, 1], y: [v, h * v, 1], x: "bf16", yType: "bf16" };
+  const rows: BmmProblem = {
+    batch: h,
+    n: v,
+    k: r,
+    a: [r, h * r + 8, 1],
+    b: [2 * v * r, r, 1],
+    y: [v, h * v, 1],
+    x: "bf16",
+    yType: "bf16",
+  };
   const [plain, quantised] = [build(rows), build({ ...rows, scale })];
   const b = bytes(halves(draw(random, 2 * h * v * r)));
   for (const m of [1, 8, 19]) {
@@ -36,15 +48,30 @@ test.skipIf(lacks("g++ 12")).each([
     const row = new Float32Array(Uint32Array.from(new Uint16Array(y.buffer), (w) => w << 16).buffer);
     expect(row.every(Number.isFinite)).toBe(true);
     const [codes, scales] = [new Float64Array(m * h * v), new Float64Array((m * h * v) / 128)];
-    for (let i = 0; i < m; i++) quantizeRow(Float64Array.from(row), i * h * v, h * v, scale === "ue8m0", codes, i * h * v, scales, (i * h * v) / 128);
-    const got = quantised.run({ a, b, codes: new Uint8Array(m * h * v).fill(0x7f), scales: new Uint8Array((m * h * v) / 32).fill(0xff) }, { m }, { SMs: 1, launches: 1 });
+    for (let i = 0; i < m; i++)
+      quantizeRow(Float64Array.from(row), i * h * v, h * v, scale === "ue8m0", codes, i * h * v, scales, (i * h * v) / 128);
+    const got = quantised.run(
+      { a, b, codes: new Uint8Array(m * h * v).fill(0x7f), scales: new Uint8Array((m * h * v) / 32).fill(0xff) },
+      { m },
+      { SMs: 1, launches: 1 },
+    );
     expect(new Float32Array(got.buffer)).toEqual(Float32Array.from(scales));
     expect(quantised.left("codes")).toEqual(Uint8Array.from(codes, e4m3Code));
   }
 });
 
 test("only whole scale blocks of rows as stored end in codes", () => {
-  const p: BmmProblem = { batch: 2, n: 64, k: 256, a: [256, 512, 1], b: [64 * 256, 256, 1], y: [64, 128, 1], x: "bf16", yType: "bf16", scale: "f32" };
+  const p: BmmProblem = {
+    batch: 2,
+    n: 64,
+    k: 256,
+    a: [256, 512, 1],
+    b: [64 * 256, 256, 1],
+    y: [64, 128, 1],
+    x: "bf16",
+    yType: "bf16",
+    scale: "f32",
+  };
   expect(bmmSchedule(p)).toMatch(/no whole scale blocks/);
   expect(bmmSchedule({ ...p, n: 128, k: 64, a: [64, 128, 1], b: [128 * 64, 1, 128] })).toMatch(/no end in codes/);
 });

@@ -25,4 +25,12 @@ export function kernelsOfModel(src: string, target: "cpu" | "cuda" = "cpu"): Ker
 }
 
 const launches = (steps: readonly Draft[]): Chosen[] =>
-  steps.flatMap((s) => (s.kind === "kernel" ? [s.chosen] : s.kind === "slices" ? launches(s.steps) : s.kind === "cases" ? s.cases.flatMap((c) => launches(c.steps)) : []));
+  steps.flatMap((s) =>
+    s.kind === "kernel"
+      ? [s.chosen]
+      : s.kind === "slices"
+        ? launches(s.steps)
+        : s.kind === "cases"
+          ? s.cases.flatMap((c) => launches(c.steps))
+          : [],
+  );

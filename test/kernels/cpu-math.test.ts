@@ -9,7 +9,11 @@ import { bf16, e4m3Code, e4m3Values, pow2ceil } from "../../ir/numeric.ts";
 
 /** Applies a lane function to an array, four at a time, in WebAssembly. */
 function apply(f: (w: Writer, x: Expr) => Expr, input: Float32Array): ArrayBuffer {
-  const w = new Writer("run", [["n", "i32"], ["from", "i32"], ["to", "i32"]]);
+  const w = new Writer("run", [
+    ["n", "i32"],
+    ["from", "i32"],
+    ["to", "i32"],
+  ]);
   w.loop("i", i32(0), w.param(0), 4, (i) => {
     const at = times(i, i32(4));
     w.push(store("v128.store", plus(w.param(2), at), f(w, load("v128.load", plus(w.param(1), at)))));
@@ -18,7 +22,9 @@ function apply(f: (w: Writer, x: Expr) => Expr, input: Float32Array): ArrayBuffe
   expect(wat(module)).toContain('(import "env" "memory" (memory 1 65536 shared))');
   const pages = Math.ceil((input.length * 8) / 65536) + 1;
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-  const run = new WebAssembly.Instance(new WebAssembly.Module(encode(module)), { env: { memory } }).exports.run as (...a: number[]) => void;
+  const run = new WebAssembly.Instance(new WebAssembly.Module(encode(module)), { env: { memory } }).exports.run as (
+    ...a: number[]
+  ) => void;
   new Float32Array(memory.buffer, 0, input.length).set(input);
   run(input.length, 0, input.length * 4);
   const out = new ArrayBuffer(input.length * 4);
@@ -30,7 +36,30 @@ function apply(f: (w: Writer, x: Expr) => Expr, input: Float32Array): ArrayBuffe
 const all = (() => {
   const bits = Uint32Array.from({ length: 1047552 }, (_, i) => i * 4099);
   const out = new Float32Array(bits.buffer);
-  out.set([0, -0, 1, -1, Infinity, -Infinity, NaN, 448, 449, 464, 465, 1e-4, 2 ** -9, 2 ** -10, 2 ** -10 * 1.5, 88.7, 88.73, -103.9, -87.4], 0);
+  out.set(
+    [
+      0,
+      -0,
+      1,
+      -1,
+      Infinity,
+      -Infinity,
+      NaN,
+      448,
+      449,
+      464,
+      465,
+      1e-4,
+      2 ** -9,
+      2 ** -10,
+      2 ** -10 * 1.5,
+      88.7,
+      88.73,
+      -103.9,
+      -87.4,
+    ],
+    0,
+  );
   return out;
 })();
 
@@ -52,12 +81,24 @@ function worst(f: (w: Writer, x: Expr) => Expr, want: (x: number) => number, inp
 
 test("exp is within 2 ulp", () => {
   expect(worst(math.exp, Math.exp, all)).toBeLessThan(2);
-  expect(worst(math.exp, Math.exp, Float32Array.from({ length: 400000 }, (_, i) => -20 + i / 10000))).toBeLessThan(1.5);
+  expect(
+    worst(
+      math.exp,
+      Math.exp,
+      Float32Array.from({ length: 400000 }, (_, i) => -20 + i / 10000),
+    ),
+  ).toBeLessThan(1.5);
 });
 
 test("log is within 2 ulp", () => {
   expect(worst(math.log, Math.log, all)).toBeLessThan(2);
-  expect(worst(math.log, Math.log, Float32Array.from({ length: 400000 }, (_, i) => 0.5 + i / 200000))).toBeLessThan(2);
+  expect(
+    worst(
+      math.log,
+      Math.log,
+      Float32Array.from({ length: 400000 }, (_, i) => 0.5 + i / 200000),
+    ),
+  ).toBeLessThan(2);
 });
 
 test("bf16 rounds to nearest even", () => {

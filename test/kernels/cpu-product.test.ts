@@ -20,10 +20,14 @@ function write(view: DataView, dtype: Stored, at: number, i: number, x: number):
 function check(dtype: Stored, m: number, n: number, k: number, scaled: boolean): void {
   const tile = { m: 8, n: 16 };
   const [a, b, sa, sb, sums, packed] = [0, 2, 5, 6, 7, 8].map((i) => 64 + i * 65536);
-  const w = new Writer("run", [["m", "i32"], ["n", "i32"]]);
+  const w = new Writer("run", [
+    ["m", "i32"],
+    ["n", "i32"],
+  ]);
   const blocks = Math.ceil(k / 128);
   const at = (row: Expr, c: Expr): Expr => plus(i32(a), times(plus(times(row, i32(k)), c), i32(4)));
-  const scale = (from: number) => (row: Expr, g: Expr) => load("f32.load", plus(i32(from), times(plus(times(row, i32(blocks)), g), i32(4))));
+  const scale = (from: number) => (row: Expr, g: Expr) =>
+    load("f32.load", plus(i32(from), times(plus(times(row, i32(blocks)), g), i32(4))));
   product(w, {
     tile,
     m: w.param(0),
@@ -45,7 +49,8 @@ function check(dtype: Stored, m: number, n: number, k: number, scaled: boolean):
   });
   expect(packBytes(tile.m, tile.n, k)).toBeLessThan(2 * 65536);
   const memory = new WebAssembly.Memory({ initial: 11, maximum: 11, shared: true });
-  const run = new WebAssembly.Instance(new WebAssembly.Module(encode({ header: [], funcs: [w.func] })), { env: { memory } }).exports.run as (...x: number[]) => void;
+  const run = new WebAssembly.Instance(new WebAssembly.Module(encode({ header: [], funcs: [w.func] })), { env: { memory } })
+    .exports.run as (...x: number[]) => void;
   const view = new DataView(memory.buffer);
   new Uint8Array(memory.buffer).fill(0xff);
   const xs = Array.from({ length: m * k }, (_, i) => write(view, "f32", a, i, random()));
@@ -64,11 +69,23 @@ function check(dtype: Stored, m: number, n: number, k: number, scaled: boolean):
         size += Math.abs(term);
       }
       const got = view.getFloat32(sums + 4 * (i * tile.n + j), true);
-      if (!(Math.abs(got - want) <= 2e-6 * size + 1e-30)) expect([dtype, m, n, k, i, j, got]).toEqual([dtype, m, n, k, i, j, want]);
+      if (!(Math.abs(got - want) <= 2e-6 * size + 1e-30))
+        expect([dtype, m, n, k, i, j, got]).toEqual([dtype, m, n, k, i, j, want]);
     }
 }
 
 test.each(["f32", "bf16", "e4m3"] as const)("%s", (dtype) => {
-  for (const [m, n, k] of [[1, 1, 8], [1, 5, 24], [3, 16, 130], [8, 7, 300], [5, 12, 57], [4, 4, 3], [7, 9, 128], [1, 3, 1843], [6, 9, 2066], [7, 3, 1024]])
+  for (const [m, n, k] of [
+    [1, 1, 8],
+    [1, 5, 24],
+    [3, 16, 130],
+    [8, 7, 300],
+    [5, 12, 57],
+    [4, 4, 3],
+    [7, 9, 128],
+    [1, 3, 1843],
+    [6, 9, 2066],
+    [7, 3, 1024],
+  ])
     for (const scaled of [false, true]) check(dtype, m, n, k, scaled);
 });

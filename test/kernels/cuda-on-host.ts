@@ -152,11 +152,17 @@ export interface Launch {
 }
 
 /** What a kernel says it reads before it waits; the machine lets it find nothing else there. */
-export const earlyOf = ({ early = [], chained = [] }: KernelText["launch"]): ReadonlySet<string> => new Set([...early, ...chained]);
+export const earlyOf = ({ early = [], chained = [] }: KernelText["launch"]): ReadonlySet<string> =>
+  new Set([...early, ...chained]);
 
 /** A text as g++ takes it under the header. */
 export const hostText = (source: string): string =>
-  source.replace(/asm volatile\("griddepcontrol\.wait;" ::: "memory"\);/g, "await_kernel_before();").replace(/asm volatile\("griddepcontrol[^;]*;" ::: "memory"\);/g, "").replace("extern __shared__ float shared[];", "float* const shared = dynamic_shared;").replace("extern __shared__ u8 raw[];", "u8* const raw = (u8*)dynamic_shared;").replace('extern "C" ', "static ");
+  source
+    .replace(/asm volatile\("griddepcontrol\.wait;" ::: "memory"\);/g, "await_kernel_before();")
+    .replace(/asm volatile\("griddepcontrol[^;]*;" ::: "memory"\);/g, "")
+    .replace("extern __shared__ float shared[];", "float* const shared = dynamic_shared;")
+    .replace("extern __shared__ u8 raw[];", "u8* const raw = (u8*)dynamic_shared;")
+    .replace('extern "C" ', "static ");
 
 export const hasCompiler = (): boolean => spawnSync("g++", ["--version"]).status === 0;
 
@@ -169,24 +175,42 @@ export function runOnHost(launches: readonly Launch[], backwards: boolean): void
     const text = hostText(kernel.source);
     const list = kernel.params.filter((p) => p.kind === "buffer");
     const loads = list.map((p, j) => {
-      fs.writeFileSync(path.join(dir, `${i}.${j}`), new Uint8Array(buffers[p.name].buffer, buffers[p.name].byteOffset, buffers[p.name].byteLength));
+      fs.writeFileSync(
+        path.join(dir, `${i}.${j}`),
+        new Uint8Array(buffers[p.name].buffer, buffers[p.name].byteOffset, buffers[p.name].byteLength),
+      );
       return `b${j} = file("${i}.${j}");`;
     });
-    const saves = list.map((p, j) => (p.access === "in" ? "" : `{ FILE* f = fopen("${i}.${j}", "wb"); fwrite(b${j}.data(), 1, b${j}.size(), f); fclose(f); }`));
-    const held = list.flatMap((p, j) => (p.access !== "in" ? [`{&b${j}, false, {}}`] : earlyOf(kernel.launch).has(p.name) ? [] : [`{&b${j}, true, {}}`]));
+    const saves = list.map((p, j) =>
+      p.access === "in" ? "" : `{ FILE* f = fopen("${i}.${j}", "wb"); fwrite(b${j}.data(), 1, b${j}.size(), f); fclose(f); }`,
+    );
+    const held = list.flatMap((p, j) =>
+      p.access !== "in" ? [`{&b${j}, false, {}}`] : earlyOf(kernel.launch).has(p.name) ? [] : [`{&b${j}, true, {}}`],
+    );
     const startsEarly = kernel.launch.pdl && held.length > 0;
-    const args = [...list.map((p, j) => `(${types[p.dtype]}*)b${j}.data()`), ...kernel.dims.map((d) => String(dims[d]))].join(", ");
+    const args = [...list.map((p, j) => `(${types[p.dtype]}*)b${j}.data()`), ...kernel.dims.map((d) => String(dims[d]))].join(
+      ", ",
+    );
     return `namespace k${i} {\n${text}\nstatic std::vector<char> ${list.map((_, j) => `b${j}`).join(", ")};\nstatic void body() { ${kernel.name}(${args}); }
 static void launch(bool backwards) { ${loads.join(" ")}\n ${startsEarly ? `late = {${held.join(", ")}}; awaited = false;` : ""} grid(${evaluate(kernel.launch.grid[0], dims)}, ${kernel.launch.block}, ${kernel.launch.sharedBytes}, backwards, body); late.clear(); ${startsEarly ? `if (!awaited && ${evaluate(kernel.launch.grid[0], dims)} > 0) { fprintf(stderr, "nothing waits for the kernel before\\n"); exit(6); }` : ""} ${saves.join(" ")} }\n}\n`;
   });
-  fs.writeFileSync(path.join(dir, "all.cpp"), `${hostHeader}${parts.join("")}int main(int n, char**) { bool back = n > 1; ${launches.map((_, i) => `k${i}::launch(back);`).join(" ")} return 0; }\n`);
+  fs.writeFileSync(
+    path.join(dir, "all.cpp"),
+    `${hostHeader}${parts.join("")}int main(int n, char**) { bool back = n > 1; ${launches.map((_, i) => `k${i}::launch(back);`).join(" ")} return 0; }\n`,
+  );
   try {
-    execFileSync("g++", ["-std=c++17", "-O1", "-ffp-contract=off", "-w", "-o", "all", "all.cpp"], { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
+    execFileSync("g++", ["-std=c++17", "-O1", "-ffp-contract=off", "-w", "-o", "all", "all.cpp"], {
+      cwd: dir,
+      stdio: ["ignore", "ignore", "pipe"],
+    });
     execFileSync("./all", backwards ? ["backwards"] : [], { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
     launches.forEach(({ kernel, buffers }, i) =>
-      kernel.params.filter((p) => p.kind === "buffer").forEach((p, j) => {
-        if (p.access !== "in") new Uint8Array(buffers[p.name].buffer, buffers[p.name].byteOffset).set(fs.readFileSync(path.join(dir, `${i}.${j}`)));
-      }),
+      kernel.params
+        .filter((p) => p.kind === "buffer")
+        .forEach((p, j) => {
+          if (p.access !== "in")
+            new Uint8Array(buffers[p.name].buffer, buffers[p.name].byteOffset).set(fs.readFileSync(path.join(dir, `${i}.${j}`)));
+        }),
     );
   } finally {
     fs.rmSync(dir, { recursive: true });

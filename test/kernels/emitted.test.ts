@@ -16,7 +16,9 @@ const root = path.resolve(import.meta.dirname, "../..");
 const sources = ["examples/deepseek-r1", "examples/printed-model", "test/fixtures/a07-v3-fp8", "test/fixtures/a09-v3-odd"];
 const compiled = sources.flatMap((s, i) =>
   // The two models with --deterministic too, which takes other schedules.
-  (i < 2 ? [false, true] : [false]).map((deterministic) => compile(path.join(root, s), { ...defaults, target: "cuda", activations: "bf16", deterministic })),
+  (i < 2 ? [false, true] : [false]).map((deterministic) =>
+    compile(path.join(root, s), { ...defaults, target: "cuda", activations: "bf16", deterministic }),
+  ),
 );
 
 test("a launch binds every buffer of its kernel and gives every dim", () => {
@@ -37,10 +39,14 @@ test("a launch binds every buffer of its kernel and gives every dim", () => {
 test("every kernel is launched by some step, and says where it came from", () => {
   for (const { manifest, files } of compiled) {
     const used = new Set<string>();
-    const visit = (steps: readonly Step[]): void => steps.forEach((s) => (s.kind === "kernel" ? void used.add(s.kernel) : visit(inside(s))));
+    const visit = (steps: readonly Step[]): void =>
+      steps.forEach((s) => (s.kind === "kernel" ? void used.add(s.kernel) : visit(inside(s))));
     for (const f of Object.values(manifest.functions)) visit(f.steps);
     expect([...used].toSorted()).toEqual(Object.keys(manifest.kernels).toSorted());
-    for (const k of Object.values(manifest.kernels)) expect(String(files.get(k.text)).split("\n", 3).join("\n")).toMatch(/^\/\/ \S+: (native|printed tile program), family \S+\n\/\/ op \S+, first used by /);
+    for (const k of Object.values(manifest.kernels))
+      expect(String(files.get(k.text)).split("\n", 3).join("\n")).toMatch(
+        /^\/\/ \S+: (native|printed tile program), family \S+\n\/\/ op \S+, first used by /,
+      );
   }
 });
 
@@ -53,9 +59,16 @@ test("a kernel takes as many parameters as a launch passes: buffers, dims, a wor
 });
 
 test("a kernel that may start before the one before has ended waits for it somewhere", () => {
-  const early = compiled.flatMap(({ manifest, files }) => Object.entries(manifest.kernels).flatMap(([name, k]) => (k.launch?.pdl ? [[name, String(files.get(k.text))] as const] : [])));
+  const early = compiled.flatMap(({ manifest, files }) =>
+    Object.entries(manifest.kernels).flatMap(([name, k]) => (k.launch?.pdl ? [[name, String(files.get(k.text))] as const] : [])),
+  );
   expect(new Set(early.map(([name]) => name)).size).toBeGreaterThan(100);
-  for (const [name, text] of [...early, ...ownKernels(1292).filter((k) => k.text.launch.pdl).map((k) => [k.text.name, k.source] as const)]) {
+  for (const [name, text] of [
+    ...early,
+    ...ownKernels(1292)
+      .filter((k) => k.text.launch.pdl)
+      .map((k) => [k.text.name, k.source] as const),
+  ]) {
     expect(text, name).toContain("griddepcontrol.wait");
     expect(text, name).toMatch(/\bawait_previous\(\);/);
   }
@@ -66,14 +79,19 @@ test.skipIf(lacks("nvcc"))("nvcc compiles them all for sm_90a, and natives do no
   const texts = new Map<string, { source: string; native: boolean }>();
   for (const { manifest, files } of compiled)
     for (const k of Object.values(manifest.kernels)) {
-      const source = String(files.get(k.text)).split("\n").filter((l) => !l.startsWith("// op ") && !l.startsWith("// floor at ") && !l.startsWith("// from ")).join("\n");
+      const source = String(files.get(k.text))
+        .split("\n")
+        .filter((l) => !l.startsWith("// op ") && !l.startsWith("// floor at ") && !l.startsWith("// from "))
+        .join("\n");
       texts.set(source, { source, native: own.has(k.family) });
     }
   // The runtime's own, with rows of one block and rows of a cluster.
   for (const { source } of [1292, 129280].flatMap(ownKernels)) texts.set(source, { source, native: true });
   // Models share kernels by name; entry names must differ within a file.
   const list = [...texts.values()].map(({ source, native }, i) => {
-    const entry = /(\w+)\((?:const )?(?:__grid_constant__|u8|u16|u32|float|int|void|TensorMap)/.exec(source.slice(source.indexOf('extern "C" __global__')))![1];
+    const entry = /(\w+)\((?:const )?(?:__grid_constant__|u8|u16|u32|float|int|void|TensorMap)/.exec(
+      source.slice(source.indexOf('extern "C" __global__')),
+    )![1];
     return { entry: `${entry}_${i}`, native, source: source.replaceAll(new RegExp(`\\b${entry}\\b`, "g"), `${entry}_${i}`) };
   });
   const built = await build(inTwo(list.map((k) => k.source)));
@@ -88,5 +106,7 @@ test.skipIf(lacks("nvcc"))("a kernel that does not compile is named with the op 
   const { manifest, files } = compiled[1];
   const text = String(files.get(Object.values(manifest.kernels)[0].text));
   const op = /^\/\/ (op .*)$/m.exec(text)![1];
-  expect(() => compileCuda("broken", text.replace("__global__", "__globe__"), "nvcc")).toThrow(new RegExp(`DSC5607.*kernel broken does not compile[^]*${op.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")}[^]*__globe__`));
+  expect(() => compileCuda("broken", text.replace("__global__", "__globe__"), "nvcc")).toThrow(
+    new RegExp(`DSC5607.*kernel broken does not compile[^]*${op.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")}[^]*__globe__`),
+  );
 });

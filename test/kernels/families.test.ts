@@ -11,7 +11,15 @@ import { residualFamilies } from "./families/residual.ts";
 import { rowFamilies } from "./families/rows.ts";
 import { runnerOf } from "./run-wasm.ts";
 
-const cases: Cases = { ...rowFamilies, ...denseFamilies, ...attentionFamilies, ...cacheFamilies, ...expertFamilies, ...moveFamilies, ...residualFamilies };
+const cases: Cases = {
+  ...rowFamilies,
+  ...denseFamilies,
+  ...attentionFamilies,
+  ...cacheFamilies,
+  ...expertFamilies,
+  ...moveFamilies,
+  ...residualFamilies,
+};
 
 test("a family brings its cases", () => expect(Object.keys(cases).sort()).toEqual(Object.keys(families).sort()));
 

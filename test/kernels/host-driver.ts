@@ -15,10 +15,15 @@ const exec = promisify(execFile);
 const flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-w", "-fPIC", "-shared", "-U_FORTIFY_SOURCE"];
 
 /** Builds the driver in `folder`; the path to open it by. `lacks`: VERSION, INIT or MAJOR of a machine that lacks something. */
-export async function buildDriver(folder: string, name = "libcuda-host.so", lacks: Readonly<Record<string, number>> = {}): Promise<string> {
+export async function buildDriver(
+  folder: string,
+  name = "libcuda-host.so",
+  lacks: Readonly<Record<string, number>> = {},
+): Promise<string> {
   const out = path.join(folder, name);
   const defines = Object.entries(lacks).map(([k, v]) => `-D${k}=${v}`);
-  if (!fs.existsSync(out)) await exec("g++", [...flags, ...defines, "-o", out, path.join(import.meta.dirname, "host-driver.cpp"), "-ldl"]);
+  if (!fs.existsSync(out))
+    await exec("g++", [...flags, ...defines, "-o", out, path.join(import.meta.dirname, "host-driver.cpp"), "-ldl"]);
   return out;
 }
 
@@ -56,10 +61,27 @@ extern "C" const int sizes_${name}[] = {${[list.length, ...list.map(([, n]) => n
 }
 
 /** Compiles every kernel of an artifact into one library, those the runtime has of its own beside them; gives the modules to load. */
-export async function buildKernels(folder: string, manifest: Manifest, files: ReadonlyMap<string, string | Uint8Array>): Promise<{ files: Map<string, CudaFile>; compile: (name: string) => Uint8Array }> {
-  const texts: Text[] = Object.entries(manifest.kernels).map(([name, k]) => ({ name, entry: k.entry, source: String(files.get(k.text)), params: k.params, dims: k.dims }));
+export async function buildKernels(
+  folder: string,
+  manifest: Manifest,
+  files: ReadonlyMap<string, string | Uint8Array>,
+): Promise<{ files: Map<string, CudaFile>; compile: (name: string) => Uint8Array }> {
+  const texts: Text[] = Object.entries(manifest.kernels).map(([name, k]) => ({
+    name,
+    entry: k.entry,
+    source: String(files.get(k.text)),
+    params: k.params,
+    dims: k.dims,
+  }));
   const own = ownKernels(manifest.model.vocab);
-  for (const { text: t, source } of own) texts.push({ name: t.name, entry: t.name, source: source.replace("void* __restrict__ to", "float* to"), params: t.params, dims: t.dims });
+  for (const { text: t, source } of own)
+    texts.push({
+      name: t.name,
+      entry: t.name,
+      source: source.replace("void* __restrict__ to", "float* to"),
+      params: t.params,
+      dims: t.dims,
+    });
   const all = `${hostHeader}${texts.map(unit).join("")}`;
   const library = path.join(folder, `${createHash("sha256").update(all).digest("hex").slice(0, 16)}.so`);
   if (!fs.existsSync(library)) {

@@ -16,8 +16,23 @@ afterAll(() => built.forEach((n) => n.close()));
 const [T, P, heads, n, k, d, r] = [3, 2, 4, 64, 32, 16, 512];
 const [token, head] = [heads * (k + d), k + d];
 const problem: MlaQueryProblem = {
-  batch: heads, n, k, a: [head, token, 1], b: [2 * k * n, 1, n], y: [n, heads * n, 1], x: "bf16", yType: "bf16",
-  d, xStrides: [token, head], maxPositions: 200, r, cStride: r + d, krStride: r + d, gain: "bf16", eps: 1e-6, pageRows: 64,
+  batch: heads,
+  n,
+  k,
+  a: [head, token, 1],
+  b: [2 * k * n, 1, n],
+  y: [n, heads * n, 1],
+  x: "bf16",
+  yType: "bf16",
+  d,
+  xStrides: [token, head],
+  maxPositions: 200,
+  r,
+  cStride: r + d,
+  krStride: r + d,
+  gain: "bf16",
+  eps: 1e-6,
+  pageRows: 64,
 };
 
 const word = new Float32Array(1);
@@ -39,17 +54,45 @@ test.skipIf(lacks("g++ 12"))("a launch rotates the query, appends the row and mu
   const draw = (count: number): Uint16Array => Uint16Array.from({ length: count }, () => toBf16(random() * 2 - 1));
   const q = draw(T * token);
   const latents = draw(T * (r + d));
-  const tables = { table: Float32Array.from({ length: 200 * d }, () => random() * 2 - 1), positions: Int32Array.of(70, 3, 127), sequence: Int32Array.of(0, 1, 1), pages: Int32Array.of(2, 0, 3, 1) };
+  const tables = {
+    table: Float32Array.from({ length: 200 * d }, () => random() * 2 - 1),
+    positions: Int32Array.of(70, 3, 127),
+    sequence: Int32Array.of(0, 1, 1),
+    pages: Int32Array.of(2, 0, 3, 1),
+  };
   const w = draw(heads * 2 * k * n);
   const buffers = {
-    qc: q, qr: q.slice(k), w_uk: w, ql: new Uint16Array(T * heads * n), qp: new Uint16Array(T * heads * d), cache: draw(4 * 64 * (r + d)),
-    c: latents, kr: latents.slice(r), gain: draw(r), ...tables,
+    qc: q,
+    qr: q.slice(k),
+    w_uk: w,
+    ql: new Uint16Array(T * heads * n),
+    qp: new Uint16Array(T * heads * d),
+    cache: draw(4 * 64 * (r + d)),
+    c: latents,
+    kr: latents.slice(r),
+    gain: draw(r),
+    ...tables,
   };
   const want = { qp: new Uint16Array(T * heads * d), cache: buffers.cache.slice() };
   const rotation = { heads, d, xStrides: [token, head], interleaved: true, maxPositions: 200, act: "bf16" } as unknown as Problem;
   interpretKernel(families.rope.kernel(rotation), { x: buffers.qr, ...tables, y: want.qp }, { T });
-  const append = { r, d, pageRows: 64, cStride: r + d, krStride: r + d, gain: "bf16", eps: 1e-6, interleaved: true, maxPositions: 200, act: "bf16" } as Problem;
-  interpretKernel(families.rope_append.kernel(append), { cache: want.cache, c: buffers.c, kr: buffers.kr, gain: buffers.gain, ...tables }, { T, P });
+  const append = {
+    r,
+    d,
+    pageRows: 64,
+    cStride: r + d,
+    krStride: r + d,
+    gain: "bf16",
+    eps: 1e-6,
+    interleaved: true,
+    maxPositions: 200,
+    act: "bf16",
+  } as Problem;
+  interpretKernel(
+    families.rope_append.kernel(append),
+    { cache: want.cache, c: buffers.c, kr: buffers.kr, gain: buffers.gain, ...tables },
+    { T, P },
+  );
   const native = nativeOnHost(mlaQuery(problem, h200));
   built.push(native);
   native.run(Object.fromEntries(Object.entries(buffers).map(([name, values]) => [name, bytes(values)])), { T, P }, { SMs: 1 });
@@ -61,15 +104,28 @@ test.skipIf(lacks("g++ 12"))("a launch rotates the query, appends the row and mu
       for (let j = 0; j < n; j++) {
         let sum = 0;
         for (let i = 0; i < k; i++) sum += fromBf16(q[t * token + h * head + i]) * fromBf16(w[(h * 2 * k + i) * n + j]);
-        expect(Math.abs(fromBf16(ql[(t * heads + h) * n + j]) - sum), `ql[${t}, ${h}, ${j}]`).toBeLessThan(0.01 * Math.max(1, Math.abs(sum)));
+        expect(Math.abs(fromBf16(ql[(t * heads + h) * n + j]) - sum), `ql[${t}, ${h}, ${j}]`).toBeLessThan(
+          0.01 * Math.max(1, Math.abs(sum)),
+        );
       }
 });
 
 test("what the launch does not take goes in parts", () => {
-  const view = (shape: (number | string)[], strides: (number | string)[], dtype: "bf16" | "f32" = "bf16") => ({ dtype, shape, strides }) as Site["ins"][0];
+  const view = (shape: (number | string)[], strides: (number | string)[], dtype: "bf16" | "f32" = "bf16") =>
+    ({ dtype, shape, strides }) as Site["ins"][0];
   const site = (lanes: number, interleaved: boolean): Site => ({
-    op: "mla_query", attrs: { eps: 1e-6, interleaved }, caches: [{ width: lanes + d, pageRows: 64 }],
-    ins: [view(["T", heads, k], [token, head, 1]), view([heads, k, n], [2 * k * n, n, 1]), view(["T", heads, d], [token, head, 1]), view(["T", lanes], [lanes + d, 1]), view(["T", d], [lanes + d, 1]), view([lanes], [1]), view([200, d], [d, 1], "f32")],
+    op: "mla_query",
+    attrs: { eps: 1e-6, interleaved },
+    caches: [{ width: lanes + d, pageRows: 64 }],
+    ins: [
+      view(["T", heads, k], [token, head, 1]),
+      view([heads, k, n], [2 * k * n, n, 1]),
+      view(["T", heads, d], [token, head, 1]),
+      view(["T", lanes], [lanes + d, 1]),
+      view(["T", d], [lanes + d, 1]),
+      view([lanes], [1]),
+      view([200, d], [d, 1], "f32"),
+    ],
     outs: [view(["T", heads, n], [heads * n, n, 1]), view(["T", heads, d], [heads * d, d, 1])],
   });
   expect(mlaQueryNative.match(site(512, true), h200)).toMatchObject({ rows: "T", dims: ["T", "P"] });

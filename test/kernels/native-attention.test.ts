@@ -55,10 +55,16 @@ const batches: readonly [string, Sequences, number][] = [
 
 const [r, d, pageRows] = [512, 64, 64];
 /** A rotary query lies behind 128 other lanes of its head, as the projection leaves it. */
-const decodeOf = (heads: number) => ({ heads, r, d, pageRows, ql: [heads * r, r], qp: [heads * 192, 192], scale: SCALE }) as const;
+const decodeOf = (heads: number) =>
+  ({ heads, r, d, pageRows, ql: [heads * r, r], qp: [heads * 192, 192], scale: SCALE }) as const;
 
 /** What a kernel of absorbed attention gives for a batch, and what it should give. */
-function attended(native: Native, heads: number, batch: Sequences, SMs: number): { y: Uint8Array<ArrayBuffer>; want: ArrayLike<number>; alone: (row: number) => Uint8Array<ArrayBuffer> } {
+function attended(
+  native: Native,
+  heads: number,
+  batch: Sequences,
+  SMs: number,
+): { y: Uint8Array<ArrayBuffer>; want: ArrayLike<number>; alone: (row: number) => Uint8Array<ArrayBuffer> } {
   const random = randomOf(21);
   const T = batch.starts.at(-1)!;
   const { rows, cache, pages } = cached(random, batch, pageRows, r + d, "all");
@@ -67,13 +73,33 @@ function attended(native: Native, heads: number, batch: Sequences, SMs: number):
   const wide = new Float64Array(T * heads * 192);
   for (let i = 0; i < T * heads; i++) wide.set(qp.subarray(i * d, (i + 1) * d), i * 192);
   const { positions, sequence } = rowsOf(batch);
-  const buffers = { ql: bits(ql), qp: bits(wide), cache: bits(cache.map((v) => (Number.isNaN(v) ? v : bf16(v)))), positions: ints(positions), sequence: ints(sequence), pages: ints(pages.pages), y: unwritten(T * heads * r) };
+  const buffers = {
+    ql: bits(ql),
+    qp: bits(wide),
+    cache: bits(cache.map((v) => (Number.isNaN(v) ? v : bf16(v)))),
+    positions: ints(positions),
+    sequence: ints(sequence),
+    pages: ints(pages.pages),
+    y: unwritten(T * heads * r),
+  };
   const y = native.run(buffers, { T, P: pages.P }, { SMs });
-  const want = refer("mla_attend", { ql: tensor([T, heads, r], ql), qp: tensor([T, heads, d], qp), cache: cacheOf(latents) }, { scale: SCALE }, batch).out.data;
+  const want = refer(
+    "mla_attend",
+    { ql: tensor([T, heads, r], ql), qp: tensor([T, heads, d], qp), cache: cacheOf(latents) },
+    { scale: SCALE },
+    batch,
+  ).out.data;
   /** The row alone: a batch of one token over the same pages. */
   const alone = (row: number): Uint8Array<ArrayBuffer> => {
     const of = (b: Uint8Array, bytes: number): Uint8Array => b.slice(row * bytes, (row + 1) * bytes);
-    const one = { ...buffers, ql: of(buffers.ql, 2 * heads * r), qp: of(buffers.qp, 2 * heads * 192), positions: of(buffers.positions, 4), sequence: of(buffers.sequence, 4), y: unwritten(heads * r) };
+    const one = {
+      ...buffers,
+      ql: of(buffers.ql, 2 * heads * r),
+      qp: of(buffers.qp, 2 * heads * 192),
+      positions: of(buffers.positions, 4),
+      sequence: of(buffers.sequence, 4),
+      y: unwritten(heads * r),
+    };
     return native.run(one, { T: 1, P: pages.P }, { SMs });
   };
   return { y, want, alone };
@@ -113,37 +139,75 @@ describe.skipIf(lacks("g++ 12")).each([16, 32] as const)("mla_decode in fixed sp
   const heads = 32;
   let kernel: Native | undefined;
 
-  test.each<[string, Sequences]>([...batches.map(([what, batch]): [string, Sequences] => [what, batch]), ["more stages than blocks", { starts: [0, 1, 3], lengths: [1100, 66] }]])("%s", (_, batch) => {
+  test.each<[string, Sequences]>([
+    ...batches.map(([what, batch]): [string, Sequences] => [what, batch]),
+    ["more stages than blocks", { starts: [0, 1, 3], lengths: [1100, 66] }],
+  ])("%s", (_, batch) => {
     kernel ??= build(mlaDecodeFixed(decodeOf(heads), fixedSchedule(group), h200));
     const { y, want, alone } = attended(kernel, heads, batch, 1);
     expect(relative(y, want)).toBeLessThan(WITHIN);
     const [rows, bytes] = [batch.starts.at(-1)!, 2 * heads * r];
-    for (let row = 0; row < rows; row++) expect(alone(row), `bits of row ${row}`).toEqual(y.slice(row * bytes, (row + 1) * bytes));
+    for (let row = 0; row < rows; row++)
+      expect(alone(row), `bits of row ${row}`).toEqual(y.slice(row * bytes, (row + 1) * bytes));
   });
 });
 
 describe.skipIf(lacks("g++ 12"))("mla_prefill", () => {
   const [heads, n, d, v] = [2, 128, 64, 128];
   // Queries, their rotated lanes, keys and values lie among each other, as projections leave them; no two strides are the same.
-  const problem = { heads, n, d, v, q: [heads * 200 + 8, 200], qp: [heads * 72, 72], k: [heads * 264, 264], kp: 576, vStrides: [heads * 136 + 8, 136], y: [heads * v, v], scale: SCALE } as const;
+  const problem = {
+    heads,
+    n,
+    d,
+    v,
+    q: [heads * 200 + 8, 200],
+    qp: [heads * 72, 72],
+    k: [heads * 264, 264],
+    kp: 576,
+    vStrides: [heads * 136 + 8, 136],
+    y: [heads * v, v],
+    scale: SCALE,
+  } as const;
   /** Rows of `width` lanes under these strides; NaN lies between them. */
   const apart = (values: Float64Array, rows: number, width: number, [row, step]: readonly [number, number]): Uint8Array => {
     const out = new Float64Array(rows * row).fill(NaN);
-    for (let i = 0; i < values.length; i++) out[Math.floor(i / width / heads) * row + (Math.floor(i / width) % heads) * step + (i % width)] = values[i];
+    for (let i = 0; i < values.length; i++)
+      out[Math.floor(i / width / heads) * row + (Math.floor(i / width) % heads) * step + (i % width)] = values[i];
     return bits(out);
   };
   let kernel: Native | undefined;
 
-  test.each([[1, 1], [5, 65], [130, 200], [129, 300]])("%i rows, %i keys", (t, s) => {
+  test.each([
+    [1, 1],
+    [5, 65],
+    [130, 200],
+    [129, 300],
+  ])("%i rows, %i keys", (t, s) => {
     kernel ??= build(mlaPrefill(problem, h200));
     const random = randomOf(22);
-    const [q, qp, k, kp, values] = [t * heads * n, t * heads * d, s * heads * n, s * d, s * heads * v].map((count, i) => draw(random, count, "bf16", i === 0 ? 2 : 1));
+    const [q, qp, k, kp, values] = [t * heads * n, t * heads * d, s * heads * n, s * d, s * heads * v].map((count, i) =>
+      draw(random, count, "bf16", i === 0 ? 2 : 1),
+    );
     const buffers = {
-      q: apart(q, t, n, problem.q), qp: apart(qp, t, d, problem.qp), keys: apart(k, s, n, problem.k), values: apart(values, s, v, problem.vStrides), y: unwritten(t * heads * v),
-      kp: bits(Float64Array.from({ length: s * problem.kp }, (_, i) => (i % problem.kp < d ? kp[Math.floor(i / problem.kp) * d + (i % problem.kp)] : NaN))),
+      q: apart(q, t, n, problem.q),
+      qp: apart(qp, t, d, problem.qp),
+      keys: apart(k, s, n, problem.k),
+      values: apart(values, s, v, problem.vStrides),
+      y: unwritten(t * heads * v),
+      kp: bits(
+        Float64Array.from({ length: s * problem.kp }, (_, i) =>
+          i % problem.kp < d ? kp[Math.floor(i / problem.kp) * d + (i % problem.kp)] : NaN,
+        ),
+      ),
     };
     const y = kernel.run(buffers, { t, s }, { SMs: 1, launches: 1 });
-    const ins = { q: tensor([t, heads, n], q), qp: tensor([t, heads, d], qp), k: tensor([s, heads, n], k), kp: tensor([s, d], kp), v: tensor([s, heads, v], values) };
+    const ins = {
+      q: tensor([t, heads, n], q),
+      qp: tensor([t, heads, d], qp),
+      k: tensor([s, heads, n], k),
+      kp: tensor([s, d], kp),
+      v: tensor([s, heads, v], values),
+    };
     expect(relative(y, refer("attend", ins, { scale: SCALE }).out.data)).toBeLessThan(WITHIN);
   });
 });

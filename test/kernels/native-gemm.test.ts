@@ -6,7 +6,12 @@ import { blockGemm } from "../../codegen/cuda/sm90/gemm/fp8-gemm.ts";
 import { groupedGemm } from "../../codegen/cuda/sm90/gemm/grouped-gemm.ts";
 import { bf16Name, type Bf16Schedule } from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
 import type { Bf16Problem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
-import type { GemmSchedule, SmallMSchedule, SplitKSchedule, PersistentSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
+import type {
+  GemmSchedule,
+  SmallMSchedule,
+  SplitKSchedule,
+  PersistentSchedule,
+} from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import { scheduleName } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import { randomOf } from "./numbers.ts";
 import { nativeOnHost } from "./native-on-host.ts";
@@ -16,7 +21,8 @@ import { h200 } from "../../codegen/cuda/arch/h200.ts";
 /** bf16 rounding of the result. */
 const WITHIN = 4e-3;
 
-const valueOf = (c: number): number => (c & 0x80 ? -1 : 1) * ((c >> 3) & 15 ? (1 + (c & 7) / 8) * 2 ** (((c >> 3) & 15) - 7) : ((c & 7) / 8) * 2 ** -6);
+const valueOf = (c: number): number =>
+  (c & 0x80 ? -1 : 1) * ((c >> 3) & 15 ? (1 + (c & 7) / 8) * 2 ** (((c >> 3) & 15) - 7) : ((c & 7) / 8) * 2 ** -6);
 const values = Float64Array.from({ length: 256 }, (_, c) => valueOf(c));
 
 interface Data {
@@ -31,9 +37,15 @@ function data(m: number, n: number, k: number, experts = 1): Data {
   const random = randomOf(7);
   const blocks = Math.ceil(k / 128);
   // Small enough that no sum of a step leaves f32's comfort; never NaN.
-  const codes = (count: number): Uint8Array => Uint8Array.from({ length: count }, () => Math.floor(random() * 0x60) | (random() < 0.5 ? 0x80 : 0));
+  const codes = (count: number): Uint8Array =>
+    Uint8Array.from({ length: count }, () => Math.floor(random() * 0x60) | (random() < 0.5 ? 0x80 : 0));
   const scales = (count: number): Float32Array => Float32Array.from({ length: count }, () => (0.5 + random()) / 64);
-  return { x: codes(m * k), w: codes(experts * n * k), xScale: scales(m * blocks), wScale: scales(experts * Math.ceil(n / 128) * blocks) };
+  return {
+    x: codes(m * k),
+    w: codes(experts * n * k),
+    xScale: scales(m * blocks),
+    wScale: scales(experts * Math.ceil(n / 128) * blocks),
+  };
 }
 
 /** Relative error of y against float64, rows by the expert they belong to; NaN where a word is missing. */
@@ -48,7 +60,8 @@ function error(y: Uint8Array<ArrayBuffer>, d: Data, n: number, k: number, expert
       let sum = 0;
       for (let p = 0; p < blocks; p++) {
         let part = 0;
-        for (let i = p * 128; i < Math.min(k, p * 128 + 128); i++) part += values[d.x[row * k + i]] * values[d.w[(e * n + c) * k + i]];
+        for (let i = p * 128; i < Math.min(k, p * 128 + 128); i++)
+          part += values[d.x[row * k + i]] * values[d.w[(e * n + c) * k + i]];
         sum += part * d.xScale[row * blocks + p] * d.wScale[e * perExpert + Math.floor(c / 128) * blocks + p];
       }
       [wrong, norm] = [wrong + (got[row * n + c] - sum) ** 2, norm + sum ** 2];
@@ -63,7 +76,11 @@ function dense(schedule: GemmSchedule, n: number, k: number, ms: readonly number
   try {
     return ms.map((m) => {
       const d = data(m, n, k);
-      const y = native.run({ x: d.x, w: d.w, x_scale: bytes(d.xScale), w_scale: bytes(d.wScale), y: new Uint8Array(2 * m * n).fill(0xff) }, { m }, { SMs: 4 });
+      const y = native.run(
+        { x: d.x, w: d.w, x_scale: bytes(d.xScale), w_scale: bytes(d.wScale), y: new Uint8Array(2 * m * n).fill(0xff) },
+        { m },
+        { SMs: 4 },
+      );
       return error(y, d, n, k, new Array<number>(m).fill(0));
     });
   } finally {
@@ -71,11 +88,25 @@ function dense(schedule: GemmSchedule, n: number, k: number, ms: readonly number
   }
 }
 
-const smallM = (columns: number, kGroups: SmallMSchedule["kGroups"], tokens: SmallMSchedule["tokens"], stages: number, xStages: number): SmallMSchedule =>
-  ({ form: "small-m", columns, kGroups, tokens, stages, xStages, blocksPerSm: 1 });
-const splitK = (rows: SplitKSchedule["rows"], kGroups: SplitKSchedule["kGroups"], tokens: SplitKSchedule["tokens"], split: SplitKSchedule["split"], stages: number, xStages: number): SplitKSchedule =>
-  ({ form: "split-k", rows, kGroups, tokens, split, stages, xStages, blocksPerSm: 1 });
-const persistent = (multicast: PersistentSchedule["multicast"], tail: PersistentSchedule["tail"] = "whole"): PersistentSchedule => ({ form: "persistent", stages: 4, group: 2, multicast, tail });
+const smallM = (
+  columns: number,
+  kGroups: SmallMSchedule["kGroups"],
+  tokens: SmallMSchedule["tokens"],
+  stages: number,
+  xStages: number,
+): SmallMSchedule => ({ form: "small-m", columns, kGroups, tokens, stages, xStages, blocksPerSm: 1 });
+const splitK = (
+  rows: SplitKSchedule["rows"],
+  kGroups: SplitKSchedule["kGroups"],
+  tokens: SplitKSchedule["tokens"],
+  split: SplitKSchedule["split"],
+  stages: number,
+  xStages: number,
+): SplitKSchedule => ({ form: "split-k", rows, kGroups, tokens, split, stages, xStages, blocksPerSm: 1 });
+const persistent = (
+  multicast: PersistentSchedule["multicast"],
+  tail: PersistentSchedule["tail"] = "whole",
+): PersistentSchedule => ({ form: "persistent", stages: 4, group: 2, multicast, tail });
 
 const cases: readonly [GemmSchedule, number, number, readonly number[]][] = [
   [smallM(32, 2, 64, 2, 3), 136, 1008, [1, 70]],
@@ -102,22 +133,52 @@ describe.skipIf(lacks("g++ 12"))("block_gemm", () => {
 const runs = [0, 1, 20, 0, 3, 0, 140, 2];
 
 describe.skipIf(lacks("g++ 12"))("grouped_gemm", () => {
-  test.each([splitK(64, 2, 8, 1, 3, 2), splitK(64, 2, 16, 2, 2, 2), persistent("none"), persistent("x")].map((s) => [scheduleName(s), s] as const))("%s, rows in runs", (_, s) => {
+  test.each(
+    [splitK(64, 2, 8, 1, 3, 2), splitK(64, 2, 16, 2, 2, 2), persistent("none"), persistent("x")].map(
+      (s) => [scheduleName(s), s] as const,
+    ),
+  )("%s, rows in runs", (_, s) => {
     const [n, k] = [256, 400];
     const offsets = runs.reduce((at, r) => [...at, at[at.length - 1] + r], [0]);
     const r = offsets[runs.length];
     const d = data(r, n, k, runs.length);
     const native = nativeOnHost(groupedGemm({ experts: runs.length, n, k }, s, h200));
     try {
-      const y = native.run({ x: d.x, w: d.w, x_scale: bytes(d.xScale), w_scale: bytes(d.wScale), offsets: bytes(Int32Array.from(offsets)), y: new Uint8Array(2 * r * n).fill(0xff) }, { r }, { SMs: 4 });
-      expect(error(y, d, n, k, runs.flatMap((count, e) => new Array<number>(count).fill(e)))).toBeLessThan(WITHIN);
+      const y = native.run(
+        {
+          x: d.x,
+          w: d.w,
+          x_scale: bytes(d.xScale),
+          w_scale: bytes(d.wScale),
+          offsets: bytes(Int32Array.from(offsets)),
+          y: new Uint8Array(2 * r * n).fill(0xff),
+        },
+        { r },
+        { SMs: 4 },
+      );
+      expect(
+        error(
+          y,
+          d,
+          n,
+          k,
+          runs.flatMap((count, e) => new Array<number>(count).fill(e)),
+        ),
+      ).toBeLessThan(WITHIN);
     } finally {
       native.close();
     }
   });
 });
 
-const smallMBf16 = (columns: number, kGroups: 1 | 2 | 4, tokens: 64 | 128, split: 1 | 2 | 4, stages: number, xStages: number): Bf16Schedule => ({ form: "small-m", columns, kGroups, tokens, split, stages, xStages, blocksPerSm: 1 });
+const smallMBf16 = (
+  columns: number,
+  kGroups: 1 | 2 | 4,
+  tokens: 64 | 128,
+  split: 1 | 2 | 4,
+  stages: number,
+  xStages: number,
+): Bf16Schedule => ({ form: "small-m", columns, kGroups, tokens, split, stages, xStages, blocksPerSm: 1 });
 
 /** Schedule, columns of y and of x, further columns between rows of both, rows. */
 const linears: readonly [Bf16Schedule, number, number, number, "bf16" | "f32", readonly number[]][] = [
@@ -128,28 +189,36 @@ const linears: readonly [Bf16Schedule, number, number, number, "bf16" | "f32", r
 ];
 
 describe.skipIf(lacks("g++ 12"))("bf16_gemm", () => {
-  test.each(linears.map(([s, n, k, pad, y, ms]) => [bf16Name(s), n, k, y, ms, pad, s] as const))("%s, %i x %i to %s, rows %j", (_, n, k, y, ms, pad, s) => {
-    const p: Bf16Problem = { n, k, xStride: k + (pad + 7 & ~7), yStride: n + pad, x: "bf16", y };
-    const native = nativeOnHost(bf16Gemm(p, s, h200));
-    const random = randomOf(5);
-    const halves = (count: number): Uint16Array => new Uint16Array(new Uint32Array(Float32Array.from({ length: count }, () => random() - 0.5).buffer).map((w) => w >>> 16));
-    const value = (h: number): number => new Float32Array(Uint32Array.of(h << 16).buffer)[0];
-    try {
-      for (const m of ms) {
-        const [x, w] = [halves(m * p.xStride), halves(n * k)];
-        const out = native.run({ x: bytes(x), w: bytes(w), y: new Uint8Array((y === "f32" ? 4 : 2) * m * p.yStride).fill(0xff) }, { m }, { SMs: 4 });
-        const got = y === "f32" ? new Float32Array(out.buffer) : Float32Array.from(new Uint16Array(out.buffer), value);
-        let [wrong, norm] = [0, 0];
-        for (let r = 0; r < m; r++)
-          for (let c = 0; c < n; c++) {
-            let sum = 0;
-            for (let i = 0; i < k; i++) sum += value(x[r * p.xStride + i]) * value(w[c * k + i]);
-            [wrong, norm] = [wrong + (got[r * p.yStride + c] - sum) ** 2, norm + sum ** 2];
-          }
-        expect(Math.sqrt(wrong / norm)).toBeLessThan(y === "f32" ? 1e-5 : WITHIN);
+  test.each(linears.map(([s, n, k, pad, y, ms]) => [bf16Name(s), n, k, y, ms, pad, s] as const))(
+    "%s, %i x %i to %s, rows %j",
+    (_, n, k, y, ms, pad, s) => {
+      const p: Bf16Problem = { n, k, xStride: k + ((pad + 7) & ~7), yStride: n + pad, x: "bf16", y };
+      const native = nativeOnHost(bf16Gemm(p, s, h200));
+      const random = randomOf(5);
+      const halves = (count: number): Uint16Array =>
+        new Uint16Array(new Uint32Array(Float32Array.from({ length: count }, () => random() - 0.5).buffer).map((w) => w >>> 16));
+      const value = (h: number): number => new Float32Array(Uint32Array.of(h << 16).buffer)[0];
+      try {
+        for (const m of ms) {
+          const [x, w] = [halves(m * p.xStride), halves(n * k)];
+          const out = native.run(
+            { x: bytes(x), w: bytes(w), y: new Uint8Array((y === "f32" ? 4 : 2) * m * p.yStride).fill(0xff) },
+            { m },
+            { SMs: 4 },
+          );
+          const got = y === "f32" ? new Float32Array(out.buffer) : Float32Array.from(new Uint16Array(out.buffer), value);
+          let [wrong, norm] = [0, 0];
+          for (let r = 0; r < m; r++)
+            for (let c = 0; c < n; c++) {
+              let sum = 0;
+              for (let i = 0; i < k; i++) sum += value(x[r * p.xStride + i]) * value(w[c * k + i]);
+              [wrong, norm] = [wrong + (got[r * p.yStride + c] - sum) ** 2, norm + sum ** 2];
+            }
+          expect(Math.sqrt(wrong / norm)).toBeLessThan(y === "f32" ? 1e-5 : WITHIN);
+        }
+      } finally {
+        native.close();
       }
-    } finally {
-      native.close();
-    }
-  });
+    },
+  );
 });

@@ -12,7 +12,8 @@ import { entriesFor, helpersFor } from "../../codegen/cuda/ptx/index.ts";
 type TensorMap = Extract<Param, { kind: "tensormap" }>;
 
 /** _Float16 came to g++ with version 12. */
-export const hasGpp = process.arch === "x64" && Number.parseInt(spawnSync("g++", ["-dumpversion"], { encoding: "utf8" }).stdout ?? "0", 10) >= 12;
+export const hasGpp =
+  process.arch === "x64" && Number.parseInt(spawnSync("g++", ["-dumpversion"], { encoding: "utf8" }).stdout ?? "0", 10) >= 12;
 
 /** What stands behind the device functions of the table; in a text of the runtime's own, from its first constant on. */
 function ownText(source: string): string {
@@ -28,7 +29,11 @@ function bodyOf(source: string): string {
   const hosts = entriesFor(source).filter((e) => !new RegExp(`__device__[^;{]*\\b${e.name}\\(`).test(own));
   return `${hosts.map((e) => e.host).join("\n")}\n${own}`
     .replace("extern __shared__ u8 raw[];", "u8* raw = self->block->shared;")
-    .replace(/__shared__ (\w+) (\w+)((?:\[[^\]]*\])*);/g, (_, type, name, sizes) => `${type} (&${name})${sizes} = *(${type} (*)${sizes})shared_variable(${id++}, sizeof(${type}${sizes}));`)
+    .replace(
+      /__shared__ (\w+) (\w+)((?:\[[^\]]*\])*);/g,
+      (_, type, name, sizes) =>
+        `${type} (&${name})${sizes} = *(${type} (*)${sizes})shared_variable(${id++}, sizeof(${type}${sizes}));`,
+    )
     .replace(/#pragma unroll.*/g, "")
     .replace('extern "C" ', "");
 }
@@ -61,19 +66,35 @@ int main(int, char** words) {
 ${buffers.map((b) => `  const char* ${b}_file = *++words; std::vector<u8> ${b} = read(${b}_file);`).join("\n")}
 ${maps.map(map).join("\n")}
 ${text.dims.map((d) => `  const int ${d} = number();`).join("\n")}
-  late = {${buffers.filter((b) => !earlyOf(text.launch).has(b)).map((b) => `{&${b}, {}}`).join(", ")}};
+  late = {${buffers
+    .filter((b) => !earlyOf(text.launch).has(b))
+    .map((b) => `{&${b}, {}}`)
+    .join(", ")}};
   for (int i = 0; i < launches; i++)
     launch(grid, ${text.launch.block}, {${(text.launch.cluster ?? [1, 1, 1]).join(", ")}}, ${text.launch.sharedBytes}, [&] {
       ${text.name}(${[...text.params.map(argument), ...text.dims, ...(text.workspaceBytes === undefined ? [] : ["Workspace{workspace.data()}"])].join(", ")});
     });
-${text.params.map((p) => (p.kind === "buffer" && p.access !== "in" ? `  write(${p.name}_file, ${p.name});` : p.kind === "tensormap" && p.of === "y" ? "  write(y_file, y);" : "")).filter((l) => l).join("\n")}
+${text.params
+  .map((p) =>
+    p.kind === "buffer" && p.access !== "in"
+      ? `  write(${p.name}_file, ${p.name});`
+      : p.kind === "tensormap" && p.of === "y"
+        ? "  write(y_file, y);"
+        : "",
+  )
+  .filter((l) => l)
+  .join("\n")}
 }
 `;
 }
 
 export interface Native {
   /** Launches the kernel, twice unless said, and gives what is in y then, or in the last buffer where none is called so. */
-  run(buffers: Readonly<Record<string, Uint8Array>>, dims: Readonly<Record<string, number>>, at: { SMs: number; launches?: number }): Uint8Array<ArrayBuffer>;
+  run(
+    buffers: Readonly<Record<string, Uint8Array>>,
+    dims: Readonly<Record<string, number>>,
+    at: { SMs: number; launches?: number },
+  ): Uint8Array<ArrayBuffer>;
   /** What the last run left in another buffer. */
   left(buffer: string): Uint8Array<ArrayBuffer>;
   close(): void;
@@ -83,7 +104,10 @@ export interface Native {
 export function nativeOnHost(text: KernelText): Native {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "dsc-native-"));
   const file = (name: string): string => path.join(folder, name);
-  fs.writeFileSync(file("k.cpp"), `#include "${path.join(import.meta.dirname, "fibres.h")}"\n${bodyOf(text.source)}${mainOf(text)}`);
+  fs.writeFileSync(
+    file("k.cpp"),
+    `#include "${path.join(import.meta.dirname, "fibres.h")}"\n${bodyOf(text.source)}${mainOf(text)}`,
+  );
   execFileSync("g++", ["-O2", "-march=native", "-ffp-contract=off", "-std=c++17", "-w", "-o", file("k"), file("k.cpp")]);
   return {
     run(buffers, dims, { SMs, launches = 2 }) {
@@ -92,7 +116,14 @@ export function nativeOnHost(text: KernelText): Native {
       const names = boundBuffers(text.params);
       for (const n of names) fs.writeFileSync(file(`${n}.bin`), buffers[n]);
       const maps = text.params.flatMap((p) => (p.kind === "tensormap" ? [...p.dims.map(value), ...p.strides.map(value)] : []));
-      const words = [String(launches), ...text.launch.grid.map(value), text.workspaceBytes === undefined ? "0" : value(text.workspaceBytes), ...names.map((n) => file(`${n}.bin`)), ...maps, ...text.dims.map((d) => value(d))];
+      const words = [
+        String(launches),
+        ...text.launch.grid.map(value),
+        text.workspaceBytes === undefined ? "0" : value(text.workspaceBytes),
+        ...names.map((n) => file(`${n}.bin`)),
+        ...maps,
+        ...text.dims.map((d) => value(d)),
+      ];
       const { status, stderr } = spawnSync(file("k"), words, { encoding: "utf8" });
       if (status !== 0) throw new Error(`${text.name} on this machine: ${stderr || `status ${status}`}`);
       return this.left(names.includes("y") ? "y" : names.at(-1)!);

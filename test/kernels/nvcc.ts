@@ -53,7 +53,15 @@ export async function build(files: ReadonlyMap<string, string>): Promise<Built> 
 const run = (program: string, words: readonly string[], cwd: string): Promise<string> =>
   new Promise((resolve, reject) => {
     execFile(program, words, { cwd, maxBuffer: 1 << 26 }, (e, out, err) => {
-      if (e) reject(new Error(`${program} failed:\n${(out + err).split("\n").filter((l) => !l.startsWith("ptxas info")).join("\n")}`));
+      if (e)
+        reject(
+          new Error(
+            `${program} failed:\n${(out + err)
+              .split("\n")
+              .filter((l) => !l.startsWith("ptxas info"))
+              .join("\n")}`,
+          ),
+        );
       else resolve(out + err);
     });
   });
@@ -63,7 +71,10 @@ const run = (program: string, words: readonly string[], cwd: string): Promise<st
  * for their helpers share names; their own names are C's and stay as they are.
  */
 export function inTwo(sources: readonly string[]): Map<string, string> {
-  const files = new Map([["first", ""], ["second", ""]]);
+  const files = new Map([
+    ["first", ""],
+    ["second", ""],
+  ]);
   for (const [i, s] of sources.toSorted((a, b) => b.length - a.length).entries()) {
     const shorter = files.get("first")!.length <= files.get("second")!.length ? "first" : "second";
     files.set(shorter, `${files.get(shorter)}namespace k${i} {\n${s}}\n`);
@@ -109,7 +120,12 @@ export function disassemble(cuobjdump: string, cubin: Uint8Array): Map<string, s
     // cuobjdump starts nvdisasm, which lies beside it.
     const env = { ...process.env, PATH: `${path.dirname(cuobjdump)}${path.delimiter}${process.env.PATH}` };
     const text = execFileSync(cuobjdump, ["--dump-sass", "k.cubin"], { cwd: dir, env, encoding: "utf8", maxBuffer: 1 << 28 });
-    return new Map(text.split(/^\s*Function : /m).slice(1).map((f) => [f.slice(0, f.indexOf("\n")).trim(), f]));
+    return new Map(
+      text
+        .split(/^\s*Function : /m)
+        .slice(1)
+        .map((f) => [f.slice(0, f.indexOf("\n")).trim(), f]),
+    );
   } finally {
     fs.rmSync(dir, { recursive: true });
   }

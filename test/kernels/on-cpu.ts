@@ -23,7 +23,9 @@ export function runOnCpu(kernel: Kernel, buffers: Record<string, HostBuffer>, di
     return new Uint8Array(b.buffer, b.byteOffset, b.byteLength);
   };
   kernel.params.forEach((_, i) => bytes(i).set(own(i)));
-  const run = new WebAssembly.Instance(new WebAssembly.Module(wasm as BufferSource), { env: { memory } }).exports.run as (...x: number[]) => void;
+  const run = new WebAssembly.Instance(new WebAssembly.Module(wasm as BufferSource), { env: { memory } }).exports.run as (
+    ...x: number[]
+  ) => void;
   run(0, evaluate(cells, dims), end, ...at, ...kernel.dims.map((d) => dims[d]));
   kernel.params.forEach((_, i) => own(i).set(bytes(i)));
 }

@@ -66,19 +66,43 @@ describe.skipIf(lacks("g++ 12"))("products of few rows with their neighbours ins
     const random = randomOf(c.n + c.k);
     const y = c.y ?? "bf16";
     const problem: RingProblem = {
-      n: c.n, k: c.k, xStride: (c.rows === "silu_mul" ? 2 : 1) * c.k + 8, yStride: c.n + 3, x: "bf16", y,
-      ...(c.rows ? { rows: c.rows } : {}), ...(c.rows === "rms_norm" ? { eps: 1e-6 } : {}), ...(c.add ? { residualStride: c.n + 1 } : {}),
+      n: c.n,
+      k: c.k,
+      xStride: (c.rows === "silu_mul" ? 2 : 1) * c.k + 8,
+      yStride: c.n + 3,
+      x: "bf16",
+      y,
+      ...(c.rows ? { rows: c.rows } : {}),
+      ...(c.rows === "rms_norm" ? { eps: 1e-6 } : {}),
+      ...(c.add ? { residualStride: c.n + 1 } : {}),
     };
     for (const tokens of c.rows ? ([1, 2, 4] as const) : ([1, 4, 8, 16] as const)) {
       expect(illegalRing(problem, h200, tokens)).toBeNull();
-      const s = ringSchedule(problem, tokens, { ...h200, multiprocessors: c.blocks, ...(c.kilobytes ? { ringBytes: c.kilobytes * 1024 } : {}) }, c.x);
+      const s = ringSchedule(
+        problem,
+        tokens,
+        { ...h200, multiprocessors: c.blocks, ...(c.kilobytes ? { ringBytes: c.kilobytes * 1024 } : {}) },
+        c.x,
+      );
       const native = nativeOnHost(ringLinear(problem, s, h200));
       close.push(native.close);
       // As few as came before, and as many as fit.
       for (const m of new Set([Math.floor(tokens / 2) + 1, tokens])) {
-        const [x, w, gain, residual] = [m * problem.xStride, c.n * c.k, c.k, m * (c.n + 1)].map((count) => wordsOf(draw(random, count, "bf16")));
+        const [x, w, gain, residual] = [m * problem.xStride, c.n * c.k, c.k, m * (c.n + 1)].map((count) =>
+          wordsOf(draw(random, count, "bf16")),
+        );
         const bytes = (a: Uint16Array): Uint8Array => new Uint8Array(a.buffer);
-        const out = native.run({ x: bytes(x), w: bytes(w), gain: bytes(gain), residual: bytes(residual), y: new Uint8Array(m * problem.yStride * (y === "f32" ? 4 : 2)).fill(0xff) }, { m }, { SMs: c.blocks });
+        const out = native.run(
+          {
+            x: bytes(x),
+            w: bytes(w),
+            gain: bytes(gain),
+            residual: bytes(residual),
+            y: new Uint8Array(m * problem.yStride * (y === "f32" ? 4 : 2)).fill(0xff),
+          },
+          { m },
+          { SMs: c.blocks },
+        );
         const got = y === "f32" ? new Float32Array(out.buffer) : numbersOf(new Uint16Array(out.buffer));
         const [rows, weights, added] = [rowsOf(problem, x, gain, m), numbersOf(w), numbersOf(residual)];
         let worst = 0;
@@ -111,7 +135,10 @@ describe.skipIf(lacks("g++ 12"))("products of few rows with their neighbours ins
     const normed = wordsOf(rowsOf(fused, x, gain, m));
     const y = new Uint8Array(m * n * 4).fill(0xff);
     const bytes = (a: Uint16Array): Uint8Array => new Uint8Array(a.buffer);
-    const [one, other] = [ringLinear(fused, ringSchedule(fused, 4, limits), h200), ringLinear(plain, ringSchedule(plain, 4, limits, "staged"), h200)].map((text) => nativeOnHost(text));
+    const [one, other] = [
+      ringLinear(fused, ringSchedule(fused, 4, limits), h200),
+      ringLinear(plain, ringSchedule(plain, 4, limits, "staged"), h200),
+    ].map((text) => nativeOnHost(text));
     close.push(one.close, other.close);
     const inside = one.run({ x: bytes(x), w: bytes(w), gain: bytes(gain), y }, { m }, { SMs: 2 });
     const before = other.run({ x: bytes(normed), w: bytes(w), y }, { m }, { SMs: 2 });
@@ -122,5 +149,7 @@ describe.skipIf(lacks("g++ 12"))("products of few rows with their neighbours ins
 test("what the ring form cannot run is said", () => {
   const p: RingProblem = { n: 64, k: 1600, xStride: 1600, yStride: 64, x: "bf16", y: "bf16", rows: "rms_norm", eps: 1e-6 };
   expect(illegalRing(p, h200)).toBe("1600 columns are no whole blocks of 128, by which norms add up");
-  expect(illegalRing({ ...p, k: 7168, xStride: 7168 }, h200, 8)).toBe("8 rows of 7168 columns leave too little of shared memory to the ring");
+  expect(illegalRing({ ...p, k: 7168, xStride: 7168 }, h200, 8)).toBe(
+    "8 rows of 7168 columns leave too little of shared memory to the ring",
+  );
 });

@@ -7,11 +7,50 @@ import { runOnHost } from "./cuda-on-host.ts";
 import { buffersOf, kernelOf, type Case } from "./problems.ts";
 import { lacks } from "../conditions.ts";
 
-const base = { experts: 256, topk: 8, groups: 8, kept: 4, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 2.5, bias: true, xStride: 256 } as const;
+const base = {
+  experts: 256,
+  topk: 8,
+  groups: 8,
+  kept: 4,
+  scoring: "sigmoid",
+  method: "noaux_tc",
+  normalise: true,
+  factor: 2.5,
+  bias: true,
+  xStride: 256,
+} as const;
 const problems: readonly RouteProblem[] = [
-  base, { ...base, shared: 1 }, { ...base, experts: 64, topk: 6, groups: 1, kept: 1, xStride: 64, shared: 2 }, { ...base, act: "bf16", xStride: 264 }, { ...base, experts: 64, topk: 6, groups: 1, kept: 1, xStride: 64 },
-  { ...base, experts: 160, topk: 6, groups: 8, kept: 3, scoring: "softmax", method: "group_limited_greedy", normalise: false, factor: 16, bias: false, xStride: 160 },
-  { ...base, experts: 64, topk: 6, groups: 1, kept: 1, scoring: "softmax", method: "greedy", bias: false, normalise: false, factor: 1, xStride: 64 },
+  base,
+  { ...base, shared: 1 },
+  { ...base, experts: 64, topk: 6, groups: 1, kept: 1, xStride: 64, shared: 2 },
+  { ...base, act: "bf16", xStride: 264 },
+  { ...base, experts: 64, topk: 6, groups: 1, kept: 1, xStride: 64 },
+  {
+    ...base,
+    experts: 160,
+    topk: 6,
+    groups: 8,
+    kept: 3,
+    scoring: "softmax",
+    method: "group_limited_greedy",
+    normalise: false,
+    factor: 16,
+    bias: false,
+    xStride: 160,
+  },
+  {
+    ...base,
+    experts: 64,
+    topk: 6,
+    groups: 1,
+    kept: 1,
+    scoring: "softmax",
+    method: "greedy",
+    bias: false,
+    normalise: false,
+    factor: 1,
+    xStride: 64,
+  },
   { ...base, experts: 32, topk: 3, groups: 32, kept: 5, xStride: 32 },
 ];
 
@@ -29,10 +68,14 @@ test.skipIf(lacks("g++")).each([false, true])("route_rows against the tile progr
     interpretKernel(kernel, want, c.dims);
     return { want, got, text: routeRows(problem), dims: c.dims, slots: problem.topk + (problem.shared ?? 0) };
   });
-  runOnHost(runs.map(({ text, got, dims }) => ({ kernel: text, buffers: got, dims })), backwards);
+  runOnHost(
+    runs.map(({ text, got, dims }) => ({ kernel: text, buffers: got, dims })),
+    backwards,
+  );
   for (const { want, got, text, slots } of runs) {
     expect(got.indices, text.name).toEqual(want.indices);
-    for (let i = 0; i < 9 * slots; i++) expect(Math.abs(got.weights[i] - want.weights[i]), text.name).toBeLessThanOrEqual(2e-6 * Math.abs(want.weights[i]));
+    for (let i = 0; i < 9 * slots; i++)
+      expect(Math.abs(got.weights[i] - want.weights[i]), text.name).toBeLessThanOrEqual(2e-6 * Math.abs(want.weights[i]));
   }
 });
 

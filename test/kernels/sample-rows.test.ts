@@ -6,7 +6,11 @@ import { nativeOnHost } from "./native-on-host.ts";
 import { sampleRows } from "./sample-rows.ts";
 import { lacks } from "../conditions.ts";
 
-describe.skipIf(lacks("g++ 12")).each<[number, SampleShape]>([[67, { blocks: 1, threads: 64 }], [1292, { blocks: 1, threads: 128 }], [5003, { blocks: 8, threads: 128 }]])("%i ids, %j", (vocab, shape) => {
+describe.skipIf(lacks("g++ 12")).each<[number, SampleShape]>([
+  [67, { blocks: 1, threads: 64 }],
+  [1292, { blocks: 1, threads: 128 }],
+  [5003, { blocks: 8, threads: 128 }],
+])("%i ids, %j", (vocab, shape) => {
   test("the kernel draws what the sampler draws", () => {
     const kernel = nativeOnHost({ ...sampleText(vocab, shape), language: "cuda", source: sampleSource(vocab, shape) });
     const { buffers, want } = sampleRows(vocab);

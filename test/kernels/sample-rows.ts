@@ -23,9 +23,18 @@ const shapes: Record<string, (r: () => number, i: number) => number> = {
   "infinite after minus infinite": (r, i) => (i === 9 ? -Infinity : i === 55 ? Infinity : r() * 4),
 };
 const options: Sampling[] = [
-  { temperature: 1 }, { temperature: 0.7, topK: 40 }, { temperature: 0.7, topP: 0.9 }, { temperature: 1.3, topK: 50, topP: 0.95, seed: 2 ** 40 + 7 },
-  { temperature: 0.05, topP: 0.5 }, { temperature: 40, topK: 1000, topP: 0.999 }, { temperature: 1e6, topP: 0.3 }, { temperature: 1, topK: 1 },
-  { repeatPenalty: 1.3 }, { temperature: 0.8, topP: 0.9, topK: 20, repeatPenalty: 1.2 }, { temperature: 1, topP: 1e-9 }, { temperature: 1e-3, repeatPenalty: 0.5 },
+  { temperature: 1 },
+  { temperature: 0.7, topK: 40 },
+  { temperature: 0.7, topP: 0.9 },
+  { temperature: 1.3, topK: 50, topP: 0.95, seed: 2 ** 40 + 7 },
+  { temperature: 0.05, topP: 0.5 },
+  { temperature: 40, topK: 1000, topP: 0.999 },
+  { temperature: 1e6, topP: 0.3 },
+  { temperature: 1, topK: 1 },
+  { repeatPenalty: 1.3 },
+  { temperature: 0.8, topP: 0.9, topK: 20, repeatPenalty: 1.2 },
+  { temperature: 1, topP: 1e-9 },
+  { temperature: 1e-3, repeatPenalty: 0.5 },
 ];
 
 export interface Rows {
@@ -39,7 +48,12 @@ export function sampleRows(vocab: number): Rows {
   const rows = Object.keys(shapes).flatMap((shape) => options.map((o) => ({ shape, o })));
   const words = Math.ceil(vocab / 32);
   const logits = new Float32Array(rows.length * vocab);
-  const [choices, ids, starts, lengths] = [new DataView(new ArrayBuffer(rows.length * CHOICE_BYTES)), new Int32Array(rows.length * 2), new Int32Array(rows.length + 1), new Int32Array(rows.length)];
+  const [choices, ids, starts, lengths] = [
+    new DataView(new ArrayBuffer(rows.length * CHOICE_BYTES)),
+    new Int32Array(rows.length * 2),
+    new Int32Array(rows.length + 1),
+    new Int32Array(rows.length),
+  ];
   const seen = new Uint32Array(rows.length * words);
   const want = rows.map(({ shape, o }, b) => {
     const row = logits.subarray(b * vocab, (b + 1) * vocab);
@@ -54,6 +68,18 @@ export function sampleRows(vocab: number): Rows {
     const bad = row.findIndex((v) => !Number.isFinite(v));
     return bad < 0 ? sampler.choose(row, new Set([...held, ids[2 * b + 1]]), lengths[b], b) : -1 - bad;
   });
-  const bytes = (a: ArrayBufferView<ArrayBuffer>): Uint8Array<ArrayBuffer> => new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
-  return { want, buffers: { logits: bytes(logits), choices: bytes(choices), ids: bytes(ids), starts: bytes(starts), lengths: bytes(lengths), seen: bytes(seen), y: new Uint8Array(4 * rows.length) } };
+  const bytes = (a: ArrayBufferView<ArrayBuffer>): Uint8Array<ArrayBuffer> =>
+    new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
+  return {
+    want,
+    buffers: {
+      logits: bytes(logits),
+      choices: bytes(choices),
+      ids: bytes(ids),
+      starts: bytes(starts),
+      lengths: bytes(lengths),
+      seen: bytes(seen),
+      y: new Uint8Array(4 * rows.length),
+    },
+  };
 }

@@ -14,7 +14,11 @@ import { build, disassemble, findCuobjdump } from "./nvcc.ts";
 
 const models = [supported["DeepSeek-R1"], supported["DeepSeek-V2-Lite"], read("examples/printed-model/config.json")];
 /** Options that choose other natives. */
-const variants: readonly Partial<CompileOptions>[] = [{ activations: "bf16" }, { activations: "f32" }, { activations: "bf16", deterministic: true }];
+const variants: readonly Partial<CompileOptions>[] = [
+  { activations: "bf16" },
+  { activations: "f32" },
+  { activations: "bf16", deterministic: true },
+];
 /** Kernels that one nvcc compiles: starting it costs as much as a small kernel. */
 const TOGETHER = 6;
 
@@ -28,13 +32,18 @@ function nativeTexts(): { name: string; text: string }[] {
       const { spec } = specOf(sourceOf(textOf(config), "config.json", ".", []));
       const { manifest, files } = compileSpec(spec, { ...defaults, ...options, target: "cuda" });
       for (const [name, k] of Object.entries(manifest.kernels))
-        if (natives.some((n) => n.family === k.family)) texts.set(name + String(files.get(k.text)), { name: k.entry, text: String(files.get(k.text)) });
+        if (natives.some((n) => n.family === k.family))
+          texts.set(name + String(files.get(k.text)), { name: k.entry, text: String(files.get(k.text)) });
     }
   return [...texts.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 /** The instructions of a disassembly. */
-const instructions = (sass: string): string => sass.split("\n").flatMap((l) => /^\s+\/\*[0-9a-f]{4,}\*\/\s+(.*?);/.exec(l)?.[1] ?? []).join("\n");
+const instructions = (sass: string): string =>
+  sass
+    .split("\n")
+    .flatMap((l) => /^\s+\/\*[0-9a-f]{4,}\*\/\s+(.*?);/.exec(l)?.[1] ?? [])
+    .join("\n");
 
 const cuobjdump = findCuobjdump();
 if (!cuobjdump) throw new Error("no cuobjdump");
@@ -47,7 +56,13 @@ const fresh = wanted.filter(({ text }) => !fs.existsSync(kept(text)));
 for (let i = 0; i < fresh.length; i += 2 * TOGETHER) {
   // Two files at a time, a core each. A namespace each, for helpers share names, and so do entries of two texts.
   const part = fresh.slice(i, i + 2 * TOGETHER).map((k, j) => ({ ...k, entry: `k${j}` }));
-  const files = [0, 1].map((f): [string, string] => [`f${f}`, part.filter((_, j) => j % 2 === f).map(({ name, entry, text }) => `namespace n_${entry} {\n${text.replace(new RegExp(`^${name}\\(`, "m"), `${entry}(`)}}\n`).join("")]);
+  const files = [0, 1].map((f): [string, string] => [
+    `f${f}`,
+    part
+      .filter((_, j) => j % 2 === f)
+      .map(({ name, entry, text }) => `namespace n_${entry} {\n${text.replace(new RegExp(`^${name}\\(`, "m"), `${entry}(`)}}\n`)
+      .join(""),
+  ]);
   const { cubins } = await build(new Map(files.filter(([, text]) => text !== "")));
   const code = new Map([...cubins.values()].flatMap((c) => [...disassemble(cuobjdump, c)]));
   for (const { entry, text } of part) fs.writeFileSync(kept(text), digest(instructions(code.get(entry)!)));

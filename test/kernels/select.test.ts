@@ -20,14 +20,25 @@ const made = (family: string, us: number, maxRows: number): Native<{ n: number }
   native({
     family,
     serves: ["linear"],
-    schedules: { candidates: () => [{ form: family }], illegal: () => null, maxRows: () => maxRows, estimate: () => us, name: (s) => s.form },
+    schedules: {
+      candidates: () => [{ form: family }],
+      illegal: () => null,
+      maxRows: () => maxRows,
+      estimate: () => us,
+      name: (s) => s.form,
+    },
     match: () => ({ problem: { n: 1 }, rows: "T", dims: ["T"], args: () => [] }),
     emit() {
       throw new Error("no text is asked for");
     },
   });
 
-const linear = (n: number, k: number): Site => ({ op: "linear", attrs: { dtype: "same" }, ins: [packed(["T", k]), packed([n, k])], outs: [packed(["T", n])] });
+const linear = (n: number, k: number): Site => ({
+  op: "linear",
+  attrs: { dtype: "same" },
+  ins: [packed(["T", k]), packed([n, k])],
+  outs: [packed(["T", n])],
+});
 const blocks = (n: number, k: number): Site => ({
   op: "block_linear",
   attrs: {},
@@ -37,13 +48,23 @@ const blocks = (n: number, k: number): Site => ({
 
 const families = (site: Site, list: readonly Native[]): [number | null, string][] => {
   const choice = selectNatives(site, list, h200);
-  return choice === null ? [] : "on" in choice ? choice.cases.map((c) => [c.most, c.launches[0].family]) : choice.map((c) => [null, c.family]);
+  return choice === null
+    ? []
+    : "on" in choice
+      ? choice.cases.map((c) => [c.most, c.launches[0].family])
+      : choice.map((c) => [null, c.family]);
 };
 
 test("the fastest runs as many rows as it takes, the next one the rest", () => {
   const [fast, slow] = [made("fast", 1, 8), made("slow", 2, Infinity)];
-  expect(families(linear(8, 8), [fast, slow])).toEqual([[8, "fast"], [null, "slow"]]);
-  expect(families(linear(8, 8), [slow, fast])).toEqual([[8, "fast"], [null, "slow"]]);
+  expect(families(linear(8, 8), [fast, slow])).toEqual([
+    [8, "fast"],
+    [null, "slow"],
+  ]);
+  expect(families(linear(8, 8), [slow, fast])).toEqual([
+    [8, "fast"],
+    [null, "slow"],
+  ]);
 });
 
 test("a limit between two steps of the ladder is a step of its own, and the launches end where none takes more", () => {
@@ -68,14 +89,26 @@ test("what lost says why: the time of either, the rows it takes, or what it does
 });
 
 test("the order of the list of natives says nothing", () => {
-  for (const site of [linear(7168, 16384), linear(256, 7168), linear(129280, 7168), linear(200, 72), blocks(2112, 7168), blocks(7168, 18432), blocks(136, 144)])
+  for (const site of [
+    linear(7168, 16384),
+    linear(256, 7168),
+    linear(129280, 7168),
+    linear(200, 72),
+    blocks(2112, 7168),
+    blocks(7168, 18432),
+    blocks(136, 144),
+  ])
     expect(families(site, natives)).toEqual(families(site, natives.toReversed()));
 });
 
 test("natives that serve an op beside others say what they cost", () => {
   for (const op of new Set(natives.flatMap((n) => n.serves))) {
     const serving = natives.filter((n) => n.serves.includes(op));
-    if (serving.length > 1) expect(serving.filter((n) => !n.schedules.estimate).map((n) => n.family), op).toEqual([]);
+    if (serving.length > 1)
+      expect(
+        serving.filter((n) => !n.schedules.estimate).map((n) => n.family),
+        op,
+      ).toEqual([]);
   }
 });
 

@@ -45,10 +45,16 @@ test("whatever the shape, the choice can run it", () => {
 
 test("whatever the experts, the choice can run them", () => {
   fc.assert(
-    fc.property(fc.integer({ min: 1, max: 400 }), fc.integer({ min: 1, max: 64 }), fc.integer({ min: 1, max: 1200 }), rows, (experts, n, k, r) => {
-      const problem = { experts, n: n * 128, k: k * 16 };
-      expect(grouped.illegal(chosen(scheduleFor(grouped.groupedSchedules, problem, r, h200)), h200, problem)).toBeNull();
-    }),
+    fc.property(
+      fc.integer({ min: 1, max: 400 }),
+      fc.integer({ min: 1, max: 64 }),
+      fc.integer({ min: 1, max: 1200 }),
+      rows,
+      (experts, n, k, r) => {
+        const problem = { experts, n: n * 128, k: k * 16 };
+        expect(grouped.illegal(chosen(scheduleFor(grouped.groupedSchedules, problem, r, h200)), h200, problem)).toBeNull();
+      },
+    ),
   );
 });
 
@@ -62,7 +68,9 @@ test("shapes that no schedule takes are refused with the reason", () => {
 
 test("a kernel is under 320 lines, with what it is on top", () => {
   const texts = [
-    ...candidates.filter((s) => illegal(s, h200, { n: 4096, k: 2048 }) === null).map((s) => blockGemm({ n: 4096, k: 2048 }, s, h200)),
+    ...candidates
+      .filter((s) => illegal(s, h200, { n: 4096, k: 2048 }) === null)
+      .map((s) => blockGemm({ n: 4096, k: 2048 }, s, h200)),
     ...grouped.candidates.map((s) => groupedGemm({ experts: 256, n: 4096, k: 7168 }, s, h200)),
   ];
   for (const t of texts) {

@@ -6,8 +6,18 @@ import { runOnHost } from "./cuda-on-host.ts";
 import { buffersOf, kernelOf, type Case } from "./problems.ts";
 import { lacks } from "../conditions.ts";
 
-const of = (experts: number, r: number, rule: (i: number) => number): Case => ({ family: "sort_experts", problem: { experts, k: 3 }, dims: { r }, ints: { indices: rule } });
-const cases = [of(5, 150, (i) => (7 * i + (i >> 3)) % 5), of(9, 3, (i) => 8 - i), of(4, 2500, (i) => (Math.imul(i + 1, 0x9e3779b1) >>> 8) % 3), of(3, 513, () => 1)];
+const of = (experts: number, r: number, rule: (i: number) => number): Case => ({
+  family: "sort_experts",
+  problem: { experts, k: 3 },
+  dims: { r },
+  ints: { indices: rule },
+});
+const cases = [
+  of(5, 150, (i) => (7 * i + (i >> 3)) % 5),
+  of(9, 3, (i) => 8 - i),
+  of(4, 2500, (i) => (Math.imul(i + 1, 0x9e3779b1) >>> 8) % 3),
+  of(3, 513, () => 1),
+];
 
 test.skipIf(lacks("g++")).each([false, true])("sort_experts: the tile program's order, fibres backwards: %s", (backwards) => {
   const runs = cases.map((c) => {
@@ -16,6 +26,9 @@ test.skipIf(lacks("g++")).each([false, true])("sort_experts: the tile program's 
     interpretKernel(kernel, want, c.dims);
     return { want, got, kernel, text: sortExperts(c.problem as { experts: number; k: number }), dims: c.dims };
   });
-  runOnHost(runs.map(({ text, got, dims }) => ({ kernel: text, buffers: got, dims })), backwards);
+  runOnHost(
+    runs.map(({ text, got, dims }) => ({ kernel: text, buffers: got, dims })),
+    backwards,
+  );
   for (const { want, got, kernel } of runs) for (const p of kernel.params) expect(got[p.name], p.name).toEqual(want[p.name]);
 });

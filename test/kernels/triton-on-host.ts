@@ -69,8 +69,14 @@ export function interpretTriton(python: string, launches: readonly TritonLaunch[
     });
     fs.writeFileSync(path.join(dir, "jobs.json"), JSON.stringify(jobs));
     fs.writeFileSync(path.join(dir, "run.py"), script);
-    execFileSync(python, ["run.py"], { cwd: dir, env: { ...process.env, TRITON_INTERPRET: "1" }, stdio: ["ignore", "ignore", "pipe"] });
-    launches.forEach(({ buffers }, i) => Object.entries(buffers).forEach(([name, b]) => bytes(b).set(fs.readFileSync(path.join(dir, `${i}.${name}`)))));
+    execFileSync(python, ["run.py"], {
+      cwd: dir,
+      env: { ...process.env, TRITON_INTERPRET: "1" },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    launches.forEach(({ buffers }, i) =>
+      Object.entries(buffers).forEach(([name, b]) => bytes(b).set(fs.readFileSync(path.join(dir, `${i}.${name}`)))),
+    );
   } finally {
     fs.rmSync(dir, { recursive: true });
   }

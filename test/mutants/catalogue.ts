@@ -11,7 +11,8 @@ import { runtime } from "./runtime.ts";
 export const mutants: readonly Mutant[] = [...frontend, ...kernels, ...native, ...runtime];
 
 /** Which killers need a host compiler. */
-export const needsCompiler = (m: Mutant): boolean => m.killers.every(([file]) => /test\/kernels\/(native|stream|norm|experts|printers|ring|gemm|sort|route|mla)/.test(file));
+export const needsCompiler = (m: Mutant): boolean =>
+  m.killers.every(([file]) => /test\/kernels\/(native|stream|norm|experts|printers|ring|gemm|sort|route|mla)/.test(file));
 
 /** A part of them that another seed chooses otherwise. */
 export function chosen(seed: string, fraction: number): Mutant[] {

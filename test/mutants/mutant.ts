@@ -23,19 +23,37 @@ export interface Mutant {
 }
 
 /** A bug of one edit. */
-export const bug = (name: string, file: string, find: string, replace: string, killers: Killer | readonly Killer[], why: string, more: Pick<Mutant, "missed" | "hangs"> = {}): Mutant =>
-  bugs(name, [[file, find, replace]], killers, why, more);
+export const bug = (
+  name: string,
+  file: string,
+  find: string,
+  replace: string,
+  killers: Killer | readonly Killer[],
+  why: string,
+  more: Pick<Mutant, "missed" | "hangs"> = {},
+): Mutant => bugs(name, [[file, find, replace]], killers, why, more);
 
 /** A bug of several. */
-export const bugs = (name: string, edits: readonly (readonly [string, string, string])[], killers: Killer | readonly Killer[], why: string, more: Pick<Mutant, "missed" | "hangs"> = {}): Mutant => ({
-  name, why, ...more,
+export const bugs = (
+  name: string,
+  edits: readonly (readonly [string, string, string])[],
+  killers: Killer | readonly Killer[],
+  why: string,
+  more: Pick<Mutant, "missed" | "hangs"> = {},
+): Mutant => ({
+  name,
+  why,
+  ...more,
   edits: edits.map(([file, find, replace]) => ({ file, find, replace })),
   killers: typeof killers[0] === "string" ? [killers as Killer] : (killers as readonly Killer[]),
 });
 
 /** Where an edit goes: from, to. Throws where its text is not there, or not once. */
 export function placeOf({ file, find }: Edit, text: string): [from: number, to: number] {
-  const words = find.trim().split(/\s+/).map((w) => w.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  const words = find
+    .trim()
+    .split(/\s+/)
+    .map((w) => w.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&"));
   const found = [...text.matchAll(new RegExp(words.join("\\s+"), "g"))];
   if (found.length !== 1) throw new Error(`${file} holds ${JSON.stringify(find)} ${found.length} times`);
   return [found[0].index, found[0].index + found[0][0].length];

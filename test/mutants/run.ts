@@ -49,14 +49,31 @@ async function tried(tree: string, [file, only]: Killer): Promise<{ outcome: Out
   const out = path.join(tree, "mutant-report.json");
   rmSync(out, { force: true });
   // What these tests start in threads and processes comes from dist.
-  if (/^test\/(run|runtime|commands|plugins)\//.test(file)) await run(tree, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.json", "--noCheck"]);
-  const code = await run(tree, ["node_modules/vitest/vitest.mjs", "run", file, ...(only ? ["-t", only] : []), "--bail", "1", "--reporter=json", `--outputFile=${out}`]);
+  if (/^test\/(run|runtime|commands|plugins)\//.test(file))
+    await run(tree, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.json", "--noCheck"]);
+  const code = await run(tree, [
+    "node_modules/vitest/vitest.mjs",
+    "run",
+    file,
+    ...(only ? ["-t", only] : []),
+    "--bail",
+    "1",
+    "--reporter=json",
+    `--outputFile=${out}`,
+  ]);
   if (code === null) return { outcome: "hangs", by: file };
   if (!existsSync(out)) return { outcome: "does not load", by: file };
   const report = JSON.parse(readFileSync(out, "utf8")) as Report;
   const failed = report.testResults.flatMap((r) => r.assertionResults).find((a) => a.status === "failed");
   if (failed) return { outcome: "killed", by: `${file} > ${failed.fullName.trim()}` };
-  if (report.testResults.some((r) => r.status === "failed")) return { outcome: "does not load", by: report.testResults.map((r) => r.message).join(" ").split("\n")[0] };
+  if (report.testResults.some((r) => r.status === "failed"))
+    return {
+      outcome: "does not load",
+      by: report.testResults
+        .map((r) => r.message)
+        .join(" ")
+        .split("\n")[0],
+    };
   return report.numPassedTests ? { outcome: "survived", by: "" } : { outcome: "no such test", by: `${file} ${only ?? ""}` };
 }
 
@@ -89,20 +106,35 @@ class Tree {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { only: { type: "string" }, seed: { type: "string", default: "0" }, fraction: { type: "string", default: "1" }, json: { type: "string" }, "no-baseline": { type: "boolean", default: false } } });
-  const picked = chosen(values.seed, Number(values.fraction)).filter((m) => m.name.includes(values.only ?? "")).toSorted((a, b) => mutants.indexOf(a) - mutants.indexOf(b));
+  const { values } = parseArgs({
+    options: {
+      only: { type: "string" },
+      seed: { type: "string", default: "0" },
+      fraction: { type: "string", default: "1" },
+      json: { type: "string" },
+      "no-baseline": { type: "boolean", default: false },
+    },
+  });
+  const picked = chosen(values.seed, Number(values.fraction))
+    .filter((m) => m.name.includes(values.only ?? ""))
+    .toSorted((a, b) => mutants.indexOf(a) - mutants.indexOf(b));
   const results: Result[] = [];
   const trees = [new Tree(), new Tree()];
   const note = (r: Result): void => {
     results.push(r);
-    process.stdout.write(`${r.outcome.padEnd(10)} ${r.seconds.toFixed(0).padStart(4)} s  ${r.name}${r.by ? `\n                    ${r.by}` : ""}\n`);
+    process.stdout.write(
+      `${r.outcome.padEnd(10)} ${r.seconds.toFixed(0).padStart(4)} s  ${r.name}${r.by ? `\n                    ${r.by}` : ""}\n`,
+    );
   };
   const each = <T>(work: T[], one: (tree: Tree, w: T) => Promise<void>): Promise<unknown> =>
-    Promise.all(trees.map(async (tree) => {
-      for (let w = work.shift(); w !== undefined; w = work.shift()) await one(tree, w);
-    }));
+    Promise.all(
+      trees.map(async (tree) => {
+        for (let w = work.shift(); w !== undefined; w = work.shift()) await one(tree, w);
+      }),
+    );
   const able = picked.filter((m) => hasGpp || !needsCompiler(m));
-  for (const m of picked) if (!able.includes(m)) note({ name: m.name, outcome: "skipped", by: "no g++ 12 or later for x64", seconds: 0 });
+  for (const m of picked)
+    if (!able.includes(m)) note({ name: m.name, outcome: "skipped", by: "no g++ 12 or later for x64", seconds: 0 });
   try {
     const bad = new Map<string, string>();
     if (!values["no-baseline"])
@@ -121,8 +153,11 @@ async function main(): Promise<void> {
   }
   const wrong = results.filter((r) => r.outcome !== "killed" && r.outcome !== "skipped");
   const count = (o: Outcome): number => results.filter((r) => r.outcome === o).length;
-  process.stdout.write(`${results.length} of ${mutants.length} bugs: ${count("killed")} killed, ${count("skipped")} skipped, ${wrong.length} not${wrong.map((r) => `\n  ${r.name}: ${r.outcome}`).join("")}\n`);
-  if (values.json) writeFileSync(values.json, `${JSON.stringify({ seed: values.seed, fraction: Number(values.fraction), results }, null, 1)}\n`);
+  process.stdout.write(
+    `${results.length} of ${mutants.length} bugs: ${count("killed")} killed, ${count("skipped")} skipped, ${wrong.length} not${wrong.map((r) => `\n  ${r.name}: ${r.outcome}`).join("")}\n`,
+  );
+  if (values.json)
+    writeFileSync(values.json, `${JSON.stringify({ seed: values.seed, fraction: Number(values.fraction), results }, null, 1)}\n`);
   process.exitCode = wrong.length ? 1 : 0;
 }
 

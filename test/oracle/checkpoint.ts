@@ -13,30 +13,58 @@ export function e4m3(code: number): number {
 }
 
 /** Names and shapes of all tensors. */
-function tensorsOf(c: Config, v3: boolean, vocab: number, intermediate: number, expertWidth: number): [name: string, shape: number[]][] {
+function tensorsOf(
+  c: Config,
+  v3: boolean,
+  vocab: number,
+  intermediate: number,
+  expertWidth: number,
+): [name: string, shape: number[]][] {
   const [H, h, r, d] = [c.hidden_size, c.num_attention_heads, c.kv_lora_rank, c.qk_rope_head_dim];
   const q = h * (c.qk_nope_head_dim + d);
-  const mlp = (prefix: string, width: number): [string, number[]][] => [[`${prefix}gate_proj.weight`, [width, H]], [`${prefix}up_proj.weight`, [width, H]], [`${prefix}down_proj.weight`, [H, width]]];
+  const mlp = (prefix: string, width: number): [string, number[]][] => [
+    [`${prefix}gate_proj.weight`, [width, H]],
+    [`${prefix}up_proj.weight`, [width, H]],
+    [`${prefix}down_proj.weight`, [H, width]],
+  ];
   const biased = (name: string, n: number): [string, number[]][] => (c.attention_bias ? [[`${name}.bias`, [n]]] : []);
   const layer = (l: number): [string, number[]][] => {
     const [at, attn, ff] = [`model.layers.${l}.`, `model.layers.${l}.self_attn.`, `model.layers.${l}.mlp.`];
     const rq = c.q_lora_rank;
     const experts = c.n_routed_experts ?? 0;
     return [
-      [`${at}input_layernorm.weight`, [H]], [`${at}post_attention_layernorm.weight`, [H]],
+      [`${at}input_layernorm.weight`, [H]],
+      [`${at}post_attention_layernorm.weight`, [H]],
       ...((rq === null
         ? [[`${attn}q_proj.weight`, [q, H]]]
-        : [[`${attn}q_a_proj.weight`, [rq, H]], ...biased(`${attn}q_a_proj`, rq), [`${attn}q_a_layernorm.weight`, [rq]], [`${attn}q_b_proj.weight`, [q, rq]]]) as [string, number[]][]),
-      [`${attn}kv_a_proj_with_mqa.weight`, [r + d, H]], ...biased(`${attn}kv_a_proj_with_mqa`, r + d), [`${attn}kv_a_layernorm.weight`, [r]],
-      [`${attn}kv_b_proj.weight`, [h * (c.qk_nope_head_dim + c.v_head_dim), r]], [`${attn}o_proj.weight`, [H, h * c.v_head_dim]], ...biased(`${attn}o_proj`, H),
+        : [
+            [`${attn}q_a_proj.weight`, [rq, H]],
+            ...biased(`${attn}q_a_proj`, rq),
+            [`${attn}q_a_layernorm.weight`, [rq]],
+            [`${attn}q_b_proj.weight`, [q, rq]],
+          ]) as [string, number[]][]),
+      [`${attn}kv_a_proj_with_mqa.weight`, [r + d, H]],
+      ...biased(`${attn}kv_a_proj_with_mqa`, r + d),
+      [`${attn}kv_a_layernorm.weight`, [r]],
+      [`${attn}kv_b_proj.weight`, [h * (c.qk_nope_head_dim + c.v_head_dim), r]],
+      [`${attn}o_proj.weight`, [H, h * c.v_head_dim]],
+      ...biased(`${attn}o_proj`, H),
       ...(isMixture(c, l)
-        ? ([[`${ff}gate.weight`, [experts, H]], ...(v3 ? [[`${ff}gate.e_score_correction_bias`, [experts]]] : []),
+        ? ([
+            [`${ff}gate.weight`, [experts, H]],
+            ...(v3 ? [[`${ff}gate.e_score_correction_bias`, [experts]]] : []),
             ...Array.from({ length: experts }, (_, e) => mlp(`${ff}experts.${e}.`, expertWidth)).flat(),
-            ...(c.n_shared_experts ? mlp(`${ff}shared_experts.`, expertWidth * c.n_shared_experts) : [])] as [string, number[]][])
+            ...(c.n_shared_experts ? mlp(`${ff}shared_experts.`, expertWidth * c.n_shared_experts) : []),
+          ] as [string, number[]][])
         : mlp(ff, intermediate)),
     ];
   };
-  return [["model.embed_tokens.weight", [vocab, H]], ...Array.from({ length: c.num_hidden_layers }, (_, l) => layer(l)).flat(), ["model.norm.weight", [H]], ...((c.tie_word_embeddings ? [] : [["lm_head.weight", [vocab, H]]]) as [string, number[]][])];
+  return [
+    ["model.embed_tokens.weight", [vocab, H]],
+    ...Array.from({ length: c.num_hidden_layers }, (_, l) => layer(l)).flat(),
+    ["model.norm.weight", [H]],
+    ...((c.tie_word_embeddings ? [] : [["lm_head.weight", [vocab, H]]]) as [string, number[]][]),
+  ];
 }
 
 export interface Made extends Config {
@@ -59,8 +87,17 @@ export async function writeModel(folder: string, c: Made, seed: number, lift = 0
       const codes = Uint8Array.from({ length: n * k }, () => Math.floor(random() * 2) * 128 + Math.floor(random() * 127));
       const columns = Math.ceil(k / 128);
       const scales = Float32Array.from({ length: Math.ceil(n / 128) * columns }, () => (0.5 + random()) / (60 * Math.sqrt(k)));
-      stored.push({ name, shape, dtype: "F8_E4M3", data: codes }, { name: `${name}_scale_inv`, shape: [scales.length / columns, columns], dtype: "F32", data: scales });
-      numbers.set(name, Float64Array.from(codes, (code, i) => e4m3(code) * scales[Math.floor(Math.floor(i / k) / 128) * columns + Math.floor((i % k) / 128)]));
+      stored.push(
+        { name, shape, dtype: "F8_E4M3", data: codes },
+        { name: `${name}_scale_inv`, shape: [scales.length / columns, columns], dtype: "F32", data: scales },
+      );
+      numbers.set(
+        name,
+        Float64Array.from(
+          codes,
+          (code, i) => e4m3(code) * scales[Math.floor(Math.floor(i / k) / 128) * columns + Math.floor((i % k) / 128)],
+        ),
+      );
       continue;
     }
     const norm = /norm\.weight$/.test(name);

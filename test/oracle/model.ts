@@ -73,7 +73,11 @@ export function routed(c: Config, logits: Float64Array, bias?: Float64Array): { 
   const total = powers.reduce((a, b) => a + b, 0);
   const scores = v3 ? logits.map((l) => 1 / (1 + Math.exp(-l))) : powers.map((p) => p / total);
   const choice = scores.map((s, e) => s + (bias?.[e] ?? 0));
-  const best = (values: readonly number[], n: number): number[] => values.map((_, i) => i).sort((a, b) => values[b] - values[a] || a - b).slice(0, n);
+  const best = (values: readonly number[], n: number): number[] =>
+    values
+      .map((_, i) => i)
+      .sort((a, b) => values[b] - values[a] || a - b)
+      .slice(0, n);
   const groups = c.topk_method === "greedy" ? 1 : (c.n_group ?? 1);
   const size = logits.length / groups;
   const ranks = Array.from({ length: groups }, (_, g) => {
@@ -82,7 +86,12 @@ export function routed(c: Config, logits: Float64Array, bias?: Float64Array): { 
   });
   const kept = groups > 1 ? best(ranks, c.topk_group ?? groups) : [0];
   const allowed = [...choice].map((_, e) => e).filter((e) => kept.includes(Math.floor(e / size)));
-  const experts = best(allowed.map((e) => choice[e]), c.num_experts_per_tok!).map((i) => allowed[i]).sort((a, b) => a - b);
+  const experts = best(
+    allowed.map((e) => choice[e]),
+    c.num_experts_per_tok!,
+  )
+    .map((i) => allowed[i])
+    .sort((a, b) => a - b);
   let weights = experts.map((e) => scores[e]);
   if (v3 && c.norm_topk_prob !== false) {
     const sum = weights.reduce((a, b) => a + b, 1e-20);
@@ -92,7 +101,8 @@ export function routed(c: Config, logits: Float64Array, bias?: Float64Array): { 
 }
 
 /** Whether a layer is a mixture. */
-export const isMixture = (c: Config, layer: number): boolean => !!c.n_routed_experts && layer >= (c.first_k_dense_replace ?? 0) && layer % (c.moe_layer_freq ?? 1) === 0;
+export const isMixture = (c: Config, layer: number): boolean =>
+  !!c.n_routed_experts && layer >= (c.first_k_dense_replace ?? 0) && layer % (c.moe_layer_freq ?? 1) === 0;
 
 type Rows = Float64Array[];
 
@@ -118,7 +128,13 @@ const normed = (x: Rows, gain: Float64Array, eps: number): Rows =>
 const added = (x: Rows, y: Rows): Rows => x.map((row, t) => row.map((v, i) => v + y[t][i]));
 
 /** Pairs (2j, 2j + 1), or (j, j + d/2), turned by position times frequency. */
-function rotated(v: Float64Array, position: number, frequencies: readonly number[], magnitude: number, interleaved: boolean): Float64Array {
+function rotated(
+  v: Float64Array,
+  position: number,
+  frequencies: readonly number[],
+  magnitude: number,
+  interleaved: boolean,
+): Float64Array {
   const out = v.slice();
   for (const [j, f] of frequencies.entries()) {
     const [a, b] = interleaved ? [2 * j, 2 * j + 1] : [j, j + frequencies.length];
@@ -134,11 +150,26 @@ function attention(c: Config, w: Weights, prefix: string, x: Rows): Rows {
   const { frequencies, magnitude, scale } = positionsOf(c);
   const project = (from: Rows, name: string, biased = false): Rows => {
     const y = times(from, w(`${prefix}${name}.weight`));
-    return biased && c.attention_bias ? added(y, y.map(() => w(`${prefix}${name}.bias`))) : y;
+    return biased && c.attention_bias
+      ? added(
+          y,
+          y.map(() => w(`${prefix}${name}.bias`)),
+        )
+      : y;
   };
-  const q = c.q_lora_rank === null ? project(x, "q_proj") : project(normed(project(x, "q_a_proj", true), w(`${prefix}q_a_layernorm.weight`), 1e-6), "q_b_proj");
+  const q =
+    c.q_lora_rank === null
+      ? project(x, "q_proj")
+      : project(normed(project(x, "q_a_proj", true), w(`${prefix}q_a_layernorm.weight`), 1e-6), "q_b_proj");
   const latent = project(x, "kv_a_proj_with_mqa", true);
-  const kv = project(normed(latent.map((row) => row.slice(0, r)), w(`${prefix}kv_a_layernorm.weight`), 1e-6), "kv_b_proj");
+  const kv = project(
+    normed(
+      latent.map((row) => row.slice(0, r)),
+      w(`${prefix}kv_a_layernorm.weight`),
+      1e-6,
+    ),
+    "kv_b_proj",
+  );
   const turn = (row: Float64Array, t: number): Float64Array => rotated(row, t, frequencies, magnitude, c.rope_interleave ?? true);
   const shared = latent.map((row, t) => turn(row.slice(r), t));
   const out = x.map(() => new Float64Array(h * v));
@@ -156,14 +187,18 @@ function attention(c: Config, w: Weights, prefix: string, x: Rows): Rows {
       const top = scores.reduce((a, b) => Math.max(a, b), -Infinity);
       let total = 0;
       for (let s = 0; s <= t; s++) total += scores[s] = Math.exp(scores[s] - top);
-      for (let s = 0; s <= t; s++) for (let i = 0; i < v; i++) out[t][head * v + i] += (scores[s] / total) * kv[s][head * (n + v) + n + i];
+      for (let s = 0; s <= t; s++)
+        for (let i = 0; i < v; i++) out[t][head * v + i] += (scores[s] / total) * kv[s][head * (n + v) + n + i];
     }
   return project(out, "o_proj", true);
 }
 
 function gated(w: Weights, prefix: string, x: Rows): Rows {
   const [gate, up] = ["gate_proj", "up_proj"].map((name) => times(x, w(`${prefix}${name}.weight`)));
-  return times(gate.map((row, t) => row.map((g, i) => (g / (1 + Math.exp(-g))) * up[t][i])), w(`${prefix}down_proj.weight`));
+  return times(
+    gate.map((row, t) => row.map((g, i) => (g / (1 + Math.exp(-g))) * up[t][i])),
+    w(`${prefix}down_proj.weight`),
+  );
 }
 
 function mixture(c: Config, w: Weights, prefix: string, x: Rows, v3: boolean): Rows {

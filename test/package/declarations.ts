@@ -8,7 +8,8 @@ import { pathToFileURL } from "node:url";
 const dist = path.resolve(import.meta.dirname, "../..");
 const folders = ["ir", "passes", "codegen", "runtime", "compiler"];
 
-const VIEWS = "Buffer|Uint8Array|Int8Array|Uint16Array|Int16Array|Uint32Array|Int32Array|Float32Array|Float64Array|BigInt64Array|BigUint64Array|DataView";
+const VIEWS =
+  "Buffer|Uint8Array|Int8Array|Uint16Array|Int16Array|Uint32Array|Int32Array|Float32Array|Float64Array|BigInt64Array|BigUint64Array|DataView";
 
 /** One declaration file as any compiler from 5.4 on reads it. */
 export function portable(text: string): string {
@@ -23,7 +24,10 @@ export function portable(text: string): string {
 export function selfContained(map: string, file: string): string {
   const parsed = JSON.parse(map) as { sources: string[]; sourcesContent?: string[] };
   if (parsed.sourcesContent?.length) return map;
-  return JSON.stringify({ ...parsed, sourcesContent: parsed.sources.map((s) => readFileSync(path.resolve(path.dirname(file), s), "utf8")) });
+  return JSON.stringify({
+    ...parsed,
+    sourcesContent: parsed.sources.map((s) => readFileSync(path.resolve(path.dirname(file), s), "utf8")),
+  });
 }
 
 /** Summaries before builders that have no words of their own; `summary` gives that of an exported name. */
@@ -55,7 +59,10 @@ async function main(): Promise<void> {
       const before = readFileSync(file, "utf8");
       let text = name.endsWith(".map") ? selfContained(before, file) : portable(before);
       if (folder === "ir" && name.endsWith(".d.ts") && /^ops[/\\](?!index)/.test(name)) {
-        const made = (await import(pathToFileURL(file.replace(/\.d\.ts$/, ".js")).href)) as Record<string, { op?: { summary?: string } } | undefined>;
+        const made = (await import(pathToFileURL(file.replace(/\.d\.ts$/, ".js")).href)) as Record<
+          string,
+          { op?: { summary?: string } } | undefined
+        >;
         text = documented(text, (n) => made[n]?.op?.summary);
       }
       if (text !== before) writeFileSync(file, text);

@@ -11,13 +11,24 @@ const dist = path.join(root, "dist");
 const app = mkdtempSync(path.join(tmpdir(), "dsc-types-"));
 afterAll(() => rmSync(app, { recursive: true }));
 
-const files = ["ir", "passes", "codegen", "runtime", "compiler"].flatMap((f) => (readdirSync(path.join(dist, f), { recursive: true }) as string[]).map((n) => path.join(dist, f, n)));
+const files = ["ir", "passes", "codegen", "runtime", "compiler"].flatMap((f) =>
+  (readdirSync(path.join(dist, f), { recursive: true }) as string[]).map((n) => path.join(dist, f, n)),
+);
 
 test("es2022 without a browser library, declarations checked, and the class of errors is a class", () => {
   mkdirSync(path.join(app, "node_modules/@types"), { recursive: true });
   symlinkSync(root, path.join(app, "node_modules/dsc"));
   symlinkSync(path.join(root, "node_modules/@types/node"), path.join(app, "node_modules/@types/node"));
-  const compilerOptions = { target: "es2022", lib: ["es2022"], module: "nodenext", moduleResolution: "nodenext", strict: true, skipLibCheck: false, noEmit: true, types: ["node"] };
+  const compilerOptions = {
+    target: "es2022",
+    lib: ["es2022"],
+    module: "nodenext",
+    moduleResolution: "nodenext",
+    strict: true,
+    skipLibCheck: false,
+    noEmit: true,
+    types: ["node"],
+  };
   writeFileSync(path.join(app, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["app.mts"] }));
   writeFileSync(
     path.join(app, "app.mts"),
@@ -46,14 +57,25 @@ test("declarations say nothing that compilers before 5.7 do not know", () => {
 });
 
 test("builders of ops have their op's summary, and words of their own stay", () => {
-  expect(readFileSync(path.join(dist, "ir/ops/dense.d.ts"), "utf8")).toMatch(/\/\*\* y = x wᵀ\..* \*\/\nexport declare const linear:/);
+  expect(readFileSync(path.join(dist, "ir/ops/dense.d.ts"), "utf8")).toMatch(
+    /\/\*\* y = x wᵀ\..* \*\/\nexport declare const linear:/,
+  );
   for (const file of files.filter((f) => /ir\/ops\/(?!index|module)\w+\.d\.ts$/.test(f)))
-    for (const [, before, name] of readFileSync(file, "utf8").matchAll(/(.*)\nexport declare const (\w+): import\("[^"]*op\.js"\)\.Builder/g)) expect(before, name).toMatch(/\*\/$/);
-  expect(documented("/** Mine. */\nexport declare const a: X;", () => "Theirs.")).toBe("/** Mine. */\nexport declare const a: X;");
+    for (const [, before, name] of readFileSync(file, "utf8").matchAll(
+      /(.*)\nexport declare const (\w+): import\("[^"]*op\.js"\)\.Builder/g,
+    ))
+      expect(before, name).toMatch(/\*\/$/);
+  expect(documented("/** Mine. */\nexport declare const a: X;", () => "Theirs.")).toBe(
+    "/** Mine. */\nexport declare const a: X;",
+  );
 });
 
 test("maps of sources hold what they map to, and no test is packed", () => {
-  for (const file of files.filter((f) => f.endsWith(".js.map"))) expect((JSON.parse(readFileSync(file, "utf8")) as { sourcesContent?: string[] }).sourcesContent?.length, file).toBeGreaterThan(0);
+  for (const file of files.filter((f) => f.endsWith(".js.map")))
+    expect(
+      (JSON.parse(readFileSync(file, "utf8")) as { sourcesContent?: string[] }).sourcesContent?.length,
+      file,
+    ).toBeGreaterThan(0);
   const { files: packed } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")) as { files: string[] };
   expect(packed.filter((f) => f === "dist" || f.includes("test"))).toEqual([]);
 });

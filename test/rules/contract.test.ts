@@ -8,7 +8,11 @@ import { DiagnosticError, scale, type Func, type Module } from "../../ir/index.t
 import { choosePasses, insertBefore, pass, rebuild, runPipeline, standard, type Cx, type Pass } from "../../passes/index.ts";
 
 const moduleOf = (name: string, set: string[] = [], activations: "f32" | "bf16" = "f32"): Module =>
-  modelModule(loadSpec(path.resolve(import.meta.dirname, "../fixtures", name), set).spec, { activations, actQuant: "dynamic", taps: false });
+  modelModule(loadSpec(path.resolve(import.meta.dirname, "../fixtures", name), set).spec, {
+    activations,
+    actQuant: "dynamic",
+    taps: false,
+  });
 const fp8 = moduleOf("a07-v3-fp8", ["q_lora_rank=128"]);
 const plain = moduleOf("a01-v3-yarn");
 const dense = moduleOf("../../examples/printed-model", [], "bf16");
@@ -21,7 +25,11 @@ const hide = (op: string): Pass =>
     name: "hide",
     summary: `hides ${op}`,
     run: (f: Func, cx: Cx) =>
-      rebuild(f, cx.module.graph, (values, n) => (n.op.name === op ? values.map((v) => (v.type.kind === "tensor" && ["f32", "bf16"].includes(v.type.dtype) ? scale({ x: v, by: 1 }) : v)) : undefined)),
+      rebuild(f, cx.module.graph, (values, n) =>
+        n.op.name === op
+          ? values.map((v) => (v.type.kind === "tensor" && ["f32", "bf16"].includes(v.type.dtype) ? scale({ x: v, by: 1 }) : v))
+          : undefined,
+      ),
   });
 
 const broken = (m: Module, passes: readonly Pass[]): { code: string; title: string; notes: string[] } => {
@@ -86,7 +94,11 @@ test("every pass has a contract", () => expect(standard.filter((p) => !p.expect)
 
 describe("passes left out break no contract of another", () => {
   const names = standard.map((p) => p.name);
-  test.each([["fp8", fp8], ["plain", plain], ["biased, bf16", biased]] as const)("%s", (_, m) => {
+  test.each([
+    ["fp8", fp8],
+    ["plain", plain],
+    ["biased, bf16", biased],
+  ] as const)("%s", (_, m) => {
     runPipeline(m, standard);
     for (const leave of names) runPipeline(m, choosePasses(names.filter((n) => n !== leave).join(","), standard));
     for (const only of names) runPipeline(m, choosePasses(only, standard));

@@ -23,8 +23,16 @@ test("a chain of 5,000 inside a region", () => {
 });
 
 test.each([
-  ["5,000 regions inside each other", `func @f(%x: [T, 4] f32) {\n${Array.from({ length: 5000 }, (_, i) => `%r${i} = map_sequences %x { (%p${i}: [t, 4] f32) ->\n`).join("")}yield %x\n${"}\n".repeat(5000)}  return y = %r0\n}\n`, /DSC2001.*nested/s],
-  ["a tensor of 6,000 axes", `func @f(%x: [${Array(6000).fill(1).join(", ")}] f32) {\n  %y = silu %x\n  return y = %y\n}\n`, /DSC2001.*16 axes/s],
+  [
+    "5,000 regions inside each other",
+    `func @f(%x: [T, 4] f32) {\n${Array.from({ length: 5000 }, (_, i) => `%r${i} = map_sequences %x { (%p${i}: [t, 4] f32) ->\n`).join("")}yield %x\n${"}\n".repeat(5000)}  return y = %r0\n}\n`,
+    /DSC2001.*nested/s,
+  ],
+  [
+    "a tensor of 6,000 axes",
+    `func @f(%x: [${Array(6000).fill(1).join(", ")}] f32) {\n  %y = silu %x\n  return y = %y\n}\n`,
+    /DSC2001.*16 axes/s,
+  ],
   ["100,000 brackets", `func @f(%x: ${"[".repeat(100_000)}] f32) {\n  return y = %x\n}\n`, /DSC2001/],
 ])("%s are refused", (_, text, message) => {
   expect(() => parseModule(text)).toThrow(message);

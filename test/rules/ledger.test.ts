@@ -13,12 +13,22 @@ const functions = [...outcome.snapshots[0].module.funcs.keys()];
 test("every rule of every pass has an entry in every function, fired or with a reason", () => {
   for (const p of standard)
     for (const rule of [...(p.rules ?? []), ...(p.equations ?? [])].map((r) => r.name))
-      for (const f of functions) expect(entries.some((e) => e.pass === p.name && e.rule === rule && e.site === f), `${p.name}: ${rule} in ${f}`).toBe(true);
-  for (const e of entries) expect(e.outcome === "fired" ? e.count > 0 : (e.reason ?? "").length > 10, JSON.stringify(e)).toBe(true);
+      for (const f of functions)
+        expect(
+          entries.some((e) => e.pass === p.name && e.rule === rule && e.site === f),
+          `${p.name}: ${rule} in ${f}`,
+        ).toBe(true);
+  for (const e of entries)
+    expect(e.outcome === "fired" ? e.count > 0 : (e.reason ?? "").length > 10, JSON.stringify(e)).toBe(true);
 });
 
 test("steps that are no equation have theirs", () => {
-  for (const p of standard) for (const step of Object.keys(p.steps ?? {})) expect(entries.some((e) => e.pass === p.name && e.rule === step), `${p.name}: ${step}`).toBe(true);
+  for (const p of standard)
+    for (const step of Object.keys(p.steps ?? {}))
+      expect(
+        entries.some((e) => e.pass === p.name && e.rule === step),
+        `${p.name}: ${step}`,
+      ).toBe(true);
 });
 
 test("launches of the firings are those of the function before and after the pass", () => {
@@ -31,13 +41,15 @@ test("launches of the firings are those of the function before and after the pas
       // Firings found together carry the same, whole difference.
       const whole = fired.find((e) => e.together);
       const rules = fired.filter((e) => !e.together);
-      const sum = (rules.reduce((n, e) => n + e.delta!.launches, 0) + (whole?.delta!.launches ?? 0));
+      const sum = rules.reduce((n, e) => n + e.delta!.launches, 0) + (whole?.delta!.launches ?? 0);
       expect(sum, `${pass} in ${f}`).toBe(after.launches - before.launches);
     }
   }
 });
 
 test("a site is named as it is printed", () => {
-  const entry = entries.find((e) => e.rule === "add, normalise, keep the row and its codes" && e.site === "decode/moe_layer" && e.outcome === "fired");
+  const entry = entries.find(
+    (e) => e.rule === "add, normalise, keep the row and its codes" && e.site === "decode/moe_layer" && e.outcome === "fired",
+  );
   expect(entry).toMatchObject({ at: "z", count: 1, delta: { launches: -2 } });
 });

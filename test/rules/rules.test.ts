@@ -13,18 +13,34 @@ describe("a rule that is no equation has a counterexample", () => {
   const vars = { x: "[..b, d] a", y: "[..b, d] a", gain: "[d] w" } as const;
   test("other numbers", () => {
     const wrong = rule("add is mul", { vars, from: ({ x, y }) => add({ a: x, b: y }), to: ({ x, y }) => mul({ a: x, b: y }) });
-    expect(counterexample(wrong)).toMatchObject({ seed: 1, holes: ["x [3, 4] f32", "y [3, 4] f32", "gain [4] f32"], problem: expect.stringMatching(/^element 0 is .* on the left and .* on the right$/) });
+    expect(counterexample(wrong)).toMatchObject({
+      seed: 1,
+      holes: ["x [3, 4] f32", "y [3, 4] f32", "gain [4] f32"],
+      problem: expect.stringMatching(/^element 0 is .* on the left and .* on the right$/),
+    });
   });
   test("a small difference is one, too", () => {
-    const wrong = rule("eps is nothing", { vars, from: ({ x, gain }) => rmsNorm({ x, gain, eps: 1e-6 }), to: ({ x, gain }) => rmsNorm({ x, gain, eps: 1e-5 }) });
+    const wrong = rule("eps is nothing", {
+      vars,
+      from: ({ x, gain }) => rmsNorm({ x, gain, eps: 1e-6 }),
+      to: ({ x, gain }) => rmsNorm({ x, gain, eps: 1e-5 }),
+    });
     expect(counterexample(wrong)?.problem).toMatch(/element/);
   });
   test("another type", () => {
-    const wrong = rule("a row is a gain", { vars, from: ({ x }) => scale({ x, by: 1 }), to: ({ gain }) => scale({ x: gain, by: 1 }) });
+    const wrong = rule("a row is a gain", {
+      vars,
+      from: ({ x }) => scale({ x, by: 1 }),
+      to: ({ gain }) => scale({ x: gain, by: 1 }),
+    });
     expect(counterexample(wrong)?.problem).toBe("the left side is [3, 4] f32, the right side [4] f32");
   });
   test("a side that cannot be built", () => {
-    const wrong = rule("rows onto a gain", { vars, from: ({ x }) => scale({ x, by: 1 }), to: ({ x, gain }) => add({ a: x, b: gain }) });
+    const wrong = rule("rows onto a gain", {
+      vars,
+      from: ({ x }) => scale({ x, by: 1 }),
+      to: ({ x, gain }) => add({ a: x, b: gain }),
+    });
     expect(counterexample(wrong)?.problem).toContain("add");
   });
 });

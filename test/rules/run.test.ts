@@ -20,7 +20,10 @@ async function logits(src: string, set: string[], passes: string): Promise<{ row
   const model = await load(out, { weights: "synthetic:3", threads: 1 });
   const session = model.session({ maxTokens: 16 });
   const rows: Float32Array[] = [];
-  const first = await session.prefill([[5, 7, 11, 2], [3, 1]]);
+  const first = await session.prefill([
+    [5, 7, 11, 2],
+    [3, 1],
+  ]);
   rows.push(first.logits(0).slice(), first.logits(1).slice());
   const next = await session.decode([9, 4]);
   rows.push(next.logits(0).slice(), next.logits(1).slice());
@@ -29,7 +32,11 @@ async function logits(src: string, set: string[], passes: string): Promise<{ row
   return { rows, fired: new Set(compiled.outcome.ledger.entries.filter((e) => e.outcome === "fired").map((e) => e.pass)) };
 }
 
-const without = (pass: string): string => standard.map((p) => p.name).filter((n) => n !== pass).join(",");
+const without = (pass: string): string =>
+  standard
+    .map((p) => p.name)
+    .filter((n) => n !== pass)
+    .join(",");
 
 describe.each([
   ["a07-v3-fp8", ["q_lora_rank=128"], ["join-latents", "combine-add", "add-norm", "shared-expert"]],

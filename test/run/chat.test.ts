@@ -13,7 +13,11 @@ beforeAll(async () => {
   model = await openModel(tiny, { attention: "absorbed" });
 });
 
-const expected = (JSON.parse(readFileSync(path.join(tiny, "expected.json"), "utf8")) as { chat: { prompt: string; modes: Record<string, { ids: number[]; text: string }> }[] }).chat;
+const expected = (
+  JSON.parse(readFileSync(path.join(tiny, "expected.json"), "utf8")) as {
+    chat: { prompt: string; modes: Record<string, { ids: number[]; text: string }> }[];
+  }
+).chat;
 const question = (i: number): string => /<｜User｜>(.*)<｜Assistant｜>/.exec(expected[i].prompt)![1];
 
 async function said(pieces: AsyncIterable<Piece>): Promise<string> {
@@ -32,7 +36,8 @@ async function begun(talk: Chat, text: string): Promise<void> {
 async function afresh(prompt: string, maxNew: number): Promise<string> {
   const ids: number[] = [];
   const { eos } = model.manifest.model;
-  for await (const s of generate(model, [tokenizer.encode(prompt, { special: false })], { maxNew, stop: eos })) ids.push(...s.ids[0]);
+  for await (const s of generate(model, [tokenizer.encode(prompt, { special: false })], { maxNew, stop: eos }))
+    ids.push(...s.ids[0]);
   return tokenizer.decode(ids);
 }
 
@@ -45,9 +50,17 @@ test("the first answer is the reference's; the second turn reads only what is ne
     const second = await said(talk.say("And then?"));
     // The last id of an answer has no row yet; the end token and the new turn come after it.
     const added = tokenizer.encode("<｜end▁of▁sentence｜><｜User｜>And then?<｜Assistant｜>", { special: false }).length + 1;
-    expect(talk.last).toMatchObject({ prefilled: added, kept: expected[0].prompt ? tokenizer.encode(expected[0].prompt, { special: false }).length + 47 : 0 });
+    expect(talk.last).toMatchObject({
+      prefilled: added,
+      kept: expected[0].prompt ? tokenizer.encode(expected[0].prompt, { special: false }).length + 47 : 0,
+    });
     const bos = "<｜begin▁of▁sentence｜>";
-    expect(second).toBe(await afresh(`${bos}<｜User｜>${question(0)}<｜Assistant｜>${first}<｜end▁of▁sentence｜><｜User｜>And then?<｜Assistant｜>`, 48));
+    expect(second).toBe(
+      await afresh(
+        `${bos}<｜User｜>${question(0)}<｜Assistant｜>${first}<｜end▁of▁sentence｜><｜User｜>And then?<｜Assistant｜>`,
+        48,
+      ),
+    );
     expect(talk.messages.map((m) => m.role)).toEqual(["user", "assistant", "user", "assistant"]);
     talk.reset();
     expect(await said(talk.say(question(0)))).toBe(first);
@@ -120,7 +133,9 @@ test("one answer at a time, and no more than fits", async () => {
 test("rows are kept up to where the template changes what was said", async () => {
   // As R1's: reasoning of earlier turns is left out, and the answer begins inside <think>.
   const template: ChatTemplate = {
-    render: (messages) => messages.map((m) => (m.role === "user" ? `U: ${m.content}\n` : `A: ${m.content.split("</think>").at(-1)}\n`)).join("") + "A: <think>\n",
+    render: (messages) =>
+      messages.map((m) => (m.role === "user" ? `U: ${m.content}\n` : `A: ${m.content.split("</think>").at(-1)}\n`)).join("") +
+      "A: <think>\n",
   };
   const talk = new Chat(model, tokenizer, template, { maxNew: 12 });
   const pieces: Piece[] = [];

@@ -24,11 +24,15 @@ async function logitsOf(model: Model): Promise<number[]> {
   }
 }
 
-const answers = async (folder: string, options: Partial<CompileOptions> = {}): Promise<number[]> => logitsOf(await openModel(folder, options));
-const farthest = (a: readonly number[], b: readonly number[]): number => a.reduce((m, v, i) => (Number.isNaN(v) ? Infinity : Math.max(m, Math.abs(v - b[i]))), 0);
-const compiled = async (folder: string, weights = folder): Promise<ReturnType<typeof compile>> => compile(folder, { ...defaults, stored: await storedIn(weights) });
+const answers = async (folder: string, options: Partial<CompileOptions> = {}): Promise<number[]> =>
+  logitsOf(await openModel(folder, options));
+const farthest = (a: readonly number[], b: readonly number[]): number =>
+  a.reduce((m, v, i) => (Number.isNaN(v) ? Infinity : Math.max(m, Math.abs(v - b[i]))), 0);
+const compiled = async (folder: string, weights = folder): Promise<ReturnType<typeof compile>> =>
+  compile(folder, { ...defaults, stored: await storedIn(weights) });
 const warned = async (folder: string): Promise<string[]> => (await compiled(folder)).warnings.map((w) => w.code);
-const dtypes = (c: ReturnType<typeof compile>): Record<string, string> => Object.fromEntries(Object.entries(c.manifest.weights).map(([k, w]) => [k, w.dtype]));
+const dtypes = (c: ReturnType<typeof compile>): Record<string, string> =>
+  Object.fromEntries(Object.entries(c.manifest.weights).map(([k, w]) => [k, w.dtype]));
 const matching = (t: Tensors, re: RegExp): string[] => [...t.keys()].filter((n) => re.test(n));
 
 /** Every expert's matrices in one tensor, as transformers 5 may save them; scales above each other too, or those in `blocks` rows. */
@@ -38,7 +42,10 @@ function fuse(t: Tensors, blocks?: number): void {
     const count = matching(t, new RegExp(`${at.replaceAll(".", "\\.")}\\.\\d+\\.up_proj\\.weight$`)).length;
     const of = (part: string): string[] => Array.from({ length: count }, (_, e) => `${at}.${e}.${part}.weight`);
     const [gate, up, down] = ["gate_proj", "up_proj", "down_proj"].map(of);
-    const { dtype, shape: [m, h] } = t.get(gate[0])!;
+    const {
+      dtype,
+      shape: [m, h],
+    } = t.get(gate[0])!;
     t.set(`${at}.gate_up_proj`, { dtype, shape: [count, 2 * m, h], data: stack(gate.map((g, e) => [g, up[e]])) });
     t.set(`${at}.down_proj`, { dtype, shape: [count, h, m], data: stack(down.map((d) => [d])) });
     if (t.has(`${gate[0]}_scale_inv`)) {
@@ -46,8 +53,16 @@ function fuse(t: Tensors, blocks?: number): void {
       const [rows, columns] = t.get(`${gate[0]}_scale_inv`)!.shape;
       const all = stack(gate.map((g, e) => scales([g, up[e]])));
       const height = blocks ?? 2 * rows;
-      t.set(`${at}.gate_up_proj_scale_inv`, { dtype: "F32", shape: [count, height, columns], data: all.subarray(0, 4 * count * height * columns) });
-      t.set(`${at}.down_proj_scale_inv`, { dtype: "F32", shape: [count, ...t.get(`${down[0]}_scale_inv`)!.shape], data: stack(down.map((d) => scales([d]))) });
+      t.set(`${at}.gate_up_proj_scale_inv`, {
+        dtype: "F32",
+        shape: [count, height, columns],
+        data: all.subarray(0, 4 * count * height * columns),
+      });
+      t.set(`${at}.down_proj_scale_inv`, {
+        dtype: "F32",
+        shape: [count, ...t.get(`${down[0]}_scale_inv`)!.shape],
+        data: stack(down.map((d) => scales([d]))),
+      });
       for (const n of scales([...gate, ...up, ...down])) t.delete(n);
     }
     for (const n of [...gate, ...up, ...down]) t.delete(n);
@@ -60,7 +75,8 @@ describe("what a checkpoint stores", () => {
     expect(await answers(await altered("a01-v3-yarn", (t) => fuse(t)))).toEqual(apart);
     const turned = await altered("a01-v3-yarn", (t) => {
       fuse(t);
-      for (const n of matching(t, /gate_up_proj$/)) t.set(n, { ...t.get(n)!, shape: [t.get(n)!.shape[0], t.get(n)!.shape[2], t.get(n)!.shape[1]] });
+      for (const n of matching(t, /gate_up_proj$/))
+        t.set(n, { ...t.get(n)!, shape: [t.get(n)!.shape[0], t.get(n)!.shape[2], t.get(n)!.shape[1]] });
     });
     await expect(openModel(turned)).rejects.toThrow(/DSC5027[^]*experts fused in model.layers.1.mlp.experts.gate_up_proj as/);
   });
@@ -68,7 +84,20 @@ describe("what a checkpoint stores", () => {
   test("fused experts in FP8 are read where scales of gate and up can be told apart, and refused with the reason where not", async () => {
     const folder = async (width: number): Promise<string> => {
       const to = at(`fp8-${width}`);
-      expect((await dsc("weights", "test/fixtures/a07-v3-fp8", "--synthetic", "3", "-o", to, "--set", `moe_intermediate_size=${width}`)).code).toBe(0);
+      expect(
+        (
+          await dsc(
+            "weights",
+            "test/fixtures/a07-v3-fp8",
+            "--synthetic",
+            "3",
+            "-o",
+            to,
+            "--set",
+            `moe_intermediate_size=${width}`,
+          )
+        ).code,
+      ).toBe(0);
       return to;
     };
     for (const width of [128, 192, 256]) {
@@ -76,16 +105,29 @@ describe("what a checkpoint stores", () => {
       expect(await answers(await altered(src, (t) => fuse(t)))).toEqual(await answers(src));
     }
     const common = await altered(await folder(192), (t) => fuse(t, 3));
-    await expect(openModel(common)).rejects.toThrow(/DSC5023[^]*gate and up are 192 rows each, no multiple of 128, and model.layers.1.mlp.experts.gate_up_proj_scale_inv is \[\d+, 3, 2\]: scales of blocks that hold rows of both[^]*gate_proj and up_proj of every expert apart/);
+    await expect(openModel(common)).rejects.toThrow(
+      /DSC5023[^]*gate and up are 192 rows each, no multiple of 128, and model.layers.1.mlp.experts.gate_up_proj_scale_inv is \[\d+, 3, 2\]: scales of blocks that hold rows of both[^]*gate_proj and up_proj of every expert apart/,
+    );
     const either = await altered("a07-v3-fp8", (t) => fuse(t));
-    await expect(openModel(either)).rejects.toThrow(/DSC5023[^]*gate and up are 72 rows each[^]*scales of gate above those of up, or of both in common blocks/);
+    await expect(openModel(either)).rejects.toThrow(
+      /DSC5023[^]*gate and up are 72 rows each[^]*scales of gate above those of up, or of both in common blocks/,
+    );
   });
 
   test("scales stored as the bytes of their exponents, where scale_fmt says so", async () => {
     const as = (u8: boolean, fmt: string | undefined): Promise<string> =>
       altered("a07-v3-fp8", (t, config) => {
         if (fmt) (config.quantization_config as Json).scale_fmt = fmt;
-        for (const [name, powers] of evenScales(t)) if (u8) t.set(name, bytesOf("U8", t.get(name)!.shape, powers.map((p) => p + 127)));
+        for (const [name, powers] of evenScales(t))
+          if (u8)
+            t.set(
+              name,
+              bytesOf(
+                "U8",
+                t.get(name)!.shape,
+                powers.map((p) => p + 127),
+              ),
+            );
       });
     expect(await answers(await as(true, "ue8m0"))).toEqual(await answers(await as(false, "ue8m0")));
     const untold = await as(true, undefined);
@@ -115,7 +157,8 @@ describe("what a checkpoint stores", () => {
     const folder = await altered("a07-v3-fp8", (t) => plainWeights(t, /kv_b_proj|gate_proj/, evenScales(t)));
     expect(farthest(await answers(folder, { ...exact, passes: "none" }), await even)).toBeLessThan(2e-5);
     expect((await answers(folder)).every(Number.isFinite)).toBe(true);
-    for (const target of ["cuda", "triton"] as const) compile(folder, { ...defaults, target, activations: "bf16", stored: await storedIn(folder) });
+    for (const target of ["cuda", "triton"] as const)
+      compile(folder, { ...defaults, target, activations: "bf16", stored: await storedIn(folder) });
   });
 
   test("a weight that is FP8 in one layer of a kind and bf16 in another is refused as what it is", async () => {
@@ -130,17 +173,21 @@ describe("what a checkpoint stores", () => {
     expect(farthest(await answers(folder), await even)).toBeLessThan(2e-5);
   });
 
-  test.each([/layernorm|model\.norm/, /mlp\.gate\.weight$/, /embed_tokens|lm_head/])("%s in float32 among bf16: these alone take four bytes", async (which) => {
-    const folder = await altered("a01-v3-yarn", (t) => matching(t, which).forEach((n) => t.set(n, widened(t.get(n)!))));
-    const c = await compiled(folder);
-    expect(c.warnings).toEqual([]);
-    for (const [name, w] of Object.entries(c.manifest.weights)) {
-      const stored = w.source.kind === "checkpoint" ? w.source.pieces[0].tensor : "";
-      if (stored) expect(w.dtype, name).toBe(which.test(stored) || stored.endsWith("correction_bias") ? "f32" : "bf16");
-    }
-    expect(farthest(await answers(folder), await answers(await altered("a01-v3-yarn", () => {})))).toBeLessThan(1e-5);
-    for (const target of ["cuda", "triton"] as const) compile(folder, { ...defaults, target, activations: "bf16", stored: await storedIn(folder) });
-  });
+  test.each([/layernorm|model\.norm/, /mlp\.gate\.weight$/, /embed_tokens|lm_head/])(
+    "%s in float32 among bf16: these alone take four bytes",
+    async (which) => {
+      const folder = await altered("a01-v3-yarn", (t) => matching(t, which).forEach((n) => t.set(n, widened(t.get(n)!))));
+      const c = await compiled(folder);
+      expect(c.warnings).toEqual([]);
+      for (const [name, w] of Object.entries(c.manifest.weights)) {
+        const stored = w.source.kind === "checkpoint" ? w.source.pieces[0].tensor : "";
+        if (stored) expect(w.dtype, name).toBe(which.test(stored) || stored.endsWith("correction_bias") ? "f32" : "bf16");
+      }
+      expect(farthest(await answers(folder), await answers(await altered("a01-v3-yarn", () => {})))).toBeLessThan(1e-5);
+      for (const target of ["cuda", "triton"] as const)
+        compile(folder, { ...defaults, target, activations: "bf16", stored: await storedIn(folder) });
+    },
+  );
 
   test("float32 throughout keeps float32 and says so; tensors that are not read never count", async () => {
     const wide = await altered("a01-v3-yarn", (t) => [...t].forEach(([n, s]) => s.dtype === "BF16" && t.set(n, widened(s))));
@@ -187,7 +234,10 @@ describe("the extra prediction layer", () => {
   test("an index that still names it, in a shard that is gone, changes nothing", async () => {
     const folder = await altered("a08-v3-mtp", (t) => matching(t, MTP).forEach((n) => t.delete(n)));
     renameSync(path.join(folder, "model.safetensors"), path.join(folder, "model-00001-of-00002.safetensors"));
-    const map = { "model.norm.weight": "model-00001-of-00002.safetensors", "model.layers.2.enorm.weight": "model-00002-of-00002.safetensors" };
+    const map = {
+      "model.norm.weight": "model-00001-of-00002.safetensors",
+      "model.layers.2.enorm.weight": "model-00002-of-00002.safetensors",
+    };
     writeFileSync(path.join(folder, "model.safetensors.index.json"), JSON.stringify({ weight_map: map }));
     expect(await warned(folder)).toEqual(["DSC6024"]);
     await openModel(folder);
@@ -221,11 +271,35 @@ describe("what is not read is named", () => {
   const proj = "model.layers.1.self_attn.o_proj";
   const formats: [what: string, alter: (t: Tensors) => void, words: RegExp][] = [
     ["NVFP4", (t) => void t.set(`${proj}.weight`, bytesOf("U8", [1], [0])).set(`${proj}.weight_scale_2`, f32([], [1])), /NVFP4/],
-    ["compressed-tensors", (t) => void (t.delete(`${proj}.weight`), t.set(`${proj}.weight_packed`, bytesOf("U8", [1], [0]))), /compressed-tensors/],
-    ["GPTQ", (t) => void (t.delete(`${proj}.weight`), t.set(`${proj}.qweight`, bytesOf("U8", [1], [0])).set(`${proj}.g_idx`, bytesOf("U8", [1], [0]))), /GPTQ/],
-    ["FP8 per tensor", (t) => void t.set(`${proj}.weight`, bytesOf("F8_E4M3", [1], [0])).set(`${proj}.weight_scale`, f32([], [1])), /FP8 with one scale per tensor, weight_scale/],
-    ["FP8 per row", (t) => void t.set(`${proj}.weight`, bytesOf("F8_E4M3", [2, 1], [0, 0])).set(`${proj}.weight_scale`, f32([2, 1], [1, 1])), /a scale per row/],
-    ["bitsandbytes", (t) => void t.set(`${proj}.weight`, bytesOf("U8", [1], [0])).set(`${proj}.weight.absmax`, f32([1], [1])), /bitsandbytes/],
+    [
+      "compressed-tensors",
+      (t) => void (t.delete(`${proj}.weight`), t.set(`${proj}.weight_packed`, bytesOf("U8", [1], [0]))),
+      /compressed-tensors/,
+    ],
+    [
+      "GPTQ",
+      (t) =>
+        void (
+          t.delete(`${proj}.weight`),
+          t.set(`${proj}.qweight`, bytesOf("U8", [1], [0])).set(`${proj}.g_idx`, bytesOf("U8", [1], [0]))
+        ),
+      /GPTQ/,
+    ],
+    [
+      "FP8 per tensor",
+      (t) => void t.set(`${proj}.weight`, bytesOf("F8_E4M3", [1], [0])).set(`${proj}.weight_scale`, f32([], [1])),
+      /FP8 with one scale per tensor, weight_scale/,
+    ],
+    [
+      "FP8 per row",
+      (t) => void t.set(`${proj}.weight`, bytesOf("F8_E4M3", [2, 1], [0, 0])).set(`${proj}.weight_scale`, f32([2, 1], [1, 1])),
+      /a scale per row/,
+    ],
+    [
+      "bitsandbytes",
+      (t) => void t.set(`${proj}.weight`, bytesOf("U8", [1], [0])).set(`${proj}.weight.absmax`, f32([1], [1])),
+      /bitsandbytes/,
+    ],
   ];
   test.each(formats)("%s", async (_, alter, words) => {
     const folder = await altered("a01-v3-yarn", alter);
@@ -245,12 +319,36 @@ describe("what is not read is named", () => {
 describe("config.json is enough to compile", () => {
   const beside: [what: string, put: (folder: string) => void, warns: RegExp][] = [
     ["nothing", (f) => rmSync(path.join(f, "model.safetensors")), /^$/],
-    ["a Git LFS pointer", (f) => writeFileSync(path.join(f, "model.safetensors"), "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"), /DSC6026[^]*LFS/],
+    [
+      "a Git LFS pointer",
+      (f) =>
+        writeFileSync(path.join(f, "model.safetensors"), "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
+      /DSC6026[^]*LFS/,
+    ],
     ["a file that was cut short", (f) => writeFileSync(path.join(f, "model.safetensors"), "abc"), /DSC6026/],
-    ["a broken index", (f) => (rmSync(path.join(f, "model.safetensors")), writeFileSync(path.join(f, "model.safetensors.index.json"), "{")), /DSC6026/],
-    ["an index of shards that are not there", (f) => (rmSync(path.join(f, "model.safetensors")), writeFileSync(path.join(f, "model.safetensors.index.json"), '{"weight_map":{"a":"b.safetensors"}}')), /^$/],
-    ["a FIFO", (f) => (rmSync(path.join(f, "model.safetensors")), execFileSync("mkfifo", [path.join(f, "model-x.safetensors")])), /DSC6026/],
-    ["a folder by that name", (f) => (rmSync(path.join(f, "model.safetensors")), mkdirSync(path.join(f, "model.safetensors"))), /DSC6026/],
+    [
+      "a broken index",
+      (f) => (rmSync(path.join(f, "model.safetensors")), writeFileSync(path.join(f, "model.safetensors.index.json"), "{")),
+      /DSC6026/,
+    ],
+    [
+      "an index of shards that are not there",
+      (f) => (
+        rmSync(path.join(f, "model.safetensors")),
+        writeFileSync(path.join(f, "model.safetensors.index.json"), '{"weight_map":{"a":"b.safetensors"}}')
+      ),
+      /^$/,
+    ],
+    [
+      "a FIFO",
+      (f) => (rmSync(path.join(f, "model.safetensors")), execFileSync("mkfifo", [path.join(f, "model-x.safetensors")])),
+      /DSC6026/,
+    ],
+    [
+      "a folder by that name",
+      (f) => (rmSync(path.join(f, "model.safetensors")), mkdirSync(path.join(f, "model.safetensors"))),
+      /DSC6026/,
+    ],
   ];
   test.each(beside)("beside %s", async (what, put, warns) => {
     const folder = copied(await altered("a02-v3-noq-nogroup", () => {}));

@@ -34,7 +34,12 @@ async function openDevice(src: string, options: Partial<CompileOptions>): Promis
   return { manifest, device: await CudaDevice.open(manifest, files, { compile: image, libraries: [driver] }) };
 }
 
-async function open(src: string, activations: "f32" | "bf16", weights: string, flags: Partial<CompileOptions> = {}): Promise<Model<CudaDevice>> {
+async function open(
+  src: string,
+  activations: "f32" | "bf16",
+  weights: string,
+  flags: Partial<CompileOptions> = {},
+): Promise<Model<CudaDevice>> {
   const { manifest, device } = await openDevice(src, { activations, taps: true, ...flags, stored: await storedIn(weights) });
   return Model.open(manifest, device, { weights });
 }
@@ -66,50 +71,106 @@ describe.skipIf(lacks("g++")).each(fixtures.map((f) => [path.basename(f), f] as 
   });
 });
 
-test.skipIf(lacks("g++"))("natives of rows, routing and sorting fit between the kernels around them, the shared expert among the routed", async () => {
-  // R1 in small, with experts for every lane of a warp.
-  const small = {
-    hidden_size: 160, num_attention_heads: 4, num_key_value_heads: 4, q_lora_rank: 136, kv_lora_rank: 40, qk_nope_head_dim: 12, qk_rope_head_dim: 8, v_head_dim: 16,
-    intermediate_size: 140, moe_intermediate_size: 72, n_routed_experts: 32, num_experts_per_tok: 4, num_hidden_layers: 3, first_k_dense_replace: 1, vocab_size: 67,
-    num_nextn_predict_layers: 0, quantization_config: null,
-  };
-  const set = Object.entries(small).map(([k, v]) => `${k}=${v}`);
-  const answers = async (natives: string): Promise<{ names: string[]; ids: number[]; logits: Float32Array }> => {
-    const { manifest, device } = await openDevice(path.resolve(import.meta.dirname, "../../examples/deepseek-r1/config.json"), { set, natives, activations: "f32" });
-    const model = await Model.open(manifest, device, { weights: "synthetic:3" });
-    const session = model.session({ maxTokens: 40 });
-    let result = await session.prefill([[3, 1, 4, 1, 5, 9, 2, 6], [5, 3, 5]]);
-    const ids: number[] = [];
-    for (let i = 0; i < 6; i++) {
-      ids.push(result.next(0), result.next(1));
-      result = await session.decode([result.next(0), result.next(1)]);
-    }
-    const logits = Float32Array.from([...result.logits(0), ...result.logits(1)]);
-    session.close();
-    await model.close();
-    return { names: Object.keys(manifest.kernels), ids, logits };
-  };
-  const [printed, native] = [await answers("none"), await answers("norm_rows,route_rows,sort_experts_blocks")];
-  expect(native.names.filter((n) => /^(route|sort_experts)_/.test(n)).toSorted()).toEqual(["route_32_top4_shared1_rows", "sort_experts_33_top5_blocks"]);
-  expect(native.ids).toEqual(printed.ids);
-  expect(Math.max(...native.logits.map((v, i) => Math.abs(v - printed.logits[i])))).toBeLessThan(1e-5);
-});
+test.skipIf(lacks("g++"))(
+  "natives of rows, routing and sorting fit between the kernels around them, the shared expert among the routed",
+  async () => {
+    // R1 in small, with experts for every lane of a warp.
+    const small = {
+      hidden_size: 160,
+      num_attention_heads: 4,
+      num_key_value_heads: 4,
+      q_lora_rank: 136,
+      kv_lora_rank: 40,
+      qk_nope_head_dim: 12,
+      qk_rope_head_dim: 8,
+      v_head_dim: 16,
+      intermediate_size: 140,
+      moe_intermediate_size: 72,
+      n_routed_experts: 32,
+      num_experts_per_tok: 4,
+      num_hidden_layers: 3,
+      first_k_dense_replace: 1,
+      vocab_size: 67,
+      num_nextn_predict_layers: 0,
+      quantization_config: null,
+    };
+    const set = Object.entries(small).map(([k, v]) => `${k}=${v}`);
+    const answers = async (natives: string): Promise<{ names: string[]; ids: number[]; logits: Float32Array }> => {
+      const { manifest, device } = await openDevice(path.resolve(import.meta.dirname, "../../examples/deepseek-r1/config.json"), {
+        set,
+        natives,
+        activations: "f32",
+      });
+      const model = await Model.open(manifest, device, { weights: "synthetic:3" });
+      const session = model.session({ maxTokens: 40 });
+      let result = await session.prefill([
+        [3, 1, 4, 1, 5, 9, 2, 6],
+        [5, 3, 5],
+      ]);
+      const ids: number[] = [];
+      for (let i = 0; i < 6; i++) {
+        ids.push(result.next(0), result.next(1));
+        result = await session.decode([result.next(0), result.next(1)]);
+      }
+      const logits = Float32Array.from([...result.logits(0), ...result.logits(1)]);
+      session.close();
+      await model.close();
+      return { names: Object.keys(manifest.kernels), ids, logits };
+    };
+    const [printed, native] = [await answers("none"), await answers("norm_rows,route_rows,sort_experts_blocks")];
+    expect(native.names.filter((n) => /^(route|sort_experts)_/.test(n)).toSorted()).toEqual([
+      "route_32_top4_shared1_rows",
+      "sort_experts_33_top5_blocks",
+    ]);
+    expect(native.ids).toEqual(printed.ids);
+    expect(Math.max(...native.logits.map((v, i) => Math.abs(v - printed.logits[i])))).toBeLessThan(1e-5);
+  },
+);
 
 test.skipIf(lacks("g++")).each([
   ["printed-model", "fuse-linear", { v_head_dim: 16 }],
   // Codes of 16-byte pieces, and a layer whose router and experts read one row.
-  ["deepseek-r1", "fuse-product", { v_head_dim: 128, q_lora_rank: 128, num_hidden_layers: 3, first_k_dense_replace: 2, n_routed_experts: 16, num_experts_per_tok: 4, moe_intermediate_size: 64, num_nextn_predict_layers: 0 }],
+  [
+    "deepseek-r1",
+    "fuse-product",
+    {
+      v_head_dim: 128,
+      q_lora_rank: 128,
+      num_hidden_layers: 3,
+      first_k_dense_replace: 2,
+      n_routed_experts: 16,
+      num_experts_per_tok: 4,
+      moe_intermediate_size: 64,
+      num_nextn_predict_layers: 0,
+    },
+  ],
 ])("products of %s with neighbours inside give the bits of launches one after another", async (example, pass, more) => {
   const small = {
-    hidden_size: 160, num_attention_heads: 4, num_key_value_heads: 4, q_lora_rank: 136, kv_lora_rank: 40, qk_nope_head_dim: 12, qk_rope_head_dim: 8,
-    intermediate_size: 140, num_hidden_layers: 2, vocab_size: 67, ...more,
+    hidden_size: 160,
+    num_attention_heads: 4,
+    num_key_value_heads: 4,
+    q_lora_rank: 136,
+    kv_lora_rank: 40,
+    qk_nope_head_dim: 12,
+    qk_rope_head_dim: 8,
+    intermediate_size: 140,
+    num_hidden_layers: 2,
+    vocab_size: 67,
+    ...more,
   };
   const set = Object.entries(small).map(([k, v]) => `${k}=${v}`);
   const answers = async (passes: string): Promise<Float32Array> => {
-    const { manifest, device } = await openDevice(path.resolve(import.meta.dirname, "../../examples", example, "config.json"), { set, passes, activations: "bf16" });
+    const { manifest, device } = await openDevice(path.resolve(import.meta.dirname, "../../examples", example, "config.json"), {
+      set,
+      passes,
+      activations: "bf16",
+    });
     const model = await Model.open(manifest, device, { weights: "synthetic:3" });
     const session = model.session({ maxTokens: 40 });
-    let result = await session.prefill([[3, 1, 4, 1, 5, 9, 2, 6], [5, 3, 5]]);
+    let result = await session.prefill([
+      [3, 1, 4, 1, 5, 9, 2, 6],
+      [5, 3, 5],
+    ]);
     for (let i = 0; i < 4; i++) result = await session.decode([result.next(0), result.next(1)]);
     const logits = Float32Array.from([...result.logits(0), ...result.logits(1)]);
     session.close();
@@ -124,15 +185,39 @@ test.skipIf(lacks("g++")).each([
 
 test.skipIf(lacks("g++"))("experts of few tokens in one op are their parts one after another, bit for bit", async () => {
   const small = {
-    hidden_size: 256, num_attention_heads: 4, num_key_value_heads: 4, q_lora_rank: 128, kv_lora_rank: 128, qk_nope_head_dim: 32, qk_rope_head_dim: 16, v_head_dim: 32,
-    intermediate_size: 256, moe_intermediate_size: 128, n_routed_experts: 8, num_experts_per_tok: 3, n_group: 2, topk_group: 1, num_hidden_layers: 2, first_k_dense_replace: 1, vocab_size: 67, num_nextn_predict_layers: 0,
+    hidden_size: 256,
+    num_attention_heads: 4,
+    num_key_value_heads: 4,
+    q_lora_rank: 128,
+    kv_lora_rank: 128,
+    qk_nope_head_dim: 32,
+    qk_rope_head_dim: 16,
+    v_head_dim: 32,
+    intermediate_size: 256,
+    moe_intermediate_size: 128,
+    n_routed_experts: 8,
+    num_experts_per_tok: 3,
+    n_group: 2,
+    topk_group: 1,
+    num_hidden_layers: 2,
+    first_k_dense_replace: 1,
+    vocab_size: 67,
+    num_nextn_predict_layers: 0,
   };
   const set = Object.entries(small).map(([k, v]) => `${k}=${v}`);
   const answers = async (passes: string): Promise<{ ops: boolean; ids: number[]; logits: number[] }> => {
-    const { manifest, device } = await openDevice(path.resolve(import.meta.dirname, "../../examples/deepseek-r1/config.json"), { set, passes, activations: "bf16" });
+    const { manifest, device } = await openDevice(path.resolve(import.meta.dirname, "../../examples/deepseek-r1/config.json"), {
+      set,
+      passes,
+      activations: "bf16",
+    });
     const model = await Model.open(manifest, device, { weights: "synthetic:3" });
     const session = model.session({ maxTokens: 40 });
-    let result = await session.prefill([[3, 1, 4, 1, 5], [9, 2], [6, 5, 3]]);
+    let result = await session.prefill([
+      [3, 1, 4, 1, 5],
+      [9, 2],
+      [6, 5, 3],
+    ]);
     const ids: number[] = [];
     for (let i = 0; i < 4; i++) {
       const next = [0, 1, 2].map((b) => result.next(b));
@@ -142,7 +227,13 @@ test.skipIf(lacks("g++"))("experts of few tokens in one op are their parts one a
     const logits = [0, 1, 2].flatMap((b) => [...result.logits(b)]);
     session.close();
     await model.close();
-    return { ops: manifest.functions["decode/moe_layer"].steps.some((s) => s.kind === "kernel" && s.site.endsWith("next") && s.kernel.startsWith("gather_rows")), ids, logits };
+    return {
+      ops: manifest.functions["decode/moe_layer"].steps.some(
+        (s) => s.kind === "kernel" && s.site.endsWith("next") && s.kernel.startsWith("gather_rows"),
+      ),
+      ids,
+      logits,
+    };
   };
   const without = standard.map((p) => p.name).filter((n) => n !== "experts-add");
   const [whole, apart] = [await answers("all"), await answers(without.join(","))];
@@ -153,142 +244,179 @@ test.skipIf(lacks("g++"))("experts of few tokens in one op are their parts one a
   expect(whole.logits.every(Number.isFinite)).toBe(true);
 });
 
-test.skipIf(lacks("g++"))("steps begun ahead of their ids choose the same ids, while sequences end at different steps", async () => {
-  const fixture = fixtures[1];
-  const model = await open(fixture, "f32", fixture);
-  const prompts = [[3, 1, 4, 1, 5], [9, 2, 6], [5, 3, 5, 8, 9, 7, 9]];
-  const run = async (options: Omit<GenerateOptions, "maxNew">, on: Model = model): Promise<number[][]> => {
-    const out: number[][] = prompts.map(() => []);
-    for await (const step of generate(on, prompts, { maxNew: 12, ...options })) step.ids.forEach((ids, b) => out[b].push(...ids));
-    return out;
-  };
-  expect(model.device.mailed).toBe(true);
-  const plain = await run({});
-  expect(plain.map((ids) => ids.length)).toEqual([12, 12, 12]);
-  expect(await run({ ahead: true })).toEqual(plain);
-  // An id from the middle of one answer ends it there, and whichever others hold it.
-  const stop = [plain[1][4]];
-  const short = await run({ stop });
-  expect(short[1].length).toBeLessThanOrEqual(5);
-  expect(await run({ stop, ahead: true })).toEqual(short);
-  await model.close();
-});
-
-test.skipIf(lacks("g++"))("the host sends a step's tables only where the device does not know them: a new page, another id, another batch", async () => {
-  const fixture = fixtures[0];
-  const model = await open(fixture, "f32", fixture);
-  const { device } = model;
-  const prompt = Array.from({ length: 58 }, (_, i) => (i * 5) % 50);
-  const sent = async (batch: number, steps: number, next: (chosen: number, i: number) => number): Promise<{ letters: number; ids: number[]; logits: number[] }> => {
-    const session = model.session({ maxTokens: 400, sequences: batch });
-    let result = await session.prefill(Array.from({ length: batch }, (_, b) => prompt.slice(b)));
-    const from = device.letters;
-    const ids: number[] = [];
-    for (let i = 0; i < steps; i++) {
-      const fed = Array.from({ length: batch }, (_, b) => next(result.next(b), i));
-      ids.push(...fed);
-      result = await session.decode(fed);
-    }
-    const logits = Array.from({ length: batch }, (_, b) => [...result.logits(b)]).flat();
-    session.close();
-    return { letters: device.letters - from, ids, logits };
-  };
-  // The first step is no graph yet; row 64 begins a page.
-  const own = await sent(1, 20, (id) => id);
-  expect(own.letters).toBe(1);
-  // The same ids, sent every time: what the device makes of its tables is what the host would have sent.
-  const forget = vi.spyOn(Tables.prototype, "becomes").mockReturnValue(false);
-  const all = await sent(1, 20, (id) => id);
-  expect(all.letters).toBe(19);
-  expect({ ...all, letters: 1 }).toEqual(own);
-  forget.mockRestore();
-  // Another id at steps 3 and 4, a page at step 6; three rows, whose sequences meet their pages at different steps.
-  expect((await sent(1, 9, (id, i) => (i === 3 || i === 4 ? (id + 1) % 50 : id))).letters).toBe(3);
-  expect((await sent(3, 9, (id) => id)).letters).toBe(3);
-  // Times are of one step, however often it is replayed, and the next one finds its tables.
-  const session = model.session({ maxTokens: 400 });
-  let result = await session.prefill([prompt]);
-  for (let i = 0; i < 4; i++) result = await session.decode([result.next(0)]);
-  expect(device.replayTimes(70)).toHaveLength(70);
-  for (let i = 4; i < 20; i++) result = await session.decode([own.ids[i]]);
-  expect([...result.logits(0)]).toEqual(own.logits);
-  session.close();
-  await model.close();
-});
-
-test.skipIf(lacks("g++"))("batches are filled up to few sizes with rows that nobody sees: same logits, same cache, the same graphs for nine and for ten", async () => {
-  const fixture = fixtures[1];
-  const [filled, bare] = [await open(fixture, "f32", fixture), await open(fixture, "f32", fixture)];
-  Object.assign(bare.device, { rows: (_: string, n: number) => n });
-  const play = async (model: Model<CudaDevice>): Promise<{ logits: number[][]; rows: number[][]; cache: Uint8Array[] }> => {
-    const session = model.session({ maxTokens: 80, sequences: 10 });
-    const { cache: pages } = session as unknown as { cache: { pool: PagePool; address(layer: number): number } };
-    const all = Array.from({ length: 10 }, (_, b) => b);
-    let result = await session.prefill(all.map((b) => [3, 1, 4, 1, 5, 9, 2, 6].slice(b % 6).map((id) => id + b)));
-    const [logits, rows]: number[][][] = [[], []];
-    // Ten, then nine, then ten again, and nine: both sizes meet a graph.
-    for (let i = 0; i < 12; i++) {
-      const ids = all.map((b) => (Math.floor(i / 3) % 2 && b === 1 ? null : (i * 7 + b) % 50));
-      result = await session.decode(ids);
-      logits.push(...result.sequences.map((b) => [...result.logits(b)]));
-      rows.push(result.starts, result.sequences, result.taps.final?.shape ?? []);
-    }
-    const { cacheWidth, pageRows, caches } = model.manifest.model;
-    const bytes = pageRows * cacheWidth * 4;
-    // The first rows of each sequence's page, in every layer.
-    const cache = Array.from({ length: caches * 10 }, (_, i) => model.device.read(pages.address(Math.floor(i / 10)) + pages.pool.page(i % 10, 0) * bytes, session.lengths[i % 10] * cacheWidth * 4));
-    session.close();
-    return { logits, rows, cache };
-  };
-  const captured = vi.spyOn(filled.device.cuda, "capture");
-  const [with_, without] = [await play(filled), await play(bare)];
-  expect(with_).toEqual(without);
-  // One for steps that follow the last, one for those that do not.
-  expect(captured.mock.calls.length).toBeLessThanOrEqual(2);
-  await Promise.all([filled.close(), bare.close()]);
-});
-
-test.skipIf(lacks("g++"))("ids drawn on the device are those drawn here, alone, in a batch, begun ahead, and where a cut conversation goes on", async () => {
-  const fixture = fixtures[1];
-  const model = await open(fixture, "f32", fixture, { taps: false });
-  const host = await open(fixture, "f32", fixture, { taps: false });
-  Object.assign(host.device, { draws: false });
-  const prompts = [[3, 1, 4, 1, 5], [9, 2, 6], [5, 3, 5, 8, 9, 7, 9]];
-  const run = async (on: Model, options: Omit<GenerateOptions, "maxNew">): Promise<number[][]> => {
-    const session = on.session({ maxTokens: 64 });
-    const out: number[][] = prompts.map(() => []);
-    let drawn = true;
-    for (let turn = 0; turn < 2; turn++) {
-      for await (const step of proceed(session, turn === 0 ? prompts : [[7], [], [8, 8]], { maxNew: 9, ...options })) {
+test.skipIf(lacks("g++"))(
+  "steps begun ahead of their ids choose the same ids, while sequences end at different steps",
+  async () => {
+    const fixture = fixtures[1];
+    const model = await open(fixture, "f32", fixture);
+    const prompts = [
+      [3, 1, 4, 1, 5],
+      [9, 2, 6],
+      [5, 3, 5, 8, 9, 7, 9],
+    ];
+    const run = async (options: Omit<GenerateOptions, "maxNew">, on: Model = model): Promise<number[][]> => {
+      const out: number[][] = prompts.map(() => []);
+      for await (const step of generate(on, prompts, { maxNew: 12, ...options }))
         step.ids.forEach((ids, b) => out[b].push(...ids));
-        drawn &&= step.result.drawn;
+      return out;
+    };
+    expect(model.device.mailed).toBe(true);
+    const plain = await run({});
+    expect(plain.map((ids) => ids.length)).toEqual([12, 12, 12]);
+    expect(await run({ ahead: true })).toEqual(plain);
+    // An id from the middle of one answer ends it there, and whichever others hold it.
+    const stop = [plain[1][4]];
+    const short = await run({ stop });
+    expect(short[1].length).toBeLessThanOrEqual(5);
+    expect(await run({ stop, ahead: true })).toEqual(short);
+    await model.close();
+  },
+);
+
+test.skipIf(lacks("g++"))(
+  "the host sends a step's tables only where the device does not know them: a new page, another id, another batch",
+  async () => {
+    const fixture = fixtures[0];
+    const model = await open(fixture, "f32", fixture);
+    const { device } = model;
+    const prompt = Array.from({ length: 58 }, (_, i) => (i * 5) % 50);
+    const sent = async (
+      batch: number,
+      steps: number,
+      next: (chosen: number, i: number) => number,
+    ): Promise<{ letters: number; ids: number[]; logits: number[] }> => {
+      const session = model.session({ maxTokens: 400, sequences: batch });
+      let result = await session.prefill(Array.from({ length: batch }, (_, b) => prompt.slice(b)));
+      const from = device.letters;
+      const ids: number[] = [];
+      for (let i = 0; i < steps; i++) {
+        const fed = Array.from({ length: batch }, (_, b) => next(result.next(b), i));
+        ids.push(...fed);
+        result = await session.decode(fed);
       }
-      // What the device has marked beyond this is no longer held.
-      session.truncate(0, 6);
-    }
+      const logits = Array.from({ length: batch }, (_, b) => [...result.logits(b)]).flat();
+      session.close();
+      return { letters: device.letters - from, ids, logits };
+    };
+    // The first step is no graph yet; row 64 begins a page.
+    const own = await sent(1, 20, (id) => id);
+    expect(own.letters).toBe(1);
+    // The same ids, sent every time: what the device makes of its tables is what the host would have sent.
+    const forget = vi.spyOn(Tables.prototype, "becomes").mockReturnValue(false);
+    const all = await sent(1, 20, (id) => id);
+    expect(all.letters).toBe(19);
+    expect({ ...all, letters: 1 }).toEqual(own);
+    forget.mockRestore();
+    // Another id at steps 3 and 4, a page at step 6; three rows, whose sequences meet their pages at different steps.
+    expect((await sent(1, 9, (id, i) => (i === 3 || i === 4 ? (id + 1) % 50 : id))).letters).toBe(3);
+    expect((await sent(3, 9, (id) => id)).letters).toBe(3);
+    // Times are of one step, however often it is replayed, and the next one finds its tables.
+    const session = model.session({ maxTokens: 400 });
+    let result = await session.prefill([prompt]);
+    for (let i = 0; i < 4; i++) result = await session.decode([result.next(0)]);
+    expect(device.replayTimes(70)).toHaveLength(70);
+    for (let i = 4; i < 20; i++) result = await session.decode([own.ids[i]]);
+    expect([...result.logits(0)]).toEqual(own.logits);
     session.close();
-    expect(drawn).toBe(on === model);
-    return out;
-  };
-  const ways: Sampling[] = [
-    { temperature: 1.2, seed: 3 }, { temperature: 0.9, topK: 9, topP: 0.8, seed: 4 }, { temperature: 1.5, topP: 0.9, repeatPenalty: 1.4, seed: 5 }, { repeatPenalty: 1.8 },
-  ];
-  for (const way of ways) {
-    const want = await run(host, way);
-    expect(new Set(want.flat()).size).toBeGreaterThan(8);
-    expect(await run(model, way)).toEqual(want);
-    expect(await run(model, { ...way, ahead: true })).toEqual(want);
-    const stop = [want[1][4]];
-    expect(await run(model, { ...way, stop, ahead: true })).toEqual(await run(host, { ...way, stop }));
-  }
-  await Promise.all([model.close(), host.close()]);
-});
+    await model.close();
+  },
+);
+
+test.skipIf(lacks("g++"))(
+  "batches are filled up to few sizes with rows that nobody sees: same logits, same cache, the same graphs for nine and for ten",
+  async () => {
+    const fixture = fixtures[1];
+    const [filled, bare] = [await open(fixture, "f32", fixture), await open(fixture, "f32", fixture)];
+    Object.assign(bare.device, { rows: (_: string, n: number) => n });
+    const play = async (model: Model<CudaDevice>): Promise<{ logits: number[][]; rows: number[][]; cache: Uint8Array[] }> => {
+      const session = model.session({ maxTokens: 80, sequences: 10 });
+      const { cache: pages } = session as unknown as { cache: { pool: PagePool; address(layer: number): number } };
+      const all = Array.from({ length: 10 }, (_, b) => b);
+      let result = await session.prefill(all.map((b) => [3, 1, 4, 1, 5, 9, 2, 6].slice(b % 6).map((id) => id + b)));
+      const [logits, rows]: number[][][] = [[], []];
+      // Ten, then nine, then ten again, and nine: both sizes meet a graph.
+      for (let i = 0; i < 12; i++) {
+        const ids = all.map((b) => (Math.floor(i / 3) % 2 && b === 1 ? null : (i * 7 + b) % 50));
+        result = await session.decode(ids);
+        logits.push(...result.sequences.map((b) => [...result.logits(b)]));
+        rows.push(result.starts, result.sequences, result.taps.final?.shape ?? []);
+      }
+      const { cacheWidth, pageRows, caches } = model.manifest.model;
+      const bytes = pageRows * cacheWidth * 4;
+      // The first rows of each sequence's page, in every layer.
+      const cache = Array.from({ length: caches * 10 }, (_, i) =>
+        model.device.read(
+          pages.address(Math.floor(i / 10)) + pages.pool.page(i % 10, 0) * bytes,
+          session.lengths[i % 10] * cacheWidth * 4,
+        ),
+      );
+      session.close();
+      return { logits, rows, cache };
+    };
+    const captured = vi.spyOn(filled.device.cuda, "capture");
+    const [with_, without] = [await play(filled), await play(bare)];
+    expect(with_).toEqual(without);
+    // One for steps that follow the last, one for those that do not.
+    expect(captured.mock.calls.length).toBeLessThanOrEqual(2);
+    await Promise.all([filled.close(), bare.close()]);
+  },
+);
+
+test.skipIf(lacks("g++"))(
+  "ids drawn on the device are those drawn here, alone, in a batch, begun ahead, and where a cut conversation goes on",
+  async () => {
+    const fixture = fixtures[1];
+    const model = await open(fixture, "f32", fixture, { taps: false });
+    const host = await open(fixture, "f32", fixture, { taps: false });
+    Object.assign(host.device, { draws: false });
+    const prompts = [
+      [3, 1, 4, 1, 5],
+      [9, 2, 6],
+      [5, 3, 5, 8, 9, 7, 9],
+    ];
+    const run = async (on: Model, options: Omit<GenerateOptions, "maxNew">): Promise<number[][]> => {
+      const session = on.session({ maxTokens: 64 });
+      const out: number[][] = prompts.map(() => []);
+      let drawn = true;
+      for (let turn = 0; turn < 2; turn++) {
+        for await (const step of proceed(session, turn === 0 ? prompts : [[7], [], [8, 8]], { maxNew: 9, ...options })) {
+          step.ids.forEach((ids, b) => out[b].push(...ids));
+          drawn &&= step.result.drawn;
+        }
+        // What the device has marked beyond this is no longer held.
+        session.truncate(0, 6);
+      }
+      session.close();
+      expect(drawn).toBe(on === model);
+      return out;
+    };
+    const ways: Sampling[] = [
+      { temperature: 1.2, seed: 3 },
+      { temperature: 0.9, topK: 9, topP: 0.8, seed: 4 },
+      { temperature: 1.5, topP: 0.9, repeatPenalty: 1.4, seed: 5 },
+      { repeatPenalty: 1.8 },
+    ];
+    for (const way of ways) {
+      const want = await run(host, way);
+      expect(new Set(want.flat()).size).toBeGreaterThan(8);
+      expect(await run(model, way)).toEqual(want);
+      expect(await run(model, { ...way, ahead: true })).toEqual(want);
+      const stop = [want[1][4]];
+      expect(await run(model, { ...way, stop, ahead: true })).toEqual(await run(host, { ...way, stop }));
+    }
+    await Promise.all([model.close(), host.close()]);
+  },
+);
 
 test.skipIf(lacks("g++"))("one bad row of the head ends the step, greedy, drawn, drafted, begun ahead", async () => {
   const fixture = fixtures.find((f) => f.includes("a08"))!;
   const { manifest, device } = await openDevice(fixture, { activations: "bf16", stored: await storedIn(fixture) });
   const model = await Model.open(manifest, device, { weights: fixture });
-  const prompts = [[3, 1, 4, 1, 5], [9, 2, 6], [5, 3, 5, 8, 9, 7, 9]];
+  const prompts = [
+    [3, 1, 4, 1, 5],
+    [9, 2, 6],
+    [5, 3, 5, 8, 9, 7, 9],
+  ];
   const row = model.weights.address("head", "data", undefined) + 2 * 5 * manifest.model.hidden;
   const was = device.read(row, 2).slice();
   const all = async (options: Omit<GenerateOptions, "maxNew">, spoil: number, bits: number): Promise<number> => {
@@ -299,9 +427,18 @@ test.skipIf(lacks("g++"))("one bad row of the head ends the step, greedy, drawn,
     }
     return steps;
   };
-  const ways = [{}, { ahead: true }, { temperature: 0.8, topP: 0.9, topK: 20 }, { temperature: 0.8, ahead: true }, { repeatPenalty: 1.3, ahead: true }, { draft: 2 }];
+  const ways = [
+    {},
+    { ahead: true },
+    { temperature: 0.8, topP: 0.9, topK: 20 },
+    { temperature: 0.8, ahead: true },
+    { repeatPenalty: 1.3, ahead: true },
+    { draft: 2 },
+  ];
   for (const [i, way] of ways.entries()) {
-    await expect(all(way, 3 - (i % 3), [0x7fc0, 0x7f80, 0xff80][i % 3])).rejects.toThrow(/DSC5037[^]*the logit of token 5 is NaN or infinite[^]*weight head is NaN or infinite: lm_head.weight/);
+    await expect(all(way, 3 - (i % 3), [0x7fc0, 0x7f80, 0xff80][i % 3])).rejects.toThrow(
+      /DSC5037[^]*the logit of token 5 is NaN or infinite[^]*weight head is NaN or infinite: lm_head.weight/,
+    );
     device.write(row, was);
     // The model goes on as if nothing had been.
     expect(await all(way, -1, 0)).toBeGreaterThan(2);
@@ -309,21 +446,34 @@ test.skipIf(lacks("g++"))("one bad row of the head ends the step, greedy, drawn,
   await model.close();
 });
 
-test.skipIf(lacks("g++"))("stored values that are no numbers are refused once they lie in the device's memory, with tensor and layer", async () => {
-  const put = (t: Tensors, name: string, at: number, bytes: number[]): void => t.get(name)!.data.set(bytes, at);
-  const expert = "model.layers.1.mlp.experts.3.up_proj.weight";
-  const cases: [fixture: string, tensor: string, alter: (t: Tensors) => void][] = [
-    ["a07-v3-fp8", expert, (t) => put(t, expert, 4242, [0x7f])],
-    ["a07-v3-fp8", `${expert}_scale_inv`, (t) => put(t, `${expert}_scale_inv`, 4, [0, 0, 0x80, 0x7f])],
-    ["a01-v3-yarn", "model.layers.1.mlp.gate.e_score_correction_bias", (t) => put(t, "model.layers.1.mlp.gate.e_score_correction_bias", 28, [1, 0, 0x80, 0xff])],
-    ["a01-v3-yarn", "model.layers.0.self_attn.kv_b_proj.weight", (t) => put(t, "model.layers.0.self_attn.kv_b_proj.weight", 62, [0xc0, 0x7f])],
-  ];
-  for (const [name, tensor, alter] of cases) {
-    const folder = await altered(name, alter);
-    const { manifest, device } = await openDevice(folder, { activations: "bf16", stored: await storedIn(folder) });
-    await expect(Model.open(manifest, device, { weights: folder })).rejects.toThrow(`DSC5015]: ${tensor} holds a value that is not a number`);
-  }
-});
+test.skipIf(lacks("g++"))(
+  "stored values that are no numbers are refused once they lie in the device's memory, with tensor and layer",
+  async () => {
+    const put = (t: Tensors, name: string, at: number, bytes: number[]): void => t.get(name)!.data.set(bytes, at);
+    const expert = "model.layers.1.mlp.experts.3.up_proj.weight";
+    const cases: [fixture: string, tensor: string, alter: (t: Tensors) => void][] = [
+      ["a07-v3-fp8", expert, (t) => put(t, expert, 4242, [0x7f])],
+      ["a07-v3-fp8", `${expert}_scale_inv`, (t) => put(t, `${expert}_scale_inv`, 4, [0, 0, 0x80, 0x7f])],
+      [
+        "a01-v3-yarn",
+        "model.layers.1.mlp.gate.e_score_correction_bias",
+        (t) => put(t, "model.layers.1.mlp.gate.e_score_correction_bias", 28, [1, 0, 0x80, 0xff]),
+      ],
+      [
+        "a01-v3-yarn",
+        "model.layers.0.self_attn.kv_b_proj.weight",
+        (t) => put(t, "model.layers.0.self_attn.kv_b_proj.weight", 62, [0xc0, 0x7f]),
+      ],
+    ];
+    for (const [name, tensor, alter] of cases) {
+      const folder = await altered(name, alter);
+      const { manifest, device } = await openDevice(folder, { activations: "bf16", stored: await storedIn(folder) });
+      await expect(Model.open(manifest, device, { weights: folder })).rejects.toThrow(
+        `DSC5015]: ${tensor} holds a value that is not a number`,
+      );
+    }
+  },
+);
 
 test.skipIf(lacks("g++"))("graphs of steps follow the rope tables and the cache when these move", async () => {
   const fixture = fixtures[0];
@@ -365,8 +515,12 @@ test.skipIf(lacks("g++"))("graphs of steps follow the rope tables and the cache 
 test.skipIf(lacks("g++"))("synthetic weights made on the device have the bytes of those made here, in every form", async () => {
   const { device } = await openDevice(fixtures[0], { activations: "bf16" });
   const names: [string, Form][] = [
-    ["model.layers.0.self_attn.q_a_proj.weight", "bf16"], ["model.layers.0.input_layernorm.weight", "bf16-in-f32"], ["model.norm.weight", "f32"],
-    ["model.layers.0.mlp.gate_proj.weight", "e4m3"], ["model.layers.0.mlp.gate_proj.weight", "scale"], ["model.layers.0.mlp.gate_proj.weight", "scale-ue8m0"],
+    ["model.layers.0.self_attn.q_a_proj.weight", "bf16"],
+    ["model.layers.0.input_layernorm.weight", "bf16-in-f32"],
+    ["model.norm.weight", "f32"],
+    ["model.layers.0.mlp.gate_proj.weight", "e4m3"],
+    ["model.layers.0.mlp.gate_proj.weight", "scale"],
+    ["model.layers.0.mlp.gate_proj.weight", "scale-ue8m0"],
   ];
   for (const [name, form] of names) {
     const count = 70_001;
@@ -385,51 +539,86 @@ test.skipIf(lacks("g++"))("synthetic weights made on the device have the bytes o
   await Promise.all([device.close(), sealed.close()]);
 });
 
-test.skipIf(lacks("g++"))("arrays of files come to the device in the form they are used in, by threads; a file that ends early is named", async () => {
-  const { device } = await openDevice(fixtures[0], { activations: "bf16" });
-  const file = path.join(work, "array.bin");
-  const bytes = Uint8Array.from({ length: 5_000_003 }, (_, i) => (i * 2654435761) >>> 13);
-  writeFileSync(file, bytes);
-  const begin = 3;
-  const forms: [StoredArray["form"], number, number][] = [["same", 1, 1], ["bf16", 2, 4], ["f16", 2, 4], ["e8m0", 1, 4]];
-  const stored = (form: StoredArray["form"], size: number, at: number, more: Partial<StoredArray> = {}): StoredArray => ({
-    at, count: size, form, bytes: size, file: { path: file, begin, tensor: "w", identity: identityOf(statSync(file)) }, read: () => Promise.reject(new Error("threads read by themselves")), ...more,
-  });
-  for (const [form, narrow, wide] of forms) {
-    const count = 1_200_000;
-    const at = device.allocate(count * wide, form);
-    await device.place([stored(form, count * narrow, at)]);
-    const want = new ArrayBuffer(count * wide);
-    new Uint8Array(want).set(bytes.subarray(begin, begin + count * narrow), count * (wide - narrow));
-    if (form !== "same") widen(form, want, 0, count);
-    expect(Buffer.compare(device.read(at, want.byteLength), new Uint8Array(want)), form).toBe(0);
-    device.release(at);
-  }
-  const [rows, width, pitch] = [700, 3686, 3696];
-  const at = device.allocate(rows * pitch, "rows");
-  await device.place([stored("same", rows * width, at, { rows: { bytes: width, pitch } })]);
-  const got = device.read(at, rows * pitch);
-  for (const r of [0, 1, 283, 284, 699]) {
-    expect(Buffer.compare(got.subarray(r * pitch, r * pitch + width), bytes.subarray(begin + r * width, begin + (r + 1) * width))).toBe(0);
-    expect(got.subarray(r * pitch + width, (r + 1) * pitch).every((b) => b === 0)).toBe(true);
-  }
-  await expect(device.place([stored("same", 5_000_001, device.allocate(5_000_001, "w"))])).rejects.toThrow(/array\.bin[^]*the file changed after its header was read/);
-  await device.close();
-});
+test.skipIf(lacks("g++"))(
+  "arrays of files come to the device in the form they are used in, by threads; a file that ends early is named",
+  async () => {
+    const { device } = await openDevice(fixtures[0], { activations: "bf16" });
+    const file = path.join(work, "array.bin");
+    const bytes = Uint8Array.from({ length: 5_000_003 }, (_, i) => (i * 2654435761) >>> 13);
+    writeFileSync(file, bytes);
+    const begin = 3;
+    const forms: [StoredArray["form"], number, number][] = [
+      ["same", 1, 1],
+      ["bf16", 2, 4],
+      ["f16", 2, 4],
+      ["e8m0", 1, 4],
+    ];
+    const stored = (form: StoredArray["form"], size: number, at: number, more: Partial<StoredArray> = {}): StoredArray => ({
+      at,
+      count: size,
+      form,
+      bytes: size,
+      file: { path: file, begin, tensor: "w", identity: identityOf(statSync(file)) },
+      read: () => Promise.reject(new Error("threads read by themselves")),
+      ...more,
+    });
+    for (const [form, narrow, wide] of forms) {
+      const count = 1_200_000;
+      const at = device.allocate(count * wide, form);
+      await device.place([stored(form, count * narrow, at)]);
+      const want = new ArrayBuffer(count * wide);
+      new Uint8Array(want).set(bytes.subarray(begin, begin + count * narrow), count * (wide - narrow));
+      if (form !== "same") widen(form, want, 0, count);
+      expect(Buffer.compare(device.read(at, want.byteLength), new Uint8Array(want)), form).toBe(0);
+      device.release(at);
+    }
+    const [rows, width, pitch] = [700, 3686, 3696];
+    const at = device.allocate(rows * pitch, "rows");
+    await device.place([stored("same", rows * width, at, { rows: { bytes: width, pitch } })]);
+    const got = device.read(at, rows * pitch);
+    for (const r of [0, 1, 283, 284, 699]) {
+      expect(
+        Buffer.compare(got.subarray(r * pitch, r * pitch + width), bytes.subarray(begin + r * width, begin + (r + 1) * width)),
+      ).toBe(0);
+      expect(got.subarray(r * pitch + width, (r + 1) * pitch).every((b) => b === 0)).toBe(true);
+    }
+    await expect(device.place([stored("same", 5_000_001, device.allocate(5_000_001, "w"))])).rejects.toThrow(
+      /array\.bin[^]*the file changed after its header was read/,
+    );
+    await device.close();
+  },
+);
 
 test.skipIf(lacks("g++"))("a model that does not fit is refused before a weight is read", async () => {
   const { manifest, device } = await openDevice(fixtures[0], { activations: "bf16" });
   vi.spyOn(device, "available").mockReturnValue(1000);
   const placed = vi.spyOn(device, "place");
-  await expect(Model.open(manifest, device, { weights: fixtures[0] })).rejects.toThrow(/DSC5605.*not enough GPU memory for the model/);
+  await expect(Model.open(manifest, device, { weights: fixtures[0] })).rejects.toThrow(
+    /DSC5605.*not enough GPU memory for the model/,
+  );
   expect(placed).not.toHaveBeenCalled();
 });
 
 test.skipIf(lacks("no GPU"))("a machine without a driver is told so, and what to do instead", () => {
   const cli = path.resolve(import.meta.dirname, "../../dist/compiler/cli.js");
-  const r = spawnSync(process.execPath, [cli, "run", path.resolve(import.meta.dirname, "../../examples/tiny-r1"), "--target", "cuda", "--ids", "1,2", "--max-new", "1"], {
-    encoding: "utf8", env: { ...process.env, DSC_CACHE: path.join(work, "cache") },
-  });
+  const r = spawnSync(
+    process.execPath,
+    [
+      cli,
+      "run",
+      path.resolve(import.meta.dirname, "../../examples/tiny-r1"),
+      "--target",
+      "cuda",
+      "--ids",
+      "1,2",
+      "--max-new",
+      "1",
+    ],
+    {
+      encoding: "utf8",
+      env: { ...process.env, DSC_CACHE: path.join(work, "cache") },
+    },
+  );
   expect(r.status).toBe(1);
   expect(r.stderr).toMatch(/^error\[DSC5601\]: no CUDA driver[^]*--target cpu/);
   expect(r.stderr).not.toMatch(/\n\s+at /);

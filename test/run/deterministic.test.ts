@@ -17,12 +17,24 @@ afterAll(() => rmSync(work, { recursive: true }));
 
 const r1 = path.resolve(import.meta.dirname, "../../examples/deepseek-r1/config.json");
 const printed = path.resolve(import.meta.dirname, "../../examples/printed-model/config.json");
-const build = (src: string, options: Partial<CompileOptions>): ReturnType<typeof compile> => compile(src, { ...defaults, target: "cuda", activations: "bf16", deterministic: true, ...options });
+const build = (src: string, options: Partial<CompileOptions>): ReturnType<typeof compile> =>
+  compile(src, { ...defaults, target: "cuda", activations: "bf16", deterministic: true, ...options });
 
 /** Sizes that cases of a step's functions look at. */
 function sizes(manifest: Manifest, entry: string): string[] {
-  const within = (steps: readonly Step[]): string[] => steps.flatMap((s) => (s.kind === "cases" ? [JSON.stringify(s.on)] : []).concat(s.kind === "kernel" || s.kind === "call" ? [] : within(inside(s))));
-  return [...new Set(Object.values(manifest.functions).filter((f) => f.name === entry || f.name.startsWith(`${entry}/`)).flatMap((f) => within(f.steps)))].toSorted();
+  const within = (steps: readonly Step[]): string[] =>
+    steps.flatMap((s) =>
+      (s.kind === "cases" ? [JSON.stringify(s.on)] : []).concat(
+        s.kind === "kernel" || s.kind === "call" ? [] : within(inside(s)),
+      ),
+    );
+  return [
+    ...new Set(
+      Object.values(manifest.functions)
+        .filter((f) => f.name === entry || f.name.startsWith(`${entry}/`))
+        .flatMap((f) => within(f.steps)),
+    ),
+  ].toSorted();
 }
 
 test.each([r1, printed])("a step has one form of every product, whatever its rows: %s", (src) => {
@@ -45,14 +57,33 @@ test("only the CUDA target can", () => {
 
 describe.skipIf(lacks("g++"))("R1 in small", () => {
   const small = {
-    hidden_size: 160, num_attention_heads: 4, num_key_value_heads: 4, q_lora_rank: 136, kv_lora_rank: 40, qk_nope_head_dim: 12, qk_rope_head_dim: 8, v_head_dim: 16,
-    intermediate_size: 140, moe_intermediate_size: 72, n_routed_experts: 32, num_experts_per_tok: 4, num_hidden_layers: 2, first_k_dense_replace: 1, vocab_size: 67,
-    num_nextn_predict_layers: 1, quantization_config: null,
+    hidden_size: 160,
+    num_attention_heads: 4,
+    num_key_value_heads: 4,
+    q_lora_rank: 136,
+    kv_lora_rank: 40,
+    qk_nope_head_dim: 12,
+    qk_rope_head_dim: 8,
+    v_head_dim: 16,
+    intermediate_size: 140,
+    moe_intermediate_size: 72,
+    n_routed_experts: 32,
+    num_experts_per_tok: 4,
+    num_hidden_layers: 2,
+    first_k_dense_replace: 1,
+    vocab_size: 67,
+    num_nextn_predict_layers: 1,
+    quantization_config: null,
   };
   const open = async (): Promise<Model<CudaDevice>> => {
-    const { manifest, files: texts } = build(r1, { set: Object.entries(small).map(([k, v]) => `${k}=${v}`), natives: "norm_rows,route_rows,sort_experts_blocks" });
+    const { manifest, files: texts } = build(r1, {
+      set: Object.entries(small).map(([k, v]) => `${k}=${v}`),
+      natives: "norm_rows,route_rows,sort_experts_blocks",
+    });
     const [driver, { files, compile: image }] = await Promise.all([buildDriver(work), buildKernels(work, manifest, texts)]);
-    return Model.open(manifest, await CudaDevice.open(manifest, files, { compile: image, libraries: [driver] }), { weights: "synthetic:3" });
+    return Model.open(manifest, await CudaDevice.open(manifest, files, { compile: image, libraries: [driver] }), {
+      weights: "synthetic:3",
+    });
   };
   const prompt = (b: number): number[] => Array.from({ length: 3 + ((b * 5) % 9) }, (_, i) => (b * 31 + i * 7 + 3) % 67);
 
@@ -87,7 +118,8 @@ describe.skipIf(lacks("g++"))("R1 in small", () => {
     const model = await open();
     const run = async (prompts: number[][], options: Omit<GenerateOptions, "maxNew">): Promise<number[][]> => {
       const out: number[][] = prompts.map(() => []);
-      for await (const step of generate(model, prompts, { maxNew: 6, ...options })) step.ids.forEach((ids, b) => out[b].push(...ids));
+      for await (const step of generate(model, prompts, { maxNew: 6, ...options }))
+        step.ids.forEach((ids, b) => out[b].push(...ids));
       return out;
     };
     const prompts = [0, 1, 2].map(prompt);

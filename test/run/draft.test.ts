@@ -53,27 +53,32 @@ function foreseen({ ids, draft_ids }: { ids: number[]; draft_ids: number[] }): {
   return count;
 }
 
-test.each(["expanded", "absorbed"] as const)("FP8, %s: accepts the drafts the reference accepts, in fewer steps", async (attention) => {
-  const model = await openModel(tiny, { attention });
-  const sum = { drafted: 0, accepted: 0, wantDrafted: 0, wantAccepted: 0 };
-  for (const p of expected.prompts) {
-    const plain = await answer(model, [p.prompt_ids], { maxNew: 48 });
-    const got = await answer(model, [p.prompt_ids], { maxNew: 48, draft: 1 });
-    const at = plain.ids[0].findIndex((id, i) => id !== got.ids[0][i]);
-    if (at >= 0) console.log(`${attention}: parts at id ${at}, where the margin is ${plain.margins[0][at]}`);
-    if (at >= 0) expect(plain.margins[0][at]).toBeLessThan(expected.checks.refmodel_fp8_f64_vs_f32_mean);
-    expect(plain.steps).toBe(47);
-    expect(got.steps).toBe(47 - got.accepted);
-    const want = foreseen(p.modes[`fp8_${attention}`]);
-    sum.drafted += got.drafted;
-    sum.accepted += got.accepted;
-    sum.wantDrafted += want.drafted;
-    sum.wantAccepted += want.accepted;
-  }
-  console.log(`${attention}: ${sum.accepted} of ${sum.drafted} drafts accepted; the float64 reference: ${sum.wantAccepted} of ${sum.wantDrafted}`);
-  // A draft or two may turn with an e4m3 code.
-  expect(Math.abs(sum.accepted / sum.drafted - sum.wantAccepted / sum.wantDrafted)).toBeLessThan(0.03);
-});
+test.each(["expanded", "absorbed"] as const)(
+  "FP8, %s: accepts the drafts the reference accepts, in fewer steps",
+  async (attention) => {
+    const model = await openModel(tiny, { attention });
+    const sum = { drafted: 0, accepted: 0, wantDrafted: 0, wantAccepted: 0 };
+    for (const p of expected.prompts) {
+      const plain = await answer(model, [p.prompt_ids], { maxNew: 48 });
+      const got = await answer(model, [p.prompt_ids], { maxNew: 48, draft: 1 });
+      const at = plain.ids[0].findIndex((id, i) => id !== got.ids[0][i]);
+      if (at >= 0) console.log(`${attention}: parts at id ${at}, where the margin is ${plain.margins[0][at]}`);
+      if (at >= 0) expect(plain.margins[0][at]).toBeLessThan(expected.checks.refmodel_fp8_f64_vs_f32_mean);
+      expect(plain.steps).toBe(47);
+      expect(got.steps).toBe(47 - got.accepted);
+      const want = foreseen(p.modes[`fp8_${attention}`]);
+      sum.drafted += got.drafted;
+      sum.accepted += got.accepted;
+      sum.wantDrafted += want.drafted;
+      sum.wantAccepted += want.accepted;
+    }
+    console.log(
+      `${attention}: ${sum.accepted} of ${sum.drafted} drafts accepted; the float64 reference: ${sum.wantAccepted} of ${sum.wantDrafted}`,
+    );
+    // A draft or two may turn with an e4m3 code.
+    expect(Math.abs(sum.accepted / sum.drafted - sum.wantAccepted / sum.wantDrafted)).toBeLessThan(0.03);
+  },
+);
 
 describe.each(["expanded", "absorbed"] as const)("tiny-r1, exact activations, %s", (attention) => {
   let model: Model;
@@ -108,7 +113,10 @@ describe.each(["expanded", "absorbed"] as const)("tiny-r1, exact activations, %s
     const plain = await answer(model, [prompts[0]], { maxNew: 30 });
     for (const at of [3, 4, 9]) {
       const stop = [plain.ids[0][at]];
-      const [want, got] = [await answer(model, [prompts[0]], { maxNew: 30, stop }), await answer(model, [prompts[0]], { maxNew: 30, stop, draft: 3 })];
+      const [want, got] = [
+        await answer(model, [prompts[0]], { maxNew: 30, stop }),
+        await answer(model, [prompts[0]], { maxNew: 30, stop, draft: 3 }),
+      ];
       expect(got.ids).toEqual(want.ids);
       expect(got.ids[0].indexOf(stop[0])).toBe(got.ids[0].length - 1);
     }
@@ -116,7 +124,13 @@ describe.each(["expanded", "absorbed"] as const)("tiny-r1, exact activations, %s
 
   test("in a second turn on what is cached, drafts before or not", async () => {
     const next = [[14, 272]];
-    for (const [first, second] of [[0, 0], [2, 2], [0, 2], [2, 0], [1, 4]]) {
+    for (const [first, second] of [
+      [0, 0],
+      [2, 2],
+      [0, 2],
+      [2, 0],
+      [1, 4],
+    ]) {
       const session = model.session({ maxTokens: 200 });
       const ids: number[] = [];
       for await (const s of proceed(session, [prompts[0]], { maxNew: 9, draft: first })) ids.push(...s.ids[0]);
@@ -166,6 +180,7 @@ describe("fixtures", () => {
       await expect(answer(model, [prompt], { maxNew: 4, draft: 1 })).rejects.toThrow(/DSC5035/);
       return;
     }
-    for (const draft of [1, 2, 3, 4]) expect((await answer(model, [prompt], { maxNew: 16, draft })).ids[0]).toEqual([...raw.get("greedy_ids")!.data]);
+    for (const draft of [1, 2, 3, 4])
+      expect((await answer(model, [prompt], { maxNew: 16, draft })).ids[0]).toEqual([...raw.get("greedy_ids")!.data]);
   });
 });

@@ -21,8 +21,12 @@ import { buildDriver, buildKernels } from "../kernels/host-driver.ts";
 const work = mkdtempSync(path.join(tmpdir(), "dsc-family-host-"));
 afterAll(() => rmSync(work, { recursive: true }));
 
-
-async function answered(spec: ModelSpec, way: Omit<Way, "target">, weights: string, seed: number): Promise<{ options: CompileOptions; asked: Awaited<ReturnType<typeof ask>> }> {
+async function answered(
+  spec: ModelSpec,
+  way: Omit<Way, "target">,
+  weights: string,
+  seed: number,
+): Promise<{ options: CompileOptions; asked: Awaited<ReturnType<typeof ask>> }> {
   const options = { ...optionsOf({ ...way, target: "cuda" }, seed), natives: "none" };
   const { manifest, files: texts } = compileSpec(spec, options);
   const [driver, { files, compile }] = await Promise.all([buildDriver(work), buildKernels(work, manifest, texts)]);
@@ -34,7 +38,8 @@ async function answered(spec: ModelSpec, way: Omit<Way, "target">, weights: stri
 
 test.skipIf(lacks("g++")).each([
   // The extra layer beside layers of which every second is a mixture; one head and power-of-two scales.
-  [178, "all", "bf16"], [0, "all", "f32"],
+  [178, "all", "bf16"],
+  [0, "all", "f32"],
 ] as const)("random model %i, %s passes, %s", async (seed, passes, activations) => {
   const spec = specFrom(modelOf(seed));
   const { options, asked } = await answered(spec, { passes, activations }, `synthetic:${seed}`, seed);
@@ -44,18 +49,23 @@ test.skipIf(lacks("g++")).each([
   if (activations === "bf16") expect(right.ratio).toBeLessThan(1.5);
   // A tenth of a logit's spread on one row is an error of any dtype.
   const logits = Float32Array.from(asked.answers.at(-1)!.logits, (v) => v + 0.3);
-  expect(judge(spec, options, raw, { ...asked, answers: asked.answers.with(-1, { ...asked.answers.at(-1)!, logits }) })).toMatchObject({ ok: false, verdict: "too far" });
+  expect(
+    judge(spec, options, raw, { ...asked, answers: asked.answers.with(-1, { ...asked.answers.at(-1)!, logits }) }),
+  ).toMatchObject({ ok: false, verdict: "too far" });
 });
 
-test.skipIf(lacks("g++"))("FP8 with power-of-two scales in bf16, no passes: far from float64 by turned codes and routes, and no farther than rounding takes it", async () => {
-  const fixture = fixtures.find((f) => f.endsWith("a07-v3-fp8"))!;
-  const { spec } = loadSpec(fixture, ["quantization_config.scale_fmt=ue8m0"]);
-  const { options, asked } = await answered(spec, { passes: "none", activations: "bf16" }, fixture, 1);
-  const row = judge(spec, options, readTensors(path.join(fixture, "model.safetensors")), asked);
-  expect(row).toMatchObject({ ok: true, verdict: "rounding" });
-  expect(row.apart).toBeGreaterThan(0.1);
-  expect(row.ratio).toBeLessThan(1.5);
-});
+test.skipIf(lacks("g++"))(
+  "FP8 with power-of-two scales in bf16, no passes: far from float64 by turned codes and routes, and no farther than rounding takes it",
+  async () => {
+    const fixture = fixtures.find((f) => f.endsWith("a07-v3-fp8"))!;
+    const { spec } = loadSpec(fixture, ["quantization_config.scale_fmt=ue8m0"]);
+    const { options, asked } = await answered(spec, { passes: "none", activations: "bf16" }, fixture, 1);
+    const row = judge(spec, options, readTensors(path.join(fixture, "model.safetensors")), asked);
+    expect(row).toMatchObject({ ok: true, verdict: "rounding" });
+    expect(row.apart).toBeGreaterThan(0.1);
+    expect(row.ratio).toBeLessThan(1.5);
+  },
+);
 
 test("a route needs scores to move by half of what parts it from the choice, in groups by half of what parts those", () => {
   const one = { groups: 1, kept: 1, method: "greedy" };

@@ -25,14 +25,20 @@ async function run(fixture: string, expected: Raw, flags: string[], label: strin
   const ids = path.join(work, `${name}.json`);
   writeFileSync(ids, JSON.stringify([...expected.get("input_ids")!.data]));
   const save = path.join(work, `${name}-${label.replace(/\W/g, "")}.safetensors`);
-  const { stdout } = await exec(process.execPath, [cli, "run", fixture, "--ids", ids, "--max-new", "16", "--json", "--save", save, "--threads", "1", ...flags], {
-    env: { ...process.env, XDG_CACHE_HOME: path.join(work, label.replace(/\W/g, "")) },
-  });
+  const { stdout } = await exec(
+    process.execPath,
+    [cli, "run", fixture, "--ids", ids, "--max-new", "16", "--json", "--save", save, "--threads", "1", ...flags],
+    {
+      env: { ...process.env, XDG_CACHE_HOME: path.join(work, label.replace(/\W/g, "")) },
+    },
+  );
   return { ids: (JSON.parse(stdout) as { ids: number[] }).ids, got: readTensors(save) };
 }
 
-const farthest = (a: Float64Array, b: Float64Array): number => a.reduce((worst, v, i) => Math.max(worst, Math.abs(v - b[i]) || (Number.isNaN(v) ? Infinity : 0)), 0);
-const median = (a: Float64Array, b: Float64Array): number => [...a].map((v, i) => Math.abs(v - b[i])).sort((x, y) => x - y)[a.length >> 1];
+const farthest = (a: Float64Array, b: Float64Array): number =>
+  a.reduce((worst, v, i) => Math.max(worst, Math.abs(v - b[i]) || (Number.isNaN(v) ? Infinity : 0)), 0);
+const median = (a: Float64Array, b: Float64Array): number =>
+  [...a].map((v, i) => Math.abs(v - b[i])).sort((x, y) => x - y)[a.length >> 1];
 
 function compare(expected: Raw, got: Raw, logits: string): void {
   for (const [name, want] of expected) {

@@ -43,7 +43,9 @@ async function kernels(attention: "expanded" | "absorbed", pipeline: readonly Pa
     const steps: Rows[] = [];
     while (steps.length < STEPS) {
       const { taps } = steps.length ? await session.decode([chosen(steps.at(-1)!)]) : await session.prefill([prompt]);
-      steps.push(Object.fromEntries(Object.entries(taps).map(([k, t]) => [k, { shape: t.shape, data: Float64Array.from(t.data) }])));
+      steps.push(
+        Object.fromEntries(Object.entries(taps).map(([k, t]) => [k, { shape: t.shape, data: Float64Array.from(t.data) }])),
+      );
     }
     return steps;
   } finally {
@@ -62,7 +64,14 @@ function oracle(codes: readonly Code[], fed?: readonly number[]): Rows[] {
     const i = steps.length;
     const rows = i === 0 ? prompt : [fed?.[i - 1] ?? chosen(steps[i - 1])];
     const batch = { starts: [0, rows.length], lengths: [length], ids: rows };
-    steps.push(interpret(m, m.funcs.get(m.entries[i === 0 ? "prefill" : "decode"])!, { batch, values: { ids: tensorOf([rows.length], rows, "i32") }, weight, caches }));
+    steps.push(
+      interpret(m, m.funcs.get(m.entries[i === 0 ? "prefill" : "decode"])!, {
+        batch,
+        values: { ids: tensorOf([rows.length], rows, "i32") },
+        weight,
+        caches,
+      }),
+    );
   }
   return steps;
 }
@@ -89,23 +98,35 @@ type Side = { value: number; ratio: number; code: number };
 
 /** Every code in which a step of the kernels differs from the oracle's, by op in the order they run. */
 function flipsOf(want: Rows, got: Rows, step: number): Flip[] {
-  return Object.keys(want).filter((k) => k.endsWith(" row")).flatMap((key) => {
-    const [a, b] = [quantised(want[key]), quantised(got[key])];
-    const [layer, reader] = key.split(" ");
-    const side = (q: typeof a, of: Rows, j: number): Side & { scale: number } => {
-      const scale = q.scales[Math.floor(j / q.k) * Math.ceil(q.k / 128) + Math.floor((j % q.k) / 128)];
-      return { value: of[key].data[j], ratio: of[key].data[j] / scale, code: q.codes[j], scale };
-    };
-    return [...a.codes.keys()].filter((j) => a.codes[j] !== b.codes[j]).map((j): Flip => {
-      const [w, g] = [side(a, want, j), side(b, got, j)];
-      const [row, column] = [Math.floor(j / a.k), j % a.k];
-      return {
-        entry: step === 0 ? "prefill" : "decode", length: prompt.length + step, reader, row, column, code: g.code,
-        name: `step ${step}, layer ${layer}, input of ${reader}, row ${row}, block ${column >> 7}, column ${column}`,
-        want: w, got: g, distance: Math.abs(w.ratio - (w.code + g.code) / 2) * w.scale, largest: w.scale * 448,
+  return Object.keys(want)
+    .filter((k) => k.endsWith(" row"))
+    .flatMap((key) => {
+      const [a, b] = [quantised(want[key]), quantised(got[key])];
+      const [layer, reader] = key.split(" ");
+      const side = (q: typeof a, of: Rows, j: number): Side & { scale: number } => {
+        const scale = q.scales[Math.floor(j / q.k) * Math.ceil(q.k / 128) + Math.floor((j % q.k) / 128)];
+        return { value: of[key].data[j], ratio: of[key].data[j] / scale, code: q.codes[j], scale };
       };
+      return [...a.codes.keys()]
+        .filter((j) => a.codes[j] !== b.codes[j])
+        .map((j): Flip => {
+          const [w, g] = [side(a, want, j), side(b, got, j)];
+          const [row, column] = [Math.floor(j / a.k), j % a.k];
+          return {
+            entry: step === 0 ? "prefill" : "decode",
+            length: prompt.length + step,
+            reader,
+            row,
+            column,
+            code: g.code,
+            name: `step ${step}, layer ${layer}, input of ${reader}, row ${row}, block ${column >> 7}, column ${column}`,
+            want: w,
+            got: g,
+            distance: Math.abs(w.ratio - (w.code + g.code) / 2) * w.scale,
+            largest: w.scale * 448,
+          };
+        });
     });
-  });
 }
 
 describe("compiled kernels, absorbed", () => {
@@ -135,7 +156,8 @@ describe("compiled kernels, absorbed", () => {
         console.log(`with these codes the logits of ${STEPS} steps agree to ${Math.max(...apart).toExponential(1)}`);
         expect(Math.max(...apart)).toBeLessThan(1e-5);
         expect(want.map(chosen)).toEqual(fed);
-        for (const [i, got] of steps.entries()) expect(Array.from(want[i]["route.1.indices"].data)).toEqual(Array.from(got["route.1.indices"].data));
+        for (const [i, got] of steps.entries())
+          expect(Array.from(want[i]["route.1.indices"].data)).toEqual(Array.from(got["route.1.indices"].data));
         break;
       }
       // Ops before it agree in every code, so these are not the consequence of another flip.
@@ -169,14 +191,17 @@ test("the code that docs/numerics.md names turns the 13th id of the float64 refe
   const half = 2 ** (Math.floor(Math.log2(largest)) - 24);
   expect(Math.abs(ratio + 7.75) * (largest / 448)).toBeLessThan(half);
 
-  const turned = oracle([{ entry: "prefill", length: prompt.length, reader: "dense_layer.ffn.gate_up", row, column, code: -7.5 }]);
+  const turned = oracle([
+    { entry: "prefill", length: prompt.length, reader: "dense_layer.ffn.gate_up", row, column, code: -7.5 },
+  ]);
   expect(turned.map(chosen).slice(0, 12)).toEqual(reference.slice(0, 12));
   expect([reference[12], chosen(turned[12])]).toEqual([73, 113]);
   // The 13th step reads the same tokens in both: its logits move by more than the two best lie apart.
   const [first, second] = last(plain[12]).toSorted((a, b) => b - a);
   expect(first - second).toBeLessThan(worst(last(plain[12]), last(turned[12])));
   // Rows before the flip, and the rows between it and that step in layer 0, are untouched.
-  const hidden = (s: Rows[], step: number, r: number, layer: number): number[] => Array.from(s[step][`hidden.${layer}`].data).slice(r * spec.hidden, (r + 1) * spec.hidden);
+  const hidden = (s: Rows[], step: number, r: number, layer: number): number[] =>
+    Array.from(s[step][`hidden.${layer}`].data).slice(r * spec.hidden, (r + 1) * spec.hidden);
   expect(hidden(turned, 0, row - 1, 2)).toEqual(hidden(plain, 0, row - 1, 2));
   expect(hidden(turned, 12, 0, 1)).toEqual(hidden(plain, 12, 0, 1));
   expect(worst(hidden(turned, 12, 0, 2), hidden(plain, 12, 0, 2))).toBeGreaterThan(1e-3);

@@ -9,9 +9,28 @@ import { openModel } from "./compiled.ts";
 
 test("the script of examples/node-api", async () => {
   expect((await dsc("compile", tiny, "-o", at("tiny"))).code).toBe(0);
-  const { stdout } = await promisify(execFile)(process.execPath, [path.join(root, "examples/node-api/story.mjs"), at("tiny"), tiny]);
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    path.join(root, "examples/node-api/story.mjs"),
+    at("tiny"),
+    tiny,
+  ]);
   const prompt = "It was a fine morning";
-  const { text } = await json<{ text: string }>("run", tiny, "--prompt", prompt, "--max-new", "40", "--temperature", "0.7", "--top-p", "0.95", "--seed", "1", "--draft", "2");
+  const { text } = await json<{ text: string }>(
+    "run",
+    tiny,
+    "--prompt",
+    prompt,
+    "--max-new",
+    "40",
+    "--temperature",
+    "0.7",
+    "--top-p",
+    "0.95",
+    "--seed",
+    "1",
+    "--draft",
+    "2",
+  );
   expect(stdout.startsWith(`${prompt}${text}\n0: She was `)).toBe(true);
   expect(stdout).toMatch(/\n1: He took her hand, and \w/);
   expect(stdout).toMatch(/\n> And what did it say\?\n.*\w.*\n\(the last turn read 1?\d tokens and kept \d\d\)\n/);

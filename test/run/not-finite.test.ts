@@ -40,22 +40,57 @@ describe("stored values that are no numbers are refused where they are read", ()
     ["NaN as a scale", "a07-v3-fp8", `${matrix}_scale_inv`, 0, (t) => put(t, `${matrix}_scale_inv`, 0, [0, 0, 0xc0, 0x7f])],
     ["infinity as a scale", "a07-v3-fp8", `${matrix}_scale_inv`, 1, (t) => put(t, `${matrix}_scale_inv`, 1, [0, 0, 0x80, 0x7f])],
     [
-      "the e8m0 code 0xff as a scale", "a07-v3-fp8", `${matrix}_scale_inv`, 0,
+      "the e8m0 code 0xff as a scale",
+      "a07-v3-fp8",
+      `${matrix}_scale_inv`,
+      0,
       (t, config) => {
         (config.quantization_config as Json).scale_fmt = "ue8m0";
-        for (const [name, powers] of evenScales(t)) t.set(name, bytesOf("F8_E8M0", t.get(name)!.shape, powers.map((p) => p + 127)));
+        for (const [name, powers] of evenScales(t))
+          t.set(
+            name,
+            bytesOf(
+              "F8_E8M0",
+              t.get(name)!.shape,
+              powers.map((p) => p + 127),
+            ),
+          );
         put(t, `${matrix}_scale_inv`, 0, [0xff]);
       },
     ],
     ["infinity in a norm", "a01-v3-yarn", "model.norm.weight", 63, (t) => put(t, "model.norm.weight", 63, [0x80, 0x7f])],
-    ["NaN in the embedding of an id nobody uses", "a01-v3-yarn", "model.embed_tokens.weight", 130 * 64, (t) => put(t, "model.embed_tokens.weight", 130 * 64, [0xff, 0xff])],
+    [
+      "NaN in the embedding of an id nobody uses",
+      "a01-v3-yarn",
+      "model.embed_tokens.weight",
+      130 * 64,
+      (t) => put(t, "model.embed_tokens.weight", 130 * 64, [0xff, 0xff]),
+    ],
     ["NaN in the head", "a01-v3-yarn", "lm_head.weight", 5, (t) => put(t, "lm_head.weight", 5, [0x81, 0x7f])],
-    ["NaN in the router's bias", "a01-v3-yarn", "model.layers.1.mlp.gate.e_score_correction_bias", 7, (t) => put(t, "model.layers.1.mlp.gate.e_score_correction_bias", 7, [1, 0, 0x80, 0x7f])],
-    ["infinity in f16", "a01-v3-yarn", "model.layers.0.self_attn.o_proj.weight", 9, (t) => {
-      for (const [name, s] of t) if (s.dtype === "BF16") t.set(name, halves(s));
-      put(t, "model.layers.0.self_attn.o_proj.weight", 9, [0, 0x7c]);
-    }],
-    ["NaN in the extra prediction layer", "a08-v3-mtp", "model.layers.2.eh_proj.weight", 3, (t) => put(t, "model.layers.2.eh_proj.weight", 3, [0xc0, 0xff])],
+    [
+      "NaN in the router's bias",
+      "a01-v3-yarn",
+      "model.layers.1.mlp.gate.e_score_correction_bias",
+      7,
+      (t) => put(t, "model.layers.1.mlp.gate.e_score_correction_bias", 7, [1, 0, 0x80, 0x7f]),
+    ],
+    [
+      "infinity in f16",
+      "a01-v3-yarn",
+      "model.layers.0.self_attn.o_proj.weight",
+      9,
+      (t) => {
+        for (const [name, s] of t) if (s.dtype === "BF16") t.set(name, halves(s));
+        put(t, "model.layers.0.self_attn.o_proj.weight", 9, [0, 0x7c]);
+      },
+    ],
+    [
+      "NaN in the extra prediction layer",
+      "a08-v3-mtp",
+      "model.layers.2.eh_proj.weight",
+      3,
+      (t) => put(t, "model.layers.2.eh_proj.weight", 3, [0xc0, 0xff]),
+    ],
   ];
   test.each(cases)("%s", async (_, fixture, tensor, element, alter) => {
     const folder = await altered(fixture, alter);
@@ -77,7 +112,13 @@ describe("the look at sixteen bytes at once finds what one by one finds", () => 
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
   const finite = new Finite(memory);
   const bytes = new Uint8Array(memory.buffer);
-  test.each([["F8_E4M3", 1], ["F8_E8M0", 1], ["BF16", 2], ["F16", 2], ["F32", 4]] as const)("%s", (dtype, width) => {
+  test.each([
+    ["F8_E4M3", 1],
+    ["F8_E8M0", 1],
+    ["BF16", 2],
+    ["F16", 2],
+    ["F32", 4],
+  ] as const)("%s", (dtype, width) => {
     let state = 7;
     const random = (n: number): number => (state = (Math.imul(state, 1103515245) + 12345) >>> 0) % n;
     for (let round = 0; round < 500; round++) {
@@ -94,7 +135,8 @@ describe("the look at sixteen bytes at once finds what one by one finds", () => 
   });
 
   test("every code of e4m3 and every bf16", () => {
-    for (let code = 0; code < 256; code++) expect(firstBad(Uint8Array.of(code), "F8_E4M3")).toBe((code & 0x7f) === 0x7f ? 0 : undefined);
+    for (let code = 0; code < 256; code++)
+      expect(firstBad(Uint8Array.of(code), "F8_E4M3")).toBe((code & 0x7f) === 0x7f ? 0 : undefined);
     const value = new Float32Array(1);
     for (let bits = 0; bits < 65536; bits++) {
       new Uint32Array(value.buffer)[0] = bits << 16;
@@ -109,7 +151,8 @@ describe("values that overflow on the way are seen in the step", () => {
     const s = t.get(name)!;
     t.set(name, { ...s, data: new Uint8Array(Uint16Array.from({ length: s.data.length / 2 }, () => 0x7f61).buffer) });
   };
-  const overflowing = (): Promise<string> => altered("a01-v3-yarn", (t) => (huge(t, "model.norm.weight"), huge(t, "lm_head.weight")));
+  const overflowing = (): Promise<string> =>
+    altered("a01-v3-yarn", (t) => (huge(t, "model.norm.weight"), huge(t, "lm_head.weight")));
   const refused = /DSC5037.*the logits of sequence \d are not numbers[^]*no stored weight/;
 
   test("session, generate greedily and drawn, score; the session goes on as it was", async () => {
@@ -137,7 +180,12 @@ describe("values that overflow on the way are seen in the step", () => {
   });
 
   test("an extra layer that overflows fails the drafts, not the answers without them", async () => {
-    const model = await openModel(await altered("a08-v3-mtp", (t) => (huge(t, "model.layers.2.shared_head.norm.weight"), huge(t, "model.layers.2.shared_head.head.weight"))));
+    const model = await openModel(
+      await altered(
+        "a08-v3-mtp",
+        (t) => (huge(t, "model.layers.2.shared_head.norm.weight"), huge(t, "model.layers.2.shared_head.head.weight")),
+      ),
+    );
     const answer = async (draft: number): Promise<number> => {
       let n = 0;
       for await (const step of generate(model, [[5, 6]], { maxNew: 3, draft })) n += step.ids[0].length;
@@ -147,10 +195,17 @@ describe("values that overflow on the way are seen in the step", () => {
     await expect(answer(1)).rejects.toThrow(/DSC5037/);
   });
 
-  test.each([["NaN", 0x7fc0], ["infinity", 0x7f80], ["minus infinity", 0xff80]])("one row of the head with %s ends the step though other ids would be chosen, drafts and all", async (_, bits) => {
+  test.each([
+    ["NaN", 0x7fc0],
+    ["infinity", 0x7f80],
+    ["minus infinity", 0xff80],
+  ])("one row of the head with %s ends the step though other ids would be chosen, drafts and all", async (_, bits) => {
     const model = await openModel(await altered("a08-v3-mtp", () => {}));
     // As if memory had changed: loading would have refused it.
-    model.device.write(model.weights.address("head", "data", undefined) + 2 * 5 * model.manifest.model.hidden, new Uint8Array(Uint16Array.of(bits).buffer));
+    model.device.write(
+      model.weights.address("head", "data", undefined) + 2 * 5 * model.manifest.model.hidden,
+      new Uint8Array(Uint16Array.of(bits).buffer),
+    );
     for (const options of [{}, { temperature: 0.7, topP: 0.9 }, { draft: 2 }, { repeatPenalty: 1.2 }])
       await expect(async () => {
         for await (const step of generate(model, [[5, 6], [7]], { maxNew: 3, ...options })) expect(step).toBeUndefined();
@@ -161,7 +216,9 @@ describe("values that overflow on the way are seen in the step", () => {
     const model = await openModel(await altered("a07-v3-fp8", () => {}));
     model.device.write(model.weights.address("moe_layer.wo", "scales", 1), new Uint8Array(Float32Array.of(NaN).buffer));
     const session = model.session({ maxTokens: 8 });
-    await expect(session.prefill([[5, 6]])).rejects.toThrow(/DSC5037[^]*a scale of weight moe_layer.wo of layer 1 is NaN or infinite: model.layers.1.self_attn.o_proj.weight/);
+    await expect(session.prefill([[5, 6]])).rejects.toThrow(
+      /DSC5037[^]*a scale of weight moe_layer.wo of layer 1 is NaN or infinite: model.layers.1.self_attn.o_proj.weight/,
+    );
     session.close();
   });
 });

@@ -8,14 +8,29 @@ import { readTensors } from "../interpreted.ts";
 import { lacks } from "../conditions.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
-const file = JSON.parse(readFileSync(path.join(root, "test/oracle/reduced_seed.json"), "utf8")) as { input_ids: number[]; modes: { f32: { greedy_ids: number[]; last_logits: number[] } } };
+const file = JSON.parse(readFileSync(path.join(root, "test/oracle/reduced_seed.json"), "utf8")) as {
+  input_ids: number[];
+  modes: { f32: { greedy_ids: number[]; last_logits: number[] } };
+};
 const oracle = { input_ids: file.input_ids, ...file.modes.f32 };
 
 test.skipIf(lacks("3 GB"))("16 greedy ids, the last logits of 64, and the memory it takes", async () => {
   const work = mkdtempSync(path.join(tmpdir(), "dsc-printed-"));
   const [ids, save] = [path.join(work, "ids.json"), path.join(work, "out.safetensors")];
   writeFileSync(ids, JSON.stringify(oracle.input_ids));
-  const words = ["run", path.join(root, "examples/printed-model"), "--weights", "synthetic:0", "--ids", ids, "--max-new", "16", "--json", "--save", save];
+  const words = [
+    "run",
+    path.join(root, "examples/printed-model"),
+    "--weights",
+    "synthetic:0",
+    "--ids",
+    ids,
+    "--max-new",
+    "16",
+    "--json",
+    "--save",
+    save,
+  ];
   const { stdout, bytes } = await peakOf(root, words, { XDG_CACHE_HOME: work });
   expect((JSON.parse(stdout) as { ids: number[] }).ids).toEqual(oracle.greedy_ids);
   const logits = readTensors(save).get("logits")!;

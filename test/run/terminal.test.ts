@@ -52,14 +52,21 @@ test.skipIf(lacks("pseudo-terminal"))("two turns, a stopped answer and two ways 
 });
 
 test.skipIf(lacks("pseudo-terminal"))("eval shows how far it is, on a terminal only", async () => {
-  const { screen, code } = await play(["python3", "-c", bridge, process.execPath, cli, "eval", tiny, "--text", `${root}/LICENSE`, "--window", "64"], []);
+  const { screen, code } = await play(
+    ["python3", "-c", bridge, process.execPath, cli, "eval", tiny, "--text", `${root}/LICENSE`, "--window", "64"],
+    [],
+  );
   expect(screen).toMatch(/window \d+ of \d+, perplexity so far \d+\.\d{3}/);
   expect(screen).toMatch(/perplexity \d+\.\d{4}: /);
   expect(code, screen).toBe(0);
 });
 
 test("piped lines are turns; answers alone are on stdout", async () => {
-  const run = spawnSync(process.execPath, [cli, ...words, "--max-new", "6", "--draft", "1"], { cwd: root, env, input: "Hello.\n\n/reset\nHello.\nAnd then?\n/exit\nnever read\n" });
+  const run = spawnSync(process.execPath, [cli, ...words, "--max-new", "6", "--draft", "1"], {
+    cwd: root,
+    env,
+    input: "Hello.\n\n/reset\nHello.\nAnd then?\n/exit\nnever read\n",
+  });
   expect(run.stderr.toString()).toBe("");
   const answers = run.stdout.toString().trimEnd().split("\n");
   expect(answers.length).toBe(3);
@@ -69,7 +76,8 @@ test("piped lines are turns; answers alone are on stdout", async () => {
 });
 
 test("a line that begins with a slash is said to the model, unless it is a command", () => {
-  const say = (input: string): string => spawnSync(process.execPath, [cli, ...words, "--max-new", "3"], { cwd: root, env, input }).stdout.toString();
+  const say = (input: string): string =>
+    spawnSync(process.execPath, [cli, ...words, "--max-new", "3"], { cwd: root, env, input }).stdout.toString();
   const lines = say("/nothink Hello.\n/usr/bin is a path\n/reset\nHello.\n/exit\nnever\n").split("\n");
   expect(lines.length).toBe(4);
   expect(lines[2]).toBe(say("Hello.\n").trimEnd());
@@ -80,8 +88,14 @@ test.each([
   [["--prompt", "a", "--max-new", "1", "--top-p", "0.5", "--temperature", "0"], /--top-p counts where tokens are drawn/],
   [["--prompt", "a", "--max-new", "1", "--nvcc"], /--nvcc compiles CUDA kernels/],
   [["--prompt", "a", "--max-new", "1", "--natives", "none"], /--natives with --target cpu/],
-  [["--prompt", "a", "--max-new", "1", "--passes", "none", "--attention", "absorbed"], /--attention absorbed is what the pass absorb-mla does/],
-  [["--prompt", "a", "--max-new", "1", "--passes", "add-norm", "--pass-option", "absorb-mla.attention=expanded"], /--pass-option is for the pass absorb-mla/],
+  [
+    ["--prompt", "a", "--max-new", "1", "--passes", "none", "--attention", "absorbed"],
+    /--attention absorbed is what the pass absorb-mla does/,
+  ],
+  [
+    ["--prompt", "a", "--max-new", "1", "--passes", "add-norm", "--pass-option", "absorb-mla.attention=expanded"],
+    /--pass-option is for the pass absorb-mla/,
+  ],
   [["--prompt", "a", "--max-new", "1", "--chat-template", "x"], /--chat-template is for --chat/],
   [["--prompt", "a", "--max-new", "1", "--stop-eos"], /--stop-eos is for --ids/],
   [["--prompt", "a", "--max-new", "1", "--taps"], /--taps keeps hidden states and routes, and run shows none[^]*--save FILE/],

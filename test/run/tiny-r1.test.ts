@@ -6,9 +6,16 @@ import { generate, type Model } from "../../runtime/index.ts";
 import { at, json, refusal, tiny } from "../commands/dsc.ts";
 import { openModel } from "./compiled.ts";
 
-const reference = (JSON.parse(readFileSync(path.join(tiny, "expected.json"), "utf8")) as {
-  eval: { bytes: number; tokens: number; scored_windows: number; modes: Record<string, { nll: number; perplexity: number; bits_per_byte: number }> };
-}).eval;
+const reference = (
+  JSON.parse(readFileSync(path.join(tiny, "expected.json"), "utf8")) as {
+    eval: {
+      bytes: number;
+      tokens: number;
+      scored_windows: number;
+      modes: Record<string, { nll: number; perplexity: number; bits_per_byte: number }>;
+    };
+  }
+).eval;
 
 interface Answer {
   tokens: number;
@@ -33,7 +40,11 @@ interface Reference {
   prompt_ids: number[];
   modes: Record<string, { ids: number[]; margins: number[] }>;
 }
-const { prompts, chat, checks } = JSON.parse(readFileSync(path.join(tiny, "expected.json"), "utf8")) as { prompts: Reference[]; chat: Reference[]; checks: Record<string, number> };
+const { prompts, chat, checks } = JSON.parse(readFileSync(path.join(tiny, "expected.json"), "utf8")) as {
+  prompts: Reference[];
+  chat: Reference[];
+  checks: Record<string, number>;
+};
 
 describe.each(["expanded", "absorbed"] as const)("greedy texts, %s", (attention) => {
   let model: Model;
@@ -92,7 +103,13 @@ test("run --json: what it says of an answer", async () => {
   expect(await json<Ran>(...drawn, "--seed", String(sampled.seed))).toMatchObject({ ids: sampled.ids, seed: sampled.seed });
   expect((await json<Ran>(...drawn, "--draft", "2")).accepted).toBeGreaterThan(0);
   const file = at("batch.json");
-  writeFileSync(file, JSON.stringify([[0, 5], [0, 6, 7]]));
+  writeFileSync(
+    file,
+    JSON.stringify([
+      [0, 5],
+      [0, 6, 7],
+    ]),
+  );
   const both = await json<{ ids: number[][]; finish: string[] }>("run", tiny, "--ids", file, "--max-new", "3", "--draft", "2");
   expect(both.ids.map((ids) => ids.length)).toEqual([3, 3]);
   expect(both.finish).toEqual(["length", "length"]);
@@ -104,7 +121,10 @@ test.each([
   [["--prompt", "a", "--ids", "1", "--max-new", "2"], /only one of --prompt and --ids/],
   [["--prompt", "a", "--max-new", "2", "--system", "b"], /--system is for --chat/],
   [["--prompt", "a", "--max-new", "2", "--draft", "5"], /--draft is 5/],
-  [["--prompt", "a", "--max-new", "2", "--draft", "1", "--save", "x.safetensors"], /--save keeps the logits of steps without drafts/],
+  [
+    ["--prompt", "a", "--max-new", "2", "--draft", "1", "--save", "x.safetensors"],
+    /--save keeps the logits of steps without drafts/,
+  ],
   [["--prompt", "a", "--max-new", "2", "--temperature", "-1"], /DSC5034.*--temperature is -1/],
   [["--prompt", "a", "--max-new", "2", "--draft", "1", "--set", "num_nextn_predict_layers=0"], /DSC6017.*extra prediction layer/],
 ])("run %j is refused", async (words, message) => {

@@ -17,11 +17,20 @@ func @f(%x: [T, 4] f32) {
 }
 `;
 
-const launch = (family: string): Chosen[] => [{ family, problem: {}, args: [{ in: 0 }, { out: 0 }], dims: [{ op: "mul", of: ["T", 4] }] }];
+const launch = (family: string): Chosen[] => [
+  { family, problem: {}, args: [{ in: 0 }, { out: 0 }], dims: [{ op: "mul", of: ["T", 4] }] },
+];
 const catalogue: Catalogue = {
   target: "test",
   pageRows: 64,
-  choose: () => ({ on: "T", cases: [{ most: 2, launches: launch("few") }, { most: 8, launches: [...launch("half"), ...launch("half")] }, { most: null, launches: launch("many") }] }),
+  choose: () => ({
+    on: "T",
+    cases: [
+      { most: 2, launches: launch("few") },
+      { most: 8, launches: [...launch("half"), ...launch("half")] },
+      { most: null, launches: launch("many") },
+    ],
+  }),
   copy: () => ({ reason: "nothing is copied here" }),
 };
 
@@ -31,15 +40,51 @@ test("scratch is a slot of its own while its node runs, one for all cases that n
     { family: "first", problem: {}, args: [{ in: 0 }, scratch(name)], dims: ["T"] },
     { family: "second", problem: {}, args: [scratch(name), { out: 0 }], dims: ["T"] },
   ];
-  const two = "module m\n\nfunc @f(%x: [T, 4] f32) {\n  %y = silu %x : [T, 4] f32\n  %z = silu %y : [T, 4] f32\n  return z = %z\n}\n";
-  const [draft] = selectModule(parseModule(two), { ...catalogue, choose: () => ({ on: "T", cases: [{ most: 2, launches: through("row") }, { most: null, launches: [...through("row"), ...through("other")] }] }) });
+  const two =
+    "module m\n\nfunc @f(%x: [T, 4] f32) {\n  %y = silu %x : [T, 4] f32\n  %z = silu %y : [T, 4] f32\n  return z = %z\n}\n";
+  const [draft] = selectModule(parseModule(two), {
+    ...catalogue,
+    choose: () => ({
+      on: "T",
+      cases: [
+        { most: 2, launches: through("row") },
+        { most: null, launches: [...through("row"), ...through("other")] },
+      ],
+    }),
+  });
   const f = planMemory(draft, (d) => d.chosen.family);
   // Two rows of scratch that both nodes take turns with, and between them the row that the nodes share.
   expect(f.slots.map((s) => evaluate(s, { T: 1 }))).toEqual([12, 16, 12]);
-  const slots = f.steps.map((s) => (s.kind === "cases" ? s.cases.map((c) => c.steps.map((k) => (k.kind === "kernel" ? k.args.map((a) => ("slot" in a ? a.slot : -1)) : []))) : []));
+  const slots = f.steps.map((s) =>
+    s.kind === "cases"
+      ? s.cases.map((c) => c.steps.map((k) => (k.kind === "kernel" ? k.args.map((a) => ("slot" in a ? a.slot : -1)) : [])))
+      : [],
+  );
   expect(slots).toEqual([
-    [[[-1, 0], [0, 1]], [[-1, 0], [0, 1], [-1, 2], [2, 1]]],
-    [[[1, 0], [0, -1]], [[1, 0], [0, -1], [1, 2], [2, -1]]],
+    [
+      [
+        [-1, 0],
+        [0, 1],
+      ],
+      [
+        [-1, 0],
+        [0, 1],
+        [-1, 2],
+        [2, 1],
+      ],
+    ],
+    [
+      [
+        [1, 0],
+        [0, -1],
+      ],
+      [
+        [1, 0],
+        [0, -1],
+        [1, 2],
+        [2, -1],
+      ],
+    ],
   ]);
 });
 
@@ -48,11 +93,21 @@ test("the first case that holds the size runs", () => {
   const f = planMemory(draft, (d) => d.chosen.family);
   const record = { text: "", entry: "run", family: "", params: [], dims: ["n"], cells: "n" };
   const manifest = { functions: { f }, kernels: { few: record, half: record, many: record } } as unknown as Manifest;
-  const kernels = new Map([["few", 0], ["half", 1], ["many", 2]]);
+  const kernels = new Map([
+    ["few", 0],
+    ["half", 1],
+    ["many", 2],
+  ]);
   const places: Places = { weight: () => 0, cache: () => 0, batch: () => 0 };
   const run = (T: number): number[] => {
     const batch: BatchShape = { starts: [0, T], lengths: [T], pages: 1 };
-    const { words } = flatten(manifest, "f", { batch, args: new Map(f.inputs.concat(f.results).map((a, i) => [a.name, 64 * i])), arena: 0, places, kernels });
+    const { words } = flatten(manifest, "f", {
+      batch,
+      args: new Map(f.inputs.concat(f.results).map((a, i) => [a.name, 64 * i])),
+      arena: 0,
+      places,
+      kernels,
+    });
     const launched: number[] = [];
     for (let at = 0; at < words.length; at += 7 + words[at + 6]) launched.push(words[at + 1]);
     return launched;

@@ -11,7 +11,11 @@ afterAll(() => rmSync(folder, { recursive: true }));
 let made = 0;
 
 /** The template of a folder with a tokenizer and these files. */
-async function of(config: unknown, files: Record<string, string | Uint8Array> = {}, options: TemplateOptions = {}): Promise<ChatTemplate> {
+async function of(
+  config: unknown,
+  files: Record<string, string | Uint8Array> = {},
+  options: TemplateOptions = {},
+): Promise<ChatTemplate> {
   const at = path.join(folder, String(made++));
   mkdirSync(at);
   copyFileSync(path.join(tiny, "tokenizer.json"), path.join(at, "tokenizer.json"));
@@ -26,8 +30,11 @@ const turns = [{ role: "user", content: "ok" }] as const;
 const rendered = async (...args: Parameters<typeof of>): Promise<string> => (await of(...args)).render(turns);
 
 test("tools and documents are none, and tokens that are not set are not defined", async () => {
-  const text = "{{ tools is none }}{{ documents is none }}{{ pad_token is defined }}{{ unk_token }}{{ bos_token }}{{ add_generation_prompt }}";
-  expect(await rendered({ chat_template: text, bos_token: "<s>", unk_token: { content: "<u>" }, pad_token: null })).toBe("TrueTrueFalse<u><s>True");
+  const text =
+    "{{ tools is none }}{{ documents is none }}{{ pad_token is defined }}{{ unk_token }}{{ bos_token }}{{ add_generation_prompt }}";
+  expect(await rendered({ chat_template: text, bos_token: "<s>", unk_token: { content: "<u>" }, pad_token: null })).toBe(
+    "TrueTrueFalse<u><s>True",
+  );
 });
 
 test("line ends of Windows and one at the end are Jinja's business, in files and in keys", async () => {
@@ -38,10 +45,17 @@ test("line ends of Windows and one at the end are Jinja's business, in files and
 });
 
 test("files win over keys, and templates with names can be asked for", async () => {
-  expect(await rendered({ chat_template: "key" }, { "chat_template.jinja": "file", "additional_chat_templates/rag.jinja": "rag" })).toBe("file");
-  expect(await rendered({}, { "chat_template.jinja": "file", "additional_chat_templates/rag.jinja": "rag" }, { name: "rag" })).toBe("rag");
+  expect(
+    await rendered({ chat_template: "key" }, { "chat_template.jinja": "file", "additional_chat_templates/rag.jinja": "rag" }),
+  ).toBe("file");
+  expect(
+    await rendered({}, { "chat_template.jinja": "file", "additional_chat_templates/rag.jinja": "rag" }, { name: "rag" }),
+  ).toBe("rag");
   expect(await rendered({}, { "chat_template.json": JSON.stringify({ chat_template: "json" }) })).toBe("json");
-  const list = [{ name: "tool_use", template: "t" }, { name: "rag", template: "r" }];
+  const list = [
+    { name: "tool_use", template: "t" },
+    { name: "rag", template: "r" },
+  ];
   expect(await rendered({ chat_template: list }, {}, { name: "rag" })).toBe("r");
   expect(await rendered({ chat_template: { default: "d", rag: "r" } })).toBe("d");
   await expect(of({ chat_template: list })).rejects.toThrow(/DSC5061.*none is "default".*"rag", "tool_use"/s);
@@ -49,15 +63,22 @@ test("files win over keys, and templates with names can be asked for", async () 
   await expect(of({ chat_template: list }, {}, { name: "default" })).rejects.toThrow(/DSC5061.*no chat template "default"/s);
 });
 
-test.each([[[null]], [[{ name: "default" }]], [5], [true], [{ default: 5 }], [["x"]]])("chat_template %j is named as what it is", async (value) => {
-  await expect(of({ chat_template: value })).rejects.toThrow(/DSC5056.*chat_template of .*tokenizer_config\.json/s);
-});
+test.each([[[null]], [[{ name: "default" }]], [5], [true], [{ default: 5 }], [["x"]]])(
+  "chat_template %j is named as what it is",
+  async (value) => {
+    await expect(of({ chat_template: value })).rejects.toThrow(/DSC5056.*chat_template of .*tokenizer_config\.json/s);
+  },
+);
 
 test("a file that cannot be read is named, not passed over", async () => {
-  await expect(of({ chat_template: "x" }, { "chat_template.jinja/x": "" })).rejects.toThrow(/DSC5056.*chat_template\.jinja.*it is a folder/s);
+  await expect(of({ chat_template: "x" }, { "chat_template.jinja/x": "" })).rejects.toThrow(
+    /DSC5056.*chat_template\.jinja.*it is a folder/s,
+  );
   await expect(of({}, { "chat_template.jinja": Uint8Array.of(0xff, 0xfe, 0x41) })).rejects.toThrow(/DSC5056.*UTF-8/s);
   await expect(of({}, { "chat_template.json": "{" })).rejects.toThrow(/DSC5056.*chat_template\.json:1:2.*JSON/s);
-  await expect(of({}, { "chat_template.jinja": "version https://git-lfs.github.com/spec/v1\noid x\n" })).rejects.toThrow(/DSC5056.*Git LFS/s);
+  await expect(of({}, { "chat_template.jinja": "version https://git-lfs.github.com/spec/v1\noid x\n" })).rejects.toThrow(
+    /DSC5056.*Git LFS/s,
+  );
 });
 
 test.each([
@@ -72,5 +93,7 @@ test.each([
 });
 
 test("a place in a long line is shown with what stands around it", async () => {
-  await expect(of({ chat_template: `${"x".repeat(5000)}{{ 1 + }}${"y".repeat(5000)}` })).rejects.toThrow(/DSC5060.*:1:5008.*near: x+\{\{ 1 \+ \}\}y+/s);
+  await expect(of({ chat_template: `${"x".repeat(5000)}{{ 1 + }}${"y".repeat(5000)}` })).rejects.toThrow(
+    /DSC5060.*:1:5008.*near: x+\{\{ 1 \+ \}\}y+/s,
+  );
 });

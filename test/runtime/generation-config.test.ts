@@ -33,9 +33,19 @@ test("an id or a list of ids ends an answer; none leaves it to config.json", asy
 
 test("answers are drawn only where do_sample says so, and as transformers draws them", async () => {
   expect((await of({ temperature: 0.6, top_p: 0.9 })).sampling).toEqual({ temperature: 0 });
-  expect((await of({ do_sample: false, temperature: 0.6, repetition_penalty: 1.1 })).sampling).toEqual({ temperature: 0, repeatPenalty: 1.1 });
-  expect((await of({ do_sample: true, temperature: 0.6, top_p: 0.95 })).sampling).toEqual({ temperature: 0.6, topK: 50, topP: 0.95 });
-  expect((await of({ do_sample: true, temperature: null, top_p: null, top_k: null })).sampling).toEqual({ temperature: 1, topK: 50 });
+  expect((await of({ do_sample: false, temperature: 0.6, repetition_penalty: 1.1 })).sampling).toEqual({
+    temperature: 0,
+    repeatPenalty: 1.1,
+  });
+  expect((await of({ do_sample: true, temperature: 0.6, top_p: 0.95 })).sampling).toEqual({
+    temperature: 0.6,
+    topK: 50,
+    topP: 0.95,
+  });
+  expect((await of({ do_sample: true, temperature: null, top_p: null, top_k: null })).sampling).toEqual({
+    temperature: 1,
+    topK: 50,
+  });
   for (const all of [-1, 0]) expect((await of({ do_sample: true, top_k: all })).sampling).toEqual({ temperature: 1, topK: 0 });
   expect((await of({ do_sample: true, top_p: 0 })).sampling).toEqual({ temperature: 1, topK: 1 });
   expect((await of({ top_k: 5, top_p: 0.5 })).drawing).toEqual({ temperature: 1, topK: 5, topP: 0.5 });
@@ -46,7 +56,10 @@ test("lengths are read", async () => {
 });
 
 test.each([
-  [{ top_p: 1.5 }, /DSC5062.*generation_config\.json cannot be followed.*json:2:12.*top_p is 1\.5; it must be a number from 0 to 1/s],
+  [
+    { top_p: 1.5 },
+    /DSC5062.*generation_config\.json cannot be followed.*json:2:12.*top_p is 1\.5; it must be a number from 0 to 1/s,
+  ],
   [{ do_sample: true, top_k: -2 }, /json:3:12.*top_k is -2/s],
   [{ watermarking_config: { top_k: 1 }, top_k: -2 }, /json:5:12.*top_k is -2/s],
   [{ top_k: 1.5 }, /top_k/],
@@ -66,8 +79,37 @@ test.each([
 });
 
 test("settings that would change the answer and are not followed are named once, neutral ones are not", async () => {
-  const { warnings } = await of({ num_beams: 4, no_repeat_ngram_size: 3, min_p: 0.1, suppress_tokens: [1], stop_strings: ["x"], transformers_version: "5" });
-  expect(warnings.map((w) => w.title.split(" ")[2])).toEqual(["num_beams", "no_repeat_ngram_size", "suppress_tokens", "stop_strings"]);
-  expect((await of({ do_sample: true, min_p: 0.1 })).warnings[0]).toMatchObject({ code: "DSC5063", spans: [{ line: 3, column: 12 }] });
-  expect((await of({ num_beams: 1, no_repeat_ngram_size: 0, min_length: 0, suppress_tokens: [], stop_strings: null, typical_p: 1.0, do_sample: true, bos_token_id: 1, use_cache: true })).warnings).toEqual([]);
+  const { warnings } = await of({
+    num_beams: 4,
+    no_repeat_ngram_size: 3,
+    min_p: 0.1,
+    suppress_tokens: [1],
+    stop_strings: ["x"],
+    transformers_version: "5",
+  });
+  expect(warnings.map((w) => w.title.split(" ")[2])).toEqual([
+    "num_beams",
+    "no_repeat_ngram_size",
+    "suppress_tokens",
+    "stop_strings",
+  ]);
+  expect((await of({ do_sample: true, min_p: 0.1 })).warnings[0]).toMatchObject({
+    code: "DSC5063",
+    spans: [{ line: 3, column: 12 }],
+  });
+  expect(
+    (
+      await of({
+        num_beams: 1,
+        no_repeat_ngram_size: 0,
+        min_length: 0,
+        suppress_tokens: [],
+        stop_strings: null,
+        typical_p: 1.0,
+        do_sample: true,
+        bos_token_id: 1,
+        use_cache: true,
+      })
+    ).warnings,
+  ).toEqual([]);
 });

@@ -21,7 +21,10 @@ function artifact(change: (m: Manifest) => void = () => {}, alter?: string): str
   const m = structuredClone(manifest);
   m.weights.rope.shape = [m.model.maxPositions, 4];
   for (const b of binaries)
-    for (const [path, data] of [[m.kernels[b.name].binary!, b.binary], [m.kernels[b.name].text, b.name]] as const) {
+    for (const [path, data] of [
+      [m.kernels[b.name].binary!, b.binary],
+      [m.kernels[b.name].text, b.name],
+    ] as const) {
       mkdirSync(dirname(join(folder, path)), { recursive: true });
       writeFileSync(join(folder, path), data);
       m.files[path] = createHash("sha256").update(data).digest("hex");

@@ -30,7 +30,12 @@ test("grows by half, starts with a few, and goes past the expected most only whe
   expect(pool.next(pool.missing([[0, 1]]), 1000)).toBe(8);
   pool.grow(8);
   pool.take(0, 8 * 64);
-  expect(pool.missing([[0, 512], [1, 1]])).toBe(1);
+  expect(
+    pool.missing([
+      [0, 512],
+      [1, 1],
+    ]),
+  ).toBe(1);
   expect(pool.next(1, 1000)).toBe(12);
   expect(pool.next(1, 10)).toBe(10);
   expect(pool.next(5, 10)).toBe(13);

@@ -30,9 +30,19 @@ test.each<[string, unknown, number, RegExp, bigint?]>([
   ["a dtype that is no word", { a: tensor(["F32"], [1], [0, 4]) }, 4, /a has dtype \["F32"\]/],
   ["a negative length of an unknown dtype", { a: tensor("F31", [1], [4, 0]) }, 4, /-4 bytes/],
   ["half a byte", { a: tensor("F4", [3], [0, 2]) }, 2, /F4 \[3\] takes 1.5/],
-  ["a key that stands twice", '{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}', 2, /"a" twice/],
+  [
+    "a key that stands twice",
+    '{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}',
+    2,
+    /"a" twice/,
+  ],
   ["a member that stands twice", '{"a":{"dtype":"U8","shape":[1],"dtype":"I8","data_offsets":[0,1]}}', 1, /"dtype" twice/],
-  ["a key that stands twice, one of them escaped", '{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"\\u0061":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}', 2, /"a" twice/],
+  [
+    "a key that stands twice, one of them escaped",
+    '{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"\\u0061":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}',
+    2,
+    /"a" twice/,
+  ],
   ["an inherited name as dtype", { a: tensor("toString", [1], [0, 4]) }, 4, /a has dtype/],
   ["a negative size", { a: tensor("F32", [-1], [0, 4]) }, 4, /shape/],
   ["a fraction", { a: tensor("F32", [1.5], [0, 6]) }, 6, /shape/],
@@ -62,14 +72,28 @@ test("an empty file, a missing file, an empty folder", async () => {
 });
 
 test("tensors of dtypes that are not read, of later versions too, do not keep a file from being opened", async () => {
-  write({ a: tensor("F4", [4], [0, 2]), b: tensor("F6_E2M3", [4], [2, 5]), c: tensor("C64", [1], [5, 13]), d: tensor("F8_E5M2FNUZ", [1], [13, 14]), e: tensor("I3_NEW", [9], [14, 16]), f: tensor("F64", [1], [16, 24]) }, 24);
+  write(
+    {
+      a: tensor("F4", [4], [0, 2]),
+      b: tensor("F6_E2M3", [4], [2, 5]),
+      c: tensor("C64", [1], [5, 13]),
+      d: tensor("F8_E5M2FNUZ", [1], [13, 14]),
+      e: tensor("I3_NEW", [9], [14, 16]),
+      f: tensor("F64", [1], [16, 24]),
+    },
+    24,
+  );
   const c = await Checkpoint.open(path);
   expect([...c.tensors.values()].map((t) => t.dtype)).toEqual(["F4", "F6_E2M3", "C64", "F8_E5M2FNUZ", "I3_NEW", "F64"]);
   await c.close();
 });
 
 test.each<[string, string | Uint8Array, RegExp]>([
-  ["a Git LFS pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 4\n", /Git LFS pointer[^]*git lfs pull/],
+  [
+    "a Git LFS pointer",
+    "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 4\n",
+    /Git LFS pointer[^]*git lfs pull/,
+  ],
   ["a GGUF file", "GGUF\x03\0\0\0\x10\0\0\0\0\0\0\0", /GGUF/],
   ["a ZIP archive", Uint8Array.of(0x50, 0x4b, 3, 4, 0, 0, 8, 8, 0, 0, 0, 0), /ZIP.*PyTorch/],
   ["a pickle", Uint8Array.of(0x80, 2, 0x7d, 0x71, 0, 0x28, 0x58, 0, 0, 0), /pickle/],
@@ -141,7 +165,13 @@ test("a synthetic checkpoint in shards, FP8 and bf16, is the generator's own val
     [good.replaceAll("model-00001", "../model-00001"), /not a file name in the same folder/],
     ["{}", /no weight_map/],
     ["[", /DSC5012/],
-    [good.replace('"weight_map": {', '"weight_map": {\n"lm_head.weight": "model-00001-of-00003.safetensors", "lm_head.weight": "model-00002-of-00003.safetensors",'), /"lm_head.weight" twice/],
+    [
+      good.replace(
+        '"weight_map": {',
+        '"weight_map": {\n"lm_head.weight": "model-00001-of-00003.safetensors", "lm_head.weight": "model-00002-of-00003.safetensors",',
+      ),
+      /"lm_head.weight" twice/,
+    ],
   ] as const) {
     writeFileSync(index, bad);
     await expect(Checkpoint.open(out)).rejects.toThrow(/DSC5012/);
@@ -151,10 +181,16 @@ test("a synthetic checkpoint in shards, FP8 and bf16, is the generator's own val
 
 describe("which files are a checkpoint", () => {
   const where = join(folder, "shards");
-  const f32 = (name: string): Parameters<typeof saveTensors>[1][number] => ({ name, shape: [1], dtype: "F32", data: Float32Array.of(1) });
+  const f32 = (name: string): Parameters<typeof saveTensors>[1][number] => ({
+    name,
+    shape: [1],
+    dtype: "F32",
+    data: Float32Array.of(1),
+  });
   const [one, two] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
   const put = (file: string, ...names: string[]): Promise<void> => saveTensors(join(where, file), names.map(f32));
-  const index = (map: Record<string, string>): void => writeFileSync(join(where, "model.safetensors.index.json"), JSON.stringify({ weight_map: map }));
+  const index = (map: Record<string, string>): void =>
+    writeFileSync(join(where, "model.safetensors.index.json"), JSON.stringify({ weight_map: map }));
   const names = async (from = where): Promise<string> => {
     const c = await Checkpoint.open(from);
     await c.close();

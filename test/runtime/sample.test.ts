@@ -11,7 +11,9 @@ test("Philox4x32-10 gives the words of its authors' known-answer file", () => {
   const f = 0xffffffff;
   expect(hex(philox([0, 0, 0, 0], [0, 0]))).toBe("6627e8d5 e169c58d bc57ac4c 9b00dbd8");
   expect(hex(philox([f, f, f, f], [f, f]))).toBe("408f276d 41c83b0e a20bc7c6 6d5451fd");
-  expect(hex(philox([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], [0xa4093822, 0x299f31d0]))).toBe("d16cfe09 94fdcceb 5001e420 24126ea1");
+  expect(hex(philox([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], [0xa4093822, 0x299f31d0]))).toBe(
+    "d16cfe09 94fdcceb 5001e420 24126ea1",
+  );
 });
 
 test("a draw depends on seed, position and sequence, lies between 0 and 1 and is even", () => {
@@ -19,7 +21,17 @@ test("a draw depends on seed, position and sequence, lies between 0 and 1 and is
   expect(Math.min(...draws)).toBeGreaterThan(0);
   expect(Math.max(...draws)).toBeLessThan(1);
   expect(Math.abs(draws.reduce((a, b) => a + b) / 4000 - 0.5)).toBeLessThan(0.02);
-  expect(new Set([draw(7, 3, 0), draw(8, 3, 0), draw(7, 4, 0), draw(7, 3, 1), draw(7 + 2 ** 40, 3, 0), draw(7, 3, 0, 1), draw(7, 3, 0, 2)]).size).toBe(7);
+  expect(
+    new Set([
+      draw(7, 3, 0),
+      draw(8, 3, 0),
+      draw(7, 4, 0),
+      draw(7, 3, 1),
+      draw(7 + 2 ** 40, 3, 0),
+      draw(7, 3, 0, 1),
+      draw(7, 3, 0, 2),
+    ]).size,
+  ).toBe(7);
 });
 
 test("the k-th largest and its equals, for any values", () => {
@@ -55,7 +67,10 @@ function plainly(logits: number[], o: Required<Sampling>, seen: Set<number>): nu
 }
 
 test("probabilities are those of the definition", () => {
-  const logits = fc.array(fc.integer({ min: -40, max: 40 }).map((n) => n / 8), { minLength: 2, maxLength: 30 });
+  const logits = fc.array(
+    fc.integer({ min: -40, max: 40 }).map((n) => n / 8),
+    { minLength: 2, maxLength: 30 },
+  );
   const options = fc.record({
     temperature: fc.constantFrom(0.25, 0.7, 1, 3),
     topK: fc.nat(8),
@@ -92,7 +107,11 @@ test("ids that were drafted, taken or not, follow the main model's probabilities
   const N = 20000;
   const logitsOf = (f: (i: number) => number): Float32Array => Float32Array.from({ length: 30 }, (_, i) => f(i));
   const main = logitsOf((i) => Math.sin(i) * 2);
-  for (const other of [logitsOf((i) => Math.sin(i) * 2), logitsOf((i) => Math.sin(i + 0.4) * 2.5), logitsOf((i) => Math.cos(i) * 4)]) {
+  for (const other of [
+    logitsOf((i) => Math.sin(i) * 2),
+    logitsOf((i) => Math.sin(i + 0.4) * 2.5),
+    logitsOf((i) => Math.cos(i) * 4),
+  ]) {
     const s = new Sampler({ temperature: 0.9, topP: 0.95, seed: 11 });
     const [p, q] = [s.probabilities(main, none), s.probabilities(other, none)];
     const count = new Array<number>(30).fill(0);
@@ -103,7 +122,8 @@ test("ids that were drafted, taken or not, follow the main model's probabilities
       count[id]++;
       if (id === draft.id) taken++;
     }
-    for (const [id, want] of p.entries()) expect(Math.abs(count[id] / N - want)).toBeLessThanOrEqual(5 * Math.sqrt((want * (1 - want)) / N));
+    for (const [id, want] of p.entries())
+      expect(Math.abs(count[id] / N - want)).toBeLessThanOrEqual(5 * Math.sqrt((want * (1 - want)) / N));
     const most = p.reduce((a, x, i) => a + Math.min(x, q[i]), 0);
     expect(Math.abs(taken / N - most)).toBeLessThanOrEqual(5 * Math.sqrt((most * Math.max(0, 1 - most)) / N) + 1e-9);
   }
@@ -124,7 +144,10 @@ test("the ends of the draw fall on ids that have a weight", () => {
 });
 
 test("top-p keeps the fewest ids that reach it, and of equal ones the first", () => {
-  const kept = (topP: number, ...logits: number[]): number[] => [...new Sampler({ temperature: 1, topP }).probabilities(Float32Array.from(logits), new Set())].flatMap((p, i) => (p > 0 ? [i] : []));
+  const kept = (topP: number, ...logits: number[]): number[] =>
+    [...new Sampler({ temperature: 1, topP }).probabilities(Float32Array.from(logits), new Set())].flatMap((p, i) =>
+      p > 0 ? [i] : [],
+    );
   expect(kept(0.5, 0, 0)).toEqual([0]);
   expect(kept(0.5, 1, 1, 1, 1)).toEqual([0, 1]);
   expect(kept(0.51, 1, 1, 1, 1)).toEqual([0, 1, 2]);
@@ -153,8 +176,10 @@ test("null is not set, numbers in texts are refused, and the smallest temperatur
   const logits = Float32Array.from([0.5, 3, -1, 2.5]);
   const nothing = { temperature: null, topK: null, topP: null, repeatPenalty: null, seed: null } as unknown as Sampling;
   expect(new Sampler(nothing).options).toEqual(new Sampler().options);
-  for (const name of ["temperature", "topK", "topP", "repeatPenalty", "seed"]) for (const bad of ["1", true, NaN, [], {}, Infinity]) expect(() => new Sampler({ [name]: bad })).toThrow(/DSC5034/);
-  for (const temperature of [5e-324, 8e-309, 1e-300, 1e-9]) expect(new Sampler({ temperature }).choose(logits, new Set(), 0, 0)).toBe(1);
+  for (const name of ["temperature", "topK", "topP", "repeatPenalty", "seed"])
+    for (const bad of ["1", true, NaN, [], {}, Infinity]) expect(() => new Sampler({ [name]: bad })).toThrow(/DSC5034/);
+  for (const temperature of [5e-324, 8e-309, 1e-300, 1e-9])
+    expect(new Sampler({ temperature }).choose(logits, new Set(), 0, 0)).toBe(1);
   expect(new Sampler({ temperature: 1e308 }).choose(logits, new Set(), 0, 0)).toBeLessThan(4);
   // Where nothing has a weight, the largest is left.
   const odd = Float32Array.from([NaN, -Infinity, Infinity, 1]);

@@ -61,7 +61,10 @@ test.each([
 test.skipIf(lacks("6 GB"))("a weight that no memory holds is refused before anything is loaded", async () => {
   const { manifest } = await readArtifact(cacheArtifact(compile("examples/tiny-r1", defaults)));
   const [symbol, plan] = Object.entries(manifest.weights).find(([, w]) => w.source.kind === "checkpoint")!;
-  const large = { ...manifest, weights: { ...manifest.weights, [symbol]: { ...plan, dtype: "bf16" as const, shape: [2 ** 16, 2 ** 15 + 64] } } };
+  const large = {
+    ...manifest,
+    weights: { ...manifest.weights, [symbol]: { ...plan, dtype: "bf16" as const, shape: [2 ** 16, 2 ** 15 + 64] } },
+  };
   await expect(CpuDevice.open(large, [])).rejects.toThrow(/DSC5030.*weight/s);
 });
 

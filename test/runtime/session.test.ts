@@ -244,7 +244,9 @@ test("a cache that does not fit is refused with needed and available, and the se
   reference(w, past, [[1, 2]]);
   await session.prefill([[1, 2]]);
   const available = vi.spyOn(model.device, "available").mockReturnValue(1000);
-  await expect(session.add(Array.from({ length: 200 }, () => 1))).rejects.toThrow(/DSC5030.*to hold 200 rows of 1 sequence, needs .* KiB, and .* are available/);
+  await expect(session.add(Array.from({ length: 200 }, () => 1))).rejects.toThrow(
+    /DSC5030.*to hold 200 rows of 1 sequence, needs .* KiB, and .* are available/,
+  );
   available.mockRestore();
   expect(session.lengths[0]).toBe(2);
   expect(session.pages.inUse).toBe(1);

@@ -45,7 +45,12 @@ test("a stream of ids gives the text of all of them, whole characters only", () 
   );
   const cut = new TextStream(tokenizer);
   const ids = tokenizer.encode("🙂", { special: false });
-  expect(ids.slice(0, -1).map((id) => cut.push(id)).join("")).toBe("");
+  expect(
+    ids
+      .slice(0, -1)
+      .map((id) => cut.push(id))
+      .join(""),
+  ).toBe("");
   expect(cut.end()).toContain("\ufffd");
 });
 
@@ -82,7 +87,12 @@ describe("chat templates", () => {
   });
 
   test("of several templates the default one is taken", async () => {
-    const template = await loadWith({ chat_template: [{ name: "tool_use", template: "no" }, { name: "default", template: "{{ messages | length }}" }] });
+    const template = await loadWith({
+      chat_template: [
+        { name: "tool_use", template: "no" },
+        { name: "default", template: "{{ messages | length }}" },
+      ],
+    });
     expect(template.render(turns)).toBe("3");
   });
 
@@ -134,7 +144,12 @@ describe("reasoning", () => {
     return [...at.slice(1).flatMap((to, i) => s.push(text.slice(at[i], to))), ...s.end()];
   };
   const joined = (pieces: Piece[]): string[] =>
-    (["reasoning", "answer"] as const).map((kind) => pieces.filter((p) => p.kind === kind).map((p) => p.text).join(""));
+    (["reasoning", "answer"] as const).map((kind) =>
+      pieces
+        .filter((p) => p.kind === kind)
+        .map((p) => p.text)
+        .join(""),
+    );
 
   test.each([
     ["A<think>\n", "hm, 1 < 2\n</think>\n\nyes", ["hm, 1 < 2\n", "yes"]],

@@ -43,7 +43,12 @@ function kernel(
       binary: `kernels/${name}.wasm`,
       entry: "run",
       family: name,
-      params: args.map((a) => ({ kind: "buffer", name: a, dtype: integers.includes(a) ? "i32" : "f32", access: read.includes(a) ? "in" : "inout" })),
+      params: args.map((a) => ({
+        kind: "buffer",
+        name: a,
+        dtype: integers.includes(a) ? "i32" : "f32",
+        access: read.includes(a) ? "in" : "inout",
+      })),
       dims,
       cells,
       scratchBytes: 128,
@@ -283,7 +288,11 @@ export const manifest: Manifest = {
 };
 
 /** A model of the toy's kernels on the CPU. */
-export async function openToy(m: Manifest, weights: string, options: { threads: number; profile?: boolean }): Promise<Model<CpuDevice>> {
+export async function openToy(
+  m: Manifest,
+  weights: string,
+  options: { threads: number; profile?: boolean },
+): Promise<Model<CpuDevice>> {
   return Model.open(m, await CpuDevice.open(m, binaries, options), { weights });
 }
 

@@ -131,7 +131,12 @@ test("rows and columns that no tensor has are zeros, from a checkpoint and from 
   const [n, k, wide, high] = [300, 37, 64, 320];
   const bits = Uint16Array.from({ length: n * k }, (_, i) => Math.min((i * 37) & 0x7fff, 0x7f7f));
   const name = "model.layers.0.mlp.down_proj.weight";
-  const plan = (dtype: "bf16" | "f32", shape: number[], more: object): WeightPlan => ({ dtype, shape, layers: null, source: { kind: "checkpoint", pieces: [{ at: [], tensor: name, ...more }] } });
+  const plan = (dtype: "bf16" | "f32", shape: number[], more: object): WeightPlan => ({
+    dtype,
+    shape,
+    layers: null,
+    source: { kind: "checkpoint", pieces: [{ at: [], tensor: name, ...more }] },
+  });
   const plans = {
     columns: plan("bf16", [n, wide], { columns: [0, k] }),
     widened: plan("f32", [n, wide], { columns: [0, k] }),
@@ -156,7 +161,12 @@ test("a value that is no number is found in rows that lie apart in memory", asyn
   const data = new Uint16Array(3 * 5);
   data[2 * 5 + 1] = 0x7fc0;
   const where = await checkpoint([{ name: "a.weight", shape: [3, 5], dtype: "BF16", data }]);
-  const apart: WeightPlan = { dtype: "bf16", shape: [3, 8], layers: null, source: { kind: "checkpoint", pieces: [{ at: [], tensor: "a.weight", columns: [0, 5] }] } };
+  const apart: WeightPlan = {
+    dtype: "bf16",
+    shape: [3, 8],
+    layers: null,
+    source: { kind: "checkpoint", pieces: [{ at: [], tensor: "a.weight", columns: [0, 5] }] },
+  };
   await expect(open({ apart }, where)).rejects.toThrow(/DSC5015\]: a.weight[^]*element 11 /);
   await expect(open({ apart: { ...apart, dtype: "f32" } }, where)).rejects.toThrow(/DSC5015\]: a.weight/);
 });

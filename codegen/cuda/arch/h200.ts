@@ -4,7 +4,8 @@ import type { Gpu } from "../../../ir/machine.ts";
 export const h200: Gpu = {
   name: "NVIDIA H200",
   short: "H200",
-  source: "4539 GB/s measured on one H200 (reading 4 GiB); 1979 TFLOP/s fp8, 989 bf16, 67 f32 by NVIDIA's datasheet, dense; 150.1 GB of memory",
+  source:
+    "4539 GB/s measured on one H200 (reading 4 GiB); 1979 TFLOP/s fp8, 989 bf16, 67 f32 by NVIDIA's datasheet, dense; 150.1 GB of memory",
   arch: "sm_90a",
   capability: [9, 0],
   bandwidth: 4539e9,

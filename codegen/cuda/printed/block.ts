@@ -130,7 +130,9 @@ export class BlockPrinter {
         out.add(`// ${printStatement(s).replace(/:$/, "")}`);
         return this.again(() => {
           const name = el.names.of(s.name);
-          out.nest(`for (int ${name} = ${el.index(s.from)}; ${name} < ${el.index(s.to, "+")}; ${name} += ${s.step})`, () => this.body(s.body));
+          out.nest(`for (int ${name} = ${el.index(s.from)}; ${name} < ${el.index(s.to, "+")}; ${name} += ${s.step})`, () =>
+            this.body(s.body),
+          );
         });
       case "when": {
         const before = this.pending.copy();
@@ -140,7 +142,9 @@ export class BlockPrinter {
         return;
       }
       case "scalar":
-        return out.add(`const int ${el.names.of(s.name)} = ${el.names.of(s.buffer)}[${el.place({ buffer: s.buffer, at: s.at }, { name: "", rows: 1, cols: 1, dtype: "i32" }, "r", "c", text).at}];`);
+        return out.add(
+          `const int ${el.names.of(s.name)} = ${el.names.of(s.buffer)}[${el.place({ buffer: s.buffer, at: s.at }, { name: "", rows: 1, cols: 1, dtype: "i32" }, "r", "c", text).at}];`,
+        );
       case "peek":
         this.meet(this.reads(s, undefined));
         return out.add(`const int ${el.names.of(s.name)} = ${isSingle(s.from) ? this.name(s.from) : `${this.name(s.from)}[0]`};`);
@@ -149,12 +153,17 @@ export class BlockPrinter {
       case "scan":
         this.meet([...this.reads(s, undefined), { tile: s.dst.name, write: true, own: false }]);
         out.add(`// ${printStatement(s)}`);
-        return out.nest("if (threadIdx.x == 0)", () => out.add(`for (int e = 0, sum = 0; e < ${s.src.rows * s.src.cols}; e++) { const int v = ${this.name(s.src)}[e]; ${this.name(s.dst)}[e] = sum; sum += v; }`));
+        return out.nest("if (threadIdx.x == 0)", () =>
+          out.add(
+            `for (int e = 0, sum = 0; e < ${s.src.rows * s.src.cols}; e++) { const int v = ${this.name(s.src)}[e]; ${this.name(s.dst)}[e] = sum; sum += v; }`,
+          ),
+        );
       case "store": {
         this.meet(this.reads(s, s.src));
         out.add(`// ${printStatement(s)}`);
         const seen = new Map<string, string>();
-        const write = (r: string, c: string): void => out.add(el.stored(s.to, s.src, this.at(s.src, r, c, seen), r, c, (t) => this.at(t, r, c, seen)));
+        const write = (r: string, c: string): void =>
+          out.add(el.stored(s.to, s.src, this.at(s.src, r, c, seen), r, c, (t) => this.at(t, r, c, seen)));
         if (isSingle(s.src)) out.nest("if (threadIdx.x == 0)", () => write("0", "0"));
         else this.each(s.src, write);
         if (this.shared.has(s.to.buffer)) {
@@ -184,13 +193,15 @@ export class BlockPrinter {
   }
 
   private element(t: Tile, r: string, c: string): string {
-    return isSingle(t) ? this.name(t) : `${this.name(t)}[${t.rows === 1 ? c : t.cols === 1 ? r : `${r} * ${rowStride(t)} + ${c}`}]`;
+    return isSingle(t)
+      ? this.name(t)
+      : `${this.name(t)}[${t.rows === 1 ? c : t.cols === 1 ? r : `${r} * ${rowStride(t)} + ${c}`}]`;
   }
 
   /** A loop's text with barriers that hold on every turn: what the end of the body leaves open meets its beginning. */
   private again(print: () => void): void {
     const before = this.pending.copy();
-    for (let more = true; more; ) {
+    for (let more = true; more;) {
       const open = before.copy();
       this.out.dry(() => {
         this.pending = open;
@@ -212,12 +223,19 @@ export class BlockPrinter {
     out.add(`// ${printStatement(s)}`);
     if (isSingle(s.src)) return out.add(`${this.name(s.dst)} = ${s.op === "argmax" ? "0" : this.name(s.src)};`);
     if (!byWarp) {
-      const join = (a: string, b: string): string => (s.op === "sum" ? (s.src.dtype === "f32" ? `__fadd_rn(${a}, ${b})` : `${a} + ${b}`) : `${s.op === "max" ? "larger" : "smaller"}(${a}, ${b})`);
+      const join = (a: string, b: string): string =>
+        s.op === "sum"
+          ? s.src.dtype === "f32"
+            ? `__fadd_rn(${a}, ${b})`
+            : `${a} + ${b}`
+          : `${s.op === "max" ? "larger" : "smaller"}(${a}, ${b})`;
       return this.each(s.dst, (_, c) => {
         out.add(`${registerType(s.src)} value = ${this.element(s.src, "0", c)};`);
         if (s.op === "argmax") {
           out.add("int first = 0;");
-          out.add(`for (int r = 1; r < ${along}; r++) if (${this.element(s.src, "r", c)} > value) { value = ${this.element(s.src, "r", c)}; first = r; }`);
+          out.add(
+            `for (int r = 1; r < ${along}; r++) if (${this.element(s.src, "r", c)} > value) { value = ${this.element(s.src, "r", c)}; first = r; }`,
+          );
         } else out.add(`for (int r = 1; r < ${along}; r++) value = ${join("value", this.element(s.src, "r", c))};`);
         out.add(`${this.element(s.dst, "0", c)} = ${s.op === "argmax" ? "first" : "value"};`);
       });
@@ -225,7 +243,11 @@ export class BlockPrinter {
     const tree = s.op === "sum" && s.src.dtype === "f32" && s.along === "cols" && along <= 128;
     const line = (row: string): void => {
       out.add(`${registerType(s.src)} v[${Math.ceil(along / 32)}];`, "#pragma unroll");
-      const own = this.element(s.src, s.along === "cols" ? row : "min(lane + 32 * q, " + (along - 1) + ")", s.along === "cols" ? `min(lane + 32 * q, ${along - 1})` : "0");
+      const own = this.element(
+        s.src,
+        s.along === "cols" ? row : "min(lane + 32 * q, " + (along - 1) + ")",
+        s.along === "cols" ? `min(lane + 32 * q, ${along - 1})` : "0",
+      );
       out.add(`for (int q = 0; q < ${Math.ceil(along / 32)}; q++) v[q] = ${own};`);
     };
     const result = `warp_${tree ? "tree_sum" : s.op}<${along}>(v)`;

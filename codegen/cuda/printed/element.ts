@@ -12,13 +12,16 @@ export const registerType = (t: { dtype: Scalar }): string => (t.dtype === "f32"
 export function literal(v: number, type: Scalar): string {
   if (type === "i32") return String(v);
   const f = Math.fround(v);
-  if (!Number.isFinite(f)) return f !== f ? "__int_as_float(0x7fffffff)" : f > 0 ? "__int_as_float(0x7f800000)" : "__int_as_float(0xff800000)";
+  if (!Number.isFinite(f))
+    return f !== f ? "__int_as_float(0x7fffffff)" : f > 0 ? "__int_as_float(0x7f800000)" : "__int_as_float(0xff800000)";
   if (Number.isInteger(f) && Math.abs(f) < 1e9) return `${f}.0f`;
-  for (let digits = 1; digits <= 9; digits++) if (Math.fround(Number(f.toPrecision(digits))) === f) return `${Number(f.toPrecision(digits))}f`;
+  for (let digits = 1; digits <= 9; digits++)
+    if (Math.fround(Number(f.toPrecision(digits))) === f) return `${Number(f.toPrecision(digits))}f`;
   return `${f}f`;
 }
 
-const mayBeNegative = (i: Index): boolean => (typeof i === "object" ? i.op === "sub" || mayBeNegative(i.a) || mayBeNegative(i.b) : typeof i === "number" && i < 0);
+const mayBeNegative = (i: Index): boolean =>
+  typeof i === "object" ? i.op === "sub" || mayBeNegative(i.a) || mayBeNegative(i.b) : typeof i === "number" && i < 0;
 
 /** What an expression's tiles are for the element at hand. */
 export type TileText = (t: Tile) => string;
@@ -70,7 +73,9 @@ export class Elements {
     const at = p.at[p.cols!];
     if (this.inside(at, p.colLimit, t.cols)) return null;
     const limit = this.index(p.colLimit!, "+");
-    return at === 0 ? limit : `${limit} - ${typeof at === "string" || typeof at === "number" ? this.index(at) : `(${this.index(at)})`}`;
+    return at === 0
+      ? limit
+      : `${limit} - ${typeof at === "string" || typeof at === "number" ? this.index(at) : `(${this.index(at)})`}`;
   }
 
   buffer(name: string): BufferParam {
@@ -90,7 +95,10 @@ export class Elements {
         text = tile(p.rowIndex);
         if (p.rowLimit !== undefined) masks.push(`(u32)${text} < (u32)${this.index(p.rowLimit, "*")}`);
       } else {
-        const moves: [boolean, string, Index | undefined, number][] = [[axis === p.rows && t.rows > 1, r, p.rowLimit, t.rows], [axis === p.cols && t.cols > 1, c, p.colLimit, t.cols]];
+        const moves: [boolean, string, Index | undefined, number][] = [
+          [axis === p.rows && t.rows > 1, r, p.rowLimit, t.rows],
+          [axis === p.cols && t.cols > 1, c, p.colLimit, t.cols],
+        ];
         const move = moves.find(([on]) => on);
         const limit = move ? move[2] : axis === p.rows ? p.rowLimit : axis === p.cols ? p.colLimit : undefined;
         text = move ? (at === 0 ? move[1] : `${this.index(at, "+")} + ${move[1]}`) : this.index(at);
@@ -99,7 +107,13 @@ export class Elements {
       const stride = b.strides[axis];
       if (stride === 0 || text === "0") continue;
       const wrapped = /^\w+$/.test(text) ? text : `(${text})`;
-      terms.push(stride === 1 ? text : /^\d+$/.test(text) && typeof stride === "number" ? `${Number(text) * stride}` : `(i64)${wrapped} * ${this.index(stride, "*")}`);
+      terms.push(
+        stride === 1
+          ? text
+          : /^\d+$/.test(text) && typeof stride === "number"
+            ? `${Number(text) * stride}`
+            : `(i64)${wrapped} * ${this.index(stride, "*")}`,
+      );
     }
     return { at: terms.join(" + ") || "0", masks };
   }
@@ -158,14 +172,38 @@ export class Elements {
   }
 }
 
-const call = (name: string) => (...args: string[]): string => `${name}(${args.join(", ")})`;
-const infix = (sign: string) => (a: string, b: string): string => `(${a} ${sign} ${b})`;
+const call =
+  (name: string) =>
+  (...args: string[]): string =>
+    `${name}(${args.join(", ")})`;
+const infix =
+  (sign: string) =>
+  (a: string, b: string): string =>
+    `(${a} ${sign} ${b})`;
 const unary: Readonly<Record<string, (a: string) => string>> = {
-  neg: (a) => `-${a}`, abs: call("fabsf"), exp: call("expf"), log: call("logf"), sqrt: call("__fsqrt_rn"), floor: call("floorf"), pow2ceil: call("pow2_ceil"),
+  neg: (a) => `-${a}`,
+  abs: call("fabsf"),
+  exp: call("expf"),
+  log: call("logf"),
+  sqrt: call("__fsqrt_rn"),
+  floor: call("floorf"),
+  pow2ceil: call("pow2_ceil"),
 };
 const binary: Readonly<Record<string, (a: string, b: string) => string>> = {
-  add: call("__fadd_rn"), sub: call("__fsub_rn"), mul: call("__fmul_rn"), div: call("__fdiv_rn"), mod: call("remainder_f32"), max: call("larger"), min: call("smaller"),
+  add: call("__fadd_rn"),
+  sub: call("__fsub_rn"),
+  mul: call("__fmul_rn"),
+  div: call("__fdiv_rn"),
+  mod: call("remainder_f32"),
+  max: call("larger"),
+  min: call("smaller"),
 };
 const integer: Readonly<Record<string, (a: string, b: string) => string>> = {
-  add: infix("+"), sub: infix("-"), mul: infix("*"), div: call("quotient"), mod: call("remainder_i32"), max: call("max"), min: call("min"),
+  add: infix("+"),
+  sub: infix("-"),
+  mul: infix("*"),
+  div: call("quotient"),
+  mod: call("remainder_i32"),
+  max: call("max"),
+  min: call("min"),
 };

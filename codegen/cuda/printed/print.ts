@@ -21,15 +21,27 @@ import { fitsWarp, isSingle, planWarps } from "./warp-plan.ts";
 type Grid = Extract<Stmt, { kind: "grid" }>;
 
 /** Prints a kernel; its parameters are the tile program's buffers in order, then its dims as int. `threads` is the size of a block. */
-export function printCuda(kernel: Kernel, machine: Pick<Gpu, "arch" | "sharedPerBlock">, options: { threads?: number } = {}): KernelText {
+export function printCuda(
+  kernel: Kernel,
+  machine: Pick<Gpu, "arch" | "sharedPerBlock">,
+  options: { threads?: number } = {},
+): KernelText {
   const grid = kernel.body[0];
   if (grid?.kind !== "grid") throw noGrid(kernel.name);
   const { threads } = options;
-  if (threads !== undefined && (threads % 32 !== 0 || threads < 32 || threads > 1024)) throw threadsNotWarps(kernel.name, threads);
-  const printed = fitsWarp(kernel) ? rowKernel(kernel, grid, threads) : tileKernel(kernel, grid, machine, threads ?? (flatten(kernel.body).some((s) => s.kind === "dot") ? 256 : 128));
+  if (threads !== undefined && (threads % 32 !== 0 || threads < 32 || threads > 1024))
+    throw threadsNotWarps(kernel.name, threads);
+  const printed = fitsWarp(kernel)
+    ? rowKernel(kernel, grid, threads)
+    : tileKernel(kernel, grid, machine, threads ?? (flatten(kernel.body).some((s) => s.kind === "dot") ? 256 : 128));
   const { names } = printed.el;
-  const params = kernel.params.map((p) => `${p.access === "in" ? "const " : ""}${cType[p.dtype]}* __restrict__ ${names.of(p.name)}`);
-  const body = withoutUnread(`${dependent}${printed.lines.toString()}`, grid.axes.map((a) => names.of(a.name)));
+  const params = kernel.params.map(
+    (p) => `${p.access === "in" ? "const " : ""}${cType[p.dtype]}* __restrict__ ${names.of(p.name)}`,
+  );
+  const body = withoutUnread(
+    `${dependent}${printed.lines.toString()}`,
+    grid.axes.map((a) => names.of(a.name)),
+  );
   const signature = [...params, ...kernel.dims.map((d) => `int ${names.of(d)}`)].join(", ");
   const own = `${printed.constants.join("\n")}
 
@@ -63,7 +75,8 @@ const dependent = `  release_next();  // the next kernel's blocks come in as the
 function withoutUnread(body: string, axes: readonly string[]): string {
   const lines = body.split("\n");
   const code = lines.map((l) => l.replace(/\/\/.*/, ""));
-  const unread = axes.map((a) => lines.findIndex((l) => l.trimStart().startsWith(`const int ${a} = `)))
+  const unread = axes
+    .map((a) => lines.findIndex((l) => l.trimStart().startsWith(`const int ${a} = `)))
     .filter((at, i) => at >= 0 && !code.some((l, j) => j !== at && new RegExp(`\\b${axes[i]}\\b`).test(l)));
   return lines.filter((_, i) => !unread.includes(i)).join("\n");
 }
@@ -80,12 +93,21 @@ interface Printed {
 
 /** Statements that find a cell's axes from its number. */
 function axes(el: Elements, lines: Lines, grid: Grid, cell: string): void {
-  const count = (a: Grid["axes"][number]): string => (a.tile === 1 ? el.index(a.extent, "*") : typeof a.extent === "number" ? String(Math.ceil(a.extent / a.tile)) : `((${el.index(a.extent)} + ${a.tile - 1}) / ${a.tile})`);
+  const count = (a: Grid["axes"][number]): string =>
+    a.tile === 1
+      ? el.index(a.extent, "*")
+      : typeof a.extent === "number"
+        ? String(Math.ceil(a.extent / a.tile))
+        : `((${el.index(a.extent)} + ${a.tile - 1}) / ${a.tile})`;
   grid.axes.forEach((a, i) => {
-    const below = grid.axes.slice(i + 1).map(count).filter((n) => n !== "1");
+    const below = grid.axes
+      .slice(i + 1)
+      .map(count)
+      .filter((n) => n !== "1");
     const turn = below.length ? `${cell} / ${below.length > 1 ? `(${below.join(" * ")})` : below[0]}` : cell;
     const own = i === 0 ? turn : `${below.length ? turn : cell} % ${count(a)}`;
-    const wrapped = a.tile === 1 ? own : /^\w+$/.test(own) ? `${own} * ${a.tile}` : `${own.includes(" ") ? `(${own})` : own} * ${a.tile}`;
+    const wrapped =
+      a.tile === 1 ? own : /^\w+$/.test(own) ? `${own} * ${a.tile}` : `${own.includes(" ") ? `(${own})` : own} * ${a.tile}`;
     const limit = `${a.name} < ${el.index(a.extent)}${a.tile === 1 ? "" : ` by ${a.tile}`}`;
     lines.add(`const int ${el.names.of(a.name)} = ${wrapped};  // grid ${limit}`);
     el.note(a.name, 0, a.extent, a.tile);
@@ -93,7 +115,15 @@ function axes(el: Elements, lines: Lines, grid: Grid, cell: string): void {
 }
 
 const total = (el: Elements, grid: Grid): string =>
-  grid.axes.map((a) => (a.tile === 1 ? el.index(a.extent, "*") : typeof a.extent === "number" ? String(Math.ceil(a.extent / a.tile)) : `((${el.index(a.extent)} + ${a.tile - 1}) / ${a.tile})`)).join(" * ");
+  grid.axes
+    .map((a) =>
+      a.tile === 1
+        ? el.index(a.extent, "*")
+        : typeof a.extent === "number"
+          ? String(Math.ceil(a.extent / a.tile))
+          : `((${el.index(a.extent)} + ${a.tile - 1}) / ${a.tile})`,
+    )
+    .join(" * ");
 
 function rowKernel(kernel: Kernel, grid: Grid, asked: number | undefined): Printed {
   const plan = planWarps(kernel, asked);
@@ -104,14 +134,28 @@ function rowKernel(kernel: Kernel, grid: Grid, asked: number | undefined): Print
     lines.add("const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;");
     axes(el, lines, grid, "blockIdx.x");
   } else {
-    lines.add("const int lane = threadIdx.x % 32;", `const int cell = blockIdx.x * CELLS + threadIdx.x / 32;`, `if (cell >= ${total(el, grid)}) return;`);
+    lines.add(
+      "const int lane = threadIdx.x % 32;",
+      `const int cell = blockIdx.x * CELLS + threadIdx.x / 32;`,
+      `if (cell >= ${total(el, grid)}) return;`,
+    );
     axes(el, lines, grid, "cell");
   }
   new WarpPrinter(lines, el, plan).body(kernel.body.slice(1), true);
   return {
-    el, lines, threads, sharedBytes: 0,
-    note: plan.warps > 1 ? `${plan.warps} warps a cell, tiles in registers (element lane + 32 q of a warp's tile in v[q])` : `a warp a cell, tiles in registers (element lane + 32 q in v[q])`,
-    constants: [plan.warps > 1 ? `constexpr int WARPS = ${plan.warps};  // of a block; they share one cell` : `constexpr int CELLS = ${plan.cells};  // of a block; a warp has one each`],
+    el,
+    lines,
+    threads,
+    sharedBytes: 0,
+    note:
+      plan.warps > 1
+        ? `${plan.warps} warps a cell, tiles in registers (element lane + 32 q of a warp's tile in v[q])`
+        : `a warp a cell, tiles in registers (element lane + 32 q in v[q])`,
+    constants: [
+      plan.warps > 1
+        ? `constexpr int WARPS = ${plan.warps};  // of a block; they share one cell`
+        : `constexpr int CELLS = ${plan.cells};  // of a block; a warp has one each`,
+    ],
     blocks: plan.warps > 1 ? cells : ceildiv(cells, plan.cells),
   };
 }
@@ -122,20 +166,31 @@ function tileKernel(kernel: Kernel, grid: Grid, machine: Pick<Gpu, "arch" | "sha
   const tiles = shared.tiles.map((t) => `${t.name}[${t.rows}, ${t.cols}]`);
   if (shared.bytes > machine.sharedPerBlock) throw tooMuchShared(kernel.name, shared.bytes, machine, tiles);
   const [el, lines] = [new Elements(kernel, namesOf(kernel)), new Lines()];
-  const byWarp = flatten(kernel.body).filter((s) => s.kind === "reduce").filter((s) => (s.along === "cols" || isSingle(s.dst)) && !isSingle(s.src));
+  const byWarp = flatten(kernel.body)
+    .filter((s) => s.kind === "reduce")
+    .filter((s) => (s.along === "cols" || isSingle(s.dst)) && !isSingle(s.src));
   // Every warp reduces to a single element for itself; rows are dealt out.
-  if (byWarp.length) lines.add(`const int lane = threadIdx.x % 32${byWarp.some((s) => !isSingle(s.dst)) ? ", warp = threadIdx.x / 32" : ""};`);
+  if (byWarp.length)
+    lines.add(`const int lane = threadIdx.x % 32${byWarp.some((s) => !isSingle(s.dst)) ? ", warp = threadIdx.x / 32" : ""};`);
   axes(el, lines, grid, "blockIdx.x");
   lines.add("extern __shared__ float shared[];");
   for (const t of shared.tiles) {
     const name = el.names.tile(t.name);
     const at = shared.at.get(t.name)!;
-    lines.add(t.dtype === "f32" ? `float* const ${name} = shared + ${at};  // [${t.rows}, ${t.cols}]` : `int* const ${name} = (int*)shared + ${at};  // [${t.rows}, ${t.cols}]`);
+    lines.add(
+      t.dtype === "f32"
+        ? `float* const ${name} = shared + ${at};  // [${t.rows}, ${t.cols}]`
+        : `int* const ${name} = (int*)shared + ${at};  // [${t.rows}, ${t.cols}]`,
+    );
   }
-  for (const t of tilesIn(kernel)) if (isSingle(t) && !lazy.has(t.name)) lines.add(`${registerType(t)} ${el.names.tile(t.name)};`);
+  for (const t of tilesIn(kernel))
+    if (isSingle(t) && !lazy.has(t.name)) lines.add(`${registerType(t)} ${el.names.tile(t.name)};`);
   new BlockPrinter(lines, el, lazy).body(kernel.body.slice(1));
   return {
-    el, lines, threads, sharedBytes: shared.bytes,
+    el,
+    lines,
+    threads,
+    sharedBytes: shared.bytes,
     note: `a block a cell, tiles in ${shared.bytes} bytes of shared memory`,
     constants: [`constexpr int THREADS = ${threads};`],
     blocks: cellsOf(grid.axes),

@@ -34,7 +34,11 @@ export function wideShapes(kernel: Kernel): ReadonlySet<string> {
     if (s.kind === "grid") for (const a of s.axes) known.set(a.name, power(a.tile));
     if (s.kind === "loop") known.set(s.name, Math.min(powerOf(s.from, known), power(s.step)));
   }
-  const wide = new Set(tilesIn(kernel).filter((t) => t.rows === 1 && t.cols % 128 === 0).map(shapeKey));
+  const wide = new Set(
+    tilesIn(kernel)
+      .filter((t) => t.rows === 1 && t.cols % 128 === 0)
+      .map(shapeKey),
+  );
   const tilesOf = (s: Stmt): Tile[] => [...tilesRead(s), tileWritten(s)].filter((t): t is Tile => t !== undefined && t !== null);
   for (const s of stmts) {
     const place = s.kind === "load" ? s.from : s.kind === "store" ? s.to : undefined;

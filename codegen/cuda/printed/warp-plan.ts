@@ -16,10 +16,20 @@ export function fitsWarp(kernel: Kernel): boolean {
   if (tilesIn(kernel).some((t) => (t.rows > 1 && t.cols > 1) || lengthOf(t) > LONGEST)) return false;
   return flatten(kernel.body).every((s) => {
     if (s.kind === "dot" || s.kind === "accumulate") return false;
-    const met = s.kind === "map" ? [s.dst, ...tilesOf(s.expr)] : s.kind === "load" ? [s.dst, ...tilesRead(s)] : s.kind === "store" ? tilesRead(s) : [];
+    const met =
+      s.kind === "map"
+        ? [s.dst, ...tilesOf(s.expr)]
+        : s.kind === "load"
+          ? [s.dst, ...tilesRead(s)]
+          : s.kind === "store"
+            ? tilesRead(s)
+            : [];
     const vectors = met.filter((t) => !isSingle(t));
     // A vector that meets only single elements is broadcast; a single element is never made of vectors, except by reduce.
-    return vectors.every((t) => t.rows === vectors[0].rows && t.cols === vectors[0].cols) && (s.kind === "reduce" || !vectors.length || s.kind === "store" || !isSingle(tileWritten(s)!));
+    return (
+      vectors.every((t) => t.rows === vectors[0].rows && t.cols === vectors[0].cols) &&
+      (s.kind === "reduce" || !vectors.length || s.kind === "store" || !isSingle(tileWritten(s)!))
+    );
   });
 }
 
@@ -35,7 +45,8 @@ export interface WarpPlan {
 }
 
 /** Iterations of a loop where they are known. */
-export const tripsOf = (s: Loop): number | undefined => (typeof s.from === "number" && typeof s.to === "number" ? Math.max(0, Math.ceil((s.to - s.from) / s.step)) : undefined);
+export const tripsOf = (s: Loop): number | undefined =>
+  typeof s.from === "number" && typeof s.to === "number" ? Math.max(0, Math.ceil((s.to - s.from) / s.step)) : undefined;
 
 /** Divides a kernel's work. `threads` fixes the size of a block. */
 export function planWarps(kernel: Kernel, threads: number | undefined): WarpPlan {
@@ -47,7 +58,9 @@ export function planWarps(kernel: Kernel, threads: number | undefined): WarpPlan
   }
   const most = Math.max(0, ...loops.map((l) => tripsOf(l) ?? 0));
   const stored = new Set(flatten(kernel.body).flatMap((s) => (s.kind === "store" ? [s.to.buffer] : [])));
-  const conflict = flatten(kernel.body).some((s) => (s.kind === "load" && stored.has(s.from.buffer)) || (s.kind === "scalar" && stored.has(s.buffer)));
+  const conflict = flatten(kernel.body).some(
+    (s) => (s.kind === "load" && stored.has(s.from.buffer)) || (s.kind === "scalar" && stored.has(s.buffer)),
+  );
   const all = loops.length > 0 && shares.size === loops.length && most >= 4 && !conflict;
   const asked = threads ? threads / 32 : undefined;
   if (!all) return { warps: 1, shares: new Map(), cells: asked ?? 4 };
@@ -93,13 +106,28 @@ function shareOf(kernel: Kernel, l: Loop): Share | undefined {
   if (outside.some((s) => [...tilesRead(s), tileWritten(s)].some((t) => t && made.has(t.name)))) return undefined;
   if (carried) {
     const stores = inner.some((s) => s.kind === "store");
-    if (stores || steps === undefined || steps > 4096 || inner.some((s) => [...tilesRead(s), tileWritten(s)].some((t) => t?.name === carried.acc.name)) || !made.has(carried.part.name)) return undefined;
+    if (
+      stores ||
+      steps === undefined ||
+      steps > 4096 ||
+      inner.some((s) => [...tilesRead(s), tileWritten(s)].some((t) => t?.name === carried.acc.name)) ||
+      !made.has(carried.part.name)
+    )
+      return undefined;
     return { kind: "ordered", ...carried, join: join!, steps };
   }
   const apart = inner.every((s) => {
     if (s.kind !== "store") return true;
     if (s.to.rowIndex) return false;
-    return s.to.at.some((i, axis) => distinct(i, l) && (axis === s.to.cols ? s.src.cols <= l.step && i !== undefined && !(typeof i === "object" && i.op === "div") : axis === s.to.rows ? s.src.rows <= l.step && !(typeof i === "object" && i.op === "div") : true));
+    return s.to.at.some(
+      (i, axis) =>
+        distinct(i, l) &&
+        (axis === s.to.cols
+          ? s.src.cols <= l.step && i !== undefined && !(typeof i === "object" && i.op === "div")
+          : axis === s.to.rows
+            ? s.src.rows <= l.step && !(typeof i === "object" && i.op === "div")
+            : true),
+    );
   });
   return apart ? { kind: "apart" } : undefined;
 }

@@ -9,7 +9,8 @@ import { isSingle, lengthOf, tripsOf, type Loop, type WarpPlan } from "./warp-pl
 import { shapeKey, WIDE, wideShapes } from "./vector-plan.ts";
 
 type Elementwise = Extract<Stmt, { kind: "load" | "store" | "fill" | "iota" | "map" }>;
-const elementwise = (s: Stmt): s is Elementwise => s.kind === "load" || s.kind === "store" || s.kind === "fill" || s.kind === "iota" || s.kind === "map";
+const elementwise = (s: Stmt): s is Elementwise =>
+  s.kind === "load" || s.kind === "store" || s.kind === "fill" || s.kind === "iota" || s.kind === "map";
 const shapeOf = (s: Elementwise): Tile => (s.kind === "store" ? s.src : s.dst);
 const registers = (t: Tile): number => Math.ceil(lengthOf(t) / 32);
 const all = "#pragma unroll";
@@ -31,7 +32,8 @@ export class WarpPrinter {
     this.wide = wideShapes(el.kernel);
     const stmts = flatten(el.kernel.body);
     for (const s of stmts)
-      for (const t of new Set([...tilesRead(s), tileWritten(s)].flatMap((t) => t?.name ?? []))) this.mentions.set(t, [...(this.mentions.get(t) ?? []), s]);
+      for (const t of new Set([...tilesRead(s), tileWritten(s)].flatMap((t) => t?.name ?? [])))
+        this.mentions.set(t, [...(this.mentions.get(t) ?? []), s]);
     const loaded = new Set(stmts.flatMap((s) => (s.kind === "load" ? [s.from.buffer] : s.kind === "scalar" ? [s.buffer] : [])));
     this.shared = new Set(stmts.flatMap((s) => (s.kind === "store" && loaded.has(s.to.buffer) ? [s.to.buffer] : [])));
   }
@@ -52,7 +54,10 @@ export class WarpPrinter {
         run.push(s);
       } else {
         const w = tileWritten(s);
-        const free = elementwise(s) && s.kind !== "store" && !run.some((r) => r.kind === "store" || [...tilesRead(r)].some((t) => t.name === w!.name));
+        const free =
+          elementwise(s) &&
+          s.kind !== "store" &&
+          !run.some((r) => r.kind === "store" || [...tilesRead(r)].some((t) => t.name === w!.name));
         if (!free) flush();
         this.statement(s, outermost);
       }
@@ -134,18 +139,30 @@ export class WarpPrinter {
     out.add(...run.map((s) => `// ${printStatement(s)}`));
     const steps = t.cols / (32 * WIDE);
     const four = (x: Tile): string => (local.has(x.name) ? this.name(x) : `${this.name(x)} + ${WIDE} * q`);
-    const text = (x: Tile): string => (isSingle(x) ? this.name(x) : local.has(x.name) ? `${this.name(x)}[e]` : `${this.name(x)}[${WIDE} * q + e]`);
-    const head = steps === 1 && run.every((s) => [tileWritten(s), ...tilesRead(s)].every((x) => !x || isSingle(x) || local.has(x.name))) ? "" : `for (int q = 0; q < ${steps}; q++)`;
+    const text = (x: Tile): string =>
+      isSingle(x) ? this.name(x) : local.has(x.name) ? `${this.name(x)}[e]` : `${this.name(x)}[${WIDE} * q + e]`;
+    const head =
+      steps === 1 && run.every((s) => [tileWritten(s), ...tilesRead(s)].every((x) => !x || isSingle(x) || local.has(x.name)))
+        ? ""
+        : `for (int q = 0; q < ${steps}; q++)`;
     if (head) out.add(all);
     out.nest(head, () => {
-      if (run.some((s) => s.kind !== "map" && s.kind !== "fill")) out.add(`const int c = ${WIDE} * lane${head ? ` + ${32 * WIDE} * q` : ""};`);
+      if (run.some((s) => s.kind !== "map" && s.kind !== "fill"))
+        out.add(`const int c = ${WIDE} * lane${head ? ` + ${32 * WIDE} * q` : ""};`);
       for (const type of ["f32", "i32"] as const) {
-        const names = [...new Set(run.flatMap((s) => tileWritten(s) ?? []).filter((x) => local.has(x.name) && x.dtype === type).map((x) => `${this.name(x)}[${WIDE}]`))];
+        const names = [
+          ...new Set(
+            run
+              .flatMap((s) => tileWritten(s) ?? [])
+              .filter((x) => local.has(x.name) && x.dtype === type)
+              .map((x) => `${this.name(x)}[${WIDE}]`),
+          ),
+        ];
         if (names.length) out.add(`${type === "f32" ? "float" : "int"} ${names.join(", ")};`);
       }
       let sums: string[] = [];
       const flush = (): void => {
-        if (sums.length) out.add(all), out.nest(`for (int e = 0; e < ${WIDE}; e++)`, () => out.add(...sums));
+        if (sums.length) (out.add(all), out.nest(`for (int e = 0; e < ${WIDE}; e++)`, () => out.add(...sums)));
         sums = [];
       };
       for (const s of run) {
@@ -162,10 +179,19 @@ export class WarpPrinter {
         const room = left === null ? (masks.length ? String(WIDE) : "") : `${left} - c`;
         // All of a word or nothing: a select, so that the loads of several turns are in flight together.
         const whole = left === null || el.wholeWords(place);
-        const many = whole ? [...masks, ...(left === null ? [] : [`c < ${left}`])].join(" && ") : masks.length ? `${masks.join(" && ")} ? ${room} : 0` : room;
+        const many = whole
+          ? [...masks, ...(left === null ? [] : [`c < ${left}`])].join(" && ")
+          : masks.length
+            ? `${masks.join(" && ")} ? ${room} : 0`
+            : room;
         const where = `${el.names.of(place.buffer)} + ${at}`;
         const type = el.buffer(place.buffer).dtype;
-        if (s.kind === "load") out.add(many ? `load4_${type}(${four(x)}, ${where}, ${many}, ${literal(s.fill, x.dtype)});` : `load4_${type}(${four(x)}, ${where});`);
+        if (s.kind === "load")
+          out.add(
+            many
+              ? `load4_${type}(${four(x)}, ${where}, ${many}, ${literal(s.fill, x.dtype)});`
+              : `load4_${type}(${four(x)}, ${where});`,
+          );
         else if (many && whole) out.add(`if (${many}) store4_${type}(${where}, ${four(x)});`);
         else out.add(many ? `store4_${type}(${where}, ${four(x)}, ${many});` : `store4_${type}(${where}, ${four(x)});`);
       }
@@ -186,7 +212,13 @@ export class WarpPrinter {
       case "iota": {
         const moves = s.along === "rows" ? s.dst.rows > 1 : s.dst.cols > 1;
         const from = this.el.index(s.from, "+");
-        return !moves ? from : from === "0" ? (s.along === "rows" ? "r" : column) : `${from} + ${s.along === "rows" ? "r" : column}`;
+        return !moves
+          ? from
+          : from === "0"
+            ? s.along === "rows"
+              ? "r"
+              : column
+            : `${from} + ${s.along === "rows" ? "r" : column}`;
       }
       case "map":
         return this.el.value(s.expr, s.dst.dtype, text);
@@ -204,7 +236,9 @@ export class WarpPrinter {
         return out.nest(`if (${el.index(s.a, "+")} ${sign} ${el.index(s.b, "+")})`, () => this.body(s.body));
       }
       case "scalar":
-        return out.add(`const int ${el.names.of(s.name)} = ${el.names.of(s.buffer)}[${el.place({ buffer: s.buffer, at: s.at }, { name: "", rows: 1, cols: 1, dtype: "i32" }, "r", "c", this.name.bind(this)).at}];`);
+        return out.add(
+          `const int ${el.names.of(s.name)} = ${el.names.of(s.buffer)}[${el.place({ buffer: s.buffer, at: s.at }, { name: "", rows: 1, cols: 1, dtype: "i32" }, "r", "c", this.name.bind(this)).at}];`,
+        );
       case "peek":
         return out.add(`const int ${el.names.of(s.name)} = ${single(s.from)};`);
       case "store": {
@@ -230,7 +264,8 @@ export class WarpPrinter {
 
   private reduce(s: Extract<Stmt, { kind: "reduce" }>): void {
     const along = s.along === "cols" ? s.src.cols : s.src.rows;
-    if (along === 1 && !isSingle(s.src)) return this.run([{ kind: "map", dst: s.dst, expr: s.op === "argmax" ? { c: 0 } : { t: s.src } }]);
+    if (along === 1 && !isSingle(s.src))
+      return this.run([{ kind: "map", dst: s.dst, expr: s.op === "argmax" ? { c: 0 } : { t: s.src } }]);
     if (along === 1) return this.out.add(`${this.target(s.dst)} = ${s.op === "argmax" ? "0" : this.name(s.src)};`);
     const tree = s.op === "sum" && s.src.dtype === "f32" && s.along === "cols" && along <= 128;
     // Extremes and untree'd sums do not care which lane has which column.
@@ -249,15 +284,18 @@ export class WarpPrinter {
     if (!share) {
       out.add(title);
       // A few turns of loads and arithmetic are unrolled: the loads of all of them are then in flight together.
-      if ((tripsOf(s) ?? 99) <= 8 && flatten(s.body).every((b) => b.kind === "scalar" || (elementwise(b) && b.kind !== "store"))) out.add(all);
+      if ((tripsOf(s) ?? 99) <= 8 && flatten(s.body).every((b) => b.kind === "scalar" || (elementwise(b) && b.kind !== "store")))
+        out.add(all);
       return out.nest(plain, () => this.body(s.body));
     }
     // Known turns: a loop the compiler can unroll, so that the loads of several turns are in flight together.
     const steps = tripsOf(s);
     const turns = steps === undefined ? undefined : Math.ceil(steps / this.plan.warps);
-    const start = (turn: string): string => `${from === "0" ? "" : `${from} + `}${s.step === 1 ? turn : `${s.step} * ${turn.includes(" ") ? `(${turn})` : turn}`}`;
+    const start = (turn: string): string =>
+      `${from === "0" ? "" : `${from} + `}${s.step === 1 ? turn : `${s.step} * ${turn.includes(" ") ? `(${turn})` : turn}`}`;
     const spread = (body: () => void): void => {
-      if (turns === undefined) return out.nest(`for (int ${name} = ${start("warp")}; ${name} < ${to}; ${name} += ${s.step} * WARPS)`, body);
+      if (turns === undefined)
+        return out.nest(`for (int ${name} = ${start("warp")}; ${name} < ${to}; ${name} += ${s.step} * WARPS)`, body);
       if (turns > 1) out.add(`#pragma unroll${turns <= 8 ? "" : " 4"}`);
       out.nest(`for (int turn = 0; turn < ${turns}; turn++)`, () => {
         out.add(`const int ${name} = ${start("warp + WARPS * turn")};`);
@@ -270,14 +308,29 @@ export class WarpPrinter {
       return spread(() => this.body(s.body));
     }
     const parts = `${this.name(share.acc)}_parts`;
-    const slot = s.step === 1 ? (from === "0" ? name : `${name} - ${from}`) : from === "0" ? `${name} / ${s.step}` : `(${name} - ${from}) / ${s.step}`;
-    out.add(`${title}; iterations go round the warps, their results join in order: the bits do not depend on the number of warps`);
+    const slot =
+      s.step === 1
+        ? from === "0"
+          ? name
+          : `${name} - ${from}`
+        : from === "0"
+          ? `${name} / ${s.step}`
+          : `(${name} - ${from}) / ${s.step}`;
+    out.add(
+      `${title}; iterations go round the warps, their results join in order: the bits do not depend on the number of warps`,
+    );
     out.add(`__shared__ ${registerType(share.part)} ${parts}[${share.steps}];`);
     spread(() => {
       this.body(s.body.slice(0, -1));
       out.add(`if (lane == 0) ${parts}[${slot}] = ${this.name(share.part)};`);
     });
-    const joined = el.value(share.join.expr, share.acc.dtype, (t) => (t.name === share.part.name ? `${parts}[step]` : this.name(t)));
-    out.add("__syncthreads();", `#pragma unroll 8`, `for (int step = 0; step < ${share.steps}; step++) ${this.name(share.acc)} = ${joined};`);
+    const joined = el.value(share.join.expr, share.acc.dtype, (t) =>
+      t.name === share.part.name ? `${parts}[step]` : this.name(t),
+    );
+    out.add(
+      "__syncthreads();",
+      `#pragma unroll 8`,
+      `for (int step = 0; step < ${share.steps}; step++) ${this.name(share.acc)} = ${joined};`,
+    );
   }
 }

@@ -23,17 +23,25 @@ export interface BufferOptions {
   restrict?: boolean;
 }
 
-const buffer = (name: string, dtype: Buffer["dtype"], access: Buffer["access"], { restrict = true }: BufferOptions): Parameter => ({
+const buffer = (
+  name: string,
+  dtype: Buffer["dtype"],
+  access: Buffer["access"],
+  { restrict = true }: BufferOptions,
+): Parameter => ({
   record: { kind: "buffer", name, dtype, access },
   declaration: `${access === "in" ? "const " : ""}${cTypes[dtype]}* ${restrict ? "__restrict__ " : ""}${name}`,
 });
 
 /** A buffer that is read. */
-export const input = (name: string, dtype: Buffer["dtype"], options: BufferOptions = {}): Parameter => buffer(name, dtype, "in", options);
+export const input = (name: string, dtype: Buffer["dtype"], options: BufferOptions = {}): Parameter =>
+  buffer(name, dtype, "in", options);
 /** A buffer that is written. */
-export const output = (name: string, dtype: Buffer["dtype"], options: BufferOptions = {}): Parameter => buffer(name, dtype, "out", options);
+export const output = (name: string, dtype: Buffer["dtype"], options: BufferOptions = {}): Parameter =>
+  buffer(name, dtype, "out", options);
 /** A buffer that is read and written. */
-export const inout = (name: string, dtype: Buffer["dtype"], options: BufferOptions = {}): Parameter => buffer(name, dtype, "inout", options);
+export const inout = (name: string, dtype: Buffer["dtype"], options: BufferOptions = {}): Parameter =>
+  buffer(name, dtype, "inout", options);
 
 /** A TMA descriptor over the buffer `of`: dimensions and box innermost first, strides in bytes of all but the innermost. */
 export const tensorMap = (name: string, map: Omit<Map, "kind" | "name" | "swizzle">): Parameter => ({
@@ -71,7 +79,11 @@ function wrapped(open: string, items: readonly string[]): string {
 
 export function cudaKernel(k: CudaKernel): KernelText {
   const { blocksPerSM, ...launch } = k.launch;
-  const taken = [...k.params.map((p) => p.declaration), ...k.dims.map((d) => `int ${d}`), ...(k.workspace ? [`${k.workspace.type}* __restrict__ workspace`] : [])];
+  const taken = [
+    ...k.params.map((p) => p.declaration),
+    ...k.dims.map((d) => `int ${d}`),
+    ...(k.workspace ? [`${k.workspace.type}* __restrict__ workspace`] : []),
+  ];
   const own = `${k.definitions.trim()}
 
 extern "C" __global__ void __launch_bounds__(${[launch.block, ...(blocksPerSM === undefined ? [] : [blocksPerSM])].join(", ")})

@@ -11,8 +11,14 @@ const FOLDERS = ["/usr/local/cuda/lib64", "/usr/local/cuda/targets/x86_64-linux/
 const OPTIONS = ["--gpu-architecture=sm_90a", "--std=c++17"];
 
 const functions = {
-  nvrtcVersion: "pp", nvrtcCreateProgram: "pssipp", nvrtcCompileProgram: "hip", nvrtcGetCUBINSize: "hp", nvrtcGetCUBIN: "hp", nvrtcGetProgramLogSize: "hp",
-  nvrtcGetProgramLog: "hp", nvrtcDestroyProgram: "p",
+  nvrtcVersion: "pp",
+  nvrtcCreateProgram: "pssipp",
+  nvrtcCompileProgram: "hip",
+  nvrtcGetCUBINSize: "hp",
+  nvrtcGetCUBIN: "hp",
+  nvrtcGetProgramLogSize: "hp",
+  nvrtcGetProgramLog: "hp",
+  nvrtcDestroyProgram: "p",
 } as const;
 type Nvrtc = Record<keyof typeof functions, (...args: unknown[]) => number>;
 
@@ -65,7 +71,11 @@ export function compilerName(by: "nvrtc" | "nvcc" | undefined): string {
 }
 
 /** Where a kernel came from, as its text says: for messages about it. */
-const origin = (source: string): string[] => source.split("\n", 12).filter((l) => /^\/\/ (op|from) /.test(l)).map((l) => l.slice(3));
+const origin = (source: string): string[] =>
+  source
+    .split("\n", 12)
+    .filter((l) => /^\/\/ (op|from) /.test(l))
+    .map((l) => l.slice(3));
 
 /** Compiles one kernel's text; throws DSC5606 or DSC5607. */
 export function compileCuda(name: string, source: string, by: "nvrtc" | "nvcc" | undefined): Uint8Array {
@@ -80,7 +90,9 @@ export async function compileCudaAside(name: string, source: string, by: "nvrtc"
   if (!library) return withNvcc(name, source);
   let failed = 0;
   const compiled = (program: number, options: BigUint64Array): Promise<number> =>
-    new Promise((resolve, reject) => aside!(program, options.length, options, (e: Error | null, r: number) => (e ? reject(e) : resolve(r))));
+    new Promise((resolve, reject) =>
+      aside!(program, options.length, options, (e: Error | null, r: number) => (e ? reject(e) : resolve(r))),
+    );
   // The steps around the compile take microseconds, and a program lives from the first to the last of them.
   const [program, options] = begin(library, name, source);
   try {
@@ -100,7 +112,8 @@ interface Options {
 
 function begin(n: Nvrtc, name: string, source: string): [number, Options] {
   const handle = new BigUint64Array(1);
-  if (n.nvrtcCreateProgram(handle, source, `${name}.cu`, 0, null, null) !== 0) throw diagnostics.badKernel(name, "NVRTC cannot create a program");
+  if (n.nvrtcCreateProgram(handle, source, `${name}.cu`, 0, null, null) !== 0)
+    throw diagnostics.badKernel(name, "NVRTC cannot create a program");
   const words = OPTIONS.map((o) => Buffer.from(`${o}\0`));
   return [Number(handle[0]), { list: BigUint64Array.from(words, (w) => BigInt(koffi.address(w))), words }];
 }
@@ -119,7 +132,12 @@ function finish(n: Nvrtc, name: string, source: string, program: number, failed:
   return cubin;
 }
 
-function inProcess(n: Nvrtc, name: string, source: string, compile: (program: number, options: BigUint64Array) => number): Uint8Array {
+function inProcess(
+  n: Nvrtc,
+  name: string,
+  source: string,
+  compile: (program: number, options: BigUint64Array) => number,
+): Uint8Array {
   const [program, options] = begin(n, name, source);
   try {
     return finish(n, name, source, program, compile(program, options.list));
@@ -136,7 +154,9 @@ function withNvcc(name: string, source: string): Uint8Array {
     writeFileSync(input, source);
     const nvcc = ["nvcc", "/usr/local/cuda/bin/nvcc"].find((n) => !spawnSync(n, ["--version"]).error);
     if (!nvcc) throw diagnostics.noCompiler(missing ?? []);
-    const run = spawnSync(nvcc, ["-cubin", "-O3", "-std=c++17", "-gencode=arch=compute_90a,code=sm_90a", "-o", output, input], { encoding: "utf8" });
+    const run = spawnSync(nvcc, ["-cubin", "-O3", "-std=c++17", "-gencode=arch=compute_90a,code=sm_90a", "-o", output, input], {
+      encoding: "utf8",
+    });
     if (run.status !== 0) throw diagnostics.badKernel(name, run.stderr.replaceAll(folder + path.sep, ""), origin(source));
     return new Uint8Array(readFileSync(output));
   } finally {

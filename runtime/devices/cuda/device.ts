@@ -103,7 +103,17 @@ export class CudaDevice implements Device {
         if (!file || !record.launch) throw brokenManifest(`kernel ${name} has ${file ? "no launch record" : "no text"}`);
         const { params, dims, launch, workspaceBytes, entry } = record;
         const cubin = file.cubin ?? (await options.compile(name, file.source));
-        device.kernels.set(name, device.cuda.loadCubin(cubin, { name, entry, params, dims, launch, ...(workspaceBytes === undefined ? {} : { workspaceBytes }) }));
+        device.kernels.set(
+          name,
+          device.cuda.loadCubin(cubin, {
+            name,
+            entry,
+            params,
+            dims,
+            launch,
+            ...(workspaceBytes === undefined ? {} : { workspaceBytes }),
+          }),
+        );
       };
       const queue = Object.entries(manifest.kernels);
       const lane = async (): Promise<void> => {
@@ -121,7 +131,12 @@ export class CudaDevice implements Device {
 
   private async openRuns(): Promise<void> {
     const { manifest, cuda, kernels, staging, memory, times, watch } = this;
-    const [begin, end, onward, sampler] = await Promise.all([this.own(beginText.name), this.own(endText.name), this.own(onwardText.name), this.draws ? this.own(sampleName) : undefined]);
+    const [begin, end, onward, sampler] = await Promise.all([
+      this.own(beginText.name),
+      this.own(endText.name),
+      this.own(onwardText.name),
+      this.draws ? this.own(sampleName) : undefined,
+    ]);
     const state = memory.allocate(4, "the number of a step");
     cuda.driver.call("cuMemsetD8Async", state, 0, 4, cuda.stream);
     const mail = new Mail(cuda.driver, cuda.stream, { begin, end }, state);
@@ -134,7 +149,10 @@ export class CudaDevice implements Device {
   private async own(name: string): Promise<CudaKernel> {
     const { text, source } = ownKernels(this.manifest.model.vocab).find((k) => k.text.name === name)!;
     const held = this.options.own?.get(name);
-    return this.cuda.loadCubin(held?.source === source && held.cubin ? held.cubin : await this.options.compile(name, source), text);
+    return this.cuda.loadCubin(
+      held?.source === source && held.cubin ? held.cubin : await this.options.compile(name, source),
+      text,
+    );
   }
 
   allocate(bytes: number, what: string): number {
@@ -215,7 +233,13 @@ export class CudaDevice implements Device {
     const found = this.memory.allocate(4 * parts.length, "what is no number");
     this.clear(found, 4 * parts.length);
     for (const [i, part] of parts.entries())
-      for (const { at, scalars } of lookLaunches(part)) look.enqueue(this.cuda.stream, [at, found + 4 * i], { SMs: this.cuda.multiprocessors, bytes: scalars.bytes }, { scalar: (name) => scalars[name] });
+      for (const { at, scalars } of lookLaunches(part))
+        look.enqueue(
+          this.cuda.stream,
+          [at, found + 4 * i],
+          { SMs: this.cuda.multiprocessors, bytes: scalars.bytes },
+          { scalar: (name) => scalars[name] },
+        );
     const words = this.read(found, 4 * parts.length);
     this.release(found);
     const bad = new Int32Array(words.buffer, words.byteOffset, parts.length);

@@ -7,14 +7,52 @@ type Library = ReturnType<typeof koffi.load>;
 
 /** Argument letters: p buffer or null, h handle or address, u uint32, i int32, q size, s C string. */
 const signatures = {
-  cuInit: "u", cuDriverGetVersion: "p", cuDeviceGet: "pi", cuDeviceGetName: "pii", cuDeviceGetAttribute: "pii", cuDevicePrimaryCtxRetain: "pi",
-  cuDevicePrimaryCtxRelease_v2: "i", cuCtxSetCurrent: "h", cuCtxSynchronize: "", cuGetErrorName: "ip", cuMemGetInfo_v2: "pp",
-  cuMemAlloc_v2: "pq", cuMemFree_v2: "h", cuMemcpyHtoD_v2: "hpq", cuMemcpyDtoH_v2: "phq", cuMemHostAlloc: "pqu", cuMemFreeHost: "h", cuMemcpyHtoDAsync_v2: "hhqh", cuMemcpyDtoHAsync_v2: "hhqh", cuMemcpyDtoDAsync_v2: "hhqh", cuMemsetD8_v2: "huq", cuMemsetD8Async: "huqh",
-  cuModuleLoadData: "pp", cuModuleUnload: "h", cuModuleGetFunction: "phs", cuModuleGetGlobal_v2: "pphs", cuFuncSetAttribute: "hii", cuFuncGetAttribute: "pih",
-  cuStreamCreate: "pu", cuStreamSynchronize: "h", cuStreamQuery: "h", cuStreamWaitEvent: "hhu", cuStreamBeginCapture_v2: "hi", cuStreamEndCapture: "hp",
-  cuEventCreate: "pu", cuEventRecord: "hh", cuEventSynchronize: "h", cuEventQuery: "h", cuEventElapsedTime: "phh", cuEventDestroy_v2: "h",
-  cuGraphInstantiateWithFlags: "phq", cuGraphLaunch: "hh", cuGraphExecDestroy: "h", cuGraphDestroy: "h",
-  cuLaunchKernelEx: "phpp", cuTensorMapEncodeTiled: "piuhpppp" + "iiii",
+  cuInit: "u",
+  cuDriverGetVersion: "p",
+  cuDeviceGet: "pi",
+  cuDeviceGetName: "pii",
+  cuDeviceGetAttribute: "pii",
+  cuDevicePrimaryCtxRetain: "pi",
+  cuDevicePrimaryCtxRelease_v2: "i",
+  cuCtxSetCurrent: "h",
+  cuCtxSynchronize: "",
+  cuGetErrorName: "ip",
+  cuMemGetInfo_v2: "pp",
+  cuMemAlloc_v2: "pq",
+  cuMemFree_v2: "h",
+  cuMemcpyHtoD_v2: "hpq",
+  cuMemcpyDtoH_v2: "phq",
+  cuMemHostAlloc: "pqu",
+  cuMemFreeHost: "h",
+  cuMemcpyHtoDAsync_v2: "hhqh",
+  cuMemcpyDtoHAsync_v2: "hhqh",
+  cuMemcpyDtoDAsync_v2: "hhqh",
+  cuMemsetD8_v2: "huq",
+  cuMemsetD8Async: "huqh",
+  cuModuleLoadData: "pp",
+  cuModuleUnload: "h",
+  cuModuleGetFunction: "phs",
+  cuModuleGetGlobal_v2: "pphs",
+  cuFuncSetAttribute: "hii",
+  cuFuncGetAttribute: "pih",
+  cuStreamCreate: "pu",
+  cuStreamSynchronize: "h",
+  cuStreamQuery: "h",
+  cuStreamWaitEvent: "hhu",
+  cuStreamBeginCapture_v2: "hi",
+  cuStreamEndCapture: "hp",
+  cuEventCreate: "pu",
+  cuEventRecord: "hh",
+  cuEventSynchronize: "h",
+  cuEventQuery: "h",
+  cuEventElapsedTime: "phh",
+  cuEventDestroy_v2: "h",
+  cuGraphInstantiateWithFlags: "phq",
+  cuGraphLaunch: "hh",
+  cuGraphExecDestroy: "h",
+  cuGraphDestroy: "h",
+  cuLaunchKernelEx: "phpp",
+  cuTensorMapEncodeTiled: "piuhpppp" + "iiii",
 } as const;
 
 const types: Record<string, string> = { p: "void *", h: "uint64_t", u: "uint32_t", i: "int32_t", q: "uint64_t", s: "str" };
@@ -22,7 +60,11 @@ const types: Record<string, string> = { p: "void *", h: "uint64_t", u: "uint32_t
 export type Call = keyof typeof signatures;
 /** Lays a library's function behind letters; all return int. */
 export const bind = (library: Library, name: string, letters: string): ((...args: unknown[]) => number) =>
-  library.func(name, "int32_t", [...letters].map((c) => types[c])) as (...args: unknown[]) => number;
+  library.func(
+    name,
+    "int32_t",
+    [...letters].map((c) => types[c]),
+  ) as (...args: unknown[]) => number;
 
 /** Opens the first library that loads; throws what `refuse` makes of the reasons. */
 export function open(names: readonly string[], refuse: (tried: string[]) => Error): Library {
@@ -37,7 +79,12 @@ export function open(names: readonly string[], refuse: (tried: string[]) => Erro
   throw refuse(tried);
 }
 
-const LIBRARIES = ["libcuda.so.1", "/usr/local/nvidia/lib64/libcuda.so.1", "/usr/lib/x86_64-linux-gnu/libcuda.so.1", "/usr/lib64/libcuda.so.1"];
+const LIBRARIES = [
+  "libcuda.so.1",
+  "/usr/local/nvidia/lib64/libcuda.so.1",
+  "/usr/lib/x86_64-linux-gnu/libcuda.so.1",
+  "/usr/lib64/libcuda.so.1",
+];
 
 /** CUDA 12.3 is the first driver whose tensor maps and launch attributes are all used here. */
 const OLDEST = 12030;
@@ -51,7 +98,9 @@ export class Driver {
   /** `libraries` are tried in order; the system's names when absent. */
   constructor(libraries: readonly string[] = LIBRARIES) {
     const library = open(libraries, diagnostics.noDriver);
-    this.calls = Object.fromEntries(Object.entries(signatures).map(([name, letters]) => [name, bind(library, name, letters)])) as Driver["calls"];
+    this.calls = Object.fromEntries(
+      Object.entries(signatures).map(([name, letters]) => [name, bind(library, name, letters)]),
+    ) as Driver["calls"];
     const version = new Int32Array(1);
     const known = this.calls.cuDriverGetVersion(version) === 0;
     this.version = known ? diagnostics.version(version[0]) : "an unknown version";

@@ -67,5 +67,12 @@ export const fillText: LaunchText = {
 /** The scalars of a job. */
 export function fillScalars({ recipe, start, count }: FillJob): Record<string, number> {
   const scale = recipe.form === "scale" || recipe.form === "scale-ue8m0";
-  return { key: recipe.key | 0, start, count, form: forms.indexOf(recipe.form), plus: recipe.plus, step: 2 ** (recipe.exponent - (scale ? 8 : 15)) };
+  return {
+    key: recipe.key | 0,
+    start,
+    count,
+    form: forms.indexOf(recipe.form),
+    plus: recipe.plus,
+    step: 2 ** (recipe.exponent - (scale ? 8 : 15)),
+  };
 }

@@ -55,5 +55,16 @@ export class Graphs {
 /** What a graph holds fixed: the function, the batch's sizes and every address. */
 export function graphKey({ function: name, layer, batch, args, arena, places, sampling }: Call): string {
   const tables = (["positions", "sequence", "starts", "lengths", "pages", "ids"] as const).map((t) => places.batch(t));
-  return [name, layer ?? "", batch!.lengths.length, batch!.pages, arena, places.cache(0), ...tables, ...[...args].flat(), sampling?.choices, sampling?.seen].join(" ");
+  return [
+    name,
+    layer ?? "",
+    batch!.lengths.length,
+    batch!.pages,
+    arena,
+    places.cache(0),
+    ...tables,
+    ...[...args].flat(),
+    sampling?.choices,
+    sampling?.seen,
+  ].join(" ");
 }

@@ -94,7 +94,12 @@ export class Cuda {
   }
 
   /** Enqueues a launch; buffers, dims and scalars by name. */
-  launch(kernel: CudaKernel, buffers: Readonly<Record<string, number>>, dims: Readonly<Record<string, number>>, scalars: Readonly<Record<string, number>> = {}): void {
+  launch(
+    kernel: CudaKernel,
+    buffers: Readonly<Record<string, number>>,
+    dims: Readonly<Record<string, number>>,
+    scalars: Readonly<Record<string, number>> = {},
+  ): void {
     kernel.launch(this.stream, buffers, { ...dims, SMs: this.multiprocessors }, scalars);
   }
 

@@ -45,9 +45,15 @@ export class CudaKernel {
     this.slots = text.params.map((p) => (p.kind === "scalar" ? -1 : this.buffers.indexOf(p.kind === "buffer" ? p.name : p.of)));
     this.module = driver.get("cuModuleLoadData", cubin);
     this.func = driver.get("cuModuleGetFunction", this.module, text.entry ?? text.name);
-    if (text.launch.sharedBytes > MOST_SHARED_BY_DEFAULT) driver.call("cuFuncSetAttribute", this.func, FUNCTION_SHARED, text.launch.sharedBytes);
+    if (text.launch.sharedBytes > MOST_SHARED_BY_DEFAULT)
+      driver.call("cuFuncSetAttribute", this.func, FUNCTION_SHARED, text.launch.sharedBytes);
     let at = 0;
-    for (const size of [...text.params.map(sizeOfParam), ...text.dims.map(() => 8), ...Array<number>(text.launch.nulls ?? 0).fill(8), 8]) {
+    for (const size of [
+      ...text.params.map(sizeOfParam),
+      ...text.dims.map(() => 8),
+      ...Array<number>(text.launch.nulls ?? 0).fill(8),
+      8,
+    ]) {
       at = Math.ceil(at / (size === 128 ? 64 : 8)) * (size === 128 ? 64 : 8);
       this.offsets.push(at);
       at += size;
@@ -77,21 +83,36 @@ export class CudaKernel {
   }
 
   /** Enqueues one launch on `stream`, all by name. `dims` must name every dim of the kernel and "SMs". */
-  launch(stream: number, buffers: Readonly<Record<string, number>>, dims: Dims, scalars: Readonly<Record<string, number>> = {}): void {
+  launch(
+    stream: number,
+    buffers: Readonly<Record<string, number>>,
+    dims: Dims,
+    scalars: Readonly<Record<string, number>> = {},
+  ): void {
     const { text } = this;
     const given = (from: Readonly<Record<string, number>>, name: string): number => {
       if (from[name] === undefined) throw diagnostics.badBuffer(text.name, name);
       return from[name];
     };
     for (const d of text.dims) given(dims, d);
-    this.enqueue(stream, this.buffers.map((b) => given(buffers, b)), dims, { scalar: (name) => given(scalars, name) });
+    this.enqueue(
+      stream,
+      this.buffers.map((b) => given(buffers, b)),
+      dims,
+      { scalar: (name) => given(scalars, name) },
+    );
   }
 
   /**
    * Enqueues one launch: addresses in the order of `buffers`, values of the kernel's dims and of "SMs" by name. `early`: it may begin
    * before the launch before it has ended, if the kernel can.
    */
-  enqueue(stream: number, addresses: readonly number[], dims: Dims, { scalar, early = true }: { scalar?: (name: string) => number; early?: boolean } = {}): void {
+  enqueue(
+    stream: number,
+    addresses: readonly number[],
+    dims: Dims,
+    { scalar, early = true }: { scalar?: (name: string) => number; early?: boolean } = {},
+  ): void {
     const { text, values, config } = this;
     for (const [i, p] of text.params.entries()) {
       const at = this.offsets[i];
@@ -102,7 +123,8 @@ export class CudaKernel {
       else values.view.setInt32(at, scalar(p.name), true);
     }
     for (const [i, d] of text.dims.entries()) values.view.setInt32(this.offsets[text.params.length + i], dims[d], true);
-    if (text.workspaceBytes !== undefined) values.view.setBigUint64(this.offsets.at(-1)!, BigInt(this.scratch(stream, evaluate(text.workspaceBytes, dims))), true);
+    if (text.workspaceBytes !== undefined)
+      values.view.setBigUint64(this.offsets.at(-1)!, BigInt(this.scratch(stream, evaluate(text.workspaceBytes, dims))), true);
     const { grid } = text.launch;
     for (let axis = 0; axis < 3; axis++) {
       const n = evaluate(grid[axis], dims);
@@ -141,8 +163,19 @@ export class CudaKernel {
       const big = (list: readonly number[]): BigUint64Array => BigUint64Array.from(list, BigInt);
       // Interleave none, swizzle, L2 promotion of 256 bytes, zeros outside.
       this.driver.call(
-        "cuTensorMapEncodeTiled", room.bytes, mapTypes[p.dtype], extents.length, address, big(extents), big([...strides, 0]),
-        Uint32Array.from(p.box), new Uint32Array(extents.length).fill(1), 0, swizzles[p.swizzle], 3, 0,
+        "cuTensorMapEncodeTiled",
+        room.bytes,
+        mapTypes[p.dtype],
+        extents.length,
+        address,
+        big(extents),
+        big([...strides, 0]),
+        Uint32Array.from(p.box),
+        new Uint32Array(extents.length).fill(1),
+        0,
+        swizzles[p.swizzle],
+        3,
+        0,
       );
       map = room.bytes;
       this.maps.set(key, map);
@@ -161,4 +194,3 @@ export class CudaKernel {
     this.driver.attempt("cuModuleUnload", this.module);
   }
 }
-

@@ -17,7 +17,10 @@ const ANSWER_WORDS = HEADER / 4 + MOST_IDS;
 const PATIENCE = 512;
 const NOT_READY = 600;
 
-const source = (name: string, body: string): string => `// ${name}: an end of a step that is a graph; see runtime/devices/cuda/mail.ts.
+const source = (
+  name: string,
+  body: string,
+): string => `// ${name}: an end of a step that is a graph; see runtime/devices/cuda/mail.ts.
 __device__ __forceinline__ void release_next() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 __device__ __forceinline__ void await_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 
@@ -25,7 +28,9 @@ constexpr int SLOTS = ${SLOTS}, HEADER = ${HEADER / 4};  // words
 
 ${body}`;
 
-export const beginSource = source("dsc_begin", `// The tables of step state[0] into place; where the host does not know the ids yet, they are those the last step chose.
+export const beginSource = source(
+  "dsc_begin",
+  `// The tables of step state[0] into place; where the host does not know the ids yet, they are those the last step chose.
 extern "C" __global__ void __launch_bounds__(1024)
 dsc_begin(const int* mail, const int* state, int* tables, const int* next, int words, int ids_at, int sequences) {
   await_previous();
@@ -42,9 +47,12 @@ dsc_begin(const int* mail, const int* state, int* tables, const int* next, int w
   __syncthreads();
   release_next();
 }
-`);
+`,
+);
 
-export const endSource = source("dsc_end", `// The ids of the step to the host, then the step's number: whoever sees the number sees the ids.
+export const endSource = source(
+  "dsc_end",
+  `// The ids of the step to the host, then the step's number: whoever sees the number sees the ids.
 extern "C" __global__ void __launch_bounds__(${MOST_IDS})
 dsc_end(const int* next, int* state, int* answers, int sequences) {
   release_next();
@@ -59,14 +67,23 @@ dsc_end(const int* next, int* state, int* answers, int sequences) {
     slot[0] = step + 1;
   }
 }
-`);
+`,
+);
 
 const buffer = (name: string, access: "in" | "out" | "inout") => ({ kind: "buffer", name, dtype: "i32", access }) as const;
 const one = (block: number) => ({ grid: [1, 1, 1] as [number, number, number], block, sharedBytes: 0, pdl: true });
 export const beginText: LaunchText = {
-  name: "dsc_begin", params: [buffer("mail", "in"), buffer("state", "in"), buffer("tables", "out"), buffer("next", "in")], dims: ["words", "ids_at", "sequences"], launch: one(1024),
+  name: "dsc_begin",
+  params: [buffer("mail", "in"), buffer("state", "in"), buffer("tables", "out"), buffer("next", "in")],
+  dims: ["words", "ids_at", "sequences"],
+  launch: one(1024),
 };
-export const endText: LaunchText = { name: "dsc_end", params: [buffer("next", "in"), buffer("state", "inout"), buffer("answers", "out")], dims: ["sequences"], launch: one(MOST_IDS) };
+export const endText: LaunchText = {
+  name: "dsc_end",
+  params: [buffer("next", "in"), buffer("state", "inout"), buffer("answers", "out")],
+  dims: ["sequences"],
+  launch: one(MOST_IDS),
+};
 
 export class Mail {
   private readonly driver: Driver;
@@ -100,7 +117,11 @@ export class Mail {
   /** Sends a letter there and back through `at`, 256 bytes of device memory: whether the GPU reads and writes what the host sees. */
   works(at: number): boolean {
     const call = (idsFrom?: number): Call => ({
-      function: "", arena: 0, args: new Map([["next", at + 128]]), batch: { starts: [0, 1], lengths: [1], pages: 1 }, ...(idsFrom === undefined ? {} : { idsFrom }),
+      function: "",
+      arena: 0,
+      args: new Map([["next", at + 128]]),
+      batch: { starts: [0, 1], lengths: [1], pages: 1 },
+      ...(idsFrom === undefined ? {} : { idsFrom }),
       tables: { at, bytes: new Uint8Array(Int32Array.from({ length: 33 }, (_, i) => 1000 + i).buffer) },
       places: { weight: () => 0, cache: () => 0, batch: () => at },
     });
@@ -119,7 +140,13 @@ export class Mail {
 
   /** Whether a call's tables and ids fit a slot. */
   static carries({ tables, args, batch }: Call): boolean {
-    return tables !== undefined && tables.bytes.length <= TABLES && args.has("next") && batch !== undefined && batch.lengths.length <= MOST_IDS;
+    return (
+      tables !== undefined &&
+      tables.bytes.length <= TABLES &&
+      args.has("next") &&
+      batch !== undefined &&
+      batch.lengths.length <= MOST_IDS
+    );
   }
 
   /** Enqueues the kernel that brings the tables of a call. */
@@ -131,7 +158,9 @@ export class Mail {
 
   /** Enqueues the kernel that sends the ids of a call. */
   send(call: Call): void {
-    this.end.enqueue(this.stream, [call.args.get("next")!, this.state, this.back.address], { sequences: call.batch!.lengths.length });
+    this.end.enqueue(this.stream, [call.args.get("next")!, this.state, this.back.address], {
+      sequences: call.batch!.lengths.length,
+    });
   }
 
   /** Lays out the next step's tables where the graph launched next reads them. Gives the step's number. */

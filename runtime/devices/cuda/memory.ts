@@ -67,7 +67,9 @@ export class Memory {
   /** Gives everything back: another device of this process may share the context. */
   close(): void {
     const slabs = new Set<Slab>(this.slab ? [this.slab] : []);
-    for (const [at, block] of this.taken) if (typeof block === "number") this.driver.attempt("cuMemFree_v2", at); else slabs.add(block);
+    for (const [at, block] of this.taken)
+      if (typeof block === "number") this.driver.attempt("cuMemFree_v2", at);
+      else slabs.add(block);
     for (const s of slabs) this.driver.attempt("cuMemFree_v2", s.at);
     this.taken.clear();
   }

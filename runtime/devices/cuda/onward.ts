@@ -31,17 +31,26 @@ dsc_onward(int* tables, const int* next, int positions_at, int lengths_at, int i
 
 export const onwardText: LaunchText = {
   name: "dsc_onward",
-  params: [{ kind: "buffer", name: "tables", dtype: "i32", access: "inout" }, { kind: "buffer", name: "next", dtype: "i32", access: "in" }],
+  params: [
+    { kind: "buffer", name: "tables", dtype: "i32", access: "inout" },
+    { kind: "buffer", name: "next", dtype: "i32", access: "in" },
+  ],
   dims: ["positions_at", "lengths_at", "ids_at", "sequences"],
   launch: { grid: [1, 1, 1], block: THREADS, sharedBytes: 0, pdl: true },
 };
 
 /** Words of a call's tables at which a table begins. */
-const wordOf = ({ tables, places }: Call, table: "positions" | "lengths" | "ids"): number => (places.batch(table) - tables!.at) / 4;
+const wordOf = ({ tables, places }: Call, table: "positions" | "lengths" | "ids"): number =>
+  (places.batch(table) - tables!.at) / 4;
 
 /** What the kernel is launched with. */
 export function onwardLaunch(call: Call): { addresses: number[]; dims: Record<string, number> } {
-  const dims = { positions_at: wordOf(call, "positions"), lengths_at: wordOf(call, "lengths"), ids_at: wordOf(call, "ids"), sequences: call.batch!.lengths.length };
+  const dims = {
+    positions_at: wordOf(call, "positions"),
+    lengths_at: wordOf(call, "lengths"),
+    ids_at: wordOf(call, "ids"),
+    sequences: call.batch!.lengths.length,
+  };
   return { addresses: [call.tables!.at, call.args.get("next")!], dims };
 }
 
@@ -75,7 +84,11 @@ export class Tables {
   /** Moves on as the device would, and tells whether that gives the call's tables. If not, these no longer mean anything. */
   becomes(key: string, call: Call): boolean {
     if (key !== this.key || (call.idsFrom !== undefined && call.idsFrom !== call.args.get("next"))) return false;
-    const { words, rows, starts: { positions, lengths, ids } } = this;
+    const {
+      words,
+      rows,
+      starts: { positions, lengths, ids },
+    } = this;
     const wanted = wordsOf(call.tables!.bytes);
     for (let i = 0; i < rows; i++) {
       const fills = words[lengths + i] <= 1;
@@ -98,7 +111,10 @@ export class Tables {
 
   /** What the device would have to hold before it moves on to these, its own tables: one row less, and the ids that were fed as those chosen. */
   before(now: Uint8Array): { tables: Uint8Array; next: Uint8Array } {
-    const { rows, starts: { positions, lengths, ids } } = this;
+    const {
+      rows,
+      starts: { positions, lengths, ids },
+    } = this;
     const words = wordsOf(now.slice());
     for (let i = 0; i < rows; i++)
       if (words[lengths + i] > 2) {

@@ -19,10 +19,12 @@ export interface Piece {
 }
 
 /** Bytes of a piece on the device. */
-export const wideBytes = ({ form, rows, count }: Piece): number => (rows ? count * rows.pitch : form === "same" ? count : 4 * count);
+export const wideBytes = ({ form, rows, count }: Piece): number =>
+  rows ? count * rows.pitch : form === "same" ? count : 4 * count;
 
 /** Bytes of a piece in its file. */
-export const fileBytes = ({ form, rows, count }: Piece): number => (rows ? count * rows.bytes : form === "same" ? count : narrowBytes[form] * count);
+export const fileBytes = ({ form, rows, count }: Piece): number =>
+  rows ? count * rows.bytes : form === "same" ? count : narrowBytes[form] * count;
 
 /** What a thread must know of an array. */
 export type Placed = Pick<StoredArray, "at" | "bytes" | "form" | "rows" | "file">;
@@ -35,7 +37,16 @@ export function piecesOf(arrays: readonly Placed[]): Piece[] {
     const most = Math.max(1, Math.floor(HALF / wide));
     return Array.from({ length: Math.ceil(elements / most) }, (_, i): Piece => {
       const from = i * most;
-      return { path: file.path, identity: file.identity, tensor: file.tensor, position: file.begin + from * narrow, count: Math.min(most, elements - from), at: at + from * wide, form, ...(rows ? { rows } : {}) };
+      return {
+        path: file.path,
+        identity: file.identity,
+        tensor: file.tensor,
+        position: file.begin + from * narrow,
+        count: Math.min(most, elements - from),
+        at: at + from * wide,
+        form,
+        ...(rows ? { rows } : {}),
+      };
     });
   });
 }

@@ -68,7 +68,7 @@ class Reader {
 /** Reads a piece to the end of the room that its wide form fills, and widens it there. */
 function fill(p: Piece, file: number, room: Uint8Array<ArrayBuffer>): void {
   const narrow = room.subarray(room.length - fileBytes(p));
-  for (let done = 0; done < narrow.length; ) {
+  for (let done = 0; done < narrow.length;) {
     const n = readSync(file, narrow, done, narrow.length - done, p.position + done);
     if (n === 0) throw new Error("the file changed after its header was read");
     done += n;

@@ -35,7 +35,10 @@ export class Readers {
     await this.ready;
     if (this.lost) throw this.lost;
     // Threads cut arrays into pieces by themselves, all alike: thousands of pieces would take longer to send than to read.
-    const job: ReaderJob = { arrays: arrays.map(({ at, bytes, form, rows, file }) => ({ at, bytes, form, file, ...(rows ? { rows } : {}) })), next: new Int32Array(new SharedArrayBuffer(4)) };
+    const job: ReaderJob = {
+      arrays: arrays.map(({ at, bytes, form, rows, file }) => ({ at, bytes, form, file, ...(rows ? { rows } : {}) })),
+      next: new Int32Array(new SharedArrayBuffer(4)),
+    };
     const replies = await Promise.all(this.workers.map((w) => reply(w, job)));
     const bad = replies.find((r) => !r.ok);
     if (!bad || bad.ok) return;
@@ -77,7 +80,11 @@ function reply(w: Worker, job?: ReaderJob): Promise<ReaderReply> {
 /** Workers need JavaScript: when this file runs as TypeScript (under the tests), the built worker in dist. */
 function workerFile(): string {
   const here = import.meta.url;
-  const path = fileURLToPath(here.endsWith(".ts") ? new URL("../../../dist/runtime/devices/cuda/reader-worker.js", here) : new URL("./reader-worker.js", here));
+  const path = fileURLToPath(
+    here.endsWith(".ts")
+      ? new URL("../../../dist/runtime/devices/cuda/reader-worker.js", here)
+      : new URL("./reader-worker.js", here),
+  );
   if (!existsSync(path)) throw diagnostics.noWorkerFile(path);
   return path;
 }

@@ -59,7 +59,13 @@ export class Runs {
   private readonly free = new Map<string, boolean>();
   private moves = 0;
 
-  constructor(manifest: Manifest, cuda: Cuda, kernels: ReadonlyMap<string, CudaKernel>, staging: Staging, { mail, times, sampler, onward, watch }: RunsOptions) {
+  constructor(
+    manifest: Manifest,
+    cuda: Cuda,
+    kernels: ReadonlyMap<string, CudaKernel>,
+    staging: Staging,
+    { mail, times, sampler, onward, watch }: RunsOptions,
+  ) {
     [this.manifest, this.cuda, this.kernels, this.staging] = [manifest, cuda, kernels, staging];
     [this.mail, this.times, this.sampler, this.onward, this.watch] = [mail, times, sampler, onward, watch];
     this.next = new PinnedBlock(cuda.driver, SLOTS * 4 * MOST_NEXT);
@@ -152,7 +158,14 @@ export class Runs {
   /** A run whose tables and ids go by copies of the driver. */
   private copied(call: Call, launch: () => void): Promise<Int32Array | undefined> {
     if (call.tables) this.staging.write(call.tables.at, call.tables.bytes);
-    if (call.idsFrom !== undefined) this.cuda.driver.call("cuMemcpyDtoDAsync_v2", call.places.batch("ids"), call.idsFrom, 4 * call.batch!.lengths.length, this.cuda.stream);
+    if (call.idsFrom !== undefined)
+      this.cuda.driver.call(
+        "cuMemcpyDtoDAsync_v2",
+        call.places.batch("ids"),
+        call.idsFrom,
+        4 * call.batch!.lengths.length,
+        this.cuda.stream,
+      );
     launch();
     const ids = this.fetchNext(call);
     return this.finished().then(() => ids?.slice());
@@ -161,7 +174,13 @@ export class Runs {
   private launchAll(call: Call): void {
     const { cuda, kernels, times, watch, launched } = this;
     const SMs = cuda.multiprocessors;
-    const launch = (kernel: CudaKernel, name: string, addresses: readonly number[], dims: Record<string, number>, early: boolean): void => {
+    const launch = (
+      kernel: CudaKernel,
+      name: string,
+      addresses: readonly number[],
+      dims: Record<string, number>,
+      early: boolean,
+    ): void => {
       dims.SMs = SMs;
       launched.add(name);
       if (times) times.around(name, () => kernel.enqueue(cuda.stream, addresses, dims, { early }));
@@ -181,7 +200,15 @@ export class Runs {
     });
     if (!call.sampling) return;
     const { sampling, places, args, batch } = call;
-    const addresses = [args.get("logits")!, sampling.choices, places.batch("ids"), places.batch("starts"), places.batch("lengths"), sampling.seen, args.get("next")!];
+    const addresses = [
+      args.get("logits")!,
+      sampling.choices,
+      places.batch("ids"),
+      places.batch("starts"),
+      places.batch("lengths"),
+      sampling.seen,
+      args.get("next")!,
+    ];
     launch(this.sampler!, sampleName, addresses, { m: batch!.lengths.length }, true);
   }
 

@@ -19,7 +19,8 @@ const BINS = 2048;
 export const sampleShape = (vocab: number): SampleShape => ({ blocks: vocab <= 8192 ? 1 : 8, threads: 1024 });
 
 const partOf = (vocab: number, { blocks }: SampleShape): number => Math.ceil(vocab / blocks / 32) * 32;
-const sharedBytes = (vocab: number, s: SampleShape): number => 8 * partOf(vocab, s) + 16 * BINS + 8 * (2 * (s.threads / 32) + 4) + 16;
+const sharedBytes = (vocab: number, s: SampleShape): number =>
+  8 * partOf(vocab, s) + 16 * BINS + 8 * (2 * (s.threads / 32) + 4) + 16;
 
 /** Whether a row of that many logits fits the blocks that share it. */
 export const canSample = (vocab: number): boolean => sharedBytes(vocab, sampleShape(vocab)) <= MOST_SHARED;
@@ -85,7 +86,9 @@ __device__ __forceinline__ u32 weight_of(float l, float most, double scale) {
   if (!(z > -33.0)) return 0;
   const double n = floor(__dadd_rn(z, 0.5)), f = __dsub_rn(z, n);
   double p = ${POWERS[0]};
-${POWERS.slice(1).map((c) => `  p = __dadd_rn(__dmul_rn(p, f), ${Number.isInteger(c) ? `${c}.0` : c});`).join("\n")}
+${POWERS.slice(1)
+  .map((c) => `  p = __dadd_rn(__dmul_rn(p, f), ${Number.isInteger(c) ? `${c}.0` : c});`)
+  .join("\n")}
   return (u32)floor(__dadd_rn(__dmul_rn(p, __hiloint2double((1023 + 31 + (int)n) << 20, 0)), 0.5));
 }
 
@@ -292,19 +295,28 @@ dsc_sample(const float* logits, const int* choices, const int* ids, const int* s
 `;
 }
 
-const buffer = (name: string, dtype: "i32" | "f32", access: "in" | "out" | "inout") => ({ kind: "buffer", name, dtype, access }) as const;
+const buffer = (name: string, dtype: "i32" | "f32", access: "in" | "out" | "inout") =>
+  ({ kind: "buffer", name, dtype, access }) as const;
 
 /** How it is launched: a row of logits, a record of options and the batch's tables a sequence. */
 export function sampleText(vocab: number, shape = sampleShape(vocab)): LaunchText {
   return {
     name: sampleName,
     params: [
-      buffer("logits", "f32", "in"), buffer("choices", "i32", "in"), buffer("ids", "i32", "in"), buffer("starts", "i32", "in"), buffer("lengths", "i32", "in"),
-      buffer("seen", "i32", "inout"), buffer("y", "i32", "out"),
+      buffer("logits", "f32", "in"),
+      buffer("choices", "i32", "in"),
+      buffer("ids", "i32", "in"),
+      buffer("starts", "i32", "in"),
+      buffer("lengths", "i32", "in"),
+      buffer("seen", "i32", "inout"),
+      buffer("y", "i32", "out"),
     ],
     dims: ["m"],
     launch: {
-      grid: [{ op: "mul", of: ["m", shape.blocks] }, 1, 1], block: shape.threads, sharedBytes: sharedBytes(vocab, shape), pdl: true,
+      grid: [{ op: "mul", of: ["m", shape.blocks] }, 1, 1],
+      block: shape.threads,
+      sharedBytes: sharedBytes(vocab, shape),
+      pdl: true,
       ...(shape.blocks > 1 ? { cluster: [shape.blocks, 1, 1] as [number, number, number] } : {}),
     },
   };

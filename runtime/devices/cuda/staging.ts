@@ -14,7 +14,7 @@ export class Staging {
 
   /** Copies bytes to the device, ordered with the stream; the array may change at once after. */
   write(at: number, bytes: Uint8Array): void {
-    for (let done = 0; done < bytes.length; ) {
+    for (let done = 0; done < bytes.length;) {
       if (this.next === RING) {
         // Everything in the ring is still wanted until the stream has passed it.
         this.driver.call("cuStreamSynchronize", this.stream);

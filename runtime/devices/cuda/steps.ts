@@ -69,7 +69,12 @@ export function visitSteps(manifest: Manifest, call: Call, visitor: Visitor): vo
   const place = (ref: Ref, f: Frame, r: Region): number => {
     const found = base(ref, f);
     if (found === undefined) throw brokenManifest(`${f.plan.name} uses ${JSON.stringify(ref)}, which its caller does not give`);
-    return found + (ref.offset === undefined ? 0 : sized(ref.offset, r.dims)) + r.first * (ref.rowBytes ?? 0) + r.expert * (ref.expertBytes ?? 0);
+    return (
+      found +
+      (ref.offset === undefined ? 0 : sized(ref.offset, r.dims)) +
+      r.first * (ref.rowBytes ?? 0) +
+      r.expert * (ref.expertBytes ?? 0)
+    );
   };
   const walk = (steps: readonly Step[], f: Frame, r: Region): void => {
     for (const step of steps) {
@@ -78,7 +83,12 @@ export function visitSteps(manifest: Manifest, call: Call, visitor: Visitor): vo
         if (!record) throw brokenManifest(`${f.plan.name} launches ${step.kernel}, which is not one of its kernels`);
         const dims: Record<string, number> = {};
         for (const [i, d] of record.dims.entries()) dims[d] = sized(step.dims[i], r.dims);
-        visitor.launch(step.kernel, step.args.map((a) => place(a, f, r)), dims, { step, function: f.plan.name, layer: f.layer, dims: r.dims });
+        visitor.launch(
+          step.kernel,
+          step.args.map((a) => place(a, f, r)),
+          dims,
+          { step, function: f.plan.name, layer: f.layer, dims: r.dims },
+        );
       } else if (step.kind === "call") {
         const args = new Map(Object.entries(step.args).map(([name, ref]) => [name, place(ref, f, r)]));
         const callee = frame(step.function, step.layer, args, f.end);
@@ -106,7 +116,8 @@ export function lengthFree(manifest: Manifest, name: string, known = new Map<str
   const cached = known.get(name);
   if (cached !== undefined) return cached;
   const plan = functionOf(manifest, name);
-  const free = (s: Size): boolean => (typeof s === "string" ? s === "T" || s === "B" || s === "P" : typeof s === "number" || s.of.every(free));
+  const free = (s: Size): boolean =>
+    typeof s === "string" ? s === "T" || s === "B" || s === "P" : typeof s === "number" || s.of.every(free);
   const fixed = (refs: readonly Ref[]): boolean => refs.every((r) => r.offset === undefined || free(r.offset));
   const ok = (steps: readonly Step[]): boolean =>
     steps.every((s) => {

@@ -30,7 +30,9 @@ export function refer(
 ): Record<string, Tensor> {
   const env = { mode: "real" as const, batch: { ...batch, ids: [] }, positions: rowsOf(batch).positions, run: () => [] };
   const { ins: keys, outs, reference, attrs: kinds } = opByName.get(op)!;
-  const defaults = Object.fromEntries(Object.entries(kinds).flatMap(([k, { initial }]) => (initial === undefined ? [] : [[k, initial]])));
+  const defaults = Object.fromEntries(
+    Object.entries(kinds).flatMap(([k, { initial }]) => (initial === undefined ? [] : [[k, initial]])),
+  );
   // The batch table is no tensor: what an op asks of it is in `env`.
   const given = keys.flatMap((k) => ins[keyOf(k)] ?? (k === "batch" ? tensorOf([], []) : []));
   const out = reference!(given, { ...defaults, ...attrs }, env);

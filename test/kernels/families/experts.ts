@@ -68,7 +68,16 @@ export const expertFamilies: Cases = {
     "shared experts come last, with weight 1"(run) {
       const random = randomOf(26);
       const [T, e] = [4, 9];
-      const attrs = { topk: 3, groups: 1, kept: 1, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 2.5, shared: 2 };
+      const attrs = {
+        topk: 3,
+        groups: 1,
+        kept: 1,
+        scoring: "sigmoid",
+        method: "noaux_tc",
+        normalise: true,
+        factor: 2.5,
+        shared: 2,
+      };
       const x = draw(random, T * e);
       const got = run({ experts: e, ...attrs, bias: false, xStride: e }, { logits: x }, { T });
       const want = refer("route", { logits: tensor([T, e], x) }, attrs);
@@ -156,9 +165,17 @@ export const expertFamilies: Cases = {
         const [x, shared] = [draw(random, n), draw(random, n)];
         const routed = plain({ ...p, xStride: p.d }, valuesOf(ins), sizesOf(ins)).y;
         const both = run({ ...p, xStride: p.d, shared: true }, { ...valuesOf(ins), x, shared }, sizesOf(ins)).y;
-        exact(both, x.map((v, i) => Math.fround(v + Math.fround(routed[i] + shared[i]))), p);
+        exact(
+          both,
+          x.map((v, i) => Math.fround(v + Math.fround(routed[i] + shared[i]))),
+          p,
+        );
         const one = run({ ...p, xStride: p.d, shared: false }, { ...valuesOf(ins), x }, sizesOf(ins)).y;
-        exact(one, x.map((v, i) => Math.fround(v + routed[i])), p);
+        exact(
+          one,
+          x.map((v, i) => Math.fround(v + routed[i])),
+          p,
+        );
       });
     },
   },
@@ -169,7 +186,8 @@ interface Combined extends Record<string, Tensor> {
   places: Tensor;
   weights: Tensor;
 }
-const valuesOf = (ins: Combined): Record<string, Float64Array> => Object.fromEntries(Object.entries(ins).map(([k, t]) => [k, t.data]));
+const valuesOf = (ins: Combined): Record<string, Float64Array> =>
+  Object.fromEntries(Object.entries(ins).map(([k, t]) => [k, t.data]));
 const sizesOf = ({ weights }: Combined): { T: number; r: number } => ({ T: weights.shape[0], r: weights.data.length });
 
 /** Rows of every width, sorted by random experts. */

@@ -60,7 +60,12 @@ export function placedRows(rows: Float64Array[], pages: ReturnType<typeof paged>
   return out;
 }
 
-export const cacheOf = (rows: Float64Array[], width = 0): Tensor => ({ shape: [width], dtype: "f32", data: new Float64Array(), rows });
+export const cacheOf = (rows: Float64Array[], width = 0): Tensor => ({
+  shape: [width],
+  dtype: "f32",
+  data: new Float64Array(),
+  rows,
+});
 
 /** Lanes of rows of d in the order of the axes [pair, side] that rope reads: pairs lie beside each other, or halves apart. */
 export function paired(x: Float64Array, d: number, interleaved: boolean): Float64Array {

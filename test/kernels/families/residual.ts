@@ -10,14 +10,25 @@ interface Parts {
 }
 
 /** Runs a family over every width and compares the sum; `check` gets its other results and what the parts give. */
-function composed(run: Run, quantised: boolean, check: (got: Record<string, Float64Array>, parts: Parts, scale: string) => void): void {
+function composed(
+  run: Run,
+  quantised: boolean,
+  check: (got: Record<string, Float64Array>, parts: Parts, scale: string) => void,
+): void {
   const [random, norm] = [randomOf(31), runnerOf("rms_norm")];
   for (const [i, d] of WIDTHS.entries())
     for (const m of i % 2 ? ROWS : [1, 3, 6])
       for (const scale of quantised ? ["f32", "ue8m0"] : ["f32"]) {
         const gain = i % 3 ? "bf16" : "f32";
         const [a, b, g] = [draw(random, m * d, "f32", 3), draw(random, m * d), draw(random, d, gain, 2)];
-        const p = { d, aStride: d + (i % 3), bStride: d + (i % 2) * 7, eps: 1e-6, gain, ...(quantised ? { ue8m0: scale === "ue8m0" } : {}) };
+        const p = {
+          d,
+          aStride: d + (i % 3),
+          bStride: d + (i % 2) * 7,
+          eps: 1e-6,
+          gain,
+          ...(quantised ? { ue8m0: scale === "ue8m0" } : {}),
+        };
         // What the sum held before does not count.
         const got = run(p, { a, b, gain: g, sum: new Float64Array(m * d).fill(NaN) }, { m }) as Record<string, Float64Array>;
         const sum = a.map((v, j) => Math.fround(v + b[j]));

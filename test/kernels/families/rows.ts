@@ -109,18 +109,21 @@ export const rowFamilies: Cases = {
 
   argmax: {
     "the first maximum, wherever it stands; ties; the first NaN or infinity, said by -1 - column"(run) {
-      rowsCases((m, d, random, i) => {
-        const x = draw(random, m * d, "f32", 5);
-        for (let r = 0; r < m; r++) {
-          if (r % 4 === 1) x[r * d + d - 1] = x[r * d + Math.floor(d / 2)] = 9;
-          if (r % 4 === 2) x[r * d + Math.floor(d / 3)] = i % 2 ? NaN : -Infinity;
-          if (r % 4 === 2) x[r * d + d - 1] = Infinity;
-          if (r % 4 === 3) x.fill(-Infinity, r * d, (r + 1) * d);
-          if (r % 8 === 0) x[r * d + Math.floor(d / 2)] = 3.4028234663852886e38;
-        }
-        const { y } = run({ d, xStride: d + (i % 3) }, { x }, { m });
-        exact(y, refer("argmax", { x: tensor([m, d], x) }, {}).out.data, { m, d });
-      }, [...WIDTHS, 512, 1025]);
+      rowsCases(
+        (m, d, random, i) => {
+          const x = draw(random, m * d, "f32", 5);
+          for (let r = 0; r < m; r++) {
+            if (r % 4 === 1) x[r * d + d - 1] = x[r * d + Math.floor(d / 2)] = 9;
+            if (r % 4 === 2) x[r * d + Math.floor(d / 3)] = i % 2 ? NaN : -Infinity;
+            if (r % 4 === 2) x[r * d + d - 1] = Infinity;
+            if (r % 4 === 3) x.fill(-Infinity, r * d, (r + 1) * d);
+            if (r % 8 === 0) x[r * d + Math.floor(d / 2)] = 3.4028234663852886e38;
+          }
+          const { y } = run({ d, xStride: d + (i % 3) }, { x }, { m });
+          exact(y, refer("argmax", { x: tensor([m, d], x) }, {}).out.data, { m, d });
+        },
+        [...WIDTHS, 512, 1025],
+      );
     },
   },
 

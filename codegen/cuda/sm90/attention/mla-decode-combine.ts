@@ -1,7 +1,8 @@
 // The end of the MLA decode kernel: clusters that share a token wait for all of its parts, and each adds up a slice of them.
 
 /** Runs in the mixing warpgroups, after all pieces. */
-export const combine = (): string => `    // Shared tokens, the run's first and last: parts are added in the order of clusters, whoever adds them.
+export const combine =
+  (): string => `    // Shared tokens, the run's first and last: parts are added in the order of clusters, whoever adds them.
 #pragma unroll 1
     for (int turn = 0; turn < 2; turn++) {
       const int row = turn == 0 ? begin.x : end.x;

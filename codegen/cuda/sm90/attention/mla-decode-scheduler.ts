@@ -2,7 +2,8 @@
 // depends on nothing but the number of tokens. Part of the MLA decode kernel.
 
 /** The plan's struct and the function that makes it. */
-export const plan = (): string => `// Stages of all tokens, in order, are dealt out in runs of equal cost, one a cluster; a run may begin and end inside a token.
+export const plan =
+  (): string => `// Stages of all tokens, in order, are dealt out in runs of equal cost, one a cluster; a run may begin and end inside a token.
 // Costs are in stages.
 constexpr int MOST = 1024;  // tokens that are balanced; of more, clusters get whole ones
 constexpr int FIXED = 1;    // a token's query, first copies and output

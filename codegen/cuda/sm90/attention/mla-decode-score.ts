@@ -2,7 +2,9 @@
 // weights laid where the stage's rotary lanes were.
 
 /** Its branch of the kernel. */
-export const score = (two: boolean): string => `    // Scores: 64 heads by 64 cached rows, softmax, and the weights in bf16 where the stage's rotary lanes were.
+export const score = (
+  two: boolean,
+): string => `    // Scores: 64 heads by 64 cached rows, softmax, and the weights in bf16 where the stage's rotary lanes were.
     setmaxnreg_inc<136>();
     ${two ? "cluster_wait();" : ""}
     int stage = 0; u32 phase = 0, q_phase = 0;

@@ -181,7 +181,14 @@ __device__ __forceinline__ void pack(u32 (&weights)[8][4], const float (&x)[64])
       tma_store_wait();
     }
   }`;
-  const rows = (key: string, of: string, width: number, [row, step]: readonly [number, number], length: string, box: number): Parameter =>
+  const rows = (
+    key: string,
+    of: string,
+    width: number,
+    [row, step]: readonly [number, number],
+    length: string,
+    box: number,
+  ): Parameter =>
     tensorMap(`${key}_map`, { of, dtype: "bf16", dims: [width, heads, length], strides: [2 * step, 2 * row], box: [64, 1, box] });
   return cudaKernel({
     name,
@@ -191,12 +198,21 @@ __device__ __forceinline__ void pack(u32 (&weights)[8][4], const float (&x)[64])
       floorText(machine, { computes: [`${2 * heads * (n + d + v)} operations a pair of a row and a key it sees`, "bf16"] }),
     ],
     params: [
-      rows("q", "q", n, p.q, "t", PREFILL.rows), rows("qp", "qp", d, p.qp, "t", PREFILL.rows), rows("k", "keys", n, p.k, "s", PREFILL.keys),
+      rows("q", "q", n, p.q, "t", PREFILL.rows),
+      rows("qp", "qp", d, p.qp, "t", PREFILL.rows),
+      rows("k", "keys", n, p.k, "s", PREFILL.keys),
       tensorMap("kp_map", { of: "kp", dtype: "bf16", dims: [d, "s"], strides: [2 * p.kp], box: [64, PREFILL.keys] }),
-      rows("v", "values", v, p.vStrides, "s", PREFILL.keys), rows("y", "y", v, p.y, "t", 64),
+      rows("v", "values", v, p.vStrides, "s", PREFILL.keys),
+      rows("y", "y", v, p.y, "t", 64),
     ],
     dims: ["t", "s"],
-    launch: { grid: [mul(heads, ceildiv("t", PREFILL.rows)), 1, 1], block: 384, sharedBytes: prefillSharedBytes(p), pdl: true, blocksPerSM: 1 },
+    launch: {
+      grid: [mul(heads, ceildiv("t", PREFILL.rows)), 1, 1],
+      block: 384,
+      sharedBytes: prefillSharedBytes(p),
+      pdl: true,
+      blocksPerSM: 1,
+    },
     definitions,
     body,
   });

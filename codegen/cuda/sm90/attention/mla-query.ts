@@ -33,7 +33,8 @@ const TURNS = 4;
 function apart(product: BmmProblem, rope: RopeProblem, append: RopeAppendProblem): string | null {
   const schedule = bmmSchedule(product);
   if (typeof schedule === "string") return schedule;
-  if (product.x !== "bf16" || product.yType !== "bf16" || rope.act !== "bf16" || append.act !== "bf16") return "activations are f32";
+  if (product.x !== "bf16" || product.yType !== "bf16" || rope.act !== "bf16" || append.act !== "bf16")
+    return "activations are f32";
   if (bmmUnits(product, schedule) % schedule.warps !== 0) return "the last block of the product has warps without a unit";
   if (!rope.interleaved) return "pairs are not side by side";
   if (rope.d % 8 !== 0 || append.d > 256) return `${rope.d} rotated lanes are no multiple of 8, or more than 256`;
@@ -57,7 +58,21 @@ function match(site: Site): NativeMatch<MlaQueryProblem, BmmSchedule> | Refusal 
     problem: { ...bmm.problem, d, xStrides, maxPositions, r, cStride, krStride, gain, eps, pageRows },
     rows: site.ins[0].shape[0],
     dims: [site.ins[0].shape[0], "P"],
-    args: () => [qc, wUk, { out: 0 }, qr, { out: 1 }, { cache: true }, c, kr, gains, table, { batch: "positions" }, { batch: "sequence" }, { batch: "pages" }],
+    args: () => [
+      qc,
+      wUk,
+      { out: 0 },
+      qr,
+      { out: 1 },
+      { cache: true },
+      c,
+      kr,
+      gains,
+      table,
+      { batch: "positions" },
+      { batch: "sequence" },
+      { batch: "pages" },
+    ],
   };
 }
 
@@ -163,12 +178,29 @@ ${bmmBody(p, s)}`;
       floorText(machine, { reads: `${bytes} bytes of weights`, bytes }),
     ],
     params: [
-      input("qc", "bf16", loose), input("w_uk", "bf16", loose), output("ql", "bf16", loose), input("qr", "bf16", loose), output("qp", "bf16", loose),
-      inout("cache", "bf16", loose), input("c", "bf16", loose), input("kr", "bf16", loose), input("gain", p.gain, loose), input("table", "f32", loose),
-      input("positions", "i32", loose), input("sequence", "i32", loose), input("pages", "i32", loose),
+      input("qc", "bf16", loose),
+      input("w_uk", "bf16", loose),
+      output("ql", "bf16", loose),
+      input("qr", "bf16", loose),
+      output("qp", "bf16", loose),
+      inout("cache", "bf16", loose),
+      input("c", "bf16", loose),
+      input("kr", "bf16", loose),
+      input("gain", p.gain, loose),
+      input("table", "f32", loose),
+      input("positions", "i32", loose),
+      input("sequence", "i32", loose),
+      input("pages", "i32", loose),
     ],
     dims: ["T", "P"],
-    launch: { grid: [add(products, mul(TURNS + 1, "T")), 1, 1], block: 128, sharedBytes: 0, pdl: true, early: ["w_uk", "gain"], blocksPerSM: 2 },
+    launch: {
+      grid: [add(products, mul(TURNS + 1, "T")), 1, 1],
+      block: 128,
+      sharedBytes: 0,
+      pdl: true,
+      early: ["w_uk", "gain"],
+      blocksPerSM: 2,
+    },
     definitions,
     body,
   });

@@ -13,7 +13,12 @@ export interface MlaDecodeSchedule {
   cluster: 1 | 2;
 }
 
-export const decodeSchedule = (p: MlaAttendProblem): MlaDecodeSchedule => ({ split: "balanced", keys: 64, stages: 2, cluster: p.heads === 128 ? 2 : 1 });
+export const decodeSchedule = (p: MlaAttendProblem): MlaDecodeSchedule => ({
+  split: "balanced",
+  keys: 64,
+  stages: 2,
+  cluster: p.heads === 128 ? 2 : 1,
+});
 
 /** Short name, part of the kernel's: "k64s2c2". */
 export const decodeScheduleName = (s: MlaDecodeSchedule): string => `k${s.keys}s${s.stages}c${s.cluster}`;
@@ -42,7 +47,8 @@ export const fixedScheduleName = (s: MlaFixedSchedule): string => `fixed${s.grou
 export const MAILBOX_BYTES = 512 * 2 + 16;
 
 /** Dynamic shared memory: two stages, query, weights of both, letters of this block's heads from all, and slack to align to the swizzle's 1024 bytes. */
-export const fixedSharedBytes = ({ group }: MlaFixedSchedule): number => 1024 + (2 * 64 + group) * 576 * 2 + 2 * group * 128 + group * MAILBOX_BYTES;
+export const fixedSharedBytes = ({ group }: MlaFixedSchedule): number =>
+  1024 + (2 * 64 + group) * 576 * 2 + 2 * group * 128 + group * MAILBOX_BYTES;
 
 /** Why the native kernel of fixed splits cannot run a problem, or null. */
 export function illegalFixed(p: MlaAttendProblem, s: MlaFixedSchedule): string | null {
@@ -60,7 +66,8 @@ function illegalRows(p: MlaAttendProblem): string | null {
   if (p.r !== 512 || p.d !== 64) return `latents of ${p.r} + ${p.d} lanes: the registers of a block are laid out for 512 + 64`;
   if (p.pageRows % 64 !== 0) return `pages of ${p.pageRows} rows: a stage of 64 must not cross a page`;
   if (!(p.scale > 0)) return "the running maximum is taken before the scale, which must be positive";
-  for (const s of [...p.ql, ...p.qp]) if (s % 8 !== 0) return `a query stride of ${s} elements: a tensor map needs multiples of 16 bytes`;
+  for (const s of [...p.ql, ...p.qp])
+    if (s % 8 !== 0) return `a query stride of ${s} elements: a tensor map needs multiples of 16 bytes`;
   return null;
 }
 
@@ -68,13 +75,16 @@ function illegalRows(p: MlaAttendProblem): string | null {
 export const PREFILL = { rows: 128, keys: 128, stages: 2 } as const;
 
 /** Dynamic shared memory: queries, both rings, and slack to align them to the swizzle's 1024 bytes. */
-export const prefillSharedBytes = ({ n, d, v }: AttendProblem): number => 1024 + PREFILL.rows * (n + d) * 2 + PREFILL.stages * PREFILL.keys * (n + d + v) * 2;
+export const prefillSharedBytes = ({ n, d, v }: AttendProblem): number =>
+  1024 + PREFILL.rows * (n + d) * 2 + PREFILL.stages * PREFILL.keys * (n + d + v) * 2;
 
 /** Why the native kernel cannot run a problem, or null. */
 export function illegalPrefill(p: AttendProblem): string | null {
-  if (p.n !== 128 || p.d !== 64 || p.v !== 128) return `heads of ${p.n} + ${p.d} and ${p.v} lanes: shared memory is laid out for 128 + 64 and 128`;
+  if (p.n !== 128 || p.d !== 64 || p.v !== 128)
+    return `heads of ${p.n} + ${p.d} and ${p.v} lanes: shared memory is laid out for 128 + 64 and 128`;
   if (p.k[1] === 0 || p.vStrides[1] === 0) return "all heads share their keys: absorbed attention has its own kernel";
   if (!(p.scale > 0)) return "the running maximum is taken before the scale, which must be positive";
-  for (const s of [...p.q, ...p.qp, ...p.k, p.kp, ...p.vStrides, ...p.y]) if (s % 8 !== 0) return `a stride of ${s} elements: a tensor map needs multiples of 16 bytes`;
+  for (const s of [...p.q, ...p.qp, ...p.k, p.kp, ...p.vStrides, ...p.y])
+    if (s % 8 !== 0) return `a stride of ${s} elements: a tensor map needs multiples of 16 bytes`;
   return null;
 }

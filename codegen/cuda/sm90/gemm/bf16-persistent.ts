@@ -4,7 +4,16 @@
 import type { Gpu } from "../../../../ir/machine.ts";
 import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
-import { bf16Header, bf16Name, boxes, illegal, sharedBytes, STEP, type Bf16Schedule, type PersistentBf16 } from "./bf16-schedule.ts";
+import {
+  bf16Header,
+  bf16Name,
+  boxes,
+  illegal,
+  sharedBytes,
+  STEP,
+  type Bf16Schedule,
+  type PersistentBf16,
+} from "./bf16-schedule.ts";
 import type { Bf16Problem } from "./register-schedule.ts";
 import { smallMBf16 } from "./bf16-small-m.ts";
 import { illegalSchedule } from "../diagnostics.ts";
@@ -114,16 +123,28 @@ ${copied ? copyOut(boxes(s)) : storeOut(p)}
     params: [
       tensorMap("x_map", { of: "x", dtype: "bf16", dims: [k, "m"], strides: [2 * p.xStride], box: [64, 128] }),
       tensorMap("w_map", { of: "w", dtype: "bf16", dims: [k, n], strides: [2 * k], box: [64, columns / 2] }),
-      copied ? tensorMap("y_map", { of: "y", dtype: "bf16", dims: [n, "m"], strides: [2 * p.yStride], box: [64, 64] }) : output("y", p.y),
+      copied
+        ? tensorMap("y_map", { of: "y", dtype: "bf16", dims: [n, "m"], strides: [2 * p.yStride], box: [64, 64] })
+        : output("y", p.y),
     ],
     dims: ["m"],
-    launch: { grid: ["SMs", 1, 1], block: 384, sharedBytes: sharedBytes(s), cluster: [2, 1, 1], pdl: true, early: ["w"], blocksPerSM: 1 },
+    launch: {
+      grid: ["SMs", 1, 1],
+      block: 384,
+      sharedBytes: sharedBytes(s),
+      cluster: [2, 1, 1],
+      pdl: true,
+      early: ["w"],
+      blocksPerSM: 1,
+    },
     definitions,
     body,
   });
 }
 
-const copyOut = (boxes: number): string => `      // Output: 64 x 64 bf16 at a time through shared memory; TMA writes whole lines and clips both edges.
+const copyOut = (
+  boxes: number,
+): string => `      // Output: 64 x 64 bf16 at a time through shared memory; TMA writes whole lines and clips both edges.
 #pragma unroll
       for (int b = 0; b < COLUMNS / 64; b++) {
         if (threadIdx.x % 128 == 0) tma_store_wait_read<${boxes - 1}>();  // what was in this staging has left it
@@ -147,13 +168,18 @@ const storeOut = (p: Bf16Problem): string => {
   const pairs = p.yStride % 2 === 0 && p.n % 2 === 0;
   const at = "y + (long long)row * " + p.yStride + " + column";
   const pair = p.y === "f32" ? `*(float2*)(${at}) = make_float2(low, high);` : `*(u32*)(${at}) = pack_bf16(low, high);`;
-  const one = (v: string, more: string): string => (p.y === "f32" ? `*(${at}${more}) = ${v};` : `*(${at}${more}) = (u16)pack_bf16(${v}, 0.f);`);
+  const one = (v: string, more: string): string =>
+    p.y === "f32" ? `*(${at}${more}) = ${v};` : `*(${at}${more}) = (u16)pack_bf16(${v}, 0.f);`;
   return `      // Output from registers: rows of y do not start at multiples of 16 bytes, or are f32. Four lanes write one row's columns side by side.
 #pragma unroll
       for (int i = 0; i < COLUMNS / 2; i += 2) {
         const int row = row0 + slab * 16 + lane / 4 + i / 2 % 2 * 8, column = column_tile * COLUMNS + i / 4 * 8 + lane % 4 * 2;
         const float low = sum[i], high = sum[i + 1];
-${pairs ? `        if (row < m && column < ${p.n}) ${pair}` : `        if (row < m && column < ${p.n}) ${one("low", "")}
-        if (row < m && column + 1 < ${p.n}) ${one("high", " + 1")}`}
+${
+  pairs
+    ? `        if (row < m && column < ${p.n}) ${pair}`
+    : `        if (row < m && column < ${p.n}) ${one("low", "")}
+        if (row < m && column + 1 < ${p.n}) ${one("high", " + 1")}`
+}
       }`;
 };

@@ -49,7 +49,9 @@ export const boxes = (s: PersistentBf16): number => (s.columns === 192 ? 1 : 2);
 
 /** Bytes of the rings. */
 const ringBytes = (s: Bf16Schedule): number =>
-  s.form === "persistent" ? s.stages * (128 + s.columns) * STEP * 2 : s.kGroups * STEP * 2 * (s.stages * s.columns + s.xStages * s.tokens);
+  s.form === "persistent"
+    ? s.stages * (128 + s.columns) * STEP * 2
+    : s.kGroups * STEP * 2 * (s.stages * s.columns + s.xStages * s.tokens);
 
 /** What a small-m block is sent by the others of its cluster, and its barrier. */
 const inboxBytes = (s: SmallMBf16): number =>

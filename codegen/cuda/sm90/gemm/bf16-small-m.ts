@@ -10,7 +10,9 @@ import { cudaKernel, output, tensorMap } from "../../text/kernel.ts";
 import { initRings, keepSums } from "./two-rings.ts";
 
 /** Sums of other blocks' shares go to them; each owns a run of chunks. */
-const SEND = (wide: boolean): string => `  // Each block finishes a share of the tile. It is sent the others' sums of it, which its barrier counts: no fence, and no block
+const SEND = (
+  wide: boolean,
+): string => `  // Each block finishes a share of the tile. It is sent the others' sums of it, which its barrier counts: no fence, and no block
   // waits for another to leave.
   const int share = (chunks + SPLIT - 1) / SPLIT, first_chunk = rank * share, last_chunk = min(chunks, first_chunk + share);
   cluster_wait();
@@ -121,18 +123,24 @@ ${cluster ? SEND(wide) : ""}  for (int c = threadIdx.x < MATH ? ${cluster ? "fir
     const int token = c / (COLUMNS / WIDTH), column = c % (COLUMNS / WIDTH) * WIDTH;
     if (column0 + column >= N) continue;
     float v[WIDTH] = {};
-${cluster ? `    for (int s = 0; s < SPLIT; s++) {
+${
+  cluster
+    ? `    for (int s = 0; s < SPLIT; s++) {
       // A block's own steps are added up first, as the others' were: who owns a chunk, which follows m, changes no bit.
       float part[WIDTH] = {};
       if (s == rank) add_own(part, ring + (token * PITCH + column) * 4);
       else add(part, inbox + (s - (s > rank)) * SLOT + (c - first_chunk) * (WIDTH * 4));
 #pragma unroll
       for (int i = 0; i < WIDTH; i++) v[i] += part[i];
-    }` : "    add_own(v, ring + (token * PITCH + column) * 4);"}
-${wide
+    }`
+    : "    add_own(v, ring + (token * PITCH + column) * 4);"
+}
+${
+  wide
     ? `    st_global_v4_u32(y + (long long)(token0 + token) * ${p.yStride} + column0 + column, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));`
     : `    for (int i = 0; i < WIDTH; i++)
-      if (column0 + column + i < N) y[(long long)(token0 + token) * ${p.yStride} + column0 + column + i] = ${stored("v[i]")};`}
+      if (column0 + column + i < N) y[(long long)(token0 + token) * ${p.yStride} + column0 + column + i] = ${stored("v[i]")};`
+}
   }`;
   return cudaKernel({
     name,
@@ -144,7 +152,12 @@ ${wide
     ],
     dims: ["m"],
     launch: {
-      grid: [split, Math.ceil(n / columns), ceildiv("m", tokens)], block: math + 64, sharedBytes: sharedBytes(s), pdl: true, early: ["w"], blocksPerSM: blocksPerSm,
+      grid: [split, Math.ceil(n / columns), ceildiv("m", tokens)],
+      block: math + 64,
+      sharedBytes: sharedBytes(s),
+      pdl: true,
+      early: ["w"],
+      blocksPerSM: blocksPerSm,
       ...(cluster ? { cluster: [split, 1, 1] as [number, number, number] } : {}),
     },
     definitions,

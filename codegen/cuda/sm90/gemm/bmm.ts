@@ -35,7 +35,8 @@ export function bmmSchedule(p: BmmProblem): BmmSchedule | string {
   if (p.a[2] !== 1 || p.y[2] !== 1) return "rows of x and y must be contiguous";
   const steps = p.k / 32;
   if (steps > 16) return `${p.k} contracted columns do not fit a warp's registers`;
-  if ([p.a[0], p.a[1], p.b[0], p.y[0], p.y[1]].some((s) => s % 8 !== 0)) return "a stride is no multiple of 8 elements, and words of 16 bytes are read";
+  if ([p.a[0], p.a[1], p.b[0], p.y[0], p.y[1]].some((s) => s % 8 !== 0))
+    return "a stride is no multiple of 8 elements, and words of 16 bytes are read";
   if (p.b[2] === 1 && p.b[1] % 8 === 0) {
     const tiles = [4, 2, 1].find((t) => t * steps <= 16 && p.n % (16 * t) === 0);
     if (!tiles) return `${p.n} rows are no multiple of 16`;
@@ -61,9 +62,20 @@ export function bmmKernel(p: BmmProblem, s: BmmSchedule, machine: Gpu): KernelTe
       `${floorText(machine, { reads: `(${bytes} + ${p.batch * (p.k * (p.x === "f32" ? 4 : 2) + p.n * yBytes)} m) bytes`, bytes })} and more`,
       "every stride is a multiple of 8 elements, and so are the starts",
     ],
-    params: [input("a", p.x), input("b", "bf16"), ...(p.scale ? [output("codes", "e4m3"), output("scales", "f32")] : [output("y", p.yType)])],
+    params: [
+      input("a", p.x),
+      input("b", "bf16"),
+      ...(p.scale ? [output("codes", "e4m3"), output("scales", "f32")] : [output("y", p.yType)]),
+    ],
     dims: ["m"],
-    launch: { grid: [Math.ceil(units / s.warps), 1, 1], block: 32 * s.warps, sharedBytes: 0, pdl: true, early: ["b"], blocksPerSM: Math.max(1, 8 / s.warps) },
+    launch: {
+      grid: [Math.ceil(units / s.warps), 1, 1],
+      block: 32 * s.warps,
+      sharedBytes: 0,
+      pdl: true,
+      early: ["b"],
+      blocksPerSM: Math.max(1, 8 / s.warps),
+    },
     definitions: `${bmmConstants(p, s)}${p.scale ? `\nconstexpr int WARPS = ${s.warps};  // together one block of 128 columns` : ""}`,
     body: `  const int lane = threadIdx.x % 32, group = lane / 4, quarter = lane % 4;
   const int unit = blockIdx.x * ${s.warps} + threadIdx.x / 32;
@@ -75,24 +87,38 @@ ${bmmBody(p, s)}`,
 
 /** Units of a product, and how a warp finds its own. */
 export const bmmUnits = (p: BmmProblem, s: BmmSchedule): number => (p.batch * p.n) / (16 * s.tiles);
-export const bmmConstants = (p: BmmProblem, s: BmmSchedule): string => `constexpr int STEPS = ${s.steps}, TILES = ${s.tiles};  // a unit: ${16 * s.tiles} columns of y, 32 STEPS contracted
+export const bmmConstants = (
+  p: BmmProblem,
+  s: BmmSchedule,
+): string => `constexpr int STEPS = ${s.steps}, TILES = ${s.tiles};  // a unit: ${16 * s.tiles} columns of y, 32 STEPS contracted
 constexpr int UNITS = ${bmmUnits(p, s)}, PER_MATRIX = ${p.n / 16 / s.tiles};`;
 
 /** Whether all warps of every block have the same matrix, of rows too long to be loaded at once. */
-const together = (p: BmmProblem, s: BmmSchedule): boolean => p.x === "bf16" && s.steps > 4 && bmmUnits(p, s) % s.warps === 0 && (p.n / 16 / s.tiles) % s.warps === 0;
+const together = (p: BmmProblem, s: BmmSchedule): boolean =>
+  p.x === "bf16" && s.steps > 4 && bmmUnits(p, s) % s.warps === 0 && (p.n / 16 / s.tiles) % s.warps === 0;
 
-const storeOf = (p: BmmProblem, s: BmmSchedule): string => (p.scale ? storeCodes(p) : s.form === "nt" ? storeRows(p) : storeColumns(p));
+const storeOf = (p: BmmProblem, s: BmmSchedule): string =>
+  p.scale ? storeCodes(p) : s.form === "nt" ? storeRows(p) : storeColumns(p);
 
 /** What a warp does with its unit of b: fetch it, wait for the kernel before, let m tokens pass by. Names: unit, lane, group, quarter, a, b, y, m. */
-export const bmmBody = (p: BmmProblem, s: BmmSchedule): string => `  const int z = unit / PER_MATRIX, column0 = unit % PER_MATRIX * ${16 * s.tiles};
+export const bmmBody = (
+  p: BmmProblem,
+  s: BmmSchedule,
+): string => `  const int z = unit / PER_MATRIX, column0 = unit % PER_MATRIX * ${16 * s.tiles};
 
   // Weights never wait for the kernel before.
 ${s.form === "nt" ? fetchRows(p) : fetchColumns(p)}
-${together(p, s) ? `  __shared__ uint4 rows_now[8][${p.k / 8 + 4}];  // of a; in banks, 64 bytes from row to row
-` : ""}  for (int token0 = 0; token0 < m; token0 += 8) {
+${
+  together(p, s)
+    ? `  __shared__ uint4 rows_now[8][${p.k / 8 + 4}];  // of a; in banks, 64 bytes from row to row
+`
+    : ""
+}  for (int token0 = 0; token0 < m; token0 += 8) {
     float sum[TILES][4] = {};
     const int token = token0 + group;
-${together(p, s) ? `    // The block's warps have one matrix and multiply the same rows, which come in one round trip: registers are full of weights and would
+${
+  together(p, s)
+    ? `    // The block's warps have one matrix and multiply the same rows, which come in one round trip: registers are full of weights and would
     // take a row in three.
     if (token0) __syncthreads();
 #pragma unroll 1
@@ -100,10 +126,14 @@ ${together(p, s) ? `    // The block's warps have one matrix and multiply the sa
       rows_now[e / ${p.k / 8}][e % ${p.k / 8}] = *(const uint4*)(a + (i64)(token0 + e / ${p.k / 8}) * ${p.a[1]} + z * ${p.a[0]} + e % ${p.k / 8} * 8);
     __syncthreads();
     const uint4* from = rows_now[group] + quarter;
-` : `    const ${p.x === "f32" ? "float" : "u16"}* from = a + (i64)token * ${p.a[1]} + z * ${p.a[0]} + quarter * 8;
-`}#pragma unroll
+`
+    : `    const ${p.x === "f32" ? "float" : "u16"}* from = a + (i64)token * ${p.a[1]} + z * ${p.a[0]} + quarter * 8;
+`
+}#pragma unroll
     for (int step = 0; step < STEPS; step++) {
-${p.x === "f32" ? `      const float4 zero = make_float4(0.f, 0.f, 0.f, 0.f);
+${
+  p.x === "f32"
+    ? `      const float4 zero = make_float4(0.f, 0.f, 0.f, 0.f);
       const float4 left = token < m ? *(const float4*)(from + step * 32) : zero, right = token < m ? *(const float4*)(from + step * 32 + 4) : zero;
       float v[8] = {left.x, left.y, left.z, left.w, right.x, right.y, right.z, right.w};
 #pragma unroll
@@ -111,9 +141,11 @@ ${p.x === "f32" ? `      const float4 zero = make_float4(0.f, 0.f, 0.f, 0.f);
         const uint4 now = split_bf16(v);
 #pragma unroll
         for (int t = 0; t < TILES; t++) mma_m16n8k32_bf16(sum[t], upper[step][t], lower[step][t], now);
-      }` : `      const uint4 now = token < m ? ${together(p, s) ? "from[step * 4]" : "*(const uint4*)(from + step * 32)"} : make_uint4(0, 0, 0, 0);
+      }`
+    : `      const uint4 now = token < m ? ${together(p, s) ? "from[step * 4]" : "*(const uint4*)(from + step * 32)"} : make_uint4(0, 0, 0, 0);
 #pragma unroll
-      for (int t = 0; t < TILES; t++) mma_m16n8k32_bf16(sum[t], upper[step][t], lower[step][t], now);`}
+      for (int t = 0; t < TILES; t++) mma_m16n8k32_bf16(sum[t], upper[step][t], lower[step][t], now);`
+}
     }
 ${storeOf(p, s)}
   }
@@ -145,12 +177,18 @@ const fetchColumns = (p: BmmProblem): string => `  uint4 rows[STEPS][8];  // eig
     const uint4* v = rows[step];
     auto even = [](u32 p, u32 q) { return __byte_perm(p, q, 0x5410); };
     auto odd = [](u32 p, u32 q) { return __byte_perm(p, q, 0x7632); };
-${["x", "y", "z", "w"].map((w, t) => `    upper[step][${t}] = make_uint4(${[0, 2, 4, 6].map((r) => `even(v[${r}].${w}, v[${r + 1}].${w})`).join(", ")});
-    lower[step][${t}] = make_uint4(${[0, 2, 4, 6].map((r) => `odd(v[${r}].${w}, v[${r + 1}].${w})`).join(", ")});`).join("\n")}
+${["x", "y", "z", "w"]
+  .map(
+    (w, t) => `    upper[step][${t}] = make_uint4(${[0, 2, 4, 6].map((r) => `even(v[${r}].${w}, v[${r + 1}].${w})`).join(", ")});
+    lower[step][${t}] = make_uint4(${[0, 2, 4, 6].map((r) => `odd(v[${r}].${w}, v[${r + 1}].${w})`).join(", ")});`,
+  )
+  .join("\n")}
   }
 `;
 
-const storeRows = (p: BmmProblem): string => `    // Sums of a lane: columns group and group + 8 of a tile, tokens 2 quarter and + 1.
+const storeRows = (
+  p: BmmProblem,
+): string => `    // Sums of a lane: columns group and group + 8 of a tile, tokens 2 quarter and + 1.
 #pragma unroll
     for (int t = 0; t < TILES; t++)
 #pragma unroll
@@ -164,17 +202,21 @@ const storeColumns = (p: BmmProblem): string => `    // A lane has eight columns
     for (int i = 0; i < 2; i++) {
       const int to = token0 + quarter * 2 + i;
       if (to >= m) continue;
-${p.yType === "f32"
+${
+  p.yType === "f32"
     ? `      float4* at = (float4*)(y + (i64)to * ${p.y[1]} + z * ${p.y[0]} + column0 + group * 8);
       at[0] = make_float4(sum[0][i], sum[0][i + 2], sum[1][i], sum[1][i + 2]);
       at[1] = make_float4(sum[2][i], sum[2][i + 2], sum[3][i], sum[3][i + 2]);`
     : `      *(uint4*)(y + (i64)to * ${p.y[1]} + z * ${p.y[0]} + column0 + group * 8) =
-          make_uint4(pack_bf16(sum[0][i], sum[0][i + 2]), pack_bf16(sum[1][i], sum[1][i + 2]), pack_bf16(sum[2][i], sum[2][i + 2]), pack_bf16(sum[3][i], sum[3][i + 2]));`}
+          make_uint4(pack_bf16(sum[0][i], sum[0][i + 2]), pack_bf16(sum[1][i], sum[1][i + 2]), pack_bf16(sum[2][i], sum[2][i + 2]), pack_bf16(sum[3][i], sum[3][i + 2]));`
+}
     }`;
 
 // Rounded as y would be, then as quantize does it: s = max(largest, 1e-4) / 448. Every other turn of tokens has its own places, so one
 // barrier a turn is enough.
-const storeCodes = (p: BmmProblem): string => `    // One scale for a token's 128 columns: the largest of a lane's, of the eight lanes that share its tokens, of all warps.
+const storeCodes = (
+  p: BmmProblem,
+): string => `    // One scale for a token's 128 columns: the largest of a lane's, of the eight lanes that share its tokens, of all warps.
     __shared__ float largest[2][WARPS][8];
     const int turn = token0 / 8 % 2;
     float most[2] = {};

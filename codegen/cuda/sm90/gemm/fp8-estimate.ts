@@ -10,7 +10,10 @@ export function estimate(schedule: GemmSchedule, { n, k }: GemmProblem, m: numbe
   switch (schedule.form) {
     case "persistent": {
       const pair = schedule.multicast === "x";
-      const waves = Math.ceil((Math.ceil(m / 128) * (pair ? Math.ceil(n / 256) : columnTiles)) / (pair ? Math.floor(limits.multiprocessors / 2) : limits.multiprocessors));
+      const waves = Math.ceil(
+        (Math.ceil(m / 128) * (pair ? Math.ceil(n / 256) : columnTiles)) /
+          (pair ? Math.floor(limits.multiprocessors / 2) : limits.multiprocessors),
+      );
       return Math.max(waves * (steps * (pair ? 0.352 : 0.354) + 1.1), hbm) + (pair ? 3.8 : 2.9);
     }
     case "small-m":

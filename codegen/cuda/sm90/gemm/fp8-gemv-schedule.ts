@@ -43,7 +43,9 @@ export const gemvSteps = (s: GemvShape, k: number): number => Math.ceil(k / STEP
 /** Bytes besides the ring: x, scales, and what wgmma reads past the last row of a warpgroup (it takes 64 whatever there are). */
 const besides = (p: GemvRowsProblem, s: GemvShape): number => {
   const steps = gemvSteps(s, p.k);
-  return 1024 + Math.max(steps * STEP * p.maxRows + 128 + steps * 32 + gemvBands(s) * steps * 4 + 16, (64 - s.rowsPerWarpgroup) * STEP);
+  return (
+    1024 + Math.max(steps * STEP * p.maxRows + 128 + steps * 32 + gemvBands(s) * steps * 4 + 16, (64 - s.rowsPerWarpgroup) * STEP)
+  );
 };
 
 /** Dynamic shared memory: the ring with its barriers, and the rest. */
@@ -57,7 +59,11 @@ export function gemvIllegal(p: GemvRowsProblem, s: GemvShape, limits: Limits): s
   if (p.norm && p.norm.xStride % 4 !== 0) return "rows do not start at multiples of four elements";
   if (s.stages < 2) return "a ring of one stage cannot overlap copies with products";
   if (p.k / STEP / s.kGroups < s.split) return `k of ${p.k} is too short for ${s.split} blocks`;
-  if (s.kGroups * p.maxRows * (s.warpgroups * s.rowsPerWarpgroup + 4) * 4 > s.stages * s.kGroups * s.warpgroups * s.rowsPerWarpgroup * STEP) return "sums do not fit the ring";
+  if (
+    s.kGroups * p.maxRows * (s.warpgroups * s.rowsPerWarpgroup + 4) * 4 >
+    s.stages * s.kGroups * s.warpgroups * s.rowsPerWarpgroup * STEP
+  )
+    return "sums do not fit the ring";
   // The statically shared sums of the norm come on top.
   const bytes = gemvBytes(p, s) + (p.norm ? p.maxRows * (p.k / STEP) * 4 + 16 : 0);
   return bytes > limits.sharedPerBlock ? `${bytes} bytes of shared memory, the block may have ${limits.sharedPerBlock}` : null;
@@ -93,7 +99,9 @@ const gemvMeasured: readonly { of: { n: number; k: number }; schedule: Omit<Gemv
 /** Rows are cut so that every multiprocessor has the same, in one go if they fit. */
 function gemvCandidates(p: GemvRowsProblem, limits: Limits): GemvShape[] {
   const shapes = ([1, 4] as const).flatMap((split) =>
-    [1, 2, 3, 4, 5].flatMap((warpgroups) => [64, 56, 48, 40, 32, 24, 16, 8].map((rowsPerWarpgroup) => ({ warpgroups, rowsPerWarpgroup, split }))),
+    [1, 2, 3, 4, 5].flatMap((warpgroups) =>
+      [64, 56, 48, 40, 32, 24, 16, 8].map((rowsPerWarpgroup) => ({ warpgroups, rowsPerWarpgroup, split })),
+    ),
   );
   return shapes.map((s) => withRing(p, { ...s, kGroups: s.warpgroups === 1 ? 2 : 1 }, limits));
 }

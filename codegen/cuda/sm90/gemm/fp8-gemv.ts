@@ -19,7 +19,7 @@ export function gemv(p: GemvRowsProblem, s: GemvShape, machine: Gpu): KernelText
   const { early, flying } = underWay(kGroups * warpgroups * rowsPerWarpgroup * STEP, stages);
   const name = `block_gemm_${n}x${k}${norm ? "_norm" : ""}${p.residual ? "_add" : ""}_m${maxRows}_${gemvName(s)}`;
   const [rows, math, bands] = [warpgroups * rowsPerWarpgroup, warpgroups * kGroups * 128, gemvBands(s)];
-  const one = STEP % rowsPerWarpgroup === 0;  // a warpgroup's rows then have one scale
+  const one = STEP % rowsPerWarpgroup === 0; // a warpgroup's rows then have one scale
   const params = [
     tensorMap("w_map", { of: "w", dtype: "e4m3", dims: [k, n], strides: [k], box: [128, rowsPerWarpgroup] }),
     ...(norm ? [input("x", "bf16"), input("gain", norm.gain)] : [input("x", "e4m3"), input("x_scale", "f32")]),
@@ -125,11 +125,15 @@ ${p.residual ? "    if (mine) before = *(const uint4*)(residual + at);  // fetch
       const float4 a = ${split > 1 ? "ld_shared_cluster_v4_f32(from, d / DEEP)" : "ld_shared_v4_f32(from)"}, b = ${split > 1 ? "ld_shared_cluster_v4_f32(from + 16, d / DEEP)" : "ld_shared_v4_f32(from + 16)"};
       v[0] += a.x; v[1] += a.y; v[2] += a.z; v[3] += a.w; v[4] += b.x; v[5] += b.y; v[6] += b.z; v[7] += b.w;
     }
-${p.residual ? `    // The residual goes onto y as it would have been stored, rounded.
+${
+  p.residual
+    ? `    // The residual goes onto y as it would have been stored, rounded.
     const u32 pairs[4] = {before.x, before.y, before.z, before.w};
 #pragma unroll
     for (int i = 0; i < 8; i++) v[i] = __uint_as_float(i % 2 ? pairs[i / 2] & 0xffff0000u : pairs[i / 2] << 16) + __uint_as_float(pack_bf16(v[i], 0.f) << 16);
-` : ""}    st_global_v4_u32(y + at, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
+`
+    : ""
+}    st_global_v4_u32(y + at, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
   }
 ${split > 1 ? "  cluster_sync_relaxed();  // sums stay until the first block has read them\n" : ""}`;
   return cudaKernel({
@@ -142,7 +146,11 @@ ${split > 1 ? "  cluster_sync_relaxed();  // sums stay until the first block has
     params,
     dims: ["m"],
     launch: {
-      grid: [split, Math.ceil(n / rows), 1], block: math + 32, sharedBytes: gemvBytes(p, s), pdl: true, blocksPerSM: 1,
+      grid: [split, Math.ceil(n / rows), 1],
+      block: math + 32,
+      sharedBytes: gemvBytes(p, s),
+      pdl: true,
+      blocksPerSM: 1,
       early: norm ? ["w", "w_scale", "gain"] : ["w", "w_scale"],
       ...(split > 1 ? { cluster: [split, 1, 1] as [number, number, number] } : {}),
     },

@@ -3,7 +3,15 @@
 import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
-import { persistentPromotion, gemmHeader, scheduleName, sharedBytes, STEP, type GemmProblem, type PersistentSchedule } from "./fp8-schedule.ts";
+import {
+  persistentPromotion,
+  gemmHeader,
+  scheduleName,
+  sharedBytes,
+  STEP,
+  type GemmProblem,
+  type PersistentSchedule,
+} from "./fp8-schedule.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 
 /** One matrix: tiles run down GROUP row tiles before the next column. */
@@ -16,7 +24,9 @@ __device__ __forceinline__ Tile locate(int tile, int row_tiles, int m) {
 `;
 
 /** A matrix an expert: the same within an expert, whose tiles follow those of the experts before it. */
-const locateGrouped = (experts: number): string => `// Row tiles before each expert, by one warp, ${Math.ceil(experts / 32)} experts a lane.
+const locateGrouped = (
+  experts: number,
+): string => `// Row tiles before each expert, by one warp, ${Math.ceil(experts / 32)} experts a lane.
 __device__ __forceinline__ void count_tiles(const int* __restrict__ offsets, int* before, int lane) {
   int carry = 0;
 #pragma unroll
@@ -89,7 +99,11 @@ const SHARED_TILE = `      if (end - begin < ROUNDED) {
       }
 `;
 
-export function persistent({ n, k, experts }: GemmProblem & { experts?: number }, schedule: PersistentSchedule, machine: Gpu): KernelText {
+export function persistent(
+  { n, k, experts }: GemmProblem & { experts?: number },
+  schedule: PersistentSchedule,
+  machine: Gpu,
+): KernelText {
   const { stages, group, multicast, tail } = schedule;
   const name = `${experts ? `grouped_gemm_${experts}x` : "block_gemm_"}${n}x${k}_${scheduleName(schedule)}`;
   const steps = Math.ceil(k / STEP);
@@ -106,8 +120,11 @@ export function persistent({ n, k, experts }: GemmProblem & { experts?: number }
     [
       experts ? "const Tile at = locate(tile, before, offsets, expert);" : "const Tile at = locate(tile, row_tiles, m);",
       pair ? "const int column = at.column * 2 + rank;" : "const int column = at.column;",
-    ].map((l) => indent + l).join("\n");
-  const copyW = (to: string, barrier: string, p: string): string => `tma_load_2d(${to}, &w_map, ${barrier}, ${p} * 128, ${experts ? "expert * N + " : ""}column * COLUMNS);`;
+    ]
+      .map((l) => indent + l)
+      .join("\n");
+  const copyW = (to: string, barrier: string, p: string): string =>
+    `tma_load_2d(${to}, &w_map, ${barrier}, ${p} * 128, ${experts ? "expert * N + " : ""}column * COLUMNS);`;
   const copyX = pair
     ? "tma_load_2d_multicast(to + rank * (X_BYTES / 2), &x_map, barrier, p * 128, at.row + rank * (ROWS / 2), 3);  // this block's half, to both"
     : "tma_load_2d(to, &x_map, barrier, p * 128, at.row);";
@@ -130,7 +147,9 @@ ${pair ? "  const int rank = cluster_rank();\n" : ""}${cut ? "" : `  const int f
     }
     fence_mbarrier_init();
   }
-${experts ? `  __shared__ int before[EXPERTS + 1];
+${
+  experts
+    ? `  __shared__ int before[EXPERTS + 1];
   if (warp == 0) {
     await_previous();  // the router may just have written them
     count_tiles(offsets, before, lane);
@@ -139,10 +158,12 @@ ${experts ? `  __shared__ int before[EXPERTS + 1];
   release_next();
   const int tiles = before[EXPERTS] * COLUMN_TILES;
   int expert = 0;
-` : `  ${pair ? "cluster_sync();  // the other block's copies name these barriers" : "__syncthreads();"}
+`
+    : `  ${pair ? "cluster_sync();  // the other block's copies name these barriers" : "__syncthreads();"}
   release_next();
   const int row_tiles = (m + ROWS - 1) / ROWS, tiles = row_tiles * COLUMN_TILES;
-${cut ? TURNS : ""}`}
+${cut ? TURNS : ""}`
+}
   if (warp >= 8) {
     // Producer: one thread keeps the ring full; its registers go to the math warpgroups.
     setmaxnreg_dec<40>();
@@ -230,14 +251,18 @@ ${cut ? SHARED_TILE : ""}      // Output: 64 x 128 bf16 through shared memory; T
       }
       fence_proxy_async();
       bar_sync(1 + team, 128);
-${experts ? `      if (row0 + 64 > at.end) {
+${
+  experts
+    ? `      if (row0 + 64 > at.end) {
         // The next expert's rows are not ours to write: what there is, 16 bytes a thread.
         for (int c = threadIdx.x % 128; c < 64 * 16; c += 128) {
           const int row = c / 16, chunk = c % 8, half = c % 16 / 8;
           if (row0 + row < at.end)
             *(uint4*)(y + (long long)(row0 + row) * N + column * COLUMNS + c % 16 * 8) = ld_shared_v4_u32(out + half * 8192 + row * 128 + ((chunk ^ (row % 8)) * 16));
         }
-      } else ` : "      "}if (threadIdx.x % 128 == 0) {
+      } else `
+    : "      "
+}if (threadIdx.x % 128 == 0) {
         tma_store_2d(&y_map, out, column * COLUMNS, row0);
         tma_store_2d(&y_map, out + 8192, column * COLUMNS + 64, row0);
         tma_store_commit();
@@ -253,12 +278,19 @@ ${pair ? "  __syncwarp();\n  cluster_sync_relaxed();  // neither leaves while th
       tensorMap("x_map", { of: "x", dtype: "e4m3", dims: [k, count], strides: [k], box: [128, pair ? 64 : 128] }),
       tensorMap("w_map", { of: "w", dtype: "e4m3", dims: [k, (experts ?? 1) * n], strides: [k], box: [128, 128] }),
       tensorMap("y_map", { of: "y", dtype: "bf16", dims: [n, count], strides: [2 * n], box: [64, 64] }),
-      input("x_scale", "f32"), input("w_scale", "f32"), ...(experts ? [input("offsets", "i32")] : []), ...(experts || cut ? [output("y", "bf16")] : []),
+      input("x_scale", "f32"),
+      input("w_scale", "f32"),
+      ...(experts ? [input("offsets", "i32")] : []),
+      ...(experts || cut ? [output("y", "bf16")] : []),
     ],
     dims: [count],
     ...(cut ? { workspace: { type: "float", bytes: mul("SMs", 65536 + 4) } } : {}),
     launch: {
-      grid: ["SMs", 1, 1], block: 384, sharedBytes: sharedBytes(schedule, k), pdl: true, blocksPerSM: 1,
+      grid: ["SMs", 1, 1],
+      block: 384,
+      sharedBytes: sharedBytes(schedule, k),
+      pdl: true,
+      blocksPerSM: 1,
       ...(experts ? {} : { early: ["w"] }),
       ...(pair ? { cluster: [2, 1, 1] as [number, number, number] } : {}),
     },

@@ -91,7 +91,8 @@ export function splitKPromotion(s: SplitKSchedule, k: number): number {
   const warps = (s.rows / 16) * s.kGroups + 2;
   // A quarter of a multiprocessor has 16384 registers for its share of the warps, given out by eight to a thread.
   const registers = Math.floor(16384 / 32 / Math.ceil((warps * s.blocksPerSm) / 4) / 8) * 8;
-  const fits = (s.blocksPerSm < 3 && (s.tokens * 3) / 2 + 50 <= registers) || (s.tokens === 128 && warps === 10 && s.blocksPerSm === 1);
+  const fits =
+    (s.blocksPerSm < 3 && (s.tokens * 3) / 2 + 50 <= registers) || (s.tokens === 128 && warps === 10 && s.blocksPerSm === 1);
   // The widest sums leave the compiler little room: in some long chains it spills.
   const lengths = s.tokens < 128 ? [8, 7, 6, 5, 4, 3, 2] : [7, 4, 3, 2];
   return fits && Number.isInteger(units) ? (lengths.find((c) => units % c === 0) ?? 1) : 1;
@@ -212,7 +213,8 @@ export function illegal(schedule: GemmSchedule, limits: Limits, problem: GemmPro
     if (bytes > each) return `${bytes} bytes of shared memory, ${schedule.blocksPerSm} blocks may have ${each} each`;
     if (schedule.form === "split-k" && Math.ceil(Math.ceil(problem.k / STEP) / schedule.kGroups) < schedule.split)
       return `k of ${problem.k} is too short for ${schedule.split} blocks`;
-    const sums = schedule.kGroups * schedule.tokens * (schedule.form === "split-k" ? schedule.rows + 4 : schedule.columns + 8) * 4;
+    const sums =
+      schedule.kGroups * schedule.tokens * (schedule.form === "split-k" ? schedule.rows + 4 : schedule.columns + 8) * 4;
     if (sums > ringBytes(schedule)) return `${sums} bytes of sums do not fit the rings`;
   }
   if (schedule.stages < 2 || (schedule.form !== "persistent" && schedule.xStages < 2))

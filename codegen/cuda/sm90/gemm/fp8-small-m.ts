@@ -4,7 +4,15 @@
 import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv } from "../../../../ir/size.ts";
-import { gemmHeader, scheduleName, sharedBytes, smallMPromotion, STEP, type GemmProblem, type SmallMSchedule } from "./fp8-schedule.ts";
+import {
+  gemmHeader,
+  scheduleName,
+  sharedBytes,
+  smallMPromotion,
+  STEP,
+  type GemmProblem,
+  type SmallMSchedule,
+} from "./fp8-schedule.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { initRings, keepSums } from "./two-rings.ts";
 
@@ -136,11 +144,17 @@ ${keepSums}  }
     params: [
       tensorMap("x_map", { of: "x", dtype: "e4m3", dims: [k, "m"], strides: [k], box: [128, tokens] }),
       tensorMap("w_map", { of: "w", dtype: "e4m3", dims: [k, n], strides: [k], box: [128, columns] }),
-      input("x_scale", "f32"), input("w_scale", "f32"), output("y", "bf16"),
+      input("x_scale", "f32"),
+      input("w_scale", "f32"),
+      output("y", "bf16"),
     ],
     dims: ["m"],
     launch: {
-      grid: [Math.ceil(n / columns), ceildiv("m", tokens), 1], block: math + 64, sharedBytes: sharedBytes(schedule, k), pdl: true, blocksPerSM: blocksPerSm,
+      grid: [Math.ceil(n / columns), ceildiv("m", tokens), 1],
+      block: math + 64,
+      sharedBytes: sharedBytes(schedule, k),
+      pdl: true,
+      blocksPerSM: blocksPerSm,
       early: ["w", "w_scale"],
     },
     definitions,

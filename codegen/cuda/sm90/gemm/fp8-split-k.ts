@@ -4,7 +4,15 @@
 import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { add, ceildiv } from "../../../../ir/size.ts";
-import { gemmHeader, scheduleName, sharedBytes, STEP, splitKPromotion, type GemmProblem, type SplitKSchedule } from "./fp8-schedule.ts";
+import {
+  gemmHeader,
+  scheduleName,
+  sharedBytes,
+  STEP,
+  splitKPromotion,
+  type GemmProblem,
+  type SplitKSchedule,
+} from "./fp8-schedule.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { initRings } from "./two-rings.ts";
 
@@ -49,9 +57,15 @@ const SEND = `  // Each block finishes a share of the tile. It is sent the other
 `;
 
 /** A plain product, or with `experts` a product for every run of rows between two offsets, each by its own n x k matrix. */
-export function splitK({ n, k, experts }: GemmProblem & { experts?: number }, schedule: SplitKSchedule, machine: Gpu): KernelText {
+export function splitK(
+  { n, k, experts }: GemmProblem & { experts?: number },
+  schedule: SplitKSchedule,
+  machine: Gpu,
+): KernelText {
   const { rows, tokens, kGroups, split, stages, xStages, blocksPerSm } = schedule;
-  const name = experts ? `grouped_gemm_${experts}x${n}x${k}_${scheduleName(schedule)}` : `block_gemm_${n}x${k}_${scheduleName(schedule)}`;
+  const name = experts
+    ? `grouped_gemm_${experts}x${n}x${k}_${scheduleName(schedule)}`
+    : `block_gemm_${n}x${k}_${scheduleName(schedule)}`;
   const math = (rows / 64) * kGroups * 128;
   const chain = splitKPromotion(schedule, k);
   // 128 tokens in two sets of sums: more registers than an equal share, so the copying warps, a whole warpgroup then, give up theirs.
@@ -89,23 +103,35 @@ __device__ __forceinline__ void add_own(float (&v)[8], u32 from) {
 ${experts ? "  __shared__ Run run;\n" : "  const int token0 = blockIdx.y * TOKENS;\n"}  const int begin = rank * UNITS / SPLIT, end = (rank + 1) * UNITS / SPLIT, ahead = min(STAGES, end - begin);
 
   if (threadIdx.x == MATH) {
-${initRings}${cluster ? "    mbarrier_init(inbox_full, 1);\n" : ""}    fence_mbarrier_init();${experts ? "" : `
+${initRings}${cluster ? "    mbarrier_init(inbox_full, 1);\n" : ""}    fence_mbarrier_init();${
+    experts
+      ? ""
+      : `
     // Weights do not wait for the kernel before: a ring of them is under way while it still runs.
     for (int i = 0; i < ahead; i++) {
       mbarrier_arrive_expect_tx(full + 8 * i, DEEP * W_BYTES);
       for (int d = 0; d < DEEP; d++) tma_load_2d(ring + (i * DEEP + d) * W_BYTES, &w_map, full + 8 * i, ((begin + i) * DEEP + d) * 128, column0);
-    }`}
+    }`
   }
-${experts ? `  if (warp == MATH / 32) {
+  }
+${
+  experts
+    ? `  if (warp == MATH / 32) {
     await_previous();  // offsets say which weights
     const Run mine = find_run(offsets, blockIdx.z, lane);
     if (lane == 0) run = mine;
   }
-` : ""}  __syncthreads();
+`
+    : ""
+}  __syncthreads();
   release_next();
-${cluster ? "  cluster_arrive_relaxed();  // whoever has seen all blocks do so may send to them\n" : ""}${experts ? `  if (run.expert < 0) return;  // fewer runs than there could be
+${cluster ? "  cluster_arrive_relaxed();  // whoever has seen all blocks do so may send to them\n" : ""}${
+    experts
+      ? `  if (run.expert < 0) return;  // fewer runs than there could be
   const int token0 = run.row, m = run.end, w_row0 = run.expert * N + column0;
-` : ""}
+`
+      : ""
+  }
   if (warp >= MATH / 32) {
 ${moved ? "    setmaxnreg_dec<40>();\n" : ""}    if (warp == MATH / 32 && lane == 0) {
       // One thread keeps the weights coming: bytes in flight are what bandwidth needs.
@@ -193,14 +219,18 @@ ${cluster ? SEND : ""}  for (int c = threadIdx.x < MATH ? ${cluster ? "first_chu
     const int token = c / (ROWS / 8), column = c % (ROWS / 8) * 8;
     if (column0 + column >= N) continue;
     float v[8] = {};
-${cluster ? `    for (int s = 0; s < SPLIT; s++) {
+${
+  cluster
+    ? `    for (int s = 0; s < SPLIT; s++) {
       // A block's own steps are added up first, as the others' were: who owns a chunk, which follows m, changes no bit.
       float part[8] = {};
       if (s == rank) add_own(part, ring + (token * PITCH + column) * 4);
       else add8(part, inbox + (s - (s > rank)) * SLOT + (c - first_chunk) * 32);
 #pragma unroll
       for (int i = 0; i < 8; i++) v[i] += part[i];
-    }` : "    add_own(v, ring + (token * PITCH + column) * 4);"}
+    }`
+    : "    add_own(v, ring + (token * PITCH + column) * 4);"
+}
     st_global_v4_u32(y + (long long)(token0 + token) * N + column0 + column, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
   }`;
   return cudaKernel({
@@ -209,13 +239,22 @@ ${cluster ? `    for (int s = 0; s < SPLIT; s++) {
     params: [
       tensorMap("x_map", { of: "x", dtype: "e4m3", dims: [k, count], strides: [k], box: [128, tokens] }),
       tensorMap("w_map", { of: "w", dtype: "e4m3", dims: [k, (experts ?? 1) * n], strides: [k], box: [128, rows] }),
-      input("x_scale", "f32"), input("w_scale", "f32"), ...(experts ? [input("offsets", "i32")] : []), output("y", "bf16"),
+      input("x_scale", "f32"),
+      input("w_scale", "f32"),
+      ...(experts ? [input("offsets", "i32")] : []),
+      output("y", "bf16"),
     ],
     dims: [count],
     launch: {
       // Runs of an expert: at most one that is not full. Blocks past the last find nothing and leave.
-      grid: experts ? [split, Math.ceil(n / rows), add({ op: "min", of: ["r", experts] }, { op: "div", of: ["r", tokens] })] : [split, ceildiv("m", tokens), Math.ceil(n / rows)],
-      block: threads, sharedBytes: sharedBytes(schedule, k), pdl: true, blocksPerSM: blocksPerSm, ...(experts ? {} : { early: ["w", "w_scale"] }),
+      grid: experts
+        ? [split, Math.ceil(n / rows), add({ op: "min", of: ["r", experts] }, { op: "div", of: ["r", tokens] })]
+        : [split, ceildiv("m", tokens), Math.ceil(n / rows)],
+      block: threads,
+      sharedBytes: sharedBytes(schedule, k),
+      pdl: true,
+      blocksPerSM: blocksPerSm,
+      ...(experts ? {} : { early: ["w", "w_scale"] }),
       ...(cluster ? { cluster: [split, 1, 1] as [number, number, number] } : {}),
     },
     definitions,

@@ -17,9 +17,36 @@ export interface GroupedProblem {
   k: number;
 }
 
-const eight: SplitKSchedule = { form: "split-k", rows: 64, kGroups: 2, tokens: 8, split: 1, stages: 5, xStages: 3, blocksPerSm: 2 };
-const eightInFour: SplitKSchedule = { form: "split-k", rows: 64, kGroups: 4, tokens: 8, split: 1, stages: 3, xStages: 2, blocksPerSm: 2 };
-const sixteen: SplitKSchedule = { form: "split-k", rows: 64, kGroups: 2, tokens: 16, split: 1, stages: 5, xStages: 3, blocksPerSm: 2 };
+const eight: SplitKSchedule = {
+  form: "split-k",
+  rows: 64,
+  kGroups: 2,
+  tokens: 8,
+  split: 1,
+  stages: 5,
+  xStages: 3,
+  blocksPerSm: 2,
+};
+const eightInFour: SplitKSchedule = {
+  form: "split-k",
+  rows: 64,
+  kGroups: 4,
+  tokens: 8,
+  split: 1,
+  stages: 3,
+  xStages: 2,
+  blocksPerSm: 2,
+};
+const sixteen: SplitKSchedule = {
+  form: "split-k",
+  rows: 64,
+  kGroups: 2,
+  tokens: 16,
+  split: 1,
+  stages: 5,
+  xStages: 3,
+  blocksPerSm: 2,
+};
 const sixtyFour: SplitKSchedule = {
   form: "split-k",
   rows: 128,

@@ -5,7 +5,16 @@
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../../../ir/diagnostic.ts";
-import { blockRows, isAligned, periodOf, WARPS, registerName, illegalRegisters, type Bf16Problem, type RegisterSchedule } from "./register-schedule.ts";
+import {
+  blockRows,
+  isAligned,
+  periodOf,
+  WARPS,
+  registerName,
+  illegalRegisters,
+  type Bf16Problem,
+  type RegisterSchedule,
+} from "./register-schedule.ts";
 import { illegalSchedule } from "../diagnostics.ts";
 import { cudaKernel, input, output } from "../../text/kernel.ts";
 
@@ -33,8 +42,12 @@ ${period > 1 ? `constexpr int PERIOD = ${period}, ALIKE = N / PERIOD;  // rows r
   // Every warp has the same number of rows, give or take one${period > 1 ? "; rows are counted by where they start, so that neighbours lie alike" : ""}.
   const int share = blockIdx.x * ROW_WARPS + row_warp;
   const int begin = share * N / (${s.blocks} * ROW_WARPS), end = (share + 1) * N / (${s.blocks} * ROW_WARPS);
-${shared ? `  const int block_begin = blockIdx.x * ROW_WARPS * N / (${s.blocks} * ROW_WARPS);
-  __shared__ float parts[K_WARPS][${blockRows(p, s)}][${s.tokens}];\n` : ""}
+${
+  shared
+    ? `  const int block_begin = blockIdx.x * ROW_WARPS * N / (${s.blocks} * ROW_WARPS);
+  __shared__ float parts[K_WARPS][${blockRows(p, s)}][${s.tokens}];\n`
+    : ""
+}
   // A tile is up to 16 rows; lanes past its end repeat the last row, which costs no traffic.
   int first = begin, batch = 0;
   uint4 upper[DEPTH], lower[DEPTH];
@@ -43,7 +56,8 @@ ${period > 1 ? "  auto shift_of = [&](int from) { return from / ALIKE * K % 8; }
   auto fetch = [&](int u, int first, int batch) {
     const int last = rows_of(first) - 1, word = word_of(batch, u);
     const int a = first + min(group, last), b = first + min(group + 8, last);
-${period > 1
+${
+  period > 1
     ? `    const int shift = shift_of(first), class_at = first / ALIKE;
     if (word < (K + shift + 7) / 8) {
       upper[u] = ld_global_stream_v4_u32(w + (i64)((a - class_at * ALIKE) * PERIOD + class_at) * K - shift + word * 8);
@@ -55,7 +69,8 @@ ${period > 1
       : `    if (word < WORDS) {
       upper[u] = ld_global_stream_v4_u32(w + (i64)a * K + word * 8);
       lower[u] = ld_global_stream_v4_u32(w + (i64)b * K + word * 8);
-    } else upper[u] = lower[u] = make_uint4(0, 0, 0, 0);`}
+    } else upper[u] = lower[u] = make_uint4(0, 0, 0, 0);`
+}
   };
   if (begin < end) {
 #pragma unroll
@@ -71,10 +86,14 @@ ${xLoads(p, s, period, aligned, whole)}
 #pragma unroll
     for (int u = 0; u < DEPTH; u++) {
 #pragma unroll
-      for (int t = 0; t < ${tiles}; t++) ${p.x === "f32" ? `{
+      for (int t = 0; t < ${tiles}; t++) ${
+        p.x === "f32"
+          ? `{
 #pragma unroll
         for (int part = 0; part < 3; part++) mma_m16n8k32_bf16(sum[t], upper[u], lower[u], split_bf16(tokens[u][t]));
-      }` : "mma_m16n8k32_bf16(sum[t], upper[u], lower[u], tokens[u][t]);"}
+      }`
+          : "mma_m16n8k32_bf16(sum[t], upper[u], lower[u], tokens[u][t]);"
+      }
       if (next < end) fetch(u, next, next_batch);
     }
     if (next_batch == 0) {
@@ -84,15 +103,19 @@ ${xLoads(p, s, period, aligned, whole)}
 #pragma unroll
         for (int i = 0; i < 4; i++) {
           const int row = group + i / 2 * 8, token = t * 8 + quarter * 2 + i % 2;
-${shared
+${
+  shared
     ? "          if (row < rows) parts[k_warp][first - block_begin + row][token] = sum[t][i];"
-    : `          if (row < rows && token < m) y[(i64)token * Y_STRIDE + ${period > 1 ? "(first + row) % ALIKE * PERIOD + first / ALIKE" : "first + row"}] = ${stored("sum[t][i]")};`}
+    : `          if (row < rows && token < m) y[(i64)token * Y_STRIDE + ${period > 1 ? "(first + row) % ALIKE * PERIOD + first / ALIKE" : "first + row"}] = ${stored("sum[t][i]")};`
+}
           sum[t][i] = 0.f;
         }
     }
     first = next; batch = next_batch;
   }
-${shared ? `
+${
+  shared
+    ? `
   // The parts of a row, one from each warp that shares it, added in their order.
   __syncthreads();
   const int block_rows = (blockIdx.x + 1) * ROW_WARPS * N / (${s.blocks} * ROW_WARPS) - block_begin;
@@ -103,14 +126,20 @@ ${shared ? `
     for (int part = 1; part < K_WARPS; part++) total += parts[part][row][token];
     y[(i64)token * Y_STRIDE + ${period > 1 ? "(block_begin + row) % ALIKE * PERIOD + (block_begin + row) / ALIKE" : "block_begin + row"}] = ${stored("total")};
   }
-` : ""}`;
+`
+    : ""
+}`;
   return cudaKernel({
     name,
     header: [
       `linear: y [m, ${n}] ${p.y} = x [m, ${k}] ${p.x} times w [${n}, ${k}]^T bf16, f32 sums; m up to ${s.tokens}`,
       `schedule ${JSON.stringify(s)}`,
       floorText(machine, { reads: `${2 * n * k} bytes of weights`, bytes: 2 * n * k }),
-      ...(aligned ? ["x, w and every row of x start at multiples of 16 bytes"] : [`rows of w start at multiples of ${16 / period} bytes: a tile holds every ${period}th row, whose starts lie alike; weights are finite`]),
+      ...(aligned
+        ? ["x, w and every row of x start at multiples of 16 bytes"]
+        : [
+            `rows of w start at multiples of ${16 / period} bytes: a tile holds every ${period}th row, whose starts lie alike; weights are finite`,
+          ]),
     ],
     params: [input("x", p.x), input("w", "bf16"), output("y", p.y)],
     dims: ["m"],
@@ -152,8 +181,10 @@ ${body}
           const int column = ${at} + e;
           v[e] = token < m && column >= 0 && column < K ? from[e] : ${f32 ? "0.f" : "0"};
         }
-${f32
+${
+  f32
     ? `#pragma unroll
         for (int e = 0; e < 8; e++) tokens[u][t][e] = v[e];`
-    : "        tokens[u][t] = make_uint4(v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16);"}`);
+    : "        tokens[u][t] = make_uint4(v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16);"
+}`);
 }

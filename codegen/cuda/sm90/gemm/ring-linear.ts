@@ -6,14 +6,30 @@
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../../../ir/diagnostic.ts";
-import { ringBytes, ringName, ringParts, ringPitch, ringResident, ringStage, ringTile, illegalRing, type RingProblem, type RingSchedule } from "./ring-schedule.ts";
+import {
+  ringBytes,
+  ringName,
+  ringParts,
+  ringPitch,
+  ringResident,
+  ringStage,
+  ringTile,
+  illegalRing,
+  type RingProblem,
+  type RingSchedule,
+} from "./ring-schedule.ts";
 import { illegalSchedule } from "../diagnostics.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { residentRows } from "./ring-rows.ts";
 
 /** The op in words, for the header of its text. */
 function meaning(p: RingProblem, tokens: number): string {
-  const rows = p.rows === "rms_norm" ? `rms_norm(x [m, ${p.k}] bf16)` : p.rows === "silu_mul" ? `silu_mul(x [m, 2, ${p.k}] bf16)` : `x [m, ${p.k}] bf16`;
+  const rows =
+    p.rows === "rms_norm"
+      ? `rms_norm(x [m, ${p.k}] bf16)`
+      : p.rows === "silu_mul"
+        ? `silu_mul(x [m, 2, ${p.k}] bf16)`
+        : `x [m, ${p.k}] bf16`;
   const sum = p.residualStride === undefined ? "" : " + residual, each rounded";
   return `y [m, ${p.n}] ${p.y} = ${rows} times w [${p.n}, ${p.k}]^T bf16${sum}, f32 sums; m up to ${tokens}`;
 }
@@ -32,7 +48,13 @@ export function ringLinear(p: RingProblem, s: RingSchedule, machine: Gpu): Kerne
   const loose = { restrict: false };
   const params = [
     staged
-      ? tensorMap("x_map", { of: "x", dtype: "bf16", dims: [64, "m", k / 64], strides: [2 * p.xStride, 128], box: [64, s.tokens, s.pieces] })
+      ? tensorMap("x_map", {
+          of: "x",
+          dtype: "bf16",
+          dims: [64, "m", k / 64],
+          strides: [2 * p.xStride, 128],
+          box: [64, s.tokens, s.pieces],
+        })
       : input("x", "bf16"),
     tensorMap("w_map", { of: "w", dtype: "bf16", dims: [64, n, k / 64], strides: [2 * k, 128], box: [64, s.rows, s.pieces] }),
     ...(p.rows === "rms_norm" ? [input("gain", "bf16")] : []),
@@ -49,8 +71,12 @@ export function ringLinear(p: RingProblem, s: RingSchedule, machine: Gpu): Kerne
 constexpr int ROWS = ${s.rows}, PIECES = ${s.pieces};          // a stage: ROWS rows of w${staged ? " and the tokens" : ""}, PIECES times 64 columns
 constexpr int STEPS = ${s.steps}, STAGES = ${s.stages}, ${staged ? "" : `EARLY = ${s.early}, `}FLYING = ${s.flying};        // stages of a row; stages in the ring; under way at once while the ring fills, and after
 constexpr int STAGE = ${ringStage(s)}, BYTES = ${staged ? "(ROWS + TOKENS)" : "ROWS"} * PIECES * 128;  // TMA counts those outside the tensor too
-${staged ? `constexpr int X_AT = ${ringTile(s)};            // the tokens' columns in a stage` : `constexpr int X_STRIDE = ${p.xStride}, PITCH = ${ringPitch(s)};  // from row to row of x; of what lies in shared memory, 16 bytes apart in banks
-constexpr int TURNS = (K + 2047) / 2048;       // of 256 threads over a row, 8 columns each`}
+${
+  staged
+    ? `constexpr int X_AT = ${ringTile(s)};            // the tokens' columns in a stage`
+    : `constexpr int X_STRIDE = ${p.xStride}, PITCH = ${ringPitch(s)};  // from row to row of x; of what lies in shared memory, 16 bytes apart in banks
+constexpr int TURNS = (K + 2047) / 2048;       // of 256 threads over a row, 8 columns each`
+}
 constexpr int TILES = (ROWS + 15) / 16;        // of 16 rows; past ROWS they hold what no one stores
 constexpr int WRITES = (ROWS * TOKENS + 255) / 256;  // of y, by each thread`;
   const body = `  extern __shared__ u8 raw[];
@@ -81,9 +107,13 @@ ${staged ? "" : `  u16* const x_rows = (u16*)((u8*)parts + ${ringParts(s)});  //
 ${staged ? "" : "      if (i >= EARLY) mbarrier_wait(full + 8 * (i - EARLY), 0);\n"}      mbarrier_arrive_expect_tx(full + 8 * i, BYTES);
       tma_load_3d_hint(ring + i * STAGE, &w_map, full + 8 * i, 0, row_of(share0 + i / STEPS), i % STEPS * PIECES, policy);
     }
-${staged ? `    await_previous();
+${
+  staged
+    ? `    await_previous();
     for (int i = 0; i < ahead; i++) tma_load_3d(ring + i * STAGE + X_AT, &x_map, full + 8 * i, 0, 0, i % STEPS * PIECES);
-` : ""}    int stage = ahead % STAGES; u32 phase = ahead / STAGES;
+`
+    : ""
+}    int stage = ahead % STAGES; u32 phase = ahead / STAGES;
     for (int i = ahead; i < all; i++) {
       mbarrier_wait(empty + 8 * stage, phase ^ 1);
       mbarrier_wait(full + 8 * ((i - FLYING) % STAGES), (i - FLYING) / STAGES & 1);
@@ -94,20 +124,28 @@ ${staged ? "      tma_load_3d(ring + stage * STAGE + X_AT, &x_map, full + 8 * st
     return;
   }
 
-${rows ? `${rows}  // Of a lane: where its row of x begins, of those ldmatrix reads; rows past the last repeat it.
+${
+  rows
+    ? `${rows}  // Of a lane: where its row of x begins, of those ldmatrix reads; rows past the last repeat it.
   const u32 x_lane = shared_address(x_rows + min(${wide ? "lane / 16 * 8 + " : ""}lane % 8, m - 1) * PITCH + lane / 8 % 2 * 8);
-` : "  await_previous();  // y may still be in use\n"}
+`
+    : "  await_previous();  // y may still be in use\n"
+}
   int stage = 0; u32 phase = 0;
   for (int share = share0; share < share0 + shares; share++) {
     const int row0 = row_of(share), rows = row_of(share + 1) - row0;
-${added ? `    // What is added to this share, fetched while its weights are multiplied.
+${
+  added
+    ? `    // What is added to this share, fetched while its weights are multiplied.
     u16 addend[WRITES];
 #pragma unroll
     for (int i = 0; i < WRITES; i++) {
       const int e = threadIdx.x + i * 256, row = e % rows, token = e / rows;
       if (token < m) addend[i] = residual[(long long)token * ${p.residualStride} + row0 + row];
     }
-` : ""}    float sum[TILES][HELD / 8][4] = {};
+`
+    : ""
+}    float sum[TILES][HELD / 8][4] = {};
     for (int step = 0; step < STEPS; step++) {
       mbarrier_wait(full + 8 * stage, phase);
       const u32 w_tile = ring + stage * STAGE${staged ? ", x_tile = w_tile + X_AT" : ""};
@@ -146,9 +184,13 @@ ${added ? `    // What is added to this share, fetched while its weights are mul
       float total = 0.f;
 #pragma unroll
       for (int v = 0; v < 8; v++) total += parts[(v * TILES * 16 + row) * HELD + token];
-${added ? `      // The product is rounded, then the sum, as if each were stored.
+${
+  added
+    ? `      // The product is rounded, then the sum, as if each were stored.
       total = __uint_as_float(pack_bf16(0.f, total)) + __uint_as_float((u32)addend[i] << 16);
-` : ""}      y[(long long)token * ${p.yStride} + row0 + row] = ${p.y === "f32" ? "total" : "(u16)pack_bf16(total, 0.f)"};
+`
+    : ""
+}      y[(long long)token * ${p.yStride} + row0 + row] = ${p.y === "f32" ? "total" : "(u16)pack_bf16(total, 0.f)"};
     }
     ${s.tiles > 1 ? "bar_sync(1, 256);  // before the next share's sums" : ""}
   }`;
@@ -161,7 +203,14 @@ ${added ? `      // The product is rounded, then the sum, as if each were stored
     ],
     params,
     dims: ["m"],
-    launch: { grid: [s.blocks, 1, 1], block: 288, sharedBytes: ringBytes(s), pdl: true, early: p.rows === "rms_norm" ? ["w", "gain"] : ["w"], blocksPerSM: 1 },
+    launch: {
+      grid: [s.blocks, 1, 1],
+      block: 288,
+      sharedBytes: ringBytes(s),
+      pdl: true,
+      early: p.rows === "rms_norm" ? ["w", "gain"] : ["w"],
+      blocksPerSM: 1,
+    },
     definitions,
     body,
   });

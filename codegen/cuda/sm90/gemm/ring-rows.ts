@@ -44,7 +44,9 @@ const joined = (blocks: number): string =>
     : `#pragma unroll
     for (int b = 0; b < K / 128; b++) squares = __fadd_rn(squares, parts[i * (K / 128) + b]);`;
 
-const normalised = (p: RingProblem): string => `  // The rows, normalised: every block for itself, from L2, while the ring fills. The gain is a weight and waits for nobody.
+const normalised = (
+  p: RingProblem,
+): string => `  // The rows, normalised: every block for itself, from L2, while the ring fills. The gain is a weight and waits for nobody.
   uint4 gains[TURNS];
 #pragma unroll
   for (int t = 0; t < TURNS; t++)
@@ -84,7 +86,10 @@ ${joined(p.k / 128)}
 /** What the math warps do before the first stage: the rows of a problem whose schedule keeps them in shared memory. */
 export function residentRows(p: RingProblem, s: RingSchedule): string {
   const columns = s.steps * s.pieces * 64;
-  const beyond = columns === p.k ? "" : `  // The last stage reaches beyond k, where TMA gives w as zeros: zero times zero.
+  const beyond =
+    columns === p.k
+      ? ""
+      : `  // The last stage reaches beyond k, where TMA gives w as zeros: zero times zero.
   for (int i = 0; i < TOKENS; i++)
     for (int c = K + threadIdx.x; c < ${columns}; c += 256) x_rows[i * PITCH + c] = 0;
 `;

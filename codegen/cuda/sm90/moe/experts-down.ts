@@ -5,7 +5,17 @@
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { rowBytes, sliceLayout, sliceName, type ExpertsProblem, type SliceSchedule } from "./experts-schedule.ts";
-import { blockRows, choiceOf, fetchStage, findRuns, mathPlace, multiplySlice, sliceConstants, sliceMap, type Routing } from "./fragments.ts";
+import {
+  blockRows,
+  choiceOf,
+  fetchStage,
+  findRuns,
+  mathPlace,
+  multiplySlice,
+  sliceConstants,
+  sliceMap,
+  type Routing,
+} from "./fragments.ts";
 import { cudaKernel, input, output } from "../../text/kernel.ts";
 import { literal } from "../../printed/element.ts";
 import { routeConstants } from "./route-rows.ts";
@@ -148,11 +158,23 @@ ${multiplySlice}      if (lane == 0) mbarrier_arrive(x_empty + 8 * slot);
       `schedule ${JSON.stringify(s)}`,
       `${floorText(machine, { reads: `${n * k} bytes an expert with rows`, bytes: n * k })} each`,
     ],
-    params: [sliceMap(p, s), input("acts", "f32", loose), input("w_scale", "f32", loose), ...choice.params, input("x", "bf16", loose), output("y", "bf16", loose)],
+    params: [
+      sliceMap(p, s),
+      input("acts", "f32", loose),
+      input("w_scale", "f32", loose),
+      ...choice.params,
+      input("x", "bf16", loose),
+      output("y", "bf16", loose),
+    ],
     dims: ["T"],
     launch: {
-      grid: [n / s.rows, 1, 1], block: 128 * s.kGroups + quantise + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true, blocksPerSM: 1,
-      early: p.routing?.bias ? ["w", "w_scale", "bias"] : ["w", "w_scale"], chained: p.routing ? ["logits"] : ["indices"],
+      grid: [n / s.rows, 1, 1],
+      block: 128 * s.kGroups + quantise + 32,
+      sharedBytes: sliceLayout(p, s).bytes,
+      pdl: true,
+      blocksPerSM: 1,
+      early: p.routing?.bias ? ["w", "w_scale", "bias"] : ["w", "w_scale"],
+      chained: p.routing ? ["logits"] : ["indices"],
     },
     definitions: `${p.routing ? `${routeConstants(p.routing)}\n` : ""}${constants}${findRuns}`,
     body,

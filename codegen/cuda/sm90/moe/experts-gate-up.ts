@@ -4,7 +4,17 @@
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { sliceLayout, sliceName, type ExpertsProblem, type SliceSchedule } from "./experts-schedule.ts";
-import { blockRows, choiceOf, fetchStage, findRuns, mathPlace, multiplySlice, sliceConstants, sliceMap, type Routing } from "./fragments.ts";
+import {
+  blockRows,
+  choiceOf,
+  fetchStage,
+  findRuns,
+  mathPlace,
+  multiplySlice,
+  sliceConstants,
+  sliceMap,
+  type Routing,
+} from "./fragments.ts";
 import { cudaKernel, input, output } from "../../text/kernel.ts";
 import { routeConstants } from "./route-rows.ts";
 
@@ -12,7 +22,9 @@ export function expertsGateUp(p: ExpertsProblem & Routing, s: SliceSchedule, mac
   const { experts, n, k } = p;
   const choice = choiceOf(p.routing, false);
   const name = `${p.routing ? "route_" : ""}experts_gate_up_${experts}x${n}x${k}_${sliceName(s)}`;
-  const constants = sliceConstants(p, s, "THREADS = MATH + 32;  // threads that multiply; a warp more copies") + `constexpr int EXPERTS = ${p.experts}, SHARED = ${p.shared};          // experts; the last ones, which every token visits\n`;
+  const constants =
+    sliceConstants(p, s, "THREADS = MATH + 32;  // threads that multiply; a warp more copies") +
+    `constexpr int EXPERTS = ${p.experts}, SHARED = ${p.shared};          // experts; the last ones, which every token visits\n`;
   const body = `  extern __shared__ u8 raw[];
   __shared__ Run runs[ROWS];
   __shared__ int expert_of[ROWS];  // of a token's pairs: the expert, whether it is the expert's first, the row among the sorted
@@ -93,10 +105,21 @@ ${multiplySlice}      // Columns of the product are tokens: those of this expert
       `schedule ${JSON.stringify(s)}`,
       `${floorText(machine, { reads: `${n * k} bytes an expert with rows`, bytes: n * k })} each`,
     ],
-    params: [sliceMap(p, s), input("x", "e4m3", loose), input("x_scale", "f32", loose), input("w_scale", "f32", loose), ...choice.params, output("y", "f32", loose)],
+    params: [
+      sliceMap(p, s),
+      input("x", "e4m3", loose),
+      input("x_scale", "f32", loose),
+      input("w_scale", "f32", loose),
+      ...choice.params,
+      output("y", "f32", loose),
+    ],
     dims: ["T"],
     launch: {
-      grid: [n / s.rows, 1, 1], block: 128 * s.kGroups + 32, sharedBytes: sliceLayout(p, s).bytes, pdl: true, blocksPerSM: 1,
+      grid: [n / s.rows, 1, 1],
+      block: 128 * s.kGroups + 32,
+      sharedBytes: sliceLayout(p, s).bytes,
+      pdl: true,
+      blocksPerSM: 1,
       early: p.routing?.bias ? ["w", "w_scale", "bias"] : ["w", "w_scale"],
     },
     definitions: `${p.routing ? `${routeConstants(p.routing)}\n` : ""}${constants}${findRuns}`,

@@ -51,13 +51,20 @@ export const scalePitch = ({ tokens }: SliceSchedule): number => Math.max(2, tok
 export const scaleSlots = (s: SliceSchedule, k: number): number => Math.ceil(s.stages / (k / STEP / s.kGroups)) + 1;
 
 /** Products between two drains of the tensor cores. */
-export const slicePromotion = (s: SliceSchedule, k: number): number => [8, 7, 6, 5, 4, 3, 2, 1].find((c) => (k / STEP / s.kGroups) % c === 0)!;
+export const slicePromotion = (s: SliceSchedule, k: number): number =>
+  [8, 7, 6, 5, 4, 3, 2, 1].find((c) => (k / STEP / s.kGroups) % c === 0)!;
 
 /** Codes of one expert's rows of x, and their scales. */
-export const rowBytes = (s: SliceSchedule, k: number): { codes: number; scales: number } => ({ codes: s.tokens * k, scales: (k / STEP) * scalePitch(s) * 4 });
+export const rowBytes = (s: SliceSchedule, k: number): { codes: number; scales: number } => ({
+  codes: s.tokens * k,
+  scales: (k / STEP) * scalePitch(s) * 4,
+});
 
 /** Where everything lies in dynamic shared memory, from the ring on, and how much it is. */
-export function sliceLayout(p: ExpertsProblem, s: SliceSchedule): { stage: number; wScales: number; x: number; xScales: number; sums: number; full: number; bytes: number } {
+export function sliceLayout(
+  p: ExpertsProblem,
+  s: SliceSchedule,
+): { stage: number; wScales: number; x: number; xScales: number; sums: number; full: number; bytes: number } {
   const stage = s.kGroups * s.rows * STEP;
   const { codes, scales } = rowBytes(s, p.k);
   const slots = Math.max(1, s.ahead);
@@ -72,10 +79,12 @@ export function sliceLayout(p: ExpertsProblem, s: SliceSchedule): { stage: numbe
 }
 
 /** Gate and up: all tokens lie in shared memory. */
-export const gateUpSchedule = (p: ExpertsProblem, tokens: SliceSchedule["tokens"], limits: Limits): SliceSchedule => sliceSchedule(p, tokens, 0, limits);
+export const gateUpSchedule = (p: ExpertsProblem, tokens: SliceSchedule["tokens"], limits: Limits): SliceSchedule =>
+  sliceSchedule(p, tokens, 0, limits);
 
 /** Down: rows are made expert by expert, as many ahead as take little room. */
-export const downSchedule = (p: ExpertsProblem, tokens: SliceSchedule["tokens"], limits: Limits): SliceSchedule => sliceSchedule(p, tokens, tokens === 1 ? 4 : 2, limits);
+export const downSchedule = (p: ExpertsProblem, tokens: SliceSchedule["tokens"], limits: Limits): SliceSchedule =>
+  sliceSchedule(p, tokens, tokens === 1 ? 4 : 2, limits);
 
 /** As long a ring as fits. */
 function sliceSchedule(p: ExpertsProblem, tokens: SliceSchedule["tokens"], ahead: number, limits: Limits): SliceSchedule {
@@ -88,12 +97,16 @@ function sliceSchedule(p: ExpertsProblem, tokens: SliceSchedule["tokens"], ahead
 export function illegalSlice(p: ExpertsProblem, s: SliceSchedule, limits: Limits): string | null {
   if (p.k % (4 * STEP) !== 0) return `${p.k} columns: TMA takes scales by fours, 512 columns`;
   if ((p.n / p.parts) % STEP !== 0) return `${p.n / p.parts} rows of an expert's weights: its scales cover blocks of 128`;
-  if (p.n % s.rows !== 0 || s.rows % (8 * p.parts) !== 0 || s.rows > 64) return `slices of ${s.rows} rows do not make up ${p.n}, or not of whole eights up to 64`;
+  if (p.n % s.rows !== 0 || s.rows % (8 * p.parts) !== 0 || s.rows > 64)
+    return `slices of ${s.rows} rows do not make up ${p.n}, or not of whole eights up to 64`;
   if (scaleRows(p, s) > p.n / p.parts / STEP) return `slices of ${s.rows} rows cross blocks of scales, and there is one block`;
   if (mostRows(p, s) > 256) return `${mostRows(p, s)} pairs of a token and an expert, a block has a thread for 256`;
   const { bytes } = sliceLayout(p, s);
-  return bytes > limits.sharedPerBlock - LEFT ? `${bytes} bytes of shared memory, the block may have ${limits.sharedPerBlock - LEFT}` : null;
+  return bytes > limits.sharedPerBlock - LEFT
+    ? `${bytes} bytes of shared memory, the block may have ${limits.sharedPerBlock - LEFT}`
+    : null;
 }
 
 /** "t1n32k2s26", and with rows of x made ahead "t1n56k2s14a4". */
-export const sliceName = (s: SliceSchedule): string => `t${s.tokens}n${s.rows}k${s.kGroups}s${s.stages}${s.ahead ? `a${s.ahead}` : ""}`;
+export const sliceName = (s: SliceSchedule): string =>
+  `t${s.tokens}n${s.rows}k${s.kGroups}s${s.stages}${s.ahead ? `a${s.ahead}` : ""}`;

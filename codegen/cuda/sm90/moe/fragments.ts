@@ -4,7 +4,16 @@ import { input, tensorMap, type Parameter } from "../../text/kernel.ts";
 import { STEP } from "../gemm/fp8-schedule.ts";
 import type { RouteProblem } from "../../../kernels/expert.ts";
 import { routeBias, routeSteps } from "./route-rows.ts";
-import { mostRows, scalePitch, scaleRows, scaleSlots, slicePromotion, sliceLayout, type ExpertsProblem, type SliceSchedule } from "./experts-schedule.ts";
+import {
+  mostRows,
+  scalePitch,
+  scaleRows,
+  scaleSlots,
+  slicePromotion,
+  sliceLayout,
+  type ExpertsProblem,
+  type SliceSchedule,
+} from "./experts-schedule.ts";
 
 /** Constants of problem and schedule, and where things lie. */
 export function sliceConstants(p: ExpertsProblem, s: SliceSchedule, threads: string): string {
@@ -75,12 +84,18 @@ export function choiceOf(routing: RouteProblem | undefined, weighted: boolean): 
   const loose = { restrict: false };
   if (!routing)
     return {
-      params: [input("indices", "i32", loose), ...(weighted ? [input("weights", "f32", loose)] : [])], weights: "",
+      params: [input("indices", "i32", loose), ...(weighted ? [input("weights", "f32", loose)] : [])],
+      weights: "",
       steps: "  if (threadIdx.x < T * PER) expert_of[threadIdx.x] = ld_relaxed_s32(indices + threadIdx.x);\n",
     };
-  const steps = routeSteps(routing, { logit: (e) => `ld_relaxed_f32(logits + warp * ${routing.xStride} + ${e})`, index: (slot) => `expert_of[warp * PER + ${slot}]`, ...(weighted ? { weight: (slot: string) => `weight_of[warp * PER + ${slot}]` } : {}) });
+  const steps = routeSteps(routing, {
+    logit: (e) => `ld_relaxed_f32(logits + warp * ${routing.xStride} + ${e})`,
+    index: (slot) => `expert_of[warp * PER + ${slot}]`,
+    ...(weighted ? { weight: (slot: string) => `weight_of[warp * PER + ${slot}]` } : {}),
+  });
   return {
-    params: [input("logits", "f32", loose), ...(routing.bias ? [input("bias", "f32", loose)] : [])], weights: routeBias(routing),
+    params: [input("logits", "f32", loose), ...(routing.bias ? [input("bias", "f32", loose)] : [])],
+    weights: routeBias(routing),
     // Every block asks again: a microsecond, where a launch and what it hands over take four.
     steps: `  if (warp < T) {\n${steps.trimEnd().replaceAll(/^(?=.)/gm, "  ")}\n  }\n`,
   };
@@ -105,7 +120,10 @@ export const blockRows = `  const int row0 = blockIdx.x * PART_ROWS, scale_row0 
 /** The tensor of slices: columns of a step, rows of a part, parts of all experts, steps. */
 export const sliceMap = (p: ExpertsProblem, s: SliceSchedule): Parameter =>
   tensorMap("w_map", {
-    of: "w", dtype: "e4m3", dims: [128, p.n / p.parts, p.experts * p.parts, p.k / 128], strides: [p.k, (p.n / p.parts) * p.k, 128],
+    of: "w",
+    dtype: "e4m3",
+    dims: [128, p.n / p.parts, p.experts * p.parts, p.k / 128],
+    strides: [p.k, (p.n / p.parts) * p.k, 128],
     box: [128, s.rows / p.parts, p.parts, s.kGroups],
   });
 

@@ -18,7 +18,20 @@ export function illegalRouting(p: RouteProblem): string | null {
 const WARPS = 4;
 
 /** What this kernel knows of a routing problem. One that says more is the tile program's. */
-const KNOWN: readonly string[] = ["experts", "topk", "groups", "kept", "scoring", "method", "normalise", "factor", "bias", "xStride", "act", "shared"] satisfies (keyof RouteProblem)[];
+const KNOWN: readonly string[] = [
+  "experts",
+  "topk",
+  "groups",
+  "kept",
+  "scoring",
+  "method",
+  "normalise",
+  "factor",
+  "bias",
+  "xStride",
+  "act",
+  "shared",
+] satisfies (keyof RouteProblem)[];
 
 function unknownKeys(p: RouteProblem): string | null {
   const unknown = Object.keys(p).filter((k) => !KNOWN.includes(k));
@@ -37,10 +50,13 @@ interface RoutePlaces {
 }
 
 /** The correction bias of a lane's experts: a weight, and read early. */
-export const routeBias = (p: RouteProblem): string => (p.bias ? `  float bias_of[OWN];
+export const routeBias = (p: RouteProblem): string =>
+  p.bias
+    ? `  float bias_of[OWN];
 #pragma unroll
   for (int q = 0; q < OWN; q++) bias_of[q] = bias[lane * OWN + q];
-` : "");
+`
+    : "";
 
 /** A warp routes one token. */
 export function routeSteps(p: RouteProblem, at: RoutePlaces): string {
@@ -52,8 +68,11 @@ export function routeSteps(p: RouteProblem, at: RoutePlaces): string {
   float scores[OWN], choice[OWN];
 #pragma unroll
   for (int q = 0; q < OWN; q++) scores[q] = ${at.logit("lane * OWN + q")};
-${p.scoring === "sigmoid" ? `#pragma unroll
-  for (int q = 0; q < OWN; q++) scores[q] = __fdiv_rn(1.0f, __fadd_rn(1.0f, expf(-scores[q])));` : `  float top = scores[0], sum = 0.0f;
+${
+  p.scoring === "sigmoid"
+    ? `#pragma unroll
+  for (int q = 0; q < OWN; q++) scores[q] = __fdiv_rn(1.0f, __fadd_rn(1.0f, expf(-scores[q])));`
+    : `  float top = scores[0], sum = 0.0f;
 #pragma unroll
   for (int q = 1; q < OWN; q++) top = fmaxf(top, scores[q]);
 #pragma unroll
@@ -62,11 +81,14 @@ ${p.scoring === "sigmoid" ? `#pragma unroll
   for (int q = 0; q < OWN; q++) { scores[q] = expf(__fsub_rn(scores[q], top)); sum += scores[q]; }
   sum = warp_reduce_sum(sum);
 #pragma unroll
-  for (int q = 0; q < OWN; q++) scores[q] = __fdiv_rn(scores[q], sum);`}
+  for (int q = 0; q < OWN; q++) scores[q] = __fdiv_rn(scores[q], sum);`
+}
   // The bias chooses, it never weighs. Adding zero makes -0 a 0, so that equal choices have equal ranks.
 #pragma unroll
   for (int q = 0; q < OWN; q++) choice[q] = __fadd_rn(${p.bias ? "__fadd_rn(scores[q], bias_of[q])" : "scores[q]"}, 0.0f);
-${grouped ? `
+${
+  grouped
+    ? `
   // A group is ${lanes} lane${lanes > 1 ? "s" : ""}; its rank is ${two ? "the sum of its two best" : "its best"}.
   float first = ${literal(-3e38, "f32")}${two ? `, second = ${literal(-3e38, "f32")}` : ""};
 #pragma unroll
@@ -76,8 +98,12 @@ ${two ? "    second = fmaxf(second, fminf(first, choice[q]));\n" : ""}    first 
 #pragma unroll
   for (int apart = 1; apart < ${lanes}; apart *= 2) {
     const float other = __shfl_xor_sync(0xffffffffu, first, apart);
-${two ? `    second = fmaxf(fmaxf(second, __shfl_xor_sync(0xffffffffu, second, apart)), fminf(first, other));
-` : ""}    first = fmaxf(first, other);
+${
+  two
+    ? `    second = fmaxf(fmaxf(second, __shfl_xor_sync(0xffffffffu, second, apart)), fminf(first, other));
+`
+    : ""
+}    first = fmaxf(first, other);
   }
   const float rank = ${two ? "__fadd_rn(first, second)" : "first"};
   // Kept: fewer than ${p.kept} groups are better, earlier ones winning ties.
@@ -91,7 +117,9 @@ ${two ? `    second = fmaxf(fmaxf(second, __shfl_xor_sync(0xffffffffu, second, a
 #pragma unroll
     for (int q = 0; q < OWN; q++) choice[q] = ${literal(-3e38, "f32")};
   }
-` : ""}
+`
+    : ""
+}
   // The best of what is left, ${p.topk} times: the largest rank of the warp, in the first lane that has it.
   u32 chosen = 0;
   for (int j = 0; j < ${p.topk}; j++) {
@@ -120,11 +148,15 @@ ${at.weight ? `  const float total = ${p.normalise ? "__fadd_rn(warp_reduce_sum(
     if (chosen >> q & 1) {
       ${at.index("place")} = lane * OWN + q;
 ${at.weight ? `      ${at.weight("place")} = __fmul_rn(__fdiv_rn(scores[q], total), ${literal(p.factor, "f32")});\n` : ""}      place++;
-    }${shared ? `
+    }${
+      shared
+        ? `
   // Shared experts follow the routed ones, for every token and unscaled.
   if (lane < ${shared}) {
     ${at.index(`${p.topk} + lane`)} = ${p.experts} + lane;
-${at.weight ? `    ${at.weight(`${p.topk} + lane`)} = 1.0f;\n` : ""}  }` : ""}`;
+${at.weight ? `    ${at.weight(`${p.topk} + lane`)} = 1.0f;\n` : ""}  }`
+        : ""
+    }`;
 }
 
 /** What the steps know. */
@@ -141,10 +173,11 @@ ${routeBias(p)}  await_previous();
   if (row >= T) return;
 
 ${routeSteps(p, {
-    logit: (e) => (p.act === "bf16" ? `from_bf16(logits[(i64)row * ${p.xStride} + ${e}])` : `logits[(i64)row * ${p.xStride} + ${e}]`),
-    index: (slot) => `indices[(i64)row * ${slots} + ${slot}]`,
-    weight: (slot) => `weights[(i64)row * ${slots} + ${slot}]`,
-  })}`;
+  logit: (e) =>
+    p.act === "bf16" ? `from_bf16(logits[(i64)row * ${p.xStride} + ${e}])` : `logits[(i64)row * ${p.xStride} + ${e}]`,
+  index: (slot) => `indices[(i64)row * ${slots} + ${slot}]`,
+  weight: (slot) => `weights[(i64)row * ${slots} + ${slot}]`,
+})}`;
   const loose = { restrict: false };
   return cudaKernel({
     name,
@@ -159,7 +192,13 @@ ${routeSteps(p, {
       output("weights", "f32", loose),
     ],
     dims: ["T"],
-    launch: { grid: [{ op: "ceildiv", of: ["T", WARPS] }, 1, 1], block: 32 * WARPS, sharedBytes: 0, pdl: true, ...(p.bias ? { early: ["bias"] } : {}) },
+    launch: {
+      grid: [{ op: "ceildiv", of: ["T", WARPS] }, 1, 1],
+      block: 32 * WARPS,
+      sharedBytes: 0,
+      pdl: true,
+      ...(p.bias ? { early: ["bias"] } : {}),
+    },
     definitions: routeConstants(p),
     body,
   });
@@ -173,7 +212,9 @@ interface RouteSchedule {
 export const routeRowsNative = native<RouteProblem, RouteSchedule>({
   family: "route_rows",
   serves: ["route"],
-  schedules: onlySchedule((p: RouteProblem) => unknownKeys(p) ?? illegalRouting(p) ?? { form: "warp-per-token" as const, warps: WARPS }),
+  schedules: onlySchedule(
+    (p: RouteProblem) => unknownKeys(p) ?? illegalRouting(p) ?? { form: "warp-per-token" as const, warps: WARPS },
+  ),
   match(site) {
     const found = routeFamily.match(site);
     if ("reason" in found) return found;

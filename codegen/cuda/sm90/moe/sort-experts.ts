@@ -55,7 +55,12 @@ export function sortExperts(p: SortProblem): KernelText {
       `sort_experts: order [r], offsets [${p.experts + 1}] and places [r] of indices [r], i32`,
       `a block an expert, and one for the end; every block reads all pairs from L2: ${p.experts + 1} times 4 r bytes`,
     ],
-    params: [input("indices", "i32", loose), output("order", "i32", loose), output("offsets", "i32", loose), output("places", "i32", loose)],
+    params: [
+      input("indices", "i32", loose),
+      output("order", "i32", loose),
+      output("offsets", "i32", loose),
+      output("places", "i32", loose),
+    ],
     dims: ["r"],
     launch: { grid: [p.experts + 1, 1, 1], block: THREADS, sharedBytes: 0, pdl: true },
     definitions: `constexpr int THREADS = ${THREADS};`,

@@ -46,11 +46,15 @@ __device__ __forceinline__ int answer(u64 best) { return (u32)(best >> 32) == 0x
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     const int column = chunk * ${COLUMNS} + (i * ${THREADS} + threadIdx.x) * 4;
-${wide ? `    if (column + 3 < D) {
+${
+  wide
+    ? `    if (column + 3 < D) {
       const float4 v = *(const float4*)(from + column);
       best = better(better(better(best, rank_of(v.x, column)), rank_of(v.y, column + 1)), better(rank_of(v.z, column + 2), rank_of(v.w, column + 3)));
     } else
-` : ""}      for (int c = column; c < min(column + 4, D); c++) best = better(best, rank_of(from[c], c));
+`
+    : ""
+}      for (int c = column; c < min(column + 4, D); c++) best = better(best, rank_of(from[c], c));
   }
 #pragma unroll
   for (int apart = 16; apart > 0; apart /= 2) best = better(best, __shfl_xor_sync(0xffffffffu, best, apart));
@@ -60,13 +64,17 @@ ${wide ? `    if (column + 3 < D) {
   if (threadIdx.x != 0) return;
 #pragma unroll
   for (int i = 1; i < ${THREADS / 32}; i++) best = better(best, warps[i]);
-${chunks === 1 ? "  y[row] = answer(best);" : `  // workspace: the best so far of each row, then how many blocks have been here.
+${
+  chunks === 1
+    ? "  y[row] = answer(best);"
+    : `  // workspace: the best so far of each row, then how many blocks have been here.
   u32* arrived = (u32*)(workspace + m);
   atomicMax(workspace + row, best);
   __threadfence();
   if (atomicAdd(arrived + row, 1u) != CHUNKS - 1) return;
   y[row] = answer(atomicExch(workspace + row, 0ull));
-  arrived[row] = 0;`}`;
+  arrived[row] = 0;`
+}`;
   return cudaKernel({
     name: `argmax_${p.d}`,
     header: [

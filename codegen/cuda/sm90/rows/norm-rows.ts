@@ -67,7 +67,9 @@ export function normRows(p: NormRowsProblem): KernelText {
 
 #pragma unroll
   for (int t = 0; t < TURNS; t++) ${loadOf(act, "v[t]", `${x} + row * ${p.aStride} + (warp + WARPS * t) * 128 + lane * 4`)}
-${sum ? `  // The sum goes on as it is stored, rounded.
+${
+  sum
+    ? `  // The sum goes on as it is stored, rounded.
   float other[TURNS][4];
 #pragma unroll
   for (int t = 0; t < TURNS; t++) ${loadOf(act, "other[t]", `b + row * ${p.bStride} + (warp + WARPS * t) * 128 + lane * 4`)}
@@ -77,7 +79,9 @@ ${sum ? `  // The sum goes on as it is stored, rounded.
     for (int i = 0; i < 4; i++) v[t][i] = ${act === "bf16" ? "from_bf16(to_bf16(__fadd_rn(v[t][i], other[t][i])))" : "__fadd_rn(v[t][i], other[t][i])"};
     ${storeOf(act, `sum + row * D + (warp + WARPS * t) * 128 + lane * 4`, "v[t]")}
   }
-` : ""}  __shared__ float parts[BLOCKS];
+`
+    : ""
+}  __shared__ float parts[BLOCKS];
 #pragma unroll
   for (int t = 0; t < TURNS; t++) {
     float squares[4];
@@ -98,7 +102,9 @@ ${sum ? `  // The sum goes on as it is stored, rounded.
     float n[4];
 #pragma unroll
     for (int i = 0; i < 4; i++) n[i] = __fmul_rn(__fmul_rn(v[t][i], by), gains[t][i]);
-${row ? `    ${storeOf(act, `y + row * ${p.yStride} + block * 128 + lane * 4`, "n")}\n` : ""}${quantised ? `    // One scale for the block's 128 columns.
+${row ? `    ${storeOf(act, `y + row * ${p.yStride} + block * 128 + lane * 4`, "n")}\n` : ""}${
+    quantised
+      ? `    // One scale for the block's 128 columns.
     float sizes[4], codes_now[4];
 #pragma unroll
     for (int i = 0; i < 4; i++) sizes[i] = fabsf(n[i]);
@@ -107,13 +113,17 @@ ${row ? `    ${storeOf(act, `y + row * ${p.yStride} + block * 128 + lane * 4`, "
     for (int i = 0; i < 4; i++) codes_now[i] = __fdiv_rn(n[i], s);
     store4_e4m3(codes + row * D + block * 128 + lane * 4, codes_now);
     if (lane == 0) scales[row * BLOCKS + block] = s;
-` : ""}  }`;
+`
+      : ""
+  }  }`;
   return cudaKernel({
     name,
     header: [
       `${p.of}: rows of ${d} ${act}${sum ? ", sum = a + b" : ""}${row ? ", y = normalised" : ""}${quantised ? ", codes and scales of the normalised row" : ""}`,
       `${warps} warps a row, ${turns} blocks of 128 columns each; a row stays in registers`,
-      ...params.flatMap(({ record: q }) => (q.kind === "buffer" ? [`  ${q.access === "out" ? "out " : ""}${q.name}: ${q.dtype}`] : [])),
+      ...params.flatMap(({ record: q }) =>
+        q.kind === "buffer" ? [`  ${q.access === "out" ? "out " : ""}${q.name}: ${q.dtype}`] : [],
+      ),
     ],
     params,
     dims: ["m"],
@@ -134,8 +144,14 @@ function refused(p: NormRowsProblem): string | null {
 export function normRowsProblem(of: NormFamily, p: NormProblem | AddNormProblem): NormRowsProblem {
   const strides = "xStride" in p ? { aStride: p.xStride, bStride: 0 } : { aStride: p.aStride, bStride: p.bStride };
   return {
-    of, d: p.d, ...strides, yStride: of === "rms_norm" && "yStride" in p ? p.yStride : p.d,
-    eps: p.eps, gain: p.gain, act: p.act ?? "f32", ue8m0: p.ue8m0 === true,
+    of,
+    d: p.d,
+    ...strides,
+    yStride: of === "rms_norm" && "yStride" in p ? p.yStride : p.d,
+    eps: p.eps,
+    gain: p.gain,
+    act: p.act ?? "f32",
+    ue8m0: p.ue8m0 === true,
   };
 }
 
