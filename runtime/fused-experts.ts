@@ -8,7 +8,8 @@ const BLOCK = 128;
 
 /** Adds the tensors of every expert to those there are. Tensors of other shapes stay as they are. */
 export function addExperts(tensors: Map<string, TensorInfo>): void {
-  for (const t of [...tensors.values()]) {
+  const stored = [...tensors.values()];
+  for (const t of stored) {
     const m = FUSED.exec(t.name);
     if (!m || t.shape.length !== 3) continue;
     const [, at, part] = m;

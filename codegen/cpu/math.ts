@@ -29,7 +29,7 @@ export function exp(o: Temps, x: Expr): Expr {
   const c = keep(o, ins("f32x4.min", ins("f32x4.max", x, splat(-104)), splat(89)), "x");
   const n = keep(o, ins("f32x4.nearest", mul(c, splat(Math.LOG2E))), "n");
   // ln2 in two parts; the first has few bits, so that n times it is exact.
-  const r = keep(o, sub(sub(c, mul(n, splat(0.693359375))), mul(n, splat(-2.1219444005469058e-4))), "r");
+  const r = keep(o, sub(sub(c, mul(n, splat(0.693359375))), mul(n, splat(-0.00021219444005469057))), "r");
   // (e^r - 1 - r) / r^2, fitted for least relative error of e^r: 5e-11.
   const q = poly(r, [0.00019790236993, 0.00139447589718, 0.00833349768912, 0.041666293628, 0.166666658645, 0.500000006804]);
   const e = keep(o, add(add(mul(q, keep(o, mul(r, r), "r2")), r), splat(1)), "e");
@@ -55,7 +55,7 @@ export function log(o: Temps, value: Expr): Expr {
   const tail = keep(o, mul(z, poly(z, [2 / 9, 2 / 7, 2 / 5, 2 / 3])), "tail");
   const h = keep(o, mul(splat(0.5), mul(f, f)), "h");
   // f - (h - s (h + tail)) loses no bits of f to the division.
-  const low = sub(h, add(mul(s, add(h, tail)), mul(e, splat(-2.1219444005469058e-4))));
+  const low = sub(h, add(mul(s, add(h, tail)), mul(e, splat(-0.00021219444005469057))));
   const result = keep(o, add(mul(e, splat(0.693359375)), sub(f, low)), "log");
   const special = ins("v128.bitselect", splat(-Infinity), splat(NaN), ins("f32x4.eq", x, splat(0)));
   const positive = ins("v128.bitselect", x, result, ins("f32x4.eq", x, splat(Infinity)));

@@ -65,7 +65,7 @@ const PLACES = 6;
 /** A pass: each rule, what it did and where, places with one reason on one line. */
 export function printPass(pass: string, entries: readonly Entry[]): string {
   const lines = [pass, ...(entries.length ? [] : ["  nothing fired"])];
-  for (const rule of [...new Set(entries.map((e) => e.rule))]) {
+  for (const rule of new Set(entries.map((e) => e.rule))) {
     lines.push(`  ${rule}`);
     const groups = new Map<string, Entry[]>();
     for (const e of entries.filter((x) => x.rule === rule)) {
@@ -88,9 +88,9 @@ export function printOverview(entries: readonly Entry[]): string {
   const kinds = ["fired", "declined", "refused", "unmatched", "none"] as const;
   const width = Math.max(20, ...entries.map((e) => e.rule.length)) + 4;
   const lines = ["pass, rule".padEnd(width) + kinds.map((k) => k.padStart(11)).join("")];
-  for (const pass of [...new Set(entries.map((e) => e.pass))]) {
+  for (const pass of new Set(entries.map((e) => e.pass))) {
     lines.push(pass);
-    for (const rule of [...new Set(entries.filter((e) => e.pass === pass).map((e) => e.rule))]) {
+    for (const rule of new Set(entries.filter((e) => e.pass === pass).map((e) => e.rule))) {
       const of = entries.filter((e) => e.pass === pass && e.rule === rule);
       const counts = kinds.map((k) => of.reduce((n, e) => (e.outcome === k ? n + Math.max(1, e.count) : n), 0));
       lines.push(`  ${rule}`.padEnd(width) + counts.map((n) => String(n || "-").padStart(11)).join(""));

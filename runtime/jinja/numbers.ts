@@ -48,6 +48,7 @@ export function rounded(x: number, digits: number): number {
   const up = Math.sign(x) * Number(Math.abs(x).toFixed(digits));
   if (digits > 15) return up;
   // All digits of the exact value: what lies between two numbers of so many digits has one digit more, a 5.
+  // oxlint-disable-next-line oxc/number-arg-out-of-range -- toFixed takes up to 100 digits since ES2018.
   const [whole, exact] = Math.abs(x).toFixed(100).split(".");
   if (!/^50*$/.test(exact.slice(digits))) return up;
   const down = (digits === 0 ? whole : exact.slice(0, digits)).at(-1)!;

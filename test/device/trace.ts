@@ -2,7 +2,7 @@
 // moment the step's first kernel was let through: when its first and last block came in, when the kernel before had ended for it,
 // when it ended, and `adds`, from the end before to its own: these sum to the step, so that with the floor of the weights a launch
 // reads they say what each costs beyond. Blocks come in early; a launch's weights stream from `begin` as far as its ring takes them.
-import type { FunctionPlan, Manifest, Step } from "../../ir/artifact.ts";
+import type { Manifest, Step } from "../../ir/artifact.ts";
 import { evaluate } from "../../ir/size.ts";
 import { caseOf } from "../../runtime/devices/program.ts";
 import type { CudaDevice } from "../../runtime/devices/cuda/device.ts";
@@ -42,14 +42,13 @@ function launchesOf(manifest: Manifest): Launch[] {
       );
     }, 0);
   };
-  const walk = (f: FunctionPlan, steps: readonly Step[]): Launch[] =>
+  const walk = (steps: readonly Step[]): Launch[] =>
     steps.flatMap((s) => {
       if (s.kind === "kernel") return [{ kernel: s.kernel, weights: weights(s) }];
-      if (s.kind === "call") return walk(manifest.functions[s.function], manifest.functions[s.function].steps);
-      return s.kind === "cases" ? walk(f, caseOf(s, evaluate(s.on, dims)).steps) : [];
+      if (s.kind === "call") return walk(manifest.functions[s.function].steps);
+      return s.kind === "cases" ? walk(caseOf(s, evaluate(s.on, dims)).steps) : [];
     });
-  const decode = manifest.functions[manifest.entries.decode];
-  return walk(decode, decode.steps);
+  return walk(manifest.functions[manifest.entries.decode].steps);
 }
 
 interface Times {

@@ -81,7 +81,13 @@ function dense(schedule: GemmSchedule, n: number, k: number, ms: readonly number
         { m },
         { SMs: 4 },
       );
-      return error(y, d, n, k, new Array<number>(m).fill(0));
+      return error(
+        y,
+        d,
+        n,
+        k,
+        Array.from({ length: m }, () => 0),
+      );
     });
   } finally {
     native.close();
@@ -162,7 +168,7 @@ describe.skipIf(lacks("g++ 12"))("grouped_gemm", () => {
           d,
           n,
           k,
-          runs.flatMap((count, e) => new Array<number>(count).fill(e)),
+          runs.flatMap((count, e) => Array.from({ length: count }, () => e)),
         ),
       ).toBeLessThan(WITHIN);
     } finally {

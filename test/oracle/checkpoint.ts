@@ -100,8 +100,8 @@ export async function writeModel(folder: string, c: Made, seed: number, lift = 0
       );
       continue;
     }
-    const norm = /norm\.weight$/.test(name);
-    const size = norm ? 0.25 : /bias$/.test(name) ? 0.3 : name.startsWith("model.embed") ? 1 : 2 / Math.sqrt(k);
+    const norm = name.endsWith("norm.weight");
+    const size = norm ? 0.25 : name.endsWith("bias") ? 0.3 : name.startsWith("model.embed") ? 1 : 2 / Math.sqrt(k);
     const plus = norm ? 1 : name.endsWith("correction_bias") ? lift : 0;
     const data = Float32Array.from({ length: n * k }, () => plus + size * (2 * random() - 1));
     stored.push({ name, shape, dtype: "F32", data });

@@ -114,7 +114,7 @@ test("ids that were drafted, taken or not, follow the main model's probabilities
   ]) {
     const s = new Sampler({ temperature: 0.9, topP: 0.95, seed: 11 });
     const [p, q] = [s.probabilities(main, none), s.probabilities(other, none)];
-    const count = new Array<number>(30).fill(0);
+    const count = Array.from({ length: 30 }, () => 0);
     let taken = 0;
     for (let i = 0; i < N; i++) {
       const draft = s.draft(other, none, i, 3);

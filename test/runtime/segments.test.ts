@@ -116,8 +116,8 @@ test("copies bring every byte that was written elsewhere, and none twice", () =>
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const coherence = new Coherence();
       // What each segment holds of 42 bytes, and what the program means.
-      const held = Array.from({ length: 4 }, () => new Array<number>(42).fill(-1));
-      const truth = new Array<number>(42).fill(-1);
+      const held = Array.from({ length: 4 }, () => Array.from({ length: 42 }, () => -1));
+      const truth = Array.from({ length: 42 }, () => -1);
       for (const [i, { write, from, bytes, segment }] of steps.entries()) {
         for (const m of coherence.need(from, from + bytes, segment))
           for (let b = m.from; b < m.to; b++) {

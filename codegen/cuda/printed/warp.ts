@@ -162,7 +162,10 @@ export class WarpPrinter {
       }
       let sums: string[] = [];
       const flush = (): void => {
-        if (sums.length) (out.add(all), out.nest(`for (int e = 0; e < ${WIDE}; e++)`, () => out.add(...sums)));
+        if (sums.length) {
+          out.add(all);
+          out.nest(`for (int e = 0; e < ${WIDE}; e++)`, () => out.add(...sums));
+        }
         sums = [];
       };
       for (const s of run) {

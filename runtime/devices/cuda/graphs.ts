@@ -48,7 +48,7 @@ export class Graphs {
 
   /** Forgets all: an address inside them has moved. */
   clear(): void {
-    for (const key of [...this.graphs.keys()]) this.drop(key);
+    for (const key of this.graphs.keys()) this.drop(key);
   }
 }
 
