@@ -29,7 +29,7 @@ export interface PersistentSchedule {
 export interface SplitKSchedule {
   form: "split-k";
   /** Rows of w a block holds, 64 to a math warpgroup. */
-  rows: 64 | 128 | 256;
+  rows: 64 | 128;
   /** Tokens of a tile, the N of wgmma. */
   tokens: 8 | 16 | 32 | 64 | 128;
   /** Steps of k in a ring stage; each has its own warpgroups, so they compute side by side. */
@@ -208,6 +208,8 @@ export function illegal(schedule: GemmSchedule, limits: Limits, problem: GemmPro
   if (problem.n % 8 !== 0) return `output rows of ${problem.n} bf16: 16-byte stores need n to be a multiple of 8`;
   const bytes = sharedBytes(schedule, problem.k);
   if (bytes > limits.sharedPerBlock) return `${bytes} bytes of shared memory, the block may have ${limits.sharedPerBlock}`;
+  if (schedule.form === "persistent" && schedule.multicast === "x" && schedule.tail === "stream-k")
+    return "two blocks that share rows of x have whole tiles: their k is not cut";
   if (schedule.form !== "persistent") {
     const each = Math.floor(limits.sharedPerMultiprocessor / schedule.blocksPerSm) - 1024;
     if (bytes > each) return `${bytes} bytes of shared memory, ${schedule.blocksPerSm} blocks may have ${each} each`;

@@ -67,6 +67,8 @@ export function illegal(schedule: GemmSchedule, limits: Limits, { n, k, experts 
   if (n % 128 !== 0) return `${n} rows of an expert's weights: its scales cover blocks of 128`;
   if (experts > 1024) return `${experts} experts: a warp scans the offsets of at most 1024`;
   if (schedule.form === "small-m") return "experts have few rows, and its tiles 64 and more";
+  if (schedule.form === "persistent" && schedule.tail === "stream-k")
+    return "the tiles of the last wave are those of several experts: their k is not cut";
   if (schedule.form === "persistent" && schedule.multicast === "x" && n % 256 !== 0)
     return `columns come in pairs of 128, and ${n} is not a multiple of 256`;
   const kept = schedule.form === "persistent" ? 4 * (experts + 1) : 16;
