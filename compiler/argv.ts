@@ -39,7 +39,7 @@ export function asOptions([first, second, ...rest]: readonly string[]): string[]
 }
 
 /** 4k is 4000 and 4K is 4096, as other engines read them; likewise m and M, g and G. What is no number stays as it is. */
-export function scaled(word: string): string {
+function scaled(word: string): string {
   const found = /^(\d+(?:\.\d+)?)([kmgKMG])$/.exec(word);
   if (!found) return word;
   const power = "kmg".indexOf(found[2].toLowerCase()) + 1;

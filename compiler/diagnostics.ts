@@ -7,7 +7,7 @@ export const shellWord = (w: string): string =>
   /^[\w@%+=:,./-]+$/.test(w) ? w : /[\x00-\x1f\x7f-\x9f]/.test(w) ? JSON.stringify(w) : `'${w.replaceAll("'", `'\\''`)}'`;
 
 /** A word of the command line, underlined; the whole line where the word is not in it. */
-export function onCommandLine(word = "", words: readonly string[] = process.argv.slice(2)): Span {
+function onCommandLine(word = "", words: readonly string[] = process.argv.slice(2)): Span {
   const shown = ["dsc", ...words.map(shellWord)];
   const at = words.findIndex((w) => word !== "" && (w === word || w.startsWith(`${word}=`))) + 1;
   const text = shown.join(" ");

@@ -6,11 +6,10 @@ const ofUsage = (d: Diagnostic): boolean =>
   d.code === "DSC3001" || (d.code !== "DSC9000" && d.spans.some((s) => s.file === "command line"));
 
 /** 2 where every error is one of the command line, 1 otherwise. */
-export const exitCodeOf = (diagnostics: readonly Diagnostic[]): number =>
-  diagnostics.length > 0 && diagnostics.every(ofUsage) ? 2 : 1;
+const exitCodeOf = (diagnostics: readonly Diagnostic[]): number => (diagnostics.length > 0 && diagnostics.every(ofUsage) ? 2 : 1);
 
 /** Whether text for this stream may have colour: a terminal, unless NO_COLOR is set; FORCE_COLOR asks for it anywhere. */
-export function coloured(stream: NodeJS.WriteStream = process.stderr): boolean {
+function coloured(stream: NodeJS.WriteStream = process.stderr): boolean {
   if (process.env.NO_COLOR) return false;
   if (process.env.FORCE_COLOR) return !["0", "false"].includes(process.env.FORCE_COLOR);
   return stream.isTTY === true && process.env.TERM !== "dumb";
@@ -19,7 +18,7 @@ export function coloured(stream: NodeJS.WriteStream = process.stderr): boolean {
 const shades = { error: 31, warning: 33, note: 36 } as const;
 
 /** `render`, with severity, title and underline in colour. */
-export function renderColoured(d: Diagnostic): string {
+function renderColoured(d: Diagnostic): string {
   const shade = (text: string): string => `\x1b[${shades[d.severity]}m${text}\x1b[39m`;
   const [title, ...rest] = render(d).split("\n");
   const head = title.replace(/^\w+\[\w+\]/, (w) => `\x1b[1m${shade(w)}`);

@@ -107,7 +107,7 @@ export function lineSpan(file: string, line: number, text: string, word?: string
  * A text without the characters that steer a terminal: names in files of others may hold escape sequences, or turn the direction
  * of writing. Each is shown as one character of its own, so that columns stay.
  */
-export function printable(text: string): string {
+function printable(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, (c) => {
     const code = c.charCodeAt(0);
     return c === "\t" ? " " : code < 0x20 ? String.fromCharCode(0x2400 + code) : code === 0x7f ? "\u2421" : "\ufffd";

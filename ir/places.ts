@@ -22,7 +22,7 @@ export function placesOf(graph: Graph): Places {
 }
 
 /** The place of a word of a line: of the first character of the line where the word is not in it. */
-export function underlined(line: Span, word: string | undefined): Span {
+function underlined(line: Span, word: string | undefined): Span {
   const text = line.text ?? "";
   const at = word === undefined ? -1 : text.search(new RegExp(`(?<![\\w.@%])${word.replace(/[^\w]/g, "\\$&")}(?![\\w.])`));
   if (at < 0) return line;

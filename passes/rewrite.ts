@@ -84,7 +84,7 @@ export interface Rewritten {
 }
 
 /** Rounds of rewriting one function; rules that still fire then do not end. */
-export const MOST_ROUNDS = 16;
+const MOST_ROUNDS = 16;
 
 /** Told before a rule is tried, so that what throws or never returns can be named. */
 export type Watch = (rule: Rule, at: string) => void;

@@ -53,7 +53,7 @@ const sizeAt =
     const { op, of } = v as { op: string; of: unknown[] };
     if (binary.has(op) && of.length !== 2) wrong(`${at}.of`, of, `the two sizes of ${op}`);
   };
-export const size = sizeAt(0);
+const size = sizeAt(0);
 
 const model = object<ModelFacts>({
   architecture: text,

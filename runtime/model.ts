@@ -274,7 +274,7 @@ function groupsOf({ weights }: Manifest): [symbol: string, layer: number | undef
 }
 
 /** Row p: cos(p * f) for every frequency, then sin, each times `factor`; the angle is rounded to f32 first. */
-export function fillRope(out: Float32Array, invFreq: readonly number[], factor: number): void {
+function fillRope(out: Float32Array, invFreq: readonly number[], factor: number): void {
   const half = invFreq.length;
   const f = Float32Array.from(invFreq);
   for (let p = 0; p * 2 * half < out.length; p++)

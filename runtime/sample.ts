@@ -45,13 +45,13 @@ export const POWERS: readonly number[] = [
 const HALVES = Float64Array.from({ length: 35 }, (_, i) => 2 ** 31 / 2 ** i);
 
 /** Logits times this are powers of two: what a temperature becomes. Finite, so that the largest logit, whose distance is 0, keeps its weight. */
-export const scaleOf = (temperature: number): number => Math.min(Number.MAX_VALUE, 1 / (temperature * Math.LN2));
+const scaleOf = (temperature: number): number => Math.min(Number.MAX_VALUE, 1 / (temperature * Math.LN2));
 
 /**
  * The weight of a logit: 2^31 2^((l - most) scale), rounded. Every operation is one of f64, none fused, so that a device has the same
  * bits. What weighs less than half of 2^-31 of the most is never drawn.
  */
-export function weightOf(l: number, most: number, scale: number): number {
+function weightOf(l: number, most: number, scale: number): number {
   const z = (l - most) * scale;
   if (!(z > -33)) return 0;
   const n = Math.floor(z + 0.5);

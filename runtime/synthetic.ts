@@ -41,7 +41,7 @@ export function fnv1a32(name: string): number {
   return h >>> 0;
 }
 
-export function fmix32(x: number): number {
+function fmix32(x: number): number {
   x ^= x >>> 16;
   x = Math.imul(x, 0x85ebca6b);
   x ^= x >>> 13;

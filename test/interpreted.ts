@@ -1,5 +1,5 @@
 // Fixtures through the interpreter: checkpoint tensors as interpreter tensors, a whole prefill, its results by name.
-import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { e4m3Values } from "../ir/numeric.ts";
 import { interpret, sizeOf, tensorOf, type Caches, type DType, type Module, type Tensor } from "../ir/index.ts";
@@ -140,5 +140,3 @@ export const worst = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
   for (let i = 0; i < a.length; i++) d = Math.max(d, Number.isNaN(a[i]) ? Infinity : Math.abs(a[i] - b[i]));
   return d;
 };
-
-export const have = (file: string): boolean => existsSync(file);

@@ -3,7 +3,7 @@
 import type { Index, MapExpr, Tile } from "../../ir/kernel/stmt.ts";
 import { divide } from "./indices.ts";
 import { exp, keep, log, powerCeil, type Temps } from "./math.ts";
-import { f32, i32, ins, splat, splatI, withImm, type Expr } from "./wasm.ts";
+import { ins, splat, splatI, withImm, type Expr } from "./wasm.ts";
 
 type Type = "f32" | "i32";
 
@@ -17,7 +17,7 @@ const compares = new Set(["lt", "le", "eq"]);
 const logic = new Set(["and", "or"]);
 
 /** The type an expression has by itself, or undefined when it would take any. */
-export function typeOf(e: MapExpr): Type | undefined {
+function typeOf(e: MapExpr): Type | undefined {
   if ("t" in e) return e.t.dtype;
   if (!("op" in e)) return "c" in e && !Number.isInteger(e.c) ? "f32" : undefined;
   if (e.op === "select") return typeOf(e.a) ?? typeOf(e.b);
@@ -107,5 +107,3 @@ function binary(o: Temps, op: string, type: Type, a: Expr, b: Expr): Expr {
 /** The first lane as a scalar of the tile's type. */
 export const firstLane = (e: Expr, type: Type): Expr =>
   withImm(type === "f32" ? "f32x4.extract_lane" : "i32x4.extract_lane", [0], e);
-
-export const zero = (type: Type, value: number): Expr => (type === "f32" ? f32(value) : i32(value));

@@ -28,7 +28,7 @@ export function tilesOf(e: MapExpr): Tile[] {
 }
 
 /** Tiles a statement reads itself, without nested bodies. */
-export function reads(s: Stmt): Read[] {
+function reads(s: Stmt): Read[] {
   switch (s.kind) {
     case "load":
       return indexTile(s.from);
@@ -55,7 +55,7 @@ export function reads(s: Stmt): Read[] {
 }
 
 /** The tile a statement writes. */
-export function written(s: Stmt): Tile | undefined {
+function written(s: Stmt): Tile | undefined {
   return s.kind === "accumulate" ? s.acc : "dst" in s ? s.dst : undefined;
 }
 
@@ -126,7 +126,7 @@ function mayFuse(def: Stmt, user: Stmt, read: Read, kernel: Kernel): boolean {
 }
 
 /** Whether rows can be read where they lie: unit stride, no gather, no masked columns, masked rows read as zero. */
-export function direct(p: Place, kernel: Kernel, fill: number): boolean {
+function direct(p: Place, kernel: Kernel, fill: number): boolean {
   const buffer = kernel.params.find((b) => b.name === p.buffer);
   return !!buffer && buffer.dtype !== "i32" && !p.rowIndex && p.cols !== undefined && buffer.strides[p.cols] === 1 && fill === 0;
 }

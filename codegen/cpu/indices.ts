@@ -67,7 +67,7 @@ export function divide(op: "div" | "mod", a: Expr, b: Expr, signed: boolean): Ex
 }
 
 /** An index over dims alone as a size. */
-export function size(i: Index): Size {
+function size(i: Index): Size {
   if (typeof i !== "object") return i;
   const [a, b] = [size(i.a), size(i.b)];
   switch (i.op) {

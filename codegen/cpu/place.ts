@@ -4,7 +4,7 @@ import { index, type Env } from "./indices.ts";
 import { codeE4m3, keep, packBf16, roundBf16, valueE4m3, type Temps } from "./math.ts";
 import { constant, i32, ins, load, plus, splatI, store, times, withImm, type Expr, type Stmt } from "./wasm.ts";
 
-export const elementBytes: Record<BufferParam["dtype"], number> = { f32: 4, bf16: 2, e4m3: 1, i32: 4 };
+const elementBytes: Record<BufferParam["dtype"], number> = { f32: 4, bf16: 2, e4m3: 1, i32: 4 };
 
 /** A buffer at run time. */
 export interface Buffer {

@@ -75,7 +75,6 @@ export const set = (local: Local, value: Expr): Stmt => {
 export const i32 = (n: number): Expr => withImm("i32.const", [n | 0]);
 export const f32 = (n: number): Expr => withImm("f32.const", [n]);
 export const select = (cond: Expr, yes: Expr, no: Expr): Expr => ({ op: "select", args: [yes, no, cond], type: yes.type! });
-export const call = (func: WasmFunc, ...args: Expr[]): Expr => ({ op: "call", func, args, type: func.result });
 
 /** The value of an i32 constant, else undefined. */
 export const constant = (e: Expr): number | undefined =>

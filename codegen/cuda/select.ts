@@ -19,12 +19,7 @@ export interface Picked<S> {
 }
 
 /** The schedules that can run a problem, or why none can. */
-export function legal<P extends object, S>(
-  t: Schedules<P, S>,
-  p: P,
-  machine: Gpu,
-  more?: (s: S) => string | null,
-): S[] | Refusal {
+function legal<P extends object, S>(t: Schedules<P, S>, p: P, machine: Gpu, more?: (s: S) => string | null): S[] | Refusal {
   const candidates = t.candidates(p, machine);
   if ("reason" in candidates) return candidates;
   const judged = candidates.map((s) => ({ s, reason: t.illegal(p, s, machine) ?? more?.(s) ?? null }));
@@ -33,13 +28,7 @@ export function legal<P extends object, S>(
 }
 
 /** The best of the schedules that can run a problem, for so many rows; null where none takes as many. */
-export function pick<P extends object, S>(
-  t: Schedules<P, S>,
-  p: P,
-  able: readonly S[],
-  rows: number,
-  machine: Gpu,
-): Picked<S> | null {
+function pick<P extends object, S>(t: Schedules<P, S>, p: P, able: readonly S[], rows: number, machine: Gpu): Picked<S> | null {
   const takes = (s: S): boolean => rows <= (t.maxRows?.(s) ?? Infinity);
   const us = (s: S): { us?: number } => (t.estimate ? { us: t.estimate(p, s, rows, machine) } : {});
   const known = t.measured?.(p, rows, machine).find((s) => takes(s) && t.illegal(p, s, machine) === null);

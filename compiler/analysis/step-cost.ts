@@ -105,7 +105,7 @@ export function costsOf(
 }
 
 /** "T up to 16", "T from 17 to 64", "T from 65". */
-export function inWords({ on, from, most }: Range): string {
+function inWords({ on, from, most }: Range): string {
   const size = printSize(on);
   if (most === null) return `${size} from ${from}`;
   return from <= 1

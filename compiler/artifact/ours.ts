@@ -9,7 +9,7 @@ import { LOCK, STAGE, alive } from "./lock.ts";
 /** A writer's own folder inside an artifact's: its process id, and letters that make it new. */
 const STAGE_NAME = new RegExp(`^\\${STAGE}(\\d+)-\\w+$`);
 
-export const isStage = (name: string): boolean => STAGE_NAME.test(name);
+const isStage = (name: string): boolean => STAGE_NAME.test(name);
 
 export type Kind = "file" | "folder" | "other";
 

@@ -10,7 +10,7 @@ import { runtime } from "./runtime.ts";
 export type { Entry } from "./entry.ts";
 
 /** Sections in the order of their codes. */
-export const sections: readonly { title: string; entries: Readonly<Record<string, Entry>> }[] = [
+const sections: readonly { title: string; entries: Readonly<Record<string, Entry>> }[] = [
   { title: "Configs", entries: config },
   { title: "The graph and tile programs", entries: graph },
   { title: "Passes", entries: passes },

@@ -21,7 +21,7 @@ export const read: readonly string[] = [
 
 /** Members read inside objects. */
 // prettier-ignore
-export const members: Readonly<Record<string, readonly string[]>> = {
+const members: Readonly<Record<string, readonly string[]>> = {
   rope_scaling: [
     "type", "rope_type", "rope_theta", "factor", "original_max_position_embeddings", "beta_fast", "beta_slow",
     "mscale", "mscale_all_dim", "attention_factor", "truncate", "partial_rotary_factor",

@@ -66,7 +66,7 @@ export function modelModule(spec: ModelSpec, options: ModelOptions): Module {
 }
 
 /** The extra prediction layer is a mixture whatever first_k_dense_replace says. */
-export const draftKind = (spec: ModelSpec): LayerKind => (spec.moe ? "moe" : "dense");
+const draftKind = (spec: ModelSpec): LayerKind => (spec.moe ? "moe" : "dense");
 
 const cacheOf = (spec: ModelSpec, dtype: DType): ReturnType<typeof cacheType> => cacheType(spec.kvLora + spec.rope, dtype);
 

@@ -178,7 +178,7 @@ function readOriginal(c: Reader, at: string): number {
 const magnitude = (f: number, a: number): number => (f <= 1 ? 1 : 0.1 * a * Math.log(f) + 1);
 
 /** Frequencies for d lanes. YaRN as transformers computes it: the clamp is d - 1, applied at all positions. */
-export function ropeSpec(d: number, theta: number, yarn: YarnSettings | null, interleaved: boolean): RopeSpec {
+function ropeSpec(d: number, theta: number, yarn: YarnSettings | null, interleaved: boolean): RopeSpec {
   const f = Math.fround;
   const base = Array.from({ length: d / 2 }, (_, j) => f(Math.pow(theta, f((2 * j) / d))));
   if (!yarn) return { theta, invFreq: base.map((p) => f(1 / p)), cosSinFactor: 1, softmaxFactor: 1, interleaved };

@@ -123,7 +123,7 @@ export function* tensorsOf(s: ModelSpec): Generator<WeightTensor> {
 }
 
 /** Elements of a shape. */
-export const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 /** Parameters and stored bytes of some tensors. Block scales count as tensors and f32 bytes, not as parameters. */
 export interface WeightCount {

@@ -99,7 +99,7 @@ export function rowsOf(root: ModuleNode, depth: number, fold = false): Row[] {
 const number = (n: number): string => n.toLocaleString("en-US");
 
 /** The table as torchinfo prints it: layer, then its parameters, then totals. */
-export function printTable(rows: readonly Row[], total: number): string {
+function printTable(rows: readonly Row[], total: number): string {
   const names = rows.map((r) =>
     r.depth === 0
       ? r.type

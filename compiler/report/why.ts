@@ -39,7 +39,7 @@ export const inOrder = (entries: readonly Entry[]): Entry[] =>
   entries.toSorted((a, b) => order.indexOf(a.outcome) - order.indexOf(b.outcome));
 
 /** "-2 launches, -1.38 MB"; empty where nothing changes. */
-export function inWords(d: Cost): string {
+function inWords(d: Cost): string {
   const signed = (n: number, text: string): string => `${n < 0 ? "-" : "+"}${text}`;
   return [
     ...(d.launches ? [signed(d.launches, `${Math.abs(d.launches)} launch${Math.abs(d.launches) === 1 ? "" : "es"}`)] : []),

@@ -186,7 +186,7 @@ function made(r: Reader, s: Block, dst: Maker, size: { rows: number; cols: numbe
 }
 
 /** The dtype a map has where its text says none. */
-export const mapType = (expr: Parameters<typeof typeOf>[0]): Scalar => typeOf(expr) ?? "f32";
+const mapType = (expr: Parameters<typeof typeOf>[0]): Scalar => typeOf(expr) ?? "f32";
 
 function isIota(r: Reader): boolean {
   for (let i = 0; r.peek(i).kind !== "end"; i++)

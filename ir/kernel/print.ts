@@ -9,7 +9,7 @@ const infix: Record<string, string> = { add: "+", sub: "-", mul: "*", div: "/", 
 const rank: Record<string, number> = { mul: 3, div: 3, mod: 3, add: 2, sub: 2, lt: 1, le: 1, eq: 1, ne: 1, and: 0, or: 0 };
 
 /** An index as text. */
-export function printIndex(i: Index, outer = 0): string {
+function printIndex(i: Index, outer = 0): string {
   if (typeof i !== "object") return String(i);
   if (i.op === "min" || i.op === "max") return `${i.op}(${printIndex(i.a)}, ${printIndex(i.b)})`;
   const r = rank[i.op];

@@ -6,7 +6,7 @@ import type { Bindings } from "../signature.ts";
 import { partsOf, tensor, type Type } from "../types.ts";
 
 /** table rows are [cos_0 .. cos_{d/2-1} | sin_0 ..] per position. Pairs are lanes (2j, 2j+1) when interleaved, else (j, j + d/2). */
-export function ropeRows(x: Tensor, table: Tensor, positions: readonly number[], interleaved: boolean): Tensor {
+function ropeRows(x: Tensor, table: Tensor, positions: readonly number[], interleaved: boolean): Tensor {
   const d = x.shape.at(-1)!;
   const half = d / 2;
   const perToken = x.data.length / positions.length;

@@ -22,7 +22,7 @@ export const embed = op("embed", {
 });
 
 /** x [rows, k] by w [parts x n, k], summed in float64. */
-export function matmul(x: Float64Array, w: Float64Array, k: number): Float64Array {
+function matmul(x: Float64Array, w: Float64Array, k: number): Float64Array {
   const rows = x.length / k;
   const n = w.length / k;
   const out = new Float64Array(rows * n);
@@ -73,7 +73,7 @@ export const groupedLinear = op("grouped_linear", {
   reference: ({ x, w, offsets }, { dtype }) => groupedMatmul(x, w, offsets, dtype),
 });
 
-export function groupedMatmul(x: Tensor, w: Tensor, offsets: Tensor, dtype: DType): Tensor {
+function groupedMatmul(x: Tensor, w: Tensor, offsets: Tensor, dtype: DType): Tensor {
   const k = x.shape.at(-1)!;
   const experts = w.shape[0];
   const per = w.data.length / experts;

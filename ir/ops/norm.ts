@@ -3,7 +3,7 @@ import { attr } from "../attr.ts";
 import { op } from "../op.ts";
 import { tensorOf, type Tensor } from "../interpret.ts";
 
-export function normRows(x: Tensor, gain: Tensor, eps: number): Tensor {
+function normRows(x: Tensor, gain: Tensor, eps: number): Tensor {
   const d = x.shape.at(-1)!;
   const out = new Float64Array(x.data.length);
   for (let r = 0; r < x.data.length; r += d) {

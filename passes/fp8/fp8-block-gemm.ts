@@ -5,7 +5,7 @@ import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
 
 /** (s_x q_x)(s_w q_w)ᵀ, block by block: scales leave the sum over 128 columns they are constant on. */
-export const quantisedInput = rule("block GEMM of quantised rows", {
+const quantisedInput = rule("block GEMM of quantised rows", {
   vars: { x: "[..b, k] e4m3/1x128", w: "[n, k] e4m3/128x128" },
   attrs: { dtype: "f32" },
   from: ({ x, w, dtype }) => linear({ x: dequantize({ x, dtype }), w: dequantize({ x: w, dtype }) }),
@@ -13,7 +13,7 @@ export const quantisedInput = rule("block GEMM of quantised rows", {
 });
 
 /** The same with an input that was never quantised (--act-quant none). */
-export const exactInput = rule("block GEMM of exact rows", {
+const exactInput = rule("block GEMM of exact rows", {
   vars: { x: "[..b, k] a", w: "[n, k] e4m3/128x128" },
   attrs: { dtype: "f32" },
   from: ({ x, w, dtype }) => linear({ x, w: dequantize({ x: w, dtype }) }),

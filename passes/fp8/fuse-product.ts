@@ -8,7 +8,7 @@ import { pass } from "../pass.ts";
 import { FEW, tooMany } from "../residual/fuse-linear.ts";
 
 /** residual + block_linear(x, W) */
-export const addInside = fusion("add the residual inside the block GEMM", blockLinearAdd, {
+const addInside = fusion("add the residual inside the block GEMM", blockLinearAdd, {
   vars: { residual: "[..b, n] bf16" },
   when({ x }, cx) {
     if (cx.uses(cx.root.operands[1]) > 1) return "the product is read elsewhere too";
@@ -20,7 +20,7 @@ export const addInside = fusion("add the residual inside the block GEMM", blockL
 });
 
 /** block_linear(quantize(rms_norm x), W) */
-export const normInside = fusion("normalise and quantise inside the block GEMM", normBlockLinear, {
+const normInside = fusion("normalise and quantise inside the block GEMM", normBlockLinear, {
   // Before fuse-quant: norm and quantisation are still apart.
   inParts: true,
   when({ x }, cx) {

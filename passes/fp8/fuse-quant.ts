@@ -19,15 +19,15 @@ import { rebuild, usesOf } from "../rewrite.ts";
 import { rule } from "../rule.ts";
 
 /** quantize(norm x): only where nothing else reads the normalised row. */
-export const fuseNormQuant = fusion("quantise while normalising", normQuant, {
+const fuseNormQuant = fusion("quantise while normalising", normQuant, {
   when: (_, cx) => (cx.uses(cx.root.operands[0]) > 1 ? "the normalised row is read elsewhere too (the router)" : null),
 });
 
 /** quantize(silu(gate) * up). */
-export const fuseSiluQuant = fusion("quantise while gating", siluMulQuant);
+const fuseSiluQuant = fusion("quantise while gating", siluMulQuant);
 
 /** quantize(einsum(p, W), heads side by side) = einsum_quant(p, W) */
-export const fuseHeadsQuant = rule("quantise the heads' outputs as they are made", {
+const fuseHeadsQuant = rule("quantise the heads' outputs as they are made", {
   vars: { p: "[t, h, r] a", w: "[h, v, r] w" },
   attrs: { scale: "f32" },
   from({ p, w, scale }) {

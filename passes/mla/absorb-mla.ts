@@ -12,21 +12,21 @@ import { rule } from "../rule.ts";
 import { expandHeads } from "./expand.ts";
 
 /** q · (W c) = (Wᵀ q) · c: score the latents, never expand the cached keys. */
-export const absorbKeys = rule("absorb W_uk into the query", {
+const absorbKeys = rule("absorb W_uk into the query", {
   vars: { q: "[t, h, n] a", c: "[s, r] a", wUk: "[h, n, r] w" },
   from: ({ q, c, wUk }) => einsum("thn,shn->ths", q, einsum("sr,hnr->shn", c, wUk)),
   to: ({ q, c, wUk }) => einsum("thr,sr->ths", einsum("thn,hnr->thr", q, wUk), c),
 });
 
 /** P (C Wᵀ) = (P C) Wᵀ: mix the latents, then expand one row per head. */
-export const absorbValues = rule("absorb W_uv into the output", {
+const absorbValues = rule("absorb W_uv into the output", {
   vars: { p: "[t, h, s] a", c: "[s, r] a", wUv: "[h, v, r] w" },
   from: ({ p, c, wUv }) => einsum("ths,shv->thv", p, einsum("sr,hvr->shv", c, wUv)),
   to: ({ p, c, wUv }) => einsum("thr,hvr->thv", einsum("ths,sr->thr", p, c), wUv),
 });
 
 /** Absorbed, the latents meet no FP8 matrix: kv_b is dequantised and its input is not quantised (SEMANTICS 3). */
-export const exactLatents = rule("read the latents unquantised", {
+const exactLatents = rule("read the latents unquantised", {
   vars: { c: "[s, r] a", w: "[h, n, r] w" },
   attrs: { scale: "f32", dtype: "f32" },
   from: ({ c, w, scale, dtype }) => einsum("sr,hnr->shn", dequantize({ x: quantize({ x: c, scale }), dtype }), w),

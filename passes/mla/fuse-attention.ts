@@ -26,7 +26,7 @@ import { rebuild } from "../rewrite.ts";
 import { rule } from "../rule.ts";
 
 /** softmax((q kᵀ + qp kpᵀ) * scale) v, keys and values per head. */
-export const fuseHeads = rule("attention of expanded heads in one pass", {
+const fuseHeads = rule("attention of expanded heads in one pass", {
   vars: { q: "[t, h, n] a", qp: "[t, h, d] a", k: "[s, h, n] a", kp: "[s, d] a", v: "[s, h, v] a" },
   attrs: { by: 0.25 },
   from: ({ q, qp, k, kp, v, by }) =>
@@ -39,7 +39,7 @@ export const fuseHeads = rule("attention of expanded heads in one pass", {
 });
 
 /** The same over latents: every head reads the same rows. */
-export const fuseLatents = rule("attention over latents in one pass", {
+const fuseLatents = rule("attention over latents in one pass", {
   vars: { q: "[t, h, r] a", qp: "[t, h, d] a", k: "[s, r] a", kp: "[s, d] a", v: "[s, w] a" },
   attrs: { by: 0.25 },
   from: ({ q, qp, k, kp, v, by }) =>

@@ -5,7 +5,7 @@ import { fusion } from "../fusion.ts";
 import { pass } from "../pass.ts";
 
 /** append(norm c, rope k) in one visit; the normalised latent is needed nowhere else. */
-export const fuseAppend = fusion("norm, rope and append in one pass", ropeAppend);
+const fuseAppend = fusion("norm, rope and append in one pass", ropeAppend);
 
 export const fuseRopeAppend = pass({
   name: "fuse-rope-append",

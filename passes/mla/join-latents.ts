@@ -25,7 +25,7 @@ import { rebuild } from "../rewrite.ts";
 import { rule } from "../rule.ts";
 
 /** [x Aᵀ | x Bᵀ] = x [A; B]ᵀ */
-export const joinDense = rule("join q_a and kv_a", {
+const joinDense = rule("join q_a and kv_a", {
   vars: { x: "[..b, k] a", first: "[n, k] w", second: "[m, k] w" },
   attrs: { dtype: "same" },
   from: ({ x, first, second, dtype }) => concat({ a: linear({ x, w: first, dtype }), b: linear({ x, w: second, dtype }) }),
@@ -34,7 +34,7 @@ export const joinDense = rule("join q_a and kv_a", {
 });
 
 /** The same over block-scaled weights: the second matrix has to begin where a block of 128 rows does. */
-export const joinBlock = rule("join q_a and kv_a in blocks", {
+const joinBlock = rule("join q_a and kv_a in blocks", {
   vars: { x: "[..b, k] a", first: "[n, k] e4m3/128x128", second: "[m, k] e4m3/128x128" },
   attrs: { dtype: "f32" },
   from: ({ x, first, second, dtype }) =>

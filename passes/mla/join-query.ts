@@ -7,7 +7,7 @@ import { readersOf, rebuild, usesOf } from "../rewrite.ts";
 import { rule } from "../rule.ts";
 
 /** attend(q W_uk, rope q, append(cache, norm c, rope k)) reads the three results of one op. */
-export const sideBySide = rule("absorb, rotate and append side by side", {
+const sideBySide = rule("absorb, rotate and append side by side", {
   vars: {
     qc: "[T, h, n] a",
     wUk: "[h, n, r] w",

@@ -10,7 +10,7 @@ import { FEW, tooMany } from "../residual/fuse-linear.ts";
 const vars = { residual: "[T, d] bf16" };
 
 /** residual + combine(down(silu_mul_quant(gate_up(gather x)))) */
-export const fewTokens = fusion("experts of few tokens in one op", expertsAddOp, {
+const fewTokens = fusion("experts of few tokens in one op", expertsAddOp, {
   vars,
   attrs: { scale: "f32" },
   sizes: { e: 3, j: 2 },
@@ -23,7 +23,7 @@ export const fewTokens = fusion("experts of few tokens in one op", expertsAddOp,
 });
 
 /** experts_add(.., route(logits)) */
-export const routeInside = fusion("route where the experts are", routeExpertsAdd, {
+const routeInside = fusion("route where the experts are", routeExpertsAdd, {
   vars,
   attrs: {
     topk: 2,

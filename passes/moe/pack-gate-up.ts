@@ -7,7 +7,7 @@ import { rule } from "../rule.ts";
 import { placeStacks } from "../plan/load.ts";
 
 /** silu(x Gᵀ) * (x Uᵀ) = silu_mul(x [G; U]ᵀ) */
-export const packDense = rule("pack gate and up", {
+const packDense = rule("pack gate and up", {
   vars: { x: "[..b, k] a", gate: "[n, k] w", up: "[n, k] w" },
   attrs: { dtype: "same" },
   from: ({ x, gate, up, dtype }) => mul({ a: silu({ x: linear({ x, w: gate, dtype }) }), b: linear({ x, w: up, dtype }) }),
@@ -16,7 +16,7 @@ export const packDense = rule("pack gate and up", {
 });
 
 /** The same over block-scaled weights. */
-export const packBlock = rule("pack gate and up in blocks", {
+const packBlock = rule("pack gate and up in blocks", {
   vars: { x: "[..b, k] a", gate: "[n, k] e4m3/128x128", up: "[n, k] e4m3/128x128" },
   attrs: { dtype: "f32" },
   from: ({ x, gate, up, dtype }) =>
@@ -26,7 +26,7 @@ export const packBlock = rule("pack gate and up in blocks", {
 });
 
 /** The same for every expert at once. */
-export const packExperts = rule("pack gate and up of every expert", {
+const packExperts = rule("pack gate and up of every expert", {
   vars: { x: "[r, k] a", gate: "[e, n, k] w", up: "[e, n, k] w", offsets: "[f] i32" },
   attrs: { dtype: "f32" },
   from: ({ x, gate, up, offsets, dtype }) =>

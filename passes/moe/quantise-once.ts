@@ -5,7 +5,7 @@ import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
 
 /** quantize(gather x) = gather(quantize x): T rows to quantise instead of T times k. */
-export const quantiseFirst = rule("quantise before gathering", {
+const quantiseFirst = rule("quantise before gathering", {
   vars: { x: "[T, d] a", order: "[r] i32" },
   attrs: { per: 2, scale: "f32" },
   from: ({ x, order, per, scale }) => quantize({ x: gatherRows({ x, order, per }), scale }),

@@ -6,7 +6,7 @@ import { storageBytes } from "../../ir/dtype.ts";
 import { type Draft, type DraftFunc, type DraftRef } from "./select.ts";
 import type { Buffer } from "./view.ts";
 
-export const bufferBytes = (b: Buffer): Size => mul(storageBytes[b.dtype], ...b.shape);
+const bufferBytes = (b: Buffer): Size => mul(storageBytes[b.dtype], ...b.shape);
 
 /** Assumed sizes, only to judge which slot fits best. */
 const typical = { T: 64, B: 8, S: 1024, t: 8, s: 1024, m: 8, b: 1, e: 1, P: 16 };

@@ -11,7 +11,7 @@ const BOX = 64;
 const padded = (n: number): number => Math.ceil(n / BOX) * BOX;
 
 /** silu_mul(x [G; U]^T) D^T = silu_mul(x [G 0; U 0]^T) [D 0]^T */
-export const padInner = rule("pad the inner width", {
+const padInner = rule("pad the inner width", {
   vars: { x: "[..b, k] a", w: "[2, n, k] w", down: "[d, n] w" },
   attrs: { dtype: "same" },
   from: ({ x, w, down, dtype }) => linear({ x: siluMul({ x: linear({ x, w, dtype }) }), w: down, dtype }),

@@ -375,7 +375,7 @@ const argPlan = (name: string, t: Type & { kind: "tensor" }): ArgPlan => ({
   shape: t.dims.map(sizeOfDim),
 });
 
-export const viewOf = (s: Slice): View => ({
+const viewOf = (s: Slice): View => ({
   dtype: s.buffer.dtype,
   ...(s.scaled ? { scaled: s.scaled } : {}),
   shape: s.dims.map(sizeOfDim),

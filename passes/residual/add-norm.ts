@@ -25,7 +25,7 @@ import { rule } from "../rule.ts";
 const vars = { a: "[..b, d] a", b: "[..b, d] a", gain: "[d] w" } as const;
 
 /** rms_norm(a + b): the same visit gives a + b. */
-export const sumNorm = rule("add and normalise", {
+const sumNorm = rule("add and normalise", {
   vars,
   attrs: { eps: 1e-6 },
   from: ({ a, b, gain, eps }) => rmsNorm({ x: add({ a, b }), gain, eps }),
@@ -33,7 +33,7 @@ export const sumNorm = rule("add and normalise", {
 });
 
 /** quantize(rms_norm(a + b)): the normalised row is not written. */
-export const sumNormQuant = rule("add, normalise and quantise", {
+const sumNormQuant = rule("add, normalise and quantise", {
   vars,
   attrs: { eps: 1e-6, scale: "f32" },
   from: ({ a, b, gain, eps, scale }) => quantize({ x: rmsNorm({ x: add({ a, b }), gain, eps }), scale }),
@@ -41,7 +41,7 @@ export const sumNormQuant = rule("add, normalise and quantise", {
 });
 
 /** The same where something else, the router, reads the normalised row as it is. */
-export const sumNormBoth = rule("add, normalise, keep the row and its codes", {
+const sumNormBoth = rule("add, normalise, keep the row and its codes", {
   vars,
   attrs: { eps: 1e-6, scale: "f32" },
   from: ({ a, b, gain, eps, scale }) => quantize({ x: rmsNorm({ x: add({ a, b }), gain, eps }), scale }),

@@ -13,7 +13,7 @@ const once = (cx: MatchContext): string | null =>
   cx.uses(cx.root.operands[1]) > 1 ? "the sum of the experts is read elsewhere too" : null;
 
 /** x + (sum of experts + shared) */
-export const combineShared = fusion("combine onto the residual and the shared expert", combineAddOp, {
+const combineShared = fusion("combine onto the residual and the shared expert", combineAddOp, {
   vars: { shared: "[T, d] a" },
   when: (_, cx) => once(cx),
   sizes,
@@ -21,7 +21,7 @@ export const combineShared = fusion("combine onto the residual and the shared ex
 });
 
 /** x + sum of experts */
-export const combineResidual = fusion("combine onto the residual", combineAddOp, { when: (_, cx) => once(cx), sizes, ties });
+const combineResidual = fusion("combine onto the residual", combineAddOp, { when: (_, cx) => once(cx), sizes, ties });
 
 export const combineAdd = pass({
   name: "combine-add",

@@ -27,17 +27,17 @@ function kept(x: Value, w: Value, inner: Value, cx: MatchContext): string | null
 }
 
 /** residual + (x Wᵀ) */
-export const addInside = fusion("add the residual inside the product", linearAdd, {
+const addInside = fusion("add the residual inside the product", linearAdd, {
   when: ({ x, w }, cx) => kept(x, w, cx.root.operands[1], cx),
 });
 
 /** residual + (silu_mul(x) Wᵀ) */
-export const gateInside = fusion("gate inside the product", siluLinearAdd, {
+const gateInside = fusion("gate inside the product", siluLinearAdd, {
   when: ({ x, w }, cx) => kept(x, w, cx.root.operands[0], cx),
 });
 
 /** rms_norm(x) Wᵀ */
-export const normInside = fusion("normalise inside the product", normLinear, {
+const normInside = fusion("normalise inside the product", normLinear, {
   when: ({ x, w }, cx) => kept(x, w, cx.root.operands[0], cx),
 });
 

@@ -4,7 +4,7 @@ import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
 
 /** last_rows(rms_norm x) = rms_norm(last_rows x): a norm treats rows alike */
-export const lastThenNorm = rule("take the last rows before their norm", {
+const lastThenNorm = rule("take the last rows before their norm", {
   vars: { x: "[T, d] a", gain: "[d] w", batch: "batch" },
   attrs: { eps: 1e-6 },
   from: ({ x, gain, batch, eps }) => lastRowsOp({ x: rmsNorm({ x, gain, eps }), batch }),

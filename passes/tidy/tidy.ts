@@ -9,7 +9,7 @@ import { rule } from "../rule.ts";
 const sizesOf = (x: Value): number[] => asTensor(x.type).dims.map(fixed);
 
 /** reshape(reshape x) = reshape x, with the last axes */
-export const reshapeTwice = rule("one reshape for two", {
+const reshapeTwice = rule("one reshape for two", {
   vars: { x: "[t, h, d] a" },
   from({ x }) {
     const [t, h, d] = sizesOf(x);
@@ -23,7 +23,7 @@ export const reshapeTwice = rule("one reshape for two", {
 });
 
 /** reshape x = x, where the axes are those of x */
-export const reshapeNothing = rule("a reshape to the axes there are", {
+const reshapeNothing = rule("a reshape to the axes there are", {
   vars: { x: "[t, h, d] a" },
   from: ({ x }) => reshape({ x, dims: asTensor(x.type).dims }),
   to: ({ x }) => x,
@@ -31,7 +31,7 @@ export const reshapeNothing = rule("a reshape to the axes there are", {
 });
 
 /** left(split(left(split x at i)) at j) = left(split x at j): the same columns, counted once */
-export const splitTwice = rule("one split for two", {
+const splitTwice = rule("one split for two", {
   vars: { x: "[t, h, d] a" },
   from: ({ x }) => split({ x: split({ x, at: 3 }).left, at: 1 }).left,
   to: ({ x }) => split({ x, at: 1 }).left,
@@ -39,7 +39,7 @@ export const splitTwice = rule("one split for two", {
 });
 
 /** x * 1 = x */
-export const timesOne = rule("a multiple of one", {
+const timesOne = rule("a multiple of one", {
   vars: { x: "[..b, d] a" },
   from: ({ x }) => scale({ x, by: 1 }),
   to: ({ x }) => x,

@@ -72,7 +72,7 @@ function closing(format: string, from: number): number {
 const SPEC = /^(?:([\s\S])?([<>=^]))?([-+ ])?(z)?(#)?(0)?(\d+)?([_,])?(?:\.(\d+))?([a-zA-Z%])?$/u;
 
 /** format(value, specification) */
-export function formatValue(v: Value, specification: string): string {
+function formatValue(v: Value, specification: string): string {
   if (specification === "") return str(v);
   if (v instanceof Undefined) throw failure("unsupported format string passed to Undefined.__format__");
   const m = SPEC.exec(specification);

@@ -7,7 +7,7 @@ import { isPrintable } from "./text.ts";
 import { Tuple, characters, iterate, typeName, tuple, type Args, type Value } from "./values.ts";
 
 /** What Python takes for white space. */
-export const SPACES =
+const SPACES =
   "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000";
 
 export function stripped(s: string, chars: string | null, left = true, right = true): string {
@@ -20,7 +20,7 @@ export function stripped(s: string, chars: string | null, left = true, right = t
 }
 
 /** split() without a separator. */
-export function words(s: string, most = Infinity): string[] {
+function words(s: string, most = Infinity): string[] {
   const out: string[] = [];
   let rest = stripped(s, null, true, false);
   while (rest !== "") {
@@ -138,7 +138,7 @@ function justified(s: string, name: string, args: Args): string {
   return name === "ljust" ? s + more : more + s;
 }
 
-export function joinedBy(sep: string, items: readonly Value[]): string {
+function joinedBy(sep: string, items: readonly Value[]): string {
   let size = 0;
   items.forEach((x, i) => {
     if (typeof x !== "string") throw failure(`sequence item ${i}: expected str instance, ${typeName(x)} found`);

@@ -66,7 +66,7 @@ const table: Readonly<Record<string, [needs: number, test: Test]>> = {
   ...Object.fromEntries([">=", "ge"].map((n) => [n, [1, ge]])),
 };
 
-export const isTest = (name: string): boolean => Object.hasOwn(table, name) || name === "filter" || name === "test";
+const isTest = (name: string): boolean => Object.hasOwn(table, name) || name === "filter" || name === "test";
 
 export function test(name: string, v: Value, args: readonly Value[], isFilter: (name: string) => boolean): boolean {
   if (name === "filter") return isFilter(str(v));

@@ -16,7 +16,7 @@ import type { Settings } from "./settings.ts";
 import { splitAt, type PreTokenizer } from "./split.ts";
 import { cached, type Vocabulary } from "./vocabulary.ts";
 
-export const TIKTOKEN_FILE = "tiktoken.model";
+const TIKTOKEN_FILE = "tiktoken.model";
 
 /** Ids kept for special tokens behind the vocabulary; those without a name are <|reserved_token_ID|>. */
 const RESERVED = 256;

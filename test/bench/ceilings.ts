@@ -12,7 +12,7 @@ import type { CpuKernel } from "../../runtime/devices/cpu.ts";
 
 /** Bytes of one cell of the read loop, and multiply-adds of one cell of the arithmetic loop. */
 export const READ_CELL = 1 << 16;
-export const ADD_TURNS = 1 << 14;
+const ADD_TURNS = 1 << 14;
 const SUMS = 8;
 export const ADD_CELL = ADD_TURNS * SUMS * 4;
 

@@ -8,7 +8,7 @@ const bits = new Uint16Array(POOL);
 const exact = new Float64Array(POOL);
 const singles = new Float32Array(POOL);
 let state = 0x2545f491;
-export const next = (): number => {
+const next = (): number => {
   state ^= state << 13;
   state ^= state >>> 17;
   state ^= state << 5;

@@ -1,6 +1,6 @@
 // Whether a random model's answers are right: how far its logits lie from the float64 reference at its own routes, beside what rounding
 // every value to the same dtype does to that reference, and whether each route it took could come of such rounding.
-import { compileSpec, type Compiled, type CompileOptions } from "../../compiler/compile.ts";
+import type { CompileOptions } from "../../compiler/compile.ts";
 import type { ModelSpec } from "../../compiler/frontend/spec.ts";
 import type { Model } from "../../runtime/model.ts";
 import type { Result, Session } from "../../runtime/session.ts";
@@ -11,7 +11,7 @@ import { withTurnedCodes } from "./family-turned.ts";
 import { play, referenceModule, type CallAnswer, type CallRows } from "./family-reference.ts";
 
 /** What a model is asked: two prompts, more rows on one of them, steps, and the extra layer over the prompts' rows. */
-export function callsOf(spec: ModelSpec, seed: number): { prompts: number[][]; more: number[]; steps: number[][] } {
+function callsOf(spec: ModelSpec, seed: number): { prompts: number[][]; more: number[]; steps: number[][] } {
   const r = new Random(seed + 3e6);
   const ids = (n: number): number[] => Array.from({ length: n }, () => r.below(spec.vocab));
   return {
@@ -160,5 +160,3 @@ export const optionsOf = (way: Way, seed: number): CompileOptions => ({
   taps: true,
   set: [],
 });
-
-export const compileWay = (spec: ModelSpec, way: Way, seed: number): Compiled => compileSpec(spec, optionsOf(way, seed));

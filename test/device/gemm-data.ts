@@ -64,4 +64,4 @@ export function distance(
 }
 
 /** What an output holds before a launch, every word of it: a NaN no product makes. */
-export const UNWRITTEN = 0xffff;
+const UNWRITTEN = 0xffff;

@@ -51,7 +51,7 @@ const ints = (bytes: Uint8Array): Int32Array => new Int32Array(bytes.buffer, byt
 const asBytes = (a: Int32Array): Uint8Array => new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
 
 /** Rows of a stored value, in the order asked for. */
-export function rowsOf(t: Stored, rows: ArrayLike<number>): Uint8Array {
+function rowsOf(t: Stored, rows: ArrayLike<number>): Uint8Array {
   const per = t.bytes.length / t.shape[0];
   const out = new Uint8Array(rows.length * per);
   for (let i = 0; i < rows.length; i++) out.set(t.bytes.subarray(rows[i] * per, (rows[i] + 1) * per), i * per);

@@ -353,7 +353,7 @@ function scalesOf(v: View, dims: Dims): Layout {
 }
 
 /** Rows to look at: all, or the first, the last and some between. */
-export function someRows(n: number): number[] {
+function someRows(n: number): number[] {
   if (n <= MOST) return Array.from({ length: n }, (_, i) => i);
   const between = Array.from({ length: BETWEEN }, (_, i) => EDGE + Math.floor(((i + 0.5) * (n - 2 * EDGE)) / BETWEEN));
   const ends = Array.from({ length: EDGE }, (_, i) => i);

@@ -26,7 +26,7 @@ export interface Sizes {
 const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1);
 
 /** Anything: powers of two, multiples of 8 and numbers of no kind, below and above a block of 128. */
-export const anySizes: Sizes = {
+const anySizes: Sizes = {
   heads: upTo(20),
   hidden: [24, 64, 100, 127, 128, 136, 160, 192, 250, 256, 384, 512],
   qLora: [null, null, 8, 24, 33, 48, 64, 128, 130, 136, 192, 256],
@@ -136,14 +136,14 @@ export const specFrom = (config: Config): ModelSpec =>
   specOf(sourceOf(JSON.stringify(config, null, 1), "config.json", ".", [])).spec;
 
 /** Passes of a subset, each left out by chance. */
-export const somePasses = (r: Random, keep: number): string =>
+const somePasses = (r: Random, keep: number): string =>
   standard
     .filter(() => r.chance(keep))
     .map((p) => p.name)
     .join(",") || "none";
 
 /** Every option of a compile, drawn. */
-export function familyOptions(seed: number): CompileOptions {
+function familyOptions(seed: number): CompileOptions {
   const r = new Random(seed + 9e6);
   const target = r.one(["cuda", "cuda", "triton", "cpu"] as const);
   return {

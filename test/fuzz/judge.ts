@@ -34,7 +34,7 @@ const isFault = ({ code }: Diagnostic, blameless: readonly string[]): boolean =>
   !/^DSC[1-6]\d{3}$/.test(code) || (/^DSC300[3-7]$/.test(code) && !blameless.includes(code));
 
 /** What is wrong with a diagnostic, or nothing. */
-export function faultOf(d: Diagnostic, blameless: readonly string[] = []): string | undefined {
+function faultOf(d: Diagnostic, blameless: readonly string[] = []): string | undefined {
   if (isFault(d, blameless)) return "a code that means a fault of dsc";
   if (d.title.trim() === "" || /\bundefined\b|\[object /.test(d.title)) return "a title that says nothing";
   if (d.spans.length === 0 || d.spans.some((s) => s.file === "")) return "no place";

@@ -6,7 +6,7 @@ import { randomOf } from "../kernels/numbers.ts";
 import { isMixture, type Config, type Weights } from "./model.ts";
 
 /** Value of an e4m3 code: sign, four bits of exponent with bias 7, three of mantissa; no infinity, 0x7f is NaN. */
-export function e4m3(code: number): number {
+function e4m3(code: number): number {
   const [sign, exponent, mantissa] = [code & 128 ? -1 : 1, (code >> 3) & 15, code & 7];
   if (exponent === 15 && mantissa === 7) return NaN;
   return sign * (exponent ? (1 + mantissa / 8) * 2 ** (exponent - 7) : (mantissa / 8) * 2 ** -6);

@@ -44,7 +44,7 @@ interface Yarn {
 export type Weights = (name: string) => Float64Array;
 
 /** Frequencies of the rotated pairs, what multiplies cos and sin, what multiplies the scores. */
-export function positionsOf(c: Config): { frequencies: number[]; magnitude: number; scale: number } {
+function positionsOf(c: Config): { frequencies: number[]; magnitude: number; scale: number } {
   const d = c.qk_rope_head_dim;
   const y = c.rope_parameters ?? c.rope_scaling ?? {};
   const theta = y.rope_theta ?? c.rope_theta ?? 10000;
@@ -66,7 +66,7 @@ export function positionsOf(c: Config): { frequencies: number[]; magnitude: numb
 }
 
 /** Experts of one token, ascending, and their weights. */
-export function routed(c: Config, logits: Float64Array, bias?: Float64Array): { experts: number[]; weights: number[] } {
+function routed(c: Config, logits: Float64Array, bias?: Float64Array): { experts: number[]; weights: number[] } {
   const v3 = bias !== undefined;
   const top = Math.max(...logits);
   const powers = logits.map((l) => Math.exp(l - top));

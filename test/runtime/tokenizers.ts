@@ -67,7 +67,7 @@ export function folderWith(at: string, files: Files): string {
 }
 
 /** The tokenizer of a variant, its files written to a folder below `work`. */
-export async function tokenizerOf({ folder }: Reference, name: string, work: string): Promise<Tokenizer> {
+async function tokenizerOf({ folder }: Reference, name: string, work: string): Promise<Tokenizer> {
   const at = path.join(work, name);
   if (name !== "tiktoken") return loadTokenizer(folderWith(at, { "tokenizer.json": tokenizerJson(folder, name) }));
   mkdirSync(at, { recursive: true });

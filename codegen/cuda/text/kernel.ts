@@ -13,7 +13,7 @@ export interface Parameter {
   declaration: string;
 }
 
-export const cTypes = { f32: "float", bf16: "u16", e4m3: "u8", i32: "int" } as const;
+const cTypes = { f32: "float", bf16: "u16", e4m3: "u8", i32: "int" } as const;
 
 export interface BufferOptions {
   /**

@@ -7,7 +7,7 @@ import { Driver } from "./driver.ts";
 import { CudaKernel, type LaunchText } from "./kernel.ts";
 
 export { CudaKernel } from "./kernel.ts";
-export { compileCuda, hasNvrtc } from "./compiler.ts";
+export { hasNvrtc } from "./compiler.ts";
 
 const ATTRIBUTE = { multiprocessors: 16, major: 75, minor: 76 } as const;
 const OUT_OF_MEMORY = 2;

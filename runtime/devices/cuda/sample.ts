@@ -16,7 +16,7 @@ const MOST_SHARED = 227 * 1024;
 const BINS = 2048;
 
 /** Small vocabularies fit one block; beyond, eight halve the time of four, and more need another kind of launch. */
-export const sampleShape = (vocab: number): SampleShape => ({ blocks: vocab <= 8192 ? 1 : 8, threads: 1024 });
+const sampleShape = (vocab: number): SampleShape => ({ blocks: vocab <= 8192 ? 1 : 8, threads: 1024 });
 
 const partOf = (vocab: number, { blocks }: SampleShape): number => Math.ceil(vocab / blocks / 32) * 32;
 const sharedBytes = (vocab: number, s: SampleShape): number =>

@@ -102,7 +102,7 @@ export function illegal(s: Bf16Schedule, p: Bf16Problem, limits: Limits): string
 }
 
 /** Microseconds, roughly: memory, or the tensor cores with idle waves, and fixed cost. */
-export function estimate(s: Bf16Schedule, p: Bf16Problem, m: number, limits: Limits): number {
+function estimate(s: Bf16Schedule, p: Bf16Problem, m: number, limits: Limits): number {
   const { n, k } = p;
   const steps = Math.ceil(k / STEP);
   const memory = (2 * (n * k + m * k + m * n)) / 4.1e6;

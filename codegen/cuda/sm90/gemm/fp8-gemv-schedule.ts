@@ -38,7 +38,7 @@ export const gemvBands = (s: GemvShape): number =>
     : Math.floor((s.warpgroups * s.rowsPerWarpgroup + STEP - 2) / STEP) + 1;
 
 /** Steps of k that one block has at most. */
-export const gemvSteps = (s: GemvShape, k: number): number => Math.ceil(k / STEP / s.kGroups / s.split) * s.kGroups;
+const gemvSteps = (s: GemvShape, k: number): number => Math.ceil(k / STEP / s.kGroups / s.split) * s.kGroups;
 
 /** Bytes besides the ring: x, scales, and what wgmma reads past the last row of a warpgroup (it takes 64 whatever there are). */
 const besides = (p: GemvRowsProblem, s: GemvShape): number => {
@@ -70,12 +70,7 @@ export function gemvIllegal(p: GemvRowsProblem, s: GemvShape, limits: Limits): s
 }
 
 /** A schedule with the longest ring that fits, or that fits `room` bytes. */
-export function withRing(
-  p: GemvRowsProblem,
-  s: Omit<GemvShape, "stages">,
-  limits: Limits,
-  room = limits.sharedPerBlock,
-): GemvShape {
+function withRing(p: GemvRowsProblem, s: Omit<GemvShape, "stages">, limits: Limits, room = limits.sharedPerBlock): GemvShape {
   const most = Math.ceil(p.k / STEP / s.kGroups / s.split);
   let stages = most;
   while (stages > 2 && (gemvBytes(p, { ...s, stages }) > room || gemvIllegal(p, { ...s, stages }, limits) !== null)) stages--;

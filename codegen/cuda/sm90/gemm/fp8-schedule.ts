@@ -79,7 +79,7 @@ export function persistentPromotion(k: number): number {
 }
 
 /** Steps of k that one block of the split-K form has at most. */
-export const mostSteps = (s: SplitKSchedule, k: number): number =>
+const mostSteps = (s: SplitKSchedule, k: number): number =>
   Math.ceil(Math.ceil(Math.ceil(k / STEP) / s.kGroups) / s.split) * s.kGroups;
 
 /**
@@ -111,7 +111,7 @@ const inboxBytes = (s: SplitKSchedule): number =>
   s.split > 1 ? (s.split - 1) * Math.ceil((s.rows * s.tokens) / 8 / s.split) * 32 + 24 : 8;
 
 /** Bytes of both rings. */
-export function ringBytes(s: GemmSchedule): number {
+function ringBytes(s: GemmSchedule): number {
   if (s.form === "persistent") return s.stages * (128 + 128) * STEP;
   return s.kGroups * STEP * (s.stages * (s.form === "split-k" ? s.rows : s.columns) + s.xStages * s.tokens);
 }

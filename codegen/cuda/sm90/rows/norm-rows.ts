@@ -33,7 +33,7 @@ export interface NormRowsProblem {
 }
 
 /** Warps of a block: as many of at most 16 as take the same number of 128-column blocks. */
-export const normWarps = (d: number): number => {
+const normWarps = (d: number): number => {
   const blocks = d / 128;
   return Array.from({ length: Math.min(16, blocks) }, (_, i) => Math.min(16, blocks) - i).find((n) => blocks % n === 0)!;
 };
