@@ -6,8 +6,7 @@ export const score = (
   two: boolean,
 ): string => `    // Scores: 64 heads by 64 cached rows, softmax, and the weights in bf16 where the stage's rotary lanes were.
     setmaxnreg_inc<136>();
-    ${two ? "cluster_wait();" : ""}
-    int stage = 0; u32 phase = 0, q_phase = 0;
+${two ? "    cluster_wait();\n" : ""}    int stage = 0; u32 phase = 0, q_phase = 0;
     for (int row = begin.x; row < plan.last; row++) {
       const Piece p = piece_of(row);
       float top[2] = {minus_infinity(), minus_infinity()}, sum[2] = {0.f, 0.f};

@@ -105,8 +105,7 @@ template <u32 (*PACK)(float, float)> __device__ __forceinline__ void store_sums(
       return at + fresh;
     };
     int now = works ? look_up() : -1, next = works ? look_up() : -1;
-    ${two ? "cluster_wait();" : ""}
-    for (int i = 0; now >= 0; i++) {
+${two ? "    cluster_wait();\n" : ""}    for (int i = 0; now >= 0; i++) {
       const int stage = i % STAGES;
       const u32 to = ring + stage * STAGE + warp * (STAGE / PARTS), barrier = full + 8 * (stage * PARTS + warp);
       if (now & 1) await_previous();
@@ -121,8 +120,7 @@ ${score(two)}
   } else {
     // Mixing: two warpgroups, each 64 heads by half of the value's lanes; the sums fill 128 registers a thread.
     setmaxnreg_inc<168>();
-    ${two ? "cluster_wait();" : ""}
-    const int team = warp / 4 - 2, thread = threadIdx.x - 256, head = slab * 16 + lane / 4;
+${two ? "    cluster_wait();\n" : ""}    const int team = warp / 4 - 2, thread = threadIdx.x - 256, head = slab * 16 + lane / 4;
     constexpr int SLOT = 65 * 64;  // 64 x 512 sums as halves; each head's maximum, its sum, and the largest of either half
     uint4* slots = (uint4*)workspace;                                // two a block
     int* counters = (int*)(slots + (long long)gridDim.x * 2 * SLOT);  // arrivals and departures, per token and block
@@ -177,8 +175,7 @@ ${score(two)}
       }
     }
 ${combine()}
-  }
-  ${two ? "cluster_arrive_relaxed();  // the other block may still copy into this one, and arrive at its barriers\n  cluster_wait();" : ""}`;
+  }${two ? "\n  cluster_arrive_relaxed();  // the other block may still copy into this one, and arrive at its barriers\n  cluster_wait();" : ""}`;
   return cudaKernel({
     name,
     header: [

@@ -97,7 +97,7 @@ export function choiceOf(routing: RouteProblem | undefined, weighted: boolean): 
     params: [input("logits", "f32", loose), ...(routing.bias ? [input("bias", "f32", loose)] : [])],
     weights: routeBias(routing),
     // Every block asks again: a microsecond, where a launch and what it hands over take four.
-    steps: `  if (warp < T) {\n${steps.trimEnd().replaceAll(/^(?=.)/gm, "  ")}\n  }\n`,
+    steps: `  if (warp < T) {\n${steps.trimEnd().replaceAll(/^(?=[^#\n])/gm, "  ")}\n  }\n`,
   };
 }
 

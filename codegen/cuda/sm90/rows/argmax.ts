@@ -52,9 +52,9 @@ ${
       const float4 v = *(const float4*)(from + column);
       best = better(better(better(best, rank_of(v.x, column)), rank_of(v.y, column + 1)), better(rank_of(v.z, column + 2), rank_of(v.w, column + 3)));
     } else
-`
+  `
     : ""
-}      for (int c = column; c < min(column + 4, D); c++) best = better(best, rank_of(from[c], c));
+}    for (int c = column; c < min(column + 4, D); c++) best = better(best, rank_of(from[c], c));
   }
 #pragma unroll
   for (int apart = 16; apart > 0; apart /= 2) best = better(best, __shfl_xor_sync(0xffffffffu, best, apart));
