@@ -103,9 +103,14 @@ export function play(
   );
   for (const [i, c] of calls.entries()) {
     for (const l of kept.keys()) main[l] = c.sequences.map((b) => kept[l][b]);
-    let quantised = 0;
+    // Rows that two products quantise have one code each: it turns for both.
+    const quantised = new Map<Tensor, number>();
     const instead = (node: Node, layer: number | null, ins: readonly Tensor[], given: readonly Tensor[]): readonly Tensor[] => {
-      if (node.op.name === "quantize") turnCodes(i, quantised++, ins[0], given[0], turns, out.near);
+      if (node.op.name === "quantize") {
+        const first = !quantised.has(ins[0]);
+        if (first) quantised.set(ins[0], quantised.size);
+        turnCodes(i, quantised.get(ins[0])!, ins[0], given[0], turns, first ? out.near : []);
+      }
       return route.made(node) ? follow(node, layer!, ins, given, taken[i].routes.get(layer!)!, i, out) : given;
     };
     const T = c.ids.length;

@@ -1,6 +1,7 @@
 // Whether codes turned at their edges (family-codes.ts) explain an answer in f32. Call by call, the one such code is turned that brings
 // the reference nearest to the answer, until the call is as close as sums in another order are. An answer for which no such code does
-// that stays unexplained.
+// that stays unexplained. Codes that turned together hide each other's effect, so a step need not bring the reference much nearer: what
+// counts is that codes at their edges, and few of them, bring it all the way.
 import type { Module } from "../../ir/index.ts";
 import type { ModelSpec } from "../../compiler/frontend/spec.ts";
 import type { Raw } from "../interpreted.ts";
@@ -39,7 +40,7 @@ export function withTurnedCodes(
         if (!best || got.rms < best.got.rms) best = { turn, got };
         if (got.apart < limit) break;
       }
-      if (!best || !(best.got.rms < 0.7 * now.rms) || step === MOST_TURNED) return undefined;
+      if (!best || !(best.got.rms < 0.97 * now.rms) || step === MOST_TURNED) return undefined;
       turns = [...turns, best.turn];
       now = best.got;
     }
