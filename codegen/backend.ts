@@ -1,5 +1,5 @@
 // What a target gives the driver: a catalogue to choose kernels from, and a builder from family and problem to text and binary.
-import type { KernelRecord } from "../ir/artifact.ts";
+import type { GpuFacts, KernelRecord } from "../ir/artifact.ts";
 import type { Machine } from "../ir/machine.ts";
 import type { Catalogue, Problem } from "../ir/kernel/catalogue.ts";
 
@@ -31,8 +31,10 @@ export interface Use {
 export const PAGE_ROWS = 64;
 
 export interface TargetBackend {
-  /** What its kernels are made for and passes weigh by. */
+  /** What its kernels are made for. */
   machine: Machine;
+  /** Of a GPU, what the artifact says of it. */
+  gpu?: GpuFacts;
   catalogue: Catalogue;
   /** For functions in which sequences share a batch, where a sequence's bits must not depend on the others; and the most rows they may have. */
   batchInvariant?: { catalogue: Catalogue; rows: number };

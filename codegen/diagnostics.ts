@@ -1,6 +1,13 @@
 // DSC4xxx: what a target cannot do.
 import { error, place, type Diagnostic } from "../ir/diagnostic.ts";
 
+/** `known`: the architectures there are kernels for. */
+export const unknownArch = (name: string, known: readonly string[]): Diagnostic =>
+  error("DSC4003", `no kernels for ${name}: there are ${known.join(" and ")}`, {
+    spans: [place("--arch")],
+    help: `give --arch ${known[0]}; docs/howto.md says how an architecture is added`,
+  });
+
 export const cpuActivations = (): Diagnostic =>
   error("DSC4002", "--activations bf16: the CPU target keeps activations in f32", {
     spans: [place("--activations")],

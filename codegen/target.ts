@@ -5,15 +5,18 @@ import type { Machine } from "../ir/machine.ts";
 import { desktop } from "./cpu/machine.ts";
 import { cpuTarget } from "./cpu/target.ts";
 import { cudaTarget } from "./cuda/target.ts";
-import type { Arch } from "./cuda/native.ts";
-import { sm90 } from "./cuda/sm90/natives.ts";
+import { archOf } from "./cuda/archs.ts";
 import { tritonTarget } from "./triton/target.ts";
 
 /** What a model may be compiled for: the processor and a GPU, by which passes weigh. */
-export const machinesOf = (arch: Arch = sm90): readonly Machine[] => [desktop, arch.machine];
+export const machinesOf = (arch?: string): readonly Machine[] => [desktop, archOf(arch).machine];
 
 /** The back end for a target under the options of a compile; refuses what it cannot mean. */
-export function targetOf(target: Target, options: { activations: "f32" | "bf16"; natives?: string }): TargetBackend {
+export function targetOf(
+  target: Target,
+  options: { activations: "f32" | "bf16"; natives?: string; arch?: string },
+): TargetBackend {
   if (target === "cpu") return cpuTarget(options);
-  return target === "cuda" ? cudaTarget(options.natives ?? "all", sm90) : tritonTarget(sm90);
+  const arch = archOf(options.arch);
+  return target === "cuda" ? cudaTarget(options.natives ?? "all", arch) : tritonTarget(arch);
 }

@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync } from "node:fs";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import path from "node:path";
+import { archs } from "../codegen/cuda/archs.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import { cacheFolder, variable } from "../runtime/user-cache.ts";
 import { notHere } from "./artifact/triton.ts";
@@ -109,22 +110,29 @@ async function npm(name: string, needed: string): Promise<Check> {
 }
 
 async function gpu(): Promise<Check[]> {
-  const [driver, runtime] = ["running models on the GPU: --target cuda", "compiling kernels for the GPU in this process"];
+  const runtime = "compiling kernels for the GPU in this process";
+  let driver = "running models on the GPU: --target cuda";
   try {
-    const [{ hasNvrtc, openCuda }, { compilerName }] = await Promise.all([
+    const [{ hasNvrtc, openCuda }, { compilerName }, { capabilityOf }] = await Promise.all([
       import("../runtime/devices/cuda/index.ts"),
       import("../runtime/devices/cuda/compiler.ts"),
+      import("../runtime/devices/cuda/capability.ts"),
     ]);
+    const needs = archs.map((a) => `--arch ${a.name} needs compute capability ${capabilityOf(a.machine.arch).join(".")}`);
+    driver += `; of its artifacts ${needs.join(", ")}`;
     const nvrtc = hasNvrtc()
-      ? check("NVRTC", true, compilerName("nvrtc").split(" ")[1], runtime)
+      ? check("NVRTC", true, compilerName(archs[0].machine.arch, "nvrtc").split(" ")[1], runtime)
       : check("NVRTC", false, "libnvrtc.so is not found", runtime);
     try {
       const device = openCuda();
       const { free, total } = device.memory();
+      const capability = device.capability.join(".");
+      const own = archs.find((a) => capabilityOf(a.machine.arch).join(".") === capability);
+      const whose = `${device.name}, compute capability ${capability}: ${own ? `runs artifacts of --arch ${own.name}` : "runs no artifact"}`;
       const found = check(
         "GPU",
-        true,
-        `${device.name}, ${device.multiprocessors} multiprocessors, ${(total / GIB).toFixed(1)} GiB, ${(free / GIB).toFixed(1)} free`,
+        own !== undefined,
+        `${whose}, ${device.multiprocessors} multiprocessors, ${(total / GIB).toFixed(1)} GiB, ${(free / GIB).toFixed(1)} free`,
         driver,
       );
       device.close();

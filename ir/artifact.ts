@@ -146,10 +146,20 @@ export function mayStartEarly(args: readonly Ref[], { params, launch }: Pick<Ker
   });
 }
 
+/** The GPU an artifact is for. */
+export interface GpuFacts {
+  /** As compilers name its architecture: "sm_90a". The runtime compares it with the card's. */
+  arch: string;
+  /** Dynamic shared memory a block may ask for, bytes. */
+  sharedPerBlock: number;
+}
+
 export interface Manifest {
-  format: "dsc-artifact/1";
+  format: "dsc-artifact/2";
   compiler: string;
   target: Target;
+  /** What kernels for a GPU are compiled for; absent for the CPU. */
+  gpu?: GpuFacts;
   options: Record<string, string | boolean>;
   model: ModelFacts;
   weights: Record<string, WeightPlan>;

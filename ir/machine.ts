@@ -25,8 +25,6 @@ export interface Gpu extends Machine {
   short: string;
   /** What compilers take as its architecture: "sm_90a". */
   arch: string;
-  /** Compute capability, as its driver gives it. */
-  capability: readonly [major: number, minor: number];
   multiprocessors: number;
   /** Dynamic shared memory a block may ask for, bytes. */
   sharedPerBlock: number;

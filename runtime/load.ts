@@ -156,7 +156,7 @@ async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, 
   return CudaDevice.open(manifest, texts, {
     own,
     reads: !options.weights.startsWith("synthetic:"),
-    compile: cachedCompile(options.nvcc ? "nvcc" : undefined),
+    compile: cachedCompile(manifest.gpu!.arch, options.nvcc ? "nvcc" : undefined),
     ...(options.profile ? { profile: true } : {}),
   });
 }

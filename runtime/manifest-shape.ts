@@ -3,6 +3,7 @@
 import type {
   ArgPlan,
   FunctionPlan,
+  GpuFacts,
   KernelRecord,
   Manifest,
   ModelFacts,
@@ -174,8 +175,7 @@ const param = union("kind", {
 const launch = object<Launch>({
   grid: list(size, 3, 3),
   block: whole(1, 1024),
-  // What a multiprocessor of compute capability 9.0 has for one block.
-  sharedBytes: whole(0, 232_448),
+  sharedBytes: whole(),
   cluster: maybe(list(whole(1, 16), 3, 3)),
   pdl: maybe(boolean),
   early: maybe(list(text)),
@@ -203,6 +203,12 @@ export function checkShape(value: unknown): asserts value is Manifest {
     format: oneOf(FORMAT),
     compiler: text,
     target: oneOf("cpu", "cuda", "triton"),
+    gpu: maybe(
+      object<GpuFacts>({
+        arch: matching(/^sm_\d{2,3}[a-z]?$/, "an architecture such as sm_90a"),
+        sharedPerBlock: whole(1, MOST),
+      }),
+    ),
     options: map((v, at) => (typeof v === "string" ? undefined : boolean(v, at))),
     model,
     weights: map(weight),

@@ -40,6 +40,11 @@ export function checkManifest(value: unknown): asserts value is Manifest {
           ? "its path leads out of the artifact"
           : "no file of an artifact has that path",
       );
+  if ((value.gpu === undefined) !== (value.target === "cpu"))
+    throw diagnostics.brokenManifest(
+      value.gpu ? "kernels for the CPU are of no GPU" : `kernels for ${value.target} say which GPU they are for`,
+      "gpu",
+    );
   checkModel(value);
   for (const [name, k] of Object.entries(value.kernels)) checkKernel(value, name, k);
   for (const [name, k] of Object.entries(value.own ?? {})) {
@@ -91,6 +96,12 @@ function checkKernel(m: Manifest, name: string, k: KernelRecord): void {
   const needs = m.target === "cpu" ? (["binary", "cells", "scratchBytes"] as const) : (["launch"] as const);
   for (const member of needs)
     if (k[member] === undefined) throw diagnostics.brokenManifest(`a kernel for ${m.target} has ${member}`, at);
+  const { sharedBytes } = k.launch ?? { sharedBytes: 0 };
+  if (m.gpu && sharedBytes > m.gpu.sharedPerBlock)
+    throw diagnostics.brokenManifest(
+      `a block of ${m.gpu.arch} may have ${m.gpu.sharedPerBlock} bytes`,
+      `${at}.launch.sharedBytes`,
+    );
   const known = m.target === "cpu" ? k.dims : [...k.dims, "SMs"];
   expectSymbols(k.cells ?? 1, known, `${at}.cells`);
   expectSymbols(k.workspaceBytes ?? 1, known, `${at}.workspaceBytes`);

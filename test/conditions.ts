@@ -7,7 +7,7 @@ import path from "node:path";
 import { hasNvrtc } from "../runtime/devices/cuda/compiler.ts";
 import { hasCompiler } from "./kernels/cuda-on-host.ts";
 import { hasGpp } from "./kernels/native-on-host.ts";
-import { findCuobjdump, hasNvcc } from "./kernels/nvcc.ts";
+import { findCuobjdump, hasNvcc, nvccKnows } from "./kernels/nvcc.ts";
 import { findTriton } from "./kernels/triton-on-host.ts";
 
 interface Condition {
@@ -30,6 +30,10 @@ export const conditions = {
   },
   "g++ 12": { tests: "native CUDA kernels on the host", missing: () => unless(hasGpp, "no g++ 12 or later for x64") },
   nvcc: { tests: "compiling CUDA kernels for sm_90a", missing: () => unless(hasNvcc, "no nvcc on the path") },
+  "nvcc for sm_100": {
+    tests: "compiling printed kernels for sm_100a",
+    missing: () => unless(nvccKnows("sm_100"), "no nvcc on the path that lists sm_100 (CUDA 12.8 or later)"),
+  },
   "nvcc or NVRTC": {
     tests: "cubins in an artifact",
     missing: () => unless(hasNvcc || hasNvrtc(), "neither nvcc nor NVRTC is there"),

@@ -1,6 +1,7 @@
 // What a hand-written kernel is to the target: one value in one file that takes sites, says how it could run them, and prints its
 // text; and what an architecture has of them.
 import type { Arg, Chosen, KernelText, Site } from "../../ir/kernel/catalogue.ts";
+import type { GpuFacts } from "../../ir/artifact.ts";
 import type { Gpu } from "../../ir/machine.ts";
 import type { Size } from "../../ir/size.ts";
 import { refuse, type Refusal } from "../family.ts";
@@ -107,3 +108,6 @@ export interface Arch {
 
 /** Everything an architecture prints texts by. */
 export const emittersOf = (natives: readonly Native[]): Emitter[] => natives.flatMap((n) => [n, ...(n.alongside ?? [])]);
+
+/** What an artifact says of the GPU it is for. */
+export const gpuFacts = ({ arch, sharedPerBlock }: Gpu): GpuFacts => ({ arch, sharedPerBlock });

@@ -64,6 +64,10 @@ function offersOf(site: Site, natives: readonly Native[], machine: Gpu): { offer
   return { offers, refused };
 }
 
+/** Why natives that serve the op of a site do not take it. */
+export const refusals = (site: Site, natives: readonly Native[], machine: Gpu): Instead[] =>
+  offersOf(site, natives, machine).refused;
+
 const countOf = (rows: number): string => (rows === 1 ? "1 row" : `${rows} rows`);
 const inWords = ({ by, us }: Picked<unknown>): string => (us === undefined ? by : `about ${us.toFixed(1)} us`);
 

@@ -1,13 +1,21 @@
 // A GPU as a target, under an architecture: natives where tensor cores or the memory system decide, printed tile programs for everything else.
 // Texts open with what they are, where they came from and the floor under them; nothing is compiled here.
 import { floorOf } from "../../ir/machine.ts";
-import { boundBuffers, type Catalogue, type KernelText, type Problem } from "../../ir/kernel/catalogue.ts";
+import {
+  boundBuffers,
+  type Catalogue,
+  type Chosen,
+  type KernelText,
+  type Problem,
+  type Site,
+} from "../../ir/kernel/catalogue.ts";
 import { chooseTiles, copyOf } from "../choose.ts";
+import type { Refusal } from "../family.ts";
 import { completed, composed } from "../parts.ts";
 import { families } from "../kernels/index.ts";
 import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
-import { emittersOf, type Arch } from "./native.ts";
-import { selectNatives } from "./select.ts";
+import { emittersOf, gpuFacts, type Arch } from "./native.ts";
+import { refusals, selectNatives } from "./select.ts";
 import { printCuda } from "./printed/print.ts";
 import { BATCH_INVARIANT_ROWS, withoutCases } from "./batch-invariant.ts";
 
@@ -22,9 +30,14 @@ const catalogue = (choose: Catalogue["choose"]): Catalogue => ({
 
 /** The natives that take a site, for as many rows as they do; else the parts of a fused op, else a printed tile program. */
 function chooserOf({ natives, machine }: Arch): Catalogue["choose"] {
+  const tiles = (site: Site): Chosen[] | Refusal => {
+    const launches = chooseTiles(site);
+    const instead = refusals(site, natives, machine);
+    return "reason" in launches || !instead.length ? launches : launches.map((l) => ({ ...l, instead }));
+  };
   const choose: Catalogue["choose"] = (site) => {
     const choice = selectNatives(site, natives, machine);
-    return choice ? completed(choice, site, choose) : (composed(site, choose) ?? chooseTiles(site));
+    return choice ? completed(choice, site, choose) : (composed(site, choose) ?? tiles(site));
   };
   return choose;
 }
@@ -44,6 +57,7 @@ export function cudaTarget(which: string, arch: Arch): TargetBackend {
   const chosen = which === "all" ? arch : { ...arch, natives: arch.natives.filter((n) => names.includes(n.family)) };
   return {
     machine: arch.machine,
+    gpu: gpuFacts(arch.machine),
     catalogue: catalogue(chooserOf(chosen)),
     batchInvariant: { catalogue: catalogue(batchInvariantChooser(chosen)), rows: BATCH_INVARIANT_ROWS },
     build: (family, problem, use) => build(arch, family, problem, use),

@@ -34,7 +34,7 @@ export function plannedOf(spec: ModelSpec, o: PlannedOptions, pipeline: readonly
 }
 
 /** An artifact: its last graph is what was planned. `read` gives a file of it. */
-export function plannedFrom({ model, target, options, files }: Manifest, read: (name: string) => string): Planned {
+export function plannedFrom({ model, target, gpu, options, files }: Manifest, read: (name: string) => string): Planned {
   const last = Object.keys(files)
     .filter((f) => f.startsWith("graph/"))
     .at(-1)!;
@@ -43,6 +43,7 @@ export function plannedFrom({ model, target, options, files }: Manifest, read: (
     module: parseModule(read(last), last),
     target,
     ...(typeof options.natives === "string" ? { natives: options.natives } : {}),
+    ...(gpu ? { arch: gpu.arch } : {}),
     activations: model.cacheDType,
     experts: model.experts,
     layers: model.layers,

@@ -76,6 +76,8 @@ export interface Planned {
   target: Target;
   /** Natives, as `targetOf` takes them. */
   natives?: string;
+  /** Of a GPU's kernels, as `targetOf` takes it. */
+  arch?: string;
   activations: "f32" | "bf16";
   experts: Experts;
   layers: number;
@@ -84,6 +86,13 @@ export interface Planned {
   cacheWidth: number;
   maxPositions: number;
 }
+
+/** What `targetOf` is asked with. */
+export const optionsFor = ({ activations, natives, arch }: Planned): Parameters<typeof targetOf>[1] => ({
+  activations,
+  ...(natives === undefined ? {} : { natives }),
+  ...(arch === undefined ? {} : { arch }),
+});
 
 export function roofline(p: Planned, machine: Machine, load: Load): Roofline {
   const step = (entry: "prefill" | "decode"): Step => stepOf(p, machine, entry, load);
@@ -193,10 +202,7 @@ function fitOf(p: Planned, machine: Machine, { batch, context }: Load): Fit {
       w.source.kind === "rope" ? { data: context * 2 * w.source.invFreq.length * 4, scales: 0 } : partBytes(w);
     weights += (data + scales) * (w.layers?.length ?? 1);
   }
-  const { catalogue } = targetOf(target, {
-    activations: p.activations,
-    ...(p.natives === undefined ? {} : { natives: p.natives }),
-  });
+  const { catalogue } = targetOf(target, optionsFor(p));
   const functions: Record<string, FunctionPlan> = Object.fromEntries(
     selectModule(m, catalogue).map((d) => [d.name, planMemory(d, (k) => k.chosen.family)]),
   );

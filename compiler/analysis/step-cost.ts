@@ -6,7 +6,7 @@ import type { Problem } from "../../ir/kernel/catalogue.ts";
 import { printSize } from "../../ir/size.ts";
 import { inSteps, selectModule } from "../../passes/plan/select.ts";
 import { launchesOf, ownSizes, runsAt, sizesOf, timesOf, workOf, type Launch, type Range, type Sizes } from "./launches.ts";
-import { callsOf, stepSizes, type Load, type Planned } from "./roofline.ts";
+import { callsOf, optionsFor, stepSizes, type Load, type Planned } from "./roofline.ts";
 
 export interface LaunchCost {
   kernel: string;
@@ -52,7 +52,7 @@ export function costsOf(
   batchInvariant: boolean,
 ): Costs {
   const { module: m, experts } = p;
-  const target = targetOf(p.target, { activations: p.activations, ...(p.natives === undefined ? {} : { natives: p.natives }) });
+  const target = targetOf(p.target, optionsFor(p));
   const steps = batchInvariant ? target.batchInvariant?.catalogue : undefined;
   const drafts = selectModule(m, target.catalogue, steps && inSteps(m, steps, target.catalogue));
   const loads = new Set(m.load.map((l) => l.func));

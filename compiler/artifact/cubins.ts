@@ -15,7 +15,8 @@ export async function withCubins(
     import("../../runtime/devices/cuda/compiler.ts"),
     import("../../runtime/devices/cuda/own.ts"),
   ]);
-  const compile = cachedCompile(by);
+  const gpu = c.manifest.gpu!;
+  const compile = cachedCompile(gpu.arch, by);
   const files = new Map(c.files);
   const kernels = { ...c.manifest.kernels };
   let done = 0;
@@ -27,7 +28,7 @@ export async function withCubins(
     return path;
   };
   const own: NonNullable<Manifest["own"]> = {};
-  for (const { text, source } of ownKernels(c.manifest.model.vocab)) {
+  for (const { text, source } of ownKernels(c.manifest.model.vocab, gpu.sharedPerBlock)) {
     own[text.name] = { text: `kernels/${text.name}.cu`, binary: "" };
     files.set(own[text.name].text, source);
   }
@@ -37,7 +38,7 @@ export async function withCubins(
   ]);
   const manifest = {
     ...c.manifest,
-    options: { ...c.manifest.options, cubins: compilerName(by) },
+    options: { ...c.manifest.options, cubins: compilerName(gpu.arch, by) },
     kernels,
     own,
     files: Object.fromEntries([...files].map(([path, data]) => [path, c.manifest.files[path] ?? sha256(data)])),

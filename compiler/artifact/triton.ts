@@ -1,4 +1,4 @@
-// Triton kernels to cubins for sm_90, by the user's own Python (DSC_PYTHON, or python3) when its Triton is there. Each kernel is
+// Triton kernels to cubins, by the user's own Python (DSC_PYTHON, or python3) when its Triton is there. Each kernel is
 // compiled once: cubins are kept in the user's cache under a digest of text, options and Triton's version. Without Triton the
 // artifact holds sources only, with a warning; the runtime refuses to run those.
 import { spawnSync } from "node:child_process";
@@ -36,7 +36,7 @@ def build(job):
         # Allocations of the runtime are aligned to 16 bytes and more.
         aligned = {(i,): [["tt.divisibility", 16]] for i, t in enumerate(job["signature"].values()) if t[0] == "*"}
         source = ASTSource(fn=getattr(module, job["entry"]), signature=job["signature"], constexprs={}, attrs=aligned)
-        kernel = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=job["options"])
+        kernel = triton.compile(source, target=GPUTarget("cuda", job["capability"], 32), options=job["options"])
         entry = re.search(r"[.]visible [.]entry\\s+\\w+\\s*\\((.*?)\\)", kernel.asm["ptx"], re.S).group(1)
         if entry.count(".param") != len(job["signature"]) + 2 or kernel.metadata.global_scratch_size:
             return {"key": job["key"], "error": "unexpected parameters: " + entry}
@@ -55,6 +55,9 @@ if __name__ == "__main__":
 /** Python looks for modules in the working directory first; where that is a model folder, its files would run as triton or torch. */
 export const notHere = "import sys; sys.path[:] = [p for p in sys.path if p not in ('', '.')]; ";
 
+/** "sm_90a" as Triton names it: 90. */
+const numberOf = (arch: string): number => Number(/\d+/.exec(arch)![0]);
+
 const python = (): string => variable("DSC_PYTHON") ?? "python3";
 
 /** Triton's version in the user's Python, or undefined. Reads package metadata only: importing Triton takes a second. */
@@ -68,13 +71,18 @@ function tritonVersion(): string | undefined {
 /** Adds cubins to `files` and completes the records of `kernels`; gives warnings. Throws DSC6021 for a kernel Triton refuses. */
 export function compileTriton(
   jobs: readonly TritonJob[],
+  arch: string,
   kernels: Record<string, KernelRecord>,
   files: Map<string, string | Uint8Array>,
 ): Diagnostic[] {
   const version = tritonVersion();
   if (version === undefined) return [noTriton(python())];
   const store = path.join(cacheFolder(), "triton");
-  const keyed = jobs.map((j) => ({ ...j, key: sha256(JSON.stringify([version, j.entry, j.text, j.aot])).slice(0, 32) }));
+  const keyed = jobs.map((j) => ({
+    ...j,
+    capability: numberOf(arch),
+    key: sha256(JSON.stringify([version, arch, j.entry, j.text, j.aot])).slice(0, 32),
+  }));
   const fresh = keyed.filter((j) => !existsSync(path.join(store, `${j.key}.json`)));
   const built = fresh.length ? build(fresh, store) : new Map<string, Cubin>();
   for (const j of keyed) {
@@ -99,11 +107,14 @@ const stored = (store: string, key: string): Cubin => ({
 });
 
 /** Compiles kernels, and keeps them where the store can be written: one that cannot costs time, not the compile. */
-function build(jobs: readonly (TritonJob & { key: string })[], store: string): Map<string, Cubin> {
+function build(jobs: readonly (TritonJob & { key: string; capability: number })[], store: string): Map<string, Cubin> {
   const work = mkdtempSync(path.join(tmpdir(), "dsc-triton-"));
   try {
     for (const j of jobs) writeFileSync(path.join(work, `${j.key}.py`), j.text);
-    writeFileSync(path.join(work, "jobs.json"), JSON.stringify(jobs.map((j) => ({ key: j.key, entry: j.entry, ...j.aot }))));
+    writeFileSync(
+      path.join(work, "jobs.json"),
+      JSON.stringify(jobs.map((j) => ({ key: j.key, entry: j.entry, capability: j.capability, ...j.aot }))),
+    );
     writeFileSync(path.join(work, "build.py"), worker);
     const env = { ...process.env, TRITON_CACHE_DIR: path.join(work, "cache") };
     const run = spawnSync(python(), ["build.py", String(Math.max(1, Math.min(jobs.length, availableParallelism())))], {

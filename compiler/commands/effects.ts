@@ -55,8 +55,10 @@ export const typed = (names: readonly string[]): string[] =>
 /** What is for one target only. */
 export function checkTargetEffects(
   target: Target,
-  given: { natives?: string; nvcc?: boolean; threads?: number | undefined },
+  given: { arch?: string | undefined; natives?: string; nvcc?: boolean; threads?: number | undefined },
 ): void {
+  if (given.arch !== undefined && target === "cpu")
+    refuse(`--arch with --target ${target}: it names a GPU's architecture`, "give --target cuda, or leave it out", "--arch");
   if (given.natives !== undefined && given.natives !== "all" && target !== "cuda")
     refuse(
       `--natives with --target ${target}: hand-written kernels are CUDA's`,

@@ -1,6 +1,7 @@
 // The options `compile` and `run` share, declared once.
 import type { Argv } from "yargs";
-import { natives } from "../../codegen/cuda/sm90/natives.ts";
+import { archOf, archs } from "../../codegen/cuda/archs.ts";
+import type { Arch } from "../../codegen/cuda/native.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { defaults, type CompileOptions } from "../compile.ts";
 import { checkOptions, standard, type Pass } from "../../passes/index.ts";
@@ -27,6 +28,7 @@ export interface CompileFlags extends ReduceFlags, PluginFlags {
   attention: "auto" | "expanded" | "absorbed";
   set: string[];
   taps: boolean;
+  arch?: string;
   natives: string;
   deterministic: boolean;
 }
@@ -40,6 +42,7 @@ export const compileFlagNames = [
   "attention",
   "set",
   "taps",
+  "arch",
   "natives",
   "deterministic",
   "layers",
@@ -127,6 +130,10 @@ export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
       describe: "auto decides by cost",
     })
     .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
+    .option("arch", {
+      choices: archs.map((a) => a.name),
+      describe: `GPUs: the architecture kernels are for (default: ${archs[0].name})`,
+    })
     .option("natives", {
       type: "string",
       default: "all",
@@ -148,19 +155,25 @@ export const optionsOf = (f: CompileFlags): CompileOptions => ({
   actQuant: f.actQuant,
   attention: f.attention,
   taps: f.taps,
+  ...archFor(f),
   natives: nativesFor(f),
   deterministic: f.deterministic,
   set: f.set,
   ...reductionOf(f),
 });
 
-function nativesFor({ natives, target }: CompileFlags): string {
+function archFor({ arch, target }: CompileFlags): { arch?: string } {
+  checkTargetEffects(target, { arch });
+  return arch === undefined ? {} : { arch };
+}
+
+function nativesFor({ natives, arch, target }: CompileFlags): string {
   checkTargetEffects(target, { natives });
-  return nativeWords(natives);
+  return nativeWords(natives, archOf(arch));
 }
 
 /** "all", "none" or families of natives. */
-function nativeWords(words: string): string {
+function nativeWords(words: string, { name, natives }: Arch): string {
   if (words === "all" || words === "none") return words;
   const families = natives.map((n) => n.family);
   const unknown = words.split(",").find((w) => !families.includes(w));
@@ -168,7 +181,7 @@ function nativeWords(words: string): string {
     throw new DiagnosticError(
       badValue(
         `--natives: no native is called ${JSON.stringify(unknown)}`,
-        `give all, none, or some of ${families.join(",")}`,
+        `give all, none${families.length ? `, or some of ${families.join(",")}` : `: ${name} has no natives`}`,
         "--natives",
       ),
     );

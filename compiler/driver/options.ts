@@ -10,6 +10,8 @@ export interface CompileOptions {
   actQuant: "dynamic" | "none";
   attention: "auto" | "expanded" | "absorbed";
   taps: boolean;
+  /** GPUs: the architecture kernels are for, as codegen/cuda/archs.ts names it. */
+  arch?: string;
   /** CUDA: "none" prints tile programs where a native kernel would serve. */
   natives?: string;
   /** CUDA: a sequence's bits do not depend on its batch. */

@@ -43,7 +43,11 @@ export function pack(parts: Parts): Compiled {
   const { outcome, proofs } = parts.optimised;
   const { kernels, triton } = parts.built;
   const files = filesOf(outcome, parts.built);
-  const warnings = [...outcome.slower, ...unproved(proofs), ...(triton.length ? compileTriton(triton, kernels, files) : [])];
+  const warnings = [
+    ...outcome.slower,
+    ...unproved(proofs),
+    ...(triton.length ? compileTriton(triton, parts.target.gpu!.arch, kernels, files) : []),
+  ];
   return { manifest: manifestOf(parts, files), files, outcome, spec: parts.spec, warnings, proofs };
 }
 
@@ -67,9 +71,10 @@ function manifestOf(
 ): Manifest {
   const { module } = optimised.outcome;
   return {
-    format: "dsc-artifact/1",
+    format: "dsc-artifact/2",
     compiler: version,
     target: options.target,
+    ...(target.gpu ? { gpu: target.gpu } : {}),
     options: {
       passes: options.passes,
       activations: options.activations,

@@ -22,6 +22,13 @@ export const kernels: Readonly<Record<string, Entry>> = {
     example: "$ dsc compile examples/tiny-r1 -o .dsc/x --activations bf16",
     fix: "Leave the option out on the CPU.",
   },
+  DSC4003: {
+    name: "an architecture without kernels",
+    means:
+      "Kernels are compiled for the GPUs that --arch names. An artifact of a version that knew others names one that this version does not.",
+    example: "dsc inspect OUT --cost of an artifact for sm_120a",
+    fix: "Compile the model again for an architecture that --help lists.",
+  },
   DSC4101: {
     name: "an illegal schedule",
     means:
@@ -33,7 +40,7 @@ export const kernels: Readonly<Record<string, Entry>> = {
   DSC4112: gridless("CUDA printer"),
   DSC4113: {
     name: "too much shared memory",
-    means: "A printed kernel keeps its tiles in shared memory; a block on sm_90 has 227 KB.",
+    means: "A printed kernel keeps its tiles in shared memory; a block has 227 KB on sm_90 and sm_100.",
     example: "Two f32 tiles of 256 x 256.",
     fix: "Use smaller tiles, or a native kernel.",
   },

@@ -373,9 +373,10 @@ export const runtime: Readonly<Record<string, Entry>> = {
   },
   DSC5604: {
     name: "a GPU of another generation",
-    means: "Native kernels use Hopper's tensor copies and warpgroup products (sm_90a).",
-    example: "An A100.",
-    fix: "Use an H100 or H200, or --target cpu.",
+    means:
+      "An artifact's kernels are compiled for one architecture (manifest.json, gpu.arch), and kernels of one do not run on a card of another: those of sm_90a use Hopper's tensor copies and warpgroup products.",
+    example: "An A100; an artifact of --arch sm_100 on an H200.",
+    fix: "Compile again with the --arch of the card (dsc doctor names it), use another GPU, or --target cpu.",
   },
   DSC5605: {
     name: "not enough GPU memory",

@@ -3,8 +3,8 @@
 import { inside, type Manifest, type Step } from "../../ir/artifact.ts";
 import { printSize } from "../../ir/size.ts";
 import type { Instead, Problem } from "../../ir/kernel/catalogue.ts";
-import { emittersOf } from "../../codegen/cuda/native.ts";
-import { sm90 } from "../../codegen/cuda/sm90/natives.ts";
+import { emittersOf, type Arch } from "../../codegen/cuda/native.ts";
+import { archOf } from "../../codegen/cuda/archs.ts";
 import { families } from "../../codegen/kernels/index.ts";
 
 /** A kernel at a place. */
@@ -18,6 +18,8 @@ export interface Served {
   /** "T up to 16": the run-time sizes it is launched for, where others are served by another kernel. */
   when?: string;
   candidates?: Candidate[];
+  /** Of a printed tile program on a GPU: why no hand-written kernel was a candidate. */
+  printed?: string;
   /** Hand-written kernels that serve the op, and why they do not run here; of the kernel's first place. */
   instead?: readonly Instead[];
 }
@@ -37,13 +39,14 @@ export function servedBy(
   problems: Readonly<Record<string, Problem>>,
   instead: Readonly<Record<string, readonly Instead[]>>,
 ): Served[] {
+  const arch = archOf(m.gpu?.arch);
   const out = new Map<string, Served>();
   const walk = (steps: readonly Step[], when?: string, rows = 16): void => {
     for (const s of steps) {
       if (s.kind === "kernel") {
         const { family } = m.kernels[s.kernel];
         const problem = problems[s.kernel];
-        const candidates = problem && candidatesOf(family, problem, rows);
+        const candidates = problem && candidatesOf(arch, family, problem, rows);
         const key = `${s.site} ${s.kernel}`;
         if (!out.has(key))
           out.set(key, {
@@ -54,6 +57,7 @@ export function servedBy(
             ...(problem ? { problem } : {}),
             ...(when ? { when } : {}),
             ...(candidates ? { candidates } : {}),
+            ...printedFor(m, arch, family),
             ...(instead[s.kernel] ? { instead: instead[s.kernel] } : {}),
           });
       } else if (s.kind === "cases") {
@@ -74,19 +78,29 @@ export function servedBy(
   return [...out.values()];
 }
 
+/** Why a tile program is printed where an architecture could have a hand-written kernel. */
+function printedFor({ target, options }: Manifest, arch: Arch, family: string): { printed?: string } {
+  if (target !== "cuda" || !(family in families)) return {};
+  if (!arch.natives.length) return { printed: `${arch.name} has no hand-written kernels: every kernel is printed` };
+  if (options.natives === "none") return { printed: "compiled with --natives none" };
+  const { serves } = families[family];
+  if (arch.natives.some((n) => n.serves.some((op) => serves.includes(op)))) return {};
+  return { printed: `no hand-written kernel of ${arch.name} serves ${serves.length ? serves.join(", ") : "copies"}` };
+}
+
 /** The schedules of a native's problem: those worth trying, and the one it has where that is another. */
-function candidatesOf(family: string, problem: Problem, rows: number): Candidate[] | undefined {
-  const by = emittersOf(sm90.natives).find((e) => e.family === family);
+function candidatesOf({ natives, machine }: Arch, family: string, problem: Problem, rows: number): Candidate[] | undefined {
+  const by = emittersOf(natives).find((e) => e.family === family);
   if (!by || !("schedule" in problem)) return undefined;
   const { schedule, ...of } = problem;
   const { schedules: t } = by;
   const own = JSON.stringify(schedule);
-  const tried = t.candidates(of, sm90.machine);
+  const tried = t.candidates(of, machine);
   const all = "reason" in tried ? [] : tried.filter((s) => JSON.stringify(s) !== own);
   return [schedule, ...all].map((s, i) => {
     const illegal =
-      t.illegal(of, s, sm90.machine) ?? (rows > (t.maxRows?.(s) ?? Infinity) ? `it takes ${t.maxRows!(s)} rows at most` : null);
-    const estimate = illegal === null && t.estimate ? { estimate: t.estimate(of, s, rows, sm90.machine) } : {};
+      t.illegal(of, s, machine) ?? (rows > (t.maxRows?.(s) ?? Infinity) ? `it takes ${t.maxRows!(s)} rows at most` : null);
+    const estimate = illegal === null && t.estimate ? { estimate: t.estimate(of, s, rows, machine) } : {};
     return { schedule: t.name(s), chosen: i === 0, ...(illegal === null ? estimate : { illegal }) };
   });
 }
@@ -114,6 +128,7 @@ export function printServed(s: Served): string {
     `  ${s.kernel}: ${s.form}, family ${s.family}${s.when ? `, for ${s.when}` : ""}`,
     ...(s.problem ? [`    problem: ${fields(s.problem)}`] : []),
     ...(s.candidates ?? []).map((c) => `    ${c.chosen ? "chosen " : "       "}${c.schedule}: ${timeOf(c)}`),
+    ...(s.printed ? [`    ${s.printed}`] : []),
     ...(s.instead ?? []).map((i) => `    not ${i.family}: ${i.reason}`),
   ].join("\n");
 }

@@ -70,11 +70,25 @@ describe.skipIf(lacks("g++"))("a machine", () => {
     });
   });
 
+  test("with a GPU that an artifact is not for is told so, and doctor which artifacts the card runs", async () => {
+    const r = await dsc({}, "run", fixtures[0], "--target", "cuda", "--arch", "sm_100", "--ids", "1,2", "--max-new", "1");
+    expect(r.status).toBe(1);
+    expect(r.err).toMatch(/^error\[DSC5604\]: host stand-in is compute capability 9\.0; the kernels are for 10\.0 \(sm_100a\)/);
+    for (const [MAJOR, says] of [
+      [9, "compute capability 9.0: runs artifacts of --arch sm_90"],
+      [10, "compute capability 10.0: runs artifacts of --arch sm_100"],
+      [12, "compute capability 12.0: runs no artifact"],
+    ] as const)
+      expect(partsOf((await dsc({ MAJOR }, "doctor", "--json")).out).GPU.found).toContain(says);
+  });
+
   test("with all it takes: doctor names the card, its memory and the driver's CUDA", async () => {
     const parts = partsOf((await dsc({}, "doctor", "--json")).out);
     expect(parts.GPU).toMatchObject({
       state: "ok",
-      found: expect.stringMatching(/^host stand-in, 4 multiprocessors, 3\.0 GiB/) as string,
+      found: expect.stringMatching(
+        /^host stand-in, compute capability 9.0: runs artifacts of --arch sm_90, 4 multiprocessors, 3\.0 GiB/,
+      ) as string,
     });
     expect(parts["CUDA driver"]).toMatchObject({ state: "ok", found: "speaks CUDA 13.0" });
   });
@@ -88,7 +102,7 @@ describe.skipIf(lacks("g++"))("a machine", () => {
     );
     const { compileCudaAside } = await import("../../runtime/devices/cuda/compiler.ts");
     const by = (n: string, source: string): Promise<Uint8Array> =>
-      n === name ? compileCudaAside(n, source, undefined) : new Promise(() => {});
+      n === name ? compileCudaAside(n, source, "sm_90a", undefined) : new Promise(() => {});
     if (lacks("nvcc or NVRTC")) return;
     const op = /^\/\/ (op .*)$/m.exec(broken)![1];
     const opened = CudaDevice.open({ ...manifest, kernels: { [name]: record } }, texts, {
@@ -107,7 +121,7 @@ test.skipIf(lacks("nvcc or NVRTC"))(
     process.env.DSC_CACHE = path.join(work, "cubins");
     const c = await withCubins(compile(fixtures[5], { ...defaults, target: "cuda", activations: "bf16" }));
     delete process.env.DSC_CACHE;
-    const own = ownKernels(c.manifest.model.vocab);
+    const own = ownKernels(c.manifest.model.vocab, c.manifest.gpu!.sharedPerBlock);
     expect(Object.keys(c.manifest.own!)).toEqual(own.map((k) => k.text.name));
     for (const { text, binary } of Object.values(c.manifest.own!))
       for (const f of [text, binary]) expect(Object.keys(c.manifest.files)).toContain(f);
@@ -121,7 +135,10 @@ test.skipIf(lacks("g++"))("the runtime's own kernels come from the artifact, unl
   const open = async (source: (s: string) => string): Promise<string[]> => {
     asked.length = 0;
     const own = new Map(
-      ownKernels(manifest.model.vocab).map((k) => [k.text.name, { source: source(k.source), cubin: image(k.text.name) }]),
+      ownKernels(manifest.model.vocab, manifest.gpu!.sharedPerBlock).map((k) => [
+        k.text.name,
+        { source: source(k.source), cubin: image(k.text.name) },
+      ]),
     );
     const device = await CudaDevice.open(manifest, texts, {
       own,

@@ -1,6 +1,7 @@
 // Operands of bf16 products on the card and their exact values: pools of random numbers, repeated through a buffer, so that the
 // reference knows every element without keeping it.
 import type { Cuda } from "../../runtime/devices/cuda/index.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 /** A prime length, so that rows of any width differ. */
 const POOL = 4_194_301;
@@ -57,4 +58,4 @@ export function samples(m: number, n: number, more = 150): [number, number][] {
 export const median = (v: number[]): number => v.sort((a, b) => a - b)[v.length >> 1];
 
 /** Read-only bandwidth of an H200, bytes a microsecond. */
-export const BANDWIDTH = 4539e3;
+export const BANDWIDTH = h200.bandwidth / 1e6;

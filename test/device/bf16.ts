@@ -249,7 +249,7 @@ const compiled = new Map<string, CudaKernel>();
 /** Compiles texts side by side. */
 async function build(cuda: Cuda, texts: readonly KernelText[]): Promise<void> {
   const fresh = [...new Map(texts.filter((t) => !compiled.has(t.source)).map((t) => [t.source, t])).values()];
-  const compile = cachedCompile();
+  const compile = cachedCompile(h200.arch);
   const cubins = await Promise.all(fresh.map((t) => compile(t.name, t.source)));
   for (const [i, t] of fresh.entries()) compiled.set(t.source, cuda.loadCubin(cubins[i], t));
 }
@@ -334,7 +334,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
       const times = forms(p, m).map((f) => ({ schedule: f.schedule, us: time(cuda, kernelOf(f.text), sets, m) }));
       if (!times.length) continue;
       const [own] = times;
-      const floor = Math.max((2 * n * k + 2 * m * k + bytesOf[y] * m * n) / BANDWIDTH, (2 * m * n * k) / 989e6);
+      const floor = Math.max((2 * n * k + 2 * m * k + bytesOf[y] * m * n) / BANDWIDTH, (2 * m * n * k) / (h200.peaks.bf16 / 1e6));
       rows.push({
         op: "linear",
         part,
@@ -364,7 +364,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
       const us = time(cuda, kernel, sets, m);
       const floor = Math.max(
         (2 * p.batch * p.n * p.k + 2 * m * p.batch * (p.n + p.k)) / BANDWIDTH,
-        (2 * m * p.batch * p.n * p.k) / 989e6,
+        (2 * m * p.batch * p.n * p.k) / (h200.peaks.bf16 / 1e6),
       );
       rows.push({ op: `bmm ${what}`, m, us, floor_us: floor, of_floor: floor / us });
     }

@@ -190,7 +190,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
         .filter((r) => r.m === m)
         .map((r) => ({ schedule: r.schedule, us: Math.min(...Array.from({ length: TIMES }, () => time(cuda, r.kernel, p, m))) }));
       const [{ schedule: chosen, us }] = times;
-      const floor = Math.max((n * k + m * k + 2 * m * n) / 4539e3, (2 * m * n * k) / 1979e6);
+      const floor = Math.max((n * k + m * k + 2 * m * n) / (h200.bandwidth / 1e6), (2 * m * n * k) / (h200.peaks.fp8 / 1e6));
       rows.push({
         part,
         n,

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { DiagnosticError, render } from "../../ir/diagnostic.ts";
 import { openCuda, type Cuda } from "../../runtime/devices/cuda/index.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 export type Row = Record<string, string | number | boolean>;
 
@@ -56,7 +57,7 @@ async function alone(name: string, step: Step, file: string): Promise<void> {
   const run = ((await import(moduleOf(name))) as Part)[step];
   let rows: Row[] | null = null;
   if (run) {
-    const cuda = openCuda();
+    const cuda = openCuda(h200.arch);
     rows = await run(cuda).catch((e: Error) => {
       process.stderr.write(`${e.stack}\n`);
       return [{ error: e.message, ok: false }];
@@ -101,7 +102,7 @@ async function main(): Promise<void> {
   const only = option("only")?.split(",");
   const steps = (option("steps") ?? "check,measure").split(",") as Step[];
   const file = option("json");
-  const cuda = openCuda();
+  const cuda = openCuda(h200.arch);
   const report: Record<string, unknown> = {
     date: new Date().toISOString(),
     gpu: cuda.name,

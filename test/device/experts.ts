@@ -311,7 +311,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
       );
     });
     const active = routings.reduce((n, r) => n + new Set(r.chosen.flat()).size, 0) / routings.length;
-    const floor = (active * (up.n * up.k + down.n * down.k)) / 4539e3;
+    const floor = (active * (up.n * up.k + down.n * down.k)) / (h200.bandwidth / 1e6);
     const both = of("both");
     rows.push({
       T,

@@ -14,6 +14,7 @@ import type { Row } from "./device.ts";
 import { modelOf, waysOf, type Job } from "./family.ts";
 import { ask, judge, optionsOf, type Way } from "./family-judge.ts";
 import { syntheticRaw } from "./family-reference.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const folder = process.argv[2];
 let fresh = 0;
@@ -27,7 +28,7 @@ function compiled(name: string, source: string): Uint8Array {
   const file = path.join(folder, `${createHash("sha256").update(code).digest("hex")}.cubin`);
   if (fs.existsSync(file)) return fs.readFileSync(file);
   fresh++;
-  const cubin = compileCuda(name, source, process.env.DSC_NVCC ? "nvcc" : undefined);
+  const cubin = compileCuda(name, source, h200.arch, process.env.DSC_NVCC ? "nvcc" : undefined);
   const beside = `${file}.${randomBytes(6).toString("hex")}`;
   fs.writeFileSync(beside, cubin);
   fs.renameSync(beside, file);
@@ -82,7 +83,7 @@ async function row(seed: number, spec: ModelSpec, raw: Raw, way: Way): Promise<R
 }
 
 // Held for the worker's life: opening the card takes longer than running a model.
-const cuda = openCuda();
+const cuda = openCuda(h200.arch);
 process.on("message", (job: Job) => {
   void (async () => {
     const spec = specFrom(modelOf(job.seed));

@@ -257,7 +257,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
         active,
         schedule: chosen,
         us,
-        floor_us: Math.max(bytes / 4539e3, (2 * r * c.n * c.k) / 1979e6),
+        floor_us: Math.max(bytes / (h200.bandwidth / 1e6), (2 * r * c.n * c.k) / (h200.peaks.fp8 / 1e6)),
         gb_per_s: bytes / us / 1e3,
         tflops: (2 * r * c.n * c.k) / us / 1e6,
         ...(c.public_us ? { public_us: c.public_us, public_over_ours: c.public_us / us } : {}),

@@ -293,7 +293,7 @@ export const floorOf = (
 ): { us: number; flops: number; bytes: number } => {
   const flops = 2 * batch * queries * s * heads * (2 * R + D);
   const bytes = batch * s * W * 2 + batch * queries * heads * (W + R) * 2;
-  return { us: Math.max(bytes / 4539e3, flops / 989e6), flops, bytes };
+  return { us: Math.max(bytes / (h200.bandwidth / 1e6), flops / (h200.peaks.bf16 / 1e6)), flops, bytes };
 };
 
 /** Microseconds of one launch: a graph of launches over caches that, together, L2 cannot hold. */

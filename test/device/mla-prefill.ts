@@ -154,7 +154,15 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     const flops = 2 * heads * (N + D + V) * pairs;
     const bytes = 2 * (t * heads * (N + D + V) + s * heads * (N + V) + s * D);
     const published: Row = t === s && CUDNN[t] ? { public_us: CUDNN[t], public_over_ours: CUDNN[t] / us } : {};
-    out.push({ heads, t, s, us, floor_us: Math.max(flops / 989e6, bytes / 4539e3), ...published, tflops: flops / us / 1e6 });
+    out.push({
+      heads,
+      t,
+      s,
+      us,
+      floor_us: Math.max(flops / (h200.peaks.bf16 / 1e6), bytes / (h200.bandwidth / 1e6)),
+      ...published,
+      tflops: flops / us / 1e6,
+    });
   }
   return out;
 }

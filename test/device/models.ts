@@ -54,7 +54,7 @@ export async function open(
   }
   const device: CudaDevice = await CudaDevice.open(c.manifest, files, {
     ...(options.watch ? { watch: options.watch(c, () => device) } : {}),
-    compile: cachedCompile(process.env.DSC_NVCC ? "nvcc" : undefined),
+    compile: cachedCompile(c.manifest.gpu!.arch, process.env.DSC_NVCC ? "nvcc" : undefined),
     reads: !weights.startsWith("synthetic:"),
     ...(options.profile ? { profile: true } : {}),
   });

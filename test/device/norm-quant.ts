@@ -15,7 +15,7 @@ import { compileTriton, SCRATCH } from "./triton-aot.ts";
 const WIDTHS = [7168, 1536];
 const ROWS = [1, 7, 64, 1024];
 /** Read-only bandwidth this card has reached. */
-const GB_PER_S = 4539;
+const GB_PER_S = h200.bandwidth / 1e9;
 /** More than L2 holds. */
 const COLD = 160 * 2 ** 20;
 /** Launches of one graph at most. */

@@ -69,6 +69,6 @@ export const check = (): Promise<Row[]> =>
       const files = new Map(
         Object.entries(c.manifest.kernels).map(([name, k]) => [name, { source: String(c.files.get(k.text)) }]),
       );
-      return CudaDevice.open(c.manifest, files, { compile: cachedCompile(), watch });
+      return CudaDevice.open(c.manifest, files, { compile: cachedCompile(c.manifest.gpu!.arch), watch });
     },
   });

@@ -6,8 +6,9 @@ import { sampleSource, sampleText } from "../../runtime/devices/cuda/sample.ts";
 import { CHOICE_BYTES, Sampler, type Sampling } from "../../runtime/sample.ts";
 import { sampleRows } from "../kernels/sample-rows.ts";
 import type { Row } from "./device.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
-const compile = cachedCompile();
+const compile = cachedCompile(h200.arch);
 const load = async (cuda: Cuda, vocab: number): Promise<CudaKernel> =>
   cuda.loadCubin(await compile("dsc_sample", sampleSource(vocab)), sampleText(vocab));
 
@@ -101,7 +102,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
             options: way,
             m,
             us: us[us.length >> 1],
-            floor_us: (4 * vocab * m) / 4539e3,
+            floor_us: (4 * vocab * m) / (h200.bandwidth / 1e6),
           });
         }
         for (const a of Object.values(at)) cuda.free(a);

@@ -160,7 +160,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
       k,
       alone_us: alone,
       residual_inside_us: added,
-      floor_us: (n * k) / 4539e3,
+      floor_us: (n * k) / (h200.bandwidth / 1e6),
       ...(normed && apart
         ? { norm_inside_us: time((b) => cuda.launch(normed, { ...b, x: rows.row, gain: rows.gain }, m)), norm_before_us: apart }
         : {}),

@@ -10,10 +10,11 @@ import type { Row } from "./device.ts";
 import { decodeMs, median, open, printed } from "./models.ts";
 import { r1, sliceOptions } from "./slice.ts";
 import { ROW_BYTES, ROWS, traced } from "./trace-text.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const REPLAYS = 8;
 /** Bytes a nanosecond that an H200 reads. */
-const BANDWIDTH = 4539;
+const BANDWIDTH = h200.bandwidth / 1e9;
 
 interface Launch {
   kernel: string;

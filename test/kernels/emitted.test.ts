@@ -11,6 +11,7 @@ import { compileCuda } from "../../runtime/devices/cuda/compiler.ts";
 import { ownKernels } from "../../runtime/devices/cuda/own.ts";
 import { build, inTwo } from "./nvcc.ts";
 import { lacks } from "../conditions.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const sources = ["examples/deepseek-r1", "examples/printed-model", "test/fixtures/a07-v3-fp8", "test/fixtures/a09-v3-odd"];
@@ -65,7 +66,7 @@ test("a kernel that may start before the one before has ended waits for it somew
   expect(new Set(early.map(([name]) => name)).size).toBeGreaterThan(100);
   for (const [name, text] of [
     ...early,
-    ...ownKernels(1292)
+    ...ownKernels(1292, h200.sharedPerBlock)
       .filter((k) => k.text.launch.pdl)
       .map((k) => [k.text.name, k.source] as const),
   ]) {
@@ -86,7 +87,8 @@ test.skipIf(lacks("nvcc"))("nvcc compiles them all for sm_90a, and natives do no
       texts.set(source, { source, native: own.has(k.family) });
     }
   // The runtime's own, with rows of one block and rows of a cluster.
-  for (const { source } of [1292, 129280].flatMap(ownKernels)) texts.set(source, { source, native: true });
+  for (const { source } of [1292, 129280].flatMap((vocab) => ownKernels(vocab, h200.sharedPerBlock)))
+    texts.set(source, { source, native: true });
   // Models share kernels by name; entry names must differ within a file.
   const list = [...texts.values()].map(({ source, native }, i) => {
     const entry = /(\w+)\((?:const )?(?:__grid_constant__|u8|u16|u32|float|int|void|TensorMap)/.exec(
@@ -106,7 +108,7 @@ test.skipIf(lacks("nvcc"))("a kernel that does not compile is named with the op 
   const { manifest, files } = compiled[1];
   const text = String(files.get(Object.values(manifest.kernels)[0].text));
   const op = /^\/\/ (op .*)$/m.exec(text)![1];
-  expect(() => compileCuda("broken", text.replace("__global__", "__globe__"), "nvcc")).toThrow(
+  expect(() => compileCuda("broken", text.replace("__global__", "__globe__"), h200.arch, "nvcc")).toThrow(
     new RegExp(`DSC5607.*kernel broken does not compile[^]*${op.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")}[^]*__globe__`),
   );
 });

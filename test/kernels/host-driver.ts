@@ -73,7 +73,7 @@ export async function buildKernels(
     params: k.params,
     dims: k.dims,
   }));
-  const own = ownKernels(manifest.model.vocab);
+  const own = ownKernels(manifest.model.vocab, manifest.gpu!.sharedPerBlock);
   for (const { text: t, source } of own)
     texts.push({
       name: t.name,

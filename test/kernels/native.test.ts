@@ -353,7 +353,7 @@ test.skipIf(lacks("nvcc", "cuobjdump"))(
 
 test.skipIf(lacks("nvcc"))("NVRTC, which knows no headers, takes the same text where it is installed", () => {
   for (const k of [mlaDecode(decodes[0], h200), prefill(128), blockGemm(products[0], candidates[0], h200)])
-    expect(compileCuda(k.name, k.source, "nvrtc").length).toBeGreaterThan(0);
+    expect(compileCuda(k.name, k.source, h200.arch, "nvrtc").length).toBeGreaterThan(0);
 });
 
 test.skipIf(lacks("nvcc"))("the check sees products that are waited for too often", async () => {

@@ -7,6 +7,10 @@ import path from "node:path";
 
 export const hasNvcc = spawnSync("nvcc", ["--version"]).status === 0;
 
+/** Whether nvcc is there and compiles for an architecture. */
+export const nvccKnows = (arch: string): boolean =>
+  (spawnSync("nvcc", ["--list-gpu-code"], { encoding: "utf8" }).stdout ?? "").split("\n").includes(arch);
+
 /** What ptxas reports of one entry function; bytes a thread. */
 export interface PtxasReport {
   registers: number;

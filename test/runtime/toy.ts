@@ -182,7 +182,7 @@ const checkpoint = (
 const all = Array.from({ length: LAYERS }, (_, i) => i);
 
 export const manifest: Manifest = {
-  format: "dsc-artifact/1",
+  format: "dsc-artifact/2",
   compiler: "toy",
   target: "cpu",
   options: {},

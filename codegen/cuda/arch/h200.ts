@@ -7,7 +7,6 @@ export const h200: Gpu = {
   source:
     "4539 GB/s measured on one H200 (reading 4 GiB); 1979 TFLOP/s fp8, 989 bf16, 67 f32 by NVIDIA's datasheet, dense; 150.1 GB of memory",
   arch: "sm_90a",
-  capability: [9, 0],
   bandwidth: 4539e9,
   peaks: { fp8: 1979e12, bf16: 989e12, f32: 67e12 },
   memory: 139.8 * 2 ** 30,

@@ -1,4 +1,4 @@
-// CUDA C++ to a cubin for sm_90a: NVRTC in this process, or nvcc when NVRTC is missing or nvcc is asked for.
+// CUDA C++ to a cubin of an architecture ("sm_90a"): NVRTC in this process, or nvcc when NVRTC is missing or nvcc is asked for.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,7 +8,7 @@ import * as diagnostics from "./diagnostics.ts";
 import { bind, open } from "./driver.ts";
 
 const FOLDERS = ["/usr/local/cuda/lib64", "/usr/local/cuda/targets/x86_64-linux/lib", "/usr/lib/x86_64-linux-gnu"];
-const OPTIONS = ["--gpu-architecture=sm_90a", "--std=c++17"];
+const optionsFor = (arch: string): string[] => [`--gpu-architecture=${arch}`, "--std=c++17"];
 
 const functions = {
   nvrtcVersion: "pp",
@@ -62,12 +62,12 @@ function tryLoad(file: string): void {
 }
 
 /** The compiler texts will be compiled by and its version: part of what a compiled kernel is kept under. */
-export function compilerName(by: "nvrtc" | "nvcc" | undefined): string {
+export function compilerName(arch: string, by: "nvrtc" | "nvcc" | undefined): string {
   const library = by === "nvcc" ? undefined : nvrtc();
-  if (!library) return `nvcc ${OPTIONS.join(" ")}`;
+  if (!library) return `nvcc ${optionsFor(arch).join(" ")}`;
   const [major, minor] = [new Int32Array(1), new Int32Array(1)];
   library.nvrtcVersion(major, minor);
-  return `nvrtc ${major[0]}.${minor[0]} ${OPTIONS.join(" ")}`;
+  return `nvrtc ${major[0]}.${minor[0]} ${optionsFor(arch).join(" ")}`;
 }
 
 /** Where a kernel came from, as its text says: for messages about it. */
@@ -78,23 +78,30 @@ const origin = (source: string): string[] =>
     .map((l) => l.slice(3));
 
 /** Compiles one kernel's text; throws DSC5606 or DSC5607. */
-export function compileCuda(name: string, source: string, by: "nvrtc" | "nvcc" | undefined): Uint8Array {
+export function compileCuda(name: string, source: string, arch: string, by: "nvrtc" | "nvcc" | undefined): Uint8Array {
   const library = by === "nvcc" ? undefined : nvrtc();
-  if (!library) return withNvcc(name, source);
-  return inProcess(library, name, source, (program, options) => library.nvrtcCompileProgram(program, options.length, options));
+  if (!library) return withNvcc(name, source, arch);
+  return inProcess(library, name, source, arch, (program, options) =>
+    library.nvrtcCompileProgram(program, options.length, options),
+  );
 }
 
 /** The same beside other work: programs compile at once on Node's pool of threads. */
-export async function compileCudaAside(name: string, source: string, by: "nvrtc" | "nvcc" | undefined): Promise<Uint8Array> {
+export async function compileCudaAside(
+  name: string,
+  source: string,
+  arch: string,
+  by: "nvrtc" | "nvcc" | undefined,
+): Promise<Uint8Array> {
   const library = by === "nvcc" ? undefined : nvrtc();
-  if (!library) return withNvcc(name, source);
+  if (!library) return withNvcc(name, source, arch);
   let failed = 0;
   const compiled = (program: number, options: BigUint64Array): Promise<number> =>
     new Promise((resolve, reject) =>
       aside!(program, options.length, options, (e: Error | null, r: number) => (e ? reject(e) : resolve(r))),
     );
   // The steps around the compile take microseconds, and a program lives from the first to the last of them.
-  const [program, options] = begin(library, name, source);
+  const [program, options] = begin(library, name, source, arch);
   try {
     failed = await compiled(program, options.list);
     return finish(library, name, source, program, failed);
@@ -110,11 +117,11 @@ interface Options {
   words: Buffer[];
 }
 
-function begin(n: Nvrtc, name: string, source: string): [number, Options] {
+function begin(n: Nvrtc, name: string, source: string, arch: string): [number, Options] {
   const handle = new BigUint64Array(1);
   if (n.nvrtcCreateProgram(handle, source, `${name}.cu`, 0, null, null) !== 0)
     throw diagnostics.badKernel(name, "NVRTC cannot create a program");
-  const words = OPTIONS.map((o) => Buffer.from(`${o}\0`));
+  const words = optionsFor(arch).map((o) => Buffer.from(`${o}\0`));
   return [Number(handle[0]), { list: BigUint64Array.from(words, (w) => BigInt(koffi.address(w))), words }];
 }
 
@@ -136,9 +143,10 @@ function inProcess(
   n: Nvrtc,
   name: string,
   source: string,
+  arch: string,
   compile: (program: number, options: BigUint64Array) => number,
 ): Uint8Array {
-  const [program, options] = begin(n, name, source);
+  const [program, options] = begin(n, name, source, arch);
   try {
     return finish(n, name, source, program, compile(program, options.list));
   } finally {
@@ -147,16 +155,18 @@ function inProcess(
   }
 }
 
-function withNvcc(name: string, source: string): Uint8Array {
+function withNvcc(name: string, source: string, arch: string): Uint8Array {
   const folder = mkdtempSync(path.join(tmpdir(), "dsc-nvcc-"));
   try {
     const [input, output] = [path.join(folder, `${name}.cu`), path.join(folder, "out.cubin")];
     writeFileSync(input, source);
     const nvcc = ["nvcc", "/usr/local/cuda/bin/nvcc"].find((n) => !spawnSync(n, ["--version"]).error);
     if (!nvcc) throw diagnostics.noCompiler(missing ?? []);
-    const run = spawnSync(nvcc, ["-cubin", "-O3", "-std=c++17", "-gencode=arch=compute_90a,code=sm_90a", "-o", output, input], {
-      encoding: "utf8",
-    });
+    const run = spawnSync(
+      nvcc,
+      ["-cubin", "-O3", "-std=c++17", `-gencode=arch=compute_${arch.slice("sm_".length)},code=${arch}`, "-o", output, input],
+      { encoding: "utf8" },
+    );
     if (run.status !== 0) throw diagnostics.badKernel(name, run.stderr.replaceAll(folder + path.sep, ""), origin(source));
     return new Uint8Array(readFileSync(output));
   } finally {

@@ -8,17 +8,17 @@ import { compileCudaAside, compilerName } from "./compiler.ts";
 /** Turns a kernel's text into what the driver loads. */
 export type Compile = (name: string, source: string) => Uint8Array | Promise<Uint8Array>;
 
-/** Compiles with NVRTC or nvcc (`by` insists), through the cache. */
-export function cachedCompile(by?: "nvrtc" | "nvcc"): Compile {
+/** Compiles for an architecture with NVRTC or nvcc (`by` insists), through the cache. */
+export function cachedCompile(arch: string, by?: "nvrtc" | "nvcc"): Compile {
   const folder = path.join(cacheFolder(), "cubins");
   let compiler: string | undefined;
   return async (name, source) => {
-    compiler ??= compilerName(by);
+    compiler ??= compilerName(arch, by);
     const file = path.join(folder, `${createHash("sha256").update(`${compiler}\n${source}`).digest("hex").slice(0, 40)}.cubin`);
     try {
       return readFileSync(file);
     } catch {
-      const cubin = await compileCudaAside(name, source, by);
+      const cubin = await compileCudaAside(name, source, arch, by);
       keep(file, cubin);
       return cubin;
     }

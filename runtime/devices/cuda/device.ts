@@ -75,13 +75,13 @@ export class CudaDevice implements Device {
   private constructor(manifest: Manifest, options: CudaOptions) {
     this.manifest = manifest;
     this.options = options;
-    this.cuda = new Cuda(0, options.libraries);
+    this.cuda = new Cuda(0, { arch: manifest.gpu!.arch, libraries: options.libraries });
     const { driver, stream } = this.cuda;
     this.memory = new Memory(driver);
     this.staging = new Staging(driver, stream);
     this.ahead = !options.profile && !options.watch;
     this.watch = options.watch;
-    this.draws = canSample(manifest.model.vocab);
+    this.draws = canSample(manifest.model.vocab, manifest.gpu!.sharedPerBlock);
     this.times = options.profile ? new Timings(driver, stream) : undefined;
   }
 
@@ -147,7 +147,9 @@ export class CudaDevice implements Device {
   }
 
   private async own(name: string): Promise<CudaKernel> {
-    const { text, source } = ownKernels(this.manifest.model.vocab).find((k) => k.text.name === name)!;
+    const { text, source } = ownKernels(this.manifest.model.vocab, this.manifest.gpu!.sharedPerBlock).find(
+      (k) => k.text.name === name,
+    )!;
     const held = this.options.own?.get(name);
     return this.cuda.loadCubin(
       held?.source === source && held.cubin ? held.cubin : await this.options.compile(name, source),

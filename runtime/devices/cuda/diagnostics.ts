@@ -1,4 +1,5 @@
 // DSC56xx: what a GPU machine may lack, and what a kernel may do to it.
+import { capabilityOf } from "./capability.ts";
 import { DiagnosticError, error, place } from "../../../ir/diagnostic.ts";
 
 /** `where` names the library, device or kernel it is about. */
@@ -26,13 +27,14 @@ export const oldDriver = (have: number, need: number): DiagnosticError =>
 export const noDevice = (why: string): DiagnosticError =>
   fail("CUDA device", "DSC5603", "no CUDA device can be used", [why], "nvidia-smi shows what the driver sees");
 
-export const wrongArchitecture = (name: string, major: number, minor: number): DiagnosticError =>
+/** `arch` is what the kernels were compiled for. */
+export const wrongArchitecture = (name: string, capability: readonly number[], arch: string): DiagnosticError =>
   fail(
     name,
     "DSC5604",
-    `${name} is compute capability ${major}.${minor}; the kernels are for 9.0 (H100, H200)`,
-    ["they use Hopper's tensor copies and warpgroup products"],
-    "use another GPU, or --target cpu",
+    `${name} is compute capability ${capability.join(".")}; the kernels are for ${capabilityOf(arch).join(".")} (${arch})`,
+    ["kernels of one architecture do not run on another"],
+    "use another GPU, compile with the --arch of this one if dsc compile --help lists it, or use --target cpu",
   );
 
 export const outOfMemory = (

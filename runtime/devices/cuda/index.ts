@@ -1,6 +1,7 @@
 // One GPU: memory, kernels, a stream, graphs of launches and their times. Everything is enqueued on one stream; copies are
 // synchronous and ordered with it. Refuses with DSC56xx what the machine lacks.
 import type { KernelText } from "../../../ir/kernel/catalogue.ts";
+import { capabilityOf } from "./capability.ts";
 import { compileCuda } from "./compiler.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { Driver } from "./driver.ts";
@@ -14,19 +15,28 @@ const OUT_OF_MEMORY = 2;
 const STREAM_NON_BLOCKING = 1;
 const CAPTURE_RELAXED = 2;
 
-/** Opens a device by its ordinal. */
-export const openCuda = (ordinal = 0): Cuda => new Cuda(ordinal);
+export interface CudaOptions {
+  /** What kernels were compiled for, or are to be: a card of another architecture is refused. */
+  arch?: string;
+  libraries?: readonly string[] | undefined;
+}
+
+/** Opens a device by its ordinal; without an architecture any is taken, and nothing can be compiled for it. */
+export const openCuda = (arch?: string, ordinal = 0): Cuda => new Cuda(ordinal, arch === undefined ? {} : { arch });
 
 export class Cuda {
   readonly name: string;
+  readonly capability: readonly [major: number, minor: number];
   readonly multiprocessors: number;
   readonly memoryBytes: number;
   readonly driver: Driver;
   readonly stream: number;
   readonly device: number;
+  private readonly arch: string | undefined;
   private readonly kernels: CudaKernel[] = [];
 
-  constructor(ordinal: number, libraries?: readonly string[]) {
+  constructor(ordinal: number, { arch, libraries }: CudaOptions = {}) {
+    this.arch = arch;
     const driver = (this.driver = new Driver(libraries));
     const handle = new Int32Array(2);
     const r = driver.attempt("cuDeviceGet", handle, ordinal);
@@ -35,8 +45,9 @@ export class Cuda {
     const name = Buffer.alloc(128);
     driver.call("cuDeviceGetName", name, 128, this.device);
     this.name = name.toString("utf8", 0, name.indexOf(0));
-    const [major, minor] = [driver.attribute(ATTRIBUTE.major, this.device), driver.attribute(ATTRIBUTE.minor, this.device)];
-    if (major !== 9) throw diagnostics.wrongArchitecture(this.name, major, minor);
+    this.capability = [driver.attribute(ATTRIBUTE.major, this.device), driver.attribute(ATTRIBUTE.minor, this.device)];
+    if (arch !== undefined && capabilityOf(arch).join() !== this.capability.join())
+      throw diagnostics.wrongArchitecture(this.name, this.capability, arch);
     this.multiprocessors = driver.attribute(ATTRIBUTE.multiprocessors, this.device);
     driver.call("cuCtxSetCurrent", driver.get("cuDevicePrimaryCtxRetain", this.device));
     this.memoryBytes = this.memory().total;
@@ -50,9 +61,9 @@ export class Cuda {
     return { free: Number(free[0]), total: Number(total[0]) };
   }
 
-  /** Compiles and loads a kernel's text for sm_90a. */
+  /** Compiles and loads a kernel's text for the architecture it was opened with. */
   compile(text: KernelText, options: { with?: "nvrtc" | "nvcc" } = {}): CudaKernel {
-    return this.loadCubin(compileCuda(text.name, text.source, options.with), text);
+    return this.loadCubin(compileCuda(text.name, text.source, this.arch!, options.with), text);
   }
 
   loadCubin(cubin: Uint8Array, text: LaunchText): CudaKernel {

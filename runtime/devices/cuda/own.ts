@@ -12,12 +12,12 @@ export interface OwnKernel {
   source: string;
 }
 
-/** Those of a model with so many ids, in order. */
-export const ownKernels = (vocab: number): OwnKernel[] => [
+/** Those of a model with so many ids, on a GPU whose blocks may have so much shared memory, in order. */
+export const ownKernels = (vocab: number, sharedPerBlock: number): OwnKernel[] => [
   { text: beginText, source: beginSource },
   { text: endText, source: endSource },
   { text: onwardText, source: onwardSource },
   { text: fillText, source: fillSource },
   { text: lookText, source: lookSource },
-  ...(canSample(vocab) ? [{ text: sampleText(vocab), source: sampleSource(vocab) }] : []),
+  ...(canSample(vocab, sharedPerBlock) ? [{ text: sampleText(vocab), source: sampleSource(vocab) }] : []),
 ];

@@ -11,8 +11,6 @@ export interface SampleShape {
 
 export const sampleName = "dsc_sample";
 
-/** Shared memory a block may have on sm_90. */
-const MOST_SHARED = 227 * 1024;
 const BINS = 2048;
 
 /** Small vocabularies fit one block; beyond, eight halve the time of four, and more need another kind of launch. */
@@ -22,8 +20,9 @@ const partOf = (vocab: number, { blocks }: SampleShape): number => Math.ceil(voc
 const sharedBytes = (vocab: number, s: SampleShape): number =>
   8 * partOf(vocab, s) + 16 * BINS + 8 * (2 * (s.threads / 32) + 4) + 16;
 
-/** Whether a row of that many logits fits the blocks that share it. */
-export const canSample = (vocab: number): boolean => sharedBytes(vocab, sampleShape(vocab)) <= MOST_SHARED;
+/** Whether a row of that many logits fits the shared memory of the blocks that share it, so many bytes each. */
+export const canSample = (vocab: number, sharedPerBlock: number): boolean =>
+  sharedBytes(vocab, sampleShape(vocab)) <= sharedPerBlock;
 
 /** What leads from one block of a cluster to the others; a row in one block needs nothing of it. */
 const clusters = `
