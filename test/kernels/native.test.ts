@@ -20,6 +20,12 @@ import { gemvSchedulesOf } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.
 import { blockGemm } from "../../codegen/cuda/sm90/gemm/fp8-gemm.ts";
 import { expertsDown } from "../../codegen/cuda/sm90/moe/experts-down.ts";
 import { expertsGateUp } from "../../codegen/cuda/sm90/moe/experts-gate-up.ts";
+import { groupedBf16 } from "../../codegen/cuda/sm90/gemm/grouped-bf16.ts";
+import {
+  candidates as groupedBf16Candidates,
+  illegal as groupedBf16Illegal,
+  type GroupedBf16Problem,
+} from "../../codegen/cuda/sm90/gemm/grouped-bf16-schedule.ts";
 import { groupedGemm } from "../../codegen/cuda/sm90/gemm/grouped-gemm.ts";
 import { mlaDecodeFixed } from "../../codegen/cuda/sm90/attention/mla-decode-cluster.ts";
 import { fixedSchedule } from "../../codegen/cuda/sm90/attention/schedule.ts";
@@ -65,6 +71,14 @@ const groups: readonly GroupedProblem[] = [
   { experts: 256, n: 4096, k: 7168 },
   { experts: 256, n: 7168, k: 2048 },
   { experts: 40, n: 384, k: 1680 },
+];
+
+/** DeepSeek-V2-Lite's and Moonlight's experts, GLM-4.7-Flash's with the shared one, and few with ragged columns and steps. */
+const groupsOfBf16: readonly GroupedBf16Problem[] = [
+  { experts: 64, n: 1408, k: 2048, gated: true },
+  { experts: 64, n: 2048, k: 1408 },
+  { experts: 65, n: 1536, k: 2048, gated: true },
+  { experts: 384, n: 200, k: 104 },
 ];
 
 /** Two of a list, others for every i: each schedule meets some problems, each problem some schedules. */
@@ -308,6 +322,14 @@ const emitters: readonly [string, () => KernelText[], string[]][] = [
         ).map((p) => groupedGemm(p, s, h200)),
       ),
     ["QGMMA", "UTMALDG"],
+  ],
+  [
+    "grouped_bf16",
+    () =>
+      groupsOfBf16.flatMap((p) =>
+        groupedBf16Candidates.filter((s) => groupedBf16Illegal(s, p, h200) === null).map((s) => groupedBf16(p, s, h200)),
+      ),
+    ["HGMMA", "UTMALDG"],
   ],
 ];
 

@@ -6,6 +6,7 @@ import { blockLinearNative } from "./gemm/fp8-linear.ts";
 import { bmmNative } from "./gemm/bmm-native.ts";
 import { fusedLinearNative } from "./gemm/fused-linear.ts";
 import { expertsGateUpNative } from "./moe/experts.ts";
+import { groupedBf16Native } from "./gemm/grouped-bf16-linear.ts";
 import { groupedLinearNative } from "./gemm/grouped-linear.ts";
 import { bf16GemmNative, ringLinearNative, registerLinearNative } from "./gemm/bf16-linear.ts";
 import { mlaQueryNative } from "./attention/mla-query.ts";
@@ -31,6 +32,7 @@ export const natives: readonly Native[] = [
   ringLinearNative,
   registerLinearNative,
   bf16GemmNative,
+  groupedBf16Native,
   bmmNative,
   // Attention.
   mlaQueryNative,
