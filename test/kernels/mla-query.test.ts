@@ -1,7 +1,8 @@
 // The query's launch on the host: the rotated query and the appended row are the tile programs' bit for bit, the product is bf16's rounding
 // away from float64.
 import { afterAll, expect, test } from "vitest";
-import { mlaQuery, mlaQueryNative, type MlaQueryProblem } from "../../codegen/cuda/sm90/attention/mla-query.ts";
+import { mlaQuery, mlaQueryNative } from "../../codegen/cuda/sm90/attention/mla-query.ts";
+import type { MlaQueryProblem } from "../../codegen/cuda/sm90/attention/mla-query-problem.ts";
 import { families } from "../../codegen/kernels/index.ts";
 import { interpretKernel } from "../../ir/kernel/interpret.ts";
 import type { Problem, Site } from "../../ir/kernel/catalogue.ts";

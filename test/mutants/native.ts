@@ -16,7 +16,7 @@ export const native: readonly Mutant[] = [
   ),
   bug(
     "22 letters share no maximum",
-    `${at}/attention/mla-decode-cluster.ts`,
+    `${at}/attention/mla-decode-cluster-combine.ts`,
     "s < parts ? ex2_approx(stat[s].x - most) : 0.f",
     "s < parts ? 1.f : 0.f",
     attention("fixed splits, 16 heads a cluster one sequence over"),
@@ -49,7 +49,7 @@ export const native: readonly Mutant[] = [
   ),
   bug(
     "49 prefill: the mask is one key late",
-    `${at}/attention/mla-prefill.ts`,
+    `${at}/attention/mla-prefill-consumer.ts`,
     "row - (tiles - 1) * KEYS, lane)",
     "row + 1 - (tiles - 1) * KEYS, lane)",
     attention("mla_prefill 5 rows"),
@@ -58,7 +58,7 @@ export const native: readonly Mutant[] = [
   bug(
     "50 prefill waits for nothing",
     `${at}/attention/mla-prefill.ts`,
-    "if (warp == 8 && lane == 0) {\n      await_previous();",
+    "if (warp == 8 && lane == 0) {\n  await_previous();",
     "if (warp == 8 && lane == 0) {",
     attention("mla_prefill 1 rows"),
     "queries are read before they are written, sometimes",
@@ -82,9 +82,9 @@ export const native: readonly Mutant[] = [
   ),
   bug(
     "60 decode: scores without log2 e",
-    `${at}/attention/mla-decode.ts`,
-    "SCALE = ${(p.scale * Math.LOG2E).toPrecision(9)}f;",
-    "SCALE = ${p.scale.toPrecision(9)}f;",
+    `${at}/attention/mla-decode-params.ts`,
+    "`${(scale * Math.LOG2E).toPrecision(9)}f`",
+    "`${scale.toPrecision(9)}f`",
     attention("mla_decode, 64 heads one sequence over"),
     "attention is too flat",
   ),
@@ -99,7 +99,7 @@ export const native: readonly Mutant[] = [
   bug(
     "decode in fixed splits waits for nothing",
     `${at}/attention/mla-decode-cluster.ts`,
-    "release_next();\n  await_previous();",
+    "release_next();\nawait_previous();",
     "release_next();",
     attention("fixed splits, 16 heads a cluster one row"),
     "queries are read before they are written, sometimes",
@@ -132,8 +132,8 @@ export const native: readonly Mutant[] = [
   bug(
     "prefill: values lie as keys do",
     `${at}/attention/mla-prefill.ts`,
-    `rows("v", "values", v, p.vStrides, "s", PREFILL.keys)`,
-    `rows("v", "values", v, p.k, "s", PREFILL.keys)`,
+    `rows("v", "values", v, strides.vStrides, "s", PREFILL.keys)`,
+    `rows("v", "values", v, strides.k, "s", PREFILL.keys)`,
     attention("mla_prefill 5 rows"),
     "values are misread",
     { missed: "tests had all rows without gaps, and n equal to v" },

@@ -1,0 +1,74 @@
+// The end of the MLA decode kernel of fixed splits: every block sends each head's part to the mailbox of the block of its cluster that
+// adds that head up.
+import { indented, lines } from "../../text/lines.ts";
+
+const maxima = `float most[LANE_HEADS] = {};
+EACH(c, 4) EACH(n, SUMS) most[own(n)] = fmaxf(most[own(n)], fabsf(acc[c][n]));
+EACH(h, LANE_HEADS) most[h] = quads_max(most[h]);
+EACH(h, LANE_HEADS) sum[h] = quads_sum(sum[h]);
+if (lane < 4) EACH(h, LANE_HEADS) {
+  atomicMax(&largest[head_of(h)], __float_as_int(most[h]));
+  sums[warp][head_of(h)] = sum[h];
+  peaks[warp][head_of(h)] = top[h];
+}
+__syncthreads();`;
+
+const writeLetters = `float by[LANE_HEADS];
+EACH(h, LANE_HEADS) by[h] = __int_as_float(largest[head_of(h)]) > 1e-30f ? rcp_approx(__int_as_float(largest[head_of(h)])) : 0.f;
+EACH(c, 4) EACH(j, GROUP / 16) {
+  const float *v = acc[c] + 8 * j, *f = by + 4 * j;
+  stmatrix_x4_trans(outbox + (j * 16 + lane / 16 * 8 + lane % 8) * LETTER + (team * 4 + c) * 128 + (slab * 2 + lane / 8 % 2) * 16,
+      pack_f16(v[0] * f[0], v[1] * f[1]), pack_f16(v[2] * f[0], v[3] * f[1]), pack_f16(v[4] * f[2], v[5] * f[3]), pack_f16(v[6] * f[2], v[7] * f[3]));
+}
+if (thread < GROUP) {
+  float all = 0.f;
+  EACH(w, 8) all += sums[w][thread];
+  st_shared_v4_u32(outbox + thread * LETTER + 1024, make_uint4(__float_as_int(peaks[0][thread]), __float_as_int(all), largest[thread], 0));
+}
+fence_proxy_async();
+__syncthreads();`;
+
+const post = `if (warp == rank) {
+  // Its own it lays there itself. (compute-sanitizer takes a letter to oneself for one outside the cluster.)
+  for (int w = lane; w < OWN * LETTER / 16; w += 32) st_shared_v4_u32(inbox + rank * OWN * LETTER + w * 16, ld_shared_v4_u32(outbox + rank * OWN * LETTER + w * 16));
+} else if (lane == 0) {
+  cp_async_bulk_cluster(inbox + rank * OWN * LETTER, outbox + warp * OWN * LETTER, OWN * LETTER, received, warp);
+}
+__syncthreads();`;
+
+/** A letter a head, to the block that adds it up. */
+export const sendParts = lines(
+  `// A letter a head, to the block that adds it up: warp w sends block w its own.
+if (mine > 0) {`,
+  indented(lines(maxima, writeLetters, post)),
+  "}",
+);
+
+const addHead = `const auto letter_of = [&](int s) { return inbox + (min(s, parts - 1) * OWN + o) * LETTER; };
+float4 stat[SPLITS];
+float most = minus_infinity(), all = 0.f, low = 0.f, high = 0.f;
+EACH(s, SPLITS) {
+  stat[s] = ld_shared_v4_f32(letter_of(s) + 1024);
+  most = fmaxf(most, stat[s].x);
+}
+EACH(s, SPLITS) {
+  const float w = s < parts ? ex2_approx(stat[s].x - most) : 0.f, scale = w * stat[s].z;
+  const float2 v = unpack_f16(ld_shared_u32(letter_of(s) + thread * 4));
+  all = fmaf(w, stat[s].y, all);
+  low = fmaf(scale, v.x, low);
+  high = fmaf(scale, v.y, high);
+}
+const float by = rcp_approx(all);
+((u32*)y)[((long long)token * HEADS + head0 + rank * OWN + o) * 256 + thread] = pack_bf16(low * by, high * by);`;
+
+/** Adds up the heads of this block. */
+export const addUp = lines(
+  `// Adding up, in the order of blocks: two lanes a thread.
+mbarrier_wait(received, 0);
+cluster_arrive_relaxed();
+const int parts = min(stages, SPLITS);
+#pragma unroll 1
+for (int o = 0; o < OWN; o++) {`,
+  indented(addHead),
+  "}\ncluster_wait();  // all have their letters: this block's shared memory may go",
+);
