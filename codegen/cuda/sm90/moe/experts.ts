@@ -17,7 +17,7 @@ import {
 } from "./experts-schedule.ts";
 import { expertsDown, type ExpertsDownProblem } from "./experts-down.ts";
 import { expertsGateUp } from "./experts-gate-up.ts";
-import type { Routing } from "./fragments.ts";
+import type { Routing } from "./choice.ts";
 import { routesInRows } from "./route-rows.ts";
 
 type GateUpProblem = ExpertsProblem & Routing;
