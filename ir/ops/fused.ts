@@ -86,6 +86,16 @@ export const siluLinearAdd = fused("silu_linear_add", {
   of: ({ x, w, residual }) => linearAdd({ x: siluMul({ x }), w, residual }),
 });
 
+/** What experts' rows are before `down`, in one product: gate and up are twice as wide as what comes of them. */
+export const groupedLinearSilu = fused("grouped_linear_silu", {
+  summary: "silu_mul of a grouped product: gate and up, which are not written.",
+  ins: { x: "[r, k] a", w: "[e, 2, n, k] w", offsets: "[f] i32" },
+  attrs: { dtype: attr.word(["f32", "bf16"], "f32") },
+  traits: { reads: { w: "experts" } },
+  unrounded: true,
+  of: ({ x, w, offsets }, { dtype }) => siluMul({ x: groupedLinear({ x, w, offsets, dtype }) }),
+});
+
 export const normBlockLinear = fused("norm_block_linear", {
   summary: "y = quantize(rms_norm(x)) wᵀ with block-scaled weights; neither the normalised row nor its codes are written.",
   ins: { x: "[..b, k] a", w: "[..p, n, k] e4m3/128x128", gain: "[k] g" },

@@ -1,8 +1,10 @@
 // Gate and up in one GEMM. Packing stacks the two matrices as parts, so that scale blocks of one never mix with the
 // other's, whatever the width (fixture a07: 72 rows are less than a block).
-import { blockLinear, groupedLinear, isWeight, linear, mul, silu, siluMul, stack } from "../../ir/index.ts";
+import { blockLinear, groupedLinear, groupedLinearSilu, isWeight, linear, mul, silu, siluMul, stack } from "../../ir/index.ts";
 import { inEach } from "../contract.ts";
+import { fusion } from "../fusion.ts";
 import { pass } from "../pass.ts";
+import { FEW } from "../residual/fuse-linear.ts";
 import { rule } from "../rule.ts";
 import { placeStacks } from "../plan/load.ts";
 
@@ -37,10 +39,26 @@ const packExperts = rule("pack gate and up of every expert", {
   ties: ({ e }) => ({ f: e + 1 }),
 });
 
+/**
+ * silu_mul(grouped(x, [G; U])) where a prompt's rows are many: they are not written and read at twice their width. Few tokens keep
+ * their parts: experts-add takes all of them at once.
+ */
+export const gateExperts = fusion("gate inside the experts' product", groupedLinearSilu, {
+  vars: { x: "[r, k] bf16", w: "[e, 2, n, k] bf16" },
+  attrs: { dtype: "bf16" },
+  sizes: { r: 4 },
+  ties: ({ e }) => ({ f: Number(e) + 1 }),
+  when(_, { assume, uses, root }) {
+    if (uses(root.operands[0]) > 1) return "gate and up are read elsewhere too";
+    const tokens = assume.T ?? Infinity;
+    return tokens <= FEW ? `${tokens} tokens at the sizes assumed: their experts are one op (experts-add)` : null;
+  },
+});
+
 export const packGateUp = pass({
   name: "pack-gate-up",
   summary: "One GEMM for gate and up; the weight is read where it belongs, its scale blocks kept apart.",
-  rules: [packDense, packBlock, packExperts],
+  rules: [packDense, packBlock, packExperts, gateExperts],
   steps: { place: "a stack of two stored weights" },
   whole: placeStacks,
   // Block-scaled matrices are packed as fp8-block-gemm leaves them, those of experts as moe-dispatch does.
@@ -53,6 +71,11 @@ export const packGateUp = pass({
         (b) => b.gated - ledger.fired(["shared expert as a routed one"], b.func),
       ),
       ...inEach(plain, [packExperts.name], (b) => (ran.has("moe-dispatch") ? b.experts : 0)),
+      ...inEach(
+        plain.filter((b) => b.act === "bf16" && b.rows > FEW && b.scaled === 0),
+        [gateExperts.name],
+        (b) => (ran.has("moe-dispatch") ? b.experts : 0),
+      ),
     ];
   },
 });

@@ -1,5 +1,5 @@
 // grouped_linear with bf16 rows and matrices on tensor cores: rows sorted by expert, each run by its own matrix, bf16 out. Parts of a
-// packed weight (gate, up) are one matrix of an expert.
+// packed weight (gate, up) are one matrix of an expert, or gate it (grouped_linear_silu).
 import type { Site } from "../../../../ir/kernel/catalogue.ts";
 import { refuse, strided, type Refusal } from "../../../family.ts";
 import { asRows, isPacked, num } from "../../../layouts.ts";
@@ -7,7 +7,7 @@ import { native, type NativeMatch } from "../../native.ts";
 import { groupedBf16 } from "./grouped-bf16.ts";
 import { groupedBf16Schedules, type GroupedBf16Problem, type GroupedBf16Schedule } from "./grouped-bf16-schedule.ts";
 
-function match({ ins: [x, w], outs: [y] }: Site): NativeMatch<GroupedBf16Problem, GroupedBf16Schedule> | Refusal {
+function match({ op, ins: [x, w], outs: [y] }: Site): NativeMatch<GroupedBf16Problem, GroupedBf16Schedule> | Refusal {
   if (w.dtype !== "bf16" || x.dtype !== "bf16") return refuse("rows or weights are not bf16");
   if (y.dtype !== "bf16") return refuse("the result is f32");
   const shape = w.shape.map(num);
@@ -15,7 +15,7 @@ function match({ ins: [x, w], outs: [y] }: Site): NativeMatch<GroupedBf16Problem
   const rows = asRows(x);
   if (rows?.stride !== k || !isPacked(w) || !isPacked(y)) return strided;
   return {
-    problem: { experts, n: parts * n, k },
+    problem: op === "grouped_linear_silu" ? { experts, n, k, gated: true } : { experts, n: parts * n, k },
     rows: rows.rows,
     dims: [rows.rows],
     args: () => [{ in: 0 }, { in: 1 }, { out: 0 }, { in: 2 }],
@@ -24,7 +24,7 @@ function match({ ins: [x, w], outs: [y] }: Site): NativeMatch<GroupedBf16Problem
 
 export const groupedBf16Native = native({
   family: "grouped_bf16",
-  serves: ["grouped_linear"],
+  serves: ["grouped_linear", "grouped_linear_silu"],
   schedules: groupedBf16Schedules,
   match,
   emit: groupedBf16,
