@@ -17,7 +17,8 @@ import {
 import type { Bf16Problem } from "./register-schedule.ts";
 import { smallMBf16 } from "./bf16-small-m.ts";
 import { illegalSchedule } from "../diagnostics.ts";
-import { cudaKernel, output, tensorMap } from "../../text/kernel.ts";
+import { cudaKernel, output, tensorMap, type Parameter } from "../../text/kernel.ts";
+import { lines } from "../../text/lines.ts";
 
 /** Prints the kernel of one problem under one legal schedule. */
 export function bf16Gemm(p: Bf16Problem, s: Bf16Schedule, machine: Gpu): KernelText {
@@ -26,12 +27,11 @@ export function bf16Gemm(p: Bf16Problem, s: Bf16Schedule, machine: Gpu): KernelT
   return s.form === "persistent" ? persistent(p, s, machine) : smallMBf16(p, s, machine);
 }
 
-function persistent(p: Bf16Problem, s: PersistentBf16, machine: Gpu): KernelText {
-  const { n, k } = p;
-  const { columns, stages, group } = s;
-  const name = `linear_${n}x${k}_${p.y}_${bf16Name(s)}`;
-  const copied = p.y === "bf16" && p.yStride % 8 === 0;
-  const definitions = `constexpr int STEPS = ${Math.ceil(k / STEP)};                    // of 64 columns of k
+/** Constants, and the tile scheduler. */
+const definitions = (
+  { n, k }: Bf16Problem,
+  { columns, stages, group }: PersistentBf16,
+): string => `constexpr int STEPS = ${Math.ceil(k / STEP)};                    // of 64 columns of k
 constexpr int ROWS = 128, COLUMNS = ${columns};      // a block's tile of y; a cluster's is twice as high
 constexpr int COLUMN_TILES = ${Math.ceil(n / columns)}, GROUP = ${group};
 constexpr int STAGES = ${stages}, X_BYTES = ROWS * 128, W_HALF = COLUMNS * 64, STAGE = X_BYTES + 2 * W_HALF;
@@ -42,7 +42,9 @@ __device__ __forceinline__ void locate(int tile, int row_tiles, int& row_tile, i
   row_tile = first + within % height;
   column_tile = within / height;
 }`;
-  const body = `  extern __shared__ u8 raw[];
+
+/** Addresses, barriers, tiles. */
+const prologue = (s: PersistentBf16): string => `  extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
   const u32 staging = ring + STAGES * STAGE, full = staging + ${2 * boxes(s)} * 8192, empty = full + 8 * STAGES;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, rank = cluster_rank();
@@ -57,8 +59,10 @@ __device__ __forceinline__ void locate(int tile, int row_tiles, int& row_tile, i
   }
   cluster_sync();
   release_next();
+`;
 
-  if (warp >= 8) {
+/** One thread: its rows of x, and half of the columns' weights for both blocks. */
+const producer = `  if (warp >= 8) {
     // Producer: one thread keeps the ring full; its registers go to the math warpgroups.
     setmaxnreg_dec<40>();
     if (warp == 8 && lane == 0) {
@@ -87,13 +91,18 @@ __device__ __forceinline__ void locate(int tile, int row_tiles, int& row_tile, i
           if (++stage == STAGES) { stage = 0; phase ^= 1; }
         }
       }
-    }
-  } else {
+    }`;
+
+/** Two warpgroups: sums of a tile, which stay in the tensor cores' registers over all of k. */
+const consumer = (columns: number, output: OutputOf): string =>
+  lines(
+    `  } else {
     // Math: two warpgroups, 64 rows each.
     setmaxnreg_inc<232>();
     await_previous();
-    const int team = warp / 4, slab = warp % 4;
-${copied ? `    const u32 out = staging + team * ${boxes(s) * 8192};\n` : ""}    int stage = 0; u32 phase = 0;
+    const int team = warp / 4, slab = warp % 4;`,
+    output.staging,
+    `    int stage = 0; u32 phase = 0;
     for (int tile = blockIdx.x / 2; tile < tiles; tile += gridDim.x / 2) {
       int row_tile, column_tile;
       locate(tile, row_tiles, row_tile, column_tile);
@@ -112,20 +121,43 @@ ${copied ? `    const u32 out = staging + team * ${boxes(s) * 8192};\n` : ""}   
       wgmma_wait_group<0>(sum);
       if (lane < 2) mbarrier_arrive_cluster(empty + 8 * before, lane);
 
-${copied ? copyOut(boxes(s)) : storeOut(p)}
-    }${copied ? "\n    if (threadIdx.x % 128 == 0) tma_store_wait();" : ""}
-  }
+${output.store}
+    }`,
+    output.end,
+    `  }
   __syncwarp();    // the producer's lane comes late, and a barrier of the cluster wants whole warps
-  cluster_sync();  // the other block may still send into this one's shared memory`;
+  cluster_sync();  // the other block may still send into this one's shared memory`,
+  );
+
+/** How a tile's sums get to y. */
+interface OutputOf {
+  staging: string | null;
+  store: string;
+  end: string | null;
+  param: Parameter;
+}
+
+/** By TMA where rows of y start at multiples of 16 bytes, else from registers. */
+const outputOf = (p: Bf16Problem, s: PersistentBf16): OutputOf =>
+  p.y === "bf16" && p.yStride % 8 === 0
+    ? {
+        staging: `    const u32 out = staging + team * ${boxes(s) * 8192};`,
+        store: tmaStore(boxes(s)),
+        end: "    if (threadIdx.x % 128 == 0) tma_store_wait();",
+        param: tensorMap("y_map", { of: "y", dtype: "bf16", dims: [p.n, "m"], strides: [2 * p.yStride], box: [64, 64] }),
+      }
+    : { staging: null, store: storeRegisters(p), end: null, param: output("y", p.y) };
+
+function persistent(p: Bf16Problem, s: PersistentBf16, machine: Gpu): KernelText {
+  const { n, k } = p;
+  const out = outputOf(p, s);
   return cudaKernel({
-    name,
+    name: `linear_${n}x${k}_${p.y}_${bf16Name(s)}`,
     header: bf16Header(p, s, machine),
     params: [
       tensorMap("x_map", { of: "x", dtype: "bf16", dims: [k, "m"], strides: [2 * p.xStride], box: [64, 128] }),
-      tensorMap("w_map", { of: "w", dtype: "bf16", dims: [k, n], strides: [2 * k], box: [64, columns / 2] }),
-      copied
-        ? tensorMap("y_map", { of: "y", dtype: "bf16", dims: [n, "m"], strides: [2 * p.yStride], box: [64, 64] })
-        : output("y", p.y),
+      tensorMap("w_map", { of: "w", dtype: "bf16", dims: [k, n], strides: [2 * k], box: [64, s.columns / 2] }),
+      out.param,
     ],
     dims: ["m"],
     launch: {
@@ -137,12 +169,12 @@ ${copied ? copyOut(boxes(s)) : storeOut(p)}
       early: ["w"],
       blocksPerSM: 1,
     },
-    definitions,
-    body,
+    definitions: definitions(p, s),
+    body: lines(prologue(s), producer, consumer(s.columns, out)),
   });
 }
 
-const copyOut = (
+const tmaStore = (
   boxes: number,
 ): string => `      // Output: 64 x 64 bf16 at a time through shared memory; TMA writes whole lines and clips both edges.
 #pragma unroll
@@ -164,22 +196,25 @@ const copyOut = (
         }
       }`;
 
-const storeOut = (p: Bf16Problem): string => {
-  const pairs = p.yStride % 2 === 0 && p.n % 2 === 0;
-  const at = "y + (long long)row * " + p.yStride + " + column";
-  const pair = p.y === "f32" ? `*(float2*)(${at}) = make_float2(low, high);` : `*(u32*)(${at}) = pack_bf16(low, high);`;
-  const one = (v: string, more: string): string =>
-    p.y === "f32" ? `*(${at}${more}) = ${v};` : `*(${at}${more}) = (u16)pack_bf16(${v}, 0.f);`;
-  return `      // Output from registers: rows of y do not start at multiples of 16 bytes, or are f32. Four lanes write one row's columns side by side.
+/** Both columns of a lane's pair where they are one word of y, else one after another. */
+const storePair = (p: Bf16Problem): string => {
+  const at = `y + (long long)row * ${p.yStride} + column`;
+  const f32 = p.y === "f32";
+  if (p.yStride % 2 === 0 && p.n % 2 === 0) {
+    const pair = f32 ? `*(float2*)(${at}) = make_float2(low, high);` : `*(u32*)(${at}) = pack_bf16(low, high);`;
+    return `        if (row < m && column < ${p.n}) ${pair}`;
+  }
+  const one = (v: string): string => (f32 ? v : `(u16)pack_bf16(${v}, 0.f)`);
+  return `        if (row < m && column < ${p.n}) *(${at}) = ${one("low")};
+        if (row < m && column + 1 < ${p.n}) *(${at} + 1) = ${one("high")};`;
+};
+
+const storeRegisters = (
+  p: Bf16Problem,
+): string => `      // Output from registers: rows of y do not start at multiples of 16 bytes, or are f32. Four lanes write one row's columns side by side.
 #pragma unroll
       for (int i = 0; i < COLUMNS / 2; i += 2) {
         const int row = row0 + slab * 16 + lane / 4 + i / 2 % 2 * 8, column = column_tile * COLUMNS + i / 4 * 8 + lane % 4 * 2;
         const float low = sum[i], high = sum[i + 1];
-${
-  pairs
-    ? `        if (row < m && column < ${p.n}) ${pair}`
-    : `        if (row < m && column < ${p.n}) ${one("low", "")}
-        if (row < m && column + 1 < ${p.n}) ${one("high", " + 1")}`
-}
+${storePair(p)}
       }`;
-};

@@ -3,7 +3,8 @@ import type { Arg, Site } from "../../../../ir/kernel/catalogue.ts";
 import { headsOf, matchBmm } from "../../../kernels/bmm.ts";
 import { refuse, type Refusal } from "../../../family.ts";
 import { native, onlySchedule, type NativeMatch } from "../../native.ts";
-import { bmmKernel, bmmSchedule, type BmmProblem, type BmmSchedule } from "./bmm.ts";
+import { bmmKernel } from "./bmm.ts";
+import { bmmSchedule, type BmmProblem, type BmmSchedule } from "./bmm-schedule.ts";
 
 const isNumber = (v: number | string): v is number => typeof v === "number";
 const three = (v: readonly (number | string)[]): readonly [number, number, number] | null =>

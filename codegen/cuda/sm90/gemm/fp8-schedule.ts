@@ -60,11 +60,14 @@ export interface SmallMSchedule {
 
 export type GemmSchedule = PersistentSchedule | SplitKSchedule | SmallMSchedule;
 
+/** What a persistent schedule has beyond the plain one, in names. */
+const LETTERS = { none: "", x: "x", whole: "", "stream-k": "c" } as const;
+
 /** Short name, part of the kernel's: "t6g16x", "w64k2t8x3s5_5r2", "n32k2t64s8_9r1". */
 export function scheduleName(s: GemmSchedule): string {
   switch (s.form) {
     case "persistent":
-      return `t${s.stages}g${s.group}${s.multicast === "x" ? "x" : ""}${s.tail === "stream-k" ? "c" : ""}`;
+      return `t${s.stages}g${s.group}${LETTERS[s.multicast]}${LETTERS[s.tail]}`;
     case "split-k":
       return `w${s.rows}k${s.kGroups}t${s.tokens}x${s.split}s${s.stages}_${s.xStages}r${s.blocksPerSm}`;
     case "small-m":

@@ -10,79 +10,42 @@ import {
   ringBytes,
   ringName,
   ringParts,
-  ringPitch,
   ringResident,
   ringStage,
-  ringTile,
   illegalRing,
   type RingProblem,
   type RingSchedule,
 } from "./ring-schedule.ts";
 import { illegalSchedule } from "../diagnostics.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
-import { residentRows } from "./ring-rows.ts";
+import { lines } from "../../text/lines.ts";
+import { stagedRows, wholeRows, type TokenRows } from "./ring-tokens.ts";
 
-/** The op in words, for the header of its text. */
-function meaning(p: RingProblem, tokens: number): string {
-  const rows =
-    p.rows === "rms_norm"
-      ? `rms_norm(x [m, ${p.k}] bf16)`
-      : p.rows === "silu_mul"
-        ? `silu_mul(x [m, 2, ${p.k}] bf16)`
-        : `x [m, ${p.k}] bf16`;
-  const sum = p.residualStride === undefined ? "" : " + residual, each rounded";
-  return `y [m, ${p.n}] ${p.y} = ${rows} times w [${p.n}, ${p.k}]^T bf16${sum}, f32 sums; m up to ${tokens}`;
-}
+/** What the rows of a product are, as names and headers have it. */
+const ROWS = {
+  as_is: { op: "", text: (k: number) => `x [m, ${k}] bf16`, early: ["w"] },
+  rms_norm: { op: "norm_", text: (k: number) => `rms_norm(x [m, ${k}] bf16)`, early: ["w", "gain"] },
+  silu_mul: { op: "silu_", text: (k: number) => `silu_mul(x [m, 2, ${k}] bf16)`, early: ["w"] },
+} as const;
 
-export function ringLinear(p: RingProblem, s: RingSchedule, machine: Gpu): KernelText {
-  const reason = illegalRing(p, machine, s.tokens);
-  if (reason !== null) throw new DiagnosticError(illegalSchedule("linear", { ...p }, { ...s }, reason));
-  const { n, k } = p;
-  const op = `${p.rows === "rms_norm" ? "norm_" : p.rows === "silu_mul" ? "silu_" : ""}linear${p.residualStride === undefined ? "" : "_add"}`;
-  const name = `${op}_${n}x${k}_${p.y}_${ringName(s)}`;
-  const wide = s.tokens === 16;
-  const staged = s.x === "staged";
-  const added = p.residualStride !== undefined;
-  const held = Math.max(8, s.tokens);
-  const rows = staged ? null : residentRows(p, s);
-  const loose = { restrict: false };
-  const params = [
-    staged
-      ? tensorMap("x_map", {
-          of: "x",
-          dtype: "bf16",
-          dims: [64, "m", k / 64],
-          strides: [2 * p.xStride, 128],
-          box: [64, s.tokens, s.pieces],
-        })
-      : input("x", "bf16"),
-    tensorMap("w_map", { of: "w", dtype: "bf16", dims: [64, n, k / 64], strides: [2 * k, 128], box: [64, s.rows, s.pieces] }),
-    ...(p.rows === "rms_norm" ? [input("gain", "bf16")] : []),
-    // y may be the buffer of the residual.
-    ...(added ? [input("residual", "bf16", loose), output("y", p.y, loose)] : [output("y", p.y)]),
-  ];
-  const fromStage = wide
-    ? `ldmatrix_x4(swizzle_128b(x_tile, piece * TOKENS + lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2), x[0][0], x[0][1], x[1][0], x[1][1]);`
-    : `ldmatrix_x2(swizzle_128b(x_tile, piece * TOKENS + ${s.tokens === 8 ? "lane % 8" : `min(lane % 8, ${s.tokens - 1})`}, chunk + lane / 8 % 2), x[0][0], x[0][1]);`;
-  const fromRows = wide
-    ? "ldmatrix_x4(x_lane + (step * PIECES * 4 + q) * 32, x[0][0], x[0][1], x[1][0], x[1][1]);"
-    : "ldmatrix_x2(x_lane + (step * PIECES * 4 + q) * 32, x[0][0], x[0][1]);";
-  const definitions = `constexpr int N = ${n}, ${staged ? "" : `K = ${k}, `}TOKENS = ${s.tokens}, HELD = ${held}, SHARES = ${s.blocks * s.tiles};  // of rows: ${s.tiles} a block, one after another
-constexpr int ROWS = ${s.rows}, PIECES = ${s.pieces};          // a stage: ROWS rows of w${staged ? " and the tokens" : ""}, PIECES times 64 columns
-constexpr int STEPS = ${s.steps}, STAGES = ${s.stages}, ${staged ? "" : `EARLY = ${s.early}, `}FLYING = ${s.flying};        // stages of a row; stages in the ring; under way at once while the ring fills, and after
-constexpr int STAGE = ${ringStage(s)}, BYTES = ${staged ? "(ROWS + TOKENS)" : "ROWS"} * PIECES * 128;  // TMA counts those outside the tensor too
-${
-  staged
-    ? `constexpr int X_AT = ${ringTile(s)};            // the tokens' columns in a stage`
-    : `constexpr int X_STRIDE = ${p.xStride}, PITCH = ${ringPitch(s)};  // from row to row of x; of what lies in shared memory, 16 bytes apart in banks
-constexpr int TURNS = (K + 2047) / 2048;       // of 256 threads over a row, 8 columns each`
-}
+/** Constants. */
+const definitions = ({ n }: RingProblem, s: RingSchedule, x: TokenRows): string =>
+  `constexpr int N = ${n}, ${x.k}TOKENS = ${s.tokens}, HELD = ${Math.max(8, s.tokens)}, SHARES = ${s.blocks * s.tiles};  // of rows: ${s.tiles} a block, one after another
+constexpr int ROWS = ${s.rows}, PIECES = ${s.pieces};          // a stage: ROWS rows of w${x.stageSummary}, PIECES times 64 columns
+constexpr int STEPS = ${s.steps}, STAGES = ${s.stages}, ${x.early}FLYING = ${s.flying};        // stages of a row; stages in the ring; under way at once while the ring fills, and after
+constexpr int STAGE = ${ringStage(s)}, BYTES = ${x.stageRows} * PIECES * 128;  // TMA counts those outside the tensor too
+${x.constants}
 constexpr int TILES = (ROWS + 15) / 16;        // of 16 rows; past ROWS they hold what no one stores
 constexpr int WRITES = (ROWS * TOKENS + 255) / 256;  // of y, by each thread`;
-  const body = `  extern __shared__ u8 raw[];
+
+/** Addresses, barriers, the block's rows of w. */
+const prologue = (s: RingSchedule, x: TokenRows): string =>
+  lines(
+    `  extern __shared__ u8 raw[];
   const u32 base = shared_address(raw), ring = (base + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  float* const parts = (float*)(raw + (ring - base) + STAGES * STAGE);  // [8 warps][16 TILES rows][HELD tokens]
-${staged ? "" : `  u16* const x_rows = (u16*)((u8*)parts + ${ringParts(s)});  // [TOKENS][PITCH]\n`}  const u32 full = ring + STAGES * STAGE + ${ringParts(s) + ringResident(s)}, empty = full + 8 * STAGES;
+  float* const parts = (float*)(raw + (ring - base) + STAGES * STAGE);  // [8 warps][16 TILES rows][HELD tokens]`,
+    x.address,
+    `  const u32 full = ring + STAGES * STAGE + ${ringParts(s) + ringResident(s)}, empty = full + 8 * STAGES;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int share0 = blockIdx.x * ${s.tiles}, shares = min(${s.tiles}, SHARES - share0);
   auto row_of = [](int share) { return (int)((long long)share * N / SHARES); };
@@ -96,65 +59,49 @@ ${staged ? "" : `  u16* const x_rows = (u16*)((u8*)parts + ${ringParts(s)});  //
   }
   __syncthreads();
   release_next();
+`,
+  );
 
-  if (warp == 8) {
+/** One thread: the ring of weights, and of tokens where a stage brings them. */
+const producer = (x: TokenRows): string =>
+  lines(
+    `  if (warp == 8) {
     if (lane != 0) return;
     // Weights do not wait for the kernel before; the first ring of them comes while it still runs. Few stages are under
     // way at once: what is asked for beyond only queues, and what the kernel before still reads and stores would queue behind.
     const int all = shares * STEPS, ahead = min(STAGES, all);
     const u64 policy = l2_evict_first();
-    for (int i = 0; i < ahead; i++) {
-${staged ? "" : "      if (i >= EARLY) mbarrier_wait(full + 8 * (i - EARLY), 0);\n"}      mbarrier_arrive_expect_tx(full + 8 * i, BYTES);
+    for (int i = 0; i < ahead; i++) {`,
+    x.queue,
+    `      mbarrier_arrive_expect_tx(full + 8 * i, BYTES);
       tma_load_3d_hint(ring + i * STAGE, &w_map, full + 8 * i, 0, row_of(share0 + i / STEPS), i % STEPS * PIECES, policy);
-    }
-${
-  staged
-    ? `    await_previous();
-    for (int i = 0; i < ahead; i++) tma_load_3d(ring + i * STAGE + X_AT, &x_map, full + 8 * i, 0, 0, i % STEPS * PIECES);
-`
-    : ""
-}    int stage = ahead % STAGES; u32 phase = ahead / STAGES;
+    }`,
+    x.prefetch,
+    `    int stage = ahead % STAGES; u32 phase = ahead / STAGES;
     for (int i = ahead; i < all; i++) {
       mbarrier_wait(empty + 8 * stage, phase ^ 1);
       mbarrier_wait(full + 8 * ((i - FLYING) % STAGES), (i - FLYING) / STAGES & 1);
       mbarrier_arrive_expect_tx(full + 8 * stage, BYTES);
-      tma_load_3d_hint(ring + stage * STAGE, &w_map, full + 8 * stage, 0, row_of(share0 + i / STEPS), i % STEPS * PIECES, policy);
-${staged ? "      tma_load_3d(ring + stage * STAGE + X_AT, &x_map, full + 8 * stage, 0, 0, i % STEPS * PIECES);\n" : ""}      if (++stage == STAGES) { stage = 0; phase ^= 1; }
+      tma_load_3d_hint(ring + stage * STAGE, &w_map, full + 8 * stage, 0, row_of(share0 + i / STEPS), i % STEPS * PIECES, policy);`,
+    x.load,
+    `      if (++stage == STAGES) { stage = 0; phase ^= 1; }
     }
     return;
   }
+`,
+  );
 
-${
-  rows
-    ? `${rows}  // Of a lane: where its row of x begins, of those ldmatrix reads; rows past the last repeat it.
-  const u32 x_lane = shared_address(x_rows + min(${wide ? "lane / 16 * 8 + " : ""}lane % 8, m - 1) * PITCH + lane / 8 % 2 * 8);
-`
-    : "  await_previous();  // y may still be in use\n"
-}
-  int stage = 0; u32 phase = 0;
-  for (int share = share0; share < share0 + shares; share++) {
-    const int row0 = row_of(share), rows = row_of(share + 1) - row0;
-${
-  added
-    ? `    // What is added to this share, fetched while its weights are multiplied.
-    u16 addend[WRITES];
-#pragma unroll
-    for (int i = 0; i < WRITES; i++) {
-      const int e = threadIdx.x + i * 256, row = e % rows, token = e / rows;
-      if (token < m) addend[i] = residual[(long long)token * ${p.residualStride} + row0 + row];
-    }
-`
-    : ""
-}    float sum[TILES][HELD / 8][4] = {};
+/** Eight math warps: their steps of 16 columns of every stage of a share. */
+const products = (x: TokenRows): string => `    float sum[TILES][HELD / 8][4] = {};
     for (int step = 0; step < STEPS; step++) {
       mbarrier_wait(full + 8 * stage, phase);
-      const u32 w_tile = ring + stage * STAGE${staged ? ", x_tile = w_tile + X_AT" : ""};
+      const u32 w_tile = ring + stage * STAGE${x.tile};
       // Steps of 16 columns go round the warps: four in each piece of 64.
 #pragma unroll
       for (int q = warp; q < 4 * PIECES; q += 8) {
         const int piece = q / 4, chunk = q % 4 * 2;  // of 16 bytes
         u32 x[HELD / 8][2];
-        ${staged ? fromStage : fromRows}
+        ${x.read}
 #pragma unroll
         for (int t = 0; t < TILES; t++) {
           u32 w[4];
@@ -167,8 +114,27 @@ ${
       if (lane == 0) mbarrier_arrive(empty + 8 * stage);
       if (++stage == STAGES) { stage = 0; phase ^= 1; }
     }
+`;
 
-    // Every warp has sums over its columns: rows lane / 4 and + 8 of a tile, tokens 2 (lane % 4) and + 1. They add up in the order of warps.
+/** What is added to a share's rows of y: fetched before its products, added after. */
+const residualText = (stride: number): { fetch: string; add: string } => ({
+  fetch: `    // What is added to this share, fetched while its weights are multiplied.
+    u16 addend[WRITES];
+#pragma unroll
+    for (int i = 0; i < WRITES; i++) {
+      const int e = threadIdx.x + i * 256, row = e % rows, token = e / rows;
+      if (token < m) addend[i] = residual[(long long)token * ${stride} + row0 + row];
+    }`,
+  add: `      // The product is rounded, then the sum, as if each were stored.
+      total = __uint_as_float(pack_bf16(0.f, total)) + __uint_as_float((u32)addend[i] << 16);`,
+});
+
+/** The warps' sums of a share, added up and written. */
+function epilogue(p: RingProblem, s: RingSchedule, add: string | null): string {
+  const value = p.y === "f32" ? "total" : "(u16)pack_bf16(total, 0.f)";
+  const again = s.tiles > 1 ? "bar_sync(1, 256);  // before the next share's sums" : "";
+  return lines(
+    `    // Every warp has sums over its columns: rows lane / 4 and + 8 of a tile, tokens 2 (lane % 4) and + 1. They add up in the order of warps.
 #pragma unroll
     for (int t = 0; t < TILES; t++)
 #pragma unroll
@@ -183,35 +149,63 @@ ${
       if (token >= m) continue;
       float total = 0.f;
 #pragma unroll
-      for (int v = 0; v < 8; v++) total += parts[(v * TILES * 16 + row) * HELD + token];
-${
-  added
-    ? `      // The product is rounded, then the sum, as if each were stored.
-      total = __uint_as_float(pack_bf16(0.f, total)) + __uint_as_float((u32)addend[i] << 16);
-`
-    : ""
-}      y[(long long)token * ${p.yStride} + row0 + row] = ${p.y === "f32" ? "total" : "(u16)pack_bf16(total, 0.f)"};
+      for (int v = 0; v < 8; v++) total += parts[(v * TILES * 16 + row) * HELD + token];`,
+    add,
+    `      y[(long long)token * ${p.yStride} + row0 + row] = ${value};
     }
-    ${s.tiles > 1 ? "bar_sync(1, 256);  // before the next share's sums" : ""}
-  }`;
+    ${again}`,
+  );
+}
+
+/** Share after share: rows of w that a block multiplies one after another. */
+function consumer(p: RingProblem, s: RingSchedule, x: TokenRows): string {
+  const residual = p.residualStride === undefined ? null : residualText(p.residualStride);
+  return lines(
+    x.ready,
+    `  int stage = 0; u32 phase = 0;
+  for (int share = share0; share < share0 + shares; share++) {
+    const int row0 = row_of(share), rows = row_of(share + 1) - row0;`,
+    residual?.fetch,
+    products(x),
+    epilogue(p, s, residual?.add ?? null),
+    "  }",
+  );
+}
+
+export function ringLinear(p: RingProblem, s: RingSchedule, machine: Gpu): KernelText {
+  const reason = illegalRing(p, machine, s.tokens);
+  if (reason !== null) throw new DiagnosticError(illegalSchedule("linear", { ...p }, { ...s }, reason));
+  const { n, k } = p;
+  const rows = ROWS[p.rows ?? "as_is"];
+  const added = p.residualStride !== undefined;
+  const [suffix, sum] = added ? ["_add", " + residual, each rounded"] : ["", ""];
+  const x = s.x === "staged" ? stagedRows(p, s) : wholeRows(p, s);
+  const op = `${rows.op}linear${suffix}`;
+  const loose = { restrict: false };
   return cudaKernel({
-    name,
+    name: `${op}_${n}x${k}_${p.y}_${ringName(s)}`,
     header: [
-      `${op}: ${meaning(p, s.tokens)}`,
+      `${op}: y [m, ${n}] ${p.y} = ${rows.text(k)} times w [${n}, ${k}]^T bf16${sum}, f32 sums; m up to ${s.tokens}`,
       `schedule ${JSON.stringify(s)}`,
       floorText(machine, { reads: `${2 * n * k} bytes of weights`, bytes: 2 * n * k }),
     ],
-    params,
+    params: [
+      x.param,
+      tensorMap("w_map", { of: "w", dtype: "bf16", dims: [64, n, k / 64], strides: [2 * k, 128], box: [64, s.rows, s.pieces] }),
+      ...(p.rows === "rms_norm" ? [input("gain", "bf16")] : []),
+      // y may be the buffer of the residual.
+      ...(added ? [input("residual", "bf16", loose), output("y", p.y, loose)] : [output("y", p.y)]),
+    ],
     dims: ["m"],
     launch: {
       grid: [s.blocks, 1, 1],
       block: 288,
       sharedBytes: ringBytes(s),
       pdl: true,
-      early: p.rows === "rms_norm" ? ["w", "gain"] : ["w"],
+      early: [...rows.early],
       blocksPerSM: 1,
     },
-    definitions,
-    body,
+    definitions: definitions(p, s, x),
+    body: lines(prologue(s, x), producer(x), consumer(p, s, x)),
   });
 }

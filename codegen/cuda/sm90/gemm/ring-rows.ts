@@ -2,7 +2,7 @@
 // ring fills, so what used to be a launch before the product costs a visit to L2. A thread has 8 columns of every 2048 of a row; half a
 // warp has a block of 128, whose squares add up in the tree that all norms follow (codegen/cuda/sm90/rows/norm-rows.ts), so that bits agree.
 import type { RingProblem, RingSchedule } from "./ring-schedule.ts";
-import { literal } from "../../printed/element.ts";
+import { inverseRms } from "../../text/norm.ts";
 
 /** Every token and turn of this thread that is inside. */
 const each = (body: string): string => `#pragma unroll
@@ -69,7 +69,7 @@ ${each("held[i][t] = *(const uint4*)(x + i * X_STRIDE + column + t * 2048);")}
     // Blocks join in order.
     float squares = 0.0f;
 ${joined(p.k / 128)}
-    const float by = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(__fdiv_rn(squares, ${literal(p.k, "f32")}), ${literal(p.eps!, "f32")})));
+    const float by = ${inverseRms(p.k, p.eps!)};
 #pragma unroll
     for (int t = 0; t < TURNS; t++) {
       if (i >= m || column + t * 2048 >= K) continue;

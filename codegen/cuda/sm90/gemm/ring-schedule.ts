@@ -136,8 +136,8 @@ export function illegalRing(p: RingProblem, limits: Limits, tokens: RingSchedule
   return null;
 }
 
-export const ringName = (s: RingSchedule): string =>
-  `r${s.tokens}${s.x === "resident" ? "x" : ""}t${s.tiles}x${s.rows}p${s.pieces}s${s.stages}`;
+const LETTERS = { resident: "x", staged: "" } as const;
+export const ringName = (s: RingSchedule): string => `r${s.tokens}${LETTERS[s.x]}t${s.tiles}x${s.rows}p${s.pieces}s${s.stages}`;
 
 /** `tokens`: the rows that a kernel of its own takes at most, by problem; one for all where the matrix is small. */
 export const ringSchedules = (
