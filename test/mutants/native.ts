@@ -34,8 +34,8 @@ export const native: readonly Mutant[] = [
   bug(
     "27 norm rows: rows of x as long as d",
     `${at}/rows/norm-rows.ts`,
-    "`${x} + row * ${p.aStride} + (warp",
-    "`${x} + row * ${d} + (warp",
+    "${x} + row * ${aStride} +",
+    "${x} + row * BLOCKS * 128 +",
     ["test/kernels/norm-rows.test.ts", "backwards: false"],
     "views are misread",
   ),
@@ -115,8 +115,8 @@ export const native: readonly Mutant[] = [
   bug(
     "argmax: rows of x as long as d",
     `${at}/rows/argmax.ts`,
-    "x + (i64)row * ${p.xStride};",
-    "x + (i64)row * ${p.d};",
+    "x + (i64)row * ${xStride};",
+    "x + (i64)row * D;",
     ["test/kernels/argmax-rows.test.ts"],
     "ids of other rows",
     { missed: "the kernel ran on cards only" },
@@ -149,8 +149,8 @@ export const native: readonly Mutant[] = [
   bug(
     "norm rows read x before they wait",
     `${at}/rows/norm-rows.ts`,
-    '  await_previous();\n\n#pragma unroll\n  for (int t = 0; t < TURNS; t++) ${loadOf(act, "v[t]", `${x} + row * ${p.aStride} + (warp + WARPS * t) * 128 + lane * 4`)}',
-    '#pragma unroll\n  for (int t = 0; t < TURNS; t++) ${loadOf(act, "v[t]", `${x} + row * ${p.aStride} + (warp + WARPS * t) * 128 + lane * 4`)}\n  await_previous();',
+    '"await_previous();",\n        "",\n        readRow(p),',
+    'readRow(p),\n        "await_previous();",',
     ["test/kernels/norm-rows.test.ts", "backwards: false"],
     "x is read before it is written, sometimes",
   ),

@@ -4,50 +4,12 @@
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { sortExpertsFamily, type SortProblem } from "../../../kernels/expert.ts";
 import { cudaKernel, input, output } from "../../text/kernel.ts";
+import { indented, lines } from "../../text/lines.ts";
 import { native, onlySchedule } from "../../native.ts";
 
 const THREADS = 512;
 
 export function sortExperts(p: SortProblem): KernelText {
-  const body = `  __shared__ int befores[THREADS / 32], owns[THREADS / 32];
-  const int expert = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  // Runs of whole words of four pairs.
-  const int run = ((r + THREADS - 1) / THREADS + 3) / 4 * 4, begin = min(r, (int)threadIdx.x * run), end = min(r, begin + run);
-  release_next();
-  await_previous();
-
-  // Pairs of earlier experts, wherever they are, and own pairs of this thread.
-  int before = 0, own = 0;
-  for (int i = begin; i < end; i += 4) {
-    int v[4];
-    if (i + 4 <= end) {
-      const int4 four = *(const int4*)(indices + i);
-      v[0] = four.x; v[1] = four.y; v[2] = four.z; v[3] = four.w;
-    } else {
-#pragma unroll
-      for (int e = 0; e < 4; e++) v[e] = i + e < end ? indices[i + e] : 0x7fffffff;
-    }
-#pragma unroll
-    for (int e = 0; e < 4; e++) { before += v[e] < expert; own += v[e] == expert; }
-  }
-  // Own pairs of the threads below, and all pairs of earlier experts.
-  const int ahead = warp_running_sum(own), less = warp_reduce_sum(before);
-  if (lane == 31) { befores[warp] = less; owns[warp] = ahead; }
-  __syncthreads();
-  int first = 0, at = ahead - own;
-#pragma unroll
-  for (int w = 0; w < THREADS / 32; w++) {
-    first += befores[w];
-    if (w < warp) at += owns[w];
-  }
-  if (threadIdx.x == 0) offsets[expert] = first;
-  at += first;
-  for (int i = begin; i < end && own > 0; i++)
-    if (indices[i] == expert) {
-      order[at] = i;
-      places[i] = at++;
-      own--;
-    }`;
   const loose = { restrict: false };
   return cudaKernel({
     name: `sort_experts_${p.experts}_top${p.k}_blocks`,
@@ -64,9 +26,50 @@ export function sortExperts(p: SortProblem): KernelText {
     dims: ["r"],
     launch: { grid: [p.experts + 1, 1, 1], block: THREADS, sharedBytes: 0, pdl: true },
     definitions: `constexpr int THREADS = ${THREADS};`,
-    body,
+    body: indented(lines(ownRun, "", countPairs, placePairs)),
   });
 }
+
+const ownRun = `__shared__ int befores[THREADS / 32], owns[THREADS / 32];
+const int expert = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+// Runs of whole words of four pairs.
+const int run = ((r + THREADS - 1) / THREADS + 3) / 4 * 4, begin = min(r, (int)threadIdx.x * run), end = min(r, begin + run);
+release_next();
+await_previous();`;
+
+const countPairs = `// Pairs of earlier experts, wherever they are, and own pairs of this thread.
+int before = 0, own = 0;
+for (int i = begin; i < end; i += 4) {
+  int v[4];
+  if (i + 4 <= end) {
+    const int4 four = *(const int4*)(indices + i);
+    v[0] = four.x; v[1] = four.y; v[2] = four.z; v[3] = four.w;
+  } else {
+#pragma unroll
+    for (int e = 0; e < 4; e++) v[e] = i + e < end ? indices[i + e] : 0x7fffffff;
+  }
+#pragma unroll
+  for (int e = 0; e < 4; e++) { before += v[e] < expert; own += v[e] == expert; }
+}`;
+
+const placePairs = `// Own pairs of the threads below, and all pairs of earlier experts.
+const int ahead = warp_running_sum(own), less = warp_reduce_sum(before);
+if (lane == 31) { befores[warp] = less; owns[warp] = ahead; }
+__syncthreads();
+int first = 0, at = ahead - own;
+#pragma unroll
+for (int w = 0; w < THREADS / 32; w++) {
+  first += befores[w];
+  if (w < warp) at += owns[w];
+}
+if (threadIdx.x == 0) offsets[expert] = first;
+at += first;
+for (int i = begin; i < end && own > 0; i++)
+  if (indices[i] == expert) {
+    order[at] = i;
+    places[i] = at++;
+    own--;
+  }`;
 
 interface SortSchedule {
   form: "block-per-expert";

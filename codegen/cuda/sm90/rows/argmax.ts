@@ -8,6 +8,7 @@ import { ceildiv, mul } from "../../../../ir/size.ts";
 import { argmaxFamily } from "../../../kernels/rows.ts";
 import { native, onlySchedule } from "../../native.ts";
 import { cudaKernel, input, output } from "../../text/kernel.ts";
+import { indented, lines } from "../../text/lines.ts";
 
 const THREADS = 256;
 /** Columns a block visits: 16 a thread. */
@@ -27,54 +28,6 @@ interface ArgmaxSchedule {
 
 export function argmaxRows(p: ArgmaxProblem, machine: Gpu): KernelText {
   const chunks = Math.ceil(p.d / COLUMNS);
-  const wide = p.xStride % 4 === 0;
-  const definitions = `constexpr int D = ${p.d}, CHUNKS = ${chunks};
-
-// Orders as (value, -column): floats compare as integers once negative ones are turned round. NaN and infinity come first of all.
-__device__ __forceinline__ u64 rank_of(float v, int column) {
-  const float sum = __fadd_rn(v, 0.f);  // -0 is 0
-  const u32 order = (__float_as_uint(sum) & 0x7f800000u) == 0x7f800000u ? 0xffffffffu : ordered_bits(sum);
-  return (u64)order << 32 | (u32)~column;
-}
-__device__ __forceinline__ u64 better(u64 a, u64 b) { return a > b ? a : b; }
-__device__ __forceinline__ int answer(u64 best) { return (u32)(best >> 32) == 0xffffffffu ? (int)(u32)best : (int)~(u32)best; }`;
-  const body = `  release_next();
-  const int chunk = blockIdx.x % CHUNKS, row = blockIdx.x / CHUNKS;
-  const float* from = x + (i64)row * ${p.xStride};
-  await_previous();
-  u64 best = 0;
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    const int column = chunk * ${COLUMNS} + (i * ${THREADS} + threadIdx.x) * 4;
-${
-  wide
-    ? `    if (column + 3 < D) {
-      const float4 v = *(const float4*)(from + column);
-      best = better(better(better(best, rank_of(v.x, column)), rank_of(v.y, column + 1)), better(rank_of(v.z, column + 2), rank_of(v.w, column + 3)));
-    } else
-  `
-    : ""
-}    for (int c = column; c < min(column + 4, D); c++) best = better(best, rank_of(from[c], c));
-  }
-#pragma unroll
-  for (int apart = 16; apart > 0; apart /= 2) best = better(best, __shfl_xor_sync(0xffffffffu, best, apart));
-  __shared__ u64 warps[${THREADS / 32}];
-  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = best;
-  __syncthreads();
-  if (threadIdx.x != 0) return;
-#pragma unroll
-  for (int i = 1; i < ${THREADS / 32}; i++) best = better(best, warps[i]);
-${
-  chunks === 1
-    ? "  y[row] = answer(best);"
-    : `  // workspace: the best so far of each row, then how many blocks have been here.
-  u32* arrived = (u32*)(workspace + m);
-  atomicMax(workspace + row, best);
-  __threadfence();
-  if (atomicAdd(arrived + row, 1u) != CHUNKS - 1) return;
-  y[row] = answer(atomicExch(workspace + row, 0ull));
-  arrived[row] = 0;`
-}`;
   return cudaKernel({
     name: `argmax_${p.d}`,
     header: [
@@ -85,10 +38,60 @@ ${
     dims: ["m"],
     ...(chunks > 1 ? { workspace: { type: "u64", bytes: mul(16, ceildiv(mul("m", 12), 16)) } } : {}),
     launch: { grid: [mul("m", chunks), 1, 1], block: THREADS, sharedBytes: 0, pdl: true },
-    definitions,
-    body,
+    definitions: `constexpr int D = ${p.d}, CHUNKS = ${chunks};\n\n${orders}`,
+    body: indented(lines(visit(p), bestOfBlock, chunks === 1 ? "y[row] = answer(best);" : bestOfRow)),
   });
 }
+
+const orders = `// Orders as (value, -column): floats compare as integers once negative ones are turned round. NaN and infinity come first of all.
+__device__ __forceinline__ u64 rank_of(float v, int column) {
+  const float sum = __fadd_rn(v, 0.f);  // -0 is 0
+  const u32 order = (__float_as_uint(sum) & 0x7f800000u) == 0x7f800000u ? 0xffffffffu : ordered_bits(sum);
+  return (u64)order << 32 | (u32)~column;
+}
+__device__ __forceinline__ u64 better(u64 a, u64 b) { return a > b ? a : b; }
+__device__ __forceinline__ int answer(u64 best) { return (u32)(best >> 32) == 0xffffffffu ? (int)(u32)best : (int)~(u32)best; }`;
+
+const oneByOne = "for (int c = column; c < min(column + 4, D); c++) best = better(best, rank_of(from[c], c));";
+
+/** Four columns in one word, where rows lie at whole words. */
+const byWords = `if (column + 3 < D) {
+  const float4 v = *(const float4*)(from + column);
+  best = better(better(better(best, rank_of(v.x, column)), rank_of(v.y, column + 1)), better(rank_of(v.z, column + 2), rank_of(v.w, column + 3)));
+} else
+  ${oneByOne}`;
+
+/** The best of a thread's columns. */
+function visit({ xStride }: ArgmaxProblem): string {
+  const four = xStride % 4 === 0 ? byWords : oneByOne;
+  return `release_next();
+const int chunk = blockIdx.x % CHUNKS, row = blockIdx.x / CHUNKS;
+const float* from = x + (i64)row * ${xStride};
+await_previous();
+u64 best = 0;
+#pragma unroll
+for (int i = 0; i < 4; i++) {
+  const int column = chunk * ${COLUMNS} + (i * ${THREADS} + threadIdx.x) * 4;
+${indented(four)}
+}`;
+}
+
+const bestOfBlock = `#pragma unroll
+for (int apart = 16; apart > 0; apart /= 2) best = better(best, __shfl_xor_sync(0xffffffffu, best, apart));
+__shared__ u64 warps[${THREADS / 32}];
+if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = best;
+__syncthreads();
+if (threadIdx.x != 0) return;
+#pragma unroll
+for (int i = 1; i < ${THREADS / 32}; i++) best = better(best, warps[i]);`;
+
+const bestOfRow = `// workspace: the best so far of each row, then how many blocks have been here.
+u32* arrived = (u32*)(workspace + m);
+atomicMax(workspace + row, best);
+__threadfence();
+if (atomicAdd(arrived + row, 1u) != CHUNKS - 1) return;
+y[row] = answer(atomicExch(workspace + row, 0ull));
+arrived[row] = 0;`;
 
 export const argmaxNative = native<ArgmaxProblem, ArgmaxSchedule>({
   family: "argmax_rows",

@@ -6,7 +6,9 @@ import type { Family as TileFamily } from "../../../family.ts";
 import { addNormBothFamily, addNormFamily, addNormQuantFamily, type AddNormProblem } from "../../../kernels/residual.ts";
 import { normQuantFamily, rmsNormFamily, type NormProblem } from "../../../kernels/rows.ts";
 import { native, onlySchedule } from "../../native.ts";
-import { cudaKernel, input, output } from "../../text/kernel.ts";
+import { cudaKernel, input, output, type Parameter } from "../../text/kernel.ts";
+import { indented, lines } from "../../text/lines.ts";
+import { blockScale } from "../../text/quantise.ts";
 import { literal } from "../../printed/element.ts";
 
 /** What a kernel reads and writes, by the tile family that says the same. */
@@ -38,100 +40,127 @@ const normWarps = (d: number): number => {
   return Array.from({ length: Math.min(16, blocks) }, (_, i) => Math.min(16, blocks) - i).find((n) => blocks % n === 0)!;
 };
 
-const loadOf = (type: "f32" | "bf16", to: string, from: string): string => `load4_${type}(${to}, ${from});`;
-const storeOf = (type: "f32" | "bf16", to: string, v: string): string => `store4_${type}(${to}, ${v});`;
-
+/** The kernel of a form: what it reads and writes, and on the way normalises, quantises or both. */
 export function normRows(p: NormRowsProblem): KernelText {
   const { sum, row, quantised } = FAMILIES[p.of];
   const { d, act } = p;
-  const [blocks, warps] = [d / 128, normWarps(d)];
-  const turns = blocks / warps;
-  const name = `${p.of}_${d}_rows`;
-  const loose = { restrict: false };
-  const params = [
-    input(sum ? "a" : "x", act, loose),
-    ...(sum ? [input("b", act, loose)] : []),
-    input("gain", p.gain, loose),
-    ...(sum ? [output("sum", act, loose)] : []),
-    ...(row ? [output("y", act, loose)] : []),
-    ...(quantised ? [output("codes", "e4m3", loose), output("scales", "f32", loose)] : []),
+  const warps = normWarps(d);
+  const turns = d / 128 / warps;
+  const params = operands(p);
+  const does = [
+    `rows of ${d} ${act}`,
+    sum && "sum = a + b",
+    row && "y = normalised",
+    quantised && "codes and scales of the normalised row",
   ];
-  const x = sum ? "a" : "x";
-  const body = `  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const i64 row = blockIdx.x;
-  release_next();
-  float gains[TURNS][4], v[TURNS][4];
-#pragma unroll
-  for (int t = 0; t < TURNS; t++) ${loadOf(p.gain, "gains[t]", `gain + (warp + WARPS * t) * 128 + lane * 4`)}
-  await_previous();
-
-#pragma unroll
-  for (int t = 0; t < TURNS; t++) ${loadOf(act, "v[t]", `${x} + row * ${p.aStride} + (warp + WARPS * t) * 128 + lane * 4`)}
-${
-  sum
-    ? `  // The sum goes on as it is stored, rounded.
-  float other[TURNS][4];
-#pragma unroll
-  for (int t = 0; t < TURNS; t++) ${loadOf(act, "other[t]", `b + row * ${p.bStride} + (warp + WARPS * t) * 128 + lane * 4`)}
-#pragma unroll
-  for (int t = 0; t < TURNS; t++) {
-#pragma unroll
-    for (int i = 0; i < 4; i++) v[t][i] = ${act === "bf16" ? "from_bf16(to_bf16(__fadd_rn(v[t][i], other[t][i])))" : "__fadd_rn(v[t][i], other[t][i])"};
-    ${storeOf(act, `sum + row * D + (warp + WARPS * t) * 128 + lane * 4`, "v[t]")}
-  }
-`
-    : ""
-}  __shared__ float parts[BLOCKS];
-#pragma unroll
-  for (int t = 0; t < TURNS; t++) {
-    float squares[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) squares[i] = __fmul_rn(v[t][i], v[t][i]);
-    const float part = warp_tree_sum_wide<128>(squares);
-    if (lane == 0) parts[warp + WARPS * t] = part;
-  }
-  __syncthreads();
-  float squares = 0.0f;
-#pragma unroll
-  for (int b = 0; b < BLOCKS; b++) squares = __fadd_rn(squares, parts[b]);
-  const float by = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(__fdiv_rn(squares, ${literal(d, "f32")}), ${literal(p.eps, "f32")})));
-
-#pragma unroll
-  for (int t = 0; t < TURNS; t++) {
-    const int block = warp + WARPS * t;
-    float n[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) n[i] = __fmul_rn(__fmul_rn(v[t][i], by), gains[t][i]);
-${row ? `    ${storeOf(act, `y + row * ${p.yStride} + block * 128 + lane * 4`, "n")}\n` : ""}${
-    quantised
-      ? `    // One scale for the block's 128 columns.
-    float sizes[4], codes_now[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) sizes[i] = fabsf(n[i]);
-    const float plain = __fdiv_rn(larger(warp_max<128>(sizes), ${literal(Math.fround(1e-4), "f32")}), 448.0f), s = ${p.ue8m0 ? "pow2_ceil(plain)" : "plain"};
-#pragma unroll
-    for (int i = 0; i < 4; i++) codes_now[i] = __fdiv_rn(n[i], s);
-    store4_e4m3(codes + row * D + block * 128 + lane * 4, codes_now);
-    if (lane == 0) scales[row * BLOCKS + block] = s;
-`
-      : ""
-  }  }`;
+  const sizes = [(sum || quantised) && `D = ${d}`, `BLOCKS = ${d / 128}`, `WARPS = ${warps}`, `TURNS = ${turns}`];
   return cudaKernel({
-    name,
+    name: `${p.of}_${d}_rows`,
     header: [
-      `${p.of}: rows of ${d} ${act}${sum ? ", sum = a + b" : ""}${row ? ", y = normalised" : ""}${quantised ? ", codes and scales of the normalised row" : ""}`,
+      `${p.of}: ${does.filter(Boolean).join(", ")}`,
       `${warps} warps a row, ${turns} blocks of 128 columns each; a row stays in registers`,
-      ...params.flatMap(({ record: q }) =>
-        q.kind === "buffer" ? [`  ${q.access === "out" ? "out " : ""}${q.name}: ${q.dtype}`] : [],
-      ),
+      ...params.flatMap(({ record }) => (record.kind === "buffer" ? [operandText(record)] : [])),
     ],
     params,
     dims: ["m"],
     launch: { grid: ["m", 1, 1], block: 32 * warps, sharedBytes: 0, pdl: true, early: ["gain"] },
-    definitions: `constexpr int ${/\bD\b/.test(body) ? `D = ${d}, ` : ""}BLOCKS = ${blocks}, WARPS = ${warps}, TURNS = ${turns};`,
-    body,
+    definitions: `constexpr int ${sizes.filter(Boolean).join(", ")};`,
+    body: indented(
+      lines(
+        readEarly(p),
+        "await_previous();",
+        "",
+        readRow(p),
+        sum && addOther(p),
+        squaresOfRow(p),
+        "",
+        TURN,
+        indented(lines(normalise, row && storeRow(p), quantised && quantise(p))),
+        "}",
+      ),
+    ),
   });
 }
+
+const loose = { restrict: false };
+
+function operands(p: NormRowsProblem): Parameter[] {
+  const { sum, row, quantised } = FAMILIES[p.of];
+  return [
+    ...(sum ? [input("a", p.act, loose), input("b", p.act, loose)] : [input("x", p.act, loose)]),
+    input("gain", p.gain, loose),
+    ...(sum ? [output("sum", p.act, loose)] : []),
+    ...(row ? [output("y", p.act, loose)] : []),
+    ...(quantised ? [output("codes", "e4m3", loose), output("scales", "f32", loose)] : []),
+  ];
+}
+
+function operandText({ access, name, dtype }: { access: string; name: string; dtype: string }): string {
+  const written = access === "out" ? "out " : "";
+  return `  ${written}${name}: ${dtype}`;
+}
+
+/** Blocks of a warp, one after another, and where a lane is in one. */
+const TURN = "#pragma unroll\nfor (int t = 0; t < TURNS; t++) {";
+const AT = "(warp + WARPS * t) * 128 + lane * 4";
+
+const readEarly = ({ gain }: NormRowsProblem): string => `const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+const i64 row = blockIdx.x;
+release_next();
+float gains[TURNS][4], v[TURNS][4];
+#pragma unroll
+for (int t = 0; t < TURNS; t++) load4_${gain}(gains[t], gain + ${AT});`;
+
+function readRow({ of, act, aStride }: NormRowsProblem): string {
+  const x = FAMILIES[of].sum ? "a" : "x";
+  return `#pragma unroll
+for (int t = 0; t < TURNS; t++) load4_${act}(v[t], ${x} + row * ${aStride} + ${AT});`;
+}
+
+/** A number as a buffer of the activations' dtype holds it. */
+const asStored = { bf16: (v: string) => `from_bf16(to_bf16(${v}))`, f32: (v: string) => v } as const;
+
+const addOther = ({ act, bStride }: NormRowsProblem): string => `// The sum goes on as it is stored, rounded.
+float other[TURNS][4];
+#pragma unroll
+for (int t = 0; t < TURNS; t++) load4_${act}(other[t], b + row * ${bStride} + ${AT});
+${TURN}
+#pragma unroll
+  for (int i = 0; i < 4; i++) v[t][i] = ${asStored[act]("__fadd_rn(v[t][i], other[t][i])")};
+  store4_${act}(sum + row * D + ${AT}, v[t]);
+}`;
+
+const squaresOfRow = ({ d, eps }: NormRowsProblem): string => `__shared__ float parts[BLOCKS];
+${TURN}
+  float squares[4];
+#pragma unroll
+  for (int i = 0; i < 4; i++) squares[i] = __fmul_rn(v[t][i], v[t][i]);
+  const float part = warp_tree_sum_wide<128>(squares);
+  if (lane == 0) parts[warp + WARPS * t] = part;
+}
+__syncthreads();
+float squares = 0.0f;
+#pragma unroll
+for (int b = 0; b < BLOCKS; b++) squares = __fadd_rn(squares, parts[b]);
+const float by = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(__fdiv_rn(squares, ${literal(d, "f32")}), ${literal(eps, "f32")})));`;
+
+const normalise = `const int block = warp + WARPS * t;
+float n[4];
+#pragma unroll
+for (int i = 0; i < 4; i++) n[i] = __fmul_rn(__fmul_rn(v[t][i], by), gains[t][i]);`;
+
+const storeRow = ({ act, yStride }: NormRowsProblem): string =>
+  `store4_${act}(y + row * ${yStride} + block * 128 + lane * 4, n);`;
+
+const quantise = ({ ue8m0 }: NormRowsProblem): string => `// One scale for the block's 128 columns.
+float sizes[4], codes_now[4];
+#pragma unroll
+for (int i = 0; i < 4; i++) sizes[i] = fabsf(n[i]);
+${blockScale("s", "warp_max<128>(sizes)", ue8m0)}
+#pragma unroll
+for (int i = 0; i < 4; i++) codes_now[i] = __fdiv_rn(n[i], s);
+store4_e4m3(codes + row * D + block * 128 + lane * 4, codes_now);
+if (lane == 0) scales[row * BLOCKS + block] = s;`;
 
 /** Why the vector form cannot run, or null. */
 function refused(p: NormRowsProblem): string | null {
