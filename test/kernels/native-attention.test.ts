@@ -152,19 +152,22 @@ describe.skipIf(lacks("g++ 12")).each([16, 32] as const)("mla_decode in fixed sp
   });
 });
 
-describe.skipIf(lacks("g++ 12"))("mla_prefill", () => {
-  const [heads, n, d, v] = [2, 128, 64, 128];
+describe.skipIf(lacks("g++ 12")).each([
+  [128, 128],
+  [192, 256],
+])("keys of %i + 64 lanes, values of %i: mla_prefill", (n, v) => {
+  const [heads, d] = [2, 64];
   // Queries, their rotated lanes, keys and values lie among each other, as projections leave them; no two strides are the same.
   const problem = {
     heads,
     n,
     d,
     v,
-    q: [heads * 200 + 8, 200],
+    q: [heads * (n + 72) + 8, n + 72],
     qp: [heads * 72, 72],
-    k: [heads * 264, 264],
+    k: [heads * (n + 136), n + 136],
     kp: 576,
-    vStrides: [heads * 136 + 8, 136],
+    vStrides: [heads * (v + 8) + 8, v + 8],
     y: [heads * v, v],
     scale: SCALE,
   } as const;

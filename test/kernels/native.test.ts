@@ -96,19 +96,19 @@ const decodes: readonly MlaAttendProblem[] = [128, 64].map((heads) => ({
   scale: 0.135,
 }));
 
-const prefill = (heads: number): KernelText =>
+const prefill = (heads: number, n = 128, v = 128): KernelText =>
   mlaPrefill(
     {
       heads,
-      n: 128,
+      n,
       d: 64,
-      v: 128,
-      q: [heads * 192, 192],
-      qp: [heads * 192, 192],
-      k: [heads * 256, 256],
+      v,
+      q: [heads * (n + 64), n + 64],
+      qp: [heads * (n + 64), n + 64],
+      k: [heads * (n + v), n + v],
       kp: 576,
-      vStrides: [heads * 256, 256],
-      y: [heads * 128, 128],
+      vStrides: [heads * (n + v), n + v],
+      y: [heads * v, v],
       scale: 0.135,
     },
     h200,
@@ -189,7 +189,7 @@ const emitters: readonly [string, () => KernelText[], string[]][] = [
     () => decodes.flatMap((p) => ([16, 32] as const).map((group) => mlaDecodeFixed(p, fixedSchedule(group), h200))),
     ["HGMMA", "UTMALDG", "UBLKCP"],
   ],
-  ["mla_prefill", () => [16, 128].map(prefill), ["HGMMA", "UTMALDG", "UTMASTG"]],
+  ["mla_prefill", () => [prefill(16), prefill(128), prefill(20, 192, 256)], ["HGMMA", "UTMALDG", "UTMASTG"]],
   [
     "stream_linear",
     () => streams.flatMap((p) => ([8, 16] as const).map((t) => registerLinear(p, registerSchedule(p, t, h200), h200))),

@@ -132,8 +132,8 @@ export const native: readonly Mutant[] = [
   bug(
     "prefill: values lie as keys do",
     `${at}/attention/mla-prefill.ts`,
-    `rows("v", "values", v, strides.vStrides, "s", PREFILL.keys)`,
-    `rows("v", "values", v, strides.k, "s", PREFILL.keys)`,
+    `rows("v", "values", v, strides.vStrides, "s", keys)`,
+    `rows("v", "values", v, strides.k, "s", keys)`,
     attention("mla_prefill 5 rows"),
     "values are misread",
     { missed: "tests had all rows without gaps, and n equal to v" },

@@ -138,6 +138,7 @@ for (int i = 0; i < COUNT; i++) asm volatile("" : "+f"(d[i]) :: "memory");`,
     instruction({ n, type: "bf16", a: "mn" }),
     instruction({ n, type: "bf16", a: "registers", b: "mn" }),
   ]),
+  instruction({ n: 256, type: "bf16", a: "registers", b: "mn" }),
   ...steps,
   device({
     doc: "One step of 128 columns by eight rows without swizzle: x moves on by two times 16 columns, LEADING bytes each.",

@@ -2,20 +2,32 @@
 import type { AttendProblem } from "../../../kernels/attention.ts";
 import { indented, lines } from "../../text/lines.ts";
 import { nextStage } from "../../text/ring.ts";
+import { keyChunk, prefillSchedule } from "./schedule.ts";
 
 /** Their branch of the kernel. */
 export const consumer = (p: AttendProblem): string =>
-  lines(registers, "", firstTile, "", "for (int j = tiles - 2; j >= 0; j--) {", indented(nextTile), "}", lastMix, "", output(p));
+  lines(
+    registers(p),
+    "",
+    firstTile,
+    "",
+    "for (int j = tiles - 2; j >= 0; j--) {",
+    indented(nextTile(p)),
+    "}",
+    lastMix(p),
+    "",
+    output(p),
+  );
 
-const registers = `setmaxnreg_inc<232>();
+const registers = (p: AttendProblem): string => `setmaxnreg_inc<232>();
 const int team = warp / 4, slab = warp % 4;
 const int row = past + row0 + team * 64 + slab * 16 + lane / 4;  // the last key that this lane's upper row sees; the lower sees 8 more
 const u64 q_tile = descriptor_k_major(query + team * 64 * 128);
-float scores[64], acc[64], less[2], top[2] = {LEAST, LEAST}, sum[2] = {0.f, 0.f};
+float scores[${scoresOf(p)}], acc[${p.v / 2}], less[2], top[2] = {LEAST, LEAST}, sum[2] = {0.f, 0.f};
 u32 weights[KEYS / 16][4];
 int stage = 0, v_stage = 0; u32 phase = 0, v_phase = 0;
 #pragma unroll
-for (int i = 0; i < 64; i++) acc[i] = 0.f;`;
+for (int i = 0; i < ${p.v / 2}; i++) acc[i] = 0.f;`;
 
 const firstTile = `// Products in this warpgroup's turn: the scores of a tile, and behind them the mix of the tile before.
 mbarrier_wait(q_full, 0);
@@ -29,12 +41,12 @@ if (lane == 0) mbarrier_arrive(k_empty);
 exponents(scores, top, sum, less, row - (tiles - 1) * KEYS, lane);
 pack(weights, scores);`;
 
-const nextTile = `${nextStage}
+const nextTile = (p: AttendProblem): string => `${nextStage}
 mbarrier_wait(k_full + 8 * stage, phase);
 bar_sync(2 + team, 256);
 score(scores, q_tile, descriptor_k_major(k_ring + stage * K_STAGE));
 mbarrier_wait(v_full + 8 * v_stage, v_phase);
-mix(acc, weights, descriptor_mn_major<CHUNK>(v_ring + v_stage * V_STAGE));
+mix(acc, weights, descriptor_mn_major<${keyChunk(p)}>(v_ring + v_stage * V_STAGE));
 if (team == 0 || j > 0) bar_arrive(3 - team, 256);
 wgmma_wait_group<1>(scores);
 if (lane == 0) mbarrier_arrive(k_empty + 8 * stage);
@@ -44,11 +56,11 @@ wgmma_wait_group<0>(acc);
 if (lane == 0) mbarrier_arrive(v_empty + 8 * v_stage);
 if (++v_stage == STAGES) { v_stage = 0; v_phase ^= 1; }
 #pragma unroll
-for (int i = 0; i < 64; i++) acc[i] *= less[i / 2 % 2];
+for (int i = 0; i < ${p.v / 2}; i++) acc[i] *= less[i / 2 % 2];
 pack(weights, scores);`;
 
-const lastMix = `mbarrier_wait(v_full + 8 * v_stage, v_phase);
-mix(acc, weights, descriptor_mn_major<CHUNK>(v_ring + v_stage * V_STAGE));
+const lastMix = (p: AttendProblem): string => `mbarrier_wait(v_full + 8 * v_stage, v_phase);
+mix(acc, weights, descriptor_mn_major<${keyChunk(p)}>(v_ring + v_stage * V_STAGE));
 wgmma_wait_group<0>(acc);`;
 
 const output = ({
@@ -62,7 +74,7 @@ for (int h = 0; h < 2; h++) {
   sum[h] = 1.f / sum[h];
 }
 #pragma unroll
-for (int c = 0; c < 16; c += 2) {
+for (int c = 0; c < ${v / 8}; c += 2) {
   const int at = slab * 16 + lane % 16, chunk = c % 8 + lane / 16;
   const float* x = acc + c * 4;
   stmatrix_x4(out + c / 8 * CHUNK + at * 128 + ((chunk ^ (at % 8)) * 16), pack_bf16(x[0] * sum[0], x[1] * sum[0]),
@@ -76,43 +88,50 @@ if (threadIdx.x % 128 == 0 && row0 + team * 64 < t) {
   tma_store_wait();
 }`;
 
+/** Scores that a thread holds of a stage. */
+const scoresOf = (p: AttendProblem): number => prefillSchedule(p).keys / 2;
+
 /** Products of a stage, as functions. */
-export const products = ({
-  n,
-  d,
-}: AttendProblem): string => `__device__ __forceinline__ void score(float (&scores)[64], u64 q_tile, u64 k_tile) {
+export function products(p: AttendProblem): string {
+  const { n, d, v } = p;
+  const { keys } = prefillSchedule(p);
+  const chunk = keyChunk(p);
+  return `__device__ __forceinline__ void score(float (&scores)[${keys / 2}], u64 q_tile, u64 k_tile) {
   wgmma_fence();
 #pragma unroll
   for (int k = 0; k < ${(n + d) / 16}; k++)
-    wgmma_m64n128k16_bf16(scores, q_tile + k / 4 * (CHUNK / 16) + k % 4 * 2, k_tile + k / 4 * (CHUNK / 16) + k % 4 * 2, k > 0);
+    wgmma_m64n${keys}k16_bf16(scores, q_tile + k / 4 * (CHUNK / 16) + k % 4 * 2, k_tile + k / 4 * (${chunk} / 16) + k % 4 * 2, k > 0);
   wgmma_commit_group();
 }
-__device__ __forceinline__ void mix(float (&acc)[64], const u32 (&weights)[8][4], u64 v_tile) {
+__device__ __forceinline__ void mix(float (&acc)[${v / 2}], const u32 (&weights)[${keys / 16}][4], u64 v_tile) {
   wgmma_fence();
 #pragma unroll
-  for (int k = 0; k < KEYS / 16; k++) wgmma_m64n128k16_bf16_areg_bmn(acc, weights[k], v_tile + k * (16 * 128 / 16), 1);
+  for (int k = 0; k < KEYS / 16; k++) wgmma_m64n${v}k16_bf16_areg_bmn(acc, weights[k], v_tile + k * (16 * 128 / 16), 1);
   wgmma_commit_group();
 }`;
+}
 
-export const exponents = `// Scores become exponentials under the running maximum; earlier sums shrink by \`less\`. A lane holds columns 2 (lane % 4) of
+export const exponents = (
+  p: AttendProblem,
+): string => `// Scores become exponentials under the running maximum; earlier sums shrink by \`less\`. A lane holds columns 2 (lane % 4) of
 // every 8, of its upper row and the one 8 below; four lanes hold a row. \`seen\` is the last column its upper row sees.
-__device__ __forceinline__ void exponents(float (&x)[64], float (&top)[2], float (&sum)[2], float (&less)[2], int seen, int lane) {
+__device__ __forceinline__ void exponents(float (&x)[${scoresOf(p)}], float (&top)[2], float (&sum)[2], float (&less)[2], int seen, int lane) {
   if (__any_sync(~0u, seen < KEYS - 1)) {
 #pragma unroll
-    for (int i = 0; i < 64; i++) if (i / 4 * 8 + lane % 4 * 2 + i % 2 > seen + i / 2 % 2 * 8) x[i] = minus_infinity();
+    for (int i = 0; i < ${scoresOf(p)}; i++) if (i / 4 * 8 + lane % 4 * 2 + i % 2 > seen + i / 2 % 2 * 8) x[i] = minus_infinity();
   }
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     float most = x[2 * h];
 #pragma unroll
-    for (int i = 1; i < 32; i++) most = fmaxf(most, x[i / 2 * 4 + 2 * h + i % 2]);
+    for (int i = 1; i < ${scoresOf(p) / 2}; i++) most = fmaxf(most, x[i / 2 * 4 + 2 * h + i % 2]);
     most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
     most = fmaxf(top[h], SCALE * fmaxf(most, __shfl_xor_sync(~0u, most, 2)));
     less[h] = ex2_approx(top[h] - most);
     top[h] = most;
     float add = 0.f;
 #pragma unroll
-    for (int i = 0; i < 32; i++) {
+    for (int i = 0; i < ${scoresOf(p) / 2}; i++) {
       float& v = x[i / 2 * 4 + 2 * h + i % 2];
       v = ex2_approx(fmaf(v, SCALE, -most));
       add += v;
@@ -121,8 +140,10 @@ __device__ __forceinline__ void exponents(float (&x)[64], float (&top)[2], float
   }
 }`;
 
-export const pack = `// Sums of a product lie in registers as wgmma wants its first operand: scores become weights lane by lane.
-__device__ __forceinline__ void pack(u32 (&weights)[8][4], const float (&x)[64]) {
+export const pack = (
+  p: AttendProblem,
+): string => `// Sums of a product lie in registers as wgmma wants its first operand: scores become weights lane by lane.
+__device__ __forceinline__ void pack(u32 (&weights)[${prefillSchedule(p).keys / 16}][4], const float (&x)[${scoresOf(p)}]) {
 #pragma unroll
-  for (int i = 0; i < 32; i++) weights[i / 4][i % 4] = pack_bf16(x[i * 2], x[i * 2 + 1]);
+  for (int i = 0; i < ${scoresOf(p) / 2}; i++) weights[i / 4][i % 4] = pack_bf16(x[i * 2], x[i * 2 + 1]);
 }`;

@@ -6,7 +6,7 @@ import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv, mul } from "../../../../ir/size.ts";
 import type { AttendProblem } from "../../../kernels/attention.ts";
-import { illegalPrefill, prefillSharedBytes, PREFILL } from "./schedule.ts";
+import { illegalPrefill, keyChunk, prefillSchedule, prefillSharedBytes } from "./schedule.ts";
 import { illegalSchedule } from "../diagnostics.ts";
 import { cudaKernel, tensorMap, type Parameter } from "../../text/kernel.ts";
 import { indented, lines } from "../../text/lines.ts";
@@ -17,31 +17,34 @@ import { consumer, exponents, pack, products } from "./mla-prefill-consumer.ts";
 /** Prints the kernel of one problem. */
 export function mlaPrefill(p: AttendProblem, machine: Gpu): KernelText {
   const reason = illegalPrefill(p);
-  if (reason !== null) throw new DiagnosticError(illegalSchedule("attend", p, PREFILL, reason));
+  const { form: _, ...schedule } = prefillSchedule(p);
+  if (reason !== null) throw new DiagnosticError(illegalSchedule("attend", p, schedule, reason));
   const { heads, n, d, v } = p;
   return cudaKernel({
-    name: `attend_${heads}x${n}_${d}_${v}_q${PREFILL.rows}k${PREFILL.keys}`,
+    name: `attend_${heads}x${n}_${d}_${v}_q${schedule.rows}k${schedule.keys}`,
     header: [
       `attend: y [t, ${heads}, ${v}] bf16 = softmax((q k^T + qp kp^T) * ${p.scale.toPrecision(6)}) v, causal; q [t, ${heads}, ${n}], k [s, ${heads}, ${n}], kp [s, ${d}] for all heads`,
-      `schedule ${JSON.stringify(PREFILL)}`,
+      `schedule ${JSON.stringify(schedule)}`,
       floorText(machine, { computes: [`${2 * heads * (n + d + v)} operations a pair of a row and a key it sees`, "bf16"] }),
     ],
     params: maps(p),
     dims: ["t", "s"],
     launch: {
-      grid: [mul(heads, ceildiv("t", PREFILL.rows)), 1, 1],
+      grid: [mul(heads, ceildiv("t", schedule.rows)), 1, 1],
       block: 384,
       sharedBytes: prefillSharedBytes(p),
       pdl: true,
       blocksPerSM: 1,
     },
-    definitions: lines(constants(p), "", products(p), exponents, pack),
+    definitions: lines(constants(p), "", products(p), exponents(p), pack(p)),
     body: indented(lines(shared, "", tileOf(p), "", initBarriers, "", roles(["warp >= 8", producer(p)], [null, consumer(p)]))),
   });
 }
 
 /** All operands by heads of 64-lane boxes; the rotary key has no heads. */
-function maps({ heads, n, d, v, ...strides }: AttendProblem): Parameter[] {
+function maps(p: AttendProblem): Parameter[] {
+  const { heads, n, d, v, ...strides } = p;
+  const { rows: queries, keys } = prefillSchedule(p);
   const rows = (
     key: string,
     of: string,
@@ -52,26 +55,29 @@ function maps({ heads, n, d, v, ...strides }: AttendProblem): Parameter[] {
   ): Parameter =>
     tensorMap(`${key}_map`, { of, dtype: "bf16", dims: [width, heads, length], strides: [2 * step, 2 * row], box: [64, 1, box] });
   return [
-    rows("q", "q", n, strides.q, "t", PREFILL.rows),
-    rows("qp", "qp", d, strides.qp, "t", PREFILL.rows),
-    rows("k", "keys", n, strides.k, "s", PREFILL.keys),
-    tensorMap("kp_map", { of: "kp", dtype: "bf16", dims: [d, "s"], strides: [2 * strides.kp], box: [64, PREFILL.keys] }),
-    rows("v", "values", v, strides.vStrides, "s", PREFILL.keys),
+    rows("q", "q", n, strides.q, "t", queries),
+    rows("qp", "qp", d, strides.qp, "t", queries),
+    rows("k", "keys", n, strides.k, "s", keys),
+    tensorMap("kp_map", { of: "kp", dtype: "bf16", dims: [d, "s"], strides: [2 * strides.kp], box: [64, keys] }),
+    rows("v", "values", v, strides.vStrides, "s", keys),
     rows("y", "y", v, strides.y, "t", 64),
   ];
 }
 
-const constants = ({
-  heads,
-  n,
-  d,
-  v,
-  scale,
-}: AttendProblem): string => `constexpr int HEADS = ${heads}, ROWS = 128, KEYS = 128, STAGES = ${PREFILL.stages};
+function constants(p: AttendProblem): string {
+  const { heads, n, d, v, scale } = p;
+  const { rows, keys, stages } = prefillSchedule(p);
+  const sizes =
+    keys === rows
+      ? `constexpr int QUERY = ${(n + d) / 64} * CHUNK, K_STAGE = QUERY, V_STAGE = ${v / 64} * CHUNK;`
+      : `constexpr int KEY_CHUNK = KEYS * 128;                // the rows of a stage by 64 lanes
+constexpr int QUERY = ${(n + d) / 64} * CHUNK, K_STAGE = ${(n + d) / 64} * KEY_CHUNK, V_STAGE = ${v / 64} * KEY_CHUNK;`;
+  return `constexpr int HEADS = ${heads}, ROWS = ${rows}, KEYS = ${keys}, STAGES = ${stages};
 constexpr int CHUNK = 128 * 128;                    // 128 rows by 64 lanes
-constexpr int QUERY = ${(n + d) / 64} * CHUNK, K_STAGE = QUERY, V_STAGE = ${v / 64} * CHUNK;
+${sizes}
 constexpr float SCALE = ${(scale * Math.LOG2E).toPrecision(9)}f;            // of scores, for exp2
 constexpr float LEAST = -1e30f;                     // below any score, yet finite: a row may see nothing of a tile`;
+}
 
 const shared = `extern __shared__ u8 raw[];
 __shared__ u64 barriers[4 * STAGES + 1];
@@ -101,10 +107,10 @@ const initBarriers = `if (threadIdx.x == 0) {
 __syncthreads();
 release_next();`;
 
-const producer = ({
-  n,
-  v,
-}: AttendProblem): string => `// Producer: one thread; keys come backwards from the diagonal, each ahead of its values.
+function producer(p: AttendProblem): string {
+  const { n, v } = p;
+  const chunk = keyChunk(p);
+  return `// Producer: one thread; keys come backwards from the diagonal, each ahead of its values.
 setmaxnreg_dec<40>();
 if (warp == 8 && lane == 0) {
   await_previous();
@@ -116,11 +122,12 @@ if (warp == 8 && lane == 0) {
     const u32 k_tile = k_ring + stage * K_STAGE, v_tile = v_ring + stage * V_STAGE;
     mbarrier_wait(k_empty + 8 * stage, phase ^ 1);
     mbarrier_arrive_expect_tx(k_full + 8 * stage, K_STAGE);
-    for (int c = 0; c < ${n / 64}; c++) tma_load_3d(k_tile + c * CHUNK, &k_map, k_full + 8 * stage, c * 64, head, j * KEYS);
-    tma_load_2d(k_tile + ${n / 64} * CHUNK, &kp_map, k_full + 8 * stage, 0, j * KEYS);
+    for (int c = 0; c < ${n / 64}; c++) tma_load_3d(k_tile + c * ${chunk}, &k_map, k_full + 8 * stage, c * 64, head, j * KEYS);
+    tma_load_2d(k_tile + ${n / 64} * ${chunk}, &kp_map, k_full + 8 * stage, 0, j * KEYS);
     mbarrier_wait(v_empty + 8 * stage, phase ^ 1);
     mbarrier_arrive_expect_tx(v_full + 8 * stage, V_STAGE);
-    for (int c = 0; c < ${v / 64}; c++) tma_load_3d(v_tile + c * CHUNK, &v_map, v_full + 8 * stage, c * 64, head, j * KEYS);
+    for (int c = 0; c < ${v / 64}; c++) tma_load_3d(v_tile + c * ${chunk}, &v_map, v_full + 8 * stage, c * 64, head, j * KEYS);
     ${nextStage}
   }
 }`;
+}

@@ -17,9 +17,10 @@ import {
   illegalDecode,
   illegalFixed,
   illegalPrefill,
-  PREFILL,
+  prefillSchedule,
   type MlaDecodeSchedule,
   type MlaFixedSchedule,
+  type PrefillSchedule,
 } from "./schedule.ts";
 
 /** The launch of the tile program of the same op, where activations are bf16. */
@@ -94,12 +95,10 @@ export const mlaDecodeNative = decode(
  */
 export const mlaDecodeFixedNative = decode(decodeSchedules((p) => groupsOf(p).slice(-1)));
 
-type PrefillSchedule = typeof PREFILL & { form: "prefill" };
-
 export const mlaPrefillNative = native<AttendProblem, PrefillSchedule>({
   family: "mla_prefill",
   serves: ["attend"],
-  schedules: onlySchedule((p: AttendProblem) => illegalPrefill(p) ?? { form: "prefill" as const, ...PREFILL }),
+  schedules: onlySchedule((p: AttendProblem) => illegalPrefill(p) ?? prefillSchedule(p)),
   match(site) {
     const found = inBf16(attendFamily, site);
     if ("reason" in found) return found;

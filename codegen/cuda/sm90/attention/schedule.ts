@@ -71,17 +71,41 @@ function illegalRows(p: MlaAttendProblem): string | null {
   return null;
 }
 
-/** Two warpgroups of 64 query rows; rings of keys and of values, a stage 128 rows of each. */
-export const PREFILL = { rows: 128, keys: 128, stages: 2 } as const;
+/** Two warpgroups of 64 query rows; rings of keys and of values. */
+export interface PrefillSchedule {
+  form: "prefill";
+  rows: 128;
+  /** Rows of a stage of either ring: fewer where heads are wide, for the registers of their sums and for shared memory. */
+  keys: 64 | 128;
+  stages: 2;
+}
+
+export const prefillSchedule = ({ v }: AttendProblem): PrefillSchedule => ({
+  form: "prefill",
+  rows: 128,
+  keys: v <= 128 ? 128 : 64,
+  stages: 2,
+});
+
+/** Bytes of 64 lanes of a stage's rows, as the text calls them. */
+export const keyChunk = (p: AttendProblem): string => (prefillSchedule(p).keys === 128 ? "CHUNK" : "KEY_CHUNK");
 
 /** Dynamic shared memory: queries, both rings, and slack to align them to the swizzle's 1024 bytes. */
-export const prefillSharedBytes = ({ n, d, v }: AttendProblem): number =>
-  1024 + PREFILL.rows * (n + d) * 2 + PREFILL.stages * PREFILL.keys * (n + d + v) * 2;
+export function prefillSharedBytes(p: AttendProblem): number {
+  const { rows, keys, stages } = prefillSchedule(p);
+  return 1024 + rows * (p.n + p.d) * 2 + stages * keys * (p.n + p.d + p.v) * 2;
+}
+
+/** Lanes of a head that the kernel is laid out for: of keys beside the rotary ones, and of values. */
+const PREFILL_HEADS: readonly (readonly [n: number, v: number])[] = [
+  [128, 128],
+  [192, 256],
+];
 
 /** Why the native kernel cannot run a problem, or null. */
 export function illegalPrefill(p: AttendProblem): string | null {
-  if (p.n !== 128 || p.d !== 64 || p.v !== 128)
-    return `heads of ${p.n} + ${p.d} and ${p.v} lanes: shared memory is laid out for 128 + 64 and 128`;
+  if (p.d !== 64 || !PREFILL_HEADS.some(([n, v]) => p.n === n && p.v === v))
+    return `heads of ${p.n} + ${p.d} and ${p.v} lanes: shared memory is laid out for 128 + 64 and 128, and for 192 + 64 and 256`;
   if (p.k[1] === 0 || p.vStrides[1] === 0) return "all heads share their keys: absorbed attention has its own kernel";
   if (!(p.scale > 0)) return "the running maximum is taken before the scale, which must be positive";
   for (const s of [...p.q, ...p.qp, ...p.k, p.kp, ...p.vStrides, ...p.y])
