@@ -14,6 +14,7 @@ import { constantOf, Tiles } from "./tiles.ts";
 import { get, i32, ins, load, plus, times, withImm, type Expr } from "./wasm.ts";
 import { wat } from "./wat.ts";
 import { Writer } from "./writer.ts";
+import { when } from "../text.ts";
 
 export interface Lowered {
   wasm: Uint8Array;
@@ -77,7 +78,7 @@ function statement(k: Tiles, s: TileStmt): void {
       return;
     }
     case "when":
-      return w.when(ins(`i32.${s.test}${s.test === "lt" || s.test === "le" ? "_s" : ""}`, k.index(s.a), k.index(s.b)), () =>
+      return w.when(ins(`i32.${s.test}${when(s.test === "lt" || s.test === "le", "_s")}`, k.index(s.a), k.index(s.b)), () =>
         statements(k, s.body),
       );
     case "scalar": {

@@ -3,6 +3,7 @@
 import { opcodes } from "./opcodes.ts";
 import { MAX_PAGES } from "./encode.ts";
 import type { Expr, Stmt, WasmFunc, WasmModule } from "./wasm.ts";
+import { when } from "../text.ts";
 
 /** The readable form of a module. */
 export function wat(module: WasmModule): string {
@@ -16,7 +17,7 @@ export function wat(module: WasmModule): string {
 function printFunc(out: string[], f: WasmFunc): void {
   const exported = f.exported ? ` (export "${f.name}")` : "";
   const params = f.params.map((p) => ` (param $${p.name} ${p.type})`).join("");
-  out.push("", `  (func $${f.name}${exported}${params}${f.result ? ` (result ${f.result})` : ""}`);
+  out.push("", `  (func $${f.name}${exported}${params}${when(f.result, ` (result ${f.result})`)}`);
   for (const type of ["i32", "f32", "f64", "v128"] as const) {
     // Declared in index order in the binary; grouped here, since names carry the meaning.
     const names = f.locals.filter((l) => l.type === type).map((l) => `(local $${l.name} ${type})`);
@@ -91,7 +92,7 @@ function head(e: Expr): string {
     case "mem":
       return imm[0] ? `${e.op} offset=${imm[0]}` : e.op;
     case "mem lane":
-      return `${e.op}${imm[0] ? ` offset=${imm[0]}` : ""} ${imm[1]}`;
+      return `${e.op}${when(imm[0], ` offset=${imm[0]}`)} ${imm[1]}`;
     case "const":
       return e.op === "v128.const" ? constantVector(imm) : `${e.op} ${number(imm[0])}`;
     default:

@@ -93,9 +93,8 @@ function build(arch: Arch, family: string, problem: Problem, use?: Use): Built {
 
 /** Lines in front of a text: op and site, problem, the floor at the sizes passes assume, and how to print it again. */
 function heading({ natives, machine }: Arch, family: string, problem: Problem, text: KernelText, use: Use | undefined): string {
-  const lines = [
-    `${text.name}: ${natives.some((n) => n.family === family) ? "native" : "printed tile program"}, family ${family}`,
-  ];
+  const kind = natives.some((n) => n.family === family) ? "native" : "printed tile program";
+  const lines = [`${text.name}: ${kind}, family ${family}`];
   if (use) {
     lines.push(`op ${use.op}, first used by ${use.site}`);
     if (use.origin) lines.push(`from ${use.origin}`);

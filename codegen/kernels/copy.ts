@@ -5,6 +5,7 @@ import type { Kernel } from "../../ir/kernel/stmt.ts";
 import { mul, type Size } from "../../ir/size.ts";
 import { family, one, refuse, type Match, type Refusal } from "../family.ts";
 import { act, num, runTimeSizes } from "../layouts.ts";
+import { when } from "../text.ts";
 
 const WIDE = 512;
 
@@ -22,7 +23,7 @@ export interface CopyProblem {
 /** A strided copy of up to three axes. */
 function copy(p: CopyProblem): Kernel {
   return kernel({
-    name: `copy_${p.shape.join("x")}${p.offset ? `_at_${p.offset}` : ""}`,
+    name: `copy_${p.shape.join("x")}${when(p.offset, `_at_${p.offset}`)}`,
     summary: "The same elements under other strides.",
     params: {
       x: { dtype: p.act ?? "f32", shape: p.shape, strides: p.from },

@@ -6,6 +6,7 @@ import type { BufferParam, Index, Kernel, Tile } from "../../ir/kernel/stmt.ts";
 import { mul } from "../../ir/size.ts";
 import { family, one, strided } from "../family.ts";
 import { act, asRows, float, floatOrCodes, isPacked, num, result } from "../layouts.ts";
+import { when } from "../text.ts";
 
 const STEP = 128;
 
@@ -118,7 +119,7 @@ function blockLinear(p: BlockLinearProblem): Kernel {
   const [rows, columns] = tileOf(p);
   const [kb, nb] = [Math.ceil(p.k / 128), Math.ceil(p.n / 128)];
   return kernel({
-    name: `block_linear_${p.parts > 1 ? `${p.parts}x` : ""}${p.n}x${p.k}${p.x === "e4m3" ? "" : "_exact"}`,
+    name: `block_linear_${when(p.parts > 1, `${p.parts}x`)}${p.n}x${p.k}${when(p.x !== "e4m3", "_exact")}`,
     summary: "y = x w^T on e4m3 codes, promoted to f32 and scaled once per 128 columns.",
     params: {
       x: { dtype: p.x, shape: ["m", p.k], strides: [p.xStride, 1] },
@@ -186,7 +187,7 @@ function groupedLinear(p: GroupedProblem): Kernel {
   const [rows, columns] = tileOf(p);
   const [kb, nb] = [Math.ceil(p.k / 128), Math.ceil(p.n / 128)];
   return kernel({
-    name: `grouped_linear_${p.experts}x${p.parts > 1 ? `${p.parts}x` : ""}${p.n}x${p.k}`,
+    name: `grouped_linear_${p.experts}x${when(p.parts > 1, `${p.parts}x`)}${p.n}x${p.k}`,
     summary: "Rows sorted by expert, each group by its own matrix; the counts are read from offsets.",
     params: {
       x: { dtype: p.x, shape: ["r", p.k], strides: [p.xStride, 1] },

@@ -6,6 +6,7 @@ import type { Kernel, Tile } from "../../ir/kernel/stmt.ts";
 import { mul } from "../../ir/size.ts";
 import { family, one, refuse } from "../family.ts";
 import { num, result } from "../layouts.ts";
+import { when } from "../text.ts";
 
 const OPERANDS: Arg[] = [{ in: 0 }, { in: 0, part: "scales" }, { out: 0 }];
 
@@ -48,7 +49,7 @@ export const dequantizeRowsFamily = family({
 /** Codes times scales: matrices [batch, n, k] with a scale per 128x128 block. */
 function dequantizeBlocks(p: { batch: number; n: number; k: number; y?: "bf16" }): Kernel {
   return kernel({
-    name: `dequantize_${p.batch > 1 ? `${p.batch}x` : ""}${p.n}x${p.k}`,
+    name: `dequantize_${when(p.batch > 1, `${p.batch}x`)}${p.n}x${p.k}`,
     summary: "Codes times the scale of their block of 128x128.",
     params: {
       x: { dtype: "e4m3", shape: [p.batch, p.n, p.k] },

@@ -5,6 +5,7 @@ import type { BufferParam, Index, Kernel, MapExpr, Tile } from "../../ir/kernel/
 import { family, one, refuse, strided, type Match, type Refusal } from "../family.ts";
 import { act, asRows, elements, float, isPacked, num } from "../layouts.ts";
 import { quantiseBlock, rows, type RowsProblem } from "./rows.ts";
+import { when } from "../text.ts";
 
 /** Columns an elementwise cell covers. */
 const WIDE = 512;
@@ -51,7 +52,7 @@ export const siluMulFamily = family({
 
 function siluMulQuant(p: { n: number; xStride: number; ue8m0: boolean; act?: "bf16" }): Kernel {
   return kernel({
-    name: `silu_mul_quant_${p.n}${p.ue8m0 ? "_ue8m0" : ""}`,
+    name: `silu_mul_quant_${p.n}${when(p.ue8m0, "_ue8m0")}`,
     summary: "silu(gate) * up, quantised as it is made.",
     params: {
       x: { dtype: p.act ?? "f32", shape: ["m", 2, p.n], strides: [p.xStride, p.n, 1] },

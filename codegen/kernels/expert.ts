@@ -4,6 +4,7 @@ import type { Arg } from "../../ir/kernel/catalogue.ts";
 import type { Kernel } from "../../ir/kernel/stmt.ts";
 import { family, one, strided } from "../family.ts";
 import { act, asRows, elements, num } from "../layouts.ts";
+import { when } from "../text.ts";
 
 /** Below every score, above what is already taken. */
 const OUT = -3e38;
@@ -29,7 +30,7 @@ export interface RouteProblem {
 function route(p: RouteProblem): Kernel {
   const { experts: e } = p;
   return kernel({
-    name: `route_${e}_top${p.topk}${p.shared ? `_shared${p.shared}` : ""}`,
+    name: `route_${e}_top${p.topk}${when(p.shared, `_shared${p.shared}`)}`,
     summary: "Score experts, keep the best groups, choose the best experts of those, weigh them.",
     params: {
       logits: { dtype: p.act ?? "f32", shape: ["T", e], strides: [p.xStride, 1] },

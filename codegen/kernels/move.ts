@@ -4,6 +4,7 @@ import type { Arg } from "../../ir/kernel/catalogue.ts";
 import type { BufferParam, Index, Kernel } from "../../ir/kernel/stmt.ts";
 import { family, one, strided } from "../family.ts";
 import { act, asRows, float, floatOrCodes, num, result } from "../layouts.ts";
+import { when } from "../text.ts";
 
 const WIDE = 512;
 
@@ -82,7 +83,7 @@ function gatherRows(p: { d: number; per: number; x: "f32" | "bf16" | "e4m3"; xSt
   const kb = Math.ceil(p.d / 128);
   const scaled = p.x === "e4m3";
   return kernel({
-    name: `gather_rows_${p.d}${scaled ? "_e4m3" : ""}`,
+    name: `gather_rows_${p.d}${when(scaled, "_e4m3")}`,
     summary: "Rows in sorted pair order: row i is token order[i] / k.",
     params: {
       x: { dtype: p.x, shape: ["T", p.d], strides: [p.xStride, 1] },

@@ -6,6 +6,7 @@ import type { BufferParam, Kernel, Tile } from "../../ir/kernel/stmt.ts";
 import { family, one, strided, type Match, type Refusal } from "../family.ts";
 import { act, asRows, float, isPacked, num } from "../layouts.ts";
 import { quantiseBlock, rows } from "./rows.ts";
+import { when } from "../text.ts";
 
 export interface AddNormProblem {
   /** Columns of a row. */
@@ -74,7 +75,7 @@ function addNorm(p: AddNormProblem): Kernel {
 /** The same, the normalised row quantised and never written. */
 function addNormQuant(p: AddNormProblem): Kernel {
   return kernel({
-    name: `add_norm_quant_${p.d}${p.ue8m0 ? "_ue8m0" : ""}`,
+    name: `add_norm_quant_${p.d}${when(p.ue8m0, "_ue8m0")}`,
     summary: "Add two rows, normalise the sum and quantise it with one scale per 128 columns.",
     params: { ...inputs(p), ...codes(p) },
     dims: ["m"],
@@ -86,7 +87,7 @@ function addNormQuant(p: AddNormProblem): Kernel {
 /** The same with the normalised row as well: the router reads it unquantised. */
 function addNormBoth(p: AddNormProblem): Kernel {
   return kernel({
-    name: `add_norm_both_${p.d}${p.ue8m0 ? "_ue8m0" : ""}`,
+    name: `add_norm_both_${p.d}${when(p.ue8m0, "_ue8m0")}`,
     summary: "Add two rows, normalise the sum; write it as it is and quantised.",
     params: { ...inputs(p), y: { ...rows(p.d, p.d, p.act), access: "out" }, ...codes(p) },
     dims: ["m"],
@@ -197,7 +198,7 @@ export const combineFamily = family({
 function combineAdd(p: CombineProblem): Kernel {
   const added = p.shared ? "the shared expert and the residual are" : "the residual is";
   return kernel({
-    name: `combine_add_${p.d}_top${p.k}${p.shared ? "_shared" : ""}`,
+    name: `combine_add_${p.d}_top${p.k}${when(p.shared, "_shared")}`,
     summary: `Rows back to their tokens, weighted, in ascending expert order; ${added} added.`,
     params: { ...routed(p), x: tokens(p), ...(p.shared ? { shared: tokens(p) } : {}), y: { ...tokens(p), access: "out" } },
     dims: ["T", "r"],

@@ -3,6 +3,7 @@ import { f, kernel, x, type Body } from "../../ir/kernel/build.ts";
 import type { BufferParam, Index, Kernel, Tile } from "../../ir/kernel/stmt.ts";
 import { family, one, strided } from "../family.ts";
 import { act, asRows, float, num } from "../layouts.ts";
+import { when } from "../text.ts";
 
 /** Columns that a row's maximum is looked for at once. */
 const WIDE = 512;
@@ -98,7 +99,7 @@ export const rmsNormFamily = family({
 /** rms_norm, then 1x128 quantise; the normalised row is never written. */
 function normQuant(p: NormProblem): Kernel {
   return kernel({
-    name: `norm_quant_${p.d}${p.ue8m0 ? "_ue8m0" : ""}`,
+    name: `norm_quant_${p.d}${when(p.ue8m0, "_ue8m0")}`,
     summary: "Normalise a row and quantise it to e4m3 with one scale per 128 columns, in one visit.",
     params: {
       x: rows(p.d, p.xStride, p.act),
@@ -148,7 +149,7 @@ export interface QuantizeProblem {
 
 function quantize(p: QuantizeProblem): Kernel {
   return kernel({
-    name: `quantize_${p.d}${p.ue8m0 ? "_ue8m0" : ""}`,
+    name: `quantize_${p.d}${when(p.ue8m0, "_ue8m0")}`,
     summary: "Quantise rows to e4m3 with one scale per 128 columns.",
     params: {
       x: rows(p.d, p.xStride, p.act),

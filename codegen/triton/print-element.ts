@@ -3,6 +3,7 @@
 import type { BufferParam, Index, Kernel, MapExpr, Place, Tile } from "../../ir/kernel/stmt.ts";
 import { comparedAs, flatten, operands, paramOf, tilesIn, tilesOf, typeOf, type Scalar } from "../../ir/kernel/walk.ts";
 import { unknownBuffer } from "./diagnostics.ts";
+import { when } from "../text.ts";
 
 export const isSingle = (t: Tile): boolean => t.rows === 1 && t.cols === 1;
 export const tlType = (t: { dtype: Scalar }): string => (t.dtype === "f32" ? "tl.float32" : "tl.int32");
@@ -17,7 +18,7 @@ export const pointerTypes: Readonly<Record<BufferParam["dtype"], string>> = {
 export function literal(v: number, type: Scalar): string {
   if (type === "i32") return String(v);
   const f = Math.fround(v);
-  if (!Number.isFinite(f)) return f !== f ? 'float("nan")' : `float("${f > 0 ? "" : "-"}inf")`;
+  if (!Number.isFinite(f)) return f !== f ? 'float("nan")' : `float("${when(f < 0, "-")}inf")`;
   for (let digits = 1; digits <= 9; digits++) {
     const short = Number(f.toPrecision(digits));
     if (Math.fround(short) === f) return Number.isInteger(short) && Math.abs(short) < 1e9 ? `${short}.0` : String(short);
@@ -98,7 +99,7 @@ export class Elements {
 
   c(t: Tile): string {
     if (t.cols === 1) return "0";
-    this.ranges.set(`c${this.cols(t)}`, `tl.arange(0, ${this.cols(t)})${this.flat ? "" : "[None, :]"}`);
+    this.ranges.set(`c${this.cols(t)}`, `tl.arange(0, ${this.cols(t)})${when(!this.flat, "[None, :]")}`);
     return `c${this.cols(t)}`;
   }
 
@@ -184,7 +185,7 @@ export class Elements {
   /** The values of a load in their stored dtype, zero where masked. */
   raw(p: Place, t: Tile): string {
     const { pointers, mask } = this.place(p, t);
-    const value = `tl.load(${pointers}${mask ? `, mask=${mask}, other=0` : ""})`;
+    const value = `tl.load(${pointers}${when(mask, `, mask=${mask}, other=0`)})`;
     return this.buffer(p.buffer).dtype === "e4m3" ? `${value}.to(tl.float8e4nv, bitcast=True)` : value;
   }
 
@@ -193,7 +194,7 @@ export class Elements {
     const { pointers, mask } = this.place(p, t);
     const value =
       dtype === "e4m3" ? `to_e4m3(${this.tile(t)})` : dtype === "bf16" ? `${this.tile(t)}.to(tl.bfloat16)` : this.tile(t);
-    return `tl.store(${pointers}, ${value}${mask ? `, mask=${mask}` : ""})`;
+    return `tl.store(${pointers}, ${value}${when(mask, `, mask=${mask}`)})`;
   }
 
   /** The extents of an expression before broadcasting. */
@@ -215,7 +216,8 @@ export class Elements {
       const type = comparedAs(a, b);
       return `(${this.value(a, type)} ${sign} ${this.value(b, type)})`;
     }
-    if (op === "and" || op === "or") return `(${this.truth(a)} ${op === "and" ? "&" : "|"} ${this.truth(b)})`;
+    const join = { and: "&", or: "|" }[op];
+    if (join) return `(${this.truth(a)} ${join} ${this.truth(b)})`;
     return `(${this.value(e, "i32")} != 0)`;
   }
 
@@ -236,7 +238,8 @@ export class Elements {
     if (b === undefined) return `${calls[op]}(${a})`;
     const sign = { add: "+", sub: "-", mul: "*" }[op];
     if (sign) return `(${a} ${sign} ${b})`;
-    return `${calls[op]}(${a}, ${b}${type === "f32" && (op === "max" || op === "min") ? ", propagate_nan=tl.PropagateNan.ALL" : ""})`;
+    const keepsNan = type === "f32" && (op === "max" || op === "min");
+    return `${calls[op]}(${a}, ${b}${when(keepsNan, ", propagate_nan=tl.PropagateNan.ALL")})`;
   }
 }
 

@@ -8,6 +8,7 @@ import { flatten, tilesIn, tilesRead, tileWritten } from "../../ir/kernel/walk.t
 import type { Size } from "../../ir/size.ts";
 import { cellsOf } from "../cpu/indices.ts";
 import { cannotSay, noGrid } from "./diagnostics.ts";
+import { when } from "../text.ts";
 import { Elements, isSingle, literal, pointerTypes, tlType } from "./print-element.ts";
 import { helpersFor, treeSum } from "./print-helpers.ts";
 
@@ -133,11 +134,12 @@ class Printer {
         .map(count)
         .filter((n) => n !== "1");
       let own = grid.axes.length > 1 ? "cell" : "tl.program_id(0)";
-      if (below.length) own += ` // ${below.length > 1 ? `(${below.join(" * ")})` : below[0]}`;
+      const product = below.length > 1 ? `(${below.join(" * ")})` : below[0];
+      if (below.length) own += ` // ${product}`;
       if (i > 0) own = count(a) === "1" ? "0" : `${own} % ${count(a)}`;
-      this.add(
-        `${el.of(a.name)} = ${a.tile === 1 ? own : `${own.includes(" ") ? `(${own})` : own} * ${a.tile}`}  # grid ${a.name} < ${el.index(a.extent)}${a.tile === 1 ? "" : ` by ${a.tile}`}`,
-      );
+      const first = own.includes(" ") ? `(${own})` : own;
+      const value = a.tile === 1 ? own : `${first} * ${a.tile}`;
+      this.add(`${el.of(a.name)} = ${value}  # grid ${a.name} < ${el.index(a.extent)}${when(a.tile !== 1, ` by ${a.tile}`)}`);
       el.note(a.name, 0, a.extent, a.tile);
     });
   }
@@ -252,10 +254,9 @@ class Printer {
     const { a, b, dst, form } = s;
     const [u, v] = [this.cleared(a), this.cleared(b)];
     const turned = (t: Tile, value: string): string => (isSingle(t) ? value : `tl.trans(${value})`);
+    const back = dst.cols === 1 ? "[:, None]" : "[None, :]";
     const added = (value: string, axis: number): string =>
-      isSingle(dst)
-        ? `tl.sum(tl.reshape(${value}, (${this.el.cols(a)},)), axis=0)`
-        : `tl.sum(${value}, axis=${axis})[${dst.cols === 1 ? ":, None" : "None, :"}]`;
+      isSingle(dst) ? `tl.sum(tl.reshape(${value}, (${this.el.cols(a)},)), axis=0)` : `tl.sum(${value}, axis=${axis})${back}`;
     // The outer product of a column and a row.
     if (a.cols === 1) return `${u} * ${form === "nt" ? turned(b, v) : v}`;
     if (this.el.flat) return `tl.sum(${u} * ${v}, axis=0)`;
@@ -291,7 +292,7 @@ class Printer {
       return src.rows === 1 ? `${name}(tl.reshape(${value}, (${el.cols(src)},)))` : `${name}(${value})[:, None]`;
     }
     const call = (v: string, axis: number): string =>
-      `tl.${op}(${v}, axis=${axis}${op === "argmax" ? ", tie_break_left=True" : ""})`;
+      `tl.${op}(${v}, axis=${axis}${when(op === "argmax", ", tie_break_left=True")})`;
     if (el.flat) return call(value, 0);
     if (isSingle(s.dst)) return call(`tl.reshape(${value}, (${el.rows(src) * el.cols(src)},))`, 0);
     return s.along === "cols" ? `${call(value, 1)}[:, None]` : `${call(value, 0)}[None, :]`;

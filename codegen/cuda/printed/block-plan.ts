@@ -89,38 +89,33 @@ export interface Access {
 
 /** Accesses since the last barrier. */
 export class Pending {
-  private set: Set<string>;
+  private readonly seen: Map<string, Access>;
 
-  constructor(set: Iterable<string> = []) {
-    this.set = new Set(set);
+  constructor(seen: Iterable<[string, Access]> = []) {
+    this.seen = new Map(seen);
   }
 
   /** Whether threads must wait before these accesses: one of a pair writes, and not both keep to their own elements. */
   conflicts(list: readonly Access[]): boolean {
-    return list.some((a) =>
-      [...this.set].some((key) => {
-        const [tile, write, own] = key.split(" ");
-        return tile === a.tile && (a.write || write === "w") && !(a.own && own === "own");
-      }),
-    );
+    return list.some((a) => [...this.seen.values()].some((b) => b.tile === a.tile && (a.write || b.write) && !(a.own && b.own)));
   }
 
   note(list: readonly Access[]): void {
-    for (const a of list) this.set.add(`${a.tile} ${a.write ? "w" : "r"} ${a.own ? "own" : "any"}`);
+    for (const a of list) this.seen.set(`${a.tile} ${a.write} ${a.own}`, a);
   }
 
   clear(): void {
-    this.set.clear();
+    this.seen.clear();
   }
 
   copy(): Pending {
-    return new Pending(this.set);
+    return new Pending(this.seen);
   }
 
   /** Adds another's accesses; tells whether any was new. */
   join(other: Pending): boolean {
-    const before = this.set.size;
-    for (const key of other.set) this.set.add(key);
-    return this.set.size > before;
+    const before = this.seen.size;
+    for (const [key, access] of other.seen) this.seen.set(key, access);
+    return this.seen.size > before;
   }
 }

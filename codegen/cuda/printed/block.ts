@@ -7,6 +7,7 @@ import { Pending, rowStride, type Access } from "./block-plan.ts";
 import { literal, registerType, type Elements } from "./element.ts";
 import type { Lines } from "./lines.ts";
 import { isSingle } from "./warp-plan.ts";
+import { when } from "../../text.ts";
 
 const same = (a: Tile, b: Tile): boolean => a.rows === b.rows && a.cols === b.cols;
 
@@ -65,10 +66,10 @@ export class BlockPrinter {
       if (t.rows === 1) return `${this.name(t)}[${c}]`;
       return t.cols === 1 ? `${this.name(t)}[${r}]` : `${this.name(t)}[${r} * ${rowStride(t)} + ${c}]`;
     }
-    const key = `${t.name} ${t.rows === 1 ? "" : r} ${t.cols === 1 ? "" : c}`;
+    const key = `${t.name} ${when(t.rows > 1, r)} ${when(t.cols > 1, c)}`;
     if (!seen.has(key)) {
       const taken = [...seen.keys()].filter((k) => k.startsWith(`${t.name} `)).length;
-      const name = `${this.name(t)}${taken ? `_${taken}` : ""}`;
+      const name = `${this.name(t)}${when(taken, `_${taken}`)}`;
       if (def.kind === "dot") this.product(def, name, r, c);
       else {
         const value = this.value(def, r, c, seen);
@@ -116,7 +117,7 @@ export class BlockPrinter {
     const n = t.rows * t.cols;
     this.out.nest(`for (int e = threadIdx.x; e < ${n}; e += THREADS)`, () => {
       if (t.rows > 1 && t.cols > 1) this.out.add(`const int r = e / ${t.cols}, c = e % ${t.cols};`);
-      else this.out.add(`const int ${t.rows > 1 ? "r" : "c"} = e;`);
+      else this.out.add(t.rows > 1 ? "const int r = e;" : "const int c = e;");
       f(t.rows > 1 ? "r" : "0", t.cols > 1 ? "c" : "0");
     });
   }
@@ -223,12 +224,8 @@ export class BlockPrinter {
     out.add(`// ${printStatement(s)}`);
     if (isSingle(s.src)) return out.add(`${this.name(s.dst)} = ${s.op === "argmax" ? "0" : this.name(s.src)};`);
     if (!byWarp) {
-      const join = (a: string, b: string): string =>
-        s.op === "sum"
-          ? s.src.dtype === "f32"
-            ? `__fadd_rn(${a}, ${b})`
-            : `${a} + ${b}`
-          : `${s.op === "max" ? "larger" : "smaller"}(${a}, ${b})`;
+      const join = joinOf(s);
+      const answer = s.op === "argmax" ? "first" : "value";
       return this.each(s.dst, (_, c) => {
         out.add(`${registerType(s.src)} value = ${this.element(s.src, "0", c)};`);
         if (s.op === "argmax") {
@@ -237,7 +234,7 @@ export class BlockPrinter {
             `for (int r = 1; r < ${along}; r++) if (${this.element(s.src, "r", c)} > value) { value = ${this.element(s.src, "r", c)}; first = r; }`,
           );
         } else out.add(`for (int r = 1; r < ${along}; r++) value = ${join("value", this.element(s.src, "r", c))};`);
-        out.add(`${this.element(s.dst, "0", c)} = ${s.op === "argmax" ? "first" : "value"};`);
+        out.add(`${this.element(s.dst, "0", c)} = ${answer};`);
       });
     }
     const tree = s.op === "sum" && s.src.dtype === "f32" && s.along === "cols" && along <= 128;
@@ -257,4 +254,11 @@ export class BlockPrinter {
       out.add(`const ${registerType(s.dst)} value = ${result};`, `if (lane == 0) ${this.element(s.dst, "r", "0")} = value;`);
     });
   }
+}
+
+/** Two rows' elements of a column become one. */
+function joinOf({ op, src }: Extract<Stmt, { kind: "reduce" }>): (a: string, b: string) => string {
+  if (op === "sum") return (a, b) => (src.dtype === "f32" ? `__fadd_rn(${a}, ${b})` : `${a} + ${b}`);
+  const extreme = op === "max" ? "larger" : "smaller";
+  return (a, b) => `${extreme}(${a}, ${b})`;
 }

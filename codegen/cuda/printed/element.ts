@@ -151,7 +151,8 @@ export class Elements {
       const type = comparedAs(a, b);
       return `${this.value(a, type, tile)} ${sign} ${this.value(b, type, tile)}`;
     }
-    if (op === "and" || op === "or") return `(${this.truth(a, tile)}) ${op === "and" ? "&&" : "||"} (${this.truth(b, tile)})`;
+    const join = { and: "&&", or: "||" }[op];
+    if (join) return `(${this.truth(a, tile)}) ${join} (${this.truth(b, tile)})`;
     return `${this.value(e, "i32", tile)} != 0`;
   }
 

@@ -17,6 +17,7 @@ import { Lines } from "./lines.ts";
 import { namesOf } from "./names.ts";
 import { WarpPrinter } from "./warp.ts";
 import { fitsWarp, isSingle, planWarps } from "./warp-plan.ts";
+import { when } from "../../text.ts";
 
 type Grid = Extract<Stmt, { kind: "grid" }>;
 
@@ -36,7 +37,7 @@ export function printCuda(
     : tileKernel(kernel, grid, machine, threads ?? (flatten(kernel.body).some((s) => s.kind === "dot") ? 256 : 128));
   const { names } = printed.el;
   const params = kernel.params.map(
-    (p) => `${p.access === "in" ? "const " : ""}${cType[p.dtype]}* __restrict__ ${names.of(p.name)}`,
+    (p) => `${when(p.access === "in", "const ")}${cType[p.dtype]}* __restrict__ ${names.of(p.name)}`,
   );
   const body = withoutUnread(
     `${dependent}${printed.lines.toString()}`,
@@ -104,11 +105,12 @@ function axes(el: Elements, lines: Lines, grid: Grid, cell: string): void {
       .slice(i + 1)
       .map(count)
       .filter((n) => n !== "1");
-    const turn = below.length ? `${cell} / ${below.length > 1 ? `(${below.join(" * ")})` : below[0]}` : cell;
-    const own = i === 0 ? turn : `${below.length ? turn : cell} % ${count(a)}`;
-    const wrapped =
-      a.tile === 1 ? own : /^\w+$/.test(own) ? `${own} * ${a.tile}` : `${own.includes(" ") ? `(${own})` : own} * ${a.tile}`;
-    const limit = `${a.name} < ${el.index(a.extent)}${a.tile === 1 ? "" : ` by ${a.tile}`}`;
+    const product = below.length > 1 ? `(${below.join(" * ")})` : below[0];
+    const turn = below.length ? `${cell} / ${product}` : cell;
+    const own = i === 0 ? turn : `${turn} % ${count(a)}`;
+    const first = own.includes(" ") ? `(${own})` : own;
+    const wrapped = a.tile === 1 ? own : `${first} * ${a.tile}`;
+    const limit = `${a.name} < ${el.index(a.extent)}${when(a.tile !== 1, ` by ${a.tile}`)}`;
     lines.add(`const int ${el.names.of(a.name)} = ${wrapped};  // grid ${limit}`);
     el.note(a.name, 0, a.extent, a.tile);
   });
@@ -170,8 +172,8 @@ function tileKernel(kernel: Kernel, grid: Grid, machine: Pick<Gpu, "arch" | "sha
     .filter((s) => s.kind === "reduce")
     .filter((s) => (s.along === "cols" || isSingle(s.dst)) && !isSingle(s.src));
   // Every warp reduces to a single element for itself; rows are dealt out.
-  if (byWarp.length)
-    lines.add(`const int lane = threadIdx.x % 32${byWarp.some((s) => !isSingle(s.dst)) ? ", warp = threadIdx.x / 32" : ""};`);
+  const dealt = byWarp.some((s) => !isSingle(s.dst));
+  if (byWarp.length) lines.add(`const int lane = threadIdx.x % 32${when(dealt, ", warp = threadIdx.x / 32")};`);
   axes(el, lines, grid, "blockIdx.x");
   lines.add("extern __shared__ float shared[];");
   for (const t of shared.tiles) {

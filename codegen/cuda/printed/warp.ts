@@ -3,10 +3,11 @@
 import { printStatement } from "../../../ir/kernel/print.ts";
 import type { Stmt, Tile } from "../../../ir/kernel/stmt.ts";
 import { flatten, tilesRead, tileWritten } from "../../../ir/kernel/walk.ts";
-import { registerType, literal, type Elements } from "./element.ts";
+import { cType, registerType, literal, type Elements } from "./element.ts";
 import type { Lines } from "./lines.ts";
 import { isSingle, lengthOf, tripsOf, type Loop, type WarpPlan } from "./warp-plan.ts";
 import { shapeKey, WIDE, wideShapes } from "./vector-plan.ts";
+import { when } from "../../text.ts";
 
 type Elementwise = Extract<Stmt, { kind: "load" | "store" | "fill" | "iota" | "map" }>;
 const elementwise = (s: Stmt): s is Elementwise =>
@@ -86,7 +87,7 @@ export class WarpPrinter {
 
   private declare(t: Tile): void {
     this.declared.add(t.name);
-    this.out.add(`${registerType(t)} ${this.name(t)}${isSingle(t) ? "" : `[${registers(t)}]`};`);
+    this.out.add(`${registerType(t)} ${this.name(t)}${when(!isSingle(t), `[${registers(t)}]`)};`);
   }
 
   /** The left side of an assignment to a single element: a declaration the first time, const when it is the only time. */
@@ -94,7 +95,7 @@ export class WarpPrinter {
     if (this.declared.has(t.name)) return this.name(t);
     this.declared.add(t.name);
     const once = this.mentions.get(t.name)!.filter((s) => tileWritten(s)?.name === t.name).length === 1;
-    return `${once ? "const " : ""}${registerType(t)} ${this.name(t)}`;
+    return `${when(once, "const ")}${registerType(t)} ${this.name(t)}`;
   }
 
   /** One loop over the elements of a lane. */
@@ -121,7 +122,8 @@ export class WarpPrinter {
       else if (!local.has(w.name)) lines.push(`${this.name(w)}[q] = ${value};`);
       else {
         const writes = run.filter((r) => tileWritten(r)?.name === w.name).length;
-        lines.push(`${seen.has(w.name) ? "" : `${writes === 1 ? "const " : ""}${registerType(w)} `}${this.name(w)} = ${value};`);
+        const declared = `${when(writes === 1, "const ")}${registerType(w)} `;
+        lines.push(`${when(!seen.has(w.name), declared)}${this.name(w)} = ${value};`);
         seen.add(w.name);
       }
     }
@@ -148,7 +150,7 @@ export class WarpPrinter {
     if (head) out.add(all);
     out.nest(head, () => {
       if (run.some((s) => s.kind !== "map" && s.kind !== "fill"))
-        out.add(`const int c = ${WIDE} * lane${head ? ` + ${32 * WIDE} * q` : ""};`);
+        out.add(`const int c = ${WIDE} * lane${when(head, ` + ${32 * WIDE} * q`)};`);
       for (const type of ["f32", "i32"] as const) {
         const names = [
           ...new Set(
@@ -158,7 +160,7 @@ export class WarpPrinter {
               .map((x) => `${this.name(x)}[${WIDE}]`),
           ),
         ];
-        if (names.length) out.add(`${type === "f32" ? "float" : "int"} ${names.join(", ")};`);
+        if (names.length) out.add(`${cType[type]} ${names.join(", ")};`);
       }
       let sums: string[] = [];
       const flush = (): void => {
@@ -294,12 +296,15 @@ export class WarpPrinter {
     // Known turns: a loop the compiler can unroll, so that the loads of several turns are in flight together.
     const steps = tripsOf(s);
     const turns = steps === undefined ? undefined : Math.ceil(steps / this.plan.warps);
-    const start = (turn: string): string =>
-      `${from === "0" ? "" : `${from} + `}${s.step === 1 ? turn : `${s.step} * ${turn.includes(" ") ? `(${turn})` : turn}`}`;
+    const start = (turn: string): string => {
+      const factor = turn.includes(" ") ? `(${turn})` : turn;
+      const steps = s.step === 1 ? turn : `${s.step} * ${factor}`;
+      return `${when(from !== "0", `${from} + `)}${steps}`;
+    };
     const spread = (body: () => void): void => {
       if (turns === undefined)
         return out.nest(`for (int ${name} = ${start("warp")}; ${name} < ${to}; ${name} += ${s.step} * WARPS)`, body);
-      if (turns > 1) out.add(`#pragma unroll${turns <= 8 ? "" : " 4"}`);
+      if (turns > 1) out.add(`#pragma unroll${when(turns > 8, " 4")}`);
       out.nest(`for (int turn = 0; turn < ${turns}; turn++)`, () => {
         out.add(`const int ${name} = ${start("warp + WARPS * turn")};`);
         if (steps! % this.plan.warps !== 0) out.add(`if (${name} >= ${to}) break;`);

@@ -1,5 +1,6 @@
 // Loads and stores of a form that C++ does not choose by itself.
 import { device, type Entry } from "./entry.ts";
+import { when } from "../../text.ts";
 
 const here = "self->block->shared";
 const fields: Readonly<Record<string, readonly string[]>> = {
@@ -21,8 +22,10 @@ function load(is: string, instruction: string, { doc, host, ordered = true }: Lo
   const isShared = is.endsWith("(u32 from)");
   const words = fields[type] ?? [""];
   const into = words.length === 1 ? "%0" : `{${words.map((_, i) => `%${i}`).join(", ")}}`;
-  const results = words.map((w) => `"=${type.startsWith("float") ? "f" : "r"}"(v${w})`).join(", ");
-  const operands = `: ${results} : ${isShared ? '"r"(from)' : '"l"(p)'}${ordered ? ' : "memory"' : ""}`;
+  const register = type.startsWith("float") ? "f" : "r";
+  const results = words.map((w) => `"=${register}"(v${w})`).join(", ");
+  const address = isShared ? '"r"(from)' : '"l"(p)';
+  const operands = `: ${results} : ${address}${when(ordered, ' : "memory"')}`;
   const [space, line] = words.length === 4 ? ["\n             ", "\n"] : [" ", " "];
   return device({
     is,

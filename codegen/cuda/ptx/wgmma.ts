@@ -2,6 +2,7 @@
 // thread, n / 2 of them: row lane / 4 of its warp's sixteen (+ 8 in the second pair of four), columns 2 (lane % 4) and + 1 of
 // every eight.
 import { declaration, device, type Entry } from "./entry.ts";
+import { when } from "../../text.ts";
 
 const wrap = (items: readonly string[], per: number): string[] =>
   Array.from({ length: Math.ceil(items.length / per) }, (_, i) => items.slice(i * per, (i + 1) * per).join(", "));
@@ -27,7 +28,8 @@ const named = (n: number): string =>
     6,
   ).join(",\n      ");
 
-const suffix = (a: Layout, b: Layout): string => `${a === "k" ? "" : a === "mn" ? "_amn" : "_areg"}${b === "k" ? "" : "_bmn"}`;
+const SUFFIX_OF_A = { k: "", mn: "_amn", registers: "_areg" } as const;
+const suffix = (a: Layout, b: Layout): string => `${SUFFIX_OF_A[a]}${when(b === "mn", "_bmn")}`;
 
 function instruction({ n, type, a = "k", b = "k" }: Product): Entry {
   const count = n / 2;
@@ -36,7 +38,7 @@ function instruction({ n, type, a = "k", b = "k" }: Product): Entry {
     Array.from({ length: count }, (_, i) => `%${i}`),
     20,
   );
-  const d = list.map((l, i) => `    "${i === 0 ? "{" : " "}${l}${i === list.length - 1 ? "}, " : ","}"`).join("\n");
+  const d = `    "{${list.join(',"\n    " ')}}, "`;
   const registers = a === "registers";
   const at = count + (registers ? 4 : 1);
   const first = registers ? `{${[0, 1, 2, 3].map((i) => `%${count + i}`).join(", ")}}` : `%${count}`;
@@ -44,7 +46,10 @@ function instruction({ n, type, a = "k", b = "k" }: Product): Entry {
   const layout = type === "bf16" ? transposed : "";
   // Known when compiled for e4m3: given at run time the same constant makes the assembler choose other registers.
   const known = type === "e4m3";
-  const operands = `float (&d)[${count}], ${registers ? "const u32 (&a)[4]" : "u64 a"}, u64 b`;
+  const operand = registers ? "const u32 (&a)[4]" : "u64 a";
+  const operands = `float (&d)[${count}], ${operand}, u64 b`;
+  const source = registers ? [0, 1, 2, 3].map((i) => `"r"(a[${i}])`).join(", ") : '"l"(a)';
+  const add = known ? '"n"(ADD)' : '"r"(add)';
   const name = `wgmma_m64n${n}k${k}_${type}${suffix(a, b)}`;
   return device({
     is: known ? `template <int ADD> void ${name}(${operands})` : `void ${name}(${operands}, int add)`,
@@ -53,7 +58,7 @@ function instruction({ n, type, a = "k", b = "k" }: Product): Entry {
 ${d.replaceAll(/^ {2}/gm, "")}
   "${first}, %${at}, add, 1, 1${layout};\\n}"
   : ${named(n).replaceAll("\n      ", "\n    ")}
-  : ${registers ? [0, 1, 2, 3].map((i) => `"r"(a[${i}])`).join(", ") : '"l"(a)'}, "l"(b), ${known ? '"n"(ADD)' : '"r"(add)'});`,
+  : ${source}, "l"(b), ${add});`,
     host: hostProduct({ n, type, a, b }),
   });
 }

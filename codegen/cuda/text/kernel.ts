@@ -3,6 +3,7 @@
 import type { KernelText, Launch, Param } from "../../../ir/kernel/catalogue.ts";
 import type { Size } from "../../../ir/size.ts";
 import { helpersFor } from "../ptx/index.ts";
+import { when } from "../../text.ts";
 
 type Buffer = Extract<Param, { kind: "buffer" }>;
 type Map = Extract<Param, { kind: "tensormap" }>;
@@ -30,7 +31,7 @@ const buffer = (
   { restrict = true }: BufferOptions,
 ): Parameter => ({
   record: { kind: "buffer", name, dtype, access },
-  declaration: `${access === "in" ? "const " : ""}${cTypes[dtype]}* ${restrict ? "__restrict__ " : ""}${name}`,
+  declaration: `${when(access === "in", "const ")}${cTypes[dtype]}* ${when(restrict, "__restrict__ ")}${name}`,
 });
 
 /** A buffer that is read. */

@@ -3,6 +3,7 @@
 // weights of experts that every token visits are known before the choice is. Plain records: schedule, legality, shared memory.
 import type { Limits } from "../../../../ir/machine.ts";
 import { STEP } from "../gemm/fp8-schedule.ts";
+import { when } from "../../../text.ts";
 
 /** w [experts, n, k] e4m3 with a scale per 128 x 128; `per` experts a token, of which the last `shared` of all are every token's. */
 export interface ExpertsProblem {
@@ -109,4 +110,4 @@ export function illegalSlice(p: ExpertsProblem, s: SliceSchedule, limits: Limits
 
 /** "t1n32k2s26", and with rows of x made ahead "t1n56k2s14a4". */
 export const sliceName = (s: SliceSchedule): string =>
-  `t${s.tokens}n${s.rows}k${s.kGroups}s${s.stages}${s.ahead ? `a${s.ahead}` : ""}`;
+  `t${s.tokens}n${s.rows}k${s.kGroups}s${s.stages}${when(s.ahead, `a${s.ahead}`)}`;
