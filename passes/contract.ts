@@ -1,6 +1,6 @@
 // Contracts: how often a pass must fire, from what the model was before any pass. A pattern that a change upstream hides
 // then is told with the rule and the places it was missed at, instead of giving a slower model in silence.
-import { add, dequantize, isWeight, linear, mapExperts, mapSequences, mul, quantize, rmsNorm, silu } from "../ir/index.ts";
+import { add, dequantize, gated as gatedOp, isWeight, linear, mapExperts, mapSequences, quantize, rmsNorm } from "../ir/index.ts";
 import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
 import { bodyOf, type Func, type Module, type Node } from "../ir/graph.ts";
 import { everyNode } from "../ir/print.ts";
@@ -79,7 +79,7 @@ function bodyFacts(f: Func): Body {
   const codesOnly = (n: Node): boolean =>
     (readers.get(n.results[0]) ?? []).every(quantize.made) && !f.results.some((r) => r.value === n.results[0]);
   const ofSum = (n: Node): boolean => add.made(n.operands[0].node);
-  const gated = of(mul).filter((n) => !inside.has(n) && silu.made(n.operands[0].node));
+  const gated = of(gatedOp).filter((n) => !inside.has(n));
   const experts = of(mapExperts);
   const isProduct = (n: Node): boolean =>
     linear.made(n) && isWeight(n.operands[1]) && asTensor(n.operands[1].type).dtype === "bf16";

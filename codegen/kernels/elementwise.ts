@@ -1,8 +1,9 @@
 // Kernels that treat every element alike: arithmetic, gating, one vector on every row.
 import { f, kernel, type Body } from "../../ir/kernel/build.ts";
 import type { Site } from "../../ir/kernel/catalogue.ts";
-import type { BufferParam, Index, Kernel, MapExpr, Tile } from "../../ir/kernel/stmt.ts";
+import type { BufferParam, Index, Kernel, Tile } from "../../ir/kernel/stmt.ts";
 import { family, one, refuse, strided, type Match, type Refusal } from "../family.ts";
+import { gatedTile, gatingName, gatingOf, gatingWords, type GatingProblem } from "../gating.ts";
 import { act, asRows, elements, float, isPacked, num } from "../layouts.ts";
 import { quantiseBlock, rows, type RowsProblem } from "./rows.ts";
 import { when } from "../text.ts";
@@ -10,19 +11,46 @@ import { when } from "../text.ts";
 /** Columns an elementwise cell covers. */
 const WIDE = 512;
 
-/** silu(gate) * up of columns p.. of row i; x holds gate and up side by side. */
-function gated(k: Body, xs: BufferParam, n: number, width: number, p: Index): Tile {
+/** The gated value of columns p.. of row i; x holds gate and up side by side. */
+function gatedRow(k: Body, xs: BufferParam, n: number, width: number, p: Index, by: GatingProblem): Tile {
   const gate = k.load("gate", 1, width, xs, { at: ["i", 0, p], cols: 2, colLimit: n });
   const up = k.load("up", 1, width, xs, { at: ["i", 1, p], cols: 2, colLimit: n });
-  return k.map("act", f.mul(silu(gate), up));
+  return gatedTile(k, gate, up, by);
 }
 
-const silu = (v: Tile): MapExpr => f.div(v, f.add(1, f.exp(f.neg(v))));
+type GatedProblem = GatingProblem & { act?: "bf16" };
 
-function siluMul(p: { n: number; xStride: number; yStride: number; act?: "bf16" }): Kernel {
+/** act(gate) * up over packed elements. */
+function gated(p: GatedProblem): Kernel {
+  const vector = { dtype: p.act ?? "f32", shape: ["n"] } as const;
   return kernel({
-    name: `silu_mul_${p.n}`,
-    summary: "silu(gate) * up, on rows that hold both side by side.",
+    name: gatingName(p),
+    summary: `${gatingWords(p)}, element by element.`,
+    params: { gate: vector, up: vector, y: { ...vector, access: "out" } },
+    dims: ["n"],
+    body(k, { gate: gates, up: ups, y }) {
+      k.grid({ j: ["n", WIDE] });
+      const at = { at: ["j"], cols: 0, colLimit: "n" } as const;
+      const gate = k.load("gate", 1, WIDE, gates, at);
+      k.store(gatedTile(k, gate, k.load("up", 1, WIDE, ups, at), p), y, at);
+    },
+  });
+}
+
+export const gatedFamily = family({
+  name: "gated",
+  serves: ["gated"],
+  match({ ins, outs, attrs }) {
+    if (![...ins, ...outs].every(isPacked)) return refuse("an operand is a strided view");
+    return one({ ...gatingOf(attrs), ...act(ins[0]) }, [{ in: 0 }, { in: 1 }, { out: 0 }], [elements(outs[0])]);
+  },
+  kernel: gated,
+});
+
+function gatedPair(p: GatingProblem & { n: number; xStride: number; yStride: number; act?: "bf16" }): Kernel {
+  return kernel({
+    name: `${gatingName(p)}_${p.n}`,
+    summary: `${gatingWords(p)}, on rows that hold both side by side.`,
     params: {
       x: { dtype: p.act ?? "f32", shape: ["m", 2, p.n], strides: [p.xStride, p.n, 1] },
       y: { ...rows(p.n, p.yStride, p.act), access: "out" },
@@ -30,30 +58,30 @@ function siluMul(p: { n: number; xStride: number; yStride: number; act?: "bf16" 
     dims: ["m"],
     body(k, { x: xs, y }) {
       k.grid({ i: ["m", 1], p: [p.n, WIDE] });
-      k.store(gated(k, xs, p.n, WIDE, "p"), y, { at: ["i", "p"], cols: 1, colLimit: p.n });
+      k.store(gatedRow(k, xs, p.n, WIDE, "p", p), y, { at: ["i", "p"], cols: 1, colLimit: p.n });
     },
   });
 }
 
-export const siluMulFamily = family({
-  name: "silu_mul",
-  serves: ["silu_mul"],
-  match({ ins, outs }) {
+export const gatedPairFamily = family({
+  name: "gated_pair",
+  serves: ["gated_pair"],
+  match({ ins, outs, attrs }) {
     const [xs, y] = [asRows(ins[0], 2), asRows(outs[0])];
     if (!xs || !y) return strided;
     return one(
-      { n: num(ins[0].shape.at(-1)), xStride: xs.stride, yStride: y.stride, ...act(ins[0]) },
+      { n: num(ins[0].shape.at(-1)), xStride: xs.stride, yStride: y.stride, ...gatingOf(attrs), ...act(ins[0]) },
       [{ in: 0 }, { out: 0 }],
       [xs.rows],
     );
   },
-  kernel: siluMul,
+  kernel: gatedPair,
 });
 
-function siluMulQuant(p: { n: number; xStride: number; ue8m0: boolean; act?: "bf16" }): Kernel {
+function gatedQuant(p: GatingProblem & { n: number; xStride: number; ue8m0: boolean; act?: "bf16" }): Kernel {
   return kernel({
-    name: `silu_mul_quant_${p.n}${when(p.ue8m0, "_ue8m0")}`,
-    summary: "silu(gate) * up, quantised as it is made.",
+    name: `${gatingName(p)}_quant_${p.n}${when(p.ue8m0, "_ue8m0")}`,
+    summary: `${gatingWords(p)}, quantised as it is made.`,
     params: {
       x: { dtype: p.act ?? "f32", shape: ["m", 2, p.n], strides: [p.xStride, p.n, 1] },
       codes: { dtype: "e4m3", shape: ["m", p.n], access: "out" },
@@ -62,30 +90,36 @@ function siluMulQuant(p: { n: number; xStride: number; ue8m0: boolean; act?: "bf
     dims: ["m"],
     body(k, { x: xs, codes, scales }) {
       k.grid({ i: ["m", 1], p: [p.n, 128] });
-      quantiseBlock(k, gated(k, xs, p.n, 128, "p"), codes, scales, "i", "p", p.n, p.ue8m0);
+      quantiseBlock(k, gatedRow(k, xs, p.n, 128, "p", p), codes, scales, "i", "p", p.n, p.ue8m0);
     },
   });
 }
 
-export const siluMulQuantFamily = family({
-  name: "silu_mul_quant",
-  serves: ["silu_mul_quant"],
+export const gatedQuantFamily = family({
+  name: "gated_quant",
+  serves: ["gated_quant"],
   match({ ins, attrs }) {
     const xs = asRows(ins[0], 2);
     if (!xs) return strided;
-    const problem = { n: num(ins[0].shape.at(-1)), xStride: xs.stride, ue8m0: attrs.scale === "ue8m0", ...act(ins[0]) };
+    const problem = {
+      n: num(ins[0].shape.at(-1)),
+      xStride: xs.stride,
+      ue8m0: attrs.scale === "ue8m0",
+      ...gatingOf(attrs),
+      ...act(ins[0]),
+    };
     return one(problem, [{ in: 0 }, { out: 0 }, { out: 0, part: "scales" }], [xs.rows]);
   },
-  kernel: siluMulQuant,
+  kernel: gatedQuant,
 });
 
 export interface FlatProblem {
-  op: "add" | "mul" | "scale" | "silu";
+  op: "add" | "mul" | "scale";
   by?: number;
   act?: "bf16";
 }
 
-/** add, mul of two tensors, or scale, silu of one; all contiguous, n elements. */
+/** add, mul of two tensors, or scale of one; all contiguous, n elements. */
 function flat(p: FlatProblem): Kernel {
   const two = p.op === "add" || p.op === "mul";
   const vector = { dtype: p.act ?? "f32", shape: ["n"] } as const;
@@ -94,17 +128,15 @@ function flat(p: FlatProblem): Kernel {
     const at = { at: ["j"], cols: 0, colLimit: "n" } as const;
     const u = k.load("u", 1, WIDE, a, at);
     const e =
-      p.op === "silu"
-        ? silu(u)
-        : p.op === "scale"
-          ? f.mul(u, p.by!)
-          : p.op === "add"
-            ? f.add(u, k.load("w", 1, WIDE, b!, at))
-            : f.mul(u, k.load("w", 1, WIDE, b!, at));
+      p.op === "scale"
+        ? f.mul(u, p.by!)
+        : p.op === "add"
+          ? f.add(u, k.load("w", 1, WIDE, b!, at))
+          : f.mul(u, k.load("w", 1, WIDE, b!, at));
     k.store(k.map("v", e), y, at);
   };
   const name = p.op;
-  const summary = `${{ add: "Sum", mul: "Product", scale: "Multiple", silu: "silu" }[p.op]} of every element.`;
+  const summary = `${{ add: "Sum", mul: "Product", scale: "Multiple" }[p.op]} of every element.`;
   return two
     ? kernel({
         name,
@@ -123,7 +155,7 @@ function flat(p: FlatProblem): Kernel {
 }
 
 /** The ops of one element each, over contiguous tensors. */
-const FLAT = ["add", "mul", "silu", "scale"] as const;
+const FLAT = ["add", "mul", "scale"] as const;
 
 function matchFlat({ op, ins, outs, attrs }: Site): Match<FlatProblem>[] | Refusal {
   const name = FLAT.find((n) => n === op);

@@ -7,7 +7,7 @@ import { cacheAppendFamily, cacheRowsFamily, ropeAppendFamily, ropeFamily } from
 import { copyFamily } from "./copy.ts";
 import { blockLinearFamily, groupedLinearFamily, linearFamily } from "./dense.ts";
 import { dequantizeBlocksFamily, dequantizeRowsFamily } from "./dequantize.ts";
-import { addBiasFamily, flatFamily, siluMulFamily, siluMulQuantFamily } from "./elementwise.ts";
+import { addBiasFamily, flatFamily, gatedFamily, gatedPairFamily, gatedQuantFamily } from "./elementwise.ts";
 import { routeFamily, sortExpertsFamily } from "./expert.ts";
 import { embedFamily, gatherRowsFamily, lastRowsFamily } from "./move.ts";
 import { addNormBothFamily, addNormFamily, addNormQuantFamily, combineAddFamily, combineFamily } from "./residual.ts";
@@ -29,8 +29,9 @@ const list = [
   bmmFamily,
   flatFamily,
   addBiasFamily,
-  siluMulFamily,
-  siluMulQuantFamily,
+  gatedFamily,
+  gatedPairFamily,
+  gatedQuantFamily,
   softmaxCausalFamily,
   attendFamily,
   mlaAttendFamily,

@@ -84,7 +84,7 @@ export const passes: Readonly<Record<string, Entry>> = {
     name: "a plug-in rule that is no equation",
     means:
       "Before a plug-in runs, both sides of each of its rules are built at small sizes, filled and interpreted in float64, at the attributes given and at others, at odd sizes, for rows of zeros, ties and large numbers, and over several blocks of 128. They differ: the note has the sizes and the first element that does.",
-    example: "from: ({ x }) => silu({ x }), to: ({ x }) => x",
+    example: "from: ({ x }) => gated({ gate: x, up: x }), to: ({ x }) => x",
     fix: "Correct the rule. One that changes only rounding says within, one that changes what is computed says changes: { why, within }, within being how far off the right side may be.",
   },
   DSC3104: {

@@ -1,6 +1,7 @@
 // config.json to ModelSpec: dispatches on the architecture, reads every key, checks that the values fit together, and
 // refuses what it cannot compile, by name and place. Findings are collected and up to ten are thrown at the end of the
 // stage.
+import { activationNames, activationOf, type Gating } from "../../ir/activation.ts";
 import { DiagnosticError, didYouMean, type Diagnostic } from "../../ir/diagnostic.ts";
 import { foreignId, inconsistent, lacksText, mechanism, missingKeys, unknownModel, unsupportedModel } from "./diagnostics.ts";
 import { architectures, byModelType, mechanisms, own, refusalOf, wrappers, wrapperTypes } from "./families.ts";
@@ -126,6 +127,7 @@ function readSpec(c: Reader, architecture: string, prefix: string): ModelSpec {
   const layers = c.field("layers", () => layerKinds(c, c.int("num_hidden_layers", { most: 4096 }), experts !== null));
   const moe = experts === null ? null : readMoe(c, known, experts);
   const intermediate = c.field("intermediate", () => c.int("intermediate_size", WIDTH, layers.includes("dense") ? undefined : 1));
+  const gating = c.field("gating", () => readGating(c));
   checkFeedForward(c);
   const eps = c.field("eps", () => c.real("rms_norm_eps", known.published.rms_norm_eps));
   if (!(eps >= 0 && eps < 1)) c.refuse("rms_norm_eps", "a norm's epsilon is small and not negative", "1e-6");
@@ -158,6 +160,7 @@ function readSpec(c: Reader, architecture: string, prefix: string): ModelSpec {
     eps,
     // The published modelling code builds both latent norms with its default (SEMANTICS 2).
     latentEps: 1e-6,
+    gating,
     attentionBias,
     tied,
     fp8,
@@ -189,10 +192,17 @@ function checkHeads(c: Reader, heads: number, nope: number, rope: number): void 
   }
 }
 
+/** The activation of the gates, and what clamps them (clamped SwiGLU). */
+function readGating(c: Reader): Gating {
+  const act = activationOf(c.word("hidden_act") ?? "silu");
+  if (!act) c.refuse("hidden_act", `the gate of a feed-forward layer is one of ${activationNames.join(", ")}`, '"silu"');
+  const limit = c.real("swiglu_limit", 0);
+  if (!(limit >= 0 && Number.isFinite(Math.fround(limit))))
+    c.refuse("swiglu_limit", "gate and up are clamped at a positive number, or not at all", "10");
+  return { act: act ?? "silu", limit };
+}
+
 function checkFeedForward(c: Reader): void {
-  const act = c.word("hidden_act") ?? "silu";
-  if (act !== "silu" && act !== "swish")
-    c.refuse("hidden_act", "the gate of every published model of this family is silu", '"silu"');
   if (c.flag("mlp_bias", false))
     c.refuse("mlp_bias", "no published model of this family has biases in its feed-forward layers", "false");
 }

@@ -118,7 +118,6 @@ export const mechanisms: Readonly<Record<string, string>> = {
   hc_mult: "hyper-connections between layers",
   num_hash_layers: "hash routing",
   expert_dtype: "experts stored in 4 bits",
-  swiglu_limit: "a clamped SwiGLU",
   zero_expert_num: "identity experts",
   zero_expert_type: "identity experts",
   mla_scale_q_lora: "scaled latents",

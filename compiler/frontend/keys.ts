@@ -14,7 +14,7 @@ export const read: readonly string[] = [
   "n_routed_experts", "num_experts_per_tok", "n_group", "topk_group", "n_shared_experts", "moe_intermediate_size",
   "scoring_func", "topk_method", "norm_topk_prob", "routed_scaling_factor", "rms_norm_eps", "rope_theta",
   "rope_scaling", "rope_parameters", "rope_interleave", "partial_rotary_factor", "max_position_embeddings",
-  "original_max_position_embeddings", "attention_bias", "mlp_bias", "tie_word_embeddings", "hidden_act",
+  "original_max_position_embeddings", "attention_bias", "mlp_bias", "tie_word_embeddings", "hidden_act", "swiglu_limit",
   "quantization_config", "compression_config",
   "num_nextn_predict_layers", "torch_dtype", "dtype", "bos_token_id", "eos_token_id", "text_config",
 ];

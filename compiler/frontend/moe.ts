@@ -1,20 +1,21 @@
 // Feed-forward layers: the gated MLP, and the mixture of experts with its router and shared experts.
 import type { Value } from "../../ir/graph.ts";
-import { add, linear, mapExperts, mul, param, perExpert, route, silu } from "../../ir/index.ts";
+import { add, gated, linear, mapExperts, param, perExpert, route } from "../../ir/index.ts";
 import { project } from "./mla.ts";
 import type { Body } from "./symbols.ts";
 import type { Writer } from "./writer.ts";
 
-/** (silu(x Wgᵀ) * (x Wuᵀ)) Wdᵀ */
-function gated(w: Writer, x: Value, gate: Value, up: Value, down: Value): Value {
-  const g = project(w, x, gate);
-  const u = project(w, x, up);
-  return project(w, w.graph.name(mul({ a: silu({ x: w.graph.name(g, "g") }), b: w.graph.name(u, "u") }), "act"), down);
+/** (act(x Wgᵀ) * (x Wuᵀ)) Wdᵀ */
+function feedForward(w: Writer, x: Value, gate: Value, up: Value, down: Value): Value {
+  const g = w.graph.name(project(w, x, gate), "g");
+  const u = w.graph.name(project(w, x, up), "u");
+  const act = w.from(["gating"], "act_fn", () => gated({ gate: g, up: u, ...w.spec.gating }));
+  return project(w, w.graph.name(act, "act"), down);
 }
 
 export function mlp(w: Writer, body: Body, x: Value, name: string, symbol: string, width: number): Value {
   const d = w.spec.hidden;
-  return gated(
+  return feedForward(
     w,
     x,
     body.matrix(`${symbol}.gate`, `${name}.gate_proj`, width, d),
@@ -54,7 +55,7 @@ export function moe(w: Writer, body: Body, x: Value): { y: Value; indices: Value
       param(graph, "xe", perExpert(x.type, true)),
       ...stacked.map((s, i) => param(graph, ["w_gate", "w_up", "w_down"][i], perExpert(s.type, false))),
     ];
-    const out = gated(w, params[0], params[1], params[2], params[3]);
+    const out = feedForward(w, params[0], params[1], params[2], params[3]);
     return mapExperts({ indices, weights, x, stacked, region: { params, results: [out] } });
   });
   graph.name(y, "routed");

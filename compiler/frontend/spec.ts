@@ -1,6 +1,8 @@
 // ModelSpec: what a config means, typed and normalised. Every default is filled in, every choice is one word,
 // and every field remembers the config keys it came from.
 
+import type { Gating } from "../../ir/activation.ts";
+
 export type LayerKind = "dense" | "moe";
 
 export interface RopeSpec {
@@ -59,6 +61,8 @@ export interface ModelSpec {
   eps: number;
   /** eps of q_a_layernorm and kv_a_layernorm: 1e-6 whatever rms_norm_eps says (SEMANTICS 2). */
   latentEps: number;
+  /** Of every feed-forward layer: dense, shared and routed. */
+  gating: Gating;
   attentionBias: boolean;
   tied: boolean;
   fp8: Fp8Spec | null;

@@ -1,5 +1,6 @@
 // The modules of a spec as a tree: what PyTorch would show for the same model. Leaves hold their parameters, containers none, so
 // that totals are sums. Equal layers and experts are one shared value: a tree of 15,000 experts costs as much as one of two.
+import { activations } from "../../ir/activation.ts";
 import type { LayerKind, ModelSpec } from "../frontend/spec.ts";
 
 export interface ModuleNode {
@@ -59,7 +60,7 @@ export function moduleTree(s: ModelSpec, mtp = true): ModuleNode {
       gate_proj: linear(width, s.hidden),
       up_proj: linear(width, s.hidden),
       down_proj: linear(s.hidden, width),
-      act_fn: leaf("SiLUActivation", "", 0),
+      act_fn: leaf(activations[s.gating.act].module, "", 0),
     });
 
   const width = s.heads * (s.nope + s.rope);

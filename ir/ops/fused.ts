@@ -1,5 +1,6 @@
 // Ops that others say, each declared by its graph: what comes next to a norm, a product, a gate or an append, in one kernel. With few
 // rows each neighbour is a launch of its own that moves next to nothing; with many, rows are visited once instead of twice.
+import { gating } from "../activation.ts";
 import { attr } from "../attr.ts";
 import { DiagnosticError } from "../diagnostic.ts";
 import { opMismatch } from "../diagnostics.ts";
@@ -8,7 +9,8 @@ import { asTensor, product } from "../types.ts";
 import { cacheAppend, rope } from "./attention.ts";
 import { blockLinear, groupedLinear, linear } from "./dense.ts";
 import { combine, gatherRows, route, routing, sortExperts } from "./expert.ts";
-import { add, einsum, einsumOp, siluMul } from "./math.ts";
+import { gatedPair } from "./gated.ts";
+import { add, einsum, einsumOp } from "./math.ts";
 import { rmsNorm } from "./norm.ts";
 import { quantize } from "./quant.ts";
 import { reshape } from "./view.ts";
@@ -60,11 +62,11 @@ export const addNormBoth = fused("add_norm_both", {
   },
 });
 
-export const siluMulQuant = fused("silu_mul_quant", {
-  summary: "silu_mul, then quantize.",
+export const gatedQuant = fused("gated_quant", {
+  summary: "gated_pair, then quantize.",
   ins: { x: "[..b, 2, n] a" },
-  attrs: { scale },
-  of: ({ x }, { scale }) => quantize({ x: siluMul({ x }), scale }),
+  attrs: { scale, ...gating },
+  of: ({ x }, { scale, ...by }) => quantize({ x: gatedPair({ x, ...by }), scale }),
 });
 
 export const normLinear = fused("norm_linear", {
@@ -80,20 +82,21 @@ export const linearAdd = fused("linear_add", {
   of: ({ x, w, residual }) => add({ a: residual, b: linear({ x, w }) }),
 });
 
-export const siluLinearAdd = fused("silu_linear_add", {
-  summary: "residual + (silu(gate) * up) wᵀ, gate and up side by side in x; the row between is not written.",
+export const gatedLinearAdd = fused("gated_linear_add", {
+  summary: "residual + (act(gate) * up) wᵀ, gate and up side by side in x; the row between is not written.",
   ins: { x: "[..b, 2, k] a", w: "[n, k] w", residual: "[..b, n] a" },
-  of: ({ x, w, residual }) => linearAdd({ x: siluMul({ x }), w, residual }),
+  attrs: gating,
+  of: ({ x, w, residual }, by) => linearAdd({ x: gatedPair({ x, ...by }), w, residual }),
 });
 
 /** What experts' rows are before `down`, in one product: gate and up are twice as wide as what comes of them. */
-export const groupedLinearSilu = fused("grouped_linear_silu", {
-  summary: "silu_mul of a grouped product: gate and up, which are not written.",
+export const groupedLinearGated = fused("grouped_linear_gated", {
+  summary: "gated_pair of a grouped product: gate and up, which are not written.",
   ins: { x: "[r, k] a", w: "[e, 2, n, k] w", offsets: "[f] i32" },
-  attrs: { dtype: attr.word(["f32", "bf16"], "f32") },
+  attrs: { dtype: attr.word(["f32", "bf16"], "f32"), ...gating },
   traits: { reads: { w: "experts" } },
   unrounded: true,
-  of: ({ x, w, offsets }, { dtype }) => siluMul({ x: groupedLinear({ x, w, offsets, dtype }) }),
+  of: ({ x, w, offsets }, { dtype, ...by }) => gatedPair({ x: groupedLinear({ x, w, offsets, dtype }), ...by }),
 });
 
 export const normBlockLinear = fused("norm_block_linear", {
@@ -173,7 +176,7 @@ export const combineAdd = fused("combine_add", {
 /** What few tokens need from the router's choice to the next residual, as one op: how little moves between its parts is a kernel's to know. */
 export const expertsAdd = fused("experts_add", {
   summary:
-    "residual + every token's experts, weighted: sort_experts, gather_rows, grouped_linear, silu_mul_quant, grouped_linear and combine_add in one.",
+    "residual + every token's experts, weighted: sort_experts, gather_rows, grouped_linear, gated_quant, grouped_linear and combine_add in one.",
   ins: {
     x: "[T, k] e4m3/1x128",
     gateUp: "[e, 2, n, k] e4m3/128x128",
@@ -186,14 +189,16 @@ export const expertsAdd = fused("experts_add", {
     scale,
     // Of all experts the last so many are every token's: their weights may be read before the choice is known.
     shared: attr.int(0),
+    ...gating,
   },
   traits: { reads: { gateUp: "experts", down: "experts" } },
-  of({ x, gateUp, down, indices, weights, residual }, { scale }) {
+  of({ x, gateUp, down, indices, weights, residual }, { scale, act, limit }) {
     const [experts, per] = [asTensor(gateUp.type).dims[0], asTensor(indices.type).dims[1]].map(sizeAttr);
     const dtype = dtypeOf(residual);
     const { order, offsets, places } = sortExperts({ indices, experts });
-    const act = siluMulQuant({ x: groupedLinear({ x: gatherRows({ x, order, per }), w: gateUp, offsets, dtype }), scale });
-    return combineAdd({ ys: groupedLinear({ x: act, w: down, offsets, dtype }), places, weights, x: residual });
+    const xs = groupedLinear({ x: gatherRows({ x, order, per }), w: gateUp, offsets, dtype });
+    const gated = gatedQuant({ x: xs, scale, act, limit });
+    return combineAdd({ ys: groupedLinear({ x: gated, w: down, offsets, dtype }), places, weights, x: residual });
   },
 });
 
@@ -207,10 +212,10 @@ export const routeExpertsAdd = fused("route_experts_add", {
     residual: "[T, d] a",
     bias: "[q] f32",
   },
-  attrs: { ...routing, scale },
+  attrs: { ...routing, scale, ...gating },
   traits: { reads: { gateUp: "experts", down: "experts" } },
-  of({ x, gateUp, down, logits, residual, bias }, { scale, ...routing }) {
+  of({ x, gateUp, down, logits, residual, bias }, { scale, act, limit, ...routing }) {
     const { indices, weights } = route({ logits, bias, ...routing });
-    return expertsAdd({ x, gateUp, down, indices, weights, residual, scale, shared: routing.shared });
+    return expertsAdd({ x, gateUp, down, indices, weights, residual, scale, shared: routing.shared, act, limit });
   },
 });

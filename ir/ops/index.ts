@@ -5,6 +5,7 @@ import * as attention from "./attention.ts";
 import * as dense from "./dense.ts";
 import * as expert from "./expert.ts";
 import * as fused from "./fused.ts";
+import * as gated from "./gated.ts";
 import * as math from "./math.ts";
 import * as module from "./module.ts";
 import * as norm from "./norm.ts";
@@ -21,8 +22,8 @@ export const ops: readonly Op[] = Object.freeze([
   dense.groupedLinear.op,
   fused.normLinear.op,
   fused.linearAdd.op,
-  fused.siluLinearAdd.op,
-  fused.groupedLinearSilu.op,
+  fused.gatedLinearAdd.op,
+  fused.groupedLinearGated.op,
   fused.normBlockLinear.op,
   fused.blockLinearAdd.op,
   norm.rmsNorm.op,
@@ -30,7 +31,7 @@ export const ops: readonly Op[] = Object.freeze([
   fused.addNorm.op,
   fused.addNormQuant.op,
   fused.addNormBoth.op,
-  fused.siluMulQuant.op,
+  fused.gatedQuant.op,
   quant.quantize.op,
   quant.dequantize.op,
   attention.rope.op,
@@ -52,8 +53,8 @@ export const ops: readonly Op[] = Object.freeze([
   math.add.op,
   math.mul.op,
   math.scale.op,
-  math.silu.op,
-  math.siluMul.op,
+  gated.gated.op,
+  gated.gatedPair.op,
   math.addBias.op,
   math.argmax.op,
   math.einsumOp.op,
@@ -81,7 +82,9 @@ export {
   combineAdd,
   einsumQuant,
   expertsAdd,
-  groupedLinearSilu,
+  gatedLinearAdd,
+  gatedQuant,
+  groupedLinearGated,
   linearAdd,
   mlaQuery,
   normBlockLinear,
@@ -89,10 +92,9 @@ export {
   normQuant,
   ropeAppend,
   routeExpertsAdd,
-  siluLinearAdd,
-  siluMulQuant,
 } from "./fused.ts";
-export { add, addBias, argmax, canonicalSpec, einsum, einsumOp, mul, parseSpec, scale, silu, siluMul } from "./math.ts";
+export { gated, gatedPair } from "./gated.ts";
+export { add, addBias, argmax, canonicalSpec, einsum, einsumOp, mul, parseSpec, scale } from "./math.ts";
 export { call, callOp, callOf, param, paramOp, weight, weightOp } from "./module.ts";
 export { rmsNorm } from "./norm.ts";
 export { dequantize, quantize } from "./quant.ts";

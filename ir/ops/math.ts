@@ -34,36 +34,6 @@ export const scale = op("scale", {
   reference: ({ x }, { by }) => map(x, (v) => v * by),
 });
 
-export const silu = op("silu", {
-  summary: "x * sigmoid(x).",
-  ins: { x: "[..b] a" },
-  traits: { rowwise: true },
-  out: "[..b] a",
-  flops: (z) => 4 * elements(z),
-  reference: ({ x }) => map(x, (v) => v / (1 + Math.exp(-v))),
-});
-
-/** Gate and up side by side: x[.., 0, :] is the gate, x[.., 1, :] the up projection. */
-export const siluMul = op("silu_mul", {
-  summary: "silu(gate) * up, on a packed pair.",
-  ins: { x: "[..b, 2, n] a" },
-  out: "[..b, n] a",
-  flops: (z) => 3 * elements(z),
-  reference: ({ x }) => siluMulRows(x),
-});
-
-function siluMulRows(x: Tensor): Tensor {
-  const n = x.shape.at(-1)!;
-  const rows = x.data.length / (2 * n);
-  const out = new Float64Array(rows * n);
-  for (let r = 0; r < rows; r++)
-    for (let i = 0; i < n; i++) {
-      const g = x.data[r * 2 * n + i];
-      out[r * n + i] = (g / (1 + Math.exp(-g))) * x.data[r * 2 * n + n + i];
-    }
-  return tensorOf([...x.shape.slice(0, -2), n], out, x.dtype);
-}
-
 export const addBias = op("add_bias", {
   summary: "Add one vector to every row.",
   ins: { x: "[..b, n] a", bias: "[n] w" },

@@ -4,10 +4,10 @@ import {
   einsumOp,
   einsumQuant,
   fixed,
+  gatedQuant,
   normQuant,
   quantize,
   reshape,
-  siluMulQuant,
   type Func,
   type Node,
 } from "../../ir/index.ts";
@@ -23,8 +23,8 @@ const fuseNormQuant = fusion("quantise while normalising", normQuant, {
   when: (_, cx) => (cx.uses(cx.root.operands[0]) > 1 ? "the normalised row is read elsewhere too (the router)" : null),
 });
 
-/** quantize(silu(gate) * up). */
-const fuseSiluQuant = fusion("quantise while gating", siluMulQuant);
+/** quantize(act(gate) * up). */
+const fuseGatedQuant = fusion("quantise while gating", gatedQuant);
 
 /** quantize(einsum(p, W), heads side by side) = einsum_quant(p, W) */
 const fuseHeadsQuant = rule("quantise the heads' outputs as they are made", {
@@ -42,7 +42,7 @@ const fuseHeadsQuant = rule("quantise the heads' outputs as they are made", {
 export const fuseQuant = pass({
   name: "fuse-quant",
   summary: "Quantise activations in the kernel that makes them.",
-  rules: [fuseNormQuant, fuseSiluQuant],
+  rules: [fuseNormQuant, fuseGatedQuant],
   equations: [fuseHeadsQuant],
   run(f: Func, cx: Cx): Func {
     const uses = usesOf(f);
@@ -86,7 +86,7 @@ export const fuseQuant = pass({
         (ran.has("add-norm") ? 0 : b.quantisedSums) -
         ledger.fired(["normalise and quantise inside the block GEMM"], b.func),
     ),
-    ...inEach(bodies, [fuseSiluQuant.name], (b) =>
+    ...inEach(bodies, [fuseGatedQuant.name], (b) =>
       b.quantised && ran.has("pack-gate-up") && ran.has("fp8-block-gemm")
         ? b.gated -
           ledger.fired(["shared expert as a routed one"], b.func) +

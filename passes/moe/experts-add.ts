@@ -9,10 +9,10 @@ import { FEW, tooMany } from "../residual/fuse-linear.ts";
 // Rows of bf16 only: no target has a kernel for others.
 const vars = { residual: "[T, d] bf16" };
 
-/** residual + combine(down(silu_mul_quant(gate_up(gather x)))) */
+/** residual + combine(down(gated_quant(gate_up(gather x)))) */
 const fewTokens = fusion("experts of few tokens in one op", expertsAddOp, {
   vars,
-  attrs: { scale: "f32" },
+  attrs: { scale: "f32", act: "silu", limit: 0 },
   sizes: { e: 3, j: 2 },
   // Experts that every token visits: the router's attribute, where the choice is a router's.
   also: ({ indices: { node } }) => ({ shared: route.made(node) ? node.attrs.shared : 0 }),
@@ -35,6 +35,8 @@ const routeInside = fusion("route where the experts are", routeExpertsAdd, {
     factor: 2.5,
     shared: 1,
     scale: "f32",
+    act: "silu",
+    limit: 0,
   },
   when(_, cx) {
     const [indices, weights] = cx.root.operands.slice(3);

@@ -1,6 +1,6 @@
 // Gate and up in one GEMM. Packing stacks the two matrices as parts, so that scale blocks of one never mix with the
 // other's, whatever the width (fixture a07: 72 rows are less than a block).
-import { blockLinear, groupedLinear, groupedLinearSilu, isWeight, linear, mul, silu, siluMul, stack } from "../../ir/index.ts";
+import { blockLinear, gated, gatedPair, groupedLinear, groupedLinearGated, isWeight, linear, stack } from "../../ir/index.ts";
 import { inEach } from "../contract.ts";
 import { fusion } from "../fusion.ts";
 import { pass } from "../pass.ts";
@@ -8,44 +8,52 @@ import { FEW } from "../residual/fuse-linear.ts";
 import { rule } from "../rule.ts";
 import { placeStacks } from "../plan/load.ts";
 
-/** silu(x Gᵀ) * (x Uᵀ) = silu_mul(x [G; U]ᵀ) */
+/** act(x Gᵀ) * (x Uᵀ) = gated_pair(x [G; U]ᵀ) */
 const packDense = rule("pack gate and up", {
   vars: { x: "[..b, k] a", gate: "[n, k] w", up: "[n, k] w" },
-  attrs: { dtype: "same" },
-  from: ({ x, gate, up, dtype }) => mul({ a: silu({ x: linear({ x, w: gate, dtype }) }), b: linear({ x, w: up, dtype }) }),
-  to: ({ x, gate, up, dtype }) => siluMul({ x: linear({ x, w: stack({ a: gate, b: up }), dtype }) }),
+  attrs: { dtype: "same", act: "silu", limit: 0 },
+  from: ({ x, gate, up, dtype, act, limit }) =>
+    gated({ gate: linear({ x, w: gate, dtype }), up: linear({ x, w: up, dtype }), act, limit }),
+  to: ({ x, gate, up, dtype, act, limit }) => gatedPair({ x: linear({ x, w: stack({ a: gate, b: up }), dtype }), act, limit }),
   when: ({ gate, up }) => (isWeight(gate) && isWeight(up) ? null : "only stored weights can be packed"),
 });
 
 /** The same over block-scaled weights. */
 const packBlock = rule("pack gate and up in blocks", {
   vars: { x: "[..b, k] a", gate: "[n, k] e4m3/128x128", up: "[n, k] e4m3/128x128" },
-  attrs: { dtype: "f32" },
-  from: ({ x, gate, up, dtype }) =>
-    mul({ a: silu({ x: blockLinear({ x, w: gate, dtype }) }), b: blockLinear({ x, w: up, dtype }) }),
-  to: ({ x, gate, up, dtype }) => siluMul({ x: blockLinear({ x, w: stack({ a: gate, b: up }), dtype }) }),
+  attrs: { dtype: "f32", act: "silu", limit: 0 },
+  from: ({ x, gate, up, dtype, act, limit }) =>
+    gated({ gate: blockLinear({ x, w: gate, dtype }), up: blockLinear({ x, w: up, dtype }), act, limit }),
+  to: ({ x, gate, up, dtype, act, limit }) =>
+    gatedPair({ x: blockLinear({ x, w: stack({ a: gate, b: up }), dtype }), act, limit }),
   when: ({ gate, up }) => (isWeight(gate) && isWeight(up) ? null : "only stored weights can be packed"),
 });
 
 /** The same for every expert at once. */
 const packExperts = rule("pack gate and up of every expert", {
   vars: { x: "[r, k] a", gate: "[e, n, k] w", up: "[e, n, k] w", offsets: "[f] i32" },
-  attrs: { dtype: "f32" },
-  from: ({ x, gate, up, offsets, dtype }) =>
-    mul({ a: silu({ x: groupedLinear({ x, w: gate, offsets, dtype }) }), b: groupedLinear({ x, w: up, offsets, dtype }) }),
-  to: ({ x, gate, up, offsets, dtype }) => siluMul({ x: groupedLinear({ x, w: stack({ a: gate, b: up }), offsets, dtype }) }),
+  attrs: { dtype: "f32", act: "silu", limit: 0 },
+  from: ({ x, gate, up, offsets, dtype, act, limit }) =>
+    gated({
+      gate: groupedLinear({ x, w: gate, offsets, dtype }),
+      up: groupedLinear({ x, w: up, offsets, dtype }),
+      act,
+      limit,
+    }),
+  to: ({ x, gate, up, offsets, dtype, act, limit }) =>
+    gatedPair({ x: groupedLinear({ x, w: stack({ a: gate, b: up }), offsets, dtype }), act, limit }),
   when: ({ gate, up }) => (isWeight(gate) && isWeight(up) ? null : "only stored weights can be packed"),
   sizes: { r: 4 },
   ties: ({ e }) => ({ f: e + 1 }),
 });
 
 /**
- * silu_mul(grouped(x, [G; U])) where a prompt's rows are many: they are not written and read at twice their width. Few tokens keep
+ * gated_pair(grouped(x, [G; U])) where a prompt's rows are many: they are not written and read at twice their width. Few tokens keep
  * their parts: experts-add takes all of them at once.
  */
-export const gateExperts = fusion("gate inside the experts' product", groupedLinearSilu, {
+export const gateExperts = fusion("gate inside the experts' product", groupedLinearGated, {
   vars: { x: "[r, k] bf16", w: "[e, 2, n, k] bf16" },
-  attrs: { dtype: "bf16" },
+  attrs: { dtype: "bf16", act: "silu", limit: 0 },
   sizes: { r: 4 },
   ties: ({ e }) => ({ f: Number(e) + 1 }),
   when(_, { assume, uses, root }) {

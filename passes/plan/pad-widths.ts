@@ -1,6 +1,6 @@
 // Inner widths that TMA cannot copy. A GPU moves rows of bf16 by words of 16 bytes and boxes of 64 columns; the 1843 columns
-// between the two products of a dense layer then start anywhere. Zeros after them change no sum: silu(0) * 0 meets zero weights.
-import { fixed, isWeight, linear, pad, siluMul } from "../../ir/index.ts";
+// between the two products of a dense layer then start anywhere. Zeros after them change no sum: act(0) * 0 meets zero weights.
+import { fixed, gatedPair, isWeight, linear, pad } from "../../ir/index.ts";
 import { asTensor } from "../../ir/types.ts";
 import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
@@ -10,15 +10,16 @@ import { placePadded } from "./load.ts";
 const BOX = 64;
 const padded = (n: number): number => Math.ceil(n / BOX) * BOX;
 
-/** silu_mul(x [G; U]^T) D^T = silu_mul(x [G 0; U 0]^T) [D 0]^T */
+/** gated_pair(x [G; U]^T) D^T = gated_pair(x [G 0; U 0]^T) [D 0]^T */
 const padInner = rule("pad the inner width", {
   vars: { x: "[..b, k] a", w: "[2, n, k] w", down: "[d, n] w" },
-  attrs: { dtype: "same" },
-  from: ({ x, w, down, dtype }) => linear({ x: siluMul({ x: linear({ x, w, dtype }) }), w: down, dtype }),
-  to({ x, w, down, dtype }) {
+  attrs: { dtype: "same", act: "silu", limit: 0 },
+  from: ({ x, w, down, dtype, act, limit }) =>
+    linear({ x: gatedPair({ x: linear({ x, w, dtype }), act, limit }), w: down, dtype }),
+  to({ x, w, down, dtype, act, limit }) {
     const to = padded(fixed(asTensor(down.type).dims[1]));
     return linear({
-      x: siluMul({ x: linear({ x, w: pad({ x: w, axis: -2, to }), dtype }) }),
+      x: gatedPair({ x: linear({ x, w: pad({ x: w, axis: -2, to }), dtype }), act, limit }),
       w: pad({ x: down, axis: -1, to }),
       dtype,
     });

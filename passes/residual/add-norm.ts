@@ -7,12 +7,12 @@ import {
   addNormQuant,
   blockLinearAdd,
   everyNode,
+  gatedLinearAdd,
   linearAdd,
   normBlockLinear,
   normLinear,
   quantize,
   rmsNorm,
-  siluLinearAdd,
   type Func,
   type Node,
   type Value,
@@ -102,7 +102,7 @@ function fusionsOf(f: Func, cx: Cx): Map<Node, Fusion> {
   const fusions = new Map<Node, Fusion>();
   for (const norm of nodes) {
     if (!(rmsNorm.made(norm) || normLinear.made(norm) || normBlockLinear.made(norm))) continue;
-    if ([linearAdd, siluLinearAdd, blockLinearAdd].some((p) => p.made(norm.operands[0].node))) {
+    if ([linearAdd, gatedLinearAdd, blockLinearAdd].some((p) => p.made(norm.operands[0].node))) {
       cx.declined(sumNorm.name, "the product before the sum adds it up", norm.results[0]);
       continue;
     }

@@ -1,7 +1,7 @@
 // Products of few rows take their neighbours in: the norm or the gate that makes their rows, the residual sum that takes their result.
 // Each of them is a launch that moves next to nothing, between launches that read weights at full bandwidth. Runs before add-norm,
 // which joins a sum and a norm where no product can have them.
-import { isWeight, linearAdd, normLinear, siluLinearAdd, sizeOf, type Assume, type Value } from "../../ir/index.ts";
+import { gatedLinearAdd, isWeight, linearAdd, normLinear, sizeOf, type Assume, type Value } from "../../ir/index.ts";
 import { asTensor } from "../../ir/types.ts";
 import { inEach } from "../contract.ts";
 import { fusion } from "../fusion.ts";
@@ -31,8 +31,8 @@ const addInside = fusion("add the residual inside the product", linearAdd, {
   when: ({ x, w }, cx) => kept(x, w, cx.root.operands[1], cx),
 });
 
-/** residual + (silu_mul(x) Wᵀ) */
-const gateInside = fusion("gate inside the product", siluLinearAdd, {
+/** residual + (gated_pair(x) Wᵀ) */
+const gateInside = fusion("gate inside the product", gatedLinearAdd, {
   when: ({ x, w }, cx) => kept(x, w, cx.root.operands[0], cx),
 });
 

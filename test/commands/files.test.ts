@@ -93,7 +93,7 @@ describe("dsc weights and dsc opt -o", () => {
       );
     }
     const [text, result] = [at("t.dsc"), at("r.dsc")];
-    writeFileSync(text, "func @f(%x: [T, 4] f32) {\n  %y = silu %x\n  return y = %y\n}\n");
+    writeFileSync(text, "func @f(%x: [T, 4] f32) {\n  %y = gated %x, %x\n  return y = %y\n}\n");
     for (const _ of [1, 2]) expect((await dsc("opt", text, "-p", "none", "-o", result)).code).toBe(0);
     writeFileSync(at("notes.md"), "mine");
     expect(await refusal("opt", text, "-p", "none", "-o", at("notes.md"))).toContain("DSC6002");

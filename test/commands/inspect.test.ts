@@ -98,11 +98,11 @@ describe("inspect --cost", () => {
     const { launches } = await costs("--batch", "64");
     const parts = launches.filter((l) => l.step === "decode" && l.site === "decode/moe_layer/next");
     expect(parts.map((l) => l.op)).toEqual(
-      expect.arrayContaining(["sort_experts", "gather_rows", "grouped_linear", "silu_mul_quant", "combine_add"]),
+      expect.arrayContaining(["sort_experts", "gather_rows", "grouped_linear", "gated_quant", "combine_add"]),
     );
     const of = (op: string): Launch[] => parts.filter((l) => l.op === op);
     expect(of("sort_experts")[0].bytes).toBeLessThan(1e6);
-    expect(of("silu_mul_quant")[0].bytes).toBeLessThan(2e7);
+    expect(of("gated_quant")[0].bytes).toBeLessThan(2e7);
     const [up, down] = of("grouped_linear");
     expect(up.bytes / down.bytes).toBeGreaterThan(1.9);
     expect(up.bytes / down.bytes).toBeLessThan(2.1);

@@ -13,7 +13,7 @@ import { sm90 } from "../../codegen/cuda/sm90/natives.ts";
 
 interface Case {
   part: string;
-  op: "norm_linear" | "linear_add" | "silu_linear_add";
+  op: "norm_linear" | "linear_add" | "gated_linear_add";
   n: number;
   k: number;
   /** Between rows of x, where these are part of wider ones. */
@@ -26,7 +26,7 @@ const CASES: readonly Case[] = [
   { part: "q_b (p)", op: "norm_linear", n: 24576, k: 1536, stride: 2112 },
   { part: "o_proj (p)", op: "linear_add", n: 7168, k: 16384 },
   { part: "gate and up (p)", op: "norm_linear", n: 3712, k: 7168 },
-  { part: "down (p)", op: "silu_linear_add", n: 7168, k: 1856 },
+  { part: "down (p)", op: "gated_linear_add", n: 7168, k: 1856 },
   { part: "head (p)", op: "norm_linear", n: 1292, k: 7168, y: "f32" },
   { part: "head (r)", op: "norm_linear", n: 129280, k: 7168, y: "f32" },
 ];
@@ -40,10 +40,13 @@ const packed = (shape: Size[], dtype: View["dtype"]): View => ({
 
 function siteOf(c: Case): Site {
   const rows: View =
-    c.op === "silu_linear_add" ? packed(["T", 2, c.k], "bf16") : { ...packed(["T", c.k], "bf16"), strides: [c.stride ?? c.k, 1] };
+    c.op === "gated_linear_add"
+      ? packed(["T", 2, c.k], "bf16")
+      : { ...packed(["T", c.k], "bf16"), strides: [c.stride ?? c.k, 1] };
   return {
     op: c.op,
-    attrs: c.op === "norm_linear" ? { eps: 1e-6, dtype: c.y ?? "same" } : {},
+    attrs:
+      c.op === "norm_linear" ? { eps: 1e-6, dtype: c.y ?? "same" } : c.op === "gated_linear_add" ? { act: "silu", limit: 0 } : {},
     ins: [rows, packed([c.n, c.k], "bf16"), c.op === "norm_linear" ? packed([c.k], "bf16") : packed(["T", c.n], "bf16")],
     outs: [packed(["T", c.n], c.y ?? "bf16")],
   };
@@ -99,10 +102,10 @@ function run(cuda: Cuda, kernels: ReadonlyMap<string, CudaKernel>, launches: rea
 
 /** Row r of what is multiplied, in float64 but for its rounding. */
 function rowOf(c: Case, r: number): Float64Array {
-  const stride = c.op === "silu_linear_add" ? 2 * c.k : (c.stride ?? c.k);
+  const stride = c.op === "gated_linear_add" ? 2 * c.k : (c.stride ?? c.k);
   const x = Float64Array.from({ length: c.k }, (_, i) => valueAt("bf16", r * stride + i));
   if (c.op === "linear_add") return x;
-  if (c.op === "silu_linear_add") return x.map((g, i) => bf16((g / (1 + Math.exp(-g))) * valueAt("bf16", r * stride + c.k + i)));
+  if (c.op === "gated_linear_add") return x.map((g, i) => bf16((g / (1 + Math.exp(-g))) * valueAt("bf16", r * stride + c.k + i)));
   const by = 1 / Math.sqrt(x.reduce((s, v) => s + v * v, 0) / c.k + 1e-6);
   return x.map((v, i) => bf16(v * by * valueAt("bf16", i)));
 }

@@ -145,22 +145,29 @@ def add_norm_both(v, attrs, env):
 
 
 # ------------------------------------------------------------------ elementwise
-def gated(x):
-    g, u = x[..., 0, :], x[..., 1, :]
-    return g / (1 + torch.exp(-g)) * u
+def gated(g, u, attrs):
+    """act(gate) * up, both clamped where there is a limit; in float32, or in float64."""
+    if attrs["limit"]:
+        g, u = g.clamp(max=attrs["limit"]), u.clamp(-attrs["limit"], attrs["limit"])
+    if attrs["act"] == "gelu_pytorch_tanh":
+        return torch.nn.functional.gelu(g, approximate="tanh") * u
+    return g / (torch.ones_like(g) + torch.exp(-g)) * u
 
 
-def gated32(x):
+def gated_pair(x, attrs):
+    return gated(x[..., 0, :], x[..., 1, :], attrs)
+
+
+def gated_pair32(x, attrs):
     """The same in float32, step by step; expf has the card's bits on a card, and is within 2 ulp of them elsewhere."""
-    g, u = x[..., 0, :].float(), x[..., 1, :].float()
-    return (g / (torch.ones_like(g) + torch.exp(-g)) * u).double()
+    return gated_pair(x.float(), attrs).double()
 
 
-def silu_mul_quant(v, attrs, env):
+def gated_quant(v, attrs, env):
     x = v["x"].data
     if not env.local:
-        return quantised(gated(x), attrs["scale"])
-    y = gated32(x)
+        return quantised(gated_pair(x, attrs), attrs["scale"])
+    y = gated_pair32(x, attrs)
     return quantised(y, attrs["scale"], y.abs() * EPSILON)
 
 
@@ -205,8 +212,8 @@ def block_linear_add(v, attrs, env):
     return same(v, "residual", kept(y, v["residual"].dtype, env) + v["residual"].data)
 
 
-def silu_linear_add(v, attrs, env):
-    x = T(kept(gated(v["x"].data), v["x"].dtype, env), v["x"].dtype)
+def gated_linear_add(v, attrs, env):
+    x = T(kept(gated_pair(v["x"].data, attrs), v["x"].dtype, env), v["x"].dtype)
     return linear_add({"x": x, "w": v["w"], "residual": v["residual"]}, attrs, env)
 
 
@@ -350,7 +357,7 @@ def combine_add(v, attrs, env):
 
 
 def experts_add(v, attrs, env):
-    """sort_experts, gather_rows, grouped_linear, silu_mul_quant, grouped_linear and combine_add, stored between as they would be."""
+    """sort_experts, gather_rows, grouped_linear, gated_quant, grouped_linear and combine_add, stored between as they would be."""
     dtype = v["residual"].dtype
     sorted_ = sort_experts(v, {"experts": v["gateUp"].plan["shape"][0]}, env)
     x = gather_rows({"x": v["x"], "order": sorted_["order"]}, {"per": v["indices"].data.shape[1]}, env)
@@ -359,7 +366,7 @@ def experts_add(v, attrs, env):
         y = grouped_linear({"x": x, "w": v[w], "offsets": sorted_["offsets"]}, {"dtype": dtype}, env)
         return T(kept(y.data, dtype, env), dtype)
 
-    ys = grouped(silu_mul_quant({"x": grouped(x, "gateUp")}, attrs, env), "down")
+    ys = grouped(gated_quant({"x": grouped(x, "gateUp")}, attrs, env), "down")
     return combine_add({"ys": ys, "places": sorted_["places"], "weights": v["weights"], "x": v["residual"]}, attrs, env)
 
 
@@ -382,10 +389,10 @@ def reshape(v, attrs, env):
 OPS = {
     "embed": lambda v, attrs, env: T(v["table"].rows(v["ids"].data), attrs["dtype"]),
     "linear": linear, "block_linear": linear, "grouped_linear": grouped_linear,
-    "norm_linear": norm_linear, "linear_add": linear_add, "silu_linear_add": silu_linear_add,
+    "norm_linear": norm_linear, "linear_add": linear_add, "gated_linear_add": gated_linear_add,
     "norm_block_linear": norm_block_linear, "block_linear_add": block_linear_add,
     "rms_norm": rms_norm, "norm_quant": norm_quant, "add_norm": add_norm, "add_norm_quant": add_norm_quant, "add_norm_both": add_norm_both,
-    "silu_mul_quant": silu_mul_quant,
+    "gated_quant": gated_quant,
     "quantize": lambda v, attrs, env: quantised(v["x"].data, attrs["scale"]),
     "dequantize": lambda v, attrs, env: T(dense(v["x"], env.local), attrs["dtype"]),
     "rope": rope, "cache_append": cache_append, "rope_append": rope_append, "mla_query": mla_query,
@@ -396,8 +403,8 @@ OPS = {
     "add": lambda v, attrs, env: same(v, "a", v["a"].data + v["b"].data),
     "mul": lambda v, attrs, env: same(v, "a", v["a"].data * v["b"].data),
     "scale": lambda v, attrs, env: same(v, "x", v["x"].data * attrs["by"]),
-    "silu": lambda v, attrs, env: same(v, "x", v["x"].data * v["x"].data.sigmoid()),
-    "silu_mul": lambda v, attrs, env: same(v, "x", gated(v["x"].data)),
+    "gated": lambda v, attrs, env: same(v, "gate", gated(v["gate"].data, v["up"].data, attrs)),
+    "gated_pair": lambda v, attrs, env: same(v, "x", gated_pair(v["x"].data, attrs)),
     "add_bias": lambda v, attrs, env: same(v, "x", v["x"].data + dense(v["bias"])),
     "experts_add": experts_add, "route_experts_add": route_experts_add,
     "argmax": lambda v, attrs, env: T(v["x"].data.argmax(-1), "i32"),

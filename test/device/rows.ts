@@ -59,9 +59,9 @@ const CASES: readonly Case[] = [
   norm("add_norm_quant", 7168),
   norm("add_norm_both", 7168),
   { family: "quantize", problem: { d: 16384, xStride: 16384, ue8m0: false, act: "bf16" }, dims: rows },
-  { family: "silu_mul", problem: { n: 1856, xStride: 3712, yStride: 1856, act: "bf16" }, dims: rows },
-  { family: "silu_mul_quant", problem: { n: 18432, xStride: 36864, ue8m0: false, act: "bf16" }, dims: rows },
-  { family: "silu_mul_quant", problem: { n: 2048, xStride: 4096, ue8m0: false, act: "bf16" }, dims: (m) => ({ m: 8 * m }) },
+  { family: "gated_pair", problem: { n: 1856, xStride: 3712, yStride: 1856, act: "bf16" }, dims: rows },
+  { family: "gated_quant", problem: { n: 18432, xStride: 36864, ue8m0: false, act: "bf16" }, dims: rows },
+  { family: "gated_quant", problem: { n: 2048, xStride: 4096, ue8m0: false, act: "bf16" }, dims: (m) => ({ m: 8 * m }) },
   { family: "flat", problem: { op: "add", act: "bf16" }, dims: (m) => ({ n: 7168 * m }) },
   {
     family: "rope",

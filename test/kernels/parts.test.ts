@@ -10,6 +10,10 @@ import { evaluate, mul, type Size } from "../../ir/size.ts";
 import { refer, tensor } from "./families/cases.ts";
 import { draw, randomOf } from "./numbers.ts";
 import { runOnCpu } from "./on-cpu.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
+import { fusedLinearNative } from "../../codegen/cuda/sm90/gemm/fused-linear.ts";
+import { groupedBf16Native } from "../../codegen/cuda/sm90/gemm/grouped-bf16-linear.ts";
+import { expertsGateUpNative } from "../../codegen/cuda/sm90/moe/experts.ts";
 import { sm90 } from "../../codegen/cuda/sm90/natives.ts";
 
 const packed = (shape: Size[], dtype: View["dtype"] = "f32"): View => ({
@@ -34,14 +38,14 @@ const ops = {
     ],
     attrs: {},
   },
-  silu_linear_add: {
+  gated_linear_add: {
     names: ["x", "w", "residual"],
     shapes: (n: number, k: number): Size[][] => [
       ["T", 2, k],
       [n, k],
       ["T", n],
     ],
-    attrs: {},
+    attrs: { act: "silu", limit: 0 },
   },
 } as const;
 type Op = keyof typeof ops;
@@ -180,18 +184,28 @@ describe("on the CUDA target", () => {
       ...[1, 4, 8, 16].map((most) => [most, ["fused_linear"]]),
       [64, ["bf16_gemm", "flat"]],
     ]);
-    expect(served("silu_linear_add", 7168, 1856).slice(0, 4)).toEqual([
+    expect(served("gated_linear_add", 7168, 1856).slice(0, 4)).toEqual([
       ...[1, 2].map((most) => [most, ["fused_linear"]]),
-      [4, ["silu_mul", "fused_linear"]],
-      [8, ["silu_mul", "fused_linear"]],
+      [4, ["gated_pair", "fused_linear"]],
+      [8, ["gated_pair", "fused_linear"]],
     ]);
-    expect(served("silu_linear_add", 7168, 1856).at(-1)).toEqual([null, ["silu_mul", "bf16_gemm", "flat"]]);
+    expect(served("gated_linear_add", 7168, 1856).at(-1)).toEqual([null, ["gated_pair", "bf16_gemm", "flat"]]);
+  });
+
+  test.each([
+    [{ act: "gelu_pytorch_tanh", limit: 0 }, "its text gates by silu(gate) * up, and this is gelu_pytorch_tanh(gate) * up"],
+    [{ act: "silu", limit: 10 }, "its text gates by silu(gate) * up, and this is silu(min(gate, 10)) * clamp(up, -10, 10)"],
+  ])("kernels that know silu refuse %j with a reason, and the parts serve", (attrs, reason) => {
+    const site = { ...siteOf("gated_linear_add", 7168, 1856, "bf16"), attrs };
+    for (const native of [fusedLinearNative, expertsGateUpNative, groupedBf16Native])
+      expect(native.match({ ...site, op: native.serves.at(-1)! }, h200)).toEqual({ reason });
+    expect((catalogue.choose(site) as Cases).cases[0].launches.map((l) => l.family)).toEqual(["gated_pair", "fused_linear"]);
   });
 
   test("widths no ring can take are their parts from the first row on", () => {
     expect(served("norm_linear", 40, 72)[0]).toEqual([8, ["rms_norm", "stream_linear"]]);
-    expect(cudaTarget("none", sm90).catalogue.choose(siteOf("silu_linear_add", 40, 72, "bf16"))).toMatchObject([
-      { family: "silu_mul" },
+    expect(cudaTarget("none", sm90).catalogue.choose(siteOf("gated_linear_add", 40, 72, "bf16"))).toMatchObject([
+      { family: "gated_pair" },
       { family: "linear" },
       { family: "flat" },
     ]);

@@ -28,7 +28,7 @@ function rowsOf(p: RingProblem, x: Uint16Array, gain: Uint16Array, m: number): F
   const kernel =
     p.rows === "rms_norm"
       ? families.rms_norm.kernel({ d: p.k, xStride: p.xStride, yStride: p.k, eps: p.eps!, gain: "bf16", act: "bf16" })
-      : families.silu_mul.kernel({ n: p.k, xStride: p.xStride, yStride: p.k, act: "bf16" });
+      : families.gated_pair.kernel({ n: p.k, xStride: p.xStride, yStride: p.k, act: "bf16" });
   const buffers: Record<string, HostBuffer> = { x, gain, y };
   interpretKernel(kernel, buffers, { m });
   return numbersOf(y);

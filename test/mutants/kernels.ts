@@ -3,7 +3,6 @@ import { bug, bugs, type Mutant } from "./mutant.ts";
 
 const rows = "codegen/kernels/rows.ts";
 const cache = "codegen/kernels/cache.ts";
-const elementwise = "codegen/kernels/elementwise.ts";
 const expert = "codegen/kernels/expert.ts";
 const attention = "codegen/kernels/attention.ts";
 const residual = "codegen/kernels/residual.ts";
@@ -115,8 +114,8 @@ export const kernels: readonly Mutant[] = [
   bug(
     "24 gate and up change places when packed",
     "passes/moe/pack-gate-up.ts",
-    "siluMul({ x: linear({ x, w: stack({ a: gate, b: up }), dtype }) })",
-    "siluMul({ x: linear({ x, w: stack({ a: up, b: gate }), dtype }) })",
+    "gatedPair({ x: linear({ x, w: stack({ a: gate, b: up }), dtype })",
+    "gatedPair({ x: linear({ x, w: stack({ a: up, b: gate }), dtype })",
     ["test/rules/rules.test.ts", "^pack gate and up both"],
     "every gated layer is wrong",
   ),
@@ -259,10 +258,10 @@ export const kernels: readonly Mutant[] = [
   ),
   bug(
     "silu of the negative",
-    elementwise,
-    "f.div(v, f.add(1, f.exp(f.neg(v))))",
-    "f.div(v, f.add(1, f.exp(v)))",
-    family("silu_mul"),
+    "ir/activation.ts",
+    "f.div(x, f.add(1, f.exp(f.neg(x))))",
+    "f.div(x, f.add(1, f.exp(x)))",
+    family("gated_pair"),
     "every gated layer is wrong",
   ),
   bug(

@@ -27,6 +27,8 @@ export interface Config {
   norm_topk_prob?: boolean;
   routed_scaling_factor?: number;
   n_shared_experts?: number;
+  hidden_act?: string;
+  swiglu_limit?: number;
 }
 
 interface Yarn {
@@ -193,10 +195,15 @@ function attention(c: Config, w: Weights, prefix: string, x: Rows): Rows {
   return project(out, "o_proj", true);
 }
 
-function gated(w: Weights, prefix: string, x: Rows): Rows {
+const gelu = (x: number): number => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+
+function gated(c: Config, w: Weights, prefix: string, x: Rows): Rows {
   const [gate, up] = ["gate_proj", "up_proj"].map((name) => times(x, w(`${prefix}${name}.weight`)));
+  const most = c.swiglu_limit || Infinity;
+  const act = (g: number): number => (c.hidden_act === "gelu_pytorch_tanh" ? gelu(g) : g / (1 + Math.exp(-g)));
+  const clamped = (u: number): number => Math.max(-most, Math.min(most, u));
   return times(
-    gate.map((row, t) => row.map((g, i) => (g / (1 + Math.exp(-g))) * up[t][i])),
+    gate.map((row, t) => row.map((g, i) => act(Math.min(most, g)) * clamped(up[t][i]))),
     w(`${prefix}down_proj.weight`),
   );
 }
@@ -207,11 +214,11 @@ function mixture(c: Config, w: Weights, prefix: string, x: Rows, v3: boolean): R
   for (const [t, row] of x.entries()) {
     const { experts, weights } = routed(c, logits[t], v3 ? w(`${prefix}gate.e_score_correction_bias`) : undefined);
     for (const [i, e] of experts.entries()) {
-      const [y] = gated(w, `${prefix}experts.${e}.`, [row]);
+      const [y] = gated(c, w, `${prefix}experts.${e}.`, [row]);
       for (let j = 0; j < y.length; j++) out[t][j] += weights[i] * y[j];
     }
   }
-  return c.n_shared_experts ? added(out, gated(w, `${prefix}shared_experts.`, x)) : out;
+  return c.n_shared_experts ? added(out, gated(c, w, `${prefix}shared_experts.`, x)) : out;
 }
 
 /** Logits of every row of a sequence. */
@@ -223,7 +230,7 @@ export function logitsOf(c: Config, w: Weights, ids: readonly number[], v3 = tru
     const prefix = `model.layers.${l}.`;
     x = added(x, attention(c, w, `${prefix}self_attn.`, normed(x, w(`${prefix}input_layernorm.weight`), c.rms_norm_eps)));
     const y = normed(x, w(`${prefix}post_attention_layernorm.weight`), c.rms_norm_eps);
-    x = added(x, isMixture(c, l) ? mixture(c, w, `${prefix}mlp.`, y, v3) : gated(w, `${prefix}mlp.`, y));
+    x = added(x, isMixture(c, l) ? mixture(c, w, `${prefix}mlp.`, y, v3) : gated(c, w, `${prefix}mlp.`, y));
   }
   return times(normed(x, w("model.norm.weight"), c.rms_norm_eps), c.tie_word_embeddings ? embedding : w("lm_head.weight"));
 }

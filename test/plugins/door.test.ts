@@ -23,7 +23,7 @@ function plugin(text: string, name = `plugin-${files++}.ts`): string {
 }
 /** A plug-in with the usual imports around a pass. */
 const declared = (fields: string, rules = ""): string => `
-  import { add, mul, rmsNorm, scale, silu } from "dsc/ir";
+  import { add, mul, rmsNorm, scale, gated } from "dsc/ir";
   import { pass, rebuild, rule } from "dsc/passes";
   const vars = { x: "[..b, d] a", gain: "[d] w" } as const;
   ${rules}
@@ -111,9 +111,9 @@ describe("what is no plug-in", () => {
     ],
     [
       "a builder called wrongly",
-      () => plugin(declared("rules: [r]", 'const r = rule("r", { vars, from: ({ x }) => silu({ y: x }), to: ({ x }) => x });')),
+      () => plugin(declared("rules: [r]", 'const r = rule("r", { vars, from: ({ x }) => gated({ y: x }), to: ({ x }) => x });')),
       "DSC3103",
-      /silu/,
+      /gated/,
     ],
     [
       "a rule that is no equation",
@@ -121,7 +121,7 @@ describe("what is no plug-in", () => {
         plugin(
           declared(
             "rules: [r]",
-            'const r = rule("silu is nothing", { vars, from: ({ x }) => silu({ x }), to: ({ x }) => scale({ x, by: 1 }) });',
+            'const r = rule("a gate is nothing", { vars, from: ({ x }) => gated({ gate: x, up: x }), to: ({ x }) => scale({ x, by: 1 }) });',
           ),
         ),
       "DSC3103",
@@ -225,7 +225,7 @@ describe("what goes wrong while it runs", () => {
 test("a plug-in that hides a pattern is named beside the contract it broke", async () => {
   const file = plugin(
     declared(
-      "run: (f, cx) => rebuild(f, cx.module.graph, (v, n) => (n.op.name === 'silu' ? [scale({ x: v[0], by: 1 })] : undefined)), before: 'pack-gate-up'",
+      "run: (f, cx) => rebuild(f, cx.module.graph, (v, n) => (n.op.name === 'gated' ? [scale({ x: v[0], by: 1 })] : undefined)), before: 'pack-gate-up'",
     ).replace('after: "add-norm", ', ""),
   );
   const [d] = await failure(async () => compiled(await loadPlugins(undefined, [file])));

@@ -21,7 +21,7 @@ const write = (text: string): string => {
   writeFileSync(file, text);
   return file;
 };
-const imports = `import { add, everyNode, lastRows, linear, mul, op, attr, ops, quantize, rmsNorm, scale, silu, Graph, Value } from "dsc/ir";
+const imports = `import { add, everyNode, lastRows, linear, mul, op, attr, ops, quantize, rmsNorm, scale, gated, Graph, Value } from "dsc/ir";
 import { families } from "dsc/codegen";
 import { pass, rebuild, rule, standard, runPipeline } from "dsc/passes";
 const vars = { x: "[..b, d] a", gain: "[d] w" };
@@ -113,13 +113,13 @@ describe("refused, by name", () => {
     ],
     [
       "a change without a bound",
-      ruled('{ vars, changes: "why not", from: ({ x }) => silu({ x }), to: ({ x }) => x }'),
+      ruled('{ vars, changes: "why not", from: ({ x }) => gated({ gate: x, up: x }), to: ({ x }) => x }'),
       /DSC3103[^]*changes has no bound/,
     ],
     [
       "a wrong operand",
       ruled(
-        '{ vars: { x: "[..b, d] a", y: "[..b, d] a" }, from: ({ x, y }) => mul({ a: silu({ x }), b: y }), to: ({ x, y }) => mul({ a: x, b: silu({ x: y }) }) }',
+        '{ vars: { x: "[..b, d] a", y: "[..b, d] a" }, from: ({ x, y }) => gated({ gate: x, up: y }), to: ({ x, y }) => gated({ gate: y, up: x }) }',
       ),
       /DSC3103/,
     ],
@@ -170,14 +170,14 @@ describe("refused, by name", () => {
       "a rule that looks at the graph around it",
       declared(
         "rules: [r]",
-        'const r = rule("r", { vars, from: ({ x }) => silu({ x }), to: ({ x }) => (x.node.op.name === "param" ? silu({ x }) : x) });',
+        'const r = rule("r", { vars, from: ({ x }) => gated({ gate: x, up: x }), to: ({ x }) => (x.node.op.name === "param" ? gated({ gate: x, up: x }) : x) });',
       ).replace('after: "load"', 'before: "absorb-mla", hides: ["pack-gate-up", "fuse-quant", "combine-add"]'),
       /DSC3107/,
     ],
     [
       "an op without a kernel",
       declared(
-        'run: (f, cx) => rebuild(f, cx.module.graph, (v, n) => (n.op.name === "silu" ? [twice({ x: v[0] })] : undefined))',
+        'run: (f, cx) => rebuild(f, cx.module.graph, (v, n) => (n.op.name === "gated" ? [twice({ x: v[0] })] : undefined))',
         'const twice = op("twice", { summary: "x", ins: { x: "[..b] a" }, out: "[..b] a", reference: ({ x }) => x });',
       ).replace('after: "load"', 'before: "pack-gate-up", hides: ["pack-gate-up", "fuse-quant", "combine-add"]'),
       /DSC3010[^]*--> \w+\/\w+\/[^]*pass mine made it: the plug-in FILE/,
@@ -256,7 +256,7 @@ describe("let through, with a label", () => {
   test("a pattern hidden on purpose", async () => {
     const { warnings } = await accepted(
       runs(
-        'return rebuild(f, cx.module.graph, (v, n) => (n.op.name === "silu" ? [scale({ x: v[0], by: 1 })] : undefined));',
+        'return rebuild(f, cx.module.graph, (v, n) => (n.op.name === "gated" ? [scale({ x: v[0], by: 1 })] : undefined));',
       ).replace('after: "load"', 'before: "pack-gate-up", hides: ["pack-gate-up"]'),
     );
     expect(warnings).toMatch(/warning\[DSC3003\]: pack-gate-up[^]*mine declares that it hides the pattern/);

@@ -16,8 +16,8 @@ import {
   reshape,
   rmsNorm,
   scale,
-  silu,
-  siluMul,
+  gated,
+  gatedPair,
   split,
   stack,
   type Value,
@@ -50,8 +50,8 @@ const wrong: Record<string, Rule> = {
   "two attributes are taken for each other": rule("swapped", {
     vars: { x: "[..b, d] a" },
     attrs: { by: 0.5, of: 0.5 },
-    from: ({ x, by, of }) => add({ a: scale({ x, by }), b: scale({ x: silu({ x }), by: of }) }),
-    to: ({ x, by, of }) => add({ a: scale({ x, by: of }), b: scale({ x: silu({ x }), by }) }),
+    from: ({ x, by, of }) => add({ a: scale({ x, by }), b: scale({ x: gated({ gate: x, up: x }), by: of }) }),
+    to: ({ x, by, of }) => add({ a: scale({ x, by: of }), b: scale({ x: gated({ gate: x, up: x }), by }) }),
   }),
   "a word is dropped": rule("forgot ue8m0", {
     vars,
@@ -68,8 +68,8 @@ const wrong: Record<string, Rule> = {
   "an attribute is nowhere in the pattern": rule("nowhere", {
     vars: { x: "[..b, d] a" },
     attrs: { by: 3 },
-    from: ({ x }) => silu({ x }),
-    to: ({ x, by }) => (by === 3 ? silu({ x }) : scale({ x, by })),
+    from: ({ x }) => gated({ gate: x, up: x }),
+    to: ({ x, by }) => (by === 3 ? gated({ gate: x, up: x }) : scale({ x, by })),
   }),
   "a factor hides behind e4m3": rule("a tenth more", {
     vars,
@@ -118,29 +118,29 @@ const wrong: Record<string, Rule> = {
   }),
   "one row is wrong": rule("one row", {
     vars: { x: "[t, d] a" },
-    from: ({ x }) => silu({ x }),
-    to: ({ x }) => (rowsOf(x) === 1 ? x : silu({ x })),
+    from: ({ x }) => gated({ gate: x, up: x }),
+    to: ({ x }) => (rowsOf(x) === 1 ? x : gated({ gate: x, up: x })),
   }),
   "no rows are wrong": rule("no rows", {
     vars: { x: "[t, d] a" },
-    from: ({ x }) => silu({ x }),
-    to: ({ x }) => (rowsOf(x) === 0 ? concat({ a: x, b: x }) : silu({ x })),
+    from: ({ x }) => gated({ gate: x, up: x }),
+    to: ({ x }) => (rowsOf(x) === 0 ? concat({ a: x, b: x }) : gated({ gate: x, up: x })),
   }),
   "odd widths are wrong": rule("odd", {
     vars: { x: "[t, d] a" },
-    from: ({ x }) => silu({ x }),
-    to: ({ x }) => (dim(x) % 2 ? x : silu({ x })),
+    from: ({ x }) => gated({ gate: x, up: x }),
+    to: ({ x }) => (dim(x) % 2 ? x : gated({ gate: x, up: x })),
   }),
   "its own size is the only right one": rule("pinned", {
     vars: { x: "[t, d] a" },
     sizes: { d: 6 },
-    from: ({ x }) => silu({ x }),
-    to: ({ x }) => (dim(x) === 6 ? silu({ x }) : x),
+    from: ({ x }) => gated({ gate: x, up: x }),
+    to: ({ x }) => (dim(x) === 6 ? gated({ gate: x, up: x }) : x),
   }),
   "more axes are wrong": rule("axes", {
     vars: { x: "[..b, d] a" },
-    from: ({ x }) => silu({ x }),
-    to: ({ x }) => (asTensor(x.type).dims.length > 2 ? x : silu({ x })),
+    from: ({ x }) => gated({ gate: x, up: x }),
+    to: ({ x }) => (asTensor(x.type).dims.length > 2 ? x : gated({ gate: x, up: x })),
   }),
   "rows and columns are the same only where square": rule("square", {
     vars: { x: "[t, d] a" },
@@ -155,8 +155,8 @@ const wrong: Record<string, Rule> = {
   }),
   "gate and up are swapped": rule("gate", {
     vars: { x: "[..b, k] a", g: "[n, k] w", u: "[n, k] w" },
-    from: ({ x, g, u }) => mul({ a: silu({ x: linear({ x, w: g }) }), b: linear({ x, w: u }) }),
-    to: ({ x, g, u }) => siluMul({ x: linear({ x, w: stack({ a: u, b: g }) }) }),
+    from: ({ x, g, u }) => gated({ gate: linear({ x, w: g }), up: linear({ x, w: u }) }),
+    to: ({ x, g, u }) => gatedPair({ x: linear({ x, w: stack({ a: u, b: g }) }) }),
   }),
   "both sides are NaN": rule("infinite", {
     vars: { x: "[..b, d] a" },
@@ -172,19 +172,19 @@ const wrong: Record<string, Rule> = {
   "a change has no bound": rule("unbounded", {
     vars,
     changes: "it is another function" as never,
-    from: ({ x }) => silu({ x }),
+    from: ({ x }) => gated({ gate: x, up: x }),
     to: ({ x }) => x,
   }),
   "a change is over its bound": rule("over", {
     vars: { x: "[..b, d] a" },
-    changes: { why: "silu is left out", within: 0.01 },
-    from: ({ x }) => silu({ x }),
+    changes: { why: "the gate is left out", within: 0.01 },
+    from: ({ x }) => gated({ gate: x, up: x }),
     to: ({ x }) => x,
   }),
   "a change allows everything": rule("all", {
     vars: { x: "[..b, d] a" },
     changes: { why: "anything", within: 1e9 },
-    from: ({ x }) => silu({ x }),
+    from: ({ x }) => gated({ gate: x, up: x }),
     to: ({ x }) => x,
   }),
   "a change of rounding is more than that": rule("more", {
@@ -211,8 +211,8 @@ const right: Record<string, Rule> = {
   "a small factor within its bound": rule("nearly", {
     vars: { x: "[..b, d] a" },
     changes: { why: "one in a thousand", within: 0.002 },
-    from: ({ x }) => silu({ x }),
-    to: ({ x }) => scale({ x: silu({ x }), by: 1.001 }),
+    from: ({ x }) => gated({ gate: x, up: x }),
+    to: ({ x }) => scale({ x: gated({ gate: x, up: x }), by: 1.001 }),
   }),
   "sums in another order before codes": rule("order", {
     vars: { x: "[t, r] a", u: "[n, r] a", w: "[m, n] a" },
@@ -223,8 +223,8 @@ const right: Record<string, Rule> = {
   "sizes that the guard refuses are no sites": rule("guarded", {
     vars: { x: "[t, d] a" },
     when: ({ x }) => (dim(x) % 2 ? "odd widths" : null),
-    from: ({ x }) => silu({ x }),
-    to: ({ x }) => (dim(x) % 2 ? x : silu({ x })),
+    from: ({ x }) => gated({ gate: x, up: x }),
+    to: ({ x }) => (dim(x) % 2 ? x : gated({ gate: x, up: x })),
   }),
   "a letter that others decide": rule("tied", {
     vars: { x: "[t, d] a", y: "[t, n] a" },

@@ -2,6 +2,8 @@
 // results of a step, and one that changes named e4m3 codes and nothing else. Rows quantised inside a map_sequences region (the
 // latents of expanded attention) are not seen. A layer function is taken to serve one layer, as in the fixture.
 import {
+  gatedPair,
+  gatedQuant,
   addNormBoth,
   addNormQuant,
   asTensor,
@@ -10,8 +12,6 @@ import {
   make,
   normQuant,
   rmsNorm,
-  siluMul,
-  siluMulQuant,
   topological,
 } from "../../ir/index.ts";
 import type { Func, Module, NamedValue, Node, Op, Value } from "../../ir/index.ts";
@@ -30,7 +30,7 @@ export interface Code {
   code: number;
 }
 
-const quantising = new Set(["quantize", "norm_quant", "silu_mul_quant", "add_norm_quant", "add_norm_both"]);
+const quantising = new Set(["quantize", "norm_quant", "gated_quant", "add_norm_quant", "add_norm_both"]);
 
 /** The codes a quantising op gives: its last result. */
 const codesOf = (node: Node): Value => node.results[node.results.length - 1];
@@ -56,7 +56,7 @@ function rowOf(n: Node): Value {
   if (addNormQuant.made(n)) return rmsNorm({ x: results[0], gain: operands[2], eps: n.attrs.eps });
   if (addNormBoth.made(n)) return results[1];
   if (normQuant.made(n)) return rmsNorm({ x: operands[0], gain: operands[1], eps: n.attrs.eps });
-  return siluMulQuant.made(n) ? siluMul({ x: operands[0] }) : operands[0];
+  return gatedQuant.made(n) ? gatedPair({ x: operands[0], act: n.attrs.act, limit: n.attrs.limit }) : operands[0];
 }
 
 /** Adds results "L READER row" (before) and "L READER quantised" (codes times scales) for every quantising op of every layer. */

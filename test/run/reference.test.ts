@@ -73,6 +73,8 @@ const cases: Record<string, { config: object; lift?: number; prompts?: number[];
   },
   "a mixture in every second layer": { config: { ...experts, num_hidden_layers: 5, moe_layer_freq: 2 } },
   "biased scores below zero, in groups": { config: experts, lift: -3 },
+  "GELU for the gate, in dense, shared and routed layers": { config: { ...experts, hidden_act: "gelu_pytorch_tanh" } },
+  "clamped SwiGLU, where most gates and ups are beyond the limit": { config: { ...experts, swiglu_limit: 0.01 } },
   "V2: groups by their best expert": {
     config: {
       ...experts,

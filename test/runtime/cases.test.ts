@@ -12,7 +12,7 @@ import { type BatchShape } from "../../runtime/devices/dims.ts";
 const text = `module m
 
 func @f(%x: [T, 4] f32) {
-  %y = silu %x : [T, 4] f32
+  %y = gated %x, %x : [T, 4] f32
   return y = %y
 }
 `;
@@ -41,7 +41,7 @@ test("scratch is a slot of its own while its node runs, one for all cases that n
     { family: "second", problem: {}, args: [scratch(name), { out: 0 }], dims: ["T"] },
   ];
   const two =
-    "module m\n\nfunc @f(%x: [T, 4] f32) {\n  %y = silu %x : [T, 4] f32\n  %z = silu %y : [T, 4] f32\n  return z = %z\n}\n";
+    "module m\n\nfunc @f(%x: [T, 4] f32) {\n  %y = gated %x, %x : [T, 4] f32\n  %z = gated %y, %y : [T, 4] f32\n  return z = %z\n}\n";
   const [draft] = selectModule(parseModule(two), {
     ...catalogue,
     choose: () => ({

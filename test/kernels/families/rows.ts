@@ -1,5 +1,7 @@
 // Row kernels: norms, quantisation, elementwise arithmetic, gating. Quantisation is exact in every code and scale; a fused
 // kernel is held to the exact composition of its parts, and the parts to their ops.
+import { gatingOf, type GatingProblem } from "../../../codegen/gating.ts";
+import { activationNames, type Gating } from "../../../ir/activation.ts";
 import { e4m3Values } from "../../../ir/numeric.ts";
 import { close, draw, exact, randomOf } from "../numbers.ts";
 import { runnerOf } from "../run-wasm.ts";
@@ -9,6 +11,10 @@ import { blocksOf, refer, ROWS, tensor, WIDTHS, type Cases } from "./cases.ts";
 const CHAIN = 2e-6;
 const gains = ["f32", "bf16"] as const;
 const scales = ["f32", "ue8m0"] as const;
+const gatings: readonly Gating[] = activationNames.flatMap((act) => [0, 2.5].map((limit) => ({ act, limit })));
+/** The exponent of GELU is a cubic: its rounding is that many times the result's. */
+const within = ({ act }: Gating): number => (act === "silu" ? CHAIN : 10 * CHAIN);
+const problemOf = (by: Gating): GatingProblem => gatingOf({ ...by });
 
 /** Rows whose sizes span what activations can be: zeros, below the floor of amax, huge; ties of the code grid; a negative zero. */
 function spread(random: () => number, m: number, d: number): Float64Array {
@@ -96,14 +102,29 @@ export const rowFamilies: Cases = {
         );
       }
     },
-    "silu, also far out"(run) {
+  },
+
+  gated: {
+    "every activation, also far out, clamped or not"(run) {
       const random = randomOf(3);
-      for (const n of [1, 2, 513]) {
-        for (const size of [1, 30, 200]) {
-          const a = draw(random, n, "f32", size);
-          close(run({ op: "silu" }, { a }, { n }).y, refer("silu", { x: tensor([n], a) }).out.data, { n, size }, CHAIN);
-        }
-      }
+      for (const by of gatings)
+        for (const n of [1, 2, 513])
+          for (const size of [1, 30, 200]) {
+            const [gate, up] = [draw(random, n, "f32", size), draw(random, n, "f32", size)];
+            const want = refer("gated", { gate: tensor([n], gate), up: tensor([n], up) }, { ...by }).out.data;
+            // Where exp overflows the value is 0.
+            close(
+              run(problemOf(by), { gate, up }, { n }).y,
+              want,
+              { n, size, ...by },
+              within(by),
+              want.map((v) => Math.abs(v) + 1e-28),
+            );
+          }
+    },
+    "NaN stays NaN where it is clamped"(run) {
+      const y = run({ limit: 2 }, { gate: [NaN, 1], up: [1, NaN] }, { n: 2 }).y;
+      exact(y, [NaN, NaN], "y");
     },
   },
 
@@ -139,28 +160,31 @@ export const rowFamilies: Cases = {
     },
   },
 
-  silu_mul: {
-    "gate and up of every width"(run) {
-      rowsCases((m, n, random, i) => {
-        const x = draw(random, m * 2 * n, "f32", 8);
-        const { y } = run({ n, xStride: 2 * n + (i % 3), yStride: n + (i % 2) * 5 }, { x }, { m });
-        close(y, refer("silu_mul", { x: tensor([m, 2, n], x) }).out.data, { m, n }, CHAIN);
-      });
+  gated_pair: {
+    "gate and up of every width, by every activation"(run) {
+      for (const by of gatings)
+        rowsCases((m, n, random, i) => {
+          const x = draw(random, m * 2 * n, "f32", 8);
+          const { y } = run({ n, xStride: 2 * n + (i % 3), yStride: n + (i % 2) * 5, ...problemOf(by) }, { x }, { m });
+          close(y, refer("gated_pair", { x: tensor([m, 2, n], x) }, { ...by }).out.data, { m, n, ...by }, within(by));
+        });
     },
   },
 
-  silu_mul_quant: {
-    "codes and scales are those of silu_mul, exactly"(run) {
-      const gate = runnerOf("silu_mul");
-      for (const scale of scales)
-        rowsCases((m, n, random, i) => {
-          const [x, xStride] = [draw(random, m * 2 * n, "f32", 8), 2 * n + (i % 3)];
-          const { codes, scales: got } = run({ n, xStride, ue8m0: scale === "ue8m0" }, { x }, { m });
-          const want = refer("quantize", { x: tensor([m, n], gate({ n, xStride, yStride: n }, { x }, { m }).y) }, { scale }).out;
-          exact(codes, want.data, { m, n, scale });
-          exact(got, want.scales!, { m, n, scale });
-          if (got.length !== m * blocksOf(n)) throw new RangeError("scales per row");
-        });
+  gated_quant: {
+    "codes and scales are those of gated_pair, exactly"(run) {
+      const gate = runnerOf("gated_pair");
+      for (const by of gatings)
+        for (const scale of scales)
+          rowsCases((m, n, random, i) => {
+            const [x, xStride] = [draw(random, m * 2 * n, "f32", 8), 2 * n + (i % 3)];
+            const { codes, scales: got } = run({ n, xStride, ue8m0: scale === "ue8m0", ...problemOf(by) }, { x }, { m });
+            const row = gate({ n, xStride, yStride: n, ...problemOf(by) }, { x }, { m }).y;
+            const want = refer("quantize", { x: tensor([m, n], row) }, { scale }).out;
+            exact(codes, want.data, { m, n, scale, ...by });
+            exact(got, want.scales!, { m, n, scale, ...by });
+            if (got.length !== m * blocksOf(n)) throw new RangeError("scales per row");
+          });
     },
   },
 };

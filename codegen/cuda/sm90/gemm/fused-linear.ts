@@ -4,6 +4,7 @@ import type { Arg, Site, View } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
 import { refuse, strided, type Refusal } from "../../../family.ts";
 import { asRows, float, isPacked, num } from "../../../layouts.ts";
+import { onlySilu } from "../../../gating.ts";
 import { native, type NativeMatch } from "../../native.ts";
 import { ringLinear } from "./ring-linear.ts";
 import { ringSchedules, type RingProblem, type RingSchedule } from "./ring-schedule.ts";
@@ -12,7 +13,7 @@ import { ringSchedules, type RingProblem, type RingSchedule } from "./ring-sched
 const OPS: Readonly<Record<string, { rows?: "rms_norm" | "silu_mul"; then: "gain" | "residual" }>> = {
   norm_linear: { rows: "rms_norm", then: "gain" },
   linear_add: { then: "residual" },
-  silu_linear_add: { rows: "silu_mul", then: "residual" },
+  gated_linear_add: { rows: "silu_mul", then: "residual" },
 };
 
 const isBf16 = (v: View): boolean => v.dtype === "bf16";
@@ -20,6 +21,8 @@ const args: Arg[] = [{ in: 0 }, { in: 1 }, { in: 2 }, { out: 0 }];
 
 function match({ op, ins: [xs, w, other], outs: [ys], attrs }: Site): NativeMatch<RingProblem, RingSchedule> | Refusal {
   const { rows, then } = OPS[op];
+  const unlike = rows === "silu_mul" ? onlySilu(attrs) : null;
+  if (unlike) return unlike;
   const x = asRows(xs, rows === "silu_mul" ? 2 : 1);
   const [y, beside] = [asRows(ys, w.shape.length - 1), asRows(other)];
   if (!x || !y || !beside || !isPacked(w)) return strided;

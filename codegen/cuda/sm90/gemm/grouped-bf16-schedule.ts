@@ -92,7 +92,7 @@ export const groupedBf16Header = (p: GroupedBf16Problem, s: GroupedBf16Schedule,
   const rows = `for rows offsets[e] .. offsets[e + 1], e < ${experts}, f32 sums`;
   return [
     p.gated
-      ? `grouped_linear_silu: y [r, ${n}] bf16 = silu(gate) * up, gate and up = x [r, ${k}] bf16 times w [e, 2, ${n}, ${k}]^T bf16 ${rows}`
+      ? `grouped_linear_gated: y [r, ${n}] bf16 = silu(gate) * up, gate and up = x [r, ${k}] bf16 times w [e, 2, ${n}, ${k}]^T bf16 ${rows}`
       : `grouped_linear: y [r, ${n}] bf16 = x [r, ${k}] bf16 times w [e, ${n}, ${k}]^T bf16 ${rows}`,
     `schedule ${JSON.stringify(s)}`,
     floorText(machine, {

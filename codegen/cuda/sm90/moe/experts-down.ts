@@ -1,7 +1,7 @@
 // The rest of a few tokens' way through their experts on sm_90a: gated rows are quantised as the product wants them, every block
 // multiplies them by its slice of each expert's matrix, and adds up what a token's experts say, weighted, onto the residual.
 // The experts are known from before the kernel before, so a ring of weights is under way while that one ends. Same bits every run,
-// and those of silu_mul_quant, the product and combine_add one after another.
+// and those of gated_quant, the product and combine_add one after another.
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { cudaKernel, input, output } from "../../text/kernel.ts";

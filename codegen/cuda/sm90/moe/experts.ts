@@ -4,6 +4,7 @@ import type { Gpu } from "../../../../ir/machine.ts";
 import type { Arg, Site, View } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
 import { refuse, strided, type Refusal } from "../../../family.ts";
+import { onlySilu } from "../../../gating.ts";
 import { isPacked, num } from "../../../layouts.ts";
 import { routeFamily, type RouteProblem } from "../../../kernels/expert.ts";
 import { emitter, launchOf, native, type NativeMatch, type Schedules } from "../../native.ts";
@@ -68,6 +69,8 @@ function partsOf(
 }
 
 function match(site: Site, machine: Gpu): NativeMatch<GateUpProblem, SliceSchedule> | Refusal {
+  const unlike = onlySilu(site.attrs);
+  if (unlike) return unlike;
   const found = partsOf(site);
   if ("reason" in found) return found;
   if (site.outs[0].dtype !== "bf16") return refuse("the result is f32");
