@@ -103,7 +103,10 @@ export function typesOf(op: Op, site: Site): Type[] {
   return op.ins.flatMap((key): Type[] => {
     const signature = op.signature.ins[key];
     if (signature === "batch") return [batchType];
-    if (signature === "cache") return [cacheType(caches.shift()?.width ?? 0, "f32")];
+    if (signature === "cache") {
+      const cache = caches.shift();
+      return [cacheType(cache?.width ?? 0, "f32", cache?.name)];
+    }
     const view = views.shift();
     return view ? [typeOfView(view)] : [];
   });

@@ -11,6 +11,7 @@ import { optimise } from "./driver/optimise.ts";
 import type { CompileOptions } from "./driver/options.ts";
 import { pack, type Compiled } from "./driver/pack.ts";
 import { select } from "./driver/select.ts";
+import type { Module } from "../ir/index.ts";
 import type { ModelSpec } from "./frontend/spec.ts";
 
 export { defaults, type CompileOptions } from "./driver/options.ts";
@@ -25,9 +26,18 @@ export function compile(src: string, options: CompileOptions, pipeline: readonly
 
 /** The same from a spec in hand. */
 export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: readonly Pass[] = standard): Compiled {
+  return compileModule(frontend(spec, options), spec, options, pipeline);
+}
+
+/** The same from a graph in hand; `spec` says what is not in the graph: names, ids, positions. */
+export function compileModule(
+  module: Module,
+  spec: ModelSpec,
+  options: CompileOptions,
+  pipeline: readonly Pass[] = standard,
+): Compiled {
   const target = targetOf(options.target, options);
   const batchInvariant = batchInvariantOf(target, options);
-  const module = frontend(spec, options);
   const optimised = optimise(spec, module, options, pipeline);
   const drafts = select(optimised, target, batchInvariant);
   const experts = spec.moe ? { count: spec.moe.experts, perToken: spec.moe.topk } : null;

@@ -17,11 +17,10 @@ export interface ModelFacts {
   hidden: number;
   /** Main layers; the extra prediction layer, where present, has index `layers`. */
   layers: number;
-  /** Caches to allocate: layers plus the extra prediction layer. */
-  caches: number;
-  /** Lanes of one cached row: r + d. */
-  cacheWidth: number;
-  cacheDType: "f32" | "bf16";
+  /** Layers that have caches: the main ones, and the extra prediction layer. */
+  cachedLayers: number;
+  /** What each of them has, by name: lanes of one cached row, and what they are kept in. */
+  caches: Record<string, { width: number; dtype: "f32" | "bf16" }>;
   /** Rows of one cache page. */
   pageRows: number;
   maxPositions: number;
@@ -69,8 +68,8 @@ export type Ref = (
   | { weight: string; part: "data" | "scales" }
   /** i32: positions [T], sequence [T], starts [B+1], lengths [B], pages [B, P], ids [T]. */
   | { batch: "positions" | "sequence" | "starts" | "lengths" | "pages" | "ids" }
-  /** This call's layer's slice of the paged cache: [pages, pageRows, cacheWidth]. */
-  | { cache: true }
+  /** A cache of this call's layer, by name: [pages, pageRows, width]. */
+  | { cache: string }
 ) & {
   /** Constant byte offset. */
   offset?: Size;
@@ -155,7 +154,7 @@ export interface GpuFacts {
 }
 
 export interface Manifest {
-  format: "dsc-artifact/2";
+  format: "dsc-artifact/3";
   compiler: string;
   target: Target;
   /** What kernels for a GPU are compiled for; absent for the CPU. */

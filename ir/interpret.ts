@@ -12,8 +12,8 @@ import type { DType, Type } from "./types.ts";
 export type { Env } from "./graph.ts";
 export type { Batch, Tensor } from "./tensor.ts";
 
-/** Rows of one sequence, in one layer's cache. Indexed caches[layer][sequence]. */
-export type Caches = Float64Array[][];
+/** Rows of one sequence, in one layer's cache of a name. Indexed caches[name][layer][sequence]. */
+export type Caches = Record<string, Float64Array[][]>;
 
 export interface Inputs {
   mode?: "real" | "typed";
@@ -56,7 +56,7 @@ export function interpret(
         shape: [p.value.type.width],
         dtype: p.value.type.dtype,
         data: new Float64Array(),
-        rows: inputs.caches?.[layer ?? 0] ?? batch.lengths.map(() => new Float64Array()),
+        rows: inputs.caches?.[p.value.type.name]?.[layer ?? 0] ?? batch.lengths.map(() => new Float64Array()),
       });
       continue;
     }
@@ -113,7 +113,7 @@ export function interpret(
   for (const r of func.results)
     // A callee has written its own layer's rows; the value that threads calls together is nobody's rows.
     if (r.value.type.kind === "cache" && !r.value.node.op.traits.call && inputs.caches)
-      inputs.caches[layer ?? 0] = out[r.name].rows!;
+      (inputs.caches[r.value.type.name] ??= [])[layer ?? 0] = out[r.name].rows!;
   return out;
 }
 

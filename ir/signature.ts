@@ -3,7 +3,7 @@
 // t query rows of one sequence, s its cached rows, h heads, n unrotated key width, v value width, r latent width,
 // d model width (or rope width), e experts, k contracted width, m rows; T rows of all sequences, B sequences.
 import { isDType } from "./dtype.ts";
-import { printType, type Dim, type DType, type Type } from "./types.ts";
+import { cacheType, printType, type Dim, type DType, type Type } from "./types.ts";
 
 export interface TensorPattern {
   kind: "tensor";
@@ -76,7 +76,7 @@ export function unify(p: Pattern, t: Type, b: Bindings, who: string): string | n
 /** The type a pattern stands for under bindings; a letter nobody bound stays a symbol (used for the holes of rules). */
 export function instantiate(p: Pattern, b: Bindings): Type {
   if (p.kind === "batch") return { kind: "batch" };
-  if (p.kind === "cache") return { kind: "cache", width: 0, dtype: "f32" };
+  if (p.kind === "cache") return cacheType(0, "f32");
   const dims = p.dims.flatMap((d): readonly Dim[] =>
     d.rest !== undefined ? (b.rests[d.rest] ?? []) : [d.size ?? b.dims[d.name!] ?? d.name!],
   );

@@ -22,9 +22,11 @@ export interface TensorType {
 export interface BatchType {
   kind: "batch";
 }
-/** One layer's rows of r + d lanes, paged; a state value: append takes one and gives one. */
+/** One layer's cached rows of `width` lanes, paged; a state value: append takes one and gives one. A layer has one of each name. */
 export interface CacheType {
   kind: "cache";
+  /** Which of the layer's caches: LATENT is that of latents and shared keys. */
+  name: string;
   width: number;
   dtype: DType;
 }
@@ -32,7 +34,10 @@ export type Type = TensorType | BatchType | CacheType;
 
 export const tensor = (dims: readonly Dim[], dtype: DType): TensorType => ({ kind: "tensor", dims, dtype });
 export const batchType: BatchType = { kind: "batch" };
-export const cacheType = (width: number, dtype: DType): CacheType => ({ kind: "cache", width, dtype });
+/** The cache of latents and shared keys, which every layer has: r + d lanes. Texts leave its name out. */
+export const LATENT = "latent";
+
+export const cacheType = (width: number, dtype: DType, name = LATENT): CacheType => ({ kind: "cache", name, width, dtype });
 
 /** "8T" as its parts: { times: 8, symbol: "T" }; numbers have an empty symbol. */
 export function partsOf(d: Dim): { times: number; symbol: string } {
@@ -79,7 +84,7 @@ export function sameType(a: Type, b: Type): boolean {
   return printType(a) === printType(b);
 }
 
-/** "[T, 7168] bf16", "batch", "cache [S, 576] f32". */
+/** "[T, 7168] bf16", "batch", "cache [S, 576] f32", "cache index [S, 128] f32". */
 export function printType(t: Type): string {
   switch (t.kind) {
     case "tensor":
@@ -87,7 +92,7 @@ export function printType(t: Type): string {
     case "batch":
       return "batch";
     case "cache":
-      return `cache [S, ${t.width}] ${t.dtype}`;
+      return `cache ${t.name === LATENT ? "" : `${t.name} `}[S, ${t.width}] ${t.dtype}`;
   }
 }
 
@@ -95,8 +100,8 @@ export function printType(t: Type): string {
 export function parseType(text: string): Type | undefined {
   const s = text.trim();
   if (s === "batch") return batchType;
-  const c = /^cache \[S, (\d+)\] (\S+)$/.exec(s);
-  if (c) return isDType(c[2]) ? cacheType(Number(c[1]), c[2]) : undefined;
+  const c = /^cache (?:([a-z]\w*) )?\[S, (\d+)\] (\S+)$/.exec(s);
+  if (c) return isDType(c[3]) ? cacheType(Number(c[2]), c[3], c[1]) : undefined;
   const m = /^\[([^\]]*)\] (\S+)$/.exec(s);
   if (!m || !isDType(m[2])) return undefined;
   const dims = m[1].trim() === "" ? [] : m[1].split(",").map((d) => d.trim());

@@ -2,6 +2,7 @@
 //   every node's result types are what its op infers from its operands
 //   every value read is a parameter, or made by a node of the same function (or of the region around it)
 //   every weight read is declared, with the type it is declared with; every call fits its function
+import { cachesOf } from "./caches.ts";
 import { DiagnosticError, type Diagnostic } from "./diagnostic.ts";
 import { brokenGraph } from "./diagnostics.ts";
 import type { Func, Module, Node } from "./graph.ts";
@@ -22,6 +23,10 @@ export function verify(m: Module, file = "<graph>"): void {
   const places = new ModulePlaces(m, file);
   const found: Diagnostic[] = [];
   for (const f of m.funcs.values()) found.push(...verifyFunc(m, f, places));
+  cachesOf(
+    m,
+    (f, param, problem) => void found.push(brokenGraph(f.name, problem, places.node(f, param.value.node, `%${param.name}`))),
+  );
   for (const [kind, name] of Object.entries(m.entries))
     if (name && !m.funcs.has(name))
       found.push(brokenGraph(name, "an entry names it, but the module has no such function", places.entry(kind, `@${name}`)));

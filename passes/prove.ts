@@ -3,6 +3,7 @@
 import type { AttrValue } from "../ir/attr.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import { interpret, printType, type Tensor, type Value } from "../ir/index.ts";
+import { LATENT } from "../ir/types.ts";
 import { withoutRounding } from "../ir/numeric.ts";
 import { dequantized } from "../ir/ops/quant.ts";
 import { instanceOf, sideOf, type Instance } from "./instance.ts";
@@ -154,7 +155,7 @@ function scaleOf(t: Tensor, element: number): number {
 }
 
 function valueOf(i: Instance, side: "from" | "to"): Tensor {
-  const caches = i.caches.map((layer) => layer.map((rows) => rows.slice()));
+  const caches = { [LATENT]: i.caches.map((layer) => layer.map((rows) => rows.slice())) };
   return interpret({ funcs: new Map(), weights: new Map() }, sideOf(i, side), { values: i.values, batch: i.batch, caches }).y;
 }
 

@@ -35,8 +35,8 @@ export interface CallOptions {
   layer?: number;
   /** What draws the ids, on a device that does; `seen` is where the ids that sequences hold are marked (seen.ts). */
   sampling?: { sampler: Sampler; seen: number };
-  /** Address of a layer's cache, and places of pages in it. */
-  cache(layer: number): number;
+  /** Address of a layer's cache of a name, and places of pages in it. */
+  cache(name: string, layer: number): number;
   page(sequence: number, index: number): number;
   /** Throws when what the call gave is no longer there. */
   current(): void;
@@ -137,7 +137,7 @@ export function begin(model: SessionModel, arena: Arena, o: CallOptions, after?:
     args: new Map([...given, ...results].map((a) => [a.arg.name, base + a.at])),
     places: {
       weight: (symbol, part, layer) => weights.address(symbol, part, layer),
-      cache: (layer) => o.cache(layer ?? 0),
+      cache: (name, layer) => o.cache(name, layer ?? 0),
       batch: (t) => base + tables.get(t)!,
     },
     ...(choices === undefined ? {} : { sampling: { choices: base + choices, seen: o.sampling!.seen } }),

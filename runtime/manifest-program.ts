@@ -182,8 +182,8 @@ class Walk {
     const { functions, model } = this.manifest;
     if (!Object.hasOwn(functions, s.function))
       throw brokenManifest(`it calls ${s.function}, which is not one of its functions`, `${at}.function`);
-    if (s.layer >= model.caches)
-      throw brokenManifest(`it calls ${s.function} for layer ${s.layer}, and the model has ${model.caches}`, `${at}.layer`);
+    if (s.layer >= model.cachedLayers)
+      throw brokenManifest(`it calls ${s.function} for layer ${s.layer}, and the model has ${model.cachedLayers}`, `${at}.layer`);
     const callee = functions[s.function];
     const wanted = [...callee.inputs, ...callee.results];
     const unknown = Object.keys(s.args).find((name) => !wanted.some((w) => w.name === name));
@@ -269,11 +269,10 @@ class Walk {
     if ("weight" in ref) return this.weight(ref, c, at);
     if (!c.batch) throw brokenManifest("a load function has no batch and no cache", at);
     if ("batch" in ref) return { bytes: 4 * tableCount(ref.batch, c.batch), seen: "i32" };
-    if ((c.layer ?? 0) >= model.caches) throw brokenManifest(`layer ${c.layer} has no cache`, at);
-    return {
-      bytes: c.batch.lengths.length * c.batch.pages * model.pageRows * model.cacheWidth * dtypeBytes[model.cacheDType],
-      seen: model.cacheDType,
-    };
+    if ((c.layer ?? 0) >= model.cachedLayers) throw brokenManifest(`layer ${c.layer} has no cache`, at);
+    if (!Object.hasOwn(model.caches, ref.cache)) throw brokenManifest(`the model has no cache ${ref.cache}`, `${at}.cache`);
+    const { width, dtype } = model.caches[ref.cache];
+    return { bytes: c.batch.lengths.length * c.batch.pages * model.pageRows * width * dtypeBytes[dtype], seen: dtype };
   }
 
   private weight(

@@ -61,9 +61,8 @@ const model = object<ModelFacts>({
   vocab: whole(1, MOST),
   hidden: whole(1, MOST),
   layers: whole(1, 10_000),
-  caches: whole(1, 10_000),
-  cacheWidth: whole(1, MOST),
-  cacheDType: oneOf("f32", "bf16"),
+  cachedLayers: whole(1, 10_000),
+  caches: map(object<ModelFacts["caches"][string]>({ width: whole(1, MOST), dtype: oneOf("f32", "bf16") })),
   pageRows: whole(1, 65536),
   maxPositions: whole(1, MOST),
   bos: orNull(whole()),
@@ -101,7 +100,7 @@ const bases: Readonly<Record<string, Check>> = {
   arg: text,
   weight: text,
   batch: oneOf("positions", "sequence", "starts", "lengths", "pages", "ids"),
-  cache: (v, at) => (v === true ? undefined : wrong(at, v, "true")),
+  cache: text,
 };
 const refs = Object.fromEntries(
   Object.entries(bases).map(([key, check]) => [

@@ -24,8 +24,8 @@ export function checkWeights(manifest: Manifest): void {
       fail(`a weight in blocks of 128 x 128 has two axes, and its shape is [${plan.shape.join(", ")}]`);
     if (plan.layers && new Set(plan.layers).size < plan.layers.length) fail("it names a layer twice");
     for (const layer of plan.layers ?? [])
-      if (layer >= manifest.model.caches)
-        fail(`it has an instance for layer ${layer}, and the model has ${manifest.model.caches}`);
+      if (layer >= manifest.model.cachedLayers)
+        fail(`it has an instance for layer ${layer}, and the model has ${manifest.model.cachedLayers}`);
     const { source } = plan;
     if (source.kind === "checkpoint") checkPieces(plan, source.pieces, (i, why) => fail(why, `${at}.source.pieces[${i}]`));
     else if (source.kind === "rope") checkRope(manifest, plan, source.invFreq, source.factor, fail);

@@ -60,7 +60,8 @@ function checkModel({ model, entries, functions }: Manifest): void {
   const fail = (why: string, at: string): never => {
     throw diagnostics.brokenManifest(why, at);
   };
-  if (model.caches < model.layers) fail(`${model.layers} layers have ${model.caches} caches`, "model.caches");
+  if (model.cachedLayers < model.layers)
+    fail(`${model.layers} layers, of which ${model.cachedLayers} have caches`, "model.cachedLayers");
   if (model.experts && model.experts.perToken > model.experts.count)
     fail(`a token goes to ${model.experts.perToken} of ${model.experts.count} experts`, "model.experts");
   for (const [kind, name] of Object.entries(entries)) {

@@ -338,7 +338,7 @@ export class Session {
       inputs,
       ...(layer === undefined ? {} : { layer }),
       ...(sampler && drawable(this.model, entry) ? { sampling: { sampler, seen: this.marks(entries, sampler) } } : {}),
-      cache: (l) => cache.address(l),
+      cache: (name, l) => cache.address(name, l),
       page: (sequence, index) => cache.pool.page(sequence, index),
       current: () => {
         if (this.closed) throw diagnostics.misuse("the session is closed, and its results with it");

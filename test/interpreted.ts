@@ -125,7 +125,7 @@ export function prefill(
   mode: "real" | "typed" = "real",
   entry: "prefill" | "decode" = "prefill",
 ): Record<string, Tensor> {
-  const caches: Caches = Array.from({ length: 64 }, () => [new Float64Array()]);
+  const caches: Caches = { latent: Array.from({ length: 64 }, () => [new Float64Array()]) };
   return interpret(module, module.funcs.get(module.entries[entry])!, {
     mode,
     batch: { starts: [0, ids.length], lengths: [ids.length], ids: [...ids] },

@@ -228,7 +228,7 @@ export const mlaAttendFamily = family({
     const args: Arg[] = [
       { in: 0 },
       { in: 1 },
-      { cache: true },
+      { cache: caches![0].name },
       { batch: "positions" },
       { batch: "sequence" },
       { batch: "pages" },

@@ -79,7 +79,7 @@ export const cacheAppendFamily = family({
       kpStride: num(kp.strides[0]),
       ...act(c),
     };
-    return one(problem, [{ cache: true }, { in: 0 }, { in: 1 }, ...AT], [c.shape[0], "P"]);
+    return one(problem, [{ cache: caches![0].name }, { in: 0 }, { in: 1 }, ...AT], [c.shape[0], "P"]);
   },
   kernel: cacheAppend,
 });
@@ -218,7 +218,7 @@ export const ropeAppendFamily = family({
       maxPositions: num(table.shape[0]),
       ...act(c),
     };
-    return one(problem, [{ cache: true }, { in: 0 }, { in: 1 }, { in: 2 }, { in: 3 }, ...AT], [c.shape[0], "P"]);
+    return one(problem, [{ cache: caches![0].name }, { in: 0 }, { in: 1 }, { in: 2 }, { in: 3 }, ...AT], [c.shape[0], "P"]);
   },
   kernel: ropeAppend,
 });
@@ -247,7 +247,11 @@ export const cacheRowsFamily = family({
   serves: ["cache_rows"],
   match({ outs: [y], caches }) {
     const [{ width, pageRows }] = caches!;
-    return one({ width, pageRows, ...act(y) }, [{ cache: true }, { batch: "pages" }, { out: 0 }], [y.shape[0], "b", "P"]);
+    return one(
+      { width, pageRows, ...act(y) },
+      [{ cache: caches![0].name }, { batch: "pages" }, { out: 0 }],
+      [y.shape[0], "b", "P"],
+    );
   },
   kernel: cacheRows,
 });

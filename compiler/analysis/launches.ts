@@ -1,5 +1,6 @@
 // What every launch of a plan reads, writes and computes, at given sizes: what it is passed counts once, of weights only the rows it
 // needs. Where a kernel is for some sizes only, it is judged at sizes of its own.
+import { PAGE_ROWS } from "../../codegen/backend.ts";
 import { typeOfView, typesOf } from "../../codegen/parts.ts";
 import { asTensor, dtypeOf, isWeight, keyOf, storageBytes, type Value } from "../../ir/index.ts";
 import type { Func, Module, Node } from "../../ir/graph.ts";
@@ -19,9 +20,6 @@ export type Experts = { count: number; perToken: number } | null;
 /** Values of the symbols of a step, and what its rows are expected to choose. */
 export type Sizes = Readonly<Record<string, number>>;
 
-/** Rows that one page of the cache holds. */
-const PAGE = 64;
-
 /** Sizes of a step: so many new rows of so many sequences, each with so many cached rows, these included. Rows choose experts as if at random. */
 export function sizesOf(
   { rows, sequences, cached }: { rows: number; sequences: number; cached: number },
@@ -38,7 +36,7 @@ export function sizesOf(
     S: cached,
     E,
     m,
-    P: Math.ceil(cached / PAGE),
+    P: Math.ceil(cached / PAGE_ROWS),
     chosen,
   };
 }
@@ -109,7 +107,9 @@ export function ownSizes({ func, range }: Pick<Launch, "func" | "range">, expert
     );
   const rows = least((n) => value(by(n)) > range.most!) - 1;
   // Where one row is too many, it is for fewer cached rows.
-  return rows >= 1 ? by(rows) : at(1, Math.max(1, least((pages) => value(at(1, pages * PAGE)) > range.most!) - 1) * PAGE);
+  return rows >= 1
+    ? by(rows)
+    : at(1, Math.max(1, least((pages) => value(at(1, pages * PAGE_ROWS)) > range.most!) - 1) * PAGE_ROWS);
 }
 
 const MOST = 1 << 20;
@@ -160,7 +160,7 @@ const elements = (shape: readonly Size[], z: Sizes): number => shape.reduce<numb
 
 function argBytes(m: Module, k: Kernel, a: Arg, z: Sizes): number {
   if ("batch" in a) return 0;
-  if ("cache" in a) return cacheBytes(k, z);
+  if ("cache" in a) return cacheBytes(k, a.cache, z);
   if ("scratch" in a) return elements(a.shape, z) * bytesPerElement(dtypeOf(a.dtype));
   const v = "in" in a ? k.ins[a.in] : k.outs[a.out];
   const width = a.part === "scales" ? bytesPerElement(dtypeOf(v.dtype, v.scaled)) - storageBytes[v.dtype] : storageBytes[v.dtype];
@@ -178,8 +178,8 @@ export function shareRead(n: Node, operand: Value, z: Sizes): number {
 }
 
 /** An append writes the new rows; everything else reads the cached ones. */
-function cacheBytes(k: Kernel, z: Sizes): number {
-  const type = k.node?.operands.find((o) => o.type.kind === "cache")?.type;
+function cacheBytes(k: Kernel, name: string, z: Sizes): number {
+  const type = k.node?.operands.find((o) => o.type.kind === "cache" && o.type.name === name)?.type;
   const [width, dtype] =
     type?.kind === "cache"
       ? [type.width, type.dtype]

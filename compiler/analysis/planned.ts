@@ -27,8 +27,7 @@ export function plannedOf(spec: ModelSpec, o: PlannedOptions, pipeline: readonly
     activations: o.activations,
     experts: spec.moe ? { count: spec.moe.experts, perToken: spec.moe.topk } : null,
     layers: spec.layers.length,
-    caches: spec.layers.length + spec.mtp,
-    cacheWidth: spec.kvLora + spec.rope,
+    cachedLayers: spec.layers.length + spec.mtp,
     maxPositions: spec.maxPositions,
   };
 }
@@ -44,11 +43,10 @@ export function plannedFrom({ model, target, gpu, options, files }: Manifest, re
     target,
     ...(typeof options.natives === "string" ? { natives: options.natives } : {}),
     ...(gpu ? { arch: gpu.arch } : {}),
-    activations: model.cacheDType,
+    activations: options.activations as Planned["activations"],
     experts: model.experts,
     layers: model.layers,
-    caches: model.caches,
-    cacheWidth: model.cacheWidth,
+    cachedLayers: model.cachedLayers,
     maxPositions: model.maxPositions,
   };
 }

@@ -1,6 +1,7 @@
 // What a compiled model must move and compute, site by site, and the time below which no kernel for a machine can be.
 // Every input counts once and every output once: of the embedding only the rows of the ids, of the experts only those that rows
 // are expected to choose, of the cache only the cached rows.
+import { cachesOf } from "../../ir/caches.ts";
 import { floorOf, type Machine } from "../../ir/machine.ts";
 import { targetOf } from "../../codegen/target.ts";
 import type { FunctionPlan, Manifest, Target } from "../../ir/artifact.ts";
@@ -81,9 +82,8 @@ export interface Planned {
   activations: "f32" | "bf16";
   experts: Experts;
   layers: number;
-  /** Caches, the extra prediction layer's included, and lanes of one row. */
-  caches: number;
-  cacheWidth: number;
+  /** Layers that have caches: the main ones, and the extra prediction layer. */
+  cachedLayers: number;
   maxPositions: number;
 }
 
@@ -221,7 +221,8 @@ function fitOf(p: Planned, machine: Machine, { batch, context }: Load): Fit {
       rows.slice(1).map(() => context),
     ),
   );
-  const cache = p.cacheWidth * bytesPerElement(p.activations) * p.caches * context * batch;
+  const row = [...cachesOf(m).values()].reduce((n, c) => n + c.width * bytesPerElement(c.dtype), 0);
+  const cache = row * p.cachedLayers * context * batch;
   const total = weights + cache + most;
   const largest = target === "cpu" ? MEMORY_BYTES : Infinity;
   const large = Object.entries(plans).find(([, w]) => !w.staging && w.source.kind !== "rope" && instanceBytes(w) > largest);

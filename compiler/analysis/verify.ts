@@ -1,5 +1,7 @@
 // Translation validation: one step of a small model through the interpreter, in float64, before any pass and after each.
 // A pass that declares a change of the function (a rounding left out) must still be exact where nothing is quantised.
+import { cachesOf } from "../../ir/caches.ts";
+import { LATENT } from "../../ir/types.ts";
 import type { WeightDecl } from "../../ir/graph.ts";
 import { interpret, sizeOf, tensorOf, type Caches, type Module, type Tensor } from "../../ir/index.ts";
 import { e4m3Values } from "../../ir/numeric.ts";
@@ -58,10 +60,13 @@ export function prove(
 
 /** Logits of two sequences of 3 and 2 rows; extend and draft run on a prefix of 4 and 0 cached rows. */
 export function step(m: Module, spec: ModelSpec, entry: "prefill" | "extend" | "decode" | "draft"): Float64Array {
-  const width = spec.kvLora + spec.rope;
   const prefix = entry === "prefill" ? [0, 0] : [4, 0];
-  const caches: Caches = Array.from({ length: spec.layers.length + spec.mtp }, (_, l) =>
-    prefix.map((n, b) => noise(`cache ${l} ${b}`, n * width)),
+  const layers = Array.from({ length: spec.layers.length + spec.mtp }, (_, l) => l);
+  const caches: Caches = Object.fromEntries(
+    [...cachesOf(m)].map(([name, { width }]) => [
+      name,
+      layers.map((l) => prefix.map((n, b) => noise(`${name === LATENT ? "cache" : name} ${l} ${b}`, n * width))),
+    ]),
   );
   const ids = Array.from({ length: 5 }, (_, i) => (i * 29 + 7) % spec.vocab);
   const values: Record<string, Tensor> = { ids: tensorOf([5], ids, "i32") };

@@ -3,10 +3,11 @@ import path from "node:path";
 import type { TargetBackend } from "../../codegen/backend.ts";
 import type { Manifest, ModelFacts } from "../../ir/artifact.ts";
 import type { Diagnostic } from "../../ir/diagnostic.ts";
-import { printModule, type Func } from "../../ir/index.ts";
+import { cachesOf } from "../../ir/caches.ts";
+import { printModule, type Func, type Module } from "../../ir/index.ts";
 import type { Outcome, Pass } from "../../passes/index.ts";
 import { snapshotName } from "../../passes/pipeline.ts";
-import { sha256 } from "../../runtime/manifest-text.ts";
+import { FORMAT, sha256 } from "../../runtime/manifest-text.ts";
 import { originsText } from "../analysis/origins.ts";
 import { weightPlans } from "../analysis/weight-plans.ts";
 import { compileTriton } from "../artifact/triton.ts";
@@ -71,7 +72,7 @@ function manifestOf(
 ): Manifest {
   const { module } = optimised.outcome;
   return {
-    format: "dsc-artifact/2",
+    format: FORMAT,
     compiler: version,
     target: options.target,
     ...(target.gpu ? { gpu: target.gpu } : {}),
@@ -86,7 +87,7 @@ function manifestOf(
       ...(batchInvariant ? { deterministic: String(batchInvariant.rows) } : {}),
       ...given(pipeline, options),
     },
-    model: factsOf(spec, options, target.catalogue.pageRows),
+    model: factsOf(spec, module, target.catalogue.pageRows),
     weights: weightPlans(module),
     kernels: built.kernels,
     functions: built.functions,
@@ -110,15 +111,16 @@ function given(pipeline: readonly Pass[], { passOptions = {} }: CompileOptions):
   };
 }
 
-function factsOf(spec: ModelSpec, options: CompileOptions, pageRows: number): ModelFacts {
+function factsOf(spec: ModelSpec, module: Module, pageRows: number): ModelFacts {
   return {
     architecture: spec.architecture,
     vocab: spec.vocab,
     hidden: spec.hidden,
     layers: spec.layers.length,
-    caches: spec.layers.length + spec.mtp,
-    cacheWidth: spec.kvLora + spec.rope,
-    cacheDType: options.activations,
+    cachedLayers: spec.layers.length + spec.mtp,
+    caches: Object.fromEntries(
+      [...cachesOf(module)].map(([name, { width, dtype }]) => [name, { width, dtype: dtype as "f32" | "bf16" }]),
+    ),
     pageRows,
     maxPositions: spec.maxPositions,
     bos: spec.bos,

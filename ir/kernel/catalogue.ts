@@ -69,6 +69,7 @@ export interface View {
 
 /** A paged cache of one layer: rows of `width` lanes, `pageRows` to a page. */
 export interface CacheView {
+  name: string;
   width: number;
   pageRows: number;
 }
@@ -89,7 +90,8 @@ export type Arg =
   | { in: number; part?: "scales" }
   | { out: number; part?: "scales" }
   | { batch: "positions" | "sequence" | "starts" | "lengths" | "pages" }
-  | { cache: true }
+  /** One of the layer's caches, by name. */
+  | { cache: string }
   /** A row-major buffer that lives for this node only, shared by the launches of one choice that give it the same name. */
   | { scratch: string; dtype: View["dtype"]; shape: readonly Size[] };
 

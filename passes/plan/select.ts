@@ -148,7 +148,7 @@ class Selection {
     this.#launch(this.#catalogue.choose(site), ins, outs, n.op.name, n);
   }
 
-  #cacheView = ({ width }: CacheType): CacheView => ({ width, pageRows: this.#catalogue.pageRows });
+  #cacheView = ({ name, width }: CacheType): CacheView => ({ name, width, pageRows: this.#catalogue.pageRows });
 
   #launch(choice: Choice | { reason: string }, ins: Slice[], outs: Slice[], what: string, node: Node | null): void {
     if ("reason" in choice) {
@@ -183,7 +183,7 @@ class Selection {
     for (const c of chosen) {
       const args = c.args.map((a): DraftRef => {
         if ("batch" in a) return { buffer: { place: { batch: a.batch }, dtype: "i32", shape: [] } };
-        if ("cache" in a) return { buffer: { place: { cache: true }, dtype: "f32", shape: [] } };
+        if ("cache" in a) return { buffer: { place: { cache: a.cache }, dtype: "f32", shape: [] } };
         if ("scratch" in a)
           return { buffer: entry(scratch, a.scratch, () => ({ place: { arena: true }, dtype: a.dtype, shape: a.shape })) };
         return refOf("in" in a ? ins[a.in] : outs[a.out], a.part);

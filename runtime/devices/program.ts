@@ -23,7 +23,7 @@ export const COPY = 3;
 /** Byte addresses of what a program touches outside its arena. */
 export interface Places {
   weight(symbol: string, part: "data" | "scales", layer: number | undefined): number;
-  cache(layer: number | undefined): number;
+  cache(name: string, layer: number | undefined): number;
   batch(table: BatchTable): number;
 }
 
@@ -116,7 +116,7 @@ export function flatten(
       return fixed(base, { kind: "weight", at: base });
     }
     if ("batch" in ref) return value(at.places.batch(ref.batch), tableCount(ref.batch, at.batch) * 4);
-    const base = at.places.cache(f.layer);
+    const base = at.places.cache(ref.cache, f.layer);
     return fixed(base, { kind: "cache", at: base });
   };
 

@@ -95,7 +95,8 @@ export function play(
   turns: readonly Turn[] = [],
 ): Played {
   const out: Played = { logits: [], flips: [], near: [], scores: new Map() };
-  const main: Caches = [];
+  const main: Float64Array[][] = [];
+  const caches: Caches = { latent: main };
   const weight = weightsFrom(module, raw);
   const sequences = Math.max(...calls.flatMap((c) => c.sequences)) + 1;
   const kept = Array.from({ length: spec.layers.length + spec.mtp }, () =>
@@ -121,7 +122,7 @@ export function play(
     const got = interpret(
       module,
       module.funcs.get(module.entries[c.entry]!)!,
-      { mode, batch: { starts: c.starts, lengths: c.lengths, ids: c.ids }, values, weight, caches: main, instead },
+      { mode, batch: { starts: c.starts, lengths: c.lengths, ids: c.ids }, values, weight, caches, instead },
       c.entry === "draft" ? spec.layers.length : null,
     );
     for (const l of kept.keys()) c.sequences.forEach((b, at) => (kept[l][b] = Float64Array.from(main[l][at])));

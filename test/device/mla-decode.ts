@@ -184,7 +184,7 @@ function formOf(heads: number, { T, P }: Batch): Form {
       attrs: { scale: SCALE },
       ins: [latent, view(["T", heads, D], [heads * 192, 192, 1])],
       outs: [latent],
-      caches: [{ width: W, pageRows: 64 }],
+      caches: [{ name: "latent", width: W, pageRows: 64 }],
     },
     [mlaDecodeNative],
     h200,

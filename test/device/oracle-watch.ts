@@ -169,7 +169,8 @@ export class Watcher {
     cache: Value,
     only: (sequence: number) => boolean = () => true,
   ): Generator<{ base: number; sequence: number; first: number; rows: number; bytes: Uint8Array | undefined }> {
-    const { cacheWidth, cacheDType, pageRows } = this.manifest.model;
+    const { pageRows, caches } = this.manifest.model;
+    const { width: cacheWidth, dtype: cacheDType } = caches.latent;
     const { lengths, pages } = call.batch!;
     const table = integers(new Uint8Array(this.memory.read(call.places.batch("pages"), 4 * lengths.length * pages)));
     const size = cacheWidth * elementBytes[cacheDType];
@@ -284,7 +285,7 @@ export class Watcher {
   /** The new rows of some sequences, where the pages hold them. */
   private compareCache(group: Group, v: Value, tallies: readonly Tally[]): void {
     const { placed, launch } = group;
-    const { cacheWidth, cacheDType } = this.manifest.model;
+    const { width: cacheWidth, dtype: cacheDType } = this.manifest.model.caches.latent;
     const { starts, lengths } = launch.call.batch!;
     const seen = new Set(someRows(lengths.length));
     const size = cacheWidth * elementBytes[cacheDType];

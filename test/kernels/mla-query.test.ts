@@ -117,7 +117,7 @@ test("what the launch does not take goes in parts", () => {
   const site = (lanes: number, interleaved: boolean): Site => ({
     op: "mla_query",
     attrs: { eps: 1e-6, interleaved },
-    caches: [{ width: lanes + d, pageRows: 64 }],
+    caches: [{ name: "latent", width: lanes + d, pageRows: 64 }],
     ins: [
       view(["T", heads, k], [token, head, 1]),
       view([heads, k, n], [2 * k * n, n, 1]),

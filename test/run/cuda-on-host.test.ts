@@ -330,7 +330,7 @@ test.skipIf(lacks("g++"))(
     Object.assign(bare.device, { rows: (_: string, n: number) => n });
     const play = async (model: Model<CudaDevice>): Promise<{ logits: number[][]; rows: number[][]; cache: Uint8Array[] }> => {
       const session = model.session({ maxTokens: 80, sequences: 10 });
-      const { cache: pages } = session as unknown as { cache: { pool: PagePool; address(layer: number): number } };
+      const { cache: pages } = session as unknown as { cache: { pool: PagePool; address(name: string, layer: number): number } };
       const all = Array.from({ length: 10 }, (_, b) => b);
       let result = await session.prefill(all.map((b) => [3, 1, 4, 1, 5, 9, 2, 6].slice(b % 6).map((id) => id + b)));
       const [logits, rows]: number[][][] = [[], []];
@@ -341,12 +341,13 @@ test.skipIf(lacks("g++"))(
         logits.push(...result.sequences.map((b) => [...result.logits(b)]));
         rows.push(result.starts, result.sequences, result.taps.final?.shape ?? []);
       }
-      const { cacheWidth, pageRows, caches } = model.manifest.model;
+      const { cachedLayers, pageRows, caches } = model.manifest.model;
+      const cacheWidth = caches.latent.width;
       const bytes = pageRows * cacheWidth * 4;
       // The first rows of each sequence's page, in every layer.
-      const cache = Array.from({ length: caches * 10 }, (_, i) =>
+      const cache = Array.from({ length: cachedLayers * 10 }, (_, i) =>
         model.device.read(
-          pages.address(Math.floor(i / 10)) + pages.pool.page(i % 10, 0) * bytes,
+          pages.address("latent", Math.floor(i / 10)) + pages.pool.page(i % 10, 0) * bytes,
           session.lengths[i % 10] * cacheWidth * 4,
         ),
       );

@@ -57,7 +57,7 @@ async function kernels(attention: "expanded" | "absorbed", pipeline: readonly Pa
 function oracle(codes: readonly Code[], fed?: readonly number[]): Rows[] {
   const module = modelModule(spec, { activations: "f32", actQuant: "dynamic", taps: true });
   const m = runPipeline(module, [...standard, withCodes(codes), watch], { attention: "absorbed" }).module;
-  const caches: Caches = spec.layers.map(() => [new Float64Array()]);
+  const caches: Caches = { latent: spec.layers.map(() => [new Float64Array()]) };
   const weight = weightsFrom(m, raw);
   const steps: Rows[] = [];
   for (let length = prompt.length; steps.length < STEPS; length++) {

@@ -7,6 +7,7 @@ import { f32, get, i32, ins, load, plus, set, store, times, type Expr } from "..
 import { Writer } from "../../codegen/cpu/writer.ts";
 import { CpuDevice, type CpuKernel } from "../../runtime/devices/cpu.ts";
 import { Model } from "../../runtime/model.ts";
+import { FORMAT } from "../../runtime/manifest-text.ts";
 
 export const H = 4;
 export const V = 11;
@@ -182,7 +183,7 @@ const checkpoint = (
 const all = Array.from({ length: LAYERS }, (_, i) => i);
 
 export const manifest: Manifest = {
-  format: "dsc-artifact/2",
+  format: FORMAT,
   compiler: "toy",
   target: "cpu",
   options: {},
@@ -191,9 +192,8 @@ export const manifest: Manifest = {
     vocab: V,
     hidden: H,
     layers: LAYERS,
-    caches: LAYERS + 1,
-    cacheWidth: H,
-    cacheDType: "f32",
+    cachedLayers: LAYERS + 1,
+    caches: { latent: { width: H, dtype: "f32" } },
     pageRows: PAGE,
     maxPositions: 64,
     bos: null,
@@ -227,7 +227,7 @@ export const manifest: Manifest = {
         step("add", [{ arg: "x" }, weight("gain2"), { slot: 0 }], ["T"]),
         step(
           "append",
-          [{ slot: 0 }, { batch: "positions" }, { batch: "sequence" }, { batch: "pages" }, { cache: true }],
+          [{ slot: 0 }, { batch: "positions" }, { batch: "sequence" }, { batch: "pages" }, { cache: "latent" }],
           ["T", "P"],
         ),
         {
@@ -236,7 +236,7 @@ export const manifest: Manifest = {
           steps: [
             step(
               "sum",
-              [{ batch: "pages", offset: { op: "mul", of: ["b", "P", 4] } }, { cache: true }, { arg: "y", rowBytes: 4 * H }],
+              [{ batch: "pages", offset: { op: "mul", of: ["b", "P", 4] } }, { cache: "latent" }, { arg: "y", rowBytes: 4 * H }],
               ["t", "s"],
             ),
           ],
@@ -268,7 +268,7 @@ export const manifest: Manifest = {
       steps: [
         step(
           "append",
-          [{ arg: "hidden" }, { batch: "positions" }, { batch: "sequence" }, { batch: "pages" }, { cache: true }],
+          [{ arg: "hidden" }, { batch: "positions" }, { batch: "sequence" }, { batch: "pages" }, { cache: "latent" }],
           ["T", "P"],
         ),
         step("logits", [{ arg: "hidden" }, { batch: "starts" }, weight("head"), { arg: "logits" }], ["B", V]),

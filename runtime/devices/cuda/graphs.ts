@@ -53,7 +53,11 @@ export class Graphs {
 }
 
 /** What a graph holds fixed: the function, the batch's sizes and every address. */
-export function graphKey({ function: name, layer, batch, args, arena, places, sampling }: Call): string {
+/** `caches`: the names of the caches that a layer has. */
+export function graphKey(
+  { function: name, layer, batch, args, arena, places, sampling }: Call,
+  caches: readonly string[],
+): string {
   const tables = (["positions", "sequence", "starts", "lengths", "pages", "ids"] as const).map((t) => places.batch(t));
   return [
     name,
@@ -61,7 +65,7 @@ export function graphKey({ function: name, layer, batch, args, arena, places, sa
     batch!.lengths.length,
     batch!.pages,
     arena,
-    places.cache(0),
+    ...caches.map((c) => places.cache(c, 0)),
     ...tables,
     ...[...args].flat(),
     sampling?.choices,

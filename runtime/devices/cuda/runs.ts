@@ -129,7 +129,7 @@ export class Runs {
   /** A step, as a graph from its second time on: one for steps that follow the last, one for those whose tables are sent. */
   private async step(call: Call): Promise<Int32Array | undefined> {
     const { mail } = this;
-    const key = graphKey(call);
+    const key = graphKey(call, Object.keys(this.manifest.model.caches));
     const follows = mail !== undefined && this.tables?.becomes(key, call) === true;
     const tables = follows ? this.tables! : new Tables(key, call);
     this.tables = tables;

@@ -64,7 +64,7 @@ export function visitSteps(manifest: Manifest, call: Call, visitor: Visitor): vo
     if ("slot" in ref) return f.slots[ref.slot];
     if ("arg" in ref) return f.args.get(ref.arg);
     if ("weight" in ref) return call.places.weight(ref.weight, ref.part, f.layer);
-    return "batch" in ref ? call.places.batch(ref.batch) : call.places.cache(f.layer);
+    return "batch" in ref ? call.places.batch(ref.batch) : call.places.cache(ref.cache, f.layer);
   };
   const place = (ref: Ref, f: Frame, r: Region): number => {
     const found = base(ref, f);

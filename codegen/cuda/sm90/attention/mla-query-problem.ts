@@ -56,7 +56,7 @@ export function matchQuery(site: Site): NativeMatch<MlaQueryProblem, BmmSchedule
       { out: 0 },
       qr,
       { out: 1 },
-      { cache: true },
+      { cache: site.caches![0].name },
       c,
       kr,
       gains,
