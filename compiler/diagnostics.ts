@@ -81,6 +81,29 @@ export const notOurs = (where: string, problem: string): Diagnostic =>
     "choose another place, or an empty folder; dsc replaces only files that it wrote and nobody changed",
   );
 
+export const noOnnxruntime = (): Diagnostic =>
+  error("DSC6030", "--onnx runs the exported graph in onnxruntime-node, which is not installed", {
+    spans: [onCommandLine("--onnx")],
+    help: "ONNXRUNTIME_NODE_INSTALL=skip npm install --no-save onnxruntime-node (291 MB; skip: it downloads nothing else)",
+  });
+
+/** A graph names files of its own folder or below, and the checkpoint lies elsewhere. */
+export const weightsElsewhere = (file: string, why: string): Diagnostic =>
+  error("DSC6028", "the .onnx has to lie in the folder of its weights, or in one above it", {
+    spans: [place(file)],
+    notes: [why, "runtimes refuse weights in other folders, and links that lead there"],
+    help: "give -o a place beside the checkpoint, or an empty folder on its disk, where its files get a second name",
+  });
+
+export const linkedWeights = (links: readonly string[]): Diagnostic => ({
+  ...warning("DSC6029", "files of the checkpoint have a second name beside the .onnx (hard links: no copy)", {
+    spans: links.slice(0, 4).map((l) => place(l)),
+    notes: ["runtimes refuse weights in other folders; onnx.checker refuses files with two names as well"],
+    help: "-o in the checkpoint's own folder needs none",
+  }),
+  severity: "note",
+});
+
 export const unmeasured = (why: string): Diagnostic =>
   error("DSC6027", "this machine's memory bandwidth cannot be measured", {
     spans: [onCommandLine("--device")],

@@ -46,7 +46,7 @@ export function pow2ceil(s: number): number {
 }
 
 /** Least amax of an activation block, so that a block of zeros has a scale (official kernel.py). */
-const AMAX_FLOOR = Math.fround(1e-4);
+export const AMAX_FLOOR = Math.fround(1e-4);
 
 let rounds = true;
 

@@ -4,6 +4,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { freemem } from "node:os";
 import path from "node:path";
+import { hasOnnxruntime } from "../compiler/export/onnxruntime.ts";
 import { hasNvrtc } from "../runtime/devices/cuda/compiler.ts";
 import { hasCompiler } from "./kernels/cuda-on-host.ts";
 import { hasGpp } from "./kernels/native-on-host.ts";
@@ -60,6 +61,19 @@ export const conditions = {
       unless(
         answers(python, "import tokenizers, tiktoken"),
         `${python} has no tokenizers and tiktoken (DSC_PYTHON names another)`,
+      ),
+  },
+  "onnxruntime-node": {
+    tests: "exported graphs in onnxruntime",
+    missing: () =>
+      unless(hasOnnxruntime(), "no onnxruntime-node (ONNXRUNTIME_NODE_INSTALL=skip npm install --no-save onnxruntime-node)"),
+  },
+  "onnx of Python": {
+    tests: "exported graphs in onnx.checker",
+    missing: () =>
+      unless(
+        answers(python, "import onnx; onnx.defs.onnx_opset_version() >= 23 or 1/0"),
+        `${python} has no onnx with opset 23 (DSC_PYTHON names another)`,
       ),
   },
   POSIX: {

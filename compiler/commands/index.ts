@@ -17,6 +17,7 @@ const loaders: Readonly<Record<string, Loader>> = {
   passes: async () => (await import("./passes.ts")).passesCommand,
   ops: async () => (await import("./ops.ts")).opsCommand,
   verify: async () => (await import("./verify.ts")).verifyCommand,
+  export: async () => (await import("./export.ts")).exportCommand,
   weights: async () => (await import("./weights.ts")).weights,
   explain: async () => (await import("./explain.ts")).explainCommand,
   doctor: async () => (await import("./doctor.ts")).doctorCommand,

@@ -161,6 +161,26 @@ export const command: Readonly<Record<string, Entry>> = {
     example: "A container with less memory than its cores ask for.",
     fix: "Give --bandwidth GB/s.",
   },
+  DSC6028: {
+    name: "weights that an .onnx cannot point at",
+    means:
+      "An ONNX file names the files of its weights relative to its own folder, and runtimes refuse those outside it, and links that lead there. A checkpoint elsewhere gets a second name (a hard link) beside the .onnx, which takes one disk and a free name.",
+    example: "dsc export onnx /models/v3 -o /tmp/model.onnx, where /tmp is another disk.",
+    fix: "Give -o a place in the checkpoint's folder, or above it.",
+  },
+  DSC6029: {
+    name: "weights with a second name (note)",
+    means:
+      "The .onnx lies in another folder than the checkpoint, so the files of its weights got a second name there: a hard link, which copies nothing. onnxruntime takes it; onnx.checker of Python's onnx refuses files with two names, in both folders.",
+    example: "dsc export onnx examples/tiny-r1 -o .dsc/model.onnx",
+    fix: "Give -o a place in the checkpoint's folder, or above it, where the names are needed no more.",
+  },
+  DSC6030: {
+    name: "no onnxruntime-node",
+    means: "dsc verify --onnx runs the exported graph in onnxruntime-node. It is no dependency of dsc: it has 291 MB.",
+    example: "dsc verify examples/deepseek-r1 --onnx",
+    fix: "ONNXRUNTIME_NODE_INSTALL=skip npm install --no-save onnxruntime-node",
+  },
   DSC9000: {
     name: "a fault in dsc",
     means: "Something failed that has no diagnostic of its own. No input should be able to do this.",

@@ -59,6 +59,31 @@ export const kernels: Readonly<Record<string, Entry>> = {
     example: "A running sum read back at a data-dependent index.",
     fix: "Print it for CUDA, which takes every statement.",
   },
+  DSC4131: {
+    name: "an op that ONNX cannot say",
+    means:
+      "dsc export onnx writes every op in standard operators, and a fused op by the ops it stands for. This one has neither; the message names the pass that made it.",
+    example: "A plug-in's pass that brings an op declared by a reference alone.",
+    fix: "Export the graph after an earlier pass (--after), or declare the op as `fused`.",
+  },
+  DSC4132: {
+    name: "a stored type that ONNX's opset 23 does not have",
+    means: "Weights stay in the checkpoint's files, so their type has to be one of ONNX's: F32, F16, BF16 or F8_E4M3.",
+    example: "Scales stored as F8_E8M0.",
+    fix: "Store the tensor as one of these: e8m0 scales as F32, as the published checkpoints have them.",
+  },
+  DSC4133: {
+    name: "a tensor of another shape than the graph reads",
+    means: "The checkpoint is not that of the config: a tensor has the name that the graph reads, and another shape.",
+    example: "dsc export onnx examples/tiny-r1 --set vocab_size=100 -o model.onnx",
+    fix: "Give --weights the checkpoint of this config.",
+  },
+  DSC4134: {
+    name: "no whole model to export",
+    means: "A graph of ONNX is made of the module's entry `extend`, which takes ids and gives logits.",
+    example: "An artifact whose graph was written by another program.",
+    fix: "Export a config, or an artifact that dsc compiled of one.",
+  },
   DSC4201: {
     name: "CPU lowering: a name without a value",
     means: "An index expression names nothing in scope.",
