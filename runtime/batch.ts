@@ -2,7 +2,7 @@
 // All i32: positions [T], sequence [T], starts [B + 1], lengths [B] (new rows included), pages [B, P], ids [T].
 // An entry is new rows of one sequence. Several entries may extend the same sequence, each on the rows of those before it:
 // their rows are all appended before any of them attends, so every entry sees what it should.
-import { TABLES, tableCount, type BatchShape, type BatchTable } from "./devices/dims.ts";
+import { TABLES, tableCount, type BatchShape, type BatchTable } from "./plan/dims.ts";
 
 export { TABLES };
 

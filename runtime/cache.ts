@@ -3,7 +3,7 @@
 // memory goes back when the cache closes. Refuses with needed and available bytes; what was cached stays good then.
 import type { ModelFacts } from "../ir/artifact.ts";
 import type { Device } from "./device.ts";
-import { align } from "./devices/align.ts";
+import { align } from "./plan/align.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { PagePool } from "./pages.ts";
 import { bytesOf } from "./values.ts";

@@ -3,8 +3,8 @@
 import { whole } from "./arguments.ts";
 import { Batch, PADDING, TABLES, padding, type Entry } from "./batch.ts";
 import type { Device } from "./device.ts";
-import { arenaBytes, functionOf, largestDims } from "./devices/dims.ts";
-import { align } from "./devices/align.ts";
+import { arenaBytes, functionOf, largestDims } from "./plan/dims.ts";
+import { align } from "./plan/align.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { SessionModel } from "./session-model.ts";
 import { CHOICE_BYTES, Sampler, argmax } from "./sample.ts";

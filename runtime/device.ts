@@ -1,8 +1,8 @@
 // What a machine must do to run a model: hold bytes at addresses, take weights, run one function over one batch. Sessions,
 // models and weights use only this; CpuDevice and CudaDevice are it. Addresses are plain numbers, meaningful to their device.
 import type { Target } from "../ir/artifact.ts";
-import type { Places } from "./devices/program.ts";
-import type { BatchShape } from "./devices/dims.ts";
+import type { Places } from "./plan/pointer.ts";
+import type { BatchShape } from "./plan/dims.ts";
 import type { Recipe } from "./synthetic.ts";
 
 /** One run of a function of the manifest. */

@@ -12,8 +12,8 @@ import {
 } from "../ir/artifact.ts";
 import { boundBuffers, type Param } from "../ir/kernel/catalogue.ts";
 import { evaluate, type Dims, type Size } from "../ir/size.ts";
-import { caseOf } from "./devices/program.ts";
-import { largestDims, tableCount, type BatchShape } from "./devices/dims.ts";
+import { caseOf } from "./plan/walk.ts";
+import { largestDims, tableCount, type BatchShape } from "./plan/dims.ts";
 import { brokenManifest } from "./diagnostics.ts";
 import { partBytes } from "./weights.ts";
 

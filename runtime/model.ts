@@ -2,8 +2,8 @@
 // Loading refuses before it starts: memory first, then every tensor, then bytes move.
 import type { Manifest, WeightPlan } from "../ir/artifact.ts";
 import type { Device, StoredPart } from "./device.ts";
-import { arenaBytes, functionOf } from "./devices/dims.ts";
-import { align } from "./devices/align.ts";
+import { arenaBytes, functionOf } from "./plan/dims.ts";
+import { align } from "./plan/align.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { firstBad } from "./finite.ts";
 import type { WeightSource } from "./place.ts";

@@ -1,8 +1,8 @@
 // Where every weight lives: one instance per (symbol, layer), data then scales, each at a multiple of 64 bytes.
 // Expands pieces to the tensors they name. Knows sizes before anything is allocated, so that loading can be refused first.
 import { inside, type Manifest, type Piece, type Step, type WeightPlan } from "../ir/artifact.ts";
-import { functionOf } from "./devices/dims.ts";
-import { align } from "./devices/align.ts";
+import { functionOf } from "./plan/dims.ts";
+import { align } from "./plan/align.ts";
 import { brokenManifest } from "./diagnostics.ts";
 
 export const elementBytes = { f32: 4, bf16: 2, "e4m3/128x128": 1 } as const;

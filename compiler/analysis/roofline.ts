@@ -10,7 +10,7 @@ import { bytesPerElement } from "../../ir/dtype.ts";
 import { callOf, everyNode, isWeight, slicesOf, weightName, type Module, type Node } from "../../ir/index.ts";
 import { planMemory } from "../../passes/plan/memory.ts";
 import { selectModule } from "../../passes/plan/select.ts";
-import { arenaBytes, largestDims } from "../../runtime/devices/dims.ts";
+import { arenaBytes, largestDims } from "../../runtime/plan/dims.ts";
 import { MEMORY_BYTES } from "../../runtime/devices/segments.ts";
 import { instanceBytes, layersThatFit, partBytes } from "../../runtime/weights.ts";
 import { weightPlans } from "./weight-plans.ts";

@@ -1,13 +1,11 @@
 // Sends launches to the segment of their weights or cache, and brings them what was computed in another: copies go into the program
 // where they are needed, and at its end what the caller will look at goes back to where he looks. Used where there are several
 // segments; with one there is nothing to do.
+import type { Operand } from "../plan/pointer.ts";
 import { Coherence } from "./coherence.ts";
 import { offsetOf, segmentOf, type Segments } from "./segments.ts";
 
-/** What an operand of a launch lies in: weights are read where they are or copied once, a cache stays, a value moves. */
-export type Operand = { kind: "weight" | "cache"; at: number } | { kind: "value"; from: number; to: number };
-
-/** An operand and whether the launch writes it. */
+/** An operand and whether the launch writes it: weights are read where they are or copied once, a cache stays, a value moves. */
 export interface Use {
   operand: Operand;
   written: boolean;
@@ -72,10 +70,10 @@ export class Router {
   private choose(operands: readonly Operand[]): number {
     const bytes = new Map<number, number>();
     for (const o of operands) {
-      if (o.kind === "cache") return segmentOf(o.at);
+      if (o.kind === "cache") return segmentOf(o.from);
       if (o.kind !== "weight") continue;
-      const size = this.segments.blockOf(o.at).bytes;
-      if (size >= this.segments.fill * SMALL) bytes.set(segmentOf(o.at), (bytes.get(segmentOf(o.at)) ?? 0) + size);
+      const size = this.segments.blockOf(o.from).bytes;
+      if (size >= this.segments.fill * SMALL) bytes.set(segmentOf(o.from), (bytes.get(segmentOf(o.from)) ?? 0) + size);
     }
     let best = this.here;
     for (const [segment, size] of bytes) if (size > (bytes.get(best) ?? 0)) best = segment;

@@ -3,7 +3,7 @@
 // the offset. Blocks are taken whole from one segment. A block that kernels of another segment touch has a mirror there.
 import { freemem } from "node:os";
 import * as diagnostics from "../diagnostics.ts";
-import { ALIGN, align } from "./align.ts";
+import { ALIGN, align } from "../plan/align.ts";
 
 const WASM_PAGE = 65536;
 const MOST_PAGES = 65536;

@@ -4,7 +4,7 @@
 // reads they say what each costs beyond. Blocks come in early; a launch's weights stream from `begin` as far as its ring takes them.
 import type { Manifest, Step } from "../../ir/artifact.ts";
 import { evaluate } from "../../ir/size.ts";
-import { caseOf } from "../../runtime/devices/program.ts";
+import { caseOf } from "../../runtime/plan/walk.ts";
 import type { CudaDevice } from "../../runtime/devices/cuda/device.ts";
 import type { Row } from "./device.ts";
 import { decodeMs, median, open, printed } from "./models.ts";

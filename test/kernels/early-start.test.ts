@@ -12,7 +12,7 @@ import type { ModelSpec } from "../../compiler/frontend/spec.ts";
 import { mayStartEarly, type Manifest } from "../../ir/artifact.ts";
 import { boundBuffers } from "../../ir/kernel/catalogue.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
-import { visitSteps, type Site } from "../../runtime/devices/cuda/steps.ts";
+import { walkPlan, type Site } from "../../runtime/plan/walk.ts";
 import { Model } from "../../runtime/model.ts";
 import { lacks } from "../conditions.ts";
 import { modelOf } from "../device/family.ts";
@@ -46,14 +46,9 @@ function launches(manifest: Manifest, entry: keyof Manifest["entries"], batch: (
   const out: Seen[] = [];
   const args = new Map([...plan.inputs, ...plan.results].map((a, i) => [a.name, 2 ** 40 + i * 2 ** 34]));
   const places = { weight: () => BEFORE, batch: () => BEFORE, cache: () => BEFORE };
-  visitSteps(
-    manifest,
-    { function: name, ...(entry === "draft" ? { layer: manifest.model.layers } : {}), batch, args, arena: 0, places },
-    {
-      launch: (kernel, addresses, _, site) => void out.push({ kernel, site, addresses }),
-      read: (_, count) => Int32Array.from({ length: count }, (_, i) => i),
-    },
-  );
+  const call = { function: name, ...(entry === "draft" ? { layer: manifest.model.layers } : {}), batch, args, arena: 0, places };
+  for (const item of walkPlan(manifest, call, (_, count) => Int32Array.from({ length: count }, (_, i) => i)))
+    if (item.kind === "launch") out.push({ kernel: item.kernel, site: item.at, addresses: item.pointers.map((p) => p.at) });
   return out;
 }
 

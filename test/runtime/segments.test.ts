@@ -78,7 +78,7 @@ test("what a launch writes in part is brought to where it runs: the other part w
   const v = s.allocate(256, "value");
   const copies: Copy[] = [];
   const router = new Router(s, (c) => copies.push(c));
-  const weight = (at: number): Use => ({ operand: { kind: "weight", at }, written: false });
+  const weight = (at: number): Use => ({ operand: { kind: "weight", from: at, to: at }, written: false });
   const halves: Use = { operand: { kind: "value", from: v, to: v + 256 }, written: true };
   expect(router.enter([weight(a), halves])).toBe(0);
   expect(copies).toEqual([]);

@@ -2,6 +2,7 @@
 // ids after it. Calls are enqueued at once and follow each other without the host.
 import { mayStartEarly, type Manifest } from "../../../ir/artifact.ts";
 import type { Call } from "../../device.ts";
+import { walkPlan, type Site } from "../../plan/walk.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { Graphs, graphKey } from "./graphs.ts";
 import type { Cuda, CudaKernel } from "./index.ts";
@@ -10,7 +11,7 @@ import { Tables, onwardLaunch } from "./onward.ts";
 import { sampleName } from "./sample.ts";
 import { PinnedBlock } from "./driver.ts";
 import type { Staging } from "./staging.ts";
-import { lengthFree, visitSteps, type Site } from "./steps.ts";
+import { lengthFree } from "./length-free.ts";
 import type { Timings } from "./timings.ts";
 
 const NOT_READY = 600;
@@ -186,18 +187,21 @@ export class Runs {
       if (times) times.around(name, () => kernel.enqueue(cuda.stream, addresses, dims, { early }));
       else kernel.enqueue(cuda.stream, addresses, dims, { early });
     };
-    visitSteps(this.manifest, call, {
-      launch(name, addresses, dims, site) {
-        const kernel = kernels.get(name)!;
-        const go = (): void => launch(kernel, name, addresses, dims, mayStartEarly(site.step.args, kernel.text));
-        if (watch) watch({ kernel: name, addresses, site, call }, go);
-        else go();
-      },
-      read(at, count) {
-        const bytes = cuda.download(at, 4 * count);
-        return new Int32Array(bytes.buffer, bytes.byteOffset, count);
-      },
-    });
+    const rowsOf = (at: number, count: number): Int32Array => {
+      const bytes = cuda.download(at, 4 * count);
+      return new Int32Array(bytes.buffer, bytes.byteOffset, count);
+    };
+    for (const item of walkPlan(this.manifest, call, rowsOf)) {
+      if (item.kind !== "launch") continue;
+      const { kernel: name, record, at: site } = item;
+      const kernel = kernels.get(name)!;
+      const addresses = item.pointers.map((p) => p.at);
+      const dims: Record<string, number> = {};
+      for (const [i, d] of record.dims.entries()) dims[d] = item.dims[i] as number;
+      const go = (): void => launch(kernel, name, addresses, dims, mayStartEarly(site.step.args, kernel.text));
+      if (watch) watch({ kernel: name, addresses, site, call }, go);
+      else go();
+    }
     if (!call.sampling) return;
     const { sampling, places, args, batch } = call;
     const addresses = [
