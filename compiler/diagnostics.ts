@@ -249,6 +249,19 @@ export const passChanges = (pass: string, where: string, difference: number): Di
     help: "dsc opt on graph/00-frontend.dsc with the passes up to this one shows the graph it made",
   });
 
+export const onnxDiffers = (p: {
+  after: string;
+  attention: string;
+  prefill: number;
+  extend: number;
+  decode: number;
+}): Diagnostic =>
+  error("DSC6031", `the graph after ${p.after} answers otherwise in onnxruntime, ${p.attention} attention`, {
+    spans: [place(`graph after ${p.after}`)],
+    notes: [`largest difference of a logit: ${p.prefill} in prefill, ${p.extend} in extend, ${p.decode} in decode`],
+    help: "dsc export onnx SRC --after an earlier pass shows from which on; please report it with the config",
+  });
+
 /** What the operating system refuses that no command says better: memory, threads, open files, a place. Nothing for other exceptions. */
 export function systemRefused(e: unknown): Diagnostic | undefined {
   const { code, syscall, path: file, message } = (e instanceof Error ? e : {}) as Partial<NodeJS.ErrnoException>;

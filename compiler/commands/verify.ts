@@ -1,14 +1,16 @@
 // dsc verify SRC: proves the passes on a small config derived from SRC that keeps its structure and its oddness, by
-// interpreting the graph before and after each pass.
+// interpreting the graph before and after each pass; with --onnx, runs exported graphs beside our own runtime.
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { choosePasses } from "../../passes/index.ts";
-import { badValue, passChanges, usage } from "../diagnostics.ts";
+import { badValue, onnxDiffers, passChanges, usage } from "../diagnostics.ts";
 import { loadSpec } from "../frontend/config.ts";
 import { guardOf } from "../driver/plugin-gate.ts";
+import { compareOnnx, type OnnxProof } from "../export/compare.ts";
 import { progressLine } from "../progress.ts";
 import { prove, type Proof } from "../analysis/verify.ts";
 import { reduce } from "../analysis/shrink.ts";
+import { table as lined } from "../report/table.ts";
 import { say, tell } from "../tell.ts";
 import { passWords, pipelineOf, pluginFlags, reduceFlags, reductionOf, type PluginFlags, type ReduceFlags } from "./options.ts";
 
@@ -16,6 +18,7 @@ interface Options extends ReduceFlags, PluginFlags {
   src: string;
   passes: string;
   set: string[];
+  onnx: boolean;
   json: boolean;
 }
 
@@ -31,6 +34,11 @@ export const verifyCommand = {
         describe: "which to run and prove: all, or names with commas; all,-NAME leaves one out",
       })
       .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
+      .option("onnx", {
+        type: "boolean",
+        default: false,
+        describe: "instead: run exported graphs in onnxruntime-node, beside our runtime",
+      })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const forced = a.passOption.find((w) => /^(absorb-mla\.)?attention=/.test(w));
@@ -53,6 +61,18 @@ export const verifyCommand = {
         badValue(`--passes ${a.passes}: there is nothing to prove`, "give all, or names with commas", "--passes"),
       );
     const line = progressLine();
+    const derived = { hidden: small.hidden, heads: small.heads, layers: small.layers.length, experts: small.moe?.experts ?? 0 };
+    if (a.onnx) {
+      const onnx = await compareOnnx(small, chosen, passOptions, line.show).finally(line.end);
+      const failed = onnx.filter((p) => !p.holds).map(onnxDiffers);
+      if (a.json)
+        process.stdout.write(
+          JSON.stringify({ ok: failed.length === 0, small: derived, onnx, ...(failed.length ? { errors: failed } : {}) }) + "\n",
+        );
+      else process.stdout.write(onnxTable(spec.architecture, derived, onnx) + "\n");
+      if (failed.length) tell(failed, false);
+      return;
+    }
     let proofs: Proof[];
     try {
       proofs = prove(small, chosen, passOptions, { guard: guardOf(process.cwd()) }, line.show);
@@ -62,7 +82,6 @@ export const verifyCommand = {
     const failed = proofs
       .filter((p) => !p.holds)
       .map((p) => passChanges(p.pass, `${p.entry}, ${p.attention} attention`, p.difference));
-    const derived = { hidden: small.hidden, heads: small.heads, layers: small.layers.length, experts: small.moe?.experts ?? 0 };
     if (!a.json) process.stdout.write(table(spec.architecture, derived, proofs) + "\n");
     // One object: what was found, and what is wrong in it.
     else
@@ -72,6 +91,24 @@ export const verifyCommand = {
     if (failed.length) tell(failed, false);
   },
 };
+
+/** A line per exported graph, a column per call. */
+function onnxTable(name: string, small: Record<string, number>, proofs: readonly OnnxProof[]): string {
+  const sizes = Object.entries(small).map(([k, v]) => `${v} ${k}`);
+  const row = (p: OnnxProof): string[] => [
+    p.after,
+    p.attention,
+    ...[p.prefill, p.extend, p.decode].map((d) => d.toExponential(1)),
+    p.holds ? "" : "DIFFERS",
+  ];
+  return [
+    `${name}, exported from ${sizes.join(", ")}: difference of the logits in onnxruntime and in our runtime`,
+    "",
+    ...lined(["after", "attention", "prefill", "extend", "decode", ""], proofs.map(row), [2, 3, 4]),
+    "",
+    `${proofs.filter((p) => p.holds).length} of ${proofs.length} hold`,
+  ].join("\n");
+}
 
 /** A line per pass, a column per entry point and form of attention; largest difference of any logit. */
 export function table(name: string, small: Record<string, number>, proofs: readonly Proof[]): string {

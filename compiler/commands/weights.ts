@@ -11,7 +11,7 @@ import { kindAt } from "../artifact/ours.ts";
 import { cannotWrite, foreignCheckpoint, noRoom } from "../diagnostics.ts";
 import { loadSpec } from "../frontend/config.ts";
 import { openSource } from "../frontend/source.ts";
-import { tensorsOf } from "../frontend/weights.ts";
+import { storedTensors } from "../frontend/weights.ts";
 import { size, summarise } from "../report/summary.ts";
 import { version } from "../artifact/version.ts";
 import { checkWhole } from "./options.ts";
@@ -44,11 +44,7 @@ export const weights = {
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     checkWhole("--synthetic", a.synthetic, 0, 2 ** 32 - 1);
     const { spec, file } = loadSpec(a.src, a.set);
-    const dtypes = { bf16: "BF16", f32: "F32", e4m3: "F8_E4M3" } as const;
-    const tensors = [...tensorsOf(spec)].flatMap((t) => [
-      { name: t.name, shape: [...t.shape], dtype: dtypes[t.dtype] },
-      ...(t.scaleName ? [{ name: t.scaleName, shape: [...t.scaleShape!], dtype: "F32" as const }] : []),
-    ]);
+    const tensors = storedTensors(spec);
     const total = summarise(spec).bytes_with_mtp.total;
     // With --set, the config as it was read: the folder describes itself.
     const text = a.set.length ? JSON.stringify(openSource(a.src, a.set).value, null, 2) + "\n" : readTextSync(file);

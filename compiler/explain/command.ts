@@ -181,6 +181,13 @@ export const command: Readonly<Record<string, Entry>> = {
     example: "dsc verify examples/deepseek-r1 --onnx",
     fix: "ONNXRUNTIME_NODE_INSTALL=skip npm install --no-save onnxruntime-node",
   },
+  DSC6031: {
+    name: "an exported graph answers otherwise",
+    means:
+      "dsc verify --onnx runs a small model with synthetic weights in onnxruntime, from the graph after several passes, and in our own runtime. Logits differ by more than rounding: one of the two is wrong.",
+    example: "A fault in a lowering of codegen/onnx, or in a pass.",
+    fix: "dsc verify without --onnx tells whether it is a pass; please report it with the config.",
+  },
   DSC9000: {
     name: "a fault in dsc",
     means: "Something failed that has no diagnostic of its own. No input should be able to do this.",

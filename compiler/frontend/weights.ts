@@ -122,6 +122,15 @@ export function* tensorsOf(s: ModelSpec): Generator<WeightTensor> {
   for (let i = 0; i < s.layers.length + s.mtp; i++) yield* layerTensors(s, i);
 }
 
+const inSafetensors = { bf16: "BF16", f32: "F32", e4m3: "F8_E4M3" } as const;
+
+/** The same in safetensors' words, scales behind the weights that they serve. */
+export const storedTensors = (s: ModelSpec): { name: string; shape: number[]; dtype: "BF16" | "F32" | "F8_E4M3" }[] =>
+  [...tensorsOf(s)].flatMap((t) => [
+    { name: t.name, shape: [...t.shape], dtype: inSafetensors[t.dtype] },
+    ...(t.scaleName ? [{ name: t.scaleName, shape: [...t.scaleShape!], dtype: "F32" as const }] : []),
+  ]);
+
 /** Elements of a shape. */
 const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 

@@ -11,7 +11,7 @@ mkdirSync(folder);
 const made = typed("dsc compile examples/deepseek-r1/config.json -o .dsc/deepseek-r1", folder);
 
 test("there are transcripts to hold", () => {
-  expect(new Set(all.map((t) => t.page))).toEqual(new Set(["README.md", "docs/architecture.md"]));
+  expect(new Set(all.map((t) => t.page))).toEqual(new Set(["README.md", "docs/architecture.md", "docs/interop.md"]));
   expect(all.length).toBeGreaterThan(5);
 });
 
