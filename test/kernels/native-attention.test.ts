@@ -105,7 +105,7 @@ function attended(
   return { y, want, alone };
 }
 
-describe.skipIf(lacks("g++ 12")).each([128, 64])("mla_decode, %i heads", (heads) => {
+describe.skipIf(lacks("g++ 12")).each([128, 64, 20])("mla_decode, %i heads", (heads) => {
   const problem = decodeOf(heads);
   let kernel: Native | undefined;
 
@@ -135,8 +135,11 @@ describe.skipIf(lacks("g++ 12")).each([128, 64])("mla_decode, %i heads", (heads)
     });
 });
 
-describe.skipIf(lacks("g++ 12")).each([16, 32] as const)("mla_decode in fixed splits, %i heads a cluster", (group) => {
-  const heads = 32;
+describe.skipIf(lacks("g++ 12")).each([
+  [16, 32],
+  [32, 32],
+  [24, 20],
+] as const)("mla_decode in fixed splits, %i heads a cluster, of %i", (group, heads) => {
   let kernel: Native | undefined;
 
   test.each<[string, Sequences]>([

@@ -28,7 +28,7 @@ import {
 } from "../../codegen/cuda/sm90/gemm/grouped-bf16-schedule.ts";
 import { groupedGemm } from "../../codegen/cuda/sm90/gemm/grouped-gemm.ts";
 import { mlaDecodeFixed } from "../../codegen/cuda/sm90/attention/mla-decode-cluster.ts";
-import { fixedSchedule } from "../../codegen/cuda/sm90/attention/schedule.ts";
+import { fixedSchedule, illegalFixed } from "../../codegen/cuda/sm90/attention/schedule.ts";
 import { mlaDecode } from "../../codegen/cuda/sm90/attention/mla-decode.ts";
 import { mlaPrefill } from "../../codegen/cuda/sm90/attention/mla-prefill.ts";
 import { printCuda } from "../../codegen/cuda/printed/print.ts";
@@ -85,8 +85,8 @@ const groupsOfBf16: readonly GroupedBf16Problem[] = [
 const taking = <T>(list: readonly T[], i: number): T[] =>
   list.length <= 2 ? [...list] : [list[i % list.length], list[(i + 1 + (i % (list.length - 1))) % list.length]];
 
-/** All heads of R1, in clusters of two blocks; half of them, in single blocks. */
-const decodes: readonly MlaAttendProblem[] = [128, 64].map((heads) => ({
+/** All heads of R1, in clusters of two blocks; half of them, in single blocks; those of GLM-4.7-Flash and V2-Lite, which fill none. */
+const decodes: readonly MlaAttendProblem[] = [128, 64, 32, 20, 16].map((heads) => ({
   heads,
   r: 512,
   d: 64,
@@ -186,7 +186,12 @@ const emitters: readonly [string, () => KernelText[], string[]][] = [
   ["mla_decode", () => decodes.map((p) => mlaDecode(p, h200)), ["HGMMA", "UTMALDG"]],
   [
     "mla_decode, fixed",
-    () => decodes.flatMap((p) => ([16, 32] as const).map((group) => mlaDecodeFixed(p, fixedSchedule(group), h200))),
+    () =>
+      decodes.flatMap((p) =>
+        ([16, 24, 32] as const)
+          .filter((group) => illegalFixed(p, fixedSchedule(group)) === null)
+          .map((group) => mlaDecodeFixed(p, fixedSchedule(group), h200)),
+      ),
     ["HGMMA", "UTMALDG", "UBLKCP"],
   ],
   ["mla_prefill", () => [prefill(16), prefill(128), prefill(20, 192, 256)], ["HGMMA", "UTMALDG", "UTMASTG"]],

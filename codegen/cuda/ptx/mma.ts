@@ -43,6 +43,14 @@ for (int i = 0; i < 4; i++) for (int e = 0; e < 2; e++)
 __syncwarp();`,
   }),
   device({
+    is: "void stmatrix_x2_trans(u32 to, u32 a, u32 b)",
+    does: `asm volatile("stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1, %2};" :: "r"(to), "r"(a), "r"(b) : "memory");`,
+    host: `u64* rows = exchange(to); const u32 w[2] = {a, b}; const int lane = lane_of();
+for (int i = 0; i < 2; i++) for (int e = 0; e < 2; e++)
+  *(u16*)(self->block->shared + (u32)rows[i * 8 + lane % 4 * 2 + e] + lane / 4 * 2) = w[i] >> 16 * e;
+__syncwarp();`,
+  }),
+  device({
     is: "void ldmatrix_x4(u32 from, u32& a, u32& b, u32& c, u32& d)",
     does: `asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
              : "=r"(a), "=r"(b), "=r"(c), "=r"(d) : "r"(from) : "memory");`,

@@ -143,6 +143,7 @@ for (int i = 0; i < COUNT; i++) asm volatile("" : "+f"(d[i]) :: "memory");`,
     instruction({ n, type: "bf16", a: "mn" }),
     instruction({ n, type: "bf16", a: "registers", b: "mn" }),
   ]),
+  instruction({ n: 24, type: "bf16", a: "mn" }),
   instruction({ n: 256, type: "bf16", a: "registers", b: "mn" }),
   ...steps,
   device({

@@ -13,14 +13,22 @@ if (lane < 4) EACH(h, LANE_HEADS) {
 }
 __syncthreads();`;
 
-const writeLetters = `float by[LANE_HEADS];
+const writePairs = `float by[LANE_HEADS];
 EACH(h, LANE_HEADS) by[h] = __int_as_float(largest[head_of(h)]) > 1e-30f ? rcp_approx(__int_as_float(largest[head_of(h)])) : 0.f;
 EACH(c, 4) EACH(j, GROUP / 16) {
   const float *v = acc[c] + 8 * j, *f = by + 4 * j;
   stmatrix_x4_trans(outbox + (j * 16 + lane / 16 * 8 + lane % 8) * LETTER + (team * 4 + c) * 128 + (slab * 2 + lane / 8 % 2) * 16,
       pack_f16(v[0] * f[0], v[1] * f[1]), pack_f16(v[2] * f[0], v[3] * f[1]), pack_f16(v[4] * f[2], v[5] * f[3]), pack_f16(v[6] * f[2], v[7] * f[3]));
-}
-if (thread < GROUP) {
+}`;
+
+/** Eight heads that are left over where pairs of eight are taken at once. */
+const writeLast = `EACH(c, 4) {
+  const float *v = acc[c] + GROUP / 16 * 8, *f = by + GROUP / 16 * 4;
+  stmatrix_x2_trans(outbox + (GROUP / 16 * 16 + lane % 8) * LETTER + (team * 4 + c) * 128 + (slab * 2 + lane / 8 % 2) * 16,
+      pack_f16(v[0] * f[0], v[1] * f[1]), pack_f16(v[2] * f[0], v[3] * f[1]));
+}`;
+
+const writeStatistics = `if (thread < GROUP) {
   float all = 0.f;
   EACH(w, 8) all += sums[w][thread];
   st_shared_v4_u32(outbox + thread * LETTER + 1024, make_uint4(__float_as_int(peaks[0][thread]), __float_as_int(all), largest[thread], 0));
@@ -37,12 +45,13 @@ const post = `if (warp == rank) {
 __syncthreads();`;
 
 /** A letter a head, to the block that adds it up. */
-export const sendParts = lines(
-  `// A letter a head, to the block that adds it up: warp w sends block w its own.
+export const sendParts = (group: number): string =>
+  lines(
+    `// A letter a head, to the block that adds it up: warp w sends block w its own.
 if (mine > 0) {`,
-  indented(lines(maxima, writeLetters, post)),
-  "}",
-);
+    indented(lines(maxima, writePairs, ...(group % 16 ? [writeLast] : []), writeStatistics, post)),
+    "}",
+  );
 
 const addHead = `const auto letter_of = [&](int s) { return inbox + (min(s, parts - 1) * OWN + o) * LETTER; };
 float4 stat[SPLITS];
@@ -58,17 +67,20 @@ EACH(s, SPLITS) {
   low = fmaf(scale, v.x, low);
   high = fmaf(scale, v.y, high);
 }
-const float by = rcp_approx(all);
-((u32*)y)[((long long)token * HEADS + head0 + rank * OWN + o) * 256 + thread] = pack_bf16(low * by, high * by);`;
+const float by = rcp_approx(all);`;
 
-/** Adds up the heads of this block. */
-export const addUp = lines(
-  `// Adding up, in the order of blocks: two lanes a thread.
+const writeHead =
+  "((u32*)y)[((long long)token * HEADS + head0 + rank * OWN + o) * 256 + thread] = pack_bf16(low * by, high * by);";
+
+/** Adds up the heads of this block; the last group may have more than there are. */
+export const addUp = (heads: number, group: number): string =>
+  lines(
+    `// Adding up, in the order of blocks: two lanes a thread.
 mbarrier_wait(received, 0);
 cluster_arrive_relaxed();
 const int parts = min(stages, SPLITS);
 #pragma unroll 1
 for (int o = 0; o < OWN; o++) {`,
-  indented(addHead),
-  "}\ncluster_wait();  // all have their letters: this block's shared memory may go",
-);
+    indented(lines(addHead, heads % group ? `if (head0 + rank * OWN + o < HEADS) ${writeHead}` : writeHead)),
+    "}\ncluster_wait();  // all have their letters: this block's shared memory may go",
+  );

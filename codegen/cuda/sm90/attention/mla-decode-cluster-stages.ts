@@ -1,9 +1,10 @@
 // How a block of the MLA decode kernel of fixed splits goes through its stages of cached rows: scores, softmax over both warpgroups' stages,
 // and the mix of rows under their weights.
 import { indented, lines } from "../../text/lines.ts";
+import type { MlaFixedSchedule } from "./schedule.ts";
 
 /** The loop; leaves a lane's sums, and maximum and sum of the exponents of each of its heads. */
-export const attendStages = (group: 16 | 32): string =>
+export const attendStages = (group: MlaFixedSchedule["group"]): string =>
   lines(
     sumsOfLane,
     "#pragma unroll 1",
@@ -18,7 +19,7 @@ if (i + team < mine) {`,
         "}",
         "",
         softmax,
-        layWeights,
+        layWeights(group),
         "",
         mix(group),
         `if (i + TEAMS < mine) __syncthreads();
@@ -87,14 +88,22 @@ EACH(n, SUMS) {
   sum[own(n)] += s[n];
 }`;
 
-const layWeights = `// The weights, by head, as the second operand of what follows.
+const layPairs = `// The weights, by head, as the second operand of what follows.
 EACH(j, GROUP / 16) {
   const float* v = s + 8 * j;
   stmatrix_x4_trans(weights + (team * GROUP + j * 16 + lane / 16 * 8 + lane % 8) * 128 + ((slab * 2 + lane / 8 % 2) ^ (lane % 8)) * 16,
       pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
-}
-fence_proxy_async();
-__syncthreads();`;
+}`;
+
+/** Eight heads that are left over where pairs of eight are taken at once. */
+const layLast = `{
+  const float* v = s + GROUP / 16 * 8;
+  stmatrix_x2_trans(weights + (team * GROUP + GROUP / 16 * 16 + lane % 8) * 128 + ((slab * 2 + lane / 8 % 2) ^ (lane % 8)) * 16,
+      pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]));
+}`;
+
+const layWeights = (group: number): string =>
+  lines(layPairs, ...(group % 16 ? [layLast] : []), "fence_proxy_async();\n__syncthreads();");
 
 const mix = (
   group: number,

@@ -40,7 +40,7 @@ export function mlaDecodeFixed(p: MlaAttendProblem, schedule: MlaFixedSchedule, 
     ],
     dims: ["T", "P"],
     launch: {
-      grid: [mul("T", (heads / group) * splits), 1, 1],
+      grid: [mul("T", Math.ceil(heads / group) * splits), 1, 1],
       block: 256,
       sharedBytes: fixedSharedBytes(schedule),
       pdl: true,
@@ -49,7 +49,9 @@ export function mlaDecodeFixed(p: MlaAttendProblem, schedule: MlaFixedSchedule, 
       blocksPerSM: 1,
     },
     definitions: constants(p, schedule),
-    body: indented(lines(shared, "", lookUpRows, start, "", attendStages(group), "", sendParts, "", addUp)),
+    body: indented(
+      lines(shared(p, schedule), "", lookUpRows, start, "", attendStages(group), "", sendParts(group), "", addUp(heads, group)),
+    ),
   });
 }
 
@@ -64,7 +66,9 @@ constexpr int STAGE = CHUNKS * CHUNK, QUERY_CHUNK = GROUP * 128;
 constexpr int LETTER = ${MAILBOX_BYTES};                    // a head's 512 sums as halves of the largest, then its maximum, its sum and that largest
 constexpr float SCALE = ${scaleText(p)};           // of scores, for exp2`;
 
-const shared = `extern __shared__ u8 raw[];
+const shared = (p: MlaAttendProblem, s: MlaFixedSchedule): string => {
+  const groups = p.heads % s.group ? "((HEADS + GROUP - 1) / GROUP)" : "(HEADS / GROUP)";
+  return `extern __shared__ u8 raw[];
 __shared__ float peaks[8][GROUP];  // a head's maximum over the 16 rows of a warp
 __shared__ float sums[8][GROUP];
 __shared__ int largest[GROUP];     // of a head's sums, as bits
@@ -74,7 +78,8 @@ const u32 query = ring + TEAMS * STAGE, weights = query + CHUNKS * QUERY_CHUNK, 
 const u32 full = shared_address(barriers), asked = full + 8 * TEAMS, received = asked + 8;
 // The shuffle tells the compiler that a warp's lanes agree: what follows from it, descriptors above all, stays in uniform registers.
 const int thread = threadIdx.x, warp = __shfl_sync(~0u, thread / 32, 0), lane = thread % 32, team = warp / 4, slab = warp % 4;
-const int rank = cluster_rank(), unit = blockIdx.x / SPLITS, token = unit / (HEADS / GROUP), head0 = unit % (HEADS / GROUP) * GROUP;`;
+const int rank = cluster_rank(), unit = blockIdx.x / SPLITS, token = unit / ${groups}, head0 = unit % ${groups} * GROUP;`;
+};
 
 const lookUpRows = `// Before the kernel before has ended: the step's tables and the rows of earlier steps have long been there. Stages rank,
 // rank + SPLITS, ... of the sequence are this block's.

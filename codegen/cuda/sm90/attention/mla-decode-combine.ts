@@ -1,5 +1,6 @@
 // The end of the MLA decode kernel: clusters that share a token wait for all of its parts, and each adds up a slice of them. Runs in
 // the mixing warpgroups, after all pieces.
+import type { MlaAttendProblem } from "../../../kernels/attention.ts";
 import { indented, lines } from "../../text/lines.ts";
 
 const awaitParts = `const int row = turn == 0 ? begin.x : end.x;
@@ -46,23 +47,25 @@ const float by = rcp_approx(all);
     pack_bf16(mixed[2] * by, mixed[3] * by), pack_bf16(mixed[4] * by, mixed[5] * by), pack_bf16(mixed[6] * by, mixed[7] * by));`,
 );
 
-const addSlice = lines(
-  `// A warp has half of a head's lanes, eight a thread. Parts pass by eight at a time: lanes weigh one each while all are on their way.
+const addSlice = (halves: number): string =>
+  lines(
+    `// A warp has half of a head's lanes, eight a thread. Parts pass by eight at a time: lanes weigh one each while all are on their way.
 const auto slot_of = [&](int part) { return ((long long)(first + min(part, parts - 1)) * CLUSTER + rank) * 2 + (part == 0); };
 #pragma unroll 1
-for (int half = 128 * (me - first) / parts + warp - 8; half < 128 * (me - first + 1) / parts; half += 8) {`,
-  indented(addHalf),
-  "}",
-);
+for (int half = ${halves} * (me - first) / parts + warp - 8; half < ${halves} * (me - first + 1) / parts; half += 8) {`,
+    indented(addHalf),
+    "}",
+  );
 
 const leave = `// The last to leave makes the counters ready for the next launch.
 bar_sync(2, 256);
 if (thread == 0 && atomicAdd(counter + 1, 1) == parts - 1) { counter[0] = 0; counter[1] = 0; }`;
 
-export const combine = lines(
-  `// Shared tokens, the run's first and last: parts are added in the order of clusters, whoever adds them.
+export const combine = ({ heads }: MlaAttendProblem): string =>
+  lines(
+    `// Shared tokens, the run's first and last: parts are added in the order of clusters, whoever adds them.
 #pragma unroll 1
 for (int turn = 0; turn < 2; turn++) {`,
-  indented(lines(awaitParts, "", addSlice, leave)),
-  "}",
-);
+    indented(lines(awaitParts, "", addSlice(2 * Math.min(heads, 64)), leave)),
+    "}",
+  );

@@ -4,14 +4,24 @@ import { nextStage } from "../../text/ring.ts";
 import type { ClusterTexts } from "./mla-decode-pair.ts";
 
 /** Their branch of the kernel, up to the combination of shared tokens. */
-export const mix = (of: ClusterTexts): string =>
+export const mix = (of: ClusterTexts, padded: boolean): string =>
   lines(
     "// Mixing: two warpgroups, each 64 heads by half of the value's lanes; the sums fill 128 registers a thread.",
     "setmaxnreg_inc<168>();",
     of.others,
     places,
     "for (int row = begin.x; row < plan.last; row++) {",
-    indented(lines(newPiece, "for (int b = p.from; b < p.to; b++) {", indented(mixStage(of)), "}", "", storePiece, publishPart)),
+    indented(
+      lines(
+        newPiece,
+        "for (int b = p.from; b < p.to; b++) {",
+        indented(mixStage(of)),
+        "}",
+        "",
+        padded ? storePadded : storePiece,
+        publishPart,
+      ),
+    ),
     "}",
   );
 
@@ -54,7 +64,17 @@ template <u32 (*PACK)(float, float)> __device__ __forceinline__ void store_sums(
   }
 }`;
 
-const storePiece = `// A whole token goes to y; a part of a shared one to L2, as halves of its largest sum.
+const storeHalves = (out: string): string => `float largest = 0.f;
+EACH(i, 64) largest = fmaxf(largest, fabsf(acc[i / 32][i % 32 / 2 * 4 + 2 * h + i % 2]));
+largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
+largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 2));
+store_sums<pack_f16>(${out}, acc, h, largest > 1e-30f ? rcp_approx(largest) : 0.f, lane);
+float* stat = (float*)(slots + slot * SLOT + 4096 + head + 8 * h);
+if (lane % 4 == 0 && team == 0) *(float2*)stat = total[h];
+if (lane % 4 == 0) stat[2 + team] = largest;`;
+
+const storePiece = lines(
+  `// A whole token goes to y; a part of a shared one to L2, as halves of its largest sum.
 await_previous();  // it may still read y
 const bool whole = p.from == 0 && row < end.x;
 const long long slot = blockIdx.x * 2 + (p.from == 0);
@@ -63,16 +83,28 @@ EACH(h, 2) {
   if (whole) {
     store_sums<pack_bf16>(out + h * 512, acc, h, rcp_approx(total[h].y), lane);
     continue;
-  }
-  float largest = 0.f;
-  EACH(i, 64) largest = fmaxf(largest, fabsf(acc[i / 32][i % 32 / 2 * 4 + 2 * h + i % 2]));
-  largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
-  largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 2));
-  store_sums<pack_f16>(out + h * 512, acc, h, largest > 1e-30f ? rcp_approx(largest) : 0.f, lane);
-  float* stat = (float*)(slots + slot * SLOT + 4096 + head + 8 * h);
-  if (lane % 4 == 0 && team == 0) *(float2*)stat = total[h];
-  if (lane % 4 == 0) stat[2 + team] = largest;
-}`;
+  }`,
+  indented(storeHalves("out + h * 512")),
+  "}",
+);
+
+/** The same where a block has fewer heads than its products have rows. */
+const storePadded = lines(
+  `// A whole token goes to y; a part of a shared one to L2, as halves of its largest sum. Rows that are no heads go where a part would
+// lie, for nobody reads them there, and warps that have no other have nothing to store.
+await_previous();  // it may still read y
+const bool whole = p.from == 0 && row < end.x;
+const long long slot = blockIdx.x * 2 + (p.from == 0);
+EACH(h, 2) if (slab * 16 + 8 * h < HEADS) {
+  const int at = (head + 8 * h) * 64 + team * 32 + lane % 4;
+  uint4* out = (whole && head + 8 * h < HEADS ? (uint4*)y + (long long)row * HEADS * 64 : slots + slot * SLOT) + at;
+  if (whole) {
+    store_sums<pack_bf16>(out, acc, h, rcp_approx(total[h].y), lane);
+    continue;
+  }`,
+  indented(storeHalves("out")),
+  "}",
+);
 
 const publishPart = `if (!whole) {
   bar_sync(2, 256);

@@ -7,7 +7,14 @@ import { DiagnosticError } from "../../../../ir/diagnostic.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { add, mul } from "../../../../ir/size.ts";
 import type { MlaAttendProblem } from "../../../kernels/attention.ts";
-import { decodeSchedule, decodeScheduleName, decodeSharedBytes, illegalDecode, type MlaDecodeSchedule } from "./schedule.ts";
+import {
+  decodeSchedule,
+  decodeScheduleName,
+  decodeSharedBytes,
+  illegalDecode,
+  isPadded,
+  type MlaDecodeSchedule,
+} from "./schedule.ts";
 import { illegalSchedule } from "../diagnostics.ts";
 import { cudaKernel, input, output } from "../../text/kernel.ts";
 import { indented, lines } from "../../text/lines.ts";
@@ -66,7 +73,7 @@ export function mlaDecode(p: MlaAttendProblem, machine: Gpu): KernelText {
         "release_next();",
         pieces,
         "",
-        roles(["warp < 4", producer(of)], ["warp < 8", score(of)], [null, lines(mix(of), combine)]),
+        roles(["warp < 4", producer(of)], ["warp < 8", score(of)], [null, lines(mix(of, isPadded(p)), combine(p))]),
         of.end,
       ),
     ),

@@ -1,6 +1,6 @@
 // Attention on tensor cores, where the heads are R1's: absorbed over the paged cache, and causal over expanded heads. Sites,
 // operands and problems are those of the tile programs of the same ops, which serve every other size.
-import { add, mul, type Size } from "../../../../ir/size.ts";
+import { add, ceildiv, mul, type Size } from "../../../../ir/size.ts";
 import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText, Site } from "../../../../ir/kernel/catalogue.ts";
 import { refuse, type Family, type Match, type Refusal } from "../../../family.ts";
@@ -37,18 +37,31 @@ const FIXED_UP_TO = { one: 32, several: 48 };
 
 const CROSSINGS = [FIXED_UP_TO.one, FIXED_UP_TO.one + FIXED_UP_TO.several];
 
-/** What measures the work of a batch: a second token raises the crossing to the balanced split by `several`. */
-function workOf(tokens: Size, columns: Size): Size {
+/** Clusters of eight blocks that find room on the card at once. */
+const AT_ONCE = 12;
+
+/** Heads of which one cluster of the fixed split takes a token's. */
+const FEW_HEADS = 32;
+
+/**
+ * What measures the work of a batch. Many heads: a second token raises the crossing to the balanced split by `several`. Few: clusters
+ * take turns when there are more tokens than find room, and each turn takes as long as its sequence.
+ */
+function workOf({ heads }: MlaAttendProblem, tokens: Size, columns: Size): Size {
+  if (heads <= FEW_HEADS) return mul(ceildiv(tokens, AT_ONCE), columns);
   const several: Size = { op: "min", of: [1, { op: "div", of: [tokens, 2] }] };
   return add(mul(tokens, columns), mul(FIXED_UP_TO.one, several));
 }
 
 /**
  * Clusters of 16 heads, and of as many as there may be: one token has multiprocessors to spare; more read a page for 32 heads at
- * a time.
+ * a time. Where 16 do not divide the heads the narrowest that leaves few places empty: 24 for GLM-4.7-Flash's 20.
  */
-const groupsOf = (p: MlaAttendProblem): MlaFixedSchedule[] =>
-  ([16, 32] as const).filter((g) => p.heads % g === 0).map(fixedSchedule);
+function groupsOf({ heads }: MlaAttendProblem): MlaFixedSchedule[] {
+  if (heads % 16 === 0) return ([16, 32] as const).filter((g) => heads % g === 0).map(fixedSchedule);
+  const lacking = (g: number): number => Math.ceil(heads / g) * g - heads;
+  return [([16, 24, 32] as const).reduce((best, g) => (lacking(g) < lacking(best) ? g : best))].map(fixedSchedule);
+}
 
 const isLegal = (p: MlaAttendProblem, s: DecodeSchedule): string | null =>
   s.split === "fixed" ? illegalFixed(p, s) : illegalDecode(p);
@@ -57,7 +70,7 @@ const isLegal = (p: MlaAttendProblem, s: DecodeSchedule): string | null =>
 const decodeSchedules = (candidates: (p: MlaAttendProblem) => DecodeSchedule[]): Schedules<MlaAttendProblem, DecodeSchedule> => ({
   candidates(p) {
     const all = candidates(p);
-    return all.length ? all : refuse(`${p.heads} heads: a cluster holds 16 or 32 of them`);
+    return all.length ? all : refuse(`${p.heads} heads: a cluster holds 16, 24 or 32 of them`);
   },
   illegal: isLegal,
   measured(p, work) {
@@ -79,14 +92,17 @@ const decode = (schedules: Schedules<MlaAttendProblem, DecodeSchedule>): Native<
       const found = inBf16(mlaAttendFamily, site);
       if ("reason" in found) return found;
       const { problem, args, dims } = found;
-      return { problem, dims, rows: workOf(dims[0], dims[1]), args: () => args };
+      return { problem, dims, rows: workOf(problem, dims[0], dims[1]), args: () => args };
     },
     emit: (p, s, machine): KernelText => (s.split === "fixed" ? mlaDecodeFixed(p, s, machine) : mlaDecode(p, machine)),
   });
 
 /** The fastest form for each size. Where the balanced split cannot run, one group serves all. */
 export const mlaDecodeNative = decode(
-  decodeSchedules((p) => (illegalDecode(p) === null ? [...groupsOf(p), decodeSchedule(p)] : groupsOf(p).slice(-1))),
+  decodeSchedules((p) => {
+    if (illegalDecode(p) !== null) return groupsOf(p).slice(-1);
+    return [...(p.heads <= FEW_HEADS ? groupsOf(p).slice(-1) : groupsOf(p)), decodeSchedule(p)];
+  }),
 );
 
 /**

@@ -32,13 +32,13 @@ export const decodeSharedBytes = (s: MlaDecodeSchedule): number => 1024 + (1 + s
  */
 export interface MlaFixedSchedule {
   split: "fixed";
-  /** Heads of a cluster; results do not depend on it. */
-  group: 16 | 32;
+  /** Heads of a cluster, of which the last may lack some; results do not depend on it. */
+  group: 16 | 24 | 32;
   /** Blocks of a cluster, as many as every Hopper GPU runs: block i has stages i, i + splits, ... */
   splits: 8;
 }
 
-export const fixedSchedule = (group: 16 | 32): MlaFixedSchedule => ({ split: "fixed", group, splits: 8 });
+export const fixedSchedule = (group: MlaFixedSchedule["group"]): MlaFixedSchedule => ({ split: "fixed", group, splits: 8 });
 
 /** Short name, part of the kernel's: "fixed16x8". */
 export const fixedScheduleName = (s: MlaFixedSchedule): string => `fixed${s.group}x${s.splits}`;
@@ -52,15 +52,19 @@ export const fixedSharedBytes = ({ group }: MlaFixedSchedule): number =>
 
 /** Why the native kernel of fixed splits cannot run a problem, or null. */
 export function illegalFixed(p: MlaAttendProblem, s: MlaFixedSchedule): string | null {
-  if (p.heads % s.group !== 0) return `${p.heads} heads: a cluster holds ${s.group}`;
+  const lacking = Math.ceil(p.heads / s.group) * s.group - p.heads;
+  if (lacking >= 16) return `${p.heads} heads: clusters that hold ${s.group} would lack ${lacking}`;
   return illegalRows(p);
 }
 
 /** Why the native kernel cannot run a problem, or null. */
 export function illegalDecode(p: MlaAttendProblem): string | null {
-  if (p.heads !== 64 && p.heads !== 128) return `${p.heads} heads: a block holds 64, a cluster at most 128`;
+  if (p.heads > 64 && p.heads !== 128) return `${p.heads} heads: a block holds 64, a cluster all of 128`;
   return illegalRows(p);
 }
+
+/** Whether a block of the balanced form has rows that are no heads: memory sets its pace, not the height of its products. */
+export const isPadded = (p: MlaAttendProblem): boolean => p.heads < 64;
 
 function illegalRows(p: MlaAttendProblem): string | null {
   if (p.r !== 512 || p.d !== 64) return `latents of ${p.r} + ${p.d} lanes: the registers of a block are laid out for 512 + 64`;
