@@ -26,6 +26,8 @@ export async function examine(): Promise<Check[]> {
     await npm("@huggingface/tokenizers", "text in and out of models: --prompt, --chat, eval"),
     await npm("jiti", "plug-ins written in TypeScript: --plugin"),
     await npm("koffi", "calling the CUDA driver: --target cuda"),
+    await npm("onnx-proto", "writing ONNX files: dsc export onnx"),
+    await npm("onnxruntime-node", "running exported graphs: dsc verify --onnx, and npm test"),
   ];
   return [...required, ...packages, ...(await gpu()), nvcc(), python()];
 }
