@@ -32,10 +32,10 @@ export interface Change {
   made: readonly Node[];
 }
 
-/** `matched` are the pattern's nodes, root first; `fresh` says whether a node is new to the function. */
+/** `matched` are the pattern's nodes, the root's first; `fresh` says whether a node is new to the function. */
 export function changeOf(
-  root: Value,
-  to: Value,
+  roots: readonly Value[],
+  to: readonly Value[],
   matched: readonly Node[],
   uses: (v: Value) => number,
   fresh: (n: Node) => boolean,
@@ -53,7 +53,7 @@ export function changeOf(
   const gone = new Set<Node>();
   for (const n of matched) {
     const readers = [...gone].flatMap((g) => g.operands);
-    const dead = n.results.every((r) => r === root || uses(r) <= readers.filter((o) => o === r).length);
+    const dead = n.results.every((r) => roots.includes(r) || uses(r) <= readers.filter((o) => o === r).length);
     if (!dead) continue;
     gone.add(n);
     count(n, -1);
@@ -65,7 +65,7 @@ export function changeOf(
     count(v.node, 1);
     for (const o of v.node.operands) walk(o);
   };
-  walk(to);
+  for (const v of to) walk(v);
   return { delta, gone: [...gone], made: [...made] };
 }
 

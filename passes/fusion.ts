@@ -1,11 +1,14 @@
 // The equation of a fused op: the graph it is declared by becomes the op. Written once, with the op (ir/ops/fused.ts).
 import type { AttrValue, AttrValues } from "../ir/attr.ts";
 import type { FusedBuilder } from "../ir/fused.ts";
-import { topological, type Value } from "../ir/graph.ts";
+import { topological, Value } from "../ir/graph.ts";
 import { make, type AttrKinds, type Operands, type Signature } from "../ir/op.ts";
-import { rule, type MatchContext, type Rule, type RuleSpec } from "./rule.ts";
+import { rule, type MatchContext, type Roots, type Rule, type RuleSpec } from "./rule.ts";
 
-export interface FusionSpec<I, A> extends Pick<RuleSpec<Signature, Record<string, AttrValue>>, "sizes" | "ties"> {
+export interface FusionSpec<I, A> extends Pick<
+  RuleSpec<Signature, Record<string, AttrValue>>,
+  "sizes" | "ties" | "otherwise" | "site" | "widens"
+> {
   /** Types of operands that a target has a kernel for, where they are narrower than the op's; an optional operand, where it is there. */
   vars?: { [K in keyof I as K extends `${infer N}?` ? N : K]?: string };
   /** Samples of attributes for the self-test; the op's defaults unless said. With samples, attributes not named are none of the pattern. */
@@ -17,10 +20,10 @@ export interface FusionSpec<I, A> extends Pick<RuleSpec<Signature, Record<string
   inParts?: true;
 }
 
-/** Declares the rule that puts a fused op with one result in place of its graph. */
-export function fusion<I extends Signature, A extends AttrKinds>(
+/** Declares the rule that puts a fused op in place of its graph: several results are several roots. */
+export function fusion<I extends Signature, A extends AttrKinds, O extends Signature>(
   name: string,
-  fused: FusedBuilder<I, A, Signature>,
+  fused: FusedBuilder<I, A, O>,
   spec: FusionSpec<I, A> = {},
 ): Rule {
   const { op } = fused;
@@ -30,23 +33,32 @@ export function fusion<I extends Signature, A extends AttrKinds>(
   type Given = Parameters<typeof fused>[0];
   const keys = new Set([...Object.keys(vars), ...Object.keys(op.attrs)]);
   const given = (v: object): Given => Object.fromEntries(Object.entries(v).filter(([k]) => keys.has(k))) as Given;
+  const { sizes, ties, otherwise, site, widens } = spec;
+  const from = (v: object): Value | Roots => fused.of(given(v));
   return rule(name, {
     vars,
     attrs: samples as Record<string, AttrValue>,
-    from: (v) => (spec.inParts ? inParts(fused.of(given(v))) : fused.of(given(v))),
-    to: (v) => fused(given({ ...v, ...spec.also?.(given(v)) })),
+    from: (v) => (spec.inParts ? inParts(from(v)) : from(v)),
+    to: (v): Value | Roots => fused(given({ ...v, ...spec.also?.(given(v)) })),
     ...(spec.when ? { when: (v, cx) => spec.when!(given(v) as never, cx) } : {}),
-    ...(spec.sizes ? { sizes: spec.sizes } : {}),
-    ...(spec.ties ? { ties: spec.ties } : {}),
+    ...(sizes ? { sizes } : {}),
+    ...(ties ? { ties } : {}),
+    ...(otherwise ? { otherwise } : {}),
+    ...(site ? { site } : {}),
+    ...(widens ? { widens } : {}),
   });
 }
 
 /** The same graph without fused ops. */
-function inParts(root: Value): Value {
+function inParts(side: Value | Roots): Value | Roots {
+  return side instanceof Value ? apart(side) : Object.fromEntries(Object.entries(side).map(([k, v]) => [k, apart(v)]));
+}
+
+function apart(root: Value): Value {
   const done = new Map<Value, Value>();
   for (const n of topological([root])) {
     const operands = n.operands.map((o) => done.get(o) ?? o);
-    const results = n.op.of ? n.op.of(operands, n.attrs).map(inParts) : n.leaf ? n.results : make(n.op, operands, n.attrs);
+    const results = n.op.of ? n.op.of(operands, n.attrs).map(apart) : n.leaf ? n.results : make(n.op, operands, n.attrs);
     for (const [i, r] of n.results.entries()) done.set(r, results[i]);
   }
   return done.get(root) ?? root;

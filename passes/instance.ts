@@ -23,7 +23,7 @@ import {
 import { e4m3Values } from "../ir/numeric.ts";
 import { quantizeRows } from "../ir/ops/quant.ts";
 import { parsePattern } from "../ir/signature.ts";
-import type { Rule } from "./rule.ts";
+import type { Roots, Rule } from "./rule.ts";
 
 /** Letters of the self-test; a rule's own `sizes` come first, anything else is 3. */
 const letters: Readonly<Record<string, number>> = {
@@ -65,8 +65,8 @@ export interface Instance {
   batch: Batch;
   /** Rows that were cached before, by sequence. */
   caches: Float64Array[][];
-  from: Value;
-  to: Value;
+  from: Roots;
+  to: Roots;
 }
 
 /** Numbers in [-1, 1), the same for the same seed. */
@@ -226,18 +226,21 @@ function whole(hole: Value, i: Instance, next: () => number): Tensor {
 
 /** The first op that reads a hole, and the name its declaration has for that operand. */
 function readerOf(hole: Value, i: Instance): { key: string; node: Value["node"] } | undefined {
-  for (const node of topological([i.from, i.to])) {
+  for (const node of topological(valuesOf(i))) {
     const at = node.operands.indexOf(hole);
     if (at >= 0) return { key: keyOf(node.op.ins[Math.min(at, node.op.ins.length - 1)]), node };
   }
   return undefined;
 }
 
+/** The roots of both sides, the left ones first. */
+export const valuesOf = (i: Instance): Value[] => [...Object.values(i.from), ...Object.values(i.to)];
+
 /** One side of an instance as a function. */
 export const sideOf = (i: Instance, side: "from" | "to"): Func => ({
   name: side,
   params: Object.entries(i.holes).map(([name, value]) => ({ name, value })),
-  results: [{ name: "y", value: i[side] }],
+  results: Object.entries(i[side]).map(([name, value]) => ({ name, value })),
   assume: {},
 });
 

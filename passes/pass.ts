@@ -33,7 +33,7 @@ export interface Pass {
   name: string;
   summary: string;
   rules?: readonly Rule[];
-  /** Equations that `run` and `whole` rest on: proved and shown like rules, but found by the pass itself (several roots). */
+  /** Equations that `run` and `whole` rest on: proved and shown like rules, but found by the pass itself: no pattern says "any axes". */
   equations?: readonly Rule[];
   /** What `run` and `whole` do that is no equation, by the name the ledger has for it: what is looked for. */
   steps?: Readonly<Record<string, string>>;

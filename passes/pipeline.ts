@@ -10,7 +10,7 @@ import { noFunction, passBroke, unknownPass } from "./diagnostics.ts";
 import { Ledger, type Entry } from "./ledger.ts";
 import { optionsOf } from "./options.ts";
 import type { At, Cx, Pass } from "./pass.ts";
-import { rewrite, type Watch } from "./rewrite.ts";
+import { rewrite, type Missed, type Watch } from "./rewrite.ts";
 import { labelsOf } from "./site.ts";
 
 export interface Snapshot {
@@ -163,8 +163,7 @@ function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, given: Given, place:
     for (const x of out.firings)
       if (keep) cx.fired(x.rule.name, { at: x.at, changes: x.rule.changes?.why, delta: x.delta });
       else cx.declined(x.rule.name, `costs ${(delta.flops / 1e9).toFixed(2)} GFLOP more at ${printAssume(f)}`, x.at);
-    for (const x of out.refused) cx.refused(x.rule.name, x.reason, x.at);
-    for (const x of out.unmatched) cx.unmatched(x.rule.name, x.reason, x.at);
+    for (const x of out.missed) told(cx, x);
     if (keep) func = out.func;
   }
   if (p.run) {
@@ -179,6 +178,13 @@ function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, given: Given, place:
   }
   noCandidates(f, p, ledger, from);
   return func;
+}
+
+/** The line of the ledger for a candidate that was left. */
+export function told(cx: Cx, { rule, at, why }: Missed): void {
+  if ("refused" in why) cx.refused(rule.name, why.refused, at);
+  else if ("declined" in why) cx.declined(rule.name, why.declined, at);
+  else cx.unmatched(rule.name, why.unmatched, at);
 }
 
 /** What a pass gave back, in words, where it is no record. */

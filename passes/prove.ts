@@ -2,12 +2,12 @@
 // by element, at every trial of trials.ts. Every built-in rule is tried in the tests, every rule of a plug-in before it runs.
 import type { AttrValue } from "../ir/attr.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
-import { interpret, printType, type Tensor, type Value } from "../ir/index.ts";
+import { interpret, printType, type Tensor } from "../ir/index.ts";
 import { LATENT } from "../ir/types.ts";
 import { withoutRounding } from "../ir/numeric.ts";
 import { dequantized } from "../ir/ops/quant.ts";
 import { instanceOf, sideOf, type Instance } from "./instance.ts";
-import type { Rule } from "./rule.ts";
+import type { Roots, Rule } from "./rule.ts";
 import { kindOf, trialsOf, type Trial } from "./trials.ts";
 
 /** Where two sides of a rule differ, or why they cannot be compared. */
@@ -66,29 +66,51 @@ function tried(rule: Rule, seed: number, trial: Trial): { instance?: Instance; p
     // Where the left side cannot be built the rule never applies; where only the right side cannot, it fails at its site.
     return { problem: trial.sample || leftBuilds(rule, trial) ? wordsOf(e) : OUTSIDE };
   }
-  const types = [instance.from, instance.to].map((v) => printType(v.type));
-  // A left side that gives f32 whatever its rows are says nothing of other rows: where types differ is an error at the site (DSC3006).
-  if (types[0] !== types[1] && trial.dtypes && !trial.attr && types[0].endsWith(" f32")) return { instance, problem: OUTSIDE };
-  if (types[0] !== types[1]) return { instance, problem: `the left side is ${types[0]}, the right side ${types[1]}` };
-  let from: Tensor;
+  const unlike = unlikeRoots(instance, trial);
+  if (unlike !== null) return { instance, problem: unlike };
+  let from: Values;
   try {
-    from = valueOf(instance, "from");
+    from = valuesOf(instance, "from");
   } catch (e) {
     return { instance, problem: trial.sample ? wordsOf(e) : OUTSIDE };
   }
   try {
-    const at = flat(from).findIndex((v) => !Number.isFinite(v));
-    if (at >= 0) return { instance, problem: trial.sample ? `element ${at} of the left side is ${flat(from)[at]}` : OUTSIDE };
+    for (const [root, value] of Object.entries(from)) {
+      const at = flat(value).findIndex((v) => !Number.isFinite(v));
+      if (at >= 0)
+        return {
+          instance,
+          problem: trial.sample ? `element ${at} of the left side${of(from, root)} is ${flat(value)[at]}` : OUTSIDE,
+        };
+    }
     return { instance, problem: compared(rule, instance, from) };
   } catch (e) {
     return { instance, problem: wordsOf(e) };
   }
 }
 
+/** " of sum", where a side has several roots. */
+const of = (all: object, root: string): string => (Object.keys(all).length > 1 ? ` of ${root}` : "");
+
+/** Where the sides have other roots, or roots of other types. */
+function unlikeRoots({ from, to }: Instance, trial: Trial): string | null | typeof OUTSIDE {
+  const names = Object.keys(from);
+  const other = names.find((k) => !Object.hasOwn(to, k)) ?? Object.keys(to).find((k) => !Object.hasOwn(from, k));
+  if (other !== undefined) return `${other} is a result of one side alone`;
+  for (const root of names) {
+    const types = [from, to].map((side) => printType(side[root].type));
+    if (types[0] === types[1]) continue;
+    // A left side that gives f32 whatever its rows are says nothing of other rows: where types differ is an error at the site (DSC3006).
+    if (trial.dtypes && !trial.attr && types[0].endsWith(" f32")) return OUTSIDE;
+    return `the left side${of(from, root)} is ${types[0]}, the right side ${types[1]}`;
+  }
+  return null;
+}
+
 function leftBuilds(rule: Rule, trial: Trial): boolean {
   try {
     // The right side is built from the same holes: the left one stands in for it.
-    const twice = (left: Value): ReturnType<Rule["sides"]> => ({ from: left, to: left });
+    const twice = (left: Roots): ReturnType<Rule["sides"]> => ({ from: left, to: left });
     instanceOf({ ...rule, sides: (holes, attrs) => twice(rule.left(holes, attrs)) }, 0, {}, trial);
     return true;
   } catch {
@@ -97,15 +119,29 @@ function leftBuilds(rule: Rule, trial: Trial): boolean {
 }
 
 /** Both sides of an instance, by what the rule promises: the same, the same up to rounding, or changed within a bound. */
-function compared(rule: Rule, i: Instance, from: Tensor): string | null {
-  const to = valueOf(i, "to");
-  if (rule.changes) {
-    const at = flat(to).findIndex((v) => !Number.isFinite(v));
-    if (at >= 0) return `the right side is not finite: element ${at} is ${flat(to)[at]}`;
-    return withoutRounding(() => apart(valueOf(i, "from"), valueOf(i, "to"), rule.changes!.within));
+function compared(rule: Rule, i: Instance, from: Values): string | null {
+  const to = valuesOf(i, "to");
+  const { changes, within } = rule;
+  const exactly = (share: number): string | null =>
+    withoutRounding(() => eachRoot(valuesOf(i, "from"), valuesOf(i, "to"), (a, b) => apart(a, b, share)));
+  if (changes) {
+    const infinite = eachRoot(from, to, (_, b) => {
+      const at = flat(b).findIndex((v) => !Number.isFinite(v));
+      return at >= 0 ? `the right side is not finite: element ${at} is ${flat(b)[at]}` : null;
+    });
+    return infinite ?? exactly(changes.within);
   }
-  if (!rule.within) return apart(from, to, 0);
-  return withoutRounding(() => apart(valueOf(i, "from"), valueOf(i, "to"), 0)) ?? aStepApart(from, to);
+  if (!within) return eachRoot(from, to, (a, b) => apart(a, b, 0));
+  return exactly(0) ?? eachRoot(from, to, aStepApart);
+}
+
+/** The first root of which something is said, with its name where there are several. */
+function eachRoot(from: Values, to: Values, say: (a: Tensor, b: Tensor) => string | null): string | null {
+  for (const [root, value] of Object.entries(from)) {
+    const said = say(value, to[root]);
+    if (said !== null) return Object.keys(from).length > 1 ? `${root}: ${said}` : said;
+  }
+  return null;
 }
 
 /** Where two values are further apart than float64 sums in another order are, and than `within` of their row's largest. Codes and scales have to be the same. */
@@ -154,9 +190,12 @@ function scaleOf(t: Tensor, element: number): number {
   return t.scales![Math.floor(element / k) * Math.ceil(k / 128) + Math.floor((element % k) / 128)] ?? 0;
 }
 
-function valueOf(i: Instance, side: "from" | "to"): Tensor {
+/** Values of the roots of a side, by name. */
+type Values = Readonly<Record<string, Tensor>>;
+
+function valuesOf(i: Instance, side: "from" | "to"): Values {
   const caches = { [LATENT]: i.caches.map((layer) => layer.map((rows) => rows.slice())) };
-  return interpret({ funcs: new Map(), weights: new Map() }, sideOf(i, side), { values: i.values, batch: i.batch, caches }).y;
+  return interpret({ funcs: new Map(), weights: new Map() }, sideOf(i, side), { values: i.values, batch: i.batch, caches });
 }
 
 const flat = (

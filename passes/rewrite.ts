@@ -11,7 +11,8 @@ import { printType, sameType } from "../ir/types.ts";
 import { assumed, changeOf } from "./delta.ts";
 import { neverSettles, wrongReplacement } from "./diagnostics.ts";
 import { labelsOf } from "./site.ts";
-import type { Rule } from "./rule.ts";
+import { replaceRoots, type Around } from "./replace-roots.ts";
+import type { Missed as Why, Rule } from "./rule.ts";
 
 /** Replaces a rebuilt node's results; undefined keeps it. Operands are already rewritten. */
 export type Replace = (rebuilt: readonly Value[], original: Node) => readonly Value[] | undefined;
@@ -68,18 +69,17 @@ export interface Firing {
   at: string;
   delta: Cost;
 }
-export interface Miss {
+export interface Missed {
   rule: Rule;
   at: string;
-  reason: string;
+  why: Why;
 }
 
 export interface Rewritten {
   func: Func;
   firings: Firing[];
-  /** Guards that said no, and candidates that were not the pattern, where the rewriting ended. */
-  refused: Miss[];
-  unmatched: Miss[];
+  /** Candidates that were left, where the rewriting ended. */
+  missed: Missed[];
   fired(rule: Rule): number;
 }
 
@@ -92,68 +92,96 @@ export type Watch = (rule: Rule, at: string) => void;
 /** Applies rules everywhere until none fires; gives the function and a line for every rule at every candidate. */
 export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: string, watch: Watch = () => undefined): Rewritten {
   const firings: Firing[] = [];
-  const seen = new Set<Rule>();
-  const origins = rules.map((r): Origin[] => [{ kind: "rule", pass, rule: r.name }]);
   let func = f;
   for (let round = 0; ; round++) {
-    const before = firings.length;
-    const refused: Miss[] = [];
-    const unmatched: Miss[] = [];
-    const counts = usesOf(func);
-    const labels = labelsOf(func);
-    const times = slicesOf(func, { experts: func.assume.E ?? 1, sequences: func.assume.B ?? 1 });
-    const old = func;
-    // What the function holds: a node made earlier, for a graph it is no longer part of, is new to it all the same.
-    const live = new Set<Node>(everyNode(func));
-    // Rebuilt values are new: their uses are those of the values they stand for.
-    const stands = new Map<Value, Value>();
-    const uses = (v: Value): number => counts.get(stands.get(v) ?? v) ?? 1;
-    const readers = readersOf(func);
-    const cx = { uses, readers: (v: Value): readonly Node[] => readers.get(stands.get(v) ?? v) ?? [], assume: assumed(f) };
-    func = rebuild(func, graph, (rebuilt, original) => {
-      for (const [i, r] of original.results.entries()) stands.set(rebuilt[i], r);
-      for (const v of rebuilt) live.add(v.node);
-      let changed = false;
-      const out = rebuilt.map((v, i) => {
-        const at = labels.get(original.results[i]) ?? original.op.name;
-        for (const [j, rule] of rules.entries()) {
-          if (seen.has(rule) && !rule.begins(v)) continue;
-          // The first time, whatever the value: building a pattern runs code of the rule's author.
-          watch(rule, at);
-          seen.add(rule);
-          if (!rule.begins(v)) continue;
-          const origin = origins[j];
-          const found = graph.from(joinOrigins(...matchedOrigins(graph, original), origin), () => rule.apply(v, cx));
-          if (found === null) continue;
-          if ("refused" in found) refused.push({ rule, at, reason: found.refused });
-          else if ("unmatched" in found) unmatched.push({ rule, at, reason: found.unmatched });
-          else {
-            if (!sameType(found.to.type, v.type))
-              throw new DiagnosticError(wrongReplacement(pass, rule.name, at, printType(found.to.type), printType(v.type)));
-            const change = changeOf(v, found.to, found.matched, uses, (n) => !live.has(n), assumed(f), times(original));
-            firings.push({ rule, at, delta: change.delta });
-            for (const n of change.made) live.add(n);
-            // The next rule sees who still reads what.
-            for (const [nodes, by] of [
-              [change.gone, -1],
-              [change.made, 1],
-            ] as const)
-              for (const o of nodes.flatMap((n) => n.operands))
-                counts.set(stands.get(o) ?? o, (counts.get(stands.get(o) ?? o) ?? 0) + by);
-            stands.set(found.to, original.results[v.index] ?? v);
-            changed = true;
-            return found.to;
-          }
-        }
-        return v;
-      });
-      return changed ? out : undefined;
-    });
-    if (firings.length === before)
-      return { func: old, firings, refused, unmatched, fired: (rule) => firings.filter((x) => x.rule === rule).length };
+    const around = aroundOf(func, f, graph, pass, watch);
+    // Building a pattern runs code of the rule's author: it is told where.
+    if (round === 0) for (const r of rules) around.watch(r, [...around.labels.values()][0] ?? f.name);
+    const together = round === 0 && around.labels.size === 0 ? [] : rules.filter((r) => r.several());
+    const apart = rules.filter((r) => !together.includes(r));
+    const ones = replaceValues(func, apart, around);
+    const more = together.length
+      ? replaceRoots(ones.func, together, ones.firings.length ? aroundOf(ones.func, f, graph, pass, watch) : around)
+      : ones;
+    const fired = more === ones ? ones.firings : [...ones.firings, ...more.firings];
+    firings.push(...fired);
+    if (fired.length === 0) {
+      const missed = more === ones ? ones.missed : [...ones.missed, ...more.missed];
+      return { func, firings, missed, fired: (rule) => firings.filter((x) => x.rule === rule).length };
+    }
+    func = more.func;
     if (round + 1 === MOST_ROUNDS)
       throw new DiagnosticError(neverSettles(pass, firings.at(-1)!.rule.name, `${f.name}/${firings.at(-1)!.at}`, MOST_ROUNDS));
   }
+}
+
+/** What rules are tried in: `func`, that is `f` after some rounds. */
+function aroundOf(func: Func, f: Func, graph: Graph, pass: string, watch: Watch): Around {
+  const [counts, readers] = [usesOf(func), readersOf(func)];
+  const assume = assumed(f);
+  return {
+    graph,
+    pass,
+    cx: { uses: (v) => counts.get(v) ?? 1, readers: (v) => readers.get(v) ?? [], assume },
+    counts,
+    assume,
+    labels: labelsOf(func),
+    times: slicesOf(func, { experts: func.assume.E ?? 1, sequences: func.assume.B ?? 1 }),
+    watch,
+  };
+}
+
+/** A round of rules with one root: every value, operands first, by the first rule that takes it. */
+function replaceValues(f: Func, rules: readonly Rule[], around: Around): { func: Func; firings: Firing[]; missed: Missed[] } {
+  const { graph, pass, counts, assume } = around;
+  const firings: Firing[] = [];
+  const missed: Missed[] = [];
+  const origins = rules.map((r): Origin[] => [{ kind: "rule", pass, rule: r.name }]);
+  // What the function holds: a node made earlier, for a graph it is no longer part of, is new to it all the same.
+  const live = new Set<Node>(everyNode(f));
+  // Rebuilt values are new: their uses are those of the values they stand for.
+  const stands = new Map<Value, Value>();
+  const stood = (v: Value): Value => stands.get(v) ?? v;
+  const cx = { uses: (v: Value) => around.cx.uses(stood(v)), readers: (v: Value) => around.cx.readers(stood(v)), assume };
+  const func = rebuild(f, graph, (rebuilt, original) => {
+    for (const [i, r] of original.results.entries()) stands.set(rebuilt[i], r);
+    for (const v of rebuilt) live.add(v.node);
+    let changed = false;
+    const out = rebuilt.map((v, i) => {
+      const at = around.labels.get(original.results[i]) ?? original.op.name;
+      for (const [j, rule] of rules.entries()) {
+        if (!rule.begins(v)) continue;
+        around.watch(rule, at);
+        const tried = graph.from(joinOrigins(...matchedOrigins(graph, original), origins[j]), () => {
+          const found = rule.match(v, cx);
+          return found && "roots" in found ? { found, to: Object.values(found.build())[0] } : found;
+        });
+        if (tried === null) continue;
+        if (!("to" in tried)) {
+          if (!rule.widens) missed.push({ rule, at, why: tried });
+          continue;
+        }
+        const { found, to } = tried;
+        if (!sameType(to.type, v.type))
+          throw new DiagnosticError(wrongReplacement(pass, rule.name, at, printType(to.type), printType(v.type)));
+        const change = changeOf([v], [to], found.matched, cx.uses, (n) => !live.has(n), assume, around.times(original));
+        firings.push({ rule, at, delta: change.delta });
+        for (const n of change.made) live.add(n);
+        // The next rule sees who still reads what.
+        for (const [nodes, by] of [
+          [change.gone, -1],
+          [change.made, 1],
+        ] as const)
+          for (const o of nodes.flatMap((n) => n.operands)) counts.set(stood(o), (counts.get(stood(o)) ?? 0) + by);
+        stands.set(to, original.results[v.index] ?? v);
+        changed = true;
+        return to;
+      }
+      return v;
+    });
+    return changed ? out : undefined;
+  });
+  return { func: firings.length ? func : f, firings, missed };
 }
 
 // Patterns are shallow: the root and its operands' operands cover what a rule consumes.

@@ -5,7 +5,7 @@ import { formats, isDType, isScaled } from "../ir/dtype.ts";
 import { topological } from "../ir/graph.ts";
 import { parsePattern } from "../ir/signature.ts";
 import { fixed } from "../ir/types.ts";
-import { instanceOf, random, sizesOf, type Instance, type Setup } from "./instance.ts";
+import { instanceOf, random, sizesOf, valuesOf, type Instance, type Setup } from "./instance.ts";
 import type { Rule } from "./rule.ts";
 
 /** One setting that both sides are interpreted at. */
@@ -31,7 +31,7 @@ export const trialsOf = (rule: Rule, seed: number): Trial[] => {
 
 /** The kind of an attribute, from the op of the left side that has it; undefined where nothing there has it. */
 export function kindOf(name: string, sample: Instance): AttrKind<AttrValue> | undefined {
-  const nodes = topological([sample.from]);
+  const nodes = topological(Object.values(sample.from));
   const same = (v: AttrValue): boolean => JSON.stringify(v) === JSON.stringify(sample.attrs[name]);
   const found = nodes.flatMap((n) => Object.entries(n.attrs).map(([k, v]) => ({ k, v, kind: n.op.attrs[k] })));
   return (found.find((x) => x.k === name && same(x.v)) ?? found.find((x) => same(x.v)))?.kind;
@@ -152,7 +152,7 @@ function axesAt(rule: Rule, sizes: Readonly<Record<string, number>>): number[] {
 
 /** Sizes of the axes that blocks of 128 lie along: columns of quantised rows, rows and columns of quantised weights. */
 const scaledAxes = (i: Instance): number[] =>
-  topological([i.from, i.to])
+  topological(valuesOf(i))
     .flatMap((n) => [...n.operands, ...n.results])
     .flatMap((v) =>
       v.type.kind === "tensor" && isScaled(v.type.dtype)

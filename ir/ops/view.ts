@@ -10,6 +10,8 @@ export const reshape = op("reshape", {
   attrs: { dims: attr.list() },
   traits: { view: "strides" },
   infer({ x: t }, { dims }, b): Type | string {
+    // "?n" is a letter in the pattern of a rule, for a product of others.
+    if (dims.some((d) => String(d).startsWith("?"))) return tensor(dims, b.dtypes.a);
     const bad = dims.find((d) => !isDim(d));
     if (bad !== undefined) return `${JSON.stringify(bad)} is no size`;
     if (isScaled(t.dtype)) return "a scaled tensor cannot be reshaped: its blocks would move";

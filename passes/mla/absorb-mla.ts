@@ -51,7 +51,7 @@ export const absorbMla = pass({
     const { func: expanded, count } = expandHeads(f, graph);
     if (count === 0) return f;
     const out = rewrite(expanded, graph, rules, "absorb-mla");
-    for (const x of out.unmatched) cx.unmatched(x.rule.name, x.reason, x.at);
+    for (const x of out.missed) if ("unmatched" in x.why) cx.unmatched(x.rule.name, x.why.unmatched, x.at);
     if (!out.fired(absorbKeys) || !out.fired(absorbValues)) return f;
     const delta = difference(costOfFunc(out.func, assumed(f)), costOfFunc(f, assumed(f)));
     const forced = cx.options.attention;

@@ -89,7 +89,7 @@ describe("why", () => {
     expect(await said("why", out, "absorb-mla", "prefill/moe_layer")).toContain(
       "found, and left as it is\n    absorbing would cost 3298.5 GFLOP more at T = 4096",
     );
-    expect(await said("why", out, "fuse-quant", "decode/moe_layer")).toContain(
+    expect(await said("why", out, "fuse-quant", "prefill/moe_layer")).toContain(
       "looked at, and not the pattern\n    there is reshape where rms_norm is looked for",
     );
   });

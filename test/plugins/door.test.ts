@@ -225,7 +225,7 @@ describe("what goes wrong while it runs", () => {
 test("a plug-in that hides a pattern is named beside the contract it broke", async () => {
   const file = plugin(
     declared(
-      "run: (f, cx) => rebuild(f, cx.module.graph, (v, n) => (n.op.name === 'gated' ? [scale({ x: v[0], by: 1 })] : undefined)), before: 'pack-gate-up'",
+      "run: (f, cx) => rebuild(f, cx.module.graph, (v, n) => (n.op.name === 'gated' ? [gated({ gate: scale({ x: v[0].node.operands[0], by: 1 }), up: v[0].node.operands[1] })] : undefined)), before: 'pack-gate-up'",
     ).replace('after: "add-norm", ', ""),
   );
   const [d] = await failure(async () => compiled(await loadPlugins(undefined, [file])));

@@ -170,7 +170,7 @@ describe("refused, by name", () => {
       "a rule that looks at the graph around it",
       declared(
         "rules: [r]",
-        'const r = rule("r", { vars, from: ({ x }) => gated({ gate: x, up: x }), to: ({ x }) => (x.node.op.name === "param" ? gated({ gate: x, up: x }) : x) });',
+        'const r = rule("r", { vars: { x: "[..b, d] a", y: "[..b, d] a" }, from: ({ x, y }) => gated({ gate: x, up: y }), to: ({ x, y }) => (x.node.op.name === "param" ? gated({ gate: x, up: y }) : y) });',
       ).replace('after: "load"', 'before: "absorb-mla", hides: ["pack-gate-up", "fuse-quant", "combine-add"]'),
       /DSC3107/,
     ],
@@ -256,7 +256,7 @@ describe("let through, with a label", () => {
   test("a pattern hidden on purpose", async () => {
     const { warnings } = await accepted(
       runs(
-        'return rebuild(f, cx.module.graph, (v, n) => (n.op.name === "gated" ? [scale({ x: v[0], by: 1 })] : undefined));',
+        'return rebuild(f, cx.module.graph, (v, n) => (n.op.name === "gated" ? [gated({ gate: scale({ x: v[0].node.operands[0], by: 1 }), up: v[0].node.operands[1] })] : undefined));',
       ).replace('after: "load"', 'before: "pack-gate-up", hides: ["pack-gate-up"]'),
     );
     expect(warnings).toMatch(/warning\[DSC3003\]: pack-gate-up[^]*mine declares that it hides the pattern/);

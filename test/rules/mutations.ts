@@ -3,7 +3,7 @@
 import type { AttrValue } from "../../ir/attr.ts";
 import { make, printType, scale, topological, type Node, type Value } from "../../ir/index.ts";
 import { instanceOf } from "../../passes/instance.ts";
-import type { Rule } from "../../passes/rule.ts";
+import type { Roots, Rule } from "../../passes/rule.ts";
 
 export interface Mutant {
   /** "eps of norm_quant x 10" */
@@ -55,20 +55,22 @@ export function mutantsOf(rule: Rule): Mutant[] {
           : [],
       ),
   );
-  // The other result of the last op.
-  const others = to.node.results.filter((r) => r !== to && printType(r.type) === printType(to.type));
+  // Another result of the op that gives a root.
+  const others = Object.entries(to).flatMap(([root, v]) =>
+    v.node.results.flatMap((r) => (r !== v && printType(r.type) === printType(v.type) ? [{ root, v, index: r.index }] : [])),
+  );
   return [
     ...mutants,
     ...factors,
     ...swaps,
-    ...others.map((o) => ({
-      what: `${to.node.op.name} gives result ${o.index} for ${to.index}`,
+    ...others.map(({ root, v, index }) => ({
+      what: `${v.node.op.name} gives result ${index} for ${v.index}`,
       rule: {
         ...rule,
-        sides: (...given: Parameters<Rule["sides"]>) => ({
-          from: rule.sides(...given).from,
-          to: rule.sides(...given).to.node.results[o.index],
-        }),
+        sides(...given: Parameters<Rule["sides"]>) {
+          const sides = rule.sides(...given);
+          return { from: sides.from, to: { ...sides.to, [root]: sides.to[root].node.results[index] } };
+        },
       },
     })),
   ];
@@ -100,7 +102,7 @@ function otherAttrs(rule: Rule): Node[] {
 }
 
 /** Nodes of a right side, operands first, without holes. */
-const inside = (v: Value): Node[] => topological([v]).filter((n) => n.op.name !== "param");
+const inside = (side: Roots): Node[] => topological(Object.values(side)).filter((n) => n.op.name !== "param");
 
 function changesOf(n: Node, at: number, varies: (attr: string) => boolean): Change[] {
   const out: Change[] = [];
@@ -139,19 +141,18 @@ function changesOf(n: Node, at: number, varies: (attr: string) => boolean): Chan
 }
 
 /** The right side with one change made, built as an author would. */
-function changed(to: Value, c: Change): Value {
+function changed(to: Roots, c: Change): Roots {
   const done = new Map<Node, readonly Value[]>();
   const nodes = inside(to);
   for (const [at, n] of nodes.entries()) {
     const operands = n.operands.map((o) => done.get(o.node)?.[o.index] ?? o);
-    if (at !== c.at) done.set(n, make(n.op, operands, n.attrs, undefined, to.node.graph));
+    if (at !== c.at) done.set(n, make(n.op, operands, n.attrs, undefined, n.graph));
     else if (c.gives !== undefined)
       done.set(
         n,
         n.results.map(() => operands[c.gives!]),
       );
-    else
-      done.set(n, make(n.op, c.operands?.(operands) ?? operands, c.attrs?.({ ...n.attrs }) ?? n.attrs, undefined, to.node.graph));
+    else done.set(n, make(n.op, c.operands?.(operands) ?? operands, c.attrs?.({ ...n.attrs }) ?? n.attrs, undefined, n.graph));
   }
-  return done.get(to.node)?.[to.index] ?? to;
+  return Object.fromEntries(Object.entries(to).map(([k, v]) => [k, done.get(v.node)?.[v.index] ?? v]));
 }
