@@ -75,3 +75,41 @@ test("only whole scale blocks of rows as stored end in codes", () => {
   expect(bmmSchedule(p)).toMatch(/no whole scale blocks/);
   expect(bmmSchedule({ ...p, n: 128, k: 64, a: [64, 128, 1], b: [128 * 64, 1, 128] })).toMatch(/no end in codes/);
 });
+
+/** Heads, latents, lanes of a head: R1's, GLM-4.7-Flash's, and one step of what fits; weights of a head in front of others. */
+test.skipIf(lacks("g++ 12")).each([
+  [2, 64, 128],
+  [3, 128, 192],
+  [2, 64, 160],
+])("%i heads of %i columns from %i, w by columns: what float64 gives", (h, r, v) => {
+  const random = randomOf(h * r + v);
+  const native = build({
+    batch: h,
+    n: r,
+    k: v,
+    a: [v + 64, h * (v + 64), 1],
+    b: [2 * v * r, 1, r],
+    y: [r, h * r, 1],
+    x: "bf16",
+    yType: "bf16",
+  });
+  const w = draw(random, 2 * h * v * r, "bf16");
+  for (const m of [1, 8, 19]) {
+    const x = draw(random, m * h * (v + 64), "bf16");
+    const y = native.run(
+      { a: bytes(halves(x)), b: bytes(halves(w)), y: new Uint8Array(m * h * r * 2).fill(0xff) },
+      { m },
+      { SMs: 1, launches: 1 },
+    );
+    const got = new Float32Array(Uint32Array.from(new Uint16Array(y.buffer), (word) => word << 16).buffer);
+    let [wrong, norm] = [0, 0];
+    for (let i = 0; i < m; i++)
+      for (let z = 0; z < h; z++)
+        for (let j = 0; j < r; j++) {
+          let sum = 0;
+          for (let p = 0; p < v; p++) sum += x[(i * h + z) * (v + 64) + p] * w[z * 2 * v * r + p * r + j];
+          [wrong, norm] = [wrong + (got[(i * h + z) * r + j] - sum) ** 2, norm + sum ** 2];
+        }
+    expect(Math.sqrt(wrong / norm)).toBeLessThan(4e-3);
+  }
+});

@@ -16,7 +16,7 @@ export interface BmmProblem {
 
 export interface BmmSchedule {
   form: "nt" | "nn";
-  /** Steps of 32 contracted columns, and 16-row tiles, of a warp's unit; their product is at most 16. */
+  /** Steps of 32 contracted columns, and 16-row tiles, of a warp's unit: their product is at most 16, or 24 in bf16 by columns. */
   steps: number;
   tiles: number;
   warps: number;
@@ -38,6 +38,7 @@ export function bmmSchedule(p: BmmProblem): BmmSchedule | string {
   }
   if (p.scale) return "columns of w are contiguous, and that form has no end in codes";
   if (p.b[1] !== 1 || p.b[2] % 8 !== 0) return "w is contiguous along neither axis";
-  if (steps > 4) return `${p.k} rows of 64 columns do not fit a warp's registers`;
+  // A unit of 192 rows takes 192 of the 255 registers there are, and leaves no room for rows in three parts.
+  if (steps > (p.x === "bf16" ? 6 : 4)) return `${p.k} rows of 64 columns do not fit a warp's registers`;
   return p.n % 64 === 0 ? { form: "nn", steps, tiles: 4, warps: 4 } : `${p.n} columns are no multiple of 64`;
 }
