@@ -47,6 +47,8 @@ export interface Piece {
   rows?: [from: number, to: number];
   /** The tensor is columns from .. to of the last axis. Where no piece lies, rows or columns, the weight is zero. */
   columns?: [from: number, to: number];
+  /** Not the whole tensor but one of several equal parts of it, along rows or columns of its matrix. Not of a scaled weight. */
+  part?: { of: "rows" | "columns"; index: number; count: number };
 }
 
 /** One weight symbol, e.g. "moe_layer.wq_a". Trailing two axes of an e4m3 weight carry 128x128 blocks per leading index. */

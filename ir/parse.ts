@@ -159,9 +159,10 @@ class Parser {
       if (text.startsWith("computed "))
         return { kind: "computed", ...(JSON.parse(text.slice(9)) as { by: string; result: string }) };
       const pieces = text.split(" + ").map((p): Piece => {
-        const m = /^(?:\[([^\]]*)\] )?(?:rows (\d+)\.\.(\d+) )?(?:columns (\d+)\.\.(\d+) )?("[^"]*")(?: scaled ("[^"]*"))?$/.exec(
-          p,
-        )!;
+        const m =
+          /^(?:\[([^\]]*)\] )?(?:rows (\d+)\.\.(\d+) )?(?:columns (\d+)\.\.(\d+) )?(?:part (\d+) of (\d+) (rows|columns) )?("[^"]*")(?: scaled ("[^"]*"))?$/.exec(
+            p,
+          )!;
         const at =
           m[1] === undefined
             ? []
@@ -173,8 +174,9 @@ class Parser {
           at,
           ...(m[2] ? { rows: [Number(m[2]), Number(m[3])] } : {}),
           ...(m[4] ? { columns: [Number(m[4]), Number(m[5])] } : {}),
-          tensor: JSON.parse(m[6]) as string,
-          ...(m[7] ? { scales: JSON.parse(m[7]) as string } : {}),
+          ...(m[6] ? { part: { of: m[8] as "rows" | "columns", index: Number(m[6]), count: Number(m[7]) } } : {}),
+          tensor: JSON.parse(m[9]) as string,
+          ...(m[10] ? { scales: JSON.parse(m[10]) as string } : {}),
         };
       });
       return { kind: "checkpoint", pieces };

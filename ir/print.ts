@@ -47,7 +47,7 @@ function printSource(s: Source): string {
   return s.pieces
     .map(
       (p) =>
-        `${p.at.length ? `[${p.at.join(", ")}] ` : ""}${p.rows ? `rows ${p.rows.join("..")} ` : ""}${p.columns ? `columns ${p.columns.join("..")} ` : ""}${JSON.stringify(p.tensor)}${p.scales ? ` scaled ${JSON.stringify(p.scales)}` : ""}`,
+        `${p.at.length ? `[${p.at.join(", ")}] ` : ""}${p.rows ? `rows ${p.rows.join("..")} ` : ""}${p.columns ? `columns ${p.columns.join("..")} ` : ""}${p.part ? `part ${p.part.index} of ${p.part.count} ${p.part.of} ` : ""}${JSON.stringify(p.tensor)}${p.scales ? ` scaled ${JSON.stringify(p.scales)}` : ""}`,
     )
     .join(" + ");
 }

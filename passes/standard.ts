@@ -9,6 +9,7 @@ import { joinLatents } from "./mla/join-latents.ts";
 import { joinQuery } from "./mla/join-query.ts";
 import { expertsAdd } from "./moe/experts-add.ts";
 import { moeDispatch } from "./moe/moe-dispatch.ts";
+import { normRouter } from "./moe/norm-router.ts";
 import { packGateUp } from "./moe/pack-gate-up.ts";
 import { quantiseOnce } from "./moe/quantise-once.ts";
 import { sharedExpert } from "./moe/shared-expert.ts";
@@ -41,6 +42,7 @@ export const standard: readonly Pass[] = Object.freeze([
   addNorm, // before fuse-quant, which takes the norms that follow no sum
   fuseQuant, // after quantise-once and pack-gate-up, which make the shapes it looks for
   expertsAdd, // looks for the quantised activation of fuse-quant and the sum of combine-add
+  normRouter, // after experts-add, of which it asks who else reads the row
   load, // after all that may still read a stored weight
   joinQuery, // last: load looks for the einsum that it takes
 ]);

@@ -81,6 +81,7 @@ const piece = object<Piece>({
   scales: maybe(text),
   rows: maybe(span),
   columns: maybe(span),
+  part: maybe(object<NonNullable<Piece["part"]>>({ of: oneOf("rows", "columns"), index: whole(), count: whole(1, 1024) })),
 });
 
 const weight = object<WeightPlan>({

@@ -130,6 +130,10 @@ function boxOf(plan: WeightPlan, p: Piece, fail: (why: string) => never): Box {
     if (from >= to || to > shape[axis]) fail(`it takes ${from} to ${to} of axis ${axis}, which has ${shape[axis]}`);
   });
   if (scaled && p.rows && p.rows[0] % 128 !== 0) fail(`it begins in row ${p.rows[0]}, inside a block of scales`);
+  if (p.part) {
+    if (p.part.index >= p.part.count) fail(`it is part ${p.part.index} of ${p.part.count}, counted from 0`);
+    if (scaled || p.rows || p.columns || shape.length - axes !== 2) fail("a part of a tensor is a whole matrix without scales");
+  }
   if (p.scales !== undefined && !scaled) fail(`it has scales, and the weight is ${plan.dtype}`);
   for (const name of [p.tensor, ...(p.scales === undefined ? [] : [p.scales])]) checkName(name, plan, p, fail);
   return box;

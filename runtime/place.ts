@@ -32,6 +32,7 @@ export async function openWeights(spec: string, ue8m0 = false): Promise<WeightSo
 
 function syntheticSource(seed: number, ue8m0: boolean): WeightSource {
   const jobs = (p: Placement): FillJob[] => {
+    if (p.from) return cut(p);
     const job = (at: number, count: number, form: Form): FillJob => ({
       at,
       count,
@@ -55,12 +56,26 @@ function syntheticSource(seed: number, ue8m0: boolean): WeightSource {
     // A checkpoint keeps everything in bf16 but the router's bias; f32 plans hold those values widened.
     return [job(p.data, p.count, p.tensor.endsWith("e_score_correction_bias") ? "f32" : "bf16-in-f32")];
   };
+  const cut = ({ from, ...p }: Placement): FillJob[] =>
+    jobs(p).flatMap((job) => runsOf(p, from!).map((r) => ({ ...job, at: r.at, start: r.first, count: r.count })));
   return {
     check: (all) => collect(all, (p) => void jobs(p)),
     place: (device, all) => device.fill(all.flatMap(jobs)),
     close: () => Promise.resolve(),
     stored: false,
   };
+}
+
+/** Runs of neighbouring elements that a part of a tensor is made of: where each goes, and where it begins in the tensor. */
+function runsOf(
+  p: Pick<Placement, "data" | "count" | "dtype">,
+  { first, width, pitch }: NonNullable<Placement["from"]>,
+): { at: number; first: number; count: number }[] {
+  return Array.from({ length: p.count / width }, (_, r) => ({
+    at: p.data + r * width * elementBytes[p.dtype],
+    first: first + r * pitch,
+    count: width,
+  }));
 }
 
 function checkpointSource(checkpoint: Checkpoint, ue8m0: boolean): WeightSource {
@@ -172,6 +187,19 @@ function arraysOf(checkpoint: Checkpoint, p: Placement): StoredArray[] {
       dtype: t.dtype,
     };
   };
+  if (p.from) {
+    const t = checkpoint.tensors.get(p.tensor) as TensorInfo;
+    const whole = array(p.tensor, p.data, p.count, p.dtype === "f32");
+    const stored = (t.end - t.begin) / p.shape.reduce((a, b) => a * b, 1);
+    return runsOf(p, p.from).map(({ at, first, count }) => ({
+      ...whole,
+      at,
+      count,
+      bytes: count * stored,
+      file: { ...whole.file, begin: whole.file.begin + first * stored },
+      read: (target: Uint8Array, from: number) => whole.read(target, first * stored + from),
+    }));
+  }
   if (p.pitch) {
     const [width, size] = [p.shape[p.shape.length - 1], elementBytes[p.dtype]];
     const whole = array(p.tensor, p.data, p.count, p.dtype === "f32");

@@ -72,6 +72,8 @@ export interface Placement {
   count: number;
   /** Elements from one row to the next where the weight is wider than the tensor. */
   pitch?: number;
+  /** Where only a part of the tensor is placed: rows of so many elements, the first of which begins at element \`first\`, \`pitch\` apart. */
+  from?: { first: number; width: number; pitch: number };
   /** e4m3 only. */
   scales?: { tensor: string; shape: number[]; at: number; count: number };
 }
@@ -106,11 +108,12 @@ export function placements(
       out.push({
         symbol,
         tensor,
-        shape,
+        shape: piece.part ? wholeOf(shape, piece.part) : shape,
         dtype: plan.dtype,
         data: at.data + (flat * product(whole) + first) * elementBytes[plan.dtype],
         count,
         ...(piece.columns ? { pitch: whole[whole.length - 1] } : {}),
+        ...(piece.part ? { from: partOf(shape, piece.part) } : {}),
         scales: scaled
           ? {
               tensor: piece.scales ? fill(piece.scales) : `${tensor}_scale_inv`,
@@ -124,6 +127,14 @@ export function placements(
   }
   return out;
 }
+
+/** Shape of the tensor of which a matrix is a part. */
+const wholeOf = ([n, k]: readonly number[], { of, count }: NonNullable<Piece["part"]>): number[] =>
+  of === "rows" ? [n * count, k] : [n, k * count];
+
+/** Where a part lies in its tensor: rows of it follow each other, columns are runs of every row. */
+const partOf = ([n, k]: readonly number[], { of, index, count }: NonNullable<Piece["part"]>): Placement["from"] =>
+  of === "rows" ? { first: index * n * k, width: n * k, pitch: n * k } : { first: index * k, width: k, pitch: k * count };
 
 /** Whether elements of a weight lie outside all of its tensors: they are zeros, and loading writes them first. */
 export function hasGaps(plan: WeightPlan): boolean {

@@ -123,6 +123,14 @@ function weightOf(m: Module, decl: WeightDecl, layer: number | null, weight: (n:
       // A piece of two joined matrices: so many rows from this one on.
       const [from, to] = p.rows ?? [0, shape.at(-2) ?? 1];
       const width = shape.length > 1 ? shape.at(-1)! : per;
+      if (p.part) {
+        const { of, index: at, count: parts } = p.part;
+        const all = noise(name, per * parts);
+        for (let i = 0; i < per; i++)
+          data[flat * per + i] =
+            all[of === "rows" ? at * per + i : (Math.floor(i / width) * parts + at) * width + (i % width)] / 6;
+        return;
+      }
       const columns = Math.ceil(width / 128);
       const raw = noise(name, (shape.length > 1 ? to - from : 1) * (p.columns ? p.columns[1] - p.columns[0] : width));
       if (p.columns) {

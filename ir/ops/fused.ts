@@ -76,6 +76,18 @@ export const normLinear = fused("norm_linear", {
   of: ({ x, w, gain }, { eps, dtype }) => linear({ x: rmsNorm({ x, gain, eps }), w, dtype }),
 });
 
+/** A router and the experts read the same row: a product of few rows makes it on the way. */
+export const normLinearBoth = fused("norm_linear_both", {
+  summary: "z = rms_norm(x), and y = z wᵀ: the row is normalised once for the product and for others that read it.",
+  ins: { x: "[..b, k] a", w: "[n, k] w", gain: "[k] g" },
+  attrs: { eps, dtype: attr.word(["same", "f32"], "same") },
+  outs: { z: "[..b, k] a", y: "[..b, n] y" },
+  of({ x, w, gain }, { eps, dtype }) {
+    const z = rmsNorm({ x, gain, eps });
+    return { z, y: linear({ x: z, w, dtype }) };
+  },
+});
+
 export const linearAdd = fused("linear_add", {
   summary: "residual + x wᵀ.",
   ins: { x: "[..b, k] a", w: "[n, k] w", residual: "[..b, n] a" },
@@ -217,5 +229,46 @@ export const routeExpertsAdd = fused("route_experts_add", {
   of({ x, gateUp, down, logits, residual, bias }, { scale, act, limit, ...routing }) {
     const { indices, weights } = route({ logits, bias, ...routing });
     return expertsAdd({ x, gateUp, down, indices, weights, residual, scale, shared: routing.shared, act, limit });
+  },
+});
+
+export const plainExpertsAdd = fused("plain_experts_add", {
+  summary:
+    "residual + every token's experts, weighted, whose weights have no scales: sort_experts, gather_rows, grouped_linear, gated_pair, grouped_linear and combine_add in one.",
+  ins: {
+    x: "[T, k] a",
+    gateUp: "[e, 2, n, k] w",
+    down: "[e, d, n] w",
+    indices: "[T, j] i32",
+    weights: "[T, j] f32",
+    residual: "[T, d] a",
+  },
+  // As of experts_add.
+  attrs: { shared: attr.int(0), ...gating },
+  traits: { reads: { gateUp: "experts", down: "experts" } },
+  of({ x, gateUp, down, indices, weights, residual }, { act, limit }) {
+    const [experts, per] = [asTensor(gateUp.type).dims[0], asTensor(indices.type).dims[1]].map(sizeAttr);
+    const dtype = dtypeOf(residual);
+    const { order, offsets, places } = sortExperts({ indices, experts });
+    const gated = gatedPair({ x: groupedLinear({ x: gatherRows({ x, order, per }), w: gateUp, offsets, dtype }), act, limit });
+    return combineAdd({ ys: groupedLinear({ x: gated, w: down, offsets, dtype }), places, weights, x: residual });
+  },
+});
+
+export const routePlainExpertsAdd = fused("route_plain_experts_add", {
+  summary: "route, then plain_experts_add: the choice is not written.",
+  ins: {
+    x: "[T, k] a",
+    gateUp: "[e, 2, n, k] w",
+    down: "[e, d, n] w",
+    logits: "[T, q] f32",
+    residual: "[T, d] a",
+    "bias?": "[q] f32",
+  },
+  attrs: { ...routing, ...gating },
+  traits: { reads: { gateUp: "experts", down: "experts" } },
+  of({ x, gateUp, down, logits, residual, bias }, { act, limit, ...routing }) {
+    const { indices, weights } = route({ logits, ...(bias ? { bias } : {}), ...routing });
+    return plainExpertsAdd({ x, gateUp, down, indices, weights, residual, shared: routing.shared, act, limit });
   },
 });

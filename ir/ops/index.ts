@@ -21,6 +21,7 @@ export const ops: readonly Op[] = Object.freeze([
   dense.blockLinear.op,
   dense.groupedLinear.op,
   fused.normLinear.op,
+  fused.normLinearBoth.op,
   fused.linearAdd.op,
   fused.gatedLinearAdd.op,
   fused.groupedLinearGated.op,
@@ -50,6 +51,8 @@ export const ops: readonly Op[] = Object.freeze([
   fused.combineAdd.op,
   fused.expertsAdd.op,
   fused.routeExpertsAdd.op,
+  fused.plainExpertsAdd.op,
+  fused.routePlainExpertsAdd.op,
   math.add.op,
   math.mul.op,
   math.scale.op,
@@ -89,9 +92,12 @@ export {
   mlaQuery,
   normBlockLinear,
   normLinear,
+  normLinearBoth,
   normQuant,
+  plainExpertsAdd,
   ropeAppend,
   routeExpertsAdd,
+  routePlainExpertsAdd,
 } from "./fused.ts";
 export { gated, gatedPair } from "./gated.ts";
 export { add, addBias, argmax, canonicalSpec, einsum, einsumOp, mul, parseSpec, scale } from "./math.ts";

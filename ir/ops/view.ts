@@ -148,15 +148,28 @@ export const pad = op("pad", {
 
 /** One expert behind a stack of experts; each matrix keeps its own scale blocks. Placement reads it where it belongs. */
 export const joinExperts = op("join_experts", {
-  summary: "A stack of experts and one more: [e + 1, n, k].",
-  ins: { a: "[e, n, k] w", b: "[n, k] w" },
+  summary: "A stack of experts and one more, [e + 1, n, k]; or several more, whose rows or columns make up b: [e + parts, n, k].",
+  ins: { a: "[e, n, k] w", b: "[p, q] w" },
+  attrs: { parts: attr.int(1), of: attr.word(["rows", "columns"], "rows") },
   traits: { view: "load" },
-  infer: (types, attrs, b): Type | string =>
-    typeof b.dims.e === "number"
-      ? tensor([b.dims.e + 1, b.dims.n, b.dims.k], b.dtypes.w)
-      : "the number of experts must be a number",
-  reference: ({ a, b }) => joined(a, b, [a.shape[0] + 1, ...a.shape.slice(1)]),
+  infer(types, { parts, of }, b): Type | string {
+    const { e, n, k, p, q } = b.dims;
+    if (typeof e !== "number") return "the number of experts must be a number";
+    const some = (d: Dim): Dim => (parts === 1 ? d : Number(d) * parts);
+    const want = of === "rows" ? [some(n), k] : [n, some(k)];
+    if (String([p, q]) !== String(want)) return `b is [${p}, ${q}], and ${parts} of [${n}, ${k}] are [${want.join(", ")}]`;
+    return tensor([e + parts, n, k], b.dtypes.w);
+  },
+  reference({ a, b }, { parts, of }) {
+    const [e, n, k] = a.shape;
+    const cut = of === "rows" ? b : { ...b, data: columnsOf(b.data, n, k, parts) };
+    return joined(a, cut, [e + parts, n, k]);
+  },
 });
+
+/** Columns of a matrix [n, k parts] in equal parts, one after another. */
+const columnsOf = (m: Float64Array, n: number, k: number, parts: number): Float64Array =>
+  m.map((_, i) => m[(Math.floor(i / k) % n) * k * parts + Math.floor(i / (n * k)) * k + (i % k)]);
 
 function joined(a: Tensor, b: Tensor, shape: number[]): Tensor {
   const both = (x: Float64Array, y: Float64Array): Float64Array => {

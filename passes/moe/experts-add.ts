@@ -1,62 +1,114 @@
 // Few tokens through their experts: from the router's choice to the next residual every step but the two products moves next to nothing, so
 // all are one op and a target may make as few launches of it as it can. More rows are worth a launch for each step, and keep them.
-import { expertsAdd as expertsAddOp, isWeight, route, routeExpertsAdd } from "../../ir/index.ts";
-import { inEach } from "../contract.ts";
+import {
+  expertsAdd as expertsAddOp,
+  isWeight,
+  plainExpertsAdd,
+  route,
+  routeExpertsAdd,
+  routePlainExpertsAdd,
+  type Value,
+} from "../../ir/index.ts";
+import { inEach, type Body } from "../contract.ts";
 import { fusion } from "../fusion.ts";
 import { pass } from "../pass.ts";
+import type { MatchContext } from "../rule.ts";
 import { FEW, tooMany } from "../residual/fuse-linear.ts";
 
 // Rows of bf16 only: no target has a kernel for others.
 const vars = { residual: "[T, d] bf16" };
 
+/** Experts that every token visits: the router's attribute, where the choice is a router's. */
+const sharedOf = ({ indices: { node } }: { indices: Value }): { shared: number } => ({
+  shared: route.made(node) ? node.attrs.shared : 0,
+});
+
+function storedAndFew(v: { x: Value; gateUp: Value; down: Value }, cx: MatchContext): string | null {
+  if (![v.gateUp, v.down].every(isWeight)) return "the matrices are no stored weights";
+  return tooMany(v.x, cx.assume);
+}
+
+/** Whether the op whose choice is looked at is its only reader. */
+function soleReader(cx: MatchContext): string | null {
+  const [indices, weights] = cx.root.operands.slice(3);
+  return cx.uses(indices) > 1 || cx.uses(weights) > 1 ? "the choice of experts is read elsewhere too (--taps)" : null;
+}
+
+const gate = { act: "silu", limit: 0 } as const;
+const routingOf = {
+  topk: 2,
+  groups: 4,
+  kept: 2,
+  scoring: "sigmoid",
+  method: "noaux_tc",
+  normalise: true,
+  factor: 2.5,
+  shared: 1,
+};
+const routedSizes = {
+  sizes: { T: 5, q: 8 },
+  ties: ({ q, shared }: Readonly<Record<string, number>>): { e: number } => ({ e: q + shared }),
+};
+
 /** residual + combine(down(gated_quant(gate_up(gather x)))) */
 const fewTokens = fusion("experts of few tokens in one op", expertsAddOp, {
   vars,
-  attrs: { scale: "f32", act: "silu", limit: 0 },
+  attrs: { scale: "f32", ...gate },
   sizes: { e: 3, j: 2 },
-  // Experts that every token visits: the router's attribute, where the choice is a router's.
-  also: ({ indices: { node } }) => ({ shared: route.made(node) ? node.attrs.shared : 0 }),
-  when({ x, gateUp, down }, cx) {
-    if (![gateUp, down].every(isWeight)) return "the matrices are no stored weights";
-    return tooMany(x, cx.assume);
-  },
+  also: sharedOf,
+  when: storedAndFew,
 });
 
 /** experts_add(.., route(logits)) */
 const routeInside = fusion("route where the experts are", routeExpertsAdd, {
   vars,
-  attrs: {
-    topk: 2,
-    groups: 4,
-    kept: 2,
-    scoring: "sigmoid",
-    method: "noaux_tc",
-    normalise: true,
-    factor: 2.5,
-    shared: 1,
-    scale: "f32",
-    act: "silu",
-    limit: 0,
-  },
-  when(_, cx) {
-    const [indices, weights] = cx.root.operands.slice(3);
-    return cx.uses(indices) > 1 || cx.uses(weights) > 1 ? "the choice of experts is read elsewhere too (--taps)" : null;
-  },
-  sizes: { T: 5, q: 8 },
-  ties: ({ q, shared }) => ({ e: q + shared }),
+  attrs: { ...routingOf, scale: "f32", ...gate },
+  when: (_, cx) => soleReader(cx),
+  ...routedSizes,
+});
+
+const plainVars = { x: "[T, k] bf16", gateUp: "[e, 2, n, k] bf16", down: "[e, d, n] bf16", residual: "[T, d] bf16" };
+
+/** residual + combine(down(gated_pair(gate_up(gather x)))) */
+const fewPlain = fusion("experts of few tokens, without scales, in one op", plainExpertsAdd, {
+  vars: plainVars,
+  attrs: gate,
+  sizes: { e: 3, j: 2 },
+  also: sharedOf,
+  when: storedAndFew,
+});
+
+/** plain_experts_add(.., route(logits, bias)) */
+const routePlain = fusion("route where the experts without scales are", routePlainExpertsAdd, {
+  vars: { ...plainVars, bias: "[q] f32" },
+  attrs: { ...routingOf, ...gate },
+  when: (_, cx) => soleReader(cx),
+  ...routedSizes,
+});
+
+/** plain_experts_add(.., route(logits)) */
+const routePlainUnbiased = fusion("route without a bias where the experts without scales are", routePlainExpertsAdd, {
+  vars: plainVars,
+  attrs: { ...routingOf, scoring: "softmax", method: "group_limited_greedy", normalise: false, ...gate },
+  when: (_, cx) => soleReader(cx),
+  ...routedSizes,
 });
 
 export const expertsAdd = pass({
   name: "experts-add",
   summary: "Few tokens through their experts, from the router's choice to the next residual, as one op.",
-  rules: [fewTokens, routeInside],
+  rules: [fewTokens, routeInside, fewPlain, routePlain, routePlainUnbiased],
   expect: ({ bodies, ran, ledger }) => {
-    const needed = ["fp8-block-gemm", "moe-dispatch", "quantise-once", "pack-gate-up", "combine-add", "fuse-quant"];
+    const needed = ["moe-dispatch", "pack-gate-up", "combine-add"];
     if (!needed.every((p) => ran.has(p))) return [];
-    const few = bodies.filter((b) => b.act === "bf16" && b.rows <= FEW && b.quantised);
+    const few = bodies.filter((b) => b.act === "bf16" && b.rows <= FEW);
     // A shared expert that stands apart is added with the routed ones.
-    return inEach(few, [fewTokens.name], (b) =>
-      b.shared > 0 && ledger.fired(["shared expert as a routed one"], b.func) === 0 ? 0 : b.experts,
-    );
+    const times = (b: Body): number =>
+      b.shared > 0 && ledger.fired(["shared expert as a routed one"], b.func) === 0 ? 0 : b.experts;
+    const coded = ["fp8-block-gemm", "quantise-once", "fuse-quant"].every((p) => ran.has(p));
+    return [
+      ...inEach(few, [fewTokens.name], (b) => (b.quantised && coded ? times(b) : 0)),
+      ...inEach(few, [fewPlain.name], (b) => (b.scaled === 0 ? times(b) : 0)),
+    ];
   },
 });

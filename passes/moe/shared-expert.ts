@@ -1,12 +1,15 @@
 // The shared expert as one more routed expert, that every token visits with weight 1. Where it is as wide as the routed ones its
-// three products join theirs; README.md has the identity and what it costs.
+// three products join theirs; one that is several times as wide is as many experts. README.md has the identity and what it costs.
 import { bytesPerElement } from "../../ir/dtype.ts";
 import {
   add,
   asTensor,
   bodyOf,
+  gated,
+  isScaled,
   isWeight,
   joinExperts,
+  linear,
   make,
   mapExperts,
   param,
@@ -16,6 +19,7 @@ import {
   type Graph,
   type Module,
   type Node,
+  type Region,
   type Value,
 } from "../../ir/index.ts";
 import type { Machine } from "../../ir/machine.ts";
@@ -37,6 +41,9 @@ interface Site {
   routed: Node;
   /** Weights of the shared expert, in the order of the region's. */
   weights: Value[];
+  /** Experts of the routed ones' width that it is, and whether rows or columns of each weight belong to one of them. */
+  parts: number;
+  cuts: ("rows" | "columns")[];
 }
 
 /** add(map_experts(..), s) where s is what the region computes, of the same rows and other weights; or what is in the way. */
@@ -50,17 +57,46 @@ function siteOf(f: Func, sum: Node): Site | string | undefined {
   if (differs) return differs;
   const own = region.params.slice(1).map((p) => bound.get(p));
   if (!own.every((v): v is Value => isWeight(v))) return "a matrix of the shared expert is computed";
-  for (const [i, w] of own.entries()) {
-    const [one, stack] = [asTensor(w.type), asTensor(stacked[i].type)];
-    if (one.dtype !== stack.dtype) return `the shared expert is ${one.dtype}, the routed ones ${stack.dtype}`;
-    if (one.dims.join() !== stack.dims.slice(1).join())
-      return `the shared expert has matrices [${one.dims.join(", ")}], the routed ones [${stack.dims.slice(1).join(", ")}]`;
-  }
+  const cut = cutOf(own, stacked, region);
+  if (typeof cut === "string") return cut;
   if (!route.made(indices.node) || weights.node !== indices.node) return "the experts are not chosen by route";
   const readers = everyNode(f).filter((n) => n.operands.some((o) => o.node === indices.node));
   if (readers.some((n) => n !== map) || f.results.some((r) => r.value.node === indices.node))
     return "the choice of experts is read elsewhere too (--taps)";
-  return { sum, map, routed: indices.node, weights: own };
+  return { sum, map, routed: indices.node, weights: own, ...cut };
+}
+
+/**
+ * How the shared expert's matrices are cut into experts as wide as the routed ones: rows of those that read the token, columns of the one
+ * that makes the result, for what lies between treats columns alike. Or what is in the way.
+ */
+function cutOf(own: readonly Value[], stacked: readonly Value[], region: Region): Pick<Site, "parts" | "cuts"> | string {
+  const found: { parts: number; of: "rows" | "columns" }[] = [];
+  for (const [i, w] of own.entries()) {
+    const [one, stack] = [asTensor(w.type), asTensor(stacked[i].type)];
+    if (one.dtype !== stack.dtype) return `the shared expert is ${one.dtype}, the routed ones ${stack.dtype}`;
+    const [rows, columns] = stack.dims.slice(1).map((n, axis) => (one.dims[axis] as number) / (n as number));
+    const of = rows === 1 ? "columns" : "rows";
+    const parts = Math.max(rows, columns);
+    const differ = `the shared expert has matrices [${one.dims.join(", ")}], the routed ones [${stack.dims.slice(1).join(", ")}]`;
+    if (Math.min(rows, columns) !== 1 || !Number.isInteger(parts)) return differ;
+    if (parts > 1 && isScaled(one.dtype)) return `${differ}, and blocks of scales are not cut`;
+    found.push({ parts, of });
+  }
+  const [{ parts }] = found;
+  if (found.some((f) => f.parts !== parts))
+    return "matrices of the shared expert are so many times the routed ones', and so many";
+  if (parts > 1) {
+    const last = region.results[0].node;
+    for (const n of bodyOf(region)) {
+      if (gated.made(n)) continue;
+      const at = linear.made(n) ? region.params.indexOf(n.operands[1]) - 1 : -1;
+      const reads = n === last ? "columns" : n.operands[0] === region.params[0] ? "rows" : undefined;
+      if (at < 0 || found[at].of !== reads)
+        return `${n.op.name} of the experts is no product by whose rows or columns they can be cut`;
+    }
+  }
+  return { parts, cuts: found.map((f) => f.of) };
 }
 
 /** Null when `v` is `p` with values for its parameters. */
@@ -78,14 +114,14 @@ function alike(p: Value, v: Value, params: ReadonlySet<Value>, bound: Map<Value,
   return null;
 }
 
-/** Why it does not pay where one row of each sequence is decoded, or null: one row more per token is gathered and read. */
-function loses({ map }: Site, T: number, { name, bandwidth, launch }: Machine): string | null {
+/** Why it does not pay where one row of each sequence is decoded, or null: a row more per token and part is gathered and read. */
+function loses({ map, parts }: Site, T: number, { name, bandwidth, launch }: Machine): string | null {
   const row = asTensor(map.operands[2].type);
   const region = map.region!;
   const readers = bodyOf(region).filter((n) => n.operands.includes(region.params[0]));
   // Rows that are only read quantised are gathered as codes, once quantise-once is through.
   const dtype = readers.every(quantize.made) ? "e4m3/1x128" : row.dtype;
-  const bytes = 2 * T * (row.dims.at(-1) as number) * bytesPerElement(dtype);
+  const bytes = 2 * parts * T * (row.dims.at(-1) as number) * bytesPerElement(dtype);
   const us = (seconds: number): string => `${(seconds * 1e6).toFixed(1)} us`;
   if (bytes / bandwidth < SAVED * launch) return null;
   return `on ${name} ${(bytes / 1e6).toFixed(2)} MB more to move take ${us(bytes / bandwidth)}, ${SAVED} launches fewer give ${us(SAVED * launch)}`;
@@ -109,7 +145,7 @@ const verdicts = new WeakMap<Module, ReturnType<typeof verdict> & { machines: re
 
 export const sharedExpert = pass({
   name: "shared-expert",
-  summary: "The shared expert as one more routed expert, where it is as wide as those and that is faster.",
+  summary: "The shared expert as one more routed expert, or several where it is as wide as those, where that is faster.",
   steps: {
     [step]: "add(map_experts(...), the same products of the same rows)",
     place: "matrices of the shared expert behind those of the routed ones",
@@ -139,13 +175,13 @@ export const sharedExpert = pass({
   expect: ({ bodies }) => inEach(bodies, [step], (b) => b.shared),
 });
 
-/** map_experts over one expert more; its body is built anew, for a region belongs to one node. */
-function joined({ map, routed, weights }: Site, graph: Graph): Value {
+/** map_experts over one expert more, or several; its body is built anew, for a region belongs to one node. */
+function joined({ map, routed, weights, parts, cuts }: Site, graph: Graph): Value {
   const [, , x, ...stacked] = map.operands;
-  const { indices, weights: gates } = route({ ...routeArgs(routed), shared: 1 });
+  const { indices, weights: gates } = route({ ...routeArgs(routed), shared: parts });
   graph.name(indices, "indices");
   graph.name(gates, "weights");
-  const all = stacked.map((s, i) => joinExperts({ a: s, b: weights[i] }));
+  const all = stacked.map((s, i) => joinExperts({ a: s, b: weights[i], parts, of: cuts[i] }));
   const old = map.region!;
   const params = [
     param(graph, "xe", perExpert(x.type, true)),

@@ -37,23 +37,30 @@ export const placeJoined = (m: Module, cx: Cx): Module =>
     }));
   });
 
-/** join_experts(@experts.gate, @shared.gate): tensors of the routed experts at 0 .. e, that of the shared one at e. */
+/**
+ * join_experts(@experts.gate, @shared.gate): tensors of the routed experts at 0 .. e, that of the shared one at e; parts of one of
+ * several at e, e + 1, ...
+ */
 export const placeExperts = (m: Module, cx: Cx): Module =>
-  placed(m, cx, joinExperts, (pieces, i, [a]) => {
+  placed(m, cx, joinExperts, (pieces, i, [a], { attrs: { parts, of } }) => {
     const e = fixed(a.type.dims[0]);
-    return pieces[i].map((p) =>
-      i === 0
-        ? { ...p, at: p.at.map((x, axis) => (axis === 0 && x === "*" ? (`0..${e}` as const) : x)) }
-        : { ...p, at: [e, ...p.at] },
-    );
+    return pieces[i].flatMap((p): Piece[] => {
+      if (i === 0) return [{ ...p, at: p.at.map((x, axis) => (axis === 0 && x === "*" ? (`0..${e}` as const) : x)) }];
+      if (parts === 1) return [{ ...p, at: [e, ...p.at] }];
+      return Array.from({ length: parts }, (_, index) => ({
+        ...p,
+        at: [e + index, ...p.at],
+        part: { of, index, count: parts },
+      }));
+    });
   });
 
 /** Replaces an op over two stored weights by one weight; `move` says where the pieces of operand i go. */
-function placed(
+function placed<A>(
   m: Module,
   cx: Cx,
-  by: { made(n: Node): boolean },
-  move: (pieces: Piece[][], i: number, decls: WeightDecl[]) => Piece[],
+  by: { made(n: Node): n is Node & { attrs: A } },
+  move: (pieces: Piece[][], i: number, decls: WeightDecl[], of: { attrs: A }) => Piece[],
 ): Module {
   const weights = new Map(m.weights);
   const graph = m.graph;
@@ -71,7 +78,7 @@ function placed(
         const name = joined(a.name, b.name);
         if (!weights.has(name)) cx.fired("place", { at: name });
         const pieces = sources.map((s) => s.pieces);
-        const source: Source = { kind: "checkpoint", pieces: [...move(pieces, 0, decls), ...move(pieces, 1, decls)] };
+        const source: Source = { kind: "checkpoint", pieces: [...move(pieces, 0, decls, n), ...move(pieces, 1, decls, n)] };
         const decl: WeightDecl = {
           name,
           type: asTensor(values[0].type),

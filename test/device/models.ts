@@ -5,7 +5,7 @@ import path from "node:path";
 import { compile, defaults, type Compiled, type CompileOptions } from "../../compiler/compile.ts";
 import { storedIn } from "../../compiler/checkpoint-dtypes.ts";
 import type { KernelRecord } from "../../ir/artifact.ts";
-import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";
+import { cachedCompile, type Compile } from "../../runtime/devices/cuda/cubins.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
 import type { Watch } from "../../runtime/devices/cuda/runs.ts";
 import { generate } from "../../runtime/generate.ts";
@@ -36,6 +36,8 @@ export async function open(
     edit?: Edit;
     pauseMs?: number;
     watch?: (c: Compiled, device: () => CudaDevice) => Watch;
+    /** In place of the user's cache. */
+    kernels?: Compile;
   } = {},
 ): Promise<{ model: Model<CudaDevice>; compileMs: number; kernelsMs: number; loadMs: number }> {
   const times = [performance.now()];
@@ -54,7 +56,7 @@ export async function open(
   }
   const device: CudaDevice = await CudaDevice.open(c.manifest, files, {
     ...(options.watch ? { watch: options.watch(c, () => device) } : {}),
-    compile: cachedCompile(c.manifest.gpu!.arch, process.env.DSC_NVCC ? "nvcc" : undefined),
+    compile: options.kernels ?? cachedCompile(c.manifest.gpu!.arch, process.env.DSC_NVCC ? "nvcc" : undefined),
     reads: !weights.startsWith("synthetic:"),
     ...(options.profile ? { profile: true } : {}),
   });

@@ -26,6 +26,11 @@ import {
   illegal as groupedBf16Illegal,
   type GroupedBf16Problem,
 } from "../../codegen/cuda/sm90/gemm/grouped-bf16-schedule.ts";
+import { expertsSum } from "../../codegen/cuda/sm90/moe/experts-sum.ts";
+import { unitDown } from "../../codegen/cuda/sm90/moe/unit-down.ts";
+import { unitGateUp } from "../../codegen/cuda/sm90/moe/unit-gate-up.ts";
+import { TOKENS, unitSchedule } from "../../codegen/cuda/sm90/moe/unit-schedule.ts";
+import { normLinear } from "../../codegen/cuda/sm90/rows/norm-linear.ts";
 import { groupedGemm } from "../../codegen/cuda/sm90/gemm/grouped-gemm.ts";
 import { mlaDecodeFixed } from "../../codegen/cuda/sm90/attention/mla-decode-cluster.ts";
 import { fixedSchedule, illegalFixed } from "../../codegen/cuda/sm90/attention/schedule.ts";
@@ -320,6 +325,26 @@ const emitters: readonly [string, () => KernelText[], string[]][] = [
     ["QGMMA", "UTMALDG"],
   ],
   ["experts_gate_up, experts_down", () => through, ["QGMMA", "UTMALDG", "UBLKCP"]],
+  [
+    "experts of bf16 weights",
+    () =>
+      TOKENS.flatMap((tokens) =>
+        ([{ routing: { ...routing, experts: 64, groups: 1, kept: 1, xStride: 64, topk: 6, shared: 2 } }, {}] as const)
+          .filter((r) => !("routing" in r) || tokens <= 16)
+          .flatMap((r) => {
+            const common = { experts: 66, per: 8, shared: 2, ...r };
+            const up = { ...common, n: 1408, k: 2048, parts: 2 } as const;
+            const down = { ...common, n: 2048, k: 1408, parts: 1 } as const;
+            return [
+              unitGateUp(up, unitSchedule(up, tokens, "dealt", h200), h200),
+              unitDown(down, unitSchedule(down, tokens, tokens <= 16 ? "own" : "dealt", h200), h200),
+            ];
+          }),
+      ),
+    ["HMMA", "UTMALDG", "UBLKCP", "LDSM"],
+  ],
+  ["experts_sum", () => [expertsSum({ n: 2048, per: 8 })], ["LDG.E.128"]],
+  ["norm_linear_both", () => [2048, 4096].map((k) => normLinear({ n: 64, k, xStride: k, eps: 1e-6 })), ["LDG.E.128"]],
   [
     "grouped_gemm",
     () =>

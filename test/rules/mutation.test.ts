@@ -13,8 +13,8 @@ const equivalent: readonly [rule: RegExp, what: RegExp, why: string][] = [
   ],
   [/^add(,| and) normalise/, /^(operands 0 and 1 of add_norm\w*|a and b) swapped$/, "a + b = b + a"],
   [
-    /^experts of few tokens in one op$/,
-    /^shared of experts_add [+-] 1$/,
+    /^experts of few tokens(, without scales,)? in one op$/,
+    /^shared of (plain_)?experts_add [+-] 1$/,
     "says which weights may be read early, and is no part of what is computed",
   ],
   [

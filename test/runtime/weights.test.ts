@@ -157,6 +157,54 @@ test("rows and columns that no tensor has are zeros, from a checkpoint and from 
   }
 });
 
+test("parts of a tensor, by rows and by columns, from a checkpoint and from a seed", async () => {
+  const [n, k, parts] = [6, 5, 3];
+  const names = {
+    rows: "model.layers.0.mlp.shared_experts.up_proj.weight",
+    columns: "model.layers.0.mlp.shared_experts.down_proj.weight",
+  };
+  const plan = (of: "rows" | "columns", dtype: "bf16" | "f32"): WeightPlan => ({
+    dtype,
+    shape: [parts, n, k],
+    layers: null,
+    source: {
+      kind: "checkpoint",
+      pieces: Array.from({ length: parts }, (_, index) => ({
+        at: [index],
+        tensor: names[of],
+        part: { of, index, count: parts },
+      })),
+    },
+  });
+  const bits = Uint16Array.from({ length: n * k * parts }, (_, i) => 0x3c00 + i);
+  const where = await checkpoint([
+    { name: names.rows, shape: [n * parts, k], dtype: "BF16", data: bits },
+    { name: names.columns, shape: [n, k * parts], dtype: "BF16", data: bits },
+  ]);
+  const plans = { rows: plan("rows", "bf16"), columns: plan("columns", "bf16"), widened: plan("columns", "f32") };
+  for (const source of [where, "synthetic:5"]) {
+    const m = await open(plans, source);
+    const own = (of: "rows" | "columns"): Uint16Array => {
+      if (source === where) return bits;
+      const out = new Uint16Array(n * k * parts);
+      fill(out.buffer, 0, recipe(5, names[of], of === "rows" ? [n * parts, k] : [n, k * parts], "bf16"), 0, out.length);
+      return out;
+    };
+    const cut = Array.from(
+      bits,
+      (_, i) => own("columns")[(Math.floor(i / k) % n) * k * parts + Math.floor(i / (n * k)) * k + (i % k)],
+    );
+    const words = (symbol: string): number[] => [
+      ...new Uint16Array(Uint8Array.from(bytesOf(m, symbol, "data", 2 * bits.length)).buffer),
+    ];
+    expect(words("rows")).toEqual([...own("rows")]);
+    expect(words("columns")).toEqual(cut);
+    const wide = new Uint32Array(Uint8Array.from(bytesOf(m, "widened", "data", 4 * bits.length)).buffer);
+    expect([...wide]).toEqual(cut.map((b) => (b << 16) >>> 0));
+    await m.close();
+  }
+});
+
 test("a value that is no number is found in rows that lie apart in memory", async () => {
   const data = new Uint16Array(3 * 5);
   data[2 * 5 + 1] = 0x7fc0;

@@ -12,7 +12,9 @@ import { bf16GemmNative, ringLinearNative, registerLinearNative } from "./gemm/b
 import { mlaQueryNative } from "./attention/mla-query.ts";
 import { normRowsNative } from "./rows/norm-rows.ts";
 import { routeRowsNative } from "./moe/route-rows.ts";
+import { normLinearNative } from "./rows/norm-linear.ts";
 import { sortExpertsNative } from "./moe/sort-experts.ts";
+import { unitExpertsNative } from "./moe/unit-experts.ts";
 import { gemvNative } from "./gemm/fp8-gemv-linear.ts";
 import type { Arch, Native } from "../native.ts";
 import { h200 } from "../arch/h200.ts";
@@ -33,6 +35,7 @@ export const natives: readonly Native[] = [
   registerLinearNative,
   bf16GemmNative,
   groupedBf16Native,
+  unitExpertsNative,
   bmmNative,
   // Attention.
   mlaQueryNative,
@@ -40,6 +43,7 @@ export const natives: readonly Native[] = [
   mlaPrefillNative,
   // Rows.
   normRowsNative,
+  normLinearNative,
   routeRowsNative,
   sortExpertsNative,
   argmaxNative,

@@ -1,0 +1,212 @@
+// Whole models of the family in bf16 on one card, every layer, synthetic weights made there: a decode step at context 1024 at batch 1, 8 and
+// 64 beside its floor, and where DeepSeek-V2-Lite's time goes, kernel by kernel. Contexts are filled 64 rows a call by the step's
+// own kernels. Checked: three layers at full width, by hand-written kernels, against printed ones in f32, at all sizes that change kernels.
+// npm run device -- --only family-speed --limit 400; DSC_CUBINS names a folder of kernels (family-cubins.ts), DSC_MODELS some models.
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { compile, defaults } from "../../compiler/compile.ts";
+import { costsOf, type LaunchCost } from "../../compiler/analysis/step-cost.ts";
+import { plannedFrom } from "../../compiler/analysis/planned.ts";
+import { targetOf } from "../../codegen/target.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
+import type { CudaDevice } from "../../runtime/devices/cuda/device.ts";
+import type { Model } from "../../runtime/model.ts";
+import type { Session } from "../../runtime/session.ts";
+import type { Row } from "./device.ts";
+import { family, shortened, written } from "./family-configs.ts";
+import { heldIn, SHORT, shortWays, withExperts } from "./family-cubins.ts";
+import { median, open } from "./models.ts";
+
+const CONTEXT = 1024;
+const BATCHES = (process.env.DSC_BATCHES ?? "1,8,64").split(",").map(Number);
+const STEPS = 12;
+const models = process.env.DSC_MODELS?.split(",") ?? Object.keys(family);
+
+/** The first id of every sequence, then rows of decode, as many a call as its largest batch has. */
+async function filled(model: Model<CudaDevice>, batch: number, context: number): Promise<{ session: Session; next: number[] }> {
+  const session = model.session({ maxTokens: context + 64, sequences: batch });
+  const id = (b: number, i: number): number => (i * 7919 + b * 104729 + 13) % 100000;
+  await session.prefill(Array.from({ length: batch }, (_, b) => [id(b, 0)]));
+  const each = Math.max(1, Math.floor(64 / batch));
+  for (let at = 1; at < context; at += each)
+    await session.verify(
+      Array.from({ length: batch }, (_, b) => Array.from({ length: Math.min(each, context - at) }, (_, i) => id(b, at + i))),
+    );
+  return { session, next: Array.from({ length: batch }, (_, b) => id(b, context)) };
+}
+
+/** Milliseconds of each step, as a caller sees them. */
+async function steps(session: Session, first: readonly number[], n: number): Promise<number[]> {
+  let ids = [...first];
+  const out: number[] = [];
+  for (let i = 0; i < n + 2; i++) {
+    const from = performance.now();
+    const result = await session.decode(ids);
+    ids = ids.map((_, b) => result.next(b));
+    if (i >= 2) out.push(performance.now() - from);
+  }
+  return out;
+}
+
+/** What every launch of a step costs, by batch. */
+function costs(src: string): (batch: number) => { floor: number; launches: number; of: LaunchCost[] } {
+  const c = compile(src, { ...defaults, target: "cuda", activations: "bf16" });
+  const planned = plannedFrom(c.manifest, (name) => String(c.files.get(name)));
+  const target = targetOf("cuda", { activations: "bf16" });
+  return (batch) => {
+    const { steps, launches } = costsOf(planned, h200, { batch, context: CONTEXT }, (f, p) => target.build(f, p).name, false);
+    return {
+      floor: steps.decode.floor_us,
+      launches: steps.decode.launches,
+      of: launches.filter((l) => l.step === "decode"),
+    };
+  };
+}
+
+/** Kernels of the folder that DSC_CUBINS names. */
+const held = process.env.DSC_CUBINS ? { kernels: heldIn(process.env.DSC_CUBINS) } : {};
+
+async function speeds(name: string, folder: string): Promise<Row[]> {
+  const src = written(folder, name, family[name]());
+  const rows: Row[] = [];
+  const cost = costs(src);
+  const { model, kernelsMs, loadMs } = await open(src, "synthetic:0", held);
+  for (const batch of BATCHES) {
+    const from = performance.now();
+    const { session, next } = await filled(model, batch, CONTEXT);
+    const ms = await steps(session, next, STEPS);
+    const graph = median(model.device.replayTimes(20));
+    session.close();
+    const { floor, launches } = cost(batch);
+    rows.push({
+      model: name,
+      batch,
+      context: CONTEXT,
+      graph_us: graph,
+      floor_us: floor,
+      over_floor: graph / floor,
+      awaited_ms: median(ms),
+      launches,
+      seconds: (performance.now() - from) / 1000,
+    });
+  }
+  await model.close();
+  rows.push({ model: name, kernels_ms: Math.round(kernelsMs), weights_ms: Math.round(loadMs) });
+  return rows;
+}
+
+/** Time by kernel, launch by launch, beside floors: the sum is more than a graph takes, for nothing overlaps. */
+async function kernels(name: string, folder: string): Promise<Row[]> {
+  const src = written(folder, name, family[name]());
+  const rows: Row[] = [];
+  const cost = costs(src);
+  const { model } = await open(src, "synthetic:0", { ...held, profile: true });
+  for (const batch of BATCHES) {
+    const { session, next } = await filled(model, batch, CONTEXT);
+    await steps(session, next, 0);
+    const before = new Map(model.device.timings().map((t) => [t.kernel, t]));
+    const n = 4;
+    await steps(session, next, n - 2);
+    session.close();
+    const { of } = cost(batch);
+    const timed = model.device.timings().flatMap((t) => {
+      const launches = (t.launches - (before.get(t.kernel)?.launches ?? 0)) / n;
+      if (launches <= 0) return [];
+      const us = ((t.ms - (before.get(t.kernel)?.ms ?? 0)) * 1000) / n;
+      const floor = of.filter((l) => l.kernel === t.kernel).reduce((a, l) => a + l.times * l.floor_us, 0);
+      return [{ kernel: t.kernel, launches, us, floor_us: floor }];
+    });
+    const all = timed.reduce((a, t) => a + t.us, 0);
+    for (const t of timed.toSorted((a, b) => b.us - a.us).filter((t) => t.us > 0.004 * all))
+      rows.push({ model: name, batch, ...t, each_us: t.us / t.launches, share: t.us / all });
+  }
+  await model.close();
+  return rows;
+}
+
+export async function measure(): Promise<Row[]> {
+  const folder = mkdtempSync(path.join(tmpdir(), "dsc-family-"));
+  const rows: Row[] = [];
+  const tried = async (name: string, of: (name: string, folder: string) => Promise<Row[]>): Promise<void> => {
+    rows.push(
+      ...(await of(name, folder).catch((e: Error): Row[] => [{ model: name, ok: false, error: e.message.slice(0, 400) }])),
+    );
+  };
+  for (const name of models) {
+    await tried(name, speeds);
+    // Meanwhile on the terminal: what is measured is not lost with a run that is cut off.
+    for (const r of rows.filter((r) => r.model === name))
+      process.stderr.write(
+        `${Object.entries(r)
+          .map(([k, v]) => `${k} ${typeof v === "number" ? Number(v.toPrecision(5)) : v}`)
+          .join("  ")}\n`,
+      );
+  }
+  if (models.includes("DeepSeek-V2-Lite")) await tried("DeepSeek-V2-Lite", kernels);
+  rmSync(folder, { recursive: true });
+  return rows;
+}
+
+/** Sequences of a step, at all sizes at which other kernels run. */
+const CHECKED = [1, 2, 5, 8, 11, 16, 27, 32, 33, 64];
+const PROMPT = 9;
+
+/** Logits after a prompt of every sequence, then after each of some steps of given ids, at every batch. */
+async function answers(src: string, way: (typeof shortWays)[number]): Promise<Float32Array[]> {
+  const { model } = await open(src, "synthetic:7", { ...held, ...way });
+  const out: Float32Array[] = [];
+  for (const batch of CHECKED) {
+    const session = model.session({ maxTokens: 64, sequences: batch });
+    const id = (b: number, i: number): number => (i * 7919 + b * 104729 + 13) % 100000;
+    let result = await session.prefill(
+      Array.from({ length: batch }, (_, b) => Array.from({ length: PROMPT }, (_, i) => id(b, i))),
+    );
+    for (let step = 0; step < 2; step++) {
+      result = await session.decode(Array.from({ length: batch }, (_, b) => id(b, PROMPT + step)));
+      for (let b = 0; b < batch; b++) out.push(result.logits(b).slice());
+    }
+    session.close();
+  }
+  await model.close();
+  return out;
+}
+
+const apart = (a: Float32Array, b: Float32Array): number => {
+  let [error, norm] = [0, 0];
+  for (let i = 0; i < a.length; i++) [error, norm] = [error + (a[i] - b[i]) ** 2, norm + b[i] ** 2];
+  return Math.sqrt(error / norm);
+};
+
+/**
+ * Rows of logits of the natives in bf16 by their distance from printed kernels in f32, which is what transformers gives to 1e-5. A route
+ * that turns with rounding moves a row by much, so the median is judged, and how many rows lie far.
+ */
+async function compared(name: string, folder: string): Promise<Row> {
+  const src = written(folder, `${name}-${SHORT}`, shortened(family[name](), SHORT));
+  const [ours, exact] = [await answers(src, shortWays[0]), await answers(src, shortWays[1])];
+  const far = ours.map((r, i) => apart(r, exact[i]));
+  const best = (r: Float32Array): number => r.reduce((most, v, i) => (v > r[most] ? i : most), 0);
+  const [middle, many] = [median(far), far.filter((v) => !(v < 0.15)).length];
+  return {
+    summary: name,
+    model: name,
+    rows: ours.length,
+    apart: middle,
+    most_apart: Math.max(...far),
+    far: many,
+    same_best_id: ours.filter((r, i) => best(r) === best(exact[i])).length,
+    ok: middle < 0.03 && many <= 0.15 * ours.length,
+  };
+}
+
+export async function check(): Promise<Row[]> {
+  const folder = mkdtempSync(path.join(tmpdir(), "dsc-family-"));
+  const rows: Row[] = [];
+  for (const name of models.filter((n) => withExperts.includes(n)))
+    rows.push(
+      await compared(name, folder).catch((e: Error): Row => ({ model: name, ok: false, error: e.message.slice(0, 400) })),
+    );
+  rmSync(folder, { recursive: true });
+  return rows;
+}
