@@ -36,7 +36,10 @@ export interface TargetBackend {
   /** Of a GPU, what the artifact says of it. */
   gpu?: GpuFacts;
   catalogue: Catalogue;
-  /** For functions in which sequences share a batch, where a sequence's bits must not depend on the others; and the most rows they may have. */
+  /**
+   * For functions in which sequences share a batch, where a sequence's bits must not depend on the others; and the most rows they may
+   * have.
+   */
   batchInvariant?: { catalogue: Catalogue; rows: number };
   build(family: string, problem: Problem, use?: Use): Built;
 }

@@ -79,7 +79,8 @@ export function packBf16(rounded: Expr): Expr {
 export function codeE4m3(o: Temps, value: Expr): Expr {
   const x = keep(o, value, "x");
   const a = keep(o, ins("f32x4.min", ins("f32x4.abs", x), splat(448)), "a");
-  // Normal: drop 20 mantissa bits, rounding, and rebias by 120. Below 2^-6 the grid is uniform: adding 2^14 aligns its step with the last bit.
+  // Normal: drop 20 mantissa bits, rounding, and rebias by 120. Below 2^-6 the grid is uniform: adding 2^14 aligns its step with the
+  // last bit.
   const odd = ins("v128.and", ins("i32x4.shr_u", a, i32(20)), splatI(1));
   const normal = ins(
     "i32x4.sub",
@@ -92,7 +93,10 @@ export function codeE4m3(o: Temps, value: Expr): Expr {
   return keep(o, ins("v128.bitselect", signed, splatI(0x7f), ins("f32x4.eq", x, x)), "code");
 }
 
-/** f32 values of e4m3fn codes held one per i32 lane (upper bits ignored). NaN codes read as 480: the runtime refuses weights that hold them, and activations that are NaN have a scale that is NaN. */
+/**
+ * f32 values of e4m3fn codes held one per i32 lane (upper bits ignored). NaN codes read as 480: the runtime refuses weights that hold
+ * them, and activations that are NaN have a scale that is NaN.
+ */
 export function valueE4m3(code: Expr): Expr {
   const c = code;
   const magnitude = ins("i32x4.shl", ins("v128.and", c, splatI(0x7f)), i32(20));

@@ -42,7 +42,10 @@ export interface WasmModule {
   funcs: WasmFunc[];
 }
 
-/** An instruction by name: `ins("f32x4.add", a, b)`. Refuses a wrong number or type of operands: a fault in the lowering, not in its input. */
+/**
+ * An instruction by name: `ins("f32x4.add", a, b)`. Refuses a wrong number or type of operands: a fault in the lowering, not in its
+ * input.
+ */
 export function ins(op: string, ...args: Expr[]): Expr {
   return withImm(op, [], ...args);
 }

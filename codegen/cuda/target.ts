@@ -1,4 +1,5 @@
-// A GPU as a target, under an architecture: natives where tensor cores or the memory system decide, printed tile programs for everything else.
+// A GPU as a target, under an architecture: natives where tensor cores or the memory system decide, printed tile programs for
+// everything else.
 // Texts open with what they are, where they came from and the floor under them; nothing is compiled here.
 import { floorOf } from "../../ir/machine.ts";
 import {
@@ -51,7 +52,10 @@ function batchInvariantChooser(arch: Arch): Catalogue["choose"] {
   };
 }
 
-/** "all" natives, "none" (every kernel is a printed tile program: slow, and a second opinion), or those whose families are named, with commas. */
+/**
+ * "all" natives, "none" (every kernel is a printed tile program: slow, and a second opinion), or those whose families are named, with
+ * commas.
+ */
 export function cudaTarget(which: string, arch: Arch): TargetBackend {
   const names = which.split(",");
   const chosen = which === "all" ? arch : { ...arch, natives: arch.natives.filter((n) => names.includes(n.family)) };

@@ -27,9 +27,11 @@ export function literal(v: number, type: Scalar): string {
 }
 
 const words = new Set(
-  "and as assert break class continue def del elif else except finally for from global if import in is lambda nonlocal not or pass raise return try while with yield None True False tl triton range min max sum wide cell r c".split(
-    " ",
-  ),
+  (
+    "and as assert break class continue def del elif else except finally for from global if import in is lambda " +
+    "nonlocal not or pass raise return try while with yield None True False tl triton range min max sum wide cell r " +
+    "c"
+  ).split(" "),
 );
 const mayBeNegative = (i: Index): boolean =>
   typeof i === "object" ? i.op === "sub" || mayBeNegative(i.a) || mayBeNegative(i.b) : typeof i === "number" && i < 0;
@@ -124,7 +126,8 @@ export class Elements {
     const sum = i.op === "add" || i.op === "sub";
     const sign = { add: "+", sub: "-", mul: "*", div: "//", mod: "%" }[i.op];
     const wrap = typeof i.b === "object" && i.op !== "add" && i.b.op !== "min" && i.b.op !== "max";
-    const text = `${this.index(i.a, sum ? "+" : "*")} ${sign} ${wrap ? `(${this.index(i.b)})` : this.index(i.b, i.op === "add" ? "+" : "*")}`;
+    const right = wrap ? `(${this.index(i.b)})` : this.index(i.b, i.op === "add" ? "+" : "*");
+    const text = `${this.index(i.a, sum ? "+" : "*")} ${sign} ${right}`;
     return outer === "*" && i.op !== "mul" ? `(${text})` : text;
   }
 

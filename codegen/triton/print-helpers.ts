@@ -86,7 +86,10 @@ export function treeSum(el: Elements, t: Tile): { name: string; text: string } {
   }
   return {
     name,
-    text: `@triton.jit\ndef ${name}(v):\n    # Column j to column j + n/2, halving n: the one order every target uses.\n${lines.join("\n")}`,
+    text: `@triton.jit
+def ${name}(v):
+    # Column j to column j + n/2, halving n: the one order every target uses.
+${lines.join("\n")}`,
   };
 }
 

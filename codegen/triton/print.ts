@@ -1,6 +1,7 @@
 // A tile program as a Triton kernel. One program a grid cell: tl.program_id(0) counts cells, last axis fastest. Arithmetic has the
 // bits of every other target when compiled with the options given here (no fused multiply-add); tl.exp and tl.log are Triton's own,
-// within a few ulp; maxima over a tile leave NaN out. A product with an extent of 1 is multiplied and added up. What Triton cannot say is refused by the statement's name.
+// within a few ulp; maxima over a tile leave NaN out. A product with an extent of 1 is multiplied and added up. What Triton cannot say
+// is refused by the statement's name.
 import type { Param } from "../../ir/kernel/catalogue.ts";
 import { printParameter, printStatement } from "../../ir/kernel/print.ts";
 import type { Kernel, Stmt, Tile } from "../../ir/kernel/stmt.ts";
@@ -160,9 +161,8 @@ class Printer {
   private assign(dst: Tile, value: string, extents: readonly [number, number]): void {
     const full = extents[0] === dst.rows && extents[1] === dst.cols;
     const type = tlType(dst);
-    this.add(
-      `${this.el.tile(dst)} = ${full ? value : isSingle(dst) ? `tl.full((), 0, ${type}) + ${value}` : `tl.zeros(${this.el.shape(dst)}, ${type}) + ${value}`}`,
-    );
+    const zeros = isSingle(dst) ? `tl.full((), 0, ${type})` : `tl.zeros(${this.el.shape(dst)}, ${type})`;
+    this.add(`${this.el.tile(dst)} = ${full ? value : `${zeros} + ${value}`}`);
   }
 
   private statement(s: Stmt): void {

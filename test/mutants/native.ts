@@ -75,8 +75,8 @@ export const native: readonly Mutant[] = [
   bug(
     "52 letters: one too few is waited for",
     `${at}/attention/mla-decode-cluster.ts`,
-    "(min(stages, SPLITS) - (mine > 0)) * OWN * LETTER",
-    "(min(stages, SPLITS) - 1) * OWN * LETTER",
+    "(min(stages, SPLITS) - (mine > 0)) * OWN * MAILBOX",
+    "(min(stages, SPLITS) - 1) * OWN * MAILBOX",
     attention("fixed splits, 16 heads a cluster one row"),
     "a race, or a hang",
   ),

@@ -143,9 +143,7 @@ export class BlockPrinter {
         return;
       }
       case "scalar":
-        return out.add(
-          `const int ${el.names.of(s.name)} = ${el.names.of(s.buffer)}[${el.place({ buffer: s.buffer, at: s.at }, { name: "", rows: 1, cols: 1, dtype: "i32" }, "r", "c", text).at}];`,
-        );
+        return out.add(`const int ${el.names.of(s.name)} = ${el.scalar(s, text)};`);
       case "peek":
         this.meet(this.reads(s, undefined));
         return out.add(`const int ${el.names.of(s.name)} = ${isSingle(s.from) ? this.name(s.from) : `${this.name(s.from)}[0]`};`);
@@ -156,7 +154,8 @@ export class BlockPrinter {
         out.add(`// ${printStatement(s)}`);
         return out.nest("if (threadIdx.x == 0)", () =>
           out.add(
-            `for (int e = 0, sum = 0; e < ${s.src.rows * s.src.cols}; e++) { const int v = ${this.name(s.src)}[e]; ${this.name(s.dst)}[e] = sum; sum += v; }`,
+            `for (int e = 0, sum = 0; e < ${s.src.rows * s.src.cols}; e++) {` +
+              ` const int v = ${this.name(s.src)}[e]; ${this.name(s.dst)}[e] = sum; sum += v; }`,
           ),
         );
       case "store": {
@@ -230,9 +229,8 @@ export class BlockPrinter {
         out.add(`${registerType(s.src)} value = ${this.element(s.src, "0", c)};`);
         if (s.op === "argmax") {
           out.add("int first = 0;");
-          out.add(
-            `for (int r = 1; r < ${along}; r++) if (${this.element(s.src, "r", c)} > value) { value = ${this.element(s.src, "r", c)}; first = r; }`,
-          );
+          const own = this.element(s.src, "r", c);
+          out.add(`for (int r = 1; r < ${along}; r++) if (${own} > value) { value = ${own}; first = r; }`);
         } else out.add(`for (int r = 1; r < ${along}; r++) value = ${join("value", this.element(s.src, "r", c))};`);
         out.add(`${this.element(s.dst, "0", c)} = ${answer};`);
       });

@@ -1,6 +1,6 @@
 // One element of a tile as CUDA C++: indices, places in buffers, and arithmetic. Arithmetic is IEEE, rounded after each operation
 // (the __f*_rn forms never contract to FMA), so results have the bits of every other target; expf and logf are CUDA's, within 2 ulp.
-import type { BufferParam, Index, Kernel, MapExpr, Place, Tile } from "../../../ir/kernel/stmt.ts";
+import type { BufferParam, Index, Kernel, MapExpr, Place, Tile, Stmt } from "../../../ir/kernel/stmt.ts";
 import { comparedAs, operands, paramOf, typeOf, type Scalar } from "../../../ir/kernel/walk.ts";
 import { unknownBuffer } from "./diagnostics.ts";
 import type { Names } from "./names.ts";
@@ -82,6 +82,13 @@ export class Elements {
     const p = paramOf(this.kernel, name);
     if (!p) throw unknownBuffer(this.kernel.name, name);
     return p;
+  }
+
+  /** The element that a scalar is read from. */
+  scalar(s: Extract<Stmt, { kind: "scalar" }>, tile: TileText): string {
+    const single = { name: "", rows: 1, cols: 1, dtype: "i32" } as const;
+    const { at } = this.place({ buffer: s.buffer, at: s.at }, single, "r", "c", tile);
+    return `${this.names.of(s.buffer)}[${at}]`;
   }
 
   /** Where element (r, c) of a tile lies: `at` indexes the buffer, `masks` are conditions that must hold. r and c are C++ names. */

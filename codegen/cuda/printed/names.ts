@@ -5,9 +5,10 @@ import { flatten, tilesIn } from "../../../ir/kernel/walk.ts";
 /** Words that generated text uses itself, and keywords that are likely names. */
 const reserved = new Set(
   (
-    "auto bool break case char class const continue default delete do double else enum extern false float for goto if inline int long new operator private public " +
-    "register return short signed sizeof static struct switch template this throw true try typedef union unsigned using void volatile while " +
-    "u8 u16 u32 i64 min max abs expf logf floorf fabsf fmaf lane warp cell turn step q e r c shared threadIdx blockIdx"
+    "auto bool break case char class const continue default delete do double else enum extern false float for goto " +
+    "if inline int long new operator private public register return short signed sizeof static struct switch " +
+    "template this throw true try typedef union unsigned using void volatile while u8 u16 u32 i64 min max abs expf " +
+    "logf floorf fabsf fmaf lane warp cell turn step q e r c shared threadIdx blockIdx"
   ).split(" "),
 );
 

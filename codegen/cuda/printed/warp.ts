@@ -241,9 +241,7 @@ export class WarpPrinter {
         return out.nest(`if (${el.index(s.a, "+")} ${sign} ${el.index(s.b, "+")})`, () => this.body(s.body));
       }
       case "scalar":
-        return out.add(
-          `const int ${el.names.of(s.name)} = ${el.names.of(s.buffer)}[${el.place({ buffer: s.buffer, at: s.at }, { name: "", rows: 1, cols: 1, dtype: "i32" }, "r", "c", this.name.bind(this)).at}];`,
-        );
+        return out.add(`const int ${el.names.of(s.name)} = ${el.scalar(s, this.name.bind(this))};`);
       case "peek":
         return out.add(`const int ${el.names.of(s.name)} = ${single(s.from)};`);
       case "store": {

@@ -1,6 +1,9 @@
 // Blocks of a cluster: their barrier, and each other's shared memory.
 import { device, type Entry } from "./entry.ts";
 
+/** An address of this block's shared memory becomes that of the same place in another block of the cluster. */
+export const mapa = (to: string, from: string, rank: string): string => `mapa.shared::cluster.u32 ${to}, ${from}, ${rank};`;
+
 export const cluster: readonly Entry[] = [
   device({
     is: "u32 cluster_rank()",
@@ -39,7 +42,7 @@ export const cluster: readonly Entry[] = [
     doc: "From the same place in another block's shared memory.",
     is: "float4 ld_shared_cluster_v4_f32(u32 from, u32 rank)",
     does: `float4 v;
-asm volatile("{\\n.reg .b32 there;\\nmapa.shared::cluster.u32 there, %4, %5;\\n"
+asm volatile("{\\n.reg .b32 there;\\n${mapa("there", "%4", "%5")}\\n"
              "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [there];\\n}"
              : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(from), "r"(rank) : "memory");
 return v;`,
@@ -48,7 +51,7 @@ return v;`,
   device({
     doc: "Registers to the shared memory of a block of the cluster, at the place it has in one's own; its barrier counts the bytes.",
     is: "void st_async_v4_f32(u32 to, u32 rank, u32 barrier, float4 v)",
-    does: `asm volatile("{\\n.reg .b32 there, full;\\nmapa.shared::cluster.u32 there, %0, %1;\\nmapa.shared::cluster.u32 full, %2, %1;\\n"
+    does: `asm volatile("{\\n.reg .b32 there, full;\\n${mapa("there", "%0", "%1")}\\n${mapa("full", "%2", "%1")}\\n"
              "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [there], {%3, %4, %5, %6}, [full];\\n}"
              :: "r"(to), "r"(rank), "r"(barrier), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");`,
     host: "Block* b = self->block->cluster->blocks[rank]; memcpy(b->shared + to, &v, 16); settle(barrier_at(b, barrier), 0, -16);",
@@ -56,7 +59,7 @@ return v;`,
   device({
     doc: "Bytes to the same place in another block of the cluster, counted by its barrier.",
     is: "void cp_async_bulk_cluster(u32 to, u32 from, u32 bytes, u32 barrier, u32 rank)",
-    does: `asm volatile("{\\n.reg .b32 there, counted;\\nmapa.shared::cluster.u32 there, %0, %4;\\nmapa.shared::cluster.u32 counted, %3, %4;\\n"
+    does: `asm volatile("{\\n.reg .b32 there, counted;\\n${mapa("there", "%0", "%4")}\\n${mapa("counted", "%3", "%4")}\\n"
              "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [there], [%1], %2, [counted];\\n}"
              :: "r"(to), "r"(from), "r"(bytes), "r"(barrier), "r"(rank) : "memory");`,
     host: `Block* here = self->block; Block* there = here->cluster->blocks[rank];

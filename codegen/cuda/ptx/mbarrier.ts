@@ -1,4 +1,5 @@
 // mbarriers and named barriers. A full barrier counts bytes of copies, an empty barrier counts warps that have read the stage.
+import { mapa } from "./cluster.ts";
 import { device, type Entry } from "./entry.ts";
 
 export const barriers: readonly Entry[] = [
@@ -27,7 +28,7 @@ export const barriers: readonly Entry[] = [
   device({
     doc: "At the barrier that another block of the cluster has at this place.",
     is: "void mbarrier_arrive_cluster(u32 barrier, u32 rank)",
-    does: `asm volatile("{\\n.reg .b32 there;\\nmapa.shared::cluster.u32 there, %0, %1;\\n"
+    does: `asm volatile("{\\n.reg .b32 there;\\n${mapa("there", "%0", "%1")}\\n"
              "mbarrier.arrive.shared::cluster.b64 _, [there];\\n}" :: "r"(barrier), "r"(rank) : "memory");`,
     host: "settle(barrier_at(self->block->cluster->blocks[rank], barrier), 1, 0);",
   }),

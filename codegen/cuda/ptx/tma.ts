@@ -71,7 +71,8 @@ export const tma: readonly Entry[] = [
   device({
     doc: "A box on its way from memory to L2, ahead of the copy that will want it.",
     is: "void tma_prefetch_3d(const TensorMap* map, int x, int y, int z)",
-    does: `asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global.tile [%0, {%1, %2, %3}];" :: "l"(map), "r"(x), "r"(y), "r"(z) : "memory");`,
+    does: `asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global.tile [%0, {%1, %2, %3}];"
+             :: "l"(map), "r"(x), "r"(y), "r"(z) : "memory");`,
     host: "",
   }),
   device({

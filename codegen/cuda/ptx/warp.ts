@@ -142,7 +142,9 @@ return v;`,
   device({
     doc: "Over the eight lanes of a warp that have the same lane % 4.",
     is: "float quads_max(float v)",
-    does: "v = fmaxf(v, __shfl_xor_sync(~0u, v, 4));\nv = fmaxf(v, __shfl_xor_sync(~0u, v, 8));\nreturn fmaxf(v, __shfl_xor_sync(~0u, v, 16));",
+    does: `v = fmaxf(v, __shfl_xor_sync(~0u, v, 4));
+v = fmaxf(v, __shfl_xor_sync(~0u, v, 8));
+return fmaxf(v, __shfl_xor_sync(~0u, v, 16));`,
   }),
   device({
     is: "float quads_sum(float v)",
@@ -160,8 +162,8 @@ for (int apart = 1; apart < 32; apart *= 2) {
 return v;`,
   }),
   device({
-    doc: `Sum of the squares of 128 columns, eight a lane of half a warp: columns 64 apart first, then 32, ... 1. A lane gives away half of its
-sums at 64, at 32 and at 16, so that eleven exchanges are enough; every lane has the sum.`,
+    doc: `Sum of the squares of 128 columns, eight a lane of half a warp: columns 64 apart first, then 32, ... 1. A lane gives away half
+of its sums at 64, at 32 and at 16, so that eleven exchanges are enough; every lane has the sum.`,
     is: "float half_warp_sum_of_squares(const float (&v)[8])",
     does: `const int lane = threadIdx.x % 32;
 float a[4], b[2];

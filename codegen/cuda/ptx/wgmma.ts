@@ -105,7 +105,8 @@ export const wgmma: readonly Entry[] = [
     host: "return (u64)(address >> 4) | 1ull << 16 | 64ull << 32;",
   }),
   device({
-    doc: "MN-major, the same bytes read across: k runs down the rows, n along them and on into the next 64-column chunk, CHUNK bytes further.",
+    doc: `MN-major, the same bytes read across: k runs down the rows, n along them and on into the next 64-column chunk, CHUNK bytes
+further.`,
     is: "template <int CHUNK> u64 descriptor_mn_major(u32 address)",
     does: "return (u64)((address & 0x3FFFF) >> 4) | ((u64)(CHUNK >> 4) << 16) | (64ull << 32) | (1ull << 62);",
     host: "return (u64)(address >> 4) | (u64)(CHUNK >> 4) << 16 | 64ull << 32;",
@@ -115,7 +116,8 @@ export const wgmma: readonly Entry[] = [
 than eight rows what lies behind them is read in their place, and their columns of the product are not looked at.`,
     is: "template <int LEADING, int STRIDE> u64 descriptor_no_swizzle(u32 address)",
     does: "return (u64)((address & 0x3FFFF) >> 4) | ((u64)(LEADING / 16) << 16) | ((u64)(STRIDE / 16) << 32);",
-    host: 'if (address % 16) fail("rows do not begin at 16 bytes");\nreturn (u64)(address >> 4) | (u64)(LEADING / 16) << 16 | (u64)(STRIDE / 16) << 32;',
+    host: `if (address % 16) fail("rows do not begin at 16 bytes");
+return (u64)(address >> 4) | (u64)(LEADING / 16) << 16 | (u64)(STRIDE / 16) << 32;`,
   }),
   // A warp takes these together: none of its lanes is still at a barrier before them.
   device({ is: "void wgmma_fence()", does: `asm volatile("wgmma.fence.sync.aligned;" ::: "memory");`, host: "__syncwarp();" }),
@@ -133,7 +135,9 @@ for (int i = 0; i < COUNT; i++) asm volatile("" : "+f"(d[i]) :: "memory");`,
     device({
       doc: "As wgmma_wait_group, and names the registers in the wait itself: loops whose sums stay in flight from turn to turn.",
       is: `template <int LATER> void wgmma_wait_group_n${n}(float (&d)[${n / 2}])`,
-      does: `asm volatile("wgmma.wait_group.sync.aligned %${n / 2};"\n  : ${named(n).replaceAll("\n      ", "\n    ")}\n  : "n"(LATER) : "memory");`,
+      does: `asm volatile("wgmma.wait_group.sync.aligned %${n / 2};"
+  : ${named(n).replaceAll("\n      ", "\n    ")}
+  : "n"(LATER) : "memory");`,
       host: "__syncwarp();",
     }),
   ),

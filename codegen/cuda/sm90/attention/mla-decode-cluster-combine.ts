@@ -17,52 +17,57 @@ const writePairs = `float by[LANE_HEADS];
 EACH(h, LANE_HEADS) by[h] = __int_as_float(largest[head_of(h)]) > 1e-30f ? rcp_approx(__int_as_float(largest[head_of(h)])) : 0.f;
 EACH(c, 4) EACH(j, GROUP / 16) {
   const float *v = acc[c] + 8 * j, *f = by + 4 * j;
-  stmatrix_x4_trans(outbox + (j * 16 + lane / 16 * 8 + lane % 8) * LETTER + (team * 4 + c) * 128 + (slab * 2 + lane / 8 % 2) * 16,
-      pack_f16(v[0] * f[0], v[1] * f[1]), pack_f16(v[2] * f[0], v[3] * f[1]), pack_f16(v[4] * f[2], v[5] * f[3]), pack_f16(v[6] * f[2], v[7] * f[3]));
+  const u32 to = outbox + (j * 16 + lane / 16 * 8 + lane % 8) * MAILBOX + (warpgroup * 4 + c) * 128;
+  stmatrix_x4_trans(to + (warp_in_group * 2 + lane / 8 % 2) * 16,
+      pack_f16(v[0] * f[0], v[1] * f[1]), pack_f16(v[2] * f[0], v[3] * f[1]),
+      pack_f16(v[4] * f[2], v[5] * f[3]), pack_f16(v[6] * f[2], v[7] * f[3]));
 }`;
 
 /** Eight heads that are left over where pairs of eight are taken at once. */
 const writeLast = `EACH(c, 4) {
   const float *v = acc[c] + GROUP / 16 * 8, *f = by + GROUP / 16 * 4;
-  stmatrix_x2_trans(outbox + (GROUP / 16 * 16 + lane % 8) * LETTER + (team * 4 + c) * 128 + (slab * 2 + lane / 8 % 2) * 16,
+  const u32 to = outbox + (GROUP / 16 * 16 + lane % 8) * MAILBOX + (warpgroup * 4 + c) * 128;
+  stmatrix_x2_trans(to + (warp_in_group * 2 + lane / 8 % 2) * 16,
       pack_f16(v[0] * f[0], v[1] * f[1]), pack_f16(v[2] * f[0], v[3] * f[1]));
 }`;
 
 const writeStatistics = `if (thread < GROUP) {
   float all = 0.f;
   EACH(w, 8) all += sums[w][thread];
-  st_shared_v4_u32(outbox + thread * LETTER + 1024, make_uint4(__float_as_int(peaks[0][thread]), __float_as_int(all), largest[thread], 0));
+  st_shared_v4_u32(outbox + thread * MAILBOX + 1024,
+      make_uint4(__float_as_int(peaks[0][thread]), __float_as_int(all), largest[thread], 0));
 }
 fence_proxy_async();
 __syncthreads();`;
 
 const post = `if (warp == rank) {
-  // Its own it lays there itself. (compute-sanitizer takes a letter to oneself for one outside the cluster.)
-  for (int w = lane; w < OWN * LETTER / 16; w += 32) st_shared_v4_u32(inbox + rank * OWN * LETTER + w * 16, ld_shared_v4_u32(outbox + rank * OWN * LETTER + w * 16));
+  // Its own parts it stores itself. (compute-sanitizer takes a copy to oneself for one outside the cluster.)
+  for (int w = lane; w < OWN * MAILBOX / 16; w += 32)
+    st_shared_v4_u32(inbox + rank * OWN * MAILBOX + w * 16, ld_shared_v4_u32(outbox + rank * OWN * MAILBOX + w * 16));
 } else if (lane == 0) {
-  cp_async_bulk_cluster(inbox + rank * OWN * LETTER, outbox + warp * OWN * LETTER, OWN * LETTER, received, warp);
+  cp_async_bulk_cluster(inbox + rank * OWN * MAILBOX, outbox + warp * OWN * MAILBOX, OWN * MAILBOX, received, warp);
 }
 __syncthreads();`;
 
-/** A letter a head, to the block that adds it up. */
+/** A part a head, to the mailbox of the block that adds it up. */
 export const sendParts = (group: number): string =>
   lines(
-    `// A letter a head, to the block that adds it up: warp w sends block w its own.
+    `// A part a head, to the mailbox of the block that adds it up: warp w sends block w its own.
 if (mine > 0) {`,
     indented(lines(maxima, writePairs, ...(group % 16 ? [writeLast] : []), writeStatistics, post)),
     "}",
   );
 
-const addHead = `const auto letter_of = [&](int s) { return inbox + (min(s, parts - 1) * OWN + o) * LETTER; };
+const addHead = `const auto mailbox_of = [&](int s) { return inbox + (min(s, parts - 1) * OWN + o) * MAILBOX; };
 float4 stat[SPLITS];
 float most = minus_infinity(), all = 0.f, low = 0.f, high = 0.f;
 EACH(s, SPLITS) {
-  stat[s] = ld_shared_v4_f32(letter_of(s) + 1024);
+  stat[s] = ld_shared_v4_f32(mailbox_of(s) + 1024);
   most = fmaxf(most, stat[s].x);
 }
 EACH(s, SPLITS) {
   const float w = s < parts ? ex2_approx(stat[s].x - most) : 0.f, scale = w * stat[s].z;
-  const float2 v = unpack_f16(ld_shared_u32(letter_of(s) + thread * 4));
+  const float2 v = unpack_f16(ld_shared_u32(mailbox_of(s) + thread * 4));
   all = fmaf(w, stat[s].y, all);
   low = fmaf(scale, v.x, low);
   high = fmaf(scale, v.y, high);
@@ -82,5 +87,5 @@ const int parts = min(stages, SPLITS);
 #pragma unroll 1
 for (int o = 0; o < OWN; o++) {`,
     indented(lines(addHead, heads % group ? `if (head0 + rank * OWN + o < HEADS) ${writeHead}` : writeHead)),
-    "}\ncluster_wait();  // all have their letters: this block's shared memory may go",
+    "}\ncluster_wait();  // all have their parts: this block's shared memory may go",
   );

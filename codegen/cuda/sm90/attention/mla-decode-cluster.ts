@@ -28,7 +28,8 @@ export function mlaDecodeFixed(p: MlaAttendProblem, schedule: MlaFixedSchedule, 
     header: [
       attendText(p),
       `schedule ${JSON.stringify(schedule)}`,
-      `floor on ${machine.short}: launch, one read of L2 and one of another block's shared memory; and ${2 * (r + d)} bytes a cached row and group of heads from L2`,
+      `floor on ${machine.short}: launch, one read of L2 and one of another block's shared memory;`,
+      `  and ${2 * (r + d)} bytes a cached row and group of heads from L2`,
     ],
     params: [
       ...attendMaps(p, group, 9),
@@ -60,10 +61,11 @@ const constants = (
   { group, splits }: MlaFixedSchedule,
 ): string => `constexpr int HEADS = ${p.heads}, GROUP = ${group};           // heads of a cluster, the narrow side of its products
 constexpr int SPLITS = ${splits}, OWN = GROUP / SPLITS;   // blocks of a cluster; heads each adds up at the end
-constexpr int KEYS = 64, PAGE = ${p.pageRows / 64}, TEAMS = 2;     // cached rows of a stage; stages of a page; warpgroups, a stage each at a time
+constexpr int KEYS = 64, PAGE = ${p.pageRows / 64};            // cached rows of a stage; stages of a page
+constexpr int WARPGROUPS = 2;                 // a stage each at a time
 constexpr int CHUNK = KEYS * 128, CHUNKS = 9;   // 64 lanes of all rows: eight chunks of latents, one of the rotary part
 constexpr int STAGE = CHUNKS * CHUNK, QUERY_CHUNK = GROUP * 128;
-constexpr int LETTER = ${MAILBOX_BYTES};                    // a head's 512 sums as halves of the largest, then its maximum, its sum and that largest
+constexpr int MAILBOX = ${MAILBOX_BYTES};                 // 512 sums of a head as halves of the largest, its maximum, its sum, that largest
 constexpr float SCALE = ${scaleText(p)};           // of scores, for exp2`;
 
 const shared = (p: MlaAttendProblem, s: MlaFixedSchedule): string => {
@@ -72,18 +74,21 @@ const shared = (p: MlaAttendProblem, s: MlaFixedSchedule): string => {
 __shared__ float peaks[8][GROUP];  // a head's maximum over the 16 rows of a warp
 __shared__ float sums[8][GROUP];
 __shared__ int largest[GROUP];     // of a head's sums, as bits
-__shared__ u64 barriers[TEAMS + 2];
+__shared__ u64 barriers[WARPGROUPS + 2];
 ${ringBase}
-const u32 query = ring + TEAMS * STAGE, weights = query + CHUNKS * QUERY_CHUNK, inbox = weights + TEAMS * GROUP * 128, outbox = query;
-const u32 full = shared_address(barriers), asked = full + 8 * TEAMS, received = asked + 8;
+const u32 query = ring + WARPGROUPS * STAGE, weights = query + CHUNKS * QUERY_CHUNK;
+const u32 inbox = weights + WARPGROUPS * GROUP * 128, outbox = query;
+const u32 full = shared_address(barriers), asked = full + 8 * WARPGROUPS, received = asked + 8;
 // The shuffle tells the compiler that a warp's lanes agree: what follows from it, descriptors above all, stays in uniform registers.
-const int thread = threadIdx.x, warp = __shfl_sync(~0u, thread / 32, 0), lane = thread % 32, team = warp / 4, slab = warp % 4;
+const int thread = threadIdx.x, warp = __shfl_sync(~0u, thread / 32, 0), lane = thread % 32;
+const int warpgroup = warp / 4, warp_in_group = warp % 4;
 const int rank = cluster_rank(), unit = blockIdx.x / SPLITS, token = unit / ${groups}, head0 = unit % ${groups} * GROUP;`;
 };
 
-const lookUpRows = `// Before the kernel before has ended: the step's tables and the rows of earlier steps have long been there. Stages rank,
-// rank + SPLITS, ... of the sequence are this block's.
-const int position = ld_global_cg_s32(positions + token), stages = (u32)position / KEYS + 1, mine = (u32)(stages - rank + SPLITS - 1) / SPLITS;
+const lookUpRows = `// Before the kernel before has ended: the step's tables and the rows of earlier steps have long been there.
+// Stages rank, rank + SPLITS, ... of the sequence are this block's.
+const int position = ld_global_cg_s32(positions + token);
+const int stages = (u32)position / KEYS + 1, mine = (u32)(stages - rank + SPLITS - 1) / SPLITS;
 const int* page = pages + (long long)ld_global_cg_s32(sequence + token) * P;
 const auto first_row = [&](int i) {
   const int b = rank + i * SPLITS;
@@ -91,7 +96,7 @@ const auto first_row = [&](int i) {
 };
 const auto copy_stages = [&](int i) {
 #pragma unroll 1
-  for (int t = 0; t < min(mine - i, TEAMS); t++) {
+  for (int t = 0; t < min(mine - i, WARPGROUPS); t++) {
     mbarrier_arrive_expect_tx(full + 8 * t, STAGE);
     tma_load_3d(ring + t * STAGE, &cache_map, full + 8 * t, 0, first_row(i + t), 0);
   }
@@ -99,16 +104,16 @@ const auto copy_stages = [&](int i) {
 
 /** Copies of the first stages are under way before the kernel before has ended, the query after it. */
 const start = `if (thread == 0) {
-  EACH(i, TEAMS + 2) mbarrier_init(full + 8 * i, 1);
+  EACH(i, WARPGROUPS + 2) mbarrier_init(full + 8 * i, 1);
   fence_mbarrier_init();
   copy_stages(0);
-  mbarrier_arrive_expect_tx(received, (min(stages, SPLITS) - (mine > 0)) * OWN * LETTER);
+  mbarrier_arrive_expect_tx(received, (min(stages, SPLITS) - (mine > 0)) * OWN * MAILBOX);
   tma_prefetch_descriptor(&ql_map);
   tma_prefetch_descriptor(&qp_map);
 }
 if (thread < GROUP) largest[thread] = 0;
 __syncthreads();
-cluster_arrive_relaxed();  // no letter may reach a block before its barriers are there
+cluster_arrive_relaxed();  // no part may reach a block before its barriers are there
 release_next();
 await_previous();
 if (thread == 0 && mine > 0) {

@@ -25,7 +25,7 @@ export const mix = (of: ClusterTexts, padded: boolean): string =>
     "}",
   );
 
-const places = `const int team = warp / 4 - 2, thread = threadIdx.x - 256, head = slab * 16 + lane / 4;
+const places = `const int warpgroup = warp / 4 - 2, thread = threadIdx.x - 256, head = warp_in_group * 16 + lane / 4;
 constexpr int SLOT = 65 * 64;  // 64 x 512 sums as halves; each head's maximum, its sum, and the largest of either half
 uint4* slots = (uint4*)workspace;                                // two a block
 int* counters = (int*)(slots + (long long)gridDim.x * 2 * SLOT);  // arrivals and departures, per token and block
@@ -43,9 +43,10 @@ const float upper = shrink[stage][head], lower = shrink[stage][head + 8];
 if (b > p.from && __any_sync(~0u, upper != 1.f || lower != 1.f)) {
   EACH(i, 128) acc[i / 64][i % 64] *= i & 2 ? lower : upper;
 }
-const u64 p_tile = descriptor_k_major(tile + 8 * CHUNK), v_tile = descriptor_mn_major<CHUNK>(tile + team * 4 * CHUNK);
+const u64 p_tile = descriptor_k_major(tile + 8 * CHUNK), v_tile = descriptor_mn_major<CHUNK>(tile + warpgroup * 4 * CHUNK);
 wgmma_fence();
-EACH(k, 8) wgmma_m64n128k16_bf16_bmn(acc[k / 4], p_tile + k % 4 * 2, v_tile + k / 4 * (2 * CHUNK / 16) + k % 4 * (16 * 128 / 16), 1);
+EACH(k, 8)
+  wgmma_m64n128k16_bf16_bmn(acc[k / 4], p_tile + k % 4 * 2, v_tile + k / 4 * (2 * CHUNK / 16) + k % 4 * (16 * 128 / 16), 1);
 wgmma_commit_group();
 if (b == p.to - 1) { total[0] = totals[stage][head]; total[1] = totals[stage][head + 8]; }
 wgmma_wait_group<0>(acc[0]);
@@ -55,12 +56,16 @@ if (lane < CLUSTER) ${release};
 ${nextStage}`;
 
 /** The store of a lane's sums, in either form. */
-export const storeSums = `// One of a lane's two rows of sums. Lanes of four change words, so that each holds eight columns of a row: 64 bytes of a head at a time.
-template <u32 (*PACK)(float, float)> __device__ __forceinline__ void store_sums(uint4* out, const float (&acc)[2][64], int h, float by, int lane) {
+export const storeSums = `// One of a lane's two rows of sums. Lanes of four change words, so that each holds eight columns of a row:
+// 64 bytes of a head at a time.
+template <u32 (*PACK)(float, float)>
+__device__ __forceinline__ void store_sums(uint4* out, const float (&acc)[2][64], int h, float by, int lane) {
 #pragma unroll
   for (int j = 0; j < 32; j += 4) {
     const float* v = acc[j / 16] + j % 16 * 4 + 2 * h;
-    out[j] = transpose_words(make_uint4(PACK(v[0] * by, v[1] * by), PACK(v[4] * by, v[5] * by), PACK(v[8] * by, v[9] * by), PACK(v[12] * by, v[13] * by)), lane);
+    const uint4 words = make_uint4(PACK(v[0] * by, v[1] * by), PACK(v[4] * by, v[5] * by),
+        PACK(v[8] * by, v[9] * by), PACK(v[12] * by, v[13] * by));
+    out[j] = transpose_words(words, lane);
   }
 }`;
 
@@ -70,15 +75,16 @@ largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
 largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 2));
 store_sums<pack_f16>(${out}, acc, h, largest > 1e-30f ? rcp_approx(largest) : 0.f, lane);
 float* stat = (float*)(slots + slot * SLOT + 4096 + head + 8 * h);
-if (lane % 4 == 0 && team == 0) *(float2*)stat = total[h];
-if (lane % 4 == 0) stat[2 + team] = largest;`;
+if (lane % 4 == 0 && warpgroup == 0) *(float2*)stat = total[h];
+if (lane % 4 == 0) stat[2 + warpgroup] = largest;`;
 
 const storePiece = lines(
   `// A whole token goes to y; a part of a shared one to L2, as halves of its largest sum.
 await_previous();  // it may still read y
 const bool whole = p.from == 0 && row < end.x;
 const long long slot = blockIdx.x * 2 + (p.from == 0);
-uint4* out = (whole ? (uint4*)y + ((long long)row * HEADS + rank * 64) * 64 : slots + slot * SLOT) + head * 64 + team * 32 + lane % 4;
+uint4* tile = whole ? (uint4*)y + ((long long)row * HEADS + rank * 64) * 64 : slots + slot * SLOT;
+uint4* out = tile + head * 64 + warpgroup * 32 + lane % 4;
 EACH(h, 2) {
   if (whole) {
     store_sums<pack_bf16>(out + h * 512, acc, h, rcp_approx(total[h].y), lane);
@@ -95,8 +101,8 @@ const storePadded = lines(
 await_previous();  // it may still read y
 const bool whole = p.from == 0 && row < end.x;
 const long long slot = blockIdx.x * 2 + (p.from == 0);
-EACH(h, 2) if (slab * 16 + 8 * h < HEADS) {
-  const int at = (head + 8 * h) * 64 + team * 32 + lane % 4;
+EACH(h, 2) if (warp_in_group * 16 + 8 * h < HEADS) {
+  const int at = (head + 8 * h) * 64 + warpgroup * 32 + lane % 4;
   uint4* out = (whole && head + 8 * h < HEADS ? (uint4*)y + (long long)row * HEADS * 64 : slots + slot * SLOT) + at;
   if (whole) {
     store_sums<pack_bf16>(out, acc, h, rcp_approx(total[h].y), lane);

@@ -4,7 +4,8 @@ import { tensorMap, type Parameter } from "../../text/kernel.ts";
 
 /** The op, for a kernel's header. */
 export const attendText = ({ heads, r, d, scale }: MlaAttendProblem): string =>
-  `mla_attend: y [T, ${heads}, ${r}] bf16 = softmax(q k^T * ${scale.toPrecision(6)}) v; k: cached rows [S, ${r + d}] bf16 by page, v: their first ${r} lanes`;
+  `mla_attend: y [T, ${heads}, ${r}] bf16 = softmax(q k^T * ${scale.toPrecision(6)}) v; ` +
+  `k: cached rows [S, ${r + d}] bf16 by page, v: their first ${r} lanes`;
 
 /** The scale of scores for exp2, as a constant. */
 export const scaleText = ({ scale }: MlaAttendProblem): string => `${(scale * Math.LOG2E).toPrecision(9)}f`;

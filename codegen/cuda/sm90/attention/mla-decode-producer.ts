@@ -19,7 +19,7 @@ if (warp == PARTS && lane == 0) {
   }
 }`;
 
-const lookUpRows = `// Two stages ahead of the copies, rows are looked up and sent for from memory to L2: a ring of two is too short to hide that.
+const lookUpRows = `// Two stages ahead of the copies, rows are looked up and prefetched into L2: a ring of two is too short to hide that.
 // Each part is fetched by one block of the cluster, for all. A stage that may hold rows of this step is odd: it comes after they do.
 const bool works = warp < PARTS && lane == 0;
 int row = begin.x, b = begin.y, turn_ahead = warp;
@@ -44,7 +44,8 @@ const copyStages = ({ load }: ClusterTexts): string => `for (int i = 0; now >= 0
   if (now & 1) await_previous();
   mbarrier_wait(empty + 8 * stage, i / STAGES & 1 ^ 1);
   mbarrier_arrive_expect_tx(barrier, STAGE / PARTS);
-  if ((warp + i) % CLUSTER == rank) ${load("to, &cache_map, barrier, 0, now & ~1, warp * (CHUNKS / PARTS)")};
+  if ((warp + i) % CLUSTER == rank)
+    ${load("to, &cache_map, barrier, 0, now & ~1, warp * (CHUNKS / PARTS)")};
   now = next;
   next = look_up();
 }`;

@@ -2,9 +2,8 @@
 // depends on nothing but the number of tokens. Part of the MLA decode kernel.
 
 /** The plan's struct and the function that makes it. */
-export const plan =
-  (): string => `// Stages of all tokens, in order, are dealt out in runs of equal cost, one a cluster; a run may begin and end inside a token.
-// Costs are in stages.
+export const plan = (): string => `// Stages of all tokens, in order, are dealt out in runs of equal cost, one a cluster.
+// A run may begin and end inside a token. Costs are in stages.
 constexpr int MOST = 1024;  // tokens that are balanced; of more, clusters get whole ones
 constexpr int FIXED = 1;    // a token's query, first copies and output
 constexpr int SHARED = 2;   // what it costs to leave a part for others, and to add up theirs
@@ -21,7 +20,10 @@ struct Plan {
     const int at = c * share, near = min(3.f, share / 4);
     int token = 0;  // the last that begins at or before
 #pragma unroll 1
-    for (int end = T; end - token > 1; ) { const int middle = (token + end) / 2; if (before[middle] <= at) token = middle; else end = middle; }
+    for (int end = T; end - token > 1; ) {
+      const int middle = (token + end) / 2;
+      if (before[middle] <= at) token = middle; else end = middle;
+    }
     const int stage = at - before[token] - FIXED;
     return stage <= near ? make_int2(token, 0) : before[token + 1] - at <= near ? make_int2(token + 1, 0) : make_int2(token, stage);
   }

@@ -95,8 +95,9 @@ __shared__ float shrink[STAGES][64];   // what earlier sums of a head shrink by 
 __shared__ float2 totals[STAGES][64];  // a head's maximum and sum at the end of a piece
 __shared__ u64 barriers[(PARTS + 2) * STAGES + 2];
 const u32 ring = (shared_address(raw) + 1023) & ~1023u, query = ring + STAGES * STAGE;  // the swizzle repeats every 1024 bytes
-const u32 full = shared_address(barriers), empty = full + 8 * STAGES * PARTS, scored = empty + 8 * STAGES, q_full = scored + 8 * STAGES, q_empty = q_full + 8;
-const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, slab = warp % 4;
+const u32 full = shared_address(barriers), empty = full + 8 * STAGES * PARTS, scored = empty + 8 * STAGES;
+const u32 q_full = scored + 8 * STAGES, q_empty = q_full + 8;
+const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warp_in_group = warp % 4;
 const int rank = ${rank}, me = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;`;
 
 const initBarriers = `if (threadIdx.x == 0) {

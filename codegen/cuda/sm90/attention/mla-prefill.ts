@@ -23,7 +23,8 @@ export function mlaPrefill(p: AttendProblem, machine: Gpu): KernelText {
   return cudaKernel({
     name: `attend_${heads}x${n}_${d}_${v}_q${schedule.rows}k${schedule.keys}`,
     header: [
-      `attend: y [t, ${heads}, ${v}] bf16 = softmax((q k^T + qp kp^T) * ${p.scale.toPrecision(6)}) v, causal; q [t, ${heads}, ${n}], k [s, ${heads}, ${n}], kp [s, ${d}] for all heads`,
+      `attend: y [t, ${heads}, ${v}] bf16 = softmax((q k^T + qp kp^T) * ${p.scale.toPrecision(6)}) v, causal;`,
+      `  q [t, ${heads}, ${n}], k [s, ${heads}, ${n}], kp [s, ${d}] for all heads`,
       `schedule ${JSON.stringify(schedule)}`,
       floorText(machine, { computes: [`${2 * heads * (n + d + v)} operations a pair of a row and a key it sees`, "bf16"] }),
     ],
@@ -82,7 +83,8 @@ constexpr float LEAST = -1e30f;                     // below any score, yet fini
 const shared = `extern __shared__ u8 raw[];
 __shared__ u64 barriers[4 * STAGES + 1];
 const u32 query = (shared_address(raw) + 1023) & ~1023u, k_ring = query + QUERY, v_ring = k_ring + STAGES * K_STAGE;
-const u32 k_full = shared_address(barriers), k_empty = k_full + 8 * STAGES, v_full = k_empty + 8 * STAGES, v_empty = v_full + 8 * STAGES, q_full = v_empty + 8 * STAGES;
+const u32 k_full = shared_address(barriers), k_empty = k_full + 8 * STAGES;
+const u32 v_full = k_empty + 8 * STAGES, v_empty = v_full + 8 * STAGES, q_full = v_empty + 8 * STAGES;
 const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;`;
 
 const tileOf = ({
@@ -90,7 +92,8 @@ const tileOf = ({
   v,
 }: AttendProblem): string => `// Some heads at a time, so that L2 keeps their keys and values for all rows; of those the longest rows first.
 const int row_tiles = (t + ROWS - 1) / ROWS, group = max(1, min(HEADS, (32 << 20) / (s * ${2 * (n + v)})));
-const int first_head = blockIdx.x / (row_tiles * group) * group, width = min(group, HEADS - first_head), within = blockIdx.x - first_head * row_tiles;
+const int first_head = blockIdx.x / (row_tiles * group) * group, width = min(group, HEADS - first_head);
+const int within = blockIdx.x - first_head * row_tiles;
 const int head = first_head + within % width, row0 = (row_tiles - 1 - within / width) * ROWS;
 const int past = s - t, tiles = (min(s, past + row0 + ROWS) + KEYS - 1) / KEYS;`;
 

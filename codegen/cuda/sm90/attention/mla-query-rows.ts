@@ -32,7 +32,8 @@ __device__ __forceinline__ void rotate_query(const u16* qr, const float* table, 
 export const appendRow = (
   p: MlaQueryProblem,
 ): string => `// One new row of the cache: the latent normalised, the shared key rotated. Four warps, 128 lanes of the latent each and turn.
-__device__ __forceinline__ void append_row(u16* cache, const u16* c, const u16* kr, const float (*gains)[4], const float* table, const int* positions, const int* sequence, const int* pages, int token, int P) {
+__device__ __forceinline__ void append_row(u16* cache, const u16* c, const u16* kr, const float (*gains)[4], const float* table,
+    const int* positions, const int* sequence, const int* pages, int token, int P) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int position = positions[token], row = sequence[token];
   float v[BLOCKS / 4][4];

@@ -32,8 +32,10 @@ export function mlaQuery(p: MlaQueryProblem, machine: Gpu): KernelText {
   return cudaKernel({
     name: `mla_query_${p.batch}x${p.n}x${p.k}_${p.d}`,
     header: [
-      `mla_query: ql [T, ${p.batch}, ${p.n}] = qc [T, ${p.batch}, ${p.k}] times w_uk by head; qp = rope of the query's other ${p.d} lanes; the cache gains its new rows; bf16, f32 sums`,
-      `schedule ${JSON.stringify({ ...s, products, rotations: TURNS, appends: 1 })}: blocks of the product, then blocks a token`,
+      `mla_query: ql [T, ${p.batch}, ${p.n}] = qc [T, ${p.batch}, ${p.k}] times w_uk by head; bf16, f32 sums;`,
+      `  qp = rope of the query's other ${p.d} lanes; the cache gains its new rows`,
+      `schedule ${JSON.stringify({ ...s, products, rotations: TURNS, appends: 1 })}:`,
+      "  blocks of the product, then blocks a token that rotate and that append",
       floorText(machine, { reads: `${bytes} bytes of weights`, bytes }),
     ],
     params: [
@@ -66,8 +68,10 @@ export function mlaQuery(p: MlaQueryProblem, machine: Gpu): KernelText {
 }
 
 const constants = (p: MlaQueryProblem, s: BmmSchedule): string => `${bmmConstants(p, s)}
-constexpr int PRODUCTS = UNITS / ${s.warps}, TURNS = ${TURNS};  // blocks of the product; a token has TURNS that rotate its query and one that appends its row
-constexpr int HEADS = ${p.batch}, HALF = ${p.d / 2}, BLOCKS = ${p.r / 128};     // pairs of lanes that are rotated; blocks of 128 lanes of a latent`;
+constexpr int PRODUCTS = UNITS / ${s.warps};  // blocks of the product
+constexpr int TURNS = ${TURNS};             // blocks of a token that rotate its query; one more appends its row
+constexpr int HEADS = ${p.batch}, HALF = ${p.d / 2};  // pairs of lanes of a head that are rotated
+constexpr int BLOCKS = ${p.r / 128};            // of 128 lanes of a latent`;
 
 const lanes = "const int lane = threadIdx.x % 32, group = lane / 4, quarter = lane % 4;";
 

@@ -46,7 +46,10 @@ export const fixedScheduleName = (s: MlaFixedSchedule): string => `fixed${s.grou
 /** A head's part on its way to the block that adds it up: 512 halves, and what they mean. */
 export const MAILBOX_BYTES = 512 * 2 + 16;
 
-/** Dynamic shared memory: two stages, query, weights of both, letters of this block's heads from all, and slack to align to the swizzle's 1024 bytes. */
+/**
+ * Dynamic shared memory: two stages, query, weights of both, mailboxes for this block's heads from all, and slack to align to the
+ * swizzle's 1024 bytes.
+ */
 export const fixedSharedBytes = ({ group }: MlaFixedSchedule): number =>
   1024 + (2 * 64 + group) * 576 * 2 + 2 * group * 128 + group * MAILBOX_BYTES;
 

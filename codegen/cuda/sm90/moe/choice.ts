@@ -65,8 +65,8 @@ export const choiceOf = ({ routing }: Routing, weighted: boolean): Choice =>
   routing ? routed(routing, weighted) : told(weighted);
 
 /** Which experts have rows, and which rows a token's pairs are. */
-export const findRuns = `// Sorts the pairs of tokens and experts: the experts that have rows, in their order, and every pair's row among all. As many pairs as
-// there are here are compared each with each. All threads of the block; gives how many experts, and of its own pair which of them.
+export const findRuns = `// Sorts the pairs of tokens and experts: the experts that have rows, in order, and every pair's row among all.
+// There are so few that each is compared with each. All threads of the block; gives how many experts, and of its own pair which of them.
 __device__ __forceinline__ int find_runs(int pairs, const int* expert_of, int* leads, Run* runs, int* row_of, int& run) {
   const int pair = threadIdx.x;
   __syncthreads();

@@ -8,9 +8,9 @@ export const quantiser = (ue8m0: boolean, choice: Choice): string =>
   lines(
     readAhead,
     `int visit = 0;
-for (int i0 = 0; i0 < rows; i0 += FLYING)
+for (int i0 = 0; i0 < rows; i0 += IN_FLIGHT)
 #pragma unroll
-  for (int f = 0; f < FLYING; f++) {`,
+  for (int f = 0; f < IN_FLIGHT; f++) {`,
     indented(lines(awaitPlace, quantiseRow(ue8m0), nextRow), 2),
     "  }",
     "// What the end needs, while others multiply.",
@@ -23,13 +23,13 @@ await_previous();
 // Rows in their order, quantised by blocks of 128 columns: a warp a block, four columns a lane. While weights stream a load takes 2 us,
 // so some rows are on their way at any time.
 const int rows = T * PER;
-float next[FLYING][TURNS][4];
+float next[IN_FLIGHT][TURNS][4];
 auto read = [&](float (&to)[TURNS][4], int i) {
 #pragma unroll
   for (int t = 0; t < TURNS; t++) load4_f32(to[t], acts + (i64)i * K + (worker + t * WORKERS) * 128 + lane * 4);
 };
 #pragma unroll
-for (int f = 0; f < FLYING; f++)
+for (int f = 0; f < IN_FLIGHT; f++)
   if (f < rows) read(next[f], f);`;
 
 const awaitPlace = `const int i = i0 + f;
@@ -52,7 +52,7 @@ for (int t = 0; t < TURNS; t++) {
   if (lane == 0) st_shared_f32(x_scales + (block * X_PITCH + token) * 4, scale);
 }`;
 
-const nextRow = `if (i + FLYING < rows) read(next[f], i + FLYING);
+const nextRow = `if (i + IN_FLIGHT < rows) read(next[f], i + IN_FLIGHT);
 if (i + 1 < runs[visit].end) continue;
 // The expert's last row.
 fence_proxy_async();

@@ -25,7 +25,7 @@ export interface ExpertsDownProblem extends ExpertsProblem, Routing {
 const quantisers = (k: number): number => 32 * [8, 7, 6, 5, 4, 3, 2, 1].find((n) => (k / 128) % n === 0)!;
 
 /** Rows on their way to the threads that quantise. */
-const IN_FLIGHT = 4;
+const ROWS_IN_FLIGHT = 4;
 
 export function expertsDown(p: ExpertsDownProblem, s: SliceSchedule, machine: Gpu): KernelText {
   const { experts, n, k } = p;
@@ -35,7 +35,8 @@ export function expertsDown(p: ExpertsDownProblem, s: SliceSchedule, machine: Gp
   return cudaKernel({
     name: `${choice.prefix}experts_down_${experts}x${n}x${k}${scales}_${sliceName(s)}`,
     header: [
-      `experts_down: y [T, ${n}] bf16 = x + the sum over a token's ${p.per} experts of weight * (a quantised row [${k}]) w [e, ${n}, ${k}]^T e4m3/128x128, f32 sums; T up to ${s.tokens}`,
+      `experts_down: y [T, ${n}] bf16 = x + the sum over a token's ${p.per} experts of`,
+      `  weight * (a quantised row [${k}]) w [e, ${n}, ${k}]^T e4m3/128x128, f32 sums; T up to ${s.tokens}`,
       `schedule ${JSON.stringify(s)}`,
       `${floorText(machine, { reads: `${n * k} bytes an expert with rows`, bytes: n * k })} each`,
     ],
@@ -87,10 +88,12 @@ function constants(p: ExpertsDownProblem, s: SliceSchedule): string {
     sliceConstants(
       p,
       s,
-      `QUANTISE = ${quantise}, THREADS = MATH + QUANTISE + 32;  // threads that multiply, and that make rows of x; a warp more copies`,
+      `QUANTISE = ${quantise}, THREADS = MATH + QUANTISE + 32;  // threads that multiply, that make rows of x, that copy`,
     ),
-    `constexpr int AHEAD = ${s.ahead}, X_BYTES = ${codes}, X_SCALE_BYTES = ${scales};  // experts whose rows of x are made ahead, and their room
-constexpr int FLYING = ${IN_FLIGHT}, WORKERS = QUANTISE / 32, TURNS = ${p.k / 4 / quantise};               // blocks of 128 columns go round the warps`,
+    `// Experts whose rows of x are made ahead, and their room.
+constexpr int AHEAD = ${s.ahead}, X_BYTES = ${codes}, X_SCALE_BYTES = ${scales};
+// Rows that are on their way; blocks of 128 columns go round the warps.
+constexpr int IN_FLIGHT = ${ROWS_IN_FLIGHT}, WORKERS = QUANTISE / 32, TURNS = ${p.k / 4 / quantise};`,
   );
 }
 
@@ -130,7 +133,7 @@ const Run run = runs[visit];
 #pragma unroll
 for (int v = 0; v < 4; v++) {
   const int row = slice_row + v / 2 * 8, i = run.row + column + v % 2;
-  if (i < run.end && row < SLICE) st_shared_f32(ring + SUMS + ((deep * ROWS + i) * SLICE + row) * 4, sum[v]);
+  if (i < run.end && row < SLICE) st_shared_f32(ring + SUMS + ((k_group * ROWS + i) * SLICE + row) * 4, sum[v]);
 }`;
 
 const consumer = lines(
@@ -149,10 +152,10 @@ for (int c = threadIdx.x; c < T * SLICE; c += THREADS) {
 #pragma unroll
   for (int j = 0; j < PER; j++) {
     const u32 from = ring + SUMS + (row_of[token * PER + j] * SLICE + row) * 4;
-    float said = 0.0f;
+    float product = 0.0f;
 #pragma unroll
-    for (int d = 0; d < DEEP; d++) said += ld_shared_f32(from + d * ROWS * SLICE * 4);
-    acc = __fadd_rn(acc, __fmul_rn(weight_of[token * PER + j], from_bf16(to_bf16(said))));
+    for (int d = 0; d < K_GROUPS; d++) product += ld_shared_f32(from + d * ROWS * SLICE * 4);
+    acc = __fadd_rn(acc, __fmul_rn(weight_of[token * PER + j], from_bf16(to_bf16(product))));
   }
   y[(i64)token * N + row0 + row] = to_bf16(__fadd_rn(onto[c], acc));
 }`;

@@ -18,7 +18,9 @@ export function expertsGateUp(p: ExpertsProblem & Routing, s: SliceSchedule, mac
   return cudaKernel({
     name: `${choice.prefix}experts_gate_up_${experts}x${n}x${k}_${sliceName(s)}`,
     header: [
-      `experts_gate_up: y [r, ${n / 2}] f32 = silu(gate) * up, gate and up = x [T, ${k}] e4m3/1x128 times w [e, 2, ${n / 2}, ${k}]^T e4m3/128x128, for the r = ${p.per} T pairs of a token and an expert, sorted by expert; T up to ${s.tokens}`,
+      `experts_gate_up: y [r, ${n / 2}] f32 = silu(gate) * up, gate and up = x [T, ${k}] e4m3/1x128 times`,
+      `  w [e, 2, ${n / 2}, ${k}]^T e4m3/128x128, for the r = ${p.per} T pairs of a token and an expert, sorted by expert;`,
+      `  T up to ${s.tokens}`,
       `schedule ${JSON.stringify(s)}`,
       `${floorText(machine, { reads: `${n * k} bytes an expert with rows`, bytes: n * k })} each`,
     ],
@@ -96,8 +98,10 @@ auto run_of = [&](int visit) { return visit < SHARED ? count - SHARED + visit : 
 
 const copyTokens = `// All tokens, 16 columns of each side by side, with all their scales: on their way while the choice is looked at.
 if (threadIdx.x < MATH) {
-  for (int c = threadIdx.x; c < T * (K / 16); c += MATH) cp_async_16(ring + X + c % (K / 16) * PITCH + c / (K / 16) * 16, x + (i64)c * 16);
-  for (int c = threadIdx.x; c < T * STEPS; c += MATH) cp_async_4(ring + X_SCALES + (c % STEPS * X_PITCH + c / STEPS) * 4, x_scale + c);
+  for (int c = threadIdx.x; c < T * (K / 16); c += MATH)
+    cp_async_16(ring + X + c % (K / 16) * PITCH + c / (K / 16) * 16, x + (i64)c * 16);
+  for (int c = threadIdx.x; c < T * STEPS; c += MATH)
+    cp_async_4(ring + X_SCALES + (c % STEPS * X_PITCH + c / STEPS) * 4, x_scale + c);
 }`;
 
 const keepOwnColumns = `// Columns of the product are tokens: those of this expert's tokens are rows of the result.
@@ -105,20 +109,21 @@ const keepOwnColumns = `// Columns of the product are tokens: those of this expe
 for (int v = 0; v < 4; v++) {
   const int row = slice_row + v / 2 * 8, token = column + v % 2;
   const int i = token < TOKENS ? row_at[run_of(visit) * TOKENS + token] : -1;
-  if (i >= 0 && row < SLICE) st_shared_f32(ring + SUMS + ((deep * ROWS + i) * SLICE + row) * 4, sum[v]);
+  if (i >= 0 && row < SLICE) st_shared_f32(ring + SUMS + ((k_group * ROWS + i) * SLICE + row) * 4, sum[v]);
 }`;
 
-const gateRows = `// Every row's slice: the warpgroups' sums in their order, rounded as rows of gate and up would have been stored, and gated.
+const gateRows = `// Every row's slice: the warpgroups' sums in their order, rounded as rows of gate and up would be stored, and gated.
 for (int c = threadIdx.x; c < T * PER * PART_ROWS; c += MATH) {
   const int i = c / PART_ROWS, row = c % PART_ROWS;
-  float said[PARTS] = {};
+  float product[PARTS] = {};
 #pragma unroll
   for (int part = 0; part < PARTS; part++) {
 #pragma unroll
-    for (int d = 0; d < DEEP; d++) said[part] += ld_shared_f32(ring + SUMS + ((d * ROWS + i) * SLICE + part * PART_ROWS + row) * 4);
-    said[part] = from_bf16(to_bf16(said[part]));
+    for (int d = 0; d < K_GROUPS; d++)
+      product[part] += ld_shared_f32(ring + SUMS + ((d * ROWS + i) * SLICE + part * PART_ROWS + row) * 4);
+    product[part] = from_bf16(to_bf16(product[part]));
   }
-  y[(i64)i * (N / PARTS) + row0 + row] = __fmul_rn(__fdiv_rn(said[0], __fadd_rn(1.0f, expf(-said[0]))), said[1]);
+  y[(i64)i * (N / PARTS) + row0 + row] = __fmul_rn(__fdiv_rn(product[0], __fadd_rn(1.0f, expf(-product[0]))), product[1]);
 }`;
 
 const consumer = lines(

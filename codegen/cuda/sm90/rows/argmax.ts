@@ -43,7 +43,8 @@ export function argmaxRows(p: ArgmaxProblem, machine: Gpu): KernelText {
   });
 }
 
-const orders = `// Orders as (value, -column): floats compare as integers once negative ones are turned round. NaN and infinity come first of all.
+const orders = `// Orders as (value, -column): floats compare as integers once negative ones are turned round.
+// NaN and infinity come first of all.
 __device__ __forceinline__ u64 rank_of(float v, int column) {
   const float sum = __fadd_rn(v, 0.f);  // -0 is 0
   const u32 order = (__float_as_uint(sum) & 0x7f800000u) == 0x7f800000u ? 0xffffffffu : ordered_bits(sum);
@@ -57,7 +58,8 @@ const oneByOne = "for (int c = column; c < min(column + 4, D); c++) best = bette
 /** Four columns in one word, where rows lie at whole words. */
 const byWords = `if (column + 3 < D) {
   const float4 v = *(const float4*)(from + column);
-  best = better(better(better(best, rank_of(v.x, column)), rank_of(v.y, column + 1)), better(rank_of(v.z, column + 2), rank_of(v.w, column + 3)));
+  best = better(better(better(best, rank_of(v.x, column)), rank_of(v.y, column + 1)),
+      better(rank_of(v.z, column + 2), rank_of(v.w, column + 3)));
 } else
   ${oneByOne}`;
 
