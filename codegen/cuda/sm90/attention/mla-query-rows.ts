@@ -1,5 +1,5 @@
 // What a few blocks do beside the product of mla-query.ts: the rotation of the query's other lanes, and the row that enters the cache.
-import { literal } from "../../printed/element.ts";
+import { inverseRms } from "../../text/norm.ts";
 import type { MlaQueryProblem } from "./mla-query-problem.ts";
 
 export const rotateQuery = (
@@ -61,7 +61,7 @@ __device__ __forceinline__ void append_row(u16* cache, const u16* c, const u16* 
   float squares = 0.0f;
 #pragma unroll
   for (int b = 0; b < BLOCKS; b++) squares = __fadd_rn(squares, parts[b]);
-  const float by = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(__fdiv_rn(squares, ${literal(p.r, "f32")}), ${literal(p.eps, "f32")})));
+  const float by = ${inverseRms(p.r, p.eps)};
 #pragma unroll
   for (int t = 0; t < BLOCKS / 4; t++) {
     float n[4];

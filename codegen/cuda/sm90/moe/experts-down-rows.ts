@@ -1,6 +1,6 @@
 // The quantising warps of experts_down: they read gated rows, several on their way at any time, and make what the product reads.
 import { indented, lines } from "../../text/lines.ts";
-import { blockScale } from "../../text/quantise.ts";
+import { blockScale, storedScale } from "../../text/norm.ts";
 import type { Choice } from "./choice.ts";
 
 /** Their branch of the kernel. */
@@ -44,7 +44,7 @@ for (int t = 0; t < TURNS; t++) {
   float sizes[4];
 #pragma unroll
   for (int e = 0; e < 4; e++) sizes[e] = fabsf(next[f][t][e]);
-  ${blockScale("scale", "warp_max<128>(sizes)", ue8m0)}
+  const float plain = ${blockScale("warp_max<128>(sizes)")}, scale = ${storedScale("plain", ue8m0)};
   u32 word = 0;
 #pragma unroll
   for (int e = 0; e < 4; e++) word |= (u32)to_e4m3(__fdiv_rn(next[f][t][e], scale)) << 8 * e;

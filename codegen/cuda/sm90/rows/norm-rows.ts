@@ -8,8 +8,7 @@ import { normQuantFamily, rmsNormFamily, type NormProblem } from "../../../kerne
 import { native, onlySchedule } from "../../native.ts";
 import { cudaKernel, input, output, type Parameter } from "../../text/kernel.ts";
 import { indented, lines } from "../../text/lines.ts";
-import { blockScale } from "../../text/quantise.ts";
-import { literal } from "../../printed/element.ts";
+import { blockScale, inverseRms, storedScale } from "../../text/norm.ts";
 
 /** What a kernel reads and writes, by the tile family that says the same. */
 const FAMILIES = {
@@ -142,7 +141,7 @@ __syncthreads();
 float squares = 0.0f;
 #pragma unroll
 for (int b = 0; b < BLOCKS; b++) squares = __fadd_rn(squares, parts[b]);
-const float by = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(__fdiv_rn(squares, ${literal(d, "f32")}), ${literal(eps, "f32")})));`;
+const float by = ${inverseRms(d, eps)};`;
 
 const normalise = `const int block = warp + WARPS * t;
 float n[4];
@@ -156,7 +155,7 @@ const quantise = ({ ue8m0 }: NormRowsProblem): string => `// One scale for the b
 float sizes[4], codes_now[4];
 #pragma unroll
 for (int i = 0; i < 4; i++) sizes[i] = fabsf(n[i]);
-${blockScale("s", "warp_max<128>(sizes)", ue8m0)}
+const float plain = ${blockScale("warp_max<128>(sizes)")}, s = ${storedScale("plain", ue8m0)};
 #pragma unroll
 for (int i = 0; i < 4; i++) codes_now[i] = __fdiv_rn(n[i], s);
 store4_e4m3(codes + row * D + block * 128 + lane * 4, codes_now);
