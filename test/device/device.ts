@@ -24,6 +24,7 @@ const parts = [
   "deterministic",
   "block-gemm",
   "grouped-gemm",
+  "grouped-bf16",
   "experts",
   "bf16",
   "fused-linear",
