@@ -9,7 +9,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 0,
     hookTimeout: 0,
-    globalSetup: ["test/standstill.ts"],
+    globalSetup: ["test/standstill.ts", "test/host-builds.ts"],
     // Limits of dsc that are of the clock.
     env: { DSC_PLUGIN_SECONDS: "3600", DSC_LOCK_SECONDS: "3600" },
   },

@@ -130,7 +130,7 @@ test.skipIf(lacks("nvcc or NVRTC"))(
 
 test.skipIf(lacks("g++"))("the runtime's own kernels come from the artifact, unless another version wrote it", async () => {
   const { manifest, files } = compile(fixtures[0], { ...defaults, target: "cuda", natives: "none" });
-  const [driver, { files: texts, compile: image }] = await Promise.all([buildDriver(work), buildKernels(work, manifest, files)]);
+  const [driver, { files: texts, compile: image }] = await Promise.all([buildDriver(work), buildKernels(manifest, files)]);
   const asked: string[] = [];
   const open = async (source: (s: string) => string): Promise<string[]> => {
     asked.length = 0;

@@ -8,6 +8,7 @@ import path from "node:path";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import type { HostBuffer } from "../../ir/kernel/interpret.ts";
 import { evaluate } from "../../ir/size.ts";
+import { hostBuild } from "./host-compiler.ts";
 
 /** What a text finds instead of a GPU. Fibres start by ucontext and switch by longjmp, which makes no system call. */
 export const hostHeader = String.raw`
@@ -194,16 +195,10 @@ export function runOnHost(launches: readonly Launch[], backwards: boolean): void
     return `namespace k${i} {\n${text}\nstatic std::vector<char> ${list.map((_, j) => `b${j}`).join(", ")};\nstatic void body() { ${kernel.name}(${args}); }
 static void launch(bool backwards) { ${loads.join(" ")}\n ${startsEarly ? `late = {${held.join(", ")}}; awaited = false;` : ""} grid(${evaluate(kernel.launch.grid[0], dims)}, ${kernel.launch.block}, ${kernel.launch.sharedBytes}, backwards, body); late.clear(); ${startsEarly ? `if (!awaited && ${evaluate(kernel.launch.grid[0], dims)} > 0) { fprintf(stderr, "nothing waits for the kernel before\\n"); exit(6); }` : ""} ${saves.join(" ")} }\n}\n`;
   });
-  fs.writeFileSync(
-    path.join(dir, "all.cpp"),
-    `${hostHeader}${parts.join("")}int main(int n, char**) { bool back = n > 1; ${launches.map((_, i) => `k${i}::launch(back);`).join(" ")} return 0; }\n`,
-  );
+  const text = `${parts.join("")}int main(int n, char**) { bool back = n > 1; ${launches.map((_, i) => `k${i}::launch(back);`).join(" ")} return 0; }\n`;
   try {
-    execFileSync("g++", ["-std=c++17", "-O1", "-ffp-contract=off", "-w", "-o", "all", "all.cpp"], {
-      cwd: dir,
-      stdio: ["ignore", "ignore", "pipe"],
-    });
-    execFileSync("./all", backwards ? ["backwards"] : [], { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
+    const program = hostBuild({ text, header: hostHeader, flags: ["-std=c++17", "-O1", "-ffp-contract=off", "-w"] });
+    execFileSync(program, backwards ? ["backwards"] : [], { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
     launches.forEach(({ kernel, buffers }, i) =>
       kernel.params
         .filter((p) => p.kind === "buffer")

@@ -121,7 +121,7 @@ test.skipIf(lacks("g++"))("a launch that reads early what its call makes is laun
     const norms = Object.values(manifest.kernels).filter((k) => k.family === "rms_norm");
     expect(norms.length).toBeGreaterThan(0);
     for (const k of norms) k.launch!.early = early;
-    const { files, compile } = await buildKernels(work, manifest, texts);
+    const { files, compile } = await buildKernels(manifest, texts);
     const model = await Model.open(manifest, await CudaDevice.open(manifest, files, { compile, libraries: [driver] }), {
       weights: "synthetic:1",
     });

@@ -29,16 +29,20 @@ template <class T> static T max(T a, T b) { return a > b ? a : b; }
 
 // Blocks, clusters, fibres.
 struct Index { int x, y, z; };
-struct Barrier { int expected = 0, pending = 0; long bytes = 0; u32 phase = 0; bool made = false; };
+struct Barrier { int expected = 0, pending = 0; long bytes = 0; int phase = 0; bool made = false; };
 struct Meeting { int count = 0, turn = 0; };
 struct Warp { u64 values[2][32]; int count = 0, turn = 0; };
 struct Block;
 struct Cluster { std::vector<Block*> blocks; Meeting meeting; };
 struct Block { u8* shared; u32 used; std::map<int, u8*> variables; std::map<u32, Barrier> barriers; Meeting meetings[16]; Warp warps[32]; Cluster* cluster; int rank; Index at; };
-struct Fibre { void* stack_pointer; u8* stack; Block* block; Index thread; int cluster_turn; bool done; };
+struct Fibre { void* stack_pointer; u8* stack; Block* block; Index thread; int number, cluster_turn; };
+// What a fibre waits for: it is not switched to while the value is `same`. One that goes on watches `never`, one that is done nothing.
+struct Watch { const int* value; int same; };
 static const u32 ARENA = 240 << 10;
 static Fibre* self;
 static std::vector<Fibre*> fibres;
+static std::vector<Watch> watches;
+static const int never = 0;
 static size_t turn_of;
 static int alive;
 static long waits;
@@ -52,7 +56,7 @@ static std::vector<std::function<void()>> copies;
 struct Workspace { void* at; template <class T> operator T*() const { return (T*)at; } };
 struct Late { std::vector<u8>* now; std::vector<u8> real; };
 static std::vector<Late> late;
-static bool previous_ended;
+static int previous_ended;
 static long awaited;
 #define threadIdx (self->thread)
 #define blockIdx (self->block->at)
@@ -63,12 +67,6 @@ asm(".globl switch_stacks\nswitch_stacks:\npush %rbp\npush %rbx\npush %r12\npush
 static void some_copies() {
   while (!copies.empty() && chance() % 4 == 0) { size_t i = chance() % copies.size(); auto c = copies[i]; copies[i] = copies.back(); copies.pop_back(); c(); waits = 0; }
 }
-static void next_fibre() {
-  Fibre* before = self;
-  do if (++turn_of == fibres.size()) { turn_of = 0; some_copies(); } while (fibres[turn_of]->done);
-  self = fibres[turn_of];
-  if (self != before) switch_stacks(&before->stack_pointer, self->stack_pointer);
-}
 static void end_previous() {
   for (Late& l : late) {
     for (u8 b : *l.now) if (b != 0xff) fail("a buffer is written before the kernel before has ended");
@@ -76,22 +74,40 @@ static void end_previous() {
   }
   previous_ended = true; waits = 0;
 }
-static void wait() {
+static void count_wait() {
   if (!previous_ended && awaited && waits > 30l * (long)fibres.size()) end_previous();
   if (++waits > 400l * (long)fibres.size()) fail("nothing ends this wait");
-  next_fibre();
 }
-static void await_previous() { awaited++; while (!previous_ended) wait(); }
+static void next_fibre() {
+  Fibre* before = self;
+  for (;;) {
+    if (++turn_of == fibres.size()) { turn_of = 0; some_copies(); }
+    const Watch& w = watches[turn_of];
+    if (!w.value) continue;
+    self = fibres[turn_of];
+    if (*w.value != w.same) break;
+    count_wait();
+  }
+  if (self != before) switch_stacks(&before->stack_pointer, self->stack_pointer);
+}
+static void wait() { count_wait(); next_fibre(); }
+static void wait_while(const int& value, int same) {
+  if (value != same) return;
+  watches[self->number] = {&value, same};
+  wait();
+  watches[self->number] = {&never, 1};
+}
+static void await_previous() { awaited++; wait_while(previous_ended, 0); }
 static void fibre_body() {
   kernel();
-  self->done = true; waits = 0;
+  watches[self->number].value = nullptr; waits = 0;
   if (--alive == 0) { void* left; switch_stacks(&left, main_stack); }
   next_fibre();
 }
 static void launch(Index grid, int threads, Index of_cluster, u32 dynamic, std::function<void()> body) {
   // Clusters lie along x or along y.
   const int cluster = of_cluster.x * of_cluster.y, blocks = grid.x * grid.y * grid.z, width = of_cluster.y > 1 ? grid.y : grid.x;
-  gridDim = grid; blockDim = {threads, 1, 1}; kernel = body; fibres.clear(); copies.clear(); waits = 0;
+  gridDim = grid; blockDim = {threads, 1, 1}; kernel = body; fibres.clear(); watches.clear(); copies.clear(); waits = 0;
   for (Late& l : late) { l.real = *l.now; memset(l.now->data(), 0xff, l.now->size()); }
   previous_ended = false; awaited = 0;
   std::vector<Block*> all;
@@ -105,11 +121,12 @@ static void launch(Index grid, int threads, Index of_cluster, u32 dynamic, std::
   }
   const int STACK = 65536;
   for (Block* b : all) for (int t = 0; t < threads; t++) {
-    Fibre* f = new Fibre{nullptr, (u8*)aligned_alloc(64, STACK), b, {t}, 0, false};
-    void** top = (void**)(f->stack + STACK - 64);
+    Fibre* f = new Fibre{nullptr, (u8*)aligned_alloc(64, STACK), b, {t}, (int)fibres.size(), 0};
+    // Stacks that began at one place of their pages would share few lines of the cache.
+    void** top = (void**)(f->stack + STACK - 64 * (1 + fibres.size() % 61));
     *--top = nullptr; *--top = (void*)fibre_body;
     for (int i = 0; i < 6; i++) *--top = nullptr;
-    f->stack_pointer = top; fibres.push_back(f);
+    f->stack_pointer = top; fibres.push_back(f); watches.push_back({&never, 1});
   }
   alive = fibres.size(); turn_of = 0; self = fibres[0];
   switch_stacks(&main_stack, self->stack_pointer);
@@ -129,7 +146,7 @@ static u32 shared_address(const void* p) { return (u32)((const u8*)p - self->blo
 static u64* exchange(u64 v) {
   Warp& w = self->block->warps[self->thread.x / 32]; int t = w.turn;
   w.values[t & 1][self->thread.x % 32] = v;
-  if (++w.count == 32) { w.count = 0; w.turn++; waits = 0; } else while (w.turn == t) wait();
+  if (++w.count == 32) { w.count = 0; w.turn++; waits = 0; } else wait_while(w.turn, t);
   return w.values[t & 1];
 }
 static bool arrive(Meeting& m, int count) { if (++m.count < count) return false; m.count = 0; m.turn++; waits = 0; return true; }
@@ -148,10 +165,10 @@ static void __syncwarp() { exchange(0); }
 static u32 __byte_perm(u32 a, u32 b, u32 s) { const u64 v = a | (u64)b << 32; u32 o = 0; for (int i = 0; i < 4; i++) o |= (u32)(v >> 8 * (s >> 4 * i & 7) & 255) << 8 * i; return o; }
 static int __ffs(u32 v) { return __builtin_ffs(v); }
 static int __popc(u32 v) { return __builtin_popcount(v); }
-static void meet(int id, int count) { Meeting& m = self->block->meetings[id]; int t = m.turn; if (!arrive(m, count)) while (m.turn == t) wait(); }
+static void meet(int id, int count) { Meeting& m = self->block->meetings[id]; int t = m.turn; if (!arrive(m, count)) wait_while(m.turn, t); }
 static void __syncthreads() { meet(0, blockDim.x); }
 static void arrive_cluster() { Cluster* c = self->block->cluster; self->cluster_turn = c->meeting.turn; arrive(c->meeting, (int)c->blocks.size() * blockDim.x); }
-static void await_cluster() { while (self->block->cluster->meeting.turn == self->cluster_turn) wait(); }
+static void await_cluster() { wait_while(self->block->cluster->meeting.turn, self->cluster_turn); }
 static void meet_cluster() { arrive_cluster(); await_cluster(); }
 
 // mbarriers: a phase ends when all have arrived and all expected bytes are there; bytes may come first.

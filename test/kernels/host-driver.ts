@@ -1,17 +1,14 @@
 // A stand-in for the CUDA driver, so that the whole path from a config to tokens runs without a GPU: host-driver.cpp answers the
 // driver's calls, and kernels are printed CUDA compiled by g++. For tests only, and for printed tile programs only.
-import { execFile } from "node:child_process";
-import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
-import { promisify } from "node:util";
 import type { Param } from "../../ir/kernel/catalogue.ts";
 import type { Manifest } from "../../ir/artifact.ts";
 import type { CudaFile } from "../../runtime/devices/cuda/device.ts";
 import { ownKernels } from "../../runtime/devices/cuda/own.ts";
 import { hostHeader, hostText } from "./cuda-on-host.ts";
+import { hostBuildAside } from "./host-compiler.ts";
 
-const exec = promisify(execFile);
 const flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-w", "-fPIC", "-shared", "-U_FORTIFY_SOURCE"];
 
 /** Builds the driver in `folder`; the path to open it by. `lacks`: VERSION, INIT or MAJOR of a machine that lacks something. */
@@ -22,8 +19,9 @@ export async function buildDriver(
 ): Promise<string> {
   const out = path.join(folder, name);
   const defines = Object.entries(lacks).map(([k, v]) => `-D${k}=${v}`);
+  const text = fs.readFileSync(path.join(import.meta.dirname, "host-driver.cpp"), "utf8");
   if (!fs.existsSync(out))
-    await exec("g++", [...flags, ...defines, "-o", out, path.join(import.meta.dirname, "host-driver.cpp"), "-ldl"]);
+    fs.copyFileSync(await hostBuildAside({ text, flags: [...flags, ...defines], libraries: ["-ldl"] }), out);
   return out;
 }
 
@@ -62,7 +60,6 @@ extern "C" const int sizes_${name}[] = {${[list.length, ...list.map(([, n]) => n
 
 /** Compiles every kernel of an artifact into one library, those the runtime has of its own beside them; gives the modules to load. */
 export async function buildKernels(
-  folder: string,
   manifest: Manifest,
   files: ReadonlyMap<string, string | Uint8Array>,
 ): Promise<{ files: Map<string, CudaFile>; compile: (name: string) => Uint8Array }> {
@@ -82,12 +79,7 @@ export async function buildKernels(
       params: t.params,
       dims: t.dims,
     });
-  const all = `${hostHeader}${texts.map(unit).join("")}`;
-  const library = path.join(folder, `${createHash("sha256").update(all).digest("hex").slice(0, 16)}.so`);
-  if (!fs.existsSync(library)) {
-    fs.writeFileSync(`${library}.cpp`, all);
-    await exec("g++", [...flags, "-o", library, `${library}.cpp`], { maxBuffer: 1 << 26 });
-  }
+  const library = await hostBuildAside({ text: texts.map(unit).join(""), header: hostHeader, flags });
   const image = (name: string): Uint8Array => Buffer.from(`${library}|${name}\0`);
   return { files: new Map(texts.map((t) => [t.name, { source: t.source, cubin: image(t.name) }])), compile: image };
 }

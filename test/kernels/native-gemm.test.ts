@@ -51,6 +51,7 @@ function data(m: number, n: number, k: number, experts = 1): Data {
 /** Relative error of y against float64, rows by the expert they belong to; NaN where a word is missing. */
 function error(y: Uint8Array<ArrayBuffer>, d: Data, n: number, k: number, expertOf: readonly number[]): number {
   const words = new Uint16Array(y.buffer);
+  const [x, w] = [d.x, d.w].map((codes) => Float64Array.from(codes, (c) => values[c]));
   const got = new Float32Array(Uint32Array.from(words, (v) => v << 16).buffer);
   const blocks = Math.ceil(k / 128);
   const perExpert = Math.ceil(n / 128) * blocks;
@@ -60,8 +61,7 @@ function error(y: Uint8Array<ArrayBuffer>, d: Data, n: number, k: number, expert
       let sum = 0;
       for (let p = 0; p < blocks; p++) {
         let part = 0;
-        for (let i = p * 128; i < Math.min(k, p * 128 + 128); i++)
-          part += values[d.x[row * k + i]] * values[d.w[(e * n + c) * k + i]];
+        for (let i = p * 128; i < Math.min(k, p * 128 + 128); i++) part += x[row * k + i] * w[(e * n + c) * k + i];
         sum += part * d.xScale[row * blocks + p] * d.wScale[e * perExpert + Math.floor(c / 128) * blocks + p];
       }
       [wrong, norm] = [wrong + (got[row * n + c] - sum) ** 2, norm + sum ** 2];
@@ -203,7 +203,7 @@ describe.skipIf(lacks("g++ 12"))("bf16_gemm", () => {
       const random = randomOf(5);
       const halves = (count: number): Uint16Array =>
         new Uint16Array(new Uint32Array(Float32Array.from({ length: count }, () => random() - 0.5).buffer).map((w) => w >>> 16));
-      const value = (h: number): number => new Float32Array(Uint32Array.of(h << 16).buffer)[0];
+      const numbers = (h: Uint16Array): Float32Array => new Float32Array(Uint32Array.from(h, (v) => v << 16).buffer);
       try {
         for (const m of ms) {
           const [x, w] = [halves(m * p.xStride), halves(n * k)];
@@ -212,12 +212,13 @@ describe.skipIf(lacks("g++ 12"))("bf16_gemm", () => {
             { m },
             { SMs: 4 },
           );
-          const got = y === "f32" ? new Float32Array(out.buffer) : Float32Array.from(new Uint16Array(out.buffer), value);
+          const got = y === "f32" ? new Float32Array(out.buffer) : numbers(new Uint16Array(out.buffer));
+          const [rows, weights] = [numbers(x), numbers(w)];
           let [wrong, norm] = [0, 0];
           for (let r = 0; r < m; r++)
             for (let c = 0; c < n; c++) {
               let sum = 0;
-              for (let i = 0; i < k; i++) sum += value(x[r * p.xStride + i]) * value(w[c * k + i]);
+              for (let i = 0; i < k; i++) sum += rows[r * p.xStride + i] * weights[c * k + i];
               [wrong, norm] = [wrong + (got[r * p.yStride + c] - sum) ** 2, norm + sum ** 2];
             }
           expect(Math.sqrt(wrong / norm)).toBeLessThan(y === "f32" ? 1e-5 : WITHIN);

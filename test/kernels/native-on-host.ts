@@ -1,12 +1,13 @@
 // Runs a native kernel without a GPU: g++ compiles its own text behind the machine of fibres (fibres.h) and the host meanings of the
 // device functions it calls (codegen/cuda/ptx). What differs from the card is listed in fibres.h.
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { boundBuffers, type KernelText, type Param } from "../../ir/kernel/catalogue.ts";
 import { evaluate, type Size } from "../../ir/size.ts";
 import { earlyOf } from "./cuda-on-host.ts";
+import { hostBuild } from "./host-compiler.ts";
 import { entriesFor, helpersFor } from "../../codegen/cuda/ptx/index.ts";
 
 type TensorMap = Extract<Param, { kind: "tensormap" }>;
@@ -100,15 +101,14 @@ export interface Native {
   close(): void;
 }
 
+const machine = fs.readFileSync(path.join(import.meta.dirname, "fibres.h"), "utf8");
+const flags = ["-O1", "-march=native", "-ffp-contract=off", "-std=c++17", "-w"];
+
 /** Compiles a kernel's text for this machine. */
 export function nativeOnHost(text: KernelText): Native {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "dsc-native-"));
   const file = (name: string): string => path.join(folder, name);
-  fs.writeFileSync(
-    file("k.cpp"),
-    `#include "${path.join(import.meta.dirname, "fibres.h")}"\n${bodyOf(text.source)}${mainOf(text)}`,
-  );
-  execFileSync("g++", ["-O2", "-march=native", "-ffp-contract=off", "-std=c++17", "-w", "-o", file("k"), file("k.cpp")]);
+  const program = hostBuild({ text: `${bodyOf(text.source)}${mainOf(text)}`, header: machine, flags });
   return {
     run(buffers, dims, { SMs, launches = 2 }) {
       const sizes = { ...dims, SMs };
@@ -124,7 +124,7 @@ export function nativeOnHost(text: KernelText): Native {
         ...maps,
         ...text.dims.map((d) => value(d)),
       ];
-      const { status, stderr } = spawnSync(file("k"), words, { encoding: "utf8" });
+      const { status, stderr } = spawnSync(program, words, { encoding: "utf8" });
       if (status !== 0) throw new Error(`${text.name} on this machine: ${stderr || `status ${status}`}`);
       return this.left(names.includes("y") ? "y" : names.at(-1)!);
     },

@@ -30,7 +30,7 @@ afterAll(() => rmSync(work, { recursive: true }));
 
 async function openDevice(src: string, options: Partial<CompileOptions>): Promise<{ manifest: Manifest; device: CudaDevice }> {
   const { manifest, files: texts } = compile(src, { ...defaults, target: "cuda", natives: "none", ...options });
-  const [driver, { files, compile: image }] = await Promise.all([buildDriver(work), buildKernels(work, manifest, texts)]);
+  const [driver, { files, compile: image }] = await Promise.all([buildDriver(work), buildKernels(manifest, texts)]);
   return { manifest, device: await CudaDevice.open(manifest, files, { compile: image, libraries: [driver] }) };
 }
 

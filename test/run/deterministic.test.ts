@@ -80,7 +80,7 @@ describe.skipIf(lacks("g++"))("R1 in small", () => {
       set: Object.entries(small).map(([k, v]) => `${k}=${v}`),
       natives: "norm_rows,route_rows,sort_experts_blocks",
     });
-    const [driver, { files, compile: image }] = await Promise.all([buildDriver(work), buildKernels(work, manifest, texts)]);
+    const [driver, { files, compile: image }] = await Promise.all([buildDriver(work), buildKernels(manifest, texts)]);
     return Model.open(manifest, await CudaDevice.open(manifest, files, { compile: image, libraries: [driver] }), {
       weights: "synthetic:3",
     });

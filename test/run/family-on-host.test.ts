@@ -29,7 +29,7 @@ async function answered(
 ): Promise<{ options: CompileOptions; asked: Awaited<ReturnType<typeof ask>> }> {
   const options = { ...optionsOf({ ...way, target: "cuda" }, seed), natives: "none" };
   const { manifest, files: texts } = compileSpec(spec, options);
-  const [driver, { files, compile }] = await Promise.all([buildDriver(work), buildKernels(work, manifest, texts)]);
+  const [driver, { files, compile }] = await Promise.all([buildDriver(work), buildKernels(manifest, texts)]);
   const model = await Model.open(manifest, await CudaDevice.open(manifest, files, { compile, libraries: [driver] }), { weights });
   const asked = await ask(model, spec, seed);
   await model.close();

@@ -77,7 +77,7 @@ test.skipIf(lacks("g++", "torch"))(
       script: path.resolve(import.meta.dirname, "../device/oracle_reference.py"),
       scratch: work,
       async open(c, watch) {
-        const [driver, { files, compile }] = await Promise.all([buildDriver(work), buildKernels(work, c.manifest, c.files)]);
+        const [driver, { files, compile }] = await Promise.all([buildDriver(work), buildKernels(c.manifest, c.files)]);
         return CudaDevice.open(c.manifest, files, { compile, watch, libraries: [driver] });
       },
     });

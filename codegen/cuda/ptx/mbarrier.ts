@@ -36,7 +36,7 @@ export const barriers: readonly Entry[] = [
     is: "void mbarrier_wait(u32 barrier, u32 parity)",
     does: `asm volatile("{\\n.reg .pred done;\\nAGAIN: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\\n"
              "@done bra DONE;\\nbra AGAIN;\\nDONE:\\n}" :: "r"(barrier), "r"(parity) : "memory");`,
-    host: "while (barrier_at(self->block, barrier).phase == parity) wait();",
+    host: "wait_while(barrier_at(self->block, barrier).phase, parity);",
   }),
   device({
     doc: "A barrier among some warps of the block; 0 is the whole block's.",
