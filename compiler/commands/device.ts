@@ -6,13 +6,15 @@ import { badValue, usage } from "../diagnostics.ts";
 import { gpus } from "../../codegen/cuda/arch/index.ts";
 import type { Machine } from "../../ir/machine.ts";
 import { describedBy, thisMachine } from "../analysis/machine.ts";
+import type { Load } from "../analysis/roofline.ts";
 import { checkWhole } from "./options.ts";
 
 export interface DeviceFlags {
   device?: string;
   bandwidth?: number;
   batch: number;
-  context: number;
+  /** 1024 unless given, or as many as the model has. */
+  context?: number;
 }
 
 export const deviceFlags = <T>(y: Argv<T>): Argv<T & DeviceFlags> =>
@@ -24,21 +26,23 @@ export const deviceFlags = <T>(y: Argv<T>): Argv<T & DeviceFlags> =>
     .option("batch", { type: "number", default: 1, describe: "sequences of a decode step" })
     .option("context", {
       type: "number",
-      default: 1024,
+      defaultDescription: "1024, or as many as the model has",
       describe: "cached rows of each, and rows of a prefill; 4k is 4000, 4K 4096",
     })
     .option("bandwidth", { type: "number", describe: "GB/s of memory, for cpu, instead of measuring" }) as unknown as Argv<
     T & DeviceFlags
   >;
 
-/** Checks what `deviceFlags` read. `most` is how many positions the model has. */
-export function checkLoad(a: DeviceFlags, most: number): void {
-  checkWhole("--batch", a.batch, 1, 65536);
-  checkWhole("--context", a.context, 1);
-  if (a.context > most)
+/** Sequences and cached rows that `deviceFlags` read, checked. `most` is how many positions the model has. */
+export function loadOf(a: DeviceFlags, most: number): Load {
+  const { batch, context = Math.min(1024, most) } = a;
+  checkWhole("--batch", batch, 1, 65536);
+  checkWhole("--context", context, 1);
+  if (context > most)
     throw new DiagnosticError(
-      badValue(`--context ${a.context}: the model has ${most} positions`, `give at most ${most}`, "--context"),
+      badValue(`--context ${context}: the model has ${most} positions`, `give at most ${most}`, "--context"),
     );
+  return { batch, context };
 }
 
 /** The machine that is asked for. */

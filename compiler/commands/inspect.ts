@@ -14,7 +14,7 @@ import { table } from "../report/table.ts";
 import { originsOf, printing, problemsOf } from "../artifact/side-files.ts";
 import { costsOf } from "../analysis/step-cost.ts";
 import { typed } from "./effects.ts";
-import { checkLoad, deviceFlags, machineOf, type DeviceFlags } from "./device.ts";
+import { deviceFlags, loadOf, machineOf, type DeviceFlags } from "./device.ts";
 
 interface Options extends DeviceFlags {
   out: string;
@@ -139,7 +139,7 @@ async function tellCosts(
   say: (value: object, lines: () => string) => void,
 ): Promise<void> {
   const planned = plannedFrom(manifest, text);
-  checkLoad(a, planned.maxPositions);
+  const load = loadOf(a, planned.maxPositions);
   const machine = await machineOf(a, manifest.target === "cpu" ? "cpu" : "h200");
   const names = new Map(
     Object.entries(problems).map(([name, p]) => [`${manifest.kernels[name]?.family} ${JSON.stringify(p)}`, name]),
@@ -147,7 +147,7 @@ async function tellCosts(
   const costs = costsOf(
     planned,
     machine,
-    { batch: a.batch, context: a.context },
+    load,
     (family, p) => names.get(`${family} ${JSON.stringify(p)}`) ?? family,
     manifest.options.deterministic !== undefined,
   );

@@ -12,7 +12,7 @@ import { printPlan } from "../report/plan.ts";
 import { roofline, type Planned } from "../analysis/roofline.ts";
 import { reduce } from "../analysis/shrink.ts";
 import { say } from "../tell.ts";
-import { checkLoad, deviceFlags, machineOf, type DeviceFlags } from "./device.ts";
+import { deviceFlags, loadOf, machineOf, type DeviceFlags } from "./device.ts";
 import { checkModelEffects, typed } from "./effects.ts";
 import { passWords, pipelineOf, pluginFlags, reduceFlags, reductionOf, type PluginFlags, type ReduceFlags } from "./options.ts";
 
@@ -56,11 +56,10 @@ export const planCommand = {
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const artifact = existsSync(path.join(a.src, "manifest.json"));
     const p = artifact ? await ofArtifact(a) : undefined;
-    if (!artifact) checkLoad(a, Infinity);
+    if (!artifact) loadOf(a, Infinity);
     const machine = await machineOf(a, p && p.target !== "cpu" ? "h200" : "cpu");
     const planned = p ?? (await ofConfig(a, machine.name.startsWith("this machine") ? "cpu" : "cuda", machine.activations));
-    checkLoad(a, planned.maxPositions);
-    const plan = roofline(planned, machine, { batch: a.batch, context: a.context });
+    const plan = roofline(planned, machine, loadOf(a, planned.maxPositions));
     if (a.json) process.stdout.write(JSON.stringify({ architecture: planned.architecture, device: machine, ...plan }) + "\n");
     else process.stdout.write(printPlan(planned.architecture, machine, plan, a.all) + "\n");
   },

@@ -125,6 +125,8 @@ describe("plan", () => {
   });
 
   test("what it cannot plan", async () => {
+    // Unasked, no more rows than the model has positions.
+    await json("plan", tiny, "--set", "max_position_embeddings=128", "--device", "h200");
     expect(await refusal("plan", tiny, "--context", "99999999")).toContain("positions");
     expect(await refusal("plan", tiny, "--device", "h200", "--bandwidth", "3")).toContain("--bandwidth is for --device cpu");
     expect(await refusal("plan", tiny, "--device", "gpu")).toContain("did you mean h200?");

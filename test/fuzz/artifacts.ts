@@ -129,7 +129,8 @@ async function quietly(...words: string[]): Promise<void> {
       .strict()
       .exitProcess(false)
       .fail((message, e) => {
-        throw e ?? new Finding(`the command line is wrong: ${message}`);
+        const wrong = e instanceof DiagnosticError && e.diagnostics[0].code === "DSC6001" ? e.message : message;
+        throw wrong ? new Finding(`the command line is wrong: ${wrong}`) : e;
       })
       .parseAsync();
   } finally {
@@ -167,7 +168,7 @@ async function read(r: Random, c: Compiled): Promise<void> {
   const kernel = r.one(Object.keys(manifest.kernels));
   const pass = r.one([[], ["kernels"], ...c.outcome.ledger.entries.slice(0, 3).map((e) => [e.pass])]);
   await quietly("why", folder(), ...pass, ...json);
-  await quietly("inspect", folder(), ...r.one([[], ["--cost"], ["--ir"]]), ...json);
+  await quietly("inspect", folder(), ...r.one([[], ["--cost", "--device", "h200"], ["--ir"]]), ...json);
   await quietly("inspect", folder(), kernel, ...r.one([[], ["--origin"]]), ...json);
 }
 
