@@ -10,7 +10,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { manifestText, writeArtifact } from "../../compiler/artifact/write.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { readArtifact } from "../../runtime/index.ts";
-import { at, cli, dsc, filesOf, root } from "./dsc.ts";
+import { at, cli, dsc, dscIn, filesOf, root } from "./dsc.ts";
 
 const small = path.join(root, "test/fixtures/a06-v3-dense");
 const all = compile(small, defaults);
@@ -111,8 +111,8 @@ describe("what lies in the folder already", () => {
   test("two commands at once, into a folder that is not there", async () => {
     const folder = at("race/new");
     const answers = await Promise.all([
-      dsc("compile", small, "-o", folder),
-      dsc("compile", small, "-o", folder, "--passes", "none"),
+      dscIn({}, "compile", small, "-o", folder),
+      dscIn({}, "compile", small, "-o", folder, "--passes", "none"),
     ]);
     expect(answers.map((a) => a.code)).toEqual([0, 0]);
     expect(texts).toContain(await found(folder));

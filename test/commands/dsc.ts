@@ -1,5 +1,6 @@
-// Runs the built command line in a process of its own, as a person does, with a cache and a folder that vanish afterwards.
-import { execFile } from "node:child_process";
+// Runs the built command line as a person does, with a cache and a folder that vanish afterwards: in a process that is warm (warm.ts),
+// or in one of its own.
+import { execFile, fork, type ChildProcess } from "node:child_process";
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -21,10 +22,61 @@ export interface Answer {
   stderr: string;
 }
 
-/** Never rejects: a failing command is an answer too. A stack trace in it is always a failure of the test. */
-export const dsc = (...words: string[]): Promise<Answer> => dscIn({}, ...words);
+const variables = (): NodeJS.ProcessEnv => ({ ...process.env, DSC_CACHE: at("cache"), NO_COLOR: "1" });
 
-/** The same in another folder, or with other variables. */
+/** Rejects where a command says where in the source it stands. */
+function checked(words: readonly string[], answer: Answer): Answer {
+  if (/\n\s+at .+:\d+:\d+\)?/.test(answer.stderr + answer.stdout))
+    throw new Error(`a stack trace from dsc ${words.join(" ")}:\n${answer.stderr}`);
+  return answer;
+}
+
+let warm: ChildProcess | undefined;
+const asked = new Map<number, (answer: Answer | undefined) => void>();
+let count = 0;
+afterAll(async () => {
+  if (!warm) return;
+  const ended = new Promise((resolve) => warm!.once("exit", resolve));
+  warm.disconnect();
+  await ended;
+});
+
+/** Asks the warm process; undefined where it ended. */
+function askWarm(words: readonly string[]): Promise<Answer | undefined> {
+  if (!warm) {
+    const child = fork(path.join(root, "dist/test/commands/warm.js"), {
+      cwd: root,
+      env: variables(),
+      execArgv: [],
+      stdio: ["ignore", "inherit", "inherit", "ipc"],
+    });
+    child.on("message", ({ id, ...answer }: Answer & { id: number }) => {
+      asked.get(id)!(answer);
+      asked.delete(id);
+    });
+    child.on("exit", () => {
+      if (warm === child) warm = undefined;
+      for (const give of asked.values()) give(undefined);
+      asked.clear();
+    });
+    warm = child;
+  }
+  return new Promise((resolve) => {
+    asked.set(count, resolve);
+    warm!.send({ id: count++, words });
+  });
+}
+
+/** What ends the process by itself, or stays in it. */
+const ofItsOwn = /^(--help|-h|--version|help|completion|--plugin(=.*)?)$/;
+
+/** Never rejects: a failing command is an answer too. A stack trace in it is always a failure of the test. */
+export async function dsc(...words: string[]): Promise<Answer> {
+  const answer = words.some((w) => ofItsOwn.test(w)) ? undefined : await askWarm(words);
+  return answer ? checked(words, answer) : dscIn({}, ...words);
+}
+
+/** The same in a process of its own, in another folder or with other variables. */
 export function dscIn(
   { cwd = root, env = {} }: { cwd?: string; env?: Record<string, string> },
   ...words: string[]
@@ -33,11 +85,13 @@ export function dscIn(
     execFile(
       process.execPath,
       [cli, ...words],
-      { cwd, maxBuffer: 1 << 26, env: { ...process.env, DSC_CACHE: at("cache"), NO_COLOR: "1", ...env } },
+      { cwd, maxBuffer: 1 << 26, env: { ...variables(), ...env } },
       (e, stdout, stderr) => {
-        if (/\n\s+at .+:\d+:\d+\)?/.test(stderr + stdout))
-          return reject(new Error(`a stack trace from dsc ${words.join(" ")}:\n${stderr}`));
-        resolve({ code: e ? Number(e.code ?? 99) : 0, stdout, stderr });
+        try {
+          resolve(checked(words, { code: e ? Number(e.code ?? 99) : 0, stdout, stderr }));
+        } catch (trace) {
+          reject(trace as Error);
+        }
       },
     );
   });

@@ -1,17 +1,10 @@
 // Every fixture through `dsc run`, as a person types it, against what transformers computed: default passes, none, and both
 // forms of attention.
-import { execFile } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { promisify } from "node:util";
-import { afterAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import { at, dsc } from "../commands/dsc.ts";
 import { fixtures, readTensors, type Raw } from "../interpreted.ts";
-
-const exec = promisify(execFile);
-const cli = path.resolve(import.meta.dirname, "../../dist/compiler/cli.js");
-const work = mkdtempSync(path.join(tmpdir(), "dsc-fixtures-"));
-afterAll(() => rmSync(work, { recursive: true }));
 
 const modes: Record<string, string[]> = {
   default: [],
@@ -22,16 +15,12 @@ const modes: Record<string, string[]> = {
 
 async function run(fixture: string, expected: Raw, flags: string[], label: string): Promise<{ ids: number[]; got: Raw }> {
   const name = path.basename(fixture);
-  const ids = path.join(work, `${name}.json`);
+  const ids = at(`${name}.json`);
   writeFileSync(ids, JSON.stringify([...expected.get("input_ids")!.data]));
-  const save = path.join(work, `${name}-${label.replace(/\W/g, "")}.safetensors`);
-  const { stdout } = await exec(
-    process.execPath,
-    [cli, "run", fixture, "--ids", ids, "--max-new", "16", "--json", "--save", save, "--threads", "1", ...flags],
-    {
-      env: { ...process.env, XDG_CACHE_HOME: path.join(work, label.replace(/\W/g, "")) },
-    },
-  );
+  const save = at(`${name}-${label.replace(/\W/g, "")}.safetensors`);
+  const words = ["--ids", ids, "--max-new", "16", "--save", save, "--threads", "1", ...flags];
+  const { code, stdout, stderr } = await dsc("run", fixture, "--json", ...words);
+  expect(code, stderr).toBe(0);
   return { ids: (JSON.parse(stdout) as { ids: number[] }).ids, got: readTensors(save) };
 }
 
@@ -58,7 +47,7 @@ describe.each(fixtures.map((f) => [path.basename(f), f] as const))("%s", (name, 
 
   // Exact weights answer what transformers answered on dequantised ones; quantised activations have their own answers below.
   const exact = config.quantization_config ? ["--act-quant", "none"] : [];
-  test.concurrent.each(Object.entries(modes))("%s", async (label, flags) => {
+  test.each(Object.entries(modes))("%s", async (label, flags) => {
     const { ids, got } = await run(fixture, expected, [...flags, ...exact], label);
     compare(expected, got, "logits");
     expect(ids).toEqual(greedy);
@@ -67,7 +56,7 @@ describe.each(fixtures.map((f) => [path.basename(f), f] as const))("%s", (name, 
   if (config.quantization_config)
     // Medians only, and no ids: one code at a rounding boundary moves single logits (fp8-flip.test.ts accounts for each). The others
     // are as near as f32 is, 1.2e-7; WebAssembly has the same bits everywhere.
-    test.concurrent.each([
+    test.each([
       ["--attention expanded", "logits_fp8"],
       ["--attention absorbed", "logits_fp8_absorbed"],
     ])(`${name} with quantised activations, %s`, async (label, logits) => {
