@@ -2,7 +2,7 @@
 // 64 beside its floor, and where DeepSeek-V2-Lite's time goes, kernel by kernel. Contexts are filled 64 rows a call by the step's
 // own kernels. Checked: three layers at full width, by hand-written kernels, against printed ones in f32, at all sizes that change kernels.
 // npm run device -- --only family-speed --limit 400; DSC_CUBINS names a folder of kernels (family-cubins.ts), DSC_MODELS some models.
-import { mkdtempSync, rmSync } from "node:fs";
+import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { compile, defaults } from "../../compiler/compile.ts";
@@ -125,25 +125,22 @@ async function kernels(name: string, folder: string): Promise<Row[]> {
   return rows;
 }
 
+/** Rows as they come, to the file that DSC_ROWS names: what is measured is not lost with a run that is cut off. */
+function kept(rows: readonly Row[]): readonly Row[] {
+  if (process.env.DSC_ROWS) appendFileSync(process.env.DSC_ROWS, rows.map((r) => `${JSON.stringify(r)}\n`).join(""));
+  return rows;
+}
+
+const failed =
+  (name: string) =>
+  (e: Error): Row[] => [{ model: name, ok: false, error: (e.stack ?? e.message).slice(0, 600) }];
+
 export async function measure(): Promise<Row[]> {
   const folder = mkdtempSync(path.join(tmpdir(), "dsc-family-"));
   const rows: Row[] = [];
-  const tried = async (name: string, of: (name: string, folder: string) => Promise<Row[]>): Promise<void> => {
-    rows.push(
-      ...(await of(name, folder).catch((e: Error): Row[] => [{ model: name, ok: false, error: e.message.slice(0, 400) }])),
-    );
-  };
-  for (const name of models) {
-    await tried(name, speeds);
-    // Meanwhile on the terminal: what is measured is not lost with a run that is cut off.
-    for (const r of rows.filter((r) => r.model === name))
-      process.stderr.write(
-        `${Object.entries(r)
-          .map(([k, v]) => `${k} ${typeof v === "number" ? Number(v.toPrecision(5)) : v}`)
-          .join("  ")}\n`,
-      );
-  }
-  if (models.includes("DeepSeek-V2-Lite")) await tried("DeepSeek-V2-Lite", kernels);
+  for (const name of models) rows.push(...kept(await speeds(name, folder).catch(failed(name))));
+  if (models.includes("DeepSeek-V2-Lite"))
+    rows.push(...kept(await kernels("DeepSeek-V2-Lite", folder).catch(failed("DeepSeek-V2-Lite"))));
   rmSync(folder, { recursive: true });
   return rows;
 }
@@ -204,9 +201,7 @@ export async function check(): Promise<Row[]> {
   const folder = mkdtempSync(path.join(tmpdir(), "dsc-family-"));
   const rows: Row[] = [];
   for (const name of models.filter((n) => withExperts.includes(n)))
-    rows.push(
-      await compared(name, folder).catch((e: Error): Row => ({ model: name, ok: false, error: e.message.slice(0, 400) })),
-    );
+    rows.push(...kept(await compared(name, folder).then((r) => [r], failed(name))));
   rmSync(folder, { recursive: true });
   return rows;
 }
