@@ -32,6 +32,7 @@ const parts = [
   "slice",
   "printed-fp8",
   "mla-decode",
+  "few-heads",
   "small",
   "load",
   "ceilings",
