@@ -1,0 +1,276 @@
+// grouped_gemm: y [r, 256] bf16 = x [r, 1024] e4m3/1x128 times w [e, 256, 1024]^T e4m3/128x128 for rows offsets[e] .. offsets[e + 1], e < 4, f32 sums
+// schedule {"form":"split-k","rows":64,"kGroups":2,"tokens":8,"split":1,"stages":5,"xStages":3,"blocksPerSm":2}
+// floor on H200: max((262144 an expert with rows + 1536 r) bytes / 4539 GB/s, 524288 r operations / 1979 TFLOP/s)
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+struct __align__(64) TensorMap { u64 words[16]; };  // CUtensorMap, opaque
+__device__ __forceinline__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
+// Programmatic dependent launch: blocks of the next kernel start as these leave. What the kernel before wrote may be read,
+// and what it reads overwritten, only after await_previous; weights were there all along.
+__device__ __forceinline__ void release_next() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+__device__ __forceinline__ void await_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+__device__ __forceinline__ u32 pack_bf16(float low, float high) {
+  u32 v; asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(v) : "f"(high), "f"(low)); return v;
+}
+// Running sum over the lanes, a lane's own value included.
+template <class T> __device__ __forceinline__ T warp_running_sum(T v) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int apart = 1; apart < 32; apart *= 2) {
+    const T below = __shfl_up_sync(0xffffffffu, v, apart);
+    if (lane >= apart) v += below;
+  }
+  return v;
+}
+__device__ __forceinline__ float ld_shared_f32(u32 from) {
+  float v; asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(from) : "memory"); return v;
+}
+__device__ __forceinline__ float2 ld_shared_v2_f32(u32 from) {
+  float2 v; asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(from) : "memory"); return v;
+}
+__device__ __forceinline__ float4 ld_shared_v4_f32(u32 from) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(from) : "memory");
+  return v;
+}
+__device__ __forceinline__ void st_shared_f32(u32 to, float v) {
+  asm volatile("st.shared.f32 [%0], %1;" :: "r"(to), "f"(v) : "memory");
+}
+// One store: left to itself the compiler makes four of it.
+__device__ __forceinline__ void st_global_v4_u32(u16* to, u32 a, u32 b, u32 c, u32 d) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" :: "l"(to), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+}
+__device__ __forceinline__ void mbarrier_init(u32 barrier, u32 arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"(barrier), "r"(arrivals) : "memory");
+}
+// Barriers must be visible to TMA (async proxy) and to the cluster before the first copy names them.
+__device__ __forceinline__ void fence_mbarrier_init() {
+  asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");
+}
+// Arrives, and adds bytes of copies to what the phase waits for.
+__device__ __forceinline__ void mbarrier_arrive_expect_tx(u32 barrier, u32 bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(barrier), "r"(bytes) : "memory");
+}
+__device__ __forceinline__ void mbarrier_arrive(u32 barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"(barrier) : "memory");
+}
+__device__ __forceinline__ void mbarrier_wait(u32 barrier, u32 parity) {
+  asm volatile("{\n.reg .pred done;\nAGAIN: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+               "@done bra DONE;\nbra AGAIN;\nDONE:\n}" :: "r"(barrier), "r"(parity) : "memory");
+}
+// A barrier among some warps of the block; 0 is the whole block's.
+__device__ __forceinline__ void bar_sync(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" :: "r"(id), "r"(threads) : "memory");
+}
+// TMA writes a box of the tensor, 128-byte swizzled, zeros outside the tensor; the bytes count either way.
+__device__ __forceinline__ void tma_load_2d(u32 to, const TensorMap* map, u32 barrier, int x, int y) {
+  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];"
+               :: "r"(to), "l"(map), "r"(barrier), "r"(x), "r"(y) : "memory");
+}
+__device__ __forceinline__ void cp_async_4(u32 to, const void* from) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" :: "r"(to), "l"(from) : "memory");
+}
+// All copies of this thread are there.
+__device__ __forceinline__ void cp_async_wait_all() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+// K-major: rows of 128 bytes, 128-byte swizzle, 8-row groups 1024 bytes apart; 32 bytes further is the next product's k.
+__device__ __forceinline__ u64 descriptor_k_major(u32 address) {
+  return (u64)((address & 0x3FFFF) >> 4) | (1ull << 16) | (64ull << 32) | (1ull << 62);
+}
+__device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void wgmma_commit_group() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+// Waits until at most LATER groups are in flight. Only then are the registers named, so that nothing reads them earlier.
+template <int LATER, int COUNT> __device__ __forceinline__ void wgmma_wait_group(float (&d)[COUNT]) {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(LATER) : "memory");
+#pragma unroll
+  for (int i = 0; i < COUNT; i++) asm volatile("" : "+f"(d[i]) :: "memory");
+}
+#define SUMS4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+template <int ADD> __device__ __forceinline__ void wgmma_m64n8k32_e4m3(float (&d)[4], u64 a, u64 b) {
+  asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %6, 0;\n"
+    "wgmma.mma_async.sync.aligned.m64n8k32.f32.e4m3.e4m3 "
+    "{%0, %1, %2, %3}, "
+    "%4, %5, add, 1, 1;\n}"
+    : SUMS4(d, 0)
+    : "l"(a), "l"(b), "n"(ADD));
+}
+// One step of 128 columns: four wgmma, the first overwrites. Longer chains would lose bits: the adder keeps about 14.
+__device__ __forceinline__ void wgmma_m64n8k128_e4m3(float (&part)[4], u64 a, u64 b) {
+  wgmma_fence();
+  wgmma_m64n8k32_e4m3<0>(part, a, b);
+  wgmma_m64n8k32_e4m3<1>(part, a + 2, b + 2);
+  wgmma_m64n8k32_e4m3<1>(part, a + 4, b + 4);
+  wgmma_m64n8k32_e4m3<1>(part, a + 6, b + 6);
+  wgmma_commit_group();
+}
+
+constexpr int N = 256, STEPS = 8;       // columns of y; steps of 128 columns of k
+constexpr int ROWS = 64, TOKENS = 8;      // a tile: rows of w by rows of x
+constexpr int DEEP = 2, UNITS = (STEPS + DEEP - 1) / DEEP;  // a ring stage holds DEEP steps, each for its own warpgroups
+constexpr int SPLIT = 1;                  // blocks that share the k of a tile
+constexpr int MOST = (UNITS + SPLIT - 1) / SPLIT * DEEP;  // steps a block may have
+constexpr int CHAIN = 4;                  // units between two drains of the tensor cores
+constexpr int MATH = 256;                  // threads that multiply; a warp more copies w, another x
+constexpr int STAGES = 5, X_STAGES = 3;    // weights come from afar and need the longer ring
+constexpr int W_BYTES = ROWS * 128, X_BYTES = TOKENS * 128;
+constexpr int HELD = TOKENS / 2;                // sums a thread holds
+constexpr int X_PITCH = TOKENS + 2, PITCH = ROWS + 4;  // floats a step of x's scales, a token of sums: padded against bank conflicts
+constexpr int EXPERTS = 4;
+
+// The want-th run of at most TOKENS rows that share an expert. A warp scans the offsets, 1 experts a lane.
+struct Run { int expert, row, end; };
+__device__ __forceinline__ Run find_run(const int* __restrict__ offsets, int want, int lane) {
+  Run mine = {-1, 0, 0};
+  int carry = 0;
+#pragma unroll
+  for (int e = lane; e - lane < EXPERTS; e += 32) {
+    const int from = offsets[min(e, EXPERTS)], to = offsets[min(e + 1, EXPERTS)], runs = (to - from + TOKENS - 1) / TOKENS;
+    const int sum = warp_running_sum(runs);
+    const int nth = want - (carry + sum - runs);
+    if (nth >= 0 && nth < runs) mine = {e, from + nth * TOKENS, to};
+    carry += __shfl_sync(~0u, sum, 31);
+  }
+  const u32 found = __ballot_sync(~0u, mine.expert >= 0);
+  if (found == 0) return mine;
+  const int from = __ffs(found) - 1;
+  return {__shfl_sync(~0u, mine.expert, from), __shfl_sync(~0u, mine.row, from), __shfl_sync(~0u, mine.end, from)};
+}
+
+// Eight neighbouring sums; those of all steps of a stage.
+__device__ __forceinline__ void add8(float (&v)[8], u32 from) {
+  const float4 a = ld_shared_v4_f32(from), b = ld_shared_v4_f32(from + 16);
+  v[0] += a.x; v[1] += a.y; v[2] += a.z; v[3] += a.w; v[4] += b.x; v[5] += b.y; v[6] += b.z; v[7] += b.w;
+}
+__device__ __forceinline__ void add_own(float (&v)[8], u32 from) {
+#pragma unroll
+  for (int d = 0; d < DEEP; d++) add8(v, from + d * (TOKENS * PITCH * 4));
+}
+
+extern "C" __global__ void __launch_bounds__(320, 2)
+grouped_gemm_4x256x1024_w64k2t8x1s5_3r2(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map,
+    const float* __restrict__ x_scale, const float* __restrict__ w_scale, const int* __restrict__ offsets,
+    u16* __restrict__ y, int r) {
+  extern __shared__ u8 raw[];
+  const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
+  const u32 x_ring = ring + STAGES * DEEP * W_BYTES, x_scales = x_ring + X_STAGES * DEEP * X_BYTES, w_scales = x_scales + MOST * X_PITCH * 4;
+  const u32 full = (w_scales + MOST * 4 + 7) & ~7u, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
+  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
+  const int rank = blockIdx.x, column0 = blockIdx.y * ROWS;
+  __shared__ Run run;
+  const int begin = rank * UNITS / SPLIT, end = (rank + 1) * UNITS / SPLIT, ahead = min(STAGES, end - begin);
+
+  if (threadIdx.x == MATH) {
+    for (int s = 0; s < STAGES; s++) {
+      mbarrier_init(full + 8 * s, 1);
+      mbarrier_init(empty + 8 * s, MATH / 32);  // one arrival a math warp
+    }
+    for (int s = 0; s < X_STAGES; s++) {
+      mbarrier_init(x_full + 8 * s, 1);
+      mbarrier_init(x_empty + 8 * s, MATH / 32);
+    }
+    fence_mbarrier_init();
+  }
+  if (warp == MATH / 32) {
+    await_previous();  // offsets say which weights
+    const Run mine = find_run(offsets, blockIdx.z, lane);
+    if (lane == 0) run = mine;
+  }
+  __syncthreads();
+  release_next();
+  if (run.expert < 0) return;  // fewer runs than there could be
+  const int token0 = run.row, m = run.end, w_row0 = run.expert * N + column0;
+
+  if (warp >= MATH / 32) {
+    if (warp == MATH / 32 && lane == 0) {
+      // One thread keeps the weights coming: bytes in flight are what bandwidth needs.
+      for (int u = 0; u < end - begin; u++) {
+        const int stage = u % STAGES;
+        if (u >= STAGES) mbarrier_wait(empty + 8 * stage, (u / STAGES - 1) & 1);
+        mbarrier_arrive_expect_tx(full + 8 * stage, DEEP * W_BYTES);
+        for (int d = 0; d < DEEP; d++) tma_load_2d(ring + (stage * DEEP + d) * W_BYTES, &w_map, full + 8 * stage, ((begin + u) * DEEP + d) * 128, w_row0);
+      }
+    }
+    if (warp == MATH / 32 + 1 && lane == 0) {
+      await_previous();
+      for (int u = 0; u < end - begin; u++) {
+        const int stage = u % X_STAGES;
+        if (u >= X_STAGES) mbarrier_wait(x_empty + 8 * stage, (u / X_STAGES - 1) & 1);
+        mbarrier_arrive_expect_tx(x_full + 8 * stage, DEEP * X_BYTES);
+        for (int d = 0; d < DEEP; d++) tma_load_2d(x_ring + (stage * DEEP + d) * X_BYTES, &x_map, x_full + 8 * stage, ((begin + u) * DEEP + d) * 128, token0);
+      }
+    }
+    __syncwarp();
+  } else {
+    const int team = warp / 4, part_rows = team % (ROWS / 64), deep = team / (ROWS / 64), slab = warp % 4;
+    // Scales of all the block's steps at once, without passing through registers; past the ends any finite scale will do.
+    const int first = begin * DEEP, count = (end - begin) * DEEP;
+    for (int p = threadIdx.x; p < count; p += MATH)
+      cp_async_4(w_scales + p * 4, w_scale + (long long)(run.expert * (N / 128) + column0 / 128) * STEPS + min(first + p, STEPS - 1));
+    await_previous();
+    for (int t = warp; t < TOKENS; t += MATH / 32)
+      for (int p = lane; p < count; p += 32)
+        cp_async_4(x_scales + (p * X_PITCH + t) * 4, x_scale + min(token0 + t, m - 1) * STEPS + min(first + p, STEPS - 1));
+    cp_async_wait_all();
+    bar_sync(1, MATH);
+
+    float sum[HELD];
+#pragma unroll
+    for (int i = 0; i < HELD; i++) sum[i] = 0.f;
+    int stage = 0, x_stage = 0, read = 0, x_read = 0;  // places in the rings of the unit that is multiplied next, and of the one handed back
+    u32 phase = 0, x_phase = 0;
+    for (int u = 0; u < end - begin; u += CHAIN) {
+      // Two sets of partial sums: while one is scaled and added, the product of the next unit runs.
+      float part[2][HELD];
+#pragma unroll
+      for (int i = -1; i < CHAIN; i++) {
+        if (i + 1 < CHAIN) {
+          mbarrier_wait(full + 8 * stage, phase);
+          mbarrier_wait(x_full + 8 * x_stage, x_phase);
+          const u32 w_tile = ring + (stage * DEEP + deep) * W_BYTES + part_rows * 8192, x_tile = x_ring + (x_stage * DEEP + deep) * X_BYTES;
+          wgmma_m64n8k128_e4m3(part[(i + 1) & 1], descriptor_k_major(w_tile), descriptor_k_major(x_tile));
+          if (++stage == STAGES) { stage = 0; phase ^= 1; }
+          if (++x_stage == X_STAGES) { x_stage = 0; x_phase ^= 1; }
+        }
+        if (i < 0) continue;
+        const int p = (u + i) * DEEP + deep;
+        const float w_now = ld_shared_f32(w_scales + (part_rows / 2 * MOST + p) * 4);
+        if (i + 1 < CHAIN) wgmma_wait_group<1>(part[i & 1]);
+        else wgmma_wait_group<0>(part[i & 1]);
+        if (lane == 0) { mbarrier_arrive(empty + 8 * read); mbarrier_arrive(x_empty + 8 * x_read); }
+        if (++read == STAGES) read = 0;
+        if (++x_read == X_STAGES) x_read = 0;
+        // Columns of the product are tokens: each pair of registers has its own two scales.
+#pragma unroll
+        for (int j = 0; j < TOKENS / 8; j++) {
+          const float2 x_now = ld_shared_v2_f32(x_scales + (p * X_PITCH + j * 8 + lane % 4 * 2) * 4);
+#pragma unroll
+          for (int v = 4 * j; v < 4 * j + 4; v++) sum[v] = fmaf(part[i & 1][v], (v & 1 ? x_now.y : x_now.x) * w_now, sum[v]);
+        }
+      }
+    }
+
+    // The ring has been read and nothing more is coming: it now takes the sums, a token a row.
+    bar_sync(1, MATH);
+    const u32 sums = ring + deep * (TOKENS * PITCH * 4) + (part_rows * 64 + slab * 16 + lane / 4) * 4;
+#pragma unroll
+    for (int j = 0; j < TOKENS / 8; j++)
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+        st_shared_f32(sums + ((j * 8 + lane % 4 * 2 + i % 2) * PITCH + i / 2 * 8) * 4, sum[4 * j + i]);
+  }
+  __syncthreads();
+
+  // Output: 8 columns of a token a thread, added up over steps and blocks in their order, 16 bytes a store. The warps that copied
+  // leave it to the others, for racecheck does not see them pass the barrier above.
+  const int chunks = min(TOKENS, m - token0) * (ROWS / 8);
+  for (int c = threadIdx.x < MATH ? threadIdx.x : chunks; c < chunks; c += MATH) {
+    const int token = c / (ROWS / 8), column = c % (ROWS / 8) * 8;
+    if (column0 + column >= N) continue;
+    float v[8] = {};
+    add_own(v, ring + (token * PITCH + column) * 4);
+    st_global_v4_u32(y + (long long)(token0 + token) * N + column0 + column, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
+  }
+}
