@@ -5,17 +5,17 @@
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { cudaKernel, input, output } from "../../text/kernel.ts";
+import { indented, lines } from "../../text/lines.ts";
+import { roles } from "../../text/roles.ts";
+import type { Choice } from "./choice.ts";
+import { sortPairs, unitChoice } from "./unit-choice.ts";
 import { blocksOf, unitLayout, unitName, type UnitProblem, type UnitSchedule } from "./unit-schedule.ts";
 import {
-  choiceEarly,
-  choiceParams,
-  choiceSteps,
   dealtFirst,
   dealtRest,
   fetchWeights,
   multiplyUnits,
   producer,
-  sortPairs,
   unitBarriers,
   unitConstants,
   unitMap,
@@ -23,85 +23,37 @@ import {
   unitVariables,
 } from "./unit-text.ts";
 
-const stored = `      const int row = unit.tile * ROWS + row_warp * 16 + lane / 4;
-#pragma unroll
-      for (int c = 0; c < COLUMNS; c++)
-#pragma unroll
-        for (int v = 0; v < 4; v++) {
-          const int column = c * 8 + lane % 4 * 2 + v % 2;
-          if (column < rows) y[(i64)pair_of[run.row + column] * N + row + v / 2 * 8] = (u16)pack_bf16(sum[c][v], 0.0f);
-        }
-`;
+/** What becomes of a tile's sums. */
+interface Ending {
+  /** Whether they are added up here, weighted, onto the residual; else every pair's row is written. */
+  adds: boolean;
+  says(p: UnitProblem): string;
+  /** Which tiles are this block's: before the choice, and after it. */
+  first?: string;
+  rest: string;
+  sort: string;
+  math: string;
+}
 
-/** Sums of a tile begin as the residual, whose rows are on their way while the first weights are waited for. */
-const begun = `    float* const sums = (float*)(raw + (ring - base) + SUMS) + row_warp * 16;
-    auto begin_tile = [&](int tile) {
-      for (int i = lane; i < T * 16; i += 32) sums[i / 16 * ROWS + i % 16] = from_bf16(residual[(i64)(i / 16) * N + tile * ROWS + row_warp * 16 + i % 16]);
-      __syncwarp();
-    };
-    if (k_warp == 0 && units > 0) begin_tile(tile0);
-`;
-
-/** A token's experts in ascending order, onto its residual; a tile's sums lie with one warp. */
-const added = `#pragma unroll
-      for (int c = 0; c < COLUMNS; c++)
-#pragma unroll
-        for (int v = 0; v < 4; v++) {
-          const int column = c * 8 + lane % 4 * 2 + v % 2;
-          if (column < rows) {
-            float* const to = sums + pair_of[run.row + column] / PER * ROWS + lane / 4 + v / 2 * 8;
-            *to = __fadd_rn(*to, __fmul_rn(weight_at[run.row + column], sum[c][v]));
-          }
-        }
-      __syncwarp();
-      if (unit.run == count - 1) {
-        for (int i = lane; i < T * 16; i += 32) y[(i64)(i / 16) * N + unit.tile * ROWS + row_warp * 16 + i % 16] = (u16)pack_bf16(sums[i / 16 * ROWS + i % 16], 0.0f);
-        __syncwarp();
-        if (u + 1 < units) begin_tile(unit.tile + 1);
-      }
-`;
-
-const own = `  // Tiles of this block's own, each of all experts.
-  const int blocks = gridDim.x, block = blockIdx.x, tile0 = block * TILES / blocks, units = ((block + 1) * TILES / blocks - tile0) * count;
-  auto unit_of = [&](int u) { return Unit{u % count, tile0 + u / count}; };
-`;
+const loose = { restrict: false };
 
 export function unitDown(p: UnitProblem, s: UnitSchedule, machine: Gpu): KernelText {
   const { experts, n, k } = p;
-  const adds = s.tiles === "own";
-  const body = `${unitVariables(adds)}${adds ? "" : dealtFirst}${unitBarriers}${fetchWeights}
-  // Before the wait: the kernel before lets this one start only once it has waited for the choice of experts itself.
-${choiceEarly(p)}${choiceSteps(p, adds)}  const int count = sort_pairs(T, expert_of, visits, starts, runs, count_of, pair_of${adds ? ", weight_of, weight_at" : ""});
-  release_next();
-${adds ? own : dealtRest}  const int ahead = min(STAGES, units * STEPS);
-
-  if (warp == MATH / 32) {
-    if (lane == 0)
-      for (int i = 0; i < ahead; i++) {
-        const Unit unit = unit_of(i / STEPS);
-        fetch_weights(i, runs[unit.run].expert, unit.tile, i % STEPS, runs[unit.run].end - runs[unit.run].row);
-      }
-    await_previous();
-${producer("x + (i64)ROW * K")}  } else {
-    await_previous();
-${adds ? multiplyUnits(added, begun) : multiplyUnits(stored)}  }`;
-  const loose = { restrict: false };
+  const end = s.tiles === "own" ? adding : storing;
+  const choice = unitChoice(p, end.adds);
   const bytes = 2 * n * k;
-  const says = adds
-    ? `y [T, ${n}] bf16 = residual + the sum over a token's ${p.per} experts of weight * x [r, ${k}] bf16 times w [e, ${n}, ${k}]^T bf16`
-    : `y [T, ${p.per}, ${n}] bf16 = x [r, ${k}] bf16, sorted by expert, times w [e, ${n}, ${k}]^T bf16`;
   return cudaKernel({
-    name: `${p.routing ? "route_" : ""}experts_down_${experts}x${n}x${k}_bf16_${unitName(s)}`,
+    name: `${choice.prefix}experts_down_${experts}x${n}x${k}_bf16_${unitName(s)}`,
     header: [
-      `experts_down: ${says}; T up to ${s.tokens}`,
+      `experts_down: ${end.says(p)}; T up to ${s.tokens}`,
       `schedule ${JSON.stringify(s)}`,
       `${floorText(machine, { reads: `${bytes} bytes an expert with rows`, bytes })} each`,
     ],
     params: [
       unitMap(p, s),
       input("x", "bf16", loose),
-      ...choiceParams(p, adds),
-      ...(adds ? [input("residual", "bf16", loose)] : []),
+      ...choice.params,
+      ...(end.adds ? [input("residual", "bf16", loose)] : []),
       output("y", "bf16", loose),
     ],
     dims: ["T"],
@@ -111,11 +63,105 @@ ${adds ? multiplyUnits(added, begun) : multiplyUnits(stored)}  }`;
       sharedBytes: unitLayout(s).bytes,
       pdl: true,
       blocksPerSM: 1,
-      early: p.routing?.bias ? ["w", "bias"] : ["w"],
-      chained: p.routing ? ["logits"] : adds ? ["indices", "weights"] : ["indices"],
+      early: ["w", ...choice.early],
+      chained: choice.chained,
     },
-    definitions: `${unitConstants(p, s)}${unitStruct}
-${sortPairs(adds)}`,
-    body,
+    definitions: lines(unitConstants(p, s), choice.constants, unitStruct, "", sortPairs(end.adds)),
+    body: indented(
+      lines(
+        unitVariables(end.adds),
+        end.first,
+        unitBarriers,
+        fetchWeights,
+        "",
+        chooseExperts(choice, end),
+        "const int ahead = min(STAGES, units * STEPS);",
+        "",
+        roles(
+          [
+            "warp == MATH / 32",
+            lines(
+              fetchAhead,
+              "await_previous();",
+              producer((row) => `x + (i64)${row} * K`),
+            ),
+          ],
+          [null, lines("await_previous();", end.math)],
+        ),
+      ),
+    ),
   });
 }
+
+const chooseExperts = (choice: Choice, { sort, rest }: Ending): string =>
+  lines(
+    "// Before the wait: the kernel before lets this one start only once it has waited for the choice of experts itself.",
+    choice.readEarly,
+    choice.steps,
+    `const int count = ${sort};
+release_next();`,
+    rest,
+  );
+
+const fetchAhead = `if (lane == 0)
+  for (int i = 0; i < ahead; i++) {
+    const Unit unit = unit_of(i / STEPS);
+    fetch_weights(i, runs[unit.run].expert, unit.tile, i % STEPS, runs[unit.run].end - runs[unit.run].row);
+  }`;
+
+const storeRows = `const int row = unit.tile * ROWS + row_warp * 16 + lane / 4;
+#pragma unroll
+for (int c = 0; c < COLUMNS; c++)
+#pragma unroll
+  for (int v = 0; v < 4; v++) {
+    const int column = c * 8 + lane % 4 * 2 + v % 2;
+    if (column < rows) y[(i64)pair_of[run.row + column] * N + row + v / 2 * 8] = (u16)pack_bf16(sum[c][v], 0.0f);
+  }`;
+
+/** Sums of a tile begin as the residual, whose rows are on their way while the first weights are waited for. */
+const beginSums = `float* const sums = (float*)(raw + (ring - base) + SUMS) + row_warp * 16;
+auto begin_tile = [&](int tile) {
+  for (int i = lane; i < T * 16; i += 32) sums[i / 16 * ROWS + i % 16] = from_bf16(residual[(i64)(i / 16) * N + tile * ROWS + row_warp * 16 + i % 16]);
+  __syncwarp();
+};
+if (k_warp == 0 && units > 0) begin_tile(tile0);`;
+
+/** A token's experts in ascending order, onto its residual; a tile's sums lie with one warp. */
+const addRows = `#pragma unroll
+for (int c = 0; c < COLUMNS; c++)
+#pragma unroll
+  for (int v = 0; v < 4; v++) {
+    const int column = c * 8 + lane % 4 * 2 + v % 2;
+    if (column < rows) {
+      float* const to = sums + pair_of[run.row + column] / PER * ROWS + lane / 4 + v / 2 * 8;
+      *to = __fadd_rn(*to, __fmul_rn(weight_at[run.row + column], sum[c][v]));
+    }
+  }
+__syncwarp();
+if (unit.run == count - 1) {
+  for (int i = lane; i < T * 16; i += 32) y[(i64)(i / 16) * N + unit.tile * ROWS + row_warp * 16 + i % 16] = (u16)pack_bf16(sums[i / 16 * ROWS + i % 16], 0.0f);
+  __syncwarp();
+  if (u + 1 < units) begin_tile(unit.tile + 1);
+}`;
+
+const ownTiles = `// Tiles of this block's own, each of all experts.
+const int blocks = gridDim.x, block = blockIdx.x, tile0 = block * TILES / blocks, units = ((block + 1) * TILES / blocks - tile0) * count;
+auto unit_of = [&](int u) { return Unit{u % count, tile0 + u / count}; };`;
+
+const adding: Ending = {
+  adds: true,
+  says: ({ per, n, k }) =>
+    `y [T, ${n}] bf16 = residual + the sum over a token's ${per} experts of weight * x [r, ${k}] bf16 times w [e, ${n}, ${k}]^T bf16`,
+  rest: ownTiles,
+  sort: "sort_pairs(T, expert_of, visits, starts, runs, count_of, pair_of, weight_of, weight_at)",
+  math: multiplyUnits(addRows, beginSums),
+};
+
+const storing: Ending = {
+  adds: false,
+  says: ({ per, n, k }) => `y [T, ${per}, ${n}] bf16 = x [r, ${k}] bf16, sorted by expert, times w [e, ${n}, ${k}]^T bf16`,
+  first: dealtFirst,
+  rest: dealtRest,
+  sort: "sort_pairs(T, expert_of, visits, starts, runs, count_of, pair_of)",
+  math: multiplyUnits(storeRows),
+};

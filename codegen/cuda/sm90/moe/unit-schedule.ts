@@ -3,6 +3,7 @@
 // in shared memory. Plain records: problem, schedule, legality, shared memory, time.
 import type { Gpu, Limits } from "../../../../ir/machine.ts";
 import type { RouteProblem } from "../../../kernels/expert.ts";
+import { when } from "../../../text.ts";
 
 /** w [experts, parts, n, k] bf16; `per` experts a token, of which the last `shared` of all are every token's. */
 export interface UnitProblem {
@@ -133,7 +134,7 @@ export const routesInside = (tokens: number): boolean => tokens <= 16;
 
 /** "t8n16p8s11", and "o" behind it where blocks have tiles of their own. */
 export const unitName = (s: UnitSchedule): string =>
-  `t${s.tokens}n${s.rows}p${s.pieces}s${s.stages}${s.tiles === "own" ? "o" : ""}`;
+  `t${s.tokens}n${s.rows}p${s.pieces}s${s.stages}${when(s.tiles === "own", "o")}`;
 
 /** Numbers of tokens that a kernel of its own takes. */
 export const TOKENS = [1, 8, 16, 32, 64] as const satisfies UnitSchedule["tokens"][];
