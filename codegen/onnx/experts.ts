@@ -6,6 +6,7 @@ import { as, dtypeAt, full, given, movable, type Emitted, type Lower, type Lower
 import { elem } from "./proto.ts";
 import { routed } from "./route.ts";
 import { Scope } from "./scope.ts";
+import { when } from "../text.ts";
 
 /** Names of a value as operands of a function: codes and scales are two. */
 const namesOf = (v: Emitted): string[] => (v.scales === undefined ? [v.name] : [v.name, v.scales]);
@@ -18,7 +19,7 @@ const mapped: Lower = (at, n, ins) => {
   const words = operands.map((_, i) => ["indices", "weights", "x", "w_gate", "w_up", "w_down"][i] ?? `operand_${i}`);
   const params = operands.flatMap((v, i) => (v.scales === undefined ? [words[i]] : [words[i], `${words[i]}_scales`]));
   const doc = "The sum over a token's experts of weight * expert(token): a run of the loop for every expert that was chosen.";
-  const kinds = operands.map((v) => `${v.elem}${v.scales === undefined ? "" : "s"}`).join();
+  const kinds = operands.map((v) => `${v.elem}${when(v.scales, "s")}`).join();
   const name = at.functions.own("Experts", n, kinds, doc, params, (s, named) => {
     // The same values inside the function, under the names of its operands.
     let next = 0;

@@ -55,8 +55,9 @@ export const unitChoice = ({ routing }: UnitProblem, weighted: boolean): Choice 
 /** Which experts have rows, and which rows a token's pairs are; `weighted`: with the weight of each row's pair. */
 export const sortPairs = (weighted: boolean): string =>
   lines(
-    `// Sorts the pairs of tokens and experts by expert, tokens in order: of an expert that has rows which ones, of a row its pair. An expert's
-// tokens are bits, so a pair's place is a count of bits, whatever order threads come in. All threads of the block; gives how many experts.
+    `// Sorts the pairs of tokens and experts by expert, tokens in order: of an expert that has rows which ones, of a row its pair.
+// An expert's tokens are bits, so a pair's place is a count of bits, whatever order threads come in. All threads of the block;
+// gives how many experts.
 ${signature(weighted)}`,
     findExperts,
     placePairs,
@@ -69,7 +70,8 @@ ${signature(weighted)}`,
 
 const signature = (weighted: boolean): string => {
   const weights = weighted ? ", const float* weight_of, float* weight_at" : "";
-  return `__device__ __forceinline__ int sort_pairs(int T, const int* expert_of, u32* visits, int* starts, Run* runs, int* count_of, int* pair_of${weights}) {`;
+  return `__device__ __forceinline__ int sort_pairs(int T, const int* expert_of, u32* visits, int* starts, Run* runs,
+    int* count_of, int* pair_of${weights}) {`;
 };
 
 const findExperts = `  for (int i = threadIdx.x; i < EXPERTS * WORDS; i += THREADS) visits[i] = 0;

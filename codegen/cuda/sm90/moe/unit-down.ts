@@ -121,7 +121,8 @@ for (int c = 0; c < COLUMNS; c++)
 /** Sums of a tile begin as the residual, whose rows are on their way while the first weights are waited for. */
 const beginSums = `float* const sums = (float*)(raw + (ring - base) + SUMS) + row_warp * 16;
 auto begin_tile = [&](int tile) {
-  for (int i = lane; i < T * 16; i += 32) sums[i / 16 * ROWS + i % 16] = from_bf16(residual[(i64)(i / 16) * N + tile * ROWS + row_warp * 16 + i % 16]);
+  for (int i = lane; i < T * 16; i += 32)
+    sums[i / 16 * ROWS + i % 16] = from_bf16(residual[(i64)(i / 16) * N + tile * ROWS + row_warp * 16 + i % 16]);
   __syncwarp();
 };
 if (k_warp == 0 && units > 0) begin_tile(tile0);`;
@@ -139,7 +140,8 @@ for (int c = 0; c < COLUMNS; c++)
   }
 __syncwarp();
 if (unit.run == count - 1) {
-  for (int i = lane; i < T * 16; i += 32) y[(i64)(i / 16) * N + unit.tile * ROWS + row_warp * 16 + i % 16] = (u16)pack_bf16(sums[i / 16 * ROWS + i % 16], 0.0f);
+  for (int i = lane; i < T * 16; i += 32)
+    y[(i64)(i / 16) * N + unit.tile * ROWS + row_warp * 16 + i % 16] = (u16)pack_bf16(sums[i / 16 * ROWS + i % 16], 0.0f);
   __syncwarp();
   if (u + 1 < units) begin_tile(unit.tile + 1);
 }`;

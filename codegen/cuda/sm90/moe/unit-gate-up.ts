@@ -29,7 +29,9 @@ export function unitGateUp(p: UnitProblem, s: UnitSchedule, machine: Gpu): Kerne
   return cudaKernel({
     name: `${choice.prefix}experts_gate_up_${experts}x${n}x${k}_bf16_${unitName(s)}`,
     header: [
-      `experts_gate_up: y [r, ${n}] bf16 = silu(gate) * up, gate and up = x [T, ${k}] bf16 times w [e, 2, ${n}, ${k}]^T bf16, for the r = ${p.per} T pairs of a token and an expert, sorted by expert; T up to ${s.tokens}`,
+      `experts_gate_up: y [r, ${n}] bf16 = silu(gate) * up, gate and up = x [T, ${k}] bf16 times`,
+      `  w [e, 2, ${n}, ${k}]^T bf16, for the r = ${p.per} T pairs of a token and an expert, sorted by expert;`,
+      `  T up to ${s.tokens}`,
       `schedule ${JSON.stringify(s)}`,
       `${floorText(machine, { reads: `${bytes} bytes an expert with rows`, bytes })} each`,
     ],
@@ -86,5 +88,7 @@ for (int c = 0; c < COLUMNS; c++)
 #pragma unroll
   for (int e = 0; e < 2; e++) {
     const int column = c * 8 + lane % 4 * 2 + e;
-    if (column < rows) y[(i64)(run.row + column) * N + row] = (u16)pack_bf16(__fmul_rn(__fdiv_rn(sum[c][e], __fadd_rn(1.0f, expf(-sum[c][e]))), sum[c][2 + e]), 0.0f);
+    if (column < rows)
+      y[(i64)(run.row + column) * N + row] = (u16)pack_bf16(
+          __fmul_rn(__fdiv_rn(sum[c][e], __fadd_rn(1.0f, expf(-sum[c][e]))), sum[c][2 + e]), 0.0f);
   }`;

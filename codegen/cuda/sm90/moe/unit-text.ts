@@ -36,11 +36,16 @@ export function unitConstants(p: UnitProblem, s: UnitSchedule): string {
       `constexpr int SHARED = ${p.shared};                        // the last ones, which every token visits`,
     "",
     `constexpr int N = ${p.n}, K = ${p.k}, PARTS = ${p.parts};             // rows of a part, columns, parts of an expert's matrix
-constexpr int PAIRS = ${mostPairs(p, s)}, MOST = ${Math.min(p.experts, mostPairs(p, s))}, WORDS = ${words};  // pairs, and experts with rows, of ${s.tokens} tokens at most; words of a bit a token
-constexpr int ROWS = ${s.rows}, PART_ROWS = ${s.rows / p.parts}, TILES = ${tilesOf(p, s)};  // rows of a tile, as many of each part; tiles of an expert
-constexpr int ROW_WARPS = ${rowWarps(s)}, K_WARPS = ${kWarps(s)}, COLUMNS = ${columnTiles(s)};  // warps with 16 rows of their own, warps that share their columns; eights of tokens
-constexpr int PIECES = ${s.pieces}, STEPS = ${s.steps}, STAGES = ${s.stages};     // of 64 columns in a stage, stages of a tile, stages of the ring
-constexpr int STAGE = ${at.stage}, PITCH = ${at.pitch}, X_SLOT = ${s.tokens * at.pitch};  // bytes of weights in a stage; from row to row of x, and of a stage's rows
+// Pairs, and experts with rows, of ${s.tokens} tokens at most; words of a bit a token.
+constexpr int PAIRS = ${mostPairs(p, s)}, MOST = ${Math.min(p.experts, mostPairs(p, s))}, WORDS = ${words};
+// Rows of a tile, as many of each part; tiles of an expert.
+constexpr int ROWS = ${s.rows}, PART_ROWS = ${s.rows / p.parts}, TILES = ${tilesOf(p, s)};
+// Warps with 16 rows of their own, warps that share their columns; eights of tokens.
+constexpr int ROW_WARPS = ${rowWarps(s)}, K_WARPS = ${kWarps(s)}, COLUMNS = ${columnTiles(s)};
+// Pieces of 64 columns in a stage, stages of a tile, stages of the ring.
+constexpr int PIECES = ${s.pieces}, STEPS = ${s.steps}, STAGES = ${s.stages};
+// Bytes of weights in a stage; from row to row of x, and of a stage's rows.
+constexpr int STAGE = ${at.stage}, PITCH = ${at.pitch}, X_SLOT = ${s.tokens * at.pitch};
 constexpr int XS = ${at.xs}, PARTIAL = ${at.parts}, ${sums}FULL = ${at.barriers};  // behind the ring
 constexpr int MATH = 256, THREADS = 288;       // threads that multiply; a warp more copies
 struct Run { int expert, row, end; };          // the rows of an expert that has some, among all sorted by expert`,
@@ -76,7 +81,8 @@ ${indented(initRing("MATH / 32"))}
 export const fetchWeights = `const u64 policy = l2_evict_first();
 auto fetch_weights = [&](int i, int expert, int tile, int step, int rows) {
   mbarrier_arrive_expect_tx(full + 8 * (i % STAGES), STAGE + rows * PIECES * 128);
-  tma_load_4d_hint(ring + i % STAGES * STAGE, &w_map, full + 8 * (i % STAGES), 0, tile * PART_ROWS, expert * PARTS, step * PIECES, policy);
+  tma_load_4d_hint(ring + i % STAGES * STAGE, &w_map, full + 8 * (i % STAGES), 0,
+      tile * PART_ROWS, expert * PARTS, step * PIECES, policy);
 };`;
 
 /**
@@ -93,7 +99,8 @@ export const producer = (rowFrom: (row: string) => string): string => `for (int 
   }
   __syncwarp();
   for (int r = lane; r < rows; r += 32)
-    cp_async_bulk(ring + XS + slot * X_SLOT + r * PITCH, ${rowFrom("(run.row + r)")} + i % STEPS * PIECES * 64, PIECES * 128, full + 8 * slot);
+    cp_async_bulk(ring + XS + slot * X_SLOT + r * PITCH,
+        ${rowFrom("(run.row + r)")} + i % STEPS * PIECES * 64, PIECES * 128, full + 8 * slot);
 }`;
 
 /** The loop of a math warp over its block's tiles; `done`: statements that see sum, unit, run, rows and columns of a tile. */
@@ -142,7 +149,8 @@ if (K_WARPS > 1 && k_warp > 0) {
   if (u > 0) mbarrier_wait(partial_empty + 8 * row_warp, (u - 1) & 1);
 #pragma unroll
   for (int c = 0; c < COLUMNS; c++)
-    if (c < columns) *(float4*)(partial + ((k_warp - 1) * COLUMNS + c) * 128) = make_float4(sum[c][0], sum[c][1], sum[c][2], sum[c][3]);
+    if (c < columns)
+      *(float4*)(partial + ((k_warp - 1) * COLUMNS + c) * 128) = make_float4(sum[c][0], sum[c][1], sum[c][2], sum[c][3]);
   __syncwarp();
   if (lane == 0) mbarrier_arrive(partial_full + 8 * row_warp);
   continue;
