@@ -29,7 +29,7 @@ export async function examine(): Promise<Check[]> {
     await npm("onnx-proto", "writing ONNX files: dsc export onnx"),
     await npm("onnxruntime-node", "running exported graphs: dsc verify --onnx, and npm test"),
   ];
-  return [...required, ...packages, ...(await gpu()), nvcc(), python()];
+  return [...required, ...packages, ...(await gpu()), nvcc(), python(), await tvm()];
 }
 
 const check = (part: string, good: boolean, found: string, needed_for: string, required = false): Check => ({
@@ -160,6 +160,17 @@ function nvcc(): Check {
     if (run.status === 0) return check("nvcc", true, /release [\d.]+/.exec(run.stdout)?.[0] ?? "there", needed);
   }
   return check("nvcc", false, "not on the path", needed);
+}
+
+async function tvm(): Promise<Check> {
+  const needed = "calling libraries by tvm-ffi's ABI: dsc/tvm";
+  try {
+    const { about } = await import("../runtime/tvm/index.ts");
+    const { path: file, version } = about();
+    return check("tvm-ffi", true, `${version}, ${file}`, needed);
+  } catch (e) {
+    return check("tvm-ffi", false, `${firstLine(e)}; DSC_TVM or DSC_PYTHON names one`, needed);
+  }
 }
 
 function python(): Check {

@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { freemem } from "node:os";
 import path from "node:path";
 import { hasOnnxruntime } from "../compiler/export/onnxruntime.ts";
+import { about } from "../runtime/tvm/index.ts";
 import { hasNvrtc } from "../runtime/devices/cuda/compiler.ts";
 import { hasCompiler } from "./kernels/cuda-on-host.ts";
 import { hasGpp } from "./kernels/native-on-host.ts";
@@ -16,6 +17,14 @@ interface Condition {
   tests: string;
   /** Why this machine does not meet it, or nothing. */
   missing(): string | undefined;
+}
+
+function hasTvm(): boolean {
+  try {
+    return about().path !== "";
+  } catch {
+    return false;
+  }
 }
 
 const unless = (met: boolean, why: string): string | undefined => (met ? undefined : why);
@@ -75,6 +84,10 @@ export const conditions = {
         answers(python, "import onnx; onnx.defs.onnx_opset_version() >= 23 or 1/0"),
         `${python} has no onnx with opset 23 (DSC_PYTHON names another)`,
       ),
+  },
+  "tvm-ffi": {
+    tests: "calling libraries by tvm-ffi's ABI",
+    missing: () => unless(hasTvm(), "no libtvm_ffi (pip install apache-tvm-ffi; DSC_TVM or DSC_PYTHON names it)"),
   },
   POSIX: {
     tests: "what a FIFO in a model folder does",

@@ -97,13 +97,15 @@ export class Scope {
 
   /** A result that is made once: the same key gives the same name, here and in loops inside. */
   once(key: string, make: () => string): string {
-    for (let s: Scope | undefined = this; s; s = s.#outer) {
-      const found = s.#known.get(key);
-      if (found !== undefined) return found;
-    }
+    const found = this.#found(key);
+    if (found !== undefined) return found;
     const made = make();
     this.#known.set(key, made);
     return made;
+  }
+
+  #found(key: string): string | undefined {
+    return this.#known.get(key) ?? (this.#outer ? this.#outer.#found(key) : undefined);
   }
 
   /** Whole numbers: a list, or a number without axes. */

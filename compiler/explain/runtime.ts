@@ -415,4 +415,43 @@ export const runtime: Readonly<Record<string, Entry>> = {
     example: "None is known.",
     fix: "This is a fault of dsc: please report it.",
   },
+  DSC5701: {
+    name: "no libtvm_ffi",
+    means:
+      "dsc/tvm calls libraries through libtvm_ffi, which is found and never bundled: what DSC_TVM names (the library, its folder, or site-packages), the Python that DSC_PYTHON names, or the loader's own path. The notes say what was tried.",
+    example: "node -e 'import(\"dsc/tvm\").then((t) => t.about())' where there is none.",
+    fix: "pip install apache-tvm-ffi, and name the Python by DSC_PYTHON.",
+  },
+  DSC5702: {
+    name: "another version of tvm-ffi",
+    means: "The C ABI of tvm-ffi is known here as it is in 0.1. Another version may lay out its values otherwise.",
+    example: "DSC_TVM names a library of 0.2.",
+    fix: "Name a library of 0.1.",
+  },
+  DSC5703: {
+    name: "a value that cannot be passed",
+    means:
+      "tvm-ffi has ints of 64 bits, floats, booleans, strings, bytes, tensors and objects. The title says what was given, and why it is none of them.",
+    example: "f.call({}) of a function of dsc/tvm.",
+    fix: "Lists become one by array(), maps by map(), functions by callback().",
+  },
+  DSC5704: {
+    name: "an object that was disposed of",
+    means: "dispose() gave the object's reference back; what lay behind it may be gone.",
+    example: "module.dispose() and then module.get(...).",
+    fix: "Dispose when nothing needs it any more, or leave it to the garbage collector.",
+  },
+  DSC5705: {
+    name: "no such function in a library",
+    means: "A library exports its functions as __tvm_ffi_NAME; global functions are in the table that names() lists.",
+    example: 'module.get("ad") of a library that exports __tvm_ffi_add.',
+    fix: "Give a name that is there; has() asks.",
+  },
+  DSC5706: {
+    name: "a tensor that is no array",
+    means:
+      "view() shows contiguous tensors in the CPU's memory where they lie, and this one is on a device, strided, or of a type without a name here.",
+    example: "view() of a tensor on a GPU.",
+    fix: "Its address, shape, dtype and device are there for any; copy it with the library's own functions first.",
+  },
 };

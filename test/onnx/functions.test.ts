@@ -57,7 +57,7 @@ async function ran(
   const ort = (await import("onnxruntime-node" as string)) as Ort;
   const session = await ort.InferenceSession.create(bytes);
   const given = Object.entries(feeds).map(([name, f]) => {
-    const data = f.elem === elem.INT64 ? BigInt64Array.from([...Array.from(f.data)].map(BigInt)) : Float32Array.from(f.data);
+    const data = f.elem === elem.INT64 ? BigInt64Array.from(Array.from(f.data, BigInt)) : Float32Array.from(f.data);
     return [name, new ort.Tensor(f.elem === elem.INT64 ? "int64" : "float32", data, f.dims)];
   });
   const out = await session.run(Object.fromEntries(given));
