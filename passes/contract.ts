@@ -1,54 +1,65 @@
-// Contracts: how often a pass must fire, from what the model was before any pass. A pattern that a change upstream hides
-// then is told with the rule and the places it was missed at, instead of giving a slower model in silence.
-import { add, dequantize, gated as gatedOp, isWeight, linear, mapExperts, mapSequences, quantize, rmsNorm } from "../ir/index.ts";
+// Contracts: how often a pass must fire. Every pass promises it for itself: sites that a function had before any pass, less those that
+// passes before it made otherwise. A pattern that a change upstream hides is then told with the rule and the places it was missed at,
+// instead of giving a slower model in silence.
 import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
-import { bodyOf, type Func, type Module, type Node } from "../ir/graph.ts";
+import type { Func, Module, Node } from "../ir/graph.ts";
+import { rmsNorm } from "../ir/index.ts";
 import { everyNode } from "../ir/print.ts";
 import { asTensor } from "../ir/types.ts";
 import { contractBroken } from "./diagnostics.ts";
 import type { Ledger } from "./ledger.ts";
 import { readersOf } from "./rewrite.ts";
 
-/** What one function of the model holds as the frontend wrote it. */
+/** An op to be counted. */
+interface Made {
+  made(n: Node): boolean;
+}
+
+/** One function of the model as the frontend wrote it: where passes count their sites. */
 export interface Body {
   func: string;
   /** Rows at the sizes its cost is judged at, and their dtype. */
   rows: number;
   act: string;
-  /** Attention regions, and appends to the cache. */
-  attention: number;
-  /** Regions of experts, and whether a shared expert stands beside them. */
-  experts: number;
-  shared: number;
-  /** Gated products outside regions of experts: dense layers and shared experts. */
-  gated: number;
-  /** Linears over block-scaled weights, regions included; whether their inputs are quantised. */
-  scaled: number;
-  quantised: boolean;
-  /** Norms of a residual sum; norms read quantised only, of a sum and of anything else. */
-  sums: number;
-  quantisedSums: number;
-  quantisedNorms: number;
-  /** Sums of a row and a product of a stored bf16 matrix (not those of experts), and norms that only such products read. */
-  residuals: number;
-  productNorms: number;
-  /** Norms whose codes one product of block-scaled weights reads, and nothing else. */
-  soleNorms: number;
+  /** The nodes of an op, those in regions included. */
+  all(op: Made): Node[];
+  /** The nodes that read the first result of a node. */
+  readers(n: Node): readonly Node[];
+  /** Whether the first result of a node is one of the function. */
+  gives(n: Node): boolean;
 }
 
-/** What a contract may ask. */
+/** What ran before a pass, for one function. */
+export interface Ran {
+  /** Whether a pass runs at all: a promise must not depend on one that was left out. */
+  pass(...names: string[]): boolean;
+  /** How often any of these rules fired in the function. */
+  fired(...rules: string[]): number;
+}
+
+/** One of these rules fires, or is declined with its reason, at every site of a function. */
+export interface FunctionPromise {
+  rules: readonly string[];
+  /** Sites that it has as the frontend wrote it. */
+  before: (b: Body) => number;
+  /** Of those, how many are left when the pass runs; all, unless said. */
+  after?: (sites: number, ran: Ran, b: Body) => number;
+}
+
+/** The same of the module as a whole. */
+export interface ModulePromise {
+  rules: readonly string[];
+  module: (bodies: readonly Body[], ran: (b: Body) => Ran) => number;
+}
+
+export type PassPromise = FunctionPromise | ModulePromise;
+
+/** What promises are held to. */
 export interface Known {
   bodies: readonly Body[];
-  /** Passes that run: a contract must not depend on one that was left out. */
+  /** Passes that run. */
   ran: ReadonlySet<string>;
   ledger: Ledger;
-}
-
-/** One of these rules must fire, or be declined with its reason, `times` times in function `site`. */
-export interface Expectation {
-  rules: readonly string[];
-  site: string;
-  times: number;
 }
 
 /** What the contract of a pass needs to know of it. */
@@ -56,57 +67,47 @@ interface Bound {
   readonly name: string;
   readonly plugin?: { readonly file: string };
   readonly hides?: readonly string[];
-  readonly expect?: (known: Known) => readonly Expectation[];
+  readonly promises?: readonly PassPromise[];
 }
 
-/** An expectation for every body, leaving out those that need nothing. */
-export const inEach = (bodies: readonly Body[], rules: readonly string[], times: (b: Body) => number): Expectation[] =>
-  bodies.map((b) => ({ rules, site: b.func, times: times(b) })).filter((e) => e.times > 0);
+export const bodiesOf = (m: Module): Body[] => [...m.funcs.values()].map(bodyOf);
 
-/** An op to be counted. */
-interface Made {
-  made(n: Node): boolean;
-}
-
-export const bodiesOf = (m: Module): Body[] => [...m.funcs.values()].map(bodyFacts);
-
-function bodyFacts(f: Func): Body {
+function bodyOf(f: Func): Body {
   const nodes = everyNode(f);
   const readers = readersOf(f);
-  const of = (op: Made): Node[] => nodes.filter(op.made);
-  const inside = new Set(of(mapExperts).flatMap((n) => bodyOf(n.region!)));
-  const norms = of(rmsNorm);
-  const codesOnly = (n: Node): boolean =>
-    (readers.get(n.results[0]) ?? []).every(quantize.made) && !f.results.some((r) => r.value === n.results[0]);
-  const ofSum = (n: Node): boolean => add.made(n.operands[0].node);
-  const gated = of(gatedOp).filter((n) => !inside.has(n));
-  const experts = of(mapExperts);
-  const isProduct = (n: Node): boolean =>
-    linear.made(n) && isWeight(n.operands[1]) && asTensor(n.operands[1].type).dtype === "bf16";
-  const onlyProducts = (n: Node): boolean =>
-    !f.results.some((r) => r.value === n.results[0]) && (readers.get(n.results[0]) ?? []).every(isProduct);
-  /** Whether one reader follows another, of these ops, and each is the only one. */
-  const soleReader = (n: Node, ops: readonly Made[]): boolean => {
-    const found = readers.get(n.results[0]) ?? [];
-    return ops.length === 0 || (found.length === 1 && ops[0].made(found[0]) && soleReader(found[0], ops.slice(1)));
-  };
+  const results = new Set(f.results.map((r) => r.value));
+  const norm = nodes.find(rmsNorm.made);
   return {
     func: f.name,
     rows: f.assume.T ?? 1,
-    act: norms.length ? asTensor(norms[0].operands[0].type).dtype : "f32",
-    attention: of(mapSequences).length,
-    experts: experts.length,
-    shared: experts.filter((n) => (readers.get(n.results[0]) ?? []).some(add.made) && gated.length > 0).length,
-    gated: gated.length,
-    scaled: of(linear).filter((n) => dequantize.made(n.operands[1].node)).length,
-    quantised: of(quantize).length > 0,
-    sums: norms.filter(ofSum).length,
-    quantisedSums: norms.filter((n) => ofSum(n) && codesOnly(n)).length,
-    quantisedNorms: norms.filter((n) => !ofSum(n) && codesOnly(n)).length,
-    residuals: of(add).filter((n) => isProduct(n.operands[1].node) && !mapExperts.made(n.operands[0].node)).length,
-    productNorms: norms.filter(onlyProducts).length,
-    soleNorms: norms.filter((n) => !ofSum(n) && soleReader(n, [quantize, dequantize, linear])).length,
+    act: norm ? asTensor(norm.operands[0].type).dtype : "f32",
+    all: (op) => nodes.filter(op.made),
+    readers: (n) => readers.get(n.results[0]) ?? [],
+    gives: (n) => results.has(n.results[0]),
   };
+}
+
+/** What a promise asks for: how often its rules fire at which site. */
+interface Expectation {
+  rules: readonly string[];
+  site: string;
+  times: number;
+}
+
+function expectations(promises: readonly PassPromise[], { bodies, ran, ledger }: Known): Expectation[] {
+  const ranIn = (b: Body): Ran => ({
+    pass: (...names) => names.every((n) => ran.has(n)),
+    fired: (...rules) => ledger.fired(rules, b.func),
+  });
+  return promises
+    .flatMap((p): Expectation[] => {
+      if ("module" in p) return [{ rules: p.rules, site: "module", times: p.module(bodies, ranIn) }];
+      return bodies.map((b) => {
+        const sites = p.before(b);
+        return { rules: p.rules, site: b.func, times: p.after?.(sites, ranIn(b), b) ?? sites };
+      });
+    })
+    .filter((e) => e.times > 0);
 }
 
 /**
@@ -123,7 +124,7 @@ export function checkContract(
   lenient: boolean,
 ): void {
   const hiding = before.filter((b) => b.hides?.includes(p.name));
-  for (const { rules, site, times } of p.expect?.(known) ?? []) {
+  for (const { rules, site, times } of expectations(p.promises ?? [], known)) {
     const found = known.ledger.met(rules, site);
     if (found >= times) continue;
     const seen = known.ledger.entries.filter(

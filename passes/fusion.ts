@@ -7,7 +7,7 @@ import { rule, type MatchContext, type Roots, type Rule, type RuleSpec } from ".
 
 export interface FusionSpec<I, A> extends Pick<
   RuleSpec<Signature, Record<string, AttrValue>>,
-  "sizes" | "ties" | "otherwise" | "site" | "widens"
+  "sizes" | "ties" | "among" | "otherwise" | "site" | "widens"
 > {
   /** Types of operands that a target has a kernel for, where they are narrower than the op's; an optional operand, where it is there. */
   vars?: { [K in keyof I as K extends `${infer N}?` ? N : K]?: string };
@@ -33,7 +33,7 @@ export function fusion<I extends Signature, A extends AttrKinds, O extends Signa
   type Given = Parameters<typeof fused>[0];
   const keys = new Set([...Object.keys(vars), ...Object.keys(op.attrs)]);
   const given = (v: object): Given => Object.fromEntries(Object.entries(v).filter(([k]) => keys.has(k))) as Given;
-  const { sizes, ties, otherwise, site, widens } = spec;
+  const { sizes, ties, among, otherwise, site, widens } = spec;
   const from = (v: object): Value | Roots => fused.of(given(v));
   return rule(name, {
     vars,
@@ -43,6 +43,7 @@ export function fusion<I extends Signature, A extends AttrKinds, O extends Signa
     ...(spec.when ? { when: (v, cx) => spec.when!(given(v) as never, cx) } : {}),
     ...(sizes ? { sizes } : {}),
     ...(ties ? { ties } : {}),
+    ...(among ? { among } : {}),
     ...(otherwise ? { otherwise } : {}),
     ...(site ? { site } : {}),
     ...(widens ? { widens } : {}),

@@ -1,5 +1,5 @@
 // Public entry point dsc/passes: declare rules and passes, run pipelines.
-export { bodiesOf, inEach, type Body, type Expectation, type Known } from "./contract.ts";
+export { bodiesOf, type Body, type PassPromise, type Ran } from "./contract.ts";
 export { Ledger, type Entry, type Verdict } from "./ledger.ts";
 export { checkOptions } from "./options.ts";
 export { pass, type Cx, type Pass } from "./pass.ts";

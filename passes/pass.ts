@@ -4,7 +4,7 @@ import type { Cost } from "../ir/cost.ts";
 import type { Func, Module, Value } from "../ir/graph.ts";
 import { deepFreeze } from "../ir/freeze.ts";
 import type { Machine } from "../ir/machine.ts";
-import type { Expectation, Known } from "./contract.ts";
+import type { PassPromise } from "./contract.ts";
 import type { Rule } from "./rule.ts";
 
 /** Where a rule was tried: a value of the function, or its name. */
@@ -45,8 +45,8 @@ export interface Pass {
   run?: (f: Func, cx: Cx) => Func;
   /** Rewrites the module; runs last. */
   whole?: (m: Module, cx: Cx) => Module;
-  /** Where it must fire, from what the model was before any pass; less is told (DSC3003), not a slower model in silence. */
-  expect?: (known: Known) => Expectation[];
+  /** Where it fires, by what the model was before any pass; less is told (DSC3003), not a slower model in silence. */
+  promises?: readonly PassPromise[];
   /** Plug-ins only: the pass of the standard pipeline it goes before or after. */
   before?: string;
   after?: string;

@@ -10,7 +10,8 @@ import { noFunction, passBroke, unknownPass } from "./diagnostics.ts";
 import { Ledger, type Entry } from "./ledger.ts";
 import { optionsOf } from "./options.ts";
 import type { At, Cx, Pass } from "./pass.ts";
-import { rewrite, type Missed, type Watch } from "./rewrite.ts";
+import { rewrite } from "./rewrite.ts";
+import type { Left, Watch } from "./round.ts";
 import { labelsOf } from "./site.ts";
 
 export interface Snapshot {
@@ -181,7 +182,7 @@ function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, given: Given, place:
 }
 
 /** The line of the ledger for a candidate that was left. */
-export function told(cx: Cx, { rule, at, why }: Missed): void {
+function told(cx: Cx, { rule, at, why }: Left): void {
   if ("refused" in why) cx.refused(rule.name, why.refused, at);
   else if ("declined" in why) cx.declined(rule.name, why.declined, at);
   else cx.unmatched(rule.name, why.unmatched, at);

@@ -1,6 +1,5 @@
 // Rules with several roots. All roots of a site are matched in the function as it is and replaced together: the new nodes stand where the
 // first of them stood, so nothing they read may come of a root. What one site takes is no longer another's until the next round.
-import type { Assume } from "../ir/cost.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import { bodyOf, isWeight, type Func, type Graph, type Node, type Region, type Value } from "../ir/graph.ts";
 import { remade } from "../ir/op.ts";
@@ -9,36 +8,18 @@ import { everyNode } from "../ir/print.ts";
 import { printType, sameType } from "../ir/types.ts";
 import { changeOf } from "./delta.ts";
 import { wrongReplacement } from "./diagnostics.ts";
-import type { Firing, Missed, Watch } from "./rewrite.ts";
-import type { Found, Roots, Rule, SiteContext } from "./rule.ts";
-
-/** What rules are tried in: a function, and what is known of it. */
-export interface Around {
-  graph: Graph;
-  pass: string;
-  cx: SiteContext;
-  /** How often each value is read. */
-  counts: Map<Value, number>;
-  assume: Assume;
-  labels: ReadonlyMap<Value, string>;
-  /** How often a node runs in one run of the function. */
-  times: (n: Node) => number;
-  watch: Watch;
-}
+import type { Around, Firing, Left } from "./round.ts";
+import type { Found, Roots, Rule } from "./rule.ts";
 
 /** A round: every rule at every value, in the order of rules. */
-export function replaceRoots(
-  f: Func,
-  rules: readonly Rule[],
-  around: Around,
-): { func: Func; firings: Firing[]; missed: Missed[] } {
+export function replaceRoots(f: Func, rules: readonly Rule[], around: Around): { func: Func; firings: Firing[]; missed: Left[] } {
   const nodes = everyNode(f);
   const scopes = scopesOf(f);
   const by = new Map<Value, Value>();
   const taken = new Set<Node>();
   const live = new Set(nodes);
   const firings: Firing[] = [];
-  const missed: Missed[] = [];
+  const missed: Left[] = [];
   const labelOf = (v: Value): string => around.labels.get(v) ?? v.node.op.name;
   for (const rule of rules)
     for (const v of nodes.flatMap((n) => n.results)) {

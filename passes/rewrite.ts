@@ -5,14 +5,14 @@ import { bodyOf, isWeight, topological, type Func, type Graph, type Node, type R
 import { remade } from "../ir/op.ts";
 import { joinOrigins, type Origin } from "../ir/origin.ts";
 import { everyNode } from "../ir/print.ts";
-import type { Cost } from "../ir/cost.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import { printType, sameType } from "../ir/types.ts";
 import { assumed, changeOf } from "./delta.ts";
 import { neverSettles, wrongReplacement } from "./diagnostics.ts";
 import { labelsOf } from "./site.ts";
-import { replaceRoots, type Around } from "./replace-roots.ts";
-import type { Missed as Why, Rule } from "./rule.ts";
+import { replaceRoots } from "./replace-roots.ts";
+import type { Around, Firing, Left, Watch } from "./round.ts";
+import type { Rule } from "./rule.ts";
 
 /** Replaces a rebuilt node's results; undefined keeps it. Operands are already rewritten. */
 export type Replace = (rebuilt: readonly Value[], original: Node) => readonly Value[] | undefined;
@@ -63,31 +63,16 @@ export function readersOf(f: Func): Map<Value, Node[]> {
   return readers;
 }
 
-/** A rule at a site: where it fired with what it changed, or why it did not. */
-export interface Firing {
-  rule: Rule;
-  at: string;
-  delta: Cost;
-}
-export interface Missed {
-  rule: Rule;
-  at: string;
-  why: Why;
-}
-
 export interface Rewritten {
   func: Func;
   firings: Firing[];
   /** Candidates that were left, where the rewriting ended. */
-  missed: Missed[];
+  missed: Left[];
   fired(rule: Rule): number;
 }
 
 /** Rounds of rewriting one function; rules that still fire then do not end. */
 const MOST_ROUNDS = 16;
-
-/** Told before a rule is tried, so that what throws or never returns can be named. */
-export type Watch = (rule: Rule, at: string) => void;
 
 /** Applies rules everywhere until none fires; gives the function and a line for every rule at every candidate. */
 export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: string, watch: Watch = () => undefined): Rewritten {
@@ -132,10 +117,10 @@ function aroundOf(func: Func, f: Func, graph: Graph, pass: string, watch: Watch)
 }
 
 /** A round of rules with one root: every value, operands first, by the first rule that takes it. */
-function replaceValues(f: Func, rules: readonly Rule[], around: Around): { func: Func; firings: Firing[]; missed: Missed[] } {
+function replaceValues(f: Func, rules: readonly Rule[], around: Around): { func: Func; firings: Firing[]; missed: Left[] } {
   const { graph, pass, counts, assume } = around;
   const firings: Firing[] = [];
-  const missed: Missed[] = [];
+  const missed: Left[] = [];
   const origins = rules.map((r): Origin[] => [{ kind: "rule", pass, rule: r.name }]);
   // What the function holds: a node made earlier, for a graph it is no longer part of, is new to it all the same.
   const live = new Set<Node>(everyNode(f));

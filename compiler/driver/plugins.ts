@@ -163,7 +163,7 @@ const keys = [
   "fire",
   "run",
   "whole",
-  "expect",
+  "promises",
   "before",
   "after",
   "hides",
@@ -192,9 +192,9 @@ function checked(file: string, p: Pass, pipeline: readonly Pass[]): Pass {
       );
   }
   if (typeof p.summary !== "string") say("has no summary", "summary: a sentence that dsc passes shows");
-  for (const k of ["rules", "equations"] as const)
+  for (const k of ["rules", "equations", "promises"] as const)
     if (p[k] !== undefined && !Array.isArray(p[k])) say(`has ${k} that are no list`);
-  for (const k of ["run", "whole", "expect"] as const)
+  for (const k of ["run", "whole"] as const)
     if (p[k] !== undefined && typeof p[k] !== "function") say(`has a ${k} that is no function`);
   for (const k of ["run", "whole"] as const)
     if (p[k]?.constructor.name === "AsyncFunction")

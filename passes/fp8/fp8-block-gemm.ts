@@ -1,6 +1,6 @@
 // FP8 block GEMM: explicit dequantise nodes around a linear become one op over packed codes and their scales.
 import { asTensor, blockLinear, dequantize, linear } from "../../ir/index.ts";
-import { inEach } from "../contract.ts";
+import type { Body } from "../contract.ts";
 import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
 
@@ -26,15 +26,19 @@ const exactInput = rule("block GEMM of exact rows", {
   },
 });
 
+/** Linears over block-scaled weights, regions included. */
+export const scaledLinears = (b: Body): number => b.all(linear).filter((n) => dequantize.made(n.operands[1].node)).length;
+
 export const fp8BlockGemm = pass({
   name: "fp8-block-gemm",
   summary: "Multiply packed e4m3 codes and apply their scales once per 128 columns; weights are never expanded.",
   rules: [quantisedInput, exactInput],
-  // Absorption reads the halves of kv_b as they are: one linear less.
-  expect: ({ bodies, ledger }) =>
-    inEach(
-      bodies,
-      [quantisedInput.name, exactInput.name],
-      (b) => b.scaled - (b.scaled > 0 ? ledger.fired(["absorb W_uk into the query"], b.func) : 0),
-    ),
+  promises: [
+    {
+      rules: [quantisedInput.name, exactInput.name],
+      before: scaledLinears,
+      // Absorption reads the halves of kv_b as they are: one linear less.
+      after: (sites, ran) => sites - (sites > 0 ? ran.fired("absorb W_uk into the query") : 0),
+    },
+  ],
 });

@@ -1,11 +1,12 @@
 // Products of block-scaled weights take their neighbours in where rows are few, as fuse-linear does it for bf16: the norm and the
 // quantisation that make their codes, the residual sum that takes their result.
-import { add, blockLinearAdd, normBlockLinear, rmsNorm } from "../../ir/index.ts";
+import { add, blockLinearAdd, dequantize, linear, normBlockLinear, quantize, rmsNorm, type Node } from "../../ir/index.ts";
 import { asTensor } from "../../ir/types.ts";
-import { inEach } from "../contract.ts";
+import type { Body } from "../contract.ts";
 import { fusion } from "../fusion.ts";
 import { pass } from "../pass.ts";
-import { FEW, tooMany } from "../residual/fuse-linear.ts";
+import { ofSum } from "../residual/add-norm.ts";
+import { FEW, tooMany } from "../residual/few.ts";
 
 /** residual + block_linear(x, W) */
 const addInside = fusion("add the residual inside the block GEMM", blockLinearAdd, {
@@ -33,15 +34,25 @@ const normInside = fusion("normalise and quantise inside the block GEMM", normBl
   },
 });
 
+/** Norms, not of a sum, whose codes one product of block-scaled weights reads, and nothing else. */
+function soleNorms(b: Body): number {
+  const sole = (n: Node, [reader, ...rest]: readonly { made(n: Node): boolean }[]): boolean => {
+    const readers = b.readers(n);
+    return reader === undefined || (readers.length === 1 && reader.made(readers[0]) && sole(readers[0], rest));
+  };
+  return b.all(rmsNorm).filter((n) => !ofSum(n) && sole(n, [quantize, dequantize, linear])).length;
+}
+
 export const fuseProduct = pass({
   name: "fuse-product",
   summary: "Norm, quantisation and residual sum inside the block GEMMs of few rows.",
   rules: [addInside, normInside],
-  // Rows that several matrices read become one matrix's by passes that may be left out; those that only one reads are certain.
-  expect: ({ bodies, ran }) =>
-    inEach(
-      bodies.filter((b) => b.act === "bf16" && b.rows <= FEW && ran.has("fp8-block-gemm")),
-      [normInside.name],
-      (b) => b.soleNorms,
-    ),
+  promises: [
+    {
+      rules: [normInside.name],
+      // Rows that several matrices read become one matrix's by passes that may be left out; those that only one reads are certain.
+      before: (b) => (b.act === "bf16" && b.rows <= FEW ? soleNorms(b) : 0),
+      after: (sites, ran) => (ran.pass("fp8-block-gemm") ? sites : 0),
+    },
+  ],
 });

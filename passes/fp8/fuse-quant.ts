@@ -1,9 +1,24 @@
 // Quantisation at the end of the kernel that makes the row, so that the row is not written and read in between.
-import { canonicalSpec, einsum, einsumQuant, fixed, gatedQuant, normQuant, quantize, reshape } from "../../ir/index.ts";
+import {
+  canonicalSpec,
+  einsum,
+  einsumQuant,
+  fixed,
+  gatedQuant,
+  mapExperts,
+  mapSequences,
+  normQuant,
+  quantize,
+  reshape,
+  rmsNorm,
+  type Node,
+} from "../../ir/index.ts";
 import { asTensor, type Dim } from "../../ir/types.ts";
-import { inEach } from "../contract.ts";
+import type { Body } from "../contract.ts";
 import { fusion } from "../fusion.ts";
+import { gatedLayers } from "../moe/pack-gate-up.ts";
 import { pass } from "../pass.ts";
+import { ofSum } from "../residual/add-norm.ts";
 import { rule } from "../rule.ts";
 
 /** quantize(norm x): only where nothing else reads the normalised row. */
@@ -36,30 +51,40 @@ const fuseHeadsQuant = rule("quantise the heads' outputs as they are made", {
   ties: ({ h, v }) => ({ n: h * v }),
 });
 
+const isQuantised = (b: Body): boolean => b.all(quantize).length > 0;
+
+/** Norms that are read quantised only. */
+const quantisedNorms = (b: Body): Node[] => b.all(rmsNorm).filter((n) => b.readers(n).every(quantize.made) && !b.gives(n));
+
 export const fuseQuant = pass({
   name: "fuse-quant",
   summary: "Quantise activations in the kernel that makes them.",
   rules: [fuseNormQuant, fuseGatedQuant, fuseHeadsQuant],
-  // A sum's norm is taken by add-norm; rows are gated in one op only once gate and up are packed.
-  expect: ({ bodies, ran, ledger }) => [
-    // Absorbed, the last product of attention is one for all sequences once attention is one op.
-    ...inEach(bodies, [fuseHeadsQuant.name], (b) =>
-      b.quantised && ran.has("fuse-attention") ? ledger.fired(["absorb W_uv into the output"], b.func) : 0,
-    ),
-    ...inEach(
-      bodies,
-      [fuseNormQuant.name],
-      (b) =>
-        b.quantisedNorms +
-        (ran.has("add-norm") ? 0 : b.quantisedSums) -
-        ledger.fired(["normalise and quantise inside the block GEMM"], b.func),
-    ),
-    ...inEach(bodies, [fuseGatedQuant.name], (b) =>
-      b.quantised && ran.has("pack-gate-up") && ran.has("fp8-block-gemm")
-        ? b.gated -
-          ledger.fired(["shared expert as a routed one"], b.func) +
-          (ran.has("moe-dispatch") && ran.has("quantise-once") ? b.experts : 0)
-        : 0,
-    ),
+  promises: [
+    {
+      rules: [fuseHeadsQuant.name],
+      before: (b) => (isQuantised(b) ? b.all(mapSequences).length : 0),
+      // Absorbed, the last product of attention is one for all sequences once attention is one op.
+      after: (sites, ran) => (sites > 0 && ran.pass("fuse-attention") ? ran.fired("absorb W_uv into the output") : 0),
+    },
+    {
+      rules: [fuseNormQuant.name],
+      before: (b) => quantisedNorms(b).length,
+      // A sum's norm is taken by add-norm.
+      after: (_, ran, b) =>
+        quantisedNorms(b).filter((n) => !ofSum(n) || !ran.pass("add-norm")).length -
+        ran.fired("normalise and quantise inside the block GEMM"),
+    },
+    {
+      rules: [fuseGatedQuant.name],
+      before: (b) => (isQuantised(b) ? gatedLayers(b) + b.all(mapExperts).length : 0),
+      // Rows are gated in one op only once gate and up are packed.
+      after: (sites, ran, b) =>
+        ran.pass("pack-gate-up", "fp8-block-gemm")
+          ? sites -
+            ran.fired("shared expert as a routed one") -
+            (ran.pass("moe-dispatch", "quantise-once") ? 0 : b.all(mapExperts).length)
+          : 0,
+    },
   ],
 });

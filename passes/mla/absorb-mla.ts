@@ -1,9 +1,8 @@
 // MLA absorption: attend over the compressed latents instead of expanded heads. Two equations, moved by associativity;
 // README.md has the algebra and the break-even.
 import { costOfFunc } from "../../ir/cost.ts";
-import { asTensor, dequantize, einsum, quantize, type Func } from "../../ir/index.ts";
+import { asTensor, dequantize, einsum, mapSequences, quantize, type Func } from "../../ir/index.ts";
 import { attr } from "../../ir/attr.ts";
-import { inEach } from "../contract.ts";
 import { assumed, difference } from "../delta.ts";
 import { pass, type Cx } from "../pass.ts";
 import { printAssume } from "../pipeline.ts";
@@ -66,5 +65,5 @@ export const absorbMla = pass({
     for (const x of out.firings) cx.fired(x.rule.name, { at: x.at, changes: x.rule.changes?.why, delta: x.delta });
     return out.func;
   },
-  expect: ({ bodies }) => [absorbKeys, absorbValues].flatMap((r) => inEach(bodies, [r.name], (b) => b.attention)),
+  promises: [absorbKeys, absorbValues].map((r) => ({ rules: [r.name], before: (b) => b.all(mapSequences).length })),
 });

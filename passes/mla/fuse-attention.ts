@@ -20,7 +20,6 @@ import {
   type Region,
   type Value,
 } from "../../ir/index.ts";
-import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
 import { rebuild } from "../rewrite.ts";
 import { rule } from "../rule.ts";
@@ -62,9 +61,13 @@ export const fuseAttention = pass({
     [allSequences]: "a map_sequences region with attend in it",
     [moved]: "a map_sequences region that begins or ends with row-wise nodes",
   },
-  expect: ({ bodies, ledger }) => [
-    ...inEach(bodies, [fuseHeads.name, fuseLatents.name], (b) => b.attention),
-    ...inEach(bodies, [allSequences], (b) => (ledger.fired(["absorb W_uk into the query"], b.func) ? b.attention : 0)),
+  promises: [
+    { rules: [fuseHeads.name, fuseLatents.name], before: (b) => b.all(mapSequences).length },
+    {
+      rules: [allSequences],
+      before: (b) => b.all(mapSequences).length,
+      after: (sites, ran) => (ran.fired("absorb W_uk into the query") ? sites : 0),
+    },
   ],
   run(f: Func, cx: Cx): Func {
     const graph = cx.module.graph;

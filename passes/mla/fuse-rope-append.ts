@@ -1,6 +1,5 @@
 // One pass over the row that enters the cache: norm of the latent, rotation of the shared key, append.
-import { ropeAppend } from "../../ir/index.ts";
-import { inEach } from "../contract.ts";
+import { mapSequences, ropeAppend } from "../../ir/index.ts";
 import { fusion } from "../fusion.ts";
 import { pass } from "../pass.ts";
 
@@ -11,5 +10,5 @@ export const fuseRopeAppend = pass({
   name: "fuse-rope-append",
   summary: "Normalise, rotate and append the cached row in one kernel.",
   rules: [fuseAppend],
-  expect: ({ bodies }) => inEach(bodies, [fuseAppend.name], (b) => b.attention),
+  promises: [{ rules: [fuseAppend.name], before: (b) => b.all(mapSequences).length }],
 });

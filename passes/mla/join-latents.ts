@@ -1,8 +1,8 @@
 // Queries and the cached row begin with one product each, of the same rows: W_q (or W_qa) and W_kva. Below each other
 // they are one product, and its halves are strided views.
-import { addBias, blockLinear, isWeight, joinRows, linear, rmsNorm, split, type Value } from "../../ir/index.ts";
+import { addBias, blockLinear, isWeight, joinRows, linear, mapSequences, rmsNorm, split, type Value } from "../../ir/index.ts";
 import { fixed } from "../../ir/types.ts";
-import { inEach } from "../contract.ts";
+import { scaledLinears } from "../fp8/fp8-block-gemm.ts";
 import { pass } from "../pass.ts";
 import { placeJoined } from "../plan/load.ts";
 import { rule, type Roots, type SiteContext } from "../rule.ts";
@@ -66,6 +66,11 @@ export const joinLatents = pass({
   rules: [joinDense, joinBlock],
   steps: { place: "two stored matrices, one below the other" },
   whole: placeJoined,
-  expect: ({ bodies, ran }) =>
-    inEach(bodies, [joinDense.name, joinBlock.name], (b) => (b.scaled === 0 || ran.has("fp8-block-gemm") ? b.attention : 0)),
+  promises: [
+    {
+      rules: [joinDense.name, joinBlock.name],
+      before: (b) => b.all(mapSequences).length,
+      after: (sites, ran, b) => (scaledLinears(b) === 0 || ran.pass("fp8-block-gemm") ? sites : 0),
+    },
+  ],
 });

@@ -1,7 +1,6 @@
 // Before attention over latents stand three small pieces of work that need nothing of each other: W_uk into the query, the rotation of
 // the query's other lanes, and the row that enters the cache. One op lets a target do them side by side, in one launch.
-import { mlaAttend, mlaQuery } from "../../ir/index.ts";
-import { inEach } from "../contract.ts";
+import { mapSequences, mlaAttend, mlaQuery } from "../../ir/index.ts";
 import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
 
@@ -25,8 +24,12 @@ export const joinQuery = pass({
   name: "join-query",
   summary: "Absorb W_uk, rotate the query and append the new rows in one launch.",
   rules: [sideBySide],
-  expect: ({ bodies, ran, ledger }) =>
-    inEach(bodies, [sideBySide.name], (b) =>
-      ran.has("fuse-rope-append") && ledger.fired(["attention of all sequences over the paged cache"], b.func) ? b.attention : 0,
-    ),
+  promises: [
+    {
+      rules: [sideBySide.name],
+      before: (b) => b.all(mapSequences).length,
+      after: (sites, ran) =>
+        ran.pass("fuse-rope-append") && ran.fired("attention of all sequences over the paged cache") ? sites : 0,
+    },
+  ],
 });

@@ -3,17 +3,21 @@
 import {
   expertsAdd as expertsAddOp,
   isWeight,
+  mapExperts,
   plainExpertsAdd,
+  quantize,
   route,
   routeExpertsAdd,
   routePlainExpertsAdd,
   type Value,
 } from "../../ir/index.ts";
-import { inEach, type Body } from "../contract.ts";
+import type { Body, Ran } from "../contract.ts";
+import { scaledLinears } from "../fp8/fp8-block-gemm.ts";
 import { fusion } from "../fusion.ts";
 import { pass } from "../pass.ts";
+import { FEW, tooMany } from "../residual/few.ts";
 import type { MatchContext } from "../rule.ts";
-import { FEW, tooMany } from "../residual/fuse-linear.ts";
+import { besideExperts } from "./shared-expert.ts";
 
 // Rows of bf16 only: no target has a kernel for others.
 const vars = { residual: "[T, d] bf16" };
@@ -94,21 +98,29 @@ const routePlainUnbiased = fusion("route without a bias where the experts withou
   ...routedSizes,
 });
 
+const takesFew = (b: Body): boolean => b.act === "bf16" && b.rows <= FEW;
+
+/** Sites where nothing is added with the experts' rows but the residual: a shared expert that stands apart is added with the routed ones. */
+const alone = (sites: number, ran: Ran, b: Body): number =>
+  ran.pass("moe-dispatch", "pack-gate-up", "combine-add") &&
+  (besideExperts(b) === 0 || ran.fired("shared expert as a routed one") > 0)
+    ? sites
+    : 0;
+
 export const expertsAdd = pass({
   name: "experts-add",
   summary: "Few tokens through their experts, from the router's choice to the next residual, as one op.",
   rules: [fewTokens, routeInside, fewPlain, routePlain, routePlainUnbiased],
-  expect: ({ bodies, ran, ledger }) => {
-    const needed = ["moe-dispatch", "pack-gate-up", "combine-add"];
-    if (!needed.every((p) => ran.has(p))) return [];
-    const few = bodies.filter((b) => b.act === "bf16" && b.rows <= FEW);
-    // A shared expert that stands apart is added with the routed ones.
-    const times = (b: Body): number =>
-      b.shared > 0 && ledger.fired(["shared expert as a routed one"], b.func) === 0 ? 0 : b.experts;
-    const coded = ["fp8-block-gemm", "quantise-once", "fuse-quant"].every((p) => ran.has(p));
-    return [
-      ...inEach(few, [fewTokens.name], (b) => (b.quantised && coded ? times(b) : 0)),
-      ...inEach(few, [fewPlain.name], (b) => (b.scaled === 0 ? times(b) : 0)),
-    ];
-  },
+  promises: [
+    {
+      rules: [fewTokens.name],
+      before: (b) => (takesFew(b) && b.all(quantize).length > 0 ? b.all(mapExperts).length : 0),
+      after: (sites, ran, b) => (ran.pass("fp8-block-gemm", "quantise-once", "fuse-quant") ? alone(sites, ran, b) : 0),
+    },
+    {
+      rules: [fewPlain.name],
+      before: (b) => (takesFew(b) && scaledLinears(b) === 0 ? b.all(mapExperts).length : 0),
+      after: alone,
+    },
+  ],
 });

@@ -12,13 +12,13 @@ import {
   groupedLinear,
   linear,
   make,
+  mapExperts,
   sortExperts,
   type Func,
   type Graph,
   type Node,
   type Value,
 } from "../../ir/index.ts";
-import { inEach } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
 import { rebuild } from "../rewrite.ts";
 
@@ -40,7 +40,7 @@ export const moeDispatch = pass({
       cx.fired(sorted, { at: original.results[0] });
       return [out];
     }),
-  expect: ({ bodies }) => inEach(bodies, [sorted], (b) => b.experts),
+  promises: [{ rules: [sorted], before: (b) => b.all(mapExperts).length }],
 });
 
 /** The explicit form of one map_experts, or why it has none. */

@@ -1,10 +1,22 @@
 // Gate and up in one GEMM. Packing stacks the two matrices as parts, so that scale blocks of one never mix with the
 // other's, whatever the width (fixture a07: 72 rows are less than a block).
-import { blockLinear, gated, gatedPair, groupedLinear, groupedLinearGated, isWeight, linear, stack } from "../../ir/index.ts";
-import { inEach } from "../contract.ts";
+import {
+  blockLinear,
+  bodyOf,
+  gated,
+  gatedPair,
+  groupedLinear,
+  groupedLinearGated,
+  isWeight,
+  linear,
+  mapExperts,
+  stack,
+} from "../../ir/index.ts";
+import type { Body, Ran } from "../contract.ts";
+import { scaledLinears } from "../fp8/fp8-block-gemm.ts";
 import { fusion } from "../fusion.ts";
 import { pass } from "../pass.ts";
-import { FEW } from "../residual/fuse-linear.ts";
+import { FEW } from "../residual/few.ts";
 import { rule } from "../rule.ts";
 import { placeStacks } from "../plan/load.ts";
 
@@ -63,27 +75,36 @@ export const gateExperts = fusion("gate inside the experts' product", groupedLin
   },
 });
 
+/** Gated products outside regions of experts: dense layers and shared experts. */
+export function gatedLayers(b: Body): number {
+  const inside = new Set(b.all(mapExperts).flatMap((n) => bodyOf(n.region!)));
+  return b.all(gated).filter((n) => !inside.has(n)).length;
+}
+
+/** Block-scaled matrices are packed as fp8-block-gemm leaves them, those of experts as moe-dispatch does. */
+const isPlain = (b: Body, ran: Ran): boolean => scaledLinears(b) === 0 || ran.pass("fp8-block-gemm");
+
 export const packGateUp = pass({
   name: "pack-gate-up",
   summary: "One GEMM for gate and up; the weight is read where it belongs, its scale blocks kept apart.",
   rules: [packDense, packBlock, packExperts, gateExperts],
   steps: { place: "a stack of two stored weights" },
   whole: placeStacks,
-  // Block-scaled matrices are packed as fp8-block-gemm leaves them, those of experts as moe-dispatch does.
-  expect({ bodies, ran, ledger }) {
-    const plain = bodies.filter((b) => b.scaled === 0 || ran.has("fp8-block-gemm"));
-    return [
-      ...inEach(
-        plain,
-        [packDense.name, packBlock.name],
-        (b) => b.gated - ledger.fired(["shared expert as a routed one"], b.func),
-      ),
-      ...inEach(plain, [packExperts.name], (b) => (ran.has("moe-dispatch") ? b.experts : 0)),
-      ...inEach(
-        plain.filter((b) => b.act === "bf16" && b.rows > FEW && b.scaled === 0),
-        [gateExperts.name],
-        (b) => (ran.has("moe-dispatch") ? b.experts : 0),
-      ),
-    ];
-  },
+  promises: [
+    {
+      rules: [packDense.name, packBlock.name],
+      before: gatedLayers,
+      after: (sites, ran, b) => (isPlain(b, ran) ? sites - ran.fired("shared expert as a routed one") : 0),
+    },
+    {
+      rules: [packExperts.name],
+      before: (b) => b.all(mapExperts).length,
+      after: (sites, ran, b) => (isPlain(b, ran) && ran.pass("moe-dispatch") ? sites : 0),
+    },
+    {
+      rules: [gateExperts.name],
+      before: (b) => (b.act === "bf16" && b.rows > FEW && scaledLinears(b) === 0 ? b.all(mapExperts).length : 0),
+      after: (sites, ran) => (ran.pass("moe-dispatch") ? sites : 0),
+    },
+  ],
 });

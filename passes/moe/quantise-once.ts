@@ -1,6 +1,5 @@
 // A token goes to several experts, and is quantised alike for each: once, before its row is gathered.
-import { gatherRows, quantize } from "../../ir/index.ts";
-import { inEach } from "../contract.ts";
+import { gatherRows, mapExperts, quantize } from "../../ir/index.ts";
 import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
 
@@ -17,6 +16,11 @@ export const quantiseOnce = pass({
   name: "quantise-once",
   summary: "Quantise a token once, not once per expert it goes to.",
   rules: [quantiseFirst],
-  expect: ({ bodies, ran }) =>
-    inEach(bodies, [quantiseFirst.name], (b) => (b.quantised && ran.has("moe-dispatch") ? b.experts : 0)),
+  promises: [
+    {
+      rules: [quantiseFirst.name],
+      before: (b) => (b.all(quantize).length > 0 ? b.all(mapExperts).length : 0),
+      after: (sites, ran) => (ran.pass("moe-dispatch") ? sites : 0),
+    },
+  ],
 });

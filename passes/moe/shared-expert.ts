@@ -25,9 +25,10 @@ import {
 import type { Machine } from "../../ir/machine.ts";
 import { everyNode } from "../../ir/print.ts";
 import { route } from "../../ir/ops/expert.ts";
-import { inEach } from "../contract.ts";
+import type { Body } from "../contract.ts";
 import { pass, type Cx } from "../pass.ts";
 import { placeExperts } from "../plan/load.ts";
+import { gatedLayers } from "./pack-gate-up.ts";
 import { rebuild } from "../rewrite.ts";
 
 const step = "shared expert as a routed one";
@@ -143,6 +144,10 @@ function verdict(m: Module, machines: readonly Machine[]): { refusal?: string; k
 
 const verdicts = new WeakMap<Module, ReturnType<typeof verdict> & { machines: readonly Machine[] }>();
 
+/** Regions of experts with a shared expert beside them. */
+export const besideExperts = (b: Body): number =>
+  gatedLayers(b) > 0 ? b.all(mapExperts).filter((n) => b.readers(n).some(add.made)).length : 0;
+
 export const sharedExpert = pass({
   name: "shared-expert",
   summary: "The shared expert as one more routed expert, or several where it is as wide as those, where that is faster.",
@@ -172,7 +177,7 @@ export const sharedExpert = pass({
     });
   },
   whole: placeExperts,
-  expect: ({ bodies }) => inEach(bodies, [step], (b) => b.shared),
+  promises: [{ rules: [step], before: besideExperts }],
 });
 
 /** map_experts over one expert more, or several; its body is built anew, for a region belongs to one node. */

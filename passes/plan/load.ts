@@ -19,6 +19,7 @@ import {
   type Node,
   type Source,
 } from "../../ir/index.ts";
+import { scaledLinears } from "../fp8/fp8-block-gemm.ts";
 import { pass, type Cx } from "../pass.ts";
 import { rebuild } from "../rewrite.ts";
 
@@ -134,12 +135,16 @@ export const load = pass({
   name: "load",
   summary: "Compute what depends on weights alone once, when the weights are loaded.",
   steps: { [atLoad]: "a dequantised stored weight that an einsum reads" },
-  // Once per kind of layer whose latents are absorbed.
-  expect({ bodies, ledger }) {
-    const absorbed = bodies.filter((b) => b.scaled > 0 && ledger.fired(["absorb W_uk into the query"], b.func) > 0);
-    const kinds = new Set(absorbed.map((b) => b.func.split("/").at(-1)));
-    return kinds.size ? [{ rules: [atLoad], site: "module", times: kinds.size }] : [];
-  },
+  promises: [
+    {
+      rules: [atLoad],
+      // Once per kind of layer whose latents are absorbed.
+      module(bodies, ran) {
+        const absorbed = bodies.filter((b) => scaledLinears(b) > 0 && ran(b).fired("absorb W_uk into the query") > 0);
+        return new Set(absorbed.map((b) => b.func.split("/").at(-1))).size;
+      },
+    },
+  ],
   whole(m: Module, cx: Cx): Module {
     const weights = new Map(m.weights);
     const graph: Graph = m.graph;

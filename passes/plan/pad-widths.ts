@@ -38,5 +38,5 @@ export const padWidths = pass({
   rules: [padInner],
   whole: placePadded,
   // Wherever it pads it says so, and where it does not a reason: nothing is asked of configs whose widths are even.
-  expect: () => [],
+  promises: [],
 });

@@ -10,11 +10,14 @@ import {
   normBlockLinear,
   normLinear,
   rmsNorm,
+  type Node,
   type Value,
 } from "../../ir/index.ts";
-import { inEach } from "../contract.ts";
 import { fusion } from "../fusion.ts";
 import { pass } from "../pass.ts";
+
+/** Whether a norm is one of a residual sum. */
+export const ofSum = (norm: Node): boolean => add.made(norm.operands[0].node);
 
 /** Sums and norms that a product has taken in, and rows that another function made. */
 function otherwise({ node }: Value): { declined: string } | { unmatched: string } | null {
@@ -48,5 +51,10 @@ export const addNorm = pass({
   name: "add-norm",
   summary: "Add the residual, normalise and quantise in one visit of the row.",
   rules: [sumNormQuant, sumNormBoth, sumNorm],
-  expect: ({ bodies }) => inEach(bodies, [sumNorm.name, sumNormQuant.name, sumNormBoth.name], (b) => b.sums),
+  promises: [
+    {
+      rules: [sumNorm.name, sumNormQuant.name, sumNormBoth.name],
+      before: (b) => b.all(rmsNorm).filter(ofSum).length,
+    },
+  ],
 });

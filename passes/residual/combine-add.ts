@@ -1,6 +1,5 @@
 // The end of a layer with experts: their rows, the shared expert's and the residual are added in one visit.
-import { combineAdd as combineAddOp } from "../../ir/index.ts";
-import { inEach } from "../contract.ts";
+import { combineAdd as combineAddOp, mapExperts } from "../../ir/index.ts";
 import { fusion } from "../fusion.ts";
 import { pass } from "../pass.ts";
 import type { MatchContext } from "../rule.ts";
@@ -27,6 +26,11 @@ export const combineAdd = pass({
   name: "combine-add",
   summary: "Add the experts' rows, the shared expert's and the residual in one visit.",
   rules: [combineShared, combineResidual],
-  expect: ({ bodies, ran }) =>
-    inEach(bodies, [combineShared.name, combineResidual.name], (b) => (ran.has("moe-dispatch") ? b.experts : 0)),
+  promises: [
+    {
+      rules: [combineShared.name, combineResidual.name],
+      before: (b) => b.all(mapExperts).length,
+      after: (sites, ran) => (ran.pass("moe-dispatch") ? sites : 0),
+    },
+  ],
 });

@@ -17,5 +17,5 @@ export const lastRows = pass({
   summary: "Norm only the rows that the head reads: the last one of every sequence.",
   rules: [lastThenNorm],
   // A model with an extra prediction layer hands all normed rows on, one with taps too; else it fires once for every head.
-  expect: () => [],
+  promises: [],
 });

@@ -59,7 +59,7 @@ export const tidy = pass({
       return to;
     }),
   // Nothing has to be untidy: what the frontend and the passes write today has none of these in a model.
-  expect: () => [],
+  promises: [],
 });
 
 /** The equation that fits a view, and its right side; patterns cannot say "any axes", so it is looked for here. */

@@ -135,7 +135,7 @@ test("an op that ONNX cannot say is refused with the pass that made it", () => {
     from: ({ a, b }) => add({ a, b }),
     to: ({ a, b }) => odd({ a, b }),
   });
-  const own = pass({ name: "oddity", summary: "Makes sums odd.", rules: [oddity], expect: () => [] });
+  const own = pass({ name: "oddity", summary: "Makes sums odd.", rules: [oddity], promises: [] });
   const { spec } = loadSpec(fp8);
   const { module, maker } = graphOfSpec(spec, plain, [own]);
   const refused = (): unknown => onnxFile(module, { find: imagined(spec), portable: true, maker, version: "0", doc: "" });

@@ -90,7 +90,7 @@ test("a model that no plug-in has touched compiles all the same where asked to, 
   expect(runPipeline(plain, standard, {}, { contracts: "say" }).slower).toEqual([]);
 });
 
-test("every pass has a contract", () => expect(standard.filter((p) => !p.expect).map((p) => p.name)).toEqual([]));
+test("every pass has a contract", () => expect(standard.filter((p) => !p.promises).map((p) => p.name)).toEqual([]));
 
 describe("passes left out break no contract of another", () => {
   const names = standard.map((p) => p.name);
