@@ -170,7 +170,8 @@ export const idOutside = (sequence: number | undefined, at: number, id: number, 
   error("DSC6012", `id ${id} is not in the vocabulary`, {
     spans: [onValue("--ids")],
     notes: [
-      `it is number ${at + 1} of ${sequence === undefined ? "the prompt" : `sequence ${sequence} of the batch`}; this model has ids 0 to ${vocab - 1}`,
+      `it is number ${at + 1} of ${sequence === undefined ? "the prompt" : `sequence ${sequence} of the batch`}; this ` +
+        `model has ids 0 to ${vocab - 1}`,
     ],
     help: "ids come from the tokenizer of the same model; --prompt uses it",
   });

@@ -7,7 +7,10 @@ import { printOrigins } from "./origin.ts";
 import { callOf } from "./ops/module.ts";
 import { printType } from "./types.ts";
 
-/** The whole module. With `origins`, each line ends in a comment saying where its node came from; `printed` keeps texts of functions between snapshots of one compile. */
+/**
+ * The whole module. With `origins`, each line ends in a comment saying where its node came from; `printed` keeps texts of
+ * functions between snapshots of one compile.
+ */
 export function printModule(m: Module, options: { origins?: boolean; printed?: Map<Func, string> } = {}): string {
   const out = [`module ${m.name}`, ""];
   const read = new Set<string>();
@@ -101,7 +104,10 @@ export function printFunc(f: Func, options: { origins?: boolean } = {}): string 
   const width = Math.min(84, Math.max(0, ...lines.map(([l, t]) => (t ? l.length : 0))));
   const assume = Object.entries(f.assume).map(([k, v]) => `${k} = ${v}`);
   const text = lines.map(([l, t, c]) => (t ? `${l.padEnd(width)} : ${t}` : l) + (c ? `  // ${c}` : ""));
-  const head = `func @${f.name}(${f.params.map((p) => printParam(p)).join(", ")})${assume.length ? ` assume {${assume.join(", ")}}` : ""} {`;
+  const head =
+    "func " +
+    `@${f.name}(${f.params.map((p) => printParam(p)).join(", ")})${assume.length ? ` assume {${assume.join(", ")}}` : ""} ` +
+    "{";
   return [head, ...text, `  return ${f.results.map((r) => `${r.name} = ${names.of(r.value)}`).join(", ")}`, "}"].join("\n");
 }
 

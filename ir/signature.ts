@@ -51,7 +51,10 @@ export function unify(p: Pattern, t: Type, b: Bindings, who: string): string | n
       const got = t.dims.slice(at, at + t.dims.length - fixed);
       const had = b.rests[d.rest];
       if (had && had.join() !== got.join())
-        return `operand ${who} has leading axes [${got.join(", ")}], but they are already [${had.join(", ")}] (from ${b.by[".." + d.rest]})`;
+        return (
+          `operand ${who} has leading axes [${got.join(", ")}], but they are already [${had.join(", ")}] (from ` +
+          `${b.by[".." + d.rest]})`
+        );
       if (!had) [b.rests[d.rest], b.by[".." + d.rest]] = [got, who];
       at += got.length;
       continue;

@@ -8,7 +8,10 @@ export interface Traits {
   readonly call?: true;
   /** Costs no launch. "strides": the same elements, read otherwise. "load": where weights are put when they are loaded. */
   readonly view?: "strides" | "load";
-  /** Treats every row of its first operand alike, so that it commutes with cutting rows into sequences; or with which attributes it does. */
+  /**
+   * Treats every row of its first operand alike, so that it commutes with cutting rows into sequences; or with which
+   * attributes it does.
+   */
   readonly rowwise?: true | ((attrs: Attrs) => boolean);
   /** What its region runs once for. */
   readonly region?: "sequences" | "experts";

@@ -156,7 +156,8 @@ export const pluginChanges = (c: Changed): Diagnostic =>
     help:
       c.repro === undefined
         ? "a change that is meant is said: cx.fired(rule, { changes })"
-        : `dsc opt ${c.repro} -p ${c.pass} --plugin ${c.file} shows what it makes of it; a change that is meant is said: cx.fired(rule, { changes })`,
+        : `dsc opt ${c.repro} -p ${c.pass} --plugin ${c.file} shows what it makes of it; a change that is meant is said: ` +
+          "cx.fired(rule, { changes })",
   });
 
 export const pluginUnproved = (file: string, pass: string, says: string): Diagnostic =>

@@ -144,7 +144,10 @@ function eachRoot(from: Values, to: Values, say: (a: Tensor, b: Tensor) => strin
   return null;
 }
 
-/** Where two values are further apart than float64 sums in another order are, and than `within` of their row's largest. Codes and scales have to be the same. */
+/**
+ * Where two values are further apart than float64 sums in another order are, and than `within` of their row's largest. Codes
+ * and scales have to be the same.
+ */
 function apart(a: Tensor, b: Tensor, within: number): string | null {
   const exact = a.scales !== undefined || b.scales !== undefined;
   const [x, y] = [flat({ ...a, scales: undefined }), flat({ ...b, scales: undefined })];
@@ -218,7 +221,8 @@ function badBound(rule: Rule): string | null {
 const unvaried = (name: string, value: AttrValue, sample: Instance): string =>
   kindOf(name, sample) === undefined
     ? `attribute ${name} is of no op of the left side, so that no site says what it is`
-    : `attribute ${name} could be given no value but ${JSON.stringify(value)}: write it into both sides, or let ties say what sizes go with it`;
+    : `attribute ${name} could be given no value but ${JSON.stringify(value)}: write it into both sides, or let ties say ` +
+      "what sizes go with it";
 
 const describe = (i: Instance, trial: Trial): string[] => [
   ...Object.entries(i.holes).map(([k, v]) => `${k} ${printType(v.type)}`),

@@ -54,7 +54,10 @@ export interface RuleSpec<V extends Record<string, string>, A extends Record<str
   ties?: Ties;
 }
 
-/** How a function changes: the sentence that reports say, and how far the right side may be from the left side without quantisation, as a share of a row's largest value. */
+/**
+ * How a function changes: the sentence that reports say, and how far the right side may be from the left side without
+ * quantisation, as a share of a row's largest value.
+ */
 export interface Change {
   why: string;
   within: number;
@@ -232,7 +235,10 @@ interface Search {
   judge: (m: Match) => Found | Missed;
 }
 
-/** Matches the roots that are left: one within another is known; one apart is looked for among the readers of what it has in common with those. */
+/**
+ * Matches the roots that are left: one within another is known; one apart is looked for among the readers of what it has in
+ * common with those.
+ */
 function others(roots: Pattern["roots"], m: Match, s: Search): Found | Missed {
   const [next, ...rest] = roots;
   if (!next) return s.judge(m);

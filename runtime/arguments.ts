@@ -5,7 +5,10 @@ import { shown } from "./shown.ts";
 
 export { shown } from "./shown.ts";
 
-/** Refuses what is no object, and keys that are not known, with the nearest that is. Gives the object; an empty one where it may be left out. */
+/**
+ * Refuses what is no object, and keys that are not known, with the nearest that is. Gives the object; an empty one where it
+ * may be left out.
+ */
 export function optionsOf<T extends object>(
   call: string,
   options: T | undefined,

@@ -187,7 +187,8 @@ export const mixedStorage = (coded: readonly string[], plain: readonly string[])
       `F8_E4M3: ${coded.length} weights, such as ${list([...coded], 2)}`,
       `not F8_E4M3: ${plain.length} weights that FP8 checkpoints of this family code, such as ${list([...plain], 2)}`,
     ],
-    "a weight that is read as FP8 has to be FP8 in every layer of its kind: use the original FP8 checkpoint, or one that is bf16 throughout",
+    "a weight that is read as FP8 has to be FP8 in every layer of its kind: use the original FP8 checkpoint, or one " +
+      "that is bf16 throughout",
   );
 
 export const wrongShape = (tensor: string, seen: readonly number[], wanted: readonly number[], symbol: string): DiagnosticError =>
@@ -289,7 +290,8 @@ export const noMemory = (what: string, needed: number, available: number, parts:
 
 /** What to do about a model that is too large as it is, on one device. */
 export const fewerLayers = (fit: number, layers: number, elsewhere = ""): string =>
-  `${fit > 0 ? `of its ${layers} layers the first ${fit} fit (--layers ${fit})` : "not one of its layers fits"}; --shrink makes every width small${elsewhere}; dsc plan says what takes the bytes`;
+  `${fit > 0 ? `of its ${layers} layers the first ${fit} fit (--layers ${fit})` : "not one of its layers fits"}; ` +
+  `--shrink makes every width small${elsewhere}; dsc plan says what takes the bytes`;
 
 /** A memory reserves the addresses it may ever grow to; a limit on them refuses it whatever is free. */
 export const noAddresses = (why: string): DiagnosticError =>
@@ -353,7 +355,8 @@ export const noDraftLayer = (): DiagnosticError =>
     "DSC5035",
     "the model has no extra prediction layer",
     [
-      "num_nextn_predict_layers of its config is 0 or missing, or its checkpoint had no such layer when it was compiled, so there is nothing to draft with",
+      "num_nextn_predict_layers of its config is 0 or missing, or its checkpoint had no such layer when it was " +
+        "compiled, so there is nothing to draft with",
     ],
     "run it without drafts",
   );

@@ -13,9 +13,15 @@ export interface GenerateOptions extends Sampling {
   maxNew: number;
   /** Ids that end a sequence, e.g. `model.manifest.model.eos`; none when absent. The stopping id is the last of the answer. */
   stop?: readonly number[];
-  /** Ids the extra prediction layer drafts before each call of the main model, 0 to 4; 0 when absent. Greedy answers stay the same, drawn ones keep their distribution. */
+  /**
+   * Ids the extra prediction layer drafts before each call of the main model, 0 to 4; 0 when absent. Greedy answers stay the
+   * same, drawn ones keep their distribution.
+   */
   draft?: number;
-  /** Steps may be begun before the ids of the last are known here, where the device chooses them: of a step's result only `next` can be read then. */
+  /**
+   * Steps may be begun before the ids of the last are known here, where the device chooses them: of a step's result only
+   * `next` can be read then.
+   */
   ahead?: boolean;
   signal?: AbortSignal;
 }

@@ -60,7 +60,10 @@ const OTHERS_OF_DRAWING: Readonly<Record<string, readonly unknown[]>> = {
   eta_cutoff: [0],
 };
 
-/** What a folder says, or undefined where it has no generation_config.json. Throws DSC5062 with its line where the file cannot be followed. */
+/**
+ * What a folder says, or undefined where it has no generation_config.json. Throws DSC5062 with its line where the file cannot
+ * be followed.
+ */
 export async function loadGeneration(folder: string): Promise<Generation | undefined> {
   const settings = await readSideJson(join(folder, "generation_config.json"), diagnostics.badGeneration);
   return settings && generationOf(settings);

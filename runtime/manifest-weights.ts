@@ -50,7 +50,8 @@ function checkRope(
     positions !== manifest.model.maxPositions
   )
     fail(
-      `a table of ${invFreq.length} frequencies for ${manifest.model.maxPositions} positions is f32 [${manifest.model.maxPositions}, ${2 * invFreq.length}], one for all layers`,
+      `a table of ${invFreq.length} frequencies for ${manifest.model.maxPositions} positions is f32 ` +
+        `[${manifest.model.maxPositions}, ${2 * invFreq.length}], one for all layers`,
     );
   if (factor <= 0 || invFreq.some((f) => f <= 0)) fail("a frequency, or the factor, is not above 0");
 }

@@ -50,7 +50,10 @@ export class Model<D extends Device = Device> {
     this.weights = new WeightStore(manifest.weights);
   }
 
-  /** Places a manifest's weights on a device opened for it; the device is closed with the model, or when this fails. `load` (load.ts) does this from an artifact folder. */
+  /**
+   * Places a manifest's weights on a device opened for it; the device is closed with the model, or when this fails. `load`
+   * (load.ts) does this from an artifact folder.
+   */
   static async open<D extends Device>(manifest: Manifest, device: D, options: { weights: string }): Promise<Model<D>> {
     const model = new Model(manifest, device);
     try {
@@ -88,7 +91,10 @@ export class Model<D extends Device = Device> {
   /** What console.log shows. */
   [Symbol.for("nodejs.util.inspect.custom")](): string {
     const { architecture, layers, hidden, vocab, maxPositions } = this.manifest.model;
-    return `Model { ${architecture} for ${this.manifest.target}: ${layers} layers, ${hidden} wide, ${vocab} ids, ${maxPositions} positions, ${diagnostics.bytes(residentBytes(this.manifest))} of weights }`;
+    return (
+      `Model { ${architecture} for ${this.manifest.target}: ${layers} layers, ${hidden} wide, ${vocab} ids, ` +
+      `${maxPositions} positions, ${diagnostics.bytes(residentBytes(this.manifest))} of weights }`
+    );
   }
 
   /** Makes the rope tables reach `positions` rows. Outgrown ones stay until the device closes: a run of another session may read them. */
@@ -235,7 +241,8 @@ function firstIn(device: Device, { at, bytes, dtype, plan, part }: ResidentPart)
 }
 
 const inWords = ({ symbol, plan, layer, part }: ResidentPart): string =>
-  `${part === "scales" ? "a scale" : "a value"} of weight ${symbol}${layer === undefined ? "" : ` of layer ${layer}`} is NaN or infinite${namesOf(plan, layer)}`;
+  `${part === "scales" ? "a scale" : "a value"} of weight ${symbol}${layer === undefined ? "" : ` of layer ${layer}`} ` +
+  `is NaN or infinite${namesOf(plan, layer)}`;
 
 /** The tensor of the checkpoint that gave a part its first bad value; undefined where none of them did, as of computed weights. */
 function tensorOf(device: Device, whole: ResidentPart): string | undefined {

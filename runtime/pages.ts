@@ -28,7 +28,10 @@ export class PagePool {
     return Math.max(0, more - this.free.length);
   }
 
-  /** Pages to have when `missing` lack: half as many again as now, so that growing one by one stays cheap, but no more than `most` unless needed. */
+  /**
+   * Pages to have when `missing` lack: half as many again as now, so that growing one by one stays cheap, but no more than
+   * `most` unless needed.
+   */
   next(missing: number, most: number): number {
     const needed = this.capacity + missing;
     return Math.max(needed, Math.min(most, Math.max(FEWEST, Math.ceil(this.capacity * 1.5))));

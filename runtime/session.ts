@@ -227,7 +227,10 @@ export class Session {
 
   /** What console.log shows. */
   [Symbol.for("nodejs.util.inspect.custom")](): string {
-    return `Session { rows of its sequences: ${this.lengths.join(", ") || "none"}; at most ${this.maxTokens} each; ${this.pages.inUse} pages in use${this.closed ? "; closed" : ""} }`;
+    return (
+      `Session { rows of its sequences: ${this.lengths.join(", ") || "none"}; at most ${this.maxTokens} each; ` +
+      `${this.pages.inUse} pages in use${this.closed ? "; closed" : ""} }`
+    );
   }
 
   /** Gives cache and arena back, after the call under way. Results of earlier calls are no longer good. */

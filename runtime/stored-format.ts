@@ -43,7 +43,10 @@ export function formatOf(name: string, tensors: Tensors): string | undefined {
   // Read, but for scales that cannot be divided: DSC5023 says so.
   if (stack && undivided(name, tensors) !== undefined) return undefined;
   if (stack)
-    return `experts fused in ${stack.name} as [${stack.shape.join(", ")}], which is read as [experts, 2 * width, hidden] with down_proj as [experts, hidden, width]`;
+    return (
+      `experts fused in ${stack.name} as [${stack.shape.join(", ")}], which is read as [experts, 2 * width, hidden] ` +
+      "with down_proj as [experts, hidden, width]"
+    );
   const blocks = fused && (tensors.has(`${fused}.gate_up_proj_blocks`) || tensors.has(`${fused}.gate_up_proj_packed`));
   return blocks ? "fused experts in 4-bit floats" : undefined;
 }

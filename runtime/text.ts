@@ -26,7 +26,10 @@ export function encodePrompt(tokenizer: Tokenizer, text: string, bos: number | n
   return whole;
 }
 
-/** Continues a text and streams what is new. Stops at an end token of generation_config.json, or else of config.json, after `maxNew` ids, or by `signal`. */
+/**
+ * Continues a text and streams what is new. Stops at an end token of generation_config.json, or else of config.json, after
+ * `maxNew` ids, or by `signal`.
+ */
 export async function* stream(
   model: Model,
   tokenizer: Tokenizer,

@@ -22,7 +22,10 @@ export interface Placed {
 /** Bytes of an element. */
 export const bytesOf: Readonly<Record<ArgPlan["dtype"], number>> = { f32: 4, bf16: 2, i32: 4 };
 
-/** Gives every value a place from `take` at these dims, and its shape at those shown: rows that fill a batch up lie last and are not seen. */
+/**
+ * Gives every value a place from `take` at these dims, and its shape at those shown: rows that fill a batch up lie last and
+ * are not seen.
+ */
 export function layOut(args: readonly ArgPlan[], dims: Dims, take: (bytes: number) => number, shown: Dims = dims): Placed[] {
   const shapeOf = (arg: ArgPlan, at: Dims): number[] => arg.shape.map((s) => evaluate(s, at));
   const count = (shape: readonly number[]): number => shape.reduce((x, y) => x * y, 1);

@@ -72,7 +72,10 @@ export interface Placement {
   count: number;
   /** Elements from one row to the next where the weight is wider than the tensor. */
   pitch?: number;
-  /** Where only a part of the tensor is placed: rows of so many elements, the first of which begins at element \`first\`, \`pitch\` apart. */
+  /**
+   * Where only a part of the tensor is placed: rows of so many elements, the first of which begins at element \`first\`,
+   * \`pitch\` apart.
+   */
   from?: { first: number; width: number; pitch: number };
   /** e4m3 only. */
   scales?: { tensor: string; shape: number[]; at: number; count: number };

@@ -20,7 +20,10 @@ export type Experts = { count: number; perToken: number } | null;
 /** Values of the symbols of a step, and what its rows are expected to choose. */
 export type Sizes = Readonly<Record<string, number>>;
 
-/** Sizes of a step: so many new rows of so many sequences, each with so many cached rows, these included. Rows choose experts as if at random. */
+/**
+ * Sizes of a step: so many new rows of so many sequences, each with so many cached rows, these included. Rows choose experts
+ * as if at random.
+ */
 export function sizesOf(
   { rows, sequences, cached }: { rows: number; sequences: number; cached: number },
   experts: Experts,

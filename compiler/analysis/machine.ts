@@ -34,7 +34,10 @@ export function describedBy(value: unknown, file: string): Machine | string {
     memory,
     launch: 0,
     activations: (v.activations as "f32" | "bf16" | undefined) ?? "bf16",
-    source: `${v.bandwidth_gbs as number} GB/s, ${v.memory_gb as number} GB of memory, ${(["fp8", "bf16", "f32"] as const).map((k) => `${rates[k] / 1e12} TFLOP/s ${k}`).join(", ")}, as ${file} says`,
+    source:
+      `${v.bandwidth_gbs as number} GB/s, ${v.memory_gb as number} GB of memory, ` +
+      `${(["fp8", "bf16", "f32"] as const).map((k) => `${rates[k] / 1e12} TFLOP/s ${k}`).join(", ")}, as ${file} ` +
+      "says",
   };
 }
 
@@ -46,7 +49,9 @@ export async function thisMachine(bandwidth?: number): Promise<Machine> {
   const how = bandwidth === undefined ? "measured by comparing equal buffers on every core" : "as given by --bandwidth";
   return {
     name: `this machine, ${cores} core${cores === 1 ? "" : "s"}`,
-    source: `${(read / 1e9).toFixed(1)} GB/s ${how}; ${(flops / 1e9).toFixed(0)} GFLOP/s of WebAssembly SIMD, measured on one core, times ${cores}`,
+    source:
+      `${(read / 1e9).toFixed(1)} GB/s ${how}; ${(flops / 1e9).toFixed(0)} GFLOP/s of WebAssembly SIMD, measured ` +
+      `on one core, times ${cores}`,
     bandwidth: read,
     peaks: { fp8: flops, bf16: flops, f32: flops },
     memory: totalmem(),

@@ -35,7 +35,10 @@ function manifestAt(folder: string): ReadonlyMap<string, string> | undefined {
   return kindAt(file) === "file" ? unlessGone(() => filesOfManifest(readTextSync(file))) : undefined;
 }
 
-/** Digests that files of a folder have if dsc wrote them, by path: its manifest's, and those of writers that were killed there or are at work. */
+/**
+ * Digests that files of a folder have if dsc wrote them, by path: its manifest's, and those of writers that were killed there
+ * or are at work.
+ */
 export class Ours {
   readonly folder: string;
   private readonly digests = new Map<string, Set<string>>();
@@ -103,7 +106,10 @@ export function clearStages(folder: string): void {
   }
 }
 
-/** A writer's folder. Files there have paths that an artifact's have, or are a manifest; what else was put there stays, and the folder with it. */
+/**
+ * A writer's folder. Files there have paths that an artifact's have, or are a manifest; what else was put there stays, and
+ * the folder with it.
+ */
 export function clearStage(stage: string): void {
   for (const part of [path.join(stage, "old"), stage]) {
     if (kindAt(part) !== "folder") continue;

@@ -20,7 +20,10 @@ import { Ours, clearStage, clearStages, kindAt, removeIfEmpty, unlessGone } from
 
 export const manifestText = (c: Pick<Compiled, "manifest">): string => textOf(c.manifest);
 
-/** Writes `c` into `folder`, replacing an older artifact there. Refuses, before anything is changed, where something else would have to go. */
+/**
+ * Writes `c` into `folder`, replacing an older artifact there. Refuses, before anything is changed, where something else
+ * would have to go.
+ */
 export function writeArtifact(c: Pick<Compiled, "manifest" | "files">, folder: string): void {
   const text = manifestText(c);
   const stranger = [...c.files.keys()].find((name) => !isOwnPath(name));
@@ -142,7 +145,10 @@ function intact(c: Pick<Compiled, "manifest" | "files">, folder: string): boolea
   });
 }
 
-/** Writes into the user's cache, under a name made from the content; gives the folder. Where that cannot be, into a temporary one, with a note. */
+/**
+ * Writes into the user's cache, under a name made from the content; gives the folder. Where that cannot be, into a temporary
+ * one, with a note.
+ */
 export function cacheArtifact(c: Compiled, note: (d: Diagnostic) => void = () => {}): string {
   const folder = path.join(cacheFolder(), sha256(manifestText(c)).slice(0, 24));
   try {

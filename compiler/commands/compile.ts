@@ -66,7 +66,8 @@ export const compileCommand = {
     if (a.json) return void process.stdout.write(JSON.stringify({ out, ...f, ledger: c.outcome.ledger.entries }) + "\n");
     process.stdout.write(`${transcript(c.outcome, c.proofs)}\n\n`);
     process.stdout.write(
-      `${f.architecture} for ${f.target}: ${f.layers} layers, ${f.functions} functions, ${f.kernels.length} kernels, ${size(f.weight_bytes)} of weights\n`,
+      `${f.architecture} for ${f.target}: ${f.layers} layers, ${f.functions} functions, ${f.kernels.length} kernels, ` +
+        `${size(f.weight_bytes)} of weights\n`,
     );
     process.stdout.write(`written to ${shellWord(out)}; dsc inspect ${shellWord(out)} lists it\n`);
     // Time is no part of the answer: the same compile prints the same bytes.

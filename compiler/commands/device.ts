@@ -21,7 +21,9 @@ export const deviceFlags = <T>(y: Argv<T>): Argv<T & DeviceFlags> =>
   y
     .option("device", {
       type: "string",
-      describe: `${Object.keys(gpus).join(", ")}, a JSON file (docs/howto.md), or cpu: this machine, measured (default: cpu; of a GPU's artifact h200)`,
+      describe:
+        `${Object.keys(gpus).join(", ")}, a JSON file (docs/howto.md), or cpu: this machine, measured (default: ` +
+        "cpu; of a GPU's artifact h200)",
     })
     .option("batch", { type: "number", default: 1, describe: "sequences of a decode step" })
     .option("context", {
@@ -67,7 +69,9 @@ function described(file: string): Machine {
   const wrong = (problem: string, help: string): DiagnosticError =>
     new DiagnosticError(badValue(`--device ${file}: ${problem}`, help, "--device"));
   const names = [...Object.keys(gpus), "cpu"];
-  const form = `give one of ${names.join(", ")}, or a JSON file such as {"name": "L40S", "bandwidth_gbs": 864, "memory_gb": 48, "tflops": {"fp8": 733, "bf16": 362, "f32": 91}}`;
+  const form =
+    `give one of ${names.join(", ")}, or a JSON file such as {"name": "L40S", "bandwidth_gbs": 864, ` +
+    `"memory_gb": 48, "tflops": {"fp8": 733, "bf16": 362, "f32": 91}}`;
   if (!existsSync(file) || !statSync(file).isFile()) {
     const near = ["gpu", "cuda", "nvidia", "hopper"].includes(file.toLowerCase()) ? "h200" : didYouMean(file, names);
     throw wrong("there is no such device, and no such file", near && !/[./]/.test(file) ? `did you mean ${near}? ${form}` : form);

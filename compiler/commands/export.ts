@@ -155,7 +155,8 @@ function report(out: string, made: OnnxExport, { quantised }: Graphed, json: boo
   const files = made.weights.length > 3 ? `${made.weights.length} files` : made.weights.join(", ");
   const lines = [
     `${out}: ${size(bytes.length)}, ${made.nodes} nodes, ${made.initializers} initializers, weights in ${files}`,
-    `graph ${made.after === "frontend" ? "before any pass" : `after pass ${made.after}`}; functions of ai.dsc: ${made.functions.join(", ") || "none"}`,
+    `graph ${made.after === "frontend" ? "before any pass" : `after pass ${made.after}`}; functions of ai.dsc: ` +
+      `${made.functions.join(", ") || "none"}`,
     ...(quantised === undefined ? [] : [`inputs of FP8 linears are ${quantised ? "" : "not "}quantised`]),
   ];
   process.stdout.write(`${lines.join("\n")}\n`);

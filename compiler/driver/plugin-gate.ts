@@ -82,7 +82,10 @@ function reproduce({ pass, func, before }: Place, folder: string): string | unde
   return writeBefore(pass.name, printModule(func === undefined ? before : only(before, func)), folder);
 }
 
-/** Writes the text from before a pass into a folder, beside what is there; gives the file as seen from here, or nothing where it cannot be written. */
+/**
+ * Writes the text from before a pass into a folder, beside what is there; gives the file as seen from here, or nothing where
+ * it cannot be written.
+ */
 export function writeBefore(pass: string, text: string, folder: string): string | undefined {
   try {
     makeFolder(folder);

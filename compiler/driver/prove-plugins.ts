@@ -25,7 +25,10 @@ export interface PluginProof {
   proved: boolean;
 }
 
-/** Proves every plug-in pass of a pipeline that ran; throws DSC3107 for one that changes what is computed. `ran` is what it did on the whole model. */
+/**
+ * Proves every plug-in pass of a pipeline that ran; throws DSC3107 for one that changes what is computed. `ran` is what it
+ * did on the whole model.
+ */
 export function provePlugins(
   spec: ModelSpec,
   passes: readonly Pass[],
@@ -65,7 +68,9 @@ export function provePlugins(
         return {
           ...known,
           proved: false,
-          says: `not proved, because ${e instanceof DiagnosticError ? e.diagnostics[0].title : `interpreting it failed: ${(e as Error).message}`}`,
+          says:
+            "not proved, because " +
+            `${e instanceof DiagnosticError ? e.diagnostics[0].title : `interpreting it failed: ${(e as Error).message}`}`,
         };
       }
     }

@@ -5,7 +5,8 @@ export const command: Readonly<Record<string, Entry>> = {
   DSC6001: {
     name: "the command line is wrong",
     means:
-      "A command, option or value is missing, misspelt, given twice or out of range. The word is underlined, and what was probably meant is suggested.",
+      "A command, option or value is missing, misspelt, given twice or out of range. The word is underlined, and what " +
+      "was probably meant is suggested.",
     example: "$ dsc compile examples/tiny-r1 -o .dsc/x --jsn",
     fix: "dsc COMMAND --help shows the form.",
   },
@@ -42,7 +43,8 @@ export const command: Readonly<Record<string, Entry>> = {
   DSC6007: {
     name: "stored wider than declared (warning)",
     means:
-      "The config says bfloat16 and the checkpoint stores float32. Weights are widened, never rounded, so they stay float32 and take twice the bytes.",
+      "The config says bfloat16 and the checkpoint stores float32. Weights are widened, never rounded, so they stay " +
+      "float32 and take twice the bytes.",
     example: "$ dsc compile test/fixtures/a05-v3-halfsplit-tied-bias -o .dsc/x",
     fix: "--set torch_dtype=float32 says the same; a bfloat16 checkpoint is half the bytes.",
   },
@@ -91,7 +93,8 @@ export const command: Readonly<Record<string, Entry>> = {
   DSC6015: {
     name: "another compile writes there",
     means:
-      "One compile at a time replaces the files of an artifact; this one waited for the other as long as DSC_LOCK_SECONDS says, or a minute.",
+      "One compile at a time replaces the files of an artifact; this one waited for the other as long as " +
+      "DSC_LOCK_SECONDS says, or a minute.",
     example: "A compile that hangs while it holds OUT/.dsc-lock.",
     fix: "Wait for it, choose another -o, or remove the lock if no dsc runs anywhere.",
   },
@@ -117,7 +120,8 @@ export const command: Readonly<Record<string, Entry>> = {
   DSC6020: {
     name: "no Triton to compile with (warning)",
     means:
-      "--target triton prints every kernel, and compiles it where Python has Triton. Without it the artifact holds source only: it can be read, not run.",
+      "--target triton prints every kernel, and compiles it where Python has Triton. Without it the artifact holds " +
+      "source only: it can be read, not run.",
     example: "DSC_PYTHON=false dsc compile SRC -o OUT --target triton",
     fix: "pip install triton, or name another Python by DSC_PYTHON; dsc doctor shows what is found.",
   },
@@ -130,28 +134,32 @@ export const command: Readonly<Record<string, Entry>> = {
   DSC6022: {
     name: "the cache cannot be written (note)",
     means:
-      "run, eval and verify compile a config or a model folder into the user's cache. Where it cannot be written, or what lies there was changed, they compile into a temporary folder that goes when they end.",
+      "run, eval and verify compile a config or a model folder into the user's cache. Where it cannot be written, or " +
+      "what lies there was changed, they compile into a temporary folder that goes when they end.",
     example: "DSC_CACHE=/proc/x dsc run examples/tiny-r1 --ids 1,2 --max-new 1",
     fix: "Name a folder that can be written by DSC_CACHE, or compile once with dsc compile and run the artifact.",
   },
   DSC6024: {
     name: "a model compiled without its extra prediction layer (warning)",
     means:
-      "num_nextn_predict_layers says that there is such a layer, and the checkpoint has no tensors of it, or stores it otherwise than the layers of its kind. It only drafts: answers are the same without it.",
+      "num_nextn_predict_layers says that there is such a layer, and the checkpoint has no tensors of it, or stores it " +
+      "otherwise than the layers of its kind. It only drafts: answers are the same without it.",
     example: "A bf16 copy of R1 whose converter left layer 61 out.",
     fix: "--set num_nextn_predict_layers=0 says the same; a checkpoint with the layer can draft.",
   },
   DSC6025: {
     name: "weights stored otherwise than the config says (warning)",
     means:
-      "The headers of the checkpoint say how each weight is stored, and a model folder is compiled as that: a copy in bf16 under an FP8 config, projections left out of the codes, norms in float32.",
+      "The headers of the checkpoint say how each weight is stored, and a model folder is compiled as that: a copy in " +
+      "bf16 under an FP8 config, projections left out of the codes, norms in float32.",
     example: "A re-quantised R1 with kv_b_proj in bf16.",
     fix: "Nothing has to be done. A checkpoint of one format throughout lets more passes fire.",
   },
   DSC6026: {
     name: "a checkpoint that cannot be looked at (warning)",
     means:
-      "dsc compile looks at the headers beside the config to see how weights are stored. Where they cannot be read, the config alone counts.",
+      "dsc compile looks at the headers beside the config to see how weights are stored. Where they cannot be read, " +
+      "the config alone counts.",
     example: "A folder cloned with GIT_LFS_SKIP_SMUDGE=1.",
     fix: "Fetch the checkpoint before running the artifact, and compile again if it is stored otherwise than the config says.",
   },
@@ -164,14 +172,18 @@ export const command: Readonly<Record<string, Entry>> = {
   DSC6028: {
     name: "weights that an .onnx cannot point at",
     means:
-      "An ONNX file names the files of its weights relative to its own folder, and runtimes refuse those outside it, and links that lead there. A checkpoint elsewhere gets a second name (a hard link) beside the .onnx, which takes one disk and a free name.",
+      "An ONNX file names the files of its weights relative to its own folder, and runtimes refuse those outside it, " +
+      "and links that lead there. A checkpoint elsewhere gets a second name (a hard link) beside the .onnx, which " +
+      "takes one disk and a free name.",
     example: "dsc export onnx /models/v3 -o /tmp/model.onnx, where /tmp is another disk.",
     fix: "Give -o a place in the checkpoint's folder, or above it.",
   },
   DSC6029: {
     name: "weights with a second name (note)",
     means:
-      "The .onnx lies in another folder than the checkpoint, so the files of its weights got a second name there: a hard link, which copies nothing. onnxruntime takes it; onnx.checker of Python's onnx refuses files with two names, in both folders.",
+      "The .onnx lies in another folder than the checkpoint, so the files of its weights got a second name there: a " +
+      "hard link, which copies nothing. onnxruntime takes it; onnx.checker of Python's onnx refuses files with two " +
+      "names, in both folders.",
     example: "dsc export onnx examples/tiny-r1 -o .dsc/model.onnx",
     fix: "Give -o a place in the checkpoint's folder, or above it, where the names are needed no more.",
   },
@@ -184,7 +196,8 @@ export const command: Readonly<Record<string, Entry>> = {
   DSC6031: {
     name: "an exported graph answers otherwise",
     means:
-      "dsc verify --onnx runs a small model with synthetic weights in onnxruntime, from the graph after several passes, and in our own runtime. Logits differ by more than rounding: one of the two is wrong.",
+      "dsc verify --onnx runs a small model with synthetic weights in onnxruntime, from the graph after several " +
+      "passes, and in our own runtime. Logits differ by more than rounding: one of the two is wrong.",
     example: "A fault in a lowering of codegen/onnx, or in a pass.",
     fix: "dsc verify without --onnx tells whether it is a pass; please report it with the config.",
   },
@@ -197,14 +210,16 @@ export const command: Readonly<Record<string, Entry>> = {
   DSC9001: {
     name: "a pass broke the graph",
     means:
-      "The graph is verified after every pass, and this one left it inconsistent. It is a fault of the pass (a plug-in's, where one is named), not of your config.",
+      "The graph is verified after every pass, and this one left it inconsistent. It is a fault of the pass (a " +
+      "plug-in's, where one is named), not of your config.",
     example: "A plug-in pass that returns a value of another function.",
     fix: "The graph from just before reproduces it: dsc opt FILE.dsc -p PASS.",
   },
   DSC9002: {
     name: "a plug-in broke the graph",
     means:
-      "The graph is verified after every pass. What a plug-in's pass gave is no graph: a type is not what its op infers, or a value of another function is read. What is broken follows.",
+      "The graph is verified after every pass. What a plug-in's pass gave is no graph: a type is not what its op " +
+      "infers, or a value of another function is read. What is broken follows.",
     example: "A `run` that returns a parameter it kept from an earlier function.",
     fix: "dsc opt FILE.dsc -p PASS --plugin FILE shows it again.",
   },

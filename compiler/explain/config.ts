@@ -5,7 +5,8 @@ export const config: Readonly<Record<string, Entry>> = {
   DSC1001: {
     name: "the file is not JSON",
     means:
-      "A config is one JSON object, as the checkpoint ships it: no comments, no trailing commas, no NaN. The caret stands where reading failed.",
+      "A config is one JSON object, as the checkpoint ships it: no comments, no trailing commas, no NaN. The caret " +
+      "stands where reading failed.",
     example: "$ dsc summary README.md",
     fix: "Correct the text at the caret, or fetch config.json again.",
   },
@@ -24,7 +25,8 @@ export const config: Readonly<Record<string, Entry>> = {
   DSC1004: {
     name: "--set without key=value",
     means:
-      "--set lays one value over the config before anything is read: a key, =, a value. Values are numbers, true, false, null, JSON, or plain words.",
+      "--set lays one value over the config before anything is read: a key, =, a value. Values are numbers, true, " +
+      "false, null, JSON, or plain words.",
     example: "$ dsc summary examples/tiny-r1 --set vocab_size",
     fix: "Write --set vocab_size=512; members of objects are reached with dots, as in --set rope_scaling.factor=4.",
   },
@@ -37,14 +39,16 @@ export const config: Readonly<Record<string, Entry>> = {
   DSC1011: {
     name: "unknown key (warning)",
     means:
-      "Every key of a config is read, or known and ignored with a reason. This one is neither: it changes nothing, which is rarely what was meant.",
+      "Every key of a config is read, or known and ignored with a reason. This one is neither: it changes nothing, " +
+      "which is rarely what was meant.",
     example: "$ dsc summary examples/tiny-r1 --set n_routed_expert=8",
     fix: "Correct the spelling if one is suggested; otherwise remove the key, or live with the warning.",
   },
   DSC1012: {
     name: "keys are missing",
     means:
-      "These keys have no published default: without them a model cannot be derived. (A key that every published config leaves out may be left out.)",
+      "These keys have no published default: without them a model cannot be derived. (A key that every published " +
+      "config leaves out may be left out.)",
     example: 'A config without "kv_lora_rank".',
     fix: "Use the whole config.json of the checkpoint, or give the keys with --set.",
   },
@@ -58,35 +62,40 @@ export const config: Readonly<Record<string, Entry>> = {
   DSC1014: {
     name: "a value that is not supported",
     means:
-      "The value is well formed, but no kernel or rule of dsc means it. The note gives the rule, the help the nearest value that is supported.",
+      "The value is well formed, but no kernel or rule of dsc means it. The note gives the rule, the help the nearest " +
+      "value that is supported.",
     example: "$ dsc summary examples/tiny-r1 --set hidden_act=gelu",
     fix: "If the checkpoint really uses it, dsc cannot compile the model yet; if not, correct the config.",
   },
   DSC1015: {
     name: "values that contradict each other",
     means:
-      "Two keys cannot both be true: experts that do not divide into groups, two spellings of one setting, a list as long as no number of layers.",
+      "Two keys cannot both be true: experts that do not divide into groups, two spellings of one setting, a list as " +
+      "long as no number of layers.",
     example: "$ dsc summary examples/deepseek-r1 --set n_group=7",
     fix: "The note shows the arithmetic, the help a value that fits.",
   },
   DSC1016: {
     name: "rope settings without a type",
     means:
-      "The settings have a factor but no type. Implementations ignore the factor then, silently, and positions past the original length are wrong.",
+      "The settings have a factor but no type. Implementations ignore the factor then, silently, and positions past " +
+      "the original length are wrong.",
     example: "$ dsc summary examples/deepseek-r1 --set 'rope_scaling={\"factor\": 40}'",
     fix: 'Add "type": "yarn", or remove the factor.',
   },
   DSC1017: {
     name: "a token outside the vocabulary (warning)",
     means:
-      "bos_token_id or eos_token_id is no index of the embedding. Such an id can be neither read nor produced: generation never stops at it.",
+      "bos_token_id or eos_token_id is no index of the embedding. Such an id can be neither read nor produced: " +
+      "generation never stops at it.",
     example: "$ dsc summary examples/tiny-r1 --set eos_token_id=999999",
     fix: "Set the id that the tokenizer uses, or null.",
   },
   DSC1018: {
     name: "a key that stands for a missing mechanism",
     means:
-      "The architecture is supported, but this key switches on something of a relative (sparse attention, identity experts, ...) that is not. Ignoring it would compute another function.",
+      "The architecture is supported, but this key switches on something of a relative (sparse attention, identity " +
+      "experts, ...) that is not. Ignoring it would compute another function.",
     example: "$ dsc summary examples/deepseek-r1 --set index_topk=2048",
     fix: "If the checkpoint does not use it, set it to null. Otherwise the model cannot be compiled yet.",
   },
@@ -112,21 +121,24 @@ export const config: Readonly<Record<string, Entry>> = {
   DSC1022: {
     name: "a file beside the config cannot be read (warning)",
     means:
-      "hf_quant_config.json, which re-quantised copies have, says how their weights are stored. It is there, but is no JSON; config.json alone counts then.",
+      "hf_quant_config.json, which re-quantised copies have, says how their weights are stored. It is there, but is no " +
+      "JSON; config.json alone counts then.",
     example: "A download of hf_quant_config.json that was cut short.",
     fix: "Fetch it again, or remove it.",
   },
   DSC1023: {
     name: "a --set that changes nothing",
     means:
-      "The key is known and not read, or it stands where it does not count: a wrapped config keeps the model under text_config, and what is there comes first.",
+      "The key is known and not read, or it stands where it does not count: a wrapped config keeps the model under " +
+      "text_config, and what is there comes first.",
     example: "$ dsc summary examples/deepseek-r1 --set attention_dropout=0.1",
     fix: "Write the key where it counts, as the help line does, or leave it out.",
   },
   DSC1024: {
     name: "settings of YaRN beside the plain type (warning)",
     means:
-      'A factor, or another member that only YaRN reads, stands in rope settings whose type is "default". It is passed over, as transformers does.',
+      'A factor, or another member that only YaRN reads, stands in rope settings whose type is "default". It is passed ' +
+      "over, as transformers does.",
     example: "$ dsc summary examples/deepseek-r1 --set rope_scaling.type=default",
     fix: "Set the type to yarn, or remove the member.",
   },

@@ -6,7 +6,8 @@ export const graph: Readonly<Record<string, Entry>> = {
   DSC2001: {
     name: "the text does not parse",
     means:
-      "Module texts are what dsc prints: weights, functions, entries, load lines. The message gives the form that was expected at the caret.",
+      "Module texts are what dsc prints: weights, functions, entries, load lines. The message gives the form that was " +
+      "expected at the caret.",
     example: "$ dsc opt package.json -p none",
     fix: "Compare with a text in an artifact's graph folder: what dsc prints, it reads.",
   },
@@ -19,7 +20,8 @@ export const graph: Readonly<Record<string, Entry>> = {
   DSC2003: {
     name: "a value, weight or function that is not defined",
     means:
-      "Values are defined above their use, inside the function or the region; weights at the head of the module; functions before their callers.",
+      "Values are defined above their use, inside the function or the region; weights at the head of the module; " +
+      "functions before their callers.",
     example: "%y = add %x, %z, where nothing defines %z",
     fix: "Define it, or correct the name.",
   },
@@ -33,14 +35,16 @@ export const graph: Readonly<Record<string, Entry>> = {
   DSC2007: {
     name: "operands do not fit the op",
     means:
-      "An op's signature unifies letters over its operands: the same letter must be the same size everywhere. The note lists the operands' types.",
+      "An op's signature unifies letters over its operands: the same letter must be the same size everywhere. The note " +
+      "lists the operands' types.",
     example: "%y = linear %x, @w, where %x has 7168 columns and @w has 7000",
     fix: "dsc ops NAME shows the signature. Inside a pass, the pattern's replacement has the wrong shape.",
   },
   DSC2010: {
     name: "the graph is broken",
     means:
-      "What a graph guarantees does not hold: types as inferred, values of the same function, weights and functions declared. It is checked after every pass.",
+      "What a graph guarantees does not hold: types as inferred, values of the same function, weights and functions " +
+      "declared. It is checked after every pass.",
     example: "A call that gives a function three values where it takes four.",
     fix: "In a text: correct it. After a pass: the pass is at fault; the graph from before is named beside this.",
   },

@@ -18,14 +18,16 @@ export const kernels: Readonly<Record<string, Entry>> = {
   DSC4002: {
     name: "bf16 activations on the CPU",
     means:
-      "WebAssembly has no bf16 arithmetic: rows kept in bf16 would cost time and exactness, and save nothing. Weights stay packed in any case.",
+      "WebAssembly has no bf16 arithmetic: rows kept in bf16 would cost time and exactness, and save nothing. Weights " +
+      "stay packed in any case.",
     example: "$ dsc compile examples/tiny-r1 -o .dsc/x --activations bf16",
     fix: "Leave the option out on the CPU.",
   },
   DSC4003: {
     name: "an architecture without kernels",
     means:
-      "Kernels are compiled for the GPUs that --arch names. An artifact of a version that knew others names one that this version does not.",
+      "Kernels are compiled for the GPUs that --arch names. An artifact of a version that knew others names one that " +
+      "this version does not.",
     example: "dsc inspect OUT --cost of an artifact for sm_120a",
     fix: "Compile the model again for an architecture that --help lists.",
   },
@@ -62,7 +64,8 @@ export const kernels: Readonly<Record<string, Entry>> = {
   DSC4131: {
     name: "an op that ONNX cannot say",
     means:
-      "dsc export onnx writes every op in standard operators, and a fused op by the ops it stands for. This one has neither; the message names the pass that made it.",
+      "dsc export onnx writes every op in standard operators, and a fused op by the ops it stands for. This one has " +
+      "neither; the message names the pass that made it.",
     example: "A plug-in's pass that brings an op declared by a reference alone.",
     fix: "Export the graph after an earlier pass (--after), or declare the op as `fused`.",
   },

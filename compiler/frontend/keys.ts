@@ -102,7 +102,10 @@ export function unknownKeys(source: Source, prefixes: readonly string[]): Diagno
   });
 }
 
-/** An error for every --set that changes nothing: of a key that is not read, or at the level of a wrapped config where it does not count. */
+/**
+ * An error for every --set that changes nothing: of a key that is not read, or at the level of a wrapped config where it does
+ * not count.
+ */
 export function idleSets({ value, laid, keySpanOf }: Source, wrapped: boolean): Diagnostic[] {
   const text = wrapped ? (value.text_config as Record<string, unknown>) : {};
   // Two spellings of one key: either, inside, comes before both outside.

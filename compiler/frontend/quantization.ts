@@ -131,7 +131,10 @@ function partsOf(name: string): string[] {
 export function modelopt(algo: string | undefined): string {
   if (algo === undefined) return "NVFP4 or static FP8 weights (modelopt)";
   if (/NVFP4/i.test(algo)) return `${formats.nvfp4} (modelopt, quant_algo ${algo})`;
-  return `${/^FP8/i.test(algo) ? "FP8 weights with other scales than one per 128x128" : "weights of another format"} (modelopt, quant_algo ${algo})`;
+  return (
+    `${/^FP8/i.test(algo) ? "FP8 weights with other scales than one per 128x128" : "weights of another format"} ` +
+    `(modelopt, quant_algo ${algo})`
+  );
 }
 
 /** What a compressed-tensors config holds: "int4 weights in groups of 32". */

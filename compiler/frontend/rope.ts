@@ -40,7 +40,10 @@ export function readRope(c: Reader, known: Known, d: number): RopeSpec {
   return ropeSpec(Math.max(2, d - (d % 2)), first.theta > 1 ? first.theta : 10000, first.yarn, interleaved);
 }
 
-/** Where the members of a spelling stand; undefined where it has none. Settings may be nested by layer type, as transformers 5 writes them. */
+/**
+ * Where the members of a spelling stand; undefined where it has none. Settings may be nested by layer type, as transformers 5
+ * writes them.
+ */
 function placeOf(c: Reader, key: string): string | undefined {
   const seen = c.members(key) ?? [];
   if (seen.length === 0) return undefined;

@@ -70,7 +70,9 @@ export function printOp(o: Op): string {
   if (o.ins.length)
     lines.push(
       "",
-      `builder: ${camel}({ ${[...Object.keys(o.signature.ins).map((k) => k.replace(/\?|\.\.\./g, "")), ...Object.keys(o.attrs)].join(", ")} })`,
+      `builder: ${camel}({ ` +
+        `${[...Object.keys(o.signature.ins).map((k) => k.replace(/\?|\.\.\./g, "")), ...Object.keys(o.attrs)].join(", ")} ` +
+        "})",
     );
   const line = example(o);
   if (line) lines.push(`text:    ${line}`);

@@ -30,7 +30,8 @@ export function printPassPage(p: Pass): string {
   if (p.plugin) lines.push(`from ${p.plugin.file}, sha256 ${p.plugin.digest.slice(0, 16)}`);
   for (const [key, kind] of Object.entries(p.options ?? {}))
     lines.push(
-      `option ${p.name}.${key}: ${kind.choices?.join(", ") ?? kind.kind}${kind.initial === undefined ? "" : `; ${String(kind.initial)} unless said`}`,
+      `option ${p.name}.${key}: ` +
+        `${kind.choices?.join(", ") ?? kind.kind}${kind.initial === undefined ? "" : `; ${String(kind.initial)} unless said`}`,
     );
   if (p.fire === "when-cheaper") lines.push("kept only where the whole function costs fewer FLOPs");
   for (const [name, what] of Object.entries(p.steps ?? {})) lines.push("", `step "${name}": looks for ${what}`);

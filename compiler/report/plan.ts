@@ -17,7 +17,8 @@ export function printPlan(architecture: string, machine: Machine, { decode, pref
     "",
     `decode: ${decode.sequences} sequence${decode.sequences > 1 ? "s" : ""} of ${decode.cached} cached rows`,
     ...sites(decode, all),
-    `at least ${decode.floor_ms.toFixed(3)} ms a step (${per}): ${size(decode.bytes)}, ${flops(decode.flops)}, ${decode.launches.toFixed(0)} launches`,
+    `at least ${decode.floor_ms.toFixed(3)} ms a step (${per}): ${size(decode.bytes)}, ${flops(decode.flops)}, ` +
+      `${decode.launches.toFixed(0)} launches`,
     "",
     `prefill: ${prefill.rows} rows`,
     ...sites(prefill, all),

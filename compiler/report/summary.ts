@@ -103,7 +103,8 @@ function printTable(rows: readonly Row[], total: number): string {
   const names = rows.map((r) =>
     r.depth === 0
       ? r.type
-      : `${r.depth === 1 ? "├─" : "│    ".repeat(r.depth - 1) + "└─"}${r.type}: ${r.depth}-${r.index}${r.last === undefined ? "" : ` to ${r.depth}-${r.last} (${r.last - r.index + 1} x)`}`,
+      : `${r.depth === 1 ? "├─" : "│    ".repeat(r.depth - 1) + "└─"}${r.type}: ` +
+        `${r.depth}-${r.index}${r.last === undefined ? "" : ` to ${r.depth}-${r.last} (${r.last - r.index + 1} x)`}`,
   );
   const width = Math.max(40, ...names.map((n) => n.length));
   const rule = "=".repeat(width + 25);

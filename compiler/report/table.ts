@@ -6,7 +6,10 @@ export const digits = (n: number): string => (n >= 100 ? n.toFixed(0) : n >= 1 ?
 /** How often, whole where it is. */
 export const times = (n: number): string => digits(n).replace(/\.0$/, "");
 
-/** Lines of a table whose columns are as wide as their widest word; the numbered columns stand to the right, and one with nothing in it is left out. */
+/**
+ * Lines of a table whose columns are as wide as their widest word; the numbered columns stand to the right, and one with
+ * nothing in it is left out.
+ */
 export function table(head: readonly string[], rows: readonly (readonly string[])[], right: readonly number[]): string[] {
   const empty = head.findIndex((h, i) => h !== "" && rows.length > 0 && rows.every((r) => r[i] === ""));
   if (empty >= 0)

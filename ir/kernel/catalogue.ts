@@ -2,7 +2,10 @@
 // Nothing here knows a target; `codegen/target.ts` fills a catalogue, the driver hands it to plan/select.
 import type { Size } from "../size.ts";
 
-/** A plain, printable record: shapes, dtypes, strides, flags, and the schedule of a kernel that has several. Its JSON is the identity of a kernel. */
+/**
+ * A plain, printable record: shapes, dtypes, strides, flags, and the schedule of a kernel that has several. Its JSON is the
+ * identity of a kernel.
+ */
 export type Problem = object;
 
 /** What one kernel parameter is, in launch order. */
@@ -32,7 +35,10 @@ export interface Launch {
   block: number;
   sharedBytes: number;
   cluster?: [number, number, number];
-  /** Launched with the programmatic-dependent-launch attribute: blocks may begin while the launch before still runs, and wait for it inside. */
+  /**
+   * Launched with the programmatic-dependent-launch attribute: blocks may begin while the launch before still runs, and wait
+   * for it inside.
+   */
   pdl?: boolean;
   /**
    * Of a kernel with `pdl`: buffers (boundBuffers) that it reads before it waits. Where a launch of the same call makes one, the kernel

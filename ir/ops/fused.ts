@@ -185,10 +185,14 @@ export const combineAdd = fused("combine_add", {
   },
 });
 
-/** What few tokens need from the router's choice to the next residual, as one op: how little moves between its parts is a kernel's to know. */
+/**
+ * What few tokens need from the router's choice to the next residual, as one op: how little moves between its parts is a
+ * kernel's to know.
+ */
 export const expertsAdd = fused("experts_add", {
   summary:
-    "residual + every token's experts, weighted: sort_experts, gather_rows, grouped_linear, gated_quant, grouped_linear and combine_add in one.",
+    "residual + every token's experts, weighted: sort_experts, gather_rows, grouped_linear, gated_quant, " +
+    "grouped_linear and combine_add in one.",
   ins: {
     x: "[T, k] e4m3/1x128",
     gateUp: "[e, 2, n, k] e4m3/128x128",
@@ -234,7 +238,8 @@ export const routeExpertsAdd = fused("route_experts_add", {
 
 export const plainExpertsAdd = fused("plain_experts_add", {
   summary:
-    "residual + every token's experts, weighted, whose weights have no scales: sort_experts, gather_rows, grouped_linear, gated_pair, grouped_linear and combine_add in one.",
+    "residual + every token's experts, weighted, whose weights have no scales: sort_experts, gather_rows, " +
+    "grouped_linear, gated_pair, grouped_linear and combine_add in one.",
   ins: {
     x: "[T, k] a",
     gateUp: "[e, 2, n, k] w",

@@ -1,4 +1,5 @@
-// The gate of a feed-forward layer: act(gate) * up. Which activation, and whether both sides are clamped, are attributes (ir/activation.ts).
+// The gate of a feed-forward layer: act(gate) * up. Which activation, and whether both sides are clamped, are attributes
+// (ir/activation.ts).
 import { gatedValue, gating, gatingFlops, type Gating } from "../activation.ts";
 import { op } from "../op.ts";
 import { tensorOf, type Tensor } from "../interpret.ts";

@@ -45,7 +45,8 @@ export const addBias = op("add_bias", {
 
 export const argmax = op("argmax", {
   summary:
-    "Column of the first maximum of every row: the greedy choice of a token. Where a value is NaN or infinite, -1 - column of the first such one.",
+    "Column of the first maximum of every row: the greedy choice of a token. Where a value is NaN or infinite, -1 - " +
+    "column of the first such one.",
   ins: { x: "[B, V] f32" },
   out: "[B] i32",
   flops: elements,

@@ -8,7 +8,8 @@ import { Tuple, characters, iterate, typeName, tuple, type Args, type Value } fr
 
 /** What Python takes for white space. */
 const SPACES =
-  "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000";
+  "\t\n\v\f\r\x1c\x1d\x1e\x1f " +
+  "\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000";
 
 export function stripped(s: string, chars: string | null, left = true, right = true): string {
   const set = new Set(chars === null ? SPACES : characters(chars));

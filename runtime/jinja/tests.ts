@@ -75,7 +75,8 @@ export function test(name: string, v: Value, args: readonly Value[], isFilter: (
   const [needs, run] = table[name];
   if (args.length !== needs)
     throw failure(
-      `test_${name}() takes ${needs + 1} positional argument${needs ? "s" : ""} but ${args.length + 1} ${args.length ? "were" : "was"} given`,
+      `test_${name}() takes ${needs + 1} positional argument${needs ? "s" : ""} but ${args.length + 1} ` +
+        `${args.length ? "were" : "was"} given`,
     );
   return run(v, ...args);
 }

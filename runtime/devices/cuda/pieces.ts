@@ -2,7 +2,10 @@
 import type { StoredArray } from "../../device.ts";
 import { narrowBytes } from "../../widen.ts";
 
-/** Bytes of a piece on the device at most, half of a thread's page-locked memory: large enough for bandwidth, small because locking takes time. */
+/**
+ * Bytes of a piece on the device at most, half of a thread's page-locked memory: large enough for bandwidth, small because
+ * locking takes time.
+ */
 export const HALF = 1 << 20;
 
 /** A part of an array on its way: where it lies in which file, and where it goes. */

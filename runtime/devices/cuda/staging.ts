@@ -1,4 +1,5 @@
-// Small writes to the GPU: they go through a ring of pinned host memory and are ordered with the stream. Files take another way (readers.ts).
+// Small writes to the GPU: they go through a ring of pinned host memory and are ordered with the stream. Files take another
+// way (readers.ts).
 import { PinnedBlock, type Driver } from "./driver.ts";
 
 const RING = 4 << 20;
