@@ -1,7 +1,7 @@
 // What a target gives the driver: a catalogue to choose kernels from, and a builder from family and problem to text and binary.
 import type { GpuFacts, KernelRecord } from "../ir/artifact.ts";
 import type { Machine } from "../ir/machine.ts";
-import type { Catalogue, Problem } from "../ir/kernel/catalogue.ts";
+import type { Catalogue, KernelText, Problem } from "../ir/kernel/catalogue.ts";
 
 /** A kernel as it goes into the artifact. */
 export interface Built {
@@ -41,5 +41,7 @@ export interface TargetBackend {
    * have.
    */
   batchInvariant?: { catalogue: Catalogue; rows: number };
+  /** Of a GPU: kernels that the runtime launches for itself, for a model with so many ids (ir/system.ts). */
+  system?(vocab: number): KernelText[];
   build(family: string, problem: Problem, use?: Use): Built;
 }

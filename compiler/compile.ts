@@ -41,7 +41,7 @@ export function compileModule(
   const optimised = optimise(spec, module, options, pipeline);
   const drafts = select(optimised, target, batchInvariant);
   const experts = spec.moe ? { count: spec.moe.experts, perToken: spec.moe.topk } : null;
-  const built = build(optimised.outcome.module, drafts, target, experts);
+  const built = build(optimised.outcome.module, drafts, target, { experts, vocab: spec.vocab });
   return pack({ spec, options, pipeline, target, batchInvariant, optimised, built });
 }
 

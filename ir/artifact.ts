@@ -156,7 +156,7 @@ export interface GpuFacts {
 }
 
 export interface Manifest {
-  format: "dsc-artifact/3";
+  format: "dsc-artifact/4";
   compiler: string;
   target: Target;
   /** What kernels for a GPU are compiled for; absent for the CPU. */
@@ -166,8 +166,8 @@ export interface Manifest {
   weights: Record<string, WeightPlan>;
   kernels: Record<string, KernelRecord>;
   functions: Record<string, FunctionPlan>;
-  /** CUDA artifacts with compiled kernels: the runtime's own, by name, as its version that wrote this had them. */
-  own?: Record<string, { text: string; binary: string }>;
+  /** Of a GPU: what the runtime launches for itself (ir/system.ts), CUDA whatever the target. */
+  system?: Record<string, KernelRecord>;
   /**
    * prefill: new rows only. extend: new rows on a cached prefix. decode: one row per sequence.
    * Each takes no inputs beyond the batch and gives logits [B or T, V] ("logits_all" in the taps build: [T, V]), final [T, H] and taps.

@@ -2,9 +2,10 @@
 // Refuses foreign formats, other targets, missing or altered files.
 import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import type { Manifest, Target } from "../ir/artifact.ts";
+import type { KernelRecord, Manifest, Target } from "../ir/artifact.ts";
 import { maybeFlag, maybeWhole, optionsOf, text } from "./arguments.ts";
 import { CpuDevice, type CpuKernel } from "./devices/cpu.ts";
+import type { CudaFile } from "./devices/cuda/device.ts";
 import type { Device } from "./device.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { readRegular } from "./files.ts";
@@ -141,20 +142,15 @@ async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, 
     import("./devices/cuda/device.ts"),
     import("./devices/cuda/cubins.ts"),
   ]);
-  const texts = new Map(
-    Object.entries(manifest.kernels).map(([name, k]) => {
-      const cubin = k.binary === undefined ? undefined : files.get(k.binary);
-      if (!cubin && manifest.target === "triton") throw diagnostics.sourceOnly(name);
-      return [name, { source: files.get(k.text)?.toString() ?? "", ...(cubin ? { cubin } : {}) }] as const;
-    }),
-  );
-  const own = new Map(
-    Object.entries(manifest.own ?? {}).map(
-      ([name, k]) => [name, { source: files.get(k.text)?.toString() ?? "", cubin: files.get(k.binary) }] as const,
-    ),
-  );
+  const fileOf = ([name, k]: [string, KernelRecord]): [string, CudaFile] => {
+    const cubin = k.binary === undefined ? undefined : files.get(k.binary);
+    return [name, { source: files.get(k.text)?.toString() ?? "", ...(cubin ? { cubin } : {}) }];
+  };
+  const model = Object.entries(manifest.kernels).map(fileOf);
+  const sourceOnly = manifest.target === "triton" ? model.find(([, file]) => !file.cubin) : undefined;
+  if (sourceOnly) throw diagnostics.sourceOnly(sourceOnly[0]);
+  const texts = new Map([...model, ...Object.entries(manifest.system ?? {}).map(fileOf)]);
   return CudaDevice.open(manifest, texts, {
-    own,
     reads: !options.weights.startsWith("synthetic:"),
     compile: cachedCompile(manifest.gpu!.arch, options.nvcc ? "nvcc" : undefined),
     ...(options.profile ? { profile: true } : {}),

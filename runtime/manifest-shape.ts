@@ -214,7 +214,7 @@ export function checkShape(value: unknown): asserts value is Manifest {
     weights: map(weight),
     kernels: map(kernel),
     functions: map(func),
-    own: maybe(map(object<NonNullable<Manifest["own"]>[string]>({ text, binary: text }))),
+    system: maybe(map(kernel)),
     entries: object<Manifest["entries"]>({ prefill: text, extend: text, decode: text, draft: maybe(text) }),
     load: list(object<Manifest["load"][number]>({ function: text, layers: list(whole(0, 10_000), 1) })),
     files: map(digest),

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import type { Manifest } from "../ir/artifact.ts";
 
 export const MANIFEST = "manifest.json";
-export const FORMAT: Manifest["format"] = "dsc-artifact/3";
+export const FORMAT: Manifest["format"] = "dsc-artifact/4";
 
 /** Where the files of an artifact lie: what stands at other places was not written by dsc. */
 const OWN_PATH = /^(?:(?:graph|kernels)\/[^/\\\p{C}]+|(?:instead|ledger|origins|problems)\.json)$/u;

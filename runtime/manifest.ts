@@ -5,6 +5,7 @@ import type { Size } from "../ir/size.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { checkProgram } from "./manifest-program.ts";
 import { checkShape } from "./manifest-shape.ts";
+import { misfit, systemKernels, type SystemKernel } from "../ir/system.ts";
 import { FORMAT, MANIFEST, editedManifest, isOwnPath } from "./manifest-text.ts";
 import { checkWeights } from "./manifest-weights.ts";
 import { shownJson } from "./shown.ts";
@@ -47,10 +48,7 @@ export function checkManifest(value: unknown): asserts value is Manifest {
     );
   checkModel(value);
   for (const [name, k] of Object.entries(value.kernels)) checkKernel(value, name, k);
-  for (const [name, k] of Object.entries(value.own ?? {})) {
-    expectFile(value, k.text, `kernels/${name}.cu`, `own.${name}.text`);
-    expectFile(value, k.binary, `kernels/${name}.cubin`, `own.${name}.binary`);
-  }
+  checkSystem(value);
   checkWeights(value);
   checkProgram(value);
 }
@@ -97,12 +95,7 @@ function checkKernel(m: Manifest, name: string, k: KernelRecord): void {
   const needs = m.target === "cpu" ? (["binary", "cells", "scratchBytes"] as const) : (["launch"] as const);
   for (const member of needs)
     if (k[member] === undefined) throw diagnostics.brokenManifest(`a kernel for ${m.target} has ${member}`, at);
-  const { sharedBytes } = k.launch ?? { sharedBytes: 0 };
-  if (m.gpu && sharedBytes > m.gpu.sharedPerBlock)
-    throw diagnostics.brokenManifest(
-      `a block of ${m.gpu.arch} may have ${m.gpu.sharedPerBlock} bytes`,
-      `${at}.launch.sharedBytes`,
-    );
+  checkShared(m, k, at);
   const known = m.target === "cpu" ? k.dims : [...k.dims, "SMs"];
   expectSymbols(k.cells ?? 1, known, `${at}.cells`);
   expectSymbols(k.workspaceBytes ?? 1, known, `${at}.workspaceBytes`);
@@ -118,6 +111,34 @@ function checkKernel(m: Manifest, name: string, k: KernelRecord): void {
         `${at}.params[${i}]`,
       );
   }
+}
+
+/** What the runtime launches for itself on a GPU: all it may need, each as its launches have it. */
+function checkSystem(m: Manifest): void {
+  const { system = {}, target } = m;
+  const fail = (why: string, at: string): never => {
+    throw diagnostics.brokenManifest(why, at);
+  };
+  for (const name of target === "cpu" ? [] : (Object.keys(systemKernels) as SystemKernel[]))
+    if (name !== "dsc_sample" && !Object.hasOwn(system, name)) fail(`an artifact for ${target} has ${name}`, "system");
+  for (const [name, k] of Object.entries(system)) {
+    const at = `system.${name}`;
+    if (target === "cpu" || !Object.hasOwn(systemKernels, name)) fail(`the runtime launches no ${name} on ${target}`, at);
+    const why = misfit(name as SystemKernel, k);
+    if (why !== null) fail(why, at);
+    if (k.params.some((p) => p.kind === "tensormap")) fail("a launch of the runtime gives no tensormap", `${at}.params`);
+    expectFile(m, k.text, `kernels/${name}.cu`, `${at}.text`);
+    if (k.binary !== undefined) expectFile(m, k.binary, `kernels/${name}.cubin`, `${at}.binary`);
+    if (!k.launch) fail("a system kernel has launch", at);
+    checkShared(m, k, at);
+    const { numbers } = systemKernels[name as SystemKernel];
+    for (const s of k.launch!.grid) expectSymbols(s, ["SMs", ...numbers], `${at}.launch.grid`);
+  }
+}
+
+function checkShared({ gpu }: Manifest, { launch }: KernelRecord, at: string): void {
+  if (gpu && launch && launch.sharedBytes > gpu.sharedPerBlock)
+    throw diagnostics.brokenManifest(`a block of ${gpu.arch} may have ${gpu.sharedPerBlock} bytes`, `${at}.launch.sharedBytes`);
 }
 
 /** A kernel's files go by its name. */

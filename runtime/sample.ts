@@ -1,5 +1,5 @@
-// Choosing the next id from logits. In this order, each step so defined that a device repeats it bit for bit (devices/cuda/sample.ts
-// does), whatever order it adds in: weights are whole numbers, and their sums stay below 2^53.
+// Choosing the next id from logits. In this order, each step so defined that a device repeats it bit for bit (dsc_sample of
+// codegen/cuda/system does), whatever order it adds in: weights are whole numbers, and their sums stay below 2^53.
 //   penalty      ids the sequence holds already: l > 0 ? l / penalty : l * penalty in f64, rounded to f32
 //   temperature  0: the first maximum, and nothing below applies
 //   top-k        the k largest logits; of equal ones at the edge, lower ids first
@@ -12,6 +12,7 @@
 // drawn from max(0, p - q). That is p again (Leviathan et al., 2023; Chen et al., 2023), and no other rule takes more drafts.
 import * as diagnostics from "./diagnostics.ts";
 import { draw, share } from "./random.ts";
+import { POWERS } from "../ir/system.ts";
 
 /** How ids are chosen; nothing given means greedy. */
 export interface Sampling {
@@ -36,11 +37,6 @@ export interface Draft {
   q?: Float64Array;
 }
 
-/** 2^f for f in [-1/2, 1/2] to 2^-36: Taylor's series, ln(2)^n / n!, highest power first. Written out, for pow differs between machines. */
-export const POWERS: readonly number[] = [
-  1.01780860092397e-7, 1.321548679014431e-6, 1.5252733804059841e-5, 0.0001540353039338161, 0.0013333558146428443,
-  0.009618129107628477, 0.05550410866482158, 0.24022650695910072, 0.6931471805599453, 1,
-];
 /** 2^31 and what halving makes of it: what the largest logit weighs, one half as likely, and so on. */
 const HALVES = Float64Array.from({ length: 35 }, (_, i) => 2 ** 31 / 2 ** i);
 

@@ -1,12 +1,13 @@
 // Synthetic weights: every value is a pure function of (seed, tensor name, flat row-major index), in 32-bit arithmetic.
 // The rules go by tensor name; each value is exact in f32. bf16 tensors round to nearest even, FP8 ones have codes and scales.
 // fill() writes a range of one tensor, so that threads can share a tensor without a second copy of it.
+import type { FILL_FORMS } from "../ir/system.ts";
 import * as diagnostics from "./diagnostics.ts";
 
 export type Kind = "linear" | "router" | "head" | "embed" | "norm" | "bias" | "router_bias";
 
 /** How values are stored. "bf16-in-f32" is a bf16 checkpoint widened to f32 exactly. */
-export type Form = "f32" | "bf16" | "bf16-in-f32" | "e4m3" | "scale" | "scale-ue8m0";
+export type Form = (typeof FILL_FORMS)[number];
 
 /** A range of one tensor's elements to generate. `key` and `exponent` come from `describe`. */
 export interface Recipe {

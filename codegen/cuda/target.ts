@@ -15,6 +15,7 @@ import type { Refusal } from "../family.ts";
 import { completed, composed } from "../parts.ts";
 import { families } from "../kernels/index.ts";
 import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
+import { systemTexts } from "./system/index.ts";
 import { emittersOf, gpuFacts, type Arch } from "./native.ts";
 import { refusals, selectNatives } from "./select.ts";
 import { printCuda } from "./printed/print.ts";
@@ -64,6 +65,7 @@ export function cudaTarget(which: string, arch: Arch): TargetBackend {
     gpu: gpuFacts(arch.machine),
     catalogue: catalogue(chooserOf(chosen)),
     batchInvariant: { catalogue: catalogue(batchInvariantChooser(chosen)), rows: BATCH_INVARIANT_ROWS },
+    system: (vocab) => systemTexts(vocab, arch.machine),
     build: (family, problem, use) => build(arch, family, problem, use),
   };
 }

@@ -6,11 +6,18 @@ import { byParts } from "../parts.ts";
 import { families } from "../kernels/index.ts";
 import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
 import { gpuFacts, type Arch } from "../cuda/native.ts";
+import { systemTexts } from "../cuda/system/index.ts";
 import { printTriton } from "./print.ts";
 
 const catalogue: Catalogue = { target: "triton", pageRows: PAGE_ROWS, choose: byParts(chooseTiles), copy: copyOf };
 
-export const tritonTarget = ({ machine }: Arch): TargetBackend => ({ machine, gpu: gpuFacts(machine), catalogue, build });
+export const tritonTarget = ({ machine }: Arch): TargetBackend => ({
+  machine,
+  gpu: gpuFacts(machine),
+  catalogue,
+  system: (vocab) => systemTexts(vocab, machine),
+  build,
+});
 
 /** Pointers that a compiled Triton kernel takes after its arguments: global and profile scratch, both unused here. */
 const SCRATCH_POINTERS = 2;

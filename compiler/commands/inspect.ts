@@ -67,6 +67,9 @@ export const inspect = {
       void process.stdout.write(a.json ? JSON.stringify(value) + "\n" : lines());
     const { name } = a;
     const kernel = name !== undefined && Object.hasOwn(manifest.kernels, name) ? name : undefined;
+    const { system = {} } = manifest;
+    if (name !== undefined && Object.hasOwn(system, name) && !a.ir && a.after === undefined && !a.origin && !a.cost)
+      return say({ kernel: name, ...system[name], source: text(system[name].text) }, () => text(system[name].text));
     if (a.ir || a.after !== undefined || (name !== undefined && kernel === undefined)) {
       if (kernel !== undefined)
         throw new DiagnosticError(
@@ -123,7 +126,7 @@ function graphOf(
   if (found === undefined)
     throw new DiagnosticError(
       notFound(`kernel or function ${name}`, out, name, [
-        ...(after === undefined ? Object.keys(manifest.kernels) : []),
+        ...(after === undefined ? Object.keys({ ...manifest.kernels, ...manifest.system }) : []),
         ...functions.keys(),
       ]),
     );
@@ -204,6 +207,7 @@ function overview(m: Manifest): string {
     ...table(["function", "steps", "buffers"], functions, [1, 2]),
     "",
     ...table(["kernel", "family", "uses", "cells run in parallel"], kernels, [2]),
+    ...(m.system ? ["", `launched by the runtime itself: ${Object.keys(m.system).join(", ")}`] : []),
     "",
     `graphs, by --after: ${f.passes.join(", ")}`,
     "",

@@ -2,7 +2,7 @@
 import type { Built, TargetBackend, Use } from "../../codegen/backend.ts";
 import type { FunctionPlan, KernelRecord } from "../../ir/artifact.ts";
 import { printOrigins, type Module } from "../../ir/index.ts";
-import type { Chosen, Instead, Problem } from "../../ir/kernel/catalogue.ts";
+import type { Chosen, Instead, KernelText, Problem } from "../../ir/kernel/catalogue.ts";
 import { planMemory } from "../../passes/plan/memory.ts";
 import type { DraftFunc } from "../../passes/plan/select.ts";
 import { launchesOf, ownSizes, workOf, type Experts, type Launch } from "../analysis/launches.ts";
@@ -11,6 +11,8 @@ import type { TritonJob } from "../artifact/triton.ts";
 
 export interface BuiltModel {
   kernels: Record<string, KernelRecord>;
+  /** Those that the runtime launches for itself, on a GPU. */
+  system?: Record<string, KernelRecord>;
   functions: Record<string, FunctionPlan>;
   /** What each kernel was made for: `dsc why OUT kernels` explains the choice by it. */
   problems: Record<string, Problem>;
@@ -23,7 +25,18 @@ export interface BuiltModel {
   triton: TritonJob[];
 }
 
-export function build(module: Module, drafts: readonly DraftFunc[], target: TargetBackend, experts: Experts): BuiltModel {
+/** What is not in the graph: how many experts there are, and ids. */
+export interface ModelSizes {
+  experts: Experts;
+  vocab: number;
+}
+
+export function build(
+  module: Module,
+  drafts: readonly DraftFunc[],
+  target: TargetBackend,
+  { experts, vocab }: ModelSizes,
+): BuiltModel {
   const kernels = new KernelTable(target);
   const origins = new OriginLog(module);
   const functions: Record<string, FunctionPlan> = {};
@@ -37,7 +50,28 @@ export function build(module: Module, drafts: readonly DraftFunc[], target: Targ
     });
   }
   const { records, problems, instead, files, triton } = kernels;
-  return { kernels: records, functions, problems, instead, files, launches: origins.launches, triton };
+  const system = target.system && systemOf(target.system(vocab), files);
+  return {
+    kernels: records,
+    ...(system ? { system } : {}),
+    functions,
+    problems,
+    instead,
+    files,
+    launches: origins.launches,
+    triton,
+  };
+}
+
+/** The kernels that the runtime launches for itself, their texts put into `files`. */
+function systemOf(texts: readonly KernelText[], files: Map<string, string | Uint8Array>): Record<string, KernelRecord> {
+  return Object.fromEntries(
+    texts.map(({ name, source, params, dims, launch }) => {
+      const text = `kernels/${name}.cu`;
+      files.set(text, source);
+      return [name, { text, entry: name, family: "system", params, dims, launch }];
+    }),
+  );
 }
 
 /** The kernels of a model. A family and a problem are one kernel, whatever launches it. */

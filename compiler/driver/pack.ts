@@ -90,6 +90,7 @@ function manifestOf(
     model: factsOf(spec, module, target.catalogue.pageRows),
     weights: weightPlans(module),
     kernels: built.kernels,
+    ...(built.system ? { system: built.system } : {}),
     functions: built.functions,
     entries: module.entries,
     load: module.load.map((l) => ({ function: l.func, layers: [...l.layers] })),

@@ -8,7 +8,8 @@ import { afterAll, describe, expect, test } from "vitest";
 import { withCubins } from "../../compiler/artifact/cubins.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
-import { ownKernels } from "../../runtime/devices/cuda/own.ts";
+import { systemKernels } from "../../ir/system.ts";
+import { checkManifest } from "../../runtime/manifest.ts";
 import { fixtures } from "../interpreted.ts";
 import { buildDriver, buildKernels } from "../kernels/host-driver.ts";
 import { lacks } from "../conditions.ts";
@@ -116,39 +117,52 @@ describe.skipIf(lacks("g++"))("a machine", () => {
 });
 
 test.skipIf(lacks("nvcc or NVRTC"))(
-  "an artifact with cubins holds the runtime's own kernels too: nothing is left to compile",
+  "an artifact with cubins holds those of the system kernels too: nothing is left to compile",
   async () => {
     process.env.DSC_CACHE = path.join(work, "cubins");
     const c = await withCubins(compile(fixtures[5], { ...defaults, target: "cuda", activations: "bf16" }));
     delete process.env.DSC_CACHE;
-    const own = ownKernels(c.manifest.model.vocab, c.manifest.gpu!.sharedPerBlock);
-    expect(Object.keys(c.manifest.own!)).toEqual(own.map((k) => k.text.name));
-    for (const { text, binary } of Object.values(c.manifest.own!))
-      for (const f of [text, binary]) expect(Object.keys(c.manifest.files)).toContain(f);
+    expect(Object.keys(c.manifest.system!)).toEqual(Object.keys(systemKernels));
+    for (const { text, binary } of Object.values(c.manifest.system!))
+      for (const f of [text, binary!]) expect(Object.keys(c.manifest.files)).toContain(f);
+    checkManifest(c.manifest);
   },
 );
 
-test.skipIf(lacks("g++"))("the runtime's own kernels come from the artifact, unless another version wrote it", async () => {
+test.skipIf(lacks("g++"))("system kernels come from the artifact, and are compiled where it has texts only", async () => {
   const { manifest, files } = compile(fixtures[0], { ...defaults, target: "cuda", natives: "none" });
   const [driver, { files: texts, compile: image }] = await Promise.all([buildDriver(work), buildKernels(manifest, files)]);
   const asked: string[] = [];
-  const open = async (source: (s: string) => string): Promise<string[]> => {
+  const open = async (held: typeof texts): Promise<string[]> => {
     asked.length = 0;
-    const own = new Map(
-      ownKernels(manifest.model.vocab, manifest.gpu!.sharedPerBlock).map((k) => [
-        k.text.name,
-        { source: source(k.source), cubin: image(k.text.name) },
-      ]),
-    );
-    const device = await CudaDevice.open(manifest, texts, {
-      own,
-      libraries: [driver],
-      compile: (n) => (asked.push(n), image(n)),
-    });
+    const device = await CudaDevice.open(manifest, held, { libraries: [driver], compile: (n) => (asked.push(n), image(n)) });
     await device.fill([]);
     await device.close();
     return asked;
   };
-  expect(await open((s) => s)).toEqual([]);
-  expect(await open((s) => `${s} `)).toEqual(["dsc_begin", "dsc_end", "dsc_onward", "dsc_sample", "dsc_fill"]);
+  expect(await open(texts)).toEqual([]);
+  const sources = [...texts].map(([n, f]) => [n, Object.hasOwn(systemKernels, n) ? { source: f.source } : f] as const);
+  expect(await open(new Map(sources))).toEqual(["dsc_begin", "dsc_end", "dsc_onward", "dsc_sample", "dsc_fill"]);
+  await expect(open(new Map([...texts].filter(([n]) => n !== "dsc_onward")))).rejects.toThrow(
+    /DSC5005[^]*the runtime launches dsc_onward, which is not in the artifact/,
+  );
+});
+
+test("an artifact for a GPU has every system kernel as the runtime launches it", () => {
+  const { manifest } = compile(fixtures[0], { ...defaults, target: "cuda" });
+  const { dsc_onward, ...less } = manifest.system!;
+  const refused = (system: typeof manifest.system): string => {
+    try {
+      checkManifest({ ...manifest, system: system! });
+    } catch (e) {
+      return String((e as Error).message);
+    }
+    return "";
+  };
+  expect(refused(manifest.system)).toBe("");
+  expect(refused(less)).toMatch(/DSC5005[^]*an artifact for cuda has dsc_onward/);
+  expect(refused({ ...less, dsc_onward: { ...dsc_onward, dims: dsc_onward.dims.slice(1) } })).toMatch(
+    /it takes lengths_at, ids_at, sequences; a launch of it gives positions_at, /,
+  );
+  expect(refused({ ...manifest.system, dsc_more: dsc_onward })).toMatch(/the runtime launches no dsc_more on cuda/);
 });

@@ -2,15 +2,17 @@
 // 64 and beyond; then its time.
 import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
-import { sampleSource, sampleText } from "../../runtime/devices/cuda/sample.ts";
+import { sampleKernel } from "../../codegen/cuda/system/sample.ts";
 import { CHOICE_BYTES, Sampler, type Sampling } from "../../runtime/sample.ts";
 import { sampleRows } from "../kernels/sample-rows.ts";
 import type { Row } from "./device.ts";
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const compile = cachedCompile(h200.arch);
-const load = async (cuda: Cuda, vocab: number): Promise<CudaKernel> =>
-  cuda.loadCubin(await compile("dsc_sample", sampleSource(vocab)), sampleText(vocab));
+async function load(cuda: Cuda, vocab: number): Promise<CudaKernel> {
+  const text = sampleKernel(vocab, h200);
+  return cuda.loadCubin(await compile(text.name, text.source), text);
+}
 
 function placed(cuda: Cuda, buffers: Readonly<Record<string, Uint8Array>>): Record<string, number> {
   return Object.fromEntries(

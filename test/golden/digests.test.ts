@@ -77,7 +77,7 @@ function lines(config: Config, options: Options, name: string, target: CompileOp
   if (f32) spec.dtype = "f32";
   const { manifest, files } = compileSpec(spec, { ...defaults, ...options, target });
   const meaning = target === "cuda" ? tokens : code;
-  const kernels = Object.entries(manifest.kernels).map(([kernel, k]) => {
+  const kernels = Object.entries({ ...manifest.kernels, ...manifest.system }).map(([kernel, k]) => {
     const text = String(files.get(k.text));
     return `  ${kernel} text ${digest(text)} code ${k.binary && files.get(k.binary) ? digest(files.get(k.binary)!) : digest(meaning(text))}`;
   });

@@ -8,7 +8,7 @@ import { boundBuffers } from "../../ir/kernel/catalogue.ts";
 import type { Step } from "../../ir/artifact.ts";
 import { inside } from "../../ir/artifact.ts";
 import { compileCuda } from "../../runtime/devices/cuda/compiler.ts";
-import { ownKernels } from "../../runtime/devices/cuda/own.ts";
+import { systemTexts } from "../../codegen/cuda/system/index.ts";
 import { build, inTwo } from "./nvcc.ts";
 import { lacks } from "../conditions.ts";
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
@@ -66,9 +66,9 @@ test("a kernel that may start before the one before has ended waits for it somew
   expect(new Set(early.map(([name]) => name)).size).toBeGreaterThan(100);
   for (const [name, text] of [
     ...early,
-    ...ownKernels(1292, h200.sharedPerBlock)
-      .filter((k) => k.text.launch.pdl)
-      .map((k) => [k.text.name, k.source] as const),
+    ...systemTexts(1292, h200)
+      .filter((k) => k.launch.pdl)
+      .map((k) => [k.name, k.source] as const),
   ]) {
     expect(text, name).toContain("griddepcontrol.wait");
     expect(text, name).toMatch(/\bawait_previous\(\);/);
@@ -86,8 +86,8 @@ test.skipIf(lacks("nvcc"))("nvcc compiles them all for sm_90a, and natives do no
         .join("\n");
       texts.set(source, { source, native: own.has(k.family) });
     }
-  // The runtime's own, with rows of one block and rows of a cluster.
-  for (const { source } of [1292, 129280].flatMap((vocab) => ownKernels(vocab, h200.sharedPerBlock)))
+  // What the runtime launches for itself, with rows of one block and rows of a cluster.
+  for (const { source } of [1292, 129280].flatMap((vocab) => systemTexts(vocab, h200)))
     texts.set(source, { source, native: true });
   // Models share kernels by name; entry names must differ within a file.
   const list = [...texts.values()].map(({ source, native }, i) => {

@@ -5,7 +5,6 @@ import path from "node:path";
 import type { Param } from "../../ir/kernel/catalogue.ts";
 import type { Manifest } from "../../ir/artifact.ts";
 import type { CudaFile } from "../../runtime/devices/cuda/device.ts";
-import { ownKernels } from "../../runtime/devices/cuda/own.ts";
 import { hostHeader, hostText } from "./cuda-on-host.ts";
 import { hostBuildAside } from "./host-compiler.ts";
 
@@ -58,27 +57,18 @@ extern "C" const int sizes_${name}[] = {${[list.length, ...list.map(([, n]) => n
 `;
 }
 
-/** Compiles every kernel of an artifact into one library, those the runtime has of its own beside them; gives the modules to load. */
+/** Compiles every kernel of an artifact into one library, those that the runtime launches for itself beside them; gives the modules to load. */
 export async function buildKernels(
   manifest: Manifest,
   files: ReadonlyMap<string, string | Uint8Array>,
 ): Promise<{ files: Map<string, CudaFile>; compile: (name: string) => Uint8Array }> {
-  const texts: Text[] = Object.entries(manifest.kernels).map(([name, k]) => ({
+  const texts: Text[] = Object.entries({ ...manifest.kernels, ...manifest.system }).map(([name, k]) => ({
     name,
     entry: k.entry,
     source: String(files.get(k.text)),
     params: k.params,
     dims: k.dims,
   }));
-  const own = ownKernels(manifest.model.vocab, manifest.gpu!.sharedPerBlock);
-  for (const { text: t, source } of own)
-    texts.push({
-      name: t.name,
-      entry: t.name,
-      source: source.replace("void* __restrict__ to", "float* to"),
-      params: t.params,
-      dims: t.dims,
-    });
   const library = await hostBuildAside({ text: texts.map(unit).join(""), header: hostHeader, flags });
   const image = (name: string): Uint8Array => Buffer.from(`${library}|${name}\0`);
   return { files: new Map(texts.map((t) => [t.name, { source: t.source, cubin: image(t.name) }])), compile: image };

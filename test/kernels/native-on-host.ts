@@ -16,11 +16,10 @@ type TensorMap = Extract<Param, { kind: "tensormap" }>;
 export const hasGpp =
   process.arch === "x64" && Number.parseInt(spawnSync("g++", ["-dumpversion"], { encoding: "utf8" }).stdout ?? "0", 10) >= 12;
 
-/** What stands behind the device functions of the table; in a text of the runtime's own, from its first constant on. */
+/** What stands behind the device functions of the table. */
 function ownText(source: string): string {
   const helpers = helpersFor(source);
-  const at = source.indexOf(helpers);
-  return at < 0 ? source.slice(source.indexOf("\nconstexpr ")) : source.slice(at + helpers.length);
+  return source.slice(source.indexOf(helpers) + helpers.length);
 }
 
 /** A kernel's own text behind the host meanings of the table's functions that it does not define; shared variables in the block's memory. */

@@ -20,8 +20,8 @@ export const runtime: readonly Mutant[] = [
   bug(
     "12 growing copies a page too few",
     "runtime/cache.ts",
-    "this.device.copy(this.blocks[layer], at, old);",
-    "this.device.copy(this.blocks[layer], at, old - this.pageBytes);",
+    "kept * bytes);",
+    "(kept - 1) * bytes);",
     session("the cache grows"),
     "rows are lost",
   ),

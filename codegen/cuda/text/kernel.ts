@@ -44,6 +44,12 @@ export const output = (name: string, dtype: Buffer["dtype"], options: BufferOpti
 export const inout = (name: string, dtype: Buffer["dtype"], options: BufferOptions = {}): Parameter =>
   buffer(name, dtype, "inout", options);
 
+/** A number given with every launch. */
+export const scalar = (name: string, dtype: "i32" | "f32"): Parameter => ({
+  record: { kind: "scalar", name, dtype },
+  declaration: `${cTypes[dtype]} ${name}`,
+});
+
 /** A TMA descriptor over the buffer `of`: dimensions and box innermost first, strides in bytes of all but the innermost. */
 export const tensorMap = (name: string, map: Omit<Map, "kind" | "name" | "swizzle">): Parameter => ({
   record: { kind: "tensormap", name, ...map, swizzle: 128 },

@@ -1,20 +1,18 @@
 // A GPU as a device: weights resident, one stream, kernels loaded before the first run and none after. A step of decoding is one
 // graph; anything else is launched one by one. The event loop stays alive while the GPU works.
 import type { KernelRecord, Manifest } from "../../../ir/artifact.ts";
+import type { SystemKernel } from "../../../ir/system.ts";
 import { brokenManifest, misuse } from "../../diagnostics.ts";
 import type { Call, Device, FillJob, StoredArray, StoredPart } from "../../device.ts";
 import type { Compile } from "./cubins.ts";
 import * as diagnostics from "./diagnostics.ts";
-import { fillScalars, fillText } from "./fill.ts";
+import { fillScalars } from "./fill.ts";
 import { Cuda, type CudaKernel } from "./index.ts";
-import { lookLaunches, lookText } from "./look.ts";
-import { beginText, endText, Mail } from "./mail.ts";
+import { lookLaunches } from "./look.ts";
+import { Mail } from "./mail.ts";
 import { Memory } from "./memory.ts";
-import { onwardText } from "./onward.ts";
-import { ownKernels } from "./own.ts";
 import { Readers } from "./readers.ts";
 import { Runs, type Watch } from "./runs.ts";
-import { canSample, sampleName } from "./sample.ts";
 import { Staging } from "./staging.ts";
 import { Timings } from "./timings.ts";
 
@@ -36,8 +34,6 @@ export interface CudaFile {
 export interface CudaOptions {
   /** How texts without a compiled form become one. */
   compile: Compile;
-  /** The runtime's own kernels as the artifact holds them compiled; another version's are not used. */
-  own?: ReadonlyMap<string, { source: string; cubin?: Uint8Array | undefined }>;
   /** A checkpoint will be read: its threads start while kernels load. */
   reads?: boolean;
   /** Times every launch; nothing overlaps then and no graphs are used. */
@@ -57,6 +53,7 @@ export class CudaDevice implements Device {
   readonly draws: boolean;
   readonly cuda: Cuda;
   private readonly manifest: Manifest;
+  private readonly files: ReadonlyMap<string, CudaFile>;
   private readonly memory: Memory;
   private readonly staging: Staging;
   private readonly kernels = new Map<string, CudaKernel>();
@@ -72,8 +69,9 @@ export class CudaDevice implements Device {
   private tail: Promise<unknown> = Promise.resolve();
   private closed = false;
 
-  private constructor(manifest: Manifest, options: CudaOptions) {
+  private constructor(manifest: Manifest, files: ReadonlyMap<string, CudaFile>, options: CudaOptions) {
     this.manifest = manifest;
+    this.files = files;
     this.options = options;
     this.cuda = new Cuda(0, { arch: manifest.gpu!.arch, libraries: options.libraries });
     const { driver, stream } = this.cuda;
@@ -81,17 +79,17 @@ export class CudaDevice implements Device {
     this.staging = new Staging(driver, stream);
     this.ahead = !options.profile && !options.watch;
     this.watch = options.watch;
-    this.draws = canSample(manifest.model.vocab, manifest.gpu!.sharedPerBlock);
+    this.draws = manifest.system?.dsc_sample !== undefined;
     this.times = options.profile ? new Timings(driver, stream) : undefined;
   }
 
-  /** Opens the GPU and loads every kernel of the manifest. */
+  /** Opens the GPU and loads every kernel of the manifest; `files` has those of the model and the system kernels, by name. */
   static async open(manifest: Manifest, files: ReadonlyMap<string, CudaFile>, options: CudaOptions): Promise<CudaDevice> {
     // First of all: they start while the driver does.
     const readers = options.reads ? new Readers({ libraries: options.libraries, device: 0 }) : undefined;
     let device: CudaDevice;
     try {
-      device = new CudaDevice(manifest, options);
+      device = new CudaDevice(manifest, files, options);
     } catch (e) {
       readers?.close();
       throw e;
@@ -132,10 +130,10 @@ export class CudaDevice implements Device {
   private async openRuns(): Promise<void> {
     const { manifest, cuda, kernels, staging, memory, times, watch } = this;
     const [begin, end, onward, sampler] = await Promise.all([
-      this.own(beginText.name),
-      this.own(endText.name),
-      this.own(onwardText.name),
-      this.draws ? this.own(sampleName) : undefined,
+      this.system("dsc_begin"),
+      this.system("dsc_end"),
+      this.system("dsc_onward"),
+      this.draws ? this.system("dsc_sample") : undefined,
     ]);
     const state = memory.allocate(4, "the number of a step");
     cuda.driver.call("cuMemsetD8Async", state, 0, 4, cuda.stream);
@@ -146,15 +144,14 @@ export class CudaDevice implements Device {
     this.runs = new Runs(manifest, cuda, kernels, staging, { mail: this.mail, times, sampler, onward, watch });
   }
 
-  private async own(name: string): Promise<CudaKernel> {
-    const { text, source } = ownKernels(this.manifest.model.vocab, this.manifest.gpu!.sharedPerBlock).find(
-      (k) => k.text.name === name,
-    )!;
-    const held = this.options.own?.get(name);
-    return this.cuda.loadCubin(
-      held?.source === source && held.cubin ? held.cubin : await this.options.compile(name, source),
-      text,
-    );
+  /** A kernel that the runtime launches for itself: from the artifact, compiled now where that holds a text only. */
+  private async system(name: SystemKernel): Promise<CudaKernel> {
+    const record = this.manifest.system?.[name];
+    const file = this.files.get(name);
+    if (!record?.launch || !file) throw brokenManifest(`the runtime launches ${name}, which is not in the artifact`);
+    const { params, dims, launch } = record;
+    const cubin = file.cubin ?? (await this.options.compile(name, file.source));
+    return this.cuda.loadCubin(cubin, { name, params, dims, launch });
   }
 
   allocate(bytes: number, what: string): number {
@@ -219,8 +216,8 @@ export class CudaDevice implements Device {
   }
 
   async fill(jobs: readonly FillJob[]): Promise<void> {
-    if (this.sealed && !this.filler) throw diagnostics.lateCompile(fillText.name);
-    this.filler ??= await this.own(fillText.name);
+    if (this.sealed && !this.filler) throw diagnostics.lateCompile("dsc_fill");
+    this.filler ??= await this.system("dsc_fill");
     const SMs = this.cuda.multiprocessors;
     for (const job of jobs) {
       const scalars = fillScalars(job);
@@ -231,7 +228,7 @@ export class CudaDevice implements Device {
 
   async notFinite(parts: readonly StoredPart[]): Promise<number[]> {
     if (parts.length === 0) return [];
-    const look = await this.own(lookText.name);
+    const look = await this.system("dsc_look");
     const found = this.memory.allocate(4 * parts.length, "what is no number");
     this.clear(found, 4 * parts.length);
     for (const [i, part] of parts.entries())

@@ -1,89 +1,15 @@
-// Words between host and GPU for steps that are graphs: two small kernels at the ends of a graph read the step's tables from pinned
-// memory and write its ids there. A copy by the driver would take the copy engine and several microseconds on either side.
+// Words between host and GPU for steps that are graphs: dsc_begin and dsc_end at the ends of a graph (codegen/cuda/system/mailbox.ts)
+// read the step's tables from pinned memory and write its ids there. A copy by the driver would take the copy engine and several
+// microseconds on either side.
 // Steps are numbered alike on both sides, a slot each; a slot is used again only when the host has its answer.
 import type { Call } from "../../device.ts";
-import type { CudaKernel, LaunchText } from "./kernel.ts";
+import { ANSWER_WORDS, MAILBOX, SLOT_WORDS } from "../../../ir/system.ts";
+import type { CudaKernel } from "./kernel.ts";
 import { PinnedBlock, type Driver } from "./driver.ts";
 
-const SLOTS = 16;
-/** Bytes of a slot's header and of its tables; what is larger goes by a copy. */
-const HEADER = 64;
-const TABLES = 64 << 10;
-/** Ids a slot brings back. */
-const MOST_IDS = 256;
-const SLOT_WORDS = (HEADER + TABLES) / 4;
-const ANSWER_WORDS = HEADER / 4 + MOST_IDS;
 /** Looks at a flag between questions to the driver, which knows of faults. */
 const PATIENCE = 512;
 const NOT_READY = 600;
-
-const source = (
-  name: string,
-  body: string,
-): string => `// ${name}: an end of a step that is a graph; see runtime/devices/cuda/mail.ts.
-__device__ __forceinline__ void release_next() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
-__device__ __forceinline__ void await_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-
-constexpr int SLOTS = ${SLOTS}, HEADER = ${HEADER / 4};  // words
-
-${body}`;
-
-export const beginSource = source(
-  "dsc_begin",
-  `// The tables of step state[0] into place; where the host does not know the ids yet, they are those the last step chose.
-extern "C" __global__ void __launch_bounds__(1024)
-dsc_begin(const int* mail, const int* state, int* tables, const int* next, int words, int ids_at, int sequences) {
-  await_previous();
-  const volatile int* slot = mail + (long long)(state[0] % SLOTS) * ${SLOT_WORDS};
-  // A read of the host's memory takes many microseconds: the flag and the first words are asked for at once.
-  const int flag = slot[0];
-  int word = threadIdx.x < words ? slot[HEADER + threadIdx.x] : 0;
-  for (int i = threadIdx.x; i < words; i += 1024) {
-    if (i >= 1024) word = slot[HEADER + i];
-    tables[i] = flag != 0 && i >= ids_at && i < ids_at + sequences ? next[i - ids_at] : word;
-  }
-  // Nobody starts before the tables are there: attention reads them before it awaits the kernel before it.
-  __threadfence();
-  __syncthreads();
-  release_next();
-}
-`,
-);
-
-export const endSource = source(
-  "dsc_end",
-  `// The ids of the step to the host, then the step's number: whoever sees the number sees the ids.
-extern "C" __global__ void __launch_bounds__(${MOST_IDS})
-dsc_end(const int* next, int* state, int* answers, int sequences) {
-  release_next();
-  await_previous();
-  const int step = state[0];
-  volatile int* slot = answers + (step % SLOTS) * ${ANSWER_WORDS};
-  if (threadIdx.x < sequences) slot[HEADER + threadIdx.x] = next[threadIdx.x];
-  __threadfence_system();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    state[0] = step + 1;
-    slot[0] = step + 1;
-  }
-}
-`,
-);
-
-const buffer = (name: string, access: "in" | "out" | "inout") => ({ kind: "buffer", name, dtype: "i32", access }) as const;
-const one = (block: number) => ({ grid: [1, 1, 1] as [number, number, number], block, sharedBytes: 0, pdl: true });
-export const beginText: LaunchText = {
-  name: "dsc_begin",
-  params: [buffer("mail", "in"), buffer("state", "in"), buffer("tables", "out"), buffer("next", "in")],
-  dims: ["words", "ids_at", "sequences"],
-  launch: one(1024),
-};
-export const endText: LaunchText = {
-  name: "dsc_end",
-  params: [buffer("next", "in"), buffer("state", "inout"), buffer("answers", "out")],
-  dims: ["sequences"],
-  launch: one(MOST_IDS),
-};
 
 export class Mail {
   private readonly driver: Driver;
@@ -107,11 +33,11 @@ export class Mail {
   /** `state` is four zero bytes of device memory. */
   constructor(driver: Driver, stream: number, kernels: { begin: CudaKernel; end: CudaKernel }, state: number) {
     [this.driver, this.stream, this.begin, this.end, this.state] = [driver, stream, kernels.begin, kernels.end, state];
-    this.out = new PinnedBlock(driver, SLOTS * SLOT_WORDS * 4);
-    this.back = new PinnedBlock(driver, SLOTS * ANSWER_WORDS * 4);
-    this.answers = new Int32Array(this.back.bytes.buffer, this.back.bytes.byteOffset, SLOTS * ANSWER_WORDS);
+    this.out = new PinnedBlock(driver, MAILBOX.slots * SLOT_WORDS * 4);
+    this.back = new PinnedBlock(driver, MAILBOX.slots * ANSWER_WORDS * 4);
+    this.answers = new Int32Array(this.back.bytes.buffer, this.back.bytes.byteOffset, MAILBOX.slots * ANSWER_WORDS);
     this.answers.fill(0);
-    this.flags = new Int32Array(this.out.bytes.buffer, this.out.bytes.byteOffset, SLOTS * SLOT_WORDS);
+    this.flags = new Int32Array(this.out.bytes.buffer, this.out.bytes.byteOffset, MAILBOX.slots * SLOT_WORDS);
   }
 
   /** Sends a letter there and back through `at`, 256 bytes of device memory: whether the GPU reads and writes what the host sees. */
@@ -142,10 +68,10 @@ export class Mail {
   static carries({ tables, args, batch }: Call): boolean {
     return (
       tables !== undefined &&
-      tables.bytes.length <= TABLES &&
+      tables.bytes.length <= MAILBOX.tableBytes &&
       args.has("next") &&
       batch !== undefined &&
-      batch.lengths.length <= MOST_IDS
+      batch.lengths.length <= MAILBOX.mostIds
     );
   }
 
@@ -166,8 +92,8 @@ export class Mail {
   /** Lays out the next step's tables where the graph launched next reads them. Gives the step's number. */
   post({ tables, idsFrom, batch }: Call, letter = true): number {
     const step = this.step++;
-    const slot = step % SLOTS;
-    const before = step - SLOTS;
+    const slot = step % MAILBOX.slots;
+    const before = step - MAILBOX.slots;
     if (before >= 0) {
       if (!this.answered(before)) this.driver.call("cuStreamSynchronize", this.stream);
       const count = this.waiting.get(before);
@@ -175,7 +101,7 @@ export class Mail {
     }
     if (letter) {
       this.flags[slot * SLOT_WORDS] = idsFrom === undefined ? 0 : 1;
-      this.out.bytes.set(tables!.bytes, slot * SLOT_WORDS * 4 + HEADER);
+      this.out.bytes.set(tables!.bytes, slot * SLOT_WORDS * 4 + MAILBOX.headerBytes);
       this.letters++;
     }
     this.waiting.set(step, batch!.lengths.length);
@@ -200,9 +126,9 @@ export class Mail {
   /** Before n replays of the graph that ran last: its tables lie in whatever slot they look. */
   repeat(tables: Uint8Array, n: number): void {
     this.driver.call("cuStreamSynchronize", this.stream);
-    for (let slot = 0; slot < SLOTS; slot++) {
+    for (let slot = 0; slot < MAILBOX.slots; slot++) {
       this.flags[slot * SLOT_WORDS] = 0;
-      this.out.bytes.set(tables, slot * SLOT_WORDS * 4 + HEADER);
+      this.out.bytes.set(tables, slot * SLOT_WORDS * 4 + MAILBOX.headerBytes);
     }
     this.step += n;
   }
@@ -213,11 +139,11 @@ export class Mail {
   }
 
   private answered(step: number): boolean {
-    return this.answers[(step % SLOTS) * ANSWER_WORDS] > step;
+    return this.answers[(step % MAILBOX.slots) * ANSWER_WORDS] > step;
   }
 
   private idsOf(step: number, count: number): Int32Array {
-    const at = (step % SLOTS) * ANSWER_WORDS + HEADER / 4;
+    const at = (step % MAILBOX.slots) * ANSWER_WORDS + MAILBOX.headerBytes / 4;
     return this.answers.slice(at, at + count);
   }
 }

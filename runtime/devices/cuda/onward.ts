@@ -1,43 +1,8 @@
-// Steps that follow the one before them: every sequence one row on, the ids those that were just chosen, nothing else new. A kernel moves
-// the tables on where they lie, in 1.4 us, and the host sends nothing; reading a letter from it takes 18 (docs/notes-gpu-runtime.md).
+// Steps that follow the one before them: every sequence one row on, the ids those that were just chosen, nothing else new. dsc_onward
+// moves the tables on where they lie (codegen/cuda/system/advance.ts), in 1.4 us, and the host sends nothing; reading a letter from it
+// takes 18 (docs/notes-gpu-runtime.md).
 // The host knows by the same rule what the tables have become. Pages that sequences grow into, other ids, other sequences: a letter.
 import type { Call } from "../../device.ts";
-import type { LaunchText } from "./kernel.ts";
-
-const THREADS = 256;
-
-export const onwardSource = `// dsc_onward: the tables of the step before, one row on; see runtime/devices/cuda/onward.ts.
-__device__ __forceinline__ void release_next() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
-__device__ __forceinline__ void await_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-
-// Rows that fill the batch up stay the first of their sequence; so would a sequence of one row, which the host then writes itself.
-extern "C" __global__ void __launch_bounds__(${THREADS})
-dsc_onward(int* tables, const int* next, int positions_at, int lengths_at, int ids_at, int sequences) {
-  await_previous();
-  const int i = threadIdx.x;
-  if (i < sequences) {
-    if (tables[lengths_at + i] > 1) {
-      tables[positions_at + i]++;
-      tables[lengths_at + i]++;
-    }
-    tables[ids_at + i] = max(next[i], 0);  // negative: logits that are no numbers, which the host will say; the step must not read before its tables
-  }
-  // Nobody starts before the tables are there: attention reads them before it awaits the kernel before it.
-  __threadfence();
-  __syncthreads();
-  release_next();
-}
-`;
-
-export const onwardText: LaunchText = {
-  name: "dsc_onward",
-  params: [
-    { kind: "buffer", name: "tables", dtype: "i32", access: "inout" },
-    { kind: "buffer", name: "next", dtype: "i32", access: "in" },
-  ],
-  dims: ["positions_at", "lengths_at", "ids_at", "sequences"],
-  launch: { grid: [1, 1, 1], block: THREADS, sharedBytes: 0, pdl: true },
-};
 
 /** Words of a call's tables at which a table begins. */
 const wordOf = ({ tables, places }: Call, table: "positions" | "lengths" | "ids"): number =>

@@ -8,7 +8,6 @@ import { Graphs, graphKey } from "./graphs.ts";
 import type { Cuda, CudaKernel } from "./index.ts";
 import { Mail } from "./mail.ts";
 import { Tables, onwardLaunch } from "./onward.ts";
-import { sampleName } from "./sample.ts";
 import { PinnedBlock } from "./driver.ts";
 import type { Staging } from "./staging.ts";
 import { lengthFree } from "./length-free.ts";
@@ -213,7 +212,7 @@ export class Runs {
       sampling.seen,
       args.get("next")!,
     ];
-    launch(this.sampler!, sampleName, addresses, { m: batch!.lengths.length }, true);
+    launch(this.sampler!, "dsc_sample", addresses, { m: batch!.lengths.length }, true);
   }
 
   /** The ids a step chose follow it to the host, four bytes a sequence. */

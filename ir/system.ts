@@ -1,0 +1,47 @@
+// What the kernels that the runtime launches for itself and the runtime agree on: names, what is bound and passed, and the numbers
+// both compute with. The kernels are emitted into the artifact (codegen/cuda/system); a change here is another format of artifacts.
+import { boundBuffers, type Param } from "./kernel/catalogue.ts";
+
+/** By name: buffers in the order in which they are bound, then the numbers of a launch, scalar parameters before dims. */
+export const systemKernels = {
+  /** The tables of a step from pinned memory of the host into place. */
+  dsc_begin: { buffers: ["mail", "state", "tables", "next"], numbers: ["words", "ids_at", "sequences"] },
+  /** The ids of a step to the host. */
+  dsc_end: { buffers: ["next", "state", "answers"], numbers: ["sequences"] },
+  /** The tables of the step before, one row on. */
+  dsc_onward: { buffers: ["tables", "next"], numbers: ["positions_at", "lengths_at", "ids_at", "sequences"] },
+  /** Synthetic weights where they will lie. */
+  dsc_fill: { buffers: ["to"], numbers: ["key", "start", "count", "form", "plus", "step"] },
+  /** Whether stored values are no numbers. */
+  dsc_look: { buffers: ["from", "found"], numbers: ["bytes", "exponent", "one", "carry"] },
+  /** The next id of every row, drawn; absent where a row of logits fits no block, and the host draws. */
+  dsc_sample: { buffers: ["logits", "choices", "ids", "starts", "lengths", "seen", "y"], numbers: ["m"] },
+} as const;
+
+export type SystemKernel = keyof typeof systemKernels;
+
+/** How a kernel differs from what a launch of its name binds and passes, or null. */
+export function misfit(
+  name: SystemKernel,
+  { params, dims }: { params: readonly Param[]; dims: readonly string[] },
+): string | null {
+  const { buffers, numbers } = systemKernels[name];
+  const scalars = params.flatMap((p) => (p.kind === "scalar" ? [p.name] : []));
+  const [bound, passed] = [boundBuffers([...params]).join(", "), [...scalars, ...dims].join(", ")];
+  if (bound !== buffers.join(", ")) return `it binds ${bound}; a launch of it binds ${buffers.join(", ")}`;
+  return passed === numbers.join(", ") ? null : `it takes ${passed}; a launch of it gives ${numbers.join(", ")}`;
+}
+
+/** Steps under way between host and GPU: slots, each a header and the tables of a step; what is larger goes by a copy. */
+export const MAILBOX = { slots: 16, headerBytes: 64, tableBytes: 64 << 10, mostIds: 256 } as const;
+export const SLOT_WORDS = (MAILBOX.headerBytes + MAILBOX.tableBytes) / 4;
+export const ANSWER_WORDS = MAILBOX.headerBytes / 4 + MAILBOX.mostIds;
+
+/** How a synthetic weight lies in memory, by the number that dsc_fill knows it by. */
+export const FILL_FORMS = ["f32", "bf16", "bf16-in-f32", "e4m3", "scale", "scale-ue8m0"] as const;
+
+/** 2^f for f in [-1/2, 1/2] to 2^-36: Taylor's series, ln(2)^n / n!, highest power first. Written out, for pow differs between machines. */
+export const POWERS: readonly number[] = [
+  1.01780860092397e-7, 1.321548679014431e-6, 1.5252733804059841e-5, 0.0001540353039338161, 0.0013333558146428443,
+  0.009618129107628477, 0.05550410866482158, 0.24022650695910072, 0.6931471805599453, 1,
+];
