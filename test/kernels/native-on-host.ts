@@ -100,14 +100,14 @@ export interface Native {
   close(): void;
 }
 
-const machine = fs.readFileSync(path.join(import.meta.dirname, "fibres.h"), "utf8");
+const machine = (): string => fs.readFileSync(path.join(import.meta.dirname, "fibres.h"), "utf8");
 const flags = ["-O1", "-march=native", "-ffp-contract=off", "-std=c++17", "-w"];
 
 /** Compiles a kernel's text for this machine. */
 export function nativeOnHost(text: KernelText): Native {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "dsc-native-"));
   const file = (name: string): string => path.join(folder, name);
-  const program = hostBuild({ text: `${bodyOf(text.source)}${mainOf(text)}`, header: machine, flags });
+  const program = hostBuild({ text: `${bodyOf(text.source)}${mainOf(text)}`, header: machine(), flags });
   return {
     run(buffers, dims, { SMs, launches = 2 }) {
       const sizes = { ...dims, SMs };

@@ -122,9 +122,9 @@ export const kernels: readonly Mutant[] = [
   bug(
     "25 join-latents gives the halves the wrong way round",
     "passes/mla/join-latents.ts",
-    "original === partner ? halves.left : halves.right",
-    "original === partner ? halves.right : halves.left",
-    whole("a mixture in every second"),
+    "{ second: right, first: left }",
+    "{ second: left, first: right }",
+    ["test/rules/rules.test.ts", "^join q_a and kv_a both"],
     "queries are made of keys",
   ),
   bug(

@@ -156,9 +156,9 @@ export const native: readonly Mutant[] = [
   ),
   bug(
     "bf16 products of few rows read x too early",
-    `${at}/gemm/bf16-small-m.ts`,
-    "} else if (warp == MATH / 32 + 1 && lane == 0) {\n    await_previous();",
-    "} else if (warp == MATH / 32 + 1 && lane == 0) {",
+    `${at}/gemm/two-rings.ts`,
+    "produceTokens = (r: TwoRings): string => `    await_previous();",
+    "produceTokens = (r: TwoRings): string => `",
     ["test/kernels/native-gemm.test.ts", "bf16_gemm"],
     "x is read before it is written, sometimes",
   ),
