@@ -21,7 +21,7 @@ interface Declared {
 /** One size of a shape, without axes. */
 export const sizeAt = (s: Scope, shape: string, axis: number): string => s.op("Gather", [shape, s.ints(axis)], {}, "size");
 /** A number without axes as a list of one. */
-export const listOf = (s: Scope, scalar: string): string => s.op("Unsqueeze", [scalar, s.ints([0])], {}, "list");
+const listOf = (s: Scope, scalar: string): string => s.op("Unsqueeze", [scalar, s.ints([0])], {}, "list");
 const blocksOf = (s: Scope, size: string): string =>
   s.op("Div", [s.op("Range", [s.ints(0), size, s.ints(1)]), s.ints(BLOCK)], {}, "block");
 const floatOf = (s: Scope, x: string): string => s.op("Cast", [x], { to: elem.FLOAT }, "f");

@@ -63,7 +63,7 @@ const packExperts = rule("pack gate and up of every expert", {
  * gated_pair(grouped(x, [G; U])) where a prompt's rows are many: they are not written and read at twice their width. Few tokens keep
  * their parts: experts-add takes all of them at once.
  */
-export const gateExperts = fusion("gate inside the experts' product", groupedLinearGated, {
+const gateExperts = fusion("gate inside the experts' product", groupedLinearGated, {
   vars: { x: "[r, k] bf16", w: "[e, 2, n, k] bf16" },
   attrs: { dtype: "bf16", act: "silu", limit: 0 },
   sizes: { r: 4 },

@@ -59,7 +59,7 @@ const elementTypes = {
 } as const;
 export type DTypeName = keyof typeof elementTypes;
 export const dtypes: Readonly<Record<DTypeName, readonly [code: number, bits: number]>> = Object.freeze(elementTypes);
-export const dtypeNames = Object.freeze(Object.keys(elementTypes) as DTypeName[]);
+const dtypeNames = Object.freeze(Object.keys(elementTypes) as DTypeName[]);
 
 /** The name of an element type, or its parts where it has none here. */
 export const dtypeNameOf = (code: number, bits: number): DTypeName | undefined =>

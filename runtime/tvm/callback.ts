@@ -47,6 +47,3 @@ export function callback(f: (...args: Result[]) => Argument): TvmFunction {
   check(c.TVMFFIFunctionCreate(id, registered as unknown as object, deleter as object, out));
   return new TvmFunction(wordAt(out, 0));
 }
-
-/** Callbacks that somebody still holds. */
-export const liveCallbacks = (): number => live.size;

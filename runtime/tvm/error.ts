@@ -21,7 +21,7 @@ export function bytesAt(pair: DataView, at: number): Uint8Array<ArrayBuffer> {
 export const textAt = (pair: DataView, at: number): string => new TextDecoder().decode(bytesAt(pair, at));
 
 /** What the last failed call of this thread raised; it is taken, not looked at. */
-export function takeRaised(): TvmError {
+function takeRaised(): TvmError {
   const { c } = library();
   const out = new DataView(new ArrayBuffer(8));
   c.TVMFFIErrorMoveFromRaised(out);
