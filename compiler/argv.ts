@@ -1,21 +1,14 @@
 // The words of a command line, looked at before and after yargs reads them: yargs says that a word is wrong, this says which
 // one was meant. Refuses unknown commands and options, options given twice, and options without their value.
-import yargs, { type Argv } from "yargs";
+import type { Argv } from "yargs";
 import { DiagnosticError, didYouMean, type Diagnostic } from "../ir/diagnostic.ts";
 import { badValue, missing, twice, unknownWord, usage, valueMissing } from "./diagnostics.ts";
+import { declaredBy } from "./taking.ts";
 
 export interface Command {
   command: string;
   describe: string;
   builder: (y: Argv) => Argv<never>;
-}
-
-interface Known {
-  key: Record<string, unknown>;
-  alias: Record<string, string[]>;
-  boolean: string[];
-  array: string[];
-  number: string[];
 }
 
 export const nameOf = (c: { command: string }): string => c.command.split(" ")[0];
@@ -59,7 +52,7 @@ export function checkFirst([first, ...rest]: readonly string[], commands: readon
 /** The words of a command's line, with numbers like 4k written out. Throws for the first that names nothing or is no number. */
 export function checkWords([first, ...rest]: readonly string[], command: Command): string[] {
   if (rest.includes("--help") || rest.includes("-h")) return [first, ...rest];
-  const known = (command.builder(yargs([])) as unknown as { getOptions(): Known }).getOptions();
+  const { options: known } = declaredBy(command.builder);
   const options = Object.keys(known.key).filter((k) => !/[A-Z]/.test(k));
   const full = (name: string): string => options.find((o) => known.alias[o]?.includes(name) && o.length > 1) ?? name;
   const seen = new Set<string>();

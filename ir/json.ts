@@ -83,7 +83,7 @@ export function scanJson(text: string, visit: JsonVisitor, deepest = Infinity): 
         const comma = at++;
         space();
         if (text[at] === around.close) return fault(`a comma before ${around.close} is not JSON`, comma);
-        if (around.close === "]") path.push((path.pop() as number) + 1);
+        if (around.close === "]") path.push(Number(path.pop()) + 1);
         ended = false;
       } else return fault(`expected , or ${around.close}`);
     }

@@ -22,7 +22,7 @@ export function rebuild(f: Func, graph: Graph, replace: Replace): Func {
   const done = new Map<Value, Value>();
   const visit = (nodes: readonly Node[]): void => {
     for (const n of nodes) {
-      if (n.leaf || done.has(n.results[0] ?? (undefined as unknown as Value))) continue;
+      if (n.leaf || (n.results.length > 0 && done.has(n.results[0]))) continue;
       const operands = n.operands.map((o) => done.get(o) ?? o);
       let region: Region | undefined;
       if (n.region) {

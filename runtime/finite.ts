@@ -33,7 +33,8 @@ export function maskOf(dtype: string): Mask | undefined {
   const { bytes, exponent } = format;
   const sign = 2 ** (8 * bytes - 1);
   if (exponent >= sign) return undefined;
-  const repeated = (bits: number): number => bits * ({ 1: 0x01010101, 2: 0x00010001, 4: 1 }[bytes] as number);
+  const repeats: Readonly<Record<number, number>> = { 1: 0x01010101, 2: 0x00010001, 4: 1 };
+  const repeated = (bits: number): number => bits * repeats[bytes];
   return { exponent: repeated(exponent), one: repeated(exponent & -exponent), carry: repeated(sign) };
 }
 

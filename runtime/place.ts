@@ -40,14 +40,15 @@ function syntheticSource(seed: number, ue8m0: boolean): WeightSource {
       bytes: formBytes(form),
       recipe: describe(seed, p.tensor, p.shape, form),
     });
-    if (p.pitch) {
+    const { pitch } = p;
+    if (pitch) {
       const [width, size, form] = [
         p.shape[p.shape.length - 1],
         elementBytes[p.dtype],
         p.dtype === "f32" ? ("bf16-in-f32" as const) : ("bf16" as const),
       ];
       return Array.from({ length: p.count / width }, (_, r) => ({
-        ...job(p.data + r * (p.pitch as number) * size, width, form),
+        ...job(p.data + r * pitch * size, width, form),
         start: r * width,
       }));
     }
@@ -200,15 +201,16 @@ function arraysOf(checkpoint: Checkpoint, p: Placement): StoredArray[] {
       read: (target: Uint8Array, from: number) => whole.read(target, first * stored + from),
     }));
   }
-  if (p.pitch) {
+  const { pitch } = p;
+  if (pitch) {
     const [width, size] = [p.shape[p.shape.length - 1], elementBytes[p.dtype]];
     const whole = array(p.tensor, p.data, p.count, p.dtype === "f32");
-    if (whole.form === "same") return [{ ...whole, rows: { bytes: width * size, pitch: p.pitch * size } }];
+    if (whole.form === "same") return [{ ...whole, rows: { bytes: width * size, pitch: pitch * size } }];
     // Widened rows go one by one.
     const stored = whole.bytes / p.count;
     return Array.from({ length: p.count / width }, (_, r) => ({
       ...whole,
-      at: p.data + r * (p.pitch as number) * size,
+      at: p.data + r * pitch * size,
       count: width,
       bytes: width * stored,
       file: { ...whole.file, begin: whole.file.begin + r * width * stored },

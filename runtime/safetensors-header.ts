@@ -92,7 +92,7 @@ function checkHeader(
   const twice = duplicateKey(text, header);
   if (twice !== undefined)
     throw broken(`its header has ${JSON.stringify(twice)} twice, and readers differ in which one they take`);
-  const whole = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
+  const whole = (n: unknown): n is number => typeof n === "number" && Number.isSafeInteger(n) && n >= 0;
   const out: TensorInfo[] = [];
   for (const [name, value] of Object.entries(header as Record<string, unknown>)) {
     if (name === "__metadata__") continue;
@@ -105,17 +105,16 @@ function checkHeader(
     if (typeof t.dtype !== "string" || !/^[A-Z][A-Z0-9_]{0,30}$/.test(t.dtype))
       throw broken(`${name} has dtype ${JSON.stringify(t.dtype)}; known: ${Object.keys(dtypeBits).join(", ")}`);
     const bits = Object.hasOwn(dtypeBits, t.dtype) ? dtypeBits[t.dtype] : undefined;
-    const shape = t.shape;
-    if (!Array.isArray(shape) || shape.length > RANK_CAP || !shape.every(whole))
-      throw broken(`${name} has shape ${JSON.stringify(shape)}`);
+    const shape: unknown[] | undefined = Array.isArray(t.shape) ? t.shape : undefined;
+    if (!shape || shape.length > RANK_CAP || !shape.every(whole)) throw broken(`${name} has shape ${JSON.stringify(t.shape)}`);
     const at = t.data_offsets;
     if (!Array.isArray(at) || at.length !== 2 || !at.every(whole)) throw broken(`${name} has data_offsets ${JSON.stringify(at)}`);
     const [begin, end] = at as [number, number];
-    const wanted = bits === undefined ? end - begin : ((shape as number[]).reduce((a, b) => a * b, 1) * bits) / 8;
+    const wanted = bits === undefined ? end - begin : (shape.reduce((a, b) => a * b, 1) * bits) / 8;
     if (end - begin !== wanted || end < begin)
       throw broken(`${name} has ${end - begin} bytes; ${t.dtype} [${shape.join(", ")}] takes ${wanted}`);
     if (end > dataBytes) throw broken(`${name} ends at byte ${end} of ${dataBytes} bytes of data`);
-    out.push({ name, dtype: t.dtype as string, shape: shape as number[], begin, end, shard });
+    out.push({ name, dtype: t.dtype, shape, begin, end, shard });
   }
   let at = 0;
   for (const t of out.toSorted((a, b) => a.begin - b.begin || a.end - b.end)) {

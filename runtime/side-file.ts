@@ -160,8 +160,8 @@ export class Part {
 
   /** A number of which `holds` is true; `wanted` says so in words. */
   number(holds: (n: number) => boolean, wanted: string): number {
-    if (typeof this.value !== "number" || !holds(this.value)) this.wrong(wanted);
-    return this.value as number;
+    if (typeof this.value !== "number" || !holds(this.value)) return this.wrong(wanted);
+    return this.value;
   }
 
   whole(least = 0): number {

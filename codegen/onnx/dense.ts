@@ -1,7 +1,7 @@
 // Embedding, products, norms, elementwise ops and quantisation in ONNX.
 import { einsumOp, rmsNorm, scale } from "../../ir/ops/index.ts";
 import type { Node } from "../../ir/graph.ts";
-import { asTensor } from "../../ir/types.ts";
+import { asTensor, fixed } from "../../ir/types.ts";
 import { as, dimsOf, dtypeAt, full, given, resultElem, sizes, type Lower, type Lowering } from "./lowering.ts";
 import { elem } from "./proto.ts";
 
@@ -10,7 +10,7 @@ function product(at: Lowering, n: Node, x: string, w: string): string {
   const { s } = at;
   const [xd, wd] = [dimsOf(n.operands[0]), dimsOf(n.operands[1])];
   const flat = (name: string, dims: readonly unknown[], k: unknown): string =>
-    dims.length === 2 ? name : s.op("Reshape", [name, s.ints([-1, k as number])], {}, "flat");
+    dims.length === 2 ? name : s.op("Reshape", [name, s.ints([-1, fixed(k)])], {}, "flat");
   const y = s.op("Gemm", [flat(x, xd, xd.at(-1)), flat(w, wd, wd.at(-1))], { transB: 1 }, "linear");
   const out = asTensor(n.results[0].type).dims;
   return out.length === 2 ? y : s.op("Reshape", [y, s.ints(sizes(out))]);

@@ -14,18 +14,24 @@ export function describedBy(value: unknown, file: string): Machine | string {
   const stray = Object.keys(v).find((k) => !known.includes(k));
   if (stray !== undefined) return `${stray} is not one of ${known.join(", ")}`;
   const above = (x: unknown): x is number => typeof x === "number" && Number.isFinite(x) && x > 0;
-  for (const k of ["bandwidth_gbs", "memory_gb"])
-    if (!above(v[k])) return `${k} is ${JSON.stringify(v[k])}, and has to be a number above 0`;
+  const { bandwidth_gbs: gbs, memory_gb: gb } = v;
+  const notAbove = (k: string): string => `${k} is ${JSON.stringify(v[k])}, and has to be a number above 0`;
+  if (!above(gbs)) return notAbove("bandwidth_gbs");
+  if (!above(gb)) return notAbove("memory_gb");
   const t = (v.tflops ?? {}) as Record<string, unknown>;
-  if (typeof t !== "object" || !above(t.bf16)) return "tflops.bf16 is missing, or no number above 0";
+  const { bf16 } = t;
+  if (typeof t !== "object" || !above(bf16)) return "tflops.bf16 is missing, or no number above 0";
   for (const k of Object.keys(t))
     if (!["fp8", "bf16", "f32"].includes(k) || !above(t[k]))
       return `tflops.${k} is ${JSON.stringify(t[k])}; there are fp8, bf16 and f32, above 0`;
   if (v.activations !== undefined && v.activations !== "f32" && v.activations !== "bf16")
     return `activations is ${JSON.stringify(v.activations)}; there are f32 and bf16`;
   if (v.name !== undefined && typeof v.name !== "string") return "name is no text";
-  const tera = (k: string): number => ((t[k] ?? t.bf16) as number) * 1e12;
-  const [bandwidth, memory] = [(v.bandwidth_gbs as number) * 1e9, (v.memory_gb as number) * 1e9];
+  const tera = (k: string): number => {
+    const given = t[k];
+    return (above(given) ? given : bf16) * 1e12;
+  };
+  const [bandwidth, memory] = [gbs * 1e9, gb * 1e9];
   const rates = { fp8: tera("fp8"), bf16: tera("bf16"), f32: tera("f32") };
   return {
     name: (v.name as string | undefined) ?? file,
@@ -35,7 +41,7 @@ export function describedBy(value: unknown, file: string): Machine | string {
     launch: 0,
     activations: (v.activations as "f32" | "bf16" | undefined) ?? "bf16",
     source:
-      `${v.bandwidth_gbs as number} GB/s, ${v.memory_gb as number} GB of memory, ` +
+      `${gbs} GB/s, ${gb} GB of memory, ` +
       `${(["fp8", "bf16", "f32"] as const).map((k) => `${rates[k] / 1e12} TFLOP/s ${k}`).join(", ")}, as ${file} ` +
       "says",
   };

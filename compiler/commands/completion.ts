@@ -3,6 +3,7 @@
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { wordsOf } from "../completion/words.ts";
 import { bash, fish, pwsh, zsh } from "../completion/shells.ts";
+import { taking } from "../taking.ts";
 
 const shells = { bash, zsh, fish, pwsh } as const;
 
@@ -15,14 +16,16 @@ export const completionOf = (loadCommands: () => Promise<Parameters<typeof words
   command: "completion [shell]",
   describe: "a script that completes commands, options, their values and names in bash, zsh, fish or PowerShell",
   builder: (y: Argv): Argv<Options> =>
-    y
-      .positional("shell", {
-        choices: Object.keys(shells) as (keyof typeof shells)[],
-        describe: "whose (default: that of $SHELL)",
-      })
-      .epilogue(
-        "dsc completion bash >> ~/.bashrc; zsh >> ~/.zshrc; fish > ~/.config/fish/completions/dsc.fish; pwsh >> $PROFILE",
-      ) as unknown as Argv<Options>,
+    taking<Options>(
+      y
+        .positional("shell", {
+          choices: Object.keys(shells) as (keyof typeof shells)[],
+          describe: "whose (default: that of $SHELL)",
+        })
+        .epilogue(
+          "dsc completion bash >> ~/.bashrc; zsh >> ~/.zshrc; fish > ~/.config/fish/completions/dsc.fish; pwsh >> $PROFILE",
+        ),
+    ),
   handler: async ({ shell }: ArgumentsCamelCase<Options>): Promise<void> => {
     const own = (process.env.SHELL ?? "").replace(/^.*\//, "");
     process.stdout.write(

@@ -8,6 +8,7 @@ import type { Machine } from "../../ir/machine.ts";
 import { describedBy, thisMachine } from "../analysis/machine.ts";
 import type { Load } from "../analysis/roofline.ts";
 import { checkWhole } from "./options.ts";
+import { taking } from "../taking.ts";
 
 export interface DeviceFlags {
   device?: string;
@@ -18,22 +19,22 @@ export interface DeviceFlags {
 }
 
 export const deviceFlags = <T>(y: Argv<T>): Argv<T & DeviceFlags> =>
-  y
-    .option("device", {
-      type: "string",
-      describe:
-        `${Object.keys(gpus).join(", ")}, a JSON file (docs/howto.md), or cpu: this machine, measured (default: ` +
-        "cpu; of a GPU's artifact h200)",
-    })
-    .option("batch", { type: "number", default: 1, describe: "sequences of a decode step" })
-    .option("context", {
-      type: "number",
-      defaultDescription: "1024, or as many as the model has",
-      describe: "cached rows of each, and rows of a prefill; 4k is 4000, 4K 4096",
-    })
-    .option("bandwidth", { type: "number", describe: "GB/s of memory, for cpu, instead of measuring" }) as unknown as Argv<
-    T & DeviceFlags
-  >;
+  taking<T & DeviceFlags>(
+    y
+      .option("device", {
+        type: "string",
+        describe:
+          `${Object.keys(gpus).join(", ")}, a JSON file (docs/howto.md), or cpu: this machine, measured (default: ` +
+          "cpu; of a GPU's artifact h200)",
+      })
+      .option("batch", { type: "number", default: 1, describe: "sequences of a decode step" })
+      .option("context", {
+        type: "number",
+        defaultDescription: "1024, or as many as the model has",
+        describe: "cached rows of each, and rows of a prefill; 4k is 4000, 4K 4096",
+      })
+      .option("bandwidth", { type: "number", describe: "GB/s of memory, for cpu, instead of measuring" }),
+  );
 
 /** Sequences and cached rows that `deviceFlags` read, checked. `most` is how many positions the model has. */
 export function loadOf(a: DeviceFlags, most: number): Load {

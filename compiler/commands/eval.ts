@@ -8,6 +8,7 @@ import { checkTargetEffects } from "./effects.ts";
 import { checkWhole, compileFlags } from "./options.ts";
 import { sourceOf, tokenizerOf, type SourceFlags } from "./source.ts";
 import { readRegularSync } from "../../runtime/files.ts";
+import { taking } from "../taking.ts";
 
 interface Options extends SourceFlags {
   text: string;
@@ -20,19 +21,21 @@ export const evalCommand = {
   command: "eval <src>",
   describe: "the perplexity of a text",
   builder: (y: Argv): Argv<Options> =>
-    compileFlags(
-      y
-        .positional("src", {
-          type: "string",
-          demandOption: true,
-          describe: "a model folder, a config.json, or an artifact compiled with --taps",
-        })
-        .option("text", { type: "string", demandOption: true, describe: "a file of UTF-8 text" })
-        .option("weights", { type: "string", describe: "a checkpoint folder, or synthetic:SEED (default: the model folder)" })
-        .option("window", { type: "number", describe: "rows scored at once, <bos> included (default: 512)" })
-        .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" })
-        .option("threads", { type: "number", describe: "worker threads (default: the cores there are)" }),
-    ) as unknown as Argv<Options>,
+    taking<Options>(
+      compileFlags(
+        y
+          .positional("src", {
+            type: "string",
+            demandOption: true,
+            describe: "a model folder, a config.json, or an artifact compiled with --taps",
+          })
+          .option("text", { type: "string", demandOption: true, describe: "a file of UTF-8 text" })
+          .option("weights", { type: "string", describe: "a checkpoint folder, or synthetic:SEED (default: the model folder)" })
+          .option("window", { type: "number", describe: "rows scored at once, <bos> included (default: 512)" })
+          .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" })
+          .option("threads", { type: "number", describe: "worker threads (default: the cores there are)" }),
+      ),
+    ),
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     checkWhole("--window", a.window, 2);
     checkWhole("--threads", a.threads, 1);

@@ -15,6 +15,7 @@ import { say } from "../tell.ts";
 import { typed } from "./effects.ts";
 import { pipelineOf, pluginFlags, reduceFlags, reductionOf, type PluginFlags, type ReduceFlags } from "./options.ts";
 import { checkFolder } from "./save.ts";
+import { taking } from "../taking.ts";
 
 interface Options extends ReduceFlags, PluginFlags {
   format?: "onnx";
@@ -40,29 +41,31 @@ export const exportCommand = {
   command: "export [format] [src]",
   describe: "a model's graph for other compilers and runtimes; without a format, what there is",
   builder: (y: Argv): Argv<Options> =>
-    pluginFlags(reduceFlags(y))
-      .positional("format", { choices: Object.keys(formats) as "onnx"[], describe: "what to write" })
-      .positional("src", { type: "string", describe: "a config.json, a folder with one, or an artifact" })
-      .option("out", { alias: "o", type: "string", describe: "the file; beside the checkpoint, or in a folder above it" })
-      .option("after", { type: "string", describe: "the graph after this pass (frontend: before any; default: after all)" })
-      .option("portable", {
-        type: "boolean",
-        default: false,
-        describe: "compute in f32, with the casts that a CPU runtime needs for bf16 and FP8",
-      })
-      .option("weights", { type: "string", describe: "the checkpoint's folder, where it is not SRC's own" })
-      .option("act-quant", {
-        choices: ["dynamic", "none"] as const,
-        default: "none" as const,
-        describe: "quantise the input of FP8 linears, or not",
-      })
-      .option("attention", {
-        choices: ["auto", "expanded", "absorbed"] as const,
-        default: "auto" as const,
-        describe: "auto decides by cost",
-      })
-      .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
-      .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as unknown as Argv<Options>,
+    taking<Options>(
+      pluginFlags(reduceFlags(y))
+        .positional("format", { choices: Object.keys(formats) as "onnx"[], describe: "what to write" })
+        .positional("src", { type: "string", describe: "a config.json, a folder with one, or an artifact" })
+        .option("out", { alias: "o", type: "string", describe: "the file; beside the checkpoint, or in a folder above it" })
+        .option("after", { type: "string", describe: "the graph after this pass (frontend: before any; default: after all)" })
+        .option("portable", {
+          type: "boolean",
+          default: false,
+          describe: "compute in f32, with the casts that a CPU runtime needs for bf16 and FP8",
+        })
+        .option("weights", { type: "string", describe: "the checkpoint's folder, where it is not SRC's own" })
+        .option("act-quant", {
+          choices: ["dynamic", "none"] as const,
+          default: "none" as const,
+          describe: "quantise the input of FP8 linears, or not",
+        })
+        .option("attention", {
+          choices: ["auto", "expanded", "absorbed"] as const,
+          default: "auto" as const,
+          describe: "auto decides by cost",
+        })
+        .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
+        .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
+    ),
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     if (a.format === undefined) return list(a.json);
     const { src, out } = a;

@@ -15,6 +15,7 @@ import { originsOf, printing, problemsOf } from "../artifact/side-files.ts";
 import { costsOf } from "../analysis/step-cost.ts";
 import { typed } from "./effects.ts";
 import { deviceFlags, loadOf, machineOf, type DeviceFlags } from "./device.ts";
+import { taking } from "../taking.ts";
 
 interface Options extends DeviceFlags {
   out: string;
@@ -33,26 +34,28 @@ export const inspect = {
   command: "inspect <out> [name]",
   describe: "list an artifact's functions and kernels, or print one of them, where a kernel came from, or the graph after a pass",
   builder: (y: Argv): Argv<Options> =>
-    deviceFlags(y)
-      .positional("out", { type: "string", demandOption: true, describe: "an artifact folder" })
-      .positional("name", { type: "string", describe: "a kernel, or a function of the graph (decode/moe_layer)" })
-      .option("ir", {
-        type: "boolean",
-        default: false,
-        describe: "print the graph after the last pass, runs of equal calls folded (the files of OUT/graph are whole)",
-      })
-      .option("after", { type: "string", describe: "print the graph after this pass (frontend: before any)" })
-      .option("origin", {
-        type: "boolean",
-        default: false,
-        describe: "of a kernel: every launch, its line of the graph, tensors, config keys and rules",
-      })
-      .option("cost", {
-        type: "boolean",
-        default: false,
-        describe: "bytes, FLOPs, floor and share of every launch (of a kernel) of a step; of others at sizes of their own",
-      })
-      .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as unknown as Argv<Options>,
+    taking<Options>(
+      deviceFlags(y)
+        .positional("out", { type: "string", demandOption: true, describe: "an artifact folder" })
+        .positional("name", { type: "string", describe: "a kernel, or a function of the graph (decode/moe_layer)" })
+        .option("ir", {
+          type: "boolean",
+          default: false,
+          describe: "print the graph after the last pass, runs of equal calls folded (the files of OUT/graph are whole)",
+        })
+        .option("after", { type: "string", describe: "print the graph after this pass (frontend: before any)" })
+        .option("origin", {
+          type: "boolean",
+          default: false,
+          describe: "of a kernel: every launch, its line of the graph, tensors, config keys and rules",
+        })
+        .option("cost", {
+          type: "boolean",
+          default: false,
+          describe: "bytes, FLOPs, floor and share of every launch (of a kernel) of a step; of others at sizes of their own",
+        })
+        .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
+    ),
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const idle = a.cost ? [] : typed(["device", "batch", "context", "bandwidth"]);
     if (idle.length)

@@ -9,6 +9,7 @@ import { badValue, usage, wholeNumber } from "../diagnostics.ts";
 import { checkPassEffects, checkTargetEffects } from "./effects.ts";
 import { loadPlugins } from "../driver/plugins.ts";
 import type { Reduction } from "../analysis/shrink.ts";
+import { taking } from "../taking.ts";
 
 export interface ReduceFlags {
   layers?: number;
@@ -53,11 +54,13 @@ export const compileFlagNames = [
 
 /** What makes a model smaller before anything is derived from it. */
 export const reduceFlags = <T>(y: Argv<T>): Argv<T & ReduceFlags> =>
-  y.option("layers", { type: "number", describe: "keep the first N layers, at full width" }).option("shrink", {
-    type: "boolean",
-    default: false,
-    describe: "make every width small; groups, ragged blocks and ranks stay",
-  }) as unknown as Argv<T & ReduceFlags>;
+  taking<T & ReduceFlags>(
+    y.option("layers", { type: "number", describe: "keep the first N layers, at full width" }).option("shrink", {
+      type: "boolean",
+      default: false,
+      describe: "make every width small; groups, ragged blocks and ranks stay",
+    }),
+  );
 
 /** Checks and gives what `reduceFlags` read. */
 export function reductionOf({ layers, shrink }: ReduceFlags): Reduction {
@@ -67,19 +70,21 @@ export function reductionOf({ layers, shrink }: ReduceFlags): Reduction {
 
 /** Passes from outside the tree, and options of any pass. */
 export const pluginFlags = <T>(y: Argv<T>): Argv<T & PluginFlags> =>
-  y
-    .option("plugin", {
-      type: "string",
-      array: true,
-      default: [] as string[],
-      describe: "a file with a pass (dsc.config.ts where you work needs none)",
-    })
-    .option("pass-option", {
-      type: "string",
-      array: true,
-      default: [] as string[],
-      describe: "pass.key=value",
-    }) as unknown as Argv<T & PluginFlags>;
+  taking<T & PluginFlags>(
+    y
+      .option("plugin", {
+        type: "string",
+        array: true,
+        default: [] as string[],
+        describe: "a file with a pass (dsc.config.ts where you work needs none)",
+      })
+      .option("pass-option", {
+        type: "string",
+        array: true,
+        default: [] as string[],
+        describe: "pass.key=value",
+      }),
+  );
 
 /** The pipeline with its plug-ins, and the options of its passes; `--attention` is one of those. `src`: where the model is read from. */
 export async function pipelineOf(
@@ -104,49 +109,49 @@ export async function pipelineOf(
 }
 
 export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
-  pluginFlags(reduceFlags(y))
-    .option("target", {
-      choices: ["cpu", "cuda", "triton"] as const,
-      default: defaults.target,
-      describe: "what the kernels are for",
-    })
-    .option("passes", {
-      type: "string",
-      default: defaults.passes,
-      describe: "all, none, or names with commas; all,-NAME leaves one out",
-    })
-    .option("activations", {
-      choices: ["f32", "bf16"] as const,
-      describe: "dtype between kernels (cpu: f32; GPUs: bf16 unless said)",
-    })
-    .option("act-quant", {
-      choices: ["dynamic", "none"] as const,
-      default: defaults.actQuant,
-      describe: "quantise the input of FP8 linears, or not",
-    })
-    .option("attention", {
-      choices: ["auto", "expanded", "absorbed"] as const,
-      default: defaults.attention,
-      describe: "auto decides by cost",
-    })
-    .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
-    .option("arch", {
-      choices: archs.map((a) => a.name),
-      describe: `GPUs: the architecture kernels are for (default: ${archs[0].name})`,
-    })
-    .option("natives", {
-      type: "string",
-      default: "all",
-      describe: "cuda: hand-written kernels: all, none (printed tile programs only), or families with commas",
-    })
-    .option("deterministic", {
-      type: "boolean",
-      default: false,
-      describe: "cuda: a sequence's bits do not depend on what else is in its batch",
-    })
-    .option("taps", { type: "boolean", default: false, describe: "keep hidden states and routes as results" }) as unknown as Argv<
-    T & CompileFlags
-  >;
+  taking<T & CompileFlags>(
+    pluginFlags(reduceFlags(y))
+      .option("target", {
+        choices: ["cpu", "cuda", "triton"] as const,
+        default: defaults.target,
+        describe: "what the kernels are for",
+      })
+      .option("passes", {
+        type: "string",
+        default: defaults.passes,
+        describe: "all, none, or names with commas; all,-NAME leaves one out",
+      })
+      .option("activations", {
+        choices: ["f32", "bf16"] as const,
+        describe: "dtype between kernels (cpu: f32; GPUs: bf16 unless said)",
+      })
+      .option("act-quant", {
+        choices: ["dynamic", "none"] as const,
+        default: defaults.actQuant,
+        describe: "quantise the input of FP8 linears, or not",
+      })
+      .option("attention", {
+        choices: ["auto", "expanded", "absorbed"] as const,
+        default: defaults.attention,
+        describe: "auto decides by cost",
+      })
+      .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
+      .option("arch", {
+        choices: archs.map((a) => a.name),
+        describe: `GPUs: the architecture kernels are for (default: ${archs[0].name})`,
+      })
+      .option("natives", {
+        type: "string",
+        default: "all",
+        describe: "cuda: hand-written kernels: all, none (printed tile programs only), or families with commas",
+      })
+      .option("deterministic", {
+        type: "boolean",
+        default: false,
+        describe: "cuda: a sequence's bits do not depend on what else is in its batch",
+      })
+      .option("taps", { type: "boolean", default: false, describe: "keep hidden states and routes as results" }),
+  );
 
 export const optionsOf = (f: CompileFlags): CompileOptions => ({
   target: f.target,

@@ -15,6 +15,7 @@ import { say } from "../tell.ts";
 import { deviceFlags, loadOf, machineOf, type DeviceFlags } from "./device.ts";
 import { checkModelEffects, typed } from "./effects.ts";
 import { passWords, pipelineOf, pluginFlags, reduceFlags, reductionOf, type PluginFlags, type ReduceFlags } from "./options.ts";
+import { taking } from "../taking.ts";
 
 interface Options extends ReduceFlags, PluginFlags, DeviceFlags {
   src: string;
@@ -33,26 +34,32 @@ export const planCommand = {
   command: "plan <src>",
   describe: "bytes, FLOPs and floor times per site, token and prefill on a device, and memory fit",
   builder: (y: Argv): Argv<Options> =>
-    deviceFlags(pluginFlags(reduceFlags(y)))
-      .positional("src", { type: "string", demandOption: true, describe: "a config.json, a folder with one, or an artifact" })
-      .option("all", {
-        type: "boolean",
-        default: false,
-        describe: "list every site, not only those that make up 99 % of the step",
-      })
-      .option("passes", { type: "string", default: "all", describe: "all, none, or names with commas; all,-NAME leaves one out" })
-      .option("attention", {
-        choices: ["auto", "expanded", "absorbed"] as const,
-        default: "auto" as const,
-        describe: "auto decides by cost",
-      })
-      .option("act-quant", {
-        choices: ["dynamic", "none"] as const,
-        default: "dynamic" as const,
-        describe: "quantise the input of FP8 linears, or not",
-      })
-      .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
-      .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as unknown as Argv<Options>,
+    taking<Options>(
+      deviceFlags(pluginFlags(reduceFlags(y)))
+        .positional("src", { type: "string", demandOption: true, describe: "a config.json, a folder with one, or an artifact" })
+        .option("all", {
+          type: "boolean",
+          default: false,
+          describe: "list every site, not only those that make up 99 % of the step",
+        })
+        .option("passes", {
+          type: "string",
+          default: "all",
+          describe: "all, none, or names with commas; all,-NAME leaves one out",
+        })
+        .option("attention", {
+          choices: ["auto", "expanded", "absorbed"] as const,
+          default: "auto" as const,
+          describe: "auto decides by cost",
+        })
+        .option("act-quant", {
+          choices: ["dynamic", "none"] as const,
+          default: "dynamic" as const,
+          describe: "quantise the input of FP8 linears, or not",
+        })
+        .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
+        .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
+    ),
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const artifact = existsSync(path.join(a.src, "manifest.json"));
     const p = artifact ? await ofArtifact(a) : undefined;

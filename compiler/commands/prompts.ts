@@ -44,9 +44,10 @@ export function readIds(word: string): Prompts {
     }
   }
   const isIds = (v: unknown): v is number[] =>
-    Array.isArray(v) && v.length > 0 && v.every((x) => Number.isSafeInteger(x) && (x as number) >= 0);
+    Array.isArray(v) && v.length > 0 && v.every((x) => typeof x === "number" && Number.isSafeInteger(x) && x >= 0);
   if (isIds(value)) return { batch: [value], nested: false };
-  if (Array.isArray(value) && value.length > 0 && value.every(isIds)) return { batch: value as number[][], nested: true };
+  const lists: unknown[] = Array.isArray(value) ? value : [];
+  if (lists.length > 0 && lists.every(isIds)) return { batch: lists, nested: true };
   throw new DiagnosticError(
     badIds(word, "ids are whole numbers from 0 up, in an array or an array of such arrays, none of them empty"),
   );

@@ -23,6 +23,7 @@ import { checkFit, promptText, readIds, promptOf, type Prompts } from "./prompts
 import { samplingFlags, samplingOf, type SamplingFlags } from "./sampling.ts";
 import { checkWritable, copyTaps, leastBytes, save, type Saved } from "./save.ts";
 import { generationOf, sourceOf, tokenizerOf, type SourceFlags } from "./source.ts";
+import { taking } from "../taking.ts";
 
 interface Options extends SourceFlags, SamplingFlags {
   prompt?: string;
@@ -45,39 +46,41 @@ export const run = {
   command: "run <src>",
   describe: "tokens, or a conversation, from a model folder, a config with weights, or an artifact",
   builder: (y: Argv): Argv<Options> =>
-    compileFlags(
-      samplingFlags(
-        y
-          .positional("src", { type: "string", demandOption: true, describe: "a model folder, a config.json, or an artifact" })
-          .option("weights", { type: "string", describe: "a checkpoint folder, or synthetic:SEED (default: the model folder)" })
-          .option("prompt", { type: "string", describe: "text; - reads stdin; stops at the end token" })
-          .option("prompt-file", { type: "string", describe: "a file of UTF-8 text, instead of --prompt" })
-          .option("ids", { type: "string", describe: "1,2,3 or a JSON file with ids, or with arrays of ids for a batch" })
-          .option("chat", { type: "boolean", default: false, describe: "a conversation in the terminal" })
-          .option("allow-control-tokens", {
-            type: "boolean",
-            default: false,
-            describe: "--chat: control tokens in what you type are these tokens, not text",
-          })
-          .option("system", { type: "string", describe: "what a conversation begins with" })
-          .option("chat-template", { type: "string", describe: "which of the checkpoint's chat templates, by name" })
-          .option("max-new", { type: "number", describe: "tokens to make (--chat: of one answer, by default as many as fit)" })
-          .option("draft", {
-            type: "number",
-            default: 0,
-            describe: "tokens the extra prediction layer drafts per step, up to 4; greedy answers stay the same",
-          })
-          .option("stop-eos", { type: "boolean", default: false, describe: "stop at the end token with --ids too" })
-          .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" })
-          .option("save", { type: "string", describe: "write logits, hidden states and routes to a .safetensors file" })
-          .option("nvcc", {
-            type: "boolean",
-            default: false,
-            describe: "cuda: compile kernels by nvcc, not by NVRTC in this process",
-          })
-          .option("threads", { type: "number", describe: "worker threads (default: the cores there are)" }),
+    taking<Options>(
+      compileFlags(
+        samplingFlags(
+          y
+            .positional("src", { type: "string", demandOption: true, describe: "a model folder, a config.json, or an artifact" })
+            .option("weights", { type: "string", describe: "a checkpoint folder, or synthetic:SEED (default: the model folder)" })
+            .option("prompt", { type: "string", describe: "text; - reads stdin; stops at the end token" })
+            .option("prompt-file", { type: "string", describe: "a file of UTF-8 text, instead of --prompt" })
+            .option("ids", { type: "string", describe: "1,2,3 or a JSON file with ids, or with arrays of ids for a batch" })
+            .option("chat", { type: "boolean", default: false, describe: "a conversation in the terminal" })
+            .option("allow-control-tokens", {
+              type: "boolean",
+              default: false,
+              describe: "--chat: control tokens in what you type are these tokens, not text",
+            })
+            .option("system", { type: "string", describe: "what a conversation begins with" })
+            .option("chat-template", { type: "string", describe: "which of the checkpoint's chat templates, by name" })
+            .option("max-new", { type: "number", describe: "tokens to make (--chat: of one answer, by default as many as fit)" })
+            .option("draft", {
+              type: "number",
+              default: 0,
+              describe: "tokens the extra prediction layer drafts per step, up to 4; greedy answers stay the same",
+            })
+            .option("stop-eos", { type: "boolean", default: false, describe: "stop at the end token with --ids too" })
+            .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" })
+            .option("save", { type: "string", describe: "write logits, hidden states and routes to a .safetensors file" })
+            .option("nvcc", {
+              type: "boolean",
+              default: false,
+              describe: "cuda: compile kernels by nvcc, not by NVRTC in this process",
+            })
+            .option("threads", { type: "number", describe: "worker threads (default: the cores there are)" }),
+        ),
       ),
-    ) as unknown as Argv<Options>,
+    ),
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     checkForm(a);
     a.prompt = promptText(a);

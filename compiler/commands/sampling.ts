@@ -4,6 +4,7 @@ import type { Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { SAMPLING, Sampler, type Generation, type Sampling } from "../../runtime/index.ts";
 import { onValue, usage } from "../diagnostics.ts";
+import { taking } from "../taking.ts";
 
 export interface SamplingFlags {
   temperature?: number;
@@ -14,18 +15,20 @@ export interface SamplingFlags {
 }
 
 export const samplingFlags = <T>(y: Argv<T>): Argv<T & SamplingFlags> =>
-  y
-    .option("temperature", {
-      type: "number",
-      describe: "0 takes the most likely token (default: 0; --chat: generation_config.json)",
-    })
-    .option("top-k", { type: "number", describe: "draw from the K most likely tokens; 0 from all" })
-    .option("top-p", { type: "number", describe: "draw from the fewest tokens that reach this probability" })
-    .option("repeat-penalty", { type: "number", describe: "above 1 makes tokens that occurred less likely" })
-    .option("seed", {
-      type: "number",
-      describe: "the same seed gives the same tokens (default: another each time)",
-    }) as unknown as Argv<T & SamplingFlags>;
+  taking<T & SamplingFlags>(
+    y
+      .option("temperature", {
+        type: "number",
+        describe: "0 takes the most likely token (default: 0; --chat: generation_config.json)",
+      })
+      .option("top-k", { type: "number", describe: "draw from the K most likely tokens; 0 from all" })
+      .option("top-p", { type: "number", describe: "draw from the fewest tokens that reach this probability" })
+      .option("repeat-penalty", { type: "number", describe: "above 1 makes tokens that occurred less likely" })
+      .option("seed", {
+        type: "number",
+        describe: "the same seed gives the same tokens (default: another each time)",
+      }),
+  );
 
 /**
  * Checked options; a seed is drawn where one is used and none is given. For a chat, what is not given is as the checkpoint's

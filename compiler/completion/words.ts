@@ -1,9 +1,9 @@
 // What can be completed: commands, their options, and what may stand after an option or at a place of a command's line.
-import yargs from "yargs";
 import { ops } from "../../ir/ops/index.ts";
 import { standard } from "../../passes/index.ts";
 import { entries } from "../explain/index.ts";
 import { nameOf, type Command } from "../argv.ts";
+import { declaredBy } from "../taking.ts";
 
 export interface CommandWords {
   name: string;
@@ -17,12 +17,6 @@ export interface CommandWords {
 
 /** Options whose value may be several names with commas. */
 export const lists: readonly string[] = ["passes"];
-
-interface Known {
-  key: Record<string, unknown>;
-  choices: Record<string, readonly unknown[]>;
-  boolean: string[];
-}
 
 export function wordsOf(commands: readonly Command[]): CommandWords[] {
   const passes = standard.map((p) => p.name);
@@ -38,12 +32,7 @@ export function wordsOf(commands: readonly Command[]): CommandWords[] {
     passes: ["all", "none", ...passes],
   };
   const all = commands.map((c): CommandWords => {
-    const y = c.builder(yargs([])) as unknown as {
-      getOptions(): Known;
-      getInternalMethods(): { getUsageInstance(): { getDescriptions(): Record<string, string> } };
-    };
-    const known = y.getOptions();
-    const described = y.getInternalMethods().getUsageInstance().getDescriptions();
+    const { options: known, descriptions: described } = declaredBy(c.builder);
     const positional = [...c.command.matchAll(/[<[](\w+)/g)].map((m) => m[1]);
     const names = Object.keys(known.key).filter(
       (k) => !/[A-Z]/.test(k) && k.length > 1 && !positional.includes(k) && k !== "version",

@@ -37,7 +37,7 @@ function placed(file: string, from: unknown, pipeline: readonly Pass[]): readonl
   let next: unknown;
   if (typeof from === "function") next = called(file, from as (p: readonly Pass[]) => unknown, pipeline);
   else if (record && "pipeline" in record) next = record.pipeline;
-  else if (record && !Array.isArray(from)) next = inPlace(file, record as unknown as Pass, pipeline);
+  else if (record && !Array.isArray(from)) next = inPlace(file, from as Pass, pipeline);
   else
     throw new DiagnosticError(
       pluginShape(

@@ -40,7 +40,7 @@ export interface OnnxModel {
 /** Opens an export made with --portable; its file stands beside the weights. One thread: small graphs only wait for more. */
 export async function openOnnx(file: string): Promise<OnnxModel> {
   if (!hasOnnxruntime()) throw new DiagnosticError(noOnnxruntime());
-  const ort = (await import(NAME)) as unknown as Ort;
+  const ort: Ort = await import(NAME);
   const session = await ort.InferenceSession.create(file, { logSeverityLevel: 3, intraOpNumThreads: 1 });
   const pasts = session.inputNames.filter((n) => n.startsWith("past."));
   const empty = (name: string): OrtTensor => {

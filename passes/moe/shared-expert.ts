@@ -5,6 +5,7 @@ import {
   add,
   asTensor,
   bodyOf,
+  fixed,
   gated,
   isScaled,
   isWeight,
@@ -76,7 +77,7 @@ function cutOf(own: readonly Value[], stacked: readonly Value[], region: Region)
   for (const [i, w] of own.entries()) {
     const [one, stack] = [asTensor(w.type), asTensor(stacked[i].type)];
     if (one.dtype !== stack.dtype) return `the shared expert is ${one.dtype}, the routed ones ${stack.dtype}`;
-    const [rows, columns] = stack.dims.slice(1).map((n, axis) => (one.dims[axis] as number) / (n as number));
+    const [rows, columns] = stack.dims.slice(1).map((n, axis) => fixed(one.dims[axis]) / fixed(n));
     const of = rows === 1 ? "columns" : "rows";
     const parts = Math.max(rows, columns);
     const differ = `the shared expert has matrices [${one.dims.join(", ")}], the routed ones [${stack.dims.slice(1).join(", ")}]`;
@@ -122,7 +123,7 @@ function loses({ map, parts }: Site, T: number, { name, bandwidth, launch }: Mac
   const readers = bodyOf(region).filter((n) => n.operands.includes(region.params[0]));
   // Rows that are only read quantised are gathered as codes, once quantise-once is through.
   const dtype = readers.every(quantize.made) ? "e4m3/1x128" : row.dtype;
-  const bytes = 2 * parts * T * (row.dims.at(-1) as number) * bytesPerElement(dtype);
+  const bytes = 2 * parts * T * fixed(row.dims.at(-1)) * bytesPerElement(dtype);
   const us = (seconds: number): string => `${(seconds * 1e6).toFixed(1)} us`;
   if (bytes / bandwidth < SAVED * launch) return null;
   return `on ${name} ${(bytes / 1e6).toFixed(2)} MB more to move take ${us(bytes / bandwidth)}, ${SAVED} launches fewer give ${us(SAVED * launch)}`;

@@ -2,7 +2,7 @@
 // can say them; when they cannot, the planner copies.
 import type { Ref } from "../../ir/artifact.ts";
 import { mul, sizeOfDim, type Size } from "../../ir/size.ts";
-import { partsOf, type Dim } from "../../ir/types.ts";
+import { fixed, partsOf, type Dim } from "../../ir/types.ts";
 
 /** A buffer of a plan before memory is assigned. */
 export interface Buffer {
@@ -63,13 +63,15 @@ export function reshaped(dims: readonly Dim[], strides: readonly Size[], to: rea
         b = merge(b, to[j++]);
       }
     }
-    for (let k = 0; k + 1 < from.length; k++)
-      if (typeof from[k + 1].d !== "number" || !same(from[k].s, mul(from[k + 1].s, from[k + 1].d as number))) return null;
+    for (let k = 0; k + 1 < from.length; k++) {
+      const { d, s } = from[k + 1];
+      if (typeof d !== "number" || !same(from[k].s, mul(s, d))) return null;
+    }
     let s = from.at(-1)!.s;
     const part: Size[] = [];
     for (let k = made.length - 1; k >= 0; k--) {
       part[k] = s;
-      if (k > 0) s = mul(s, made[k] as number);
+      if (k > 0) s = mul(s, fixed(made[k]));
     }
     out.push(...part);
   }

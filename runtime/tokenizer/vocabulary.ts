@@ -34,9 +34,8 @@ export function vocabularyOf(part: Part, models: PackageModels): Vocabulary {
 function idsOf(part: Part): Map<string, number> {
   const ids = new Map<string, number>();
   for (const [token, id] of Object.entries(part.object())) {
-    if (!Number.isSafeInteger(id) || (id as number) < 0 || (id as number) >= MOST_IDS)
-      part.get(token).wrong(`a whole number from 0 to ${MOST_IDS - 1}`);
-    ids.set(token, id as number);
+    if (typeof id === "number" && Number.isSafeInteger(id) && id >= 0 && id < MOST_IDS) ids.set(token, id);
+    else part.get(token).wrong(`a whole number from 0 to ${MOST_IDS - 1}`);
   }
   return ids;
 }
@@ -122,7 +121,7 @@ function symbolsOf(
         ? Array.from(new TextEncoder().encode(char), (b) => ids.get(`<0x${b.toString(16).toUpperCase().padStart(2, "0")}>`))
         : undefined;
     if (id !== undefined) out.push(id);
-    else if (bytes?.every((b) => b !== undefined)) out.push(...(bytes as number[]));
+    else if (bytes?.every((b) => b !== undefined)) out.push(...bytes);
     else {
       if (unk !== undefined && !(fuseUnk && wasUnknown)) out.push(unk);
       wasUnknown = true;

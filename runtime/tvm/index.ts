@@ -43,7 +43,7 @@ export const call = (name: string, ...args: Argument[]): Result => callGlobal(na
 /** Names of the table, sorted. */
 export function names(): string[] {
   const list = callGlobal("ffi.FunctionListGlobalNamesFunctor") as TvmFunction;
-  const count = list.call(-1) as number;
+  const count = Number(list.call(-1));
   const out = Array.from({ length: count }, (_, i) => list.call(i) as string);
   list.dispose();
   return out.sort();

@@ -71,7 +71,7 @@ export class TvmArray extends TvmObject {
   }
 
   get length(): number {
-    return callGlobal("ffi.ArraySize", this) as number;
+    return Number(callGlobal("ffi.ArraySize", this));
   }
 
   /** An entry; the library raises an IndexError where there is none. */
@@ -92,7 +92,7 @@ export class TvmMap extends TvmObject {
   }
 
   get size(): number {
-    return callGlobal("ffi.MapSize", this) as number;
+    return Number(callGlobal("ffi.MapSize", this));
   }
 
   has(key: Argument): boolean {
