@@ -17,14 +17,19 @@ import {
 import { STEP } from "./bf16-schedule.ts";
 import { illegalSchedule } from "../diagnostics.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
+import { indented, lines } from "../../text/lines.ts";
+import { initRing, nextStage, ringBase } from "../../text/ring.ts";
+import { roles } from "../../text/roles.ts";
+import { when } from "../../../text.ts";
 
 /** Prints the kernel of one problem under one legal schedule. */
 export function groupedBf16(p: GroupedBf16Problem, s: GroupedBf16Schedule, machine: Gpu): KernelText {
   const reason = illegal(s, p, machine);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("grouped_linear", { ...p }, { ...s }, reason));
   const { experts, n, k } = p;
+  const kind = p.gated ? "silu" : "bf16";
   return cudaKernel({
-    name: `grouped_${p.gated ? "silu" : "bf16"}_${experts}x${n}x${k}_${groupedBf16Name(s)}`,
+    name: `grouped_${kind}_${experts}x${n}x${k}_${groupedBf16Name(s)}`,
     header: groupedBf16Header(p, s, machine),
     params: [
       tensorMap("x_map", { of: "x", dtype: "bf16", dims: [k, "r"], strides: [2 * k], box: [64, s.rows] }),
@@ -42,12 +47,14 @@ export function groupedBf16(p: GroupedBf16Problem, s: GroupedBf16Schedule, machi
     dims: ["r"],
     launch: { grid: ["SMs", 1, 1], block: 384, sharedBytes: groupedSharedBytes(p, s), pdl: true, blocksPerSM: 1 },
     definitions: definitionsOf(p, s),
-    body: `${SETUP}
-  if (warp >= 8) {
-${producer(p, s)}
-  } else {
-${consumers(p, s)}
-  }`,
+    body: indented(
+      lines(
+        ringAndBarriers,
+        countTiles,
+        "",
+        roles(["warp >= 8", producer(p, s)], [null, consumers(s.rows === 128 ? sharedColumns(p, s) : sharedRows(p, s))]),
+      ),
+    ),
   });
 }
 
@@ -64,15 +71,13 @@ constexpr int HELD = ${(s.columns * s.rows) / 256};  // sums of a thread
 constexpr int BUFFERS = ${stagingOf(p, s)};  // 64 x 64 tiles of y that a warpgroup writes through
 constexpr int EXPERTS = ${p.experts};
 
-${LOCATE}${
-    p.gated
-      ? `
+${LOCATE}${when(p.gated, GATED)}`;
+}
+
+const GATED = `
 
 // silu(gate) * up.
-__device__ __forceinline__ float gated(float gate, float up) { return gate * up * rcp_approx(1.f + ex2_approx(gate * -1.44269504f)); }`
-      : ""
-  }`;
-}
+__device__ __forceinline__ float gated(float gate, float up) { return gate * up * rcp_approx(1.f + ex2_approx(gate * -1.44269504f)); }`;
 
 const LOCATE = `// Row tiles before each expert, by one warp.
 __device__ __forceinline__ void count_tiles(const int* __restrict__ offsets, int* before, int lane) {
@@ -96,27 +101,25 @@ __device__ __forceinline__ Tile locate(int tile, const int* before, const int* _
   return {start + (first + within % height) * ROWS, offsets[expert + 1], within / height};
 }`;
 
-const SETUP = `  extern __shared__ u8 raw[];
-  const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  const u32 staging = ring + STAGES * STAGE, full = staging + 2 * BUFFERS * 8192, empty = full + 8 * STAGES;
-  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < STAGES; i++) {
-      mbarrier_init(full + 8 * i, 1);
-      mbarrier_init(empty + 8 * i, 8);  // one arrival a math warp
-    }
-    fence_mbarrier_init();
-  }
-  __shared__ int before[EXPERTS + 1];
-  if (warp == 0) {
-    await_previous();  // offsets may just have been written
-    count_tiles(offsets, before, lane);
-  }
-  __syncthreads();
-  release_next();
-  const int tiles = before[EXPERTS] * COLUMN_TILES;
-  int expert = 0;
-`;
+const ringAndBarriers = `extern __shared__ u8 raw[];
+${ringBase}
+const u32 staging = ring + STAGES * STAGE, full = staging + 2 * BUFFERS * 8192, empty = full + 8 * STAGES;
+const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
+if (threadIdx.x == 0) {
+${indented(initRing("8"))}
+  fence_mbarrier_init();
+}`;
+
+/** Tiles of every expert, by each block for itself. */
+const countTiles = `__shared__ int before[EXPERTS + 1];
+if (warp == 0) {
+  await_previous();  // offsets may just have been written
+  count_tiles(offsets, before, lane);
+}
+__syncthreads();
+release_next();
+const int tiles = before[EXPERTS] * COLUMN_TILES;
+int expert = 0;`;
 
 /** Copies of a stage of w. */
 function copiesOfW(p: GroupedBf16Problem, s: GroupedBf16Schedule): string[] {
@@ -124,79 +127,110 @@ function copiesOfW(p: GroupedBf16Problem, s: GroupedBf16Schedule): string[] {
   const each = s.columns / pieces;
   return Array.from({ length: pieces }, (_, i) => {
     const [part, team] = p.gated ? [i % 2, i >> 1] : [0, 0];
-    const to = `to + X_BYTES${i ? ` + ${i * each * 128}` : ""}`;
-    const row = `w_row${part ? " + N" : ""}${team ? ` + ${team * each}` : ""}`;
+    const to = `to + X_BYTES${when(i, ` + ${i * each * 128}`)}`;
+    const row = `w_row${when(part, " + N")}${when(team, ` + ${team * each}`)}`;
     return `tma_load_2d(${to}, &w_map, barrier, p * 64, ${row});`;
   });
 }
 
-const producer = (
-  p: GroupedBf16Problem,
-  s: GroupedBf16Schedule,
-): string => `    // Producer: one thread keeps the ring full; its registers go to the math warpgroups.
-    setmaxnreg_dec<40>();
-    if (warp == 8 && lane == 0) {
-      await_previous();
-      int stage = 0; u32 phase = 0;
-      for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-        const Tile at = locate(tile, before, offsets, expert);
-        const int w_row = expert * ${p.gated ? "(2 * N)" : "N"} + at.column * WIDE;
-        for (int p = 0; p < STEPS; p++) {
-          const u32 to = ring + stage * STAGE, barrier = full + 8 * stage;
-          mbarrier_wait(empty + 8 * stage, phase ^ 1);
-          mbarrier_arrive_expect_tx(barrier, STAGE);
-          ${copiesOfW(p, s).join("\n          ")}
-          tma_load_2d(to, &x_map, barrier, p * 64, at.row);
-          if (++stage == STAGES) { stage = 0; phase ^= 1; }
-        }
-      }
-    }`;
-
-function consumers(p: GroupedBf16Problem, s: GroupedBf16Schedule): string {
-  const tall = s.rows === 128;
-  const n = (s.columns * s.rows) / 128;
-  const [x, w] = tall ? ["from + team * 8192", "from + X_BYTES"] : ["from", `from + X_BYTES + team * ${n * 128}`];
-  return `    // Math: two warpgroups, ${tall ? "64 rows of the tile each" : "half of the tile's columns each"}.
-    setmaxnreg_inc<232>();
-    await_previous();
-    const int team = warp / 4, slab = warp % 4;
-    const u32 out = staging + team * (BUFFERS * 8192);
-    int stage = 0; u32 phase = 0;
-    for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-      const Tile at = locate(tile, before, offsets, expert);
-      const int row0 = at.row${tall ? " + team * 64" : ""}, column0 = at.column * WIDE${tall ? "" : ` + team * ${columnsOut(p, s)}`};
-${
-  tall
-    ? `      if (row0 >= at.end) {
-        // The expert's rows end in the other warpgroup's half: stages are handed back unread.
-        for (int p = 0; p < STEPS; p++) {
-          mbarrier_wait(full + 8 * stage, phase);
-          if (lane == 0) mbarrier_arrive(empty + 8 * stage);
-          if (++stage == STAGES) { stage = 0; phase ^= 1; }
-        }
-        continue;
-      }
-`
-    : ""
-}      float sum[HELD];
-      int last = 0;
-      for (int p = 0; p < STEPS; p++) {
-        mbarrier_wait(full + 8 * stage, phase);
-        const u32 from = ring + stage * STAGE;
-        wgmma_m64n${n}k64_bf16(sum, descriptor_k_major(${x}), descriptor_k_major(${w}), p != 0);
-        // The step before has been read: hand its stage back while this one multiplies.
-        wgmma_wait_group_n${n}<1>(sum);
-        if (p > 0 && lane == 0) mbarrier_arrive(empty + 8 * last);
-        last = stage;
-        if (++stage == STAGES) { stage = 0; phase ^= 1; }
-      }
-      wgmma_wait_group_n${n}<0>(sum);
-      if (lane == 0) mbarrier_arrive(empty + 8 * last);
-
-${copyOut(p, s)}
+function producer(p: GroupedBf16Problem, s: GroupedBf16Schedule): string {
+  const rowsOfW = p.gated ? "(2 * N)" : "N";
+  return `// Producer: one thread keeps the ring full; its registers go to the math warpgroups.
+setmaxnreg_dec<40>();
+if (warp == 8 && lane == 0) {
+  await_previous();
+  int stage = 0; u32 phase = 0;
+  for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    const Tile at = locate(tile, before, offsets, expert);
+    const int w_row = expert * ${rowsOfW} + at.column * WIDE;
+    for (int p = 0; p < STEPS; p++) {
+      const u32 to = ring + stage * STAGE, barrier = full + 8 * stage;
+      mbarrier_wait(empty + 8 * stage, phase ^ 1);
+      mbarrier_arrive_expect_tx(barrier, STAGE);
+      ${copiesOfW(p, s).join("\n      ")}
+      tma_load_2d(to, &x_map, barrier, p * 64, at.row);
+      ${nextStage}
     }
-    if (threadIdx.x % 128 == 0) tma_store_wait();`;
+  }
+}`;
 }
+
+/** How the two warpgroups have a tile: as text. */
+interface Sharing {
+  says: string;
+  /** Products of a warpgroup: their width, and where its operands begin. */
+  n: number;
+  x: string;
+  w: string;
+  row0: string;
+  column0: string;
+  /** What a warpgroup does that has no rows of a tile. */
+  without?: string;
+  copyOut: string;
+}
+
+const sharedColumns = (p: GroupedBf16Problem, s: GroupedBf16Schedule): Sharing => ({
+  says: "64 rows of the tile each",
+  n: s.columns,
+  x: "from + team * 8192",
+  w: "from + X_BYTES",
+  row0: "at.row + team * 64",
+  column0: "at.column * WIDE",
+  without: `if (row0 >= at.end) {
+  // The expert's rows end in the other warpgroup's half: stages are handed back unread.
+  for (int p = 0; p < STEPS; p++) {
+    mbarrier_wait(full + 8 * stage, phase);
+    if (lane == 0) mbarrier_arrive(empty + 8 * stage);
+    ${nextStage}
+  }
+  continue;
+}`,
+  copyOut: copyOut(p, s),
+});
+
+const sharedRows = (p: GroupedBf16Problem, s: GroupedBf16Schedule): Sharing => ({
+  says: "half of the tile's columns each",
+  n: s.columns / 2,
+  x: "from",
+  w: `from + X_BYTES + team * ${s.columns * 64}`,
+  row0: "at.row",
+  column0: `at.column * WIDE + team * ${columnsOut(p, s)}`,
+  copyOut: copyOut(p, s),
+});
+
+const consumers = (of: Sharing): string =>
+  lines(
+    `// Math: two warpgroups, ${of.says}.
+setmaxnreg_inc<232>();
+await_previous();
+const int team = warp / 4, slab = warp % 4;
+const u32 out = staging + team * (BUFFERS * 8192);
+int stage = 0; u32 phase = 0;
+for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+  const Tile at = locate(tile, before, offsets, expert);
+  const int row0 = ${of.row0}, column0 = ${of.column0};`,
+    of.without && indented(of.without),
+    indented(multiplyTile(of)),
+    "",
+    indented(of.copyOut),
+    `}
+if (threadIdx.x % 128 == 0) tma_store_wait();`,
+  );
+
+const multiplyTile = ({ n, x, w }: Sharing): string => `float sum[HELD];
+int last = 0;
+for (int p = 0; p < STEPS; p++) {
+  mbarrier_wait(full + 8 * stage, phase);
+  const u32 from = ring + stage * STAGE;
+  wgmma_m64n${n}k64_bf16(sum, descriptor_k_major(${x}), descriptor_k_major(${w}), p != 0);
+  // The step before has been read: hand its stage back while this one multiplies.
+  wgmma_wait_group_n${n}<1>(sum);
+  if (p > 0 && lane == 0) mbarrier_arrive(empty + 8 * last);
+  last = stage;
+  ${nextStage}
+}
+wgmma_wait_group_n${n}<0>(sum);
+if (lane == 0) mbarrier_arrive(empty + 8 * last);`;
 
 /** y's bf16 from the sums of a thread: 64 x 64 at a time through shared memory. */
 function copyOut(p: GroupedBf16Problem, s: GroupedBf16Schedule): string {
@@ -204,31 +238,31 @@ function copyOut(p: GroupedBf16Problem, s: GroupedBf16Schedule): string {
   const y = (i: number): string => (p.gated ? `gated(v[${i}], v[HELD / 2 + ${i}])` : `v[${i}]`);
   const pair = (i: number): string => `pack_bf16(${y(i)}, ${y(i + 1)})`;
   const to = buffers === 2 ? "out + b % 2 * 8192" : "out";
-  return `      // Output: 64 x 64 bf16 at a time through shared memory; TMA writes whole lines and clips the last column tile.
+  return `// Output: 64 x 64 bf16 at a time through shared memory; TMA writes whole lines and clips the last column tile.
 #pragma unroll
-      for (int b = 0; b < ${columnsOut(p, s) / 64}; b++) {
-        const u32 box = ${to};
-        if (threadIdx.x % 128 == 0) tma_store_wait_read<${buffers - 1}>();  // what was in this staging has left it
-        bar_sync(1 + team, 128);
+for (int b = 0; b < ${columnsOut(p, s) / 64}; b++) {
+  const u32 box = ${to};
+  if (threadIdx.x % 128 == 0) tma_store_wait_read<${buffers - 1}>();  // what was in this staging has left it
+  bar_sync(1 + team, 128);
 #pragma unroll
-        for (int c = 0; c < 8; c += 2) {  // two 8-column chunks a store, in TMA's 128-byte swizzle
-          const int row = slab * 16 + lane % 16, chunk = c + lane / 16;
-          const float* v = sum + b * 32 + c * 4;
-          stmatrix_x4(box + row * 128 + ((chunk ^ (row % 8)) * 16),
-              ${pair(0)}, ${pair(2)}, ${pair(4)}, ${pair(6)});
-        }
-        fence_proxy_async();
-        bar_sync(1 + team, 128);
-        if (row0 + 64 > at.end) {
-          // The next expert's rows are not ours to write: what there is, 16 bytes a thread.
-          for (int c = threadIdx.x % 128; c < 64 * 8; c += 128) {
-            const int row = c / 8, chunk = c % 8, column = column0 + b * 64 + chunk * 8;
-            if (row0 + row < at.end && column < N)
-              *(uint4*)(y + (long long)(row0 + row) * N + column) = ld_shared_v4_u32(box + row * 128 + ((chunk ^ (row % 8)) * 16));
-          }
-        } else if (threadIdx.x % 128 == 0) {
-          tma_store_2d(&y_map, box, column0 + b * 64, row0);
-          tma_store_commit();
-        }
-      }`;
+  for (int c = 0; c < 8; c += 2) {  // two 8-column chunks a store, in TMA's 128-byte swizzle
+    const int row = slab * 16 + lane % 16, chunk = c + lane / 16;
+    const float* v = sum + b * 32 + c * 4;
+    stmatrix_x4(box + row * 128 + ((chunk ^ (row % 8)) * 16),
+        ${pair(0)}, ${pair(2)}, ${pair(4)}, ${pair(6)});
+  }
+  fence_proxy_async();
+  bar_sync(1 + team, 128);
+  if (row0 + 64 > at.end) {
+    // The next expert's rows are not ours to write: what there is, 16 bytes a thread.
+    for (int c = threadIdx.x % 128; c < 64 * 8; c += 128) {
+      const int row = c / 8, chunk = c % 8, column = column0 + b * 64 + chunk * 8;
+      if (row0 + row < at.end && column < N)
+        *(uint4*)(y + (long long)(row0 + row) * N + column) = ld_shared_v4_u32(box + row * 128 + ((chunk ^ (row % 8)) * 16));
+    }
+  } else if (threadIdx.x % 128 == 0) {
+    tma_store_2d(&y_map, box, column0 + b * 64, row0);
+    tma_store_commit();
+  }
+}`;
 }
