@@ -180,7 +180,7 @@ mla_attend_64x512_64_fixed16x8(const __grid_constant__ TensorMap ql_map, const _
   const u32 full = shared_address(barriers), asked = full + 8 * WARPGROUPS, received = asked + 8;
   // The shuffle tells the compiler that a warp's lanes agree: what follows from it, descriptors above all, stays in uniform registers.
   const int thread = threadIdx.x, warp = __shfl_sync(~0u, thread / 32, 0), lane = thread % 32;
-  const int warpgroup = warp / 4, warp_in_group = warp % 4;
+  const int warpgroup = warp / 4, warp_row = warp % 4;
   const int rank = cluster_rank(), unit = blockIdx.x / SPLITS, token = unit / (HEADS / GROUP), head0 = unit % (HEADS / GROUP) * GROUP;
 
   // Before the kernel before has ended: the step's tables and the rows of earlier steps have long been there.
@@ -263,7 +263,7 @@ mla_attend_64x512_64_fixed16x8(const __grid_constant__ TensorMap ql_map, const _
       wgmma_commit_group();
       wgmma_wait_group<0>(even);
       wgmma_wait_group<0>(odd);
-      EACH(n, SUMS) s[n] = warp_in_group * 16 + lane / 4 + n / 2 % 2 * 8 < seen ? (even[n] + odd[n]) * SCALE : minus_infinity();
+      EACH(n, SUMS) s[n] = warp_row * 16 + lane / 4 + n / 2 % 2 * 8 < seen ? (even[n] + odd[n]) * SCALE : minus_infinity();
     }
 
     // Softmax: a head's rows lie in eight lanes of eight warps.
@@ -287,7 +287,7 @@ mla_attend_64x512_64_fixed16x8(const __grid_constant__ TensorMap ql_map, const _
     EACH(j, GROUP / 16) {
       const float* v = s + 8 * j;
       stmatrix_x4_trans(
-          weights + (warpgroup * GROUP + j * 16 + lane / 16 * 8 + lane % 8) * 128 + ((warp_in_group * 2 + lane / 8 % 2) ^ (lane % 8)) * 16,
+          weights + (warpgroup * GROUP + j * 16 + lane / 16 * 8 + lane % 8) * 128 + ((warp_row * 2 + lane / 8 % 2) ^ (lane % 8)) * 16,
           pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
     }
     fence_proxy_async();
@@ -325,7 +325,7 @@ mla_attend_64x512_64_fixed16x8(const __grid_constant__ TensorMap ql_map, const _
     EACH(c, 4) EACH(j, GROUP / 16) {
       const float *v = acc[c] + 8 * j, *f = by + 4 * j;
       const u32 to = outbox + (j * 16 + lane / 16 * 8 + lane % 8) * MAILBOX + (warpgroup * 4 + c) * 128;
-      stmatrix_x4_trans(to + (warp_in_group * 2 + lane / 8 % 2) * 16,
+      stmatrix_x4_trans(to + (warp_row * 2 + lane / 8 % 2) * 16,
           pack_f16(v[0] * f[0], v[1] * f[1]), pack_f16(v[2] * f[0], v[3] * f[1]),
           pack_f16(v[4] * f[2], v[5] * f[3]), pack_f16(v[6] * f[2], v[7] * f[3]));
     }

@@ -274,7 +274,7 @@ mla_attend_64x512_64_k64s2c1(const __grid_constant__ TensorMap ql_map, const __g
   const u32 ring = (shared_address(raw) + 1023) & ~1023u, query = ring + STAGES * STAGE;  // the swizzle repeats every 1024 bytes
   const u32 full = shared_address(barriers), empty = full + 8 * STAGES * PARTS, scored = empty + 8 * STAGES;
   const u32 q_full = scored + 8 * STAGES, q_empty = q_full + 8;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warp_in_group = warp % 4;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warp_row = warp % 4;
   const int rank = 0, me = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;
 
   if (threadIdx.x == 0) {
@@ -406,7 +406,7 @@ mla_attend_64x512_64_k64s2c1(const __grid_constant__ TensorMap ql_map, const __g
         EACH(i, 32) sum[i / 2 % 2] += e[i];
         // All warps have read the rotary lanes; the weights take their place, in the layout of a tile.
         bar_sync(1, 128);
-        const int to = warp_in_group * 16 + lane % 16;
+        const int to = warp_row * 16 + lane % 16;
 #pragma unroll
         for (int c = 0; c < 8; c += 2) {
           const float* v = e + c * 4;
@@ -414,7 +414,7 @@ mla_attend_64x512_64_k64s2c1(const __grid_constant__ TensorMap ql_map, const __g
               pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
         }
         EACH(h, 2) {
-          const int head = warp_in_group * 16 + lane / 4 + 8 * h;
+          const int head = warp_row * 16 + lane / 4 + 8 * h;
           if (lane % 4 == 0) shrink[stage][head] = less[h];
           if (b == p.to - 1) {
             float all = sum[h] + __shfl_xor_sync(~0u, sum[h], 1);
@@ -431,7 +431,7 @@ mla_attend_64x512_64_k64s2c1(const __grid_constant__ TensorMap ql_map, const __g
   } else {
     // Mixing: two warpgroups, each 64 heads by half of the value's lanes; the sums fill 128 registers a thread.
     setmaxnreg_inc<168>();
-    const int warpgroup = warp / 4 - 2, thread = threadIdx.x - 256, head = warp_in_group * 16 + lane / 4;
+    const int warpgroup = warp / 4 - 2, thread = threadIdx.x - 256, head = warp_row * 16 + lane / 4;
     constexpr int SLOT = 65 * 64;  // 64 x 512 sums as halves; each head's maximum, its sum, and the largest of either half
     uint4* slots = (uint4*)workspace;                                // two a block
     int* counters = (int*)(slots + (long long)gridDim.x * 2 * SLOT);  // arrivals and departures, per token and block

@@ -225,9 +225,9 @@ attend_2x128_64_128_q128k128(const __grid_constant__ TensorMap q_map, const __gr
     }
   } else {
     setmaxnreg_inc<232>();
-    const int warpgroup = warp / 4, warp_in_group = warp % 4;
+    const int warpgroup = warp / 4, warp_row = warp % 4;
     // The last key that this lane's upper row sees; the lower sees 8 more.
-    const int row = past + row0 + warpgroup * 64 + warp_in_group * 16 + lane / 4;
+    const int row = past + row0 + warpgroup * 64 + warp_row * 16 + lane / 4;
     const u64 q_tile = descriptor_k_major(query + warpgroup * 64 * 128);
     float scores[64], acc[64], less[2], top[2] = {LEAST, LEAST}, sum[2] = {0.f, 0.f};
     u32 weights[KEYS / 16][4];
@@ -280,7 +280,7 @@ attend_2x128_64_128_q128k128(const __grid_constant__ TensorMap q_map, const __gr
     }
 #pragma unroll
     for (int c = 0; c < 16; c += 2) {
-      const int at = warp_in_group * 16 + lane % 16, chunk = c % 8 + lane / 16;
+      const int at = warp_row * 16 + lane % 16, chunk = c % 8 + lane / 16;
       const float* x = acc + c * 4;
       stmatrix_x4(out + c / 8 * CHUNK + at * 128 + ((chunk ^ (at % 8)) * 16), pack_bf16(x[0] * sum[0], x[1] * sum[0]),
           pack_bf16(x[2] * sum[1], x[3] * sum[1]), pack_bf16(x[4] * sum[0], x[5] * sum[0]), pack_bf16(x[6] * sum[1], x[7] * sum[1]));

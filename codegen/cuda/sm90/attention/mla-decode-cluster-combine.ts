@@ -18,7 +18,7 @@ EACH(h, LANE_HEADS) by[h] = __int_as_float(largest[head_of(h)]) > 1e-30f ? rcp_a
 EACH(c, 4) EACH(j, GROUP / 16) {
   const float *v = acc[c] + 8 * j, *f = by + 4 * j;
   const u32 to = outbox + (j * 16 + lane / 16 * 8 + lane % 8) * MAILBOX + (warpgroup * 4 + c) * 128;
-  stmatrix_x4_trans(to + (warp_in_group * 2 + lane / 8 % 2) * 16,
+  stmatrix_x4_trans(to + (warp_row * 2 + lane / 8 % 2) * 16,
       pack_f16(v[0] * f[0], v[1] * f[1]), pack_f16(v[2] * f[0], v[3] * f[1]),
       pack_f16(v[4] * f[2], v[5] * f[3]), pack_f16(v[6] * f[2], v[7] * f[3]));
 }`;
@@ -27,7 +27,7 @@ EACH(c, 4) EACH(j, GROUP / 16) {
 const writeLast = `EACH(c, 4) {
   const float *v = acc[c] + GROUP / 16 * 8, *f = by + GROUP / 16 * 4;
   const u32 to = outbox + (GROUP / 16 * 16 + lane % 8) * MAILBOX + (warpgroup * 4 + c) * 128;
-  stmatrix_x2_trans(to + (warp_in_group * 2 + lane / 8 % 2) * 16,
+  stmatrix_x2_trans(to + (warp_row * 2 + lane / 8 % 2) * 16,
       pack_f16(v[0] * f[0], v[1] * f[1]), pack_f16(v[2] * f[0], v[3] * f[1]));
 }`;
 

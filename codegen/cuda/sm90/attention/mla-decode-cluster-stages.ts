@@ -70,7 +70,7 @@ for (int k = 2; k < 4 * CHUNKS; k++)
 wgmma_commit_group();
 wgmma_wait_group<0>(even);
 wgmma_wait_group<0>(odd);
-EACH(n, SUMS) s[n] = warp_in_group * 16 + lane / 4 + n / 2 % 2 * 8 < seen ? (even[n] + odd[n]) * SCALE : minus_infinity();`;
+EACH(n, SUMS) s[n] = warp_row * 16 + lane / 4 + n / 2 % 2 * 8 < seen ? (even[n] + odd[n]) * SCALE : minus_infinity();`;
 
 const softmax = `// Softmax: a head's rows lie in eight lanes of eight warps.
 float most[LANE_HEADS];
@@ -94,7 +94,7 @@ const layPairs = `// The weights, by head, as the second operand of what follows
 EACH(j, GROUP / 16) {
   const float* v = s + 8 * j;
   stmatrix_x4_trans(
-      weights + (warpgroup * GROUP + j * 16 + lane / 16 * 8 + lane % 8) * 128 + ((warp_in_group * 2 + lane / 8 % 2) ^ (lane % 8)) * 16,
+      weights + (warpgroup * GROUP + j * 16 + lane / 16 * 8 + lane % 8) * 128 + ((warp_row * 2 + lane / 8 % 2) ^ (lane % 8)) * 16,
       pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
 }`;
 
@@ -102,7 +102,7 @@ EACH(j, GROUP / 16) {
 const layLast = `{
   const float* v = s + GROUP / 16 * 8;
   stmatrix_x2_trans(
-      weights + (warpgroup * GROUP + GROUP / 16 * 16 + lane % 8) * 128 + ((warp_in_group * 2 + lane / 8 % 2) ^ (lane % 8)) * 16,
+      weights + (warpgroup * GROUP + GROUP / 16 * 16 + lane % 8) * 128 + ((warp_row * 2 + lane / 8 % 2) ^ (lane % 8)) * 16,
       pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]));
 }`;
 

@@ -81,7 +81,7 @@ const u32 inbox = weights + WARPGROUPS * GROUP * 128, outbox = query;
 const u32 full = shared_address(barriers), asked = full + 8 * WARPGROUPS, received = asked + 8;
 // The shuffle tells the compiler that a warp's lanes agree: what follows from it, descriptors above all, stays in uniform registers.
 const int thread = threadIdx.x, warp = __shfl_sync(~0u, thread / 32, 0), lane = thread % 32;
-const int warpgroup = warp / 4, warp_in_group = warp % 4;
+const int warpgroup = warp / 4, warp_row = warp % 4;
 const int rank = cluster_rank(), unit = blockIdx.x / SPLITS, token = unit / ${groups}, head0 = unit % ${groups} * GROUP;`;
 };
 

@@ -25,7 +25,7 @@ export const mix = (of: ClusterTexts, padded: boolean): string =>
     "}",
   );
 
-const places = `const int warpgroup = warp / 4 - 2, thread = threadIdx.x - 256, head = warp_in_group * 16 + lane / 4;
+const places = `const int warpgroup = warp / 4 - 2, thread = threadIdx.x - 256, head = warp_row * 16 + lane / 4;
 constexpr int SLOT = 65 * 64;  // 64 x 512 sums as halves; each head's maximum, its sum, and the largest of either half
 uint4* slots = (uint4*)workspace;                                // two a block
 int* counters = (int*)(slots + (long long)gridDim.x * 2 * SLOT);  // arrivals and departures, per token and block
@@ -101,7 +101,7 @@ const storePadded = lines(
 await_previous();  // it may still read y
 const bool whole = p.from == 0 && row < end.x;
 const long long slot = blockIdx.x * 2 + (p.from == 0);
-EACH(h, 2) if (warp_in_group * 16 + 8 * h < HEADS) {
+EACH(h, 2) if (warp_row * 16 + 8 * h < HEADS) {
   const int at = (head + 8 * h) * 64 + warpgroup * 32 + lane % 4;
   uint4* out = (whole && head + 8 * h < HEADS ? (uint4*)y + (long long)row * HEADS * 64 : slots + slot * SLOT) + at;
   if (whole) {

@@ -81,7 +81,7 @@ EACH(i, 32) sum[i / 2 % 2] += e[i];`;
 
 const layWeights = `// All warps have read the rotary lanes; the weights take their place, in the layout of a tile.
 bar_sync(1, 128);
-const int to = warp_in_group * 16 + lane % 16;
+const int to = warp_row * 16 + lane % 16;
 #pragma unroll
 for (int c = 0; c < 8; c += 2) {
   const float* v = e + c * 4;
@@ -90,7 +90,7 @@ for (int c = 0; c < 8; c += 2) {
 }`;
 
 const publishStatistics = `EACH(h, 2) {
-  const int head = warp_in_group * 16 + lane / 4 + 8 * h;
+  const int head = warp_row * 16 + lane / 4 + 8 * h;
   if (lane % 4 == 0) shrink[stage][head] = less[h];
   if (b == p.to - 1) {
     float all = sum[h] + __shfl_xor_sync(~0u, sum[h], 1);

@@ -97,7 +97,7 @@ __shared__ u64 barriers[(PARTS + 2) * STAGES + 2];
 const u32 ring = (shared_address(raw) + 1023) & ~1023u, query = ring + STAGES * STAGE;  // the swizzle repeats every 1024 bytes
 const u32 full = shared_address(barriers), empty = full + 8 * STAGES * PARTS, scored = empty + 8 * STAGES;
 const u32 q_full = scored + 8 * STAGES, q_empty = q_full + 8;
-const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warp_in_group = warp % 4;
+const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warp_row = warp % 4;
 const int rank = ${rank}, me = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;`;
 
 const initBarriers = `if (threadIdx.x == 0) {

@@ -67,7 +67,7 @@ function definitionsOf(p: GroupedBf16Problem, s: GroupedBf16Schedule): string {
 constexpr int ROWS = ${s.rows}, COLUMNS = ${s.columns}, WIDE = ${wide};  // a tile: rows of x by rows of w, and its columns of y
 constexpr int COLUMN_TILES = ${Math.ceil(p.n / wide)}, GROUP = ${s.group};
 constexpr int STAGES = ${s.stages}, X_BYTES = ROWS * 128, STAGE = X_BYTES + COLUMNS * 128;
-constexpr int HELD = ${(s.columns * s.rows) / 256};  // sums of a thread
+constexpr int SUMS = ${(s.columns * s.rows) / 256};  // sums of a thread
 constexpr int BUFFERS = ${stagingOf(p, s)};  // 64 x 64 tiles of y that a warpgroup writes through
 constexpr int EXPERTS = ${p.experts};
 
@@ -104,7 +104,8 @@ __device__ __forceinline__ Tile locate(int tile, const int* before, const int* _
 const ringAndBarriers = `extern __shared__ u8 raw[];
 ${ringBase}
 const u32 staging = ring + STAGES * STAGE, full = staging + 2 * BUFFERS * 8192, empty = full + 8 * STAGES;
-const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
+// One value a warp: descriptors need no vector registers.
+const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
 if (threadIdx.x == 0) {
 ${indented(initRing("8"))}
   fence_mbarrier_init();
@@ -126,9 +127,9 @@ function copiesOfW(p: GroupedBf16Problem, s: GroupedBf16Schedule): string[] {
   const pieces = piecesOf(p, s);
   const each = s.columns / pieces;
   return Array.from({ length: pieces }, (_, i) => {
-    const [part, team] = p.gated ? [i % 2, i >> 1] : [0, 0];
+    const [part, warpgroup] = p.gated ? [i % 2, i >> 1] : [0, 0];
     const to = `to + X_BYTES${when(i, ` + ${i * each * 128}`)}`;
-    const row = `w_row${when(part, " + N")}${when(team, ` + ${team * each}`)}`;
+    const row = `w_row${when(part, " + N")}${when(warpgroup, ` + ${warpgroup * each}`)}`;
     return `tma_load_2d(${to}, &w_map, barrier, p * 64, ${row});`;
   });
 }
@@ -172,9 +173,9 @@ interface Sharing {
 const sharedColumns = (p: GroupedBf16Problem, s: GroupedBf16Schedule): Sharing => ({
   says: "64 rows of the tile each",
   n: s.columns,
-  x: "from + team * 8192",
+  x: "from + warpgroup * 8192",
   w: "from + X_BYTES",
-  row0: "at.row + team * 64",
+  row0: "at.row + warpgroup * 64",
   column0: "at.column * WIDE",
   without: `if (row0 >= at.end) {
   // The expert's rows end in the other warpgroup's half: stages are handed back unread.
@@ -192,9 +193,9 @@ const sharedRows = (p: GroupedBf16Problem, s: GroupedBf16Schedule): Sharing => (
   says: "half of the tile's columns each",
   n: s.columns / 2,
   x: "from",
-  w: `from + X_BYTES + team * ${s.columns * 64}`,
+  w: `from + X_BYTES + warpgroup * ${s.columns * 64}`,
   row0: "at.row",
-  column0: `at.column * WIDE + team * ${columnsOut(p, s)}`,
+  column0: `at.column * WIDE + warpgroup * ${columnsOut(p, s)}`,
   copyOut: copyOut(p, s),
 });
 
@@ -203,8 +204,8 @@ const consumers = (of: Sharing): string =>
     `// Math: two warpgroups, ${of.says}.
 setmaxnreg_inc<232>();
 await_previous();
-const int team = warp / 4, slab = warp % 4;
-const u32 out = staging + team * (BUFFERS * 8192);
+const int warpgroup = warp / 4, warp_row = warp % 4;
+const u32 out = staging + warpgroup * (BUFFERS * 8192);
 int stage = 0; u32 phase = 0;
 for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
   const Tile at = locate(tile, before, offsets, expert);
@@ -217,7 +218,7 @@ for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
 if (threadIdx.x % 128 == 0) tma_store_wait();`,
   );
 
-const multiplyTile = ({ n, x, w }: Sharing): string => `float sum[HELD];
+const multiplyTile = ({ n, x, w }: Sharing): string => `float sum[SUMS];
 int last = 0;
 for (int p = 0; p < STEPS; p++) {
   mbarrier_wait(full + 8 * stage, phase);
@@ -235,7 +236,7 @@ if (lane == 0) mbarrier_arrive(empty + 8 * last);`;
 /** y's bf16 from the sums of a thread: 64 x 64 at a time through shared memory. */
 function copyOut(p: GroupedBf16Problem, s: GroupedBf16Schedule): string {
   const buffers = stagingOf(p, s);
-  const y = (i: number): string => (p.gated ? `gated(v[${i}], v[HELD / 2 + ${i}])` : `v[${i}]`);
+  const y = (i: number): string => (p.gated ? `gated(v[${i}], v[SUMS / 2 + ${i}])` : `v[${i}]`);
   const pair = (i: number): string => `pack_bf16(${y(i)}, ${y(i + 1)})`;
   const to = buffers === 2 ? "out + b % 2 * 8192" : "out";
   return `// Output: 64 x 64 bf16 at a time through shared memory; TMA writes whole lines and clips the last column tile.
@@ -243,16 +244,16 @@ function copyOut(p: GroupedBf16Problem, s: GroupedBf16Schedule): string {
 for (int b = 0; b < ${columnsOut(p, s) / 64}; b++) {
   const u32 box = ${to};
   if (threadIdx.x % 128 == 0) tma_store_wait_read<${buffers - 1}>();  // what was in this staging has left it
-  bar_sync(1 + team, 128);
+  bar_sync(1 + warpgroup, 128);
 #pragma unroll
   for (int c = 0; c < 8; c += 2) {  // two 8-column chunks a store, in TMA's 128-byte swizzle
-    const int row = slab * 16 + lane % 16, chunk = c + lane / 16;
+    const int row = warp_row * 16 + lane % 16, chunk = c + lane / 16;
     const float* v = sum + b * 32 + c * 4;
     stmatrix_x4(box + row * 128 + ((chunk ^ (row % 8)) * 16),
         ${pair(0)}, ${pair(2)}, ${pair(4)}, ${pair(6)});
   }
   fence_proxy_async();
-  bar_sync(1 + team, 128);
+  bar_sync(1 + warpgroup, 128);
   if (row0 + 64 > at.end) {
     // The next expert's rows are not ours to write: what there is, 16 bytes a thread.
     for (int c = threadIdx.x % 128; c < 64 * 8; c += 128) {
