@@ -2,18 +2,20 @@
 //   input_ids [1, T] i64, past.N [1, S, r + d]   ->   logits [1, T, V] f32, present.N [1, S + T, r + d], for every layer N
 // Layers are written out one after another; what ONNX has no operator for are functions of ai.dsc, with bodies.
 import { partsOf } from "../../ir/fused.ts";
-import { topological, type Func, type Module, type Node, type Value, type WeightDecl } from "../../ir/graph.ts";
+import { topological, type Module, type Node, type Value, type WeightDecl } from "../../ir/graph.ts";
 import { callOf } from "../../ir/ops/index.ts";
-import { asTensor, type CacheType } from "../../ir/types.ts";
+import { asTensor } from "../../ir/types.ts";
 import { attentions } from "./attention.ts";
+import { keptOf, keyOf, type Kept } from "./caches.ts";
 import { dense } from "./dense.ts";
 import { cannotSay, noEntry } from "./diagnostics.ts";
 import { expertOps } from "./experts.ts";
 import { Functions } from "./functions.ts";
 import { gates } from "./gated.ts";
 import { elemOf, type Emitted, type Lower, type Lowering, type Step } from "./lowering.ts";
-import { DOMAIN, elem, encoded, IR_VERSION, OPSET, valueInfo, type Elem, type ModelProto } from "./proto.ts";
+import { DOMAIN, elem, encoded, IR_VERSION, OPSET, valueInfo, type ModelProto } from "./proto.ts";
 import { Scope } from "./scope.ts";
+import { rotary, stepOf } from "./step.ts";
 import { views } from "./views.ts";
 import { Weights, type Find } from "./weights.ts";
 
@@ -62,8 +64,8 @@ class Exporter {
   readonly #functions = new Functions();
   readonly #weights: Weights;
   readonly #made = new Map<string, Emitted>();
-  readonly #past = new Map<number, Emitted>();
-  readonly #present = new Map<number, Emitted>();
+  readonly #past = new Map<string, Emitted>();
+  readonly #present = new Map<string, Emitted>();
   #step: Step = { positions: "", mask: "" };
 
   constructor(module: Module, options: ExportOptions) {
@@ -75,27 +77,31 @@ class Exporter {
   model(): ModelProto {
     const main = this.#module.funcs.get(this.#module.entries.extend);
     const logits = main?.results.find((r) => r.name === "logits");
-    const cache = main?.params.map((p) => p.value.type).find((t): t is CacheType => t.kind === "cache");
-    if (!main || !logits || !cache || !main.params.some((p) => p.name === "ids")) throw noEntry("extend");
-    const layers = layersOf(main);
+    if (!main || !logits || !main.params.some((p) => p.name === "ids")) throw noEntry("extend");
+    const kept = keptOf(main);
+    if (kept.length === 0) throw noEntry("extend");
     const s = this.#scope;
-    const names = ["input_ids", ...layers.map((l) => `past.${l}`), "logits", ...layers.map((l) => `present.${l}`)];
-    names.forEach((n) => s.reserve(n));
-    const cached = elemOf(this.#lowering(s), cache.dtype);
+    for (const name of ["input_ids", ...kept.map((k) => k.past), "logits", ...kept.map((k) => k.present)]) s.reserve(name);
     const ids: Emitted = { name: s.op("Squeeze", ["input_ids", s.ints([0])], {}, "ids"), elem: elem.INT64 };
-    for (const l of layers)
-      this.#past.set(l, { name: s.op("Squeeze", [`past.${l}`, s.ints([0])], {}, `rows.${l}`), elem: cached });
-    this.#step = stepOf(s, ids.name, this.#past.get(layers[0])!.name);
+    for (const k of kept) {
+      const name = s.op("Squeeze", [k.past, s.ints([0])], {}, `${k.past}.rows`);
+      this.#past.set(k.key, { name, elem: elemOf(this.#lowering(s), k.type.dtype) });
+    }
+    this.#step = stepOf(s, ids.name, this.#past.get(kept[0].key)!.name);
     const values = new Map(main.params.map((p) => [p.value, p.name === "ids" ? ids : nothing]));
     const [out] = this.#values([logits.value], { func: main.name, layer: null, prefix: "", values, at: this.#lowering(s) });
     s.node("Unsqueeze", [s.cast(out.name, out.elem, elem.FLOAT), s.ints([0])], {}, ["logits"]);
-    for (const l of layers) s.node("Unsqueeze", [this.#present.get(l)!.name, s.ints([0])], {}, [`present.${l}`]);
-    return this.#record(layers, cached, cache.width, asTensor(logits.value.type).dims[1]);
+    for (const { key, present } of kept) {
+      const rows = this.#present.get(key) ?? this.#past.get(key)!;
+      s.node("Unsqueeze", [rows.name, s.ints([0])], {}, [present]);
+    }
+    return this.#record(kept, asTensor(logits.value.type).dims[1]);
   }
 
-  #record(layers: readonly number[], cached: Elem, width: number, vocab: number | string): ModelProto {
+  #record(kept: readonly Kept[], vocab: number | string): ModelProto {
     const { doc, version } = this.#options;
-    const cacheInfo = (name: string, rows: string): ReturnType<typeof valueInfo> => valueInfo(name, cached, [1, rows, width]);
+    const cacheInfo = (k: Kept, name: string, rows: string): ReturnType<typeof valueInfo> =>
+      valueInfo(name, this.#past.get(k.key)!.elem, [1, rows, k.type.width]);
     return {
       irVersion: IR_VERSION,
       opsetImport: [
@@ -109,8 +115,8 @@ class Exporter {
         docString: doc,
         node: this.#scope.nodes,
         initializer: [...this.#weights.initializers, ...this.#scope.constants],
-        input: [valueInfo("input_ids", elem.INT64, [1, "T"]), ...layers.map((l) => cacheInfo(`past.${l}`, "S"))],
-        output: [valueInfo("logits", elem.FLOAT, [1, "T", vocab]), ...layers.map((l) => cacheInfo(`present.${l}`, "S + T"))],
+        input: [valueInfo("input_ids", elem.INT64, [1, "T"]), ...kept.map((k) => cacheInfo(k, k.past, "S"))],
+        output: [valueInfo("logits", elem.FLOAT, [1, "T", vocab]), ...kept.map((k) => cacheInfo(k, k.present, "S + T"))],
       },
       functions: this.#functions.all,
     };
@@ -199,12 +205,16 @@ class Exporter {
   ): (Emitted | undefined)[] {
     const f = this.#module.funcs.get(name)!;
     const values = new Map(
-      f.params.map((p, i) => [p.value, p.value.type.kind === "cache" ? this.#past.get(layer!)! : ins[i]] as const),
+      f.params.map(({ value }, i) => {
+        const { type } = value;
+        return [value, type.kind === "cache" ? this.#past.get(keyOf(layer!, type))! : ins[i]] as const;
+      }),
     );
     const inner: Frame = { func: f.name, layer, prefix: `layers.${layer}/`, values, at: frame.at };
     return f.results.map((r, i) => {
-      if (r.value.type.kind === "cache") {
-        this.#present.set(layer!, this.#values([r.value], inner)[0]);
+      const { type } = r.value;
+      if (type.kind === "cache") {
+        this.#present.set(keyOf(layer!, type), this.#values([r.value], inner)[0]);
         return nothing;
       }
       return read.has(n.results[i]) ? this.#values([r.value], inner)[0] : undefined;
@@ -218,31 +228,4 @@ class Exporter {
     for (const [i, p] of region.params.entries()) values.set(p, params[i]);
     return this.#values(region.results, { ...frame, values, at: { ...frame.at, s } });
   }
-}
-
-/** The layers that a main function calls, in order. */
-const layersOf = (main: Func): number[] =>
-  topological(main.results.map((r) => r.value))
-    .flatMap((n) => callOf(n)?.layer ?? [])
-    .filter((l) => l >= 0)
-    .toSorted((a, b) => a - b);
-
-/** New rows follow the cached ones: row i of T is at position S + i and sees all up to it. */
-function stepOf(s: Scope, ids: string, past: string): Step {
-  const rows = (name: string, word: string): string =>
-    s.op("Gather", [s.op("Shape", [name], {}, `${word}_shape`), s.ints(0)], {}, word);
-  const [T, S] = [rows(ids, "T"), rows(past, "S")];
-  const end = s.op("Add", [S, T], {}, "end");
-  const positions = s.op("Range", [S, end, s.ints(1)], {}, "positions");
-  const all = s.op("Range", [s.ints(0), end, s.ints(1)], {}, "columns");
-  return { positions, mask: s.op("LessOrEqual", [all, s.op("Unsqueeze", [positions, s.ints([1])])], {}, "mask") };
-}
-
-/** Angle = position * frequency, in f32. */
-function rotary({ s, step }: Lowering, invFreq: readonly number[], factor: number): { cos: string; sin: string } {
-  const at = s.op("Unsqueeze", [s.op("Cast", [step.positions], { to: elem.FLOAT }), s.ints([0, 2])], {}, "position");
-  const angle = s.op("Mul", [at, s.floats(invFreq)], {}, "angle");
-  const wave = (op: string): string =>
-    factor === 1 ? s.op(op, [angle]) : s.op("Mul", [s.op(op, [angle]), s.floats(factor)], {}, op);
-  return { cos: wave("Cos"), sin: wave("Sin") };
 }

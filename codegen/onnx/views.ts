@@ -1,5 +1,5 @@
 // Ops that move elements without computing, and those that put stored weights together.
-import { pad, split } from "../../ir/ops/index.ts";
+import { joinExperts, pad, split } from "../../ir/ops/index.ts";
 import { fixed } from "../../ir/types.ts";
 import { as, dimsOf, given, joined, movable, resultElem, sizes, type Emitted, type Lower, type Lowering } from "./lowering.ts";
 import { elem } from "./proto.ts";
@@ -59,9 +59,18 @@ const stack: Lower = (at, n, [a, b]) => {
 
 const joinRows: Lower = (at, _n, [a, b]) => [both(at, movable(at, a), movable(at, b), 0, (name) => name)];
 
-const joinExperts: Lower = (at, _n, [a, b]) => [
-  both(at, movable(at, a), movable(at, b), 0, (name, i) => (i === 0 ? name : unsqueezed(at, name, 0))),
-];
+const joinedExperts: Lower = (at, n, [a, b]) => {
+  if (!joinExperts.made(n)) throw new TypeError("no join_experts");
+  const { parts, of } = n.attrs;
+  if (parts === 1) return [both(at, movable(at, a), movable(at, b), 0, (name, i) => (i === 0 ? name : unsqueezed(at, name, 0)))];
+  const { s } = at;
+  const [, rows, columns] = dimsOf(n.operands[0]).map(fixed);
+  const cut = (name: string): string => {
+    if (of === "rows") return s.op("Reshape", [name, s.ints([parts, rows, columns])], {}, "parts");
+    return s.op("Transpose", [s.op("Reshape", [name, s.ints([rows, parts, columns])])], { perm: [1, 0, 2] }, "parts");
+  };
+  return [joined(at, [a, { ...b, name: cut(b.name) }], 0, "joined")];
+};
 
 const padded: Lower = (at, n, [x]) => {
   if (!pad.made(n)) throw new TypeError("no pad");
@@ -82,6 +91,6 @@ export const views: Readonly<Record<string, Lower>> = {
   last_rows: lastRows,
   stack,
   join_rows: joinRows,
-  join_experts: joinExperts,
+  join_experts: joinedExperts,
   pad: padded,
 };

@@ -33,6 +33,8 @@ interface Part {
   scales?: string;
   rows: readonly [number, number];
   columns: readonly [number, number];
+  /** Which of several equal parts of the tensor it is. */
+  part: Piece["part"];
 }
 
 /** Initializers of one model. */
@@ -79,12 +81,23 @@ export class Weights {
     const rows = parts.toSorted((a, b) => a.rows[0] - b.rows[0]);
     const list = rows.map((p) => {
       const [height, width] = [p.rows[1] - p.rows[0], p.columns[1] - p.columns[0]];
-      const tensor = this.#tensor(of(p), shape.length === 1 ? shape : [height, width]);
+      const tensor = p.part
+        ? this.#cut(at, of(p), height, width, p.part)
+        : this.#tensor(of(p), shape.length === 1 ? shape : [height, width]);
       return width === k ? tensor : this.#padded(at, tensor, 1, k - width);
     });
     const whole = list.length === 1 ? list[0] : joined(at, list, 0, "rows");
     const height = rows.at(-1)!.rows[1];
     return height === n ? whole : this.#padded(at, whole, 0, n - height);
+  }
+
+  /** Rows or columns of a larger tensor. */
+  #cut(at: Lowering, name: string, n: number, k: number, { of, index, count }: NonNullable<Piece["part"]>): Emitted {
+    const whole = this.#tensor(name, of === "rows" ? [n * count, k] : [n, k * count]);
+    const [axis, size] = of === "rows" ? [0, n] : [1, k];
+    const { s } = at;
+    const from = index * size;
+    return { ...whole, name: s.op("Slice", [whole.name, s.ints([from]), s.ints([from + size]), s.ints([axis])], {}, "part") };
   }
 
   #padded(at: Lowering, v: Emitted, axis: number, more: number): Emitted {
@@ -127,6 +140,7 @@ function matricesOf(
         ...(p.scales === undefined ? {} : { scales: named(p.scales) }),
         rows,
         columns,
+        part: p.part,
       });
     }
   }

@@ -7,7 +7,7 @@ import { Checkpoint } from "../../runtime/index.ts";
 import { writeWhole } from "../../runtime/files.ts";
 import { kindAt } from "../artifact/ours.ts";
 import { storedIn } from "../checkpoint-dtypes.ts";
-import { cannotWrite, compileOptionOnArtifact, linkedWeights, missing, notOurs, usage } from "../diagnostics.ts";
+import { badValue, cannotWrite, compileOptionOnArtifact, linkedWeights, missing, notOurs, usage } from "../diagnostics.ts";
 import { graphOfArtifact, graphOfConfig, isArtifact, type Graphed } from "../export/graph.ts";
 import { exportOnnx, type OnnxExport } from "../export/onnx.ts";
 import { size } from "../report/summary.ts";
@@ -77,6 +77,14 @@ export const exportCommand = {
     const where = a.weights ?? (isArtifact(src) ? undefined : folderOf(src));
     if (where === undefined)
       throw new DiagnosticError(usage("an artifact holds no weights, and a graph points at them", "give --weights DIR"));
+    if (where.startsWith("synthetic:"))
+      throw new DiagnosticError(
+        badValue(
+          `--weights ${where}: an .onnx points at files of weights`,
+          `dsc weights SRC --synthetic ${where.slice("synthetic:".length) || "0"} -o DIR writes a checkpoint; then --weights DIR`,
+          "--weights",
+        ),
+      );
     const graphed = await graphOf(src, where, a);
     graphed.warnings.forEach(say);
     const checkpoint = await Checkpoint.open(where);

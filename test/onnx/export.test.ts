@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:f
 import path from "node:path";
 import onnxProto from "onnx-proto";
 import { expect, test } from "vitest";
-import { canSay, onnxFile } from "../../codegen/onnx/export.ts";
+import { canSay, onnxFile, onnxModel } from "../../codegen/onnx/export.ts";
 import { written } from "../../codegen/onnx/gated.ts";
 import { Scope } from "../../codegen/onnx/scope.ts";
 import { activationNames, activations } from "../../ir/activation.ts";
@@ -15,7 +15,7 @@ import { tensorsOf } from "../../compiler/frontend/weights.ts";
 import { reduce } from "../../compiler/analysis/shrink.ts";
 import { externalTo } from "../../compiler/export/external.ts";
 import { graphOfSpec, type GraphOptions } from "../../compiler/export/graph.ts";
-import { add } from "../../ir/index.ts";
+import { add, parseModule } from "../../ir/index.ts";
 import { op } from "../../ir/op.ts";
 import { ops } from "../../ir/ops/index.ts";
 import { pass, rule, standard } from "../../passes/index.ts";
@@ -122,6 +122,40 @@ test("every op has a form in ONNX, its own or that of its parts", () => {
     expect(() =>
       written(new Scope(), activations[act].tile({ name: "x", rows: 1, cols: 1, dtype: "f32" }), "x", elem.FLOAT),
     ).not.toThrow();
+});
+
+test("every fixture can be said after all passes", async () => {
+  for (const fixture of fixtures) {
+    const { bytes } = await exported(fixture, stages["all passes, absorbed"], { name: "all passes, absorbed" });
+    expect(bytes.length, fixture).toBeGreaterThan(0);
+  }
+});
+
+test("a layer with another cache has an input and an output for it", () => {
+  const text = `module m
+
+@embed : [5, 4] f32 from "embed.weight"
+
+func @extend/layer(%h: [T, 4] f32, %batch: batch, %cache: cache [S, 4] f32, %keys: cache keys [S, 4] f32) assume {T = 1} {
+  %c, %k = split %h {at = 2}
+  %new = cache_append %cache, %c, %k, %batch
+  %more = cache_append %keys, %k, %c, %batch
+  return next = %h, cache = %new, keys = %more
+}
+
+func @extend(%ids: [T] i32 from ids, %batch: batch, %cache: cache [S, 4] f32, %keys: cache keys [S, 4] f32) assume {T = 1} {
+  %h = embed %ids, @embed
+  %next, %cache.1, %keys.1 = call @extend/layer %h, %batch, %cache, %keys {layer = 0}
+  %logits = linear %next, @embed
+  return logits = %logits, cache = %cache.1, keys = %keys.1
+}
+
+entry extend = @extend
+`;
+  const find: Find = () => ({ dtype: "F32", shape: [5, 4], location: "model.safetensors", offset: 8, length: 80 });
+  const { graph } = onnxModel(parseModule(text), { find, portable: true, version: "0", doc: "" });
+  expect(graph.input.map((v) => v.name)).toEqual(["input_ids", "past.0", "past.0.keys"]);
+  expect(graph.output.map((v) => v.name)).toEqual(["logits", "present.0", "present.0.keys"]);
 });
 
 test("an op that ONNX cannot say is refused with the pass that made it", () => {
