@@ -1,4 +1,4 @@
-// The list of ops, in docs order. Nothing registers itself on import.
+// The list of ops, in docs order, the fused ones last. Nothing registers itself on import: what fused.ts exports is a fused op.
 import { frozenMap } from "../freeze.ts";
 import type { Op } from "../op.ts";
 import * as attention from "./attention.ts";
@@ -20,25 +20,11 @@ export const ops: readonly Op[] = Object.freeze([
   dense.linear.op,
   dense.blockLinear.op,
   dense.groupedLinear.op,
-  fused.normLinear.op,
-  fused.normLinearBoth.op,
-  fused.linearAdd.op,
-  fused.gatedLinearAdd.op,
-  fused.groupedLinearGated.op,
-  fused.normBlockLinear.op,
-  fused.blockLinearAdd.op,
   norm.rmsNorm.op,
-  fused.normQuant.op,
-  fused.addNorm.op,
-  fused.addNormQuant.op,
-  fused.addNormBoth.op,
-  fused.gatedQuant.op,
   quant.quantize.op,
   quant.dequantize.op,
   attention.rope.op,
   attention.cacheAppend.op,
-  fused.ropeAppend.op,
-  fused.mlaQuery.op,
   attention.mapSequences.op,
   attention.softmaxCausal.op,
   attention.attend.op,
@@ -48,11 +34,6 @@ export const ops: readonly Op[] = Object.freeze([
   expert.sortExperts.op,
   expert.gatherRows.op,
   expert.combine.op,
-  fused.combineAdd.op,
-  fused.expertsAdd.op,
-  fused.routeExpertsAdd.op,
-  fused.plainExpertsAdd.op,
-  fused.routePlainExpertsAdd.op,
   math.add.op,
   math.mul.op,
   math.scale.op,
@@ -61,7 +42,6 @@ export const ops: readonly Op[] = Object.freeze([
   math.addBias.op,
   math.argmax.op,
   math.einsumOp.op,
-  fused.einsumQuant.op,
   view.reshape.op,
   view.split.op,
   view.concat.op,
@@ -70,6 +50,8 @@ export const ops: readonly Op[] = Object.freeze([
   view.joinExperts.op,
   view.pad.op,
   view.lastRows.op,
+  // What is declared in fused.ts, by name.
+  ...Object.values(fused).map((f) => f.op),
 ]);
 
 export const opByName: ReadonlyMap<string, Op> = frozenMap(ops.map((o) => [o.name, o] as const));
@@ -77,28 +59,7 @@ export const opByName: ReadonlyMap<string, Op> = frozenMap(ops.map((o) => [o.nam
 export { attend, cacheAppend, mapSequences, mlaAttend, perSequence, rope, softmaxCausal } from "./attention.ts";
 export { blockLinear, embed, groupedLinear, linear } from "./dense.ts";
 export { combine, gatherRows, mapExperts, perExpert, route, sortExperts } from "./expert.ts";
-export {
-  addNorm,
-  addNormBoth,
-  addNormQuant,
-  blockLinearAdd,
-  combineAdd,
-  einsumQuant,
-  expertsAdd,
-  gatedLinearAdd,
-  gatedQuant,
-  groupedLinearGated,
-  linearAdd,
-  mlaQuery,
-  normBlockLinear,
-  normLinear,
-  normLinearBoth,
-  normQuant,
-  plainExpertsAdd,
-  ropeAppend,
-  routeExpertsAdd,
-  routePlainExpertsAdd,
-} from "./fused.ts";
+export * from "./fused.ts";
 export { gated, gatedPair } from "./gated.ts";
 export { add, addBias, argmax, canonicalSpec, einsum, einsumOp, mul, parseSpec, scale } from "./math.ts";
 export { call, callOp, callOf, param, paramOp, weight, weightOp } from "./module.ts";
