@@ -34,6 +34,52 @@ export interface Gpu extends Machine {
   cluster: number;
   /** Bytes a second to the other GPUs of its host, one way. */
   link: number;
+  times: ProductTimes;
+}
+
+/** What parts of a product take, for estimates: microseconds unless said, fitted to measurements (test/bench/fit-times.ts). */
+export interface ProductTimes {
+  /** Of a kernel, before its first block loads; of a block, until its ring has its first stage. */
+  start: number;
+  fill: number;
+  /** Of a load of weights, and of one of tokens, which are in L2. */
+  weightLatency: number;
+  tokenLatency: number;
+  /** Bytes that a multiprocessor takes in a microsecond. */
+  intake: number;
+  /** 64 x 1 products of 128 bytes of k, with their scales. */
+  product: number;
+  /** Of a unit that is added up before the next is multiplied. */
+  serial: number;
+  /** The part of the bandwidth that products reach. */
+  ofBandwidth: number;
+  /** Bytes of weights in flight on a multiprocessor that bandwidth needs, and the part of it that is lost with none. */
+  inFlight: number;
+  idle: number;
+  /** The part of a matrix that every further tile of rows reads from memory again. */
+  reread: number;
+  /** From a block's end to the next one's start; more where it is a cluster's. */
+  turn: number;
+  clusterTurn: number;
+  /** How much of a last wave's missing blocks is lost. */
+  raggedWave: number;
+  /** Sums that cross a cluster: once, and for each of its blocks. */
+  cluster: number;
+  clusterBlock: number;
+  /** Of the end of a tile, for each row on wgmma's narrow side. */
+  column: number;
+  /** A step of 128 bytes of k of a 128 x 128 tile, and what a tile takes beside its steps. */
+  persistentStep: number;
+  persistentTile: number;
+  /** Sums of tiles that blocks share through memory. */
+  streamK: number;
+  /** What two blocks that share rows of x wait for each other. */
+  pair: number;
+  /** What a load that lasts adds: this part, by half after 500 us; of blocks that share rows of x. */
+  throttle: number;
+  pairThrottle: number;
+  /** What a kernel that ends with a cluster adds to the wait of the one after it, within a step. */
+  handOver: number;
 }
 
 /** What a schedule has to fit. */

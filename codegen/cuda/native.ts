@@ -18,8 +18,14 @@ export interface Schedules<P extends object, S> {
   measured?(p: P, rows: number, machine: Gpu): readonly S[];
   /** Sizes at which what was measured changes, where they are no steps of the ladder (select.ts). */
   steps?: readonly number[];
+  /** Microseconds at so many rows as `dsc tune` measured them on this machine (tuning.ts). */
+  tunedUs?(p: P, s: S, rows: number): number | undefined;
+  /** Microseconds at so many rows, or somewhat more, as they were measured by themselves; undefined where they were not. */
+  measuredUs?(p: P, s: S, rows: number): number | undefined;
   /** Microseconds at so many rows, roughly. Absent where no other native serves the op and the order of candidates decides. */
   estimate?(p: P, s: S, rows: number, machine: Gpu): number;
+  /** Microseconds that the kernel after it waits longer, within a step, than either says. */
+  handOver?(s: S, machine: Gpu): number;
   /** Short and unique among the candidates. */
   name(s: S): string;
 }
@@ -85,11 +91,19 @@ export interface Measured<K extends object, S> {
   fastest: readonly { rows: number | null; us?: number; schedule: S }[];
 }
 
+const fastestOf = <K extends object, S>(table: readonly Measured<K, S>[], p: K): Measured<K, S>["fastest"] =>
+  table.find(({ of }) => (Object.keys(of) as (keyof K)[]).every((key) => of[key] === p[key]))?.fastest ?? [];
+
 /** The schedule of a table for a problem at so many rows, where it was measured. */
 export function measuredIn<K extends object, S>(table: readonly Measured<K, S>[], p: K, rows: number): readonly S[] {
-  const isOf = (of: K): boolean => (Object.keys(of) as (keyof K)[]).every((key) => of[key] === p[key]);
-  const found = table.find((e) => isOf(e.of))?.fastest.find((e) => rows <= (e.rows ?? Infinity));
+  const found = fastestOf(table, p).find((e) => rows <= (e.rows ?? Infinity));
   return found ? [found.schedule] : [];
+}
+
+/** Microseconds of a schedule of a table at so many rows, or at the next count that it was measured at. */
+export function usIn<K extends object, S>(table: readonly Measured<K, S>[], p: K, s: S, rows: number): number | undefined {
+  const own = JSON.stringify(s);
+  return fastestOf(table, p).find((e) => rows <= (e.rows ?? 0) && JSON.stringify(e.schedule) === own)?.us;
 }
 
 /** An architecture that kernels are compiled for. */

@@ -11,11 +11,30 @@ import { launchOf, type Native, type NativeMatch, type Schedules } from "./nativ
  */
 export const LADDER = [1, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192, 16384, 32768] as const;
 
-export interface Picked<S> {
+/** Microseconds of a launch, and where they come from. */
+export interface Time {
+  us: number;
+  source: "measured here" | "measured by us" | "estimated";
+}
+
+/** A time in words: "measured by us at 9.5 us". */
+export const timeInWords = ({ us, source }: Time): string => `${source} at ${us.toFixed(1)} us`;
+
+/** What a schedule takes at so many rows, where its native says: measured on this machine, by us, or estimated. */
+export function timeOf<P extends object, S>(t: Schedules<P, S>, p: P, s: S, rows: number, machine: Gpu): Time | null {
+  const here = t.tunedUs?.(p, s, rows);
+  if (here !== undefined) return { us: here, source: "measured here" };
+  const us = t.measuredUs?.(p, s, rows);
+  if (us !== undefined) return { us, source: "measured by us" };
+  return t.estimate ? { us: t.estimate(p, s, rows, machine), source: "estimated" } : null;
+}
+
+interface Picked<S> {
   schedule: S;
-  by: "measured" | "estimate" | "order";
-  /** Microseconds by the estimate, where there is one. */
-  us?: number;
+  /** Absent where its native says none, and the order of candidates or a rule decides. */
+  time: Time | null;
+  /** Microseconds by which natives are compared: what the kernel after it waits longer is counted too. */
+  cost: number;
 }
 
 /** The schedules that can run a problem, or why none can. */
@@ -30,14 +49,18 @@ function legal<P extends object, S>(t: Schedules<P, S>, p: P, machine: Gpu, more
 /** The best of the schedules that can run a problem, for so many rows; null where none takes as many. */
 function pick<P extends object, S>(t: Schedules<P, S>, p: P, able: readonly S[], rows: number, machine: Gpu): Picked<S> | null {
   const takes = (s: S): boolean => rows <= (t.maxRows?.(s) ?? Infinity);
-  const us = (s: S): { us?: number } => (t.estimate ? { us: t.estimate(p, s, rows, machine) } : {});
-  const known = t.measured?.(p, rows, machine).find((s) => takes(s) && t.illegal(p, s, machine) === null);
-  if (known !== undefined) return { schedule: known, by: "measured", ...us(known) };
+  const picked = (schedule: S): Picked<S> => {
+    const time = timeOf(t, p, schedule, rows, machine);
+    return { schedule, time, cost: (time?.us ?? 0) + (t.handOver?.(schedule, machine) ?? 0) };
+  };
+  const fastest = (of: readonly S[]): Picked<S> =>
+    of.map(picked).reduce((least, s) => ((s.time?.us ?? 0) < (least.time?.us ?? 0) ? s : least));
   const fits = able.filter(takes);
-  if (!fits.length) return null;
-  if (!t.estimate) return { schedule: fits[0], by: "order" };
-  const best = fits.map((schedule) => ({ schedule, by: "estimate" as const, us: t.estimate!(p, schedule, rows, machine) }));
-  return best.reduce((least, s) => (s.us < least.us ? s : least));
+  const tuned = fits.filter((s) => t.tunedUs?.(p, s, rows) !== undefined);
+  if (tuned.length) return fastest(tuned);
+  const known = t.measured?.(p, rows, machine).find((s) => takes(s) && t.illegal(p, s, machine) === null);
+  if (known !== undefined) return picked(known);
+  return fits.length ? fastest(fits) : null;
 }
 
 /** A native that takes a site, with what could run it. */
@@ -69,7 +92,17 @@ export const refusals = (site: Site, natives: readonly Native[], machine: Gpu): 
   offersOf(site, natives, machine).refused;
 
 const countOf = (rows: number): string => (rows === 1 ? "1 row" : `${rows} rows`);
-const inWords = ({ by, us }: Picked<unknown>): string => (us === undefined ? by : `about ${us.toFixed(1)} us`);
+
+/** Why a native lost to another, in words. */
+function whyLost(lost: Picked<unknown> | null, best: Picked<unknown>, winner: string, rows: number): string {
+  if (!lost) return `none of its schedules takes ${countOf(rows)}`;
+  const inWords = ({ time, cost }: Picked<unknown>): string => {
+    if (!time) return "by the order of kernels";
+    const waits = cost - time.us;
+    return waits > 0 ? `${timeInWords(time)}, and the kernel after it waits ${waits.toFixed(1)} us` : timeInWords(time);
+  };
+  return `${inWords(lost)} at ${countOf(rows)}, ${winner} ${inWords(best)}`;
+}
 
 /** The launches of a site by the natives that take it, or null. They may end at a size that none takes. */
 export function selectNatives(site: Site, natives: readonly Native[], machine: Gpu): Choice | null {
@@ -88,7 +121,7 @@ export function selectNatives(site: Site, natives: readonly Native[], machine: G
     }));
     const able = runs.flatMap(({ offer, picked }) => (picked ? [{ offer, picked }] : []));
     if (!able.length) break;
-    const best = able.reduce((least, r) => ((r.picked.us ?? 0) < (least.picked.us ?? 0) ? r : least));
+    const best = able.reduce((least, r) => (r.picked.cost < least.picked.cost ? r : least));
     const { native: n, match } = best.offer;
     const { schedule } = best.picked;
     const key = `${n.family} ${JSON.stringify(schedule)}`;
@@ -101,9 +134,7 @@ export function selectNatives(site: Site, natives: readonly Native[], machine: G
       .filter((r) => r.offer !== best.offer)
       .map(({ offer, picked }): Instead => ({
         family: offer.native.family,
-        reason: picked
-          ? `${inWords(picked)} at ${countOf(rows)}, ${n.family} ${inWords(best.picked)}`
-          : `none of its schedules takes ${countOf(rows)}`,
+        reason: whyLost(picked, best.picked, n.family, rows),
       }));
     const first = { ...launchOf(n, match.problem, schedule, match.args(schedule), match.dims), instead: [...refused, ...lost] };
     cases.push({ most: rows, key, launches: [first, ...(match.follow?.launches(schedule) ?? [])] });

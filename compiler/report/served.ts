@@ -4,6 +4,7 @@ import { inside, type Manifest, type Step } from "../../ir/artifact.ts";
 import { printSize } from "../../ir/size.ts";
 import type { Instead, Problem } from "../../ir/kernel/catalogue.ts";
 import { emittersOf, type Arch } from "../../codegen/cuda/native.ts";
+import { timeInWords, timeOf, type Time } from "../../codegen/cuda/select.ts";
 import { archOf } from "../../codegen/cuda/archs.ts";
 import { families } from "../../codegen/kernels/index.ts";
 
@@ -28,8 +29,8 @@ export interface Served {
 export interface Candidate {
   schedule: string;
   chosen: boolean;
-  /** Microseconds at the largest rows the chosen one is launched for, where the table has a formula; or why it cannot run. */
-  estimate?: number;
+  /** At the largest rows the chosen one is launched for, where its native says; or why it cannot run. */
+  time?: Time;
   illegal?: string;
 }
 
@@ -100,8 +101,9 @@ function candidatesOf({ natives, machine }: Arch, family: string, problem: Probl
   return [schedule, ...all].map((s, i) => {
     const illegal =
       t.illegal(of, s, machine) ?? (rows > (t.maxRows?.(s) ?? Infinity) ? `it takes ${t.maxRows!(s)} rows at most` : null);
-    const estimate = illegal === null && t.estimate ? { estimate: t.estimate(of, s, rows, machine) } : {};
-    return { schedule: t.name(s), chosen: i === 0, ...(illegal === null ? estimate : { illegal }) };
+    if (illegal !== null) return { schedule: t.name(s), chosen: i === 0, illegal };
+    const time = timeOf(t, of, s, rows, machine);
+    return { schedule: t.name(s), chosen: i === 0, ...(time ? { time } : {}) };
   });
 }
 
@@ -118,8 +120,7 @@ const fields = (p: object): string =>
     .map(([k, v]) => `${k} ${inWords(v)}`)
     .join(", ");
 
-const timeOf = (c: Candidate): string =>
-  c.illegal ?? (c.estimate === undefined ? "can run" : `about ${c.estimate.toFixed(1)} us`);
+const howLong = (c: Candidate): string => c.illegal ?? (c.time ? timeInWords(c.time) : "can run");
 
 /** One kernel at a place, whole. */
 export function printServed(s: Served): string {
@@ -127,7 +128,7 @@ export function printServed(s: Served): string {
     s.site,
     `  ${s.kernel}: ${s.form}, family ${s.family}${s.when ? `, for ${s.when}` : ""}`,
     ...(s.problem ? [`    problem: ${fields(s.problem)}`] : []),
-    ...(s.candidates ?? []).map((c) => `    ${c.chosen ? "chosen " : "       "}${c.schedule}: ${timeOf(c)}`),
+    ...(s.candidates ?? []).map((c) => `    ${c.chosen ? "chosen " : "       "}${c.schedule}: ${howLong(c)}`),
     ...(s.printed ? [`    ${s.printed}`] : []),
     ...(s.instead ?? []).map((i) => `    not ${i.family}: ${i.reason}`),
   ].join("\n");

@@ -79,7 +79,7 @@ test("what lost says why: the time of either, the rows it takes, or what it does
   expect(cases.map((c) => c.launches[0].instead)).toEqual([
     [
       { family: "never", reason: "it is not for this" },
-      { family: "slow", reason: "about 2.0 us at 1 row, fast about 1.0 us" },
+      { family: "slow", reason: "estimated at 2.0 us at 1 row, fast estimated at 1.0 us" },
     ],
     [
       { family: "never", reason: "it is not for this" },

@@ -1,5 +1,6 @@
 // A Blackwell GPU: no kernel is written for it yet, and every op runs as a printed tile program.
 import type { Gpu } from "../../../ir/machine.ts";
+import { h200 } from "./h200.ts";
 
 export const b200: Gpu = {
   name: "NVIDIA B200",
@@ -16,4 +17,6 @@ export const b200: Gpu = {
   cluster: 8,
   link: 900e9,
   activations: "bf16",
+  // The H200's: nothing asks for them before there are kernels.
+  times: h200.times,
 };

@@ -1,7 +1,7 @@
 // How the FP8 block GEMM runs on sm_90a when rows are no more than four: every multiprocessor gets as many rows of w, and the
 // rows of x stay in shared memory. As plain records: what a kernel does beside the product, its schedule, and the rule that makes
 // one.
-import type { Limits } from "../../../../ir/machine.ts";
+import type { Gpu, Limits } from "../../../../ir/machine.ts";
 import type { Schedules } from "../../native.ts";
 import { STEP } from "./fp8-schedule.ts";
 
@@ -81,15 +81,44 @@ function withRing(p: GemvRowsProblem, s: Omit<GemvShape, "stages">, limits: Limi
 export type GemvProblem = Omit<GemvRowsProblem, "maxRows">;
 export type GemvSchedule = GemvShape & { maxRows: GemvRowsProblem["maxRows"] };
 
-/**
- * What was fastest within a decode step on one H200 (docs/notes-gpu-gemm.md); rings are as long as fits, or fits `room` bytes.
- */
-const gemvMeasured: readonly { of: { n: number; k: number }; schedule: Omit<GemvShape, "stages">; room?: number }[] = [
+/** What was fastest for a matrix; rings are as long as fits, or fits `room` bytes. */
+interface GemvRow {
+  of: { n: number; k: number };
+  /** Microseconds of a launch by itself, and with a norm inside. */
+  us: number;
+  normUs?: number;
+  schedule: Omit<GemvShape, "stages">;
+  room?: number;
+}
+
+/** A block per multiprocessor with so many warpgroups of so many rows each. */
+const evenly = (warpgroups: number, rowsPerWarpgroup: number, kGroups: 1 | 2 | 4): Omit<GemvShape, "stages"> => ({
+  warpgroups,
+  rowsPerWarpgroup,
+  kGroups,
+  split: 1,
+});
+
+/** On one H200, the first two within a decode step (docs/notes-gpu-gemm.md; times: test/bench/results). */
+const gemvMeasured: readonly GemvRow[] = [
   // q_a + kv_a: so few rows a block that its warpgroups hardly keep up with the first wave of weights
-  { of: { n: 2112, k: 7168 }, schedule: { warpgroups: 1, rowsPerWarpgroup: 16, kGroups: 4, split: 1 } },
+  { of: { n: 2112, k: 7168 }, us: 6.66, normUs: 9.2, schedule: evenly(1, 16, 4) },
   // q_b: a ring that fits a multiprocessor beside the 125 KB of q_a + kv_a, so that its weights come while those are multiplied
-  { of: { n: 24576, k: 1536 }, schedule: { warpgroups: 3, rowsPerWarpgroup: 64, kGroups: 1, split: 1 }, room: 105_000 },
+  { of: { n: 24576, k: 1536 }, us: 10.91, normUs: 11.23, schedule: evenly(3, 64, 1), room: 105_000 },
+  { of: { n: 32768, k: 512 }, us: 6.12, schedule: evenly(4, 64, 1) },
+  { of: { n: 7168, k: 16384 }, us: 28.71, schedule: evenly(1, 56, 2) },
+  { of: { n: 4096, k: 7168 }, us: 9.62, schedule: evenly(1, 32, 2) },
+  { of: { n: 7168, k: 2048 }, us: 5.24, schedule: evenly(1, 56, 2) },
+  { of: { n: 36864, k: 7168 }, us: 62.23, normUs: 62.42, schedule: evenly(5, 56, 1) },
+  { of: { n: 7168, k: 18432 }, us: 31.89, schedule: evenly(1, 56, 2) },
 ];
+
+const measuredRow = ({ n, k }: Pick<GemvRowsProblem, "n" | "k">): GemvRow | undefined =>
+  gemvMeasured.find(({ of }) => of.n === n && of.k === k);
+
+/** Whether a schedule is a measured one, whatever its ring. */
+const isOf = (known: Omit<GemvShape, "stages">, s: GemvShape): boolean =>
+  (["warpgroups", "rowsPerWarpgroup", "kGroups", "split"] as const).every((key) => known[key] === s[key]);
 
 /** Rows are cut so that every multiprocessor has the same, in one go if they fit. */
 function gemvCandidates(p: GemvRowsProblem, limits: Limits): GemvShape[] {
@@ -102,14 +131,14 @@ function gemvCandidates(p: GemvRowsProblem, limits: Limits): GemvShape[] {
 }
 
 /** The time for all blocks by what each has to read. */
-function gemvTime(p: Pick<GemvRowsProblem, "n" | "k">, s: GemvShape, limits: Limits): number {
+function gemvTime(p: Pick<GemvRowsProblem, "n" | "k">, s: GemvShape, { multiprocessors, bandwidth, times }: Gpu): number {
   const blocks = Math.ceil(p.n / (s.warpgroups * s.rowsPerWarpgroup)) * s.split;
-  const waves = Math.ceil(blocks / limits.multiprocessors);
-  // A multiprocessor reads 34 bytes a nanosecond, its share of the memory's; the tensor cores take 64 rows a warpgroup
-  // whatever it has.
-  const read = (s.warpgroups * s.rowsPerWarpgroup * p.k) / s.split / 34e3;
+  const waves = Math.ceil(blocks / multiprocessors);
+  // A multiprocessor reads its share of the bandwidth; the tensor cores take 64 rows a warpgroup whatever it has.
+  const read = (s.warpgroups * s.rowsPerWarpgroup * p.k) / s.split / ((bandwidth * 1e-6) / multiprocessors);
   const multiplied = (gemvSteps(s, p.k) * s.warpgroups * 64 * STEP) / 200e3;
-  return waves * Math.max(read, multiplied) + (s.split > 1 ? 0.9 : 0) + (waves - 1) * 1.5;
+  const whole = waves * Math.max(read, multiplied) + (waves - 1) * times.turn;
+  return times.start + times.fill + whole + (s.split > 1 ? times.cluster : 0);
 }
 
 /** One row: four, held whole, leave less to the ring and were slower than the split-K form. */
@@ -120,10 +149,16 @@ export const gemvSchedulesOf = (maxRows: GemvRowsProblem["maxRows"]): Schedules<
   illegal: (p, s, machine) => gemvIllegal({ ...p, maxRows: s.maxRows }, s, machine),
   maxRows: (s) => s.maxRows,
   measured(p, rows, machine) {
-    const known = gemvMeasured.find(({ of }) => of.n === p.n && of.k === p.k);
+    const known = measuredRow(p);
     return known ? [{ ...withRing({ ...p, maxRows }, known.schedule, machine, known.room), maxRows }] : [];
   },
+  measuredUs(p, s) {
+    const known = measuredRow(p);
+    if (!known || !isOf(known.schedule, s)) return undefined;
+    return p.norm ? known.normUs : known.us;
+  },
   estimate: (p, s, _, machine) => gemvTime(p, s, machine),
+  handOver: (s, machine) => (s.split > 1 ? machine.times.handOver : 0),
   name: gemvName,
 });
 

@@ -4,7 +4,7 @@ import type { Arg, Site } from "../../../../ir/kernel/catalogue.ts";
 import { mul, type Size } from "../../../../ir/size.ts";
 import { refuse, strided, type Refusal } from "../../../family.ts";
 import { asRows, num } from "../../../layouts.ts";
-import { measuredIn, native, type Schedules } from "../../native.ts";
+import { measuredIn, native, usIn, type Schedules } from "../../native.ts";
 import { blockGemm } from "./fp8-gemm.ts";
 import { estimate } from "./fp8-estimate.ts";
 import { gemmMeasured } from "./fp8-measured.ts";
@@ -31,7 +31,10 @@ export const gemmSchedules: Schedules<GemmProblem, GemmSchedule> = {
   candidates: () => candidates,
   illegal: (p, s, machine) => illegal(s, machine, p),
   measured: (p, rows) => measuredIn(gemmMeasured, p, rows),
+  measuredUs: (p, s, rows) => usIn(gemmMeasured, p, s, rows),
   estimate: (p, s, rows, machine) => estimate(s, p, rows, machine),
+  // The sums of a cluster: a trace of a step, docs/notes-gpu-gemm.md.
+  handOver: (s, machine) => (s.form === "split-k" && s.split > 1 ? machine.times.handOver : 0),
   name: scheduleName,
 };
 

@@ -82,7 +82,7 @@ export function persistentPromotion(k: number): number {
 }
 
 /** Steps of k that one block of the split-K form has at most. */
-const mostSteps = (s: SplitKSchedule, k: number): number =>
+export const mostSteps = (s: SplitKSchedule, k: number): number =>
   Math.ceil(Math.ceil(Math.ceil(k / STEP) / s.kGroups) / s.split) * s.kGroups;
 
 /**
