@@ -127,7 +127,7 @@ function gemvCandidates(p: GemvRowsProblem, limits: Limits): GemvShape[] {
       [64, 56, 48, 40, 32, 24, 16, 8].map((rowsPerWarpgroup) => ({ warpgroups, rowsPerWarpgroup, split })),
     ),
   );
-  return shapes.map((s) => withRing(p, { ...s, kGroups: s.warpgroups === 1 ? 2 : 1 }, limits));
+  return shapes.map(({ split, ...s }) => withRing(p, { ...s, kGroups: s.warpgroups === 1 ? 2 : 1, split }, limits));
 }
 
 /** The time for all blocks by what each has to read. */
