@@ -11,7 +11,324 @@ import { kernelsOfModel } from "./compiled.ts";
 import { build, disassemble, findCuobjdump, hasNvcc, inTwo, readPtxas } from "./nvcc.ts";
 import { lacks } from "../conditions.ts";
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
+<<<<<<< HEAD
 import { products, decodes, prefill, emitters } from "./native-cases.ts";
+=======
+
+/** R1's q_a + kv_a, o_proj and dense down; one block and a bit each way; ragged in n and k; less than a block. */
+const products: readonly GemmProblem[] = [
+  { n: 2112, k: 7168 },
+  { n: 7168, k: 16384 },
+  { n: 7168, k: 18432 },
+  { n: 136, k: 144 },
+  { n: 1000, k: 2000 },
+  { n: 8, k: 16 },
+];
+
+/** Products of one to four rows: R1's, and less than a block of scales. */
+const gemvs: readonly (readonly [number, number])[] = [
+  [2112, 7168],
+  [24576, 1536],
+  [7168, 16384],
+  [36864, 7168],
+  [72, 384],
+];
+
+/** R1's experts, and few with ragged steps. */
+const groups: readonly GroupedProblem[] = [
+  { experts: 256, n: 4096, k: 7168 },
+  { experts: 256, n: 7168, k: 2048 },
+  { experts: 40, n: 384, k: 1680 },
+];
+
+/** DeepSeek-V2-Lite's and Moonlight's experts, GLM-4.7-Flash's with the shared one, and few with ragged columns and steps. */
+const groupsOfBf16: readonly GroupedBf16Problem[] = [
+  { experts: 64, n: 1408, k: 2048, gated: true },
+  { experts: 64, n: 2048, k: 1408 },
+  { experts: 65, n: 1536, k: 2048, gated: true },
+  { experts: 384, n: 200, k: 104 },
+];
+
+/** Two of a list, others for every i: each schedule meets some problems, each problem some schedules. */
+const taking = <T>(list: readonly T[], i: number): T[] =>
+  list.length <= 2 ? [...list] : [list[i % list.length], list[(i + 1 + (i % (list.length - 1))) % list.length]];
+
+/** All heads of R1, in clusters of two blocks; half of them, in single blocks; those of GLM-4.7-Flash and V2-Lite, which fill none. */
+const decodes: readonly MlaAttendProblem[] = [128, 64, 32, 20, 16].map((heads) => ({
+  heads,
+  r: 512,
+  d: 64,
+  pageRows: 64,
+  ql: [heads * 512, 512],
+  qp: [heads * 192, 192],
+  scale: 0.135,
+}));
+
+const prefill = (heads: number, n = 128, v = 128): KernelText =>
+  mlaPrefill(
+    {
+      heads,
+      n,
+      d: 64,
+      v,
+      q: [heads * (n + 64), n + 64],
+      qp: [heads * (n + 64), n + 64],
+      k: [heads * (n + v), n + v],
+      kp: 576,
+      vStrides: [heads * (n + v), n + v],
+      y: [heads * v, v],
+      scale: 0.135,
+    },
+    h200,
+  );
+
+/** The printed model's o_proj, its odd down and R1's router; one token or many, rounded or not; heads of R1 and of a narrower relative. */
+const streams: readonly Bf16Problem[] = [
+  [7168, 16384],
+  [7168, 1843],
+  [256, 7168],
+].flatMap(([n, k]) => (["bf16", "f32"] as const).map((x): Bf16Problem => ({ n, k, xStride: k, yStride: n, x, y: x })));
+const einsums: readonly BmmProblem[] = [
+  [128, 128, 512],
+  [20, 192, 512],
+  [3, 64, 256],
+]
+  .flatMap(([h, v, r]) =>
+    (["bf16", "f32"] as const).flatMap((x): BmmProblem[] => [
+      { batch: h, n: r, k: v, a: [v + 64, h * (v + 64), 1], b: [2 * v * r, 1, r], y: [r, h * r, 1], x, yType: x },
+      { batch: h, n: v, k: r, a: [r, h * r, 1], b: [2 * v * r, r, 1], y: [v, h * v, 1], x, yType: x },
+    ]),
+  )
+  .filter((p) => typeof bmmSchedule(p) !== "string");
+const quantised: readonly BmmProblem[] = [128, 256, 512].flatMap((r) =>
+  (["bf16", "f32"] as const).map((x): BmmProblem => ({
+    batch: 128,
+    n: 128,
+    k: r,
+    a: [r, 128 * r, 1],
+    b: [256 * r, r, 1],
+    y: [128, 16384, 1],
+    x,
+    yType: x,
+    scale: x === "f32" ? "ue8m0" : "f32",
+  })),
+);
+const gemms: readonly Bf16Problem[] = [
+  [2112, 7168, "bf16"],
+  [1292, 7168, "f32"],
+  [133, 72, "bf16"],
+].map(([n, k, y]) => ({ n, k, xStride: k, yStride: n, x: "bf16", y }) as Bf16Problem);
+
+/** Norm, gate and residual sum inside a ring's product: the printed model's, and a norm over an odd number of blocks. */
+const fused: readonly RingProblem[] = [
+  { n: 2112, k: 7168, xStride: 7168, yStride: 2112, x: "bf16", y: "bf16", rows: "rms_norm", eps: 1e-6 },
+  { n: 24576, k: 1536, xStride: 2112, yStride: 24576, x: "bf16", y: "bf16", rows: "rms_norm", eps: 1e-6 },
+  { n: 1292, k: 640, xStride: 640, yStride: 1292, x: "bf16", y: "f32", rows: "rms_norm", eps: 1e-6 },
+  { n: 7168, k: 16384, xStride: 16384, yStride: 7168, x: "bf16", y: "bf16", residualStride: 7168 },
+  { n: 7168, k: 1856, xStride: 3712, yStride: 7168, x: "bf16", y: "bf16", rows: "silu_mul", residualStride: 7168 },
+];
+
+const routing = {
+  experts: 256,
+  topk: 8,
+  groups: 8,
+  kept: 4,
+  scoring: "sigmoid",
+  method: "noaux_tc",
+  normalise: true,
+  factor: 2.5,
+  bias: true,
+  xStride: 256,
+} as const;
+
+/** R1's experts, the shared one among them: told whom a token visits, or routing it. */
+const through = [{}, { routing: { ...routing, shared: 1 } }].flatMap((r) =>
+  ([1, 4, 8] as const).flatMap((t) => {
+    const [up, down] = [
+      { experts: 257, n: 4096, k: 7168, parts: 2, per: 9, shared: 1, ...r },
+      { experts: 257, n: 7168, k: 2048, parts: 1, per: 9, shared: 1, ue8m0: t === 4, ...r },
+    ] as const;
+    return [expertsGateUp(up, gateUpSchedule(up, t, h200), h200), expertsDown(down, downSchedule(down, t, h200), h200)];
+  }),
+);
+
+/** Emitter, the kernels to try it on, and what their machine code must hold. */
+const emitters: readonly [string, () => KernelText[], string[]][] = [
+  ["mla_decode", () => decodes.map((p) => mlaDecode(p, h200)), ["HGMMA", "UTMALDG"]],
+  [
+    "mla_decode, fixed",
+    () =>
+      decodes.flatMap((p) =>
+        ([16, 24, 32] as const)
+          .filter((group) => illegalFixed(p, fixedSchedule(group)) === null)
+          .map((group) => mlaDecodeFixed(p, fixedSchedule(group), h200)),
+      ),
+    ["HGMMA", "UTMALDG", "UBLKCP"],
+  ],
+  ["mla_prefill", () => [prefill(16), prefill(128), prefill(20, 192, 256)], ["HGMMA", "UTMALDG", "UTMASTG"]],
+  [
+    "register_linear",
+    () => streams.flatMap((p) => ([8, 16] as const).map((t) => registerLinear(p, registerSchedule(p, t, h200), h200))),
+    ["HMMA", "LDG.E.NA.LTC256B.128"],
+  ],
+  [
+    "ring_linear",
+    () =>
+      [...gemms, ...streams]
+        .filter((p) => illegalRing(p, h200) === null)
+        .flatMap((p) => ([1, 4, 8, 16] as const).map((t) => ringLinear(p, ringSchedule(p, t, h200), h200))),
+    ["HMMA", "UTMALDG", "LDSM"],
+  ],
+  [
+    "fused ring_linear",
+    () =>
+      fused.flatMap((p) =>
+        ([1, 2, 4] as const)
+          .filter((t) => illegalRing(p, h200, t) === null)
+          .map((t) => ringLinear(p, ringSchedule(p, t, h200), h200)),
+      ),
+    ["HMMA", "UTMALDG", "LDSM"],
+  ],
+  [
+    "bf16_gemm",
+    () => gemms.flatMap((p) => bf16Candidates.filter((s) => bf16Illegal(s, p, h200) === null).map((s) => bf16Gemm(p, s, h200))),
+    ["HGMMA", "UTMALDG"],
+  ],
+  [
+    "bmm_rows",
+    () => [...einsums, ...quantised].map((p) => bmmKernel(p, bmmSchedule(p) as BmmSchedule, h200)),
+    ["HMMA", "LDG.E.NA.LTC256B.128"],
+  ],
+  [
+    "mla_query",
+    () =>
+      einsums
+        .filter((p) => p.b[1] === 1 && p.x === "bf16" && !p.scale)
+        .map((p) =>
+          mlaQuery(
+            {
+              ...p,
+              d: 64,
+              xStrides: [p.a[1], p.a[0]],
+              maxPositions: 4096,
+              r: 512,
+              cStride: 2112,
+              krStride: 2112,
+              gain: "bf16",
+              eps: 1e-6,
+              pageRows: 64,
+            },
+            h200,
+          ),
+        ),
+    ["HMMA", "LDG.E.NA.LTC256B.128"],
+  ],
+  [
+    "route_rows, sort_experts",
+    () => [
+      routeRows(routing),
+      routeRows({
+        ...routing,
+        experts: 160,
+        scoring: "softmax",
+        method: "group_limited_greedy",
+        normalise: false,
+        bias: false,
+        xStride: 160,
+      }),
+      sortExperts({ experts: 256, k: 8 }),
+    ],
+    [],
+  ],
+  [
+    "norm_rows",
+    () =>
+      (["rms_norm", "norm_quant", "add_norm", "add_norm_quant", "add_norm_both"] as const).map((of) =>
+        normRows({
+          of,
+          d: 7168,
+          aStride: 7168,
+          bStride: 7168,
+          yStride: 7168,
+          eps: 1e-6,
+          gain: "bf16",
+          act: "bf16",
+          ue8m0: false,
+        }),
+      ),
+    ["LDG.E.64"],
+  ],
+  ["argmax_rows", () => [argmaxRows({ d: 129280, xStride: 129280 }, h200), argmaxRows({ d: 70, xStride: 71 }, h200)], []],
+  [
+    "block_gemm",
+    () =>
+      candidates.flatMap((s, i) =>
+        taking(
+          products.filter((p) => illegal(s, h200, p) === null),
+          i,
+        ).map((p) => blockGemm(p, s, h200)),
+      ),
+    ["QGMMA", "UTMALDG"],
+  ],
+  [
+    "block_gemv",
+    () =>
+      gemvs
+        .flatMap(([n, k]) =>
+          ([1, 4] as const).flatMap((maxRows) => [
+            { n, k, maxRows },
+            { n, k, maxRows, residual: true },
+            { n, k, maxRows, norm: { eps: 1e-6, gain: "bf16", xStride: k, ue8m0: false } } as const,
+          ]),
+        )
+        .flatMap((p) => {
+          const s = scheduleFor(gemvSchedulesOf(p.maxRows), p, p.maxRows, h200);
+          return "reason" in s ? [] : [gemv(p, s, h200)];
+        }),
+    ["QGMMA", "UTMALDG"],
+  ],
+  ["experts_gate_up, experts_down", () => through, ["QGMMA", "UTMALDG", "UBLKCP"]],
+  [
+    "experts of bf16 weights",
+    () =>
+      TOKENS.flatMap((tokens) =>
+        ([{ routing: { ...routing, experts: 64, groups: 1, kept: 1, xStride: 64, topk: 6, shared: 2 } }, {}] as const)
+          .filter((r) => !("routing" in r) || tokens <= 16)
+          .flatMap((r) => {
+            const common = { experts: 66, per: 8, shared: 2, ...r };
+            const up = { ...common, n: 1408, k: 2048, parts: 2 } as const;
+            const down = { ...common, n: 2048, k: 1408, parts: 1 } as const;
+            return [
+              unitGateUp(up, unitSchedule(up, tokens, "dealt", h200), h200),
+              unitDown(down, unitSchedule(down, tokens, tokens <= 16 ? "own" : "dealt", h200), h200),
+            ];
+          }),
+      ),
+    ["HMMA", "UTMALDG", "UBLKCP", "LDSM"],
+  ],
+  ["experts_sum", () => [expertsSum({ n: 2048, per: 8 })], ["LDG.E.128"]],
+  ["norm_linear_both", () => [2048, 4096].map((k) => normLinear({ n: 64, k, xStride: k, eps: 1e-6 })), ["LDG.E.128"]],
+  [
+    "grouped_gemm",
+    () =>
+      groupedCandidates.flatMap((s, i) =>
+        taking(
+          groups.filter((p) => groupedIllegal(s, h200, p) === null),
+          i,
+        ).map((p) => groupedGemm(p, s, h200)),
+      ),
+    ["QGMMA", "UTMALDG"],
+  ],
+  [
+    "grouped_bf16",
+    () =>
+      groupsOfBf16.flatMap((p) =>
+        groupedBf16Candidates.filter((s) => groupedBf16Illegal(s, p, h200) === null).map((s) => groupedBf16(p, s, h200)),
+      ),
+    ["HGMMA", "UTMALDG"],
+  ],
+];
+>>>>>>> 050610c (Name what products' texts hold by the field's words: warpgroups, k groups, promotion, prefetch; families block_gemv, register_linear, bmm_rows; digests anew with the estimates' choices)
 
 const cuobjdump = hasNvcc ? findCuobjdump() : undefined;
 /** Registers of one multiprocessor, all that a block can have. */
@@ -35,9 +352,7 @@ test.skipIf(lacks("nvcc")).each(emitters)("%s: no spills, no serial products", a
 test.skipIf(lacks("nvcc", "cuobjdump"))(
   "einsums fetch their weights before they wait for the kernel before: the assembler leaves the order alone",
   async () => {
-    const kernels = emitters
-      .filter(([family]) => family === "stream_bmm" || family === "mla_query")
-      .flatMap(([, emit]) => emit());
+    const kernels = emitters.filter(([family]) => family === "bmm_rows" || family === "mla_query").flatMap(([, emit]) => emit());
     const built = await build(inTwo(kernels.map((k) => k.source)));
     const code = new Map([...built.cubins.values()].flatMap((c) => [...disassemble(cuobjdump!, c)]));
     for (const k of kernels) {

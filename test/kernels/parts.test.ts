@@ -156,12 +156,12 @@ describe("on the CUDA target", () => {
     const cases = (op: "norm_block_linear" | "block_linear_add"): [number | null, string[]][] =>
       (catalogue.choose(scaledSite(op, 7168, 7168)) as Cases).cases.map((c) => [c.most, c.launches.map((l) => l.family)]);
     expect(cases("norm_block_linear").slice(0, 3)).toEqual([
-      [1, ["thin_gemm"]],
+      [1, ["block_gemv"]],
       [expect.any(Number), ["norm_rows", "block_gemm"]],
       [expect.any(Number), ["norm_rows", "block_gemm"]],
     ]);
     expect(cases("block_linear_add").slice(0, 3)).toEqual([
-      [1, ["thin_gemm"]],
+      [1, ["block_gemv"]],
       [expect.any(Number), ["block_gemm", "flat"]],
       [expect.any(Number), ["block_gemm", "flat"]],
     ]);
@@ -203,7 +203,7 @@ describe("on the CUDA target", () => {
   });
 
   test("widths no ring can take are their parts from the first row on", () => {
-    expect(served("norm_linear", 40, 72)[0]).toEqual([8, ["rms_norm", "stream_linear"]]);
+    expect(served("norm_linear", 40, 72)[0]).toEqual([8, ["rms_norm", "register_linear"]]);
     expect(cudaTarget("none", sm90).catalogue.choose(siteOf("gated_linear_add", 40, 72, "bf16"))).toMatchObject([
       { family: "gated_pair" },
       { family: "linear" },

@@ -36,7 +36,7 @@ export const ringLinearNative = native({
 
 /** Few rows that do not lie at multiples of 16 bytes, or are f32. */
 export const registerLinearNative = native({
-  family: "stream_linear",
+  family: "register_linear",
   serves,
   schedules: registerSchedules,
   match,

@@ -100,18 +100,18 @@ const consumer = (columns: number, output: OutputOf): string =>
     // Math: two warpgroups, 64 rows each.
     setmaxnreg_inc<232>();
     await_previous();
-    const int team = warp / 4, slab = warp % 4;`,
+    const int warpgroup = warp / 4, warp_row = warp % 4;`,
     output.staging,
     `    int stage = 0; u32 phase = 0;
     for (int tile = blockIdx.x / 2; tile < tiles; tile += gridDim.x / 2) {
       int row_tile, column_tile;
       locate(tile, row_tiles, row_tile, column_tile);
-      const int row0 = (row_tile * 2 + rank) * ROWS + team * 64;
+      const int row0 = (row_tile * 2 + rank) * ROWS + warpgroup * 64;
       float sum[COLUMNS / 2];
       int before = 0;
       for (int p = 0; p < STEPS; p++) {
         mbarrier_wait(full + 8 * stage, phase);
-        wgmma_m64n${columns}k64_bf16(sum, descriptor_k_major(ring + stage * STAGE + team * 8192), descriptor_k_major(ring + stage * STAGE + X_BYTES), p != 0);
+        wgmma_m64n${columns}k64_bf16(sum, descriptor_k_major(ring + stage * STAGE + warpgroup * 8192), descriptor_k_major(ring + stage * STAGE + X_BYTES), p != 0);
         // The step before has been read: hand its stage back, to both blocks, while this one multiplies.
         wgmma_wait_group<1>(sum);
         if (p > 0 && lane < 2) mbarrier_arrive_cluster(empty + 8 * before, lane);
@@ -141,7 +141,7 @@ interface OutputOf {
 const outputOf = (p: Bf16Problem, s: PersistentBf16): OutputOf =>
   p.y === "bf16" && p.yStride % 8 === 0
     ? {
-        staging: `    const u32 out = staging + team * ${boxes(s) * 8192};`,
+        staging: `    const u32 out = staging + warpgroup * ${boxes(s) * 8192};`,
         store: tmaStore(boxes(s)),
         end: "    if (threadIdx.x % 128 == 0) tma_store_wait();",
         param: tensorMap("y_map", { of: "y", dtype: "bf16", dims: [p.n, "m"], strides: [2 * p.yStride], box: [64, 64] }),
@@ -180,16 +180,16 @@ const tmaStore = (
 #pragma unroll
       for (int b = 0; b < COLUMNS / 64; b++) {
         if (threadIdx.x % 128 == 0) tma_store_wait_read<${boxes - 1}>();  // what was in this staging has left it
-        bar_sync(1 + team, 128);
+        bar_sync(1 + warpgroup, 128);
 #pragma unroll
         for (int c = 0; c < 8; c += 2) {  // two 8-column chunks a store, in TMA's 128-byte swizzle
-          const int row = slab * 16 + lane % 16, chunk = c + lane / 16;
+          const int row = warp_row * 16 + lane % 16, chunk = c + lane / 16;
           const float* v = sum + b * 32 + c * 4;
           stmatrix_x4(out + b % ${boxes} * 8192 + row * 128 + ((chunk ^ (row % 8)) * 16),
               pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
         }
         fence_proxy_async();
-        bar_sync(1 + team, 128);
+        bar_sync(1 + warpgroup, 128);
         if (threadIdx.x % 128 == 0) {
           tma_store_2d(&y_map, out + b % ${boxes} * 8192, column_tile * COLUMNS + b * 64, row0);
           tma_store_commit();
@@ -214,7 +214,7 @@ const storeRegisters = (
 ): string => `      // Output from registers: rows of y do not start at multiples of 16 bytes, or are f32. Four lanes write one row's columns side by side.
 #pragma unroll
       for (int i = 0; i < COLUMNS / 2; i += 2) {
-        const int row = row0 + slab * 16 + lane / 4 + i / 2 % 2 * 8, column = column_tile * COLUMNS + i / 4 * 8 + lane % 4 * 2;
+        const int row = row0 + warp_row * 16 + lane / 4 + i / 2 % 2 * 8, column = column_tile * COLUMNS + i / 4 * 8 + lane % 4 * 2;
         const float low = sum[i], high = sum[i + 1];
 ${storePair(p)}
       }`;

@@ -36,12 +36,12 @@ const definitions = (p: Bf16Problem, s: SmallMBf16, math: number): string =>
   lines(
     `constexpr int N = ${p.n}, STEPS = ${Math.ceil(p.k / STEP)};       // columns of y; steps of 64 columns of k
 constexpr int TOKENS = ${s.tokens}, COLUMNS = ${s.columns};  // a tile: rows of x by rows of w
-constexpr int DEEP = ${s.kGroups}, UNITS = (STEPS + DEEP - 1) / DEEP;  // a ring stage holds DEEP steps, each for its own warpgroups
+constexpr int K_GROUPS = ${s.kGroups}, UNITS = (STEPS + K_GROUPS - 1) / K_GROUPS;  // a ring stage holds K_GROUPS steps, each for its own warpgroups
 constexpr int SPLIT = ${s.split};                  // blocks that share the k of a tile
 constexpr int MATH = ${math};  // threads that multiply; a warp more copies w, another x
 constexpr int STAGES = ${s.stages}, X_STAGES = ${s.xStages};
 constexpr int W_BYTES = COLUMNS * 128, X_BYTES = TOKENS * 128;
-constexpr int HELD = COLUMNS / 2;               // sums a thread holds
+constexpr int SUMS = COLUMNS / 2;               // sums a thread holds
 constexpr int PITCH = COLUMNS + 8;              // floats a token of sums: padded against bank conflicts
 constexpr int WIDTH = ${isWide(p) ? 8 : 4};                   // columns of y a thread writes at once`,
     s.split > 1 &&
@@ -52,15 +52,15 @@ constexpr int WIDTH = ${isWide(p) ? 8 : 4};                   // columns of y a 
 /** Where the barriers lie, with what others send in front of them. */
 const barriersAt = (cluster: boolean): string =>
   cluster
-    ? "inbox = x_ring + X_STAGES * DEEP * X_BYTES, inbox_full = inbox + (SPLIT - 1) * SLOT, full = inbox_full + 8"
-    : "full = x_ring + X_STAGES * DEEP * X_BYTES";
+    ? "inbox = x_ring + X_STAGES * K_GROUPS * X_BYTES, inbox_full = inbox + (SPLIT - 1) * SLOT, full = inbox_full + 8"
+    : "full = x_ring + X_STAGES * K_GROUPS * X_BYTES";
 
 /** Addresses, barriers, the first weights. */
 const prologue = (cluster: boolean): string =>
   lines(
     `  extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  const u32 x_ring = ring + STAGES * DEEP * W_BYTES, ${barriersAt(cluster)}, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
+  const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, ${barriersAt(cluster)}, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
   const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
   const int rank = blockIdx.x, column0 = blockIdx.y * COLUMNS, token0 = blockIdx.z * TOKENS;
   const int begin = rank * UNITS / SPLIT, end = (rank + 1) * UNITS / SPLIT, ahead = min(STAGES, end - begin);
@@ -78,14 +78,14 @@ ${prefetchWeights(rings)}
 
 /** Math warpgroups: 64 tokens each, of one step of every stage; sums go where the rings were. */
 const consumer = (columns: number): string => `  if (warp < MATH / 32) {
-    const int team = warp / 4, part_rows = team % (TOKENS / 64), deep = team / (TOKENS / 64), row = part_rows * 64 + warp % 4 * 16 + lane / 4;
-    float sum[HELD];
+    const int warpgroup = warp / 4, part_rows = warpgroup % (TOKENS / 64), k_group = warpgroup / (TOKENS / 64), row = part_rows * 64 + warp % 4 * 16 + lane / 4;
+    float sum[SUMS];
     int stage = 0, x_stage = 0, before = 0, x_before = 0;  // places in the rings of this unit and of the one before
     u32 phase = 0, x_phase = 0;
     for (int u = 0; u < end - begin; u++) {
       mbarrier_wait(full + 8 * stage, phase);
       mbarrier_wait(x_full + 8 * x_stage, x_phase);
-      wgmma_m64n${columns}k64_bf16(sum, descriptor_k_major(x_ring + (x_stage * DEEP + deep) * X_BYTES + part_rows * 8192), descriptor_k_major(ring + (stage * DEEP + deep) * W_BYTES), u > 0);
+      wgmma_m64n${columns}k64_bf16(sum, descriptor_k_major(x_ring + (x_stage * K_GROUPS + k_group) * X_BYTES + part_rows * 8192), descriptor_k_major(ring + (stage * K_GROUPS + k_group) * W_BYTES), u > 0);
       wgmma_wait_group_n${columns}<1>(sum);
       // The unit before has been read: hand its stages back while this one multiplies.
       if (u > 0 && lane == 0) { mbarrier_arrive(empty + 8 * before); mbarrier_arrive(x_empty + 8 * x_before); }

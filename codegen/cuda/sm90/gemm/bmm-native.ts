@@ -39,7 +39,7 @@ export function matchBmmRows(site: Site): NativeMatch<BmmProblem, BmmSchedule> |
 }
 
 export const bmmNative = native({
-  family: "stream_bmm",
+  family: "bmm_rows",
   serves: ["einsum", "einsum_quant"],
   schedules: onlySchedule<BmmProblem, BmmSchedule>(bmmSchedule),
   match: matchBmmRows,

@@ -29,7 +29,7 @@ __device__ __forceinline__ void ${add}(float (&v)[${width}], u32 from) {
 }
 __device__ __forceinline__ void add_own(float (&v)[${width}], u32 from) {
 #pragma unroll
-  for (int d = 0; d < DEEP; d++) ${add}(v, from + d * (TOKENS * PITCH * 4));
+  for (int d = 0; d < K_GROUPS; d++) ${add}(v, from + d * (TOKENS * PITCH * 4));
 }`;
 };
 

@@ -2,7 +2,7 @@
 // the matrix's own; and, where k of a tile was cut, first together with those of the other blocks.
 
 /** Adds up a tile whose k was cut, in the order of its parts: same bits every run. */
-export const sharedTile = `      if (end - begin < ROUNDED) {
+export const sharedTile = `      if (end - begin < PADDED_STEPS) {
         // A shared tile: all blocks leave their sums in memory (L2), meet, and each finishes a share of the columns.
         const int part = blockIdx.x % parts, first = blockIdx.x - part;
         float4* sums = (float4*)workspace;
@@ -22,7 +22,7 @@ export const sharedTile = `      if (end - begin < ROUNDED) {
             const float4 more = ld_global_cg_v4_f32(sums + ((first + s) * 16 + chunk) * 256 + threadIdx.x);
             v.x += more.x; v.y += more.y; v.z += more.z; v.w += more.w;
           }
-          const int row = row0 + slab * 16 + lane / 4, at_column = column * COLUMNS + chunk * 8 + lane % 4 * 2;
+          const int row = row0 + warp_row * 16 + lane / 4, at_column = column * COLUMNS + chunk * 8 + lane % 4 * 2;
           if (at_column < N) {
             if (row < m) *(u32*)(y + (long long)row * N + at_column) = pack_bf16(v.x, v.y);
             if (row + 8 < m) *(u32*)(y + (long long)(row + 8) * N + at_column) = pack_bf16(v.z, v.w);
@@ -37,16 +37,16 @@ export const sharedTile = `      if (end - begin < ROUNDED) {
 /** Sums, rounded, into the shared memory that TMA stores from. */
 export const stageTile = `      // Output: 64 x 128 bf16 through shared memory; TMA writes whole lines and clips the edges of y.
       if (threadIdx.x % 128 == 0) tma_store_wait_read<0>();  // the last tile has left the staging
-      bar_sync(1 + team, 128);
+      bar_sync(1 + warpgroup, 128);
 #pragma unroll
       for (int c = 0; c < 16; c += 2) {  // two 8-column chunks a store, in TMA's 128-byte swizzle
-        const int row = slab * 16 + lane % 16, chunk = c % 8 + lane / 16;
+        const int row = warp_row * 16 + lane % 16, chunk = c % 8 + lane / 16;
         const float* v = sum + c * 4;
         stmatrix_x4(out + c / 8 * 8192 + row * 128 + ((chunk ^ (row % 8)) * 16),
             pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
       }
       fence_proxy_async();
-      bar_sync(1 + team, 128);`;
+      bar_sync(1 + warpgroup, 128);`;
 
 const STORE = `if (threadIdx.x % 128 == 0) {
         tma_store_2d(&y_map, out, column * COLUMNS, row0);

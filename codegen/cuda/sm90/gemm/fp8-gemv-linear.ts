@@ -39,7 +39,7 @@ function match({ op, ins: [xs, w, other], outs: [ys], attrs }: Site): NativeMatc
 }
 
 export const gemvNative = native({
-  family: "thin_gemm",
+  family: "block_gemv",
   serves: ["block_linear", "norm_block_linear", "block_linear_add"],
   schedules: gemvSchedules,
   match,

@@ -8,7 +8,7 @@ import type { GemvRowsProblem } from "./fp8-gemv-schedule.ts";
 const copyRows = `    await_previous();
     for (int e = threadIdx.x; e < count * 8 * m; e += MATH) {
       const int r = e / (count * 8), piece = e % (count * 8);
-      cp_async_16(x_codes + (piece * HELD + r) * 16, x + (long long)r * K + first * 128 + piece * 16);
+      cp_async_16(x_codes + (piece * MAX_ROWS + r) * 16, x + (long long)r * K + first * 128 + piece * 16);
     }
     for (int e = threadIdx.x; e < count * m; e += MATH) cp_async_4(x_scales + (e % count * 8 + e / count) * 4, x_scale + e / count * STEPS + first + e % count);`;
 
@@ -17,7 +17,7 @@ const normRows = (norm: NonNullable<GemvRowsProblem["norm"]>, k: number): string
 #pragma unroll
     for (int t = 0; t < TURNS; t++) load4_${norm.gain}(gains[t], gain + min(warp + MATH / 32 * t, STEPS - 1) * 128 + lane * 4);
     await_previous();
-    __shared__ float parts[HELD][STEPS];
+    __shared__ float parts[MAX_ROWS][STEPS];
     for (int r = 0; r < m; r++) {
       // Every block needs the squares of all columns, and the codes of those it multiplies.
       float v[TURNS][4];
@@ -53,7 +53,7 @@ const codesOfBlocks = (ue8m0: boolean): string => `#pragma unroll
         const float plain = ${blockScale("warp_max<128>(sizes)")}, scale = ${storedScale("plain", ue8m0)};
 #pragma unroll
         for (int i = 0; i < 4; i++) now[i] = __fdiv_rn(now[i], scale);
-        store4_e4m3(raw + (x_codes - shared_address(raw)) + ((p * 8 + lane / 4) * HELD + r) * 16 + lane % 4 * 4, now);
+        store4_e4m3(raw + (x_codes - shared_address(raw)) + ((p * 8 + lane / 4) * MAX_ROWS + r) * 16 + lane % 4 * 4, now);
         if (lane == 0) st_shared_f32(x_scales + (p * 8 + r) * 4, scale);
       }`;
 

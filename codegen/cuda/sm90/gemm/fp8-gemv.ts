@@ -21,14 +21,14 @@ interface RowScales {
 
 /** A warpgroup's rows lie in one block of 128. */
 const oneScale: RowScales = {
-  at: "const u32 w_upper = w_scales + ((column0 + team * PER) / 128 - column0 / 128) * MOST * 4;",
+  at: "const u32 w_upper = w_scales + ((column0 + warpgroup * WARPGROUP_ROWS) / 128 - column0 / 128) * MAX_STEPS * 4;",
   read: "const float upper = ld_shared_f32(w_upper + p * 4);",
   factor: "upper",
 };
 
 /** They may lie in two. */
 const twoScales: RowScales = {
-  at: "const u32 w_upper = w_scales + ((column0 + row) / 128 - column0 / 128) * MOST * 4, w_lower = w_scales + min((column0 + row + 8) / 128 - column0 / 128, BANDS - 1) * MOST * 4;",
+  at: "const u32 w_upper = w_scales + ((column0 + row) / 128 - column0 / 128) * MAX_STEPS * 4, w_lower = w_scales + min((column0 + row + 8) / 128 - column0 / 128, SCALE_BLOCKS - 1) * MAX_STEPS * 4;",
   read: "const float upper = ld_shared_f32(w_upper + p * 4), lower = ld_shared_f32(w_lower + p * 4);",
   factor: "(i / 2 ? lower : upper)",
 };
@@ -51,7 +51,7 @@ const alone: Cluster = {
 const cluster: Cluster = {
   mine: "rank == 0 && token < m && column0 + column < N",
   sync: "cluster_sync();",
-  load: (from) => `ld_shared_cluster_v4_f32(${from}, d / DEEP)`,
+  load: (from) => `ld_shared_cluster_v4_f32(${from}, d / K_GROUPS)`,
   end: "  cluster_sync_relaxed();  // sums stay until the first block has read them",
 };
 
@@ -61,15 +61,15 @@ function definitions({ n, k, maxRows, norm }: GemvRowsProblem, s: GemvShape, mat
   const { early, flying } = underWay(kGroups * warpgroups * rowsPerWarpgroup * STEP, stages);
   return lines(
     `constexpr int N = ${n}, K = ${k}, STEPS = K / 128;  // columns of y; steps of 128 columns of k
-constexpr int HELD = ${maxRows};                       // rows of x there may be: their codes stay here from the first step to the last
-constexpr int TEAMS = ${warpgroups}, PER = ${rowsPerWarpgroup}, ROWS = TEAMS * PER;  // four warps multiply PER rows of w; wgmma takes 64, those past PER go nowhere
-constexpr int DEEP = ${kGroups}, UNITS = STEPS / DEEP;     // a ring stage holds DEEP steps, each for its own teams
+constexpr int MAX_ROWS = ${maxRows};                       // rows of x there may be: their codes stay here from the first step to the last
+constexpr int WARPGROUPS = ${warpgroups}, WARPGROUP_ROWS = ${rowsPerWarpgroup}, ROWS = WARPGROUPS * WARPGROUP_ROWS;  // four warps multiply WARPGROUP_ROWS rows of w; wgmma takes 64, those past WARPGROUP_ROWS go nowhere
+constexpr int K_GROUPS = ${kGroups}, UNITS = STEPS / K_GROUPS;     // a ring stage holds K_GROUPS steps, each for its own warpgroups
 constexpr int SPLIT = ${s.split};                      // blocks that share the k of their rows
-constexpr int MOST = (UNITS + SPLIT - 1) / SPLIT * DEEP;  // steps a block may have
+constexpr int MAX_STEPS = (UNITS + SPLIT - 1) / SPLIT * K_GROUPS;  // steps a block may have
 constexpr int MATH = ${math};   // threads that multiply; a warp more copies w
-constexpr int STAGES = ${stages}, TILE = PER * 128, STAGE = DEEP * TEAMS * TILE;
-constexpr int EARLY = ${early}, FLYING = ${flying};           // stages under way at once: while the ring fills, and after
-constexpr int BANDS = ${gemvBands(s)};                      // blocks of 128 rows, with scales of their own, that a block's rows may meet
+constexpr int STAGES = ${stages}, TILE = WARPGROUP_ROWS * 128, STAGE = K_GROUPS * WARPGROUPS * TILE;
+constexpr int PREFETCH = ${early}, IN_FLIGHT = ${flying};           // stages under way at once: while the ring fills, and after
+constexpr int SCALE_BLOCKS = ${gemvBands(s)};                      // blocks of 128 rows, with scales of their own, that a block's rows may meet
 constexpr int PITCH = ROWS + 4;                 // floats a token of sums, padded against bank conflicts`,
     norm && "constexpr int TURNS = (STEPS + MATH / 32 - 1) / (MATH / 32);  // blocks of 128 columns of x a warp normalises",
   );
@@ -78,16 +78,16 @@ constexpr int PITCH = ROWS + 4;                 // floats a token of sums, padde
 /** Addresses, barriers, the first weights. */
 const prologue = `  extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  const u32 x_codes = ring + STAGES * STAGE, x_scales = x_codes + MOST * 128 * HELD + 128, w_scales = x_scales + MOST * 32;
-  const u32 full = (w_scales + BANDS * MOST * 4 + 7) & ~7u, empty = full + 8 * STAGES;
+  const u32 x_codes = ring + STAGES * STAGE, x_scales = x_codes + MAX_STEPS * 128 * MAX_ROWS + 128, w_scales = x_scales + MAX_STEPS * 32;
+  const u32 full = (w_scales + SCALE_BLOCKS * MAX_STEPS * 4 + 7) & ~7u, empty = full + 8 * STAGES;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int rank = blockIdx.x, column0 = blockIdx.y * ROWS;
-  const int begin = rank * UNITS / SPLIT, units = (rank + 1) * UNITS / SPLIT - begin, first = begin * DEEP, count = units * DEEP;
-  auto copy_stage = [&](int u) {
+  const int begin = rank * UNITS / SPLIT, units = (rank + 1) * UNITS / SPLIT - begin, first = begin * K_GROUPS, count = units * K_GROUPS;
+  auto load_stage = [&](int u) {
     const int stage = u % STAGES;
     mbarrier_arrive_expect_tx(full + 8 * stage, STAGE);
-    for (int i = 0; i < DEEP * TEAMS; i++)
-      tma_load_2d_hint(ring + stage * STAGE + i * TILE, &w_map, full + 8 * stage, (first + u * DEEP + i / TEAMS) * 128, column0 + i % TEAMS * PER, l2_evict_first());
+    for (int i = 0; i < K_GROUPS * WARPGROUPS; i++)
+      tma_load_2d_hint(ring + stage * STAGE + i * TILE, &w_map, full + 8 * stage, (first + u * K_GROUPS + i / WARPGROUPS) * 128, column0 + i % WARPGROUPS * WARPGROUP_ROWS, l2_evict_first());
   };
 
   if (threadIdx.x == MATH) {
@@ -97,7 +97,7 @@ const prologue = `  extern __shared__ u8 raw[];
     }
     fence_mbarrier_init();
     // Weights do not wait for the kernel before: a ring of them comes while it still runs.
-    for (int u = 0; u < min(EARLY, units); u++) copy_stage(u);
+    for (int u = 0; u < min(PREFETCH, units); u++) load_stage(u);
   }
   __syncthreads();
   release_next();`;
@@ -117,12 +117,12 @@ const ownColumns = (of: Cluster, residual: boolean): string =>
 const producer = `  if (warp == MATH / 32) {
     // One thread keeps the weights coming: bytes in flight are what bandwidth needs.
     if (lane == 0)
-      for (int u = EARLY; u < units; u++) {
+      for (int u = PREFETCH; u < units; u++) {
         if (u >= STAGES) mbarrier_wait(empty + 8 * (u % STAGES), (u / STAGES - 1) & 1);
         // What is asked for beyond these only queues, and what the kernel before still reads and stores would queue behind.
-        const int landed = u - (u < STAGES ? EARLY : FLYING);
+        const int landed = u - (u < STAGES ? PREFETCH : IN_FLIGHT);
         mbarrier_wait(full + 8 * (landed % STAGES), landed / STAGES & 1);
-        copy_stage(u);
+        load_stage(u);
       }
     __syncwarp();
   } else {`;
@@ -130,9 +130,9 @@ const producer = `  if (warp == MATH / 32) {
 /** Warpgroups: the codes of all rows, then products, whose sums go where the ring was. */
 const consumer = (loadRows: string, residual: boolean, w: RowScales): string =>
   lines(
-    `    const int team = warp / 4 % TEAMS, deep = warp / 4 / TEAMS, row = team * PER + warp % 4 * 16 + lane / 4;
-    for (int e = threadIdx.x; e < BANDS * count; e += MATH)
-      cp_async_4(w_scales + (e / count * MOST + e % count) * 4, w_scale + min(column0 / 128 + e / count, (N - 1) / 128) * STEPS + first + e % count);`,
+    `    const int warpgroup = warp / 4 % WARPGROUPS, k_group = warp / 4 / WARPGROUPS, row = warpgroup * WARPGROUP_ROWS + warp % 4 * 16 + lane / 4;
+    for (int e = threadIdx.x; e < SCALE_BLOCKS * count; e += MATH)
+      cp_async_4(w_scales + (e / count * MAX_STEPS + e % count) * 4, w_scale + min(column0 / 128 + e / count, (N - 1) / 128) * STEPS + first + e % count);`,
     loadRows,
     residual && "    if (mine) before = *(const uint4*)(residual + at);  // fetched while weights are multiplied",
     `    cp_async_wait_all();
@@ -143,13 +143,13 @@ const consumer = (loadRows: string, residual: boolean, w: RowScales): string =>
     ${w.at}
     float sum[4] = {};
     for (int u = 0; u < units; u++) {
-      const int stage = u % STAGES, p = u * DEEP + deep;
+      const int stage = u % STAGES, p = u * K_GROUPS + k_group;
       const float2 x_now = ld_shared_v2_f32(x_scales + p * 32 + lane % 4 * 8);
       ${w.read}
       mbarrier_wait(full + 8 * stage, u / STAGES & 1);
       float part[4];
-      const u64 w_tile = descriptor_k_major(ring + stage * STAGE + (deep * TEAMS + team) * TILE), x_tile = descriptor_no_swizzle<16 * HELD, 128>(x_codes + p * 128 * HELD);
-      wgmma_m64n8k128_e4m3_no_swizzle<16 * HELD>(part, w_tile, x_tile);
+      const u64 w_tile = descriptor_k_major(ring + stage * STAGE + (k_group * WARPGROUPS + warpgroup) * TILE), x_tile = descriptor_no_swizzle<16 * MAX_ROWS, 128>(x_codes + p * 128 * MAX_ROWS);
+      wgmma_m64n8k128_e4m3_no_swizzle<16 * MAX_ROWS>(part, w_tile, x_tile);
       wgmma_wait_group<0>(part);
       if (lane == 0) mbarrier_arrive(empty + 8 * stage);
 #pragma unroll
@@ -161,7 +161,7 @@ const consumer = (loadRows: string, residual: boolean, w: RowScales): string =>
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       const int of = lane % 4 * 2 + i % 2, to = row + i / 2 * 8;
-      if (of < HELD && to < (team + 1) * PER) st_shared_f32(ring + ((deep * HELD + of) * PITCH + to) * 4, sum[i]);
+      if (of < MAX_ROWS && to < (warpgroup + 1) * WARPGROUP_ROWS) st_shared_f32(ring + ((k_group * MAX_ROWS + of) * PITCH + to) * 4, sum[i]);
     }
   }`,
   );
@@ -180,8 +180,8 @@ const epilogue = (of: Cluster, residual: boolean): string =>
   if (mine) {
     float v[8] = {};
 #pragma unroll
-    for (int d = 0; d < SPLIT * DEEP; d++) {
-      const u32 from = ring + ((d % DEEP * HELD + token) * PITCH + column) * 4;
+    for (int d = 0; d < SPLIT * K_GROUPS; d++) {
+      const u32 from = ring + ((d % K_GROUPS * MAX_ROWS + token) * PITCH + column) * 4;
       const float4 a = ${of.load("from")}, b = ${of.load("from + 16")};
       v[0] += a.x; v[1] += a.y; v[2] += a.z; v[3] += a.w; v[4] += b.x; v[5] += b.y; v[6] += b.z; v[7] += b.w;
     }`,

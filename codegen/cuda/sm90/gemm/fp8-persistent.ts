@@ -59,7 +59,7 @@ function definitions({ problem: { n, experts }, schedule: { stages, group }, clu
 constexpr int ROWS = 128, COLUMNS = 128;      // a block's tile of y, 64 rows to each of two math warpgroups
 constexpr int COLUMN_TILES = ${Math.ceil(n / (cluster.blocks * 128))}, GROUP = ${group};${cluster.columnTiles}
 constexpr int STAGES = ${stages}, X_BYTES = ROWS * 128, STAGE = X_BYTES + COLUMNS * 128;
-constexpr int CHAIN = ${v.chain}, ROUNDED = ${v.padded};  // steps between two drains of the tensor cores; all steps${ragged}`,
+constexpr int PROMOTION = ${v.chain}, PADDED_STEPS = ${v.padded};  // steps between two drains of the tensor cores; all steps${ragged}`,
     tiles.definitions,
   );
 }
@@ -132,17 +132,17 @@ function consumer(v: Variant): string {
     // Math: two warpgroups, one above the other on the rows of a tile.
     setmaxnreg_inc<232>();
     await_previous();
-    const int team = warp / 4, slab = warp % 4;
-    const u32 out = staging + team * 16384;
+    const int warpgroup = warp / 4, warp_row = warp % 4;
+    const u32 out = staging + warpgroup * 16384;
     int stage = 0, ahead = 0; u32 phase = 0;  // the stage being added up, and the one being multiplied
     ${loop}
       ${locate}
       ${v.cluster.column}
-      const int row0 = at.row + team * 64;
+      const int row0 = at.row + warpgroup * 64;
       // Past the edges any scale will do: the codes there are zeros, or their sums go nowhere. The index only has to stay inside.
       const float* w_scales = w_scale + ${wScaleRow} * STEPS;
-      const float* upper_scales = x_scale + (long long)min(row0 + slab * 16 + lane / 4, at.end - 1) * STEPS;
-      const float* lower_scales = x_scale + (long long)min(row0 + slab * 16 + lane / 4 + 8, at.end - 1) * STEPS;
+      const float* upper_scales = x_scale + (long long)min(row0 + warp_row * 16 + lane / 4, at.end - 1) * STEPS;
+      const float* lower_scales = x_scale + (long long)min(row0 + warp_row * 16 + lane / 4 + 8, at.end - 1) * STEPS;
       float sum[64];
 #pragma unroll
       for (int i = 0; i < 64; i++) sum[i] = 0.f;
@@ -160,24 +160,24 @@ function consumer(v: Variant): string {
 /** The products of a tile: a step multiplies while the one before is scaled and added. */
 function mainLoop({ cluster, tiles: { steps }, ...v }: Variant): string {
   const next = v.padded === v.steps ? "p + i + 1" : "min(p + i + 1, STEPS - 1)";
-  return `      for (int p = ${steps.begin}; p < ${steps.end}; p += CHAIN) {
+  return `      for (int p = ${steps.begin}; p < ${steps.end}; p += PROMOTION) {
         // Two sets of partial sums: while one is scaled and added, the product of the next step runs. The compiler keeps track of
         // products in flight only where it sees all of them, hence chains.
         float part[2][64], w_ahead = 0.f, upper_ahead = 0.f, lower_ahead = 0.f;
 #pragma unroll
-        for (int i = -1; i < CHAIN; i++) {
+        for (int i = -1; i < PROMOTION; i++) {
           const float w_now = w_ahead;
           float upper = upper_ahead, lower = lower_ahead;
           // Scales come a step before they are needed: one in eight is not in L1.
-          if (i + 1 < CHAIN) w_ahead = ld_global_nc_f32(w_scales + ${next}), upper_ahead = ld_global_nc_f32(upper_scales + ${next}), lower_ahead = ld_global_nc_f32(lower_scales + ${next});
-          if (i + 1 < CHAIN) {
+          if (i + 1 < PROMOTION) w_ahead = ld_global_nc_f32(w_scales + ${next}), upper_ahead = ld_global_nc_f32(upper_scales + ${next}), lower_ahead = ld_global_nc_f32(lower_scales + ${next});
+          if (i + 1 < PROMOTION) {
             mbarrier_wait(full + 8 * ahead, phase);
             const u32 from = ring + ahead * STAGE;
-            wgmma_m64n128k128_e4m3(part[(i + 1) & 1], descriptor_k_major(from + team * (X_BYTES / 2)), descriptor_k_major(from + X_BYTES));
+            wgmma_m64n128k128_e4m3(part[(i + 1) & 1], descriptor_k_major(from + warpgroup * (X_BYTES / 2)), descriptor_k_major(from + X_BYTES));
             if (++ahead == STAGES) { ahead = 0; phase ^= 1; }
           }
           if (i < 0) continue;
-          if (i + 1 < CHAIN) wgmma_wait_group<1>(part[i & 1]);
+          if (i + 1 < PROMOTION) wgmma_wait_group<1>(part[i & 1]);
           else wgmma_wait_group<0>(part[i & 1]);
           // The stage is read: hand it back before the arithmetic.
           ${cluster.handBack}

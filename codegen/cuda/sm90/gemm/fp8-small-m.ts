@@ -43,9 +43,9 @@ const oneScale: ColumnScales = {
 const twoScales: ColumnScales = {
   rows: 2,
   fetch:
-    "for (int r = 0; r < 2; r++) cp_async_4(w_scales + (r * UNITS * DEEP + p) * 4, w_scale + min(column0 / 128 + r, (N - 1) / 128) * STEPS + min(p, STEPS - 1));",
+    "for (int r = 0; r < 2; r++) cp_async_4(w_scales + (r * UNITS * K_GROUPS + p) * 4, w_scale + min(column0 / 128 + r, (N - 1) / 128) * STEPS + min(p, STEPS - 1));",
   cut: "    const int cut = 128 - column0 % 128;  // columns before the next block of scales\n",
-  read: "const float w_low = ld_shared_f32(w_scales + p * 4), w_high = ld_shared_f32(w_scales + (UNITS * DEEP + p) * 4);",
+  read: "const float w_low = ld_shared_f32(w_scales + p * 4), w_high = ld_shared_f32(w_scales + (UNITS * K_GROUPS + p) * 4);",
   scale: (x) => `j * 8 < cut ? ${x} * w_low : ${x} * w_high`,
 };
 
@@ -53,19 +53,19 @@ const twoScales: ColumnScales = {
 const definitions = ({ n, k }: GemmProblem, s: SmallMSchedule, math: number): string =>
   `constexpr int N = ${n}, STEPS = ${Math.ceil(k / STEP)};       // columns of y; steps of 128 columns of k
 constexpr int TOKENS = ${s.tokens}, COLUMNS = ${s.columns};  // a tile: rows of x by rows of w
-constexpr int DEEP = ${s.kGroups}, UNITS = (STEPS + DEEP - 1) / DEEP;  // a ring stage holds DEEP steps, each for its own warpgroups
-constexpr int CHAIN = ${smallMPromotion(s, k)};                  // units between two drains of the tensor cores
+constexpr int K_GROUPS = ${s.kGroups}, UNITS = (STEPS + K_GROUPS - 1) / K_GROUPS;  // a ring stage holds K_GROUPS steps, each for its own warpgroups
+constexpr int PROMOTION = ${smallMPromotion(s, k)};                  // units between two drains of the tensor cores
 constexpr int MATH = ${math};  // threads that multiply; a warp more copies w, another x
 constexpr int STAGES = ${s.stages}, X_STAGES = ${s.xStages};
 constexpr int W_BYTES = COLUMNS * 128, X_BYTES = TOKENS * 128;
-constexpr int HELD = COLUMNS / 2;               // sums a thread holds
+constexpr int SUMS = COLUMNS / 2;               // sums a thread holds
 constexpr int X_PITCH = TOKENS + 2, PITCH = COLUMNS + 8;  // floats a step of x's scales, a token of sums: padded against bank conflicts`;
 
 /** Addresses, barriers, the first weights. */
 const prologue = ({ rows }: ColumnScales): string => `  extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  const u32 x_ring = ring + STAGES * DEEP * W_BYTES, x_scales = x_ring + X_STAGES * DEEP * X_BYTES, w_scales = x_scales + UNITS * DEEP * X_PITCH * 4;
-  const u32 full = (w_scales + ${rows} * UNITS * DEEP * 4 + 7) & ~7u, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
+  const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, x_scales = x_ring + X_STAGES * K_GROUPS * X_BYTES, w_scales = x_scales + UNITS * K_GROUPS * X_PITCH * 4;
+  const u32 full = (w_scales + ${rows} * UNITS * K_GROUPS * 4 + 7) & ~7u, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
   const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
   const int token0 = blockIdx.y * TOKENS, column0 = blockIdx.x * COLUMNS;
 
@@ -81,14 +81,14 @@ ${prefetchWeights(rings)}
 const consumer = (scales: ColumnScales, columns: number, chain: number): string =>
   lines(
     `  if (warp < MATH / 32) {
-    const int team = warp / 4, part_rows = team % (TOKENS / 64), deep = team / (TOKENS / 64), row = part_rows * 64 + warp % 4 * 16 + lane / 4;
+    const int warpgroup = warp / 4, part_rows = warpgroup % (TOKENS / 64), k_group = warpgroup / (TOKENS / 64), row = part_rows * 64 + warp % 4 * 16 + lane / 4;
     // Scales of all steps at once, without passing through registers; past the ends any finite scale will do.`,
-    loadScales("UNITS * DEEP", "p", scales.fetch),
+    loadScales("UNITS * K_GROUPS", "p", scales.fetch),
     scales.cut,
     scaledUnits({
       units: rings.units,
       chain,
-      multiply: `          const u32 w_tile = ring + (stage * DEEP + deep) * W_BYTES, x_tile = x_ring + (x_stage * DEEP + deep) * X_BYTES + part_rows * 8192;
+      multiply: `          const u32 w_tile = ring + (stage * K_GROUPS + k_group) * W_BYTES, x_tile = x_ring + (x_stage * K_GROUPS + k_group) * X_BYTES + part_rows * 8192;
           wgmma_m64n${columns}k128_e4m3(part[(i + 1) & 1], descriptor_k_major(x_tile), descriptor_k_major(w_tile));`,
       scales: `        ${scales.read}
         const float upper = ld_shared_f32(x_scales + (p * X_PITCH + row) * 4), lower = ld_shared_f32(x_scales + (p * X_PITCH + row + 8) * 4);`,
@@ -116,7 +116,7 @@ const epilogue = `  __syncthreads();
     if (column0 + column >= N) continue;
     float v[8] = {};
 #pragma unroll
-    for (int d = 0; d < DEEP; d++) {
+    for (int d = 0; d < K_GROUPS; d++) {
       const u32 from = ring + (d * TOKENS * PITCH + token * PITCH + column) * 4;
       const float4 a = ld_shared_v4_f32(from), b = ld_shared_v4_f32(from + 16);
       v[0] += a.x; v[1] += a.y; v[2] += a.z; v[3] += a.w; v[4] += b.x; v[5] += b.y; v[6] += b.z; v[7] += b.w;

@@ -66,14 +66,14 @@ const definitions = ({ problem: { n, k }, schedule: s, rows, math, chain, cluste
   lines(
     `constexpr int N = ${n}, STEPS = ${Math.ceil(k / STEP)};       // columns of y; steps of 128 columns of k
 constexpr int ROWS = ${s.rows}, TOKENS = ${s.tokens};      // a tile: rows of w by rows of x
-constexpr int DEEP = ${s.kGroups}, UNITS = (STEPS + DEEP - 1) / DEEP;  // a ring stage holds DEEP steps, each for its own warpgroups
+constexpr int K_GROUPS = ${s.kGroups}, UNITS = (STEPS + K_GROUPS - 1) / K_GROUPS;  // a ring stage holds K_GROUPS steps, each for its own warpgroups
 constexpr int SPLIT = ${s.split};                  // blocks that share the k of a tile
-constexpr int MOST = (UNITS + SPLIT - 1) / SPLIT * DEEP;  // steps a block may have
-constexpr int CHAIN = ${chain};                  // units between two drains of the tensor cores
+constexpr int MAX_STEPS = (UNITS + SPLIT - 1) / SPLIT * K_GROUPS;  // steps a block may have
+constexpr int PROMOTION = ${chain};                  // units between two drains of the tensor cores
 constexpr int MATH = ${math};                  // threads that multiply; a warp more copies w, another x
 constexpr int STAGES = ${s.stages}, X_STAGES = ${s.xStages};    // weights come from afar and need the longer ring
 constexpr int W_BYTES = ROWS * 128, X_BYTES = TOKENS * 128;
-constexpr int HELD = TOKENS / 2;                // sums a thread holds
+constexpr int SUMS = TOKENS / 2;                // sums a thread holds
 constexpr int X_PITCH = TOKENS + 2, PITCH = ROWS + 4;  // floats a step of x's scales, a token of sums: padded against bank conflicts`,
     cluster &&
       "constexpr int SLOT = (ROWS * TOKENS / 8 + SPLIT - 1) / SPLIT * 32;  // bytes of sums that another block sends: this block's share of the tile",
@@ -84,15 +84,15 @@ constexpr int X_PITCH = TOKENS + 2, PITCH = ROWS + 4;  // floats a step of x's s
 /** Where the barriers lie, with what others send in front of them. */
 const barriersAt = (cluster: boolean): string =>
   cluster
-    ? "inbox = (w_scales + MOST * 4 + 15) & ~15u, inbox_full = inbox + (SPLIT - 1) * SLOT, full = inbox_full + 8"
-    : "full = (w_scales + MOST * 4 + 7) & ~7u";
+    ? "inbox = (w_scales + MAX_STEPS * 4 + 15) & ~15u, inbox_full = inbox + (SPLIT - 1) * SLOT, full = inbox_full + 8"
+    : "full = (w_scales + MAX_STEPS * 4 + 7) & ~7u";
 
 /** Addresses, barriers, the first weights, the block's rows. */
 const prologue = ({ rows, rings, cluster }: Variant): string =>
   lines(
     `  extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  const u32 x_ring = ring + STAGES * DEEP * W_BYTES, x_scales = x_ring + X_STAGES * DEEP * X_BYTES, w_scales = x_scales + MOST * X_PITCH * 4;
+  const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, x_scales = x_ring + X_STAGES * K_GROUPS * X_BYTES, w_scales = x_scales + MAX_STEPS * X_PITCH * 4;
   const u32 ${barriersAt(cluster)}, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
   const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
   const int rank = blockIdx.x, column0 = blockIdx.${rows.columnAxis} * ROWS;
@@ -139,9 +139,9 @@ const consumer = ({ schedule: { tokens }, rows, rings, chain, registersMove }: V
   lines(
     "  } else {",
     registersMove && "    setmaxnreg_inc<232>();",
-    `    const int team = warp / 4, part_rows = team % (ROWS / 64), deep = team / (ROWS / 64), slab = warp % 4;
+    `    const int warpgroup = warp / 4, part_rows = warpgroup % (ROWS / 64), k_group = warpgroup / (ROWS / 64), warp_row = warp % 4;
     // Scales of all the block's steps at once, without passing through registers; past the ends any finite scale will do.
-    const int first = begin * DEEP, count = (end - begin) * DEEP;`,
+    const int first = begin * K_GROUPS, count = (end - begin) * K_GROUPS;`,
     loadScales(
       "count",
       "first + p",
@@ -151,12 +151,12 @@ const consumer = ({ schedule: { tokens }, rows, rings, chain, registersMove }: V
     scaledUnits({
       units: rings.units,
       chain,
-      multiply: `          const u32 w_tile = ring + (stage * DEEP + deep) * W_BYTES + part_rows * 8192, x_tile = x_ring + (x_stage * DEEP + deep) * X_BYTES;
+      multiply: `          const u32 w_tile = ring + (stage * K_GROUPS + k_group) * W_BYTES + part_rows * 8192, x_tile = x_ring + (x_stage * K_GROUPS + k_group) * X_BYTES;
           wgmma_m64n${tokens}k128_e4m3(part[(i + 1) & 1], descriptor_k_major(w_tile), descriptor_k_major(x_tile));`,
-      scales: "        const float w_now = ld_shared_f32(w_scales + (part_rows / 2 * MOST + p) * 4);",
+      scales: "        const float w_now = ld_shared_f32(w_scales + (part_rows / 2 * MAX_STEPS + p) * 4);",
       accumulate,
     }),
-    `    const u32 sums = ring + deep * (TOKENS * PITCH * 4) + (part_rows * 64 + slab * 16 + lane / 4) * 4;
+    `    const u32 sums = ring + k_group * (TOKENS * PITCH * 4) + (part_rows * 64 + warp_row * 16 + lane / 4) * 4;
 #pragma unroll
     for (int j = 0; j < TOKENS / 8; j++)
 #pragma unroll

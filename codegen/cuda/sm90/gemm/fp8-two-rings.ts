@@ -41,17 +41,17 @@ const sets = (chain: number): { count: 1 | 2; why: string } =>
 export function scaledUnits({ units, chain, multiply, scales, accumulate, handBack }: ScaledUnit): string {
   const { count, why } = sets(chain);
   return lines(
-    `    float sum[HELD];
+    `    float sum[SUMS];
 #pragma unroll
-    for (int i = 0; i < HELD; i++) sum[i] = 0.f;
+    for (int i = 0; i < SUMS; i++) sum[i] = 0.f;
     int stage = 0, x_stage = 0, read = 0, x_read = 0;  // places in the rings of the unit that is multiplied next, and of the one handed back
     u32 phase = 0, x_phase = 0;
-    for (int u = 0; u < ${units}; u += CHAIN) {
+    for (int u = 0; u < ${units}; u += PROMOTION) {
       // ${why}
-      float part[${count}][HELD];
+      float part[${count}][SUMS];
 #pragma unroll
-      for (int i = -1; i < CHAIN; i++) {
-        if (i + 1 < CHAIN) {
+      for (int i = -1; i < PROMOTION; i++) {
+        if (i + 1 < PROMOTION) {
           mbarrier_wait(full + 8 * stage, phase);
           mbarrier_wait(x_full + 8 * x_stage, x_phase);
 ${multiply}
@@ -59,9 +59,9 @@ ${multiply}
           if (++x_stage == X_STAGES) { x_stage = 0; x_phase ^= 1; }
         }
         if (i < 0) continue;
-        const int p = (u + i) * DEEP + deep;
+        const int p = (u + i) * K_GROUPS + k_group;
 ${scales}
-        if (i + 1 < CHAIN) wgmma_wait_group<1>(part[i & 1]);
+        if (i + 1 < PROMOTION) wgmma_wait_group<1>(part[i & 1]);
         else wgmma_wait_group<0>(part[i & 1]);`,
     handBack,
     `        if (lane == 0) { mbarrier_arrive(empty + 8 * read); mbarrier_arrive(x_empty + 8 * x_read); }

@@ -29,8 +29,8 @@ export interface TileScheduler {
 
 const WHOLE_K: TileScheduler["steps"] = {
   begin: "0",
-  end: "ROUNDED",
-  count: "ROUNDED",
+  end: "PADDED_STEPS",
+  count: "PADDED_STEPS",
   prefetched: "i",
   afterPrefetched: "fetched",
 };
@@ -76,20 +76,20 @@ __device__ __forceinline__ void find_turn(int turn, int whole, int parts, int& t
   const bool shared = turn == whole;
   tile = turn * gridDim.x + (shared ? blockIdx.x / parts : blockIdx.x);
   const int part = shared ? blockIdx.x % parts : 0, of = shared ? parts : 1;
-  begin = part * CHAINS / of * CHAIN;
-  end = (part + 1) * CHAINS / of * CHAIN;
+  begin = part * PROMOTIONS / of * PROMOTION;
+  end = (part + 1) * PROMOTIONS / of * PROMOTION;
 }`;
 
 /** Tiles of one matrix, those of the last wave shared by blocks that it would leave idle. */
 export const streamKTiles: TileScheduler = {
   ...denseTiles,
-  definitions: lines("constexpr int CHAINS = ROUNDED / CHAIN;", LOCATE_DENSE, FIND_TURN),
+  definitions: lines("constexpr int PROMOTIONS = PADDED_STEPS / PROMOTION;", LOCATE_DENSE, FIND_TURN),
   strided: false,
   start: (clusterSync) =>
     lines(
       startDense(clusterSync),
       `  // What the last wave leaves over goes to as many blocks as there are for each tile.
-  const int blocks = gridDim.x, whole = tiles / blocks, left = tiles % blocks, parts = left ? min(blocks / left, CHAINS) : 1;
+  const int blocks = gridDim.x, whole = tiles / blocks, left = tiles % blocks, parts = left ? min(blocks / left, PROMOTIONS) : 1;
   const int turns = whole + ((int)blockIdx.x < left * parts);`,
     ),
   loop: "for (int turn = 0, tile, begin, end; turn < turns; turn++) {\n      find_turn(turn, whole, parts, tile, begin, end);",

@@ -30,9 +30,9 @@ const ROWS = {
 
 /** Constants. */
 const definitions = ({ n }: RingProblem, s: RingSchedule, x: TokenRows): string =>
-  `constexpr int N = ${n}, ${x.k}TOKENS = ${s.tokens}, HELD = ${Math.max(8, s.tokens)}, SHARES = ${s.blocks * s.tiles};  // of rows: ${s.tiles} a block, one after another
+  `constexpr int N = ${n}, ${x.k}TOKENS = ${s.tokens}, MMA_TOKENS = ${Math.max(8, s.tokens)}, SHARES = ${s.blocks * s.tiles};  // of rows: ${s.tiles} a block, one after another
 constexpr int ROWS = ${s.rows}, PIECES = ${s.pieces};          // a stage: ROWS rows of w${x.stageSummary}, PIECES times 64 columns
-constexpr int STEPS = ${s.steps}, STAGES = ${s.stages}, ${x.early}FLYING = ${s.flying};        // stages of a row; stages in the ring; under way at once while the ring fills, and after
+constexpr int STEPS = ${s.steps}, STAGES = ${s.stages}, ${x.early}IN_FLIGHT = ${s.flying};        // stages of a row; stages in the ring; under way at once while the ring fills, and after
 constexpr int STAGE = ${ringStage(s)}, BYTES = ${x.stageRows} * PIECES * 128;  // TMA counts those outside the tensor too
 ${x.constants}
 constexpr int TILES = (ROWS + 15) / 16;        // of 16 rows; past ROWS they hold what no one stores
@@ -43,7 +43,7 @@ const prologue = (s: RingSchedule, x: TokenRows): string =>
   lines(
     `  extern __shared__ u8 raw[];
   const u32 base = shared_address(raw), ring = (base + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  float* const parts = (float*)(raw + (ring - base) + STAGES * STAGE);  // [8 warps][16 TILES rows][HELD tokens]`,
+  float* const parts = (float*)(raw + (ring - base) + STAGES * STAGE);  // [8 warps][16 TILES rows][MMA_TOKENS tokens]`,
     x.address,
     `  const u32 full = ring + STAGES * STAGE + ${ringParts(s) + ringResident(s)}, empty = full + 8 * STAGES;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -80,7 +80,7 @@ const producer = (x: TokenRows): string =>
     `    int stage = ahead % STAGES; u32 phase = ahead / STAGES;
     for (int i = ahead; i < all; i++) {
       mbarrier_wait(empty + 8 * stage, phase ^ 1);
-      mbarrier_wait(full + 8 * ((i - FLYING) % STAGES), (i - FLYING) / STAGES & 1);
+      mbarrier_wait(full + 8 * ((i - IN_FLIGHT) % STAGES), (i - IN_FLIGHT) / STAGES & 1);
       mbarrier_arrive_expect_tx(full + 8 * stage, BYTES);
       tma_load_3d_hint(ring + stage * STAGE, &w_map, full + 8 * stage, 0, row_of(share0 + i / STEPS), i % STEPS * PIECES, policy);`,
     x.load,
@@ -92,7 +92,7 @@ const producer = (x: TokenRows): string =>
   );
 
 /** Eight math warps: their steps of 16 columns of every stage of a share. */
-const products = (x: TokenRows): string => `    float sum[TILES][HELD / 8][4] = {};
+const products = (x: TokenRows): string => `    float sum[TILES][MMA_TOKENS / 8][4] = {};
     for (int step = 0; step < STEPS; step++) {
       mbarrier_wait(full + 8 * stage, phase);
       const u32 w_tile = ring + stage * STAGE${x.tile};
@@ -100,14 +100,14 @@ const products = (x: TokenRows): string => `    float sum[TILES][HELD / 8][4] = 
 #pragma unroll
       for (int q = warp; q < 4 * PIECES; q += 8) {
         const int piece = q / 4, chunk = q % 4 * 2;  // of 16 bytes
-        u32 x[HELD / 8][2];
+        u32 x[MMA_TOKENS / 8][2];
         ${x.read}
 #pragma unroll
         for (int t = 0; t < TILES; t++) {
           u32 w[4];
           ldmatrix_x4(swizzle_128b(w_tile, piece * ROWS + t * 16 + lane % 16, chunk + lane / 16), w[0], w[1], w[2], w[3]);
 #pragma unroll
-          for (int c = 0; c < HELD / 8; c++) mma_m16n8k16_bf16(sum[t][c], w[0], w[1], w[2], w[3], x[c][0], x[c][1]);
+          for (int c = 0; c < MMA_TOKENS / 8; c++) mma_m16n8k16_bf16(sum[t][c], w[0], w[1], w[2], w[3], x[c][0], x[c][1]);
         }
       }
       __syncwarp();
@@ -138,10 +138,10 @@ function epilogue(p: RingProblem, s: RingSchedule, add: string | null): string {
 #pragma unroll
     for (int t = 0; t < TILES; t++)
 #pragma unroll
-      for (int c = 0; c < HELD / 8; c++)
+      for (int c = 0; c < MMA_TOKENS / 8; c++)
 #pragma unroll
         for (int h = 0; h < 2; h++)
-          *(float2*)(parts + ((warp * TILES + t) * 16 + lane / 4 + h * 8) * HELD + c * 8 + lane % 4 * 2) = make_float2(sum[t][c][2 * h], sum[t][c][2 * h + 1]);
+          *(float2*)(parts + ((warp * TILES + t) * 16 + lane / 4 + h * 8) * MMA_TOKENS + c * 8 + lane % 4 * 2) = make_float2(sum[t][c][2 * h], sum[t][c][2 * h + 1]);
     bar_sync(1, 256);
 #pragma unroll
     for (int i = 0; i < WRITES; i++) {
@@ -149,7 +149,7 @@ function epilogue(p: RingProblem, s: RingSchedule, add: string | null): string {
       if (token >= m) continue;
       float total = 0.f;
 #pragma unroll
-      for (int v = 0; v < 8; v++) total += parts[(v * TILES * 16 + row) * HELD + token];`,
+      for (int v = 0; v < 8; v++) total += parts[(v * TILES * 16 + row) * MMA_TOKENS + token];`,
     add,
     `      y[(long long)token * ${p.yStride} + row0 + row] = ${value};
     }

@@ -65,11 +65,11 @@ export function wholeRows(p: RingProblem, s: RingSchedule): TokenRows {
     constants: `constexpr int X_STRIDE = ${p.xStride}, PITCH = ${ringPitch(s)};  // from row to row of x; of what lies in shared memory, 16 bytes apart in banks
 constexpr int TURNS = (K + 2047) / 2048;       // of 256 threads over a row, 8 columns each`,
     k: `K = ${p.k}, `,
-    early: `EARLY = ${s.early}, `,
+    early: `PREFETCH = ${s.early}, `,
     stageRows: "ROWS",
     stageSummary: "",
     address: `  u16* const x_rows = (u16*)((u8*)parts + ${ringParts(s)});  // [TOKENS][PITCH]`,
-    queue: "      if (i >= EARLY) mbarrier_wait(full + 8 * (i - EARLY), 0);",
+    queue: "      if (i >= PREFETCH) mbarrier_wait(full + 8 * (i - PREFETCH), 0);",
     prefetch: null,
     load: null,
     ready: `${residentRows(p, s)}  // Of a lane: where its row of x begins, of those ldmatrix reads; rows past the last repeat it.

@@ -1,5 +1,5 @@
 // Products with two rings in shared memory, one of weights and one of tokens, each kept full by a thread of its own: the text of these
-// roles, and where sums go at the end. Names, as every such kernel has them: a ring stage holds DEEP steps of k, one after another.
+// roles, and where sums go at the end. Names, as every such kernel has them: a ring stage holds K_GROUPS steps of k, one after another.
 
 /** What a block multiplies, as text. */
 export interface TwoRings {
@@ -29,8 +29,8 @@ const loadStage = ({ step, unit }: TwoRings, side: "w" | "x", i: string, u: stri
   const of = { w: { ring: "ring", full: "full", bytes: "W_BYTES" }, x: { ring: "x_ring", full: "x_full", bytes: "X_BYTES" } }[
     side
   ];
-  return `mbarrier_arrive_expect_tx(${of.full} + 8 * ${i}, DEEP * ${of.bytes});
-for (int d = 0; d < DEEP; d++) tma_load_2d(${of.ring} + (${i} * DEEP + d) * ${of.bytes}, &${side}_map, ${of.full} + 8 * ${i}, (${unit(u)} * DEEP + d) * ${step}, ${row});`;
+  return `mbarrier_arrive_expect_tx(${of.full} + 8 * ${i}, K_GROUPS * ${of.bytes});
+for (int d = 0; d < K_GROUPS; d++) tma_load_2d(${of.ring} + (${i} * K_GROUPS + d) * ${of.bytes}, &${side}_map, ${of.full} + 8 * ${i}, (${unit(u)} * K_GROUPS + d) * ${step}, ${row});`;
 };
 
 const inLoop = (text: string): string => text.replaceAll("\n", "\n      ");
@@ -72,7 +72,7 @@ ${produceTokens(r)}
   }`;
 
 /** Sums of 64 tokens by COLUMNS of a warpgroup into the rings that held both, a token a row of PITCH. */
-export const keepSums = `    const u32 sums = ring + deep * (TOKENS * PITCH * 4) + (row * PITCH + lane % 4 * 2) * 4;
+export const keepSums = `    const u32 sums = ring + k_group * (TOKENS * PITCH * 4) + (row * PITCH + lane % 4 * 2) * 4;
 #pragma unroll
     for (int j = 0; j < COLUMNS / 8; j++) {
       st_shared_v2_f32(sums + j * 32, sum[4 * j], sum[4 * j + 1]);
