@@ -6,6 +6,7 @@ import { desktop } from "./cpu/machine.ts";
 import { cpuTarget } from "./cpu/target.ts";
 import { cudaTarget } from "./cuda/target.ts";
 import { archOf } from "./cuda/archs.ts";
+import { withTuned, type TunedRow } from "./cuda/tuned.ts";
 import { tritonTarget } from "./triton/target.ts";
 
 /** What a model may be compiled for: the processor and a GPU, by which passes weigh. */
@@ -14,9 +15,9 @@ export const machinesOf = (arch?: string): readonly Machine[] => [desktop, archO
 /** The back end for a target under the options of a compile; refuses what it cannot mean. */
 export function targetOf(
   target: Target,
-  options: { activations: "f32" | "bf16"; natives?: string; arch?: string },
+  options: { activations: "f32" | "bf16"; natives?: string; arch?: string; tuned?: readonly TunedRow[] },
 ): TargetBackend {
   if (target === "cpu") return cpuTarget(options);
   const arch = archOf(options.arch);
-  return target === "cuda" ? cudaTarget(options.natives ?? "all", arch) : tritonTarget(arch);
+  return target === "cuda" ? cudaTarget(options.natives ?? "all", withTuned(arch, options.tuned)) : tritonTarget(arch);
 }

@@ -50,11 +50,19 @@ export interface NativeMatch<P extends object, S> {
   follow?: { illegal(s: S): string | null; launches(s: S): Chosen[] };
 }
 
+/** Elements of a launch's buffers by parameter, and which of them are weights. */
+export interface LaunchBuffers {
+  elements: Readonly<Record<string, number>>;
+  weights: readonly string[];
+}
+
 export interface Native<P extends object = object, S = unknown> extends Emitter<P, S> {
   /** Names of the ops that it serves, alone or beside other natives. */
   readonly serves: readonly string[];
   /** The problem of a site of one of these ops, or why it does not take the site. */
   match(site: Site, machine: Gpu): NativeMatch<P, S> | Refusal;
+  /** What a launch of one of its kernels is given, for measuring it by itself (`dsc tune`); absent where it needs more than random data. */
+  trial?(p: P, rows: number): LaunchBuffers;
   /** Emitters of kernels that are launched only together with this one's. */
   readonly alongside?: readonly Emitter[];
 }

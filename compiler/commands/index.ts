@@ -13,6 +13,7 @@ const loaders: Readonly<Record<string, Loader>> = {
   opt: async () => (await import("./opt.ts")).opt,
   inspect: async () => (await import("./inspect.ts")).inspect,
   plan: async () => (await import("./plan.ts")).planCommand,
+  tune: async () => (await import("./tune.ts")).tune,
   why: async () => (await import("./why.ts")).why,
   passes: async () => (await import("./passes.ts")).passesCommand,
   ops: async () => (await import("./ops.ts")).opsCommand,

@@ -7,6 +7,7 @@ import { defaults, type CompileOptions } from "../compile.ts";
 import { checkOptions, standard, type Pass } from "../../passes/index.ts";
 import { badValue, usage, wholeNumber } from "../diagnostics.ts";
 import { checkPassEffects, checkTargetEffects } from "./effects.ts";
+import { readTuning } from "../tuning/store.ts";
 import { loadPlugins } from "../driver/plugins.ts";
 import type { Reduction } from "../analysis/shrink.ts";
 import { taking } from "../taking.ts";
@@ -162,6 +163,7 @@ export const optionsOf = (f: CompileFlags): CompileOptions => ({
   taps: f.taps,
   ...archFor(f),
   natives: nativesFor(f),
+  ...(f.target === "cuda" ? { tuned: readTuning(archOf(f.arch).name)?.rows } : {}),
   deterministic: f.deterministic,
   set: f.set,
   ...reductionOf(f),

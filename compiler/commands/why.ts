@@ -2,6 +2,10 @@
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Entry } from "../../passes/index.ts";
+import type { TunedRow } from "../../codegen/cuda/tuned.ts";
+import { archOf } from "../../codegen/cuda/archs.ts";
+import type { Manifest } from "../../ir/artifact.ts";
+import { readTuning } from "../tuning/store.ts";
 import { readArtifact } from "../../runtime/index.ts";
 import { notFound, shellWord, usage } from "../diagnostics.ts";
 import { insteadOf, ledgerOf, printing, problemsOf } from "../artifact/side-files.ts";
@@ -51,7 +55,7 @@ export const why = {
       return tell(
         a.json,
         chosen(
-          printing("problems.json", () => servedBy(manifest, problemsOf(files), insteadOf(files))),
+          printing("problems.json", () => servedBy(manifest, problemsOf(files), insteadOf(files), tunedFor(manifest))),
           sites,
           a,
         ),
@@ -74,6 +78,9 @@ export const why = {
     );
   },
 };
+
+/** What was measured on this machine for the architecture of an artifact. */
+const tunedFor = ({ gpu }: Manifest): readonly TunedRow[] | undefined => gpu && readTuning(archOf(gpu.arch).name)?.rows;
 
 function chosen(all: readonly Served[], sites: readonly string[] | undefined, a: Options): Served[] {
   if (sites === undefined) return [...all];

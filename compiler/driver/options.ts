@@ -1,5 +1,6 @@
 // What a compile can be asked for.
 import type { Target } from "../../ir/artifact.ts";
+import type { TunedRow } from "../../codegen/cuda/tuned.ts";
 import type { Stored } from "../checkpoint-dtypes.ts";
 
 export interface CompileOptions {
@@ -14,6 +15,8 @@ export interface CompileOptions {
   arch?: string;
   /** CUDA: "none" prints tile programs where a native kernel would serve. */
   natives?: string;
+  /** CUDA: what `dsc tune` measured. */
+  tuned?: readonly TunedRow[] | undefined;
   /** CUDA: a sequence's bits do not depend on its batch. */
   deterministic?: boolean;
   set: readonly string[];

@@ -5,6 +5,7 @@ import { printSize } from "../../ir/size.ts";
 import type { Instead, Problem } from "../../ir/kernel/catalogue.ts";
 import { emittersOf, type Arch } from "../../codegen/cuda/native.ts";
 import { timeInWords, timeOf, type Time } from "../../codegen/cuda/select.ts";
+import { withTuned, type TunedRow } from "../../codegen/cuda/tuned.ts";
 import { archOf } from "../../codegen/cuda/archs.ts";
 import { families } from "../../codegen/kernels/index.ts";
 
@@ -34,13 +35,17 @@ export interface Candidate {
   illegal?: string;
 }
 
-/** Every launch of an artifact with its place; `problems` is what the artifact says of its kernels. */
+/**
+ * Every launch of an artifact with its place; `problems` is what the artifact says of its kernels, `tuned` what was measured on this
+ * machine.
+ */
 export function servedBy(
   m: Manifest,
   problems: Readonly<Record<string, Problem>>,
   instead: Readonly<Record<string, readonly Instead[]>>,
+  tuned: readonly TunedRow[] = [],
 ): Served[] {
-  const arch = archOf(m.gpu?.arch);
+  const arch = withTuned(archOf(m.gpu?.arch), tuned);
   const out = new Map<string, Served>();
   const walk = (steps: readonly Step[], when?: string, rows = 16): void => {
     for (const s of steps) {

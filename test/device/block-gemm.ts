@@ -8,10 +8,11 @@ import { gemv } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
 import { gemvSchedules, gemvName, type GemvRowsProblem } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
+import { launchTime } from "../../runtime/devices/cuda/launch-time.ts";
 import type { Row } from "./device.ts";
 import { compileAll } from "./compile-all.ts";
 import { cublaslt } from "./cublaslt.ts";
-import { codes, distance, median, POOL, put, samples, scaleBytes, scales, values } from "./gemm-data.ts";
+import { codes, distance, POOL, put, samples, scaleBytes, scales, values } from "./gemm-data.ts";
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const ROWS = [1, 8, 16, 64, 128, 256, 1024, 4096];
@@ -161,16 +162,7 @@ export async function check(cuda: Cuda): Promise<Row[]> {
 
 /** Microseconds of one launch, weights cold: a graph of launches over rotating copies of w. */
 export function time(cuda: Cuda, f: CudaKernel, p: Problem, m: number): number {
-  for (const b of p.buffers) cuda.launch(f, b, { m });
-  cuda.synchronize();
-  const launches = Math.max(p.buffers.length, 6);
-  const graph = cuda.capture(() => {
-    for (let i = 0; i < launches; i++) cuda.launch(f, p.buffers[i % p.buffers.length], { m });
-  });
-  graph.time(2);
-  const us = median(graph.time(9)) / launches;
-  graph.destroy();
-  return us;
+  return launchTime(cuda, f, p.buffers, { m });
 }
 
 /** Medians come and go with the clocks: the best of this many. */

@@ -1,6 +1,5 @@
 // What the device checks of FP8 products share: pools of random codes and scales, the same values in float64, sampled places of
 // an output, and its distance from the reference. Deterministic, so that a failure comes back.
-import type { Cuda } from "../../runtime/devices/cuda/index.ts";
 
 /** A prime length, so that rows of any width differ. Codes are small and finite; scales lie around 2^-6. */
 export const POOL = 4_194_301;
@@ -24,16 +23,8 @@ export const values = Float64Array.from({ length: 256 }, (_, c) => {
   return (c & 0x80 ? -1 : 1) * (e ? (1 + f / 8) * 2 ** (e - 7) : (f / 8) * 2 ** -6);
 });
 
-/** Fills fresh device memory from a pool, over and over. */
-export function put(cuda: Cuda, bytes: number, pool: Uint8Array): number {
-  const at = cuda.alloc(bytes);
-  for (let done = 0; done < bytes; done += pool.length)
-    cuda.upload(at + done, pool.subarray(0, Math.min(pool.length, bytes - done)));
-  return at;
-}
+export { filled as put, median } from "../../runtime/devices/cuda/launch-time.ts";
 export const scaleBytes = new Uint8Array(scales.buffer);
-
-export const median = (v: number[]): number => v.toSorted((a, b) => a - b)[v.length >> 1];
 
 /** Rows and columns worth looking at: corners, edges of tiles, and random ones. */
 export function samples(m: number, n: number, random = 200): [number, number][] {

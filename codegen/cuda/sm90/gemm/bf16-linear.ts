@@ -4,7 +4,7 @@ import type { Arg, Site } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
 import { refuse, strided, type Refusal } from "../../../family.ts";
 import { asRows, float, isPacked, num } from "../../../layouts.ts";
-import { native, type NativeMatch } from "../../native.ts";
+import { native, type LaunchBuffers, type NativeMatch } from "../../native.ts";
 import { bf16Gemm } from "./bf16-persistent.ts";
 import { bf16Schedules } from "./bf16-schedule.ts";
 import { registerLinear } from "./register-linear.ts";
@@ -25,12 +25,18 @@ function match({ ins: [xs, w], outs: [ys] }: Site): NativeMatch<Bf16Problem, unk
 
 const serves = ["linear"];
 
+const trial = ({ n, k, xStride, yStride }: Bf16Problem, m: number): LaunchBuffers => ({
+  elements: { x: m * xStride, w: n * k, y: m * yStride },
+  weights: ["w"],
+});
+
 /** Few rows through shared memory. */
 export const ringLinearNative = native({
   family: "ring_linear",
   serves,
   schedules: ringSchedules(() => [1, 4, 8, 16]),
   match,
+  trial,
   emit: ringLinear,
 });
 
@@ -40,8 +46,9 @@ export const registerLinearNative = native({
   serves,
   schedules: registerSchedules,
   match,
+  trial,
   emit: registerLinear,
 });
 
 /** Tens of rows and more. */
-export const bf16GemmNative = native({ family: "bf16_gemm", serves, schedules: bf16Schedules, match, emit: bf16Gemm });
+export const bf16GemmNative = native({ family: "bf16_gemm", serves, schedules: bf16Schedules, match, trial, emit: bf16Gemm });

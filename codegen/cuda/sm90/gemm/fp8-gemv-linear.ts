@@ -5,6 +5,7 @@ import { mul } from "../../../../ir/size.ts";
 import { refuse, strided, type Refusal } from "../../../family.ts";
 import { asRows, float, isPacked, num } from "../../../layouts.ts";
 import { native, type NativeMatch } from "../../native.ts";
+import { STEP } from "./fp8-schedule.ts";
 import { gemv } from "./fp8-gemv.ts";
 import { gemvSchedules, type GemvProblem, type GemvSchedule } from "./fp8-gemv-schedule.ts";
 
@@ -43,5 +44,17 @@ export const gemvNative = native({
   serves: ["block_linear", "norm_block_linear", "block_linear_add"],
   schedules: gemvSchedules,
   match,
+  trial: ({ n, k, norm }, m) => ({
+    elements: {
+      x: m * (norm?.xStride ?? k),
+      x_scale: (m * k) / STEP,
+      gain: k,
+      w: n * k,
+      w_scale: (Math.ceil(n / STEP) * k) / STEP,
+      residual: m * n,
+      y: m * n,
+    },
+    weights: ["w", "w_scale"],
+  }),
   emit: (p, { maxRows, ...s }, machine) => gemv({ ...p, maxRows }, s, machine),
 });

@@ -8,7 +8,7 @@ import { measuredIn, native, usIn, type Schedules } from "../../native.ts";
 import { blockGemm } from "./fp8-gemm.ts";
 import { estimate } from "./fp8-estimate.ts";
 import { gemmMeasured } from "./fp8-measured.ts";
-import { candidates, illegal, scheduleName, type GemmProblem, type GemmSchedule } from "./fp8-schedule.ts";
+import { candidates, illegal, scheduleName, STEP, type GemmProblem, type GemmSchedule } from "./fp8-schedule.ts";
 
 const x: Arg = { in: 0 };
 const xScale: Arg = { in: 0, part: "scales" };
@@ -54,4 +54,14 @@ export const blockLinearNative = native({
     };
   },
   emit: blockGemm,
+  trial: ({ n, k }, m) => ({
+    elements: {
+      x: m * k,
+      x_scale: m * Math.ceil(k / STEP),
+      w: n * k,
+      w_scale: Math.ceil(n / STEP) * Math.ceil(k / STEP),
+      y: m * n,
+    },
+    weights: ["w", "w_scale"],
+  }),
 });
