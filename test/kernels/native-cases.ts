@@ -196,7 +196,7 @@ export const emitters: readonly [string, () => KernelText[], string[]][] = [
   ],
   ["mla_prefill", () => [prefill(16), prefill(128), prefill(20, 192, 256)], ["HGMMA", "UTMALDG", "UTMASTG"]],
   [
-    "stream_linear",
+    "register_linear",
     () => streams.flatMap((p) => ([8, 16] as const).map((t) => registerLinear(p, registerSchedule(p, t, h200), h200))),
     ["HMMA", "LDG.E.NA.LTC256B.128"],
   ],
@@ -224,7 +224,7 @@ export const emitters: readonly [string, () => KernelText[], string[]][] = [
     ["HGMMA", "UTMALDG"],
   ],
   [
-    "stream_bmm",
+    "bmm_rows",
     () => [...einsums, ...quantised].map((p) => bmmKernel(p, bmmSchedule(p) as BmmSchedule, h200)),
     ["HMMA", "LDG.E.NA.LTC256B.128"],
   ],
@@ -300,7 +300,7 @@ export const emitters: readonly [string, () => KernelText[], string[]][] = [
     ["QGMMA", "UTMALDG"],
   ],
   [
-    "thin_gemm",
+    "block_gemv",
     () =>
       gemvs
         .flatMap(([n, k]) =>
