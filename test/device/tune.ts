@@ -5,7 +5,6 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { TunedRow } from "../../codegen/cuda/tuned.ts";
-import type { Cuda } from "../../runtime/devices/cuda/index.ts";
 import type { Row } from "./device.ts";
 
 // Built into .dsc/device, beside nothing: the command line is the package's.
@@ -13,7 +12,7 @@ const cli = path.resolve("dist/compiler/cli.js");
 const ROWS = (process.env.DSC_TUNE_ROWS ?? "1 64 1024").split(" ");
 const SRC = process.env.DSC_TUNE_SRC ?? "examples/deepseek-r1";
 
-export function check(_: Cuda): Promise<Row[]> {
+export function check(): Promise<Row[]> {
   const folder = mkdtempSync(path.join(tmpdir(), "dsc-tune-"));
   const dsc = (...words: string[]): string =>
     execFileSync(process.execPath, [cli, ...words], {
