@@ -11,7 +11,7 @@ export const runtime: Readonly<Record<string, Entry>> = {
   DSC5002: {
     name: "an artifact of another format",
     means: "manifest.json states its format; this runtime reads one, and guesses at no other.",
-    example: "An artifact of a later version of dsc.",
+    example: "An artifact that an earlier or a later version of dsc compiled.",
     fix: "Compile the model again with this version.",
   },
   DSC5003: {

@@ -3,6 +3,18 @@ import { describe, expect, test } from "vitest";
 import { at, dsc, json, r1, refusal, tiny } from "./dsc.ts";
 
 describe("inspect", () => {
+  test("kernels that the runtime launches for itself are listed and shown", async () => {
+    await dsc("compile", tiny, "-o", at("system"), "--target", "cuda");
+    expect((await dsc("inspect", at("system"))).stdout).toMatch(
+      /\nlaunched by the runtime itself: dsc_begin, dsc_end, dsc_onward, dsc_fill, dsc_look, dsc_sample\n/,
+    );
+    expect((await dsc("inspect", at("system"), "dsc_sample")).stdout).toMatch(
+      /^\/\/ dsc_sample: [^]*\ndsc_sample\(const float\* logits, /,
+    );
+    expect((await json<{ family: string }>("inspect", at("system"), "dsc_end")).family).toBe("system");
+    expect(await refusal("inspect", at("system"), "dsc_ends")).toContain("dsc_end");
+  });
+
   test("a kernel's way back to config keys, tensors and rules is one command", async () => {
     await dsc("compile", r1, "-o", at("r1"));
     const { stdout } = await dsc("inspect", at("r1"), "norm_quant_1536", "--origin");
