@@ -15,6 +15,7 @@ import type { Body, Ran } from "../contract.ts";
 import { scaledLinears } from "../fp8/fp8-block-gemm.ts";
 import { fusion } from "../fusion.ts";
 import { pass } from "../pass.ts";
+import { bf16Experts } from "./bf16-experts.ts";
 import { FEW, tooMany } from "../residual/few.ts";
 import type { MatchContext } from "../rule.ts";
 import { besideExperts } from "./shared-expert.ts";
@@ -119,7 +120,7 @@ export const expertsAdd = pass({
     },
     {
       rules: [fewPlain.name],
-      before: (b) => (takesFew(b) && scaledLinears(b) === 0 ? b.all(mapExperts).length : 0),
+      before: (b) => (takesFew(b) && scaledLinears(b) === 0 ? bf16Experts(b).length : 0),
       after: alone,
     },
   ],

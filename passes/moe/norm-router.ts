@@ -4,6 +4,7 @@ import { isWeight, mapExperts, normLinearBoth, plainExpertsAdd, routePlainExpert
 import { scaledLinears } from "../fp8/fp8-block-gemm.ts";
 import { fusion } from "../fusion.ts";
 import { pass } from "../pass.ts";
+import { addNorm } from "../residual/add-norm.ts";
 import { FEW, tooMany } from "../residual/few.ts";
 import type { SiteContext } from "../rule.ts";
 
@@ -28,8 +29,11 @@ export const normRouter = pass({
     {
       rules: [normAndRouter.name],
       before: (b) => (b.act === "bf16" && b.rows <= FEW && scaledLinears(b) === 0 ? b.all(mapExperts).length : 0),
+      // A residual sum that no product took in (attention_bias) is one with the norm by then.
       after: (sites, ran) =>
-        sites > 0 && ran.pass("experts-add") ? ran.fired("experts of few tokens, without scales, in one op") : 0,
+        sites > 0 && ran.pass("experts-add")
+          ? ran.fired("experts of few tokens, without scales, in one op") - ran.fired(...addNorm.rules!.map((r) => r.name))
+          : 0,
     },
   ],
 });

@@ -16,6 +16,7 @@ import type { Body, Ran } from "../contract.ts";
 import { scaledLinears } from "../fp8/fp8-block-gemm.ts";
 import { fusion } from "../fusion.ts";
 import { pass } from "../pass.ts";
+import { bf16Experts } from "./bf16-experts.ts";
 import { FEW } from "../residual/few.ts";
 import { rule } from "../rule.ts";
 import { placeStacks } from "../plan/load.ts";
@@ -103,7 +104,7 @@ export const packGateUp = pass({
     },
     {
       rules: [gateExperts.name],
-      before: (b) => (b.act === "bf16" && b.rows > FEW && scaledLinears(b) === 0 ? b.all(mapExperts).length : 0),
+      before: (b) => (b.act === "bf16" && b.rows > FEW && scaledLinears(b) === 0 ? bf16Experts(b).length : 0),
       after: (sites, ran) => (ran.pass("moe-dispatch") ? sites : 0),
     },
   ],
