@@ -204,8 +204,8 @@ function write(r: Random): void {
 
 export const artifacts: Kind = {
   name: "artifacts",
-  cases: { few: 150, many: 2000 },
-  least: { accepted: 0.1, codes: 3 },
+  cases: { few: 60, many: 2000 },
+  least: { accepted: 0.1, codes: 2 },
   async open() {
     work = mkdtempSync(path.join(tmpdir(), "dsc-fuzz-"));
     made = [

@@ -52,36 +52,36 @@ function withoutPython(): Made {
 
 export const kinds: readonly Kind[] = [
   prepared(
-    { name: "configs", cases: { few: 400, many: 8000 }, least: { accepted: 0.05, codes: 9 } },
+    { name: "configs", cases: { few: 250, many: 8000 }, least: { accepted: 0.05, codes: 9 } },
     () => ({ run: compileCase }),
     (seed) => JSON.stringify(configOf(seed)).slice(0, 3000),
   ),
   prepared(
-    { name: "members of the family", cases: { few: 60, many: 2000 }, least: { accepted: 1, codes: 0 } },
+    { name: "members of the family", cases: { few: 25, many: 2000 }, least: { accepted: 1, codes: 0 } },
     withoutPython,
     showFamily,
   ),
   prepared(
-    { name: "module texts", cases: { few: 150, many: 5000 }, least: { accepted: 0.01, codes: 4 }, blameless: ["DSC3003"] },
+    { name: "module texts", cases: { few: 60, many: 5000 }, least: { accepted: 0.01, codes: 4 }, blameless: ["DSC3003"] },
     () => ({ run: textCase }),
     (seed) => textOf(seed).slice(0, 3000),
   ),
-  prepared({ name: "checkpoints", cases: { few: 100, many: 2000 }, least: { accepted: 0.01, codes: 3 } }, () =>
+  prepared({ name: "checkpoints", cases: { few: 50, many: 2000 }, least: { accepted: 0.01, codes: 3 } }, () =>
     Checkpoints.make(),
   ),
-  prepared({ name: "side files", cases: { few: 200, many: 10_000 }, least: { accepted: 0.05, codes: 5 } }, () => new SideFiles()),
+  prepared({ name: "side files", cases: { few: 100, many: 10_000 }, least: { accepted: 0.05, codes: 5 } }, () => new SideFiles()),
   prepared(
-    { name: "calls of the Node API", cases: { few: 500, many: 25_000 }, least: { accepted: 0.05, codes: 4 } },
+    { name: "calls of the Node API", cases: { few: 250, many: 25_000 }, least: { accepted: 0.05, codes: 4 } },
     () => ApiCalls.make(),
     showCall,
   ),
   prepared(
-    { name: "generation options", cases: { few: 500, many: 20_000 }, least: { accepted: 0.05, codes: 4 } },
+    { name: "generation options", cases: { few: 250, many: 20_000 }, least: { accepted: 0.05, codes: 4 } },
     () => GenerationOptions.make(),
     showOptions,
   ),
   prepared(
-    { name: "chat templates", cases: { few: 1000, many: 20_000 }, least: { accepted: 0.1, codes: 4 } },
+    { name: "chat templates", cases: { few: 500, many: 20_000 }, least: { accepted: 0.1, codes: 4 } },
     () => ({ run: templateCase }),
     templateOf,
   ),

@@ -84,7 +84,7 @@ function damaged(seed: number): { base: Base; text: string; sealed: boolean } {
 
 export const manifests: Kind = {
   name: "manifests",
-  cases: { few: 250, many: 6000 },
+  cases: { few: 100, many: 6000 },
   // Hardly any change of a program goes unnoticed, and that is the point.
   least: { accepted: 0.01, codes: 3 },
   async open() {
