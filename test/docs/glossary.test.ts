@@ -1,5 +1,5 @@
 // The words of docs/glossary.md: every place it names is there, and words that it replaced do not come back where a reader meets a file
-// first, in its name and in the comment it opens with.
+// first, in its name and in the comment it opens with, nor in the text of a kernel.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
@@ -36,5 +36,22 @@ test("retired words are in no comment that a file of codegen opens with", () => 
     filesOf("codegen")
       .map((f) => ({ f, word: RETIRED.exec(headOf(f))?.[0] }))
       .filter((x) => x.word),
+  ).toEqual([]);
+});
+
+/** The same as kernels would say them, in comments or identifiers. */
+const RETIRED_IN_KERNELS = /\b([Tt]eams?|TEAMS?|slab|[Ll]etters?|LETTER|deep|DEEP|HELD|FLYING|CHAIN)\b|copy engine/;
+
+test("retired words are in no kernel's text", () => {
+  const kernels = readdirSync(path.join(root, "test/golden/natives"));
+  expect(kernels.length).toBeGreaterThan(10);
+  expect(
+    kernels
+      .flatMap((k) =>
+        read(`test/golden/natives/${k}`)
+          .split("\n")
+          .map((line, i) => `${k}:${i + 1} ${line}`),
+      )
+      .filter((line) => RETIRED_IN_KERNELS.test(line)),
   ).toEqual([]);
 });

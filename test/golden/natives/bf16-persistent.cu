@@ -186,18 +186,18 @@ linear_256x512_bf16_t256s4g8(const __grid_constant__ TensorMap x_map, const __gr
     // Math: two warpgroups, 64 rows each.
     setmaxnreg_inc<232>();
     await_previous();
-    const int team = warp / 4, slab = warp % 4;
-    const u32 out = staging + team * 16384;
+    const int warpgroup = warp / 4, warp_row = warp % 4;
+    const u32 out = staging + warpgroup * 16384;
     int stage = 0; u32 phase = 0;
     for (int tile = blockIdx.x / 2; tile < tiles; tile += gridDim.x / 2) {
       int row_tile, column_tile;
       locate(tile, row_tiles, row_tile, column_tile);
-      const int row0 = (row_tile * 2 + rank) * ROWS + team * 64;
+      const int row0 = (row_tile * 2 + rank) * ROWS + warpgroup * 64;
       float sum[COLUMNS / 2];
       int before = 0;
       for (int p = 0; p < STEPS; p++) {
         mbarrier_wait(full + 8 * stage, phase);
-        wgmma_m64n256k64_bf16(sum, descriptor_k_major(ring + stage * STAGE + team * 8192), descriptor_k_major(ring + stage * STAGE + X_BYTES), p != 0);
+        wgmma_m64n256k64_bf16(sum, descriptor_k_major(ring + stage * STAGE + warpgroup * 8192), descriptor_k_major(ring + stage * STAGE + X_BYTES), p != 0);
         // The step before has been read: hand its stage back, to both blocks, while this one multiplies.
         wgmma_wait_group<1>(sum);
         if (p > 0 && lane < 2) mbarrier_arrive_cluster(empty + 8 * before, lane);
@@ -211,16 +211,16 @@ linear_256x512_bf16_t256s4g8(const __grid_constant__ TensorMap x_map, const __gr
 #pragma unroll
       for (int b = 0; b < COLUMNS / 64; b++) {
         if (threadIdx.x % 128 == 0) tma_store_wait_read<1>();  // what was in this staging has left it
-        bar_sync(1 + team, 128);
+        bar_sync(1 + warpgroup, 128);
 #pragma unroll
         for (int c = 0; c < 8; c += 2) {  // two 8-column chunks a store, in TMA's 128-byte swizzle
-          const int row = slab * 16 + lane % 16, chunk = c + lane / 16;
+          const int row = warp_row * 16 + lane % 16, chunk = c + lane / 16;
           const float* v = sum + b * 32 + c * 4;
           stmatrix_x4(out + b % 2 * 8192 + row * 128 + ((chunk ^ (row % 8)) * 16),
               pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
         }
         fence_proxy_async();
-        bar_sync(1 + team, 128);
+        bar_sync(1 + warpgroup, 128);
         if (threadIdx.x % 128 == 0) {
           tma_store_2d(&y_map, out + b % 2 * 8192, column_tile * COLUMNS + b * 64, row0);
           tma_store_commit();

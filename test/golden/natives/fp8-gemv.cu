@@ -1,5 +1,5 @@
 // block_gemm: y [m, 256] bf16 = x [m, 1024] e4m3/1x128 times w [256, 1024]^T e4m3/128x128, f32 sums; m up to 1
-// schedule {"warpgroups":1,"rowsPerWarpgroup":8,"split":1,"kGroups":2,"stages":4,"maxRows":1}
+// schedule {"warpgroups":1,"rowsPerWarpgroup":8,"kGroups":2,"split":1,"stages":4,"maxRows":1}
 // floor on H200: 262144 bytes of weights / 4539 GB/s = 0.1 us
 
 typedef unsigned char u8;
@@ -113,15 +113,15 @@ template <int LEADING> __device__ __forceinline__ void wgmma_m64n8k128_e4m3_no_s
 }
 
 constexpr int N = 256, K = 1024, STEPS = K / 128;  // columns of y; steps of 128 columns of k
-constexpr int HELD = 1;                       // rows of x there may be: their codes stay here from the first step to the last
-constexpr int TEAMS = 1, PER = 8, ROWS = TEAMS * PER;  // four warps multiply PER rows of w; wgmma takes 64, those past PER go nowhere
-constexpr int DEEP = 2, UNITS = STEPS / DEEP;     // a ring stage holds DEEP steps, each for its own teams
+constexpr int MAX_ROWS = 1;                       // rows of x there may be: their codes stay here from the first step to the last
+constexpr int WARPGROUPS = 1, WARPGROUP_ROWS = 8, ROWS = WARPGROUPS * WARPGROUP_ROWS;  // four warps multiply WARPGROUP_ROWS rows of w; wgmma takes 64, those past WARPGROUP_ROWS go nowhere
+constexpr int K_GROUPS = 2, UNITS = STEPS / K_GROUPS;     // a ring stage holds K_GROUPS steps, each for its own warpgroups
 constexpr int SPLIT = 1;                      // blocks that share the k of their rows
-constexpr int MOST = (UNITS + SPLIT - 1) / SPLIT * DEEP;  // steps a block may have
+constexpr int MAX_STEPS = (UNITS + SPLIT - 1) / SPLIT * K_GROUPS;  // steps a block may have
 constexpr int MATH = 256;   // threads that multiply; a warp more copies w
-constexpr int STAGES = 4, TILE = PER * 128, STAGE = DEEP * TEAMS * TILE;
-constexpr int EARLY = 3, FLYING = 3;           // stages under way at once: while the ring fills, and after
-constexpr int BANDS = 1;                      // blocks of 128 rows, with scales of their own, that a block's rows may meet
+constexpr int STAGES = 4, TILE = WARPGROUP_ROWS * 128, STAGE = K_GROUPS * WARPGROUPS * TILE;
+constexpr int PREFETCH = 3, IN_FLIGHT = 3;           // stages under way at once: while the ring fills, and after
+constexpr int SCALE_BLOCKS = 1;                      // blocks of 128 rows, with scales of their own, that a block's rows may meet
 constexpr int PITCH = ROWS + 4;                 // floats a token of sums, padded against bank conflicts
 
 extern "C" __global__ void __launch_bounds__(288, 1)
@@ -129,16 +129,16 @@ block_gemm_256x1024_m1_1x8k2x1s4(const __grid_constant__ TensorMap w_map, const 
     const float* __restrict__ x_scale, const float* __restrict__ w_scale, u16* __restrict__ y, int m) {
   extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  const u32 x_codes = ring + STAGES * STAGE, x_scales = x_codes + MOST * 128 * HELD + 128, w_scales = x_scales + MOST * 32;
-  const u32 full = (w_scales + BANDS * MOST * 4 + 7) & ~7u, empty = full + 8 * STAGES;
+  const u32 x_codes = ring + STAGES * STAGE, x_scales = x_codes + MAX_STEPS * 128 * MAX_ROWS + 128, w_scales = x_scales + MAX_STEPS * 32;
+  const u32 full = (w_scales + SCALE_BLOCKS * MAX_STEPS * 4 + 7) & ~7u, empty = full + 8 * STAGES;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int rank = blockIdx.x, column0 = blockIdx.y * ROWS;
-  const int begin = rank * UNITS / SPLIT, units = (rank + 1) * UNITS / SPLIT - begin, first = begin * DEEP, count = units * DEEP;
-  auto copy_stage = [&](int u) {
+  const int begin = rank * UNITS / SPLIT, units = (rank + 1) * UNITS / SPLIT - begin, first = begin * K_GROUPS, count = units * K_GROUPS;
+  auto load_stage = [&](int u) {
     const int stage = u % STAGES;
     mbarrier_arrive_expect_tx(full + 8 * stage, STAGE);
-    for (int i = 0; i < DEEP * TEAMS; i++)
-      tma_load_2d_hint(ring + stage * STAGE + i * TILE, &w_map, full + 8 * stage, (first + u * DEEP + i / TEAMS) * 128, column0 + i % TEAMS * PER, l2_evict_first());
+    for (int i = 0; i < K_GROUPS * WARPGROUPS; i++)
+      tma_load_2d_hint(ring + stage * STAGE + i * TILE, &w_map, full + 8 * stage, (first + u * K_GROUPS + i / WARPGROUPS) * 128, column0 + i % WARPGROUPS * WARPGROUP_ROWS, l2_evict_first());
   };
 
   if (threadIdx.x == MATH) {
@@ -148,7 +148,7 @@ block_gemm_256x1024_m1_1x8k2x1s4(const __grid_constant__ TensorMap w_map, const 
     }
     fence_mbarrier_init();
     // Weights do not wait for the kernel before: a ring of them comes while it still runs.
-    for (int u = 0; u < min(EARLY, units); u++) copy_stage(u);
+    for (int u = 0; u < min(PREFETCH, units); u++) load_stage(u);
   }
   __syncthreads();
   release_next();
@@ -160,22 +160,22 @@ block_gemm_256x1024_m1_1x8k2x1s4(const __grid_constant__ TensorMap w_map, const 
   if (warp == MATH / 32) {
     // One thread keeps the weights coming: bytes in flight are what bandwidth needs.
     if (lane == 0)
-      for (int u = EARLY; u < units; u++) {
+      for (int u = PREFETCH; u < units; u++) {
         if (u >= STAGES) mbarrier_wait(empty + 8 * (u % STAGES), (u / STAGES - 1) & 1);
         // What is asked for beyond these only queues, and what the kernel before still reads and stores would queue behind.
-        const int landed = u - (u < STAGES ? EARLY : FLYING);
+        const int landed = u - (u < STAGES ? PREFETCH : IN_FLIGHT);
         mbarrier_wait(full + 8 * (landed % STAGES), landed / STAGES & 1);
-        copy_stage(u);
+        load_stage(u);
       }
     __syncwarp();
   } else {
-    const int team = warp / 4 % TEAMS, deep = warp / 4 / TEAMS, row = team * PER + warp % 4 * 16 + lane / 4;
-    for (int e = threadIdx.x; e < BANDS * count; e += MATH)
-      cp_async_4(w_scales + (e / count * MOST + e % count) * 4, w_scale + min(column0 / 128 + e / count, (N - 1) / 128) * STEPS + first + e % count);
+    const int warpgroup = warp / 4 % WARPGROUPS, k_group = warp / 4 / WARPGROUPS, row = warpgroup * WARPGROUP_ROWS + warp % 4 * 16 + lane / 4;
+    for (int e = threadIdx.x; e < SCALE_BLOCKS * count; e += MATH)
+      cp_async_4(w_scales + (e / count * MAX_STEPS + e % count) * 4, w_scale + min(column0 / 128 + e / count, (N - 1) / 128) * STEPS + first + e % count);
     await_previous();
     for (int e = threadIdx.x; e < count * 8 * m; e += MATH) {
       const int r = e / (count * 8), piece = e % (count * 8);
-      cp_async_16(x_codes + (piece * HELD + r) * 16, x + (long long)r * K + first * 128 + piece * 16);
+      cp_async_16(x_codes + (piece * MAX_ROWS + r) * 16, x + (long long)r * K + first * 128 + piece * 16);
     }
     for (int e = threadIdx.x; e < count * m; e += MATH) cp_async_4(x_scales + (e % count * 8 + e / count) * 4, x_scale + e / count * STEPS + first + e % count);
     cp_async_wait_all();
@@ -183,16 +183,16 @@ block_gemm_256x1024_m1_1x8k2x1s4(const __grid_constant__ TensorMap w_map, const 
     bar_sync(1, MATH);
 
     // Scales of the two rows of w a lane has sums of.
-    const u32 w_upper = w_scales + ((column0 + team * PER) / 128 - column0 / 128) * MOST * 4;
+    const u32 w_upper = w_scales + ((column0 + warpgroup * WARPGROUP_ROWS) / 128 - column0 / 128) * MAX_STEPS * 4;
     float sum[4] = {};
     for (int u = 0; u < units; u++) {
-      const int stage = u % STAGES, p = u * DEEP + deep;
+      const int stage = u % STAGES, p = u * K_GROUPS + k_group;
       const float2 x_now = ld_shared_v2_f32(x_scales + p * 32 + lane % 4 * 8);
       const float upper = ld_shared_f32(w_upper + p * 4);
       mbarrier_wait(full + 8 * stage, u / STAGES & 1);
       float part[4];
-      const u64 w_tile = descriptor_k_major(ring + stage * STAGE + (deep * TEAMS + team) * TILE), x_tile = descriptor_no_swizzle<16 * HELD, 128>(x_codes + p * 128 * HELD);
-      wgmma_m64n8k128_e4m3_no_swizzle<16 * HELD>(part, w_tile, x_tile);
+      const u64 w_tile = descriptor_k_major(ring + stage * STAGE + (k_group * WARPGROUPS + warpgroup) * TILE), x_tile = descriptor_no_swizzle<16 * MAX_ROWS, 128>(x_codes + p * 128 * MAX_ROWS);
+      wgmma_m64n8k128_e4m3_no_swizzle<16 * MAX_ROWS>(part, w_tile, x_tile);
       wgmma_wait_group<0>(part);
       if (lane == 0) mbarrier_arrive(empty + 8 * stage);
 #pragma unroll
@@ -204,7 +204,7 @@ block_gemm_256x1024_m1_1x8k2x1s4(const __grid_constant__ TensorMap w_map, const 
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       const int of = lane % 4 * 2 + i % 2, to = row + i / 2 * 8;
-      if (of < HELD && to < (team + 1) * PER) st_shared_f32(ring + ((deep * HELD + of) * PITCH + to) * 4, sum[i]);
+      if (of < MAX_ROWS && to < (warpgroup + 1) * WARPGROUP_ROWS) st_shared_f32(ring + ((k_group * MAX_ROWS + of) * PITCH + to) * 4, sum[i]);
     }
   }
   __syncthreads();
@@ -213,8 +213,8 @@ block_gemm_256x1024_m1_1x8k2x1s4(const __grid_constant__ TensorMap w_map, const 
   if (mine) {
     float v[8] = {};
 #pragma unroll
-    for (int d = 0; d < SPLIT * DEEP; d++) {
-      const u32 from = ring + ((d % DEEP * HELD + token) * PITCH + column) * 4;
+    for (int d = 0; d < SPLIT * K_GROUPS; d++) {
+      const u32 from = ring + ((d % K_GROUPS * MAX_ROWS + token) * PITCH + column) * 4;
       const float4 a = ld_shared_v4_f32(from), b = ld_shared_v4_f32(from + 16);
       v[0] += a.x; v[1] += a.y; v[2] += a.z; v[3] += a.w; v[4] += b.x; v[5] += b.y; v[6] += b.z; v[7] += b.w;
     }

@@ -110,7 +110,7 @@ constexpr int STEPS = 8;                    // of 128 columns of k
 constexpr int ROWS = 128, COLUMNS = 128;      // a block's tile of y, 64 rows to each of two math warpgroups
 constexpr int COLUMN_TILES = 2, GROUP = 16;
 constexpr int STAGES = 6, X_BYTES = ROWS * 128, STAGE = X_BYTES + COLUMNS * 128;
-constexpr int CHAIN = 8, ROUNDED = 8;  // steps between two drains of the tensor cores; all steps
+constexpr int PROMOTION = 8, PADDED_STEPS = 8;  // steps between two drains of the tensor cores; all steps
 
 // Tiles run down GROUP row tiles before the next column: one wave reuses a few rows of x and a few of w from L2.
 struct Tile { int row, end, column; };
@@ -150,14 +150,14 @@ block_gemm_256x1024_t6g16(const __grid_constant__ TensorMap x_map, const __grid_
         int fetched = 0;
         if (tile == first_tile) {
           // Weights do not wait for the kernel before; the first ring of them is under way while it still runs.
-          fetched = min(STAGES, ROUNDED);
+          fetched = min(STAGES, PADDED_STEPS);
           for (int i = 0; i < fetched; i++) {
             mbarrier_arrive_expect_tx(full + 8 * i, STAGE);
             tma_load_2d(ring + i * STAGE + X_BYTES, &w_map, full + 8 * i, i * 128, column * COLUMNS);
           }
           await_previous();
         }
-        for (int p = 0; p < ROUNDED; p++) {
+        for (int p = 0; p < PADDED_STEPS; p++) {
           const u32 to = ring + stage * STAGE, barrier = full + 8 * stage;
           if (p >= fetched) {
             mbarrier_wait(empty + 8 * stage, phase ^ 1);
@@ -173,39 +173,39 @@ block_gemm_256x1024_t6g16(const __grid_constant__ TensorMap x_map, const __grid_
     // Math: two warpgroups, one above the other on the rows of a tile.
     setmaxnreg_inc<232>();
     await_previous();
-    const int team = warp / 4, slab = warp % 4;
-    const u32 out = staging + team * 16384;
+    const int warpgroup = warp / 4, warp_row = warp % 4;
+    const u32 out = staging + warpgroup * 16384;
     int stage = 0, ahead = 0; u32 phase = 0;  // the stage being added up, and the one being multiplied
     for (int tile = first_tile; tile < tiles; tile += stride) {
       const Tile at = locate(tile, row_tiles, m);
       const int column = at.column;
-      const int row0 = at.row + team * 64;
+      const int row0 = at.row + warpgroup * 64;
       // Past the edges any scale will do: the codes there are zeros, or their sums go nowhere. The index only has to stay inside.
       const float* w_scales = w_scale + column * STEPS;
-      const float* upper_scales = x_scale + (long long)min(row0 + slab * 16 + lane / 4, at.end - 1) * STEPS;
-      const float* lower_scales = x_scale + (long long)min(row0 + slab * 16 + lane / 4 + 8, at.end - 1) * STEPS;
+      const float* upper_scales = x_scale + (long long)min(row0 + warp_row * 16 + lane / 4, at.end - 1) * STEPS;
+      const float* lower_scales = x_scale + (long long)min(row0 + warp_row * 16 + lane / 4 + 8, at.end - 1) * STEPS;
       float sum[64];
 #pragma unroll
       for (int i = 0; i < 64; i++) sum[i] = 0.f;
 
-      for (int p = 0; p < ROUNDED; p += CHAIN) {
+      for (int p = 0; p < PADDED_STEPS; p += PROMOTION) {
         // Two sets of partial sums: while one is scaled and added, the product of the next step runs. The compiler keeps track of
         // products in flight only where it sees all of them, hence chains.
         float part[2][64], w_ahead = 0.f, upper_ahead = 0.f, lower_ahead = 0.f;
 #pragma unroll
-        for (int i = -1; i < CHAIN; i++) {
+        for (int i = -1; i < PROMOTION; i++) {
           const float w_now = w_ahead;
           float upper = upper_ahead, lower = lower_ahead;
           // Scales come a step before they are needed: one in eight is not in L1.
-          if (i + 1 < CHAIN) w_ahead = ld_global_nc_f32(w_scales + p + i + 1), upper_ahead = ld_global_nc_f32(upper_scales + p + i + 1), lower_ahead = ld_global_nc_f32(lower_scales + p + i + 1);
-          if (i + 1 < CHAIN) {
+          if (i + 1 < PROMOTION) w_ahead = ld_global_nc_f32(w_scales + p + i + 1), upper_ahead = ld_global_nc_f32(upper_scales + p + i + 1), lower_ahead = ld_global_nc_f32(lower_scales + p + i + 1);
+          if (i + 1 < PROMOTION) {
             mbarrier_wait(full + 8 * ahead, phase);
             const u32 from = ring + ahead * STAGE;
-            wgmma_m64n128k128_e4m3(part[(i + 1) & 1], descriptor_k_major(from + team * (X_BYTES / 2)), descriptor_k_major(from + X_BYTES));
+            wgmma_m64n128k128_e4m3(part[(i + 1) & 1], descriptor_k_major(from + warpgroup * (X_BYTES / 2)), descriptor_k_major(from + X_BYTES));
             if (++ahead == STAGES) { ahead = 0; phase ^= 1; }
           }
           if (i < 0) continue;
-          if (i + 1 < CHAIN) wgmma_wait_group<1>(part[i & 1]);
+          if (i + 1 < PROMOTION) wgmma_wait_group<1>(part[i & 1]);
           else wgmma_wait_group<0>(part[i & 1]);
           // The stage is read: hand it back before the arithmetic.
           if (lane == 0) mbarrier_arrive(empty + 8 * stage);
@@ -218,16 +218,16 @@ block_gemm_256x1024_t6g16(const __grid_constant__ TensorMap x_map, const __grid_
 
       // Output: 64 x 128 bf16 through shared memory; TMA writes whole lines and clips the edges of y.
       if (threadIdx.x % 128 == 0) tma_store_wait_read<0>();  // the last tile has left the staging
-      bar_sync(1 + team, 128);
+      bar_sync(1 + warpgroup, 128);
 #pragma unroll
       for (int c = 0; c < 16; c += 2) {  // two 8-column chunks a store, in TMA's 128-byte swizzle
-        const int row = slab * 16 + lane % 16, chunk = c % 8 + lane / 16;
+        const int row = warp_row * 16 + lane % 16, chunk = c % 8 + lane / 16;
         const float* v = sum + c * 4;
         stmatrix_x4(out + c / 8 * 8192 + row * 128 + ((chunk ^ (row % 8)) * 16),
             pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
       }
       fence_proxy_async();
-      bar_sync(1 + team, 128);
+      bar_sync(1 + warpgroup, 128);
       if (threadIdx.x % 128 == 0) {
         tma_store_2d(&y_map, out, column * COLUMNS, row0);
         tma_store_2d(&y_map, out + 8192, column * COLUMNS + 64, row0);

@@ -96,12 +96,12 @@ __device__ __forceinline__ void wgmma_m64n32k128_e4m3(float (&part)[16], u64 a, 
 
 constexpr int N = 256, STEPS = 8;       // columns of y; steps of 128 columns of k
 constexpr int TOKENS = 64, COLUMNS = 32;  // a tile: rows of x by rows of w
-constexpr int DEEP = 2, UNITS = (STEPS + DEEP - 1) / DEEP;  // a ring stage holds DEEP steps, each for its own warpgroups
-constexpr int CHAIN = 4;                  // units between two drains of the tensor cores
+constexpr int K_GROUPS = 2, UNITS = (STEPS + K_GROUPS - 1) / K_GROUPS;  // a ring stage holds K_GROUPS steps, each for its own warpgroups
+constexpr int PROMOTION = 4;                  // units between two drains of the tensor cores
 constexpr int MATH = 256;  // threads that multiply; a warp more copies w, another x
 constexpr int STAGES = 8, X_STAGES = 9;
 constexpr int W_BYTES = COLUMNS * 128, X_BYTES = TOKENS * 128;
-constexpr int HELD = COLUMNS / 2;               // sums a thread holds
+constexpr int SUMS = COLUMNS / 2;               // sums a thread holds
 constexpr int X_PITCH = TOKENS + 2, PITCH = COLUMNS + 8;  // floats a step of x's scales, a token of sums: padded against bank conflicts
 
 extern "C" __global__ void __launch_bounds__(320, 1)
@@ -109,8 +109,8 @@ block_gemm_256x1024_n32k2t64s8_9r1(const __grid_constant__ TensorMap x_map, cons
     const float* __restrict__ x_scale, const float* __restrict__ w_scale, u16* __restrict__ y, int m) {
   extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  const u32 x_ring = ring + STAGES * DEEP * W_BYTES, x_scales = x_ring + X_STAGES * DEEP * X_BYTES, w_scales = x_scales + UNITS * DEEP * X_PITCH * 4;
-  const u32 full = (w_scales + 1 * UNITS * DEEP * 4 + 7) & ~7u, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
+  const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, x_scales = x_ring + X_STAGES * K_GROUPS * X_BYTES, w_scales = x_scales + UNITS * K_GROUPS * X_PITCH * 4;
+  const u32 full = (w_scales + 1 * UNITS * K_GROUPS * 4 + 7) & ~7u, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
   const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
   const int token0 = blockIdx.y * TOKENS, column0 = blockIdx.x * COLUMNS;
 
@@ -126,8 +126,8 @@ block_gemm_256x1024_n32k2t64s8_9r1(const __grid_constant__ TensorMap x_map, cons
     fence_mbarrier_init();
     // Weights do not wait for the kernel before: a ring of them is under way while it still runs.
     for (int i = 0; i < min(STAGES, UNITS); i++) {
-      mbarrier_arrive_expect_tx(full + 8 * i, DEEP * W_BYTES);
-      for (int d = 0; d < DEEP; d++) tma_load_2d(ring + (i * DEEP + d) * W_BYTES, &w_map, full + 8 * i, (i * DEEP + d) * 128, column0);
+      mbarrier_arrive_expect_tx(full + 8 * i, K_GROUPS * W_BYTES);
+      for (int d = 0; d < K_GROUPS; d++) tma_load_2d(ring + (i * K_GROUPS + d) * W_BYTES, &w_map, full + 8 * i, (i * K_GROUPS + d) * 128, column0);
     }
   }
   __syncthreads();
@@ -138,53 +138,53 @@ block_gemm_256x1024_n32k2t64s8_9r1(const __grid_constant__ TensorMap x_map, cons
     for (int u = STAGES; u < UNITS; u++) {
       const int stage = u % STAGES;
       mbarrier_wait(empty + 8 * stage, (u / STAGES - 1) & 1);
-      mbarrier_arrive_expect_tx(full + 8 * stage, DEEP * W_BYTES);
-      for (int d = 0; d < DEEP; d++) tma_load_2d(ring + (stage * DEEP + d) * W_BYTES, &w_map, full + 8 * stage, (u * DEEP + d) * 128, column0);
+      mbarrier_arrive_expect_tx(full + 8 * stage, K_GROUPS * W_BYTES);
+      for (int d = 0; d < K_GROUPS; d++) tma_load_2d(ring + (stage * K_GROUPS + d) * W_BYTES, &w_map, full + 8 * stage, (u * K_GROUPS + d) * 128, column0);
     }
   } else if (warp == MATH / 32 + 1 && lane == 0) {
     await_previous();
     for (int u = 0; u < UNITS; u++) {
       const int stage = u % X_STAGES;
       if (u >= X_STAGES) mbarrier_wait(x_empty + 8 * stage, (u / X_STAGES - 1) & 1);
-      mbarrier_arrive_expect_tx(x_full + 8 * stage, DEEP * X_BYTES);
-      for (int d = 0; d < DEEP; d++) tma_load_2d(x_ring + (stage * DEEP + d) * X_BYTES, &x_map, x_full + 8 * stage, (u * DEEP + d) * 128, token0);
+      mbarrier_arrive_expect_tx(x_full + 8 * stage, K_GROUPS * X_BYTES);
+      for (int d = 0; d < K_GROUPS; d++) tma_load_2d(x_ring + (stage * K_GROUPS + d) * X_BYTES, &x_map, x_full + 8 * stage, (u * K_GROUPS + d) * 128, token0);
     }
   }
   if (warp < MATH / 32) {
-    const int team = warp / 4, part_rows = team % (TOKENS / 64), deep = team / (TOKENS / 64), row = part_rows * 64 + warp % 4 * 16 + lane / 4;
+    const int warpgroup = warp / 4, part_rows = warpgroup % (TOKENS / 64), k_group = warpgroup / (TOKENS / 64), row = part_rows * 64 + warp % 4 * 16 + lane / 4;
     // Scales of all steps at once, without passing through registers; past the ends any finite scale will do.
-    for (int p = threadIdx.x; p < UNITS * DEEP; p += MATH)
+    for (int p = threadIdx.x; p < UNITS * K_GROUPS; p += MATH)
       cp_async_4(w_scales + p * 4, w_scale + min(column0 / 128, (N - 1) / 128) * STEPS + min(p, STEPS - 1));
     await_previous();
     for (int t = warp; t < TOKENS; t += MATH / 32)
-      for (int p = lane; p < UNITS * DEEP; p += 32)
+      for (int p = lane; p < UNITS * K_GROUPS; p += 32)
         cp_async_4(x_scales + (p * X_PITCH + t) * 4, x_scale + min(token0 + t, m - 1) * STEPS + min(p, STEPS - 1));
     cp_async_wait_all();
     bar_sync(1, MATH);
 
-    float sum[HELD];
+    float sum[SUMS];
 #pragma unroll
-    for (int i = 0; i < HELD; i++) sum[i] = 0.f;
+    for (int i = 0; i < SUMS; i++) sum[i] = 0.f;
     int stage = 0, x_stage = 0, read = 0, x_read = 0;  // places in the rings of the unit that is multiplied next, and of the one handed back
     u32 phase = 0, x_phase = 0;
-    for (int u = 0; u < UNITS; u += CHAIN) {
+    for (int u = 0; u < UNITS; u += PROMOTION) {
       // Two sets of partial sums: while one is scaled and added, the product of the next unit runs.
-      float part[2][HELD];
+      float part[2][SUMS];
 #pragma unroll
-      for (int i = -1; i < CHAIN; i++) {
-        if (i + 1 < CHAIN) {
+      for (int i = -1; i < PROMOTION; i++) {
+        if (i + 1 < PROMOTION) {
           mbarrier_wait(full + 8 * stage, phase);
           mbarrier_wait(x_full + 8 * x_stage, x_phase);
-          const u32 w_tile = ring + (stage * DEEP + deep) * W_BYTES, x_tile = x_ring + (x_stage * DEEP + deep) * X_BYTES + part_rows * 8192;
+          const u32 w_tile = ring + (stage * K_GROUPS + k_group) * W_BYTES, x_tile = x_ring + (x_stage * K_GROUPS + k_group) * X_BYTES + part_rows * 8192;
           wgmma_m64n32k128_e4m3(part[(i + 1) & 1], descriptor_k_major(x_tile), descriptor_k_major(w_tile));
           if (++stage == STAGES) { stage = 0; phase ^= 1; }
           if (++x_stage == X_STAGES) { x_stage = 0; x_phase ^= 1; }
         }
         if (i < 0) continue;
-        const int p = (u + i) * DEEP + deep;
+        const int p = (u + i) * K_GROUPS + k_group;
         const float w_low = ld_shared_f32(w_scales + p * 4);
         const float upper = ld_shared_f32(x_scales + (p * X_PITCH + row) * 4), lower = ld_shared_f32(x_scales + (p * X_PITCH + row + 8) * 4);
-        if (i + 1 < CHAIN) wgmma_wait_group<1>(part[i & 1]);
+        if (i + 1 < PROMOTION) wgmma_wait_group<1>(part[i & 1]);
         else wgmma_wait_group<0>(part[i & 1]);
         // The stages are read: hand them back before the arithmetic.
         if (lane == 0) { mbarrier_arrive(empty + 8 * read); mbarrier_arrive(x_empty + 8 * x_read); }
@@ -203,7 +203,7 @@ block_gemm_256x1024_n32k2t64s8_9r1(const __grid_constant__ TensorMap x_map, cons
 
     // The ring has been read and nothing more is coming: it now takes the sums, a token a row.
     bar_sync(1, MATH);
-    const u32 sums = ring + deep * (TOKENS * PITCH * 4) + (row * PITCH + lane % 4 * 2) * 4;
+    const u32 sums = ring + k_group * (TOKENS * PITCH * 4) + (row * PITCH + lane % 4 * 2) * 4;
 #pragma unroll
     for (int j = 0; j < COLUMNS / 8; j++) {
       st_shared_v2_f32(sums + j * 32, sum[4 * j], sum[4 * j + 1]);
@@ -219,7 +219,7 @@ block_gemm_256x1024_n32k2t64s8_9r1(const __grid_constant__ TensorMap x_map, cons
     if (column0 + column >= N) continue;
     float v[8] = {};
 #pragma unroll
-    for (int d = 0; d < DEEP; d++) {
+    for (int d = 0; d < K_GROUPS; d++) {
       const u32 from = ring + (d * TOKENS * PITCH + token * PITCH + column) * 4;
       const float4 a = ld_shared_v4_f32(from), b = ld_shared_v4_f32(from + 16);
       v[0] += a.x; v[1] += a.y; v[2] += a.z; v[3] += a.w; v[4] += b.x; v[5] += b.y; v[6] += b.z; v[7] += b.w;

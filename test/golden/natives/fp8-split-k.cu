@@ -99,14 +99,14 @@ __device__ __forceinline__ void wgmma_m64n8k128_e4m3(float (&part)[4], u64 a, u6
 
 constexpr int N = 256, STEPS = 8;       // columns of y; steps of 128 columns of k
 constexpr int ROWS = 64, TOKENS = 8;      // a tile: rows of w by rows of x
-constexpr int DEEP = 2, UNITS = (STEPS + DEEP - 1) / DEEP;  // a ring stage holds DEEP steps, each for its own warpgroups
+constexpr int K_GROUPS = 2, UNITS = (STEPS + K_GROUPS - 1) / K_GROUPS;  // a ring stage holds K_GROUPS steps, each for its own warpgroups
 constexpr int SPLIT = 1;                  // blocks that share the k of a tile
-constexpr int MOST = (UNITS + SPLIT - 1) / SPLIT * DEEP;  // steps a block may have
-constexpr int CHAIN = 4;                  // units between two drains of the tensor cores
+constexpr int MAX_STEPS = (UNITS + SPLIT - 1) / SPLIT * K_GROUPS;  // steps a block may have
+constexpr int PROMOTION = 4;                  // units between two drains of the tensor cores
 constexpr int MATH = 256;                  // threads that multiply; a warp more copies w, another x
 constexpr int STAGES = 6, X_STAGES = 5;    // weights come from afar and need the longer ring
 constexpr int W_BYTES = ROWS * 128, X_BYTES = TOKENS * 128;
-constexpr int HELD = TOKENS / 2;                // sums a thread holds
+constexpr int SUMS = TOKENS / 2;                // sums a thread holds
 constexpr int X_PITCH = TOKENS + 2, PITCH = ROWS + 4;  // floats a step of x's scales, a token of sums: padded against bank conflicts
 
 // Eight neighbouring sums; those of all steps of a stage.
@@ -116,7 +116,7 @@ __device__ __forceinline__ void add8(float (&v)[8], u32 from) {
 }
 __device__ __forceinline__ void add_own(float (&v)[8], u32 from) {
 #pragma unroll
-  for (int d = 0; d < DEEP; d++) add8(v, from + d * (TOKENS * PITCH * 4));
+  for (int d = 0; d < K_GROUPS; d++) add8(v, from + d * (TOKENS * PITCH * 4));
 }
 
 extern "C" __global__ void __launch_bounds__(320, 2)
@@ -124,8 +124,8 @@ block_gemm_256x1024_w64k2t8x1s6_5r2(const __grid_constant__ TensorMap x_map, con
     const float* __restrict__ x_scale, const float* __restrict__ w_scale, u16* __restrict__ y, int m) {
   extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  const u32 x_ring = ring + STAGES * DEEP * W_BYTES, x_scales = x_ring + X_STAGES * DEEP * X_BYTES, w_scales = x_scales + MOST * X_PITCH * 4;
-  const u32 full = (w_scales + MOST * 4 + 7) & ~7u, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
+  const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, x_scales = x_ring + X_STAGES * K_GROUPS * X_BYTES, w_scales = x_scales + MAX_STEPS * X_PITCH * 4;
+  const u32 full = (w_scales + MAX_STEPS * 4 + 7) & ~7u, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
   const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
   const int rank = blockIdx.x, column0 = blockIdx.z * ROWS;
   const int token0 = blockIdx.y * TOKENS;
@@ -143,8 +143,8 @@ block_gemm_256x1024_w64k2t8x1s6_5r2(const __grid_constant__ TensorMap x_map, con
     fence_mbarrier_init();
     // Weights do not wait for the kernel before: a ring of them is under way while it still runs.
     for (int i = 0; i < ahead; i++) {
-      mbarrier_arrive_expect_tx(full + 8 * i, DEEP * W_BYTES);
-      for (int d = 0; d < DEEP; d++) tma_load_2d(ring + (i * DEEP + d) * W_BYTES, &w_map, full + 8 * i, ((begin + i) * DEEP + d) * 128, column0);
+      mbarrier_arrive_expect_tx(full + 8 * i, K_GROUPS * W_BYTES);
+      for (int d = 0; d < K_GROUPS; d++) tma_load_2d(ring + (i * K_GROUPS + d) * W_BYTES, &w_map, full + 8 * i, ((begin + i) * K_GROUPS + d) * 128, column0);
     }
   }
   __syncthreads();
@@ -156,8 +156,8 @@ block_gemm_256x1024_w64k2t8x1s6_5r2(const __grid_constant__ TensorMap x_map, con
       for (int u = ahead; u < end - begin; u++) {
         const int stage = u % STAGES;
         if (u >= STAGES) mbarrier_wait(empty + 8 * stage, (u / STAGES - 1) & 1);
-        mbarrier_arrive_expect_tx(full + 8 * stage, DEEP * W_BYTES);
-        for (int d = 0; d < DEEP; d++) tma_load_2d(ring + (stage * DEEP + d) * W_BYTES, &w_map, full + 8 * stage, ((begin + u) * DEEP + d) * 128, column0);
+        mbarrier_arrive_expect_tx(full + 8 * stage, K_GROUPS * W_BYTES);
+        for (int d = 0; d < K_GROUPS; d++) tma_load_2d(ring + (stage * K_GROUPS + d) * W_BYTES, &w_map, full + 8 * stage, ((begin + u) * K_GROUPS + d) * 128, column0);
       }
     }
     if (warp == MATH / 32 + 1 && lane == 0) {
@@ -165,15 +165,15 @@ block_gemm_256x1024_w64k2t8x1s6_5r2(const __grid_constant__ TensorMap x_map, con
       for (int u = 0; u < end - begin; u++) {
         const int stage = u % X_STAGES;
         if (u >= X_STAGES) mbarrier_wait(x_empty + 8 * stage, (u / X_STAGES - 1) & 1);
-        mbarrier_arrive_expect_tx(x_full + 8 * stage, DEEP * X_BYTES);
-        for (int d = 0; d < DEEP; d++) tma_load_2d(x_ring + (stage * DEEP + d) * X_BYTES, &x_map, x_full + 8 * stage, ((begin + u) * DEEP + d) * 128, token0);
+        mbarrier_arrive_expect_tx(x_full + 8 * stage, K_GROUPS * X_BYTES);
+        for (int d = 0; d < K_GROUPS; d++) tma_load_2d(x_ring + (stage * K_GROUPS + d) * X_BYTES, &x_map, x_full + 8 * stage, ((begin + u) * K_GROUPS + d) * 128, token0);
       }
     }
     __syncwarp();
   } else {
-    const int team = warp / 4, part_rows = team % (ROWS / 64), deep = team / (ROWS / 64), slab = warp % 4;
+    const int warpgroup = warp / 4, part_rows = warpgroup % (ROWS / 64), k_group = warpgroup / (ROWS / 64), warp_row = warp % 4;
     // Scales of all the block's steps at once, without passing through registers; past the ends any finite scale will do.
-    const int first = begin * DEEP, count = (end - begin) * DEEP;
+    const int first = begin * K_GROUPS, count = (end - begin) * K_GROUPS;
     for (int p = threadIdx.x; p < count; p += MATH)
       cp_async_4(w_scales + p * 4, w_scale + min(column0 / 128, (N - 1) / 128) * STEPS + min(first + p, STEPS - 1));
     await_previous();
@@ -183,28 +183,28 @@ block_gemm_256x1024_w64k2t8x1s6_5r2(const __grid_constant__ TensorMap x_map, con
     cp_async_wait_all();
     bar_sync(1, MATH);
 
-    float sum[HELD];
+    float sum[SUMS];
 #pragma unroll
-    for (int i = 0; i < HELD; i++) sum[i] = 0.f;
+    for (int i = 0; i < SUMS; i++) sum[i] = 0.f;
     int stage = 0, x_stage = 0, read = 0, x_read = 0;  // places in the rings of the unit that is multiplied next, and of the one handed back
     u32 phase = 0, x_phase = 0;
-    for (int u = 0; u < end - begin; u += CHAIN) {
+    for (int u = 0; u < end - begin; u += PROMOTION) {
       // Two sets of partial sums: while one is scaled and added, the product of the next unit runs.
-      float part[2][HELD];
+      float part[2][SUMS];
 #pragma unroll
-      for (int i = -1; i < CHAIN; i++) {
-        if (i + 1 < CHAIN) {
+      for (int i = -1; i < PROMOTION; i++) {
+        if (i + 1 < PROMOTION) {
           mbarrier_wait(full + 8 * stage, phase);
           mbarrier_wait(x_full + 8 * x_stage, x_phase);
-          const u32 w_tile = ring + (stage * DEEP + deep) * W_BYTES + part_rows * 8192, x_tile = x_ring + (x_stage * DEEP + deep) * X_BYTES;
+          const u32 w_tile = ring + (stage * K_GROUPS + k_group) * W_BYTES + part_rows * 8192, x_tile = x_ring + (x_stage * K_GROUPS + k_group) * X_BYTES;
           wgmma_m64n8k128_e4m3(part[(i + 1) & 1], descriptor_k_major(w_tile), descriptor_k_major(x_tile));
           if (++stage == STAGES) { stage = 0; phase ^= 1; }
           if (++x_stage == X_STAGES) { x_stage = 0; x_phase ^= 1; }
         }
         if (i < 0) continue;
-        const int p = (u + i) * DEEP + deep;
-        const float w_now = ld_shared_f32(w_scales + (part_rows / 2 * MOST + p) * 4);
-        if (i + 1 < CHAIN) wgmma_wait_group<1>(part[i & 1]);
+        const int p = (u + i) * K_GROUPS + k_group;
+        const float w_now = ld_shared_f32(w_scales + (part_rows / 2 * MAX_STEPS + p) * 4);
+        if (i + 1 < PROMOTION) wgmma_wait_group<1>(part[i & 1]);
         else wgmma_wait_group<0>(part[i & 1]);
         if (lane == 0) { mbarrier_arrive(empty + 8 * read); mbarrier_arrive(x_empty + 8 * x_read); }
         if (++read == STAGES) read = 0;
@@ -221,7 +221,7 @@ block_gemm_256x1024_w64k2t8x1s6_5r2(const __grid_constant__ TensorMap x_map, con
 
     // The ring has been read and nothing more is coming: it now takes the sums, a token a row.
     bar_sync(1, MATH);
-    const u32 sums = ring + deep * (TOKENS * PITCH * 4) + (part_rows * 64 + slab * 16 + lane / 4) * 4;
+    const u32 sums = ring + k_group * (TOKENS * PITCH * 4) + (part_rows * 64 + warp_row * 16 + lane / 4) * 4;
 #pragma unroll
     for (int j = 0; j < TOKENS / 8; j++)
 #pragma unroll
