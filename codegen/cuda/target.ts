@@ -99,7 +99,7 @@ function build(arch: Arch, family: string, problem: Problem, use?: Use): Built {
 
 /** Lines in front of a text: op and site, problem, the floor at the sizes passes assume, and how to print it again. */
 function heading({ natives, machine }: Arch, family: string, problem: Problem, text: KernelText, use: Use | undefined): string {
-  const kind = natives.some((n) => n.family === family) ? "native" : "printed tile program";
+  const kind = emittersOf(natives).some((n) => n.family === family) ? "native" : "printed tile program";
   const lines = [`${text.name}: ${kind}, family ${family}`];
   if (use) {
     lines.push(`op ${use.op}, first used by ${use.site}`);

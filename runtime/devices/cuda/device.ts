@@ -53,6 +53,7 @@ export class CudaDevice implements Device {
   readonly draws: boolean;
   readonly cuda: Cuda;
   private readonly manifest: Manifest;
+  /** Of the system kernels: some are loaded when they are first needed. */
   private readonly files: ReadonlyMap<string, CudaFile>;
   private readonly memory: Memory;
   private readonly staging: Staging;
@@ -71,7 +72,7 @@ export class CudaDevice implements Device {
 
   private constructor(manifest: Manifest, files: ReadonlyMap<string, CudaFile>, options: CudaOptions) {
     this.manifest = manifest;
-    this.files = files;
+    this.files = new Map([...files].filter(([name]) => Object.hasOwn(manifest.system ?? {}, name)));
     this.options = options;
     this.cuda = new Cuda(0, { arch: manifest.gpu!.arch, libraries: options.libraries });
     const { driver, stream } = this.cuda;
