@@ -130,7 +130,9 @@ async function gpu(): Promise<Check[]> {
       const { free, total } = device.memory();
       const capability = device.capability.join(".");
       const own = archs.find((a) => capabilityOf(a.machine.arch).join(".") === capability);
-      const whose = `${device.name}, compute capability ${capability}: ${own ? `runs artifacts of --arch ${own.name}` : "runs no artifact"}`;
+      const whose =
+        `${device.name}, compute capability ${capability}: ` +
+        `${own ? `runs artifacts of --arch ${own.name}` : "runs no artifact"}`;
       const found = check(
         "GPU",
         own !== undefined,

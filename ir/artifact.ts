@@ -34,10 +34,16 @@ export type Source =
   | { kind: "checkpoint"; pieces: Piece[] }
   /** Written by a `load` function, once per layer; see FunctionPlan. */
   | { kind: "computed"; by: string; result: string }
-  /** cos | sin rows [P, d]: angle = f32(p * invFreq[j]); row = [cos(angle) * factor, ..., sin(angle) * factor, ...]. P = positions in use. */
+  /**
+   * cos | sin rows [P, d]: angle = f32(p * invFreq[j]); row = [cos(angle) * factor, ..., sin(angle) * factor, ...]. P =
+   * positions in use.
+   */
   | { kind: "rope"; invFreq: number[]; factor: number };
 
-/** One checkpoint tensor family placed at `at` of the leading axes; "*" runs over the whole axis, "0..256" over part of it, and both fill `{i}` of that axis i. */
+/**
+ * One checkpoint tensor family placed at `at` of the leading axes; "*" runs over the whole axis, "0..256" over part of it,
+ * and both fill `{i}` of that axis i.
+ */
 export interface Piece {
   at: (number | "*" | `${number}..${number}`)[];
   tensor: string;
@@ -109,7 +115,10 @@ export interface FunctionPlan {
   name: string;
   inputs: ArgPlan[];
   results: ArgPlan[];
-  /** Bytes of every arena slot, evaluated for the dims at hand (inside regions: for the largest slice); callee arenas follow their caller's. */
+  /**
+   * Bytes of every arena slot, evaluated for the dims at hand (inside regions: for the largest slice); callee arenas follow
+   * their caller's.
+   */
   slots: Size[];
   steps: Step[];
 }

@@ -48,9 +48,15 @@ function printSource(s: Source): string {
   if (s.kind === "rope") return `rope ${JSON.stringify({ factor: s.factor, invFreq: s.invFreq })}`;
   if (s.kind === "computed") return `computed ${JSON.stringify({ by: s.by, result: s.result })}`;
   return s.pieces
-    .map(
-      (p) =>
-        `${p.at.length ? `[${p.at.join(", ")}] ` : ""}${p.rows ? `rows ${p.rows.join("..")} ` : ""}${p.columns ? `columns ${p.columns.join("..")} ` : ""}${p.part ? `part ${p.part.index} of ${p.part.count} ${p.part.of} ` : ""}${JSON.stringify(p.tensor)}${p.scales ? ` scaled ${JSON.stringify(p.scales)}` : ""}`,
+    .map((p) =>
+      [
+        ...(p.at.length ? [`[${p.at.join(", ")}]`] : []),
+        ...(p.rows ? [`rows ${p.rows.join("..")}`] : []),
+        ...(p.columns ? [`columns ${p.columns.join("..")}`] : []),
+        ...(p.part ? [`part ${p.part.index} of ${p.part.count} ${p.part.of}`] : []),
+        JSON.stringify(p.tensor),
+        ...(p.scales ? [`scaled ${JSON.stringify(p.scales)}`] : []),
+      ].join(" "),
     )
     .join(" + ");
 }

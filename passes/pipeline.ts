@@ -41,7 +41,10 @@ export interface Place {
 export interface PipelineOptions {
   /** What the model may be compiled for: passes weigh by all of them. */
   machines?: readonly Machine[];
-  /** Hold passes to their contracts; off for texts that are no whole model. "say": a model without plug-ins compiles, and the outcome says so. */
+  /**
+   * Hold passes to their contracts; off for texts that are no whole model. "say": a model without plug-ins compiles, and the
+   * outcome says so.
+   */
   contracts?: boolean | "say";
   /** Runs the work of one pass: where a time budget and the reporting of plug-ins are. Told where the work is. */
   guard?: <T>(place: Place, work: () => T) => T;

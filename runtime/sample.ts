@@ -40,7 +40,10 @@ export interface Draft {
 /** 2^31 and what halving makes of it: what the largest logit weighs, one half as likely, and so on. */
 const HALVES = Float64Array.from({ length: 35 }, (_, i) => 2 ** 31 / 2 ** i);
 
-/** Logits times this are powers of two: what a temperature becomes. Finite, so that the largest logit, whose distance is 0, keeps its weight. */
+/**
+ * Logits times this are powers of two: what a temperature becomes. Finite, so that the largest logit, whose distance is 0,
+ * keeps its weight.
+ */
 const scaleOf = (temperature: number): number => Math.min(Number.MAX_VALUE, 1 / (temperature * Math.LN2));
 
 /**

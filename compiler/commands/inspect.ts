@@ -220,7 +220,8 @@ function overview(m: Manifest): string {
 /** Every launch with its way back to the config. Launches made of the same keys and rules share a paragraph. */
 function printOrigin(name: string, m: Manifest, launches: readonly Launch[]): string {
   const out = [
-    `${name}, family ${m.kernels[name].family}: ${launches.length} launch${launches.length === 1 ? "" : "es"} in the plan; its text is ${m.kernels[name].text}`,
+    `${name}, family ${m.kernels[name].family}: ${launches.length} launch${launches.length === 1 ? "" : "es"} in the ` +
+      `plan; its text is ${m.kernels[name].text}`,
   ];
   const alike = new Map<string, Launch[]>();
   for (const l of launches) {

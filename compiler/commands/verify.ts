@@ -116,8 +116,11 @@ export function table(name: string, small: Record<string, number>, proofs: reado
   const forms = [...new Set(proofs.map((p) => p.attention))];
   const per = columns.length / Math.max(1, forms.length);
   const changes = [...new Set(proofs.flatMap((p) => (p.change === undefined ? [] : [p.change])))];
-  const cell = (p: Proof): string =>
-    `${p.holds ? "" : "BROKEN "}${p.difference === 0 ? "0" : p.difference.toExponential(1)}${p.change === undefined ? "" : ` (${changes.indexOf(p.change) + 1})`}`;
+  const cell = (p: Proof): string => {
+    const difference = p.difference === 0 ? "0" : p.difference.toExponential(1);
+    const note = p.change === undefined ? "" : ` (${changes.indexOf(p.change) + 1})`;
+    return `${p.holds ? "" : "BROKEN "}${difference}${note}`;
+  };
   const width = Math.max(...proofs.map((p) => p.pass.length)) + 2;
   const each = Math.max(12, ...proofs.map((p) => cell(p).length + 2));
   const lines = [

@@ -17,7 +17,8 @@ export const runtime: Readonly<Record<string, Entry>> = {
   DSC5003: {
     name: "a file of the artifact was changed",
     means:
-      "The manifest gives the sha256 of every other file, and nothing is run that differs from it: an edited kernel is not what was compiled.",
+      "The manifest gives the sha256 of every other file, and nothing is run that differs from it: an edited kernel is " +
+      "not what was compiled.",
     example: "An edited kernels/NAME.txt.",
     fix: "Compile again. To try a changed kernel, change its family and compile.",
   },
@@ -43,14 +44,16 @@ export const runtime: Readonly<Record<string, Entry>> = {
   DSC5011: {
     name: "a damaged safetensors file",
     means:
-      "The header is checked in full before any byte of data is read: JSON, known dtypes, whole shapes, offsets without gaps up to the end of the file.",
+      "The header is checked in full before any byte of data is read: JSON, known dtypes, whole shapes, offsets " +
+      "without gaps up to the end of the file.",
     example: "A download that was cut short.",
     fix: "Fetch or write the file again.",
   },
   DSC5012: {
     name: "a damaged index of shards",
     means:
-      "model.safetensors.index.json names the shards beside it, each tensor once. Names of tensors and shards that the model does not read are no fault.",
+      "model.safetensors.index.json names the shards beside it, each tensor once. Names of tensors and shards that the " +
+      "model does not read are no fault.",
     example: "An index that was cut short, or a tensor that two shards hold.",
     fix: "Fetch the index and its shards again.",
   },
@@ -63,14 +66,16 @@ export const runtime: Readonly<Record<string, Entry>> = {
   DSC5014: {
     name: "a file that is something else",
     means:
-      "The first bytes are those of a Git LFS pointer, a GGUF file, a PyTorch archive or a web page, in place of a safetensors file or an index.",
+      "The first bytes are those of a Git LFS pointer, a GGUF file, a PyTorch archive or a web page, in place of a " +
+      "safetensors file or an index.",
     example: "A folder cloned with GIT_LFS_SKIP_SMUDGE=1.",
     fix: "Do as the help says: git lfs pull, or a copy of the model that has .safetensors files.",
   },
   DSC5015: {
     name: "a weight that is not a number",
     means:
-      "A stored value is NaN or infinite: a bf16, f16 or f32 with all bits of the exponent set, the e4m3 codes 0x7f and 0xff, the e8m0 scale 0xff. On the CPU every value is looked at as it is read.",
+      "A stored value is NaN or infinite: a bf16, f16 or f32 with all bits of the exponent set, the e4m3 codes 0x7f " +
+      "and 0xff, the e8m0 scale 0xff. On the CPU every value is looked at as it is read.",
     example: "A checkpoint whose conversion divided by zero.",
     fix: "Fetch the file again, or convert the checkpoint again.",
   },
@@ -90,14 +95,16 @@ export const runtime: Readonly<Record<string, Entry>> = {
   DSC5022: {
     name: "a tensor of another dtype",
     means:
-      "Weights are widened when needed (bf16 and f16 to f32), never rounded, and FP8 codes mean nothing without their scales. A weight is FP8 if and only if its dtype is F8_E4M3 and its _scale_inv partner exists.",
+      "Weights are widened when needed (bf16 and f16 to f32), never rounded, and FP8 codes mean nothing without their " +
+      "scales. A weight is FP8 if and only if its dtype is F8_E4M3 and its _scale_inv partner exists.",
     example: "A checkpoint whose kv_b matrices are F8_E4M3, with an artifact that reads them as bf16.",
     fix: "Compile the config of this checkpoint, with its quantization_config as it is.",
   },
   DSC5023: {
     name: "FP8 codes without scales",
     means:
-      "The _scale_inv partner of an F8_E4M3 tensor is missing, so its values are unknown; or experts are fused, and the scales of gate and up cannot be told apart, because their width is no multiple of 128.",
+      "The _scale_inv partner of an F8_E4M3 tensor is missing, so its values are unknown; or experts are fused, and " +
+      "the scales of gate and up cannot be told apart, because their width is no multiple of 128.",
     example: "A checkpoint of which only some shards were fetched.",
     fix: "Fetch the whole checkpoint, or one in bf16.",
   },
@@ -122,14 +129,17 @@ export const runtime: Readonly<Record<string, Entry>> = {
   DSC5027: {
     name: "weights in a format that is not read",
     means:
-      "Tensors beside a weight, or in its place, say how it is stored: weight_scale_2 is NVFP4, weight_packed compressed-tensors, qweight GPTQ or AWQ, weight_scale FP8 with a scale per tensor or row. None of these is read.",
+      "Tensors beside a weight, or in its place, say how it is stored: weight_scale_2 is NVFP4, weight_packed " +
+      "compressed-tensors, qweight GPTQ or AWQ, weight_scale FP8 with a scale per tensor or row. None of these is read.",
     example: "A copy of R1 that was re-quantised to NVFP4.",
     fix: "Use the original checkpoint (FP8 in blocks of 128x128), or one that was converted to bf16.",
   },
   DSC5028: {
     name: "FP8 and plain weights mixed",
     means:
-      "Some of the matrices that FP8 checkpoints of the family code are stored in bf16, otherwise than the artifact was compiled. A model folder is compiled by what its checkpoint stores, where that is the same in every layer of a kind.",
+      "Some of the matrices that FP8 checkpoints of the family code are stored in bf16, otherwise than the artifact " +
+      "was compiled. A model folder is compiled by what its checkpoint stores, where that is the same in every layer " +
+      "of a kind.",
     example: "An artifact of R1's config.json, with a checkpoint whose o_proj of one layer was left in bf16.",
     fix: "Run the model folder instead of the artifact, or use a checkpoint that is FP8, or bf16, throughout.",
   },
@@ -184,7 +194,9 @@ export const runtime: Readonly<Record<string, Entry>> = {
   DSC5037: {
     name: "logits that are not numbers",
     means:
-      "What chooses the ids of a step reads every logit, and one that is NaN or infinite means that the others are worth nothing. Stored weights were looked at when they were loaded; they are again, and the first that is no number is named.",
+      "What chooses the ids of a step reads every logit, and one that is NaN or infinite means that the others are " +
+      "worth nothing. Stored weights were looked at when they were loaded; they are again, and the first that is no " +
+      "number is named.",
     example: "A config whose rms_norm_eps or scaling does not fit the checkpoint, so that values overflow.",
     fix: "Fetch or convert the checkpoint again; where all weights are numbers, see that the config is the checkpoint's own.",
   },
@@ -227,7 +239,8 @@ export const runtime: Readonly<Record<string, Entry>> = {
   DSC5047: {
     name: "Triton kernels that were not compiled",
     means:
-      "A Triton artifact is compiled ahead of time by a Python with Triton; this one was made where there was none, so it can be read, not run.",
+      "A Triton artifact is compiled ahead of time by a Python with Triton; this one was made where there was none, so " +
+      "it can be read, not run.",
     example: "dsc compile SRC -o OUT --target triton without Triton, then dsc run OUT",
     fix: "Compile again with DSC_PYTHON naming a Python that has Triton. Running needs no Python.",
   },
@@ -314,42 +327,49 @@ export const runtime: Readonly<Record<string, Entry>> = {
   DSC5070: {
     name: "a file beside the model cannot be used",
     means:
-      "tokenizer.json, tokenizer_config.json, special_tokens_map.json or added_tokens.json is there, and is not what it should be: no regular file, no UTF-8, no JSON, or a value of another type. The place is that of the value.",
+      "tokenizer.json, tokenizer_config.json, special_tokens_map.json or added_tokens.json is there, and is not what " +
+      "it should be: no regular file, no UTF-8, no JSON, or a value of another type. The place is that of the value.",
     example: "A comma before the last brace of tokenizer_config.json.",
     fix: "Fetch the file again, or mend it at the place named.",
   },
   DSC5071: {
     name: "a part of a tokenizer that dsc does not know",
     means:
-      "tokenizer.json names its model, normalizer, pre-tokenizers, post-processor and decoder by type. One that is unknown would give other ids than the model was trained on, so it is refused.",
+      "tokenizer.json names its model, normalizer, pre-tokenizers, post-processor and decoder by type. One that is " +
+      "unknown would give other ids than the model was trained on, so it is refused.",
     example: 'model.type is "Foo"; a Precompiled or BertNormalizer, which models of this family do not have.',
     fix: "Mend the word, or give token ids with --ids.",
   },
   DSC5072: {
     name: "a tiktoken vocabulary that cannot be used",
     means:
-      "tiktoken.model has a line for each token: its bytes in base64, a space, its rank. Ranks are 0, 1, 2 and so on, each once, and a text can be written where all its bytes are tokens.",
+      "tiktoken.model has a line for each token: its bytes in base64, a space, its rank. Ranks are 0, 1, 2 and so on, " +
+      "each once, and a text can be written where all its bytes are tokens.",
     example: "A file that was cut while it was fetched.",
     fix: "Fetch the file again.",
   },
   DSC5073: {
     name: "a tiktoken vocabulary without a pattern",
     means:
-      "tiktoken.model does not say how a text is split before it is encoded. The pattern is pat_str in a tokenization_*.py beside it, which is read and not run; without one, and without a tokenizer_class TikTokenTokenizer, that of Kimi-K2 and Moonlight is assumed.",
+      "tiktoken.model does not say how a text is split before it is encoded. The pattern is pat_str in a " +
+      "tokenization_*.py beside it, which is read and not run; without one, and without a tokenizer_class " +
+      "TikTokenTokenizer, that of Kimi-K2 and Moonlight is assumed.",
     example: "A folder with tiktoken.model and no Python file.",
     fix: "Put the model's tokenization_*.py beside it.",
   },
   DSC5074: {
     name: "an added token gets another id",
     means:
-      "added_tokens_decoder or added_tokens.json gives a token an id that another token has, or one the vocabulary knows by another id. It gets the vocabulary's, or the next that is free.",
+      "added_tokens_decoder or added_tokens.json gives a token an id that another token has, or one the vocabulary " +
+      "knows by another id. It gets the vocabulary's, or the next that is free.",
     example: "A tokenizer_config.json of another version than tokenizer.json.",
     fix: "Compare the tokenizer's files with the published ones.",
   },
   DSC5075: {
     name: "a prompt that begins twice",
     means:
-      "The tokenizer puts a token before every text, and the prompt begins with it already, as a rendered chat template does. It is not added a second time.",
+      "The tokenizer puts a token before every text, and the prompt begins with it already, as a rendered chat " +
+      "template does. It is not added a second time.",
     example: "$ dsc run examples/tiny-r1 --prompt '<｜begin▁of▁sentence｜>She' --max-new 1",
     fix: "Leave the token out of the prompt; nothing else changes.",
   },
@@ -374,7 +394,8 @@ export const runtime: Readonly<Record<string, Entry>> = {
   DSC5604: {
     name: "a GPU of another generation",
     means:
-      "An artifact's kernels are compiled for one architecture (manifest.json, gpu.arch), and kernels of one do not run on a card of another: those of sm_90a use Hopper's tensor copies and warpgroup products.",
+      "An artifact's kernels are compiled for one architecture (manifest.json, gpu.arch), and kernels of one do not " +
+      "run on a card of another: those of sm_90a use Hopper's tensor copies and warpgroup products.",
     example: "An A100; an artifact of --arch sm_100 on an H200.",
     fix: "Compile again with the --arch of the card (dsc doctor names it), use another GPU, or --target cpu.",
   },
@@ -418,7 +439,9 @@ export const runtime: Readonly<Record<string, Entry>> = {
   DSC5701: {
     name: "no libtvm_ffi",
     means:
-      "dsc/tvm calls libraries through libtvm_ffi, which is found and never bundled: what DSC_TVM names (the library, its folder, or site-packages), the Python that DSC_PYTHON names, or the loader's own path. The notes say what was tried.",
+      "dsc/tvm calls libraries through libtvm_ffi, which is found and never bundled: what DSC_TVM names (the library, " +
+      "its folder, or site-packages), the Python that DSC_PYTHON names, or the loader's own path. The notes say what " +
+      "was tried.",
     example: "node -e 'import(\"dsc/tvm\").then((t) => t.about())' where there is none.",
     fix: "pip install apache-tvm-ffi, and name the Python by DSC_PYTHON.",
   },
@@ -431,7 +454,8 @@ export const runtime: Readonly<Record<string, Entry>> = {
   DSC5703: {
     name: "a value that cannot be passed",
     means:
-      "tvm-ffi has ints of 64 bits, floats, booleans, strings, bytes, tensors and objects. The title says what was given, and why it is none of them.",
+      "tvm-ffi has ints of 64 bits, floats, booleans, strings, bytes, tensors and objects. The title says what was " +
+      "given, and why it is none of them.",
     example: "f.call({}) of a function of dsc/tvm.",
     fix: "Lists become one by array(), maps by map(), functions by callback().",
   },
@@ -450,7 +474,8 @@ export const runtime: Readonly<Record<string, Entry>> = {
   DSC5706: {
     name: "a tensor that is no array",
     means:
-      "view() shows contiguous tensors in the CPU's memory where they lie, and this one is on a device, strided, or of a type without a name here.",
+      "view() shows contiguous tensors in the CPU's memory where they lie, and this one is on a device, strided, or of " +
+      "a type without a name here.",
     example: "view() of a tensor on a GPU.",
     fix: "Its address, shape, dtype and device are there for any; copy it with the library's own functions first.",
   },

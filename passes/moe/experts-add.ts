@@ -101,7 +101,10 @@ const routePlainUnbiased = fusion("route without a bias where the experts withou
 
 const takesFew = (b: Body): boolean => b.act === "bf16" && b.rows <= FEW;
 
-/** Sites where nothing is added with the experts' rows but the residual: a shared expert that stands apart is added with the routed ones. */
+/**
+ * Sites where nothing is added with the experts' rows but the residual: a shared expert that stands apart is added with the
+ * routed ones.
+ */
 const alone = (sites: number, ran: Ran, b: Body): number =>
   ran.pass("moe-dispatch", "pack-gate-up", "combine-add") &&
   (besideExperts(b) === 0 || ran.fired("shared expert as a routed one") > 0)

@@ -126,7 +126,10 @@ function loses({ map, parts }: Site, T: number, { name, bandwidth, launch }: Mac
   const bytes = 2 * parts * T * fixed(row.dims.at(-1)) * bytesPerElement(dtype);
   const us = (seconds: number): string => `${(seconds * 1e6).toFixed(1)} us`;
   if (bytes / bandwidth < SAVED * launch) return null;
-  return `on ${name} ${(bytes / 1e6).toFixed(2)} MB more to move take ${us(bytes / bandwidth)}, ${SAVED} launches fewer give ${us(SAVED * launch)}`;
+  return (
+    `on ${name} ${(bytes / 1e6).toFixed(2)} MB more to move take ${us(bytes / bandwidth)}, ${SAVED} launches fewer ` +
+    `give ${us(SAVED * launch)}`
+  );
 }
 
 /** One answer for the whole model: matrices joined in one function and read alone in another would be kept twice. */

@@ -74,7 +74,10 @@ export class Tables {
     return this.words.byteLength;
   }
 
-  /** What the device would have to hold before it moves on to these, its own tables: one row less, and the ids that were fed as those chosen. */
+  /**
+   * What the device would have to hold before it moves on to these, its own tables: one row less, and the ids that were fed
+   * as those chosen.
+   */
   before(now: Uint8Array): { tables: Uint8Array; next: Uint8Array } {
     const {
       rows,
