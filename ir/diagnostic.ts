@@ -60,6 +60,12 @@ export function coded<D extends Readonly<Record<string, unknown>>>(code: string,
   return Object.assign(make, { code, form });
 }
 
+/** The code of a diagnostic and its long form, for `dsc explain`. */
+export function longForm<D>({ code, form }: Coded<D>): [string, Omit<Form<D>, "short">] {
+  const { name, means, example, fix } = form;
+  return [code, { name, means, example, fix }];
+}
+
 /** Thrown when a stage ends with errors; carries every diagnostic of that stage, never a bare message. */
 export class DiagnosticError extends Error {
   readonly diagnostics: Diagnostic[];

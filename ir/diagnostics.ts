@@ -1,54 +1,141 @@
-// DSC2xxx: what can be wrong with a graph or its text.
-import { error, place, type Diagnostic, type Span } from "./diagnostic.ts";
+// DSC20xx: what can be wrong with a graph or its text. Each code has all its words here, the short form and the long one, and keeps what
+// they are made of.
+import { coded, longForm, place, type Diagnostic, type Span } from "./diagnostic.ts";
 
+const misfit = coded<{ op: string; problem: string; operands: readonly string[] }>("DSC2007", {
+  name: "operands do not fit the op",
+  means:
+    "An op's signature unifies letters over its operands: the same letter must be the same size everywhere. The note " +
+    "lists the operands' types.",
+  example: "%y = linear %x, @w, where %x has 7168 columns and @w has 7000",
+  fix: "dsc ops NAME shows the signature. Inside a pass, the pattern's replacement has the wrong shape.",
+  short: (d) => ({
+    title: `${d.op}: ${d.problem}`,
+    notes: d.operands.map((v, i) => `operand ${i}: ${v}`),
+    help: `dsc ops ${d.op} shows its signature`,
+  }),
+});
 /** `operands` are those given, in words. */
-export const opMismatch = (op: string, problem: string, operands: readonly string[] = [], span?: Span): Diagnostic =>
-  error("DSC2007", `${op}: ${problem}`, {
-    spans: [span ?? place(op)],
-    notes: operands.map((v, i) => `operand ${i}: ${v}`),
-    help: `dsc ops ${op} shows its signature`,
-  });
+export const opMismatch = (op: string, problem: string, operands: readonly string[] = [], span: Span = place(op)): Diagnostic =>
+  misfit({ op, problem, operands }, span);
 
+const unparsed = coded<{ problem: string; help?: string }>("DSC2001", {
+  name: "the text does not parse",
+  means:
+    "Module texts are what dsc prints: weights, functions, entries, load lines. The message gives the form that was " +
+    "expected at the caret.",
+  example: "$ dsc opt package.json -p none",
+  fix: "Compare with a text in an artifact's graph folder: what dsc prints, it reads.",
+  short: (d) => ({
+    title: d.problem,
+    help: d.help ?? "compare with the texts in an artifact's graph folder: what dsc prints, it reads",
+  }),
+});
 export const parseError = (problem: string, span: Span, help?: string): Diagnostic =>
-  error("DSC2001", problem, {
-    spans: [span],
-    help: help ?? "compare with the texts in an artifact's graph folder: what dsc prints, it reads",
-  });
+  unparsed(help === undefined ? { problem } : { problem, help }, span);
 
+const strangeOp = coded<{ name: string; near?: string }>("DSC2002", {
+  name: "no such op",
+  means: "The word after = is no op of the graph.",
+  example: "%y = rms_nrom %x, @gain",
+  fix: "dsc ops lists all ops with their signatures.",
+  short: (d) => ({
+    title: `there is no op ${d.name}`,
+    help: d.near ? `did you mean ${d.near}?` : "dsc ops lists them",
+  }),
+});
 export const unknownOp = (name: string, near: string | undefined, span: Span): Diagnostic =>
-  error("DSC2002", `there is no op ${name}`, { spans: [span], help: near ? `did you mean ${near}?` : "dsc ops lists them" });
+  strangeOp({ name, ...(near ? { near } : {}) }, span);
 
+const undefinedValue = coded<{ name: string; near?: string }>("DSC2003", {
+  name: "a value, weight or function that is not defined",
+  means:
+    "Values are defined above their use, inside the function or the region; weights at the head of the module; " +
+    "functions before their callers.",
+  example: "%y = add %x, %z, where nothing defines %z",
+  fix: "Define it, or correct the name.",
+  short: (d) => ({
+    title: `${d.name} is not defined here`,
+    help: d.near ? `did you mean ${d.near}?` : "a value is defined above its use, and a weight at the head of the text",
+  }),
+});
 export const unknownValue = (name: string, near: string | undefined, span: Span): Diagnostic =>
-  error("DSC2003", `${name} is not defined here`, {
-    spans: [span],
-    help: near ? `did you mean ${near}?` : "a value is defined above its use, and a weight at the head of the text",
-  });
+  undefinedValue({ name, ...(near ? { near } : {}) }, span);
 
-export const wrongType = (got: string, want: string, span: Span): Diagnostic =>
-  error("DSC2004", "the type written is not the type inferred", {
-    spans: [span],
-    notes: [`written ${got}`, `inferred ${want}`],
+const otherType = coded<{ got: string; want: string }>("DSC2004", {
+  name: "the written type is not the inferred one",
+  means:
+    "Types are inferred from operands; a type in the text is a claim that is checked. An edit often changes one and not the other.",
+  example: "%y = linear %x, @w : [T, 65] f32, where @w has 64 rows",
+  fix: "Write the inferred type, or leave the type out.",
+  short: (d) => ({
+    title: "the type written is not the type inferred",
+    notes: [`written ${d.got}`, `inferred ${d.want}`],
     help: "write the inferred type, or leave the type out",
-  });
+  }),
+});
+export const wrongType = (got: string, want: string, span: Span): Diagnostic => otherType({ got, want }, span);
 
+const broken = coded<{ func: string; problem: string }>("DSC2010", {
+  name: "the graph is broken",
+  means:
+    "What a graph guarantees does not hold: types as inferred, values of the same function, weights and functions " +
+    "declared. It is checked after every pass.",
+  example: "A call that gives a function three values where it takes four.",
+  fix: "In a text: correct it. After a pass: the pass is at fault; the graph from before is named beside this.",
+  short: (d) => ({
+    title: `@${d.func}: ${d.problem}`,
+    help: "dsc opt FILE.dsc -p none reads a text and checks it again",
+  }),
+});
 /** `span` is the line of the text that the module was parsed from, or prints as. */
-export const brokenGraph = (func: string, problem: string, span: Span): Diagnostic =>
-  error("DSC2010", `@${func}: ${problem}`, { spans: [span], help: "dsc opt FILE.dsc -p none reads a text and checks it again" });
+export const brokenGraph = (func: string, problem: string, span: Span): Diagnostic => broken({ func, problem }, span);
 
-export const noMeaning = (op: string): Diagnostic =>
-  error("DSC2011", `${op} has no reference meaning, so it cannot be interpreted`, {
-    spans: [place(op)],
+const meaningless = coded<{ op: string }>("DSC2011", {
+  name: "an op without a meaning",
+  means: "The interpreter evaluates ops by their reference, and this one has none.",
+  example: "An op declared without `reference`.",
+  fix: "Give it one: docs/howto.md, add an op.",
+  short: (d) => ({
+    title: `${d.op} has no reference meaning, so it cannot be interpreted`,
     help: "give the op a `reference`",
-  });
+  }),
+});
+export const noMeaning = (op: string): Diagnostic => meaningless({ op }, place(op));
 
-export const missingInput = (what: string): Diagnostic =>
-  error("DSC2012", `the interpreter was given no ${what}`, {
-    spans: [place(what)],
+const lacking = coded<{ what: string }>("DSC2012", {
+  name: "the interpreter lacks an input",
+  means: "Interpreting needs a tensor for every parameter and every weight a function reads.",
+  example: "interpret(module, func, { values: {} })",
+  fix: "Give what is named.",
+  short: (d) => ({
+    title: `the interpreter was given no ${d.what}`,
     help: "give every parameter of the function, and every weight it reads",
-  });
+  }),
+});
+export const missingInput = (what: string): Diagnostic => lacking({ what }, place(what));
 
-export const unknownSize = (symbol: string): Diagnostic =>
-  error("DSC2013", `no value for the size ${symbol}`, {
-    spans: [place(`size ${symbol}`)],
+const unsized = coded<{ symbol: string }>("DSC2013", {
+  name: "no value for a size",
+  means: "Costs are judged at sizes that a function states. A symbol in a type is not among them.",
+  example: "func @f(%x: [T, 4] f32) { ... } without assume {T = 16}, under a pass that fires when cheaper",
+  fix: "Add it: func @f(...) assume {T = 16, B = 16, s = 4096} {",
+  short: (d) => ({
+    title: `no value for the size ${d.symbol}`,
     help: "costs are judged at sizes the function states: func @f(...) assume {T = 16, B = 16, s = 4096} {",
-  });
+  }),
+});
+export const unknownSize = (symbol: string): Diagnostic => unsized({ symbol }, place(`size ${symbol}`));
+
+/** The long forms by code, for `dsc explain`. */
+export const longForms = Object.fromEntries([
+  longForm(unparsed),
+  longForm(strangeOp),
+  longForm(undefinedValue),
+  longForm(otherType),
+  longForm(misfit),
+  longForm(broken),
+  longForm(meaningless),
+  longForm(lacking),
+  longForm(unsized),
+]);

@@ -1,6 +1,6 @@
 // DSC21xx: what can be wrong with a tile program, with its text, or with the buffers it is interpreted on. Each code has all its
 // words here, the short form and the long one, and keeps what they are made of.
-import { coded, DiagnosticError, didYouMean, place, type Coded, type Diagnostic, type Form, type Span } from "../diagnostic.ts";
+import { coded, DiagnosticError, didYouMean, longForm, place, type Diagnostic, type Span } from "../diagnostic.ts";
 
 const FAULT = "This is a fault of a kernel family or of a plug-in's kernel, not of a model.";
 const at = (kernel: string): Span => place(`kernel ${kernel}`);
@@ -136,20 +136,15 @@ const undeclared = coded<{ kernel: string; name: string; known: readonly string[
 export const noSuchBuffer = (kernel: string, name: string, known: readonly string[], span: Span): Diagnostic =>
   undeclared({ kernel, name, known }, span);
 
-const longOf = <D>({ code, form }: Coded<D>): [string, Omit<Form<D>, "short">] => {
-  const { name, means, example, fix } = form;
-  return [code, { name, means, example, fix }];
-};
-
 /** The long forms by code, for `dsc explain`. */
 export const longForms = Object.fromEntries([
-  longOf(missing),
-  longOf(wrongKind),
-  longOf(outside),
-  longOf(noValue),
-  longOf(unread),
-  longOf(gridless),
-  longOf(unparsed),
-  longOf(broken),
-  longOf(undeclared),
+  longForm(missing),
+  longForm(wrongKind),
+  longForm(outside),
+  longForm(noValue),
+  longForm(unread),
+  longForm(gridless),
+  longForm(unparsed),
+  longForm(broken),
+  longForm(undeclared),
 ]);

@@ -1,7 +1,23 @@
 // What the declaration of an op promises its callers: tsc refuses operands and attributes that are missing or of another kind (each
 // line under @ts-expect-error is one it must refuse), and a guard on a node gives its attributes their types.
 import { expect, test } from "vitest";
-import { dtypes, formats, bytesOf, Graph, mul, param, rmsNorm, route, scale, split, tensor } from "../../ir/index.ts";
+import {
+  add,
+  bytesOf,
+  DiagnosticError,
+  dtypes,
+  formats,
+  Graph,
+  mul,
+  param,
+  parseModule,
+  rmsNorm,
+  route,
+  scale,
+  split,
+  tensor,
+  type Diagnostic,
+} from "../../ir/index.ts";
 
 const graph = new Graph();
 const row = (name: string, type = tensor([3, 4], "f32")) => param(graph, name, type);
@@ -38,4 +54,23 @@ test("bytes, blocks and scales of every dtype come from one table", () => {
   const bytes = Object.fromEntries(dtypes.map((d) => [d, bytesOf(tensor([128, 128], d), {})]));
   expect(bytes).toEqual({ f32: 65536, bf16: 32768, i32: 65536, "e4m3/1x128": 16384 + 512, "e4m3/128x128": 16384 + 4 });
   expect(formats["e4m3/1x128"].scaled).toMatchObject({ rows: 1, columns: 128 });
+});
+
+test("a diagnostic of the graph keeps what its words are made of", () => {
+  const found = (make: () => unknown): Diagnostic | undefined => {
+    try {
+      make();
+    } catch (e) {
+      if (e instanceof DiagnosticError) return e.diagnostics[0];
+      throw e;
+    }
+    return undefined;
+  };
+  const misfit = found(() => add({ a, b: row("c", tensor([3, 5], "f32")) }));
+  expect(misfit?.data).toMatchObject({ op: "add", operands: ["a : [3, 4] f32", "c : [3, 5] f32"] });
+  expect(misfit?.notes).toEqual(["operand 0: a : [3, 4] f32", "operand 1: c : [3, 5] f32"]);
+  expect(found(() => parseModule("module m\n\nfunc @f(%x: [T, 4] f32) {\n  %y = scal %x\n  return y = %y\n}\n"))?.data).toEqual({
+    name: "scal",
+    near: "scale",
+  });
 });
