@@ -6,7 +6,7 @@ import type { TunedRow } from "../../codegen/cuda/tuned.ts";
 import { cacheFolder } from "../../runtime/user-cache.ts";
 import { version } from "../artifact/version.ts";
 
-export interface Tuning {
+interface Tuning {
   /** The card, as its driver names it. */
   device: string;
   rows: TunedRow[];

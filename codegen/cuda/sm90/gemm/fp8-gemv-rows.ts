@@ -58,7 +58,7 @@ const codesOfBlocks = (ue8m0: boolean): string => `#pragma unroll
       }`;
 
 /** What the rows of a product are: as name and header have it, its parameters, and what they are read from early. */
-export interface GemvRows {
+interface GemvRows {
   suffix: string;
   text: string;
   params: Parameter[];

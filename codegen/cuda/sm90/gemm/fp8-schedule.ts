@@ -153,18 +153,18 @@ export const gemmHeader = (
     : floorText(machine, { reads: `(${n * k} + ${k} m + ${2 * n} m) bytes`, computes: [`${2 * n * k} m operations`, "fp8"] }),
 ];
 
+/** Split-K schedules that differ in how many blocks share a tile's k. */
+const cutBy = (
+  splits: readonly SplitKSchedule["split"][],
+  { rows, kGroups, tokens, ...rings }: Omit<SplitKSchedule, "form" | "split">,
+): SplitKSchedule[] => splits.map((split) => ({ form: "split-k", rows, kGroups, tokens, split, ...rings }));
+
 /** Everything worth trying: what was best for some size of some matrix of R1 on an H200, and little else. */
 export const candidates: readonly GemmSchedule[] = [
   // Two blocks a multiprocessor: the next kernel's weights are under way while this one finishes. k is cut where tiles are few.
-  ...([1, 2, 3, 4] as const).map(
-    (split) => ({ form: "split-k", rows: 64, kGroups: 2, tokens: 8, split, stages: 6, xStages: 5, blocksPerSm: 2 }) as const,
-  ),
-  ...([1, 2, 3, 4] as const).map(
-    (split) => ({ form: "split-k", rows: 64, kGroups: 2, tokens: 16, split, stages: 5, xStages: 4, blocksPerSm: 2 }) as const,
-  ),
-  ...([1, 2] as const).map(
-    (split) => ({ form: "split-k", rows: 64, kGroups: 2, tokens: 32, split, stages: 4, xStages: 3, blocksPerSm: 2 }) as const,
-  ),
+  ...cutBy([1, 2, 3, 4], { rows: 64, kGroups: 2, tokens: 8, stages: 6, xStages: 5, blocksPerSm: 2 }),
+  ...cutBy([1, 2, 3, 4], { rows: 64, kGroups: 2, tokens: 16, stages: 5, xStages: 4, blocksPerSm: 2 }),
+  ...cutBy([1, 2], { rows: 64, kGroups: 2, tokens: 32, stages: 4, xStages: 3, blocksPerSm: 2 }),
   { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 1, stages: 3, xStages: 3, blocksPerSm: 2 },
   { form: "split-k", rows: 64, kGroups: 2, tokens: 8, split: 2, stages: 4, xStages: 4, blocksPerSm: 2 },
   // Short k: a block is over soon, so three of them; and tall tiles of weights, to read x less often.
@@ -173,12 +173,8 @@ export const candidates: readonly GemmSchedule[] = [
   { form: "split-k", rows: 128, kGroups: 1, tokens: 32, split: 1, stages: 4, xStages: 4, blocksPerSm: 2 },
   { form: "split-k", rows: 128, kGroups: 1, tokens: 64, split: 1, stages: 4, xStages: 4, blocksPerSm: 2 },
   // Many weights: the most bytes in flight.
-  ...([1, 2] as const).map(
-    (split) => ({ form: "split-k", rows: 128, kGroups: 2, tokens: 8, split, stages: 6, xStages: 6, blocksPerSm: 1 }) as const,
-  ),
-  ...([1, 2] as const).map(
-    (split) => ({ form: "split-k", rows: 128, kGroups: 2, tokens: 16, split, stages: 6, xStages: 4, blocksPerSm: 1 }) as const,
-  ),
+  ...cutBy([1, 2], { rows: 128, kGroups: 2, tokens: 8, stages: 6, xStages: 6, blocksPerSm: 1 }),
+  ...cutBy([1, 2], { rows: 128, kGroups: 2, tokens: 16, stages: 6, xStages: 4, blocksPerSm: 1 }),
   { form: "split-k", rows: 128, kGroups: 2, tokens: 32, split: 2, stages: 5, xStages: 4, blocksPerSm: 1 },
   // x weighs as much as w: one block with long rings of both.
   { form: "split-k", rows: 64, kGroups: 2, tokens: 64, split: 2, stages: 7, xStages: 6, blocksPerSm: 1 },

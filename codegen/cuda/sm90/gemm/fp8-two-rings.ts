@@ -17,7 +17,7 @@ export const loadScales = (
     bar_sync(1, MATH);`;
 
 /** What a unit of a block is, as text. */
-export interface ScaledUnit {
+interface ScaledUnit {
   /** Units of a block. */
   units: string;
   /** Units between two drains of the tensor cores. */

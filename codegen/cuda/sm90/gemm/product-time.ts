@@ -3,7 +3,7 @@
 import type { Gpu } from "../../../../ir/machine.ts";
 
 /** What a product reads and writes at least once, in bytes. */
-export interface Traffic {
+interface Traffic {
   w: number;
   /** Rows of x and of y. */
   rows: number;
