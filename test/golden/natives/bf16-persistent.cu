@@ -197,7 +197,8 @@ linear_256x512_bf16_t256s4g8(const __grid_constant__ TensorMap x_map, const __gr
       int before = 0;
       for (int p = 0; p < STEPS; p++) {
         mbarrier_wait(full + 8 * stage, phase);
-        wgmma_m64n256k64_bf16(sum, descriptor_k_major(ring + stage * STAGE + warpgroup * 8192), descriptor_k_major(ring + stage * STAGE + X_BYTES), p != 0);
+        wgmma_m64n256k64_bf16(sum, descriptor_k_major(ring + stage * STAGE + warpgroup * 8192),
+            descriptor_k_major(ring + stage * STAGE + X_BYTES), p != 0);
         // The step before has been read: hand its stage back, to both blocks, while this one multiplies.
         wgmma_wait_group<1>(sum);
         if (p > 0 && lane < 2) mbarrier_arrive_cluster(empty + 8 * before, lane);

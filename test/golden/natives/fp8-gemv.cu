@@ -114,14 +114,16 @@ template <int LEADING> __device__ __forceinline__ void wgmma_m64n8k128_e4m3_no_s
 
 constexpr int N = 256, K = 1024, STEPS = K / 128;  // columns of y; steps of 128 columns of k
 constexpr int MAX_ROWS = 1;                       // rows of x there may be: their codes stay here from the first step to the last
-constexpr int WARPGROUPS = 1, WARPGROUP_ROWS = 8, ROWS = WARPGROUPS * WARPGROUP_ROWS;  // four warps multiply WARPGROUP_ROWS rows of w; wgmma takes 64, those past WARPGROUP_ROWS go nowhere
+// Four warps multiply WARPGROUP_ROWS rows of w; wgmma takes 64, those past WARPGROUP_ROWS go nowhere.
+constexpr int WARPGROUPS = 1, WARPGROUP_ROWS = 8, ROWS = WARPGROUPS * WARPGROUP_ROWS;
 constexpr int K_GROUPS = 2, UNITS = STEPS / K_GROUPS;     // a ring stage holds K_GROUPS steps, each for its own warpgroups
 constexpr int SPLIT = 1;                      // blocks that share the k of their rows
 constexpr int MAX_STEPS = (UNITS + SPLIT - 1) / SPLIT * K_GROUPS;  // steps a block may have
 constexpr int MATH = 256;   // threads that multiply; a warp more copies w
 constexpr int STAGES = 4, TILE = WARPGROUP_ROWS * 128, STAGE = K_GROUPS * WARPGROUPS * TILE;
 constexpr int PREFETCH = 3, IN_FLIGHT = 3;           // stages under way at once: while the ring fills, and after
-constexpr int SCALE_BLOCKS = 1;                      // blocks of 128 rows, with scales of their own, that a block's rows may meet
+// Blocks of 128 rows, with scales of their own, that a block's rows may meet.
+constexpr int SCALE_BLOCKS = 1;
 constexpr int PITCH = ROWS + 4;                 // floats a token of sums, padded against bank conflicts
 
 extern "C" __global__ void __launch_bounds__(288, 1)
@@ -138,7 +140,8 @@ block_gemm_256x1024_m1_1x8k2x1s4(const __grid_constant__ TensorMap w_map, const 
     const int stage = u % STAGES;
     mbarrier_arrive_expect_tx(full + 8 * stage, STAGE);
     for (int i = 0; i < K_GROUPS * WARPGROUPS; i++)
-      tma_load_2d_hint(ring + stage * STAGE + i * TILE, &w_map, full + 8 * stage, (first + u * K_GROUPS + i / WARPGROUPS) * 128, column0 + i % WARPGROUPS * WARPGROUP_ROWS, l2_evict_first());
+      tma_load_2d_hint(ring + stage * STAGE + i * TILE, &w_map, full + 8 * stage, (first + u * K_GROUPS + i / WARPGROUPS) * 128,
+          column0 + i % WARPGROUPS * WARPGROUP_ROWS, l2_evict_first());
   };
 
   if (threadIdx.x == MATH) {
@@ -169,15 +172,18 @@ block_gemm_256x1024_m1_1x8k2x1s4(const __grid_constant__ TensorMap w_map, const 
       }
     __syncwarp();
   } else {
-    const int warpgroup = warp / 4 % WARPGROUPS, k_group = warp / 4 / WARPGROUPS, row = warpgroup * WARPGROUP_ROWS + warp % 4 * 16 + lane / 4;
+    const int warpgroup = warp / 4 % WARPGROUPS, k_group = warp / 4 / WARPGROUPS,
+        row = warpgroup * WARPGROUP_ROWS + warp % 4 * 16 + lane / 4;
     for (int e = threadIdx.x; e < SCALE_BLOCKS * count; e += MATH)
-      cp_async_4(w_scales + (e / count * MAX_STEPS + e % count) * 4, w_scale + min(column0 / 128 + e / count, (N - 1) / 128) * STEPS + first + e % count);
+      cp_async_4(w_scales + (e / count * MAX_STEPS + e % count) * 4,
+          w_scale + min(column0 / 128 + e / count, (N - 1) / 128) * STEPS + first + e % count);
     await_previous();
     for (int e = threadIdx.x; e < count * 8 * m; e += MATH) {
       const int r = e / (count * 8), piece = e % (count * 8);
       cp_async_16(x_codes + (piece * MAX_ROWS + r) * 16, x + (long long)r * K + first * 128 + piece * 16);
     }
-    for (int e = threadIdx.x; e < count * m; e += MATH) cp_async_4(x_scales + (e % count * 8 + e / count) * 4, x_scale + e / count * STEPS + first + e % count);
+    for (int e = threadIdx.x; e < count * m; e += MATH)
+      cp_async_4(x_scales + (e % count * 8 + e / count) * 4, x_scale + e / count * STEPS + first + e % count);
     cp_async_wait_all();
     fence_proxy_async();  // the tensor cores read the codes of all these threads
     bar_sync(1, MATH);
@@ -191,7 +197,8 @@ block_gemm_256x1024_m1_1x8k2x1s4(const __grid_constant__ TensorMap w_map, const 
       const float upper = ld_shared_f32(w_upper + p * 4);
       mbarrier_wait(full + 8 * stage, u / STAGES & 1);
       float part[4];
-      const u64 w_tile = descriptor_k_major(ring + stage * STAGE + (k_group * WARPGROUPS + warpgroup) * TILE), x_tile = descriptor_no_swizzle<16 * MAX_ROWS, 128>(x_codes + p * 128 * MAX_ROWS);
+      const u64 w_tile = descriptor_k_major(ring + stage * STAGE + (k_group * WARPGROUPS + warpgroup) * TILE),
+          x_tile = descriptor_no_swizzle<16 * MAX_ROWS, 128>(x_codes + p * 128 * MAX_ROWS);
       wgmma_m64n8k128_e4m3_no_swizzle<16 * MAX_ROWS>(part, w_tile, x_tile);
       wgmma_wait_group<0>(part);
       if (lane == 0) mbarrier_arrive(empty + 8 * stage);
@@ -204,7 +211,8 @@ block_gemm_256x1024_m1_1x8k2x1s4(const __grid_constant__ TensorMap w_map, const 
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       const int of = lane % 4 * 2 + i % 2, to = row + i / 2 * 8;
-      if (of < MAX_ROWS && to < (warpgroup + 1) * WARPGROUP_ROWS) st_shared_f32(ring + ((k_group * MAX_ROWS + of) * PITCH + to) * 4, sum[i]);
+      if (of < MAX_ROWS && to < (warpgroup + 1) * WARPGROUP_ROWS)
+        st_shared_f32(ring + ((k_group * MAX_ROWS + of) * PITCH + to) * 4, sum[i]);
     }
   }
   __syncthreads();

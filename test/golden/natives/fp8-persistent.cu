@@ -125,7 +125,8 @@ block_gemm_256x1024_t6g16(const __grid_constant__ TensorMap x_map, const __grid_
   extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
   const u32 staging = ring + STAGES * STAGE, full = staging + 2 * 16384, empty = full + 8 * STAGES;
-  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
+  // One value a warp: descriptors need no vector registers.
+  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
   const int first_tile = blockIdx.x, stride = gridDim.x;
 
   if (threadIdx.x == 0) {
@@ -197,11 +198,14 @@ block_gemm_256x1024_t6g16(const __grid_constant__ TensorMap x_map, const __grid_
           const float w_now = w_ahead;
           float upper = upper_ahead, lower = lower_ahead;
           // Scales come a step before they are needed: one in eight is not in L1.
-          if (i + 1 < PROMOTION) w_ahead = ld_global_nc_f32(w_scales + p + i + 1), upper_ahead = ld_global_nc_f32(upper_scales + p + i + 1), lower_ahead = ld_global_nc_f32(lower_scales + p + i + 1);
+          if (i + 1 < PROMOTION)
+            w_ahead = ld_global_nc_f32(w_scales + p + i + 1), upper_ahead = ld_global_nc_f32(upper_scales + p + i + 1),
+                lower_ahead = ld_global_nc_f32(lower_scales + p + i + 1);
           if (i + 1 < PROMOTION) {
             mbarrier_wait(full + 8 * ahead, phase);
             const u32 from = ring + ahead * STAGE;
-            wgmma_m64n128k128_e4m3(part[(i + 1) & 1], descriptor_k_major(from + warpgroup * (X_BYTES / 2)), descriptor_k_major(from + X_BYTES));
+            wgmma_m64n128k128_e4m3(part[(i + 1) & 1], descriptor_k_major(from + warpgroup * (X_BYTES / 2)),
+                descriptor_k_major(from + X_BYTES));
             if (++ahead == STAGES) { ahead = 0; phase ^= 1; }
           }
           if (i < 0) continue;

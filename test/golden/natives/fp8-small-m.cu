@@ -96,7 +96,8 @@ __device__ __forceinline__ void wgmma_m64n32k128_e4m3(float (&part)[16], u64 a, 
 
 constexpr int N = 256, STEPS = 8;       // columns of y; steps of 128 columns of k
 constexpr int TOKENS = 64, COLUMNS = 32;  // a tile: rows of x by rows of w
-constexpr int K_GROUPS = 2, UNITS = (STEPS + K_GROUPS - 1) / K_GROUPS;  // a ring stage holds K_GROUPS steps, each for its own warpgroups
+// A ring stage holds K_GROUPS steps, each for its own warpgroups.
+constexpr int K_GROUPS = 2, UNITS = (STEPS + K_GROUPS - 1) / K_GROUPS;
 constexpr int PROMOTION = 4;                  // units between two drains of the tensor cores
 constexpr int MATH = 256;  // threads that multiply; a warp more copies w, another x
 constexpr int STAGES = 8, X_STAGES = 9;
@@ -109,9 +110,12 @@ block_gemm_256x1024_n32k2t64s8_9r1(const __grid_constant__ TensorMap x_map, cons
     const float* __restrict__ x_scale, const float* __restrict__ w_scale, u16* __restrict__ y, int m) {
   extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, x_scales = x_ring + X_STAGES * K_GROUPS * X_BYTES, w_scales = x_scales + UNITS * K_GROUPS * X_PITCH * 4;
-  const u32 full = (w_scales + 1 * UNITS * K_GROUPS * 4 + 7) & ~7u, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
-  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
+  const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, x_scales = x_ring + X_STAGES * K_GROUPS * X_BYTES,
+      w_scales = x_scales + UNITS * K_GROUPS * X_PITCH * 4;
+  const u32 full = (w_scales + 1 * UNITS * K_GROUPS * 4 + 7) & ~7u, empty = full + 8 * STAGES,
+      x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
+  // One value a warp: descriptors need no vector registers.
+  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
   const int token0 = blockIdx.y * TOKENS, column0 = blockIdx.x * COLUMNS;
 
   if (threadIdx.x == MATH) {
@@ -127,7 +131,9 @@ block_gemm_256x1024_n32k2t64s8_9r1(const __grid_constant__ TensorMap x_map, cons
     // Weights do not wait for the kernel before: a ring of them is under way while it still runs.
     for (int i = 0; i < min(STAGES, UNITS); i++) {
       mbarrier_arrive_expect_tx(full + 8 * i, K_GROUPS * W_BYTES);
-      for (int d = 0; d < K_GROUPS; d++) tma_load_2d(ring + (i * K_GROUPS + d) * W_BYTES, &w_map, full + 8 * i, (i * K_GROUPS + d) * 128, column0);
+      for (int d = 0; d < K_GROUPS; d++)
+        tma_load_2d(ring + (i * K_GROUPS + d) * W_BYTES, &w_map, full + 8 * i,
+            (i * K_GROUPS + d) * 128, column0);
     }
   }
   __syncthreads();
@@ -139,7 +145,9 @@ block_gemm_256x1024_n32k2t64s8_9r1(const __grid_constant__ TensorMap x_map, cons
       const int stage = u % STAGES;
       mbarrier_wait(empty + 8 * stage, (u / STAGES - 1) & 1);
       mbarrier_arrive_expect_tx(full + 8 * stage, K_GROUPS * W_BYTES);
-      for (int d = 0; d < K_GROUPS; d++) tma_load_2d(ring + (stage * K_GROUPS + d) * W_BYTES, &w_map, full + 8 * stage, (u * K_GROUPS + d) * 128, column0);
+      for (int d = 0; d < K_GROUPS; d++)
+        tma_load_2d(ring + (stage * K_GROUPS + d) * W_BYTES, &w_map, full + 8 * stage,
+            (u * K_GROUPS + d) * 128, column0);
     }
   } else if (warp == MATH / 32 + 1 && lane == 0) {
     await_previous();
@@ -147,11 +155,14 @@ block_gemm_256x1024_n32k2t64s8_9r1(const __grid_constant__ TensorMap x_map, cons
       const int stage = u % X_STAGES;
       if (u >= X_STAGES) mbarrier_wait(x_empty + 8 * stage, (u / X_STAGES - 1) & 1);
       mbarrier_arrive_expect_tx(x_full + 8 * stage, K_GROUPS * X_BYTES);
-      for (int d = 0; d < K_GROUPS; d++) tma_load_2d(x_ring + (stage * K_GROUPS + d) * X_BYTES, &x_map, x_full + 8 * stage, (u * K_GROUPS + d) * 128, token0);
+      for (int d = 0; d < K_GROUPS; d++)
+        tma_load_2d(x_ring + (stage * K_GROUPS + d) * X_BYTES, &x_map, x_full + 8 * stage,
+            (u * K_GROUPS + d) * 128, token0);
     }
   }
   if (warp < MATH / 32) {
-    const int warpgroup = warp / 4, part_rows = warpgroup % (TOKENS / 64), k_group = warpgroup / (TOKENS / 64), row = part_rows * 64 + warp % 4 * 16 + lane / 4;
+    const int warpgroup = warp / 4, part_rows = warpgroup % (TOKENS / 64), k_group = warpgroup / (TOKENS / 64),
+        row = part_rows * 64 + warp % 4 * 16 + lane / 4;
     // Scales of all steps at once, without passing through registers; past the ends any finite scale will do.
     for (int p = threadIdx.x; p < UNITS * K_GROUPS; p += MATH)
       cp_async_4(w_scales + p * 4, w_scale + min(column0 / 128, (N - 1) / 128) * STEPS + min(p, STEPS - 1));
@@ -165,7 +176,8 @@ block_gemm_256x1024_n32k2t64s8_9r1(const __grid_constant__ TensorMap x_map, cons
     float sum[SUMS];
 #pragma unroll
     for (int i = 0; i < SUMS; i++) sum[i] = 0.f;
-    int stage = 0, x_stage = 0, read = 0, x_read = 0;  // places in the rings of the unit that is multiplied next, and of the one handed back
+    // Places in the rings of the unit that is multiplied next, and of the one handed back.
+    int stage = 0, x_stage = 0, read = 0, x_read = 0;
     u32 phase = 0, x_phase = 0;
     for (int u = 0; u < UNITS; u += PROMOTION) {
       // Two sets of partial sums: while one is scaled and added, the product of the next unit runs.
@@ -175,7 +187,8 @@ block_gemm_256x1024_n32k2t64s8_9r1(const __grid_constant__ TensorMap x_map, cons
         if (i + 1 < PROMOTION) {
           mbarrier_wait(full + 8 * stage, phase);
           mbarrier_wait(x_full + 8 * x_stage, x_phase);
-          const u32 w_tile = ring + (stage * K_GROUPS + k_group) * W_BYTES, x_tile = x_ring + (x_stage * K_GROUPS + k_group) * X_BYTES + part_rows * 8192;
+          const u32 w_tile = ring + (stage * K_GROUPS + k_group) * W_BYTES,
+              x_tile = x_ring + (x_stage * K_GROUPS + k_group) * X_BYTES + part_rows * 8192;
           wgmma_m64n32k128_e4m3(part[(i + 1) & 1], descriptor_k_major(x_tile), descriptor_k_major(w_tile));
           if (++stage == STAGES) { stage = 0; phase ^= 1; }
           if (++x_stage == X_STAGES) { x_stage = 0; x_phase ^= 1; }
@@ -183,7 +196,8 @@ block_gemm_256x1024_n32k2t64s8_9r1(const __grid_constant__ TensorMap x_map, cons
         if (i < 0) continue;
         const int p = (u + i) * K_GROUPS + k_group;
         const float w_low = ld_shared_f32(w_scales + p * 4);
-        const float upper = ld_shared_f32(x_scales + (p * X_PITCH + row) * 4), lower = ld_shared_f32(x_scales + (p * X_PITCH + row + 8) * 4);
+        const float upper = ld_shared_f32(x_scales + (p * X_PITCH + row) * 4),
+            lower = ld_shared_f32(x_scales + (p * X_PITCH + row + 8) * 4);
         if (i + 1 < PROMOTION) wgmma_wait_group<1>(part[i & 1]);
         else wgmma_wait_group<0>(part[i & 1]);
         // The stages are read: hand them back before the arithmetic.
@@ -224,6 +238,7 @@ block_gemm_256x1024_n32k2t64s8_9r1(const __grid_constant__ TensorMap x_map, cons
       const float4 a = ld_shared_v4_f32(from), b = ld_shared_v4_f32(from + 16);
       v[0] += a.x; v[1] += a.y; v[2] += a.z; v[3] += a.w; v[4] += b.x; v[5] += b.y; v[6] += b.z; v[7] += b.w;
     }
-    st_global_v4_u32(y + (long long)(token0 + token) * N + column0 + column, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
+    st_global_v4_u32(y + (long long)(token0 + token) * N + column0 + column,
+        pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
   }
 }

@@ -99,7 +99,8 @@ __device__ __forceinline__ void wgmma_m64n8k128_e4m3(float (&part)[4], u64 a, u6
 
 constexpr int N = 256, STEPS = 8;       // columns of y; steps of 128 columns of k
 constexpr int ROWS = 64, TOKENS = 8;      // a tile: rows of w by rows of x
-constexpr int K_GROUPS = 2, UNITS = (STEPS + K_GROUPS - 1) / K_GROUPS;  // a ring stage holds K_GROUPS steps, each for its own warpgroups
+// A ring stage holds K_GROUPS steps, each for its own warpgroups.
+constexpr int K_GROUPS = 2, UNITS = (STEPS + K_GROUPS - 1) / K_GROUPS;
 constexpr int SPLIT = 1;                  // blocks that share the k of a tile
 constexpr int MAX_STEPS = (UNITS + SPLIT - 1) / SPLIT * K_GROUPS;  // steps a block may have
 constexpr int PROMOTION = 4;                  // units between two drains of the tensor cores
@@ -124,9 +125,11 @@ block_gemm_256x1024_w64k2t8x1s6_5r2(const __grid_constant__ TensorMap x_map, con
     const float* __restrict__ x_scale, const float* __restrict__ w_scale, u16* __restrict__ y, int m) {
   extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, x_scales = x_ring + X_STAGES * K_GROUPS * X_BYTES, w_scales = x_scales + MAX_STEPS * X_PITCH * 4;
+  const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, x_scales = x_ring + X_STAGES * K_GROUPS * X_BYTES,
+      w_scales = x_scales + MAX_STEPS * X_PITCH * 4;
   const u32 full = (w_scales + MAX_STEPS * 4 + 7) & ~7u, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
-  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
+  // One value a warp: descriptors need no vector registers.
+  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
   const int rank = blockIdx.x, column0 = blockIdx.z * ROWS;
   const int token0 = blockIdx.y * TOKENS;
   const int begin = rank * UNITS / SPLIT, end = (rank + 1) * UNITS / SPLIT, ahead = min(STAGES, end - begin);
@@ -144,7 +147,9 @@ block_gemm_256x1024_w64k2t8x1s6_5r2(const __grid_constant__ TensorMap x_map, con
     // Weights do not wait for the kernel before: a ring of them is under way while it still runs.
     for (int i = 0; i < ahead; i++) {
       mbarrier_arrive_expect_tx(full + 8 * i, K_GROUPS * W_BYTES);
-      for (int d = 0; d < K_GROUPS; d++) tma_load_2d(ring + (i * K_GROUPS + d) * W_BYTES, &w_map, full + 8 * i, ((begin + i) * K_GROUPS + d) * 128, column0);
+      for (int d = 0; d < K_GROUPS; d++)
+        tma_load_2d(ring + (i * K_GROUPS + d) * W_BYTES, &w_map, full + 8 * i,
+            ((begin + i) * K_GROUPS + d) * 128, column0);
     }
   }
   __syncthreads();
@@ -157,7 +162,9 @@ block_gemm_256x1024_w64k2t8x1s6_5r2(const __grid_constant__ TensorMap x_map, con
         const int stage = u % STAGES;
         if (u >= STAGES) mbarrier_wait(empty + 8 * stage, (u / STAGES - 1) & 1);
         mbarrier_arrive_expect_tx(full + 8 * stage, K_GROUPS * W_BYTES);
-        for (int d = 0; d < K_GROUPS; d++) tma_load_2d(ring + (stage * K_GROUPS + d) * W_BYTES, &w_map, full + 8 * stage, ((begin + u) * K_GROUPS + d) * 128, column0);
+        for (int d = 0; d < K_GROUPS; d++)
+          tma_load_2d(ring + (stage * K_GROUPS + d) * W_BYTES, &w_map, full + 8 * stage,
+              ((begin + u) * K_GROUPS + d) * 128, column0);
       }
     }
     if (warp == MATH / 32 + 1 && lane == 0) {
@@ -166,7 +173,9 @@ block_gemm_256x1024_w64k2t8x1s6_5r2(const __grid_constant__ TensorMap x_map, con
         const int stage = u % X_STAGES;
         if (u >= X_STAGES) mbarrier_wait(x_empty + 8 * stage, (u / X_STAGES - 1) & 1);
         mbarrier_arrive_expect_tx(x_full + 8 * stage, K_GROUPS * X_BYTES);
-        for (int d = 0; d < K_GROUPS; d++) tma_load_2d(x_ring + (stage * K_GROUPS + d) * X_BYTES, &x_map, x_full + 8 * stage, ((begin + u) * K_GROUPS + d) * 128, token0);
+        for (int d = 0; d < K_GROUPS; d++)
+          tma_load_2d(x_ring + (stage * K_GROUPS + d) * X_BYTES, &x_map, x_full + 8 * stage,
+              ((begin + u) * K_GROUPS + d) * 128, token0);
       }
     }
     __syncwarp();
@@ -186,7 +195,8 @@ block_gemm_256x1024_w64k2t8x1s6_5r2(const __grid_constant__ TensorMap x_map, con
     float sum[SUMS];
 #pragma unroll
     for (int i = 0; i < SUMS; i++) sum[i] = 0.f;
-    int stage = 0, x_stage = 0, read = 0, x_read = 0;  // places in the rings of the unit that is multiplied next, and of the one handed back
+    // Places in the rings of the unit that is multiplied next, and of the one handed back.
+    int stage = 0, x_stage = 0, read = 0, x_read = 0;
     u32 phase = 0, x_phase = 0;
     for (int u = 0; u < end - begin; u += PROMOTION) {
       // Two sets of partial sums: while one is scaled and added, the product of the next unit runs.
@@ -196,7 +206,8 @@ block_gemm_256x1024_w64k2t8x1s6_5r2(const __grid_constant__ TensorMap x_map, con
         if (i + 1 < PROMOTION) {
           mbarrier_wait(full + 8 * stage, phase);
           mbarrier_wait(x_full + 8 * x_stage, x_phase);
-          const u32 w_tile = ring + (stage * K_GROUPS + k_group) * W_BYTES + part_rows * 8192, x_tile = x_ring + (x_stage * K_GROUPS + k_group) * X_BYTES;
+          const u32 w_tile = ring + (stage * K_GROUPS + k_group) * W_BYTES + part_rows * 8192,
+              x_tile = x_ring + (x_stage * K_GROUPS + k_group) * X_BYTES;
           wgmma_m64n8k128_e4m3(part[(i + 1) & 1], descriptor_k_major(w_tile), descriptor_k_major(x_tile));
           if (++stage == STAGES) { stage = 0; phase ^= 1; }
           if (++x_stage == X_STAGES) { x_stage = 0; x_phase ^= 1; }
@@ -238,6 +249,7 @@ block_gemm_256x1024_w64k2t8x1s6_5r2(const __grid_constant__ TensorMap x_map, con
     if (column0 + column >= N) continue;
     float v[8] = {};
     add_own(v, ring + (token * PITCH + column) * 4);
-    st_global_v4_u32(y + (long long)(token0 + token) * N + column0 + column, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
+    st_global_v4_u32(y + (long long)(token0 + token) * N + column0 + column,
+        pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
   }
 }

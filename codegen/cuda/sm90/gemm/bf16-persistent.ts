@@ -111,7 +111,8 @@ const consumer = (columns: number, output: OutputOf): string =>
       int before = 0;
       for (int p = 0; p < STEPS; p++) {
         mbarrier_wait(full + 8 * stage, phase);
-        wgmma_m64n${columns}k64_bf16(sum, descriptor_k_major(ring + stage * STAGE + warpgroup * 8192), descriptor_k_major(ring + stage * STAGE + X_BYTES), p != 0);
+        wgmma_m64n${columns}k64_bf16(sum, descriptor_k_major(ring + stage * STAGE + warpgroup * 8192),
+            descriptor_k_major(ring + stage * STAGE + X_BYTES), p != 0);
         // The step before has been read: hand its stage back, to both blocks, while this one multiplies.
         wgmma_wait_group<1>(sum);
         if (p > 0 && lane < 2) mbarrier_arrive_cluster(empty + 8 * before, lane);
@@ -211,7 +212,8 @@ const storePair = (p: Bf16Problem): string => {
 
 const storeRegisters = (
   p: Bf16Problem,
-): string => `      // Output from registers: rows of y do not start at multiples of 16 bytes, or are f32. Four lanes write one row's columns side by side.
+): string => `      // Output from registers: rows of y do not start at multiples of 16 bytes, or are f32.
+      // Four lanes write one row's columns side by side.
 #pragma unroll
       for (int i = 0; i < COLUMNS / 2; i += 2) {
         const int row = row0 + warp_row * 16 + lane / 4 + i / 2 % 2 * 8, column = column_tile * COLUMNS + i / 4 * 8 + lane % 4 * 2;

@@ -36,7 +36,8 @@ const definitions = (p: Bf16Problem, s: SmallMBf16, math: number): string =>
   lines(
     `constexpr int N = ${p.n}, STEPS = ${Math.ceil(p.k / STEP)};       // columns of y; steps of 64 columns of k
 constexpr int TOKENS = ${s.tokens}, COLUMNS = ${s.columns};  // a tile: rows of x by rows of w
-constexpr int K_GROUPS = ${s.kGroups}, UNITS = (STEPS + K_GROUPS - 1) / K_GROUPS;  // a ring stage holds K_GROUPS steps, each for its own warpgroups
+// A ring stage holds K_GROUPS steps, each for its own warpgroups.
+constexpr int K_GROUPS = ${s.kGroups}, UNITS = (STEPS + K_GROUPS - 1) / K_GROUPS;
 constexpr int SPLIT = ${s.split};                  // blocks that share the k of a tile
 constexpr int MATH = ${math};  // threads that multiply; a warp more copies w, another x
 constexpr int STAGES = ${s.stages}, X_STAGES = ${s.xStages};
@@ -45,7 +46,7 @@ constexpr int SUMS = COLUMNS / 2;               // sums a thread holds
 constexpr int PITCH = COLUMNS + 8;              // floats a token of sums: padded against bank conflicts
 constexpr int WIDTH = ${isWide(p) ? 8 : 4};                   // columns of y a thread writes at once`,
     s.split > 1 &&
-      "constexpr int SLOT = (COLUMNS * TOKENS / WIDTH + SPLIT - 1) / SPLIT * WIDTH * 4;  // bytes of sums that another block sends: this block's share of the tile",
+      "constexpr int SLOT = (COLUMNS * TOKENS / WIDTH + SPLIT - 1) / SPLIT * WIDTH * 4;  // bytes of sums from another block: part of a tile",
     addSums(sumsOf(p)),
   );
 
@@ -60,8 +61,10 @@ const prologue = (cluster: boolean): string =>
   lines(
     `  extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, ${barriersAt(cluster)}, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
-  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
+  const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, ${barriersAt(cluster)}, empty = full + 8 * STAGES,
+      x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
+  // One value a warp: descriptors need no vector registers.
+  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
   const int rank = blockIdx.x, column0 = blockIdx.y * COLUMNS, token0 = blockIdx.z * TOKENS;
   const int begin = rank * UNITS / SPLIT, end = (rank + 1) * UNITS / SPLIT, ahead = min(STAGES, end - begin);
 
@@ -78,14 +81,16 @@ ${prefetchWeights(rings)}
 
 /** Math warpgroups: 64 tokens each, of one step of every stage; sums go where the rings were. */
 const consumer = (columns: number): string => `  if (warp < MATH / 32) {
-    const int warpgroup = warp / 4, part_rows = warpgroup % (TOKENS / 64), k_group = warpgroup / (TOKENS / 64), row = part_rows * 64 + warp % 4 * 16 + lane / 4;
+    const int warpgroup = warp / 4, part_rows = warpgroup % (TOKENS / 64), k_group = warpgroup / (TOKENS / 64),
+        row = part_rows * 64 + warp % 4 * 16 + lane / 4;
     float sum[SUMS];
     int stage = 0, x_stage = 0, before = 0, x_before = 0;  // places in the rings of this unit and of the one before
     u32 phase = 0, x_phase = 0;
     for (int u = 0; u < end - begin; u++) {
       mbarrier_wait(full + 8 * stage, phase);
       mbarrier_wait(x_full + 8 * x_stage, x_phase);
-      wgmma_m64n${columns}k64_bf16(sum, descriptor_k_major(x_ring + (x_stage * K_GROUPS + k_group) * X_BYTES + part_rows * 8192), descriptor_k_major(ring + (stage * K_GROUPS + k_group) * W_BYTES), u > 0);
+      wgmma_m64n${columns}k64_bf16(sum, descriptor_k_major(x_ring + (x_stage * K_GROUPS + k_group) * X_BYTES + part_rows * 8192),
+          descriptor_k_major(ring + (stage * K_GROUPS + k_group) * W_BYTES), u > 0);
       wgmma_wait_group_n${columns}<1>(sum);
       // The unit before has been read: hand its stages back while this one multiplies.
       if (u > 0 && lane == 0) { mbarrier_arrive(empty + 8 * before); mbarrier_arrive(x_empty + 8 * x_before); }

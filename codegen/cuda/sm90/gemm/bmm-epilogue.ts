@@ -22,7 +22,8 @@ const storeEight = (p: BmmProblem): string =>
       at[0] = make_float4(sum[0][i], sum[0][i + 2], sum[1][i], sum[1][i + 2]);
       at[1] = make_float4(sum[2][i], sum[2][i + 2], sum[3][i], sum[3][i + 2]);`
     : `      *(uint4*)(y + (i64)to * ${p.y[1]} + z * ${p.y[0]} + column0 + group * 8) =
-          make_uint4(pack_bf16(sum[0][i], sum[0][i + 2]), pack_bf16(sum[1][i], sum[1][i + 2]), pack_bf16(sum[2][i], sum[2][i + 2]), pack_bf16(sum[3][i], sum[3][i + 2]));`;
+          make_uint4(pack_bf16(sum[0][i], sum[0][i + 2]), pack_bf16(sum[1][i], sum[1][i + 2]),
+              pack_bf16(sum[2][i], sum[2][i + 2]), pack_bf16(sum[3][i], sum[3][i + 2]));`;
 
 const storeColumns = (p: BmmProblem): string => `    // A lane has eight columns side by side of tokens 2 quarter and + 1.
 #pragma unroll
@@ -66,7 +67,8 @@ ${lines(p.yType === "bf16" && ROUNDED, "        most[i % 2] = larger(most[i % 2]
 #pragma unroll
       for (int t = 0; t < TILES; t++)
 #pragma unroll
-        for (int v = i; v < 4; v += 2) codes[(i64)to * ${p.batch * p.n} + column + t * 16 + group + v / 2 * 8] = to_e4m3(__fdiv_rn(sum[t][v], s));
+        for (int v = i; v < 4; v += 2)
+          codes[(i64)to * ${p.batch * p.n} + column + t * 16 + group + v / 2 * 8] = to_e4m3(__fdiv_rn(sum[t][v], s));
       if (column % 128 == 0 && group == 0) scales[(i64)to * ${(p.batch * p.n) / 128} + column / 128] = s;
     }`;
 

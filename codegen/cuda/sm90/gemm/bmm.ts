@@ -98,7 +98,8 @@ const f32Rows = (p: BmmProblem): TokenRows => ({
   declare: null,
   fetch: fromMemory(p, "float"),
   multiply: `      const float4 zero = make_float4(0.f, 0.f, 0.f, 0.f);
-      const float4 left = token < m ? *(const float4*)(from + step * 32) : zero, right = token < m ? *(const float4*)(from + step * 32 + 4) : zero;
+      const float4 left = token < m ? *(const float4*)(from + step * 32) : zero,
+          right = token < m ? *(const float4*)(from + step * 32 + 4) : zero;
       float v[8] = {left.x, left.y, left.z, left.w, right.x, right.y, right.z, right.w};
 #pragma unroll
       for (int part = 0; part < 3; part++) {
@@ -118,12 +119,13 @@ const ownRows = (p: BmmProblem): TokenRows => ({
 /** The warps of a block read together. */
 const sharedRows = (p: BmmProblem, s: BmmSchedule): TokenRows => ({
   declare: `  __shared__ uint4 rows_now[8][${p.k / 8 + 4}];  // of a; in banks, 64 bytes from row to row`,
-  fetch: `    // The block's warps have one matrix and multiply the same rows, which come in one round trip: registers are full of weights and would
-    // take a row in three.
+  fetch: `    // The block's warps have one matrix and multiply the same rows, which come in one round trip:
+    // registers are full of weights and would take a row in three.
     if (token0) __syncthreads();
 #pragma unroll 1
     for (int e = threadIdx.x; e < min(8, m - token0) * ${p.k / 8}; e += ${32 * s.warps})
-      rows_now[e / ${p.k / 8}][e % ${p.k / 8}] = *(const uint4*)(a + (i64)(token0 + e / ${p.k / 8}) * ${p.a[1]} + z * ${p.a[0]} + e % ${p.k / 8} * 8);
+      rows_now[e / ${p.k / 8}][e % ${p.k / 8}] =
+          *(const uint4*)(a + (i64)(token0 + e / ${p.k / 8}) * ${p.a[1]} + z * ${p.a[0]} + e % ${p.k / 8} * 8);
     __syncthreads();
     const uint4* from = rows_now[group] + quarter;
 `,
@@ -133,7 +135,10 @@ const sharedRows = (p: BmmProblem, s: BmmSchedule): TokenRows => ({
 const rowsOf = (p: BmmProblem, s: BmmSchedule): TokenRows =>
   p.x === "f32" ? f32Rows(p) : together(p, s) ? sharedRows(p, s) : ownRows(p);
 
-/** What a warp does with its unit of b: fetch it, wait for the kernel before, let m tokens pass by. Names: unit, lane, group, quarter, a, b, y, m. */
+/**
+ * What a warp does with its unit of b: fetch it, wait for the kernel before, let m tokens pass by. Names: unit, lane, group, quarter,
+ * a, b, y, m.
+ */
 export function bmmBody(p: BmmProblem, s: BmmSchedule): string {
   const rows = rowsOf(p, s);
   return lines(
@@ -172,7 +177,9 @@ const fetchColumns = (p: BmmProblem): string => `  uint4 rows[STEPS][8];  // eig
 #pragma unroll
   for (int step = 0; step < STEPS; step++)
 #pragma unroll
-    for (int r = 0; r < 8; r++) rows[step][r] = ld_global_stream_v4_u32(b + (i64)z * ${p.b[0]} + (i64)(step * 32 + quarter * 8 + r) * ${p.b[2]} + column0 + group * 8);
+    for (int r = 0; r < 8; r++)
+      rows[step][r] = ld_global_stream_v4_u32(
+          b + (i64)z * ${p.b[0]} + (i64)(step * 32 + quarter * 8 + r) * ${p.b[2]} + column0 + group * 8);
   await_previous();
   // Turned over: mma's row lane / 4 of tile t is column 8 (lane / 4) + 2 t of the unit, its row + 8 the column beside.
   uint4 upper[STEPS][TILES], lower[STEPS][TILES];

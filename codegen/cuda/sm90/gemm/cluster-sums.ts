@@ -95,4 +95,5 @@ export function finishTile(s: Sums, cluster: boolean, store: string): string {
 
 /** Eight bf16 columns of y, whose rows are so far apart. */
 export const storeEight = (yStride: string): string =>
-  `    st_global_v4_u32(y + (long long)(token0 + token) * ${yStride} + column0 + column, pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));`;
+  `    st_global_v4_u32(y + (long long)(token0 + token) * ${yStride} + column0 + column,
+        pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));`;

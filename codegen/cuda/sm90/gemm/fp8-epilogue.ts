@@ -8,7 +8,8 @@ export const sharedTile = `      if (end - begin < PADDED_STEPS) {
         float4* sums = (float4*)workspace;
         int* counter = (int*)(sums + blocks * 4096) + blockIdx.x / parts;
 #pragma unroll
-        for (int i = 0; i < 16; i++) sums[(blockIdx.x * 16 + i) * 256 + threadIdx.x] = make_float4(sum[4 * i], sum[4 * i + 1], sum[4 * i + 2], sum[4 * i + 3]);
+        for (int i = 0; i < 16; i++)
+          sums[(blockIdx.x * 16 + i) * 256 + threadIdx.x] = make_float4(sum[4 * i], sum[4 * i + 1], sum[4 * i + 2], sum[4 * i + 3]);
         __threadfence();
         bar_sync(3, 256);
         if (threadIdx.x == 0) {
@@ -63,6 +64,7 @@ export const groupedStore = `      if (row0 + 64 > at.end) {
         for (int c = threadIdx.x % 128; c < 64 * 16; c += 128) {
           const int row = c / 16, chunk = c % 8, half = c % 16 / 8;
           if (row0 + row < at.end)
-            *(uint4*)(y + (long long)(row0 + row) * N + column * COLUMNS + c % 16 * 8) = ld_shared_v4_u32(out + half * 8192 + row * 128 + ((chunk ^ (row % 8)) * 16));
+            *(uint4*)(y + (long long)(row0 + row) * N + column * COLUMNS + c % 16 * 8) =
+                ld_shared_v4_u32(out + half * 8192 + row * 128 + ((chunk ^ (row % 8)) * 16));
         }
       } else ${STORE}`;

@@ -10,7 +10,8 @@ const copyRows = `    await_previous();
       const int r = e / (count * 8), piece = e % (count * 8);
       cp_async_16(x_codes + (piece * MAX_ROWS + r) * 16, x + (long long)r * K + first * 128 + piece * 16);
     }
-    for (int e = threadIdx.x; e < count * m; e += MATH) cp_async_4(x_scales + (e % count * 8 + e / count) * 4, x_scale + e / count * STEPS + first + e % count);`;
+    for (int e = threadIdx.x; e < count * m; e += MATH)
+      cp_async_4(x_scales + (e % count * 8 + e / count) * 4, x_scale + e / count * STEPS + first + e % count);`;
 
 /** Rows to codes, with the sums and the rounding of the kernel that norms alone (rows/norm-rows.ts): the same bits. */
 const normRows = (norm: NonNullable<GemvRowsProblem["norm"]>, k: number): string => `    float gains[TURNS][4];
@@ -22,7 +23,8 @@ const normRows = (norm: NonNullable<GemvRowsProblem["norm"]>, k: number): string
       // Every block needs the squares of all columns, and the codes of those it multiplies.
       float v[TURNS][4];
 #pragma unroll
-      for (int t = 0; t < TURNS; t++) load4_bf16(v[t], x + (i64)r * ${norm.xStride} + min(warp + MATH / 32 * t, STEPS - 1) * 128 + lane * 4);
+      for (int t = 0; t < TURNS; t++)
+        load4_bf16(v[t], x + (i64)r * ${norm.xStride} + min(warp + MATH / 32 * t, STEPS - 1) * 128 + lane * 4);
 ${squaresOfBlocks}
       bar_sync(1, MATH);
       float squares = 0.0f;

@@ -28,7 +28,8 @@ const oneScale: RowScales = {
 
 /** They may lie in two. */
 const twoScales: RowScales = {
-  at: "const u32 w_upper = w_scales + ((column0 + row) / 128 - column0 / 128) * MAX_STEPS * 4, w_lower = w_scales + min((column0 + row + 8) / 128 - column0 / 128, SCALE_BLOCKS - 1) * MAX_STEPS * 4;",
+  at: `const u32 w_upper = w_scales + ((column0 + row) / 128 - column0 / 128) * MAX_STEPS * 4,
+        w_lower = w_scales + min((column0 + row + 8) / 128 - column0 / 128, SCALE_BLOCKS - 1) * MAX_STEPS * 4;`,
   read: "const float upper = ld_shared_f32(w_upper + p * 4), lower = ld_shared_f32(w_lower + p * 4);",
   factor: "(i / 2 ? lower : upper)",
 };
@@ -62,14 +63,16 @@ function definitions({ n, k, maxRows, norm }: GemvRowsProblem, s: GemvShape, mat
   return lines(
     `constexpr int N = ${n}, K = ${k}, STEPS = K / 128;  // columns of y; steps of 128 columns of k
 constexpr int MAX_ROWS = ${maxRows};                       // rows of x there may be: their codes stay here from the first step to the last
-constexpr int WARPGROUPS = ${warpgroups}, WARPGROUP_ROWS = ${rowsPerWarpgroup}, ROWS = WARPGROUPS * WARPGROUP_ROWS;  // four warps multiply WARPGROUP_ROWS rows of w; wgmma takes 64, those past WARPGROUP_ROWS go nowhere
+// Four warps multiply WARPGROUP_ROWS rows of w; wgmma takes 64, those past WARPGROUP_ROWS go nowhere.
+constexpr int WARPGROUPS = ${warpgroups}, WARPGROUP_ROWS = ${rowsPerWarpgroup}, ROWS = WARPGROUPS * WARPGROUP_ROWS;
 constexpr int K_GROUPS = ${kGroups}, UNITS = STEPS / K_GROUPS;     // a ring stage holds K_GROUPS steps, each for its own warpgroups
 constexpr int SPLIT = ${s.split};                      // blocks that share the k of their rows
 constexpr int MAX_STEPS = (UNITS + SPLIT - 1) / SPLIT * K_GROUPS;  // steps a block may have
 constexpr int MATH = ${math};   // threads that multiply; a warp more copies w
 constexpr int STAGES = ${stages}, TILE = WARPGROUP_ROWS * 128, STAGE = K_GROUPS * WARPGROUPS * TILE;
 constexpr int PREFETCH = ${early}, IN_FLIGHT = ${flying};           // stages under way at once: while the ring fills, and after
-constexpr int SCALE_BLOCKS = ${gemvBands(s)};                      // blocks of 128 rows, with scales of their own, that a block's rows may meet
+// Blocks of 128 rows, with scales of their own, that a block's rows may meet.
+constexpr int SCALE_BLOCKS = ${gemvBands(s)};
 constexpr int PITCH = ROWS + 4;                 // floats a token of sums, padded against bank conflicts`,
     norm && "constexpr int TURNS = (STEPS + MATH / 32 - 1) / (MATH / 32);  // blocks of 128 columns of x a warp normalises",
   );
@@ -87,7 +90,8 @@ const prologue = `  extern __shared__ u8 raw[];
     const int stage = u % STAGES;
     mbarrier_arrive_expect_tx(full + 8 * stage, STAGE);
     for (int i = 0; i < K_GROUPS * WARPGROUPS; i++)
-      tma_load_2d_hint(ring + stage * STAGE + i * TILE, &w_map, full + 8 * stage, (first + u * K_GROUPS + i / WARPGROUPS) * 128, column0 + i % WARPGROUPS * WARPGROUP_ROWS, l2_evict_first());
+      tma_load_2d_hint(ring + stage * STAGE + i * TILE, &w_map, full + 8 * stage, (first + u * K_GROUPS + i / WARPGROUPS) * 128,
+          column0 + i % WARPGROUPS * WARPGROUP_ROWS, l2_evict_first());
   };
 
   if (threadIdx.x == MATH) {
@@ -130,9 +134,11 @@ const producer = `  if (warp == MATH / 32) {
 /** Warpgroups: the codes of all rows, then products, whose sums go where the ring was. */
 const consumer = (loadRows: string, residual: boolean, w: RowScales): string =>
   lines(
-    `    const int warpgroup = warp / 4 % WARPGROUPS, k_group = warp / 4 / WARPGROUPS, row = warpgroup * WARPGROUP_ROWS + warp % 4 * 16 + lane / 4;
+    `    const int warpgroup = warp / 4 % WARPGROUPS, k_group = warp / 4 / WARPGROUPS,
+        row = warpgroup * WARPGROUP_ROWS + warp % 4 * 16 + lane / 4;
     for (int e = threadIdx.x; e < SCALE_BLOCKS * count; e += MATH)
-      cp_async_4(w_scales + (e / count * MAX_STEPS + e % count) * 4, w_scale + min(column0 / 128 + e / count, (N - 1) / 128) * STEPS + first + e % count);`,
+      cp_async_4(w_scales + (e / count * MAX_STEPS + e % count) * 4,
+          w_scale + min(column0 / 128 + e / count, (N - 1) / 128) * STEPS + first + e % count);`,
     loadRows,
     residual && "    if (mine) before = *(const uint4*)(residual + at);  // fetched while weights are multiplied",
     `    cp_async_wait_all();
@@ -148,7 +154,8 @@ const consumer = (loadRows: string, residual: boolean, w: RowScales): string =>
       ${w.read}
       mbarrier_wait(full + 8 * stage, u / STAGES & 1);
       float part[4];
-      const u64 w_tile = descriptor_k_major(ring + stage * STAGE + (k_group * WARPGROUPS + warpgroup) * TILE), x_tile = descriptor_no_swizzle<16 * MAX_ROWS, 128>(x_codes + p * 128 * MAX_ROWS);
+      const u64 w_tile = descriptor_k_major(ring + stage * STAGE + (k_group * WARPGROUPS + warpgroup) * TILE),
+          x_tile = descriptor_no_swizzle<16 * MAX_ROWS, 128>(x_codes + p * 128 * MAX_ROWS);
       wgmma_m64n8k128_e4m3_no_swizzle<16 * MAX_ROWS>(part, w_tile, x_tile);
       wgmma_wait_group<0>(part);
       if (lane == 0) mbarrier_arrive(empty + 8 * stage);
@@ -161,7 +168,8 @@ const consumer = (loadRows: string, residual: boolean, w: RowScales): string =>
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       const int of = lane % 4 * 2 + i % 2, to = row + i / 2 * 8;
-      if (of < MAX_ROWS && to < (warpgroup + 1) * WARPGROUP_ROWS) st_shared_f32(ring + ((k_group * MAX_ROWS + of) * PITCH + to) * 4, sum[i]);
+      if (of < MAX_ROWS && to < (warpgroup + 1) * WARPGROUP_ROWS)
+        st_shared_f32(ring + ((k_group * MAX_ROWS + of) * PITCH + to) * 4, sum[i]);
     }
   }`,
   );
@@ -169,7 +177,8 @@ const consumer = (loadRows: string, residual: boolean, w: RowScales): string =>
 const ADD_RESIDUAL = `    // The residual goes onto y as it would have been stored, rounded.
     const u32 pairs[4] = {before.x, before.y, before.z, before.w};
 #pragma unroll
-    for (int i = 0; i < 8; i++) v[i] = __uint_as_float(i % 2 ? pairs[i / 2] & 0xffff0000u : pairs[i / 2] << 16) + __uint_as_float(pack_bf16(v[i], 0.f) << 16);`;
+    for (int i = 0; i < 8; i++)
+      v[i] = __uint_as_float(i % 2 ? pairs[i / 2] & 0xffff0000u : pairs[i / 2] << 16) + __uint_as_float(pack_bf16(v[i], 0.f) << 16);`;
 
 /** Sums of all steps and blocks, 16 bytes of y a thread. */
 const epilogue = (of: Cluster, residual: boolean): string =>

@@ -70,7 +70,8 @@ const prologue = ({ cluster, tiles }: Variant): string =>
     `  extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
   const u32 staging = ring + STAGES * STAGE, full = staging + 2 * 16384, empty = full + 8 * STAGES;
-  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers`,
+  // One value a warp: descriptors need no vector registers.
+  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;`,
     cluster.rank,
     tiles.strided && cluster.stride,
     `
@@ -169,11 +170,14 @@ function mainLoop({ cluster, tiles: { steps }, ...v }: Variant): string {
           const float w_now = w_ahead;
           float upper = upper_ahead, lower = lower_ahead;
           // Scales come a step before they are needed: one in eight is not in L1.
-          if (i + 1 < PROMOTION) w_ahead = ld_global_nc_f32(w_scales + ${next}), upper_ahead = ld_global_nc_f32(upper_scales + ${next}), lower_ahead = ld_global_nc_f32(lower_scales + ${next});
+          if (i + 1 < PROMOTION)
+            w_ahead = ld_global_nc_f32(w_scales + ${next}), upper_ahead = ld_global_nc_f32(upper_scales + ${next}),
+                lower_ahead = ld_global_nc_f32(lower_scales + ${next});
           if (i + 1 < PROMOTION) {
             mbarrier_wait(full + 8 * ahead, phase);
             const u32 from = ring + ahead * STAGE;
-            wgmma_m64n128k128_e4m3(part[(i + 1) & 1], descriptor_k_major(from + warpgroup * (X_BYTES / 2)), descriptor_k_major(from + X_BYTES));
+            wgmma_m64n128k128_e4m3(part[(i + 1) & 1], descriptor_k_major(from + warpgroup * (X_BYTES / 2)),
+                descriptor_k_major(from + X_BYTES));
             if (++ahead == STAGES) { ahead = 0; phase ^= 1; }
           }
           if (i < 0) continue;

@@ -142,7 +142,8 @@ export const gemmHeader = (
   machine: Gpu,
 ): string[] => [
   experts
-    ? `grouped_gemm: y [r, ${n}] bf16 = x [r, ${k}] e4m3/1x128 times w [e, ${n}, ${k}]^T e4m3/128x128 for rows offsets[e] .. offsets[e + 1], e < ${experts}, f32 sums`
+    ? `grouped_gemm: y [r, ${n}] bf16 = x [r, ${k}] e4m3/1x128 times w [e, ${n}, ${k}]^T e4m3/128x128 ` +
+      `for rows offsets[e] .. offsets[e + 1], e < ${experts}, f32 sums`
     : `block_gemm: y [m, ${n}] bf16 = x [m, ${k}] e4m3/1x128 times w [${n}, ${k}]^T e4m3/128x128, f32 sums`,
   `schedule ${JSON.stringify(schedule)}`,
   experts

@@ -42,8 +42,9 @@ const oneScale: ColumnScales = {
 /** Tiles that begin inside a block of 128 may end in the next one. */
 const twoScales: ColumnScales = {
   rows: 2,
-  fetch:
-    "for (int r = 0; r < 2; r++) cp_async_4(w_scales + (r * UNITS * K_GROUPS + p) * 4, w_scale + min(column0 / 128 + r, (N - 1) / 128) * STEPS + min(p, STEPS - 1));",
+  fetch: `for (int r = 0; r < 2; r++)
+          cp_async_4(w_scales + (r * UNITS * K_GROUPS + p) * 4,
+              w_scale + min(column0 / 128 + r, (N - 1) / 128) * STEPS + min(p, STEPS - 1));`,
   cut: "    const int cut = 128 - column0 % 128;  // columns before the next block of scales\n",
   read: "const float w_low = ld_shared_f32(w_scales + p * 4), w_high = ld_shared_f32(w_scales + (UNITS * K_GROUPS + p) * 4);",
   scale: (x) => `j * 8 < cut ? ${x} * w_low : ${x} * w_high`,
@@ -53,7 +54,8 @@ const twoScales: ColumnScales = {
 const definitions = ({ n, k }: GemmProblem, s: SmallMSchedule, math: number): string =>
   `constexpr int N = ${n}, STEPS = ${Math.ceil(k / STEP)};       // columns of y; steps of 128 columns of k
 constexpr int TOKENS = ${s.tokens}, COLUMNS = ${s.columns};  // a tile: rows of x by rows of w
-constexpr int K_GROUPS = ${s.kGroups}, UNITS = (STEPS + K_GROUPS - 1) / K_GROUPS;  // a ring stage holds K_GROUPS steps, each for its own warpgroups
+// A ring stage holds K_GROUPS steps, each for its own warpgroups.
+constexpr int K_GROUPS = ${s.kGroups}, UNITS = (STEPS + K_GROUPS - 1) / K_GROUPS;
 constexpr int PROMOTION = ${smallMPromotion(s, k)};                  // units between two drains of the tensor cores
 constexpr int MATH = ${math};  // threads that multiply; a warp more copies w, another x
 constexpr int STAGES = ${s.stages}, X_STAGES = ${s.xStages};
@@ -64,9 +66,12 @@ constexpr int X_PITCH = TOKENS + 2, PITCH = COLUMNS + 8;  // floats a step of x'
 /** Addresses, barriers, the first weights. */
 const prologue = ({ rows }: ColumnScales): string => `  extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, x_scales = x_ring + X_STAGES * K_GROUPS * X_BYTES, w_scales = x_scales + UNITS * K_GROUPS * X_PITCH * 4;
-  const u32 full = (w_scales + ${rows} * UNITS * K_GROUPS * 4 + 7) & ~7u, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
-  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
+  const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, x_scales = x_ring + X_STAGES * K_GROUPS * X_BYTES,
+      w_scales = x_scales + UNITS * K_GROUPS * X_PITCH * 4;
+  const u32 full = (w_scales + ${rows} * UNITS * K_GROUPS * 4 + 7) & ~7u, empty = full + 8 * STAGES,
+      x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
+  // One value a warp: descriptors need no vector registers.
+  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
   const int token0 = blockIdx.y * TOKENS, column0 = blockIdx.x * COLUMNS;
 
   if (threadIdx.x == MATH) {
@@ -81,17 +86,20 @@ ${prefetchWeights(rings)}
 const consumer = (scales: ColumnScales, columns: number, chain: number): string =>
   lines(
     `  if (warp < MATH / 32) {
-    const int warpgroup = warp / 4, part_rows = warpgroup % (TOKENS / 64), k_group = warpgroup / (TOKENS / 64), row = part_rows * 64 + warp % 4 * 16 + lane / 4;
+    const int warpgroup = warp / 4, part_rows = warpgroup % (TOKENS / 64), k_group = warpgroup / (TOKENS / 64),
+        row = part_rows * 64 + warp % 4 * 16 + lane / 4;
     // Scales of all steps at once, without passing through registers; past the ends any finite scale will do.`,
     loadScales("UNITS * K_GROUPS", "p", scales.fetch),
     scales.cut,
     scaledUnits({
       units: rings.units,
       chain,
-      multiply: `          const u32 w_tile = ring + (stage * K_GROUPS + k_group) * W_BYTES, x_tile = x_ring + (x_stage * K_GROUPS + k_group) * X_BYTES + part_rows * 8192;
+      multiply: `          const u32 w_tile = ring + (stage * K_GROUPS + k_group) * W_BYTES,
+              x_tile = x_ring + (x_stage * K_GROUPS + k_group) * X_BYTES + part_rows * 8192;
           wgmma_m64n${columns}k128_e4m3(part[(i + 1) & 1], descriptor_k_major(x_tile), descriptor_k_major(w_tile));`,
       scales: `        ${scales.read}
-        const float upper = ld_shared_f32(x_scales + (p * X_PITCH + row) * 4), lower = ld_shared_f32(x_scales + (p * X_PITCH + row + 8) * 4);`,
+        const float upper = ld_shared_f32(x_scales + (p * X_PITCH + row) * 4),
+            lower = ld_shared_f32(x_scales + (p * X_PITCH + row + 8) * 4);`,
       handBack: "        // The stages are read: hand them back before the arithmetic.",
       accumulate: `#pragma unroll
         for (int j = 0; j < COLUMNS / 8; j++) {

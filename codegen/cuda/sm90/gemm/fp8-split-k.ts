@@ -66,7 +66,8 @@ const definitions = ({ problem: { n, k }, schedule: s, rows, math, chain, cluste
   lines(
     `constexpr int N = ${n}, STEPS = ${Math.ceil(k / STEP)};       // columns of y; steps of 128 columns of k
 constexpr int ROWS = ${s.rows}, TOKENS = ${s.tokens};      // a tile: rows of w by rows of x
-constexpr int K_GROUPS = ${s.kGroups}, UNITS = (STEPS + K_GROUPS - 1) / K_GROUPS;  // a ring stage holds K_GROUPS steps, each for its own warpgroups
+// A ring stage holds K_GROUPS steps, each for its own warpgroups.
+constexpr int K_GROUPS = ${s.kGroups}, UNITS = (STEPS + K_GROUPS - 1) / K_GROUPS;
 constexpr int SPLIT = ${s.split};                  // blocks that share the k of a tile
 constexpr int MAX_STEPS = (UNITS + SPLIT - 1) / SPLIT * K_GROUPS;  // steps a block may have
 constexpr int PROMOTION = ${chain};                  // units between two drains of the tensor cores
@@ -76,7 +77,7 @@ constexpr int W_BYTES = ROWS * 128, X_BYTES = TOKENS * 128;
 constexpr int SUMS = TOKENS / 2;                // sums a thread holds
 constexpr int X_PITCH = TOKENS + 2, PITCH = ROWS + 4;  // floats a step of x's scales, a token of sums: padded against bank conflicts`,
     cluster &&
-      "constexpr int SLOT = (ROWS * TOKENS / 8 + SPLIT - 1) / SPLIT * 32;  // bytes of sums that another block sends: this block's share of the tile",
+      "constexpr int SLOT = (ROWS * TOKENS / 8 + SPLIT - 1) / SPLIT * 32;  // bytes of sums from another block: a share of the tile",
     rows.definitions,
     addSums(sums),
   );
@@ -92,9 +93,11 @@ const prologue = ({ rows, rings, cluster }: Variant): string =>
   lines(
     `  extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, x_scales = x_ring + X_STAGES * K_GROUPS * X_BYTES, w_scales = x_scales + MAX_STEPS * X_PITCH * 4;
+  const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, x_scales = x_ring + X_STAGES * K_GROUPS * X_BYTES,
+      w_scales = x_scales + MAX_STEPS * X_PITCH * 4;
   const u32 ${barriersAt(cluster)}, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
-  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;  // one value a warp: descriptors need no vector registers
+  // One value a warp: descriptors need no vector registers.
+  const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
   const int rank = blockIdx.x, column0 = blockIdx.${rows.columnAxis} * ROWS;
 ${rows.place}
   const int begin = rank * UNITS / SPLIT, end = (rank + 1) * UNITS / SPLIT, ahead = min(STAGES, end - begin);
@@ -151,7 +154,8 @@ const consumer = ({ schedule: { tokens }, rows, rings, chain, registersMove }: V
     scaledUnits({
       units: rings.units,
       chain,
-      multiply: `          const u32 w_tile = ring + (stage * K_GROUPS + k_group) * W_BYTES + part_rows * 8192, x_tile = x_ring + (x_stage * K_GROUPS + k_group) * X_BYTES;
+      multiply: `          const u32 w_tile = ring + (stage * K_GROUPS + k_group) * W_BYTES + part_rows * 8192,
+              x_tile = x_ring + (x_stage * K_GROUPS + k_group) * X_BYTES;
           wgmma_m64n${tokens}k128_e4m3(part[(i + 1) & 1], descriptor_k_major(w_tile), descriptor_k_major(x_tile));`,
       scales: "        const float w_now = ld_shared_f32(w_scales + (part_rows / 2 * MAX_STEPS + p) * 4);",
       accumulate,

@@ -44,7 +44,8 @@ export function scaledUnits({ units, chain, multiply, scales, accumulate, handBa
     `    float sum[SUMS];
 #pragma unroll
     for (int i = 0; i < SUMS; i++) sum[i] = 0.f;
-    int stage = 0, x_stage = 0, read = 0, x_read = 0;  // places in the rings of the unit that is multiplied next, and of the one handed back
+    // Places in the rings of the unit that is multiplied next, and of the one handed back.
+    int stage = 0, x_stage = 0, read = 0, x_read = 0;
     u32 phase = 0, x_phase = 0;
     for (int u = 0; u < ${units}; u += PROMOTION) {
       // ${why}

@@ -42,7 +42,7 @@ export const pair: Cluster = {
   sync: "  cluster_sync();  // the other block's copies name these barriers",
   column: "const int column = at.column * 2 + rank;",
   loadX:
-    "tma_load_2d_multicast(to + rank * (X_BYTES / 2), &x_map, barrier, p * 128, at.row + rank * (ROWS / 2), 3);  // this block's half, to both",
+    "tma_load_2d_multicast(to + rank * (X_BYTES / 2), &x_map, barrier, p * 128, at.row + rank * (ROWS / 2), 3);  // half, to both",
   handBack: "if (lane < 2) mbarrier_arrive_cluster(empty + 8 * stage, lane);",
   producerEnd: "    __syncwarp();",
   end: "  __syncwarp();\n  cluster_sync_relaxed();  // neither leaves while the other may still write to it",

@@ -148,7 +148,8 @@ const prologue = ({ p, s, rows }: Variant): string =>
   uint4 upper[DEPTH], lower[DEPTH];
   auto rows_of = [&](int from) { return min(16, ${rows.end} - from); };`,
     rows.shift,
-    `  auto word_of = [&](int batch, int u) { return ((batch * (DEPTH / 2) + u / 2) * K_WARPS + k_warp) * 8 + u % 2 * 4 + quarter; };  // 128 bytes a warp
+    `  // 128 bytes a warp.
+  auto word_of = [&](int batch, int u) { return ((batch * (DEPTH / 2) + u / 2) * K_WARPS + k_warp) * 8 + u % 2 * 4 + quarter; };
   auto fetch = [&](int u, int first, int batch) {
     const int last = rows_of(first) - 1, word = word_of(batch, u);
     const int a = first + min(group, last), b = first + min(group + 8, last);
@@ -225,7 +226,8 @@ const addParts = ({ s, rows, stored }: Variant): string => `
 const startsOf = ({ aligned, period }: Variant): string =>
   aligned
     ? "x, w and every row of x start at multiples of 16 bytes"
-    : `rows of w start at multiples of ${16 / period} bytes: a tile holds every ${period}th row, whose starts lie alike; weights are finite`;
+    : `rows of w start at multiples of ${16 / period} bytes: a tile holds every ${period}th row, whose starts lie alike; ` +
+      "weights are finite";
 
 export function registerLinear(p: Bf16Problem, s: RegisterSchedule, machine: Gpu): KernelText {
   const reason = illegalRegisters(p);

@@ -30,9 +30,10 @@ const ROWS = {
 
 /** Constants. */
 const definitions = ({ n }: RingProblem, s: RingSchedule, x: TokenRows): string =>
-  `constexpr int N = ${n}, ${x.k}TOKENS = ${s.tokens}, MMA_TOKENS = ${Math.max(8, s.tokens)}, SHARES = ${s.blocks * s.tiles};  // of rows: ${s.tiles} a block, one after another
+  `constexpr int N = ${n}, ${x.k}TOKENS = ${s.tokens}, MMA_TOKENS = ${Math.max(8, s.tokens)}, SHARES = ${s.blocks * s.tiles};
 constexpr int ROWS = ${s.rows}, PIECES = ${s.pieces};          // a stage: ROWS rows of w${x.stageSummary}, PIECES times 64 columns
-constexpr int STEPS = ${s.steps}, STAGES = ${s.stages}, ${x.early}IN_FLIGHT = ${s.flying};        // stages of a row; stages in the ring; under way at once while the ring fills, and after
+// Stages of a row; stages in the ring; under way at once while the ring fills, and after.
+constexpr int STEPS = ${s.steps}, STAGES = ${s.stages}, ${x.early}IN_FLIGHT = ${s.flying};
 constexpr int STAGE = ${ringStage(s)}, BYTES = ${x.stageRows} * PIECES * 128;  // TMA counts those outside the tensor too
 ${x.constants}
 constexpr int TILES = (ROWS + 15) / 16;        // of 16 rows; past ROWS they hold what no one stores
@@ -134,14 +135,16 @@ function epilogue(p: RingProblem, s: RingSchedule, add: string | null): string {
   const value = p.y === "f32" ? "total" : "(u16)pack_bf16(total, 0.f)";
   const again = s.tiles > 1 ? "bar_sync(1, 256);  // before the next share's sums" : "";
   return lines(
-    `    // Every warp has sums over its columns: rows lane / 4 and + 8 of a tile, tokens 2 (lane % 4) and + 1. They add up in the order of warps.
+    `    // Every warp has sums over its columns: rows lane / 4 and + 8 of a tile, tokens 2 (lane % 4) and + 1.
+    // They add up in the order of warps.
 #pragma unroll
     for (int t = 0; t < TILES; t++)
 #pragma unroll
       for (int c = 0; c < MMA_TOKENS / 8; c++)
 #pragma unroll
         for (int h = 0; h < 2; h++)
-          *(float2*)(parts + ((warp * TILES + t) * 16 + lane / 4 + h * 8) * MMA_TOKENS + c * 8 + lane % 4 * 2) = make_float2(sum[t][c][2 * h], sum[t][c][2 * h + 1]);
+          *(float2*)(parts + ((warp * TILES + t) * 16 + lane / 4 + h * 8) * MMA_TOKENS + c * 8 + lane % 4 * 2) =
+              make_float2(sum[t][c][2 * h], sum[t][c][2 * h + 1]);
     bar_sync(1, 256);
 #pragma unroll
     for (int i = 0; i < WRITES; i++) {

@@ -1,6 +1,7 @@
 // The rows of x in a ring kernel, whole in shared memory: as they are, normalised, or gated. Every block makes them for itself while its
 // ring fills, so what used to be a launch before the product costs a visit to L2. A thread has 8 columns of every 2048 of a row; half a
-// warp has a block of 128, whose squares add up in the tree that all norms follow (codegen/cuda/sm90/rows/norm-rows.ts), so that bits agree.
+// warp has a block of 128, whose squares add up in the tree that all norms follow (codegen/cuda/sm90/rows/norm-rows.ts), so that
+// bits agree.
 import type { RingProblem, RingSchedule } from "./ring-schedule.ts";
 import { inverseRms } from "../../text/norm.ts";
 

@@ -49,7 +49,8 @@ export function stagedRows(p: RingProblem, s: RingSchedule): TokenRows {
     tile: ", x_tile = w_tile + X_AT",
     read:
       s.tokens === 16
-        ? "ldmatrix_x4(swizzle_128b(x_tile, piece * TOKENS + lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2), x[0][0], x[0][1], x[1][0], x[1][1]);"
+        ? "ldmatrix_x4(swizzle_128b(x_tile, piece * TOKENS + lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2), " +
+          "x[0][0], x[0][1], x[1][0], x[1][1]);"
         : `ldmatrix_x2(swizzle_128b(x_tile, piece * TOKENS + ${row}, chunk + lane / 8 % 2), x[0][0], x[0][1]);`,
   };
 }
@@ -62,7 +63,7 @@ export function wholeRows(p: RingProblem, s: RingSchedule): TokenRows {
       : ["lane % 8", "ldmatrix_x2(x_lane + (step * PIECES * 4 + q) * 32, x[0][0], x[0][1]);"];
   return {
     param: input("x", "bf16"),
-    constants: `constexpr int X_STRIDE = ${p.xStride}, PITCH = ${ringPitch(s)};  // from row to row of x; of what lies in shared memory, 16 bytes apart in banks
+    constants: `constexpr int X_STRIDE = ${p.xStride}, PITCH = ${ringPitch(s)};  // from row to row of x; in shared memory
 constexpr int TURNS = (K + 2047) / 2048;       // of 256 threads over a row, 8 columns each`,
     k: `K = ${p.k}, `,
     early: `PREFETCH = ${s.early}, `,

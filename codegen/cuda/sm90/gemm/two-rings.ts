@@ -30,7 +30,9 @@ const loadStage = ({ step, unit }: TwoRings, side: "w" | "x", i: string, u: stri
     side
   ];
   return `mbarrier_arrive_expect_tx(${of.full} + 8 * ${i}, K_GROUPS * ${of.bytes});
-for (int d = 0; d < K_GROUPS; d++) tma_load_2d(${of.ring} + (${i} * K_GROUPS + d) * ${of.bytes}, &${side}_map, ${of.full} + 8 * ${i}, (${unit(u)} * K_GROUPS + d) * ${step}, ${row});`;
+for (int d = 0; d < K_GROUPS; d++)
+  tma_load_2d(${of.ring} + (${i} * K_GROUPS + d) * ${of.bytes}, &${side}_map, ${of.full} + 8 * ${i},
+      (${unit(u)} * K_GROUPS + d) * ${step}, ${row});`;
 };
 
 const inLoop = (text: string): string => text.replaceAll("\n", "\n      ");
