@@ -197,6 +197,12 @@ def norm_linear(v, attrs, env):
     return linear({"x": T(kept(y, v["x"].dtype, env), v["x"].dtype), "w": v["w"]}, attrs, env)
 
 
+def norm_linear_both(v, attrs, env):
+    y = normalised(v["x"].data, dense(v["gain"]), attrs["eps"])
+    z = T(kept(y, v["x"].dtype, env), v["x"].dtype)
+    return {"z": z, "y": linear({"x": z, "w": v["w"]}, attrs, env)}
+
+
 def linear_add(v, attrs, env):
     y = product(v["x"].data, dense(v["w"], env.local))
     return same(v, "residual", kept(y, v["x"].dtype, env) + v["residual"].data)
@@ -228,6 +234,11 @@ def grouped_linear(v, attrs, env):
             out = torch.zeros(x.shape[0], *y.shape[1:], dtype=torch.float64, device=x.device)
         out[offsets[e] : offsets[e + 1]] = y
     return T(out, attrs["dtype"])
+
+
+def grouped_linear_gated(v, attrs, env):
+    """Gate and up are not written, and so not rounded."""
+    return T(gated_pair(grouped_linear(v, attrs, env).data, attrs), attrs["dtype"])
 
 
 def einsum(v, attrs, env):
@@ -356,8 +367,8 @@ def combine_add(v, attrs, env):
     return same(v, "x", y + v["shared"].data if "shared" in v else y)
 
 
-def experts_add(v, attrs, env):
-    """sort_experts, gather_rows, grouped_linear, gated_quant, grouped_linear and combine_add, stored between as they would be."""
+def experts_with(v, attrs, env, gate):
+    """sort_experts, gather_rows, grouped_linear, `gate`, grouped_linear and combine_add, stored between as they would be."""
     dtype = v["residual"].dtype
     sorted_ = sort_experts(v, {"experts": v["gateUp"].plan["shape"][0]}, env)
     x = gather_rows({"x": v["x"], "order": sorted_["order"]}, {"per": v["indices"].data.shape[1]}, env)
@@ -366,12 +377,24 @@ def experts_add(v, attrs, env):
         y = grouped_linear({"x": x, "w": v[w], "offsets": sorted_["offsets"]}, {"dtype": dtype}, env)
         return T(kept(y.data, dtype, env), dtype)
 
-    ys = grouped(gated_quant({"x": grouped(x, "gateUp")}, attrs, env), "down")
+    ys = grouped(gate(grouped(x, "gateUp")), "down")
     return combine_add({"ys": ys, "places": sorted_["places"], "weights": v["weights"], "x": v["residual"]}, attrs, env)
+
+
+def experts_add(v, attrs, env):
+    return experts_with(v, attrs, env, lambda x: gated_quant({"x": x}, attrs, env))
 
 
 def route_experts_add(v, attrs, env):
     return experts_add({**v, **route(v, attrs, env)}, attrs, env)
+
+
+def plain_experts_add(v, attrs, env):
+    return experts_with(v, attrs, env, lambda x: T(kept(gated_pair(x.data, attrs), x.dtype, env), x.dtype))
+
+
+def route_plain_experts_add(v, attrs, env):
+    return plain_experts_add({**v, **route(v, attrs, env)}, attrs, env)
 
 
 # ------------------------------------------------------------------ views
@@ -389,6 +412,7 @@ def reshape(v, attrs, env):
 OPS = {
     "embed": lambda v, attrs, env: T(v["table"].rows(v["ids"].data), attrs["dtype"]),
     "linear": linear, "block_linear": linear, "grouped_linear": grouped_linear,
+    "grouped_linear_gated": grouped_linear_gated, "norm_linear_both": norm_linear_both,
     "norm_linear": norm_linear, "linear_add": linear_add, "gated_linear_add": gated_linear_add,
     "norm_block_linear": norm_block_linear, "block_linear_add": block_linear_add,
     "rms_norm": rms_norm, "norm_quant": norm_quant, "add_norm": add_norm, "add_norm_quant": add_norm_quant, "add_norm_both": add_norm_both,
@@ -407,6 +431,7 @@ OPS = {
     "gated_pair": lambda v, attrs, env: same(v, "x", gated_pair(v["x"].data, attrs)),
     "add_bias": lambda v, attrs, env: same(v, "x", v["x"].data + dense(v["bias"])),
     "experts_add": experts_add, "route_experts_add": route_experts_add,
+    "plain_experts_add": plain_experts_add, "route_plain_experts_add": route_plain_experts_add,
     "argmax": lambda v, attrs, env: T(v["x"].data.argmax(-1), "i32"),
     "einsum": einsum, "einsum_quant": einsum_quant,
     "reshape": reshape, "split": split,
