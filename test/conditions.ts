@@ -77,6 +77,10 @@ export const conditions = {
     missing: () =>
       unless(hasOnnxruntime(), "no onnxruntime-node (ONNXRUNTIME_NODE_INSTALL=skip npm install --no-save onnxruntime-node)"),
   },
+  "no onnxruntime-node": {
+    tests: "what is said where onnxruntime-node is not installed",
+    missing: () => unless(!hasOnnxruntime(), "onnxruntime-node is installed"),
+  },
   "onnx of Python": {
     tests: "exported graphs in onnx.checker",
     missing: () =>

@@ -41,7 +41,7 @@ describe.skipIf(lacks("onnxruntime-node"))("in onnxruntime", () => {
   });
 });
 
-test.skipIf(!lacks("onnxruntime-node"))("without onnxruntime-node, dsc verify --onnx says how to install it", async () => {
+test.skipIf(lacks("no onnxruntime-node"))("without onnxruntime-node, dsc verify --onnx says how to install it", async () => {
   const { code, stderr } = await dsc("verify", "test/fixtures/a03-v2-greedy", "--onnx");
   expect(code).toBe(2);
   expect(stderr).toContain("error[DSC6030]");
