@@ -1,4 +1,5 @@
-// What kernels of gated feed-forward layers share: the part of a problem that says how, its meaning as tiles, and why a kernel that knows
+// What kernels of gated feed-forward layers share: the part of a problem that says how, its meaning as tiles, and why a kernel
+// that knows
 // one activation does not take another.
 import { activations, type ActivationName } from "../ir/activation.ts";
 import type { Attrs } from "../ir/attr.ts";

@@ -1,4 +1,5 @@
-// Activations of gated feed-forward layers: the one table. An entry is what `hidden_act` of a config calls it, its meaning in float64 and
+// Activations of gated feed-forward layers: the one table. An entry is what `hidden_act` of a config calls it, its meaning in
+// float64 and
 // as element arithmetic of a tile program; every target prints, lowers or interprets the latter. Adding one is an entry here.
 import { attr } from "./attr.ts";
 import { f } from "./kernel/build.ts";

@@ -1,4 +1,5 @@
-// DSC20xx: what can be wrong with a graph or its text. Each code has all its words here, the short form and the long one, and keeps what
+// DSC20xx: what can be wrong with a graph or its text. Each code has all its words here, the short form and the long one, and
+// keeps what
 // they are made of.
 import { coded, longForm, place, type Diagnostic, type Span } from "./diagnostic.ts";
 
@@ -65,7 +66,8 @@ export const unknownValue = (name: string, near: string | undefined, span: Span)
 const otherType = coded<{ got: string; want: string }>("DSC2004", {
   name: "the written type is not the inferred one",
   means:
-    "Types are inferred from operands; a type in the text is a claim that is checked. An edit often changes one and not the other.",
+    "Types are inferred from operands; a type in the text is a claim that is checked. An edit often changes one and " +
+    "not the other.",
   example: "%y = linear %x, @w : [T, 65] f32, where @w has 64 rows",
   fix: "Write the inferred type, or leave the type out.",
   short: (d) => ({

@@ -1,5 +1,7 @@
-// Contracts: how often a pass must fire. Every pass promises it for itself: sites that a function had before any pass, less those that
-// passes before it made otherwise. A pattern that a change upstream hides is then told with the rule and the places it was missed at,
+// Contracts: how often a pass must fire. Every pass promises it for itself: sites that a function had before any pass, less
+// those that
+// passes before it made otherwise. A pattern that a change upstream hides is then told with the rule and the places it was
+// missed at,
 // instead of giving a slower model in silence.
 import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
 import type { Func, Module, Node } from "../ir/graph.ts";
@@ -111,8 +113,10 @@ function expectations(promises: readonly PassPromise[], { bodies, ran, ledger }:
 }
 
 /**
- * Throws where a pass fired less often than it had to; says what stood there instead. With `lenient`, a model that no plug-in has touched
- * compiles all the same, for it is right and only slower: what would have been thrown is given to `say`. What a plug-in before it hides
+ * Throws where a pass fired less often than it had to; says what stood there instead. With `lenient`, a model that no plug-in
+ * has touched
+ * compiles all the same, for it is right and only slower: what would have been thrown is given to `say`. What a plug-in before
+ * it hides
  * on purpose always is.
  */
 export function checkContract(

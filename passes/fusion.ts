@@ -9,9 +9,15 @@ export interface FusionSpec<I, A> extends Pick<
   RuleSpec<Signature, Record<string, AttrValue>>,
   "sizes" | "ties" | "among" | "otherwise" | "site" | "widens"
 > {
-  /** Types of operands that a target has a kernel for, where they are narrower than the op's; an optional operand, where it is there. */
+  /**
+   * Types of operands that a target has a kernel for, where they are narrower than the op's; an optional operand, where it is
+   * there.
+   */
   vars?: { [K in keyof I as K extends `${infer N}?` ? N : K]?: string };
-  /** Samples of attributes for the self-test; the op's defaults unless said. With samples, attributes not named are none of the pattern. */
+  /**
+   * Samples of attributes for the self-test; the op's defaults unless said. With samples, attributes not named are none of the
+   * pattern.
+   */
   attrs?: { [K in keyof A]?: AttrValue };
   when?: (v: Operands<I, Value> & AttrValues<A>, cx: MatchContext) => string | null;
   /** Attributes of the op that no op of its graph has. */

@@ -14,7 +14,8 @@ export type At = Value | string;
 export interface Cx {
   readonly module: Module;
   /**
-   * What the model may be compiled for. A pass that weighs bytes against launches changes the graph only where all of them gain, so
+   * What the model may be compiled for. A pass that weighs bytes against launches changes the graph only where all of them
+   * gain, so
    * that the graph of a model does not depend on its target. Empty where nobody said.
    */
   readonly machines: readonly Machine[];
@@ -33,7 +34,10 @@ export interface Pass {
   name: string;
   summary: string;
   rules?: readonly Rule[];
-  /** Equations that `run` and `whole` rest on: proved and shown like rules, but found by the pass itself: no pattern says "any axes". */
+  /**
+   * Equations that `run` and `whole` rest on: proved and shown like rules, but found by the pass itself: no pattern says "any
+   * axes".
+   */
   equations?: readonly Rule[];
   /** What `run` and `whole` do that is no equation, by the name the ledger has for it: what is looked for. */
   steps?: Readonly<Record<string, string>>;

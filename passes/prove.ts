@@ -1,4 +1,5 @@
-// A rule is its own test: its letters get small sizes, its holes values, both sides are interpreted in float64 and compared element
+// A rule is its own test: its letters get small sizes, its holes values, both sides are interpreted in float64 and compared
+// element
 // by element, at every trial of trials.ts. Every built-in rule is tried in the tests, every rule of a plug-in before it runs.
 import type { AttrValue } from "../ir/attr.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
@@ -100,7 +101,8 @@ function unlikeRoots({ from, to }: Instance, trial: Trial): string | null | type
   for (const root of names) {
     const types = [from, to].map((side) => printType(side[root].type));
     if (types[0] === types[1]) continue;
-    // A left side that gives f32 whatever its rows are says nothing of other rows: where types differ is an error at the site (DSC3006).
+    // A left side that gives f32 whatever its rows are says nothing of other rows: where types differ is an error at the site
+    // (DSC3006).
     if (trial.dtypes && !trial.attr && types[0].endsWith(" f32")) return OUTSIDE;
     return `the left side${of(from, root)} is ${types[0]}, the right side ${types[1]}`;
   }

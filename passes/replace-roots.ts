@@ -1,4 +1,5 @@
-// Rules with several roots. All roots of a site are matched in the function as it is and replaced together: the new nodes stand where the
+// Rules with several roots. All roots of a site are matched in the function as it is and replaced together: the new nodes stand
+// where the
 // first of them stood, so nothing they read may come of a root. What one site takes is no longer another's until the next round.
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import { bodyOf, isWeight, type Func, type Graph, type Node, type Region, type Value } from "../ir/graph.ts";

@@ -1,10 +1,14 @@
-// Before attention over latents stand three small pieces of work that need nothing of each other: W_uk into the query, the rotation of
+// Before attention over latents stand three small pieces of work that need nothing of each other: W_uk into the query, the
+// rotation of
 // the query's other lanes, and the row that enters the cache. One op lets a target do them side by side, in one launch.
 import { mapSequences, mlaAttend, mlaQuery } from "../../ir/index.ts";
 import { pass } from "../pass.ts";
 import { rule } from "../rule.ts";
 
-/** attend(q W_uk, rope q, append(cache, norm c, rope k)) reads the three results of one op; the cache is the function's result, too. */
+/**
+ * attend(q W_uk, rope q, append(cache, norm c, rope k)) reads the three results of one op; the cache is the function's result,
+ * too.
+ */
 const sideBySide = rule("absorb, rotate and append side by side", {
   vars: mlaQuery.op.signature.ins,
   // Not what it has made.

@@ -1,5 +1,7 @@
-// Few tokens through their experts: from the router's choice to the next residual every step but the two products moves next to nothing, so
-// all are one op and a target may make as few launches of it as it can. More rows are worth a launch for each step, and keep them.
+// Few tokens through their experts: from the router's choice to the next residual every step but the two products moves next to
+// nothing, so
+// all are one op and a target may make as few launches of it as it can. More rows are worth a launch for each step, and keep
+// them.
 import {
   expertsAdd as expertsAddOp,
   isWeight,
