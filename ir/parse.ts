@@ -11,6 +11,17 @@ import { dtypes, isDType } from "./dtype.ts";
 import { placesOf } from "./places.ts";
 import { MOST_AXES, asTensor, parseType, printType, type Type } from "./types.ts";
 
+/** A piece of a weight's source: where it goes, which rows, columns or part of a tensor it is, the tensor, and that of its scales. */
+const PIECE = new RegExp(
+  [
+    /^(?:\[([^\]]*)\] )?/,
+    /(?:rows (\d+)\.\.(\d+) )?(?:columns (\d+)\.\.(\d+) )?(?:part (\d+) of (\d+) (rows|columns) )?/,
+    /("[^"]*")(?: scaled ("[^"]*"))?$/,
+  ]
+    .map((r) => r.source)
+    .join(""),
+);
+
 /** Parses a module; throws a DiagnosticError at file:line:column. `file` is only for messages. */
 export function parseModule(text: string, file = "<text>"): Module {
   return new Parser(text, file).module();
@@ -159,10 +170,7 @@ class Parser {
       if (text.startsWith("computed "))
         return { kind: "computed", ...(JSON.parse(text.slice(9)) as { by: string; result: string }) };
       const pieces = text.split(" + ").map((p): Piece => {
-        const m =
-          /^(?:\[([^\]]*)\] )?(?:rows (\d+)\.\.(\d+) )?(?:columns (\d+)\.\.(\d+) )?(?:part (\d+) of (\d+) (rows|columns) )?("[^"]*")(?: scaled ("[^"]*"))?$/.exec(
-            p,
-          )!;
+        const m = PIECE.exec(p)!;
         const at =
           m[1] === undefined
             ? []

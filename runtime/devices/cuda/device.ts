@@ -20,8 +20,9 @@ import { Timings } from "./timings.ts";
 const FEWEST_COLUMNS = 16;
 
 /**
- * Rows of steps that have graphs. Rows that fill a batch up go through experts of their own: three filled up to four, or five to eight, would
- * cost a mixture model 13 %; above eight it is 7 to 9 %, and a graph for every size would be a step launch by launch for each.
+ * Rows of steps that have graphs. Rows that fill a batch up go through experts of their own: three filled up to four, or five to
+ * eight, would cost a mixture model 13 %; above eight it is 7 to 9 %, and a graph for every size would be a step launch by launch
+ * for each.
  */
 const BUCKETS = [1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64] as const;
 

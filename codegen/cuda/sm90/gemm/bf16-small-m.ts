@@ -46,7 +46,8 @@ constexpr int SUMS = COLUMNS / 2;               // sums a thread holds
 constexpr int PITCH = COLUMNS + 8;              // floats a token of sums: padded against bank conflicts
 constexpr int WIDTH = ${isWide(p) ? 8 : 4};                   // columns of y a thread writes at once`,
     s.split > 1 &&
-      "constexpr int SLOT = (COLUMNS * TOKENS / WIDTH + SPLIT - 1) / SPLIT * WIDTH * 4;  // bytes of sums from another block: part of a tile",
+      "constexpr int SLOT = (COLUMNS * TOKENS / WIDTH + SPLIT - 1) / SPLIT * WIDTH * 4;" +
+        "  // bytes of sums from another block: part of a tile",
     addSums(sumsOf(p)),
   );
 
