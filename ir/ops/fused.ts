@@ -239,7 +239,7 @@ export const routeExpertsAdd = fused("route_experts_add", {
 export const plainExpertsAdd = fused("plain_experts_add", {
   summary:
     "residual + every token's experts, weighted, whose weights have no scales: sort_experts, gather_rows, " +
-    "grouped_linear, gated_pair, grouped_linear and combine_add in one.",
+    "grouped_linear_gated, grouped_linear and combine_add in one.",
   ins: {
     x: "[T, k] a",
     gateUp: "[e, 2, n, k] w",
@@ -255,7 +255,7 @@ export const plainExpertsAdd = fused("plain_experts_add", {
     const [experts, per] = [asTensor(gateUp.type).dims[0], asTensor(indices.type).dims[1]].map(sizeAttr);
     const dtype = dtypeOf(residual);
     const { order, offsets, places } = sortExperts({ indices, experts });
-    const gated = gatedPair({ x: groupedLinear({ x: gatherRows({ x, order, per }), w: gateUp, offsets, dtype }), act, limit });
+    const gated = groupedLinearGated({ x: gatherRows({ x, order, per }), w: gateUp, offsets, dtype, act, limit });
     return combineAdd({ ys: groupedLinear({ x: gated, w: down, offsets, dtype }), places, weights, x: residual });
   },
 });

@@ -76,7 +76,7 @@ const routeInside = fusion("route where the experts are", routeExpertsAdd, {
 
 const plainVars = { x: "[T, k] bf16", gateUp: "[e, 2, n, k] bf16", down: "[e, d, n] bf16", residual: "[T, d] bf16" };
 
-/** residual + combine(down(gated_pair(gate_up(gather x)))) */
+/** residual + combine(down(gated_gate_up(gather x))) */
 const fewPlain = fusion("experts of few tokens, without scales, in one op", plainExpertsAdd, {
   vars: plainVars,
   attrs: gate,

@@ -9,15 +9,14 @@ import {
   groupedLinearGated,
   isWeight,
   linear,
-  mapExperts,
   stack,
+  mapExperts,
 } from "../../ir/index.ts";
 import type { Body, Ran } from "../contract.ts";
 import { scaledLinears } from "../fp8/fp8-block-gemm.ts";
 import { fusion } from "../fusion.ts";
 import { pass } from "../pass.ts";
 import { bf16Experts } from "./bf16-experts.ts";
-import { FEW } from "../residual/few.ts";
 import { rule } from "../rule.ts";
 import { placeStacks } from "../plan/load.ts";
 
@@ -60,20 +59,13 @@ const packExperts = rule("pack gate and up of every expert", {
   ties: ({ e }) => ({ f: e + 1 }),
 });
 
-/**
- * gated_pair(grouped(x, [G; U])) where a prompt's rows are many: they are not written and read at twice their width. Few tokens keep
- * their parts: experts-add takes all of them at once.
- */
+/** gated_pair(grouped(x, [G; U])): the rows of gate and up are not written and read at twice their width. */
 const gateExperts = fusion("gate inside the experts' product", groupedLinearGated, {
   vars: { x: "[r, k] bf16", w: "[e, 2, n, k] bf16" },
   attrs: { dtype: "bf16", act: "silu", limit: 0 },
   sizes: { r: 4 },
   ties: ({ e }) => ({ f: Number(e) + 1 }),
-  when(_, { assume, uses, root }) {
-    if (uses(root.operands[0]) > 1) return "gate and up are read elsewhere too";
-    const tokens = assume.T ?? Infinity;
-    return tokens <= FEW ? `${tokens} tokens at the sizes assumed: their experts are one op (experts-add)` : null;
-  },
+  when: (_, { uses, root }) => (uses(root.operands[0]) > 1 ? "gate and up are read elsewhere too" : null),
 });
 
 /** Gated products outside regions of experts: dense layers and shared experts. */
@@ -104,7 +96,7 @@ export const packGateUp = pass({
     },
     {
       rules: [gateExperts.name],
-      before: (b) => (b.act === "bf16" && b.rows > FEW && scaledLinears(b) === 0 ? bf16Experts(b).length : 0),
+      before: (b) => (b.act === "bf16" && scaledLinears(b) === 0 ? bf16Experts(b).length : 0),
       after: (sites, ran) => (ran.pass("moe-dispatch") ? sites : 0),
     },
   ],

@@ -22,8 +22,8 @@ const PAGE = 64;
 const PAGE_BYTES = PAGE * 576 * 2;
 
 const FORMS: readonly [heads: number, forms: readonly Form[]][] = [
-  [16, ["balanced", "fixed16"]],
-  [20, ["balanced", "fixed24", "fixed32"]],
+  [16, ["balanced", "fixed16", "fixed16x16"]],
+  [20, ["balanced", "fixed24", "fixed32x16"]],
 ];
 
 export async function check(cuda: Cuda): Promise<Row[]> {

@@ -171,9 +171,13 @@ export const forms = {
   balanced: (heads: number) => mlaDecode(problem(heads), h200),
   fixed24: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(24), h200),
   fixed16: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(16), h200),
+  fixed16x16: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(16, 16), h200),
+  fixed32x16: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(32, 16), h200),
   fixed32: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(32), h200),
 };
 export type Form = keyof typeof forms;
+
+type DecodeSchedule = { split: "fixed"; group: 16 | 24 | 32; splits: 8 | 16 } | { split: "balanced" };
 
 /** The form that a decode step takes, by the target's own choice. */
 export function formOf(heads: number, { T, P }: Batch): Form {
@@ -192,8 +196,8 @@ export function formOf(heads: number, { T, P }: Batch): Form {
   ) as Cases;
   const on = evaluate(choice.on, { T, P });
   const { problem } = choice.cases.find(({ most }) => most === null || on <= most)!.launches[0];
-  const { schedule: s } = problem as { schedule: { split: "fixed"; group: 16 | 24 | 32 } | { split: "balanced" } };
-  return s.split === "fixed" ? `fixed${s.group}` : "balanced";
+  const { schedule: s } = problem as { schedule: DecodeSchedule };
+  return s.split === "fixed" ? (`fixed${s.group}${s.splits === 16 ? "x16" : ""}` as Form) : "balanced";
 }
 
 const compiled = new Map<string, CudaKernel>();

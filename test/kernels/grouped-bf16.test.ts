@@ -1,5 +1,6 @@
 // The bf16 products of rows sorted by expert against float64, without a GPU: the kernels' own text under the machine of fibres
 // (fibres.h). Runs of no rows, one, less than a tile and more than two; ragged columns and steps; outputs start as NaN.
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
@@ -136,4 +137,24 @@ test("what cannot run is refused with the reason", () => {
   expect(illegal(schedule(64, 128, 4), { ...p, gated: true }, h200)).toContain("64 at a time");
   expect(illegal(schedule(128, 256, 5), p, h200)).toContain("shared memory");
   expect(() => groupedBf16({ ...p, k: 60 }, s, h200)).toThrow("cannot run under this schedule");
+});
+
+test("the choice is within 5 % of the fastest schedule at every measured size", () => {
+  const file = new URL("../bench/results/device-h200-2026-11-30-bf16-family.json", import.meta.url);
+  const rows = (JSON.parse(readFileSync(file, "utf8")) as Record<string, { what: string; r: number; all: string }[]>)[
+    "grouped-bf16.measure"
+  ];
+  expect(rows.length).toBe(36);
+  for (const { what, r, all } of rows) {
+    const glm = what.startsWith("GLM");
+    const [experts, inner] = glm ? [65, 1536] : [64, 1408];
+    const p: GroupedBf16Problem = what.endsWith("down")
+      ? { experts, n: 2048, k: inner }
+      : { experts, n: inner, k: 2048, gated: true };
+    const measured = new Map(all.split(", ").map((one) => [one.split(" ")[0], Number(one.split(" ")[1])]));
+    const s = scheduleFor(groupedBf16Schedules, p, r, h200) as GroupedBf16Schedule;
+    const us = measured.get(groupedBf16Name(s))!;
+    expect(us / Math.min(...measured.values()), `${what}, ${r} rows`).toBeLessThan(1.05);
+    expect(Math.abs(estimate(s, p, r, h200) / us - 1), `${what}, ${r} rows`).toBeLessThan(0.17);
+  }
 });

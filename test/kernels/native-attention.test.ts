@@ -136,17 +136,19 @@ describe.skipIf(lacks("g++ 12")).each([128, 64, 20])("mla_decode, %i heads", (he
 });
 
 describe.skipIf(lacks("g++ 12")).each([
-  [16, 32],
-  [32, 32],
-  [24, 20],
-] as const)("mla_decode in fixed splits, %i heads a cluster, of %i", (group, heads) => {
+  [16, 32, 8],
+  [32, 32, 8],
+  [24, 20, 8],
+  [16, 16, 16],
+  [32, 20, 16],
+] as const)("mla_decode in fixed splits, %i heads a cluster, of %i, %i blocks", (group, heads, splits) => {
   let kernel: Native | undefined;
 
   test.each<[string, Sequences]>([
     ...batches.map(([what, batch]): [string, Sequences] => [what, batch]),
     ["more stages than blocks", { starts: [0, 1, 3], lengths: [1100, 66] }],
   ])("%s", (_, batch) => {
-    kernel ??= build(mlaDecodeFixed(decodeOf(heads), fixedSchedule(group), h200));
+    kernel ??= build(mlaDecodeFixed(decodeOf(heads), fixedSchedule(group, splits), h200));
     const { y, want, alone } = attended(kernel, heads, batch, 1);
     expect(relative(y, want)).toBeLessThan(WITHIN);
     const [rows, bytes] = [batch.starts.at(-1)!, 2 * heads * r];

@@ -11,7 +11,10 @@ const swizzles = { 0: 0, 32: 1, 64: 2, 128: 3 } as const;
 const ATTRIBUTE_CLUSTER = 4;
 const ATTRIBUTE_DEPENDENT = 6;
 const FUNCTION_SHARED = 8;
+const FUNCTION_LARGE_CLUSTER = 14;
 const MOST_SHARED_BY_DEFAULT = 48 * 1024;
+/** Blocks of a cluster that every GPU runs; more must be asked for. */
+const PORTABLE_CLUSTER = 8;
 
 type TensorMap = Extract<Param, { kind: "tensormap" }>;
 
@@ -47,6 +50,8 @@ export class CudaKernel {
     this.func = driver.get("cuModuleGetFunction", this.module, text.entry ?? text.name);
     if (text.launch.sharedBytes > MOST_SHARED_BY_DEFAULT)
       driver.call("cuFuncSetAttribute", this.func, FUNCTION_SHARED, text.launch.sharedBytes);
+    if ((text.launch.cluster ?? []).reduce((a, b) => a * b, 1) > PORTABLE_CLUSTER)
+      driver.call("cuFuncSetAttribute", this.func, FUNCTION_LARGE_CLUSTER, 1);
     let at = 0;
     for (const size of [
       ...text.params.map(sizeOfParam),

@@ -1,5 +1,6 @@
 // The end of the MLA decode kernel of fixed splits: every block sends each head's part to the mailbox of the block of its cluster that
 // adds that head up.
+import { when } from "../../../text.ts";
 import { indented, lines } from "../../text/lines.ts";
 
 const maxima = `float most[LANE_HEADS] = {};
@@ -40,21 +41,26 @@ const writeStatistics = `if (thread < GROUP) {
 fence_proxy_async();
 __syncthreads();`;
 
-const post = `if (warp == rank) {
+/** A warp a block where there are eight, else two blocks. */
+const post = (splits: number): string => `${
+  splits === 8 ? "if (warp == rank) {" : "#pragma unroll 1\nfor (int to = warp; to < SPLITS; to += 8) if (to == rank) {"
+}
   // Its own parts it stores itself. (compute-sanitizer takes a copy to oneself for one outside the cluster.)
   for (int w = lane; w < OWN * MAILBOX / 16; w += 32)
     st_shared_v4_u32(inbox + rank * OWN * MAILBOX + w * 16, ld_shared_v4_u32(outbox + rank * OWN * MAILBOX + w * 16));
 } else if (lane == 0) {
-  cp_async_bulk_cluster(inbox + rank * OWN * MAILBOX, outbox + warp * OWN * MAILBOX, OWN * MAILBOX, received, warp);
+  cp_async_bulk_cluster(inbox + rank * OWN * MAILBOX, outbox + ${to(splits)} * OWN * MAILBOX, OWN * MAILBOX, received, ${to(splits)});
 }
 __syncthreads();`;
 
+const to = (splits: number): string => (splits === 8 ? "warp" : "to");
+
 /** A part a head, to the mailbox of the block that adds it up. */
-export const sendParts = (group: number): string =>
+export const sendParts = (group: number, splits: number): string =>
   lines(
-    `// A part a head, to the mailbox of the block that adds it up: warp w sends block w its own.
+    `// A part a head, to the mailbox of the block that adds it up: warp w sends block w${when(splits > 8, " and block w + 8")} its own.
 if (mine > 0) {`,
-    indented(lines(maxima, writePairs, ...(group % 16 ? [writeLast] : []), writeStatistics, post)),
+    indented(lines(maxima, writePairs, ...(group % 16 ? [writeLast] : []), writeStatistics, post(splits))),
     "}",
   );
 

@@ -51,7 +51,18 @@ export function mlaDecodeFixed(p: MlaAttendProblem, schedule: MlaFixedSchedule, 
     },
     definitions: constants(p, schedule),
     body: indented(
-      lines(shared(p, schedule), "", lookUpRows, start, "", attendStages(group), "", sendParts(group), "", addUp(heads, group)),
+      lines(
+        shared(p, schedule),
+        "",
+        lookUpRows,
+        start,
+        "",
+        attendStages(group),
+        "",
+        sendParts(group, splits),
+        "",
+        addUp(heads, group),
+      ),
     ),
   });
 }

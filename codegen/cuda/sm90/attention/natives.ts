@@ -1,6 +1,6 @@
 // Attention on tensor cores, where the heads are R1's: absorbed over the paged cache, and causal over expanded heads. Sites,
 // operands and problems are those of the tile programs of the same ops, which serve every other size.
-import { add, ceildiv, mul, type Size } from "../../../../ir/size.ts";
+import { add, mul, type Size } from "../../../../ir/size.ts";
 import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText, Site } from "../../../../ir/kernel/catalogue.ts";
 import { refuse, type Family, type Match, type Refusal } from "../../../family.ts";
@@ -32,23 +32,44 @@ function inBf16<P extends { act?: "bf16" }>(family: Family<P>, site: Site): Matc
 
 type DecodeSchedule = MlaDecodeSchedule | MlaFixedSchedule;
 
-/** Up to here, in tokens times columns of the page table, the fixed split is the faster one: of one token, and of several. */
+/** Many heads: up to here, in tokens times columns of the page table, the fixed split is the faster one: of one token, and of several. */
 const FIXED_UP_TO = { one: 32, several: 48 };
 
 const CROSSINGS = [FIXED_UP_TO.one, FIXED_UP_TO.one + FIXED_UP_TO.several];
-
-/** Clusters of eight blocks that find room on the card at once. */
-const AT_ONCE = 12;
 
 /** Heads of which one cluster of the fixed split takes a token's. */
 const FEW_HEADS = 32;
 
 /**
- * What measures the work of a batch. Many heads: a second token raises the crossing to the balanced split by `several`. Few: clusters
- * take turns when there are more tokens than find room, and each turn takes as long as its sequence.
+ * Few heads: tokens whose clusters of sixteen and of eight blocks find room at once. With more tokens the balanced split is the faster one,
+ * or within a tenth of the faster one, at every context.
+ */
+const AT_ONCE = { sixteen: 6, eight: 12 };
+
+/**
+ * Columns of the page table: up to `turn` eight blocks have a sequence's stages in one turn, up to `fixed` the fixed split is the faster
+ * one. A table is no wider than `apart`, by which batches of more tokens lie apart.
+ */
+const COLUMNS = { turn: 16, fixed: 64, apart: 1 << 20 };
+
+/** Work up to which few heads take each form, in the order of `workOf`. */
+const FEW_HEADS_FORMS: readonly { most: number; splits: MlaFixedSchedule["splits"] | null }[] = [
+  { most: COLUMNS.turn, splits: 8 },
+  { most: COLUMNS.fixed, splits: 16 },
+  { most: COLUMNS.apart, splits: null },
+  { most: COLUMNS.apart + COLUMNS.fixed, splits: 8 },
+  { most: Infinity, splits: null },
+];
+
+/**
+ * What measures the work of a batch. Many heads: a second token raises the crossing to the balanced split by `several`. Few: the columns
+ * of the page table, and how many clusters there are beside how many find room.
  */
 function workOf({ heads }: MlaAttendProblem, tokens: Size, columns: Size): Size {
-  if (heads <= FEW_HEADS) return mul(ceildiv(tokens, AT_ONCE), columns);
+  if (heads <= FEW_HEADS) {
+    const exceeds = (most: number): Size => ({ op: "min", of: [1, { op: "div", of: [tokens, most + 1] }] });
+    return add(columns, mul(COLUMNS.apart, add(exceeds(AT_ONCE.sixteen), exceeds(AT_ONCE.eight))));
+  }
   const several: Size = { op: "min", of: [1, { op: "div", of: [tokens, 2] }] };
   return add(mul(tokens, columns), mul(FIXED_UP_TO.one, several));
 }
@@ -58,9 +79,15 @@ function workOf({ heads }: MlaAttendProblem, tokens: Size, columns: Size): Size 
  * a time. Where 16 do not divide the heads the narrowest that leaves few places empty: 24 for GLM-4.7-Flash's 20.
  */
 function groupsOf({ heads }: MlaAttendProblem): MlaFixedSchedule[] {
-  if (heads % 16 === 0) return ([16, 32] as const).filter((g) => heads % g === 0).map(fixedSchedule);
+  if (heads % 16 === 0) return ([16, 32] as const).filter((g) => heads % g === 0).map((g) => fixedSchedule(g));
   const lacking = (g: number): number => Math.ceil(heads / g) * g - heads;
-  return [([16, 24, 32] as const).reduce((best, g) => (lacking(g) < lacking(best) ? g : best))].map(fixedSchedule);
+  return [([16, 24, 32] as const).reduce((best, g) => (lacking(g) < lacking(best) ? g : best))].map((g) => fixedSchedule(g));
+}
+
+/** Few heads: one cluster of a token, of eight blocks or of sixteen, of which each adds up as many heads. */
+function clustersOf(p: MlaAttendProblem): MlaFixedSchedule[] {
+  const [{ group }] = groupsOf(p).slice(-1);
+  return [fixedSchedule(group), fixedSchedule(group % 16 ? 32 : group, 16)];
 }
 
 const isLegal = (p: MlaAttendProblem, s: DecodeSchedule): string | null =>
@@ -76,10 +103,14 @@ const decodeSchedules = (candidates: (p: MlaAttendProblem) => DecodeSchedule[]):
   measured(p, work) {
     const [few, ...more] = candidates(p);
     if (!more.length) return [few];
+    if (p.heads <= FEW_HEADS) {
+      const { splits } = FEW_HEADS_FORMS.find(({ most }) => work <= most)!;
+      return [(splits && candidates(p).find((s) => s.split === "fixed" && s.splits === splits)) || more.at(-1)!];
+    }
     if (work <= CROSSINGS[0]) return [few];
     return [(work <= CROSSINGS[1] && more.find((s) => s.split === "fixed")) || more.at(-1)!];
   },
-  steps: CROSSINGS,
+  steps: [...CROSSINGS, ...FEW_HEADS_FORMS.flatMap(({ most }) => (most < Infinity ? [most] : [])), 2 * COLUMNS.apart],
   name: (s) => (s.split === "fixed" ? fixedScheduleName(s) : decodeScheduleName(s)),
 });
 
@@ -101,7 +132,7 @@ const decode = (schedules: Schedules<MlaAttendProblem, DecodeSchedule>): Native<
 export const mlaDecodeNative = decode(
   decodeSchedules((p) => {
     if (illegalDecode(p) !== null) return groupsOf(p).slice(-1);
-    return [...(p.heads <= FEW_HEADS ? groupsOf(p).slice(-1) : groupsOf(p)), decodeSchedule(p)];
+    return [...(p.heads <= FEW_HEADS ? clustersOf(p) : groupsOf(p)), decodeSchedule(p)];
   }),
 );
 

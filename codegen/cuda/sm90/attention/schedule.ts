@@ -34,11 +34,15 @@ export interface MlaFixedSchedule {
   split: "fixed";
   /** Heads of a cluster, of which the last may lack some; results do not depend on it. */
   group: 16 | 24 | 32;
-  /** Blocks of a cluster, as many as every Hopper GPU runs: block i has stages i, i + splits, ... */
-  splits: 8;
+  /** Blocks of a cluster: block i has stages i, i + splits, ... Every Hopper GPU runs eight; sixteen have twice as many rows in one turn. */
+  splits: 8 | 16;
 }
 
-export const fixedSchedule = (group: MlaFixedSchedule["group"]): MlaFixedSchedule => ({ split: "fixed", group, splits: 8 });
+export const fixedSchedule = (group: MlaFixedSchedule["group"], splits: MlaFixedSchedule["splits"] = 8): MlaFixedSchedule => ({
+  split: "fixed",
+  group,
+  splits,
+});
 
 /** Short name, part of the kernel's: "fixed16x8". */
 export const fixedScheduleName = (s: MlaFixedSchedule): string => `fixed${s.group}x${s.splits}`;
@@ -56,6 +60,7 @@ export const fixedSharedBytes = ({ group }: MlaFixedSchedule): number =>
 /** Why the native kernel of fixed splits cannot run a problem, or null. */
 export function illegalFixed(p: MlaAttendProblem, s: MlaFixedSchedule): string | null {
   const lacking = Math.ceil(p.heads / s.group) * s.group - p.heads;
+  if (s.group % s.splits !== 0) return `${s.group} heads: each of ${s.splits} blocks adds up as many`;
   if (lacking >= 16) return `${p.heads} heads: clusters that hold ${s.group} would lack ${lacking}`;
   return illegalRows(p);
 }

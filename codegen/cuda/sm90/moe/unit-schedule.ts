@@ -136,5 +136,11 @@ export const routesInside = (tokens: number): boolean => tokens <= 16;
 export const unitName = (s: UnitSchedule): string =>
   `t${s.tokens}n${s.rows}p${s.pieces}s${s.stages}${when(s.tiles === "own", "o")}`;
 
+/**
+ * Tokens up to which the op has kernels of the whole. At 64 they take 253 + 131 us a layer of DeepSeek-V2-Lite, grouped products 180 + 91 and
+ * three launches more: from here on its parts serve.
+ */
+export const MOST_TOKENS = 16;
+
 /** Numbers of tokens that a kernel of its own takes. */
 export const TOKENS = [1, 8, 16, 32, 64] as const satisfies UnitSchedule["tokens"][];
