@@ -9,6 +9,7 @@ import { compile, defaults, type CompileOptions } from "../../compiler/compile.t
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
 import type { Compile } from "../../runtime/devices/cuda/cubins.ts";
 import { compileCudaAside } from "../../runtime/devices/cuda/compiler.ts";
+import { launchedOf } from "./kernel-files.ts";
 import { family, shortened, written } from "./family-configs.ts";
 
 /** The models that are opened, and how: every one whole, those with experts also with few layers, natives beside printed kernels. */
@@ -54,7 +55,7 @@ async function prepare(folder: string): Promise<void> {
       activations: "bf16",
       ...options,
     });
-    for (const [kernel, k] of Object.entries(manifest.kernels)) {
+    for (const [kernel, k] of launchedOf({ manifest })) {
       const source = String(files.get(k.text));
       texts.set(keyOf(source), { name: kernel, source });
     }

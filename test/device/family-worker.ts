@@ -13,6 +13,7 @@ import type { Raw } from "../interpreted.ts";
 import type { Row } from "./device.ts";
 import { modelOf, waysOf, type Job } from "./family.ts";
 import { ask, judge, optionsOf, type Way } from "./family-judge.ts";
+import { launchedOf } from "./kernel-files.ts";
 import { syntheticRaw } from "./family-reference.ts";
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
@@ -62,7 +63,7 @@ async function row(seed: number, spec: ModelSpec, raw: Raw, way: Way): Promise<R
     mark();
     const before = fresh;
     const texts = new Map(
-      Object.entries(manifest.kernels).map(([name, k]) => {
+      launchedOf({ manifest }).map(([name, k]) => {
         const source = String(files.get(k.text));
         return [name, { source, cubin: k.binary ? (files.get(k.binary) as Uint8Array) : compiled(name, source) }];
       }),

@@ -13,6 +13,7 @@ import { Model } from "../../runtime/model.ts";
 import type { Sampling } from "../../runtime/sample.ts";
 import type { Session } from "../../runtime/session.ts";
 import { fixtures, readTensors } from "../interpreted.ts";
+import { kernelFiles } from "./kernel-files.ts";
 import type { Row } from "./device.ts";
 import { distances } from "./distances.ts";
 
@@ -43,12 +44,7 @@ export async function open(
   const times = [performance.now()];
   const c = compile(src, { ...defaults, target: "cuda", activations: "bf16", ...options, stored: await storedIn(weights) });
   times.push(performance.now());
-  const files = new Map(
-    Object.entries(c.manifest.kernels).map(([name, k]) => [
-      name,
-      { source: String(c.files.get(k.text)), ...(k.binary ? { cubin: c.files.get(k.binary) as Uint8Array } : {}) },
-    ]),
-  );
+  const files = kernelFiles(c);
   for (const [name, k] of options.edit ? Object.entries(c.manifest.kernels) : []) {
     const { source, pdl } = options.edit!(files.get(name)!.source, k);
     files.set(name, { source });

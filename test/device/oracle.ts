@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
+import { kernelFiles } from "./kernel-files.ts";
 import type { Row } from "./device.ts";
 import { root } from "./models.ts";
 import { oracleRows, type Batch, type Setting } from "./oracle-run.ts";
@@ -66,9 +67,6 @@ export const check = (): Promise<Row[]> =>
   oracleRows({
     ...setting,
     open(c, watch) {
-      const files = new Map(
-        Object.entries(c.manifest.kernels).map(([name, k]) => [name, { source: String(c.files.get(k.text)) }]),
-      );
-      return CudaDevice.open(c.manifest, files, { compile: cachedCompile(c.manifest.gpu!.arch), watch });
+      return CudaDevice.open(c.manifest, kernelFiles(c), { compile: cachedCompile(c.manifest.gpu!.arch), watch });
     },
   });
