@@ -42,9 +42,10 @@ fence_proxy_async();
 __syncthreads();`;
 
 /** A warp a block where there are eight, else two blocks. */
-const post = (splits: number): string => `${
-  splits === 8 ? "if (warp == rank) {" : "#pragma unroll 1\nfor (int to = warp; to < SPLITS; to += 8) if (to == rank) {"
-}
+const own = (splits: number): string =>
+  splits === 8 ? "if (warp == rank) {" : "#pragma unroll 1\nfor (int to = warp; to < SPLITS; to += 8) if (to == rank) {";
+
+const post = (splits: number): string => `${own(splits)}
   // Its own parts it stores itself. (compute-sanitizer takes a copy to oneself for one outside the cluster.)
   for (int w = lane; w < OWN * MAILBOX / 16; w += 32)
     st_shared_v4_u32(inbox + rank * OWN * MAILBOX + w * 16, ld_shared_v4_u32(outbox + rank * OWN * MAILBOX + w * 16));

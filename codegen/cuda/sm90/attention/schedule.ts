@@ -34,7 +34,7 @@ export interface MlaFixedSchedule {
   split: "fixed";
   /** Heads of a cluster, of which the last may lack some; results do not depend on it. */
   group: 16 | 24 | 32;
-  /** Blocks of a cluster: block i has stages i, i + splits, ... Every Hopper GPU runs eight; sixteen have twice as many rows in one turn. */
+  /** Blocks of a cluster: block i has stages i, i + splits, ... Every Hopper GPU runs eight; sixteen have twice the rows in a turn. */
   splits: 8 | 16;
 }
 

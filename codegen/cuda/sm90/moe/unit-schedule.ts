@@ -137,8 +137,8 @@ export const unitName = (s: UnitSchedule): string =>
   `t${s.tokens}n${s.rows}p${s.pieces}s${s.stages}${when(s.tiles === "own", "o")}`;
 
 /**
- * Tokens up to which the op has kernels of the whole. At 64 they take 253 + 131 us a layer of DeepSeek-V2-Lite, grouped products 180 + 91 and
- * three launches more: from here on its parts serve.
+ * Tokens up to which the op has kernels of the whole. At 64 they take 253 + 131 us a layer of DeepSeek-V2-Lite, grouped products
+ * 180 + 91 and two launches more: from here on its parts serve.
  */
 export const MOST_TOKENS = 16;
 
