@@ -1,5 +1,5 @@
 // plain_experts_add of up to 16 tokens on sm_90a: two launches from the router's choice or its logits to the next residual. More tokens are
-// served by the op's parts, which are grouped products: faster as measured, though there are three launches more.
+// served by the op's parts, which are grouped products: two launches more, and faster at 64 tokens as measured; 17 to 63 are estimated.
 import type { Gpu } from "../../../../ir/machine.ts";
 import type { Arg, Chosen, Site } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
