@@ -147,7 +147,7 @@ export const runtime: readonly Mutant[] = [
     "runtime/sample.ts",
     "(l[i] === edge && atEdge-- > 0)",
     "l[i] === edge",
-    sample("probabilities are those"),
+    sample("of ids with equal logits"),
     "answers are drawn from more than was asked",
   ),
   bug(

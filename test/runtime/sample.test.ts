@@ -88,6 +88,13 @@ test("probabilities are those of the definition", () => {
   );
 });
 
+test("of ids with equal logits at the edge of top-k the first stay", () => {
+  const kept = (topK: number, ...logits: number[]): number[] =>
+    [...new Sampler({ temperature: 1, topK, seed: 0 }).probabilities(Float32Array.from(logits), none)].map((p) => +(p > 0));
+  expect(kept(2, 1, 1, 1, 0)).toEqual([1, 1, 0, 0]);
+  expect(kept(3, 0, 2, 0, 0, 2)).toEqual([1, 1, 0, 0, 1]);
+});
+
 test("draws follow the probabilities, and a seed fixes them", () => {
   const logits = Float32Array.from({ length: 50 }, (_, i) => Math.sin(i) * 3);
   const s = new Sampler({ temperature: 0.8, topK: 12, topP: 0.9, seed: 5 });
