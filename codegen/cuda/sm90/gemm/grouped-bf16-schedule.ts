@@ -68,7 +68,7 @@ const OVERLAP = 7.2;
 
 /**
  * Microseconds: memory and the tensor cores, of which the slower sets most of the time, and fixed cost. Fitted to the 126 rows of
- * test/bench/results/device-h200-2026-11-30-bf16-family.json: within 16 % of each, and what it chooses within 5 % of the fastest.
+ * test/bench/results/device-h200-2026-11-30-bf16-family.json: what it chooses is within 17 % of its time and within 5 % of the fastest.
  */
 export function estimate(s: GroupedBf16Schedule, p: GroupedBf16Problem, r: number, limits: Limits): number {
   const parts = p.gated ? 2 : 1;
