@@ -9,7 +9,7 @@ import { opByName } from "./ops/index.ts";
 import { call, param, weight } from "./ops/module.ts";
 import { dtypes, isDType } from "./dtype.ts";
 import { placesOf } from "./places.ts";
-import { MOST_AXES, asTensor, parseType, printType, type Type } from "./types.ts";
+import { MOST_AXES, openAxis, asTensor, parseType, printType, type Type } from "./types.ts";
 
 /** A piece of a weight's source: where it goes, which rows, columns or part of a tensor it is, the tensor, and that of its scales. */
 const PIECE = new RegExp(
@@ -133,6 +133,8 @@ class Parser {
     if (!m) this.#fail('a weight line is: @name : [dims] dtype layers 0..2 from "tensor"');
     const type = this.#type(m![2]);
     if (type.kind !== "tensor") this.#fail("a weight must be a tensor", m![2]);
+    const open = openAxis(asTensor(type));
+    if (open !== undefined) this.#fail(`the sizes of a weight are numbers, and ${open} is none`, m![2]);
     if (this.#weights.has(m![1])) this.#fail(`@${m![1]} is declared twice`, `@${m![1]}`);
     const layers = m![3] ? parseLayers(m![3]) : null;
     if (layers === undefined) this.#fail(`${m![3]} are no layers`, m![3], "layers are 3..60, or a list such as [0, 3]");

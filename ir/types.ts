@@ -52,6 +52,9 @@ export const isDim = (d: unknown): d is Dim =>
     ? Number.isSafeInteger(d) && d >= 0
     : typeof d === "string" && (/^(?:[1-9]\d{0,8})?[A-Za-z_]\w*$/.test(d) || d.startsWith("?"));
 
+/** The first axis of a tensor whose size is no number; a weight has none. */
+export const openAxis = (t: TensorType): string | undefined => t.dims.find((d) => typeof d === "string");
+
 /** k copies of a size: times(T, 8) = 8T. */
 export function times(d: Dim, k: number): Dim {
   const p = partsOf(d);

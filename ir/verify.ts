@@ -9,7 +9,7 @@ import type { Func, Module, Node } from "./graph.ts";
 import { callOf } from "./ops/module.ts";
 import { ModulePlaces } from "./places.ts";
 import { everyNode } from "./print.ts";
-import { MOST_AXES, printType, sameType, type TensorType, type Type } from "./types.ts";
+import { MOST_AXES, openAxis, printType, sameType, type TensorType, type Type } from "./types.ts";
 
 // Nodes do not change, so one whose types were inferred once need not be inferred after every pass. What depends on the module
 // (weights, calls, parameters) is checked every time.
@@ -63,6 +63,10 @@ function verifyFunc(m: Module, f: Func, places: ModulePlaces): Diagnostic[] {
       if (!decl) say(`reads @${n.leaf.name}, which is not declared`);
       else if (!sameType(decl.type, n.results[0].type))
         say(`reads @${decl.name} as ${printType(n.results[0].type)}, declared ${printType(decl.type)}`);
+      else if (openAxis(decl.type) !== undefined)
+        say(
+          `reads @${decl.name}, a weight of ${printType(decl.type)}; the sizes of a weight are numbers, and ${openAxis(decl.type)} is none`,
+        );
     } else if (called) {
       const callee = m.funcs.get(called.func);
       if (!callee) say(`calls @${called.func}, which is not defined`);

@@ -6,6 +6,7 @@ import path from "node:path";
 import { expect, test } from "vitest";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { parseModule, verify, type Func, type Module, type Node, type Type } from "../../ir/index.ts";
+import { weightOp } from "../../ir/ops/module.ts";
 import { tensor } from "../../ir/types.ts";
 import { golden } from "./golden.ts";
 
@@ -28,6 +29,7 @@ const breaks: Readonly<Record<string, (m: Module) => Module>> = {
   nothing: (m) => m,
   "@w is no longer declared": (m) => ({ ...m, weights: without(m.weights, "w") }),
   "@w is declared with another type": (m) => ({ ...m, weights: new Map([...m.weights, ["w", { ...m.weights.get("w")!, type: tensor([3, 3], "f32") }]]) }),
+  "@w is declared with an axis without a number": (m) => like({ ...m, weights: new Map([...m.weights, ["w", { ...m.weights.get("w")!, type: tensor(["T", 8], "f32") }]]) }, (n) => ({ operands: [n.operands[0], m.graph.node(weightOp, [], { name: "w" }, [tensor(["T", 8], "f32")], { fresh: true }).results[0]] })),
   "@g is no longer defined": (m) => ({ ...m, funcs: without(m.funcs, "g") }),
   "@g takes no values": (m) => withFunc(m, { ...m.funcs.get("g")!, params: [] }),
   "@g takes and gives what @h does": (m) => withFunc(m, { ...m.funcs.get("h")!, name: "g" }),

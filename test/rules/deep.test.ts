@@ -33,6 +33,11 @@ test.each([
     `func @f(%x: [${Array(6000).fill(1).join(", ")}] f32) {\n  %y = gated %x, %x\n  return y = %y\n}\n`,
     /DSC2001.*16 axes/s,
   ],
+  [
+    "a weight of a size that is no number",
+    `@w : [bf16, 64] bf16 from "w"\n`,
+    /DSC2001.*sizes of a weight are numbers, and bf16 is none/s,
+  ],
   ["100,000 brackets", `func @f(%x: ${"[".repeat(100_000)}] f32) {\n  return y = %x\n}\n`, /DSC2001/],
 ])("%s are refused", (_, text, message) => {
   expect(() => parseModule(text)).toThrow(message);
