@@ -4,7 +4,7 @@ import type { Piece, Source } from "./artifact.ts";
 import { DiagnosticError, didYouMean, type Span } from "./diagnostic.ts";
 import { opMismatch, parseError, unknownOp, unknownValue, wrongType } from "./diagnostics.ts";
 import { Graph, type Func, type Module, type NamedValue, type Region, type Value, type WeightDecl } from "./graph.ts";
-import { described, make } from "./op.ts";
+import { described, make, type Op } from "./op.ts";
 import { opByName } from "./ops/index.ts";
 import { call, param, weight } from "./ops/module.ts";
 import { dtypes, isDType } from "./dtype.ts";
@@ -28,6 +28,19 @@ export function parseModule(text: string, file = "<text>"): Module {
 }
 
 type Load = Module["load"][number];
+
+/** %a, %b = op %x, @w {key = value} { (%p: type) -> : types */
+const STATEMENT = /^((?:%[\w.]+(?:, )?)+) = (\w+)((?: [%@][\w./-]+,?)*)(?: \{([^{}]*)\})?( \{ \(.*\) ->)?(?:\s* : (.+))?$/;
+
+/** A line of a body, in pieces: operands, the head of a region and types as they are written. */
+interface Statement {
+  names: string[];
+  op: string;
+  operands: string;
+  attrs: Record<string, AttrValue>;
+  region: string | undefined;
+  types: string | undefined;
+}
 
 /** Regions inside regions: those of models nest two deep. */
 const DEEPEST = 32;
@@ -244,84 +257,89 @@ class Parser {
     for (let line = this.#peek(); ; line = this.#peek()) {
       if (line === undefined) this.#fail(`the text ends before ${end}`);
       if (line === end || line!.startsWith(end + " ")) return line!.slice(end.length).trim();
-      const m = /^((?:%[\w.]+(?:, )?)+) = (\w+)((?: [%@][\w./-]+,?)*)(?: \{([^{}]*)\})?( \{ \(.*\) ->)?(?:\s* : (.+))?$/.exec(
-        line!,
-      );
-      if (!m) this.#fail("a statement is: %y = op %x, @w {attr = 1} : type");
-      const names = m![1].split(",").map((n) => n.trim());
-      const at = this.#at;
-      let words = m![3]
-        .split(",")
-        .map((a) => a.trim())
-        .filter((a) => a !== "");
-      const attrs = parseAttrs(m![4] ?? "");
-      if (!attrs) this.#fail("attributes are {key = value, ...}", m![4]);
-      if (m![2] === "call") {
-        const spaced = m![3].trim().split(/[ ,]+/);
-        words = spaced.slice(1);
-        const callee = this.#funcs.get(spaced[0].slice(1));
-        if (!callee)
-          throw new DiagnosticError(
-            unknownValue(spaced[0], didYouMean(spaced[0].slice(1), this.#funcs.keys()), this.#span(spaced[0])),
-          );
-        const out = call(
-          this.#graph,
-          callee!,
-          words.map((w) => this.#value(w, scope)),
-          Number(attrs!.layer ?? -1),
-        );
-        for (const v of Object.values(out)) this.#stands(v);
-        this.#define(names, Object.values(out), scope, m![6]);
-        this.#at++;
-        continue;
-      }
-      const op = opByName.get(m![2]);
-      if (!op) throw new DiagnosticError(unknownOp(m![2], didYouMean(m![2], opByName.keys()), this.#span(m![2])));
-      const strange = Object.keys(attrs!).find((k) => !Object.hasOwn(op!.attrs, k));
-      if (strange !== undefined) {
-        const near = didYouMean(strange, Object.keys(op!.attrs));
-        this.#fail(
-          `${op!.name} has no attribute ${strange}`,
-          strange,
-          near ? `did you mean ${near}?` : `dsc ops ${op!.name} lists them`,
-        );
-      }
-      const operands = words.map((w) => this.#value(w, scope));
-      let region: Region | undefined;
-      let types = m![6];
-      if (m![5]) {
-        const inner = new Map(scope);
-        const params = splitTop(/\((.*)\) ->$/.exec(m![5])![1]).map((p) => {
-          const q = /^(%[\w.]+): (.+)$/.exec(p.trim()) ?? this.#fail("a parameter of a region is %name: type", p.trim());
-          const v = param(this.#graph, q[1].slice(1), this.#type(q[2]));
-          inner.set(q[1], v);
-          return v;
-        });
-        if (++this.#depth > DEEPEST) this.#fail(`regions are nested more than ${DEEPEST} deep`);
-        this.#at++;
-        const yields = this.#body(inner, "yield");
-        this.#depth--;
-        region = { params, results: yields.split(",").map((y) => this.#value(y.trim(), inner)) };
-        this.#at++;
-        const close = this.#peek() ?? "";
-        types = /^\}(?:\s* : (.+))?$/.exec(close)?.[1] as string;
-        if (!close.startsWith("}")) this.#fail("expected } after yield");
-      }
-      const stay = this.#at;
-      this.#at = at;
-      const problem = op!.infer(
-        operands.map((o) => o.type),
-        { ...defaults(op!.attrs), ...attrs },
-        region,
-      );
-      if (typeof problem === "string")
-        throw new DiagnosticError(opMismatch(op!.name, problem, operands.map(described), this.#span(words.at(-1))));
-      const results = make(op!, operands, attrs! as Record<string, AttrValue>, region, this.#graph);
-      this.#stands(results[0]);
-      this.#at = stay;
-      this.#define(names, results, scope, types);
+      const s = this.#statement(line!);
+      if (s.op === "call") this.#call(s, scope);
+      else this.#node(s, scope);
       this.#at++;
     }
+  }
+
+  #statement(line: string): Statement {
+    const m = STATEMENT.exec(line) ?? this.#fail("a statement is: %y = op %x, @w {attr = 1} : type");
+    const [, names, op, operands, attrs, region, types] = m;
+    const read = parseAttrs(attrs ?? "");
+    if (!read) this.#fail("attributes are {key = value, ...}", attrs);
+    return { names: names.split(",").map((n) => n.trim()), op, operands, attrs: read!, region, types };
+  }
+
+  /** %y = call @function %a, %b {layer = 3} */
+  #call({ names, operands, attrs, types }: Statement, scope: Map<string, Value>): void {
+    const [name, ...words] = operands.trim().split(/[ ,]+/);
+    const callee = this.#funcs.get(name.slice(1));
+    if (!callee) throw new DiagnosticError(unknownValue(name, didYouMean(name.slice(1), this.#funcs.keys()), this.#span(name)));
+    const ins = words.map((w) => this.#value(w, scope));
+    const out = Object.values(call(this.#graph, callee, ins, Number(attrs.layer ?? -1)));
+    for (const v of out) this.#stands(v);
+    this.#define(names, out, scope, types);
+  }
+
+  /** %y = op %a, @w {key = value}, with a region where the line opens one; stays on the last line. */
+  #node(s: Statement, scope: Map<string, Value>): void {
+    const at = this.#at;
+    const op = opByName.get(s.op);
+    if (!op) throw new DiagnosticError(unknownOp(s.op, didYouMean(s.op, opByName.keys()), this.#span(s.op)));
+    this.#known(op, s.attrs);
+    const words = s.operands
+      .split(",")
+      .map((a) => a.trim())
+      .filter((a) => a !== "");
+    const operands = words.map((w) => this.#value(w, scope));
+    const inner = s.region ? this.#region(s.region, scope) : undefined;
+    const stay = this.#at;
+    this.#at = at;
+    const problem = op!.infer(
+      operands.map((o) => o.type),
+      { ...defaults(op!.attrs), ...s.attrs },
+      inner?.region,
+    );
+    if (typeof problem === "string")
+      throw new DiagnosticError(opMismatch(op!.name, problem, operands.map(described), this.#span(words.at(-1))));
+    const results = make(op!, operands, s.attrs, inner?.region, this.#graph);
+    this.#stands(results[0]);
+    this.#at = stay;
+    this.#define(s.names, results, scope, inner ? inner.types : s.types);
+  }
+
+  /** Refuses attributes that an op has not. */
+  #known(op: Op, attrs: Record<string, AttrValue>): void {
+    const strange = Object.keys(attrs).find((k) => !Object.hasOwn(op.attrs, k));
+    if (strange === undefined) return;
+    const near = didYouMean(strange, Object.keys(op.attrs));
+    this.#fail(
+      `${op.name} has no attribute ${strange}`,
+      strange,
+      near ? `did you mean ${near}?` : `dsc ops ${op.name} lists them`,
+    );
+  }
+
+  /** { (%x: type) -> statements, yield, and on the line of its end the types of the results. */
+  #region(head: string, scope: Map<string, Value>): { region: Region; types: string | undefined } {
+    const inner = new Map(scope);
+    const params = splitTop(/\((.*)\) ->$/.exec(head)![1]).map((p) => {
+      const q = /^(%[\w.]+): (.+)$/.exec(p.trim()) ?? this.#fail("a parameter of a region is %name: type", p.trim());
+      const v = param(this.#graph, q[1].slice(1), this.#type(q[2]));
+      inner.set(q[1], v);
+      return v;
+    });
+    if (++this.#depth > DEEPEST) this.#fail(`regions are nested more than ${DEEPEST} deep`);
+    this.#at++;
+    const yields = this.#body(inner, "yield");
+    this.#depth--;
+    const region = { params, results: yields.split(",").map((y) => this.#value(y.trim(), inner)) };
+    this.#at++;
+    const close = this.#peek() ?? "";
+    if (!close.startsWith("}")) this.#fail("expected } after yield");
+    return { region, types: /^\}(?:\s* : (.+))?$/.exec(close)?.[1] };
   }
 
   /** The line of a value's node; the first, where equal statements are one node. */

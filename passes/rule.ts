@@ -122,58 +122,68 @@ export interface Rule {
   match(v: Value, cx: SiteContext): Found | Missed | null;
 }
 
+/** What the functions of a rule are given. */
+type Given<V, A> = Holes<V> & AttrHoles<A>;
+type Types = Readonly<Record<string, ReturnType<typeof parsePattern>>>;
+
+/** The left side over symbolic holes; a mistyped pattern fails here, with the op's own message. */
+function patternOf<V extends Record<string, string>, A extends Record<string, AttrValue>>(
+  name: string,
+  spec: RuleSpec<V, A>,
+  types: Types,
+): Pattern {
+  const graph = new Graph();
+  const holes = new Map<Node, string>();
+  const values: Record<string, unknown> = {};
+  for (const [k, p] of Object.entries(types)) {
+    const v = param(graph, k, p.kind === "cache" ? cacheType(0, "f32") : instantiate(p, bindings()));
+    holes.set(v.node, k);
+    values[k] = v;
+  }
+  for (const k of Object.keys(spec.attrs ?? {})) values[k] = `?${k}`;
+  try {
+    return { roots: inOrder(rootsOf(spec.from(values as Given<V, A>))), holes };
+  } catch (e) {
+    throw e instanceof DiagnosticError ? new DiagnosticError([ruleShape(name), ...e.diagnostics]) : e;
+  }
+}
+
+/** What a whole match comes to: the site, or the reason of a guard. */
+function judge<V extends Record<string, string>, A extends Record<string, AttrValue>>(
+  { unless, ties, when, to }: RuleSpec<V, A>,
+  { roots: patterns }: Pattern,
+  m: Match,
+  cx: SiteContext,
+): Found | Missed {
+  const values = { ...m.values, ...m.attrs } as Given<V, A>;
+  const left = unless?.(values, m.bound.dims);
+  if (left) return { declined: left };
+  const untied = unlikeSize(m) ?? (ties && untiedLetter(ties, m));
+  if (untied) return { unmatched: untied };
+  const roots = Object.fromEntries(patterns.map(([k, p]) => [k, m.at.get(p.node)!.results[p.index]]));
+  const refused = when?.(values, { ...cx, root: [...m.at.values()][0] });
+  if (refused) return { refused };
+  const build = (): Roots => rootsOf(to(values, m.bound.dims));
+  return { roots, matched: [...m.at.values()], holes: Object.values(m.values), build };
+}
+
 /** Declares a rule; the name is a short sentence without its subject. */
 export function rule<const V extends Record<string, string>, const A extends Record<string, AttrValue> = {}>(
   name: string,
   spec: RuleSpec<V, A>,
 ): Rule {
-  type Given = Holes<V> & AttrHoles<A>;
   const types = Object.fromEntries(Object.entries(spec.vars).map(([k, t]) => [k, parsePattern(t)]));
-  // What is kept is a copy: the author's record stays writable, and this one does not.
-  const samples: Record<string, AttrValue> = { ...spec.attrs };
   let built: Pattern | undefined;
-
-  // The pattern is built once, over symbolic holes; a mistyped pattern fails here, with the op's own message.
-  const pattern = (): Pattern => {
-    if (built) return built;
-    const graph = new Graph();
-    const holes = new Map<Node, string>();
-    const values: Record<string, unknown> = {};
-    for (const [k, p] of Object.entries(types)) {
-      const v = param(graph, k, p.kind === "cache" ? cacheType(0, "f32") : instantiate(p, bindings()));
-      holes.set(v.node, k);
-      values[k] = v;
-    }
-    for (const k of Object.keys(samples)) values[k] = `?${k}`;
-    try {
-      return (built = { roots: inOrder(rootsOf(spec.from(values as Given))), holes });
-    } catch (e) {
-      throw e instanceof DiagnosticError ? new DiagnosticError([ruleShape(name), ...e.diagnostics]) : e;
-    }
-  };
-
+  const pattern = (): Pattern => (built ??= patternOf(name, spec, types));
   const begins = (v: Value): boolean => isMadeAs(pattern().roots[0][1], v) || (spec.otherwise?.(v) ?? null) !== null;
-
-  /** What a whole match says: the reason of a guard, or the site. */
-  const judged = (m: Match, cx: SiteContext): Found | Missed => {
-    const values = { ...m.values, ...m.attrs } as Given;
-    const left = spec.unless?.(values, m.bound.dims);
-    if (left) return { declined: left };
-    const untied = unlikeSize(m) ?? (spec.ties && untiedLetter(spec.ties, m));
-    if (untied) return { unmatched: untied };
-    const roots = Object.fromEntries(pattern().roots.map(([k, p]) => [k, m.at.get(p.node)!.results[p.index]]));
-    const refused = spec.when?.(values, { ...cx, root: [...m.at.values()][0] });
-    if (refused) return { refused };
-    const build = (): Roots => rootsOf(spec.to(values, m.bound.dims));
-    return { roots, matched: [...m.at.values()], holes: Object.values(m.values), build };
-  };
 
   return deepFreeze({
     name,
     several: () => pattern().roots.length > 1,
     lookedFor: () => spec.looks ?? inWords(pattern()),
+    // What is kept is a copy: the author's record stays writable, and this one does not.
     vars: { ...spec.vars },
-    attrs: samples,
+    attrs: { ...spec.attrs },
     within: spec.within,
     changes: spec.changes,
     sizes: spec.sizes,
@@ -182,11 +192,11 @@ export function rule<const V extends Record<string, string>, const A extends Rec
     guard(holes, attrs, from) {
       if (!spec.when) return null;
       const [{ node: root }] = inOrder(from).map(([, v]) => v);
-      return spec.when({ ...holes, ...attrs } as Given, { uses: () => 1, readers: () => [], root, assume: {} });
+      return spec.when({ ...holes, ...attrs } as Given<V, A>, { uses: () => 1, readers: () => [], root, assume: {} });
     },
-    left: (holes, attrs) => rootsOf(spec.from({ ...holes, ...attrs } as Given)),
+    left: (holes, attrs) => rootsOf(spec.from({ ...holes, ...attrs } as Given<V, A>)),
     sides(holes, attrs, sizes) {
-      const v = { ...holes, ...attrs } as Given;
+      const v = { ...holes, ...attrs } as Given<V, A>;
       return { from: rootsOf(spec.from(v)), to: rootsOf(spec.to(v, sizes)) };
     },
     begins,
@@ -200,7 +210,7 @@ export function rule<const V extends Record<string, string>, const A extends Rec
       const first: Match = { values: {}, attrs: {}, bound: bindings(), at: new Map() };
       const unmatched = mismatch(roots[0][1], v, holes, types, first);
       if (unmatched !== null) return { unmatched };
-      return others(roots.slice(1), first, { holes, types, cx, judge: (m) => judged(m, cx) });
+      return others(roots.slice(1), first, { holes, types, cx, judge: (m) => judge(spec, pattern(), m, cx) });
     },
   });
 }

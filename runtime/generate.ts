@@ -2,48 +2,13 @@
 // the prefill. A sequence that has finished sits out; the steps end when all have. With drafts (draft.ts) a step can give a
 // sequence several ids. A signal is looked at between calls; one that is running is awaited, and what was opened is closed.
 import { idLists, made, maybeFlag, maybeSignal, maybeStops, optionsOf, shown } from "./arguments.ts";
+import { Continuation, type GenerateOptions, type GenerateStep } from "./continuation.ts";
 import * as diagnostics from "./diagnostics.ts";
-import { Drafter } from "./draft.ts";
 import type { Model } from "./model.ts";
-import { SAMPLING, Sampler, type Draft, type Sampling } from "./sample.ts";
-import type { Result, Session } from "./session.ts";
+import { SAMPLING } from "./sample.ts";
+import type { Session } from "./session.ts";
 
-export interface GenerateOptions extends Sampling {
-  /** New ids per sequence, at most. */
-  maxNew: number;
-  /** Ids that end a sequence, e.g. `model.manifest.model.eos`; none when absent. The stopping id is the last of the answer. */
-  stop?: readonly number[];
-  /**
-   * Ids the extra prediction layer drafts before each call of the main model, 0 to 4; 0 when absent. Greedy answers stay the
-   * same, drawn ones keep their distribution.
-   */
-  draft?: number;
-  /**
-   * Steps may be begun before the ids of the last are known here, where the device chooses them: of a step's result only
-   * `next` can be read then.
-   */
-  ahead?: boolean;
-  signal?: AbortSignal;
-}
-
-/** Why a sequence ended: an id of `stop`, or `maxNew` ids. */
-export type Finish = "stop" | "length";
-
-/** One step of a batch. */
-export interface GenerateStep {
-  index: number;
-  /** New ids of every sequence, in order; none for one that sat out. */
-  ids: number[][];
-  /** Why a sequence has ended, null for one that goes on. */
-  finish: (Finish | null)[];
-  /** The call of the main model the ids were chosen from; what it gives holds until the next step. */
-  result: Result;
-  /** Milliseconds of the step's calls: step 0 is the prefill. */
-  ms: number;
-  /** Ids drafted for this step, of all sequences together, and how many of them the main model chose as well. */
-  drafted: number;
-  accepted: number;
-}
+export type { Finish, GenerateOptions, GenerateStep } from "./continuation.ts";
 
 /** Continues a batch of prompts. Opens a session for exactly this and closes it at the end, however it ends. */
 export async function* generate(
@@ -84,22 +49,6 @@ function checkOptions(call: string, options: GenerateOptions): void {
     throw diagnostics.misuse(`draft is ${shown(draft)}`, "give a whole number from 0 to 4");
 }
 
-/** What is known of a sequence that goes on. */
-class Line {
-  readonly sequence: number;
-  /** Ids it holds, for the penalty. */
-  readonly seen: Set<number>;
-  /** The id chosen last: part of the answer, not in the cache yet. */
-  pending = -1;
-  made = 0;
-  finish: Finish | null = null;
-
-  constructor(sequence: number, seen: Iterable<number>) {
-    this.sequence = sequence;
-    this.seen = new Set(seen);
-  }
-}
-
 /** Adds rows to what a session holds, sequence by sequence, and continues them. The session stays open. */
 export async function* proceed(
   session: Session,
@@ -109,80 +58,5 @@ export async function* proceed(
   made("proceed", "session", session, ["run", "truncate"], "model.session()");
   idLists("proceed", "rows", rows);
   checkOptions("proceed", options);
-  const sampler = new Sampler(options);
-  const stop = new Set(options.stop);
-  const drafter = options.draft ? new Drafter(session, sampler, options.draft, options.signal) : undefined;
-  const given = drafter ? drafter.refeed(rows) : rows;
-  const lines = rows.flatMap((r, b) =>
-    r.length ? [new Line(b, sampler.penalises ? [...session.cached(b), ...Array.from(given[b])] : [])] : [],
-  );
-
-  if (lines.length === 0) throw diagnostics.misuse("no sequence has a token");
-
-  /** The ids of one sequence's rows of a call: each next one counts while the drafts before it were right. */
-  const choose = (line: Line, result: Result, drafts: readonly Draft[], first: number): number[] => {
-    const ids: number[] = [];
-    for (let row = 0; row <= drafts.length && !line.finish; row++) {
-      const { sequence } = line;
-      const draft = drafts.at(row);
-      const logits = sampler.plain || result.drawn ? undefined : result.logits(sequence, row);
-      const id = !logits
-        ? result.next(sequence, row)
-        : draft
-          ? sampler.judge(logits, line.seen, first + row, sequence, draft)
-          : sampler.choose(logits, line.seen, first + row, sequence);
-      ids.push(id);
-      line.pending = id;
-      if (sampler.penalises) line.seen.add(id);
-      line.finish = stop.has(id) ? "stop" : ++line.made >= options.maxNew ? "length" : null;
-      if (id !== draft?.id) break;
-    }
-    return ids;
-  };
-
-  const finishes = (): (Finish | null)[] => rows.map((_, b) => lines.find((l) => l.sequence === b)?.finish ?? null);
-  // Drafts are judged here, by all probabilities.
-  const drawing = sampler.plain || drafter ? undefined : sampler;
-  const ahead = options.ahead === true && !drafter && session.runsAhead && (sampler.plain || session.draws);
-  for (let index = 0; ; index++) {
-    const active = lines.filter((l) => !l.finish);
-    if (active.length === 0) return;
-    options.signal?.throwIfAborted();
-    let from = performance.now();
-    if (ahead && index > 0) {
-      // Until a sequence ends: the others go on without it then.
-      const first = rows.map((_, b) => active.find((l) => l.sequence === b)?.pending ?? null);
-      for await (const result of session.ahead(first, options.maxNew - Math.max(...active.map((l) => l.made)), drawing)) {
-        const ids = rows.map((_, b) => active.filter((l) => l.sequence === b).flatMap((l) => choose(l, result, [], 0)));
-        yield { index: index++, ids, finish: finishes(), result, ms: performance.now() - from, drafted: 0, accepted: 0 };
-        if (active.some((l) => l.finish)) break;
-        options.signal?.throwIfAborted();
-        from = performance.now();
-      }
-      index--;
-      continue;
-    }
-    const drafts = index > 0 && drafter ? await drafter.propose(active, options.maxNew) : new Map<number, Draft[]>();
-    const draftsOf = (b: number): readonly Draft[] => drafts.get(b) ?? [];
-    const fed: number[][] = rows.map(() => []);
-    for (const l of active) fed[l.sequence] = [l.pending, ...draftsOf(l.sequence).map((d) => d.id)];
-    options.signal?.throwIfAborted();
-    const result =
-      index === 0 ? await session.run(given, drawing) : drafter ? await session.verify(fed) : await session.run(fed, drawing);
-    const ids: number[][] = rows.map(() => []);
-    let drafted = 0;
-    let accepted = 0;
-    for (const l of active) {
-      const { sequence } = l;
-      const tried = draftsOf(sequence);
-      const length = session.lengths[sequence];
-      ids[sequence] = choose(l, result, tried, length - tried.length);
-      drafted += tried.length;
-      accepted += ids[sequence].filter((id, i) => id === tried[i]?.id).length;
-      // Rows of drafts that were not chosen go; so does the row of an id past the end.
-      if (index > 0) session.truncate(sequence, length - tried.length + ids[sequence].length - 1);
-      if (drafter && !l.finish) drafter.learn(sequence, index === 0 ? given[sequence] : [], ids[sequence], result);
-    }
-    yield { index, ids, finish: finishes(), result, ms: performance.now() - from, drafted, accepted };
-  }
+  yield* new Continuation(session, rows, options).steps();
 }

@@ -10,8 +10,8 @@ const root = path.resolve(import.meta.dirname, "..");
 
 /** What there is at most, and what there should be. */
 const CEILINGS = {
-  functions: { most: 5, aim: 0 },
-  lines: { most: 3, aim: 0 },
+  functions: { most: 0, aim: 0 },
+  lines: { most: 0, aim: 0 },
   holes: { most: 0, aim: 0 },
   casts: { most: 15, aim: 15 },
 } as const;

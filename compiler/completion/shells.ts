@@ -138,10 +138,14 @@ ${table(commands.flatMap((c) => Object.entries(c.places).map(([at, words]) => [`
     }
     if ($value) { $words = $values["$command $($before[-1])"] }
     elseif ($word -like '-*') { $words = $options[$command] }
-    elseif ($kernels["$command $at"]) { $words = Get-ChildItem "$last/kernels" -Include *.txt, *.cu, *.py -Recurse | ForEach-Object { $_.BaseName } }
+    elseif ($kernels["$command $at"]) {
+      $words = Get-ChildItem "$last/kernels" -Include *.txt, *.cu, *.py -Recurse | ForEach-Object { $_.BaseName }
+    }
     else { $words = $places["$command $at"] }
   }
-  $words | Where-Object { $_ -like "$word*" } | ForEach-Object { [System.Management.Automation.CompletionResult]::new($_, $_, 'ParameterValue', $_) }
+  $words | Where-Object { $_ -like "$word*" } | ForEach-Object {
+    [System.Management.Automation.CompletionResult]::new($_, $_, 'ParameterValue', $_)
+  }
 }
 `;
 }

@@ -41,86 +41,125 @@ export function pythonFloat(x: number): string {
 }
 
 /** The tree of a spec; with `mtp`, the extra prediction layers stand behind the main ones, as in the checkpoint. */
-export function moduleTree(s: ModelSpec, mtp = true): ModuleNode {
-  const name = s.architecture.endsWith("ForCausalLM")
-    ? s.architecture.slice(0, -"ForCausalLM".length)
-    : s.family === "v2"
-      ? "DeepseekV2"
-      : "DeepseekV3";
-  const linear = (out: number, input: number, bias = false, coded = true): ModuleNode =>
-    leaf(
-      s.fp8 && coded ? "FP8Linear" : "Linear",
+export const moduleTree = (spec: ModelSpec, mtp = true): ModuleNode => new Modules(spec).causalLM(mtp);
+
+/** The modules of one spec, by transformers' names. */
+class Modules {
+  readonly #spec: ModelSpec;
+  /** What every class of the model begins with: "DeepseekV3". */
+  readonly #name: string;
+
+  constructor(spec: ModelSpec) {
+    this.#spec = spec;
+    this.#name = spec.architecture.endsWith("ForCausalLM")
+      ? spec.architecture.slice(0, -"ForCausalLM".length)
+      : spec.family === "v2"
+        ? "DeepseekV2"
+        : "DeepseekV3";
+  }
+
+  causalLM(mtp: boolean): ModuleNode {
+    const s = this.#spec;
+    const kinds = new Map([...new Set(s.layers)].map((kind) => [kind, this.#layer(kind)] as const));
+    const layers = [...s.layers.map((kind) => kinds.get(kind)!), ...Array.from({ length: mtp ? s.mtp : 0 }, () => this.#draft())];
+    // A tied head is the embedding itself: shown, as PyTorch shows it, and counted once.
+    const head = this.#linear(s.vocab, s.hidden, false, false);
+    return inner(`${this.#name}ForCausalLM`, {
+      model: inner(`${this.#name}Model`, {
+        embed_tokens: this.#embedding(),
+        layers: list(layers),
+        norm: this.#norm(s.hidden),
+        rotary_emb: leaf(`${this.#name}RotaryEmbedding`, "", 0),
+      }),
+      lm_head: s.tied ? { ...head, own: 0 } : head,
+    });
+  }
+
+  #linear(out: number, input: number, bias = false, coded = true): ModuleNode {
+    return leaf(
+      this.#spec.fp8 && coded ? "FP8Linear" : "Linear",
       `in_features=${input}, out_features=${out}, bias=${bias ? "True" : "False"}`,
       out * input + (bias ? out : 0),
     );
-  const norm = (width: number, eps = s.eps): ModuleNode => leaf(`${name}RMSNorm`, `(${width},), eps=${pythonFloat(eps)}`, width);
-  const table = (): ModuleNode => leaf("Embedding", `${s.vocab}, ${s.hidden}`, s.vocab * s.hidden);
-  const feedForward = (width: number): ModuleNode =>
-    inner(`${name}MLP`, {
-      gate_proj: linear(width, s.hidden),
-      up_proj: linear(width, s.hidden),
-      down_proj: linear(s.hidden, width),
-      act_fn: leaf(activations[s.gating.act].module, "", 0),
+  }
+
+  #norm(width: number, eps = this.#spec.eps): ModuleNode {
+    return leaf(`${this.#name}RMSNorm`, `(${width},), eps=${pythonFloat(eps)}`, width);
+  }
+
+  #embedding(): ModuleNode {
+    const { vocab, hidden } = this.#spec;
+    return leaf("Embedding", `${vocab}, ${hidden}`, vocab * hidden);
+  }
+
+  #attention(): ModuleNode {
+    const s = this.#spec;
+    const width = s.heads * (s.nope + s.rope);
+    const query: Record<string, ModuleNode> =
+      s.qLora === null
+        ? { q_proj: this.#linear(width, s.hidden) }
+        : {
+            q_a_proj: this.#linear(s.qLora, s.hidden, s.attentionBias),
+            q_a_layernorm: this.#norm(s.qLora, s.latentEps),
+            q_b_proj: this.#linear(width, s.qLora),
+          };
+    return inner(`${this.#name}Attention`, {
+      ...query,
+      kv_a_proj_with_mqa: this.#linear(s.kvLora + s.rope, s.hidden, s.attentionBias),
+      kv_a_layernorm: this.#norm(s.kvLora, s.latentEps),
+      kv_b_proj: this.#linear(s.heads * (s.nope + s.vDim), s.kvLora),
+      o_proj: this.#linear(s.hidden, s.heads * s.vDim, s.attentionBias),
     });
+  }
 
-  const width = s.heads * (s.nope + s.rope);
-  const query: Record<string, ModuleNode> =
-    s.qLora === null
-      ? { q_proj: linear(width, s.hidden) }
-      : {
-          q_a_proj: linear(s.qLora, s.hidden, s.attentionBias),
-          q_a_layernorm: norm(s.qLora, s.latentEps),
-          q_b_proj: linear(width, s.qLora),
-        };
-  const attention = inner(`${name}Attention`, {
-    ...query,
-    kv_a_proj_with_mqa: linear(s.kvLora + s.rope, s.hidden, s.attentionBias),
-    kv_a_layernorm: norm(s.kvLora, s.latentEps),
-    kv_b_proj: linear(s.heads * (s.nope + s.vDim), s.kvLora),
-    o_proj: linear(s.hidden, s.heads * s.vDim, s.attentionBias),
-  });
+  #feedForward(width: number): ModuleNode {
+    const { hidden, gating } = this.#spec;
+    return inner(`${this.#name}MLP`, {
+      gate_proj: this.#linear(width, hidden),
+      up_proj: this.#linear(width, hidden),
+      down_proj: this.#linear(hidden, width),
+      act_fn: leaf(activations[gating.act].module, "", 0),
+    });
+  }
 
-  const mixture = (): ModuleNode => {
-    const moe = s.moe!;
-    const expert = feedForward(moe.intermediate);
+  #experts(moe: NonNullable<ModelSpec["moe"]>): ModuleNode {
+    const { hidden, family } = this.#spec;
+    const expert = this.#feedForward(moe.intermediate);
     const router = moe.bias
-      ? leaf(`${name}TopkRouter`, "", moe.experts * s.hidden + moe.experts)
-      : linear(moe.experts, s.hidden, false, false);
-    return inner(s.family === "v2" ? `${name}Moe` : `${name}MoE`, {
+      ? leaf(`${this.#name}TopkRouter`, "", moe.experts * hidden + moe.experts)
+      : this.#linear(moe.experts, hidden, false, false);
+    return inner(family === "v2" ? `${this.#name}Moe` : `${this.#name}MoE`, {
       experts: list(Array.from({ length: moe.experts }, () => expert)),
       gate: router,
-      ...(moe.shared ? { shared_experts: feedForward(moe.intermediate * moe.shared) } : {}),
+      ...(moe.shared ? { shared_experts: this.#feedForward(moe.intermediate * moe.shared) } : {}),
     });
-  };
-  const body = (kind: LayerKind): Record<string, ModuleNode> => ({
-    self_attn: attention,
-    mlp: kind === "dense" ? feedForward(s.intermediate) : mixture(),
-    input_layernorm: norm(s.hidden),
-    post_attention_layernorm: norm(s.hidden),
-  });
-  const bodies = new Map([...new Set(s.layers)].map((kind) => [kind, inner(`${name}DecoderLayer`, body(kind))] as const));
-  const draft = (): ModuleNode =>
-    inner(`${name}MTPLayer`, {
-      embed_tokens: table(),
-      enorm: norm(s.hidden),
-      hnorm: norm(s.hidden),
-      eh_proj: linear(s.hidden, 2 * s.hidden, false, false),
-      ...body(s.moe ? "moe" : "dense"),
-      shared_head: inner("SharedHead", { norm: norm(s.hidden), head: linear(s.vocab, s.hidden, false, false) }),
-    });
+  }
 
-  const layers = [...s.layers.map((kind) => bodies.get(kind)!), ...Array.from({ length: mtp ? s.mtp : 0 }, draft)];
-  // A tied head is the embedding itself: shown, as PyTorch shows it, and counted once.
-  const head = linear(s.vocab, s.hidden, false, false);
-  return inner(`${name}ForCausalLM`, {
-    model: inner(`${name}Model`, {
-      embed_tokens: table(),
-      layers: list(layers),
-      norm: norm(s.hidden),
-      rotary_emb: leaf(`${name}RotaryEmbedding`, "", 0),
-    }),
-    lm_head: s.tied ? { ...head, own: 0 } : head,
-  });
+  #body(kind: LayerKind): Record<string, ModuleNode> {
+    const s = this.#spec;
+    return {
+      self_attn: this.#attention(),
+      mlp: kind === "dense" ? this.#feedForward(s.intermediate) : this.#experts(s.moe!),
+      input_layernorm: this.#norm(s.hidden),
+      post_attention_layernorm: this.#norm(s.hidden),
+    };
+  }
+
+  #layer(kind: LayerKind): ModuleNode {
+    return inner(`${this.#name}DecoderLayer`, this.#body(kind));
+  }
+
+  #draft(): ModuleNode {
+    const { hidden, vocab, moe } = this.#spec;
+    return inner(`${this.#name}MTPLayer`, {
+      embed_tokens: this.#embedding(),
+      enorm: this.#norm(hidden),
+      hnorm: this.#norm(hidden),
+      eh_proj: this.#linear(hidden, 2 * hidden, false, false),
+      ...this.#body(moe ? "moe" : "dense"),
+      shared_head: inner("SharedHead", { norm: this.#norm(hidden), head: this.#linear(vocab, hidden, false, false) }),
+    });
+  }
 }
 
 /** The tree as `print(model)` shows it: equal neighbours in a list are written once, "(0-2): 3 x". Below `depth` levels it is cut. */

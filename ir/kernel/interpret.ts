@@ -50,6 +50,9 @@ export function interpretKernel(kernel: Kernel, buffers: Record<string, HostBuff
   visit(0);
 }
 
+/** Statements of a kind. */
+type Of<K extends Stmt["kind"]> = Extract<Stmt, { kind: K }>;
+
 class Cell {
   readonly env: Map<string, number>;
   private readonly tiles = new Map<string, Float32Array | Int32Array>();
@@ -145,15 +148,8 @@ class Cell {
     switch (s.kind) {
       case "grid":
         throw noGrid(this.kernel.name);
-      case "loop": {
-        const [from, to] = [this.index(s.from), this.index(s.to)];
-        for (let i = from; i < to; i += s.step) {
-          this.env.set(s.name, i);
-          this.run(s.body);
-        }
-        this.env.delete(s.name);
-        return;
-      }
+      case "loop":
+        return this.loop(s);
       case "when": {
         const [a, b] = [this.index(s.a), this.index(s.b)];
         if (s.test === "lt" ? a < b : s.test === "le" ? a <= b : s.test === "eq" ? a === b : a !== b) this.run(s.body);
@@ -183,53 +179,72 @@ class Cell {
       }
       case "fill":
         return void this.write(s.dst).fill(s.value);
-      case "iota": {
-        const [dst, from] = [this.write(s.dst), this.index(s.from)];
-        for (let i = 0; i < dst.length; i++) dst[i] = from + (s.along === "rows" ? Math.floor(i / s.dst.cols) : i % s.dst.cols);
-        return;
-      }
-      case "map": {
-        const element = compile(s.expr, s.dst.dtype, { tile: (t) => this.read(t), index: (i) => this.index(i) });
-        const { rows, cols } = s.dst;
-        const dst = this.write(s.dst);
-        for (let r = 0; r < rows; r++) for (let c = 0; c < cols; c++) dst[r * cols + c] = element(r, c);
-        return;
-      }
+      case "iota":
+        return this.iota(s);
+      case "map":
+        return this.map(s);
       case "reduce":
         return this.reduce(s);
-      case "dot": {
-        const [a, b, dst, k] = [this.read(s.a), this.read(s.b), this.write(s.dst), s.a.cols];
-        for (let i = 0; i < s.dst.rows; i++)
-          for (let j = 0; j < s.dst.cols; j++) {
-            let sum = 0;
-            for (let q = 0; q < k; q++)
-              sum = Math.fround(sum + Math.fround(a[i * k + q] * b[s.form === "nt" ? j * k + q : q * s.b.cols + j]));
-            dst[i * s.dst.cols + j] = sum;
-          }
-        return;
-      }
-      case "accumulate": {
-        const value = (t: Tile) => compile({ t }, "f32", { tile: (x) => this.read(x), index: () => 0 });
-        const [part, by, acc, { cols }] = [value(s.part), s.by.map(value), this.read(s.acc), s.acc];
-        for (let i = 0; i < acc.length; i++) {
-          const [r, c] = [Math.floor(i / cols), i % cols];
-          acc[i] += by.reduce((v, f) => Math.fround(v * f(r, c)), part(r, c));
-        }
-        return;
-      }
-      case "scan": {
-        const [src, dst] = [this.read(s.src), this.write(s.dst)];
-        for (let i = 0, sum = 0; i < src.length; i++) {
-          const v = src[i];
-          dst[i] = sum;
-          sum = (sum + v) | 0;
-        }
-        return;
-      }
+      case "dot":
+        return this.dot(s);
+      case "accumulate":
+        return this.accumulate(s);
+      case "scan":
+        return this.scan(s);
     }
   }
 
-  private reduce(s: Extract<Stmt, { kind: "reduce" }>): void {
+  private loop(s: Of<"loop">): void {
+    const [from, to] = [this.index(s.from), this.index(s.to)];
+    for (let i = from; i < to; i += s.step) {
+      this.env.set(s.name, i);
+      this.run(s.body);
+    }
+    this.env.delete(s.name);
+  }
+
+  private iota(s: Of<"iota">): void {
+    const [dst, from] = [this.write(s.dst), this.index(s.from)];
+    for (let i = 0; i < dst.length; i++) dst[i] = from + (s.along === "rows" ? Math.floor(i / s.dst.cols) : i % s.dst.cols);
+  }
+
+  private map(s: Of<"map">): void {
+    const element = compile(s.expr, s.dst.dtype, { tile: (t) => this.read(t), index: (i) => this.index(i) });
+    const { rows, cols } = s.dst;
+    const dst = this.write(s.dst);
+    for (let r = 0; r < rows; r++) for (let c = 0; c < cols; c++) dst[r * cols + c] = element(r, c);
+  }
+
+  private dot(s: Of<"dot">): void {
+    const [a, b, dst, k] = [this.read(s.a), this.read(s.b), this.write(s.dst), s.a.cols];
+    for (let i = 0; i < s.dst.rows; i++)
+      for (let j = 0; j < s.dst.cols; j++) {
+        let sum = 0;
+        for (let q = 0; q < k; q++)
+          sum = Math.fround(sum + Math.fround(a[i * k + q] * b[s.form === "nt" ? j * k + q : q * s.b.cols + j]));
+        dst[i * s.dst.cols + j] = sum;
+      }
+  }
+
+  private accumulate(s: Of<"accumulate">): void {
+    const value = (t: Tile) => compile({ t }, "f32", { tile: (x) => this.read(x), index: () => 0 });
+    const [part, by, acc, { cols }] = [value(s.part), s.by.map(value), this.read(s.acc), s.acc];
+    for (let i = 0; i < acc.length; i++) {
+      const [r, c] = [Math.floor(i / cols), i % cols];
+      acc[i] += by.reduce((v, f) => Math.fround(v * f(r, c)), part(r, c));
+    }
+  }
+
+  private scan(s: Of<"scan">): void {
+    const [src, dst] = [this.read(s.src), this.write(s.dst)];
+    for (let i = 0, sum = 0; i < src.length; i++) {
+      const v = src[i];
+      dst[i] = sum;
+      sum = (sum + v) | 0;
+    }
+  }
+
+  private reduce(s: Of<"reduce">): void {
     const [src, dst, { rows, cols }] = [this.read(s.src), this.write(s.dst), s.src];
     const float = s.src.dtype === "f32";
     const lines = s.along === "cols" ? rows : cols;

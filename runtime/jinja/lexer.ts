@@ -10,8 +10,9 @@ export interface Token {
   at: At;
 }
 
-const NUMBER =
-  /(?:(?<!\.)((?:\d+_)*\d+(?:\.(?:\d+_)*\d+)?e[+-]?(?:\d+_)*\d+|(?:\d+_)*\d+\.(?:\d+_)*\d+)|(0b(?:_?[01])+|0o(?:_?[0-7])+|0x(?:_?[\da-f])+|[1-9](?:_?\d)*|0(?:_?0)*))/iuy;
+const FLOAT = /(?<!\.)((?:\d+_)*\d+(?:\.(?:\d+_)*\d+)?e[+-]?(?:\d+_)*\d+|(?:\d+_)*\d+\.(?:\d+_)*\d+)/;
+const INTEGER = /0b(?:_?[01])+|0o(?:_?[0-7])+|0x(?:_?[\da-f])+|[1-9](?:_?\d)*|0(?:_?0)*/;
+const NUMBER = new RegExp(`${FLOAT.source}|${INTEGER.source}`, "iuy");
 const NAME = /[\p{XID_Start}_][\p{XID_Continue}]*/uy;
 const STRING = /'(?:[^'\\]|\\[\s\S])*'|"(?:[^"\\]|\\[\s\S])*"/y;
 const OPERATOR = /\/\/|\*\*|==|!=|>=|<=|[-+/*%~[\](){}><=.:|,;]/y;
