@@ -64,6 +64,14 @@ export const conditions = {
         `${python} has no torch that knows float8 (DSC_PYTHON names another)`,
       ),
   },
+  transformers: {
+    tests: "whole small models beside transformers",
+    missing: () =>
+      unless(
+        answers(python, "import torch, safetensors, transformers; from transformers import Glm4MoeLiteConfig"),
+        `${python} has no torch and transformers 5 (DSC_PYTHON names another)`,
+      ),
+  },
   "tokenizer libraries": {
     tests: "ten thousand texts beside Python's tokenizers and tiktoken",
     missing: () =>

@@ -70,6 +70,47 @@ const youtu: Config = {
   tie_word_embeddings: true,
 };
 
+/** Of FP8 weights, and larger than a card: only its first layers are opened. */
+const kimiK2 = (): Config => ({
+  ...read("DeepSeek-R1"),
+  num_attention_heads: 64,
+  num_key_value_heads: 64,
+  n_routed_experts: 384,
+  n_group: 1,
+  topk_group: 1,
+  routed_scaling_factor: 2.827,
+  first_k_dense_replace: 1,
+  num_nextn_predict_layers: 0,
+  max_position_embeddings: 131072,
+  rope_theta: 50000,
+  vocab_size: 163840,
+  rope_scaling: {
+    type: "yarn",
+    factor: 32,
+    beta_fast: 1,
+    beta_slow: 1,
+    mscale: 1,
+    mscale_all_dim: 1,
+    original_max_position_embeddings: 4096,
+  },
+});
+
+/** Experts of a layer of Kimi-K2 that are kept: with all 384 a layer in f32, which transformers computes in, has 68 GB. */
+const KIMI_EXPERTS = 128;
+
+/** Configs of so many layers at full width for which transformers has a class, without what it would fetch or not know. */
+export function comparable(layers: number): Readonly<Record<string, Config>> {
+  const all: Record<string, Config> = {
+    "DeepSeek-V2-Lite": v2Lite(),
+    "Moonlight-16B-A3B": family["Moonlight-16B-A3B"](),
+    "GLM-4.7-Flash": glmFlash(),
+    [`Kimi-K2, ${KIMI_EXPERTS} of 384 experts`]: { ...kimiK2(), n_routed_experts: KIMI_EXPERTS },
+  };
+  return Object.fromEntries(
+    Object.entries(all).map(([name, { auto_map: _code, ...config }]) => [name, shortened(config, layers)]),
+  );
+}
+
 export const family: Readonly<Record<string, () => Config>> = {
   "DeepSeek-V2-Lite": v2Lite,
   "Moonlight-16B-A3B": () => read("Moonlight-16B-A3B-Instruct"),

@@ -1,6 +1,6 @@
 // Whole models on the GPU: every fixture in f32 and bf16 against what transformers computed, and the printed model of 698,789,888
 // parameters on synthetic weights, with its times. Kernels come from the cache, so that a second run shows start-up without a compiler.
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { compile, defaults, type Compiled, type CompileOptions } from "../../compiler/compile.ts";
 import { storedIn } from "../../compiler/checkpoint-dtypes.ts";
@@ -17,8 +17,12 @@ import { kernelFiles } from "./kernel-files.ts";
 import type { Row } from "./device.ts";
 import { distances } from "./distances.ts";
 
-/** The repository, whose examples and fixtures are read: where this is built, or DSC_ROOT. */
-export const root = process.env.DSC_ROOT ?? path.resolve(import.meta.dirname, "../../..");
+/** The repository, whose examples and fixtures are read: where this is built, or lies as source, or DSC_ROOT. */
+export const root =
+  process.env.DSC_ROOT ??
+  ["../..", "../../.."]
+    .map((up) => path.resolve(import.meta.dirname, up))
+    .find((folder) => existsSync(path.join(folder, "package.json")))!;
 
 /** Changes a kernel before it is compiled: to see what a habit of all kernels brings. */
 export type Edit = (source: string, record: KernelRecord) => { source: string; pdl: boolean };
