@@ -6,7 +6,7 @@ import { openCuda } from "../../runtime/devices/cuda/index.ts";
 import type { Problem } from "../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { compile } from "../compile.ts";
-import { usage } from "../diagnostics.ts";
+import { badValue, usage } from "../diagnostics.ts";
 import { progressLine } from "../progress.ts";
 import { measure } from "../tuning/measure.ts";
 import { writeTuning } from "../tuning/store.ts";
@@ -16,6 +16,7 @@ import { checkWhole, compileFlags, optionsOf, pipelineOf, type CompileFlags } fr
 interface Options extends CompileFlags {
   src: string;
   rows: number[];
+  seconds: number;
   json: boolean;
 }
 
@@ -30,12 +31,20 @@ export const tune = {
       y
         .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
         .option("rows", { type: "number", array: true, default: ROWS, describe: "numbers of rows to measure at" })
+        .option("seconds", {
+          type: "number",
+          default: Infinity,
+          defaultDescription: "no limit",
+          describe: "begin no other product after so long; what was measured is kept",
+        })
         .option("json", { type: "boolean", default: false, describe: "one JSON array on stdout: every time" }),
     ).default("target", "cuda") as unknown as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     if (a.target !== "cuda")
       throw new DiagnosticError(usage(`--target ${a.target}: only CUDA kernels have schedules`, "leave it out", "--target"));
     for (const rows of a.rows) checkWhole("--rows", rows, 1);
+    if (!(a.seconds > 0)) throw new DiagnosticError(badValue(`--seconds ${a.seconds}`, "give a number above 0", "--seconds"));
+    const from = performance.now();
     const arch = archOf(a.arch);
     const cuda = openCuda(arch.machine.arch);
     const line = progressLine();
@@ -45,22 +54,32 @@ export const tune = {
       const problems = JSON.parse(String(files.get("problems.json"))) as Record<string, Problem>;
       const found = tunablesOf(manifest, problems, arch);
       const measured: TunedRow[] = [];
+      let done = 0;
+      let file: string | undefined;
       for (const [i, tunable] of found.entries()) {
+        if (performance.now() - from > a.seconds * 1000) break;
         line.show(`${i + 1} of ${found.length}: ${inWords(tunable)}`);
         const rows = await measure(cuda, tunable, a.rows, arch);
         line.end();
         measured.push(...rows);
+        done++;
+        // After every product: a run that is stopped keeps what it has.
+        file = writeTuning(arch.name, { device: cuda.name, rows });
         if (!a.json) for (const count of a.rows) say(tunable, count, rows, trialsOf(tunable, count, arch)[0]?.expected.us);
       }
-      const file = writeTuning(arch.name, { device: cuda.name, rows: measured });
       if (a.json) process.stdout.write(`${JSON.stringify(measured)}\n`);
-      else process.stdout.write(`${measured.length} times of ${cuda.name} written to ${file}\n`);
+      else process.stdout.write(ended(measured.length, cuda.name, file, done, found.length));
     } finally {
       line.end();
       cuda.close();
     }
   },
 };
+
+function ended(times: number, card: string, file: string | undefined, done: number, of: number): string {
+  const left = done < of ? `; ${of - done} of ${of} products were not reached in time` : "";
+  return file === undefined ? `nothing was measured${left}\n` : `${times} times of ${card} written to ${file}${left}\n`;
+}
 
 const inWords = ({ native, problem }: Tunable): string =>
   `${native.family} ${Object.entries(problem)

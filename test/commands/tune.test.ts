@@ -99,5 +99,6 @@ test("a machine without a card is told so, and nothing is written", async () => 
   const { code, stderr } = await dscIn({ env: { CUDA_VISIBLE_DEVICES: "", DSC_CACHE: cache } }, "tune", r1);
   expect(code).toBe(1);
   expect(stderr).toMatch(/DSC56\d\d/);
+  expect((await dscIn({}, "tune", r1, "--seconds", "0")).stderr).toMatch(/--seconds 0[^]*a number above 0/);
   expect((await dscIn({}, "tune", r1, "--target", "cpu")).stderr).toMatch(/only CUDA kernels have schedules/);
 });

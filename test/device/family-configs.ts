@@ -95,6 +95,23 @@ const kimiK2 = (): Config => ({
   },
 });
 
+/** An FP8 model of nobody's, with one layer of each kind: none of its products has a row in a table of measurements. */
+export const offTable = (): Config => ({
+  ...read("DeepSeek-R1"),
+  hidden_size: 5120,
+  num_hidden_layers: 2,
+  num_attention_heads: 40,
+  num_key_value_heads: 40,
+  q_lora_rank: 1280,
+  intermediate_size: 10240,
+  moe_intermediate_size: 1280,
+  n_routed_experts: 64,
+  n_group: 1,
+  topk_group: 1,
+  first_k_dense_replace: 1,
+  num_nextn_predict_layers: 0,
+});
+
 /** Experts of a layer of Kimi-K2 that are kept: with all 384 a layer in f32, which transformers computes in, has 68 GB. */
 const KIMI_EXPERTS = 128;
 
