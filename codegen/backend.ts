@@ -30,6 +30,7 @@ export interface Use {
 /** Rows of one cache page, for every target: a ring stage of the attention kernels is as long. */
 export const PAGE_ROWS = 64;
 
+/** A target as the driver sees it: a catalogue to choose from and a builder of texts and binaries. */
 export interface TargetBackend {
   /** What its kernels are made for. */
   machine: Machine;

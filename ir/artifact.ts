@@ -7,7 +7,9 @@
 import { boundBuffers, type Launch, type Param } from "./kernel/catalogue.ts";
 import type { Size } from "./size.ts";
 
+/** What kernels are compiled for. */
 export type Target = "cpu" | "cuda" | "triton";
+/** A dtype as weights are stored. */
 export type WeightDType = "f32" | "bf16" | "e4m3/128x128";
 
 /** Facts of the model that a session needs without seeing the graph. */
@@ -111,6 +113,7 @@ export interface ArgPlan {
   shape: Size[];
 }
 
+/** A function as it is run: parameters, arena slots, steps. */
 export interface FunctionPlan {
   name: string;
   inputs: ArgPlan[];
@@ -123,6 +126,7 @@ export interface FunctionPlan {
   steps: Step[];
 }
 
+/** A kernel of an artifact: its files, its parameters, how it is launched. */
 export interface KernelRecord {
   /** Path in the artifact of the readable text. */
   text: string;
@@ -164,6 +168,7 @@ export interface GpuFacts {
   sharedPerBlock: number;
 }
 
+/** manifest.json: all that the runtime trusts of an artifact. */
 export interface Manifest {
   format: "dsc-artifact/4";
   compiler: string;

@@ -1,9 +1,12 @@
 // Attributes of ops: plain values with a kind, a default, and a text form. A node's attributes always hold every
 // declared key, in declaration order, so that equal meanings have equal text.
 
+/** A value of an attribute. */
 export type AttrValue = number | string | boolean | readonly (number | string)[];
+/** Attributes of a node, every declared key in its order. */
 export type Attrs = Readonly<Record<string, AttrValue>>;
 
+/** The kind of an attribute: what values it takes, and its default. */
 export interface AttrKind<T extends AttrValue = AttrValue> {
   kind: "f32" | "int" | "word" | "bool" | "list";
   initial?: T;

@@ -7,6 +7,7 @@ import { bytesPerElement } from "./dtype.ts";
 import { partsOf } from "./fused.ts";
 import { sizeOf, type Dim, type Type } from "./types.ts";
 
+/** Floating point operations, bytes moved, and launches. */
 export interface Cost {
   flops: number;
   bytes: number;
@@ -14,11 +15,13 @@ export interface Cost {
   launches: number;
 }
 
+/** Sizes that a cost is judged at, by symbol. */
 export type Assume = Readonly<Record<string, number>>;
 
 /** Whether a node is no launch: a leaf, a call, or elements that stay where they are. */
 const isFree = (n: Node): boolean => n.leaf !== undefined || n.op.traits.call === true || n.op.traits.view !== undefined;
 
+/** Bytes of a value of a type at these sizes, scales included. */
 export function bytesOf(t: Type, assume: Assume): number {
   if (t.kind !== "tensor") return 0;
   return elements(t, assume) * bytesPerElement(t.dtype);

@@ -18,6 +18,7 @@ export interface Span {
   label?: string;
 }
 
+/** What is wrong, where, why it was expected otherwise, and what to try. */
 export interface Diagnostic {
   severity: "error" | "warning" | "note";
   /** "DSC1204". Stable: users search for it and tests assert it. */

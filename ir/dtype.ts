@@ -2,6 +2,7 @@
 
 /** What a buffer holds, with the bytes of an element. A scaled tensor is two buffers: codes, and scales in f32. */
 export const storageBytes = Object.freeze({ f32: 4, bf16: 2, i32: 4, e4m3: 1 });
+/** A dtype as memory has it. */
 export type Storage = keyof typeof storageBytes;
 
 /** The elements of the last two axes that share a scale, as rows x columns. */
@@ -24,9 +25,12 @@ const table = {
 /** Element types. "e4m3/1x128": codes with a scale per 128 columns; "e4m3/128x128": per block of the last two axes. */
 export type DType = keyof typeof table;
 
+/** Every dtype: how it is stored, its bytes, its blocks of scales. The one table. */
 export const formats: Readonly<Record<DType, Format>> = Object.freeze(table);
+/** The names of all dtypes. */
 export const dtypes: readonly DType[] = Object.freeze(Object.keys(table) as DType[]);
 
+/** Whether a word is the name of a dtype. */
 export const isDType = (text: string): text is DType => Object.hasOwn(table, text);
 /** Whether a value has scales. A dtype variable, which stands for a dtype in the pattern of a rule, has none. */
 export const isScaled = (d: string): boolean => isDType(d) && formats[d].scaled !== undefined;

@@ -89,6 +89,7 @@ export type Leaf =
 /** What a parameter is, where the step brings it along: "ids", the token of every row. Other parameters are the caller's. */
 export type Role = "ids";
 
+/** An op over operands, with attributes and results: immutable, and interned per graph, so that equality is `===`. */
 export interface Node {
   /** Creation order within the graph: stable for the same input. */
   readonly id: number;
@@ -112,11 +113,13 @@ export interface WeightDecl {
   origin: readonly Origin[];
 }
 
+/** A value and the name it goes by as a parameter or a result. */
 export interface NamedValue {
   name: string;
   value: Value;
 }
 
+/** A function of a module: parameters, results, and the sizes its cost is judged at. It is what its results reach. */
 export interface Func {
   name: string;
   params: readonly NamedValue[];

@@ -15,6 +15,7 @@ export type { Batch, Tensor } from "./tensor.ts";
 /** Rows of one sequence, in one layer's cache of a name. Indexed caches[name][layer][sequence]. */
 export type Caches = Record<string, Float64Array[][]>;
 
+/** What a function is interpreted over: parameters, weights, the batch, caches. */
 export interface Inputs {
   mode?: "real" | "typed";
   batch?: Batch;
@@ -28,6 +29,7 @@ export interface Inputs {
   instead?: (node: Node, layer: number | null, ins: readonly Tensor[], given: readonly Tensor[]) => readonly Tensor[];
 }
 
+/** A tensor of the interpreter: shape, float64 values in row-major order, dtype. */
 export const tensorOf = (shape: number[], data: ArrayLike<number>, dtype: DType = "f32", scales?: ArrayLike<number>): Tensor => ({
   shape,
   dtype,

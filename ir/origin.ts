@@ -1,6 +1,7 @@
 // Where a node came from: config keys, and the rules and passes it went through. Origins are sets in a side table of
 // the graph, outside a node's identity, and are joined when nodes merge, so that merging never loses where one came from.
 
+/** Where a node came from: config keys, checkpoint tensors, rules. */
 export type Origin =
   | { kind: "config"; keys: readonly string[]; what: string }
   | { kind: "rule"; pass: string; rule: string }

@@ -105,6 +105,7 @@ export const nodeLines = (f: Func): Map<Node, string> =>
 export const rowsOf = (f: Func): Map<Node, number> =>
   new Map(linesOf(f, false).lines.flatMap(([, , , n], i) => (n ? [[n, i + 1] as const] : [])));
 
+/** The text of one function, as `printModule` has it. */
 export function printFunc(f: Func, options: { origins?: boolean } = {}): string {
   const { lines, names } = linesOf(f, options.origins === true);
   const width = Math.min(84, Math.max(0, ...lines.map(([l, t]) => (t ? l.length : 0))));

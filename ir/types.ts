@@ -13,6 +13,7 @@ export type Dim = number | string;
 /** Axes of a tensor at most: every layout has one loop an axis, and no model comes near. */
 export const MOST_AXES = 16;
 
+/** Axes, each a number or a symbol (`T`, `8T`), and a dtype. */
 export interface TensorType {
   kind: "tensor";
   dims: readonly Dim[];
@@ -30,13 +31,17 @@ export interface CacheType {
   width: number;
   dtype: DType;
 }
+/** The type of a value: a tensor, the batch, or a cache. */
 export type Type = TensorType | BatchType | CacheType;
 
+/** The type of a tensor: axes and dtype. */
 export const tensor = (dims: readonly Dim[], dtype: DType): TensorType => ({ kind: "tensor", dims, dtype });
+/** The type of the table of rows, lengths and pages of a step. */
 export const batchType: BatchType = { kind: "batch" };
 /** The cache of latents and shared keys, which every layer has: r + d lanes. Texts leave its name out. */
 export const LATENT = "latent";
 
+/** The type of a cache of rows so wide, by name where a layer has several. */
 export const cacheType = (width: number, dtype: DType, name = LATENT): CacheType => ({ kind: "cache", name, width, dtype });
 
 /** "8T" as its parts: { times: 8, symbol: "T" }; numbers have an empty symbol. */
@@ -83,6 +88,7 @@ export function sizeOf(d: Dim, values: Readonly<Record<string, number>>): number
   return p.times * v;
 }
 
+/** Whether two types are the same. */
 export function sameType(a: Type, b: Type): boolean {
   return printType(a) === printType(b);
 }

@@ -54,6 +54,7 @@ export interface ModulePromise {
   module: (bodies: readonly Body[], ran: (b: Body) => Ran) => number;
 }
 
+/** How often rules of a pass fire, in every function or in the module. */
 export type PassPromise = FunctionPromise | ModulePromise;
 
 /** What promises are held to. */
@@ -72,6 +73,7 @@ interface Bound {
   readonly promises?: readonly PassPromise[];
 }
 
+/** The functions of a module as contracts count sites in them. */
 export const bodiesOf = (m: Module): Body[] => [...m.funcs.values()].map(bodyOf);
 
 function bodyOf(f: Func): Body {

@@ -57,6 +57,7 @@ export interface Setup {
   filling?: Filling;
 }
 
+/** A side of a rule built at sizes: its graph, its parameters, its results. */
 export interface Instance {
   graph: Graph;
   holes: Record<string, Value>;

@@ -8,6 +8,7 @@ import type { Cost } from "../ir/cost.ts";
  */
 export type Verdict = "fired" | "declined" | "refused" | "unmatched" | "none";
 
+/** One line of the ledger. */
 export interface Entry {
   pass: string;
   rule: string;
@@ -26,6 +27,7 @@ export interface Entry {
   together?: boolean;
 }
 
+/** What every rule did at every place it was tried. */
 export class Ledger {
   readonly entries: Entry[] = [];
 

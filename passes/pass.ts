@@ -30,6 +30,7 @@ export interface Cx {
   unmatched(rule: string, reason: string, at?: At): void;
 }
 
+/** A pass: rules, or a function of a function or of the module, and where it goes. */
 export interface Pass {
   name: string;
   summary: string;

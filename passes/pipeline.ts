@@ -14,11 +14,13 @@ import { rewrite } from "./rewrite.ts";
 import type { Left, Watch } from "./round.ts";
 import { labelsOf } from "./site.ts";
 
+/** The module as it was after a pass. */
 export interface Snapshot {
   pass: string;
   module: Module;
 }
 
+/** What passes made of a module, and what they say of it. */
 export interface Outcome {
   module: Module;
   ledger: Ledger;
@@ -38,6 +40,7 @@ export interface Place {
   before: Module;
 }
 
+/** How a pipeline is run. */
 export interface PipelineOptions {
   /** What the model may be compiled for: passes weigh by all of them. */
   machines?: readonly Machine[];
@@ -70,6 +73,7 @@ export function choosePasses(words: string, pipeline: readonly Pass[]): Pass[] {
   return pipeline.filter((p) => chosen.has(p.name));
 }
 
+/** Runs passes over a module in their order: verified after each, kept after each, held to their contracts. */
 export function runPipeline(
   given: Module,
   passes: readonly Pass[],

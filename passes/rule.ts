@@ -95,6 +95,7 @@ export interface MatchContext extends SiteContext {
   root: Node;
 }
 
+/** An equation between two graphs, as `rule` declares it. */
 export interface Rule {
   readonly name: string;
   readonly vars: Readonly<Record<string, string>>;

@@ -9,16 +9,19 @@ import { Fault, Template } from "./jinja/index.ts";
 import { parseSideJson, readSideText } from "./side-file.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
+/** One message of a conversation, as templates read it. */
 export interface Message {
   role: "system" | "user" | "assistant";
   content: string;
 }
 
+/** A checkpoint's chat template, ready to render. */
 export interface ChatTemplate {
   /** The text of a conversation, up to where the assistant speaks next. Throws DSC5054, DSC5057, DSC5058 or DSC5059. */
   render(messages: readonly Message[]): string;
 }
 
+/** What a template is rendered with beside the messages. */
 export interface TemplateOptions {
   /** Which of several templates; "default" when absent. */
   name?: string;

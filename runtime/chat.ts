@@ -15,6 +15,7 @@ import type { Session } from "./session.ts";
 import { TextStream } from "./text-stream.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
+/** Options of `chat`: those of generation, the system prompt, and whether names of control tokens count. */
 export interface ChatOptions extends Omit<GenerateOptions, "maxNew" | "stop" | "signal"> {
   /** Said before the first turn, in the place the template gives it. */
   system?: string;
@@ -70,6 +71,7 @@ export async function chat(model: Model, tokenizer: Tokenizer, options: ChatOpti
   );
 }
 
+/** A conversation over a model: rendered by the checkpoint's template, its rows kept from turn to turn. */
 export class Chat {
   /** The conversation so far; an answer that was stopped is in it as far as it came. */
   readonly messages: Message[] = [];

@@ -7,6 +7,7 @@ import type { Sampling } from "./sample.ts";
 import { shownJson } from "./shown.ts";
 import { readSideJson, type Part } from "./side-file.ts";
 
+/** What generation_config.json beside a checkpoint asks for. */
 export interface Generation {
   /** Ids that end an answer; undefined where the file names none, and config.json counts. */
   eos: readonly number[] | undefined;

@@ -25,6 +25,7 @@ import {
   weightsUsed,
 } from "./weights.ts";
 
+/** Options of `load`: where weights come from and what runs them. */
 export interface LoadOptions {
   /** A folder or file with a checkpoint, or "synthetic:SEED". */
   weights: string;
@@ -38,6 +39,7 @@ export interface LoadOptions {
   profile?: boolean;
 }
 
+/** A loaded model: its manifest, its device, its weights in place. Opens sessions; `close()` gives everything back. */
 export class Model<D extends Device = Device> {
   readonly manifest: Manifest;
   readonly device: D;

@@ -1,6 +1,7 @@
 // A growing answer, told apart into reasoning and answer by <think> and </think>. The marks themselves are not shown; a piece
 // of text that may be the beginning of one is held back until it is clear.
 
+/** A piece of an answer as it is streamed: reasoning or answer, and its text. */
 export interface Piece {
   kind: "reasoning" | "answer";
   text: string;

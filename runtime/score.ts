@@ -5,6 +5,7 @@ import { idList, made, maybeSignal, optionsOf, shown } from "./arguments.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { Model } from "./model.ts";
 
+/** Options of `score`. */
 export interface ScoreOptions {
   /** Rows of one call, <bos> included; 512 when absent, or fewer where the model has fewer positions. */
   window?: number;
@@ -13,6 +14,7 @@ export interface ScoreOptions {
   progress?: (windows: { done: number; of: number; nll: number }) => void;
 }
 
+/** How well a model predicts a text: `perplexity` and what it is made of. */
 export interface Score {
   /** Ids that were scored. */
   tokens: number;

@@ -14,6 +14,7 @@ import { Seen } from "./seen.ts";
 export type { Result } from "./call.ts";
 export type { Tensor } from "./values.ts";
 
+/** Options of `model.session()`. */
 export interface SessionOptions {
   /** Rows a sequence may have; the model's positions when absent. */
   maxTokens?: number;
@@ -31,6 +32,7 @@ interface Extra {
   sampler?: Sampler | undefined;
 }
 
+/** Sequences of a model over one cache: rows in, logits out; they start, grow, are cut and end by themselves. */
 export class Session {
   readonly maxTokens: number;
   private readonly model: SessionModel;

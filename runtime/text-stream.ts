@@ -2,6 +2,7 @@
 import type { TextOfIds } from "./tokenizer/decode.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
+/** Text of ids that come one by one; bytes that are no whole character wait for the rest. */
 export class TextStream implements TextOfIds {
   private readonly inner: TextOfIds;
 

@@ -17,6 +17,7 @@ import { preTokenizerOf, type PreTokenizer } from "./tokenizer/split.ts";
 import { readTiktoken } from "./tokenizer/tiktoken.ts";
 import { vocabularyOf, type PackageModels, type Vocabulary } from "./tokenizer/vocabulary.ts";
 
+/** Options of `Tokenizer.encode`. */
 export interface EncodeOptions {
   /** Add what the tokenizer puts around a text by itself, such as a leading <bos> (default: true). */
   special?: boolean;
@@ -26,6 +27,7 @@ export interface EncodeOptions {
   mark?: string;
 }
 
+/** A checkpoint's tokenizer: text to ids and back. */
 export interface Tokenizer {
   /** The folder it was read from. */
   readonly folder: string;

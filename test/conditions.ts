@@ -27,6 +27,12 @@ function hasTvm(): boolean {
   }
 }
 
+/** Compilers before the one that builds dsc, installed by another name. */
+export const olderCompilers = (): string[] =>
+  ["5.4", "5.9", "6.0"]
+    .map((v) => path.resolve(import.meta.dirname, `../node_modules/typescript-${v}/bin/tsc`))
+    .filter((file) => existsSync(file));
+
 const unless = (met: boolean, why: string): string | undefined => (met ? undefined : why);
 const answers = (program: string, script: string): boolean => spawnSync(program, ["-c", script]).status === 0;
 const memory = (gigabytes: number): string | undefined =>
@@ -95,6 +101,14 @@ export const conditions = {
       unless(
         answers(python, "import onnx; onnx.defs.onnx_opset_version() >= 23 or 1/0"),
         `${python} has no onnx with opset 23 (DSC_PYTHON names another)`,
+      ),
+  },
+  "older compilers": {
+    tests: "the package's types under TypeScript 5.4, 5.9 and 6.0",
+    missing: () =>
+      unless(
+        olderCompilers().length === 3,
+        "no typescript-5.4, -5.9 and -6.0 (npm install --no-save typescript-5.4@npm:typescript@5.4 and so on)",
       ),
   },
   "tvm-ffi": {

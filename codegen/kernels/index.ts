@@ -49,6 +49,7 @@ const list = [
   copyFamily,
 ] as const;
 
+/** The name of a tile family of dsc. */
 export type FamilyName = (typeof list)[number]["name"];
 
 /** The families by name; a problem is the family's own kind of record. */

@@ -34,6 +34,7 @@ type Grid = Extract<Stmt, { kind: "grid" }>;
 type Reduce = Extract<Stmt, { kind: "reduce" }>;
 type Dot = Extract<Stmt, { kind: "dot" }>;
 
+/** A tile program as a Triton kernel. */
 export function printTriton(kernel: Kernel): TritonText {
   const grid = kernel.body[0];
   if (grid?.kind !== "grid") throw noGrid(kernel.name);

@@ -13,6 +13,14 @@ import { thrownAt, withoutExit } from "./plugin-blame.ts";
 import { exported, reasonOf } from "./plugin-module.ts";
 import { say } from "../tell.ts";
 
+/** How plug-ins are loaded. */
+export interface LoadHow {
+  /** Seconds that reading one file may take. */
+  seconds?: number;
+  /** Whether the working directory's dsc.config is one of them. */
+  config?: boolean;
+}
+
 /**
  * The pipeline with every plug-in in its place: the working directory's dsc.config first, then the files named, in order. `models`
  * are the places the command reads a model from: a dsc.config there is passed over. Both are said on stderr.
@@ -20,9 +28,9 @@ import { say } from "../tell.ts";
 export async function loadPlugins(
   models: string | readonly string[] | undefined,
   files: readonly string[],
-  seconds = BUDGET_S,
+  { seconds = BUDGET_S, config = true }: LoadHow = {},
 ): Promise<readonly Pass[]> {
-  const { file: own, passed } = ownConfig(typeof models === "string" ? [models] : (models ?? []));
+  const { file: own, passed } = config ? ownConfig(typeof models === "string" ? [models] : (models ?? [])) : { passed: [] };
   const named = new Set(files.map((f) => path.resolve(f)));
   for (const { file, why } of passed) if (!named.has(path.resolve(file))) say(configPassedOver(file, why));
   if (own !== undefined) process.stderr.write(`plug-ins of the working directory: ${path.relative(process.cwd(), own)}\n`);

@@ -1,6 +1,6 @@
 // Tokens from Node. First `dsc compile examples/tiny-r1 -o .dsc/tiny-r1`, then
 //   node examples/node-api/story.mjs .dsc/tiny-r1 examples/tiny-r1
-import { chat, generate, load, loadTokenizer, stream } from "dsc/runtime";
+import { chat, generate, load, loadTokenizer, stream } from "dsc";
 
 const [artifact, folder] = process.argv.slice(2);
 const model = await load(artifact, { weights: folder });

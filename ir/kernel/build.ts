@@ -46,6 +46,7 @@ const arithmetic =
   (op: "add" | "sub" | "mul" | "div" | "mod" | "min" | "max", fold: (a: number, b: number) => number, unit?: number) =>
   (a: Index, b: Index): Index =>
     typeof a === "number" && typeof b === "number" ? fold(a, b) : b === unit ? a : { op, a, b };
+/** Index arithmetic of a tile program. */
 export const x = {
   add: arithmetic("add", (a, b) => a + b, 0),
   sub: arithmetic("sub", (a, b) => a - b, 0),
@@ -59,6 +60,7 @@ export const x = {
 /** A place given as axes: { at, rows, cols, ... } with defaults filled in. */
 export type Where = Omit<Place, "buffer">;
 
+/** Builds the statements of a tile program, in order. */
 export class Body {
   #stmts: Stmt[] = [];
   #next = new Map<string, number>();

@@ -59,6 +59,7 @@ export type UnaryOp = "neg" | "abs" | "exp" | "log" | "sqrt" | "floor" | "pow2ce
 /** Comparisons give i32 1 or 0. div is IEEE for f32, floors for i32. mod is i32. */
 export type BinaryOp = "add" | "sub" | "mul" | "div" | "mod" | "max" | "min" | "lt" | "le" | "eq" | "and" | "or";
 
+/** One statement of a tile program. */
 export type Stmt =
   /** Always first: cells of the launch. Axis `name` takes values 0, tile, 2 tile ... below extent. */
   | { kind: "grid"; axes: readonly { name: string; extent: Index; tile: number }[] }
@@ -90,6 +91,7 @@ export type Stmt =
   /** Exclusive running sum of a row [1, n] or a column [n, 1], i32. */
   | { kind: "scan"; dst: Tile; src: Tile };
 
+/** A tile program: name, buffers, run-time sizes, grid and statements. */
 export interface Kernel {
   name: string;
   /** One sentence, first line of the printed text. */

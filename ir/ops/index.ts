@@ -12,6 +12,7 @@ import * as norm from "./norm.ts";
 import * as quant from "./quant.ts";
 import * as view from "./view.ts";
 
+/** Every op of dsc, in the order of the docs. */
 export const ops: readonly Op[] = Object.freeze([
   module.weightOp,
   module.paramOp,
@@ -54,6 +55,7 @@ export const ops: readonly Op[] = Object.freeze([
   ...Object.values(fused).map((f) => f.op),
 ]);
 
+/** The ops of dsc by name. */
 export const opByName: ReadonlyMap<string, Op> = frozenMap(ops.map((o) => [o.name, o] as const));
 
 export { attend, cacheAppend, mapSequences, mlaAttend, perSequence, rope, softmaxCausal } from "./attention.ts";

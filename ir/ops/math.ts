@@ -79,6 +79,7 @@ export interface EinsumAxes {
   out: string;
 }
 
+/** The axes of an einsum's text, `ab,cb->ac`, or null where it is malformed. */
 export function parseSpec(spec: string): EinsumAxes | null {
   const m = /^([a-zA-Z]+),([a-zA-Z]+)->([a-zA-Z]+)$/.exec(spec);
   return m ? { a: m[1], b: m[2], out: m[3] } : null;

@@ -20,13 +20,16 @@ const byGraph = (name: string, summary: string, attrs: Op["attrs"], traits: Trai
     bind: () => bindings(),
   });
 
+/** The op of a weight's leaf. */
 export const weightOp: Op = byGraph("weight", "A weight, by symbol: printed @name.", { name: attr.word() }, { leaf: "weight" });
+/** The op of a parameter. */
 export const paramOp: Op = byGraph(
   "param",
   "A parameter of a function or region.",
   { name: attr.word(), role: attr.word() },
   { leaf: "param" },
 );
+/** The op of a call: another function of the module. */
 export const callOp: Op = byGraph(
   "call",
   "Another function of the module, for one layer's weights and cache.",

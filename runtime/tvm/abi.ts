@@ -38,6 +38,7 @@ export const dlTensor = Object.freeze({ data: 0, device: 8, axes: 16, dtype: 20,
 
 /** DLPack's device types that have names here; others are given as they are numbered. */
 export const devices = Object.freeze({ cpu: 1, cuda: 2, cuda_host: 3 });
+/** A kind of device, as DLPack numbers them. */
 export type DeviceName = keyof typeof devices;
 
 /** Element types by name: DLPack's code, and bits. */
@@ -57,6 +58,7 @@ const elementTypes = {
   bool: [6, 8],
   float8_e4m3fn: [10, 8],
 } as const;
+/** A dtype by name: float32, bfloat16, int64. */
 export type DTypeName = keyof typeof elementTypes;
 export const dtypes: Readonly<Record<DTypeName, readonly [code: number, bits: number]>> = Object.freeze(elementTypes);
 const dtypeNames = Object.freeze(Object.keys(elementTypes) as DTypeName[]);

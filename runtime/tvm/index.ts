@@ -66,9 +66,13 @@ export const array = (items: readonly Argument[]): TvmArray => callGlobal("ffi.A
 export const map = (entries: Iterable<readonly [Argument, Argument]>): TvmMap =>
   callGlobal("ffi.Map", ...[...entries].flat()) as TvmMap;
 
+/** A float argument, where a whole number would be an int. */
 export const float = (value: number): Float => new Float(value);
+/** An opaque pointer argument. */
 export const pointer = (address: number): Pointer => new Pointer(address);
+/** A dtype argument. */
 export const dtype = (name: DType["name"]): DType => new DType(name);
+/** A device argument. */
 export const device = (type: Device["type"], id = 0): DeviceValue => new DeviceValue({ type, id });
 
 const typeOf = ({ type }: Device): number => (typeof type === "number" ? type : devices[type]);

@@ -5,6 +5,7 @@ import { library, viewAt } from "./library.ts";
 
 /** References that are held now: what a soak looks at. */
 let held = 0;
+/** How many references to foreign objects this process holds. */
 export const heldReferences = (): number => held;
 
 const registry = new FinalizationRegistry<number>((address) => giveBack(address));

@@ -8,6 +8,7 @@ import { TvmObject } from "./object.ts";
 import { TvmTensor } from "./tensor.ts";
 import type { Argument, Result } from "./value.ts";
 
+/** A function of a library, or one of ours that a library may call. */
 export class TvmFunction extends TvmObject {
   constructor(address: number) {
     super(kinds.function, address);

@@ -45,6 +45,7 @@ const arrays: Readonly<Record<DTypeName, new (buffer: ArrayBuffer, at: number, l
   float8_e4m3fn: Uint8Array,
 };
 
+/** Where a tensor's bytes lie. */
 export interface Device {
   type: DeviceName | number;
   id: number;

@@ -3,7 +3,9 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { Node, Project } from "ts-morph";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { lacks, olderCompilers } from "../conditions.ts";
 import { documented, portable } from "./declarations.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
@@ -15,7 +17,7 @@ const files = ["ir", "passes", "codegen", "runtime", "compiler"].flatMap((f) =>
   (readdirSync(path.join(dist, f), { recursive: true }) as string[]).map((n) => path.join(dist, f, n)),
 );
 
-test("es2022 without a browser library, declarations checked, and the class of errors is a class", () => {
+beforeAll(() => {
   mkdirSync(path.join(app, "node_modules/@types"), { recursive: true });
   symlinkSync(root, path.join(app, "node_modules/dsc"));
   symlinkSync(path.join(root, "node_modules/@types/node"), path.join(app, "node_modules/@types/node"));
@@ -32,20 +34,43 @@ test("es2022 without a browser library, declarations checked, and the class of e
   writeFileSync(path.join(app, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["app.mts"] }));
   writeFileSync(
     path.join(app, "app.mts"),
-    `import { DiagnosticError, load, stream, loadTokenizer } from "dsc/runtime";
+    `import { compile, load as loadModel } from "dsc";
+import { DiagnosticError, load, stream, loadTokenizer } from "dsc/runtime";
 import { linear } from "dsc/ir";
 import { standard } from "dsc/passes";
 import { families } from "dsc/codegen";
+import { float } from "dsc/tvm";
 const e: unknown = new Error();
 if (e instanceof DiagnosticError) console.log(e.diagnostics[0].code);
 const model = await load("artifact", { weights: "model" });
 for await (const text of stream(model, await loadTokenizer("model"), "She was", { maxNew: 40 })) process.stdout.write(text);
-console.log(linear, standard, families);
+console.log(linear, standard, families, float);
+const { folder } = await compile("model", { target: "cuda", out: "artifact" });
+await using same = await loadModel(folder, { weights: "model" });
+console.log(same);
 `,
   );
-  const { stdout, status } = spawnSync(path.join(root, "node_modules/.bin/tsc"), ["-p", app], { encoding: "utf8" });
-  expect(stdout).toBe("");
-  expect(status).toBe(0);
+});
+
+const types = (tsc: string): string => spawnSync(process.execPath, [tsc, "-p", app], { encoding: "utf8" }).stdout;
+
+test("es2022 without a browser library, declarations checked, and the class of errors is a class", () => {
+  expect(types(path.join(root, "node_modules/typescript/bin/tsc"))).toBe("");
+});
+
+test.skipIf(lacks("older compilers"))("the same under older compilers", () => {
+  for (const tsc of olderCompilers()) expect(types(tsc), tsc).toBe("");
+});
+
+test("every public name has documentation from its declaration", () => {
+  const project = new Project({ compilerOptions: { types: [] } });
+  const bare: string[] = [];
+  for (const entry of ["compiler", "ir", "passes", "codegen", "runtime", "runtime/tvm"])
+    for (const [name, [d]] of project.addSourceFileAtPath(path.join(dist, entry, "index.d.ts")).getExportedDeclarations()) {
+      const statement = Node.isVariableDeclaration(d) ? d.getVariableStatement() : d;
+      if (!(statement && Node.isJSDocable(statement) && statement.getJsDocs().length)) bare.push(`dsc/${entry} ${name}`);
+    }
+  expect(bare).toEqual([]);
 });
 
 test("declarations say nothing that compilers before 5.7 do not know", () => {

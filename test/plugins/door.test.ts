@@ -129,7 +129,7 @@ describe("what is no plug-in", () => {
     ],
     ["a file that never ends", () => plugin("for (;;);"), "DSC3101", /did not end/],
   ])("%s", async (what, file, code, says) => {
-    const [d] = await failure(async () => loadPlugins(undefined, [file()], /never ends/.test(what) ? 0.5 : undefined));
+    const [d] = await failure(async () => loadPlugins(undefined, [file()], /never ends/.test(what) ? { seconds: 0.5 } : {}));
     expect(d.code).toBe(code);
     expect(`${d.title}\n${d.notes.join("\n")}`).toMatch(says);
     expect(d.help).toBeTruthy();

@@ -35,7 +35,7 @@ const ruled = (text: string): string => declared("rules: [r]", `const r = rule("
 async function refusal(text: string): Promise<string> {
   const file = write(text);
   try {
-    const pipeline = await loadPlugins(undefined, [file], 2);
+    const pipeline = await loadPlugins(undefined, [file], { seconds: 2 });
     compile(model, { ...defaults, reproduceIn: work }, pipeline);
   } catch (e) {
     if (e instanceof DiagnosticError) return e.diagnostics.map(render).join("\n").replaceAll(file, "FILE");

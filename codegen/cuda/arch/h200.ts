@@ -1,6 +1,7 @@
 // The GPU that schedules were measured on.
 import type { Gpu } from "../../../ir/machine.ts";
 
+/** The H200: what schedules are made for and floors are of, under sm_90. */
 export const h200: Gpu = {
   name: "NVIDIA H200",
   short: "H200",
