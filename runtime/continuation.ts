@@ -5,6 +5,7 @@ import { Drafter } from "./draft.ts";
 import { Sampler, type Draft, type Sampling } from "./sample.ts";
 import type { Result, Session } from "./session.ts";
 
+/** Options of `generate`: how many ids, how they are chosen, where it stops, and its AbortSignal. */
 export interface GenerateOptions extends Sampling {
   /** New ids per sequence, at most. */
   maxNew: number;
