@@ -1,7 +1,7 @@
 """cuBLASLt's block-scaled FP8 product, through torch, on the shapes of block-gemm.ts: JSON with microseconds per launch.
 
 Cold weights (rotated through more memory than L2 holds), graph replay, medians: what block-gemm.ts does, for a comparison in the
-same window on the same card. usage: block_gemm_torch.py OUT.json
+same window on the same card. usage: block_gemm_torch.py OUT.json ['{"shapes": [[n, k], ...], "rows": [m, ...]}']
 """
 import json
 import statistics
@@ -11,6 +11,8 @@ import torch
 
 ROWS = [1, 8, 16, 64, 128, 256, 1024, 4096]
 SHAPES = [(2112, 7168), (24576, 1536), (32768, 512), (7168, 16384), (4096, 7168), (7168, 2048), (36864, 7168), (7168, 18432)]
+if len(sys.argv) > 2:
+    ROWS, SHAPES = (json.loads(sys.argv[2])[key] for key in ("rows", "shapes"))
 
 
 def layouts(scale):

@@ -42,7 +42,19 @@ const parts = [
 ];
 
 /** Parts that run only when named. */
-const asked = ["tune", "family-logits", "family-load", "family-speed", "family", "race", "oracle", "sanitize", "trace"];
+const asked = [
+  "tune",
+  "family-logits",
+  "family-load",
+  "family-speed",
+  "prompts",
+  "other-gemm",
+  "family",
+  "race",
+  "oracle",
+  "sanitize",
+  "trace",
+];
 
 const option = (name: string): string | undefined => {
   const i = process.argv.indexOf(`--${name}`);

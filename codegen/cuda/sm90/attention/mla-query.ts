@@ -5,7 +5,7 @@ import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { add, mul } from "../../../../ir/size.ts";
 import { native, onlySchedule } from "../../native.ts";
-import { bmmBody, bmmConstants, bmmUnits, bmmSchedule, type BmmSchedule } from "../gemm/bmm.ts";
+import { bmmBody, bmmConstants, bmmShares, bmmUnits, bmmSchedule, type BmmSchedule } from "../gemm/bmm.ts";
 import { cudaKernel, inout, input, output } from "../../text/kernel.ts";
 import { indented, lines } from "../../text/lines.ts";
 import { matchQuery, type MlaQueryProblem } from "./mla-query-problem.ts";
@@ -28,6 +28,7 @@ export function mlaQuery(p: MlaQueryProblem, machine: Gpu): KernelText {
   const s = bmmSchedule(p);
   if (typeof s === "string") throw new RangeError(s);
   const products = bmmUnits(p, s) / s.warps;
+  const shares = bmmShares(p, s, machine, "T");
   const bytes = 2 * p.batch * p.n * p.k;
   return cudaKernel({
     name: `mla_query_${p.batch}x${p.n}x${p.k}_${p.d}`,
@@ -55,7 +56,7 @@ export function mlaQuery(p: MlaQueryProblem, machine: Gpu): KernelText {
     ],
     dims: ["T", "P"],
     launch: {
-      grid: [add(products, mul(TURNS + 1, "T")), 1, 1],
+      grid: [add(mul(products, shares.size), mul(TURNS + 1, "T")), 1, 1],
       block: 128,
       sharedBytes: 0,
       pdl: true,
@@ -63,7 +64,10 @@ export function mlaQuery(p: MlaQueryProblem, machine: Gpu): KernelText {
       blocksPerSM: 2,
     },
     definitions: lines(constants(p, s), "", rotateQuery(p), "", appendRow(p)),
-    body: lines(indented(lines("release_next();", lanes, besideProduct(p), product(s))), bmmBody(p, s)),
+    body: lines(
+      indented(lines("release_next();", lanes, besideProduct(p, shares.text), product(s))),
+      bmmBody(p, s, machine, { share: "blockIdx.x / PRODUCTS", shares: `(${shares.text})` }),
+    ),
   });
 }
 
@@ -75,8 +79,11 @@ constexpr int BLOCKS = ${p.r / 128};            // of 128 lanes of a latent`;
 
 const lanes = "const int lane = threadIdx.x % 32, group = lane / 4, quarter = lane % 4;";
 
-const besideProduct = ({ gain }: MlaQueryProblem): string => `if (blockIdx.x >= PRODUCTS) {
-  const int token = (blockIdx.x - PRODUCTS) / (TURNS + 1), part = (blockIdx.x - PRODUCTS) % (TURNS + 1);
+const besideProduct = ({ gain }: MlaQueryProblem, shares: string): string => {
+  const products = shares === "1" ? "PRODUCTS" : `PRODUCTS * ${shares}`;
+  return `const int beside = (int)blockIdx.x - ${products};
+if (beside >= 0) {
+  const int token = beside / (TURNS + 1), part = beside % (TURNS + 1);
   float gains[BLOCKS / 4][4];  // weights, too
 #pragma unroll
   for (int t = 0; t < BLOCKS / 4; t++) load4_${gain}(gains[t], gain + (threadIdx.x / 32 + 4 * t) * 128 + lane * 4);
@@ -85,8 +92,9 @@ const besideProduct = ({ gain }: MlaQueryProblem): string => `if (blockIdx.x >= 
   else append_row(cache, c, kr, gains, table, positions, sequence, pages, token, P);
   return;
 }`;
+};
 
 /** What the product's text calls its operands. */
-const product = ({ warps }: BmmSchedule): string => `const int unit = blockIdx.x * ${warps} + threadIdx.x / 32, m = T;
+const product = ({ warps }: BmmSchedule): string => `const int unit = blockIdx.x % PRODUCTS * ${warps} + threadIdx.x / 32, m = T;
 const u16 *const a = qc, *const b = w_uk;
 u16* const y = ql;`;

@@ -11,7 +11,7 @@ const storeRows = (p: BmmProblem): string => {
 #pragma unroll
       for (int i = 0; i < 4; i++) {
         const int to = token0 + quarter * 2 + i % 2;
-        if (to < m) y[(i64)to * ${p.y[1]} + z * ${p.y[0]} + column0 + t * 16 + group + i / 2 * 8] = ${value};
+        if (to < last) y[(i64)to * ${p.y[1]} + z * ${p.y[0]} + column0 + t * 16 + group + i / 2 * 8] = ${value};
       }`;
 };
 
@@ -29,7 +29,7 @@ const storeColumns = (p: BmmProblem): string => `    // A lane has eight columns
 #pragma unroll
     for (int i = 0; i < 2; i++) {
       const int to = token0 + quarter * 2 + i;
-      if (to >= m) continue;
+      if (to >= last) continue;
 ${storeEight(p)}
     }`;
 
@@ -61,7 +61,7 @@ ${lines(p.yType === "bf16" && ROUNDED, "        most[i % 2] = larger(most[i % 2]
 #pragma unroll
       for (int w = 0; w < WARPS; w++) most[i] = larger(most[i], largest[turn][w][quarter * 2 + i]);
       const int to = token0 + quarter * 2 + i;
-      if (to >= m) continue;
+      if (to >= last) continue;
       const float plain = ${blockScale("most[i]")}, s = ${storedScale("plain", p.scale === "ue8m0")};
       const int column = z * ${p.n} + column0;
 #pragma unroll
@@ -72,6 +72,6 @@ ${lines(p.yType === "bf16" && ROUNDED, "        most[i % 2] = larger(most[i % 2]
       if (column % 128 == 0 && group == 0) scales[(i64)to * ${(p.batch * p.n) / 128} + column / 128] = s;
     }`;
 
-/** A turn of eight tokens. */
+/** A turn of eight tokens, those before `last`. */
 export const storeOf = (p: BmmProblem, s: BmmSchedule): string =>
   p.scale ? storeCodes(p) : s.form === "nt" ? storeRows(p) : storeColumns(p);

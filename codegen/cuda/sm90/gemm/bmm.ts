@@ -1,8 +1,10 @@
 // The einsums of absorbed attention: one bf16 matrix per head, few tokens or many. A warp holds a unit of one head's matrix,
-// 16 KB, in registers as mma wants it and lets the tokens pass by, so weights are read once whatever m is. Form "nt": rows of w
-// are contracted, as stored; form "nn": columns of w, turned over between registers. Same bits every run and for every m. Where a
+// 16 KB, in registers as mma wants it and lets the tokens pass by, so weights are read once whatever m is, or, where heads are too few
+// to fill the multiprocessors, once for each of some shares of the tokens. Form "nt": rows of w are contracted, as stored; form "nn":
+// columns of w, turned over between registers. Same bits every run and for every m. Where a
 // head is whole scale blocks, form "nt" can end in codes: the warps of a block then hold one scale block and agree on its largest value.
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
+import { ceildiv, type Size } from "../../../../ir/size.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { cudaKernel, input, output, type Parameter } from "../../text/kernel.ts";
 import { lines } from "../../text/lines.ts";
@@ -50,24 +52,42 @@ export function bmmKernel(p: BmmProblem, s: BmmSchedule, machine: Gpu): KernelTe
     params: [input("a", p.x), input("b", "bf16"), ...y.params],
     dims: ["m"],
     launch: {
-      grid: [Math.ceil(bmmUnits(p, s) / s.warps), 1, 1],
+      grid: [productBlocks(p, s), bmmShares(p, s, machine, "m").size, 1],
       block: 32 * s.warps,
       sharedBytes: 0,
       pdl: true,
       early: ["b"],
-      blocksPerSM: Math.max(1, 8 / s.warps),
+      blocksPerSM: Math.max(1, RESIDENT_WARPS / s.warps),
     },
     definitions: lines(bmmConstants(p, s), y.constants !== null && `constexpr int WARPS = ${s.warps};${y.constants}`),
     body: `  const int lane = threadIdx.x % 32, group = lane / 4, quarter = lane % 4;
   const int unit = blockIdx.x * ${s.warps} + threadIdx.x / 32;
   release_next();
   if (unit >= UNITS) return;
-${bmmBody(p, s)}`,
+${bmmBody(p, s, machine, { share: "blockIdx.y", shares: "gridDim.y" })}`,
   });
 }
 
 /** Units of a product, and how a warp finds its own. */
 export const bmmUnits = (p: BmmProblem, s: BmmSchedule): number => (p.batch * p.n) / (16 * s.tiles);
+const productBlocks = (p: BmmProblem, s: BmmSchedule): number => Math.ceil(bmmUnits(p, s) / s.warps);
+
+/** Warps that a multiprocessor holds, by their registers. */
+const RESIDENT_WARPS = 8;
+/** Tokens of a share at least: two turns of eight are worth the weights that are read again for them. */
+const SHARE = 16;
+
+/** Shares of the tokens at most: as many as find room at once. */
+const mostShares = (p: BmmProblem, s: BmmSchedule, { multiprocessors }: Gpu): number =>
+  Math.max(1, Math.floor((RESIDENT_WARPS * multiprocessors) / (s.warps * productBlocks(p, s))));
+
+/** Shares of m tokens, as a launch counts them, and as text. */
+export function bmmShares(p: BmmProblem, s: BmmSchedule, machine: Gpu, m: string): { size: Size; text: string } {
+  const most = mostShares(p, s, machine);
+  if (most === 1) return { size: 1, text: "1" };
+  return { size: { op: "min", of: [ceildiv(m, SHARE), most] }, text: `min((${m} + ${SHARE - 1}) / ${SHARE}, ${most})` };
+}
+
 export const bmmConstants = (
   p: BmmProblem,
   s: BmmSchedule,
@@ -86,7 +106,7 @@ interface TokenRows {
 }
 
 /** Words of 16 bytes, zeros past the last token. */
-const multiplyBf16 = (word: string): string => `      const uint4 now = token < m ? ${word} : make_uint4(0, 0, 0, 0);
+const multiplyBf16 = (word: string): string => `      const uint4 now = token < last ? ${word} : make_uint4(0, 0, 0, 0);
 #pragma unroll
       for (int t = 0; t < TILES; t++) mma_m16n8k32_bf16(sum[t], upper[step][t], lower[step][t], now);`;
 
@@ -98,8 +118,8 @@ const f32Rows = (p: BmmProblem): TokenRows => ({
   declare: null,
   fetch: fromMemory(p, "float"),
   multiply: `      const float4 zero = make_float4(0.f, 0.f, 0.f, 0.f);
-      const float4 left = token < m ? *(const float4*)(from + step * 32) : zero,
-          right = token < m ? *(const float4*)(from + step * 32 + 4) : zero;
+      const float4 left = token < last ? *(const float4*)(from + step * 32) : zero,
+          right = token < last ? *(const float4*)(from + step * 32 + 4) : zero;
       float v[8] = {left.x, left.y, left.z, left.w, right.x, right.y, right.z, right.w};
 #pragma unroll
       for (int part = 0; part < 3; part++) {
@@ -116,18 +136,22 @@ const ownRows = (p: BmmProblem): TokenRows => ({
   multiply: multiplyBf16("*(const uint4*)(from + step * 32)"),
 });
 
-/** The warps of a block read together. */
+/** The warps of a block read together, eight tokens ahead of what they multiply. */
 const sharedRows = (p: BmmProblem, s: BmmSchedule): TokenRows => ({
-  declare: `  __shared__ uint4 rows_now[8][${p.k / 8 + 4}];  // of a; in banks, 64 bytes from row to row`,
-  fetch: `    // The block's warps have one matrix and multiply the same rows, which come in one round trip:
-    // registers are full of weights and would take a row in three.
-    if (token0) __syncthreads();
+  declare: `  // Rows of a that the block's warps, which have one matrix, multiply: eight, and the next eight on their way, for registers are full of
+  // weights. In banks, 64 bytes from row to row.
+  __shared__ uint4 rows_now[2][8][${p.k / 8 + 4}];
+  const auto copy_rows = [&](int token) {
 #pragma unroll 1
-    for (int e = threadIdx.x; e < min(8, m - token0) * ${p.k / 8}; e += ${32 * s.warps})
-      rows_now[e / ${p.k / 8}][e % ${p.k / 8}] =
-          *(const uint4*)(a + (i64)(token0 + e / ${p.k / 8}) * ${p.a[1]} + z * ${p.a[0]} + e % ${p.k / 8} * 8);
-    __syncthreads();
-    const uint4* from = rows_now[group] + quarter;
+    for (int e = threadIdx.x; e < min(8, last - token) * ${p.k / 8}; e += ${32 * s.warps})
+      cp_async_16(shared_address(&rows_now[token / 8 % 2][e / ${p.k / 8}][e % ${p.k / 8}]),
+          a + (i64)(token + e / ${p.k / 8}) * ${p.a[1]} + z * ${p.a[0]} + e % ${p.k / 8} * 8);
+  };
+  copy_rows(first);`,
+  fetch: `    cp_async_wait_all();
+    __syncthreads();  // of all threads; and the turn before has been multiplied
+    if (token0 + 8 < last) copy_rows(token0 + 8);
+    const uint4* from = rows_now[token0 / 8 % 2][group] + quarter;
 `,
   multiply: multiplyBf16("from[step * 4]"),
 });
@@ -136,10 +160,10 @@ const rowsOf = (p: BmmProblem, s: BmmSchedule): TokenRows =>
   p.x === "f32" ? f32Rows(p) : together(p, s) ? sharedRows(p, s) : ownRows(p);
 
 /**
- * What a warp does with its unit of b: fetch it, wait for the kernel before, let m tokens pass by. Names: unit, lane, group, quarter,
- * a, b, y, m.
+ * What a warp does with its unit of b: fetch it, wait for the kernel before, let its share of m tokens pass by. Names: unit, lane, group,
+ * quarter, a, b, y, m; which share of how many is the block's.
  */
-export function bmmBody(p: BmmProblem, s: BmmSchedule): string {
+export function bmmBody(p: BmmProblem, s: BmmSchedule, machine: Gpu, of: { share: string; shares: string }): string {
   const rows = rowsOf(p, s);
   return lines(
     `  const int z = unit / PER_MATRIX, column0 = unit % PER_MATRIX * ${16 * s.tiles};
@@ -147,8 +171,12 @@ export function bmmBody(p: BmmProblem, s: BmmSchedule): string {
   // Weights never wait for the kernel before.`,
     s.form === "nt" ? fetchRows(p) : fetchColumns(p),
     "",
+    mostShares(p, s, machine) === 1
+      ? "  const int first = 0, last = m;"
+      : `  // A share of the tokens, in whole turns of eight.
+  const int turns = ((m + 7) / 8 + ${of.shares} - 1) / ${of.shares}, first = ${of.share} * turns * 8, last = min(m, first + turns * 8);`,
     rows.declare,
-    `  for (int token0 = 0; token0 < m; token0 += 8) {
+    `  for (int token0 = first; token0 < last; token0 += 8) {
     float sum[TILES][4] = {};
     const int token = token0 + group;
 ${rows.fetch}#pragma unroll
