@@ -22,8 +22,8 @@ const PAGE = 64;
 const PAGE_BYTES = PAGE * 576 * 2;
 
 const FORMS: readonly [heads: number, forms: readonly Form[]][] = [
-  [16, ["balanced", "fixed16", "fixed16x16"]],
-  [20, ["balanced", "fixed24", "fixed32x16"]],
+  [16, ["balanced", "fixed16", "fixed16x16", "fixed16x2a", "fixed16x4a", "fixed16x8a"]],
+  [20, ["balanced", "fixed24", "fixed32x16", "fixed24x2a", "fixed24x4a", "fixed24x8a"]],
 ];
 
 export async function check(cuda: Cuda): Promise<Row[]> {
@@ -62,7 +62,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
   const out: Row[] = [];
   for (const [heads, forms] of FORMS)
     for (const batch of [1, 4, 8, 16, 32, 64])
-      for (const cached of [64, 1024, 2000, 4096, 8192, 32768]) {
+      for (const cached of [64, 1024, 1040, 2000, 4096, 8192, 32768]) {
         const pages = batch * Math.ceil(cached / PAGE);
         const copies = Math.max(1, Math.min(Math.ceil(150e6 / (pages * PAGE_BYTES)) + 1, Math.floor(most / pages), 200));
         const b = batchOf({ ...a, pages, order: shuffled(pages) }, Array<number>(batch).fill(cached), 1);

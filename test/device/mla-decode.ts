@@ -4,7 +4,7 @@ import { selectNatives } from "../../codegen/cuda/select.ts";
 import { mlaDecodeNative } from "../../codegen/cuda/sm90/attention/natives.ts";
 import { mlaDecodeFixed } from "../../codegen/cuda/sm90/attention/mla-decode-cluster.ts";
 import { mlaDecode } from "../../codegen/cuda/sm90/attention/mla-decode.ts";
-import { fixedSchedule } from "../../codegen/cuda/sm90/attention/schedule.ts";
+import { fixedSchedule, fixedScheduleName, type MlaFixedSchedule } from "../../codegen/cuda/sm90/attention/schedule.ts";
 import type { MlaAttendProblem } from "../../codegen/kernels/attention.ts";
 import type { Cases, View } from "../../ir/kernel/catalogue.ts";
 import { evaluate, type Size } from "../../ir/size.ts";
@@ -174,10 +174,17 @@ export const forms = {
   fixed16x16: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(16, 16), h200),
   fixed32x16: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(32, 16), h200),
   fixed32: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(32), h200),
+  fixed16x2a: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(16, 2, "apart"), h200),
+  fixed16x4a: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(16, 4, "apart"), h200),
+  fixed16x8a: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(16, 8, "apart"), h200),
+  fixed24x2a: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(24, 2, "apart"), h200),
+  fixed24x4a: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(24, 4, "apart"), h200),
+  fixed24x8a: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(24, 8, "apart"), h200),
+  fixed32x8a: (heads: number) => mlaDecodeFixed(problem(heads), fixedSchedule(32, 8, "apart"), h200),
 };
 export type Form = keyof typeof forms;
 
-type DecodeSchedule = { split: "fixed"; group: 16 | 24 | 32; splits: 8 | 16 } | { split: "balanced" };
+type DecodeSchedule = MlaFixedSchedule | { split: "balanced" };
 
 /** The form that a decode step takes, by the target's own choice. */
 export function formOf(heads: number, { T, P }: Batch): Form {
@@ -197,7 +204,7 @@ export function formOf(heads: number, { T, P }: Batch): Form {
   const on = evaluate(choice.on, { T, P });
   const { problem } = choice.cases.find(({ most }) => most === null || on <= most)!.launches[0];
   const { schedule: s } = problem as { schedule: DecodeSchedule };
-  return s.split === "fixed" ? (`fixed${s.group}${s.splits === 16 ? "x16" : ""}` as Form) : "balanced";
+  return s.split === "fixed" ? (fixedScheduleName(s).replace(/x8$/, "") as Form) : "balanced";
 }
 
 const compiled = new Map<string, CudaKernel>();

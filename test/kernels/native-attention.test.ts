@@ -136,19 +136,22 @@ describe.skipIf(lacks("g++ 12")).each([128, 64, 20])("mla_decode, %i heads", (he
 });
 
 describe.skipIf(lacks("g++ 12")).each([
-  [16, 32, 8],
-  [32, 32, 8],
-  [24, 20, 8],
-  [16, 16, 16],
-  [32, 20, 16],
-] as const)("mla_decode in fixed splits, %i heads a cluster, of %i, %i blocks", (group, heads, splits) => {
+  [16, 32, 8, "together"],
+  [32, 32, 8, "together"],
+  [24, 20, 8, "together"],
+  [16, 16, 16, "together"],
+  [32, 20, 16, "together"],
+  [16, 16, 2, "apart"],
+  [24, 20, 4, "apart"],
+  [32, 32, 8, "apart"],
+] as const)("mla_decode in fixed splits, %i heads a cluster, of %i, %i blocks, %s", (group, heads, splits, turns) => {
   let kernel: Native | undefined;
 
   test.each<[string, Sequences]>([
     ...batches.map(([what, batch]): [string, Sequences] => [what, batch]),
     ["more stages than blocks", { starts: [0, 1, 3], lengths: [1100, 66] }],
   ])("%s", (_, batch) => {
-    kernel ??= build(mlaDecodeFixed(decodeOf(heads), fixedSchedule(group, splits), h200));
+    kernel ??= build(mlaDecodeFixed(decodeOf(heads), fixedSchedule(group, splits, turns), h200));
     const { y, want, alone } = attended(kernel, heads, batch, 1);
     expect(relative(y, want)).toBeLessThan(WITHIN);
     const [rows, bytes] = [batch.starts.at(-1)!, 2 * heads * r];

@@ -190,7 +190,10 @@ export const emitters: readonly [string, () => KernelText[], string[]][] = [
       decodes.flatMap((p) =>
         ([16, 24, 32] as const)
           .filter((group) => illegalFixed(p, fixedSchedule(group)) === null)
-          .map((group) => mlaDecodeFixed(p, fixedSchedule(group), h200)),
+          .flatMap((group) => [
+            mlaDecodeFixed(p, fixedSchedule(group), h200),
+            mlaDecodeFixed(p, fixedSchedule(group, 2, "apart"), h200),
+          ]),
       ),
     ["HGMMA", "UTMALDG", "UBLKCP"],
   ],

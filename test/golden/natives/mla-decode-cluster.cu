@@ -1,5 +1,5 @@
 // mla_attend: y [T, 64, 512] bf16 = softmax(q k^T * 0.135000) v; k: cached rows [S, 576] bf16 by page, v: their first 512 lanes
-// schedule {"split":"fixed","group":16,"splits":8}
+// schedule {"split":"fixed","group":16,"splits":8,"turns":"together"}
 // floor on H200: launch, one read of L2 and one of another block's shared memory;
 //   and 1152 bytes a cached row and group of heads from L2
 
@@ -232,13 +232,13 @@ mla_attend_64x512_64_fixed16x8(const __grid_constant__ TensorMap ql_map, const _
     float s[SUMS];
     EACH(n, SUMS) s[n] = minus_infinity();
     if (i + warpgroup < mine) {
-      const int first = (rank + (i + warpgroup) * SPLITS) * KEYS, seen = min(position + 1 - first, KEYS);
+      const int stage = i + warpgroup, first = (rank + stage * SPLITS) * KEYS, seen = min(position + 1 - first, KEYS);
       mbarrier_wait(full + 8 * warpgroup, i / WARPGROUPS & 1);
       // The end of the sequence: rows of this step were copied before they were written, and come again; what lies behind them, NaN even,
       // becomes zeros, for its weight is zero, and zero times NaN is not.
       const int settled = i == 0 ? min(max(position - T + 1 - first, 0), KEYS) : seen;
       if (settled < KEYS) {
-        const uint4* from = (const uint4*)cache + (long long)first_row(i + warpgroup) * CHUNKS * 8;
+        const uint4* from = (const uint4*)cache + (long long)first_row(stage) * CHUNKS * 8;
 #pragma unroll 1
         for (int w = settled * CHUNKS * 8 + thread % 128; w < KEYS * CHUNKS * 8; w += 128) {
           const int row = w / (CHUNKS * 8), word = w % (CHUNKS * 8);
@@ -266,7 +266,7 @@ mla_attend_64x512_64_fixed16x8(const __grid_constant__ TensorMap ql_map, const _
       EACH(n, SUMS) s[n] = warp_row * 16 + lane / 4 + n / 2 % 2 * 8 < seen ? (even[n] + odd[n]) * SCALE : minus_infinity();
     }
 
-    // Softmax: a head's rows lie in eight lanes of eight warps.
+    // Softmax: a head's rows lie in eight lanes of all warps.
     float most[LANE_HEADS];
     EACH(h, LANE_HEADS) most[h] = quads_max(fmaxf(s[h / 2 * 4 + h % 2], s[h / 2 * 4 + h % 2 + 2]));
     if (lane < 4) EACH(h, LANE_HEADS) peaks[warp][head_of(h)] = most[h];

@@ -1,12 +1,46 @@
-// How a block of the MLA decode kernel of fixed splits goes through its stages of cached rows: scores, softmax over both warpgroups'
-// stages, and the mix of rows under their weights.
+// How a block of the MLA decode kernel of fixed splits goes through its stages of cached rows: scores, softmax, and the mix of rows under
+// their weights. Together, both warpgroups have a stage each, one softmax and half of the lanes of either mix, which is the shortest way
+// through two stages. Apart, each goes through every second stage by itself, so that a place of the ring is filled anew as soon as it
+// has been read; at the end they put their sums together.
 import { indented, lines } from "../../text/lines.ts";
 import type { MlaFixedSchedule } from "./schedule.ts";
 
+/** What the warps that go through a stage together have in common. */
+interface Turn {
+  /** Chunks of lanes that a warpgroup mixes, and what their sums are called. */
+  sums: string;
+  /** Index of the warpgroup's stage among the block's, and whether it is of the first turn, copied before the kernel before had ended. */
+  stage: string;
+  isFirst: string;
+  /** A barrier among them. */
+  meet: string;
+  /** Maxima of all of them, by warp w. */
+  peaks: string;
+}
+
+const together: Turn = {
+  sums: "acc[4]",
+  stage: "i + warpgroup",
+  isFirst: "i == 0",
+  meet: "__syncthreads();",
+  peaks: "EACH(w, 8) most[h] = fmaxf(most[h], peaks[w][head_of(h)]);",
+};
+
+const apart: Turn = {
+  sums: "whole[8]",
+  stage: "i",
+  isFirst: "i < WARPGROUPS",
+  meet: "bar_sync(1 + warpgroup, 128);",
+  peaks: "EACH(w, 4) most[h] = fmaxf(most[h], peaks[warpgroup * 4 + w][head_of(h)]);",
+};
+
 /** The loop; leaves a lane's sums, and maximum and sum of the exponents of each of its heads. */
-export const attendStages = (group: MlaFixedSchedule["group"]): string =>
+export const attendStages = ({ group, turns }: MlaFixedSchedule): string =>
+  turns === "together" ? stagesTogether(group) : lines(stagesApart(group), "", joinSums);
+
+const stagesTogether = (group: number): string =>
   lines(
-    sumsOfLane,
+    sumsOfLane(together),
     "#pragma unroll 1",
     "for (int i = 0; i < mine; i += WARPGROUPS) {",
     indented(
@@ -15,13 +49,13 @@ export const attendStages = (group: MlaFixedSchedule["group"]): string =>
 float s[SUMS];
 EACH(n, SUMS) s[n] = minus_infinity();
 if (i + warpgroup < mine) {`,
-        indented(lines(clearPastEnd, "", scores(group))),
+        indented(lines(clearPastEnd(together), "", scores(group, together))),
         "}",
         "",
-        softmax,
-        layWeights(group),
+        softmax(together),
+        layWeights(group, together),
         "",
-        mix(group),
+        mixBoth(group),
         `if (i + WARPGROUPS < mine) __syncthreads();
 if (thread == 0) copy_stages(i + WARPGROUPS);`,
       ),
@@ -29,21 +63,80 @@ if (thread == 0) copy_stages(i + WARPGROUPS);`,
     "}",
   );
 
-const sumsOfLane = `// Of a product's sums a lane holds rows lane / 4 and eight further, of heads 2 (lane % 4) and + 1 of every eight:
+const stagesApart = (group: number): string =>
+  lines(
+    sumsOfLane(apart),
+    "#pragma unroll 1",
+    "for (int i = warpgroup; i < mine; i += WARPGROUPS) {",
+    indented(
+      lines(
+        `const u32 tile = ring + warpgroup * STAGE;
+// Looked up, and sent for to L2, while this stage is worked on.
+const int next = i + WARPGROUPS < mine ? first_row(i + WARPGROUPS) : -1;
+if (thread % 128 == 0 && next >= 0) tma_prefetch_3d(&cache_map, 0, next, 0);
+float s[SUMS];`,
+        clearPastEnd(apart),
+        "",
+        scores(group, apart),
+        "",
+        softmax(apart),
+        layWeights(group, apart),
+        "",
+        mixOwn(group),
+        `if (next >= 0) {
+  ${apart.meet}  // all have read the place that is filled anew
+  if (thread % 128 == 0) {
+    mbarrier_arrive_expect_tx(full + 8 * warpgroup, STAGE);
+    tma_load_3d(tile, &cache_map, full + 8 * warpgroup, 0, next, 0);
+  }
+}`,
+      ),
+    ),
+    "}",
+  );
+
+/** Both warpgroups' sums of all lanes become each one's of half of them. */
+const joinSums = `// Each warpgroup takes half of the lanes, and gives its sums of the others by way of the ring, which has been read.
+float acc[4][SUMS];
+if (mine > 0) {
+  if (lane < 4) EACH(h, LANE_HEADS) peaks[warp][head_of(h)] = top[h];
+  __syncthreads();
+  float less[LANE_HEADS];
+  EACH(h, LANE_HEADS) {
+    const float most = fmaxf(top[h], peaks[(warpgroup ^ 1) * 4][head_of(h)]);
+    less[h] = ex2_approx(top[h] - most);
+    top[h] = most;
+    sum[h] *= less[h];
+  }
+  const auto place = [&](int half, int c, int n) { return ring + ((half * 4 + c) * SUMS + n) * 512 + thread % 128 * 4; };
+  EACH(c, 4) EACH(n, SUMS) {
+    st_shared_f32(place(warpgroup ^ 1, c, n), (warpgroup ? whole[c][n] : whole[c + 4][n]) * less[own(n)]);
+    acc[c][n] = (warpgroup ? whole[c + 4][n] : whole[c][n]) * less[own(n)];
+  }
+  __syncthreads();
+  EACH(c, 4) EACH(n, SUMS) acc[c][n] += ld_shared_f32(place(warpgroup, c, n));
+}`;
+
+const sumsOfLane = ({
+  sums,
+}: Turn): string => `// Of a product's sums a lane holds rows lane / 4 and eight further, of heads 2 (lane % 4) and + 1 of every eight:
 // two rows of each of its own heads h.
 constexpr int SUMS = GROUP / 2, LANE_HEADS = GROUP / 4;
 const auto head_of = [&](int h) { return h / 2 * 8 + lane % 4 * 2 + h % 2; };
 const auto own = [](int n) { return n / 4 * 2 + n % 2; };
-float acc[4][SUMS] = {}, top[LANE_HEADS], sum[LANE_HEADS] = {};
+float ${sums}[SUMS] = {}, top[LANE_HEADS], sum[LANE_HEADS] = {};
 EACH(h, LANE_HEADS) top[h] = minus_infinity();`;
 
-const clearPastEnd = `const int first = (rank + (i + warpgroup) * SPLITS) * KEYS, seen = min(position + 1 - first, KEYS);
+const clearPastEnd = ({
+  stage,
+  isFirst,
+}: Turn): string => `const int stage = ${stage}, first = (rank + stage * SPLITS) * KEYS, seen = min(position + 1 - first, KEYS);
 mbarrier_wait(full + 8 * warpgroup, i / WARPGROUPS & 1);
 // The end of the sequence: rows of this step were copied before they were written, and come again; what lies behind them, NaN even,
 // becomes zeros, for its weight is zero, and zero times NaN is not.
-const int settled = i == 0 ? min(max(position - T + 1 - first, 0), KEYS) : seen;
+const int settled = ${isFirst} ? min(max(position - T + 1 - first, 0), KEYS) : seen;
 if (settled < KEYS) {
-  const uint4* from = (const uint4*)cache + (long long)first_row(i + warpgroup) * CHUNKS * 8;
+  const uint4* from = (const uint4*)cache + (long long)first_row(stage) * CHUNKS * 8;
 #pragma unroll 1
   for (int w = settled * CHUNKS * 8 + thread % 128; w < KEYS * CHUNKS * 8; w += 128) {
     const int row = w / (CHUNKS * 8), word = w % (CHUNKS * 8);
@@ -56,8 +149,9 @@ if (settled < KEYS) {
 
 const scores = (
   group: number,
+  { isFirst }: Turn,
 ): string => `// Scores: 64 rows by ${group} heads, in two chains so that one product need not wait for another's sums.
-if (i == 0) mbarrier_wait(asked, 0);
+if (${isFirst}) mbarrier_wait(asked, 0);
 const u64 k_tile = descriptor_k_major(tile), q_tile = descriptor_k_major(query);
 float even[SUMS], odd[SUMS];
 wgmma_fence();
@@ -72,15 +166,15 @@ wgmma_wait_group<0>(even);
 wgmma_wait_group<0>(odd);
 EACH(n, SUMS) s[n] = warp_row * 16 + lane / 4 + n / 2 % 2 * 8 < seen ? (even[n] + odd[n]) * SCALE : minus_infinity();`;
 
-const softmax = `// Softmax: a head's rows lie in eight lanes of eight warps.
+const softmax = ({ meet, peaks }: Turn): string => `// Softmax: a head's rows lie in eight lanes of all warps.
 float most[LANE_HEADS];
 EACH(h, LANE_HEADS) most[h] = quads_max(fmaxf(s[h / 2 * 4 + h % 2], s[h / 2 * 4 + h % 2 + 2]));
 if (lane < 4) EACH(h, LANE_HEADS) peaks[warp][head_of(h)] = most[h];
-__syncthreads();
+${meet}
 float less[LANE_HEADS];
 EACH(h, LANE_HEADS) {
   most[h] = top[h];
-  EACH(w, 8) most[h] = fmaxf(most[h], peaks[w][head_of(h)]);
+  ${peaks}
   less[h] = ex2_approx(top[h] - most[h]);
   top[h] = most[h];
   sum[h] *= less[h];
@@ -106,10 +200,10 @@ const layLast = `{
       pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]));
 }`;
 
-const layWeights = (group: number): string =>
-  lines(layPairs, ...(group % 16 ? [layLast] : []), "fence_proxy_async();\n__syncthreads();");
+const layWeights = (group: number, { meet }: Turn): string =>
+  lines(layPairs, ...(group % 16 ? [layLast] : []), `fence_proxy_async();\n${meet}`);
 
-const mix = (
+const mixBoth = (
   group: number,
 ): string => `// Mix: 512 lanes by ${group} heads. The rows are read across; each warpgroup has four chunks of 64 lanes of all stages here.
 if (i > 0) EACH(n, 4 * SUMS) acc[n / SUMS][n % SUMS] *= less[own(n % SUMS)];
@@ -122,3 +216,11 @@ for (int t = 0; t < min(mine - i, WARPGROUPS); t++) {
   wgmma_commit_group();
   EACH(c, 4) wgmma_wait_group<0>(acc[c]);
 }`;
+
+const mixOwn = (group: number): string => `// Mix: 512 lanes by ${group} heads. The rows are read across.
+if (i >= WARPGROUPS) EACH(n, 8 * SUMS) whole[n / SUMS][n % SUMS] *= less[own(n % SUMS)];
+wgmma_fence();
+const u64 v_tile = descriptor_mn_major<CHUNK>(tile), p_tile = descriptor_k_major(weights + warpgroup * GROUP * 128);
+EACH(k, 4) EACH(c, 8) wgmma_m64n${group}k16_bf16_amn(whole[c], v_tile + c * (CHUNK / 16) + k * (16 * 128 / 16), p_tile + k * 2, 1);
+wgmma_commit_group();
+EACH(c, 8) wgmma_wait_group<0>(whole[c]);`;

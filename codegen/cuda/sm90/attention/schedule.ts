@@ -2,6 +2,7 @@
 // (heads of one token, or tokens of one head) because that is the height of wgmma; the rest follows from shared memory.
 
 import type { AttendProblem, MlaAttendProblem } from "../../../kernels/attention.ts";
+import { when } from "../../../text.ts";
 
 /** Many rows: a cluster of heads / 64 blocks shares every cached row it reads; the batch's stages are dealt out in runs of equal cost. */
 export interface MlaDecodeSchedule {
@@ -35,17 +36,19 @@ export interface MlaFixedSchedule {
   /** Heads of a cluster, of which the last may lack some; results do not depend on it. */
   group: 16 | 24 | 32;
   /** Blocks of a cluster: block i has stages i, i + splits, ... Every Hopper GPU runs eight; sixteen have twice the rows in a turn. */
-  splits: 8 | 16;
+  splits: 2 | 4 | 8 | 16;
+  /** How a block's two warpgroups go through its stages: two at once, or each by itself, for blocks that have many. */
+  turns: "together" | "apart";
 }
 
-export const fixedSchedule = (group: MlaFixedSchedule["group"], splits: MlaFixedSchedule["splits"] = 8): MlaFixedSchedule => ({
-  split: "fixed",
-  group,
-  splits,
-});
+export const fixedSchedule = (
+  group: MlaFixedSchedule["group"],
+  splits: MlaFixedSchedule["splits"] = 8,
+  turns: MlaFixedSchedule["turns"] = "together",
+): MlaFixedSchedule => ({ split: "fixed", group, splits, turns });
 
-/** Short name, part of the kernel's: "fixed16x8". */
-export const fixedScheduleName = (s: MlaFixedSchedule): string => `fixed${s.group}x${s.splits}`;
+/** Short name, part of the kernel's: "fixed16x8", and "fixed16x2a" where warpgroups go apart. */
+export const fixedScheduleName = (s: MlaFixedSchedule): string => `fixed${s.group}x${s.splits}${when(s.turns === "apart", "a")}`;
 
 /** A head's part on its way to the block that adds it up: 512 halves, and what they mean. */
 export const MAILBOX_BYTES = 512 * 2 + 16;

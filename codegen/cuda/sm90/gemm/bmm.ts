@@ -138,8 +138,8 @@ const ownRows = (p: BmmProblem): TokenRows => ({
 
 /** The warps of a block read together, eight tokens ahead of what they multiply. */
 const sharedRows = (p: BmmProblem, s: BmmSchedule): TokenRows => ({
-  declare: `  // Rows of a that the block's warps, which have one matrix, multiply: eight, and the next eight on their way, for registers are full of
-  // weights. In banks, 64 bytes from row to row.
+  declare: `  // The block's warps have one matrix and multiply the same rows of a: eight, while the next eight are on their way,
+  // for registers are full of weights. In banks, 64 bytes from row to row.
   __shared__ uint4 rows_now[2][8][${p.k / 8 + 4}];
   const auto copy_rows = [&](int token) {
 #pragma unroll 1
