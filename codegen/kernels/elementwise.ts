@@ -4,7 +4,7 @@ import type { Site } from "../../ir/kernel/catalogue.ts";
 import type { BufferParam, Index, Kernel, Tile } from "../../ir/kernel/stmt.ts";
 import { family, one, refuse, strided, type Match, type Refusal } from "../family.ts";
 import { gatedTile, gatingName, gatingOf, gatingWords, type GatingProblem } from "../gating.ts";
-import { act, asRows, elements, float, isPacked, num } from "../layouts.ts";
+import { act, asRows, elements, float, isPacked, num, result } from "../layouts.ts";
 import { quantiseBlock, rows, type RowsProblem } from "./rows.ts";
 import { when } from "../text.ts";
 
@@ -165,6 +165,34 @@ function matchFlat({ op, ins, outs, attrs }: Site): Match<FlatProblem>[] | Refus
 }
 
 export const flatFamily = family({ name: "flat", serves: FLAT, match: matchFlat, kernel: flat });
+
+export interface ConstantProblem {
+  value: number;
+  y?: "bf16";
+}
+
+function constantKernel(p: ConstantProblem): Kernel {
+  return kernel({
+    name: `constant_${String(p.value).replace(/\W/g, "_")}`,
+    summary: "A tensor of one number.",
+    params: { y: { dtype: p.y ?? "f32", shape: ["n"], access: "out" } },
+    dims: ["n"],
+    body(k, { y }) {
+      k.grid({ p: ["n", WIDE] });
+      k.store(k.fill("v", 1, WIDE, p.value), y, { at: ["p"], cols: 0, colLimit: "n" });
+    },
+  });
+}
+
+export const constantFamily = family({
+  name: "constant",
+  serves: ["constant"],
+  match: ({ outs, attrs }) =>
+    isPacked(outs[0])
+      ? one({ value: num(attrs.value), ...result(outs[0]) }, [{ out: 0 }], [elements(outs[0])])
+      : refuse("the result is a strided view"),
+  kernel: constantKernel,
+});
 
 export type AddBiasProblem = RowsProblem & { bias: "f32" | "bf16" };
 

@@ -3,19 +3,21 @@
 import type { Family } from "../family.ts";
 import { attendFamily, mlaAttendFamily, softmaxCausalFamily } from "./attention.ts";
 import { bmmFamily } from "./bmm.ts";
+import { outerFamily } from "./outer.ts";
 import { cacheAppendFamily, cacheRowsFamily, ropeAppendFamily, ropeFamily } from "./cache.ts";
 import { copyFamily } from "./copy.ts";
 import { blockLinearFamily, groupedLinearFamily, linearFamily } from "./dense.ts";
 import { dequantizeBlocksFamily, dequantizeRowsFamily } from "./dequantize.ts";
-import { addBiasFamily, flatFamily, gatedFamily, gatedPairFamily, gatedQuantFamily } from "./elementwise.ts";
+import { addBiasFamily, constantFamily, flatFamily, gatedFamily, gatedPairFamily, gatedQuantFamily } from "./elementwise.ts";
 import { routeFamily, sortExpertsFamily } from "./expert.ts";
 import { embedFamily, gatherRowsFamily, lastRowsFamily } from "./move.ts";
 import { addNormBothFamily, addNormFamily, addNormQuantFamily, combineAddFamily, combineFamily } from "./residual.ts";
-import { argmaxFamily, normQuantFamily, quantizeFamily, rmsNormFamily } from "./rows.ts";
+import { argmaxFamily, normQuantFamily, plainNormFamily, quantizeFamily, rmsNormFamily } from "./rows.ts";
 
 const list = [
   embedFamily,
   rmsNormFamily,
+  plainNormFamily,
   normQuantFamily,
   addNormFamily,
   addNormQuantFamily,
@@ -27,7 +29,9 @@ const list = [
   blockLinearFamily,
   groupedLinearFamily,
   bmmFamily,
+  outerFamily,
   flatFamily,
+  constantFamily,
   addBiasFamily,
   gatedFamily,
   gatedPairFamily,

@@ -1,7 +1,7 @@
 // Kernels that treat every row alike: norms, quantisation, the first maximum.
 import { f, kernel, x, type Body } from "../../ir/kernel/build.ts";
 import type { BufferParam, Index, Kernel, Tile } from "../../ir/kernel/stmt.ts";
-import { family, one, strided } from "../family.ts";
+import { family, one, refuse, strided } from "../family.ts";
 import { act, asRows, float, num } from "../layouts.ts";
 import { when } from "../text.ts";
 
@@ -81,6 +81,7 @@ export const rmsNormFamily = family({
   name: "rms_norm",
   serves: ["rms_norm"],
   match({ ins, outs, attrs }) {
+    if (ins.length < 2) return refuse("it scales by a gain, and there is none");
     const [xs, y] = [asRows(ins[0]), asRows(outs[0])];
     if (!xs || !y) return strided;
     const problem = {
@@ -94,6 +95,39 @@ export const rmsNormFamily = family({
     return one(problem, [{ in: 0 }, { in: 1 }, { out: 0 }], [xs.rows]);
   },
   kernel: rmsNorm,
+});
+
+export type PlainNormProblem = Omit<NormProblem, "gain" | "ue8m0">;
+
+/** y = x / rms(x) */
+function plainNorm(p: PlainNormProblem): Kernel {
+  return kernel({
+    name: `rms_norm_plain_${p.d}`,
+    summary: "Divide each row by its root mean square.",
+    params: { x: rows(p.d, p.xStride, p.act), y: { ...rows(p.d, p.yStride, p.act), access: "out" } },
+    dims: ["m"],
+    body(k, { x: xs, y }) {
+      k.grid({ i: ["m", 1] });
+      const by = scaleOfRow(k, xs, "i", p.d, p.eps);
+      k.loop("p", 0, p.d, 128, () => {
+        const v = k.load("v", 1, 128, xs, { at: ["i", "p"], cols: 1, colLimit: p.d });
+        k.store(k.map("n", f.mul(v, by)), y, { at: ["i", "p"], cols: 1, colLimit: p.d });
+      });
+    },
+  });
+}
+
+export const plainNormFamily = family({
+  name: "rms_norm_plain",
+  serves: ["rms_norm"],
+  match({ ins, outs, attrs }) {
+    if (ins.length > 1) return refuse("it has no gain, and there is one");
+    const [xs, y] = [asRows(ins[0]), asRows(outs[0])];
+    if (!xs || !y) return strided;
+    const problem = { d: num(ins[0].shape.at(-1)), xStride: xs.stride, yStride: y.stride, eps: num(attrs.eps), ...act(ins[0]) };
+    return one(problem, [{ in: 0 }, { out: 0 }], [xs.rows]);
+  },
+  kernel: plainNorm,
 });
 
 /** rms_norm, then 1x128 quantise; the normalised row is never written. */

@@ -1,5 +1,5 @@
 // Embedding, products, norms, elementwise ops and quantisation in ONNX.
-import { einsumOp, rmsNorm, scale } from "../../ir/ops/index.ts";
+import { constantOp, einsumOp, rmsNorm, scale } from "../../ir/ops/index.ts";
 import type { Node } from "../../ir/graph.ts";
 import { asTensor, fixed } from "../../ir/types.ts";
 import { as, dimsOf, dtypeAt, full, given, resultElem, sizes, type Lower, type Lowering } from "./lowering.ts";
@@ -33,7 +33,10 @@ const embed: Lower = (at, n, [ids, table]) => [given(at, n, at.s.op("Gather", [t
 const norm: Lower = (at, n, [x, gain]) => {
   if (!rmsNorm.made(n)) throw new TypeError("no norm");
   const to = resultElem(at, n);
-  const y = at.s.op("RMSNormalization", [as(at, x, to), as(at, gain, to)], { axis: -1, epsilon: { f: n.attrs.eps } }, "norm");
+  const by = gain
+    ? as(at, gain, to)
+    : at.s.cast(at.s.op("Expand", [at.s.floats(1), at.s.ints([fixed(dimsOf(n.operands[0]).at(-1))])]), elem.FLOAT, to);
+  const y = at.s.op("RMSNormalization", [as(at, x, to), by], { axis: -1, epsilon: { f: n.attrs.eps } }, "norm");
   return [given(at, n, y)];
 };
 
@@ -63,6 +66,12 @@ const scaled: Lower = (at, n, [x]) => {
   return [given(at, n, at.s.op("Mul", [as(at, x, to), at.s.cast(at.s.floats(n.attrs.by), elem.FLOAT, to)], {}, "scale"))];
 };
 
+const constant: Lower = (at, n) => {
+  if (!constantOp.made(n)) throw new TypeError("no constant");
+  const one = at.s.cast(at.s.floats(n.attrs.value), elem.FLOAT, resultElem(at, n));
+  return [given(at, n, at.s.op("Expand", [one, at.s.ints(sizes(dimsOf(n.results[0])))], {}, "constant"))];
+};
+
 const quantize: Lower = (at, n, [x]) => {
   const name = at.functions.use(n.attrs.scale === "ue8m0" ? "QuantizeRowsPow2" : "QuantizeRows");
   const [codes, scales] = at.s.call(name, [as(at, x, elem.FLOAT)], ["codes", "scales"]);
@@ -84,6 +93,7 @@ export const dense: Readonly<Record<string, Lower>> = {
   mul: elementwise("Mul"),
   add_bias: elementwise("Add"),
   scale: scaled,
+  constant,
   quantize,
   dequantize,
 };

@@ -38,6 +38,7 @@ export const ops: readonly Op[] = Object.freeze([
   math.add.op,
   math.mul.op,
   math.scale.op,
+  math.constantOp.op,
   gated.gated.op,
   gated.gatedPair.op,
   math.addBias.op,
@@ -63,7 +64,7 @@ export { blockLinear, embed, groupedLinear, linear } from "./dense.ts";
 export { combine, gatherRows, mapExperts, perExpert, route, sortExperts } from "./expert.ts";
 export * from "./fused.ts";
 export { gated, gatedPair } from "./gated.ts";
-export { add, addBias, argmax, canonicalSpec, einsum, einsumOp, mul, parseSpec, scale } from "./math.ts";
+export { add, addBias, argmax, canonicalSpec, constant, constantOp, einsum, einsumOp, mul, parseSpec, scale } from "./math.ts";
 export { call, callOp, callOf, param, paramOp, weight, weightOp } from "./module.ts";
 export { rmsNorm } from "./norm.ts";
 export { dequantize, quantize } from "./quant.ts";

@@ -1,9 +1,9 @@
 // Elementwise ops and einsum.
 import { attr } from "../attr.ts";
-import { op, type Extents } from "../op.ts";
-import type { Value } from "../graph.ts";
+import { make, op, type Extents } from "../op.ts";
+import type { Graph, Value } from "../graph.ts";
 import { tensorOf, type Tensor } from "../interpret.ts";
-import { isScaled, tensor, type Dim, type TensorType, type Type } from "../types.ts";
+import { fixed, isScaled, tensor, type Dim, type TensorType, type Type } from "../types.ts";
 
 const elements = (z: Extents): number => z.elements;
 const map = (x: Tensor, f: (v: number, i: number) => number): Tensor => ({ shape: x.shape, dtype: x.dtype, data: x.data.map(f) });
@@ -33,6 +33,22 @@ export const scale = op("scale", {
   flops: elements,
   reference: ({ x }, { by }) => map(x, (v) => v * by),
 });
+
+/** The op behind `constant`, which has no operand to take a graph from. */
+export const constantOp = op("constant", {
+  summary: "A tensor of one number.",
+  ins: {},
+  attrs: { dims: attr.list(), value: attr.f32(), dtype: attr.word(["f32", "bf16"], "f32") },
+  infer: (_, { dims, dtype }): Type => tensor([...dims], dtype),
+  reference: (_, { dims, value, dtype }) => {
+    const shape = dims.map(fixed);
+    return tensorOf(shape, new Float64Array(shape.reduce((a, b) => a * b, 1)).fill(value), dtype);
+  },
+});
+
+/** A tensor of one number in a graph: `constant(x.node.graph, [7168], 1)`. */
+export const constant = (graph: Graph, dims: readonly Dim[], value: number, dtype: "f32" | "bf16" = "f32"): Value =>
+  make(constantOp.op, [], { dims, value, dtype }, undefined, graph)[0];
 
 export const addBias = op("add_bias", {
   summary: "Add one vector to every row.",

@@ -34,6 +34,13 @@ const cache = { pages_count: 3, B: 1 };
 export const cases: readonly Case[] = [
   { family: "embed", problem: { vocab: 11, d: 70, table: "bf16" }, dims: { T: 3 }, ints: { ids: (i) => (5 * i) % 11 } },
   { family: "rms_norm", problem: { d: 130, xStride: 140, yStride: 133, eps: 1e-6, gain: "bf16" }, dims: { m: 3 } },
+  { family: "rms_norm_plain", problem: { d: 130, xStride: 140, yStride: 133, eps: 1e-6 }, dims: { m: 3 } },
+  { family: "constant", problem: { value: 0.5 }, dims: { n: 700 } },
+  {
+    family: "outer",
+    problem: { shape: [2, 3, 70], a: [210, 70, 1], b: [0, 0, 1], y: [210, 70, 1], aType: "bf16", bType: "f32", dims: [] },
+    dims: {},
+  },
   { family: "norm_quant", problem: { d: 576, xStride: 576, yStride: 0, eps: 1e-6, gain: "f32", ue8m0: true }, dims: { m: 2 } },
   { family: "add_norm", problem: { d: 130, aStride: 140, bStride: 131, eps: 1e-6, gain: "bf16" }, dims: { m: 3 } },
   {

@@ -51,6 +51,45 @@ export const rowFamilies: Cases = {
     },
   },
 
+  rms_norm_plain: {
+    "every width and strides"(run) {
+      rowsCases((m, d, random, i) => {
+        const x = draw(random, m * d, "f32", 10 ** (random() * 6 - 3));
+        const eps = i % 2 ? 1e-6 : 1e-3;
+        const { y } = run({ d, xStride: d + (i % 3), yStride: d + (i % 2) * 5, eps }, { x }, { m });
+        close(y, refer("rms_norm", { x: tensor([m, d], x) }, { eps }).out.data, { m, d }, CHAIN);
+      });
+    },
+  },
+
+  constant: {
+    "every length, exactly"(run) {
+      for (const n of [0, 1, 7, 512, 513])
+        for (const type of gains) {
+          const { y } = run({ value: -1.5, ...(type === "bf16" ? { y: type } : {}) }, {}, { n });
+          exact(y, refer("constant", {}, { dims: [n], value: -1.5 }).out.data, { n, type });
+        }
+    },
+  },
+
+  outer: {
+    "columns, rows and parts of a weight times a number each, exactly"(run) {
+      const random = randomOf(3);
+      for (const [i, k] of WIDTHS.entries())
+        for (const type of gains) {
+          const n = 1 + (i % 4);
+          const [a, b, c] = [draw(random, 2 * n * k, type), draw(random, k), draw(random, 2 * n)];
+          const whole = { shape: [2, n, k], a: [n * k, k, 1], y: [n * k, k, 1], aType: type, bType: "f32", dims: [] };
+          const columns = run({ ...whole, b: [0, 0, 1] }, { a, b }, {});
+          const { data: byColumn } = refer("einsum", { a: tensor([2, n, k], a), b: tensor([k], b) }, { spec: "abc,c->abc" }).out;
+          exact(columns.y, byColumn.map(Math.fround), { n, k, type });
+          const rows = run({ ...whole, b: [n, 1, 0] }, { a, b: c }, {});
+          const { data: byRow } = refer("einsum", { a: tensor([2, n, k], a), b: tensor([2, n], c) }, { spec: "abc,ab->abc" }).out;
+          exact(rows.y, byRow.map(Math.fround), { n, k, type });
+        }
+    },
+  },
+
   norm_quant: {
     "codes and scales are those of the normalised row, exactly"(run) {
       const norm = runnerOf("rms_norm");
