@@ -69,7 +69,10 @@ const siteOf = (n: Node, ins: Operand[], outs: Operand[], { caches }: Site): Sit
 /** Packed rows in scratch, scales beside them where they have any. */
 function scratch(v: Value, at: Map<Value, Operand>): Operand {
   const view = packed(asTensor(v.type));
-  const operand: Operand = { view, at: { scratch: `value ${v.node.id}.${v.index}`, dtype: view.dtype, shape: view.shape } };
+  const operand: Operand = {
+    view,
+    at: { scratch: `${v.node.op.name} ${v.node.id}.${v.index}`, dtype: view.dtype, shape: view.shape },
+  };
   at.set(v, operand);
   return operand;
 }

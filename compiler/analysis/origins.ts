@@ -1,55 +1,115 @@
-// Where every launch came from, kept in the artifact as origins.json: the line of the graph, the checkpoint's tensors, config keys
-// and rules. `dsc inspect OUT KERNEL --origin` reads it, so a line of kernel text leads back to config.json.
+// Where every launch, every field of a kernel's problem and every line of a kernel's text came from: origins.json of an artifact. It is
+// written while functions are planned, from what made each part; nothing is found by comparing numbers. docs/inspect.md has the schema.
 import { isWeight, weightName } from "../../ir/index.ts";
 import type { Func, Module, Node } from "../../ir/graph.ts";
-import { nodeLines, printLayers } from "../../ir/print.ts";
+import { nodeLines, printLayers, rowsOf } from "../../ir/print.ts";
+import type { Tenant } from "../../passes/plan/memory.ts";
 import type { Draft } from "../../passes/plan/select.ts";
+import { labelsOf } from "../../passes/site.ts";
 
-export interface Launch {
+export const ORIGINS = "dsc-origins/2";
+
+/** origins.json. */
+export interface Origins {
+  schema: typeof ORIGINS;
+  /** Nodes of the last graph that are launched. */
+  nodes: NodeOrigin[];
+  launches: LaunchOrigin[];
+  functions: Record<string, { buffers: Tenant[] }>;
+}
+
+/** A node of the graph after the last pass. */
+export interface NodeOrigin {
+  function: string;
+  op: string;
+  /** Its results as the ledger calls them. */
+  results: string[];
+  /** The line of it in its function's text, and which line of the function that is, the head being 0. */
+  line: string;
+  row: number;
+  /** Tensors of the checkpoint behind the weights it reads. */
+  tensors: string[];
+  /** Config keys of all it was made from. */
+  keys: string[];
+  /** "pass: rule", in the order they fired. */
+  rules: string[];
+}
+
+/** A launch of the plan, in the order of the plan. */
+export interface LaunchOrigin {
   kernel: string;
   /** As manifest.json names it: function and value. */
   site: string;
+  /** The op that it serves; of an op made of others, the part. "copy" where it moves what no view can say. */
   op: string;
-  /** The node in the graph after the last pass; none for copies. */
+  /** Index into `nodes`; none for what no node asked for. */
+  node?: number;
+}
+
+/** A launch and its node as one record. */
+export interface Launch {
+  kernel: string;
+  site: string;
+  op: string;
   line?: string;
-  /** Tensors of the checkpoint behind the weights it reads. */
   tensors?: string[];
-  /** Config keys of all it was made from. */
   keys?: string[];
-  /** "pass: rule", in the order they fired. */
   rules?: string[];
 }
 
-export interface Origins {
-  launches: Launch[];
-}
+/** The launches of origins.json, each with what its node says. */
+export const launchesIn = ({ launches, nodes }: Origins): Launch[] =>
+  launches.map(({ kernel, site, op, node }) => {
+    if (node === undefined) return { kernel, site, op };
+    const { line, tensors, keys, rules } = nodes[node];
+    return { kernel, site, op, line, tensors, keys, rules };
+  });
 
-/** Collects launches while functions are planned. */
+/** Collects launches and buffers while functions are planned. */
 export class OriginLog {
-  readonly launches: Launch[] = [];
+  readonly origins: Origins = { schema: ORIGINS, nodes: [], launches: [], functions: {} };
   readonly #module: Module;
-  readonly #lines = new Map<string, Map<Node, string>>();
+  readonly #known = new Map<Func, Map<Node, number>>();
+  readonly #texts = new Map<Func, { lines: Map<Node, string>; rows: Map<Node, number>; labels: ReturnType<typeof labelsOf> }>();
 
   constructor(module: Module) {
     this.#module = module;
   }
 
-  add(kernel: string, f: Func, { site, node }: Draft & { kind: "kernel" }): void {
-    if (!node) return void this.launches.push({ kernel, site, op: "copy" });
-    if (!this.#lines.has(f.name)) this.#lines.set(f.name, nodeLines(f));
-    const origins = node.graph.originsOf(node);
-    const tensors = node.operands.flatMap((o) => (isWeight(o) ? this.#tensors(weightName(o)!) : []));
-    this.launches.push({
-      kernel,
-      site,
-      op: node.op.name,
-      line: this.#lines.get(f.name)!.get(node),
-      tensors,
+  /** A buffer of a function's arena. */
+  keep(f: Func, tenant: Tenant): void {
+    (this.origins.functions[f.name] ??= { buffers: [] }).buffers.push(tenant);
+  }
+
+  add(kernel: string, f: Func, { site, node, chosen }: Draft & { kind: "kernel" }): void {
+    const op = chosen.part?.op ?? node?.op.name ?? "copy";
+    this.origins.launches.push({ kernel, site, op, ...(node ? { node: this.#node(f, node) } : {}) });
+  }
+
+  #node(f: Func, n: Node): number {
+    const known = this.#known.get(f) ?? new Map<Node, number>();
+    this.#known.set(f, known);
+    let index = known.get(n);
+    if (index === undefined) known.set(n, (index = this.origins.nodes.push(this.#describe(f, n)) - 1));
+    return index;
+  }
+
+  #describe(f: Func, n: Node): NodeOrigin {
+    const text = this.#texts.get(f) ?? { lines: nodeLines(f), rows: rowsOf(f), labels: labelsOf(f) };
+    this.#texts.set(f, text);
+    const origins = n.graph.originsOf(n);
+    return {
+      function: f.name,
+      op: n.op.name,
+      results: n.results.map((r) => text.labels.get(r) ?? n.op.name),
+      line: text.lines.get(n)!.replace(/ {2,}/g, " "),
+      row: text.rows.get(n)!,
+      tensors: [...new Set(n.operands.flatMap((o) => (isWeight(o) ? this.#tensors(weightName(o)!) : [])))],
       keys: [...new Set(origins.flatMap((o) => (o.kind === "config" ? o.keys : [])))],
       rules: origins.flatMap((o) =>
         o.kind === "rule" ? [`${o.pass}: ${o.rule}`] : o.kind === "plugin" ? [`plug-in ${o.file}`] : [],
       ),
-    });
+    };
   }
 
   #tensors(symbol: string): string[] {
@@ -63,6 +123,15 @@ export class OriginLog {
   }
 }
 
-/** A launch a line, so that files differ where launches do. */
-export const originsText = ({ launches }: Origins): string =>
-  `{\n "launches": [\n${launches.map((l) => `  ${JSON.stringify(l)}`).join(",\n")}\n ]\n}\n`;
+/** A record a line, so that files differ where launches do. */
+export function originsText(o: Origins): string {
+  const list = (items: readonly unknown[]): string =>
+    items.length ? `[\n${items.map((i) => `  ${JSON.stringify(i)}`).join(",\n")}\n ]` : "[]";
+  const functions = Object.entries(o.functions).map(([name, f]) => `  ${JSON.stringify(name)}: ${JSON.stringify(f)}`);
+  return [
+    `{\n "schema": ${JSON.stringify(o.schema)}`,
+    ` "nodes": ${list(o.nodes)}`,
+    ` "launches": ${list(o.launches)}`,
+    ` "functions": {\n${functions.join(",\n")}\n }\n}\n`,
+  ].join(",\n");
+}

@@ -5,7 +5,7 @@ import type { Instead, Problem } from "../../ir/kernel/catalogue.ts";
 import type { Entry } from "../../passes/index.ts";
 import { brokenFile } from "../../runtime/diagnostics.ts";
 import { boolean, finite, list, map, maybe, members, oneOf, text, whole, wrong, type Check } from "../../runtime/schema.ts";
-import type { Origins } from "../analysis/origins.ts";
+import { ORIGINS, type Origins } from "../analysis/origins.ts";
 
 type Files = ReadonlyMap<string, Uint8Array>;
 
@@ -55,21 +55,33 @@ const entry = members(
 export const ledgerOf = (files: Files): Entry[] => parsed(files, "ledger.json", list(entry));
 
 const texts = list(text);
-const launch = members(
-  {
-    kernel: text,
-    site: text,
-    op: text,
-    line: maybe(text),
-    tensors: maybe(texts),
-    keys: maybe(texts),
-    rules: maybe(texts),
-    bytes: maybe(finite),
-    flops: maybe(finite),
-  },
+const node = members(
+  { function: text, op: text, results: texts, line: text, row: whole(), tensors: texts, keys: texts, rules: texts },
   true,
 );
-export const originsOf = (files: Files): Origins => parsed(files, "origins.json", members({ launches: list(launch) }, true));
+const launch = members({ kernel: text, site: text, op: text, node: maybe(whole()) }, true);
+const size: Check = (v, at) =>
+  typeof v === "object" && v !== null && !Array.isArray(v)
+    ? members({ op: oneOf("add", "mul", "ceildiv", "div", "max", "min"), of: list(size) })(v, at)
+    : typeof v === "number"
+      ? finite(v, at)
+      : text(v, at);
+const tenant = members({ name: text, slot: whole(), bytes: size, first: whole(), last: whole() });
+/** origins.json (compiler/analysis/origins.ts). */
+export const originsOf = (files: Files): Origins =>
+  parsed(
+    files,
+    "origins.json",
+    members(
+      {
+        schema: oneOf(ORIGINS),
+        nodes: list(node),
+        launches: list(launch),
+        functions: map(members({ buffers: list(tenant) }, true)),
+      },
+      true,
+    ),
+  );
 
 const value: Check = (v, at) => {
   if (Array.isArray(v)) return list(value)(v, at);

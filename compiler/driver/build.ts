@@ -4,9 +4,9 @@ import type { FunctionPlan, KernelRecord } from "../../ir/artifact.ts";
 import { printOrigins, type Module } from "../../ir/index.ts";
 import type { Chosen, Instead, KernelText, Problem } from "../../ir/kernel/catalogue.ts";
 import { planMemory } from "../../passes/plan/memory.ts";
-import type { DraftFunc } from "../../passes/plan/select.ts";
+import type { Draft, DraftFunc } from "../../passes/plan/select.ts";
 import { launchesOf, ownSizes, workOf, type Experts, type Launch } from "../analysis/launches.ts";
-import { OriginLog } from "../analysis/origins.ts";
+import { OriginLog, type Origins } from "../analysis/origins.ts";
 import type { TritonJob } from "../artifact/triton.ts";
 
 export interface BuiltModel {
@@ -20,7 +20,7 @@ export interface BuiltModel {
   instead: Record<string, readonly Instead[]>;
   /** Texts and binaries of the kernels, by path. */
   files: Map<string, string | Uint8Array>;
-  launches: OriginLog["launches"];
+  origins: Origins;
   /** What is left to compile by Triton. */
   triton: TritonJob[];
 }
@@ -43,11 +43,12 @@ export function build(
   for (const draft of drafts) {
     const func = module.funcs.get(draft.name)!;
     const launches = new Map(launchesOf(func, draft).map((l) => [l.draft, l]));
-    functions[draft.name] = planMemory(draft, (d) => {
+    const nameOf = (d: Draft & { kind: "kernel" }): string => {
       const name = kernels.nameOf(d.chosen, () => useOf(module, launches.get(d)!, experts));
       origins.add(name, func, d);
       return name;
-    });
+    };
+    functions[draft.name] = planMemory(draft, nameOf, (tenant) => origins.keep(func, tenant));
   }
   const { records, problems, instead, files, triton } = kernels;
   const system = target.system && systemOf(target.system(vocab), files);
@@ -58,7 +59,7 @@ export function build(
     problems,
     instead,
     files,
-    launches: origins.launches,
+    origins: origins.origins,
     triton,
   };
 }

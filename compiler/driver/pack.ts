@@ -60,7 +60,7 @@ function filesOf(outcome: Outcome, built: BuiltModel): Map<string, string | Uint
     ...graphs,
     ["ledger.json", `${JSON.stringify(outcome.ledger.entries, null, 1)}\n`],
     ...built.files,
-    ["origins.json", originsText({ launches: built.launches })],
+    ["origins.json", originsText(built.origins)],
     ["problems.json", `${JSON.stringify(built.problems, null, 1)}\n`],
     ...(Object.keys(built.instead).length ? [["instead.json", `${JSON.stringify(built.instead, null, 1)}\n`] as const] : []),
   ]);

@@ -11,8 +11,21 @@ const bufferBytes = (b: Buffer): Size => mul(storageBytes[b.dtype], ...b.shape);
 /** Assumed sizes, only to judge which slot fits best. */
 const typical = { T: 64, B: 8, S: 1024, t: 8, s: 1024, m: 8, b: 1, e: 1, P: 16 };
 
-/** Assigns slots; `kernelName` names the kernel of a launch. */
-export function planMemory(f: DraftFunc, kernelName: (d: Draft & { kind: "kernel" }) => string): FunctionPlan {
+/** A buffer of a function's arena: where it lies, and from which of the function's own steps to which it holds its value. */
+export interface Tenant {
+  name: string;
+  slot: number;
+  bytes: Size;
+  first: number;
+  last: number;
+}
+
+/** Assigns slots; `kernelName` names the kernel of a launch, `keep` is told what lies where, in the order of first steps. */
+export function planMemory(
+  f: DraftFunc,
+  kernelName: (d: Draft & { kind: "kernel" }) => string,
+  keep?: (tenant: Tenant) => void,
+): FunctionPlan {
   const last = new Map<Buffer, number>();
   const first = new Map<Buffer, number>();
   f.steps.forEach((s, i) => {
@@ -41,6 +54,7 @@ export function planMemory(f: DraftFunc, kernelName: (d: Draft & { kind: "kernel
       slot.bytes = Math.max(slot.bytes, need);
       slot.freeAt = last.get(b)!;
       slotOf.set(b, best);
+      keep?.({ name: b.name ?? "a value", slot: best, bytes: size, first: from, last: last.get(b)! });
     }
   });
   const ref = (r: DraftRef): Ref => ({

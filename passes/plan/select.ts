@@ -74,6 +74,7 @@ class Selection {
   #steps: Draft[] = [];
 
   readonly #makerOf: MakerOf | undefined;
+  #labels: Map<Value, string> | undefined;
 
   constructor(m: Module, f: Func, catalogue: Catalogue, makerOf?: MakerOf) {
     this.#makerOf = makerOf;
@@ -120,9 +121,14 @@ class Selection {
     return s;
   }
 
+  #label(v: Value): string | undefined {
+    this.#labels ??= labelsOf(this.#f);
+    return this.#labels.get(v);
+  }
+
   /** A fresh arena buffer (and its scales) for a value, unless a place was planned. */
   #make(v: Value): Slice {
-    const s = this.#planned.get(v) ?? whole(asTensor(v.type), { arena: true });
+    const s = this.#planned.get(v) ?? whole(asTensor(v.type), { arena: true }, this.#label(v));
     this.#at.set(v, s);
     return s;
   }
@@ -185,7 +191,14 @@ class Selection {
         if ("batch" in a) return { buffer: { place: { batch: a.batch }, dtype: "i32", shape: [] } };
         if ("cache" in a) return { buffer: { place: { cache: a.cache }, dtype: "f32", shape: [] } };
         if ("scratch" in a)
-          return { buffer: entry(scratch, a.scratch, () => ({ place: { arena: true }, dtype: a.dtype, shape: a.shape })) };
+          return {
+            buffer: entry(scratch, a.scratch, () => ({
+              place: { arena: true },
+              dtype: a.dtype,
+              shape: a.shape,
+              name: `${node ? (this.#label(node.results[0]) ?? what) : what}: ${a.scratch}`,
+            })),
+          };
         return refOf("in" in a ? ins[a.in] : outs[a.out], a.part);
       });
       this.#steps.push({
@@ -231,7 +244,7 @@ class Selection {
       if (p.value.type.kind !== "tensor") continue;
       let from = this.#slice(n.operands[i]);
       if (!isWhole(from)) {
-        const to = whole(p.value.type, { arena: true });
+        const to = whole(p.value.type, { arena: true }, `${p.name} of ${callee.name}`);
         this.#copy(from, to, "argument");
         from = to;
       }
@@ -297,14 +310,19 @@ class Selection {
     const count = fixed(asTensor(stacked[0].type).dims[0]);
     const rowCount = times(asTensor(x.type).dims[0], k);
     const result = asTensor(n.region!.results[0].type);
-    const order = whole({ kind: "tensor", dims: [rowCount], dtype: "i32" }, { arena: true });
-    const offsets = whole({ kind: "tensor", dims: [count + 1], dtype: "i32" }, { arena: true });
-    const places = whole({ kind: "tensor", dims: [rowCount], dtype: "i32" }, { arena: true });
+    const order = whole({ kind: "tensor", dims: [rowCount], dtype: "i32" }, { arena: true }, "order");
+    const offsets = whole({ kind: "tensor", dims: [count + 1], dtype: "i32" }, { arena: true }, "offsets");
+    const places = whole({ kind: "tensor", dims: [rowCount], dtype: "i32" }, { arena: true }, "places");
     const xs = whole(
       { kind: "tensor", dims: [rowCount, ...asTensor(x.type).dims.slice(1)], dtype: asTensor(x.type).dtype },
       { arena: true },
+      "rows of x",
     );
-    const ys = whole({ kind: "tensor", dims: [rowCount, ...result.dims.slice(1)], dtype: result.dtype }, { arena: true });
+    const ys = whole(
+      { kind: "tensor", dims: [rowCount, ...result.dims.slice(1)], dtype: result.dtype },
+      { arena: true },
+      "rows of y",
+    );
     const launch = (op: string, attrs: Record<string, number>, ins: Slice[], outs: Slice[]): void =>
       this.#launch(this.#catalogue.choose({ op, attrs, ins: ins.map(viewOf), outs: outs.map(viewOf) }), ins, outs, op, null);
     launch("sort_experts", { experts: count }, [this.#slice(indices)], [order, offsets, places]);
@@ -351,12 +369,22 @@ const isWhole = (s: Slice): boolean =>
 /** Shape of the scales of a scaled tensor. */
 const scaleDims = (dims: readonly Dim[], block: Block): Dim[] => scaleShape(dims, block, (d, of) => Math.ceil(fixed(d) / of));
 
-function whole(t: Type & { kind: "tensor" }, place: Buffer["place"]): Slice {
+function whole(t: Type & { kind: "tensor" }, place: Buffer["place"], name?: string): Slice {
   const { storage, scaled: format } = formats[t.dtype];
   const scaled = format?.block;
   return {
-    buffer: { place, dtype: storage, shape: t.dims.map(sizeOfDim) },
-    ...(scaled ? { scaled, scales: { place, dtype: "f32" as const, shape: scaleDims(t.dims, scaled).map(sizeOfDim) } } : {}),
+    buffer: { place, dtype: storage, shape: t.dims.map(sizeOfDim), ...(name === undefined ? {} : { name }) },
+    ...(scaled
+      ? {
+          scaled,
+          scales: {
+            place,
+            dtype: "f32" as const,
+            shape: scaleDims(t.dims, scaled).map(sizeOfDim),
+            ...(name === undefined ? {} : { name: `scales of ${name}` }),
+          },
+        }
+      : {}),
     offset: 0,
     dims: t.dims,
     strides: contiguous(t.dims),

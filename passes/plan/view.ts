@@ -11,6 +11,8 @@ export interface Buffer {
   dtype: "f32" | "bf16" | "i32" | "e4m3";
   /** Extents, symbolic. */
   shape: readonly Size[];
+  /** The value that it holds, as the ledger calls it (passes/site.ts); of scratch, what its choice calls it. */
+  name?: string;
 }
 
 /** Part of a buffer. Strides and offset are in elements. */

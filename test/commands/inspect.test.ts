@@ -62,6 +62,75 @@ describe("inspect", () => {
   });
 });
 
+describe("inspect FUNCTION --batch", () => {
+  interface At {
+    schema: string;
+    launches: {
+      index: number;
+      kernel: string;
+      site: string;
+      op: string;
+      times: number;
+      reads: string[];
+      writes: string[];
+      line?: string;
+    }[];
+    buffers: { name: string; slot: number; bytes: number; from: number; to: number }[];
+    live: number[];
+    arena_bytes: number;
+    calls: { function: string; layer: number }[];
+    totals: { launches: number; floor_us: number };
+  }
+  const out = at("function-r1");
+  const made = dsc("compile", r1, "--target", "cuda", "-o", out);
+
+  test("launches in order, each with what it reads and writes; a buffer is written before it is read", async () => {
+    await made;
+    const f = await json<At>("inspect", out, "decode/moe_layer", "--batch", "1");
+    expect(f.schema).toBe("dsc-function/1");
+    expect(f.launches.map((l) => l.op)).toEqual([
+      "norm_block_linear",
+      "norm_block_linear",
+      "mla_query",
+      "mla_attend",
+      "einsum_quant",
+      "block_linear",
+      "add_norm_both",
+      "linear",
+      "route_experts_add",
+      "route_experts_add",
+    ]);
+    const named = new Set(f.buffers.map((b) => b.name));
+    const written = new Set<string>();
+    const value = (arg: string): string => arg.slice(arg.indexOf(" = ") + 3);
+    for (const l of f.launches) {
+      for (const r of l.reads.map(value).filter((v) => named.has(v))) expect(written.has(r), `${l.site} reads ${r}`).toBe(true);
+      for (const w of l.writes.map(value)) written.add(w);
+      expect(l.line).toContain(` = ${l.op} `);
+    }
+    // Two buffers of one slot are never live at the same launch.
+    for (const [i, a] of f.buffers.entries())
+      for (const b of f.buffers.slice(i + 1))
+        expect(a.slot === b.slot && a.from <= b.to && b.from <= a.to, `${a.name}, ${b.name}`).toBe(false);
+    expect(Math.max(...f.live)).toBeLessThanOrEqual(f.arena_bytes);
+  });
+
+  test("an entry says what it calls, sequences are launched for one by one, and another batch has other kernels", async () => {
+    await made;
+    const [whole, one, many] = await Promise.all([
+      json<At>("inspect", out, "decode", "--batch", "2"),
+      json<At>("inspect", out, "decode/moe_layer", "--batch", "1"),
+      json<At>("inspect", out, "decode/moe_layer", "--batch", "64"),
+    ]);
+    expect(whole.calls).toHaveLength(61);
+    expect(many.launches.map((l) => l.kernel)).not.toEqual(one.launches.map((l) => l.kernel));
+    const text = (await dsc("inspect", out, "decode/moe_layer", "--batch", "1")).stdout;
+    expect(text).toMatch(/^decode\/moe_layer for cuda: 1 row of 1 sequence, 1024 cached; floors on NVIDIA H200\n/);
+    expect(text).toContain("\nin all: ");
+    expect(await refusal("inspect", out, "--batch", "2")).toContain("of a function's launches");
+  });
+});
+
 describe("inspect --cost", () => {
   interface Launch {
     kernel: string;
