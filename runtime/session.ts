@@ -90,6 +90,7 @@ export class Session {
 
   /** The ids whose rows a sequence has. */
   cached(sequence: number): readonly number[] {
+    whole("cached", "sequence", sequence, 0);
     return this.ids[sequence] ?? [];
   }
 

@@ -108,6 +108,7 @@ function candidatesOf({ natives, machine }: Arch, family: string, problem: Probl
       t.illegal(of, s, machine) ?? (rows > (t.maxRows?.(s) ?? Infinity) ? `it takes ${t.maxRows!(s)} rows at most` : null);
     if (illegal !== null) return { schedule: t.name(s), chosen: i === 0, illegal };
     const time = timeOf(t, of, s, rows, machine);
+    if (time && !Number.isFinite(time.us)) throw new RangeError(`${t.name(s)}: no time can be said of this problem`);
     return { schedule: t.name(s), chosen: i === 0, ...(time ? { time } : {}) };
   });
 }

@@ -44,6 +44,10 @@ test("the same model for sm_90 has natives, and a printed kernel says which of t
   expect(printed.some((s) => s.printed?.startsWith("no hand-written kernel of sm_90 serves "))).toBe(true);
   expect(printed.some((s) => s.instead?.length)).toBe(true);
   for (const s of printed) expect(s.printed ?? s.instead, printServed(s)).toBeTruthy();
+  const [kernel, problem] = Object.entries<object>(problems).find(([name]) => /^block_gemm_\d+x\d+_[wn]/.test(name))!;
+  expect(() => servedBy(c.manifest, { ...problems, [kernel]: { ...problem, schedule: { form: "small-m" } } }, instead)).toThrow(
+    RangeError,
+  );
 });
 
 test.skipIf(lacks("nvcc for sm_100"))("nvcc compiles them all for it", () => {

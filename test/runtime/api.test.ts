@@ -83,6 +83,7 @@ describe.each<[string, Loose, ...unknown[][]]>([
   ["verify", of("verify"), [], [[5]]],
   ["draft", of("draft"), [[[1]], "x"], [[[1]], new Float32Array(3)], [[[1]]]],
   ["truncate", of("truncate"), [], [0, -1], [0, 1.5], [0, 2, -5], [0, 2, NaN], [-1, 0], ["0", 0]],
+  ["cached", of("cached"), [], ["0"], [-1], [[null, Symbol("x")]]],
   ["generate", first(generate), [], [5, [[1]], { maxNew: 1 }], [Promise.resolve(), [[1]], { maxNew: 1 }]],
   [
     "generate on a model",
