@@ -18,7 +18,6 @@ export interface Span {
   label?: string;
 }
 
-/** What is wrong, where, why it was expected otherwise, and what to try. */
 export interface Diagnostic {
   severity: "error" | "warning" | "note";
   /** "DSC1204". Stable: users search for it and tests assert it. */
@@ -30,7 +29,7 @@ export interface Diagnostic {
   /** One thing to try. */
   help?: string;
   /** What the words were made of, where the code keeps it: what another rendering starts from. */
-  data?: Readonly<Record<string, unknown>>;
+  data?: object;
 }
 
 /** All words of a code, in one place: the short form from its data, and the long one of `dsc explain` and docs/diagnostics.md. */
@@ -43,28 +42,52 @@ export interface Form<D> {
   example: string;
   /** What to do. */
   fix: string;
-  short: (data: D) => { title: string; notes?: string[]; help: string };
+  /** An error where absent. */
+  severity?: Diagnostic["severity"];
+  /** The places, where whoever makes it gives none. */
+  at?: (data: D) => Span[];
+  /** What to say beside the places that are given. */
+  label?: (data: D) => string;
+  short: (data: D) => { title: string; notes?: readonly string[]; help?: string };
 }
 
-/** A code that keeps its data: an error from data and places, with its words beside it. */
-export interface Coded<D> {
-  (data: D, ...spans: Span[]): Diagnostic;
+type Given<D> = {} extends D ? [data?: D, ...spans: (Span | undefined)[]] : [data: D, ...spans: (Span | undefined)[]];
+
+/** A code that keeps its data: what is made of data and places, with all its words beside it. */
+export interface Coded<D, Made = Diagnostic> {
+  (...given: Given<D>): Made;
   readonly code: string;
   readonly form: Form<D>;
 }
 
-export function coded<D extends Readonly<Record<string, unknown>>>(code: string, form: Form<D>): Coded<D> {
-  const make = (data: D, ...spans: Span[]): Diagnostic => {
+/** A code whose diagnostics are collected, shown or thrown by whoever makes them. */
+export function coded<D extends object = {}>(code: string, form: Form<D>): Coded<D> {
+  const make = (...[given, ...places]: Given<D>): Diagnostic => {
+    const data = given ?? ({} as D);
     const { title, notes = [], help } = form.short(data);
-    return { severity: "error", code, title, spans, notes, help, data };
+    const spans = places.filter((s) => s !== undefined).map((s) => (form.label ? { ...s, label: form.label(data) } : s));
+    return {
+      severity: form.severity ?? "error",
+      code,
+      title,
+      spans: spans.length ? spans : (form.at?.(data) ?? []),
+      notes: [...notes],
+      help,
+      data: { ...data },
+    };
   };
   return Object.assign(make, { code, form });
 }
 
-/** The code of a diagnostic and its long form, for `dsc explain`. */
-export function longForm<D>({ code, form }: Coded<D>): [string, Omit<Form<D>, "short">] {
-  const { name, means, example, fix } = form;
-  return [code, { name, means, example, fix }];
+/** The same where there is one at a time: made to be thrown. */
+export function thrown<D extends object = {}>(code: string, form: Form<D>): Coded<D, DiagnosticError> {
+  const of = coded(code, form);
+  return Object.assign((...given: Given<D>) => new DiagnosticError(of(...given)), { code, form });
+}
+
+/** The codes among the exports of a module. */
+export function codesIn(module: object): { code: string; form: Form<never> }[] {
+  return Object.values(module).filter((v): v is Coded<never> => typeof v === "function" && "code" in v && "form" in v);
 }
 
 /** Thrown when a stage ends with errors; carries every diagnostic of that stage, never a bare message. */

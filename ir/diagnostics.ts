@@ -1,26 +1,23 @@
-// DSC20xx: what can be wrong with a graph or its text. Each code has all its words here, the short form and the long one, and
-// keeps what
-// they are made of.
-import { coded, longForm, place, type Diagnostic, type Span } from "./diagnostic.ts";
+// DSC20xx: what can be wrong with a graph or its text.
+import { coded, place } from "./diagnostic.ts";
 
-const misfit = coded<{ op: string; problem: string; operands: readonly string[] }>("DSC2007", {
+/** `operands` are those given, in words. */
+export const opMismatch = coded<{ op: string; problem: string; operands?: readonly string[] }>("DSC2007", {
   name: "operands do not fit the op",
   means:
     "An op's signature unifies letters over its operands: the same letter must be the same size everywhere. The note " +
     "lists the operands' types.",
   example: "%y = linear %x, @w, where %x has 7168 columns and @w has 7000",
   fix: "dsc ops NAME shows the signature. Inside a pass, the pattern's replacement has the wrong shape.",
+  at: ({ op }) => [place(op)],
   short: (d) => ({
     title: `${d.op}: ${d.problem}`,
-    notes: d.operands.map((v, i) => `operand ${i}: ${v}`),
+    notes: d.operands?.map((v, i) => `operand ${i}: ${v}`),
     help: `dsc ops ${d.op} shows its signature`,
   }),
 });
-/** `operands` are those given, in words. */
-export const opMismatch = (op: string, problem: string, operands: readonly string[] = [], span: Span = place(op)): Diagnostic =>
-  misfit({ op, problem, operands }, span);
 
-const unparsed = coded<{ problem: string; help?: string }>("DSC2001", {
+export const parseError = coded<{ problem: string; help?: string | undefined }>("DSC2001", {
   name: "the text does not parse",
   means:
     "Module texts are what dsc prints: weights, functions, entries, load lines. The message gives the form that was " +
@@ -32,10 +29,8 @@ const unparsed = coded<{ problem: string; help?: string }>("DSC2001", {
     help: d.help ?? "compare with the texts in an artifact's graph folder: what dsc prints, it reads",
   }),
 });
-export const parseError = (problem: string, span: Span, help?: string): Diagnostic =>
-  unparsed(help === undefined ? { problem } : { problem, help }, span);
 
-const strangeOp = coded<{ name: string; near?: string }>("DSC2002", {
+export const unknownOp = coded<{ name: string; near?: string | undefined }>("DSC2002", {
   name: "no such op",
   means: "The word after = is no op of the graph.",
   example: "%y = rms_nrom %x, @gain",
@@ -45,10 +40,8 @@ const strangeOp = coded<{ name: string; near?: string }>("DSC2002", {
     help: d.near ? `did you mean ${d.near}?` : "dsc ops lists them",
   }),
 });
-export const unknownOp = (name: string, near: string | undefined, span: Span): Diagnostic =>
-  strangeOp({ name, ...(near ? { near } : {}) }, span);
 
-const undefinedValue = coded<{ name: string; near?: string }>("DSC2003", {
+export const unknownValue = coded<{ name: string; near?: string | undefined }>("DSC2003", {
   name: "a value, weight or function that is not defined",
   means:
     "Values are defined above their use, inside the function or the region; weights at the head of the module; " +
@@ -60,10 +53,8 @@ const undefinedValue = coded<{ name: string; near?: string }>("DSC2003", {
     help: d.near ? `did you mean ${d.near}?` : "a value is defined above its use, and a weight at the head of the text",
   }),
 });
-export const unknownValue = (name: string, near: string | undefined, span: Span): Diagnostic =>
-  undefinedValue({ name, ...(near ? { near } : {}) }, span);
 
-const otherType = coded<{ got: string; want: string }>("DSC2004", {
+export const wrongType = coded<{ got: string; want: string }>("DSC2004", {
   name: "the written type is not the inferred one",
   means:
     "Types are inferred from operands; a type in the text is a claim that is checked. An edit often changes one and " +
@@ -76,9 +67,9 @@ const otherType = coded<{ got: string; want: string }>("DSC2004", {
     help: "write the inferred type, or leave the type out",
   }),
 });
-export const wrongType = (got: string, want: string, span: Span): Diagnostic => otherType({ got, want }, span);
 
-const broken = coded<{ func: string; problem: string }>("DSC2010", {
+/** `span` is the line of the text that the module was parsed from, or prints as. */
+export const brokenGraph = coded<{ func: string; problem: string }>("DSC2010", {
   name: "the graph is broken",
   means:
     "What a graph guarantees does not hold: types as inferred, values of the same function, weights and functions " +
@@ -90,54 +81,39 @@ const broken = coded<{ func: string; problem: string }>("DSC2010", {
     help: "dsc opt FILE.dsc -p none reads a text and checks it again",
   }),
 });
-/** `span` is the line of the text that the module was parsed from, or prints as. */
-export const brokenGraph = (func: string, problem: string, span: Span): Diagnostic => broken({ func, problem }, span);
 
-const meaningless = coded<{ op: string }>("DSC2011", {
+export const noMeaning = coded<{ op: string }>("DSC2011", {
   name: "an op without a meaning",
   means: "The interpreter evaluates ops by their reference, and this one has none.",
   example: "An op declared without `reference`.",
   fix: "Give it one: docs/howto.md, add an op.",
+  at: ({ op }) => [place(op)],
   short: (d) => ({
     title: `${d.op} has no reference meaning, so it cannot be interpreted`,
     help: "give the op a `reference`",
   }),
 });
-export const noMeaning = (op: string): Diagnostic => meaningless({ op }, place(op));
 
-const lacking = coded<{ what: string }>("DSC2012", {
+export const missingInput = coded<{ what: string }>("DSC2012", {
   name: "the interpreter lacks an input",
   means: "Interpreting needs a tensor for every parameter and every weight a function reads.",
   example: "interpret(module, func, { values: {} })",
   fix: "Give what is named.",
+  at: ({ what }) => [place(what)],
   short: (d) => ({
     title: `the interpreter was given no ${d.what}`,
     help: "give every parameter of the function, and every weight it reads",
   }),
 });
-export const missingInput = (what: string): Diagnostic => lacking({ what }, place(what));
 
-const unsized = coded<{ symbol: string }>("DSC2013", {
+export const unknownSize = coded<{ symbol: string }>("DSC2013", {
   name: "no value for a size",
   means: "Costs are judged at sizes that a function states. A symbol in a type is not among them.",
   example: "func @f(%x: [T, 4] f32) { ... } without assume {T = 16}, under a pass that fires when cheaper",
   fix: "Add it: func @f(...) assume {T = 16, B = 16, s = 4096} {",
+  at: ({ symbol }) => [place(`size ${symbol}`)],
   short: (d) => ({
     title: `no value for the size ${d.symbol}`,
     help: "costs are judged at sizes the function states: func @f(...) assume {T = 16, B = 16, s = 4096} {",
   }),
 });
-export const unknownSize = (symbol: string): Diagnostic => unsized({ symbol }, place(`size ${symbol}`));
-
-/** The long forms by code, for `dsc explain`. */
-export const longForms = Object.fromEntries([
-  longForm(unparsed),
-  longForm(strangeOp),
-  longForm(undefinedValue),
-  longForm(otherType),
-  longForm(misfit),
-  longForm(broken),
-  longForm(meaningless),
-  longForm(lacking),
-  longForm(unsized),
-]);

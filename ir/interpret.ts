@@ -63,7 +63,7 @@ export function interpret(
       continue;
     }
     const given = inputs.values?.[p.name];
-    if (!given) throw new DiagnosticError(missingInput(`value for parameter %${p.name} of @${func.name}`));
+    if (!given) throw new DiagnosticError(missingInput({ what: `value for parameter %${p.name} of @${func.name}` }));
     values.set(p.value, given);
   }
 
@@ -72,7 +72,7 @@ export function interpret(
       if (node.leaf?.kind === "weight") {
         const { name } = node.leaf;
         const decl = module.weights.get(name);
-        if (!inputs.weight || !decl) throw new DiagnosticError(missingInput(`weight @${name}`));
+        if (!inputs.weight || !decl) throw new DiagnosticError(missingInput({ what: `weight @${name}` }));
         values.set(node.results[0], inputs.weight(name, decl.layers ? layer : null));
         continue;
       }
@@ -89,7 +89,7 @@ export function interpret(
         for (const [i, r] of callee.results.entries()) values.set(node.results[i], out[r.name]);
         continue;
       }
-      if (!node.op.reference) throw new DiagnosticError(noMeaning(node.op.name));
+      if (!node.op.reference) throw new DiagnosticError(noMeaning({ op: node.op.name }));
       const env: Env = {
         mode,
         batch,

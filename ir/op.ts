@@ -141,12 +141,12 @@ export function op<const I extends Signature, const A extends AttrKinds = {}, co
       const v = args[keyOf(k)];
       if (k.startsWith("...")) operands.push(...(v as Value[]));
       else if (v !== undefined) operands.push(v as Value);
-      else if (!k.endsWith("?")) throw new DiagnosticError(opMismatch(name, `needs operand ${k}`));
+      else if (!k.endsWith("?")) throw new DiagnosticError(opMismatch({ op: name, problem: `needs operand ${k}` }));
     }
     for (const [k, kind] of Object.entries(attrs)) given[k] = (args[k] as AttrValue | undefined) ?? kind.initial!;
     for (const k of Object.keys(args))
       if (!(k in attrs) && k !== "region" && !ins.some((i) => keyOf(i) === k))
-        throw new DiagnosticError(opMismatch(name, `has no operand or attribute ${k}`));
+        throw new DiagnosticError(opMismatch({ op: name, problem: `has no operand or attribute ${k}` }));
     const results = make(self, operands, given, args.region as Region | undefined);
     return d.outs ? Object.fromEntries(outs.map((k, i) => [k, results[i]])) : results[0];
   };
@@ -176,7 +176,8 @@ export function make(o: Op, operands: readonly Value[], attrs: Attrs, region?: R
     ordered,
     region,
   );
-  if (typeof types === "string") throw new DiagnosticError(opMismatch(o.name, types, operands.map(described)));
+  if (typeof types === "string")
+    throw new DiagnosticError(opMismatch({ op: o.name, problem: types, operands: operands.map(described) }));
   return g.node(o, operands, ordered, types, { region }).results;
 }
 

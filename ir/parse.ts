@@ -74,7 +74,7 @@ class Parser {
   }
 
   #fail(problem: string, word?: string, help?: string): never {
-    throw new DiagnosticError(parseError(problem, this.#span(word), help));
+    throw new DiagnosticError(parseError({ problem, help }, this.#span(word)));
   }
 
   /** The next line with something on it, without comment and surrounding space. */
@@ -100,7 +100,9 @@ class Parser {
         continue;
       } else if ((m = /^entry (\w+) = @(\S+)$/.exec(line))) {
         if (!this.#funcs.has(m[2]))
-          throw new DiagnosticError(unknownValue("@" + m[2], didYouMean(m[2], this.#funcs.keys()), this.#span("@" + m[2])));
+          throw new DiagnosticError(
+            unknownValue({ name: "@" + m[2], near: didYouMean(m[2], this.#funcs.keys()) }, this.#span("@" + m[2])),
+          );
         entries[m[1]] = m[2];
         placesOf(this.#graph).entries.set(m[1], this.#span());
       } else if (line.startsWith("load ")) load.push(this.#load(line));
@@ -166,12 +168,16 @@ class Parser {
       /^load @(\S+) \{layers = (\[[^\]]*\])\} -> (.*)$/.exec(line) ??
       this.#fail("a load line is: load @function {layers = [0, 1]} -> result = @weight");
     if (!this.#funcs.has(m[1]))
-      throw new DiagnosticError(unknownValue("@" + m[1], didYouMean(m[1], this.#funcs.keys()), this.#span("@" + m[1])));
+      throw new DiagnosticError(
+        unknownValue({ name: "@" + m[1], near: didYouMean(m[1], this.#funcs.keys()) }, this.#span("@" + m[1])),
+      );
     const layers = parseLayers(m[2]) ?? this.#fail(`${m[2]} are no layers`, m[2]);
     const writes = m[3].split(",").map((p): [string, string] => {
       const q = /^(\S+) = @(\S+)$/.exec(p.trim()) ?? this.#fail("what a load function writes is: result = @weight", p.trim());
       if (!this.#weights.has(q[2]))
-        throw new DiagnosticError(unknownValue("@" + q[2], didYouMean(q[2], this.#weights.keys()), this.#span("@" + q[2])));
+        throw new DiagnosticError(
+          unknownValue({ name: "@" + q[2], near: didYouMean(q[2], this.#weights.keys()) }, this.#span("@" + q[2])),
+        );
       return [q[1], q[2]];
     });
     return { func: m[1], layers, writes: Object.fromEntries(writes) };
@@ -244,11 +250,14 @@ class Parser {
   #value(word: string, scope: Map<string, Value>): Value {
     if (word.startsWith("@")) {
       const decl = this.#weights.get(word.slice(1));
-      if (!decl) throw new DiagnosticError(unknownValue(word, didYouMean(word.slice(1), this.#weights.keys()), this.#span(word)));
+      if (!decl)
+        throw new DiagnosticError(
+          unknownValue({ name: word, near: didYouMean(word.slice(1), this.#weights.keys()) }, this.#span(word)),
+        );
       return weight(this.#graph, decl);
     }
     const v = scope.get(word);
-    if (!v) throw new DiagnosticError(unknownValue(word, didYouMean(word, scope.keys()), this.#span(word)));
+    if (!v) throw new DiagnosticError(unknownValue({ name: word, near: didYouMean(word, scope.keys()) }, this.#span(word)));
     return v;
   }
 
@@ -276,7 +285,8 @@ class Parser {
   #call({ names, operands, attrs, types }: Statement, scope: Map<string, Value>): void {
     const [name, ...words] = operands.trim().split(/[ ,]+/);
     const callee = this.#funcs.get(name.slice(1));
-    if (!callee) throw new DiagnosticError(unknownValue(name, didYouMean(name.slice(1), this.#funcs.keys()), this.#span(name)));
+    if (!callee)
+      throw new DiagnosticError(unknownValue({ name, near: didYouMean(name.slice(1), this.#funcs.keys()) }, this.#span(name)));
     const ins = words.map((w) => this.#value(w, scope));
     const out = Object.values(call(this.#graph, callee, ins, Number(attrs.layer ?? -1)));
     for (const v of out) this.#stands(v);
@@ -287,7 +297,7 @@ class Parser {
   #node(s: Statement, scope: Map<string, Value>): void {
     const at = this.#at;
     const op = opByName.get(s.op);
-    if (!op) throw new DiagnosticError(unknownOp(s.op, didYouMean(s.op, opByName.keys()), this.#span(s.op)));
+    if (!op) throw new DiagnosticError(unknownOp({ name: s.op, near: didYouMean(s.op, opByName.keys()) }, this.#span(s.op)));
     this.#known(op, s.attrs);
     const words = s.operands
       .split(",")
@@ -303,7 +313,9 @@ class Parser {
       inner?.region,
     );
     if (typeof problem === "string")
-      throw new DiagnosticError(opMismatch(op!.name, problem, operands.map(described), this.#span(words.at(-1))));
+      throw new DiagnosticError(
+        opMismatch({ op: op!.name, problem, operands: operands.map(described) }, this.#span(words.at(-1))),
+      );
     const results = make(op!, operands, s.attrs, inner?.region, this.#graph);
     this.#stands(results[0]);
     this.#at = stay;
@@ -353,7 +365,9 @@ class Parser {
     const written = types ? splitTop(types) : [];
     for (const [i, n] of names.entries()) {
       if (written[i] !== undefined && written[i].trim() !== printType(results[i].type))
-        throw new DiagnosticError(wrongType(written[i].trim(), printType(results[i].type), this.#span(written[i].trim())));
+        throw new DiagnosticError(
+          wrongType({ got: written[i].trim(), want: printType(results[i].type) }, this.#span(written[i].trim())),
+        );
       if (scope.has(n)) this.#fail(`${n} is defined twice`, n);
       scope.set(n, results[i]);
       // "%4" is a number given while printing, not a name; so is what "%4.1" is a copy of.

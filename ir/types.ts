@@ -84,7 +84,7 @@ export function sizeOf(d: Dim, values: Readonly<Record<string, number>>): number
   const p = partsOf(d);
   if (p.symbol === "") return p.times;
   const v = values[p.symbol];
-  if (v === undefined) throw new DiagnosticError(unknownSize(p.symbol));
+  if (v === undefined) throw new DiagnosticError(unknownSize({ symbol: p.symbol }));
   return p.times * v;
 }
 

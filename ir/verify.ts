@@ -25,11 +25,17 @@ export function verify(m: Module, file = "<graph>"): void {
   for (const f of m.funcs.values()) found.push(...verifyFunc(m, f, places));
   cachesOf(
     m,
-    (f, param, problem) => void found.push(brokenGraph(f.name, problem, places.node(f, param.value.node, `%${param.name}`))),
+    (f, param, problem) =>
+      void found.push(brokenGraph({ func: f.name, problem }, places.node(f, param.value.node, `%${param.name}`))),
   );
   for (const [kind, name] of Object.entries(m.entries))
     if (name && !m.funcs.has(name))
-      found.push(brokenGraph(name, "an entry names it, but the module has no such function", places.entry(kind, `@${name}`)));
+      found.push(
+        brokenGraph(
+          { func: name, problem: "an entry names it, but the module has no such function" },
+          places.entry(kind, `@${name}`),
+        ),
+      );
   if (found.length) throw new DiagnosticError(found.slice(0, 10));
 }
 
@@ -93,6 +99,6 @@ function verifyFunc(m: Module, f: Func, places: ModulePlaces): Diagnostic[] {
     }
   }
   return [...said].map(([problem, { times, n, word }]) =>
-    brokenGraph(f.name, times > 1 ? `${problem} (x ${times})` : problem, places.node(f, n, word)),
+    brokenGraph({ func: f.name, problem: times > 1 ? `${problem} (x ${times})` : problem }, places.node(f, n, word)),
   );
 }

@@ -1,25 +1,35 @@
 // Every diagnostic's long form: one table for `dsc explain`, for docs/diagnostics.md and for the test that holds both to the code.
+import { codesIn } from "../../ir/diagnostic.ts";
+import * as ofGraphs from "../../ir/diagnostics.ts";
+import * as ofTilePrograms from "../../ir/kernel/diagnostics.ts";
 import { command } from "./command.ts";
 import { config } from "./config.ts";
 import type { Entry } from "./entry.ts";
-import { graph } from "./graph.ts";
 import { kernels } from "./kernels.ts";
 import { passes } from "./passes.ts";
 import { runtime } from "./runtime.ts";
 
 export type { Entry } from "./entry.ts";
 
-/** Sections in the order of their codes. */
-const sections: readonly { title: string; entries: Readonly<Record<string, Entry>> }[] = [
-  { title: "Configs", entries: config },
-  { title: "The graph and tile programs", entries: graph },
-  { title: "Passes", entries: passes },
-  { title: "Targets and kernels", entries: kernels },
-  { title: "Artifacts, checkpoints, devices", entries: runtime },
-  { title: "The command line; faults", entries: command },
-];
+/** The codes that stand with all their words where they are made. */
+const coded = [ofGraphs, ofTilePrograms]
+  .flatMap(codesIn)
+  .map(({ code, form: { name, means, example, fix } }) => [code, { name, means, example, fix }] as const);
+const written = [config, kernels, passes, runtime, command].flatMap((e) => Object.entries(e));
 
-export const entries: ReadonlyMap<string, Entry> = new Map(sections.flatMap((s) => Object.entries(s.entries)));
+/** The long form of every code, in their order. */
+export const entries: ReadonlyMap<string, Entry> = new Map([...coded, ...written].toSorted(([a], [b]) => (a < b ? -1 : 1)));
+
+/** What the first digit of a code says it is about. */
+const sections: Readonly<Record<string, string>> = {
+  1: "Configs",
+  2: "The graph and tile programs",
+  3: "Passes",
+  4: "Targets and kernels",
+  5: "Artifacts, checkpoints, devices",
+  6: "The command line",
+  9: "Faults of dsc or of a plug-in",
+};
 
 /** The long form for a terminal. */
 export function explained(code: string, e: Entry): string {
@@ -52,10 +62,11 @@ export function page(): string {
     "`dsc explain CODE` prints what stands here. Codes: 1xxx configs, 2xxx the graph, 3xxx passes, 4xxx targets, 5xxx the runtime,",
     "6xxx the command line, 9xxx faults of dsc or of a plug-in. Lines that begin with `$` can be run in a checkout.",
   ];
-  for (const s of sections) {
-    out.push("", `## ${s.title}`);
-    for (const [code, e] of Object.entries(s.entries))
-      out.push("", `### ${code}: ${e.name}`, "", e.means, "", ...e.example.split("\n").map((l) => `    ${l}`), "", e.fix);
+  for (const [digit, title] of Object.entries(sections)) {
+    out.push("", `## ${title}`);
+    for (const [code, e] of entries)
+      if (code.startsWith(`DSC${digit}`))
+        out.push("", `### ${code}: ${e.name}`, "", e.means, "", ...e.example.split("\n").map((l) => `    ${l}`), "", e.fix);
   }
   return out.join("\n") + "\n";
 }

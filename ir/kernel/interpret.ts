@@ -31,10 +31,11 @@ const narrow = (dtype: BufferParam["dtype"], value: number): number => {
 /** Runs every cell of the grid on the given buffers, by parameter name; outputs are written in place. */
 export function interpretKernel(kernel: Kernel, buffers: Record<string, HostBuffer>, dims: Record<string, number>): void {
   const grid = kernel.body[0];
-  if (grid?.kind !== "grid") throw noGrid(kernel.name);
+  if (grid?.kind !== "grid") throw noGrid({ kernel: kernel.name });
   for (const p of kernel.params) {
-    if (!buffers[p.name]) throw missingBuffer(kernel.name, p.name);
-    if (!(buffers[p.name] instanceof kept[p.dtype])) throw wrongBuffer(kernel.name, p.name, p.dtype, kept[p.dtype].name);
+    if (!buffers[p.name]) throw missingBuffer({ kernel: kernel.name, name: p.name });
+    if (!(buffers[p.name] instanceof kept[p.dtype]))
+      throw wrongBuffer({ kernel: kernel.name, name: p.name, dtype: p.dtype, want: kept[p.dtype].name });
   }
   const cell = new Cell(kernel, buffers, dims);
   const visit = (axis: number): void => {
@@ -61,14 +62,15 @@ class Cell {
 
   constructor(kernel: Kernel, buffers: Record<string, HostBuffer>, dims: Record<string, number>) {
     [this.kernel, this.buffers, this.env] = [kernel, buffers, new Map(kernel.dims.map((d) => [d, dims[d]]))];
-    for (const d of kernel.dims) if (dims[d] === undefined) throw unbound(kernel.name, d, Object.keys(dims));
+    for (const d of kernel.dims)
+      if (dims[d] === undefined) throw unbound({ kernel: kernel.name, name: d, known: Object.keys(dims) });
   }
 
   index(i: Index): number {
     if (typeof i === "number") return i;
     if (typeof i === "string") {
       const v = this.env.get(i);
-      if (v === undefined) throw unbound(this.kernel.name, i, [...this.env.keys()]);
+      if (v === undefined) throw unbound({ kernel: this.kernel.name, name: i, known: [...this.env.keys()] });
       return v;
     }
     const [a, b] = [this.index(i.a), this.index(i.b)];
@@ -92,7 +94,7 @@ class Cell {
 
   private read(t: Tile): Float32Array | Int32Array {
     const data = this.tiles.get(t.name);
-    if (!data) throw unwritten(this.kernel.name, t.name);
+    if (!data) throw unwritten({ kernel: this.kernel.name, tile: t.name });
     return data;
   }
 
@@ -124,14 +126,15 @@ class Cell {
     }
     const element = position.reduce((sum, i, axis) => sum + i * strides[axis], 0);
     const { length } = this.buffers[param.name];
-    if (!(element >= 0 && element < length)) throw outOfBounds(this.kernel.name, param.name, position, element, length);
+    if (!(element >= 0 && element < length))
+      throw outOfBounds({ kernel: this.kernel.name, name: param.name, indices: position, element, length });
     return element;
   }
 
   /** Visits the elements of a tile that lies at a place: element of the buffer (-1 where masked), element of the tile. */
   private visit(p: Place, t: Tile, f: (param: BufferParam, data: HostBuffer, element: number, own: number) => void): void {
     const param = this.kernel.params.find((b) => b.name === p.buffer);
-    if (!param) throw missingBuffer(this.kernel.name, p.buffer);
+    if (!param) throw missingBuffer({ kernel: this.kernel.name, name: p.buffer });
     const strides = param.strides.map((s) => this.index(s));
     const at = p.at.map((i) => this.index(i));
     const rows = p.rowIndex ? this.read(p.rowIndex) : undefined;
@@ -147,7 +150,7 @@ class Cell {
   private statement(s: Stmt): void {
     switch (s.kind) {
       case "grid":
-        throw noGrid(this.kernel.name);
+        throw noGrid({ kernel: this.kernel.name });
       case "loop":
         return this.loop(s);
       case "when": {

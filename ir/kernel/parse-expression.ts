@@ -85,7 +85,7 @@ function unknown(r: Reader, s: Scope, word: Token, known: Iterable<string>): nev
       `n := ${word.text}[0, 0] makes a scalar of its first element`,
       word,
     );
-  throw unbound(s.kernel, word.text, [...known], r.span(word));
+  throw unbound({ kernel: s.kernel, name: word.text, known: [...known] }, r.span(word));
 }
 
 /** The arithmetic of a map. */
@@ -136,7 +136,10 @@ function mapLeaf(r: Reader, s: Scope): Half {
     const tile = s.tiles.get(word.text);
     if (tile) return { made: { t: tile } };
     if (s.integers?.has(word.text)) return { index: word.text };
-    throw unwritten(s.kernel, word.text, r.span(word), didYouMean(word.text, [...s.tiles.keys(), ...(s.integers ?? [])]));
+    throw unwritten(
+      { kernel: s.kernel, tile: word.text, near: didYouMean(word.text, [...s.tiles.keys(), ...(s.integers ?? [])]) },
+      r.span(word),
+    );
   }
   const n = r.number("a tile, an index, a number or an operation");
   return Number.isSafeInteger(n) ? { index: n } : { made: { c: n } };

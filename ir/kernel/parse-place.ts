@@ -16,7 +16,7 @@ export interface Block extends Scope {
 export function tile(r: Reader, s: Block): Tile {
   const word = r.name("a tile");
   const found = s.tiles.get(word.text);
-  if (!found) throw unwritten(s.kernel, word.text, r.span(word), nearest(word, s));
+  if (!found) throw unwritten({ kernel: s.kernel, tile: word.text, near: nearest(word, s) }, r.span(word));
   return found;
 }
 
@@ -35,12 +35,7 @@ export function place(r: Reader, s: Block): { to: BufferParam; extents: Axis[] }
   const to = s.params.find((p) => p.name === word.text);
   if (!to)
     throw new DiagnosticError(
-      noSuchBuffer(
-        s.kernel,
-        word.text,
-        s.params.map((p) => p.name),
-        r.span(word),
-      ),
+      noSuchBuffer({ kernel: s.kernel, name: word.text, known: s.params.map((p) => p.name) }, r.span(word)),
     );
   r.expect("[", `after ${word.text}`);
   const extents: Axis[] = [];
@@ -79,10 +74,12 @@ export function lying(
     else
       throw new DiagnosticError(
         brokenKernel(
-          s.kernel,
-          `a slice of ${extent} does not fit a tile of [${t.rows}, ${t.cols}]`,
+          {
+            kernel: s.kernel,
+            problem: `a slice of ${extent} does not fit a tile of [${t.rows}, ${t.cols}]`,
+            help: "slices are the tile's rows and its columns",
+          },
           r.span(word),
-          "slices are the tile's rows and its columns",
         ),
       );
   }
@@ -93,10 +90,12 @@ export function lying(
     if (n > 1 && axis === undefined)
       throw new DiagnosticError(
         brokenKernel(
-          s.kernel,
-          `no slice holds the ${n} ${what} of a tile of [${t.rows}, ${t.cols}]`,
+          {
+            kernel: s.kernel,
+            problem: `no slice holds the ${n} ${what} of a tile of [${t.rows}, ${t.cols}]`,
+            help: `a slice of ${n} is written i : ${n}`,
+          },
           r.span(word),
-          `a slice of ${n} is written i : ${n}`,
         ),
       );
   // A bound along an axis of one: the rows' where rows have none yet, and stand before the columns.
@@ -112,7 +111,10 @@ export function lying(
     else if (rows === undefined && t.rows === 1) rows = i;
     else
       throw new DiagnosticError(
-        brokenKernel(s.kernel, "more axes are bounded than a tile has", r.span(word), "a tile has rows and columns"),
+        brokenKernel(
+          { kernel: s.kernel, problem: "more axes are bounded than a tile has", help: "a tile has rows and columns" },
+          r.span(word),
+        ),
       );
   }
   const [rowLimit, colLimit] = [

@@ -109,7 +109,10 @@ function scalar(r: Reader, s: Block): Parsed {
   }
   if (!param)
     throw new DiagnosticError(
-      noSuchBuffer(s.kernel, word.text, [...s.params.map((p) => p.name), ...s.tiles.keys()], r.span(word)),
+      noSuchBuffer(
+        { kernel: s.kernel, name: word.text, known: [...s.params.map((p) => p.name), ...s.tiles.keys()] },
+        r.span(word),
+      ),
     );
   return { stmt: { kind: "scalar", name, buffer: param.name, at }, integers: [name] };
 }
@@ -141,10 +144,12 @@ function result(r: Reader, s: Block): Parsed {
     if (old)
       throw new DiagnosticError(
         brokenKernel(
-          s.kernel,
-          `${word.text} is [${rows}, ${cols}] ${dtype} here, and [${old.rows}, ${old.cols}] ${old.dtype} above`,
+          {
+            kernel: s.kernel,
+            problem: `${word.text} is [${rows}, ${cols}] ${dtype} here, and [${old.rows}, ${old.cols}] ${old.dtype} above`,
+            help: "a tile keeps its extents and its dtype; give this one another name",
+          },
           r.span(word),
-          "a tile keeps its extents and its dtype; give this one another name",
         ),
       );
     s.tiles.set(word.text, made);

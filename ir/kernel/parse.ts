@@ -78,7 +78,10 @@ class KernelParser {
     while (this.#line() !== undefined && !this.#lines[this.#at].trim().startsWith(")")) this.#at++;
     if (this.#line() === undefined)
       throw new DiagnosticError(
-        kernelText("the brackets of the parameters do not close", head.whole(), "after the parameters stands: ) dims m, n:"),
+        kernelText(
+          { problem: "the brackets of the parameters do not close", help: "after the parameters stands: ) dims m, n:" },
+          head.whole(),
+        ),
       );
     const close = this.#reader();
     close.take();

@@ -16,7 +16,7 @@ export class Reader {
     const words = tokens(text);
     if (!Array.isArray(words))
       throw new DiagnosticError(
-        kernelText(`${JSON.stringify(words.stray)} is not a sign of tile programs`, this.#span(words.at, 1)),
+        kernelText({ problem: `${JSON.stringify(words.stray)} is not a sign of tile programs` }, this.#span(words.at, 1)),
       );
     this.#words = words;
   }
@@ -119,6 +119,6 @@ export class Reader {
   }
 
   fail(problem: string, help?: string, word: Token = this.peek()): never {
-    throw new DiagnosticError(kernelText(problem, this.span(word), help));
+    throw new DiagnosticError(kernelText({ problem, help }, this.span(word)));
   }
 }

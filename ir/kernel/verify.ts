@@ -61,7 +61,7 @@ class Verifier {
           "give one stride an axis",
           p.name,
         );
-    if (body[0]?.kind !== "grid") this.#found.push(...noGrid(name, this.#spanOf(body[0])).diagnostics);
+    if (body[0]?.kind !== "grid") this.#found.push(...noGrid({ kernel: name }, this.#spanOf(body[0])).diagnostics);
     for (const s of flatten(body).slice(body[0]?.kind === "grid" ? 1 : 0))
       if (s.kind === "grid") this.#say(s, "there is a second grid", "the grid is the first statement, and its only one");
     this.#block(body, { integers: new Set(dims), tiles: new Set() });
@@ -74,7 +74,7 @@ class Verifier {
   }
 
   #say(s: Stmt | undefined, problem: string, help: string, word?: string): void {
-    this.#found.push(brokenKernel(this.#kernel.name, problem, this.#spanOf(s, word), help));
+    this.#found.push(brokenKernel({ kernel: this.#kernel.name, problem, help }, this.#spanOf(s, word)));
   }
 
   #block(list: readonly Stmt[], known: Known): void {
@@ -100,11 +100,16 @@ class Verifier {
     for (const i of indicesRead(s))
       for (const n of namesIn(i))
         if (!known.integers.has(n))
-          this.#found.push(...unbound(this.#kernel.name, n, [...known.integers], this.#spanOf(s, n)).diagnostics);
+          this.#found.push(
+            ...unbound({ kernel: this.#kernel.name, name: n, known: [...known.integers] }, this.#spanOf(s, n)).diagnostics,
+          );
     for (const t of tilesRead(s))
       if (!known.tiles.has(t.name))
         this.#found.push(
-          ...unwritten(this.#kernel.name, t.name, this.#spanOf(s, t.name), didYouMean(t.name, known.tiles)).diagnostics,
+          ...unwritten(
+            { kernel: this.#kernel.name, tile: t.name, near: didYouMean(t.name, known.tiles) },
+            this.#spanOf(s, t.name),
+          ).diagnostics,
         );
   }
 
@@ -209,7 +214,8 @@ class Verifier {
 
   #buffer(s: Stmt, name: string): BufferParam | undefined {
     const p = this.#params.get(name);
-    if (!p) this.#found.push(noSuchBuffer(this.#kernel.name, name, [...this.#params.keys()], this.#spanOf(s, name)));
+    if (!p)
+      this.#found.push(noSuchBuffer({ kernel: this.#kernel.name, name, known: [...this.#params.keys()] }, this.#spanOf(s, name)));
     return p;
   }
 

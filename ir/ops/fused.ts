@@ -134,7 +134,9 @@ export const einsumQuant = fused("einsum_quant", {
     const { dims } = asTensor(y.type);
     const row = product(dims.slice(-2));
     if (row === undefined)
-      throw new DiagnosticError(opMismatch("einsum", `the last two axes of ${spec} are no row of a known width`));
+      throw new DiagnosticError(
+        opMismatch({ op: "einsum", problem: `the last two axes of ${spec} are no row of a known width` }),
+      );
     return quantize({ x: reshape({ x: y, dims: [...dims.slice(0, -2), row] }), scale });
   },
 });
