@@ -9,7 +9,11 @@ import { routeRows } from "../../codegen/cuda/sm90/moe/route-rows.ts";
 import { sortExperts } from "../../codegen/cuda/sm90/moe/sort-experts.ts";
 import { bmmKernel, bmmSchedule, type BmmProblem, type BmmSchedule } from "../../codegen/cuda/sm90/gemm/bmm.ts";
 import { registerLinear } from "../../codegen/cuda/sm90/gemm/register-linear.ts";
-import { candidates as bf16Candidates, illegal as bf16Illegal } from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
+import {
+  candidates as bf16Candidates,
+  illegal as bf16Illegal,
+  type Bf16SumProblem,
+} from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
 import { ringSchedule, illegalRing, type RingProblem } from "../../codegen/cuda/sm90/gemm/ring-schedule.ts";
 import { registerSchedule, type Bf16Problem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
 import { gemv } from "../../codegen/cuda/sm90/gemm/fp8-gemv.ts";
@@ -142,11 +146,15 @@ const quantised: readonly BmmProblem[] = [128, 256, 512].flatMap((r) =>
     scale: x === "f32" ? "ue8m0" : "f32",
   })),
 );
-const gemms: readonly Bf16Problem[] = [
+const gemms: readonly Bf16SumProblem[] = [
   [2112, 7168, "bf16"],
   [1292, 7168, "f32"],
   [133, 72, "bf16"],
-].map(([n, k, y]) => ({ n, k, xStride: k, yStride: n, x: "bf16", y }) as Bf16Problem);
+  [2048, 2048, "bf16", 2048],
+].map(
+  ([n, k, y, residualStride]) =>
+    ({ n, k, xStride: k, yStride: n, x: "bf16", y, ...(residualStride ? { residualStride } : {}) }) as Bf16SumProblem,
+);
 
 /** Norm, gate and residual sum inside a ring's product: the printed model's, and a norm over an odd number of blocks. */
 const fused: readonly RingProblem[] = [

@@ -4,8 +4,7 @@ import { describe, expect, test } from "vitest";
 import { bf16Gemm } from "../../codegen/cuda/sm90/gemm/bf16-persistent.ts";
 import { blockGemm } from "../../codegen/cuda/sm90/gemm/fp8-gemm.ts";
 import { groupedGemm } from "../../codegen/cuda/sm90/gemm/grouped-gemm.ts";
-import { bf16Name, type Bf16Schedule } from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
-import type { Bf16Problem } from "../../codegen/cuda/sm90/gemm/register-schedule.ts";
+import { bf16Name, type Bf16Schedule, type Bf16SumProblem } from "../../codegen/cuda/sm90/gemm/bf16-schedule.ts";
 import type {
   GemmSchedule,
   SmallMSchedule,
@@ -187,7 +186,9 @@ const smallMBf16 = (
 ): Bf16Schedule => ({ form: "small-m", columns, kGroups, tokens, split, stages, xStages, blocksPerSm: 1 });
 
 /** Schedule, columns of y and of x, further columns between rows of both, rows. */
-const linears: readonly [Bf16Schedule, number, number, number, "bf16" | "f32", readonly number[]][] = [
+const linears: readonly [Bf16Schedule, number, number, number, "bf16" | "f32", readonly number[], "added"?][] = [
+  [smallMBf16(32, 2, 64, 1, 2, 3), 136, 504, 8, "bf16", [1, 70], "added"],
+  [smallMBf16(16, 4, 64, 4, 2, 2), 40, 1024, 0, "bf16", [33], "added"],
   [smallMBf16(32, 2, 64, 1, 2, 3), 136, 504, 8, "bf16", [1, 70]],
   [smallMBf16(24, 1, 128, 2, 3, 2), 133, 640, 0, "f32", [130]],
   [smallMBf16(16, 4, 64, 4, 2, 2), 40, 1024, 0, "bf16", [33]],
@@ -195,10 +196,11 @@ const linears: readonly [Bf16Schedule, number, number, number, "bf16" | "f32", r
 ];
 
 describe.skipIf(lacks("g++ 12"))("bf16_gemm", () => {
-  test.each(linears.map(([s, n, k, pad, y, ms]) => [bf16Name(s), n, k, y, ms, pad, s] as const))(
-    "%s, %i x %i to %s, rows %j",
-    (_, n, k, y, ms, pad, s) => {
-      const p: Bf16Problem = { n, k, xStride: k + ((pad + 7) & ~7), yStride: n + pad, x: "bf16", y };
+  test.each(linears.map(([s, n, k, pad, y, ms, added]) => [bf16Name(s), n, k, y, ms, added ?? "plain", pad, s] as const))(
+    "%s, %i x %i to %s, rows %j, %s",
+    (_, n, k, y, ms, added, pad, s) => {
+      const sum = added === "added" ? { residualStride: n + 16 } : {};
+      const p: Bf16SumProblem = { n, k, xStride: k + ((pad + 7) & ~7), yStride: n + pad, x: "bf16", y, ...sum };
       const native = nativeOnHost(bf16Gemm(p, s, h200));
       const random = randomOf(5);
       const halves = (count: number): Uint16Array =>
@@ -207,17 +209,24 @@ describe.skipIf(lacks("g++ 12"))("bf16_gemm", () => {
       try {
         for (const m of ms) {
           const [x, w] = [halves(m * p.xStride), halves(n * k)];
+          const residual = p.residualStride === undefined ? null : halves(m * p.residualStride);
           const out = native.run(
-            { x: bytes(x), w: bytes(w), y: new Uint8Array((y === "f32" ? 4 : 2) * m * p.yStride).fill(0xff) },
+            {
+              x: bytes(x),
+              w: bytes(w),
+              ...(residual ? { residual: bytes(residual) } : {}),
+              y: new Uint8Array((y === "f32" ? 4 : 2) * m * p.yStride).fill(0xff),
+            },
             { m },
             { SMs: 4 },
           );
           const got = y === "f32" ? new Float32Array(out.buffer) : numbers(new Uint16Array(out.buffer));
           const [rows, weights] = [numbers(x), numbers(w)];
+          const addend = residual && numbers(residual);
           let [wrong, norm] = [0, 0];
           for (let r = 0; r < m; r++)
             for (let c = 0; c < n; c++) {
-              let sum = 0;
+              let sum = addend?.[r * p.residualStride! + c] ?? 0;
               for (let i = 0; i < k; i++) sum += rows[r * p.xStride + i] * weights[c * k + i];
               [wrong, norm] = [wrong + (got[r * p.yStride + c] - sum) ** 2, norm + sum ** 2];
             }

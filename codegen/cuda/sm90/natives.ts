@@ -4,7 +4,7 @@ import { argmaxNative } from "./rows/argmax.ts";
 import { mlaDecodeFixedNative, mlaDecodeNative, mlaPrefillNative } from "./attention/natives.ts";
 import { blockLinearNative } from "./gemm/fp8-linear.ts";
 import { bmmNative } from "./gemm/bmm-native.ts";
-import { fusedLinearNative } from "./gemm/fused-linear.ts";
+import { bf16GemmAddNative, fusedLinearNative } from "./gemm/fused-linear.ts";
 import { expertsGateUpNative } from "./moe/experts.ts";
 import { groupedBf16Native } from "./gemm/grouped-bf16-linear.ts";
 import { groupedLinearNative } from "./gemm/grouped-linear.ts";
@@ -34,6 +34,7 @@ export const natives: readonly Native[] = [
   ringLinearNative,
   registerLinearNative,
   bf16GemmNative,
+  bf16GemmAddNative,
   groupedBf16Native,
   unitExpertsNative,
   bmmNative,

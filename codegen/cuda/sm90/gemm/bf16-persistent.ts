@@ -12,6 +12,7 @@ import {
   sharedBytes,
   STEP,
   type Bf16Schedule,
+  type Bf16SumProblem,
   type PersistentBf16,
 } from "./bf16-schedule.ts";
 import type { Bf16Problem } from "./register-schedule.ts";
@@ -21,7 +22,7 @@ import { cudaKernel, output, tensorMap, type Parameter } from "../../text/kernel
 import { lines } from "../../text/lines.ts";
 
 /** Prints the kernel of one problem under one legal schedule. */
-export function bf16Gemm(p: Bf16Problem, s: Bf16Schedule, machine: Gpu): KernelText {
+export function bf16Gemm(p: Bf16SumProblem, s: Bf16Schedule, machine: Gpu): KernelText {
   const reason = illegal(s, p, machine);
   if (reason !== null) throw new DiagnosticError(illegalSchedule("linear", { ...p }, { ...s }, reason));
   return s.form === "persistent" ? persistent(p, s, machine) : smallMBf16(p, s, machine);

@@ -4,6 +4,12 @@ import { floorText, type Gpu, type Limits } from "../../../../ir/machine.ts";
 import type { Schedules } from "../../native.ts";
 import type { Bf16Problem } from "./register-schedule.ts";
 
+/** Tens of rows may have something added: y = x wᵀ + residual, each rounded to bf16. */
+export interface Bf16SumProblem extends Bf16Problem {
+  /** Between rows of the residual, in elements; absent where nothing is added. */
+  residualStride?: number;
+}
+
 /** Columns of k of one ring stage: 128 bytes, the width of the swizzle. */
 export const STEP = 64;
 
@@ -86,10 +92,13 @@ export const candidates: readonly Bf16Schedule[] = [
 ];
 
 /** Why a schedule cannot run a problem, or null. */
-export function illegal(s: Bf16Schedule, p: Bf16Problem, limits: Limits): string | null {
+export function illegal(s: Bf16Schedule, p: Bf16SumProblem, limits: Limits): string | null {
   if (p.x !== "bf16") return "wgmma takes x as bf16";
   if (p.k % 8 !== 0 || p.xStride % 8 !== 0)
     return `rows of ${p.k} and ${p.xStride} bf16: a tensor map needs multiples of 16 bytes`;
+  if (p.residualStride !== undefined && s.form !== "small-m") return "only the form of tens of rows adds where it writes";
+  if (p.residualStride !== undefined && (p.y !== "bf16" || [p.n, p.yStride, p.residualStride].some((v) => v % 8 !== 0)))
+    return "a sum is read and written eight columns of bf16 at a time";
   const bytes = sharedBytes(s);
   if (s.stages < 2 || (s.form === "small-m" && s.xStages < 2)) return "a ring of one stage cannot overlap copies with products";
   if (s.form === "small-m") {
@@ -140,11 +149,22 @@ const SMALL = 2 ** 20;
 export const isSmall = ({ n, k }: Bf16Problem): boolean => n * k <= SMALL;
 
 /** One for all rows of a small matrix: the best for 64. */
-function worthTrying(p: Bf16Problem, machine: Gpu): readonly Bf16Schedule[] {
+function worthTrying(p: Bf16SumProblem, machine: Gpu): readonly Bf16Schedule[] {
   const legal = candidates.filter((s) => illegal(s, p, machine) === null);
   if (!isSmall(p) || !legal.length) return candidates;
   return [legal.reduce((best, s) => (estimate(s, p, 64, machine) < estimate(best, p, 64, machine) ? s : best))];
 }
+
+/** Rows up to which sums are added where they are written: beyond, products of many rows and a launch of its own are as fast. */
+const MOST_ADDED = 256;
+
+export const bf16SumSchedules: Schedules<Bf16SumProblem, Bf16Schedule> = {
+  candidates: worthTrying,
+  illegal: (p, s, machine) => illegal(s, p, machine),
+  maxRows: () => MOST_ADDED,
+  estimate: (p, s, rows, machine) => estimate(s, p, rows, machine),
+  name: bf16Name,
+};
 
 export const bf16Schedules: Schedules<Bf16Problem, Bf16Schedule> = {
   candidates: worthTrying,
@@ -155,8 +175,10 @@ export const bf16Schedules: Schedules<Bf16Problem, Bf16Schedule> = {
 };
 
 /** Op, problem, schedule and floor: the lines a kernel opens with. */
-export const bf16Header = (p: Bf16Problem, s: Bf16Schedule, machine: Gpu): string[] => [
-  `linear: y [m, ${p.n}] ${p.y} = x [m, ${p.k}] bf16 times w [${p.n}, ${p.k}]^T bf16, f32 sums`,
+export const bf16Header = (p: Bf16SumProblem, s: Bf16Schedule, machine: Gpu): string[] => [
+  p.residualStride === undefined
+    ? `linear: y [m, ${p.n}] ${p.y} = x [m, ${p.k}] bf16 times w [${p.n}, ${p.k}]^T bf16, f32 sums`
+    : `linear_add: y [m, ${p.n}] ${p.y} = x [m, ${p.k}] bf16 times w [${p.n}, ${p.k}]^T bf16 + residual, each rounded, f32 sums`,
   `schedule ${JSON.stringify(s)}`,
   floorText(machine, {
     reads: `(${2 * p.n * p.k} + ${2 * p.k + (p.y === "f32" ? 4 : 2) * p.n} m) bytes`,

@@ -1,14 +1,14 @@
 // The bf16 GEMM of tens of rows: tokens fill wgmma's 64-row side, a block takes few columns, so that every multiprocessor has a
 // tile; where there are fewer tiles still, k is cut over a cluster, each sends the others their shares of the sums
 // (cluster-sums.ts). A block takes half of a multiprocessor: the next kernel's weights are under way while this one finishes.
+import { when } from "../../../text.ts";
 import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv } from "../../../../ir/size.ts";
-import { cudaKernel, output, tensorMap } from "../../text/kernel.ts";
+import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { lines } from "../../text/lines.ts";
-import { bf16Header, bf16Name, sharedBytes, STEP, type SmallMBf16 } from "./bf16-schedule.ts";
+import { bf16Header, bf16Name, sharedBytes, STEP, type Bf16SumProblem, type SmallMBf16 } from "./bf16-schedule.ts";
 import { addSums, finishTile, storeEight, type Sums } from "./cluster-sums.ts";
-import type { Bf16Problem } from "./register-schedule.ts";
 import { initRings, keepSums, prefetchWeights, producers, type TwoRings } from "./two-rings.ts";
 
 const rings: TwoRings = {
@@ -20,9 +20,9 @@ const rings: TwoRings = {
 };
 
 /** Words of 16 bytes need rows of y that begin at multiples of them. */
-const isWide = (p: Bf16Problem): boolean => p.y === "bf16" && p.yStride % 8 === 0 && p.n % 8 === 0;
+const isWide = (p: Bf16SumProblem): boolean => p.y === "bf16" && p.yStride % 8 === 0 && p.n % 8 === 0;
 
-const sumsOf = (p: Bf16Problem): Sums => ({
+const sumsOf = (p: Bf16SumProblem): Sums => ({
   width: "WIDTH",
   bytes: "(WIDTH * 4)",
   columns: "COLUMNS",
@@ -32,7 +32,7 @@ const sumsOf = (p: Bf16Problem): Sums => ({
 });
 
 /** Constants and device functions. */
-const definitions = (p: Bf16Problem, s: SmallMBf16, math: number): string =>
+const definitions = (p: Bf16SumProblem, s: SmallMBf16, math: number): string =>
   lines(
     `constexpr int N = ${p.n}, STEPS = ${Math.ceil(p.k / STEP)};       // columns of y; steps of 64 columns of k
 constexpr int TOKENS = ${s.tokens}, COLUMNS = ${s.columns};  // a tile: rows of x by rows of w
@@ -107,31 +107,46 @@ const consumer = (columns: number): string => `  if (warp < MATH / 32) {
 ${keepSums}
   }`;
 
+/** Eight columns of the residual, added to as many of the product. */
+const addResidual = (stride: number): string => `    // The product is rounded, then the sum, as if each were stored.
+    const uint4 more = *(const uint4*)(residual + (long long)(token0 + token) * ${stride} + column0 + column);
+    const u32 addend[4] = {more.x, more.y, more.z, more.w};
+#pragma unroll
+    for (int i = 0; i < 8; i += 2) {
+      const u32 rounded = pack_bf16(v[i], v[i + 1]);
+      v[i] = __uint_as_float(rounded << 16) + __uint_as_float(addend[i / 2] << 16);
+      v[i + 1] = __uint_as_float(rounded & 0xffff0000u) + __uint_as_float(addend[i / 2] & 0xffff0000u);
+    }`;
+
 /** WIDTH columns of y: 16 bytes, or one after another. */
-function store(p: Bf16Problem): string {
-  if (isWide(p)) return storeEight(String(p.yStride));
+function store(p: Bf16SumProblem): string {
+  if (isWide(p))
+    return lines(p.residualStride === undefined ? null : addResidual(p.residualStride), storeEight(String(p.yStride)));
   const value = p.y === "f32" ? "v[i]" : "(u16)pack_bf16(v[i], 0.f)";
   return `    for (int i = 0; i < WIDTH; i++)
       if (column0 + column + i < N) y[(long long)(token0 + token) * ${p.yStride} + column0 + column + i] = ${value};`;
 }
 
-const epilogue = (p: Bf16Problem, cluster: boolean): string => `  __syncthreads();
+const epilogue = (p: Bf16SumProblem, cluster: boolean): string => `  __syncthreads();
 
   // Output: WIDTH columns of a token a thread, added up over steps and blocks in their order.
 ${finishTile(sumsOf(p), cluster, store(p))}`;
 
-export function smallMBf16(p: Bf16Problem, s: SmallMBf16, machine: Gpu): KernelText {
+export function smallMBf16(p: Bf16SumProblem, s: SmallMBf16, machine: Gpu): KernelText {
   const { n, k } = p;
   const { tokens, columns, kGroups, split, blocksPerSm } = s;
   const math = (tokens / 64) * kGroups * 128;
   const cluster = split > 1;
+  const added = p.residualStride !== undefined;
+  const loose = { restrict: false };
   return cudaKernel({
-    name: `linear_${n}x${k}_${p.y}_${bf16Name(s)}`,
+    name: `linear_${when(added, "add_")}${n}x${k}_${p.y}_${bf16Name(s)}`,
     header: bf16Header(p, s, machine),
     params: [
       tensorMap("x_map", { of: "x", dtype: "bf16", dims: [k, "m"], strides: [2 * p.xStride], box: [64, tokens] }),
       tensorMap("w_map", { of: "w", dtype: "bf16", dims: [k, n], strides: [2 * k], box: [64, columns] }),
-      output("y", p.y),
+      // y may be the buffer of the residual.
+      ...(added ? [input("residual", "bf16", loose), output("y", p.y, loose)] : [output("y", p.y)]),
     ],
     dims: ["m"],
     launch: {

@@ -1,11 +1,13 @@
-// Linears with a norm, a gate or a residual sum inside, of few rows: the ring form takes them all in. More rows than it takes are
-// served by the op's parts (codegen/parts.ts).
+// Linears with a norm, a gate or a residual sum inside, of few rows: the ring form takes them all in. Of tens of rows a residual sum only.
+// More rows than these take are served by the op's parts (codegen/parts.ts).
 import type { Arg, Site, View } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
 import { refuse, strided, type Refusal } from "../../../family.ts";
 import { asRows, float, isPacked, num } from "../../../layouts.ts";
 import { onlySilu } from "../../../gating.ts";
 import { native, type NativeMatch } from "../../native.ts";
+import { bf16Gemm } from "./bf16-persistent.ts";
+import { bf16SumSchedules, type Bf16Schedule, type Bf16SumProblem } from "./bf16-schedule.ts";
 import { ringLinear } from "./ring-linear.ts";
 import { ringSchedules, type RingProblem, type RingSchedule } from "./ring-schedule.ts";
 
@@ -49,4 +51,13 @@ export const fusedLinearNative = native({
   schedules: ringSchedules((p) => (p.rows ? [1, 2] : [1, 4, 8, 16])),
   match,
   emit: ringLinear,
+});
+
+/** Products of tens of rows that add a residual where they write. */
+export const bf16GemmAddNative = native<Bf16SumProblem, Bf16Schedule>({
+  family: "bf16_gemm_add",
+  serves: ["linear_add"],
+  schedules: bf16SumSchedules,
+  match: (site) => match(site) as NativeMatch<Bf16SumProblem, Bf16Schedule> | Refusal,
+  emit: bf16Gemm,
 });
