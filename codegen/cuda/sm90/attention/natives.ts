@@ -41,24 +41,30 @@ const CROSSINGS = [FIXED_UP_TO.one, FIXED_UP_TO.one + FIXED_UP_TO.several];
 const FEW_HEADS = 32;
 
 /**
- * Few heads: tokens whose clusters of sixteen and of eight blocks find room at once. With more tokens the balanced split is the faster one,
- * or within a tenth of the faster one, at every context.
+ * Few heads: tokens whose clusters of sixteen, eight, four and two blocks find room at once. With more tokens the balanced split is the
+ * faster one, or within a tenth of the faster one, at every context.
  */
-const AT_ONCE = { sixteen: 6, eight: 12 };
+const AT_ONCE = [6, 16, 33, 66] as const;
 
 /**
- * Columns of the page table: up to `turn` eight blocks have a sequence's stages in one turn, up to `fixed` the fixed split is the faster
- * one. A table is no wider than `apart`, by which batches of more tokens lie apart.
+ * Columns of the page table: up to `turn` eight blocks have a sequence's stages in one turn; up to `fixed` the fixed split is the faster
+ * one, and no longer sequence makes the others of its batch wait for long. A table is no wider than `apart`, by which batches whose
+ * clusters are of other sizes lie apart.
  */
 const COLUMNS = { turn: 16, fixed: 64, apart: 1 << 20 };
 
-/** Work up to which few heads take each form, in the order of `workOf`. */
-const FEW_HEADS_FORMS: readonly { most: number; splits: MlaFixedSchedule["splits"] | null }[] = [
-  { most: COLUMNS.turn, splits: 8 },
-  { most: COLUMNS.fixed, splits: 16 },
-  { most: COLUMNS.apart, splits: null },
-  { most: COLUMNS.apart + COLUMNS.fixed, splits: 8 },
-  { most: Infinity, splits: null },
+type Form = Pick<MlaFixedSchedule, "splits" | "turns">;
+
+/** Work up to which few heads take each form of the fixed split, or the balanced one, in the order of `workOf`. */
+const FEW_HEADS_FORMS: readonly { most: number; form: Form | null }[] = [
+  { most: COLUMNS.turn, form: { splits: 8, turns: "together" } },
+  { most: COLUMNS.fixed, form: { splits: 16, turns: "together" } },
+  { most: COLUMNS.apart, form: null },
+  ...([8, 4, 2] as const).flatMap((splits, i) => [
+    { most: (i + 1) * COLUMNS.apart + COLUMNS.fixed, form: { splits, turns: "apart" as const } },
+    { most: (i + 2) * COLUMNS.apart, form: null },
+  ]),
+  { most: Infinity, form: null },
 ];
 
 /**
@@ -68,7 +74,7 @@ const FEW_HEADS_FORMS: readonly { most: number; splits: MlaFixedSchedule["splits
 function workOf({ heads }: MlaAttendProblem, tokens: Size, columns: Size): Size {
   if (heads <= FEW_HEADS) {
     const exceeds = (most: number): Size => ({ op: "min", of: [1, { op: "div", of: [tokens, most + 1] }] });
-    return add(columns, mul(COLUMNS.apart, add(exceeds(AT_ONCE.sixteen), exceeds(AT_ONCE.eight))));
+    return add(columns, mul(COLUMNS.apart, add(...AT_ONCE.map(exceeds))));
   }
   const several: Size = { op: "min", of: [1, { op: "div", of: [tokens, 2] }] };
   return add(mul(tokens, columns), mul(FIXED_UP_TO.one, several));
@@ -84,10 +90,12 @@ function groupsOf({ heads }: MlaAttendProblem): MlaFixedSchedule[] {
   return [([16, 24, 32] as const).reduce((best, g) => (lacking(g) < lacking(best) ? g : best))].map((g) => fixedSchedule(g));
 }
 
-/** Few heads: one cluster of a token, of eight blocks or of sixteen, of which each adds up as many heads. */
+/** Few heads: a cluster of a token. Of sixteen blocks each adds up as many heads. */
 function clustersOf(p: MlaAttendProblem): MlaFixedSchedule[] {
   const [{ group }] = groupsOf(p).slice(-1);
-  return [fixedSchedule(group), fixedSchedule(group % 16 ? 32 : group, 16)];
+  return FEW_HEADS_FORMS.flatMap(({ form }) =>
+    form ? [fixedSchedule(form.splits === 16 && group % 16 ? 32 : group, form.splits, form.turns)] : [],
+  );
 }
 
 const isLegal = (p: MlaAttendProblem, s: DecodeSchedule): string | null =>
@@ -104,13 +112,14 @@ const decodeSchedules = (candidates: (p: MlaAttendProblem) => DecodeSchedule[]):
     const [few, ...more] = candidates(p);
     if (!more.length) return [few];
     if (p.heads <= FEW_HEADS) {
-      const { splits } = FEW_HEADS_FORMS.find(({ most }) => work <= most)!;
-      return [(splits && candidates(p).find((s) => s.split === "fixed" && s.splits === splits)) || more.at(-1)!];
+      const { form } = FEW_HEADS_FORMS.find(({ most }) => work <= most)!;
+      const takes = (s: DecodeSchedule): boolean => s.split === "fixed" && s.splits === form?.splits && s.turns === form.turns;
+      return [candidates(p).find(takes) ?? more.at(-1)!];
     }
     if (work <= CROSSINGS[0]) return [few];
     return [(work <= CROSSINGS[1] && more.find((s) => s.split === "fixed")) || more.at(-1)!];
   },
-  steps: [...CROSSINGS, ...FEW_HEADS_FORMS.flatMap(({ most }) => (most < Infinity ? [most] : [])), 2 * COLUMNS.apart],
+  steps: [...CROSSINGS, ...FEW_HEADS_FORMS.flatMap(({ most }) => (most < Infinity ? [most] : []))],
   name: (s) => (s.split === "fixed" ? fixedScheduleName(s) : decodeScheduleName(s)),
 });
 
