@@ -182,7 +182,7 @@ describe("on the CUDA target", () => {
     expect(cases.at(-1)).toEqual([null, ["norm_rows", "bf16_gemm"]]);
     expect(served("linear_add", 7168, 16384).slice(0, 5)).toEqual([
       ...[1, 4, 8, 16].map((most) => [most, ["fused_linear"]]),
-      [64, ["bf16_gemm", "flat"]],
+      [64, ["bf16_gemm_add"]],
     ]);
     expect(served("gated_linear_add", 7168, 1856).slice(0, 4)).toEqual([
       ...[1, 2].map((most) => [most, ["fused_linear"]]),
