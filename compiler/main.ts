@@ -4,7 +4,7 @@
 import yargs from "yargs";
 import { hideBin } from "yargs/helpers";
 import { DiagnosticError } from "../ir/diagnostic.ts";
-import { pluginEnded } from "../passes/diagnostics.ts";
+import { pluginEnded } from "../passes/plugin-diagnostics.ts";
 import { commandNames, loadCommand, loadCommands } from "./commands/index.ts";
 import { cannotWrite, internal, systemRefused } from "./diagnostics.ts";
 import { loadedPlugins, thrownLater } from "./driver/plugin-blame.ts";
@@ -48,7 +48,7 @@ process.on("uncaughtException", (e) => {
 
 process.on("exit", (code) => {
   if (finished || loadedPlugins().length === 0 || code > 128) return;
-  report(new DiagnosticError(pluginEnded(loadedPlugins())));
+  report(new DiagnosticError(pluginEnded({ files: loadedPlugins() })));
   // Whatever the plug-in gave process.exit.
   process.exitCode = 1;
 });

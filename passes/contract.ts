@@ -137,16 +137,16 @@ export function checkContract(
       (e) => e.pass === p.name && e.site === site && rules.includes(e.rule) && e.outcome !== "fired" && e.reason,
     );
     const plugins = before.flatMap((b) => (b.plugin ? [`a plug-in ran before it: ${b.name} (${b.plugin.file})`] : []));
-    const broken = contractBroken(
-      p.name,
+    const broken = contractBroken({
+      pass: p.name,
       rules,
       site,
       model,
-      times,
-      found,
-      seen.map((e) => `${e.at ? `at %${e.at}: ` : ""}${e.reason}`),
+      want: times,
+      got: found,
+      seen: seen.map((e) => `${e.at ? `at %${e.at}: ` : ""}${e.reason}`),
       plugins,
-    );
+    });
     if (hiding.length) {
       say({
         ...broken,

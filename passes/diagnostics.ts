@@ -1,31 +1,53 @@
-// DSC3xxx: what can be wrong with passes and plug-ins, and DSC9xxx for a pass that broke the graph.
-import { error, place, warning, type Diagnostic, type Span } from "../ir/diagnostic.ts";
+// DSC3xxx: what can be wrong with passes, and DSC9001 for one that broke the graph.
+import { coded, place } from "../ir/diagnostic.ts";
 
-export const unknownPass = (name: string, near: string | undefined, names: readonly string[]): Diagnostic =>
-  error("DSC3001", `there is no pass named ${JSON.stringify(name)}`, {
-    spans: [place("the names of passes")],
+export const unknownPass = coded<{ name: string; near: string | undefined; names: readonly string[] }>("DSC3001", {
+  name: "no such pass",
+  means: "--passes takes all, none, or names with commas. Order is the pipeline's, whatever order is given.",
+  example: "$ dsc compile examples/tiny-r1 -o .dsc/x --passes absorb-mia",
+  fix: "dsc passes lists the names.",
+  at: () => [place("the names of passes")],
+  short: ({ name, near, names }) => ({
+    title: `there is no pass named ${JSON.stringify(name)}`,
     notes: [`passes: ${names.join(", ")}`],
     help: near ? `did you mean ${near}?` : "all and none are words too",
-  });
+  }),
+});
 
-export const ruleShape = (rule: string): Diagnostic =>
-  error("DSC3002", `the pattern of rule "${rule}" does not type-check`, {
-    spans: [place(`rule "${rule}"`)],
+export const ruleShape = coded<{ rule: string }>("DSC3002", {
+  name: "a rule's pattern does not type-check",
+  means: "Both sides of a rule are built with the ordinary builders from typed holes; here a hole's type fits no operand.",
+  example: 'vars: { x: "[T, k] a", w: "[n, j] w" } under linear, where k and j must be one letter',
+  fix: "Give the holes types that fit the op: dsc ops NAME.",
+  at: ({ rule }) => [place(`rule "${rule}"`)],
+  short: ({ rule }) => ({
+    title: `the pattern of rule "${rule}" does not type-check`,
     help: "both sides are built with the ordinary builders from `vars`; give the holes types that fit",
-  });
+  }),
+});
 
-export const contractBroken = (
-  pass: string,
-  rules: readonly string[],
-  site: string,
-  model: string,
-  want: number,
-  got: number,
-  seen: readonly string[],
-  plugins: readonly string[] = [],
-): Diagnostic =>
-  error("DSC3003", `${pass}: "${rules.join('" or "')}" fired ${times(got)} in ${site}, and has to fire ${times(want)}`, {
-    spans: [place(`pass ${pass}, function ${site}`)],
+export const contractBroken = coded<{
+  pass: string;
+  rules: readonly string[];
+  site: string;
+  model: string;
+  want: number;
+  got: number;
+  seen: readonly string[];
+  plugins?: readonly string[] | undefined;
+}>("DSC3003", {
+  name: "a contract is broken",
+  means:
+    "A pass states how often it must fire for a model of this form. Firing less often gives a model that is correct " +
+    "and slow; the contract notices the broken pattern. Where a plug-in ran before, it ends the compile; where all " +
+    "passes are dsc's own, the model compiles with a warning, for the fault is not the config's.",
+  example: "A change of the frontend that writes experts in a form moe-dispatch does not match.",
+  fix:
+    "dsc why OUT PASS says for every site why not; dsc opt on graph/00-frontend.dsc shows where the pattern is " +
+    "lost. Without a plug-in, please report it with the config.json.",
+  at: ({ pass, site }) => [place(`pass ${pass}, function ${site}`)],
+  short: ({ pass, rules, site, model, want, got, seen, plugins = [] }) => ({
+    title: `${pass}: "${rules.join('" or "')}" fired ${times(got)} in ${site}, and has to fire ${times(want)}`,
     notes: [
       `${model} needs it: a pass that silently stops firing gives a slower model`,
       ...seen.slice(0, 4),
@@ -37,180 +59,111 @@ export const contractBroken = (
       ...plugins,
     ],
     help: `a pass before it may hide the pattern; --passes without ${pass} compiles the slower model knowingly`,
-  });
+  }),
+});
 
 const times = (n: number): string => (n === 0 ? "never" : n === 1 ? "once" : `${n} times`);
 
-export const unknownOption = (key: string, near: string | undefined, known: readonly string[]): Diagnostic =>
-  error("DSC3004", `no pass has an option ${JSON.stringify(key)}`, {
-    spans: [place(`--pass-option ${key}`)],
+export const unknownOption = coded<{ key: string; near: string | undefined; known: readonly string[] }>("DSC3004", {
+  name: "no such pass option",
+  means: "Options belong to passes and are declared by them.",
+  example: "dsc compile SRC -o OUT --pass-option nothing.here=1",
+  fix: "dsc passes NAME lists the options of a pass.",
+  at: ({ key }) => [place(`--pass-option ${key}`)],
+  short: ({ key, near, known }) => ({
+    title: `no pass has an option ${JSON.stringify(key)}`,
     notes: [known.length ? `options: ${known.join(", ")}` : "no pass of this pipeline has options"],
     help: near ? `did you mean ${near}?` : "dsc passes NAME lists the options of a pass",
-  });
+  }),
+});
 
-export const badOption = (key: string, value: string, problem: string): Diagnostic =>
-  error("DSC3005", `--pass-option ${key}=${value}: the value ${problem}`, {
-    spans: [place(`--pass-option ${key}`)],
+export const badOption = coded<{ key: string; value: string; problem: string }>("DSC3005", {
+  name: "a pass option with a value it cannot have",
+  means: "An option's declaration says what it may be.",
+  example: "A word where a number is needed.",
+  fix: "dsc passes NAME says what it may be.",
+  at: ({ key }) => [place(`--pass-option ${key}`)],
+  short: ({ key, value, problem }) => ({
+    title: `--pass-option ${key}=${value}: the value ${problem}`,
     help: `dsc passes ${key.split(".")[0]} says what it may be`,
-  });
+  }),
+});
 
-export const wrongReplacement = (pass: string, rule: string, at: string, got: string, want: string): Diagnostic =>
-  error("DSC3006", `rule "${rule}" of ${pass} replaces %${at} by a value of another type`, {
-    spans: [place(`pass ${pass}, rule "${rule}"`)],
+export const wrongReplacement = coded<{ pass: string; rule: string; at: string; got: string; want: string }>("DSC3006", {
+  name: "a rule replaces a value by one of another type",
+  means: "Both sides of an equation have one type: readers of the value would break otherwise.",
+  example: "A plug-in rule whose `to` gives f32 where `from` gave bf16.",
+  fix: "Make both sides alike; a conversion belongs to the right side.",
+  at: ({ pass, rule }) => [place(`pass ${pass}, rule "${rule}"`)],
+  short: ({ pass, rule, at, got, want }) => ({
+    title: `rule "${rule}" of ${pass} replaces %${at} by a value of another type`,
     notes: [`the value is ${want}, the replacement ${got}`],
     help: "both sides of a rule have one type",
-  });
+  }),
+});
 
-export const neverSettles = (pass: string, rule: string, site: string, rounds: number): Diagnostic =>
-  error("DSC3007", `rule "${rule}" of ${pass} still fires after ${rounds} rounds, last at ${site}`, {
-    spans: [place(`pass ${pass}, rule "${rule}"`)],
+export const neverSettles = coded<{ pass: string; rule: string; site: string; rounds: number }>("DSC3007", {
+  name: "a rule that never ends",
+  means: "Rules are applied until none fires. This one, or two that undo each other, would go on for ever.",
+  example: "add(a, b) = add(b, a)",
+  fix: "Give the rule a `when` that refuses what is already in its form.",
+  at: ({ pass, rule }) => [place(`pass ${pass}, rule "${rule}"`)],
+  short: ({ pass, rule, site, rounds }) => ({
+    title: `rule "${rule}" of ${pass} still fires after ${rounds} rounds, last at ${site}`,
     notes: ["rules are applied until none fires; this one, or two that undo each other, would never end"],
     help: "a replacement must not contain its own pattern: give `when` a reason to refuse it",
-  });
+  }),
+});
 
-export const passBroke = (pass: string, where: readonly string[]): Diagnostic =>
-  error("DSC9001", `pass ${pass} broke the graph`, {
-    spans: [place(`pass ${pass}`)],
-    notes: [...where],
+export const passBroke = coded<{ pass: string; where: readonly string[] }>("DSC9001", {
+  name: "a pass broke the graph",
+  means:
+    "The graph is verified after every pass, and this one left it inconsistent. It is a fault of the pass (a " +
+    "plug-in's, where one is named), not of your config.",
+  example: "A plug-in pass that returns a value of another function.",
+  fix: "The graph from just before reproduces it: dsc opt FILE.dsc -p PASS.",
+  at: ({ pass }) => [place(`pass ${pass}`)],
+  short: ({ pass, where }) => ({
+    title: `pass ${pass} broke the graph`,
+    notes: where,
     help: "this is a fault in the pass, not in your config",
-  });
+  }),
+});
 
-export const noFunction = (pass: string, func: string | undefined, what: string): Diagnostic =>
-  error("DSC3008", `${pass}: ${what}`, {
-    spans: [place(`pass ${pass}`, func)],
-    notes: [],
+export const noFunction = coded<{ pass: string; func: string | undefined; what: string }>("DSC3008", {
+  name: "a pass that gives back no graph",
+  means:
+    "`run` gives a function and `whole` a module. This one gave something else: nothing, a Promise, a record without results.",
+  example: "run: (f) => { rebuild(f, graph, replace); }, without return",
+  fix: "Return what rebuild gives, or f itself. A pass is not async.",
+  at: ({ pass, func }) => [place(`pass ${pass}`, func)],
+  short: ({ pass, func, what }) => ({
+    title: `${pass}: ${what}`,
     help:
       func === undefined
         ? "whole gives a module: { ...m, funcs, weights }"
         : "run gives a function: rebuild(f, cx.module.graph, ...), or f itself where nothing is to be done",
-  });
+  }),
+});
 
 /** `site`: function and value. `maker`: the pass that made the node, and the plug-in it came in. */
-export const noKernel = (op: string, target: string, reason: string, site?: string, maker?: string): Diagnostic =>
-  error("DSC3010", `${target} has no kernel for ${op}`, {
-    spans: [site === undefined ? place(op) : place(site, op)],
+export const noKernel = coded<{
+  op: string;
+  target: string;
+  reason: string;
+  site?: string | undefined;
+  maker?: string | undefined;
+}>("DSC3010", {
+  name: "a target has no kernel for an op",
+  means:
+    "Kernel selection asks the target for every node; this one was refused with the reason in the note. Nothing is " +
+    "computed by another way silently.",
+  example: "An einsum with two contracted axes that no view makes one.",
+  fix: "dsc ops NAME says which targets have a kernel. A pass may have to run first: try --passes all.",
+  at: ({ op, site }) => [site === undefined ? place(op) : place(site, op)],
+  short: ({ op, target, reason, maker }) => ({
+    title: `${target} has no kernel for ${op}`,
     notes: [reason, ...(maker === undefined ? [] : [maker])],
     help: "dsc ops lists which targets have a kernel for which op",
-  });
-
-// Plug-ins: DSC310x, and DSC9002 for one that broke the graph.
-
-export const pluginNotLoaded = (file: string, problem: readonly string[], span?: Span): Diagnostic =>
-  error("DSC3101", `cannot load the plug-in ${file}`, {
-    spans: [span ?? place(file)],
-    notes: [...problem],
-    help: 'a plug-in is a TypeScript or JavaScript module; it imports "dsc/passes" and "dsc/ir"',
-  });
-
-export const configPassedOver = (file: string, why: string): Diagnostic =>
-  warning("DSC3106", `${file} is not run: ${why}`, {
-    spans: [place(file)],
-    notes: ["a model folder is data: code in it runs only when it is asked for by name"],
-    help: `--plugin ${file} runs it, where you trust who wrote it`,
-  });
-
-export const pluginShape = (file: string, what: string, problem: string, help?: string): Diagnostic =>
-  error("DSC3102", `the plug-in ${file} ${what}`, {
-    spans: [place(file)],
-    notes: [problem],
-    help: help ?? "export default pass({ name, summary, rules, after: NAME }), { pipeline }, or (standard) => pipeline",
-  });
-
-export const ruleRefuted = (
-  file: string,
-  pass: string,
-  rule: string,
-  seed: number,
-  holes: readonly string[],
-  problem: string,
-  span?: Span,
-): Diagnostic =>
-  error("DSC3103", `rule "${rule}" of ${pass} is no equation: its sides differ`, {
-    spans: [span ?? place(file, `pass ${pass}, rule "${rule}"`)],
-    notes: [`counterexample, seed ${seed}: ${holes.join(", ")}`, problem],
-    help: "a rule that changes only rounding says within, one that changes what is computed says changes: { why, within }",
-  });
-
-/** How far the logits of the small model are from what they were, and where. */
-export interface Changed {
-  file: string;
-  pass: string;
-  /** "prefill, absorbed attention" */
-  where: string;
-  /** Functions that the pass changed. */
-  changed: readonly string[];
-  difference: number;
-  element: string;
-  /** The small model from before the pass, where its text could be written. */
-  repro?: string;
-}
-
-export const pluginChanges = (c: Changed): Diagnostic =>
-  error("DSC3107", `plug-in ${c.file}: pass ${c.pass} changes what is computed`, {
-    spans: [place(c.file, `pass ${c.pass}, in ${c.where}`)],
-    notes: [
-      `${c.element}; the largest difference is ${c.difference.toPrecision(3)}`,
-      `it changed ${c.changed.slice(0, 6).join(", ")}${c.changed.length > 6 ? ` and ${c.changed.length - 6} functions more` : ""}`,
-      ...(c.repro === undefined ? [] : [`the model made small, from just before, is in ${c.repro}`]),
-    ],
-    help:
-      c.repro === undefined
-        ? "a change that is meant is said: cx.fired(rule, { changes })"
-        : `dsc opt ${c.repro} -p ${c.pass} --plugin ${c.file} shows what it makes of it; a change that is meant is said: ` +
-          "cx.fired(rule, { changes })",
-  });
-
-export const pluginUnproved = (file: string, pass: string, says: string): Diagnostic =>
-  warning("DSC3108", `plug-in ${file}: pass ${pass} is ${says}`, {
-    spans: [place(file, `pass ${pass}`)],
-    help: "dsc verify SRC --plugin FILE tries it on a small model; fixtures of its own may show more",
-  });
-
-export const pluginLater = (file: string, problem: string, notes: readonly string[], span: Span): Diagnostic =>
-  error("DSC3110", `plug-in ${file} threw while nothing was asked of it: ${problem}`, {
-    spans: [span],
-    notes: [...notes],
-    help: "a plug-in's work ends when its function returns: no timers, no promises",
-  });
-
-export const pluginEnded = (files: readonly string[]): Diagnostic =>
-  error("DSC3109", "the program was ended before its command was", {
-    spans: files.map((f) => place(f)),
-    notes: [`${files.length > 1 ? "one of these plug-ins" : "this plug-in"} called process.exit, or waits for what never comes`],
-    help: "a plug-in gives its result and leaves the process alone",
-  });
-
-/** How a plug-in failed: where it was, what it said, and how to see it again. */
-export interface Failure {
-  file: string;
-  pass: string;
-  rule?: string;
-  /** "decode/moe_layer/z" */
-  site?: string;
-  notes: readonly string[];
-  /** The line of the plug-in, where the stack has it. */
-  span?: Span;
-  /** The text of the graph from just before, where it could be written. */
-  repro?: string;
-}
-
-const failed = (code: string, what: string, f: Failure): Diagnostic =>
-  error(code, `plug-in ${f.file}: pass ${f.pass} ${what}`, {
-    spans: [
-      {
-        ...(f.span ?? place(f.file)),
-        label: [f.rule === undefined ? "" : `rule "${f.rule}"`, f.site === undefined ? "" : `in ${f.site}`]
-          .filter((w) => w !== "")
-          .join(" "),
-      },
-    ],
-    notes: [...f.notes, ...(f.repro === undefined ? [] : [`the graph from just before is in ${f.repro}`])],
-    help:
-      f.repro === undefined
-        ? "the fault is in the plug-in, not in your config"
-        : `dsc opt ${f.repro} -p ${f.pass} --plugin ${f.file} shows it again`,
-  });
-
-export const pluginThrew = (f: Failure): Diagnostic => failed("DSC3104", "threw", f);
-export const pluginSlow = (f: Failure, seconds: number): Diagnostic => failed("DSC3105", `did not end in ${seconds} s`, f);
-export const pluginBroke = (f: Failure): Diagnostic => failed("DSC9002", "broke the graph", f);
+  }),
+});

@@ -13,11 +13,11 @@ export function checkOptions(passes: readonly Pass[], given: Readonly<Record<str
   const known = keysOf(passes);
   for (const [key, text] of Object.entries(given)) {
     const full = known.find((k) => k === key || (!key.includes(".") && k.endsWith(`.${key}`)));
-    if (full === undefined) throw new DiagnosticError(unknownOption(key, didYouMean(key, known), known));
+    if (full === undefined) throw new DiagnosticError(unknownOption({ key, near: didYouMean(key, known), known }));
     const [name, option] = [full.slice(0, full.lastIndexOf(".")), full.slice(full.lastIndexOf(".") + 1)];
     const kind = passes.find((p) => p.name === name)!.options![option];
     const problem = attrProblem(kind, valueOf(kind, text));
-    if (problem) throw new DiagnosticError(badOption(full, text, problem));
+    if (problem) throw new DiagnosticError(badOption({ key: full, value: text, problem }));
   }
 }
 

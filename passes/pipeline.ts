@@ -61,7 +61,7 @@ export function choosePasses(words: string, pipeline: readonly Pass[]): Pass[] {
     .map((w) => w.trim())
     .filter((w) => w !== "");
   const unknown = asked.map((w) => w.replace(/^-/, "")).filter((w) => w !== "all" && w !== "none" && !names.includes(w));
-  if (unknown.length) throw new DiagnosticError(unknown.map((u) => unknownPass(u, didYouMean(u, names), names)));
+  if (unknown.length) throw new DiagnosticError(unknown.map((u) => unknownPass({ name: u, near: didYouMean(u, names), names })));
   // A list that only leaves out leaves out of all.
   const chosen = new Set<string>(asked.length > 0 && asked.every((w) => w.startsWith("-")) ? names : []);
   for (const word of asked) {
@@ -126,7 +126,7 @@ function runPass(before: Module, p: Pass, ledger: Ledger, given: Given, place: P
     if (!(e instanceof DiagnosticError)) throw e;
     const fired = ledger.entries.filter((x) => x.pass === p.name && x.outcome === "fired");
     const rules = [...new Set(fired.map((x) => `"${x.rule}" fired in ${x.site}${x.at ? ` at %${x.at}` : ""}`))];
-    throw new DiagnosticError([passBroke(p.name, rules.slice(-3)), ...e.diagnostics]);
+    throw new DiagnosticError([passBroke({ pass: p.name, where: rules.slice(-3) }), ...e.diagnostics]);
   }
   return m;
 }
@@ -211,7 +211,7 @@ const kindOf = (v: unknown): string =>
 function checkedFunc(p: Pass, f: Func, made: unknown): Func {
   const g = made as Partial<Func> | null | undefined;
   const say = (what: string): never => {
-    throw new DiagnosticError(noFunction(p.name, f.name, what));
+    throw new DiagnosticError(noFunction({ pass: p.name, func: f.name, what }));
   };
   if (typeof g !== "object" || g === null || typeof (g as { then?: unknown }).then === "function" || Array.isArray(g))
     return say(`run gave ${kindOf(made)}`);
@@ -230,7 +230,7 @@ function checkedFunc(p: Pass, f: Func, made: unknown): Func {
 function checkedModule(p: Pass, made: unknown): Module {
   const m = made as Partial<Module> | null | undefined;
   const say = (what: string): never => {
-    throw new DiagnosticError(noFunction(p.name, undefined, what));
+    throw new DiagnosticError(noFunction({ pass: p.name, func: undefined, what }));
   };
   if (typeof m !== "object" || m === null || typeof (m as { then?: unknown }).then === "function" || Array.isArray(m))
     return say(`whole gave ${kindOf(made)}`);

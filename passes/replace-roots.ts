@@ -65,7 +65,7 @@ function built(rule: Rule, found: Found, at: string, { graph, pass }: Around): R
   for (const [k, old] of Object.entries(found.roots)) {
     const type = to[k] ? printType(to[k].type) : "nothing";
     if (!to[k] || !sameType(to[k].type, old.type))
-      throw new DiagnosticError(wrongReplacement(pass, rule.name, at, type, printType(old.type)));
+      throw new DiagnosticError(wrongReplacement({ pass, rule: rule.name, at, got: type, want: printType(old.type) }));
     const name = graph.nameOf(old);
     if (name && !isWeight(to[k])) graph.name(to[k], name);
   }

@@ -96,7 +96,9 @@ export function rewrite(f: Func, graph: Graph, rules: readonly Rule[], pass: str
     }
     func = more.func;
     if (round + 1 === MOST_ROUNDS)
-      throw new DiagnosticError(neverSettles(pass, firings.at(-1)!.rule.name, `${f.name}/${firings.at(-1)!.at}`, MOST_ROUNDS));
+      throw new DiagnosticError(
+        neverSettles({ pass, rule: firings.at(-1)!.rule.name, site: `${f.name}/${firings.at(-1)!.at}`, rounds: MOST_ROUNDS }),
+      );
   }
 }
 
@@ -148,7 +150,9 @@ function replaceValues(f: Func, rules: readonly Rule[], around: Around): { func:
         }
         const { found, to } = tried;
         if (!sameType(to.type, v.type))
-          throw new DiagnosticError(wrongReplacement(pass, rule.name, at, printType(to.type), printType(v.type)));
+          throw new DiagnosticError(
+            wrongReplacement({ pass, rule: rule.name, at, got: printType(to.type), want: printType(v.type) }),
+          );
         const change = changeOf([v], [to], found.matched, cx.uses, (n) => !live.has(n), assume, around.times(original));
         firings.push({ rule, at, delta: change.delta });
         for (const n of change.made) live.add(n);

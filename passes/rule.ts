@@ -145,7 +145,7 @@ function patternOf<V extends Record<string, string>, A extends Record<string, At
   try {
     return { roots: inOrder(rootsOf(spec.from(values as Given<V, A>))), holes };
   } catch (e) {
-    throw e instanceof DiagnosticError ? new DiagnosticError([ruleShape(name), ...e.diagnostics]) : e;
+    throw e instanceof DiagnosticError ? new DiagnosticError([ruleShape({ rule: name }), ...e.diagnostics]) : e;
   }
 }
 

@@ -1,40 +1,35 @@
 // What the CPU lowering refuses, by name. A tile program that reaches it has passed its own checks, so these are rare.
-import { DiagnosticError, didYouMean, error, place } from "../../ir/diagnostic.ts";
+import { didYouMean, place, thrown } from "../../ir/diagnostic.ts";
+import { undeclaredBuffer, withoutGrid } from "../tile-diagnostics.ts";
 
-export function unboundName(name: string, known: string[]): DiagnosticError {
-  const near = didYouMean(name, known);
-  return new DiagnosticError(
-    error("DSC4201", `the tile program uses ${name} before it has a value`, {
-      spans: [place(name)],
+export const unboundName = thrown<{ name: string; known: string[] }>("DSC4201", {
+  name: "CPU lowering: a name without a value",
+  means: "An index expression names nothing in scope.",
+  example: "load x[j, ...] inside grid i",
+  fix: "Use a name in scope; the note lists them.",
+  at: ({ name }) => [place(name)],
+  short: ({ name, known }) => {
+    const near = didYouMean(name, known);
+    return {
+      title: `the tile program uses ${name} before it has a value`,
       notes: [`in scope: ${known.join(", ") || "nothing"}`],
       help: near ? `did you mean ${near}?` : "give it a value first: an axis of the grid, a loop, a scalar or a dim",
-    }),
-  );
-}
+    };
+  },
+});
 
-export function unknownBuffer(kernel: string, name: string): DiagnosticError {
-  return new DiagnosticError(
-    error("DSC4202", `kernel ${kernel}: ${name} is not one of its parameters`, {
-      spans: [place(`kernel ${kernel}`)],
-      help: "declare it among the kernel's buffers",
-    }),
-  );
-}
+export const unknownBuffer = undeclaredBuffer("DSC4202", "CPU lowering");
 
-export function undefinedTile(kernel: string, name: string): DiagnosticError {
-  return new DiagnosticError(
-    error("DSC4203", `kernel ${kernel}: tile ${name} is read before it is written`, {
-      spans: [place(`kernel ${kernel}`)],
-      help: "load it, fill it or compute it first",
-    }),
-  );
-}
+export const undefinedTile = thrown<{ kernel: string; name: string }>("DSC4203", {
+  name: "CPU lowering: a tile read before it is written",
+  means: "Tiles have no value until a load, fill or map gives them one.",
+  example: "acc += part without acc = 0 before",
+  fix: "Fill or load it first.",
+  at: ({ kernel }) => [place(`kernel ${kernel}`)],
+  short: ({ kernel, name }) => ({
+    title: `kernel ${kernel}: tile ${name} is read before it is written`,
+    help: "load it, fill it or compute it first",
+  }),
+});
 
-export function needsGrid(kernel: string): DiagnosticError {
-  return new DiagnosticError(
-    error("DSC4204", `kernel ${kernel} does not begin with its grid`, {
-      spans: [place(`kernel ${kernel}`)],
-      help: "call k.grid({ ... }) first; a kernel of one cell has extents of 1",
-    }),
-  );
-}
+export const needsGrid = withoutGrid("DSC4204", "CPU lowering");

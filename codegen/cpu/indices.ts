@@ -20,7 +20,7 @@ export function index(env: Env, i: Index): Expr {
   if (typeof i === "number") return i32(i);
   if (typeof i === "string") {
     const e = env.get(i);
-    if (!e) throw unboundName(i, [...env.keys()]);
+    if (!e) throw unboundName({ name: i, known: [...env.keys()] });
     return e;
   }
   const [a, b] = [index(env, i.a), index(env, i.b)];

@@ -29,7 +29,7 @@ export interface Lowered {
 /** Lowers a kernel. Throws a diagnostic (DSC42xx) for a tile program that names what it does not have. */
 export function lowerToWasm(kernel: Kernel): Lowered {
   const grid = kernel.body[0];
-  if (grid?.kind !== "grid") throw needsGrid(kernel.name);
+  if (grid?.kind !== "grid") throw needsGrid({ kernel: kernel.name });
   const names = [...kernel.params.map((p) => p.name), ...kernel.dims];
   const w = new Writer("run", [["begin", "i32"], ["end", "i32"], ["scratch", "i32"], ...names.map((n) => [n, "i32"] as const)]);
   const bases = kernel.params.map((_, i) => w.param(3 + i));
@@ -63,7 +63,7 @@ function statement(k: Tiles, s: TileStmt): void {
   if ("dst" in s && k.facts.lazy.get(s.dst.name) === s) return;
   switch (s.kind) {
     case "grid":
-      throw needsGrid(k.kernel.name);
+      throw needsGrid({ kernel: k.kernel.name });
     case "loop": {
       const found = contraction(k, s);
       if (found) return contract(k, found);

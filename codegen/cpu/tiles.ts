@@ -63,7 +63,7 @@ export class Tiles {
 
   buffer(name: string): Buffer {
     const b = this.buffers.get(name);
-    if (!b) throw unknownBuffer(this.kernel.name, name);
+    if (!b) throw unknownBuffer({ kernel: this.kernel.name, name });
     return b;
   }
 
@@ -106,7 +106,7 @@ export class Tiles {
   /** Address of a row of a tile in scratch. */
   rowAt(t: Tile, row: Expr): Expr {
     const h = this.home(t);
-    if (h.kind === "local") throw undefinedTile(this.kernel.name, t.name);
+    if (h.kind === "local") throw undefinedTile({ kernel: this.kernel.name, name: t.name });
     return plus(plus(this.scratch, times(row, i32(h.rowBytes))), i32(h.at));
   }
 
@@ -155,7 +155,7 @@ export class Tiles {
       return v;
     }
     const h = this.homes.get(t.name);
-    if (!h) throw undefinedTile(this.kernel.name, t.name);
+    if (!h) throw undefinedTile({ kernel: this.kernel.name, name: t.name });
     if (h.kind === "local") return ins(t.dtype === "f32" ? "f32x4.splat" : "i32x4.splat", get(h.local));
     const row = this.rowAt(t, t.rows === 1 ? i32(0) : r);
     if (t.cols === 1) return load("v128.load32_splat", row);
@@ -187,7 +187,7 @@ export class Tiles {
       case "load":
         return this.loaded(s.from, t, s.fill, r, c, count);
       default:
-        throw undefinedTile(this.kernel.name, t.name);
+        throw undefinedTile({ kernel: this.kernel.name, name: t.name });
     }
   }
 

@@ -10,12 +10,6 @@ export const archs: readonly Arch[] = [sm90, sm100];
 /** One of them as --arch names it, or as an artifact names what its kernels were compiled for; the first where nothing is said. */
 export function archOf(name: string = archs[0].name): Arch {
   const found = archs.find((a) => a.name === name || a.machine.arch === name);
-  if (!found)
-    throw new DiagnosticError(
-      unknownArch(
-        name,
-        archs.map((a) => a.name),
-      ),
-    );
+  if (!found) throw new DiagnosticError(unknownArch({ name, known: archs.map((a) => a.name) }));
   return found;
 }

@@ -77,9 +77,9 @@ class Exporter {
   model(): ModelProto {
     const main = this.#module.funcs.get(this.#module.entries.extend);
     const logits = main?.results.find((r) => r.name === "logits");
-    if (!main || !logits || !main.params.some((p) => p.name === "ids")) throw noEntry("extend");
+    if (!main || !logits || !main.params.some((p) => p.name === "ids")) throw noEntry({ entry: "extend" });
     const kept = keptOf(main);
-    if (kept.length === 0) throw noEntry("extend");
+    if (kept.length === 0) throw noEntry({ entry: "extend" });
     const s = this.#scope;
     for (const name of ["input_ids", ...kept.map((k) => k.past), "logits", ...kept.map((k) => k.present)]) s.reserve(name);
     const ids: Emitted = { name: s.op("Squeeze", ["input_ids", s.ints([0])], {}, "ids"), elem: elem.INT64 };
@@ -184,7 +184,11 @@ class Exporter {
       return at.s.within(prefix, () => lower(at, n, ins));
     }
     if (!n.op.of)
-      throw cannotSay(n.op.name, frame.func, this.#options.maker?.(n.op.name) ?? "a plug-in or another program made it");
+      throw cannotSay({
+        op: n.op.name,
+        site: frame.func,
+        by: this.#options.maker?.(n.op.name) ?? "a plug-in or another program made it",
+      });
     // What a fused op stands for, in its place.
     const parts = partsOf(
       n.op,

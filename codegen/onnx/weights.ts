@@ -110,8 +110,8 @@ export class Weights {
     if (known) return known;
     const found = this.#find(name);
     const type = stored[found.dtype];
-    if (type === undefined) throw cannotHold(name, found.dtype);
-    if (found.shape.join() !== shape.join()) throw otherShape(name, found.shape, shape);
+    if (type === undefined) throw cannotHold({ tensor: name, dtype: found.dtype });
+    if (found.shape.join() !== shape.join()) throw otherShape({ tensor: name, seen: found.shape, expected: shape });
     const { location, offset, length } = found;
     this.initializers.push(externalTensor(name, type, shape, { location, offset, length }));
     const made = { name, elem: type };

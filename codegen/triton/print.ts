@@ -33,11 +33,12 @@ export interface TritonText {
 type Grid = Extract<Stmt, { kind: "grid" }>;
 type Reduce = Extract<Stmt, { kind: "reduce" }>;
 type Dot = Extract<Stmt, { kind: "dot" }>;
+type Load = Extract<Stmt, { kind: "load" }>;
 
 /** A tile program as a Triton kernel. */
 export function printTriton(kernel: Kernel): TritonText {
   const grid = kernel.body[0];
-  if (grid?.kind !== "grid") throw noGrid(kernel.name);
+  if (grid?.kind !== "grid") throw noGrid({ kernel: kernel.name });
   const el = new Elements(kernel);
   const printer = new Printer(el);
   printer.axes(grid);
@@ -172,7 +173,7 @@ class Printer {
     const dst = tileWritten(s);
     switch (s.kind) {
       case "grid":
-        throw noGrid(name);
+        throw noGrid({ kernel: name });
       case "loop":
         el.note(s.name, s.from, s.to, s.step);
         return this.nest(`for ${el.of(s.name)} in range(${el.index(s.from)}, ${el.index(s.to)}, ${s.step}):`, s.body);
@@ -193,16 +194,8 @@ class Printer {
         ].join(" & ");
         return this.add(`${el.of(s.name)} = tl.sum(tl.where(${first}, ${el.tile(s.from)}, 0))`);
       }
-      case "load": {
-        // A gather by one index, or a load that nothing moves along, gives fewer elements than the tile.
-        const moves = (axis: number | undefined, extent: number): boolean => extent === 1 || axis !== undefined;
-        if (!moves(s.from.rows, s.dst.rows) || !moves(s.from.cols, s.dst.cols))
-          throw cannotSay(name, "load", `${printStatement(s)}: an extent above 1 lies along no axis of the buffer`);
-        if (!this.narrow.has(s.dst.name)) return this.add(`${el.tile(s.dst)} = ${el.loaded(s.from, s.dst, s.fill)}`);
-        this.add(`${el.asStored(s.dst)} = ${el.raw(s.from, s.dst)}`);
-        if (this.narrow.get(s.dst.name)) this.add(`${el.tile(s.dst)} = ${el.asStored(s.dst)}.to(tl.float32)`);
-        return;
-      }
+      case "load":
+        return this.load(s);
       case "store":
         this.add(el.stored(s.to, s.src));
         if (this.shared.has(s.to.buffer)) this.add("tl.debug_barrier()  # read again below");
@@ -222,19 +215,8 @@ class Printer {
         return this.add(`${el.tile(s.acc)} = ${el.tile(s.acc)} + ${[s.part, ...s.by].map((t) => el.tile(t)).join(" * ")}`);
       case "reduce":
         return this.add(`${el.tile(dst!)} = ${this.reduced(s)}`);
-      case "dot": {
-        // tl.dot takes matrices; a row, or a column, is multiplied and added up.
-        if (isRow(s)) return this.add(`${el.tile(s.dst)} = ${this.rowDot(s)}`);
-        // Stored operands meet on the tensor cores as they are: products are exact, sums f32. Their loads left zeros in the padding.
-        if (this.narrow.has(s.a.name) && this.narrow.has(s.b.name))
-          return this.add(
-            `${el.tile(s.dst)} = tl.dot(${el.asStored(s.a)}, ${s.form === "nt" ? `tl.trans(${el.asStored(s.b)})` : el.asStored(s.b)})`,
-          );
-        const b = this.cleared(s.b);
-        return this.add(
-          `${el.tile(s.dst)} = tl.dot(${this.cleared(s.a)}, ${s.form === "nt" ? `tl.trans(${b})` : b}, input_precision="ieee")`,
-        );
-      }
+      case "dot":
+        return this.dot(s);
       case "scan": {
         if (isSingle(s.src)) return this.add(`${el.tile(s.dst)} = tl.full((), 0, tl.int32)`);
         return this.add(
@@ -242,6 +224,34 @@ class Printer {
         );
       }
     }
+  }
+
+  private load(s: Load): void {
+    const { el } = this;
+    // A gather by one index, or a load that nothing moves along, gives fewer elements than the tile.
+    const moves = (axis: number | undefined, extent: number): boolean => extent === 1 || axis !== undefined;
+    if (!moves(s.from.rows, s.dst.rows) || !moves(s.from.cols, s.dst.cols)) {
+      const why = `${printStatement(s)}: an extent above 1 lies along no axis of the buffer`;
+      throw cannotSay({ kernel: el.kernel.name, kind: "load", why });
+    }
+    if (!this.narrow.has(s.dst.name)) return this.add(`${el.tile(s.dst)} = ${el.loaded(s.from, s.dst, s.fill)}`);
+    this.add(`${el.asStored(s.dst)} = ${el.raw(s.from, s.dst)}`);
+    if (this.narrow.get(s.dst.name)) this.add(`${el.tile(s.dst)} = ${el.asStored(s.dst)}.to(tl.float32)`);
+  }
+
+  private dot(s: Dot): void {
+    const { el } = this;
+    // tl.dot takes matrices; a row, or a column, is multiplied and added up.
+    if (isRow(s)) return this.add(`${el.tile(s.dst)} = ${this.rowDot(s)}`);
+    // Stored operands meet on the tensor cores as they are: products are exact, sums f32. Their loads left zeros in the padding.
+    if (this.narrow.has(s.a.name) && this.narrow.has(s.b.name))
+      return this.add(
+        `${el.tile(s.dst)} = tl.dot(${el.asStored(s.a)}, ${s.form === "nt" ? `tl.trans(${el.asStored(s.b)})` : el.asStored(s.b)})`,
+      );
+    const b = this.cleared(s.b);
+    this.add(
+      `${el.tile(s.dst)} = tl.dot(${this.cleared(s.a)}, ${s.form === "nt" ? `tl.trans(${b})` : b}, input_precision="ieee")`,
+    );
   }
 
   /** A tile with zeros where it is wider than its elements. */

@@ -21,7 +21,7 @@ export const passesCommand = {
     const { pipeline } = await pipelineOf(undefined, a);
     const names = pipeline.map((p) => p.name);
     if (a.name !== undefined && !names.includes(a.name))
-      throw new DiagnosticError(unknownPass(a.name, didYouMean(a.name, names), names));
+      throw new DiagnosticError(unknownPass({ name: a.name, near: didYouMean(a.name, names), names }));
     const asked = a.name === undefined ? pipeline : pipeline.filter((p) => p.name === a.name);
     if (a.json) {
       const facts = asked.map((p) => ({

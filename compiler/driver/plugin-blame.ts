@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import type { Diagnostic, Span } from "../../ir/diagnostic.ts";
-import { pluginLater } from "../../passes/diagnostics.ts";
+import { pluginLater } from "../../passes/plugin-diagnostics.ts";
 
 const loaded = new Map<string, string>();
 
@@ -44,7 +44,7 @@ function lineOf(file: string, line: number): string | undefined {
 export function thrownLater(e: unknown): Diagnostic | undefined {
   for (const [full, file] of loaded) {
     const { notes, span } = thrownAt(e, file);
-    if (span && (e as Error).stack?.includes(full)) return pluginLater(file, (e as Error).message, notes, span);
+    if (span && (e as Error).stack?.includes(full)) return pluginLater({ file, problem: (e as Error).message, notes }, span);
   }
   return undefined;
 }

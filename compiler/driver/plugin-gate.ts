@@ -5,7 +5,7 @@ import path from "node:path";
 import vm from "node:vm";
 import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
 import { callOf, everyNode, printModule, type Module } from "../../ir/index.ts";
-import { pluginBroke, pluginSlow, pluginThrew, type Failure } from "../../passes/diagnostics.ts";
+import { pluginBroke, pluginSlow, pluginThrew, type Failure } from "../../passes/plugin-diagnostics.ts";
 import type { PipelineOptions, Place } from "../../passes/index.ts";
 import { readTextSync } from "../../runtime/files.ts";
 import { makeFolder } from "../artifact/make-folder.ts";
@@ -60,8 +60,8 @@ function reported(place: Place, e: unknown, folder: string, seconds: number): Di
     ...(repro === undefined ? {} : { repro }),
   });
   const { notes, span } = thrownAt(e, pass.plugin!.file);
-  const threw = (...said: string[]): Diagnostic => pluginThrew({ ...f([...said, ...notes]), ...(span ? { span } : {}) });
-  if (timedOut(e)) return [pluginSlow(f([]), seconds)];
+  const threw = (...said: string[]): Diagnostic => pluginThrew(f([...said, ...notes]), span);
+  if (timedOut(e)) return [pluginSlow({ ...f([]), seconds })];
   if (e instanceof DiagnosticError) {
     const [first, ...rest] = e.diagnostics;
     if (first.code === "DSC3008") return [pluginThrew(f([first.title.slice(first.title.indexOf(": ") + 2), first.help ?? ""]))];

@@ -3,7 +3,7 @@
 import { existsSync, statSync } from "node:fs";
 import path from "node:path";
 import { DiagnosticError, didYouMean } from "../../ir/diagnostic.ts";
-import { pluginNotLoaded } from "../../passes/diagnostics.ts";
+import { pluginNotLoaded } from "../../passes/plugin-diagnostics.ts";
 import { timedOut, withinBudget } from "./plugin-gate.ts";
 import { isPluginExit, rememberPlugin, thrownAt, withoutExit } from "./plugin-blame.ts";
 import { notRegular } from "../../runtime/files.ts";
@@ -11,9 +11,9 @@ import { notRegular } from "../../runtime/files.ts";
 /** The default export of a plug-in; its other exports are its own. */
 export async function exported(file: string, seconds: number): Promise<unknown> {
   const full = path.resolve(file);
-  if (!existsSync(full)) throw new DiagnosticError(pluginNotLoaded(file, ["there is no such file"]));
+  if (!existsSync(full)) throw new DiagnosticError(pluginNotLoaded({ file, problem: ["there is no such file"] }));
   const why = notRegular(statSync(full));
-  if (why !== undefined) throw new DiagnosticError(pluginNotLoaded(file, [why]));
+  if (why !== undefined) throw new DiagnosticError(pluginNotLoaded({ file, problem: [why] }));
   // Only who has a plug-in pays for what plug-ins may import. The plug-in's ops and passes are the objects of this process.
   const [{ createJiti }, ir, passes, codegen] = await Promise.all([
     import("jiti"),
@@ -38,16 +38,23 @@ export async function exported(file: string, seconds: number): Promise<unknown> 
     // A promise that the module left behind is found rejected once the queue has been through.
     await new Promise((resolve) => setImmediate(resolve));
   } catch (e) {
-    if (timedOut(e)) throw new DiagnosticError(pluginNotLoaded(file, [`it did not end in ${seconds} s`]));
+    if (timedOut(e)) throw new DiagnosticError(pluginNotLoaded({ file, problem: [`it did not end in ${seconds} s`] }));
     if (e instanceof DiagnosticError)
       throw new DiagnosticError([
-        pluginNotLoaded(file, ["declaring its rules or passes failed", ...thrownAt(e, file).notes], thrownAt(e, file).span),
+        pluginNotLoaded(
+          { file, problem: ["declaring its rules or passes failed", ...thrownAt(e, file).notes] },
+          thrownAt(e, file).span,
+        ),
         ...e.diagnostics,
       ]);
     throw new DiagnosticError(
       pluginNotLoaded(
-        file,
-        isPluginExit(e) ? ["it calls process.exit", ...thrownAt(e, file).notes] : [...reasonOf(e), ...thrownAt(e, file).notes],
+        {
+          file,
+          problem: isPluginExit(e)
+            ? ["it calls process.exit", ...thrownAt(e, file).notes]
+            : [...reasonOf(e), ...thrownAt(e, file).notes],
+        },
         thrownAt(e, file).span,
       ),
     );
@@ -57,13 +64,12 @@ export async function exported(file: string, seconds: number): Promise<unknown> 
   if (rejections.length)
     throw new DiagnosticError(
       pluginNotLoaded(
-        file,
-        ["a promise of its own was rejected", ...reasonOf(rejections[0])],
+        { file, problem: ["a promise of its own was rejected", ...reasonOf(rejections[0])] },
         thrownAt(rejections[0], file).span,
       ),
     );
   if (typeof (given as { then?: unknown } | null | undefined)?.then === "function")
-    throw new DiagnosticError(pluginNotLoaded(file, ["its default export is a Promise: a pass is a value"]));
+    throw new DiagnosticError(pluginNotLoaded({ file, problem: ["its default export is a Promise: a pass is a value"] }));
   return given;
 }
 

@@ -3,7 +3,8 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { DiagnosticError, didYouMean } from "../../ir/diagnostic.ts";
-import { configPassedOver, pluginNotLoaded, pluginShape, ruleRefuted, unknownPass } from "../../passes/diagnostics.ts";
+import { unknownPass } from "../../passes/diagnostics.ts";
+import { configPassedOver, pluginNotLoaded, pluginShape, ruleRefuted } from "../../passes/plugin-diagnostics.ts";
 import { deepFreeze } from "../../ir/freeze.ts";
 import { counterexample, insertAfter, insertBefore, standard, type Pass, type Rule } from "../../passes/index.ts";
 import { sha256 } from "../../runtime/manifest-text.ts";
@@ -32,7 +33,7 @@ export async function loadPlugins(
 ): Promise<readonly Pass[]> {
   const { file: own, passed } = config ? ownConfig(typeof models === "string" ? [models] : (models ?? [])) : { passed: [] };
   const named = new Set(files.map((f) => path.resolve(f)));
-  for (const { file, why } of passed) if (!named.has(path.resolve(file))) say(configPassedOver(file, why));
+  for (const { file, why } of passed) if (!named.has(path.resolve(file))) say(configPassedOver({ file, why }));
   if (own !== undefined) process.stderr.write(`plug-ins of the working directory: ${path.relative(process.cwd(), own)}\n`);
   let pipeline: readonly Pass[] = standard;
   for (const file of [...(own ? [own] : []), ...files]) pipeline = placed(file, await exported(file, seconds), pipeline);
@@ -48,39 +49,44 @@ function placed(file: string, from: unknown, pipeline: readonly Pass[]): readonl
   else if (record && !Array.isArray(from)) next = inPlace(file, from as Pass, pipeline);
   else
     throw new DiagnosticError(
-      pluginShape(
+      pluginShape({
         file,
-        "exports no pass",
-        from === undefined
-          ? "it has no default export"
-          : `its default export is ${Array.isArray(from) ? "an array" : from === null ? "null" : typeof from}`,
-      ),
+        what: "exports no pass",
+        problem:
+          from === undefined
+            ? "it has no default export"
+            : `its default export is ${Array.isArray(from) ? "an array" : from === null ? "null" : typeof from}`,
+      }),
     );
   if (typeof (next as { then?: unknown } | undefined)?.then === "function")
-    throw new DiagnosticError(pluginShape(file, "exports no pipeline", "its function gave a Promise: a pipeline is a value"));
+    throw new DiagnosticError(
+      pluginShape({ file, what: "exports no pipeline", problem: "its function gave a Promise: a pipeline is a value" }),
+    );
   if (!Array.isArray(next) || next.length === 0)
     throw new DiagnosticError(
-      pluginShape(
+      pluginShape({
         file,
-        "exports no pipeline",
-        `the pipeline is ${Array.isArray(next) ? "empty" : next === null ? "null" : typeof next}, no list of passes`,
-      ),
+        what: "exports no pipeline",
+        problem: `the pipeline is ${Array.isArray(next) ? "empty" : next === null ? "null" : typeof next}, no list of passes`,
+      }),
     );
   const bad = next.findIndex((p: unknown) => typeof p !== "object" || p === null || Array.isArray(p));
   if (bad >= 0)
-    throw new DiagnosticError(pluginShape(file, "exports no pipeline", `number ${bad + 1} of the pipeline is no pass`));
+    throw new DiagnosticError(
+      pluginShape({ file, what: "exports no pipeline", problem: `number ${bad + 1} of the pipeline is no pass` }),
+    );
   const digest = sha256(readFileSync(file));
   const known = next as Pass[];
   const own = known.map((p) => (pipeline.includes(p) ? p : checked(file, { ...p, plugin: { file, digest } }, known)));
   const twice = own.find((p, i) => own.findIndex((q) => q.name === p.name) !== i);
   if (twice)
     throw new DiagnosticError(
-      pluginShape(
+      pluginShape({
         file,
-        `takes a name that is taken: ${twice.name}`,
-        `two passes are named ${twice.name}`,
-        "give the pass another name; dsc passes lists those there are",
-      ),
+        what: `takes a name that is taken: ${twice.name}`,
+        problem: `two passes are named ${twice.name}`,
+        help: "give the pass another name; dsc passes lists those there are",
+      }),
     );
   return own;
 }
@@ -91,7 +97,10 @@ function called(file: string, f: (p: readonly Pass[]) => unknown, pipeline: read
   } catch (e) {
     const { notes, span } = thrownAt(e, file);
     throw new DiagnosticError(
-      pluginNotLoaded(file, ["its default export, a function of the pipeline, threw", ...reasonOf(e), ...notes], span),
+      pluginNotLoaded(
+        { file, problem: ["its default export, a function of the pipeline, threw", ...reasonOf(e), ...notes] },
+        span,
+      ),
     );
   }
 }
@@ -101,32 +110,32 @@ function inPlace(file: string, p: Pass, pipeline: readonly Pass[]): Pass[] {
   const names = pipeline.map((x) => x.name);
   if (p.before !== undefined && p.after !== undefined)
     throw new DiagnosticError(
-      pluginShape(
+      pluginShape({
         file,
-        `says two places for pass ${p.name}`,
-        `it goes before ${p.before} and after ${p.after}`,
-        "keep one of the two",
-      ),
+        what: `says two places for pass ${p.name}`,
+        problem: `it goes before ${p.before} and after ${p.after}`,
+        help: "keep one of the two",
+      }),
     );
   const anchor = p.before ?? p.after;
   const help = "say before: NAME or after: NAME; dsc passes lists the names";
   if (anchor === undefined)
     throw new DiagnosticError(
-      pluginShape(
+      pluginShape({
         file,
-        `gives pass ${p.name} no place`,
-        `pass ${p.name} does not say where it goes: before or after which pass`,
+        what: `gives pass ${p.name} no place`,
+        problem: `pass ${p.name} does not say where it goes: before or after which pass`,
         help,
-      ),
+      }),
     );
   if (!names.includes(anchor)) {
-    const shape = pluginShape(
+    const shape = pluginShape({
       file,
-      `gives pass ${p.name} a place that is not there`,
-      `pass ${p.name} goes ${p.before === undefined ? "after" : "before"} ${String(anchor)}`,
+      what: `gives pass ${p.name} a place that is not there`,
+      problem: `pass ${p.name} goes ${p.before === undefined ? "after" : "before"} ${String(anchor)}`,
       help,
-    );
-    throw new DiagnosticError([shape, unknownPass(String(anchor), didYouMean(String(anchor), names), names)]);
+    });
+    throw new DiagnosticError([shape, unknownPass({ name: String(anchor), near: didYouMean(String(anchor), names), names })]);
   }
   return p.before === undefined ? insertAfter(pipeline, anchor, p) : insertBefore(pipeline, anchor, p);
 }
@@ -135,20 +144,20 @@ function inPlace(file: string, p: Pass, pipeline: readonly Pass[]): Pass[] {
 function named(file: string, p: Pass): void {
   if (typeof p.name !== "string")
     throw new DiagnosticError(
-      pluginShape(
+      pluginShape({
         file,
-        "exports no pass",
-        `its default export has ${p.name === undefined ? "no name" : `the name ${JSON.stringify(p.name)}`}`,
-      ),
+        what: "exports no pass",
+        problem: `its default export has ${p.name === undefined ? "no name" : `the name ${JSON.stringify(p.name)}`}`,
+      }),
     );
   if (!/^[a-z][a-z0-9-]*$/.test(p.name))
     throw new DiagnosticError(
-      pluginShape(
+      pluginShape({
         file,
-        `names a pass ${JSON.stringify(p.name)}`,
-        `the name ${JSON.stringify(p.name)} is not in kebab-case`,
-        `write ${kebab(p.name)}`,
-      ),
+        what: `names a pass ${JSON.stringify(p.name)}`,
+        problem: `the name ${JSON.stringify(p.name)} is not in kebab-case`,
+        help: `write ${kebab(p.name)}`,
+      }),
     );
 }
 
@@ -183,12 +192,12 @@ function checked(file: string, p: Pass, pipeline: readonly Pass[]): Pass {
   named(file, p);
   const say = (problem: string, help?: string): never => {
     throw new DiagnosticError(
-      pluginShape(
+      pluginShape({
         file,
-        `declares pass ${p.name} wrongly`,
-        `pass ${p.name} ${problem}`,
-        help ?? "examples/plugin-pass/last-row-norm.ts is a whole one",
-      ),
+        what: `declares pass ${p.name} wrongly`,
+        problem: `pass ${p.name} ${problem}`,
+        help: help ?? "examples/plugin-pass/last-row-norm.ts is a whole one",
+      }),
     );
   };
   for (const k of Object.keys(p)) {
@@ -215,8 +224,8 @@ function checked(file: string, p: Pass, pipeline: readonly Pass[]): Pass {
   for (const h of p.hides ?? [])
     if (!names.includes(h))
       throw new DiagnosticError([
-        pluginShape(file, `hides a pass that is not there`, `pass ${p.name} hides ${JSON.stringify(h)}`),
-        unknownPass(String(h), didYouMean(String(h), names), names),
+        pluginShape({ file, what: `hides a pass that is not there`, problem: `pass ${p.name} hides ${JSON.stringify(h)}` }),
+        unknownPass({ name: String(h), near: didYouMean(String(h), names), names }),
       ]);
   for (const rule of [...(p.rules ?? []), ...(p.equations ?? [])]) {
     if (typeof rule?.sides !== "function" || typeof rule.left !== "function") say("has a rule that was not made with rule(...)");
@@ -234,15 +243,20 @@ function proveRule(file: string, p: Pass, rule: Rule): void {
     const reason = timedOut(e) ? [`proving it did not end in ${BUDGET_S} s`] : reasonOf(e);
     throw new DiagnosticError(
       ruleRefuted(
-        file,
-        p.name,
-        rule.name,
-        1,
-        Object.entries(rule.vars).map(([k, t]) => `${k} ${t}`),
-        [...reason, ...notes].join("; "),
+        {
+          file,
+          pass: p.name,
+          rule: rule.name,
+          seed: 1,
+          holes: Object.entries(rule.vars).map(([k, t]) => `${k} ${t}`),
+          problem: [...reason, ...notes].join("; "),
+        },
         span,
       ),
     );
   }
-  if (found) throw new DiagnosticError(ruleRefuted(file, p.name, rule.name, found.seed, found.holes, found.problem));
+  if (found)
+    throw new DiagnosticError(
+      ruleRefuted({ file, pass: p.name, rule: rule.name, seed: found.seed, holes: found.holes, problem: found.problem }),
+    );
 }

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
 import { printFunc, printModule, type Module } from "../../ir/index.ts";
-import { pluginChanges, pluginUnproved } from "../../passes/diagnostics.ts";
+import { pluginChanges, pluginUnproved } from "../../passes/plugin-diagnostics.ts";
 import { runPipeline, type Ledger, type Outcome, type Pass } from "../../passes/index.ts";
 import { sha256 } from "../../runtime/manifest-text.ts";
 import { cacheFolder } from "../../runtime/user-cache.ts";
@@ -88,7 +88,7 @@ export function provePlugins(
 
 /** Warnings for what could not be proved. */
 export const unproved = (proofs: readonly PluginProof[]): Diagnostic[] =>
-  proofs.filter((p) => !p.proved).map((p) => pluginUnproved(p.file, p.pass, p.says));
+  proofs.filter((p) => !p.proved).map((p) => pluginUnproved({ file: p.file, pass: p.pass, says: p.says }));
 
 /** The change of the function that a pass declared where it fired. */
 const declared = (ledger: Ledger, p: Pass): string | undefined =>

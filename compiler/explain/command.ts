@@ -207,20 +207,4 @@ export const command: Readonly<Record<string, Entry>> = {
     example: "None is known.",
     fix: "DSC_DEBUG=1 shows where; please report it with the command and the config.",
   },
-  DSC9001: {
-    name: "a pass broke the graph",
-    means:
-      "The graph is verified after every pass, and this one left it inconsistent. It is a fault of the pass (a " +
-      "plug-in's, where one is named), not of your config.",
-    example: "A plug-in pass that returns a value of another function.",
-    fix: "The graph from just before reproduces it: dsc opt FILE.dsc -p PASS.",
-  },
-  DSC9002: {
-    name: "a plug-in broke the graph",
-    means:
-      "The graph is verified after every pass. What a plug-in's pass gave is no graph: a type is not what its op " +
-      "infers, or a value of another function is read. What is broken follows.",
-    example: "A `run` that returns a parameter it kept from an earlier function.",
-    fix: "dsc opt FILE.dsc -p PASS --plugin FILE shows it again.",
-  },
 };

@@ -1,21 +1,31 @@
 // Every diagnostic's long form: one table for `dsc explain`, for docs/diagnostics.md and for the test that holds both to the code.
+import * as ofCpu from "../../codegen/cpu/diagnostics.ts";
+import * as ofCuda from "../../codegen/cuda/printed/diagnostics.ts";
+import * as ofNatives from "../../codegen/cuda/sm90/diagnostics.ts";
+import * as ofTargets from "../../codegen/diagnostics.ts";
+import * as ofOnnx from "../../codegen/onnx/diagnostics.ts";
+import * as ofTriton from "../../codegen/triton/diagnostics.ts";
 import { codesIn } from "../../ir/diagnostic.ts";
 import * as ofGraphs from "../../ir/diagnostics.ts";
 import * as ofTilePrograms from "../../ir/kernel/diagnostics.ts";
+import * as ofPasses from "../../passes/diagnostics.ts";
+import * as ofPlugins from "../../passes/plugin-diagnostics.ts";
 import { command } from "./command.ts";
 import { config } from "./config.ts";
 import type { Entry } from "./entry.ts";
-import { kernels } from "./kernels.ts";
 import { passes } from "./passes.ts";
 import { runtime } from "./runtime.ts";
 
 export type { Entry } from "./entry.ts";
 
+/** The files that hold codes. */
+const modules = [ofGraphs, ofTilePrograms, ofPasses, ofPlugins, ofTargets, ofCpu, ofCuda, ofNatives, ofTriton, ofOnnx];
+
 /** The codes that stand with all their words where they are made. */
-const coded = [ofGraphs, ofTilePrograms]
+const coded = modules
   .flatMap(codesIn)
   .map(({ code, form: { name, means, example, fix } }) => [code, { name, means, example, fix }] as const);
-const written = [config, kernels, passes, runtime, command].flatMap((e) => Object.entries(e));
+const written = [config, passes, runtime, command].flatMap((e) => Object.entries(e));
 
 /** The long form of every code, in their order. */
 export const entries: ReadonlyMap<string, Entry> = new Map([...coded, ...written].toSorted(([a], [b]) => (a < b ? -1 : 1)));
@@ -56,7 +66,7 @@ export function page(): string {
   const out = [
     "# Diagnostics",
     "",
-    "<!-- Made by npm run docs from compiler/explain. Edit there. -->",
+    "<!-- Made by npm run docs from the diagnostics.ts of every folder. Edit there. -->",
     "",
     "Every failure has a code that does not change, says where it is, why it was expected otherwise and what to try.",
     "`dsc explain CODE` prints what stands here. Codes: 1xxx configs, 2xxx the graph, 3xxx passes, 4xxx targets, 5xxx the runtime,",

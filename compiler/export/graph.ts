@@ -44,7 +44,7 @@ const PLAIN = ["frontend", "none"];
 function placeOf(after: string | undefined, names: readonly string[]): number {
   if (after === undefined || after === "all") return names.length - 1;
   const at = PLAIN.includes(after) ? 0 : names.indexOf(after);
-  if (at < 0) throw new DiagnosticError(unknownPass(after, didYouMean(after, names), names));
+  if (at < 0) throw new DiagnosticError(unknownPass({ name: after, near: didYouMean(after, names), names }));
   return at;
 }
 

@@ -160,13 +160,13 @@ class Selection {
     if ("reason" in choice) {
       const label = node?.results[0] && (labelsOf(this.#f).get(node.results[0]) ?? node.op.name);
       throw new DiagnosticError(
-        noKernel(
-          what,
-          this.#catalogue.target,
-          choice.reason,
-          `${this.#f.name}${label === undefined ? "" : `/${label}`}`,
-          node ? this.#makerOf?.(this.#f, node) : undefined,
-        ),
+        noKernel({
+          op: what,
+          target: this.#catalogue.target,
+          reason: choice.reason,
+          site: `${this.#f.name}${label === undefined ? "" : `/${label}`}`,
+          maker: node ? this.#makerOf?.(this.#f, node) : undefined,
+        }),
       );
     }
     const scratch = new Map<string, Buffer>();

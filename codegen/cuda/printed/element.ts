@@ -80,7 +80,7 @@ export class Elements {
 
   buffer(name: string): BufferParam {
     const p = paramOf(this.kernel, name);
-    if (!p) throw unknownBuffer(this.kernel.name, name);
+    if (!p) throw unknownBuffer({ kernel: this.kernel.name, name });
     return p;
   }
 

@@ -28,10 +28,10 @@ export function printCuda(
   options: { threads?: number } = {},
 ): KernelText {
   const grid = kernel.body[0];
-  if (grid?.kind !== "grid") throw noGrid(kernel.name);
+  if (grid?.kind !== "grid") throw noGrid({ kernel: kernel.name });
   const { threads } = options;
   if (threads !== undefined && (threads % 32 !== 0 || threads < 32 || threads > 1024))
-    throw threadsNotWarps(kernel.name, threads);
+    throw threadsNotWarps({ kernel: kernel.name, threads });
   const printed = fitsWarp(kernel)
     ? rowKernel(kernel, grid, threads)
     : tileKernel(kernel, grid, machine, threads ?? (flatten(kernel.body).some((s) => s.kind === "dot") ? 256 : 128));
@@ -166,7 +166,7 @@ function tileKernel(kernel: Kernel, grid: Grid, machine: Pick<Gpu, "arch" | "sha
   const lazy = inlined(kernel);
   const shared = layOut(kernel, lazy);
   const tiles = shared.tiles.map((t) => `${t.name}[${t.rows}, ${t.cols}]`);
-  if (shared.bytes > machine.sharedPerBlock) throw tooMuchShared(kernel.name, shared.bytes, machine, tiles);
+  if (shared.bytes > machine.sharedPerBlock) throw tooMuchShared({ kernel: kernel.name, bytes: shared.bytes, machine, tiles });
   const [el, lines] = [new Elements(kernel, namesOf(kernel)), new Lines()];
   const byWarp = flatten(kernel.body)
     .filter((s) => s.kind === "reduce")

@@ -20,7 +20,7 @@ import { attendMaps, attendText, scaleText } from "./mla-decode-params.ts";
 /** Prints the kernel of one problem. */
 export function mlaDecodeFixed(p: MlaAttendProblem, schedule: MlaFixedSchedule, machine: Gpu): KernelText {
   const reason = illegalFixed(p, schedule);
-  if (reason !== null) throw new DiagnosticError(illegalSchedule("mla_attend", p, schedule, reason));
+  if (reason !== null) throw new DiagnosticError(illegalSchedule({ op: "mla_attend", problem: p, schedule, reason }));
   const { heads, r, d } = p;
   const { group, splits } = schedule;
   return cudaKernel({

@@ -31,7 +31,7 @@ import { score } from "./mla-decode-score.ts";
 export function mlaDecode(p: MlaAttendProblem, machine: Gpu): KernelText {
   const schedule = decodeSchedule(p);
   const reason = illegalDecode(p);
-  if (reason !== null) throw new DiagnosticError(illegalSchedule("mla_attend", p, schedule, reason));
+  if (reason !== null) throw new DiagnosticError(illegalSchedule({ op: "mla_attend", problem: p, schedule, reason }));
   const { heads, r, d } = p;
   const { cluster } = schedule;
   const of = cluster > 1 ? inPair : alone;

@@ -18,7 +18,7 @@ import { consumer, exponents, pack, products } from "./mla-prefill-consumer.ts";
 export function mlaPrefill(p: AttendProblem, machine: Gpu): KernelText {
   const reason = illegalPrefill(p);
   const { form: _, ...schedule } = prefillSchedule(p);
-  if (reason !== null) throw new DiagnosticError(illegalSchedule("attend", p, schedule, reason));
+  if (reason !== null) throw new DiagnosticError(illegalSchedule({ op: "attend", problem: p, schedule, reason }));
   const { heads, n, d, v } = p;
   return cudaKernel({
     name: `attend_${heads}x${n}_${d}_${v}_q${schedule.rows}k${schedule.keys}`,

@@ -24,7 +24,8 @@ import { lines } from "../../text/lines.ts";
 /** Prints the kernel of one problem under one legal schedule. */
 export function bf16Gemm(p: Bf16SumProblem, s: Bf16Schedule, machine: Gpu): KernelText {
   const reason = illegal(s, p, machine);
-  if (reason !== null) throw new DiagnosticError(illegalSchedule("linear", { ...p }, { ...s }, reason));
+  if (reason !== null)
+    throw new DiagnosticError(illegalSchedule({ op: "linear", problem: { ...p }, schedule: { ...s }, reason }));
   return s.form === "persistent" ? persistent(p, s, machine) : smallMBf16(p, s, machine);
 }
 

@@ -13,7 +13,7 @@ import { persistent } from "./fp8-persistent.ts";
 /** Prints the kernel of one problem under one legal schedule. */
 export function blockGemm(problem: GemmProblem, schedule: GemmSchedule, machine: Gpu): KernelText {
   const reason = illegal(schedule, machine, problem);
-  if (reason !== null) throw new DiagnosticError(illegalSchedule("block_gemm", problem, schedule, reason));
+  if (reason !== null) throw new DiagnosticError(illegalSchedule({ op: "block_gemm", problem, schedule, reason }));
   switch (schedule.form) {
     case "persistent":
       return persistent(problem, schedule, machine);

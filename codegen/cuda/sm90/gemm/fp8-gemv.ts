@@ -202,7 +202,8 @@ const epilogue = (of: Cluster, residual: boolean): string =>
 
 export function gemv(p: GemvRowsProblem, s: GemvShape, machine: Gpu): KernelText {
   const reason = gemvIllegal(p, s, machine);
-  if (reason !== null) throw new DiagnosticError(illegalSchedule("block_gemm", { ...p }, { ...s }, reason));
+  if (reason !== null)
+    throw new DiagnosticError(illegalSchedule({ op: "block_gemm", problem: { ...p }, schedule: { ...s }, reason }));
   const { n, k, maxRows } = p;
   const { warpgroups, rowsPerWarpgroup, kGroups, split } = s;
   const residual = p.residual === true;

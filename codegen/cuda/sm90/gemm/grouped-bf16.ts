@@ -25,7 +25,8 @@ import { when } from "../../../text.ts";
 /** Prints the kernel of one problem under one legal schedule. */
 export function groupedBf16(p: GroupedBf16Problem, s: GroupedBf16Schedule, machine: Gpu): KernelText {
   const reason = illegal(s, p, machine);
-  if (reason !== null) throw new DiagnosticError(illegalSchedule("grouped_linear", { ...p }, { ...s }, reason));
+  if (reason !== null)
+    throw new DiagnosticError(illegalSchedule({ op: "grouped_linear", problem: { ...p }, schedule: { ...s }, reason }));
   const { experts, n, k } = p;
   const kind = p.gated ? "silu" : "bf16";
   return cudaKernel({

@@ -13,6 +13,8 @@ import { persistent } from "./fp8-persistent.ts";
 export function groupedGemm(problem: GroupedProblem, schedule: GemmSchedule, machine: Gpu): KernelText {
   const reason = illegal(schedule, machine, problem);
   if (reason !== null || schedule.form === "small-m")
-    throw new DiagnosticError(illegalSchedule("grouped_gemm", problem, schedule, reason ?? "it has no grouped form"));
+    throw new DiagnosticError(
+      illegalSchedule({ op: "grouped_gemm", problem, schedule, reason: reason ?? "it has no grouped form" }),
+    );
   return schedule.form === "persistent" ? persistent(problem, schedule, machine) : splitK(problem, schedule, machine);
 }

@@ -231,7 +231,8 @@ const startsOf = ({ aligned, period }: Variant): string =>
 
 export function registerLinear(p: Bf16Problem, s: RegisterSchedule, machine: Gpu): KernelText {
   const reason = illegalRegisters(p);
-  if (reason !== null) throw new DiagnosticError(illegalSchedule("linear", { ...p }, { ...s }, reason));
+  if (reason !== null)
+    throw new DiagnosticError(illegalSchedule({ op: "linear", problem: { ...p }, schedule: { ...s }, reason }));
   const { n, k } = p;
   const v = variantOf(p, s);
   return cudaKernel({

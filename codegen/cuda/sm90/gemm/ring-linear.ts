@@ -177,7 +177,8 @@ function consumer(p: RingProblem, s: RingSchedule, x: TokenRows): string {
 
 export function ringLinear(p: RingProblem, s: RingSchedule, machine: Gpu): KernelText {
   const reason = illegalRing(p, machine, s.tokens);
-  if (reason !== null) throw new DiagnosticError(illegalSchedule("linear", { ...p }, { ...s }, reason));
+  if (reason !== null)
+    throw new DiagnosticError(illegalSchedule({ op: "linear", problem: { ...p }, schedule: { ...s }, reason }));
   const { n, k } = p;
   const rows = ROWS[p.rows ?? "as_is"];
   const added = p.residualStride !== undefined;
