@@ -47,6 +47,7 @@ const asked = [
   "family-logits",
   "family-load",
   "family-speed",
+  "step-schedules",
   "prompts",
   "other-gemm",
   "family",

@@ -24,7 +24,11 @@ const STEPS = 12;
 const models = process.env.DSC_MODELS?.split(",") ?? Object.keys(family);
 
 /** The first id of every sequence, then rows of decode, as many a call as its largest batch has. */
-async function filled(model: Model<CudaDevice>, batch: number, context: number): Promise<{ session: Session; next: number[] }> {
+export async function filled(
+  model: Model<CudaDevice>,
+  batch: number,
+  context: number,
+): Promise<{ session: Session; next: number[] }> {
   const session = model.session({ maxTokens: context + 64, sequences: batch });
   const id = (b: number, i: number): number => (i * 7919 + b * 104729 + 13) % 100000;
   await session.prefill(Array.from({ length: batch }, (_, b) => [id(b, 0)]));
@@ -126,7 +130,7 @@ async function kernels(name: string, folder: string): Promise<Row[]> {
 }
 
 /** Rows as they come, to the file that DSC_ROWS names: what is measured is not lost with a run that is cut off. */
-function kept(rows: readonly Row[]): readonly Row[] {
+export function kept(rows: readonly Row[]): readonly Row[] {
   if (process.env.DSC_ROWS) appendFileSync(process.env.DSC_ROWS, rows.map((r) => `${JSON.stringify(r)}\n`).join(""));
   return rows;
 }

@@ -25,7 +25,11 @@ export const root =
     .find((folder) => existsSync(path.join(folder, "package.json")))!;
 
 /** Changes a kernel before it is compiled: to see what a habit of all kernels brings. */
-export type Edit = (source: string, record: KernelRecord) => { source: string; pdl: boolean };
+export type Edit = (
+  source: string,
+  record: KernelRecord,
+  problem: object,
+) => { source: string; pdl: boolean; as?: Pick<KernelRecord, "launch" | "params"> };
 
 /** Other habits than the texts': no kernel starts before the one before it has ended. */
 const habits: Readonly<Record<string, Parameters<typeof open>[2]>> = {
@@ -49,9 +53,11 @@ export async function open(
   const c = compile(src, { ...defaults, target: "cuda", activations: "bf16", ...options, stored: await storedIn(weights) });
   times.push(performance.now());
   const files = kernelFiles(c);
+  const problems = options.edit ? (JSON.parse(String(c.files.get("problems.json"))) as Record<string, object>) : {};
   for (const [name, k] of options.edit ? Object.entries(c.manifest.kernels) : []) {
-    const { source, pdl } = options.edit!(files.get(name)!.source, k);
+    const { source, pdl, as } = options.edit!(files.get(name)!.source, k, problems[name]);
     files.set(name, { source });
+    Object.assign(k, as);
     k.launch = { ...k.launch!, pdl };
   }
   const device: CudaDevice = await CudaDevice.open(c.manifest, files, {

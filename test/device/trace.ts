@@ -105,7 +105,7 @@ const blocksOf = ({ begin, each }: Times): string =>
     .join(", ");
 
 /** Rows of the launches of a step, then sums by kernel; times are medians over replays. */
-async function traceOf(model: string, src: string, options: Parameters<typeof open>[2]): Promise<Row[]> {
+export async function traceOf(model: string, src: string, options: Parameters<typeof open>[2]): Promise<Row[]> {
   const context = 1024;
   const plain = (await open(src, "synthetic:0", options)).model;
   const first = plain.session({ maxTokens: context + 64, sequences: 1 });
@@ -119,7 +119,10 @@ async function traceOf(model: string, src: string, options: Parameters<typeof op
   const names = new Set(step.map((l) => plain.manifest.kernels[l.kernel].entry));
   const { model: loaded } = await open(src, "synthetic:0", {
     ...options,
-    edit: (source, record) => (names.has(record.entry) ? traced(source, record) : { source, pdl: record.launch!.pdl ?? false }),
+    edit(text, record, problem) {
+      const { source, ...other } = options?.edit?.(text, record, problem) ?? { source: text, pdl: record.launch!.pdl ?? false };
+      return { ...other, source: names.has(record.entry) ? traced(source, record, problem).source : source };
+    },
   });
   const { device } = loaded;
   const session = loaded.session({ maxTokens: context + 64, sequences: 1 });

@@ -211,6 +211,19 @@ mla_attend_64x512_64_fixed16x8(const __grid_constant__ TensorMap ql_map, const _
   __syncthreads();
   cluster_arrive_relaxed();  // no part may reach a block before its barriers are there
   release_next();
+  const auto word_at = [&](u32 tile, int w) {
+    const int row = w / (CHUNKS * 8), word = w % (CHUNKS * 8);
+    return tile + word / 8 * CHUNK + row * 128 + ((word ^ row) % 8) * 16;
+  };
+  const int end = position + 1 - (rank + warpgroup * SPLITS) * KEYS;  // of the sequence, in this warpgroup's first stage
+  const uint4* first_stage = (const uint4*)cache;
+  if (warpgroup < mine && end < KEYS + T) {
+    first_stage += (long long)first_row(warpgroup) * CHUNKS * 8;
+    mbarrier_wait(full + 8 * warpgroup, 0);
+#pragma unroll 1
+    for (int w = end * CHUNKS * 8 + thread % 128; w < KEYS * CHUNKS * 8; w += 128)
+      st_shared_v4_u32(word_at(ring + warpgroup * STAGE, w), make_uint4(0, 0, 0, 0));
+  }
   await_previous();
   if (thread == 0 && mine > 0) {
     mbarrier_arrive_expect_tx(asked, CHUNKS * QUERY_CHUNK);
@@ -234,17 +247,13 @@ mla_attend_64x512_64_fixed16x8(const __grid_constant__ TensorMap ql_map, const _
     if (i + warpgroup < mine) {
       const int stage = i + warpgroup, first = (rank + stage * SPLITS) * KEYS, seen = min(position + 1 - first, KEYS);
       mbarrier_wait(full + 8 * warpgroup, i / WARPGROUPS & 1);
-      // The end of the sequence: rows of this step were copied before they were written, and come again; what lies behind them, NaN even,
-      // becomes zeros, for its weight is zero, and zero times NaN is not.
-      const int settled = i == 0 ? min(max(position - T + 1 - first, 0), KEYS) : seen;
+      // The end of the sequence: in the first turn rows of this step, which were copied before they were written; later what lies behind them.
+      const bool is_first = i == 0;
+      const int settled = is_first ? min(max(position - T + 1 - first, 0), KEYS) : seen;
       if (settled < KEYS) {
-        const uint4* from = (const uint4*)cache + (long long)first_row(stage) * CHUNKS * 8;
 #pragma unroll 1
-        for (int w = settled * CHUNKS * 8 + thread % 128; w < KEYS * CHUNKS * 8; w += 128) {
-          const int row = w / (CHUNKS * 8), word = w % (CHUNKS * 8);
-          st_shared_v4_u32(tile + word / 8 * CHUNK + row * 128 + ((word ^ row) % 8) * 16,
-              row < seen ? ld_global_cg_v4_u32(from + w) : make_uint4(0, 0, 0, 0));
-        }
+        for (int w = settled * CHUNKS * 8 + thread % 128; w < (is_first ? seen : KEYS) * CHUNKS * 8; w += 128)
+          st_shared_v4_u32(word_at(tile, w), is_first ? ld_global_cg_v4_u32(first_stage + w) : make_uint4(0, 0, 0, 0));
         fence_proxy_async();
         bar_sync(1 + warpgroup, 128);
       }

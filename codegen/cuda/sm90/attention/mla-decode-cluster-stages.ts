@@ -127,22 +127,36 @@ const auto own = [](int n) { return n / 4 * 2 + n % 2; };
 float ${sums}[SUMS] = {}, top[LANE_HEADS], sum[LANE_HEADS] = {};
 EACH(h, LANE_HEADS) top[h] = minus_infinity();`;
 
+/**
+ * What lies behind the sequence in a warpgroup's first stage, NaN even, becomes zeros: its weight is zero, and zero times NaN is not.
+ * Before the wait, and so is looking up where the rows are that come again after it: all blocks wait for the one with the newest row.
+ */
+export const clearEarly = `const auto word_at = [&](u32 tile, int w) {
+  const int row = w / (CHUNKS * 8), word = w % (CHUNKS * 8);
+  return tile + word / 8 * CHUNK + row * 128 + ((word ^ row) % 8) * 16;
+};
+const int end = position + 1 - (rank + warpgroup * SPLITS) * KEYS;  // of the sequence, in this warpgroup's first stage
+const uint4* first_stage = (const uint4*)cache;
+if (warpgroup < mine && end < KEYS + T) {
+  first_stage += (long long)first_row(warpgroup) * CHUNKS * 8;
+  mbarrier_wait(full + 8 * warpgroup, 0);
+#pragma unroll 1
+  for (int w = end * CHUNKS * 8 + thread % 128; w < KEYS * CHUNKS * 8; w += 128)
+    st_shared_v4_u32(word_at(ring + warpgroup * STAGE, w), make_uint4(0, 0, 0, 0));
+}`;
+
 const clearPastEnd = ({
   stage,
   isFirst,
 }: Turn): string => `const int stage = ${stage}, first = (rank + stage * SPLITS) * KEYS, seen = min(position + 1 - first, KEYS);
 mbarrier_wait(full + 8 * warpgroup, i / WARPGROUPS & 1);
-// The end of the sequence: rows of this step were copied before they were written, and come again; what lies behind them, NaN even,
-// becomes zeros, for its weight is zero, and zero times NaN is not.
-const int settled = ${isFirst} ? min(max(position - T + 1 - first, 0), KEYS) : seen;
+// The end of the sequence: in the first turn rows of this step, which were copied before they were written; later what lies behind them.
+const bool is_first = ${isFirst};
+const int settled = is_first ? min(max(position - T + 1 - first, 0), KEYS) : seen;
 if (settled < KEYS) {
-  const uint4* from = (const uint4*)cache + (long long)first_row(stage) * CHUNKS * 8;
 #pragma unroll 1
-  for (int w = settled * CHUNKS * 8 + thread % 128; w < KEYS * CHUNKS * 8; w += 128) {
-    const int row = w / (CHUNKS * 8), word = w % (CHUNKS * 8);
-    st_shared_v4_u32(tile + word / 8 * CHUNK + row * 128 + ((word ^ row) % 8) * 16,
-        row < seen ? ld_global_cg_v4_u32(from + w) : make_uint4(0, 0, 0, 0));
-  }
+  for (int w = settled * CHUNKS * 8 + thread % 128; w < (is_first ? seen : KEYS) * CHUNKS * 8; w += 128)
+    st_shared_v4_u32(word_at(tile, w), is_first ? ld_global_cg_v4_u32(first_stage + w) : make_uint4(0, 0, 0, 0));
   fence_proxy_async();
   bar_sync(1 + warpgroup, 128);
 }`;

@@ -14,7 +14,7 @@ import { cudaKernel, input, output } from "../../text/kernel.ts";
 import { indented, lines } from "../../text/lines.ts";
 import { ringBase } from "../../text/ring.ts";
 import { addUp, sendParts } from "./mla-decode-cluster-combine.ts";
-import { attendStages } from "./mla-decode-cluster-stages.ts";
+import { attendStages, clearEarly } from "./mla-decode-cluster-stages.ts";
 import { attendMaps, attendText, scaleText } from "./mla-decode-params.ts";
 
 /** Prints the kernel of one problem. */
@@ -126,6 +126,7 @@ if (thread < GROUP) largest[thread] = 0;
 __syncthreads();
 cluster_arrive_relaxed();  // no part may reach a block before its barriers are there
 release_next();
+${clearEarly}
 await_previous();
 if (thread == 0 && mine > 0) {
   mbarrier_arrive_expect_tx(asked, CHUNKS * QUERY_CHUNK);

@@ -60,7 +60,7 @@ export function mlaQuery(p: MlaQueryProblem, machine: Gpu): KernelText {
       block: 128,
       sharedBytes: 0,
       pdl: true,
-      early: ["w_uk", "gain"],
+      early: ["w_uk", "gain", "table", "positions", "sequence", "pages"],
       blocksPerSM: 2,
     },
     definitions: lines(constants(p, s), "", rotateQuery(p), "", appendRow(p)),
@@ -87,7 +87,6 @@ if (beside >= 0) {
   float gains[BLOCKS / 4][4];  // weights, too
 #pragma unroll
   for (int t = 0; t < BLOCKS / 4; t++) load4_${gain}(gains[t], gain + (threadIdx.x / 32 + 4 * t) * 128 + lane * 4);
-  await_previous();
   if (part < TURNS) rotate_query(qr, table, positions, qp, token, part);
   else append_row(cache, c, kr, gains, table, positions, sequence, pages, token, P);
   return;

@@ -52,8 +52,30 @@ const routed = (routing: RouteProblem, weighted: boolean): Choice => ({
 export const unitChoice = ({ routing }: UnitProblem, weighted: boolean): Choice =>
   routing ? routed(routing, weighted) : told(weighted);
 
-/** Which experts have rows, and which rows a token's pairs are; `weighted`: with the weight of each row's pair. */
-export const sortPairs = (weighted: boolean): string =>
+/**
+ * Which experts have rows, and which rows a token's pairs are, of so many tokens at most; `weighted`: with the weight of each row's pair.
+ */
+export const sortPairs = (tokens: number, weighted: boolean): string => (tokens === 1 ? listPairs : sortAll)(weighted);
+
+/** One token's experts are in order as they are, each with a row. */
+const listPairs = (weighted: boolean): string =>
+  lines(
+    `// Of an expert that has rows which ones, of a row its pair: a token's experts in the order of the choice, which is theirs.
+// All threads of the block; gives how many experts.
+${signature(weighted)}
+  __syncthreads();
+  if (threadIdx.x < PER) {
+    const int i = threadIdx.x;
+    runs[i] = {expert_of[i], i, i + 1};
+    pair_of[i] = i;`,
+    weighted && "    weight_at[i] = weight_of[i];",
+    `  }
+  __syncthreads();
+  return PER;
+}`,
+  );
+
+const sortAll = (weighted: boolean): string =>
   lines(
     `// Sorts the pairs of tokens and experts by expert, tokens in order: of an expert that has rows which ones, of a row its pair.
 // An expert's tokens are bits, so a pair's place is a count of bits, whatever order threads come in. All threads of the block;

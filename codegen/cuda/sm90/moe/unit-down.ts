@@ -28,8 +28,9 @@ interface Ending {
   /** Whether they are added up here, weighted, onto the residual; else every pair's row is written. */
   adds: boolean;
   says(p: UnitProblem): string;
-  /** Which tiles are this block's: before the choice, and after it. */
-  first?: string;
+  /** Which tiles are this block's: before the choice, with the weights that can be fetched then, and after it. */
+  first: string;
+  fetchFirst: string | false;
   rest: string;
   sort: string;
   math: string;
@@ -66,7 +67,7 @@ export function unitDown(p: UnitProblem, s: UnitSchedule, machine: Gpu): KernelT
       early: ["w", ...choice.early],
       chained: choice.chained,
     },
-    definitions: lines(unitConstants(p, s), choice.constants, unitStruct, "", sortPairs(end.adds)),
+    definitions: lines(unitConstants(p, s), choice.constants, unitStruct, "", sortPairs(s.tokens, end.adds)),
     body: indented(
       lines(
         unitVariables(end.adds),
@@ -74,6 +75,7 @@ export function unitDown(p: UnitProblem, s: UnitSchedule, machine: Gpu): KernelT
         unitBarriers,
         fetchWeights,
         "",
+        p.shared > 0 && end.fetchFirst,
         chooseExperts(choice, end),
         "const int ahead = min(STAGES, units * STEPS);",
         "",
@@ -81,7 +83,7 @@ export function unitDown(p: UnitProblem, s: UnitSchedule, machine: Gpu): KernelT
           [
             "warp == MATH / 32",
             lines(
-              fetchAhead,
+              fetchAhead(p.shared > 0 && end.fetchFirst ? "early" : "0"),
               "await_previous();",
               producer((row) => `x + (i64)${row} * K`),
             ),
@@ -103,8 +105,8 @@ release_next();`,
     rest,
   );
 
-const fetchAhead = `if (lane == 0)
-  for (int i = 0; i < ahead; i++) {
+const fetchAhead = (first: string): string => `if (lane == 0)
+  for (int i = ${first}; i < ahead; i++) {
     const Unit unit = unit_of(i / STEPS);
     fetch_weights(i, runs[unit.run].expert, unit.tile, i % STEPS, runs[unit.run].end - runs[unit.run].row);
   }`;
@@ -127,7 +129,7 @@ auto begin_tile = [&](int tile) {
 };
 if (k_warp == 0 && units > 0) begin_tile(tile0);`;
 
-/** A token's experts in ascending order, onto its residual; a tile's sums lie with one warp. */
+/** A token's experts onto its residual, shared ones before the others and those in ascending order; a tile's sums lie with one warp. */
 const addRows = `#pragma unroll
 for (int c = 0; c < COLUMNS; c++)
 #pragma unroll
@@ -139,22 +141,31 @@ for (int c = 0; c < COLUMNS; c++)
     }
   }
 __syncwarp();
-if (unit.run == count - 1) {
+if ((u + 1) % count == 0) {
   for (int i = lane; i < T * 16; i += 32)
     y[(i64)(i / 16) * N + unit.tile * ROWS + row_warp * 16 + i % 16] = (u16)pack_bf16(sums[i / 16 * ROWS + i % 16], 0.0f);
   __syncwarp();
   if (u + 1 < units) begin_tile(unit.tile + 1);
 }`;
 
-const ownTiles = `// Tiles of this block's own, each of all experts.
-const int blocks = gridDim.x, block = blockIdx.x, tile0 = block * TILES / blocks, units = ((block + 1) * TILES / blocks - tile0) * count;
-auto unit_of = [&](int u) { return Unit{u % count, tile0 + u / count}; };`;
+const ownFirst = `// Tiles of this block's own, each of all experts.
+const int blocks = gridDim.x, block = blockIdx.x, tile0 = block * TILES / blocks, tiles = (block + 1) * TILES / blocks - tile0;`;
+
+const ownShared = `// Shared experts come first, for they are known: a ring of their weights is under way while the block routes.
+const int early = min(STAGES, SHARED * STEPS);
+if (threadIdx.x == MATH)
+  for (int i = 0; i < early; i++) fetch_weights(i, EXPERTS - SHARED + i / STEPS, tile0, i % STEPS, T);`;
+
+const ownRest = `const int units = tiles * count;
+auto unit_of = [&](int u) { return Unit{(u % count + count - SHARED) % count, tile0 + u / count}; };`;
 
 const adding: Ending = {
   adds: true,
   says: ({ per, n, k }) =>
     `y [T, ${n}] bf16 = residual + the sum over a token's ${per} experts of weight * x [r, ${k}] bf16 times w [e, ${n}, ${k}]^T bf16`,
-  rest: ownTiles,
+  first: ownFirst,
+  fetchFirst: ownShared,
+  rest: ownRest,
   sort: "sort_pairs(T, expert_of, visits, starts, runs, count_of, pair_of, weight_of, weight_at)",
   math: multiplyUnits(addRows, beginSums),
 };
@@ -163,6 +174,7 @@ const storing: Ending = {
   adds: false,
   says: ({ per, n, k }) => `y [T, ${per}, ${n}] bf16 = x [r, ${k}] bf16, sorted by expert, times w [e, ${n}, ${k}]^T bf16`,
   first: dealtFirst,
+  fetchFirst: false,
   rest: dealtRest,
   sort: "sort_pairs(T, expert_of, visits, starts, runs, count_of, pair_of)",
   math: multiplyUnits(storeRows),

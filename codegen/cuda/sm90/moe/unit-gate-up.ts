@@ -45,7 +45,7 @@ export function unitGateUp(p: UnitProblem, s: UnitSchedule, machine: Gpu): Kerne
       blocksPerSM: 1,
       early: ["w", ...choice.early],
     },
-    definitions: lines(unitConstants(p, s), choice.constants, unitStruct, "", sortPairs(false)),
+    definitions: lines(unitConstants(p, s), choice.constants, unitStruct, "", sortPairs(s.tokens, false)),
     body: indented(
       lines(
         unitVariables(false),

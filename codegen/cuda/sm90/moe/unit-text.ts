@@ -32,8 +32,7 @@ export function unitConstants(p: UnitProblem, s: UnitSchedule): string {
   const sums = when(s.tiles === "own", `SUMS = ${at.sums}, `);
   return lines(
     `constexpr int EXPERTS = ${p.experts}, PER = ${p.per};              // experts, and those of a token`,
-    s.tiles === "dealt" &&
-      `constexpr int SHARED = ${p.shared};                        // the last ones, which every token visits`,
+    `constexpr int SHARED = ${p.shared};                        // the last ones, which every token visits`,
     "",
     `constexpr int N = ${p.n}, K = ${p.k}, PARTS = ${p.parts};             // rows of a part, columns, parts of an expert's matrix
 // Pairs, and experts with rows, of ${s.tokens} tokens at most; words of a bit a token.
