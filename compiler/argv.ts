@@ -135,7 +135,7 @@ export function explain(message: string, command: Command | undefined, words: re
   const extra = /^Unknown arguments?: (.*)$/.exec(message);
   if (extra) return unknownWord(name, "word", words.find((w) => w === extra[1].split(", ")[0]) ?? extra[1], undefined);
   const choice = /Argument: ([\w-]+), Given: "?(.*?)"?, Choices: (.*)$/m.exec(message);
-  if (!choice) return usage(message, `dsc ${name ? `${name} ` : ""}--help shows the form`);
+  if (!choice) return usage({ problem: message, help: `dsc ${name ? `${name} ` : ""}--help shows the form` });
   const [, option, given] = choice;
   const choices = choice[3].split(", ").map((c) => c.replaceAll('"', ""));
   const near = synonyms[given.toLowerCase()]?.find((s) => choices.includes(s)) ?? didYouMean(given, choices);
@@ -144,6 +144,6 @@ export function explain(message: string, command: Command | undefined, words: re
   const list = `give one of ${choices.join(", ")}`;
   const help = near ? `did you mean ${near}?` : `dsc ${name} --help shows the form`;
   return positional
-    ? usage(`${name}: ${given} is no ${option}; ${list}`, help, given)
+    ? usage({ problem: `${name}: ${given} is no ${option}; ${list}`, help, word: given })
     : badValue(`--${option} ${given}: ${list}`, help, `--${option}`);
 }

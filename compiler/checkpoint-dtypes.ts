@@ -54,7 +54,7 @@ function fitDraft(spec: ModelSpec, stored: Stored): Diagnostic[] {
 
 function leaveDraft(spec: ModelSpec, why: string): Diagnostic {
   spec.mtp = 0;
-  return draftLayerLeft(spec.layers.length, why);
+  return draftLayerLeft({ layer: spec.layers.length, why });
 }
 
 interface Counts {
@@ -103,7 +103,12 @@ function fitForms(spec: ModelSpec, keys: ReadonlyMap<string, Forms>): Diagnostic
   // A copy in bf16 that kept the config of its FP8 original.
   if (spec.fp8 && linears.some((k) => k.plain) && linears.every((k) => k.coded === 0)) {
     spec.fp8 = null;
-    said.push(storedOtherwise("the config says FP8, the checkpoint stores no FP8 weight: it is compiled as what it stores", []));
+    said.push(
+      storedOtherwise({
+        what: "the config says FP8, the checkpoint stores no FP8 weight: it is compiled as what it stores",
+        weights: [],
+      }),
+    );
   }
   const plain = linears.filter((k) => k.coded === 0 && k.plain > 0);
   if (!spec.fp8 && spec.dtype === "bf16" && plain.length > 0 && plain.every((k) => k.wide > 0)) {
@@ -122,12 +127,12 @@ function fitForms(spec: ModelSpec, keys: ReadonlyMap<string, Forms>): Diagnostic
   if (Object.keys(storedAs).length) spec.storedAs = storedAs;
   if (otherwise.length)
     said.push(
-      storedOtherwise(
-        spec.fp8
+      storedOtherwise({
+        what: spec.fp8
           ? "the config says FP8, and some weights of the checkpoint are plain"
           : "some weights of the checkpoint are float32",
-        otherwise.map((key) => `${key} as ${storedAs[key]}`),
-      ),
+        weights: otherwise.map((key) => `${key} as ${storedAs[key]}`),
+      }),
     );
   return said;
 }

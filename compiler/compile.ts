@@ -50,5 +50,5 @@ function batchInvariantOf(target: TargetBackend, options: CompileOptions): Targe
   if (!options.deterministic) return undefined;
   if (target.batchInvariant) return target.batchInvariant;
   const problem = `--deterministic with --target ${options.target}: only CUDA kernels can be chosen so that a batch changes no bits`;
-  throw new DiagnosticError(usage(problem, "give --target cuda, or leave it out"));
+  throw new DiagnosticError(usage({ problem, help: "give --target cuda, or leave it out" }));
 }

@@ -18,7 +18,9 @@ const words = asOptions(spread(hideBin(process.argv)));
 function report(e: unknown): void {
   if (!(e instanceof DiagnosticError) && variable("DSC_DEBUG") !== undefined) process.stderr.write(`${(e as Error).stack}\n`);
   tell(
-    e instanceof DiagnosticError ? e.diagnostics : [thrownLater(e) ?? systemRefused(e) ?? internal(e)],
+    e instanceof DiagnosticError
+      ? e.diagnostics
+      : [thrownLater(e) ?? systemRefused(e) ?? internal({ message: e instanceof Error ? e.message : String(e) })],
     words.includes("--json"),
   );
 }
@@ -36,7 +38,13 @@ for (const stream of [process.stdout, process.stderr])
   stream.on("error", (e: NodeJS.ErrnoException) => {
     if (e.code === "EPIPE") end(process.exitCode ?? 0);
     if (stream === process.stdout)
-      say(cannotWrite("stdout", e.message, "what was printed is cut short; see to the disk or the device it goes to"));
+      say(
+        cannotWrite({
+          where: "stdout",
+          problem: e.message,
+          help: "what was printed is cut short; see to the disk or the device it goes to",
+        }),
+      );
     end(1);
   });
 

@@ -82,7 +82,7 @@ async function readBandwidth(cores: number): Promise<number> {
     for (let i = 0; i < cores; i++) workers.push(new Worker(script, { eval: true }).on("error", () => {}));
     return await fastest(workers);
   } catch (e) {
-    throw new DiagnosticError(unmeasured((e as Error).message));
+    throw new DiagnosticError(unmeasured({ why: (e as Error).message }));
   } finally {
     await Promise.all(workers.map((w) => w.terminate()));
   }

@@ -20,7 +20,7 @@ export function reduce(spec: ModelSpec, { layers, shrink: small }: Reduction): M
 
 /** The first `count` layers. The extra prediction layer goes: it continues the last layer, which is not there. */
 function keepLayers(s: ModelSpec, count: number): ModelSpec {
-  if (count > s.layers.length) throw new DiagnosticError(tooManyLayers(count, s.layers.length));
+  if (count > s.layers.length) throw new DiagnosticError(tooManyLayers({ asked: count, has: s.layers.length }));
   return count === s.layers.length ? s : { ...s, layers: s.layers.slice(0, count), mtp: 0 };
 }
 

@@ -31,7 +31,7 @@ export function locked(folder: string, body: () => void): void {
   const from = Date.now();
   while (!take(file)) {
     breakStale(file);
-    if (Date.now() - from > WAIT_MS) throw new DiagnosticError(busy(folder, file));
+    if (Date.now() - from > WAIT_MS) throw new DiagnosticError(busy({ folder, lock: file }));
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3);
   }
   try {

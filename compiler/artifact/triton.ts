@@ -76,7 +76,7 @@ export function compileTriton(
   files: Map<string, string | Uint8Array>,
 ): Diagnostic[] {
   const version = tritonVersion();
-  if (version === undefined) return [noTriton(python())];
+  if (version === undefined) return [noTriton({ python: python() })];
   const store = path.join(cacheFolder(), "triton");
   const keyed = jobs.map((j) => ({
     ...j,
@@ -122,14 +122,16 @@ function build(jobs: readonly (TritonJob & { key: string; capability: number })[
       env,
       encoding: "utf8",
     });
-    if (run.status !== 0) throw new DiagnosticError(tritonFailed("the kernels", run.stderr || (run.error?.message ?? "")));
+    if (run.status !== 0)
+      throw new DiagnosticError(tritonFailed({ kernel: "the kernels", log: run.stderr || (run.error?.message ?? "") }));
     const done = JSON.parse(readFileSync(path.join(work, "done.json"), "utf8")) as {
       key: string;
       shared?: number;
       error?: string;
     }[];
     const failed = done.find((d) => d.error !== undefined);
-    if (failed) throw new DiagnosticError(tritonFailed(jobs.find((j) => j.key === failed.key)!.name, failed.error!));
+    if (failed)
+      throw new DiagnosticError(tritonFailed({ kernel: jobs.find((j) => j.key === failed.key)!.name, log: failed.error! }));
     const built = new Map(
       done.map((d) => [d.key, { cubin: new Uint8Array(readFileSync(path.join(work, `${d.key}.cubin`))), shared: d.shared! }]),
     );

@@ -27,7 +27,8 @@ export const manifestText = (c: Pick<Compiled, "manifest">): string => textOf(c.
 export function writeArtifact(c: Pick<Compiled, "manifest" | "files">, folder: string): void {
   const text = manifestText(c);
   const stranger = [...c.files.keys()].find((name) => !isOwnPath(name));
-  if (stranger !== undefined) throw new DiagnosticError(cannotWrite(folder, `${stranger} is no place for a file of an artifact`));
+  if (stranger !== undefined)
+    throw new DiagnosticError(cannotWrite({ where: folder, problem: `${stranger} is no place for a file of an artifact` }));
   withDiagnostics(folder, () => {
     checkOut(folder, [...c.files.keys()]);
     if (textAt(folder, MANIFEST) === text && intact(c, folder)) return;
@@ -57,20 +58,21 @@ function withDiagnostics(folder: string, body: () => void): void {
   try {
     body();
   } catch (e) {
-    throw e instanceof DiagnosticError ? e : new DiagnosticError(cannotWrite(folder, (e as Error).message));
+    throw e instanceof DiagnosticError ? e : new DiagnosticError(cannotWrite({ where: folder, problem: (e as Error).message }));
   }
 }
 
 /** Says before any work, for the names known then, whether an artifact may be written into a folder. */
 export function checkOut(folder: string, names: Iterable<string> = []): void {
-  if (folder.trim() === "") throw new DiagnosticError(usage("-o is empty", "name a folder"));
+  if (folder.trim() === "") throw new DiagnosticError(usage({ problem: "-o is empty", help: "name a folder" }));
   withDiagnostics(folder, () => {
     if (!existsSync(folder)) {
       if (kindAt(folder) !== undefined)
-        throw new DiagnosticError(cannotWrite(folder, "it is a link to nothing", "choose another -o"));
+        throw new DiagnosticError(cannotWrite({ where: folder, problem: "it is a link to nothing", help: "choose another -o" }));
       return;
     }
-    if (!statSync(folder).isDirectory()) throw new DiagnosticError(cannotWrite(folder, "it is a file", "choose another -o"));
+    if (!statSync(folder).isDirectory())
+      throw new DiagnosticError(cannotWrite({ where: folder, problem: "it is a file", help: "choose another -o" }));
     const ours = new Ours(folder);
     const wrong = obstacleIn(ours, names);
     if (wrong === undefined) return;
@@ -159,7 +161,7 @@ export function cacheArtifact(c: Compiled, note: (d: Diagnostic) => void = () =>
     const instead = mkdtempSync(path.join(tmpdir(), "dsc-"));
     process.on("exit", () => removeArtifact(instead));
     writeArtifact(c, instead);
-    note(cacheInTemporary(folder, instead, e.diagnostics[0].title));
+    note(cacheInTemporary({ cache: folder, instead, why: e.diagnostics[0].title }));
     return instead;
   }
 }

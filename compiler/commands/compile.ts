@@ -45,10 +45,10 @@ export const compileCommand = {
     const { pipeline, passOptions } = await pipelineOf(a.src, a);
     if (a.cubin && options.target !== "cuda")
       throw new DiagnosticError(
-        usage(
-          `--cubin with --target ${options.target}: only CUDA kernels are compiled to cubins`,
-          "give --target cuda, or leave it out",
-        ),
+        usage({
+          problem: `--cubin with --target ${options.target}: only CUDA kernels are compiled to cubins`,
+          help: "give --target cuda, or leave it out",
+        }),
       );
     const out = a.out ?? defaultOut(a.src);
     checkOut(out);
@@ -88,7 +88,7 @@ async function storedBeside(src: string): Promise<{ stored: Stored | undefined; 
     return { stored: await storedIn(src), unseen: [] };
   } catch (e) {
     if (!(e instanceof DiagnosticError)) throw e;
-    return { stored: undefined, unseen: [unseenCheckpoint(e.diagnostics.map((d) => d.title))] };
+    return { stored: undefined, unseen: [unseenCheckpoint({ why: e.diagnostics.map((d) => d.title) })] };
   }
 }
 

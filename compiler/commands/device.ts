@@ -55,11 +55,11 @@ export async function machineOf(a: DeviceFlags, otherwise: string): Promise<Mach
     throw new DiagnosticError(badValue(`--bandwidth is ${a.bandwidth}`, "give GB/s, above 0", "--bandwidth"));
   if (a.bandwidth !== undefined && device !== "cpu")
     throw new DiagnosticError(
-      usage(
-        "--bandwidth is for --device cpu",
-        "other devices have figures of their own; a JSON file describes another",
-        "--bandwidth",
-      ),
+      usage({
+        problem: "--bandwidth is for --device cpu",
+        help: "other devices have figures of their own; a JSON file describes another",
+        word: "--bandwidth",
+      }),
     );
   if (device === "cpu") return thisMachine(a.bandwidth === undefined ? undefined : a.bandwidth * 1e9);
   if (Object.hasOwn(gpus, device)) return gpus[device];

@@ -6,7 +6,7 @@ import type { ModelSpec } from "../frontend/spec.ts";
 import { usage } from "../diagnostics.ts";
 
 const refuse = (problem: string, help: string, word: string): never => {
-  throw new DiagnosticError(usage(problem, help, word));
+  throw new DiagnosticError(usage({ problem, help, word }));
 };
 
 /** What is said of passes, where the passes chosen by `words` do not have them. `own` are those that came with --plugin. */

@@ -42,7 +42,8 @@ export const evalCommand = {
     const text = readText(a.text);
     const source = await sourceOf(a, "eval");
     const ids = (await tokenizerOf(source, "eval")).encode(text, { special: false });
-    if (ids.length === 0) throw new DiagnosticError(usage(`${a.text} has no token to score`, "give a file with text"));
+    if (ids.length === 0)
+      throw new DiagnosticError(usage({ problem: `${a.text} has no token to score`, help: "give a file with text" }));
     checkTargetEffects((await readArtifact(source.folder)).manifest.target, a);
     const model = await load(source.folder, { weights: source.weights, ...(a.threads ? { threads: a.threads } : {}) });
     const line = progressLine();
@@ -77,11 +78,11 @@ function readText(file: string): string {
   try {
     bytes = readRegularSync(file);
   } catch (e) {
-    throw new DiagnosticError(cannotReadText(file, (e as Error).message));
+    throw new DiagnosticError(cannotReadText({ file, problem: (e as Error).message }));
   }
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    throw new DiagnosticError(cannotReadText(file, "it is not UTF-8"));
+    throw new DiagnosticError(cannotReadText({ file, problem: "it is not UTF-8" }));
   }
 }

@@ -26,7 +26,7 @@ export const explainCommand = {
     }
     const known = code.toUpperCase().replace(/^(\d)/, "DSC$1");
     const entry = entries.get(known);
-    if (!entry) throw new DiagnosticError(noCode(code, didYouMean(known, entries.keys())));
+    if (!entry) throw new DiagnosticError(noCode({ code, near: didYouMean(known, entries.keys()) }));
     process.stdout.write(json ? JSON.stringify({ code: known, ...entry }) + "\n" : explained(known, entry) + "\n");
   },
 };

@@ -76,7 +76,9 @@ export const exportCommand = {
     checkOut(out);
     const where = a.weights ?? (isArtifact(src) ? undefined : folderOf(src));
     if (where === undefined)
-      throw new DiagnosticError(usage("an artifact holds no weights, and a graph points at them", "give --weights DIR"));
+      throw new DiagnosticError(
+        usage({ problem: "an artifact holds no weights, and a graph points at them", help: "give --weights DIR" }),
+      );
     if (where.startsWith("synthetic:"))
       throw new DiagnosticError(
         badValue(
@@ -91,7 +93,7 @@ export const exportCommand = {
     try {
       const made = await exportOnnx(graphed, checkpoint, out, a.portable);
       writeFile(out, made.bytes);
-      if (made.links.length) say(linkedWeights(made.links));
+      if (made.links.length) say(linkedWeights({ links: made.links }));
       report(out, made, graphed, a.json);
     } finally {
       await checkpoint.close();
@@ -109,7 +111,7 @@ function list(json: boolean): void {
 async function graphOf(src: string, weights: string, a: ArgumentsCamelCase<Options>): Promise<Graphed> {
   if (isArtifact(src)) {
     const given = typed(configOptions);
-    if (given.length) throw new DiagnosticError(compileOptionOnArtifact(given.map((n) => `--${n}`)));
+    if (given.length) throw new DiagnosticError(compileOptionOnArtifact({ options: given.map((n) => `--${n}`) }));
     return graphOfArtifact(src, a.after);
   }
   const { pipeline, passOptions } = await pipelineOf(src, a);
@@ -128,7 +130,11 @@ async function graphOf(src: string, weights: string, a: ArgumentsCamelCase<Optio
   );
   if (a.actQuant === "dynamic" && !graphed.spec.fp8)
     throw new DiagnosticError(
-      usage("--act-quant dynamic is for FP8 weights, and this model has none", "leave --act-quant out", "--act-quant"),
+      usage({
+        problem: "--act-quant dynamic is for FP8 weights, and this model has none",
+        help: "leave --act-quant out",
+        word: "--act-quant",
+      }),
     );
   return graphed;
 }
@@ -141,7 +147,9 @@ function checkOut(out: string): void {
   const kind = kindAt(out);
   if (kind === undefined) return checkFolder(out);
   if (kind !== "file")
-    throw new DiagnosticError(cannotWrite(out, kind === "folder" ? "it is a folder" : "it is a link or a device, not a file"));
+    throw new DiagnosticError(
+      cannotWrite({ where: out, problem: kind === "folder" ? "it is a folder" : "it is a link or a device, not a file" }),
+    );
   const head = Buffer.alloc(HEAD.length);
   const file = openSync(out, "r");
   try {
@@ -156,7 +164,7 @@ function writeFile(out: string, bytes: Uint8Array): void {
   try {
     writeWhole(out, bytes);
   } catch (e) {
-    throw new DiagnosticError(cannotWrite(out, (e as Error).message));
+    throw new DiagnosticError(cannotWrite({ where: out, problem: (e as Error).message }));
   }
 }
 

@@ -47,7 +47,7 @@ export const inspect = {
     ),
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     if (a.origin && a.cost)
-      throw new DiagnosticError(usage("inspect: give only one of --origin and --cost", undefined, "--origin"));
+      throw new DiagnosticError(usage({ problem: "inspect: give only one of --origin and --cost", word: "--origin" }));
     const { manifest, files } = await readArtifact(a.out, (name) => !name.endsWith(".wasm"));
     const say = (value: object, lines: () => string): void =>
       void process.stdout.write(a.json ? JSON.stringify(value) + "\n" : lines());
@@ -66,11 +66,11 @@ async function tell(a: Options, read: Read): Promise<void> {
     return tellFunction(a, func, read);
   if (sized.length && !a.cost)
     throw new DiagnosticError(
-      usage(
-        `inspect: --${sized[0]} is of --cost, and of a function's launches`,
-        "give --cost or a function as well, or leave it out",
-        `--${sized[0]}`,
-      ),
+      usage({
+        problem: `inspect: --${sized[0]} is of --cost, and of a function's launches`,
+        help: "give --cost or a function as well, or leave it out",
+        word: `--${sized[0]}`,
+      }),
     );
   const plain = !a.ir && a.after === undefined && !a.origin && !a.cost;
   const { system = {} } = manifest;
@@ -84,11 +84,11 @@ async function tell(a: Options, read: Read): Promise<void> {
   }
   if (a.origin && kernel === undefined)
     throw new DiagnosticError(
-      usage(
-        "inspect: --origin is of a kernel",
-        `dsc inspect ${shellWord(a.out)} KERNEL --origin; without a kernel, dsc inspect ${shellWord(a.out)} lists them`,
-        "--origin",
-      ),
+      usage({
+        problem: "inspect: --origin is of a kernel",
+        help: `dsc inspect ${shellWord(a.out)} KERNEL --origin; without a kernel, dsc inspect ${shellWord(a.out)} lists them`,
+        word: "--origin",
+      }),
     );
   if (a.cost) return tellCosts(a, read, kernel);
   if (kernel === undefined) return say(facts(manifest), () => overview(manifest));
@@ -102,18 +102,18 @@ async function tell(a: Options, read: Read): Promise<void> {
 function notOfKernels(a: Options, kernel: string | undefined): void {
   if (kernel !== undefined)
     throw new DiagnosticError(
-      usage(
-        "inspect: --ir and --after are of the graph, which has no kernels",
-        `dsc inspect ${shellWord(a.out)} ${kernel} --origin says which lines of it the kernel serves`,
-        kernel,
-      ),
+      usage({
+        problem: "inspect: --ir and --after are of the graph, which has no kernels",
+        help: `dsc inspect ${shellWord(a.out)} ${kernel} --origin says which lines of it the kernel serves`,
+        word: kernel,
+      }),
     );
   if (a.origin || a.cost)
     throw new DiagnosticError(
-      usage(
-        `inspect: ${a.origin ? "--origin" : "--cost"} is of kernels`,
-        `dsc inspect ${shellWord(a.out)} lists them`,
-        a.origin ? "--origin" : "--cost",
-      ),
+      usage({
+        problem: `inspect: ${a.origin ? "--origin" : "--cost"} is of kernels`,
+        help: `dsc inspect ${shellWord(a.out)} lists them`,
+        word: a.origin ? "--origin" : "--cost",
+      }),
     );
 }

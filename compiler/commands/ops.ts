@@ -20,7 +20,9 @@ export const opsCommand = {
   handler: (a: ArgumentsCamelCase<Options>): void => {
     const op = a.name === undefined ? undefined : opByName.get(a.name);
     if (a.name !== undefined && !op)
-      throw new DiagnosticError(notFound(`op ${a.name}`, "the graph", a.name, [...opByName.keys()]));
+      throw new DiagnosticError(
+        notFound({ what: `op ${a.name}`, where: "the graph", word: a.name, known: [...opByName.keys()] }),
+      );
     if (a.json) return void process.stdout.write(JSON.stringify((op ? [op] : ops).map(opFacts)) + "\n");
     if (op) return void process.stdout.write(printOp(op) + "\n");
     const width = Math.max(...ops.map((o) => o.name.length)) + 2;

@@ -67,7 +67,7 @@ function textOf(file: string | 0, name: string): string {
   try {
     return file === 0 ? readFileSync(0, "utf8") : readTextSync(file);
   } catch (e) {
-    throw new DiagnosticError(cannotRead(name, (e as Error).message));
+    throw new DiagnosticError(cannotRead({ file: name, problem: (e as Error).message }));
   }
 }
 
@@ -76,11 +76,11 @@ function checkResult(file: string): void {
   const kind = kindAt(file);
   if (kind === "folder" || kind === "other")
     throw new DiagnosticError(
-      cannotWrite(
-        file,
-        kind === "folder" ? "it is a folder" : "it is a link or a device, not a file",
-        "without -o the result goes to stdout",
-      ),
+      cannotWrite({
+        where: file,
+        problem: kind === "folder" ? "it is a folder" : "it is a link or a device, not a file",
+        help: "without -o the result goes to stdout",
+      }),
     );
   if (kind === undefined) return checkFolder(file);
   try {
@@ -95,6 +95,6 @@ function writeText(file: string, text: string): void {
   try {
     writeWhole(file, text);
   } catch (e) {
-    throw new DiagnosticError(cannotWrite(file, (e as Error).message));
+    throw new DiagnosticError(cannotWrite({ where: file, problem: (e as Error).message }));
   }
 }

@@ -100,7 +100,8 @@ export async function pipelineOf(
     a.attention === undefined || a.attention === "auto" ? {} : { "absorb-mla.attention": a.attention };
   for (const word of a.passOption) {
     const m = /^([a-z][a-z0-9-]*\.\w+)=(.*)$/s.exec(word);
-    if (!m) throw new DiagnosticError(usage(`--pass-option ${word}: no option of a pass`, "write pass.key=value"));
+    if (!m)
+      throw new DiagnosticError(usage({ problem: `--pass-option ${word}: no option of a pass`, help: "write pass.key=value" }));
     passOptions[m[1]] = m[2];
   }
   checkOptions(pipeline, passOptions);

@@ -74,7 +74,7 @@ export const planCommand = {
 
 async function ofArtifact(a: Options): Promise<Planned> {
   const given = typed(ofCompile);
-  if (given.length) throw new DiagnosticError(compileOptionOnArtifact(given.map((n) => `--${n}`)));
+  if (given.length) throw new DiagnosticError(compileOptionOnArtifact({ options: given.map((n) => `--${n}`) }));
   const { manifest } = await readArtifact(a.src);
   return plannedFrom(manifest, (name) => readFileSync(path.join(a.src, name), "utf8"));
 }

@@ -17,30 +17,30 @@ export interface Prompts {
 export function readIds(word: string): Prompts {
   let value: unknown;
   if (/^\s*-?\d+(\s*,\s*-?\d+)*\s*$/.test(word)) value = word.split(",").map(Number);
-  else if (word.trim() === "") throw new DiagnosticError(badIds(JSON.stringify(word), "there are no ids"));
+  else if (word.trim() === "") throw new DiagnosticError(badIds({ what: JSON.stringify(word), problem: "there are no ids" }));
   else if (word.includes(",") && !existsSync(word))
     throw new DiagnosticError(
-      badIds(
-        word,
-        `${
+      badIds({
+        what: word,
+        problem: `${
           word
             .split(",")
             .map((w) => w.trim())
             .find((w) => !/^-?\d+$/.test(w)) || "an empty word"
         } is no id`,
-      ),
+      }),
     );
   else {
     let text: string;
     try {
       text = readTextSync(word);
     } catch (e) {
-      throw new DiagnosticError(badIds(word, (e as Error).message));
+      throw new DiagnosticError(badIds({ what: word, problem: (e as Error).message }));
     }
     try {
       value = JSON.parse(text);
     } catch (e) {
-      throw new DiagnosticError(badIds(word, `not JSON: ${(e as Error).message}`));
+      throw new DiagnosticError(badIds({ what: word, problem: `not JSON: ${(e as Error).message}` }));
     }
   }
   const isIds = (v: unknown): v is number[] =>
@@ -49,7 +49,10 @@ export function readIds(word: string): Prompts {
   const lists: unknown[] = Array.isArray(value) ? value : [];
   if (lists.length > 0 && lists.every(isIds)) return { batch: lists, nested: true };
   throw new DiagnosticError(
-    badIds(word, "ids are whole numbers from 0 up, in an array or an array of such arrays, none of them empty"),
+    badIds({
+      what: word,
+      problem: "ids are whole numbers from 0 up, in an array or an array of such arrays, none of them empty",
+    }),
   );
 }
 
@@ -64,7 +67,7 @@ export function promptText({ prompt, promptFile }: { prompt?: string; promptFile
     if (text === "") throw new Error("it is empty");
     return text;
   } catch (e) {
-    throw new DiagnosticError(cannotReadText(name, (e as Error).message));
+    throw new DiagnosticError(cannotReadText({ file: name, problem: (e as Error).message }));
   }
 }
 
@@ -78,8 +81,10 @@ export const promptOf = (tokenizer: Tokenizer, prompt: string, bos: number | nul
 export function checkFit(batch: readonly number[][], maxNew: number, { vocab, maxPositions }: ModelFacts): void {
   for (const [b, ids] of batch.entries()) {
     const at = ids.findIndex((id) => id >= vocab);
-    if (at >= 0) throw new DiagnosticError(idOutside(batch.length > 1 ? b : undefined, at, ids[at], vocab));
+    if (at >= 0) throw new DiagnosticError(idOutside({ sequence: batch.length > 1 ? b : undefined, at, id: ids[at], vocab }));
     if (ids.length + maxNew - 1 > maxPositions)
-      throw new DiagnosticError(tooManyPositions(batch.length > 1 ? b : undefined, ids.length, maxNew, maxPositions));
+      throw new DiagnosticError(
+        tooManyPositions({ sequence: batch.length > 1 ? b : undefined, prompt: ids.length, maxNew, positions: maxPositions }),
+      );
   }
 }

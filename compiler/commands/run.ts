@@ -114,7 +114,9 @@ export const run = {
     const prompts = a.prompt === undefined ? readIds(a.ids!) : promptOf(tokenizer!, a.prompt, facts.bos);
     checkFit(prompts.batch, a.maxNew!, facts);
     if (a.save && prompts.batch.length > 1)
-      throw new DiagnosticError(usage("--save keeps one sequence; the batch has several", "run the prompts one by one"));
+      throw new DiagnosticError(
+        usage({ problem: "--save keeps one sequence; the batch has several", help: "run the prompts one by one" }),
+      );
     if (a.save !== undefined) await checkWritable(a.save, leastBytes(manifest, prompts.batch[0].length));
     const model = await open();
     try {
@@ -137,39 +139,55 @@ function checkForm(a: Options): void {
   ];
   if (given.length !== 1)
     throw new DiagnosticError(
-      usage(given.length ? `run: give only one of ${given.join(" and ")}` : "run: give --prompt TEXT, --ids LIST or --chat"),
+      usage({
+        problem: given.length ? `run: give only one of ${given.join(" and ")}` : "run: give --prompt TEXT, --ids LIST or --chat",
+      }),
     );
   if (!a.chat && a.maxNew === undefined) throw new DiagnosticError(missing("run", ["--max-new"]));
   if (!a.chat && a.system !== undefined)
-    throw new DiagnosticError(usage("--system is for --chat", "a text for --prompt may begin with anything", "--system"));
+    throw new DiagnosticError(
+      usage({ problem: "--system is for --chat", help: "a text for --prompt may begin with anything", word: "--system" }),
+    );
   if (!a.chat && a.allowControlTokens)
     throw new DiagnosticError(
-      usage("--allow-control-tokens is for --chat", "--prompt takes them as they are", "--allow-control-tokens"),
+      usage({
+        problem: "--allow-control-tokens is for --chat",
+        help: "--prompt takes them as they are",
+        word: "--allow-control-tokens",
+      }),
     );
   if (!a.chat && a.chatTemplate !== undefined)
     throw new DiagnosticError(
-      usage("--chat-template is for --chat", "a text for --prompt is continued as it is", "--chat-template"),
+      usage({
+        problem: "--chat-template is for --chat",
+        help: "a text for --prompt is continued as it is",
+        word: "--chat-template",
+      }),
     );
   for (const option of ["json", "save", "stopEos"] as const)
     if (a.chat && a[option]) {
       const word = `--${option === "stopEos" ? "stop-eos" : option}`;
-      throw new DiagnosticError(usage(`--chat does not go with ${word}`, "run --prompt or --ids", word));
+      throw new DiagnosticError(usage({ problem: `--chat does not go with ${word}`, help: "run --prompt or --ids", word }));
     }
   if (a.stopEos && a.ids === undefined)
-    throw new DiagnosticError(usage("--stop-eos is for --ids", "a text ends at the end token without it", "--stop-eos"));
+    throw new DiagnosticError(
+      usage({ problem: "--stop-eos is for --ids", help: "a text ends at the end token without it", word: "--stop-eos" }),
+    );
   if (a.taps && a.save === undefined)
     throw new DiagnosticError(
-      usage(
-        "--taps keeps hidden states and routes, and run shows none of them",
-        "--save FILE.safetensors writes them, and needs no --taps",
-        "--taps",
-      ),
+      usage({
+        problem: "--taps keeps hidden states and routes, and run shows none of them",
+        help: "--save FILE.safetensors writes them, and needs no --taps",
+        word: "--taps",
+      }),
     );
   checkWhole("--max-new", a.maxNew, 1);
   checkWhole("--threads", a.threads, 1);
   checkWhole("--draft", a.draft, 0, 4);
   if (a.draft > 0 && a.save !== undefined)
-    throw new DiagnosticError(usage("--save keeps the logits of steps without drafts", "leave --draft out", "--draft"));
+    throw new DiagnosticError(
+      usage({ problem: "--save keeps the logits of steps without drafts", help: "leave --draft out", word: "--draft" }),
+    );
 }
 
 async function generateAll(

@@ -46,19 +46,19 @@ export function samplingOf(f: SamplingFlags, generation?: Generation): Sampling 
       : undefined;
   if (idle)
     throw new DiagnosticError(
-      usage(
-        `${words[idle]} counts where tokens are drawn, and at temperature 0 the most likely one is taken`,
-        `give --temperature 0.7 as well, or leave ${words[idle]} out`,
-        words[idle],
-      ),
+      usage({
+        problem: `${words[idle]} counts where tokens are drawn, and at temperature 0 the most likely one is taken`,
+        help: `give --temperature 0.7 as well, or leave ${words[idle]} out`,
+        word: words[idle],
+      }),
     );
   if (options.temperature === 0 && given.seed !== undefined)
     throw new DiagnosticError(
-      usage(
-        "--seed counts where tokens are drawn, and at temperature 0 the most likely one is taken",
-        "give --temperature 0.7 as well, or leave --seed out",
-        "--seed",
-      ),
+      usage({
+        problem: "--seed counts where tokens are drawn, and at temperature 0 the most likely one is taken",
+        help: "give --temperature 0.7 as well, or leave --seed out",
+        word: "--seed",
+      }),
     );
   return options.temperature > 0 && given.seed === undefined ? { ...options, seed: randomInt(2 ** 32) } : options;
 }

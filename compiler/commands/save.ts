@@ -29,7 +29,7 @@ export async function checkWritable(file: string, bytes: number): Promise<void> 
     const free = disk.bavail * disk.bsize + (kind === "file" ? statSync(file).size : 0);
     if (bytes > free) throw new Error(`it takes at least ${size(bytes)}, and ${size(free)} are free there`);
   } catch (e) {
-    throw e instanceof DiagnosticError ? e : new DiagnosticError(cannotWrite(file, (e as Error).message));
+    throw e instanceof DiagnosticError ? e : new DiagnosticError(cannotWrite({ where: file, problem: (e as Error).message }));
   }
 }
 
@@ -41,7 +41,7 @@ export function checkFolder(file: string): void {
     writeFileSync(probe, "", { flag: "wx" });
     rmSync(probe);
   } catch (e) {
-    throw new DiagnosticError(cannotWrite(file, (e as Error).message));
+    throw new DiagnosticError(cannotWrite({ where: file, problem: (e as Error).message }));
   }
 }
 
@@ -77,6 +77,6 @@ export async function save(file: string, model: Model, prompt: number[], taps: S
   try {
     await saveTensors(file, tensors, writer);
   } catch (e) {
-    throw new DiagnosticError(cannotWrite(file, (e as Error).message));
+    throw new DiagnosticError(cannotWrite({ where: file, problem: (e as Error).message }));
   }
 }

@@ -31,16 +31,18 @@ export async function sourceOf(a: SourceFlags, taps?: string): Promise<Source> {
   const { folder, beside } = await artifactOf(a, taps);
   const weights = a.weights ?? beside;
   if (weights === undefined)
-    throw new DiagnosticError(usage("an artifact holds no weights", "give --weights DIR, or --weights synthetic:0"));
+    throw new DiagnosticError(
+      usage({ problem: "an artifact holds no weights", help: "give --weights DIR, or --weights synthetic:0" }),
+    );
   return { folder, weights, ...(beside === undefined ? {} : { beside }) };
 }
 
 async function artifactOf(a: SourceFlags, taps: string | undefined): Promise<{ folder: string; beside?: string }> {
   if (existsSync(path.join(a.src, "manifest.json"))) {
     const given = typed(compileFlagNames);
-    if (given.length) throw new DiagnosticError(compileOptionOnArtifact(given.map((n) => `--${n}`)));
+    if (given.length) throw new DiagnosticError(compileOptionOnArtifact({ options: given.map((n) => `--${n}`) }));
     const { manifest } = await readArtifact(a.src);
-    if (taps !== undefined && !manifest.options.taps) throw new DiagnosticError(needsTaps(taps));
+    if (taps !== undefined && !manifest.options.taps) throw new DiagnosticError(needsTaps({ what: taps }));
     return { folder: a.src };
   }
   const { pipeline, passOptions } = await pipelineOf(a.src, a);
@@ -62,7 +64,9 @@ export async function tokenizerOf(
 ): Promise<Tokenizer> {
   const folders = [...(weights.startsWith("synthetic:") ? [] : [folderOf(weights)]), ...(beside === undefined ? [] : [beside])];
   if (folders.length === 0)
-    throw new DiagnosticError(usage(`${option} needs a tokenizer; an artifact with synthetic weights has none`, help));
+    throw new DiagnosticError(
+      usage({ problem: `${option} needs a tokenizer; an artifact with synthetic weights has none`, help }),
+    );
   const holds = (f: string): boolean => ["tokenizer.json", "tiktoken.model"].some((name) => existsSync(path.join(f, name)));
   const tokenizer = await loadTokenizer(folders.find(holds) ?? folders[0]);
   tokenizer.warnings.forEach(say);

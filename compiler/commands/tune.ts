@@ -41,7 +41,9 @@ export const tune = {
     ).default("target", "cuda") as unknown as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     if (a.target !== "cuda")
-      throw new DiagnosticError(usage(`--target ${a.target}: only CUDA kernels have schedules`, "leave it out", "--target"));
+      throw new DiagnosticError(
+        usage({ problem: `--target ${a.target}: only CUDA kernels have schedules`, help: "leave it out", word: "--target" }),
+      );
     for (const rows of a.rows) checkWhole("--rows", rows, 1);
     if (!(a.seconds > 0)) throw new DiagnosticError(badValue(`--seconds ${a.seconds}`, "give a number above 0", "--seconds"));
     const from = performance.now();

@@ -44,11 +44,11 @@ export const verifyCommand = {
     const forced = a.passOption.find((w) => /^(absorb-mla\.)?attention=/.test(w));
     if (forced !== undefined)
       throw new DiagnosticError(
-        usage(
-          `--pass-option ${forced}: verify proves the passes with attention expanded and absorbed, both`,
-          "leave it out",
-          "--pass-option",
-        ),
+        usage({
+          problem: `--pass-option ${forced}: verify proves the passes with attention expanded and absorbed, both`,
+          help: "leave it out",
+          word: "--pass-option",
+        }),
       );
     const { spec, warnings } = loadSpec(a.src, a.set);
     warnings.forEach(say);
@@ -64,7 +64,7 @@ export const verifyCommand = {
     const derived = { hidden: small.hidden, heads: small.heads, layers: small.layers.length, experts: small.moe?.experts ?? 0 };
     if (a.onnx) {
       const onnx = await compareOnnx(small, chosen, passOptions, line.show).finally(line.end);
-      const failed = onnx.filter((p) => !p.holds).map(onnxDiffers);
+      const failed = onnx.filter((p) => !p.holds).map((p) => onnxDiffers(p));
       if (a.json)
         process.stdout.write(
           JSON.stringify({ ok: failed.length === 0, small: derived, onnx, ...(failed.length ? { errors: failed } : {}) }) + "\n",
@@ -81,7 +81,7 @@ export const verifyCommand = {
     }
     const failed = proofs
       .filter((p) => !p.holds)
-      .map((p) => passChanges(p.pass, `${p.entry}, ${p.attention} attention`, p.difference));
+      .map((p) => passChanges({ pass: p.pass, where: `${p.entry}, ${p.attention} attention`, difference: p.difference }));
     if (!a.json) process.stdout.write(table(spec.architecture, derived, proofs) + "\n");
     // One object: what was found, and what is wrong in it.
     else

@@ -58,7 +58,7 @@ export const weights = {
       writeWhole(path.join(a.out, "config.json"), text);
       files = await writeSynthetic(a.out, tensors, a.synthetic, { ue8m0: spec.fp8?.scale === "ue8m0", writer });
     } catch (e) {
-      throw e instanceof DiagnosticError ? e : new DiagnosticError(cannotWrite(a.out, (e as Error).message));
+      throw e instanceof DiagnosticError ? e : new DiagnosticError(cannotWrite({ where: a.out, problem: (e as Error).message }));
     }
     const shown = files.length > 3 ? `${files.length - 1} shards and their index` : files.join(", ");
     process.stdout.write(`${tensors.length} tensors, ${size(total)}: ${shown} in ${a.out}\n`);
@@ -79,16 +79,18 @@ async function prepare(folder: string, bytes: number, config: string, layers: nu
     const there = readdirSync(folder);
     old = there.filter((f) => /\.safetensors(\.index\.json)?(\.\w+\.part)?$/.test(f));
     const mark = there.includes(marker) ? markOf(path.join(folder, marker)) : undefined;
-    if (there.includes(marker) && mark === undefined) throw new DiagnosticError(foreignCheckpoint(folder, marker));
-    for (const f of old) if (!(await isOurs(path.join(folder, f)))) throw new DiagnosticError(foreignCheckpoint(folder, f));
+    if (there.includes(marker) && mark === undefined)
+      throw new DiagnosticError(foreignCheckpoint({ where: folder, file: marker }));
+    for (const f of old)
+      if (!(await isOurs(path.join(folder, f)))) throw new DiagnosticError(foreignCheckpoint({ where: folder, file: f }));
     if (there.includes("config.json") && !configIsOurs(path.join(folder, "config.json"), config, mark))
-      throw new DiagnosticError(foreignCheckpoint(folder, "config.json"));
+      throw new DiagnosticError(foreignCheckpoint({ where: folder, file: "config.json" }));
     const disk = statfsSync(folder);
     free = disk.bavail * disk.bsize + old.reduce((n, f) => n + statSync(path.join(folder, f)).size, 0);
   } catch (e) {
-    throw e instanceof DiagnosticError ? e : new DiagnosticError(cannotWrite(folder, (e as Error).message));
+    throw e instanceof DiagnosticError ? e : new DiagnosticError(cannotWrite({ where: folder, problem: (e as Error).message }));
   }
-  if (bytes > free) throw new DiagnosticError(noRoom(folder, size(bytes), size(free), layers));
+  if (bytes > free) throw new DiagnosticError(noRoom({ where: folder, needed: size(bytes), free: size(free), layers }));
   for (const f of old) rmSync(path.join(folder, f));
 }
 

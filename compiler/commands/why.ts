@@ -41,14 +41,14 @@ export const why = {
     const entries = ledgerOf(files);
     const passes = [...new Set(entries.map((e) => e.pass)), KERNELS];
     if (a.pass !== undefined && !passes.includes(a.pass))
-      throw new DiagnosticError(notFound(`pass ${a.pass}`, a.out, a.pass, passes));
+      throw new DiagnosticError(notFound({ what: `pass ${a.pass}`, where: a.out, word: a.pass, known: passes }));
     if (a.fired && a.pass === KERNELS)
       throw new DiagnosticError(
-        usage(
-          "--fired is of passes: kernels are chosen, not fired",
-          `dsc why ${shellWord(a.out)} kernels${a.site === undefined ? "" : ` ${shellWord(a.site)}`}`,
-          "--fired",
-        ),
+        usage({
+          problem: "--fired is of passes: kernels are chosen, not fired",
+          help: `dsc why ${shellWord(a.out)} kernels${a.site === undefined ? "" : ` ${shellWord(a.site)}`}`,
+          word: "--fired",
+        }),
       );
     const sites = a.site === undefined ? undefined : withoutAlias(a.site, manifest);
     if (a.pass === KERNELS)
@@ -68,7 +68,7 @@ export const why = {
     // Above a value, its function says what its passes looked for.
     const around = here.length ? here : of.filter((e) => e.outcome === "none" && sites.some((s) => s.startsWith(`${e.site}/`)));
     if (!entries.some((e) => sites.some((s) => lies(placeOf(e), s))))
-      throw new DiagnosticError(notFound(`place ${a.site}`, a.out, a.site!, placesOf(entries)));
+      throw new DiagnosticError(notFound({ what: `place ${a.site}`, where: a.out, word: a.site!, known: placesOf(entries) }));
     return tell(a.json, around, (e) =>
       e.length
         ? inOrder(e).map(printEntry).join("\n")
@@ -87,9 +87,12 @@ function chosen(all: readonly Served[], sites: readonly string[] | undefined, a:
   const here = all.filter((s) => sites.some((site) => lies(s.site, site)));
   if (!here.length)
     throw new DiagnosticError(
-      notFound(`place ${a.site}`, a.out, a.site!, [
-        ...new Set(all.flatMap((s) => [s.site, s.site.slice(0, s.site.lastIndexOf("/"))])),
-      ]),
+      notFound({
+        what: `place ${a.site}`,
+        where: a.out,
+        word: a.site!,
+        known: [...new Set(all.flatMap((s) => [s.site, s.site.slice(0, s.site.lastIndexOf("/"))]))],
+      }),
     );
   return here;
 }

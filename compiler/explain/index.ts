@@ -10,22 +10,34 @@ import * as ofGraphs from "../../ir/diagnostics.ts";
 import * as ofTilePrograms from "../../ir/kernel/diagnostics.ts";
 import * as ofPasses from "../../passes/diagnostics.ts";
 import * as ofPlugins from "../../passes/plugin-diagnostics.ts";
-import { command } from "./command.ts";
-import { config } from "./config.ts";
+import * as ofCommands from "../diagnostics.ts";
+import * as ofConfigs from "../frontend/diagnostics.ts";
 import type { Entry } from "./entry.ts";
-import { passes } from "./passes.ts";
 import { runtime } from "./runtime.ts";
 
 export type { Entry } from "./entry.ts";
 
 /** The files that hold codes. */
-const modules = [ofGraphs, ofTilePrograms, ofPasses, ofPlugins, ofTargets, ofCpu, ofCuda, ofNatives, ofTriton, ofOnnx];
+const modules = [
+  ofGraphs,
+  ofTilePrograms,
+  ofPasses,
+  ofPlugins,
+  ofTargets,
+  ofCpu,
+  ofCuda,
+  ofNatives,
+  ofTriton,
+  ofOnnx,
+  ofConfigs,
+  ofCommands,
+];
 
 /** The codes that stand with all their words where they are made. */
 const coded = modules
   .flatMap(codesIn)
   .map(({ code, form: { name, means, example, fix } }) => [code, { name, means, example, fix }] as const);
-const written = [config, passes, runtime, command].flatMap((e) => Object.entries(e));
+const written = [runtime].flatMap((e) => Object.entries(e));
 
 /** The long form of every code, in their order. */
 export const entries: ReadonlyMap<string, Entry> = new Map([...coded, ...written].toSorted(([a], [b]) => (a < b ? -1 : 1)));

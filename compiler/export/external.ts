@@ -56,7 +56,7 @@ function freeName(folder: string, real: string, own: string, model: string): str
   const candidates = [own, `${model}.${own}`];
   const free = candidates.find((name) => kindAt(path.join(folder, name)) === undefined || isSame(path.join(folder, name), real));
   if (free === undefined)
-    throw new DiagnosticError(weightsElsewhere(real, `${candidates.join(" and ")} are other files in ${folder}`));
+    throw new DiagnosticError(weightsElsewhere({ file: real, why: `${candidates.join(" and ")} are other files in ${folder}` }));
   return free;
 }
 
@@ -70,7 +70,9 @@ function linked(at: string, real: string): string {
     try {
       linkSync(real, at);
     } catch (e) {
-      throw new DiagnosticError(weightsElsewhere(real, `it cannot get a second name there: ${(e as Error).message}`));
+      throw new DiagnosticError(
+        weightsElsewhere({ file: real, why: `it cannot get a second name there: ${(e as Error).message}` }),
+      );
     }
   return at;
 }

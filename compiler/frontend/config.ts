@@ -47,10 +47,10 @@ export function specOf(source: Source): Loaded {
   for (const [key, what] of Object.entries(mechanisms)) {
     const v = c.raw(key);
     const off = v === undefined || v === null || v === false || v === 0 || (Array.isArray(v) && v.length === 0);
-    if (!off) c.say(mechanism(c.prefix + key, show(v), what, c.span(key)));
+    if (!off) c.say(mechanism({ key: c.prefix + key, got: show(v), what }, c.span(key)));
   }
   const spec = readSpec(c, architecture, wrapped ? "language_model." : "");
-  const lacking = c.missing.size ? [missingKeys([...c.missing], c.file)] : [];
+  const lacking = c.missing.size ? [missingKeys({ keys: [...c.missing], file: c.file })] : [];
   const errors = [...lacking, ...c.found].filter((d) => d.severity === "error");
   const warnings = [...unknown, ...c.found.filter((d) => d.severity === "warning")];
   // With errors, the warnings are shown too: an unknown key is often the misspelt missing one.
@@ -80,13 +80,16 @@ function dispatch(source: Source, c: Reader): { architecture: string; wrapped: b
     for (const [name, at] of names) {
       // What `architectures` supports is compiled whatever model_type says, but not the other way round.
       const refusal = name === undefined || (own(architectures, first) && at !== "architectures.0") ? undefined : refusalOf(name);
-      if (refusal) throw new DiagnosticError(unsupportedModel(refusal.name, refusal.mechanism, supported, source.spanOf(at)));
+      if (refusal)
+        throw new DiagnosticError(
+          unsupportedModel({ name: refusal.name, needs: refusal.mechanism, supported }, source.spanOf(at)),
+        );
     }
     const wrapper =
       (first !== undefined && wrappers.includes(first)) ||
       (first === undefined && type !== undefined && wrapperTypes.includes(type));
     if (wrapper && !wrapped)
-      throw new DiagnosticError(lacksText(first ?? type!, source.spanOf(first ? "architectures.0" : "model_type")));
+      throw new DiagnosticError(lacksText({ name: first ?? type! }, source.spanOf(first ? "architectures.0" : "model_type")));
     const outerKnown = first ?? (type !== undefined ? (own(byModelType, type) ?? type) : undefined);
     const architecture =
       wrapped && (wrapper || outerKnown === undefined)
@@ -96,14 +99,11 @@ function dispatch(source: Source, c: Reader): { architecture: string; wrapped: b
         : outerKnown;
     if (architecture !== undefined && Object.hasOwn(architectures, architecture)) return { architecture, wrapped };
     const name = architecture ?? innerType ?? first ?? type;
-    if (name === undefined) throw new DiagnosticError(missingKeys(["architectures"], source.file));
+    if (name === undefined) throw new DiagnosticError(missingKeys({ keys: ["architectures"], file: source.file }));
     const at = names.find(([n]) => n === name)?.[1] ?? "model_type";
     throw new DiagnosticError(
       unknownModel(
-        name,
-        didYouMean(name, supported),
-        supported,
-        c.has("kv_lora_rank") || inner.has("kv_lora_rank"),
+        { name, near: didYouMean(name, supported), supported, latent: c.has("kv_lora_rank") || inner.has("kv_lora_rank") },
         source.spanOf(at),
       ),
     );
@@ -187,7 +187,10 @@ function checkHeads(c: Reader, heads: number, nope: number, rope: number): void 
   if (whole !== nope + rope && !c.lacks("qk_nope_head_dim", "qk_rope_head_dim")) {
     const rule = `qk_nope_head_dim + qk_rope_head_dim = ${nope} + ${rope} = ${nope + rope}`;
     c.say(
-      inconsistent(`"qk_head_dim" is ${whole}`, rule, `set qk_head_dim to ${nope + rope}, or remove it`, c.span("qk_head_dim")),
+      inconsistent(
+        { title: `"qk_head_dim" is ${whole}`, rule, help: `set qk_head_dim to ${nope + rope}, or remove it` },
+        c.span("qk_head_dim"),
+      ),
     );
   }
 }
@@ -223,7 +226,7 @@ function readIds(c: Reader, vocab: number): Pick<ModelSpec, "bos" | "eos"> {
     const v = c.raw(key);
     const one = (at: string): number => {
       const id = c.int(at, { least: 0 });
-      if (id >= vocab && !c.lacks("vocab_size")) c.say(foreignId(c.prefix + at, id, vocab, c.span(at)));
+      if (id >= vocab && !c.lacks("vocab_size")) c.say(foreignId({ key: c.prefix + at, id, vocab }, c.span(at)));
       return id;
     };
     if (v === undefined || v === null) return [];

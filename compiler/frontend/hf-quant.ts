@@ -22,18 +22,20 @@ export function quantisedBeside(source: Source, spec: ModelSpec): Diagnostic | u
   try {
     doc = parseJson(readTextSync(file), file);
   } catch (e) {
-    return unreadBeside(file, (e as Error).message.split("\n")[0]);
+    return unreadBeside({ file, why: (e as Error).message.split("\n")[0] });
   }
   const algorithm = at(doc.value, ALGORITHM.split("."));
   // Null is written where only the cache is quantised. FP8_BLOCK_SCALES is the format of DeepSeek's own checkpoints.
   if (typeof algorithm !== "string" || (algorithm === "FP8_BLOCK_SCALES" && spec.fp8)) return undefined;
   const config = spec.fp8 ? "FP8 in blocks" : "no quantisation";
   return unsupportedModel(
-    "this checkpoint's quantisation",
-    `${modelopt(algorithm)}, as ${NAME} says; config.json says ${config}`,
-    [
-      `FP8 in blocks of 128x128, and bf16. If ${NAME} is a leftover, remove it, or say what counts: --set quantization_config=null`,
-    ],
+    {
+      name: "this checkpoint's quantisation",
+      needs: `${modelopt(algorithm)}, as ${NAME} says; config.json says ${config}`,
+      supported: [
+        `FP8 in blocks of 128x128, and bf16. If ${NAME} is a leftover, remove it, or say what counts: --set quantization_config=null`,
+      ],
+    },
     doc.spanOf(ALGORITHM),
   );
 }

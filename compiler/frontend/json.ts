@@ -30,7 +30,7 @@ export function parseJson(text: string, file: string): Document {
   };
   const value = (range: Range, path: JsonPath): void => void values.set(path.join("."), range);
   const fault = scanJson(text, { key, value }, DEEPEST);
-  if (fault) throw new DiagnosticError(badJson(fault.problem, spanAt(file, text, fault.from, fault.to)));
+  if (fault) throw new DiagnosticError(badJson({ problem: fault.problem }, spanAt(file, text, fault.from, fault.to)));
   const spanOf = (places: ReadonlyMap<string, Range>) => (path: string) => {
     const r = places.get(path);
     return r && spanAt(file, text, r.from, r.to);

@@ -98,7 +98,7 @@ export function unknownKeys(source: Source, prefixes: readonly string[]): Diagno
     const object = prefix ? (source.value[prefix.slice(0, -1)] as object) : source.value;
     return Object.keys(object)
       .filter((k) => !read.includes(k) && !Object.hasOwn(ignored, k) && !Object.hasOwn(mechanisms, k))
-      .map((k) => unknownKey(prefix + k, didYouMean(k, read), source.keySpanOf(prefix + k)));
+      .map((k) => unknownKey({ key: prefix + k, near: didYouMean(k, read) }, source.keySpanOf(prefix + k)));
   });
 }
 
@@ -113,7 +113,7 @@ export function idleSets({ value, laid, keySpanOf }: Source, wrapped: boolean): 
     (["dtype", "torch_dtype"].includes(key) ? ["dtype", "torch_dtype"] : [key]).some((k) => (text[k] ?? null) !== null);
   return laid.flatMap((at) => {
     const [key, ...rest] = at.split(".");
-    const say = (why: string, help: string): Diagnostic[] => [setInVain(at, why, help, keySpanOf(at))];
+    const say = (why: string, help: string): Diagnostic[] => [setInVain({ key: at, why, help }, keySpanOf(at))];
     if (key === "text_config" && !wrapped && rest.length)
       return say(
         "the model itself is described at the top of this config, not under text_config",
@@ -131,5 +131,7 @@ export function idleSets({ value, laid, keySpanOf }: Source, wrapped: boolean): 
 /** The same for the members of an object; both spellings of rope settings share a list, nested or not. */
 export function unknownMembers(c: Reader, at: string, seen: readonly string[]): Diagnostic[] {
   const known = members[at.startsWith("rope_") ? "rope_scaling" : "quantization_config"];
-  return seen.filter((k) => !known.includes(k)).map((k) => unknownKey(`${at}.${k}`, didYouMean(k, known), c.span(`${at}.${k}`)));
+  return seen
+    .filter((k) => !known.includes(k))
+    .map((k) => unknownKey({ key: `${at}.${k}`, near: didYouMean(k, known) }, c.span(`${at}.${k}`)));
 }

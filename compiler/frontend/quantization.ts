@@ -48,9 +48,11 @@ export function readQuantization(c: Reader): Fp8Spec | null {
     if (mechanism)
       c.say(
         unsupportedModel(
-          "this checkpoint's quantisation",
-          mechanism,
-          ['"quant_method": "fp8"', "or no quantization_config (a bf16 checkpoint)"],
+          {
+            name: "this checkpoint's quantisation",
+            needs: mechanism,
+            supported: ['"quant_method": "fp8"', "or no quantization_config (a bf16 checkpoint)"],
+          },
           where,
         ),
       );

@@ -103,7 +103,7 @@ export class Reader {
   /** Reports a value that is well-formed, but that no compiled model can have. */
   refuse(path: string, rule: string, nearest: string): void {
     if (this.lacks(path)) return;
-    this.say(unsupported(this.prefix + path, show(this.raw(path)), rule, nearest, this.span(path)));
+    this.say(unsupported({ key: this.prefix + path, got: show(this.raw(path)), rule, nearest }, this.span(path)));
   }
 
   /** Two keys for one thing must not say different things. */
@@ -111,11 +111,11 @@ export class Reader {
     if (!this.has(a) || !this.has(b) || same(this.raw(a)) === same(this.raw(b))) return;
     const [p, q] = [this.prefix + a, this.prefix + b];
     const rule = `"${p}" is ${show(this.raw(a))}, "${q}" is ${show(this.raw(b))}: two spellings of one setting`;
-    this.say(inconsistent(`"${p}" and "${q}" disagree`, rule, "remove one of the two", this.span(b)));
+    this.say(inconsistent({ title: `"${p}" and "${q}" disagree`, rule, help: "remove one of the two" }, this.span(b)));
   }
 
   #kind(path: string, want: string): undefined {
-    this.say(wrongKind(this.prefix + path, want, show(this.raw(path)), this.span(path)));
+    this.say(wrongKind({ key: this.prefix + path, want, got: show(this.raw(path)) }, this.span(path)));
     return undefined;
   }
 

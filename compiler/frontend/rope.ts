@@ -60,15 +60,14 @@ function placeOf(c: Reader, key: string): string | undefined {
     const rule = "every layer of this family rotates by the same table, so its settings have to be the same for every layer type";
     c.say(
       inconsistent(
-        `"${first}" and "${other}" disagree`,
-        rule,
-        "remove the layer types that the model does not have",
+        { title: `"${first}" and "${other}" disagree`, rule, help: "remove the layer types that the model does not have" },
         c.span(other),
       ),
     );
   }
   for (const k of seen)
-    if (!nested.includes(k) && c.has(`${key}.${k}`)) c.say(unknownKey(`${key}.${k}`, undefined, c.span(`${key}.${k}`)));
+    if (!nested.includes(k) && c.has(`${key}.${k}`))
+      c.say(unknownKey({ key: `${key}.${k}`, near: undefined }, c.span(`${key}.${k}`)));
   for (const w of unknownMembers(c, first, c.members(first) ?? [])) c.say(w);
   return first;
 }
@@ -87,7 +86,7 @@ function readSettings(c: Reader, known: Known, at: string | undefined): Settings
   if (at === undefined) return { at, type: "default", theta, yarn: null };
   const typeKey = typeKeyOf(c, at);
   const type = c.word(typeKey) ?? "default";
-  if (!c.has(typeKey) && c.has(`${at}.factor`)) c.say(missingType(at, c.span(at)));
+  if (!c.has(typeKey) && c.has(`${at}.factor`)) c.say(missingType({ key: at }, c.span(at)));
   else if (type === "default") sayIdle(c, at);
   else if (type !== "default" && type !== "yarn")
     c.refuse(typeKey, "positions are plain or YaRN in this family", '"yarn" or "default"');
@@ -102,7 +101,7 @@ function sayIdle(c: Reader, at: string): void {
     c.raw(`${at}.factor`) === 1
       ? undefined
       : Object.values(YARN_KEYS).find((k) => c.has(`${at}.${k}`) && k !== "original_max_position_embeddings");
-  if (idle !== undefined) c.say(idleFactor(`${c.prefix}${at}`, idle, c.span(`${at}.${idle}`)));
+  if (idle !== undefined) c.say(idleFactor({ key: `${c.prefix}${at}`, member: idle }, c.span(`${at}.${idle}`)));
 }
 
 const typeKeyOf = (c: Reader, at: string): string => (c.has(`${at}.rope_type`) ? `${at}.rope_type` : `${at}.type`);
@@ -114,9 +113,7 @@ function expectSame(c: Reader, a: Settings, b: Settings): void {
     const rule = `${what} is ${show(x as Json)} by "${left}" and ${show(y as Json)} by "${right}": two spellings of one setting`;
     c.say(
       inconsistent(
-        `"${left}" and "${right}" disagree`,
-        rule,
-        `remove one of the two; transformers 5 reads ${SPELLINGS[0]}`,
+        { title: `"${left}" and "${right}" disagree`, rule, help: `remove one of the two; transformers 5 reads ${SPELLINGS[0]}` },
         c.span(where),
       ),
     );
@@ -160,9 +157,7 @@ function readYarn(c: Reader, at: string): YarnSettings {
     const rule = "beta_fast counts the rotations of the fastest scaled lane, beta_slow of the slowest";
     c.say(
       inconsistent(
-        "beta_fast is smaller than beta_slow",
-        rule,
-        "swap them: 32 and 1 are the published values",
+        { title: "beta_fast is smaller than beta_slow", rule, help: "swap them: 32 and 1 are the published values" },
         c.span(`${at}.beta_fast`),
       ),
     );

@@ -15,7 +15,10 @@ export function layerKinds(c: Reader, count: number, mixed: boolean): LayerKind[
   if (types.length !== count) {
     const rule = `it lists ${types.length} layers, num_hidden_layers says ${count}`;
     c.say(
-      inconsistent("mlp_layer_types does not fit num_hidden_layers", rule, "give one entry per layer", c.span("mlp_layer_types")),
+      inconsistent(
+        { title: "mlp_layer_types does not fit num_hidden_layers", rule, help: "give one entry per layer" },
+        c.span("mlp_layer_types"),
+      ),
     );
   }
   for (const [i, t] of types.entries())
@@ -28,9 +31,11 @@ export function layerKinds(c: Reader, count: number, mixed: boolean): LayerKind[
   if (kinds.includes("moe") && !mixed)
     c.say(
       inconsistent(
-        "mlp_layer_types names sparse layers, but there are no experts",
-        '"n_routed_experts" is absent, null or 0',
-        "set n_routed_experts, or make every layer dense",
+        {
+          title: "mlp_layer_types names sparse layers, but there are no experts",
+          rule: '"n_routed_experts" is absent, null or 0',
+          help: "set n_routed_experts, or make every layer dense",
+        },
         c.span("mlp_layer_types"),
       ),
     );
@@ -38,9 +43,11 @@ export function layerKinds(c: Reader, count: number, mixed: boolean): LayerKind[
   if (typeof dense === "number" && mixed && kinds.some((k, i) => k !== byCount(dense, c.int("moe_layer_freq", {}, 1))[i]))
     c.say(
       inconsistent(
-        "mlp_layer_types and first_k_dense_replace disagree",
-        `first_k_dense_replace makes the first ${dense} layers dense`,
-        "remove one of the two",
+        {
+          title: "mlp_layer_types and first_k_dense_replace disagree",
+          rule: `first_k_dense_replace makes the first ${dense} layers dense`,
+          help: "remove one of the two",
+        },
         c.span("mlp_layer_types"),
       ),
     );
@@ -100,7 +107,7 @@ type Groups = Pick<MoeSpec, "experts" | "topk" | "groups" | "kept" | "method">;
 function checkGroups(c: Reader, { experts, topk, groups, kept, method }: Groups): void {
   if (c.lacks("num_experts_per_tok", "n_routed_experts", "n_group", "topk_group")) return;
   const say = (title: string, rule: string, help: string, key: string): void =>
-    c.say(inconsistent(title, rule, help, c.span(key)));
+    c.say(inconsistent({ title, rule, help }, c.span(key)));
   if (topk > experts) {
     const rule = "num_experts_per_tok is larger than n_routed_experts";
     return say(

@@ -28,7 +28,7 @@ const MOST_BYTES = 16 << 20;
 
 /** Opens SRC; throws DSC1001 .. 1004. */
 export function openSource(src: string, set: readonly string[] = []): Source {
-  if (!existsSync(src)) throw new DiagnosticError(noSource(src, "there is no such file or folder"));
+  if (!existsSync(src)) throw new DiagnosticError(noSource({ path: src, problem: "there is no such file or folder" }));
   let file = src;
   let text: string;
   try {
@@ -36,16 +36,19 @@ export function openSource(src: string, set: readonly string[] = []): Source {
     if (!existsSync(file)) throw new DiagnosticError(withoutConfig(src));
     const stat = statSync(file);
     const why = notRegular(stat);
-    if (why !== undefined) throw new DiagnosticError(noSource(file, why));
+    if (why !== undefined) throw new DiagnosticError(noSource({ path: file, problem: why }));
     const other = kindOf(headOf(file));
-    if (other) throw new DiagnosticError(noSource(file, `it is ${other.what}`, other.help));
+    if (other) throw new DiagnosticError(noSource({ path: file, problem: `it is ${other.what}`, help: other.help }));
     if (stat.size > MOST_BYTES)
       throw new DiagnosticError(
-        noSource(file, file.endsWith(".safetensors") ? "it holds weights, not a config" : "it is too large to be a config"),
+        noSource({
+          path: file,
+          problem: file.endsWith(".safetensors") ? "it holds weights, not a config" : "it is too large to be a config",
+        }),
       );
     text = readTextSync(file, MOST_BYTES);
   } catch (e) {
-    throw e instanceof DiagnosticError ? e : new DiagnosticError(noSource(file, (e as Error).message));
+    throw e instanceof DiagnosticError ? e : new DiagnosticError(noSource({ path: file, problem: (e as Error).message }));
   }
   return sourceOf(text, file, path.dirname(file), set);
 }
@@ -66,14 +69,14 @@ function withoutConfig(folder: string): Diagnostic {
   const names = readdirSync(folder);
   const { what, help } = withoutCheckpoint(names);
   return help
-    ? noSource(folder, `the folder has no config.json; ${what}`, help)
-    : noSource(folder, "the folder has no config.json");
+    ? noSource({ path: folder, problem: `the folder has no config.json; ${what}`, help })
+    : noSource({ path: folder, problem: "the folder has no config.json" });
 }
 
 /** The same from a text in hand. */
 export function sourceOf(text: string, file: string, folder: string, set: readonly string[] = []): Source {
   const doc = parseJson(text, file);
-  if (!isObject(doc.value)) throw new DiagnosticError(notObject(doc.spanOf("")));
+  if (!isObject(doc.value)) throw new DiagnosticError(notObject({}, doc.spanOf("")));
   const value = doc.value;
   const laid = new Map<string, { key: Span; value: Span }>();
   for (const [i, word] of set.entries()) lay(value, word, i + 1, laid);
@@ -108,20 +111,20 @@ function lay(root: JsonObject, word: string, count: number, laid: Map<string, { 
     length: Math.max(1, to - from),
     text: word,
   });
-  if (eq <= 0 || keys.includes("")) throw new DiagnosticError(badSet(word, span(0, word.length)));
+  if (eq <= 0 || keys.includes("")) throw new DiagnosticError(badSet({ word }, span(0, word.length)));
   let at: JsonObject | Json[] = root;
   for (const [i, k] of keys.slice(0, -1).entries()) {
     let next: Json | undefined = Object.hasOwn(at, k) ? (at as JsonObject)[k] : undefined;
     if (next === undefined || next === null) define(at, k, (next = {}));
     if (typeof next !== "object" || next === null) {
       const end = keys.slice(0, i + 1).join(".").length;
-      throw new DiagnosticError(setInside(keys.slice(0, i + 1).join("."), span(0, end)));
+      throw new DiagnosticError(setInside({ key: keys.slice(0, i + 1).join(".") }, span(0, end)));
     }
     at = next;
   }
   const last = keys[keys.length - 1];
   if (Array.isArray(at) && !(/^\d+$/.test(last) && Number(last) < at.length))
-    throw new DiagnosticError(setInside(keys.slice(0, -1).join("."), span(0, eq)));
+    throw new DiagnosticError(setInside({ key: keys.slice(0, -1).join(".") }, span(0, eq)));
   define(at, last, readValue(word.slice(eq + 1)));
   // The other spelling of the same thing, as the file has it, would contradict.
   const twin = Object.hasOwn(TWINS, last) ? TWINS[last] : undefined;

@@ -20,7 +20,7 @@ function makers(): Map<string, Set<string>> {
     if (file.startsWith("compiler/explain")) continue;
     const text = readFileSync(path.join(root, file), "utf8");
     for (const m of text.matchAll(/"(DSC\d{4})"/g)) {
-      if (!file.endsWith("diagnostics.ts")) continue;
+      if (!/diagnostics(\.ts|\/)/.test(file)) continue;
       const name = [...text.slice(0, m.index).matchAll(/export (?:const|function) (\w+)/g)].at(-1)?.[1] ?? "?";
       found.set(m[1], (found.get(m[1]) ?? new Set()).add(`${file} ${name}`));
     }

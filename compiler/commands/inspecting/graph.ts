@@ -23,17 +23,19 @@ export function graphOf(
   const graphs = [...graphsOf(manifest).values()];
   const names = graphs.map(passOf);
   const at = after === undefined ? graphs.length - 1 : names.indexOf(after);
-  if (at < 0) throw new DiagnosticError(notFound(`graph after ${after}`, out, after!, names));
+  if (at < 0) throw new DiagnosticError(notFound({ what: `graph after ${after}`, where: out, word: after!, known: names }));
   const whole = text(graphs[at]);
   if (name === undefined) return { after: names[at], text: whole };
   const functions = functionsOf(whole);
   const found = functions.get(name.replace(/^@/, ""));
   if (found === undefined)
     throw new DiagnosticError(
-      notFound(`kernel or function ${name}`, out, name, [
-        ...(after === undefined ? Object.keys({ ...manifest.kernels, ...manifest.system }) : []),
-        ...functions.keys(),
-      ]),
+      notFound({
+        what: `kernel or function ${name}`,
+        where: out,
+        word: name,
+        known: [...(after === undefined ? Object.keys({ ...manifest.kernels, ...manifest.system }) : []), ...functions.keys()],
+      }),
     );
   return { after: names[at], function: name, text: `${found}\n` };
 }

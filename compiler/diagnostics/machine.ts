@@ -1,0 +1,92 @@
+// What this machine lacks or refuses, and faults of dsc itself.
+import { coded, place, type Diagnostic } from "../../ir/diagnostic.ts";
+import { onCommandLine } from "./command-line.ts";
+
+export const unmeasured = coded<{ why: string }>("DSC6027", {
+  name: "the bandwidth of this machine cannot be measured",
+  means: "dsc plan --device cpu measures it with a thread a core and 200 MB each; a thread did not start, or ended.",
+  example: "A container with less memory than its cores ask for.",
+  fix: "Give --bandwidth GB/s.",
+  at: () => [onCommandLine("--device")],
+  short: ({ why }) => ({
+    title: "this machine's memory bandwidth cannot be measured",
+    notes: [why],
+    help: "give it: --bandwidth 50 (GB/s); or name another --device",
+  }),
+});
+
+export const refused = coded<{ message: string; code?: string | undefined; memory: boolean; file?: string | undefined }>(
+  "DSC6019",
+  {
+    name: "the system refuses",
+    means:
+      "Memory, threads, open files or a place that the operating system does not give, where nothing in the command says more.",
+    example: "ulimit -n 24; dsc run examples/tiny-r1 --ids 1,2 --max-new 1",
+    fix: "Raise the limit that is named, or see to permissions and disk.",
+    at: ({ file }) => [file === undefined ? onCommandLine() : place(file)],
+    short: ({ message, code, memory }) => ({
+      title: `the system refuses: ${message}`,
+      help: memory ? HELPS.ENOMEM : (HELPS[code ?? ""] ?? "see to the limits and permissions of this process"),
+    }),
+  },
+);
+
+const HELPS: Readonly<Record<string, string>> = {
+  EMFILE: "raise the limit of open files: ulimit -n 1024",
+  ENOSPC: "make room on the disk",
+  EACCES: "see to its permissions",
+  ENOMEM: "close other programs, or raise ulimit -v",
+  EAGAIN: "raise the limit of processes: ulimit -u; or --threads 1",
+};
+
+/** What the operating system refuses that no command says better: memory, threads, open files, a place. Nothing for other exceptions. */
+export function systemRefused(e: unknown): Diagnostic | undefined {
+  const { code, syscall, path: file, message = "" } = (e instanceof Error ? e : {}) as Partial<NodeJS.ErrnoException>;
+  const memory = e instanceof RangeError && /allocat|memory/i.test(e.message);
+  if (!memory && syscall === undefined && !/^ERR_WORKER_(OUT_OF_MEMORY|INIT_FAILED)$/.test(code ?? "")) return undefined;
+  return refused({ message, code, memory, file });
+}
+
+export const internal = coded<{ message: string }>("DSC9000", {
+  name: "a fault in dsc",
+  means: "Something failed that has no diagnostic of its own. No input should be able to do this.",
+  example: "None is known.",
+  fix: "DSC_DEBUG=1 shows where; please report it with the command and the config.",
+  at: () => [onCommandLine()],
+  short: ({ message }) => ({
+    title: `a fault in dsc: ${message}`,
+    help: "DSC_DEBUG=1 shows where; please report it with the command and the config",
+  }),
+});
+
+export const noTriton = coded<{ python: string }>("DSC6020", {
+  name: "no Triton to compile with (warning)",
+  means:
+    "--target triton prints every kernel, and compiles it where Python has Triton. Without it the artifact holds " +
+    "source only: it can be read, not run.",
+  example: "DSC_PYTHON=false dsc compile SRC -o OUT --target triton",
+  fix: "pip install triton, or name another Python by DSC_PYTHON; dsc doctor shows what is found.",
+  severity: "warning",
+  at: () => [onCommandLine("--target")],
+  short: ({ python }) => ({
+    title: "Triton kernels stay source: no Triton in this Python",
+    notes: [`asked ${python} (DSC_PYTHON names another)`],
+    help: "pip install triton, then compile again; without cubins the artifact can be read, not run",
+  }),
+});
+
+export const tritonFailed = coded<{ kernel: string; log: string }>("DSC6021", {
+  name: "Triton does not compile a kernel",
+  means: "The notes are the last lines of what Triton says.",
+  example: "A Triton of a version that kernels were not tried with (3.6 was).",
+  fix: "If the text is as dsc wrote it, please report it with the artifact.",
+  at: ({ kernel }) => [place(`kernel ${kernel}`)],
+  short: ({ kernel, log }) => ({
+    title: `Triton does not compile ${kernel}`,
+    notes: log
+      .split("\n")
+      .filter((l) => l.trim())
+      .slice(-12),
+    help: "if the text is as dsc wrote it, please report it with the artifact",
+  }),
+});
