@@ -22,11 +22,12 @@ export interface Measurement {
 /** The schedule of a name, or null where no form has it any more. */
 function scheduleOf(name: string): GemmSchedule | null {
   const numbers = (pattern: RegExp): number[] | undefined => pattern.exec(name)?.slice(1).map(Number);
-  const persistent = /^t(\d+)g(\d+)(x?)(c?)$/.exec(name);
+  const persistent = /^t(\d+)(r192)?g(\d+)(x?)(c?)$/.exec(name);
   if (persistent) {
-    const [, stages, group, x, c] = persistent;
+    const [, stages, rows, group, x, c] = persistent;
     return {
       form: "persistent",
+      ...(rows ? { rows: 192 } : {}),
       stages: Number(stages),
       group: Number(group),
       multicast: x ? "x" : "none",

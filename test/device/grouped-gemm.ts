@@ -63,7 +63,15 @@ const timed = (): Case[] => [
     counts: [even(256, 1153)],
     public_us: [1961.4, 959.7][i],
   })),
-  ...MATRICES.map(([n, k]): Case => ({ what: "512 tokens, 8 of 256", experts: 256, n, k, counts: [routed(256, 512, 8)] })),
+  ...MATRICES.flatMap(([n, k]) =>
+    [512, 2048, 3072, 4096, 5120, 8192].map((t): Case => ({
+      what: `${t} tokens, 8 of 256`,
+      experts: 256,
+      n,
+      k,
+      counts: [routed(256, t, 8)],
+    })),
+  ),
   ...[4, 8].flatMap((experts, j) =>
     MATRICES.map(([n, k], i): Case => ({
       what: "contig",

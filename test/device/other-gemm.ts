@@ -12,6 +12,8 @@ import { cublaslt } from "./cublaslt.ts";
 import type { Row } from "./device.ts";
 
 const SHAPES: readonly [n: number, k: number][] = [
+  [24576, 1536],
+  [36864, 7168],
   [12288, 1536],
   [7168, 8192],
   [5120, 5120],
@@ -23,7 +25,17 @@ const ROWS = [96, 128, 192, 256, 384, 2048, 8192];
 
 const suits = (s: GemmSchedule, m: number): boolean =>
   s.form === "persistent" ? m >= 96 : m <= 1024 && s.tokens >= 32 && m <= 12 * s.tokens;
-const able = (n: number, k: number): GemmSchedule[] => candidates.filter((s) => illegal(s, h200, { n, k }) === null);
+/** Not to be chosen yet. */
+const tried: GemmSchedule[] = (["whole", "stream-k"] as const).map((tail) => ({
+  form: "persistent",
+  rows: 192,
+  stages: 4,
+  group: 16,
+  multicast: "none",
+  tail,
+}));
+const able = (n: number, k: number): GemmSchedule[] =>
+  [...candidates, ...tried].filter((s) => illegal(s, h200, { n, k }) === null);
 const kernels = (cuda: Cuda): ReturnType<typeof compileAll> =>
   compileAll(
     cuda,

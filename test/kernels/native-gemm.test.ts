@@ -126,6 +126,8 @@ const cases: readonly [GemmSchedule, number, number, readonly number[]][] = [
   [persistent("none"), 264, 1280, [200]],
   [persistent("none", "stream-k"), 264, 2560, [70, 200]],
   [persistent("none", "stream-k"), 640, 1280, [100]],
+  [{ ...persistent("none"), rows: 192 }, 264, 400, [1, 130, 200]],
+  [{ ...persistent("none", "stream-k"), rows: 192 }, 264, 2560, [70, 200]],
 ];
 
 describe.skipIf(lacks("g++ 12"))("block_gemm", () => {
@@ -139,9 +141,13 @@ const runs = [0, 1, 20, 0, 3, 0, 140, 2];
 
 describe.skipIf(lacks("g++ 12"))("grouped_gemm", () => {
   test.each(
-    [splitK(64, 2, 8, 1, 3, 2), splitK(64, 2, 16, 2, 2, 2), persistent("none"), persistent("x")].map(
-      (s) => [scheduleName(s), s] as const,
-    ),
+    [
+      splitK(64, 2, 8, 1, 3, 2),
+      splitK(64, 2, 16, 2, 2, 2),
+      persistent("none"),
+      persistent("x"),
+      { ...persistent("none"), rows: 192 as const },
+    ].map((s) => [scheduleName(s), s] as const),
   )("%s, rows in runs", (_, s) => {
     const [n, k] = [256, 400];
     const offsets = runs.reduce((at, r) => [...at, at[at.length - 1] + r], [0]);

@@ -1,26 +1,26 @@
 // Where the sums of a 128 x 128 tile of the persistent FP8 products go: through shared memory to y as bf16, by TMA where the tile is
 // the matrix's own; and, where k of a tile was cut, first together with those of the other blocks.
 
-/** Adds up a tile whose k was cut, in the order of its parts: same bits every run. */
-export const sharedTile = `      if (end - begin < PADDED_STEPS) {
+/** Adds up a tile whose k was cut, in the order of its parts, by so many threads: same bits every run. */
+export const sharedTile = (math: number): string => `      if (end - begin < PADDED_STEPS) {
         // A shared tile: all blocks leave their sums in memory (L2), meet, and each finishes a share of the columns.
         const int part = blockIdx.x % parts, first = blockIdx.x - part;
         float4* sums = (float4*)workspace;
-        int* counter = (int*)(sums + blocks * 4096) + blockIdx.x / parts;
+        int* counter = (int*)(sums + blocks * ${16 * math}) + blockIdx.x / parts;
 #pragma unroll
         for (int i = 0; i < 16; i++)
-          sums[(blockIdx.x * 16 + i) * 256 + threadIdx.x] = make_float4(sum[4 * i], sum[4 * i + 1], sum[4 * i + 2], sum[4 * i + 3]);
+          sums[(blockIdx.x * 16 + i) * ${math} + threadIdx.x] = make_float4(sum[4 * i], sum[4 * i + 1], sum[4 * i + 2], sum[4 * i + 3]);
         __threadfence();
-        bar_sync(3, 256);
+        bar_sync(3, ${math});
         if (threadIdx.x == 0) {
           atomicAdd(counter, 1);
           while (ld_acquire_s32(counter) < parts) { }
         }
-        bar_sync(3, 256);
+        bar_sync(3, ${math});
         for (int chunk = part * 16 / parts; chunk < (part + 1) * 16 / parts; chunk++) {
           float4 v = make_float4(0.f, 0.f, 0.f, 0.f);
           for (int s = 0; s < parts; s++) {
-            const float4 more = ld_global_cg_v4_f32(sums + ((first + s) * 16 + chunk) * 256 + threadIdx.x);
+            const float4 more = ld_global_cg_v4_f32(sums + ((first + s) * 16 + chunk) * ${math} + threadIdx.x);
             v.x += more.x; v.y += more.y; v.z += more.z; v.w += more.w;
           }
           const int row = row0 + warp_row * 16 + lane / 4, at_column = column * COLUMNS + chunk * 8 + lane % 4 * 2;
@@ -30,7 +30,7 @@ export const sharedTile = `      if (end - begin < PADDED_STEPS) {
           }
         }
         // The last to have read makes the counter ready for the next launch.
-        bar_sync(3, 256);
+        bar_sync(3, ${math});
         if (threadIdx.x == 0 && atomicAdd(counter, 1) == 2 * parts - 1) *counter = 0;
         continue;
       }`;

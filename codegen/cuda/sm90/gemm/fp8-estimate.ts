@@ -3,6 +3,7 @@ import type { Gpu } from "../../../../ir/machine.ts";
 import {
   mostSteps,
   persistentPromotion,
+  persistentRows,
   smallMPromotion,
   splitKPromotion,
   STEP,
@@ -30,10 +31,10 @@ export function estimate(s: GemmSchedule, p: GemmProblem, m: number, machine: Gp
 function persistentTiles(s: PersistentSchedule, { n, k }: GemmProblem, m: number): PersistentTiles {
   const pair = s.multicast === "x" ? 2 : 1;
   return {
-    tiles: Math.ceil(m / 128) * Math.ceil(n / (128 * pair)),
+    tiles: Math.ceil(m / persistentRows(s)) * Math.ceil(n / (128 * pair)),
     pair,
     steps: Math.ceil(k / STEP),
-    chain: persistentPromotion(k),
+    chain: persistentPromotion(s, k),
     streamK: s.tail === "stream-k",
   };
 }

@@ -1,6 +1,6 @@
-// FP8 products of many rows for sm_90a: x on wgmma's 64-row side, tiles of 128 x 128, a persistent block per multiprocessor.
+// FP8 products of many rows for sm_90a: x on wgmma's 64-row side, tiles of 128 or 192 rows by 128, a persistent block per multiprocessor.
 // Prints the dense product (rows 0 .. m of one matrix) and the grouped one (rows between offsets, a matrix each), by roles: a
-// scheduler (persistent-tiles.ts), one thread that produces, two warpgroups that multiply, and their epilogue (fp8-epilogue.ts).
+// scheduler (persistent-tiles.ts), one thread that produces, two or three warpgroups that multiply, and their epilogue (fp8-epilogue.ts).
 import type { Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
@@ -9,6 +9,7 @@ import { lines } from "../../text/lines.ts";
 import { groupedStore, sharedTile, stageTile, tmaStore } from "./fp8-epilogue.ts";
 import {
   persistentPromotion,
+  persistentRows,
   gemmHeader,
   scheduleName,
   sharedBytes,
@@ -26,6 +27,10 @@ interface Variant {
   cluster: Cluster;
   tiles: TileScheduler;
   streamK: boolean;
+  /** Rows of a tile; threads that multiply, two a row. */
+  rows: number;
+  math: number;
+  form: Form;
   /** Steps of k; those between two drains of the tensor cores; whole runs of these. */
   steps: number;
   chain: number;
@@ -36,8 +41,12 @@ function variantOf(problem: Variant["problem"], schedule: PersistentSchedule): V
   const [cluster, streamK] = [schedule.multicast === "x" ? pair : alone, schedule.tail === "stream-k"];
   const dense = streamK ? streamKTiles : cluster === pair ? densePairTiles : denseTiles;
   const steps = Math.ceil(problem.k / STEP);
-  const chain = persistentPromotion(problem.k);
+  const chain = persistentPromotion(schedule, problem.k);
+  const rows = persistentRows(schedule);
   return {
+    rows,
+    math: 2 * rows,
+    form: schedule.rows ? serial : chained,
     problem,
     schedule,
     cluster,
@@ -49,27 +58,59 @@ function variantOf(problem: Variant["problem"], schedule: PersistentSchedule): V
   };
 }
 
+/** What follows from how many warpgroups multiply. */
+interface Form {
+  inWords: string;
+  /** Of a thread that multiplies, and of one that copies. */
+  registers: { math: number; copies: number };
+  /** Places in the ring. */
+  places: string;
+  /** The products of a tile. */
+  loop(v: Variant): string;
+}
+
+/** A step multiplies while the one before is scaled and added. */
+const chained: Form = {
+  inWords: "two",
+  registers: { math: 232, copies: 40 },
+  places: "int stage = 0, ahead = 0; u32 phase = 0;  // the stage being added up, and the one being multiplied",
+  loop: (v) => chainedLoop(v),
+};
+
+/** Registers hold one set of partial sums: the other warpgroups multiply while one adds. */
+const serial: Form = {
+  inWords: "three",
+  registers: { math: 160, copies: 32 },
+  places: "int stage = 0; u32 phase = 0;",
+  loop: (v) => serialLoop(v),
+};
+
 /** Constants and device functions. */
 function definitions({ problem: { n, experts }, schedule: { stages, group }, cluster, tiles, streamK, ...v }: Variant): string {
   const ragged = v.padded === v.steps ? "" : ", the last ones of zeros";
   const readsN = experts !== undefined || cluster === pair || streamK;
+  const sets = `PADDED_STEPS = ${v.padded};`;
+  const promotion =
+    v.form === chained || streamK
+      ? `constexpr int PROMOTION = ${v.chain}, ${sets}  // steps between two drains of the tensor cores; all steps${ragged}`
+      : `constexpr int ${sets}`;
   return lines(
     readsN && `constexpr int N = ${n};                    // columns of y`,
     `constexpr int STEPS = ${v.steps};                    // of 128 columns of k
-constexpr int ROWS = 128, COLUMNS = 128;      // a block's tile of y, 64 rows to each of two math warpgroups
+constexpr int ROWS = ${v.rows}, COLUMNS = 128;      // a block's tile of y, 64 rows to each of ${v.form.inWords} math warpgroups
 constexpr int COLUMN_TILES = ${Math.ceil(n / (cluster.blocks * 128))}, GROUP = ${group};${cluster.columnTiles}
-constexpr int STAGES = ${stages}, X_BYTES = ROWS * 128, STAGE = X_BYTES + COLUMNS * 128;
-constexpr int PROMOTION = ${v.chain}, PADDED_STEPS = ${v.padded};  // steps between two drains of the tensor cores; all steps${ragged}`,
+constexpr int STAGES = ${stages}, X_BYTES = ROWS * 128, STAGE = X_BYTES + COLUMNS * 128;`,
+    promotion,
     tiles.definitions,
   );
 }
 
 /** Addresses, barriers, tiles. */
-const prologue = ({ cluster, tiles }: Variant): string =>
+const prologue = ({ cluster, tiles, math }: Variant): string =>
   lines(
     `  extern __shared__ u8 raw[];
   const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
-  const u32 staging = ring + STAGES * STAGE, full = staging + 2 * 16384, empty = full + 8 * STAGES;
+  const u32 staging = ring + STAGES * STAGE, full = staging + ${math / 128} * 16384, empty = full + 8 * STAGES;
   // One value a warp: descriptors need no vector registers.
   const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;`,
     cluster.rank,
@@ -78,7 +119,7 @@ const prologue = ({ cluster, tiles }: Variant): string =>
   if (threadIdx.x == 0) {
     for (int s = 0; s < STAGES; s++) {
       mbarrier_init(full + 8 * s, 1);
-      mbarrier_init(empty + 8 * s, ${cluster.arrivals}
+      mbarrier_init(empty + 8 * s, ${cluster.arrivals(math / 32)}
     }
     fence_mbarrier_init();
   }`,
@@ -86,15 +127,15 @@ const prologue = ({ cluster, tiles }: Variant): string =>
   );
 
 /** One thread: a stage of x and w at a time, weights of the first ring before the kernel before has ended. */
-function producer({ cluster, tiles: { loop, locate, isFirst, steps, wRow } }: Variant): string {
+function producer({ cluster, math, form, tiles: { loop, locate, isFirst, steps, wRow } }: Variant): string {
   const loadW = (to: string, barrier: string, step: string): string =>
     `tma_load_2d(${to}, &w_map, ${barrier}, ${step} * 128, ${wRow}column * COLUMNS);`;
   return lines(
     `
-  if (warp >= 8) {
+  if (warp >= ${math / 32}) {
     // Producer: one thread keeps the ring full; its registers go to the math warpgroups.
-    setmaxnreg_dec<40>();
-    if (warp == 8 && lane == 0) {
+    setmaxnreg_dec<${form.registers.copies}>();
+    if (warp == ${math / 32} && lane == 0) {
       int stage = 0; u32 phase = 0;
       ${loop}
         ${locate}
@@ -130,12 +171,12 @@ function consumer(v: Variant): string {
   const { loop, locate, wScaleRow } = v.tiles;
   return lines(
     `  } else {
-    // Math: two warpgroups, one above the other on the rows of a tile.
-    setmaxnreg_inc<232>();
+    // Math: ${v.form.inWords} warpgroups, one above the other on the rows of a tile.
+    setmaxnreg_inc<${v.form.registers.math}>();
     await_previous();
     const int warpgroup = warp / 4, warp_row = warp % 4;
     const u32 out = staging + warpgroup * 16384;
-    int stage = 0, ahead = 0; u32 phase = 0;  // the stage being added up, and the one being multiplied
+    ${v.form.places}
     ${loop}
       ${locate}
       ${v.cluster.column}
@@ -148,9 +189,9 @@ function consumer(v: Variant): string {
 #pragma unroll
       for (int i = 0; i < 64; i++) sum[i] = 0.f;
 `,
-    mainLoop(v),
+    v.form.loop(v),
     "",
-    v.streamK && sharedTile,
+    v.streamK && sharedTile(v.math),
     stageTile,
     v.problem.experts ? groupedStore : tmaStore,
     "    }\n    if (threadIdx.x % 128 == 0) tma_store_wait();\n  }",
@@ -158,8 +199,7 @@ function consumer(v: Variant): string {
   );
 }
 
-/** The products of a tile: a step multiplies while the one before is scaled and added. */
-function mainLoop({ cluster, tiles: { steps }, ...v }: Variant): string {
+function chainedLoop({ cluster, tiles: { steps }, ...v }: Variant): string {
   const next = v.padded === v.steps ? "p + i + 1" : "min(p + i + 1, STEPS - 1)";
   return `      for (int p = ${steps.begin}; p < ${steps.end}; p += PROMOTION) {
         // Two sets of partial sums: while one is scaled and added, the product of the next step runs. The compiler keeps track of
@@ -193,6 +233,24 @@ function mainLoop({ cluster, tiles: { steps }, ...v }: Variant): string {
       }`;
 }
 
+const serialLoop = ({
+  cluster,
+  tiles: { steps },
+}: Variant): string => `      for (int p = ${steps.begin}; p < ${steps.end}; p++) {
+        const float w_now = ld_global_nc_f32(w_scales + p), upper = ld_global_nc_f32(upper_scales + p),
+            lower = ld_global_nc_f32(lower_scales + p);
+        mbarrier_wait(full + 8 * stage, phase);
+        const u32 from = ring + stage * STAGE;
+        float part[64];
+        wgmma_m64n128k128_e4m3(part, descriptor_k_major(from + warpgroup * 8192), descriptor_k_major(from + X_BYTES));
+        wgmma_wait_group<0>(part);
+        // The stage is read: hand it back before the arithmetic.
+        ${cluster.handBack}
+        if (++stage == STAGES) { stage = 0; phase ^= 1; }
+#pragma unroll
+        for (int j = 0; j < 64; j++) sum[j] = fmaf(part[j], (j & 2 ? lower : upper) * w_now, sum[j]);
+      }`;
+
 export function persistent(problem: Variant["problem"], schedule: PersistentSchedule, machine: Gpu): KernelText {
   const { n, k, experts } = problem;
   const v = variantOf(problem, schedule);
@@ -202,7 +260,7 @@ export function persistent(problem: Variant["problem"], schedule: PersistentSche
     name: `${op}${n}x${k}_${scheduleName(schedule)}`,
     header: gemmHeader(problem, schedule, machine),
     params: [
-      tensorMap("x_map", { of: "x", dtype: "e4m3", dims: [k, count], strides: [k], box: [128, 128 / blocks] }),
+      tensorMap("x_map", { of: "x", dtype: "e4m3", dims: [k, count], strides: [k], box: [128, v.rows / blocks] }),
       tensorMap("w_map", { of: "w", dtype: "e4m3", dims: [k, (experts ?? 1) * n], strides: [k], box: [128, 128] }),
       tensorMap("y_map", { of: "y", dtype: "bf16", dims: [n, count], strides: [2 * n], box: [64, 64] }),
       input("x_scale", "f32"),
@@ -211,10 +269,10 @@ export function persistent(problem: Variant["problem"], schedule: PersistentSche
       ...(experts || v.streamK ? [output("y", "bf16")] : []),
     ],
     dims: [count],
-    ...(v.streamK ? { workspace: { type: "float", bytes: mul("SMs", 65536 + 4) } } : {}),
+    ...(v.streamK ? { workspace: { type: "float", bytes: mul("SMs", v.rows * 512 + 4) } } : {}),
     launch: {
       grid: ["SMs", 1, 1],
-      block: 384,
+      block: v.math + 128,
       sharedBytes: sharedBytes(schedule, k),
       pdl: true,
       blocksPerSM: 1,

@@ -12,9 +12,14 @@ export interface GemmProblem {
   k: number;
 }
 
-/** Many rows: x on the 64-row side of wgmma. Tiles of 128 x 128, a persistent block per multiprocessor. */
+/** Many rows: x on the 64-row side of wgmma. Tiles of 128 or 192 rows by 128, a persistent block per multiprocessor. */
 export interface PersistentSchedule {
   form: "persistent";
+  /**
+   * Rows of a tile where they are not 128. Two warpgroups have 64 each and two sets of partial sums, so that one is added while the next
+   * step multiplies; three have one set, and add while the others multiply.
+   */
+  rows?: 192;
   /** Ring stages of 128 columns of k. */
   stages: number;
   /** Row tiles swept before the next column tile, so that a wave reuses both sides from L2. */
@@ -67,7 +72,7 @@ const LETTERS = { none: "", x: "x", whole: "", "stream-k": "c" } as const;
 export function scheduleName(s: GemmSchedule): string {
   switch (s.form) {
     case "persistent":
-      return `t${s.stages}g${s.group}${LETTERS[s.multicast]}${LETTERS[s.tail]}`;
+      return `t${s.stages}${s.rows ? `r${s.rows}` : ""}g${s.group}${LETTERS[s.multicast]}${LETTERS[s.tail]}`;
     case "split-k":
       return `w${s.rows}k${s.kGroups}t${s.tokens}x${s.split}s${s.stages}_${s.xStages}r${s.blocksPerSm}`;
     case "small-m":
@@ -75,8 +80,15 @@ export function scheduleName(s: GemmSchedule): string {
   }
 }
 
-/** Steps of a persistent block between two drains of the tensor cores: at most 8, so that the text unrolls, and cutting k evenly. */
-export function persistentPromotion(k: number): number {
+/** Rows of a persistent tile, 64 to each math warpgroup. */
+export const persistentRows = (s: PersistentSchedule): number => s.rows ?? 128;
+
+/**
+ * Steps of a persistent block between two drains of the tensor cores: at most 8, so that the text unrolls, and cutting k evenly; one
+ * where registers hold one set of partial sums.
+ */
+export function persistentPromotion(s: PersistentSchedule, k: number): number {
+  if (s.rows) return 1;
   const steps = Math.ceil(k / STEP);
   return Math.ceil(steps / Math.ceil(steps / 8));
 }
@@ -115,7 +127,7 @@ const inboxBytes = (s: SplitKSchedule): number =>
 
 /** Bytes of both rings. */
 function ringBytes(s: GemmSchedule): number {
-  if (s.form === "persistent") return s.stages * (128 + 128) * STEP;
+  if (s.form === "persistent") return s.stages * (persistentRows(s) + 128) * STEP;
   return s.kGroups * STEP * (s.stages * (s.form === "split-k" ? s.rows : s.columns) + s.xStages * s.tokens);
 }
 
@@ -127,7 +139,7 @@ export function sharedBytes(s: GemmSchedule, k: number): number {
   const rings = 1024 + ringBytes(s) + 16 * (s.stages + (s.form === "persistent" ? 0 : s.xStages));
   switch (s.form) {
     case "persistent":
-      return rings + 2 * 64 * 128 * 2;
+      return rings + persistentRows(s) * 128 * 2;
     case "split-k":
       return rings + mostSteps(s, k) * 4 * (s.tokens + 2 + Math.ceil(s.rows / 128)) + inboxBytes(s);
     case "small-m":
@@ -210,6 +222,8 @@ export function illegal(schedule: GemmSchedule, limits: Limits, problem: GemmPro
   if (bytes > limits.sharedPerBlock) return `${bytes} bytes of shared memory, the block may have ${limits.sharedPerBlock}`;
   if (schedule.form === "persistent" && schedule.multicast === "x" && schedule.tail === "stream-k")
     return "two blocks that share rows of x have whole tiles: their k is not cut";
+  if (schedule.form === "persistent" && schedule.multicast === "x" && schedule.rows)
+    return "two blocks share rows of x by halves of 64";
   if (schedule.form !== "persistent") {
     const each = Math.floor(limits.sharedPerMultiprocessor / schedule.blocksPerSm) - 1024;
     if (bytes > each) return `${bytes} bytes of shared memory, ${schedule.blocksPerSm} blocks may have ${each} each`;

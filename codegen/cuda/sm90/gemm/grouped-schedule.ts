@@ -59,9 +59,11 @@ const sixtyFour: SplitKSchedule = {
   blocksPerSm: 1,
 };
 const persistent: PersistentSchedule = { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" };
+/** For experts of somewhat more than 128 rows, which two tiles of 128 would half fill. */
+const tall: PersistentSchedule = { ...persistent, rows: 192, stages: 4 };
 const persistentPair: PersistentSchedule = { form: "persistent", stages: 6, group: 16, multicast: "x", tail: "whole" };
 
-export const candidates: readonly GemmSchedule[] = [eight, eightInFour, sixteen, sixtyFour, persistent, persistentPair];
+export const candidates: readonly GemmSchedule[] = [eight, eightInFour, sixteen, sixtyFour, persistent, persistentPair, tall];
 
 /** Why a schedule cannot run a problem, or null. */
 export function illegal(schedule: GemmSchedule, limits: Limits, { n, k, experts }: GroupedProblem): string | null {

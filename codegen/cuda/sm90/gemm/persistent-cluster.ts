@@ -5,8 +5,8 @@ export interface Cluster {
   blocks: 1 | 2;
   rank: string | null;
   stride: string;
-  /** Arrivals by which a stage is free: a math warp each, of all blocks. */
-  arrivals: string;
+  /** Arrivals by which a stage is free: one of each of so many math warps, of all blocks. */
+  arrivals(warps: number): string;
   columnTiles: string;
   sync: string | null;
   column: string;
@@ -22,7 +22,7 @@ export const alone: Cluster = {
   blocks: 1,
   rank: null,
   stride: "  const int first_tile = blockIdx.x, stride = gridDim.x;",
-  arrivals: "8);  // one arrival a math warp",
+  arrivals: (warps) => `${warps});  // one arrival a math warp`,
   columnTiles: "",
   sync: null,
   column: "const int column = at.column;",
@@ -37,7 +37,7 @@ export const pair: Cluster = {
   blocks: 2,
   rank: "  const int rank = cluster_rank();",
   stride: "  const int first_tile = blockIdx.x / 2, stride = gridDim.x / 2;",
-  arrivals: "16);  // one arrival a math warp, of both blocks",
+  arrivals: (warps) => `${2 * warps});  // one arrival a math warp, of both blocks`,
   columnTiles: "  // columns of tiles, two to a pair of blocks",
   sync: "  cluster_sync();  // the other block's copies name these barriers",
   column: "const int column = at.column * 2 + rank;",
