@@ -1,6 +1,7 @@
 // How the FP8 block GEMM runs on sm_90a: three forms, as plain records. In order: what a form is, what it needs, what could be
 // tried, what cannot run and why. What was measured to be fastest is in fp8-measured.ts, what others should cost in
 // fp8-estimate.ts.
+import { when } from "../../../text.ts";
 import { floorText, type Gpu, type Limits } from "../../../../ir/machine.ts";
 
 /** Columns of k between two scales, and the k width of one ring stage. */
@@ -72,7 +73,7 @@ const LETTERS = { none: "", x: "x", whole: "", "stream-k": "c" } as const;
 export function scheduleName(s: GemmSchedule): string {
   switch (s.form) {
     case "persistent":
-      return `t${s.stages}${s.rows ? `r${s.rows}` : ""}g${s.group}${LETTERS[s.multicast]}${LETTERS[s.tail]}`;
+      return `t${s.stages}${when(s.rows, `r${s.rows}`)}g${s.group}${LETTERS[s.multicast]}${LETTERS[s.tail]}`;
     case "split-k":
       return `w${s.rows}k${s.kGroups}t${s.tokens}x${s.split}s${s.stages}_${s.xStages}r${s.blocksPerSm}`;
     case "small-m":
