@@ -6,6 +6,7 @@ import { deepFreeze, frozenMap } from "./freeze.ts";
 import { joinOrigins, type Origin } from "./origin.ts";
 import type { Bindings } from "./signature.ts";
 import type { Batch, Tensor } from "./tensor.ts";
+import type { Quantities, Term } from "./term.ts";
 import type { Traits } from "./traits.ts";
 import type { Dim, TensorType, Type } from "./types.ts";
 
@@ -111,6 +112,8 @@ export interface WeightDecl {
   layers: readonly number[] | null;
   source: Source;
   origin: readonly Origin[];
+  /** What its axes are in terms of the config, where that is known (ir/term.ts). */
+  sizes?: readonly Term[];
 }
 
 /** A value and the name it goes by as a parameter or a result. */
@@ -139,6 +142,8 @@ export interface Module {
   load: readonly { func: string; layers: readonly number[]; writes: Readonly<Record<string, string>> }[];
   /** Its weights are stored in several formats: passes over one of them fire less often than contracts ask. */
   mixed?: boolean;
+  /** Numbers of the quantities that terms of sizes are made of (ir/term.ts); absent in a module that was read from text. */
+  quantities?: Quantities;
 }
 
 /** A list that cannot be written to; the caller's own stays its own. */
@@ -183,6 +188,7 @@ export class Graph {
   readonly #interned = new Map<string, Node>();
   readonly #names = new Map<Value, string>();
   readonly #origins = new Map<Node, readonly Origin[]>();
+  readonly #sizes = new Map<Value, readonly Term[]>();
   #next = 0;
   #origin: readonly Origin[] = [];
 
@@ -228,6 +234,17 @@ export class Graph {
     } finally {
       this.#origin = before;
     }
+  }
+
+  /** Says what the axes of a leaf are in terms of a config; of a cache, the width of a row. The first that is said stays. */
+  sized(v: Value, axes: readonly Term[]): Value {
+    if (!this.#sizes.has(v)) this.#sizes.set(v, deepFreeze([...axes]));
+    return v;
+  }
+
+  /** What `sized` was told of a value. */
+  sizesOf(v: Value): readonly Term[] | undefined {
+    return this.#sizes.get(v);
   }
 
   originsOf(node: Node): readonly Origin[] {

@@ -20,6 +20,7 @@ import {
 import { attention } from "./mla.ts";
 import { mlp, moe } from "./moe.ts";
 import type { LayerKind, ModelSpec } from "./spec.ts";
+import { always, plus, quantitiesOf, times, type Sized } from "./sizes.ts";
 import { Weights } from "./symbols.ts";
 import type { ModelOptions, Writer } from "./writer.ts";
 
@@ -61,6 +62,7 @@ export function modelModule(spec: ModelSpec, options: ModelOptions): Module {
     funcs,
     entries: { prefill: "prefill", extend: "extend", decode: "decode", ...(spec.mtp ? { draft: "draft" } : {}) },
     load: [],
+    quantities: quantitiesOf(spec),
     ...(spec.storedAs ? { mixed: true } : {}),
   };
 }
@@ -68,7 +70,11 @@ export function modelModule(spec: ModelSpec, options: ModelOptions): Module {
 /** The extra prediction layer is a mixture whatever first_k_dense_replace says. */
 const draftKind = (spec: ModelSpec): LayerKind => (spec.moe ? "moe" : "dense");
 
-const cacheOf = (spec: ModelSpec, dtype: DType): ReturnType<typeof cacheType> => cacheType(spec.kvLora + spec.rope, dtype);
+/** The parameter of a layer's latent cache: rows of [latent | shared key]. */
+function cacheParam(graph: Graph, { sizes }: Weights, dtype: DType): Value {
+  const row = plus(sizes.kvLora, sizes.rope);
+  return graph.sized(param(graph, "cache", cacheType(row.n, dtype)), [row.term]);
+}
 
 function writer(graph: Graph, spec: ModelSpec, options: ModelOptions, weights: Weights, batch: Value): Writer {
   return {
@@ -94,24 +100,24 @@ function layerFunc(
   const params: NamedValue[] = [
     { name: "h", value: param(graph, "h", tensor(["T", spec.hidden], options.activations)) },
     { name: "batch", value: param(graph, "batch", batchType) },
-    { name: "cache", value: param(graph, "cache", cacheOf(spec, options.activations)) },
+    { name: "cache", value: cacheParam(graph, weights, options.activations) },
   ];
   const [h, batch, cache] = params.map((p) => p.value);
   const w = writer(graph, spec, options, weights, batch);
   const body = weights.body(kind);
   const x = w.from(["hidden", "eps"], "input_layernorm", () =>
-    rmsNorm({ x: h, gain: body.norm("attn_norm", "input_layernorm", spec.hidden), eps: spec.eps }),
+    rmsNorm({ x: h, gain: body.norm("attn_norm", "input_layernorm", weights.sizes.hidden), eps: spec.eps }),
   );
   graph.name(x, "x");
   const attended = attention(w, body, x, cache);
   const mid = graph.name(add({ a: h, b: attended.y }), "mid");
   const z = w.from(["hidden", "eps"], "post_attention_layernorm", () =>
-    rmsNorm({ x: mid, gain: body.norm("ffn_norm", "post_attention_layernorm", spec.hidden), eps: spec.eps }),
+    rmsNorm({ x: mid, gain: body.norm("ffn_norm", "post_attention_layernorm", weights.sizes.hidden), eps: spec.eps }),
   );
   graph.name(z, "z");
   const results: NamedValue[] = [];
   let y: Value;
-  if (kind === "dense") y = w.from(["intermediate"], "mlp", () => mlp(w, body, z, "mlp", "ffn", spec.intermediate));
+  if (kind === "dense") y = w.from(["intermediate"], "mlp", () => mlp(w, body, z, "mlp", "ffn", weights.sizes.intermediate));
   else {
     const out = moe(w, body, z);
     y = out.y;
@@ -139,15 +145,16 @@ function mainFunc(
   const params: NamedValue[] = [
     { name: "ids", value: param(graph, "ids", tensor(["T"], "i32"), "ids") },
     { name: "batch", value: param(graph, "batch", batchType) },
-    { name: "cache", value: param(graph, "cache", cacheOf(spec, options.activations)) },
+    { name: "cache", value: cacheParam(graph, weights, options.activations) },
   ];
   const [ids, batch] = params.map((p) => p.value);
+  const { vocab, hidden } = weights.sizes;
   const w = writer(graph, spec, options, weights, batch);
   let cache = params[2].value;
   let h = w.from(["vocab", "hidden"], "embed_tokens", () =>
     embed({
       ids,
-      table: weights.table("embed", "model.embed_tokens.weight", [spec.vocab, spec.hidden]),
+      table: weights.table("embed", "model.embed_tokens.weight", [vocab, hidden]),
       dtype: options.activations,
     }),
   );
@@ -165,7 +172,7 @@ function mainFunc(
       );
   }
   const final = w.from(["hidden", "eps"], "norm", () =>
-    rmsNorm({ x: h, gain: weights.table("norm", "model.norm.weight", [spec.hidden]), eps: spec.eps }),
+    rmsNorm({ x: h, gain: weights.table("norm", "model.norm.weight", [hidden]), eps: spec.eps }),
   );
   graph.name(final, "final");
   // A decode step has one row of each sequence, which is its last.
@@ -174,8 +181,8 @@ function mainFunc(
     linear({
       x: last,
       w: spec.tied
-        ? weights.table("embed", "model.embed_tokens.weight", [spec.vocab, spec.hidden])
-        : weights.table("head", "lm_head.weight", [spec.vocab, spec.hidden]),
+        ? weights.table("embed", "model.embed_tokens.weight", [vocab, hidden])
+        : weights.table("head", "lm_head.weight", [vocab, hidden]),
       dtype: "f32",
     }),
   );
@@ -200,34 +207,35 @@ function draftFunc(
   const row = tensor(["T", spec.hidden], options.activations);
   const params: NamedValue[] = [
     { name: "ids", value: param(graph, "ids", tensor(["T"], "i32"), "ids") },
-    { name: "hidden", value: param(graph, "hidden", row) },
+    { name: "hidden", value: graph.sized(param(graph, "hidden", row), [{ symbol: "T" }, "hidden"]) },
     { name: "batch", value: param(graph, "batch", batchType) },
-    { name: "cache", value: param(graph, "cache", cacheOf(spec, options.activations)) },
+    { name: "cache", value: cacheParam(graph, weights, options.activations) },
   ];
-  const [ids, hidden, batch, cache] = params.map((p) => p.value);
+  const [ids, rows, batch, cache] = params.map((p) => p.value);
+  const { vocab, hidden } = weights.sizes;
   const w = writer(graph, spec, options, weights, batch);
   const L = spec.layers.length;
-  const own = (symbol: string, name: string, shape: number[]): Value => weights.draftTable(name, shape, symbol);
+  const own = (symbol: string, name: string, shape: Sized[]): Value => weights.draftTable(name, shape, symbol);
   // Some checkpoints leave the repeats of the main model's tables out.
   const table = (symbol: string, name: "embed_tokens" | "shared_head.head", main: string): Value =>
     spec.draftShares?.includes(name)
-      ? weights.table(symbol, main, [spec.vocab, spec.hidden])
-      : own(symbol, name, [spec.vocab, spec.hidden]);
+      ? weights.table(symbol, main, [vocab, hidden])
+      : own(symbol, name, [vocab, hidden]);
   const x = w.from(["mtp", "hidden"], "enorm, hnorm, eh_proj", () => {
     const e = embed({ ids, table: table("embed", "embed_tokens", "model.embed_tokens.weight"), dtype: options.activations });
-    const left = rmsNorm({ x: e, gain: own("enorm", "enorm", [spec.hidden]), eps: spec.eps });
-    const right = rmsNorm({ x: hidden, gain: own("hnorm", "hnorm", [spec.hidden]), eps: spec.eps });
+    const left = rmsNorm({ x: e, gain: own("enorm", "enorm", [hidden]), eps: spec.eps });
+    const right = rmsNorm({ x: rows, gain: own("hnorm", "hnorm", [hidden]), eps: spec.eps });
     // The embedding half comes first (SEMANTICS 8).
-    return linear({ x: concat({ a: left, b: right }), w: own("eh_proj", "eh_proj", [spec.hidden, 2 * spec.hidden]) });
+    return linear({ x: concat({ a: left, b: right }), w: own("eh_proj", "eh_proj", [hidden, times(always(2), hidden)]) });
   });
   const out = call(graph, bodies.get(draftKind(spec))!, [x, batch, cache], L);
-  const final = rmsNorm({ x: out.next, gain: own("norm", "shared_head.norm", [spec.hidden]), eps: spec.eps });
+  const final = rmsNorm({ x: out.next, gain: own("norm", "shared_head.norm", [hidden]), eps: spec.eps });
   const logits = w.from(["mtp", "vocab"], "shared_head", () =>
     linear({
       x: options.taps ? final : lastRows({ x: final, batch }),
       w:
         spec.tied && spec.draftShares?.includes("shared_head.head")
-          ? weights.table("embed", "model.embed_tokens.weight", [spec.vocab, spec.hidden])
+          ? weights.table("embed", "model.embed_tokens.weight", [vocab, hidden])
           : table("head", "shared_head.head", "lm_head.weight"),
       dtype: "f32",
     }),

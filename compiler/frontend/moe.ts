@@ -2,6 +2,7 @@
 import type { Value } from "../../ir/graph.ts";
 import { add, gated, linear, mapExperts, param, perExpert, route } from "../../ir/index.ts";
 import { project } from "./mla.ts";
+import { times, type Sized } from "./sizes.ts";
 import type { Body } from "./symbols.ts";
 import type { Writer } from "./writer.ts";
 
@@ -13,8 +14,8 @@ function feedForward(w: Writer, x: Value, gate: Value, up: Value, down: Value): 
   return project(w, w.graph.name(act, "act"), down);
 }
 
-export function mlp(w: Writer, body: Body, x: Value, name: string, symbol: string, width: number): Value {
-  const d = w.spec.hidden;
+export function mlp(w: Writer, body: Body, x: Value, name: string, symbol: string, width: Sized): Value {
+  const d = w.weights.sizes.hidden;
   return feedForward(
     w,
     x,
@@ -28,11 +29,12 @@ export function mlp(w: Writer, body: Body, x: Value, name: string, symbol: strin
 export function moe(w: Writer, body: Body, x: Value): { y: Value; indices: Value; weights: Value } {
   const { spec, graph } = w;
   const m = spec.moe!;
-  const routed = w.from(["router", "experts"], "router", () => {
-    const logits = linear({ x, w: body.plain("router", "mlp.gate", m.experts, spec.hidden), dtype: "f32" });
+  const { hidden, experts, shared, moeIntermediate } = w.weights.sizes;
+  const routed = w.from(["router", "experts", "moeIntermediate"], "router", () => {
+    const logits = linear({ x, w: body.plain("router", "mlp.gate", experts, hidden), dtype: "f32" });
     return route({
       logits: graph.name(logits, "router_logits"),
-      bias: m.bias ? body.vector("router_bias", "mlp.gate.e_score_correction_bias", m.experts, "f32") : undefined,
+      bias: m.bias ? body.vector("router_bias", "mlp.gate.e_score_correction_bias", experts, "f32") : undefined,
       topk: m.topk,
       groups: m.groups,
       kept: m.kept,
@@ -46,11 +48,11 @@ export function moe(w: Writer, body: Body, x: Value): { y: Value; indices: Value
   graph.name(indices, "indices");
   graph.name(weights, "weights");
   const stacked = [
-    body.experts("experts.gate", "gate_proj", m.intermediate, spec.hidden),
-    body.experts("experts.up", "up_proj", m.intermediate, spec.hidden),
-    body.experts("experts.down", "down_proj", spec.hidden, m.intermediate),
+    body.experts("experts.gate", "gate_proj", moeIntermediate, hidden),
+    body.experts("experts.up", "up_proj", moeIntermediate, hidden),
+    body.experts("experts.down", "down_proj", hidden, moeIntermediate),
   ];
-  const y = w.from(["experts"], "routed experts", () => {
+  const y = w.from(["experts", "moeIntermediate"], "routed experts", () => {
     const params = [
       param(graph, "xe", perExpert(x.type, true)),
       ...stacked.map((s, i) => param(graph, ["w_gate", "w_up", "w_down"][i], perExpert(s.type, false))),
@@ -60,8 +62,8 @@ export function moe(w: Writer, body: Body, x: Value): { y: Value; indices: Value
   });
   graph.name(y, "routed");
   if (!m.shared) return { y, indices, weights };
-  const shared = w.from(["shared"], "shared experts", () =>
-    mlp(w, body, x, "mlp.shared_experts", "shared", m.shared * m.intermediate),
+  const always = w.from(["shared"], "shared experts", () =>
+    mlp(w, body, x, "mlp.shared_experts", "shared", times(shared, moeIntermediate)),
   );
-  return { y: add({ a: y, b: graph.name(shared, "shared") }), indices, weights };
+  return { y: add({ a: y, b: graph.name(always, "shared") }), indices, weights };
 }

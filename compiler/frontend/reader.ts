@@ -52,7 +52,9 @@ export class Reader {
     const here = [...this.#noted.keys()];
     const present = here.filter((k) => this.#noted.get(k));
     this.keys[name] = [...new Set([...(this.keys[name] ?? []), ...(present.length ? present : here)])];
-    for (const [k, was] of before) if (!this.#noted.has(k)) this.#noted.set(k, was);
+    // A field may be read within another, whose keys these are, too.
+    for (const [k, is] of this.#noted) before.set(k, is);
+    this.#noted = before;
     return value;
   }
 

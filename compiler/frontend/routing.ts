@@ -64,25 +64,25 @@ export function readMoe(c: Reader, known: Known, experts: number): MoeSpec {
     return allowed[0];
   };
   const shared = c.field("shared", () => c.intOrNone("n_shared_experts", { most: 1024 }) ?? 0);
-  const intermediate = c.field("experts", () => c.int("moe_intermediate_size", { most: 2 ** 20 }));
+  const intermediate = c.field("moeIntermediate", () => c.int("moe_intermediate_size", { most: 2 ** 20 }));
   return c.field("router", () => {
-    const topk = c.int("num_experts_per_tok");
-    const scoring = oneOf(
-      "scoring_func",
-      [v2 ? "softmax" : "sigmoid"],
-      "the router of this architecture scores with",
+    const topk = c.field("topk", () => c.int("num_experts_per_tok"));
+    const scoring = c.field("scoring", () =>
+      oneOf("scoring_func", [v2 ? "softmax" : "sigmoid"], "the router of this architecture scores with"),
     ) as MoeSpec["scoring"];
     const methods = v2 ? ["greedy", "group_limited_greedy"] : ["noaux_tc"];
-    const method = oneOf("topk_method", methods, "this architecture chooses experts by") as MoeSpec["method"];
+    const method = c.field("method", () =>
+      oneOf("topk_method", methods, "this architecture chooses experts by"),
+    ) as MoeSpec["method"];
     // Published defaults of the groups agree for V2 (none) and for GLM (one); transformers' and DeepSeek's own differ for V3.
     const optional = method === "greedy" || known.published.n_group !== undefined;
-    const groups = optional && !c.has("n_group") ? 1 : (c.intOrNone("n_group") ?? 1);
-    const kept = optional && !c.has("topk_group") ? groups : (c.intOrNone("topk_group") ?? groups);
+    const groups = c.field("groups", () => (optional && !c.has("n_group") ? 1 : (c.intOrNone("n_group") ?? 1)));
+    const kept = c.field("kept", () => (optional && !c.has("topk_group") ? groups : (c.intOrNone("topk_group") ?? groups)));
     checkGroups(c, { experts, topk, groups, kept, method });
-    const normalise = c.flag("norm_topk_prob", !v2);
+    const normalise = c.field("normalise", () => c.flag("norm_topk_prob", !v2));
     if (v2 && normalise)
       c.refuse("norm_topk_prob", "implementations of DeepSeek-V2 disagree on it, and every published one has false", "false");
-    const factor = c.real("routed_scaling_factor", known.published.routed_scaling_factor);
+    const factor = c.field("factor", () => c.real("routed_scaling_factor", known.published.routed_scaling_factor));
     if (!(factor > 0)) c.refuse("routed_scaling_factor", "weights of experts are positive", "1.0");
     const grouped = method !== "greedy";
     return {

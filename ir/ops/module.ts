@@ -39,8 +39,10 @@ export const callOp: Op = byGraph(
 );
 
 /** The leaf that reads a declared weight. */
-export const weight = (g: Graph, decl: WeightDecl): Value =>
-  g.name(g.node(weightOp, [], { name: decl.name }, [decl.type]).results[0], "@" + decl.name);
+export function weight(g: Graph, decl: WeightDecl): Value {
+  const v = g.name(g.node(weightOp, [], { name: decl.name }, [decl.type]).results[0], "@" + decl.name);
+  return decl.sizes ? g.sized(v, decl.sizes) : v;
+}
 
 /** A fresh parameter; with a role, one that the step brings along with its batch. */
 export const param = (g: Graph, name: string, type: Type, role?: Role): Value =>

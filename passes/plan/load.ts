@@ -19,6 +19,7 @@ import {
   type Node,
   type Source,
 } from "../../ir/index.ts";
+import { Terms } from "../../ir/terms.ts";
 import { scaledLinears } from "../fp8/fp8-block-gemm.ts";
 import { pass, type Cx } from "../pass.ts";
 import { rebuild } from "../rewrite.ts";
@@ -56,6 +57,10 @@ export const placeExperts = (m: Module, cx: Cx): Module =>
     });
   });
 
+/** What the axes of a value that is made of weights are in terms of the config. */
+const sizesIn = ({ quantities }: Module, v: Value): Pick<WeightDecl, "sizes"> =>
+  quantities ? { sizes: new Terms(quantities).axes(v) } : {};
+
 /** Replaces an op over two stored weights by one weight; `move` says where the pieces of operand i go. */
 function placed<A>(
   m: Module,
@@ -86,6 +91,7 @@ function placed<A>(
           layers: a.layers,
           source,
           origin: [...a.origin, ...b.origin],
+          ...sizesIn(m, values[0]),
         };
         weights.set(name, decl);
         return [weight(graph, decl)];
@@ -111,7 +117,7 @@ export function placePadded(m: Module): Module {
         const pieces = decl.source.pieces.map((p): Piece =>
           n.attrs.axis === -1 ? { ...p, columns: [0, size] } : { ...p, rows: p.rows ?? [0, size] },
         );
-        const padded: WeightDecl = { ...decl, name, type: asTensor(values[0].type), source: { kind: "checkpoint", pieces } };
+        const padded: WeightDecl = { ...decl, name, type: asTensor(values[0].type), source: { kind: "checkpoint", pieces }, ...sizesIn(m, values[0]) };
         weights.set(name, padded);
         return [weight(m.graph, padded)];
       }),
@@ -174,6 +180,7 @@ export const load = pass({
             layers: from.layers,
             source: { kind: "computed", by, result: "w" },
             origin: from.origin,
+            ...sizesIn(m, values[0]),
           };
           if (!weights.has(name)) cx.fired(atLoad, { at: name });
           weights.set(name, decl);
