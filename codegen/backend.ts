@@ -1,7 +1,7 @@
 // What a target gives the driver: a catalogue to choose kernels from, and a builder from family and problem to text and binary.
 import type { GpuFacts, KernelRecord } from "../ir/artifact.ts";
 import type { Machine } from "../ir/machine.ts";
-import type { Catalogue, KernelText, Problem } from "../ir/kernel/catalogue.ts";
+import type { Catalogue, KernelText, Problem, Site } from "../ir/kernel/catalogue.ts";
 
 /** A kernel as it goes into the artifact. */
 export interface Built {
@@ -42,6 +42,11 @@ export interface TargetBackend {
    * have.
    */
   batchInvariant?: { catalogue: Catalogue; rows: number };
+  /**
+   * The problems that a family or a native makes of a site, each of a launch, without what is chosen beside it (`schedule`, `tile`);
+   * none where it does not take the site. By asking again at other sizes it is known which field of a problem is of which size.
+   */
+  problemsOf(family: string, site: Site): Problem[];
   /** Of a GPU: kernels that the runtime launches for itself, for a model with so many ids (ir/system.ts). */
   system?(vocab: number): KernelText[];
   build(family: string, problem: Problem, use?: Use): Built;

@@ -27,3 +27,11 @@ export function chooseTiles(site: Site): Chosen[] | Refusal {
 
 /** The launch that copies one strided view into another of the same shape. */
 export const copyOf = (from: View, to: View): Chosen[] | Refusal => launches(copyFamily, matchCopy(from, to));
+
+/** The problems that a tile family makes of a site; of a copy, its operand and its result are the two views. */
+export function tileProblems(family: string, site: Site): Problem[] {
+  const known = families[family];
+  if (!known) return [];
+  const found = site.op === "copy" ? matchCopy(site.ins[0], site.outs[0]) : known.match(site);
+  return "reason" in found ? [] : found.map((m) => m.problem as Problem);
+}

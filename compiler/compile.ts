@@ -40,8 +40,7 @@ export function compileModule(
   const batchInvariant = batchInvariantOf(target, options);
   const optimised = optimise(spec, module, options, pipeline);
   const drafts = select(optimised, target, batchInvariant);
-  const experts = spec.moe ? { count: spec.moe.experts, perToken: spec.moe.topk } : null;
-  const built = build(optimised.outcome.module, drafts, target, { experts, vocab: spec.vocab });
+  const built = build(optimised.outcome.module, drafts, target, spec);
   return pack({ spec, options, pipeline, target, batchInvariant, optimised, built });
 }
 

@@ -30,6 +30,13 @@ export class Terms {
     return terms;
   }
 
+  /** Terms of another graph, whose parameters have these: of a fused op's own. */
+  within(params: readonly Value[], axes: readonly Axes[]): Terms {
+    const inner = new Terms(this.#quantities);
+    for (const [i, p] of params.entries()) inner.#axes.set(p, axes[i]);
+    return inner;
+  }
+
   /** The terms of a value's axes. */
   axes(v: Value): Axes {
     const known = this.#axes.get(v);
@@ -111,8 +118,7 @@ export class Terms {
       n.operands.map((o) => o.type),
       n.attrs,
     );
-    const inner = new Terms(this.#quantities);
-    for (const [i, p] of params.entries()) inner.#axes.set(p, ins[i]);
+    const inner = this.within(params, ins);
     return results.map((r) => inner.axes(r));
   }
 }

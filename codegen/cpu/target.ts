@@ -2,7 +2,7 @@
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Catalogue, Problem } from "../../ir/kernel/catalogue.ts";
 import { printKernel } from "../../ir/kernel/print.ts";
-import { chooseTiles, copyOf } from "../choose.ts";
+import { chooseTiles, copyOf, tileProblems } from "../choose.ts";
 import { byParts } from "../parts.ts";
 import { cpuActivations } from "../diagnostics.ts";
 import type { BmmProblem } from "../kernels/bmm.ts";
@@ -40,7 +40,7 @@ const catalogue: Catalogue = { target: "cpu", pageRows: PAGE_ROWS, choose, copy:
 
 export function cpuTarget(options: { activations: "f32" | "bf16" }): TargetBackend {
   if (options.activations !== "f32") throw new DiagnosticError(cpuActivations());
-  return { machine: desktop, catalogue, build };
+  return { machine: desktop, catalogue, problemsOf: tileProblems, build };
 }
 
 function build(family: string, problem: Problem): Built {

@@ -10,7 +10,7 @@ import {
   type Problem,
   type Site,
 } from "../../ir/kernel/catalogue.ts";
-import { chooseTiles, copyOf } from "../choose.ts";
+import { chooseTiles, copyOf, tileProblems } from "../choose.ts";
 import type { Refusal } from "../family.ts";
 import { completed, composed } from "../parts.ts";
 import { families } from "../kernels/index.ts";
@@ -65,9 +65,29 @@ export function cudaTarget(which: string, arch: Arch): TargetBackend {
     gpu: gpuFacts(arch.machine),
     catalogue: catalogue(chooserOf(chosen)),
     batchInvariant: { catalogue: catalogue(batchInvariantChooser(chosen)), rows: BATCH_INVARIANT_ROWS },
+    problemsOf: (family, site) => nativeProblems(arch, family, site) ?? tileProblems(family, site),
     system: (vocab) => systemTexts(vocab, arch.machine),
     build: (family, problem, use) => build(arch, family, problem, use),
   };
+}
+
+/** The problems that a native makes of a site, and those of the kernels that it is launched with; undefined of no native's family. */
+function nativeProblems({ natives, machine }: Arch, family: string, site: Site): Problem[] | undefined {
+  const native = natives.find((n) => emittersOf([n]).some((e) => e.family === family));
+  if (!native) return undefined;
+  const match = native.match(site, machine);
+  if ("reason" in match) return [];
+  if (native.family === family) return [match.problem];
+  const { follow } = match;
+  const schedules = native.schedules.candidates(match.problem, machine);
+  if (!follow || "reason" in schedules) return [];
+  const launched = schedules.flatMap((s) => (follow.illegal(s) === null ? follow.launches(s) : []));
+  return launched.filter((l) => l.family === family).map(({ problem }) => withoutSchedule(problem));
+}
+
+function withoutSchedule(problem: Problem): Problem {
+  const { schedule: _, ...of } = problem as { schedule?: unknown };
+  return of;
 }
 
 /** The text of a kernel, native or printed. */

@@ -1,7 +1,7 @@
 // A GPU through Triton: every tile program as a readable Triton kernel. Text only; the driver hands it to the user's Python,
 // whose Triton makes the cubins that Node launches. No native emitters: a site that no tile family serves is refused.
 import { boundBuffers, type Catalogue, type Problem } from "../../ir/kernel/catalogue.ts";
-import { chooseTiles, copyOf } from "../choose.ts";
+import { chooseTiles, copyOf, tileProblems } from "../choose.ts";
 import { byParts } from "../parts.ts";
 import { families } from "../kernels/index.ts";
 import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
@@ -16,6 +16,7 @@ export const tritonTarget = ({ machine }: Arch): TargetBackend => ({
   gpu: gpuFacts(machine),
   catalogue,
   system: (vocab) => systemTexts(vocab, machine),
+  problemsOf: tileProblems,
   build,
 });
 

@@ -1,11 +1,16 @@
 // Where every launch, every field of a kernel's problem and every line of a kernel's text came from: origins.json of an artifact. It is
 // written while functions are planned, from what made each part; nothing is found by comparing numbers. docs/inspect.md has the schema.
-import { isWeight, weightName } from "../../ir/index.ts";
-import type { Func, Module, Node } from "../../ir/graph.ts";
+import type { TargetBackend } from "../../codegen/backend.ts";
+import { everyNode, isWeight, weightName } from "../../ir/index.ts";
+import { Terms } from "../../ir/terms.ts";
+import type { Func, Module, Node, Value } from "../../ir/graph.ts";
 import { nodeLines, printLayers, rowsOf } from "../../ir/print.ts";
 import type { Tenant } from "../../passes/plan/memory.ts";
 import type { Draft } from "../../passes/plan/select.ts";
 import { labelsOf } from "../../passes/site.ts";
+import type { ModelSpec } from "../frontend/spec.ts";
+import { FieldLog, type Fields, type Naming } from "./fields.ts";
+import { keysOfNode, namingOf } from "./naming.ts";
 
 export const ORIGINS = "dsc-origins/2";
 
@@ -15,6 +20,8 @@ export interface Origins {
   /** Nodes of the last graph that are launched. */
   nodes: NodeOrigin[];
   launches: LaunchOrigin[];
+  /** Fields of problems by path, with where each came from; launches refer to them. */
+  fields: Fields[];
   functions: Record<string, { buffers: Tenant[] }>;
 }
 
@@ -29,8 +36,10 @@ export interface NodeOrigin {
   row: number;
   /** Tensors of the checkpoint behind the weights it reads. */
   tensors: string[];
-  /** Config keys of all it was made from. */
+  /** Config keys that its sizes, attributes and formats are made of. */
   keys: string[];
+  /** Config keys of all that was consumed on the way to it: a wider list. */
+  from: string[];
   /** "pass: rule", in the order they fired. */
   rules: string[];
 }
@@ -42,8 +51,10 @@ export interface LaunchOrigin {
   site: string;
   /** The op that it serves; of an op made of others, the part. "copy" where it moves what no view can say. */
   op: string;
-  /** Index into `nodes`; none for what no node asked for. */
+  /** Index into `nodes`: the node that it serves, or whose value it moves. */
   node?: number;
+  /** Index into `fields`. */
+  fields: number;
 }
 
 /** A launch and its node as one record. */
@@ -67,13 +78,23 @@ export const launchesIn = ({ launches, nodes }: Origins): Launch[] =>
 
 /** Collects launches and buffers while functions are planned. */
 export class OriginLog {
-  readonly origins: Origins = { schema: ORIGINS, nodes: [], launches: [], functions: {} };
+  readonly origins: Origins = { schema: ORIGINS, nodes: [], launches: [], fields: [], functions: {} };
   readonly #module: Module;
   readonly #known = new Map<Func, Map<Node, number>>();
   readonly #texts = new Map<Func, { lines: Map<Node, string>; rows: Map<Node, number>; labels: ReturnType<typeof labelsOf> }>();
 
-  constructor(module: Module) {
+  readonly #terms: Terms;
+  readonly #naming: Naming;
+  readonly #specKeys: ModelSpec["keys"];
+  readonly #log: FieldLog;
+  readonly #fields = new Map<string, number>();
+
+  constructor(module: Module, spec: ModelSpec, target: Pick<TargetBackend, "problemsOf">) {
     this.#module = module;
+    this.#specKeys = spec.keys;
+    this.#naming = namingOf(spec, (n) => this.#tensorsOf(n));
+    this.#terms = Terms.of(module, this.#naming.quantities);
+    this.#log = new FieldLog(this.#terms, this.#naming, target, outerValues(module));
   }
 
   /** A buffer of a function's arena. */
@@ -81,9 +102,15 @@ export class OriginLog {
     (this.origins.functions[f.name] ??= { buffers: [] }).buffers.push(tenant);
   }
 
-  add(kernel: string, f: Func, { site, node, chosen }: Draft & { kind: "kernel" }): void {
+  add(kernel: string, f: Func, d: Draft & { kind: "kernel" }): void {
+    const { site, node, of, chosen } = d;
     const op = chosen.part?.op ?? node?.op.name ?? "copy";
-    this.origins.launches.push({ kernel, site, op, ...(node ? { node: this.#node(f, node) } : {}) });
+    const behind = node ?? (of && !of.node.leaf ? of.node : undefined);
+    const fields = this.#log.of(d);
+    const text = JSON.stringify(fields);
+    let at = this.#fields.get(text);
+    if (at === undefined) this.#fields.set(text, (at = this.origins.fields.push(fields) - 1));
+    this.origins.launches.push({ kernel, site, op, ...(behind ? { node: this.#node(f, behind) } : {}), fields: at });
   }
 
   #node(f: Func, n: Node): number {
@@ -104,12 +131,19 @@ export class OriginLog {
       results: n.results.map((r) => text.labels.get(r) ?? n.op.name),
       line: text.lines.get(n)!.replace(/ {2,}/g, " "),
       row: text.rows.get(n)!,
-      tensors: [...new Set(n.operands.flatMap((o) => (isWeight(o) ? this.#tensors(weightName(o)!) : [])))],
-      keys: [...new Set(origins.flatMap((o) => (o.kind === "config" ? o.keys : [])))],
+      tensors: this.#tensorsOf(n),
+      keys: keysOfNode(n, this.#terms, this.#naming, this.#specKeys),
+      from: [...new Set(origins.flatMap((o) => (o.kind === "config" ? o.keys : [])))],
       rules: origins.flatMap((o) =>
         o.kind === "rule" ? [`${o.pass}: ${o.rule}`] : o.kind === "plugin" ? [`plug-in ${o.file}`] : [],
       ),
     };
+  }
+
+  /** Tensors behind the weights that a node reads, through views of them. */
+  #tensorsOf(n: Node): string[] {
+    const stored = (v: Value): Value => (v.node.op.traits.view === "strides" ? stored(v.node.operands[0]) : v);
+    return [...new Set(n.operands.map(stored).flatMap((o) => (isWeight(o) ? this.#tensors(weightName(o)!) : [])))];
   }
 
   #tensors(symbol: string): string[] {
@@ -123,6 +157,16 @@ export class OriginLog {
   }
 }
 
+/** What the parameters of regions stand for. */
+function outerValues(m: Module): Map<Value, Value> {
+  const outer = new Map<Value, Value>();
+  for (const f of m.funcs.values())
+    for (const { region, operands, op } of everyNode(f))
+      for (const [i, p] of region?.params.entries() ?? [])
+        outer.set(p, operands.slice(op.traits.region === "sequences" ? 1 : 2)[i]);
+  return outer;
+}
+
 /** A record a line, so that files differ where launches do. */
 export function originsText(o: Origins): string {
   const list = (items: readonly unknown[]): string =>
@@ -132,6 +176,7 @@ export function originsText(o: Origins): string {
     `{\n "schema": ${JSON.stringify(o.schema)}`,
     ` "nodes": ${list(o.nodes)}`,
     ` "launches": ${list(o.launches)}`,
+    ` "fields": ${list(o.fields)}`,
     ` "functions": {\n${functions.join(",\n")}\n }\n}\n`,
   ].join(",\n");
 }

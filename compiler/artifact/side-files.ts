@@ -56,10 +56,12 @@ export const ledgerOf = (files: Files): Entry[] => parsed(files, "ledger.json", 
 
 const texts = list(text);
 const node = members(
-  { function: text, op: text, results: texts, line: text, row: whole(), tensors: texts, keys: texts, rules: texts },
+  { function: text, op: text, results: texts, line: text, row: whole(), tensors: texts, keys: texts, from: texts, rules: texts },
   true,
 );
-const launch = members({ kernel: text, site: text, op: text, node: maybe(whole()) }, true);
+const launch = members({ kernel: text, site: text, op: text, node: maybe(whole()), fields: whole() }, true);
+const leaf: Check = (v, at) => (["string", "boolean"].includes(typeof v) ? undefined : finite(v, at));
+const field = members({ value: leaf, from: text, keys: texts }, true);
 const size: Check = (v, at) =>
   typeof v === "object" && v !== null && !Array.isArray(v)
     ? members({ op: oneOf("add", "mul", "ceildiv", "div", "max", "min"), of: list(size) })(v, at)
@@ -77,6 +79,7 @@ export const originsOf = (files: Files): Origins =>
         schema: oneOf(ORIGINS),
         nodes: list(node),
         launches: list(launch),
+        fields: list(map(field)),
         functions: map(members({ buffers: list(tenant) }, true)),
       },
       true,

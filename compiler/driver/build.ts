@@ -7,6 +7,7 @@ import { planMemory } from "../../passes/plan/memory.ts";
 import type { Draft, DraftFunc } from "../../passes/plan/select.ts";
 import { launchesOf, ownSizes, workOf, type Experts, type Launch } from "../analysis/launches.ts";
 import { OriginLog, type Origins } from "../analysis/origins.ts";
+import type { ModelSpec } from "../frontend/spec.ts";
 import type { TritonJob } from "../artifact/triton.ts";
 
 export interface BuiltModel {
@@ -25,20 +26,10 @@ export interface BuiltModel {
   triton: TritonJob[];
 }
 
-/** What is not in the graph: how many experts there are, and ids. */
-export interface ModelSizes {
-  experts: Experts;
-  vocab: number;
-}
-
-export function build(
-  module: Module,
-  drafts: readonly DraftFunc[],
-  target: TargetBackend,
-  { experts, vocab }: ModelSizes,
-): BuiltModel {
+export function build(module: Module, drafts: readonly DraftFunc[], target: TargetBackend, spec: ModelSpec): BuiltModel {
+  const experts: Experts = spec.moe ? { count: spec.moe.experts, perToken: spec.moe.topk } : null;
   const kernels = new KernelTable(target);
-  const origins = new OriginLog(module);
+  const origins = new OriginLog(module, spec, target);
   const functions: Record<string, FunctionPlan> = {};
   for (const draft of drafts) {
     const func = module.funcs.get(draft.name)!;
@@ -51,7 +42,7 @@ export function build(
     functions[draft.name] = planMemory(draft, nameOf, (tenant) => origins.keep(func, tenant));
   }
   const { records, problems, instead, files, triton } = kernels;
-  const system = target.system && systemOf(target.system(vocab), files);
+  const system = target.system && systemOf(target.system(spec.vocab), files);
   return {
     kernels: records,
     ...(system ? { system } : {}),

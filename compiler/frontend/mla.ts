@@ -55,7 +55,10 @@ export function attention(w: Writer, body: Body, x: Value, cache: Value): { y: V
     });
     return project(w, graph.name(qn, "qn"), body.matrix("wq_b", "self_attn.q_b_proj", times(heads, plus(nope, d)), qLora));
   });
-  const { left: qc, right: qr } = split({ x: reshape({ x: graph.name(q, "q"), dims: ["T", spec.heads, spec.nope + spec.rope] }), at: spec.nope });
+  const { left: qc, right: qr } = split({
+    x: reshape({ x: graph.name(q, "q"), dims: ["T", spec.heads, spec.nope + spec.rope] }),
+    at: spec.nope,
+  });
   const qp = w.from(["position"], "rotary positions", () => rope({ x: qr, table, batch, interleaved }));
   graph.name(qc, "qc");
   graph.name(qp, "qp");

@@ -218,9 +218,7 @@ function draftFunc(
   const own = (symbol: string, name: string, shape: Sized[]): Value => weights.draftTable(name, shape, symbol);
   // Some checkpoints leave the repeats of the main model's tables out.
   const table = (symbol: string, name: "embed_tokens" | "shared_head.head", main: string): Value =>
-    spec.draftShares?.includes(name)
-      ? weights.table(symbol, main, [vocab, hidden])
-      : own(symbol, name, [vocab, hidden]);
+    spec.draftShares?.includes(name) ? weights.table(symbol, main, [vocab, hidden]) : own(symbol, name, [vocab, hidden]);
   const x = w.from(["mtp", "hidden"], "enorm, hnorm, eh_proj", () => {
     const e = embed({ ids, table: table("embed", "embed_tokens", "model.embed_tokens.weight"), dtype: options.activations });
     const left = rmsNorm({ x: e, gain: own("enorm", "enorm", [hidden]), eps: spec.eps });

@@ -31,7 +31,7 @@ interface Settings {
 
 /** Reads the settings for `d` rotated lanes. */
 export function readRope(c: Reader, known: Known, d: number): RopeSpec {
-  const interleaved = known.family === "v2" ? true : c.flag("rope_interleave", true);
+  const interleaved = known.family === "v2" ? true : c.field("interleaved", () => c.flag("rope_interleave", true));
   const places = SPELLINGS.flatMap((key) => placeOf(c, key) ?? []);
   if (c.has("partial_rotary_factor") && c.real("partial_rotary_factor") !== 1)
     c.refuse("partial_rotary_factor", "exactly the qk_rope_head_dim lanes are rotated", "1.0");

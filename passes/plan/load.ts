@@ -117,7 +117,13 @@ export function placePadded(m: Module): Module {
         const pieces = decl.source.pieces.map((p): Piece =>
           n.attrs.axis === -1 ? { ...p, columns: [0, size] } : { ...p, rows: p.rows ?? [0, size] },
         );
-        const padded: WeightDecl = { ...decl, name, type: asTensor(values[0].type), source: { kind: "checkpoint", pieces }, ...sizesIn(m, values[0]) };
+        const padded: WeightDecl = {
+          ...decl,
+          name,
+          type: asTensor(values[0].type),
+          source: { kind: "checkpoint", pieces },
+          ...sizesIn(m, values[0]),
+        };
         weights.set(name, padded);
         return [weight(m.graph, padded)];
       }),

@@ -25,7 +25,17 @@ import { contiguous, reshaped, type Buffer, type Slice } from "./view.ts";
 
 /** A launch or loop over buffers that have no address yet. */
 export type Draft =
-  | { kind: "kernel"; chosen: Chosen; args: DraftRef[]; site: string; node: Node | null; ins: View[]; outs: View[] }
+  | {
+      kind: "kernel";
+      chosen: Chosen;
+      args: DraftRef[];
+      site: string;
+      node: Node | null;
+      /** Without a node: the value that is copied, or of the region that it is for. */
+      of?: Value;
+      ins: View[];
+      outs: View[];
+    }
   | { kind: "call"; function: string; layer: number; args: Record<string, DraftRef> }
   | { kind: "cases"; on: Size; cases: { most: number | null; steps: Draft[] }[] }
   | { kind: "slices"; over: "sequences"; steps: Draft[] }
@@ -104,7 +114,7 @@ class Selection {
       else copies.push({ from: r.value, to });
     }
     for (const n of topological(this.#f.results.map((r) => r.value))) this.#node(n);
-    for (const c of copies) this.#copy(this.#slice(c.from), c.to, "result");
+    for (const c of copies) this.#copy(c.from, this.#slice(c.from), c.to, "result");
     return { name: this.#f.name, inputs, results, steps: this.#steps };
   }
 
@@ -156,7 +166,7 @@ class Selection {
 
   #cacheView = ({ name, width }: CacheType): CacheView => ({ name, width, pageRows: this.#catalogue.pageRows });
 
-  #launch(choice: Choice | { reason: string }, ins: Slice[], outs: Slice[], what: string, node: Node | null): void {
+  #launch(choice: Choice | { reason: string }, ins: Slice[], outs: Slice[], what: string, node: Node | null, of?: Value): void {
     if ("reason" in choice) {
       const label = node?.results[0] && (labelsOf(this.#f).get(node.results[0]) ?? node.op.name);
       throw new DiagnosticError(
@@ -170,10 +180,10 @@ class Selection {
       );
     }
     const scratch = new Map<string, Buffer>();
-    if (!("on" in choice)) return this.#launches(choice, ins, outs, scratch, what, node);
+    if (!("on" in choice)) return this.#launches(choice, ins, outs, scratch, what, node, of);
     const cases = choice.cases.map((c) => ({
       most: c.most,
-      steps: this.#inside(() => this.#launches(c.launches, ins, outs, scratch, what, node)),
+      steps: this.#inside(() => this.#launches(c.launches, ins, outs, scratch, what, node, of)),
     }));
     this.#steps.push({ kind: "cases", on: choice.on, cases });
   }
@@ -185,6 +195,7 @@ class Selection {
     scratch: Map<string, Buffer>,
     what: string,
     node: Node | null,
+    of?: Value,
   ): void {
     for (const c of chosen) {
       const args = c.args.map((a): DraftRef => {
@@ -207,14 +218,16 @@ class Selection {
         args,
         site: `${this.#f.name}/${node ? (node.graph.nameOf(node.results[0]) ?? what) : what}`,
         node,
+        ...(of ? { of } : {}),
         ins: ins.map(viewOf),
         outs: outs.map(viewOf),
       });
     }
   }
 
-  #copy(from: Slice, to: Slice, what: string): void {
-    this.#launch(this.#catalogue.copy(viewOf(from), viewOf(to)), [from], [to], `copy (${what})`, null);
+  /** Copies a value, which lies as `from` says. */
+  #copy(of: Value, from: Slice, to: Slice, what: string): void {
+    this.#launch(this.#catalogue.copy(viewOf(from), viewOf(to)), [from], [to], `copy (${what})`, null, of);
   }
 
   #reshape(n: Node): void {
@@ -224,7 +237,7 @@ class Selection {
     if (strides) return void this.#at.set(n.results[0], { ...from, dims: t.dims, strides });
     const whole = this.#make(n.results[0]);
     const middle = { ...whole, dims: from.dims, strides: contiguous(from.dims) };
-    this.#copy(from, middle, "reshape");
+    this.#copy(n.operands[0], from, middle, "reshape");
   }
 
   #split(n: Node, { at, axis: fromLast }: { at: number; axis: number }): void {
@@ -233,7 +246,7 @@ class Selection {
     for (const [i, r] of n.results.entries()) {
       const half = { ...from, dims: asTensor(r.type).dims, offset: from.offset + (i === 0 ? 0 : at * fixed(from.strides[axis])) };
       if ((half.offset * storageBytes[half.buffer.dtype]) % (this.#catalogue.align ?? 1) === 0) this.#at.set(r, half);
-      else this.#copy(half, this.#make(r), "split");
+      else this.#copy(r, half, this.#make(r), "split");
     }
   }
 
@@ -245,7 +258,7 @@ class Selection {
       let from = this.#slice(n.operands[i]);
       if (!isWhole(from)) {
         const to = whole(p.value.type, { arena: true }, `${p.name} of ${callee.name}`);
-        this.#copy(from, to, "argument");
+        this.#copy(n.operands[i], from, to, "argument");
         from = to;
       }
       args[p.name] = refOf(from);
@@ -270,7 +283,7 @@ class Selection {
     const rows: Slice = { ...out, dims: asTensor(result.type).dims, rows: true };
     if (produced(result)) this.#planned.set(result, rows);
     for (const inner of bodyOf(n.region!)) this.#node(inner);
-    if (!produced(result)) this.#copy(this.#slice(result), rows, n.op.name);
+    if (!produced(result)) this.#copy(result, this.#slice(result), rows, n.op.name);
   }
 
   #sequences(n: Node): void {
@@ -296,6 +309,7 @@ class Selection {
           [rows],
           "cache_rows",
           null,
+          o,
         );
       }
       this.#region(n, out);
@@ -324,7 +338,14 @@ class Selection {
       "rows of y",
     );
     const launch = (op: string, attrs: Record<string, number>, ins: Slice[], outs: Slice[]): void =>
-      this.#launch(this.#catalogue.choose({ op, attrs, ins: ins.map(viewOf), outs: outs.map(viewOf) }), ins, outs, op, null);
+      this.#launch(
+        this.#catalogue.choose({ op, attrs, ins: ins.map(viewOf), outs: outs.map(viewOf) }),
+        ins,
+        outs,
+        op,
+        null,
+        n.results[0],
+      );
     launch("sort_experts", { experts: count }, [this.#slice(indices)], [order, offsets, places]);
     launch("gather_rows", { per: k }, [this.#slice(x), order], [xs]);
     for (const s of stacked) this.#slice(s);

@@ -146,8 +146,8 @@ export const frontend: readonly Mutant[] = [
   bug(
     "79 n_shared_experts is taken as 1",
     moe,
-    "m.shared * m.intermediate",
-    "m.intermediate",
+    "times(shared, moeIntermediate)",
+    "moeIntermediate",
     whole("biased scores"),
     "half of the shared expert is left out",
   ),
