@@ -1,6 +1,6 @@
-// A diagnostic is data until the last moment: the CLI, tests and `dsc explain` render the same record.
-// Each folder keeps its own `diagnostics.ts` with one function per failure. Codes: 1xxx config, 2xxx IR,
-// 3xxx passes, 4xxx codegen, 5xxx runtime, 9xxx a fault in dsc or in a plug-in.
+// A diagnostic is made of data and places; all words of its code stand in one form. The CLI, tests and `dsc explain` render the
+// same record. Each folder keeps its own `diagnostics.ts`, a value for each code: 1xxx configs, 2xxx graphs and tile programs,
+// 3xxx passes, 4xxx targets, 5xxx the runtime, 6xxx the command line, 9xxx faults of dsc or of a plug-in.
 
 /**
  * A place in a text: a config line, an IR line. Lines and columns count from 1; both are 0 where the place is a thing with a
@@ -28,8 +28,8 @@ export interface Diagnostic {
   notes: string[];
   /** One thing to try. */
   help?: string;
-  /** What the words were made of, where the code keeps it: what another rendering starts from. */
-  data?: object;
+  /** What the words were made of: what another rendering starts from. */
+  data: object;
 }
 
 /** All words of a code, in one place: the short form from its data, and the long one of `dsc explain` and docs/diagnostics.md. */
@@ -48,7 +48,7 @@ export interface Form<D> {
   at?: (data: D) => Span[];
   /** What to say beside the places that are given. */
   label?: (data: D) => string;
-  short: (data: D) => { title: string; notes?: readonly string[]; help?: string };
+  short: (data: D, spans: readonly Span[]) => { title: string; notes?: readonly string[]; help?: string };
 }
 
 type Given<D> = {} extends D ? [data?: D, ...spans: (Span | undefined)[]] : [data: D, ...spans: (Span | undefined)[]];
@@ -64,13 +64,14 @@ export interface Coded<D, Made = Diagnostic> {
 export function coded<D extends object = {}>(code: string, form: Form<D>): Coded<D> {
   const make = (...[given, ...places]: Given<D>): Diagnostic => {
     const data = given ?? ({} as D);
-    const { title, notes = [], help } = form.short(data);
-    const spans = places.filter((s) => s !== undefined).map((s) => (form.label ? { ...s, label: form.label(data) } : s));
+    const told = places.filter((s) => s !== undefined).map((s) => (form.label ? { ...s, label: form.label(data) } : s));
+    const spans = told.length ? told : (form.at?.(data) ?? []);
+    const { title, notes = [], help } = form.short(data, spans);
     return {
       severity: form.severity ?? "error",
       code,
       title,
-      spans: spans.length ? spans : (form.at?.(data) ?? []),
+      spans,
       notes: [...notes],
       help,
       data: { ...data },
@@ -85,9 +86,12 @@ export function thrown<D extends object = {}>(code: string, form: Form<D>): Code
   return Object.assign((...given: Given<D>) => new DiagnosticError(of(...given)), { code, form });
 }
 
-/** The codes among the exports of a module. */
+/** The codes among the exports of a module, and in tables of them. */
 export function codesIn(module: object): { code: string; form: Form<never> }[] {
-  return Object.values(module).filter((v): v is Coded<never> => typeof v === "function" && "code" in v && "form" in v);
+  return Object.values(module).flatMap((v: unknown) => {
+    if (typeof v === "function" && "code" in v && "form" in v) return [v as Coded<never>];
+    return typeof v === "object" && v !== null ? codesIn(v) : [];
+  });
 }
 
 /** Thrown when a stage ends with errors; carries every diagnostic of that stage, never a bare message. */
@@ -104,18 +108,6 @@ export class DiagnosticError extends Error {
   get code(): string {
     return this.diagnostics[0]?.code ?? "";
   }
-}
-
-type Details = Partial<Pick<Diagnostic, "spans" | "notes" | "help">>;
-
-/** Builds an error record; `details` may leave out what does not apply. */
-export function error(code: string, title: string, details: Details = {}): Diagnostic {
-  return { severity: "error", code, title, spans: details.spans ?? [], notes: details.notes ?? [], help: details.help };
-}
-
-/** Builds a warning record. */
-export function warning(code: string, title: string, details: Details = {}): Diagnostic {
-  return { ...error(code, title, details), severity: "warning" };
 }
 
 /** A place that is no line of a text: a binary file, a tensor, a function, a pass, an option. */

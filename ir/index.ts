@@ -2,7 +2,17 @@
 export { attr, type AttrKind, type Attrs, type AttrValue } from "./attr.ts";
 export * from "./artifact.ts";
 export { bytesOf, costOf, costOfFunc, ofWeights, slicesOf, weightOnly, type Assume, type Cost } from "./cost.ts";
-export { DiagnosticError, didYouMean, error, render, warning, type Diagnostic, type Span } from "./diagnostic.ts";
+export {
+  coded,
+  DiagnosticError,
+  didYouMean,
+  render,
+  thrown,
+  type Coded,
+  type Diagnostic,
+  type Form,
+  type Span,
+} from "./diagnostic.ts";
 export {
   bodyOf,
   captures,

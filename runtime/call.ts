@@ -168,7 +168,7 @@ function expectNumbers(
   if (!next || entries.length === 0) return;
   const chosen = ids ?? (readRows(model.device, { ...next, shape: [next.count] }, base, 0, next.count) as Int32Array);
   for (const [i, { sequence }] of entries.entries())
-    if (chosen[i] < 0) throw diagnostics.logitsNotFinite(sequence, -1 - chosen[i], model.notFinite());
+    if (chosen[i] < 0) throw diagnostics.logitsNotFinite({ sequence, id: -1 - chosen[i], weight: model.notFinite() });
 }
 
 function resultOf(
@@ -182,16 +182,16 @@ function resultOf(
   const taps = Object.fromEntries(results.map((r) => [r.arg.name, readValue(device, r, base, current)]));
   const named = (name: string): Placed => {
     const found = results.find((r) => r.arg.name === name);
-    if (!found) throw diagnostics.misuse(`the call gives no ${name}`);
+    if (!found) throw diagnostics.misuse({ what: `the call gives no ${name}` });
     current();
     return found;
   };
   const entryOf = (sequence: number, row: number): number => {
     whole("the result", "row", row, Number.MIN_SAFE_INTEGER);
     const i = entries.findIndex((e) => e.sequence === sequence);
-    if (i < 0) throw diagnostics.misuse("that sequence had no rows in this call");
+    if (i < 0) throw diagnostics.misuse({ what: "that sequence had no rows in this call" });
     if (entries[i + row]?.sequence !== sequence)
-      throw diagnostics.misuse(`the call answers no row ${row} of sequence ${sequence}`);
+      throw diagnostics.misuse({ what: `the call answers no row ${row} of sequence ${sequence}` });
     return i + row;
   };
   const logits = (sequence: number, row = 0): Float32Array => {

@@ -2,11 +2,11 @@
 // template refuses (raise_exception), fails at or costs too much is a diagnostic with its words and its place in the template.
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { place, type DiagnosticError, type Span } from "../ir/diagnostic.ts";
+import { place, type Span } from "../ir/diagnostic.ts";
 import { made, optionsOf, shown, text as checkText } from "./arguments.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { Fault, Template } from "./jinja/index.ts";
-import { parseSideJson, readSideText } from "./side-file.ts";
+import { parseSideJson, readSideText, type Unusable } from "./side-file.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** One message of a conversation, as templates read it. */
@@ -48,9 +48,9 @@ export async function loadChatTemplate(tokenizer: Tokenizer, options: TemplateOp
   const { folder, config } = tokenizer;
   const all = await templatesOf(folder, config);
   if (all.size === 0)
-    throw diagnostics.noChatTemplate(folder, "neither chat_template.jinja nor chat_template in tokenizer_config.json");
+    throw diagnostics.noChatTemplate({ folder, why: "neither chat_template.jinja nor chat_template in tokenizer_config.json" });
   const source = all.get(name ?? "default");
-  if (!source) throw diagnostics.noSuchTemplate(folder, name, [...all.keys()].toSorted());
+  if (!source) throw diagnostics.noSuchTemplate({ folder, wanted: name, names: [...all.keys()].toSorted() });
   const template = placed(source, () => new Template(source.text));
   const tokens: Record<string, string> = {};
   for (const token of TOKENS) {
@@ -74,10 +74,18 @@ export async function loadChatTemplate(tokenizer: Tokenizer, options: TemplateOp
 /** Turns as a template gets them. */
 function conversation(messages: readonly Message[]): unknown[] {
   if (!Array.isArray(messages))
-    throw diagnostics.badArgument("render", `messages is ${shown(messages)}`, "an array of {role, content}");
+    throw diagnostics.badArgument({
+      call: "render",
+      seen: `messages is ${shown(messages)}`,
+      wanted: "an array of {role, content}",
+    });
   return messages.map((m: Message | null, i) => {
     if (typeof m !== "object" || m === null || typeof m.role !== "string")
-      throw diagnostics.badArgument("render", `message ${i} is ${shown(m)}`, "an object with role and content");
+      throw diagnostics.badArgument({
+        call: "render",
+        seen: `message ${i} is ${shown(m)}`,
+        wanted: "an object with role and content",
+      });
     return { ...m };
   });
 }
@@ -114,7 +122,7 @@ function named(value: unknown, folder: string, where: string): Map<string, Sourc
   if (typeof value === "string") return new Map([["default", { text: value, where }]]);
   const shape = "it is a text, or a list of {name, template}";
   if (typeof value !== "object")
-    throw diagnostics.unreadableTemplate(folder, place(where), `it is ${JSON.stringify(value)}; ${shape}`);
+    throw diagnostics.unreadableTemplate({ folder, why: `it is ${JSON.stringify(value)}; ${shape}` }, place(where));
   const list: unknown[] = Array.isArray(value) ? value : Object.entries(value).map(([name, template]) => ({ name, template }));
   return new Map(
     list.map((entry, i) => {
@@ -123,13 +131,13 @@ function named(value: unknown, folder: string, where: string): Map<string, Sourc
         template?: unknown;
       };
       if (typeof name !== "string" || typeof template !== "string")
-        throw diagnostics.unreadableTemplate(folder, place(where), `entry ${i} is ${shown(entry)}; ${shape}`);
+        throw diagnostics.unreadableTemplate({ folder, why: `entry ${i} is ${shown(entry)}; ${shape}` }, place(where));
       return [name, { text: template, where: `template "${name}" in ${where}` }];
     }),
   );
 }
 
-const unreadable = (span: Span, why: string): DiagnosticError => diagnostics.unreadableTemplate(span.file, span, why);
+const unreadable: Unusable = ({ why }, span) => diagnostics.unreadableTemplate({ folder: span.file, why }, span);
 
 /** The text of a template's file, a byte order mark among it: it is in the prompt with transformers, too. */
 const readText = (file: string): Promise<string | undefined> => readSideText(file, unreadable, true);
@@ -147,11 +155,9 @@ function placed<T>({ text, where }: Source, run: () => T): T {
     // Templates are often one line of thousands of characters: then the text around the place is shown.
     const short = whole.length <= 160 && column <= whole.length;
     const span: Span = { file: where, line, column, ...(short ? { text: whole } : {}) };
-    throw diagnostics.templateFault(
-      e.kind,
+    throw diagnostics.templateFault[e.kind](
+      { why: e.message, near: short ? undefined : whole.slice(Math.max(0, column - 21), column + 59) },
       span,
-      e.message,
-      short ? undefined : whole.slice(Math.max(0, column - 21), column + 59),
     );
   }
 }

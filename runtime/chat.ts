@@ -100,8 +100,9 @@ export class Chat {
   async *say(said: string, options: { signal?: AbortSignal } = {}): AsyncGenerator<Piece, void, undefined> {
     text("say", "text", said);
     maybeSignal("say", optionsOf("say", options, ["signal"]).signal);
-    if (this.closed) throw diagnostics.misuse("the conversation is closed");
-    if (this.busy) throw diagnostics.misuse("the conversation is answering", "await one answer before the next, or abort it");
+    if (this.closed) throw diagnostics.misuse({ what: "the conversation is closed" });
+    if (this.busy)
+      throw diagnostics.misuse({ what: "the conversation is answering", help: "await one answer before the next, or abort it" });
     this.busy = true;
     try {
       yield* this.answer(said, options.signal);
@@ -112,7 +113,7 @@ export class Chat {
 
   /** Forgets the conversation, but not the system message. */
   reset(): void {
-    if (this.busy) throw diagnostics.misuse("the conversation is answering", "await the answer, or abort it");
+    if (this.busy) throw diagnostics.misuse({ what: "the conversation is answering", help: "await the answer, or abort it" });
     this.begin();
     this.session.truncate(0, 0);
   }
@@ -142,7 +143,11 @@ export class Chat {
     const prompt = renderSaid(tokenizer, this.template, [...this.messages, user], options.allowControlTokens ?? false);
     const { kept, rows } = this.plan(prompt);
     const left = Math.min(session.maxTokens + 1, ends.maxLength ?? Infinity) - kept - rows.length;
-    if (left < 1) throw diagnostics.conversationFull(kept + rows.length, Math.min(session.maxTokens, ends.maxLength ?? Infinity));
+    if (left < 1)
+      throw diagnostics.conversationFull({
+        needed: kept + rows.length,
+        capacity: Math.min(session.maxTokens, ends.maxLength ?? Infinity),
+      });
     session.truncate(0, kept);
     const turn: Turn = { prefilled: rows.length, kept, ids: 0, finish: "length", drafted: 0, accepted: 0 };
     const eos = ends.eos ?? this.model.manifest.model.eos;

@@ -77,7 +77,7 @@ export class Continuation {
     this.#sequences = rows.flatMap((r, b) =>
       r.length ? [{ sequence: b, seen: new Set(seen(b)), pending: -1, made: 0, finish: null }] : [],
     );
-    if (this.#sequences.length === 0) throw diagnostics.misuse("no sequence has a token");
+    if (this.#sequences.length === 0) throw diagnostics.misuse({ what: "no sequence has a token" });
   }
 
   async *steps(): AsyncGenerator<GenerateStep, void, undefined> {

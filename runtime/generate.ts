@@ -22,10 +22,10 @@ export async function* generate(
   const longest = prompts.reduce((most, p) => Math.max(most, p.length), 0);
   const empty = prompts.findIndex((p) => p.length === 0);
   if (empty >= 0 || prompts.length === 0)
-    throw diagnostics.misuse(
-      prompts.length ? `prompt ${empty} is empty` : "there is no prompt",
-      "give every sequence at least one token",
-    );
+    throw diagnostics.misuse({
+      what: prompts.length ? `prompt ${empty} is empty` : "there is no prompt",
+      help: "give every sequence at least one token",
+    });
   // The last id is chosen but never fed back.
   const session = model.session({ maxTokens: Math.max(1, longest + options.maxNew - 1), sequences: prompts.length });
   try {
@@ -44,9 +44,9 @@ function checkOptions(call: string, options: GenerateOptions): void {
   maybeFlag(call, "ahead", ahead);
   maybeSignal(call, signal);
   if (!(Number.isSafeInteger(maxNew) && maxNew >= 1))
-    throw diagnostics.misuse(`maxNew is ${shown(maxNew)}`, "give a whole number of at least 1");
+    throw diagnostics.misuse({ what: `maxNew is ${shown(maxNew)}`, help: "give a whole number of at least 1" });
   if (!(Number.isInteger(draft) && draft >= 0 && draft <= 4))
-    throw diagnostics.misuse(`draft is ${shown(draft)}`, "give a whole number from 0 to 4");
+    throw diagnostics.misuse({ what: `draft is ${shown(draft)}`, help: "give a whole number from 0 to 4" });
 }
 
 /** Adds rows to what a session holds, sequence by sequence, and continues them. The session stays open. */

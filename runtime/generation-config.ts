@@ -110,6 +110,8 @@ function others(settings: Part, drawn: boolean): Diagnostic[] {
   return Object.entries({ ...OTHERS, ...(drawn ? OTHERS_OF_DRAWING : {}) }).flatMap(([key, neutral]) => {
     const part = settings.get(key);
     const empty = !part.given || (typeof part.value === "object" && Object.keys(part.value as object).length === 0);
-    return empty || neutral.includes(part.value) ? [] : [diagnostics.settingNotFollowed(part.span(), key, shownJson(part.value))];
+    return empty || neutral.includes(part.value)
+      ? []
+      : [diagnostics.settingNotFollowed({ key, value: shownJson(part.value) }, part.span())];
   });
 }

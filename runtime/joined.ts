@@ -13,7 +13,7 @@ export function kept(result: Result): Result {
   const [sequence] = result.sequences;
   const [logits, next] = [result.logits(sequence).slice(), result.next(sequence)];
   const only = <T>(row: number, value: T): T => {
-    if (row > 0) throw diagnostics.misuse(`the call answers no row ${row} of sequence ${sequence}`);
+    if (row > 0) throw diagnostics.misuse({ what: `the call answers no row ${row} of sequence ${sequence}` });
     return value;
   };
   return {
@@ -23,7 +23,7 @@ export function kept(result: Result): Result {
     next: (_, row = 0) => only(row, next),
     hidden(_, rows) {
       whole("hidden", "rows", rows, 0, result.starts[1]);
-      if (!taps.final) throw diagnostics.misuse("the call gives no final");
+      if (!taps.final) throw diagnostics.misuse({ what: "the call gives no final" });
       return taps.final.data.slice(0, rows * taps.final.shape[1]) as Float32Array;
     },
   };
@@ -33,7 +33,7 @@ export function kept(result: Result): Result {
 export function joined(parts: readonly Result[]): Result {
   const of = (sequence: number): Result => {
     const found = parts.find((p) => p.sequences[0] === sequence);
-    if (!found) throw diagnostics.misuse("that sequence had no rows in this call");
+    if (!found) throw diagnostics.misuse({ what: "that sequence had no rows in this call" });
     return found;
   };
   const starts = [0];

@@ -46,7 +46,7 @@ async function stateOf(folder: string): Promise<string> {
     const { ino, ctimeNs } = await lstat(join(folder, MANIFEST), { bigint: true });
     return [ino, ctimeNs, ...(await readdir(folder)).filter((n) => n.startsWith(STAGE))].join();
   } catch (e) {
-    throw diagnostics.notAnArtifact(folder, (e as Error).message);
+    throw diagnostics.notAnArtifact({ folder, why: (e as Error).message });
   }
 }
 
@@ -59,7 +59,7 @@ const readManifest = (folder: string): Promise<string> =>
   readRegular(join(folder, MANIFEST), MOST_MANIFEST).then(
     (data) => data.toString("utf8"),
     (e: Error) => {
-      throw diagnostics.notAnArtifact(folder, e.message);
+      throw diagnostics.notAnArtifact({ folder, why: e.message });
     },
   );
 
@@ -99,7 +99,7 @@ async function readTrusted(folder: string, name: string, digest: string): Promis
       const data = await read(from);
       if (data) return data;
     }
-  throw diagnostics.brokenFile(name, why);
+  throw diagnostics.brokenFile({ path: name, why });
 }
 
 const WEIGHTS = "weights: a checkpoint's folder or file, or synthetic:SEED; an artifact holds none";
@@ -130,7 +130,7 @@ function openCpu(manifest: Manifest, files: ReadonlyMap<string, Buffer<ArrayBuff
   expectTarget(manifest.target, "cpu");
   const kernels = Object.entries(manifest.kernels).map(([name, k]): CpuKernel => {
     const binary = k.binary === undefined ? undefined : files.get(k.binary);
-    if (!binary) throw diagnostics.badKernel(name, `its compiled form ${k.binary ?? ""} is not in the artifact`);
+    if (!binary) throw diagnostics.badKernel({ kernel: name, why: `its compiled form ${k.binary ?? ""} is not in the artifact` });
     return { name, binary, entry: k.entry, scratchBytes: k.scratchBytes ?? 0 };
   });
   return CpuDevice.open(manifest, kernels, options);
@@ -148,7 +148,7 @@ async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, 
   };
   const model = Object.entries(manifest.kernels).map(fileOf);
   const sourceOnly = manifest.target === "triton" ? model.find(([, file]) => !file.cubin) : undefined;
-  if (sourceOnly) throw diagnostics.sourceOnly(sourceOnly[0]);
+  if (sourceOnly) throw diagnostics.sourceOnly({ kernel: sourceOnly[0] });
   const texts = new Map([...model, ...Object.entries(manifest.system ?? {}).map(fileOf)]);
   return CudaDevice.open(manifest, texts, {
     reads: !options.weights.startsWith("synthetic:"),
@@ -158,5 +158,5 @@ async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, 
 }
 
 function expectTarget(seen: Target, wanted: Target): void {
-  if (seen !== wanted) throw diagnostics.wrongTarget(seen, wanted);
+  if (seen !== wanted) throw diagnostics.wrongTarget({ target: seen, device: wanted });
 }

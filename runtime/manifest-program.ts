@@ -59,23 +59,23 @@ export function checkProgram(manifest: Manifest): void {
     batches.forEach((batch, i) => new Walk(manifest, i === 0).entry(name, batch, layer));
   for (const [i, l] of manifest.load.entries()) {
     if (Object.hasOwn(manifest.functions, l.function) && manifest.functions[l.function].inputs.length)
-      throw brokenManifest(`load function ${l.function} takes inputs`, `load[${i}]`);
+      throw brokenManifest({ why: `load function ${l.function} takes inputs`, at: `load[${i}]` });
     for (const layer of l.layers) new Walk(manifest, true).entry(l.function, undefined, layer);
   }
 }
 
 function checkNames(manifest: Manifest, name: string, f: FunctionPlan): void {
-  if (f.name !== name) throw brokenManifest(`function ${name} calls itself ${f.name}`, `functions.${name}.name`);
+  if (f.name !== name) throw brokenManifest({ why: `function ${name} calls itself ${f.name}`, at: `functions.${name}.name` });
   const names = [...f.inputs, ...f.results].map((a) => a.name);
   if (new Set(names).size < names.length)
-    throw brokenManifest(`two inputs or results of ${name} have one name`, `functions.${name}`);
+    throw brokenManifest({ why: `two inputs or results of ${name} have one name`, at: `functions.${name}` });
   // Also in functions that nothing calls: those who read the plan follow these names.
   const follow = (steps: readonly Step[]): void => {
     for (const s of steps) {
       if (s.kind === "kernel" && !Object.hasOwn(manifest.kernels, s.kernel))
-        throw brokenManifest(`${name} launches ${s.kernel}, which is not one of its kernels`, `functions.${name}`);
+        throw brokenManifest({ why: `${name} launches ${s.kernel}, which is not one of its kernels`, at: `functions.${name}` });
       if (s.kind === "call" && !Object.hasOwn(manifest.functions, s.function))
-        throw brokenManifest(`${name} calls ${s.function}, which is not one of its functions`, `functions.${name}`);
+        throw brokenManifest({ why: `${name} calls ${s.function}, which is not one of its functions`, at: `functions.${name}` });
       follow(inside(s));
     }
   };
@@ -104,19 +104,19 @@ class Walk {
   /** Gives the launches of a call. */
   private call(name: string, c: Context, at: string): number {
     const { functions } = this.manifest;
-    if (!Object.hasOwn(functions, name)) throw brokenManifest(`it calls ${name}, which is not one of its functions`, at);
+    if (!Object.hasOwn(functions, name)) throw brokenManifest({ why: `it calls ${name}, which is not one of its functions`, at });
     const key = JSON.stringify([name, this.everyLayer ? c.layer : c.layer === undefined, c.loops, c.dims, c.other]);
     const known = this.known.get(key);
     if (known !== undefined) return known;
-    if (this.stack.includes(name)) throw brokenManifest(`${name} calls itself`, at);
-    if (this.stack.length === DEEPEST) throw brokenManifest(`calls go deeper than ${DEEPEST}`, at);
+    if (this.stack.includes(name)) throw brokenManifest({ why: `${name} calls itself`, at });
+    if (this.stack.length === DEEPEST) throw brokenManifest({ why: `calls go deeper than ${DEEPEST}`, at });
     this.stack.push(name);
     const f = functions[name];
     f.slots.forEach((s, i) => this.value(s, c.largest, `functions.${name}.slots[${i}]`));
     const launches = this.steps(f, f.steps, c, `functions.${name}.steps`);
     this.stack.pop();
     this.known.set(key, launches);
-    if (launches > MOST_LAUNCHES) throw brokenManifest(`${name} makes more than ${MOST_LAUNCHES} launches`, at);
+    if (launches > MOST_LAUNCHES) throw brokenManifest({ why: `${name} makes more than ${MOST_LAUNCHES} launches`, at });
     return launches;
   }
 
@@ -128,9 +128,9 @@ class Walk {
     if (s.kind === "kernel") return this.launch(f, s, c, at);
     if (s.kind === "call") return this.callStep(f, s, c, at);
     if (s.kind === "cases") return this.casesStep(f, s, c, at);
-    if (c.loops.includes("experts")) throw brokenManifest("a loop inside a loop over experts", at);
+    if (c.loops.includes("experts")) throw brokenManifest({ why: "a loop inside a loop over experts", at });
     if (s.over === "sequences") {
-      if (!c.batch) throw brokenManifest("a load function has no sequences", at);
+      if (!c.batch) throw brokenManifest({ why: "a load function has no sequences", at });
       const { starts, lengths } = c.batch;
       const b = lengths.length - 1;
       return (
@@ -145,10 +145,10 @@ class Walk {
     }
     const room = this.operand(f, s.offsets, c, `${at}.offsets`, "i32");
     if (!c.other && room < 4 * (s.count + 1))
-      throw brokenManifest(
-        `the offsets of ${s.count} experts take ${4 * (s.count + 1)} bytes, and ${room} are there`,
-        `${at}.offsets`,
-      );
+      throw brokenManifest({
+        why: `the offsets of ${s.count} experts take ${4 * (s.count + 1)} bytes, and ${room} are there`,
+        at: `${at}.offsets`,
+      });
     return (
       s.count *
       this.steps(
@@ -166,11 +166,11 @@ class Walk {
 
   private casesStep(f: FunctionPlan, s: Step & { kind: "cases" }, c: Context, at: string): number {
     if (c.loops.includes("experts") && this.manifest.target === "cpu")
-      throw brokenManifest("a choice by the rows of an expert, which only a kernel knows", at);
+      throw brokenManifest({ why: "a choice by the rows of an expert, which only a kernel knows", at });
     s.cases.forEach(({ most }, i) => {
       const before = i ? s.cases[i - 1].most : -1;
       if (i + 1 === s.cases.length ? most !== null : most === null || before === null || most <= before)
-        throw brokenManifest("cases go up, and the last takes the rest", `${at}.cases[${i}].most`);
+        throw brokenManifest({ why: "cases go up, and the last takes the rest", at: `${at}.cases[${i}].most` });
     });
     const chosen = s.cases.indexOf(caseOf(s, this.value(s.on, c.dims, `${at}.on`)) as (typeof s.cases)[number]);
     return Math.max(
@@ -181,22 +181,26 @@ class Walk {
   private callStep(f: FunctionPlan, s: Step & { kind: "call" }, c: Context, at: string): number {
     const { functions, model } = this.manifest;
     if (!Object.hasOwn(functions, s.function))
-      throw brokenManifest(`it calls ${s.function}, which is not one of its functions`, `${at}.function`);
+      throw brokenManifest({ why: `it calls ${s.function}, which is not one of its functions`, at: `${at}.function` });
     if (s.layer >= model.cachedLayers)
-      throw brokenManifest(`it calls ${s.function} for layer ${s.layer}, and the model has ${model.cachedLayers}`, `${at}.layer`);
+      throw brokenManifest({
+        why: `it calls ${s.function} for layer ${s.layer}, and the model has ${model.cachedLayers}`,
+        at: `${at}.layer`,
+      });
     const callee = functions[s.function];
     const wanted = [...callee.inputs, ...callee.results];
     const unknown = Object.keys(s.args).find((name) => !wanted.some((w) => w.name === name));
-    if (unknown !== undefined) throw brokenManifest(`${s.function} takes no ${unknown}`, `${at}.args`);
+    if (unknown !== undefined) throw brokenManifest({ why: `${s.function} takes no ${unknown}`, at: `${at}.args` });
     for (const arg of wanted) {
-      if (!Object.hasOwn(s.args, arg.name)) throw brokenManifest(`${s.function} is not given ${arg.name}`, `${at}.args`);
+      if (!Object.hasOwn(s.args, arg.name))
+        throw brokenManifest({ why: `${s.function} is not given ${arg.name}`, at: `${at}.args` });
       const room = this.operand(f, s.args[arg.name], c, `${at}.args.${arg.name}`, arg.dtype);
       const bytes = this.argBytes(arg, c, `functions.${s.function}`);
       if (!c.other && room < bytes)
-        throw brokenManifest(
-          `${arg.name} of ${s.function} takes ${bytes} bytes, and ${room} are there`,
-          `${at}.args.${arg.name}`,
-        );
+        throw brokenManifest({
+          why: `${arg.name} of ${s.function} takes ${bytes} bytes, and ${room} are there`,
+          at: `${at}.args.${arg.name}`,
+        });
     }
     return this.call(s.function, { ...c, layer: s.layer }, at);
   }
@@ -204,13 +208,19 @@ class Walk {
   private launch(f: FunctionPlan, s: Step & { kind: "kernel" }, c: Context, at: string): number {
     const { kernels } = this.manifest;
     if (!Object.hasOwn(kernels, s.kernel))
-      throw brokenManifest(`it launches ${s.kernel}, which is not one of its kernels`, `${at}.kernel`);
+      throw brokenManifest({ why: `it launches ${s.kernel}, which is not one of its kernels`, at: `${at}.kernel` });
     const record = kernels[s.kernel];
     const buffers = boundBuffers(record.params);
     if (s.args.length !== buffers.length)
-      throw brokenManifest(`${s.kernel} takes ${buffers.join(", ")}, and ${s.args.length} operands are given`, `${at}.args`);
+      throw brokenManifest({
+        why: `${s.kernel} takes ${buffers.join(", ")}, and ${s.args.length} operands are given`,
+        at: `${at}.args`,
+      });
     if (s.dims.length !== record.dims.length)
-      throw brokenManifest(`${s.kernel} takes the dims ${record.dims.join(", ")}, and ${s.dims.length} are given`, `${at}.dims`);
+      throw brokenManifest({
+        why: `${s.kernel} takes the dims ${record.dims.join(", ")}, and ${s.dims.length} are given`,
+        at: `${at}.dims`,
+      });
     const own: Record<string, number> = {};
     s.dims.forEach((d, i) => (own[record.dims[i]] = this.value(d, c.dims, `${at}.dims[${i}]`)));
     const bytes = s.args.reduce(
@@ -229,7 +239,10 @@ class Walk {
     if (record.cells !== undefined) {
       const cells = this.value(record.cells, own, `kernels.${s.kernel}.cells`);
       if (!c.other && cells > CELLS_PER_BYTE * bytes)
-        throw brokenManifest(`${s.kernel} has ${cells} cells for ${bytes} bytes of operands`, `kernels.${s.kernel}.cells`);
+        throw brokenManifest({
+          why: `${s.kernel} has ${cells} cells for ${bytes} bytes of operands`,
+          at: `kernels.${s.kernel}.cells`,
+        });
     }
     return 1;
   }
@@ -238,39 +251,41 @@ class Walk {
   private operand(f: FunctionPlan, ref: Ref, c: Context, at: string, dtype: string | undefined, param?: Param): number {
     const { bytes, seen } = this.base(f, ref, c, at);
     if (dtype !== undefined && seen !== undefined && seen !== dtype)
-      throw brokenManifest(`the operand is ${seen}, and ${dtype} is read there`, at);
+      throw brokenManifest({ why: `the operand is ${seen}, and ${dtype} is read there`, at });
     const constant = "weight" in ref || "batch" in ref;
     if (constant && param?.kind === "buffer" && param.access !== "in")
-      throw brokenManifest(`${param.name} is written, and the operand is never`, at);
-    if (ref.rowBytes && c.loops.length === 0) throw brokenManifest("rows of a slice outside every loop", `${at}.rowBytes`);
+      throw brokenManifest({ why: `${param.name} is written, and the operand is never`, at });
+    if (ref.rowBytes && c.loops.length === 0)
+      throw brokenManifest({ why: "rows of a slice outside every loop", at: `${at}.rowBytes` });
     if (ref.expertBytes && !c.loops.includes("experts"))
-      throw brokenManifest("an expert's part outside every loop over experts", `${at}.expertBytes`);
+      throw brokenManifest({ why: "an expert's part outside every loop over experts", at: `${at}.expertBytes` });
     const first = c.loops.includes("experts") ? 0 : c.loops.length ? c.batch!.starts[c.dims.b] : 0;
     const offset = ref.offset === undefined ? 0 : this.value(ref.offset, c.dims, `${at}.offset`);
     const from = offset + first * (ref.rowBytes ?? 0) + (c.dims.e ?? 0) * (ref.expertBytes ?? 0);
     const unit = dtypeBytes[dtype ?? seen ?? "e4m3"];
     if (offset % unit || (ref.rowBytes ?? 0) % unit || (ref.expertBytes ?? 0) % unit)
-      throw brokenManifest(`it begins inside an element of ${dtype ?? seen}`, at);
-    if (!c.other && from >= bytes) throw brokenManifest(`it begins at byte ${from} of ${bytes}`, at);
+      throw brokenManifest({ why: `it begins inside an element of ${dtype ?? seen}`, at });
+    if (!c.other && from >= bytes) throw brokenManifest({ why: `it begins at byte ${from} of ${bytes}`, at });
     return bytes - from;
   }
 
   private base(f: FunctionPlan, ref: Ref, c: Context, at: string): { bytes: number; seen: string | undefined } {
     const { model } = this.manifest;
     if ("slot" in ref) {
-      if (ref.slot >= f.slots.length) throw brokenManifest(`${f.name} has ${f.slots.length} slots`, `${at}.slot`);
+      if (ref.slot >= f.slots.length) throw brokenManifest({ why: `${f.name} has ${f.slots.length} slots`, at: `${at}.slot` });
       return { bytes: this.value(f.slots[ref.slot], c.largest, `${at}.slot`), seen: undefined };
     }
     if ("arg" in ref) {
       const arg = [...f.inputs, ...f.results].find((a) => a.name === ref.arg);
-      if (!arg) throw brokenManifest(`${f.name} has no input or result ${ref.arg}`, `${at}.arg`);
+      if (!arg) throw brokenManifest({ why: `${f.name} has no input or result ${ref.arg}`, at: `${at}.arg` });
       return { bytes: this.argBytes(arg, c, `functions.${f.name}`), seen: arg.dtype };
     }
     if ("weight" in ref) return this.weight(ref, c, at);
-    if (!c.batch) throw brokenManifest("a load function has no batch and no cache", at);
+    if (!c.batch) throw brokenManifest({ why: "a load function has no batch and no cache", at });
     if ("batch" in ref) return { bytes: 4 * tableCount(ref.batch, c.batch), seen: "i32" };
-    if ((c.layer ?? 0) >= model.cachedLayers) throw brokenManifest(`layer ${c.layer} has no cache`, at);
-    if (!Object.hasOwn(model.caches, ref.cache)) throw brokenManifest(`the model has no cache ${ref.cache}`, `${at}.cache`);
+    if ((c.layer ?? 0) >= model.cachedLayers) throw brokenManifest({ why: `layer ${c.layer} has no cache`, at });
+    if (!Object.hasOwn(model.caches, ref.cache))
+      throw brokenManifest({ why: `the model has no cache ${ref.cache}`, at: `${at}.cache` });
     const { width, dtype } = model.caches[ref.cache];
     return { bytes: c.batch.lengths.length * c.batch.pages * model.pageRows * width * dtypeBytes[dtype], seen: dtype };
   }
@@ -281,16 +296,17 @@ class Walk {
     at: string,
   ): { bytes: number; seen: string } {
     const { weights } = this.manifest;
-    if (!Object.hasOwn(weights, ref.weight)) throw brokenManifest(`there is no weight ${ref.weight}`, `${at}.weight`);
+    if (!Object.hasOwn(weights, ref.weight))
+      throw brokenManifest({ why: `there is no weight ${ref.weight}`, at: `${at}.weight` });
     const plan = weights[ref.weight];
     if (plan.layers && plan.layers.length > 1 && (c.layer === undefined || !plan.layers.includes(c.layer)))
-      throw brokenManifest(
-        `${ref.weight} has no instance for ${c.layer === undefined ? "a step outside every layer" : `layer ${c.layer}`}`,
-        `${at}.weight`,
-      );
-    if (plan.staging && c.batch) throw brokenManifest(`${ref.weight} is there while loading only`, `${at}.weight`);
+      throw brokenManifest({
+        why: `${ref.weight} has no instance for ${c.layer === undefined ? "a step outside every layer" : `layer ${c.layer}`}`,
+        at: `${at}.weight`,
+      });
+    if (plan.staging && c.batch) throw brokenManifest({ why: `${ref.weight} is there while loading only`, at: `${at}.weight` });
     if (ref.part === "scales" && plan.dtype !== "e4m3/128x128")
-      throw brokenManifest(`${ref.weight} is ${plan.dtype}: it has no scales`, `${at}.part`);
+      throw brokenManifest({ why: `${ref.weight} is ${plan.dtype}: it has no scales`, at: `${at}.part` });
     return { bytes: partBytes(plan)[ref.part], seen: ref.part === "scales" ? "f32" : plan.dtype.split("/")[0] };
   }
 
@@ -304,9 +320,9 @@ class Walk {
     try {
       n = evaluate(s, dims);
     } catch (e) {
-      throw brokenManifest((e as Error).message, at);
+      throw brokenManifest({ why: (e as Error).message, at });
     }
-    if (!Number.isSafeInteger(n) || n < 0) throw brokenManifest(`the size is ${n}`, at);
+    if (!Number.isSafeInteger(n) || n < 0) throw brokenManifest({ why: `the size is ${n}`, at });
     return n;
   }
 }

@@ -17,7 +17,7 @@ export function checkWeights(manifest: Manifest): void {
   for (const [symbol, plan] of Object.entries(manifest.weights)) {
     const at = `weights.${symbol}`;
     const fail = (why: string, where = at): never => {
-      throw brokenManifest(`${symbol}: ${why}`, where);
+      throw brokenManifest({ why: `${symbol}: ${why}`, at: where });
     };
     if (plan.shape.reduce((a, b) => a * b, 1) > 2 ** 48) fail(`its shape [${plan.shape.join(", ")}] is larger than any memory`);
     if (plan.dtype === "e4m3/128x128" && plan.shape.length < 2)

@@ -18,13 +18,14 @@ export function parseManifest(folder: string, text: string): Manifest {
   try {
     value = JSON.parse(text);
   } catch (e) {
-    throw diagnostics.notAnArtifact(folder, `manifest.json is not JSON: ${(e as Error).message}`);
+    throw diagnostics.notAnArtifact({ folder, why: `manifest.json is not JSON: ${(e as Error).message}` });
   }
   const { format, target } = (typeof value === "object" && value !== null ? value : {}) as { format?: unknown; target?: unknown };
-  if (format !== FORMAT) throw diagnostics.foreignFormat(folder, format, FORMAT);
+  if (format !== FORMAT) throw diagnostics.foreignFormat({ folder, seen: format, wanted: FORMAT });
   const edited = editedManifest(text);
-  if (edited !== undefined) throw diagnostics.brokenFile(MANIFEST, edited);
-  if (typeof target === "string" && !targets.includes(target)) throw diagnostics.wrongTarget(target.slice(0, 40), "cpu");
+  if (edited !== undefined) throw diagnostics.brokenFile({ path: MANIFEST, why: edited });
+  if (typeof target === "string" && !targets.includes(target))
+    throw diagnostics.wrongTarget({ target: target.slice(0, 40), device: "cpu" });
   const { digest: _, ...manifest } = value as { digest: string };
   checkManifest(manifest);
   return manifest;
@@ -35,17 +36,18 @@ export function checkManifest(value: unknown): asserts value is Manifest {
   checkShape(value);
   for (const path of Object.keys(value.files))
     if (!isOwnPath(path))
-      throw diagnostics.brokenFile(
+      throw diagnostics.brokenFile({
         path,
-        path.includes("..") || path.startsWith("/")
-          ? "its path leads out of the artifact"
-          : "no file of an artifact has that path",
-      );
+        why:
+          path.includes("..") || path.startsWith("/")
+            ? "its path leads out of the artifact"
+            : "no file of an artifact has that path",
+      });
   if ((value.gpu === undefined) !== (value.target === "cpu"))
-    throw diagnostics.brokenManifest(
-      value.gpu ? "kernels for the CPU are of no GPU" : `kernels for ${value.target} say which GPU they are for`,
-      "gpu",
-    );
+    throw diagnostics.brokenManifest({
+      why: value.gpu ? "kernels for the CPU are of no GPU" : `kernels for ${value.target} say which GPU they are for`,
+      at: "gpu",
+    });
   checkModel(value);
   for (const [name, k] of Object.entries(value.kernels)) checkKernel(value, name, k);
   checkSystem(value);
@@ -56,7 +58,7 @@ export function checkManifest(value: unknown): asserts value is Manifest {
 /** Facts of the model against what entries give. */
 function checkModel({ model, entries, functions }: Manifest): void {
   const fail = (why: string, at: string): never => {
-    throw diagnostics.brokenManifest(why, at);
+    throw diagnostics.brokenManifest({ why, at });
   };
   if (model.cachedLayers < model.layers)
     fail(`${model.layers} layers, of which ${model.cachedLayers} have caches`, "model.cachedLayers");
@@ -89,12 +91,13 @@ function checkKernel(m: Manifest, name: string, k: KernelRecord): void {
   const dot = k.text.lastIndexOf(".");
   expectFile(m, k.text, `kernels/${name}${k.text.slice(dot)}`, `${at}.text`);
   if (k.binary !== undefined) expectFile(m, k.binary, `kernels/${name}.${m.target === "cpu" ? "wasm" : "cubin"}`, `${at}.binary`);
-  if (new Set(k.dims).size < k.dims.length) throw diagnostics.brokenManifest("two dims have one name", `${at}.dims`);
+  if (new Set(k.dims).size < k.dims.length) throw diagnostics.brokenManifest({ why: "two dims have one name", at: `${at}.dims` });
   const params = k.params.map((p) => p.name);
-  if (new Set(params).size < params.length) throw diagnostics.brokenManifest("two parameters have one name", `${at}.params`);
+  if (new Set(params).size < params.length)
+    throw diagnostics.brokenManifest({ why: "two parameters have one name", at: `${at}.params` });
   const needs = m.target === "cpu" ? (["binary", "cells", "scratchBytes"] as const) : (["launch"] as const);
   for (const member of needs)
-    if (k[member] === undefined) throw diagnostics.brokenManifest(`a kernel for ${m.target} has ${member}`, at);
+    if (k[member] === undefined) throw diagnostics.brokenManifest({ why: `a kernel for ${m.target} has ${member}`, at });
   checkShared(m, k, at);
   const known = m.target === "cpu" ? k.dims : [...k.dims, "SMs"];
   expectSymbols(k.cells ?? 1, known, `${at}.cells`);
@@ -102,14 +105,14 @@ function checkKernel(m: Manifest, name: string, k: KernelRecord): void {
   for (const s of k.launch?.grid ?? []) expectSymbols(s, known, `${at}.launch.grid`);
   for (const [i, p] of k.params.entries()) {
     if (p.kind === "scalar" || (p.kind === "tensormap" && m.target === "cpu"))
-      throw diagnostics.brokenManifest(`a launch of the plan gives no ${p.kind}`, `${at}.params[${i}]`);
+      throw diagnostics.brokenManifest({ why: `a launch of the plan gives no ${p.kind}`, at: `${at}.params[${i}]` });
     if (p.kind !== "tensormap") continue;
     for (const s of [...p.dims, ...p.strides]) expectSymbols(s, k.dims, `${at}.params[${i}]`);
     if (p.box.length !== p.dims.length || p.strides.length !== p.dims.length - 1)
-      throw diagnostics.brokenManifest(
-        `a descriptor of ${p.dims.length} dims has ${p.strides.length} strides and a box of ${p.box.length}`,
-        `${at}.params[${i}]`,
-      );
+      throw diagnostics.brokenManifest({
+        why: `a descriptor of ${p.dims.length} dims has ${p.strides.length} strides and a box of ${p.box.length}`,
+        at: `${at}.params[${i}]`,
+      });
   }
 }
 
@@ -117,7 +120,7 @@ function checkKernel(m: Manifest, name: string, k: KernelRecord): void {
 function checkSystem(m: Manifest): void {
   const { system = {}, target } = m;
   const fail = (why: string, at: string): never => {
-    throw diagnostics.brokenManifest(why, at);
+    throw diagnostics.brokenManifest({ why, at });
   };
   for (const name of target === "cpu" ? [] : (Object.keys(systemKernels) as SystemKernel[]))
     if (name !== "dsc_sample" && !Object.hasOwn(system, name)) fail(`an artifact for ${target} has ${name}`, "system");
@@ -138,17 +141,21 @@ function checkSystem(m: Manifest): void {
 
 function checkShared({ gpu }: Manifest, { launch }: KernelRecord, at: string): void {
   if (gpu && launch && launch.sharedBytes > gpu.sharedPerBlock)
-    throw diagnostics.brokenManifest(`a block of ${gpu.arch} may have ${gpu.sharedPerBlock} bytes`, `${at}.launch.sharedBytes`);
+    throw diagnostics.brokenManifest({
+      why: `a block of ${gpu.arch} may have ${gpu.sharedPerBlock} bytes`,
+      at: `${at}.launch.sharedBytes`,
+    });
 }
 
 /** A kernel's files go by its name. */
 function expectFile(m: Manifest, path: string, wanted: string, at: string): void {
-  if (path !== wanted) throw diagnostics.brokenManifest(`the file is ${shownJson(path)}; of that kernel it is ${wanted}`, at);
-  if (!Object.hasOwn(m.files, path)) throw diagnostics.brokenManifest(`${path} is not among the files`, at);
+  if (path !== wanted)
+    throw diagnostics.brokenManifest({ why: `the file is ${shownJson(path)}; of that kernel it is ${wanted}`, at });
+  if (!Object.hasOwn(m.files, path)) throw diagnostics.brokenManifest({ why: `${path} is not among the files`, at });
 }
 
 function expectSymbols(s: Size, known: readonly string[], at: string): void {
   if (typeof s === "string" && !known.includes(s))
-    throw diagnostics.brokenManifest(`size symbol ${s} has no value there; known: ${known.join(", ")}`, at);
+    throw diagnostics.brokenManifest({ why: `size symbol ${s} has no value there; known: ${known.join(", ")}`, at });
   if (typeof s === "object") for (const one of s.of) expectSymbols(one, known, at);
 }

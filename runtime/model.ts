@@ -150,7 +150,7 @@ export class Model<D extends Device = Device> {
   private async expectNumbers(source: WeightSource, parts: readonly ResidentPart[]): Promise<void> {
     if (!source.stored || !this.device.notFinite) return;
     const [bad] = await this.device.notFinite(parts);
-    if (bad !== undefined) throw diagnostics.weightNotFinite(inWords(parts[bad]), tensorOf(this.device, parts[bad]));
+    if (bad !== undefined) throw diagnostics.notFinite({ tensor: tensorOf(this.device, parts[bad]), found: inWords(parts[bad]) });
   }
 
   /** The first weight that holds a value that is no number, in words, once a step has met one: memory can have changed since loading. */
@@ -204,10 +204,10 @@ export class Model<D extends Device = Device> {
       weight: (symbol: string, part: "data" | "scales", layer: number | undefined): number =>
         weights.address(symbol, part, layer),
       cache: (): number => {
-        throw diagnostics.brokenManifest(`load function ${name} uses a cache`);
+        throw diagnostics.brokenManifest({ why: `load function ${name} uses a cache` });
       },
       batch: (): number => {
-        throw diagnostics.brokenManifest(`load function ${name} uses batch tables`);
+        throw diagnostics.brokenManifest({ why: `load function ${name} uses batch tables` });
       },
     };
     await device.run({ function: name, layer, args, arena, places });
@@ -327,7 +327,7 @@ function checkMemory(manifest: Manifest, device: Device): void {
 function stagedFor(manifest: Manifest, name: string, layer: number): { symbol: string; layer: number | undefined }[] {
   return [...weightsUsed(manifest, name)].toSorted().flatMap((symbol) => {
     const plan = manifest.weights[symbol];
-    if (!plan) throw diagnostics.brokenManifest(`load function ${name} uses ${symbol}, which is not one of its weights`);
+    if (!plan) throw diagnostics.brokenManifest({ why: `load function ${name} uses ${symbol}, which is not one of its weights` });
     return plan.staging
       ? [{ symbol, layer: plan.layers?.includes(layer) ? layer : plan.layers?.length === 1 ? plan.layers[0] : undefined }]
       : [];

@@ -26,7 +26,7 @@ export interface WeightSource {
 export async function openWeights(spec: string, ue8m0 = false): Promise<WeightSource> {
   if (!spec.startsWith("synthetic:")) return checkpointSource(await Checkpoint.open(spec), ue8m0);
   const seed = Number(spec.slice("synthetic:".length));
-  if (!/^synthetic:\d+$/.test(spec) || seed >= 2 ** 32) throw diagnostics.badWeights(spec);
+  if (!/^synthetic:\d+$/.test(spec) || seed >= 2 ** 32) throw diagnostics.badWeights({ spec });
   return syntheticSource(seed, ue8m0);
 }
 
@@ -122,8 +122,9 @@ function checkFormat({ where, tensors }: Checkpoint, all: readonly Placement[]):
     const what = read(p) ? undefined : formatOf(p.tensor, tensors);
     return what === undefined ? [] : [{ tensor: p.tensor, what }];
   });
-  if (foreign.length) throw diagnostics.foreignStorage(foreign[0].tensor, foreign[0].what, foreign.length - 1);
-  if (all.some((p) => !tensors.has(p.tensor)) && isAdapter(tensors.keys())) throw diagnostics.adapterOnly(where);
+  if (foreign.length)
+    throw diagnostics.foreignStorage({ tensor: foreign[0].tensor, what: foreign[0].what, others: foreign.length - 1 });
+  if (all.some((p) => !tensors.has(p.tensor)) && isAdapter(tensors.keys())) throw diagnostics.adapterOnly({ where });
 }
 
 /** Matrices that FP8 checkpoints of the family code. */
@@ -138,7 +139,7 @@ function checkMixed(all: readonly Placement[], tensors: ReadonlyMap<string, Tens
   if (coded.length === 0 || coded.length === matrices.length) return;
   if (matrices.every((p) => (tensors.get(p.tensor)!.dtype === "F8_E4M3") === (p.scales !== undefined))) return;
   const names = (of: readonly Placement[]): string[] => of.map((p) => p.tensor);
-  throw diagnostics.mixedStorage(names(coded), names(matrices.filter((p) => !coded.includes(p))));
+  throw diagnostics.mixedStorage({ coded: names(coded), plain: names(matrices.filter((p) => !coded.includes(p))) });
 }
 
 /** Runs a check on each, gathering up to ten diagnostics. */
@@ -161,17 +162,25 @@ const same = (a: readonly number[], b: readonly number[]): boolean => a.length =
 function checkTensor(p: Placement, tensors: ReadonlyMap<string, TensorInfo>, ue8m0: boolean): void {
   const t = tensors.get(p.tensor) as TensorInfo;
   const partner = `${p.tensor}_scale_inv`;
-  if (!same(t.shape, p.shape)) throw diagnostics.wrongShape(p.tensor, t.shape, p.shape, p.symbol);
+  if (!same(t.shape, p.shape))
+    throw diagnostics.wrongShape({ tensor: p.tensor, seen: t.shape, wanted: p.shape, symbol: p.symbol });
   const fits = p.dtype === "f32" ? ["F32", "BF16", "F16"] : p.dtype === "bf16" ? ["BF16"] : ["F8_E4M3"];
-  if (!fits.includes(t.dtype)) throw diagnostics.wrongDType(p.tensor, t.dtype, p.dtype, tensors.has(partner));
+  if (!fits.includes(t.dtype))
+    throw diagnostics.wrongDType({ tensor: p.tensor, seen: t.dtype, wanted: p.dtype, hasScales: tensors.has(partner) });
   if (!p.scales) return;
   const s = tensors.get(p.scales.tensor);
-  if (!s) throw diagnostics.missingScales(p.tensor, p.scales.tensor, undivided(p.tensor, tensors));
+  if (!s) throw diagnostics.missingScales({ tensor: p.tensor, scales: p.scales.tensor, undivided: undivided(p.tensor, tensors) });
   if (!same(s.shape, p.scales.shape))
-    throw diagnostics.wrongShape(s.name, s.shape, p.scales.shape, `${p.symbol}, in blocks of 128 x 128,`);
+    throw diagnostics.wrongShape({
+      tensor: s.name,
+      seen: s.shape,
+      wanted: p.scales.shape,
+      symbol: `${p.symbol}, in blocks of 128 x 128,`,
+    });
   // Exponents, as writers stored them before safetensors had a dtype for them.
-  if (s.dtype === "U8" && !ue8m0) throw diagnostics.scalesAsBytes(s.name);
-  if (!["F32", "BF16", "F16", "F8_E8M0", "U8"].includes(s.dtype)) throw diagnostics.wrongDType(s.name, s.dtype, "f32", false);
+  if (s.dtype === "U8" && !ue8m0) throw diagnostics.scalesAsBytes({ tensor: s.name });
+  if (!["F32", "BF16", "F16", "F8_E8M0", "U8"].includes(s.dtype))
+    throw diagnostics.wrongDType({ tensor: s.name, seen: s.dtype, wanted: "f32", hasScales: false });
 }
 
 /** The arrays of a tensor: its values, and the scales of an e4m3 one. */

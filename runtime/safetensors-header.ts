@@ -50,7 +50,7 @@ const HEADER_CAP = 100_000_000;
 const RANK_CAP = 16;
 /** Reads and checks the header of an open file; the positions it gives are in the file. Throws DSC5011. */
 export async function readHeader(path: string, handle: FileHandle, shard: number): Promise<TensorInfo[]> {
-  const broken = (why: string): Error => diagnostics.brokenSafetensors(path, why);
+  const broken = (why: string): Error => diagnostics.brokenSafetensors({ file: path, why });
   const stat = await handle.stat();
   if (!stat.isFile()) throw broken("it is no file");
   const { size } = stat;
@@ -60,7 +60,7 @@ export async function readHeader(path: string, handle: FileHandle, shard: number
   const length = Number(claimed);
   // A sound length may begin with any byte, so the first bytes are looked at only where it is none.
   const kind = length > HEADER_CAP || 8 + length > size ? kindOf(head.subarray(0, bytesRead)) : undefined;
-  if (kind) throw diagnostics.foreignFile(path, kind);
+  if (kind) throw diagnostics.foreignFile({ file: path, ...kind });
   if (size < 10) throw broken(`it has ${size} bytes; the header alone takes more`);
   if (length > HEADER_CAP) throw broken(`its header claims ${claimed} bytes; the limit is ${HEADER_CAP}`);
   if (8 + length > size) throw broken(`its header claims ${length} bytes, and the file has ${size}`);

@@ -44,21 +44,21 @@ export class Checkpoint {
     const files: OpenFile[] = [];
     const refused = (e: Error, path: string): Error =>
       shards.index
-        ? diagnostics.brokenIndex(shards.index, `it names ${basename(path)}: ${e.message}`)
-        : diagnostics.noCheckpoint(where, e.message);
+        ? diagnostics.brokenIndex({ file: shards.index, why: `it names ${basename(path)}: ${e.message}` })
+        : diagnostics.noCheckpoint({ where, why: e.message });
     try {
       for (const path of shards.files) {
         const handle = await openRegular(path).catch((e: NodeJS.ErrnoException) =>
-          Promise.reject(e.code === undefined ? diagnostics.brokenSafetensors(path, e.message) : refused(e, path)),
+          Promise.reject(e.code === undefined ? diagnostics.brokenSafetensors({ file: path, why: e.message }) : refused(e, path)),
         );
         files.push({ path, handle, identity: identityOf(await handle.stat()) });
         for (const t of await readHeader(path, handle, files.length - 1)) {
           const other = tensors.get(t.name);
           if (other)
-            throw diagnostics.brokenIndex(
-              shards.index ?? where,
-              `${t.name} is in two shards, ${basename(files[other.shard].path)} and ${basename(path)}`,
-            );
+            throw diagnostics.brokenIndex({
+              file: shards.index ?? where,
+              why: `${t.name} is in two shards, ${basename(files[other.shard].path)} and ${basename(path)}`,
+            });
           tensors.set(t.name, t);
         }
       }
@@ -84,7 +84,7 @@ export class Checkpoint {
   async unchanged(): Promise<void> {
     for (const { path, handle, identity } of this.files)
       if (identityOf(await handle.stat()) !== identity)
-        throw diagnostics.shortRead(path, "its last tensor", "it was written to while it was read");
+        throw diagnostics.shortRead({ file: path, tensor: "its last tensor", why: "it was written to while it was read" });
   }
 
   /** Reads `target.length` bytes of a tensor from byte `from` on, into `target` (which may be shared memory). */
@@ -98,7 +98,7 @@ export class Checkpoint {
         next = Math.min(target.length, at + READ_BYTES);
         for (let done = at, end = next; done < end;) {
           const { bytesRead } = await handle.read(target, done, end - done, t.begin + from + done);
-          if (bytesRead === 0) throw diagnostics.shortRead(path, t.name);
+          if (bytesRead === 0) throw diagnostics.shortRead({ file: path, tensor: t.name });
           done += bytesRead;
         }
       }

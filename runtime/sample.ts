@@ -82,16 +82,17 @@ export class Sampler {
     for (const name of SAMPLING) if ((options[name] ?? undefined) !== undefined) this.options[name] = options[name]!;
     const { temperature, topK, topP, repeatPenalty, seed } = this.options;
     for (const name of SAMPLING)
-      if (typeof this.options[name] !== "number") throw diagnostics.badSampling(name, this.options[name], "a number");
+      if (typeof this.options[name] !== "number")
+        throw diagnostics.badSampling({ option: name, seen: this.options[name], wanted: "a number" });
     if (!(temperature >= 0 && temperature < Infinity))
-      throw diagnostics.badSampling("temperature", temperature, "a number from 0 up");
+      throw diagnostics.badSampling({ option: "temperature", seen: temperature, wanted: "a number from 0 up" });
     if (!(Number.isSafeInteger(topK) && topK >= 0))
-      throw diagnostics.badSampling("topK", topK, "a whole number from 0 up; 0 keeps every id");
-    if (!(topP > 0 && topP <= 1)) throw diagnostics.badSampling("topP", topP, "above 0 and at most 1");
+      throw diagnostics.badSampling({ option: "topK", seen: topK, wanted: "a whole number from 0 up; 0 keeps every id" });
+    if (!(topP > 0 && topP <= 1)) throw diagnostics.badSampling({ option: "topP", seen: topP, wanted: "above 0 and at most 1" });
     if (!(repeatPenalty > 0 && repeatPenalty < Infinity))
-      throw diagnostics.badSampling("repeatPenalty", repeatPenalty, "a number above 0");
+      throw diagnostics.badSampling({ option: "repeatPenalty", seen: repeatPenalty, wanted: "a number above 0" });
     if (!(Number.isSafeInteger(seed) && seed >= 0))
-      throw diagnostics.badSampling("seed", seed, "a whole number from 0 to 2^53 - 1");
+      throw diagnostics.badSampling({ option: "seed", seen: seed, wanted: "a whole number from 0 to 2^53 - 1" });
     this.scratch = { logits: new Float32Array(vocab), weights: new Float64Array(vocab) };
   }
 

@@ -8,7 +8,7 @@ export type Path = string;
 export type Check = (value: unknown, at: Path) => void;
 
 export function wrong(at: Path, value: unknown, expected: string): never {
-  throw brokenManifest(`${at} is ${shownJson(value)}; expected ${expected}`, at);
+  throw brokenManifest({ why: `${at} is ${shownJson(value)}; expected ${expected}`, at });
 }
 
 const numberCheck =
@@ -82,7 +82,7 @@ export const map =
   (v, at) => {
     isRecord(v, at);
     for (const [key, value] of Object.entries(v)) {
-      if (key === "" || key === "__proto__") throw brokenManifest(`${at} has a member named ${JSON.stringify(key)}`, at);
+      if (key === "" || key === "__proto__") throw brokenManifest({ why: `${at} has a member named ${JSON.stringify(key)}`, at });
       check(value, member(at, key), key);
     }
   };
@@ -106,10 +106,10 @@ export function members(known: Readonly<Record<string, Check | Optional>>, open 
     isRecord(v, at);
     for (const key of open ? [] : Object.keys(v))
       if (!checks.has(key))
-        throw brokenManifest(
-          `${at || "the manifest"} has a member ${JSON.stringify(key).slice(0, 80)}, which means nothing there`,
+        throw brokenManifest({
+          why: `${at || "the manifest"} has a member ${JSON.stringify(key).slice(0, 80)}, which means nothing there`,
           at,
-        );
+        });
     for (const [key, check] of checks) {
       const there = Object.hasOwn(v, key);
       if (typeof check === "function") check(there ? v[key] : undefined, member(at, key));

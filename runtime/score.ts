@@ -31,17 +31,18 @@ export async function score(model: Model, ids: readonly number[], options: Score
   idList("score", "ids", ids);
   maybeSignal("score", optionsOf("score", options, ["window", "signal", "progress"]).signal);
   if (options.progress !== undefined && typeof options.progress !== "function")
-    throw diagnostics.badArgument("score", `progress is ${shown(options.progress)}`, "a function");
+    throw diagnostics.badArgument({ call: "score", seen: `progress is ${shown(options.progress)}`, wanted: "a function" });
   const { bos, maxPositions } = model.manifest.model;
   const window = options.window ?? Math.min(512, maxPositions);
   if (!(Number.isSafeInteger(window) && window >= 2 && window <= maxPositions))
-    throw diagnostics.misuse(
-      `a window of ${shown(window)} rows`,
-      `give a whole number from 2 to ${maxPositions}, the positions of the model`,
-    );
-  if (!model.manifest.options.taps) throw diagnostics.misuse("scoring needs the logits of every row", "compile with --taps");
+    throw diagnostics.misuse({
+      what: `a window of ${shown(window)} rows`,
+      help: `give a whole number from 2 to ${maxPositions}, the positions of the model`,
+    });
+  if (!model.manifest.options.taps)
+    throw diagnostics.misuse({ what: "scoring needs the logits of every row", help: "compile with --taps" });
   const runs = cut(ids, bos === null ? window : window - 1, bos);
-  if (runs.length === 0) throw diagnostics.misuse("the text has no token to score");
+  if (runs.length === 0) throw diagnostics.misuse({ what: "the text has no token to score" });
   const session = model.session({ maxTokens: window, sequences: 1 });
   try {
     let sum = 0;
@@ -53,7 +54,7 @@ export async function score(model: Model, ids: readonly number[], options: Score
       for (let r = 0; r + 1 < rows; r++) {
         const logits = (taps.logits.data as Float32Array).subarray(r * vocab, (r + 1) * vocab);
         const bad = logits.findIndex((l) => !Number.isFinite(l));
-        if (bad >= 0) throw diagnostics.logitsNotFinite(0, bad, model.notFinite());
+        if (bad >= 0) throw diagnostics.logitsNotFinite({ sequence: 0, id: bad, weight: model.notFinite() });
         sum += surprise(logits, 0, vocab, run[r + 1]);
       }
       tokens += rows - 1;

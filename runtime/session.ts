@@ -55,9 +55,9 @@ export class Session {
     maybeWhole("session", "sequences", options.sequences, 1);
     const maxTokens = options.maxTokens ?? maxPositions;
     if (!(Number.isSafeInteger(maxTokens) && maxTokens > 0))
-      throw diagnostics.misuse(`maxTokens is ${shown(maxTokens)}; it must be a whole number above 0`);
+      throw diagnostics.misuse({ what: `maxTokens is ${shown(maxTokens)}; it must be a whole number above 0` });
     if (maxTokens > maxPositions)
-      throw diagnostics.misuse(`maxTokens is ${maxTokens}, and the model was compiled for ${maxPositions} positions`);
+      throw diagnostics.misuse({ what: `maxTokens is ${maxTokens}, and the model was compiled for ${maxPositions} positions` });
     this.model = model;
     this.maxTokens = maxTokens;
     this.expected = options.sequences ?? 1;
@@ -98,7 +98,7 @@ export class Session {
   async prefill(tokens: readonly ArrayLike<number>[]): Promise<Result> {
     idLists("prefill", "tokens", tokens);
     if (tokens.some((t) => t.length === 0))
-      throw diagnostics.misuse("a prompt is empty", "give every sequence at least one token");
+      throw diagnostics.misuse({ what: "a prompt is empty", help: "give every sequence at least one token" });
     this.check(tokens, () => 0);
     this.ids.forEach((_, b) => this.truncate(b, 0));
     return this.run(tokens);
@@ -113,7 +113,11 @@ export class Session {
   /** One token for each sequence; null lets one sit out. */
   async decode(tokens: readonly (number | null)[]): Promise<Result> {
     if (!Array.isArray(tokens))
-      throw diagnostics.badArgument("decode", `tokens is ${shown(tokens)}`, "an array with an id, or null, for each sequence");
+      throw diagnostics.badArgument({
+        call: "decode",
+        seen: `tokens is ${shown(tokens)}`,
+        wanted: "an array with an id, or null, for each sequence",
+      });
     return this.run(tokens.map((t) => (t === null ? [] : [t])));
   }
 
@@ -158,7 +162,7 @@ export class Session {
   /** A new sequence beside those there are: the lowest number that has no rows. */
   async add(tokens: ArrayLike<number>): Promise<{ sequence: number; result: Result }> {
     if (idList("add", "tokens", tokens).length === 0)
-      throw diagnostics.misuse("a prompt is empty", "give every sequence at least one token");
+      throw diagnostics.misuse({ what: "a prompt is empty", help: "give every sequence at least one token" });
     const free = this.ids.findIndex((s) => s.length === 0);
     const sequence = free < 0 ? this.ids.length : free;
     const rows: ArrayLike<number>[] = Array.from({ length: sequence + 1 }, () => []);
@@ -175,11 +179,11 @@ export class Session {
     if (entries.draft === undefined) throw diagnostics.noDraftLayer();
     const wanted = idLists("draft", "tokens", tokens).reduce((n, t) => n + t.length, 0) * model.hidden;
     if (!(hidden instanceof Float32Array) || hidden.length !== wanted)
-      throw diagnostics.badArgument(
-        "draft",
-        `hidden is ${hidden instanceof Float32Array ? `${hidden.length} numbers` : shown(hidden)}`,
-        `a Float32Array of ${wanted} numbers, ${model.hidden} for each id`,
-      );
+      throw diagnostics.badArgument({
+        call: "draft",
+        seen: `hidden is ${hidden instanceof Float32Array ? `${hidden.length} numbers` : shown(hidden)}`,
+        wanted: `a Float32Array of ${wanted} numbers, ${model.hidden} for each id`,
+      });
     this.check(tokens, (b) => this.draftRows[b] ?? 0);
     const active = tokens.flatMap((t, b) => (t.length ? [b] : []));
     if (this.stepRows !== undefined && active.length > 1) {
@@ -204,7 +208,7 @@ export class Session {
    * the id after it, so one row more of it goes unless `draftLength` says otherwise.
    */
   truncate(sequence: number, length: number, draftLength?: number): void {
-    if (this.busy) throw diagnostics.misuse("the session is at work", "await the call before cutting a sequence");
+    if (this.busy) throw diagnostics.misuse({ what: "the session is at work", help: "await the call before cutting a sequence" });
     whole("truncate", "sequence", sequence, 0);
     whole("truncate", "length", length, 0);
     maybeWhole("truncate", "draftLength", draftLength, 0);
@@ -306,7 +310,7 @@ export class Session {
       for (let k = 0; k < steps; k++) {
         following = k + 1 < steps ? start(k + 1, under) : undefined;
         const result = await under!.result;
-        if (this.closed) throw diagnostics.misuse("the session was closed during the call");
+        if (this.closed) throw diagnostics.misuse({ what: "the session was closed during the call" });
         for (const [i, b] of active.entries()) this.ids[b].push(fed[i]);
         fed = active.map((b) => result.next(b));
         under = undefined;
@@ -347,12 +351,12 @@ export class Session {
       cache: (name, l) => cache.address(name, l),
       page: (sequence, index) => cache.pool.page(sequence, index),
       current: () => {
-        if (this.closed) throw diagnostics.misuse("the session is closed, and its results with it");
+        if (this.closed) throw diagnostics.misuse({ what: "the session is closed, and its results with it" });
         if (turn !== this.turn)
-          throw diagnostics.misuse(
-            "the result was overtaken by the session's next call",
-            "read what you need, or copy it, before that",
-          );
+          throw diagnostics.misuse({
+            what: "the result was overtaken by the session's next call",
+            help: "read what you need, or copy it, before that",
+          });
       },
     };
   }
@@ -369,7 +373,7 @@ export class Session {
     this.busy = true;
     try {
       const result = await begin(this.model, this.arena, this.prepared(entry, entries, extra))!.result;
-      if (this.closed) throw diagnostics.misuse("the session was closed during the call");
+      if (this.closed) throw diagnostics.misuse({ what: "the session was closed during the call" });
       return result;
     } catch (e) {
       // Rows that were not appended hold no pages.
@@ -383,20 +387,25 @@ export class Session {
 
   /** Refuses before anything changes. */
   private check(tokens: readonly ArrayLike<number>[], before: (sequence: number) => number): void {
-    if (this.closed) throw diagnostics.misuse("the session is closed");
-    if (this.busy) throw diagnostics.misuse("the session is at work", "await one call before the next, or open another session");
+    if (this.closed) throw diagnostics.misuse({ what: "the session is closed" });
+    if (this.busy)
+      throw diagnostics.misuse({
+        what: "the session is at work",
+        help: "await one call before the next, or open another session",
+      });
     const { vocab } = this.model.manifest.model;
-    if (!tokens.some((t) => t.length)) throw diagnostics.misuse("no sequence has a token");
+    if (!tokens.some((t) => t.length)) throw diagnostics.misuse({ what: "no sequence has a token" });
     tokens.forEach((t, b) => {
       for (let i = 0; i < t.length; i++)
-        if (!(Number.isInteger(t[i]) && t[i] >= 0 && t[i] < vocab)) throw diagnostics.badId(b, i, t[i], vocab);
+        if (!(Number.isInteger(t[i]) && t[i] >= 0 && t[i] < vocab))
+          throw diagnostics.badId({ sequence: b, index: i, id: t[i], vocab });
       const reach = before(b) + t.length;
-      if (reach > this.maxTokens) throw diagnostics.tooLong(b, reach, this.maxTokens);
+      if (reach > this.maxTokens) throw diagnostics.tooLong({ sequence: b, wanted: reach, capacity: this.maxTokens });
     });
   }
 
   private checkStep(rows: number): void {
-    if (this.stepRows !== undefined && rows > this.stepRows) throw diagnostics.tooManyRows(rows, this.stepRows);
+    if (this.stepRows !== undefined && rows > this.stepRows) throw diagnostics.tooManyRows({ rows, most: this.stepRows });
   }
 
   private sequence(b: number): number[] {

@@ -27,7 +27,7 @@ const none: ReadonlyMap<string, string> = new Map();
 /** The shards of a folder with a checkpoint, an index, or one file of any name. Throws DSC5010, DSC5012 and DSC5014. */
 export async function shardsOf(where: string): Promise<Shards> {
   const kind = await stat(where).catch((e: Error) => {
-    throw diagnostics.noCheckpoint(where, e.message);
+    throw diagnostics.noCheckpoint({ where, why: e.message });
   });
   if (!kind.isDirectory()) return where.endsWith(".index.json") ? readIndex(where) : { files: [where], absent: [], placed: none };
   const names = (await readdir(where)).toSorted();
@@ -53,7 +53,7 @@ function unindexed(where: string, names: readonly string[]): Shards {
   const files = loose(names);
   if (files.length === 0) {
     const { what, help } = withoutCheckpoint(names);
-    throw diagnostics.noCheckpoint(where, what, help || undefined);
+    throw diagnostics.noCheckpoint({ where, why: what, help: help || undefined });
   }
   return { files: files.map((f) => join(where, f)), absent: missingNumbers(files), placed: none };
 }
@@ -79,27 +79,31 @@ function missingNumbers(files: readonly string[]): string[] {
 
 async function readIndex(index: string): Promise<Shards> {
   const raw = await readRegular(index, MOST_INDEX).catch((e: Error) => {
-    throw diagnostics.brokenIndex(index, e.message);
+    throw diagnostics.brokenIndex({ file: index, why: e.message });
   });
   const kind = kindOf(raw.subarray(0, HEAD_BYTES));
-  if (kind) throw diagnostics.foreignFile(index, kind);
+  if (kind) throw diagnostics.foreignFile({ file: index, ...kind });
   const text = raw.toString("utf8");
   let whole: unknown;
   try {
     whole = JSON.parse(text);
   } catch (e) {
-    throw diagnostics.brokenIndex(index, (e as Error).message);
+    throw diagnostics.brokenIndex({ file: index, why: (e as Error).message });
   }
   const map = (whole as { weight_map?: unknown } | null)?.weight_map;
-  if (typeof map !== "object" || map === null || Array.isArray(map)) throw diagnostics.brokenIndex(index, "it has no weight_map");
+  if (typeof map !== "object" || map === null || Array.isArray(map))
+    throw diagnostics.brokenIndex({ file: index, why: "it has no weight_map" });
   const twice = duplicateKey(text, whole);
-  if (twice !== undefined) throw diagnostics.brokenIndex(index, `it has ${JSON.stringify(twice)} twice`);
+  if (twice !== undefined) throw diagnostics.brokenIndex({ file: index, why: `it has ${JSON.stringify(twice)} twice` });
   const entries = Object.entries(map as Record<string, unknown>);
   for (const [name, file] of entries)
     if (typeof file !== "string" || file === "" || basename(file) !== file || file === "." || file === "..")
-      throw diagnostics.brokenIndex(index, `the shard of ${name} is ${JSON.stringify(file)}, not a file name in the same folder`);
+      throw diagnostics.brokenIndex({
+        file: index,
+        why: `the shard of ${name} is ${JSON.stringify(file)}, not a file name in the same folder`,
+      });
   const names = [...new Set(entries.map(([, f]) => f as string))].toSorted();
-  if (names.length === 0) throw diagnostics.brokenIndex(index, "it names no shard");
+  if (names.length === 0) throw diagnostics.brokenIndex({ file: index, why: "it names no shard" });
   const there = await Promise.all(
     names.map((n) =>
       stat(join(dirname(index), n)).then(

@@ -13,7 +13,7 @@ const MOST_BYTES = 512 << 20;
 const DEEPEST = 64;
 
 /** The diagnostic of a file that cannot be used, at a place in it. */
-export type Unusable = (span: Span, why: string) => DiagnosticError;
+export type Unusable = (data: { why: string }, span: Span) => DiagnosticError;
 
 /** The text of a file beside a model, without a byte order mark unless `keepMark`; undefined where there is no file. */
 export async function readSideText(
@@ -27,10 +27,10 @@ export async function readSideText(
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: keepMark }).decode(bytes);
   } catch {
-    throw unusable(place(path), "it is not UTF-8 text");
+    throw unusable({ why: "it is not UTF-8 text" }, place(path));
   }
   if (text.startsWith("version https://git-lfs.github.com/spec/"))
-    throw unusable(spanAt(path, text, 0), "it is a pointer of Git LFS: the file itself was not fetched (git lfs pull)");
+    throw unusable({ why: "it is a pointer of Git LFS: the file itself was not fetched (git lfs pull)" }, spanAt(path, text, 0));
   return text;
 }
 
@@ -40,7 +40,7 @@ async function readSideBytes(path: string, unusable: Unusable): Promise<Uint8Arr
   } catch (e) {
     const { code, message } = e as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ENOTDIR") return undefined;
-    throw unusable(place(path), message);
+    throw unusable({ why: message }, place(path));
   }
 }
 
@@ -60,7 +60,7 @@ export function parseSideJson(text: string, file: string, unusable: Unusable = d
     value = JSON.parse(text);
   } catch (e) {
     const { from, to, problem } = scanJson(text, {}) ?? { from: 0, to: 1, problem: (e as Error).message };
-    throw unusable(spanAt(file, text, from, to), `it is not JSON: ${problem}`);
+    throw unusable({ why: `it is not JSON: ${problem}` }, spanAt(file, text, from, to));
   }
   return new Part({ file, text, unusable }, value, []);
 }
@@ -105,7 +105,7 @@ export class Part {
   }
 
   fail(why: string): never {
-    throw this.source.unusable(this.span(), this.name === "" ? why : `${this.name} ${why}`);
+    throw this.source.unusable({ why: this.name === "" ? why : `${this.name} ${why}` }, this.span());
   }
 
   /** Refuses the value: it must be what `wanted` says. */
@@ -174,7 +174,7 @@ export class Part {
     if (this.path.length > DEEPEST) this.fail("is nested deeper than any tokenizer is");
     const type = this.get("type");
     const word = type.text();
-    if (!known.includes(word as K)) throw diagnostics.unknownPart(type.span(), type.name, word, known);
+    if (!known.includes(word as K)) throw diagnostics.unknownPart({ name: type.name, word, known }, type.span());
     return word as K;
   }
 }

@@ -39,11 +39,11 @@ function recipeOf(t: TensorSpec, seed: number, shapes: ReadonlyMap<string, reado
   if (t.name.endsWith(SCALES)) {
     const weight = t.name.slice(0, -SCALES.length);
     const shape = shapes.get(weight);
-    if (!shape || t.dtype !== "F32") throw diagnostics.noSyntheticKind(t.name);
+    if (!shape || t.dtype !== "F32") throw diagnostics.noSyntheticKind({ tensor: t.name });
     return describe(seed, weight, shape, ue8m0 ? "scale-ue8m0" : "scale");
   }
   const forms: Record<string, Form> = { BF16: "bf16", F32: "f32", F8_E4M3: "e4m3" };
   const form = forms[t.dtype];
-  if (!form) throw diagnostics.noSyntheticKind(`${t.name} in ${t.dtype}`);
+  if (!form) throw diagnostics.noSyntheticKind({ tensor: `${t.name} in ${t.dtype}` });
   return describe(seed, t.name, t.shape, form);
 }

@@ -30,7 +30,7 @@ export function kindOf(name: string): Kind {
   if (name.endsWith(".mlp.gate.weight")) return "router";
   if (name.endsWith("norm.weight")) return "norm";
   if (LINEAR.test(name)) return "linear";
-  throw diagnostics.noSyntheticKind(name);
+  throw diagnostics.noSyntheticKind({ tensor: name });
 }
 
 /** Whether FP8 checkpoints store the tensor as codes and scales: linears, but for eh_proj. */

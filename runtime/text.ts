@@ -19,10 +19,11 @@ export function encodePrompt(tokenizer: Tokenizer, text: string, bos: number | n
   const { before, after } = tokenizer.around;
   const ids = tokenizer.encode(text, { special: false });
   const twice = before.length > 0 && before.every((id, i) => ids[i] === id);
-  if (twice) say?.(diagnostics.beginsTwice(tokenizer.decode(before, { special: true })));
+  if (twice) say?.(diagnostics.beginsTwice({ token: tokenizer.decode(before, { special: true }) }));
   const whole = [...(twice ? [] : before), ...ids, ...after];
   if (whole.length === 0 && bos !== null) return [bos];
-  if (whole.length === 0) throw diagnostics.misuse("the prompt is empty, and the model has no token that begins a text");
+  if (whole.length === 0)
+    throw diagnostics.misuse({ what: "the prompt is empty, and the model has no token that begins a text" });
   return whole;
 }
 

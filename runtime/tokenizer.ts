@@ -72,7 +72,7 @@ interface PackageExports extends PackageModels {
 
 async function loadPackage(): Promise<TokenizerPackage> {
   const loaded = (await import("@huggingface/tokenizers").catch((e: Error) => {
-    throw diagnostics.noTokenizerPackage(e.message);
+    throw diagnostics.noTokenizerPackage({ why: e.message });
   })) as unknown as PackageExports;
   const { SplitPreTokenizer, Unigram, WordPiece } = loaded;
   return { compile: (Regex) => new SplitPreTokenizer({ pattern: { Regex } }).pattern, Unigram, WordPiece };
@@ -87,7 +87,7 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   const tools = await loadPackage();
   if (text !== undefined) return assemble(folder, settings, partsOfJson(parseSideJson(text, file), settings, tools));
   const tiktoken = await readTiktoken(folder, settings, tools.compile);
-  if (tiktoken === undefined) throw diagnostics.noTokenizer(folder, await whatIsThere(folder));
+  if (tiktoken === undefined) throw diagnostics.noTokenizer({ folder, why: await whatIsThere(folder) });
   return assemble(folder, settings, { ...tiktoken, normalize: undefined, decoder: "bytes", around: undefined });
 }
 
@@ -136,11 +136,13 @@ function addMissing(
     if (id !== said)
       warnings.push(
         diagnostics.tokenMoved(
+          {
+            content: token.content,
+            said,
+            got: id,
+            why: ids.has(token.content) ? "it is in the vocabulary" : "another token has that id",
+          },
           part.span(),
-          token.content,
-          said,
-          id,
-          ids.has(token.content) ? "it is in the vocabulary" : "another token has that id",
         ),
       );
     added.push({ ...token, id });

@@ -37,8 +37,9 @@ export function layOut(args: readonly ArgPlan[], dims: Dims, take: (bytes: numbe
 
 /** Copies an input in, rounding to bf16 where the plan holds bf16. */
 export function writeValue(device: Device, { arg, count, at }: Placed, base: number, value: Float32Array | undefined): void {
-  if (!value) throw diagnostics.brokenManifest(`an entry takes ${arg.name}, which a session does not give`);
-  if (value.length !== count) throw diagnostics.misuse(`${arg.name} has ${value.length} values; the rows need ${count}`);
+  if (!value) throw diagnostics.brokenManifest({ why: `an entry takes ${arg.name}, which a session does not give` });
+  if (value.length !== count)
+    throw diagnostics.misuse({ what: `${arg.name} has ${value.length} values; the rows need ${count}` });
   if (arg.dtype === "f32") device.write(base + at, bytesIn(value));
   else if (arg.dtype === "bf16") {
     const bits = new Uint32Array(value.buffer, value.byteOffset, count);

@@ -97,7 +97,7 @@ export function placements(
     if (piece.columns) shape[shape.length - 1] = piece.columns[1] - piece.columns[0];
     const scaled = plan.dtype === "e4m3/128x128";
     if (axes > plan.shape.length || (scaled && shape.length < 2))
-      throw brokenManifest(`a piece of ${symbol} has ${axes} leading indices; its shape is [${plan.shape.join(", ")}]`);
+      throw brokenManifest({ why: `a piece of ${symbol} has ${axes} leading indices; its shape is [${plan.shape.join(", ")}]` });
     const count = product(shape);
     const blockShape = scalesShape(shape);
     // Elements, and scales, before the first row of the tensor within its matrix.
@@ -192,7 +192,9 @@ export class WeightStore {
     const of = this.instances.get(symbol);
     const place = of?.get(layer) ?? of?.get(undefined) ?? (of?.size === 1 ? [...of.values()][0] : undefined);
     if (!place)
-      throw brokenManifest(`it uses ${symbol}${layer === undefined ? "" : ` of layer ${layer}`}, which has no place in memory`);
+      throw brokenManifest({
+        why: `it uses ${symbol}${layer === undefined ? "" : ` of layer ${layer}`}, which has no place in memory`,
+      });
     return place[part];
   }
 }

@@ -48,7 +48,7 @@ export async function compile(src: string, options: CompileCall = {}): Promise<A
   if (given.out !== undefined) check.text("compile", "out", given.out, "a folder for the artifact");
   check.maybeFlag("compile", "cubin", given.cubin);
   if (given.cubin && given.target !== "cuda")
-    throw badArgument("compile", "cubin is true", 'left out, or target "cuda" be given');
+    throw badArgument({ call: "compile", seen: "cubin is true", wanted: 'left out, or target "cuda" be given' });
   if (given.out !== undefined) checkOut(given.out);
   const { out, cubin, ...settings } = given;
   const texts = await compiled("compile", src, settings);

@@ -31,7 +31,11 @@ export async function load(where: string | Artifact, options: LoadCall = {}): Pr
   if (existsSync(path.join(place, "manifest.json"))) {
     const [word] = Object.keys(settings);
     if (word !== undefined)
-      throw badArgument("load", `${word} with an artifact, which is compiled already`, "left out, or a model folder be given");
+      throw badArgument({
+        call: "load",
+        seen: `${word} with an artifact, which is compiled already`,
+        wanted: "left out, or a model folder be given",
+      });
     return loadArtifact(place, runtime as LoadOptions);
   }
   const beside = existsSync(place) && statSync(place).isDirectory() ? place : path.dirname(place);
@@ -45,13 +49,14 @@ function folderOf(where: unknown): string {
   if (typeof where === "string") return where;
   const folder = (where as Partial<Artifact> | null | undefined)?.folder;
   if (typeof folder === "string") return folder;
-  throw badArgument(
-    "load",
-    `where is ${check.shown(where)}`,
-    where instanceof Promise
-      ? "a folder, or what compile gives; it is a promise, so await it"
-      : "a model folder, an artifact's folder, or what compile gives",
-  );
+  throw badArgument({
+    call: "load",
+    seen: `where is ${check.shown(where)}`,
+    wanted:
+      where instanceof Promise
+        ? "a folder, or what compile gives; it is a promise, so await it"
+        : "a model folder, an artifact's folder, or what compile gives",
+  });
 }
 
 /** The keys of an object that are given and listed. */

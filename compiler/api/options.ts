@@ -109,21 +109,21 @@ export async function driven(call: string, s: CompileSettings): Promise<Driven> 
 
 function oneOf(call: string, name: string, v: unknown, words: readonly string[]): void {
   if (v !== undefined && !words.includes(v as string))
-    throw badArgument(call, `${name} is ${check.shown(v)}`, `one of ${words.join(", ")}`);
+    throw badArgument({ call, seen: `${name} is ${check.shown(v)}`, wanted: `one of ${words.join(", ")}` });
 }
 
 function record(call: string, name: string, v: unknown, what: string): void {
   if (v !== undefined && (typeof v !== "object" || v === null || Array.isArray(v)))
-    throw badArgument(call, `${name} is ${check.shown(v)}`, what);
+    throw badArgument({ call, seen: `${name} is ${check.shown(v)}`, wanted: what });
 }
 
 function gpuOnly(call: string, name: string, target: Target, fits: boolean): void {
-  if (!fits) throw badArgument(call, `${name} with target ${target}`, `left out, or target "cuda" be given`);
+  if (!fits) throw badArgument({ call, seen: `${name} with target ${target}`, wanted: `left out, or target "cuda" be given` });
 }
 
 function filesOf(call: string, plugins: unknown): readonly string[] {
   if (plugins === undefined) return [];
   if (!Array.isArray(plugins) || !plugins.every((p) => typeof p === "string"))
-    throw badArgument(call, `plugins is ${check.shown(plugins)}`, "an array of files");
+    throw badArgument({ call, seen: `plugins is ${check.shown(plugins)}`, wanted: "an array of files" });
   return plugins;
 }

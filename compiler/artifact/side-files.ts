@@ -11,17 +11,17 @@ type Files = ReadonlyMap<string, Uint8Array>;
 
 function parsed<T>(files: Files, name: string, check: Check): T {
   const bytes = files.get(name);
-  if (!bytes) throw brokenFile(name, "it is not among the files of the manifest");
+  if (!bytes) throw brokenFile({ path: name, why: "it is not among the files of the manifest" });
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder().decode(bytes));
   } catch (e) {
-    throw brokenFile(name, `it is not JSON: ${(e as Error).message}`);
+    throw brokenFile({ path: name, why: `it is not JSON: ${(e as Error).message}` });
   }
   try {
     check(value, "");
   } catch (e) {
-    throw e instanceof DiagnosticError ? brokenFile(name, e.diagnostics[0].notes.join("; ")) : e;
+    throw e instanceof DiagnosticError ? brokenFile({ path: name, why: e.diagnostics[0].notes.join("; ") }) : e;
   }
   return value as T;
 }
@@ -31,7 +31,9 @@ export function printing<T>(name: string, print: () => T): T {
   try {
     return print();
   } catch (e) {
-    throw e instanceof TypeError || e instanceof RangeError ? brokenFile(name, `what it says makes no sense: ${e.message}`) : e;
+    throw e instanceof TypeError || e instanceof RangeError
+      ? brokenFile({ path: name, why: `what it says makes no sense: ${e.message}` })
+      : e;
   }
 }
 

@@ -5,17 +5,19 @@ import * as ofNatives from "../../codegen/cuda/sm90/diagnostics.ts";
 import * as ofTargets from "../../codegen/diagnostics.ts";
 import * as ofOnnx from "../../codegen/onnx/diagnostics.ts";
 import * as ofTriton from "../../codegen/triton/diagnostics.ts";
-import { codesIn } from "../../ir/diagnostic.ts";
+import { codesIn, type Form } from "../../ir/diagnostic.ts";
 import * as ofGraphs from "../../ir/diagnostics.ts";
 import * as ofTilePrograms from "../../ir/kernel/diagnostics.ts";
 import * as ofPasses from "../../passes/diagnostics.ts";
 import * as ofPlugins from "../../passes/plugin-diagnostics.ts";
 import * as ofCommands from "../diagnostics.ts";
 import * as ofConfigs from "../frontend/diagnostics.ts";
-import type { Entry } from "./entry.ts";
-import { runtime } from "./runtime.ts";
+import * as ofTheRuntime from "../../runtime/diagnostics.ts";
+import * as ofTheCard from "../../runtime/devices/cuda/diagnostics.ts";
+import * as ofTvm from "../../runtime/tvm/diagnostics.ts";
 
-export type { Entry } from "./entry.ts";
+/** What `dsc explain CODE` and docs/diagnostics.md say about a code. */
+export type Entry = Pick<Form<never>, "name" | "means" | "example" | "fix">;
 
 /** The files that hold codes. */
 const modules = [
@@ -30,17 +32,19 @@ const modules = [
   ofTriton,
   ofOnnx,
   ofConfigs,
+  ofTheRuntime,
+  ofTheCard,
+  ofTvm,
   ofCommands,
 ];
 
-/** The codes that stand with all their words where they are made. */
-const coded = modules
-  .flatMap(codesIn)
-  .map(({ code, form: { name, means, example, fix } }) => [code, { name, means, example, fix }] as const);
-const written = [runtime].flatMap((e) => Object.entries(e));
-
 /** The long form of every code, in their order. */
-export const entries: ReadonlyMap<string, Entry> = new Map([...coded, ...written].toSorted(([a], [b]) => (a < b ? -1 : 1)));
+export const entries: ReadonlyMap<string, Entry> = new Map(
+  modules
+    .flatMap(codesIn)
+    .map(({ code, form: { name, means, example, fix } }) => [code, { name, means, example, fix }] as const)
+    .toSorted(([a], [b]) => (a < b ? -1 : 1)),
+);
 
 /** What the first digit of a code says it is about. */
 const sections: Readonly<Record<string, string>> = {

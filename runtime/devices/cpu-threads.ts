@@ -48,8 +48,8 @@ export class Threads {
   }
 
   /** Queues a job. */
-  post(job: Job, explain: (r: Failure) => Error = (r) => diagnostics.workerFailed(r.why)): Promise<void> {
-    if (this.closed) return Promise.reject(diagnostics.misuse("the model is closed"));
+  post(job: Job, explain: (r: Failure) => Error = (r) => diagnostics.workerFailed({ why: r.why })): Promise<void> {
+    if (this.closed) return Promise.reject(diagnostics.misuse({ what: "the model is closed" }));
     if (this.lost) return Promise.reject(this.lost);
     const next = this.tail.then(() => this.gather((w) => w.postMessage(job), explain));
     this.tail = next.catch(() => {});
@@ -70,7 +70,7 @@ export class Threads {
 
   private lose(why: string): void {
     if (this.lost) return;
-    this.lost = diagnostics.workerFailed(why);
+    this.lost = diagnostics.workerFailed({ why });
     fail(this.control);
     this.abandon(this.lost);
   }
@@ -109,6 +109,6 @@ function workerFile(): string {
   const path = fileURLToPath(
     here.endsWith(".ts") ? new URL("../../dist/runtime/devices/cpu-worker.js", here) : new URL("./cpu-worker.js", here),
   );
-  if (!existsSync(path)) throw diagnostics.noWorkerFile(path);
+  if (!existsSync(path)) throw diagnostics.noWorkerFile({ path });
   return path;
 }

@@ -47,7 +47,7 @@ async function compileKernels(kernels: readonly CpuKernel[]): Promise<WorkerStar
         name,
         entry,
         module: await WebAssembly.compile(binary).catch((e: Error) => {
-          throw diagnostics.badKernel(name, e.message);
+          throw diagnostics.badKernel({ kernel: name, why: e.message });
         }),
       })),
     );
@@ -79,13 +79,13 @@ export class CpuDevice implements Device {
     if (residentBytes(manifest) <= availableBytes())
       for (const [symbol, plan] of Object.entries(manifest.weights))
         if (plan.source.kind !== "rope" && instanceBytes(plan) > MEMORY_BYTES)
-          throw diagnostics.noMemory(
-            `weight ${symbol} of one layer`,
-            instanceBytes(plan),
-            MEMORY_BYTES,
-            ["a weight has to lie in one WebAssembly memory, on any machine"],
-            tooLargeHelp(manifest),
-          );
+          throw diagnostics.noMemory({
+            what: `weight ${symbol} of one layer`,
+            needed: instanceBytes(plan),
+            available: MEMORY_BYTES,
+            parts: ["a weight has to lie in one WebAssembly memory, on any machine"],
+            help: tooLargeHelp(manifest),
+          });
     const pool = new Threads(Math.max(1, Math.min(64, Math.floor(options.threads ?? availableParallelism()))));
     const modules = await compileKernels(kernels);
     const scratch = align(kernels.reduce((most, k) => Math.max(most, k.scratchBytes), 0));
@@ -103,7 +103,7 @@ export class CpuDevice implements Device {
         kernels: modules,
         ...(options.profile && index === 0 ? { times: device.times } : {}),
       }),
-      (r) => diagnostics.badKernel(names[r.kernel] ?? "?", r.why),
+      (r) => diagnostics.badKernel({ kernel: names[r.kernel] ?? "?", why: r.why }),
     );
     return device;
   }
@@ -139,7 +139,7 @@ export class CpuDevice implements Device {
   }
 
   shortOf(what: string, needed: number, parts: readonly string[], help?: string): Error {
-    return diagnostics.noMemory(what, needed, this.available(), [...parts], help);
+    return diagnostics.noMemory({ what, needed, available: this.available(), parts, help });
   }
 
   columns(pages: number): number {
@@ -189,8 +189,10 @@ export class CpuDevice implements Device {
     });
     await this.pool.post({ kind: "read", parts, next: new Int32Array(new SharedArrayBuffer(4)) }, (r) => {
       const part = parts[r.site];
-      if (part && r.element !== undefined) return diagnostics.notFinite(part.name, part.file, r.element);
-      return part ? diagnostics.shortRead(part.file, part.name, r.why) : diagnostics.workerFailed(r.why);
+      if (part && r.element !== undefined) return diagnostics.elementNotFinite(part.name, part.file, r.element);
+      return part
+        ? diagnostics.shortRead({ file: part.file, tensor: part.name, why: r.why })
+        : diagnostics.workerFailed({ why: r.why });
     });
     for (const a of arrays) {
       if (!a.rows) continue;
@@ -201,7 +203,7 @@ export class CpuDevice implements Device {
       const bad = a.dtype === undefined ? undefined : firstBad(room, a.dtype);
       const [width, pitch] = [a.count / rows, (a.count / rows / a.rows.bytes) * a.rows.pitch];
       if (bad !== undefined)
-        throw diagnostics.notFinite(a.file.tensor, a.file.path, Math.floor(bad / pitch) * width + (bad % pitch));
+        throw diagnostics.elementNotFinite(a.file.tensor, a.file.path, Math.floor(bad / pitch) * width + (bad % pitch));
     }
     for (const a of plain) if (a.form !== "same") widen(a.form, this.segments.buffer(a.at), offsetOf(a.at), a.count);
   }
@@ -215,11 +217,11 @@ export class CpuDevice implements Device {
   /** Runs a program on all threads. Throws DSC5040 with kernel and site when one traps. */
   execute(program: Program): Promise<void> {
     return this.pool.post({ kind: "run", words: program.words }, (r) =>
-      diagnostics.kernelFailed(
-        this.names[r.kernel] ?? "?",
-        (program.sites[r.site] ?? "?") + (r.layer >= 0 ? ` of layer ${r.layer}` : ""),
-        r.why,
-      ),
+      diagnostics.kernelFailed({
+        kernel: this.names[r.kernel] ?? "?",
+        site: (program.sites[r.site] ?? "?") + (r.layer >= 0 ? ` of layer ${r.layer}` : ""),
+        why: r.why,
+      }),
     );
   }
 

@@ -29,7 +29,7 @@ function memoryOf4GiB(): WebAssembly.Memory {
   try {
     return new WebAssembly.Memory({ initial: 1, maximum: MOST_PAGES, shared: true });
   } catch (e) {
-    throw diagnostics.noAddresses((e as Error).message);
+    throw diagnostics.noMemory({ addresses: (e as Error).message });
   }
 }
 
@@ -137,9 +137,12 @@ export class Segments {
     const size = Math.max(ALIGN, align(bytes));
     const at = this.find(size, near);
     if (at === undefined)
-      throw diagnostics.noMemory(what, size, Math.min(availableBytes(), MEMORY_BYTES), [
-        `${diagnostics.bytes(this.used())} are in use already`,
-      ]);
+      throw diagnostics.noMemory({
+        what,
+        needed: size,
+        available: Math.min(availableBytes(), MEMORY_BYTES),
+        parts: [`${diagnostics.bytes(this.used())} are in use already`],
+      });
     this.blocks.set(at, { bytes: size, mirrors: new Map() });
     return at;
   }
@@ -158,7 +161,7 @@ export class Segments {
     const exact = this.blocks.get(address);
     if (exact) return { at: address, bytes: exact.bytes };
     for (const [at, { bytes }] of this.blocks) if (at <= address && address < at + bytes) return { at, bytes };
-    throw diagnostics.brokenManifest(`address ${address} lies in no block`);
+    throw diagnostics.brokenManifest({ why: `address ${address} lies in no block` });
   }
 
   /** The address that stands for `address` in another segment; what lies there is the caller's affair. */
@@ -197,12 +200,11 @@ export class Segments {
     if (!m) {
       const there = this.takeIn(segment, block.bytes, MEMORY_BYTES);
       if (there === undefined)
-        throw diagnostics.noMemory(
-          "a copy beside the weights that need it",
-          block.bytes,
-          MEMORY_BYTES - this.segments[segment].top,
-          [],
-        );
+        throw diagnostics.noMemory({
+          what: "a copy beside the weights that need it",
+          needed: block.bytes,
+          available: MEMORY_BYTES - this.segments[segment].top,
+        });
       block.mirrors.set(segment, (m = { at: there, fresh: false }));
     }
     return m;
@@ -234,7 +236,7 @@ export class Segments {
   private begin(): void {
     const segment = new Segment();
     if (this.scratch && segment.take(this.scratch, MEMORY_BYTES) === undefined)
-      throw diagnostics.noMemory("scratch memory of the kernels", this.scratch, MEMORY_BYTES, []);
+      throw diagnostics.noMemory({ what: "scratch memory of the kernels", needed: this.scratch, available: MEMORY_BYTES });
     this.segments.push(segment);
     this.current = this.count - 1;
     this.added(this.current, segment.memory);

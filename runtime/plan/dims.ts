@@ -96,7 +96,8 @@ function addedUp(manifest: Manifest, name: string, dims: Dims): number {
 
 /** Functions of a manifest by name; a name without one is the compiler's fault. */
 export function functionOf(manifest: Manifest, name: string): FunctionPlan {
-  if (!Object.hasOwn(manifest.functions, name)) throw brokenManifest(`it calls ${name}, which is not one of its functions`);
+  if (!Object.hasOwn(manifest.functions, name))
+    throw brokenManifest({ why: `it calls ${name}, which is not one of its functions` });
   return manifest.functions[name];
 }
 
@@ -105,6 +106,6 @@ export function sized(sizes: readonly Size[], dims: Dims): number[] {
   try {
     return sizes.map((s) => evaluate(s, dims));
   } catch (e) {
-    throw brokenManifest((e as Error).message);
+    throw brokenManifest({ why: (e as Error).message });
   }
 }

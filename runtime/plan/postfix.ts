@@ -17,7 +17,7 @@ export function residual(size: Size, dims: Dims): Size {
   if (typeof size === "string") {
     if (dims[size] !== undefined) return dims[size];
     if ((SYMBOLS as readonly string[]).includes(size)) return size;
-    throw brokenManifest(`size symbol ${size} has no value inside a loop over experts`);
+    throw brokenManifest({ why: `size symbol ${size} has no value inside a loop over experts` });
   }
   const of = size.of.map((s) => residual(s, dims));
   return of.every((s) => typeof s === "number") ? evaluate({ op: size.op, of }, {}) : { op: size.op, of };

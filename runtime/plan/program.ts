@@ -124,7 +124,7 @@ class Words {
 
   #kernel(name: string, from: string): number {
     const found = this.#at.kernels.get(name);
-    if (found === undefined) throw brokenManifest(`${from} launches ${name}, which is not one of its kernels`);
+    if (found === undefined) throw brokenManifest({ why: `${from} launches ${name}, which is not one of its kernels` });
     return found;
   }
 

@@ -83,7 +83,7 @@ const levelOf = (steps: readonly Step[], f: Frame, r: Region): Level => ({ steps
 /** The case of a choice that a size falls into. */
 export function caseOf(step: Step & { kind: "cases" }, size: number): { steps: Step[] } {
   const found = step.cases.find((c) => c.most === null || size <= c.most);
-  if (!found) throw brokenManifest(`a choice of kernels has no case for size ${size}`);
+  if (!found) throw brokenManifest({ why: `a choice of kernels has no case for size ${size}` });
   return found;
 }
 
@@ -123,7 +123,7 @@ class Walk {
       const step = steps[level.next++];
       if (step.kind === "kernel") yield this.#launch(step, f, r);
       else if (step.kind === "slices" && step.over === "experts") {
-        if (r.open) throw brokenManifest(`${f.plan.name} has a loop over experts inside another`);
+        if (r.open) throw brokenManifest({ why: `${f.plan.name} has a loop over experts inside another` });
         const offsets = this.#pointer(step.offsets, f, r);
         if (this.#rowsOf) open.push(...this.#experts(step, this.#rowsOf(offsets.at, step.count + 1), f, r));
         else {
@@ -152,7 +152,8 @@ class Walk {
   /** The steps of a callee, or of the case that holds. */
   #inside(step: Extract<Step, { kind: "call" | "cases" }>, f: Frame, r: Region): Level {
     if (step.kind === "cases") {
-      if (r.open) throw brokenManifest(`${f.plan.name} chooses kernels by the rows of an expert, which only a kernel knows`);
+      if (r.open)
+        throw brokenManifest({ why: `${f.plan.name} chooses kernels by the rows of an expert, which only a kernel knows` });
       return levelOf(caseOf(step, sized([step.on], r.dims)[0]).steps, f, r);
     }
     const plan = functionOf(this.#manifest, step.function);
@@ -182,11 +183,11 @@ class Walk {
 
   #launch(step: Extract<Step, { kind: "kernel" }>, f: Frame, r: Region): Launch {
     const record = this.#manifest.kernels[step.kernel];
-    if (!record) throw brokenManifest(`${f.plan.name} launches ${step.kernel}, which is not one of its kernels`);
+    if (!record) throw brokenManifest({ why: `${f.plan.name} launches ${step.kernel}, which is not one of its kernels` });
     if (step.dims.length !== record.dims.length)
-      throw brokenManifest(
-        `${step.site} gives ${step.dims.length} dims to ${step.kernel}, which takes ${record.dims.join(", ")}`,
-      );
+      throw brokenManifest({
+        why: `${step.site} gives ${step.dims.length} dims to ${step.kernel}, which takes ${record.dims.join(", ")}`,
+      });
     return {
       kind: "launch",
       kernel: step.kernel,
@@ -215,7 +216,7 @@ class Walk {
     }
     if ("arg" in ref) {
       const found = f.args.get(ref.arg);
-      if (!found) throw brokenManifest(`${f.plan.name} uses ${ref.arg}, which its caller does not give`);
+      if (!found) throw brokenManifest({ why: `${f.plan.name} uses ${ref.arg}, which its caller does not give` });
       return found;
     }
     if ("batch" in ref) return value(places.batch(ref.batch), tableCount(ref.batch, batch) * 4);

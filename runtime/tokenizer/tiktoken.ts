@@ -59,7 +59,7 @@ export async function readTiktoken(folder: string, settings: Settings, compile: 
     const byte = `0x${BYTE_CHARS.indexOf(c).toString(16)}`;
     const others = BYTE_CHARS.filter((b) => !ids.has(b)).length - 1;
     const why = `the text has the byte ${byte}, and the vocabulary no token for it, nor for ${others} other bytes`;
-    throw diagnostics.badTiktoken(place(file), why);
+    throw diagnostics.badTiktoken({ why }, place(file));
   };
   const encode = (piece: string): number[] => {
     const whole = ids.get(piece);
@@ -70,7 +70,10 @@ export async function readTiktoken(folder: string, settings: Settings, compile: 
   try {
     split = splitAt(compile(rewritePattern(pattern)), "Isolated");
   } catch (e) {
-    throw diagnostics.badTiktoken(place(file), `the pattern beside it is none that JavaScript can run: ${(e as Error).message}`);
+    throw diagnostics.badTiktoken(
+      { why: `the pattern beside it is none that JavaScript can run: ${(e as Error).message}` },
+      place(file),
+    );
   }
   return {
     vocabulary: { ids, encode: cached(encode) },
@@ -90,7 +93,7 @@ function ranksOf(text: string, file: string): string[] {
   let at = 0;
   let count = 0;
   const fail = (why: string): never => {
-    throw diagnostics.badTiktoken(spanAt(file, text, at), why);
+    throw diagnostics.badTiktoken({ why }, spanAt(file, text, at));
   };
   for (const line of text.split("\n")) {
     const m = /^([A-Za-z0-9+/]+={0,2}) (\d{1,8})\s*$/.exec(line);
@@ -123,7 +126,7 @@ async function patternIn(folder: string, { config }: Settings): Promise<{ patter
     if (parts.length) return { pattern: parts.join("|"), warnings: [] };
   }
   const known = config.tokenizer_class === "TikTokenTokenizer" || isKimi(config.auto_map);
-  return { pattern: KIMI_PATTERN, warnings: known ? [] : [diagnostics.assumedPattern(join(folder, TIKTOKEN_FILE))] };
+  return { pattern: KIMI_PATTERN, warnings: known ? [] : [diagnostics.assumedPattern({ file: join(folder, TIKTOKEN_FILE) })] };
 }
 
 /** auto_map names the class of the tokenizer, as {"AutoTokenizer": ["tokenization_kimi.TikTokenTokenizer", null]}. */

@@ -29,7 +29,11 @@ export function invoke(f: number, args: readonly Argument[], wrap: Wrap): Result
   const b = (block ??= made());
   const [at, n] = [b.taken, args.length];
   if (at + n + 1 > ROOM)
-    throw cannotPass(`a call of ${n} arguments`, `all that run now have room for ${ROOM} values`, "pass a list");
+    throw cannotPass({
+      what: `a call of ${n} arguments`,
+      why: `all that run now have room for ${ROOM} values`,
+      help: "pass a list",
+    });
   // Strings, structs and objects stay reachable until the call has ended.
   const keep: unknown[] = [];
   b.taken = at + n + 1;

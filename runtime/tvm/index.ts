@@ -30,7 +30,7 @@ export const loadModule = (file: string): TvmModule => callGlobal("ffi.ModuleLoa
 /** A function of the table that all libraries of the process share. Throws DSC5705. */
 export function func(name: string): TvmFunction {
   const f = globalFunction(name);
-  if (!f) throw noFunction(name, "the table of global functions");
+  if (!f) throw noFunction({ name, where: "the table of global functions" });
   return f;
 }
 

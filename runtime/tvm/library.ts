@@ -54,14 +54,14 @@ function open(): Library {
       restore();
     }
   }
-  throw noLibrary(tried);
+  throw noLibrary({ tried });
 }
 
 function checked(path: string, c: Entries): Library {
   const parts = new Uint32Array(new ArrayBuffer(12));
   c.TVMFFIGetVersion(parts);
   const version = parts.join(".");
-  if (parts[0] !== 0 || parts[1] !== 1) throw otherVersion(path, version);
+  if (parts[0] !== 0 || parts[1] !== 1) throw otherVersion({ library: path, version });
   return { path, version, c };
 }
 

@@ -30,7 +30,7 @@ export class TvmObject {
   }
 
   get address(): number {
-    if (this.#address === 0) throw disposed(`an object of kind ${this.kind}`);
+    if (this.#address === 0) throw disposed({ what: `an object of kind ${this.kind}` });
     return this.#address;
   }
 

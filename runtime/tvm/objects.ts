@@ -61,7 +61,7 @@ export const forget = (name: string): boolean => known.delete(name);
 /** Calls a function of the table. Throws DSC5705 where there is none. */
 export function callGlobal(name: string, ...args: Argument[]): Result {
   const f = globalFunction(name);
-  if (!f) throw noFunction(name, "the table of global functions");
+  if (!f) throw noFunction({ name, where: "the table of global functions" });
   return f.call(...args);
 }
 
@@ -133,7 +133,7 @@ export class TvmModule extends TvmObject {
   /** A function that it exports (as __tvm_ffi_NAME), or that it imports. Throws DSC5705. */
   get(name: string): TvmFunction {
     const f = callGlobal("ffi.ModuleGetFunction", this, name, true);
-    if (!(f instanceof TvmFunction)) throw noFunction(name, "the module");
+    if (!(f instanceof TvmFunction)) throw noFunction({ name, where: "the module" });
     return f;
   }
 

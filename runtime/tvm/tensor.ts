@@ -75,14 +75,14 @@ export class Tensor {
   ) {
     const [code, bits] = dtypes[dtype];
     if (shape.some((n) => !Number.isSafeInteger(n) || n < 0))
-      throw cannotPass(`a tensor [${shape.join(", ")}]`, "sizes are whole numbers", "see to its shape");
+      throw cannotPass({ what: `a tensor [${shape.join(", ")}]`, why: "sizes are whole numbers", help: "see to its shape" });
     const bytes = (product(shape) * bits) / 8;
     if (typeof data !== "number" && data.byteLength < bytes)
-      throw cannotPass(
-        `a tensor [${shape.join(", ")}] of ${dtype}`,
-        `it takes ${bytes} bytes, and the array has ${data.byteLength}`,
-        "see to its shape",
-      );
+      throw cannotPass({
+        what: `a tensor [${shape.join(", ")}] of ${dtype}`,
+        why: `it takes ${bytes} bytes, and the array has ${data.byteLength}`,
+        help: "see to its shape",
+      });
     const dims = new BigInt64Array(new ArrayBuffer(Math.max(8, 8 * shape.length)));
     dims.set(shape.map(BigInt));
     const v = new DataView(new ArrayBuffer(dlTensor.bytes));
@@ -152,9 +152,9 @@ export class TvmTensor extends TvmObject {
   view(): NumberArray {
     const { dtype, shape, device } = this;
     if (device.type !== "cpu" && device.type !== "cuda_host")
-      throw notSeen("a tensor", `it is on device ${device.type} ${device.id}`);
-    if (dtype === undefined) throw notSeen("a tensor", "its element type has no name here");
-    if (!this.contiguous) throw notSeen("a tensor", "it is strided");
+      throw notSeen({ what: "a tensor", why: `it is on device ${device.type} ${device.id}` });
+    if (dtype === undefined) throw notSeen({ what: "a tensor", why: "its element type has no name here" });
+    if (!this.contiguous) throw notSeen({ what: "a tensor", why: "it is strided" });
     const count = product(shape);
     const buffer = count === 0 ? new ArrayBuffer(0) : memoryAt(this.dataAddress, (count * dtypes[dtype][1]) / 8);
     owners.set(buffer, this);

@@ -73,7 +73,7 @@ export function write(v: DataView, at: number, a: Argument, keep: unknown[]): vo
       } else writeFloat(v, at, a);
       return;
     case "bigint":
-      if (a < SMALLEST || a > LARGEST) throw cannotPass(String(a), "an int has 64 bits", "pass it as text");
+      if (a < SMALLEST || a > LARGEST) throw cannotPass({ what: String(a), why: "an int has 64 bits", help: "pass it as text" });
       v.setInt32(at, kinds.int, true);
       v.setBigInt64(at + PAYLOAD, a, true);
       return;
@@ -86,7 +86,7 @@ export function write(v: DataView, at: number, a: Argument, keep: unknown[]): vo
     case "object":
       return a === null ? set(kinds.none, 0) : writeObject(v, at, a, keep, set);
     default:
-      throw cannotPass(`a ${typeof a}`, "it has no form there", "a function becomes one by callback()");
+      throw cannotPass({ what: `a ${typeof a}`, why: "it has no form there", help: "a function becomes one by callback()" });
   }
 }
 
@@ -122,13 +122,15 @@ function writeObject(
     v.setInt32(at, kinds.device, true);
     v.setInt32(at + PAYLOAD, typeof type === "number" ? type : devices[type], true);
     v.setInt32(at + PAYLOAD + 4, id, true);
-  } else throw cannotPass("an object", "it is none of tvm-ffi's", "lists become one by array(), maps by map()");
+  } else
+    throw cannotPass({ what: "an object", why: "it is none of tvm-ffi's", help: "lists become one by array(), maps by map()" });
 }
 
 const encoder = new TextEncoder();
 
 function cString(text: string, keep: unknown[]): Uint8Array {
-  if (text.includes("\0")) throw cannotPass(JSON.stringify(text), "a C string ends at its first NUL", "pass its bytes");
+  if (text.includes("\0"))
+    throw cannotPass({ what: JSON.stringify(text), why: "a C string ends at its first NUL", help: "pass its bytes" });
   const bytes = new Uint8Array(new ArrayBuffer(3 * text.length + 1));
   encoder.encodeInto(text, bytes);
   keep.push(bytes);

@@ -5,7 +5,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, 
 import path from "node:path";
 import { lacks } from "../conditions.ts";
 import { describe, expect, test } from "vitest";
-import { DiagnosticError, error, place, render } from "../../ir/diagnostic.ts";
+import { coded, DiagnosticError, place, render } from "../../ir/diagnostic.ts";
 import { Checkpoint } from "../../runtime/index.ts";
 import { at, cli, dsc, dscIn, refusal, root, work } from "./dsc.ts";
 
@@ -167,11 +167,13 @@ test("a checkpoint that is swapped, or written to, after its header was read is 
 });
 
 test("control characters of other people's names never reach the terminal raw", async () => {
-  const d = error("DSC1011", "no key \u001b]0;owned\u0007", {
-    spans: [{ ...place("a\u001b[31m.json"), line: 1, column: 2, text: '{"\u001b[2J\u202e": 1}' }],
-    notes: ["one\ntwo\u009b"],
-    help: "a\rb",
-  });
+  const d = coded("DSC1011", {
+    name: "",
+    means: "",
+    example: "",
+    fix: "",
+    short: () => ({ title: "no key \u001b]0;owned\u0007", notes: ["one\ntwo\u009b"], help: "a\rb" }),
+  })({}, { ...place("a\u001b[31m.json"), line: 1, column: 2, text: '{"\u001b[2J\u202e": 1}' });
   expect(render(d)).toBe(
     'error[DSC1011]: no key ␛]0;owned␇\n --> a␛[31m.json:1:2\n  |\n1 | {"␛[2J\ufffd": 1}\n  |  ^\n   = one\ntwo\ufffd\n   help: a␍b',
   );

@@ -1,7 +1,7 @@
 // Chat templates with damage, and bombs among them: a text, or a fault with its place, in bounded time.
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { DiagnosticError, error } from "../../ir/diagnostic.ts";
+import { templateFault } from "../../runtime/diagnostics.ts";
 import { Fault, LIMITS, Template } from "../../runtime/jinja/index.ts";
 import { mutate } from "./mutate-text.ts";
 import { Random } from "./random.ts";
@@ -25,12 +25,6 @@ export function templateCase(seed: number): undefined {
   } catch (e) {
     if (!(e instanceof Fault)) throw e;
     const { line, column } = e.at ?? { line: 1, column: 1 };
-    throw new DiagnosticError(
-      error(
-        { syntax: "DSC5060", runtime: "DSC5059", raised: "DSC5054", unsupported: "DSC5057", budget: "DSC5058" }[e.kind],
-        "a fault of the template",
-        { spans: [{ file: "template", line, column }], help: "-" },
-      ),
-    );
+    throw templateFault[e.kind]({ why: "a fault of the template" }, { file: "template", line, column });
   }
 }

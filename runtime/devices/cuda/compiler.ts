@@ -120,7 +120,7 @@ interface Options {
 function begin(n: Nvrtc, name: string, source: string, arch: string): [number, Options] {
   const handle = new BigUint64Array(1);
   if (n.nvrtcCreateProgram(handle, source, `${name}.cu`, 0, null, null) !== 0)
-    throw diagnostics.badKernel(name, "NVRTC cannot create a program");
+    throw diagnostics.badKernel({ name, log: "NVRTC cannot create a program" });
   const words = optionsFor(arch).map((o) => Buffer.from(`${o}\0`));
   return [Number(handle[0]), { list: BigUint64Array.from(words, (w) => BigInt(koffi.address(w))), words }];
 }
@@ -131,7 +131,11 @@ function finish(n: Nvrtc, name: string, source: string, program: number, failed:
     n.nvrtcGetProgramLogSize(program, size);
     const log = Buffer.alloc(Math.max(1, Number(size[0])));
     n.nvrtcGetProgramLog(program, log);
-    throw diagnostics.badKernel(name, log.toString().replace(/\0+$/, "") || `NVRTC error ${failed}`, origin(source));
+    throw diagnostics.badKernel({
+      name,
+      log: log.toString().replace(/\0+$/, "") || `NVRTC error ${failed}`,
+      from: origin(source),
+    });
   }
   n.nvrtcGetCUBINSize(program, size);
   const cubin = new Uint8Array(Number(size[0]));
@@ -161,13 +165,14 @@ function withNvcc(name: string, source: string, arch: string): Uint8Array {
     const [input, output] = [path.join(folder, `${name}.cu`), path.join(folder, "out.cubin")];
     writeFileSync(input, source);
     const nvcc = ["nvcc", "/usr/local/cuda/bin/nvcc"].find((n) => !spawnSync(n, ["--version"]).error);
-    if (!nvcc) throw diagnostics.noCompiler(missing ?? []);
+    if (!nvcc) throw diagnostics.noCompiler({ tried: missing ?? [] });
     const run = spawnSync(
       nvcc,
       ["-cubin", "-O3", "-std=c++17", `-gencode=arch=compute_${arch.slice("sm_".length)},code=${arch}`, "-o", output, input],
       { encoding: "utf8" },
     );
-    if (run.status !== 0) throw diagnostics.badKernel(name, run.stderr.replaceAll(folder + path.sep, ""), origin(source));
+    if (run.status !== 0)
+      throw diagnostics.badKernel({ name, log: run.stderr.replaceAll(folder + path.sep, ""), from: origin(source) });
     return new Uint8Array(readFileSync(output));
   } finally {
     rmSync(folder, { recursive: true });

@@ -100,7 +100,7 @@ export class CudaDevice implements Device {
     try {
       const load = async ([name, record]: [string, KernelRecord]): Promise<void> => {
         const file = files.get(name);
-        if (!file || !record.launch) throw brokenManifest(`kernel ${name} has ${file ? "no launch record" : "no text"}`);
+        if (!file || !record.launch) throw brokenManifest({ why: `kernel ${name} has ${file ? "no launch record" : "no text"}` });
         const { params, dims, launch, workspaceBytes, entry } = record;
         const cubin = file.cubin ?? (await options.compile(name, file.source));
         device.kernels.set(
@@ -150,7 +150,7 @@ export class CudaDevice implements Device {
   private async system(name: SystemKernel): Promise<CudaKernel> {
     const record = this.manifest.system?.[name];
     const file = this.files.get(name);
-    if (!record?.launch || !file) throw brokenManifest(`the runtime launches ${name}, which is not in the artifact`);
+    if (!record?.launch || !file) throw brokenManifest({ why: `the runtime launches ${name}, which is not in the artifact` });
     const { params, dims, launch } = record;
     const cubin = file.cubin ?? (await this.options.compile(name, file.source));
     return this.cuda.loadCubin(cubin, { name, params, dims, launch });
@@ -172,7 +172,7 @@ export class CudaDevice implements Device {
   }
 
   shortOf(what: string, needed: number, parts: readonly string[], help?: string): Error {
-    return diagnostics.outOfMemory(what, needed, this.memory.available(), parts, help);
+    return diagnostics.outOfMemory({ what, needed, available: this.memory.available(), parts, help });
   }
 
   /** Powers of two, so that a growing sequence keeps its graph. */
@@ -218,7 +218,7 @@ export class CudaDevice implements Device {
   }
 
   async fill(jobs: readonly FillJob[]): Promise<void> {
-    if (this.sealed && !this.filler) throw diagnostics.lateCompile("dsc_fill");
+    if (this.sealed && !this.filler) throw diagnostics.lateCompile({ name: "dsc_fill" });
     this.filler ??= await this.system("dsc_fill");
     const SMs = this.cuda.multiprocessors;
     for (const job of jobs) {
@@ -255,7 +255,7 @@ export class CudaDevice implements Device {
 
   /** Everything a call needs is enqueued at once; calls follow each other on the stream without the host. */
   async run(call: Call): Promise<Int32Array | undefined> {
-    if (this.closed) throw misuse("the model is closed");
+    if (this.closed) throw misuse({ what: "the model is closed" });
     const done = this.runs.enqueue(call);
     this.tail = Promise.allSettled([this.tail, done]);
     const ids = await done;

@@ -97,22 +97,22 @@ export class Driver {
 
   /** `libraries` are tried in order; the system's names when absent. */
   constructor(libraries: readonly string[] = LIBRARIES) {
-    const library = open(libraries, diagnostics.noDriver);
+    const library = open(libraries, (tried) => diagnostics.noDriver({ tried }));
     this.calls = Object.fromEntries(
       Object.entries(signatures).map(([name, letters]) => [name, bind(library, name, letters)]),
     ) as Driver["calls"];
     const version = new Int32Array(1);
     const known = this.calls.cuDriverGetVersion(version) === 0;
     this.version = known ? diagnostics.version(version[0]) : "an unknown version";
-    if (known && version[0] < OLDEST) throw diagnostics.oldDriver(version[0], OLDEST);
+    if (known && version[0] < OLDEST) throw diagnostics.oldDriver({ have: version[0], need: OLDEST });
     const r = this.calls.cuInit(0);
-    if (r !== 0) throw diagnostics.noDevice(this.nameOf(r));
+    if (r !== 0) throw diagnostics.noDevice({ why: this.nameOf(r) });
   }
 
   /** Calls and throws DSC5609 unless it succeeds. */
   call(name: Call, ...args: unknown[]): void {
     const r = this.calls[name](...args);
-    if (r !== 0) throw diagnostics.driverFailed(name, this.nameOf(r), "");
+    if (r !== 0) throw diagnostics.driverFailed({ call: name, name: this.nameOf(r), where: "" });
   }
 
   /** The raw result code. */

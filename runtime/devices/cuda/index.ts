@@ -40,14 +40,14 @@ export class Cuda {
     const driver = (this.driver = new Driver(libraries));
     const handle = new Int32Array(2);
     const r = driver.attempt("cuDeviceGet", handle, ordinal);
-    if (r !== 0) throw diagnostics.noDevice(driver.nameOf(r));
+    if (r !== 0) throw diagnostics.noDevice({ why: driver.nameOf(r) });
     this.device = handle[0];
     const name = Buffer.alloc(128);
     driver.call("cuDeviceGetName", name, 128, this.device);
     this.name = name.toString("utf8", 0, name.indexOf(0));
     this.capability = [driver.attribute(ATTRIBUTE.major, this.device), driver.attribute(ATTRIBUTE.minor, this.device)];
     if (arch !== undefined && capabilityOf(arch).join() !== this.capability.join())
-      throw diagnostics.wrongArchitecture(this.name, this.capability, arch);
+      throw diagnostics.wrongArchitecture({ name: this.name, capability: this.capability, arch });
     this.multiprocessors = driver.attribute(ATTRIBUTE.multiprocessors, this.device);
     driver.call("cuCtxSetCurrent", driver.get("cuDevicePrimaryCtxRetain", this.device));
     this.memoryBytes = this.memory().total;
@@ -76,8 +76,8 @@ export class Cuda {
   alloc(bytes: number): number {
     const out = new BigUint64Array(1);
     const r = this.driver.attempt("cuMemAlloc_v2", out, bytes);
-    if (r === OUT_OF_MEMORY) throw diagnostics.outOfMemory("a buffer", bytes, this.memory().free);
-    if (r !== 0) throw diagnostics.driverFailed("cuMemAlloc", this.driver.nameOf(r), `${bytes} bytes`);
+    if (r === OUT_OF_MEMORY) throw diagnostics.outOfMemory({ what: "a buffer", needed: bytes, available: this.memory().free });
+    if (r !== 0) throw diagnostics.driverFailed({ call: "cuMemAlloc", name: this.driver.nameOf(r), where: `${bytes} bytes` });
     return Number(out[0]);
   }
 

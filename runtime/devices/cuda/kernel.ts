@@ -96,7 +96,7 @@ export class CudaKernel {
   ): void {
     const { text } = this;
     const given = (from: Readonly<Record<string, number>>, name: string): number => {
-      if (from[name] === undefined) throw diagnostics.badBuffer(text.name, name);
+      if (from[name] === undefined) throw diagnostics.badBuffer({ kernel: text.name, name });
       return from[name];
     };
     for (const d of text.dims) given(dims, d);
@@ -123,7 +123,7 @@ export class CudaKernel {
       const at = this.offsets[i];
       if (p.kind === "buffer") values.view.setBigUint64(at, BigInt(addresses[this.slots[i]]), true);
       else if (p.kind === "tensormap") values.bytes.set(this.tensorMap(p, addresses[this.slots[i]], dims), at);
-      else if (!scalar) throw diagnostics.badBuffer(text.name, p.name);
+      else if (!scalar) throw diagnostics.badBuffer({ kernel: text.name, name: p.name });
       else if (p.dtype === "f32") values.view.setFloat32(at, scalar(p.name), true);
       else values.view.setInt32(at, scalar(p.name), true);
     }

@@ -77,8 +77,8 @@ export class Memory {
   private fromDriver(bytes: number, what: string): number {
     const out = new BigUint64Array(1);
     const r = this.driver.attempt("cuMemAlloc_v2", out, bytes);
-    if (r === OUT_OF_MEMORY) throw diagnostics.outOfMemory(what, bytes, this.state().free);
-    if (r !== 0) throw diagnostics.driverFailed("cuMemAlloc", this.driver.nameOf(r), what);
+    if (r === OUT_OF_MEMORY) throw diagnostics.outOfMemory({ what, needed: bytes, available: this.state().free });
+    if (r !== 0) throw diagnostics.driverFailed({ call: "cuMemAlloc", name: this.driver.nameOf(r), where: what });
     return Number(out[0]);
   }
 }

@@ -22,7 +22,7 @@ export class Readers {
     const file = workerFile();
     this.workers = Array.from({ length: Math.min(MOST, Math.max(2, availableParallelism())) }, () => {
       const w = new Worker(file, { workerData: start, stdout: false, stderr: false });
-      const lose = (why: string): void => void (this.lost ??= diagnostics.workerFailed(why));
+      const lose = (why: string): void => void (this.lost ??= diagnostics.workerFailed({ why }));
       return w.on("error", (e: Error) => lose(e.message)).on("exit", (code) => lose(`exit code ${code}`));
     });
     this.ready = Promise.all(this.workers.map((w) => reply(w)));
@@ -43,7 +43,7 @@ export class Readers {
     const bad = replies.find((r) => !r.ok);
     if (!bad || bad.ok) return;
     const { path, tensor } = piecesOf(arrays)[bad.piece];
-    throw diagnostics.shortRead(path, tensor, bad.why);
+    throw diagnostics.shortRead({ file: path, tensor, why: bad.why });
   }
 
   /** Lets the threads end by themselves. */
@@ -62,12 +62,12 @@ function reply(w: Worker, job?: ReaderJob): Promise<ReaderReply> {
     const message = (r: ReaderReply): void => {
       off();
       // Before its first job only the start can fail.
-      if (!r.ok && !job) reject(diagnostics.workerFailed(r.why));
+      if (!r.ok && !job) reject(diagnostics.workerFailed({ why: r.why }));
       else resolve(r);
     };
     const lost = (why: string): void => {
       off();
-      reject(diagnostics.workerFailed(why));
+      reject(diagnostics.workerFailed({ why }));
     };
     const failed = (e: Error): void => lost(e.message);
     const exit = (code: number): void => lost(`exit code ${code}`);
@@ -85,6 +85,6 @@ function workerFile(): string {
       ? new URL("../../../dist/runtime/devices/cuda/reader-worker.js", here)
       : new URL("./reader-worker.js", here),
   );
-  if (!existsSync(path)) throw diagnostics.noWorkerFile(path);
+  if (!existsSync(path)) throw diagnostics.noWorkerFile({ path });
   return path;
 }

@@ -241,6 +241,6 @@ export class Runs {
   }
 
   private fault(call: string, code: number): Error {
-    return diagnostics.driverFailed(call, this.cuda.driver.nameOf(code), "a kernel of this run has failed");
+    return diagnostics.driverFailed({ call, name: this.cuda.driver.nameOf(code), where: "a kernel of this run has failed" });
   }
 }

@@ -1,0 +1,65 @@
+// DSC504x: what can go wrong with kernels and the threads that run them.
+import { place, thrown } from "../../ir/diagnostic.ts";
+
+export const kernelFailed = thrown<{ kernel: string; site: string; why: string }>("DSC5040", {
+  name: "a kernel trapped",
+  means: "A WebAssembly kernel read or wrote outside its memory, or divided by zero.",
+  example: "None is known.",
+  fix: "This is a fault of dsc: please report it with the artifact. dsc inspect OUT KERNEL shows the kernel.",
+  at: ({ site }) => [place(site)],
+  short: ({ kernel, site, why }) => ({
+    title: `kernel ${kernel} failed at ${site}`,
+    notes: [why],
+    help: "this is a fault of the compiler; dsc inspect shows the kernel's text",
+  }),
+});
+
+export const workerFailed = thrown<{ why: string }>("DSC5041", {
+  name: "a worker thread ended",
+  means: "A thread of the CPU device went away while it was needed: out of memory, or killed.",
+  example: "A machine that runs out of memory.",
+  fix: "Run again with --threads 1 and see what the system says.",
+  at: () => [place("worker thread")],
+  short: ({ why }) => ({
+    title: "a worker thread ended unexpectedly",
+    notes: [why],
+    help: "run again with --threads 1; if it stays, please report it",
+  }),
+});
+
+export const badKernel = thrown<{ kernel: string; why: string }>("DSC5042", {
+  name: "a kernel cannot be loaded",
+  means: "The compiled form of a kernel is missing from the artifact, or the engine refuses it.",
+  example: "An artifact of another Node.",
+  fix: "Compile the model again.",
+  at: ({ kernel }) => [place(`kernel ${kernel}`)],
+  short: ({ kernel, why }) => ({ title: `kernel ${kernel} cannot be loaded`, notes: [why], help: "compile the model again" }),
+});
+
+export const sourceOnly = thrown<{ kernel: string }>("DSC5047", {
+  name: "Triton kernels that were not compiled",
+  means:
+    "A Triton artifact is compiled ahead of time by a Python with Triton; this one was made where there was none, so " +
+    "it can be read, not run.",
+  example: "dsc compile SRC -o OUT --target triton without Triton, then dsc run OUT",
+  fix: "Compile again with DSC_PYTHON naming a Python that has Triton. Running needs no Python.",
+  at: ({ kernel }) => [place(`kernel ${kernel}`)],
+  short: ({ kernel }) => ({
+    title: `kernel ${kernel} is Triton source, not compiled`,
+    notes: ["the artifact was made where no Python had Triton"],
+    help: "compile the model again with DSC_PYTHON naming a Python that has Triton; no Python is needed to run it then",
+  }),
+});
+
+export const noWorkerFile = thrown<{ path: string }>("DSC5043", {
+  name: "dsc is not built",
+  means: "Worker threads run the built JavaScript, which is not there.",
+  example: "A checkout without dist.",
+  fix: "npm run build.",
+  at: ({ path }) => [place(path)],
+  short: ({ path }) => ({
+    title: "the worker script is not built",
+    notes: [`${path} does not exist; worker threads run the compiled form`],
+    help: "npm run build",
+  }),
+});
