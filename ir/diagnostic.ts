@@ -18,6 +18,7 @@ export interface Span {
   label?: string;
 }
 
+/** What is wrong, or worth saying: words made of data, and the places they are about. */
 export interface Diagnostic {
   severity: "error" | "warning" | "note";
   /** "DSC1204". Stable: users search for it and tests assert it. */
