@@ -99,8 +99,8 @@ export const native: readonly Mutant[] = [
   bug(
     "decode in fixed splits waits for nothing",
     `${at}/attention/mla-decode-cluster.ts`,
-    "release_next();\nawait_previous();",
-    "release_next();",
+    "${clearEarly}\nawait_previous();",
+    "${clearEarly}",
     attention("fixed splits, 16 heads a cluster, of 32, 8 blocks one row"),
     "queries are read before they are written, sometimes",
   ),
