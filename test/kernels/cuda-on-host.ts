@@ -70,6 +70,7 @@ static unsigned __ballot_sync(unsigned, int p) {
 }
 static unsigned __reduce_max_sync(unsigned, unsigned v) { unsigned m = 0; for (int l = 0; l < 32; l++) { unsigned o = exchange(v, l); m = o > m ? o : m; } return m; }
 static unsigned __byte_perm(unsigned a, unsigned b, unsigned s) { unsigned long long v = a | (unsigned long long)b << 32; unsigned o = 0; for (int i = 0; i < 4; i++) o |= (unsigned)(v >> 8 * (s >> 4 * i & 7) & 255) << 8 * i; return o; }
+static int __ffsll(unsigned long long v) { return __builtin_ffsll(v); }
 static int __popc(unsigned v) { return __builtin_popcount(v); }
 static int __ffs(int v) { return __builtin_ffs(v); }
 static float __uint_as_float(unsigned u) { float f; memcpy(&f, &u, 4); return f; }

@@ -164,6 +164,7 @@ static void __threadfence() {}
 static void __syncwarp() { exchange(0); }
 static u32 __byte_perm(u32 a, u32 b, u32 s) { const u64 v = a | (u64)b << 32; u32 o = 0; for (int i = 0; i < 4; i++) o |= (u32)(v >> 8 * (s >> 4 * i & 7) & 255) << 8 * i; return o; }
 static int __ffs(u32 v) { return __builtin_ffs(v); }
+static int __ffsll(u64 v) { return __builtin_ffsll(v); }
 static int __popc(u32 v) { return __builtin_popcount(v); }
 static void meet(int id, int count) { Meeting& m = self->block->meetings[id]; int t = m.turn; if (!arrive(m, count)) wait_while(m.turn, t); }
 static void __syncthreads() { meet(0, blockDim.x); }

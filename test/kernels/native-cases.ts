@@ -3,6 +3,7 @@ import { scheduleFor } from "../../codegen/cuda/select.ts";
 import { argmaxRows } from "../../codegen/cuda/sm90/rows/argmax.ts";
 import { bf16Gemm } from "../../codegen/cuda/sm90/gemm/bf16-persistent.ts";
 import { mlaQuery } from "../../codegen/cuda/sm90/attention/mla-query.ts";
+import { ropeRows } from "../../codegen/cuda/sm90/rows/rope-rows.ts";
 import { normRows } from "../../codegen/cuda/sm90/rows/norm-rows.ts";
 import { ringLinear } from "../../codegen/cuda/sm90/gemm/ring-linear.ts";
 import { routeRows } from "../../codegen/cuda/sm90/moe/route-rows.ts";
@@ -279,6 +280,11 @@ export const emitters: readonly [string, () => KernelText[], string[]][] = [
       sortExperts({ experts: 256, k: 8 }),
     ],
     [],
+  ],
+  [
+    "rope_rows",
+    () => [ropeRows({ heads: 20, d: 64, xStrides: [5120, 256], interleaved: true, maxPositions: 4096, act: "bf16" })],
+    ["LDG.E.64"],
   ],
   [
     "norm_rows",

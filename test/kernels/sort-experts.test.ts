@@ -17,6 +17,8 @@ const cases = [
   of(9, 3, (i) => 8 - i),
   of(4, 2500, (i) => (Math.imul(i + 1, 0x9e3779b1) >>> 8) % 3),
   of(3, 513, () => 1),
+  // More than 64 pairs a thread.
+  of(3, 33000, (i) => (i >> 2) % 3),
 ];
 
 test.skipIf(lacks("g++")).each([false, true])("sort_experts: the tile program's order, fibres backwards: %s", (backwards) => {

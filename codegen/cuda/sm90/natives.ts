@@ -10,6 +10,7 @@ import { groupedBf16Native } from "./gemm/grouped-bf16-linear.ts";
 import { groupedLinearNative } from "./gemm/grouped-linear.ts";
 import { bf16GemmNative, ringLinearNative, registerLinearNative } from "./gemm/bf16-linear.ts";
 import { mlaQueryNative } from "./attention/mla-query.ts";
+import { ropeRowsNative } from "./rows/rope-rows.ts";
 import { normRowsNative } from "./rows/norm-rows.ts";
 import { routeRowsNative } from "./moe/route-rows.ts";
 import { normLinearNative } from "./rows/norm-linear.ts";
@@ -44,6 +45,7 @@ export const natives: readonly Native[] = [
   mlaPrefillNative,
   // Rows.
   normRowsNative,
+  ropeRowsNative,
   normLinearNative,
   routeRowsNative,
   sortExpertsNative,

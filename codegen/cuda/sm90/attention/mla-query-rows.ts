@@ -3,6 +3,19 @@
 import { inverseRms } from "../../text/norm.ts";
 import type { MlaQueryProblem } from "./mla-query-problem.ts";
 
+/** Four pairs of lanes that lie at `from`, rotated by the row of the table at `turn`: `left` and `right`, with the tile program's bits. */
+export const ROTATE_FOUR = `    float first[4], second[4], cos[4], sin[4], left[4], right[4];
+    load4_bf16(first, from);
+    load4_bf16(second, from + 4);
+    load4_f32(cos, turn + pair);
+    load4_f32(sin, turn + HALF + pair);
+    const float even[4] = {first[0], first[2], second[0], second[2]}, odd[4] = {first[1], first[3], second[1], second[3]};
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+      left[e] = __fsub_rn(__fmul_rn(even[e], cos[e]), __fmul_rn(odd[e], sin[e]));
+      right[e] = __fadd_rn(__fmul_rn(odd[e], cos[e]), __fmul_rn(even[e], sin[e]));
+    }`;
+
 export const rotateQuery = (
   p: MlaQueryProblem,
 ): string => `// The query's rotated lanes of one token: four pairs a turn, the result in half-split order.
@@ -21,16 +34,7 @@ __device__ __forceinline__ void rotate_query(const u16* qr, const float* table, 
   for (int i = part * 128 + threadIdx.x; i < HEADS * GROUPS; i += TURNS * 128) {
     const int head = i / GROUPS, pair = i % GROUPS * 4;
     const u16* from = qr + (i64)token * ${p.xStrides[0]} + head * ${p.xStrides[1]} + 2 * pair;
-    float first[4], second[4], left[4], right[4];
-    load4_bf16(first, from);
-    load4_bf16(second, from + 4);
-    if (!ALIKE) read_turn(pair);
-    const float even[4] = {first[0], first[2], second[0], second[2]}, odd[4] = {first[1], first[3], second[1], second[3]};
-#pragma unroll
-    for (int e = 0; e < 4; e++) {
-      left[e] = __fsub_rn(__fmul_rn(even[e], cos[e]), __fmul_rn(odd[e], sin[e]));
-      right[e] = __fadd_rn(__fmul_rn(odd[e], cos[e]), __fmul_rn(even[e], sin[e]));
-    }
+${ROTATE_FOUR}
     u16* to = qp + ((i64)token * HEADS + head) * ${p.d} + pair;
     store4_bf16(to, left);
     store4_bf16(to + HALF, right);

@@ -145,14 +145,16 @@ function smallMTime(s: SmallMBf16, { n, k }: Bf16Problem, m: number, limits: Lim
 /** Elements of a small matrix. */
 const SMALL = 2 ** 20;
 
-/** A matrix that L2 holds many times over is not worth a kernel for every number of rows: each is compiled and kept. */
+/** A matrix that L2 holds many times over is not worth kernels for many numbers of rows: each is compiled and kept. */
 export const isSmall = ({ n, k }: Bf16Problem): boolean => n * k <= SMALL;
 
-/** One for all rows of a small matrix: the best for 64. */
+/** Two for all rows of a small matrix: the best for a batch of 64, and for a prompt. */
 function worthTrying(p: Bf16SumProblem, machine: Gpu): readonly Bf16Schedule[] {
   const legal = candidates.filter((s) => illegal(s, p, machine) === null);
   if (!isSmall(p) || !legal.length) return candidates;
-  return [legal.reduce((best, s) => (estimate(s, p, 64, machine) < estimate(best, p, 64, machine) ? s : best))];
+  const best = (rows: number): Bf16Schedule =>
+    legal.reduce((least, s) => (estimate(s, p, rows, machine) < estimate(least, p, rows, machine) ? s : least));
+  return [...new Set([best(64), best(2048)])];
 }
 
 /** Rows up to which sums are added where they are written: beyond, products of many rows and a launch of its own are as fast. */

@@ -37,8 +37,10 @@ const int run = ((r + THREADS - 1) / THREADS + 3) / 4 * 4, begin = min(r, (int)t
 release_next();
 await_previous();`;
 
-const countPairs = `// Pairs of earlier experts, wherever they are, and own pairs of this thread.
+const countPairs = `// Pairs of earlier experts, wherever they are, and own pairs of this thread: how many, and which of the first 64.
 int before = 0, own = 0;
+u64 mine = 0;
+#pragma unroll 4
 for (int i = begin; i < end; i += 4) {
   int v[4];
   if (i + 4 <= end) {
@@ -50,6 +52,10 @@ for (int i = begin; i < end; i += 4) {
   }
 #pragma unroll
   for (int e = 0; e < 4; e++) { before += v[e] < expert; own += v[e] == expert; }
+  if (i < begin + 64) {
+#pragma unroll
+    for (int e = 0; e < 4; e++) mine |= (u64)(v[e] == expert) << (i - begin + e);
+  }
 }`;
 
 const placePairs = `// Own pairs of the threads below, and all pairs of earlier experts.
@@ -64,7 +70,12 @@ for (int w = 0; w < THREADS / 32; w++) {
 }
 if (threadIdx.x == 0) offsets[expert] = first;
 at += first;
-for (int i = begin; i < end && own > 0; i++)
+for (; mine != 0; mine &= mine - 1, own--) {
+  const int i = begin + __ffsll(mine) - 1;
+  order[at] = i;
+  places[i] = at++;
+}
+for (int i = begin + 64; i < end && own > 0; i++)
   if (indices[i] == expert) {
     order[at] = i;
     places[i] = at++;

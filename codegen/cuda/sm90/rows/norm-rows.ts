@@ -2,10 +2,11 @@
 // 4 columns a load. The gain is a weight and is read before the kernel before has ended. Sums follow the tile programs' fixed tree
 // (columns 64 apart first, then 32, ... 1) and join by blocks of 128 in order, so codes and scales are the CPU's bit for bit.
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
-import type { Family as TileFamily } from "../../../family.ts";
+import { when } from "../../../text.ts";
+import { refuse, type Family as TileFamily } from "../../../family.ts";
 import { addNormBothFamily, addNormFamily, addNormQuantFamily, type AddNormProblem } from "../../../kernels/residual.ts";
 import { normQuantFamily, rmsNormFamily, type NormProblem } from "../../../kernels/rows.ts";
-import { native, onlySchedule } from "../../native.ts";
+import { native, type Schedules } from "../../native.ts";
 import { cudaKernel, input, output, type Parameter } from "../../text/kernel.ts";
 import { indented, lines } from "../../text/lines.ts";
 import { blockScale, inverseRms, storedScale } from "../../text/norm.ts";
@@ -39,11 +40,22 @@ const normWarps = (d: number): number => {
   return Array.from({ length: Math.min(16, blocks) }, (_, i) => Math.min(16, blocks) - i).find((n) => blocks % n === 0)!;
 };
 
+/** Blocks of 128 columns that a warp takes where rows are many. */
+const MOST_TURNS = 4;
+
+/**
+ * Warps of a block where rows are many: fewer with more to do each, so that a multiprocessor has more rows on their way than the
+ * barrier of one holds up.
+ */
+const manyWarps = (d: number): number => {
+  const [blocks, few] = [d / 128, normWarps(d)];
+  return Array.from({ length: few }, (_, i) => i + 1).find((n) => blocks % n === 0 && blocks / n <= MOST_TURNS) ?? few;
+};
+
 /** The kernel of a form: what it reads and writes, and on the way normalises, quantises or both. */
-export function normRows(p: NormRowsProblem): KernelText {
+export function normRows(p: NormRowsProblem, warps = normWarps(p.d)): KernelText {
   const { sum, row, quantised } = FAMILIES[p.of];
   const { d, act } = p;
-  const warps = normWarps(d);
   const turns = d / 128 / warps;
   const params = operands(p);
   const does = [
@@ -54,7 +66,7 @@ export function normRows(p: NormRowsProblem): KernelText {
   ];
   const sizes = [(sum || quantised) && `D = ${d}`, `BLOCKS = ${d / 128}`, `WARPS = ${warps}`, `TURNS = ${turns}`];
   return cudaKernel({
-    name: `${p.of}_${d}_rows`,
+    name: `${p.of}_${d}_rows${when(warps !== normWarps(d), `_w${warps}`)}`,
     header: [
       `${p.of}: ${does.filter(Boolean).join(", ")}`,
       `${warps} warps a row, ${turns} blocks of 128 columns each; a row stays in registers`,
@@ -196,10 +208,24 @@ interface NormSchedule {
   warps: number;
 }
 
+/** Rows up to which a block's warps have as little to do as there are warps for. */
+const FEW_ROWS = 256;
+
+const schedules: Schedules<NormRowsProblem, NormSchedule> = {
+  candidates(p) {
+    const reason = refused(p);
+    if (reason !== null) return refuse(reason);
+    return [...new Set([normWarps(p.d), manyWarps(p.d)])].map((warps) => ({ form: "block-per-row", warps }));
+  },
+  illegal: () => null,
+  measured: (p, rows) => [{ form: "block-per-row", warps: rows <= FEW_ROWS ? normWarps(p.d) : manyWarps(p.d) }],
+  name: (s) => `${s.form}${s.warps}`,
+};
+
 export const normRowsNative = native<NormRowsProblem, NormSchedule>({
   family: "norm_rows",
   serves: Object.keys(tiles),
-  schedules: onlySchedule((p: NormRowsProblem) => refused(p) ?? { form: "block-per-row" as const, warps: normWarps(p.d) }),
+  schedules,
   match(site) {
     const family = tiles[site.op];
     const found = family.match(site);
@@ -207,5 +233,5 @@ export const normRowsNative = native<NormRowsProblem, NormSchedule>({
     const [{ problem, args, dims }] = found;
     return { problem: normRowsProblem(family.name, problem), dims, rows: dims[0], args: () => args };
   },
-  emit: (p) => normRows(p),
+  emit: (p, s) => normRows(p, s.warps),
 });
