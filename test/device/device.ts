@@ -50,6 +50,7 @@ const asked = [
   "step-schedules",
   "prompts",
   "other-gemm",
+  "prompt-gemm",
   "family",
   "race",
   "oracle",
