@@ -1,7 +1,7 @@
 // What kernels of gated feed-forward layers share: the part of a problem that says how, its meaning as tiles, and why a kernel
 // that knows
 // one activation does not take another.
-import { activations, type ActivationName } from "../ir/activation.ts";
+import { activationNamed, type ActivationName } from "../ir/activation.ts";
 import type { Attrs } from "../ir/attr.ts";
 import { f, type Body } from "../ir/kernel/build.ts";
 import type { Tile } from "../ir/kernel/stmt.ts";
@@ -33,7 +33,7 @@ export const gatingWords = ({ activation, limit }: GatingProblem): string =>
 
 /** The gated value of two tiles. */
 export function gatedTile(k: Body, gate: Tile, up: Tile, { activation = "silu", limit }: GatingProblem): Tile {
-  const { tile } = activations[activation];
+  const { tile } = activationNamed(activation);
   if (limit === undefined) return k.map("act", f.mul(tile(gate), up));
   // By comparisons, which leave NaN what it is.
   const capped = k.map("capped", f.select(f.lt(limit, gate), limit, gate));

@@ -2,6 +2,24 @@
 export { f, kernel, x, type Body } from "../ir/kernel/build.ts";
 export { printKernel } from "../ir/kernel/print.ts";
 export type { BufferParam, Kernel, Stmt, Tile } from "../ir/kernel/stmt.ts";
+export type { Arg, Chosen, KernelText, Launch, Site, View } from "../ir/kernel/catalogue.ts";
+export { floorText, type Gpu } from "../ir/machine.ts";
+export { schedule, type GivenSchedule } from "./brought.ts";
+export {
+  emitter,
+  native,
+  onlySchedule,
+  type Arch,
+  type Emitter,
+  type Native,
+  type NativeMatch,
+  type Schedules,
+} from "./cuda/native.ts";
+export { cudaKernel, inout, input, output, scalar, tensorMap } from "./cuda/text/kernel.ts";
+export { indented, lines } from "./cuda/text/lines.ts";
+export { roles } from "./cuda/text/roles.ts";
+export { family, one, refuse, strided, type Case, type Family, type Match, type Refusal } from "./family.ts";
+export { act, asRows, elements, float, isPacked, num, result } from "./layouts.ts";
 export { chooseTiles, type Choose } from "./choose.ts";
 export { h200 } from "./cuda/arch/h200.ts";
 export { printCuda } from "./cuda/printed/print.ts";

@@ -5,11 +5,12 @@ import { partsOf } from "../ir/fused.ts";
 import type { Node, Value } from "../ir/graph.ts";
 import type { Arg, Choice, Chosen, Site, View } from "../ir/kernel/catalogue.ts";
 import type { Op } from "../ir/op.ts";
-import { opByName, reshape } from "../ir/ops/index.ts";
+import { opNamed, reshape } from "../ir/ops/index.ts";
 import { mul, sizeOfDim, type Size } from "../ir/size.ts";
 import { asTensor, batchType, cacheType, tensor, type Dim, type TensorType, type Type } from "../ir/types.ts";
 import { by, oneAfterAnother } from "./cases.ts";
-import { chooseTiles, familiesOf } from "./choose.ts";
+import { chooserAmong, familiesOf, type Families } from "./choose.ts";
+import { families } from "./kernels/index.ts";
 import type { Refusal } from "./family.ts";
 import { num } from "./layouts.ts";
 
@@ -28,16 +29,16 @@ interface Part {
 }
 
 /** An op that is made of others and has no tile family of the whole. */
-function composedOp(name: string): Op | undefined {
-  const op = opByName.get(name);
-  return op?.of && familiesOf(name).length === 0 ? op : undefined;
+function composedOp(name: string, among?: Families): Op | undefined {
+  const op = opNamed(name);
+  return op?.of && familiesOf(name, among).length === 0 ? op : undefined;
 }
 
 /** Whether the parts of an op serve it where a target has no kernel of the whole. */
 export const isComposed = (op: string): boolean => composedOp(op) !== undefined;
 
 /** A fused op's parts as sites: for a kernel of the whole that says what it does by what they do. */
-export const partSites = (site: Site): Site[] => partsAt(opByName.get(site.op)!, site).map((p) => p.site);
+export const partSites = (site: Site): Site[] => partsAt(opNamed(site.op)!, site).map((p) => p.site);
 
 function partsAt(op: Op, whole: Site): Part[] {
   const at = new Map<Value, Operand>();
@@ -116,8 +117,8 @@ export function typesOf(op: Op, site: Site): Type[] {
 }
 
 /** The launches of a fused op's parts, as `choose` gives them; null for an op that is not made of others. */
-export function composed(site: Site, choose: (s: Site) => Choice | Refusal): Choice | Refusal | null {
-  const op = composedOp(site.op);
+export function composed(site: Site, choose: (s: Site) => Choice | Refusal, among?: Families): Choice | Refusal | null {
+  const op = composedOp(site.op, among);
   if (!op) return null;
   const choices: Choice[] = [];
   for (const [i, p] of partsAt(op, site).entries()) {
@@ -129,8 +130,8 @@ export function composed(site: Site, choose: (s: Site) => Choice | Refusal): Cho
 }
 
 /** A chooser that serves fused ops by their parts and leaves everything else to `choose`. */
-export function byParts(choose: (s: Site) => Choice | Refusal): (s: Site) => Choice | Refusal {
-  const whole = (site: Site): Choice | Refusal => composed(site, whole) ?? choose(site);
+export function byParts(choose: (s: Site) => Choice | Refusal, among?: Families): (s: Site) => Choice | Refusal {
+  const whole = (site: Site): Choice | Refusal => composed(site, whole, among) ?? choose(site);
   return whole;
 }
 
@@ -154,10 +155,15 @@ function placed(choice: Choice, p: Part, index: number): Choice {
 }
 
 /** A choice for every size from one that ends at some: beyond its last case, the parts serve, or a tile program. */
-export function completed(choice: Choice, site: Site, choose: (s: Site) => Choice | Refusal): Choice | Refusal {
+export function completed(
+  choice: Choice,
+  site: Site,
+  choose: (s: Site) => Choice | Refusal,
+  among: Families = families,
+): Choice | Refusal {
   const last = "on" in choice ? choice.cases.at(-1)!.most : null;
   if (!("on" in choice) || last === null) return choice;
-  const rest = composed(site, choose) ?? chooseTiles(site);
+  const rest = composed(site, choose, among) ?? chooserAmong(among)(site);
   if ("reason" in rest) return rest;
   const more = by(choice.on, rest);
   const beyond = "on" in more ? more.cases.filter((c) => (c.most ?? Infinity) > last) : [{ most: null, launches: more }];

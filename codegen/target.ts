@@ -1,6 +1,7 @@
 // The targets, by name.
 import type { Target } from "../ir/artifact.ts";
 import type { TargetBackend } from "./backend.ts";
+import { archWith, familiesWith, noKernels, type BroughtKernels } from "./brought.ts";
 import type { Machine } from "../ir/machine.ts";
 import { desktop } from "./cpu/machine.ts";
 import { cpuTarget } from "./cpu/target.ts";
@@ -10,14 +11,28 @@ import { withTuned, type TunedRow } from "./cuda/tuned.ts";
 import { tritonTarget } from "./triton/target.ts";
 
 /** What a model may be compiled for: the processor and a GPU, by which passes weigh. */
-export const machinesOf = (arch?: string): readonly Machine[] => [desktop, archOf(arch).machine];
+export const machinesOf = (arch?: string, brought = noKernels): readonly Machine[] => [
+  desktop,
+  archOf(arch, brought.archs).machine,
+];
 
 /** The back end for a target under the options of a compile; refuses what it cannot mean. */
 export function targetOf(
   target: Target,
-  options: { activations: "f32" | "bf16"; natives?: string; arch?: string; tuned?: readonly TunedRow[] },
+  options: {
+    activations: "f32" | "bf16";
+    natives?: string;
+    arch?: string;
+    tuned?: readonly TunedRow[];
+    /** Kernels of plug-ins. */
+    kernels?: BroughtKernels;
+  },
 ): TargetBackend {
-  if (target === "cpu") return cpuTarget(options);
-  const arch = archOf(options.arch);
-  return target === "cuda" ? cudaTarget(options.natives ?? "all", withTuned(arch, options.tuned)) : tritonTarget(arch);
+  const brought = options.kernels ?? noKernels;
+  const among = familiesWith(brought);
+  if (target === "cpu") return cpuTarget(options, among);
+  const arch = archWith(archOf(options.arch, brought.archs), brought);
+  return target === "cuda"
+    ? cudaTarget(options.natives ?? "all", withTuned(arch, options.tuned), among)
+    : tritonTarget(arch, among);
 }

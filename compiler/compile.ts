@@ -3,7 +3,8 @@
 import type { TargetBackend } from "../codegen/backend.ts";
 import { targetOf } from "../codegen/target.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
-import { standard, type Pass } from "../passes/index.ts";
+import { knowing, noWords } from "../ir/vocabulary.ts";
+import { showPlan, standard, type Pass } from "../passes/index.ts";
 import { usage } from "./diagnostics.ts";
 import { build } from "./driver/build.ts";
 import { frontend, readSpec } from "./driver/frontend.ts";
@@ -11,6 +12,8 @@ import { optimise } from "./driver/optimise.ts";
 import type { CompileOptions } from "./driver/options.ts";
 import { pack, type Compiled } from "./driver/pack.ts";
 import { select } from "./driver/select.ts";
+import { guardOf } from "./driver/plugin-gate.ts";
+import { noBrings } from "./plugin/brings.ts";
 import type { Module } from "../ir/index.ts";
 import type { ModelSpec } from "./frontend/spec.ts";
 
@@ -19,9 +22,11 @@ export type { Compiled } from "./driver/pack.ts";
 
 /** Compiles SRC: a config.json, or a folder with one. Throws a DiagnosticError; writes nothing. */
 export function compile(src: string, options: CompileOptions, pipeline: readonly Pass[] = standard): Compiled {
-  const { spec, warnings } = readSpec(src, options);
-  const compiled = compileSpec(spec, options, pipeline);
-  return { ...compiled, warnings: [...warnings, ...compiled.warnings] };
+  return knowing(options.brings?.words ?? noWords, () => {
+    const { spec, warnings } = readSpec(src, options);
+    const compiled = compileSpec(spec, options, pipeline);
+    return { ...compiled, warnings: [...warnings, ...compiled.warnings] };
+  });
 }
 
 /** The same from a spec in hand. */
@@ -36,11 +41,15 @@ export function compileModule(
   options: CompileOptions,
   pipeline: readonly Pass[] = standard,
 ): Compiled {
-  const target = targetOf(options.target, options);
+  const { brings = noBrings } = options;
+  const target = targetOf(options.target, { ...options, kernels: brings.kernels });
   const batchInvariant = batchInvariantOf(target, options);
   const optimised = optimise(spec, module, options, pipeline);
   const drafts = select(optimised, target, batchInvariant);
   const built = build(optimised.outcome.module, drafts, target, spec);
+  const { outcome, passes } = optimised;
+  const plan = { module: outcome.module, functions: built.functions, kernels: built.kernels, target: options.target };
+  showPlan(plan, passes, outcome.ledger, options.passOptions, guardOf(options.reproduceIn ?? process.cwd()));
   return pack({ spec, options, pipeline, target, batchInvariant, optimised, built });
 }
 

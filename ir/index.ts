@@ -28,6 +28,7 @@ export {
   type Region,
   type WeightDecl,
 } from "./graph.ts";
+export { fused, type FusedBuilder } from "./fused.ts";
 export { interpret, tensorOf, type Batch, type Caches, type Inputs, type Tensor } from "./interpret.ts";
 export { dtypeOf, formats, isDType, isScaled, scaleShape, storageBytes, type Block, type Storage } from "./dtype.ts";
 export { keyOf, make, op, remade, type NodeOf, type Op } from "./op.ts";

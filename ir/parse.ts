@@ -5,7 +5,7 @@ import { DiagnosticError, didYouMean, type Span } from "./diagnostic.ts";
 import { opMismatch, parseError, unknownOp, unknownValue, wrongType } from "./diagnostics.ts";
 import { Graph, type Func, type Module, type NamedValue, type Region, type Value, type WeightDecl } from "./graph.ts";
 import { described, make, type Op } from "./op.ts";
-import { opByName } from "./ops/index.ts";
+import { opByName, opNamed } from "./ops/index.ts";
 import { call, param, weight } from "./ops/module.ts";
 import { dtypes, isDType } from "./dtype.ts";
 import { placesOf } from "./places.ts";
@@ -296,7 +296,7 @@ class Parser {
   /** %y = op %a, @w {key = value}, with a region where the line opens one; stays on the last line. */
   #node(s: Statement, scope: Map<string, Value>): void {
     const at = this.#at;
-    const op = opByName.get(s.op);
+    const op = opNamed(s.op);
     if (!op) throw new DiagnosticError(unknownOp({ name: s.op, near: didYouMean(s.op, opByName.keys()) }, this.#span(s.op)));
     this.#known(op, s.attrs);
     const words = s.operands

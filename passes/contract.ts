@@ -130,6 +130,7 @@ export function checkContract(
   lenient: boolean,
 ): void {
   const hiding = before.filter((b) => b.hides?.includes(p.name));
+  const hidden: Diagnostic[] = [];
   for (const { rules, site, times } of expectations(p.promises ?? [], known)) {
     const found = known.ledger.met(rules, site);
     if (found >= times) continue;
@@ -148,11 +149,7 @@ export function checkContract(
       plugins,
     });
     if (hiding.length) {
-      say({
-        ...broken,
-        severity: "warning",
-        notes: [`${hiding.map((b) => b.name).join(", ")} declares that it hides the pattern`, ...broken.notes],
-      });
+      hidden.push(broken);
       continue;
     }
     if (!lenient || plugins.length) throw new DiagnosticError(broken);
@@ -162,4 +159,14 @@ export function checkContract(
       help: `the model is right, and slower than it could be; please report it with its config.json`,
     });
   }
+  if (hidden.length)
+    say({
+      ...hidden[0],
+      severity: "warning",
+      notes: [
+        `${hiding.map((b) => b.name).join(", ")} declares that it hides the pattern`,
+        ...hidden[0].notes,
+        ...(hidden.length > 1 ? [`the same in ${hidden.length - 1} places more`] : []),
+      ],
+    });
 }

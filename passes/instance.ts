@@ -1,5 +1,6 @@
 // A rule with numbers for its letters: both sides over the same holes, and values to fill them with. Holes of whole numbers get
-// what the op that reads them can take; holes of rows also get what makes near-equations fail: zeros, ties, large, small, negative.
+// what the op that reads them can take; holes of rows also get what makes near-equations fail: zeros, ties, large, small,
+// negative.
 import type { AttrValue } from "../ir/attr.ts";
 import { Graph, topological, type Func, type Value } from "../ir/graph.ts";
 import {
@@ -147,7 +148,8 @@ function fill(i: Instance, next: () => number, filling: Filling, cacheWidth: num
   i.caches = [before.map((n) => Float64Array.from({ length: n * cacheWidth }, next))];
 }
 
-function filled(dims: number[], dtype: DType, next: () => number, filling: Filling): Tensor {
+/** Values of a tensor of these axes: plain, or rows of every awkward kind. */
+export function filled(dims: number[], dtype: DType, next: () => number, filling: Filling): Tensor {
   const count = dims.reduce((a, b) => a * b, 1);
   const rows =
     filling === "plain" ? Float64Array.from({ length: count }, next) : hardRows(count, dims.length > 1 ? dims.at(-1)! : 1, next);

@@ -1,6 +1,7 @@
 // The ledger: a line for every rule at every candidate site, with the reason in words and the change in FLOPs, bytes and
 // launches under the assumed sizes. The artifact keeps it whole, `dsc why` answers from it, `dsc compile` prints it folded.
 import type { Cost } from "../ir/cost.ts";
+import type { Said } from "./report.ts";
 
 /**
  * fired: rewritten. declined: the whole pattern is there, and leaving it is cheaper, asked for or required. refused: the pattern
@@ -22,6 +23,8 @@ export interface Entry {
   reason?: string;
   /** Set where the function computed changes, not only its rounding. */
   changes?: string;
+  /** By how much it may change logits, where the pass says so. */
+  within?: number;
   delta?: Cost;
   /** The delta is that of all firings of the pass in this function: they were judged, or made, together. */
   together?: boolean;
@@ -30,6 +33,8 @@ export interface Entry {
 /** What every rule did at every place it was tried. */
 export class Ledger {
   readonly entries: Entry[] = [];
+  /** What analyses said, in order. */
+  readonly said: Said[] = [];
 
   add(e: Entry): void {
     this.entries.push(e);

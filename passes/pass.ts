@@ -4,7 +4,9 @@ import type { Cost } from "../ir/cost.ts";
 import type { Func, Module, Value } from "../ir/graph.ts";
 import { deepFreeze } from "../ir/freeze.ts";
 import type { Machine } from "../ir/machine.ts";
+import type { FunctionPlan, KernelRecord, Target } from "../ir/artifact.ts";
 import type { PassPromise } from "./contract.ts";
+import type { Table } from "./report.ts";
 import type { Rule } from "./rule.ts";
 
 /** Where a rule was tried: a value of the function, or its name. */
@@ -21,13 +23,28 @@ export interface Cx {
   readonly machines: readonly Machine[];
   /** The pass's own options, as declared, with what the command line says. */
   readonly options: Readonly<Record<string, AttrValue>>;
-  fired(rule: string, note?: { at?: At; count?: number; changes?: string; delta?: Cost }): void;
+  /**
+   * It was rewritten. `changes` says why the function computed is another from here on; `within` by how much the logits of a model made
+   * small may move for it. Without `within` they may move by rounding only, and not at all where nothing is quantised.
+   */
+  fired(rule: string, note?: { at?: At; count?: number; changes?: string; within?: number; delta?: Cost }): void;
   /** The pattern is whole, and leaving it is cheaper, asked for or required. */
   declined(rule: string, reason: string, at?: At): void;
   /** The pattern is there, and something in the graph forbids it. */
   refused(rule: string, reason: string, at?: At): void;
   /** A candidate that is not the pattern. */
   unmatched(rule: string, reason: string, at?: At): void;
+  /** Keeps a text or a table for people: in the artifact under reports/, and at the end of what `dsc compile` prints. */
+  report(said: string | Table, title?: string): void;
+}
+
+/** A model as it will be run: what a pass may look at after kernels were chosen and memory was shared. */
+export interface Planned {
+  readonly module: Module;
+  /** Parameters, arena slots and steps of every function. */
+  readonly functions: Readonly<Record<string, FunctionPlan>>;
+  readonly kernels: Readonly<Record<string, KernelRecord>>;
+  readonly target: Target;
 }
 
 /** A pass: rules, or a function of a function or of the module, and where it goes. */
@@ -50,6 +67,8 @@ export interface Pass {
   run?: (f: Func, cx: Cx) => Func;
   /** Rewrites the module; runs last. */
   whole?: (m: Module, cx: Cx) => Module;
+  /** Looks at the plan, once kernels are chosen; what it finds it says by `cx.report`. */
+  planned?: (plan: Planned, cx: Pick<Cx, "report" | "options">) => void;
   /** Where it fires, by what the model was before any pass; less is told (DSC3003), not a slower model in silence. */
   promises?: readonly PassPromise[];
   /** Plug-ins only: the pass of the standard pipeline it goes before or after. */

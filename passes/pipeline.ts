@@ -9,7 +9,8 @@ import { assumed, difference } from "./delta.ts";
 import { noFunction, passBroke, unknownPass } from "./diagnostics.ts";
 import { Ledger, type Entry } from "./ledger.ts";
 import { optionsOf } from "./options.ts";
-import type { At, Cx, Pass } from "./pass.ts";
+import type { At, Cx, Pass, Planned } from "./pass.ts";
+import { saidProblem } from "./report.ts";
 import { rewrite } from "./rewrite.ts";
 import type { Left, Watch } from "./round.ts";
 import { labelsOf } from "./site.ts";
@@ -148,11 +149,36 @@ function contextOf(module: Module, p: Pass, site: string, labels: ReadonlyMap<Va
   return Object.freeze({
     module,
     ...given,
-    fired: (rule, { at, count = 1, changes, delta } = {}) => add(rule, "fired", at, count, { changes, delta }),
+    fired: (rule, { at, count = 1, changes, within, delta } = {}) => add(rule, "fired", at, count, { changes, within, delta }),
     declined: (rule, reason, at) => add(rule, "declined", at, 1, { reason }),
     refused: (rule, reason, at) => add(rule, "refused", at, 1, { reason }),
     unmatched: (rule, reason, at) => add(rule, "unmatched", at, 1, { reason }),
+    report: reporter(p, site, ledger),
   } satisfies Cx);
+}
+
+/** Takes what a pass has to say of a function, or of the module. */
+const reporter =
+  (p: Pass, site: string, ledger: Ledger): Cx["report"] =>
+  (said, title) => {
+    const problem = saidProblem(said);
+    if (problem !== null) throw new TypeError(problem);
+    ledger.said.push({ pass: p.name, site, ...(title === undefined ? {} : { title: String(title) }), said });
+  };
+
+/** Shows every pass that asks for it the plan; what they say is kept with what they said before. */
+export function showPlan(
+  plan: Planned,
+  passes: readonly Pass[],
+  ledger: Ledger,
+  options: Readonly<Record<string, string>> = {},
+  guard: PipelineOptions["guard"] = (_, work) => work(),
+): void {
+  for (const p of passes)
+    if (p.planned)
+      guard({ pass: p, before: plan.module }, () =>
+        p.planned!(plan, Object.freeze({ options: Object.freeze(optionsOf(p, options)), report: reporter(p, "plan", ledger) })),
+      );
 }
 
 function runOn(f: Func, m: Module, p: Pass, ledger: Ledger, given: Given, place: Place): Func {

@@ -96,7 +96,7 @@ export const pluginChanges = coded<Changed>("DSC3107", {
   example: "A `run` that multiplies a layer's output by 1.5.",
   fix:
     "dsc opt FILE.dsc -p PASS --plugin FILE shows what the pass makes of the small model. A change that is meant is " +
-    'declared: cx.fired(rule, { changes: "why" }).',
+    'declared, with how far logits may move for it: cx.fired(rule, { changes: "why", within: 0.5 }).',
   at: (c) => [place(c.file, `pass ${c.pass}, in ${c.where}`)],
   short: (c) => ({
     title: `plug-in ${c.file}: pass ${c.pass} changes what is computed`,
@@ -107,9 +107,9 @@ export const pluginChanges = coded<Changed>("DSC3107", {
     ],
     help:
       c.repro === undefined
-        ? "a change that is meant is said: cx.fired(rule, { changes })"
+        ? "a change that is meant is said: cx.fired(rule, { changes, within })"
         : `dsc opt ${c.repro} -p ${c.pass} --plugin ${c.file} shows what it makes of it; a change that is meant is said: ` +
-          "cx.fired(rule, { changes })",
+          "cx.fired(rule, { changes, within })",
   }),
 });
 
@@ -123,6 +123,50 @@ export const pluginUnproved = coded<{ file: string; pass: string; says: string }
   short: ({ file, pass, says }) => ({
     title: `plug-in ${file}: pass ${pass} is ${says}`,
     help: "dsc verify SRC --plugin FILE tries it on a small model; fixtures of its own may show more",
+  }),
+});
+
+export const pluginUntried = coded<{ file: string; what: string; says: string }>("DSC3113", {
+  name: "what a plug-in brings is not tried",
+  means: "It is used, and nothing here could show whether it does what its op says, for the reason given.",
+  example: "A hand-written kernel on a machine without a card.",
+  fix: "dsc plugin check FILE, where there is what is missing.",
+  severity: "warning",
+  at: ({ file, what }) => [place(file, what)],
+  short: ({ file, what, says }) => ({
+    title: `plug-in ${file}: ${what} is ${says}`,
+    help: "dsc plugin check FILE on a machine with what is missing tries it",
+  }),
+});
+
+export const notHeld = coded<{ file: string; what: string; trial: string; problem: string; notes: readonly string[] }>(
+  "DSC3111",
+  {
+    name: "what a plug-in brings does not do what its op says",
+    means:
+      "Before a plug-in is used, each of its ops is held to its signature, each activation to itself, and each kernel, at its own " +
+      "`cases`, to the reference of its op: with plain values, with rows of zeros, ties and large numbers, and with rows apart. One " +
+      "differs, or threw, or writes where it must not; the note has the trial and the first element.",
+    example: "A tile program that forgets the limit of a clipped gate.",
+    fix: "Correct the kernel, or the reference. Where a sum is merely rounded otherwise, say `within` in the case.",
+    at: ({ file, what }) => [place(file, what)],
+    short: ({ file, what, trial, problem, notes }) => ({
+      title: `plug-in ${file}: ${what} does not do what its op says`,
+      notes: [`tried: ${trial}`, problem, ...notes],
+      help: "dsc plugin check FILE tries it again; a sum of many products may need a wider `within` in its case",
+    }),
+  },
+);
+
+export const pluginTypes = coded<{ message: string; code: number; notes: readonly string[] }>("DSC3112", {
+  name: "a plug-in whose types do not fit",
+  means: "dsc plugin check holds a plug-in's file, and what it imports beside it, to the types of the dsc that runs.",
+  example: "lastRows({ y: x, batch }): the operand is called x.",
+  fix: "TypeScript's message says what does not fit; the number behind it is TypeScript's own.",
+  short: ({ message, code, notes }) => ({
+    title: `${message} (TS${code})`,
+    notes,
+    help: "types are those of the dsc that runs; an editor shows them where dsc is installed",
   }),
 });
 

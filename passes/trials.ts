@@ -1,5 +1,5 @@
-// What a rule is tried at: its sample, then values of its attributes that are no default, sizes that are not everybody's (one row,
-// none, odd, more axes or fewer), other dtypes, and quantised rows of two blocks of 128 and a ragged third.
+// What a rule is tried at: its sample, then values of its attributes that are no default, sizes that are not everybody's (one
+// row, none, odd, more axes or fewer), other dtypes, and quantised rows of two blocks of 128 and a ragged third.
 import type { AttrKind, AttrValue } from "../ir/attr.ts";
 import { formats, isDType, isScaled } from "../ir/dtype.ts";
 import { topological } from "../ir/graph.ts";

@@ -2,7 +2,8 @@
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Catalogue, Problem } from "../../ir/kernel/catalogue.ts";
 import { printKernel } from "../../ir/kernel/print.ts";
-import { chooseTiles, copyOf, tileProblems } from "../choose.ts";
+import type { Kernel } from "../../ir/kernel/stmt.ts";
+import { chooserAmong, copyOf, tileProblems, type Families } from "../choose.ts";
 import { byParts } from "../parts.ts";
 import { cpuActivations } from "../diagnostics.ts";
 import type { BmmProblem } from "../kernels/bmm.ts";
@@ -31,20 +32,26 @@ export function tiled(family: string, problem: Problem): Problem {
   return tile ? { ...problem, tile } : problem;
 }
 
-const choose: Catalogue["choose"] = byParts((site) => {
-  const chosen = chooseTiles(site);
-  return "reason" in chosen ? chosen : chosen.map((c) => ({ ...c, problem: tiled(c.family, c.problem) }));
-});
-
-const catalogue: Catalogue = { target: "cpu", pageRows: PAGE_ROWS, choose, copy: copyOf };
-
-export function cpuTarget(options: { activations: "f32" | "bf16" }): TargetBackend {
-  if (options.activations !== "f32") throw new DiagnosticError(cpuActivations());
-  return { machine: desktop, catalogue, problemsOf: tileProblems, build };
+function catalogueOf(among: Families): Catalogue {
+  const chooseTiles = chooserAmong(among);
+  const choose: Catalogue["choose"] = byParts((site) => {
+    const chosen = chooseTiles(site);
+    return "reason" in chosen ? chosen : chosen.map((c) => ({ ...c, problem: tiled(c.family, c.problem) }));
+  }, among);
+  return { target: "cpu", pageRows: PAGE_ROWS, choose, copy: copyOf };
 }
 
-function build(family: string, problem: Problem): Built {
-  const kernel = families[family].kernel(problem);
+export function cpuTarget(options: { activations: "f32" | "bf16" }, among: Families = families): TargetBackend {
+  if (options.activations !== "f32") throw new DiagnosticError(cpuActivations());
+  return {
+    machine: desktop,
+    catalogue: catalogueOf(among),
+    problemsOf: (family, site) => tileProblems(family, site, among),
+    build: (family, problem) => build(among[family].kernel(problem), family),
+  };
+}
+
+function build(kernel: Kernel, family: string): Built {
   const { wasm, text, cells, scratchBytes } = lowerToWasm(kernel);
   return {
     name: kernel.name,

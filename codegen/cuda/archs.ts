@@ -7,9 +7,13 @@ import { sm100 } from "./sm100/natives.ts";
 
 export const archs: readonly Arch[] = [sm90, sm100];
 
-/** One of them as --arch names it, or as an artifact names what its kernels were compiled for; the first where nothing is said. */
-export function archOf(name: string = archs[0].name): Arch {
-  const found = archs.find((a) => a.name === name || a.machine.arch === name);
-  if (!found) throw new DiagnosticError(unknownArch({ name, known: archs.map((a) => a.name) }));
+/**
+ * One of them, or of those that plug-ins brought, as --arch names it, or as an artifact names what its kernels were compiled for; the
+ * first where nothing is said.
+ */
+export function archOf(name: string = archs[0].name, brought: readonly Arch[] = []): Arch {
+  const all = [...archs, ...brought];
+  const found = all.find((a) => a.name === name || a.machine.arch === name);
+  if (!found) throw new DiagnosticError(unknownArch({ name, known: all.map((a) => a.name) }));
   return found;
 }

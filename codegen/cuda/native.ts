@@ -4,7 +4,7 @@ import type { Arg, Chosen, KernelText, Site } from "../../ir/kernel/catalogue.ts
 import type { GpuFacts } from "../../ir/artifact.ts";
 import type { Gpu } from "../../ir/machine.ts";
 import type { Size } from "../../ir/size.ts";
-import { refuse, type Refusal } from "../family.ts";
+import { refuse, type Case, type Refusal } from "../family.ts";
 
 /** How a problem P could be run: records S with named fields. */
 export interface Schedules<P extends object, S> {
@@ -20,6 +20,8 @@ export interface Schedules<P extends object, S> {
   steps?: readonly number[];
   /** Microseconds at so many rows as `dsc tune` measured them on this machine (tuning.ts). */
   tunedUs?(p: P, s: S, rows: number): number | undefined;
+  /** Microseconds at so many rows as a plug-in gives them with a schedule of its own (codegen/brought.ts). */
+  givenUs?(p: P, s: S, rows: number): number | undefined;
   /** Microseconds at so many rows, or somewhat more, as they were measured by themselves; undefined where they were not. */
   measuredUs?(p: P, s: S, rows: number): number | undefined;
   /** Microseconds at so many rows, roughly. Absent where no other native serves the op and the order of candidates decides. */
@@ -65,6 +67,8 @@ export interface Native<P extends object = object, S = unknown> extends Emitter<
   trial?(p: P, rows: number): LaunchBuffers;
   /** Emitters of kernels that are launched only together with this one's. */
   readonly alongside?: readonly Emitter[];
+  /** Of a plug-in's native: what it is tried on, where there is a card. */
+  readonly cases?: readonly Case[];
 }
 
 /** Declares a hand-written kernel; problem and schedule are what `emit` takes. */

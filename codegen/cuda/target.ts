@@ -10,7 +10,7 @@ import {
   type Problem,
   type Site,
 } from "../../ir/kernel/catalogue.ts";
-import { chooseTiles, copyOf, tileProblems } from "../choose.ts";
+import { chooserAmong, copyOf, tileProblems, type Families } from "../choose.ts";
 import type { Refusal } from "../family.ts";
 import { completed, composed } from "../parts.ts";
 import { families } from "../kernels/index.ts";
@@ -31,7 +31,8 @@ const catalogue = (choose: Catalogue["choose"]): Catalogue => ({
 });
 
 /** The natives that take a site, for as many rows as they do; else the parts of a fused op, else a printed tile program. */
-function chooserOf({ natives, machine }: Arch): Catalogue["choose"] {
+function chooserOf({ natives, machine }: Arch, among: Families): Catalogue["choose"] {
+  const chooseTiles = chooserAmong(among);
   const tiles = (site: Site): Chosen[] | Refusal => {
     const launches = chooseTiles(site);
     const instead = refusals(site, natives, machine);
@@ -39,14 +40,14 @@ function chooserOf({ natives, machine }: Arch): Catalogue["choose"] {
   };
   const choose: Catalogue["choose"] = (site) => {
     const choice = selectNatives(site, natives, machine);
-    return choice ? completed(choice, site, choose) : (composed(site, choose) ?? tiles(site));
+    return choice ? completed(choice, site, choose, among) : (composed(site, choose, among) ?? tiles(site));
   };
   return choose;
 }
 
 /** The same for functions in which sequences share a batch and must not see each other. */
-function batchInvariantChooser(arch: Arch): Catalogue["choose"] {
-  const choose = chooserOf({ ...arch, natives: arch.natives.map((n) => arch.batchInvariant.get(n) ?? n) });
+function batchInvariantChooser(arch: Arch, among: Families): Catalogue["choose"] {
+  const choose = chooserOf({ ...arch, natives: arch.natives.map((n) => arch.batchInvariant.get(n) ?? n) }, among);
   return (site) => {
     const choice = choose(site);
     return "reason" in choice ? choice : withoutCases(choice);
@@ -57,17 +58,17 @@ function batchInvariantChooser(arch: Arch): Catalogue["choose"] {
  * "all" natives, "none" (every kernel is a printed tile program: slow, and a second opinion), or those whose families are named, with
  * commas.
  */
-export function cudaTarget(which: string, arch: Arch): TargetBackend {
+export function cudaTarget(which: string, arch: Arch, among: Families = families): TargetBackend {
   const names = which.split(",");
   const chosen = which === "all" ? arch : { ...arch, natives: arch.natives.filter((n) => names.includes(n.family)) };
   return {
     machine: arch.machine,
     gpu: gpuFacts(arch.machine),
-    catalogue: catalogue(chooserOf(chosen)),
-    batchInvariant: { catalogue: catalogue(batchInvariantChooser(chosen)), rows: BATCH_INVARIANT_ROWS },
-    problemsOf: (family, site) => nativeProblems(arch, family, site) ?? tileProblems(family, site),
+    catalogue: catalogue(chooserOf(chosen, among)),
+    batchInvariant: { catalogue: catalogue(batchInvariantChooser(chosen, among)), rows: BATCH_INVARIANT_ROWS },
+    problemsOf: (family, site) => nativeProblems(arch, family, site) ?? tileProblems(family, site, among),
     system: (vocab) => systemTexts(vocab, arch.machine),
-    build: (family, problem, use) => build(arch, family, problem, use),
+    build: (family, problem, use) => build(arch, among, family, problem, use),
   };
 }
 
@@ -91,17 +92,22 @@ function withoutSchedule(problem: Problem): Problem {
 }
 
 /** The text of a kernel, native or printed. */
-export function cudaText(family: string, problem: Problem, { natives, machine }: Arch): KernelText {
+export function cudaText(
+  family: string,
+  problem: Problem,
+  { natives, machine }: Pick<Arch, "natives" | "machine">,
+  among: Families = families,
+): KernelText {
   const by = emittersOf(natives).find((n) => n.family === family);
   if (by) {
     const { schedule, ...of } = problem as { schedule: unknown };
     return by.emit(of, schedule, machine);
   }
-  return printCuda(families[family].kernel(problem), machine);
+  return printCuda(among[family].kernel(problem), machine);
 }
 
-function build(arch: Arch, family: string, problem: Problem, use?: Use): Built {
-  const text = cudaText(family, problem, arch);
+function build(arch: Arch, among: Families, family: string, problem: Problem, use?: Use): Built {
+  const text = cudaText(family, problem, arch, among);
   return {
     name: text.name,
     text: `${heading(arch, family, problem, text, use)}${text.source}`,

@@ -1,5 +1,5 @@
 // Gates in ONNX: act(gate) * up. An activation that is an operator there is written as that, any other by its element arithmetic.
-import { activations, type ActivationName, type Gating } from "../../ir/activation.ts";
+import { activationNamed, type ActivationName, type Gating } from "../../ir/activation.ts";
 import type { MapExpr } from "../../ir/kernel/stmt.ts";
 import { gated, gatedPair } from "../../ir/ops/index.ts";
 import type { Node } from "../../ir/graph.ts";
@@ -44,7 +44,7 @@ export function written(s: Scope, e: MapExpr, x: string, type: Elem): string {
 }
 
 const activation = (s: Scope, act: ActivationName, x: string, type: Elem): string =>
-  operators[act]?.(s, x) ?? written(s, activations[act].tile({ name: "x", rows: 1, cols: 1, dtype: "f32" }), x, type);
+  operators[act]?.(s, x) ?? written(s, activationNamed(act).tile({ name: "x", rows: 1, cols: 1, dtype: "f32" }), x, type);
 
 function gate(at: Lowering, n: Node, g: string, u: string, { act, limit }: Gating): ReturnType<Lower> {
   const { s } = at;

@@ -1,7 +1,8 @@
 // A GPU through Triton: every tile program as a readable Triton kernel. Text only; the driver hands it to the user's Python,
 // whose Triton makes the cubins that Node launches. No native emitters: a site that no tile family serves is refused.
-import { boundBuffers, type Catalogue, type Problem } from "../../ir/kernel/catalogue.ts";
-import { chooseTiles, copyOf, tileProblems } from "../choose.ts";
+import { boundBuffers, type Problem } from "../../ir/kernel/catalogue.ts";
+import type { Kernel } from "../../ir/kernel/stmt.ts";
+import { chooserAmong, copyOf, tileProblems, type Families } from "../choose.ts";
 import { byParts } from "../parts.ts";
 import { families } from "../kernels/index.ts";
 import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
@@ -9,22 +10,20 @@ import { gpuFacts, type Arch } from "../cuda/native.ts";
 import { systemTexts } from "../cuda/system/index.ts";
 import { printTriton } from "./print.ts";
 
-const catalogue: Catalogue = { target: "triton", pageRows: PAGE_ROWS, choose: byParts(chooseTiles), copy: copyOf };
-
-export const tritonTarget = ({ machine }: Arch): TargetBackend => ({
+export const tritonTarget = ({ machine }: Arch, among: Families = families): TargetBackend => ({
   machine,
   gpu: gpuFacts(machine),
-  catalogue,
+  catalogue: { target: "triton", pageRows: PAGE_ROWS, choose: byParts(chooserAmong(among), among), copy: copyOf },
   system: (vocab) => systemTexts(vocab, machine),
-  problemsOf: tileProblems,
-  build,
+  problemsOf: (family, site) => tileProblems(family, site, among),
+  build: (family, problem, use) => build(among[family].kernel(problem), family, problem, use),
 });
 
 /** Pointers that a compiled Triton kernel takes after its arguments: global and profile scratch, both unused here. */
 const SCRATCH_POINTERS = 2;
 
-function build(family: string, problem: Problem, use?: Use): Built {
-  const { name, source, params, dims, grid, signature, options } = printTriton(families[family].kernel(problem));
+function build(kernel: Kernel, family: string, problem: Problem, use?: Use): Built {
+  const { name, source, params, dims, grid, signature, options } = printTriton(kernel);
   const origin = use ? [`op ${use.op}, first used by ${use.site}`, ...(use.origin ? [`from ${use.origin}`] : [])] : [];
   const heading = [
     ...origin,

@@ -17,6 +17,8 @@ export interface CompileCall extends CompileSettings {
   out?: string;
   /** CUDA: put compiled kernels into the artifact, for machines without a compiler. */
   cubin?: boolean;
+  /** Write model.ts too: the artifact as a typed module. */
+  types?: boolean;
 }
 
 /** An artifact that lies in a folder: what `load` takes. */
@@ -44,15 +46,17 @@ export interface Artifact {
  */
 export async function compile(src: string, options: CompileCall = {}): Promise<Artifact> {
   check.text("compile", "src", src, "a config.json, or a folder with one");
-  const given = check.optionsOf("compile", options, [...compileKeys, "out", "cubin"]);
+  const given = check.optionsOf("compile", options, [...compileKeys, "out", "cubin", "types"]);
   if (given.out !== undefined) check.text("compile", "out", given.out, "a folder for the artifact");
   check.maybeFlag("compile", "cubin", given.cubin);
   if (given.cubin && given.target !== "cuda")
     throw badArgument({ call: "compile", seen: "cubin is true", wanted: 'left out, or target "cuda" be given' });
   if (given.out !== undefined) checkOut(given.out);
-  const { out, cubin, ...settings } = given;
+  check.maybeFlag("compile", "types", given.types);
+  const { out, cubin, types, ...settings } = given;
   const texts = await compiled("compile", src, settings);
-  const c = cubin ? await (await import("../artifact/cubins.ts")).withCubins(texts) : texts;
+  const built = cubin ? await (await import("../artifact/cubins.ts")).withCubins(texts) : texts;
+  const c = types ? await (await import("../artifact/model-module.ts")).withModelModule(built) : built;
   const warnings = [...c.warnings];
   const folder = out ?? cacheArtifact(c, (d) => warnings.push(d));
   if (out !== undefined) writeArtifact(c, out);

@@ -79,13 +79,17 @@ export async function driven(call: string, s: CompileSettings): Promise<Driven> 
   record(call, "passOptions", s.passOptions, 'an object with texts by "pass.key"');
   if (s.arch !== undefined) gpuOnly(call, "arch", target, target !== "cpu");
   if (s.natives !== undefined && s.natives !== "all") gpuOnly(call, "natives", target, target === "cuda");
-  const arch = target === "cpu" ? undefined : archOf(s.arch ?? archs[0].name).name;
-  const pipeline = await loadPlugins(undefined, filesOf(call, s.plugins), { config: false });
+  const { pipeline, brings } = await loadPlugins(undefined, filesOf(call, s.plugins), {
+    config: false,
+    cards: target === "cuda",
+  });
+  const arch = target === "cpu" ? undefined : archOf(s.arch ?? archs[0].name, brings.kernels.archs).name;
   choosePasses(s.passes ?? defaults.passes, pipeline);
   checkOptions(pipeline, passOptions);
   return {
     pipeline,
     options: {
+      brings,
       target,
       passes: s.passes ?? defaults.passes,
       activations: s.activations ?? (target === "cpu" ? "f32" : "bf16"),

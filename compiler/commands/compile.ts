@@ -18,6 +18,7 @@ interface Options extends CompileFlags {
   out?: string;
   json: boolean;
   cubin: boolean;
+  types: boolean;
 }
 
 export const compileCommand = {
@@ -37,12 +38,17 @@ export const compileCommand = {
           default: false,
           describe: "cuda: put compiled kernels into the artifact, for machines without a compiler",
         })
+        .option("types", {
+          type: "boolean",
+          default: false,
+          describe: "write OUT/model.ts too: the artifact as a typed module",
+        })
         .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
     ) as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const from = performance.now();
-    const options = optionsOf(a);
-    const { pipeline, passOptions } = await pipelineOf(a.src, a);
+    const { pipeline, passOptions, brings } = await pipelineOf(a.src, a);
+    const options = optionsOf(a, brings);
     if (a.cubin && options.target !== "cuda")
       throw new DiagnosticError(
         usage({
@@ -60,11 +66,12 @@ export const compileCommand = {
     const c = a.cubin
       ? await (await import("../artifact/cubins.ts")).withCubins(texts, undefined, line.show).finally(line.end)
       : texts;
-    writeArtifact(c, out);
+    const whole = a.types ? await (await import("../artifact/model-module.ts")).withModelModule(c) : c;
+    writeArtifact(whole, out);
     c.warnings.forEach(say);
     const f = facts(c);
     if (a.json) return void process.stdout.write(JSON.stringify({ out, ...f, ledger: c.outcome.ledger.entries }) + "\n");
-    process.stdout.write(`${transcript(c.outcome, c.proofs)}\n\n`);
+    process.stdout.write(`${transcript(c.outcome, c.proofs, c.held)}\n\n`);
     process.stdout.write(
       `${f.architecture} for ${f.target}: ${f.layers} layers, ${f.functions} functions, ${f.kernels.length} kernels, ` +
         `${size(f.weight_bytes)} of weights\n`,

@@ -17,6 +17,7 @@ const loaders: Readonly<Record<string, Loader>> = {
   why: async () => (await import("./why.ts")).why,
   passes: async () => (await import("./passes.ts")).passesCommand,
   ops: async () => (await import("./ops.ts")).opsCommand,
+  plugin: async () => (await import("./plugin.ts")).pluginCommand,
   verify: async () => (await import("./verify.ts")).verifyCommand,
   export: async () => (await import("./export.ts")).exportCommand,
   weights: async () => (await import("./weights.ts")).weights,

@@ -1,14 +1,17 @@
 // The options `compile` and `run` share, declared once.
 import type { Argv } from "yargs";
 import { archOf, archs } from "../../codegen/cuda/archs.ts";
+import { archWith } from "../../codegen/brought.ts";
 import type { Arch } from "../../codegen/cuda/native.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
+import { know } from "../../ir/vocabulary.ts";
 import { defaults, type CompileOptions } from "../compile.ts";
 import { checkOptions, standard, type Pass } from "../../passes/index.ts";
 import { badValue, usage, wholeNumber } from "../diagnostics.ts";
 import { checkPassEffects, checkTargetEffects } from "./effects.ts";
 import { readTuning } from "../tuning/store.ts";
 import { loadPlugins } from "../driver/plugins.ts";
+import { noBrings, type Brings } from "../plugin/brings.ts";
 import type { Reduction } from "../analysis/shrink.ts";
 import { taking } from "../taking.ts";
 
@@ -77,7 +80,7 @@ export const pluginFlags = <T>(y: Argv<T>): Argv<T & PluginFlags> =>
         type: "string",
         array: true,
         default: [] as string[],
-        describe: "a file with a pass (dsc.config.ts where you work needs none)",
+        describe: "a file or an installed package with a plug-in (dsc.config.ts where you work needs none)",
       })
       .option("pass-option", {
         type: "string",
@@ -90,11 +93,12 @@ export const pluginFlags = <T>(y: Argv<T>): Argv<T & PluginFlags> =>
 /** The pipeline with its plug-ins, and the options of its passes; `--attention` is one of those. `src`: where the model is read from. */
 export async function pipelineOf(
   src: string | undefined,
-  a: PluginFlags & { attention?: string; weights?: string; passes?: string },
-): Promise<{ pipeline: readonly Pass[]; passOptions: Record<string, string> }> {
-  const pipeline = await loadPlugins(
+  a: PluginFlags & { attention?: string; weights?: string; passes?: string; target?: string },
+): Promise<{ pipeline: readonly Pass[]; passOptions: Record<string, string>; brings: Brings }> {
+  const { pipeline, brings } = await loadPlugins(
     [src, a.weights].filter((m) => m !== undefined),
     a.plugin,
+    { cards: a.target === "cuda" },
   );
   const passOptions: Record<string, string> =
     a.attention === undefined || a.attention === "auto" ? {} : { "absorb-mla.attention": a.attention };
@@ -104,10 +108,11 @@ export async function pipelineOf(
       throw new DiagnosticError(usage({ problem: `--pass-option ${word}: no option of a pass`, help: "write pass.key=value" }));
     passOptions[m[1]] = m[2];
   }
+  know(brings.words);
   checkOptions(pipeline, passOptions);
   const own = pipeline.filter((p) => !standard.includes(p));
   if (a.passes !== undefined) checkPassEffects(passWords(a.passes), pipeline, own, a);
-  return { pipeline, passOptions };
+  return { pipeline, passOptions, brings };
 }
 
 export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
@@ -139,8 +144,8 @@ export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
       })
       .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
       .option("arch", {
-        choices: archs.map((a) => a.name),
-        describe: `GPUs: the architecture kernels are for (default: ${archs[0].name})`,
+        type: "string",
+        describe: `GPUs: the architecture, ${archs.map((a) => a.name).join(", ")} or a plug-in's (default: ${archs[0].name})`,
       })
       .option("natives", {
         type: "string",
@@ -155,29 +160,35 @@ export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
       .option("taps", { type: "boolean", default: false, describe: "keep hidden states and routes as results" }),
   );
 
-export const optionsOf = (f: CompileFlags): CompileOptions => ({
+export const optionsOf = (f: CompileFlags, brings = noBrings): CompileOptions => ({
+  brings,
   target: f.target,
   passes: passWords(f.passes),
   activations: f.activations ?? (f.target === "cpu" ? "f32" : "bf16"),
   actQuant: f.actQuant,
   attention: f.attention,
   taps: f.taps,
-  ...archFor(f),
-  natives: nativesFor(f),
-  ...(f.target === "cuda" ? { tuned: readTuning(archOf(f.arch).name)?.rows } : {}),
+  ...archFor(f, brings),
+  natives: nativesFor(f, brings),
+  ...(f.target === "cuda" ? { tuned: readTuning(archOf(f.arch, brings.kernels.archs).name)?.rows } : {}),
   deterministic: f.deterministic,
   set: f.set,
   ...reductionOf(f),
 });
 
-function archFor({ arch, target }: CompileFlags): { arch?: string } {
+function archFor({ arch, target }: CompileFlags, { kernels }: Brings): { arch?: string } {
   checkTargetEffects(target, { arch });
+  const names = [...archs, ...kernels.archs].map((x) => x.name);
+  if (arch !== undefined && !names.includes(arch))
+    throw new DiagnosticError(
+      badValue(`--arch ${arch}: there is no such architecture`, `give one of ${names.join(", ")}`, "--arch"),
+    );
   return arch === undefined ? {} : { arch };
 }
 
-function nativesFor({ natives, arch, target }: CompileFlags): string {
+function nativesFor({ natives, arch, target }: CompileFlags, { kernels }: Brings): string {
   checkTargetEffects(target, { natives });
-  return nativeWords(natives, archOf(arch));
+  return nativeWords(natives, archWith(archOf(arch, kernels.archs), kernels));
 }
 
 /** "all", "none" or families of natives. */

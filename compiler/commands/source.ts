@@ -45,10 +45,10 @@ async function artifactOf(a: SourceFlags, taps: string | undefined): Promise<{ f
     if (taps !== undefined && !manifest.options.taps) throw new DiagnosticError(needsTaps({ what: taps }));
     return { folder: a.src };
   }
-  const { pipeline, passOptions } = await pipelineOf(a.src, a);
+  const { pipeline, passOptions, brings } = await pipelineOf(a.src, a);
   const c = compile(
     a.src,
-    { ...optionsOf(a), passOptions, taps: a.taps || taps !== undefined, stored: await storedIn(a.weights ?? a.src) },
+    { ...optionsOf(a, brings), passOptions, taps: a.taps || taps !== undefined, stored: await storedIn(a.weights ?? a.src) },
     pipeline,
   );
   checkModelEffects(c.spec, a);

@@ -51,8 +51,8 @@ export const tune = {
     const cuda = openCuda(arch.machine.arch);
     const line = progressLine();
     try {
-      const { pipeline, passOptions } = await pipelineOf(a.src, a);
-      const { manifest, files } = compile(a.src, { ...optionsOf(a), passOptions, tuned: undefined }, pipeline);
+      const { pipeline, passOptions, brings } = await pipelineOf(a.src, a);
+      const { manifest, files } = compile(a.src, { ...optionsOf(a, brings), passOptions, tuned: undefined }, pipeline);
       const problems = JSON.parse(String(files.get("problems.json"))) as Record<string, Problem>;
       const found = tunablesOf(manifest, problems, arch);
       const measured: TunedRow[] = [];

@@ -22,7 +22,7 @@ export function optimise(spec: ModelSpec, module: Module, options: CompileOption
     module,
     passes,
     { attention: options.attention, ...options.passOptions },
-    { guard: guardOf(folder), contracts: "say", machines: machinesOf(options.arch) },
+    { guard: guardOf(folder), contracts: "say", machines: machinesOf(options.arch, options.brings?.kernels) },
   );
   return { outcome, passes, proofs: provePlugins(spec, passes, options.passOptions ?? {}, outcome, folder) };
 }

@@ -2,6 +2,7 @@
 import type { Target } from "../../ir/artifact.ts";
 import type { TunedRow } from "../../codegen/cuda/tuned.ts";
 import type { Stored } from "../checkpoint-dtypes.ts";
+import type { Brings } from "../plugin/brings.ts";
 
 export interface CompileOptions {
   target: Target;
@@ -28,6 +29,8 @@ export interface CompileOptions {
   shrink?: boolean;
   /** Options of passes, by "pass.key". */
   passOptions?: Readonly<Record<string, string>>;
+  /** What plug-ins brought beside passes. */
+  brings?: Brings;
   /** Where a text that reproduces a failing plug-in is written; the working directory unless said. */
   reproduceIn?: string;
 }

@@ -5,7 +5,7 @@ import type { Manifest, ModelFacts } from "../../ir/artifact.ts";
 import type { Diagnostic } from "../../ir/diagnostic.ts";
 import { cachesOf } from "../../ir/caches.ts";
 import { printModule, type Func, type Module } from "../../ir/index.ts";
-import type { Outcome, Pass } from "../../passes/index.ts";
+import { printSaid, type Outcome, type Pass } from "../../passes/index.ts";
 import { snapshotName } from "../../passes/pipeline.ts";
 import { FORMAT, sha256 } from "../../runtime/manifest-text.ts";
 import { originsText } from "../analysis/origins.ts";
@@ -16,7 +16,8 @@ import type { ModelSpec } from "../frontend/spec.ts";
 import type { BuiltModel } from "./build.ts";
 import type { Optimised } from "./optimise.ts";
 import type { CompileOptions } from "./options.ts";
-import { unproved, type PluginProof } from "./prove-plugins.ts";
+import type { HeldTo } from "../plugin/brings.ts";
+import { unproved, untried, type PluginProof } from "./prove-plugins.ts";
 
 export interface Compiled {
   manifest: Manifest;
@@ -27,6 +28,8 @@ export interface Compiled {
   warnings: Diagnostic[];
   /** What is known of the plug-ins that ran. */
   proofs: PluginProof[];
+  /** What is known of what plug-ins brought beside passes. */
+  held: readonly HeldTo[];
 }
 
 /** All that the other verbs made. */
@@ -47,9 +50,18 @@ export function pack(parts: Parts): Compiled {
   const warnings = [
     ...outcome.slower,
     ...unproved(proofs),
+    ...untried(parts.options.brings?.held ?? [], parts.options.target),
     ...(triton.length ? compileTriton(triton, parts.target.gpu!.arch, kernels, files) : []),
   ];
-  return { manifest: manifestOf(parts, files), files, outcome, spec: parts.spec, warnings, proofs };
+  return {
+    manifest: manifestOf(parts, files),
+    files,
+    outcome,
+    spec: parts.spec,
+    warnings,
+    proofs,
+    held: parts.options.brings?.held ?? [],
+  };
 }
 
 /** Every file but the manifest: graphs, the ledger, kernels, and what explains them. */
@@ -58,12 +70,22 @@ function filesOf(outcome: Outcome, built: BuiltModel): Map<string, string | Uint
   const graphs = outcome.snapshots.map((s, i) => [snapshotName(i, s.pass), printModule(s.module, { printed })] as const);
   return new Map<string, string | Uint8Array>([
     ...graphs,
+    ...reportsOf(outcome),
     ["ledger.json", `${JSON.stringify(outcome.ledger.entries, null, 1)}\n`],
     ...built.files,
     ["origins.json", originsText(built.origins)],
     ["problems.json", `${JSON.stringify(built.problems, null, 1)}\n`],
     ...(Object.keys(built.instead).length ? [["instead.json", `${JSON.stringify(built.instead, null, 1)}\n`] as const] : []),
   ]);
+}
+
+/** What analyses said, a file for each pass that said something. */
+function reportsOf({ ledger: { said } }: Outcome): [string, string][] {
+  return [...new Set(said.map((s) => s.pass))].map((name) => {
+    const own = said.filter((s) => s.pass === name);
+    const texts = own.map((s) => `${own.length > 1 || s.title ? `${s.title ?? s.site}\n` : ""}${printSaid(s.said)}\n`);
+    return [`reports/${name}.txt`, texts.join("\n")];
+  });
 }
 
 function manifestOf(
@@ -99,15 +121,22 @@ function manifestOf(
 }
 
 /** Plug-ins by name and digest, and options of passes, where there are any: the artifact says what made it. */
-function given(pipeline: readonly Pass[], { passOptions = {} }: CompileOptions): Record<string, string> {
+function given(pipeline: readonly Pass[], { passOptions = {}, brings }: CompileOptions): Record<string, string> {
+  const files = brings?.files ?? [];
   const plugins = pipeline.flatMap((p) =>
-    p.plugin ? [`${p.name} (${path.basename(p.plugin.file)} sha256:${p.plugin.digest})`] : [],
+    p.plugin && !files.some((f) => f.file === p.plugin!.file)
+      ? [`${p.name} (${path.basename(p.plugin.file)} sha256:${p.plugin.digest})`]
+      : [],
   );
   const words = Object.entries(passOptions)
     .filter(([k]) => k !== "absorb-mla.attention")
     .map(([k, v]) => `${k}=${v}`);
+  const brought = files.map(
+    (f) => `${f.name}${f.version === undefined ? "" : `@${f.version}`} (${path.basename(f.file)} sha256:${f.digest})`,
+  );
+  const all = [...brought, ...plugins];
   return {
-    ...(plugins.length ? { plugins: plugins.join(", ") } : {}),
+    ...(all.length ? { plugins: all.join(", ") } : {}),
     ...(words.length ? { pass_options: words.join(", ") } : {}),
   };
 }

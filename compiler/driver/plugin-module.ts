@@ -1,5 +1,5 @@
-// Reading one plug-in file: its default export, or what went wrong in words with the file and line. A plug-in sees the running dsc
-// by the names "dsc/ir", "dsc/passes" and "dsc/codegen", wherever it lies and whatever is installed beside it.
+// Reading one plug-in file: its default export, or what went wrong in words with the file and line. A plug-in sees the running
+// dsc by the names "dsc/ir", "dsc/passes" and "dsc/codegen", wherever it lies and whatever is installed beside it.
 import { existsSync, statSync } from "node:fs";
 import path from "node:path";
 import { DiagnosticError, didYouMean } from "../../ir/diagnostic.ts";
@@ -15,16 +15,18 @@ export async function exported(file: string, seconds: number): Promise<unknown> 
   const why = notRegular(statSync(full));
   if (why !== undefined) throw new DiagnosticError(pluginNotLoaded({ file, problem: [why] }));
   // Only who has a plug-in pays for what plug-ins may import. The plug-in's ops and passes are the objects of this process.
-  const [{ createJiti }, ir, passes, codegen] = await Promise.all([
+  const [{ createJiti }, ir, passes, codegen, plugin] = await Promise.all([
     import("jiti"),
     import("../../ir/index.ts"),
     import("../../passes/index.ts"),
     import("../../codegen/index.ts"),
+    import("../plugin/index.ts"),
   ]);
   const virtualModules = {
     "dsc/ir": strict("dsc/ir", ir),
     "dsc/passes": strict("dsc/passes", passes),
     "dsc/codegen": strict("dsc/codegen", codegen),
+    "dsc/plugin": strict("dsc/plugin", plugin),
   };
   // Nothing is cached: a file is loaded as it is now.
   const jiti = createJiti(import.meta.url, { fsCache: false, moduleCache: false, interopDefault: false, virtualModules });

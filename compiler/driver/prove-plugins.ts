@@ -1,16 +1,19 @@
 // Plug-ins are proved on the model they are used for: made small, it is interpreted in float64 before and after each of their
-// passes. Rules are equations proved alone, and hold where the proof's holes stand for anything; what `run` and `whole` do, and a
-// rule that looks at the graph around it, is only seen here. A proof is kept under a digest of both texts, so that it is made once.
+// passes. Rules are equations proved alone, and hold where the proof's holes stand for anything; what `run` and `whole` do, and
+// a rule that looks at the graph around it, is only seen here. A proof is kept under a digest of both texts, so that it is made
+// once.
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import type { Target } from "../../ir/artifact.ts";
 import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
 import { printFunc, printModule, type Module } from "../../ir/index.ts";
-import { pluginChanges, pluginUnproved } from "../../passes/plugin-diagnostics.ts";
+import { pluginChanges, pluginUnproved, pluginUntried } from "../../passes/plugin-diagnostics.ts";
 import { runPipeline, type Ledger, type Outcome, type Pass } from "../../passes/index.ts";
 import { sha256 } from "../../runtime/manifest-text.ts";
 import { cacheFolder } from "../../runtime/user-cache.ts";
 import { modelModule } from "../frontend/model.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
+import type { HeldTo } from "../plugin/brings.ts";
 import { guardOf, writeBefore } from "./plugin-gate.ts";
 import { EXACT, largest, step } from "../analysis/verify.ts";
 import { shrink } from "../analysis/shrink.ts";
@@ -59,9 +62,14 @@ export function provePlugins(
       if (printModule(before) === printModule(after)) continue;
       changed = true;
       try {
-        const why = declared(quantised.ledger, p);
-        held(p, small, attention, before, after, why === undefined ? undefined : plain, folder);
-        if (why !== undefined) said.add(why);
+        const change = declared(quantised.ledger, p);
+        const moved = held(p, small, attention, before, after, change && { ...change, plain }, folder);
+        if (change)
+          said.add(
+            change.within === undefined
+              ? change.why
+              : `${change.why} (logits move by ${moved.toPrecision(2)}, and may by ${change.within})`,
+          );
       } catch (e) {
         // An op without a meaning of its own, or one that its reference does not cover.
         if (e instanceof DiagnosticError && e.diagnostics[0].code !== "DSC2011" && e.diagnostics[0].code !== "DSC2012") throw e;
@@ -90,32 +98,50 @@ export function provePlugins(
 export const unproved = (proofs: readonly PluginProof[]): Diagnostic[] =>
   proofs.filter((p) => !p.proved).map((p) => pluginUnproved({ file: p.file, pass: p.pass, says: p.says }));
 
-/** The change of the function that a pass declared where it fired. */
-const declared = (ledger: Ledger, p: Pass): string | undefined =>
-  ledger.entries.find((e) => e.pass === p.name && e.outcome === "fired" && e.changes)?.changes;
+/** Warnings for what could not be tried. */
+export const untried = (held: readonly HeldTo[], target: Target): Diagnostic[] =>
+  held
+    .filter((h) => !h.proved && (h.only ?? target) === target)
+    .map((h) => pluginUntried({ file: h.file, what: h.what, says: h.says }));
 
+/** A change of the function that a pass declared where it fired, and by how much logits may move for it. */
+interface Declared {
+  why: string;
+  within?: number;
+}
+
+function declared(ledger: Ledger, p: Pass): Declared | undefined {
+  const entries = ledger.entries.filter((e) => e.pass === p.name && e.outcome === "fired" && e.changes);
+  if (!entries.length) return undefined;
+  const bounds = entries.flatMap((e) => e.within ?? []);
+  return { why: entries[0].changes!, ...(bounds.length === entries.length ? { within: Math.max(...bounds) } : {}) };
+}
+
+/** Holds one pass to what it may change; gives how far the logits moved. */
 function held(
   p: Pass,
   spec: ModelSpec,
   attention: string,
   before: Module,
   after: Module,
-  plain: (() => Outcome) | undefined,
+  change: (Declared & { plain: () => Outcome }) | undefined,
   folder: string,
-): void {
+): number {
+  let moved = 0;
   for (const entry of ["prefill", "extend", "decode", ...(spec.mtp ? (["draft"] as const) : [])] as const) {
     const kept = keptProof([before, after].map((m) => textOf(m)).join("\n"), entry);
     if (kept.known) continue;
     let [x, y] = [step(before, spec, entry), step(after, spec, entry)];
-    if (plain && largest(y, x) >= EXACT) {
+    if (change && change.within === undefined && largest(y, x) >= EXACT) {
       // A change of rounding has to be exact where nothing is quantised.
-      const { snapshots } = plain();
+      const { snapshots } = change.plain();
       const at = snapshots.findIndex((s) => s.pass === p.name);
       [x, y] = [step(snapshots[at - 1].module, spec, entry), step(snapshots[at].module, spec, entry)];
     }
     const difference = largest(y, x);
-    if (difference < EXACT) {
-      kept.keep();
+    moved = Math.max(moved, difference);
+    if (difference < (change?.within ?? EXACT)) {
+      if (change?.within === undefined) kept.keep();
       continue;
     }
     const at = x.length === y.length ? x.findIndex((v, i) => !(Math.abs(v - y[i]) < difference)) : -1;
@@ -137,6 +163,7 @@ function held(
       }),
     );
   }
+  return moved;
 }
 
 const printed = (m: Module, name: string): string => {

@@ -1,7 +1,7 @@
 // config.json to ModelSpec: dispatches on the architecture, reads every key, checks that the values fit together, and
 // refuses what it cannot compile, by name and place. Findings are collected and up to ten are thrown at the end of the
 // stage.
-import { activationNames, activationOf, type Gating } from "../../ir/activation.ts";
+import { activationOf, knownActivations, type Gating } from "../../ir/activation.ts";
 import { DiagnosticError, didYouMean, type Diagnostic } from "../../ir/diagnostic.ts";
 import { foreignId, inconsistent, lacksText, mechanism, missingKeys, unknownModel, unsupportedModel } from "./diagnostics.ts";
 import { architectures, byModelType, mechanisms, own, refusalOf, wrappers, wrapperTypes } from "./families.ts";
@@ -198,7 +198,7 @@ function checkHeads(c: Reader, heads: number, nope: number, rope: number): void 
 /** The activation of the gates, and what clamps them (clamped SwiGLU). */
 function readGating(c: Reader): Gating {
   const act = activationOf(c.word("hidden_act") ?? "silu");
-  if (!act) c.refuse("hidden_act", `the gate of a feed-forward layer is one of ${activationNames.join(", ")}`, '"silu"');
+  if (!act) c.refuse("hidden_act", `the gate of a feed-forward layer is one of ${knownActivations().join(", ")}`, '"silu"');
   const limit = c.real("swiglu_limit", 0);
   if (!(limit >= 0 && Number.isFinite(Math.fround(limit))))
     c.refuse("swiglu_limit", "gate and up are clamped at a positive number, or not at all", "10");

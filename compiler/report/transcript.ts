@@ -1,6 +1,6 @@
 // What each pass did, for a person: a line per rule, a column per entry point (prefill, extend, decode, draft), the number of
 // places it fired at in each, and below a pass why it declined or refused where it did. The artifact's ledger.json has every site.
-import type { Entry, Outcome, Verdict } from "../../passes/index.ts";
+import { printSaid, type Entry, type Outcome, type Verdict } from "../../passes/index.ts";
 
 /** With more entry points than this (a hand-written module), one column counts them all. */
 const MOST_COLUMNS = 6;
@@ -15,8 +15,9 @@ const columnOf = (e: Entry): string => (e.site === "module" ? "load" : e.site.sp
 
 /** The transcript of a pipeline, with what is known of its plug-ins; ends without a newline. */
 export function transcript(
-  { ledger: { entries: every }, snapshots }: Outcome,
+  { ledger: { entries: every, said }, snapshots }: Outcome,
   proofs: readonly { pass: string; says: string }[] = [],
+  held: readonly { file: string; what: string; says: string }[] = [],
 ): string {
   // What was tried and is not the pattern is for `dsc why`.
   const told = every.filter((e) => e.outcome !== "unmatched" && e.outcome !== "none");
@@ -38,7 +39,24 @@ export function transcript(
     }
     lines.push(...reasons(entries), ...proofs.filter((p) => p.pass === pass).map((p) => `    ${p.says}`));
   }
+  if (held.length) lines.push("what plug-ins brought", ...held.map((h) => `  ${h.what}: ${h.says}`));
+  for (const name of new Set(said.map((x) => x.pass)))
+    lines.push(
+      `report ${name}`,
+      ...said
+        .filter((x) => x.pass === name)
+        .flatMap((x) => indented(`${x.title === undefined ? "" : `${x.title}\n`}${printSaid(x.said)}`)),
+    );
   return lines.join("\n");
+}
+
+const MOST_LINES = 30;
+/** A report, its lines indented; what is longer is in the artifact. */
+function indented(text: string): string[] {
+  const all = text.split("\n").map((l) => `  ${l}`.trimEnd());
+  return all.length > MOST_LINES
+    ? [...all.slice(0, MOST_LINES), `  ... ${all.length - MOST_LINES} lines more, in reports/`]
+    : all;
 }
 
 function rowsOf(entries: readonly Entry[], column: (e: Entry) => string): Row[] {

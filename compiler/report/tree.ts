@@ -1,6 +1,6 @@
 // The modules of a spec as a tree: what PyTorch would show for the same model. Leaves hold their parameters, containers none, so
 // that totals are sums. Equal layers and experts are one shared value: a tree of 15,000 experts costs as much as one of two.
-import { activations } from "../../ir/activation.ts";
+import { activationNamed } from "../../ir/activation.ts";
 import type { LayerKind, ModelSpec } from "../frontend/spec.ts";
 
 export interface ModuleNode {
@@ -118,7 +118,7 @@ class Modules {
       gate_proj: this.#linear(width, hidden),
       up_proj: this.#linear(width, hidden),
       down_proj: this.#linear(hidden, width),
-      act_fn: leaf(activations[gating.act].module, "", 0),
+      act_fn: leaf(activationNamed(gating.act).module, "", 0),
     });
   }
 

@@ -1,6 +1,7 @@
 // The list of ops, in docs order, the fused ones last. Nothing registers itself on import: what fused.ts exports is a fused op.
 import { frozenMap } from "../freeze.ts";
 import type { Op } from "../op.ts";
+import { broughtWords } from "../vocabulary.ts";
 import * as attention from "./attention.ts";
 import * as dense from "./dense.ts";
 import * as expert from "./expert.ts";
@@ -58,6 +59,9 @@ export const ops: readonly Op[] = Object.freeze([
 
 /** The ops of dsc by name. */
 export const opByName: ReadonlyMap<string, Op> = frozenMap(ops.map((o) => [o.name, o] as const));
+
+/** The op of that name: of dsc, or of a plug-in at work. */
+export const opNamed = (name: string): Op | undefined => opByName.get(name) ?? broughtWords().ops.find((o) => o.name === name);
 
 export { attend, cacheAppend, mapSequences, mlaAttend, perSequence, rope, softmaxCausal } from "./attention.ts";
 export { blockLinear, embed, groupedLinear, linear } from "./dense.ts";

@@ -1,6 +1,6 @@
 // Work done once. A stack of stored weights is placement: bytes are read straight to where they belong. What must be
 // computed from weights alone (a dequantised W_UK, W_UV) moves into a `load` function.
-import { Graph, type Func, type Module, type Value, type WeightDecl } from "../../ir/graph.ts";
+import { type Func, type Module, type Value, type WeightDecl } from "../../ir/graph.ts";
 import type { Piece } from "../../ir/artifact.ts";
 import {
   asTensor,
@@ -19,9 +19,9 @@ import {
   type Node,
   type Source,
 } from "../../ir/index.ts";
-import { Terms } from "../../ir/terms.ts";
 import { scaledLinears } from "../fp8/fp8-block-gemm.ts";
 import { pass, type Cx } from "../pass.ts";
+import { atLoad, sizesIn } from "../at-load.ts";
 import { rebuild } from "../rewrite.ts";
 
 /** stack(@gate, @up) = @gate_up, whose pieces are the two tensors at leading index 0 and 1. */
@@ -56,10 +56,6 @@ export const placeExperts = (m: Module, cx: Cx): Module =>
       }));
     });
   });
-
-/** What the axes of a value that is made of weights are in terms of the config. */
-const sizesIn = ({ quantities }: Module, v: Value): Pick<WeightDecl, "sizes"> =>
-  quantities ? { sizes: new Terms(quantities).axes(v) } : {};
 
 /** Replaces an op over two stored weights by one weight; `move` says where the pieces of operand i go. */
 function placed<A>(
@@ -140,16 +136,16 @@ const joined = (a: string, b: string): string => {
   return `${one}_${other.slice(other.lastIndexOf(".") + 1)}.${x}`;
 };
 
-const atLoad = "compute when loading";
+const atLoadStep = "compute when loading";
 
 /** dequantize(@w) feeding products per head: computed once at load, kept as @w.exact. */
 export const load = pass({
   name: "load",
   summary: "Compute what depends on weights alone once, when the weights are loaded.",
-  steps: { [atLoad]: "a dequantised stored weight that an einsum reads" },
+  steps: { [atLoadStep]: "a dequantised stored weight that an einsum reads" },
   promises: [
     {
-      rules: [atLoad],
+      rules: [atLoadStep],
       // Once per kind of layer whose latents are absorbed.
       module(bodies, ran) {
         const absorbed = bodies.filter((b) => scaledLinears(b) > 0 && ran(b).fired("absorb W_uk into the query") > 0);
@@ -158,60 +154,36 @@ export const load = pass({
     },
   ],
   whole(m: Module, cx: Cx): Module {
-    const weights = new Map(m.weights);
-    const graph: Graph = m.graph;
+    const loaded = atLoad(m);
     const funcs = new Map<string, Func>();
-    const writes = new Map<string, { decl: WeightDecl; from: WeightDecl; dtype: string }>();
+    const named = new Set<string>();
     for (const f of m.funcs.values()) {
-      // Only what einsums read: a linear has a kernel for packed weights, expanding those would cost their bytes again.
-      const wanted = new Set<Value>();
-      for (const n of everyNode(f)) {
-        if (!einsumOp.made(n) && !einsumQuant.made(n)) continue;
-        for (let v = n.operands[1]; ; v = v.node.operands[0]) {
-          if (dequantize.made(v.node) && isWeight(v.node.operands[0])) wanted.add(v);
-          if (v.node.op.traits.view !== "strides") break;
-        }
-      }
+      const wanted = readByEinsums(f);
       funcs.set(
         f.name,
-        rebuild(f, graph, (values, original) => {
+        rebuild(f, m.graph, (_, original) => {
           if (!wanted.has(original.results[0])) return undefined;
-          const from = weights.get(weightName(original.operands[0])!)!;
-          const name = `${from.name}.exact`;
-          const dtype = String(original.attrs.dtype);
-          const by = `load/${name}`;
-          const decl: WeightDecl = {
-            name,
-            type: asTensor(values[0].type),
-            layers: from.layers,
-            source: { kind: "computed", by, result: "w" },
-            origin: from.origin,
-            ...sizesIn(m, values[0]),
-          };
-          if (!weights.has(name)) cx.fired(atLoad, { at: name });
-          weights.set(name, decl);
-          writes.set(by, { decl, from, dtype });
-          return [weight(graph, decl)];
+          const [from] = original.operands;
+          const name = `${weightName(from)!}.exact`;
+          if (!named.has(name)) cx.fired(atLoadStep, { at: name });
+          named.add(name);
+          return [loaded.weight(name, [from], ([x]) => dequantize({ x, dtype: String(original.attrs.dtype) }))];
         }),
       );
     }
-    const first: [string, Func][] = [...writes].map(([by, w]) => [
-      by,
-      {
-        name: by,
-        params: [],
-        results: [{ name: "w", value: dequantize({ x: weight(graph, w.from), dtype: w.dtype }) }],
-        assume: {},
-      },
-    ]);
-    return {
-      ...m,
-      weights,
-      funcs: new Map([...first, ...funcs]),
-      load: [
-        ...m.load,
-        ...[...writes].map(([by, w]) => ({ func: by, layers: w.from.layers ?? [-1], writes: { w: w.decl.name } })),
-      ],
-    };
+    return loaded.module(funcs);
   },
 });
+
+/** Dequantised weights that einsums read: a linear has a kernel for packed ones, and expanding those would cost their bytes again. */
+function readByEinsums(f: Func): Set<Value> {
+  const wanted = new Set<Value>();
+  for (const n of everyNode(f)) {
+    if (!einsumOp.made(n) && !einsumQuant.made(n)) continue;
+    for (let v = n.operands[1]; ; v = v.node.operands[0]) {
+      if (dequantize.made(v.node) && isWeight(v.node.operands[0])) wanted.add(v);
+      if (v.node.op.traits.view !== "strides") break;
+    }
+  }
+  return wanted;
+}

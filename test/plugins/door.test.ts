@@ -6,7 +6,7 @@ import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { guardOf } from "../../compiler/driver/plugin-gate.ts";
-import { loadPlugins } from "../../compiler/driver/plugins.ts";
+import { loadPlugins as load } from "../../compiler/driver/plugins.ts";
 import { DiagnosticError, parseModule, type Diagnostic } from "../../ir/index.ts";
 import { choosePasses, runPipeline, standard, type Pass } from "../../passes/index.ts";
 
@@ -14,6 +14,8 @@ const work = mkdtempSync(path.join(tmpdir(), "dsc-door-"));
 afterAll(() => rmSync(work, { recursive: true }));
 const model = path.resolve(import.meta.dirname, "../fixtures/a01-v3-yarn");
 const example = path.resolve(import.meta.dirname, "../../examples/plugin-pass/last-row-norm.ts");
+
+const loadPlugins = async (...given: Parameters<typeof load>): Promise<readonly Pass[]> => (await load(...given)).pipeline;
 
 let files = 0;
 function plugin(text: string, name = `plugin-${files++}.ts`): string {

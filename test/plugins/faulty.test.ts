@@ -35,8 +35,8 @@ const ruled = (text: string): string => declared("rules: [r]", `const r = rule("
 async function refusal(text: string): Promise<string> {
   const file = write(text);
   try {
-    const pipeline = await loadPlugins(undefined, [file], { seconds: 2 });
-    compile(model, { ...defaults, reproduceIn: work }, pipeline);
+    const { pipeline, brings } = await loadPlugins(undefined, [file], { seconds: 2 });
+    compile(model, { ...defaults, brings, reproduceIn: work }, pipeline);
   } catch (e) {
     if (e instanceof DiagnosticError) return e.diagnostics.map(render).join("\n").replaceAll(file, "FILE");
     throw e;
@@ -233,8 +233,9 @@ test("what was tried changed nothing: a compile afterwards is what it was before
 
 describe("let through, with a label", () => {
   const accepted = async (text: string): Promise<{ says: string; warnings: string }> => {
-    const c = compile(model, { ...defaults, reproduceIn: work }, await loadPlugins(undefined, [write(text)]));
-    return { says: c.proofs.map((p) => p.says).join(), warnings: c.warnings.map(render).join("\n") };
+    const { pipeline, brings } = await loadPlugins(undefined, [write(text)]);
+    const c = compile(model, { ...defaults, brings, reproduceIn: work }, pipeline);
+    return { says: [...c.held, ...c.proofs].map((p) => p.says).join(), warnings: c.warnings.map(render).join("\n") };
   };
   test("a pass that does nothing", async () =>
     expect(await accepted(runs("return f;"))).toEqual({ says: "proved: it changes nothing", warnings: "" }));

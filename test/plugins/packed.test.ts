@@ -1,40 +1,20 @@
 // The example from outside the tree: the package as npm packs it, installed in a folder of its own, with the plug-in beside it.
-import { execFileSync, spawnSync } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { spawnSync } from "node:child_process";
+import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { packedApp, root, type App } from "./packed-app.ts";
 
-const root = path.resolve(import.meta.dirname, "../..");
-const app = mkdtempSync(path.join(tmpdir(), "dsc-packed-"));
-const installed = path.join(app, "node_modules/dsc");
+let app: string;
+let dsc: App["dsc"];
 afterAll(() => rmSync(app, { recursive: true }));
 
 beforeAll(() => {
-  // Without a network npm cannot install: the archive is unpacked, its dependencies are linked to those here.
-  const [{ filename }] = JSON.parse(
-    execFileSync("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", app], {
-      cwd: root,
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "ignore"],
-    }),
-  ) as { filename: string }[];
-  mkdirSync(installed, { recursive: true });
-  execFileSync("tar", ["xzf", path.join(app, filename), "-C", installed, "--strip-components", "1"]);
-  for (const name of readdirSync(path.join(root, "node_modules")))
-    if (!name.startsWith(".")) symlinkSync(path.join(root, "node_modules", name), path.join(app, "node_modules", name));
+  ({ folder: app, dsc } = packedApp());
   copyFileSync(path.join(root, "examples/plugin-pass/last-row-norm.ts"), path.join(app, "last-row-norm.ts"));
   mkdirSync(path.join(app, "model"));
   copyFileSync(path.join(root, "examples/printed-model/config.json"), path.join(app, "model/config.json"));
 });
-
-const dsc = (...words: string[]): { status: number | null; out: string } => {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [path.join(installed, "dist/compiler/cli.js"), ...words], {
-    cwd: app,
-    encoding: "utf8",
-  });
-  return { status, out: stdout + stderr };
-};
 
 test("it compiles, and the artifact records it", () => {
   const { status, out } = dsc("compile", "model/config.json", "-o", "out", "--plugin", "last-row-norm.ts");
