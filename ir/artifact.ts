@@ -170,7 +170,7 @@ export interface GpuFacts {
 
 /** manifest.json: all that the runtime trusts of an artifact. */
 export interface Manifest {
-  format: "dsc-artifact/4";
+  format: "dsc-artifact/5";
   compiler: string;
   target: Target;
   /** What kernels for a GPU are compiled for; absent for the CPU. */

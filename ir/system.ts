@@ -5,15 +5,15 @@ import { boundBuffers, type Param } from "./kernel/catalogue.ts";
 /** By name: buffers in the order in which they are bound, then the numbers of a launch, scalar parameters before dims. */
 export const systemKernels = {
   /** The tables of a step from pinned memory of the host into place. */
-  dsc_begin: { buffers: ["mail", "state", "tables", "next"], numbers: ["words", "ids_at", "sequences"] },
+  dsc_begin: { buffers: ["mailbox", "state", "tables", "next"], numbers: ["words", "ids_at", "sequences"] },
   /** The ids of a step to the host. */
   dsc_end: { buffers: ["next", "state", "answers"], numbers: ["sequences"] },
   /** The tables of the step before, one row on. */
-  dsc_onward: { buffers: ["tables", "next"], numbers: ["positions_at", "lengths_at", "ids_at", "sequences"] },
+  dsc_advance: { buffers: ["tables", "next"], numbers: ["positions_at", "lengths_at", "ids_at", "sequences"] },
   /** Synthetic weights where they will lie. */
   dsc_fill: { buffers: ["to"], numbers: ["key", "start", "count", "form", "plus", "step"] },
   /** Whether stored values are no numbers. */
-  dsc_look: { buffers: ["from", "found"], numbers: ["bytes", "exponent", "one", "carry"] },
+  dsc_not_finite: { buffers: ["from", "found"], numbers: ["bytes", "exponent", "one", "carry"] },
   /** The next id of every row, drawn; absent where a row of logits fits no block, and the host draws. */
   dsc_sample: { buffers: ["logits", "choices", "ids", "starts", "lengths", "seen", "y"], numbers: ["m"] },
 } as const;

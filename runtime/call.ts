@@ -33,7 +33,7 @@ export interface CallOptions {
   padding?: number;
   inputs?: Record<string, Float32Array>;
   layer?: number;
-  /** What draws the ids, on a device that does; `seen` is where the ids that sequences hold are marked (seen.ts). */
+  /** What draws the ids, on a device that does; `seen` is where the ids that sequences hold are marked (token-bitmap.ts). */
   sampling?: { sampler: Sampler; seen: number };
   /** Address of a layer's cache of a name, and places of pages in it. */
   cache(name: string, layer: number): number;
@@ -43,7 +43,7 @@ export interface CallOptions {
 }
 
 /** Chooses for rows that nobody looks at. */
-const plainly = new Sampler();
+const greedy = new Sampler();
 
 /** The block calls are laid out in. It grows and is kept from call to call. */
 export class Arena {
@@ -125,7 +125,7 @@ export function begin(model: SessionModel, arena: Arena, o: CallOptions, after?:
   batch.write((t) => new Int32Array(host, tables.get(t), batch.count(t)), pageRows, o.page);
   if (choices !== undefined)
     entries.forEach(({ sequence }, i) =>
-      (sequence === PADDING ? plainly : o.sampling!.sampler).write(new DataView(host), choices + i * CHOICE_BYTES, sequence),
+      (sequence === PADDING ? greedy : o.sampling!.sampler).write(new DataView(host), choices + i * CHOICE_BYTES, sequence),
     );
   for (const g of given) writeValue(device, g, base, o.inputs?.[g.arg.name]);
   const run = device.run({

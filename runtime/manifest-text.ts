@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import type { Manifest } from "../ir/artifact.ts";
 
 export const MANIFEST = "manifest.json";
-export const FORMAT: Manifest["format"] = "dsc-artifact/4";
+export const FORMAT: Manifest["format"] = "dsc-artifact/5";
 
 /** Where the files of an artifact lie: what stands at other places was not written by dsc. */
 const OWN_PATH = /^(?:(?:graph|kernels|reports)\/[^/\\\p{C}]+|(?:instead|ledger|origins|problems)\.json|model\.ts)$/u;

@@ -6,10 +6,10 @@ import { PADDING, type Entry } from "./batch.ts";
 import { Cache } from "./cache.ts";
 import { Arena, begin, drawable, type Begun, type CallOptions, type Result } from "./call.ts";
 import * as diagnostics from "./diagnostics.ts";
-import { joined, kept } from "./joined.ts";
+import { concat, snapshot } from "./concat.ts";
 import type { SessionModel } from "./session-model.ts";
 import type { Sampler } from "./sample.ts";
-import { Seen } from "./seen.ts";
+import { TokenBitmap } from "./token-bitmap.ts";
 
 export type { Result } from "./call.ts";
 export type { Tensor } from "./values.ts";
@@ -39,7 +39,7 @@ export class Session {
   private readonly expected: number;
   private readonly cache: Cache;
   private readonly arena: Arena;
-  private readonly seen: Seen;
+  private readonly seen: TokenBitmap;
   /** The most rows of a step where the artifact keeps sequences from seeing each other: one at a time but in steps. */
   private readonly stepRows: number | undefined;
   private readonly ids: number[][] = [];
@@ -63,7 +63,7 @@ export class Session {
     this.expected = options.sequences ?? 1;
     this.cache = new Cache(model.device, model.manifest.model, (layer) => model.weights.near(layer));
     this.arena = new Arena(model.device);
-    this.seen = new Seen(model.device, model.manifest.model.vocab);
+    this.seen = new TokenBitmap(model.device, model.manifest.model.vocab);
     this.stepRows = model.manifest.options.deterministic === undefined ? undefined : Number(model.manifest.options.deterministic);
   }
 
@@ -253,8 +253,8 @@ export class Session {
   /** Calls of one sequence each, for sequences that must not see each other. */
   private async oneByOne(sequences: readonly number[], call: (sequence: number) => Promise<Result>): Promise<Result> {
     const parts: Result[] = [];
-    for (const b of sequences) parts.push(kept(await call(b)));
-    return joined(parts);
+    for (const b of sequences) parts.push(snapshot(await call(b)));
+    return concat(parts);
   }
 
   private async append(

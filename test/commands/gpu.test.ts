@@ -143,15 +143,15 @@ test.skipIf(lacks("g++"))("system kernels come from the artifact, and are compil
   };
   expect(await open(texts)).toEqual([]);
   const sources = [...texts].map(([n, f]) => [n, Object.hasOwn(systemKernels, n) ? { source: f.source } : f] as const);
-  expect(await open(new Map(sources))).toEqual(["dsc_begin", "dsc_end", "dsc_onward", "dsc_sample", "dsc_fill"]);
-  await expect(open(new Map([...texts].filter(([n]) => n !== "dsc_onward")))).rejects.toThrow(
-    /DSC5005[^]*the runtime launches dsc_onward, which is not in the artifact/,
+  expect(await open(new Map(sources))).toEqual(["dsc_begin", "dsc_end", "dsc_advance", "dsc_sample", "dsc_fill"]);
+  await expect(open(new Map([...texts].filter(([n]) => n !== "dsc_advance")))).rejects.toThrow(
+    /DSC5005[^]*the runtime launches dsc_advance, which is not in the artifact/,
   );
 });
 
 test("an artifact for a GPU has every system kernel as the runtime launches it", () => {
   const { manifest } = compile(fixtures[0], { ...defaults, target: "cuda" });
-  const { dsc_onward, ...less } = manifest.system!;
+  const { dsc_advance, ...less } = manifest.system!;
   const refused = (system: typeof manifest.system): string => {
     try {
       checkManifest({ ...manifest, system: system! });
@@ -161,9 +161,9 @@ test("an artifact for a GPU has every system kernel as the runtime launches it",
     return "";
   };
   expect(refused(manifest.system)).toBe("");
-  expect(refused(less)).toMatch(/DSC5005[^]*an artifact for cuda has dsc_onward/);
-  expect(refused({ ...less, dsc_onward: { ...dsc_onward, dims: dsc_onward.dims.slice(1) } })).toMatch(
+  expect(refused(less)).toMatch(/DSC5005[^]*an artifact for cuda has dsc_advance/);
+  expect(refused({ ...less, dsc_advance: { ...dsc_advance, dims: dsc_advance.dims.slice(1) } })).toMatch(
     /it takes lengths_at, ids_at, sequences; a launch of it gives positions_at, /,
   );
-  expect(refused({ ...manifest.system, dsc_more: dsc_onward })).toMatch(/the runtime launches no dsc_more on cuda/);
+  expect(refused({ ...manifest.system, dsc_more: dsc_advance })).toMatch(/the runtime launches no dsc_more on cuda/);
 });

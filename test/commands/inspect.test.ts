@@ -6,7 +6,7 @@ describe("inspect", () => {
   test("kernels that the runtime launches for itself are listed and shown", async () => {
     await dsc("compile", tiny, "-o", at("system"), "--target", "cuda");
     expect((await dsc("inspect", at("system"))).stdout).toMatch(
-      /\nlaunched by the runtime itself: dsc_begin, dsc_end, dsc_onward, dsc_fill, dsc_look, dsc_sample\n/,
+      /\nlaunched by the runtime itself: dsc_begin, dsc_end, dsc_advance, dsc_fill, dsc_not_finite, dsc_sample\n/,
     );
     expect((await dsc("inspect", at("system"), "dsc_sample")).stdout).toMatch(
       /^\/\/ dsc_sample: [^]*\ndsc_sample\(const float\* logits, /,

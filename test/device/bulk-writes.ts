@@ -4,7 +4,7 @@
 import type { Compiled } from "../../compiler/compile.ts";
 import { evaluate } from "../../ir/size.ts";
 import type { CudaDevice } from "../../runtime/devices/cuda/device.ts";
-import type { Watch } from "../../runtime/devices/cuda/runs.ts";
+import type { Watch } from "../../runtime/devices/cuda/executor.ts";
 import { elementBytes } from "./oracle-compare.ts";
 import { placedSteps } from "./oracle-job.ts";
 

@@ -7,7 +7,7 @@ import { storedIn } from "../../compiler/checkpoint-dtypes.ts";
 import type { KernelRecord } from "../../ir/artifact.ts";
 import { cachedCompile, type Compile } from "../../runtime/devices/cuda/cubins.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
-import type { Watch } from "../../runtime/devices/cuda/runs.ts";
+import type { Watch } from "../../runtime/devices/cuda/executor.ts";
 import { generate } from "../../runtime/generate.ts";
 import { Model } from "../../runtime/model.ts";
 import type { Sampling } from "../../runtime/sample.ts";
@@ -231,7 +231,7 @@ export async function measure(): Promise<Row[]> {
     ms_per_token: await aheadMs(model, 1024, 100, drawing),
     ...FLOOR.decode,
   });
-  rows.push({ what: "tables and ids go through pinned memory", ok: model.device.mailed });
+  rows.push({ what: "tables and ids go through pinned memory", ok: model.device.usesMailbox });
   const plain = await greedy(model, 1024, 24);
   for (const [what, options] of Object.entries(habits)) {
     try {

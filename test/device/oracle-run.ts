@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { compile, defaults, type Compiled, type CompileOptions } from "../../compiler/compile.ts";
 import type { CudaDevice } from "../../runtime/devices/cuda/device.ts";
-import type { Watch } from "../../runtime/devices/cuda/runs.ts";
+import type { Watch } from "../../runtime/devices/cuda/executor.ts";
 import { Model } from "../../runtime/model.ts";
 import type { Row } from "./device.ts";
 import { idOf, isAbsorbed, jobOf, placedSteps, type JobCall } from "./oracle-job.ts";

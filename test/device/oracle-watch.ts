@@ -6,7 +6,7 @@ import type { Manifest, Step } from "../../ir/artifact.ts";
 import type { Value } from "../../ir/graph.ts";
 import type { View } from "../../ir/kernel/catalogue.ts";
 import { evaluate, type Dims } from "../../ir/size.ts";
-import type { Watch } from "../../runtime/devices/cuda/runs.ts";
+import type { Watch } from "../../runtime/devices/cuda/executor.ts";
 import {
   between,
   codeValues,

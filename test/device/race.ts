@@ -79,7 +79,7 @@ export const variants: Readonly<Record<string, { of: RegExp; change?: Change; wo
     of: /^fixed/,
     change: [["barrier.cluster.arrive.relaxed.aligned", "barrier.cluster.arrive.release.aligned"]],
   },
-  "letters without TMA": {
+  "mailboxes without TMA": {
     of: /^fixed16/,
     change: [
       [
@@ -87,7 +87,7 @@ export const variants: Readonly<Record<string, { of: RegExp; change?: Change; wo
         "    } else if (lane == 0 && false) {\n      cp_async_bulk_cluster(",
       ],
       [
-        "mbarrier_arrive_expect_tx(received, (min(stages, SPLITS) - (mine > 0)) * OWN * LETTER)",
+        "mbarrier_arrive_expect_tx(received, (min(stages, SPLITS) - (mine > 0)) * OWN * MAILBOX)",
         "mbarrier_arrive_expect_tx(received, 0)",
       ],
     ],

@@ -15,7 +15,7 @@ export const native: readonly Mutant[] = [
     { missed: "no test divided a token into more than eight parts" },
   ),
   bug(
-    "22 letters share no maximum",
+    "22 mailboxes share no maximum",
     `${at}/attention/mla-decode-cluster-combine.ts`,
     "s < parts ? ex2_approx(stat[s].x - most) : 0.f",
     "s < parts ? 1.f : 0.f",
@@ -73,7 +73,7 @@ export const native: readonly Mutant[] = [
     "a race",
   ),
   bug(
-    "52 letters: one too few is waited for",
+    "52 mailboxes: one too few is waited for",
     `${at}/attention/mla-decode-cluster.ts`,
     "(min(stages, SPLITS) - (mine > 0)) * OWN * MAILBOX",
     "(min(stages, SPLITS) - 1) * OWN * MAILBOX",

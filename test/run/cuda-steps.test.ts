@@ -1,6 +1,6 @@
 // Steps over the stand-in for the driver: begun ahead of their ids, with tables that the device keeps, as graphs that follow what moves.
 import { expect, test, vi } from "vitest";
-import { Tables } from "../../runtime/devices/cuda/onward.ts";
+import { Tables } from "../../runtime/devices/cuda/advance.ts";
 import { generate, type GenerateOptions } from "../../runtime/generate.ts";
 import { Model } from "../../runtime/model.ts";
 import { PagePool } from "../../runtime/pages.ts";
@@ -24,7 +24,7 @@ test.skipIf(lacks("g++"))(
         step.ids.forEach((ids, b) => out[b].push(...ids));
       return out;
     };
-    expect(model.device.mailed).toBe(true);
+    expect(model.device.usesMailbox).toBe(true);
     const plain = await run({});
     expect(plain.map((ids) => ids.length)).toEqual([12, 12, 12]);
     expect(await run({ ahead: true })).toEqual(plain);
@@ -48,10 +48,10 @@ test.skipIf(lacks("g++"))(
       batch: number,
       steps: number,
       next: (chosen: number, i: number) => number,
-    ): Promise<{ letters: number; ids: number[]; logits: number[] }> => {
+    ): Promise<{ sent: number; ids: number[]; logits: number[] }> => {
       const session = model.session({ maxTokens: 400, sequences: batch });
       let result = await session.prefill(Array.from({ length: batch }, (_, b) => prompt.slice(b)));
-      const from = device.letters;
+      const from = device.sent;
       const ids: number[] = [];
       for (let i = 0; i < steps; i++) {
         const fed = Array.from({ length: batch }, (_, b) => next(result.next(b), i));
@@ -60,20 +60,20 @@ test.skipIf(lacks("g++"))(
       }
       const logits = Array.from({ length: batch }, (_, b) => [...result.logits(b)]).flat();
       session.close();
-      return { letters: device.letters - from, ids, logits };
+      return { sent: device.sent - from, ids, logits };
     };
     // The first step is no graph yet; row 64 begins a page.
     const own = await sent(1, 20, (id) => id);
-    expect(own.letters).toBe(1);
+    expect(own.sent).toBe(1);
     // The same ids, sent every time: what the device makes of its tables is what the host would have sent.
     const forget = vi.spyOn(Tables.prototype, "becomes").mockReturnValue(false);
     const all = await sent(1, 20, (id) => id);
-    expect(all.letters).toBe(19);
-    expect({ ...all, letters: 1 }).toEqual(own);
+    expect(all.sent).toBe(19);
+    expect({ ...all, sent: 1 }).toEqual(own);
     forget.mockRestore();
     // Another id at steps 3 and 4, a page at step 6; three rows, whose sequences meet their pages at different steps.
-    expect((await sent(1, 9, (id, i) => (i === 3 || i === 4 ? (id + 1) % 50 : id))).letters).toBe(3);
-    expect((await sent(3, 9, (id) => id)).letters).toBe(3);
+    expect((await sent(1, 9, (id, i) => (i === 3 || i === 4 ? (id + 1) % 50 : id))).sent).toBe(3);
+    expect((await sent(3, 9, (id) => id)).sent).toBe(3);
     // Times are of one step, however often it is replayed, and the next one finds its tables.
     const session = model.session({ maxTokens: 400 });
     let result = await session.prefill([prompt]);

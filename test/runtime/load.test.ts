@@ -47,8 +47,8 @@ test.each<[string, (m: Manifest) => void, RegExp, string?]>([
   ["a foreign format", (m) => Object.assign(m, { format: "other/2" }), /DSC5002.*other\/2/s],
   [
     "an artifact of an earlier version",
-    (m) => Object.assign(m, { format: "dsc-artifact/3" }),
-    /DSC5002.*"dsc-artifact\/3".*reads "dsc-artifact\/4"/s,
+    (m) => Object.assign(m, { format: "dsc-artifact/4" }),
+    /DSC5002.*"dsc-artifact\/4".*reads "dsc-artifact\/5"/s,
   ],
   ["another target", (m) => Object.assign(m, { target: "abacus" }), /DSC5004/],
   ["an altered kernel", () => {}, /DSC5003.*sha256/s, "kernels/add.wasm"],

@@ -1,5 +1,5 @@
 // Steps that follow the one before them: every sequence one row on, the ids those that were just chosen, nothing else new. The
-// kernel moves the tables on where they lie; the host knows by the same rule what they have become (runtime/devices/cuda/onward.ts).
+// kernel moves the tables on where they lie; the host knows by the same rule what they have become (runtime/devices/cuda/advance.ts).
 import type { KernelText } from "../../../ir/kernel/catalogue.ts";
 import { MAILBOX } from "../../../ir/system.ts";
 import { cudaKernel, inout, input } from "../text/kernel.ts";
@@ -8,9 +8,9 @@ const loose = { restrict: false };
 
 export const advanceKernel = (): KernelText =>
   cudaKernel({
-    name: "dsc_onward",
+    name: "dsc_advance",
     header: [
-      "dsc_onward: the tables of the step before, one row on; see runtime/devices/cuda/onward.ts.",
+      "dsc_advance: the tables of the step before, one row on; see runtime/devices/cuda/advance.ts.",
       "Rows that fill the batch up stay the first of their sequence; so would a sequence of one row, which the host then writes.",
     ],
     params: [inout("tables", "i32", loose), input("next", "i32", loose)],

@@ -10,9 +10,9 @@ const EACH = 8;
 
 export const finiteKernel = (): KernelText =>
   cudaKernel({
-    name: "dsc_look",
+    name: "dsc_not_finite",
     header: [
-      "dsc_look: whether so many bytes hold NaN or infinity: one added to an exponent whose bits are all set carries out of it;",
+      "dsc_not_finite: whether so many bytes hold NaN or infinity: one added to an exponent whose bits are all set carries out of it;",
       "see runtime/finite.ts.",
     ],
     params: [

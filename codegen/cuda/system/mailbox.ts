@@ -1,5 +1,5 @@
 // The ends of a step that is a graph: two small kernels read the step's tables from pinned memory of the host and write its ids
-// there (runtime/devices/cuda/mail.ts). A copy by the driver would take several microseconds on either side.
+// there (runtime/devices/cuda/mailbox.ts). A copy by the driver would take several microseconds on either side.
 import type { KernelText } from "../../../ir/kernel/catalogue.ts";
 import { ANSWER_WORDS, MAILBOX, SLOT_WORDS } from "../../../ir/system.ts";
 import { cudaKernel, inout, input, output } from "../text/kernel.ts";
@@ -13,11 +13,11 @@ export const beginKernel = (): KernelText =>
   cudaKernel({
     name: "dsc_begin",
     header: [
-      "dsc_begin: the beginning of a step that is a graph; see runtime/devices/cuda/mail.ts.",
+      "dsc_begin: the beginning of a step that is a graph; see runtime/devices/cuda/mailbox.ts.",
       "The tables of step state[0] into place; where the host does not know the ids yet, they are those of the last step.",
     ],
     params: [
-      input("mail", "i32", loose),
+      input("mailbox", "i32", loose),
       input("state", "i32", loose),
       output("tables", "i32", loose),
       input("next", "i32", loose),
@@ -27,7 +27,7 @@ export const beginKernel = (): KernelText =>
     definitions: sizes,
     body: `
   await_previous();
-  const volatile int* slot = mail + (long long)(state[0] % SLOTS) * ${SLOT_WORDS};
+  const volatile int* slot = mailbox + (long long)(state[0] % SLOTS) * ${SLOT_WORDS};
   // A read of the host's memory takes many microseconds: the flag and the first words are asked for at once.
   const int flag = slot[0];
   int word = threadIdx.x < words ? slot[HEADER + threadIdx.x] : 0;
@@ -46,7 +46,7 @@ export const endKernel = (): KernelText =>
   cudaKernel({
     name: "dsc_end",
     header: [
-      "dsc_end: the end of a step that is a graph; see runtime/devices/cuda/mail.ts.",
+      "dsc_end: the end of a step that is a graph; see runtime/devices/cuda/mailbox.ts.",
       "The ids of the step to the host, then the step's number: whoever sees the number sees the ids.",
     ],
     params: [input("next", "i32", loose), inout("state", "i32", loose), output("answers", "i32", loose)],

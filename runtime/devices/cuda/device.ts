@@ -8,11 +8,11 @@ import type { Compile } from "./cubins.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { fillScalars } from "./fill.ts";
 import { Cuda, type CudaKernel } from "./index.ts";
-import { lookLaunches } from "./look.ts";
-import { Mail } from "./mail.ts";
+import { notFiniteLaunches } from "./not-finite.ts";
+import { Mailbox } from "./mailbox.ts";
 import { Memory } from "./memory.ts";
 import { Readers } from "./readers.ts";
-import { Runs, type Watch } from "./runs.ts";
+import { Executor, type Watch } from "./executor.ts";
 import { Staging } from "./staging.ts";
 import { Timings } from "./timings.ts";
 
@@ -62,9 +62,9 @@ export class CudaDevice implements Device {
   private readonly options: CudaOptions;
   private readonly times: Timings | undefined;
   private readonly watch: Watch | undefined;
-  private mail: Mail | undefined;
+  private mailbox: Mailbox | undefined;
   /** There once every kernel is loaded. */
-  private runs!: Runs;
+  private executor!: Executor;
   private filler: CudaKernel | undefined;
   private readers: Readers | undefined;
   private sealed = false;
@@ -131,19 +131,19 @@ export class CudaDevice implements Device {
 
   private async openRuns(): Promise<void> {
     const { manifest, cuda, kernels, staging, memory, times, watch } = this;
-    const [begin, end, onward, sampler] = await Promise.all([
+    const [begin, end, advance, sampler] = await Promise.all([
       this.system("dsc_begin"),
       this.system("dsc_end"),
-      this.system("dsc_onward"),
+      this.system("dsc_advance"),
       this.draws ? this.system("dsc_sample") : undefined,
     ]);
     const state = memory.allocate(4, "the number of a step");
     cuda.driver.call("cuMemsetD8Async", state, 0, 4, cuda.stream);
-    const mail = new Mail(cuda.driver, cuda.stream, { begin, end }, state);
+    const mailbox = new Mailbox(cuda.driver, cuda.stream, { begin, end }, state);
     // Where the GPU cannot reach memory of the host (some virtual machines), copies of the driver do, a little slower.
-    if (mail.works(memory.allocate(256, "a letter to itself"))) this.mail = mail;
-    else mail.close();
-    this.runs = new Runs(manifest, cuda, kernels, staging, { mail: this.mail, times, sampler, onward, watch });
+    if (mailbox.works(memory.allocate(256, "words to itself"))) this.mailbox = mailbox;
+    else mailbox.close();
+    this.executor = new Executor(manifest, cuda, kernels, staging, { mailbox: this.mailbox, times, sampler, advance, watch });
   }
 
   /** A kernel that the runtime launches for itself: from the artifact, compiled now where that holds a text only. */
@@ -163,7 +163,7 @@ export class CudaDevice implements Device {
   release(at: number): void {
     this.cuda.synchronize();
     // A graph may hold the address, and the next block may get it.
-    this.runs.forget();
+    this.executor.forget();
     this.memory.release(at);
   }
 
@@ -182,7 +182,7 @@ export class CudaDevice implements Device {
 
   /** A graph for each of a few sizes, so that sequences that come and go find theirs. */
   rows(step: string, rows: number): number {
-    return this.runs.graphed(step) ? (BUCKETS.find((b) => rows <= b) ?? rows) : rows;
+    return this.executor.graphed(step) ? (BUCKETS.find((b) => rows <= b) ?? rows) : rows;
   }
 
   clear(at: number, bytes: number): void {
@@ -200,7 +200,7 @@ export class CudaDevice implements Device {
   /** Graphs hold addresses of weights. */
   moved(): void {
     this.cuda.synchronize();
-    this.runs.forget();
+    this.executor.forget();
   }
 
   copy(from: number, to: number, bytes: number): void {
@@ -225,17 +225,17 @@ export class CudaDevice implements Device {
       const scalars = fillScalars(job);
       this.filler.enqueue(this.cuda.stream, [job.at], { SMs, count: job.count }, { scalar: (name) => scalars[name] });
     }
-    await this.runs.finished();
+    await this.executor.finished();
   }
 
   async notFinite(parts: readonly StoredPart[]): Promise<number[]> {
     if (parts.length === 0) return [];
-    const look = await this.system("dsc_look");
+    const kernel = await this.system("dsc_not_finite");
     const found = this.memory.allocate(4 * parts.length, "what is no number");
     this.clear(found, 4 * parts.length);
     for (const [i, part] of parts.entries())
-      for (const { at, scalars } of lookLaunches(part))
-        look.enqueue(
+      for (const { at, scalars } of notFiniteLaunches(part))
+        kernel.enqueue(
           this.cuda.stream,
           [at, found + 4 * i],
           { SMs: this.cuda.multiprocessors, bytes: scalars.bytes },
@@ -256,7 +256,7 @@ export class CudaDevice implements Device {
   /** Everything a call needs is enqueued at once; calls follow each other on the stream without the host. */
   async run(call: Call): Promise<Int32Array | undefined> {
     if (this.closed) throw misuse({ what: "the model is closed" });
-    const done = this.runs.enqueue(call);
+    const done = this.executor.enqueue(call);
     this.tail = Promise.allSettled([this.tail, done]);
     const ids = await done;
     this.times?.collect();
@@ -264,18 +264,18 @@ export class CudaDevice implements Device {
   }
 
   /** Whether steps exchange tables and ids through pinned memory. */
-  get mailed(): boolean {
-    return this.mail !== undefined;
+  get usesMailbox(): boolean {
+    return this.mailbox !== undefined;
   }
 
   /** Steps whose tables the host has sent; of the others the device knew them. */
-  get letters(): number {
-    return this.runs.letters;
+  get sent(): number {
+    return this.executor.sent;
   }
 
   /** Kernels that have run. */
   get launched(): ReadonlySet<string> {
-    return this.runs.launched;
+    return this.executor.launched;
   }
 
   /** A loaded kernel: an edited text may keep something for its reader. */
@@ -285,7 +285,7 @@ export class CudaDevice implements Device {
 
   /** Microseconds of each of n replays of the graph that ran last, the GPU alone: what a step takes where the host adds nothing. */
   replayTimes(n: number): number[] {
-    return this.runs.replayTimes(n);
+    return this.executor.replayTimes(n);
   }
 
   /** Launches and milliseconds by kernel; zero unless opened with `profile`. */
@@ -311,7 +311,7 @@ export class CudaDevice implements Device {
 
   private giveBack(): void {
     this.closeReaders();
-    this.runs?.close();
+    this.executor?.close();
     this.memory.close();
     this.staging.close();
     this.cuda.close();

@@ -7,7 +7,7 @@ import type { CudaGraph } from "./index.ts";
 const MOST = 96;
 
 /** A step that follows the last moves its tables on by itself; another has them sent. */
-export type Kind = "onward" | "sent";
+export type Kind = "advanced" | "uploaded";
 
 export class Graphs {
   /** By key; an empty record is one that has been seen. */

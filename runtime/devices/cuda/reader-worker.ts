@@ -1,11 +1,11 @@
-// Entry of a thread that brings files to the GPU: reads a piece into page-locked memory of its own and lets the copy engine take it
+// Entry of a thread that brings files to the GPU: reads a chunk into page-locked memory of its own and lets the copy engine take it
 // from there, while it reads the next into the other half. Pieces are dealt out by a counter that all threads share.
 import { closeSync, readSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { openSame } from "../../files.ts";
 import { spreadRows, widen } from "../../widen.ts";
 import { Driver, PinnedBlock } from "./driver.ts";
-import { HALF, fileBytes, piecesOf, wideBytes, type Piece, type Placed } from "./pieces.ts";
+import { HALF, fileBytes, chunksOf, wideBytes, type Chunk, type Placed } from "./chunks.ts";
 
 /** What a thread needs to know. */
 export interface ReaderStart {
@@ -13,9 +13,9 @@ export interface ReaderStart {
   device: number;
 }
 
-/** `next[0]` counts the pieces that a thread has taken. */
+/** `next[0]` counts the chunks that a thread has taken. */
 export type ReaderJob = { arrays: readonly Placed[]; next: Int32Array } | "close";
-export type ReaderReply = { ok: true } | { ok: false; piece: number; why: string };
+export type ReaderReply = { ok: true } | { ok: false; chunk: number; why: string };
 
 class Reader {
   private readonly driver: Driver;
@@ -35,14 +35,14 @@ class Reader {
   }
 
   /** Pieces as long as some are left; the device has them when this returns. `at` tells which one is under way. */
-  bring(pieces: readonly Piece[], next: Int32Array, at: (piece: number) => void): void {
+  bring(chunks: readonly Chunk[], next: Int32Array, at: (chunk: number) => void): void {
     const files = new Map<string, number>();
     try {
       for (let turn = 0; ; turn++) {
         const i = Atomics.add(next, 0, 1);
-        if (i >= pieces.length) break;
+        if (i >= chunks.length) break;
         at(i);
-        const p = pieces[i];
+        const p = chunks[i];
         let file = files.get(p.path);
         if (file === undefined) files.set(p.path, (file = openSame(p.path, p.identity)));
         const half = turn % 2;
@@ -65,8 +65,8 @@ class Reader {
   }
 }
 
-/** Reads a piece to the end of the room that its wide form fills, and widens it there. */
-function fill(p: Piece, file: number, room: Uint8Array<ArrayBuffer>): void {
+/** Reads a chunk to the end of the room that its wide form fills, and widens it there. */
+function fill(p: Chunk, file: number, room: Uint8Array<ArrayBuffer>): void {
   const narrow = room.subarray(room.length - fileBytes(p));
   for (let done = 0; done < narrow.length;) {
     const n = readSync(file, narrow, done, narrow.length - done, p.position + done);
@@ -83,7 +83,7 @@ function answer(work: () => void): void {
   try {
     work();
   } catch (e) {
-    reply = { ok: false, piece: under, why: (e as Error).message };
+    reply = { ok: false, chunk: under, why: (e as Error).message };
   }
   parentPort!.postMessage(reply);
 }
@@ -94,5 +94,5 @@ parentPort!.on("message", (job: ReaderJob) => {
   if (job === "close") {
     reader?.close();
     parentPort!.close();
-  } else answer(() => reader!.bring(piecesOf(job.arrays), job.next, (i) => (under = i)));
+  } else answer(() => reader!.bring(chunksOf(job.arrays), job.next, (i) => (under = i)));
 });

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import type { StoredArray } from "../../device.ts";
 import * as diagnostics from "../../diagnostics.ts";
-import { piecesOf } from "./pieces.ts";
+import { chunksOf } from "./chunks.ts";
 import type { ReaderJob, ReaderReply, ReaderStart } from "./reader-worker.ts";
 
 /** More gain little, and each takes its time to start and to page-lock memory. */
@@ -34,7 +34,7 @@ export class Readers {
   async bring(arrays: readonly StoredArray[]): Promise<void> {
     await this.ready;
     if (this.lost) throw this.lost;
-    // Threads cut arrays into pieces by themselves, all alike: thousands of pieces would take longer to send than to read.
+    // Threads cut arrays into chunks by themselves, all alike: thousands of chunks would take longer to send than to read.
     const job: ReaderJob = {
       arrays: arrays.map(({ at, bytes, form, rows, file }) => ({ at, bytes, form, file, ...(rows ? { rows } : {}) })),
       next: new Int32Array(new SharedArrayBuffer(4)),
@@ -42,7 +42,7 @@ export class Readers {
     const replies = await Promise.all(this.workers.map((w) => reply(w, job)));
     const bad = replies.find((r) => !r.ok);
     if (!bad || bad.ok) return;
-    const { path, tensor } = piecesOf(arrays)[bad.piece];
+    const { path, tensor } = chunksOf(arrays)[bad.chunk];
     throw diagnostics.shortRead({ file: path, tensor, why: bad.why });
   }
 

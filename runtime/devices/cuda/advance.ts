@@ -1,7 +1,7 @@
-// Steps that follow the one before them: every sequence one row on, the ids those that were just chosen, nothing else new. dsc_onward
-// moves the tables on where they lie (codegen/cuda/system/advance.ts), in 1.4 us, and the host sends nothing; reading a letter from it
+// Steps that follow the one before them: every sequence one row on, the ids those that were just chosen, nothing else new. dsc_advance
+// moves the tables on where they lie (codegen/cuda/system/advance.ts), in 1.4 us, and the host sends nothing; reading tables from it
 // takes 18 (docs/notes-gpu-runtime.md).
-// The host knows by the same rule what the tables have become. Pages that sequences grow into, other ids, other sequences: a letter.
+// The host knows by the same rule what the tables have become. Pages that sequences grow into, other ids, other sequences: they are sent.
 import type { Call } from "../../device.ts";
 
 /** Words of a call's tables at which a table begins. */
@@ -9,7 +9,7 @@ const wordOf = ({ tables, places }: Call, table: "positions" | "lengths" | "ids"
   (places.batch(table) - tables!.at) / 4;
 
 /** What the kernel is launched with. */
-export function onwardLaunch(call: Call): { addresses: number[]; dims: Record<string, number> } {
+export function advanceLaunch(call: Call): { addresses: number[]; dims: Record<string, number> } {
   const dims = {
     positions_at: wordOf(call, "positions"),
     lengths_at: wordOf(call, "lengths"),

@@ -6,7 +6,7 @@ import * as diagnostics from "./diagnostics.ts";
 import type { Tensor } from "./values.ts";
 
 /** Everything a call of one sequence gave, good for as long as it is held. */
-export function kept(result: Result): Result {
+export function snapshot(result: Result): Result {
   const taps = Object.fromEntries(
     Object.entries(result.taps).map(([name, t]): [string, Tensor] => [name, { shape: t.shape, data: t.data.slice() }]),
   );
@@ -29,8 +29,8 @@ export function kept(result: Result): Result {
   };
 }
 
-/** Kept results of different sequences, in order, as one. */
-export function joined(parts: readonly Result[]): Result {
+/** Snapshots of different sequences, in order, as one. */
+export function concat(parts: readonly Result[]): Result {
   const of = (sequence: number): Result => {
     const found = parts.find((p) => p.sequences[0] === sequence);
     if (!found) throw diagnostics.misuse({ what: "that sequence had no rows in this call" });

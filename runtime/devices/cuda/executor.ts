@@ -6,8 +6,8 @@ import { walkPlan, type Site } from "../../plan/walk.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { Graphs, graphKey } from "./graphs.ts";
 import type { Cuda, CudaKernel } from "./index.ts";
-import { Mail } from "./mail.ts";
-import { Tables, onwardLaunch } from "./onward.ts";
+import { Mailbox } from "./mailbox.ts";
+import { Tables, advanceLaunch } from "./advance.ts";
 import { PinnedBlock } from "./driver.ts";
 import type { Staging } from "./staging.ts";
 import { lengthFree } from "./length-free.ts";
@@ -20,22 +20,22 @@ const MOST_NEXT = 256;
 const SLOTS = 16;
 
 /**
- * Stands around every launch, which waits for `go`: to put in what a kernel reads and to look at what it wrote. Runs are launched
+ * Stands around every launch, which waits for `go`: to put in what a kernel reads and to look at what it wrote. Executor are launched
  * one by one then, without graphs.
  */
 export type Watch = (launch: { kernel: string; addresses: readonly number[]; site: Site; call: Call }, go: () => void) => void;
 
-export interface RunsOptions {
-  mail: Mail | undefined;
+export interface ExecutorOptions {
+  mailbox: Mailbox | undefined;
   times: Timings | undefined;
   /** What draws ids after the logits, where a call asks for it. */
   sampler: CudaKernel | undefined;
   /** What moves the tables of a step on to the next. */
-  onward: CudaKernel;
+  advance: CudaKernel;
   watch: Watch | undefined;
 }
 
-export class Runs {
+export class Executor {
   /** Kernels that have run. */
   readonly launched = new Set<string>();
   private readonly manifest: Manifest;
@@ -43,10 +43,10 @@ export class Runs {
   private readonly kernels: ReadonlyMap<string, CudaKernel>;
   private readonly staging: Staging;
   private readonly graphs = new Graphs();
-  private readonly mail: Mail | undefined;
+  private readonly mailbox: Mailbox | undefined;
   private readonly times: Timings | undefined;
   private readonly sampler: CudaKernel | undefined;
-  private readonly onward: CudaKernel;
+  private readonly advance: CudaKernel;
   /** Tables of the step enqueued last, unless something else has been enqueued since. */
   private tables: Tables | undefined;
   private readonly watch: Watch | undefined;
@@ -64,10 +64,10 @@ export class Runs {
     cuda: Cuda,
     kernels: ReadonlyMap<string, CudaKernel>,
     staging: Staging,
-    { mail, times, sampler, onward, watch }: RunsOptions,
+    { mailbox, times, sampler, advance, watch }: ExecutorOptions,
   ) {
     [this.manifest, this.cuda, this.kernels, this.staging] = [manifest, cuda, kernels, staging];
-    [this.mail, this.times, this.sampler, this.onward, this.watch] = [mail, times, sampler, onward, watch];
+    [this.mailbox, this.times, this.sampler, this.advance, this.watch] = [mailbox, times, sampler, advance, watch];
     this.next = new PinnedBlock(cuda.driver, SLOTS * 4 * MOST_NEXT);
   }
 
@@ -83,24 +83,24 @@ export class Runs {
     if (!last || !tables) return [];
     const now = this.cuda.download(tables.at, tables.size);
     const before = tables.before(now);
-    this.mail?.repeat(now, n);
+    this.mailbox?.repeat(now, n);
     this.tables = undefined;
     return last.graph.time(n, () => {
-      if (last.kind === "sent") return;
+      if (last.kind === "uploaded") return;
       this.staging.write(tables.at, before.tables);
       this.staging.write(tables.next, before.next);
     });
   }
 
   /** Steps whose tables the host has sent; of the others the device knew them. */
-  get letters(): number {
-    return this.mail?.letters ?? 0;
+  get sent(): number {
+    return this.mailbox?.sent ?? 0;
   }
 
   close(): void {
     this.graphs.clear();
     this.next.free();
-    this.mail?.close();
+    this.mailbox?.close();
     for (const e of this.events) this.cuda.driver.attempt("cuEventDestroy_v2", e);
   }
 
@@ -112,7 +112,7 @@ export class Runs {
   /** Enqueues a call. Settles, with its ids where it makes some, when its results can be read. */
   enqueue(call: Call): Promise<Int32Array | undefined> {
     const rows = call.batch?.starts.at(-1);
-    const step = call.batch !== undefined && rows === call.batch.lengths.length && Mail.carries(call);
+    const step = call.batch !== undefined && rows === call.batch.lengths.length && Mailbox.carries(call);
     if (step && this.graphed(call.function)) {
       const moves = [...this.kernels.values()].reduce((n, k) => n + k.moves, 0);
       if (moves !== this.moves) {
@@ -128,26 +128,26 @@ export class Runs {
 
   /** A step, as a graph from its second time on: one for steps that follow the last, one for those whose tables are sent. */
   private async step(call: Call): Promise<Int32Array | undefined> {
-    const { mail } = this;
+    const { mailbox } = this;
     const key = graphKey(call, Object.keys(this.manifest.model.caches));
-    const follows = mail !== undefined && this.tables?.becomes(key, call) === true;
+    const follows = mailbox !== undefined && this.tables?.becomes(key, call) === true;
     const tables = follows ? this.tables! : new Tables(key, call);
     this.tables = tables;
     const { turn } = tables;
     const record = (): void => {
       if (follows) {
-        const { addresses, dims } = onwardLaunch(call);
-        this.onward.enqueue(this.cuda.stream, addresses, dims);
-      } else mail?.bring(call);
+        const { addresses, dims } = advanceLaunch(call);
+        this.advance.enqueue(this.cuda.stream, addresses, dims);
+      } else mailbox?.upload(call);
       this.launchAll(call);
-      mail?.send(call);
+      mailbox?.download(call);
     };
-    const graph = this.graphs.of(key, follows ? "onward" : "sent", () => this.cuda.capture(record));
+    const graph = this.graphs.of(key, follows ? "advanced" : "uploaded", () => this.cuda.capture(record));
     let ids: Promise<Int32Array | undefined>;
-    if (graph && mail) {
-      const number = mail.post(call, !follows);
+    if (graph && mailbox) {
+      const number = mailbox.submit(call, !follows);
       graph.launch();
-      ids = mail.answer(number, (code) => this.fault("cuStreamQuery", code));
+      ids = mailbox.poll(number, (code) => this.fault("cuStreamQuery", code));
     } else ids = this.copied(call, () => (graph ? graph.launch() : this.launchAll(call)));
     // What the next step may be fed, if it is the next.
     const chosen = await ids;

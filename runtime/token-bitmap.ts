@@ -3,7 +3,7 @@
 import type { Device } from "./device.ts";
 import { bytesIn } from "./values.ts";
 
-export class Seen {
+export class TokenBitmap {
   private readonly device: Device;
   private readonly words: number;
   private base = 0;

@@ -11,7 +11,7 @@ import { PinnedBlock, type Driver } from "./driver.ts";
 const PATIENCE = 512;
 const NOT_READY = 600;
 
-export class Mail {
+export class Mailbox {
   private readonly driver: Driver;
   private readonly stream: number;
   private readonly begin: CudaKernel;
@@ -19,10 +19,10 @@ export class Mail {
   private readonly out: PinnedBlock;
   private readonly back: PinnedBlock;
   private readonly answers: Int32Array;
-  /** Words of the letters out: the first of a slot is its flag. Pinned memory comes as its last owner left it. */
+  /** Words of what is sent: the first of a slot is its flag. Pinned memory comes as its last owner left it. */
   private readonly flags: Int32Array;
   /** Steps whose tables were sent. */
-  letters = 0;
+  sent = 0;
   /** The number of the next step, as the GPU counts it in `state`. */
   private step = 0;
   private readonly state: number;
@@ -40,7 +40,7 @@ export class Mail {
     this.flags = new Int32Array(this.out.bytes.buffer, this.out.bytes.byteOffset, MAILBOX.slots * SLOT_WORDS);
   }
 
-  /** Sends a letter there and back through `at`, 256 bytes of device memory: whether the GPU reads and writes what the host sees. */
+  /** Sends words there and back through `at`, 256 bytes of device memory: whether the GPU reads and writes what the host sees. */
   works(at: number): boolean {
     const call = (idsFrom?: number): Call => ({
       function: "",
@@ -53,9 +53,9 @@ export class Mail {
     });
     // Word 32 of the tables lies where the ids are: what comes back has made the whole way, twice.
     const ids = [call(), call(at + 128)].map((c) => {
-      const step = this.post(c);
-      this.bring(c);
-      this.send(c);
+      const step = this.submit(c);
+      this.upload(c);
+      this.download(c);
       this.driver.call("cuStreamSynchronize", this.stream);
       const id = this.answered(step) ? this.idsOf(step, 1)[0] : -1;
       this.waiting.delete(step);
@@ -75,22 +75,22 @@ export class Mail {
     );
   }
 
-  /** Enqueues the kernel that brings the tables of a call. */
-  bring(call: Call): void {
+  /** Enqueues the kernel that reads the tables of a call. */
+  upload(call: Call): void {
     const { at, bytes } = call.tables!;
     const dims = { words: bytes.length / 4, ids_at: (call.places.batch("ids") - at) / 4, sequences: call.batch!.lengths.length };
     this.begin.enqueue(this.stream, [this.out.address, this.state, at, call.args.get("next")!], dims);
   }
 
   /** Enqueues the kernel that sends the ids of a call. */
-  send(call: Call): void {
+  download(call: Call): void {
     this.end.enqueue(this.stream, [call.args.get("next")!, this.state, this.back.address], {
       sequences: call.batch!.lengths.length,
     });
   }
 
   /** Lays out the next step's tables where the graph launched next reads them. Gives the step's number. */
-  post({ tables, idsFrom, batch }: Call, letter = true): number {
+  submit({ tables, idsFrom, batch }: Call, uploads = true): number {
     const step = this.step++;
     const slot = step % MAILBOX.slots;
     const before = step - MAILBOX.slots;
@@ -99,17 +99,17 @@ export class Mail {
       const count = this.waiting.get(before);
       if (count !== undefined) this.early.set(before, this.idsOf(before, count));
     }
-    if (letter) {
+    if (uploads) {
       this.flags[slot * SLOT_WORDS] = idsFrom === undefined ? 0 : 1;
       this.out.bytes.set(tables!.bytes, slot * SLOT_WORDS * 4 + MAILBOX.headerBytes);
-      this.letters++;
+      this.sent++;
     }
     this.waiting.set(step, batch!.lengths.length);
     return step;
   }
 
   /** The ids of a step, when they have come. The event loop turns meanwhile. */
-  async answer(step: number, fault: (code: number) => Error): Promise<Int32Array> {
+  async poll(step: number, fault: (code: number) => Error): Promise<Int32Array> {
     for (let looks = 1; !this.early.has(step) && !this.answered(step); looks++) {
       if (looks % PATIENCE === 0) {
         const r = this.driver.attempt("cuStreamQuery", this.stream);

@@ -1,4 +1,4 @@
-// The launches of dsc_look, which looks at stored values where they lie (codegen/cuda/system/finite.ts).
+// The launches of dsc_not_finite, which looks at stored values where they lie (codegen/cuda/system/finite.ts).
 import type { StoredPart } from "../../device.ts";
 import { maskOf } from "../../finite.ts";
 
@@ -6,7 +6,7 @@ import { maskOf } from "../../finite.ts";
 const PIECE = 1 << 30;
 
 /** The launches that look at a part: where they begin, and their scalars. */
-export function lookLaunches({ at, bytes, dtype }: StoredPart): { at: number; scalars: Record<string, number> }[] {
+export function notFiniteLaunches({ at, bytes, dtype }: StoredPart): { at: number; scalars: Record<string, number> }[] {
   const { exponent, one, carry } = maskOf(dtype)!;
   return Array.from({ length: Math.ceil(bytes / PIECE) }, (_, i) => ({
     at: at + i * PIECE,
