@@ -32,6 +32,14 @@ export interface Schedules<P extends object, S> {
   name(s: S): string;
 }
 
+/** How the name of a schedule is made: the same name with the fields that its numbers are, "k{kGroups}s{stages}". */
+export function nameInFields<P extends object, S>({ name }: Pick<Schedules<P, S>, "name">, schedule: S): string {
+  const fields = Object.entries(schedule as object).map(
+    ([k, v]) => [k, typeof v === "number" && v !== 0 ? `{${k}}` : v] as const,
+  );
+  return name(Object.fromEntries(fields) as S);
+}
+
 /** What prints the kernels of one family. */
 export interface Emitter<P extends object = object, S = unknown> {
   /** Names the kernels in artifacts and timings; no tile family has the name. */

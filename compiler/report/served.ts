@@ -3,7 +3,7 @@
 import { inside, type Manifest, type Step } from "../../ir/artifact.ts";
 import { printSize } from "../../ir/size.ts";
 import type { Instead, Problem } from "../../ir/kernel/catalogue.ts";
-import { emittersOf, type Arch } from "../../codegen/cuda/native.ts";
+import { emittersOf, nameInFields, type Arch } from "../../codegen/cuda/native.ts";
 import { timeInWords, timeOf, type Time } from "../../codegen/cuda/select.ts";
 import { withTuned, type TunedRow } from "../../codegen/cuda/tuned.ts";
 import { archOf } from "../../codegen/cuda/archs.ts";
@@ -29,6 +29,8 @@ export interface Served {
 /** A schedule of the kernel's family for its problem. */
 export interface Candidate {
   schedule: string;
+  /** Its name in the fields that the numbers in it are: "w{rows}k{kGroups}". */
+  fields: string;
   chosen: boolean;
   /** At the largest rows the chosen one is launched for, where its native says; or why it cannot run. */
   time?: Time;
@@ -106,10 +108,11 @@ function candidatesOf({ natives, machine }: Arch, family: string, problem: Probl
   return [schedule, ...all].map((s, i) => {
     const illegal =
       t.illegal(of, s, machine) ?? (rows > (t.maxRows?.(s) ?? Infinity) ? `it takes ${t.maxRows!(s)} rows at most` : null);
-    if (illegal !== null) return { schedule: t.name(s), chosen: i === 0, illegal };
+    const named = { schedule: t.name(s), fields: nameInFields(t, s), chosen: i === 0 };
+    if (illegal !== null) return { ...named, illegal };
     const time = timeOf(t, of, s, rows, machine);
     if (time && !Number.isFinite(time.us)) throw new RangeError(`${t.name(s)}: no time can be said of this problem`);
-    return { schedule: t.name(s), chosen: i === 0, ...(time ? { time } : {}) };
+    return { ...named, ...(time ? { time } : {}) };
   });
 }
 
@@ -128,6 +131,12 @@ const fields = (p: object): string =>
 
 const howLong = (c: Candidate): string => c.illegal ?? (c.time ? timeInWords(c.time) : "can run");
 
+/** What the names of schedules are made of, where they are more than words. */
+function named(candidates: readonly Candidate[]): string[] {
+  const forms = [...new Set(candidates.map((c) => c.fields))].filter((f) => f.includes("{"));
+  return forms.length ? [`    names are ${forms.join(" or ")}`] : [];
+}
+
 /** One kernel at a place, whole. */
 export function printServed(s: Served): string {
   return [
@@ -135,6 +144,7 @@ export function printServed(s: Served): string {
     `  ${s.kernel}: ${s.form}, family ${s.family}${s.when ? `, for ${s.when}` : ""}`,
     ...(s.problem ? [`    problem: ${fields(s.problem)}`] : []),
     ...(s.candidates ?? []).map((c) => `    ${c.chosen ? "chosen " : "       "}${c.schedule}: ${howLong(c)}`),
+    ...named(s.candidates ?? []),
     ...(s.printed ? [`    ${s.printed}`] : []),
     ...(s.instead ?? []).map((i) => `    not ${i.family}: ${i.reason}`),
   ].join("\n");

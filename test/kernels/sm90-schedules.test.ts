@@ -10,6 +10,10 @@ import { scheduleFor } from "../../codegen/cuda/select.ts";
 import { candidates, illegal, scheduleName, type GemmSchedule } from "../../codegen/cuda/sm90/gemm/fp8-schedule.ts";
 import * as grouped from "../../codegen/cuda/sm90/gemm/grouped-schedule.ts";
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
+import { fixedSchedule, fixedScheduleName } from "../../codegen/cuda/sm90/attention/schedule.ts";
+import { gemvName } from "../../codegen/cuda/sm90/gemm/fp8-gemv-schedule.ts";
+import { sliceName } from "../../codegen/cuda/sm90/moe/experts-schedule.ts";
+import { nameInFields } from "../../codegen/cuda/native.ts";
 
 const rows = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 100_000 }));
 
@@ -77,4 +81,24 @@ test("a kernel is under 320 lines, with what it is on top", () => {
     expect(t.source.split("\n").length, t.name).toBeLessThan(320);
     expect(t.source.split("\n").slice(0, 3).join(" "), t.name).toMatch(/_gemm: y .*schedule \{.*floor on H200/);
   }
+});
+
+const named = <S extends object>(name: (s: S) => string, schedules: readonly S[]): [string, string][] =>
+  schedules.map((s) => {
+    const back = nameInFields({ name }, s).replace(/\{(\w+)\}/g, (_, k: string) => String(s[k as keyof S]));
+    return [back, name(s)];
+  });
+
+test("the fields that a name is made of give it back", () => {
+  expect(nameInFields({ name: scheduleName }, candidates[0])).toMatch(/^\w\{\w+\}\w\{/);
+  const all = [
+    ...named(scheduleName, candidates),
+    ...named(gemvName, [{ warpgroups: 1, rowsPerWarpgroup: 56, kGroups: 2, split: 1, stages: 14 }]),
+    ...named(
+      sliceName,
+      [0, 4].map((ahead) => ({ form: "slice", tokens: 1, rows: 56, kGroups: 2, stages: 14, ahead }) as const),
+    ),
+    ...named(fixedScheduleName, [fixedSchedule(16, 2, "apart")]),
+  ];
+  expect(all.filter(([back, name]) => back !== name)).toEqual([]);
 });
