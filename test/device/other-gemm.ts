@@ -23,6 +23,8 @@ const SHAPES: readonly [n: number, k: number][] = [
 ];
 const ROWS = [96, 128, 192, 256, 384, 2048, 8192];
 
+/** DSC_FORMS=persistent: only those. */
+const only = process.env.DSC_FORMS;
 const suits = (s: GemmSchedule, m: number): boolean =>
   s.form === "persistent" ? m >= 96 : m <= 1024 && s.tokens >= 32 && m <= 12 * s.tokens;
 /** Not to be chosen yet. */
@@ -35,7 +37,7 @@ const tried: GemmSchedule[] = (["whole", "stream-k"] as const).map((tail) => ({
   tail,
 }));
 const able = (n: number, k: number): GemmSchedule[] =>
-  [...candidates, ...tried].filter((s) => illegal(s, h200, { n, k }) === null);
+  [...candidates, ...tried].filter((s) => !only || s.form === only).filter((s) => illegal(s, h200, { n, k }) === null);
 const kernels = (cuda: Cuda): ReturnType<typeof compileAll> =>
   compileAll(
     cuda,
@@ -65,7 +67,7 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
           return { schedule: scheduleName(s), us: time(cuda, kernel, p, m), ok };
         });
       const best = times.reduce((a, b) => (b.us < a.us ? b : a));
-      const { us } = times.find((t) => t.schedule === scheduleName(chosen))!;
+      const us = times.find((t) => t.schedule === scheduleName(chosen))?.us ?? NaN;
       const public_us = beside.get(`${n} ${k} ${m}`);
       rows.push({
         n,
@@ -86,13 +88,14 @@ export async function measure(cuda: Cuda): Promise<Row[]> {
     }
     release(cuda, p);
   }
-  const ratios = rows.flatMap((r) => (typeof r.cublaslt_over_ours === "number" ? [r.cublaslt_over_ours] : []));
+  const known = rows.map((r) => r.over_best as number).filter(Number.isFinite);
+  const ratios = rows.flatMap((r) => (Number.isFinite(r.cublaslt_over_ours) ? [r.cublaslt_over_ours as number] : []));
   return [
     ...rows,
     {
       what: "chosen over the fastest",
-      geometric_mean: mean(rows.map((r) => r.over_best as number)),
-      worst: Math.max(...rows.map((r) => r.over_best as number)),
+      geometric_mean: mean(known),
+      worst: Math.max(...known),
     },
     ...(ratios.length ? [{ what: "cuBLASLt over ours", geometric_mean: mean(ratios), least: Math.min(...ratios) }] : []),
   ];

@@ -76,26 +76,23 @@ template <int LATER, int COUNT> __device__ __forceinline__ void wgmma_wait_group
   for (int i = 0; i < COUNT; i++) asm volatile("" : "+f"(d[i]) :: "memory");
 }
 #define SUMS4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
-template <int ADD> __device__ __forceinline__ void wgmma_m64n128k32_e4m3(float (&d)[64], u64 a, u64 b) {
-  asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %66, 0;\n"
-    "wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3 "
+template <int ADD> __device__ __forceinline__ void wgmma_m64n64k32_e4m3(float (&d)[32], u64 a, u64 b) {
+  asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %34, 0;\n"
+    "wgmma.mma_async.sync.aligned.m64n64k32.f32.e4m3.e4m3 "
     "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19,"
-    " %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39,"
-    " %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59,"
-    " %60, %61, %62, %63}, "
-    "%64, %65, add, 1, 1;\n}"
+    " %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+    "%32, %33, add, 1, 1;\n}"
     : SUMS4(d, 0), SUMS4(d, 4), SUMS4(d, 8), SUMS4(d, 12), SUMS4(d, 16), SUMS4(d, 20),
-      SUMS4(d, 24), SUMS4(d, 28), SUMS4(d, 32), SUMS4(d, 36), SUMS4(d, 40), SUMS4(d, 44),
-      SUMS4(d, 48), SUMS4(d, 52), SUMS4(d, 56), SUMS4(d, 60)
+      SUMS4(d, 24), SUMS4(d, 28)
     : "l"(a), "l"(b), "n"(ADD));
 }
 // One step of 128 columns: four wgmma, the first overwrites. Longer chains would lose bits: the adder keeps about 14.
-__device__ __forceinline__ void wgmma_m64n128k128_e4m3(float (&part)[64], u64 a, u64 b) {
+__device__ __forceinline__ void wgmma_m64n64k128_e4m3(float (&part)[32], u64 a, u64 b) {
   wgmma_fence();
-  wgmma_m64n128k32_e4m3<0>(part, a, b);
-  wgmma_m64n128k32_e4m3<1>(part, a + 2, b + 2);
-  wgmma_m64n128k32_e4m3<1>(part, a + 4, b + 4);
-  wgmma_m64n128k32_e4m3<1>(part, a + 6, b + 6);
+  wgmma_m64n64k32_e4m3<0>(part, a, b);
+  wgmma_m64n64k32_e4m3<1>(part, a + 2, b + 2);
+  wgmma_m64n64k32_e4m3<1>(part, a + 4, b + 4);
+  wgmma_m64n64k32_e4m3<1>(part, a + 6, b + 6);
   wgmma_commit_group();
 }
 // Registers go from the warps that copy to those that multiply; every warp of a warpgroup says so.
@@ -110,7 +107,7 @@ constexpr int STEPS = 8;                    // of 128 columns of k
 constexpr int ROWS = 192, COLUMNS = 128;      // a block's tile of y, 64 rows to each of three math warpgroups
 constexpr int COLUMN_TILES = 2, GROUP = 16;
 constexpr int STAGES = 4, X_BYTES = ROWS * 128, STAGE = X_BYTES + COLUMNS * 128;
-constexpr int PADDED_STEPS = 8;
+constexpr int PROMOTION = 4, PADDED_STEPS = 8;  // steps between two drains of the tensor cores; all steps
 
 // Tiles run down GROUP row tiles before the next column: one wave reuses a few rows of x and a few of w from L2.
 struct Tile { int row, end, column; };
@@ -176,7 +173,7 @@ block_gemm_256x1024_t4r192g16(const __grid_constant__ TensorMap x_map, const __g
     await_previous();
     const int warpgroup = warp / 4, warp_row = warp % 4;
     const u32 out = staging + warpgroup * 16384;
-    int stage = 0; u32 phase = 0;
+    int stage = 0, ahead = 0; u32 phase = 0;  // the stage being added up, and the one being multiplied
     for (int tile = first_tile; tile < tiles; tile += stride) {
       const Tile at = locate(tile, row_tiles, m);
       const int column = at.column;
@@ -189,19 +186,35 @@ block_gemm_256x1024_t4r192g16(const __grid_constant__ TensorMap x_map, const __g
 #pragma unroll
       for (int i = 0; i < 64; i++) sum[i] = 0.f;
 
-      for (int p = 0; p < PADDED_STEPS; p++) {
-        const float w_now = ld_global_nc_f32(w_scales + p), upper = ld_global_nc_f32(upper_scales + p),
-            lower = ld_global_nc_f32(lower_scales + p);
-        mbarrier_wait(full + 8 * stage, phase);
-        const u32 from = ring + stage * STAGE;
-        float part[64];
-        wgmma_m64n128k128_e4m3(part, descriptor_k_major(from + warpgroup * 8192), descriptor_k_major(from + X_BYTES));
-        wgmma_wait_group<0>(part);
-        // The stage is read: hand it back before the arithmetic.
-        if (lane == 0) mbarrier_arrive(empty + 8 * stage);
-        if (++stage == STAGES) { stage = 0; phase ^= 1; }
+      for (int p = 0; p < PADDED_STEPS; p += PROMOTION) {
+        // Halves of a step's columns take turns: while one is scaled and added, the product of the other runs. Registers hold no more.
+        float part[2][32], upper = 0.f, lower = 0.f;
 #pragma unroll
-        for (int j = 0; j < 64; j++) sum[j] = fmaf(part[j], (j & 2 ? lower : upper) * w_now, sum[j]);
+        for (int i = 0; i <= 2 * PROMOTION; i++) {
+          if (i < 2 * PROMOTION) {
+            if (i % 2 == 0) mbarrier_wait(full + 8 * ahead, phase);
+            else {
+              const float w_now = ld_global_nc_f32(w_scales + p + i / 2);
+              upper = ld_global_nc_f32(upper_scales + p + i / 2) * w_now;
+              lower = ld_global_nc_f32(lower_scales + p + i / 2) * w_now;
+            }
+            const u32 from = ring + ahead * STAGE;
+            wgmma_m64n64k128_e4m3(part[i & 1], descriptor_k_major(from + warpgroup * 8192),
+                descriptor_k_major(from + X_BYTES + i % 2 * 8192));
+            if (i % 2 == 1 && ++ahead == STAGES) { ahead = 0; phase ^= 1; }
+          }
+          if (i == 0) continue;
+          if (i < 2 * PROMOTION) wgmma_wait_group<1>(part[(i - 1) & 1]);
+          else wgmma_wait_group<0>(part[(i - 1) & 1]);
+          if (i % 2 == 0) {
+            // Both halves are read: hand the stage back before the arithmetic.
+            if (lane == 0) mbarrier_arrive(empty + 8 * stage);
+            if (++stage == STAGES) stage = 0;
+          }
+#pragma unroll
+          for (int j = 0; j < 32; j++)
+            sum[(i - 1) % 2 * 32 + j] = fmaf(part[(i - 1) & 1][j], j & 2 ? lower : upper, sum[(i - 1) % 2 * 32 + j]);
+        }
       }
 
       // Output: 64 x 128 bf16 through shared memory; TMA writes whole lines and clips the edges of y.

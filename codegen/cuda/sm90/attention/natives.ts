@@ -44,7 +44,7 @@ const FEW_HEADS = 32;
  * Few heads: tokens whose clusters of sixteen, eight, four and two blocks find room at once. With more tokens the balanced split is the
  * faster one, or within a tenth of the faster one, at every context.
  */
-const AT_ONCE = [6, 16, 33, 66] as const;
+const AT_ONCE = [6, 12, 24, 66] as const;
 
 /**
  * Columns of the page table: up to `turn` eight blocks have a sequence's stages in one turn; up to `fixed` the fixed split is the faster

@@ -46,7 +46,7 @@ function variantOf(problem: Variant["problem"], schedule: PersistentSchedule): V
   return {
     rows,
     math: 2 * rows,
-    form: schedule.rows ? serial : chained,
+    form: schedule.rows ? halves : whole,
     problem,
     schedule,
     cluster,
@@ -63,44 +63,27 @@ interface Form {
   inWords: string;
   /** Of a thread that multiplies, and of one that copies. */
   registers: { math: number; copies: number };
-  /** Places in the ring. */
-  places: string;
   /** The products of a tile. */
   loop(v: Variant): string;
 }
 
 /** A step multiplies while the one before is scaled and added. */
-const chained: Form = {
-  inWords: "two",
-  registers: { math: 232, copies: 40 },
-  places: "int stage = 0, ahead = 0; u32 phase = 0;  // the stage being added up, and the one being multiplied",
-  loop: (v) => chainedLoop(v),
-};
+const whole: Form = { inWords: "two", registers: { math: 232, copies: 40 }, loop: (v) => mainLoop(v) };
 
-/** Registers hold one set of partial sums: the other warpgroups multiply while one adds. */
-const serial: Form = {
-  inWords: "three",
-  registers: { math: 160, copies: 32 },
-  places: "int stage = 0; u32 phase = 0;",
-  loop: (v) => serialLoop(v),
-};
+/** Half of a step's columns multiply while the other half is scaled and added. */
+const halves: Form = { inWords: "three", registers: { math: 160, copies: 32 }, loop: (v) => halvesLoop(v) };
 
 /** Constants and device functions. */
 function definitions({ problem: { n, experts }, schedule: { stages, group }, cluster, tiles, streamK, ...v }: Variant): string {
   const ragged = v.padded === v.steps ? "" : ", the last ones of zeros";
   const readsN = experts !== undefined || cluster === pair || streamK;
-  const sets = `PADDED_STEPS = ${v.padded};`;
-  const promotion =
-    v.form === chained || streamK
-      ? `constexpr int PROMOTION = ${v.chain}, ${sets}  // steps between two drains of the tensor cores; all steps${ragged}`
-      : `constexpr int ${sets}`;
   return lines(
     readsN && `constexpr int N = ${n};                    // columns of y`,
     `constexpr int STEPS = ${v.steps};                    // of 128 columns of k
 constexpr int ROWS = ${v.rows}, COLUMNS = 128;      // a block's tile of y, 64 rows to each of ${v.form.inWords} math warpgroups
 constexpr int COLUMN_TILES = ${Math.ceil(n / (cluster.blocks * 128))}, GROUP = ${group};${cluster.columnTiles}
-constexpr int STAGES = ${stages}, X_BYTES = ROWS * 128, STAGE = X_BYTES + COLUMNS * 128;`,
-    promotion,
+constexpr int STAGES = ${stages}, X_BYTES = ROWS * 128, STAGE = X_BYTES + COLUMNS * 128;
+constexpr int PROMOTION = ${v.chain}, PADDED_STEPS = ${v.padded};  // steps between two drains of the tensor cores; all steps${ragged}`,
     tiles.definitions,
   );
 }
@@ -176,7 +159,7 @@ function consumer(v: Variant): string {
     await_previous();
     const int warpgroup = warp / 4, warp_row = warp % 4;
     const u32 out = staging + warpgroup * 16384;
-    ${v.form.places}
+    int stage = 0, ahead = 0; u32 phase = 0;  // the stage being added up, and the one being multiplied
     ${loop}
       ${locate}
       ${v.cluster.column}
@@ -199,7 +182,7 @@ function consumer(v: Variant): string {
   );
 }
 
-function chainedLoop({ cluster, tiles: { steps }, ...v }: Variant): string {
+function mainLoop({ cluster, tiles: { steps }, ...v }: Variant): string {
   const next = v.padded === v.steps ? "p + i + 1" : "min(p + i + 1, STEPS - 1)";
   return `      for (int p = ${steps.begin}; p < ${steps.end}; p += PROMOTION) {
         // Two sets of partial sums: while one is scaled and added, the product of the next step runs. The compiler keeps track of
@@ -233,23 +216,40 @@ function chainedLoop({ cluster, tiles: { steps }, ...v }: Variant): string {
       }`;
 }
 
-const serialLoop = ({
-  cluster,
-  tiles: { steps },
-}: Variant): string => `      for (int p = ${steps.begin}; p < ${steps.end}; p++) {
-        const float w_now = ld_global_nc_f32(w_scales + p), upper = ld_global_nc_f32(upper_scales + p),
-            lower = ld_global_nc_f32(lower_scales + p);
-        mbarrier_wait(full + 8 * stage, phase);
-        const u32 from = ring + stage * STAGE;
-        float part[64];
-        wgmma_m64n128k128_e4m3(part, descriptor_k_major(from + warpgroup * 8192), descriptor_k_major(from + X_BYTES));
-        wgmma_wait_group<0>(part);
-        // The stage is read: hand it back before the arithmetic.
-        ${cluster.handBack}
-        if (++stage == STAGES) { stage = 0; phase ^= 1; }
+/** The same in halves of a tile's columns. */
+function halvesLoop({ cluster, tiles: { steps }, ...v }: Variant): string {
+  const next = v.padded === v.steps ? "p + i / 2" : "min(p + i / 2, STEPS - 1)";
+  return `      for (int p = ${steps.begin}; p < ${steps.end}; p += PROMOTION) {
+        // Halves of a step's columns take turns: while one is scaled and added, the product of the other runs. Registers hold no more.
+        float part[2][32], upper = 0.f, lower = 0.f;
 #pragma unroll
-        for (int j = 0; j < 64; j++) sum[j] = fmaf(part[j], (j & 2 ? lower : upper) * w_now, sum[j]);
+        for (int i = 0; i <= 2 * PROMOTION; i++) {
+          if (i < 2 * PROMOTION) {
+            if (i % 2 == 0) mbarrier_wait(full + 8 * ahead, phase);
+            else {
+              const float w_now = ld_global_nc_f32(w_scales + ${next});
+              upper = ld_global_nc_f32(upper_scales + ${next}) * w_now;
+              lower = ld_global_nc_f32(lower_scales + ${next}) * w_now;
+            }
+            const u32 from = ring + ahead * STAGE;
+            wgmma_m64n64k128_e4m3(part[i & 1], descriptor_k_major(from + warpgroup * 8192),
+                descriptor_k_major(from + X_BYTES + i % 2 * 8192));
+            if (i % 2 == 1 && ++ahead == STAGES) { ahead = 0; phase ^= 1; }
+          }
+          if (i == 0) continue;
+          if (i < 2 * PROMOTION) wgmma_wait_group<1>(part[(i - 1) & 1]);
+          else wgmma_wait_group<0>(part[(i - 1) & 1]);
+          if (i % 2 == 0) {
+            // Both halves are read: hand the stage back before the arithmetic.
+            ${cluster.handBack}
+            if (++stage == STAGES) stage = 0;
+          }
+#pragma unroll
+          for (int j = 0; j < 32; j++)
+            sum[(i - 1) % 2 * 32 + j] = fmaf(part[(i - 1) & 1][j], j & 2 ? lower : upper, sum[(i - 1) % 2 * 32 + j]);
+        }
       }`;
+}
 
 export function persistent(problem: Variant["problem"], schedule: PersistentSchedule, machine: Gpu): KernelText {
   const { n, k, experts } = problem;

@@ -18,7 +18,7 @@ export interface PersistentSchedule {
   form: "persistent";
   /**
    * Rows of a tile where they are not 128. Two warpgroups have 64 each and two sets of partial sums, so that one is added while the next
-   * step multiplies; three have one set, and add while the others multiply.
+   * step multiplies; three have room for two sets of half of the columns, which take turns.
    */
   rows?: 192;
   /** Ring stages of 128 columns of k. */
@@ -85,13 +85,12 @@ export function scheduleName(s: GemmSchedule): string {
 export const persistentRows = (s: PersistentSchedule): number => s.rows ?? 128;
 
 /**
- * Steps of a persistent block between two drains of the tensor cores: at most 8, so that the text unrolls, and cutting k evenly; one
- * where registers hold one set of partial sums.
+ * Steps of a persistent block between two drains of the tensor cores, cutting k evenly: at most 8, so that the text unrolls, or 4 where
+ * registers are fewer.
  */
 export function persistentPromotion(s: PersistentSchedule, k: number): number {
-  if (s.rows) return 1;
   const steps = Math.ceil(k / STEP);
-  return Math.ceil(steps / Math.ceil(steps / 8));
+  return Math.ceil(steps / Math.ceil(steps / (s.rows ? 4 : 8)));
 }
 
 /** Steps of k that one block of the split-K form has at most. */
