@@ -49,11 +49,13 @@ export const attr = {
   word,
 };
 
+/** "?eps", a hole in the pattern of a rule: it fits any kind. A function has none (ir/verify.ts). */
+export const isHole = (v: unknown): v is `?${string}` => typeof v === "string" && v.startsWith("?");
+
 /** Why a value does not fit its kind, or null. */
 export function attrProblem(kind: AttrKind<AttrValue>, v: AttrValue | undefined): string | null {
   if (v === undefined) return "is required";
-  // "?eps" is a hole in the pattern of a rule: it fits any kind.
-  if (typeof v === "string" && v.startsWith("?")) return null;
+  if (isHole(v)) return null;
   const ok =
     kind.kind === "f32"
       ? typeof v === "number"

@@ -1,8 +1,10 @@
 // What a graph guarantees, checked after every pass:
 //   every node's result types are what its op infers from its operands
 //   every value read is a parameter, or made by a node of the same function (or of the region around it)
+//   no attribute is a hole of a rule's pattern
 //   every weight read is declared, with the type it is declared with; every call fits its function
 import { cachesOf } from "./caches.ts";
+import { isHole } from "./attr.ts";
 import { DiagnosticError, type Diagnostic } from "./diagnostic.ts";
 import { brokenGraph } from "./diagnostics.ts";
 import type { Func, Module, Node } from "./graph.ts";
@@ -61,6 +63,8 @@ function verifyFunc(m: Module, f: Func, places: ModulePlaces): Diagnostic[] {
     const say = (problem: string): void => sayAt(n, word, problem);
     const wide = n.results.find((r) => r.type.kind === "tensor" && r.type.dims.length > MOST_AXES);
     if (wide) say(`${n.op.name} gives a tensor of ${(wide.type as TensorType).dims.length} axes; the most is ${MOST_AXES}`);
+    const hole = Object.entries(n.attrs).find(([, v]) => [v].flat().some(isHole));
+    if (hole) say(`${n.op.name} has ${hole[0]} = ${JSON.stringify(hole[1])}: only the pattern of a rule has holes`);
     const called = callOf(n);
     if (n.leaf?.kind === "param") {
       if (!params.has(n)) say(`reads parameter ${n.leaf.name} of another function`);

@@ -1,7 +1,7 @@
 // Matching the left side of a rule: its first root against a value, operands down, then roots that lie apart among the readers
 // of what
 // they have in common with it. What differs first is said in words.
-import type { AttrValue } from "../ir/attr.ts";
+import { isHole, type AttrValue } from "../ir/attr.ts";
 import type { Assume } from "../ir/cost.ts";
 import { topological, type Node, type Value } from "../ir/graph.ts";
 import { unify, type Bindings, type Pattern as TypePattern } from "../ir/signature.ts";
@@ -174,7 +174,7 @@ export function mismatch(
 /** Null where an attribute of a node is the pattern's: the same, a hole, or a list of sizes with letters in it. */
 function unlikeAttr(k: string, want: AttrValue, { op, attrs }: Node, m: Match): string | null {
   const got = attrs[k];
-  if (typeof want === "string" && want.startsWith("?")) {
+  if (isHole(want)) {
     const name = want.slice(1);
     if (m.attrs[name] !== undefined && JSON.stringify(m.attrs[name]) !== JSON.stringify(got))
       return `${k} of ${op.name} is ${JSON.stringify(got)}, elsewhere in the pattern ${JSON.stringify(m.attrs[name])}`;

@@ -19,7 +19,7 @@ export const native: readonly Mutant[] = [
     `${at}/attention/mla-decode-cluster-combine.ts`,
     "s < parts ? ex2_approx(stat[s].x - most) : 0.f",
     "s < parts ? 1.f : 0.f",
-    attention("fixed splits, 16 heads a cluster, of 32, 8 blocks one sequence over"),
+    attention("fixed splits, 16 heads a cluster, of 32, 8 blocks, together one sequence over"),
     "long sequences are wrong",
   ),
   bug(
@@ -77,7 +77,7 @@ export const native: readonly Mutant[] = [
     `${at}/attention/mla-decode-cluster.ts`,
     "(min(stages, SPLITS) - (mine > 0)) * OWN * MAILBOX",
     "(min(stages, SPLITS) - 1) * OWN * MAILBOX",
-    attention("fixed splits, 16 heads a cluster, of 32, 8 blocks one row"),
+    attention("fixed splits, 16 heads a cluster, of 32, 8 blocks, together one row"),
     "a race, or a hang",
   ),
   bug(
@@ -101,7 +101,7 @@ export const native: readonly Mutant[] = [
     `${at}/attention/mla-decode-cluster.ts`,
     "${clearEarly}\nawait_previous();",
     "${clearEarly}",
-    attention("fixed splits, 16 heads a cluster, of 32, 8 blocks one row"),
+    attention("fixed splits, 16 heads a cluster, of 32, 8 blocks, together one row"),
     "queries are read before they are written, sometimes",
   ),
   bug(
