@@ -14,7 +14,7 @@ export function asRows(v: View, trailing = 1): { rows: Size; stride: number } | 
 }
 
 export const elements = (v: View): Size => mul(...v.shape);
-export const isPacked = (v: View): boolean => {
+export const isPacked = (v: Pick<View, "shape" | "strides">): boolean => {
   let n: Size = 1;
   for (let i = v.shape.length - 1; i >= 0; i--) {
     if (v.shape[i] !== 1 && JSON.stringify(v.strides[i]) !== JSON.stringify(n)) return false;

@@ -127,6 +127,12 @@ export interface FunctionPlan {
 }
 
 /** A kernel of an artifact: its files, its parameters, how it is launched. */
+/** How a buffer lies in memory: extents and strides in elements, over the dims of the kernel that takes it. */
+export interface BufferView {
+  shape: Size[];
+  strides: Size[];
+}
+
 export interface KernelRecord {
   /** Path in the artifact of the readable text. */
   text: string;
@@ -137,6 +143,8 @@ export interface KernelRecord {
   family: string;
   params: Param[];
   dims: string[];
+  /** By buffer, where it is an operand of the op that the kernel serves and its sizes are those of the kernel; absent where none is. */
+  views?: Record<string, BufferView>;
   /** CPU: number of independent grid cells, split over threads; dims are the kernel's own dim names. */
   cells?: Size;
   /** CPU: scratch bytes per thread. */

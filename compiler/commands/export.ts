@@ -1,24 +1,24 @@
-// dsc export onnx SRC_OR_OUT -o FILE: a model's graph for other compilers and runtimes. Without a format it lists what there is.
+// dsc export FORMAT SRC_OR_OUT -o FILE: a model's graph, or its kernels, for other compilers and runtimes. Without a format it lists
+// what there is.
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { Checkpoint } from "../../runtime/index.ts";
-import { writeWhole } from "../../runtime/files.ts";
-import { kindAt } from "../artifact/ours.ts";
 import { storedIn } from "../checkpoint-dtypes.ts";
-import { badValue, cannotWrite, compileOptionOnArtifact, linkedWeights, missing, notOurs, usage } from "../diagnostics.ts";
+import { badValue, compileOptionOnArtifact, linkedWeights, missing, usage } from "../diagnostics.ts";
 import { graphOfArtifact, graphOfConfig, isArtifact, type Graphed } from "../export/graph.ts";
 import { exportOnnx, type OnnxExport } from "../export/onnx.ts";
+import { checkOut, writeFile } from "../export/out.ts";
 import { size } from "../report/summary.ts";
 import { say } from "../tell.ts";
 import { typed } from "./effects.ts";
+import { exportKernels } from "./export-tvm.ts";
 import { pipelineOf, pluginFlags, reduceFlags, reductionOf, type PluginFlags, type ReduceFlags } from "./options.ts";
-import { checkFolder } from "./save.ts";
 import { taking } from "../taking.ts";
 
 interface Options extends ReduceFlags, PluginFlags {
-  format?: "onnx";
+  format?: keyof typeof formats;
   src?: string;
   out?: string;
   after?: string;
@@ -27,11 +27,13 @@ interface Options extends ReduceFlags, PluginFlags {
   actQuant: "dynamic" | "none";
   attention: "auto" | "expanded" | "absorbed";
   set: string[];
+  kernel: string[];
   json: boolean;
 }
 
 const formats = {
   onnx: "the graph after any pass as ONNX, opset 23: one graph for prefill, extend and decode; weights stay in the checkpoint's files",
+  tvm: "the CUDA kernels of an artifact as a shared library of tvm-ffi's ABI, for Python, C++ and PyTorch",
 } as const;
 
 /** What is of a config only. */
@@ -43,9 +45,13 @@ export const exportCommand = {
   builder: (y: Argv): Argv<Options> =>
     taking<Options>(
       pluginFlags(reduceFlags(y))
-        .positional("format", { choices: Object.keys(formats) as "onnx"[], describe: "what to write" })
+        .positional("format", { choices: Object.keys(formats) as (keyof typeof formats)[], describe: "what to write" })
         .positional("src", { type: "string", describe: "a config.json, a folder with one, or an artifact" })
-        .option("out", { alias: "o", type: "string", describe: "the file; beside the checkpoint, or in a folder above it" })
+        .option("out", {
+          alias: "o",
+          type: "string",
+          describe: "the file; an .onnx lies beside the checkpoint, or in a folder above it",
+        })
         .option("after", { type: "string", describe: "the graph after this pass (frontend: before any; default: after all)" })
         .option("portable", {
           type: "boolean",
@@ -64,6 +70,12 @@ export const exportCommand = {
           describe: "auto decides by cost",
         })
         .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
+        .option("kernel", {
+          type: "string",
+          array: true,
+          default: [] as string[],
+          describe: "tvm: this kernel alone; repeatable",
+        })
         .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
     ),
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
@@ -71,9 +83,12 @@ export const exportCommand = {
     const { src, out } = a;
     if (src === undefined || out === undefined)
       throw new DiagnosticError(
-        missing("export onnx", [...(src === undefined ? ["src"] : []), ...(out === undefined ? ["--out"] : [])]),
+        missing(`export ${a.format}`, [...(src === undefined ? ["src"] : []), ...(out === undefined ? ["--out"] : [])]),
       );
-    checkOut(out);
+    if (a.format === "tvm") return exportKernels(src, out, a);
+    if (a.kernel.length)
+      throw new DiagnosticError(usage({ problem: "--kernel is of export tvm: a graph is exported whole", word: "--kernel" }));
+    checkOut(out, isExport);
     const where = a.weights ?? (isArtifact(src) ? undefined : folderOf(src));
     if (where === undefined)
       throw new DiagnosticError(
@@ -142,14 +157,7 @@ async function graphOf(src: string, weights: string, a: ArgumentsCamelCase<Optio
 /** How a file begins that dsc exported: the format's version, then the producer's name. */
 const HEAD = Buffer.from([0x08, 0x0b, 0x12, 0x03, ...Buffer.from("dsc")]);
 
-/** Says before the work whether the file may be written: a name that is free, or an export from before. */
-function checkOut(out: string): void {
-  const kind = kindAt(out);
-  if (kind === undefined) return checkFolder(out);
-  if (kind !== "file")
-    throw new DiagnosticError(
-      cannotWrite({ where: out, problem: kind === "folder" ? "it is a folder" : "it is a link or a device, not a file" }),
-    );
+function isExport(out: string): boolean {
   const head = Buffer.alloc(HEAD.length);
   const file = openSync(out, "r");
   try {
@@ -157,15 +165,7 @@ function checkOut(out: string): void {
   } finally {
     closeSync(file);
   }
-  if (!head.equals(HEAD)) throw new DiagnosticError(notOurs(out, "it is there already, and no export of dsc"));
-}
-
-function writeFile(out: string, bytes: Uint8Array): void {
-  try {
-    writeWhole(out, bytes);
-  } catch (e) {
-    throw new DiagnosticError(cannotWrite({ where: out, problem: (e as Error).message }));
-  }
+  return head.equals(HEAD);
 }
 
 function report(out: string, made: OnnxExport, { quantised }: Graphed, json: boolean): void {

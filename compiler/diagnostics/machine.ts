@@ -90,3 +90,28 @@ export const tritonFailed = coded<{ kernel: string; log: string }>("DSC6021", {
     help: "if the text is as dsc wrote it, please report it with the artifact",
   }),
 });
+
+export const noCompiler = coded<{ tried: readonly string[] }>("DSC6032", {
+  name: "no C compiler",
+  means: "A shared library is made by the C compiler of this machine: CC of the environment, or cc, gcc or clang.",
+  example: "CC=/nonexistent dsc export tvm OUT -o kernels.so",
+  fix: "Install gcc or clang, or set CC.",
+  at: () => [onCommandLine()],
+  short: ({ tried }) => ({
+    title: `there is no C compiler: ${tried.join(", ")} ${tried.length > 1 ? "are" : "is"} not there or not to be run`,
+    help: "install gcc or clang, or name one: CC=/path/to/cc",
+  }),
+});
+
+export const compilerFailed = coded<{ command: string; said: readonly string[] }>("DSC6033", {
+  name: "the C compiler refuses",
+  means: "The C compiler ended with an error, or could not be run to its end.",
+  example: "CC=false dsc export tvm OUT -o kernels.so",
+  fix: "See what it says; name another by CC.",
+  at: () => [onCommandLine()],
+  short: ({ command, said }) => ({
+    title: `${command} made no library`,
+    notes: [...said],
+    help: "name another C compiler by CC",
+  }),
+});

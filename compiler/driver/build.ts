@@ -2,9 +2,10 @@
 import type { Built, TargetBackend, Use } from "../../codegen/backend.ts";
 import type { FunctionPlan, KernelRecord } from "../../ir/artifact.ts";
 import { printOrigins, type Module } from "../../ir/index.ts";
-import type { Chosen, Instead, KernelText, Problem } from "../../ir/kernel/catalogue.ts";
+import type { Instead, KernelText, Problem } from "../../ir/kernel/catalogue.ts";
 import { planMemory } from "../../passes/plan/memory.ts";
 import type { Draft, DraftFunc } from "../../passes/plan/select.ts";
+import { bufferViews, type Launched } from "../analysis/buffer-views.ts";
 import { launchesOf, ownSizes, workOf, type Experts, type Launch } from "../analysis/launches.ts";
 import { OriginLog, type Origins } from "../analysis/origins.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
@@ -28,14 +29,14 @@ export interface BuiltModel {
 
 export function build(module: Module, drafts: readonly DraftFunc[], target: TargetBackend, spec: ModelSpec): BuiltModel {
   const experts: Experts = spec.moe ? { count: spec.moe.experts, perToken: spec.moe.topk } : null;
+  const kernels = new KernelTable(target);
   const origins = new OriginLog(module, spec, target);
-  const kernels = new KernelTable(target, (name, built) => origins.text(name, built.segments));
   const functions: Record<string, FunctionPlan> = {};
   for (const draft of drafts) {
     const func = module.funcs.get(draft.name)!;
     const launches = new Map(launchesOf(func, draft).map((l) => [l.draft, l]));
     const nameOf = (d: Draft & { kind: "kernel" }): string => {
-      const name = kernels.nameOf(d.chosen, () => useOf(module, launches.get(d)!, experts));
+      const name = kernels.nameOf(d, () => useOf(module, launches.get(d)!, experts));
       origins.add(name, func, d);
       return name;
     };
@@ -76,22 +77,19 @@ class KernelTable {
   readonly #names = new Map<string, string>();
   readonly #target: TargetBackend;
 
-  readonly #told: (name: string, built: Built) => void;
-
-  constructor(target: TargetBackend, told: (name: string, built: Built) => void) {
-    this.#told = told;
+  constructor(target: TargetBackend) {
     this.#target = target;
   }
 
   /** The kernel of a problem, built where it is new; `use` says what it was first chosen for. */
-  nameOf({ family, problem, instead }: Chosen, use: () => Use): string {
+  nameOf(launched: Launched, use: () => Use): string {
+    const { family, problem, instead } = launched.chosen;
     const key = `${family} ${JSON.stringify(problem)}`;
     let name = this.#names.get(key);
     if (name === undefined) {
       const built = this.#target.build(family, problem, use());
       this.#names.set(key, (name = this.#free(built.name)));
-      this.#keep(name, problem, built);
-      this.#told(name, built);
+      this.#keep(name, problem, built, launched);
       if (instead?.length) this.instead[name] = instead;
     }
     return name;
@@ -104,12 +102,18 @@ class KernelTable {
     return name;
   }
 
-  #keep(name: string, problem: Problem, built: Built): void {
+  #keep(name: string, problem: Problem, built: Built, launched: Launched): void {
     const text = `kernels/${name}.${built.textType}`;
     this.files.set(text, built.text);
     const binary = built.binary && `kernels/${name}.${built.binaryType}`;
     if (built.binary && binary) this.files.set(binary, built.binary);
-    this.records[name] = { text, ...(binary ? { binary } : {}), ...built.record };
+    const views = bufferViews(launched, built.record.params, built.record.dims);
+    this.records[name] = {
+      text,
+      ...(binary ? { binary } : {}),
+      ...built.record,
+      ...(Object.keys(views).length ? { views } : {}),
+    };
     if (built.aot) this.triton.push({ name, entry: built.record.entry, text: built.text, aot: built.aot });
     this.problems[name] = problem;
   }

@@ -43,7 +43,6 @@ const parts = [
 
 /** Parts that run only when named. */
 const asked = [
-  "plugins",
   "tune",
   "family-logits",
   "family-load",
@@ -56,6 +55,7 @@ const asked = [
   "race",
   "oracle",
   "sanitize",
+  "tvm-library",
   "trace",
 ];
 

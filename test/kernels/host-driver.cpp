@@ -44,6 +44,9 @@ int cuDeviceGetAttribute(int* v, int id, int) { *v = id == 75 ? MAJOR : id == 16
 int cuDevicePrimaryCtxRetain(u64* c, int) { *c = 1; return OK; }
 int cuDevicePrimaryCtxRelease_v2(int) { return OK; }
 int cuCtxSetCurrent(u64) { return OK; }
+int cuCtxGetDevice(int* d) { *d = 0; return OK; }
+int cuCtxPushCurrent_v2(u64) { return OK; }
+int cuCtxPopCurrent_v2(u64* c) { *c = 1; return OK; }
 int cuCtxSynchronize() { return recording ? INVALID : OK; }
 int cuGetErrorName(int code, u64* text) { *text = (u64)(code == 100 ? "CUDA_ERROR_NO_DEVICE                                            " : code == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY                                        " : "CUDA_ERROR_OF_THE_STAND_IN                                      "); return OK; }
 int cuMemGetInfo_v2(u64* free, u64* total) { *free = TOTAL - given; *total = TOTAL; return OK; }
@@ -79,11 +82,15 @@ int cuModuleLoadData(u64* module, const char* image) {
 }
 int cuModuleUnload(u64) { return OK; }
 int cuModuleGetFunction(u64* f, u64 module, const char*) { *f = module; return OK; }
+int cuLibraryLoadData(u64* library, const char* image, void*, void*, u32, void*, void*, u32) { return cuModuleLoadData(library, image); }
+int cuLibraryGetKernel(u64* f, u64 library, const char*) { *f = library; return OK; }
+int cuKernelSetAttribute(int, int, u64, int) { return OK; }
 // Texts of the stand-in keep nothing for a reader.
 int cuModuleGetGlobal_v2(u64*, u64*, u64, const char*) { return INVALID; }
 int cuFuncSetAttribute(u64, int, int) { return OK; }
 int cuFuncGetAttribute(int* v, int, u64) { *v = 0; return OK; }
 int cuStreamCreate(u64* s, u32) { *s = 1; return OK; }
+int cuStreamIsCapturing(u64, int* is) { *is = recording != nullptr; return OK; }
 int cuStreamSynchronize(u64) { return recording ? INVALID : OK; }
 int cuStreamWaitEvent(u64, u64, u32) { return OK; }
 int cuStreamQuery(u64) { return OK; }

@@ -20,7 +20,10 @@ export async function buildDriver(
   const defines = Object.entries(lacks).map(([k, v]) => `-D${k}=${v}`);
   const text = fs.readFileSync(path.join(import.meta.dirname, "host-driver.cpp"), "utf8");
   if (!fs.existsSync(out))
-    fs.copyFileSync(await hostBuildAside({ text, flags: [...flags, ...defines], libraries: ["-ldl"] }), out);
+    fs.copyFileSync(
+      await hostBuildAside({ text, flags: [...flags, "-Wl,-soname,libcuda.so.1", ...defines], libraries: ["-ldl"] }),
+      out,
+    );
   return out;
 }
 

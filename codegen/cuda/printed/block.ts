@@ -124,7 +124,6 @@ export class BlockPrinter {
 
   private statement(s: Stmt): void {
     const { out, el } = this;
-    out.owner = printStatement(s);
     const text = (t: Tile): string => this.name(t);
     switch (s.kind) {
       case "loop":
