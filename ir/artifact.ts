@@ -153,6 +153,15 @@ export interface KernelRecord {
   workspaceBytes?: Size;
 }
 
+/** Kernels of the steps, and those that the runtime launches for itself. */
+export const everyKernel = ({
+  kernels,
+  system,
+}: Pick<Manifest, "kernels" | "system">): Readonly<Record<string, KernelRecord>> => ({
+  ...kernels,
+  ...system,
+});
+
 /**
  * Whether a launch may begin before the one before it has ended (programmatic dependent launch). Not where a buffer that the kernel
  * reads before it waits is a slot or an argument of the function: a launch of this call makes it, perhaps one that still runs, for

@@ -2,7 +2,7 @@
 // Refuses foreign formats, other targets, missing or altered files.
 import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import type { KernelRecord, Manifest, Target } from "../ir/artifact.ts";
+import { everyKernel, type KernelRecord, type Manifest, type Target } from "../ir/artifact.ts";
 import { maybeFlag, maybeWhole, optionsOf, text } from "./arguments.ts";
 import { CpuDevice, type CpuKernel } from "./devices/cpu.ts";
 import type { CudaFile } from "./devices/cuda/device.ts";
@@ -146,10 +146,10 @@ async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, 
     const cubin = k.binary === undefined ? undefined : files.get(k.binary);
     return [name, { source: files.get(k.text)?.toString() ?? "", ...(cubin ? { cubin } : {}) }];
   };
-  const model = Object.entries(manifest.kernels).map(fileOf);
-  const sourceOnly = manifest.target === "triton" ? model.find(([, file]) => !file.cubin) : undefined;
+  const texts = new Map(Object.entries(everyKernel(manifest)).map(fileOf));
+  const sourceOnly =
+    manifest.target === "triton" ? [...texts].find(([name, f]) => !f.cubin && name in manifest.kernels) : undefined;
   if (sourceOnly) throw diagnostics.sourceOnly({ kernel: sourceOnly[0] });
-  const texts = new Map([...model, ...Object.entries(manifest.system ?? {}).map(fileOf)]);
   return CudaDevice.open(manifest, texts, {
     reads: !options.weights.startsWith("synthetic:"),
     compile: cachedCompile(manifest.gpu!.arch, options.nvcc ? "nvcc" : undefined),

@@ -108,12 +108,12 @@ export function encode(module: WasmModule): Uint8Array<ArrayBuffer> {
   });
   section(10, (b) => {
     b.unsigned(module.funcs.length);
-    for (const f of module.funcs) b.sized((body) => encodeBody(body, f, index));
+    for (const f of module.funcs) b.sized((body) => encodeBody(body, f));
   });
   return out.take() as Uint8Array<ArrayBuffer>;
 }
 
-function encodeBody(b: Bytes, f: WasmFunc, index: Map<WasmFunc, number>): void {
+function encodeBody(b: Bytes, f: WasmFunc): void {
   const runs: { type: ValType; count: number }[] = [];
   for (const l of f.locals) {
     const last = runs.at(-1);
@@ -125,48 +125,48 @@ function encodeBody(b: Bytes, f: WasmFunc, index: Map<WasmFunc, number>): void {
     b.unsigned(r.count);
     b.put(valtypes[r.type]);
   }
-  encodeStmts(b, f.body, [], index);
+  encodeStmts(b, f.body, []);
   b.put(0x0b);
 }
 
-function encodeStmts(b: Bytes, body: readonly Stmt[], labels: readonly string[], index: Map<WasmFunc, number>): void {
+function encodeStmts(b: Bytes, body: readonly Stmt[], labels: readonly string[]): void {
   for (const s of body) {
     switch (s.kind) {
       case "note":
         break;
       case "set":
-        encodeExpr(b, s.value, index);
+        encodeExpr(b, s.value);
         b.put(0x21);
         b.unsigned(s.local.index);
         break;
       case "do":
-        encodeExpr(b, s.value, index);
+        encodeExpr(b, s.value);
         if (s.value.type) b.put(0x1a);
         break;
       case "return":
-        encodeExpr(b, s.value, index);
+        encodeExpr(b, s.value);
         b.put(0x0f);
         break;
       case "block":
       case "loop":
         b.put(s.kind === "block" ? 0x02 : 0x03, 0x40);
-        encodeStmts(b, s.body, [s.label, ...labels], index);
+        encodeStmts(b, s.body, [s.label, ...labels]);
         b.put(0x0b);
         break;
       case "if":
-        encodeExpr(b, s.cond, index);
+        encodeExpr(b, s.cond);
         b.put(0x04, 0x40);
-        encodeStmts(b, s.then, ["", ...labels], index);
+        encodeStmts(b, s.then, ["", ...labels]);
         if (s.else.length) {
           b.put(0x05);
-          encodeStmts(b, s.else, ["", ...labels], index);
+          encodeStmts(b, s.else, ["", ...labels]);
         }
         b.put(0x0b);
         break;
       case "br": {
         const depth = labels.indexOf(s.label);
         if (depth < 0) throw new TypeError(`branch to ${s.label}, which does not enclose it`);
-        if (s.cond) encodeExpr(b, s.cond, index);
+        if (s.cond) encodeExpr(b, s.cond);
         b.put(s.cond ? 0x0d : 0x0c);
         b.unsigned(depth);
       }
@@ -174,18 +174,13 @@ function encodeStmts(b: Bytes, body: readonly Stmt[], labels: readonly string[],
   }
 }
 
-function encodeExpr(b: Bytes, e: Expr, index: Map<WasmFunc, number>): void {
+function encodeExpr(b: Bytes, e: Expr): void {
   if ("local" in e) {
     b.put(0x20);
     b.unsigned(e.local.index);
     return;
   }
-  for (const a of e.args) encodeExpr(b, a, index);
-  if ("func" in e) {
-    b.put(0x10);
-    b.unsigned(index.get(e.func)!);
-    return;
-  }
+  for (const a of e.args) encodeExpr(b, a);
   if (e.op === "select") return b.put(0x1c, 0x01, valtypes[e.type!]);
   const o = opcodes[e.op];
   const imm = (e as { imm: readonly number[] }).imm;

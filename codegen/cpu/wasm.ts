@@ -14,7 +14,6 @@ export interface Local {
 /** An expression tree; `type` null for stores. `imm`: [offset] for memory, lanes, or the constant's value (16 bytes for v128). */
 export type Expr =
   | { op: "local.get"; local: Local; type: ValType }
-  | { op: "call"; func: WasmFunc; args: Expr[]; type: ValType | null }
   | { op: "select"; args: [Expr, Expr, Expr]; type: ValType }
   | { op: string; imm: readonly number[]; args: Expr[]; type: ValType | null };
 

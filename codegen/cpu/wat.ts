@@ -83,7 +83,6 @@ function text(e: Expr): string {
 
 function head(e: Expr): string {
   if ("local" in e) return `local.get $${e.local.name}`;
-  if ("func" in e) return `call $${e.func.name}`;
   if (e.op === "select") return `select (result ${e.type})`;
   const imm = (e as { imm: readonly number[] }).imm;
   switch (opcodes[e.op].imm) {

@@ -1,7 +1,7 @@
 // DSC502x: how a checkpoint's tensors can be other than the model that was compiled reads them.
 import { didYouMean, place, thrown, type DiagnosticError } from "../../ir/diagnostic.ts";
 
-export const list = (names: readonly string[], most = 5): string =>
+const list = (names: readonly string[], most = 5): string =>
   names.slice(0, most).join(", ") + (names.length > most ? ` and ${names.length - most} more` : "");
 
 export const lacksTensors = thrown<{

@@ -3,7 +3,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import type { Param } from "../../ir/kernel/catalogue.ts";
-import type { Manifest } from "../../ir/artifact.ts";
+import { everyKernel, type Manifest } from "../../ir/artifact.ts";
 import type { CudaFile } from "../../runtime/devices/cuda/device.ts";
 import { hostHeader, hostText } from "./cuda-on-host.ts";
 import { hostBuildAside } from "./host-compiler.ts";
@@ -65,7 +65,7 @@ export async function buildKernels(
   manifest: Manifest,
   files: ReadonlyMap<string, string | Uint8Array>,
 ): Promise<{ files: Map<string, CudaFile>; compile: (name: string) => Uint8Array }> {
-  const texts: Text[] = Object.entries({ ...manifest.kernels, ...manifest.system }).map(([name, k]) => ({
+  const texts: Text[] = Object.entries(everyKernel(manifest)).map(([name, k]) => ({
     name,
     entry: k.entry,
     source: String(files.get(k.text)),

@@ -1,6 +1,6 @@
 // dsc inspect OUT FUNCTION, --ir, --after PASS: the graph after a pass, or one function of it.
 import { DiagnosticError } from "../../../ir/diagnostic.ts";
-import type { Manifest } from "../../../ir/artifact.ts";
+import { everyKernel, type Manifest } from "../../../ir/artifact.ts";
 import { notFound } from "../../diagnostics.ts";
 import { functionsOf } from "../../report/graph.ts";
 import type { Options, Read } from "./artifact.ts";
@@ -8,7 +8,7 @@ import type { Options, Read } from "./artifact.ts";
 export const passOf = (file: string): string => file.replace(/^graph\/\d+-|\.dsc$/g, "");
 
 /** Graphs of an artifact in the order of passes, by the name of the pass that each is after. */
-export const graphsOf = ({ files }: Pick<Manifest, "files">): Map<string, string> =>
+const graphsOf = ({ files }: Pick<Manifest, "files">): Map<string, string> =>
   new Map(
     Object.keys(files)
       .filter((f) => f.startsWith("graph/"))
@@ -34,7 +34,7 @@ export function graphOf(
         what: `kernel or function ${name}`,
         where: out,
         word: name,
-        known: [...(after === undefined ? Object.keys({ ...manifest.kernels, ...manifest.system }) : []), ...functions.keys()],
+        known: [...(after === undefined ? Object.keys(everyKernel(manifest)) : []), ...functions.keys()],
       }),
     );
   return { after: names[at], function: name, text: `${found}\n` };

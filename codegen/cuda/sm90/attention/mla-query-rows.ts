@@ -1,6 +1,7 @@
 // What a few blocks do beside the product of mla-query.ts: the rotation of the query's other lanes, and the row that enters the cache.
 // What the step's tables and the rotary one say is read before the kernel before has ended: each look-up waits for the one before it.
-import { inverseRms } from "../../text/norm.ts";
+import { indented } from "../../text/lines.ts";
+import { inverseRms, rowSquares } from "../../text/norm.ts";
 import type { MlaQueryProblem } from "./mla-query-problem.ts";
 
 /** Four pairs of lanes that lie at `from`, rotated by the row of the table at `turn`: `left` and `right`, with the tile program's bits. */
@@ -62,20 +63,7 @@ __device__ __forceinline__ void append_row(u16* cache, const u16* c, const u16* 
     to[${p.r} + threadIdx.x] = to_bf16(__fsub_rn(__fmul_rn(even, cos), __fmul_rn(odd, sin)));
     to[${p.r} + HALF + threadIdx.x] = to_bf16(__fadd_rn(__fmul_rn(odd, cos), __fmul_rn(even, sin)));
   }
-  __shared__ float parts[BLOCKS];
-#pragma unroll
-  for (int t = 0; t < BLOCKS / 4; t++) {
-    float squares[4];
-#pragma unroll
-    for (int e = 0; e < 4; e++) squares[e] = __fmul_rn(v[t][e], v[t][e]);
-    const float part = warp_tree_sum_wide<128>(squares);
-    if (lane == 0) parts[warp + 4 * t] = part;
-  }
-  __syncthreads();
-  float squares = 0.0f;
-#pragma unroll
-  for (int b = 0; b < BLOCKS; b++) squares = __fadd_rn(squares, parts[b]);
-  const float by = ${inverseRms(p.r, p.eps)};
+${indented(rowSquares("BLOCKS / 4", "warp + 4 * t", "e", inverseRms(p.r, p.eps)))}
 #pragma unroll
   for (int t = 0; t < BLOCKS / 4; t++) {
     float n[4];

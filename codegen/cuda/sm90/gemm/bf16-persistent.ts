@@ -20,6 +20,7 @@ import { smallMBf16 } from "./bf16-small-m.ts";
 import { illegalSchedule } from "../diagnostics.ts";
 import { cudaKernel, output, tensorMap, type Parameter } from "../../text/kernel.ts";
 import { lines } from "../../text/lines.ts";
+import { ringBase } from "../../text/ring.ts";
 
 /** Prints the kernel of one problem under one legal schedule. */
 export function bf16Gemm(p: Bf16SumProblem, s: Bf16Schedule, machine: Gpu): KernelText {
@@ -47,7 +48,7 @@ __device__ __forceinline__ void locate(int tile, int row_tiles, int& row_tile, i
 
 /** Addresses, barriers, tiles. */
 const prologue = (s: PersistentBf16): string => `  extern __shared__ u8 raw[];
-  const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
+  ${ringBase}
   const u32 staging = ring + STAGES * STAGE, full = staging + ${2 * boxes(s)} * 8192, empty = full + 8 * STAGES;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, rank = cluster_rank();
   const int row_tiles = (m + 2 * ROWS - 1) / (2 * ROWS), tiles = row_tiles * COLUMN_TILES;

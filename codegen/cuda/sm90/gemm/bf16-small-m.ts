@@ -7,6 +7,7 @@ import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv } from "../../../../ir/size.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { lines } from "../../text/lines.ts";
+import { ringBase } from "../../text/ring.ts";
 import { bf16Header, bf16Name, sharedBytes, STEP, type Bf16SumProblem, type SmallMBf16 } from "./bf16-schedule.ts";
 import { addSums, finishTile, storeEight, type Sums } from "./cluster-sums.ts";
 import { initRings, keepSums, prefetchWeights, producers, type TwoRings } from "./two-rings.ts";
@@ -61,7 +62,7 @@ const barriersAt = (cluster: boolean): string =>
 const prologue = (cluster: boolean): string =>
   lines(
     `  extern __shared__ u8 raw[];
-  const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
+  ${ringBase}
   const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, ${barriersAt(cluster)}, empty = full + 8 * STAGES,
       x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;
   // One value a warp: descriptors need no vector registers.

@@ -11,6 +11,7 @@ import { rowsOf } from "./fp8-gemv-rows.ts";
 import { illegalSchedule } from "../diagnostics.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { lines } from "../../text/lines.ts";
+import { initRing, ringBase } from "../../text/ring.ts";
 
 /** The scales of the two rows of w that a lane has sums of, as text. */
 interface RowScales {
@@ -80,7 +81,7 @@ constexpr int PITCH = ROWS + 4;                 // floats a token of sums, padde
 
 /** Addresses, barriers, the first weights. */
 const prologue = `  extern __shared__ u8 raw[];
-  const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
+  ${ringBase}
   const u32 x_codes = ring + STAGES * STAGE, x_scales = x_codes + MAX_STEPS * 128 * MAX_ROWS + 128, w_scales = x_scales + MAX_STEPS * 32;
   const u32 full = (w_scales + SCALE_BLOCKS * MAX_STEPS * 4 + 7) & ~7u, empty = full + 8 * STAGES;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -95,10 +96,7 @@ const prologue = `  extern __shared__ u8 raw[];
   };
 
   if (threadIdx.x == MATH) {
-    for (int i = 0; i < STAGES; i++) {
-      mbarrier_init(full + 8 * i, 1);
-      mbarrier_init(empty + 8 * i, MATH / 32);  // one arrival a math warp
-    }
+    ${initRing("MATH / 32").replaceAll("\n", "\n    ")}
     fence_mbarrier_init();
     // Weights do not wait for the kernel before: a ring of them comes while it still runs.
     for (int u = 0; u < min(PREFETCH, units); u++) load_stage(u);

@@ -6,6 +6,7 @@ import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { lines } from "../../text/lines.ts";
+import { ringBase } from "../../text/ring.ts";
 import { groupedStore, sharedTile, stageTile, tmaStore } from "./fp8-epilogue.ts";
 import {
   persistentPromotion,
@@ -92,7 +93,7 @@ constexpr int PROMOTION = ${v.chain}, PADDED_STEPS = ${v.padded};  // steps betw
 const prologue = ({ cluster, tiles, math }: Variant): string =>
   lines(
     `  extern __shared__ u8 raw[];
-  const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
+  ${ringBase}
   const u32 staging = ring + STAGES * STAGE, full = staging + ${math / 128} * 16384, empty = full + 8 * STAGES;
   // One value a warp: descriptors need no vector registers.
   const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;`,

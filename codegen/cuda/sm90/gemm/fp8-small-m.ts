@@ -6,6 +6,7 @@ import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { ceildiv } from "../../../../ir/size.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { lines } from "../../text/lines.ts";
+import { ringBase } from "../../text/ring.ts";
 import { storeEight } from "./cluster-sums.ts";
 import {
   gemmHeader,
@@ -65,7 +66,7 @@ constexpr int X_PITCH = TOKENS + 2, PITCH = COLUMNS + 8;  // floats a step of x'
 
 /** Addresses, barriers, the first weights. */
 const prologue = ({ rows }: ColumnScales): string => `  extern __shared__ u8 raw[];
-  const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
+  ${ringBase}
   const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, x_scales = x_ring + X_STAGES * K_GROUPS * X_BYTES,
       w_scales = x_scales + UNITS * K_GROUPS * X_PITCH * 4;
   const u32 full = (w_scales + ${rows} * UNITS * K_GROUPS * 4 + 7) & ~7u, empty = full + 8 * STAGES,

@@ -6,6 +6,7 @@ import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { add, ceildiv } from "../../../../ir/size.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { indented, lines } from "../../text/lines.ts";
+import { ringBase } from "../../text/ring.ts";
 import { addSums, finishTile, storeEight, type Sums } from "./cluster-sums.ts";
 import {
   gemmHeader,
@@ -92,7 +93,7 @@ const barriersAt = (cluster: boolean): string =>
 const prologue = ({ rows, rings, cluster }: Variant): string =>
   lines(
     `  extern __shared__ u8 raw[];
-  const u32 ring = (shared_address(raw) + 1023) & ~1023u;  // the swizzle repeats every 1024 bytes
+  ${ringBase}
   const u32 x_ring = ring + STAGES * K_GROUPS * W_BYTES, x_scales = x_ring + X_STAGES * K_GROUPS * X_BYTES,
       w_scales = x_scales + MAX_STEPS * X_PITCH * 4;
   const u32 ${barriersAt(cluster)}, empty = full + 8 * STAGES, x_full = empty + 8 * STAGES, x_empty = x_full + 8 * X_STAGES;

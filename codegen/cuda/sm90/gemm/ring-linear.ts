@@ -19,6 +19,7 @@ import {
 import { illegalSchedule } from "../diagnostics.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { lines } from "../../text/lines.ts";
+import { initRing } from "../../text/ring.ts";
 import { stagedRows, wholeRows, type TokenRows } from "./ring-tokens.ts";
 
 /** What the rows of a product are, as names and headers have it. */
@@ -52,10 +53,7 @@ const prologue = (s: RingSchedule, x: TokenRows): string =>
   auto row_of = [](int share) { return (int)((long long)share * N / SHARES); };
 
   if (threadIdx.x == 0) {
-    for (int i = 0; i < STAGES; i++) {
-      mbarrier_init(full + 8 * i, 1);
-      mbarrier_init(empty + 8 * i, 8);  // one arrival a math warp
-    }
+    ${initRing("8").replaceAll("\n", "\n    ")}
     fence_mbarrier_init();
   }
   __syncthreads();

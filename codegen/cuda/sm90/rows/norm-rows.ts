@@ -9,7 +9,7 @@ import { normQuantFamily, rmsNormFamily, type NormProblem } from "../../../kerne
 import { native, type Schedules } from "../../native.ts";
 import { cudaKernel, input, output, type Parameter } from "../../text/kernel.ts";
 import { indented, lines } from "../../text/lines.ts";
-import { blockScale, inverseRms, storedScale } from "../../text/norm.ts";
+import { blockScale, inverseRms, rowSquares, storedScale } from "../../text/norm.ts";
 
 /** What a kernel reads and writes, by the tile family that says the same. */
 const FAMILIES = {
@@ -141,19 +141,7 @@ ${TURN}
   store4_${act}(sum + row * D + ${AT}, v[t]);
 }`;
 
-const squaresOfRow = ({ d, eps }: NormRowsProblem): string => `__shared__ float parts[BLOCKS];
-${TURN}
-  float squares[4];
-#pragma unroll
-  for (int i = 0; i < 4; i++) squares[i] = __fmul_rn(v[t][i], v[t][i]);
-  const float part = warp_tree_sum_wide<128>(squares);
-  if (lane == 0) parts[warp + WARPS * t] = part;
-}
-__syncthreads();
-float squares = 0.0f;
-#pragma unroll
-for (int b = 0; b < BLOCKS; b++) squares = __fadd_rn(squares, parts[b]);
-const float by = ${inverseRms(d, eps)};`;
+const squaresOfRow = ({ d, eps }: NormRowsProblem): string => rowSquares("TURNS", "warp + WARPS * t", "i", inverseRms(d, eps));
 
 const normalise = `const int block = warp + WARPS * t;
 float n[4];
