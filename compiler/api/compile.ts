@@ -8,7 +8,7 @@ import { cacheArtifact, checkOut, writeArtifact } from "../artifact/write.ts";
 import { storedIn } from "../checkpoint-dtypes.ts";
 import { compile as compileSource } from "../compile.ts";
 import type { Compiled } from "../driver/pack.ts";
-import type { PluginProof } from "../driver/prove-plugins.ts";
+import type { PassProof } from "../driver/prove-passes.ts";
 import { compileKeys, driven, type CompileSettings } from "./options.ts";
 
 /** Options of `compile`: the settings, and where the artifact goes. */
@@ -32,7 +32,7 @@ export interface Artifact {
   /** Every rule at every place it was tried. */
   readonly ledger: readonly Entry[];
   /** What is known of each pass that was proved on the model made small. */
-  readonly proofs: readonly PluginProof[];
+  readonly proofs: readonly PassProof[];
   /** The files by path: `kernels/NAME.txt`, `graph/00-frontend.dsc`. */
   readonly files: ReadonlyMap<string, string | Uint8Array>;
 }
@@ -73,7 +73,11 @@ export async function compile(src: string, options: CompileCall = {}): Promise<A
 /** The artifact of a source in memory; what its checkpoint stores is looked up. */
 export async function compiled(call: string, src: string, settings: CompileSettings, weights = src): Promise<Compiled> {
   const { options, pipeline } = await driven(call, settings);
-  return compileSource(src, { ...options, stored: await storedBeside(weights) }, pipeline);
+  return compileSource(
+    src,
+    { ...options, prove: call === "compile" ? "all" : "plugins", stored: await storedBeside(weights) },
+    pipeline,
+  );
 }
 
 /** A checkpoint that cannot be read is no obstacle to compiling: nothing of it is needed. */

@@ -59,7 +59,11 @@ export const compileCommand = {
     const out = a.out ?? defaultOut(a.src);
     checkOut(out);
     const { stored, unseen } = await storedBeside(a.src);
-    const texts = compile(a.src, { ...options, passOptions, reproduceIn: path.dirname(path.resolve(out)), stored }, pipeline);
+    const texts = compile(
+      a.src,
+      { ...options, passOptions, prove: "all", reproduceIn: path.dirname(path.resolve(out)), stored },
+      pipeline,
+    );
     checkModelEffects(texts.spec, a);
     texts.warnings.push(...unseen);
     const line = progressLine();

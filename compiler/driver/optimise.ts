@@ -1,18 +1,20 @@
 // Second verb of a compile: the passes that were asked for, and what is known of the plug-ins among them.
 import { machinesOf } from "../../codegen/target.ts";
-import type { Module } from "../../ir/index.ts";
+import type { Func, Module } from "../../ir/index.ts";
 import { choosePasses, runPipeline, type Outcome, type Pass } from "../../passes/index.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
 import type { CompileOptions } from "./options.ts";
 import { guardOf } from "./plugin-gate.ts";
-import { provePlugins, type PluginProof } from "./prove-plugins.ts";
+import { provePasses, type PassProof } from "./prove-passes.ts";
 
 export interface Optimised {
   outcome: Outcome;
   /** The passes that ran. */
   passes: readonly Pass[];
-  /** What is known of the plug-ins that ran. */
-  proofs: PluginProof[];
+  /** What is known of passes that ran. */
+  proofs: PassProof[];
+  /** Texts of functions that were printed for them. */
+  printed: Map<Func, string>;
 }
 
 export function optimise(spec: ModelSpec, module: Module, options: CompileOptions, pipeline: readonly Pass[]): Optimised {
@@ -24,5 +26,15 @@ export function optimise(spec: ModelSpec, module: Module, options: CompileOption
     { attention: options.attention, ...options.passOptions },
     { guard: guardOf(folder), contracts: "say", machines: machinesOf(options.arch, options.brings?.kernels) },
   );
-  return { outcome, passes, proofs: provePlugins(spec, passes, options.passOptions ?? {}, outcome, folder) };
+  const printed = new Map<Func, string>();
+  const proofs = provePasses({
+    spec,
+    passes,
+    options: options.passOptions ?? {},
+    ran: outcome,
+    folder,
+    printed,
+    which: options.prove ?? "plugins",
+  });
+  return { outcome, passes, proofs, printed };
 }

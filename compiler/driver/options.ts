@@ -31,6 +31,8 @@ export interface CompileOptions {
   passOptions?: Readonly<Record<string, string>>;
   /** What plug-ins brought beside passes. */
   brings?: Brings;
+  /** Which passes are proved on the model made small: those of plug-ins, unless all are asked for. */
+  prove?: "plugins" | "all";
   /** Where a text that reproduces a failing plug-in is written; the working directory unless said. */
   reproduceIn?: string;
 }

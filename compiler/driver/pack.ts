@@ -17,7 +17,7 @@ import type { BuiltModel } from "./build.ts";
 import type { Optimised } from "./optimise.ts";
 import type { CompileOptions } from "./options.ts";
 import type { HeldTo } from "../plugin/brings.ts";
-import { unproved, untried, type PluginProof } from "./prove-plugins.ts";
+import { unproved, untried, type PassProof } from "./prove-passes.ts";
 
 export interface Compiled {
   manifest: Manifest;
@@ -27,7 +27,7 @@ export interface Compiled {
   spec: ModelSpec;
   warnings: Diagnostic[];
   /** What is known of the plug-ins that ran. */
-  proofs: PluginProof[];
+  proofs: PassProof[];
   /** What is known of what plug-ins brought beside passes. */
   held: readonly HeldTo[];
 }
@@ -46,7 +46,7 @@ export interface Parts {
 export function pack(parts: Parts): Compiled {
   const { outcome, proofs } = parts.optimised;
   const { kernels, triton } = parts.built;
-  const files = filesOf(outcome, parts.built);
+  const files = filesOf(outcome, parts.built, parts.optimised.printed);
   const warnings = [
     ...outcome.slower,
     ...unproved(proofs),
@@ -65,8 +65,7 @@ export function pack(parts: Parts): Compiled {
 }
 
 /** Every file but the manifest: graphs, the ledger, kernels, and what explains them. */
-function filesOf(outcome: Outcome, built: BuiltModel): Map<string, string | Uint8Array> {
-  const printed = new Map<Func, string>();
+function filesOf(outcome: Outcome, built: BuiltModel, printed: Map<Func, string>): Map<string, string | Uint8Array> {
   const graphs = outcome.snapshots.map((s, i) => [snapshotName(i, s.pass), printModule(s.module, { printed })] as const);
   return new Map<string, string | Uint8Array>([
     ...graphs,
