@@ -78,8 +78,15 @@ export const lastRowsFamily = family({
   kernel: lastRows,
 });
 
+export interface GatherProblem {
+  d: number;
+  per: number;
+  x: "f32" | "bf16" | "e4m3";
+  xStride: number;
+}
+
 /** Rows of x by sorted pair: row i is token order[i] / per. */
-function gatherRows(p: { d: number; per: number; x: "f32" | "bf16" | "e4m3"; xStride: number }): Kernel {
+function gatherRows(p: GatherProblem): Kernel {
   const kb = Math.ceil(p.d / 128);
   const scaled = p.x === "e4m3";
   return kernel({

@@ -18,6 +18,8 @@ import { expertsDown } from "../../codegen/cuda/sm90/moe/experts-down.ts";
 import { expertsGateUp } from "../../codegen/cuda/sm90/moe/experts-gate-up.ts";
 import { downSchedule, gateUpSchedule } from "../../codegen/cuda/sm90/moe/experts-schedule.ts";
 import { routeRows } from "../../codegen/cuda/sm90/moe/route-rows.ts";
+import { gatherRows } from "../../codegen/cuda/sm90/rows/gather-rows.ts";
+import { quantRows } from "../../codegen/cuda/sm90/rows/quant-rows.ts";
 import { ropeRows } from "../../codegen/cuda/sm90/rows/rope-rows.ts";
 import { normRows } from "../../codegen/cuda/sm90/rows/norm-rows.ts";
 import { scheduleFor } from "../../codegen/cuda/select.ts";
@@ -63,6 +65,9 @@ const kernels: Readonly<Record<string, () => KernelText>> = {
     routeRows({ experts: 64, topk: 4, groups: 8, kept: 2, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 2.5, bias: true, xStride: 64 }),
   "fp8-persistent-tall": () => blockGemm(product, { form: "persistent", rows: 192, stages: 4, group: 16, multicast: "none", tail: "whole" }, h200),
   "mla-decode-cluster-apart": () => mlaDecodeFixed(decode, fixedSchedule(16, 2, "apart"), h200),
+  "gather-rows": () => gatherRows({ d: 7168, per: 8, x: "e4m3", xStride: 7168 }),
+  "quant-rows": () =>
+    quantRows({ of: "gated_quant", d: 2048, xStride: 4096, ue8m0: false, act: "bf16" }, { form: "blocks-per-warp", blocks: 4 }),
   "rope-rows": () => ropeRows({ heads: 16, d: 64, xStrides: [3072, 192], interleaved: true, maxPositions: 4096, act: "bf16" }),
   "norm-rows": () =>
     normRows({ of: "add_norm_quant", d: 512, aStride: 512, bStride: 512, yStride: 512, eps: 1e-6, gain: "bf16", act: "bf16", ue8m0: false }),

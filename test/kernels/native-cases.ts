@@ -3,6 +3,8 @@ import { scheduleFor } from "../../codegen/cuda/select.ts";
 import { argmaxRows } from "../../codegen/cuda/sm90/rows/argmax.ts";
 import { bf16Gemm } from "../../codegen/cuda/sm90/gemm/bf16-persistent.ts";
 import { mlaQuery } from "../../codegen/cuda/sm90/attention/mla-query.ts";
+import { gatherRows } from "../../codegen/cuda/sm90/rows/gather-rows.ts";
+import { quantRows } from "../../codegen/cuda/sm90/rows/quant-rows.ts";
 import { ropeRows } from "../../codegen/cuda/sm90/rows/rope-rows.ts";
 import { normRows } from "../../codegen/cuda/sm90/rows/norm-rows.ts";
 import { ringLinear } from "../../codegen/cuda/sm90/gemm/ring-linear.ts";
@@ -280,6 +282,17 @@ export const emitters: readonly [string, () => KernelText[], string[]][] = [
       sortExperts({ experts: 256, k: 8 }),
     ],
     [],
+  ],
+  ["gather_rows", () => (["bf16", "e4m3"] as const).map((x) => gatherRows({ d: 7168, per: 8, x, xStride: 7168 })), ["LDG.E.128"]],
+  [
+    "quant_rows",
+    () =>
+      (["quantize", "gated_quant"] as const).flatMap((of) =>
+        [1, 4].map((blocks) =>
+          quantRows({ of, d: 2048, xStride: 4096, ue8m0: false, act: "bf16" }, { form: "blocks-per-warp", blocks }),
+        ),
+      ),
+    ["LDG.E.64"],
   ],
   [
     "rope_rows",

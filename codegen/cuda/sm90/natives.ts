@@ -10,6 +10,8 @@ import { groupedBf16Native } from "./gemm/grouped-bf16-linear.ts";
 import { groupedLinearNative } from "./gemm/grouped-linear.ts";
 import { bf16GemmNative, ringLinearNative, registerLinearNative } from "./gemm/bf16-linear.ts";
 import { mlaQueryNative } from "./attention/mla-query.ts";
+import { gatherRowsNative } from "./rows/gather-rows.ts";
+import { quantRowsNative } from "./rows/quant-rows.ts";
 import { ropeRowsNative } from "./rows/rope-rows.ts";
 import { normRowsNative } from "./rows/norm-rows.ts";
 import { routeRowsNative } from "./moe/route-rows.ts";
@@ -46,6 +48,8 @@ export const natives: readonly Native[] = [
   // Rows.
   normRowsNative,
   ropeRowsNative,
+  gatherRowsNative,
+  quantRowsNative,
   normLinearNative,
   routeRowsNative,
   sortExpertsNative,
