@@ -5,6 +5,7 @@ import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
 import { specOf, type Loaded } from "../../compiler/frontend/config.ts";
 import type { Json } from "../../compiler/frontend/json.ts";
 import { sourceOf } from "../../compiler/frontend/source.ts";
+import { glmFlash, kimiK2, v2Lite, youtu } from "../relatives.ts";
 
 export type Config = { [key: string]: Json };
 
@@ -51,95 +52,16 @@ export function refusedText(text: string, set: string[] = []): Diagnostic[] {
 
 export const codes = (found: readonly Diagnostic[]): string[] => found.map((d) => d.code);
 
-const kimi = withKeys(r1, {
-  model_type: "kimi_k2",
-  num_attention_heads: 64,
-  num_key_value_heads: 64,
-  n_routed_experts: 384,
-  n_group: 1,
-  topk_group: 1,
-  routed_scaling_factor: 2.827,
-  first_k_dense_replace: 1,
-  num_nextn_predict_layers: 0,
-  max_position_embeddings: 131072,
-  rope_theta: 50000,
-  vocab_size: 163840,
-  rope_scaling: {
-    type: "yarn",
-    factor: 32,
-    beta_fast: 1,
-    beta_slow: 1,
-    mscale: 1,
-    mscale_all_dim: 1,
-    original_max_position_embeddings: 4096,
-  },
-});
+const kimi = { ...kimiK2(r1), model_type: "kimi_k2" } as Config;
 
 const kimiVlText = withKeys(moonlight, { architectures: undefined, rope_theta: 800000, max_position_embeddings: 131072 });
 
-const flash = withKeys(moonlight, {
-  architectures: ["Glm4MoeLiteForCausalLM"],
-  model_type: "glm4_moe_lite",
-  num_hidden_layers: 4,
-  num_attention_heads: 20,
-  num_key_value_heads: 20,
-  q_lora_rank: 768,
-  qk_nope_head_dim: 192,
-  v_head_dim: 256,
-  num_experts_per_tok: 4,
-  n_shared_experts: 1,
-  moe_intermediate_size: 1536,
-  intermediate_size: 10240,
-  routed_scaling_factor: 1.8,
-  rms_norm_eps: undefined,
-  first_k_dense_replace: undefined,
-  mlp_layer_types: ["dense", "sparse", "sparse", "sparse"],
-  rope_theta: undefined,
-  rope_parameters: { rope_type: "default", rope_theta: 1000000 },
-});
-
-const youtu: Config = {
-  architectures: ["YoutuForCausalLM"],
-  model_type: "youtu",
-  hidden_size: 2048,
-  num_hidden_layers: 32,
-  num_attention_heads: 16,
-  num_key_value_heads: 16,
-  q_lora_rank: 1536,
-  kv_lora_rank: 512,
-  qk_nope_head_dim: 128,
-  qk_rope_head_dim: 64,
-  v_head_dim: 128,
-  intermediate_size: 6144,
-  vocab_size: 128256,
-  rope_theta: 1600000,
-  max_position_embeddings: 131072,
-  tie_word_embeddings: true,
-};
-
 const v2 = read("test/configs/DeepSeek-V2.json");
-
-const v2Lite = withKeys(v2, {
-  hidden_size: 2048,
-  num_hidden_layers: 27,
-  num_attention_heads: 16,
-  num_key_value_heads: 16,
-  q_lora_rank: null,
-  intermediate_size: 10944,
-  moe_intermediate_size: 1408,
-  n_routed_experts: 64,
-  n_shared_experts: 2,
-  num_experts_per_tok: 6,
-  n_group: 1,
-  topk_group: 1,
-  topk_method: "greedy",
-  routed_scaling_factor: 1,
-});
 
 /** Everything FAMILY lists under "No new op", by name. */
 export const supported: Readonly<Record<string, Config>> = {
   "DeepSeek-V2": v2,
-  "DeepSeek-V2-Lite": v2Lite,
+  "DeepSeek-V2-Lite": v2Lite(v2) as Config,
   "DeepSeek-V3": read("test/configs/DeepSeek-V3.json"),
   "DeepSeek-V3.1": read("test/configs/DeepSeek-V3.1.json"),
   "DeepSeek-R1": r1,
@@ -156,8 +78,8 @@ export const supported: Readonly<Record<string, Config>> = {
     model_type: "kimi_k25",
     text_config: withKeys(kimi, { rms_norm_eps: 1e-5 }),
   },
-  "GLM-4.7-Flash": flash,
-  "Youtu-LLM": youtu,
+  "GLM-4.7-Flash": glmFlash(moonlight, 4) as Config,
+  "Youtu-LLM": youtu as Config,
 };
 
 const relative = (architecture: string, model_type: string): Config =>
