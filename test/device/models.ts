@@ -47,6 +47,8 @@ export async function open(
     watch?: (c: Compiled, device: () => CudaDevice) => Watch;
     /** In place of the user's cache. */
     kernels?: Compile;
+    /** In place of the machine's driver: its library, and what compiles kernels for it. */
+    driver?: (c: Compiled) => Promise<{ libraries: readonly string[]; compile: Compile }>;
   } = {},
 ): Promise<{ model: Model<CudaDevice>; compileMs: number; kernelsMs: number; loadMs: number }> {
   const times = [performance.now()];
@@ -63,6 +65,7 @@ export async function open(
   const device: CudaDevice = await CudaDevice.open(c.manifest, files, {
     ...(options.watch ? { watch: options.watch(c, () => device) } : {}),
     compile: options.kernels ?? cachedCompile(c.manifest.gpu!.arch, process.env.DSC_NVCC ? "nvcc" : undefined),
+    ...(await options.driver?.(c)),
     reads: !weights.startsWith("synthetic:"),
     ...(options.profile ? { profile: true } : {}),
   });
@@ -74,10 +77,13 @@ export async function open(
   return { model, compileMs, kernelsMs, loadMs };
 }
 
-/** Every fixture on a GPU target, in f32 and bf16: distances to what transformers computed. */
-export async function fixtureRows(target: "cuda" | "triton" = "cuda"): Promise<Row[]> {
+/** Fixtures on a GPU target, in f32 and bf16: distances to what transformers computed. */
+export async function fixtureRows(
+  target: "cuda" | "triton" = "cuda",
+  { of = fixtures, ...how }: Pick<Parameters<typeof open>[2] & {}, "driver" | "natives"> & { of?: readonly string[] } = {},
+): Promise<Row[]> {
   const rows: Row[] = [];
-  const queue = fixtures.flatMap((fixture) => (["f32", "bf16"] as const).map((activations) => ({ fixture, activations })));
+  const queue = of.flatMap((fixture) => (["f32", "bf16"] as const).map((activations) => ({ fixture, activations })));
   // Compiling takes most of the time, so several are opened at once.
   const lane = async (): Promise<void> => {
     for (let one = queue.shift(); one; one = queue.shift()) {
@@ -91,6 +97,7 @@ export async function fixtureRows(target: "cuda" | "triton" = "cuda"): Promise<R
           target,
           activations,
           taps: true,
+          ...how,
           ...(config.quantization_config ? { actQuant: "none" as const } : {}),
         });
         const d = await distances(model, expected);
