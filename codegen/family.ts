@@ -40,6 +40,7 @@ export interface Case {
   readonly within?: number;
 }
 
+/** A family of tile programs: the ops it serves, the problem it makes of a site, the kernel of a problem. */
 export interface Family<P extends object = object, N extends string = string> {
   /** Part of the identity of its kernels. */
   readonly name: N;
@@ -64,5 +65,7 @@ export const family = <P extends object, const N extends string>(f: {
 
 /** A single launch. */
 export const one = <P extends object>(problem: P, args: Arg[], dims: Size[]): Match<P>[] => [{ problem, args, dims }];
+/** Why a site is not taken. */
 export const refuse = (reason: string): Refusal => ({ reason });
+/** The refusal of operands whose rows do not lie at one stride. */
 export const strided = refuse("the rows of an operand do not lie at one stride");

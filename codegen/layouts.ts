@@ -13,7 +13,9 @@ export function asRows(v: View, trailing = 1): { rows: Size; stride: number } | 
   return typeof stride === "number" ? { rows: mul(...v.shape.slice(0, lead)), stride } : null;
 }
 
+/** The number of elements of a view. */
 export const elements = (v: View): Size => mul(...v.shape);
+/** Whether the elements of a view lie one after another. */
 export const isPacked = (v: Pick<View, "shape" | "strides">): boolean => {
   let n: Size = 1;
   for (let i = v.shape.length - 1; i >= 0; i--) {

@@ -133,6 +133,7 @@ export interface BufferView {
   strides: Size[];
 }
 
+/** A kernel of an artifact: its files, its parameters, how it is launched. */
 export interface KernelRecord {
   /** Path in the artifact of the readable text. */
   text: string;

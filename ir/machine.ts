@@ -20,6 +20,7 @@ export interface Machine {
   activations: "f32" | "bf16";
 }
 
+/** A GPU as schedules and floors see it: multiprocessors, shared memory, bandwidth, peaks. */
 export interface Gpu extends Machine {
   /** As the headers of kernels name it: "H200". */
   short: string;

@@ -66,6 +66,7 @@ export interface LaunchBuffers {
   weights: readonly string[];
 }
 
+/** A hand-written kernel of one architecture: the sites it takes, its schedules, its text. */
 export interface Native<P extends object = object, S = unknown> extends Emitter<P, S> {
   /** Names of the ops that it serves, alone or beside other natives. */
   readonly serves: readonly string[];
@@ -81,6 +82,7 @@ export interface Native<P extends object = object, S = unknown> extends Emitter<
 
 /** Declares a hand-written kernel; problem and schedule are what `emit` takes. */
 export const native = <P extends object, S>(n: Native<P, S>): Native<P, S> => Object.freeze(n);
+/** Declares what prints the kernels of one family that are launched with a native's own. */
 export const emitter = <P extends object, S>(e: Emitter<P, S>): Emitter<P, S> => Object.freeze(e);
 
 /** The schedules of a kernel that has one for each problem. */

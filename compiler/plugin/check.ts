@@ -15,6 +15,7 @@ export interface Finding {
   proved: boolean;
 }
 
+/** What is known of a plug-in: findings, warnings, and what TypeScript says of it. */
 export interface Checked {
   findings: Finding[];
   warnings: Diagnostic[];

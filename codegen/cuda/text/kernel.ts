@@ -56,6 +56,7 @@ export const tensorMap = (name: string, map: Omit<Map, "kind" | "name" | "swizzl
   declaration: `const __grid_constant__ TensorMap ${name}`,
 });
 
+/** The parts of a CUDA kernel. */
 export interface CudaKernel {
   name: string;
   /** Lines of the comment that the text opens with: op and shapes, schedule, floor under the time. */
@@ -84,6 +85,7 @@ function wrapped(open: string, items: readonly string[]): string {
   return lines.map((l) => l.trimEnd()).join("\n");
 }
 
+/** A CUDA kernel from its parts: signature, launch record and text. */
 export function cudaKernel(k: CudaKernel): KernelText {
   const { blocksPerSM, ...launch } = k.launch;
   const taken = [
