@@ -1,7 +1,7 @@
 // What a target gives the driver: a catalogue to choose kernels from, and a builder from family and problem to text and binary.
 import type { GpuFacts, KernelRecord } from "../ir/artifact.ts";
 import type { Machine } from "../ir/machine.ts";
-import type { Catalogue, KernelText, Problem, Site } from "../ir/kernel/catalogue.ts";
+import type { Catalogue, KernelText, Problem, Segment, Site } from "../ir/kernel/catalogue.ts";
 
 /** A kernel as it goes into the artifact. */
 export interface Built {
@@ -13,6 +13,8 @@ export interface Built {
   binary?: Uint8Array;
   binaryType?: string;
   /** What Triton's compiler needs beside the text; the driver runs it. */
+  /** What the lines of the text are. */
+  segments: readonly Segment[];
   aot?: { signature: Readonly<Record<string, string>>; options: Readonly<Record<string, number | boolean>> };
   record: Omit<KernelRecord, "text" | "binary">;
 }
@@ -50,4 +52,6 @@ export interface TargetBackend {
   /** Of a GPU: kernels that the runtime launches for itself, for a model with so many ids (ir/system.ts). */
   system?(vocab: number): KernelText[];
   build(family: string, problem: Problem, use?: Use): Built;
+  /** The text of a problem without the lines that say where it is used: what another value of a field changes shows in it. */
+  sourceOf(family: string, problem: Problem): string;
 }

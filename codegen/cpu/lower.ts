@@ -1,6 +1,8 @@
 // A tile program becomes one WebAssembly function: run(begin, end, scratch, ...buffers, ...dims) visits grid cells begin .. end
 // with the last axis fastest. Any thread may take any cells; scratch is the thread's own.
 import type { Kernel, Stmt as TileStmt } from "../../ir/kernel/stmt.ts";
+import type { Segment } from "../../ir/kernel/catalogue.ts";
+import { printStatement } from "../../ir/kernel/print.ts";
 import type { Size } from "../../ir/size.ts";
 import { contract, contraction, dot } from "./contract.ts";
 import { needsGrid } from "./diagnostics.ts";
@@ -20,6 +22,8 @@ export interface Lowered {
   wasm: Uint8Array;
   /** The same module as text. */
   text: string;
+  /** What the lines of the text are. */
+  segments: readonly Segment[];
   /** Number of grid cells, over the kernel's dims. */
   cells: Size;
   /** Scratch each thread must provide. */
@@ -39,6 +43,7 @@ export function lowerToWasm(kernel: Kernel): Lowered {
     const extent = k.index(a.extent);
     return keep(w, a.tile === 1 ? extent : divide("div", plus(extent, i32(a.tile - 1)), i32(a.tile), false), `cells_${a.name}`);
   });
+  w.note(printStatement(grid));
   w.loop("cell", w.param(0), w.param(1), 1, (cell) => {
     let rest = cell;
     for (let i = grid.axes.length - 1; i >= 0; i--) {
@@ -51,7 +56,14 @@ export function lowerToWasm(kernel: Kernel): Lowered {
     statements(k, kernel.body.slice(1));
   });
   const module = { header: [kernel.summary], funcs: [w.func] };
-  return { wasm: encode(module), text: wat(module), cells: cellsOf(grid.axes), scratchBytes: k.bytes };
+  const text = wat(module);
+  return {
+    wasm: encode(module),
+    text: text.toString(),
+    segments: text.segments,
+    cells: cellsOf(grid.axes),
+    scratchBytes: k.bytes,
+  };
 }
 
 function statements(k: Tiles, list: readonly TileStmt[]): void {
@@ -61,6 +73,7 @@ function statements(k: Tiles, list: readonly TileStmt[]): void {
 function statement(k: Tiles, s: TileStmt): void {
   const { w } = k;
   if ("dst" in s && k.facts.lazy.get(s.dst.name) === s) return;
+  w.note(printStatement(s));
   switch (s.kind) {
     case "grid":
       throw needsGrid({ kernel: k.kernel.name });

@@ -1,6 +1,6 @@
 // The CPU as a target: the tile families, lowered to WebAssembly. Activations are f32.
 import { DiagnosticError } from "../../ir/diagnostic.ts";
-import type { Catalogue, Problem } from "../../ir/kernel/catalogue.ts";
+import type { Catalogue, Problem, Segment } from "../../ir/kernel/catalogue.ts";
 import { printKernel } from "../../ir/kernel/print.ts";
 import type { Kernel } from "../../ir/kernel/stmt.ts";
 import { chooserAmong, copyOf, tileProblems, type Families } from "../choose.ts";
@@ -10,7 +10,8 @@ import type { BmmProblem } from "../kernels/bmm.ts";
 import { families } from "../kernels/index.ts";
 import { PAGE_ROWS, type Built, type TargetBackend } from "../backend.ts";
 import { desktop } from "./machine.ts";
-import { lowerToWasm } from "./lower.ts";
+import { Sections } from "../sections.ts";
+import { lowerToWasm, type Lowered } from "./lower.ts";
 
 /**
  * Tiles of products: packing a tile costs what a few of its rows do, so they are large; scratch for a panel of both sides
@@ -48,14 +49,32 @@ export function cpuTarget(options: { activations: "f32" | "bf16" }, among: Famil
     catalogue: catalogueOf(among),
     problemsOf: (family, site) => tileProblems(family, site, among),
     build: (family, problem) => build(among[family].kernel(problem), family),
+    sourceOf(family, problem) {
+      const kernel = among[family].kernel(problem);
+      return textOf(kernel, lowerToWasm(kernel)).text;
+    },
   };
 }
 
+/** The tile program, and below it what it becomes. */
+function textOf(kernel: Kernel, lowered: Lowered): { text: string; segments: readonly Segment[] } {
+  const tiles = printKernel(kernel).trimEnd().split("\n");
+  // Statements stand for themselves; what is above them is the signature.
+  const from = tiles.findIndex((l) => l.startsWith(")")) + 1;
+  const sections = new Sections().add("header", tiles.slice(0, 1)).add("entry", tiles.slice(1, from));
+  for (const l of tiles.slice(from)) sections.add("statement", [l], l.trim());
+  sections.add("header", ["", ";; lowered:"]);
+  const lines = sections.toString().split("\n").length - 1;
+  const rest = lowered.segments.map((s) => ({ ...s, line: s.line + lines }));
+  return { text: `${sections.toString()}${lowered.text}`, segments: [...sections.segments, ...rest] };
+}
+
 function build(kernel: Kernel, family: string): Built {
-  const { wasm, text, cells, scratchBytes } = lowerToWasm(kernel);
+  const lowered = lowerToWasm(kernel);
+  const { wasm, cells, scratchBytes } = lowered;
   return {
     name: kernel.name,
-    text: `${printKernel(kernel)}\n;; lowered:\n${text}`,
+    ...textOf(kernel, lowered),
     textType: "txt",
     binary: wasm,
     binaryType: "wasm",

@@ -3,18 +3,37 @@
 import { opcodes } from "./opcodes.ts";
 import { MAX_PAGES } from "./encode.ts";
 import type { Expr, Stmt, WasmFunc, WasmModule } from "./wasm.ts";
+import { Sections } from "../sections.ts";
 import { when } from "../text.ts";
 
 /** The readable form of a module. */
-export function wat(module: WasmModule): string {
-  const out = module.header.map((h) => (h ? `;; ${h}` : ";;"));
+export function wat(module: WasmModule): Sections {
+  const text = new Sections().add(
+    "header",
+    module.header.map((h) => (h ? `;; ${h}` : ";;")),
+  );
+  const out = new Out(text);
   out.push("(module", `  (import "env" "memory" (memory 1 ${MAX_PAGES} shared))`);
   for (const f of module.funcs) printFunc(out, f);
   out.push(")");
-  return out.join("\n") + "\n";
+  return text;
 }
 
-function printFunc(out: string[], f: WasmFunc): void {
+/** Lines, each of the note that stands above it in its list or around it. */
+class Out {
+  note: string | undefined;
+  readonly #text: Sections;
+
+  constructor(text: Sections) {
+    this.#text = text;
+  }
+
+  push(...lines: string[]): void {
+    this.#text.add(this.note === undefined ? "entry" : "statement", lines, this.note);
+  }
+}
+
+function printFunc(out: Out, f: WasmFunc): void {
   const exported = f.exported ? ` (export "${f.name}")` : "";
   const params = f.params.map((p) => ` (param $${p.name} ${p.type})`).join("");
   out.push("", `  (func $${f.name}${exported}${params}${when(f.result, ` (result ${f.result})`)}`);
@@ -27,10 +46,14 @@ function printFunc(out: string[], f: WasmFunc): void {
   out.push("  )");
 }
 
-function printStmts(out: string[], body: readonly Stmt[], pad: string): void {
+function printStmts(out: Out, body: readonly Stmt[], pad: string): void {
+  const { note } = out;
+  let here = note;
   for (const s of body) {
+    out.note = here;
     switch (s.kind) {
       case "note":
+        out.note = here = s.text;
         out.push(`${pad};; ${s.text}`);
         break;
       case "set":
@@ -64,11 +87,13 @@ function printStmts(out: string[], body: readonly Stmt[], pad: string): void {
         if (s.cond) layout(out, pad, `(br_if $${s.label} `, s.cond, ")");
         else out.push(`${pad}(br $${s.label})`);
     }
+    out.note = here;
   }
+  out.note = note;
 }
 
 /** One line when it fits, else operands on lines of their own. */
-function layout(out: string[], pad: string, before: string, e: Expr, after: string): void {
+function layout(out: Out, pad: string, before: string, e: Expr, after: string): void {
   const line = pad + before + text(e) + after;
   if (line.length <= 130 || "local" in e || !e.args.length) out.push(line);
   else {

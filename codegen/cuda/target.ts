@@ -15,6 +15,7 @@ import type { Refusal } from "../family.ts";
 import { completed, composed } from "../parts.ts";
 import { families } from "../kernels/index.ts";
 import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
+import { below } from "../sections.ts";
 import { systemTexts } from "./system/index.ts";
 import { emittersOf, gpuFacts, type Arch } from "./native.ts";
 import { refusals, selectNatives } from "./select.ts";
@@ -69,6 +70,7 @@ export function cudaTarget(which: string, arch: Arch, among: Families = families
     problemsOf: (family, site) => nativeProblems(arch, family, site) ?? tileProblems(family, site, among),
     system: (vocab) => systemTexts(vocab, arch.machine),
     build: (family, problem, use) => build(arch, among, family, problem, use),
+    sourceOf: (family, problem) => cudaText(family, problem, arch, among).source,
   };
 }
 
@@ -108,10 +110,12 @@ export function cudaText(
 
 function build(arch: Arch, among: Families, family: string, problem: Problem, use?: Use): Built {
   const text = cudaText(family, problem, arch, among);
+  const above = heading(arch, family, problem, text, use);
   return {
     name: text.name,
-    text: `${heading(arch, family, problem, text, use)}${text.source}`,
+    text: `${above}${text.source}`,
     textType: "cu",
+    segments: below(above.split("\n").length - 1, text.segments ?? []),
     record: {
       entry: text.name,
       family,

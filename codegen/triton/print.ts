@@ -2,13 +2,14 @@
 // bits of every other target when compiled with the options given here (no fused multiply-add); tl.exp and tl.log are Triton's own,
 // within a few ulp; maxima over a tile leave NaN out. A product with an extent of 1 is multiplied and added up. What Triton cannot say
 // is refused by the statement's name.
-import type { Param } from "../../ir/kernel/catalogue.ts";
+import type { Param, Segment } from "../../ir/kernel/catalogue.ts";
 import { printParameter, printStatement } from "../../ir/kernel/print.ts";
 import type { Kernel, Stmt, Tile } from "../../ir/kernel/stmt.ts";
 import { flatten, tilesIn, tilesRead, tileWritten } from "../../ir/kernel/walk.ts";
 import type { Size } from "../../ir/size.ts";
 import { cellsOf } from "../cpu/indices.ts";
 import { cannotSay, noGrid } from "./diagnostics.ts";
+import { Sections } from "../sections.ts";
 import { when } from "../text.ts";
 import { Elements, isSingle, literal, pointerTypes, tlType } from "./print-element.ts";
 import { helpersFor, treeSum } from "./print-helpers.ts";
@@ -19,6 +20,8 @@ export interface TritonText {
   language: "triton";
   /** A Python module that defines the kernel; it imports triton only. */
   source: string;
+  /** What its lines are. */
+  segments: readonly Segment[];
   params: Param[];
   /** Run-time dims, i32, after the params. */
   dims: string[];
@@ -44,26 +47,34 @@ export function printTriton(kernel: Kernel): TritonText {
   printer.axes(grid);
   printer.body(kernel.body.slice(1));
   const ranges = [...el.ranges].map(([name, text]) => `    ${name} = ${text}`);
-  const body = [...printer.lines.slice(0, 1), ...ranges, ...printer.lines.slice(1)].join("\n");
+  const lines = [...printer.lines.slice(0, 1), ...ranges, ...printer.lines.slice(1)];
+  const owners = [undefined, ...ranges.map(() => undefined), ...printer.owners.slice(1)];
+  const body = lines.join("\n");
   const args = [...kernel.params.map((p) => el.of(p.name)), ...kernel.dims.map((d) => el.of(d))];
   const fixed = kernel.dims.length
     ? `@triton.jit(do_not_specialize=[${kernel.dims.map((d) => `"${el.of(d)}"`).join(", ")}])`
     : "@triton.jit";
-  const source = `# ${kernel.summary}
-${kernel.params.map((p) => `#   ${printParameter(p)}`).join("\n")}
-# Origin: tile program ${kernel.name}. Compile with enable_fp_fusion=False.
-import triton
-import triton.language as tl
-
-
-${[...helpersFor(body, printer.trees), `${fixed}\ndef ${kernel.name}(${args.join(", ")}):\n${body}`].join("\n\n\n")}
-`;
+  const text = new Sections()
+    .add("header", `# ${kernel.summary}`)
+    .add(
+      "header",
+      kernel.params.map((p) => `#   ${printParameter(p)}`),
+    )
+    .add("header", `# Origin: tile program ${kernel.name}. Compile with enable_fp_fusion=False.`)
+    .add("entry", ["import triton", "import triton.language as tl", "", ""]);
+  for (const h of helpersFor(body, printer.trees)) text.add("helper", [...h.split("\n"), "", ""], /^def (\w+)/m.exec(h)![1]);
+  text.add("entry", [fixed, `def ${kernel.name}(${args.join(", ")}):`]);
+  for (const [i, line] of lines.entries()) {
+    const owner = owners[i];
+    text.add(owner === undefined ? "entry" : "statement", [line], owner);
+  }
   const all = flatten(kernel.body);
   const largest = Math.max(...tilesIn(kernel).map((t) => t.rows * t.cols));
   return {
     name: kernel.name,
     language: "triton",
-    source,
+    source: text.toString(),
+    segments: text.segments,
     params: kernel.params.map((p) => ({ kind: "buffer", name: p.name, dtype: p.dtype, access: p.access })),
     dims: [...kernel.dims],
     grid: cellsOf(grid.axes),
@@ -102,6 +113,9 @@ function narrowOperands(el: Elements): ReadonlyMap<string, boolean> {
 
 class Printer {
   readonly lines: string[] = ["    wide = tl.full((), 1, tl.int64)  # offsets are 64 bits wide"];
+  /** The statement that each line is of. */
+  readonly owners: (string | undefined)[] = [undefined];
+  private owner: string | undefined;
   readonly trees = new Map<string, string>();
   private readonly el: Elements;
   private depth = 1;
@@ -119,11 +133,15 @@ class Printer {
   }
 
   private add(...lines: string[]): void {
-    for (const l of lines) this.lines.push("    ".repeat(this.depth) + l);
+    for (const l of lines) {
+      this.lines.push("    ".repeat(this.depth) + l);
+      this.owners.push(this.owner);
+    }
   }
 
   axes(grid: Grid): void {
     const { el } = this;
+    this.owner = printStatement(grid);
     const count = (a: Grid["axes"][number]): string =>
       a.tile === 1
         ? el.index(a.extent, "*")
@@ -171,6 +189,7 @@ class Printer {
     const { el } = this;
     const { name } = el.kernel;
     const dst = tileWritten(s);
+    this.owner = printStatement(s);
     switch (s.kind) {
       case "grid":
         throw noGrid({ kernel: name });

@@ -8,6 +8,7 @@ import { families } from "../kernels/index.ts";
 import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
 import { gpuFacts, type Arch } from "../cuda/native.ts";
 import { systemTexts } from "../cuda/system/index.ts";
+import { below } from "../sections.ts";
 import { printTriton } from "./print.ts";
 
 export const tritonTarget = ({ machine }: Arch, among: Families = families): TargetBackend => ({
@@ -17,13 +18,14 @@ export const tritonTarget = ({ machine }: Arch, among: Families = families): Tar
   system: (vocab) => systemTexts(vocab, machine),
   problemsOf: (family, site) => tileProblems(family, site, among),
   build: (family, problem, use) => build(among[family].kernel(problem), family, problem, use),
+  sourceOf: (family, problem) => printTriton(among[family].kernel(problem)).source,
 });
 
 /** Pointers that a compiled Triton kernel takes after its arguments: global and profile scratch, both unused here. */
 const SCRATCH_POINTERS = 2;
 
 function build(kernel: Kernel, family: string, problem: Problem, use?: Use): Built {
-  const { name, source, params, dims, grid, signature, options } = printTriton(kernel);
+  const { name, source, segments, params, dims, grid, signature, options } = printTriton(kernel);
   const origin = use ? [`op ${use.op}, first used by ${use.site}`, ...(use.origin ? [`from ${use.origin}`] : [])] : [];
   const heading = [
     ...origin,
@@ -34,6 +36,7 @@ function build(kernel: Kernel, family: string, problem: Problem, use?: Use): Bui
     name,
     text: `${heading.map((l) => `# ${l}\n`).join("")}${source}`,
     textType: "py",
+    segments: below(heading.length, segments),
     aot: { signature, options },
     record: {
       entry: name,

@@ -4,6 +4,7 @@ import type { TargetBackend } from "../../codegen/backend.ts";
 import { everyNode, isWeight, weightName } from "../../ir/index.ts";
 import { Terms } from "../../ir/terms.ts";
 import type { Func, Module, Node, Value } from "../../ir/graph.ts";
+import type { Segment } from "../../ir/kernel/catalogue.ts";
 import { nodeLines, printLayers, rowsOf } from "../../ir/print.ts";
 import type { Tenant } from "../../passes/plan/memory.ts";
 import type { Draft } from "../../passes/plan/select.ts";
@@ -22,8 +23,13 @@ export interface Origins {
   launches: LaunchOrigin[];
   /** Fields of problems by path, with where each came from; launches refer to them. */
   fields: Fields[];
+  /** Kernels by name: what the lines of their texts are. */
+  kernels: Record<string, { lines: Run[] }>;
   functions: Record<string, { buffers: Tenant[] }>;
 }
+
+/** A run of lines: the number of its first line (from 1), what it is, and of a helper its name, of a statement its text. */
+export type Run = readonly [line: number, kind: Segment["kind"], name?: string];
 
 /** A node of the graph after the last pass. */
 export interface NodeOrigin {
@@ -78,7 +84,7 @@ export const launchesIn = ({ launches, nodes }: Origins): Launch[] =>
 
 /** Collects launches and buffers while functions are planned. */
 export class OriginLog {
-  readonly origins: Origins = { schema: ORIGINS, nodes: [], launches: [], fields: [], functions: {} };
+  readonly origins: Origins = { schema: ORIGINS, nodes: [], launches: [], fields: [], kernels: {}, functions: {} };
   readonly #module: Module;
   readonly #known = new Map<Func, Map<Node, number>>();
   readonly #texts = new Map<Func, { lines: Map<Node, string>; rows: Map<Node, number>; labels: ReturnType<typeof labelsOf> }>();
@@ -100,6 +106,13 @@ export class OriginLog {
   /** A buffer of a function's arena. */
   keep(f: Func, tenant: Tenant): void {
     (this.origins.functions[f.name] ??= { buffers: [] }).buffers.push(tenant);
+  }
+
+  /** What the lines of a kernel's text are. */
+  text(kernel: string, segments: readonly Segment[]): void {
+    this.origins.kernels[kernel] = {
+      lines: segments.map(({ line, kind, name }): Run => (name === undefined ? [line + 1, kind] : [line + 1, kind, name])),
+    };
   }
 
   add(kernel: string, f: Func, d: Draft & { kind: "kernel" }): void {
@@ -171,12 +184,16 @@ function outerValues(m: Module): Map<Value, Value> {
 export function originsText(o: Origins): string {
   const list = (items: readonly unknown[]): string =>
     items.length ? `[\n${items.map((i) => `  ${JSON.stringify(i)}`).join(",\n")}\n ]` : "[]";
-  const functions = Object.entries(o.functions).map(([name, f]) => `  ${JSON.stringify(name)}: ${JSON.stringify(f)}`);
+  const record = (of: object): string => {
+    const lines = Object.entries(of).map(([name, v]) => `  ${JSON.stringify(name)}: ${JSON.stringify(v)}`);
+    return lines.length ? `{\n${lines.join(",\n")}\n }` : "{}";
+  };
   return [
     `{\n "schema": ${JSON.stringify(o.schema)}`,
     ` "nodes": ${list(o.nodes)}`,
     ` "launches": ${list(o.launches)}`,
     ` "fields": ${list(o.fields)}`,
-    ` "functions": {\n${functions.join(",\n")}\n }\n}\n`,
+    ` "kernels": ${record(o.kernels)}`,
+    ` "functions": ${record(o.functions)}\n}\n`,
   ].join(",\n");
 }

@@ -64,6 +64,13 @@ const node = members(
 const launch = members({ kernel: text, site: text, op: text, node: maybe(whole()), fields: whole() }, true);
 const leaf: Check = (v, at) => (["string", "boolean"].includes(typeof v) ? undefined : finite(v, at));
 const field = members({ value: leaf, from: text, keys: texts }, true);
+const run: Check = (v, at) => {
+  list(() => undefined, 2, 3)(v, at);
+  const [line, kind, name] = v as unknown[];
+  whole(1)(line, `${at}[0]`);
+  oneOf("header", "helper", "definitions", "entry", "body", "statement")(kind, `${at}[1]`);
+  if (name !== undefined) text(name, `${at}[2]`);
+};
 const size: Check = (v, at) =>
   typeof v === "object" && v !== null && !Array.isArray(v)
     ? members({ op: oneOf("add", "mul", "ceildiv", "div", "max", "min"), of: list(size) })(v, at)
@@ -82,6 +89,7 @@ export const originsOf = (files: Files): Origins =>
         nodes: list(node),
         launches: list(launch),
         fields: list(map(field)),
+        kernels: map(members({ lines: list(run) }, true)),
         functions: map(members({ buffers: list(tenant) }, true)),
       },
       true,

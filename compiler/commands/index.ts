@@ -12,6 +12,7 @@ const loaders: Readonly<Record<string, Loader>> = {
   eval: async () => (await import("./eval.ts")).evalCommand,
   opt: async () => (await import("./opt.ts")).opt,
   inspect: async () => (await import("./inspect.ts")).inspect,
+  diff: async () => (await import("./diff.ts")).diff,
   plan: async () => (await import("./plan.ts")).planCommand,
   tune: async () => (await import("./tune.ts")).tune,
   why: async () => (await import("./why.ts")).why,

@@ -1,6 +1,6 @@
 // dsc inspect OUT [NAME]: what is in an artifact, and where each part came from. Its modes are in compiler/commands/inspecting.
 import type { ArgumentsCamelCase, Argv } from "yargs";
-import { DiagnosticError } from "../../ir/diagnostic.ts";
+import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
 import { readArtifact } from "../../runtime/index.ts";
 import { shellWord, usage } from "../diagnostics.ts";
 import { launchesIn } from "../analysis/origins.ts";
@@ -13,6 +13,7 @@ import type { Options, Read } from "./inspecting/artifact.ts";
 import { tellCosts } from "./inspecting/cost.ts";
 import { tellFunction } from "./inspecting/function.ts";
 import { graphOf } from "./inspecting/graph.ts";
+import { tellLine, tellLines, tellWanted } from "./inspecting/lines.ts";
 import { printOrigin } from "./inspecting/origin.ts";
 import { facts, overview } from "./inspecting/overview.ts";
 
@@ -37,6 +38,19 @@ export const inspect = {
           type: "boolean",
           default: false,
           describe: "of a kernel: every launch, its line of the graph, tensors, config keys and rules",
+        })
+        .option("line", {
+          type: "number",
+          describe: "of a kernel: what line N of its text is, its ops, and where its numbers came from",
+        })
+        .option("op", { type: "string", describe: "launches of an op (gated_quant); of a kernel its lines" })
+        .option("key", {
+          type: "string",
+          describe: "launches that a config key (kv_lora_rank) makes; of a kernel the lines it stands in",
+        })
+        .option("tensor", {
+          type: "string",
+          describe: "launches that read a tensor, by its name or its module's (q_b_proj); of a kernel the lines that read it",
         })
         .option("cost", {
           type: "boolean",
@@ -72,24 +86,27 @@ async function tell(a: Options, read: Read): Promise<void> {
         word: `--${sized[0]}`,
       }),
     );
-  const plain = !a.ir && a.after === undefined && !a.origin && !a.cost;
+  const plain = !a.ir && a.after === undefined && !a.origin && !a.cost && a.line === undefined;
   const { system = {} } = manifest;
   if (name !== undefined && has(system) && plain)
     return say({ kernel: name, ...system[name], source: text(system[name].text) }, () => text(system[name].text));
   const kernel = has(manifest.kernels) ? name : undefined;
+  if (a.line !== undefined) {
+    if (kernel === undefined) throw new DiagnosticError(ofKernel(a, "--line"));
+    return tellLine(read, kernel, a.line);
+  }
+  if (a.op !== undefined || a.key !== undefined || a.tensor !== undefined) {
+    if (name === undefined) return tellWanted(read, a, a.out);
+    if (kernel === undefined)
+      throw new DiagnosticError(ofKernel(a, a.op === undefined ? (a.key === undefined ? "--tensor" : "--key") : "--op"));
+    return tellLines(read, kernel, a, a.out);
+  }
   if (a.ir || a.after !== undefined || (name !== undefined && kernel === undefined)) {
     notOfKernels(a, kernel);
     const graph = graphOf(a, read);
     return say(graph, () => folded(graph.text));
   }
-  if (a.origin && kernel === undefined)
-    throw new DiagnosticError(
-      usage({
-        problem: "inspect: --origin is of a kernel",
-        help: `dsc inspect ${shellWord(a.out)} KERNEL --origin; without a kernel, dsc inspect ${shellWord(a.out)} lists them`,
-        word: "--origin",
-      }),
-    );
+  if (a.origin && kernel === undefined) throw new DiagnosticError(ofKernel(a, "--origin"));
   if (a.cost) return tellCosts(a, read, kernel);
   if (kernel === undefined) return say(facts(manifest), () => overview(manifest));
   const launches = launchesIn(originsOf(files)).filter((l) => l.kernel === kernel);
@@ -97,6 +114,13 @@ async function tell(a: Options, read: Read): Promise<void> {
   const record = manifest.kernels[kernel];
   say({ kernel, ...record, sites: launches.map((l) => l.site), source: text(record.text) }, () => text(record.text));
 }
+
+const ofKernel = ({ out, name }: Options, option: string): Diagnostic =>
+  usage({
+    problem: `inspect: ${option} is of a kernel${name === undefined ? "" : `, and ${name} is none`}`,
+    help: `dsc inspect ${shellWord(out)} KERNEL ${option}; without a kernel, dsc inspect ${shellWord(out)} lists them`,
+    word: option,
+  });
 
 /** Refuses what has no meaning for a graph. */
 function notOfKernels(a: Options, kernel: string | undefined): void {

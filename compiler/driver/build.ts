@@ -29,8 +29,8 @@ export interface BuiltModel {
 
 export function build(module: Module, drafts: readonly DraftFunc[], target: TargetBackend, spec: ModelSpec): BuiltModel {
   const experts: Experts = spec.moe ? { count: spec.moe.experts, perToken: spec.moe.topk } : null;
-  const kernels = new KernelTable(target);
   const origins = new OriginLog(module, spec, target);
+  const kernels = new KernelTable(target, (name, built) => origins.text(name, built.segments));
   const functions: Record<string, FunctionPlan> = {};
   for (const draft of drafts) {
     const func = module.funcs.get(draft.name)!;
@@ -77,7 +77,10 @@ class KernelTable {
   readonly #names = new Map<string, string>();
   readonly #target: TargetBackend;
 
-  constructor(target: TargetBackend) {
+  readonly #told: (name: string, built: Built) => void;
+
+  constructor(target: TargetBackend, told: (name: string, built: Built) => void) {
+    this.#told = told;
     this.#target = target;
   }
 
@@ -90,6 +93,7 @@ class KernelTable {
       const built = this.#target.build(family, problem, use());
       this.#names.set(key, (name = this.#free(built.name)));
       this.#keep(name, problem, built, launched);
+      this.#told(name, built);
       if (instead?.length) this.instead[name] = instead;
     }
     return name;

@@ -51,6 +51,16 @@ export interface Launch {
   nulls?: number;
 }
 
+/**
+ * A run of lines with one origin: from `line` (the first is 0) up to the next run. A header is comments; a helper a named device
+ * function; definitions are constants and functions of this kernel alone; a statement is one of its tile program, by its text.
+ */
+export interface Segment {
+  line: number;
+  kind: "header" | "helper" | "definitions" | "entry" | "body" | "statement";
+  name?: string;
+}
+
 /** One entry point: readable text in its target's language plus all that a launcher must know. */
 export interface KernelText {
   name: string;
@@ -62,6 +72,8 @@ export interface KernelText {
   launch: Launch;
   /** Bytes of scratch the launcher provides, zeroed once before the first launch. */
   workspaceBytes?: Size;
+  /** What the lines of the source are. */
+  segments?: readonly Segment[];
 }
 
 /** One buffer operand of a node as it lies in memory: extents and strides in elements, symbolic where a size varies. */

@@ -124,6 +124,7 @@ export class BlockPrinter {
 
   private statement(s: Stmt): void {
     const { out, el } = this;
+    out.owner = printStatement(s);
     const text = (t: Tile): string => this.name(t);
     switch (s.kind) {
       case "loop":

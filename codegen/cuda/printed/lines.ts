@@ -1,6 +1,9 @@
 // Lines of generated text with their indentation.
 export class Lines {
   private list: string[] = [];
+  private owners: (string | undefined)[] = [];
+  /** The statement that the lines to come are of. */
+  owner: string | undefined;
   private depth: number;
 
   constructor(depth = 1) {
@@ -8,24 +11,34 @@ export class Lines {
   }
 
   add(...lines: string[]): void {
-    for (const l of lines) this.list.push(l === "" || l.startsWith("#") ? l : "  ".repeat(this.depth) + l);
+    for (const l of lines) {
+      this.list.push(l === "" || l.startsWith("#") ? l : "  ".repeat(this.depth) + l);
+      this.owners.push(this.owner);
+    }
   }
 
   /** head { body } */
   nest(head: string, body: () => void): void {
     this.add(head ? `${head} {` : "{");
+    const { owner } = this;
     this.depth++;
     body();
     this.depth--;
+    this.owner = owner;
     this.add("}");
   }
 
   /** Runs `body` and throws its lines away. */
   dry(body: () => void): void {
-    const kept = this.list;
-    this.list = [];
+    const kept = [this.list, this.owners] as const;
+    [this.list, this.owners] = [[], []];
     body();
-    this.list = kept;
+    [this.list, this.owners] = kept;
+  }
+
+  /** Every line with the statement that it is of. */
+  owned(): { line: string; owner: string | undefined }[] {
+    return this.list.map((line, i) => ({ line, owner: this.owners[i] }));
   }
 
   toString(): string {

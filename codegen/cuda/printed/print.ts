@@ -3,12 +3,12 @@
 // (warp.ts); tile kernels run a block a cell (block.ts). Buffers must not overlap. Refuses more tiles than shared memory holds.
 import type { Gpu } from "../../../ir/machine.ts";
 import type { KernelText } from "../../../ir/kernel/catalogue.ts";
-import { printParameter } from "../../../ir/kernel/print.ts";
+import { printParameter, printStatement } from "../../../ir/kernel/print.ts";
 import type { Kernel, Stmt } from "../../../ir/kernel/stmt.ts";
 import { flatten, tilesIn } from "../../../ir/kernel/walk.ts";
 import { ceildiv, type Size } from "../../../ir/size.ts";
 import { cellsOf } from "../../cpu/indices.ts";
-import { helpersFor } from "../ptx/index.ts";
+import { entriesFor } from "../ptx/index.ts";
 import { inlined, layOut } from "./block-plan.ts";
 import { BlockPrinter } from "./block.ts";
 import { noGrid, threadsNotWarps, tooMuchShared } from "./diagnostics.ts";
@@ -17,6 +17,7 @@ import { Lines } from "./lines.ts";
 import { namesOf } from "./names.ts";
 import { WarpPrinter } from "./warp.ts";
 import { fitsWarp, isSingle, planWarps } from "./warp-plan.ts";
+import { Sections } from "../../sections.ts";
 import { when } from "../../text.ts";
 
 type Grid = Extract<Stmt, { kind: "grid" }>;
@@ -40,27 +41,28 @@ export function printCuda(
     (p) => `${when(p.access === "in", "const ")}${cType[p.dtype]}* __restrict__ ${names.of(p.name)}`,
   );
   const body = withoutUnread(
-    `${dependent}${printed.lines.toString()}`,
+    [...dependent.map((line) => ({ line, owner: undefined })), ...printed.lines.owned()],
     grid.axes.map((a) => names.of(a.name)),
   );
   const signature = [...params, ...kernel.dims.map((d) => `int ${names.of(d)}`)].join(", ");
-  const own = `${printed.constants.join("\n")}
-
-extern "C" __global__ void __launch_bounds__(${printed.threads})
-${kernel.name}(${signature}) {
-${body}
-}
-`;
-  const source = `// ${kernel.summary}
-${kernel.params.map((p) => `//   ${printParameter(p)}`).join("\n")}
-// Origin: tile program ${kernel.name}; ${printed.note}
-${helpersFor(own)}
-
-${own}`;
+  const head = `extern "C" __global__ void __launch_bounds__(${printed.threads})\n${kernel.name}(${signature}) {`;
+  const own = [...printed.constants, head, ...body.map((l) => l.line)].join("\n");
+  const text = new Sections()
+    .add("header", `// ${kernel.summary}`)
+    .add(
+      "header",
+      kernel.params.map((p) => `//   ${printParameter(p)}`),
+    )
+    .add("header", `// Origin: tile program ${kernel.name}; ${printed.note}`);
+  for (const e of entriesFor(own)) text.add("helper", e.text, e.name);
+  text.add("definitions", ["", ...printed.constants, ""]).add("entry", head);
+  for (const { line, owner } of body) text.add(owner === undefined ? "entry" : "statement", [line], owner);
+  text.add("entry", "}");
   return {
     name: kernel.name,
     language: "cuda",
-    source,
+    source: text.toString(),
+    segments: text.segments,
     params: kernel.params.map((p) => ({ kind: "buffer", name: p.name, dtype: p.dtype, access: p.access })),
     dims: [...kernel.dims],
     launch: { grid: [printed.blocks, 1, 1], block: printed.threads, sharedBytes: printed.sharedBytes, pdl: true },
@@ -68,19 +70,22 @@ ${own}`;
 }
 
 /** Every block waits before it touches memory, even one with nothing to do: the kernel after may count on that. */
-const dependent = `  release_next();  // the next kernel's blocks come in as these leave
-  await_previous();  // nothing is read or written before the kernel before has ended
-`;
+const dependent = [
+  "  release_next();  // the next kernel's blocks come in as these leave",
+  "  await_previous();  // nothing is read or written before the kernel before has ended",
+];
 
 /** Drops axes that no statement reads: an extent of 1 takes no part in an address, and compilers warn of the rest. */
-function withoutUnread(body: string, axes: readonly string[]): string {
-  const lines = body.split("\n");
+function withoutUnread(body: readonly Owned[], axes: readonly string[]): Owned[] {
+  const lines = body.map((l) => l.line);
   const code = lines.map((l) => l.replace(/\/\/.*/, ""));
   const unread = axes
     .map((a) => lines.findIndex((l) => l.trimStart().startsWith(`const int ${a} = `)))
     .filter((at, i) => at >= 0 && !code.some((l, j) => j !== at && new RegExp(`\\b${axes[i]}\\b`).test(l)));
-  return lines.filter((_, i) => !unread.includes(i)).join("\n");
+  return body.filter((_, i) => !unread.includes(i));
 }
+
+type Owned = ReturnType<Lines["owned"]>[number];
 
 interface Printed {
   el: Elements;
@@ -94,6 +99,7 @@ interface Printed {
 
 /** Statements that find a cell's axes from its number. */
 function axes(el: Elements, lines: Lines, grid: Grid, cell: string): void {
+  lines.owner = printStatement(grid);
   const count = (a: Grid["axes"][number]): string =>
     a.tile === 1
       ? el.index(a.extent, "*")

@@ -100,6 +100,7 @@ export class WarpPrinter {
 
   /** One loop over the elements of a lane. */
   private run(run: Elementwise[]): void {
+    this.out.owner = run.map(printStatement).join("; ");
     const t = shapeOf(run[0]);
     const [n, q] = [lengthOf(t), registers(t)];
     const local = new Set<string>();
@@ -232,6 +233,7 @@ export class WarpPrinter {
 
   private statement(s: Stmt, outermost: boolean): void {
     const { out, el } = this;
+    out.owner = printStatement(s);
     const single = (t: Tile): string => (isSingle(t) ? this.name(t) : `__shfl_sync(0xffffffffu, ${this.name(t)}[0], 0)`);
     switch (s.kind) {
       case "loop":

@@ -2,7 +2,8 @@
 // their types, launch bounds, and the device functions of the table (codegen/cuda/ptx) that the text calls.
 import type { KernelText, Launch, Param } from "../../../ir/kernel/catalogue.ts";
 import type { Size } from "../../../ir/size.ts";
-import { helpersFor } from "../ptx/index.ts";
+import { entriesFor } from "../ptx/index.ts";
+import { Sections } from "../../sections.ts";
 import { when } from "../../text.ts";
 
 type Buffer = Extract<Param, { kind: "buffer" }>;
@@ -93,17 +94,26 @@ export function cudaKernel(k: CudaKernel): KernelText {
     ...k.dims.map((d) => `int ${d}`),
     ...(k.workspace ? [`${k.workspace.type}* __restrict__ workspace`] : []),
   ];
-  const own = `${k.definitions.trim()}
-
-extern "C" __global__ void __launch_bounds__(${[launch.block, ...(blocksPerSM === undefined ? [] : [blocksPerSM])].join(", ")})
-${wrapped(`${k.name}(`, taken)}) {
-${k.body.replace(/^\n|\n$/g, "")}
-}
-`;
+  const bounds = [launch.block, ...(blocksPerSM === undefined ? [] : [blocksPerSM])].join(", ");
+  const definitions = k.definitions.trim();
+  const head = `extern "C" __global__ void __launch_bounds__(${bounds})\n${wrapped(`${k.name}(`, taken)}) {`;
+  const body = k.body.replace(/^\n|\n$/g, "");
+  const text = new Sections().add(
+    "header",
+    k.header.map((l) => `// ${l}`),
+  );
+  text.add("header", "");
+  for (const e of entriesFor([definitions, head, body].join("\n"))) text.add("helper", e.text, e.name);
+  text
+    .add("definitions", ["", ...definitions.split("\n"), ""])
+    .add("entry", head)
+    .add("body", body)
+    .add("entry", "}");
   return {
     name: k.name,
     language: "cuda",
-    source: `${k.header.map((l) => `// ${l}\n`).join("")}\n${helpersFor(own)}\n\n${own}`,
+    source: text.toString(),
+    segments: text.segments,
     params: k.params.map((p) => p.record),
     dims: [...k.dims],
     launch,

@@ -9,6 +9,10 @@ export interface Options extends DeviceFlags {
   after?: string;
   origin: boolean;
   cost: boolean;
+  line?: number;
+  op?: string;
+  key?: string;
+  tensor?: string;
   json: boolean;
 }
 
