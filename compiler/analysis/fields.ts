@@ -46,7 +46,7 @@ export interface Naming {
 type Leaf = number | string | boolean;
 
 /** The leaves of a problem by path. */
-function leavesOf(p: unknown, path = "", out = new Map<string, Leaf>()): Map<string, Leaf> {
+export function leavesOf(p: unknown, path = "", out = new Map<string, Leaf>()): Map<string, Leaf> {
   if (Array.isArray(p)) p.forEach((x, i) => leavesOf(x, `${path}[${i}]`, out));
   else if (typeof p === "object" && p !== null)
     for (const [k, v] of Object.entries(p)) leavesOf(v, path === "" ? k : `${path}.${k}`, out);

@@ -43,6 +43,7 @@ const parts = [
 
 /** Parts that run only when named. */
 const asked = [
+  "plugins",
   "tune",
   "family-logits",
   "family-load",

@@ -8,7 +8,7 @@ import type { Options, Read } from "./artifact.ts";
 export const passOf = (file: string): string => file.replace(/^graph\/\d+-|\.dsc$/g, "");
 
 /** Graphs of an artifact in the order of passes, by the name of the pass that each is after. */
-const graphsOf = ({ files }: Pick<Manifest, "files">): Map<string, string> =>
+export const graphsOf = ({ files }: Pick<Manifest, "files">): Map<string, string> =>
   new Map(
     Object.keys(files)
       .filter((f) => f.startsWith("graph/"))
