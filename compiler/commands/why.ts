@@ -5,10 +5,14 @@ import type { Entry } from "../../passes/index.ts";
 import type { TunedRow } from "../../codegen/cuda/tuned.ts";
 import { archOf } from "../../codegen/cuda/archs.ts";
 import type { Manifest } from "../../ir/artifact.ts";
+import { sizesOf, type Sizes } from "../analysis/launches.ts";
+import type { Origins } from "../analysis/origins.ts";
+import { isNamed } from "../analysis/tensor-name.ts";
+import { checkWhole } from "./options.ts";
 import { readTuning } from "../tuning/store.ts";
 import { readArtifact } from "../../runtime/index.ts";
 import { notFound, shellWord, usage } from "../diagnostics.ts";
-import { insteadOf, ledgerOf, printing, problemsOf } from "../artifact/side-files.ts";
+import { insteadOf, ledgerOf, originsOf, printing, problemsOf } from "../artifact/side-files.ts";
 import { printServed, servedBy, type Served } from "../report/served.ts";
 import { inOrder, lies, placeOf, printEntry, printOverview, printPass, withoutAlias } from "../report/why.ts";
 
@@ -17,6 +21,9 @@ interface Options {
   pass?: string;
   site?: string;
   fired: boolean;
+  batch?: number;
+  context?: number;
+  all: boolean;
   json: boolean;
 }
 
@@ -32,9 +39,19 @@ export const why = {
       .positional("pass", { type: "string", describe: "a pass, or kernels" })
       .positional("site", {
         type: "string",
-        describe: "a function (decode/moe_layer), a layer (layer3), a value of it (decode/moe_layer/z)",
+        describe:
+          "a function (decode/moe_layer), a layer (layer3), a value of it (decode/moe_layer/z), a tensor or its module (q_b_proj)",
       })
       .option("fired", { type: "boolean", default: false, describe: "only what fired" })
+      .option("batch", {
+        type: "number",
+        describe: "of kernels: those of a decode step of so many sequences, the chosen schedule beside its runners-up",
+      })
+      .option("context", {
+        type: "number",
+        describe: "with --batch: cached rows of each sequence (default: 1024, or as many as the model has)",
+      })
+      .option("all", { type: "boolean", default: false, describe: "with --batch: every schedule that was tried" })
       .option("json", { type: "boolean", default: false, describe: "one JSON array on stdout" }) as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const { manifest, files } = await readArtifact(a.out, (name) => name.endsWith(".json"));
@@ -50,17 +67,20 @@ export const why = {
           word: "--fired",
         }),
       );
-    const sites = a.site === undefined ? undefined : withoutAlias(a.site, manifest);
-    if (a.pass === KERNELS)
-      return tell(
-        a.json,
-        chosen(
-          printing("problems.json", () => servedBy(manifest, problemsOf(files), insteadOf(files), tunedFor(manifest))),
-          sites,
-          a,
-        ),
-        (s) => s.map(printServed).join("\n"),
+    checkBatch(a);
+    const sites = a.site === undefined ? undefined : sitesOf(a.site, manifest, originsOf(files));
+    if (a.pass === KERNELS) {
+      const z = a.batch === undefined ? undefined : stepAt(a as { batch: number; context?: number }, manifest);
+      const served = printing("problems.json", () =>
+        servedBy(manifest, problemsOf(files), insteadOf(files), tunedFor(manifest), z),
       );
+      // A batch is of a decode step; a place that says another entry is of that one.
+      const here = chosen(served, sites, a);
+      const step = here.filter((s) => s.site.startsWith("decode"));
+      return tell(a.json, z && step.length ? step : here, (s) =>
+        s.map((x) => printServed(x, z !== undefined && !a.all)).join("\n"),
+      );
+    }
     const of = entries.filter((e) => (a.pass === undefined || e.pass === a.pass) && (!a.fired || e.outcome === "fired"));
     if (sites === undefined)
       return tell(a.json, of, a.pass === undefined ? printOverview : (e) => printPass(a.pass!, inOrder(e)));
@@ -78,6 +98,30 @@ export const why = {
     );
   },
 };
+
+/** Places by a name: as the plan has them, by layer, or where a tensor is read. */
+function sitesOf(name: string, manifest: Manifest, { launches, nodes }: Origins): string[] {
+  const plain = withoutAlias(name, manifest);
+  if (launches.some((l) => plain.some((p) => lies(l.site, p)))) return plain;
+  const reading = launches.filter((l) => l.node !== undefined && nodes[l.node].tensors.some((t) => isNamed(t, name)));
+  return reading.length ? [...new Set(reading.map((l) => l.site))] : plain;
+}
+
+/** Refuses a batch where it has no meaning. */
+function checkBatch(a: Options): void {
+  const of = (word: string, problem: string): DiagnosticError =>
+    new DiagnosticError(usage({ problem, help: `dsc why ${shellWord(a.out)} kernels q_b_proj --batch 1`, word }));
+  if (a.batch !== undefined && a.pass !== KERNELS)
+    throw of("--batch", "--batch is of kernels: what passes do does not depend on it");
+  if (a.context !== undefined && a.batch === undefined) throw of("--context", "--context is of --batch");
+  if (a.all && a.batch === undefined) throw of("--all", "--all is of --batch: without a batch all are listed");
+  if (a.batch !== undefined) checkWhole("--batch", a.batch, 1, 65536);
+  if (a.context !== undefined) checkWhole("--context", a.context, 1);
+}
+
+/** The sizes of a decode step. */
+const stepAt = ({ batch, context }: { batch: number; context?: number }, { model }: Manifest): Sizes =>
+  sizesOf({ rows: batch, sequences: batch, cached: context ?? Math.min(1024, model.maxPositions) }, model.experts);
 
 /** What was measured on this machine for the architecture of an artifact. */
 const tunedFor = ({ gpu }: Manifest): readonly TunedRow[] | undefined => gpu && readTuning(archOf(gpu.arch).name)?.rows;

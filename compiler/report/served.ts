@@ -1,7 +1,9 @@
 // Which kernel serves which place of an artifact, and why that one: its family and problem, the run-time sizes it is for, and
 // where a family has schedules, every candidate with its estimate or the reason it cannot run.
 import { inside, type Manifest, type Step } from "../../ir/artifact.ts";
-import { printSize } from "../../ir/size.ts";
+import { evaluate, printSize } from "../../ir/size.ts";
+import type { Sizes } from "../analysis/launches.ts";
+import { caseOf } from "../../runtime/plan/walk.ts";
 import type { Instead, Problem } from "../../ir/kernel/catalogue.ts";
 import { emittersOf, nameInFields, type Arch } from "../../codegen/cuda/native.ts";
 import { timeInWords, timeOf, type Time } from "../../codegen/cuda/select.ts";
@@ -32,13 +34,33 @@ export interface Candidate {
   /** Its name in the fields that the numbers in it are: "w{rows}k{kGroups}". */
   fields: string;
   chosen: boolean;
-  /** At the largest rows the chosen one is launched for, where its native says; or why it cannot run. */
+  /** At the rows that were asked about, else the most the chosen one is launched for, where its native says; or why it cannot run. */
   time?: Time;
   illegal?: string;
+  /** At a batch: why it lost to the chosen one. */
+  lost?: string;
+}
+
+/** The candidates of a batch: the chosen one, then by time; each with why it lost. */
+function ranked(candidates: readonly Candidate[]): Candidate[] {
+  const [chosen, ...rest] = candidates;
+  const us = (c: Candidate): number => c.time?.us ?? Infinity;
+  const why = (c: Candidate): string => {
+    if (c.illegal !== undefined) return c.illegal;
+    if (!c.time || !chosen.time) return "the order of candidates decides";
+    const more = c.time.us - chosen.time.us;
+    if (more > 0) return `${more.toFixed(1)} us slower`;
+    return chosen.time.source === c.time.source
+      ? "as fast; the order of candidates decides"
+      : `${c.time.source}, and what was ${chosen.time.source.replace("estimated", "chosen")} comes first`;
+  };
+  const inOrder = rest.toSorted((a, b) => Number(a.illegal !== undefined) - Number(b.illegal !== undefined) || us(a) - us(b));
+  return [chosen, ...inOrder.map((c) => ({ ...c, lost: why(c) }))];
 }
 
 /**
- * Every launch of an artifact with its place; `problems` is what the artifact says of its kernels, `tuned` what was measured on this
+ * Every launch of an artifact with its place; `at`: only those that run at these sizes, candidates judged there and in order;
+ * `problems` is what the artifact says of its kernels, `tuned` what was measured on this
  * machine.
  */
 export function servedBy(
@@ -46,6 +68,7 @@ export function servedBy(
   problems: Readonly<Record<string, Problem>>,
   instead: Readonly<Record<string, readonly Instead[]>>,
   tuned: readonly TunedRow[] = [],
+  at?: Sizes,
 ): Served[] {
   const arch = withTuned(archOf(m.gpu?.arch), tuned);
   const out = new Map<string, Served>();
@@ -54,7 +77,8 @@ export function servedBy(
       if (s.kind === "kernel") {
         const { family } = m.kernels[s.kernel];
         const problem = problems[s.kernel];
-        const candidates = problem && candidatesOf(arch, family, problem, rows);
+        const all = problem && candidatesOf(arch, family, problem, rows);
+        const candidates = all && at ? ranked(all) : all;
         const key = `${s.site} ${s.kernel}`;
         if (!out.has(key))
           out.set(key, {
@@ -70,19 +94,24 @@ export function servedBy(
           });
       } else if (s.kind === "cases") {
         let from = 1;
+        const size = at && evaluate(s.on, at);
         for (const c of s.cases) {
           const on = printSize(s.on);
+          if (size !== undefined && c !== caseOf(s, size)) {
+            if (c.most !== null) from = c.most + 1;
+            continue;
+          }
           walk(
             c.steps,
             c.most === null ? `${on} from ${from}` : from === c.most ? `${on} = ${from}` : `${on} from ${from} to ${c.most}`,
-            c.most ?? from,
+            size ?? c.most ?? from,
           );
           if (c.most !== null) from = c.most + 1;
         }
       } else walk(inside(s), when, rows);
     }
   };
-  for (const f of Object.values(m.functions)) walk(f.steps);
+  for (const f of Object.values(m.functions)) walk(f.steps, undefined, at?.T);
   return [...out.values()];
 }
 
@@ -137,14 +166,42 @@ function named(candidates: readonly Candidate[]): string[] {
   return forms.length ? [`    names are ${forms.join(" or ")}`] : [];
 }
 
-/** One kernel at a place, whole. */
-export function printServed(s: Served): string {
+/** Runners-up that are told of one by one. */
+const RUNNERS_UP = 2;
+
+/** The chosen schedule and those that came next; how many others there are. */
+function shortened(candidates: readonly Candidate[]): string[] {
+  const [chosen, ...rest] = candidates;
+  const able = rest.filter((c) => c.illegal === undefined);
+  const unable = rest.length - able.length;
+  const others = able.length - Math.min(able.length, RUNNERS_UP);
+  return [
+    `    chosen ${chosen.schedule}: ${howLong(chosen)}`,
+    ...able.slice(0, RUNNERS_UP).map((c) => `           ${c.schedule}: ${howLong(c)}; ${c.lost}`),
+    ...(others || unable
+      ? [
+          `           ${[...(others ? [`${others} more are slower`] : []), ...(unable ? [`${unable} cannot run`] : [])].join(", ")}: --all lists them`,
+        ]
+      : []),
+    ...named([chosen, ...able.slice(0, RUNNERS_UP)]),
+  ];
+}
+
+/** One kernel at a place, whole; `few`: with its first runners-up alone. */
+export function printServed(s: Served, few = false): string {
+  const candidates = s.candidates ?? [];
   return [
     s.site,
     `  ${s.kernel}: ${s.form}, family ${s.family}${s.when ? `, for ${s.when}` : ""}`,
     ...(s.problem ? [`    problem: ${fields(s.problem)}`] : []),
-    ...(s.candidates ?? []).map((c) => `    ${c.chosen ? "chosen " : "       "}${c.schedule}: ${howLong(c)}`),
-    ...named(s.candidates ?? []),
+    ...(few && candidates.length
+      ? shortened(candidates)
+      : [
+          ...candidates.map(
+            (c) => `    ${c.chosen ? "chosen " : "       "}${c.schedule}: ${howLong(c)}${c.lost ? `; ${c.lost}` : ""}`,
+          ),
+          ...named(candidates),
+        ]),
     ...(s.printed ? [`    ${s.printed}`] : []),
     ...(s.instead ?? []).map((i) => `    not ${i.family}: ${i.reason}`),
   ].join("\n");

@@ -175,3 +175,34 @@ test("options of passes: unknown keys and values are refused before any work", a
   const { stdout } = await dsc("compile", r1, "-o", at("forced"), "--pass-option", "absorb-mla.attention=absorbed");
   expect(stdout).not.toMatch(/(declined|refused): read the latents/);
 });
+
+describe("why kernels SITE --batch", () => {
+  test("a tensor's name, one batch: the chosen schedule with its time, and why the others lost", async () => {
+    const served = await list<Served>("why", gpu, "kernels", "q_b_proj", "--batch", "1");
+    expect(new Set(served.map((s) => s.site))).toEqual(new Set(["decode/dense_layer/q", "decode/moe_layer/q"]));
+    for (const s of served) {
+      const [chosen, ...rest] = s.candidates!;
+      expect(chosen).toMatchObject({ chosen: true, time: { source: "measured by us" } });
+      expect(rest.every((c) => c.lost !== undefined)).toBe(true);
+      expect(s.when).toBe("T = 1");
+    }
+    const text = await said("why", gpu, "kernels", "self_attn.q_b_proj", "--batch", "1");
+    expect(text).toMatch(
+      /chosen \S+: measured by us at [\d.]+ us\n +\S+: .* us; .*\n +\S+: .* us; .*\n +\d+ more are slower.*--all lists them\n +names are /,
+    );
+    const all = await said("why", gpu, "kernels", "q_b_proj", "--batch", "1", "--all");
+    expect(all.split("\n").length).toBeGreaterThan(3 * text.split("\n").length);
+    // Another batch has another kernel, judged at that batch.
+    const many = await list<Served>("why", gpu, "kernels", "q_b_proj", "--batch", "64");
+    expect(many.map((s) => s.kernel)).not.toEqual(served.map((s) => s.kernel));
+    expect(await list("why", gpu, "kernels", "model.layers.7.self_attn.q_b_proj.weight", "--batch", "1")).toEqual(
+      served.filter((s) => s.site.startsWith("decode")),
+    );
+  });
+
+  test("what --batch does not go with is refused", async () => {
+    expect(await refusal("why", gpu, "add-norm", "--batch", "1")).toContain("--batch is of kernels");
+    expect(await refusal("why", gpu, "kernels", "--all")).toContain("--all is of --batch");
+    expect(await refusal("why", gpu, "kernels", "q_b_projj", "--batch", "1")).toContain("q_b_projj");
+  });
+});

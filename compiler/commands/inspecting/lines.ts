@@ -10,6 +10,7 @@ import { originsOf, problemsOf } from "../../artifact/side-files.ts";
 import { badValue, notFound } from "../../diagnostics.ts";
 import type { Fields } from "../../analysis/fields.ts";
 import type { Origins } from "../../analysis/origins.ts";
+import { isNamed } from "../../analysis/tensor-name.ts";
 import type { Read } from "./artifact.ts";
 
 /** The lines of a kernel with their origins. */
@@ -107,7 +108,7 @@ export function tellWanted({ files, say }: Read, w: Wanted, out: string): void {
     if (!node) return [];
     const fields = w.key === undefined ? undefined : madeOf(o.fields[l.fields], w.key);
     if (w.op !== undefined && l.op !== w.op && node.op !== w.op) return [];
-    if (w.tensor !== undefined && !node.tensors.some((t) => names(t, w.tensor!))) return [];
+    if (w.tensor !== undefined && !node.tensors.some((t) => isNamed(t, w.tensor!))) return [];
     if (w.key !== undefined && !node.keys.includes(w.key) && !Object.keys(fields!).length) return [];
     const { tensors, rules, line } = node;
     return [{ kernel: l.kernel, site: l.site, op: l.op, graph: line, ...(fields ? { fields } : {}), tensors, rules }];
@@ -122,7 +123,7 @@ export function tellLines(read: Read, kernel: string, w: Wanted, out: string): v
   const has = (o: LineOrigin): boolean =>
     (w.op === undefined || o.op.split(" of ").includes(w.op)) &&
     (w.key === undefined || (o.of === "line" && o.keys.includes(w.key))) &&
-    (w.tensor === undefined || (o.of === "line" && o.tensors.some((t) => names(t, w.tensor!))));
+    (w.tensor === undefined || (o.of === "line" && o.tensors.some((t) => isNamed(t, w.tensor!))));
   const found = lines
     .filter((l) => l.kind !== "header" && l.kind !== "helper")
     .flatMap((l) => {
@@ -139,14 +140,6 @@ const madeOf = (fields: Fields, key: string): NonNullable<Found["fields"]> =>
     Object.entries(fields).flatMap(([k, { value, from, keys }]) => (keys.includes(key) ? [[k, { value, from }]] : [])),
   );
 
-/** A checkpoint's tensor, by its name, the end of it, or the module it is of. */
-const names = (tensor: string, wanted: string): boolean =>
-  tensor
-    .replace(/ \(layers .*\)$/, "")
-    .split(".")
-    .join("/")
-    .includes(wanted.split(".").join("/")) && new RegExp(`(^|\\.)${wanted.replaceAll(".", "\\.")}(\\.|$| )`).test(tensor);
-
 /** Refuses what no launch has, with what is near. */
 function check(o: Origins, { op, key, tensor }: Wanted, out: string): void {
   const refuse = (what: string, wanted: string, all: Iterable<string>): never => {
@@ -156,7 +149,7 @@ function check(o: Origins, { op, key, tensor }: Wanted, out: string): void {
     refuse("op", op, [...o.launches.map((l) => l.op), ...o.nodes.map((n) => n.op)]);
   const keys = [...o.nodes.flatMap((n) => n.keys), ...o.fields.flatMap((f) => Object.values(f).flatMap((x) => x.keys))];
   if (key !== undefined && !keys.includes(key)) refuse("config key", key, keys);
-  if (tensor !== undefined && !o.nodes.some((n) => n.tensors.some((t) => names(t, tensor))))
+  if (tensor !== undefined && !o.nodes.some((n) => n.tensors.some((t) => isNamed(t, tensor))))
     refuse(
       "tensor",
       tensor,
