@@ -9,6 +9,8 @@ import {
   type KernelText,
   type Problem,
   type Site,
+  type Choice,
+  type Instead,
 } from "../../ir/kernel/catalogue.ts";
 import { chooserAmong, copyOf, tileProblems, type Families } from "../choose.ts";
 import type { Refusal } from "../family.ts";
@@ -41,9 +43,21 @@ function chooserOf({ natives, machine }: Arch, among: Families): Catalogue["choo
   };
   const choose: Catalogue["choose"] = (site) => {
     const choice = selectNatives(site, natives, machine);
-    return choice ? completed(choice, site, choose, among) : (composed(site, choose, among) ?? tiles(site));
+    if (choice) return completed(choice, site, choose, among);
+    const parts = composed(site, choose, among);
+    return parts ? withReasons(parts, refusals(site, natives, machine)) : tiles(site);
   };
   return choose;
+}
+
+/** A fused op's parts, whose first launch says why no native takes the whole. */
+function withReasons(parts: Choice | Refusal, whole: Instead[]): Choice | Refusal {
+  if ("reason" in parts || !whole.length) return parts;
+  const noted = ([first, ...more]: readonly Chosen[]): Chosen[] => [
+    { ...first, instead: [...whole, ...(first.instead ?? [])] },
+    ...more,
+  ];
+  return "on" in parts ? { on: parts.on, cases: parts.cases.map((c) => ({ ...c, launches: noted(c.launches) })) } : noted(parts);
 }
 
 /** The same for functions in which sequences share a batch and must not see each other. */

@@ -94,9 +94,16 @@ class KernelTable {
       this.#names.set(key, (name = this.#free(built.name)));
       this.#keep(name, problem, built, launched);
       this.#told(name, built);
-      if (instead?.length) this.instead[name] = instead;
     }
+    this.#say(name, instead ?? []);
     return name;
+  }
+
+  /** Why others do not run where a kernel does: of all its sites. */
+  #say(name: string, reasons: readonly Instead[]): void {
+    const known = this.instead[name] ?? [];
+    const more = reasons.filter((r) => !known.some((k) => k.family === r.family && k.reason === r.reason));
+    if (more.length) this.instead[name] = [...known, ...more];
   }
 
   /** A name that no kernel has yet. */

@@ -126,8 +126,8 @@ const scaledSite = (op: "norm_block_linear" | "block_linear_add", n: number, k: 
 
 test("codes that one part hands to the next have their scales beside them in scratch", () => {
   const chosen = cudaTarget("none", sm90).catalogue.choose(scaledSite("norm_block_linear", 256, 384)) as Chosen[];
-  const codes = { scratch: "value 3.0", dtype: "e4m3", shape: ["T", 384] };
-  const scales = { scratch: "value 3.0 scales", dtype: "f32", shape: ["T", 3] };
+  const codes = { scratch: "norm_quant 3.0", dtype: "e4m3", shape: ["T", 384] };
+  const scales = { scratch: "norm_quant 3.0 scales", dtype: "f32", shape: ["T", 3] };
   expect(chosen.map((c) => [c.family, c.args])).toEqual([
     ["norm_quant", [{ in: 0 }, { in: 2 }, codes, scales]],
     ["block_linear", [codes, scales, { in: 1 }, { in: 1, part: "scales" }, { out: 0 }]],
@@ -142,7 +142,7 @@ test("the heads' outputs by parts: a product into scratch, then codes of the sam
     outs: [{ ...packed(["T", 256], "e4m3"), scaled: "1x128" }],
   };
   const chosen = cpuTarget({ activations: "f32" }).catalogue.choose(site) as Chosen[];
-  const heads = { scratch: "value 2.0", dtype: "f32", shape: ["T", 2, 128] };
+  const heads = { scratch: "einsum 2.0", dtype: "f32", shape: ["T", 2, 128] };
   expect(chosen.map((c) => c.family)).toEqual(["bmm", "quantize"]);
   expect(chosen[0].args).toEqual([{ in: 0 }, { in: 1 }, heads]);
   expect(chosen[1].args.slice(1)).toEqual([{ out: 0 }, { out: 0, part: "scales" }]);
@@ -200,6 +200,27 @@ describe("on the CUDA target", () => {
     for (const native of [fusedLinearNative, expertsGateUpNative, groupedBf16Native])
       expect(native.match({ ...site, op: native.serves.at(-1)! }, h200)).toEqual({ reason });
     expect((catalogue.choose(site) as Cases).cases[0].launches.map((l) => l.family)).toEqual(["gated_pair", "fused_linear"]);
+  });
+
+  test("the parts of experts say why no kernel of the whole takes their widths", () => {
+    const choice = catalogue.choose({
+      op: "plain_experts_add",
+      attrs: { shared: 2, act: "silu", limit: 0 },
+      ins: [
+        packed(["T", 2048], "bf16"),
+        packed([66, 2, 1400, 2048], "bf16"),
+        packed([66, 2048, 1400], "bf16"),
+        packed(["T", 8], "i32"),
+        packed(["T", 8]),
+        packed(["T", 2048], "bf16"),
+      ],
+      outs: [packed(["T", 2048], "bf16")],
+    }) as Cases;
+    for (const { launches } of choice.cases)
+      expect(launches[0].instead).toContainEqual({
+        family: "unit_experts_gate_up",
+        reason: "1400 columns are no multiple of 64",
+      });
   });
 
   test("widths no ring can take are their parts from the first row on", () => {

@@ -71,8 +71,12 @@ __device__ __forceinline__ void load4_bf16(float* v, const u16* p, int left, flo
 }
 __device__ __forceinline__ void store4_e4m3(u8* p, const float* v) {
   u32 w = 0;
-#pragma unroll
+#ifdef __CUDA_ARCH__
+  asm("{\n.reg .b16 low, high;\ncvt.rn.satfinite.e4m3x2.f32 low, %2, %1;\ncvt.rn.satfinite.e4m3x2.f32 high, %4, %3;\n"
+      "mov.b32 %0, {low, high};\n}" : "=r"(w) : "f"(v[0]), "f"(v[1]), "f"(v[2]), "f"(v[3]));
+#else
   for (int e = 0; e < 4; e++) w |= (u32)to_e4m3(v[e]) << 8 * e;
+#endif
   *(u32*)p = w;
 }
 __device__ __forceinline__ void store4_e4m3(u8* p, const float* v, int left) {
