@@ -1,22 +1,11 @@
 // What a machine must do to run a model: hold bytes at addresses, take weights, run one function over one batch. Sessions,
 // models and weights use only this; CpuDevice and CudaDevice are it. Addresses are plain numbers, meaningful to their device.
 import type { Target } from "../ir/artifact.ts";
-import type { Places } from "./plan/pointer.ts";
-import type { BatchShape } from "./plan/dims.ts";
+import type { Walked } from "./plan/walk.ts";
 import type { Recipe } from "./synthetic.ts";
 
 /** One run of a function of the manifest. */
-export interface Call {
-  function: string;
-  /** Of functions that read a layer's weights or cache. */
-  layer?: number;
-  /** Rows and lengths of the sequences; a load function has none. */
-  batch?: BatchShape;
-  /** Addresses of inputs and results by name. */
-  args: ReadonlyMap<string, number>;
-  /** Where the slots of the function and of all it calls begin. */
-  arena: number;
-  places: Places;
+export interface Call extends Walked {
   /** The batch's tables, one block: written as the run begins. */
   tables?: { at: number; bytes: Uint8Array };
   /** Where the options of each row lie (sample.ts), and the ids that sequences hold: "next" is drawn by them. Only of devices that draw. */

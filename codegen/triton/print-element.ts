@@ -4,6 +4,7 @@ import type { BufferParam, Index, Kernel, MapExpr, Place, Tile } from "../../ir/
 import { comparedAs, flatten, operands, paramOf, tilesIn, tilesOf, typeOf, type Scalar } from "../../ir/kernel/walk.ts";
 import { unknownBuffer } from "./diagnostics.ts";
 import { when } from "../text.ts";
+import { tileNames, type Names } from "../tile-names.ts";
 
 export const isSingle = (t: Tile): boolean => t.rows === 1 && t.cols === 1;
 export const tlType = (t: { dtype: Scalar }): string => (t.dtype === "f32" ? "tl.float32" : "tl.int32");
@@ -42,41 +43,25 @@ export class Elements {
   /** Every tile is a row: tiles are vectors. */
   readonly flat: boolean;
   private readonly least: number;
-  private readonly plain = new Map<string, string>();
-  private readonly tiles = new Map<string, string>();
+  private readonly names: Names;
   readonly ranges = new Map<string, string>();
   private readonly even = new Map<string, { limit: Index; step: number }>();
 
   constructor(kernel: Kernel) {
     this.kernel = kernel;
-    const all = flatten(kernel.body);
     this.flat = tilesIn(kernel).every((t) => t.rows === 1);
     // Products want at least 16 of everything.
-    this.least = all.some((s) => s.kind === "dot") ? 16 : 1;
-    const taken = new Set([...words, ...tilesIn(kernel).flatMap((t) => [`r${this.rows(t)}`, `c${this.cols(t)}`])]);
-    const give = (map: Map<string, string>, name: string, suffix: string): void => {
-      if (map.has(name)) return;
-      let word = name.replace(/\W/g, "_");
-      while (taken.has(word)) word += suffix;
-      taken.add(word);
-      map.set(name, word);
-    };
-    for (const p of kernel.params) give(this.plain, p.name, "_ptr");
-    for (const d of kernel.dims) give(this.plain, d, "_");
-    for (const s of all) {
-      if (s.kind === "grid") for (const a of s.axes) give(this.plain, a.name, "_at");
-      if (s.kind === "loop") give(this.plain, s.name, "_at");
-      if (s.kind === "scalar" || s.kind === "peek") give(this.plain, s.name, "_");
-    }
-    for (const t of tilesIn(kernel)) give(this.tiles, t.name, "_tile");
+    this.least = flatten(kernel.body).some((s) => s.kind === "dot") ? 16 : 1;
+    const taken = [...words, ...tilesIn(kernel).flatMap((t) => [`r${this.rows(t)}`, `c${this.cols(t)}`])];
+    this.names = tileNames(kernel, taken, "_ptr");
   }
 
   of(name: string): string {
-    return this.plain.get(name) ?? name;
+    return this.names.of(name);
   }
 
   tile(t: Tile): string {
-    return this.tiles.get(t.name)!;
+    return this.names.tile(t.name);
   }
 
   rows(t: Tile): number {

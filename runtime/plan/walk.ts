@@ -39,13 +39,16 @@ export interface Experts {
 
 export type Item = Launch | Experts | { kind: "end" };
 
+/** What is walked: one run of a function of the manifest. */
 export interface Walked {
   function: string;
+  /** Of functions that read a layer's weights or cache. */
   layer?: number;
+  /** Rows and lengths of the sequences; a load function has none. */
   batch?: BatchShape;
   /** Addresses of inputs and results by name. */
   args: ReadonlyMap<string, number>;
-  /** Where slots begin. */
+  /** Where the slots of the function and of all it calls begin. */
   arena: number;
   places: Places;
 }

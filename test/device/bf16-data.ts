@@ -2,19 +2,14 @@
 // reference knows every element without keeping it.
 import type { Cuda } from "../../runtime/devices/cuda/index.ts";
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
+import { xorshift } from "../../runtime/xorshift.ts";
 
 /** A prime length, so that rows of any width differ. */
 const POOL = 4_194_301;
 const bits = new Uint16Array(POOL);
 const exact = new Float64Array(POOL);
 const singles = new Float32Array(POOL);
-let state = 0x2545f491;
-const next = (): number => {
-  state ^= state << 13;
-  state ^= state >>> 17;
-  state ^= state << 5;
-  return state >>> 0;
-};
+const next = xorshift();
 const word = new Uint32Array(1);
 const real = new Float32Array(word.buffer);
 for (let i = 0; i < POOL; i++) {

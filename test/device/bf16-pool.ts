@@ -1,15 +1,9 @@
 // Random bf16 operands for device checks: one pool of values fills buffers of any size, so that the host knows every element by
 // its index and keeps no copy.
 import type { Cuda } from "../../runtime/devices/cuda/index.ts";
+import { xorshift } from "../../runtime/xorshift.ts";
 
-let state = 0x2545f491;
-/** xorshift32: the same numbers every run. */
-export const next = (): number => {
-  state ^= state << 13;
-  state ^= state >>> 17;
-  state ^= state << 5;
-  return state >>> 0;
-};
+export const next = xorshift();
 
 /** bf16 values in (-1, 1), as bits and as numbers; a prime count, so that rows of any width differ. */
 export const POOL = 4_194_301;

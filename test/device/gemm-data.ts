@@ -1,17 +1,12 @@
 // What the device checks of FP8 products share: pools of random codes and scales, the same values in float64, sampled places of
 // an output, and its distance from the reference. Deterministic, so that a failure comes back.
+import { xorshift } from "../../runtime/xorshift.ts";
 
 /** A prime length, so that rows of any width differ. Codes are small and finite; scales lie around 2^-6. */
 export const POOL = 4_194_301;
 export const codes = new Uint8Array(POOL);
 export const scales = new Float32Array(65_521);
-let state = 0x2545f491;
-export const next = (): number => {
-  state ^= state << 13;
-  state ^= state >>> 17;
-  state ^= state << 5;
-  return state >>> 0;
-};
+export const next = xorshift();
 for (let i = 0; i < POOL; i++) {
   const c = next() & 0xff;
   codes[i] = (c & 0x7f) === 0x7f ? 0x38 : c;

@@ -11,6 +11,7 @@ import { buffersOf } from "../kernels/problems.ts";
 import { BANDWIDTH, median, put } from "./bf16-data.ts";
 import type { Row } from "./device.ts";
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
+import { r1Routing } from "../kernels/r1-routing.ts";
 
 interface Case {
   family: FamilyName;
@@ -96,19 +97,7 @@ const CASES: readonly Case[] = [
   { family: "last_rows", problem: { d: 7168, xStride: 7168, act: "bf16" }, dims: (m) => ({ T: m, B: m }), ints: paged },
   {
     family: "route",
-    problem: {
-      experts: 256,
-      topk: 8,
-      groups: 8,
-      kept: 4,
-      scoring: "sigmoid",
-      method: "noaux_tc",
-      normalise: true,
-      factor: 2.5,
-      bias: true,
-      xStride: 256,
-      shared: 1,
-    },
+    problem: { ...r1Routing, shared: 1 },
     dims: (m) => ({ T: m }),
   },
   { family: "sort_experts", problem: { experts: 257, k: 9 }, dims: (m) => ({ r: 9 * m }), ints: () => ({ indices: expertOf }) },

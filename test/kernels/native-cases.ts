@@ -50,6 +50,7 @@ import {
 import type { MlaAttendProblem } from "../../codegen/kernels/attention.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
+import { r1Routing } from "./r1-routing.ts";
 
 /** R1's q_a + kv_a, o_proj and dense down; one block and a bit each way; ragged in n and k; less than a block. */
 export const products: readonly GemmProblem[] = [
@@ -168,21 +169,8 @@ const fused: readonly RingProblem[] = [
   { n: 7168, k: 1856, xStride: 3712, yStride: 7168, x: "bf16", y: "bf16", rows: "silu_mul", residualStride: 7168 },
 ];
 
-const routing = {
-  experts: 256,
-  topk: 8,
-  groups: 8,
-  kept: 4,
-  scoring: "sigmoid",
-  method: "noaux_tc",
-  normalise: true,
-  factor: 2.5,
-  bias: true,
-  xStride: 256,
-} as const;
-
 /** R1's experts, the shared one among them: told whom a token visits, or routing it. */
-const through = [{}, { routing: { ...routing, shared: 1 } }].flatMap((r) =>
+const through = [{}, { routing: { ...r1Routing, shared: 1 } }].flatMap((r) =>
   ([1, 4, 8] as const).flatMap((t) => {
     const [up, down] = [
       { experts: 257, n: 4096, k: 7168, parts: 2, per: 9, shared: 1, ...r },
@@ -269,9 +257,9 @@ export const emitters: readonly [string, () => KernelText[], string[]][] = [
   [
     "route_rows, sort_experts",
     () => [
-      routeRows(routing),
+      routeRows(r1Routing),
       routeRows({
-        ...routing,
+        ...r1Routing,
         experts: 160,
         scoring: "softmax",
         method: "group_limited_greedy",
@@ -351,7 +339,7 @@ export const emitters: readonly [string, () => KernelText[], string[]][] = [
     "experts of bf16 weights",
     () =>
       TOKENS.flatMap((tokens) =>
-        ([{ routing: { ...routing, experts: 64, groups: 1, kept: 1, xStride: 64, topk: 6, shared: 2 } }, {}] as const)
+        ([{ routing: { ...r1Routing, experts: 64, groups: 1, kept: 1, xStride: 64, topk: 6, shared: 2 } }, {}] as const)
           .filter((r) => !("routing" in r) || tokens <= 16)
           .flatMap((r) => {
             const common = { experts: 66, per: 8, shared: 2, ...r };

@@ -6,19 +6,9 @@ import { interpretKernel } from "../../ir/kernel/interpret.ts";
 import { runOnHost } from "./cuda-on-host.ts";
 import { buffersOf, kernelOf, type Case } from "./problems.ts";
 import { lacks } from "../conditions.ts";
+import { r1Routing } from "./r1-routing.ts";
 
-const base = {
-  experts: 256,
-  topk: 8,
-  groups: 8,
-  kept: 4,
-  scoring: "sigmoid",
-  method: "noaux_tc",
-  normalise: true,
-  factor: 2.5,
-  bias: true,
-  xStride: 256,
-} as const;
+const base = r1Routing;
 const problems: readonly RouteProblem[] = [
   base,
   { ...base, shared: 1 },

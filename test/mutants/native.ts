@@ -66,7 +66,7 @@ export const native: readonly Mutant[] = [
   ),
   bug(
     "51 norm rows: no barrier before the sums",
-    `${at}/rows/norm-rows.ts`,
+    "codegen/cuda/text/norm.ts",
     "__syncthreads();\n  float squares = 0.0f;",
     "float squares = 0.0f;",
     ["test/kernels/norm-rows.test.ts"],

@@ -6,31 +6,12 @@ import { standard } from "../../passes/index.ts";
 import { Model } from "../../runtime/model.ts";
 import { lacks } from "../conditions.ts";
 import { openDevice } from "./cuda-device.ts";
+import { setOf, smallR1 } from "./small-r1.ts";
 
 test.skipIf(lacks("g++"))(
   "natives of rows, routing and sorting fit between the kernels around them, the shared expert among the routed",
   async () => {
-    // R1 in small, with experts for every lane of a warp.
-    const small = {
-      hidden_size: 160,
-      num_attention_heads: 4,
-      num_key_value_heads: 4,
-      q_lora_rank: 136,
-      kv_lora_rank: 40,
-      qk_nope_head_dim: 12,
-      qk_rope_head_dim: 8,
-      v_head_dim: 16,
-      intermediate_size: 140,
-      moe_intermediate_size: 72,
-      n_routed_experts: 32,
-      num_experts_per_tok: 4,
-      num_hidden_layers: 3,
-      first_k_dense_replace: 1,
-      vocab_size: 67,
-      num_nextn_predict_layers: 0,
-      quantization_config: null,
-    };
-    const set = Object.entries(small).map(([k, v]) => `${k}=${v}`);
+    const set = setOf({ ...smallR1, num_hidden_layers: 3, num_nextn_predict_layers: 0 });
     const answers = async (natives: string): Promise<{ names: string[]; ids: number[]; logits: Float32Array }> => {
       const { manifest, device } = await openDevice(path.resolve(import.meta.dirname, "../../examples/deepseek-r1/config.json"), {
         set,
@@ -94,7 +75,7 @@ test.skipIf(lacks("g++")).each([
     vocab_size: 67,
     ...more,
   };
-  const set = Object.entries(small).map(([k, v]) => `${k}=${v}`);
+  const set = setOf(small);
   const answers = async (passes: string): Promise<Float32Array> => {
     const { manifest, device } = await openDevice(path.resolve(import.meta.dirname, "../../examples", example, "config.json"), {
       set,
@@ -140,7 +121,7 @@ test.skipIf(lacks("g++"))("experts of few tokens in one op are their parts one a
     vocab_size: 67,
     num_nextn_predict_layers: 0,
   };
-  const set = Object.entries(small).map(([k, v]) => `${k}=${v}`);
+  const set = setOf(small);
   const answers = async (passes: string): Promise<{ ops: boolean; ids: number[]; logits: number[] }> => {
     const { manifest, device } = await openDevice(path.resolve(import.meta.dirname, "../../examples/deepseek-r1/config.json"), {
       set,

@@ -11,6 +11,7 @@ import { generate, type GenerateOptions } from "../../runtime/generate.ts";
 import { Model } from "../../runtime/model.ts";
 import { buildDriver, buildKernels } from "../kernels/host-driver.ts";
 import { lacks } from "../conditions.ts";
+import { setOf, smallR1 } from "./small-r1.ts";
 
 const work = mkdtempSync(path.join(tmpdir(), "dsc-deterministic-"));
 afterAll(() => rmSync(work, { recursive: true }));
@@ -56,28 +57,10 @@ test("only the CUDA target can", () => {
 });
 
 describe.skipIf(lacks("g++"))("R1 in small", () => {
-  const small = {
-    hidden_size: 160,
-    num_attention_heads: 4,
-    num_key_value_heads: 4,
-    q_lora_rank: 136,
-    kv_lora_rank: 40,
-    qk_nope_head_dim: 12,
-    qk_rope_head_dim: 8,
-    v_head_dim: 16,
-    intermediate_size: 140,
-    moe_intermediate_size: 72,
-    n_routed_experts: 32,
-    num_experts_per_tok: 4,
-    num_hidden_layers: 2,
-    first_k_dense_replace: 1,
-    vocab_size: 67,
-    num_nextn_predict_layers: 1,
-    quantization_config: null,
-  };
+  const small = { ...smallR1, num_hidden_layers: 2, num_nextn_predict_layers: 1 };
   const open = async (): Promise<Model<CudaDevice>> => {
     const { manifest, files: texts } = build(r1, {
-      set: Object.entries(small).map(([k, v]) => `${k}=${v}`),
+      set: setOf(small),
       natives: "norm_rows,route_rows,sort_experts_blocks",
     });
     const [driver, { files, compile: image }] = await Promise.all([buildDriver(work), buildKernels(manifest, texts)]);

@@ -1,6 +1,7 @@
 // How long a launch takes by itself, and what it computes with meanwhile: random data, for a card that multiplies zeros runs faster.
 import type { Param } from "../../../ir/kernel/catalogue.ts";
 import type { Cuda, CudaKernel } from "./index.ts";
+import { xorshift } from "../../xorshift.ts";
 
 type DType = Extract<Param, { kind: "buffer" }>["dtype"];
 
@@ -38,13 +39,7 @@ const POOL = 1_048_573;
 
 /** Random values of a type, small and finite: the same every time. Integers are zeros. */
 export function poolOf(dtype: DType): Uint8Array {
-  let state = 0x2545f491;
-  const next = (): number => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return state >>> 0;
-  };
+  const next = xorshift();
   switch (dtype) {
     case "e4m3":
       return Uint8Array.from({ length: POOL }, () => ((next() & 0x7f) % 0x60) | (next() & 0x80));

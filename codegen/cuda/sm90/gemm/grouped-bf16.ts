@@ -18,6 +18,7 @@ import { STEP } from "./bf16-schedule.ts";
 import { illegalSchedule } from "../diagnostics.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { indented, lines } from "../../text/lines.ts";
+import { locateTiles } from "./persistent-tiles.ts";
 import { initRing, nextStage, ringBase } from "../../text/ring.ts";
 import { roles } from "../../text/roles.ts";
 import { when } from "../../../text.ts";
@@ -72,35 +73,13 @@ constexpr int SUMS = ${(s.columns * s.rows) / 256};  // sums of a thread
 constexpr int BUFFERS = ${stagingOf(p, s)};  // 64 x 64 tiles of y that a warpgroup writes through
 constexpr int EXPERTS = ${p.experts};
 
-${LOCATE}${when(p.gated, GATED)}`;
+${locateTiles()}${when(p.gated, GATED)}`;
 }
 
 const GATED = `
 
 // silu(gate) * up.
 __device__ __forceinline__ float gated(float gate, float up) { return gate * up * rcp_approx(1.f + ex2_approx(gate * -1.44269504f)); }`;
-
-const LOCATE = `// Row tiles before each expert, by one warp.
-__device__ __forceinline__ void count_tiles(const int* __restrict__ offsets, int* before, int lane) {
-  int carry = 0;
-#pragma unroll
-  for (int e = lane; e - lane <= EXPERTS; e += 32) {
-    const int tiles = (offsets[min(e + 1, EXPERTS)] - offsets[min(e, EXPERTS)] + ROWS - 1) / ROWS;
-    const int sum = warp_running_sum(tiles);
-    if (e <= EXPERTS) before[e] = carry + sum - tiles;
-    carry += __shfl_sync(~0u, sum, 31);
-  }
-}
-
-// Tiles run expert by expert, and within one down GROUP row tiles before the next column. A role's tiles only grow, so the
-// search for the expert goes on where it was.
-struct Tile { int row, end, column; };
-__device__ __forceinline__ Tile locate(int tile, const int* before, const int* __restrict__ offsets, int& expert) {
-  while (tile >= before[expert + 1] * COLUMN_TILES) expert++;
-  const int start = offsets[expert], row_tiles = before[expert + 1] - before[expert], at = tile - before[expert] * COLUMN_TILES;
-  const int first = at / (GROUP * COLUMN_TILES) * GROUP, height = min(GROUP, row_tiles - first), within = at % (GROUP * COLUMN_TILES);
-  return {start + (first + within % height) * ROWS, offsets[expert + 1], within / height};
-}`;
 
 const ringAndBarriers = `extern __shared__ u8 raw[];
 ${ringBase}

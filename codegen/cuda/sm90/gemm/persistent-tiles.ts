@@ -1,5 +1,6 @@
 // The tile scheduler of the persistent FP8 products: which tiles of y a block takes, in what order, and which steps of k of each. One
 // matrix; a matrix an expert; one matrix whose last wave is cut along k (stream-K).
+import { when } from "../../../text.ts";
 import { lines } from "../../text/lines.ts";
 
 /** Whose rows and columns a tile has, as text; `column` counts tiles of 128 columns. */
@@ -103,9 +104,10 @@ export const streamKTiles: TileScheduler = {
   },
 };
 
-/** Tiles before each expert, and the tile of a number. */
-const locateGrouped = (experts: number): string => `
-// Row tiles before each expert, by one warp, ${Math.ceil(experts / 32)} experts a lane.
+/** Tiles before each expert, of which a lane counts so many, and the tile of a number. */
+export const locateTiles = (
+  expertsOfLane?: number,
+): string => `// Row tiles before each expert, by one warp${when(expertsOfLane, `, ${expertsOfLane} experts a lane`)}.
 __device__ __forceinline__ void count_tiles(const int* __restrict__ offsets, int* before, int lane) {
   int carry = 0;
 #pragma unroll
@@ -129,7 +131,7 @@ __device__ __forceinline__ Tile locate(int tile, const int* before, const int* _
 
 /** Tiles of a matrix an expert: those of one follow those of the experts before it. */
 export const groupedTiles = (experts: number): TileScheduler => ({
-  definitions: lines(`constexpr int EXPERTS = ${experts};`, locateGrouped(experts)),
+  definitions: lines(`constexpr int EXPERTS = ${experts};`, "", locateTiles(Math.ceil(experts / 32))),
   strided: true,
   start: (clusterSync) =>
     lines(
