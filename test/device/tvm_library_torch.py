@@ -41,8 +41,10 @@ def refused(call, values):
 
     wrong = {
         "TypeError": [values[:-1], with_first(None), with_first(values[at].to(torch.float64))],
-        "ValueError": [with_first(values[at].cpu()), values[:-1] + [-1], values[:-1] + [values[-1] + 1]],
+        "ValueError": [with_first(values[at].cpu())],
     }
+    if isinstance(values[-1], int):
+        wrong["ValueError"] += [values[:-1] + [-1], values[:-1] + [values[-1] + 1]]
     for kind, lists in wrong.items():
         for args in lists:
             try:
