@@ -10,7 +10,7 @@ import { cannotRead, cannotWrite, notOurs } from "../diagnostics.ts";
 import { guardOf } from "../driver/plugin-gate.ts";
 import { transcript } from "../report/transcript.ts";
 import { passWords, pipelineOf, pluginFlags, type PluginFlags } from "./options.ts";
-import { checkFolder } from "./save.ts";
+import { checkFolder } from "../artifact/make-folder.ts";
 import { readTextSync, writeWhole } from "../../runtime/files.ts";
 import { kindAt } from "../artifact/ours.ts";
 

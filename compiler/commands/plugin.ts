@@ -7,7 +7,7 @@ import { writeWhole } from "../../runtime/files.ts";
 import { cannotWrite, usage } from "../diagnostics.ts";
 import type { Checked } from "../plugin/check.ts";
 import { say, tell } from "../tell.ts";
-import { checkFolder } from "./save.ts";
+import { checkFolder } from "../artifact/make-folder.ts";
 
 interface Options {
   action: string;

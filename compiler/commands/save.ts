@@ -1,11 +1,10 @@
 // `run --save`: what a call gave, as the tensors of the fixtures, for comparing with other implementations.
-import { rmSync, statSync, statfsSync, writeFileSync } from "node:fs";
+import { statSync, statfsSync } from "node:fs";
 import path from "node:path";
 import type { Manifest } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
-import { partOf } from "../../runtime/files.ts";
 import { argmax, saveTensors, writerOf, type Model, type Result } from "../../runtime/index.ts";
-import { makeFolder } from "../artifact/make-folder.ts";
+import { checkFolder } from "../artifact/make-folder.ts";
 import { cannotWrite, notOurs } from "../diagnostics.ts";
 import { kindAt } from "../artifact/ours.ts";
 import { size } from "../report/summary.ts";
@@ -30,18 +29,6 @@ export async function checkWritable(file: string, bytes: number): Promise<void> 
     if (bytes > free) throw new Error(`it takes at least ${size(bytes)}, and ${size(free)} are free there`);
   } catch (e) {
     throw e instanceof DiagnosticError ? e : new DiagnosticError(cannotWrite({ where: file, problem: (e as Error).message }));
-  }
-}
-
-/** Makes the folder of a file, and tries whether one can be made there. */
-export function checkFolder(file: string): void {
-  try {
-    makeFolder(path.dirname(path.resolve(file)));
-    const probe = partOf(path.resolve(file));
-    writeFileSync(probe, "", { flag: "wx" });
-    rmSync(probe);
-  } catch (e) {
-    throw new DiagnosticError(cannotWrite({ where: file, problem: (e as Error).message }));
   }
 }
 

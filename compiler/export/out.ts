@@ -2,7 +2,7 @@
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { writeWhole } from "../../runtime/files.ts";
 import { kindAt } from "../artifact/ours.ts";
-import { checkFolder } from "../commands/save.ts";
+import { checkFolder } from "../artifact/make-folder.ts";
 import { cannotWrite, notOurs } from "../diagnostics.ts";
 
 /** Says before the work whether the file may be written. `ours` knows whether dsc wrote what is there. Throws DSC6002. */

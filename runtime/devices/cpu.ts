@@ -11,8 +11,8 @@ import { instanceBytes, layersThatFit, residentBytes } from "../weights.ts";
 import { narrowBytes, readRows, widen } from "../widen.ts";
 import type { ReadPart, WorkerStart } from "./cpu-worker.ts";
 import { Threads } from "./cpu-threads.ts";
-import type { Program } from "../plan/program.ts";
-import { flatten } from "../plan/program.ts";
+import type { Program } from "./program.ts";
+import { flatten } from "./program.ts";
 import { align } from "../plan/align.ts";
 import { MEMORY_BYTES, ONE_SEGMENT, SEGMENT_BYTES, Segments, availableBytes, offsetOf, scratchAt } from "./segments.ts";
 

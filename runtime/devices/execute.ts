@@ -1,7 +1,7 @@
 // Executes a flat program (program.ts) on one thread of several: its share of the cells of every launch, and a barrier
 // between launches. All threads read the same words, so they meet at the same barriers; a failure releases them all.
 import { postfixValue } from "../plan/postfix.ts";
-import { COPY, EXPERTS, INNER, LAUNCH } from "../plan/program.ts";
+import { COPY, EXPERTS, INNER, LAUNCH } from "./program.ts";
 
 /** `run(begin, end, scratch, ...args, ...dims)`: byte addresses and dims, all i32. */
 export type KernelEntry = (...args: number[]) => void;

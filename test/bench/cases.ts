@@ -12,7 +12,7 @@ import { inside, type Step } from "../../ir/artifact.ts";
 import { evaluate } from "../../ir/size.ts";
 import { load, readArtifact } from "../../runtime/index.ts";
 import { CpuDevice, type CpuKernel } from "../../runtime/devices/cpu.ts";
-import { LAUNCH } from "../../runtime/plan/program.ts";
+import { LAUNCH } from "../../runtime/devices/program.ts";
 import { Model as LoadedModel, memoryNeed } from "../../runtime/model.ts";
 import { instanceBytes, layersOf, partBytes, weightsUsed } from "../../runtime/weights.ts";
 import { ADD_CELL, READ_CELL, addLoop, cReadLoop, readLoop } from "./ceilings.ts";

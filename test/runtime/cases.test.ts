@@ -6,7 +6,7 @@ import { parseModule } from "../../ir/index.ts";
 import type { Catalogue, Chosen } from "../../ir/kernel/catalogue.ts";
 import { planMemory } from "../../passes/plan/memory.ts";
 import { selectModule } from "../../passes/plan/select.ts";
-import { flatten } from "../../runtime/plan/program.ts";
+import { flatten } from "../../runtime/devices/program.ts";
 import type { Places } from "../../runtime/plan/pointer.ts";
 import { type BatchShape } from "../../runtime/plan/dims.ts";
 

@@ -8,13 +8,13 @@
 import type { ArgPlan, FunctionPlan, Manifest } from "../../ir/artifact.ts";
 import type { Size } from "../../ir/size.ts";
 import type { Param } from "../../ir/kernel/catalogue.ts";
-import { Router, type Use } from "../devices/router.ts";
-import type { Segments } from "../devices/segments.ts";
+import { Router, type Use } from "./router.ts";
+import type { Segments } from "./segments.ts";
 import { brokenManifest } from "../diagnostics.ts";
-import { TABLES, functionOf, sized, tableCount } from "./dims.ts";
-import type { Pointer } from "./pointer.ts";
-import { postfix, residual, substitute } from "./postfix.ts";
-import { argBytes, walkPlan, type Experts, type Launch, type Walked } from "./walk.ts";
+import { TABLES, functionOf, sized, tableCount } from "../plan/dims.ts";
+import type { Pointer } from "../plan/pointer.ts";
+import { postfix, residual, substitute } from "../plan/postfix.ts";
+import { argBytes, walkPlan, type Experts, type Launch, type Walked } from "../plan/walk.ts";
 
 export const LAUNCH = 0;
 export const EXPERTS = 1;
