@@ -162,7 +162,7 @@ const tensorsOf = (n: Node): Node["operands"] => n.operands.filter((o) => o.type
 const elements = (shape: readonly Size[], z: Sizes): number => shape.reduce<number>((a, s) => a * evaluate(s, z), 1);
 
 function argBytes(m: Module, k: Kernel, a: Arg, z: Sizes): number {
-  if ("batch" in a) return 0;
+  if ("batch" in a || ("in" in a && a.ahead)) return 0;
   if ("cache" in a) return cacheBytes(k, a.cache, z);
   if ("scratch" in a) return elements(a.shape, z) * bytesPerElement(dtypeOf(a.dtype));
   const v = "in" in a ? k.ins[a.in] : k.outs[a.out];

@@ -105,7 +105,8 @@ export interface Site {
 
 /** What a launch passes for each kernel buffer, in the kernel's order (boundBuffers). */
 export type Arg =
-  | { in: number; part?: "scales" }
+  /** `ahead`: it is only sent for to L2, for a launch that follows. */
+  | { in: number; part?: "scales"; ahead?: true }
   | { out: number; part?: "scales" }
   | { batch: "positions" | "sequence" | "starts" | "lengths" | "pages" }
   /** One of the layer's caches, by name. */

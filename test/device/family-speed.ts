@@ -30,7 +30,8 @@ export async function filled(
   context: number,
 ): Promise<{ session: Session; next: number[] }> {
   const session = model.session({ maxTokens: context + 64, sequences: batch });
-  const id = (b: number, i: number): number => (i * 7919 + b * 104729 + 13) % 100000;
+  const ids = Math.min(100000, model.manifest.model.vocab);
+  const id = (b: number, i: number): number => (i * 7919 + b * 104729 + 13) % ids;
   await session.prefill(Array.from({ length: batch }, (_, b) => [id(b, 0)]));
   const each = Math.max(1, Math.floor(64 / batch));
   for (let at = 1; at < context; at += each)

@@ -23,7 +23,7 @@ const PAGE_BYTES = PAGE * 576 * 2;
 
 const FORMS: readonly [heads: number, forms: readonly Form[]][] = [
   [16, ["balanced", "fixed16", "fixed16x16", "fixed16x2a", "fixed16x4a", "fixed16x8a"]],
-  [20, ["balanced", "fixed24", "fixed32x16", "fixed24x2a", "fixed24x4a", "fixed24x8a"]],
+  [20, ["balanced", "fixed16", "fixed16x16", "fixed24", "fixed32x16", "fixed24x2a", "fixed24x4a", "fixed24x8a"]],
 ];
 
 export async function check(cuda: Cuda): Promise<Row[]> {

@@ -1,6 +1,6 @@
 // Whole decode steps of models of the family under other schedules of their kernels of few rows: how long a ring is that stands beside the
 // next kernel's, how much of it is asked for at once. Times of the step's graph at batch 1 and more, then a trace of
-// the step under some of them. npm run device -- --only step-schedules; DSC_MODELS, DSC_BATCHES, DSC_WAYS and DSC_TRACED name some.
+// the step under some of them. npm run device -- --only step-schedules; DSC_MODELS, DSC_WAYS and DSC_TRACED (|) and DSC_BATCHES (,) name some.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
@@ -26,9 +26,10 @@ import { traceOf } from "./trace.ts";
 
 /** Kilobytes of dynamic shared memory, and of what is under way at once. */
 interface Way {
-  /** Of a product that makes its rows, and of one that adds a residual. */
+  /** Of a product that normalises its rows, one that adds a residual, and one that gates its rows and adds. */
   norm?: number;
   add?: number;
+  gated?: number;
   early?: number;
   flying?: number;
   /** Of experts. */
@@ -37,20 +38,21 @@ interface Way {
 }
 
 /** Rings so short that the next kernel's stands beside them. */
-const apart = { norm: 126, add: 84, up: 127, down: 103 };
+const apart = { norm: 126, add: 84, gated: 84, up: 127, down: 103 };
+const beside = { norm: 140, add: 84, up: 140 };
 const WAYS: Readonly<Record<string, Way>> = {
   "as chosen": {},
   apart,
-  "apart, 24 early": { ...apart, early: 24 },
-  "apart, 80 early": { ...apart, early: 80, flying: 96 },
-  "experts alone": { up: 127, down: 103 },
-  "products alone": { norm: 126, add: 84 },
+  beside,
+  "beside, 24 early": { ...beside, early: 24 },
+  "beside, down 103": { ...beside, down: 103 },
+  trimmed: { norm: 168, add: 168 },
 };
 
 const KB = 1024;
 
 function ring(p: RingProblem, s: RingSchedule, w: Way): RingSchedule {
-  const most = p.residualStride === undefined ? w.norm : w.add;
+  const most = p.residualStride === undefined ? w.norm : p.rows ? w.gated : w.add;
   const t: RingSchedule =
     most === undefined ? { ...s } : { ...ringSchedule(p, s.tokens, { ...h200, ringBytes: most * KB }, s.x) };
   const all = t.steps * t.tiles;

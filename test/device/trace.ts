@@ -29,7 +29,10 @@ function launchesOf(manifest: Manifest): Launch[] {
   const weights = (step: Step & { kind: "kernel" }): number => {
     const { family } = manifest.kernels[step.kernel];
     if (!/linear|gemm|bmm|experts|query/.test(family)) return 0;
-    const names = step.args.flatMap((a) => ("weight" in a && a.part === "data" ? [a.weight] : []));
+    // The first launch of experts is passed the second's matrix too, and only sends for it.
+    const names = step.args
+      .flatMap((a) => ("weight" in a && a.part === "data" ? [a.weight] : []))
+      .slice(0, family === "unit_experts_gate_up" ? 1 : undefined);
     return names.reduce((sum, name) => {
       const { shape, dtype, source } = manifest.weights[name];
       // Of the rotary table a token reads one row.

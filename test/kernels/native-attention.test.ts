@@ -140,6 +140,7 @@ describe.skipIf(lacks("g++ 12")).each([
   [32, 32, 8, "together"],
   [24, 20, 8, "together"],
   [16, 16, 16, "together"],
+  [16, 20, 16, "together"],
   [32, 20, 16, "together"],
   [16, 16, 2, "apart"],
   [24, 20, 4, "apart"],

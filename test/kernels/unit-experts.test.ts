@@ -49,6 +49,8 @@ interface Case {
   inner: number;
   k: number;
   d: number;
+  /** No block asks for tiles. */
+  dealt?: true;
   /** Every token goes to the first experts. */
   alike?: true;
   router?: Pick<RouteProblem, "scoring" | "method" | "normalise" | "groups" | "kept"> & { bias: boolean };
@@ -188,13 +190,13 @@ describe.skipIf(lacks("g++ 12")).each(Object.entries(cases))("%s", (_, c) => {
       },
       { shared: c.shared },
     ).out.data;
-    const upSchedule = cut(unitSchedule(up, c.tokens, "dealt", machine));
+    const upSchedule = cut(unitSchedule(up, c.tokens, c.tokens <= 8 && !c.dealt ? "asked" : "dealt", machine));
     expect(illegalUnits(up, upSchedule, machine)).toBeNull();
     const at = { SMs: c.multiprocessors, launches: 1 };
     const acts = kernel(unitGateUp(up, upSchedule, machine)).run(
-      { w: bits(w), x: bits(x), ...given, y: unwritten(c.T * per * c.inner) },
+      { w: bits(w), x: bits(x), ...given, y: unwritten(c.T * per * c.inner), ...(upSchedule.next ? { down: bits(v) } : {}) },
       { T: c.T },
-      at,
+      { ...at, launches: 2 },
     );
     const own = c.tokens <= 16;
     const downSchedule = cut(unitSchedule(down, c.tokens, own ? "own" : "dealt", machine));

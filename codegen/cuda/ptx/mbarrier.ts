@@ -39,6 +39,21 @@ export const barriers: readonly Entry[] = [
     host: "wait_while(barrier_at(self->block, barrier).phase, parity);",
   }),
   device({
+    doc: "Stands still for some nanoseconds, up to twice as many.",
+    is: "void stand_ns(u32 ns)",
+    does: `asm volatile("nanosleep.u32 %0;" :: "r"(ns) : "memory");`,
+    host: "",
+  }),
+  device({
+    doc: "Whether a phase has ended.",
+    is: "bool mbarrier_test(u32 barrier, u32 parity)",
+    does: `u32 done;
+asm volatile("{\\n.reg .pred done;\\nmbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\\n"
+             "selp.u32 %0, 1, 0, done;\\n}" : "=r"(done) : "r"(barrier), "r"(parity) : "memory");
+return done;`,
+    host: "return barrier_at(self->block, barrier).phase != (int)parity;",
+  }),
+  device({
     doc: "A barrier among some warps of the block; 0 is the whole block's.",
     is: "void bar_sync(int id, int threads)",
     does: `asm volatile("bar.sync %0, %1;" :: "r"(id), "r"(threads) : "memory");`,

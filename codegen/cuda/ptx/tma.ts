@@ -64,6 +64,12 @@ const store = (rank: number): Entry =>
 
 export const tma: readonly Entry[] = [
   device({
+    doc: "Bytes in a row on their way from memory to L2, multiples of 16.",
+    is: "void prefetch_l2(const void* from, u32 bytes)",
+    does: `asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" :: "l"(from), "r"(bytes) : "memory");`,
+    host: `if ((u64)from % 16 || bytes % 16) fail("bytes are no whole words of 16");`,
+  }),
+  device({
     is: "void tma_prefetch_descriptor(const TensorMap* map)",
     does: `asm volatile("prefetch.tensormap [%0];" :: "l"(map) : "memory");`,
     host: "",

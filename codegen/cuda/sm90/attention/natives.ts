@@ -45,6 +45,9 @@ const FEW_HEADS = 32;
  * faster one, or within a tenth of the faster one, at every context.
  */
 const AT_ONCE = [6, 12, 24, 66] as const;
+/** The same of heads that 16 do not divide, by two clusters a token: one of 24 or 32 places takes a third longer. */
+const TWO_AT_ONCE = 3;
+const isUneven = ({ heads }: MlaAttendProblem): boolean => heads % 16 !== 0;
 
 /**
  * Columns of the page table: up to `turn` eight blocks have a sequence's stages in one turn; up to `fixed` the fixed split is the faster
@@ -53,10 +56,15 @@ const AT_ONCE = [6, 12, 24, 66] as const;
  */
 const COLUMNS = { turn: 16, fixed: 64, apart: 1 << 20 };
 
-type Form = Pick<MlaFixedSchedule, "splits" | "turns">;
+type Form = Pick<MlaFixedSchedule, "splits" | "turns"> & { group?: 16 };
+
+interface Range {
+  most: number;
+  form: Form | null;
+}
 
 /** Work up to which few heads take each form of the fixed split, or the balanced one, in the order of `workOf`. */
-const FEW_HEADS_FORMS: readonly { most: number; form: Form | null }[] = [
+const FEW_HEADS_FORMS: readonly Range[] = [
   { most: COLUMNS.turn, form: { splits: 8, turns: "together" } },
   { most: COLUMNS.fixed, form: { splits: 16, turns: "together" } },
   { most: COLUMNS.apart, form: null },
@@ -67,14 +75,21 @@ const FEW_HEADS_FORMS: readonly { most: number; form: Form | null }[] = [
   { most: Infinity, form: null },
 ];
 
+const UNEVEN_FORMS: readonly Range[] = [
+  ...FEW_HEADS_FORMS.slice(0, 3).map(({ most, form }) => ({ most, form: form && { ...form, group: 16 as const } })),
+  ...FEW_HEADS_FORMS.map(({ most, form }) => ({ most: most + COLUMNS.apart, form })),
+];
+
+const formsOf = (p: MlaAttendProblem): readonly Range[] => (isUneven(p) ? UNEVEN_FORMS : FEW_HEADS_FORMS);
+
 /**
  * What measures the work of a batch. Many heads: a second token raises the crossing to the balanced split by `several`. Few: the columns
  * of the page table, and how many clusters there are beside how many find room.
  */
-function workOf({ heads }: MlaAttendProblem, tokens: Size, columns: Size): Size {
-  if (heads <= FEW_HEADS) {
+function workOf(p: MlaAttendProblem, tokens: Size, columns: Size): Size {
+  if (p.heads <= FEW_HEADS) {
     const exceeds = (most: number): Size => ({ op: "min", of: [1, { op: "div", of: [tokens, most + 1] }] });
-    return add(columns, mul(COLUMNS.apart, add(...AT_ONCE.map(exceeds))));
+    return add(columns, mul(COLUMNS.apart, add(...(isUneven(p) ? [TWO_AT_ONCE, ...AT_ONCE] : AT_ONCE).map(exceeds))));
   }
   const several: Size = { op: "min", of: [1, { op: "div", of: [tokens, 2] }] };
   return add(mul(tokens, columns), mul(FIXED_UP_TO.one, several));
@@ -90,13 +105,14 @@ function groupsOf({ heads }: MlaAttendProblem): MlaFixedSchedule[] {
   return [([16, 24, 32] as const).reduce((best, g) => (lacking(g) < lacking(best) ? g : best))].map((g) => fixedSchedule(g));
 }
 
-/** Few heads: a cluster of a token. Of sixteen blocks each adds up as many heads. */
-function clustersOf(p: MlaAttendProblem): MlaFixedSchedule[] {
+/** The schedule of a form of few heads: a cluster of a token, or two. Of sixteen blocks each adds up as many heads. */
+function clusterOf(p: MlaAttendProblem, { group: narrow, splits, turns }: Form): MlaFixedSchedule {
   const [{ group }] = groupsOf(p).slice(-1);
-  return FEW_HEADS_FORMS.flatMap(({ form }) =>
-    form ? [fixedSchedule(form.splits === 16 && group % 16 ? 32 : group, form.splits, form.turns)] : [],
-  );
+  return fixedSchedule(narrow ?? (splits === 16 && group % 16 ? 32 : group), splits, turns);
 }
+
+const clustersOf = (p: MlaAttendProblem): MlaFixedSchedule[] =>
+  formsOf(p).flatMap(({ form }) => (form ? [clusterOf(p, form)] : []));
 
 const isLegal = (p: MlaAttendProblem, s: DecodeSchedule): string | null =>
   s.split === "fixed" ? illegalFixed(p, s) : illegalDecode(p);
@@ -112,14 +128,15 @@ const decodeSchedules = (candidates: (p: MlaAttendProblem) => DecodeSchedule[]):
     const [few, ...more] = candidates(p);
     if (!more.length) return [few];
     if (p.heads <= FEW_HEADS) {
-      const { form } = FEW_HEADS_FORMS.find(({ most }) => work <= most)!;
-      const takes = (s: DecodeSchedule): boolean => s.split === "fixed" && s.splits === form?.splits && s.turns === form.turns;
+      const { form } = formsOf(p).find(({ most }) => work <= most)!;
+      const name = form && fixedScheduleName(clusterOf(p, form));
+      const takes = (s: DecodeSchedule): boolean => s.split === "fixed" && fixedScheduleName(s) === name;
       return [candidates(p).find(takes) ?? more.at(-1)!];
     }
     if (work <= CROSSINGS[0]) return [few];
     return [(work <= CROSSINGS[1] && more.find((s) => s.split === "fixed")) || more.at(-1)!];
   },
-  steps: [...CROSSINGS, ...FEW_HEADS_FORMS.flatMap(({ most }) => (most < Infinity ? [most] : []))],
+  steps: [...CROSSINGS, ...UNEVEN_FORMS.flatMap(({ most }) => (most < Infinity ? [most] : []))],
   name: (s) => (s.split === "fixed" ? fixedScheduleName(s) : decodeScheduleName(s)),
 });
 

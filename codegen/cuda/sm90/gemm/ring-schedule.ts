@@ -99,8 +99,10 @@ export function ringSchedule(
   const most = Math.ceil(p.n / blocks);
   const tiles = Math.ceil(most / 64);
   const rows = Math.ceil(p.n / (blocks * tiles));
-  // About 12 KB of weights a stage: fewer, and waiting costs more than reading.
-  const pieces = Math.min(16, 2 * Math.ceil(12288 / (rows * 128) / 2), 2 * Math.ceil(p.k / 128));
+  // About 12 KB of weights a stage: fewer, and waiting costs more than reading. Of one row not over 20, which leave the ring few stages.
+  const about = 2 * Math.ceil(12288 / (rows * 128) / 2);
+  const wanted = tokens === 1 && about * rows * 128 > 20480 ? about - 2 : about;
+  const pieces = Math.min(16, wanted, 2 * Math.ceil(p.k / 128));
   const shape = { steps: Math.ceil(p.k / 64 / pieces), pieces, tokens };
   // One row that fits lies whole: weights of a stage that brings no rows can be seen to have come before the rows are there.
   const rowsIn = x ?? (p.rows || ringResident({ ...shape, x: "resident" }) <= MODEST_BYTES ? "resident" : "staged");

@@ -54,8 +54,10 @@ export const unitChoice = ({ routing }: UnitProblem, weighted: boolean): Choice 
 
 /**
  * Which experts have rows, and which rows a token's pairs are, of so many tokens at most; `weighted`: with the weight of each row's pair.
+ * `meet`: a barrier of the threads that choose.
  */
-export const sortPairs = (tokens: number, weighted: boolean): string => (tokens === 1 ? listPairs : sortAll)(weighted);
+export const sortPairs = (tokens: number, weighted: boolean, meet = "__syncthreads();"): string =>
+  (tokens === 1 ? listPairs : sortAll)(weighted).replaceAll("__syncthreads();", meet);
 
 /** One token's experts are in order as they are, each with a row. */
 const listPairs = (weighted: boolean): string =>

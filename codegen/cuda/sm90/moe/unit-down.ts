@@ -72,7 +72,7 @@ export function unitDown(p: UnitProblem, s: UnitSchedule, machine: Gpu): KernelT
       lines(
         unitVariables(end.adds),
         end.first,
-        unitBarriers,
+        unitBarriers(),
         fetchWeights,
         "",
         p.shared > 0 && end.fetchFirst,
@@ -167,7 +167,7 @@ const adding: Ending = {
   fetchFirst: ownShared,
   rest: ownRest,
   sort: "sort_pairs(T, expert_of, visits, starts, runs, count_of, pair_of, weight_of, weight_at)",
-  math: multiplyUnits(addRows, beginSums),
+  math: multiplyUnits(addRows, { first: beginSums }),
 };
 
 const storing: Ending = {

@@ -25,12 +25,14 @@ import {
 } from "./unit-schedule.ts";
 
 /** Blocks that have tiles of their own add up; with more tokens than these their rows would take too much of what L2 gives. */
-const tilesFor = (tokens: number): UnitSchedule["tiles"] => (tokens <= 16 ? "own" : "dealt");
+const downTiles = (tokens: number): UnitSchedule["tiles"] => (tokens <= 16 ? "own" : "dealt");
+/** Blocks that ask have eight rows of x at most. */
+const upTiles = (tokens: number): UnitSchedule["tiles"] => (tokens <= 8 ? "asked" : "dealt");
 
 const schedules = (down: boolean): Schedules<UnitProblem, UnitSchedule> => ({
   candidates: (p, machine) =>
     TOKENS.filter((t) => t <= MOST_TOKENS && (!p.routing || routesInside(t))).map((t) =>
-      unitSchedule(p, t, down ? tilesFor(t) : "dealt", machine),
+      unitSchedule(p, t, (down ? downTiles : upTiles)(t), machine),
     ),
   illegal: illegalUnits,
   maxRows: (s) => s.tokens,
@@ -69,18 +71,19 @@ function match(site: Site, machine: Gpu): NativeMatch<UnitProblem, UnitSchedule>
   if (![x, gateUp, down, site.outs[0]].every((v) => v.dtype === "bf16")) return refuse("an operand is not bf16");
   if (![...site.ins, site.outs[0]].every(isPacked)) return strided;
   const [experts, parts, inner, k] = gateUp.shape.map(num);
+  if (num(down.shape[1]) !== k) return refuse("rows come back at another width");
   const shared = num(site.attrs.shared);
   const common = { experts, per: found.per, shared, ...(found.routing ? { routing: found.routing } : {}) };
   const back: UnitProblem = { ...common, n: num(down.shape[1]), k: inner, parts: 1 };
   const between = { scratch: "gated", dtype: "bf16", shape: [mul(x.shape[0], found.per), inner] } as const;
   const rows = { scratch: "rows", dtype: "bf16", shape: [mul(x.shape[0], found.per), back.n] } as const;
   const dims = [x.shape[0]];
-  const scheduleOf = (tokens: UnitSchedule["tokens"]): UnitSchedule => unitSchedule(back, tokens, tilesFor(tokens), machine);
+  const scheduleOf = (tokens: UnitSchedule["tokens"]): UnitSchedule => unitSchedule(back, tokens, downTiles(tokens), machine);
   return {
     problem: { ...common, n: inner, k, parts: parts as 2 },
     rows: x.shape[0],
     dims,
-    args: () => [{ in: 1 }, { in: 0 }, ...found.choice, between],
+    args: (s) => [{ in: 1 }, { in: 0 }, ...found.choice, between, ...(s.next ? [{ in: 2, ahead: true } as const] : [])],
     follow: {
       illegal: ({ tokens }) => illegalUnits(back, scheduleOf(tokens), machine),
       launches: ({ tokens }) => launchesOf(scheduleOf(tokens)),

@@ -6,6 +6,7 @@ import { cudaKernel, input, output } from "../../text/kernel.ts";
 import { indented, lines } from "../../text/lines.ts";
 import { roles } from "../../text/roles.ts";
 import type { Choice } from "./choice.ts";
+import { askedBody, MEET } from "./unit-asked.ts";
 import { sortPairs, unitChoice } from "./unit-choice.ts";
 import { blocksOf, unitLayout, unitName, type UnitProblem, type UnitSchedule } from "./unit-schedule.ts";
 import {
@@ -35,7 +36,13 @@ export function unitGateUp(p: UnitProblem, s: UnitSchedule, machine: Gpu): Kerne
       `schedule ${JSON.stringify(s)}`,
       `${floorText(machine, { reads: `${bytes} bytes an expert with rows`, bytes })} each`,
     ],
-    params: [unitMap(p, s), input("x", "bf16", loose), ...choice.params, output("y", "bf16", loose)],
+    params: [
+      unitMap(p, s),
+      input("x", "bf16", loose),
+      ...choice.params,
+      output("y", "bf16", loose),
+      ...(s.next ? [input("down", "bf16")] : []),
+    ],
     dims: ["T"],
     launch: {
       grid: [blocksOf(p, s, machine), 1, 1],
@@ -43,25 +50,33 @@ export function unitGateUp(p: UnitProblem, s: UnitSchedule, machine: Gpu): Kerne
       sharedBytes: unitLayout(s).bytes,
       pdl: true,
       blocksPerSM: 1,
-      early: ["w", ...choice.early],
+      early: ["w", ...choice.early, ...(s.next ? ["down"] : [])],
     },
-    definitions: lines(unitConstants(p, s), choice.constants, unitStruct, "", sortPairs(s.tokens, false)),
-    body: indented(
-      lines(
-        unitVariables(false),
-        dealtFirst,
-        unitBarriers,
-        fetchWeights,
-        "",
-        fetchShared,
-        chooseExperts(choice),
-        dealtRest,
-        "",
-        roles(["warp == MATH / 32", producer((row) => `x + (i64)(pair_of[${row}] / PER) * K`)], [null, multiplyUnits(gateRows)]),
-      ),
+    ...(s.tiles === "asked" ? { workspace: { type: "int", bytes: 4 } } : {}),
+    definitions: lines(
+      unitConstants(p, s),
+      choice.constants,
+      unitStruct,
+      "",
+      sortPairs(s.tokens, false, s.tiles === "asked" ? MEET : undefined),
     ),
+    body: indented(s.tiles === "asked" ? askedBody(s, choice, gateRows) : dealtBody(choice)),
   });
 }
+
+const dealtBody = (choice: Choice): string =>
+  lines(
+    unitVariables(false),
+    dealtFirst,
+    unitBarriers(),
+    fetchWeights,
+    "",
+    fetchShared,
+    chooseExperts(choice),
+    dealtRest,
+    "",
+    roles(["warp == MATH / 32", producer((row) => `x + (i64)(pair_of[${row}] / PER) * K`)], [null, multiplyUnits(gateRows)]),
+  );
 
 const fetchShared = `const int ahead = min(STAGES, first_units * STEPS);
 // What every token visits is known before the choice: a ring of its weights is under way while the router still runs.

@@ -3,7 +3,6 @@
 // in shared memory. Plain records: problem, schedule, legality, shared memory, time.
 import type { Gpu, Limits } from "../../../../ir/machine.ts";
 import type { RouteProblem } from "../../../kernels/expert.ts";
-import { when } from "../../../text.ts";
 
 /** w [experts, parts, n, k] bf16; `per` experts a token, of which the last `shared` of all are every token's. */
 export interface UnitProblem {
@@ -30,14 +29,22 @@ export interface UnitSchedule {
   steps: number;
   stages: number;
   /**
-   * dealt: tiles of all experts in one line are dealt to the blocks, so that all have as much to do. own: a block has tiles of its own
-   * of every expert, and so can add up what a token's experts say.
+   * dealt: tiles of all experts in one line are dealt to the blocks, so that all have as much to do. asked: most of them are, and the rest
+   * goes to the blocks that ask, for memory serves some faster; rows of x lie in shared memory whole. own: a block has tiles of its own of
+   * every expert, and so can add up what a token's experts say.
    */
-  tiles: "dealt" | "own";
+  tiles: "dealt" | "asked" | "own";
+  /** Shared experts' matrices of the launch after this one are sent for to L2 while the router runs. */
+  next?: true;
 }
 
 /** Blocks leave as much to the kernels before, which are still at work when their first weights are under way. */
 const LEFT = 12 * 1024;
+
+/** Stages of shared experts that are under way at once before the choice is known: what else is read then queues behind them. */
+export const earlyStages = (s: UnitSchedule): number =>
+  Math.max(1, Math.min(s.stages - 1, Math.round(EARLY_BYTES / unitLayout(s).stage)));
+const EARLY_BYTES = 48 * 1024;
 
 /** Bytes of weights of a stage at most: fewer, and waiting costs more than reading. */
 const STAGE_BYTES = (rows: number): number => (rows === 128 ? 32 : 24) * 1024;
@@ -62,12 +69,13 @@ export function unitLayout(s: UnitSchedule): {
 } {
   const stage = s.rows * s.pieces * 128;
   // Rows of x 16 bytes apart in banks, so that the eight rows of a matrix lie in different ones.
-  const pitch = s.pieces * 128 + 16;
+  const whole = s.tiles === "asked";
+  const pitch = s.pieces * (whole ? s.steps : 1) * 128 + 16;
   const xs = s.stages * stage;
-  const parts = xs + s.stages * s.tokens * pitch;
+  const parts = xs + (whole ? 1 : s.stages) * s.tokens * pitch;
   const sums = parts + (kWarps(s) - 1) * rowWarps(s) * columnTiles(s) * 512;
   const barriers = sums + (s.tiles === "own" ? s.tokens * s.rows * 4 : 0);
-  return { stage, pitch, xs, parts, sums, barriers, bytes: 1024 + barriers + 16 * s.stages + 16 * rowWarps(s) };
+  return { stage, pitch, xs, parts, sums, barriers, bytes: 1024 + barriers + 16 * s.stages + 16 * rowWarps(s) + (whole ? 8 : 0) };
 }
 
 /** Tiles of an expert. */
@@ -75,7 +83,7 @@ export const tilesOf = (p: UnitProblem, s: UnitSchedule): number => p.n / (s.row
 
 /** Blocks of a launch: all multiprocessors, or as many as have the same number of tiles of their own. */
 export function blocksOf(p: UnitProblem, s: UnitSchedule, { multiprocessors }: Limits): number {
-  if (s.tiles === "dealt") return multiprocessors;
+  if (s.tiles !== "own") return multiprocessors;
   const tiles = tilesOf(p, s);
   return Math.ceil(tiles / Math.ceil(tiles / multiprocessors));
 }
@@ -102,6 +110,7 @@ export function unitSchedule(
     steps: columns / (pieces ?? 1),
     stages: 2,
     tiles,
+    ...(tiles === "asked" && p.shared > 0 ? { next: true } : {}),
   };
   while (s.stages < 32 && unitLayout({ ...s, stages: s.stages + 1 }).bytes + statics(p, s) <= limits.sharedPerBlock - LEFT)
     s.stages++;
@@ -110,7 +119,11 @@ export function unitSchedule(
 
 /** Bytes of variables beside the dynamic ones. */
 const statics = (p: UnitProblem, s: UnitSchedule): number =>
-  mostPairs(p, s) * 12 + p.experts * 4 * (Math.ceil(s.tokens / 32) + 1) + Math.min(p.experts, mostPairs(p, s)) * 12 + 256;
+  (s.tiles === "asked" ? 4 * s.stages : 0) +
+  mostPairs(p, s) * 12 +
+  p.experts * 4 * (Math.ceil(s.tokens / 32) + 1) +
+  Math.min(p.experts, mostPairs(p, s)) * 12 +
+  256;
 
 /** Why a schedule cannot run a problem, or null. */
 export function illegalUnits(p: UnitProblem, s: UnitSchedule, limits: Limits): string | null {
@@ -132,9 +145,9 @@ export const unitTime = (p: UnitProblem, rows: number, { bandwidth }: Gpu): numb
 /** What a router that runs in every block may cost: a warp routes a token. */
 export const routesInside = (tokens: number): boolean => tokens <= 16;
 
-/** "t8n16p8s11", and "o" behind it where blocks have tiles of their own. */
+/** "t8n16p8s11", and a letter behind it where blocks ask for tiles or have their own. */
 export const unitName = (s: UnitSchedule): string =>
-  `t${s.tokens}n${s.rows}p${s.pieces}s${s.stages}${when(s.tiles === "own", "o")}`;
+  `t${s.tokens}n${s.rows}p${s.pieces}s${s.stages}${{ dealt: "", asked: "a", own: "o" }[s.tiles]}`;
 
 /**
  * Tokens up to which the op has kernels of the whole. At 64 they take 253 + 131 us a layer of DeepSeek-V2-Lite, grouped products

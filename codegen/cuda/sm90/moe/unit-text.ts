@@ -44,9 +44,9 @@ constexpr int ROW_WARPS = ${rowWarps(s)}, K_WARPS = ${kWarps(s)}, COLUMNS = ${co
 // Pieces of 64 columns in a stage, stages of a tile, stages of the ring.
 constexpr int PIECES = ${s.pieces}, STEPS = ${s.steps}, STAGES = ${s.stages};
 // Bytes of weights in a stage; from row to row of x, and of a stage's rows.
-constexpr int STAGE = ${at.stage}, PITCH = ${at.pitch}, X_SLOT = ${s.tokens * at.pitch};
+constexpr int STAGE = ${at.stage}, PITCH = ${at.pitch}${when(s.tiles !== "asked", `, X_SLOT = ${s.tokens * at.pitch}`)};
 constexpr int XS = ${at.xs}, PARTIAL = ${at.parts}, ${sums}FULL = ${at.barriers};  // behind the ring
-constexpr int MATH = 256, THREADS = 288;       // threads that multiply; a warp more copies
+constexpr int MATH = 256, THREADS = ${s.tiles === "asked" ? 256 : 288};       // threads that multiply, a warp more copies; that choose experts
 struct Run { int expert, row, end; };          // the rows of an expert that has some, among all sorted by expert`,
   );
 }
@@ -67,8 +67,8 @@ const u32 full = ring + FULL, empty = full + 8 * STAGES, partial_full = empty + 
 const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;`,
   );
 
-export const unitBarriers = `if (threadIdx.x == MATH) {
-${indented(initRing("MATH / 32"))}
+export const unitBarriers = (more: readonly string[] = []): string => `if (threadIdx.x == MATH) {
+${indented(lines(initRing("MATH / 32"), ...more))}
   for (int i = 0; i < ROW_WARPS; i++) {
     mbarrier_init(partial_full + 8 * i, max(1, K_WARPS - 1));
     mbarrier_init(partial_empty + 8 * i, 1);
@@ -102,27 +102,51 @@ export const producer = (rowFrom: (row: string) => string): string => `for (int 
         ${rowFrom("(run.row + r)")} + i % STEPS * PIECES * 64, PIECES * 128, full + 8 * slot);
 }`;
 
-/** The loop of a math warp over its block's tiles; `done`: statements that see sum, unit, run, rows and columns of a tile. */
-export const multiplyUnits = (done: string, first?: string): string =>
-  lines(
+/** Where rows of x lie for a math warp: what it declares once, for a stage, and the address a lane gives ldmatrix for eights c. */
+interface RowsOfX {
+  tile: string | false;
+  stage: string;
+  at: string;
+}
+
+const stagedRows: RowsOfX = {
+  tile: false,
+  stage: ", x_tile = ring + XS + slot * X_SLOT + lane / 8 % 2 * 16",
+  at: "x_tile + min(c * 8 + lane % 8, rows - 1) * PITCH + q * 32",
+};
+
+/** All tokens' rows lie there whole, and at most eight are of one expert. */
+const wholeRows: RowsOfX = {
+  tile: "const u32 x_row = ring + XS + pair_of[run.row + min(lane % 8, rows - 1)] / PER * PITCH + lane / 8 % 2 * 16;",
+  stage: ", x_tile = x_row + step * PIECES * 128",
+  at: "x_tile + q * 32",
+};
+
+/**
+ * The loop of a math warp over its block's tiles; `done`: statements that see sum, unit, run, rows and columns of a tile. `asked`:
+ * statements that give its next unit, or leave.
+ */
+export const multiplyUnits = (done: string, { first, asked }: { first?: string; asked?: string } = {}): string => {
+  const x = asked === undefined ? stagedRows : wholeRows;
+  return lines(
     "const int row_warp = warp / K_WARPS, k_warp = warp % K_WARPS;",
     first,
     `// Rows of a group of warps: eight of gate and the same eight of up, or sixteen.
 const int w_row = PARTS == 2 ? lane % 16 / 8 * PART_ROWS + row_warp * 8 + lane % 8 : row_warp * 16 + lane % 16;
 int slot = 0; u32 phase = 0;
-for (int u = 0; u < units; u++) {`,
-    indented(lines(startTile, multiplySteps, addShared, done)),
+for (int u = 0; ${asked === undefined ? "u < units" : ""}; u++) {`,
+    indented(lines(asked ?? "const Unit unit = unit_of(u);", startTile, x.tile, multiplySteps(x), addShared, done)),
     "}",
   );
+};
 
-const startTile = `const Unit unit = unit_of(u);
-const Run run = runs[unit.run];
+const startTile = `const Run run = runs[unit.run];
 const int rows = run.end - run.row, columns = (rows + 7) / 8;
 float sum[COLUMNS][4] = {};`;
 
-const multiplySteps = `for (int step = 0; step < STEPS; step++) {
+const multiplySteps = (x: RowsOfX): string => `for (int step = 0; step < STEPS; step++) {
   mbarrier_wait(full + 8 * slot, phase);
-  const u32 w_tile = ring + slot * STAGE, x_tile = ring + XS + slot * X_SLOT + lane / 8 % 2 * 16;
+  const u32 w_tile = ring + slot * STAGE${x.stage};
   // Steps of 16 columns go round the warps: four in each piece of 64.
 #pragma unroll
   for (int q = k_warp; q < 4 * PIECES; q += K_WARPS) {
@@ -133,7 +157,7 @@ const multiplySteps = `for (int step = 0; step < STEPS; step++) {
     for (int c = 0; c < COLUMNS; c++)
       if (c < columns) {
         // Columns past the last row repeat it, and nobody looks at their sums.
-        ldmatrix_x2(x_tile + min(c * 8 + lane % 8, rows - 1) * PITCH + q * 32, x[0], x[1]);
+        ldmatrix_x2(${x.at}, x[0], x[1]);
         mma_m16n8k16_bf16(sum[c], w[0], w[1], w[2], w[3], x[0], x[1]);
       }
   }
