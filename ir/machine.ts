@@ -71,6 +71,8 @@ export interface ProductTimes {
   column: number;
   /** A step of 128 bytes of k of a 128 x 128 tile, and what a tile takes beside its steps. */
   persistentStep: number;
+  /** The same of a tile of 192 rows. */
+  tallStep: number;
   persistentTile: number;
   /** Sums of tiles that blocks share through memory. */
   streamK: number;

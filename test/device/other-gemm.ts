@@ -27,17 +27,8 @@ const ROWS = [96, 128, 192, 256, 384, 2048, 8192];
 const only = process.env.DSC_FORMS;
 const suits = (s: GemmSchedule, m: number): boolean =>
   s.form === "persistent" ? m >= 96 : m <= 1024 && s.tokens >= 32 && m <= 12 * s.tokens;
-/** Not to be chosen yet. */
-const tried: GemmSchedule[] = (["whole", "stream-k"] as const).map((tail) => ({
-  form: "persistent",
-  rows: 192,
-  stages: 4,
-  group: 16,
-  multicast: "none",
-  tail,
-}));
 const able = (n: number, k: number): GemmSchedule[] =>
-  [...candidates, ...tried].filter((s) => !only || s.form === only).filter((s) => illegal(s, h200, { n, k }) === null);
+  candidates.filter((s) => !only || s.form === only).filter((s) => illegal(s, h200, { n, k }) === null);
 const kernels = (cuda: Cuda): ReturnType<typeof compileAll> =>
   compileAll(
     cuda,

@@ -39,6 +39,7 @@ export const h200: Gpu = {
     clusterBlock: 0.08163,
     column: 0.02293,
     persistentStep: 0.3762,
+    tallStep: 0.62,
     persistentTile: 0.4497,
     streamK: 6.804,
     pair: 0.9125,

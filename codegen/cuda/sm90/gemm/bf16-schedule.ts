@@ -82,9 +82,12 @@ export const candidates: readonly Bf16Schedule[] = [
   { form: "small-m", tokens: 64, columns: 128, kGroups: 1, split: 1, stages: 5, xStages: 3, blocksPerSm: 2 },
   // More tokens.
   { form: "small-m", tokens: 128, columns: 32, kGroups: 2, split: 2, stages: 8, xStages: 4, blocksPerSm: 1 },
-  { form: "small-m", tokens: 128, columns: 56, kGroups: 2, split: 1, stages: 4, xStages: 4, blocksPerSm: 1 },
   { form: "small-m", tokens: 128, columns: 64, kGroups: 1, split: 1, stages: 8, xStages: 8, blocksPerSm: 1 },
+  { form: "small-m", tokens: 128, columns: 64, kGroups: 1, split: 2, stages: 8, xStages: 8, blocksPerSm: 1 },
   { form: "small-m", tokens: 128, columns: 96, kGroups: 1, split: 1, stages: 4, xStages: 3, blocksPerSm: 2 },
+  { form: "small-m", tokens: 128, columns: 96, kGroups: 1, split: 1, stages: 7, xStages: 7, blocksPerSm: 1 },
+  { form: "small-m", tokens: 128, columns: 112, kGroups: 1, split: 1, stages: 6, xStages: 6, blocksPerSm: 1 },
+  { form: "small-m", tokens: 128, columns: 128, kGroups: 1, split: 1, stages: 6, xStages: 6, blocksPerSm: 1 },
   { form: "small-m", tokens: 128, columns: 136, kGroups: 1, split: 1, stages: 6, xStages: 6, blocksPerSm: 1 },
   { form: "persistent", columns: 256, stages: 4, group: 8 },
   { form: "persistent", columns: 192, stages: 5, group: 8 },
@@ -117,7 +120,9 @@ function estimate(s: Bf16Schedule, p: Bf16Problem, m: number, limits: Limits): n
   const memory = (2 * (n * k + m * k + m * n)) / 4.1e6;
   if (s.form === "small-m") return smallMTime(s, p, m, limits);
   const waves = Math.ceil((Math.ceil(m / 256) * Math.ceil(n / s.columns)) / (limits.multiprocessors / 2));
-  return Math.max(memory, waves * (steps * (0.2 + s.columns * 0.0016) + 1.5)) + 4;
+  const products = waves * (steps * (0.109 + s.columns * 0.00188) + 0.96);
+  // Clocks fall under a load of tensor cores that lasts.
+  return Math.max(memory, products * (1 + (0.31 * products) / (products + 500))) + 1.4;
 }
 
 /** Fitted to the measurements of docs/notes-gpu-linear.md. */
@@ -125,20 +130,22 @@ function smallMTime(s: SmallMBf16, { n, k }: Bf16Problem, m: number, limits: Lim
   const units = Math.ceil(Math.ceil(Math.ceil(k / STEP) / s.kGroups) / s.split);
   const each = (s.split * Math.ceil(n / s.columns) * Math.ceil(m / s.tokens)) / limits.multiprocessors;
   const live = Math.min(s.blocksPerSm, Math.max(1, Math.ceil(each)));
-  // A multiprocessor takes in 85 KB a microsecond, and a ring is filled once in the latency of what fills it.
+  // A multiprocessor takes in 105 KB a microsecond, and a ring is filled once in the latency of what fills it.
   const unit = Math.max(
-    1.55 / s.stages,
+    1.63 / s.stages,
     0.95 / s.xStages,
-    (live * s.kGroups * STEP * 2 * (s.columns + Math.min(s.tokens, m))) / 85e3,
+    (live * s.kGroups * STEP * 2 * (s.columns + Math.min(s.tokens, m))) / 105e3,
   );
-  const waves = s.blocksPerSm === 1 ? Math.ceil(each) : Math.max(1, each / s.blocksPerSm);
+  const turns = each / s.blocksPerSm;
+  // Blocks of a multiprocessor end at different times, and the last wave is nearly whole all the same.
+  const waves = s.blocksPerSm === 1 ? Math.ceil(turns) : Math.max(1, turns + 0.92 * (Math.ceil(turns) - turns));
   // Multiprocessors with fewer blocks than others leave memory idle at the end.
   const idle = each < 4 ? 1 - each / Math.ceil(each) : 0;
   const memory = ((2 * (n * k + m * k + m * n)) / 4.05e6) * (1 + 0.2 * idle);
   return (
-    (s.blocksPerSm === 1 ? 3.3 : 2.8) +
+    (s.blocksPerSm === 1 ? 2.8 : 2.6) +
     (s.split > 1 ? 0.45 * s.split : 0) +
-    Math.max(waves * units * unit + (waves - 1) * 1.2, memory)
+    Math.max(waves * units * unit + (waves - 1) * 2.96, memory)
   );
 }
 

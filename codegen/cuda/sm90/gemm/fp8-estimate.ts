@@ -35,6 +35,7 @@ function persistentTiles(s: PersistentSchedule, { n, k }: GemmProblem, m: number
     pair,
     steps: Math.ceil(k / STEP),
     chain: persistentPromotion(s, k),
+    tall: s.rows !== undefined,
     streamK: s.tail === "stream-k",
   };
 }

@@ -11,6 +11,7 @@ const upTo = (rows: number, us: number, schedule: GemmSchedule): Row => ({ rows,
 /** For all sizes from there on. */
 const beyond = (schedule: GemmSchedule): Row => ({ rows: null, schedule });
 const persistent: PersistentSchedule = { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" };
+const tall: PersistentSchedule = { ...persistent, rows: 192, stages: 4 };
 
 /** By matrix. */
 export const gemmMeasured: readonly Measured<GemmProblem, GemmSchedule>[] = [
@@ -59,6 +60,8 @@ export const gemmMeasured: readonly Measured<GemmProblem, GemmSchedule>[] = [
       upTo(8, 11.11, { form: "split-k", rows: 128, kGroups: 1, tokens: 8, split: 1, stages: 4, xStages: 4, blocksPerSm: 3 }),
       upTo(32, 12.06, { form: "split-k", rows: 128, kGroups: 1, tokens: 32, split: 1, stages: 4, xStages: 4, blocksPerSm: 2 }),
       upTo(64, 12.45, { form: "small-m", tokens: 64, columns: 96, kGroups: 1, stages: 4, xStages: 4, blocksPerSm: 2 }),
+      upTo(128, 14.43, persistent),
+      upTo(192, 18.9, tall),
       beyond(persistent),
     ],
   },
@@ -82,6 +85,9 @@ export const gemmMeasured: readonly Measured<GemmProblem, GemmSchedule>[] = [
       upTo(32, 32.69, { form: "split-k", rows: 128, kGroups: 2, tokens: 32, split: 2, stages: 5, xStages: 4, blocksPerSm: 1 }),
       upTo(64, 32.67, { form: "small-m", tokens: 64, columns: 56, kGroups: 2, stages: 6, xStages: 6, blocksPerSm: 1 }),
       upTo(128, 41.08, { form: "split-k", rows: 128, kGroups: 1, tokens: 128, split: 2, stages: 6, xStages: 4, blocksPerSm: 1 }),
+      upTo(192, 55.65, { ...tall, tail: "stream-k" }),
+      upTo(256, 56.51, persistent),
+      upTo(384, 85.17, { ...persistent, tail: "stream-k" }),
       beyond(persistent),
     ],
   },
@@ -120,6 +126,7 @@ export const gemmMeasured: readonly Measured<GemmProblem, GemmSchedule>[] = [
       upTo(32, 70.5, { form: "split-k", rows: 64, kGroups: 2, tokens: 32, split: 1, stages: 4, xStages: 3, blocksPerSm: 2 }),
       upTo(64, 68.73, { form: "small-m", tokens: 64, columns: 72, kGroups: 1, stages: 5, xStages: 5, blocksPerSm: 2 }),
       upTo(128, 80.23, { ...persistent, tail: "stream-k" }),
+      upTo(192, 104.0, { ...tall, tail: "stream-k" }),
       beyond(persistent),
     ],
   },

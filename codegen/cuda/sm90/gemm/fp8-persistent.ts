@@ -42,12 +42,13 @@ function variantOf(problem: Variant["problem"], schedule: PersistentSchedule): V
   const [cluster, streamK] = [schedule.multicast === "x" ? pair : alone, schedule.tail === "stream-k"];
   const dense = streamK ? streamKTiles : cluster === pair ? densePairTiles : denseTiles;
   const steps = Math.ceil(problem.k / STEP);
-  const chain = persistentPromotion(schedule, problem.k);
   const rows = persistentRows(schedule);
+  const form = formOf(problem, schedule);
+  const chain = form === serial ? 1 : persistentPromotion(schedule, problem.k);
   return {
     rows,
     math: 2 * rows,
-    form: schedule.rows ? halves : whole,
+    form,
     problem,
     schedule,
     cluster,
@@ -64,15 +65,25 @@ interface Form {
   inWords: string;
   /** Of a thread that multiplies, and of one that copies. */
   registers: { math: number; copies: number };
+  /** Places in the ring. */
+  places: string;
   /** The products of a tile. */
   loop(v: Variant): string;
 }
 
+const PLACES = "int stage = 0, ahead = 0; u32 phase = 0;  // the stage being added up, and the one being multiplied";
+
 /** A step multiplies while the one before is scaled and added. */
-const whole: Form = { inWords: "two", registers: { math: 232, copies: 40 }, loop: (v) => mainLoop(v) };
+const whole: Form = { inWords: "two", registers: { math: 232, copies: 40 }, places: PLACES, loop: (v) => mainLoop(v) };
 
 /** Half of a step's columns multiply while the other half is scaled and added. */
-const halves: Form = { inWords: "three", registers: { math: 160, copies: 32 }, loop: (v) => halvesLoop(v) };
+const halves: Form = { inWords: "three", registers: { math: 160, copies: 32 }, places: PLACES, loop: (v) => halvesLoop(v) };
+
+/** A step is added while other warpgroups multiply: the faster form for experts, whose weights come from memory. */
+const serial: Form = { ...halves, places: "int stage = 0; u32 phase = 0;", loop: (v) => serialLoop(v) };
+
+const formOf = ({ experts }: Variant["problem"], { rows }: PersistentSchedule): Form =>
+  rows ? (experts ? serial : halves) : whole;
 
 /** Constants and device functions. */
 function definitions({ problem: { n, experts }, schedule: { stages, group }, cluster, tiles, streamK, ...v }: Variant): string {
@@ -160,7 +171,7 @@ function consumer(v: Variant): string {
     await_previous();
     const int warpgroup = warp / 4, warp_row = warp % 4;
     const u32 out = staging + warpgroup * 16384;
-    int stage = 0, ahead = 0; u32 phase = 0;  // the stage being added up, and the one being multiplied
+    ${v.form.places}
     ${loop}
       ${locate}
       ${v.cluster.column}
@@ -251,6 +262,24 @@ function halvesLoop({ cluster, tiles: { steps }, ...v }: Variant): string {
         }
       }`;
 }
+
+const serialLoop = ({
+  cluster,
+  tiles: { steps },
+}: Variant): string => `      for (int p = ${steps.begin}; p < ${steps.end}; p++) {
+        const float w_now = ld_global_nc_f32(w_scales + p), upper = ld_global_nc_f32(upper_scales + p),
+            lower = ld_global_nc_f32(lower_scales + p);
+        mbarrier_wait(full + 8 * stage, phase);
+        const u32 from = ring + stage * STAGE;
+        float part[64];
+        wgmma_m64n128k128_e4m3(part, descriptor_k_major(from + warpgroup * 8192), descriptor_k_major(from + X_BYTES));
+        wgmma_wait_group<0>(part);
+        // The stage is read: hand it back before the arithmetic.
+        ${cluster.handBack}
+        if (++stage == STAGES) { stage = 0; phase ^= 1; }
+#pragma unroll
+        for (int j = 0; j < 64; j++) sum[j] = fmaf(part[j], (j & 2 ? lower : upper) * w_now, sum[j]);
+      }`;
 
 export function persistent(problem: Variant["problem"], schedule: PersistentSchedule, machine: Gpu): KernelText {
   const { n, k, experts } = problem;

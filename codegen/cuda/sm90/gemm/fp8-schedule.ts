@@ -212,6 +212,9 @@ export const candidates: readonly GemmSchedule[] = [
   { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "whole" },
   { form: "persistent", stages: 6, group: 16, multicast: "none", tail: "stream-k" },
   { form: "persistent", stages: 6, group: 16, multicast: "x", tail: "whole" },
+  // Between 128 and 192 rows, where two tiles of 128 would be a quarter empty.
+  { form: "persistent", rows: 192, stages: 4, group: 16, multicast: "none", tail: "whole" },
+  { form: "persistent", rows: 192, stages: 4, group: 16, multicast: "none", tail: "stream-k" },
 ];
 
 /** Why a schedule cannot run a problem, or null. */

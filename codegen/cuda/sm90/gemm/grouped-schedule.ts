@@ -87,6 +87,7 @@ function preferred({ experts, k }: GroupedProblem, r: number): readonly GemmSche
   if (each <= 0.2) return k <= 4096 ? [eightInFour, eight] : [eight];
   if (each <= 6) return [sixteen];
   if (each <= 24) return [sixtyFour, sixteen];
+  if (each > 128 && each <= 200) return [tall, persistent];
   return each <= 512 ? [persistent] : [persistentPair, persistent];
 }
 
@@ -100,6 +101,8 @@ export const groupedSchedules: Schedules<GroupedProblem, GemmSchedule> = {
   candidates: () => candidates,
   illegal: (p, s, machine) => illegal(s, machine, p),
   measured: preferred,
+  // R1's 256 experts have somewhat more than 128 rows each, and 256.
+  steps: [49152, 65536],
   estimate: (p, _, rows) => estimate(p, rows),
   name: scheduleName,
 };

@@ -70,9 +70,10 @@ export interface PersistentTiles {
   tiles: number;
   /** Blocks that take a tile each side by side. */
   pair: 1 | 2;
-  /** Steps of 128 bytes of k, and so many at a time that a part of a tile may have. */
+  /** Steps of 128 bytes of k, and so many at a time that a part of a tile may have; those of three warpgroups take longer. */
   steps: number;
   chain: number;
+  tall: boolean;
   streamK: boolean;
 }
 
@@ -83,7 +84,8 @@ export function persistentTime(t: PersistentTiles, traffic: Traffic, { multiproc
   const chains = Math.ceil(t.steps / t.chain);
   const parts = t.streamK && left ? Math.min(Math.floor(slots / left), chains) : 1;
   const last = left ? Math.ceil(chains / parts) / chains : 0;
-  const products = (whole + last) * t.steps * c.persistentStep + (whole + Math.ceil(last)) * c.persistentTile;
+  const step = t.tall ? c.tallStep : c.persistentStep;
+  const products = (whole + last) * t.steps * step + (whole + Math.ceil(last)) * c.persistentTile;
   const memory = (traffic.w + traffic.rows) / (bandwidth * c.ofBandwidth * 1e-6);
   const us = c.start + c.fill + together(products + (parts > 1 ? c.streamK : 0), memory) + (t.pair > 1 ? c.pair : 0);
   // Clocks fall under a load of tensor cores that lasts, less where rows of x are read once for two blocks.
