@@ -20,7 +20,7 @@ import { r1, sliceOptions } from "./slice.ts";
 const LENGTHS = (process.env.DSC_PROMPTS ?? "512,4096").split(",").map(Number);
 const models = process.env.DSC_MODELS?.split(",") ?? [...Object.keys(family), "R1"];
 /** Prompts that are timed; one more goes before. */
-const TIMES = 4;
+const TIMES = 5;
 /** Kernels that take less than this part of a prompt's time are not listed. */
 const LEAST_SHARE = 0.005;
 const held = process.env.DSC_CUBINS ? { kernels: heldIn(process.env.DSC_CUBINS) } : {};
