@@ -15,7 +15,7 @@ import { rmsNorm } from "./norm.ts";
 import { quantize } from "./quant.ts";
 import { reshape } from "./view.ts";
 
-const scale = attr.word(["f32", "ue8m0"], "f32");
+const scaleFormat = attr.word(["f32", "ue8m0"], "f32");
 const eps = attr.f32(1e-6);
 /** Of an operand that the pattern of a rule leaves open, the name of its dtype variable. */
 const dtypeOf = (v: { type: Parameters<typeof asTensor>[0] }): string => asTensor(v.type).dtype;
@@ -23,7 +23,7 @@ const dtypeOf = (v: { type: Parameters<typeof asTensor>[0] }): string => asTenso
 export const normQuant = fused("norm_quant", {
   summary: "rms_norm, then quantize, without writing the row in between.",
   ins: { x: "[..b, d] a", gain: "[d] w" },
-  attrs: { eps, scale },
+  attrs: { eps, scale: scaleFormat },
   of: ({ x, gain }, { eps, scale }) => quantize({ x: rmsNorm({ x, gain, eps }), scale }),
 });
 
@@ -41,7 +41,7 @@ export const addNorm = fused("add_norm", {
 export const addNormQuant = fused("add_norm_quant", {
   summary: "Sum of a residual connection, and its rms_norm quantised; the normalised row is not written.",
   ins: { a: "[..b, d] a", b: "[..b, d] a", gain: "[d] w" },
-  attrs: { eps, scale },
+  attrs: { eps, scale: scaleFormat },
   outs: { sum: "[..b, d] a", codes: "[..b, d] e4m3/1x128" },
   of({ a, b, gain }, { eps, scale }) {
     const sum = add({ a, b });
@@ -53,7 +53,7 @@ export const addNormQuant = fused("add_norm_quant", {
 export const addNormBoth = fused("add_norm_both", {
   summary: "Sum of a residual connection, and its rms_norm both as it is and quantised.",
   ins: { a: "[..b, d] a", b: "[..b, d] a", gain: "[d] w" },
-  attrs: { eps, scale },
+  attrs: { eps, scale: scaleFormat },
   outs: { sum: "[..b, d] a", y: "[..b, d] a", codes: "[..b, d] e4m3/1x128" },
   of({ a, b, gain }, { eps, scale }) {
     const sum = add({ a, b });
@@ -65,7 +65,7 @@ export const addNormBoth = fused("add_norm_both", {
 export const gatedQuant = fused("gated_quant", {
   summary: "gated_pair, then quantize.",
   ins: { x: "[..b, 2, n] a" },
-  attrs: { scale, ...gating },
+  attrs: { scale: scaleFormat, ...gating },
   of: ({ x }, { scale, ...by }) => quantize({ x: gatedPair({ x, ...by }), scale }),
 });
 
@@ -114,7 +114,7 @@ export const groupedLinearGated = fused("grouped_linear_gated", {
 export const normBlockLinear = fused("norm_block_linear", {
   summary: "y = quantize(rms_norm(x)) wᵀ with block-scaled weights; neither the normalised row nor its codes are written.",
   ins: { x: "[..b, k] a", w: "[..p, n, k] e4m3/128x128", gain: "[k] g" },
-  attrs: { eps, scale, dtype: attr.word(["f32", "bf16"], "f32") },
+  attrs: { eps, scale: scaleFormat, dtype: attr.word(["f32", "bf16"], "f32") },
   of: ({ x, w, gain }, { eps, scale, dtype }) => blockLinear({ x: normQuant({ x, gain, eps, scale }), w, dtype }),
 });
 
@@ -128,7 +128,7 @@ export const blockLinearAdd = fused("block_linear_add", {
 export const einsumQuant = fused("einsum_quant", {
   summary: "einsum, its last two axes side by side as one row, then quantize.",
   ins: { a: "[..p] a", b: "[..q] w" },
-  attrs: { spec: attr.word(), scale },
+  attrs: { spec: attr.word(), scale: scaleFormat },
   of({ a, b }, { spec, scale }) {
     const y = einsumOp({ a, b, spec });
     const { dims } = asTensor(y.type);
@@ -204,7 +204,7 @@ export const expertsAdd = fused("experts_add", {
     residual: "[T, d] a",
   },
   attrs: {
-    scale,
+    scale: scaleFormat,
     // Of all experts the last so many are every token's: their weights may be read before the choice is known.
     shared: attr.int(0),
     ...gating,
@@ -230,7 +230,7 @@ export const routeExpertsAdd = fused("route_experts_add", {
     residual: "[T, d] a",
     bias: "[q] f32",
   },
-  attrs: { ...routing, scale, ...gating },
+  attrs: { ...routing, scale: scaleFormat, ...gating },
   traits: { reads: { gateUp: "experts", down: "experts" } },
   of({ x, gateUp, down, logits, residual, bias }, { scale, act, limit, ...routing }) {
     const { indices, weights } = route({ logits, bias, ...routing });
