@@ -36,7 +36,8 @@ const unitOf = `const auto unit_of = [&](int u, int t) {
 const fetchTiles = (s: UnitSchedule): string => lines(fetchFirst(earlyStages(s)), s.next && sendNext, fetchRest);
 
 /** Down's matrices of shared experts, 4 KB at a time: half of what memory gives, so that others' rows need not queue. */
-const sendNext = `const i64 matrix = (i64)N * K, next0 = SHARED * matrix / 8 * block / blocks, next1 = SHARED * matrix / 8 * (block + 1) / blocks;
+const part = (of: string): string => `SHARED * matrix / 8 * ${of} / blocks`;
+const sendNext = `const i64 matrix = (i64)N * K, next0 = ${part("block")}, next1 = ${part("(block + 1)")};
 if (ahead > 0) mbarrier_wait(full + 8 * (ahead - 1), 0);
 for (i64 at = next0; at < next1 && !mbarrier_test(chosen, 0); at += 256) {
   prefetch_l2(down + (EXPERTS - SHARED) * matrix + at * 8, (u32)min(next1 - at, (i64)256) * 16);

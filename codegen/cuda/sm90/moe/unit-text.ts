@@ -29,6 +29,7 @@ export const unitMap = (p: UnitProblem, s: UnitSchedule): Parameter =>
 export function unitConstants(p: UnitProblem, s: UnitSchedule): string {
   const at = unitLayout(s);
   const words = Math.ceil(s.tokens / 32);
+  const choosing = s.tiles === "asked" ? 256 : 288;
   const sums = when(s.tiles === "own", `SUMS = ${at.sums}, `);
   return lines(
     `constexpr int EXPERTS = ${p.experts}, PER = ${p.per};              // experts, and those of a token`,
@@ -46,7 +47,7 @@ constexpr int PIECES = ${s.pieces}, STEPS = ${s.steps}, STAGES = ${s.stages};
 // Bytes of weights in a stage; from row to row of x, and of a stage's rows.
 constexpr int STAGE = ${at.stage}, PITCH = ${at.pitch}${when(s.tiles !== "asked", `, X_SLOT = ${s.tokens * at.pitch}`)};
 constexpr int XS = ${at.xs}, PARTIAL = ${at.parts}, ${sums}FULL = ${at.barriers};  // behind the ring
-constexpr int MATH = 256, THREADS = ${s.tiles === "asked" ? 256 : 288};       // threads that multiply, a warp more copies; that choose experts
+constexpr int MATH = 256, THREADS = ${choosing};       // threads that multiply, a warp more copies; that choose experts
 struct Run { int expert, row, end; };          // the rows of an expert that has some, among all sorted by expert`,
   );
 }
@@ -134,7 +135,7 @@ export const multiplyUnits = (done: string, { first, asked }: { first?: string; 
     `// Rows of a group of warps: eight of gate and the same eight of up, or sixteen.
 const int w_row = PARTS == 2 ? lane % 16 / 8 * PART_ROWS + row_warp * 8 + lane % 8 : row_warp * 16 + lane % 16;
 int slot = 0; u32 phase = 0;
-for (int u = 0; ${asked === undefined ? "u < units" : ""}; u++) {`,
+for (int u = 0; ${when(asked === undefined, "u < units")}; u++) {`,
     indented(lines(asked ?? "const Unit unit = unit_of(u);", startTile, x.tile, multiplySteps(x), addShared, done)),
     "}",
   );
