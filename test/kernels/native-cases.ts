@@ -30,7 +30,6 @@ import {
   illegal as groupedBf16Illegal,
   type GroupedBf16Problem,
 } from "../../codegen/cuda/sm90/gemm/grouped-bf16-schedule.ts";
-import { expertsSum } from "../../codegen/cuda/sm90/moe/experts-sum.ts";
 import { unitDown } from "../../codegen/cuda/sm90/moe/unit-down.ts";
 import { unitGateUp } from "../../codegen/cuda/sm90/moe/unit-gate-up.ts";
 import { TOKENS, unitSchedule } from "../../codegen/cuda/sm90/moe/unit-schedule.ts";
@@ -347,13 +346,12 @@ export const emitters: readonly [string, () => KernelText[], string[]][] = [
             const down = { ...common, n: 2048, k: 1408, parts: 1 } as const;
             return [
               unitGateUp(up, unitSchedule(up, tokens, "dealt", h200), h200),
-              unitDown(down, unitSchedule(down, tokens, tokens <= 16 ? "own" : "dealt", h200), h200),
+              unitDown(down, unitSchedule(down, tokens, "own", h200), h200),
             ];
           }),
       ),
     ["HMMA", "UTMALDG", "UBLKCP", "LDSM"],
   ],
-  ["experts_sum", () => [expertsSum({ n: 2048, per: 8 })], ["LDG.E.128"]],
   ["norm_linear_both", () => [2048, 4096].map((k) => normLinear({ n: 64, k, xStride: k, eps: 1e-6 })), ["LDG.E.128"]],
   [
     "grouped_gemm",

@@ -1,7 +1,6 @@
-// The rest of up to 64 tokens' way through experts of bf16 weights on sm_90a. With few tokens a block has rows of its own of every
-// expert's matrix and adds what a token's experts say, weighted, onto the residual; with more of them tiles are dealt, every pair's row is
-// written, and another kernel adds them up. The choice is known from before the kernel before, so a ring of weights is under way while that
-// one ends. Same bits every run.
+// The rest of up to 16 tokens' way through experts of bf16 weights on sm_90a. A block has rows of its own of every expert's matrix and adds
+// what a token's experts say, weighted, onto the residual. The choice is known from before the kernel before, so a ring of weights is under
+// way while that one ends. Same bits every run.
 import { floorText, type Gpu } from "../../../../ir/machine.ts";
 import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { cudaKernel, input, output } from "../../text/kernel.ts";
@@ -11,8 +10,6 @@ import type { Choice } from "./choice.ts";
 import { sortPairs, unitChoice } from "./unit-choice.ts";
 import { blocksOf, unitLayout, unitName, type UnitProblem, type UnitSchedule } from "./unit-schedule.ts";
 import {
-  dealtFirst,
-  dealtRest,
   fetchWeights,
   multiplyUnits,
   producer,
@@ -23,30 +20,17 @@ import {
   unitVariables,
 } from "./unit-text.ts";
 
-/** What becomes of a tile's sums. */
-interface Ending {
-  /** Whether they are added up here, weighted, onto the residual; else every pair's row is written. */
-  adds: boolean;
-  says(p: UnitProblem): string;
-  /** Which tiles are this block's: before the choice, with the weights that can be fetched then, and after it. */
-  first: string;
-  fetchFirst: string | false;
-  rest: string;
-  sort: string;
-  math: string;
-}
-
 const loose = { restrict: false };
 
 export function unitDown(p: UnitProblem, s: UnitSchedule, machine: Gpu): KernelText {
   const { experts, n, k } = p;
-  const end = s.tiles === "own" ? adding : storing;
-  const choice = unitChoice(p, end.adds);
+  const choice = unitChoice(p, true);
   const bytes = 2 * n * k;
   return cudaKernel({
     name: `${choice.prefix}experts_down_${experts}x${n}x${k}_bf16_${unitName(s)}`,
     header: [
-      `experts_down: ${end.says(p)}; T up to ${s.tokens}`,
+      `experts_down: y [T, ${n}] bf16 = residual + the sum over a token's ${p.per} experts of weight * x [r, ${k}] bf16 ` +
+        `times w [e, ${n}, ${k}]^T bf16; T up to ${s.tokens}`,
       `schedule ${JSON.stringify(s)}`,
       `${floorText(machine, { reads: `${bytes} bytes an expert with rows`, bytes })} each`,
     ],
@@ -54,7 +38,7 @@ export function unitDown(p: UnitProblem, s: UnitSchedule, machine: Gpu): KernelT
       unitMap(p, s),
       input("x", "bf16", loose),
       ...choice.params,
-      ...(end.adds ? [input("residual", "bf16", loose)] : []),
+      input("residual", "bf16", loose),
       output("y", "bf16", loose),
     ],
     dims: ["T"],
@@ -67,57 +51,48 @@ export function unitDown(p: UnitProblem, s: UnitSchedule, machine: Gpu): KernelT
       early: ["w", ...choice.early],
       chained: choice.chained,
     },
-    definitions: lines(unitConstants(p, s), choice.constants, unitStruct, "", sortPairs(s.tokens, end.adds)),
+    definitions: lines(unitConstants(p, s), choice.constants, unitStruct, "", sortPairs(s.tokens, true)),
     body: indented(
       lines(
-        unitVariables(end.adds),
-        end.first,
+        unitVariables(true),
+        ownFirst,
         unitBarriers(),
         fetchWeights,
         "",
-        p.shared > 0 && end.fetchFirst,
-        chooseExperts(choice, end),
+        p.shared > 0 && ownShared,
+        chooseExperts(choice),
         "const int ahead = min(STAGES, units * STEPS);",
         "",
         roles(
           [
             "warp == MATH / 32",
             lines(
-              fetchAhead(p.shared > 0 && end.fetchFirst ? "early" : "0"),
+              fetchAhead(p.shared > 0 ? "early" : "0"),
               "await_previous();",
               producer((row) => `x + (i64)${row} * K`),
             ),
           ],
-          [null, lines("await_previous();", end.math)],
+          [null, lines("await_previous();", multiplyUnits(addRows, { first: beginSums }))],
         ),
       ),
     ),
   });
 }
 
-const chooseExperts = (choice: Choice, { sort, rest }: Ending): string =>
+const chooseExperts = (choice: Choice): string =>
   lines(
     "// Before the wait: the kernel before lets this one start only once it has waited for the choice of experts itself.",
     choice.readEarly,
     choice.steps,
-    `const int count = ${sort};
+    `const int count = sort_pairs(T, expert_of, visits, starts, runs, count_of, pair_of, weight_of, weight_at);
 release_next();`,
-    rest,
+    ownRest,
   );
 
 const fetchAhead = (first: string): string => `if (lane == 0)
   for (int i = ${first}; i < ahead; i++) {
     const Unit unit = unit_of(i / STEPS);
     fetch_weights(i, runs[unit.run].expert, unit.tile, i % STEPS, runs[unit.run].end - runs[unit.run].row);
-  }`;
-
-const storeRows = `const int row = unit.tile * ROWS + row_warp * 16 + lane / 4;
-#pragma unroll
-for (int c = 0; c < COLUMNS; c++)
-#pragma unroll
-  for (int v = 0; v < 4; v++) {
-    const int column = c * 8 + lane % 4 * 2 + v % 2;
-    if (column < rows) y[(i64)pair_of[run.row + column] * N + row + v / 2 * 8] = (u16)pack_bf16(sum[c][v], 0.0f);
   }`;
 
 /** Sums of a tile begin as the residual, whose rows are on their way while the first weights are waited for. */
@@ -158,24 +133,3 @@ if (threadIdx.x == MATH)
 
 const ownRest = `const int units = tiles * count;
 auto unit_of = [&](int u) { return Unit{(u % count + count - SHARED) % count, tile0 + u / count}; };`;
-
-const adding: Ending = {
-  adds: true,
-  says: ({ per, n, k }) =>
-    `y [T, ${n}] bf16 = residual + the sum over a token's ${per} experts of weight * x [r, ${k}] bf16 times w [e, ${n}, ${k}]^T bf16`,
-  first: ownFirst,
-  fetchFirst: ownShared,
-  rest: ownRest,
-  sort: "sort_pairs(T, expert_of, visits, starts, runs, count_of, pair_of, weight_of, weight_at)",
-  math: multiplyUnits(addRows, { first: beginSums }),
-};
-
-const storing: Ending = {
-  adds: false,
-  says: ({ per, n, k }) => `y [T, ${per}, ${n}] bf16 = x [r, ${k}] bf16, sorted by expert, times w [e, ${n}, ${k}]^T bf16`,
-  first: dealtFirst,
-  fetchFirst: false,
-  rest: dealtRest,
-  sort: "sort_pairs(T, expert_of, visits, starts, runs, count_of, pair_of)",
-  math: multiplyUnits(storeRows),
-};

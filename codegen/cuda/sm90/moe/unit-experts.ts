@@ -1,39 +1,23 @@
 // plain_experts_add of up to 16 tokens on sm_90a: two launches from the router's choice or its logits to the next residual. More tokens are
-// served by the op's parts, which are grouped products: two launches more, and faster at 64 tokens as measured; 17 to 63 are estimated.
+// served by the op's parts, which are grouped products: two launches more, and faster from 24 tokens on, as measured.
 import type { Gpu } from "../../../../ir/machine.ts";
-import type { Arg, Chosen, Site } from "../../../../ir/kernel/catalogue.ts";
+import type { Arg, Site } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
 import { refuse, strided, type Refusal } from "../../../family.ts";
 import { onlySilu } from "../../../gating.ts";
 import { isPacked, num } from "../../../layouts.ts";
 import { routeFamily, type RouteProblem } from "../../../kernels/expert.ts";
 import { emitter, launchOf, native, type NativeMatch, type Schedules } from "../../native.ts";
-import { expertsSumEmitter } from "./experts-sum.ts";
 import { routesInRows } from "./route-rows.ts";
 import { unitDown } from "./unit-down.ts";
 import { unitGateUp } from "./unit-gate-up.ts";
-import {
-  illegalUnits,
-  MOST_TOKENS,
-  routesInside,
-  TOKENS,
-  unitName,
-  unitSchedule,
-  unitTime,
-  type UnitProblem,
-  type UnitSchedule,
-} from "./unit-schedule.ts";
+import { illegalUnits, TOKENS, unitName, unitSchedule, unitTime, type UnitProblem, type UnitSchedule } from "./unit-schedule.ts";
 
-/** Blocks that have tiles of their own add up; with more tokens than these their rows would take too much of what L2 gives. */
-const downTiles = (tokens: number): UnitSchedule["tiles"] => (tokens <= 16 ? "own" : "dealt");
 /** Blocks that ask have eight rows of x at most. */
 const upTiles = (tokens: number): UnitSchedule["tiles"] => (tokens <= 8 ? "asked" : "dealt");
 
 const schedules = (down: boolean): Schedules<UnitProblem, UnitSchedule> => ({
-  candidates: (p, machine) =>
-    TOKENS.filter((t) => t <= MOST_TOKENS && (!p.routing || routesInside(t))).map((t) =>
-      unitSchedule(p, t, (down ? downTiles : upTiles)(t), machine),
-    ),
+  candidates: (p, machine) => TOKENS.map((t) => unitSchedule(p, t, down ? "own" : upTiles(t), machine)),
   illegal: illegalUnits,
   maxRows: (s) => s.tokens,
   // Down has half of gate and up; both go as one.
@@ -76,9 +60,10 @@ function match(site: Site, machine: Gpu): NativeMatch<UnitProblem, UnitSchedule>
   const common = { experts, per: found.per, shared, ...(found.routing ? { routing: found.routing } : {}) };
   const back: UnitProblem = { ...common, n: num(down.shape[1]), k: inner, parts: 1 };
   const between = { scratch: "gated", dtype: "bf16", shape: [mul(x.shape[0], found.per), inner] } as const;
-  const rows = { scratch: "rows", dtype: "bf16", shape: [mul(x.shape[0], found.per), back.n] } as const;
   const dims = [x.shape[0]];
-  const scheduleOf = (tokens: UnitSchedule["tokens"]): UnitSchedule => unitSchedule(back, tokens, downTiles(tokens), machine);
+  const { choice, weights, residual } = found;
+  const downArgs: Arg[] = [{ in: 2 }, between, ...choice, ...weights, residual, { out: 0 }];
+  const scheduleOf = (tokens: UnitSchedule["tokens"]): UnitSchedule => unitSchedule(back, tokens, "own", machine);
   return {
     problem: { ...common, n: inner, k, parts: parts as 2 },
     rows: x.shape[0],
@@ -86,20 +71,9 @@ function match(site: Site, machine: Gpu): NativeMatch<UnitProblem, UnitSchedule>
     args: (s) => [{ in: 1 }, { in: 0 }, ...found.choice, between, ...(s.next ? [{ in: 2, ahead: true } as const] : [])],
     follow: {
       illegal: ({ tokens }) => illegalUnits(back, scheduleOf(tokens), machine),
-      launches: ({ tokens }) => launchesOf(scheduleOf(tokens)),
+      launches: ({ tokens }) => [launchOf(downEmitter, back, scheduleOf(tokens), downArgs, dims)],
     },
   };
-
-  function launchesOf(s: UnitSchedule): Chosen[] {
-    const { choice, weights, residual } = found as Exclude<typeof found, Refusal>;
-    if (s.tiles === "own")
-      return [launchOf(downEmitter, back, s, [{ in: 2 }, between, ...choice, ...weights, residual, { out: 0 }], dims)];
-    const sum = { n: back.n, per: back.per };
-    return [
-      launchOf(downEmitter, back, s, [{ in: 2 }, between, ...choice, rows], dims),
-      launchOf(expertsSumEmitter, sum, { form: "block-per-token" }, [rows, ...weights, residual, { out: 0 }], dims),
-    ];
-  }
 }
 
 /** Gate and up, and after them down. */
@@ -109,5 +83,5 @@ export const unitExpertsNative = native<UnitProblem, UnitSchedule>({
   schedules: schedules(false),
   match,
   emit: unitGateUp,
-  alongside: [downEmitter, expertsSumEmitter],
+  alongside: [downEmitter],
 });

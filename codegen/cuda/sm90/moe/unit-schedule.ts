@@ -1,4 +1,4 @@
-// How up to 64 tokens pass through experts of bf16 weights on sm_90a: the matrices of the experts that have tokens are cut into tiles of
+// How up to 16 tokens pass through experts of bf16 weights on sm_90a: the matrices of the experts that have tokens are cut into tiles of
 // a few rows, a block multiplies some of them one after another, each by the rows of its expert alone. Weights and rows come by a ring
 // in shared memory. Plain records: problem, schedule, legality, shared memory, time.
 import type { Gpu, Limits } from "../../../../ir/machine.ts";
@@ -21,9 +21,9 @@ export interface UnitProblem {
 export interface UnitSchedule {
   form: "units";
   /** Tokens at most. */
-  tokens: 1 | 8 | 16 | 32 | 64;
-  /** Rows of a tile, of both parts together: 16 for each of `rows / 16` groups of warps, which share k. */
-  rows: 16 | 32 | 64 | 128;
+  tokens: 1 | 8 | 16;
+  /** Rows of a tile, of both parts together: small, so that tiles can be dealt evenly; eight warps share k. */
+  rows: 16;
   /** Pieces of 64 columns in a stage, stages of a row, stages in the ring. */
   pieces: number;
   steps: number;
@@ -47,7 +47,7 @@ export const earlyStages = (s: UnitSchedule): number =>
 const EARLY_BYTES = 48 * 1024;
 
 /** Bytes of weights of a stage at most: fewer, and waiting costs more than reading. */
-const STAGE_BYTES = (rows: number): number => (rows === 128 ? 32 : 24) * 1024;
+const STAGE_BYTES = 24 * 1024;
 
 /** Pairs of a token and an expert at most. */
 export const mostPairs = ({ per }: UnitProblem, { tokens }: UnitSchedule): number => per * tokens;
@@ -95,12 +95,10 @@ export function unitSchedule(
   tiles: UnitSchedule["tiles"],
   limits: Limits,
 ): UnitSchedule {
-  const fits = ([128, 64, 32, 16] as const).filter((r) => p.n % (r / p.parts) === 0);
-  // Few rows of x: small tiles, which can be dealt evenly. More: tiles large beside the rows that come with each.
-  const rows = fits.find((r) => r <= (tokens <= 16 ? 16 : 2 * tokens)) ?? 16;
+  const rows = 16;
   const columns = Math.floor(p.k / 64);
   const pieces = Array.from({ length: columns }, (_, i) => columns - i).find(
-    (c) => columns % c === 0 && c * rows * 128 <= STAGE_BYTES(rows),
+    (c) => columns % c === 0 && c * rows * 128 <= STAGE_BYTES,
   );
   const s: UnitSchedule = {
     form: "units",
@@ -142,18 +140,12 @@ const visited = ({ experts, per, shared }: UnitProblem, rows: number): number =>
 export const unitTime = (p: UnitProblem, rows: number, { bandwidth }: Gpu): number =>
   3 + (2e6 * visited(p, rows) * p.parts * p.n * p.k) / (0.9 * bandwidth);
 
-/** What a router that runs in every block may cost: a warp routes a token. */
-export const routesInside = (tokens: number): boolean => tokens <= 16;
-
 /** "t8n16p8s11", and a letter behind it where blocks ask for tiles or have their own. */
 export const unitName = (s: UnitSchedule): string =>
   `t${s.tokens}n${s.rows}p${s.pieces}s${s.stages}${{ dealt: "", asked: "a", own: "o" }[s.tiles]}`;
 
 /**
- * Tokens up to which the op has kernels of the whole. At 64 they take 253 + 131 us a layer of DeepSeek-V2-Lite, grouped products
- * 180 + 91 and two launches more: from here on its parts serve.
+ * Numbers of tokens that a kernel of its own takes. With more, grouped products and two launches more are faster: DeepSeek-V2-Lite's step
+ * takes 8.6 ms at 24 tokens by them and took 11.1 by kernels of 32 tokens.
  */
-export const MOST_TOKENS = 16;
-
-/** Numbers of tokens that a kernel of its own takes. */
-export const TOKENS = [1, 8, 16, 32, 64] as const satisfies UnitSchedule["tokens"][];
+export const TOKENS = [1, 8, 16] as const satisfies UnitSchedule["tokens"][];
