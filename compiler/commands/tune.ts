@@ -15,13 +15,13 @@ import { checkWhole, compileFlags, optionsOf, pipelineOf, type CompileFlags } fr
 
 interface Options extends CompileFlags {
   src: string;
-  rows: number[];
+  rows: string;
   seconds: number;
   json: boolean;
 }
 
 /** Row counts at which choices are made. */
-const ROWS = [1, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096];
+const ROWS = "1,4,8,16,32,64,96,128,192,256,384,512,768,1024,2048,4096";
 
 export const tune = {
   command: "tune <src>",
@@ -30,7 +30,7 @@ export const tune = {
     compileFlags(
       y
         .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
-        .option("rows", { type: "number", array: true, default: ROWS, describe: "numbers of rows to measure at" })
+        .option("rows", { type: "string", default: ROWS, describe: "numbers of rows to measure at, with commas" })
         .option("seconds", {
           type: "number",
           default: Infinity,
@@ -44,7 +44,8 @@ export const tune = {
       throw new DiagnosticError(
         usage({ problem: `--target ${a.target}: only CUDA kernels have schedules`, help: "leave it out", word: "--target" }),
       );
-    for (const rows of a.rows) checkWhole("--rows", rows, 1);
+    const counts = a.rows.split(",").map(Number);
+    for (const rows of counts) checkWhole("--rows", rows, 1);
     if (!(a.seconds > 0)) throw new DiagnosticError(badValue(`--seconds ${a.seconds}`, "give a number above 0", "--seconds"));
     const from = performance.now();
     const arch = archOf(a.arch);
@@ -61,13 +62,13 @@ export const tune = {
       for (const [i, tunable] of found.entries()) {
         if (performance.now() - from > a.seconds * 1000) break;
         line.show(`${i + 1} of ${found.length}: ${inWords(tunable)}`);
-        const rows = await measure(cuda, tunable, a.rows, arch);
+        const rows = await measure(cuda, tunable, counts, arch);
         line.end();
         measured.push(...rows);
         done++;
         // After every product: a run that is stopped keeps what it has.
         file = writeTuning(arch.name, { device: cuda.name, rows });
-        if (!a.json) for (const count of a.rows) say(tunable, count, rows, trialsOf(tunable, count, arch)[0]?.expected.us);
+        if (!a.json) for (const count of counts) say(tunable, count, rows, trialsOf(tunable, count, arch)[0]?.expected.us);
       }
       if (a.json) process.stdout.write(`${JSON.stringify(measured)}\n`);
       else process.stdout.write(ended(measured.length, cuda.name, file, done, found.length));

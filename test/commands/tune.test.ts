@@ -96,9 +96,18 @@ test("a compile chooses by what was measured, and dsc why says so", async () => 
 
 test("a machine without a card is told so, and nothing is written", async () => {
   const cache = at("no-card");
-  const { code, stderr } = await dscIn({ env: { CUDA_VISIBLE_DEVICES: "", DSC_CACHE: cache } }, "tune", r1);
+  const { code, stderr } = await dscIn(
+    { env: { CUDA_VISIBLE_DEVICES: "", DSC_CACHE: cache } },
+    "tune",
+    r1,
+    "--rows",
+    "1,64",
+    "--seconds",
+    "45",
+  );
   expect(code).toBe(1);
   expect(stderr).toMatch(/DSC56\d\d/);
+  expect((await dscIn({}, "tune", r1, "--rows", "1,x")).stderr).toMatch(/--rows is not a number/);
   expect((await dscIn({}, "tune", r1, "--seconds", "0")).stderr).toMatch(/--seconds 0[^]*a number above 0/);
   expect((await dscIn({}, "tune", r1, "--target", "cpu")).stderr).toMatch(/only CUDA kernels have schedules/);
 });

@@ -1,7 +1,7 @@
 // DeepSeek-V2-Lite's whole checkpoint, 31 GB in files of 4, from the page cache into the card: torch writes it there (checkpoint_torch.py), and
 // it is loaded three times. The files' values are those that synthetic weights made on the card have, so a prompt's logits must be
-// the same bits. npm run device -- --only family-load --limit 200; DSC_SCRATCH names a folder with room (default /dev/shm where
-// it has it, else /tmp), DSC_LAYERS other numbers of layers.
+// the same bits. npm run device -- --only family-load --limit 200; DSC_SCRATCH names a folder with room (default /tmp where
+// it has it, else /dev/shm), DSC_LAYERS other numbers of layers.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -27,7 +27,7 @@ function roomFor(bytes: number): string {
       return 0;
     }
   };
-  const found = [process.env.DSC_SCRATCH, "/dev/shm", tmpdir()].find((f) => f !== undefined && free(f) > bytes * 1.05);
+  const found = [process.env.DSC_SCRATCH, tmpdir(), "/dev/shm"].find((f) => f !== undefined && free(f) > bytes * 1.05);
   if (!found) throw new Error(`no folder has ${(bytes / 1e9).toFixed(1)} GB free`);
   return found;
 }

@@ -22,7 +22,8 @@ export interface Reference {
   margin: readonly number[];
 }
 
-/** The farthest a logit may lie, as in the models part. */
+/** The farthest a logit may lie, as in the models part; in bf16 also TIMES as far as the reference's own bf16 does in such rows. */
+const TIMES = 1.5;
 const LIMITS = { f32: 2e-3, bf16: 0.1, none: Infinity } as const;
 /** Margins that rounding may cross: router logits of these models have a deviation of 0.8, and bf16 moves them by about a hundredth. */
 const AT_RISK = { f32: 1e-4, bf16: 0.05, none: Infinity } as const;
@@ -32,9 +33,10 @@ const FAR = 0.6;
 export function judged(answers: readonly Answer[], want: Reference, limit: keyof typeof LIMITS): Row {
   const off = answers.map((a) => distance(a, want));
   const risk = answers.map((a) => want.margin[a.row] < AT_RISK[limit]);
-  const far = off.map((d) => !(d.most < LIMITS[limit]));
   const safe = off.filter((_, i) => !risk[i]);
-  const most = (list: readonly { most: number }[]): number => list.reduce((m, d) => Math.max(m, d.most), 0);
+  const own =
+    limit === "bf16" ? most(theirs(want).flatMap((a) => (want.margin[a.row] < AT_RISK.bf16 ? [] : distance(a, want)))) : 0;
+  const far = off.map((d) => !(d.most < Math.max(LIMITS[limit], TIMES * own)));
   const other = answers.flatMap((a, i) => {
     const row = rowOf(want, a.row);
     const best = row.reduce((m, v, j) => (v > row[m] ? j : m), 0);
@@ -48,6 +50,7 @@ export function judged(answers: readonly Answer[], want: Reference, limit: keyof
     rows: answers.length,
     apart: most(off),
     apart_where_no_route_can_turn: most(safe),
+    ...(own ? { their_bf16_there: own } : {}),
     relative_median: off.map((d) => d.relative).toSorted((a, b) => a - b)[off.length >> 1],
     at_risk: atRisk,
     far_at_risk: turned,
@@ -58,6 +61,16 @@ export function judged(answers: readonly Answer[], want: Reference, limit: keyof
     ok:
       wrong === 0 && unexplained.length === 0 && off.every((d) => Number.isFinite(d.most)) && turned <= Math.max(2, FAR * atRisk),
   };
+}
+
+const most = (list: readonly { most: number }[]): number => list.reduce((m, d) => Math.max(m, d.most), 0);
+
+/** The reference's own bf16, as if it were an answer. */
+export function theirs({ bf16, vocab }: Reference): Answer[] {
+  return Array.from({ length: bf16.length / vocab }, (_, row) => {
+    const logits = bf16.subarray(row * vocab, (row + 1) * vocab);
+    return { by: "reference", row, logits, id: logits.reduce((best, v, i) => (v > logits[best] ? i : best), 0) };
+  });
 }
 
 const rowOf = ({ f32, vocab }: Reference, row: number): Float32Array => f32.subarray(row * vocab, (row + 1) * vocab);

@@ -16,7 +16,7 @@ import type { Model } from "../../runtime/model.ts";
 import type { Row } from "./device.ts";
 import { comparable, written } from "./family-configs.ts";
 import { heldIn } from "./family-cubins.ts";
-import { judged, type Answer, type Reference } from "./family-logits-judge.ts";
+import { judged, theirs, type Answer, type Reference } from "./family-logits-judge.ts";
 import { launchedOf } from "./kernel-files.ts";
 import { open, root } from "./models.ts";
 
@@ -140,14 +140,6 @@ async function rowsOf(name: string, config: Config, folder: string, out: string)
     }
   }
   return rows;
-}
-
-/** transformers' own bf16, as if it were an answer. */
-function theirs({ bf16, vocab }: Reference): Answer[] {
-  return Array.from({ length: bf16.length / vocab }, (_, row) => {
-    const logits = bf16.subarray(row * vocab, (row + 1) * vocab);
-    return { by: "transformers", row, logits, id: logits.reduce((most, v, i) => (v > logits[most] ? i : most), 0) };
-  });
 }
 
 export interface Job {

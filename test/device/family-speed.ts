@@ -1,12 +1,14 @@
 // Whole models of the family in bf16 on one card, every layer, synthetic weights made there: a decode step at context 1024 at batch 1, 8 and
 // 64 beside its floor, and where DeepSeek-V2-Lite's time goes, kernel by kernel. Contexts are filled 64 rows a call by the step's
 // own kernels. Checked: three layers at full width, by hand-written kernels, against printed ones in f32, at all sizes that change kernels.
-// npm run device -- --only family-speed --limit 400; DSC_CUBINS names a folder of kernels (family-cubins.ts), DSC_MODELS some models.
+// Prompts of 512 and 4096 rows beside theirs, and transformers' times for one model (family_transformers.py; DSC_TRANSFORMERS names others or
+// none, DSC_TORCH_COMPILE batches to compile for, a minute each). npm run device -- --only family-speed --limit 400; DSC_CUBINS names a
+// folder of kernels (family-cubins.ts), DSC_MODELS some models, DSC_BATCHES and DSC_PROMPTS sizes.
 import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { compile, defaults } from "../../compiler/compile.ts";
-import { costsOf, type LaunchCost } from "../../compiler/analysis/step-cost.ts";
+import { costsOf, type Costs, type LaunchCost } from "../../compiler/analysis/step-cost.ts";
 import { plannedFrom } from "../../compiler/analysis/planned.ts";
 import { targetOf } from "../../codegen/target.ts";
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
@@ -14,13 +16,17 @@ import type { CudaDevice } from "../../runtime/devices/cuda/device.ts";
 import type { Model } from "../../runtime/model.ts";
 import type { Session } from "../../runtime/session.ts";
 import type { Row } from "./device.ts";
+import { beside } from "./family-beside.ts";
 import { family, shortened, written } from "./family-configs.ts";
 import { heldIn, SHORT, shortWays, withExperts } from "./family-cubins.ts";
 import { median, open } from "./models.ts";
 
 const CONTEXT = 1024;
 const BATCHES = (process.env.DSC_BATCHES ?? "1,8,64").split(",").map(Number);
+const PROMPTS = (process.env.DSC_PROMPTS ?? "512,4096").split(",").filter(Boolean).map(Number);
 const STEPS = 12;
+/** Models that are timed in transformers too: one in a run that says nothing, for each takes some 20 s. */
+const besides = process.env.DSC_TRANSFORMERS?.split(",") ?? ["Moonlight-16B-A3B"];
 const models = process.env.DSC_MODELS?.split(",") ?? Object.keys(family);
 
 /** The first id of every sequence, then rows of decode, as many a call as its largest batch has. */
@@ -55,17 +61,25 @@ async function steps(session: Session, first: readonly number[], n: number): Pro
 }
 
 /** What every launch of a step costs, by batch. */
-function costs(src: string): (batch: number) => { floor: number; launches: number; of: LaunchCost[] } {
+function costs(src: string): {
+  step(batch: number): { floor: number; launches: number; of: LaunchCost[] };
+  prompt(tokens: number): { floor: number; launches: number };
+} {
   const c = compile(src, { ...defaults, target: "cuda", activations: "bf16" });
   const planned = plannedFrom(c.manifest, (name) => String(c.files.get(name)));
   const target = targetOf("cuda", { activations: "bf16" });
-  return (batch) => {
-    const { steps, launches } = costsOf(planned, h200, { batch, context: CONTEXT }, (f, p) => target.build(f, p).name, false);
-    return {
-      floor: steps.decode.floor_us,
-      launches: steps.decode.launches,
-      of: launches.filter((l) => l.step === "decode"),
-    };
+  const at = (batch: number, context: number): Costs =>
+    costsOf(planned, h200, { batch, context }, (f, p) => target.build(f, p).name, false);
+  return {
+    step(batch) {
+      const { steps, launches } = at(batch, CONTEXT);
+      const { floor_us: floor, launches: count } = steps.decode;
+      return { floor, launches: count, of: launches.filter((l) => l.step === "decode") };
+    },
+    prompt(tokens) {
+      const { floor_us: floor, launches } = at(1, tokens).steps.prefill;
+      return { floor, launches };
+    },
   };
 }
 
@@ -83,7 +97,7 @@ async function speeds(name: string, folder: string): Promise<Row[]> {
     const ms = await steps(session, next, STEPS);
     const graph = median(model.device.replayTimes(20));
     session.close();
-    const { floor, launches } = cost(batch);
+    const { floor, launches } = cost.step(batch);
     rows.push({
       model: name,
       batch,
@@ -96,8 +110,34 @@ async function speeds(name: string, folder: string): Promise<Row[]> {
       seconds: (performance.now() - from) / 1000,
     });
   }
+  rows.push(...(await prompts(name, model, cost.prompt)));
   await model.close();
   rows.push({ model: name, kernels_ms: Math.round(kernelsMs), weights_ms: Math.round(loadMs) });
+  return rows;
+}
+
+/** A prompt by itself, from the call to the id: launches are begun while the card works, and there is no graph. */
+async function prompts(
+  name: string,
+  model: Model<CudaDevice>,
+  cost: (tokens: number) => { floor: number; launches: number },
+): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const tokens of PROMPTS) {
+    const session = model.session({ maxTokens: tokens, sequences: 1 });
+    const prompt = Array.from({ length: tokens }, (_, i) => (i * 7919 + 13) % 100000);
+    const ms: number[] = [];
+    for (let i = 0; i < 5; i++) {
+      session.truncate(0, 0);
+      const from = performance.now();
+      (await session.prefill([prompt])).next(0);
+      ms.push(performance.now() - from);
+    }
+    session.close();
+    const { floor, launches } = cost(tokens);
+    const us = median(ms.slice(1)) * 1000;
+    rows.push({ model: name, tokens, prompt_ms: us / 1000, floor_us: floor, over_floor: us / floor, launches });
+  }
   return rows;
 }
 
@@ -114,7 +154,7 @@ async function kernels(name: string, folder: string): Promise<Row[]> {
     const n = 4;
     await steps(session, next, n - 2);
     session.close();
-    const { of } = cost(batch);
+    const { of } = cost.step(batch);
     const timed = model.device.timings().flatMap((t) => {
       const launches = (t.launches - (before.get(t.kernel)?.launches ?? 0)) / n;
       if (launches <= 0) return [];
@@ -143,7 +183,12 @@ const failed =
 export async function measure(): Promise<Row[]> {
   const folder = mkdtempSync(path.join(tmpdir(), "dsc-family-"));
   const rows: Row[] = [];
-  for (const name of models) rows.push(...kept(await speeds(name, folder).catch(failed(name))));
+  for (const name of models) {
+    const ours = await speeds(name, folder).catch(failed(name));
+    rows.push(...kept(ours));
+    if (besides.includes(name))
+      rows.push(...kept(beside({ name, ours, folder, context: CONTEXT, batches: BATCHES, prompts: PROMPTS })));
+  }
   if (models.includes("DeepSeek-V2-Lite"))
     rows.push(...kept(await kernels("DeepSeek-V2-Lite", folder).catch(failed("DeepSeek-V2-Lite"))));
   rmSync(folder, { recursive: true });

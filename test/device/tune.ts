@@ -1,7 +1,7 @@
 // dsc tune on the card, as a person would: DeepSeek-V2-Lite and an FP8 model whose products are in no table, measured for so many seconds at
 // most, kept in one cache, then compiled by it. Every choice must be the fastest of its rows here, the times must lie beside the compiled
 // kernels, and the ledger must say of each time whether it was measured here, measured by us, or estimated. npm run device -- --only
-// tune --limit 200; DSC_TUNE_ROWS (default 1 64 1024), DSC_TUNE_SECONDS a model (default 50), DSC_TUNE_SRC another model.
+// tune --limit 200; DSC_TUNE_ROWS (default 1,64,1024), DSC_TUNE_SECONDS a model (default 50), DSC_TUNE_SRC another model.
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,7 +11,7 @@ import type { Row } from "./device.ts";
 import { family, offTable, shortened, written } from "./family-configs.ts";
 
 const cli = path.resolve(import.meta.dirname, "../../compiler/cli.js");
-const ROWS = (process.env.DSC_TUNE_ROWS ?? "1 64 1024").split(" ");
+const ROWS = process.env.DSC_TUNE_ROWS ?? "1,64,1024";
 const SECONDS = process.env.DSC_TUNE_SECONDS ?? "50";
 
 /** The models, the first layers of each: they have all their products. */
@@ -50,7 +50,7 @@ export function check(): Promise<Row[]> {
     const rows: Row[] = [];
     for (const [model, src] of Object.entries(sources(folder))) {
       const from = performance.now();
-      const tuned = JSON.parse(dsc("tune", src, "--json", "--seconds", SECONDS, "--rows", ...ROWS)) as TunedRow[];
+      const tuned = JSON.parse(dsc("tune", src, "--json", "--seconds", SECONDS, "--rows", ROWS)) as TunedRow[];
       const seconds = (performance.now() - from) / 1000;
       const out = path.join(folder, "out");
       dsc("compile", src, "--target", "cuda", "-o", out);

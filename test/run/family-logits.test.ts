@@ -67,6 +67,9 @@ test("a row is held to the limit unless its route may turn, and another id needs
   // Far, where no route can turn and where one can.
   expect(judged(answer(0.5, 1, 0.97), reference(1), "bf16")).toMatchObject({ ok: false, far_otherwise: 1 });
   expect(judged(answer(0.5, 1, 0.97), reference(0.01), "bf16")).toMatchObject({ ok: true, far_at_risk: 1 });
+  // As far as the reference's own bf16 lies.
+  const rough = { ...reference(1), bf16: Float32Array.of(0.4, 1, 1) };
+  expect(judged(answer(0.5, 1, 0.97), rough, "bf16")).toMatchObject({ ok: true, far_otherwise: 0 });
   // Logits that are right and an id that is not theirs.
   expect(judged([{ ...answer(0, 1, 0.97)[0], id: 0 }], reference(1), "bf16")).toMatchObject({ ok: false, unexplained_ids: 1 });
   expect(judged(answer(0, NaN, 0.97), reference(0.01), "none")).toMatchObject({ ok: false });
