@@ -56,7 +56,7 @@ export async function loadPlugins(
   let loaded: Loaded = { pipeline: standard, brings: noBrings };
   for (const word of [...(own ? [own] : []), ...files]) {
     const file = fileOf(word);
-    loaded = await withPlugin(file, given(await exported(file, seconds)), loaded, cards);
+    loaded = await withPlugin(file, given(await exported(file, seconds)), loaded, cards, seconds);
   }
   return loaded;
 }
@@ -79,13 +79,19 @@ function given(from: unknown): Given {
   return { passes: from };
 }
 
-async function withPlugin(file: string, from: Given, { pipeline, brings }: Loaded, cards: boolean): Promise<Loaded> {
+async function withPlugin(
+  file: string,
+  from: Given,
+  { pipeline, brings }: Loaded,
+  cards: boolean,
+  seconds: number,
+): Promise<Loaded> {
   if ("passes" in from) return { pipeline: knowing(brings.words, () => placed(file, from.passes, pipeline)), brings };
   let now: Loaded = { pipeline, brings };
   for (const p of from.plugins) {
     pluginShapes(file, p);
     const more = joined(file, sha256(readFileSync(file)), p, now.brings);
-    const held = await hold(file, p, more, cards);
+    const held = await hold(file, p, more, cards, seconds);
     now = {
       brings: { ...more, held: [...now.brings.held, ...held] },
       pipeline: knowing(more.words, () => {

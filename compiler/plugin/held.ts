@@ -12,7 +12,7 @@ import type { Op } from "../../ir/op.ts";
 import { opNamed, gated } from "../../ir/ops/index.ts";
 import { gatedFamily } from "../../codegen/kernels/elementwise.ts";
 import { knowing } from "../../ir/vocabulary.ts";
-import { withinBudget } from "../driver/plugin-gate.ts";
+import { timedOut, withinBudget } from "../driver/plugin-gate.ts";
 import { thrownAt, withoutExit } from "../driver/plugin-blame.ts";
 import type { Cuda } from "../../runtime/devices/cuda/index.ts";
 import type { Brings, HeldTo } from "./brings.ts";
@@ -24,8 +24,8 @@ import type { Plugin } from "./plugin.ts";
 import { trialOf, variations, type Trial } from "./trial.ts";
 
 /** Tries all that one plug-in brings; throws DSC3111 for what fails. `cards`: whether a card may be used. */
-export async function hold(file: string, p: Plugin, brings: Brings, cards: boolean): Promise<HeldTo[]> {
-  const bench = new Bench(file, brings, cards);
+export async function hold(file: string, p: Plugin, brings: Brings, cards: boolean, seconds: number): Promise<HeldTo[]> {
+  const bench = new Bench(file, brings, cards, seconds);
   try {
     for (const { op } of p.ops ?? []) bench.op(op);
     for (const a of p.activations ?? []) bench.activation(a);
@@ -47,8 +47,10 @@ class Bench {
   readonly #file: string;
   readonly #brings: Brings;
   readonly #useCards: boolean;
+  readonly #seconds: number;
 
-  constructor(file: string, brings: Brings, useCards: boolean) {
+  constructor(file: string, brings: Brings, useCards: boolean, seconds: number) {
+    this.#seconds = seconds;
     this.#file = file;
     this.#brings = brings;
     this.#useCards = useCards;
@@ -58,12 +60,16 @@ class Bench {
     this.held.push({ file: this.#file, what, says, proved, ...(only === undefined ? {} : { only }) });
   }
 
-  /** Code of the plug-in at work: within the budget, and what it throws is its own. */
+  /** Code of the plug-in at work: within the budget, and what it throws is its own. What is ended by force runs no `finally`. */
   #run<T>(what: string, trial: string, work: () => T): T {
     try {
-      return withoutExit(() => withinBudget(() => knowing(this.#brings.words, work)));
+      return knowing(this.#brings.words, () => withoutExit(() => withinBudget(work, this.#seconds)));
     } catch (e) {
       const { notes, span } = thrownAt(e, this.#file);
+      if (timedOut(e))
+        throw new DiagnosticError(
+          notHeld({ file: this.#file, what, trial, problem: `it did not end in ${this.#seconds} s`, notes }),
+        );
       if (e instanceof DiagnosticError)
         throw new DiagnosticError([
           notHeld({ file: this.#file, what, trial, problem: "it threw", notes }, span),
@@ -217,7 +223,11 @@ class Bench {
     if (!op) return this.#fail(what, name, `it serves ${name}, and there is no op of that name`);
     if (!op.reference) return `${name} has no reference`;
     const trial = this.#run(what, `${name} at ${JSON.stringify(c.sizes)}`, () => trialOf(op, c, v));
-    return "reason" in trial ? trial.reason : trial;
+    if (!("reason" in trial)) return trial;
+    // What no case can have is said; a case that lacks a size of the op is its author's mistake.
+    return /^sizes has no /.test(trial.reason)
+      ? this.#fail(what, `${name} at ${JSON.stringify(c.sizes)}`, trial.reason)
+      : trial.reason;
   }
 
   async #card(arch: Arch): Promise<Cuda | string> {

@@ -65,7 +65,7 @@ test.skipIf(lacks("older compilers"))("the same under older compilers", () => {
 test("every public name has documentation from its declaration", () => {
   const project = new Project({ compilerOptions: { types: [] } });
   const bare: string[] = [];
-  for (const entry of ["compiler", "ir", "passes", "codegen", "runtime", "runtime/tvm"])
+  for (const entry of ["compiler", "compiler/plugin", "ir", "passes", "codegen", "runtime", "runtime/tvm"])
     for (const [name, [d]] of project.addSourceFileAtPath(path.join(dist, entry, "index.d.ts")).getExportedDeclarations()) {
       const statement = Node.isVariableDeclaration(d) ? d.getVariableStatement() : d;
       if (!(statement && Node.isJSDocable(statement) && statement.getJsDocs().length)) bare.push(`dsc/${entry} ${name}`);
