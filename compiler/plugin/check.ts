@@ -44,7 +44,8 @@ export async function checkPlugin(file: string, src?: string, options: Readonly<
   const warnings: Diagnostic[] = [];
   for (const model of src === undefined ? models : [src]) {
     const c = compile(model, { ...defaults, shrink: true, brings, passOptions: options }, pipeline);
-    const name = path.basename(path.dirname(path.resolve(model)));
+    const full = path.resolve(model);
+    const name = path.basename(path.basename(full) === "config.json" ? path.dirname(full) : full, ".json");
     findings.push(...c.proofs.map((p) => ({ what: `pass ${p.pass} on ${name}, made small`, says: p.says, proved: p.proved })));
     warnings.push(
       ...c.warnings.filter((w) => w.code === "DSC3003" && !warnings.some((o) => o.title.split(":")[0] === w.title.split(":")[0])),

@@ -16,7 +16,8 @@ const fixture = path.join(root, "test/fixtures/a07-v3-fp8");
 const aliases: Readonly<Record<string, string>> = { mul: "mulSize as mul", add: "add" };
 
 const familyNamed = (id: string): string =>
-  `import { families } from "dsc/codegen";\nconst ${id} = families.${id.replace(/Family$/, "").replaceAll(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)};`;
+  `import { families } from "dsc/codegen";\nconst ${id} = families.${snake(id.replace(/Family$/, ""))};`;
+const snake = (id: string): string => id.replaceAll(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
 
 /** A source file as a plug-in, `ends` behind it. */
 function outside(source: string, ends: string, change: (text: string) => string = (t) => t): string {
@@ -62,7 +63,9 @@ test.each([
 
 test("codegen/cuda/sm90/rows/argmax.ts", async () => {
   const ends =
-    'import { plugin } from "dsc/plugin";\nexport default plugin({ name: "argmax-outside", natives: { sm_90: [{ ...argmaxNative, cases: [{ sizes: { B: 3, V: 5000 } }] }] } });';
+    'import { plugin } from "dsc/plugin";\n' +
+    "const tried = { ...argmaxNative, cases: [{ sizes: { B: 3, V: 5000 } }] };\n" +
+    'export default plugin({ name: "argmax-outside", natives: { sm_90: [tried] } });';
   const file = outside("codegen/cuda/sm90/rows/argmax.ts", ends, (t) => t.replace(/family: "\w+"/, 'family: "argmax_outside"'));
   const { pipeline, brings } = await loadPlugins(undefined, [file], { config: false });
   const kernels = (options: object): string[] => {
