@@ -41,7 +41,7 @@ const beside: readonly [plugin: string, model: string, passOptions: Readonly<Rec
 
 export async function check(): Promise<Row[]> {
   const rows: Row[] = [];
-  for (const name of ["clipped-swiglu", "bias-norm", "fold-gain", "count-products", "o-proj-384"]) {
+  for (const name of ["clipped-swiglu", "bias-norm", "fold-gain", "count-products", "long-prompts"]) {
     const { brings } = await brought(name);
     for (const h of brings.held) rows.push({ plugin: name, what: h.what, says: h.says, ok: h.proved });
   }
@@ -61,7 +61,7 @@ export async function check(): Promise<Row[]> {
 
 /** The plug-in's schedule and dsc's, at the most rows that it is for. */
 export async function measure(cuda: Cuda): Promise<Row[]> {
-  const { brings } = await brought("o-proj-384");
+  const { brings } = await brought("long-prompts");
   const [given] = brings.kernels.schedules;
   const native = sm90.natives.find((n) => n.family === given.native)!;
   const own = archWith(sm90, brings.kernels).natives.find((n) => n.family === given.native)!;

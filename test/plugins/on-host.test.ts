@@ -7,6 +7,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { storedIn } from "../../compiler/checkpoint-dtypes.ts";
 import { loadPlugins } from "../../compiler/driver/plugins.ts";
+import { inside, type Step } from "../../ir/artifact.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
 import { Model } from "../../runtime/model.ts";
 import { lacks } from "../conditions.ts";
@@ -52,18 +53,25 @@ describe.skipIf(lacks("g++"))("on the stand-in", () => {
   });
 });
 
-test("a schedule is chosen for its rows, and is said to be a plug-in's", async () => {
-  const { pipeline, brings } = await loadPlugins(undefined, [path.join(root, "examples/plugins/o-proj-384.ts")], {
+test("a schedule is chosen for its rows, where dsc's own choice is another", async () => {
+  const { pipeline, brings } = await loadPlugins(undefined, [path.join(root, "examples/plugins/long-prompts.ts")], {
     config: false,
   });
-  const kernels = (given: Partial<typeof defaults> & { brings?: typeof brings }): string[] =>
-    Object.keys(
-      compile(
-        path.join(root, "examples/deepseek-r1"),
-        { ...defaults, target: "cuda", activations: "bf16", layers: 4, ...given },
-        pipeline,
-      ).manifest.kernels,
-    );
-  const of = (list: string[]): string[] => list.filter((n) => n.startsWith("block_gemm_7168x16384_t"));
-  expect(of(kernels({ brings }))).toEqual([...of(kernels({})), "block_gemm_7168x16384_t6g16c"].toSorted());
+  const set = ["hidden_size=8192", "num_attention_heads=32", "num_key_value_heads=32"];
+  const chosen = (given: { brings?: typeof brings }): string[] => {
+    const options = { ...defaults, target: "cuda", activations: "bf16", layers: 4, set, ...given } as const;
+    const { manifest } = compile(path.join(root, "examples/deepseek-r1"), options, pipeline);
+    const found: string[] = [];
+    const walk = (steps: readonly Step[], most = Infinity): void => {
+      for (const s of steps) {
+        if (s.kind === "cases") for (const c of s.cases) walk(c.steps, c.most ?? Infinity);
+        else if (s.kind === "kernel" && /^block_gemm_8192x4096_t/.test(s.kernel)) found.push(`${s.kernel} up to ${most}`);
+        else walk(inside(s), most);
+      }
+    };
+    walk(manifest.functions["prefill/moe_layer"].steps);
+    return found;
+  };
+  expect(chosen({}).join()).not.toMatch(/t6g16 up to 8192/);
+  expect(chosen({ brings }).join()).toMatch(/block_gemm_8192x4096_t6g16 up to 8192/);
 });
