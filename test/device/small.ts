@@ -1,12 +1,20 @@
 // One dense and one mixture layer of DeepSeek-R1 at full width (256 experts, FP8), ragged batches of several sizes through prefill,
 // extend and decode, twice: for compute-sanitizer, and to see that two runs give the same bits. Says which kernels did not run.
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import type { Model } from "../../runtime/model.ts";
 import { fillBulkWrites } from "./bulk-writes.ts";
 import type { Row } from "./device.ts";
+import { family, written } from "./family-configs.ts";
 import { open, root } from "./models.ts";
 
-const r1 = path.join(root, "examples/deepseek-r1/config.json");
+const named = process.env.DSC_SMALL_MODEL;
+/** R1, or a model of family-configs.ts by name. */
+const source = (): string =>
+  named
+    ? written(mkdtempSync(path.join(tmpdir(), "dsc-small-")), named, family[named]())
+    : path.join(root, "examples/deepseek-r1/config.json");
 /** Rows of the prompts: sums of few, some and many rows meet different kernels. DSC_SMALL="3,5;40" picks others, for slow tools. */
 const batches = (process.env.DSC_SMALL ?? "3,70,1,200").split(";").map((b) => b.split(",").map(Number));
 
@@ -45,9 +53,9 @@ async function playAll(model: Model): Promise<Uint32Array> {
 
 export async function check(): Promise<Row[]> {
   // The first mixture layer comes after the dense ones; one of those is enough.
-  const set = ["num_nextn_predict_layers=0", "first_k_dense_replace=1", ...cut];
+  const set = [...(named ? [] : ["num_nextn_predict_layers=0"]), "first_k_dense_replace=1", ...cut];
   const natives = process.env.DSC_NATIVES ?? "all";
-  const { model } = await open(r1, "synthetic:0", {
+  const { model } = await open(source(), "synthetic:0", {
     layers: 2,
     set,
     natives,

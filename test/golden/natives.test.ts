@@ -17,6 +17,9 @@ import { candidates as groupedCandidates, illegal as groupedIllegal } from "../.
 import { expertsDown } from "../../codegen/cuda/sm90/moe/experts-down.ts";
 import { expertsGateUp } from "../../codegen/cuda/sm90/moe/experts-gate-up.ts";
 import { downSchedule, gateUpSchedule } from "../../codegen/cuda/sm90/moe/experts-schedule.ts";
+import { unitDown } from "../../codegen/cuda/sm90/moe/unit-down.ts";
+import { unitGateUp } from "../../codegen/cuda/sm90/moe/unit-gate-up.ts";
+import { unitSchedule } from "../../codegen/cuda/sm90/moe/unit-schedule.ts";
 import { routeRows } from "../../codegen/cuda/sm90/moe/route-rows.ts";
 import { gatherRows } from "../../codegen/cuda/sm90/rows/gather-rows.ts";
 import { quantRows } from "../../codegen/cuda/sm90/rows/quant-rows.ts";
@@ -61,6 +64,8 @@ const kernels: Readonly<Record<string, () => KernelText>> = {
     ),
   "experts-gate-up": () => expertsGateUp(up, gateUpSchedule(up, 1, h200), h200),
   "experts-down": () => expertsDown(down, downSchedule(down, 1, h200), h200),
+  "unit-gate-up-asked": () => unitGateUp(up, unitSchedule(up, 8, "asked", h200), h200),
+  "unit-down-own": () => unitDown(down, unitSchedule(down, 8, "own", h200), h200),
   "route-rows": () =>
     routeRows({ experts: 64, topk: 4, groups: 8, kept: 2, scoring: "sigmoid", method: "noaux_tc", normalise: true, factor: 2.5, bias: true, xStride: 64 }),
   "fp8-persistent-tall": () => blockGemm(product, { form: "persistent", rows: 192, stages: 4, group: 16, multicast: "none", tail: "whole" }, h200),
