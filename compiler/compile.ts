@@ -23,7 +23,7 @@ export type { Compiled } from "./driver/pack.ts";
 /** Compiles SRC: a config.json, or a folder with one. Throws a DiagnosticError; writes nothing. */
 export function compile(src: string, options: CompileOptions, pipeline: readonly Pass[] = standard): Compiled {
   return knowing(options.brings?.words ?? noWords, () => {
-    const { spec, warnings } = readSpec(src, options);
+    const { spec, warnings } = staged(options, "read the config", () => readSpec(src, options));
     const compiled = compileSpec(spec, options, pipeline);
     return { ...compiled, warnings: [...warnings, ...compiled.warnings] };
   });
@@ -31,7 +31,16 @@ export function compile(src: string, options: CompileOptions, pipeline: readonly
 
 /** The same from a spec in hand. */
 export function compileSpec(spec: ModelSpec, options: CompileOptions, pipeline: readonly Pass[] = standard): Compiled {
-  return compileModule(frontend(spec, options), spec, options, pipeline);
+  const module = staged(options, "write the model's graph", () => frontend(spec, options));
+  return compileModule(module, spec, options, pipeline);
+}
+
+/** A stage of a compile; who asked is told how long it took. */
+function staged<T>({ timed }: CompileOptions, stage: string, work: () => T): T {
+  const from = performance.now();
+  const made = work();
+  timed?.(stage, performance.now() - from);
+  return made;
 }
 
 /** The same from a graph in hand; `spec` says what is not in the graph: names, ids, positions. */
@@ -44,13 +53,15 @@ export function compileModule(
   const { brings = noBrings } = options;
   const target = targetOf(options.target, { ...options, kernels: brings.kernels });
   const batchInvariant = batchInvariantOf(target, options);
-  const optimised = optimise(spec, module, options, pipeline);
-  const drafts = select(optimised, target, batchInvariant);
-  const built = build(optimised.outcome.module, drafts, target, spec);
+  const optimised = staged(options, "all passes, with proofs and texts", () => optimise(spec, module, options, pipeline));
+  const drafts = staged(options, "choose kernels", () => select(optimised, target, batchInvariant));
+  const built = staged(options, "print kernels, plan memory, trace origins", () =>
+    build(optimised.outcome.module, drafts, target, spec),
+  );
   const { outcome, passes } = optimised;
   const plan = { module: outcome.module, functions: built.functions, kernels: built.kernels, target: options.target };
   showPlan(plan, passes, outcome.ledger, options.passOptions, guardOf(options.reproduceIn ?? process.cwd()));
-  return pack({ spec, options, pipeline, target, batchInvariant, optimised, built });
+  return staged(options, "put files together", () => pack({ spec, options, pipeline, target, batchInvariant, optimised, built }));
 }
 
 /** The kernels of --deterministic, which not every target has. */

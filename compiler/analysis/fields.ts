@@ -66,6 +66,7 @@ interface Movable {
 
 export class FieldLog {
   readonly #known = new Map<string, Fields>();
+  readonly #byNode = new Map<Node, Map<string, Fields>>();
   readonly #terms: Terms;
   readonly #naming: Naming;
   readonly #target: Pick<TargetBackend, "problemsOf">;
@@ -86,14 +87,31 @@ export class FieldLog {
 
   /** The fields of a launch's problem. */
   of(d: Draft & { kind: "kernel" }): Fields {
-    const { family, problem, part } = d.chosen;
+    const { family, problem } = d.chosen;
     const { schedule, tile, ...own } = problem as { schedule?: unknown; tile?: unknown };
     const chosen = { ...(schedule === undefined ? {} : { schedule }), ...(tile === undefined ? {} : { tile }) };
-    const movable = this.#movable(d);
-    const key = JSON.stringify([family, own, movable?.at(this.#naming.quantities), movable?.terms, movable?.node.id, part?.op]);
-    let fields = this.#known.get(key);
-    if (!fields) this.#known.set(key, (fields = movable ? this.#traced(family, own, movable) : untraced(own)));
+    const before = this.#seen(d, own);
+    let fields = before.get();
+    if (!fields) {
+      const movable = this.#movable(d);
+      const settings = movable && Object.keys(movable.whole.attrs).map((a) => this.#naming.setting(a, movable.whole)?.from);
+      // Prefill, extend and decode have the same sites: what is known of one is known of all.
+      const key = JSON.stringify([family, own, movable?.at(this.#naming.quantities), movable?.terms, settings]);
+      fields = this.#known.get(key) ?? (movable ? this.#traced(family, own, movable) : untraced(own));
+      this.#known.set(key, fields);
+      before.set(fields);
+    }
     return { ...fields, ...choices(chosen) };
+  }
+
+  /** What was found for a node before: kernels that differ in their schedule alone have the same problem. */
+  #seen({ node, of, chosen }: Draft & { kind: "kernel" }, own: object): { get(): Fields | undefined; set(f: Fields): void } {
+    const at = node ?? of?.node;
+    if (!at) return { get: () => undefined, set: () => undefined };
+    const byProblem = this.#byNode.get(at) ?? new Map<string, Fields>();
+    this.#byNode.set(at, byProblem);
+    const key = JSON.stringify([chosen.family, own, chosen.part, node ? null : of?.index]);
+    return { get: () => byProblem.get(key), set: (f) => void byProblem.set(key, f) };
   }
 
   #traced(family: string, problem: Problem, site: Movable): Fields {

@@ -7,6 +7,7 @@ import { compile, type Compiled } from "../compile.ts";
 import { shellWord, unseenCheckpoint, usage } from "../diagnostics.ts";
 import { progressLine } from "../progress.ts";
 import { size, summarise } from "../report/summary.ts";
+import { table } from "../report/table.ts";
 import { transcript } from "../report/transcript.ts";
 import { storedIn, type Stored } from "../checkpoint-dtypes.ts";
 import { say } from "../tell.ts";
@@ -19,6 +20,7 @@ interface Options extends CompileFlags {
   json: boolean;
   cubin: boolean;
   types: boolean;
+  timePasses: boolean;
 }
 
 export const compileCommand = {
@@ -43,8 +45,9 @@ export const compileCommand = {
           default: false,
           describe: "write OUT/model.ts too: the artifact as a typed module",
         })
+        .option("time-passes", { type: "boolean", default: false, describe: "say on stderr how long every pass and stage took" })
         .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
-    ) as Argv<Options>,
+    ) as unknown as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const from = performance.now();
     const { pipeline, passOptions, brings } = await pipelineOf(a.src, a);
@@ -59,9 +62,18 @@ export const compileCommand = {
     const out = a.out ?? defaultOut(a.src);
     checkOut(out);
     const { stored, unseen } = await storedBeside(a.src);
+    const times: (readonly [stage: string, ms: number])[] = [];
+    const timed = (stage: string, ms: number): void => void times.push([stage, ms]);
     const texts = compile(
       a.src,
-      { ...options, passOptions, prove: "all", reproduceIn: path.dirname(path.resolve(out)), stored },
+      {
+        ...options,
+        ...(a.timePasses ? { timed } : {}),
+        passOptions,
+        prove: "all",
+        reproduceIn: path.dirname(path.resolve(out)),
+        stored,
+      },
       pipeline,
     );
     checkModelEffects(texts.spec, a);
@@ -73,6 +85,13 @@ export const compileCommand = {
     const whole = a.types ? await (await import("../artifact/model-module.ts")).withModelModule(c) : c;
     writeArtifact(whole, out);
     c.warnings.forEach(say);
+    if (a.timePasses)
+      process.stderr.write(
+        timeTable(
+          times,
+          c.outcome.snapshots.map((s) => s.pass),
+        ),
+      );
     const f = facts(c);
     if (a.json) return void process.stdout.write(JSON.stringify({ out, ...f, ledger: c.outcome.ledger.entries }) + "\n");
     process.stdout.write(`${transcript(c.outcome, c.proofs, c.held)}\n\n`);
@@ -85,6 +104,12 @@ export const compileCommand = {
     process.stderr.write(`in ${((performance.now() - from) / 1000).toFixed(2)} s\n`);
   },
 };
+
+/** Passes below the stage that they are of, with the nodes each left. */
+function timeTable(times: readonly (readonly [stage: string, ms: number])[], passes: readonly string[]): string {
+  const rows = times.map(([stage, ms]) => [passes.includes(stage) ? `  ${stage}` : stage, ms.toFixed(1)]);
+  return `${table(["stage", "ms"], rows, [1]).join("\n")}\n`;
+}
 
 /** .dsc/NAME where one works: of a model folder, or of the folder of a config.json, else of the file. */
 function defaultOut(src: string): string {

@@ -14,6 +14,7 @@ import { tellCosts } from "./inspecting/cost.ts";
 import { tellFunction } from "./inspecting/function.ts";
 import { graphOf } from "./inspecting/graph.ts";
 import { tellLine, tellLines, tellWanted } from "./inspecting/lines.ts";
+import { tellMachineCode } from "./inspecting/machine-code.ts";
 import { printOrigin } from "./inspecting/origin.ts";
 import { facts, overview } from "./inspecting/overview.ts";
 
@@ -52,6 +53,17 @@ export const inspect = {
           type: "string",
           describe: "launches that read a tensor, by its name or its module's (q_b_proj); of a kernel the lines that read it",
         })
+        .option("ptx", { type: "boolean", default: false, describe: "of a CUDA kernel: its PTX, by nvcc" })
+        .option("sass", {
+          type: "boolean",
+          default: false,
+          describe: "of a CUDA kernel: its machine code, by cuobjdump or nvdisasm",
+        })
+        .option("resources", {
+          type: "boolean",
+          default: false,
+          describe: "of a CUDA kernel: registers, local and shared memory, and the blocks that are resident at once",
+        })
         .option("cost", {
           type: "boolean",
           default: false,
@@ -86,11 +98,17 @@ async function tell(a: Options, read: Read): Promise<void> {
         word: `--${sized[0]}`,
       }),
     );
-  const plain = !a.ir && a.after === undefined && !a.origin && !a.cost && a.line === undefined;
+  const plain =
+    !a.ir && a.after === undefined && !a.origin && !a.cost && a.line === undefined && !a.ptx && !a.sass && !a.resources;
   const { system = {} } = manifest;
   if (name !== undefined && has(system) && plain)
     return say({ kernel: name, ...system[name], source: text(system[name].text) }, () => text(system[name].text));
   const kernel = has(manifest.kernels) ? name : undefined;
+  const code = (["ptx", "sass", "resources"] as const).find((k) => a[k]);
+  if (code !== undefined) {
+    if (kernel === undefined && !has(manifest.system ?? {})) throw new DiagnosticError(ofKernel(a, `--${code}`));
+    return tellMachineCode(a, read, name!, code);
+  }
   if (a.line !== undefined) {
     if (kernel === undefined) throw new DiagnosticError(ofKernel(a, "--line"));
     return tellLine(read, kernel, a.line);

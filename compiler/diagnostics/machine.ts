@@ -115,3 +115,18 @@ export const compilerFailed = coded<{ command: string; said: readonly string[] }
     help: "name another C compiler by CC",
   }),
 });
+
+/** A program of the CUDA toolkit that shows what a kernel becomes, and is not there or cannot. */
+export const noTool = coded<{ what: string; tried: readonly string[] }>("DSC6034", {
+  name: "what a kernel becomes cannot be shown",
+  means:
+    "PTX is printed by nvcc and machine code by cuobjdump or nvdisasm; registers are read from a cubin, which NVRTC or nvcc makes.",
+  example: "dsc inspect OUT KERNEL --sass on a machine without the CUDA toolkit.",
+  fix: "Install the CUDA toolkit, or ask where it is.",
+  at: () => [place("CUDA toolkit")],
+  short: ({ what, tried }) => ({
+    title: what,
+    ...(tried.length ? { notes: [`looked for ${tried.join(", ")}`] } : {}),
+    help: "install the CUDA toolkit, or copy the artifact to where it is; dsc doctor says what is found",
+  }),
+});

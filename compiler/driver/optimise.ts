@@ -1,7 +1,7 @@
 // Second verb of a compile: the passes that were asked for, and what is known of the plug-ins among them.
 import { machinesOf } from "../../codegen/target.ts";
 import type { Func, Module } from "../../ir/index.ts";
-import { choosePasses, runPipeline, type Outcome, type Pass } from "../../passes/index.ts";
+import { choosePasses, runPipeline, type Outcome, type Pass, type PipelineOptions } from "../../passes/index.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
 import type { CompileOptions } from "./options.ts";
 import { guardOf } from "./plugin-gate.ts";
@@ -17,6 +17,22 @@ export interface Optimised {
   printed: Map<Func, string>;
 }
 
+/** The work of every pass, timed. */
+function timing(guard: Guard | undefined, told: CompileOptions["timed"]): Guard {
+  const run = guard ?? ((_, work) => work());
+  if (!told) return run;
+  return (place, work) => {
+    const from = performance.now();
+    try {
+      return run(place, work);
+    } finally {
+      told(place.pass.name, performance.now() - from);
+    }
+  };
+}
+
+type Guard = NonNullable<PipelineOptions["guard"]>;
+
 export function optimise(spec: ModelSpec, module: Module, options: CompileOptions, pipeline: readonly Pass[]): Optimised {
   const passes = choosePasses(options.passes, pipeline);
   const folder = options.reproduceIn ?? process.cwd();
@@ -24,7 +40,11 @@ export function optimise(spec: ModelSpec, module: Module, options: CompileOption
     module,
     passes,
     { attention: options.attention, ...options.passOptions },
-    { guard: guardOf(folder), contracts: "say", machines: machinesOf(options.arch, options.brings?.kernels) },
+    {
+      guard: timing(guardOf(folder), options.timed),
+      contracts: "say",
+      machines: machinesOf(options.arch, options.brings?.kernels),
+    },
   );
   const printed = new Map<Func, string>();
   const proofs = provePasses({

@@ -9,6 +9,9 @@ export interface Options extends DeviceFlags {
   after?: string;
   origin: boolean;
   cost: boolean;
+  ptx: boolean;
+  sass: boolean;
+  resources: boolean;
   line?: number;
   op?: string;
   key?: string;
