@@ -1,7 +1,7 @@
-// compute-sanitizer on R1 and DeepSeek-V2-Lite cut down (small.ts): npm run device -- --only sanitize. Every width is small, every form of
-// kernel that these have runs: the tools slow a launch by the accesses it makes, and at full width racecheck does not come to an end.
-// Batches are divided over processes that run at once. No kernel starts early, for the tools put work between two launches. Errors with
-// their kernels are rows; what is known of the tools is in docs/notes-gpu-runtime.md.
+// compute-sanitizer on R1, DeepSeek-V2-Lite and GLM-4.7-Flash cut down (small.ts): npm run device -- --only sanitize. Every width is small,
+// every form of kernel that these have runs: the tools slow a launch by the accesses it makes, and at full width racecheck does not come
+// to an end. Batches are divided over processes that run at once. No kernel starts early, for the tools put work between two
+// launches. Errors with their kernels are rows; what is known of the tools is in docs/notes-gpu-runtime.md.
 import { spawn } from "node:child_process";
 import path from "node:path";
 import type { Row } from "./device.ts";
@@ -9,9 +9,12 @@ import type { Row } from "./device.ts";
 /** Widths of few blocks; heads and latents as wide as the native attention takes. */
 const CUT =
   "hidden_size=512 num_attention_heads=64 num_key_value_heads=64 q_lora_rank=256 intermediate_size=512 moe_intermediate_size=256 n_routed_experts=32 n_group=4 topk_group=2 num_experts_per_tok=4 vocab_size=1024";
-/** The same of DeepSeek-V2-Lite, whose experts are bf16. */
-const CUT_BF16 =
-  "hidden_size=512 intermediate_size=512 moe_intermediate_size=128 n_routed_experts=32 num_experts_per_tok=4 vocab_size=1024";
+/** The family's: their heads and head sizes, two shared experts and one, an expert width that is no multiple of 256. */
+const FEW = "hidden_size=512 intermediate_size=512 moe_intermediate_size=384 n_routed_experts=16 vocab_size=1024";
+const CUT_FAMILY = {
+  "DeepSeek-V2-Lite": FEW,
+  "GLM-4.7-Flash": `${FEW} q_lora_rank=256`,
+};
 /** Seconds a tool may take: less than the harness gives a part, or nothing comes back. */
 const LIMIT = 50;
 
@@ -20,8 +23,8 @@ interface Run {
   /** Prompts of batches, as DSC_SMALL has them. */
   rows: string;
   natives?: "none";
-  /** In place of R1. */
-  model?: "DeepSeek-V2-Lite";
+  /** A model of the family with bf16 experts and few heads, in R1's place. */
+  model?: keyof typeof CUT_FAMILY;
 }
 
 const all = "1;2,130;12;60;260";
@@ -34,10 +37,16 @@ const runs: readonly Run[] = [
   { tool: "racecheck", rows: "60;1,1,1,1,1" },
   { tool: "racecheck", rows: "260" },
   { tool: "racecheck", rows: "2,3", natives: "none" },
-  { tool: "memcheck", rows: "1;1,1,1,1,1;12", model: "DeepSeek-V2-Lite" },
-  { tool: "synccheck", rows: "1;1,1,1,1,1;12", model: "DeepSeek-V2-Lite" },
-  { tool: "racecheck", rows: "1;1,1,1", model: "DeepSeek-V2-Lite" },
 ];
+
+/** Steps of one, few and tens of tokens, and prompts that the grouped products take. */
+const ones = (n: number): string => Array<number>(n).fill(1).join(",");
+const ofFamily = (Object.keys(CUT_FAMILY) as (keyof typeof CUT_FAMILY)[]).flatMap((model): Run[] => [
+  { model, tool: "memcheck", rows: `1;${ones(5)};${ones(11)};${ones(24)};260` },
+  { model, tool: "synccheck", rows: `1;${ones(5)};${ones(24)};260` },
+  { model, tool: "racecheck", rows: `1;${ones(5)}` },
+  { model, tool: "racecheck", rows: `${ones(11)};130` },
+]);
 
 function run({ tool, rows, natives, model }: Run): Promise<Row> {
   const from = performance.now();
@@ -63,7 +72,7 @@ function run({ tool, rows, natives, model }: Run): Promise<Row> {
     DSC_ONCE: "1",
     DSC_NO_PDL: "1",
     DSC_SMALL: rows,
-    DSC_SMALL_SET: model ? CUT_BF16 : CUT,
+    DSC_SMALL_SET: model ? CUT_FAMILY[model] : CUT,
     ...(model ? { DSC_SMALL_MODEL: model } : {}),
     DSC_NATIVES: natives ?? "all",
     ...(tool === "initcheck" ? { DSC_FILL: "1" } : {}),
@@ -77,9 +86,9 @@ function run({ tool, rows, natives, model }: Run): Promise<Row> {
     const end = (extra: Row): void => {
       clearTimeout(late);
       resolve({
+        model: model ?? "R1",
         tool,
         rows,
-        model: model ?? "DeepSeek-R1",
         natives: natives ?? "all",
         seconds: (performance.now() - from) / 1000,
         ...extra,
@@ -100,8 +109,10 @@ function run({ tool, rows, natives, model }: Run): Promise<Row> {
   });
 }
 
-/** DSC_MODELS names one of the two, and then all of its runs; else the longest run of the second is left out. */
+/** DSC_MODELS names models, and then all of their runs; else the longest runs of the family are left out. */
 const chosen = (r: Run): boolean =>
-  process.env.DSC_MODELS ? process.env.DSC_MODELS === (r.model ?? "DeepSeek-R1") : !(r.model && r.tool === "racecheck");
+  process.env.DSC_MODELS
+    ? process.env.DSC_MODELS.split(",").includes(r.model ?? "DeepSeek-R1")
+    : !(r.model && r.tool === "racecheck");
 
-export const check = (): Promise<Row[]> => Promise.all(runs.filter(chosen).map(run));
+export const check = (): Promise<Row[]> => Promise.all([...runs, ...ofFamily].filter(chosen).map(run));

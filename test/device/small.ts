@@ -1,24 +1,19 @@
 // One dense and one mixture layer of DeepSeek-R1 at full width (256 experts, FP8), ragged batches of several sizes through prefill,
 // extend and decode, twice: for compute-sanitizer, and to see that two runs give the same bits. Says which kernels did not run.
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { Model } from "../../runtime/model.ts";
 import { fillBulkWrites } from "./bulk-writes.ts";
 import type { Row } from "./device.ts";
-import { family, written } from "./family-configs.ts";
+import { family, shortened, written } from "./family-configs.ts";
 import { open, root } from "./models.ts";
 
-const named = process.env.DSC_SMALL_MODEL;
-/** R1, or a model of family-configs.ts by name. */
-const source = (): string =>
-  named
-    ? written(mkdtempSync(path.join(tmpdir(), "dsc-small-")), named, family[named]())
-    : path.join(root, "examples/deepseek-r1/config.json");
+const r1 = path.join(root, "examples/deepseek-r1/config.json");
 /** Rows of the prompts: sums of few, some and many rows meet different kernels. DSC_SMALL="3,5;40" picks others, for slow tools. */
 const batches = (process.env.DSC_SMALL ?? "3,70,1,200").split(";").map((b) => b.split(",").map(Number));
 
-/** Keys of the config set otherwise, "hidden_size=512 ...", for the same tools. */
+/** Keys of the config set otherwise, "hidden_size=512 ...", for the same tools; DSC_SMALL_MODEL is a model of the family in R1's place. */
 const cut = process.env.DSC_SMALL_SET?.split(" ") ?? [];
 
 const prompt = (b: number, n: number): number[] => Array.from({ length: n }, (_, i) => (i * 7919 + b * 104729 + 13) % 1000);
@@ -53,15 +48,19 @@ async function playAll(model: Model): Promise<Uint32Array> {
 
 export async function check(): Promise<Row[]> {
   // The first mixture layer comes after the dense ones; one of those is enough.
-  const set = [...(named ? [] : ["num_nextn_predict_layers=0"]), "first_k_dense_replace=1", ...cut];
+  const set = ["num_nextn_predict_layers=0", "first_k_dense_replace=1", ...cut];
   const natives = process.env.DSC_NATIVES ?? "all";
-  const { model } = await open(source(), "synthetic:0", {
+  const other = process.env.DSC_SMALL_MODEL;
+  const work = mkdtempSync(path.join(tmpdir(), "dsc-small-"));
+  const src = other ? written(work, other, shortened(family[other](), 2)) : r1;
+  const { model } = await open(src, "synthetic:0", {
     layers: 2,
-    set,
+    set: other ? cut : set,
     natives,
     ...(process.env.DSC_NO_PDL ? { edit: (source: string) => ({ source, pdl: false }) } : {}),
     ...(process.env.DSC_FILL ? { watch: (c, device) => fillBulkWrites(c, { activations: "bf16", natives }, device) } : {}),
   });
+  rmSync(work, { recursive: true });
   const once = await playAll(model);
   const again = process.env.DSC_ONCE ? once : await playAll(model);
   const real = new Float32Array(once.buffer);
@@ -73,7 +72,7 @@ export async function check(): Promise<Row[]> {
   const first = real.findIndex((v) => !Number.isFinite(v));
   return [
     {
-      model: "small",
+      model: other ? `${other}, small` : "small",
       ...(first >= 0 ? { first_not_finite: first } : {}),
       logits: once.length,
       finite: real.every((v) => Number.isFinite(v)),
