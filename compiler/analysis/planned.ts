@@ -1,7 +1,9 @@
 // What `dsc plan` and `dsc inspect --cost` look at: a model after its passes, made from a config, or read from an artifact.
+import type { BroughtKernels } from "../../codegen/brought.ts";
 import type { Manifest } from "../../ir/artifact.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { machinesOf } from "../../codegen/target.ts";
-import { parseModule } from "../../ir/index.ts";
+import { parseModule, type Module } from "../../ir/index.ts";
 import { choosePasses, runPipeline, type Pass } from "../../passes/index.ts";
 import { modelModule } from "../frontend/model.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
@@ -14,6 +16,8 @@ export interface PlannedOptions {
   passes: string;
   passOptions: Readonly<Record<string, string>>;
   actQuant: "dynamic" | "none";
+  /** Of plug-ins. */
+  kernels?: BroughtKernels;
 }
 
 /** A config as `dsc compile` would take it through the passes; no kernels are made. */
@@ -24,6 +28,7 @@ export function plannedOf(spec: ModelSpec, o: PlannedOptions, pipeline: readonly
     architecture: spec.architecture,
     module,
     target: o.target,
+    ...(o.kernels === undefined ? {} : { kernels: o.kernels }),
     activations: o.activations,
     experts: spec.moe ? { count: spec.moe.experts, perToken: spec.moe.topk } : null,
     layers: spec.layers.length,
@@ -39,7 +44,7 @@ export function plannedFrom({ model, target, gpu, options, files }: Manifest, re
     .at(-1)!;
   return {
     architecture: model.architecture,
-    module: parseModule(read(last), last),
+    module: moduleOf(read(last), last, options.plugins),
     target,
     ...(typeof options.natives === "string" ? { natives: options.natives } : {}),
     ...(gpu ? { arch: gpu.arch } : {}),
@@ -49,4 +54,16 @@ export function plannedFrom({ model, target, gpu, options, files }: Manifest, re
     cachedLayers: model.cachedLayers,
     maxPositions: model.maxPositions,
   };
+}
+
+/** The graph of an artifact; an op that only a plug-in knows is said to be one. */
+function moduleOf(text: string, file: string, plugins: Manifest["options"][string] | undefined): Module {
+  try {
+    return parseModule(text, file);
+  } catch (e) {
+    if (!(e instanceof DiagnosticError) || e.diagnostics[0].code !== "DSC2002" || plugins === undefined) throw e;
+    const notes = [`the artifact was compiled with ${String(plugins)}, and plug-ins run only where they are asked for`];
+    const help = "dsc plan SRC --plugin FILE knows its ops and kernels";
+    throw new DiagnosticError(e.diagnostics.map((d) => ({ ...d, notes: [...d.notes, ...notes], help })));
+  }
 }

@@ -1,6 +1,7 @@
 // What a compiled model must move and compute, site by site, and the time below which no kernel for a machine can be.
 // Every input counts once and every output once: of the embedding only the rows of the ids, of the experts only those that rows
 // are expected to choose, of the cache only the cached rows.
+import type { BroughtKernels } from "../../codegen/brought.ts";
 import { cachesOf } from "../../ir/caches.ts";
 import { floorOf, type Machine } from "../../ir/machine.ts";
 import { targetOf } from "../../codegen/target.ts";
@@ -77,6 +78,8 @@ export interface Planned {
   target: Target;
   /** Natives, as `targetOf` takes them. */
   natives?: string;
+  /** Kernels of plug-ins. */
+  kernels?: BroughtKernels;
   /** Of a GPU's kernels, as `targetOf` takes it. */
   arch?: string;
   activations: "f32" | "bf16";
@@ -88,10 +91,11 @@ export interface Planned {
 }
 
 /** What `targetOf` is asked with. */
-export const optionsFor = ({ activations, natives, arch }: Planned): Parameters<typeof targetOf>[1] => ({
+export const optionsFor = ({ activations, natives, arch, kernels }: Planned): Parameters<typeof targetOf>[1] => ({
   activations,
   ...(natives === undefined ? {} : { natives }),
   ...(arch === undefined ? {} : { arch }),
+  ...(kernels === undefined ? {} : { kernels }),
 });
 
 export function roofline(p: Planned, machine: Machine, load: Load): Roofline {

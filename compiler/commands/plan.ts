@@ -83,7 +83,8 @@ async function ofConfig(a: Options, target: "cpu" | "cuda", activations: "f32" |
   const { spec, warnings } = loadSpec(a.src, a.set);
   warnings.forEach(say);
   checkModelEffects(spec, a);
-  const { pipeline, passOptions } = await pipelineOf(a.src, a);
+  const { pipeline, passOptions, brings } = await pipelineOf(a.src, a);
   const small = reduce(spec, reductionOf(a));
-  return plannedOf(small, { target, activations, passes: passWords(a.passes), passOptions, actQuant: a.actQuant }, pipeline);
+  const asked = { target, activations, passes: passWords(a.passes), passOptions, actQuant: a.actQuant, kernels: brings.kernels };
+  return plannedOf(small, asked, pipeline);
 }
