@@ -50,7 +50,8 @@ function printed(pass: string, found: readonly FunctionDiff[]): string {
   return found
     .map((f) => {
       const also = f.also.length ? `, and the same in ${f.also.join(", ")}` : "";
-      return `@${f.function}${also}: ${f.removed} line${f.removed === 1 ? "" : "s"} went, ${f.added} came\n${f.lines.map((l) => `${l.mark}${l.text}\n`).join("")}`;
+      const head = `@${f.function}${also}: ${f.removed} line${f.removed === 1 ? "" : "s"} went, ${f.added} came`;
+      return [head, ...f.lines.map((l) => `${l.mark}${l.text}`), ""].join("\n");
     })
     .join("\n");
 }

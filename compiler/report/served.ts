@@ -175,14 +175,11 @@ function shortened(candidates: readonly Candidate[]): string[] {
   const able = rest.filter((c) => c.illegal === undefined);
   const unable = rest.length - able.length;
   const others = able.length - Math.min(able.length, RUNNERS_UP);
+  const more = [others && `${others} more are slower`, unable && `${unable} cannot run`].filter(Boolean);
   return [
     `    chosen ${chosen.schedule}: ${howLong(chosen)}`,
     ...able.slice(0, RUNNERS_UP).map((c) => `           ${c.schedule}: ${howLong(c)}; ${c.lost}`),
-    ...(others || unable
-      ? [
-          `           ${[...(others ? [`${others} more are slower`] : []), ...(unable ? [`${unable} cannot run`] : [])].join(", ")}: --all lists them`,
-        ]
-      : []),
+    ...(more.length ? [`           ${more.join(", ")}: --all lists them`] : []),
     ...named([chosen, ...able.slice(0, RUNNERS_UP)]),
   ];
 }
