@@ -9,7 +9,16 @@ import { loadSpec } from "../frontend/config.ts";
 import { progressLine } from "../progress.ts";
 import { say } from "../tell.ts";
 import { checkModelEffects } from "./effects.ts";
-import { passWords, pipelineOf, pluginFlags, reduceFlags, reductionOf, type PluginFlags, type ReduceFlags } from "./options.ts";
+import {
+  camelNamed,
+  passWords,
+  pipelineOf,
+  pluginFlags,
+  reduceFlags,
+  reductionOf,
+  type PluginFlags,
+  type ReduceFlags,
+} from "./options.ts";
 
 interface Options extends PluginFlags, ReduceFlags {
   src: string;
@@ -24,21 +33,27 @@ export const bisectCommand = {
   command: "bisect <src>",
   describe: "which passes change what the model answers, found by halves on a small config derived from SRC",
   builder: (y: Argv): Argv<Options> =>
-    pluginFlags(reduceFlags(y))
-      .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
-      .option("passes", { type: "string", default: "all", describe: "all, none, or names with commas; all,-NAME leaves one out" })
-      .option("attention", {
-        choices: ["auto", "expanded", "absorbed"] as const,
-        default: "auto" as const,
-        describe: "auto decides by cost",
-      })
-      .option("act-quant", {
-        choices: ["dynamic", "none"] as const,
-        default: "dynamic" as const,
-        describe: "quantise the input of FP8 linears, or not",
-      })
-      .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
-      .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as unknown as Argv<Options>,
+    camelNamed(
+      pluginFlags(reduceFlags(y))
+        .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
+        .option("passes", {
+          type: "string",
+          default: "all",
+          describe: "all, none, or names with commas; all,-NAME leaves one out",
+        })
+        .option("attention", {
+          choices: ["auto", "expanded", "absorbed"] as const,
+          default: "auto" as const,
+          describe: "auto decides by cost",
+        })
+        .option("act-quant", {
+          choices: ["dynamic", "none"] as const,
+          default: "dynamic" as const,
+          describe: "quantise the input of FP8 linears, or not",
+        })
+        .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
+        .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
+    ),
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const { spec, warnings } = loadSpec(a.src, a.set);
     warnings.forEach(say);
@@ -62,7 +77,8 @@ export const bisectCommand = {
 function printed({ passes, asked, graphs, changed }: Bisected): string {
   const lines = changed.map((c) => {
     const how = c.declared === undefined ? "CHANGES the answer, and does not say so" : "changes the answer, as it declares";
-    return `${c.entry}: ${c.pass} ${how}: logits differ by ${c.difference.toExponential(1)}${c.declared === undefined ? "" : `; ${c.declared}`}`;
+    const declared = c.declared === undefined ? "" : `; ${c.declared}`;
+    return `${c.entry}: ${c.pass} ${how}: logits differ by ${c.difference.toExponential(1)}${declared}`;
   });
   return [
     ...(lines.length ? lines : ["no pass changes what the model answers"]),

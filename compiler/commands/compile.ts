@@ -12,7 +12,7 @@ import { transcript } from "../report/transcript.ts";
 import { storedIn, type Stored } from "../checkpoint-dtypes.ts";
 import { say } from "../tell.ts";
 import { checkModelEffects } from "./effects.ts";
-import { compileFlags, optionsOf, pipelineOf, type CompileFlags } from "./options.ts";
+import { camelNamed, compileFlags, optionsOf, pipelineOf, type CompileFlags } from "./options.ts";
 
 interface Options extends CompileFlags {
   src: string;
@@ -27,27 +27,33 @@ export const compileCommand = {
   command: "compile <src>",
   describe: "a config (or model folder) to an artifact: kernels, plan, graph after every pass, ledger",
   builder: (y: Argv): Argv<Options> =>
-    compileFlags(
-      y
-        .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
-        .option("out", {
-          alias: "o",
-          type: "string",
-          describe: "folder for the artifact (default: .dsc/NAME, of the model's folder or file)",
-        })
-        .option("cubin", {
-          type: "boolean",
-          default: false,
-          describe: "cuda: put compiled kernels into the artifact, for machines without a compiler",
-        })
-        .option("types", {
-          type: "boolean",
-          default: false,
-          describe: "write OUT/model.ts too: the artifact as a typed module",
-        })
-        .option("time-passes", { type: "boolean", default: false, describe: "say on stderr how long every pass and stage took" })
-        .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
-    ) as unknown as Argv<Options>,
+    camelNamed(
+      compileFlags(
+        y
+          .positional("src", { type: "string", demandOption: true, describe: "a config.json or a folder with one" })
+          .option("out", {
+            alias: "o",
+            type: "string",
+            describe: "folder for the artifact (default: .dsc/NAME, of the model's folder or file)",
+          })
+          .option("cubin", {
+            type: "boolean",
+            default: false,
+            describe: "cuda: put compiled kernels into the artifact, for machines without a compiler",
+          })
+          .option("types", {
+            type: "boolean",
+            default: false,
+            describe: "write OUT/model.ts too: the artifact as a typed module",
+          })
+          .option("time-passes", {
+            type: "boolean",
+            default: false,
+            describe: "say on stderr how long every pass and stage took",
+          })
+          .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
+      ),
+    ),
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     const from = performance.now();
     const { pipeline, passOptions, brings } = await pipelineOf(a.src, a);

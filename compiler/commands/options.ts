@@ -15,6 +15,9 @@ import { noBrings, type Brings } from "../plugin/brings.ts";
 import type { Reduction } from "../analysis/shrink.ts";
 import { taking } from "../taking.ts";
 
+/** The options that a builder declares, by the camel names that yargs gives dashed ones too: its types know only the dashed. */
+export const camelNamed = <T>(y: unknown): Argv<T> => y as Argv<T>;
+
 export interface ReduceFlags {
   layers?: number;
   shrink: boolean;

@@ -38,7 +38,7 @@ export const tune = {
           describe: "begin no other product after so long; what was measured is kept",
         })
         .option("json", { type: "boolean", default: false, describe: "one JSON array on stdout: every time" }),
-    ).default("target", "cuda") as unknown as Argv<Options>,
+    ).default("target", "cuda") as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     if (a.target !== "cuda")
       throw new DiagnosticError(

@@ -1,5 +1,5 @@
-// Steps of a model on this machine, timed: a prompt of so many rows, then so many decode steps, over and over. Ids are drawn from a seed, so
-// two runs do the same work.
+// Steps of a model on this machine, timed: a prompt of so many rows, then so many decode steps, over and over. Ids are drawn from
+// a seed, so two runs do the same work.
 import type { Model } from "../../runtime/index.ts";
 
 /** What is measured. */

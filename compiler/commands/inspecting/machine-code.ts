@@ -1,5 +1,5 @@
-// dsc inspect OUT KERNEL --ptx, --sass, --resources: what compilers make of a CUDA kernel. Its cubin is the artifact's (compile --cubin), else
-// it is compiled now, and kept in the user's cache.
+// dsc inspect OUT KERNEL --ptx, --sass, --resources: what compilers make of a CUDA kernel. Its cubin is the artifact's (compile
+// --cubin), else it is compiled now, and kept in the user's cache.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -40,13 +40,16 @@ export async function tellMachineCode(a: Options, { manifest, text, say }: Read,
   const found = cubinResources(cubin, record.entry);
   if (!found) throw new DiagnosticError(noTool({ what: `the cubin of ${kernel} says nothing of its registers`, tried: [] }));
   const r = resourcesOf(kernel, found, record.launch!, archOf(gpu.arch).machine);
+  const shared = r.static_shared + r.dynamic_shared;
+  const blocks = `${r.blocks_per_multiprocessor} block${r.blocks_per_multiprocessor === 1 ? "" : "s"}`;
+  const limit = `${r.limited_by} allow${r.limited_by === "shared memory" ? "s" : ""}`;
   say(r, () =>
     [
       `${kernel} for ${r.arch}`,
       `registers        ${r.registers} of a thread, ${r.threads} threads a block`,
       `local memory     ${r.stack_bytes} bytes of a thread${r.stack_bytes ? ": spilled registers, or arrays that are indexed" : ""}`,
-      `shared memory    ${r.static_shared + r.dynamic_shared} bytes of a block (${r.static_shared} of the code, ${r.dynamic_shared} by the launch)`,
-      `resident         ${r.blocks_per_multiprocessor} block${r.blocks_per_multiprocessor === 1 ? "" : "s"} a multiprocessor, ${digits(100 * r.occupancy)} % of its threads; ${r.limited_by} allow${r.limited_by === "shared memory" ? "s" : ""} no more`,
+      `shared memory    ${shared} bytes of a block (${r.static_shared} of the code, ${r.dynamic_shared} by the launch)`,
+      `resident         ${blocks} a multiprocessor, ${digits(100 * r.occupancy)} % of its threads; ${limit} no more`,
       "",
     ].join("\n"),
   );
