@@ -339,7 +339,8 @@ export class FieldLog {
     if (outer) {
       // Rows of a cache are copied before a region reads them.
       if (outer.type.kind === "cache") return undefined;
-      const whole: readonly Size[] = this.#around.#strides(outer, q) ?? contiguous(this.#around.#dims(outer, q));
+      const around = this.#around;
+      const whole: readonly Size[] = around.#strides(outer, q) ?? contiguous(around.#dims(outer, q));
       return whole.slice(whole.length - this.#dims(v, q).length);
     }
     const { op, operands } = v.node;

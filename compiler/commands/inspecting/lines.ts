@@ -14,7 +14,7 @@ import { isNamed } from "../../analysis/tensor-name.ts";
 import type { Read } from "./artifact.ts";
 
 /** The lines of a kernel with their origins. */
-export function kernelLines({ manifest, files, text }: Pick<Read, "manifest" | "files" | "text">, kernel: string): KernelLines {
+function kernelLines({ manifest, files, text }: Pick<Read, "manifest" | "files" | "text">, kernel: string): KernelLines {
   const file = manifest.kernels[kernel].text;
   const target = known(manifest, text) ? targetOf(manifest.target, optionsFor(plannedFrom(manifest, text))) : undefined;
   return linesOf(
