@@ -38,14 +38,13 @@ export async function measured(model: Model, w: Workload, phase: (name: string) 
     const session = model.session();
     try {
       phase(counts ? "prefill" : "warm-up");
-      const [first, at] = await timed(async () => session.prefill(prompts));
-      if (counts) note(out.prefill, at);
-      void first;
+      const first = await timed(async () => session.prefill(prompts));
+      if (counts) note(out.prefill, first);
       if (counts) phase("decode");
       for (let step = 0; step < w.steps; step++) {
         const next = prompts.map((_, b) => (step * 31 + b * 7) % vocab);
-        const [, when] = await timed(async () => session.decode(next));
-        if (counts) note(out.decode, when);
+        const at = await timed(async () => session.decode(next));
+        if (counts) note(out.decode, at);
       }
     } finally {
       session.close();
@@ -54,10 +53,10 @@ export async function measured(model: Model, w: Workload, phase: (name: string) 
   return out;
 }
 
-async function timed<T>(run: () => Promise<T>): Promise<[T, { ms: number; began: number }]> {
+async function timed(run: () => Promise<unknown>): Promise<{ ms: number; began: number }> {
   const began = performance.now();
-  const result = await run();
-  return [result, { began, ms: performance.now() - began }];
+  await run();
+  return { began, ms: performance.now() - began };
 }
 
 function note(p: Phase, { ms, began }: { ms: number; began: number }): void {
