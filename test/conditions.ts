@@ -4,6 +4,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { freemem } from "node:os";
 import path from "node:path";
+import { findChromium } from "./report/browser.ts";
 import { hasOnnxruntime } from "../compiler/export/onnxruntime.ts";
 import { about } from "../runtime/tvm/index.ts";
 import { hasNvrtc } from "../runtime/devices/cuda/compiler.ts";
@@ -114,6 +115,10 @@ export const conditions = {
   "tvm-ffi": {
     tests: "calling libraries by tvm-ffi's ABI",
     missing: () => unless(hasTvm(), "no libtvm_ffi (pip install apache-tvm-ffi; DSC_TVM or DSC_PYTHON names it)"),
+  },
+  Chromium: {
+    tests: "the page of dsc report in a real browser",
+    missing: () => unless(findChromium() !== undefined, "no Chromium on the path (DSC_CHROMIUM names one)"),
   },
   POSIX: {
     tests: "what a FIFO in a model folder does",

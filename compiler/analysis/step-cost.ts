@@ -65,7 +65,7 @@ export function costsOf(
       site,
       op: chosen.part?.op ?? node?.op.name ?? "copy",
       step: entry,
-      ...(l.range ? { when: inWords(l.range) } : {}),
+      ...(l.range ? { when: rangeInWords(l.range) } : {}),
       at: { T: z.T, B: z.B, s: z.s },
       times,
       bytes,
@@ -105,7 +105,7 @@ export function costsOf(
 }
 
 /** "T up to 16", "T from 17 to 64", "T from 65". */
-function inWords({ on, from, most }: Range): string {
+export function rangeInWords({ on, from, most }: Range): string {
   const size = printSize(on);
   if (most === null) return `${size} from ${from}`;
   return from <= 1

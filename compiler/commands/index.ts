@@ -15,6 +15,7 @@ const loaders: Readonly<Record<string, Loader>> = {
   bench: async () => (await import("./bench.ts")).bench,
   profile: async () => (await import("./profile.ts")).profile,
   diff: async () => (await import("./diff.ts")).diff,
+  report: async () => (await import("./report.ts")).reportCommand,
   plan: async () => (await import("./plan.ts")).planCommand,
   tune: async () => (await import("./tune.ts")).tune,
   why: async () => (await import("./why.ts")).why,

@@ -1,0 +1,43 @@
+// dsc report OUT -o report.html: an artifact as one page to look at.
+import { readFileSync } from "node:fs";
+import type { ArgumentsCamelCase, Argv } from "yargs";
+import { readArtifact } from "../../runtime/index.ts";
+import { checkOut, writeFile } from "../export/out.ts";
+import { REPORT_MARK, reportFile } from "../report/html/file.ts";
+import { collect } from "../report/html/collect.ts";
+import { size } from "../report/summary.ts";
+import { taking } from "../taking.ts";
+import { deviceFlags, loadOf, machineOf, type DeviceFlags } from "./device.ts";
+
+interface Options extends DeviceFlags {
+  out: string;
+  output: string;
+  json: boolean;
+}
+
+export const reportCommand = {
+  command: "report <out>",
+  describe: "an artifact as one HTML file: graphs, passes, ledger, kernels, memory and costs",
+  builder: (y: Argv): Argv<Options> =>
+    taking<Options>(
+      deviceFlags(y)
+        .positional("out", { type: "string", demandOption: true, describe: "an artifact folder" })
+        .option("output", { alias: "o", type: "string", default: "report.html", describe: "the file to write" })
+        .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
+    ),
+  handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
+    checkOut(a.output, isReport);
+    const artifact = await readArtifact(a.out, (name) => !name.endsWith(".wasm") && !name.endsWith(".cubin"));
+    const machine = await machineOf(a, artifact.manifest.target === "cpu" ? "cpu" : "h200");
+    const report = collect(artifact, machine, loadOf(a, artifact.manifest.model.maxPositions));
+    const html = reportFile(report);
+    writeFile(a.output, Buffer.from(html));
+    const facts = { report: a.output, bytes: Buffer.byteLength(html), kernels: Object.keys(report.kernels).length };
+    process.stdout.write(
+      a.json ? `${JSON.stringify(facts)}\n` : `written to ${a.output} (${size(facts.bytes)}); open it in a browser\n`,
+    );
+  },
+};
+
+/** An earlier report says so in its head. */
+const isReport = (file: string): boolean => readFileSync(file, "utf8").slice(0, 400).includes(REPORT_MARK);

@@ -1,0 +1,83 @@
+// What a step costs at least, launch by launch: shares, the roofline, and the list in order; measured times beside them where there are.
+import { head, stepChoice, stepIndex, stepQuery, type App } from "./app.ts";
+import { isCall, stepName, type FunctionData, type LaunchData } from "./data.ts";
+import { h, table, type Child } from "./dom.ts";
+import { bytes, count, flops, percent, plural, time } from "./format.ts";
+import { byKernel, shareBar } from "./overview.ts";
+import { plotWidth, rooflinePlot, sharePlot } from "./plots.ts";
+import { href } from "./route.ts";
+
+export function costs(app: App): HTMLElement {
+  const { report: r } = app;
+  const step = r.steps[stepIndex(app)];
+  const most = byKernel(step)[0];
+  return h(
+    "div",
+    {},
+    head(
+      "Costs",
+      `A ${stepName(step)}: ${plural(Math.round(step.launches), "launch", "launches")} move ${bytes(step.bytes)} and compute ` +
+        `${flops(step.flops)}, so it takes at least ${time(step.floor)} on ${r.device.name}.` +
+        (most ? ` ${percent(most.share)} of that is ${most.kernel}.` : ""),
+      stepChoice(app),
+    ),
+    h("h2", {}, "Share of the floor"),
+    figure(sharePlot(step, plotWidth()), "The table of launches below has the same figures."),
+    h("h2", {}, "Roofline"),
+    figure(
+      rooflinePlot(r, step, plotWidth()),
+      `A dot is a launch at its floor, so on the roof: where it would be if it were perfect` +
+        `${r.measured ? "; measured launches lie below" : ""}. Its area is its share of the step.`,
+    ),
+    h("h2", {}, "Launches in order"),
+    step.functions
+      .toReversed()
+      .map((f) => [
+        h(
+          "h3",
+          {},
+          h("a", { href: href("model", f.name, stepQuery(app)) }, f.name),
+          h("span", { class: "muted" }, f.calls > 1 ? ` × ${f.calls}` : ""),
+        ),
+        launches(app, f),
+      ]),
+  );
+}
+
+const figure = (plot: Element, words: string): HTMLElement => h("figure", {}, plot, h("figcaption", {}, words));
+
+function launches(app: App, f: FunctionData): HTMLElement {
+  const { measured } = app.report;
+  const top = Math.max(1e-9, ...f.launches.map((l) => (isCall(l) ? 0 : l.share)));
+  const us = (l: LaunchData): Child => {
+    const m = measured?.kernels[l.kernel];
+    return m ? `${time(m.us / m.launches)}, ${three(m.us / m.launches / l.floor)} × floor` : "";
+  };
+  return table(
+    `Launches of ${f.name}`,
+    ["op", "kernel", "times", "moves", "computes", "floor", ...(measured ? ["measured"] : []), "bound by", "share", ""],
+    f.launches.map((l) =>
+      isCall(l)
+        ? [
+            h("a", { href: href("model", l.call, stepQuery(app)) }, l.call),
+            plural(l.layers.length, "layer"),
+            ...Array<Child>(measured ? 8 : 7).fill(""),
+          ]
+        : [
+            h("span", { class: "mono" }, l.op),
+            h("a", { href: href("kernels", l.kernel, { site: l.site, ...stepQuery(app) }), class: "mono" }, l.kernel),
+            count(Math.round(f.calls * l.times)),
+            bytes(l.bytes),
+            flops(l.flops),
+            time(l.floor),
+            ...(measured ? [us(l)] : []),
+            l.bound,
+            percent(l.share),
+            shareBar(l.share / top),
+          ],
+    ),
+    { right: [2, 3, 4, 5, ...(measured ? [6, 8] : [7])], className: "bars" },
+  );
+}
+
+const three = (n: number): string => n.toPrecision(3);
