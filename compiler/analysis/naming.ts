@@ -6,11 +6,14 @@ import type { ModelSpec } from "../frontend/spec.ts";
 import { quantitiesOf } from "../frontend/sizes.ts";
 import type { Naming } from "./fields.ts";
 
+/** Of a setting that no key of the config changes. */
+const FIXED = "the architecture";
+
 /** What quantities and attributes are called, and the config keys behind them. */
 export function namingOf(spec: ModelSpec, tensorsOf: (node: Node) => readonly string[]): Naming {
   const keysOf = (field: string): readonly string[] => spec.keys[field] ?? [];
   const field = (name: string): { from: string; keys: readonly string[] } => ({
-    from: keysOf(name).join(", "),
+    from: keysOf(name).join(", ") || FIXED,
     keys: keysOf(name),
   });
   return {
@@ -27,7 +30,10 @@ export function namingOf(spec: ModelSpec, tensorsOf: (node: Node) => readonly st
       if (attr === "scale" && typeof node.attrs.scale === "string") return field("fp8");
       if (!fields) return undefined;
       const keys = [...new Set(fields.flatMap(keysOf))];
-      return { from: attr === "scale" || attr === "by" ? `scale of the softmax: ${keys.join(", ")}` : keys.join(", "), keys };
+      return {
+        from: attr === "scale" || attr === "by" ? `scale of the softmax: ${keys.join(", ")}` : keys.join(", ") || FIXED,
+        keys,
+      };
     },
   };
 }
