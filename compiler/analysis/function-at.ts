@@ -114,7 +114,10 @@ export function functionAt(
   const tenants = origins.functions[name]?.buffers ?? [];
   const steps = walked(plan, z);
   const placed = drafted?.launches(name).filter((l) => runsAt(l, z)) ?? [];
-  const same = placed.length === steps.length;
+  // A plug-in's kernel that is not known here would have been chosen otherwise.
+  const same =
+    placed.length === steps.length &&
+    steps.every(({ step }, i) => placed[i].draft.chosen.family === m.kernels[step.kernel].family);
   const bySite = new Map<string, NodeOrigin | undefined>(
     origins.launches.map((l) => [`${l.kernel} ${l.site}`, l.node === undefined ? undefined : origins.nodes[l.node]]),
   );

@@ -150,6 +150,16 @@ function originOf({ node, op, sites, weights, fields }: Group, text: string, num
   };
 }
 
+/** A text, or undefined where its family is not known here: a plug-in's. */
+function printable(print: () => string): string | undefined {
+  try {
+    return print();
+  } catch (e) {
+    if (e instanceof TypeError) return undefined;
+    throw e;
+  }
+}
+
 /** The numbers of the text by line; undefined where the kernel cannot be printed again as it is. */
 function numeralsIn(
   text: string,
@@ -159,7 +169,8 @@ function numeralsIn(
 ): Numeral[][] | undefined {
   if (!problem || !target) return undefined;
   const print = (p: object): string => target.sourceOf(family, p);
-  const own = print(problem);
+  const own = printable(() => print(problem));
+  if (own === undefined) return undefined;
   if (!text.endsWith(own)) return undefined;
   const above = text.slice(0, text.length - own.length).split("\n").length - 1;
   return [...Array.from({ length: above }, () => []), ...numeralsOf(own, problem, print)];
