@@ -3,7 +3,12 @@ import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
 import { checkOut, writeArtifact } from "../artifact/write.ts";
-import { compile, type Compiled } from "../compile.ts";
+import { archOf } from "../../codegen/cuda/archs.ts";
+import { expectedOf, printedProductsOf, type Expected } from "../analysis/expected.ts";
+import { plannedFrom } from "../analysis/planned.ts";
+import { compile, type Compiled, type CompileOptions } from "../compile.ts";
+import { printedProducts } from "../diagnostics/machine.ts";
+import { printExpected } from "../report/plan.ts";
 import { shellWord, unseenCheckpoint, usage } from "../diagnostics.ts";
 import { progressLine } from "../progress.ts";
 import { size, summarise } from "../report/summary.ts";
@@ -90,6 +95,7 @@ export const compileCommand = {
       : texts;
     const whole = a.types ? await (await import("../artifact/model-module.ts")).withModelModule(c) : c;
     writeArtifact(whole, out);
+    const expected = expectedFor(c, options);
     c.warnings.forEach(say);
     if (a.timePasses)
       process.stderr.write(
@@ -105,6 +111,7 @@ export const compileCommand = {
       `${f.architecture} for ${f.target}: ${f.layers} layers, ${f.functions} functions, ${f.kernels.length} kernels, ` +
         `${size(f.weight_bytes)} of weights\n`,
     );
+    if (expected) process.stdout.write(`${printExpected(expected)}\n`);
     process.stdout.write(`written to ${shellWord(out)}; dsc inspect ${shellWord(out)} lists it\n`);
     // Time is no part of the answer: the same compile prints the same bytes.
     process.stderr.write(`in ${((performance.now() - from) / 1000).toFixed(2)} s\n`);
@@ -115,6 +122,20 @@ export const compileCommand = {
 function timeTable(times: readonly (readonly [stage: string, ms: number])[], passes: readonly string[]): string {
   const rows = times.map(([stage, ms]) => [passes.includes(stage) ? `  ${stage}` : stage, ms.toFixed(1)]);
   return `${table(["stage", "ms"], rows, [1]).join("\n")}\n`;
+}
+
+/** What the steps of a compile for our GPU should take; products left to printed kernels, unless that was asked for, become a warning. */
+function expectedFor(c: Compiled, options: CompileOptions): Expected | undefined {
+  const { manifest } = c;
+  if (manifest.target !== "cuda") return undefined;
+  const arch = archOf(options.arch);
+  const planned = plannedFrom(manifest, (name) => String(c.files.get(name)));
+  const load = { batch: 1, context: Math.min(1024, planned.maxPositions) };
+  const expected = expectedOf(planned, arch.machine, load, options.tuned);
+  const asked = options.natives !== "all" || options.activations === "f32" || options.deterministic;
+  const products = expected && !asked ? printedProductsOf(expected, arch) : [];
+  if (products.length) c.warnings.push(printedProducts({ arch: arch.name, sites: products }));
+  return expected;
 }
 
 /** .dsc/NAME where one works: of a model folder, or of the folder of a config.json, else of the file. */

@@ -8,6 +8,9 @@ import { readArtifact } from "../../runtime/index.ts";
 import { compileOptionOnArtifact } from "../diagnostics.ts";
 import { loadSpec } from "../frontend/config.ts";
 import { plannedFrom, plannedOf } from "../analysis/planned.ts";
+import { expectedOf } from "../analysis/expected.ts";
+import { readTuning } from "../tuning/store.ts";
+import { archOf } from "../../codegen/cuda/archs.ts";
 import { printPlan } from "../report/plan.ts";
 import { roofline, type Planned } from "../analysis/roofline.ts";
 import { reduce } from "../analysis/shrink.ts";
@@ -67,8 +70,13 @@ export const planCommand = {
     const machine = await machineOf(a, p && p.target !== "cpu" ? "h200" : "cpu");
     const planned = p ?? (await ofConfig(a, machine.name.startsWith("this machine") ? "cpu" : "cuda", machine.activations));
     const plan = roofline(planned, machine, loadOf(a, planned.maxPositions));
-    if (a.json) process.stdout.write(JSON.stringify({ architecture: planned.architecture, device: machine, ...plan }) + "\n");
-    else process.stdout.write(printPlan(planned.architecture, machine, plan, a.all) + "\n");
+    const tuned = planned.target === "cuda" ? readTuning(archOf(planned.arch).name)?.rows : undefined;
+    const expected = expectedOf(planned, machine, loadOf(a, planned.maxPositions), tuned);
+    if (a.json)
+      process.stdout.write(
+        `${JSON.stringify({ architecture: planned.architecture, device: machine, ...plan, ...(expected ? { expected } : {}) })}\n`,
+      );
+    else process.stdout.write(`${printPlan(planned.architecture, machine, plan, a.all, expected)}\n`);
   },
 };
 

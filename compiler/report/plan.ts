@@ -1,14 +1,23 @@
 // The plan of a model on a machine, for a person: what a step moves and computes site by site, the floor under it, and whether it
 // fits.
 import type { Machine } from "../../ir/machine.ts";
+import type { Expected, ExpectedStep } from "../analysis/expected.ts";
 import type { Fit, Roofline, Step } from "../analysis/roofline.ts";
 import { flops, size } from "./summary.ts";
 import { digits, table, times } from "./table.ts";
 
 /** Sites beyond this share of a step are told by their number. */
 const SHOWN = 0.99;
+/** Sites with no hand-written kernel that are named. */
+const PRINTED = 4;
 
-export function printPlan(architecture: string, machine: Machine, { decode, prefill, memory }: Roofline, all: boolean): string {
+export function printPlan(
+  architecture: string,
+  machine: Machine,
+  { decode, prefill, memory }: Roofline,
+  all: boolean,
+  expected?: Expected,
+): string {
   const per = decode.sequences > 1 ? `${(decode.floor_ms / decode.sequences).toFixed(3)} ms per token` : "a token";
   const share = (n: number): string => size(n).padStart(12);
   return [
@@ -19,10 +28,12 @@ export function printPlan(architecture: string, machine: Machine, { decode, pref
     ...sites(decode, all),
     `at least ${decode.floor_ms.toFixed(3)} ms a step (${per}): ${size(decode.bytes)}, ${flops(decode.flops)}, ` +
       `${decode.launches.toFixed(0)} launches`,
+    ...inWords(expected?.decode, decode, all),
     "",
     `prefill: ${prefill.rows} rows`,
     ...sites(prefill, all),
     `at least ${prefill.floor_ms.toFixed(3)} ms: ${size(prefill.bytes)}, ${flops(prefill.flops)}, ${prefill.launches.toFixed(0)} launches`,
+    ...inWords(expected?.prefill, prefill, all),
     "",
     "memory",
     `  weights ${share(memory.weights)}`,
@@ -30,6 +41,33 @@ export function printPlan(architecture: string, machine: Machine, { decode, pref
     `  arena   ${share(memory.arena)}`,
     `  in all  ${share(memory.total)}   of ${size(memory.available)}: ${fit(memory)}`,
   ].join("\n");
+}
+
+/** One line for a compile. */
+export const printExpected = ({ decode, prefill }: Expected): string =>
+  `expected of its kernels: ${decode.ms.toFixed(3)} ms a token (floor ${decode.floor_ms.toFixed(3)}), ` +
+  `${prefill.ms.toFixed(2)} ms a prompt (floor ${prefill.floor_ms.toFixed(2)}), at context 1024; dsc plan says more`;
+
+/** What the chosen kernels should take, where that is from, and what is left to printed tile programs. */
+function inWords(e: ExpectedStep | undefined, floor: Step, all: boolean): string[] {
+  if (!e) return [];
+  const from = Object.entries(e.by).filter(([, { launches }]) => launches >= 0.5);
+  const words = from.map(
+    ([source, { ms, launches }]) =>
+      `${ms.toFixed(3)} ms of ${launches.toFixed(0)} launches ${source === "floor" ? "without a time, as their floors" : source}`,
+  );
+  const share = e.printed.reduce((sum, { share: s }) => sum + s, 0);
+  const named = all ? e.printed : e.printed.slice(0, PRINTED);
+  return [
+    `expected ${e.ms.toFixed(3)} ms by the chosen kernels, ${(e.ms / floor.floor_ms).toFixed(2)} times the floor (${words.join("; ")})`,
+    ...(e.printed.length
+      ? [
+          `no hand-written kernel serves ${e.printed.length} site${e.printed.length > 1 ? "s" : ""}, ${(100 * share).toFixed(1)} % of the floor: ` +
+            named.map((p) => `${p.site} (${p.op}, ${(100 * p.share).toFixed(1)} %)`).join(", ") +
+            (named.length < e.printed.length ? `, and ${e.printed.length - named.length} more (--all)` : ""),
+        ]
+      : ["hand-written kernels serve every site"]),
+  ];
 }
 
 function fit(m: Fit): string {

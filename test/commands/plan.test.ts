@@ -1,6 +1,8 @@
 // dsc plan: floors that arithmetic gives, site by site, and what fits.
 import { writeFileSync } from "node:fs";
+import path from "node:path";
 import { describe, expect, test } from "vitest";
+import type { Expected } from "../../compiler/analysis/expected.ts";
 import { at, dsc, json, r1, refusal, tiny } from "./dsc.ts";
 
 interface Step {
@@ -136,5 +138,32 @@ describe("plan", () => {
     expect(await refusal("plan", at("planned"), "--attention", "absorbed", "--bandwidth", "3")).toContain(
       "the artifact is already compiled",
     );
+  });
+
+  test("beside the floor stands what the chosen kernels should take, and places without a hand-written one are named", async () => {
+    const { expected } = await json<{ expected: Expected }>("plan", r1, "--device", "h200");
+    for (const step of [expected.decode, expected.prefill]) {
+      expect(step.ms).toBeGreaterThan(step.floor_ms);
+      expect(step.ms).toBeLessThan(2 * step.floor_ms);
+      expect(Object.values(step.by).reduce((sum, { ms }) => sum + ms, 0)).toBeCloseTo(step.ms, 6);
+      expect(step.printed.reduce((sum, { share }) => sum + share, 0)).toBeLessThan(0.05);
+    }
+    expect(expected.decode.by["measured by us"].launches).toBeGreaterThan(100);
+    const words = (await dsc("plan", r1, "--device", "h200")).stdout;
+    expect(words).toMatch(/expected \d+\.\d+ ms by the chosen kernels, 1\.\d\d times the floor/);
+    expect(words).toMatch(/no hand-written kernel serves \d+ sites?, .*embed/);
+    // Times are of the GPU that kernels are made for.
+    expect(await json<object>("plan", r1, "--device", "h100")).not.toHaveProperty("expected");
+  });
+
+  test("products that no hand-written kernel takes are a warning of a compile, unless printed kernels were asked for", async () => {
+    const odd = path.resolve(import.meta.dirname, "../fixtures/a09-v3-odd");
+    const compile = (...words: string[]): ReturnType<typeof dsc> =>
+      dsc("compile", odd, "--target", "cuda", "-o", at("printed-products"), ...words);
+    const { stdout, stderr } = await compile();
+    expect(stderr).toMatch(/warning\[DSC4135\]: no hand-written kernel of sm_90 takes \d+ product/);
+    expect(stdout).toMatch(/expected of its kernels: .* ms a token \(floor/);
+    expect((await compile("--natives", "none")).stderr).not.toContain("DSC4135");
+    expect((await compile("--activations", "f32")).stderr).not.toContain("DSC4135");
   });
 });
