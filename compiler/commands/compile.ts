@@ -127,7 +127,8 @@ function timeTable(times: readonly (readonly [stage: string, ms: number])[], pas
 /** What the steps of a compile for our GPU should take; products left to printed kernels, unless that was asked for, become a warning. */
 function expectedFor(c: Compiled, options: CompileOptions): Expected | undefined {
   const { manifest } = c;
-  if (manifest.target !== "cuda") return undefined;
+  // What a plug-in brings, this file cannot read back.
+  if (manifest.target !== "cuda" || options.brings?.held.length) return undefined;
   const arch = archOf(options.arch);
   const planned = plannedFrom(manifest, (name) => String(c.files.get(name)));
   const load = { batch: 1, context: Math.min(1024, planned.maxPositions) };
