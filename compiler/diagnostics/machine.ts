@@ -134,9 +134,9 @@ export const noTool = coded<{ what: string; tried: readonly string[] }>("DSC6034
 export const printedProducts = coded<{ arch: string; sites: { site: string; op: string; share: number }[] }>("DSC4135", {
   name: "products without a hand-written kernel (warning)",
   means:
-    "The architecture has hand-written kernels for such products, and none takes these: a printed tile program runs them, which can take " +
-    "many times as long. Shares are of the floor of a decode step at batch 1, or of a prompt of 1024 rows. --natives none, and f32 between " +
-    "kernels, ask for printed kernels, and then nothing is said.",
+    "The architecture has hand-written kernels for such products, and none takes these: a printed tile program runs them, which can " +
+    "take many times as long. Shares are of the floor of a decode step at batch 1, or of a prompt of 1024 rows. --natives none, " +
+    "and f32 between kernels, ask for printed kernels, and then nothing is said.",
   example: "$ dsc compile test/fixtures/a09-v3-odd --target cuda",
   fix: "dsc why OUT kernels SITE says why each hand-written kernel does not take the place; most want widths of whole 16 bytes.",
   severity: "warning",

@@ -59,10 +59,12 @@ function inWords(e: ExpectedStep | undefined, floor: Step, all: boolean): string
   const share = e.printed.reduce((sum, { share: s }) => sum + s, 0);
   const named = all ? e.printed : e.printed.slice(0, PRINTED);
   return [
-    `expected ${e.ms.toFixed(3)} ms by the chosen kernels, ${(e.ms / floor.floor_ms).toFixed(2)} times the floor (${words.join("; ")})`,
+    `expected ${e.ms.toFixed(3)} ms by the chosen kernels, ${(e.ms / floor.floor_ms).toFixed(2)} times the floor ` +
+      `(${words.join("; ")})`,
     ...(e.printed.length
       ? [
-          `no hand-written kernel serves ${e.printed.length} site${e.printed.length > 1 ? "s" : ""}, ${(100 * share).toFixed(1)} % of the floor: ` +
+          `no hand-written kernel serves ${e.printed.length} site${e.printed.length > 1 ? "s" : ""}, ` +
+            `${(100 * share).toFixed(1)} % of the floor: ` +
             named.map((p) => `${p.site} (${p.op}, ${(100 * p.share).toFixed(1)} %)`).join(", ") +
             (named.length < e.printed.length ? `, and ${e.printed.length - named.length} more (--all)` : ""),
         ]
