@@ -4,6 +4,7 @@
 //   kernels/        source and compiled form of each kernel
 //   ledger.json     where each pass fired, refused, and why
 // Sizes are symbolic (ir/size.ts), so one artifact serves every number of rows; weights are named, never contained.
+import type { Mesh, MeshAxis } from "./mesh.ts";
 import { boundBuffers, type Launch, type Param } from "./kernel/catalogue.ts";
 import type { Size } from "./size.ts";
 
@@ -55,8 +56,20 @@ export interface Piece {
   rows?: [from: number, to: number];
   /** The tensor is columns from .. to of the last axis. Where no piece lies, rows or columns, the weight is zero. */
   columns?: [from: number, to: number];
-  /** Not the whole tensor but one of several equal parts of it, along rows or columns of its matrix. Not of a scaled weight. */
+  /** What of the tensor a rank reads: a part along each of these, divided over an axis of the mesh. */
+  share?: Share;
+  /** Not the whole tensor but one of several equal parts of it (of the share), along rows or columns of its matrix. Not of a scaled weight. */
   part?: { of: "rows" | "columns"; index: number; count: number };
+}
+
+/**
+ * A rank's part of a tensor, by what is divided: rows or columns of its matrix, and of a stack of experts which of them; values are
+ * axes of the mesh.
+ */
+export interface Share {
+  experts?: MeshAxis;
+  rows?: MeshAxis;
+  columns?: MeshAxis;
 }
 
 /** One weight symbol, e.g. "moe_layer.wq_a". Trailing two axes of an e4m3 weight carry 128x128 blocks per leading index. */
@@ -100,7 +113,30 @@ export type Step =
   | { kind: "cases"; on: Size; cases: { most: number | null; steps: Step[] }[] }
   | { kind: "slices"; over: "sequences"; steps: Step[] }
   /** offsets: i32 [E+1] written by an earlier step; slices with no rows are skipped. */
-  | { kind: "slices"; over: "experts"; offsets: Ref; count: number; steps: Step[] };
+  | { kind: "slices"; over: "experts"; offsets: Ref; count: number; steps: Step[] }
+  | CollectiveStep;
+
+/** What ranks do together, or what depends on the rank (ir/ops/collective.ts). */
+export const collectives = ["all_reduce", "all_gather", "reduce_scatter", "pick_max", "once", "own_experts"] as const;
+export type CollectiveOp = (typeof collectives)[number];
+
+/**
+ * A meeting of all ranks. An operand is `outer` runs of `inner` elements, which lie side by side: of all_gather a rank's runs, which the
+ * result has between those of other ranks; of reduce_scatter those of its result. Sizes of own_experts: how many experts a rank has,
+ * and how many ranks have the same.
+ */
+export interface CollectiveStep {
+  kind: "collective";
+  op: CollectiveOp;
+  dtype: "f32" | "bf16" | "i32";
+  /** Operands, then results. */
+  args: Ref[];
+  outer: Size;
+  inner: Size;
+  experts?: number;
+  width?: number;
+  site: string;
+}
 
 /** Steps directly inside a step: a loop's body, every case. */
 export const inside = (s: Step): readonly Step[] =>
@@ -193,6 +229,8 @@ export interface Manifest {
   target: Target;
   /** What kernels for a GPU are compiled for; absent for the CPU. */
   gpu?: GpuFacts;
+  /** The ranks it is divided over: all of them run it, each with its shares of the weights. Absent: it is for one. */
+  mesh?: Mesh;
   options: Record<string, string | boolean>;
   model: ModelFacts;
   weights: Record<string, WeightPlan>;

@@ -117,3 +117,41 @@ export const unknownSize = coded<{ symbol: string }>("DSC2013", {
     help: "costs are judged at sizes the function states: func @f(...) assume {T = 16, B = 16, s = 4096} {",
   }),
 });
+
+export const badMesh = coded<{ text: string; problem: string; option: string }>("DSC2014", {
+  name: "no such mesh",
+  means:
+    "A mesh says how many ranks a model is divided over: tp of them, in ep groups that hold whole experts. Groups are of the same " +
+    "ranks, so ep divides tp.",
+  example: "$ dsc compile examples/tiny-r1 --mesh tp=4,ep=3",
+  fix: "Write tp=8, or tp=8,ep=4.",
+  at: ({ option }) => [place(option)],
+  short: (d) => ({ title: `${JSON.stringify(d.text)} is no mesh: ${d.problem}`, help: "write tp=8, or tp=8,ep=4" }),
+});
+
+/** `meetings`: what each of the ranks that differ came to, in words. */
+export const ranksDiffer = coded<{ meetings: readonly string[] }>("DSC2015", {
+  name: "ranks meet in different collectives",
+  means:
+    "Every rank comes to the same collectives in the same order, over values of the same type: else one would wait for ever. Two " +
+    "ranks came to different ones.",
+  example: "a module for rank 0 that adds up %a, then %b, beside one for rank 1 that adds up %b, then %a",
+  fix: "Collectives of a step are in one order: compare the two functions at the places that the notes name.",
+  at: () => [place("collective")],
+  short: (d) => ({
+    title: "ranks meet in different collectives",
+    notes: [...d.meetings],
+    help: "compare the modules of these ranks there: collectives come in one order",
+  }),
+});
+
+export const notDivisible = coded<{ what: string; problem: string }>("DSC2016", {
+  name: "a value that does not divide over the ranks",
+  means:
+    "A rank's part of an axis is a whole number of elements, and of codes with block scales a whole number of blocks of 128: a block " +
+    "has one scale.",
+  example: "@wo : [7168, 1000/tp] e4m3/128x128 in a module with mesh {tp = 8}",
+  fix: "Leave the axis whole, or take another number of ranks.",
+  at: ({ what }) => [place(what)],
+  short: (d) => ({ title: `${d.what}: ${d.problem}`, help: "leave the axis whole, or take another number of ranks" }),
+});

@@ -3,12 +3,13 @@
 import type { AttrKind, Attrs } from "./attr.ts";
 import type { Source } from "./artifact.ts";
 import { deepFreeze, frozenMap } from "./freeze.ts";
+import type { Mesh } from "./mesh.ts";
 import { joinOrigins, type Origin } from "./origin.ts";
 import type { Bindings } from "./signature.ts";
 import type { Batch, Tensor } from "./tensor.ts";
 import type { Quantities, Term } from "./term.ts";
 import type { Traits } from "./traits.ts";
-import type { Dim, TensorType, Type } from "./types.ts";
+import { printType, type Dim, type TensorType, type Type } from "./types.ts";
 
 /** One result of a node. The only class here besides Graph: values have identity. */
 export class Value {
@@ -47,6 +48,8 @@ export interface Op {
    * meaning (weight, param, call).
    */
   readonly reference?: (operands: readonly Tensor[], attrs: Attrs, env: Env) => Tensor[];
+  /** Of an op that ranks take part in together: operands of every rank, in rank order, to results of every rank. */
+  readonly ranks?: (all: readonly (readonly Tensor[])[], attrs: Attrs) => Tensor[][];
   /** Floating-point operations, from the bound sizes. */
   readonly flops?: (sizes: Extents, attrs: Attrs) => number;
   /** All axes that it visits, where no letters of the signature name them. */
@@ -144,6 +147,8 @@ export interface Module {
   mixed?: boolean;
   /** Numbers of the quantities that terms of sizes are made of (ir/term.ts); absent in a module that was read from text. */
   quantities?: Quantities;
+  /** The ranks it is divided over; absent, it is for one. */
+  mesh?: Mesh;
 }
 
 /** A list that cannot be written to; the caller's own stays its own. */
@@ -200,7 +205,7 @@ export class Graph {
     types: readonly Type[],
     options: { region?: Region; fresh?: boolean } = {},
   ): Node {
-    const key = `${op.name}(${operands.map((v) => `${v.node.id}.${v.index}`).join()})${JSON.stringify(attrs)}`;
+    const key = `${op.name}(${operands.map((v) => `${v.node.id}.${v.index}`).join()})${JSON.stringify(attrs)}${op.traits.leaf ? types.map(printType).join() : ""}`;
     const share = !options.fresh && !options.region;
     let node = share ? this.#interned.get(key) : undefined;
     if (!node) {

@@ -29,10 +29,11 @@ export {
   type WeightDecl,
 } from "./graph.ts";
 export { fused, type FusedBuilder } from "./fused.ts";
-export { interpret, tensorOf, type Batch, type Caches, type Inputs, type Tensor } from "./interpret.ts";
+export { interpret, interpretRanks, tensorOf, type Batch, type Caches, type Inputs, type Tensor } from "./interpret.ts";
 export { dtypeOf, formats, isDType, isScaled, scaleShape, storageBytes, type Block, type Storage } from "./dtype.ts";
 export { keyOf, make, op, remade, type NodeOf, type Op } from "./op.ts";
 export * from "./ops/index.ts";
+export { meshOf, meshWords, parseMesh, partOfRank, partsAlong, printMesh, type Mesh, type MeshAxis } from "./mesh.ts";
 export { joinOrigins, printOrigins, type Origin } from "./origin.ts";
 export { parseModule } from "./parse.ts";
 export { everyNode, printFunc, printModule } from "./print.ts";

@@ -2,12 +2,13 @@
 //   real   every value in float64 (FP8 rounding of explicit `quantize` stays: it is meaning, not accuracy)
 //   typed  every value rounded to its dtype, as kernels see it
 import { DiagnosticError } from "./diagnostic.ts";
-import { missingInput, noMeaning } from "./diagnostics.ts";
+import { missingInput, noMeaning, ranksDiffer } from "./diagnostics.ts";
 import { bodyOf, captures, topological, type Env, type Func, type Module, type Node, type Value } from "./graph.ts";
 import { roundTo } from "./numeric.ts";
+import { printAttrs } from "./attr.ts";
 import { callOf } from "./ops/module.ts";
 import type { Batch, Tensor } from "./tensor.ts";
-import type { DType, Type } from "./types.ts";
+import { printType, type DType, type Type } from "./types.ts";
 
 export type { Env } from "./graph.ts";
 export type { Batch, Tensor } from "./tensor.ts";
@@ -37,13 +38,62 @@ export const tensorOf = (shape: number[], data: ArrayLike<number>, dtype: DType 
   ...(scales ? { scales: Float64Array.from(scales) } : {}),
 });
 
+/** What the interpreter runs: a module, or its functions and weights. */
+type Runs = Pick<Module, "funcs" | "weights">;
+
 /** Runs `func` of `module`; gives its results by name. Cache results are written into `inputs.caches`. */
-export function interpret(
-  module: Pick<Module, "funcs" | "weights">,
+export function interpret(module: Runs, func: Func, inputs: Inputs, layer: number | null = null): Record<string, Tensor> {
+  const { value, done } = running(module, func, inputs, layer).next();
+  if (!done) throw new DiagnosticError(noMeaning({ op: value.node.op.name }));
+  return value;
+}
+
+/** One rank of a run: the same function, or another rank's own. */
+export interface Rank {
+  module: Runs;
+  func: Func;
+  inputs: Inputs;
+}
+
+/** Runs a function on every rank in step: at a collective all of them meet. Throws DSC2015 where they come to different ones. */
+export function interpretRanks(ranks: readonly Rank[]): Record<string, Tensor>[] {
+  const runs = ranks.map((r) => running(r.module, r.func, r.inputs, null));
+  let given: (readonly Tensor[])[] | undefined;
+  for (;;) {
+    const steps = runs.map((r, i) => r.next(given?.[i] ?? []));
+    const ended = steps.flatMap((s) => (s.done ? [s.value] : []));
+    if (ended.length === ranks.length) return ended;
+    const meetings = steps.map((s) => (s.done ? undefined : s.value));
+    const words = meetings.map((m) => (m === undefined ? "the end of its function" : meetingWords(m)));
+    const other = words.findIndex((w) => w !== words[0]);
+    if (other > 0) throw new DiagnosticError(ranksDiffer({ meetings: [0, other].map((r) => `rank ${r} came to ${words[r]}`) }));
+    const [{ node }] = meetings as Meeting[];
+    given = node.op.ranks!(
+      (meetings as Meeting[]).map((m) => m.operands),
+      node.attrs,
+    );
+  }
+}
+
+/** A collective that a rank has come to: it goes on with its results. */
+interface Meeting {
+  node: Node;
+  func: string;
+  layer: number | null;
+  operands: readonly Tensor[];
+}
+
+const meetingWords = ({ node, func, layer, operands }: Meeting): string =>
+  `${node.op.name}${printAttrs(node.attrs, node.op.attrs)} of [${operands.map((t) => t.shape.join(", ")).join("], [")}] ` +
+  `${node.results.map((r) => printType(r.type)).join(", ")}, %${node.graph.nameOf(node.results[0]) ?? node.op.name} in @${func}` +
+  `${layer === null ? "" : ` of layer ${layer}`}`;
+
+function* running(
+  module: Runs,
   func: Func,
   inputs: Inputs,
-  layer: number | null = null,
-): Record<string, Tensor> {
+  layer: number | null,
+): Generator<Meeting, Record<string, Tensor>, readonly Tensor[]> {
   const mode = inputs.mode ?? "real";
   const batch = inputs.batch ?? { starts: [0, 1], lengths: [1], ids: [0] };
   const positions = batch.starts.slice(1).flatMap((end, b) => {
@@ -67,7 +117,7 @@ export function interpret(
     values.set(p.value, given);
   }
 
-  const evaluate = (v: Value): Tensor => {
+  function* evaluate(v: Value): Generator<Meeting, Tensor, readonly Tensor[]> {
     for (const node of topological([v], (x) => values.has(x))) {
       if (node.leaf?.kind === "weight") {
         const { name } = node.leaf;
@@ -85,8 +135,13 @@ export function interpret(
         const at = called.layer;
         const passed: Record<string, Tensor> = {};
         for (const [i, p] of callee.params.entries()) if (p.value.type.kind === "tensor") passed[p.name] = operands[i];
-        const out = interpret(module, callee, { ...inputs, values: passed, batch, mode }, at < 0 ? layer : at);
+        const out = yield* running(module, callee, { ...inputs, values: passed, batch, mode }, at < 0 ? layer : at);
         for (const [i, r] of callee.results.entries()) values.set(node.results[i], out[r.name]);
+        continue;
+      }
+      if (node.op.ranks) {
+        const met = yield { node, func: func.name, layer, operands };
+        for (const [i, r] of node.results.entries()) values.set(r, settle(met[i], r.type, mode));
         continue;
       }
       if (!node.op.reference) throw new DiagnosticError(noMeaning({ op: node.op.name }));
@@ -97,10 +152,10 @@ export function interpret(
         region: node.region,
         run(region, params) {
           const outer = captures(region);
-          for (const c of outer) evaluate(c);
+          for (const c of outer) alone(evaluate(c));
           for (const inner of bodyOf(region)) for (const r of inner.results) values.delete(r);
           for (const [i, p] of region.params.entries()) values.set(p, params[i]);
-          return region.results.map((r) => evaluate(r));
+          return region.results.map((r) => alone(evaluate(r)));
         },
       };
       const given = node.op.reference(operands, node.attrs, env);
@@ -108,15 +163,22 @@ export function interpret(
       for (const [i, r] of node.results.entries()) values.set(r, settle(list[i], r.type, mode));
     }
     return values.get(v)!;
-  };
+  }
 
   const out: Record<string, Tensor> = {};
-  for (const r of func.results) out[r.name] = evaluate(r.value);
+  for (const r of func.results) out[r.name] = yield* evaluate(r.value);
   for (const r of func.results)
     // A callee has written its own layer's rows; the value that threads calls together is nobody's rows.
     if (r.value.type.kind === "cache" && !r.value.node.op.traits.call && inputs.caches)
       (inputs.caches[r.value.type.name] ??= [])[layer ?? 0] = out[r.name].rows!;
   return out;
+}
+
+/** What is evaluated inside a region, where ranks do not meet: they may run it another number of times. */
+function alone(run: Generator<Meeting, Tensor, readonly Tensor[]>): Tensor {
+  const { value, done } = run.next();
+  if (!done) throw new DiagnosticError(noMeaning({ op: `${value.node.op.name} inside a region` }));
+  return value;
 }
 
 /** Values of a graph of plain ops whose leaves are given, each rounded as a node of a function is: what a fused op means. */

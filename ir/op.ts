@@ -5,10 +5,11 @@ import { DiagnosticError } from "./diagnostic.ts";
 import { opMismatch } from "./diagnostics.ts";
 import { deepFreeze } from "./freeze.ts";
 import type { Env, Extents, Graph, Node, Op, Region, Value } from "./graph.ts";
+import { placed } from "./placement.ts";
 import { bindings, instantiate, parsePattern, unify, type Bindings, type Pattern } from "./signature.ts";
 import type { Tensor } from "./tensor.ts";
 import type { Traits } from "./traits.ts";
-import { printType, type BatchType, type CacheType, type Dim, type TensorType, type Type } from "./types.ts";
+import { isPlaced, printType, type BatchType, type CacheType, type Dim, type TensorType, type Type } from "./types.ts";
 
 export type { Extents, Op } from "./graph.ts";
 
@@ -38,6 +39,8 @@ export interface Declaration<I, A, O> {
   flops?: (sizes: Extents, attrs: AttrValues<A>) => number;
   axes?: (types: Operands<I, "types">, attrs: AttrValues<A>) => readonly Dim[];
   reference?: (ins: Operands<I, Tensor>, attrs: AttrValues<A>, env: Env) => Result<O, Tensor>;
+  /** Of an op that ranks take part in together: operands of every rank, in rank order, to results of every rank. */
+  ranks?: (all: readonly Operands<I, Tensor>[], attrs: AttrValues<A>) => Result<O, Tensor>[];
   /** Set by `fused`. */
   of?: Op["of"];
 }
@@ -103,7 +106,7 @@ export function op<const I extends Signature, const A extends AttrKinds = {}, co
     return typed.check?.(b, given) ?? b;
   };
 
-  const { reference, axes } = typed;
+  const { reference, axes, ranks } = typed;
   const self: Op = deepFreeze({
     name,
     summary: d.summary,
@@ -120,6 +123,15 @@ export function op<const I extends Signature, const A extends AttrKinds = {}, co
           reference: (operands: readonly Tensor[], given: Attrs, env: Env) => listed(reference(byKey(ins, operands), given, env)),
         }
       : {}),
+    ...(ranks
+      ? {
+          ranks: (all: readonly (readonly Tensor[])[], given: Attrs) =>
+            ranks(
+              all.map((operands) => byKey(ins, operands)),
+              given,
+            ).map((results) => listed(results)),
+        }
+      : {}),
     bind,
     infer(types: readonly Type[], given: Attrs, region?: Region) {
       for (const [k, kind] of Object.entries(attrs)) {
@@ -128,9 +140,11 @@ export function op<const I extends Signature, const A extends AttrKinds = {}, co
       }
       const b = bind(types, given);
       if (typeof b === "string") return b;
-      if (!typed.infer) return outPatterns.map((p) => instantiate(p, b));
-      const out = typed.infer(byKey(ins, types), given, b, region);
-      return typeof out === "string" ? out : listed(out);
+      const out = typed.infer ? typed.infer(byKey(ins, types), given, b, region) : outPatterns.map((p) => instantiate(p, b));
+      if (typeof out === "string") return out;
+      const results = listed(out);
+      if (!types.some(isPlaced) && !region?.results.some((r) => isPlaced(r.type))) return results;
+      return placed({ name, traits: typed.traits ?? {}, ins: ins.map(keyOf), attrs: given, bound: b, region }, types, results);
     },
   });
 
@@ -163,6 +177,7 @@ interface Erased {
   flops?: Op["flops"];
   axes?: (types: unknown, attrs: Attrs) => readonly Dim[];
   reference?: (ins: unknown, attrs: Attrs, env: Env) => Tensor | Record<string, Tensor>;
+  ranks?: (all: readonly unknown[], attrs: Attrs) => (Tensor | Record<string, Tensor>)[];
 }
 
 /** Makes a node of any op from its parts; throws a diagnostic when the parts do not fit. Used by builders, parser and rewriter. */

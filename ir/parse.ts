@@ -1,9 +1,10 @@
 // Reads what ir/print.ts writes. Widths are checked while parsing, on the line that made the mismatch.
 import { parseAttrs, type AttrValue } from "./attr.ts";
-import type { Piece, Source } from "./artifact.ts";
+import type { Piece, Share, Source } from "./artifact.ts";
 import { DiagnosticError, didYouMean, type Span } from "./diagnostic.ts";
 import { opMismatch, parseError, unknownOp, unknownValue, wrongType } from "./diagnostics.ts";
 import { Graph, type Func, type Module, type NamedValue, type Region, type Value, type WeightDecl } from "./graph.ts";
+import { parseMesh, type Mesh } from "./mesh.ts";
 import { described, make, type Op } from "./op.ts";
 import { opByName, opNamed } from "./ops/index.ts";
 import { call, param, weight } from "./ops/module.ts";
@@ -15,7 +16,8 @@ import { MOST_AXES, openAxis, asTensor, parseType, printType, type Type } from "
 const PIECE = new RegExp(
   [
     /^(?:\[([^\]]*)\] )?/,
-    /(?:rows (\d+)\.\.(\d+) )?(?:columns (\d+)\.\.(\d+) )?(?:part (\d+) of (\d+) (rows|columns) )?/,
+    /(?:rows (\d+)\.\.(\d+) )?(?:columns (\d+)\.\.(\d+) )?/,
+    /(?:share ((?:(?:experts|rows|columns)\/(?:tp|ep|etp) )+))?(?:part (\d+) of (\d+) (rows|columns) )?/,
     /("[^"]*")(?: scaled ("[^"]*"))?$/,
   ]
     .map((r) => r.source)
@@ -90,9 +92,11 @@ class Parser {
     let name = "module";
     const entries: Record<string, string> = {};
     const load: Load[] = [];
+    let mesh: Mesh | undefined;
     for (let line = this.#peek(); line !== undefined; line = this.#peek()) {
       let m: RegExpExecArray | null;
       if ((m = /^module (\S+)$/.exec(line))) name = m[1];
+      else if ((m = /^mesh \{(.*)\}$/.exec(line))) mesh = this.#mesh(m[1]);
       else if (line.startsWith("@")) this.#weight(line);
       else if (line.startsWith("func ")) {
         const f = this.#func(line);
@@ -127,7 +131,18 @@ class Parser {
         ...(entries.draft ? { draft: entries.draft } : {}),
       },
       load,
+      ...(mesh ? { mesh } : {}),
     };
+  }
+
+  /** mesh {tp = 8, ep = 2} */
+  #mesh(text: string): Mesh {
+    try {
+      return parseMesh(text, "mesh");
+    } catch (e) {
+      if (!(e instanceof DiagnosticError)) throw e;
+      return this.#fail(e.diagnostics[0].title, text, "a mesh is: mesh {tp = 8}, or mesh {tp = 8, ep = 2}");
+    }
   }
 
   #type(text: string): Type {
@@ -203,9 +218,10 @@ class Parser {
           at,
           ...(m[2] ? { rows: [Number(m[2]), Number(m[3])] } : {}),
           ...(m[4] ? { columns: [Number(m[4]), Number(m[5])] } : {}),
-          ...(m[6] ? { part: { of: m[8] as "rows" | "columns", index: Number(m[6]), count: Number(m[7]) } } : {}),
-          tensor: JSON.parse(m[9]) as string,
-          ...(m[10] ? { scales: JSON.parse(m[10]) as string } : {}),
+          ...(m[6] ? { share: shareOf(m[6]) } : {}),
+          ...(m[7] ? { part: { of: m[9] as "rows" | "columns", index: Number(m[7]), count: Number(m[8]) } } : {}),
+          tensor: JSON.parse(m[10]) as string,
+          ...(m[11] ? { scales: JSON.parse(m[11]) as string } : {}),
         };
       });
       return { kind: "checkpoint", pieces };
@@ -379,6 +395,15 @@ class Parser {
 
 const defaults = (kinds: Readonly<Record<string, { initial?: AttrValue }>>): Record<string, AttrValue> =>
   Object.fromEntries(Object.entries(kinds).flatMap(([k, v]) => (v.initial === undefined ? [] : [[k, v.initial]])));
+
+/** "experts/ep columns/etp" */
+const shareOf = (words: string): Share =>
+  Object.fromEntries(
+    words
+      .trim()
+      .split(" ")
+      .map((w) => w.split("/")),
+  ) as Share;
 
 /** Far above any model, far below what a list of them costs. */
 const MOST_LAYERS = 100_000;

@@ -1,8 +1,9 @@
 // The one text format: what it prints, ir/parse.ts reads back to the same module. It is also the test format and the
 // bug-report format. `%` values, `@` weights and functions; types last, in one column.
 import { printAttrs } from "./attr.ts";
-import type { Source } from "./artifact.ts";
+import type { Share, Source } from "./artifact.ts";
 import { bodyOf, topological, type Func, type Module, type NamedValue, type Node, type Value, type WeightDecl } from "./graph.ts";
+import { printMesh } from "./mesh.ts";
 import { printOrigins } from "./origin.ts";
 import { callOf } from "./ops/module.ts";
 import { printType } from "./types.ts";
@@ -12,7 +13,7 @@ import { printType } from "./types.ts";
  * functions between snapshots of one compile.
  */
 export function printModule(m: Module, options: { origins?: boolean; printed?: Map<Func, string> } = {}): string {
-  const out = [`module ${m.name}`, ""];
+  const out = [`module ${m.name}`, ...(m.mesh ? [`mesh ${printMesh(m.mesh)}`] : []), ""];
   const read = new Set<string>();
   for (const f of m.funcs.values()) for (const n of everyNode(f)) if (n.leaf?.kind === "weight") read.add(n.leaf.name);
   for (const l of m.load) for (const symbol of Object.values(l.writes)) read.add(symbol);
@@ -53,6 +54,7 @@ function printSource(s: Source): string {
         ...(p.at.length ? [`[${p.at.join(", ")}]`] : []),
         ...(p.rows ? [`rows ${p.rows.join("..")}`] : []),
         ...(p.columns ? [`columns ${p.columns.join("..")}`] : []),
+        ...(p.share ? [`share ${printShare(p.share)}`] : []),
         ...(p.part ? [`part ${p.part.index} of ${p.part.count} ${p.part.of}`] : []),
         JSON.stringify(p.tensor),
         ...(p.scales ? [`scaled ${JSON.stringify(p.scales)}`] : []),
@@ -60,6 +62,12 @@ function printSource(s: Source): string {
     )
     .join(" + ");
 }
+
+/** "columns/tp", "experts/ep columns/etp". */
+const printShare = (share: Share): string =>
+  Object.entries(share)
+    .map(([of, axis]) => `${of}/${axis}`)
+    .join(" ");
 
 const everyNodes = new WeakMap<object, readonly Node[]>();
 

@@ -1,5 +1,6 @@
 // Facts of an op that the interpreter, passes, the planner and reports ask for, in place of knowing its name.
 import type { Attrs } from "./attr.ts";
+import type { Dim, TensorType } from "./types.ts";
 
 export interface Traits {
   /** Has no operands: a weight that the module declares, or a parameter of a function or region. */
@@ -19,4 +20,12 @@ export interface Traits {
   readonly reads?: Readonly<Record<string, "tokens" | "sequences" | "experts">>;
   /** Writes the new rows of its cache, and reads none. */
   readonly appends?: boolean;
+  /** Letters of the signature that it sums over, or the sizes of such axes: of parts of one, it gives parts of a sum. */
+  readonly sums?: string | ((types: readonly TensorType[], attrs: Attrs) => readonly Dim[]);
+  /** Letters of the signature that are in no result, or whose every element it looks at together: such an axis is not divided. */
+  readonly whole?: string;
+  /** Linear in all its operands together: of parts of sums, it gives parts of a sum. */
+  readonly linear?: true;
+  /** Ranks take part in it together, or it depends on the rank: see ir/ops/collective.ts. */
+  readonly meets?: true;
 }

@@ -26,6 +26,8 @@ export interface Entry {
   /** By how much it may change logits, where the pass says so. */
   within?: number;
   delta?: Cost;
+  /** Where ranks meet: collectives of the function, and bytes that a rank sends for them. */
+  wire?: { bytes: number; collectives: number };
   /** The delta is that of all firings of the pass in this function: they were judged, or made, together. */
   together?: boolean;
 }

@@ -50,6 +50,8 @@ export interface StoredPart {
 
 export interface Device {
   readonly kind: Target;
+  /** Where several ranks are in this process, the device of each, in their order: shares of weights go to these. */
+  readonly ranks?: readonly Device[];
   /** Takes bytes at a multiple of 64; the content is undefined. `what` names the need in a refusal. `near`: used with what lies there. */
   allocate(bytes: number, what: string, near?: number): number;
   release(at: number): void;

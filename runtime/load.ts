@@ -1,6 +1,7 @@
 // Opens an artifact folder: manifest.json is the only file trusted by name, every other one by the digest it gives.
 // Refuses foreign formats, other targets, missing or altered files.
 import { lstat, readdir } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { everyKernel, type KernelRecord, type Manifest, type Target } from "../ir/artifact.ts";
 import { maybeFlag, maybeWhole, optionsOf, text } from "./arguments.ts";
@@ -11,6 +12,7 @@ import * as diagnostics from "./diagnostics.ts";
 import { readRegular } from "./files.ts";
 import { parseManifest } from "./manifest.ts";
 import { MANIFEST, sha256 } from "./manifest-text.ts";
+import { Lockstep } from "./ranks/lockstep.ts";
 import type { LoadOptions } from "./model.ts";
 import { Model } from "./model.ts";
 
@@ -126,17 +128,30 @@ export async function load(folder: string, options: LoadOptions): Promise<Model>
   return Model.open<Device>(manifest, device, options);
 }
 
-function openCpu(manifest: Manifest, files: ReadonlyMap<string, Buffer<ArrayBuffer>>, options: LoadOptions): Promise<Device> {
+async function openCpu(
+  manifest: Manifest,
+  files: ReadonlyMap<string, Buffer<ArrayBuffer>>,
+  options: LoadOptions,
+): Promise<Device> {
   expectTarget(manifest.target, "cpu");
   const kernels = Object.entries(manifest.kernels).map(([name, k]): CpuKernel => {
     const binary = k.binary === undefined ? undefined : files.get(k.binary);
     if (!binary) throw diagnostics.badKernel({ kernel: name, why: `its compiled form ${k.binary ?? ""} is not in the artifact` });
     return { name, binary, entry: k.entry, scratchBytes: k.scratchBytes ?? 0 };
   });
-  return CpuDevice.open(manifest, kernels, options);
+  if (!manifest.mesh) return CpuDevice.open(manifest, kernels, options);
+  const { tp } = manifest.mesh;
+  const threads = Math.max(1, Math.floor((options.threads ?? availableParallelism()) / tp));
+  const opened = await Promise.allSettled(Array.from({ length: tp }, () => CpuDevice.open(manifest, kernels, { ...options, threads })));
+  const failed = opened.find((o) => o.status === "rejected");
+  const devices = opened.flatMap((o) => (o.status === "fulfilled" ? [o.value] : []));
+  if (!failed) return new Lockstep(devices);
+  await Promise.all(devices.map((d) => d.close()));
+  throw failed.reason;
 }
 
 async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, options: LoadOptions): Promise<Device> {
+  if (manifest.mesh) throw diagnostics.meshOnCpu({ target: manifest.target });
   // Only here: the foreign function interface takes time to load, and a CPU needs none.
   const [{ CudaDevice }, { cachedCompile }] = await Promise.all([
     import("./devices/cuda/device.ts"),

@@ -2,9 +2,11 @@
 // kernel takes and of its dtypes, symbols that have a value where they stand, offsets inside what they are offsets of, calls that
 // end. Nothing here knows what a kernel computes; kernels are held by the digests of their files. plan/walk.ts, which steps run by,
 // takes for granted what this establishes: here cases are followed that a batch does not take, and nothing has an address yet.
+import { operandsOf } from "./ranks/operands.ts";
 import {
   inside,
   type ArgPlan,
+  type CollectiveStep,
   type FunctionPlan,
   type KernelRecord,
   type Manifest,
@@ -128,6 +130,7 @@ class Walk {
   private step(f: FunctionPlan, s: Step, c: Context, at: string): number {
     if (s.kind === "kernel") return this.launch(f, s, c, at);
     if (s.kind === "call") return this.callStep(f, s, c, at);
+    if (s.kind === "collective") return this.meeting(f, s, c, at);
     if (s.kind === "cases") return this.casesStep(f, s, c, at);
     if (c.loops.includes("experts")) throw brokenManifest({ why: "a loop inside a loop over experts", at });
     if (s.over === "sequences") {
@@ -204,6 +207,25 @@ class Walk {
         });
     }
     return this.call(s.function, { ...c, layer: s.layer }, at);
+  }
+
+  /** Ranks meet: operands and results have room for what is said of them. */
+  private meeting(f: FunctionPlan, s: CollectiveStep, c: Context, at: string): number {
+    const { mesh } = this.manifest;
+    if (!mesh) throw brokenManifest({ why: `${s.op} is for several ranks, and the artifact is for one`, at });
+    if (c.loops.length) throw brokenManifest({ why: "ranks meet inside a loop, which need not run as often on each", at });
+    const [outer, inner] = [this.value(s.outer, c.dims, `${at}.outer`), this.value(s.inner, c.dims, `${at}.inner`)];
+    const wanted = operandsOf(s, outer, inner, mesh.tp);
+    if (s.args.length !== wanted.length)
+      throw brokenManifest({ why: `${s.op} has ${wanted.length} operands and results, and ${s.args.length} are given`, at: `${at}.args` });
+    for (const [i, { elements, dtype }] of wanted.entries()) {
+      const room = this.operand(f, s.args[i], c, `${at}.args[${i}]`, dtype);
+      if (!c.other && room < elements * dtypeBytes[dtype])
+        throw brokenManifest({ why: `${s.op} needs ${elements} elements there, and ${room} bytes are there`, at: `${at}.args[${i}]` });
+    }
+    if (s.op === "own_experts" && (s.experts === undefined || s.width === undefined || mesh.tp % s.width !== 0))
+      throw brokenManifest({ why: "own_experts says how many experts a rank has, and how many ranks have the same", at });
+    return 1;
   }
 
   private launch(f: FunctionPlan, s: Step & { kind: "kernel" }, c: Context, at: string): number {

@@ -1,18 +1,21 @@
 // The form of manifest.json: every member of every record, its type and its range. What the numbers and names refer to is
 // manifest-program.ts; together they are what DSC5005 promises.
-import type {
-  ArgPlan,
-  FunctionPlan,
-  GpuFacts,
-  BufferView,
-  KernelRecord,
-  Manifest,
-  ModelFacts,
-  Piece,
-  Source,
-  Step,
-  WeightPlan,
+import {
+  collectives,
+  type ArgPlan,
+  type FunctionPlan,
+  type GpuFacts,
+  type BufferView,
+  type KernelRecord,
+  type Manifest,
+  type ModelFacts,
+  type Piece,
+  type Share,
+  type Source,
+  type Step,
+  type WeightPlan,
 } from "../ir/artifact.ts";
+import { MOST_RANKS, type Mesh } from "../ir/mesh.ts";
 import type { Launch, Param } from "../ir/kernel/catalogue.ts";
 import { FORMAT } from "./manifest-text.ts";
 import {
@@ -71,6 +74,7 @@ const model = object<ModelFacts>({
   experts: orNull(object<NonNullable<ModelFacts["experts"]>>({ count: whole(1, MOST), perToken: whole(1, MOST) })),
 });
 
+const meshAxis = oneOf("tp", "ep", "etp");
 const span = list(whole(), 2, 2);
 const piece = object<Piece>({
   at: list(
@@ -82,6 +86,7 @@ const piece = object<Piece>({
   scales: maybe(text),
   rows: maybe(span),
   columns: maybe(span),
+  share: maybe(object<Share>({ experts: maybe(meshAxis), rows: maybe(meshAxis), columns: maybe(meshAxis) })),
   part: maybe(object<NonNullable<Piece["part"]>>({ of: oneOf("rows", "columns"), index: whole(), count: whole(1, 1024) })),
 });
 
@@ -133,6 +138,17 @@ const makeStep = (inner: Check): Check =>
   union("kind", {
     kernel: object<Of<"kernel">>({ kind: text, kernel: text, args: list(ref), dims: list(size), site: text }),
     call: object<Of<"call">>({ kind: text, function: text, layer: whole(0, 10_000), args: map(ref) }),
+    collective: object<Of<"collective">>({
+      kind: text,
+      op: oneOf(...collectives),
+      dtype: oneOf("f32", "bf16", "i32"),
+      args: list(ref, 2, 4),
+      outer: size,
+      inner: size,
+      experts: maybe(whole(1, MOST)),
+      width: maybe(whole(1, MOST_RANKS)),
+      site: text,
+    }),
     cases: object<Of<"cases">>({
       kind: text,
       on: size,
@@ -216,6 +232,7 @@ export function checkShape(value: unknown): asserts value is Manifest {
     weights: map(weight),
     kernels: map(kernel),
     functions: map(func),
+    mesh: maybe(object<Mesh>({ tp: whole(1, MOST_RANKS), ep: whole(1, MOST_RANKS) })),
     system: maybe(map(kernel)),
     entries: object<Manifest["entries"]>({ prefill: text, extend: text, decode: text, draft: maybe(text) }),
     load: list(object<Manifest["load"][number]>({ function: text, layers: list(whole(0, 10_000), 1) })),

@@ -11,7 +11,7 @@ import { openWeights } from "./place.ts";
 import { bytesIn } from "./values.ts";
 import type { SessionOptions } from "./session.ts";
 import { Session } from "./session.ts";
-import type { Placement } from "./weights.ts";
+import type { Placement, Reader } from "./weights.ts";
 import {
   WeightStore,
   elementBytes,
@@ -46,9 +46,13 @@ export class Model<D extends Device = Device> {
   readonly weights: WeightStore;
   private ropePositions = 0;
 
-  private constructor(manifest: Manifest, device: D) {
+  /** Which rank of several this process is, where each has one of its own. */
+  readonly rank: number;
+
+  private constructor(manifest: Manifest, device: D, rank: number) {
     this.manifest = manifest;
     this.device = device;
+    this.rank = rank;
     this.weights = new WeightStore(manifest.weights);
   }
 
@@ -56,13 +60,13 @@ export class Model<D extends Device = Device> {
    * Places a manifest's weights on a device opened for it; the device is closed with the model, or when this fails. `load`
    * (load.ts) does this from an artifact folder.
    */
-  static async open<D extends Device>(manifest: Manifest, device: D, options: { weights: string }): Promise<Model<D>> {
-    const model = new Model(manifest, device);
+  static async open<D extends Device>(manifest: Manifest, device: D, options: { weights: string; rank?: number }): Promise<Model<D>> {
+    const model = new Model(manifest, device, options.rank ?? 0);
     try {
       checkMemory(manifest, device);
       const source = await openWeights(options.weights, manifest.options.scale_fmt === "ue8m0");
       try {
-        source.check(allPlacements(manifest));
+        source.check(model.readers().flatMap((reader) => allPlacements(manifest, reader)));
         await model.placeWeights(source);
         await model.expectNumbers(source, model.parts());
         device.seal();
@@ -161,18 +165,36 @@ export class Model<D extends Device = Device> {
 
   private async placeWeights(source: WeightSource): Promise<void> {
     const { manifest, device, weights } = this;
-    const resident: Placement[] = [];
+    const resident: Block[] = [];
     for (const group of groupsOf(manifest)) {
       device.together?.(group.reduce((n, [symbol]) => n + instanceBytes(manifest.weights[symbol]), 0));
       for (const [symbol, layer] of group) {
         const plan = manifest.weights[symbol];
         const at = device.allocate(instanceBytes(plan), `weight ${symbol}`);
         if (hasGaps(plan)) device.clear(at, instanceBytes(plan));
-        resident.push(...placements(symbol, plan, layer, weights.put(symbol, layer, at)));
+        resident.push({ symbol, layer, at: weights.put(symbol, layer, at) });
       }
     }
-    await source.place(device, resident);
+    await this.placeBlocks(source, resident);
     for (const { function: name, layers } of manifest.load) for (const layer of layers) await this.runLoad(source, name, layer);
+  }
+
+  /** Every rank of this process reads its share. */
+  private async placeBlocks(source: WeightSource, blocks: readonly Block[]): Promise<void> {
+    const { manifest, device } = this;
+    for (const [i, reader] of this.readers().entries())
+      await source.place(
+        device.ranks?.[i] ?? device,
+        blocks.flatMap(({ symbol, layer, at }) => placements(symbol, manifest.weights[symbol], layer, at, reader)),
+      );
+  }
+
+  /** The ranks of this process, as they read weights. */
+  private readers(): Reader[] {
+    const { mesh } = this.manifest;
+    if (!mesh) return [{ mesh: { tp: 1, ep: 1 }, rank: 0 }];
+    const ranks = this.device.ranks ? this.device.ranks.map((_, rank) => rank) : [this.rank];
+    return ranks.map((rank) => ({ mesh, rank }));
   }
 
   /** Runs a load function for one layer, its staged weights in memory only meanwhile. */
@@ -186,11 +208,11 @@ export class Model<D extends Device = Device> {
       at: device.allocate(instanceBytes(manifest.weights[symbol]), `weight ${symbol}`, near),
     }));
     const arena = device.allocate(arenaBytes(manifest, name, {}), `load function ${name}`, near);
-    await source.place(
-      device,
-      blocks.flatMap(({ symbol, layer, at }) => {
+    await this.placeBlocks(
+      source,
+      blocks.map(({ symbol, layer, at }) => {
         if (hasGaps(manifest.weights[symbol])) device.clear(at, instanceBytes(manifest.weights[symbol]));
-        return placements(symbol, manifest.weights[symbol], layer, weights.put(symbol, layer, at));
+        return { symbol, layer, at: weights.put(symbol, layer, at) };
       }),
     );
     await this.expectNumbers(
@@ -217,6 +239,13 @@ export class Model<D extends Device = Device> {
       device.release(b.at);
     }
   }
+}
+
+/** Where a weight of one layer lies. */
+interface Block {
+  symbol: string;
+  layer: number | undefined;
+  at: { data: number; scales: number };
 }
 
 /** Values or scales of a weight of one layer, where they lie. */
@@ -334,8 +363,8 @@ function stagedFor(manifest: Manifest, name: string, layer: number): { symbol: s
   });
 }
 
-function allPlacements(manifest: Manifest): Placement[] {
+function allPlacements(manifest: Manifest, reader: Reader): Placement[] {
   return Object.entries(manifest.weights).flatMap(([symbol, plan]) =>
-    layersOf(plan).flatMap((layer) => placements(symbol, plan, layer, { data: 0, scales: 0 })),
+    layersOf(plan).flatMap((layer) => placements(symbol, plan, layer, { data: 0, scales: 0 }, reader)),
   );
 }

@@ -57,8 +57,20 @@ function syntheticSource(seed: number, ue8m0: boolean): WeightSource {
     // A checkpoint keeps everything in bf16 but the router's bias; f32 plans hold those values widened.
     return [job(p.data, p.count, p.tensor.endsWith("e_score_correction_bias") ? "f32" : "bf16-in-f32")];
   };
-  const cut = ({ from, ...p }: Placement): FillJob[] =>
-    jobs(p).flatMap((job) => runsOf(p, from!).map((r) => ({ ...job, at: r.at, start: r.first, count: r.count })));
+  const cut = ({ from, pitch, ...p }: Placement): FillJob[] => {
+    const [values, scales] = jobs({ ...p, count: p.count });
+    const size = elementBytes[p.dtype];
+    const runs = runsOf(p.data, p.count, size, from!, pitch).map((r) => ({ ...values, at: r.at, start: r.first, count: r.count }));
+    if (!p.scales) return runs;
+    const of = runsOf(p.scales.at, p.scales.count, 4, p.scales.from!).map((r) => ({
+      ...scales,
+      at: r.at,
+      start: r.first,
+      count: r.count,
+      recipe: describe(seed, p.scales!.tensor, p.scales!.shape, ue8m0 ? "scale-ue8m0" : "scale"),
+    }));
+    return [...runs, ...of];
+  };
   return {
     check: (all) => collect(all, (p) => void jobs(p)),
     place: (device, all) => device.fill(all.flatMap(jobs)),
@@ -69,11 +81,14 @@ function syntheticSource(seed: number, ue8m0: boolean): WeightSource {
 
 /** Runs of neighbouring elements that a part of a tensor is made of: where each goes, and where it begins in the tensor. */
 function runsOf(
-  p: Pick<Placement, "data" | "count" | "dtype">,
+  at: number,
+  count: number,
+  bytes: number,
   { first, width, pitch }: NonNullable<Placement["from"]>,
+  apart = width,
 ): { at: number; first: number; count: number }[] {
-  return Array.from({ length: p.count / width }, (_, r) => ({
-    at: p.data + r * width * elementBytes[p.dtype],
+  return Array.from({ length: count / width }, (_, r) => ({
+    at: at + r * apart * bytes,
     first: first + r * pitch,
     count: width,
   }));
@@ -197,11 +212,10 @@ function arraysOf(checkpoint: Checkpoint, p: Placement): StoredArray[] {
       dtype: t.dtype,
     };
   };
-  if (p.from) {
-    const t = checkpoint.tensors.get(p.tensor) as TensorInfo;
-    const whole = array(p.tensor, p.data, p.count, p.dtype === "f32");
-    const stored = (t.end - t.begin) / p.shape.reduce((a, b) => a * b, 1);
-    return runsOf(p, p.from).map(({ at, first, count }) => ({
+  /** Runs of a tensor, one array each. */
+  const cut = (whole: StoredArray, shape: readonly number[], runs: ReturnType<typeof runsOf>): StoredArray[] => {
+    const stored = whole.bytes / shape.reduce((a, b) => a * b, 1);
+    return runs.map(({ at, first, count }) => ({
       ...whole,
       at,
       count,
@@ -209,6 +223,13 @@ function arraysOf(checkpoint: Checkpoint, p: Placement): StoredArray[] {
       file: { ...whole.file, begin: whole.file.begin + first * stored },
       read: (target: Uint8Array, from: number) => whole.read(target, first * stored + from),
     }));
+  };
+  if (p.from) {
+    const values = array(p.tensor, p.data, p.count, p.dtype === "f32");
+    const runs = cut(values, p.shape, runsOf(p.data, p.count, elementBytes[p.dtype], p.from, p.pitch));
+    if (!p.scales) return runs;
+    const { tensor, at, count, shape, from } = p.scales;
+    return [...runs, ...cut(array(tensor, at, count, true), shape, runsOf(at, count, 4, from!))];
   }
   const { pitch } = p;
   if (pitch) {

@@ -1,5 +1,6 @@
 // Where every weight lives: one instance per (symbol, layer), data then scales, each at a multiple of 64 bytes.
 // Expands pieces to the tensors they name. Knows sizes before anything is allocated, so that loading can be refused first.
+import { partOfRank, partsAlong, type Mesh, type MeshAxis } from "../ir/mesh.ts";
 import { inside, type Manifest, type Piece, type Step, type WeightPlan } from "../ir/artifact.ts";
 import { functionOf } from "./plan/dims.ts";
 import { align } from "./plan/align.ts";
@@ -77,9 +78,23 @@ export interface Placement {
    * \`pitch\` apart.
    */
   from?: { first: number; width: number; pitch: number };
-  /** e4m3 only. */
-  scales?: { tensor: string; shape: number[]; at: number; count: number };
+  /** e4m3 only. `from` as above, in scales. */
+  scales?: { tensor: string; shape: number[]; at: number; count: number; from?: Runs };
 }
+
+/** Rows of so many elements, the first of which begins at element `first`, `pitch` apart. */
+interface Runs {
+  first: number;
+  width: number;
+  pitch: number;
+}
+
+/** Which of the ranks of a mesh reads. */
+export interface Reader {
+  mesh: Mesh;
+  rank: number;
+}
+const ALONE: Reader = { mesh: { tp: 1, ep: 1 }, rank: 0 };
 
 /** The tensors of one instance that lies at `data` (and `scales`). Computed and rope weights have none. */
 export function placements(
@@ -87,6 +102,7 @@ export function placements(
   plan: WeightPlan,
   layer: number | undefined,
   at: { data: number; scales: number },
+  reader: Reader = ALONE,
 ): Placement[] {
   if (plan.source.kind !== "checkpoint") return [];
   const out: Placement[] = [];
@@ -103,24 +119,29 @@ export function placements(
     // Elements, and scales, before the first row of the tensor within its matrix.
     const first = (piece.rows ? piece.rows[0] * product(whole.slice(1)) : 0) + (piece.columns?.[0] ?? 0);
     const firstBlock = piece.rows ? blocks(piece.rows[0]) * blocks(whole[1] ?? 1) : 0;
+    const cut = cutOf(piece, reader);
+    const behind = expertsBefore(piece, plan.shape, reader);
     for (const index of indices(piece.at, plan.shape)) {
       const fill = (name: string): string =>
-        name.replace(/\{(layer|\d+)\}/g, (_, k: string) => String(k === "layer" ? layer : index[Number(k)]));
+        name.replace(/\{(layer|\d+)\}/g, (_, k: string) =>
+          String(k === "layer" ? layer : index[Number(k)] + (k === "0" ? behind : 0)),
+        );
       const flat = index.reduce((a, i, axis) => a * plan.shape[axis] + i, 0);
       const tensor = fill(piece.tensor);
       out.push({
         symbol,
         tensor,
-        shape: piece.part ? wholeOf(shape, piece.part) : shape,
+        shape: cut ? wholeOf(shape, cut) : shape,
         dtype: plan.dtype,
         data: at.data + (flat * product(whole) + first) * elementBytes[plan.dtype],
         count,
         ...(piece.columns ? { pitch: whole[whole.length - 1] } : {}),
-        ...(piece.part ? { from: partOf(shape, piece.part) } : {}),
+        ...(cut ? { from: partOf(shape, cut, piece.columns !== undefined) } : {}),
         scales: scaled
           ? {
               tensor: piece.scales ? fill(piece.scales) : `${tensor}_scale_inv`,
-              shape: blockShape,
+              shape: cut ? wholeOf(blockShape, cut) : blockShape,
+              ...(cut ? { from: partOf(blockShape, cut) } : {}),
               count: product(blockShape),
               at: at.scales + (flat * product(scalesShape(whole)) + firstBlock) * 4,
             }
@@ -131,13 +152,42 @@ export function placements(
   return out;
 }
 
-/** Shape of the tensor of which a matrix is a part. */
-const wholeOf = ([n, k]: readonly number[], { of, count }: NonNullable<Piece["part"]>): number[] =>
-  of === "rows" ? [n * count, k] : [n, k * count];
+/** Parts of a matrix along its two axes, and which of them is read. */
+interface Cut {
+  rows: Along;
+  columns: Along;
+}
+type Along = readonly [parts: number, index: number];
 
-/** Where a part lies in its tensor: rows of it follow each other, columns are runs of every row. */
-const partOf = ([n, k]: readonly number[], { of, index, count }: NonNullable<Piece["part"]>): Placement["from"] =>
-  of === "rows" ? { first: index * n * k, width: n * k, pitch: n * k } : { first: index * k, width: k, pitch: k * count };
+/** The part of a tensor that a piece reads: its part of the reader's share. Undefined where it is all of it. */
+function cutOf({ share, part }: Piece, { mesh, rank }: Reader): Cut | undefined {
+  if (!part && !share?.rows && !share?.columns) return undefined;
+  const along = (of: "rows" | "columns"): Along => {
+    const axis = share?.[of];
+    const [parts, index] = axis === undefined ? [1, 0] : partAlong(axis, mesh, rank);
+    return part?.of === of ? [parts * part.count, index * part.count + part.index] : [parts, index];
+  };
+  return { rows: along("rows"), columns: along("columns") };
+}
+
+const partAlong = (axis: MeshAxis, mesh: Mesh, rank: number): Along => [partsAlong(mesh, axis), partOfRank(mesh, axis, rank)];
+
+/** Experts that ranks before this one have, where they are divided. */
+function expertsBefore({ share, at }: Piece, shape: readonly number[], { mesh, rank }: Reader): number {
+  if (!share?.experts) return 0;
+  const [from, to] = at[0] === "*" ? [0, shape[0]] : String(at[0]).split("..").map(Number);
+  return partAlong(share.experts, mesh, rank)[1] * (to - from);
+}
+
+/** Shape of the tensor of which a matrix is a part. */
+const wholeOf = ([n, k]: readonly number[], { rows, columns }: Cut): number[] => [n * rows[0], k * columns[0]];
+
+/** Where a part lies in its tensor: rows of it follow each other, unless columns are cut or go apart. */
+function partOf([n, k]: readonly number[], { rows, columns }: Cut, apart = false): Runs {
+  const pitch = k * columns[0];
+  const first = rows[1] * n * pitch + columns[1] * k;
+  return columns[0] === 1 && !apart ? { first, width: n * k, pitch: n * k } : { first, width: k, pitch };
+}
 
 /** Whether elements of a weight lie outside all of its tensors: they are zeros, and loading writes them first. */
 export function hasGaps(plan: WeightPlan): boolean {
@@ -208,7 +258,7 @@ export function weightsUsed(manifest: Manifest, name: string): Set<string> {
     seen.add(name);
     const walk = (steps: readonly Step[]): void => {
       for (const s of steps) {
-        const refs = s.kind === "kernel" ? s.args : s.kind === "call" ? Object.values(s.args) : [];
+        const refs = s.kind === "kernel" || s.kind === "collective" ? s.args : s.kind === "call" ? Object.values(s.args) : [];
         for (const r of refs) if ("weight" in r) used.add(r.weight);
         if (s.kind === "call") visit(s.function);
         walk(inside(s));

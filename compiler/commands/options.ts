@@ -5,6 +5,7 @@ import { archWith } from "../../codegen/brought.ts";
 import type { Arch } from "../../codegen/cuda/native.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { know } from "../../ir/vocabulary.ts";
+import { parseMesh } from "../../ir/mesh.ts";
 import { defaults, type CompileOptions } from "../compile.ts";
 import { checkOptions, standard, type Pass } from "../../passes/index.ts";
 import { badValue, usage, wholeNumber } from "../diagnostics.ts";
@@ -39,6 +40,7 @@ export interface CompileFlags extends ReduceFlags, PluginFlags {
   arch?: string;
   natives: string;
   deterministic: boolean;
+  mesh?: string;
 }
 
 /** Names as typed on the command line, for refusing them on an artifact. */
@@ -53,6 +55,7 @@ export const compileFlagNames = [
   "arch",
   "natives",
   "deterministic",
+  "mesh",
   "layers",
   "shrink",
   "plugin",
@@ -160,6 +163,7 @@ export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
         default: false,
         describe: "cuda: a sequence's bits do not depend on what else is in its batch",
       })
+      .option("mesh", { type: "string", describe: "divide the model over ranks: tp=8, or tp=8,ep=4" })
       .option("taps", { type: "boolean", default: false, describe: "keep hidden states and routes as results" }),
   );
 
@@ -175,6 +179,7 @@ export const optionsOf = (f: CompileFlags, brings = noBrings): CompileOptions =>
   natives: nativesFor(f, brings),
   ...(f.target === "cuda" ? { tuned: readTuning(archOf(f.arch, brings.kernels.archs).name)?.rows } : {}),
   deterministic: f.deterministic,
+  ...(f.mesh === undefined ? {} : { mesh: parseMesh(f.mesh) }),
   set: f.set,
   ...reductionOf(f),
 });

@@ -40,6 +40,8 @@ interface Options extends SourceFlags, SamplingFlags {
   save?: string;
   threads?: number;
   nvcc: boolean;
+  tp?: number;
+  ep?: number;
 }
 
 export const run = {
@@ -77,6 +79,8 @@ export const run = {
               default: false,
               describe: "cuda: compile kernels by nvcc, not by NVRTC in this process",
             })
+            .option("tp", { type: "number", describe: "divide the model over so many ranks, all in this process" })
+            .option("ep", { type: "number", describe: "of these ranks, so many groups hold whole experts" })
             .option("threads", { type: "number", describe: "worker threads (default: the cores there are)" }),
         ),
       ),
@@ -84,6 +88,7 @@ export const run = {
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     checkForm(a);
     a.prompt = promptText(a);
+    a.mesh ??= meshGiven(a);
     const source = await sourceOf(a, a.save === undefined ? undefined : "--save");
     const { folder, weights } = source;
     const tokenizer =
@@ -128,6 +133,14 @@ export const run = {
     }
   },
 };
+
+/** The mesh that --tp and --ep say; one alone is as many ranks. */
+function meshGiven({ tp, ep }: Options): string | undefined {
+  if (tp === undefined && ep === undefined) return undefined;
+  checkWhole("--tp", tp, 1);
+  checkWhole("--ep", ep, 1);
+  return [...(tp === undefined ? [] : [`tp=${tp}`]), ...(ep === undefined ? [] : [`ep=${ep}`])].join();
+}
 
 /** Which options go together. */
 function checkForm(a: Options): void {

@@ -1,6 +1,8 @@
 // Second verb of a compile: the passes that were asked for, and what is known of the plug-ins among them.
 import { machinesOf } from "../../codegen/target.ts";
+import { meshWords } from "../../ir/mesh.ts";
 import type { Func, Module } from "../../ir/index.ts";
+import { withRanks } from "../../passes/shard/pipeline.ts";
 import { choosePasses, runPipeline, type Outcome, type Pass, type PipelineOptions } from "../../passes/index.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
 import type { CompileOptions } from "./options.ts";
@@ -34,15 +36,18 @@ function timing(guard: Guard | undefined, told: CompileOptions["timed"]): Guard 
 type Guard = NonNullable<PipelineOptions["guard"]>;
 
 export function optimise(spec: ModelSpec, module: Module, options: CompileOptions, pipeline: readonly Pass[]): Optimised {
-  const passes = choosePasses(options.passes, pipeline);
+  const chosen = choosePasses(options.passes, pipeline);
+  const { mesh } = options;
+  // A model is divided whatever passes run; what contracts ask for is the whole model's.
+  const passes = mesh ? withRanks(chosen) : chosen;
   const folder = options.reproduceIn ?? process.cwd();
   const outcome = runPipeline(
     module,
     passes,
-    { attention: options.attention, ...options.passOptions },
+    { attention: options.attention, ...options.passOptions, ...(mesh ? { "shard.mesh": meshWords(mesh) } : {}) },
     {
       guard: timing(guardOf(folder), options.timed),
-      contracts: "say",
+      contracts: mesh ? false : "say",
       machines: machinesOf(options.arch, options.brings?.kernels),
     },
   );

@@ -1,5 +1,6 @@
 // What a compile can be asked for.
 import type { Target } from "../../ir/artifact.ts";
+import type { Mesh } from "../../ir/mesh.ts";
 import type { TunedRow } from "../../codegen/cuda/tuned.ts";
 import type { Stored } from "../checkpoint-dtypes.ts";
 import type { Brings } from "../plugin/brings.ts";
@@ -21,6 +22,8 @@ export interface CompileOptions {
   /** CUDA: a sequence's bits do not depend on its batch. */
   deterministic?: boolean;
   set: readonly string[];
+  /** The ranks that the model is divided over; one unless said. */
+  mesh?: Mesh;
   /** What the checkpoint stores, where there is one: the model is compiled as that. */
   stored?: Stored | undefined;
   /** Keep the first layers only. */

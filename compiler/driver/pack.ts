@@ -3,6 +3,7 @@ import path from "node:path";
 import type { TargetBackend } from "../../codegen/backend.ts";
 import type { Manifest, ModelFacts } from "../../ir/artifact.ts";
 import type { Diagnostic } from "../../ir/diagnostic.ts";
+import { meshWords } from "../../ir/mesh.ts";
 import { cachesOf } from "../../ir/caches.ts";
 import { printModule, type Func, type Module } from "../../ir/index.ts";
 import { printSaid, type Outcome, type Pass } from "../../passes/index.ts";
@@ -97,7 +98,9 @@ function manifestOf(
     compiler: version,
     target: options.target,
     ...(target.gpu ? { gpu: target.gpu } : {}),
+    ...(module.mesh ? { mesh: module.mesh } : {}),
     options: {
+      ...(module.mesh ? { mesh: meshWords(module.mesh) } : {}),
       passes: options.passes,
       activations: options.activations,
       act_quant: options.actQuant,

@@ -31,7 +31,7 @@ export const rope = op("rope", {
   summary: "Rotate pairs of lanes by the row's position; the result is in half-split order, for queries and keys alike.",
   ins: { x: "[T, ..h, d] a", table: "[p, d] f32", batch: "batch" },
   attrs: { interleaved: attr.bool(true) },
-  traits: { reads: { table: "tokens" } },
+  traits: { reads: { table: "tokens" }, whole: "d" },
   check: pairs,
   out: "[T, ..h, d] a",
   flops: (z) => 3 * z.elements,
@@ -118,6 +118,7 @@ function softmaxRow(row: Float64Array): void {
 export const softmaxCausal = op("softmax_causal", {
   summary: "Softmax over the cached rows a query may see: row i of t sees rows 0 .. s - t + i.",
   ins: { x: "[t, h, s] a" },
+  traits: { whole: "s" },
   out: "[t, h, s] a",
   flops: (z) => 5 * z.elements,
   reference({ x }) {

@@ -42,7 +42,7 @@ export const linear = op("linear", {
   ins: { x: "[..b, k] a", w: "[..p, n, k] w" },
   // The router's logits are f32 whatever the activations are.
   attrs: { dtype: attr.word(["same", "f32"], "same") },
-  traits: { rowwise: true },
+  traits: { rowwise: true, sums: "k" },
   check: (b) => (isScaled(b.dtypes.a) || isScaled(b.dtypes.w) ? "scaled operands belong to block_linear" : null),
   infer: (types, { dtype }, b): Type => tensor([...b.rests.b, ...b.rests.p, b.dims.n], dtype === "same" ? b.dtypes.a : dtype),
   flops: linearFlops,
@@ -55,7 +55,7 @@ export const blockLinear = op("block_linear", {
   summary: "y = x wᵀ with block-scaled weights; x may be quantised in blocks of 1x128.",
   ins: { x: "[..b, k] a", w: "[..p, n, k] e4m3/128x128" },
   attrs: { dtype: attr.word(["f32", "bf16"], "f32") },
-  traits: { rowwise: true },
+  traits: { rowwise: true, sums: "k" },
   infer: (types, attrs, b): Type => tensor([...b.rests.b, ...b.rests.p, b.dims.n], attrs.dtype),
   flops: linearFlops,
   reference: ({ x, w }, { dtype }) =>
@@ -67,7 +67,7 @@ export const groupedLinear = op("grouped_linear", {
   summary: "Rows sorted by expert, each group by its own matrix.",
   ins: { x: "[r, k] a", w: "[e, ..p, n, k] w", offsets: "[f] i32" },
   attrs: { dtype: attr.word(["f32", "bf16"], "f32") },
-  traits: { reads: { w: "experts" } },
+  traits: { reads: { w: "experts" }, sums: "k" },
   infer: (types, attrs, b): Type => tensor([b.dims.r, ...b.rests.p, b.dims.n], attrs.dtype),
   flops: (z) => (2 * z.rows * z.weights) / z.of.e,
   reference: ({ x, w, offsets }, { dtype }) => groupedMatmul(x, w, offsets, dtype),

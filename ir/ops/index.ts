@@ -3,6 +3,7 @@ import { frozenMap } from "../freeze.ts";
 import type { Op } from "../op.ts";
 import { broughtWords } from "../vocabulary.ts";
 import * as attention from "./attention.ts";
+import * as collective from "./collective.ts";
 import * as dense from "./dense.ts";
 import * as expert from "./expert.ts";
 import * as fused from "./fused.ts";
@@ -53,7 +54,14 @@ export const ops: readonly Op[] = Object.freeze([
   view.joinExperts.op,
   view.pad.op,
   view.lastRows.op,
-  // What is declared in fused.ts, by name.
+  // What is declared in fused.ts, by name, behind these.
+  collective.allReduce.op,
+  collective.allGather.op,
+  collective.reduceScatter.op,
+  collective.allToAll.op,
+  collective.once.op,
+  collective.pickMax.op,
+  collective.ownExperts.op,
   ...Object.values(fused).map((f) => f.op),
 ]);
 
@@ -64,6 +72,7 @@ export const opByName: ReadonlyMap<string, Op> = frozenMap(ops.map((o) => [o.nam
 export const opNamed = (name: string): Op | undefined => opByName.get(name) ?? broughtWords().ops.find((o) => o.name === name);
 
 export { attend, cacheAppend, mapSequences, mlaAttend, perSequence, rope, softmaxCausal } from "./attention.ts";
+export { allGather, allReduce, allToAll, once, ownExperts, partOf, pickMax, reduceScatter } from "./collective.ts";
 export { blockLinear, embed, groupedLinear, linear } from "./dense.ts";
 export { combine, gatherRows, mapExperts, perExpert, route, sortExperts } from "./expert.ts";
 export * from "./fused.ts";

@@ -1,5 +1,5 @@
 // Elementwise ops and einsum.
-import { attr } from "../attr.ts";
+import { attr, type Attrs } from "../attr.ts";
 import { make, op, type Extents } from "../op.ts";
 import type { Graph, Value } from "../graph.ts";
 import { tensorOf, type Tensor } from "../interpret.ts";
@@ -11,6 +11,7 @@ const map = (x: Tensor, f: (v: number, i: number) => number): Tensor => ({ shape
 export const add = op("add", {
   summary: "Sum, element by element.",
   ins: { a: "[..b] a", b: "[..b] a" },
+  traits: { linear: true },
   out: "[..b] a",
   flops: elements,
   reference: ({ a, b }) => map(a, (v, i) => v + b.data[i]),
@@ -28,7 +29,7 @@ export const scale = op("scale", {
   summary: "Multiply by a constant.",
   ins: { x: "[..b] a" },
   attrs: { by: attr.f32() },
-  traits: { rowwise: true },
+  traits: { rowwise: true, linear: true },
   out: "[..b] a",
   flops: elements,
   reference: ({ x }, { by }) => map(x, (v) => v * by),
@@ -119,6 +120,13 @@ function letters(spec: string, a: readonly Dim[], b: readonly Dim[]): Map<string
   return sizes;
 }
 
+/** Sizes of the axes that are summed over. */
+function summedSizes([a, b]: readonly TensorType[], { spec }: Attrs): Dim[] {
+  const s = parseSpec(String(spec))!;
+  const kept = (word: string, dims: readonly Dim[]): Dim[] => dims.filter((_, i) => !s.out.includes(word[i]));
+  return [...kept(s.a, a.dims), ...kept(s.b, b.dims)];
+}
+
 interface Products {
   a: TensorType;
   b: TensorType;
@@ -177,7 +185,7 @@ export const einsumOp = op("einsum", {
   ins: { a: "[..p] a", b: "[..q] w" },
   attrs: { spec: attr.word() },
   // t appears first in a and in the result, and not in b.
-  traits: { rowwise: ({ spec }) => /^a[b-z]*,[b-z]+->a[b-z]*$/.test(spec) },
+  traits: { rowwise: ({ spec }) => /^a[b-z]*,[b-z]+->a[b-z]*$/.test(spec), sums: summedSizes },
   axes: einsumAxes,
   infer(types, { spec }, b): Type | string {
     const dims = einsumDims(types, spec);

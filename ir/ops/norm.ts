@@ -19,7 +19,7 @@ export const rmsNorm = op("rms_norm", {
   summary: "Divide each row by its root mean square, then scale by a learned gain where there is one.",
   ins: { x: "[..b, d] a", "gain?": "[d] w" },
   attrs: { eps: attr.f32(1e-6) },
-  traits: { rowwise: true },
+  traits: { rowwise: true, whole: "d" },
   out: "[..b, d] a",
   flops: (z) => 4 * z.elements,
   reference: ({ x, gain }, { eps }) => normRows(x, gain, eps),

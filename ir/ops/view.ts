@@ -2,20 +2,21 @@
 import { attr } from "../attr.ts";
 import { op } from "../op.ts";
 import { tensorOf, type Tensor } from "../interpret.ts";
-import { isDim, isScaled, partsOf, product, tensor, type Dim, type Type } from "../types.ts";
+import { isDim, isScaled, overOf, partsOf, product, tensor, type Dim, type Type } from "../types.ts";
 
 export const reshape = op("reshape", {
   summary: "The same elements under other axes.",
   ins: { x: "[..b] a" },
   attrs: { dims: attr.list() },
-  traits: { view: "strides" },
+  traits: { view: "strides", linear: true },
   infer({ x: t }, { dims }, b): Type | string {
     // "?n" is a letter in the pattern of a rule, for a product of others.
     if (dims.some((d) => String(d).startsWith("?"))) return tensor(dims, b.dtypes.a);
     const bad = dims.find((d) => !isDim(d));
     if (bad !== undefined) return `${JSON.stringify(bad)} is no size`;
     if (isScaled(t.dtype)) return "a scaled tensor cannot be reshaped: its blocks would move";
-    return product(t.dims) === product(dims) && product(dims) !== undefined
+    if (!keepsOutermost(t.dims, dims)) return `[${t.dims.join(", ")}] as [${dims.join(", ")}] would move parts between ranks`;
+    return product(t.dims.map(undivided)) === product(dims.map(undivided)) && product(dims.map(undivided)) !== undefined
       ? tensor(dims, b.dtypes.a)
       : `[${t.dims.join(", ")}] has not as many elements as [${dims.join(", ")}]`;
   },
@@ -27,12 +28,24 @@ export const reshape = op("reshape", {
   },
 });
 
+const undivided = (d: Dim): Dim => (overOf(d) === undefined ? d : partsOf(d).times);
+
+/** Whether what lies before a divided axis is the same on both sides: a rank then has the same elements under either. */
+function keepsOutermost(from: readonly Dim[], to: readonly Dim[]): boolean {
+  const before = (dims: readonly Dim[]): Dim | undefined | null => {
+    const at = dims.findIndex((d) => overOf(d) !== undefined);
+    return at < 0 ? null : product(dims.slice(0, at));
+  };
+  const over = (dims: readonly Dim[]): string => dims.flatMap((d) => overOf(d) ?? []).join();
+  return before(from) === before(to) && over(from) === over(to);
+}
+
 export const split = op("split", {
   summary: "Two parts of an axis: before and from `at`.",
   ins: { x: "[..b] a" },
   attrs: { at: attr.int(), axis: attr.int(-1) },
   outs: { left: "[..b] a", right: "[..b] a" },
-  traits: { view: "strides" },
+  traits: { view: "strides", linear: true },
   infer({ x: t }, { at, axis }): Type[] | string {
     if (isScaled(t.dtype)) return "block scales are applied before a tensor is split: a part may straddle blocks";
     const i = t.dims.length + axis;
@@ -68,6 +81,7 @@ export const split = op("split", {
 export const concat = op("concat", {
   summary: "Two tensors side by side along the last axis.",
   ins: { a: "[..b, m] a", b: "[..b, n] a" },
+  traits: { linear: true },
   infer: (types, attrs, b): Type | string =>
     typeof b.dims.m === "number" && typeof b.dims.n === "number"
       ? tensor([...b.rests.b, b.dims.m + b.dims.n], b.dtypes.a)
@@ -184,7 +198,7 @@ function joined(a: Tensor, b: Tensor, shape: number[]): Tensor {
 export const lastRows = op("last_rows", {
   summary: "The last row of every sequence.",
   ins: { x: "[T, d] a", batch: "batch" },
-  traits: { reads: { x: "sequences" } },
+  traits: { reads: { x: "sequences" }, linear: true },
   infer: (types, attrs, b): Type => tensor(["B", b.dims.d], b.dtypes.a),
   reference({ x }, attrs, env) {
     const d = x.shape[1];

@@ -80,6 +80,8 @@ export function planMemory(
         return d.over === "sequences"
           ? { kind: "slices", over: "sequences", steps: d.steps.map(step) }
           : { kind: "slices", over: "experts", offsets: ref(d.offsets), count: d.count, steps: d.steps.map(step) };
+      case "collective":
+        return { ...d, args: d.args.map(ref) };
     }
   };
   return {
@@ -94,6 +96,7 @@ export function planMemory(
 function buffersOf(d: Draft): Buffer[] {
   switch (d.kind) {
     case "kernel":
+    case "collective":
       return d.args.map((a) => a.buffer);
     case "call":
       return Object.values(d.args).map((a) => a.buffer);

@@ -13,11 +13,11 @@ import {
   type Block,
   type DType,
 } from "../../ir/index.ts";
-import type { ArgPlan } from "../../ir/artifact.ts";
+import { collectives, type ArgPlan, type CollectiveStep } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { bodyOf, topological, type Func, type Module, type Node, type Value } from "../../ir/graph.ts";
 import type { CacheView, Catalogue, Chosen, Choice, View } from "../../ir/kernel/catalogue.ts";
-import { sizeOfDim, type Size } from "../../ir/size.ts";
+import { mul, sizeOfDim, type Size } from "../../ir/size.ts";
 import { asTensor, type CacheType, type Dim, type Type } from "../../ir/types.ts";
 import { noKernel } from "../diagnostics.ts";
 import { labelsOf } from "../site.ts";
@@ -39,7 +39,8 @@ export type Draft =
   | { kind: "call"; function: string; layer: number; args: Record<string, DraftRef> }
   | { kind: "cases"; on: Size; cases: { most: number | null; steps: Draft[] }[] }
   | { kind: "slices"; over: "sequences"; steps: Draft[] }
-  | { kind: "slices"; over: "experts"; offsets: DraftRef; count: number; steps: Draft[] };
+  | { kind: "slices"; over: "experts"; offsets: DraftRef; count: number; steps: Draft[] }
+  | (Omit<CollectiveStep, "args"> & { args: DraftRef[] });
 
 /** A buffer with what its Ref will add. */
 export interface DraftRef {
@@ -149,6 +150,7 @@ class Selection {
     if (split.made(n)) return this.#split(n, n.attrs);
     const called = callOf(n);
     if (called) return this.#call(n, called);
+    if (n.op.traits.meets) return this.#meet(n);
     if (n.op.traits.region === "sequences") return this.#sequences(n);
     if (n.op.traits.region === "experts") return this.#experts(n);
     const outs = n.results.filter((r) => r.type.kind === "tensor").map((r) => this.#make(r));
@@ -248,6 +250,35 @@ class Selection {
       if ((half.offset * storageBytes[half.buffer.dtype]) % (this.#catalogue.align ?? 1) === 0) this.#at.set(r, half);
       else this.#copy(r, half, this.#make(r), "split");
     }
+  }
+
+  /** Ranks take part with whole buffers. */
+  #meet(n: Node): void {
+    const ins = n.operands.map((o) => {
+      const from = this.#slice(o);
+      if (isWhole(from)) return from;
+      const to = whole(asTensor(o.type), { arena: true });
+      this.#copy(o, from, to, n.op.name);
+      return to;
+    });
+    const outs = n.results.map((r) => this.#make(r));
+    const op = collectives.find((c) => c === n.op.name);
+    const [given, made] = [asTensor(n.operands[0].type), asTensor(n.results[0].type)];
+    const site = `${this.#f.name}/${n.graph.nameOf(n.results[0]) ?? n.op.name}`;
+    if (!op) throw new DiagnosticError(noKernel({ op: n.op.name, target: this.#catalogue.target, reason: "no transport has it yet", site }));
+    const runs = op === "reduce_scatter" ? made : given;
+    const cut = runs.dims.length + (typeof n.attrs.axis === "number" ? n.attrs.axis : op === "pick_max" || op === "own_experts" ? -1 : -runs.dims.length);
+    const size = (dims: readonly Dim[]): Size => mul(...dims.map(sizeOfDim));
+    this.#steps.push({
+      kind: "collective",
+      op,
+      dtype: argDType(given.dtype),
+      args: [...ins, ...outs].map((s) => refOf(s)),
+      outer: size(runs.dims.slice(0, cut)),
+      inner: size(runs.dims.slice(cut)),
+      ...(op === "own_experts" ? { experts: Number(n.attrs.experts), width: Number(n.attrs.width) } : {}),
+      site,
+    });
   }
 
   #call(n: Node, { func, layer }: { func: string; layer: number }): void {

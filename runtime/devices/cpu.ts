@@ -12,7 +12,10 @@ import { narrowBytes, readRows, widen } from "../widen.ts";
 import type { ReadPart, WorkerStart } from "./cpu-worker.ts";
 import { Threads } from "./cpu-threads.ts";
 import type { Program } from "./program.ts";
-import { flatten } from "./program.ts";
+import { flattenPieces, type Piece } from "./program.ts";
+import type { Meeting } from "../plan/walk.ts";
+import { operandsOf } from "../ranks/operands.ts";
+import type { Transport } from "../ranks/transport.ts";
 import { align } from "../plan/align.ts";
 import { MEMORY_BYTES, ONE_SEGMENT, SEGMENT_BYTES, Segments, availableBytes, offsetOf, scratchAt } from "./segments.ts";
 
@@ -62,6 +65,8 @@ export class CpuDevice implements Device {
   /** Index of each kernel, as programs name them. */
   readonly kernels: ReadonlyMap<string, number>;
   readonly segments: Segments;
+  /** How it meets other ranks, where it is one of several. */
+  transport: Transport | undefined;
   private readonly manifest: Manifest;
   private readonly names: string[];
   private readonly times: Float64Array;
@@ -208,10 +213,33 @@ export class CpuDevice implements Device {
     for (const a of plain) if (a.form !== "same") widen(a.form, this.segments.buffer(a.at), offsetOf(a.at), a.count);
   }
 
-  async run({ function: name, ...call }: Call): Promise<undefined> {
+  async run(call: Call): Promise<undefined> {
+    let place = 0;
+    for (const piece of this.pieces(call))
+      if (piece.kind === "program") await this.executePiece(piece);
+      else {
+        if (!this.transport) throw diagnostics.noPeers({ ranks: this.manifest.mesh?.tp ?? 1 });
+        const { operands, results } = this.buffersOf(piece, this.transport.ranks);
+        await this.transport.meet(piece, place++, operands, results);
+      }
+  }
+
+  /** A call as programs, and the meetings with other ranks between them; its tables are written. */
+  pieces({ function: name, ...call }: Call): Piece[] {
     if (call.tables) this.write(call.tables.at, call.tables.bytes);
     const several = this.segments.count > 1 ? { segments: this.segments } : {};
-    await this.execute(flatten(this.manifest, name, { ...call, ...several, kernels: this.kernels }));
+    return flattenPieces(this.manifest, name, { ...call, ...several, kernels: this.kernels });
+  }
+
+  async executePiece(piece: Piece): Promise<void> {
+    if (piece.kind === "program" && piece.program.words.length) await this.execute(piece.program);
+  }
+
+  /** What a meeting of `ranks` reads and writes here. */
+  buffersOf({ step, pointers, outer, inner }: Meeting, ranks: number): { operands: Uint8Array[]; results: Uint8Array[] } {
+    const sizes = operandsOf(step, outer, inner, ranks);
+    const views = pointers.map((p, i) => this.bytes(p.at, sizes[i].elements * (sizes[i].dtype === "bf16" ? 2 : 4)));
+    return { operands: views.filter((_, i) => !sizes[i].written), results: views.filter((_, i) => sizes[i].written) };
   }
 
   /** Runs a program on all threads. Throws DSC5040 with kernel and site when one traps. */

@@ -14,7 +14,7 @@ import { brokenManifest } from "../diagnostics.ts";
 import { TABLES, functionOf, sized, tableCount } from "../plan/dims.ts";
 import type { Pointer } from "../plan/pointer.ts";
 import { postfix, residual, substitute } from "../plan/postfix.ts";
-import { argBytes, walkPlan, type Experts, type Launch, type Walked } from "../plan/walk.ts";
+import { argBytes, walkPlan, type Experts, type Launch, type Meeting, type Walked } from "../plan/walk.ts";
 
 export const LAUNCH = 0;
 export const EXPERTS = 1;
@@ -34,8 +34,20 @@ export interface Flattened extends Omit<Walked, "function"> {
   segments?: Segments;
 }
 
+/** A program of one rank: every launch up to where ranks meet, and on from there. */
+export type Piece = { kind: "program"; program: Program } | Meeting;
+
 /** Flattens a call of `name`. `args` are the addresses of its inputs and results, `arena` the address its slots start at. */
 export function flatten(manifest: Manifest, name: string, at: Flattened): Program {
+  const pieces = flattenPieces(manifest, name, at);
+  const [only] = pieces;
+  if (pieces.length !== 1 || only.kind !== "program") throw brokenManifest({ why: `${name} lets ranks meet, and this one runs alone` });
+  return only.program;
+}
+
+/** The same for a rank of several: programs, and the meetings between them. */
+export function flattenPieces(manifest: Manifest, name: string, at: Flattened): Piece[] {
+  const pieces: Piece[] = [];
   const plan = functionOf(manifest, name);
   const writer = new Words(at);
   writer.given(plan);
@@ -46,15 +58,19 @@ export function flatten(manifest: Manifest, name: string, at: Flattened): Progra
     else if (item.kind === "end") {
       writer.experts(loop!.experts, loop!.body);
       loop = undefined;
+    } else if (item.kind === "meeting") {
+      writer.before(item);
+      pieces.push({ kind: "program", program: writer.take() }, item);
+      writer.after(item);
     } else if (loop) loop.body.push(item);
     else writer.launch(item);
   }
   writer.home(plan);
-  return { words: Int32Array.from(writer.words), sites: writer.sites };
+  return [...pieces, { kind: "program", program: writer.take() }];
 }
 
 class Words {
-  readonly words: number[] = [];
+  words: number[] = [];
   readonly sites: string[] = [];
   readonly #siteNumbers = new Map<string, number>();
   readonly #at: Flattened;
@@ -63,6 +79,22 @@ class Words {
   constructor(at: Flattened) {
     this.#at = at;
     this.#router = at.segments && new Router(at.segments, (copy) => this.words.push(COPY, ...copy));
+  }
+
+  /** What was written since it was last taken. */
+  take(): Program {
+    const words = Int32Array.from(this.words);
+    this.words = [];
+    return { words, sites: this.sites };
+  }
+
+  /** Ranks meet over values where their addresses say. */
+  before({ pointers }: Meeting): void {
+    if (this.#router) for (const p of pointers) if (p.kind === "value") this.#router.home(p.from, p.to);
+  }
+
+  after({ pointers }: Meeting): void {
+    if (this.#router) for (const p of pointers) if (p.kind === "value") this.#router.given(p.from, p.to);
   }
 
   launch({ kernel, record, pointers, dims, at }: Launch): void {

@@ -63,3 +63,40 @@ export const noWorkerFile = thrown<{ path: string }>("DSC5043", {
     help: "npm run build",
   }),
 });
+
+export const noPeers = thrown<{ ranks: number }>("DSC5080", {
+  name: "a rank without the others",
+  means: "An artifact with a mesh is run by all of its ranks together; one device alone stops where they meet.",
+  example: "CpuDevice.open of an artifact compiled with --mesh tp=2, and a run on it",
+  fix: "Use load(), or dsc run, which open all ranks in one process.",
+  at: () => [place("mesh")],
+  short: ({ ranks }) => ({
+    title: `the artifact is divided over ${ranks} ranks, and this device is one of them without the others`,
+    help: "load() and dsc run open all ranks in one process",
+  }),
+});
+
+export const ranksApart = thrown<{ a: number; came: string; b: number; other: string }>("DSC5081", {
+  name: "ranks came to different meetings",
+  means: "All ranks run one plan, and meet in the order it gives. Two of them stand at different places of it.",
+  example: "None is known.",
+  fix: "This is a fault of dsc: please report it with the artifact.",
+  at: () => [place("mesh")],
+  short: ({ a, came, b, other }) => ({
+    title: `ranks ${a} and ${b} came to different meetings`,
+    notes: [`rank ${a}: ${came}`, `rank ${b}: ${other}`],
+    help: "this is a fault of dsc: please report it with the artifact",
+  }),
+});
+
+export const meshOnCpu = thrown<{ target: string }>("DSC5082", {
+  name: "a mesh on a target that has no transport",
+  means: "Ranks meet by way of the host, on the CPU. No transport between GPUs exists yet, nor several ranks on one.",
+  example: "dsc run OUT of an artifact compiled with --mesh tp=2 --target cuda",
+  fix: "Compile with --target cpu, or without --mesh.",
+  at: () => [place("mesh")],
+  short: ({ target }) => ({
+    title: `ranks of a ${target} artifact cannot meet: dsc runs a mesh on the CPU only`,
+    help: "compile with --target cpu, or without --mesh",
+  }),
+});

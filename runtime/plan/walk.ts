@@ -3,7 +3,7 @@
 // (`rowsOf`) has a loop over experts walked expert by expert; for another the body is walked once between "experts" and "end", with m
 // (rows), e (expert) and first (its first row) left open. A rank of several has a walk of its own, with its places: walks stop at every
 // launch, so that a group can go on with all of them in step.
-import type { ArgPlan, FunctionPlan, KernelRecord, Manifest, Ref, Step } from "../../ir/artifact.ts";
+import type { ArgPlan, CollectiveStep, FunctionPlan, KernelRecord, Manifest, Ref, Step } from "../../ir/artifact.ts";
 import type { Dims, Size } from "../../ir/size.ts";
 import { brokenManifest } from "../diagnostics.ts";
 import { align } from "./align.ts";
@@ -37,7 +37,19 @@ export interface Experts {
   count: number;
 }
 
-export type Item = Launch | Experts | { kind: "end" };
+/** Where ranks meet: every one of them comes to the same, in the same order. */
+export interface Meeting {
+  kind: "meeting";
+  step: CollectiveStep;
+  /** Operands, then results. */
+  pointers: readonly Pointer[];
+  outer: number;
+  inner: number;
+  function: string;
+  layer: number | undefined;
+}
+
+export type Item = Launch | Experts | Meeting | { kind: "end" };
 
 /** What is walked: one run of a function of the manifest. */
 export interface Walked {
@@ -125,6 +137,7 @@ class Walk {
       }
       const step = steps[level.next++];
       if (step.kind === "kernel") yield this.#launch(step, f, r);
+      else if (step.kind === "collective") yield this.#meeting(step, f, r);
       else if (step.kind === "slices" && step.over === "experts") {
         if (r.open) throw brokenManifest({ why: `${f.plan.name} has a loop over experts inside another` });
         const offsets = this.#pointer(step.offsets, f, r);
@@ -199,6 +212,13 @@ class Walk {
       dims: r.open ? step.dims.map((d) => residual(d, r.dims)) : sized(step.dims, r.dims),
       at: { step, function: f.plan.name, layer: f.layer, dims: r.dims },
     };
+  }
+
+  #meeting(step: CollectiveStep, f: Frame, r: Region): Meeting {
+    if (r.open) throw brokenManifest({ why: `${f.plan.name} lets ranks meet inside a loop over experts, whose rows differ between them` });
+    const [outer, inner] = sized([step.outer, step.inner], r.dims);
+    const pointers = step.args.map((a) => this.#pointer(a, f, r));
+    return { kind: "meeting", step, pointers, outer, inner, function: f.plan.name, layer: f.layer };
   }
 
   #pointer(ref: Ref, f: Frame, r: Region): Pointer {

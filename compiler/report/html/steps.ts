@@ -68,7 +68,7 @@ function itemsOf(steps: readonly Draft[], launches: ReadonlyMap<Draft, Launch>, 
       if (last && "calls" in last && last.calls[0].function === s.function) last.calls.push(s);
       else out.push({ calls: [s] });
     } else if (s.kind === "slices") out.push(...itemsOf(s.steps, launches, z));
-    else for (const c of s.cases) out.push(...itemsOf(c.steps, launches, z));
+    else if (s.kind === "cases") for (const c of s.cases) out.push(...itemsOf(c.steps, launches, z));
   }
   return out;
 }

@@ -17,6 +17,7 @@ export function lengthFree(manifest: Manifest, name: string, known = new Map<str
       if (s.kind === "slices") return false;
       if (s.kind === "kernel") return s.dims.every(free) && fixed(s.args);
       if (s.kind === "call") return fixed(Object.values(s.args)) && lengthFree(manifest, s.function, known);
+      if (s.kind === "collective") return free(s.outer) && free(s.inner) && fixed(s.args);
       return free(s.on) && ok(inside(s));
     });
   const result = plan.slots.every(free) && ok(plan.steps);
