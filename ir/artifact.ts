@@ -58,7 +58,7 @@ export interface Piece {
   columns?: [from: number, to: number];
   /** What of the tensor a rank reads: a part along each of these, divided over an axis of the mesh. */
   share?: Share;
-  /** Not the whole tensor but one of several equal parts of it (of the share), along rows or columns of its matrix. Not of a scaled weight. */
+  /** Not the whole tensor (of the share) but one of several equal parts of it, along rows or columns. Not of a scaled weight. */
   part?: { of: "rows" | "columns"; index: number; count: number };
 }
 

@@ -205,7 +205,9 @@ export class Graph {
     types: readonly Type[],
     options: { region?: Region; fresh?: boolean } = {},
   ): Node {
-    const key = `${op.name}(${operands.map((v) => `${v.node.id}.${v.index}`).join()})${JSON.stringify(attrs)}${op.traits.leaf ? types.map(printType).join() : ""}`;
+    // A weight is of one name, and of other types before and after it is divided over ranks.
+    const typed = op.traits.leaf ? types.map(printType).join() : "";
+    const key = `${op.name}(${operands.map((v) => `${v.node.id}.${v.index}`).join()})${JSON.stringify(attrs)}${typed}`;
     const share = !options.fresh && !options.region;
     let node = share ? this.#interned.get(key) : undefined;
     if (!node) {

@@ -88,18 +88,8 @@ const meetingWords = ({ node, func, layer, operands }: Meeting): string =>
   `${node.results.map((r) => printType(r.type)).join(", ")}, %${node.graph.nameOf(node.results[0]) ?? node.op.name} in @${func}` +
   `${layer === null ? "" : ` of layer ${layer}`}`;
 
-function* running(
-  module: Runs,
-  func: Func,
-  inputs: Inputs,
-  layer: number | null,
-): Generator<Meeting, Record<string, Tensor>, readonly Tensor[]> {
-  const mode = inputs.mode ?? "real";
-  const batch = inputs.batch ?? { starts: [0, 1], lengths: [1], ids: [0] };
-  const positions = batch.starts.slice(1).flatMap((end, b) => {
-    const t = end - batch.starts[b];
-    return Array.from({ length: t }, (_, i) => batch.lengths[b] - t + i);
-  });
+/** What the parameters of a function stand for. */
+function given(func: Func, inputs: Inputs, batch: Batch, layer: number | null): Map<Value, Tensor> {
   const values = new Map<Value, Tensor>();
   for (const p of func.params) {
     if (p.value.type.kind === "batch") continue;
@@ -116,6 +106,22 @@ function* running(
     if (!given) throw new DiagnosticError(missingInput({ what: `value for parameter %${p.name} of @${func.name}` }));
     values.set(p.value, given);
   }
+  return values;
+}
+
+function* running(
+  module: Runs,
+  func: Func,
+  inputs: Inputs,
+  layer: number | null,
+): Generator<Meeting, Record<string, Tensor>, readonly Tensor[]> {
+  const mode = inputs.mode ?? "real";
+  const batch = inputs.batch ?? { starts: [0, 1], lengths: [1], ids: [0] };
+  const positions = batch.starts.slice(1).flatMap((end, b) => {
+    const t = end - batch.starts[b];
+    return Array.from({ length: t }, (_, i) => batch.lengths[b] - t + i);
+  });
+  const values = given(func, inputs, batch, layer);
 
   function* evaluate(v: Value): Generator<Meeting, Tensor, readonly Tensor[]> {
     for (const node of topological([v], (x) => values.has(x))) {
@@ -158,8 +164,8 @@ function* running(
           return region.results.map((r) => alone(evaluate(r)));
         },
       };
-      const given = node.op.reference(operands, node.attrs, env);
-      const list = inputs.instead?.(node, layer, operands, given) ?? given;
+      const made = node.op.reference(operands, node.attrs, env);
+      const list = inputs.instead?.(node, layer, operands, made) ?? made;
       for (const [i, r] of node.results.entries()) values.set(r, settle(list[i], r.type, mode));
     }
     return values.get(v)!;

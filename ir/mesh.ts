@@ -59,7 +59,8 @@ export function meshOf(tp: number, ep: number, fail: (problem: string) => never)
     ["tp", tp],
     ["ep", ep],
   ] as const)
-    if (!Number.isSafeInteger(n) || n < 1 || n > MOST_RANKS) fail(`${name} is ${n}; it is a whole number from 1 to ${MOST_RANKS}`);
+    if (!Number.isSafeInteger(n) || n < 1 || n > MOST_RANKS)
+      fail(`${name} is ${n}; it is a whole number from 1 to ${MOST_RANKS}`);
   if (tp % ep !== 0) fail(`ep = ${ep} does not divide tp = ${tp}: experts are divided over groups of the same ranks`);
   return Object.freeze({ tp, ep });
 }

@@ -75,6 +75,19 @@ function byKey<T>(ins: readonly string[], list: readonly T[]): Record<string, T 
   return out;
 }
 
+/** A reference over all ranks, over lists in order. */
+function rankwise(
+  ranks: NonNullable<Erased["ranks"]>,
+  ins: readonly string[],
+  listed: (given: Tensor | Record<string, Tensor>) => Tensor[],
+): NonNullable<Op["ranks"]> {
+  return (all, attrs) =>
+    ranks(
+      all.map((operands) => byKey(ins, operands)),
+      attrs,
+    ).map((results) => listed(results));
+}
+
 /** Declares an op. Keys of `ins` and `attrs` become the builder's argument keys. */
 export function op<const I extends Signature, const A extends AttrKinds = {}, const O extends Signature = Signature>(
   name: string,
@@ -123,15 +136,7 @@ export function op<const I extends Signature, const A extends AttrKinds = {}, co
           reference: (operands: readonly Tensor[], given: Attrs, env: Env) => listed(reference(byKey(ins, operands), given, env)),
         }
       : {}),
-    ...(ranks
-      ? {
-          ranks: (all: readonly (readonly Tensor[])[], given: Attrs) =>
-            ranks(
-              all.map((operands) => byKey(ins, operands)),
-              given,
-            ).map((results) => listed(results)),
-        }
-      : {}),
+    ...(ranks ? { ranks: rankwise(ranks, ins, listed) } : {}),
     bind,
     infer(types: readonly Type[], given: Attrs, region?: Region) {
       for (const [k, kind] of Object.entries(attrs)) {

@@ -29,7 +29,8 @@ export function placed(site: Site, operands: readonly Type[], results: readonly 
   if (typeof across === "string") return across;
   for (const t of tensors(results))
     for (const d of t.dims)
-      if (across && overOf(d) === across.axis) return `${name} sums over an axis divided over ${across.axis}, and its result is too`;
+      if (across && overOf(d) === across.axis)
+        return `${name} sums over an axis divided over ${across.axis}, and its result is too`;
   return results.map((t) => (t.kind === "tensor" && across ? { ...t, across } : t));
 }
 
@@ -42,7 +43,8 @@ function plainSums(site: Site, operands: readonly Type[], results: readonly Type
     const who = operands.findIndex((t) => t.kind === "tensor" && t.across !== undefined);
     if (!traits.linear) return `operand ${ins[who]} is ${worded(operands[who])}, and ${name} is not linear`;
     if (not >= 0) return `operand ${ins[who]} is ${worded(operands[who])}, and operand ${ins[not]} is not`;
-    if (operands.some((t) => t.kind === "tensor" && t.across?.kind === "per")) return `operand ${ins[who]} is ${worded(operands[who])}`;
+    if (operands.some((t) => t.kind === "tensor" && t.across?.kind === "per"))
+      return `operand ${ins[who]} is ${worded(operands[who])}`;
   }
   const summed = sumsOf(site, operands);
   const whole = new Set([...(traits.whole ?? "")].map((letter) => bound.dims[letter]));

@@ -28,7 +28,10 @@ export interface Cx {
    * It was rewritten. `changes` says why the function computed is another from here on; `within` by how much the logits of a model made
    * small may move for it. Without `within` they may move by rounding only, and not at all where nothing is quantised.
    */
-  fired(rule: string, note?: { at?: At; count?: number; changes?: string; within?: number; delta?: Cost; wire?: Entry["wire"] }): void;
+  fired(
+    rule: string,
+    note?: { at?: At; count?: number; changes?: string; within?: number; delta?: Cost; wire?: Entry["wire"] },
+  ): void;
   /** The pattern is whole, and leaving it is cheaper, asked for or required. */
   declined(rule: string, reason: string, at?: At): void;
   /** The pattern is there, and something in the graph forbids it. */

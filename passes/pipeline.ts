@@ -149,7 +149,8 @@ function contextOf(module: Module, p: Pass, site: string, labels: ReadonlyMap<Va
   return Object.freeze({
     module,
     ...given,
-    fired: (rule, { at, count = 1, changes, within, delta, wire } = {}) => add(rule, "fired", at, count, { changes, within, delta, wire }),
+    fired: (rule, { at, count = 1, changes, within, delta, wire } = {}) =>
+      add(rule, "fired", at, count, { changes, within, delta, wire }),
     declined: (rule, reason, at) => add(rule, "declined", at, 1, { reason }),
     refused: (rule, reason, at) => add(rule, "refused", at, 1, { reason }),
     unmatched: (rule, reason, at) => add(rule, "unmatched", at, 1, { reason }),

@@ -142,7 +142,9 @@ async function openCpu(
   if (!manifest.mesh) return CpuDevice.open(manifest, kernels, options);
   const { tp } = manifest.mesh;
   const threads = Math.max(1, Math.floor((options.threads ?? availableParallelism()) / tp));
-  const opened = await Promise.allSettled(Array.from({ length: tp }, () => CpuDevice.open(manifest, kernels, { ...options, threads })));
+  const opened = await Promise.allSettled(
+    Array.from({ length: tp }, () => CpuDevice.open(manifest, kernels, { ...options, threads })),
+  );
   const failed = opened.find((o) => o.status === "rejected");
   const devices = opened.flatMap((o) => (o.status === "fulfilled" ? [o.value] : []));
   if (!failed) return new Lockstep(devices);

@@ -217,11 +217,17 @@ class Walk {
     const [outer, inner] = [this.value(s.outer, c.dims, `${at}.outer`), this.value(s.inner, c.dims, `${at}.inner`)];
     const wanted = operandsOf(s, outer, inner, mesh.tp);
     if (s.args.length !== wanted.length)
-      throw brokenManifest({ why: `${s.op} has ${wanted.length} operands and results, and ${s.args.length} are given`, at: `${at}.args` });
+      throw brokenManifest({
+        why: `${s.op} has ${wanted.length} operands and results, and ${s.args.length} are given`,
+        at: `${at}.args`,
+      });
     for (const [i, { elements, dtype }] of wanted.entries()) {
       const room = this.operand(f, s.args[i], c, `${at}.args[${i}]`, dtype);
       if (!c.other && room < elements * dtypeBytes[dtype])
-        throw brokenManifest({ why: `${s.op} needs ${elements} elements there, and ${room} bytes are there`, at: `${at}.args[${i}]` });
+        throw brokenManifest({
+          why: `${s.op} needs ${elements} elements there, and ${room} bytes are there`,
+          at: `${at}.args[${i}]`,
+        });
     }
     if (s.op === "own_experts" && (s.experts === undefined || s.width === undefined || mesh.tp % s.width !== 0))
       throw brokenManifest({ why: "own_experts says how many experts a rank has, and how many ranks have the same", at });

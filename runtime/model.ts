@@ -60,7 +60,11 @@ export class Model<D extends Device = Device> {
    * Places a manifest's weights on a device opened for it; the device is closed with the model, or when this fails. `load`
    * (load.ts) does this from an artifact folder.
    */
-  static async open<D extends Device>(manifest: Manifest, device: D, options: { weights: string; rank?: number }): Promise<Model<D>> {
+  static async open<D extends Device>(
+    manifest: Manifest,
+    device: D,
+    options: { weights: string; rank?: number },
+  ): Promise<Model<D>> {
     const model = new Model(manifest, device, options.rank ?? 0);
     try {
       checkMemory(manifest, device);

@@ -60,7 +60,12 @@ function syntheticSource(seed: number, ue8m0: boolean): WeightSource {
   const cut = ({ from, pitch, ...p }: Placement): FillJob[] => {
     const [values, scales] = jobs({ ...p, count: p.count });
     const size = elementBytes[p.dtype];
-    const runs = runsOf(p.data, p.count, size, from!, pitch).map((r) => ({ ...values, at: r.at, start: r.first, count: r.count }));
+    const runs = runsOf(p.data, p.count, size, from!, pitch).map((r) => ({
+      ...values,
+      at: r.at,
+      start: r.first,
+      count: r.count,
+    }));
     if (!p.scales) return runs;
     const of = runsOf(p.scales.at, p.scales.count, 4, p.scales.from!).map((r) => ({
       ...scales,

@@ -2,7 +2,7 @@
 import type { Piece } from "../../ir/artifact.ts";
 import type { WeightDecl } from "../../ir/graph.ts";
 import { interpret, partOf, sizeOf, tensorOf, type Module, type Tensor } from "../../ir/index.ts";
-import { partOfRank, partsAlong, type MeshAxis } from "../../ir/mesh.ts";
+import { partOfRank, partsAlong, type Mesh, type MeshAxis } from "../../ir/mesh.ts";
 import { e4m3Values } from "../../ir/numeric.ts";
 
 /** A weight is a function of its checkpoint names, so that packing and placing do not change it. */
@@ -35,35 +35,6 @@ export function weightOf(
   const data = new Float64Array(count * per);
   const scales = new Float64Array(count * perScale);
   const norm = shape.length === 1 && /norm/.test(decl.name);
-  /** A rank's share of a tensor: the whole of it is made, and cut. */
-  const sharedPiece = (p: Piece, index: readonly number[]): void => {
-    const mesh = m.mesh!;
-    const along = (axis: MeshAxis | undefined): [parts: number, at: number] =>
-      axis === undefined ? [1, 0] : [partsAlong(mesh, axis), partOfRank(mesh, axis, rank)];
-    const [, group] = along(p.share!.experts);
-    const begins = typeof p.at[0] === "string" && p.at[0] !== "*" ? p.at[0].split("..").map(Number) : [0, leading[0] ?? 1];
-    const named = p.tensor.replace(/\{(\d)\}/g, (_, i) =>
-      String(index[Number(i)] + (Number(i) === 0 ? group * (begins[1] - begins[0]) : 0)),
-    );
-    const name = `${named} ${layer}`;
-    const cut = { rows: along(p.share!.rows), columns: along(p.share!.columns) };
-    if (p.part) cut[p.part.of] = [cut[p.part.of][0] * p.part.count, cut[p.part.of][1] * p.part.count + p.part.index];
-    const width = shape.at(-1)!;
-    const [n, k] = [p.rows ? p.rows[1] - p.rows[0] : shape.at(-2)!, p.columns ? p.columns[1] - p.columns[0] : width];
-    const mine = (of: Float64Array, rows: number, columns: number): Float64Array => {
-      const whole = tensorOf([rows * cut.rows[0], columns * cut.columns[0]], of);
-      return partOf(partOf(whole, -2, cut.rows[1], cut.rows[0]), -1, cut.columns[1], cut.columns[0]).data;
-    };
-    const raw = noise(name, n * cut.rows[0] * k * cut.columns[0]);
-    const made = mine(scaled ? raw.map((v) => e4m3Values[Math.floor((v + 1) * 59)] / 8) : raw.map((v) => v / 6), n, k);
-    const flat = index.reduce((a, i, j) => a * leading[j] + i, 0);
-    const start = flat * per + (p.rows?.[0] ?? 0) * width + (p.columns?.[0] ?? 0);
-    for (let r = 0; r < n; r++) data.set(made.subarray(r * k, (r + 1) * k), start + r * width);
-    if (!scaled) return;
-    const blocks = [n * cut.rows[0], k * cut.columns[0]].map((d) => Math.ceil(d / 128));
-    const all = noise(`${name} scales`, blocks[0] * blocks[1]).map((v) => 0.02 + v / 100);
-    scales.set(mine(all, blocks[0] / cut.rows[0], blocks[1] / cut.columns[0]), flat * perScale);
-  };
   for (const p of source.pieces) {
     const fill = (index: number[]): void => {
       if (index.length < (p.at.length ? leading.length : 0)) {
@@ -73,7 +44,8 @@ export function weightOf(
         for (let i = from; i < to; i++) fill([...index, i]);
         return;
       }
-      if (p.share) return void sharedPiece(p, index);
+      if (p.share)
+        return void sharedPiece(p, index, { mesh: m.mesh!, rank, layer, shape, leading, scaled, data, scales, per, perScale });
       const flat = index.reduce((a, i, j) => a * leading[j] + i, 0);
       const name = `${p.tensor.replace(/\{(\d)\}/g, (_, i) => String(index[Number(i)]))} ${layer}`;
       // A piece of two joined matrices: so many rows from this one on.
@@ -115,6 +87,50 @@ export function weightOf(
     fill([]);
   }
   return tensorOf(shape, data, decl.type.dtype, scaled ? scales : undefined);
+}
+
+/** The weight that pieces are put into, and the rank whose share they are. */
+interface Shared {
+  mesh: Mesh;
+  rank: number;
+  layer: number | null;
+  shape: readonly number[];
+  leading: readonly number[];
+  scaled: boolean;
+  data: Float64Array;
+  scales: Float64Array;
+  per: number;
+  perScale: number;
+}
+
+/** A rank's share of a tensor: the whole of it is made, and cut. */
+function sharedPiece(p: Piece, index: readonly number[], to: Shared): void {
+  const { mesh, rank, layer, shape, leading, scaled, data, scales, per, perScale } = to;
+  const along = (axis: MeshAxis | undefined): [parts: number, at: number] =>
+    axis === undefined ? [1, 0] : [partsAlong(mesh, axis), partOfRank(mesh, axis, rank)];
+  const [, group] = along(p.share!.experts);
+  const begins = typeof p.at[0] === "string" && p.at[0] !== "*" ? p.at[0].split("..").map(Number) : [0, leading[0] ?? 1];
+  const named = p.tensor.replace(/\{(\d)\}/g, (_, i) =>
+    String(index[Number(i)] + (Number(i) === 0 ? group * (begins[1] - begins[0]) : 0)),
+  );
+  const name = `${named} ${layer}`;
+  const cut = { rows: along(p.share!.rows), columns: along(p.share!.columns) };
+  if (p.part) cut[p.part.of] = [cut[p.part.of][0] * p.part.count, cut[p.part.of][1] * p.part.count + p.part.index];
+  const width = shape.at(-1)!;
+  const [n, k] = [p.rows ? p.rows[1] - p.rows[0] : shape.at(-2)!, p.columns ? p.columns[1] - p.columns[0] : width];
+  const mine = (of: Float64Array, rows: number, columns: number): Float64Array => {
+    const whole = tensorOf([rows * cut.rows[0], columns * cut.columns[0]], of);
+    return partOf(partOf(whole, -2, cut.rows[1], cut.rows[0]), -1, cut.columns[1], cut.columns[0]).data;
+  };
+  const raw = noise(name, n * cut.rows[0] * k * cut.columns[0]);
+  const made = mine(scaled ? raw.map((v) => e4m3Values[Math.floor((v + 1) * 59)] / 8) : raw.map((v) => v / 6), n, k);
+  const flat = index.reduce((a, i, j) => a * leading[j] + i, 0);
+  const start = flat * per + (p.rows?.[0] ?? 0) * width + (p.columns?.[0] ?? 0);
+  for (let r = 0; r < n; r++) data.set(made.subarray(r * k, (r + 1) * k), start + r * width);
+  if (!scaled) return;
+  const blocks = [n * cut.rows[0], k * cut.columns[0]].map((d) => Math.ceil(d / 128));
+  const all = noise(`${name} scales`, blocks[0] * blocks[1]).map((v) => 0.02 + v / 100);
+  scales.set(mine(all, blocks[0] / cut.rows[0], blocks[1] / cut.columns[0]), flat * perScale);
 }
 
 /** Numbers in [-1, 1) that depend on a name alone. */

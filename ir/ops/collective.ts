@@ -51,8 +51,7 @@ function joinParts(of: readonly Tensor[], axis: number): Tensor {
   const outer = of[0].data.length / Math.max(1, inner);
   const data = new Float64Array(of[0].data.length * of.length);
   for (let o = 0; o < outer; o++)
-    for (const [r, t] of of.entries())
-      data.set(t.data.subarray(o * inner, (o + 1) * inner), (o * of.length + r) * inner);
+    for (const [r, t] of of.entries()) data.set(t.data.subarray(o * inner, (o + 1) * inner), (o * of.length + r) * inner);
   return tensorOf(
     shape.map((d, j) => (j === i ? d * of.length : d)),
     data,

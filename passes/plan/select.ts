@@ -265,9 +265,14 @@ class Selection {
     const op = collectives.find((c) => c === n.op.name);
     const [given, made] = [asTensor(n.operands[0].type), asTensor(n.results[0].type)];
     const site = `${this.#f.name}/${n.graph.nameOf(n.results[0]) ?? n.op.name}`;
-    if (!op) throw new DiagnosticError(noKernel({ op: n.op.name, target: this.#catalogue.target, reason: "no transport has it yet", site }));
+    if (!op)
+      throw new DiagnosticError(
+        noKernel({ op: n.op.name, target: this.#catalogue.target, reason: "no transport has it yet", site }),
+      );
     const runs = op === "reduce_scatter" ? made : given;
-    const cut = runs.dims.length + (typeof n.attrs.axis === "number" ? n.attrs.axis : op === "pick_max" || op === "own_experts" ? -1 : -runs.dims.length);
+    const cut =
+      runs.dims.length +
+      (typeof n.attrs.axis === "number" ? n.attrs.axis : op === "pick_max" || op === "own_experts" ? -1 : -runs.dims.length);
     const size = (dims: readonly Dim[]): Size => mul(...dims.map(sizeOfDim));
     this.#steps.push({
       kind: "collective",

@@ -28,7 +28,8 @@ function collected(v: Value, mesh: Mesh): Value {
   const { across, dims } = v.type;
   if (across?.kind === "+" && across.axis === "tp") return allReduce({ x: v });
   const axis = dims.findIndex((d) => overOf(d) === "tp");
-  if (across || axis < 0) throw new DiagnosticError(opMismatch({ op: "all_gather", problem: `${described(v)} is over some of the ranks only` }));
+  if (across || axis < 0)
+    throw new DiagnosticError(opMismatch({ op: "all_gather", problem: `${described(v)} is over some of the ranks only` }));
   return allGather({ x: v, parts: mesh.tp, axis: axis - dims.length });
 }
 

@@ -35,7 +35,8 @@ function localDim(d: Dim, mesh: Mesh, what: string): Dim {
   if (over === undefined) return d;
   const { times } = partsOf(d);
   const parts = partsAlong(mesh, over);
-  if (times % parts !== 0) throw new DiagnosticError(notDivisible({ what: what, problem: `${times} are not ${parts} equal parts` }));
+  if (times % parts !== 0)
+    throw new DiagnosticError(notDivisible({ what: what, problem: `${times} are not ${parts} equal parts` }));
   return times / parts;
 }
 
@@ -44,7 +45,9 @@ function localType(t: Type, mesh: Mesh, what: string): Type {
   const dims = t.dims.map((d) => localDim(d, mesh, what));
   for (const [i, d] of dims.slice(-2).entries())
     if (isScaled(t.dtype) && d !== t.dims.slice(-2)[i] && Number(d) % 128 !== 0)
-      throw new DiagnosticError(notDivisible({ what: what, problem: `a rank's part of ${printType(t)} is ${d} wide, and a block of codes is 128` }));
+      throw new DiagnosticError(
+        notDivisible({ what: what, problem: `a rank's part of ${printType(t)} is ${d} wide, and a block of codes is 128` }),
+      );
   return tensor(dims, t.dtype);
 }
 
@@ -58,7 +61,8 @@ function localWeight(decl: WeightDecl, mesh: Mesh): WeightDecl {
     if (over) share[i === dims.length - 1 ? "columns" : i === dims.length - 2 ? "rows" : "experts"] = over;
   }
   const { source } = decl;
-  if (source.kind !== "checkpoint") throw new DiagnosticError(notDivisible({ what: decl.name, problem: "only what is read from tensors is divided" }));
+  if (source.kind !== "checkpoint")
+    throw new DiagnosticError(notDivisible({ what: decl.name, problem: "only what is read from tensors is divided" }));
   const pieces = source.pieces.map((p): Piece => ({ ...p, share }));
   return { ...decl, type: localType(decl.type, mesh, `@${decl.name}`) as TensorType, source: { kind: "checkpoint", pieces } };
 }
@@ -78,4 +82,3 @@ function localSizes(assume: Func["assume"], mesh: Mesh): Func["assume"] {
 /** Whether a value is a weight that every rank has a part of. */
 export const isShare = (decl: WeightDecl | undefined): boolean =>
   decl?.source.kind === "checkpoint" && decl.source.pieces.some((p) => p.share !== undefined);
-

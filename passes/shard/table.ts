@@ -91,13 +91,18 @@ function wholeBecause(m: Module, group: Group, members: readonly Member[], mesh:
 function headsOf(m: Module, members: readonly Member[]): number | undefined {
   const names = new Set(members.map((x) => x.decl.name));
   const rows = new Set(members.map((x) => x.decl.type.dims[0]));
-  const reads = (n: Node): boolean => n.operands.some((o) => names.has(weightName(o) ?? "") || (o.node.leaf ? false : reads(o.node)));
+  const reads = (n: Node): boolean =>
+    n.operands.some((o) => names.has(weightName(o) ?? "") || (o.node.leaf ? false : reads(o.node)));
   for (const f of m.funcs.values())
     for (const n of everyNode(f)) {
       if (!reshape.made(n)) continue;
       const { dims } = asTensor(n.results[0].type);
       if (dims.length !== 3 || !rows.has(Number(dims[1]) * Number(dims[2]))) continue;
-      if (n.operands[0].node.operands.some((o) => names.has(weightName(o) ?? "") || (!o.node.leaf && o.node.operands.length === 1 && reads(o.node))))
+      if (
+        n.operands[0].node.operands.some(
+          (o) => names.has(weightName(o) ?? "") || (!o.node.leaf && o.node.operands.length === 1 && reads(o.node)),
+        )
+      )
         return fixed(dims[1]);
     }
   return undefined;

@@ -41,7 +41,8 @@ export type Piece = { kind: "program"; program: Program } | Meeting;
 export function flatten(manifest: Manifest, name: string, at: Flattened): Program {
   const pieces = flattenPieces(manifest, name, at);
   const [only] = pieces;
-  if (pieces.length !== 1 || only.kind !== "program") throw brokenManifest({ why: `${name} lets ranks meet, and this one runs alone` });
+  if (pieces.length !== 1 || only.kind !== "program")
+    throw brokenManifest({ why: `${name} lets ranks meet, and this one runs alone` });
   return only.program;
 }
 

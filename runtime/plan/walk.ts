@@ -215,7 +215,8 @@ class Walk {
   }
 
   #meeting(step: CollectiveStep, f: Frame, r: Region): Meeting {
-    if (r.open) throw brokenManifest({ why: `${f.plan.name} lets ranks meet inside a loop over experts, whose rows differ between them` });
+    if (r.open)
+      throw brokenManifest({ why: `${f.plan.name} lets ranks meet inside a loop over experts, whose rows differ between them` });
     const [outer, inner] = sized([step.outer, step.inner], r.dims);
     const pointers = step.args.map((a) => this.#pointer(a, f, r));
     return { kind: "meeting", step, pointers, outer, inner, function: f.plan.name, layer: f.layer };

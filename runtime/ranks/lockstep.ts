@@ -20,7 +20,8 @@ export class Lockstep implements Device {
   /** Ranks take and give memory alike, so an address is the same on each of them. */
   allocate(bytes: number, what: string, near?: number): number {
     const [first, ...others] = this.ranks.map((d) => d.allocate(bytes, what, near));
-    if (others.some((at) => at !== first)) throw diagnostics.workerFailed({ why: "the memories of two ranks are laid out differently" });
+    if (others.some((at) => at !== first))
+      throw diagnostics.workerFailed({ why: "the memories of two ranks are laid out differently" });
     return first;
   }
 

@@ -1,0 +1,100 @@
+// A model divided over ranks says what it says on one: every fixture in lockstep, and its proof in float64 with negative controls.
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { expect, test } from "vitest";
+import { writeArtifact } from "../../compiler/artifact/write.ts";
+import { largest, step } from "../../compiler/analysis/verify.ts";
+import { storedIn } from "../../compiler/checkpoint-dtypes.ts";
+import { compile, defaults } from "../../compiler/compile.ts";
+import { loadSpec } from "../../compiler/frontend/config.ts";
+import { modelModule } from "../../compiler/frontend/model.ts";
+import { allReduce, interpretRanks, parseMesh, parseModule, printModule, tensorOf, verify, type Mesh } from "../../ir/index.ts";
+import { localModule } from "../../passes/shard/local.ts";
+import { shardModule } from "../../passes/shard/shard.ts";
+import { load } from "../../runtime/index.ts";
+
+const root = path.resolve(import.meta.dirname, "..", "..");
+const fixture = (name: string): string => path.join(root, "test/fixtures", name);
+const names = ["a01-v3-yarn", "a02-v3-noq-nogroup", "a03-v2-greedy", "a04-v2-group", "a05-v3-halfsplit-tied-bias"];
+names.push("a06-v3-dense", "a07-v3-fp8", "a08-v3-mtp", "a09-v3-odd");
+const meshes = ["tp=2", "tp=4", "tp=4,ep=2", "ep=2"];
+const prompt = [3, 5, 7, 9, 11, 2];
+
+/** Logits after a prompt and after each of four steps, and the ids chosen. */
+async function answers(name: string, mesh: Mesh | undefined): Promise<{ ids: number[]; logits: Float32Array[] }> {
+  const out = mkdtempSync(path.join(tmpdir(), "dsc-ranks-"));
+  try {
+    writeArtifact(compile(fixture(name), { ...defaults, stored: await storedIn(fixture(name)), ...(mesh ? { mesh } : {}) }), out);
+    await using model = await load(out, { weights: fixture(name), threads: 2 });
+    using session = model.session();
+    const [ids, logits]: [number[], Float32Array[]] = [[], []];
+    let result = await session.prefill([prompt]);
+    for (let i = 0; i < 5; i++) {
+      logits.push(result.logits(0).slice());
+      ids.push(result.next(0));
+      if (i < 4) result = await session.decode([ids[i]]);
+    }
+    return { ids, logits };
+  } finally {
+    rmSync(out, { recursive: true });
+  }
+}
+
+for (const name of names)
+  test(`${name}: ids of every mesh are those of one rank, logits to 2e-4`, async () => {
+    const one = await answers(name, undefined);
+    for (const mesh of meshes) {
+      const many = await answers(name, parseMesh(mesh));
+      expect(many.ids, mesh).toEqual(one.ids);
+      for (const [i, row] of many.logits.entries())
+        expect(largest(Float64Array.from(row), Float64Array.from(one.logits[i])), `${mesh}, step ${i}`).toBeLessThan(2e-4);
+    }
+  });
+
+test("a divided module is printed, parsed and proved, and every rank has the same bits", () => {
+  for (const name of ["a01-v3-yarn", "a04-v2-group", "a08-v3-mtp"]) {
+    const { spec } = loadSpec(fixture(name), []);
+    const plain = modelModule(spec, { activations: "f32", actQuant: "dynamic", taps: false });
+    for (const mesh of meshes) {
+      const divided = shardModule(plain, parseMesh(mesh));
+      verify(divided);
+      for (const m of [divided, localModule(divided)]) {
+        const text = printModule(m);
+        expect(printModule(parseModule(text))).toBe(text);
+      }
+      for (const entry of ["prefill", "extend"] as const)
+        expect(largest(step(divided, spec, entry), step(plain, spec, entry)), `${name} ${mesh}`).toBeLessThan(1e-8);
+    }
+  }
+});
+
+test("a dropped collective is found, and named by the types", () => {
+  const { spec } = loadSpec(fixture("a01-v3-yarn"), []);
+  const divided = shardModule(modelModule(spec, { activations: "f32", actQuant: "dynamic", taps: false }), parseMesh("tp=2"));
+  const line = /^ *%(\S+) = all_reduce %(\S+) .*\n/m;
+  const text = printModule(divided);
+  const [whole, sum, of] = line.exec(text)!;
+  const at = text.indexOf(whole);
+  const rest = text.slice(at + whole.length).replace(new RegExp(`%${sum}(?![\\w.])`), `%${of}`);
+  expect(() => parseModule(text.slice(0, at) + rest)).toThrow(/a sum over tp/);
+});
+
+test("ranks that come to different collectives are told apart", () => {
+  const text = (order: string): string =>
+    `module t\nmesh {tp = 2}\n\nfunc @f(%a: [2] f32, %b: [3] f32) {\n${order}  return x = %x, y = %y\n}\n`;
+  const lines = ["  %x = all_reduce %a : [2] f32\n", "  %y = all_reduce %b : [3] f32\n"];
+  const rank = (order: readonly string[], results: (s: string) => string): Parameters<typeof interpretRanks>[0][number] => {
+    const module = parseModule(results(text(order.join(""))));
+    const values = { a: tensorOf([2], [1, 2]), b: tensorOf([3], [1, 2, 3]) };
+    return { module, func: module.funcs.get("f")!, inputs: { values } };
+  };
+  const swapped = (s: string): string => s.replace("x = %x, y = %y", "y = %y, x = %x");
+  const same = interpretRanks([rank(lines, (s) => s), rank(lines, (s) => s)]);
+  expect(same.map((r) => [...r.x.data])).toEqual([
+    [2, 4],
+    [2, 4],
+  ]);
+  expect(() => interpretRanks([rank(lines, (s) => s), rank(lines.toReversed(), swapped)])).toThrow(/DSC2015/);
+  expect(allReduce.op.traits.meets).toBe(true);
+});
