@@ -75,6 +75,21 @@ function byKey<T>(ins: readonly string[], list: readonly T[]): Record<string, T 
   return out;
 }
 
+/** Types of results, with what ranks hold of them where operands are divided over ranks. */
+function acrossRanks(
+  name: string,
+  { traits = {} }: Erased,
+  ins: readonly string[],
+  types: readonly Type[],
+  attrs: Attrs,
+  bound: Bindings,
+  region: Region | undefined,
+  results: Type[],
+): Type[] | string {
+  if (!types.some(isPlaced) && !region?.results.some((r) => isPlaced(r.type))) return results;
+  return placed({ name, traits, ins: ins.map(keyOf), attrs, bound, region }, types, results);
+}
+
 /** A reference over all ranks, over lists in order. */
 function rankwise(
   ranks: NonNullable<Erased["ranks"]>,
@@ -95,8 +110,7 @@ export function op<const I extends Signature, const A extends AttrKinds = {}, co
 ): Builder<I, A, O> {
   // The one place where what is checked at run time (`bind`, `attrProblem`) becomes what the declaration's types say.
   const typed = d as unknown as Erased;
-  const ins = Object.keys(d.ins);
-  const attrs: AttrKinds = d.attrs ?? {};
+  const [ins, attrs]: [string[], AttrKinds] = [Object.keys(d.ins), d.attrs ?? {}];
   const inPatterns = Object.values(d.ins).map(parsePattern);
   const outSignature: Signature = d.outs ?? { out: d.out ?? "[..] a" };
   const outs = Object.keys(outSignature);
@@ -147,9 +161,7 @@ export function op<const I extends Signature, const A extends AttrKinds = {}, co
       if (typeof b === "string") return b;
       const out = typed.infer ? typed.infer(byKey(ins, types), given, b, region) : outPatterns.map((p) => instantiate(p, b));
       if (typeof out === "string") return out;
-      const results = listed(out);
-      if (!types.some(isPlaced) && !region?.results.some((r) => isPlaced(r.type))) return results;
-      return placed({ name, traits: typed.traits ?? {}, ins: ins.map(keyOf), attrs: given, bound: b, region }, types, results);
+      return acrossRanks(name, typed, ins, types, given, b, region, listed(out));
     },
   });
 

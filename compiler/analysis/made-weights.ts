@@ -16,17 +16,7 @@ export function weightOf(
   const shape = decl.type.dims.map((d) => sizeOf(d, {}));
   const { source } = decl;
   if (source.kind === "computed") return interpret(m, m.funcs.get(source.by)!, { weight }, layer)[source.result];
-  if (source.kind === "rope") {
-    const half = shape[1] / 2;
-    return tensorOf(
-      shape,
-      Array.from({ length: shape[0] * shape[1] }, (_, i) => {
-        const [p, j] = [Math.floor(i / shape[1]), i % shape[1]];
-        const angle = p * source.invFreq[j % half];
-        return (j < half ? Math.cos(angle) : Math.sin(angle)) * source.factor;
-      }),
-    );
-  }
+  if (source.kind === "rope") return ropeTable(shape, source);
   const per = shape.slice(-2).reduce((a, b) => a * b, 1);
   const leading = shape.slice(0, -2);
   const scaled = decl.type.dtype === "e4m3/128x128";
@@ -87,6 +77,19 @@ export function weightOf(
     fill([]);
   }
   return tensorOf(shape, data, decl.type.dtype, scaled ? scales : undefined);
+}
+
+/** cos | sin rows by position. */
+function ropeTable(shape: number[], source: { invFreq: readonly number[]; factor: number }): Tensor {
+  const half = shape[1] / 2;
+  return tensorOf(
+    shape,
+    Array.from({ length: shape[0] * shape[1] }, (_, i) => {
+      const [p, j] = [Math.floor(i / shape[1]), i % shape[1]];
+      const angle = p * source.invFreq[j % half];
+      return (j < half ? Math.cos(angle) : Math.sin(angle)) * source.factor;
+    }),
+  );
 }
 
 /** The weight that pieces are put into, and the rank whose share they are. */

@@ -78,7 +78,3 @@ function localSizes(assume: Func["assume"], mesh: Mesh): Func["assume"] {
   const kept = Object.entries(assume).filter(([k]) => !["tp", "ep", "etp"].includes(k));
   return Object.fromEntries(kept.map(([k, v]) => [k, k === "E" ? Math.max(1, v / mesh.ep) : v]));
 }
-
-/** Whether a value is a weight that every rank has a part of. */
-export const isShare = (decl: WeightDecl | undefined): boolean =>
-  decl?.source.kind === "checkpoint" && decl.source.pieces.some((p) => p.share !== undefined);

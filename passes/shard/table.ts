@@ -15,7 +15,7 @@ interface Line {
   axis: -1 | -2;
 }
 
-export const table: readonly Line[] = [
+const table: readonly Line[] = [
   { group: "heads", symbols: ["wq", "wq_b", "wkv_b"], axis: -2 },
   { group: "heads", symbols: ["wo"], axis: -1 },
   { group: "dense", symbols: ["ffn.gate", "ffn.up"], axis: -2 },
@@ -26,10 +26,6 @@ export const table: readonly Line[] = [
   { group: "experts", symbols: ["experts.down"], axis: -1 },
   { group: "vocabulary", symbols: ["head"], axis: -2 },
 ];
-
-/** The table as lines of text. */
-export const tableWords = (): string[] =>
-  table.map(({ group, symbols, axis }) => `${group.padEnd(10)} ${axis === -2 ? "rows   " : "columns"} of ${symbols.join(", ")}`);
 
 /** Weights of a group in one kind of layer, and what each is divided along. */
 export interface Member {
