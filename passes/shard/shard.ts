@@ -31,8 +31,8 @@ export function shardModule(m: Module, mesh: Mesh, cx?: Cx): Module {
   const sizes = { tp: mesh.tp, ep: mesh.ep, etp: partsAlong(mesh, "etp") };
   const funcs = new Map<string, Func>();
   for (const f of m.funcs.values()) {
-    const made = divideFunc(f, m.graph, mesh, values);
-    funcs.set(f.name, { ...made, assume: { ...f.assume, ...sizes } });
+    const made = { ...divideFunc(f, m.graph, mesh, values), assume: { ...f.assume, ...sizes } };
+    funcs.set(f.name, made);
     const meetings = meetingsOf(everyNode(made));
     if (meetings.length && cx) {
       const bytes = meetings.reduce((n, x) => n + wireOf(x, made.assume, mesh).bytes, 0);
