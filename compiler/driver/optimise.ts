@@ -55,7 +55,7 @@ export function optimise(spec: ModelSpec, module: Module, options: CompileOption
   const proofs = provePasses({
     spec,
     passes,
-    options: options.passOptions ?? {},
+    options: { ...options.passOptions, ...(mesh ? { "shard.mesh": meshWords(mesh) } : {}) },
     ran: outcome,
     folder,
     printed,
