@@ -142,11 +142,10 @@ function smallMTime(s: SmallMBf16, { n, k }: Bf16Problem, m: number, limits: Lim
   // Multiprocessors with fewer blocks than others leave memory idle at the end.
   const idle = each < 4 ? 1 - each / Math.ceil(each) : 0;
   const memory = ((2 * (n * k + m * k + m * n)) / 4.05e6) * (1 + 0.2 * idle);
-  return (
-    (s.blocksPerSm === 1 ? 2.8 : 2.6) +
-    (s.split > 1 ? 0.45 * s.split : 0) +
-    Math.max(waves * units * unit + (waves - 1) * 2.96, memory)
-  );
+  const products = waves * units * unit + (waves - 1) * 2.96;
+  // Clocks fall here too, and further: a tile is read again by every tile of the other side.
+  const throttled = products * (1 + (0.55 * products) / (products + 500));
+  return (s.blocksPerSm === 1 ? 2.8 : 2.6) + (s.split > 1 ? 0.45 * s.split : 0) + Math.max(throttled, memory);
 }
 
 /** Elements of a small matrix. */
