@@ -29,6 +29,10 @@ export function partOfRank(mesh: Mesh, axis: MeshAxis, rank: number): number {
 export const expertAxes = ({ tp, ep }: Mesh): { experts?: MeshAxis; width?: MeshAxis } =>
   ep === 1 ? { width: "tp" } : ep === tp ? { experts: "tp" } : { experts: "ep", width: "etp" };
 
+/** The least mesh whose axes divide as those of this one do: two parts along each. */
+export const leastMesh = ({ tp, ep }: Mesh): Mesh =>
+  ep === 1 ? { tp: Math.min(tp, 2), ep } : ep === tp ? { tp: 2, ep: 2 } : { tp: 4, ep: 2 };
+
 /** "{tp = 8, ep = 2}"; ep only where it is not 1. */
 export const printMesh = ({ tp, ep }: Mesh): string => `{tp = ${tp}${ep === 1 ? "" : `, ep = ${ep}`}}`;
 
