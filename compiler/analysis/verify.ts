@@ -2,7 +2,16 @@
 // A pass that declares a change of the function (a rounding left out) must still be exact where nothing is quantised.
 import { cachesOf } from "../../ir/caches.ts";
 import { LATENT } from "../../ir/types.ts";
-import { interpret, interpretRanks, tensorOf, type Caches, type Inputs, type Module, type Tensor } from "../../ir/index.ts";
+import {
+  everyNode,
+  interpret,
+  interpretRanks,
+  tensorOf,
+  type Caches,
+  type Inputs,
+  type Module,
+  type Tensor,
+} from "../../ir/index.ts";
 import { localModule } from "../../passes/shard/local.ts";
 import { runPipeline, standard, type Pass, type PipelineOptions } from "../../passes/index.ts";
 import { modelModule } from "../frontend/model.ts";
@@ -19,6 +28,8 @@ export interface Proof {
   change?: string;
   /** The same difference on the graph without activation quantisation, where a change is declared. */
   unquantised?: number;
+  /** Collectives that are there before the pass and not after it, where it does not hold: "1 all_reduce in @moe_layer". */
+  lost?: string[];
 }
 
 /** Above rounding of float64 sums in another order, far below a wrong term. */
@@ -51,11 +62,33 @@ export function prove(
         const unquantised =
           change === undefined ? undefined : largest(step(exact[i].module, spec, entry), step(exact[i - 1].module, spec, entry));
         const holds = difference < EXACT || (Number.isFinite(difference) && unquantised !== undefined && unquantised < EXACT);
-        proofs.push({ entry, attention, pass, difference, holds, ...(change === undefined ? {} : { change, unquantised }) });
+        const lost = holds ? [] : lostMeetings(snapshots[i - 1].module, m);
+        proofs.push({
+          entry,
+          attention,
+          pass,
+          difference,
+          holds,
+          ...(change === undefined ? {} : { change, unquantised }),
+          ...(lost.length ? { lost } : {}),
+        });
       }
     }
   }
   return proofs;
+}
+
+/** Collectives of every function that a pass left fewer of, in words. */
+function lostMeetings(before: Module, after: Module): string[] {
+  const counted = (m: Module): Map<string, number> => {
+    const counts = new Map<string, number>();
+    for (const f of m.funcs.values())
+      for (const n of everyNode(f))
+        if (n.op.traits.meets) counts.set(`${n.op.name} in @${f.name}`, (counts.get(`${n.op.name} in @${f.name}`) ?? 0) + 1);
+    return counts;
+  };
+  const left = counted(after);
+  return [...counted(before)].flatMap(([what, n]) => (n > (left.get(what) ?? 0) ? [`${n - (left.get(what) ?? 0)} ${what}`] : []));
 }
 
 /** Logits of two sequences of 3 and 2 rows; extend and draft run on a prefix of 4 and 0 cached rows. */

@@ -2,6 +2,8 @@
 // interpreting the graph before and after each pass; with --onnx, runs exported graphs beside our own runtime.
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
+import { meshWords, parseMesh } from "../../ir/mesh.ts";
+import { withRanks } from "../../passes/shard/pipeline.ts";
 import { choosePasses } from "../../passes/index.ts";
 import { badValue, onnxDiffers, passChanges, usage } from "../diagnostics.ts";
 import { loadSpec } from "../frontend/config.ts";
@@ -18,6 +20,7 @@ interface Options extends ReduceFlags, PluginFlags {
   src: string;
   passes: string;
   set: string[];
+  mesh?: string;
   onnx: boolean;
   json: boolean;
 }
@@ -34,6 +37,10 @@ export const verifyCommand = {
         describe: "which to run and prove: all, or names with commas; all,-NAME leaves one out",
       })
       .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
+      .option("mesh", {
+        type: "string",
+        describe: "divide the small model over ranks first, and prove that too: tp=2, or tp=4,ep=2",
+      })
       .option("onnx", {
         type: "boolean",
         default: false,
@@ -60,6 +67,15 @@ export const verifyCommand = {
       throw new DiagnosticError(
         badValue(`--passes ${a.passes}: there is nothing to prove`, "give all, or names with commas", "--passes"),
       );
+    const mesh = a.mesh === undefined ? undefined : parseMesh(a.mesh);
+    if (mesh && a.onnx)
+      throw new DiagnosticError(
+        usage({
+          problem: "--onnx with --mesh: exported graphs are of one rank",
+          help: "leave one of the two out",
+          word: "--mesh",
+        }),
+      );
     const line = progressLine();
     const derived = { hidden: small.hidden, heads: small.heads, layers: small.layers.length, experts: small.moe?.experts ?? 0 };
     if (a.onnx) {
@@ -75,13 +91,28 @@ export const verifyCommand = {
     }
     let proofs: Proof[];
     try {
-      proofs = prove(small, chosen, passOptions, { guard: guardOf(process.cwd()) }, line.show);
+      proofs = mesh
+        ? prove(
+            small,
+            withRanks(chosen),
+            { ...passOptions, "shard.mesh": meshWords(mesh) },
+            { guard: guardOf(process.cwd()), contracts: false },
+            line.show,
+          )
+        : prove(small, chosen, passOptions, { guard: guardOf(process.cwd()) }, line.show);
     } finally {
       line.end();
     }
     const failed = proofs
       .filter((p) => !p.holds)
-      .map((p) => passChanges({ pass: p.pass, where: `${p.entry}, ${p.attention} attention`, difference: p.difference }));
+      .map((p) =>
+        passChanges({
+          pass: p.pass,
+          where: `${p.entry}, ${p.attention} attention`,
+          difference: p.difference,
+          lost: p.lost ?? [],
+        }),
+      );
     if (!a.json) process.stdout.write(table(spec.architecture, derived, proofs) + "\n");
     // One object: what was found, and what is wrong in it.
     else

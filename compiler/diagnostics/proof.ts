@@ -48,7 +48,7 @@ export const linkedWeights = coded<{ links: readonly string[] }>("DSC6029", {
   }),
 });
 
-export const passChanges = coded<{ pass: string; where: string; difference: number }>("DSC3020", {
+export const passChanges = coded<{ pass: string; where: string; difference: number; lost?: readonly string[] }>("DSC3020", {
   name: "a pass changes what is computed",
   means:
     "dsc verify interprets a small model in float64 before and after each pass. The logits differ by more than " +
@@ -56,9 +56,9 @@ export const passChanges = coded<{ pass: string; where: string; difference: numb
   example: "A rule that drops a scale.",
   fix: "This is a fault of the pass: dsc opt on graph/00-frontend.dsc with the passes up to it shows the graph it made.",
   at: ({ pass }) => [place(`pass ${pass}`)],
-  short: ({ pass, where, difference }) => ({
+  short: ({ pass, where, difference, lost = [] }) => ({
     title: `${pass} changes what is computed in ${where}`,
-    notes: [`largest difference of a logit: ${difference}`],
+    notes: [`largest difference of a logit: ${difference}`, ...lost.map((l) => `ranks no longer meet where they did: ${l}`)],
     help: "dsc opt on graph/00-frontend.dsc with the passes up to this one shows the graph it made",
   }),
 });
