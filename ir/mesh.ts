@@ -39,7 +39,7 @@ export const printMesh = ({ tp, ep }: Mesh): string => `{tp = ${tp}${ep === 1 ? 
 /** The same as an option: "tp=8,ep=2". */
 export const meshWords = ({ tp, ep }: Mesh): string => `tp=${tp}${ep === 1 ? "" : `,ep=${ep}`}`;
 
-/** Reads "tp=8,ep=2" and "tp = 8, ep = 2". Only ep: as many ranks as groups of experts. Throws DSC2020. */
+/** Reads "tp=8,ep=2" and "tp = 8, ep = 2". Only ep: as many ranks as groups of experts. Throws DSC2014. */
 export function parseMesh(text: string, option = "--mesh"): Mesh {
   const fail = (problem: string): never => {
     throw new DiagnosticError(badMesh({ text, problem, option }));

@@ -29,6 +29,7 @@ export function kernelsFor(o: Op): { targets: string[]; how: string } {
       targets: ["cpu", "cuda", "triton"],
       how: "the kernels of its parts, one after another; cuda may have a native kernel of the whole (dsc why OUT kernels)",
     };
+  if (o.traits.meets) return { targets: ["cpu"], how: "ranks: what joins them runs it between launches (runtime/ranks)" };
   const names = familiesOf(o.name).map((f) => f.name);
   if (!names.length) return { targets: [], how: "no kernel: a pass has to replace it" };
   const family = `tile ${names.length > 1 ? "families" : "family"} ${names.join(" and ")}`;

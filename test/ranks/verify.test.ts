@@ -13,13 +13,13 @@ import { remakeFunc } from "../../passes/shard/remake.ts";
 import { dsc } from "../commands/dsc.ts";
 
 const fixtures = path.resolve(import.meta.dirname, "../fixtures");
-const names = ["a01-v3-yarn", "a02-v3-noq-nogroup", "a03-v2-greedy", "a04-v2-group", "a05-v3-halfsplit-tied-bias"];
-names.push("a06-v3-dense", "a07-v3-fp8", "a08-v3-mtp", "a09-v3-odd");
+// One of each architecture; every fixture on four meshes is in fixtures.test.ts, run.
+const names = ["a02-v3-noq-nogroup", "a04-v2-group"];
 
 for (const name of names)
-  test(`${name}: every pass holds over 2 and 4 ranks`, () => {
+  test(`${name}: every pass holds over two ranks`, () => {
     const small = shrink(loadSpec(path.join(fixtures, name), []).spec);
-    for (const mesh of ["tp=2", "tp=4"]) {
+    for (const mesh of ["tp=2"]) {
       const proofs = prove(small, withRanks(standard), { "shard.mesh": mesh }, { contracts: false });
       expect(proofs.filter((p) => !p.holds)).toEqual([]);
       expect(proofs.map((p) => p.pass)).toContain("shard");
