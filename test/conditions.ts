@@ -31,7 +31,8 @@ function hasTvm(): boolean {
 /** Compilers before the one that builds dsc, installed by another name. */
 export const olderCompilers = (): string[] =>
   ["5.4", "5.9", "6.0"]
-    .map((v) => path.resolve(import.meta.dirname, `../node_modules/typescript-${v}/bin/tsc`))
+    // From the sources, and from dist.
+    .flatMap((v) => ["..", "../.."].map((up) => path.resolve(import.meta.dirname, up, `node_modules/typescript-${v}/bin/tsc`)))
     .filter((file) => existsSync(file));
 
 const unless = (met: boolean, why: string): string | undefined => (met ? undefined : why);
