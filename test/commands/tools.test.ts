@@ -62,7 +62,10 @@ describe("completion", () => {
       ["inspect", "OUT", "norm_quant"],
       ["norm_quant_144", "norm_quant_256"],
     ],
-    [["help", "pl"], ["plan"]],
+    [
+      ["help", "pl"],
+      ["plan", "plugin"],
+    ],
     [["ver"], ["verify", "version"]],
   ];
   const made = dsc("compile", tiny, "-o", at("completed"));
