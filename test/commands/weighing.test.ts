@@ -80,27 +80,23 @@ test("compile --time-passes says on stderr how long each took, and stdout stays 
   expect(timed.stderr).toMatch(/^stage +ms\nread the config +[\d.]+\n(?:.*\n)* {2}absorb-mla +[\d.]+\n/);
 });
 
-test.skipIf(lacks("nvcc"))(
-  "the machine code of a kernel: registers as ptxas counts them, PTX, and who reads SASS",
-  { timeout: 120_000 },
-  async () => {
-    const out = at("resources-tiny");
-    await dsc("compile", tiny, "-o", out, "--target", "cuda");
-    const { kernels } = await json<{ kernels: Record<string, unknown> }>("inspect", out);
-    const name = Object.keys(kernels).find((k) => k.startsWith("rope_append"))!;
-    const found = await json<{ registers: number; threads: number; blocks_per_multiprocessor: number; occupancy: number }>(
-      "inspect",
-      out,
-      name,
-      "--resources",
-    );
-    expect(found.registers).toBeGreaterThan(8);
-    expect(found.registers).toBeLessThanOrEqual(255);
-    expect(found.occupancy).toBeCloseTo((found.blocks_per_multiprocessor * found.threads) / 2048, 9);
-    expect((await dsc("inspect", out, name, "--ptx")).stdout).toContain(`.entry ${name}(`);
-    const cpu = at("resources-cpu");
-    await dsc("compile", tiny, "-o", cpu);
-    const other = Object.keys((await json<{ kernels: Record<string, unknown> }>("inspect", cpu)).kernels)[0];
-    expect(await refusal("inspect", cpu, other, "--resources")).toContain("--resources is of CUDA kernels");
-  },
-);
+test.skipIf(lacks("nvcc"))("the machine code of a kernel: registers as ptxas counts them, PTX, and who reads SASS", async () => {
+  const out = at("resources-tiny");
+  await dsc("compile", tiny, "-o", out, "--target", "cuda");
+  const { kernels } = await json<{ kernels: Record<string, unknown> }>("inspect", out);
+  const name = Object.keys(kernels).find((k) => k.startsWith("rope_append"))!;
+  const found = await json<{ registers: number; threads: number; blocks_per_multiprocessor: number; occupancy: number }>(
+    "inspect",
+    out,
+    name,
+    "--resources",
+  );
+  expect(found.registers).toBeGreaterThan(8);
+  expect(found.registers).toBeLessThanOrEqual(255);
+  expect(found.occupancy).toBeCloseTo((found.blocks_per_multiprocessor * found.threads) / 2048, 9);
+  expect((await dsc("inspect", out, name, "--ptx")).stdout).toContain(`.entry ${name}(`);
+  const cpu = at("resources-cpu");
+  await dsc("compile", tiny, "-o", cpu);
+  const other = Object.keys((await json<{ kernels: Record<string, unknown> }>("inspect", cpu)).kernels)[0];
+  expect(await refusal("inspect", cpu, other, "--resources")).toContain("--resources is of CUDA kernels");
+});

@@ -102,7 +102,6 @@ export async function check(cuda: Cuda): Promise<Row[]> {
       const script = path.join(root, "test/device/tvm_library_torch.py");
       const ran = spawnSync(process.env.DSC_PYTHON ?? "python3", [script, path.join(folder, "cases.json")], {
         encoding: "utf8",
-        timeout: 120_000,
       });
       if (ran.status !== 0) rows.push({ source, ok: false, error: ran.stderr.slice(-800) });
       else

@@ -106,7 +106,7 @@ describe.skipIf(lacks("g++"))("a library of a fixture's printed kernels", () => 
     expect(names).toEqual(Object.keys(kernels));
     expect(Buffer.from((await exportTvm("OUT", { manifest, files }, [], () => {})).bytes).equals(bytes)).toBe(true);
     writeFileSync(library, bytes);
-  }, 120_000);
+  });
 
   test("launches give what dsc's own launcher gives, and wrong arguments are named", () => {
     const cuda = new Cuda(0, { libraries: [driver] });
