@@ -38,7 +38,7 @@ function testsOf(files: readonly string[]): Map<string, string[]> {
   }
 }
 
-test("every killer is there: a file with a test of that name", { timeout: 0 }, () => {
+test("every killer is there: a file with a test of that name", () => {
   const killers = mutants.flatMap((m) => m.killers.map(([file, only]) => ({ name: m.name, file, only })));
   const tests = testsOf([...new Set(killers.map((k) => k.file))]);
   expect(killers.filter(({ file, only = "" }) => !tests.get(file)!.some((name) => new RegExp(only).test(name)))).toEqual([]);
