@@ -118,6 +118,7 @@ export type Step =
 
 /** What ranks do together, or what depends on the rank (ir/ops/collective.ts). */
 export const collectives = ["all_reduce", "all_gather", "reduce_scatter", "pick_max", "once", "own_experts"] as const;
+/** One of them. */
 export type CollectiveOp = (typeof collectives)[number];
 
 /**

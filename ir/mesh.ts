@@ -11,6 +11,7 @@ export interface Mesh {
 
 /** What an axis of a tensor can be divided over: all ranks, the groups of experts, the ranks of one group. */
 export const meshAxes = ["tp", "ep", "etp"] as const;
+/** One of them. */
 export type MeshAxis = (typeof meshAxes)[number];
 
 /** Most ranks of a mesh: a name of a rank is a small number everywhere. */

@@ -19,7 +19,7 @@ function apply(f: (w: Writer, x: Expr) => Expr, input: Float32Array): ArrayBuffe
     w.push(store("v128.store", plus(w.param(2), at), f(w, load("v128.load", plus(w.param(1), at)))));
   });
   const module = { header: ["test"], funcs: [w.func] };
-  expect(wat(module)).toContain('(import "env" "memory" (memory 1 65536 shared))');
+  expect(String(wat(module))).toContain('(import "env" "memory" (memory 1 65536 shared))');
   const pages = Math.ceil((input.length * 8) / 65536) + 1;
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   const run = new WebAssembly.Instance(new WebAssembly.Module(encode(module)), { env: { memory } }).exports.run as (

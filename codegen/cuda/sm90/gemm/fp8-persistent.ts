@@ -6,6 +6,7 @@ import type { KernelText } from "../../../../ir/kernel/catalogue.ts";
 import { mul } from "../../../../ir/size.ts";
 import { cudaKernel, input, output, tensorMap } from "../../text/kernel.ts";
 import { lines } from "../../text/lines.ts";
+import { when } from "../../../text.ts";
 import { ringBase } from "../../text/ring.ts";
 import { groupedStore, sharedTile, stageTile, tmaStore } from "./fp8-epilogue.ts";
 import {
@@ -88,6 +89,9 @@ const formOf = ({ experts }: Variant["problem"], { rows }: PersistentSchedule): 
 /** Constants and device functions. */
 function definitions({ problem: { n, experts }, schedule: { stages, group }, cluster, tiles, streamK, ...v }: Variant): string {
   const ragged = v.padded === v.steps ? "" : ", the last ones of zeros";
+  const chains = v.form !== serial;
+  const promotion = when(chains, `PROMOTION = ${v.chain}, `);
+  const drained = when(chains, "steps between two drains of the tensor cores; ");
   const readsN = experts !== undefined || cluster === pair || streamK;
   return lines(
     readsN && `constexpr int N = ${n};                    // columns of y`,
@@ -95,7 +99,7 @@ function definitions({ problem: { n, experts }, schedule: { stages, group }, clu
 constexpr int ROWS = ${v.rows}, COLUMNS = 128;      // a block's tile of y, 64 rows to each of ${v.form.inWords} math warpgroups
 constexpr int COLUMN_TILES = ${Math.ceil(n / (cluster.blocks * 128))}, GROUP = ${group};${cluster.columnTiles}
 constexpr int STAGES = ${stages}, X_BYTES = ROWS * 128, STAGE = X_BYTES + COLUMNS * 128;
-constexpr int PROMOTION = ${v.chain}, PADDED_STEPS = ${v.padded};  // steps between two drains of the tensor cores; all steps${ragged}`,
+constexpr int ${promotion}PADDED_STEPS = ${v.padded};  // ${drained}all steps${ragged}`,
     tiles.definitions,
   );
 }
