@@ -34,8 +34,8 @@ export interface Inputs {
 export const tensorOf = (shape: number[], data: ArrayLike<number>, dtype: DType = "f32", scales?: ArrayLike<number>): Tensor => ({
   shape,
   dtype,
-  data: Float64Array.from(data),
-  ...(scales ? { scales: Float64Array.from(scales) } : {}),
+  data: new Float64Array(data),
+  ...(scales ? { scales: new Float64Array(scales) } : {}),
 });
 
 /** What the interpreter runs: a module, or its functions and weights. */

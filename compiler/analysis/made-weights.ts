@@ -5,6 +5,9 @@ import { interpret, partOf, sizeOf, tensorOf, type Module, type Tensor } from ".
 import { partOfRank, partsAlong, type Mesh, type MeshAxis } from "../../ir/mesh.ts";
 import { e4m3Values } from "../../ir/numeric.ts";
 
+/** Whether a weight is the gain of a norm, whose elements are about 1. */
+export const isNorm = ({ name, type }: WeightDecl): boolean => type.dims.length === 1 && /norm/.test(name);
+
 /** A weight is a function of its checkpoint names, so that packing and placing do not change it. */
 export function weightOf(
   m: Module,
@@ -24,7 +27,7 @@ export function weightOf(
   const count = leading.reduce((a, b) => a * b, 1);
   const data = new Float64Array(count * per);
   const scales = new Float64Array(count * perScale);
-  const norm = shape.length === 1 && /norm/.test(decl.name);
+  const norm = isNorm(decl);
   for (const p of source.pieces) {
     const fill = (index: number[]): void => {
       if (index.length < (p.at.length ? leading.length : 0)) {
@@ -53,24 +56,14 @@ export function weightOf(
       const raw = noise(name, (shape.length > 1 ? to - from : 1) * (p.columns ? p.columns[1] - p.columns[0] : width));
       if (p.columns) {
         const [own, start] = [p.columns[1] - p.columns[0], flat * per + from * width + p.columns[0]];
-        for (let r = 0; r < to - from; r++)
-          data.set(
-            raw.subarray(r * own, (r + 1) * own).map((v) => v / 6),
-            start + r * width,
-          );
+        small(raw);
+        for (let r = 0; r < to - from; r++) data.set(raw.subarray(r * own, (r + 1) * own), start + r * width);
         return;
       }
-      data.set(
-        scaled
-          ? raw.map((v) => e4m3Values[Math.floor((v + 1) * 59)] / 8)
-          : norm
-            ? raw.map((v) => 1 + v / 4)
-            : raw.map((v) => v / 6),
-        flat * per + from * width,
-      );
+      data.set(scaled ? codes(raw) : norm ? gains(raw) : small(raw), flat * per + from * width);
       if (scaled)
         scales.set(
-          noise(`${name} scales`, Math.ceil((to - from) / 128) * columns).map((v) => 0.02 + v / 100),
+          factors(noise(`${name} scales`, Math.ceil((to - from) / 128) * columns)),
           flat * perScale + (from / 128) * columns,
         );
     };
@@ -126,13 +119,13 @@ function sharedPiece(p: Piece, index: readonly number[], to: Shared): void {
     return partOf(partOf(whole, -2, cut.rows[1], cut.rows[0]), -1, cut.columns[1], cut.columns[0]).data;
   };
   const raw = noise(name, n * cut.rows[0] * k * cut.columns[0]);
-  const made = mine(scaled ? raw.map((v) => e4m3Values[Math.floor((v + 1) * 59)] / 8) : raw.map((v) => v / 6), n, k);
+  const made = mine(scaled ? codes(raw) : small(raw), n, k);
   const flat = index.reduce((a, i, j) => a * leading[j] + i, 0);
   const start = flat * per + (p.rows?.[0] ?? 0) * width + (p.columns?.[0] ?? 0);
   for (let r = 0; r < n; r++) data.set(made.subarray(r * k, (r + 1) * k), start + r * width);
   if (!scaled) return;
   const blocks = [n * cut.rows[0], k * cut.columns[0]].map((d) => Math.ceil(d / 128));
-  const all = noise(`${name} scales`, blocks[0] * blocks[1]).map((v) => 0.02 + v / 100);
+  const all = factors(noise(`${name} scales`, blocks[0] * blocks[1]));
   scales.set(mine(all, blocks[0] / cut.rows[0], blocks[1] / cut.columns[0]), flat * perScale);
 }
 
@@ -140,8 +133,34 @@ function sharedPiece(p: Piece, index: readonly number[], to: Shared): void {
 export function noise(name: string, n: number): Float64Array {
   let x = 2166136261;
   for (const c of name) x = Math.imul(x ^ c.charCodeAt(0), 16777619);
-  return Float64Array.from({ length: n }, () => {
+  const out = new Float64Array(n);
+  for (let i = 0; i < n; i++) {
     x = (Math.imul(x, 1664525) + 1013904223) | 0;
-    return (x >>> 8) / 2 ** 23 - 1;
-  });
+    out[i] = (x >>> 8) / 2 ** 23 - 1;
+  }
+  return out;
+}
+
+// What noise becomes, in its own place: elements of a matrix, codes of one and their scales, gains of a norm. Written as loops, for
+// these are most of what the proofs of a compile compute.
+function small(noise: Float64Array): Float64Array {
+  for (let i = 0; i < noise.length; i++) noise[i] /= 6;
+  return noise;
+}
+
+const eighths = Float64Array.from(e4m3Values, (v) => v / 8);
+
+function codes(noise: Float64Array): Float64Array {
+  for (let i = 0; i < noise.length; i++) noise[i] = eighths[Math.floor((noise[i] + 1) * 59)];
+  return noise;
+}
+
+function factors(noise: Float64Array): Float64Array {
+  for (let i = 0; i < noise.length; i++) noise[i] = 0.02 + noise[i] / 100;
+  return noise;
+}
+
+function gains(noise: Float64Array): Float64Array {
+  for (let i = 0; i < noise.length; i++) noise[i] = 1 + noise[i] / 4;
+  return noise;
 }

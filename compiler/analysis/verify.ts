@@ -16,7 +16,7 @@ import { localModule } from "../../passes/shard/local.ts";
 import { runPipeline, standard, type Pass, type PipelineOptions } from "../../passes/index.ts";
 import { modelModule } from "../frontend/model.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
-import { noise, weightOf } from "./made-weights.ts";
+import { isNorm, noise, weightOf } from "./made-weights.ts";
 
 export interface Proof {
   entry: string;
@@ -46,21 +46,22 @@ export function prove(
   const module = modelModule(spec, { ...options, actQuant: "dynamic" });
   const plain = modelModule(spec, { ...options, actQuant: "none" });
   const proofs: Proof[] = [];
+  const made: MadeWeights = new Map();
   for (const attention of ["expanded", "absorbed"] as const) {
     const { snapshots, ledger } = runPipeline(module, pipeline, { ...given, attention }, how);
     const changes = new Map(ledger.entries.filter((e) => e.outcome === "fired" && e.changes).map((e) => [e.pass, e.changes!]));
     const exact = changes.size ? runPipeline(plain, pipeline, { ...given, attention }, how).snapshots : [];
     for (const entry of ["prefill", "extend", ...(spec.mtp ? (["draft"] as const) : [])] as const) {
-      let before = step(module, spec, entry);
+      let before = step(module, spec, entry, made);
       for (const [i, { pass, module: m }] of snapshots.entries()) {
         if (i === 0) continue;
         tell(`${attention} attention, ${entry}: pass ${i} of ${snapshots.length - 1}, ${pass}`);
-        const after = step(m, spec, entry);
+        const after = step(m, spec, entry, made);
         const difference = largest(after, before);
         before = after;
         const change = difference < EXACT ? undefined : changes.get(pass);
-        const unquantised =
-          change === undefined ? undefined : largest(step(exact[i].module, spec, entry), step(exact[i - 1].module, spec, entry));
+        const plainly = (at: number): Float64Array => step(exact[at].module, spec, entry, made);
+        const unquantised = change === undefined ? undefined : largest(plainly(i), plainly(i - 1));
         const holds = difference < EXACT || (Number.isFinite(difference) && unquantised !== undefined && unquantised < EXACT);
         const lost = holds ? [] : lostMeetings(snapshots[i - 1].module, m);
         proofs.push({
@@ -92,7 +93,12 @@ function lostMeetings(before: Module, after: Module): string[] {
 }
 
 /** Logits of two sequences of 3 and 2 rows; extend and draft run on a prefix of 4 and 0 cached rows. */
-export function step(m: Module, spec: ModelSpec, entry: "prefill" | "extend" | "decode" | "draft"): Float64Array {
+export function step(
+  m: Module,
+  spec: ModelSpec,
+  entry: "prefill" | "extend" | "decode" | "draft",
+  made: MadeWeights = new Map(),
+): Float64Array {
   const prefix = entry === "prefill" ? [0, 0] : [4, 0];
   const layers = Array.from({ length: spec.layers.length + spec.mtp }, (_, l) => l);
   const caches = (): Caches =>
@@ -110,7 +116,7 @@ export function step(m: Module, spec: ModelSpec, entry: "prefill" | "extend" | "
   const inputs = (rank: number): Inputs => ({
     batch: { starts: [0, 3, 5], lengths: [prefix[0] + 3, prefix[1] + 2], ids },
     values,
-    weight: weightsOf(local, rank),
+    weight: weightsOf(local, rank, made),
     caches: caches(),
   });
   if (!m.mesh) return interpret(m, func, inputs(0)).logits.data;
@@ -120,12 +126,20 @@ export function step(m: Module, spec: ModelSpec, entry: "prefill" | "extend" | "
   return others.every((o) => largest(o, first) === 0) ? first : first.map(() => NaN);
 }
 
-/** Weights of a module by name and layer, each made once. */
-function weightsOf(m: Module, rank: number): (name: string, layer: number | null) => Tensor {
-  const made = new Map<string, Tensor>();
+/** Weights that steps of a model share, by all that their elements depend on. */
+export type MadeWeights = Map<string, Tensor>;
+
+/** Weights of a module by name and layer, each made once; those of a checkpoint once for all that share `kept`. */
+function weightsOf(m: Module, rank: number, kept: MadeWeights): (name: string, layer: number | null) => Tensor {
+  const own = new Map<string, Tensor>();
   const weight = (name: string, layer: number | null): Tensor => {
-    const key = `${name} ${layer}`;
-    if (!made.has(key)) made.set(key, weightOf(m, m.weights.get(name)!, layer, weight, rank));
+    const decl = m.weights.get(name)!;
+    // A computed weight depends on functions.
+    const [made, key] =
+      decl.source.kind === "computed"
+        ? [own, `${name} ${layer}`]
+        : [kept, JSON.stringify([isNorm(decl), decl.type, decl.source, layer, m.mesh && [m.mesh, rank]])];
+    if (!made.has(key)) made.set(key, weightOf(m, decl, layer, weight, rank));
     return made.get(key)!;
   };
   return weight;

@@ -15,7 +15,7 @@ import { modelModule } from "../frontend/model.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
 import type { HeldTo } from "../plugin/brings.ts";
 import { guardOf, writeBefore } from "./plugin-gate.ts";
-import { EXACT, largest, step } from "../analysis/verify.ts";
+import { EXACT, largest, step, type MadeWeights } from "../analysis/verify.ts";
 import { shrink } from "../analysis/shrink.ts";
 import { version } from "../artifact/version.ts";
 
@@ -77,6 +77,7 @@ class Bench {
   readonly #folder: string;
   readonly #forms: readonly Form[];
   readonly #steps = new Map<string, Float64Array>();
+  readonly #weights: MadeWeights = new Map();
 
   constructor({ spec, passes, options, folder }: Question) {
     const small = shrink(spec);
@@ -121,7 +122,7 @@ class Bench {
   /** The logits of an entry; computed once for what it reads. */
   #logits(m: Module, entry: Parameters<typeof step>[2]): Float64Array {
     const key = sha256(`${entry}\n${textBelow(m, entry)}`);
-    const known = this.#steps.get(key) ?? step(m, this.small, entry);
+    const known = this.#steps.get(key) ?? step(m, this.small, entry, this.#weights);
     this.#steps.set(key, known);
     return known;
   }

@@ -12,16 +12,14 @@ export function dequantized(t: Tensor): Float64Array {
   const k = t.shape.at(-1)!;
   const kb = Math.ceil(k / 128);
   const out = new Float64Array(t.data.length);
-  if (t.dtype === "e4m3/1x128") {
-    for (let i = 0; i < out.length; i++) out[i] = t.data[i] * t.scales[Math.floor(i / k) * kb + Math.floor((i % k) / 128)];
-    return out;
-  }
   const n = t.shape.at(-2)!;
   const nb = Math.ceil(n / 128);
-  for (let i = 0; i < out.length; i++) {
-    const row = Math.floor(i / k);
-    const block = Math.floor(row / n) * nb + Math.floor((row % n) / 128);
-    out[i] = t.data[i] * t.scales[block * kb + Math.floor((i % k) / 128)];
+  for (let row = 0, i = 0; i < out.length; row++) {
+    const blocks = t.dtype === "e4m3/1x128" ? row : Math.floor(row / n) * nb + Math.floor((row % n) / 128);
+    for (let b = 0; b < kb; b++) {
+      const scale = t.scales[blocks * kb + b];
+      for (const end = row * k + Math.min(k, (b + 1) * 128); i < end; i++) out[i] = t.data[i] * scale;
+    }
   }
   return out;
 }
@@ -55,5 +53,5 @@ export const dequantize = op("dequantize", {
   check: (b) => (isScaled(b.dtypes.q) ? null : `there is nothing to dequantise in ${b.dtypes.q}`),
   infer: (types, attrs, b): Type => tensor([...b.rests.b, b.dims.k], attrs.dtype),
   flops: (z) => z.elements,
-  reference: ({ x }, { dtype }) => ({ shape: x.shape, dtype, data: Float64Array.from(dequantized(x)) }),
+  reference: ({ x }, { dtype }) => ({ shape: x.shape, dtype, data: new Float64Array(dequantized(x)) }),
 });
