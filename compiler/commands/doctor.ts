@@ -1,6 +1,6 @@
 // dsc doctor: what of this machine can be used. Says; never fails.
 import type { ArgumentsCamelCase, Argv } from "yargs";
-import { examine } from "../doctor.ts";
+import { examine } from "../doctor/index.ts";
 import { version } from "../artifact/version.ts";
 
 interface Options {
@@ -27,7 +27,8 @@ export const doctorCommand = {
     process.stdout.write(`dsc ${version} on ${process.platform}-${process.arch}\n\n`);
     for (const c of checks)
       process.stdout.write(
-        `${c.state === "ok" ? "ok     " : "missing"}  ${c.part.padEnd(width)}  ${c.found}\n${" ".repeat(width + 11)}for ${c.needed_for}\n`,
+        `${c.state === "ok" ? "ok     " : "missing"}  ${c.part.padEnd(width)}  ${c.found}\n${" ".repeat(width + 11)}for ${c.needed_for}\n` +
+          (c.state === "missing" && c.looked_for ? `${" ".repeat(width + 11)}looked for: ${c.looked_for}\n` : ""),
       );
     process.stdout.write(
       `\ncompiles: ${yes(can.compile)}; runs on the CPU: ${yes(can.run_cpu)}; runs on a GPU: ${yes(can.run_cuda)}\n`,

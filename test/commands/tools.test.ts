@@ -20,7 +20,7 @@ test("explain takes a code with or without its letters, and lists all without on
 test("doctor says what there is, and that is a success on any machine", async () => {
   const answer = await json<{
     can: Record<string, boolean>;
-    checks: { part: string; state: string; found: string; needed_for: string }[];
+    checks: { part: string; state: string; found: string; needed_for: string; looked_for?: string; version?: string }[];
   }>("doctor");
   expect(answer.can).toMatchObject({ compile: true, run_cpu: true });
   const parts = answer.checks.map((c) => c.part);
@@ -32,10 +32,19 @@ test("doctor says what there is, and that is a success on any machine", async ()
     "WebAssembly threads",
     "koffi",
     "CUDA driver",
+    "NCCL",
     "nvcc",
+    "C compiler",
     "Python with Triton",
+    "tvm-ffi",
+    "TVM",
   ])
     expect(parts).toContain(p);
+  // Of what is no part of this process it is said where it was looked for, and of what was found its version.
+  for (const c of answer.checks.filter((x) => !/^(Node|cores|memory|WebAssembly.*)$/.test(x.part)))
+    expect(c.looked_for, c.part).toMatch(/./);
+  const tools = answer.checks.filter((c) => c.state === "ok" && /^(nvcc|NVRTC|NCCL|C compiler|tvm-ffi|TVM)$/.test(c.part));
+  for (const c of tools) expect(c.version, c.part).toMatch(/^\d+\.\d+/);
   for (const c of answer.checks) {
     expect(c.found, c.part).not.toBe("");
     expect(c.needed_for, c.part).not.toBe("");
