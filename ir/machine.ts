@@ -18,6 +18,24 @@ export interface Machine {
   launch: number;
   /** What rows between kernels are kept in. */
   activations: "f32" | "bf16";
+  /** What joins several of them; undefined where nothing is known of it. */
+  links?: Links;
+}
+
+/** What joins the devices of a host, and hosts: for estimates of collectives. */
+export interface Links {
+  /** Bytes a second to the other devices of the host, one way, and the part of it that collectives reach. */
+  bandwidth: number;
+  reached: number;
+  /** Seconds that one crossing of a few bytes takes: of itself, and for every rank. */
+  start: number;
+  startPerRank: number;
+  /** Devices of a host. */
+  host: number;
+  /** Bytes a second of a device to other hosts. */
+  network: number;
+  /** Where the figures come from. */
+  source: string;
 }
 
 /** A GPU as schedules and floors see it: multiprocessors, shared memory, bandwidth, peaks. */
@@ -33,8 +51,7 @@ export interface Gpu extends Machine {
   sharedPerMultiprocessor: number;
   /** Blocks of a cluster that every kernel may ask for. */
   cluster: number;
-  /** Bytes a second to the other GPUs of its host, one way. */
-  link: number;
+  links: Links;
   times: ProductTimes;
 }
 

@@ -26,6 +26,9 @@ export interface Traits {
   readonly whole?: string;
   /** Linear in all its operands together: of parts of sums, it gives parts of a sum. */
   readonly linear?: true;
-  /** Ranks take part in it together, or it depends on the rank: see ir/ops/collective.ts. */
-  readonly meets?: true;
+  /**
+   * "exchange": ranks send each other what they have. "own": every rank computes it alone, and it depends on the rank. See
+   * ir/ops/collective.ts.
+   */
+  readonly meets?: "exchange" | "own";
 }

@@ -2,7 +2,7 @@
 // needs. Where a kernel is for some sizes only, it is judged at sizes of its own.
 import { PAGE_ROWS } from "../../codegen/backend.ts";
 import { typeOfView, typesOf } from "../../codegen/parts.ts";
-import { asTensor, dtypeOf, isWeight, keyOf, storageBytes, type Value } from "../../ir/index.ts";
+import { asTensor, dtypeOf, everyNode, isWeight, keyOf, ownExperts, storageBytes, type Value } from "../../ir/index.ts";
 import type { Func, Module, Node } from "../../ir/graph.ts";
 import { flopsOf } from "../../ir/cost.ts";
 import { bytesPerElement } from "../../ir/dtype.ts";
@@ -15,7 +15,20 @@ import type { Draft, DraftFunc } from "../../passes/plan/select.ts";
 type Kernel = Draft & { kind: "kernel" };
 
 /** Experts of a model and how many a token chooses; null without. */
-export type Experts = { count: number; perToken: number } | null;
+export type Experts = {
+  count: number;
+  perToken: number;
+  /** Groups of ranks that hold whole experts; 1 unless said. */
+  groups?: number;
+} | null;
+
+/** The same as a rank of a divided model has them: its module says whether experts were divided. */
+export function expertsOfRank(experts: Experts, m: Module): Experts {
+  if (!experts || !m.mesh) return experts;
+  for (const f of m.funcs.values())
+    for (const n of everyNode(f)) if (ownExperts.made(n)) return { ...experts, groups: experts.count / n.attrs.experts };
+  return experts;
+}
 
 /** Values of the symbols of a step, and what its rows are expected to choose. */
 export type Sizes = Readonly<Record<string, number>>;
@@ -28,8 +41,12 @@ export function sizesOf(
   { rows, sequences, cached }: { rows: number; sequences: number; cached: number },
   experts: Experts,
 ): Sizes {
-  const [E, k] = experts ? [experts.count, experts.perToken] : [1, 1];
-  const chosen = E * (1 - (1 - k / E) ** rows);
+  const { count, perToken: k, groups = 1 } = experts ?? { count: 1, perToken: 1 };
+  const E = count / groups;
+  // A rank takes an expert of its own for every slot of an expert elsewhere, with weight 0: one whose number is the same modulo E.
+  let left = 1;
+  for (let i = 0; i < groups; i++) left *= Math.max(0, count - k - i) / (count - i);
+  const chosen = E * (1 - left ** rows);
   const m = Math.max(1, Math.ceil((rows * k) / chosen));
   return {
     T: rows,

@@ -1,16 +1,18 @@
 // Machines that no table has, for `dsc plan`: what a JSON file describes, and this one, measured.
 import { availableParallelism, totalmem } from "node:os";
 import { Worker } from "node:worker_threads";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 import { desktop } from "../../codegen/cpu/machine.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Machine } from "../../ir/machine.ts";
+import type { Links } from "../../ir/machine.ts";
 import { unmeasured } from "../diagnostics.ts";
 
 /** A device as a JSON file describes it; gives what is wrong with it in words. */
 export function describedBy(value: unknown, file: string): Machine | string {
   const v = value as Record<string, unknown> | null;
   if (typeof v !== "object" || v === null || Array.isArray(v)) return "it is no object";
-  const known = ["name", "bandwidth_gbs", "memory_gb", "tflops", "activations"];
+  const known = ["name", "bandwidth_gbs", "memory_gb", "tflops", "activations", "link_gbs"];
   const stray = Object.keys(v).find((k) => !known.includes(k));
   if (stray !== undefined) return `${stray} is not one of ${known.join(", ")}`;
   const above = (x: unknown): x is number => typeof x === "number" && Number.isFinite(x) && x > 0;
@@ -26,6 +28,7 @@ export function describedBy(value: unknown, file: string): Machine | string {
       return `tflops.${k} is ${JSON.stringify(t[k])}; there are fp8, bf16 and f32, above 0`;
   if (v.activations !== undefined && v.activations !== "f32" && v.activations !== "bf16")
     return `activations is ${JSON.stringify(v.activations)}; there are f32 and bf16`;
+  if (v.link_gbs !== undefined && !above(v.link_gbs)) return notAbove("link_gbs");
   if (v.name !== undefined && typeof v.name !== "string") return "name is no text";
   const tera = (k: string): number => {
     const given = t[k];
@@ -40,12 +43,20 @@ export function describedBy(value: unknown, file: string): Machine | string {
     memory,
     launch: 0,
     activations: (v.activations as "f32" | "bf16" | undefined) ?? "bf16",
+    ...(above(v.link_gbs) ? { links: linksOf(v.link_gbs, file) } : {}),
     source:
       `${gbs} GB/s, ${gb} GB of memory, ` +
       `${(["fp8", "bf16", "f32"] as const).map((k) => `${rates[k] / 1e12} TFLOP/s ${k}`).join(", ")}, as ${file} ` +
       "says",
   };
 }
+
+/** What joins devices of which only the rate of their links is known. */
+const linksOf = (gbs: number, file: string): Links => ({
+  ...h200.links,
+  bandwidth: gbs * 1e9,
+  source: `${gbs} GB/s to the other devices of a host, as ${file} says; what collectives reach of it and their start as on H200`,
+});
 
 /** This machine: bandwidth as given, or measured with every core, and SIMD arithmetic measured on one core, times the cores. */
 export async function thisMachine(bandwidth?: number): Promise<Machine> {

@@ -4,9 +4,12 @@ import type { Manifest } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { machinesOf } from "../../codegen/target.ts";
 import { parseModule, type Module } from "../../ir/index.ts";
+import { meshWords, type Mesh } from "../../ir/mesh.ts";
 import { choosePasses, runPipeline, type Pass } from "../../passes/index.ts";
+import { withRanks } from "../../passes/shard/pipeline.ts";
 import { modelModule } from "../frontend/model.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
+import { expertsOfRank } from "./launches.ts";
 import type { Planned } from "./roofline.ts";
 
 export interface PlannedOptions {
@@ -16,6 +19,8 @@ export interface PlannedOptions {
   passes: string;
   passOptions: Readonly<Record<string, string>>;
   actQuant: "dynamic" | "none";
+  /** One rank of a model that is divided over these. */
+  mesh?: Mesh;
   /** Of plug-ins. */
   kernels?: BroughtKernels;
 }
@@ -23,14 +28,22 @@ export interface PlannedOptions {
 /** A config as `dsc compile` would take it through the passes; no kernels are made. */
 export function plannedOf(spec: ModelSpec, o: PlannedOptions, pipeline: readonly Pass[]): Planned {
   const written = modelModule(spec, { activations: o.activations, actQuant: o.actQuant, taps: false });
-  const { module } = runPipeline(written, choosePasses(o.passes, pipeline), o.passOptions, { machines: machinesOf() });
+  const chosen = choosePasses(o.passes, pipeline);
+  const { module } = o.mesh
+    ? runPipeline(
+        written,
+        withRanks(chosen),
+        { ...o.passOptions, "shard.mesh": meshWords(o.mesh) },
+        { machines: machinesOf(), contracts: false },
+      )
+    : runPipeline(written, chosen, o.passOptions, { machines: machinesOf() });
   return {
     architecture: spec.architecture,
     module,
     target: o.target,
     ...(o.kernels === undefined ? {} : { kernels: o.kernels }),
     activations: o.activations,
-    experts: spec.moe ? { count: spec.moe.experts, perToken: spec.moe.topk } : null,
+    experts: expertsOfRank(spec.moe ? { count: spec.moe.experts, perToken: spec.moe.topk } : null, module),
     layers: spec.layers.length,
     cachedLayers: spec.layers.length + spec.mtp,
     maxPositions: spec.maxPositions,
@@ -42,14 +55,15 @@ export function plannedFrom({ model, target, gpu, options, files }: Manifest, re
   const last = Object.keys(files)
     .filter((f) => f.startsWith("graph/"))
     .at(-1)!;
+  const module = moduleOf(read(last), last, options.plugins);
   return {
     architecture: model.architecture,
-    module: moduleOf(read(last), last, options.plugins),
+    module,
     target,
     ...(typeof options.natives === "string" ? { natives: options.natives } : {}),
     ...(gpu ? { arch: gpu.arch } : {}),
     activations: options.activations as Planned["activations"],
-    experts: model.experts,
+    experts: expertsOfRank(model.experts, module),
     layers: model.layers,
     cachedLayers: model.cachedLayers,
     maxPositions: model.maxPositions,

@@ -4,6 +4,8 @@
 import type { BroughtKernels } from "../../codegen/brought.ts";
 import { cachesOf } from "../../ir/caches.ts";
 import { floorOf, type Machine } from "../../ir/machine.ts";
+import type { Mesh } from "../../ir/mesh.ts";
+import { exchangeSeconds, isExchange, wireOf } from "../../ir/wire.ts";
 import { targetOf } from "../../codegen/target.ts";
 import type { FunctionPlan, Manifest, Target } from "../../ir/artifact.ts";
 import { bytesOf, costOf, weightOnly } from "../../ir/cost.ts";
@@ -32,11 +34,32 @@ export interface Site {
   share: number;
 }
 
+/** Where ranks of a divided model exchange something. */
+export interface Meeting {
+  site: string;
+  op: string;
+  times: number;
+  /** Bytes that a rank sends in one of them, at least. */
+  bytes: number;
+  /** An estimate; null where nothing is known of the device's links. */
+  us: number | null;
+}
+
+/** All of a step, of one rank. */
+export interface WireStep {
+  collectives: number;
+  bytes: number;
+  ms: number | null;
+  sites: Meeting[];
+}
+
 export interface Step {
   rows: number;
   sequences: number;
   cached: number;
   sites: Site[];
+  /** Where the model is divided over ranks; the floor has no part of it. */
+  wire?: WireStep;
   launches: number;
   bytes: number;
   flops: number;
@@ -100,7 +123,7 @@ export const optionsFor = ({ activations, natives, arch, kernels }: Planned): Pa
 
 export function roofline(p: Planned, machine: Machine, load: Load): Roofline {
   const step = (entry: "prefill" | "decode"): Step => stepOf(p, machine, entry, load);
-  return { decode: step("decode"), prefill: step("prefill"), memory: fitOf(p, machine, load) };
+  return { decode: step("decode"), prefill: step("prefill"), memory: memoryOf(p, machine)(load) };
 }
 
 /** Rows, sequences and cached rows of a step. */
@@ -110,10 +133,11 @@ export const stepSizes = (
 ): { rows: number; sequences: number; cached: number } =>
   entry === "decode" ? { rows: batch, sequences: batch, cached: context } : { rows: context, sequences: 1, cached: context };
 
-function stepOf({ module: m, experts }: Planned, machine: Machine, entry: "prefill" | "decode", load: Load): Step {
+export function stepOf({ module: m, experts }: Planned, machine: Machine, entry: "prefill" | "decode", load: Load): Step {
   const step = stepSizes(entry, load);
   const z = sizesOf(step, experts);
   const sites: Site[] = [];
+  const meetings: Meeting[] = [];
   const seen = new Map<string, number>();
   for (const [name, times] of callsOf(m, m.entries[entry])) {
     const f = m.funcs.get(name)!;
@@ -122,6 +146,11 @@ function stepOf({ module: m, experts }: Planned, machine: Machine, entry: "prefi
     for (const n of everyNode(f)) {
       const { flops, launches } = costOf(n, z);
       if (launches === 0 || free.has(n)) continue;
+      if (m.mesh && isExchange(n)) {
+        const site = numbered(`${name}/${nameOf(n)}`, seen);
+        meetings.push({ site, op: n.op.name, times: times * inRegion(n), ...exchanged(n, z, m.mesh, machine) });
+        continue;
+      }
       const bytes = bytesOfNode(n, z);
       const { us, bound } = floorOf(machine, bytes, flops, formatOf(n));
       sites.push({
@@ -144,11 +173,23 @@ function stepOf({ module: m, experts }: Planned, machine: Machine, entry: "prefi
   return {
     ...step,
     sites,
+    ...(m.mesh ? { wire: wireStep(meetings) } : {}),
     launches: sum(() => 1),
     bytes: sum((s) => s.bytes),
     flops: sum((s) => s.flops),
     floor_ms: floor / 1000,
   };
+}
+
+function exchanged(n: Node, z: Sizes, mesh: Mesh, { links }: Machine): Pick<Meeting, "bytes" | "us"> {
+  const wire = wireOf(n, z, mesh);
+  return { bytes: wire.bytes, us: links ? exchangeSeconds(wire, mesh.tp, links) * 1e6 : null };
+}
+
+function wireStep(sites: Meeting[]): WireStep {
+  const sum = (of: (s: Meeting) => number): number => sites.reduce((a, s) => a + s.times * of(s), 0);
+  const ms = sites.some((s) => s.us === null) ? null : sum((s) => s.us!) / 1000;
+  return { collectives: sum(() => 1), bytes: sum((s) => s.bytes), ms, sites };
 }
 
 /** The value's name, or its op and the weight that it reads. */
@@ -196,9 +237,25 @@ function formatOf(n: Node): "fp8" | "bf16" | "f32" {
   return dtypes.includes("bf16") ? "bf16" : "f32";
 }
 
-function fitOf(p: Planned, machine: Machine, { batch, context }: Load): Fit {
+/** What a step and a prefill take of a machine's memory, and whether it fits. The plans are made once for any number of loads. */
+export function memoryOf(p: Planned, machine: Machine): (load: Load) => Fit {
   const { module: m, target } = p;
   const plans = weightPlans(m);
+  const { catalogue } = targetOf(target, optionsFor(p));
+  const functions: Record<string, FunctionPlan> = Object.fromEntries(
+    selectModule(m, catalogue).map((d) => [d.name, planMemory(d, (k) => k.chosen.family)]),
+  );
+  return ({ batch, context }) => fitAt(p, machine, { plans, functions, pageRows: catalogue.pageRows }, { batch, context });
+}
+
+interface Plans {
+  plans: ReturnType<typeof weightPlans>;
+  functions: Record<string, FunctionPlan>;
+  pageRows: number;
+}
+
+function fitAt(p: Planned, machine: Machine, { plans, functions, pageRows }: Plans, { batch, context }: Load): Fit {
+  const { module: m, target } = p;
   let weights = 0;
   for (const w of Object.values(plans)) {
     if (w.staging) continue;
@@ -206,16 +263,8 @@ function fitOf(p: Planned, machine: Machine, { batch, context }: Load): Fit {
       w.source.kind === "rope" ? { data: context * 2 * w.source.invFreq.length * 4, scales: 0 } : partBytes(w);
     weights += (data + scales) * (w.layers?.length ?? 1);
   }
-  const { catalogue } = targetOf(target, optionsFor(p));
-  const functions: Record<string, FunctionPlan> = Object.fromEntries(
-    selectModule(m, catalogue).map((d) => [d.name, planMemory(d, (k) => k.chosen.family)]),
-  );
   const arena = (entry: string, starts: number[], lengths: number[]): number =>
-    arenaBytes(
-      { functions } as Manifest,
-      entry,
-      largestDims({ starts, lengths, pages: Math.ceil(context / catalogue.pageRows) }),
-    );
+    arenaBytes({ functions } as Manifest, entry, largestDims({ starts, lengths, pages: Math.ceil(context / pageRows) }));
   const rows = Array.from({ length: batch + 1 }, (_, i) => i);
   const most = Math.max(
     arena(m.entries.prefill, [0, context], [context]),

@@ -85,7 +85,8 @@ function lostMeetings(before: Module, after: Module): string[] {
     const counts = new Map<string, number>();
     for (const f of m.funcs.values())
       for (const n of everyNode(f))
-        if (n.op.traits.meets) counts.set(`${n.op.name} in @${f.name}`, (counts.get(`${n.op.name} in @${f.name}`) ?? 0) + 1);
+        if (n.op.traits.meets === "exchange")
+          counts.set(`${n.op.name} in @${f.name}`, (counts.get(`${n.op.name} in @${f.name}`) ?? 0) + 1);
     return counts;
   };
   const left = counted(after);

@@ -4,20 +4,33 @@ import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
+import type { Machine } from "../../ir/machine.ts";
+import { MOST_RANKS, parseMesh, type Mesh } from "../../ir/mesh.ts";
 import { readArtifact } from "../../runtime/index.ts";
-import { compileOptionOnArtifact } from "../diagnostics.ts";
+import { compileOptionOnArtifact, usage } from "../diagnostics.ts";
 import { loadSpec } from "../frontend/config.ts";
 import { plannedFrom, plannedOf } from "../analysis/planned.ts";
+import { layoutsOf } from "../analysis/layouts.ts";
 import { expectedOf } from "../analysis/expected.ts";
 import { readTuning } from "../tuning/store.ts";
 import { archOf } from "../../codegen/cuda/archs.ts";
+import { printLayouts } from "../report/layouts.ts";
 import { printPlan } from "../report/plan.ts";
 import { roofline, type Planned } from "../analysis/roofline.ts";
 import { reduce } from "../analysis/shrink.ts";
 import { say } from "../tell.ts";
 import { deviceFlags, loadOf, machineOf, type DeviceFlags } from "./device.ts";
 import { checkModelEffects, typed } from "./effects.ts";
-import { passWords, pipelineOf, pluginFlags, reduceFlags, reductionOf, type PluginFlags, type ReduceFlags } from "./options.ts";
+import {
+  checkWhole,
+  passWords,
+  pipelineOf,
+  pluginFlags,
+  reduceFlags,
+  reductionOf,
+  type PluginFlags,
+  type ReduceFlags,
+} from "./options.ts";
 import { taking } from "../taking.ts";
 
 interface Options extends ReduceFlags, PluginFlags, DeviceFlags {
@@ -26,16 +39,18 @@ interface Options extends ReduceFlags, PluginFlags, DeviceFlags {
   attention: "auto" | "expanded" | "absorbed";
   actQuant: "dynamic" | "none";
   set: string[];
+  mesh?: string;
+  cards?: string;
   json: boolean;
   all: boolean;
 }
 
 /** Options that say how a config is compiled. */
-const ofCompile = ["passes", "attention", "act-quant", "set", "plugin", "pass-option", "layers", "shrink"];
+const ofCompile = ["passes", "attention", "act-quant", "set", "plugin", "pass-option", "layers", "shrink", "mesh", "cards"];
 
 export const planCommand = {
   command: "plan <src>",
-  describe: "bytes, FLOPs and floor times per site, token and prefill on a device, and memory fit",
+  describe: "bytes, FLOPs and floor times per site, token and prefill on a device, what ranks exchange, and memory fit",
   builder: (y: Argv): Argv<Options> =>
     taking<Options>(
       deviceFlags(pluginFlags(reduceFlags(y)))
@@ -61,6 +76,11 @@ export const planCommand = {
           describe: "quantise the input of FP8 linears, or not",
         })
         .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
+        .option("mesh", { type: "string", describe: "one rank of a model divided over ranks: tp=8, or tp=8,ep=4" })
+        .option("cards", {
+          type: "string",
+          describe: "instead: the layouts that so many cards allow, as 4,8,16, and the largest batch that fits at each context",
+        })
         .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
     ),
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
@@ -68,15 +88,18 @@ export const planCommand = {
     const p = artifact ? await ofArtifact(a) : undefined;
     if (!artifact) loadOf(a, Infinity);
     const machine = await machineOf(a, p && p.target !== "cpu" ? "h200" : "cpu");
-    const planned = p ?? (await ofConfig(a, machine.name.startsWith("this machine") ? "cpu" : "cuda", machine.activations));
+    const target = machine.name.startsWith("this machine") ? "cpu" : "cuda";
+    if (a.cards !== undefined) return layouts(a, machine, target);
+    const planned = p ?? (await configOf(a, target, machine.activations))(a.mesh === undefined ? undefined : parseMesh(a.mesh));
+    const { mesh } = planned.module;
     const plan = roofline(planned, machine, loadOf(a, planned.maxPositions));
     const tuned = planned.target === "cuda" ? readTuning(archOf(planned.arch).name)?.rows : undefined;
     const expected = expectedOf(planned, machine, loadOf(a, planned.maxPositions), tuned);
     if (a.json)
       process.stdout.write(
-        `${JSON.stringify({ architecture: planned.architecture, device: machine, ...plan, ...(expected ? { expected } : {}) })}\n`,
+        `${JSON.stringify({ architecture: planned.architecture, device: machine, ...(mesh ? { mesh } : {}), ...plan, ...(expected ? { expected } : {}) })}\n`,
       );
-    else process.stdout.write(`${printPlan(planned.architecture, machine, plan, a.all, expected)}\n`);
+    else process.stdout.write(`${printPlan(planned.architecture, machine, plan, a.all, expected, mesh)}\n`);
   },
 };
 
@@ -87,12 +110,31 @@ async function ofArtifact(a: Options): Promise<Planned> {
   return plannedFrom(manifest, (name) => readFileSync(path.join(a.src, name), "utf8"));
 }
 
-async function ofConfig(a: Options, target: "cpu" | "cuda", activations: "f32" | "bf16"): Promise<Planned> {
+/** A config as any mesh divides it. */
+async function configOf(
+  a: Options,
+  target: "cpu" | "cuda",
+  activations: "f32" | "bf16",
+): Promise<(mesh: Mesh | undefined) => Planned> {
   const { spec, warnings } = loadSpec(a.src, a.set);
   warnings.forEach(say);
   checkModelEffects(spec, a);
   const { pipeline, passOptions, brings } = await pipelineOf(a.src, a);
   const small = reduce(spec, reductionOf(a));
   const asked = { target, activations, passes: passWords(a.passes), passOptions, actQuant: a.actQuant, kernels: brings.kernels };
-  return plannedOf(small, asked, pipeline);
+  return (mesh) => plannedOf(small, { ...asked, ...(mesh ? { mesh } : {}) }, pipeline);
+}
+
+/** --cards: a line for every layout. */
+async function layouts(a: Options, machine: Machine, target: "cpu" | "cuda"): Promise<void> {
+  if (a.mesh !== undefined)
+    throw new DiagnosticError(
+      usage({ problem: "plan: give only one of --mesh and --cards", help: "--cards shows every mesh", word: "--cards" }),
+    );
+  const cards = a.cards!.split(",").map(Number);
+  cards.forEach((n) => checkWhole("--cards", n, 1, MOST_RANKS));
+  const planned = await configOf(a, target, machine.activations);
+  const contexts = a.context === undefined ? undefined : [a.context];
+  const found = layoutsOf(planned, machine, { cards, batch: a.batch, ...(contexts ? { contexts } : {}) });
+  process.stdout.write(a.json ? `${JSON.stringify({ device: machine, ...found })}\n` : `${printLayouts(found, machine)}\n`);
 }

@@ -6,7 +6,7 @@ import type { Instead, KernelText, Problem } from "../../ir/kernel/catalogue.ts"
 import { planMemory } from "../../passes/plan/memory.ts";
 import type { Draft, DraftFunc } from "../../passes/plan/select.ts";
 import { bufferViews, type Launched } from "../analysis/buffer-views.ts";
-import { launchesOf, ownSizes, workOf, type Experts, type Launch } from "../analysis/launches.ts";
+import { expertsOfRank, launchesOf, ownSizes, workOf, type Experts, type Launch } from "../analysis/launches.ts";
 import { OriginLog, type Origins } from "../analysis/origins.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
 import type { TritonJob } from "../artifact/triton.ts";
@@ -28,7 +28,7 @@ export interface BuiltModel {
 }
 
 export function build(module: Module, drafts: readonly DraftFunc[], target: TargetBackend, spec: ModelSpec): BuiltModel {
-  const experts: Experts = spec.moe ? { count: spec.moe.experts, perToken: spec.moe.topk } : null;
+  const experts = expertsOfRank(spec.moe ? { count: spec.moe.experts, perToken: spec.moe.topk } : null, module);
   const origins = new OriginLog(module, spec, target);
   const kernels = new KernelTable(target, (name, built) => origins.text(name, built.segments));
   const functions: Record<string, FunctionPlan> = {};

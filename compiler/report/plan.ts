@@ -1,6 +1,7 @@
 // The plan of a model on a machine, for a person: what a step moves and computes site by site, the floor under it, and whether it
 // fits.
 import type { Machine } from "../../ir/machine.ts";
+import { meshWords, type Mesh } from "../../ir/mesh.ts";
 import type { Expected, ExpectedStep } from "../analysis/expected.ts";
 import type { Fit, Roofline, Step } from "../analysis/roofline.ts";
 import { flops, size } from "./summary.ts";
@@ -17,29 +18,33 @@ export function printPlan(
   { decode, prefill, memory }: Roofline,
   all: boolean,
   expected?: Expected,
+  mesh?: Mesh,
 ): string {
   const per = decode.sequences > 1 ? `${(decode.floor_ms / decode.sequences).toFixed(3)} ms per token` : "a token";
   const share = (n: number): string => size(n).padStart(12);
   return [
-    `${architecture} on ${machine.name}`,
+    `${architecture} on ${machine.name}${mesh ? `, one of ${mesh.tp} ranks: ${meshWords(mesh)}` : ""}`,
     `  ${machine.source}`,
+    ...(mesh && machine.links ? [`  ${machine.links.source}`] : []),
     "",
     `decode: ${decode.sequences} sequence${decode.sequences > 1 ? "s" : ""} of ${decode.cached} cached rows`,
     ...sites(decode, all),
     `at least ${decode.floor_ms.toFixed(3)} ms a step (${per}): ${size(decode.bytes)}, ${flops(decode.flops)}, ` +
       `${decode.launches.toFixed(0)} launches`,
+    ...onTheWire(decode),
     ...inWords(expected?.decode, decode, all),
     "",
     `prefill: ${prefill.rows} rows`,
     ...sites(prefill, all),
     `at least ${prefill.floor_ms.toFixed(3)} ms: ${size(prefill.bytes)}, ${flops(prefill.flops)}, ${prefill.launches.toFixed(0)} launches`,
+    ...onTheWire(prefill),
     ...inWords(expected?.prefill, prefill, all),
     "",
     "memory",
     `  weights ${share(memory.weights)}`,
     `  cache   ${share(memory.cache)}   ${decode.sequences} x ${decode.cached} rows`,
     `  arena   ${share(memory.arena)}`,
-    `  in all  ${share(memory.total)}   of ${size(memory.available)}: ${fit(memory)}`,
+    `  in all  ${share(memory.total)}   of ${size(memory.available)}: ${fit(memory, mesh)}`,
   ].join("\n");
 }
 
@@ -72,15 +77,36 @@ function inWords(e: ExpectedStep | undefined, floor: Step, all: boolean): string
   ];
 }
 
-function fit(m: Fit): string {
+/** Where ranks exchange something: what a rank sends, and about how long it takes. */
+function onTheWire({ wire, floor_ms }: Step): string[] {
+  if (!wire) return [];
+  const rows = wire.sites.map((s) => [
+    s.site,
+    s.op,
+    times(s.times),
+    digits(s.bytes / 1e3),
+    s.us === null ? "" : digits(s.us),
+    s.us === null ? "" : digits(s.us * s.times),
+  ]);
+  const estimate =
+    wire.ms === null ? "" : `, about ${wire.ms.toFixed(3)} ms, with the floor ${(wire.ms + floor_ms).toFixed(3)} ms`;
+  return [
+    "",
+    ...table(["collective", "op", "times", "kB", "us, estimated", "in all us"], rows, [2, 3, 4, 5]),
+    `${wire.collectives} collectives, of which a rank sends ${size(Math.round(wire.bytes))}${estimate}`,
+  ];
+}
+
+function fit(m: Fit, mesh?: Mesh): string {
   if (m.fits) return "fits";
   const layers = m.layers_that_fit
     ? `the first ${m.layers_that_fit} of ${m.layers} layers fit (--layers ${m.layers_that_fit})`
     : "not one layer fits";
-  // A second machine would not help: nothing divides a model.
   const why = m.too_large
     ? `${m.too_large.weight} of one layer takes ${size(m.too_large.bytes)}, and a WebAssembly memory holds ${size(m.too_large.most)}`
-    : "dsc runs on one";
+    : mesh
+      ? "more ranks take less each (--cards 8,16 shows layouts)"
+      : "--mesh tp=8 divides it over ranks";
   return `does not fit; ${why}; ${layers}`;
 }
 

@@ -77,7 +77,7 @@ export function partOf(t: Tensor, axis: number, index: number, count: number): T
 export const allReduce = op("all_reduce", {
   summary: "The sum of what the ranks hold, on every rank; added in rank order, so that all have the same bits.",
   ins: { x: "[..b] a" },
-  traits: { meets: true },
+  traits: { meets: "exchange" },
   infer: ({ x }) => reduced(x, "all_reduce"),
   ranks: (all) => everyRank(all, summed(all.map(({ x }) => x))),
 });
@@ -86,7 +86,7 @@ export const allGather = op("all_gather", {
   summary: "The parts of a divided axis side by side, on every rank.",
   ins: { x: "[..b] a" },
   attrs: { parts, axis: attr.int(-1) },
-  traits: { meets: true },
+  traits: { meets: "exchange" },
   infer({ x }, { axis, parts }): Type | string {
     const whole = gathered(x, axis, parts);
     return typeof whole === "string" ? whole : withDim(x, axis, whole);
@@ -105,7 +105,7 @@ export const reduceScatter = op("reduce_scatter", {
   summary: "The sum of what the ranks hold; every rank has its part of an axis of it.",
   ins: { x: "[..b] a" },
   attrs: { parts, axis: attr.int(-1) },
-  traits: { meets: true },
+  traits: { meets: "exchange" },
   infer({ x }, { axis, parts }): Type | string {
     const sum = reduced(x, "reduce_scatter");
     if (typeof sum === "string") return sum;
@@ -123,7 +123,7 @@ export const allToAll = op("all_to_all", {
   summary: "Another axis is divided: every rank gives each its part of axis `to`, and joins what it is given along axis `from`.",
   ins: { x: "[..b] a" },
   attrs: { parts, from: attr.int(), to: attr.int() },
-  traits: { meets: true },
+  traits: { meets: "exchange" },
   infer({ x }, { from, to, parts }): Type | string {
     const whole = gathered(x, from, parts);
     if (typeof whole === "string") return whole;
@@ -144,7 +144,7 @@ export const allToAll = op("all_to_all", {
 export const once = op("once", {
   summary: "Rank 0 keeps the value, the others have zeros: what every rank has, as parts of a sum.",
   ins: { x: "[..b] a" },
-  traits: { meets: true },
+  traits: { meets: "own" },
   infer({ x }): Type | string {
     if (isPlaced(x)) return `x is ${printType(x)}, and once takes what is the same on every rank`;
     return x;
@@ -156,7 +156,7 @@ export const pickMax = op("pick_max", {
   summary: "argmax of rows whose columns are divided: ranks exchange a value and a column for each row.",
   ins: { x: "[B, V] f32" },
   attrs: { parts },
-  traits: { meets: true },
+  traits: { meets: "exchange" },
   infer({ x }, { parts }): Type | string {
     const whole = gathered(x, -1, parts);
     return typeof whole === "string" ? whole : tensor([x.dims[0]], "i32");
@@ -203,7 +203,7 @@ export const ownExperts = op("own_experts", {
     "widths. An expert of another rank has weight 0 here.",
   ins: { indices: "[T, k] i32", weights: "[T, k] f32" },
   attrs: { experts: attr.int(), width: attr.int(1), over: attr.word(["tp", "ep", ""], "") },
-  traits: { meets: true },
+  traits: { meets: "own" },
   outs: { indices: "[T, k] i32", weights: "[T, k] f32" },
   infer({ indices, weights }, { over }): Type[] | string {
     if (isPlaced(indices) || isPlaced(weights)) return "the choice of experts is the same on every rank";

@@ -82,4 +82,4 @@ function reshapedTo(x: Value, attrs: Attrs): Attrs {
 }
 
 /** Collectives of a function, its regions left out: there are none inside. */
-export const meetingsOf = (nodes: readonly Node[]): Node[] => nodes.filter((n) => n.op.traits.meets === true);
+export const meetingsOf = (nodes: readonly Node[]): Node[] => nodes.filter((n) => n.op.traits.meets === "exchange");

@@ -19,7 +19,7 @@ const made = compiles.map((command) => typed(command, folder));
 
 test("there are transcripts to hold", () => {
   expect(new Set(all.map((t) => t.page))).toEqual(
-    new Set(["README.md", "docs/architecture.md", "docs/inspect.md", "docs/interop.md"]),
+    new Set(["README.md", "docs/architecture.md", "docs/inspect.md", "docs/interop.md", "docs/parallel.md"]),
   );
   expect(all.length).toBeGreaterThan(5);
 });

@@ -96,5 +96,5 @@ test("ranks that come to different collectives are told apart", () => {
     [2, 4],
   ]);
   expect(() => interpretRanks([rank(lines, (s) => s), rank(lines.toReversed(), swapped)])).toThrow(/DSC2015/);
-  expect(allReduce.op.traits.meets).toBe(true);
+  expect(allReduce.op.traits.meets).toBe("exchange");
 });

@@ -15,7 +15,12 @@ export const b200: Gpu = {
   sharedPerBlock: 227 * 1024,
   sharedPerMultiprocessor: 228 * 1024,
   cluster: 8,
-  link: 900e9,
+  links: {
+    ...h200.links,
+    bandwidth: 900e9,
+    source:
+      "900 GB/s to the other GPUs of a host by NVIDIA's datasheet; what collectives reach of it and their start as on H200; not measured",
+  },
   activations: "bf16",
   // The H200's: nothing asks for them before there are kernels.
   times: h200.times,

@@ -17,7 +17,19 @@ export const h200: Gpu = {
   sharedPerBlock: 227 * 1024,
   sharedPerMultiprocessor: 228 * 1024,
   cluster: 8,
-  link: 450e9,
+  // Fitted to all-reduces of 2, 4 and 8 H200 of one host in CUDA graphs without multicast, 16 KB to 2 MB, as measured with TensorRT-LLM
+  // 1.3, SGLang 0.5.14 and vLLM 0.24 (ai-dynamo/aiconfigurator, systems/data/h200_sxm/comm); the network is that of a DGX H200's datasheet.
+  links: {
+    bandwidth: 450e9,
+    reached: 0.715,
+    start: 2.3e-6,
+    startPerRank: 0.15e-6,
+    host: 8,
+    network: 50e9,
+    source:
+      "450 GB/s to the other GPUs of a host by NVIDIA's datasheet, 72 % of it and 2.3 us + 0.15 us a rank fitted to all-reduces that others " +
+      "measured on 2, 4 and 8 H200 (aiconfigurator); 50 GB/s a GPU between hosts of 8, no latency of the network counted",
+  },
   activations: "bf16",
   // By test/bench/fit-times.ts from test/bench/results/block-gemm-schedules.json; the hand-over by a trace (docs/notes-gpu-gemm.md).
   times: {
