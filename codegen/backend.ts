@@ -49,8 +49,8 @@ export interface TargetBackend {
    * none where it does not take the site. By asking again at other sizes it is known which field of a problem is of which size.
    */
   problemsOf(family: string, site: Site): Problem[];
-  /** Of a GPU: kernels that the runtime launches for itself, for a model with so many ids (ir/system.ts). */
-  system?(vocab: number): KernelText[];
+  /** Of a GPU: kernels that the runtime launches for itself, for a model with so many ids; `ranks`: that is divided (ir/system.ts). */
+  system?(vocab: number, ranks: boolean): KernelText[];
   build(family: string, problem: Problem, use?: Use): Built;
   /** The text of a problem without the lines that say where it is used: what another value of a field changes shows in it. */
   sourceOf(family: string, problem: Problem): string;

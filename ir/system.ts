@@ -18,14 +18,41 @@ export const systemKernels = {
   dsc_sample: { buffers: ["logits", "choices", "ids", "starts", "lengths", "seen", "y"], numbers: ["m"] },
 } as const;
 
-export type SystemKernel = keyof typeof systemKernels;
+/** The same of an artifact that is divided over ranks; addresses of ranks are so many times 256 bytes apart. */
+export const rankKernels = {
+  /** Lockstep: what all ranks of a device hold, added in rank order, to each of them. */
+  dsc_all_reduce: { buffers: ["x", "y"], numbers: ["ranks", "x_apart", "y_apart", "form", "count"] },
+  /** Lockstep: runs of `inner` elements of every rank side by side, to each of them. */
+  dsc_all_gather: { buffers: ["x", "y"], numbers: ["ranks", "x_apart", "y_apart", "form", "outer", "inner"] },
+  /** Lockstep: to each rank its runs of the sum. */
+  dsc_reduce_scatter: { buffers: ["x", "y"], numbers: ["ranks", "x_apart", "y_apart", "form", "outer", "inner"] },
+  /** The choice of experts as a rank sees it. */
+  dsc_own_experts: { buffers: ["indices", "weights", "own", "by"], numbers: ["first", "experts", "count"] },
+  /** Of every row the largest value of a rank's columns, and which it is. */
+  dsc_rank_max: { buffers: ["x", "best"], numbers: ["from", "rows", "columns"] },
+  /** Of every row the column of the largest value of all ranks. */
+  dsc_pick_max: { buffers: ["best", "ids"], numbers: ["ranks", "rows"] },
+} as const;
+
+export type SystemKernel = keyof typeof systemKernels | keyof typeof rankKernels;
+
+/** What a launch of each binds and passes. */
+export const systemLaunches: Readonly<Record<SystemKernel, { buffers: readonly string[]; numbers: readonly string[] }>> = {
+  ...systemKernels,
+  ...rankKernels,
+};
+
+/** Elements of what ranks exchange, by the number that kernels know them by. */
+export const RANK_FORMS = ["f32", "bf16", "i32"] as const;
+/** Bytes that what ranks hold lies apart by a multiple of. */
+export const RANK_APART = 256;
 
 /** How a kernel differs from what a launch of its name binds and passes, or null. */
 export function misfit(
   name: SystemKernel,
   { params, dims }: { params: readonly Param[]; dims: readonly string[] },
 ): string | null {
-  const { buffers, numbers } = systemKernels[name];
+  const { buffers, numbers } = systemLaunches[name];
   const scalars = params.flatMap((p) => (p.kind === "scalar" ? [p.name] : []));
   const [bound, passed] = [boundBuffers([...params]).join(", "), [...scalars, ...dims].join(", ")];
   if (bound !== buffers.join(", ")) return `it binds ${bound}; a launch of it binds ${buffers.join(", ")}`;

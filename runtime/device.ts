@@ -48,10 +48,13 @@ export interface StoredPart {
   dtype: "F32" | "BF16" | "F8_E4M3";
 }
 
+/** What weights are put into: a device, or a rank of several that one device holds. */
+export type WeightPlace = Pick<Device, "place" | "fill">;
+
 export interface Device {
   readonly kind: Target;
   /** Where several ranks are in this process, the device of each, in their order: shares of weights go to these. */
-  readonly ranks?: readonly Device[];
+  readonly ranks?: readonly WeightPlace[];
   /** Takes bytes at a multiple of 64; the content is undefined. `what` names the need in a refusal. `near`: used with what lies there. */
   allocate(bytes: number, what: string, near?: number): number;
   release(at: number): void;

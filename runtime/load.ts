@@ -153,7 +153,6 @@ async function openCpu(
 }
 
 async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, options: LoadOptions): Promise<Device> {
-  if (manifest.mesh) throw diagnostics.meshOnCpu({ target: manifest.target });
   // Only here: the foreign function interface takes time to load, and a CPU needs none.
   const [{ CudaDevice }, { cachedCompile }] = await Promise.all([
     import("./devices/cuda/device.ts"),

@@ -5,7 +5,7 @@ import type { Size } from "../ir/size.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { checkProgram } from "./manifest-program.ts";
 import { checkShape } from "./manifest-shape.ts";
-import { misfit, systemKernels, type SystemKernel } from "../ir/system.ts";
+import { misfit, rankKernels, systemKernels, systemLaunches, type SystemKernel } from "../ir/system.ts";
 import { FORMAT, MANIFEST, editedManifest, isOwnPath } from "./manifest-text.ts";
 import { checkWeights } from "./manifest-weights.ts";
 import { shownJson } from "./shown.ts";
@@ -122,11 +122,12 @@ function checkSystem(m: Manifest): void {
   const fail = (why: string, at: string): never => {
     throw diagnostics.brokenManifest({ why, at });
   };
-  for (const name of target === "cpu" ? [] : (Object.keys(systemKernels) as SystemKernel[]))
+  const launched = target === "cpu" ? {} : { ...systemKernels, ...(m.mesh ? rankKernels : {}) };
+  for (const name of Object.keys(launched) as SystemKernel[])
     if (name !== "dsc_sample" && !Object.hasOwn(system, name)) fail(`an artifact for ${target} has ${name}`, "system");
   for (const [name, k] of Object.entries(system)) {
     const at = `system.${name}`;
-    if (target === "cpu" || !Object.hasOwn(systemKernels, name)) fail(`the runtime launches no ${name} on ${target}`, at);
+    if (!Object.hasOwn(launched, name)) fail(`the runtime launches no ${name} on ${target}`, at);
     const why = misfit(name as SystemKernel, k);
     if (why !== null) fail(why, at);
     if (k.params.some((p) => p.kind === "tensormap")) fail("a launch of the runtime gives no tensormap", `${at}.params`);
@@ -134,7 +135,7 @@ function checkSystem(m: Manifest): void {
     if (k.binary !== undefined) expectFile(m, k.binary, `kernels/${name}.cubin`, `${at}.binary`);
     if (!k.launch) fail("a system kernel has launch", at);
     checkShared(m, k, at);
-    const { numbers } = systemKernels[name as SystemKernel];
+    const { numbers } = systemLaunches[name as SystemKernel];
     for (const s of k.launch!.grid) expectSymbols(s, ["SMs", ...numbers], `${at}.launch.grid`);
   }
 }

@@ -3,7 +3,7 @@
 // to f32, e8m0 scales to f32); what would round is refused. How bytes reach their place is the device's.
 import type { Diagnostic } from "../ir/diagnostic.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
-import type { Device, FillJob, StoredArray } from "./device.ts";
+import type { FillJob, StoredArray, WeightPlace } from "./device.ts";
 import * as diagnostics from "./diagnostics.ts";
 import type { TensorInfo } from "./safetensors.ts";
 import { Checkpoint } from "./safetensors.ts";
@@ -16,7 +16,7 @@ import { elementBytes, type Placement } from "./weights.ts";
 /** Gives weights their values. `check` throws one DiagnosticError with all that is wrong; `place` fills memory. */
 export interface WeightSource {
   check(all: readonly Placement[]): void;
-  place(device: Device, placements: readonly Placement[]): Promise<void>;
+  place(device: WeightPlace, placements: readonly Placement[]): Promise<void>;
   close(): Promise<void>;
   /** Values come from files: they can be anything. */
   stored: boolean;

@@ -82,7 +82,7 @@ export function cudaTarget(which: string, arch: Arch, among: Families = families
     catalogue: catalogue(chooserOf(chosen, among)),
     batchInvariant: { catalogue: catalogue(batchInvariantChooser(chosen, among)), rows: BATCH_INVARIANT_ROWS },
     problemsOf: (family, site) => nativeProblems(arch, family, site) ?? tileProblems(family, site, among),
-    system: (vocab) => systemTexts(vocab, arch.machine),
+    system: (vocab, ranks) => systemTexts(vocab, arch.machine, ranks),
     build: (family, problem, use) => build(arch, among, family, problem, use),
     sourceOf: (family, problem) => cudaText(family, problem, arch, among).source,
   };

@@ -15,7 +15,7 @@ export const tritonTarget = ({ machine }: Arch, among: Families = families): Tar
   machine,
   gpu: gpuFacts(machine),
   catalogue: { target: "triton", pageRows: PAGE_ROWS, choose: byParts(chooserAmong(among), among), copy: copyOf },
-  system: (vocab) => systemTexts(vocab, machine),
+  system: (vocab, ranks) => systemTexts(vocab, machine, ranks),
   problemsOf: (family, site) => tileProblems(family, site, among),
   build: (family, problem, use) => build(among[family].kernel(problem), family, problem, use),
   sourceOf: (family, problem) => printTriton(among[family].kernel(problem)).source,

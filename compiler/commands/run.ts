@@ -79,7 +79,10 @@ export const run = {
               default: false,
               describe: "cuda: compile kernels by nvcc, not by NVRTC in this process",
             })
-            .option("tp", { type: "number", describe: "divide the model over so many ranks, all in this process" })
+            .option("tp", {
+              type: "number",
+              describe: "divide the model over so many ranks, all in this process (cuda: all on one GPU)",
+            })
             .option("ep", { type: "number", describe: "of these ranks, so many groups hold whole experts" })
             .option("threads", { type: "number", describe: "worker threads (default: the cores there are)" }),
         ),

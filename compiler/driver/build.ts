@@ -43,7 +43,7 @@ export function build(module: Module, drafts: readonly DraftFunc[], target: Targ
     functions[draft.name] = planMemory(draft, nameOf, (tenant) => origins.keep(func, tenant));
   }
   const { records, problems, instead, files, triton } = kernels;
-  const system = target.system && systemOf(target.system(spec.vocab), files);
+  const system = target.system && systemOf(target.system(spec.vocab, module.mesh !== undefined), files);
   return {
     kernels: records,
     ...(system ? { system } : {}),

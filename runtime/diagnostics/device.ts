@@ -88,15 +88,3 @@ export const ranksApart = thrown<{ a: number; came: string; b: number; other: st
     help: "this is a fault of dsc: please report it with the artifact",
   }),
 });
-
-export const meshOnCpu = thrown<{ target: string }>("DSC5082", {
-  name: "a mesh on a target that has no transport",
-  means: "Ranks meet by way of the host, on the CPU. No transport between GPUs exists yet, nor several ranks on one.",
-  example: "dsc run OUT of an artifact compiled with --mesh tp=2 --target cuda",
-  fix: "Compile with --target cpu, or without --mesh.",
-  at: () => [place("mesh")],
-  short: ({ target }) => ({
-    title: `ranks of a ${target} artifact cannot meet: dsc runs a mesh on the CPU only`,
-    help: "compile with --target cpu, or without --mesh",
-  }),
-});

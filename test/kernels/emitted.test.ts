@@ -90,7 +90,7 @@ test.skipIf(lacks("nvcc"))("nvcc compiles them all for sm_90a, and natives do no
       texts.set(source, { source, native: own.has(k.family) });
     }
   // What the runtime launches for itself, with rows of one block and rows of a cluster.
-  for (const { source } of [1292, 129280].flatMap((vocab) => systemTexts(vocab, h200)))
+  for (const { source } of [1292, 129280].flatMap((vocab) => systemTexts(vocab, h200, true)))
     texts.set(source, { source, native: true });
   // Models share kernels by name; entry names must differ within a file.
   const list = [...texts.values()].map(({ source, native }, i) => {

@@ -62,7 +62,7 @@ extern "C" const int sizes_${name}[] = {${[list.length, ...list.map(([, n]) => n
 
 /** Compiles every kernel of an artifact into one library, those that the runtime launches for itself beside them; gives the modules to load. */
 export async function buildKernels(
-  manifest: Manifest,
+  manifest: Pick<Manifest, "kernels" | "system">,
   files: ReadonlyMap<string, string | Uint8Array>,
 ): Promise<{ files: Map<string, CudaFile>; compile: (name: string) => Uint8Array }> {
   const texts: Text[] = Object.entries(everyKernel(manifest)).map(([name, k]) => ({

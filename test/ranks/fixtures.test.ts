@@ -1,49 +1,22 @@
 // A model divided over ranks says what it says on one: every fixture in lockstep, and its proof in float64 with negative controls.
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { expect, test } from "vitest";
-import { writeArtifact } from "../../compiler/artifact/write.ts";
 import { largest, step } from "../../compiler/analysis/verify.ts";
-import { storedIn } from "../../compiler/checkpoint-dtypes.ts";
-import { compile, defaults } from "../../compiler/compile.ts";
 import { loadSpec } from "../../compiler/frontend/config.ts";
 import { modelModule } from "../../compiler/frontend/model.ts";
-import { allReduce, interpretRanks, parseMesh, parseModule, printModule, tensorOf, verify, type Mesh } from "../../ir/index.ts";
+import { allReduce, interpretRanks, parseMesh, parseModule, printModule, tensorOf, verify } from "../../ir/index.ts";
 import { localModule } from "../../passes/shard/local.ts";
 import { shardModule } from "../../passes/shard/shard.ts";
-import { load } from "../../runtime/index.ts";
+import { answers } from "./answers.ts";
 
 const root = path.resolve(import.meta.dirname, "..", "..");
 const fixture = (name: string): string => path.join(root, "test/fixtures", name);
 const names = ["a01-v3-yarn", "a02-v3-noq-nogroup", "a03-v2-greedy", "a04-v2-group", "a05-v3-halfsplit-tied-bias"];
 names.push("a06-v3-dense", "a07-v3-fp8", "a08-v3-mtp", "a09-v3-odd");
 const meshes = ["tp=2", "tp=4", "tp=4,ep=2", "ep=2"];
-const prompt = [3, 5, 7, 9, 11, 2];
-
-/** Logits after a prompt and after each of four steps, and the ids chosen. */
-async function answers(name: string, mesh: Mesh | undefined): Promise<{ ids: number[]; logits: Float32Array[] }> {
-  const out = mkdtempSync(path.join(tmpdir(), "dsc-ranks-"));
-  try {
-    writeArtifact(compile(fixture(name), { ...defaults, stored: await storedIn(fixture(name)), ...(mesh ? { mesh } : {}) }), out);
-    await using model = await load(out, { weights: fixture(name), threads: 2 });
-    using session = model.session();
-    const [ids, logits]: [number[], Float32Array[]] = [[], []];
-    let result = await session.prefill([prompt]);
-    for (let i = 0; i < 5; i++) {
-      logits.push(result.logits(0).slice());
-      ids.push(result.next(0));
-      if (i < 4) result = await session.decode([ids[i]]);
-    }
-    return { ids, logits };
-  } finally {
-    rmSync(out, { recursive: true });
-  }
-}
-
 for (const name of names)
   test(`${name}: ids of every mesh are those of one rank, logits to 2e-4`, async () => {
-    const one = await answers(name, undefined);
+    const one = await answers(name);
     for (const mesh of meshes) {
       const many = await answers(name, parseMesh(mesh));
       expect(many.ids, mesh).toEqual(one.ids);

@@ -6,14 +6,28 @@ import { advanceKernel } from "./advance.ts";
 import { fillKernel } from "./fill.ts";
 import { finiteKernel } from "./finite.ts";
 import { beginKernel, endKernel } from "./mailbox.ts";
+import { allGatherKernel, allReduceKernel, reduceScatterKernel } from "./lockstep.ts";
+import { ownExpertsKernel } from "./own-experts.ts";
+import { pickMaxKernel, rankMaxKernel } from "./pick-max.ts";
 import { canSample, sampleKernel } from "./sample.ts";
 
+/** Those of a model that is divided over ranks besides. */
+const rankTexts = (): KernelText[] => [
+  allReduceKernel(),
+  allGatherKernel(),
+  reduceScatterKernel(),
+  ownExpertsKernel(),
+  rankMaxKernel(),
+  pickMaxKernel(),
+];
+
 /** Those of a model with so many ids, in order. */
-export const systemTexts = (vocab: number, machine: Gpu): KernelText[] => [
+export const systemTexts = (vocab: number, machine: Gpu, ranks = false): KernelText[] => [
   beginKernel(),
   endKernel(),
   advanceKernel(),
   fillKernel(),
   finiteKernel(),
   ...(canSample(vocab, machine) ? [sampleKernel(vocab, machine)] : []),
+  ...(ranks ? rankTexts() : []),
 ];

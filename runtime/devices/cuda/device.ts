@@ -1,9 +1,11 @@
 // A GPU as a device: weights resident, one stream, kernels loaded before the first run and none after. A step of decoding is one
 // graph; anything else is launched one by one. The event loop stays alive while the GPU works.
 import type { KernelRecord, Manifest } from "../../../ir/artifact.ts";
+import type { Mesh } from "../../../ir/mesh.ts";
 import type { SystemKernel } from "../../../ir/system.ts";
 import { brokenManifest, misuse } from "../../diagnostics.ts";
-import type { Call, Device, FillJob, StoredArray, StoredPart } from "../../device.ts";
+import type { Call, Device, FillJob, StoredArray, StoredPart, WeightPlace } from "../../device.ts";
+import type { StreamTransport } from "../../ranks/transport.ts";
 import type { Compile } from "./cubins.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { fillScalars } from "./fill.ts";
@@ -11,6 +13,9 @@ import { Cuda, type CudaKernel } from "./index.ts";
 import { notFiniteLaunches } from "./not-finite.ts";
 import { Mailbox } from "./mailbox.ts";
 import { Memory } from "./memory.ts";
+import { Meetings } from "./meetings.ts";
+import { CudaLockstep, type LockstepKernels } from "./lockstep.ts";
+import { RankMemory } from "./rank-memory.ts";
 import { Readers } from "./readers.ts";
 import { Executor, type Watch } from "./executor.ts";
 import { Staging } from "./staging.ts";
@@ -43,6 +48,8 @@ export interface CudaOptions {
   watch?: Watch;
   /** Names of the driver library, instead of the system's. */
   libraries?: readonly string[];
+  /** Of an artifact with a mesh: the rank that this device is, and how it meets the others. Absent: all ranks are here, in lockstep. */
+  peers?: (cuda: Cuda) => Promise<StreamTransport>;
 }
 
 /** Kernels compiled at once: more than there are cores gains nothing, and the foreign function interface takes only so many calls. */
@@ -56,7 +63,10 @@ export class CudaDevice implements Device {
   private readonly manifest: Manifest;
   /** Of the system kernels: some are loaded when they are first needed. */
   private readonly files: ReadonlyMap<string, CudaFile>;
-  private readonly memory: Memory;
+  /** Where several ranks are here, each as weights are put into it. */
+  readonly ranks?: readonly WeightPlace[];
+  private readonly memory: RankMemory;
+  private transport: StreamTransport | undefined;
   private readonly staging: Staging;
   private readonly kernels = new Map<string, CudaKernel>();
   private readonly options: CudaOptions;
@@ -77,7 +87,9 @@ export class CudaDevice implements Device {
     this.options = options;
     this.cuda = new Cuda(0, { arch: manifest.gpu!.arch, libraries: options.libraries });
     const { driver, stream } = this.cuda;
-    this.memory = new Memory(driver);
+    const lockstep = manifest.mesh && !options.peers ? manifest.mesh.tp : 1;
+    this.memory = new RankMemory(new Memory(driver), lockstep);
+    if (lockstep > 1) this.ranks = Array.from({ length: lockstep }, (_, rank) => this.placeOf(rank));
     this.staging = new Staging(driver, stream);
     this.ahead = !options.profile && !options.watch;
     this.watch = options.watch;
@@ -143,7 +155,51 @@ export class CudaDevice implements Device {
     // Where the GPU cannot reach memory of the host (some virtual machines), copies of the driver do, a little slower.
     if (mailbox.works(memory.allocate(256, "words to itself"))) this.mailbox = mailbox;
     else mailbox.close();
-    this.executor = new Executor(manifest, cuda, kernels, staging, { mailbox: this.mailbox, times, sampler, advance, watch });
+    const meetings = manifest.mesh && manifest.mesh.tp > 1 ? await this.openMeetings(manifest.mesh) : undefined;
+    const { mailbox: steps } = this;
+    this.executor = new Executor(manifest, cuda, kernels, staging, {
+      mailbox: steps,
+      times,
+      sampler,
+      advance,
+      watch,
+      memory,
+      meetings,
+    });
+  }
+
+  /** Where the ranks that are here meet: each other, or those of other processes. */
+  private async openMeetings(mesh: Mesh): Promise<Meetings> {
+    const { cuda, memory, times } = this;
+    const [own, rankMax, pickMax] = await Promise.all([
+      this.system("dsc_own_experts"),
+      this.system("dsc_rank_max"),
+      this.system("dsc_pick_max"),
+    ]);
+    this.transport = this.options.peers
+      ? await this.options.peers(cuda)
+      : new CudaLockstep(mesh.tp, await this.lockstepKernels());
+    const on = { driver: cuda.driver, stream: cuda.stream, memory };
+    return new Meetings(this.transport, mesh, on, { own, rankMax, pickMax }, times && ((name, go) => times.around(name, go)));
+  }
+
+  private async lockstepKernels(): Promise<LockstepKernels> {
+    const [all_reduce, all_gather, reduce_scatter] = await Promise.all([
+      this.system("dsc_all_reduce"),
+      this.system("dsc_all_gather"),
+      this.system("dsc_reduce_scatter"),
+    ]);
+    return { all_reduce, all_gather, reduce_scatter };
+  }
+
+  /** A rank as weights are put into it. */
+  private placeOf(rank: number): WeightPlace {
+    const there = <T extends { at: number }>(all: readonly T[]): T[] =>
+      all.map((x) => ({ ...x, at: this.memory.of(x.at, rank) }));
+    return {
+      place: (arrays) => this.bring(there(arrays)),
+      fill: (jobs) => this.make(there(jobs)),
+    };
   }
 
   /** A kernel that the runtime launches for itself: from the artifact, compiled now where that holds a text only. */
@@ -172,7 +228,9 @@ export class CudaDevice implements Device {
   }
 
   shortOf(what: string, needed: number, parts: readonly string[], help?: string): Error {
-    return diagnostics.outOfMemory({ what, needed, available: this.memory.available(), parts, help });
+    const { ranks } = this.memory;
+    const of = ranks > 1 ? [...parts, `so much for each of ${ranks} ranks on one device`] : parts;
+    return diagnostics.outOfMemory({ what, needed, available: this.memory.available(), parts: of, help });
   }
 
   /** Powers of two, so that a growing sequence keeps its graph. */
@@ -186,13 +244,14 @@ export class CudaDevice implements Device {
   }
 
   clear(at: number, bytes: number): void {
-    this.cuda.fill(at, 0, bytes);
+    for (const to of this.memory.all(at)) this.cuda.fill(to, 0, bytes);
   }
 
   write(at: number, bytes: Uint8Array): void {
-    this.staging.write(at, bytes);
+    for (const to of this.memory.all(at)) this.staging.write(to, bytes);
   }
 
+  /** Of the first rank here: what is read is on every rank alike. */
   read(at: number, bytes: number): Uint8Array {
     return this.cuda.download(at, bytes);
   }
@@ -204,10 +263,16 @@ export class CudaDevice implements Device {
   }
 
   copy(from: number, to: number, bytes: number): void {
-    this.cuda.driver.call("cuMemcpyDtoDAsync_v2", to, from, bytes, this.cuda.stream);
+    const [sources, targets] = [this.memory.all(from), this.memory.all(to)];
+    for (const [r, at] of targets.entries())
+      this.cuda.driver.call("cuMemcpyDtoDAsync_v2", at, sources[r], bytes, this.cuda.stream);
   }
 
   async place(arrays: readonly StoredArray[]): Promise<void> {
+    await this.bring(arrays.flatMap((a) => this.memory.all(a.at).map((at) => ({ ...a, at }))));
+  }
+
+  private async bring(arrays: readonly StoredArray[]): Promise<void> {
     // Other streams than the launches': what was to be zeroed before has been, and what comes after finds all in place.
     this.cuda.synchronize();
     if (arrays.length) await this.startReaders().bring(arrays);
@@ -218,6 +283,10 @@ export class CudaDevice implements Device {
   }
 
   async fill(jobs: readonly FillJob[]): Promise<void> {
+    await this.make(jobs.flatMap((j) => this.memory.all(j.at).map((at) => ({ ...j, at }))));
+  }
+
+  private async make(jobs: readonly FillJob[]): Promise<void> {
     if (this.sealed && !this.filler) throw diagnostics.lateCompile({ name: "dsc_fill" });
     this.filler ??= await this.system("dsc_fill");
     const SMs = this.cuda.multiprocessors;
@@ -234,13 +303,14 @@ export class CudaDevice implements Device {
     const found = this.memory.allocate(4 * parts.length, "what is no number");
     this.clear(found, 4 * parts.length);
     for (const [i, part] of parts.entries())
-      for (const { at, scalars } of notFiniteLaunches(part))
-        kernel.enqueue(
-          this.cuda.stream,
-          [at, found + 4 * i],
-          { SMs: this.cuda.multiprocessors, bytes: scalars.bytes },
-          { scalar: (name) => scalars[name] },
-        );
+      for (const where of this.memory.all(part.at))
+        for (const { at, scalars } of notFiniteLaunches({ ...part, at: where }))
+          kernel.enqueue(
+            this.cuda.stream,
+            [at, found + 4 * i],
+            { SMs: this.cuda.multiprocessors, bytes: scalars.bytes },
+            { scalar: (name) => scalars[name] },
+          );
     const words = this.read(found, 4 * parts.length);
     this.release(found);
     const bad = new Int32Array(words.buffer, words.byteOffset, parts.length);
@@ -301,6 +371,7 @@ export class CudaDevice implements Device {
     if (this.closed) return;
     this.closed = true;
     await this.tail.catch(() => {});
+    await this.transport?.close();
     this.giveBack();
   }
 

@@ -2,15 +2,18 @@
 // ids after it. Calls are enqueued at once and follow each other without the host.
 import { mayStartEarly, type Manifest } from "../../../ir/artifact.ts";
 import type { Call } from "../../device.ts";
-import { walkPlan, type Site } from "../../plan/walk.ts";
+import { walkPlan, type Item, type Meeting, type Site } from "../../plan/walk.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { Graphs, graphKey } from "./graphs.ts";
 import type { Cuda, CudaKernel } from "./index.ts";
 import { Mailbox } from "./mailbox.ts";
+import type { Meetings } from "./meetings.ts";
+import type { RankMemory } from "./rank-memory.ts";
 import { Tables, advanceLaunch } from "./advance.ts";
 import { PinnedBlock } from "./driver.ts";
 import type { Staging } from "./staging.ts";
 import { lengthFree } from "./length-free.ts";
+import { noPeers } from "../../diagnostics.ts";
 import type { Timings } from "./timings.ts";
 
 const NOT_READY = 600;
@@ -33,6 +36,10 @@ export interface ExecutorOptions {
   /** What moves the tables of a step on to the next. */
   advance: CudaKernel;
   watch: Watch | undefined;
+  /** Addresses of the ranks that are here. */
+  memory: RankMemory;
+  /** Of a mesh: where these ranks meet, each other or those of other processes. */
+  meetings: Meetings | undefined;
 }
 
 export class Executor {
@@ -50,6 +57,8 @@ export class Executor {
   /** Tables of the step enqueued last, unless something else has been enqueued since. */
   private tables: Tables | undefined;
   private readonly watch: Watch | undefined;
+  private readonly memory: RankMemory;
+  private readonly meetings: Meetings | undefined;
   /** Events not in use. */
   private readonly events: number[] = [];
   /** Ids that follow the runs that made them to the host, a slot a run. */
@@ -64,10 +73,11 @@ export class Executor {
     cuda: Cuda,
     kernels: ReadonlyMap<string, CudaKernel>,
     staging: Staging,
-    { mailbox, times, sampler, advance, watch }: ExecutorOptions,
+    { mailbox, times, sampler, advance, watch, memory, meetings }: ExecutorOptions,
   ) {
     [this.manifest, this.cuda, this.kernels, this.staging] = [manifest, cuda, kernels, staging];
     [this.mailbox, this.times, this.sampler, this.advance, this.watch] = [mailbox, times, sampler, advance, watch];
+    [this.memory, this.meetings] = [memory, meetings];
     this.next = new PinnedBlock(cuda.driver, SLOTS * 4 * MOST_NEXT);
   }
 
@@ -87,8 +97,8 @@ export class Executor {
     this.tables = undefined;
     return last.graph.time(n, () => {
       if (last.kind === "uploaded") return;
-      this.staging.write(tables.at, before.tables);
-      this.staging.write(tables.next, before.next);
+      for (const at of this.memory.all(tables.at)) this.staging.write(at, before.tables);
+      for (const at of this.memory.all(tables.next)) this.staging.write(at, before.next);
     });
   }
 
@@ -106,7 +116,9 @@ export class Executor {
 
   /** Whether steps of a function are graphs. */
   graphed(name: string): boolean {
-    return !this.times && !this.watch && lengthFree(this.manifest, name, this.free);
+    return (
+      !this.times && !this.watch && this.meetings?.transport.captured !== false && lengthFree(this.manifest, name, this.free)
+    );
   }
 
   /** Enqueues a call. Settles, with its ids where it makes some, when its results can be read. */
@@ -135,10 +147,12 @@ export class Executor {
     this.tables = tables;
     const { turn } = tables;
     const record = (): void => {
-      if (follows) {
-        const { addresses, dims } = advanceLaunch(call);
-        this.advance.enqueue(this.cuda.stream, addresses, dims);
-      } else mailbox?.upload(call);
+      for (const one of this.memory.calls(call)) {
+        if (follows) {
+          const { addresses, dims } = advanceLaunch(one);
+          this.advance.enqueue(this.cuda.stream, addresses, dims);
+        } else mailbox?.upload(one);
+      }
       this.launchAll(call);
       mailbox?.download(call);
     };
@@ -147,7 +161,9 @@ export class Executor {
     if (graph && mailbox) {
       const number = mailbox.submit(call, !follows);
       graph.launch();
-      ids = mailbox.poll(number, (code) => this.fault("cuStreamQuery", code));
+      ids = mailbox.poll(number, (code) =>
+        code === NOT_READY ? this.meetings?.transport.fault() : this.fault("cuStreamQuery", code),
+      );
     } else ids = this.copied(call, () => (graph ? graph.launch() : this.launchAll(call)));
     // What the next step may be fed, if it is the next.
     const chosen = await ids;
@@ -157,62 +173,86 @@ export class Executor {
 
   /** A run whose tables and ids go by copies of the driver. */
   private copied(call: Call, launch: () => void): Promise<Int32Array | undefined> {
-    if (call.tables) this.staging.write(call.tables.at, call.tables.bytes);
-    if (call.idsFrom !== undefined)
-      this.cuda.driver.call(
-        "cuMemcpyDtoDAsync_v2",
-        call.places.batch("ids"),
-        call.idsFrom,
-        4 * call.batch!.lengths.length,
-        this.cuda.stream,
-      );
+    for (const { tables, idsFrom, places, batch } of this.memory.calls(call)) {
+      if (tables) this.staging.write(tables.at, tables.bytes);
+      if (idsFrom !== undefined)
+        this.cuda.driver.call("cuMemcpyDtoDAsync_v2", places.batch("ids"), idsFrom, 4 * batch!.lengths.length, this.cuda.stream);
+    }
     launch();
     const ids = this.fetchNext(call);
     return this.finished().then(() => ids?.slice());
   }
 
+  /** All launches of a call, rank after rank from one meeting to the next. */
   private launchAll(call: Call): void {
-    const { cuda, kernels, times, watch, launched } = this;
-    const SMs = cuda.multiprocessors;
-    const launch = (
-      kernel: CudaKernel,
-      name: string,
-      addresses: readonly number[],
-      dims: Record<string, number>,
-      early: boolean,
-    ): void => {
-      dims.SMs = SMs;
-      launched.add(name);
-      if (times) times.around(name, () => kernel.enqueue(cuda.stream, addresses, dims, { early }));
-      else kernel.enqueue(cuda.stream, addresses, dims, { early });
-    };
+    const { cuda, memory, meetings } = this;
     const rowsOf = (at: number, count: number): Int32Array => {
       const bytes = cuda.download(at, 4 * count);
       return new Int32Array(bytes.buffer, bytes.byteOffset, count);
     };
-    for (const item of walkPlan(this.manifest, call, rowsOf)) {
+    const ranks = memory.calls(call).map((own) => ({ own, walk: walkPlan(this.manifest, own, rowsOf) }));
+    for (let segment = 0; ; segment++) {
+      // What launches before its wait may read is what this rank's launch before has made: nobody else stands between them.
+      const alone = segment === 0 && ranks.length === 1;
+      const met = ranks.map(({ own, walk }) => this.upToMeeting(walk, own, alone));
+      if (met.every((m) => m === undefined)) return;
+      if (!meetings) throw noPeers({ ranks: this.manifest.mesh?.tp ?? 1 });
+      meetings.enqueue(met);
+    }
+  }
+
+  /** The launches of one rank up to where it meets others, or to the end of the call; `early`: the first may begin early. */
+  private upToMeeting(walk: Generator<Item, void, undefined>, call: Call, early: boolean): Meeting | undefined {
+    const { kernels, watch } = this;
+    let first = true;
+    const mayBegin = (): boolean => {
+      const may = early || !first;
+      first = false;
+      return may;
+    };
+    for (let next = walk.next(); !next.done; next = walk.next()) {
+      const item = next.value;
+      if (item.kind === "meeting") return item;
       if (item.kind !== "launch") continue;
       const { kernel: name, record, at: site } = item;
       const kernel = kernels.get(name)!;
       const addresses = item.pointers.map((p) => p.at);
       const dims: Record<string, number> = {};
       for (const [i, d] of record.dims.entries()) dims[d] = item.dims[i] as number;
-      const go = (): void => launch(kernel, name, addresses, dims, mayStartEarly(site.step.args, kernel.text));
+      const go = (): void => this.launch(kernel, name, addresses, dims, mayBegin() && mayStartEarly(site.step.args, kernel.text));
       if (watch) watch({ kernel: name, addresses, site, call }, go);
       else go();
     }
-    if (!call.sampling) return;
-    const { sampling, places, args, batch } = call;
+    if (call.sampling) this.draw(call, call.sampling, mayBegin());
+    return undefined;
+  }
+
+  private launch(
+    kernel: CudaKernel,
+    name: string,
+    addresses: readonly number[],
+    dims: Record<string, number>,
+    early: boolean,
+  ): void {
+    const { cuda, times } = this;
+    dims.SMs = cuda.multiprocessors;
+    this.launched.add(name);
+    if (times) times.around(name, () => kernel.enqueue(cuda.stream, addresses, dims, { early }));
+    else kernel.enqueue(cuda.stream, addresses, dims, { early });
+  }
+
+  /** Draws the ids of a call after its logits. */
+  private draw({ places, args, batch }: Call, { choices, seen }: NonNullable<Call["sampling"]>, early: boolean): void {
     const addresses = [
       args.get("logits")!,
-      sampling.choices,
+      choices,
       places.batch("ids"),
       places.batch("starts"),
       places.batch("lengths"),
-      sampling.seen,
+      seen,
       args.get("next")!,
     ];
-    launch(this.sampler!, "dsc_sample", addresses, { m: batch!.lengths.length }, true);
+    this.launch(this.sampler!, "dsc_sample", addresses, { m: batch!.lengths.length }, early);
   }
 
   /** The ids a step chose follow it to the host, four bytes a sequence. */
@@ -235,6 +275,8 @@ export class Executor {
       const r = driver.attempt("cuEventQuery", event);
       if (r === 0) break;
       if (r !== NOT_READY) throw this.fault("cuEventQuery", r);
+      const peers = this.meetings?.transport.fault();
+      if (peers) throw peers;
       await new Promise((resolve) => setImmediate(resolve));
     }
     this.events.push(event);

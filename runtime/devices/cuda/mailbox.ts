@@ -9,7 +9,6 @@ import { PinnedBlock, type Driver } from "./driver.ts";
 
 /** Looks at a flag between questions to the driver, which knows of faults. */
 const PATIENCE = 512;
-const NOT_READY = 600;
 
 export class Mailbox {
   private readonly driver: Driver;
@@ -108,12 +107,13 @@ export class Mailbox {
     return step;
   }
 
-  /** The ids of a step, when they have come. The event loop turns meanwhile. */
-  async poll(step: number, fault: (code: number) => Error): Promise<Int32Array> {
+  /** The ids of a step, when they have come; `fault` is what a code of the driver means, if it is wrong. The event loop turns meanwhile. */
+  async poll(step: number, fault: (code: number) => Error | undefined): Promise<Int32Array> {
     for (let looks = 1; !this.early.has(step) && !this.answered(step); looks++) {
       if (looks % PATIENCE === 0) {
         const r = this.driver.attempt("cuStreamQuery", this.stream);
-        if (r !== 0 && r !== NOT_READY) throw fault(r);
+        const wrong = r === 0 ? undefined : fault(r);
+        if (wrong) throw wrong;
       }
       await new Promise((resolve) => setImmediate(resolve));
     }
