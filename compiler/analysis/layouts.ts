@@ -3,7 +3,6 @@
 import type { Machine } from "../../ir/machine.ts";
 import { meshWords, type Mesh } from "../../ir/mesh.ts";
 import { memoryOf, stepOf, type Planned } from "./roofline.ts";
-import { expertsOfRank } from "./launches.ts";
 
 /** Sequences that fit at a context; a step of so many. */
 export interface Fitting {
@@ -48,8 +47,12 @@ const CONTEXTS = [4096, 32768, 131072];
 /** Sequences of a step at most. */
 const MOST_BATCH = 4096;
 
-/** `plannedBy` gives one rank of the model divided over a mesh. */
-export function layoutsOf(plannedBy: (mesh: Mesh) => Planned, machine: Machine, { cards, batch, contexts }: Asked): Layouts {
+/** `plannedBy` gives one rank of the model divided over a mesh; undefined where the mesh does not divide it. */
+export function layoutsOf(
+  plannedBy: (mesh: Mesh) => Planned | undefined,
+  machine: Machine,
+  { cards, batch, contexts }: Asked,
+): Layouts {
   let architecture = "";
   const layouts: Layout[] = [];
   let given: readonly number[] = contexts ?? CONTEXTS;
@@ -58,8 +61,7 @@ export function layoutsOf(plannedBy: (mesh: Mesh) => Planned, machine: Machine, 
       if (tp % ep !== 0) continue;
       const mesh = { tp, ep };
       const planned = plannedBy(mesh);
-      // Groups that have not whole experts of their own are no layout of their own.
-      if (ep > 1 && (expertsOfRank(planned.experts, planned.module)?.groups ?? 1) === 1) continue;
+      if (!planned) continue;
       architecture = planned.architecture;
       given = given.filter((c) => c <= planned.maxPositions);
       layouts.push(layoutOf(planned, machine, mesh, batch, given));

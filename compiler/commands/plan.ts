@@ -11,6 +11,8 @@ import { compileOptionOnArtifact, usage } from "../diagnostics.ts";
 import { loadSpec } from "../frontend/config.ts";
 import { plannedFrom, plannedOf } from "../analysis/planned.ts";
 import { layoutsOf } from "../analysis/layouts.ts";
+import { undivided } from "../driver/divides.ts";
+import { modelModule } from "../frontend/model.ts";
 import { expectedOf } from "../analysis/expected.ts";
 import { readTuning } from "../tuning/store.ts";
 import { archOf } from "../../codegen/cuda/archs.ts";
@@ -90,7 +92,7 @@ export const planCommand = {
     const machine = await machineOf(a, p && p.target !== "cpu" ? "h200" : "cpu");
     const target = machine.name.startsWith("this machine") ? "cpu" : "cuda";
     if (a.cards !== undefined) return layouts(a, machine, target);
-    const planned = p ?? (await configOf(a, target, machine.activations))(a.mesh === undefined ? undefined : parseMesh(a.mesh));
+    const planned = p ?? (await configOf(a, target, machine.activations))(a.mesh === undefined ? undefined : parseMesh(a.mesh))!;
     const { mesh } = planned.module;
     const plan = roofline(planned, machine, loadOf(a, planned.maxPositions));
     const tuned = planned.target === "cuda" ? readTuning(archOf(planned.arch).name)?.rows : undefined;
@@ -110,19 +112,25 @@ async function ofArtifact(a: Options): Promise<Planned> {
   return plannedFrom(manifest, (name) => readFileSync(path.join(a.src, name), "utf8"));
 }
 
-/** A config as any mesh divides it. */
+/** A config as any mesh divides it; with `skip` nothing where it does not. */
 async function configOf(
   a: Options,
   target: "cpu" | "cuda",
   activations: "f32" | "bf16",
-): Promise<(mesh: Mesh | undefined) => Planned> {
+): Promise<(mesh: Mesh | undefined, skip?: boolean) => Planned | undefined> {
   const { spec, warnings } = loadSpec(a.src, a.set);
   warnings.forEach(say);
   checkModelEffects(spec, a);
   const { pipeline, passOptions, brings } = await pipelineOf(a.src, a);
   const small = reduce(spec, reductionOf(a));
   const asked = { target, activations, passes: passWords(a.passes), passOptions, actQuant: a.actQuant, kernels: brings.kernels };
-  return (mesh) => plannedOf(small, { ...asked, ...(mesh ? { mesh } : {}) }, pipeline);
+  const written = modelModule(small, { activations, actQuant: a.actQuant, taps: false });
+  return (mesh, skip) => {
+    const unlike = mesh ? undivided(written, mesh) : [];
+    if (unlike.length && skip) return undefined;
+    unlike.forEach(say);
+    return plannedOf(small, { ...asked, ...(mesh ? { mesh } : {}) }, pipeline);
+  };
 }
 
 /** --cards: a line for every layout. */
@@ -135,6 +143,6 @@ async function layouts(a: Options, machine: Machine, target: "cpu" | "cuda"): Pr
   cards.forEach((n) => checkWhole("--cards", n, 1, MOST_RANKS));
   const planned = await configOf(a, target, machine.activations);
   const contexts = a.context === undefined ? undefined : [a.context];
-  const found = layoutsOf(planned, machine, { cards, batch: a.batch, ...(contexts ? { contexts } : {}) });
+  const found = layoutsOf((mesh) => planned(mesh, true), machine, { cards, batch: a.batch, ...(contexts ? { contexts } : {}) });
   process.stdout.write(a.json ? `${JSON.stringify({ device: machine, ...found })}\n` : `${printLayouts(found, machine)}\n`);
 }

@@ -7,6 +7,8 @@ import { withRanks } from "../../passes/shard/pipeline.ts";
 import { choosePasses } from "../../passes/index.ts";
 import { badValue, onnxDiffers, passChanges, usage } from "../diagnostics.ts";
 import { loadSpec } from "../frontend/config.ts";
+import { undivided } from "../driver/divides.ts";
+import { modelModule } from "../frontend/model.ts";
 import { guardOf } from "../driver/plugin-gate.ts";
 import { compareOnnx, type OnnxProof } from "../export/compare.ts";
 import { progressLine } from "../progress.ts";
@@ -76,6 +78,7 @@ export const verifyCommand = {
           word: "--mesh",
         }),
       );
+    if (mesh) undivided(modelModule(spec, { activations: "f32", actQuant: "dynamic", taps: false }), mesh).forEach(say);
     const line = progressLine();
     const derived = { hidden: small.hidden, heads: small.heads, layers: small.layers.length, experts: small.moe?.experts ?? 0 };
     if (a.onnx) {

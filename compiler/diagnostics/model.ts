@@ -139,3 +139,25 @@ export const unseenCheckpoint = coded<{ why: readonly string[] }>("DSC6026", {
     help: "compiling needs no weights; running does",
   }),
 });
+
+export const meshDividesNothing = coded<{
+  mesh: string;
+  /** Of groups of experts. */
+  groups: boolean;
+  whys: readonly string[];
+  would: readonly string[];
+}>("DSC6046", {
+  name: "a mesh that divides nothing of the model",
+  means:
+    "Ranks have whole heads, whole elements, and of FP8 weights whole blocks of 128. Where nothing of a model divides so, all ranks compute " +
+    "the same; where ep is given, every group has whole experts, and the width of each divides over the ranks of a group.",
+  example: "$ dsc compile examples/tiny-r1 -o .dsc/x --mesh tp=4,ep=2",
+  fix: "Take one of the numbers that the help names.",
+  at: () => [onCommandLine("--mesh")],
+  severity: "warning",
+  short: ({ mesh, groups, whys, would }) => ({
+    title: `${mesh} divides ${groups ? "no experts" : "nothing"} of this model`,
+    notes: whys.length ? whys : ["n_routed_experts: the model has no experts"],
+    help: would.length ? `what divides: ${would.join("; ")}` : groups ? "leave ep out" : "no number of ranks up to 64 divides it",
+  }),
+});

@@ -1,10 +1,12 @@
 // Second verb of a compile: the passes that were asked for, and what is known of the plug-ins among them.
 import { machinesOf } from "../../codegen/target.ts";
+import type { Diagnostic } from "../../ir/diagnostic.ts";
 import { leastMesh, meshWords } from "../../ir/mesh.ts";
 import type { Func, Module } from "../../ir/index.ts";
 import { withRanks } from "../../passes/shard/pipeline.ts";
 import { choosePasses, runPipeline, type Outcome, type Pass, type PipelineOptions } from "../../passes/index.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
+import { undivided } from "./divides.ts";
 import type { CompileOptions } from "./options.ts";
 import { guardOf } from "./plugin-gate.ts";
 import { provePasses, type PassProof } from "./prove-passes.ts";
@@ -17,6 +19,8 @@ export interface Optimised {
   proofs: PassProof[];
   /** Texts of functions that were printed for them. */
   printed: Map<Func, string>;
+  /** What a mesh does not divide. */
+  warnings: Diagnostic[];
 }
 
 /** The work of every pass, timed. */
@@ -62,5 +66,5 @@ export function optimise(spec: ModelSpec, module: Module, options: CompileOption
     printed,
     which: options.prove ?? "plugins",
   });
-  return { outcome, passes, proofs, printed };
+  return { outcome, passes, proofs, printed, warnings: mesh ? undivided(module, mesh) : [] };
 }

@@ -49,6 +49,7 @@ export function pack(parts: Parts): Compiled {
   const { kernels, triton } = parts.built;
   const files = filesOf(outcome, parts.built, parts.optimised.printed);
   const warnings = [
+    ...parts.optimised.warnings,
     ...outcome.slower,
     ...unproved(proofs),
     ...untried(parts.options.brings?.held ?? [], parts.options.target),

@@ -3,6 +3,7 @@ import path from "node:path";
 import { expect, test } from "vitest";
 import { largest, step } from "../../compiler/analysis/verify.ts";
 import { loadSpec } from "../../compiler/frontend/config.ts";
+import { undivided } from "../../compiler/driver/divides.ts";
 import { modelModule } from "../../compiler/frontend/model.ts";
 import { allReduce, interpretRanks, parseMesh, parseModule, printModule, tensorOf, verify } from "../../ir/index.ts";
 import { localModule } from "../../passes/shard/local.ts";
@@ -70,4 +71,30 @@ test("ranks that come to different collectives are told apart", () => {
   ]);
   expect(() => interpretRanks([rank(lines, (s) => s), rank(lines.toReversed(), swapped)])).toThrow(/DSC2015/);
   expect(allReduce.op.traits.meets).toBe("exchange");
+});
+
+test("a mesh that divides no experts, or nothing at all, is told with the key and with what divides", () => {
+  const noExperts = /no experts[^]*n_routed_experts/;
+  const told: Record<string, Record<string, RegExp>> = {
+    "a06-v3-dense": { "ep=2": noExperts },
+    "a07-v3-fp8": {
+      "tp=4,ep=2": /72 rows of moe_layer.experts.gate is 36, and a block of codes is 128[^]*what divides: tp=4,ep=4/,
+    },
+    "a09-v3-odd": { "tp=4,ep=2": /n_routed_experts and moe_intermediate_size: 33 [^]*what divides: tp=4,ep=4/ },
+    // 3 ranks: 4 heads, widths of 197 and 40, and 131 ids all stay whole.
+    "a02-v3-noq-nogroup": {
+      "tp=3": /divides nothing[^]*num_attention_heads: 128 rows[^]*vocab_size: 131[^]*divides: tp=2; tp=4/,
+    },
+    "a01-v3-yarn": {},
+  };
+  for (const [name, of] of Object.entries(told)) {
+    const { spec } = loadSpec(fixture(name), []);
+    const plain = modelModule(spec, { activations: "f32", actQuant: "dynamic", taps: false });
+    expect(undivided(plain, parseMesh("tp=4")).length, name).toBe(name === "a07-v3-fp8" ? 1 : 0);
+    for (const [mesh, says] of Object.entries(of)) {
+      const [d] = undivided(plain, parseMesh(mesh));
+      expect(d.severity).toBe("warning");
+      expect([d.title, ...d.notes, d.help].join("\n"), `${name} ${mesh}`).toMatch(says);
+    }
+  }
 });
