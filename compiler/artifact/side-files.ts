@@ -78,23 +78,29 @@ const size: Check = (v, at) =>
       ? finite(v, at)
       : text(v, at);
 const tenant = members({ name: text, slot: whole(), bytes: size, first: whole(), last: whole() });
+const parts = members(
+  {
+    schema: oneOf(ORIGINS),
+    nodes: list(node),
+    launches: list(launch),
+    fields: list(map(field)),
+    kernels: map(members({ lines: list(run) }, true)),
+    functions: map(members({ buffers: list(tenant) }, true)),
+  },
+  true,
+);
+/** Launches name nodes and fields by their places in the lists. */
+const origins: Check = (v, at) => {
+  parts(v, at);
+  const { nodes, fields, launches } = v as Origins;
+  for (const [i, { node: serves, fields: made }] of launches.entries()) {
+    if (serves !== undefined && serves >= nodes.length)
+      wrong(`${at}.launches[${i}].node`, serves, `a place among ${nodes.length} nodes`);
+    if (made >= fields.length) wrong(`${at}.launches[${i}].fields`, made, `a place among ${fields.length} records of fields`);
+  }
+};
 /** origins.json (compiler/analysis/origins.ts). */
-export const originsOf = (files: Files): Origins =>
-  parsed(
-    files,
-    "origins.json",
-    members(
-      {
-        schema: oneOf(ORIGINS),
-        nodes: list(node),
-        launches: list(launch),
-        fields: list(map(field)),
-        kernels: map(members({ lines: list(run) }, true)),
-        functions: map(members({ buffers: list(tenant) }, true)),
-      },
-      true,
-    ),
-  );
+export const originsOf = (files: Files): Origins => parsed(files, "origins.json", origins);
 
 const value: Check = (v, at) => {
   if (Array.isArray(v)) return list(value)(v, at);
