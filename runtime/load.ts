@@ -12,12 +12,18 @@ import * as diagnostics from "./diagnostics.ts";
 import { readRegular } from "./files.ts";
 import { parseManifest } from "./manifest.ts";
 import { MANIFEST, sha256 } from "./manifest-text.ts";
+import { meshWords } from "../ir/mesh.ts";
+import { lead, takePart, type Divided } from "./ranks/lead.ts";
+import { placeOf, type Place } from "./ranks/launchers.ts";
+import type { Transport } from "./ranks/transport.ts";
 import { Lockstep } from "./ranks/lockstep.ts";
 import type { LoadOptions } from "./model.ts";
 import { Model } from "./model.ts";
 
 interface Artifact {
   manifest: Manifest;
+  /** sha256 of the manifest's text, which gives those of all other files. */
+  digest: string;
   files: Map<string, Buffer<ArrayBuffer>>;
 }
 
@@ -34,7 +40,7 @@ export async function readArtifact(folder: string, keep: (path: string) => boole
     const text = await readManifest(folder);
     const manifest = parseManifest(folder, text);
     try {
-      return { manifest, files: await readFiles(folder, manifest, keep, seen) };
+      return { manifest, digest: sha256(text), files: await readFiles(folder, manifest, keep, seen) };
     } catch (e) {
       // A compile that finished meanwhile took the old files with it: what counts is the manifest that lies there now.
       if (Date.now() > until || (await stateOf(folder)) === before) throw e;
@@ -106,21 +112,39 @@ async function readTrusted(folder: string, name: string, digest: string): Promis
 
 const WEIGHTS = "weights: a checkpoint's folder or file, or synthetic:SEED; an artifact holds none";
 
-/** Loads a model: checks the artifact, opens the device it is for, places the weights. */
+const OPTIONS = ["weights", "threads", "nvcc", "segmentBytes", "profile", "processes", "lost"] as const;
+
+function checkOptions(call: string, folder: string, options: LoadOptions): void {
+  text(call, "folder", folder, "the folder of an artifact, which dsc compile writes");
+  const { weights, threads, nvcc, segmentBytes, profile, processes } = optionsOf(call, options, OPTIONS, WEIGHTS);
+  text(call, "weights", weights, "a checkpoint's folder or file, or synthetic:SEED");
+  maybeWhole(call, "threads", threads, 1);
+  maybeWhole(call, "segmentBytes", segmentBytes, 1);
+  maybeFlag(call, "nvcc", nvcc);
+  maybeFlag(call, "profile", profile);
+  maybeFlag(call, "processes", processes);
+}
+
+/** Files of an artifact that devices read. */
+const isCode = (path: string): boolean => /\.(wasm|cu|cubin)$/.test(path);
+
+/**
+ * Loads a model: checks the artifact, opens the device it is for, places the weights. With `processes`, of an artifact with a mesh, this
+ * process is rank 0: the one that a launcher made it (`placeOf`), or one that starts the others.
+ */
 export async function load(folder: string, options: LoadOptions): Promise<Model> {
-  text("load", "folder", folder, "the folder of an artifact, which dsc compile writes");
-  const { weights, threads, nvcc, segmentBytes, profile } = optionsOf(
-    "load",
-    options,
-    ["weights", "threads", "nvcc", "segmentBytes", "profile"],
-    WEIGHTS,
-  );
-  text("load", "weights", weights, "a checkpoint's folder or file, or synthetic:SEED");
-  maybeWhole("load", "threads", threads, 1);
-  maybeWhole("load", "segmentBytes", segmentBytes, 1);
-  maybeFlag("load", "nvcc", nvcc);
-  maybeFlag("load", "profile", profile);
-  const { manifest, files } = await readArtifact(folder, (path) => /\.(wasm|cu|cubin)$/.test(path));
+  checkOptions("load", folder, options);
+  const artifact = await readArtifact(folder, isCode);
+  const { manifest, files } = artifact;
+  if (options.processes && manifest.mesh && manifest.mesh.tp > 1) {
+    const place = placeOf(process.env, meshWords(manifest.mesh), manifest.mesh.tp);
+    if (place && place.rank > 0)
+      throw diagnostics.misuse({
+        what: `this process is rank ${place.rank}`,
+        help: "rank 0 loads the model; followRank is for others",
+      });
+    return lead(dividedOf(folder, artifact, options), place, options.lost);
+  }
   const device =
     manifest.target === "cuda" || manifest.target === "triton"
       ? await openCuda(manifest, files, options)
@@ -128,20 +152,41 @@ export async function load(folder: string, options: LoadOptions): Promise<Model>
   return Model.open<Device>(manifest, device, options);
 }
 
+/** Takes part as a rank that is not rank 0, in the place that `placeOf` gives; settles when rank 0 is done, rejects with what ends the ranks. */
+export async function followRank(folder: string, options: LoadOptions, place: Place): Promise<void> {
+  checkOptions("followRank", folder, options);
+  return takePart(dividedOf(folder, await readArtifact(folder, isCode), options), place);
+}
+
+function dividedOf(folder: string, { manifest, digest, files }: Artifact, options: LoadOptions): Divided {
+  if (!manifest.mesh)
+    throw diagnostics.misuse({ what: "the artifact has no mesh, so there are no ranks", help: "compile with --mesh tp=N" });
+  if (manifest.target !== "cpu") throw diagnostics.processesOnCpu({ target: manifest.target });
+  const { weights, threads } = options;
+  const open = async (transport: Transport, onHost: number): Promise<Device> => {
+    const device = await CpuDevice.open(manifest, kernelsOf(manifest, files), { ...options, ...sharedBy(onHost, options) });
+    device.transport = transport;
+    return device;
+  };
+  return { folder, manifest, digest, weights, threads, open };
+}
+
+/** Cores and memory that each of so many ranks has. */
+const sharedBy = (ranks: number, { threads }: LoadOptions): { threads: number; sharers: number } => ({
+  threads: Math.max(1, Math.floor((threads ?? availableParallelism()) / ranks)),
+  sharers: ranks,
+});
+
 async function openCpu(
   manifest: Manifest,
   files: ReadonlyMap<string, Buffer<ArrayBuffer>>,
   options: LoadOptions,
 ): Promise<Device> {
   expectTarget(manifest.target, "cpu");
-  const kernels = Object.entries(manifest.kernels).map(([name, k]): CpuKernel => {
-    const binary = k.binary === undefined ? undefined : files.get(k.binary);
-    if (!binary) throw diagnostics.badKernel({ kernel: name, why: `its compiled form ${k.binary ?? ""} is not in the artifact` });
-    return { name, binary, entry: k.entry, scratchBytes: k.scratchBytes ?? 0 };
-  });
+  const kernels = kernelsOf(manifest, files);
   if (!manifest.mesh) return CpuDevice.open(manifest, kernels, options);
   const { tp } = manifest.mesh;
-  const threads = Math.max(1, Math.floor((options.threads ?? availableParallelism()) / tp));
+  const { threads } = sharedBy(tp, options);
   const opened = await Promise.allSettled(
     Array.from({ length: tp }, () => CpuDevice.open(manifest, kernels, { ...options, threads })),
   );
@@ -151,6 +196,13 @@ async function openCpu(
   await Promise.all(devices.map((d) => d.close()));
   throw failed.reason;
 }
+
+const kernelsOf = (manifest: Manifest, files: ReadonlyMap<string, Buffer<ArrayBuffer>>): CpuKernel[] =>
+  Object.entries(manifest.kernels).map(([name, k]) => {
+    const binary = k.binary === undefined ? undefined : files.get(k.binary);
+    if (!binary) throw diagnostics.badKernel({ kernel: name, why: `its compiled form ${k.binary ?? ""} is not in the artifact` });
+    return { name, binary, entry: k.entry, scratchBytes: k.scratchBytes ?? 0 };
+  });
 
 async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, options: LoadOptions): Promise<Device> {
   // Only here: the foreign function interface takes time to load, and a CPU needs none.

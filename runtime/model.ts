@@ -6,6 +6,7 @@ import { arenaBytes, functionOf } from "./plan/dims.ts";
 import { align } from "./plan/align.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { firstBad } from "./finite.ts";
+import type { Mail } from "./ranks/letters.ts";
 import type { WeightSource } from "./place.ts";
 import { openWeights } from "./place.ts";
 import { bytesIn } from "./values.ts";
@@ -37,6 +38,18 @@ export interface LoadOptions {
   segmentBytes?: number;
   /** Adds up time by kernel; see `model.device.timings()`. */
   profile?: boolean;
+  /** Of an artifact with a mesh: a process for each rank. This one is rank 0, and starts the others unless a launcher did. */
+  processes?: boolean;
+  /** With `processes`: called with what ends the ranks, such as one that is gone, whenever that is; calls reject with it too. */
+  lost?: (error: Error) => void;
+}
+
+/** The ranks that a model is divided over, where each is a process of its own. */
+export interface Group {
+  mail: Mail;
+  /** Ends all of them with an error. */
+  fail(error: unknown): void;
+  close(): Promise<void>;
 }
 
 /** A loaded model: its manifest, its device, its weights in place. Opens sessions; `close()` gives everything back. */
@@ -48,11 +61,15 @@ export class Model<D extends Device = Device> {
 
   /** Which rank of several this process is, where each has one of its own. */
   readonly rank: number;
+  /** Sessions opened so far. */
+  sessions = 0;
+  readonly #group: Group | undefined;
 
-  private constructor(manifest: Manifest, device: D, rank: number) {
+  private constructor(manifest: Manifest, device: D, rank: number, group?: Group) {
     this.manifest = manifest;
     this.device = device;
     this.rank = rank;
+    this.#group = group;
     this.weights = new WeightStore(manifest.weights);
   }
 
@@ -63,9 +80,9 @@ export class Model<D extends Device = Device> {
   static async open<D extends Device>(
     manifest: Manifest,
     device: D,
-    options: { weights: string; rank?: number },
+    options: { weights: string; rank?: number; group?: Group },
   ): Promise<Model<D>> {
-    const model = new Model(manifest, device, options.rank ?? 0);
+    const model = new Model(manifest, device, options.rank ?? 0, options.group);
     try {
       checkMemory(manifest, device);
       const source = await openWeights(options.weights, manifest.options.scale_fmt === "ue8m0");
@@ -78,10 +95,16 @@ export class Model<D extends Device = Device> {
         await source.close();
       }
     } catch (e) {
+      options.group?.fail(e);
       await model.close();
       throw e;
     }
     return model;
+  }
+
+  /** What tells the other ranks of each call, where this process is rank 0 of several. */
+  get mail(): Mail | undefined {
+    return this.#group?.mail;
   }
 
   /** Opens a session: its own cache, its own arena. Sessions of one model take turns on the threads. */
@@ -90,7 +113,11 @@ export class Model<D extends Device = Device> {
   }
 
   async close(): Promise<void> {
-    await this.device.close();
+    try {
+      await this.#group?.close();
+    } finally {
+      await this.device.close();
+    }
   }
 
   /** `await using model = await load(...)` closes it at the end of its block. */

@@ -7,9 +7,11 @@ import { Cache } from "./cache.ts";
 import { Arena, begin, drawable, type Begun, type CallOptions, type Result } from "./call.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { concat, snapshot } from "./concat.ts";
+import type { Letter } from "./ranks/letters.ts";
 import type { SessionModel } from "./session-model.ts";
 import type { Sampler } from "./sample.ts";
 import { TokenBitmap } from "./token-bitmap.ts";
+import { bytesIn } from "./values.ts";
 
 export type { Result } from "./call.ts";
 export type { Tensor } from "./values.ts";
@@ -24,6 +26,8 @@ export interface SessionOptions {
 
 /** Rope tables reach at least so far, then double. */
 const FIRST_POSITIONS = 4096;
+
+type Unnumbered<L> = L extends unknown ? Omit<L, "session"> : never;
 
 /** What a call may have besides rows. */
 interface Extra {
@@ -46,6 +50,9 @@ export class Session {
   private readonly draftRows: number[] = [];
   private busy = false;
   private closed = false;
+  private released = false;
+  /** Which of the model's sessions it is, where other ranks have to know. */
+  private readonly number: number;
   /** Counts calls: a result belongs to one. */
   private turn = 0;
 
@@ -65,6 +72,13 @@ export class Session {
     this.arena = new Arena(model.device);
     this.seen = new TokenBitmap(model.device, model.manifest.model.vocab);
     this.stepRows = model.manifest.options.deterministic === undefined ? undefined : Number(model.manifest.options.deterministic);
+    this.number = model.mail ? model.sessions++ : 0;
+    this.say({ call: "open", options: { ...options } });
+  }
+
+  /** Tells other ranks what this session does, where this rank leads them. */
+  private say(letter: Unnumbered<Letter>): void {
+    this.model.mail?.say({ ...letter, session: this.number } as Letter);
   }
 
   /** Cached rows by sequence. */
@@ -145,7 +159,7 @@ export class Session {
     }
     const single = active.every((b) => tokens[b].length === 1);
     const entry = fresh ? entries.prefill : single ? entries.decode : entries.extend;
-    return this.append(entry, tokens, (sequence, before) => [{ sequence, before, tokens: tokens[sequence] }], sampler);
+    return this.append(entry, tokens, "last", sampler);
   }
 
   /**
@@ -154,9 +168,7 @@ export class Session {
    */
   async verify(tokens: readonly ArrayLike<number>[]): Promise<Result> {
     idLists("verify", "tokens", tokens);
-    return this.append(this.model.manifest.entries.decode, tokens, (sequence, before) =>
-      Array.from(tokens[sequence], (id, j) => ({ sequence, before: before + j, tokens: [id] })),
-    );
+    return this.append(this.model.manifest.entries.decode, tokens, "all");
   }
 
   /** A new sequence beside those there are: the lowest number that has no rows. */
@@ -198,7 +210,8 @@ export class Session {
     const rows = tokens.flatMap((t, sequence) =>
       t.length ? [{ sequence, before: this.draftRows[sequence] ?? 0, tokens: t }] : [],
     );
-    const result = await this.call(entries.draft, rows, { inputs: { hidden: hidden.slice() }, layer: model.layers });
+    const extra = { inputs: { hidden: hidden.slice() }, layer: model.layers };
+    const result = await this.call(entries.draft, rows, extra, { call: "draft", tokens: tokens.map((t) => Array.from(t)) });
     for (const { sequence, before, tokens: t } of rows) this.draftRows[sequence] = before + t.length;
     return result;
   }
@@ -214,15 +227,21 @@ export class Session {
     maybeWhole("truncate", "draftLength", draftLength, 0);
     const ids = this.ids[sequence];
     if (!ids || length >= ids.length) return;
+    this.say({ call: "truncate", sequence, length, ...(draftLength === undefined ? {} : { draftLength }) });
     ids.length = length;
     this.seen.forget(sequence);
-    this.cutDraft(sequence, draftLength ?? Math.max(0, length - 1));
+    this.cut(sequence, draftLength ?? Math.max(0, length - 1));
   }
 
   /** Forgets rows of the extra layer only. */
   cutDraft(sequence: number, length: number): void {
     whole("cutDraft", "sequence", sequence, 0);
     whole("cutDraft", "length", length, 0);
+    this.say({ call: "cutDraft", sequence, length });
+    this.cut(sequence, length);
+  }
+
+  private cut(sequence: number, length: number): void {
     this.draftRows[sequence] = Math.min(length, this.draftRows[sequence] ?? 0);
     this.cache.pool.cut(sequence, Math.max(this.cached(sequence).length, this.draftRows[sequence]));
   }
@@ -244,7 +263,9 @@ export class Session {
   close(): void {
     this.closed = true;
     // A call under way still writes there; it gives them back when it ends.
-    if (this.busy) return;
+    if (this.busy || this.released) return;
+    this.released = true;
+    this.say({ call: "close" });
     this.cache.close();
     this.arena.close();
     this.seen.close();
@@ -257,16 +278,23 @@ export class Session {
     return concat(parts);
   }
 
-  private async append(
+  /** Rows by an entry of the manifest, answered by the last row of a sequence or by all: what the calls above are made of. */
+  async append(
     entry: string,
     tokens: readonly ArrayLike<number>[],
-    rowsOf: (sequence: number, before: number) => Entry[],
+    answered: "last" | "all",
     sampler?: Sampler,
   ): Promise<Result> {
     this.check(tokens, (b) => this.cached(b).length);
-    const rows = tokens.flatMap((t, b) => (t.length ? rowsOf(b, this.cached(b).length) : []));
+    const rows = tokens.flatMap((t, sequence): Entry[] => {
+      const before = this.cached(sequence).length;
+      if (answered === "all") return Array.from(t, (id, j) => ({ sequence, before: before + j, tokens: [id] }));
+      return t.length ? [{ sequence, before, tokens: t }] : [];
+    });
     if (entry === this.model.manifest.entries.decode) this.checkStep(rows.length);
-    const result = await this.call(entry, rows, { sampler });
+    const ids = tokens.map((t) => Array.from(t));
+    const letter = { call: "append" as const, tokens: ids, entry, rows: answered, ...(sampler && { sampling: sampler.options }) };
+    const result = await this.call(entry, rows, { sampler }, letter);
     tokens.forEach((t, b) => {
       const ids = this.sequence(b);
       for (let i = 0; i < t.length; i++) ids.push(t[i]);
@@ -276,7 +304,7 @@ export class Session {
 
   /** Whether steps can be begun ahead of their ids: see `ahead`. */
   get runsAhead(): boolean {
-    return this.model.device.ahead;
+    return this.model.device.ahead && !this.model.mail;
   }
 
   /** Whether the device can draw the ids of steps. */
@@ -290,6 +318,8 @@ export class Session {
    * `next` can be read. Leaving early forgets the step under way.
    */
   async *ahead(first: readonly (number | null)[], steps: number, sampler?: Sampler): AsyncGenerator<Result, void, undefined> {
+    if (this.model.mail)
+      throw diagnostics.misuse({ what: "steps of several ranks cannot begin ahead of their ids", help: "call decode" });
     this.check(
       first.map((id) => (id === null ? [] : Array.from({ length: Math.max(1, steps) }, () => id))),
       (b) => this.cached(b).length,
@@ -319,7 +349,7 @@ export class Session {
       }
     } finally {
       await Promise.allSettled([under?.result, following?.result]);
-      for (const b of active) this.cutDraft(b, this.draftRows[b] ?? 0);
+      for (const b of active) this.cut(b, this.draftRows[b] ?? 0);
       this.busy = false;
       if (this.closed) this.close();
     }
@@ -369,15 +399,18 @@ export class Session {
     return at;
   }
 
-  private async call(entry: string, entries: readonly Entry[], extra: Extra): Promise<Result> {
+  private async call(entry: string, entries: readonly Entry[], extra: Extra, letter: Unnumbered<Letter>): Promise<Result> {
     this.busy = true;
     try {
-      const result = await begin(this.model, this.arena, this.prepared(entry, entries, extra))!.result;
+      const run = (): Promise<Result> => begin(this.model, this.arena, this.prepared(entry, entries, extra))!.result;
+      const { mail } = this.model;
+      const floats = Object.values(extra.inputs ?? {}).map(bytesIn);
+      const result = await (mail ? mail.turn({ ...letter, session: this.number } as Letter, floats, run) : run());
       if (this.closed) throw diagnostics.misuse({ what: "the session was closed during the call" });
       return result;
     } catch (e) {
       // Rows that were not appended hold no pages.
-      for (const { sequence } of entries) this.cutDraft(sequence, this.draftRows[sequence] ?? 0);
+      for (const { sequence } of entries) this.cut(sequence, this.draftRows[sequence] ?? 0);
       throw e;
     } finally {
       this.busy = false;

@@ -1,2 +1,2 @@
-/** The compiler's version, as package.json and every manifest state it. */
-export const version = "0.1.0";
+/** The compiler's version: that of the whole package. */
+export { version } from "../../runtime/version.ts";

@@ -3,6 +3,7 @@ import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import {
   TextStream,
+  followRank,
   generate,
   load,
   memoryNeed,
@@ -22,6 +23,7 @@ import { checkWhole, compileFlags } from "./options.ts";
 import { checkFit, promptText, readIds, promptOf, type Prompts } from "./prompts.ts";
 import { samplingFlags, samplingOf, type SamplingFlags } from "./sampling.ts";
 import { checkWritable, copyTaps, leastBytes, save, type Saved } from "./save.ts";
+import { endRank, rankHere } from "./ranks.ts";
 import { generationOf, sourceOf, tokenizerOf, type SourceFlags } from "./source.ts";
 import { taking } from "../taking.ts";
 
@@ -42,6 +44,7 @@ interface Options extends SourceFlags, SamplingFlags {
   nvcc: boolean;
   tp?: number;
   ep?: number;
+  processes: boolean;
 }
 
 export const run = {
@@ -84,6 +87,11 @@ export const run = {
               describe: "divide the model over so many ranks, all in this process (cuda: all on one GPU)",
             })
             .option("ep", { type: "number", describe: "of these ranks, so many groups hold whole experts" })
+            .option("processes", {
+              type: "boolean",
+              default: false,
+              describe: "a process for each rank, started here (under torchrun, mpirun, srun: this is one of theirs)",
+            })
             .option("threads", { type: "number", describe: "worker threads (default: the cores there are)" }),
         ),
       ),
@@ -94,9 +102,12 @@ export const run = {
     a.mesh ??= meshGiven(a);
     const source = await sourceOf(a, a.save === undefined ? undefined : "--save");
     const { folder, weights } = source;
+    const { manifest } = await readArtifact(folder);
+    const place = rankHere(manifest.mesh, a.processes);
+    const flags = { weights, nvcc: a.nvcc, ...(a.threads ? { threads: a.threads } : {}) };
+    if (place && place.rank > 0) return followRank(folder, flags, place).catch(endRank(a.json));
     const tokenizer =
       a.ids !== undefined ? undefined : await tokenizerOf(source, a.chat ? "--chat" : "--prompt", "give --ids 1,2,3");
-    const { manifest } = await readArtifact(folder);
     const { model: facts, entries } = manifest;
     if (a.draft > 0 && entries.draft === undefined) throw new DiagnosticError(needsDraftLayer());
     checkTargetEffects(manifest.target, a);
@@ -106,7 +117,7 @@ export const run = {
     const open = (): Promise<Model> =>
       during(
         `loading ${size(memoryNeed(manifest).resident)} of weights`,
-        load(folder, { weights, nvcc: a.nvcc, ...(a.threads ? { threads: a.threads } : {}) }),
+        load(folder, { ...flags, ...(place || a.processes ? { processes: true, lost: endRank(a.json) } : {}) }),
       );
     if (a.chat) {
       await converse(open, tokenizer!, {

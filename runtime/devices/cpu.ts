@@ -31,6 +31,8 @@ export interface CpuOptions {
   threads?: number;
   /** Adds up time by kernel. */
   profile?: boolean;
+  /** Processes on this machine that do as this one does: each has its part of the memory. */
+  sharers?: number;
   /** Bytes of weights in one WebAssembly memory. By default all that fit beside a cache, or 2 GiB where there are more. */
   segmentBytes?: number;
 }
@@ -70,6 +72,7 @@ export class CpuDevice implements Device {
   private readonly manifest: Manifest;
   private readonly names: string[];
   private readonly times: Float64Array;
+  private sharers = 1;
   private readonly pool: Threads;
 
   private constructor(manifest: Manifest, names: string[], pool: Threads, segments: Segments) {
@@ -101,6 +104,7 @@ export class CpuDevice implements Device {
     });
     const names = kernels.map((k) => k.name);
     const device = new CpuDevice(manifest, names, pool, segments);
+    device.sharers = options.sharers ?? 1;
     await pool.start(
       (index) => ({
         memory: segments.memory(0),
@@ -140,11 +144,12 @@ export class CpuDevice implements Device {
   readonly largest = MEMORY_BYTES;
 
   available(): number {
-    return availableBytes();
+    return Math.floor(availableBytes() / this.sharers);
   }
 
   shortOf(what: string, needed: number, parts: readonly string[], help?: string): Error {
-    return diagnostics.noMemory({ what, needed, available: this.available(), parts, help });
+    const shared = this.sharers > 1 ? [`one of ${this.sharers} ranks on this machine, which divide its memory`] : [];
+    return diagnostics.noMemory({ what, needed, available: this.available(), parts: [...parts, ...shared], help });
   }
 
   columns(pages: number): number {

@@ -25,3 +25,18 @@ export function operandsOf(s: Pick<CollectiveStep, "op" | "dtype">, outer: numbe
       return [of(part, false, "i32"), of(part, false, "f32"), of(part, true, "i32"), of(part, true, "f32")];
   }
 }
+
+/** Whether each rank makes its result from its own operand: nothing is carried. */
+export const isAlone = ({ op }: Pick<CollectiveStep, "op">): boolean => op === "once" || op === "own_experts";
+
+const bytesOf = ({ elements, dtype }: MeetingOperand): number => elements * (dtype === "bf16" ? 2 : 4);
+
+/** Operands, or results, that lie one behind the other in `bytes`. */
+export function viewsOf(all: readonly MeetingOperand[], written: boolean, bytes: Uint8Array): Uint8Array[] {
+  let at = 0;
+  return all.flatMap((o) => (o.written === written ? [bytes.subarray(at, (at += bytesOf(o)))] : []));
+}
+
+/** Memory for them. */
+export const roomFor = (all: readonly MeetingOperand[], written: boolean): Uint8Array =>
+  new Uint8Array(all.reduce((n, o) => (o.written === written ? n + bytesOf(o) : n), 0));

@@ -1,0 +1,21 @@
+// What rank 0 tells the others so that they do as it does: every call that changes a session, in the order in which it makes them. They
+// hold sessions of their own with the same sequences and pages, and come to the same meetings.
+import type { Sampling } from "../sample.ts";
+
+/** `session` numbers the sessions of a model from 0 on. Ids of tokens are by sequence; rows of `hidden` travel as bytes, f32. */
+export type Letter = { session: number } & (
+  | { call: "open"; options: { maxTokens?: number; sequences?: number } }
+  | { call: "append"; tokens: number[][]; entry: string; rows: "last" | "all"; sampling?: Sampling }
+  | { call: "draft"; tokens: number[][] }
+  | { call: "truncate"; sequence: number; length: number; draftLength?: number }
+  | { call: "cutDraft"; sequence: number; length: number }
+  | { call: "close" }
+);
+
+/** Who passes letters on. */
+export interface Mail {
+  /** Sends a letter; throws where the ranks have ended. */
+  say(letter: Letter): void;
+  /** Sends a letter, then makes the call that it says, once those before have ended. Where that fails, all ranks end. */
+  turn<T>(letter: Letter, bytes: readonly Uint8Array[], call: () => Promise<T>): Promise<T>;
+}

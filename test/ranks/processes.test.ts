@@ -1,0 +1,89 @@
+// A process for each rank says what all ranks in one process say, bit for bit, whatever a session does.
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { writeArtifact } from "../../compiler/artifact/write.ts";
+import { storedIn } from "../../compiler/checkpoint-dtypes.ts";
+import { compile, defaults } from "../../compiler/compile.ts";
+import { parseMesh } from "../../ir/index.ts";
+import { generate, load, type Model } from "../../runtime/index.ts";
+import { dsc, refusal, tiny } from "../commands/dsc.ts";
+
+// A machine under test may be busy; nothing here hangs.
+process.env.DSC_SILENCE_SECONDS = "60";
+
+const fixture = path.resolve(import.meta.dirname, "../fixtures/a08-v3-mtp");
+const out = mkdtempSync(path.join(tmpdir(), "dsc-processes-"));
+afterAll(() => rmSync(out, { recursive: true }));
+
+/** Logits and ids of everything that a session does: a batch, steps, a sequence more, one cut and continued, drafts. */
+async function everything(model: Model): Promise<unknown[]> {
+  const told: unknown[] = [];
+  const bits = (row: Float32Array): number[] => [...new Uint32Array(row.slice().buffer)];
+  {
+    using session = model.session();
+    let result = await session.prefill([
+      [3, 5, 7],
+      [9, 11, 2, 4],
+    ]);
+    told.push(bits(result.logits(0)), bits(result.logits(1)));
+    result = await session.decode([result.next(0), null]);
+    told.push(bits(result.logits(0)));
+    const { sequence, result: added } = await session.add([8, 1]);
+    told.push(sequence, bits(added.logits(sequence)));
+    session.truncate(1, 2);
+    result = await session.extend([[], [6, 6, 3]]);
+    told.push(bits(result.logits(1)), session.lengths);
+    // Two sessions at once take turns.
+    using other = model.session();
+    const both = await Promise.all([session.decode([1, null]), other.prefill([[5, 4]])]);
+    told.push(bits(both[0].logits(0)), bits(both[1].logits(0)));
+  }
+  for (const draft of [0, 2])
+    for await (const step of generate(model, [[3, 5, 7, 9]], { maxNew: 6, draft, temperature: 0.8, seed: 3 }))
+      told.push(step.ids, step.drafted, step.accepted);
+  return told;
+}
+
+/** Ids that lockstep chooses. */
+let greedy: number[] = [];
+
+test.each(["tp=2", "tp=4,ep=2"])("%s: processes have the bits of lockstep", async (mesh) => {
+  const folder = path.join(out, mesh);
+  writeArtifact(compile(fixture, { ...defaults, stored: await storedIn(fixture), mesh: parseMesh(mesh) }), folder);
+  const steps: number[] = [];
+  const [one, many] = await Promise.all(
+    [false, true].map(async (processes) => {
+      const model = await load(folder, { weights: fixture, threads: 1, processes });
+      try {
+        if (!processes) for await (const step of generate(model, [[3, 5, 7, 9]], { maxNew: 6 })) steps.push(...step.ids[0]);
+        return await everything(model);
+      } finally {
+        await model.close();
+      }
+    }),
+  );
+  expect(many).toEqual(one);
+  greedy = steps;
+});
+
+test("dsc run --processes answers, and refuses a model that is not divided", async () => {
+  const folder = path.join(out, "tp=2");
+  const { code, stdout, stderr } = await dsc(
+    "run",
+    folder,
+    "--weights",
+    fixture,
+    "--ids",
+    "3,5,7,9",
+    "--max-new",
+    "6",
+    "--processes",
+  );
+  expect(code, stderr).toBe(0);
+  expect(stdout).toBe(`${greedy.join(",")}\n`);
+  expect(await refusal("run", tiny, "--ids", "1", "--max-new", "1", "--processes")).toContain(
+    "--processes is for a model that is divided",
+  );
+});
