@@ -18,6 +18,12 @@ export const systemKernels = {
   dsc_sample: { buffers: ["logits", "choices", "ids", "starts", "lengths", "seen", "y"], numbers: ["m"] },
 } as const;
 
+const exchange = <const N extends readonly string[]>(...dims: N) =>
+  ({
+    buffers: ["x", "y", "mailboxes", "control"],
+    numbers: ["rank", "ranks", "what", "limit_ms", "bf16", ...dims],
+  }) as const;
+
 /** The same of an artifact that is divided over ranks; addresses of ranks are so many times 256 bytes apart. */
 export const rankKernels = {
   /** Lockstep: what all ranks of a device hold, added in rank order, to each of them. */
@@ -32,6 +38,12 @@ export const rankKernels = {
   dsc_rank_max: { buffers: ["x", "best"], numbers: ["from", "rows", "columns"] },
   /** Of every row the column of the largest value of all ranks. */
   dsc_pick_max: { buffers: ["best", "ids"], numbers: ["ranks", "rows"] },
+  /** Mailboxes: the sum of what ranks hold, every one of whom sends all of it to every other. */
+  dsc_push_reduce: exchange("words"),
+  /** Mailboxes: the same where each rank adds a part of it and sends the sum. */
+  dsc_push_reduce_parts: exchange("words"),
+  /** Mailboxes: runs of every rank side by side. */
+  dsc_push_gather: exchange("outer", "inner", "first", "some"),
 } as const;
 
 export type SystemKernel = keyof typeof systemKernels | keyof typeof rankKernels;
@@ -44,6 +56,20 @@ export const systemLaunches: Readonly<Record<SystemKernel, { buffers: readonly s
 
 /** Elements of what ranks exchange, by the number that kernels know them by. */
 export const RANK_FORMS = ["f32", "bf16", "i32"] as const;
+/**
+ * Memory in which ranks leave what others read (codegen/cuda/mailbox): a head, then for exchanges by turns two halves, in each of which
+ * every rank has so many units of 16 bytes, two words with their tags. Beside it a control block in pinned memory of the host, words:
+ * 0 is set by the host to end all waits, from 1 on is what a kernel says that cannot go on.
+ */
+export const PEER_MAILBOX = { headBytes: 256, units: 32768, unitBytes: 16, controlWords: 16 } as const;
+/** Bytes of a mailbox of so many ranks. */
+export const peerMailboxBytes = (ranks: number): number =>
+  PEER_MAILBOX.headBytes + 2 * ranks * PEER_MAILBOX.units * PEER_MAILBOX.unitBytes;
+/** Words of the control block: why, which rank waits for which, in which exchange, what it wanted and what it saw. */
+export const CONTROL = { stop: 0, why: 1, rank: 2, peer: 3, epoch: 4, what: 5, seen: 6 } as const;
+/** Why a kernel cannot go on: the peer has not come in time, has come to something else, or the host has ended the wait. */
+export const STUCK = { late: 1, apart: 2, stopped: 3 } as const;
+
 /** Bytes that what ranks hold lies apart by a multiple of. */
 export const RANK_APART = 256;
 

@@ -8,12 +8,15 @@ import path from "node:path";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import type { HostBuffer } from "../../ir/kernel/interpret.ts";
 import { evaluate } from "../../ir/size.ts";
+import { peer } from "../../codegen/cuda/ptx/peer.ts";
 import { hostBuild } from "./host-compiler.ts";
 
 /** What a text finds instead of a GPU. Fibres start by ucontext and switch by longjmp, which makes no system call. */
 export const hostHeader = String.raw`
 #include <ucontext.h>
 #include <setjmp.h>
+#include <sched.h>
+#include <time.h>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -28,7 +31,7 @@ static inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 static inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
 static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-static Index threadIdx, blockIdx;
+static Index threadIdx, blockIdx, gridDim;
 static const int LIMIT = 1024;
 static ucontext_t start, first;
 static jmp_buf scheduler, fibres[LIMIT];
@@ -53,6 +56,11 @@ static void end_previous() {
     else if (*l.now != l.real) { fprintf(stderr, "a buffer is written before the kernel before has ended\n"); exit(5); }
   previous_ended = awaited = true;
 }
+// A look at memory that another rank writes: other threads go on.
+static void let_others_run() { if (threadIdx.x == 0) sched_yield(); wait_for(0); }
+static unsigned long long host_nanoseconds() { timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1000000000ull + t.tv_nsec; }
+static void fail(const char* what) { fprintf(stderr, "%s\n", what); exit(7); }
+static int atomicAdd(int* p, int v) { const int before = *p; *p += v; return before; }
 static void __threadfence_system() {} static void __threadfence() {}
 static void __syncwarp() { wait_for(2); }
 template <class T> static T exchange(T v, int from) {
@@ -94,13 +102,14 @@ static int __float2int_rz(float a) { return a != a ? 0 : a >= 2147483648.0f ? 21
 #define __device__
 #define __global__
 #define __forceinline__ inline
+#define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __shared__ static
 static void (*entry)();
 static void fibre() { entry(); waits[threadIdx.x] = 3; _longjmp(scheduler, 1); }
 static bool begun[LIMIT];
 static void grid(int blocks, int threads, int shared_bytes, bool backwards, void (*body)()) {
-  entry = body;
+  entry = body; gridDim.x = blocks;
   dynamic_shared = (float*)realloc(dynamic_shared, shared_bytes + 4);
   for (int b = 0; b < blocks; b++) {
     memset(dynamic_shared, 0xff, shared_bytes);
@@ -159,7 +168,8 @@ export const earlyOf = ({ early = [], chained = [] }: KernelText["launch"]): Rea
 
 /** A text as g++ takes it under the header. */
 export const hostText = (source: string): string =>
-  source
+  peer
+    .reduce((text, { text: cuda, host }) => text.replace(cuda, () => host), source)
     .replace(/asm volatile\("griddepcontrol\.wait;" ::: "memory"\);/g, "await_kernel_before();")
     .replace(/asm volatile\("griddepcontrol[^;]*;" ::: "memory"\);/g, "")
     .replace("extern __shared__ float shared[];", "float* const shared = dynamic_shared;")

@@ -9,6 +9,8 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <sched.h>
+#include <time.h>
 #include <random>
 #include <vector>
 typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long long u64; typedef long long i64;
@@ -24,6 +26,7 @@ template <class T> static T max(T a, T b) { return a > b ? a : b; }
 #define __device__
 #define __global__
 #define __forceinline__ inline
+#define __noinline__ __attribute__((noinline))
 #define __grid_constant__
 #define __launch_bounds__(...)
 
@@ -161,6 +164,10 @@ static bool __any_sync(u32 m, bool b) { return __ballot_sync(m, b) != 0; }
 static u32 __reduce_max_sync(u32, u32 v) { u64* all = exchange(v); u32 r = 0; for (int i = 0; i < 32; i++) r = (u32)all[i] > r ? (u32)all[i] : r; return r; }
 static int __reduce_max_sync(u32, int v) { u64* all = exchange((u32)v); int r = (int)all[0]; for (int i = 1; i < 32; i++) r = max(r, (int)all[i]); return r; }
 static void __threadfence() {}
+static void __threadfence_system() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+// A look at memory that another rank writes: other fibres go on, and now and then other threads of this process.
+static void let_others_run() { waits = 0; if (chance() % 64 == 0) sched_yield(); next_fibre(); }
+static u64 host_nanoseconds() { timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1000000000ull + t.tv_nsec; }
 static void __syncwarp() { exchange(0); }
 static u32 __byte_perm(u32 a, u32 b, u32 s) { const u64 v = a | (u64)b << 32; u32 o = 0; for (int i = 0; i < 4; i++) o |= (u32)(v >> 8 * (s >> 4 * i & 7) & 255) << 8 * i; return o; }
 static int __ffs(u32 v) { return __builtin_ffs(v); }

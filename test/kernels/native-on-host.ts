@@ -23,7 +23,7 @@ function ownText(source: string): string {
 }
 
 /** A kernel's own text behind the host meanings of the table's functions that it does not define; shared variables in the block's memory. */
-function bodyOf(source: string): string {
+export function bodyOf(source: string): string {
   let id = 0;
   const own = ownText(source);
   const hosts = entriesFor(source).filter((e) => !new RegExp(`__device__[^;{]*\\b${e.name}\\(`).test(own));
@@ -100,8 +100,8 @@ export interface Native {
   close(): void;
 }
 
-const machine = (): string => fs.readFileSync(path.join(import.meta.dirname, "fibres.h"), "utf8");
-const flags = ["-O1", "-march=native", "-ffp-contract=off", "-std=c++17", "-w"];
+export const machine = (): string => fs.readFileSync(path.join(import.meta.dirname, "fibres.h"), "utf8");
+export const flags = ["-O1", "-march=native", "-ffp-contract=off", "-std=c++17", "-w"];
 
 /** Compiles a kernel's text for this machine. */
 export function nativeOnHost(text: KernelText): Native {

@@ -11,6 +11,7 @@ import { barriers } from "./mbarrier.ts";
 import { global, shared } from "./memory.ts";
 import { mma } from "./mma.ts";
 import { pack } from "./pack.ts";
+import { peer } from "./peer.ts";
 import { tma } from "./tma.ts";
 import { addresses, types } from "./types.ts";
 import { warp } from "./warp.ts";
@@ -29,6 +30,7 @@ export const table: readonly Entry[] = [
   ...warp,
   ...shared,
   ...global,
+  ...peer,
   ...barriers,
   ...cluster,
   ...tma,

@@ -2,6 +2,8 @@
 // synthetic weights, the look at stored ones. They go into the artifact like any other; ir/system.ts has what a launch gives.
 import type { Gpu } from "../../../ir/machine.ts";
 import type { KernelText } from "../../../ir/kernel/catalogue.ts";
+import { pushGatherKernel } from "../mailbox/gather.ts";
+import { pushReduceKernel, pushReducePartsKernel } from "../mailbox/reduce.ts";
 import { advanceKernel } from "./advance.ts";
 import { fillKernel } from "./fill.ts";
 import { finiteKernel } from "./finite.ts";
@@ -19,6 +21,9 @@ const rankTexts = (): KernelText[] => [
   ownExpertsKernel(),
   rankMaxKernel(),
   pickMaxKernel(),
+  pushReduceKernel(),
+  pushReducePartsKernel(),
+  pushGatherKernel(),
 ];
 
 /** Those of a model with so many ids, in order. */
