@@ -24,11 +24,20 @@ function keepLayers(s: ModelSpec, count: number): ModelSpec {
   return count === s.layers.length ? s : { ...s, layers: s.layers.slice(0, count), mtp: 0 };
 }
 
-export function shrink(s: ModelSpec): ModelSpec {
+/** Widths that a small model has to have, where it is divided over ranks (compiler/analysis/shrink-mesh.ts). */
+export type Widths = Partial<
+  Pick<ModelSpec, "heads" | "nope" | "rope" | "vDim" | "kvLora" | "intermediate" | "vocab"> & {
+    experts: number;
+    expertWidth: number;
+  }
+>;
+
+export function shrink(s: ModelSpec, widths: Widths = {}): ModelSpec {
+  const { experts, expertWidth, ...own } = widths;
   // Just over one block of 128, and not a multiple of anything: edges are where passes go wrong.
   const odd = (n: number, to: number): number => Math.min(n, to + (n % 2));
-  const rope = Math.min(s.rope, 8);
-  const vocab = Math.min(s.vocab, 67);
+  const rope = Math.min(s.rope, own.rope ?? 8);
+  const vocab = Math.min(s.vocab, own.vocab ?? 67);
   // One layer of each kind is no sequence of layers; two are.
   const kinds = [...new Set(s.layers)].flatMap((k) => [k, k].slice(0, s.layers.filter((l) => l === k).length));
   const every = s.rope / rope;
@@ -44,17 +53,18 @@ export function shrink(s: ModelSpec): ModelSpec {
     vDim: Math.min(s.vDim, s.vDim > s.nope ? 16 : 12),
     intermediate: odd(s.intermediate, 140),
     layers: kinds,
-    moe: s.moe && shrinkMoe(s.moe, odd(s.moe.intermediate, 72)),
+    moe: s.moe && shrinkMoe(s.moe, expertWidth ?? odd(s.moe.intermediate, 72), experts),
     position: { ...s.position, invFreq: Array.from({ length: rope / 2 }, (_, j) => s.position.invFreq[Math.floor(j * every)]) },
     maxPositions: Math.min(s.maxPositions, 128),
     bos: s.bos !== null && s.bos < vocab ? s.bos : null,
     eos: s.eos.filter((id) => id < vocab),
+    ...own,
   };
 }
 
-function shrinkMoe(m: MoeSpec, intermediate: number): MoeSpec {
-  const groups = Math.min(m.groups, 4);
-  const size = Math.min(m.experts / m.groups, m.groups > 1 ? 4 : 8);
+function shrinkMoe(m: MoeSpec, intermediate: number, most?: number): MoeSpec {
+  const groups = Math.min(m.groups, most === undefined ? 4 : 2);
+  const size = Math.min(m.experts / m.groups, most === undefined ? (m.groups > 1 ? 4 : 8) : most / groups);
   const kept = Math.min(m.kept, 2, groups);
   return { ...m, groups, kept, experts: groups * size, topk: Math.min(m.topk, 3, size * kept), intermediate };
 }

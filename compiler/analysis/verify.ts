@@ -3,9 +3,11 @@
 import { cachesOf } from "../../ir/caches.ts";
 import { LATENT } from "../../ir/types.ts";
 import {
+  callOf,
   everyNode,
   interpret,
   interpretRanks,
+  printFunc,
   tensorOf,
   type Caches,
   type Inputs,
@@ -32,6 +34,12 @@ export interface Proof {
   lost?: string[];
 }
 
+/** An entry of a model that a step runs. */
+export type Entry = "prefill" | "extend" | "decode" | "draft";
+
+/** Weights of a module by name and layer, as a rank has them. */
+export type WeightsOf = (m: Module, rank: number, kept: MadeWeights) => (name: string, layer: number | null) => Tensor;
+
 /** Above rounding of float64 sums in another order, far below a wrong term. */
 export const EXACT = 1e-8;
 
@@ -46,21 +54,21 @@ export function prove(
   const module = modelModule(spec, { ...options, actQuant: "dynamic" });
   const plain = modelModule(spec, { ...options, actQuant: "none" });
   const proofs: Proof[] = [];
-  const made: MadeWeights = new Map();
+  const logits = remembered(spec);
   for (const attention of ["expanded", "absorbed"] as const) {
     const { snapshots, ledger } = runPipeline(module, pipeline, { ...given, attention }, how);
     const changes = new Map(ledger.entries.filter((e) => e.outcome === "fired" && e.changes).map((e) => [e.pass, e.changes!]));
     const exact = changes.size ? runPipeline(plain, pipeline, { ...given, attention }, how).snapshots : [];
     for (const entry of ["prefill", "extend", ...(spec.mtp ? (["draft"] as const) : [])] as const) {
-      let before = step(module, spec, entry, made);
+      let before = logits(module, entry);
       for (const [i, { pass, module: m }] of snapshots.entries()) {
         if (i === 0) continue;
         tell(`${attention} attention, ${entry}: pass ${i} of ${snapshots.length - 1}, ${pass}`);
-        const after = step(m, spec, entry, made);
+        const after = logits(m, entry);
         const difference = largest(after, before);
         before = after;
         const change = difference < EXACT ? undefined : changes.get(pass);
-        const plainly = (at: number): Float64Array => step(exact[at].module, spec, entry, made);
+        const plainly = (at: number): Float64Array => logits(exact[at].module, entry);
         const unquantised = change === undefined ? undefined : largest(plainly(i), plainly(i - 1));
         const holds = difference < EXACT || (Number.isFinite(difference) && unquantised !== undefined && unquantised < EXACT);
         const lost = holds ? [] : lostMeetings(snapshots[i - 1].module, m);
@@ -77,6 +85,38 @@ export function prove(
     }
   }
   return proofs;
+}
+
+/** The logits of an entry of modules of a model, interpreted once for all that a step reads. */
+export function remembered(spec: ModelSpec): (m: Module, entry: Entry) => Float64Array {
+  const known = new Map<string, Float64Array>();
+  const weights: MadeWeights = new Map();
+  return (m, entry) => {
+    const key = `${entry} ${m.mesh ? JSON.stringify(m.mesh) : ""}\n${textBelow(m, entry)}`;
+    const before = known.get(key);
+    if (before) return before;
+    const made = step(m, spec, entry, weights);
+    known.set(key, made);
+    return made;
+  };
+}
+
+/** All that one entry reads: itself, the functions that it calls, those that compute weights, and weights with their sources. */
+export function textBelow(m: Module, entry: keyof Module["entries"]): string {
+  const seen = new Set<string>();
+  const visit = (name: string): void => {
+    const f = m.funcs.get(name);
+    if (!f || seen.has(name)) return;
+    seen.add(name);
+    for (const n of everyNode(f)) {
+      const called = callOf(n);
+      if (called) visit(called.func);
+    }
+  };
+  for (const name of [m.entries[entry] ?? "", ...m.load.map((l) => l.func)]) visit(name);
+  const weights = [...m.weights.values()].map((w) => [w.name, w.type, w.layers, w.source]);
+  const texts = [...seen].flatMap((name) => m.funcs.get(name) ?? []).map((f) => printFunc(f));
+  return `${texts.join("\n")}\n${JSON.stringify(weights)}`;
 }
 
 /** Collectives of every function that a pass left fewer of, in words. */
@@ -97,8 +137,9 @@ function lostMeetings(before: Module, after: Module): string[] {
 export function step(
   m: Module,
   spec: ModelSpec,
-  entry: "prefill" | "extend" | "decode" | "draft",
+  entry: Entry,
   made: MadeWeights = new Map(),
+  weights: WeightsOf = weightsOf,
 ): Float64Array {
   const prefix = entry === "prefill" ? [0, 0] : [4, 0];
   const layers = Array.from({ length: spec.layers.length + spec.mtp }, (_, l) => l);
@@ -117,7 +158,7 @@ export function step(
   const inputs = (rank: number): Inputs => ({
     batch: { starts: [0, 3, 5], lengths: [prefix[0] + 3, prefix[1] + 2], ids },
     values,
-    weight: weightsOf(local, rank, made),
+    weight: weights(local, rank, made),
     caches: caches(),
   });
   if (!m.mesh) return interpret(m, func, inputs(0)).logits.data;
@@ -131,7 +172,7 @@ export function step(
 export type MadeWeights = Map<string, Tensor>;
 
 /** Weights of a module by name and layer, each made once; those of a checkpoint once for all that share `kept`. */
-function weightsOf(m: Module, rank: number, kept: MadeWeights): (name: string, layer: number | null) => Tensor {
+export function weightsOf(m: Module, rank: number, kept: MadeWeights): (name: string, layer: number | null) => Tensor {
   const own = new Map<string, Tensor>();
   const weight = (name: string, layer: number | null): Tensor => {
     const decl = m.weights.get(name)!;

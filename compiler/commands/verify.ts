@@ -5,7 +5,7 @@ import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { meshWords, parseMesh } from "../../ir/mesh.ts";
 import { withRanks } from "../../passes/shard/pipeline.ts";
 import { choosePasses } from "../../passes/index.ts";
-import { badValue, onnxDiffers, passChanges, usage } from "../diagnostics.ts";
+import { badValue, meshUnproved, onnxDiffers, passChanges, usage } from "../diagnostics.ts";
 import { loadSpec } from "../frontend/config.ts";
 import { undivided } from "../driver/divides.ts";
 import { modelModule } from "../frontend/model.ts";
@@ -13,6 +13,8 @@ import { guardOf } from "../driver/plugin-gate.ts";
 import { compareOnnx, type OnnxProof } from "../export/compare.ts";
 import { progressLine } from "../progress.ts";
 import { prove, type Proof } from "../analysis/verify.ts";
+import { proveGroups, seen, type Found, type GroupProof } from "../analysis/mesh-groups.ts";
+import { shrinkFor } from "../analysis/shrink-mesh.ts";
 import { reduce } from "../analysis/shrink.ts";
 import { table as lined } from "../report/table.ts";
 import { say, tell } from "../tell.ts";
@@ -62,14 +64,15 @@ export const verifyCommand = {
     const { spec, warnings } = loadSpec(a.src, a.set);
     warnings.forEach(say);
     // Interpreting in float64 takes a small model, asked for or not.
-    const small = reduce(spec, { ...reductionOf(a), shrink: true });
+    const mesh = a.mesh === undefined ? undefined : parseMesh(a.mesh);
+    const kept = reduce(spec, { ...reductionOf(a), shrink: false });
+    const small = mesh ? shrinkFor(kept, mesh) : reduce(kept, { shrink: true });
     const { pipeline, passOptions } = await pipelineOf(a.src, a);
     const chosen = choosePasses(passWords(a.passes), pipeline);
     if (!chosen.length)
       throw new DiagnosticError(
         badValue(`--passes ${a.passes}: there is nothing to prove`, "give all, or names with commas", "--passes"),
       );
-    const mesh = a.mesh === undefined ? undefined : parseMesh(a.mesh);
     if (mesh && a.onnx)
       throw new DiagnosticError(
         usage({
@@ -93,7 +96,10 @@ export const verifyCommand = {
       return;
     }
     let proofs: Proof[];
+    let groups: GroupProof[] | undefined;
     try {
+      if (mesh) line.show(`every group alone over ${meshWords(mesh)}`);
+      groups = mesh && proveGroups(small, mesh);
       proofs = mesh
         ? prove(
             small,
@@ -116,15 +122,59 @@ export const verifyCommand = {
           lost: p.lost ?? [],
         }),
       );
-    if (!a.json) process.stdout.write(table(spec.architecture, derived, proofs) + "\n");
+    failed.push(
+      ...(groups ?? []).flatMap((g) => groupProblems(g).map((p) => meshUnproved({ group: g.group, mesh: a.mesh!, ...p }))),
+    );
+    if (!a.json)
+      process.stdout.write(`${table(spec.architecture, derived, proofs)}\n${groups ? `\n${groupTable(groups, a.mesh!)}\n` : ""}`);
     // One object: what was found, and what is wrong in it.
     else
       process.stdout.write(
-        JSON.stringify({ ok: failed.length === 0, small: derived, proofs, ...(failed.length ? { errors: failed } : {}) }) + "\n",
+        JSON.stringify({
+          ok: failed.length === 0,
+          small: derived,
+          proofs,
+          ...(groups ? { groups } : {}),
+          ...(failed.length ? { errors: failed } : {}),
+        }) + "\n",
       );
     if (failed.length) tell(failed, false);
   },
 };
+
+/** What does not hold of a group, and which faults were not found. */
+function groupProblems(g: GroupProof): { problem: string }[] {
+  return [
+    ...(g.holds ? [] : [{ problem: `divided alone it moves logits by ${g.difference.toExponential(1)}` }]),
+    ...g.faults.filter((f) => !seen(f)).map((f) => ({ problem: `a collective ${f.fault} was not found` })),
+  ];
+}
+
+/** A line per group: what is divided, and how faults that are made on purpose are found. */
+export function groupTable(groups: readonly GroupProof[], mesh: string): string {
+  const found = (g: GroupProof, fault: Found["fault"]): string => {
+    const f = g.faults.find((x) => x.fault === fault);
+    if (!f) return "";
+    const logits =
+      f.difference === null ? "shapes" : Number.isFinite(f.difference) ? f.difference.toExponential(1) : "ranks differ";
+    return `${f.types ? "types, " : ""}${seen(f) ? logits : "NOT FOUND"}`;
+  };
+  const rows = groups.map((g) => [
+    g.group,
+    g.group === "router" ? "on every rank" : g.divided.length ? g.divided.join(", ") : `whole: ${g.why}`,
+    `${g.collectives}`,
+    `${g.holds ? "" : "BROKEN "}${g.difference === 0 ? "0" : g.difference.toExponential(1)}`,
+    ...(["dropped", "elsewhere", "twice"] as const).map(
+      (f) => found(g, f) || (f === "dropped" ? found(g, "another router") : ""),
+    ),
+  ]);
+  return [
+    `${mesh}, a group at a time: difference of the logits to one rank's, and how a collective that is dropped, done one op later or twice is ` +
+      "found (of the router: another one on rank 1)",
+    "",
+    ...lined(["group", "divided", "collectives", "difference", "dropped", "elsewhere", "twice"], rows, [2, 3, 4, 5, 6]),
+  ].join("\n");
+}
 
 /** A line per exported graph, a column per call. */
 function onnxTable(name: string, small: Record<string, number>, proofs: readonly OnnxProof[]): string {

@@ -83,3 +83,17 @@ export const onnxDiffers = coded<{
     help: "dsc export onnx SRC --after an earlier pass shows from which on; please report it with the config",
   }),
 });
+
+export const meshUnproved = coded<{ group: string; mesh: string; problem: string }>("DSC6047", {
+  name: "a group of weights whose division does not hold",
+  means:
+    "dsc verify --mesh divides every group of weights alone and compares with one rank; then it drops a collective, puts it one op later and " +
+    "does it twice, which has to be found. One of these did not come out so.",
+  example: "A rule of ir/placement.ts that lets a sum over ranks into an op that is not linear.",
+  fix: "The table says which group and what; the pass shard divides it.",
+  at: () => [place("the pass shard")],
+  short: ({ group, mesh, problem }) => ({
+    title: `${group} over ${mesh}: ${problem}`,
+    help: "this is a fault of the pass shard or of an op's signature",
+  }),
+});

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import type { Target } from "../../ir/artifact.ts";
 import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
-import { callOf, everyNode, printFunc, printModule, type Func, type Module } from "../../ir/index.ts";
+import { printFunc, printModule, type Func, type Module } from "../../ir/index.ts";
 import { pluginChanges, pluginUnproved, pluginUntried } from "../../passes/plugin-diagnostics.ts";
 import { runPipeline, type Ledger, type Outcome, type Pass } from "../../passes/index.ts";
 import { sha256 } from "../../runtime/manifest-text.ts";
@@ -15,7 +15,7 @@ import { modelModule } from "../frontend/model.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
 import type { HeldTo } from "../plugin/brings.ts";
 import { guardOf, writeBefore } from "./plugin-gate.ts";
-import { EXACT, largest, step, type MadeWeights } from "../analysis/verify.ts";
+import { EXACT, largest, step, textBelow, type MadeWeights } from "../analysis/verify.ts";
 import { shrink } from "../analysis/shrink.ts";
 import { version } from "../artifact/version.ts";
 
@@ -208,23 +208,6 @@ function textOf(m: Module, printed?: Map<Func, string>): string {
   const text = `${printModule(m, printed ? { printed } : {})}\n${JSON.stringify(weights)}`;
   texts.set(m, text);
   return text;
-}
-
-/** The same of what one entry reads: itself, the functions that it calls, and those that compute weights. */
-function textBelow(m: Module, entry: keyof Module["entries"]): string {
-  const seen = new Set<string>();
-  const visit = (name: string): void => {
-    const f = m.funcs.get(name);
-    if (!f || seen.has(name)) return;
-    seen.add(name);
-    for (const n of everyNode(f)) {
-      const called = callOf(n);
-      if (called) visit(called.func);
-    }
-  };
-  for (const name of [m.entries[entry] ?? "", ...m.load.map((l) => l.func)]) visit(name);
-  const weights = [...m.weights.values()].map((w) => [w.name, w.type, w.layers, w.source]);
-  return `${[...seen].map((name) => printed(m, name)).join("\n")}\n${JSON.stringify(weights)}`;
 }
 
 /** What was said of a pass when it was proved before, under all that the proof is of. */

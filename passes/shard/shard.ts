@@ -8,13 +8,14 @@ import { wireOf } from "../../ir/wire.ts";
 import { pass, type Cx, type Pass } from "../pass.ts";
 import { divideFunc, meetingsOf } from "./divide.ts";
 import { localModule } from "./local.ts";
-import { choicesOf, dividedDims, readsKind } from "./table.ts";
+import { choicesOf, dividedDims, readsKind, type Group } from "./table.ts";
 
-/** The module divided over a mesh, its placement in its types. */
-export function shardModule(m: Module, mesh: Mesh, cx?: Cx): Module {
+/** The module divided over a mesh, its placement in its types; `only` some groups of its weights where they are given. */
+export function shardModule(m: Module, mesh: Mesh, cx?: Cx, only?: readonly Group[]): Module {
   const weights = new Map<string, WeightDecl>(m.weights);
   const values = new Map<string, Value>();
   for (const { group, kind, members, why } of choicesOf(m, mesh)) {
+    if (only && !only.includes(group)) continue;
     const rule = `divide ${group}`;
     for (const f of m.funcs.values())
       if (kind === "" ? members.some((x) => reads(f, x.decl.name)) : readsKind(f, kind))

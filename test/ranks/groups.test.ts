@@ -1,0 +1,36 @@
+// Every group of weights divided alone gives what one rank gives, and faults made on purpose are found. verify-family.ts does so for the
+// whole family on every mesh; here are FP8 with blocks, groups of experts, and what stays whole.
+import path from "node:path";
+import { expect, test } from "vitest";
+import { proveGroups, seen } from "../../compiler/analysis/mesh-groups.ts";
+import { dividedGroups, shrinkFor } from "../../compiler/analysis/shrink-mesh.ts";
+import { loadSpec } from "../../compiler/frontend/config.ts";
+import type { ModelSpec } from "../../compiler/frontend/spec.ts";
+import { parseMesh } from "../../ir/mesh.ts";
+
+const root = path.resolve(import.meta.dirname, "../..");
+const specOf = (src: string): ModelSpec => loadSpec(path.join(root, src), []).spec;
+
+for (const [src, words, divided] of [
+  ["examples/deepseek-r1/config.json", "tp=2", ["attention", "dense", "experts", "head"]],
+  ["test/fixtures/a04-v2-group", "tp=4,ep=2", ["attention", "experts"]],
+  ["test/configs/Moonlight-16B-A3B-Instruct.json", "tp=8,ep=8", ["attention", "dense", "experts", "head"]],
+] as const)
+  test(`${src} over ${words}: ${divided.join(", ")}, each alone, and faults in each`, () => {
+    const mesh = parseMesh(words);
+    const small = shrinkFor(specOf(src), mesh);
+    expect(dividedGroups(small, mesh)).toEqual(dividedGroups(specOf(src), mesh));
+    const groups = proveGroups(small, mesh);
+    expect(groups.filter((g) => !g.holds)).toEqual([]);
+    expect(groups.filter((g) => g.divided.length).map((g) => g.group)).toEqual(divided);
+    for (const g of groups) {
+      if (g.divided.length) expect(g.faults.map((f) => f.fault)).toEqual(["dropped", "elsewhere", "twice"]);
+      expect(
+        g.faults.filter((f) => !seen(f)),
+        g.group,
+      ).toEqual([]);
+      // What is dropped, or comes too late, does not type-check either.
+      for (const f of g.faults) expect(f.types, `${g.group} ${f.fault}`).toBe(f.fault === "dropped" || f.fault === "elsewhere");
+    }
+    expect(groups.find((g) => g.group === "router")!.faults.map((f) => f.fault)).toEqual(["another router"]);
+  });
