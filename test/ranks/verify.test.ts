@@ -62,7 +62,8 @@ test("a pass that drops a collective does not hold, and the collective is named"
 test("the command takes a mesh, and refuses what is none", async () => {
   const { code, stdout } = await dsc("verify", path.join(fixtures, "a01-v3-yarn"), "--mesh", "tp=2", "--json");
   expect(code).toBe(0);
-  const { ok, proofs } = JSON.parse(stdout) as { ok: boolean; proofs: { pass: string }[] };
+  const { ok, proofs, groups } = JSON.parse(stdout) as { ok: boolean; proofs: { pass: string }[]; groups: { group: string }[] };
+  expect(groups.map((g) => g.group)).toEqual(["attention", "dense", "experts", "router", "head"]);
   expect(ok).toBe(true);
   expect(proofs.map((p) => p.pass)).toEqual(expect.arrayContaining(["shard", "rank"]));
   const refused = await dsc("verify", path.join(fixtures, "a01-v3-yarn"), "--mesh", "tp=4,ep=3");
