@@ -21,6 +21,11 @@ static uint2 make_uint2(u32 x, u32 y) { return {x, y}; }
 static float2 make_float2(float x, float y) { return {x, y}; }
 static float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 static uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return {x, y, z, w}; }
+// As the library's, which is a call.
+static inline float max_of(float a, float b) { return b != b || a > b ? a : b; }
+static inline float min_of(float a, float b) { return b != b || a < b ? a : b; }
+#define fmaxf max_of
+#define fminf min_of
 template <class T> static T min(T a, T b) { return a < b ? a : b; }
 template <class T> static T max(T a, T b) { return a > b ? a : b; }
 #define __device__
@@ -46,7 +51,11 @@ static Fibre* self;
 static std::vector<Fibre*> fibres;
 static std::vector<Watch> watches;
 static const int never = 0;
-static size_t turn_of;
+// Fibres have turns by block, round after round while any of it goes on, up to a number that chance gives: near each other in memory,
+// and blocks run ahead of each other.
+static size_t turn_of, block_begins, block_ends;
+static int rounds;
+static bool any_ran;
 static int alive;
 static long waits;
 static void* main_stack;
@@ -84,13 +93,22 @@ static void count_wait() {
 static void next_fibre() {
   Fibre* before = self;
   for (;;) {
-    if (++turn_of == fibres.size()) { turn_of = 0; some_copies(); }
+    if (++turn_of == block_ends) {
+      some_copies();
+      if (!any_ran || --rounds <= 0) {
+        block_begins = block_ends == fibres.size() ? 0 : block_ends;
+        block_ends = block_begins + blockDim.x;
+        rounds = 1 + chance() % 16;
+      }
+      turn_of = block_begins; any_ran = false;
+    }
     const Watch& w = watches[turn_of];
     if (!w.value) continue;
     self = fibres[turn_of];
     if (*w.value != w.same) break;
     count_wait();
   }
+  any_ran = true;
   if (self != before) switch_stacks(&before->stack_pointer, self->stack_pointer);
 }
 static void wait() { count_wait(); next_fibre(); }
@@ -107,6 +125,12 @@ static void fibre_body() {
   if (--alive == 0) { void* left; switch_stacks(&left, main_stack); }
   next_fibre();
 }
+// Memory of stacks and of blocks is kept from launch to launch: the system clears every page that it gives.
+static u8* kept(std::vector<u8*>& of, size_t i, size_t align, size_t bytes) {
+  if (i == of.size()) of.push_back((u8*)aligned_alloc(align, bytes));
+  return of[i];
+}
+static std::vector<u8*> stacks, arenas;
 static void launch(Index grid, int threads, Index of_cluster, u32 dynamic, std::function<void()> body) {
   // Clusters lie along x or along y.
   const int cluster = of_cluster.x * of_cluster.y, blocks = grid.x * grid.y * grid.z, width = of_cluster.y > 1 ? grid.y : grid.x;
@@ -116,7 +140,7 @@ static void launch(Index grid, int threads, Index of_cluster, u32 dynamic, std::
   std::vector<Block*> all;
   for (int b = 0; b < blocks; b++) {
     Block* n = new Block();
-    n->shared = (u8*)aligned_alloc(1024, ARENA); memset(n->shared, 0xff, ARENA);
+    n->shared = kept(arenas, b, 1024, ARENA); memset(n->shared, 0xff, ARENA);
     n->used = (dynamic + 127) / 128 * 128; n->rank = b % cluster;
     n->at = of_cluster.y > 1 ? Index{b / width % grid.x, b % width, b / width / grid.x} : Index{b % width, b / width % grid.y, b / width / grid.y};
     n->cluster = n->rank ? all.back()->cluster : new Cluster();
@@ -124,18 +148,18 @@ static void launch(Index grid, int threads, Index of_cluster, u32 dynamic, std::
   }
   const int STACK = 65536;
   for (Block* b : all) for (int t = 0; t < threads; t++) {
-    Fibre* f = new Fibre{nullptr, (u8*)aligned_alloc(64, STACK), b, {t}, (int)fibres.size(), 0};
+    Fibre* f = new Fibre{nullptr, kept(stacks, fibres.size(), 64, STACK), b, {t}, (int)fibres.size(), 0};
     // Stacks that began at one place of their pages would share few lines of the cache.
     void** top = (void**)(f->stack + STACK - 64 * (1 + fibres.size() % 61));
     *--top = nullptr; *--top = (void*)fibre_body;
     for (int i = 0; i < 6; i++) *--top = nullptr;
     f->stack_pointer = top; fibres.push_back(f); watches.push_back({&never, 1});
   }
-  alive = fibres.size(); turn_of = 0; self = fibres[0];
+  alive = fibres.size(); turn_of = block_begins = 0; block_ends = threads; rounds = 1; self = fibres[0];
   switch_stacks(&main_stack, self->stack_pointer);
   if (!previous_ended) fail("nothing waits for the kernel before");
-  for (Fibre* f : fibres) { free(f->stack); delete f; }
-  for (Block* b : all) { if (b->rank == 0) delete b->cluster; free(b->shared); delete b; }
+  for (Fibre* f : fibres) delete f;
+  for (Block* b : all) { if (b->rank == 0) delete b->cluster; delete b; }
 }
 // A shared variable of the block, by its place in the text.
 static u8* shared_variable(int id, size_t bytes) {
@@ -255,20 +279,27 @@ template <int N> static void load_matrices(u32 from, u32* const (&out)[N]) {
 // allows. Of a product's 64 rows a lane has sums of this one, and of the eighth after it.
 static int row_of_sums() { return self->thread.x % 128 / 32 * 16 + lane_of() / 4; }
 static int column_of_sum(int i) { return i / 4 * 8 + lane_of() % 4 * 2 + i % 2; }
-static float element(u64 d, bool mn, int row, int k) {  // of an operand: rows of k, or of the other axis
+// Sixteen elements of an operand along k: a row of k, where they lie in two chunks of the swizzle, or of the other axis.
+static void elements(float (&out)[16], u64 d, bool mn, int row) {
   const u32 at = (d & 0x3fff) << 4, chunk = (d >> 16 & 0x3fff) << 4, rows = (d >> 32 & 0x3fff) << 4;
-  return of_bf16(*(u16*)(self->block->shared + swizzled(mn ? at + row / 64 * chunk + k / 8 * rows + k % 8 * 128 + row % 64 * 2 : at + row / 8 * rows + row % 8 * 128 + k * 2)));
+  const u8* shared = self->block->shared;
+  const u32 first = mn ? at + row / 64 * chunk + row % 64 * 2 : at + row / 8 * rows + row % 8 * 128;
+  for (int half = 0; half < 2; half++) {
+    const u16* lie = (const u16*)(shared + swizzled(first + half * 16));
+    for (int k = 0; k < 8; k++) out[half * 8 + k] = of_bf16(mn ? *(const u16*)(shared + swizzled(first + half * rows + k * 128)) : lie[k]);
+  }
 }
+static float dot16(const float (&a)[16], const float (&b)[16]) { float sum = 0; for (int k = 0; k < 16; k++) sum += a[k] * b[k]; return sum; }
 template <int N> static void multiply(float (&d)[N / 2], const float (&a)[2][16], u64 b, bool b_mn, int add) {
-  for (int i = 0; i < N / 2; i++) {
-    float sum = 0;
-    for (int k = 0; k < 16; k++) sum += a[i / 2 % 2][k] * element(b, b_mn, column_of_sum(i), k);
-    d[i] = (add ? d[i] : 0.f) + sum;
+  for (int i = 0; i < N / 2; i += i % 2 ? 3 : 1) {  // sums i and i + 2 are of one column
+    float column[16];
+    elements(column, b, b_mn, column_of_sum(i));
+    for (int r = 0; r < 2; r++) d[i + 2 * r] = (add ? d[i + 2 * r] : 0.f) + dot16(a[r], column);
   }
 }
 template <int N> static void product_bf16(float (&d)[N / 2], u64 a, u64 b, bool b_mn, bool a_mn, int add) {
   float rows[2][16];
-  for (int i = 0; i < 32; i++) rows[i / 16][i % 16] = element(a, a_mn, row_of_sums() + i / 16 * 8, i % 16);
+  for (int r = 0; r < 2; r++) elements(rows[r], a, a_mn, row_of_sums() + r * 8);
   multiply<N>(d, rows, b, b_mn, add);
 }
 template <int N> static void product_held(float (&d)[N / 2], const u32 (&a)[4], u64 b, bool b_mn, int add) {  // a in registers
@@ -279,26 +310,39 @@ template <int N> static void product_held(float (&d)[N / 2], const u32 (&a)[4], 
   }
   multiply<N>(d, rows, b, b_mn, add);
 }
-static const std::vector<float> values_of_e4m3 = [] { std::vector<float> v; for (int c = 0; c < 256; c++) v.push_back(of_e4m3(c)); return v; }();
-static float code(u64 d, int row, int k) { return values_of_e4m3[self->block->shared[swizzled(((d & 0x3fff) << 4) + row / 8 * ((d >> 32 & 0x3fff) << 4) + row % 8 * 128 + k)]]; }
+static float values_of_e4m3[256];
+static const bool know_e4m3 = [] { for (int c = 0; c < 256; c++) values_of_e4m3[c] = of_e4m3(c); return true; }();
+// K codes of a row, in chunks of the swizzle.
+template <int K> static void row_of_codes(float (&out)[K], u64 d, int row) {
+  const u32 first = ((d & 0x3fff) << 4) + row / 8 * ((d >> 32 & 0x3fff) << 4) + row % 8 * 128;
+  for (int chunk = 0; chunk < K; chunk += 16) {
+    const u8* lie = self->block->shared + swizzled(first + chunk);
+    for (int k = 0; k < 16; k++) out[chunk + k] = values_of_e4m3[lie[k]];
+  }
+}
 template <int N, int K> static void codes(float (&d)[N / 2], u64 a, u64 b, int add) {
-  float rows[2][K];
-  for (int i = 0; i < 2 * K; i++) rows[i / K][i % K] = code(a, row_of_sums() + i / K * 8, i % K);
-  for (int i = 0; i < N / 2; i++) {
-    if (!add) d[i] = 0;
-    for (int k = 0; k < K; k++) d[i] += rows[i / 2 % 2][k] * code(b, column_of_sum(i), k);
+  float rows[2][K], column[K];
+  for (int r = 0; r < 2; r++) row_of_codes(rows[r], a, row_of_sums() + r * 8);
+  for (int i = 0; i < N / 2; i += i % 2 ? 3 : 1) {  // sums i and i + 2 are of one column
+    row_of_codes(column, b, column_of_sum(i));
+    for (int r = 0; r < 2; r++) {
+      float sum = add ? d[i + 2 * r] : 0.f;
+      for (int k = 0; k < K; k++) sum += rows[r][k] * column[k];
+      d[i + 2 * r] = sum;
+    }
   }
 }
 template <int N> static void product_e4m3(float (&d)[N / 2], u64 a, u64 b, int add) { codes<N, 32>(d, a, b, add); }
 template <int N> static void step_e4m3(float (&d)[N / 2], u64 a, u64 b) { codes<N, 128>(d, a, b, 0); }
 // 128 columns of w by eight rows of x without swizzle: 16 columns of each side by side, the next 16 where the descriptor says.
 static void step_no_swizzle(float (&d)[4], u64 w, u64 x) {
-  const u32 rows = (w & 0x3fff) << 4, columns = (x & 0x3fff) << 4, next = (x >> 16 & 0x3fff) << 4;
-  if (rows % 1024) fail("rows of weights do not begin where the swizzle does");
+  const u32 columns = (x & 0x3fff) << 4, next = (x >> 16 & 0x3fff) << 4;
+  if ((w & 0x3fff) % 64) fail("rows of weights do not begin where the swizzle does");
+  float weights[2][128];
+  for (int r = 0; r < 2; r++) row_of_codes(weights[r], w & ~(0x3fffull << 32) | 64ull << 32, row_of_sums() + r * 8);
   for (int i = 0; i < 4; i++) {
     float sum = 0;
-    for (int k = 0; k < 128; k++)
-      sum += values_of_e4m3[self->block->shared[swizzled(rows + (row_of_sums() + i / 2 * 8) * 128 + k)]] * values_of_e4m3[self->block->shared[columns + k / 16 * next + column_of_sum(i) * 16 + k % 16]];
+    for (int k = 0; k < 128; k++) sum += weights[i / 2][k] * values_of_e4m3[self->block->shared[columns + k / 16 * next + column_of_sum(i) * 16 + k % 16]];
     d[i] = sum;
   }
 }
