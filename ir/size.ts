@@ -55,10 +55,16 @@ export function ceildiv(a: Size, b: Size): Size {
   return typeof a === "number" && typeof b === "number" ? Math.ceil(a / b) : { op: "ceildiv", of: [a, b] };
 }
 
-function fold(op: "mul" | "add", of: Size[], unit: number): Size {
-  const flat = of.flatMap((s) => (typeof s === "object" && s.op === op ? s.of : [s]));
-  const known = flat.filter((s) => typeof s === "number").reduce<number>((a, b) => (op === "mul" ? a * b : a + b), unit);
-  const rest = flat.filter((s) => typeof s !== "number");
+function fold(op: "mul" | "add", of: readonly Size[], unit: number): Size {
+  let known = unit;
+  const rest: Size[] = [];
+  const take = (list: readonly Size[]): void => {
+    for (const s of list)
+      if (typeof s === "number") known = op === "mul" ? known * s : known + s;
+      else if (typeof s === "object" && s.op === op && list === of) take(s.of);
+      else rest.push(s);
+  };
+  take(of);
   if (op === "mul" && known === 0) return 0;
   if (rest.length === 0) return known;
   if (known === unit) return rest.length === 1 ? rest[0] : { op, of: rest };

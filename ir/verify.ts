@@ -50,6 +50,16 @@ function wordOf(n: Node): string {
 
 const printTypes = (types: readonly Type[]): string => types.map(printType).join(", ");
 
+/** What is wrong of a node by itself, inference aside. */
+function faultsOf({ op, attrs, results }: Node): string[] {
+  const wide = results.find((r) => r.type.kind === "tensor" && r.type.dims.length > MOST_AXES);
+  const hole = Object.entries(attrs).find(([, v]) => (Array.isArray(v) ? v.some(isHole) : isHole(v)));
+  return [
+    ...(wide ? [`${op.name} gives a tensor of ${(wide.type as TensorType).dims.length} axes; the most is ${MOST_AXES}`] : []),
+    ...(hole ? [`${op.name} has ${hole[0]} = ${JSON.stringify(hole[1])}: only the pattern of a rule has holes`] : []),
+  ];
+}
+
 function verifyFunc(m: Module, f: Func, places: ModulePlaces): Diagnostic[] {
   // One fault of a function shows at every call of it: it is said once, where it shows first, with how often.
   const said = new Map<string, { times: number; n: Node; word: string }>();
@@ -61,10 +71,8 @@ function verifyFunc(m: Module, f: Func, places: ModulePlaces): Diagnostic[] {
   for (const n of nodes) {
     const word = wordOf(n);
     const say = (problem: string): void => sayAt(n, word, problem);
-    const wide = n.results.find((r) => r.type.kind === "tensor" && r.type.dims.length > MOST_AXES);
-    if (wide) say(`${n.op.name} gives a tensor of ${(wide.type as TensorType).dims.length} axes; the most is ${MOST_AXES}`);
-    const hole = Object.entries(n.attrs).find(([, v]) => [v].flat().some(isHole));
-    if (hole) say(`${n.op.name} has ${hole[0]} = ${JSON.stringify(hole[1])}: only the pattern of a rule has holes`);
+    const lone = sound.has(n) ? [] : faultsOf(n);
+    lone.forEach(say);
     const called = callOf(n);
     if (n.leaf?.kind === "param") {
       if (!params.has(n)) say(`reads parameter ${n.leaf.name} of another function`);
@@ -99,7 +107,7 @@ function verifyFunc(m: Module, f: Func, places: ModulePlaces): Diagnostic[] {
       if (typeof types === "string") say(`${n.op.name}: ${types}`);
       else if (types.length !== n.results.length || types.some((t, i) => !sameType(t, n.results[i].type)))
         say(`${n.op.name} has types ${printTypes(n.results.map((r) => r.type))}, inferred ${printTypes(types)}`);
-      else sound.add(n);
+      else if (lone.length === 0) sound.add(n);
     }
   }
   return [...said].map(([problem, { times, n, word }]) =>

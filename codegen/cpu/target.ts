@@ -48,7 +48,7 @@ export function cpuTarget(options: { activations: "f32" | "bf16" }, among: Famil
     machine: desktop,
     catalogue: catalogueOf(among),
     problemsOf: (family, site) => tileProblems(family, site, among),
-    build: (family, problem) => build(among[family].kernel(problem), family),
+    build: (family, problem) => keptBuild(among[family], family, problem),
     sourceOf(family, problem) {
       const kernel = among[family].kernel(problem);
       return textOf(kernel, lowerToWasm(kernel)).text;
@@ -67,6 +67,21 @@ function textOf(kernel: Kernel, lowered: Lowered): { text: string; segments: rea
   const lines = sections.toString().split("\n").length - 1;
   const rest = lowered.segments.map((s) => ({ ...s, line: s.line + lines }));
   return { text: `${sections.toString()}${lowered.text}`, segments: [...sections.segments, ...rest] };
+}
+
+/** Kernels of this process by family and problem, up to so many characters of text: a process may compile many models that share them. */
+const MOST_KEPT = 1 << 25;
+let kept = new WeakMap<Families[string], Map<string, Built>>();
+let characters = 0;
+
+function keptBuild(by: Families[string], family: string, problem: Problem): Built {
+  const key = `${family} ${JSON.stringify(problem)}`;
+  const known = kept.get(by)?.get(key);
+  if (known) return known;
+  const built = build(by.kernel(problem), family);
+  if ((characters += built.text.length) > MOST_KEPT) [kept, characters] = [new WeakMap(), built.text.length];
+  kept.set(by, (kept.get(by) ?? new Map<string, Built>()).set(key, built));
+  return built;
 }
 
 function build(kernel: Kernel, family: string): Built {

@@ -92,18 +92,31 @@ function printStmts(out: Out, body: readonly Stmt[], pad: string): void {
   out.note = note;
 }
 
+/** Columns of a line. */
+const WIDE = 130;
+
 /** One line when it fits, else operands on lines of their own. */
 function layout(out: Out, pad: string, before: string, e: Expr, after: string): void {
-  const line = pad + before + text(e) + after;
-  if (line.length <= 130 || "local" in e || !e.args.length) out.push(line);
-  else {
+  const alone = "local" in e || !e.args.length;
+  const whole = text(e, alone ? Infinity : WIDE - pad.length - before.length - after.length);
+  if (whole !== undefined) out.push(pad + before + whole + after);
+  else if (!alone) {
     out.push(`${pad}${before}(${head(e)}`);
     e.args.forEach((a, i) => layout(out, pad + "  ", "", a, i === e.args.length - 1 ? ")" + after : ""));
   }
 }
 
-function text(e: Expr): string {
-  return "local" in e || !e.args.length ? `(${head(e)})` : `(${head(e)} ${e.args.map(text).join(" ")})`;
+/** An expression as text of at most so many characters; undefined where it is longer, without writing it to its end. */
+function text(e: Expr, room: number): string | undefined {
+  let out = `(${head(e)}`;
+  if (!("local" in e))
+    for (const a of e.args) {
+      const of = text(a, room - out.length - 2);
+      if (of === undefined) return undefined;
+      out += ` ${of}`;
+    }
+  out += ")";
+  return out.length <= room ? out : undefined;
 }
 
 function head(e: Expr): string {
@@ -127,11 +140,13 @@ function head(e: Expr): string {
 const number = (n: number): string =>
   n === Infinity ? "inf" : n === -Infinity ? "-inf" : n !== n ? "nan" : Object.is(n, -0) ? "-0" : String(n);
 
+const constant = new Uint8Array(16);
+const [words, floats] = [new Int32Array(constant.buffer), new Float32Array(constant.buffer)];
+const isPlain = (x: number): boolean => x === 0 || (Math.abs(x) > 1e-30 && Math.abs(x) < 1e38) || Math.abs(x) === Infinity;
+
 /** As floats where the bits are a plain float, else as hexadecimal words. */
 function constantVector(bytes: readonly number[]): string {
-  const words = new Int32Array(Uint8Array.from(bytes).buffer);
-  const floats = [...new Float32Array(words.buffer)];
-  const plain = floats.every((x) => x === 0 || (Math.abs(x) > 1e-30 && Math.abs(x) < 1e38) || Math.abs(x) === Infinity);
-  if (plain) return `v128.const f32x4 ${floats.map(number).join(" ")}`;
-  return `v128.const i32x4 ${[...words].map((w) => (Math.abs(w) < 4096 ? String(w) : "0x" + (w >>> 0).toString(16))).join(" ")}`;
+  constant.set(bytes);
+  if (floats.every(isPlain)) return `v128.const f32x4 ${Array.from(floats, number).join(" ")}`;
+  return `v128.const i32x4 ${Array.from(words, (w) => (Math.abs(w) < 4096 ? String(w) : "0x" + (w >>> 0).toString(16))).join(" ")}`;
 }
