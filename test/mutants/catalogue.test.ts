@@ -25,10 +25,14 @@ function testsOf(files: readonly string[]): Map<string, string[]> {
   const folder = mkdtempSync(path.join(tmpdir(), "dsc-killers-"));
   try {
     const out = path.join(folder, "tests.json");
-    execFileSync(process.execPath, ["node_modules/vitest/vitest.mjs", "list", `--json=${out}`, ...files], {
-      cwd: root,
-      stdio: "pipe",
-    });
+    execFileSync(
+      process.execPath,
+      ["node_modules/vitest/vitest.mjs", "list", "--no-isolate", "--maxWorkers=1", `--json=${out}`, ...files],
+      {
+        cwd: root,
+        stdio: "pipe",
+      },
+    );
     const found = new Map<string, string[]>(files.map((f) => [f, []]));
     for (const { name, file } of JSON.parse(readFileSync(out, "utf8")) as { name: string; file: string }[])
       found.get(path.relative(root, file))?.push(name.replaceAll(" > ", " "));
