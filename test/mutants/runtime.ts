@@ -85,8 +85,8 @@ export const runtime: readonly Mutant[] = [
   bug(
     "41 a cut keeps the extra layer's rows",
     "runtime/session.ts",
-    "this.cutDraft(sequence, draftLength ?? Math.max(0, length - 1));",
-    "this.cutDraft(sequence, this.draftRows[sequence] ?? 0);",
+    "this.cut(sequence, draftLength ?? Math.max(0, length - 1));",
+    "this.cut(sequence, this.draftRows[sequence] ?? 0);",
     session("the extra layer"),
     "drafts are stale after a cut",
     { missed: "answers do not change, and no test looked at the layer's rows" },
