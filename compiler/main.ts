@@ -8,6 +8,7 @@ import { pluginEnded } from "../passes/plugin-diagnostics.ts";
 import { commandNames, loadCommand, loadCommands } from "./commands/index.ts";
 import { cannotWrite, internal, systemRefused } from "./diagnostics.ts";
 import { loadedPlugins, thrownLater } from "./driver/plugin-blame.ts";
+import { editsNamed } from "./edit/said.ts";
 import { say, tell } from "./tell.ts";
 import { variable } from "../runtime/user-cache.ts";
 import { version } from "./artifact/version.ts";
@@ -82,6 +83,7 @@ try {
     .fail((message, error) => {
       throw error ?? new DiagnosticError(explain(message, asked, words));
     });
+  editsNamed(words).forEach(say);
   if (words.length > 0) await dsc.parseAsync();
   else {
     process.stderr.write((await dsc.getHelp()) + "\n");

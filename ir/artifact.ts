@@ -2,6 +2,7 @@
 //   manifest.json   this record, the commit point (moves last, by rename)
 //   graph/          the module's text after every pass
 //   kernels/        source and compiled form of each kernel
+//   edits/          what somebody made of kernels by hand
 //   ledger.json     where each pass fired, refused, and why
 // Sizes are symbolic (ir/size.ts), so one artifact serves every number of rows; weights are named, never contained.
 import type { Mesh, MeshAxis } from "./mesh.ts";
@@ -163,7 +164,6 @@ export interface FunctionPlan {
   steps: Step[];
 }
 
-/** A kernel of an artifact: its files, its parameters, how it is launched. */
 /** How a buffer lies in memory: extents and strides in elements, over the dims of the kernel that takes it. */
 export interface BufferView {
   shape: Size[];
@@ -189,6 +189,27 @@ export interface KernelRecord {
   scratchBytes?: number;
   launch?: Launch;
   workspaceBytes?: Size;
+}
+
+/** A kernel whose text somebody changed (`dsc kernel`): its record names the files of the edit, which lie in edits/. */
+export interface Edit {
+  /** The kernel as it was compiled; its files are kept, and the edit is made to their text. */
+  original: KernelRecord;
+  /** What the edit was held to; absent where it was not proved. */
+  held?: EditProof;
+  /** Why it runs without a proof: somebody insisted. */
+  forced?: string;
+}
+
+/** An edit that did what the op of its kernel says, within limits. */
+export interface EditProof {
+  /** cpu, gpu: on the target itself. host: a CUDA or Triton text without a GPU, which is no proof for one. */
+  on: "cpu" | "gpu" | "host";
+  /** The processor or the card, or what stood in for one. */
+  where: string;
+  trials: number;
+  /** Largest error of an element, as a part of its limit. */
+  error: number;
 }
 
 /** Kernels of the steps, and those that the runtime launches for itself. */
@@ -239,6 +260,8 @@ export interface Manifest {
   functions: Record<string, FunctionPlan>;
   /** Of a GPU: what the runtime launches for itself (ir/system.ts), CUDA whatever the target. */
   system?: Record<string, KernelRecord>;
+  /** Kernels that run as somebody edited them, by name. */
+  edits?: Record<string, Edit>;
   /**
    * prefill: new rows only. extend: new rows on a cached prefix. decode: one row per sequence.
    * Each takes no inputs beyond the batch and gives logits [B or T, V] ("logits_all" in the taps build: [T, V]), final [T, H] and taps.

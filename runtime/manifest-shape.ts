@@ -6,6 +6,8 @@ import {
   type FunctionPlan,
   type GpuFacts,
   type BufferView,
+  type Edit,
+  type EditProof,
   type KernelRecord,
   type Manifest,
   type ModelFacts,
@@ -213,6 +215,12 @@ const kernel = object<KernelRecord>({
   workspaceBytes: maybe(size),
 });
 
+const edit = object<Edit>({
+  original: kernel,
+  held: maybe(object<EditProof>({ on: oneOf("cpu", "gpu", "host"), where: text, trials: whole(1), error: finite })),
+  forced: maybe(text),
+});
+
 const digest = matching(/^[0-9a-f]{64}$/, "a sha256 in hexadecimal");
 
 /** Throws DSC5005 unless a value is a manifest in form. */
@@ -234,6 +242,7 @@ export function checkShape(value: unknown): asserts value is Manifest {
     functions: map(func),
     mesh: maybe(object<Mesh>({ tp: whole(1, MOST_RANKS), ep: whole(1, MOST_RANKS) })),
     system: maybe(map(kernel)),
+    edits: maybe(map(edit)),
     entries: object<Manifest["entries"]>({ prefill: text, extend: text, decode: text, draft: maybe(text) }),
     load: list(object<Manifest["load"][number]>({ function: text, layers: list(whole(0, 10_000), 1) })),
     files: map(digest),

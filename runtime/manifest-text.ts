@@ -7,7 +7,7 @@ export const MANIFEST = "manifest.json";
 export const FORMAT: Manifest["format"] = "dsc-artifact/5";
 
 /** Where the files of an artifact lie: what stands at other places was not written by dsc. */
-const OWN_PATH = /^(?:(?:graph|kernels|reports)\/[^/\\\p{C}]+|(?:instead|ledger|origins|problems)\.json|model\.ts)$/u;
+const OWN_PATH = /^(?:(?:edits|graph|kernels|reports)\/[^/\\\p{C}]+|(?:instead|ledger|origins|problems)\.json|model\.ts)$/u;
 
 /** Whether an artifact may have a file of that path; manifest.json itself is not among them. */
 export const isOwnPath = (path: string): boolean => OWN_PATH.test(path) && !path.includes("/..") && !/^\w+\/\.$/.test(path);

@@ -50,6 +50,7 @@ export function checkManifest(value: unknown): asserts value is Manifest {
     });
   checkModel(value);
   for (const [name, k] of Object.entries(value.kernels)) checkKernel(value, name, k);
+  checkEdits(value);
   checkSystem(value);
   checkWeights(value);
   checkProgram(value);
@@ -88,9 +89,8 @@ function checkModel({ model, entries, functions }: Manifest): void {
 
 function checkKernel(m: Manifest, name: string, k: KernelRecord): void {
   const at = `kernels.${name}`;
-  const dot = k.text.lastIndexOf(".");
-  expectFile(m, k.text, `kernels/${name}${k.text.slice(dot)}`, `${at}.text`);
-  if (k.binary !== undefined) expectFile(m, k.binary, `kernels/${name}.${m.target === "cpu" ? "wasm" : "cubin"}`, `${at}.binary`);
+  const folder = m.edits && Object.hasOwn(m.edits, name) ? "edits" : "kernels";
+  expectFiles(m, k, `${folder}/${name}`, at);
   if (new Set(k.dims).size < k.dims.length) throw diagnostics.brokenManifest({ why: "two dims have one name", at: `${at}.dims` });
   const params = k.params.map((p) => p.name);
   if (new Set(params).size < params.length)
@@ -146,6 +146,30 @@ function checkShared({ gpu }: Manifest, { launch }: KernelRecord, at: string): v
       why: `a block of ${gpu.arch} may have ${gpu.sharedPerBlock} bytes`,
       at: `${at}.launch.sharedBytes`,
     });
+}
+
+/** Edits are of kernels that there are, take what those take, and keep the files of what they were made from. */
+function checkEdits(m: Manifest): void {
+  for (const [name, { original, held, forced }] of Object.entries(m.edits ?? {})) {
+    const at = `edits.${name}`;
+    const fail = (why: string): never => {
+      throw diagnostics.brokenManifest({ why, at });
+    };
+    if (!Object.hasOwn(m.kernels, name)) fail("there is no kernel of that name");
+    if (!held && forced === undefined) fail("an edit is proved or forced, and this one is neither");
+    const k = m.kernels[name];
+    const same = (["family", "params", "dims", "entry"] as const).every(
+      (f) => JSON.stringify(k[f]) === JSON.stringify(original[f]),
+    );
+    if (!same) fail("the kernel takes something else than the one it was made from");
+    expectFiles(m, original, `kernels/${name}`, `${at}.original`);
+  }
+}
+
+/** The text of a kernel, and its binary where it has one, by their names. */
+function expectFiles(m: Manifest, { text, binary }: KernelRecord, base: string, at: string): void {
+  expectFile(m, text, `${base}${text.slice(text.lastIndexOf("."))}`, `${at}.text`);
+  if (binary !== undefined) expectFile(m, binary, `${base}.${m.target === "cpu" ? "wasm" : "cubin"}`, `${at}.binary`);
 }
 
 /** A kernel's files go by its name. */

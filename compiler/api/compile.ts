@@ -4,10 +4,11 @@ import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
 import type { Entry } from "../../passes/index.ts";
 import * as check from "../../runtime/arguments.ts";
 import { badArgument } from "../../runtime/diagnostics.ts";
-import { cacheArtifact, checkOut, writeArtifact } from "../artifact/write.ts";
+import { cacheArtifact, checkOut } from "../artifact/write.ts";
 import { storedIn } from "../checkpoint-dtypes.ts";
 import { compile as compileSource } from "../compile.ts";
 import type { Compiled } from "../driver/pack.ts";
+import { writeKeepingEdits } from "../edit/kept.ts";
 import type { PassProof } from "../driver/prove-passes.ts";
 import { compileKeys, driven, type CompileSettings } from "./options.ts";
 
@@ -56,10 +57,10 @@ export async function compile(src: string, options: CompileCall = {}): Promise<A
   const { out, cubin, types, ...settings } = given;
   const texts = await compiled("compile", src, settings);
   const built = cubin ? await (await import("../artifact/cubins.ts")).withCubins(texts) : texts;
-  const c = types ? await (await import("../artifact/model-module.ts")).withModelModule(built) : built;
-  const warnings = [...c.warnings];
+  const made = types ? await (await import("../artifact/model-module.ts")).withModelModule(built) : built;
+  const { written: c, said } = out === undefined ? { written: made, said: [] } : await writeKeepingEdits(made, out);
+  const warnings = [...c.warnings, ...said];
   const folder = out ?? cacheArtifact(c, (d) => warnings.push(d));
-  if (out !== undefined) writeArtifact(c, out);
   return Object.freeze({
     folder,
     manifest: c.manifest,

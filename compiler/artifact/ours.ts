@@ -113,7 +113,7 @@ export function clearStages(folder: string): void {
 export function clearStage(stage: string): void {
   for (const part of [path.join(stage, "old"), stage]) {
     if (kindAt(part) !== "folder") continue;
-    for (const below of ["graph", "kernels", "reports"]) clearFolder(path.join(part, below), () => true);
+    for (const below of ["edits", "graph", "kernels", "reports"]) clearFolder(path.join(part, below), () => true);
     clearFolder(part, (n) => n === MANIFEST || isOwnPath(n));
   }
 }

@@ -170,7 +170,7 @@ export function cacheArtifact(c: Compiled, note: (d: Diagnostic) => void = () =>
 function removeArtifact(folder: string): void {
   for (const name of filesOfManifest(textAt(folder, MANIFEST) ?? "")?.keys() ?? [])
     rmSync(path.join(folder, name), { force: true });
-  for (const name of ["graph", "kernels", "reports"])
+  for (const name of ["edits", "graph", "kernels", "reports"])
     if (kindAt(path.join(folder, name)) === "folder") removeIfEmpty(path.join(folder, name));
   rmSync(path.join(folder, MANIFEST), { force: true });
   if (existsSync(folder) && readdirSync(folder).length === 0) rmdirSync(folder);

@@ -2,7 +2,7 @@
 import path from "node:path";
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
-import { checkOut, writeArtifact } from "../artifact/write.ts";
+import { checkOut } from "../artifact/write.ts";
 import { archOf } from "../../codegen/cuda/archs.ts";
 import { expectedOf, printedProductsOf, type Expected } from "../analysis/expected.ts";
 import { plannedFrom } from "../analysis/planned.ts";
@@ -10,6 +10,7 @@ import { compile, type Compiled, type CompileOptions } from "../compile.ts";
 import { printedProducts } from "../diagnostics/machine.ts";
 import { printExpected } from "../report/plan.ts";
 import { shellWord, unseenCheckpoint, usage } from "../diagnostics.ts";
+import { writeKeepingEdits } from "../edit/kept.ts";
 import { progressLine } from "../progress.ts";
 import { size, summarise } from "../report/summary.ts";
 import { table } from "../report/table.ts";
@@ -94,7 +95,8 @@ export const compileCommand = {
       ? await (await import("../artifact/cubins.ts")).withCubins(texts, undefined, line.show).finally(line.end)
       : texts;
     const whole = a.types ? await (await import("../artifact/model-module.ts")).withModelModule(c) : c;
-    writeArtifact(whole, out);
+    const { said } = await writeKeepingEdits(whole, out);
+    c.warnings.push(...said);
     const expected = expectedFor(c, options);
     c.warnings.forEach(say);
     if (a.timePasses)

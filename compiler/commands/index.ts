@@ -12,6 +12,7 @@ const loaders: Readonly<Record<string, Loader>> = {
   eval: async () => (await import("./eval.ts")).evalCommand,
   opt: async () => (await import("./opt.ts")).opt,
   inspect: async () => (await import("./inspect.ts")).inspect,
+  kernel: async () => (await import("./kernel.ts")).kernelCommand,
   bench: async () => (await import("./bench.ts")).bench,
   profile: async () => (await import("./profile.ts")).profile,
   diff: async () => (await import("./diff.ts")).diff,

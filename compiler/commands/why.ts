@@ -6,15 +6,13 @@ import type { TunedRow } from "../../codegen/cuda/tuned.ts";
 import { archOf } from "../../codegen/cuda/archs.ts";
 import type { Manifest } from "../../ir/artifact.ts";
 import { sizesOf, type Sizes } from "../analysis/launches.ts";
-import type { Origins } from "../analysis/origins.ts";
-import { isNamed } from "../analysis/tensor-name.ts";
 import { checkWhole } from "./options.ts";
 import { readTuning } from "../tuning/store.ts";
 import { readArtifact } from "../../runtime/index.ts";
 import { notFound, shellWord, usage } from "../diagnostics.ts";
 import { insteadOf, ledgerOf, originsOf, printing, problemsOf } from "../artifact/side-files.ts";
 import { printServed, servedBy, type Served } from "../report/served.ts";
-import { inOrder, lies, placeOf, printEntry, printOverview, printPass, withoutAlias } from "../report/why.ts";
+import { inOrder, lies, placeOf, printEntry, printOverview, printPass, sitesNamed } from "../report/why.ts";
 
 interface Options {
   out: string;
@@ -68,7 +66,7 @@ export const why = {
         }),
       );
     checkBatch(a);
-    const sites = a.site === undefined ? undefined : sitesOf(a.site, manifest, originsOf(files));
+    const sites = a.site === undefined ? undefined : sitesNamed(a.site, manifest, originsOf(files));
     if (a.pass === KERNELS) {
       const z = a.batch === undefined ? undefined : stepAt(a as { batch: number; context?: number }, manifest);
       const served = printing("problems.json", () =>
@@ -98,14 +96,6 @@ export const why = {
     );
   },
 };
-
-/** Places by a name: as the plan has them, by layer, or where a tensor is read. */
-function sitesOf(name: string, manifest: Manifest, { launches, nodes }: Origins): string[] {
-  const plain = withoutAlias(name, manifest);
-  if (launches.some((l) => plain.some((p) => lies(l.site, p)))) return plain;
-  const reading = launches.filter((l) => l.node !== undefined && nodes[l.node].tensors.some((t) => isNamed(t, name)));
-  return reading.length ? [...new Set(reading.map((l) => l.site))] : plain;
-}
 
 /** Refuses a batch where it has no meaning. */
 function checkBatch(a: Options): void {

@@ -51,7 +51,7 @@ export function wordsOf(commands: readonly Command[]): CommandWords[] {
         ...Object.fromEntries(positional.flatMap((p, i) => (chosen(p).length ? [[i + 1, chosen(p)]] : []))),
         ...places[nameOf(c)],
       },
-      ...(nameOf(c) === "inspect" ? { kernelAt: positional.indexOf("name") + 1 } : {}),
+      ...(["inspect", "kernel"].includes(nameOf(c)) ? { kernelAt: positional.indexOf("name") + 1 } : {}),
     };
   });
   return [

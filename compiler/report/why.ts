@@ -2,6 +2,8 @@
 import type { Manifest } from "../../ir/artifact.ts";
 import type { Cost } from "../../ir/index.ts";
 import type { Entry, Verdict } from "../../passes/index.ts";
+import type { Origins } from "../analysis/origins.ts";
+import { isNamed } from "../analysis/tensor-name.ts";
 import { flops, size } from "./summary.ts";
 
 /** A place as the ledger names it: function, and value where the entry has one. */
@@ -23,6 +25,14 @@ export function withoutAlias(site: string, m: Manifest): string[] {
 /** Whether a place is the one asked for, lies in it, or is it in any entry point. */
 export const lies = (place: string, site: string): boolean =>
   [place, place.slice(place.indexOf("/") + 1)].some((p) => p === site || p.startsWith(`${site}/`));
+
+/** Places by a name: as the plan has them, by layer, or where a tensor is read. */
+export function sitesNamed(name: string, manifest: Manifest, { launches, nodes }: Origins): string[] {
+  const plain = withoutAlias(name, manifest);
+  if (launches.some((l) => plain.some((p) => lies(l.site, p)))) return plain;
+  const reading = launches.filter((l) => l.node !== undefined && nodes[l.node].tensors.some((t) => isNamed(t, name)));
+  return reading.length ? [...new Set(reading.map((l) => l.site))] : plain;
+}
 
 const verdicts: Readonly<Record<Verdict, string>> = {
   fired: "fired",

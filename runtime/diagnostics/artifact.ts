@@ -30,15 +30,30 @@ export const foreignFormat = thrown<{ folder: string; seen: unknown; wanted: str
 export const brokenFile = thrown<{ path: string; why: string }>("DSC5003", {
   name: "a file of the artifact was changed",
   means:
-    "The manifest gives the sha256 of every other file, and nothing is run that differs from it: an edited kernel is " +
-    "not what was compiled.",
+    "The manifest gives the sha256 of every other file, and nothing is run that differs from it: a kernel that was changed in " +
+    "its file is not what was compiled.",
   example: "An edited kernels/NAME.txt.",
-  fix: "Compile again. To try a changed kernel, change its family and compile.",
+  fix: "Compile again. To run a changed kernel: dsc kernel OUT NAME --edit, or --use FILE.",
   at: ({ path }) => [place(path)],
   short: ({ path, why }) => ({
     title: `${path} of the artifact is not what its manifest promises`,
     notes: [why],
     help: "compile the model again",
+  }),
+});
+
+export const untestedEdit = thrown<{ kernel: string; where: string }>("DSC5006", {
+  name: "an edited kernel was not tested on a GPU",
+  means:
+    "dsc kernel tests a CUDA text on the host where there is no GPU. That finds most mistakes, and is no proof: the edit runs when it " +
+    "was tested on a card too, or was forced.",
+  example: "An artifact whose kernel was edited on a laptop, loaded on a machine with a GPU.",
+  fix: "dsc kernel OUT NAME --test on the machine that runs it.",
+  at: ({ kernel }) => [place(`kernel ${kernel}`)],
+  short: ({ kernel, where }) => ({
+    title: `the edit of ${kernel} was tested on no GPU, and does not run before it is`,
+    notes: [`it was tested on ${where}`],
+    help: `dsc kernel OUT ${kernel} --test tests it here; --revert goes back to what was compiled`,
   }),
 });
 

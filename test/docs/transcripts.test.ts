@@ -4,9 +4,9 @@ import { describe, expect, test } from "vitest";
 import { at } from "../commands/dsc.ts";
 import { pagesWithText, pattern, transcriptsOf, typed } from "./transcripts.ts";
 
-// docs/plugins.md is followed in a folder of its own (plugins.test.ts).
+// These are followed in folders of their own (followed.test.ts).
 const all = pagesWithText()
-  .filter((page) => page !== "docs/plugins.md")
+  .filter((page) => !["docs/kernel.md", "docs/plugins.md"].includes(page))
   .flatMap(transcriptsOf);
 const folder = at("typed");
 mkdirSync(folder);

@@ -50,6 +50,12 @@ function nvrtc(): Nvrtc | undefined {
 /** Whether NVRTC can be opened. */
 export const hasNvrtc = (): boolean => nvrtc() !== undefined;
 
+const NVCC = ["nvcc", "/usr/local/cuda/bin/nvcc"];
+const nvcc = (): string | undefined => NVCC.find((n) => !spawnSync(n, ["--version"]).error);
+
+/** Whether this machine compiles CUDA: by NVRTC or by nvcc. */
+export const canCompile = (): boolean => hasNvrtc() || nvcc() !== undefined;
+
 /** Held, for a library that nothing refers to is closed when garbage is collected. */
 const builtins: unknown[] = [];
 
@@ -164,10 +170,10 @@ function withNvcc(name: string, source: string, arch: string): Uint8Array {
   try {
     const [input, output] = [path.join(folder, `${name}.cu`), path.join(folder, "out.cubin")];
     writeFileSync(input, source);
-    const nvcc = ["nvcc", "/usr/local/cuda/bin/nvcc"].find((n) => !spawnSync(n, ["--version"]).error);
-    if (!nvcc) throw diagnostics.noCompiler({ tried: missing ?? [] });
+    const found = nvcc();
+    if (!found) throw diagnostics.noCompiler({ tried: missing ?? [] });
     const run = spawnSync(
-      nvcc,
+      found,
       ["-cubin", "-O3", "-std=c++17", `-gencode=arch=compute_${arch.slice("sm_".length)},code=${arch}`, "-o", output, input],
       { encoding: "utf8" },
     );

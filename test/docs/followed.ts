@@ -1,24 +1,20 @@
-// docs/plugins.md, word for word: its files are written, its lines are typed, in their order, and what they print is what stands there.
+// A page that is followed in a folder of its own: its files are written, its lines are typed, in their order, and what they print is
+// what stands there.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { expect } from "vitest";
 import { cli, root } from "../commands/dsc.ts";
 import { pattern } from "./transcripts.ts";
-
-const page = "docs/plugins.md";
-const folder = mkdtempSync(path.join(tmpdir(), "dsc-docs-plugins-"));
-afterAll(() => rmSync(folder, { recursive: true }));
 
 type Step = { line: number } & ({ file: string; text: string } | { command: string; said: string[] });
 
 /** Fenced blocks that name a file, and indented lines that begin with "$", in order. */
-function steps(): Step[] {
+function stepsOf(page: string): Step[] {
   const out: Step[] = [];
   const lines = readFileSync(path.join(root, page), "utf8").split("\n");
   for (let i = 0; i < lines.length; i++) {
-    const fence = /^```ts (\S+)$/.exec(lines[i]);
+    const fence = /^```\w+ (\S+)$/.exec(lines[i]);
     if (fence) {
       const end = lines.indexOf("```", i);
       out.push({ line: i + 1, file: fence[1], text: `${lines.slice(i + 1, end).join("\n")}\n` });
@@ -36,11 +32,10 @@ function steps(): Step[] {
 
 const squeezed = (text: string): string => text.replaceAll(/\s+/g, " ").trim();
 
-test("followed word for word", () => {
+/** Follows a page in a folder; gives the files that it writes and the commands that it types. */
+export function follow(page: string, folder: string): { files: string[]; commands: string[] } {
   symlinkSync(path.join(root, "examples"), path.join(folder, "examples"));
-  const all = steps();
-  expect(all.filter((s) => "file" in s).length).toBe(2);
-  expect(all.filter((s) => "command" in s).length).toBeGreaterThan(6);
+  const all = stepsOf(page);
   for (const s of all) {
     if ("file" in s) {
       writeFileSync(path.join(folder, s.file), s.text);
@@ -54,4 +49,8 @@ test("followed word for word", () => {
     const answer = squeezed(status === 0 ? stdout : stderr);
     if (!pattern(s.said).test(answer)) expect(`${page}:${s.line} ${answer.slice(0, 3000)}`).toBe(s.said.join("\n"));
   }
-});
+  return {
+    files: all.flatMap((s) => ("file" in s ? [s.file] : [])),
+    commands: all.flatMap((s) => ("command" in s ? [s.command] : [])),
+  };
+}
