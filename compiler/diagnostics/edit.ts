@@ -6,7 +6,7 @@ const kernelOf = ({ kernel }: { kernel: string }) => [place(`kernel ${kernel}`)]
 export const editUnknown = coded<{ kernel: string; where: string }>("DSC6035", {
   name: "a kernel's place in the plan cannot be found again",
   means:
-    "A kernel is tried where the plan launches it, and the plan of the artifact, made again from its last graph, does not launch it. " +
+    "A kernel is tried where the plan launches it, and the plan of the artifact, made again from its last graph, does not. " +
     "What plug-ins or measurements of another machine decided, this machine does not know.",
   example: "An artifact that was compiled with --plugin or after dsc tune on another machine.",
   fix: "Compile the model here, and edit that artifact.",
@@ -69,8 +69,8 @@ export const editUntested = coded<{ kernel: string; why: string; needs: string }
 export const editInUse = coded<{ where: string; proved: readonly string[]; others: readonly string[] }>("DSC6039", {
   name: "an artifact runs kernels that somebody edited (warning)",
   means:
-    "dsc kernel put an edited text in the place of a kernel. One that was not proved on this target, or was forced, may compute " +
-    "something else than the model; the notes say which it is and why.",
+    "dsc kernel put an edited text in the place of a kernel. One that was not proved on this target, or was forced, may " +
+    "compute something else than the model; the notes say which it is and why.",
   example: "dsc kernel OUT NAME --use FILE --force, then dsc run OUT.",
   fix: "dsc kernel OUT NAME --test proves it, --revert goes back to what was compiled.",
   severity: "warning",
@@ -87,8 +87,9 @@ export const editInUse = coded<{ where: string; proved: readonly string[]; other
 export const editConflict = coded<{ kernel: string; why: string; beside: string }>("DSC6040", {
   name: "an edit does not fit what was compiled anew (warning)",
   means:
-    "A compile into an artifact with edits carries them over: a text of which the compile changed other lines is merged with it. Where " +
-    "both changed the same lines, or the merged text fails its test, the new kernel runs, and the edit lies in a file beside it.",
+    "A compile into an artifact with edits carries them over: a text of which the compile changed other lines is merged with " +
+    "it. Where both changed the same lines, or the merged text fails its test, the new kernel runs, and the edit lies in a " +
+    "file beside it.",
   example: "An edit of a line of a kernel, and a compile with another --activations.",
   fix: "Mend the file that is named, and give it to dsc kernel OUT NAME --use FILE.",
   severity: "warning",

@@ -1,4 +1,5 @@
-// How long an edit takes beside the kernel as it was compiled: both in one process, in turn, so that what disturbs one disturbs both.
+// How long an edit takes beside the kernel as it was compiled: both in one process, in turn, so that what disturbs one disturbs
+// both.
 import { median } from "../../runtime/devices/cuda/launch-time.ts";
 import type { Manifest } from "../../ir/artifact.ts";
 import { columnsFor } from "./hold.ts";

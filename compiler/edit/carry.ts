@@ -1,5 +1,5 @@
-// A compile into an artifact with edits takes them along: as they are where the kernel's text is what it was, merged and tested again
-// where it is another. What cannot be merged, or fails, is kept in a file beside; the new kernel runs then.
+// A compile into an artifact with edits takes them along: as they are where the kernel's text is what it was, merged and tested
+// again where it is another. What cannot be merged, or fails, is kept in a file beside; the new kernel runs then.
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import type { Edit } from "../../ir/artifact.ts";
@@ -15,7 +15,8 @@ import type { Program } from "./machine.ts";
 import { merge } from "./merge.ts";
 import type { Opened } from "./sites.ts";
 import { editOf, openArtifact, originalOf, withEdit } from "./store.ts";
-import { ownText, programOf } from "./text.ts";
+import { programOf } from "./program.ts";
+import { ownText } from "./text.ts";
 import { tryKernel } from "./use.ts";
 
 type Parts = Pick<Compiled, "manifest" | "files">;
@@ -74,11 +75,7 @@ async function carry(old: Opened, name: string, edit: Edit, parts: Parts, folder
     base: "as it was compiled before",
     theirs: "as it is compiled now",
   });
-  if (merged.conflicts)
-    return refused(
-      `${merged.conflicts} place${merged.conflicts === 1 ? "" : "s"} that it changes ${merged.conflicts === 1 ? "is" : "are"} other than before`,
-      merged.text,
-    );
+  if (merged.conflicts) return refused(inConflict(merged.conflicts), merged.text);
   try {
     const program = await programOf(manifest, now, merged.text, path.join(folder, edit.original.text));
     return same
@@ -89,6 +86,9 @@ async function carry(old: Opened, name: string, edit: Edit, parts: Parts, folder
     throw e;
   }
 }
+
+const inConflict = (n: number): string =>
+  n === 1 ? "1 place that it changes is other than before" : `${n} places that it changes are other than before`;
 
 function kept(parts: Parts, program: Program, { held, forced }: Omit<Edit, "original">, how: string): Carried {
   const proof = { ...(held ? { held } : {}), ...(forced === undefined ? {} : { forced }) };

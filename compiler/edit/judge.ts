@@ -1,5 +1,5 @@
-// How far the results of a kernel are from what they should be, and how far they may be: an error is measured against its row of
-// the result, and what the kernel as it was compiled is off by, another order of sums may be off by too.
+// How far the results of a kernel are from what they should be, and how far they may be: an error is measured against its row
+// of the result, and what the kernel as it was compiled is off by, another order of sums may be off by too.
 import { Elements } from "./layout.ts";
 import type { Result, Trial, TrialBuffer } from "./trial.ts";
 
@@ -38,8 +38,8 @@ const SCALES = 1e-5;
 const OTHERS = 4;
 
 /**
- * Every result of a trial, as a kernel left it (`after`) and as the kernel it was made from did (`before`); without that one nothing
- * is excused.
+ * Every result of a trial, as a kernel left it (`after`) and as the kernel it was made from did (`before`); without the latter
+ * nothing is excused.
  */
 export function judge(trial: Trial, after: readonly Uint8Array[], before?: readonly Uint8Array[]): ResultError[] {
   return trial.buffers.flatMap((b, i) => (b.result ? [judged(trial, b, b.result, after[i], before?.[i])] : []));

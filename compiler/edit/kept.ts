@@ -1,4 +1,5 @@
-// Edits that lie in an artifact's folder: looked for by every command and every compile, so that this reads little and loads nothing.
+// Edits that lie in an artifact's folder: looked for by every command and every compile, so that this reads little and loads
+// nothing.
 import { existsSync } from "node:fs";
 import path from "node:path";
 import type { Edit, Manifest } from "../../ir/artifact.ts";

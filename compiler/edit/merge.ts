@@ -1,4 +1,5 @@
-// Three texts into one, line by line: what either side changed of what they have in common, and markers where both changed the same.
+// Three texts into one, line by line: what either side changed of what they have in common, and markers where both changed the
+// same.
 import { diffArrays } from "diff";
 
 export interface Merged {

@@ -1,5 +1,5 @@
-// Values that a kernel is tried with: a function of a buffer's number and an element's place in it, exact in the buffer's dtype. The
-// reproducers of `dsc kernel --export` have the same function in their own languages, so that they hold no inputs.
+// Values that a kernel is tried with: a function of a buffer's number and an element's place in it, exact in the buffer's
+// dtype. The reproducers of `dsc kernel --export` have the same function in their own languages, so that they hold no inputs.
 import type { View } from "../../ir/kernel/catalogue.ts";
 import { e4m3Values } from "../../ir/numeric.ts";
 

@@ -1,4 +1,5 @@
-// Where a kernel of an artifact runs: the nodes of the last graph that it serves, with all launches of each, as the compile planned them.
+// Where a kernel of an artifact runs: the nodes of the last graph that it serves, with all launches of each, as the compile
+// planned them.
 import { archOf } from "../../codegen/cuda/archs.ts";
 import { targetOf } from "../../codegen/target.ts";
 import type { Manifest } from "../../ir/artifact.ts";

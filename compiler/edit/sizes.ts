@@ -1,5 +1,6 @@
-// Sizes that a kernel is tried at: rows around the tiles of every target, one and odd numbers of sequences, rows in the middle of a
-// page of the cache, on its edge and past it. Of what the kernel is chosen for by a size, those of its own range, the edges among them.
+// Sizes that a kernel is tried at: rows around the tiles of every target, one and odd numbers of sequences, rows in the middle
+// of a page of the cache, on its edge and past it. Of what the kernel is chosen for by a size, those of its own range, the
+// edges among them.
 import { PAGE_ROWS } from "../../codegen/backend.ts";
 import type { Batch } from "../../ir/tensor.ts";
 import { evaluate } from "../../ir/size.ts";
@@ -130,7 +131,7 @@ export function stepsOf(site: KernelSite, experts: number, longest: number, colu
 const ROWS = 8;
 const CACHED = 128;
 
-/** A step of so many rows: of as many sequences where a step is one of decoding, else of one. Nothing where the kernel is for other sizes. */
+/** A step of so many rows: of as many sequences where it is one of decoding, else of one. None where the kernel is for other sizes. */
 export function stepWith(
   site: KernelSite,
   experts: number,

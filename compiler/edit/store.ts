@@ -1,5 +1,5 @@
-// Edits in an artifact: the kernel's record names the files of the edit, and what was compiled is kept beside it, so that taking the
-// edit out gives the artifact back byte for byte. Files change place as those of a compile do: all or none.
+// Edits in an artifact: the kernel's record names the files of the edit, and what was compiled is kept beside it, so that
+// taking the edit out gives the artifact back byte for byte. Files change place as those of a compile do: all or none.
 import type { Edit, Manifest } from "../../ir/artifact.ts";
 import { sha256 } from "../../runtime/manifest-text.ts";
 import { readArtifact } from "../../runtime/index.ts";
@@ -57,7 +57,7 @@ export function withoutEdit({ manifest, files }: Parts, name: string): Parts {
   return { manifest: ordered(plain), files: left };
 }
 
-/** Members in one order, so that the same artifact has the same bytes: edits after what the runtime launches itself, files last. */
+/** Members in one order, so that the same artifact has the same bytes. */
 function ordered({ edits, entries, load, files, ...rest }: Manifest): Manifest {
   return { ...rest, ...(edits ? { edits } : {}), entries, load, files };
 }

@@ -1,6 +1,6 @@
-// One trial of a kernel: all launches of a node it serves at one step, the buffers they bind with what lies in them, and what the
-// results should be by the node's op. Where a launch serves no op (a copy), or the operands are too large for a reference in
-// float64, results are those of the kernel as it was compiled.
+// One trial of a kernel: all launches of a node it serves at one step, the buffers they bind with what lies in them, and what
+// the results should be by the node's op. Where a launch serves no op (a copy), or the operands are too large for a reference
+// in float64, results are those of the kernel as it was compiled.
 import { isScaled, scaleShape } from "../../ir/dtype.ts";
 import { partsOf } from "../../ir/fused.ts";
 import { flopsOf } from "../../ir/cost.ts";

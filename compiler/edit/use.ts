@@ -11,7 +11,8 @@ import type { Machine, Program } from "./machine.ts";
 import { machineFor } from "./machines.ts";
 import { sitesOfKernel, type Opened } from "./sites.ts";
 import { originalOf, partsOf, replace, withEdit, withoutEdit } from "./store.ts";
-import { ownText, programOf } from "./text.ts";
+import { programOf } from "./program.ts";
+import { ownText } from "./text.ts";
 
 /** What came of an edit. */
 export interface Used {

@@ -1,5 +1,5 @@
-// Operands of a node with values. Numbers are drawn; whole numbers (routes, places, offsets, ids) are what the graph before the node
-// makes of drawn numbers, so that they fit each other.
+// Operands of a node with values. Numbers are drawn; whole numbers (routes, places, offsets, ids) are what the graph before the
+// node makes of drawn numbers, so that they fit each other.
 import type { Node, Value } from "../../ir/graph.ts";
 import type { Env, Tensor } from "../../ir/interpret.ts";
 import { formats, scaleShape } from "../../ir/dtype.ts";

@@ -58,5 +58,7 @@ export function verdict(r: Report): string {
   const all = r.cases.flatMap((c) => c.results);
   const worst = all.reduce((a, x) => Math.max(a, x.limit === 0 ? 0 : x.error / x.limit), 0);
   const host = r.on === "host" ? "; no GPU has run it" : "";
-  return `${r.kernel}: held to ${against} at ${r.cases.length} cases on ${r.where}; largest error ${(100 * worst).toFixed(0)} % of its limit${host}`;
+  const cases = `${r.cases.length} case${r.cases.length === 1 ? "" : "s"}`;
+  const error = `largest error ${(100 * worst).toFixed(0)} % of its limit`;
+  return `${r.kernel}: held to ${against} at ${cases} on ${r.where}; ${error}${host}`;
 }
