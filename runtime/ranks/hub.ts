@@ -218,8 +218,9 @@ export class Hub implements Transport, Mail {
   /** Ends all ranks with an error of this one, or about another. Only the first counts. */
   fail(error: unknown): void {
     const e = error instanceof Error ? error : new Error(String(error));
-    if (!this.outcome.fail(e)) return;
+    if (this.outcome.error) return;
     this.#closing ??= this.#leave(told(0, e));
+    this.outcome.fail(e);
   }
 
   async #leave(diagnostics: Diagnostic[]): Promise<void> {

@@ -82,7 +82,10 @@ export async function lead(
     close: () => hub.close().finally(() => started.end()),
   };
   // After the others have been told, so that each says why it ends.
-  hub.outcome.onFail((e) => void group.close().finally(() => lost(e)));
+  hub.outcome.onFail((e) => {
+    const then = (): void => lost(e);
+    void group.close().then(then, then);
+  });
   try {
     await all;
     const model = await Model.open(divided.manifest, await divided.open(hub, onHost), { weights: divided.weights, group });

@@ -15,13 +15,12 @@ export class Outcome {
   error: Error | undefined;
   readonly #waiting = new Set<(e: Error) => void>();
 
-  /** Only the first counts; says whether this one was. */
-  fail(error: Error): boolean {
-    if (this.error) return false;
+  /** Only the first counts. */
+  fail(error: Error): void {
+    if (this.error) return;
     this.error = error;
     for (const give of this.#waiting) give(error);
     this.#waiting.clear();
-    return true;
   }
 
   /** Calls when the group ends badly, at once where it has. */

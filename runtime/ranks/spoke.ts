@@ -121,8 +121,9 @@ export class Spoke implements Transport {
   /** Ends all ranks with an error of this one. */
   fail(error: unknown): void {
     const e = error instanceof Error ? error : new Error(String(error));
-    if (!this.outcome.fail(e)) return;
+    if (this.outcome.error) return;
     this.#connection.send({ kind: "fail", diagnostics: told(this.rank, e) });
+    this.outcome.fail(e);
   }
 
   /** Says that this rank has done its part, and closes. */

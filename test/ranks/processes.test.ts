@@ -1,4 +1,5 @@
 // A process for each rank says what all ranks in one process say, bit for bit, whatever a session does.
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -8,6 +9,7 @@ import { storedIn } from "../../compiler/checkpoint-dtypes.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { parseMesh } from "../../ir/index.ts";
 import { generate, load, type Model } from "../../runtime/index.ts";
+import { lacks } from "../conditions.ts";
 import { dsc, refusal, tiny } from "../commands/dsc.ts";
 
 // A machine under test may be busy; nothing here hangs.
@@ -66,6 +68,35 @@ test.each(["tp=2", "tp=4,ep=2"])("%s: processes have the bits of lockstep", asyn
   );
   expect(many).toEqual(one);
   greedy = steps;
+});
+
+/** The processes of ranks that this one has started. */
+const ranksOf = (pid: number): number[] =>
+  execFileSync("ps", ["-o", "pid=,args=", "--ppid", `${pid}`], { encoding: "utf8" })
+    .split("\n")
+    .flatMap((line) => (line.includes("rank 1 of 2") ? [Number.parseInt(line, 10)] : []));
+
+test.skipIf(lacks("Linux"))("a rank that hangs ends the model, which says so, and no process is left", async () => {
+  const before = process.env.DSC_SILENCE_SECONDS;
+  process.env.DSC_SILENCE_SECONDS = "3";
+  let told: Error | undefined;
+  const lost = new Promise<void>((resolve) => {
+    void load(path.join(out, "tp=2"), {
+      weights: fixture,
+      threads: 1,
+      processes: true,
+      lost: (e) => resolve(void (told = e)),
+    }).then(async (model) => {
+      const [rank] = ranksOf(process.pid);
+      process.kill(rank, "SIGSTOP");
+      await expect(model.session().prefill([[3, 5, 7]])).rejects.toThrow(/DSC5096.*rank 1 has said nothing/);
+      await model.close();
+    });
+  });
+  await lost;
+  process.env.DSC_SILENCE_SECONDS = before;
+  expect(told?.message).toMatch(/DSC5096.*rank 1 has said nothing for 3.0 s/);
+  expect(ranksOf(process.pid)).toEqual([]);
 });
 
 test("dsc run --processes answers, and refuses a model that is not divided", async () => {
