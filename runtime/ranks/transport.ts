@@ -49,6 +49,8 @@ export interface StreamTransport {
   enqueue(meeting: StreamMeeting, parts: readonly StreamPart[], stream: number): void;
   /** What is wrong with a peer; asked again and again while the host waits for a run. */
   fault(): Error | undefined;
+  /** A peer is gone: waits of what is under way end, with a fault. */
+  abort?(): void;
   close(): Promise<void>;
 }
 

@@ -1,13 +1,20 @@
 // The CUDA driver's functions, as far as dsc calls them, on this machine's own memory: launches run at once, one block after another,
 // by fibres (cuda-on-host.ts). A "module" is the text "LIBRARY|KERNEL": what host-driver.ts compiled. Fresh memory is full of NaN,
-// and fresh pinned memory of whatever.
+// and fresh pinned memory of whatever. With STREAMS defined launches wait in their stream, which a thread of its own goes through with
+// copies of the libraries: ranks that wait for each other go on together.
 #include <dlfcn.h>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <condition_variable>
+#include <deque>
 #include <functional>
+#include <map>
+#include <mutex>
 #include <string>
+#include <thread>
+#include <unistd.h>
 #include <vector>
 
 // Machines that lack something: an old driver, no device, another generation.
@@ -23,9 +30,12 @@
 
 typedef uint64_t u64;
 typedef uint32_t u32;
-enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NOT_FOUND = 500 };
+enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NOT_FOUND = 500, NOT_READY = 600 };
 
-struct Function { void (*run)(void**, int, int, int); const int* sizes; };
+typedef void (*Run)(void**, int, int, int);
+struct Function { Run run; const int* sizes; std::string library, kernel; };
+struct Handle { u64 words[8]; };
+struct Event { int pending = 0; };
 struct Attribute { u32 id; u32 pad; char value[64]; };
 struct Config { u32 grid[3], block[3], shared; u64 stream; const Attribute* attributes; u32 count; };
 typedef std::vector<std::function<void()>> Graph;
@@ -33,7 +43,36 @@ static Graph* recording = nullptr;
 static u64 given = 0;
 static const u64 TOTAL = 3ull << 30;
 
-static int later(std::function<void()> f) { if (recording) recording->push_back(f); else f(); return OK; }
+#ifdef STREAMS
+static std::mutex lock;
+static std::condition_variable moved;
+struct Stream { std::deque<std::function<void()>> work; bool busy = false; };
+static void serve(Stream* s) {
+  for (std::unique_lock<std::mutex> held(lock);;) {
+    moved.wait(held, [=] { return !s->work.empty(); });
+    auto f = s->work.front(); s->work.pop_front(); s->busy = true;
+    held.unlock(); f(); held.lock();
+    s->busy = false; moved.notify_all();
+  }
+}
+static bool idle(u64 s) { return ((Stream*)s)->work.empty() && !((Stream*)s)->busy; }
+static int put(u64 s, std::function<void()> f) { { std::lock_guard<std::mutex> held(lock); ((Stream*)s)->work.push_back(f); } moved.notify_all(); return OK; }
+// A kernel's variables are those of its library: a stream has a copy.
+static Run run_of(const Function* f) {
+  static thread_local std::map<std::string, void*> copies;
+  void*& l = copies[f->library];
+  if (!l) {
+    const std::string copy = f->library + "." + std::to_string(getpid()) + "." + std::to_string((u64)&copies);
+    if (system(("cp " + f->library + " " + copy).c_str()) == 0) l = dlopen(copy.c_str(), RTLD_NOW | RTLD_LOCAL);
+    unlink(copy.c_str());
+  }
+  return (Run)dlsym(l, ("run_" + f->kernel).c_str());
+}
+#else
+static int put(u64, std::function<void()> f) { f(); return OK; }
+static Run run_of(const Function* f) { return f->run; }
+#endif
+static int later(u64 stream, std::function<void()> f) { if (!recording) return put(stream, f); recording->push_back(f); return OK; }
 
 extern "C" {
 int cuInit(u32) { return INIT; }
@@ -65,18 +104,18 @@ int cuMemHostAlloc(u64* at, u64 bytes, u32) { bytes = (bytes + 4095) / 4096 * 40
 int cuMemFreeHost(u64 at) { free((void*)at); return OK; }
 int cuMemcpyHtoD_v2(u64 to, const void* from, u64 n) { memcpy((void*)to, from, n); return OK; }
 int cuMemcpyDtoH_v2(void* to, u64 from, u64 n) { memcpy(to, (void*)from, n); return OK; }
-int cuMemcpyHtoDAsync_v2(u64 to, u64 from, u64 n, u64) { return later([=] { memcpy((void*)to, (void*)from, n); }); }
-int cuMemcpyDtoHAsync_v2(u64 to, u64 from, u64 n, u64) { return later([=] { memcpy((void*)to, (void*)from, n); }); }
-int cuMemcpyDtoDAsync_v2(u64 to, u64 from, u64 n, u64) { return later([=] { memcpy((void*)to, (void*)from, n); }); }
+int cuMemcpyHtoDAsync_v2(u64 to, u64 from, u64 n, u64 s) { return later(s, [=] { memcpy((void*)to, (void*)from, n); }); }
+int cuMemcpyDtoHAsync_v2(u64 to, u64 from, u64 n, u64 s) { return later(s, [=] { memcpy((void*)to, (void*)from, n); }); }
+int cuMemcpyDtoDAsync_v2(u64 to, u64 from, u64 n, u64 s) { return later(s, [=] { memcpy((void*)to, (void*)from, n); }); }
 int cuMemsetD8_v2(u64 at, u32 v, u64 n) { memset((void*)at, (int)v, n); return OK; }
-int cuMemsetD8Async(u64 at, u32 v, u64 n, u64) { return later([=] { memset((void*)at, (int)v, n); }); }
+int cuMemsetD8Async(u64 at, u32 v, u64 n, u64 s) { return later(s, [=] { memset((void*)at, (int)v, n); }); }
 int cuModuleLoadData(u64* module, const char* image) {
   std::string text(image);
   size_t bar = text.find('|');
   void* library = bar == std::string::npos ? nullptr : dlopen(text.substr(0, bar).c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) { fprintf(stderr, "%s\n", dlerror()); return INVALID; }
   std::string kernel = text.substr(bar + 1);
-  Function* f = new Function{(void (*)(void**, int, int, int))dlsym(library, ("run_" + kernel).c_str()), (const int*)dlsym(library, ("sizes_" + kernel).c_str())};
+  Function* f = new Function{(Run)dlsym(library, ("run_" + kernel).c_str()), (const int*)dlsym(library, ("sizes_" + kernel).c_str()), text.substr(0, bar), kernel};
   *module = (u64)f;
   return f->run ? OK : NOT_FOUND;
 }
@@ -89,23 +128,33 @@ int cuKernelSetAttribute(int, int, u64, int) { return OK; }
 int cuModuleGetGlobal_v2(u64*, u64*, u64, const char*) { return INVALID; }
 int cuFuncSetAttribute(u64, int, int) { return OK; }
 int cuFuncGetAttribute(int* v, int, u64) { *v = 0; return OK; }
-int cuStreamCreate(u64* s, u32) { *s = 1; return OK; }
 int cuStreamIsCapturing(u64, int* is) { *is = recording != nullptr; return OK; }
-int cuStreamSynchronize(u64) { return recording ? INVALID : OK; }
 int cuStreamWaitEvent(u64, u64, u32) { return OK; }
+#ifdef STREAMS
+int cuStreamCreate(u64* s, u32) { Stream* made = new Stream; std::thread(serve, made).detach(); *s = (u64)made; return OK; }
+int cuStreamSynchronize(u64 s) { if (recording) return INVALID; std::unique_lock<std::mutex> held(lock); moved.wait(held, [=] { return idle(s); }); return OK; }
+int cuStreamQuery(u64 s) { std::lock_guard<std::mutex> held(lock); return idle(s) ? OK : NOT_READY; }
+#else
+int cuStreamCreate(u64* s, u32) { *s = 1; return OK; }
+int cuStreamSynchronize(u64) { return recording ? INVALID : OK; }
 int cuStreamQuery(u64) { return OK; }
+#endif
 int cuStreamBeginCapture_v2(u64, int) { recording = new Graph; return OK; }
 int cuStreamEndCapture(u64, u64* g) { *g = (u64)recording; recording = nullptr; return OK; }
 int cuGraphInstantiateWithFlags(u64* exec, u64 g, u64) { *exec = (u64) new Graph(*(Graph*)g); return OK; }
-int cuGraphLaunch(u64 exec, u64) { for (auto& f : *(Graph*)exec) f(); return OK; }
+int cuGraphLaunch(u64 exec, u64 s) { return put(s, [=] { for (auto& f : *(Graph*)exec) f(); }); }
 int cuGraphExecDestroy(u64 g) { delete (Graph*)g; return OK; }
 int cuGraphDestroy(u64 g) { delete (Graph*)g; return OK; }
-int cuEventCreate(u64* e, u32) { *e = 1; return OK; }
-int cuEventRecord(u64, u64) { return OK; }
-int cuEventSynchronize(u64) { return OK; }
-int cuEventQuery(u64) { return OK; }
+int cuEventCreate(u64* e, u32) { *e = (u64) new Event; return OK; }
+int cuEventRecord(u64 e, u64 s) { __atomic_add_fetch(&((Event*)e)->pending, 1, __ATOMIC_SEQ_CST); return put(s, [=] { __atomic_sub_fetch(&((Event*)e)->pending, 1, __ATOMIC_SEQ_CST); }); }
+int cuEventQuery(u64 e) { return __atomic_load_n(&((Event*)e)->pending, __ATOMIC_SEQ_CST) ? NOT_READY : OK; }
+int cuEventSynchronize(u64 e) { while (cuEventQuery(e)) usleep(50); return OK; }
 int cuEventElapsedTime(float* ms, u64, u64) { *ms = 0.001f; return OK; }
-int cuEventDestroy_v2(u64) { return OK; }
+int cuEventDestroy_v2(u64 e) { delete (Event*)e; return OK; }
+// Handles that any process of the stand-in could give, and none can open: memory is this process's own.
+int cuIpcGetMemHandle(void* handle, u64 at) { memset(handle, 0, 64); memcpy(handle, &at, 8); return OK; }
+int cuIpcOpenMemHandle_v2(u64*, Handle, u32) { return INVALID; }
+int cuIpcCloseMemHandle(u64) { return OK; }
 int cuTensorMapEncodeTiled(void*, int, u32, u64, void*, void*, void*, void*, int, int, int, int) { return INVALID; }
 // Launches so far that might begin before the one before them had ended, and all launches.
 static int dependents = 0, launches = 0;
@@ -117,12 +166,14 @@ int cuLaunchKernelEx(const Config* c, u64 function, void** params, void*) {
   Function* f = (Function*)function;
   if (c->grid[1] != 1 || c->grid[2] != 1) return INVALID;
   int blocks = (int)c->grid[0], threads = (int)c->block[0], shared = (int)c->shared;
+#ifndef STREAMS
   if (!recording) { f->run(params, blocks, threads, shared); return OK; }
+#endif
   int count = f->sizes[0], bytes = 0;
   for (int i = 0; i < count; i++) bytes += (f->sizes[1 + i] + 7) / 8 * 8;
   char* kept = (char*)malloc(bytes + 8);
   void** at = (void**)malloc(count * sizeof(void*) + 8);
   for (int i = 0, o = 0; i < count; o += (f->sizes[1 + i] + 7) / 8 * 8, i++) { at[i] = kept + o; memcpy(at[i], params[i], f->sizes[1 + i]); }
-  return later([=] { f->run(at, blocks, threads, shared); });
+  return later(c->stream, [=] { run_of(f)(at, blocks, threads, shared); });
 }
 }

@@ -36,7 +36,9 @@ constexpr int NONE = 0x7fffffff;`,
     if (threadIdx.x < apart) {
       const int other = threadIdx.x + apart;
       const float theirs = values[other], mine = values[threadIdx.x];
-      if (theirs > mine || (theirs == mine && columns_of[other] < columns_of[threadIdx.x])) { values[threadIdx.x] = theirs; columns_of[threadIdx.x] = columns_of[other]; }
+      if (theirs > mine || (theirs == mine && columns_of[other] < columns_of[threadIdx.x])) {
+        values[threadIdx.x] = theirs; columns_of[threadIdx.x] = columns_of[other];
+      }
       bad_of[threadIdx.x] = min(bad_of[threadIdx.x], bad_of[other]);
     }
     __syncthreads();

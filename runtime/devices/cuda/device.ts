@@ -48,8 +48,8 @@ export interface CudaOptions {
   watch?: Watch;
   /** Names of the driver library, instead of the system's. */
   libraries?: readonly string[];
-  /** Of an artifact with a mesh: the rank that this device is, and how it meets the others. Absent: all ranks are here, in lockstep. */
-  peers?: (cuda: Cuda) => Promise<StreamTransport>;
+  /** Of an artifact with a mesh: how the rank that this device is meets the others. Absent: all ranks are here, in lockstep. */
+  peers?: (cuda: Cuda, system: (name: SystemKernel) => Promise<CudaKernel>) => Promise<StreamTransport>;
 }
 
 /** Kernels compiled at once: more than there are cores gains nothing, and the foreign function interface takes only so many calls. */
@@ -176,8 +176,9 @@ export class CudaDevice implements Device {
       this.system("dsc_rank_max"),
       this.system("dsc_pick_max"),
     ]);
-    this.transport = this.options.peers
-      ? await this.options.peers(cuda)
+    const { peers } = this.options;
+    this.transport = peers
+      ? await peers(cuda, (name) => this.system(name))
       : new CudaLockstep(mesh.tp, await this.lockstepKernels());
     const on = { driver: cuda.driver, stream: cuda.stream, memory };
     return new Meetings(this.transport, mesh, on, { own, rankMax, pickMax }, times && ((name, go) => times.around(name, go)));

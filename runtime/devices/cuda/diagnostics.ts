@@ -143,5 +143,44 @@ export const driverFailed = thrown<{ call: string; name: string; where: string }
   }),
 });
 
+export const noPeerMemory = thrown<{ rank: number; peer: number; why: string }>("DSC5611", {
+  name: "a GPU's memory is out of reach of a peer",
+  means: "Ranks exchange through memory of each other's GPUs, which CUDA IPC maps between processes of one host.",
+  example: "Two containers that do not share a PID namespace, or a virtual machine without peer access.",
+  fix: "Run all ranks of a host in one container, or on the host itself.",
+  at: ({ rank }) => [place(`rank ${rank}`)],
+  short: ({ rank, peer, why }) => ({
+    title: `rank ${rank} cannot map the memory of rank ${peer}`,
+    notes: [why],
+    help: "run all ranks of a host in one container; memory of GPUs is mapped by CUDA IPC",
+  }),
+});
+
+export const peerStuck = thrown<{
+  rank: number;
+  peer: number;
+  epoch: number;
+  why: "late" | "apart" | "stopped";
+  seconds: number;
+}>("DSC5612", {
+  name: "a rank waits for a peer in vain",
+  means:
+    "Ranks that exchange through mailboxes wait in a kernel until the words of every peer are there. A peer did not come in time, " +
+    "came to another exchange, or the process was told that it is gone. The kernel ends with a fault, and no result of the step counts.",
+  example: "A rank that was killed in the middle of a step.",
+  fix: "See what the named rank says, and start all of them again.",
+  at: ({ rank }) => [place(`rank ${rank}`)],
+  short: ({ rank, peer, epoch, why, seconds }) => ({
+    title:
+      why === "late"
+        ? `rank ${rank} waited ${seconds} s for rank ${peer}, which did not come`
+        : why === "apart"
+          ? `ranks ${rank} and ${peer} came to different exchanges`
+          : `rank ${rank} stopped waiting for rank ${peer}, which is gone`,
+    notes: [`exchange ${epoch} of this mailbox`],
+    help: `see what rank ${peer} says, and start all ranks again`,
+  }),
+});
+
 export const version = (n: number): string => `${Math.floor(n / 1000)}.${Math.floor((n % 1000) / 10)}`;
 const gigabytes = (n: number): string => `${(n / 1e9).toFixed(1)} GB`;

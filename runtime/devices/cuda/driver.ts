@@ -5,7 +5,7 @@ import * as diagnostics from "./diagnostics.ts";
 
 type Library = ReturnType<typeof koffi.load>;
 
-/** Argument letters: p buffer or null, h handle or address, u uint32, i int32, q size, s C string. */
+/** Argument letters: p buffer or null, h handle or address, u uint32, i int32, q size, s C string, m CUipcMemHandle by value. */
 const signatures = {
   cuInit: "u",
   cuDriverGetVersion: "p",
@@ -52,10 +52,21 @@ const signatures = {
   cuGraphExecDestroy: "h",
   cuGraphDestroy: "h",
   cuLaunchKernelEx: "phpp",
+  cuIpcGetMemHandle: "ph",
+  cuIpcOpenMemHandle_v2: "pmu",
+  cuIpcCloseMemHandle: "h",
   cuTensorMapEncodeTiled: "piuhpppp" + "iiii",
 } as const;
 
-const types: Record<string, string> = { p: "void *", h: "uint64_t", u: "uint32_t", i: "int32_t", q: "uint64_t", s: "str" };
+const types: Record<string, string | ReturnType<typeof koffi.struct>> = {
+  p: "void *",
+  h: "uint64_t",
+  u: "uint32_t",
+  i: "int32_t",
+  q: "uint64_t",
+  s: "str",
+  m: koffi.struct({ words: koffi.array("uint64_t", 8) }),
+};
 
 export type Call = keyof typeof signatures;
 /** Lays a library's function behind letters; all return int. */

@@ -282,7 +282,10 @@ export class Executor {
     this.events.push(event);
   }
 
+  /** What a code of the driver means: where a kernel ended because of a peer, that. */
   private fault(call: string, code: number): Error {
+    const peers = this.meetings?.transport.fault();
+    if (peers) return peers;
     return diagnostics.driverFailed({ call, name: this.cuda.driver.nameOf(code), where: "a kernel of this run has failed" });
   }
 }
