@@ -4,6 +4,7 @@ import type { Families } from "./choose.ts";
 import type { Family } from "./family.ts";
 import { native, type Arch, type Native } from "./cuda/native.ts";
 import { families } from "./kernels/index.ts";
+import type { FoundFunction } from "./library-function.ts";
 
 /** A schedule of one of dsc's natives, or of another plug-in's, for some of its problems, with the time that it takes. */
 export interface GivenSchedule {
@@ -28,9 +29,11 @@ export interface BroughtKernels {
   readonly natives: Readonly<Record<string, readonly Native[]>>;
   readonly schedules: readonly GivenSchedule[];
   readonly archs: readonly Arch[];
+  /** Functions of other libraries that serve ops, wherever they compute. */
+  readonly functions: readonly FoundFunction[];
 }
 
-export const noKernels: BroughtKernels = Object.freeze({ families: [], natives: {}, schedules: [], archs: [] });
+export const noKernels: BroughtKernels = Object.freeze({ families: [], natives: {}, schedules: [], archs: [], functions: [] });
 
 /** dsc's families with those of plug-ins before them. */
 export const familiesWith = ({ families: own }: BroughtKernels): Families =>

@@ -19,6 +19,7 @@ export { cudaKernel, inout, input, output, scalar, tensorMap } from "./cuda/text
 export { indented, lines } from "./cuda/text/lines.ts";
 export { roles } from "./cuda/text/roles.ts";
 export { family, one, refuse, strided, type Case, type Family, type Match, type Refusal } from "./family.ts";
+export { libraryFunction, type LibraryFunction, type Passed } from "./library-function.ts";
 export { act, asRows, elements, float, isPacked, num, result } from "./layouts.ts";
 export { chooseTiles, type Choose } from "./choose.ts";
 export { h200 } from "./cuda/arch/h200.ts";

@@ -8,6 +8,7 @@ import { cpuTarget } from "./cpu/target.ts";
 import { cudaTarget } from "./cuda/target.ts";
 import { archOf } from "./cuda/archs.ts";
 import { withTuned, type TunedRow } from "./cuda/tuned.ts";
+import { withFunctions, type FoundFunction } from "./library-function.ts";
 import { tritonTarget } from "./triton/target.ts";
 
 /** What a model may be compiled for: the processor and a GPU, by which passes weigh. */
@@ -30,9 +31,10 @@ export function targetOf(
 ): TargetBackend {
   const brought = options.kernels ?? noKernels;
   const among = familiesWith(brought);
-  if (target === "cpu") return cpuTarget(options, among);
+  const on = (where: "cpu" | "cuda"): FoundFunction[] => brought.functions.filter((f) => f.on === where);
+  if (target === "cpu") return withFunctions(cpuTarget(options, among), on("cpu"));
   const arch = archWith(archOf(options.arch, brought.archs), brought);
-  return target === "cuda"
-    ? cudaTarget(options.natives ?? "all", withTuned(arch, options.tuned), among)
-    : tritonTarget(arch, among);
+  const gpu =
+    target === "cuda" ? cudaTarget(options.natives ?? "all", withTuned(arch, options.tuned), among) : tritonTarget(arch, among);
+  return withFunctions(gpu, on("cuda"));
 }

@@ -5,6 +5,7 @@
 //   edits/          what somebody made of kernels by hand
 //   ledger.json     where each pass fired, refused, and why
 // Sizes are symbolic (ir/size.ts), so one artifact serves every number of rows; weights are named, never contained.
+import type { LibraryCall } from "./library-call.ts";
 import type { Mesh, MeshAxis } from "./mesh.ts";
 import { boundBuffers, type Launch, type Param } from "./kernel/catalogue.ts";
 import type { Size } from "./size.ts";
@@ -189,6 +190,8 @@ export interface KernelRecord {
   scratchBytes?: number;
   launch?: Launch;
   workspaceBytes?: Size;
+  /** A function of somebody's library that is called in its place. */
+  call?: LibraryCall;
 }
 
 /** A kernel whose text somebody changed (`dsc kernel`): its record names the files of the edit, which lie in edits/. */

@@ -158,6 +158,21 @@ export const notHeld = coded<{ file: string; what: string; trial: string; proble
   },
 );
 
+export const libraryMissing = coded<{ file: string; what: string; library: string; problem: string }>("DSC3114", {
+  name: "a library that a plug-in binds cannot be used",
+  means:
+    "A plug-in binds a function of a shared library to an op. The library, or one that is opened before it, is not where the plug-in " +
+    "says, cannot be opened, or exports no function of that name as __tvm_ffi_NAME. Nothing was tried.",
+  example: 'libraryFunction({ library: "./libcap.so", function: "cap" }) where libcap.so was not built',
+  fix: "A relative path begins at the plug-in's own folder. Build the library, or name another; nm -D lists what it exports.",
+  at: ({ file, what }) => [place(file, what)],
+  short: ({ file, what, library, problem }) => ({
+    title: `plug-in ${file}: ${what} cannot be called in ${library}`,
+    notes: [problem],
+    help: "a relative path begins at the plug-in's folder; a library exports NAME as __tvm_ffi_NAME, which nm -D shows",
+  }),
+});
+
 export const pluginTypes = coded<{ message: string; code: number; notes: readonly string[] }>("DSC3112", {
   name: "a plug-in whose types do not fit",
   means: "dsc plugin check holds a plug-in's file, and what it imports beside it, to the types of the dsc that runs.",

@@ -1,9 +1,11 @@
 // Opens an artifact folder: manifest.json is the only file trusted by name, every other one by the digest it gives.
 // Refuses foreign formats, other targets, missing or altered files.
+import { readFileSync } from "node:fs";
 import { lstat, readdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { everyKernel, type KernelRecord, type Manifest, type Target } from "../ir/artifact.ts";
+import { DiagnosticError } from "../ir/diagnostic.ts";
 import { maybeFlag, maybeWhole, optionsOf, text } from "./arguments.ts";
 import { CpuDevice, type CpuKernel } from "./devices/cpu.ts";
 import type { CudaFile } from "./devices/cuda/device.ts";
@@ -136,6 +138,7 @@ export async function load(folder: string, options: LoadOptions): Promise<Model>
   checkOptions("load", folder, options);
   const artifact = await readArtifact(folder, isCode);
   const { manifest, files } = artifact;
+  sameLibraries(manifest);
   if (options.processes && manifest.mesh && manifest.mesh.tp > 1) {
     const place = placeOf(process.env, meshWords(manifest.mesh), manifest.mesh.tp);
     if (place && place.rank > 0)
@@ -198,7 +201,8 @@ async function openCpu(
 }
 
 const kernelsOf = (manifest: Manifest, files: ReadonlyMap<string, Buffer<ArrayBuffer>>): CpuKernel[] =>
-  Object.entries(manifest.kernels).map(([name, k]) => {
+  Object.entries(manifest.kernels).map(([name, k]): CpuKernel => {
+    if (k.call) return { name, call: k.call, dims: k.dims, scratchBytes: 0 };
     const binary = k.binary === undefined ? undefined : files.get(k.binary);
     if (!binary) throw diagnostics.badKernel({ kernel: name, why: `its compiled form ${k.binary ?? ""} is not in the artifact` });
     return { name, binary, entry: k.entry, scratchBytes: k.scratchBytes ?? 0 };
@@ -216,13 +220,32 @@ async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, 
   };
   const texts = new Map(Object.entries(everyKernel(manifest)).map(fileOf));
   const sourceOnly =
-    manifest.target === "triton" ? [...texts].find(([name, f]) => !f.cubin && name in manifest.kernels) : undefined;
+    manifest.target === "triton"
+      ? [...texts].find(([name, f]) => !f.cubin && name in manifest.kernels && !manifest.kernels[name].call)
+      : undefined;
   if (sourceOnly) throw diagnostics.sourceOnly({ kernel: sourceOnly[0] });
   return CudaDevice.open(manifest, texts, {
     reads: !options.weights.startsWith("synthetic:"),
     compile: cachedCompile(manifest.gpu!.arch, options.nvcc ? "nvcc" : undefined),
     ...(options.profile ? { profile: true } : {}),
   });
+}
+
+/** Holds libraries of others, which an artifact names and does not hold, to their digests. Throws DSC5045. */
+function sameLibraries({ kernels }: Manifest): void {
+  const seen = new Map<string, string>();
+  for (const [kernel, { call }] of Object.entries(kernels)) {
+    if (!call) continue;
+    const { library } = call;
+    try {
+      const digest = seen.get(library) ?? sha256(readFileSync(library));
+      seen.set(library, digest);
+      if (digest !== call.sha256)
+        throw diagnostics.otherLibrary({ kernel, library, why: `its sha256 is ${digest}, and was ${call.sha256}` });
+    } catch (e) {
+      throw e instanceof DiagnosticError ? e : diagnostics.otherLibrary({ kernel, library, why: (e as Error).message });
+    }
+  }
 }
 
 function expectTarget(seen: Target, wanted: Target): void {

@@ -17,6 +17,7 @@ import {
   type Step,
   type WeightPlan,
 } from "../ir/artifact.ts";
+import type { LibraryArg, LibraryCall } from "../ir/library-call.ts";
 import { MOST_RANKS, type Mesh } from "../ir/mesh.ts";
 import type { Launch, Param } from "../ir/kernel/catalogue.ts";
 import { FORMAT } from "./manifest-text.ts";
@@ -201,6 +202,34 @@ const launch = object<Launch>({
   chained: maybe(list(text)),
   nulls: maybe(whole(0, 16)),
 });
+type LibraryArgOf<K extends LibraryArg["kind"]> = Extract<LibraryArg, { kind: K }>;
+const absolute = matching(/^(\/|[A-Za-z]:[\\/])/, "the absolute path of a library");
+const call = object<LibraryCall>({
+  library: absolute,
+  sha256: matching(/^[0-9a-f]{64}$/, "a sha256 in hexadecimal"),
+  function: text,
+  before: maybe(list(absolute, 1, 16)),
+  align: maybe(whole(1, 4096)),
+  capture: maybe(boolean),
+  args: list(
+    union("kind", {
+      tensor: object<LibraryArgOf<"tensor">>({
+        kind: text,
+        dtype: oneOf("f32", "bf16", "e4m3", "i32"),
+        access: oneOf("in", "out", "inout"),
+        shape: list(size, 0, 8),
+        strides: list(size, 0, 8),
+      }),
+      int: object<LibraryArgOf<"int">>({ kind: text, value: size }),
+      float: object<LibraryArgOf<"float">>({ kind: text, value: finite }),
+      bool: object<LibraryArgOf<"bool">>({ kind: text, value: boolean }),
+      text: object<LibraryArgOf<"text">>({ kind: text, value: text }),
+      none: object<LibraryArgOf<"none">>({ kind: text }),
+    }),
+    0,
+    256,
+  ),
+});
 const kernel = object<KernelRecord>({
   text,
   binary: maybe(text),
@@ -213,6 +242,7 @@ const kernel = object<KernelRecord>({
   scratchBytes: maybe(whole(0, MOST)),
   launch: maybe(launch),
   workspaceBytes: maybe(size),
+  call: maybe(call),
 });
 
 const edit = object<Edit>({

@@ -1,6 +1,7 @@
 // manifest.json, from text to a record that the runtime can follow without looking again: it is JSON, of this format, as dsc wrote
 // it (its digest), of the form of ir/artifact.ts, and what it refers to is there. What is not ends in DSC5001 to DSC5005.
 import type { KernelRecord, Manifest } from "../ir/artifact.ts";
+import type { LibraryCall } from "../ir/library-call.ts";
 import type { Size } from "../ir/size.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { checkProgram } from "./manifest-program.ts";
@@ -87,6 +88,22 @@ function checkModel({ model, entries, functions }: Manifest): void {
   }
 }
 
+/** A function of somebody's library: as many tensors as it has buffers, of their dtypes, and sizes that it is given. */
+function checkCall(k: KernelRecord, call: LibraryCall, at: string): void {
+  const tensors = call.args.flatMap((a) => (a.kind === "tensor" ? [a.dtype] : []));
+  const buffers = k.params.map((p) => (p.kind === "buffer" ? p.dtype : p.kind));
+  if (tensors.join() !== buffers.join())
+    throw diagnostics.brokenManifest({
+      why: `it has the buffers ${buffers.join(", ")}, and calls with ${tensors.join(", ")}`,
+      at,
+    });
+  if (k.binary !== undefined || k.cells !== 1)
+    throw diagnostics.brokenManifest({ why: "what calls a function of a library has no binary, and one cell", at });
+  for (const [i, a] of call.args.entries())
+    for (const s of a.kind === "tensor" ? [...a.shape, ...a.strides] : a.kind === "int" ? [a.value] : [])
+      expectSymbols(s, k.dims, `${at}.call.args[${i}]`);
+}
+
 function checkKernel(m: Manifest, name: string, k: KernelRecord): void {
   const at = `kernels.${name}`;
   const folder = m.edits && Object.hasOwn(m.edits, name) ? "edits" : "kernels";
@@ -95,6 +112,7 @@ function checkKernel(m: Manifest, name: string, k: KernelRecord): void {
   const params = k.params.map((p) => p.name);
   if (new Set(params).size < params.length)
     throw diagnostics.brokenManifest({ why: "two parameters have one name", at: `${at}.params` });
+  if (k.call) return checkCall(k, k.call, at);
   const needs = m.target === "cpu" ? (["binary", "cells", "scratchBytes"] as const) : (["launch"] as const);
   for (const member of needs)
     if (k[member] === undefined) throw diagnostics.brokenManifest({ why: `a kernel for ${m.target} has ${member}`, at });

@@ -6,6 +6,7 @@ import { freemem } from "node:os";
 import path from "node:path";
 import { findChromium } from "./report/browser.ts";
 import { hasOnnxruntime } from "../compiler/export/onnxruntime.ts";
+import { findTvm } from "../runtime/tvm/find.ts";
 import { about } from "../runtime/tvm/index.ts";
 import { hasNvrtc } from "../runtime/devices/cuda/compiler.ts";
 import { hasCompiler } from "./kernels/cuda-on-host.ts";
@@ -40,6 +41,8 @@ const answers = (program: string, script: string): boolean => spawnSync(program,
 const memory = (gigabytes: number): string | undefined =>
   unless(freemem() > gigabytes * 1e9, `${(freemem() / 1e9).toFixed(1)} GB of memory are free now, ${gigabytes} GB are needed`);
 const python = process.env.DSC_PYTHON ?? "python3";
+// Not imported: that takes a second and more.
+const pythonHasTvm = (): boolean => answers(python, "import importlib.util as u; u.find_spec('tvm') or 1/0");
 
 export const conditions = {
   "g++": {
@@ -116,6 +119,10 @@ export const conditions = {
   "tvm-ffi": {
     tests: "calling libraries by tvm-ffi's ABI",
     missing: () => unless(hasTvm(), "no libtvm_ffi (pip install apache-tvm-ffi; DSC_TVM or DSC_PYTHON names it)"),
+  },
+  TVM: {
+    tests: "libraries and programs that TVM's own compiler makes",
+    missing: () => unless(findTvm() !== undefined && pythonHasTvm(), "no Python with apache-tvm (DSC_PYTHON names one)"),
   },
   Chromium: {
     tests: "the page of dsc report in a real browser",

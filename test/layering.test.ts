@@ -12,7 +12,9 @@ const may: Record<string, (to: string) => boolean> = {
   // The runtime knows nothing of graphs: only the artifact, and what its words are read and told with.
   runtime: (to) =>
     to.startsWith("runtime/") ||
-    ["artifact", "diagnostic", "json", "mesh", "size", "system", "kernel/catalogue"].some((name) => to === `ir/${name}.ts`),
+    ["artifact", "diagnostic", "json", "library-call", "mesh", "size", "system", "kernel/catalogue"].some(
+      (name) => to === `ir/${name}.ts`,
+    ),
   compiler: (to) => !to.startsWith("test/") && !to.startsWith("examples/"),
 };
 

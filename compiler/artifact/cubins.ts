@@ -23,6 +23,7 @@ export async function withCubins(
   const compiled = (records: Readonly<Record<string, KernelRecord>>): Promise<Record<string, KernelRecord>> =>
     Promise.all(
       Object.entries(records).map(async ([name, k]) => {
+        if (k.call) return [name, k] as const;
         const cubin = await compile(name, String(files.get(k.text)));
         tell(`compiling kernels: ${++done} of ${count}, ${name}`);
         const binary = k.text.replace(/\.cu$/, ".cubin");

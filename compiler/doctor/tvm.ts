@@ -7,7 +7,7 @@ export const tvmProbes: readonly Probe[] = [
   {
     part: "tvm-ffi",
     looked: `${LOOKED}; the loader's path`,
-    needed: "calling libraries by tvm-ffi's ABI: dsc/tvm",
+    needed: "calling libraries by tvm-ffi's ABI: dsc/tvm, and plug-ins that bind functions of them",
     look: ffi,
   },
   {

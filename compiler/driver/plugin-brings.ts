@@ -7,6 +7,7 @@ import { knownActivations } from "../../ir/activation.ts";
 import { ops } from "../../ir/ops/index.ts";
 import { pluginShape as shape } from "../../passes/plugin-diagnostics.ts";
 import type { Brings } from "../plugin/brings.ts";
+import { foundFunction } from "../plugin/library.ts";
 import { API, type Plugin } from "../plugin/plugin.ts";
 
 const pluginShape = (file: string, what: string, problem: string, help?: string): Diagnostic =>
@@ -19,6 +20,7 @@ const fields = [
   "activations",
   "kernels",
   "natives",
+  "functions",
   "schedules",
   "passes",
   "reports",
@@ -27,7 +29,7 @@ const fields = [
 ] as const;
 
 const HELP =
-  "plugin({ name, ops, activations, kernels, natives, schedules, passes, reports, targets }); docs/plugins.md has whole ones";
+  "plugin({ name, ops, activations, kernels, natives, functions, schedules, passes, reports, targets }); docs/plugins.md has whole ones";
 
 /** Refuses what is no plug-in by its shape, or was made for another version of dsc. */
 export function pluginShapes(file: string, p: Plugin): void {
@@ -47,7 +49,7 @@ export function pluginShapes(file: string, p: Plugin): void {
     if (!(fields as readonly string[]).includes(k))
       say(`brings ${k}`, `there is nothing of that name to bring${near ? `; did you mean ${near}?` : ""}`);
   }
-  for (const k of ["ops", "activations", "kernels", "schedules", "passes", "reports", "targets"] as const)
+  for (const k of ["ops", "activations", "kernels", "functions", "schedules", "passes", "reports", "targets"] as const)
     if (p[k] !== undefined && !Array.isArray(p[k])) say(`brings ${k} that are no list`, `${k}: [...]`);
   const isRecord = (v: unknown): v is Record<string, unknown> => typeof v === "object" && v !== null && !Array.isArray(v);
   if (p.natives !== undefined && !isRecord(p.natives)) say("brings natives that are no record", "natives: { sm_90: [...] }");
@@ -72,6 +74,11 @@ export function pluginShapes(file: string, p: Plugin): void {
         (v) => isRecord(v) && typeof v.match === "function" && typeof v.emit === "function",
       ),
       "made with native(...)",
+    ],
+    [
+      "functions",
+      bad(p.functions, (v) => isRecord(v) && typeof v.pass === "function" && typeof v.library === "string"),
+      "made with libraryFunction(...)",
     ],
     [
       "schedules",
@@ -115,6 +122,7 @@ export function joined(file: string, digest: string, p: Plugin, before: Brings):
     ...archs.flatMap((a) => emittersOf(a.natives).map((n) => n.family)),
     ...kernels.families.map((f) => f.name),
     ...Object.values(kernels.natives).flatMap((list) => emittersOf(list).map((n) => n.family)),
+    ...kernels.functions.map((f) => f.name),
   ];
   free(
     file,
@@ -131,6 +139,7 @@ export function joined(file: string, digest: string, p: Plugin, before: Brings):
   const ownTexts = [
     ...(p.kernels ?? []).map((f) => f.name),
     ...Object.values(p.natives ?? {}).flatMap((l) => emittersOf(l).map((n) => n.family)),
+    ...(p.functions ?? []).map((f) => f.name),
   ];
   free(file, "kernel", ownTexts, texts);
   free(
@@ -162,6 +171,7 @@ export function joined(file: string, digest: string, p: Plugin, before: Brings):
       natives,
       schedules: [...kernels.schedules, ...(p.schedules ?? [])],
       archs: [...kernels.archs, ...(p.targets ?? [])],
+      functions: [...(p.functions ?? []).map((f) => foundFunction(file, f)), ...kernels.functions],
     },
     held: before.held,
     files: [...before.files, { name: p.name, ...(p.version === undefined ? {} : { version: p.version }), file, digest }],

@@ -29,12 +29,11 @@ export async function exportTvm(
         word: out,
       }),
     );
-  const chosen = only.length ? only : Object.keys(manifest.kernels);
+  const own = Object.entries(manifest.kernels).flatMap(([name, k]) => (k.call ? [] : [name]));
+  const chosen = only.length ? only : own;
   for (const name of chosen)
-    if (!manifest.kernels[name])
-      throw new DiagnosticError(
-        notFound({ what: `kernel ${name}`, where: out, word: name, known: Object.keys(manifest.kernels) }),
-      );
+    if (!own.includes(name))
+      throw new DiagnosticError(notFound({ what: `kernel ${name} of dsc's own`, where: out, word: name, known: own }));
   const compile = cachedCompile(gpu.arch);
   const binaries = new Map<string, Uint8Array>();
   let done = 0;

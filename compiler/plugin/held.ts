@@ -5,8 +5,10 @@ import { archOf } from "../../codegen/cuda/archs.ts";
 import { cudaText } from "../../codegen/cuda/target.ts";
 import type { Arch, Native } from "../../codegen/cuda/native.ts";
 import type { Case, Family } from "../../codegen/family.ts";
+import type { FoundFunction } from "../../codegen/library-function.ts";
 import type { Activation } from "../../ir/activation.ts";
 import type { Target } from "../../ir/artifact.ts";
+import type { Chosen } from "../../ir/kernel/catalogue.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Op } from "../../ir/op.ts";
 import { opNamed, gated } from "../../ir/ops/index.ts";
@@ -17,7 +19,8 @@ import { thrownAt, withoutExit } from "../driver/plugin-blame.ts";
 import type { Cuda } from "../../runtime/devices/cuda/index.ts";
 import type { Brings, HeldTo } from "./brings.ts";
 import { notHeld } from "../../passes/plugin-diagnostics.ts";
-import { cardFor, failsOnGpu, nativeLaunches, printedLaunches } from "./on-gpu.ts";
+import { callFailsOnGpu, cardFor, failsOnGpu, nativeLaunches, printedLaunches } from "./on-gpu.ts";
+import { failsInLibrary, imageOf } from "./library.ts";
 import { failsOnCpu } from "./on-cpu.ts";
 import { opFails } from "./op-laws.ts";
 import type { Plugin } from "./plugin.ts";
@@ -32,6 +35,7 @@ export async function hold(file: string, p: Plugin, brings: Brings, cards: boole
     for (const f of p.kernels ?? []) await bench.family(f);
     for (const [name, list] of Object.entries(p.natives ?? {}))
       for (const n of list) await bench.native(n, archOf(name, brings.kernels.archs));
+    for (const f of p.functions ?? []) await bench.called(brings.kernels.functions.find((x) => x.name === f.name)!);
     for (const s of p.schedules ?? []) bench.schedule(s);
     return bench.held;
   } finally {
@@ -193,6 +197,49 @@ class Bench {
     if (typeof card === "string")
       this.#say(what, `not tried, because there is ${card}: ${countOf(printed, "text")} printed`, false, "cuda");
     else this.#say(what, `held to its op at ${countOf(tried, "trial")} on ${card.name}`);
+  }
+
+  /** A function of a library: on the CPU in a process of its own, which may end; for CUDA on the card that is here. */
+  async called(f: FoundFunction): Promise<void> {
+    const what = `function ${f.name}`;
+    if (!f.cases?.length)
+      this.#fail(what, "nothing", "it has no cases: say at which sizes it is tried, cases: [{ sizes: { ... } }]");
+    const images: Exclude<ReturnType<typeof imageOf>, { refused: string }>[] = [];
+    const refusals: string[] = [];
+    for (const c of f.cases)
+      for (const v of variations) {
+        const trial = this.#trial(what, f.serves, c, v);
+        if (typeof trial === "string") {
+          refusals.push(trial);
+          continue;
+        }
+        const image = this.#run(what, trial.what, () => imageOf(f, trial));
+        if (!("refused" in image)) images.push(image);
+        // Rows apart are a variation of ours, which a function need not take; its own case it must.
+        else if (v.gap === 0) this.#fail(what, trial.what, `it does not take its own case: ${image.refused}`);
+      }
+    const only = f.on === "cuda" ? "cuda" : "cpu";
+    if (!images.length) return this.#say(what, `not tried, because ${refusals[0]}`, false, only);
+    if (f.on === "cuda") return this.#calledOnCard(f, what, images);
+    const failed = await failsInLibrary(this.#file, f, images, this.#seconds);
+    if (failed) this.#failAt(f, what, failed.trial.what, failed.problem);
+    this.#say(what, `held to its op at ${countOf(images.length, "trial")} on the CPU`, true, only);
+  }
+
+  async #calledOnCard(f: FoundFunction, what: string, images: readonly { trial: Trial; launch: Chosen }[]): Promise<void> {
+    const card = await this.#card(archOf(undefined, this.#brings.kernels.archs));
+    if (typeof card === "string") return this.#say(what, `not tried, because there is ${card}`, false, "cuda");
+    for (const { trial, launch } of images) {
+      const problem = await callFailsOnGpu(card, trial, launch);
+      if (problem !== null) this.#failAt(f, what, trial.what, problem);
+    }
+    this.#say(what, `held to its op at ${countOf(images.length, "trial")} on ${card.name}`, true, "cuda");
+  }
+
+  /** The line is that which declares the function. */
+  #failAt(f: FoundFunction, what: string, trial: string, problem: string): never {
+    const { span } = thrownAt(f.declared, this.#file);
+    throw new DiagnosticError(notHeld({ file: this.#file, what, trial, problem, notes: [] }, span));
   }
 
   /** A schedule that its native could not run, or of a native that is not there, is refused. */

@@ -119,3 +119,15 @@ export function unlike(all: readonly { bytes: Bytes; after: Uint8Array }[], { wi
 }
 
 const largestOf = (data: Float64Array): number => data.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+
+/** A byte that was written and lies in no buffer, in words; null where there is none. */
+export function besides(bytes: Uint8Array, places: readonly (readonly [Bytes, number])[], from: number): string | null {
+  let at = from;
+  let last = "its scratch";
+  for (const [b, begin] of places) {
+    for (; at < begin; at++) if (bytes[at] !== BLANK) return `it writes past the end of ${last}`;
+    [at, last] = [begin + b.data.length, b.name];
+  }
+  for (; at < bytes.length; at++) if (bytes[at] !== BLANK) return `it writes past the end of ${last}`;
+  return null;
+}

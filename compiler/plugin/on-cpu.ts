@@ -5,7 +5,7 @@ import type { Family } from "../../codegen/family.ts";
 import type { Chosen } from "../../ir/kernel/catalogue.ts";
 import type { Kernel } from "../../ir/kernel/stmt.ts";
 import { evaluate } from "../../ir/size.ts";
-import { BLANK, GUARD, buffersOf, sizeOf, unlike, type Bytes } from "./memory.ts";
+import { BLANK, GUARD, besides, buffersOf, sizeOf, unlike, type Bytes } from "./memory.ts";
 import type { Trial } from "./trial.ts";
 
 const PAGE = 65536;
@@ -69,16 +69,4 @@ function run(ready: readonly Ready[], all: readonly Bytes[], trial: Trial): stri
       trial,
     )
   );
-}
-
-/** A byte that was written and lies in no buffer, in words; null where there is none. */
-function besides(bytes: Uint8Array, places: readonly (readonly [Bytes, number])[], from: number): string | null {
-  let at = from;
-  let last = "its scratch";
-  for (const [b, begin] of places) {
-    for (; at < begin; at++) if (bytes[at] !== BLANK) return `it writes past the end of ${last}`;
-    [at, last] = [begin + b.data.length, b.name];
-  }
-  for (; at < bytes.length; at++) if (bytes[at] !== BLANK) return `it writes past the end of ${last}`;
-  return null;
 }

@@ -3,6 +3,8 @@ import { familiesWith, type BroughtKernels } from "../../codegen/brought.ts";
 import { launchOf, type Arch, type Native } from "../../codegen/cuda/native.ts";
 import { cudaText } from "../../codegen/cuda/target.ts";
 import type { Family } from "../../codegen/family.ts";
+import { builtCall } from "../../codegen/library-function.ts";
+import type { LibraryCall } from "../../ir/library-call.ts";
 import { boundBuffers, type Chosen } from "../../ir/kernel/catalogue.ts";
 import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";
 import type { Cuda } from "../../runtime/devices/cuda/index.ts";
@@ -59,9 +61,43 @@ export async function failsOnGpu(
   trial: Trial,
   launches: readonly Chosen[],
 ): Promise<string | null> {
+  const compile = cachedCompile(arch.machine.arch);
+  return onGpu(cuda, trial, launches, async (launch, bound) => {
+    const text = cudaText(launch.family, launch.problem, arch, familiesWith(kernels));
+    const kernel = cuda.loadCubin(await compile(text.name, text.source), text);
+    const names = boundBuffers(text.params);
+    if (names.length !== launch.args.length)
+      return `${text.name} binds ${names.length} buffers, and match gives ${launch.args.length}`;
+    const named = Object.fromEntries(names.map((name, j) => [name, bound[j]]));
+    cuda.launch(kernel, named, Object.fromEntries(text.dims.map((d, j) => [d, sizeOf(launch.dims[j])])));
+    return null;
+  });
+}
+
+/** Why a function of a library does not do at a trial what its op says, or null. */
+export async function callFailsOnGpu(cuda: Cuda, trial: Trial, launch: Chosen): Promise<string | null> {
+  const { LibraryKernel } = await import("../../runtime/devices/cuda/library-kernel.ts");
+  const { record } = builtCall(launch.family, launch.problem as LibraryCall);
+  return onGpu(cuda, trial, [launch], async (_, bound) => {
+    const dims = Object.fromEntries(record.dims.map((d, j) => [d, sizeOf(launch.dims[j])]));
+    try {
+      new LibraryKernel(launch.family, { ...record, call: record.call! }).enqueue(cuda.stream, bound, dims);
+      return null;
+    } catch (e) {
+      return (e as Error).message;
+    }
+  });
+}
+
+/** Enqueues launches one by one over the buffers of a trial, and holds what they leave to the op's reference. */
+async function onGpu(
+  cuda: Cuda,
+  trial: Trial,
+  launches: readonly Chosen[],
+  start: (launch: Chosen, bound: readonly number[]) => Promise<string | null>,
+): Promise<string | null> {
   const buffers = buffersOf(trial, launches);
   if ("reason" in buffers) return null;
-  const compile = cachedCompile(arch.machine.arch);
   const at = new Map(buffers.all.map((b) => [b, cuda.alloc(Math.max(16, b.data.length) + GUARD)]));
   try {
     for (const [b, address] of at) {
@@ -69,13 +105,11 @@ export async function failsOnGpu(
       if (b.data.length) cuda.upload(address, b.data);
     }
     for (const [i, launch] of launches.entries()) {
-      const text = cudaText(launch.family, launch.problem, arch, familiesWith(kernels));
-      const kernel = cuda.loadCubin(await compile(text.name, text.source), text);
-      const names = boundBuffers(text.params);
-      if (names.length !== launch.args.length)
-        return `${text.name} binds ${names.length} buffers, and match gives ${launch.args.length}`;
-      const bound = Object.fromEntries(names.map((name, j) => [name, at.get(buffers.bound[i][j])!]));
-      cuda.launch(kernel, bound, Object.fromEntries(text.dims.map((d, j) => [d, sizeOf(launch.dims[j])])));
+      const problem = await start(
+        launch,
+        buffers.bound[i].map((b) => at.get(b)!),
+      );
+      if (problem !== null) return problem;
     }
     cuda.synchronize();
     for (const [b, address] of at)

@@ -2,6 +2,7 @@
 import type { Arch, Native } from "../../codegen/cuda/native.ts";
 import type { Family } from "../../codegen/family.ts";
 import type { GivenSchedule } from "../../codegen/brought.ts";
+import type { LibraryFunction } from "../../codegen/library-function.ts";
 import type { Activation } from "../../ir/activation.ts";
 import { deepFreeze } from "../../ir/freeze.ts";
 import type { Op } from "../../ir/op.ts";
@@ -41,6 +42,11 @@ export interface Plugin {
   readonly kernels?: readonly Family[];
   /** Hand-written CUDA by architecture: `{ sm_90: [mine] }`. Each is held to its op at its own `cases` where there is a card. */
   readonly natives?: Readonly<Record<string, readonly Native[]>>;
+  /**
+   * Functions of other libraries by tvm-ffi's ABI, bound to ops and asked before every kernel. Each is held to its op at its own
+   * `cases`, in a process of its own on the CPU, on the card that is here for a CUDA function.
+   */
+  readonly functions?: readonly LibraryFunction[];
   /** Schedules of natives that are there already. */
   readonly schedules?: readonly GivenSchedule[];
   /** Passes with their places, `before` or `after` another by name. */

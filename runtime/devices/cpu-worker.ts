@@ -2,6 +2,7 @@
 // A job is a program to execute with the other threads, or ranges of synthetic weights to generate.
 import { closeSync, readSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
+import type { LibraryCall } from "../../ir/library-call.ts";
 import type { FillJob } from "../device.ts";
 import { openSame } from "../files.ts";
 import { Finite, NotFinite } from "../finite.ts";
@@ -21,7 +22,9 @@ export interface WorkerStart {
   scratch: number;
   /** Where to add up times by kernel; given to the first thread of a profiled device. */
   times?: Float64Array;
-  kernels: { name: string; module: WebAssembly.Module; entry: string }[];
+  kernels: ({ name: string } & ({ module: WebAssembly.Module; entry: string } | { call: LibraryCall; dims: string[] }))[];
+  /** Where libtvm_ffi is, for the thread that calls functions of libraries, if a kernel is one. */
+  ffi?: string;
 }
 
 /** A part of a file on its way to `at`, and the tensor it belongs to. */
@@ -49,13 +52,22 @@ export type Reply =
   | { ok: false; stopped: boolean; kernel: number; site: number; layer: number; why: string; element?: number };
 
 const start = workerData as WorkerStart;
+// Only here: the foreign function interface takes time to load, and most models need none.
+const libraries = start.ffi === undefined ? undefined : await import("./cpu-calls.ts");
+libraries?.open(start.ffi!);
 const at = { kernel: -1, site: -1, layer: -1 };
 const memories = [start.memory];
 let thread: Thread | undefined;
 
+const elsewhere: KernelEntry = () => {
+  throw new Error("functions of libraries are called by the last thread");
+};
+
 /** A kernel on the memory of a segment: instances of the first segment are made at once, which checks all kernels, others when used. */
 function instantiate(kernel: number, segment: number): KernelEntry {
-  const { module, entry, name } = start.kernels[kernel];
+  const k = start.kernels[kernel];
+  if ("call" in k) return libraries?.entryOf(k.call, k.dims, memories[segment]) ?? elsewhere;
+  const { module, entry, name } = k;
   const run = new WebAssembly.Instance(module, { env: { memory: memories[segment] } }).exports[entry];
   if (typeof run !== "function") throw new Error(`${name} has no export ${entry}`);
   return run as KernelEntry;
@@ -127,7 +139,7 @@ function answer(work: () => void): void {
       ok: false,
       stopped: e instanceof Stopped,
       ...at,
-      why: e instanceof Error ? e.message : String(e),
+      why: e instanceof Error ? (e.name === "Error" ? e.message : `${e.name}: ${e.message}`) : String(e),
       ...(e instanceof NotFinite ? { element: e.element } : {}),
     };
   }

@@ -4,6 +4,7 @@
 import { availableParallelism } from "node:os";
 import { setFlagsFromString } from "node:v8";
 import type { Manifest } from "../../ir/artifact.ts";
+import type { LibraryCall } from "../../ir/library-call.ts";
 import type { Call, Device, FillJob, StoredArray } from "../device.ts";
 import * as diagnostics from "../diagnostics.ts";
 import { firstBad } from "../finite.ts";
@@ -19,12 +20,11 @@ import type { Transport } from "../ranks/transport.ts";
 import { align } from "../plan/align.ts";
 import { MEMORY_BYTES, ONE_SEGMENT, SEGMENT_BYTES, Segments, availableBytes, offsetOf, scratchAt } from "./segments.ts";
 
-export interface CpuKernel {
-  name: string;
-  binary: Uint8Array<ArrayBuffer>;
-  entry: string;
-  scratchBytes: number;
-}
+/** A kernel of an artifact: WebAssembly, or a function of somebody's library, which one thread calls. */
+export type CpuKernel = { name: string; scratchBytes: number } & (
+  | { binary: Uint8Array<ArrayBuffer>; entry: string }
+  | { call: LibraryCall; dims: readonly string[] }
+);
 
 export interface CpuOptions {
   /** Worker threads; the cores this process may use when absent. */
@@ -48,13 +48,17 @@ async function compileKernels(kernels: readonly CpuKernel[]): Promise<WorkerStar
   setFlagsFromString("--no-liftoff");
   try {
     return await Promise.all(
-      kernels.map(async ({ name, binary, entry }) => ({
-        name,
-        entry,
-        module: await WebAssembly.compile(binary).catch((e: Error) => {
-          throw diagnostics.badKernel({ kernel: name, why: e.message });
-        }),
-      })),
+      kernels.map(async (k) =>
+        "call" in k
+          ? { name: k.name, call: k.call, dims: [...k.dims] }
+          : {
+              name: k.name,
+              entry: k.entry,
+              module: await WebAssembly.compile(k.binary).catch((e: Error) => {
+                throw diagnostics.badKernel({ kernel: k.name, why: e.message });
+              }),
+            },
+      ),
     );
   } finally {
     setFlagsFromString("--liftoff");
@@ -96,6 +100,8 @@ export class CpuDevice implements Device {
           });
     const pool = new Threads(Math.max(1, Math.min(64, Math.floor(options.threads ?? availableParallelism()))));
     const modules = await compileKernels(kernels);
+    // Found here once, and not by every thread.
+    const ffi = kernels.some((k) => "call" in k) ? (await import("../tvm/index.ts")).about().path : undefined;
     const scratch = align(kernels.reduce((most, k) => Math.max(most, k.scratchBytes), 0));
     const segments = new Segments({
       fill: options.segmentBytes ?? (residentBytes(manifest) <= ONE_SEGMENT ? MEMORY_BYTES : SEGMENT_BYTES),
@@ -110,6 +116,8 @@ export class CpuDevice implements Device {
         memory: segments.memory(0),
         scratch: scratchAt(index, scratch),
         kernels: modules,
+        // Of a single cell the last thread has all.
+        ...(ffi === undefined || index !== pool.count - 1 ? {} : { ffi }),
         ...(options.profile && index === 0 ? { times: device.times } : {}),
       }),
       (r) => diagnostics.badKernel({ kernel: names[r.kernel] ?? "?", why: r.why }),
@@ -249,13 +257,12 @@ export class CpuDevice implements Device {
 
   /** Runs a program on all threads. Throws DSC5040 with kernel and site when one traps. */
   execute(program: Program): Promise<void> {
-    return this.pool.post({ kind: "run", words: program.words }, (r) =>
-      diagnostics.kernelFailed({
-        kernel: this.names[r.kernel] ?? "?",
-        site: (program.sites[r.site] ?? "?") + (r.layer >= 0 ? ` of layer ${r.layer}` : ""),
-        why: r.why,
-      }),
-    );
+    return this.pool.post({ kind: "run", words: program.words }, (r) => {
+      const kernel = this.names[r.kernel] ?? "?";
+      const site = (program.sites[r.site] ?? "?") + (r.layer >= 0 ? ` of layer ${r.layer}` : "");
+      const failed = this.manifest.kernels[kernel]?.call ? diagnostics.callFailed : diagnostics.kernelFailed;
+      return failed({ kernel, site, why: r.why });
+    });
   }
 
   /** Generates synthetic tensors in place, every thread its share of each. */

@@ -36,6 +36,34 @@ export const badKernel = thrown<{ kernel: string; why: string }>("DSC5042", {
   short: ({ kernel, why }) => ({ title: `kernel ${kernel} cannot be loaded`, notes: [why], help: "compile the model again" }),
 });
 
+export const callFailed = thrown<{ kernel: string; site: string; why: string }>("DSC5044", {
+  name: "a library's function failed",
+  means: "A plug-in bound a function of a library to an op, and the function raised an error while the model ran.",
+  example: "A function that takes rows of one width only, bound without saying so.",
+  fix: "The note is the library's own error. Let the binding refuse the sites that the function does not take.",
+  at: ({ site }) => [place(site)],
+  short: ({ kernel, site, why }) => ({
+    title: `the library's function behind ${kernel} failed at ${site}`,
+    notes: [why],
+    help: "the binding of the plug-in should refuse what the function does not take: pass(site) gives refuse(reason)",
+  }),
+});
+
+export const otherLibrary = thrown<{ kernel: string; library: string; why: string }>("DSC5045", {
+  name: "a library that is not the one an artifact was made with",
+  means:
+    "An artifact names the libraries whose functions it calls, with their digests; it holds none of them. The file is " +
+    "gone, cannot be opened, or has other bytes than when the artifact was made.",
+  example: "A library that was built anew after dsc compile.",
+  fix: "Compile the model again, with the plug-in that binds the function; or put the library back.",
+  at: ({ library }) => [place(library)],
+  short: ({ kernel, library, why }) => ({
+    title: `${kernel} calls a function of ${library}, which is not the library it was made with`,
+    notes: [why],
+    help: "compile the model again with the plug-in, which tries the library as it is now",
+  }),
+});
+
 export const sourceOnly = thrown<{ kernel: string }>("DSC5047", {
   name: "Triton kernels that were not compiled",
   means:

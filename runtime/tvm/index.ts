@@ -1,13 +1,13 @@
 // Public entry dsc/tvm: libraries that speak tvm-ffi's C ABI from Node, and Node's functions from them. The library is found, never
 // bundled: DSC_TVM names it or its folder, DSC_PYTHON a Python that has it (pip install apache-tvm-ffi).
-import { devices, wordAt } from "./abi.ts";
+import { wordAt } from "./abi.ts";
 import { callback } from "./callback.ts";
 import { noFunction } from "./diagnostics.ts";
 import { check } from "./error.ts";
 import { byteArray, library } from "./library.ts";
 import { callGlobal, forget, globalFunction, TvmArray, TvmFunction, TvmMap, TvmModule } from "./objects.ts";
 import type { Device } from "./tensor.ts";
-import { DeviceValue, DType, Float, Pointer, type Argument, type Result } from "./value.ts";
+import { deviceNumber, DeviceValue, DType, Float, Pointer, type Argument, type Result } from "./value.ts";
 
 export { DiagnosticError } from "../../ir/diagnostic.ts";
 export type { DeviceName, DTypeName } from "./abi.ts";
@@ -75,19 +75,17 @@ export const dtype = (name: DType["name"]): DType => new DType(name);
 /** A device argument. */
 export const device = (type: Device["type"], id = 0): DeviceValue => new DeviceValue({ type, id });
 
-const typeOf = ({ type }: Device): number => (typeof type === "number" ? type : devices[type]);
-
 /** The stream that launches of this thread go to, as an address; 0 is the default one. */
-export const currentStream = (at: Device): number => Number(library().c.TVMFFIEnvGetStream(typeOf(at), at.id));
+export const currentStream = (at: Device): number => Number(library().c.TVMFFIEnvGetStream(deviceNumber(at), at.id));
 
 /** Runs `body` with launches on another stream of a device. */
 export function withStream<T>(at: Device, stream: number, body: () => T): T {
   const { c } = library();
   const before = new DataView(new ArrayBuffer(8));
-  check(c.TVMFFIEnvSetStream(typeOf(at), at.id, stream, before));
+  check(c.TVMFFIEnvSetStream(deviceNumber(at), at.id, stream, before));
   try {
     return body();
   } finally {
-    check(c.TVMFFIEnvSetStream(typeOf(at), at.id, wordAt(before, 0), null));
+    check(c.TVMFFIEnvSetStream(deviceNumber(at), at.id, wordAt(before, 0), null));
   }
 }

@@ -35,12 +35,29 @@ let opened: Library | undefined;
 
 /** The library of this process; opened when first asked for. Throws DSC5701 and DSC5702. */
 export function library(): Library {
-  return (opened ??= open());
+  return (opened ??= open(candidates()));
 }
 
-function open(): Library {
+/** Opens the library that another thread has found. */
+export const useLibrary = (path: string): void => void (opened ??= open([path]));
+
+/** Held, for a library that nothing refers to is closed when garbage is collected. */
+const global = new Map<string, unknown>();
+
+/** Opens a library whose symbols others take for granted, TVM's runtime for one. The process's handlers of signals stay. */
+export function openGlobally(path: string): void {
+  if (global.has(path)) return;
+  const restore = keepTrapHandler();
+  try {
+    global.set(path, koffi.load(path, { global: true }));
+  } finally {
+    restore();
+  }
+}
+
+function open(paths: readonly string[]): Library {
   const tried: string[] = [];
-  for (const path of candidates()) {
+  for (const path of paths) {
     const restore = keepTrapHandler();
     try {
       // Its symbols are global, for libraries that leave them undefined: those that export launchers without a link to it.

@@ -151,3 +151,12 @@ export class TvmModule extends TvmObject {
     return (callGlobal("ffi.ModuleGetFunctionMetadata", this, name, true) as string | null) ?? undefined;
   }
 }
+
+const modules = new Map<string, TvmModule>();
+
+/** The module of a library's file, loaded once. Throws a TvmError where it cannot be loaded. */
+export function loadedModule(file: string): TvmModule {
+  let module = modules.get(file);
+  if (!module) modules.set(file, (module = callGlobal("ffi.ModuleLoadFromFile", file) as TvmModule));
+  return module;
+}

@@ -38,6 +38,9 @@ export class DeviceValue {
   }
 }
 
+/** A kind of device as DLPack numbers it. */
+export const deviceNumber = ({ type }: Device): number => (typeof type === "number" ? type : devices[type]);
+
 /** What goes into a call. Whole numbers are ints, others floats; strings end at no NUL; lists and maps are made by array() and map(). */
 export type Argument =
   | null
@@ -120,7 +123,7 @@ function writeObject(
   } else if (a instanceof DeviceValue) {
     const { type, id } = a.device;
     v.setInt32(at, kinds.device, true);
-    v.setInt32(at + PAYLOAD, typeof type === "number" ? type : devices[type], true);
+    v.setInt32(at + PAYLOAD, deviceNumber({ type, id }), true);
     v.setInt32(at + PAYLOAD + 4, id, true);
   } else
     throw cannotPass({ what: "an object", why: "it is none of tvm-ffi's", help: "lists become one by array(), maps by map()" });
@@ -194,4 +197,9 @@ function cStringAt(address: number): string {
   let n = 0;
   for (; viewAt(address + n, 1).getUint8(0) !== 0; n++);
   return n === 0 ? "" : new TextDecoder().decode(new Uint8Array(viewAt(address, n).buffer.slice(0)));
+}
+
+/** Gives back the reference of a result that nobody wants. */
+export function giveBackResult(v: DataView, at: number): void {
+  if (v.getInt32(at, true) >= kinds.object) library().c.TVMFFIObjectDecRef(wordAt(v, at + PAYLOAD));
 }

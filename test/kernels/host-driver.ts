@@ -65,7 +65,8 @@ export async function buildKernels(
   manifest: Pick<Manifest, "kernels" | "system">,
   files: ReadonlyMap<string, string | Uint8Array>,
 ): Promise<{ files: Map<string, CudaFile>; compile: (name: string) => Uint8Array }> {
-  const texts: Text[] = Object.entries(everyKernel(manifest)).map(([name, k]) => ({
+  const own = Object.entries(everyKernel(manifest)).filter(([, k]) => !k.call);
+  const texts: Text[] = own.map(([name, k]) => ({
     name,
     entry: k.entry,
     source: String(files.get(k.text)),

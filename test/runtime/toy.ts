@@ -9,6 +9,8 @@ import { CpuDevice, type CpuKernel } from "../../runtime/devices/cpu.ts";
 import { Model } from "../../runtime/model.ts";
 import { FORMAT } from "../../runtime/manifest-text.ts";
 
+type WasmKernel = Extract<CpuKernel, { binary: unknown }>;
+
 export const H = 4;
 export const V = 11;
 export const LAYERS = 2;
@@ -31,7 +33,7 @@ function kernel(
   dims: string[],
   cells: KernelRecord["cells"],
   body: Body,
-): { record: KernelRecord; binary: CpuKernel } {
+): { record: KernelRecord; binary: WasmKernel } {
   const params = ["begin", "end", "scratch", ...args, ...dims];
   const w = new Writer(
     "run",
@@ -131,7 +133,7 @@ const kernels = [
   ),
 ];
 
-export const binaries: CpuKernel[] = kernels.map((k) => k.binary);
+export const binaries: WasmKernel[] = kernels.map((k) => k.binary);
 
 const step = (kernel: string, args: Ref[], dims: (string | number)[]): Step => ({
   kind: "kernel",

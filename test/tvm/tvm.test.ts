@@ -7,18 +7,10 @@ import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
 import * as tvm from "../../runtime/tvm/index.ts";
 import { lacks } from "../conditions.ts";
+import { compiled, ffiFlags } from "./build.ts";
 
 const work = mkdtempSync(path.join(tmpdir(), "dsc-tvm-"));
 afterAll(() => rmSync(work, { recursive: true }));
-
-/** Compiles a source beside this file to a shared library. */
-function compiled(compiler: string, source: string, ...flags: string[]): string {
-  const out = path.join(work, `${source}.so`);
-  const words = ["-shared", "-fPIC", ...flags, "-o", out, path.join(import.meta.dirname, source)];
-  const { status, stderr } = spawnSync(compiler, words, { encoding: "utf8" });
-  expect(status, stderr).toBe(0);
-  return out;
-}
 
 /** What a call throws. */
 function raised(f: () => unknown): tvm.TvmError {
@@ -144,7 +136,7 @@ describe.skipIf(lacks("tvm-ffi"))("with libtvm_ffi", () => {
   });
 
   test.skipIf(lacks("g++"))("a plain C library: results in our memory, wrong arguments as it says them", () => {
-    const add = tvm.loadModule(compiled("gcc", "plain.c")).get("add_scalar");
+    const add = tvm.loadModule(compiled(work, "gcc", "plain.c")).get("add_scalar");
     const out = new Float32Array(5);
     const y = new tvm.Tensor(out, [5], "float32");
     expect(add.call(f32(1, 2, 3, 4, 5), y, 0.5)).toBe(5);
@@ -169,8 +161,7 @@ describe.skipIf(lacks("tvm-ffi"))("with libtvm_ffi", () => {
   test.skipIf(lacks("g++"))(
     "a library made with tvm-ffi's own macro: strings, lists, nulls, functions, errors with a backtrace",
     () => {
-      const include = path.resolve(path.dirname(tvm.about().path), "../include");
-      const module = tvm.loadModule(compiled("g++", "macro.cpp", "-std=c++17", `-I${include}`));
+      const module = tvm.loadModule(compiled(work, "g++", "macro.cpp", ...ffiFlags()));
       expect(module.get("join").call(tvm.array(["a", "longer than seven", "c"]), ", ")).toBe("a, longer than seven, c");
       expect(["positive", "negative"].map((name) => module.has(name))).toEqual([true, false]);
       expect(() => module.get("negative")).toThrow(/DSC5705/);

@@ -10,6 +10,7 @@ import type { Compile } from "./cubins.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { fillScalars } from "./fill.ts";
 import { Cuda, type CudaKernel } from "./index.ts";
+import type { Enqueued } from "./kernel.ts";
 import { notFiniteLaunches } from "./not-finite.ts";
 import { Mailbox } from "./mailbox.ts";
 import { Memory } from "./memory.ts";
@@ -69,6 +70,8 @@ export class CudaDevice implements Device {
   private transport: StreamTransport | undefined;
   private readonly staging: Staging;
   private readonly kernels = new Map<string, CudaKernel>();
+  /** Functions of libraries in the place of kernels. */
+  private readonly calls = new Map<string, Enqueued>();
   private readonly options: CudaOptions;
   private readonly times: Timings | undefined;
   private readonly watch: Watch | undefined;
@@ -112,6 +115,12 @@ export class CudaDevice implements Device {
     try {
       const load = async ([name, record]: [string, KernelRecord]): Promise<void> => {
         const file = files.get(name);
+        if (record.call) {
+          // Only here: most models call nobody's library.
+          const { LibraryKernel } = await import("./library-kernel.ts");
+          device.calls.set(name, new LibraryKernel(name, { ...record, call: record.call }));
+          return;
+        }
         if (!file || !record.launch) throw brokenManifest({ why: `kernel ${name} has ${file ? "no launch record" : "no text"}` });
         const { params, dims, launch, workspaceBytes, entry } = record;
         const cubin = file.cubin ?? (await options.compile(name, file.source));
@@ -157,7 +166,8 @@ export class CudaDevice implements Device {
     else mailbox.close();
     const meetings = manifest.mesh && manifest.mesh.tp > 1 ? await this.openMeetings(manifest.mesh) : undefined;
     const { mailbox: steps } = this;
-    this.executor = new Executor(manifest, cuda, kernels, staging, {
+    const all = new Map<string, Enqueued>([...kernels, ...this.calls]);
+    this.executor = new Executor(manifest, cuda, all, staging, {
       mailbox: steps,
       times,
       sampler,

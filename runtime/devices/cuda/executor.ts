@@ -6,6 +6,7 @@ import { walkPlan, type Item, type Meeting, type Site } from "../../plan/walk.ts
 import * as diagnostics from "./diagnostics.ts";
 import { Graphs, graphKey } from "./graphs.ts";
 import type { Cuda, CudaKernel } from "./index.ts";
+import type { Enqueued } from "./kernel.ts";
 import { Mailbox } from "./mailbox.ts";
 import type { Meetings } from "./meetings.ts";
 import type { RankMemory } from "./rank-memory.ts";
@@ -47,7 +48,7 @@ export class Executor {
   readonly launched = new Set<string>();
   private readonly manifest: Manifest;
   private readonly cuda: Cuda;
-  private readonly kernels: ReadonlyMap<string, CudaKernel>;
+  private readonly kernels: ReadonlyMap<string, Enqueued>;
   private readonly staging: Staging;
   private readonly graphs = new Graphs();
   private readonly mailbox: Mailbox | undefined;
@@ -71,7 +72,7 @@ export class Executor {
   constructor(
     manifest: Manifest,
     cuda: Cuda,
-    kernels: ReadonlyMap<string, CudaKernel>,
+    kernels: ReadonlyMap<string, Enqueued>,
     staging: Staging,
     { mailbox, times, sampler, advance, watch, memory, meetings }: ExecutorOptions,
   ) {
@@ -228,7 +229,7 @@ export class Executor {
   }
 
   private launch(
-    kernel: CudaKernel,
+    kernel: Enqueued,
     name: string,
     addresses: readonly number[],
     dims: Record<string, number>,

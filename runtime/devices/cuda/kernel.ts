@@ -23,7 +23,14 @@ const sizeOfParam = (p: Param): number => (p.kind === "tensormap" ? 128 : 8);
 /** What a launcher must know of a kernel. `entry` is its symbol where that is not its name. */
 export type LaunchText = Omit<KernelText, "language" | "source"> & { entry?: string };
 
-export class CudaKernel {
+/** What a call enqueues: a kernel of dsc's, or a function of somebody's library. */
+export interface Enqueued {
+  readonly text: Pick<LaunchText, "params"> & { launch?: LaunchText["launch"] };
+  readonly moves: number;
+  enqueue(stream: number, addresses: readonly number[], dims: Dims, options?: { early?: boolean }): void;
+}
+
+export class CudaKernel implements Enqueued {
   readonly text: LaunchText;
   /** Buffers bound, in the order `enqueue` takes their addresses. */
   readonly buffers: readonly string[];

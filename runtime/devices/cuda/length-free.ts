@@ -1,5 +1,5 @@
 // Which functions can be graphs: those whose launches no length changes. A loop over experts asks for its offsets, which an earlier
-// kernel wrote; a graph cannot hold one.
+// kernel wrote; a graph cannot hold one, nor a function of a library unless its author says that it can be recorded.
 import { inside, type Manifest, type Ref, type Step } from "../../../ir/artifact.ts";
 import type { Size } from "../../../ir/size.ts";
 import { functionOf } from "../../plan/dims.ts";
@@ -15,7 +15,10 @@ export function lengthFree(manifest: Manifest, name: string, known = new Map<str
   const ok = (steps: readonly Step[]): boolean =>
     steps.every((s) => {
       if (s.kind === "slices") return false;
-      if (s.kind === "kernel") return s.dims.every(free) && fixed(s.args);
+      if (s.kind === "kernel") {
+        const { call } = manifest.kernels[s.kernel];
+        return (call === undefined || call.capture === true) && s.dims.every(free) && fixed(s.args);
+      }
       if (s.kind === "call") return fixed(Object.values(s.args)) && lengthFree(manifest, s.function, known);
       if (s.kind === "collective") return free(s.outer) && free(s.inner) && fixed(s.args);
       return free(s.on) && ok(inside(s));
