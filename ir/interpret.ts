@@ -57,9 +57,14 @@ export interface Rank {
 
 /** Runs a function on every rank in step: at a collective all of them meet. Throws DSC2015 where they come to different ones. */
 export function interpretRanks(ranks: readonly Rank[]): Record<string, Tensor>[] {
-  const runs = ranks.map((r) => running(r.module, r.func, r.inputs, null));
+  // Ranks of one batch compute once what is the same on each.
+  const alike: Alike | undefined = ranks.every((r) => r.inputs.batch === ranks[0].inputs.batch && !r.inputs.instead)
+    ? new Map()
+    : undefined;
+  const runs = ranks.map((r) => running(r.module, r.func, r.inputs, null, alike));
   let given: (readonly Tensor[])[] | undefined;
   for (;;) {
+    alike?.clear();
     const steps = runs.map((r, i) => r.next(given?.[i] ?? []));
     const ended = steps.flatMap((s) => (s.done ? [s.value] : []));
     if (ended.length === ranks.length) return ended;
@@ -74,6 +79,16 @@ export function interpretRanks(ranks: readonly Rank[]): Record<string, Tensor>[]
     );
   }
 }
+
+/** What ops gave since ranks met last, by the operands that they were given. */
+type Alike = Map<Node, { operands: readonly Tensor[]; made: readonly Tensor[] }[]>;
+
+/** What an op gave another rank of the very same operands. */
+const madeBefore = (alike: Alike | undefined, node: Node, operands: readonly Tensor[]): readonly Tensor[] | undefined =>
+  alike?.get(node)?.find((x) => x.operands.every((t, i) => t === operands[i]))?.made;
+
+/** The batch among operands: what an op asks of it is in `env`. */
+const TABLE: Tensor = Object.freeze({ shape: [], dtype: "i32", data: new Float64Array() });
 
 /** A collective that a rank has come to: it goes on with its results. */
 interface Meeting {
@@ -114,6 +129,7 @@ function* running(
   func: Func,
   inputs: Inputs,
   layer: number | null,
+  alike?: Alike,
 ): Generator<Meeting, Record<string, Tensor>, readonly Tensor[]> {
   const mode = inputs.mode ?? "real";
   const batch = inputs.batch ?? { starts: [0, 1], lengths: [1], ids: [0] };
@@ -133,15 +149,14 @@ function* running(
         continue;
       }
       if (node.leaf) continue;
-      // The batch table is no tensor: what an op asks of it is in `env`.
-      const operands = node.operands.map((o): Tensor => values.get(o) ?? { shape: [], dtype: "i32", data: new Float64Array() });
+      const operands = node.operands.map((o): Tensor => values.get(o) ?? TABLE);
       const called = callOf(node);
       if (called) {
         const callee = module.funcs.get(called.func)!;
         const at = called.layer;
         const passed: Record<string, Tensor> = {};
         for (const [i, p] of callee.params.entries()) if (p.value.type.kind === "tensor") passed[p.name] = operands[i];
-        const out = yield* running(module, callee, { ...inputs, values: passed, batch, mode }, at < 0 ? layer : at);
+        const out = yield* running(module, callee, { ...inputs, values: passed, batch, mode }, at < 0 ? layer : at, alike);
         for (const [i, r] of callee.results.entries()) values.set(node.results[i], out[r.name]);
         continue;
       }
@@ -151,6 +166,11 @@ function* running(
         continue;
       }
       if (!node.op.reference) throw new DiagnosticError(noMeaning({ op: node.op.name }));
+      const before = madeBefore(alike, node, operands);
+      if (before) {
+        for (const [i, r] of node.results.entries()) values.set(r, before[i]);
+        continue;
+      }
       const env: Env = {
         mode,
         batch,
@@ -166,7 +186,11 @@ function* running(
       };
       const made = node.op.reference(operands, node.attrs, env);
       const list = inputs.instead?.(node, layer, operands, made) ?? made;
-      for (const [i, r] of node.results.entries()) values.set(r, settle(list[i], r.type, mode));
+      const settled = node.results.map((r, i) => settle(list[i], r.type, mode));
+      for (const [i, r] of node.results.entries()) values.set(r, settled[i]);
+      // What a region reads is not among operands, and rows of a cache are a rank's own.
+      if (alike && !node.region && !operands.some((t) => t.rows))
+        alike.set(node, [...(alike.get(node) ?? []), { operands, made: settled }]);
     }
     return values.get(v)!;
   }

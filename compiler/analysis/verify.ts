@@ -14,6 +14,7 @@ import {
   type Module,
   type Tensor,
 } from "../../ir/index.ts";
+import type { WeightDecl } from "../../ir/graph.ts";
 import { localModule } from "../../passes/shard/local.ts";
 import { runPipeline, standard, type Pass, type PipelineOptions } from "../../passes/index.ts";
 import { modelModule } from "../frontend/model.ts";
@@ -155,8 +156,9 @@ export function step(
   if (entry === "draft") values.hidden = tensorOf([5, spec.hidden], noise("hidden", 5 * spec.hidden));
   const local = localModule(m);
   const func = local.funcs.get(m.entries[entry]!)!;
+  const batch = { starts: [0, 3, 5], lengths: [prefix[0] + 3, prefix[1] + 2], ids };
   const inputs = (rank: number): Inputs => ({
-    batch: { starts: [0, 3, 5], lengths: [prefix[0] + 3, prefix[1] + 2], ids },
+    batch,
     values,
     weight: weights(local, rank, made),
     caches: caches(),
@@ -180,12 +182,16 @@ export function weightsOf(m: Module, rank: number, kept: MadeWeights): (name: st
     const [made, key] =
       decl.source.kind === "computed"
         ? [own, `${name} ${layer}`]
-        : [kept, JSON.stringify([isNorm(decl), decl.type, decl.source, layer, m.mesh && [m.mesh, rank]])];
+        : [kept, JSON.stringify([isNorm(decl), decl.type, decl.source, layer, divided(decl) && [m.mesh, rank]])];
     if (!made.has(key)) made.set(key, weightOf(m, decl, layer, weight, rank));
     return made.get(key)!;
   };
   return weight;
 }
+
+/** Whether ranks have different parts of a weight. */
+const divided = ({ source }: WeightDecl): boolean =>
+  source.kind === "checkpoint" && source.pieces.some((p) => p.share !== undefined);
 
 /** The largest difference of two lists; Infinity where a number is NaN or infinite, or one list is longer. */
 export function largest(a: Float64Array, b: Float64Array): number {

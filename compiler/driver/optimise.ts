@@ -61,6 +61,7 @@ export function optimise(spec: ModelSpec, module: Module, options: CompileOption
     passes,
     // Two ranks of an axis meet as eight do, and the small model is interpreted once for each.
     options: { ...options.passOptions, ...(mesh ? { "shard.mesh": meshWords(leastMesh(mesh)) } : {}) },
+    ...(mesh ? { mesh: leastMesh(mesh) } : {}),
     ran: outcome,
     folder,
     printed,

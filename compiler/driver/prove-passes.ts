@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import type { Target } from "../../ir/artifact.ts";
 import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
+import type { Mesh } from "../../ir/mesh.ts";
 import { printFunc, printModule, type Func, type Module } from "../../ir/index.ts";
 import { pluginChanges, pluginUnproved, pluginUntried } from "../../passes/plugin-diagnostics.ts";
 import { runPipeline, type Ledger, type Outcome, type Pass } from "../../passes/index.ts";
@@ -17,6 +18,7 @@ import type { HeldTo } from "../plugin/brings.ts";
 import { guardOf, writeBefore } from "./plugin-gate.ts";
 import { EXACT, largest, step, textBelow, type MadeWeights } from "../analysis/verify.ts";
 import { shrink } from "../analysis/shrink.ts";
+import { shrinkFor } from "../analysis/shrink-mesh.ts";
 import { version } from "../artifact/version.ts";
 
 /** What is known of one pass. */
@@ -38,6 +40,8 @@ export interface Question {
   folder: string;
   /** Texts of functions that are known already. */
   printed: Map<Func, string>;
+  /** The mesh that the small model is divided over, where the whole one is divided. */
+  mesh?: Mesh;
   /** Plug-ins, or dsc's own passes with `run` or `whole` too. */
   which: "plugins" | "all";
 }
@@ -79,8 +83,8 @@ class Bench {
   readonly #steps = new Map<string, Float64Array>();
   readonly #weights: MadeWeights = new Map();
 
-  constructor({ spec, passes, options, folder }: Question) {
-    const small = shrink(spec);
+  constructor({ spec, passes, options, folder, mesh }: Question) {
+    const small = mesh ? shrinkFor(spec, mesh) : shrink(spec);
     const how = { contracts: false, guard: guardOf(folder) };
     const run = (attention: string, actQuant: "dynamic" | "none"): Outcome =>
       runPipeline(modelModule(small, { activations: "f32", taps: false, actQuant }), passes, { ...options, attention }, how);

@@ -17,7 +17,8 @@ function summed(of: readonly Tensor[]): Tensor {
 }
 
 const copyOf = (t: Tensor): Tensor => ({ ...t, data: Float64Array.from(t.data) });
-const everyRank = (of: readonly unknown[], t: Tensor): Tensor[] => of.map(() => copyOf(t));
+/** One value for all: the interpreter writes to none, and ranks compute once what they make of the same operands. */
+const everyRank = (of: readonly unknown[], t: Tensor): Tensor[] => of.map(() => t);
 
 /** The type without its mark; a divided value that is no sum is refused. */
 function reduced(t: TensorType, what: string): Type | string {
