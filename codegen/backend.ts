@@ -1,5 +1,5 @@
 // What a target gives the driver: a catalogue to choose kernels from, and a builder from family and problem to text and binary.
-import type { GpuFacts, KernelRecord } from "../ir/artifact.ts";
+import type { CpuFacts, GpuFacts, KernelRecord } from "../ir/artifact.ts";
 import type { Machine } from "../ir/machine.ts";
 import type { Catalogue, KernelText, Problem, Segment, Site } from "../ir/kernel/catalogue.ts";
 
@@ -51,6 +51,11 @@ export interface TargetBackend {
   problemsOf(family: string, site: Site): Problem[];
   /** Of a GPU: kernels that the runtime launches for itself, for a model with so many ids; `ranks`: that is divided (ir/system.ts). */
   system?(vocab: number, ranks: boolean): KernelText[];
+  /** Where kernels become one library: its texts by path, and what is said of it but the compiler, which the driver finds. */
+  library?(kernels: Readonly<Record<string, KernelRecord>>): {
+    files: ReadonlyMap<string, string>;
+    facts: Omit<CpuFacts, "compiler">;
+  };
   build(family: string, problem: Problem, use?: Use): Built;
   /** The text of a problem without the lines that say where it is used: what another value of a field changes shows in it. */
   sourceOf(family: string, problem: Problem): string;

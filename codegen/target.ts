@@ -5,6 +5,8 @@ import { archWith, familiesWith, noKernels, type BroughtKernels } from "./brough
 import type { Machine } from "../ir/machine.ts";
 import { desktop } from "./cpu/machine.ts";
 import { cpuTarget } from "./cpu/target.ts";
+import { cTarget } from "./c/target.ts";
+import type { Processor } from "./loops/processor.ts";
 import { cudaTarget } from "./cuda/target.ts";
 import { archOf } from "./cuda/archs.ts";
 import { withTuned, type TunedRow } from "./cuda/tuned.ts";
@@ -24,6 +26,8 @@ export function targetOf(
     activations: "f32" | "bf16";
     natives?: string;
     arch?: string;
+    /** Of target c. */
+    processor?: Processor;
     tuned?: readonly TunedRow[];
     /** Kernels of plug-ins. */
     kernels?: BroughtKernels;
@@ -33,6 +37,7 @@ export function targetOf(
   const among = familiesWith(brought);
   const on = (where: "cpu" | "cuda"): FoundFunction[] => brought.functions.filter((f) => f.on === where);
   if (target === "cpu") return withFunctions(cpuTarget(options, among), on("cpu"));
+  if (target === "c") return cTarget({ activations: options.activations, processor: options.processor! }, among);
   const arch = archWith(archOf(options.arch, brought.archs), brought);
   const gpu =
     target === "cuda" ? cudaTarget(options.natives ?? "all", withTuned(arch, options.tuned), among) : tritonTarget(arch, among);

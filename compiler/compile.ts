@@ -11,6 +11,7 @@ import { frontend, readSpec } from "./driver/frontend.ts";
 import { optimise } from "./driver/optimise.ts";
 import type { CompileOptions } from "./driver/options.ts";
 import { pack, type Compiled } from "./driver/pack.ts";
+import { processorFor } from "./driver/processor.ts";
 import { select } from "./driver/select.ts";
 import { guardOf } from "./driver/plugin-gate.ts";
 import { noBrings } from "./plugin/brings.ts";
@@ -51,7 +52,7 @@ export function compileModule(
   pipeline: readonly Pass[] = standard,
 ): Compiled {
   const { brings = noBrings } = options;
-  const target = targetOf(options.target, { ...options, kernels: brings.kernels });
+  const target = targetOf(options.target, { ...options, ...processorFor(options), kernels: brings.kernels });
   const batchInvariant = batchInvariantOf(target, options);
   const optimised = staged(options, "all passes, with proofs and texts", () => optimise(spec, module, options, pipeline));
   const drafts = staged(options, "choose kernels", () => select(optimised, target, batchInvariant));

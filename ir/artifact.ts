@@ -10,8 +10,12 @@ import type { Mesh, MeshAxis } from "./mesh.ts";
 import { boundBuffers, type Launch, type Param } from "./kernel/catalogue.ts";
 import type { Size } from "./size.ts";
 
+/** The targets, by name. */
+export const targets = ["cpu", "c", "cuda", "triton"] as const;
 /** What kernels are compiled for. */
-export type Target = "cpu" | "cuda" | "triton";
+export type Target = (typeof targets)[number];
+/** Whether kernels run on the processor of this machine: WebAssembly, or a library. */
+export const onCpu = (t: Target): boolean => t === "cpu" || t === "c";
 /** A dtype as weights are stored. */
 export type WeightDType = "f32" | "bf16" | "e4m3/128x128";
 
@@ -247,6 +251,24 @@ export interface GpuFacts {
   sharedPerBlock: number;
 }
 
+/** The processor that an artifact's library of kernels is for. */
+export interface CpuFacts {
+  /** The level of instructions, as compilers call it: "x86-64-v4". */
+  processor: string;
+  /** As Node names the architecture. */
+  arch: "x64" | "arm64";
+  /** f32 lanes of a vector. */
+  lanes: number;
+  /** Flags that the compiler was given for it. */
+  flags: string[];
+  /** What a machine must have, as Linux names it in /proc/cpuinfo. */
+  requires: string[];
+  /** Path of the library. */
+  library: string;
+  /** The compiler, as it introduces itself. */
+  compiler: string;
+}
+
 /** manifest.json: all that the runtime trusts of an artifact. */
 export interface Manifest {
   format: "dsc-artifact/5";
@@ -254,6 +276,8 @@ export interface Manifest {
   target: Target;
   /** What kernels for a GPU are compiled for; absent for the CPU. */
   gpu?: GpuFacts;
+  /** What a library of kernels for the CPU is compiled for; absent for WebAssembly and GPUs. */
+  cpu?: CpuFacts;
   /** The ranks it is divided over: all of them run it, each with its shares of the weights. Absent: it is for one. */
   mesh?: Mesh;
   options: Record<string, string | boolean>;

@@ -1,14 +1,15 @@
 // Opens an artifact folder: manifest.json is the only file trusted by name, every other one by the digest it gives.
 // Refuses foreign formats, other targets, missing or altered files.
 import { readFileSync } from "node:fs";
-import { lstat, readdir } from "node:fs/promises";
-import { availableParallelism } from "node:os";
-import { join } from "node:path";
-import { everyKernel, type KernelRecord, type Manifest, type Target } from "../ir/artifact.ts";
+import { lstat, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { availableParallelism, tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { everyKernel, onCpu, type CpuFacts, type KernelRecord, type Manifest, type Target } from "../ir/artifact.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import { maybeFlag, maybeWhole, optionsOf, text } from "./arguments.ts";
 import { CpuDevice, type CpuKernel } from "./devices/cpu.ts";
 import type { CudaFile } from "./devices/cuda/device.ts";
+import { missingOf } from "./devices/native/flags.ts";
 import type { Device } from "./device.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { readRegular } from "./files.ts";
@@ -128,7 +129,7 @@ function checkOptions(call: string, folder: string, options: LoadOptions): void 
 }
 
 /** Files of an artifact that devices read. */
-const isCode = (path: string): boolean => /\.(wasm|cu|cubin)$/.test(path);
+const isCode = (path: string): boolean => /\.(wasm|so|cu|cubin)$/.test(path);
 
 /**
  * Loads a model: checks the artifact, opens the device it is for, places the weights. With `processes`, of an artifact with a mesh, this
@@ -148,10 +149,11 @@ export async function load(folder: string, options: LoadOptions): Promise<Model>
       });
     return lead(dividedOf(folder, artifact, options), place, options.lost);
   }
-  const device =
-    manifest.target === "cuda" || manifest.target === "triton"
-      ? await openCuda(manifest, files, options)
-      : await openCpu(manifest, files, options);
+  const device = manifest.cpu
+    ? await openLibrary(manifest, manifest.cpu, files, options)
+    : onCpu(manifest.target)
+      ? await openCpu(manifest, files, options)
+      : await openCuda(manifest, files, options);
   return Model.open<Device>(manifest, device, options);
 }
 
@@ -207,6 +209,31 @@ const kernelsOf = (manifest: Manifest, files: ReadonlyMap<string, Buffer<ArrayBu
     if (!binary) throw diagnostics.badKernel({ kernel: name, why: `its compiled form ${k.binary ?? ""} is not in the artifact` });
     return { name, binary, entry: k.entry, scratchBytes: k.scratchBytes ?? 0 };
   });
+
+/** The library lies in a folder of its own while threads load it: what they load is what the digest was taken of. */
+async function openLibrary(
+  manifest: Manifest,
+  { arch, processor, requires, library }: CpuFacts,
+  files: ReadonlyMap<string, Buffer<ArrayBuffer>>,
+  options: LoadOptions,
+): Promise<Device> {
+  if (manifest.mesh)
+    throw diagnostics.misuse({
+      what: `an artifact for ${manifest.target} is divided over ranks, whose memories are not laid out alike`,
+      help: "compile with --target cpu, or without --mesh",
+    });
+  const lacks = arch === process.arch ? missingOf(requires) : [arch];
+  if (lacks.length) throw diagnostics.otherProcessor({ processor, lacks, here: process.arch });
+  const kernels = Object.entries(manifest.kernels).map(([name, k]) => ({ name, scratchBytes: k.scratchBytes ?? 0 }));
+  const folder = await mkdtemp(join(tmpdir(), "dsc-library-"));
+  try {
+    const path = join(folder, basename(library));
+    await writeFile(path, files.get(library)!, { mode: 0o700 });
+    return await CpuDevice.openLibrary(manifest, path, kernels, options);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
 
 async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, options: LoadOptions): Promise<Device> {
   // Only here: the foreign function interface takes time to load, and a CPU needs none.

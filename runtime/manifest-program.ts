@@ -4,6 +4,7 @@
 // takes for granted what this establishes: here cases are followed that a batch does not take, and nothing has an address yet.
 import { operandsOf } from "./ranks/operands.ts";
 import {
+  onCpu,
   inside,
   type ArgPlan,
   type CollectiveStep,
@@ -169,7 +170,7 @@ class Walk {
   }
 
   private casesStep(f: FunctionPlan, s: Step & { kind: "cases" }, c: Context, at: string): number {
-    if (c.loops.includes("experts") && this.manifest.target === "cpu")
+    if (c.loops.includes("experts") && onCpu(this.manifest.target))
       throw brokenManifest({ why: "a choice by the rows of an expert, which only a kernel knows", at });
     s.cases.forEach(({ most }, i) => {
       const before = i ? s.cases[i - 1].most : -1;

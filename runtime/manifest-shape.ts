@@ -2,6 +2,8 @@
 // manifest-program.ts; together they are what DSC5005 promises.
 import {
   collectives,
+  targets,
+  type CpuFacts,
   type ArgPlan,
   type FunctionPlan,
   type GpuFacts,
@@ -258,11 +260,22 @@ export function checkShape(value: unknown): asserts value is Manifest {
   object<Manifest>({
     format: oneOf(FORMAT),
     compiler: text,
-    target: oneOf("cpu", "cuda", "triton"),
+    target: oneOf(...targets),
     gpu: maybe(
       object<GpuFacts>({
         arch: matching(/^sm_\d{2,3}[a-z]?$/, "an architecture such as sm_90a"),
         sharedPerBlock: whole(1, MOST),
+      }),
+    ),
+    cpu: maybe(
+      object<CpuFacts>({
+        processor: text,
+        arch: oneOf("x64", "arm64"),
+        lanes: whole(1, 64),
+        flags: list(text),
+        requires: list(text),
+        library: text,
+        compiler: text,
       }),
     ),
     options: map((v, at) => (typeof v === "string" ? undefined : boolean(v, at))),

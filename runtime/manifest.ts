@@ -1,6 +1,6 @@
 // manifest.json, from text to a record that the runtime can follow without looking again: it is JSON, of this format, as dsc wrote
 // it (its digest), of the form of ir/artifact.ts, and what it refers to is there. What is not ends in DSC5001 to DSC5005.
-import type { KernelRecord, Manifest } from "../ir/artifact.ts";
+import { onCpu, targets, type KernelRecord, type Manifest } from "../ir/artifact.ts";
 import type { LibraryCall } from "../ir/library-call.ts";
 import type { Size } from "../ir/size.ts";
 import * as diagnostics from "./diagnostics.ts";
@@ -10,8 +10,6 @@ import { misfit, rankKernels, systemKernels, systemLaunches, type SystemKernel }
 import { FORMAT, MANIFEST, editedManifest, isOwnPath } from "./manifest-text.ts";
 import { checkWeights } from "./manifest-weights.ts";
 import { shownJson } from "./shown.ts";
-
-const targets = ["cpu", "cuda", "triton"];
 
 /** The manifest of an artifact folder, from the text of its manifest.json. */
 export function parseManifest(folder: string, text: string): Manifest {
@@ -25,7 +23,7 @@ export function parseManifest(folder: string, text: string): Manifest {
   if (format !== FORMAT) throw diagnostics.foreignFormat({ folder, seen: format, wanted: FORMAT });
   const edited = editedManifest(text);
   if (edited !== undefined) throw diagnostics.brokenFile({ path: MANIFEST, why: edited });
-  if (typeof target === "string" && !targets.includes(target))
+  if (typeof target === "string" && !(targets as readonly string[]).includes(target))
     throw diagnostics.wrongTarget({ target: target.slice(0, 40), device: "cpu" });
   const { digest: _, ...manifest } = value as { digest: string };
   checkManifest(manifest);
@@ -44,17 +42,29 @@ export function checkManifest(value: unknown): asserts value is Manifest {
             ? "its path leads out of the artifact"
             : "no file of an artifact has that path",
       });
-  if ((value.gpu === undefined) !== (value.target === "cpu"))
+  if ((value.gpu === undefined) !== onCpu(value.target))
     throw diagnostics.brokenManifest({
       why: value.gpu ? "kernels for the CPU are of no GPU" : `kernels for ${value.target} say which GPU they are for`,
       at: "gpu",
     });
+  checkLibrary(value);
   checkModel(value);
   for (const [name, k] of Object.entries(value.kernels)) checkKernel(value, name, k);
   checkEdits(value);
   checkSystem(value);
   checkWeights(value);
   checkProgram(value);
+}
+
+/** Kernels in one library say what processor it is for; others do not. */
+function checkLibrary({ target, cpu, files }: Manifest): void {
+  if ((cpu !== undefined) !== (target === "c"))
+    throw diagnostics.brokenManifest({
+      why: cpu ? `kernels for ${target} are in no library` : `kernels for ${target} say which processor they are for`,
+      at: "cpu",
+    });
+  if (cpu && !Object.hasOwn(files, cpu.library))
+    throw diagnostics.brokenManifest({ why: `${cpu.library} is not among the files`, at: "cpu.library" });
 }
 
 /** Facts of the model against what entries give. */
@@ -113,16 +123,20 @@ function checkKernel(m: Manifest, name: string, k: KernelRecord): void {
   if (new Set(params).size < params.length)
     throw diagnostics.brokenManifest({ why: "two parameters have one name", at: `${at}.params` });
   if (k.call) return checkCall(k, k.call, at);
-  const needs = m.target === "cpu" ? (["binary", "cells", "scratchBytes"] as const) : (["launch"] as const);
+  const needs = !onCpu(m.target)
+    ? (["launch"] as const)
+    : m.cpu
+      ? (["cells", "scratchBytes"] as const)
+      : (["binary", "cells", "scratchBytes"] as const);
   for (const member of needs)
     if (k[member] === undefined) throw diagnostics.brokenManifest({ why: `a kernel for ${m.target} has ${member}`, at });
   checkShared(m, k, at);
-  const known = m.target === "cpu" ? k.dims : [...k.dims, "SMs"];
+  const known = onCpu(m.target) ? k.dims : [...k.dims, "SMs"];
   expectSymbols(k.cells ?? 1, known, `${at}.cells`);
   expectSymbols(k.workspaceBytes ?? 1, known, `${at}.workspaceBytes`);
   for (const s of k.launch?.grid ?? []) expectSymbols(s, known, `${at}.launch.grid`);
   for (const [i, p] of k.params.entries()) {
-    if (p.kind === "scalar" || (p.kind === "tensormap" && m.target === "cpu"))
+    if (p.kind === "scalar" || (p.kind === "tensormap" && onCpu(m.target)))
       throw diagnostics.brokenManifest({ why: `a launch of the plan gives no ${p.kind}`, at: `${at}.params[${i}]` });
     if (p.kind !== "tensormap") continue;
     for (const s of [...p.dims, ...p.strides]) expectSymbols(s, k.dims, `${at}.params[${i}]`);
@@ -140,7 +154,7 @@ function checkSystem(m: Manifest): void {
   const fail = (why: string, at: string): never => {
     throw diagnostics.brokenManifest({ why, at });
   };
-  const launched = target === "cpu" ? {} : { ...systemKernels, ...(m.mesh ? rankKernels : {}) };
+  const launched = onCpu(target) ? {} : { ...systemKernels, ...(m.mesh ? rankKernels : {}) };
   for (const name of Object.keys(launched) as SystemKernel[])
     if (name !== "dsc_sample" && !Object.hasOwn(system, name)) fail(`an artifact for ${target} has ${name}`, "system");
   for (const [name, k] of Object.entries(system)) {

@@ -1,5 +1,6 @@
 // Where things that can be made again are kept for this user, and how variables of the environment are read.
-import { randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
+import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import path from "node:path";
 
@@ -23,3 +24,15 @@ function userCache(): string {
 
 /** DSC_CACHE, or dsc in XDG_CACHE_HOME or ~/.cache. */
 export const cacheFolder = (): string => variable("DSC_CACHE") ?? path.join(userCache(), "dsc");
+
+/** Keeps a file of the cache. One that cannot be written costs time, not the run: it is made again next time. */
+export function keep(file: string, bytes: Uint8Array): void {
+  try {
+    mkdirSync(path.dirname(file), { recursive: true });
+    const beside = `${file}.${randomBytes(6).toString("hex")}.tmp`;
+    writeFileSync(beside, bytes);
+    renameSync(beside, file);
+  } catch {
+    // There is no room, or no right to write.
+  }
+}

@@ -5,6 +5,8 @@ import { existsSync } from "node:fs";
 import { freemem } from "node:os";
 import path from "node:path";
 import { findChromium } from "./report/browser.ts";
+import { thisProcessor } from "../compiler/driver/processor.ts";
+import { findCompiler } from "../compiler/export/c-compiler.ts";
 import { hasOnnxruntime } from "../compiler/export/onnxruntime.ts";
 import { findTvm } from "../runtime/tvm/find.ts";
 import { about } from "../runtime/tvm/index.ts";
@@ -19,6 +21,15 @@ interface Condition {
   tests: string;
   /** Why this machine does not meet it, or nothing. */
   missing(): string | undefined;
+}
+
+function hasCCompiler(): boolean {
+  try {
+    findCompiler();
+    return thisProcessor() !== undefined;
+  } catch {
+    return false;
+  }
 }
 
 function hasTvm(): boolean {
@@ -45,6 +56,10 @@ const python = process.env.DSC_PYTHON ?? "python3";
 const pythonHasTvm = (): boolean => answers(python, "import importlib.util as u; u.find_spec('tvm') or 1/0");
 
 export const conditions = {
+  "C compiler": {
+    tests: "kernels in C: --target c",
+    missing: () => unless(hasCCompiler(), "no C compiler (CC, cc, gcc or clang), or a processor that C is not printed for"),
+  },
   "g++": {
     tests: "printed CUDA, rows, routing and whole models on the stand-in for a GPU's driver",
     missing: () => unless(hasCompiler(), "no g++ on the path"),

@@ -7,7 +7,7 @@ import type { Size } from "../../ir/size.ts";
 import { contract, contraction, dot } from "./contract.ts";
 import { needsGrid } from "./diagnostics.ts";
 import { encode } from "./encode.ts";
-import { factsOf } from "./facts.ts";
+import { factsOf } from "../tile-facts.ts";
 import { cellsOf, divide } from "./indices.ts";
 import { keep } from "./math.ts";
 import { address, store1, store4, unitStride } from "./place.ts";

@@ -4,7 +4,7 @@
 import type { Index, Kernel, MapExpr, Place, Stmt, Tile } from "../../ir/kernel/stmt.ts";
 import { firstLane, lanes } from "./arith.ts";
 import { undefinedTile, unknownBuffer } from "./diagnostics.ts";
-import { tilesOf, type Facts } from "./facts.ts";
+import { tilesOf, type Facts } from "../tile-facts.ts";
 import { greater, index, inScope, lesser } from "./indices.ts";
 import { keep } from "./math.ts";
 import { address, load1, load4, surelyInside, unitStride, type Buffer } from "./place.ts";

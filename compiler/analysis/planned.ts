@@ -1,4 +1,5 @@
 // What `dsc plan` and `dsc inspect --cost` look at: a model after its passes, made from a config, or read from an artifact.
+import type { Target } from "../../ir/artifact.ts";
 import type { BroughtKernels } from "../../codegen/brought.ts";
 import type { Manifest } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
@@ -13,7 +14,7 @@ import { expertsOfRank } from "./launches.ts";
 import type { Planned } from "./roofline.ts";
 
 export interface PlannedOptions {
-  target: "cpu" | "cuda" | "triton";
+  target: Target;
   activations: "f32" | "bf16";
   /** As `compile` takes them. */
   passes: string;

@@ -1,7 +1,8 @@
 // Options of `compile` and `load` from Node, which JavaScript hands over unchecked: refused with the word that is wrong (DSC5038,
 // DSC5039), and made the options of the driver.
 import { archOf, archs } from "../../codegen/cuda/archs.ts";
-import type { Target } from "../../ir/artifact.ts";
+import { processors } from "../../codegen/loops/processor.ts";
+import { onCpu, targets, type Target } from "../../ir/artifact.ts";
 import { checkOptions, choosePasses, type Pass } from "../../passes/index.ts";
 import * as check from "../../runtime/arguments.ts";
 import { badArgument } from "../../runtime/diagnostics.ts";
@@ -11,7 +12,7 @@ import { readTuning } from "../tuning/store.ts";
 
 /** How a model is compiled; every key may be left out. */
 export interface CompileSettings {
-  /** What the kernels are for: "cpu" (the default), "cuda" or "triton". */
+  /** What the kernels are for: "cpu" (the default: WebAssembly), "c", "cuda" or "triton". */
   target?: Target;
   /** "all" (the default), "none", names with commas, or "all,-NAME". */
   passes?: string;
@@ -29,7 +30,7 @@ export interface CompileSettings {
   shrink?: boolean;
   /** Keep hidden states and routes as results of their own. */
   taps?: boolean;
-  /** GPUs: the architecture, "sm_90" unless said. */
+  /** GPUs: the architecture, "sm_90" unless said. C: the processor, that of this machine unless said. */
   arch?: string;
   /** CUDA: "all" (the default), "none", or families of hand-written kernels with commas. */
   natives?: string;
@@ -68,7 +69,7 @@ export interface Driven {
 /** Checks the settings of a call and loads its plug-ins. */
 export async function driven(call: string, s: CompileSettings): Promise<Driven> {
   const { target = defaults.target, passOptions = {} } = s;
-  oneOf(call, "target", target, ["cpu", "cuda", "triton"]);
+  oneOf(call, "target", target, targets);
   oneOf(call, "activations", s.activations, ["f32", "bf16"]);
   oneOf(call, "actQuant", s.actQuant, ["dynamic", "none"]);
   oneOf(call, "attention", s.attention, ["auto", "expanded", "absorbed"]);
@@ -78,12 +79,20 @@ export async function driven(call: string, s: CompileSettings): Promise<Driven> 
   record(call, "set", s.set, "an object with values by key of config.json");
   record(call, "passOptions", s.passOptions, 'an object with texts by "pass.key"');
   if (s.arch !== undefined) gpuOnly(call, "arch", target, target !== "cpu");
+  if (target === "c")
+    oneOf(
+      call,
+      "arch",
+      s.arch,
+      processors.map((p) => p.name),
+    );
   if (s.natives !== undefined && s.natives !== "all") gpuOnly(call, "natives", target, target === "cuda");
   const { pipeline, brings } = await loadPlugins(undefined, filesOf(call, s.plugins), {
     config: false,
     cards: target === "cuda",
   });
-  const arch = target === "cpu" ? undefined : archOf(s.arch ?? archs[0].name, brings.kernels.archs).name;
+  const arch =
+    target === "cpu" ? undefined : target === "c" ? s.arch : archOf(s.arch ?? archs[0].name, brings.kernels.archs).name;
   choosePasses(s.passes ?? defaults.passes, pipeline);
   checkOptions(pipeline, passOptions);
   return {
@@ -92,7 +101,7 @@ export async function driven(call: string, s: CompileSettings): Promise<Driven> 
       brings,
       target,
       passes: s.passes ?? defaults.passes,
-      activations: s.activations ?? (target === "cpu" ? "f32" : "bf16"),
+      activations: s.activations ?? (onCpu(target) ? "f32" : "bf16"),
       actQuant: s.actQuant ?? defaults.actQuant,
       attention: s.attention ?? defaults.attention,
       taps: s.taps ?? false,

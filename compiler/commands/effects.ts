@@ -1,5 +1,5 @@
 // Options that cannot have their effect with the others given: refused, for a word without effect is a mistake of its writer's.
-import type { Target } from "../../ir/artifact.ts";
+import { onCpu, type Target } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { choosePasses, type Pass } from "../../passes/index.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
@@ -58,7 +58,11 @@ export function checkTargetEffects(
   given: { arch?: string | undefined; natives?: string; nvcc?: boolean; threads?: number | undefined },
 ): void {
   if (given.arch !== undefined && target === "cpu")
-    refuse(`--arch with --target ${target}: it names a GPU's architecture`, "give --target cuda, or leave it out", "--arch");
+    refuse(
+      `--arch with --target ${target}: it names a GPU's architecture, or a processor that C is compiled for`,
+      "give --target cuda or c, or leave it out",
+      "--arch",
+    );
   if (given.natives !== undefined && given.natives !== "all" && target !== "cuda")
     refuse(
       `--natives with --target ${target}: hand-written kernels are CUDA's`,
@@ -67,6 +71,6 @@ export function checkTargetEffects(
     );
   if (given.nvcc && target !== "cuda")
     refuse(`--nvcc compiles CUDA kernels, and these are for ${target}`, "leave --nvcc out", "--nvcc");
-  if (given.threads !== undefined && target !== "cpu")
+  if (given.threads !== undefined && !onCpu(target))
     refuse(`--threads are of the CPU, and these kernels are for ${target}`, "leave --threads out", "--threads");
 }

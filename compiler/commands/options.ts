@@ -1,8 +1,10 @@
 // The options `compile` and `run` share, declared once.
+import { onCpu, targets, type Target } from "../../ir/artifact.ts";
 import type { Argv } from "yargs";
 import { archOf, archs } from "../../codegen/cuda/archs.ts";
 import { archWith } from "../../codegen/brought.ts";
 import type { Arch } from "../../codegen/cuda/native.ts";
+import { processors } from "../../codegen/loops/processor.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { know } from "../../ir/vocabulary.ts";
 import { parseMesh } from "../../ir/mesh.ts";
@@ -30,7 +32,7 @@ export interface PluginFlags {
 }
 
 export interface CompileFlags extends ReduceFlags, PluginFlags {
-  target: "cpu" | "cuda" | "triton";
+  target: Target;
   passes: string;
   activations?: "f32" | "bf16";
   actQuant: "dynamic" | "none";
@@ -125,7 +127,7 @@ export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
   taking<T & CompileFlags>(
     pluginFlags(reduceFlags(y))
       .option("target", {
-        choices: ["cpu", "cuda", "triton"] as const,
+        choices: targets,
         default: defaults.target,
         describe: "what the kernels are for",
       })
@@ -151,7 +153,9 @@ export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
       .option("set", { type: "string", array: true, default: [] as string[], describe: "key=value laid over the config" })
       .option("arch", {
         type: "string",
-        describe: `GPUs: the architecture, ${archs.map((a) => a.name).join(", ")} or a plug-in's (default: ${archs[0].name})`,
+        describe:
+          `GPUs: the architecture, ${archs.map((a) => a.name).join(", ")} or a plug-in's (default: ${archs[0].name}); ` +
+          `c: the processor, ${processors.map((p) => p.name).join(", ")} (default: this machine's)`,
       })
       .option("natives", {
         type: "string",
@@ -171,7 +175,7 @@ export const optionsOf = (f: CompileFlags, brings = noBrings): CompileOptions =>
   brings,
   target: f.target,
   passes: passWords(f.passes),
-  activations: f.activations ?? (f.target === "cpu" ? "f32" : "bf16"),
+  activations: f.activations ?? (onCpu(f.target) ? "f32" : "bf16"),
   actQuant: f.actQuant,
   attention: f.attention,
   taps: f.taps,
@@ -186,17 +190,18 @@ export const optionsOf = (f: CompileFlags, brings = noBrings): CompileOptions =>
 
 function archFor({ arch, target }: CompileFlags, { kernels }: Brings): { arch?: string } {
   checkTargetEffects(target, { arch });
-  const names = [...archs, ...kernels.archs].map((x) => x.name);
-  if (arch !== undefined && !names.includes(arch))
+  if (arch === undefined) return {};
+  const names = (target === "c" ? processors : [...archs, ...kernels.archs]).map((x) => x.name);
+  if (!names.includes(arch))
     throw new DiagnosticError(
       badValue(`--arch ${arch}: there is no such architecture`, `give one of ${names.join(", ")}`, "--arch"),
     );
-  return arch === undefined ? {} : { arch };
+  return { arch };
 }
 
 function nativesFor({ natives, arch, target }: CompileFlags, { kernels }: Brings): string {
   checkTargetEffects(target, { natives });
-  return nativeWords(natives, archWith(archOf(arch, kernels.archs), kernels));
+  return target === "c" ? natives : nativeWords(natives, archWith(archOf(arch, kernels.archs), kernels));
 }
 
 /** "all", "none" or families of natives. */

@@ -13,7 +13,7 @@ export interface CompileOptions {
   actQuant: "dynamic" | "none";
   attention: "auto" | "expanded" | "absorbed";
   taps: boolean;
-  /** GPUs: the architecture kernels are for, as codegen/cuda/archs.ts names it. */
+  /** GPUs: the architecture kernels are for, as codegen/cuda/archs.ts names it. C: the processor (codegen/loops/processor.ts). */
   arch?: string;
   /** CUDA: "none" prints tile programs where a native kernel would serve. */
   natives?: string;

@@ -1,7 +1,7 @@
 // Last verb of a compile: the files of an artifact and the manifest over them, in memory. Writing them is artifact/write.ts.
 import path from "node:path";
 import type { TargetBackend } from "../../codegen/backend.ts";
-import type { Manifest, ModelFacts } from "../../ir/artifact.ts";
+import type { CpuFacts, Manifest, ModelFacts } from "../../ir/artifact.ts";
 import type { Diagnostic } from "../../ir/diagnostic.ts";
 import { meshWords } from "../../ir/mesh.ts";
 import { cachesOf } from "../../ir/caches.ts";
@@ -11,6 +11,7 @@ import { snapshotName } from "../../passes/pipeline.ts";
 import { FORMAT, sha256 } from "../../runtime/manifest-text.ts";
 import { originsText } from "../analysis/origins.ts";
 import { weightPlans } from "../analysis/weight-plans.ts";
+import { nativeLibrary } from "../artifact/native-library.ts";
 import { compileTriton } from "../artifact/triton.ts";
 import { version } from "../artifact/version.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
@@ -48,6 +49,7 @@ export function pack(parts: Parts): Compiled {
   const { outcome, proofs } = parts.optimised;
   const { kernels, triton } = parts.built;
   const files = filesOf(outcome, parts.built, parts.optimised.printed);
+  const cpu = libraryOf(parts.target, kernels, files);
   const warnings = [
     ...parts.optimised.warnings,
     ...outcome.slower,
@@ -56,7 +58,7 @@ export function pack(parts: Parts): Compiled {
     ...(triton.length ? compileTriton(triton, parts.target.gpu!.arch, kernels, files) : []),
   ];
   return {
-    manifest: manifestOf(parts, files),
+    manifest: manifestOf(parts, files, cpu),
     files,
     outcome,
     spec: parts.spec,
@@ -64,6 +66,20 @@ export function pack(parts: Parts): Compiled {
     proofs,
     held: parts.options.brings?.held ?? [],
   };
+}
+
+/** Compiles the kernels of a target that has them in one library; its texts and the library join the files. */
+function libraryOf(
+  target: TargetBackend,
+  kernels: BuiltModel["kernels"],
+  files: Map<string, string | Uint8Array>,
+): CpuFacts | undefined {
+  if (!target.library) return undefined;
+  const { files: texts, facts } = target.library(kernels);
+  for (const [name, text] of texts) files.set(name, text);
+  const { bytes, compiler } = nativeLibrary(files, facts);
+  files.set(facts.library, bytes);
+  return { ...facts, compiler };
 }
 
 /** Every file but the manifest: graphs, the ledger, kernels, and what explains them. */
@@ -92,6 +108,7 @@ function reportsOf({ ledger: { said } }: Outcome): [string, string][] {
 function manifestOf(
   { spec, options, pipeline, target, batchInvariant, optimised, built }: Parts,
   files: Compiled["files"],
+  cpu: CpuFacts | undefined,
 ): Manifest {
   const { module } = optimised.outcome;
   return {
@@ -99,6 +116,7 @@ function manifestOf(
     compiler: version,
     target: options.target,
     ...(target.gpu ? { gpu: target.gpu } : {}),
+    ...(cpu ? { cpu } : {}),
     ...(module.mesh ? { mesh: module.mesh } : {}),
     options: {
       ...(module.mesh ? { mesh: meshWords(module.mesh) } : {}),

@@ -9,8 +9,15 @@ import { compilerFailed, noCompiler } from "../diagnostics.ts";
 /** Where CC says nothing. */
 const names = ["cc", "gcc", "clang"];
 
-/** A C compiler of this machine as its command line, and how it introduces itself. Throws DSC6032 where there is none. */
-export function findCompiler(env: NodeJS.ProcessEnv = process.env): { command: string[]; version: string } {
+export interface CCompiler {
+  /** Its command line. */
+  command: string[];
+  /** How it introduces itself. */
+  version: string;
+}
+
+/** A C compiler of this machine. Throws DSC6032 where there is none. */
+export function findCompiler(env: NodeJS.ProcessEnv = process.env): CCompiler {
   const asked = env.CC?.trim();
   const tried = asked ? [asked] : names;
   for (const name of tried) {
@@ -29,18 +36,36 @@ export function findCompiler(env: NodeJS.ProcessEnv = process.env): { command: s
 }
 
 /** A shared library of one C text; `files` lie beside it while it is compiled. Throws DSC6033 with the compiler's first words. */
-export function sharedLibrary(text: string, files: ReadonlyMap<string, Uint8Array>): Uint8Array {
-  const { command } = findCompiler();
+export const sharedLibrary = (text: string, files: ReadonlyMap<string, Uint8Array>): Uint8Array =>
+  compileC(findCompiler(), new Map<string, string | Uint8Array>([...files, ["library.c", text]]), "library.c", [
+    "-shared",
+    "-fPIC",
+    "-O2",
+    "-w",
+    "-fvisibility=hidden",
+    "-ldl",
+  ]);
+
+/** What a compiler makes of one of these files, by its flags; the last of them may be libraries. Throws DSC6033. */
+export function compileC(
+  { command }: CCompiler,
+  files: ReadonlyMap<string, string | Uint8Array>,
+  main: string,
+  flags: readonly string[],
+): Uint8Array {
   const folder = mkdtempSync(path.join(tmpdir(), "dsc-cc-"));
   try {
-    writeFileSync(path.join(folder, "library.c"), text);
     for (const [name, bytes] of files) writeFileSync(path.join(folder, name), bytes);
-    // The file's name is not in the library, so its bytes are the same every time.
-    const flags = ["-shared", "-fPIC", "-O2", "-w", "-fvisibility=hidden", "-o", "library.so", "library.c", "-ldl"];
-    execFileSync(command[0], [...command.slice(1), ...flags], { cwd: folder, stdio: ["ignore", "ignore", "pipe"] });
-    return new Uint8Array(readFileSync(path.join(folder, "library.so")));
+    // The file's name is not in what is made, so its bytes are the same every time.
+    execFileSync(command[0], [...command.slice(1), "-o", "made", main, ...flags], {
+      cwd: folder,
+      stdio: ["ignore", "ignore", "pipe"],
+      maxBuffer: 64 << 20,
+    });
+    return new Uint8Array(readFileSync(path.join(folder, "made")));
   } catch (e) {
-    const said = String((e as { stderr?: unknown }).stderr ?? (e as Error).message);
+    const { stderr, signal, message } = e as { stderr?: unknown; signal?: string; message: string };
+    const said = `${signal ? `ended by ${signal}\n` : ""}${String(stderr ?? message)}`;
     throw new DiagnosticError(compilerFailed({ command: command.join(" "), said: said.trim().split("\n").slice(0, 6) }));
   } finally {
     rmSync(folder, { recursive: true, force: true });

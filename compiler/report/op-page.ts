@@ -1,4 +1,5 @@
 // The page of one op, derived from its declaration, a rule or model that uses it, and the choosers of the targets.
+import { targets } from "../../ir/artifact.ts";
 import { familiesOf } from "../../codegen/choose.ts";
 import { isComposed } from "../../codegen/parts.ts";
 import type { AttrKind, AttrValue } from "../../ir/attr.ts";
@@ -26,7 +27,7 @@ export function kernelsFor(o: Op): { targets: string[]; how: string } {
   if (o.name in planned) return { targets: ["plan"], how: `planned: ${planned[o.name]}` };
   if (isComposed(o.name))
     return {
-      targets: ["cpu", "cuda", "triton"],
+      targets: [...targets],
       how: "the kernels of its parts, one after another; cuda may have a native kernel of the whole (dsc why OUT kernels)",
     };
   if (o.traits.meets) return { targets: ["cpu"], how: "ranks: what joins them runs it between launches (runtime/ranks)" };
@@ -34,7 +35,7 @@ export function kernelsFor(o: Op): { targets: string[]; how: string } {
   if (!names.length) return { targets: [], how: "no kernel: a pass has to replace it" };
   const family = `tile ${names.length > 1 ? "families" : "family"} ${names.join(" and ")}`;
   return {
-    targets: ["cpu", "cuda", "triton"],
+    targets: [...targets],
     how: `${family}: lowered for cpu, printed for cuda and triton; cuda may have a native kernel for a problem (dsc why OUT kernels)`,
   };
 }

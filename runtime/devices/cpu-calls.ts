@@ -2,7 +2,7 @@
 import type { LibraryCall } from "../../ir/library-call.ts";
 import { BoundCall } from "../tvm/bound-call.ts";
 import { addressOf, useLibrary } from "../tvm/library.ts";
-import type { KernelEntry } from "./execute.ts";
+import type { KernelEntry } from "./cpu-job.ts";
 
 /** Opens libtvm_ffi where the main thread has found it. */
 export const open = useLibrary;

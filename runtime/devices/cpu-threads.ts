@@ -4,7 +4,8 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import * as diagnostics from "../diagnostics.ts";
-import type { Job, Reply, WorkerStart } from "./cpu-worker.ts";
+import type { Job, Reply } from "./cpu-job.ts";
+import type { WorkerStart } from "./cpu-worker.ts";
 import { fail, reset } from "./execute.ts";
 
 export type Failure = Reply & { ok: false };

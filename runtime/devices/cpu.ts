@@ -1,5 +1,6 @@
-// The CPU device: shared WebAssembly memory (segments.ts) and worker threads (cpu-threads.ts) that run programs over it. One memory
-// holds a model of up to a few GiB; a larger one lies in several, and its launches run where their weights are (router.ts).
+// The CPU device: memory and worker threads (cpu-threads.ts) that run programs over it. Kernels are WebAssembly over shared memories
+// (segments.ts), where one holds a model of up to a few GiB, a larger one lies in several, and its launches run where their weights are
+// (router.ts); or they are a library over memory of the process (native).
 // Refuses with needed and available bytes instead of running out.
 import { availableParallelism } from "node:os";
 import { setFlagsFromString } from "node:v8";
@@ -10,15 +11,17 @@ import * as diagnostics from "../diagnostics.ts";
 import { firstBad } from "../finite.ts";
 import { instanceBytes, layersThatFit, residentBytes } from "../weights.ts";
 import { narrowBytes, readRows, widen } from "../widen.ts";
-import type { ReadPart, WorkerStart } from "./cpu-worker.ts";
+import type { WasmStart } from "./cpu-space.ts";
+import type { ReadPart } from "./cpu-job.ts";
 import { Threads } from "./cpu-threads.ts";
 import type { Program } from "./program.ts";
 import { flattenPieces, type Piece } from "./program.ts";
 import type { Meeting } from "../plan/walk.ts";
 import { operandsOf } from "../ranks/operands.ts";
 import type { Transport } from "../ranks/transport.ts";
-import { align } from "../plan/align.ts";
-import { MEMORY_BYTES, ONE_SEGMENT, SEGMENT_BYTES, Segments, availableBytes, offsetOf, scratchAt } from "./segments.ts";
+import { ALIGN, align } from "../plan/align.ts";
+import type { CpuMemory } from "./cpu-memory.ts";
+import { MEMORY_BYTES, ONE_SEGMENT, SEGMENT_BYTES, Segments, availableBytes, scratchAt } from "./segments.ts";
 
 /** A kernel of an artifact: WebAssembly, or a function of somebody's library, which one thread calls. */
 export type CpuKernel = { name: string; scratchBytes: number } & (
@@ -44,7 +47,7 @@ const READ_BYTES = 4 << 20;
  * Compiles all kernels at once, optimised from the start. V8's quick first tier is three to ten times slower and would run
  * the whole first prefill, because a function is replaced only when it is next entered and one entry is a whole launch.
  */
-async function compileKernels(kernels: readonly CpuKernel[]): Promise<WorkerStart["kernels"]> {
+async function compileKernels(kernels: readonly CpuKernel[]): Promise<WasmStart["kernels"]> {
   setFlagsFromString("--no-liftoff");
   try {
     return await Promise.all(
@@ -70,7 +73,9 @@ export class CpuDevice implements Device {
   readonly ahead = false;
   /** Index of each kernel, as programs name them. */
   readonly kernels: ReadonlyMap<string, number>;
-  readonly segments: Segments;
+  readonly memory: CpuMemory;
+  /** The WebAssembly memories, of a device that has them. */
+  readonly #segments: Segments | undefined;
   /** How it meets other ranks, where it is one of several. */
   transport: Transport | undefined;
   private readonly manifest: Manifest;
@@ -79,8 +84,9 @@ export class CpuDevice implements Device {
   private sharers = 1;
   private readonly pool: Threads;
 
-  private constructor(manifest: Manifest, names: string[], pool: Threads, segments: Segments) {
-    [this.manifest, this.names, this.pool, this.segments] = [manifest, names, pool, segments];
+  private constructor(manifest: Manifest, names: string[], pool: Threads, memory: CpuMemory) {
+    [this.manifest, this.names, this.pool, this.memory] = [manifest, names, pool, memory];
+    this.#segments = memory instanceof Segments ? memory : undefined;
     this.times = new Float64Array(new SharedArrayBuffer(names.length * 16));
     this.kernels = new Map(names.map((n, i) => [n, i]));
   }
@@ -98,7 +104,7 @@ export class CpuDevice implements Device {
             parts: ["a weight has to lie in one WebAssembly memory, on any machine"],
             help: tooLargeHelp(manifest),
           });
-    const pool = new Threads(Math.max(1, Math.min(64, Math.floor(options.threads ?? availableParallelism()))));
+    const pool = poolOf(options);
     const modules = await compileKernels(kernels);
     // Found here once, and not by every thread.
     const ffi = kernels.some((k) => "call" in k) ? (await import("../tvm/index.ts")).about().path : undefined;
@@ -113,11 +119,14 @@ export class CpuDevice implements Device {
     device.sharers = options.sharers ?? 1;
     await pool.start(
       (index) => ({
-        memory: segments.memory(0),
-        scratch: scratchAt(index, scratch),
-        kernels: modules,
-        // Of a single cell the last thread has all.
-        ...(ffi === undefined || index !== pool.count - 1 ? {} : { ffi }),
+        space: {
+          kind: "wasm",
+          memory: segments.memory(0),
+          scratch: scratchAt(index, scratch),
+          kernels: modules,
+          // Of a single cell the last thread has all.
+          ...(ffi === undefined || index !== pool.count - 1 ? {} : { ffi }),
+        },
         ...(options.profile && index === 0 ? { times: device.times } : {}),
       }),
       (r) => diagnostics.badKernel({ kernel: names[r.kernel] ?? "?", why: r.why }),
@@ -125,31 +134,73 @@ export class CpuDevice implements Device {
     return device;
   }
 
+  /** The same over a library of kernels, which lies at `path` while the threads start. */
+  static async openLibrary(
+    manifest: Manifest,
+    path: string,
+    kernels: readonly Pick<CpuKernel, "name" | "scratchBytes">[],
+    options: Pick<CpuOptions, "threads" | "profile"> = {},
+  ): Promise<CpuDevice> {
+    // Only here: the foreign function interface takes time to load, and WebAssembly needs none.
+    const [{ NativeLibrary }, { NativeMemory }] = await Promise.all([
+      import("./native/library.ts"),
+      import("./native/memory.ts"),
+    ]);
+    const memory = new NativeMemory(new NativeLibrary(path));
+    const pool = poolOf(options);
+    const scratch = align(kernels.reduce((most, k) => Math.max(most, k.scratchBytes), 0)) + 2 * ALIGN;
+    const names = kernels.map((k) => k.name);
+    const device = new CpuDevice(manifest, names, pool, memory);
+    await pool.start(
+      (index) => ({
+        space: { kind: "native", path, kernels: names, scratch: new SharedArrayBuffer(scratch) },
+        ...(options.profile && index === 0 ? { times: device.times } : {}),
+      }),
+      (r) => diagnostics.badKernel({ kernel: names[r.kernel] ?? "library", why: r.why }),
+    );
+    return device;
+  }
+
+  /** The WebAssembly memories; of a device that has them. */
+  get segments(): Segments {
+    return this.#segments!;
+  }
+
+  /** A job for all threads, after what they have to know for it. */
+  private post(...job: Parameters<Threads["post"]>): Promise<void> {
+    const news = this.memory.news?.();
+    if (news) void this.pool.post(news).catch(() => {});
+    return this.pool.post(...job);
+  }
+
   get threads(): number {
     return this.pool.count;
   }
 
   allocate(bytes: number, what: string, near?: number): number {
-    return this.segments.allocate(bytes, what, near);
+    return this.memory.allocate(bytes, what, near);
   }
 
   release(at: number): void {
-    this.segments.release(at);
+    this.memory.release(at);
   }
 
   together(bytes: number): void {
-    this.segments.together(bytes);
+    this.memory.together(bytes);
   }
 
   /** Views of the memory: valid for ever, for shared memory grows in place. */
   bytes(at: number, length: number): Uint8Array {
-    return this.segments.bytes(at, length);
+    return this.memory.bytes(at, length);
   }
   f32(at: number, length: number): Float32Array {
-    return new Float32Array(this.segments.buffer(at), offsetOf(at), length);
+    const { buffer, offset } = this.memory.locate(at);
+    return new Float32Array(buffer, offset, length);
   }
 
-  readonly largest = MEMORY_BYTES;
+  get largest(): number {
+    return this.memory.largest ?? Infinity;
+  }
 
   available(): number {
     return Math.floor(availableBytes() / this.sharers);
@@ -171,7 +222,7 @@ export class CpuDevice implements Device {
   }
 
   write(at: number, bytes: Uint8Array): void {
-    this.segments.write(at, bytes);
+    this.memory.write(at, bytes);
   }
 
   read(at: number, bytes: number): Uint8Array {
@@ -205,7 +256,7 @@ export class CpuDevice implements Device {
         };
       });
     });
-    await this.pool.post({ kind: "read", parts, next: new Int32Array(new SharedArrayBuffer(4)) }, (r) => {
+    await this.post({ kind: "read", parts, next: new Int32Array(new SharedArrayBuffer(4)) }, (r) => {
       const part = parts[r.site];
       if (part && r.element !== undefined) return diagnostics.elementNotFinite(part.name, part.file, r.element);
       return part
@@ -223,7 +274,11 @@ export class CpuDevice implements Device {
       if (bad !== undefined)
         throw diagnostics.elementNotFinite(a.file.tensor, a.file.path, Math.floor(bad / pitch) * width + (bad % pitch));
     }
-    for (const a of plain) if (a.form !== "same") widen(a.form, this.segments.buffer(a.at), offsetOf(a.at), a.count);
+    for (const a of plain) {
+      if (a.form === "same") continue;
+      const { buffer, offset } = this.memory.locate(a.at);
+      widen(a.form, buffer, offset, a.count);
+    }
   }
 
   async run(call: Call): Promise<undefined> {
@@ -240,8 +295,10 @@ export class CpuDevice implements Device {
   /** A call as programs, and the meetings with other ranks between them; its tables are written. */
   pieces({ function: name, ...call }: Call): Piece[] {
     if (call.tables) this.write(call.tables.at, call.tables.bytes);
-    const several = this.segments.count > 1 ? { segments: this.segments } : {};
-    return flattenPieces(this.manifest, name, { ...call, ...several, kernels: this.kernels });
+    const segments = this.#segments;
+    const { wide = false } = this.memory;
+    const several = segments && segments.count > 1 ? { segments } : {};
+    return flattenPieces(this.manifest, name, { ...call, ...several, wide, kernels: this.kernels });
   }
 
   async executePiece(piece: Piece): Promise<void> {
@@ -257,7 +314,7 @@ export class CpuDevice implements Device {
 
   /** Runs a program on all threads. Throws DSC5040 with kernel and site when one traps. */
   execute(program: Program): Promise<void> {
-    return this.pool.post({ kind: "run", words: program.words }, (r) => {
+    return this.post({ kind: "run", words: program.words }, (r) => {
       const kernel = this.names[r.kernel] ?? "?";
       const site = (program.sites[r.site] ?? "?") + (r.layer >= 0 ? ` of layer ${r.layer}` : "");
       const failed = this.manifest.kernels[kernel]?.call ? diagnostics.callFailed : diagnostics.kernelFailed;
@@ -267,7 +324,7 @@ export class CpuDevice implements Device {
 
   /** Generates synthetic tensors in place, every thread its share of each. */
   fill(jobs: readonly FillJob[]): Promise<void> {
-    return this.pool.post({ kind: "fill", jobs });
+    return this.post({ kind: "fill", jobs });
   }
 
   /** Milliseconds and launches by kernel since the device opened, longest first; zero unless opened with `profile`. */
@@ -285,6 +342,9 @@ export class CpuDevice implements Device {
     return this.pool.close();
   }
 }
+
+const poolOf = ({ threads }: Pick<CpuOptions, "threads">): Threads =>
+  new Threads(Math.max(1, Math.min(64, Math.floor(threads ?? availableParallelism()))));
 
 const tooLargeHelp = (manifest: Manifest): string =>
   diagnostics.fewerLayers(

@@ -1,20 +1,19 @@
 // Executes a flat program (program.ts) on one thread of several: its share of the cells of every launch, and a barrier
 // between launches. All threads read the same words, so they meet at the same barriers; a failure releases them all.
 import { postfixValue } from "../plan/postfix.ts";
+import type { WordList } from "./cpu-job.ts";
 import { COPY, EXPERTS, INNER, LAUNCH } from "./program.ts";
-
-/** `run(begin, end, scratch, ...args, ...dims)`: byte addresses and dims, all i32. */
-export type KernelEntry = (...args: number[]) => void;
 
 /** What one thread knows. Control words: arrived, generation, failed. */
 export interface Thread {
   index: number;
   count: number;
-  scratch: number;
-  /** Memories by segment. */
-  memories: readonly WebAssembly.Memory[];
-  /** A kernel on the memory of a segment. */
-  kernel(index: number, segment: number): KernelEntry;
+  /** Runs cells [begin, end) of a kernel on the memory of a segment; its addresses and dims are words [from, to). */
+  run(kernel: number, segment: number, begin: number, end: number, words: WordList, from: number, to: number): void;
+  /** i32 values at an address of a segment. */
+  table(segment: number, at: number, count: number): Int32Array;
+  /** Bytes of a segment; asked for where there are several. */
+  bytes(segment: number, at: number, count: number): Uint8Array;
   control: Int32Array;
   /** Where the thread is, for messages about traps. */
   at: { kernel: number; site: number; layer: number };
@@ -35,19 +34,11 @@ let spins = MOST_SPINS;
 export class Stopped extends Error {}
 
 /** Runs words [from, to). */
-export function execute(words: Int32Array, from: number, to: number, thread: Thread): void {
+export function execute(words: WordList, from: number, to: number, thread: Thread): void {
   for (let at = from; at < to;) {
     if (words[at] === LAUNCH) {
       const n = words[at + 6];
-      launch(
-        thread,
-        words[at + 1],
-        words[at + 2],
-        words[at + 3],
-        words[at + 4],
-        words[at + 5],
-        words.subarray(at + 7, at + 7 + n),
-      );
+      launch(thread, words[at + 1], words[at + 2], words[at + 3], words[at + 4], words[at + 5], words, at + 7, at + 7 + n);
       at += 7 + n;
     } else if (words[at] === EXPERTS) {
       const segment = words[at + 1];
@@ -55,7 +46,7 @@ export function execute(words: Int32Array, from: number, to: number, thread: Thr
       const body = at + 5;
       const end = body + words[at + 4];
       // The memory may have grown since the last run, hence a view per loop.
-      const offsets = new Int32Array(thread.memories[segment].buffer, words[at + 2] >>> 0, count + 1);
+      const offsets = thread.table(segment, words[at + 2], count + 1);
       for (let e = 0; e < count; e++) {
         const m = offsets[e + 1] - offsets[e];
         if (m > 0) inner(words, body, end, thread, segment, m, e, offsets[e]);
@@ -69,7 +60,7 @@ export function execute(words: Int32Array, from: number, to: number, thread: Thr
 }
 
 function inner(
-  words: Int32Array,
+  words: WordList,
   from: number,
   to: number,
   thread: Thread,
@@ -82,12 +73,12 @@ function inner(
     if (words[at] !== INNER) throw new Error(`word ${words[at]} at ${at} is no launch`);
     const [kernel, site, layer, n] = words.subarray(at + 1, at + 5);
     at += 5;
-    const values = new Int32Array(n + 1);
+    const values = words instanceof Int32Array ? new Int32Array(n + 1) : new Float64Array(n + 1);
     for (let i = 0; i <= n; i++) {
       values[i] = postfixValue(words, at + 1, at + 1 + words[at], m, e, first);
       at += 1 + words[at];
     }
-    launch(thread, kernel, site, layer, segment, values[0], values.subarray(1));
+    launch(thread, kernel, site, layer, segment, values[0], values, 1, n + 1);
   }
 }
 
@@ -98,7 +89,9 @@ function launch(
   layer: number,
   segment: number,
   cells: number,
-  values: Int32Array,
+  words: WordList,
+  first: number,
+  last: number,
 ): void {
   const { index, count, at } = thread;
   at.kernel = kernel;
@@ -107,7 +100,7 @@ function launch(
   const begin = Math.floor((cells * index) / count);
   const end = Math.floor((cells * (index + 1)) / count);
   const from = thread.times ? performance.now() : 0;
-  if (begin < end) thread.kernel(kernel, segment)(begin, end, thread.scratch, ...values);
+  if (begin < end) thread.run(kernel, segment, begin, end, words, first, last);
   if (count > 1) barrier(thread.control, count);
   if (thread.times) {
     thread.times[2 * kernel] += performance.now() - from;
@@ -116,13 +109,13 @@ function launch(
 }
 
 /** This thread's share of a copy between segments. */
-function copy({ index, count, memories, control }: Thread, [source, from, segment, to, bytes]: Int32Array): void {
+function copy({ index, count, control, ...thread }: Thread, [source, from, segment, to, bytes]: WordList): void {
   // A count of bytes may pass 2^31.
   const size = bytes >>> 0;
   const share = (i: number): number => (i === count ? size : Math.floor((size * i) / count / 64) * 64);
   const [begin, end] = [share(index), share(index + 1)];
-  const part = new Uint8Array(memories[source].buffer, (from >>> 0) + begin, end - begin);
-  if (begin < end) new Uint8Array(memories[segment].buffer, (to >>> 0) + begin, end - begin).set(part);
+  if (begin < end)
+    thread.bytes(segment, (to >>> 0) + begin, end - begin).set(thread.bytes(source, (from >>> 0) + begin, end - begin));
   if (count > 1) barrier(control, count);
 }
 

@@ -8,6 +8,7 @@
 import type { ArgPlan, FunctionPlan, Manifest } from "../../ir/artifact.ts";
 import type { Size } from "../../ir/size.ts";
 import type { Param } from "../../ir/kernel/catalogue.ts";
+import type { WordList } from "./cpu-job.ts";
 import { Router, type Use } from "./router.ts";
 import type { Segments } from "./segments.ts";
 import { brokenManifest } from "../diagnostics.ts";
@@ -22,7 +23,7 @@ export const INNER = 2;
 export const COPY = 3;
 
 export interface Program {
-  words: Int32Array;
+  words: WordList;
   /** By the site word of a launch: where the compiler placed it. */
   sites: string[];
 }
@@ -32,6 +33,8 @@ export interface Flattened extends Omit<Walked, "function"> {
   kernels: ReadonlyMap<string, number>;
   /** Of a device with several: see router.ts. */
   segments?: Segments;
+  /** Addresses are those of the process. */
+  wide?: boolean;
 }
 
 /** A program of one rank: every launch up to where ranks meet, and on from there. */
@@ -84,7 +87,7 @@ class Words {
 
   /** What was written since it was last taken. */
   take(): Program {
-    const words = Int32Array.from(this.words);
+    const words = this.#at.wide ? Float64Array.from(this.words) : Int32Array.from(this.words);
     this.words = [];
     return { words, sites: this.sites };
   }

@@ -3,6 +3,7 @@
 // the offset. Blocks are taken whole from one segment. A block that kernels of another segment touch has a mirror there.
 import { freemem } from "node:os";
 import * as diagnostics from "../diagnostics.ts";
+import type { CpuMemory, Located } from "./cpu-memory.ts";
 import { ALIGN, align } from "../plan/align.ts";
 
 const WASM_PAGE = 65536;
@@ -93,9 +94,9 @@ export interface SegmentOptions {
   added: (index: number, memory: WebAssembly.Memory) => void;
 }
 
-export class Segments {
+export class Segments implements CpuMemory {
   readonly fill: number;
-  private readonly segments: Segment[] = [];
+  private readonly all: Segment[] = [];
   private readonly blocks = new Map<number, Block>();
   private readonly scratch: number;
   private readonly added: SegmentOptions["added"];
@@ -111,12 +112,18 @@ export class Segments {
     this.added = added;
   }
 
+  readonly largest = MEMORY_BYTES;
+
+  locate(at: number): Located {
+    return { buffer: this.buffer(at), offset: offsetOf(at) };
+  }
+
   get count(): number {
-    return this.segments.length;
+    return this.all.length;
   }
 
   memory(segment: number): WebAssembly.Memory {
-    return this.segments[segment].memory;
+    return this.all[segment].memory;
   }
 
   buffer(address: number): SharedArrayBuffer {
@@ -127,9 +134,9 @@ export class Segments {
   together(bytes: number): void {
     this.coming = bytes;
     if (this.fits(this.current, bytes)) return;
-    const i = this.segments.findIndex((_, i) => this.fits(i, bytes));
+    const i = this.all.findIndex((_, i) => this.fits(i, bytes));
     if (i >= 0) this.current = i;
-    else if (this.segments[this.current].top > this.floor) this.begin();
+    else if (this.all[this.current].top > this.floor) this.begin();
   }
 
   /** Takes bytes at a multiple of 64, near `near` if there is room. `what` names the need in a refusal. */
@@ -152,8 +159,8 @@ export class Segments {
     const block = this.blocks.get(at);
     if (!block) return;
     this.blocks.delete(at);
-    this.segments[segmentOf(at)].give(offsetOf(at), block.bytes);
-    for (const m of block.mirrors.values()) this.segments[segmentOf(m.at)].give(offsetOf(m.at), block.bytes);
+    this.all[segmentOf(at)].give(offsetOf(at), block.bytes);
+    for (const m of block.mirrors.values()) this.all[segmentOf(m.at)].give(offsetOf(m.at), block.bytes);
   }
 
   /** The block an address lies in: its start and its bytes. */
@@ -203,7 +210,7 @@ export class Segments {
         throw diagnostics.noMemory({
           what: "a copy beside the weights that need it",
           needed: block.bytes,
-          available: MEMORY_BYTES - this.segments[segment].top,
+          available: MEMORY_BYTES - this.all[segment].top,
         });
       block.mirrors.set(segment, (m = { at: there, fresh: false }));
     }
@@ -211,7 +218,7 @@ export class Segments {
   }
 
   private takeIn(segment: number, size: number, limit: number): number | undefined {
-    const at = this.segments[segment].take(size, limit);
+    const at = this.all[segment].take(size, limit);
     return at === undefined ? undefined : addressOf(segment, at);
   }
 
@@ -237,13 +244,13 @@ export class Segments {
     const segment = new Segment();
     if (this.scratch && segment.take(this.scratch, MEMORY_BYTES) === undefined)
       throw diagnostics.noMemory({ what: "scratch memory of the kernels", needed: this.scratch, available: MEMORY_BYTES });
-    this.segments.push(segment);
+    this.all.push(segment);
     this.current = this.count - 1;
     this.added(this.current, segment.memory);
   }
 
   private fits(segment: number, bytes: number): boolean {
-    return this.segments[segment].top + bytes <= this.fill;
+    return this.all[segment].top + bytes <= this.fill;
   }
 
   /** Where the blocks of a segment begin. */
@@ -252,6 +259,6 @@ export class Segments {
   }
 
   private used(): number {
-    return this.segments.reduce((n, s) => n + s.top, 0);
+    return this.all.reduce((n, s) => n + s.top, 0);
   }
 }

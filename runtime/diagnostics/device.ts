@@ -116,3 +116,18 @@ export const ranksApart = thrown<{ a: number; came: string; b: number; other: st
     help: "this is a fault of dsc: please report it with the artifact",
   }),
 });
+
+export const otherProcessor = thrown<{ processor: string; lacks: readonly string[]; here: string }>("DSC5048", {
+  name: "kernels for another processor",
+  means:
+    "An artifact of --target c holds one library, compiled for the instructions that the machine had which made it, or for --arch. Its " +
+    "first instruction that this machine lacks would end the process.",
+  example: "dsc run OUT on a machine without AVX-512, of an artifact made on one that has it",
+  fix: "Compile the model on this machine, or with --arch of an older level: x86-64-v3, x86-64. --target cpu runs everywhere.",
+  at: () => [place("cpu of the artifact")],
+  short: ({ processor, lacks, here }) => ({
+    title: `the artifact's kernels are for ${processor}, and this machine does not run it`,
+    notes: [`this machine (${here}) lacks ${lacks.join(", ")}`],
+    help: "compile again here, or with --arch of an older level; --target cpu runs everywhere",
+  }),
+});

@@ -48,7 +48,7 @@ export function postfix(size: Size, words: number[]): void {
 const stack: number[] = [];
 
 /** The value of the postfix code in words [from, to). */
-export function postfixValue(words: Int32Array, from: number, to: number, m: number, e: number, first: number): number {
+export function postfixValue(words: ArrayLike<number>, from: number, to: number, m: number, e: number, first: number): number {
   let depth = 0;
   for (let at = from; at < to; at += 2) {
     const code = words[at];

@@ -24,12 +24,13 @@ export type Run = (problem: object, values: Values, sizes: Sizes, shapes?: Shape
 
 const GUARD = 192;
 const bytesOf = { f32: 4, bf16: 2, e4m3: 1, i32: 4 } as const;
-const memory = new WebAssembly.Memory({ initial: 16, maximum: 2048, shared: true });
+const wasm = new WebAssembly.Memory({ initial: 16, maximum: 2048, shared: true });
 
-/** A kernel lowered and instantiated over the one memory of this file. */
+/** A kernel over a memory, lowered to WebAssembly over the one memory of this file unless another target made it. */
 export interface Ready {
   kernel: Kernel;
-  lowered: Lowered;
+  lowered: Pick<Lowered, "cells" | "scratchBytes">;
+  memory: Pick<WebAssembly.Memory, "buffer" | "grow">;
   run: (...args: number[]) => void;
   /** Buffers have been at the end of memory already. */
   cornered: boolean;
@@ -38,8 +39,8 @@ export interface Ready {
 export function instantiate(kernel: Kernel): Ready {
   const lowered = lowerToWasm(kernel);
   const module = new WebAssembly.Module(lowered.wasm as Uint8Array<ArrayBuffer>);
-  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
-  return { kernel, lowered, run: exports.run as Ready["run"], cornered: false };
+  const { exports } = new WebAssembly.Instance(module, { env: { memory: wasm } });
+  return { kernel, lowered, memory: wasm, run: exports.run as Ready["run"], cornered: false };
 }
 
 interface Laid {
@@ -61,7 +62,7 @@ function lay(param: BufferParam, sizes: Sizes, shape: readonly number[] | undefi
 
 /** Runs an instantiated kernel several ways, holds them to each other, and gives its results. */
 export function launch(ready: Ready, values: Values, sizes: Sizes, shapes: Shapes = {}): Record<string, Float64Array> {
-  const { kernel, lowered, run } = ready;
+  const { kernel, lowered, memory, run } = ready;
   const where = `${kernel.name} ${JSON.stringify(sizes)}`;
   const buffers = kernel.params.map((p) => lay(p, sizes, shapes[p.name]));
   const results = buffers.filter((b) => b.param.access !== "in");

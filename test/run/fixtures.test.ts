@@ -3,6 +3,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
+import { lacks } from "../conditions.ts";
 import { at, dsc } from "../commands/dsc.ts";
 import { fixtures, readTensors, type Raw } from "../interpreted.ts";
 
@@ -49,6 +50,16 @@ describe.each(fixtures.map((f) => [path.basename(f), f] as const))("%s", (name, 
   const exact = config.quantization_config ? ["--act-quant", "none"] : [];
   test.each(Object.entries(modes))("%s", async (label, flags) => {
     const { ids, got } = await run(fixture, expected, [...flags, ...exact], label);
+    compare(expected, got, "logits");
+    expect(ids).toEqual(greedy);
+  });
+
+  // As C: plans differ between modes, kernels little, so one mode is enough; the library is compiled quickly, for it runs little.
+  test.skipIf(lacks("C compiler"))("--target c", async () => {
+    const before = process.env.CFLAGS;
+    process.env.CFLAGS = "-O0";
+    const { ids, got } = await run(fixture, expected, ["--target", "c", ...exact], "c");
+    process.env.CFLAGS = before ?? "";
     compare(expected, got, "logits");
     expect(ids).toEqual(greedy);
   });

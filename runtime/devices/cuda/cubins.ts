@@ -1,8 +1,8 @@
 // Compiled kernels: from the artifact when it holds them, else from the user's cache by content, else compiled now and kept there.
-import { createHash, randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import path from "node:path";
-import { cacheFolder } from "../../user-cache.ts";
+import { cacheFolder, keep } from "../../user-cache.ts";
 import { compileCudaAside, compilerName } from "./compiler.ts";
 
 /** Turns a kernel's text into what the driver loads. */
@@ -23,16 +23,4 @@ export function cachedCompile(arch: string, by?: "nvrtc" | "nvcc"): Compile {
       return cubin;
     }
   };
-}
-
-/** A cache that cannot be written costs time, not the run. */
-function keep(file: string, cubin: Uint8Array): void {
-  try {
-    mkdirSync(path.dirname(file), { recursive: true });
-    const beside = `${file}.${randomBytes(6).toString("hex")}.tmp`;
-    writeFileSync(beside, cubin);
-    renameSync(beside, file);
-  } catch {
-    // Compiled again next time.
-  }
 }

@@ -1,6 +1,6 @@
 // What must be known of a tile program before it is lowered: which tiles need no storage because one later statement can
 // evaluate them lane by lane, and which rows of a tile nobody will look at.
-import type { Index, Kernel, MapExpr, Place, Stmt, Tile } from "../../ir/kernel/stmt.ts";
+import type { Index, Kernel, MapExpr, Place, Stmt, Tile } from "../ir/kernel/stmt.ts";
 
 /** How a statement reads a tile. `element`: at its own row and column; `cols`: reduced along columns; the rest as they say. */
 export interface Read {

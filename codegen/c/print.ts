@@ -1,0 +1,97 @@
+// The text of a kernel of loops as C with vector extensions: one function over grid cells, comments where statements of the tile program
+// begin. It needs vectors.h of its processor, and nothing else.
+import { BEGIN, END, SCRATCH } from "../loops/lower.ts";
+import type { LoopKernel, Stmt, VectorFunction } from "../loops/ir.ts";
+import { Sections } from "../sections.ts";
+import { when } from "../text.ts";
+import { elements, nameOf, pointer, print, suffix, typeOf } from "./expression.ts";
+
+interface Line {
+  text: string;
+  /** The statement of the tile program that it begins. */
+  tile?: string;
+}
+
+function statement(s: Stmt, types: Map<string, string>): Line[] {
+  const one = (text: string): Line[] => [{ text }];
+  switch (s.kind) {
+    case "note":
+      return s.tile ? [{ text: `// ${s.text}`, tile: s.text }] : one(`// ${s.text}`);
+    case "let":
+      return one(`const ${typeOf(s.value.type)} ${nameOf(s.name)} = ${print(s.value)};`);
+    case "var":
+      return one(`${typeOf(s.value.type)} ${nameOf(s.name)} = ${print(s.value)};`);
+    case "set":
+      return one(`${nameOf(s.name)} = ${print(s.value)};`);
+    case "prefetch":
+      return one(`__builtin_prefetch(${pointer(s.from, s.at)});`);
+    case "store": {
+      const { element } = s.to;
+      const { lanes } = s.value.type;
+      if (lanes > 1) return one(`store_${element}x${lanes}(${pointer(s.to, s.at)}, ${print(s.value)});`);
+      const value = element === "bf16" || element === "e4m3" ? `code_${element}_f32(${print(s.value)})` : print(s.value);
+      return one(`${nameOf(s.to.name)}[${print(s.at)}] = ${value};`);
+    }
+    case "for": {
+      const i = nameOf(s.name);
+      const step = s.step === 1 ? `${i}++` : `${i} += ${s.step}`;
+      return [
+        ...one(`for (int64_t ${i} = ${print(s.from)}; ${i} < ${print(s.to)}; ${step}) {`),
+        ...block(s.body, types),
+        ...one("}"),
+      ];
+    }
+    case "if":
+      return [
+        ...one(`if (${print(s.cond)}) {`),
+        ...block(s.then, types),
+        ...(s.else.length ? [...one("} else {"), ...block(s.else, types)] : []),
+        ...one("}"),
+      ];
+  }
+}
+
+const block = (list: readonly Stmt[], types = new Map<string, string>()): Line[] =>
+  list.flatMap((s) => statement(s, types)).map((l) => ({ ...l, text: `  ${l.text}` }));
+
+/** A parameter list. */
+function signature(k: LoopKernel): string[] {
+  return [
+    `int64_t ${BEGIN}`,
+    `int64_t ${END}`,
+    `char *${SCRATCH}`,
+    ...k.buffers.map((b) => `${when(b.access === "in", "const ")}${elements[b.element]} *${nameOf(b.name)}`),
+    ...k.dims.map((d) => `int64_t ${nameOf(d)}`),
+  ];
+}
+
+/** The whole text; `sections` say what its lines are. `head` are lines of comments about its use. */
+export function printC(k: LoopKernel, head: readonly string[]): Sections {
+  const s = new Sections();
+  s.add("header", [...head.map((l) => (l === "" ? "//" : `// ${l}`)), '#include "vectors.h"', ""]);
+  s.add("entry", [`void ${nameOf(k.name)}(`, `    ${signature(k).join(",\n    ")}) {`].join("\n"));
+  s.add(
+    "body",
+    k.scratch.map(
+      (m) => `  ${elements[m.element]} *const ${nameOf(m.name)} = (${elements[m.element]} *)(${SCRATCH} + ${m.scratch});`,
+    ),
+  );
+  let tile: string | undefined;
+  for (const line of block(k.body)) {
+    tile = line.tile ?? tile;
+    s.add(tile === undefined ? "body" : "statement", [line.text], tile);
+  }
+  return s.add("body", ["}"]);
+}
+
+/** A function of vectors as C. */
+export function printFunction({ name, summary, params, body, result }: VectorFunction): string[] {
+  const takes = params.map((p) => `${typeOf(p.type)} ${nameOf(p.name)}`).join(", ");
+  return [
+    `// ${summary}`,
+    `static inline ${typeOf(result.type)} ${name}_${suffix(params[0].type)}(${takes}) {`,
+    ...block(body).map((l) => l.text),
+    `  return ${print(result)};`,
+    "}",
+  ];
+}

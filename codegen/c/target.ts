@@ -1,0 +1,106 @@
+// C as a target: the tile families, lowered to loops over vectors and printed for a processor. One library holds all kernels of an
+// artifact; the driver has it compiled (compiler/artifact/native-library.ts). Activations are f32.
+import { DiagnosticError } from "../../ir/diagnostic.ts";
+import type { CpuFacts } from "../../ir/artifact.ts";
+import type { Problem } from "../../ir/kernel/catalogue.ts";
+import type { Kernel } from "../../ir/kernel/stmt.ts";
+import type { Built, TargetBackend, Use } from "../backend.ts";
+import { PAGE_ROWS } from "../backend.ts";
+import { chooserAmong, copyOf, tileProblems, type Families } from "../choose.ts";
+import { cellsOf } from "../cpu/indices.ts";
+import { desktop } from "../cpu/machine.ts";
+import { tiled } from "../cpu/target.ts";
+import { cpuActivations } from "../diagnostics.ts";
+import { families } from "../kernels/index.ts";
+import { lowerToLoops } from "../loops/lower.ts";
+import type { Processor } from "../loops/processor.ts";
+import { scheduleOf, type LoopSchedule } from "../loops/schedule.ts";
+import { byParts } from "../parts.ts";
+import { libraryFiles } from "./library.ts";
+import { printC } from "./print.ts";
+
+/** The library of an artifact. */
+const LIBRARY = "kernels/library.so";
+
+/** A problem with the tile and the schedule of a processor. */
+const scheduled = (family: string, problem: Problem, schedule: LoopSchedule): Problem => ({
+  ...tiled(family, problem),
+  schedule,
+});
+
+/** The schedule that a problem holds. */
+const scheduleIn = (problem: Problem): LoopSchedule => (problem as { schedule: LoopSchedule }).schedule;
+
+export function cTarget(
+  options: { activations: "f32" | "bf16"; processor: Processor },
+  among: Families = families,
+): TargetBackend {
+  if (options.activations !== "f32") throw new DiagnosticError(cpuActivations());
+  const { processor } = options;
+  const schedule = scheduleOf(processor);
+  const chooseTiles = chooserAmong(among);
+  const kernelOf = (family: string, problem: Problem): Kernel => among[family].kernel(problem);
+  return {
+    machine: desktop,
+    catalogue: {
+      target: "c",
+      pageRows: PAGE_ROWS,
+      copy: (from, to) => withSchedule(copyOf(from, to), schedule),
+      choose: byParts((site) => withSchedule(chooseTiles(site), schedule), among),
+    },
+    problemsOf: (family, site) => tileProblems(family, site, among),
+    build: (family, problem, use) => build(kernelOf(family, problem), family, scheduleIn(problem), use),
+    // What another value of a field changes: a problem asked for so has no schedule beside it.
+    sourceOf: (family, problem) =>
+      printC(lowerToLoops(kernelOf(family, problem), scheduleIn(problem) ?? schedule), []).toString(),
+    library: (kernels) => ({ files: libraryFiles(kernels, processor.lanes), facts: factsOf(processor) }),
+  };
+}
+
+/** What the artifact says of its processor. */
+const factsOf = ({ name, arch, lanes, flags, requires }: Processor): Omit<CpuFacts, "compiler"> => ({
+  processor: name,
+  arch,
+  lanes,
+  flags: [...flags],
+  requires: [...requires],
+  library: LIBRARY,
+});
+
+function withSchedule<C extends { family: string; problem: Problem }, R extends { reason: string }>(
+  chosen: C[] | R,
+  schedule: LoopSchedule,
+): C[] | R {
+  return "reason" in chosen ? chosen : chosen.map((c) => ({ ...c, problem: scheduled(c.family, c.problem, schedule) }));
+}
+
+function build(kernel: Kernel, family: string, schedule: LoopSchedule, use: Use | undefined): Built {
+  const loops = lowerToLoops(kernel, schedule);
+  const text = printC(loops, headOf(kernel, use));
+  const grid = kernel.body[0];
+  return {
+    name: kernel.name,
+    text: text.toString(),
+    segments: text.segments,
+    textType: "c",
+    record: {
+      entry: kernel.name,
+      family,
+      params: kernel.params.map((p) => ({ kind: "buffer", name: p.name, dtype: p.dtype, access: p.access })),
+      dims: [...kernel.dims],
+      cells: grid.kind === "grid" ? cellsOf(grid.axes) : 1,
+      scratchBytes: loops.scratchBytes,
+    },
+  };
+}
+
+function headOf({ summary }: Kernel, use: Use | undefined): string[] {
+  if (!use) return [summary];
+  const { op, site, origin, cost } = use;
+  return [
+    summary,
+    `op ${op}, first at ${site}`,
+    ...(origin ? [`from ${origin}`] : []),
+    ...(cost ? [`${(cost.bytes / 1e6).toFixed(2)} MB, ${(cost.flops / 1e9).toFixed(3)} GFLOP at ${cost.at}`] : []),
+  ];
+}
