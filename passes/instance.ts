@@ -64,6 +64,8 @@ export interface Instance {
   holes: Record<string, Value>;
   attrs: Record<string, AttrValue>;
   values: Record<string, Tensor>;
+  /** Of an equation over ranks: the values of each. */
+  ranks?: readonly Record<string, Tensor>[];
   batch: Batch;
   /** Rows that were cached before, by sequence. */
   caches: Float64Array[][];
@@ -134,8 +136,19 @@ export function instanceOf(rule: Rule, seed: number, sizes: Readonly<Record<stri
     caches: [] as Float64Array[][],
     ...rule.sides(holes, attrs, bound),
   };
+  if (seed !== 0 && rule.ownByRank) return { ...built, ranks: ranksOf(built, rule.ownByRank, seed, setup.filling ?? "plain") };
   if (seed !== 0) fill(built, random(seed), setup.filling ?? "plain", (size.r ?? 3) + (size.d ?? 3));
   return built;
+}
+
+/** Values of every rank: own holes are filled for each, the others once. */
+function ranksOf(i: Instance, own: readonly string[], seed: number, filling: Filling): Record<string, Tensor>[] {
+  const n = typeof i.attrs.parts === "number" ? Math.max(1, i.attrs.parts) : 2 + (seed % 3);
+  const all = Array.from({ length: n }, (_, rank) => {
+    fill(i, random(seed + 1000 * rank), filling, 0);
+    return { ...i.values };
+  });
+  return all.map((values) => Object.fromEntries(Object.entries(values).map(([k, v]) => [k, own.includes(k) ? v : all[0][k]])));
 }
 
 function fill(i: Instance, next: () => number, filling: Filling, cacheWidth: number): void {

@@ -3,7 +3,7 @@
 // by element, at every trial of trials.ts. Every built-in rule is tried in the tests, every rule of a plug-in before it runs.
 import type { AttrValue } from "../ir/attr.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
-import { interpret, printType, type Tensor } from "../ir/index.ts";
+import { interpret, interpretRanks, printType, type Tensor } from "../ir/index.ts";
 import { LATENT } from "../ir/types.ts";
 import { withoutRounding } from "../ir/numeric.ts";
 import { dequantized } from "../ir/ops/quant.ts";
@@ -199,8 +199,16 @@ function scaleOf(t: Tensor, element: number): number {
 type Values = Readonly<Record<string, Tensor>>;
 
 function valuesOf(i: Instance, side: "from" | "to"): Values {
+  if (i.ranks) return valuesOfRanks(i, i.ranks, side);
   const caches = { [LATENT]: i.caches.map((layer) => layer.map((rows) => rows.slice())) };
   return interpret({ funcs: new Map(), weights: new Map() }, sideOf(i, side), { values: i.values, batch: i.batch, caches });
+}
+
+/** The same over ranks: roots of each of them. */
+function valuesOfRanks(i: Instance, ranks: readonly Record<string, Tensor>[], side: "from" | "to"): Values {
+  const [module, func] = [{ funcs: new Map(), weights: new Map() }, sideOf(i, side)];
+  const results = interpretRanks(ranks.map((values) => ({ module, func, inputs: { values, batch: i.batch } })));
+  return Object.fromEntries(results.flatMap((r, n) => Object.entries(r).map(([root, t]) => [`${root} of rank ${n}`, t])));
 }
 
 const flat = (

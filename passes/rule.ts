@@ -74,6 +74,11 @@ export interface RuleSpec<V extends Record<string, string>, A extends Record<str
    */
   sizes?: Readonly<Record<string, number>>;
   /**
+   * Holes that are each rank's own, where the equation is one over ranks: both sides run on 2, 3 and 4 of them (an attribute `parts` says
+   * how many), and every rank has to get the same from either.
+   */
+  ownByRank?: readonly string[];
+  /**
    * Letters that other letters and attributes decide: ({ T, k }) => ({ r: T * k }). Held in every proof, and asked for at every
    * site.
    */
@@ -104,6 +109,7 @@ export interface Rule {
   readonly changes?: Change;
   readonly sizes?: Readonly<Record<string, number>>;
   readonly ties?: Ties;
+  readonly ownByRank?: readonly string[];
   readonly widens?: Rule;
   /** Whether the equation has several roots: they are replaced together (passes/replace-roots.ts). */
   several(): boolean;
@@ -189,6 +195,7 @@ export function rule<const V extends Record<string, string>, const A extends Rec
     changes: spec.changes,
     sizes: spec.sizes,
     ties: spec.ties,
+    ...(spec.ownByRank ? { ownByRank: [...spec.ownByRank] } : {}),
     ...(spec.widens ? { widens: spec.widens } : {}),
     guard(holes, attrs, from) {
       if (!spec.when) return null;

@@ -11,7 +11,11 @@ interface Row {
   changes?: string;
 }
 
-const columnOf = (e: Entry): string => (e.site === "module" ? "load" : e.site.split("/")[0]);
+const columnOf = (e: Entry): string => {
+  // What a pass did to the module may be of one function.
+  const func = /^(prefill|extend|decode|draft)\b/.exec(e.at ?? "");
+  return e.site === "module" ? (func?.[1] ?? "load") : e.site.split("/")[0];
+};
 
 /** The transcript of a pipeline, with what is known of its plug-ins; ends without a newline. */
 export function transcript(

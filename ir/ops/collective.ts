@@ -5,7 +5,18 @@ import { attr } from "../attr.ts";
 import { tensorOf, type Tensor } from "../interpret.ts";
 import type { MeshAxis } from "../mesh.ts";
 import { op } from "../op.ts";
-import { dividedDim, isPlaced, overOf, partsOf, printType, tensor, type Dim, type TensorType, type Type } from "../types.ts";
+import {
+  dividedDim,
+  isPlaced,
+  overOf,
+  partsOf,
+  printType,
+  tensor,
+  times,
+  type Dim,
+  type TensorType,
+  type Type,
+} from "../types.ts";
 
 const parts = attr.int();
 
@@ -35,13 +46,17 @@ const withDim = (t: TensorType, axis: number, d: Dim): Type =>
   );
 
 /** The whole of a divided axis, in either kind of module. */
-function gathered(t: TensorType, axis: number, parts: number): Dim | string {
+function gathered(t: TensorType, axis: number, parts: number): { whole: Dim } | string {
   const d = t.dims[at(t, axis)];
   if (d === undefined) return `there is no axis ${axis} of ${t.dims.length}: axes count from the last, which is -1`;
+  if (t.dtype === "e4m3/1x128" && axis === -1)
+    return "columns of codes are joined with their blocks, which may be ragged: gather rows";
   if (t.across) return `x is ${printType(t)}: a sum is added up, not gathered`;
-  if (overOf(d) === "tp") return partsOf(d).times;
-  if (typeof d !== "number") return `axis ${axis} is ${d}, which is no number`;
-  return t.dims.some((x) => overOf(x) !== undefined) ? `axis ${axis} is not divided over all ranks` : d * parts;
+  if (overOf(d) === "tp") return { whole: partsOf(d).times };
+  // In the pattern of a rule, where attributes are holes.
+  if (typeof parts !== "number") return { whole: "?gathered" };
+  if (typeof d !== "number") return { whole: times(d, parts) };
+  return t.dims.some((x) => overOf(x) !== undefined) ? `axis ${axis} is not divided over all ranks` : { whole: d * parts };
 }
 
 /** Joins the ranks' parts along an axis. */
@@ -57,7 +72,17 @@ function joinParts(of: readonly Tensor[], axis: number): Tensor {
     shape.map((d, j) => (j === i ? d * of.length : d)),
     data,
     dtype,
+    of[0].scales && joinedScales(of, axis),
   );
+}
+
+/** Block scales of rows, of whose rows the ranks have parts. */
+function joinedScales(of: readonly Tensor[], axis: number): ArrayLike<number> {
+  const blocks = (t: Tensor): number[] => [...t.shape.slice(0, -1), t.scales!.length / (t.data.length / t.shape.at(-1)! || 1)];
+  return joinParts(
+    of.map((t) => tensorOf(blocks(t), t.scales!)),
+    axis,
+  ).data;
 }
 
 /** Part `index` of `count` along an axis. */
@@ -89,8 +114,8 @@ export const allGather = op("all_gather", {
   attrs: { parts, axis: attr.int(-1) },
   traits: { meets: "exchange" },
   infer({ x }, { axis, parts }): Type | string {
-    const whole = gathered(x, axis, parts);
-    return typeof whole === "string" ? whole : withDim(x, axis, whole);
+    const all = gathered(x, axis, parts);
+    return typeof all === "string" ? all : withDim(x, axis, all.whole);
   },
   ranks: (all, { axis }) =>
     everyRank(
@@ -126,11 +151,11 @@ export const allToAll = op("all_to_all", {
   attrs: { parts, from: attr.int(), to: attr.int() },
   traits: { meets: "exchange" },
   infer({ x }, { from, to, parts }): Type | string {
-    const whole = gathered(x, from, parts);
-    if (typeof whole === "string") return whole;
+    const all = gathered(x, from, parts);
+    if (typeof all === "string") return all;
     const d = x.dims[at(x, to)];
     if (from === to || typeof d !== "number" || d % parts !== 0) return `axis ${to} is ${d}, and ${parts} ranks share it`;
-    const divided = withDim(x, from, whole) as TensorType;
+    const divided = withDim(x, from, all.whole) as TensorType;
     return withDim(divided, to, isPlaced(x) ? dividedDim(d, "tp") : d / parts);
   },
   ranks: (all, { from, to }) =>
@@ -159,8 +184,8 @@ export const pickMax = op("pick_max", {
   attrs: { parts },
   traits: { meets: "exchange" },
   infer({ x }, { parts }): Type | string {
-    const whole = gathered(x, -1, parts);
-    return typeof whole === "string" ? whole : tensor([x.dims[0]], "i32");
+    const all = gathered(x, -1, parts);
+    return typeof all === "string" ? all : tensor([x.dims[0]], "i32");
   },
   ranks(all) {
     const whole = joinParts(

@@ -54,9 +54,10 @@ function fitted(
 ): readonly Value[] {
   const sums = (v: Value): Value => (v.type.kind === "tensor" && v.type.across?.kind === "+" ? whole!(v) : v);
   const all = (v: Value): Value => (isWeight(v) || (v.type.kind === "tensor" && v.type.across?.kind === "per") ? v : whole!(v));
-  const tries = whole ? [operands, operands.map(sums), operands.map(all)] : [operands];
+  const tries = [(v: Value) => v, ...(whole ? [sums, all] : [])];
   let problem = "";
-  for (const given of tries) {
+  for (const as of tries) {
+    const given = operands.map(as);
     const by = op.name === reshape.op.name ? reshapedTo(given[0], attrs) : attrs;
     const types = op.infer(
       given.map((v) => v.type),

@@ -2,10 +2,11 @@
 // `rank` gives the module that every rank runs. Both run first, where the model is written plainly; all other passes see one rank.
 import { attr } from "../../ir/attr.ts";
 import type { Func, Module, Value, WeightDecl } from "../../ir/graph.ts";
-import { everyNode, tensor, weight } from "../../ir/index.ts";
+import { callOf, everyNode, tensor, weight } from "../../ir/index.ts";
 import { meshWords, parseMesh, partsAlong, type Mesh } from "../../ir/mesh.ts";
 import { wireOf } from "../../ir/wire.ts";
 import { pass, type Cx, type Pass } from "../pass.ts";
+import type { Table } from "../report.ts";
 import { divideFunc, meetingsOf } from "./divide.ts";
 import { localModule } from "./local.ts";
 import { choicesOf, dividedDims, readsKind, type Group } from "./table.ts";
@@ -40,7 +41,21 @@ export function shardModule(m: Module, mesh: Mesh, cx?: Cx, only?: readonly Grou
       cx.fired("ranks meet", { at: f.name, count: meetings.length, wire: { bytes, collectives: meetings.length } });
     }
   }
-  return { ...m, mesh, weights, funcs };
+  const made = { ...m, mesh, weights, funcs };
+  cx?.report(collectivesOfSteps(made, mesh), "collectives of a step, and what a rank sends in it, at the sizes assumed");
+  return made;
+}
+
+/** Of every entry: collectives of one run of it, the layers that it calls included, and the bytes that a rank sends. */
+export function collectivesOfSteps(m: Module, mesh: Mesh): Table {
+  const rows = Object.entries(m.entries).map(([entry, name]) => {
+    const nodes = everyNode(m.funcs.get(name)!);
+    const run = [name, ...nodes.flatMap((n) => callOf(n)?.func ?? [])].map((f) => m.funcs.get(f)!);
+    const met = run.flatMap((f) => meetingsOf(everyNode(f)).map((n) => wireOf(n, f.assume, mesh).bytes));
+    const { T, B } = m.funcs.get(name)!.assume;
+    return [entry, `${T} rows of ${B}`, met.length, Math.round(met.reduce((a, b) => a + b, 0))];
+  });
+  return { columns: ["step", "sizes", "collectives", "bytes"], rows };
 }
 
 const reads = (f: Func, name: string): boolean => everyNode(f).some((n) => n.leaf?.kind === "weight" && n.leaf.name === name);
