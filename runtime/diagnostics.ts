@@ -3,6 +3,7 @@ export * from "./diagnostics/artifact.ts";
 export * from "./diagnostics/checkpoint.ts";
 export * from "./diagnostics/device.ts";
 export * from "./diagnostics/memory.ts";
+export * from "./diagnostics/nccl.ts";
 export * from "./diagnostics/ranks.ts";
 export * from "./diagnostics/session.ts";
 export * from "./diagnostics/template.ts";

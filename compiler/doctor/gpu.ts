@@ -30,7 +30,7 @@ export const gpuProbes: readonly Probe[] = [
   },
   {
     part: "NCCL",
-    looked: "libnccl.so.2 on the loader's path",
+    looked: "DSC_NCCL, libnccl.so.2 on the loader's path, the package nvidia.nccl of DSC_PYTHON",
     needed: "meetings of several GPUs",
     look: nccl,
   },
@@ -82,13 +82,7 @@ async function nvrtc(): Promise<Seen> {
 }
 
 async function nccl(): Promise<Seen> {
-  const { default: koffi } = await import("koffi");
-  try {
-    const version = new Int32Array(1);
-    koffi.load("libnccl.so.2").func("int ncclGetVersion(void *version)")(version);
-    const said = [Math.floor(version[0] / 10_000), Math.floor(version[0] / 100) % 100, version[0] % 100].join(".");
-    return { good: true, version: said, found: said };
-  } catch {
-    return { good: false, found: "libnccl.so.2 cannot be opened" };
-  }
+  const { Nccl } = await import("../../runtime/ranks/nccl/library.ts");
+  const { version, path } = new Nccl();
+  return { good: true, version, found: `${version}, ${path}` };
 }

@@ -22,6 +22,8 @@ export type Message =
   | { kind: "hello"; rank: number; ranks: number; facts: Facts; host: string; nonce: string; proof: string }
   // All ranks have come.
   | { kind: "welcome"; proof: string }
+  // What rank 0 made for all: the id of a communicator, as bytes.
+  | { kind: "share" }
   // This rank, then all ranks, have their weights.
   | { kind: "loaded" }
   | { kind: "go" }

@@ -116,6 +116,11 @@ export class Hub implements Transport, Mail {
     this.#doing = "the ranks loaded their weights";
   }
 
+  /** Gives all others the same bytes, which they wait for. */
+  share(bytes: Uint8Array): void {
+    this.#tell({ kind: "share" }, [bytes]);
+  }
+
   /** Settles when all ranks have their weights. Slow disks are no failure: beats tell of a rank that hangs. */
   async loaded(): Promise<void> {
     await this.#until(

@@ -28,6 +28,7 @@ export class Spoke implements Transport {
   /** Called with each message that is waited for. */
   #awaited: ((message: Message, bytes: Uint8Array) => void) | undefined;
   #letter = 0;
+  #shared: Uint8Array | undefined;
   #ended = false;
   #doing = "all ranks came together";
   #closing: Promise<void> | undefined;
@@ -42,7 +43,8 @@ export class Spoke implements Transport {
       if (m.kind === "end") {
         this.#ended = true;
         if (m.diagnostics.length) this.outcome.fail(new DiagnosticError(m.diagnostics));
-      } else if (m.kind === "letter") this.#letters.push({ number: m.number, letter: m.letter, bytes });
+      } else if (m.kind === "share") this.#shared = bytes;
+      else if (m.kind === "letter") this.#letters.push({ number: m.number, letter: m.letter, bytes });
       this.#awaited?.(m, bytes);
     },
     lost: (how) => {
@@ -78,6 +80,11 @@ export class Spoke implements Transport {
       else this.#doing = "the ranks loaded their weights";
       return true;
     }).then(() => this.outcome.check());
+  }
+
+  /** What rank 0 shares; settles when it has come. */
+  shared(): Promise<Uint8Array> {
+    return this.#shared ? Promise.resolve(this.#shared) : this.#next((m, bytes) => (m.kind === "share" ? bytes : undefined));
   }
 
   /** Says that this rank has its weights; settles when all have. */

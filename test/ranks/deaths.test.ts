@@ -50,6 +50,7 @@ const messages: [from: 0 | 1, kind: string, nth?: number][] = [
   [0, "challenge"],
   [1, "hello"],
   [0, "welcome"],
+  [0, "share"],
   [1, "loaded"],
   [0, "go"],
   [0, "letter"],

@@ -72,6 +72,7 @@ async function rankZero(task: FakeRank): Promise<void> {
   process.stdout.write(`port ${port}\n`);
   try {
     await all;
+    hub.share(Uint8Array.of(1, 2, 3));
     await hub.loaded();
     for (let i = 0; i < task.calls; i++) {
       const letter: Letter = { session: 0, call: "draft", tokens: [[i]] };
@@ -90,6 +91,7 @@ async function rankZero(task: FakeRank): Promise<void> {
 async function otherRank(task: FakeRank): Promise<void> {
   const spoke = await join({ ...task, deadlines: deadlines() }, "127.0.0.1", task.port);
   try {
+    if ((await spoke.shared()).join() !== "1,2,3") throw new Error("what was shared is not what came");
     await spoke.loaded();
     for (let i = 0; await spoke.letter(); i++) process.stdout.write(`${await call(task, spoke, i)}\n`);
   } catch (e) {

@@ -4,7 +4,7 @@ import { createConnection, createServer, type AddressInfo, type Server, type Soc
 import path from "node:path";
 import { COLLECTIVES, type FakeRank } from "./fake-rank.ts";
 
-const file = path.resolve(import.meta.dirname, "../../dist/test/ranks/fake-rank.js");
+const file = (program: string): string => path.resolve(import.meta.dirname, `../../dist/test/ranks/${program}.js`);
 
 /** In the middle of message `kind` number `nth` that `from` sends, `victim` gets `signal`. */
 export interface Fault {
@@ -33,6 +33,8 @@ export interface Scenario {
   env?: Record<string, string>;
   /** What somebody else sends to rank 0's port before the ranks come. */
   visit?: string;
+  /** What the processes run. */
+  program?: "fake-rank" | "nccl-rank";
 }
 
 const usual: Omit<FakeRank, "rank" | "ranks" | "port"> = {
@@ -45,10 +47,16 @@ const usual: Omit<FakeRank, "rank" | "ranks" | "port"> = {
 /** Runs a scenario to its end. No process outlives it. */
 export async function run(s: Scenario): Promise<Outcome[]> {
   const children = new Map<number, ChildProcess>();
+  const { program = "fake-rank" } = s;
   const begin = (rank: number, port: number): Promise<Outcome> => {
     const task: FakeRank = { ...usual, rank, ranks: s.ranks, port, ...s.task?.(rank) };
-    const env = { ...process.env, DSC_SILENCE_SECONDS: "60", ...s.env, FAKE_RANK: JSON.stringify(task) };
-    const child = spawn(process.execPath, [file], { env, stdio: ["ignore", "pipe", "pipe"] });
+    const env = {
+      ...process.env,
+      DSC_SILENCE_SECONDS: "60",
+      ...s.env,
+      [program === "nccl-rank" ? "NCCL_RANK" : "FAKE_RANK"]: JSON.stringify(task),
+    };
+    const child = spawn(process.execPath, [file(program)], { env, stdio: ["ignore", "pipe", "pipe"] });
     if (!children.has(rank)) children.set(rank, child);
     const said = { stdout: "", stderr: "" };
     for (const name of ["stdout", "stderr"] as const) child[name]!.on("data", (d: Buffer) => (said[name] += d.toString()));
