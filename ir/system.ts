@@ -38,6 +38,11 @@ export const rankKernels = {
   dsc_rank_max: { buffers: ["x", "best"], numbers: ["from", "rows", "columns"] },
   /** Of every row the column of the largest value of all ranks. */
   dsc_pick_max: { buffers: ["best", "ids"], numbers: ["ranks", "rows"] },
+  /** Synthetic weights of a rank's part of a matrix: runs of `width` elements. */
+  dsc_fill_part: {
+    buffers: ["to"],
+    numbers: ["key", "start", "count", "form", "plus", "width", "pitch", "apart", "step"],
+  },
   /** Mailboxes: the sum of what ranks hold, every one of whom sends all of it to every other. */
   dsc_push_reduce: exchange("words"),
   /** Mailboxes: the same where each rank adds a part of it and sends the sum. */

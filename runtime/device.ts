@@ -21,6 +21,8 @@ export interface FillJob {
   start: number;
   count: number;
   bytes: number;
+  /** Of a part of a matrix: elements of a run, and how far runs begin apart in the tensor and in memory, in elements. */
+  runs?: { width: number; pitch: number; apart: number };
 }
 
 /** An array of a checkpoint on its way to `at`. */

@@ -59,22 +59,17 @@ function syntheticSource(seed: number, ue8m0: boolean): WeightSource {
   };
   const cut = ({ from, pitch, ...p }: Placement): FillJob[] => {
     const [values, scales] = jobs({ ...p, count: p.count });
-    const size = elementBytes[p.dtype];
-    const runs = runsOf(p.data, p.count, size, from!, pitch).map((r) => ({
-      ...values,
-      at: r.at,
-      start: r.first,
-      count: r.count,
-    }));
-    if (!p.scales) return runs;
-    const of = runsOf(p.scales.at, p.scales.count, 4, p.scales.from!).map((r) => ({
-      ...scales,
-      at: r.at,
-      start: r.first,
-      count: r.count,
-      recipe: describe(seed, p.scales!.tensor, p.scales!.shape, ue8m0 ? "scale-ue8m0" : "scale"),
-    }));
-    return [...runs, ...of];
+    const part = (job: FillJob, at: number, count: number, { first, width, pitch }: Part, apart = width): FillJob => ({
+      ...job,
+      at,
+      start: first,
+      count,
+      ...(count > width ? { runs: { width, pitch, apart } } : {}),
+    });
+    const own = part(values, p.data, p.count, from!, pitch);
+    if (!p.scales) return [own];
+    const recipe = describe(seed, p.scales.tensor, p.scales.shape, ue8m0 ? "scale-ue8m0" : "scale");
+    return [own, { ...part(scales, p.scales.at, p.scales.count, p.scales.from!), recipe }];
   };
   return {
     check: (all) => collect(all, (p) => void jobs(p)),
@@ -84,12 +79,14 @@ function syntheticSource(seed: number, ue8m0: boolean): WeightSource {
   };
 }
 
+type Part = NonNullable<Placement["from"]>;
+
 /** Runs of neighbouring elements that a part of a tensor is made of: where each goes, and where it begins in the tensor. */
 function runsOf(
   at: number,
   count: number,
   bytes: number,
-  { first, width, pitch }: NonNullable<Placement["from"]>,
+  { first, width, pitch }: Part,
   apart = width,
 ): { at: number; first: number; count: number }[] {
   return Array.from({ length: count / width }, (_, r) => ({

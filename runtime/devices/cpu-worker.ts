@@ -43,7 +43,13 @@ function generate(jobs: readonly FillJob[]): void {
     const { buffer, offset } = spaceNow().locate(j.at);
     const from = Math.floor((j.count * start.index) / start.count);
     const to = Math.floor((j.count * (start.index + 1)) / start.count);
-    if (from < to) fill(buffer, offset + from * j.bytes, j.recipe, j.start + from, to - from);
+    const { width, pitch, apart } = j.runs ?? { width: j.count, pitch: 0, apart: 0 };
+    for (let at = from; at < to;) {
+      const [run, inRun] = [Math.floor(at / width), at % width];
+      const some = Math.min(width - inRun, to - at);
+      fill(buffer, offset + (run * apart + inRun) * j.bytes, j.recipe, j.start + run * pitch + inRun, some);
+      at += some;
+    }
   }
 }
 

@@ -57,6 +57,7 @@ const asked = [
   "oracle",
   "sanitize",
   "tvm-library",
+  "ranks",
   "trace",
 ];
 

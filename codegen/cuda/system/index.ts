@@ -5,7 +5,7 @@ import type { KernelText } from "../../../ir/kernel/catalogue.ts";
 import { pushGatherKernel } from "../mailbox/gather.ts";
 import { pushReduceKernel, pushReducePartsKernel } from "../mailbox/reduce.ts";
 import { advanceKernel } from "./advance.ts";
-import { fillKernel } from "./fill.ts";
+import { fillKernel, fillPartKernel } from "./fill.ts";
 import { finiteKernel } from "./finite.ts";
 import { beginKernel, endKernel } from "./mailbox.ts";
 import { allGatherKernel, allReduceKernel, reduceScatterKernel } from "./lockstep.ts";
@@ -21,6 +21,7 @@ const rankTexts = (): KernelText[] => [
   ownExpertsKernel(),
   rankMaxKernel(),
   pickMaxKernel(),
+  fillPartKernel(),
   pushReduceKernel(),
   pushReducePartsKernel(),
   pushGatherKernel(),

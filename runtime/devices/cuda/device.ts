@@ -79,6 +79,8 @@ export class CudaDevice implements Device {
   /** There once every kernel is loaded. */
   private executor!: Executor;
   private filler: CudaKernel | undefined;
+  /** Of parts of matrices, which ranks have. */
+  private partFiller: CudaKernel | undefined;
   private readers: Readers | undefined;
   private sealed = false;
   private tail: Promise<unknown> = Promise.resolve();
@@ -303,7 +305,8 @@ export class CudaDevice implements Device {
     const SMs = this.cuda.multiprocessors;
     for (const job of jobs) {
       const scalars = fillScalars(job);
-      this.filler.enqueue(this.cuda.stream, [job.at], { SMs, count: job.count }, { scalar: (name) => scalars[name] });
+      const kernel = job.runs ? (this.partFiller ??= await this.system("dsc_fill_part")) : this.filler;
+      kernel.enqueue(this.cuda.stream, [job.at], { SMs, count: job.count }, { scalar: (name) => scalars[name] });
     }
     await this.executor.finished();
   }

@@ -3,12 +3,13 @@ import { FILL_FORMS } from "../../../ir/system.ts";
 import type { FillJob } from "../../device.ts";
 
 /** The scalars of a job. */
-export function fillScalars({ recipe, start, count }: FillJob): Record<string, number> {
+export function fillScalars({ recipe, start, count, runs }: FillJob): Record<string, number> {
   const scale = recipe.form === "scale" || recipe.form === "scale-ue8m0";
   return {
     key: recipe.key | 0,
     start,
     count,
+    ...runs,
     form: FILL_FORMS.indexOf(recipe.form),
     plus: recipe.plus,
     step: 2 ** (recipe.exponent - (scale ? 8 : 15)),

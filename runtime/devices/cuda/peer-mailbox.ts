@@ -153,6 +153,16 @@ export class CudaMailbox implements StreamTransport {
     bf16: number,
     what: number,
   ): void {
+    this.exchange(kernel, [from, to], dims, { what, bf16 });
+  }
+
+  /** Launches a kernel that exchanges: it binds the mailboxes and the control block behind its own buffers. */
+  exchange(
+    kernel: CudaKernel,
+    buffers: readonly number[],
+    dims: Readonly<Record<string, number>>,
+    { what, bf16 = 0, stream = this.stream! }: { what: number; bf16?: number; stream?: number },
+  ): void {
     const scalars: Readonly<Record<string, number>> = {
       rank: this.here[0],
       ranks: this.ranks,
@@ -162,7 +172,7 @@ export class CudaMailbox implements StreamTransport {
     };
     const scalar = (name: string): number => scalars[name];
     // The rows it takes were made by the kernel before, which has ended when it begins: its peers count on that.
-    kernel.enqueue(this.stream!, [from, to, this.table, this.control.address], dims, { scalar, early: false });
+    kernel.enqueue(stream, [...buffers, this.table, this.control.address], dims, { scalar, early: false });
   }
 
   /** Ends the waits of kernels under way: a peer is gone. */
