@@ -9,6 +9,8 @@ import { reduceNorm } from "../../codegen/cuda/mailbox/norm.ts";
 import { pushReduceKernel, pushReducePartsKernel } from "../../codegen/cuda/mailbox/reduce.ts";
 import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import { evaluate } from "../../ir/size.ts";
+import { compileCuda } from "../../runtime/devices/cuda/compiler.ts";
+import { h200 } from "../../codegen/cuda/arch/h200.ts";
 import { lacks } from "../conditions.ts";
 import { hostBuild } from "../kernels/host-compiler.ts";
 import { bodyOf, flags, machine } from "../kernels/native-on-host.ts";
@@ -89,6 +91,16 @@ test.skipIf(lacks("g++ 12"))("sum, residual, norm and codes in one launch", () =
     expect(said(libraryOf(reduceNorm({ ...p, d })), { kind: "norm", ranks, rounds: 50, sizes: [rows, d, cluster] })).toEqual(
       right(ranks),
     );
+});
+
+test.skipIf(lacks("nvcc"))("nvcc compiles the fused kernel in all its forms", () => {
+  const [of, sources] = [{ d: 7168, gain: "bf16", eps: 1e-6, ue8m0: true } as const, [] as string[]];
+  for (const gives of ["row", "codes", "both"] as const)
+    for (const dtype of ["f32", "bf16"] as const) {
+      const { name, source } = reduceNorm({ ...of, gives, wire: dtype, act: dtype });
+      sources.push(`namespace ${name}_own {\n${source}\n}`);
+    }
+  expect(() => compileCuda("push_reduce_norm", sources.join("\n"), h200.arch, "nvcc")).not.toThrow();
 });
 
 // The rules, in the order of docs/parallel.md. That one exchange is under way at a time, and buffers that never move, are the transport's
