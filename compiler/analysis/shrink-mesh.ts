@@ -1,5 +1,5 @@
-// The small model that a divided one is proved on: what the mesh divides of the whole model it divides of the small one too, in whole heads,
-// whole experts and, of FP8 weights, whole blocks of 128. What stays whole keeps the odd widths of any small model.
+// The small model that a divided one is proved on: what the mesh divides of the whole model it divides of the small one too, in whole
+// heads, whole experts and, of FP8 weights, whole blocks of 128. What stays whole keeps the odd widths of any small model.
 import type { Mesh } from "../../ir/mesh.ts";
 import { choicesOf, type Group } from "../../passes/shard/table.ts";
 import { modelModule } from "../frontend/model.ts";

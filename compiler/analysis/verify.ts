@@ -89,7 +89,7 @@ export function prove(
 }
 
 /** The logits of an entry of modules of a model, interpreted once for all that a step reads. */
-export function remembered(spec: ModelSpec): (m: Module, entry: Entry) => Float64Array {
+function remembered(spec: ModelSpec): (m: Module, entry: Entry) => Float64Array {
   const known = new Map<string, Float64Array>();
   const weights: MadeWeights = new Map();
   return (m, entry) => {

@@ -99,7 +99,13 @@ export const planCommand = {
     const expected = expectedOf(planned, machine, loadOf(a, planned.maxPositions), tuned);
     if (a.json)
       process.stdout.write(
-        `${JSON.stringify({ architecture: planned.architecture, device: machine, ...(mesh ? { mesh } : {}), ...plan, ...(expected ? { expected } : {}) })}\n`,
+        `${JSON.stringify({
+          architecture: planned.architecture,
+          device: machine,
+          ...(mesh ? { mesh } : {}),
+          ...plan,
+          ...(expected ? { expected } : {}),
+        })}\n`,
       );
     else process.stdout.write(`${printPlan(planned.architecture, machine, plan, a.all, expected, mesh)}\n`);
   },

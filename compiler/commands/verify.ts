@@ -1,7 +1,7 @@
 // dsc verify SRC: proves the passes on a small config derived from SRC that keeps its structure and its oddness, by
 // interpreting the graph before and after each pass; with --onnx, runs exported graphs beside our own runtime.
 import type { ArgumentsCamelCase, Argv } from "yargs";
-import { DiagnosticError } from "../../ir/diagnostic.ts";
+import { DiagnosticError, type Diagnostic } from "../../ir/diagnostic.ts";
 import { meshWords, parseMesh } from "../../ir/mesh.ts";
 import { withRanks } from "../../passes/shard/pipeline.ts";
 import { choosePasses } from "../../passes/index.ts";
@@ -13,9 +13,10 @@ import { guardOf } from "../driver/plugin-gate.ts";
 import { compareOnnx, type OnnxProof } from "../export/compare.ts";
 import { progressLine } from "../progress.ts";
 import { prove, type Proof } from "../analysis/verify.ts";
-import { proveGroups, seen, type Found, type GroupProof } from "../analysis/mesh-groups.ts";
+import { proveGroups, seen, type GroupProof } from "../analysis/mesh-groups.ts";
 import { shrinkFor } from "../analysis/shrink-mesh.ts";
 import { reduce } from "../analysis/shrink.ts";
+import { groupTable } from "../report/mesh-groups.ts";
 import { table as lined } from "../report/table.ts";
 import { say, tell } from "../tell.ts";
 import { passWords, pipelineOf, pluginFlags, reduceFlags, reductionOf, type PluginFlags, type ReduceFlags } from "./options.ts";
@@ -52,15 +53,7 @@ export const verifyCommand = {
       })
       .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }) as Argv<Options>,
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
-    const forced = a.passOption.find((w) => /^(absorb-mla\.)?attention=/.test(w));
-    if (forced !== undefined)
-      throw new DiagnosticError(
-        usage({
-          problem: `--pass-option ${forced}: verify proves the passes with attention expanded and absorbed, both`,
-          help: "leave it out",
-          word: "--pass-option",
-        }),
-      );
+    checkForm(a);
     const { spec, warnings } = loadSpec(a.src, a.set);
     warnings.forEach(say);
     // Interpreting in float64 takes a small model, asked for or not.
@@ -72,14 +65,6 @@ export const verifyCommand = {
     if (!chosen.length)
       throw new DiagnosticError(
         badValue(`--passes ${a.passes}: there is nothing to prove`, "give all, or names with commas", "--passes"),
-      );
-    if (mesh && a.onnx)
-      throw new DiagnosticError(
-        usage({
-          problem: "--onnx with --mesh: exported graphs are of one rank",
-          help: "leave one of the two out",
-          word: "--mesh",
-        }),
       );
     if (mesh) undivided(modelModule(spec, { activations: "f32", actQuant: "dynamic", taps: false }), mesh).forEach(say);
     const line = progressLine();
@@ -95,52 +80,73 @@ export const verifyCommand = {
       if (failed.length) tell(failed, false);
       return;
     }
-    let proofs: Proof[];
-    let groups: GroupProof[] | undefined;
+    let found: Found;
     try {
       if (mesh) line.show(`every group alone over ${meshWords(mesh)}`);
-      groups = mesh && proveGroups(small, mesh);
-      proofs = mesh
-        ? prove(
-            small,
-            withRanks(chosen),
-            { ...passOptions, "shard.mesh": meshWords(mesh) },
-            { guard: guardOf(process.cwd()), contracts: false },
-            line.show,
-          )
-        : prove(small, chosen, passOptions, { guard: guardOf(process.cwd()) }, line.show);
+      const groups = mesh && proveGroups(small, mesh);
+      const [passes, options] = mesh
+        ? [withRanks(chosen), { ...passOptions, "shard.mesh": meshWords(mesh) }]
+        : [chosen, passOptions];
+      const how = { guard: guardOf(process.cwd()), ...(mesh ? { contracts: false } : {}) };
+      found = { proofs: prove(small, passes, options, how, line.show), ...(groups ? { groups } : {}) };
     } finally {
       line.end();
     }
-    const failed = proofs
-      .filter((p) => !p.holds)
-      .map((p) =>
-        passChanges({
-          pass: p.pass,
-          where: `${p.entry}, ${p.attention} attention`,
-          difference: p.difference,
-          lost: p.lost ?? [],
-        }),
-      );
-    failed.push(
-      ...(groups ?? []).flatMap((g) => groupProblems(g).map((p) => meshUnproved({ group: g.group, mesh: a.mesh!, ...p }))),
-    );
-    if (!a.json)
-      process.stdout.write(`${table(spec.architecture, derived, proofs)}\n${groups ? `\n${groupTable(groups, a.mesh!)}\n` : ""}`);
+    const failed = failures(found, a.mesh ?? "");
+    if (!a.json) {
+      const groups = found.groups ? `\n${groupTable(found.groups, a.mesh!)}\n` : "";
+      process.stdout.write(`${table(spec.architecture, derived, found.proofs)}\n${groups}`);
+    }
     // One object: what was found, and what is wrong in it.
     else
       process.stdout.write(
-        JSON.stringify({
-          ok: failed.length === 0,
-          small: derived,
-          proofs,
-          ...(groups ? { groups } : {}),
-          ...(failed.length ? { errors: failed } : {}),
-        }) + "\n",
+        JSON.stringify({ ok: failed.length === 0, small: derived, ...found, ...(failed.length ? { errors: failed } : {}) }) +
+          "\n",
       );
     if (failed.length) tell(failed, false);
   },
 };
+
+interface Found {
+  proofs: Proof[];
+  groups?: GroupProof[];
+}
+
+/** Which options go together. */
+function checkForm(a: Options): void {
+  const forced = a.passOption.find((w) => /^(absorb-mla\.)?attention=/.test(w));
+  if (forced !== undefined)
+    throw new DiagnosticError(
+      usage({
+        problem: `--pass-option ${forced}: verify proves the passes with attention expanded and absorbed, both`,
+        help: "leave it out",
+        word: "--pass-option",
+      }),
+    );
+  if (a.mesh !== undefined && a.onnx)
+    throw new DiagnosticError(
+      usage({
+        problem: "--onnx with --mesh: exported graphs are of one rank",
+        help: "leave one of the two out",
+        word: "--mesh",
+      }),
+    );
+}
+
+/** What does not hold. */
+const failures = ({ proofs, groups = [] }: Found, mesh: string): Diagnostic[] => [
+  ...proofs
+    .filter((p) => !p.holds)
+    .map((p) =>
+      passChanges({
+        pass: p.pass,
+        where: `${p.entry}, ${p.attention} attention`,
+        difference: p.difference,
+        lost: p.lost ?? [],
+      }),
+    ),
+  ...groups.flatMap((g) => groupProblems(g).map((p) => meshUnproved({ group: g.group, mesh, ...p }))),
+];
 
 /** What does not hold of a group, and which faults were not found. */
 function groupProblems(g: GroupProof): { problem: string }[] {
@@ -148,32 +154,6 @@ function groupProblems(g: GroupProof): { problem: string }[] {
     ...(g.holds ? [] : [{ problem: `divided alone it moves logits by ${g.difference.toExponential(1)}` }]),
     ...g.faults.filter((f) => !seen(f)).map((f) => ({ problem: `a collective ${f.fault} was not found` })),
   ];
-}
-
-/** A line per group: what is divided, and how faults that are made on purpose are found. */
-export function groupTable(groups: readonly GroupProof[], mesh: string): string {
-  const found = (g: GroupProof, fault: Found["fault"]): string => {
-    const f = g.faults.find((x) => x.fault === fault);
-    if (!f) return "";
-    const logits =
-      f.difference === null ? "shapes" : Number.isFinite(f.difference) ? f.difference.toExponential(1) : "ranks differ";
-    return `${f.types ? "types, " : ""}${seen(f) ? logits : "NOT FOUND"}`;
-  };
-  const rows = groups.map((g) => [
-    g.group,
-    g.group === "router" ? "on every rank" : g.divided.length ? g.divided.join(", ") : `whole: ${g.why}`,
-    `${g.collectives}`,
-    `${g.holds ? "" : "BROKEN "}${g.difference === 0 ? "0" : g.difference.toExponential(1)}`,
-    ...(["dropped", "elsewhere", "twice"] as const).map(
-      (f) => found(g, f) || (f === "dropped" ? found(g, "another router") : ""),
-    ),
-  ]);
-  return [
-    `${mesh}, a group at a time: difference of the logits to one rank's, and how a collective that is dropped, done one op later or twice is ` +
-      "found (of the router: another one on rank 1)",
-    "",
-    ...lined(["group", "divided", "collectives", "difference", "dropped", "elsewhere", "twice"], rows, [2, 3, 4, 5, 6]),
-  ].join("\n");
 }
 
 /** A line per exported graph, a column per call. */

@@ -149,8 +149,8 @@ export const meshDividesNothing = coded<{
 }>("DSC6046", {
   name: "a mesh that divides nothing of the model",
   means:
-    "Ranks have whole heads, whole elements, and of FP8 weights whole blocks of 128. Where nothing of a model divides so, all ranks compute " +
-    "the same; where ep is given, every group has whole experts, and the width of each divides over the ranks of a group.",
+    "Ranks have whole heads, whole elements, and of FP8 weights whole blocks of 128. Where nothing of a model divides so, all ranks " +
+    "compute the same; where ep is given, every group has whole experts, and the width of each divides over the ranks of a group.",
   example: "$ dsc compile examples/tiny-r1 -o .dsc/x --mesh tp=4,ep=2",
   fix: "Take one of the numbers that the help names.",
   at: () => [onCommandLine("--mesh")],

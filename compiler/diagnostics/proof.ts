@@ -87,8 +87,8 @@ export const onnxDiffers = coded<{
 export const meshUnproved = coded<{ group: string; mesh: string; problem: string }>("DSC6047", {
   name: "a group of weights whose division does not hold",
   means:
-    "dsc verify --mesh divides every group of weights alone and compares with one rank; then it drops a collective, puts it one op later and " +
-    "does it twice, which has to be found. One of these did not come out so.",
+    "dsc verify --mesh divides every group of weights alone and compares with one rank; then it drops a collective, puts it one op " +
+    "later and does it twice, which has to be found. One of these did not come out so.",
   example: "A rule of ir/placement.ts that lets a sum over ranks into an op that is not linear.",
   fix: "The table says which group and what; the pass shard divides it.",
   at: () => [place("the pass shard")],

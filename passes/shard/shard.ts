@@ -47,7 +47,7 @@ export function shardModule(m: Module, mesh: Mesh, cx?: Cx, only?: readonly Grou
 }
 
 /** Of every entry: collectives of one run of it, the layers that it calls included, and the bytes that a rank sends. */
-export function collectivesOfSteps(m: Module, mesh: Mesh): Table {
+function collectivesOfSteps(m: Module, mesh: Mesh): Table {
   const rows = Object.entries(m.entries).map(([entry, name]) => {
     const nodes = everyNode(m.funcs.get(name)!);
     const run = [name, ...nodes.flatMap((n) => callOf(n)?.func ?? [])].map((f) => m.funcs.get(f)!);

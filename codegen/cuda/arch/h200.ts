@@ -27,8 +27,8 @@ export const h200: Gpu = {
     host: 8,
     network: 50e9,
     source:
-      "450 GB/s to the other GPUs of a host by NVIDIA's datasheet, 72 % of it and 2.3 us + 0.15 us a rank fitted to all-reduces that others " +
-      "measured on 2, 4 and 8 H200 (aiconfigurator); 50 GB/s a GPU between hosts of 8, no latency of the network counted",
+      "450 GB/s to the other GPUs of a host by NVIDIA's datasheet, 72 % of it and 2.3 us + 0.15 us a rank fitted to all-reduces " +
+      "that others measured on 2, 4 and 8 H200 (aiconfigurator); 50 GB/s a GPU between hosts of 8, no latency of the network counted",
   },
   activations: "bf16",
   // By test/bench/fit-times.ts from test/bench/results/block-gemm-schedules.json; the hand-over by a trace (docs/notes-gpu-gemm.md).
