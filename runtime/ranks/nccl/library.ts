@@ -11,7 +11,7 @@ const CONFIG_MAGIC = 0xcafebeef;
 /** What ncclConfig_t calls undefined. */
 const UNSET = -(2 ** 31);
 
-export const ID_BYTES = 128;
+const ID_BYTES = 128;
 export const SUCCESS = 0;
 export const IN_PROGRESS = 7;
 export const TYPES = { i32: 2, f32: 7, bf16: 9 } as const;
