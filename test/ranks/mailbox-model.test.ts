@@ -8,7 +8,9 @@ import { storedIn } from "../../compiler/checkpoint-dtypes.ts";
 import { CONTROL, STUCK } from "../../ir/system.ts";
 import { parseMesh } from "../../ir/index.ts";
 import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
-import { CudaMailbox, tagOf, tradeHere } from "../../runtime/devices/cuda/peer-mailbox.ts";
+import { CudaMailbox, tagOf, tradeHere, tradeOver } from "../../runtime/devices/cuda/peer-mailbox.ts";
+import { combine } from "../../runtime/ranks/combine.ts";
+import type { Transport } from "../../runtime/ranks/transport.ts";
 import { Model } from "../../runtime/model.ts";
 import { lacks } from "../conditions.ts";
 import { buildDriver, buildKernels } from "../kernels/host-driver.ts";
@@ -34,6 +36,7 @@ test.skipIf(lacks("g++"))(
       buildDriver(work, "libcuda-streams.so", { STREAMS: 1 }),
       buildKernels(manifest, files),
     ]);
+    let gone: Error | undefined;
     const trade = tradeHere(2);
     const transports: CudaMailbox[] = [];
     const rank = async (rank: number): Promise<Model<CudaDevice>> => {
@@ -41,7 +44,13 @@ test.skipIf(lacks("g++"))(
         compile: built.compile,
         libraries: [driver],
         peers: async (cuda, system) =>
-          (transports[rank] = await CudaMailbox.open(cuda, system, { rank, ranks: 2, trade: trade(rank), limitMs: 100_000 })),
+          (transports[rank] = await CudaMailbox.open(cuda, system, {
+            rank,
+            ranks: 2,
+            trade: trade(rank),
+            limitMs: 100_000,
+            others: () => gone,
+          })),
       });
       return Model.open(manifest, device, { weights: fixture, rank });
     };
@@ -78,6 +87,24 @@ test.skipIf(lacks("g++"))(
     await Promise.all(models.map((m) => m.close()));
   },
 );
+
+test("ranks of several processes trade by the transport that they have: every one gets all, in rank order", async () => {
+  const given: Uint8Array[][] = [];
+  const waiting: (() => void)[] = [];
+  const meet =
+    (rank: number): Transport["meet"] =>
+    async (meeting, _, operands, results) => {
+      given[rank] = [...operands];
+      await new Promise<void>((resolve) => {
+        waiting.push(resolve);
+        if (waiting.length === 3) for (const go of waiting) go();
+      });
+      combine(meeting, rank, given, results);
+    };
+  const bytes = [0, 1, 2].map((r) => Uint8Array.from({ length: 80 }, (_, i) => r * 80 + i));
+  const all = await Promise.all(bytes.map((mine, r) => tradeOver({ ranks: 3, meet: meet(r) })(mine)));
+  for (const got of all) expect(got.map((b) => [...b])).toEqual(bytes.map((b) => [...b]));
+});
 
 test("what is exchanged has a number from 1 to 255, another one for most other words", () => {
   const tags = Array.from({ length: 1000 }, (_, i) => tagOf(`all_reduce of 1 x ${i} f32`));

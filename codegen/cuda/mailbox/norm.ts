@@ -23,7 +23,7 @@ export interface ReduceNormProblem {
 }
 
 /** Blocks of a cluster: as many of at most eight as have the same number of 128-column blocks. */
-export const clusterOf = (d: number): number => [8, 7, 6, 5, 4, 3, 2, 1].find((n) => (d / 128) % n === 0)!;
+const clusterOf = (d: number): number => [8, 7, 6, 5, 4, 3, 2, 1].find((n) => (d / 128) % n === 0)!;
 
 export function reduceNorm(p: ReduceNormProblem): KernelText {
   const { d, wire, act, gives } = p;

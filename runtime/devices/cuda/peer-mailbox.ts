@@ -3,7 +3,7 @@
 // several CUDA IPC handles.
 import { CONTROL, PEER_MAILBOX, STUCK, peerMailboxBytes, type SystemKernel } from "../../../ir/system.ts";
 import { brokenManifest } from "../../diagnostics.ts";
-import type { StreamMeeting, StreamPart, StreamTransport } from "../../ranks/transport.ts";
+import type { StreamMeeting, StreamPart, StreamTransport, Transport } from "../../ranks/transport.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { PinnedBlock, type Driver } from "./driver.ts";
 import type { Cuda, CudaKernel } from "./index.ts";
@@ -17,6 +17,8 @@ export interface MailboxOptions {
   trade: Trade;
   /** Milliseconds that a kernel waits for a peer before it ends with a fault. */
   limitMs?: number;
+  /** What is known of the other ranks from elsewhere: of one that is gone, why. Waits for it end then. */
+  others?: () => Error | undefined;
 }
 
 /** A rank that comes so late has ended, or never will come. */
@@ -29,7 +31,7 @@ const { units: UNITS } = PEER_MAILBOX;
  * Units up to which every rank sends all it has to every other; beyond them sums go in two crossings. As measured by others on H200:
  * 128 KB on eight ranks, 512 KB on four, 2 MB on two, of which a slot has room for 256 KB.
  */
-export const oneShotUnits = (ranks: number): number => (ranks > 4 ? UNITS / 2 : UNITS);
+const oneShotUnits = (ranks: number): number => (ranks > 4 ? UNITS / 2 : UNITS);
 
 interface Kernels {
   reduce: CudaKernel;
@@ -45,6 +47,7 @@ export class CudaMailbox implements StreamTransport {
   private readonly driver: Driver;
   private readonly kernels: Kernels;
   private readonly limitMs: number;
+  private readonly others: () => Error | undefined;
   private readonly own: number;
   private readonly control: PinnedBlock;
   private readonly words: Int32Array;
@@ -54,7 +57,12 @@ export class CudaMailbox implements StreamTransport {
   private table = 0;
   private stream: number | undefined;
 
-  private constructor({ driver }: Cuda, { rank, ranks, limitMs = LIMIT_MS }: MailboxOptions, kernels: Kernels) {
+  private constructor(
+    { driver }: Cuda,
+    { rank, ranks, limitMs = LIMIT_MS, others = () => undefined }: MailboxOptions,
+    kernels: Kernels,
+  ) {
+    this.others = others;
     [this.driver, this.kernels, this.limitMs, this.ranks, this.here] = [driver, kernels, limitMs, ranks, [rank]];
     this.own = driver.get("cuMemAlloc_v2", peerMailboxBytes(ranks));
     driver.call("cuMemsetD8_v2", this.own, 0, peerMailboxBytes(ranks));
@@ -182,6 +190,11 @@ export class CudaMailbox implements StreamTransport {
 
   fault(): Error | undefined {
     const { words } = this;
+    const gone = this.others();
+    if (gone) {
+      this.abort();
+      return gone;
+    }
     const why = words[CONTROL.why];
     if (why === 0) return undefined;
     const [rank, peer, epoch] = [words[CONTROL.rank], words[CONTROL.peer], words[CONTROL.epoch]];
@@ -221,3 +234,20 @@ export function tradeHere(ranks: number): (rank: number) => Trade {
     return traded;
   };
 }
+
+/** Ranks of several processes, by the transport that their hosts have between them. */
+export const tradeOver =
+  (transport: Pick<Transport, "ranks" | "meet">): Trade =>
+  async (mine) => {
+    const { ranks } = transport;
+    const inner = mine.length / 4;
+    const all = new Uint8Array(mine.length * ranks);
+    const step = { kind: "collective", op: "all_gather", dtype: "i32", args: [], outer: 1, inner, site: "mailboxes" } as const;
+    await transport.meet(
+      { kind: "meeting", step: { ...step, args: [] }, pointers: [], outer: 1, inner, function: "", layer: undefined },
+      0,
+      [mine],
+      [all],
+    );
+    return Array.from({ length: ranks }, (_, r) => all.subarray(r * mine.length, (r + 1) * mine.length));
+  };
