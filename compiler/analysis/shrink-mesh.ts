@@ -1,5 +1,6 @@
 // The small model that a divided one is proved on: what the mesh divides of the whole model it divides of the small one too, in whole
 // heads, whole experts and, of FP8 weights, whole blocks of 128. What stays whole keeps the odd widths of any small model.
+import type { Module } from "../../ir/index.ts";
 import type { Mesh } from "../../ir/mesh.ts";
 import { choicesOf, type Group } from "../../passes/shard/table.ts";
 import { modelModule } from "../frontend/model.ts";
@@ -10,15 +11,18 @@ import { shrink, type Widths } from "./shrink.ts";
 const HEADS = 4;
 const WIDTH = 32;
 
+/** A model as it is written, where nobody has it. */
+const written = (spec: ModelSpec): Module => modelModule(spec, { activations: "f32", actQuant: "dynamic", taps: false });
+
 /** Groups of weights that a mesh divides in some layer of a model. */
-export function dividedGroups(spec: ModelSpec, mesh: Mesh): Set<Group> {
-  const choices = choicesOf(modelModule(spec, { activations: "f32", actQuant: "dynamic", taps: false }), mesh);
+export function dividedGroups(spec: ModelSpec, mesh: Mesh, module = written(spec)): Set<Group> {
+  const choices = choicesOf(module, mesh);
   return new Set(choices.flatMap((c) => (c.why === undefined ? [c.group] : [])));
 }
 
-/** The small model for a mesh. */
-export function shrinkFor(s: ModelSpec, mesh: Mesh): ModelSpec {
-  const groups = dividedGroups(s, mesh);
+/** The small model for a mesh; `module` is the whole one, where it is at hand. */
+export function shrinkFor(s: ModelSpec, mesh: Mesh, module?: Module): ModelSpec {
+  const groups = dividedGroups(s, mesh, module);
   const { tp, ep } = mesh;
   /** The least multiple of the parts, and of blocks in each, that is not below `from`. */
   const parts = (n: number, from: number): number => n * (s.fp8 ? 128 : Math.ceil(from / n));

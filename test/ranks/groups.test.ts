@@ -1,9 +1,12 @@
 // Every group of weights divided alone gives what one rank gives, and faults made on purpose are found. verify-family.ts does so for the
 // whole family on every mesh; here are FP8 with blocks, groups of experts, and what stays whole.
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { proveGroups, seen } from "../../compiler/analysis/mesh-groups.ts";
 import { dividedGroups, shrinkFor } from "../../compiler/analysis/shrink-mesh.ts";
+import { compile, defaults } from "../../compiler/compile.ts";
 import { loadSpec } from "../../compiler/frontend/config.ts";
 import type { ModelSpec } from "../../compiler/frontend/spec.ts";
 import { parseMesh } from "../../ir/mesh.ts";
@@ -34,3 +37,28 @@ for (const [src, words, divided] of [
     }
     expect(groups.find((g) => g.group === "router")!.faults.map((f) => f.fault)).toEqual(["another router"]);
   });
+
+test("a mesh whose small model is known needs no new proof", () => {
+  const folder = mkdtempSync(path.join(tmpdir(), "dsc-proofs-"));
+  const before = process.env.DSC_CACHE;
+  process.env.DSC_CACHE = folder;
+  try {
+    const proved = (words: string): { says: readonly string[]; kept: number } => {
+      const { proofs } = compile(path.join(root, "test/fixtures/a01-v3-yarn"), {
+        ...defaults,
+        prove: "all",
+        mesh: parseMesh(words),
+      });
+      return { says: proofs.map((p) => `${p.pass}: ${p.says}`), kept: readdirSync(path.join(folder, "proofs")).length };
+    };
+    const [two, four] = [proved("tp=2"), proved("tp=4")];
+    expect(two.says.find((s) => s.startsWith("shard"))).toContain("proved on the model made small");
+    expect(four.says).toEqual(two.says);
+    // Each is kept under what the pass does to the whole model, and to the small one, which is the same for both.
+    expect([two.kept, four.kept]).toEqual([2 * two.says.length, 3 * two.says.length]);
+  } finally {
+    if (before === undefined) delete process.env.DSC_CACHE;
+    else process.env.DSC_CACHE = before;
+    rmSync(folder, { recursive: true });
+  }
+});
