@@ -378,7 +378,7 @@ function checkMemory(manifest: Manifest, device: Device): void {
       resident + passing,
       [
         `weights ${diagnostics.bytes(resident)}, work while loading ${diagnostics.bytes(passing)}`,
-        "a model lies in one process or on one GPU: dsc divides none over several",
+        "a model lies in one process or on one GPU; a mesh divides it over ranks, which on the CPU can be on several hosts",
       ],
       diagnostics.fewerLayers(layersThatFit(manifest, device.available() - passing, device.largest), manifest.model.layers),
     );

@@ -105,7 +105,7 @@ export const run = {
     const { manifest } = await readArtifact(folder);
     const place = rankHere(manifest.mesh, a.processes);
     const flags = { weights, nvcc: a.nvcc, ...(a.threads ? { threads: a.threads } : {}) };
-    if (place && place.rank > 0) return followRank(folder, flags, place).catch(endRank(a.json));
+    if (place && place.rank > 0) return followRank(folder, flags, place).catch(endRank(false));
     const tokenizer =
       a.ids !== undefined ? undefined : await tokenizerOf(source, a.chat ? "--chat" : "--prompt", "give --ids 1,2,3");
     const { model: facts, entries } = manifest;

@@ -4,14 +4,17 @@ import { rankLost } from "../diagnostics.ts";
 import { followRank } from "../load.ts";
 import type { Task } from "./start.ts";
 
+// The terminal's interrupt goes to all ranks: they end with rank 0, and there is nothing to say.
+let interrupted = false;
+process.on("SIGINT", () => (interrupted = true));
+
 /** Words on stderr, in one write so that those of several ranks do not mix. */
 function say(rank: number, e: unknown): void {
+  if (interrupted) return;
   const text = e instanceof DiagnosticError ? e.diagnostics.map(render).join("\n") : String((e as Error).message ?? e);
   process.stderr.write(`rank ${rank}: ${text}\n`);
 }
 
-// The terminal's interrupt goes to all ranks; the others end with rank 0.
-process.on("SIGINT", () => {});
 let rank = 0;
 process.once("disconnect", () =>
   // What the socket to rank 0 says of its end is more; this is for where there is none yet.

@@ -10,7 +10,7 @@ import { compile, defaults } from "../../compiler/compile.ts";
 import { parseMesh } from "../../ir/index.ts";
 import { generate, load, type Model } from "../../runtime/index.ts";
 import { lacks } from "../conditions.ts";
-import { dsc, refusal, tiny } from "../commands/dsc.ts";
+import { dsc, dscIn, refusal, tiny } from "../commands/dsc.ts";
 
 // A machine under test may be busy; nothing here hangs.
 process.env.DSC_SILENCE_SECONDS = "60";
@@ -20,7 +20,7 @@ const out = mkdtempSync(path.join(tmpdir(), "dsc-processes-"));
 afterAll(() => rmSync(out, { recursive: true }));
 
 /** Logits and ids of everything that a session does: a batch, steps, a sequence more, one cut and continued, drafts. */
-async function everything(model: Model): Promise<unknown[]> {
+async function everything(model: Model, drawn: readonly number[]): Promise<unknown[]> {
   const told: unknown[] = [];
   const bits = (row: Float32Array): number[] => [...new Uint32Array(row.slice().buffer)];
   {
@@ -42,7 +42,7 @@ async function everything(model: Model): Promise<unknown[]> {
     const both = await Promise.all([session.decode([1, null]), other.prefill([[5, 4]])]);
     told.push(bits(both[0].logits(0)), bits(both[1].logits(0)));
   }
-  for (const draft of [0, 2])
+  for (const draft of drawn)
     for await (const step of generate(model, [[3, 5, 7, 9]], { maxNew: 6, draft, temperature: 0.8, seed: 3 }))
       told.push(step.ids, step.drafted, step.accepted);
   return told;
@@ -60,7 +60,7 @@ test.each(["tp=2", "tp=4,ep=2"])("%s: processes have the bits of lockstep", asyn
       const model = await load(folder, { weights: fixture, threads: 1, processes });
       try {
         if (!processes) for await (const step of generate(model, [[3, 5, 7, 9]], { maxNew: 6 })) steps.push(...step.ids[0]);
-        return await everything(model);
+        return await everything(model, mesh === "tp=2" ? [0, 2] : []);
       } finally {
         await model.close();
       }
@@ -97,6 +97,20 @@ test.skipIf(lacks("Linux"))("a rank that hangs ends the model, which says so, an
   process.env.DSC_SILENCE_SECONDS = before;
   expect(told?.message).toMatch(/DSC5096.*rank 1 has said nothing for 3.0 s/);
   expect(ranksOf(process.pid)).toEqual([]);
+});
+
+test("under a launcher dsc run is one of its ranks: rank 0 prints, the other follows", async () => {
+  const words = ["run", path.join(out, "tp=2"), "--weights", fixture, "--ids", "3,5,7,9", "--max-new", "6", "--threads", "1"];
+  const port = String(20_000 + (process.pid % 10_000));
+  const env = { WORLD_SIZE: "2", LOCAL_WORLD_SIZE: "2", MASTER_ADDR: "127.0.0.1", MASTER_PORT: port, TORCHELASTIC_RUN_ID: out };
+  const [first, second] = await Promise.all(
+    ["0", "1"].map((rank) => dscIn({ env: { ...env, RANK: rank, LOCAL_RANK: rank } }, ...words)),
+  );
+  expect([first.code, second.code], first.stderr + second.stderr).toEqual([0, 0]);
+  expect([first.stdout, second.stdout]).toEqual([`${greedy.join(",")}\n`, ""]);
+  const alone = await dscIn({ env: { ...env, RANK: "1", LOCAL_RANK: "1", WORLD_SIZE: "4" } }, ...words);
+  expect([alone.code, alone.stdout]).toEqual([1, ""]);
+  expect(alone.stderr).toMatch(/DSC5092.*WORLD_SIZE=4, and the mesh tp=2 has 2 ranks/);
 });
 
 test("dsc run --processes answers, and refuses a model that is not divided", async () => {
