@@ -56,7 +56,7 @@ export function proveGroups(spec: ModelSpec, mesh: Mesh): GroupProof[] {
   const choices = choicesOf(plain, mesh);
   return Object.entries(groupsOf).flatMap(([group, only]): GroupProof[] => {
     const own = choices.filter((c) => only.includes(c.group));
-    if (group === "router" ? !spec.moe : own.length === 0) return [];
+    if (group === "router" ? !spec.layers.includes("moe") : own.length === 0) return [];
     const divided = own
       .filter((c) => c.why === undefined)
       .flatMap((c) => c.members.map((x) => x.decl.name.replace(/^\w+_layer\./, "")));
