@@ -6,10 +6,12 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { native } from "./native.ts";
 import { THREADS, compiling, decode, gemm, loading, memory, small, type Row } from "./cases.ts";
 
 const cases = {
   decode: { run: decode, rounds: 31 },
+  native: { run: native, rounds: 15 },
   gemm: { run: gemm, rounds: 5 },
   load: { run: loading, rounds: 7 },
   tiny: { run: small, rounds: 9 },

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { cacheArtifact } from "../../compiler/artifact/write.ts";
-import { compile, defaults } from "../../compiler/compile.ts";
+import { compile, defaults, type CompileOptions } from "../../compiler/compile.ts";
 import { inside, type Step } from "../../ir/artifact.ts";
 import { evaluate } from "../../ir/size.ts";
 import { load, readArtifact } from "../../runtime/index.ts";
@@ -38,7 +38,7 @@ export interface Row {
   most?: number;
 }
 
-const over = (
+export const over = (
   name: string,
   unit: string,
   ours: readonly number[],
@@ -63,13 +63,14 @@ const root = path.resolve(
   fileURLToPath(new URL(".", import.meta.url)).replace(/dist[\\/]test[\\/]bench[\\/]$/, "test/bench/"),
   "../..",
 );
-const printed = path.join(root, "examples/printed-model");
+export const printed = path.join(root, "examples/printed-model");
 const tiny = path.join(root, "examples/tiny-r1");
 
-const artifactOf = (src: string): string => cacheArtifact(compile(src, defaults));
+export const artifactOf = (src: string, target: CompileOptions["target"] = "cpu"): string =>
+  cacheArtifact(compile(src, { ...defaults, target }));
 
 /** The printed model with the loops that measure ceilings among its kernels. */
-async function openPrinted(weights: string): Promise<Model> {
+export async function openPrinted(weights: string): Promise<Model> {
   const { manifest, files } = await readArtifact(artifactOf(printed), (p) => p.endsWith(".wasm"));
   const own = Object.entries(manifest.kernels).map(([name, k]): CpuKernel => ({
     name,
@@ -89,7 +90,7 @@ const launch = (model: Model, kernel: string, cells: number, values: readonly nu
   });
 
 /** Where the resident weights lie, and the bytes of them that a decode step reads: all but the embedding, of which it reads a row. */
-function weightsOf(model: Model): { from: number; bytes: number; read: number } {
+export function weightsOf(model: Model): { from: number; bytes: number; read: number } {
   const { manifest } = model;
   const used = weightsUsed(manifest, manifest.entries.decode);
   let [from, to, read] = [Infinity, 0, 0];
