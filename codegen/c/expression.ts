@@ -75,7 +75,9 @@ export function print(e: Expr): string {
   }
 }
 
-function load({ from, at, stride, type }: Expr & { kind: "load" }): string {
+function load(e: Expr & { kind: "load" }): string {
+  const { from, at, stride, type } = e;
+  if (e.pinned) return `pinned_${suffix(type)}(${load({ kind: "load", from, at, type })})`;
   if (stride) return `gather_${from.element}x${type.lanes}(${pointer(from, at)}, ${print(stride)})`;
   if (type.lanes > 1) return `load_${from.element}x${type.lanes}(${pointer(from, at)})`;
   const element = `${nameOf(from.name)}[${print(at)}]`;

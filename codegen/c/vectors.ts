@@ -124,6 +124,19 @@ const extremes = (
 static inline f32x${n} max_f32x${n}(f32x${n} a, f32x${n} b) { return select_f32x${n}((a != a) | (a > b), a, b); }
 `;
 
+/** A value that stays in a register: an operand in memory would be read again at each use. */
+const pinned = (n: number): string => `static inline f32x${n} pinned_f32x${n}(f32x${n} x) {
+#if defined(__AVX512F__)
+  __asm__("" : "+v"(x));
+#elif defined(__x86_64__)
+  __asm__("" : "+x"(x));
+#elif defined(__ARM_NEON)
+  __asm__("" : "+w"(x));
+#endif
+  return x;
+}
+`;
+
 /** What there are instructions for: AVX-512, AVX2 and NEON have them for 16, 8 and 4 lanes. */
 function arithmetic(n: number): string {
   const f = `f32x${n}`;
@@ -201,6 +214,7 @@ ${halves(lanes / 2)
   .map(extremes)
   .join("")}
 ${arithmetic(lanes)}
+${pinned(lanes)}
 ${definitions(1)}
 ${definitions(lanes)}
 

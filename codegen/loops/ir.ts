@@ -71,8 +71,11 @@ export type Expr =
   | { kind: "iota"; type: Type }
   /** Lanes picked of two vectors of the same type: below their lanes of the first, from there on of the second. */
   | { kind: "shuffle"; args: readonly [Expr, Expr]; lanes: readonly number[]; type: Type }
-  /** Elements from `at` on, widened, `stride` elements apart (1 unless said). */
-  | { kind: "load"; from: Memory; at: Expr; stride?: Expr; type: Type };
+  /**
+   * Elements from `at` on, widened, `stride` elements apart (1 unless said). `pinned`: into a register, where a compiler would rather read
+   * memory again at each of several uses.
+   */
+  | { kind: "load"; from: Memory; at: Expr; stride?: Expr; pinned?: true; type: Type };
 
 export type Stmt =
   | { kind: "let" | "var" | "set"; name: string; value: Expr }

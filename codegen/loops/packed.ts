@@ -42,9 +42,10 @@ export function packed(k: Tiles, p: Product, whole: number, scratch: Memory): vo
         const sums = run(int(0), rowsA).map(() => run(int(0), rowsB).map(() => w.register("sum", zero(k.lanes))));
         w.loop("c", int(0), columns, k.lanes, (c) => {
           const at = (row: Expr, d: number): Expr => plus(plus(row, c), int(d * pitch));
-          const xs = sums.map((_, d) => w.keep(loadOf({ memory: scratch }, at(a, d), k.lanes), "x"));
+          const read = (from: Expr): Expr => ({ kind: "load", from: scratch, at: from, pinned: true, type: f32(k.lanes) });
+          const xs = sums.map((_, d) => w.keep(read(at(a, d)), "x"));
           for (let d = 0; d < rowsB; d++) {
-            const v = w.keep(loadOf({ memory: scratch }, at(b, d), k.lanes), "v");
+            const v = w.keep(read(at(b, d)), "v");
             for (const [r, x] of xs.entries()) w.set(sums[r][d], op("fma", x, v, sums[r][d]));
           }
         });

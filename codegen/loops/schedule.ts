@@ -38,7 +38,7 @@ export function scheduleOf({ lanes, registers }: Registers): LoopSchedule {
     packFrom: 4,
     rowsA: 3,
     rowsB: many ? 8 : 4,
-    panel: 1024,
+    panel: 512,
     streams: 8,
     prefetch: 0,
     mixRows: many ? 6 : 4,
