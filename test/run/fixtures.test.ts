@@ -7,6 +7,9 @@ import { lacks } from "../conditions.ts";
 import { at, dsc } from "../commands/dsc.ts";
 import { fixtures, readTensors, type Raw } from "../interpreted.ts";
 
+// Libraries of this file run little: time goes to the compiler.
+process.env.CFLAGS = "-O0";
+
 const modes: Record<string, string[]> = {
   default: [],
   "--passes none": ["--passes", "none"],
@@ -56,10 +59,7 @@ describe.each(fixtures.map((f) => [path.basename(f), f] as const))("%s", (name, 
 
   // As C: plans differ between modes, kernels little, so one mode is enough; the library is compiled quickly, for it runs little.
   test.skipIf(lacks("C compiler"))("--target c", async () => {
-    const before = process.env.CFLAGS;
-    process.env.CFLAGS = "-O0";
     const { ids, got } = await run(fixture, expected, ["--target", "c", ...exact], "c");
-    process.env.CFLAGS = before ?? "";
     compare(expected, got, "logits");
     expect(ids).toEqual(greedy);
   });
