@@ -13,6 +13,7 @@ import { checkOut, writeFile } from "../export/out.ts";
 import { size } from "../report/summary.ts";
 import { say } from "../tell.ts";
 import { typed } from "./effects.ts";
+import { exportModule } from "./export-relax.ts";
 import { exportKernels } from "./export-tvm.ts";
 import { pipelineOf, pluginFlags, reduceFlags, reductionOf, type PluginFlags, type ReduceFlags } from "./options.ts";
 import { taking } from "../taking.ts";
@@ -33,6 +34,7 @@ interface Options extends ReduceFlags, PluginFlags {
 
 const formats = {
   onnx: "the graph after any pass as ONNX, opset 23: one graph for prefill, extend and decode; weights stay in the checkpoint's files",
+  relax: "the model as a module of Relax in TVMScript, with the script by which TVM builds and runs it; float32",
   tvm: "the CUDA kernels of an artifact as a shared library of tvm-ffi's ABI, for Python, C++ and PyTorch",
 } as const;
 
@@ -88,6 +90,7 @@ export const exportCommand = {
     if (a.format === "tvm") return exportKernels(src, out, a);
     if (a.kernel.length)
       throw new DiagnosticError(usage({ problem: "--kernel is of export tvm: a graph is exported whole", word: "--kernel" }));
+    if (a.format === "relax") return exportModule(src, out, { ...reductionOf(a), ...given(a) });
     checkOut(out, isExport);
     const where = a.weights ?? (isArtifact(src) ? undefined : folderOf(src));
     if (where === undefined)
@@ -115,6 +118,14 @@ export const exportCommand = {
     }
   },
 };
+
+/** What export relax takes of the options. */
+const given = ({ after, actQuant, set, json }: Options): Pick<Options, "actQuant" | "set" | "json"> & { after?: string } => ({
+  ...(after === undefined ? {} : { after }),
+  actQuant,
+  set,
+  json,
+});
 
 const folderOf = (src: string): string => (statSync(src, { throwIfNoEntry: false })?.isDirectory() ? src : path.dirname(src));
 

@@ -77,3 +77,17 @@ export const notSeen = thrown<{ what: string; why: string }>("DSC5706", {
     help: "view() takes contiguous tensors in the CPU's memory; address, shape and dtype are there for any",
   }),
 });
+
+export const noTvm = thrown<object>("DSC5707", {
+  name: "no runtime of TVM",
+  means:
+    "Libraries that TVM compiled take its runtime for granted. It is found and never bundled: beside what DSC_TVM names, or in the " +
+    "Python that DSC_PYTHON names.",
+  example: "loadTvm() where only tvm-ffi is installed.",
+  fix: "pip install apache-tvm, and name the Python by DSC_PYTHON.",
+  at: () => [place("libtvm_runtime")],
+  short: () => ({
+    title: "libtvm_runtime is not found",
+    help: "pip install apache-tvm, and name the Python that has it by DSC_PYTHON, or its folder by DSC_TVM",
+  }),
+});

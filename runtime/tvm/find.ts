@@ -37,8 +37,10 @@ export function findTvm(): FoundTvm | undefined {
   for (const folder of tvmFolders()) {
     const runtime = path.join(folder, fileOf("tvm_runtime"));
     if (!existsSync(runtime)) continue;
+    // Sorting, which top-k asks for, is in another.
+    const more = [path.join(folder, fileOf("tvm_runtime_extra"))].filter((f) => existsSync(f));
     const version = versionAt(path.resolve(folder, "../.."));
-    return { folder, ...(version ? { version } : {}), libraries: [runtime] };
+    return { folder, ...(version ? { version } : {}), libraries: [runtime, ...more] };
   }
   return undefined;
 }

@@ -2,9 +2,10 @@
 // bundled: DSC_TVM names it or its folder, DSC_PYTHON a Python that has it (pip install apache-tvm-ffi).
 import { wordAt } from "./abi.ts";
 import { callback } from "./callback.ts";
-import { noFunction } from "./diagnostics.ts";
+import { noFunction, noTvm } from "./diagnostics.ts";
 import { check } from "./error.ts";
-import { byteArray, library } from "./library.ts";
+import { findTvm } from "./find.ts";
+import { byteArray, library, openGlobally } from "./library.ts";
 import { callGlobal, forget, globalFunction, TvmArray, TvmFunction, TvmMap, TvmModule } from "./objects.ts";
 import type { Device } from "./tensor.ts";
 import { deviceNumber, DeviceValue, DType, Float, Pointer, type Argument, type Result } from "./value.ts";
@@ -15,7 +16,7 @@ export { callback } from "./callback.ts";
 export { TvmError } from "./error.ts";
 export { heldReferences, TvmObject } from "./object.ts";
 export { TvmArray, TvmFunction, TvmMap, TvmModule } from "./objects.ts";
-export { Tensor, TvmTensor, type Device } from "./tensor.ts";
+export { aligned, Tensor, TvmTensor, type Device } from "./tensor.ts";
 export { DeviceValue, DType, Float, Pointer, type Argument, type Result } from "./value.ts";
 
 /** Where the library was found, and its version. Opens it; throws DSC5701 and DSC5702. */
@@ -26,6 +27,19 @@ export function about(): { path: string; version: string } {
 
 /** A library (.so) with functions exported as __tvm_ffi_NAME. Throws a TvmError where it cannot be loaded. */
 export const loadModule = (file: string): TvmModule => callGlobal("ffi.ModuleLoadFromFile", file) as TvmModule;
+
+/**
+ * Opens TVM's own runtime, which libraries take for granted that TVM compiled: virtual machines of Relax, parallel loops. Gives what was
+ * found. Throws DSC5707 where there is none.
+ */
+export function loadTvm(): { folder: string; version?: string } {
+  const found = findTvm();
+  if (!found) throw noTvm({});
+  library();
+  for (const file of found.libraries) openGlobally(file);
+  const { folder, version } = found;
+  return { folder, ...(version === undefined ? {} : { version }) };
+}
 
 /** A function of the table that all libraries of the process share. Throws DSC5705. */
 export function func(name: string): TvmFunction {

@@ -109,6 +109,13 @@ function owned(data: ArrayBufferView): ArrayBufferView {
   return data;
 }
 
+/** Memory of ours that begins at a multiple of some bytes, as libraries may ask for: TVM's virtual machine of 64. */
+export function aligned(bytes: number, to = 64): Uint8Array<ArrayBuffer> {
+  const room = new ArrayBuffer(bytes + to);
+  const at = addressOf(new Uint8Array(room));
+  return new Uint8Array(room, (to - (at % to)) % to, bytes);
+}
+
 /** Views of foreign memory keep the tensor that owns it. */
 const owners = new WeakMap<ArrayBuffer, TvmTensor>();
 
