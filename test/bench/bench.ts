@@ -6,8 +6,19 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { about } from "../../runtime/tvm/index.ts";
 import { native } from "./native.ts";
+import { tvmCalls } from "./tvm-calls.ts";
 import { THREADS, compiling, decode, gemm, loading, memory, small, type Row } from "./cases.ts";
+
+/** Without libtvm_ffi there is nothing to call. */
+function hasTvm(): boolean {
+  try {
+    return about().path !== "";
+  } catch {
+    return false;
+  }
+}
 
 const cases = {
   decode: { run: decode, rounds: 31 },
@@ -17,6 +28,7 @@ const cases = {
   tiny: { run: small, rounds: 9 },
   memory: { run: memory, rounds: 1 },
   compile: { run: compiling, rounds: 7 },
+  ...(hasTvm() ? { tvm: { run: tvmCalls, rounds: 15 } } : {}),
 } satisfies Record<string, { run: (rounds: number) => Promise<Row[]>; rounds: number }>;
 
 const { values } = parseArgs({ options: { only: { type: "string" }, json: { type: "string" }, rounds: { type: "string" } } });
