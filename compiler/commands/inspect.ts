@@ -53,6 +53,7 @@ export const inspect = {
           type: "string",
           describe: "launches that read a tensor, by its name or its module's (q_b_proj); of a kernel the lines that read it",
         })
+        .option("asm", { type: "boolean", default: false, describe: "of a kernel in C: its machine code, by objdump" })
         .option("ptx", { type: "boolean", default: false, describe: "of a CUDA kernel: its PTX, by nvcc" })
         .option("sass", {
           type: "boolean",
@@ -99,12 +100,12 @@ async function tell(a: Options, read: Read): Promise<void> {
       }),
     );
   const plain =
-    !a.ir && a.after === undefined && !a.origin && !a.cost && a.line === undefined && !a.ptx && !a.sass && !a.resources;
+    !a.ir && a.after === undefined && !a.origin && !a.cost && a.line === undefined && !a.asm && !a.ptx && !a.sass && !a.resources;
   const { system = {} } = manifest;
   if (name !== undefined && has(system) && plain)
     return say({ kernel: name, ...system[name], source: text(system[name].text) }, () => text(system[name].text));
   const kernel = has(manifest.kernels) ? name : undefined;
-  const code = (["ptx", "sass", "resources"] as const).find((k) => a[k]);
+  const code = (["ptx", "sass", "resources", "asm"] as const).find((k) => a[k]);
   if (code !== undefined) {
     if (kernel === undefined && !has(manifest.system ?? {})) throw new DiagnosticError(ofKernel(a, `--${code}`));
     return tellMachineCode(a, read, name!, code);

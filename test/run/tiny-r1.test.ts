@@ -4,6 +4,7 @@ import path from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { generate, type Model } from "../../runtime/index.ts";
 import { at, json, refusal, tiny } from "../commands/dsc.ts";
+import { lacks } from "../conditions.ts";
 import { openModel } from "./compiled.ts";
 
 const reference = (
@@ -46,9 +47,13 @@ const { prompts, chat, checks } = JSON.parse(readFileSync(path.join(tiny, "expec
   checks: Record<string, number>;
 };
 
-describe.each(["expanded", "absorbed"] as const)("greedy texts, %s", (attention) => {
+describe.each([
+  ["expanded", "cpu"],
+  ["absorbed", "cpu"],
+  ...(lacks("C compiler") ? [] : ([["absorbed", "c"]] as const)),
+] as const)("greedy texts, %s, --target %s", (attention, target) => {
   let model: Model;
-  beforeAll(async () => void (model = await openModel(tiny, { attention })));
+  beforeAll(async () => void (model = await openModel(tiny, { attention, target })));
 
   const continued = async (batch: number[][]): Promise<number[][]> => {
     const out: number[][] = batch.map(() => []);

@@ -9,6 +9,7 @@ export interface Options extends DeviceFlags {
   after?: string;
   origin: boolean;
   cost: boolean;
+  asm: boolean;
   ptx: boolean;
   sass: boolean;
   resources: boolean;

@@ -13,11 +13,12 @@ import { noTool, usage } from "../../diagnostics.ts";
 import { digits } from "../../report/table.ts";
 import type { Options, Read } from "./artifact.ts";
 
-export type Wanted = "ptx" | "sass" | "resources";
+export type Wanted = "ptx" | "sass" | "resources" | "asm";
 
 export async function tellMachineCode(a: Options, { manifest, text, say }: Read, kernel: string, what: Wanted): Promise<void> {
   const record = manifest.kernels[kernel] ?? manifest.system?.[kernel];
   const { gpu } = manifest;
+  if (what === "asm") return tellAssembly(a, { manifest, say }, kernel);
   if (!gpu || !record.text.endsWith(".cu"))
     throw new DiagnosticError(
       usage({
@@ -59,6 +60,35 @@ async function cubinOf(out: string, kernel: string, { binary }: KernelRecord, so
   if (binary?.endsWith(".cubin")) return (await readArtifact(out, (name) => name === binary)).files.get(binary)!;
   const { cachedCompile } = await import("../../../runtime/devices/cuda/cubins.ts");
   return cachedCompile(arch)(kernel, source);
+}
+
+/** Of a kernel in C: its part of the artifact's library. */
+async function tellAssembly(
+  a: Options,
+  { manifest: { cpu, target }, say }: Pick<Read, "manifest" | "say">,
+  kernel: string,
+): Promise<void> {
+  if (!cpu)
+    throw new DiagnosticError(
+      usage({
+        problem: `inspect: --asm is of kernels in C, and ${a.out} is for ${target}`,
+        help: "compile with --target c; --sass is for CUDA kernels",
+        word: "--asm",
+      }),
+    );
+  const library = (await readArtifact(a.out, (name) => name === cpu.library)).files.get(cpu.library)!;
+  const asm = inFolder((folder) => {
+    const file = path.join(folder, "library.so");
+    writeFileSync(file, library);
+    const words = ["-d", "--no-show-raw-insn", `--disassemble=kernel_${kernel}`, file];
+    const run = spawnSync("objdump", words, { encoding: "utf8", maxBuffer: 1 << 28 });
+    if (run.error || run.status !== 0)
+      throw new DiagnosticError(
+        noTool({ what: "machine code of the library is read by objdump, and there is none", tried: ["objdump"] }),
+      );
+    return run.stdout.slice(run.stdout.indexOf("<kernel_")).replace(/^<(.*)>:/, "$1:");
+  });
+  say({ kernel, processor: cpu.processor, compiler: cpu.compiler, asm }, () => asm);
 }
 
 /** Runs a body with a folder of its own, which goes when it ends. */
