@@ -73,7 +73,7 @@ test("a rank that dies in the middle of any message ends the others, which name 
       kind === "beat" ? () => ({ idle: 600_000 }) : kind === "fail" ? (rank) => (rank === 1 ? { fails: 1 } : {}) : () => ({});
     // Who dies before it has said who it is does not come.
     const seconds: Record<string, Record<string, string>> = {
-      hello: { DSC_JOIN_SECONDS: "5" },
+      hello: { DSC_JOIN_SECONDS: "15" },
       beat: { DSC_SILENCE_SECONDS: "8" },
     };
     const outcomes = await run({ ranks: 2, fault, task, env: seconds[kind] ?? {} });
@@ -134,7 +134,7 @@ test("a rank that does not fit, is there twice, is one too many or does not come
     ["count", { ranks: 2, task: odd({ ranks: 4 }) }, /DSC5095.*rank 1 of 2 cannot join: it is one of 4/],
     ["twice", { ranks: 3, started: [1, 1] }, /DSC5095.*rank 1 of 3 cannot join: another process is that rank/],
     ["too many", { ranks: 2, task: odd({ rank: 2 }) }, /DSC5095.*rank 2 of 2 cannot join: ranks are 0 to 1/],
-    ["missing", { ranks: 3, started: [1], env: { DSC_JOIN_SECONDS: "3" } }, /DSC5094.*rank 2 of 3 did not come within 3 s/],
+    ["missing", { ranks: 3, started: [1], env: { DSC_JOIN_SECONDS: "12" } }, /DSC5094.*rank 2 of 3 did not come within 12 s/],
   ];
   await runAll(cases, async ([about, scenario, words]) => {
     for (const { rank, code, stderr } of await run(scenario)) {

@@ -78,24 +78,16 @@ const ranksOf = (pid: number): number[] =>
 
 test.skipIf(lacks("Linux"))("a rank that hangs ends the model, which says so, and no process is left", async () => {
   const before = process.env.DSC_SILENCE_SECONDS;
-  process.env.DSC_SILENCE_SECONDS = "3";
-  let told: Error | undefined;
-  const lost = new Promise<void>((resolve) => {
-    void load(path.join(out, "tp=2"), {
-      weights: fixture,
-      threads: 1,
-      processes: true,
-      lost: (e) => resolve(void (told = e)),
-    }).then(async (model) => {
-      const [rank] = ranksOf(process.pid);
-      process.kill(rank, "SIGSTOP");
-      await expect(model.session().prefill([[3, 5, 7]])).rejects.toThrow(/DSC5096.*rank 1 has said nothing/);
-      await model.close();
-    });
-  });
-  await lost;
+  process.env.DSC_SILENCE_SECONDS = "8";
+  let told: (e: Error) => void = () => {};
+  const lost = new Promise<Error>((resolve) => (told = resolve));
+  const model = await load(path.join(out, "tp=2"), { weights: fixture, threads: 1, processes: true, lost: (e) => told(e) });
+  const [rank] = ranksOf(process.pid);
+  process.kill(rank, "SIGSTOP");
+  await expect(model.session().prefill([[3, 5, 7]])).rejects.toThrow(/DSC5096.*rank 1 has said nothing/);
+  await model.close();
   process.env.DSC_SILENCE_SECONDS = before;
-  expect(told?.message).toMatch(/DSC5096.*rank 1 has said nothing for 3.0 s/);
+  expect((await lost).message).toMatch(/DSC5096.*rank 1 has said nothing for 8.0 s/);
   expect(ranksOf(process.pid)).toEqual([]);
 });
 
