@@ -115,6 +115,17 @@ function lying(k: Tiles, t: Tile): Lying | undefined {
   return { memory: k.buffer(p.buffer).memory, at: (r) => k.elementAt(p, k.rowOf(p, t, r).row, int(0)) };
 }
 
+/** Whether f32 rows can be read again and again where they lie: a multiple of 4096 bytes apart, they would share a few cache lines. */
+function apartWell(k: Tiles, t: Tile): boolean {
+  const def = k.lazy(t);
+  const load = def?.kind === "load" ? def.from : undefined;
+  if (def && !load) return false;
+  const param = load && k.buffer(load.buffer).param;
+  const stride =
+    load && param ? param.dtype === "f32" && load.rows !== undefined && param.strides[load.rows] : k.stored(t).stride;
+  return typeof stride === "number" && (4 * stride) % 4096 !== 0;
+}
+
 /** Rows of a load that are inside its bound; all rows of any other tile. */
 function rowsInside(k: Tiles, t: Tile): Expr {
   const def = k.lazy(t);
@@ -152,6 +163,7 @@ export function dot(k: Tiles, { dst, a, b, form }: Dot): void {
     k: a.cols,
     a: { lanes: (row, c, lanes) => loadF32(rowsA.memory, op("add", rowsA.at(row), c), lanes), lying: rowsA },
     b: sideB.rows,
+    inPlace: apartWell(k, a) && apartWell(k, b),
     sums,
     add: false,
   });

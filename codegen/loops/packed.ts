@@ -2,7 +2,7 @@
 // packed as f32 in panels that stay in the cache: weights are widened, and scales multiplied in, once per tile and not once per row.
 // Lanes run along the columns, so nothing is turned round; the sums of rowsB rows are joined at once.
 import { divide, f32, int, lesser, minus, op, plus, splat, times, type Expr, type Memory } from "./ir.ts";
-import { loadOf, sumAt, zero, type Product } from "./product-type.ts";
+import { loadOf, sumAt, zero, type Lying, type Product } from "./product-type.ts";
 import type { LoopSchedule } from "./schedule.ts";
 import type { Tiles } from "./tiles.ts";
 import { run } from "./writer.ts";
@@ -22,35 +22,71 @@ export const panelElements = (s: LoopSchedule, { m, n }: Product["tile"], k: num
 /** Emits the product over the first `whole` columns, a multiple of the lanes. */
 export function packed(k: Tiles, p: Product, whole: number, scratch: Memory): void {
   const { w, schedule } = k;
+  if (p.inPlace && p.a.lying) {
+    const [lastA, lastB] = [p.m, p.n].map((n) => w.keep(minus(n, int(1)), "last"));
+    // Past the last row the last is read again.
+    const rows = (side: Lying, last: Expr, first: Expr, count: number): Side => ({
+      memory: side.memory,
+      at: run(first, count).map((row) => w.keep(side.at(w.keep(lesser(row, last), "row")), "at")),
+    });
+    const { lying } = p.a;
+    return blocks(
+      k,
+      p,
+      int(whole),
+      (j, n) => rows(p.b, lastB, j, n),
+      (i, n) => rows(lying, lastA, i, n),
+    );
+  }
   const { rowsA, rowsB } = schedule;
   const { width, pitch } = panelOf(schedule, whole);
   const bFrom = up(p.tile.m, rowsA) * pitch;
   w.loop("from", int(0), int(whole), width, (from) => {
     const columns = whole % width === 0 ? int(width) : w.keep(lesser(minus(int(whole), from), int(width)), "columns");
-    pack(k, p, { from, columns, rows: p.m, most: p.tile.m, group: rowsA, to: scratch, at: (i) => times(i, int(pitch)) }, "a");
-    pack(
+    const at = (base: number) => (row: Expr) => plus(times(row, int(pitch)), int(base));
+    pack(k, p, { from, columns, rows: p.m, group: rowsA, to: scratch, at: at(0) }, "a");
+    pack(k, p, { from, columns, rows: p.n, group: rowsB, to: scratch, at: at(bFrom) }, "b");
+    const rows = (base: number, first: Expr, count: number): Side => {
+      const begin = w.keep(at(base)(first), "begin");
+      return { memory: scratch, at: Array.from({ length: count }, (_, d) => plus(begin, int(d * pitch))) };
+    };
+    blocks(
       k,
       p,
-      { from, columns, rows: p.n, most: p.tile.n, group: rowsB, to: scratch, at: (j) => plus(times(j, int(pitch)), int(bFrom)) },
-      "b",
+      columns,
+      (j, n) => rows(bFrom, j, n),
+      (i, n) => rows(0, i, n),
     );
-    w.note(`${rowsA} of a by ${rowsB} of b`);
-    w.loop("j", int(0), p.n, rowsB, (j) => {
-      const b = w.keep(plus(times(j, int(pitch)), int(bFrom)), "b");
-      w.loop("i", int(0), p.m, rowsA, (i) => {
-        const a = w.keep(times(i, int(pitch)), "a");
-        const sums = run(int(0), rowsA).map(() => run(int(0), rowsB).map(() => w.register("sum", zero(k.lanes))));
-        w.loop("c", int(0), columns, k.lanes, (c) => {
-          const at = (row: Expr, d: number): Expr => plus(plus(row, c), int(d * pitch));
-          const read = (from: Expr): Expr => ({ kind: "load", from: scratch, at: from, pinned: true, type: f32(k.lanes) });
-          const xs = sums.map((_, d) => w.keep(read(at(a, d)), "x"));
-          for (let d = 0; d < rowsB; d++) {
-            const v = w.keep(read(at(b, d)), "v");
-            for (const [r, x] of xs.entries()) w.set(sums[r][d], op("fma", x, v, sums[r][d]));
-          }
-        });
-        for (const [r, line] of sums.entries()) addJoined(k, p, plus(i, int(r)), j, line);
+  });
+}
+
+/** Some rows of a side: the element that each begins with. */
+interface Side {
+  memory: Memory;
+  at: readonly Expr[];
+}
+type Rows = (first: Expr, count: number) => Side;
+
+/** Every block of rowsA by rowsB over columns [0, columns). */
+function blocks(k: Tiles, p: Product, columns: Expr, rowsOfB: Rows, rowsOfA: Rows): void {
+  const { w, schedule } = k;
+  const { rowsA, rowsB } = schedule;
+  w.note(`${rowsA} of a by ${rowsB} of b`);
+  w.loop("j", int(0), p.n, rowsB, (j) => {
+    const b = rowsOfB(j, rowsB);
+    w.loop("i", int(0), p.m, rowsA, (i) => {
+      const a = rowsOfA(i, rowsA);
+      const sums = a.at.map(() => b.at.map(() => w.register("sum", zero(k.lanes))));
+      w.loop("c", int(0), columns, k.lanes, (c) => {
+        const read = ({ memory }: Side, row: Expr, hint: string): Expr =>
+          w.keep({ kind: "load", from: memory, at: plus(row, c), pinned: true, type: f32(k.lanes) }, hint);
+        const xs = a.at.map((row) => read(a, row, "x"));
+        for (const [d, row] of b.at.entries()) {
+          const v = read(b, row, "v");
+          for (const [r, x] of xs.entries()) w.set(sums[r][d], op("fma", x, v, sums[r][d]));
+        }
       });
+      for (const [r, line] of sums.entries()) addJoined(k, p, plus(i, int(r)), j, line);
     });
   });
 }
@@ -59,7 +95,6 @@ interface Packing {
   from: Expr;
   columns: Expr;
   rows: Expr;
-  most: number;
   group: number;
   to: Memory;
   at: (row: Expr) => Expr;

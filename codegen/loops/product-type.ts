@@ -28,6 +28,8 @@ export interface Product {
   b: Lying & { scale?: ScaleOf | undefined };
   /** The sums of row i of a begin at i * stride. */
   sums: { memory: Memory; stride: number };
+  /** Both sides are f32 and lie so that reading them where they are is as good as packing them. */
+  inPlace?: boolean;
   /** Add to the sums that are there. */
   add: boolean;
 }
