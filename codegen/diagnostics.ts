@@ -30,3 +30,18 @@ export const cpuActivations = coded("DSC4002", {
     help: "leave the option out, or give --activations f32",
   }),
 });
+
+export const functionsNotHere = coded<{ names: readonly string[] }>("DSC4142", {
+  name: "functions of libraries for a target that calls none",
+  means:
+    "A plug-in binds functions of other libraries to ops. The targets cpu, cuda and triton call them in the place of kernels; the " +
+    "device of --target c runs one library of its own and calls none yet.",
+  example: "dsc compile SRC --target c --plugin rms-norm.ts, with a plug-in that has functions",
+  fix: "Compile for --target cpu, or leave the plug-in out.",
+  at: () => [place("--target")],
+  short: ({ names }) => ({
+    title: `--target c calls no function of another library: ${names.join(", ")}`,
+    notes: ["its kernels are one library, which its device calls alone"],
+    help: "give --target cpu, or leave the plug-in out",
+  }),
+});

@@ -1,5 +1,7 @@
 // The targets, by name.
 import type { Target } from "../ir/artifact.ts";
+import { DiagnosticError } from "../ir/diagnostic.ts";
+import { functionsNotHere } from "./diagnostics.ts";
 import type { TargetBackend } from "./backend.ts";
 import { archWith, familiesWith, noKernels, type BroughtKernels } from "./brought.ts";
 import type { Machine } from "../ir/machine.ts";
@@ -37,6 +39,8 @@ export function targetOf(
   const among = familiesWith(brought);
   const on = (where: "cpu" | "cuda"): FoundFunction[] => brought.functions.filter((f) => f.on === where);
   if (target === "cpu") return withFunctions(cpuTarget(options, among), on("cpu"));
+  const here = on("cpu").map((f) => f.name);
+  if (target === "c" && here.length) throw new DiagnosticError(functionsNotHere({ names: here }));
   if (target === "c") return cTarget({ activations: options.activations, processor: options.processor! }, among);
   const arch = archWith(archOf(options.arch, brought.archs), brought);
   const gpu =

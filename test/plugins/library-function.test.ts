@@ -4,6 +4,7 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { targetOf } from "../../codegen/target.ts";
 import { storedIn } from "../../compiler/checkpoint-dtypes.ts";
 import { compile, defaults, type CompileOptions } from "../../compiler/compile.ts";
 import { writeArtifact } from "../../compiler/artifact/write.ts";
@@ -97,6 +98,7 @@ describe.skipIf(lacks("tvm-ffi", "g++"))("a function of a library", () => {
     const plain = path.join(work, "plain");
     writeArtifact(compile(fixture, await options(noBrings, {})), plain);
     expect(await ids(out)).toEqual(await ids(plain));
+    expect(() => targetOf("c", { activations: "f32", kernels: brings.kernels })).toThrow(/DSC4142.*rms_norm_library/s);
     // The artifact names the library by its digest, and holds none.
     writeFileSync(
       path.join(work, "rms-norm.so"),
