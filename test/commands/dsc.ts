@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, expect } from "vitest";
+import { cacheAt } from "../kept-proofs.ts";
 
 export const root = path.resolve(import.meta.dirname, "../..");
 export const cli = path.join(root, "dist/compiler/cli.js");
@@ -22,7 +23,7 @@ export interface Answer {
   stderr: string;
 }
 
-const variables = (): NodeJS.ProcessEnv => ({ ...process.env, DSC_CACHE: at("cache"), NO_COLOR: "1" });
+const variables = (): NodeJS.ProcessEnv => ({ ...process.env, DSC_CACHE: cacheAt(at("cache")), NO_COLOR: "1" });
 
 /** Rejects where a command says where in the source it stands. */
 function checked(words: readonly string[], answer: Answer): Answer {

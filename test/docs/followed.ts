@@ -5,6 +5,7 @@ import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect } from "vitest";
 import { cli, root } from "../commands/dsc.ts";
+import { cacheAt } from "../kept-proofs.ts";
 import { pattern } from "./transcripts.ts";
 
 type Step = { line: number } & ({ file: string; text: string } | { command: string; said: string[] });
@@ -44,7 +45,7 @@ export function follow(page: string, folder: string): { files: string[]; command
     const { status, stdout, stderr } = spawnSync("bash", ["-c", `dsc() { "${process.execPath}" "${cli}" "$@"; }; ${s.command}`], {
       cwd: folder,
       encoding: "utf8",
-      env: { ...process.env, DSC_CACHE: path.join(folder, "cache"), NO_COLOR: "1" },
+      env: { ...process.env, DSC_CACHE: cacheAt(path.join(folder, "cache")), NO_COLOR: "1" },
     });
     const answer = squeezed(status === 0 ? stdout : stderr);
     if (!pattern(s.said).test(answer)) expect(`${page}:${s.line} ${answer.slice(0, 3000)}`).toBe(s.said.join("\n"));

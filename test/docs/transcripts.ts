@@ -4,6 +4,7 @@ import { execFile } from "node:child_process";
 import { readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { cli, root } from "../commands/dsc.ts";
+import { cacheAt } from "../kept-proofs.ts";
 
 export interface Transcript {
   page: string;
@@ -55,7 +56,7 @@ export function typed(command: string, folder: string): Promise<string> {
     execFile(
       "bash",
       ["-c", script],
-      { cwd: root, maxBuffer: 1 << 26, env: { ...process.env, DSC_CACHE: path.join(folder, "cache"), NO_COLOR: "1" } },
+      { cwd: root, maxBuffer: 1 << 26, env: { ...process.env, DSC_CACHE: cacheAt(path.join(folder, "cache")), NO_COLOR: "1" } },
       (e, stdout, stderr) => resolve(squeezed((e ? stderr : stdout).replaceAll(`${folder}/`, ".dsc/"))),
     );
   });

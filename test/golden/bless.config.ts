@@ -3,5 +3,6 @@
 import type { ViteUserConfig } from "vitest/config";
 import base from "../../vitest.config.ts";
 
-const config: ViteUserConfig = { test: { ...base.test, include: ["test/golden/*.test.ts"], provide: { bless: true } } };
+const { projects: _, ...common } = base.test!;
+const config: ViteUserConfig = { test: { ...common, include: ["test/golden/*.test.ts"], provide: { bless: true } } };
 export default config;

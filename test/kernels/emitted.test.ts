@@ -16,15 +16,18 @@ import { h200 } from "../../codegen/cuda/arch/h200.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const sources = ["examples/deepseek-r1", "examples/printed-model", "test/fixtures/a07-v3-fp8", "test/fixtures/a09-v3-odd"];
-const compiled = sources.flatMap((s, i) =>
-  // The two models with --deterministic too, which takes other schedules.
-  (i < 2 ? [false, true] : [false]).map((deterministic) =>
-    compile(path.join(root, s), { ...defaults, target: "cuda", activations: "bf16", deterministic }),
-  ),
-);
+let made: ReturnType<typeof compile>[] | undefined;
+/** Compiled when a test first asks, for who lists tests asks for none. */
+const compiled = (): ReturnType<typeof compile>[] =>
+  (made ??= sources.flatMap((s, i) =>
+    // The two models with --deterministic too, which takes other schedules.
+    (i < 2 ? [false, true] : [false]).map((deterministic) =>
+      compile(path.join(root, s), { ...defaults, target: "cuda", activations: "bf16", deterministic }),
+    ),
+  ));
 
 test("a launch binds every buffer of its kernel and gives every dim", () => {
-  for (const { manifest } of compiled) {
+  for (const { manifest } of compiled()) {
     const visit = (steps: readonly Step[]): void => {
       for (const s of steps) {
         visit(inside(s));
@@ -39,7 +42,7 @@ test("a launch binds every buffer of its kernel and gives every dim", () => {
 });
 
 test("every kernel is launched by some step, and says where it came from", () => {
-  for (const { manifest, files } of compiled) {
+  for (const { manifest, files } of compiled()) {
     const used = new Set<string>();
     const visit = (steps: readonly Step[]): void =>
       steps.forEach((s) => (s.kind === "kernel" ? void used.add(s.kernel) : visit(inside(s))));
@@ -55,7 +58,7 @@ test("every kernel is launched by some step, and says where it came from", () =>
 });
 
 test("a kernel takes as many parameters as a launch passes: buffers, dims, a workspace where it says so", () => {
-  for (const { manifest, files } of compiled)
+  for (const { manifest, files } of compiled())
     for (const [name, k] of Object.entries(manifest.kernels)) {
       const taken = new RegExp(`\\b${k.entry}\\(([^)]*)\\)\\s*\\{`).exec(String(files.get(k.text)))![1];
       expect(taken.split(",").length, name).toBe(k.params.length + k.dims.length + (k.workspaceBytes === undefined ? 0 : 1));
@@ -63,7 +66,7 @@ test("a kernel takes as many parameters as a launch passes: buffers, dims, a wor
 });
 
 test("a kernel that may start before the one before has ended waits for it somewhere", () => {
-  const early = compiled.flatMap(({ manifest, files }) =>
+  const early = compiled().flatMap(({ manifest, files }) =>
     Object.entries(manifest.kernels).flatMap(([name, k]) => (k.launch?.pdl ? [[name, String(files.get(k.text))] as const] : [])),
   );
   expect(new Set(early.map(([name]) => name)).size).toBeGreaterThan(100);
@@ -81,7 +84,7 @@ test("a kernel that may start before the one before has ended waits for it somew
 test.skipIf(lacks("nvcc"))("nvcc compiles them all for sm_90a, and natives do not spill", async () => {
   const own = new Set(natives.map((n) => n.family));
   const texts = new Map<string, { source: string; native: boolean }>();
-  for (const { manifest, files } of compiled)
+  for (const { manifest, files } of compiled())
     for (const k of Object.values(manifest.kernels)) {
       const source = String(files.get(k.text))
         .split("\n")
@@ -108,7 +111,7 @@ test.skipIf(lacks("nvcc"))("nvcc compiles them all for sm_90a, and natives do no
 });
 
 test.skipIf(lacks("nvcc"))("a kernel that does not compile is named with the op it came from", () => {
-  const { manifest, files } = compiled[1];
+  const { manifest, files } = compiled()[1];
   const text = String(files.get(Object.values(manifest.kernels)[0].text));
   const op = /^\/\/ (op .*)$/m.exec(text)![1];
   expect(() => compileCuda("broken", text.replace("__global__", "__globe__"), h200.arch, "nvcc")).toThrow(

@@ -11,9 +11,9 @@ import {
   type SliceSchedule,
 } from "../../codegen/cuda/sm90/moe/experts-schedule.ts";
 import type { RouteProblem } from "../../codegen/kernels/expert.ts";
-import { bf16, e4m3Values } from "../../ir/numeric.ts";
+import { bf16 } from "../../ir/numeric.ts";
 import { blocks128, refer, rows1x128, tensor } from "./families/cases.ts";
-import { draw, drawScales, randomOf } from "./numbers.ts";
+import { draw, drawScales, e4m3Codes, randomOf } from "./numbers.ts";
 import { nativeOnHost, type Native } from "./native-on-host.ts";
 import { lacks } from "../conditions.ts";
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
@@ -21,8 +21,6 @@ import { h200 } from "../../codegen/cuda/arch/h200.ts";
 /** bf16 rounding of the result; the card's own limit. */
 const WITHIN = 4e-3;
 
-const codeOf = new Map(Array.from(e4m3Values, (v, c) => [v, c] as const));
-const codes = (v: ArrayLike<number>): Uint8Array => Uint8Array.from(v, (x) => codeOf.get(x)!);
 const floats = (v: ArrayLike<number>): Uint8Array => new Uint8Array(Float32Array.from(v).buffer);
 const bits = (v: ArrayLike<number>): Uint8Array =>
   new Uint8Array(Uint16Array.from(new Uint32Array(Float32Array.from(v).buffer), (w) => w >>> 16).buffer);
@@ -136,8 +134,8 @@ describe.skipIf(lacks("g++ 12")).each(routings)("%s", (_, tokens, shared, routin
     const [w, wScale] = [draw(random, experts * n * k, "e4m3"), drawScales(random, (experts * n * k) / 128 / 128)];
     const native = kernel(expertsGateUp({ ...up, shared }, ringOf(tokens, 64, shared ? 3 : 9, 0), h200));
     const buffers = {
-      w: codes(w),
-      x: codes(x),
+      w: e4m3Codes(w),
+      x: e4m3Codes(x),
       x_scale: floats(xScale),
       w_scale: floats(wScale),
       indices: ints(routing.flat()),
@@ -162,7 +160,7 @@ describe.skipIf(lacks("g++ 12")).each(routings)("%s", (_, tokens, shared, routin
     const [weights, x] = [draw(random, order.length).map(Math.abs), draw(random, T * n, "bf16", 40)];
     const native = kernel(expertsDown({ ...down, shared, ue8m0 }, ringOf(tokens, 56, 3, tokens === 1 ? 4 : 2), h200));
     const buffers = {
-      w: codes(w),
+      w: e4m3Codes(w),
       acts: floats(gated),
       w_scale: floats(wScale),
       indices: ints(routing.flat()),

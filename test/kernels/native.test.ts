@@ -35,9 +35,12 @@ test.skipIf(lacks("nvcc")).each(emitters)("%s: no spills, no serial products", a
 test.skipIf(lacks("nvcc", "cuobjdump"))(
   "einsums fetch their weights before they wait for the kernel before: the assembler leaves the order alone",
   async () => {
-    const kernels = emitters.filter(([family]) => family === "bmm_rows" || family === "mla_query").flatMap(([, emit]) => emit());
-    const built = await build(inTwo(kernels.map((k) => k.source)));
-    const code = new Map([...built.cubins.values()].flatMap((c) => [...disassemble(cuobjdump!, c)]));
+    const families = emitters.filter(([family]) => family === "bmm_rows" || family === "mla_query").map(([, emit]) => emit());
+    const kernels = families.flat();
+    const code = new Map<string, string>();
+    for (const of of families)
+      for (const c of (await build(inTwo(of.map((k) => k.source)))).cubins.values())
+        for (const [name, text] of disassemble(cuobjdump!, c)) code.set(name, text);
     for (const k of kernels) {
       const lines = code.get(k.name)!.split("\n");
       const wait = lines.findIndex((l) => l.includes("ACQBULK"));

@@ -15,15 +15,27 @@ export function randomOf(seed: number): () => number {
 
 /** n values that a dtype can hold: f32 and bf16 in [-size, size), e4m3 any finite code. */
 export function draw(random: () => number, n: number, dtype: "f32" | "bf16" | "e4m3" = "f32", size = 1): Float64Array {
-  const one = (): number => {
-    if (dtype === "e4m3") {
+  const out = new Float64Array(n);
+  // Loops, not a function for each element: some cases draw millions.
+  if (dtype === "e4m3")
+    for (let i = 0; i < n; i++) {
       const code = Math.floor(random() * 254);
-      return e4m3Values[code < 127 ? code : code + 1];
+      out[i] = e4m3Values[code < 127 ? code : code + 1];
     }
-    const x = Math.fround((random() * 2 - 1) * size);
-    return dtype === "bf16" ? bf16(x) : x;
-  };
-  return Float64Array.from({ length: n }, one);
+  else for (let i = 0; i < n; i++) out[i] = Math.fround((random() * 2 - 1) * size);
+  if (dtype === "bf16") for (let i = 0; i < n; i++) out[i] = bf16(out[i]);
+  return out;
+}
+
+const codeByWord = new Uint8Array(1 << 16);
+for (const [code, word] of new Uint32Array(e4m3Values.buffer).entries()) codeByWord[word >>> 16] = code;
+
+/** Codes of e4m3 values; they are told apart by the upper half of an f32. */
+export function e4m3Codes(values: ArrayLike<number>): Uint8Array {
+  const words = new Uint32Array(new Float32Array(values).buffer);
+  const out = new Uint8Array(words.length);
+  for (let i = 0; i < out.length; i++) out[i] = codeByWord[words[i] >>> 16];
+  return out;
 }
 
 /** Positive f32 scales around 1/256, far enough apart that a wrong one shows. */

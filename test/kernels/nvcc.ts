@@ -27,8 +27,20 @@ export interface Built {
   cubins: Map<string, Uint8Array>;
 }
 
-/** Compiles files for sm_90a, a compiler each, side by side. Throws with the compiler's words when one does not compile. */
-export async function build(files: ReadonlyMap<string, string>): Promise<Built> {
+const built = new Map<string, Promise<Built>>();
+
+/**
+ * Compiles files for sm_90a, a compiler each, side by side; the same files once in a process. Throws with the compiler's words when one
+ * does not compile.
+ */
+export function build(files: ReadonlyMap<string, string>): Promise<Built> {
+  const key = JSON.stringify([...files]);
+  const made = built.get(key) ?? freshBuild(files);
+  built.set(key, made);
+  return made;
+}
+
+async function freshBuild(files: ReadonlyMap<string, string>): Promise<Built> {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), "dsc-nvcc-"));
   try {
     // Not one nvcc with --threads: its children's lines could mix. And not -arch=sm_90a: some versions then compile for plain
@@ -116,8 +128,16 @@ export function findCuobjdump(): string | undefined {
   return undefined;
 }
 
+const codes = new WeakMap<Uint8Array, Map<string, string>>();
+
 /** The machine code of a cubin: text by kernel. */
 export function disassemble(cuobjdump: string, cubin: Uint8Array): Map<string, string> {
+  const code = codes.get(cubin) ?? freshCode(cuobjdump, cubin);
+  codes.set(cubin, code);
+  return code;
+}
+
+function freshCode(cuobjdump: string, cubin: Uint8Array): Map<string, string> {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), "dsc-sass-"));
   try {
     fs.writeFileSync(path.join(dir, "k.cubin"), cubin);

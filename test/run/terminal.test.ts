@@ -4,8 +4,9 @@ import { stripVTControlCharacters } from "node:util";
 import { expect, test } from "vitest";
 import { at, cli, dsc, refusal, root, tiny } from "../commands/dsc.ts";
 import { lacks } from "../conditions.ts";
+import { cacheAt } from "../kept-proofs.ts";
 
-const env = { ...process.env, DSC_CACHE: at("cache"), TERM: "xterm" };
+const env = { ...process.env, DSC_CACHE: cacheAt(at("cache")), TERM: "xterm" };
 const words = ["run", tiny, "--chat", "--temperature", "0"];
 const bridge = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
 /** Plays lines when what is on the screen asks for them; gives the screen and the exit code. */
