@@ -157,7 +157,10 @@ export async function load(folder: string, options: LoadOptions): Promise<Model>
   return Model.open<Device>(manifest, device, options);
 }
 
-/** Takes part as a rank that is not rank 0, in the place that `placeOf` gives; settles when rank 0 is done, rejects with what ends the ranks. */
+/**
+ * Takes part as a rank that is not rank 0, in the place that `placeOf` gives.
+ * Settles when rank 0 is done, rejects with what ends the ranks.
+ */
 export async function followRank(folder: string, options: LoadOptions, place: Place): Promise<void> {
   checkOptions("followRank", folder, options);
   return takePart(dividedOf(folder, await readArtifact(folder, isCode), options), place);

@@ -110,7 +110,7 @@ class Exporter {
 
   #weight(decl: WeightDecl, layer: number | null): Named {
     const { source } = decl;
-    const name = `${decl.name}${layer === null ? "" : `_${layer}`}`.replace(/\W/g, "_");
+    const name = [decl.name, layer ?? []].flat().join("_").replace(/\W/g, "_");
     if (source.kind === "rope") {
       this.#weights.push({ name, shape: [source.invFreq.length], values: source.invFreq });
       const angle = this.#let(`R.multiply(${this.#positions}, ${name})`);

@@ -38,14 +38,16 @@ function sizeText(d: Dim): string {
 }
 
 /** Extents as a tuple of Python. */
-export const shapeText = (dims: readonly Dim[]): string => `(${dims.map(sizeText).join(", ")},)`;
+const shapeText = (dims: readonly Dim[]): string => `(${dims.map(sizeText).join(", ")},)`;
 
 export const float = (v: number): string => `R.const(${v}, "float32")`;
 /** What stands for minus infinity: the least float32. */
 const NEVER = float(-3.4028234663852886e38);
 
-const linear: Lower = (at, _n, [x, w]) =>
-  one(at.let(`R.matmul(${x.name}, R.permute_dims(${w.name}, axes=${w.stacked ? "[0, 2, 1]" : "[1, 0]"}))`));
+const linear: Lower = (at, _n, [x, w]) => {
+  const turned = w.stacked ? [0, 2, 1] : [1, 0];
+  return one(at.let(`R.matmul(${x.name}, R.permute_dims(${w.name}, axes=[${turned.join(", ")}]))`));
+};
 
 const norm: Lower = (at, n, [x, gain]) => {
   if (!rmsNorm.made(n)) throw new TypeError("no norm");

@@ -64,8 +64,8 @@ function weightText(w: ScriptWeight): string {
 
 const headOf = ({ name, version }: Parts): string => `${HEAD} (dsc ${version}): ${name} as a module of Relax, TVM 0.27.
 
-main(input_ids [1, T] int64, past_N [1, S, r + d] of every layer N, weights) gives a tuple: logits [1, T, V], then present_N [1, S + T, r + d],
-which is past_N of the next call. S may be 0; positions follow from it. Everything is computed in float32.
+main(input_ids [1, T] int64, past_N [1, S, r + d] of every layer N, weights) gives a tuple: logits [1, T, V], then
+present_N [1, S + T, r + d], which is past_N of the next call. S may be 0; positions follow from it. Everything is computed in float32.
 
     python model.py CHECKPOINT                      builds it for this CPU and runs a prompt
     python model.py CHECKPOINT --ids 1,2,3 --max-new 8 -o model.so --target '{"kind": "llvm", "mcpu": "native"}'
@@ -85,10 +85,14 @@ from tvm.script import tirx as T
 `;
 
 const READING = `# e4m3 codes as numbers: sign, four bits of exponent, three of mantissa; NaN is all ones.
-E4M3 = np.array([
-    (-1.0 if c & 128 else 1.0) * (np.nan if c & 127 == 127 else ((c & 7) / 8 * 2.0**-6 if c & 120 == 0 else (1 + (c & 7) / 8) * 2.0 ** ((c >> 3 & 15) - 7)))
-    for c in range(256)
-], "float32")
+def e4m3(code):
+    sign, exponent, mantissa = -1.0 if code & 128 else 1.0, code >> 3 & 15, (code & 7) / 8
+    if code & 127 == 127:
+        return np.nan
+    return sign * (mantissa * 2.0**-6 if exponent == 0 else (1 + mantissa) * 2.0 ** (exponent - 7))
+
+
+E4M3 = np.array([e4m3(code) for code in range(256)], "float32")
 BLOCK = 128
 
 

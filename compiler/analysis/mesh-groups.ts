@@ -140,7 +140,7 @@ function routerFault(m: Module, spec: ModelSpec, whole: Float64Array, made: Made
       const own = weightsOf(module, rank, kept);
       return (name, layer) => {
         const w = own(name, layer);
-        return rank === 1 && /\.router$/.test(name) ? { ...w, data: w.data.map((v) => -v) } : w;
+        return rank === 1 && name.endsWith(".router") ? { ...w, data: w.data.map((v) => -v) } : w;
       };
     }),
     whole,

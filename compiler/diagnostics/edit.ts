@@ -20,7 +20,8 @@ export const editUnknown = coded<{ kernel: string; where: string }>("DSC6035", {
 export const editTakesOther = coded<{ kernel: string; was: string; is: string }>("DSC6036", {
   name: "an edited kernel takes something else",
   means:
-    "The plan launches a kernel with its buffers, sizes and threads, and an edit changes none of them: name, parameters and launch bounds stay.",
+    "The plan launches a kernel with its buffers, sizes and threads, and an edit changes none of them: name, parameters and launch " +
+    "bounds stay.",
   example: "An edit that renames a buffer of the kernel, or asks for 256 threads a block instead of 128.",
   fix: "Keep the signature, and change the body. Another signature is another kernel: docs/howto.md.",
   at: kernelOf,

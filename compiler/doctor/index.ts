@@ -9,7 +9,7 @@ import { tvmProbes } from "./tvm.ts";
 export type { Check } from "./probe.ts";
 
 /** Everything that is looked for, in the order in which it is shown. */
-export const probes: readonly Probe[] = [...machineProbes, ...packageProbes, ...gpuProbes, ...toolProbes, ...tvmProbes];
+const probes: readonly Probe[] = [...machineProbes, ...packageProbes, ...gpuProbes, ...toolProbes, ...tvmProbes];
 
 /** Looks for everything, one after the other: some look at what others have loaded. */
 export async function examine(): Promise<Check[]> {

@@ -23,7 +23,7 @@ export function undivided(m: Module, mesh: Mesh): Diagnostic[] {
   if (mesh.tp === 1) return [];
   const choices = choicesOf(m, mesh);
   const experts = choices.filter((c) => c.group === "experts");
-  const ofGroups = mesh.ep > 1 && (experts.length === 0 || experts.every((c) => c.why !== undefined));
+  const ofGroups = mesh.ep > 1 && experts.every((c) => c.why !== undefined);
   if (!ofGroups && choices.some((c) => c.why === undefined)) return [];
   const which = ofGroups ? experts : choices;
   return [

@@ -4,6 +4,7 @@ import * as ofCuda from "../../codegen/cuda/printed/diagnostics.ts";
 import * as ofNatives from "../../codegen/cuda/sm90/diagnostics.ts";
 import * as ofTargets from "../../codegen/diagnostics.ts";
 import * as ofOnnx from "../../codegen/onnx/diagnostics.ts";
+import * as ofRelax from "../../codegen/relax/diagnostics.ts";
 import * as ofTriton from "../../codegen/triton/diagnostics.ts";
 import { codesIn, type Form } from "../../ir/diagnostic.ts";
 import * as ofGraphs from "../../ir/diagnostics.ts";
@@ -29,6 +30,7 @@ const modules = [
   ofCpu,
   ofCuda,
   ofNatives,
+  ofRelax,
   ofTriton,
   ofOnnx,
   ofConfigs,

@@ -2,8 +2,13 @@
 import { place, thrown } from "../../ir/diagnostic.ts";
 import { ranksApart } from "./device.ts";
 
-const list = (ranks: readonly number[]): string =>
-  `rank${ranks.length === 1 ? "" : "s"} ${ranks.length > 16 ? `${ranks.slice(0, 16).join(", ")} and ${ranks.length - 16} more` : ranks.join(", ")}`;
+/** Ranks that a message names one by one. */
+const NAMED = 16;
+function list(ranks: readonly number[]): string {
+  const more = ranks.length - NAMED;
+  const named = ranks.slice(0, NAMED).join(", ");
+  return `${ranks.length === 1 ? "rank" : "ranks"} ${more > 0 ? `${named} and ${more} more` : named}`;
+}
 
 export const launchersDiffer = thrown<{ a: string; b: string; why: string }>("DSC5090", {
   name: "two launchers contradict each other",

@@ -36,7 +36,6 @@ test.skipIf(lacks("g++"))(
       buildDriver(work, "libcuda-streams.so", { STREAMS: 1 }),
       buildKernels(manifest, files),
     ]);
-    let gone: Error | undefined;
     const trade = tradeHere(2);
     const transports: CudaMailbox[] = [];
     const rank = async (rank: number): Promise<Model<CudaDevice>> => {
@@ -49,7 +48,7 @@ test.skipIf(lacks("g++"))(
             ranks: 2,
             trade: trade(rank),
             limitMs: 100_000,
-            others: () => gone,
+            others: () => undefined,
           })),
       });
       return Model.open(manifest, device, { weights: fixture, rank });

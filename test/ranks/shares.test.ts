@@ -119,9 +119,10 @@ function partsOf(plan: WeightPlan, layer: number | undefined, mesh: Mesh, rank: 
     const expert = partOf(mesh, rank, piece.share?.experts) * count + e;
     const name = (of: string): string => of.replace("{layer}", String(layer)).replace("{0}", String(expert));
     const bytes = elementBytes[plan.dtype];
-    const part = (of: Part["of"], tensor: string, n: number, row: number): Part => ({
-      ...{ tensor: name(tensor), of, at: e * n * row, row, rows: n, firstRow: rows * n, firstByte: columns * row },
-    });
+    const part = (of: Part["of"], tensor: string, n: number, row: number): Part => {
+      const at = e * n * row;
+      return { tensor: name(tensor), of, at, row, rows: n, firstRow: rows * n, firstByte: columns * row };
+    };
     const data = part("data", piece.tensor, n, k * bytes);
     return plan.dtype === "e4m3/128x128"
       ? [data, part("scales", piece.scales ?? `${piece.tensor}_scale_inv`, Math.ceil(n / 128), Math.ceil(k / 128) * 4)]
