@@ -101,7 +101,9 @@ describe("plan", () => {
 
   test("what does not fit is said with what does: dsc runs on one, and a CPU's memory has an end", async () => {
     const gpu = (await dsc("plan", r1, "--device", "h200")).stdout;
-    expect(gpu).toMatch(/of 150\.11 GB: does not fit; dsc runs on one; the first \d+ of 61 layers fit \(--layers \d+\)\n$/);
+    expect(gpu).toMatch(
+      /of 150\.11 GB: does not fit; --mesh tp=8 divides it over ranks; the first \d+ of 61 layers fit \(--layers \d+\)\n$/,
+    );
     const n = /--layers (\d+)/.exec(gpu)![1];
     expect((await json<Plan>("plan", r1, "--device", "h200", "--layers", n)).memory.fits).toBe(true);
     expect((await json<Plan>("plan", r1, "--device", "h200", "--layers", String(Number(n) + 1))).memory.fits).toBe(false);
