@@ -6,12 +6,17 @@ export class Sections {
   readonly segments: Segment[] = [];
 
   /** Lines of one kind; nothing for an empty text. */
-  add(kind: Segment["kind"], text: string | readonly string[], name?: string): this {
+  add(kind: Segment["kind"], text: string | readonly string[], name?: string, ops: readonly string[] = []): this {
     const lines = typeof text === "string" ? text.split("\n") : text;
     if (lines.length === 0) return this;
     const last = this.segments.at(-1);
-    if (last?.kind !== kind || last.name !== name)
-      this.segments.push({ line: this.#lines.length, kind, ...(name === undefined ? {} : { name }) });
+    if (last?.kind !== kind || last.name !== name || String(last.ops ?? []) !== String(ops))
+      this.segments.push({
+        line: this.#lines.length,
+        kind,
+        ...(name === undefined ? {} : { name }),
+        ...(ops.length ? { ops } : {}),
+      });
     this.#lines.push(...lines);
     return this;
   }
@@ -22,8 +27,11 @@ export class Sections {
   }
 }
 
-/** Segments of a text below so many other lines. */
-export const below = (lines: number, segments: readonly Segment[]): Segment[] => [
-  ...(lines > 0 ? [{ line: 0, kind: "header" } as const] : []),
-  ...segments.map((s) => ({ ...s, line: s.line + lines })),
+/** A line of a header, and what it says: "problem", "floor". */
+export type Heading = readonly [says: string, line: string];
+
+/** Segments of a text below a header. */
+export const below = (heading: readonly Heading[], segments: readonly Segment[]): Segment[] => [
+  ...heading.map(([name], line): Segment => ({ line, kind: "header", name })),
+  ...segments.map((s) => ({ ...s, line: s.line + heading.length })),
 ];

@@ -2,7 +2,7 @@
 // with the last axis fastest. Any thread may take any cells; scratch is the thread's own.
 import type { Kernel, Stmt as TileStmt } from "../../ir/kernel/stmt.ts";
 import type { Segment } from "../../ir/kernel/catalogue.ts";
-import { printStatement } from "../../ir/kernel/print.ts";
+import { ownerOf } from "../../ir/kernel/owner.ts";
 import type { Size } from "../../ir/size.ts";
 import { contract, contraction, dot } from "./contract.ts";
 import { needsGrid } from "./diagnostics.ts";
@@ -43,7 +43,7 @@ export function lowerToWasm(kernel: Kernel): Lowered {
     const extent = k.index(a.extent);
     return keep(w, a.tile === 1 ? extent : divide("div", plus(extent, i32(a.tile - 1)), i32(a.tile), false), `cells_${a.name}`);
   });
-  w.note(printStatement(grid));
+  noteOf(w, grid);
   w.loop("cell", w.param(0), w.param(1), 1, (cell) => {
     let rest = cell;
     for (let i = grid.axes.length - 1; i >= 0; i--) {
@@ -66,6 +66,11 @@ export function lowerToWasm(kernel: Kernel): Lowered {
   };
 }
 
+function noteOf(w: Writer, s: TileStmt): void {
+  const { name, ops } = ownerOf(s);
+  w.note(name, ops);
+}
+
 function statements(k: Tiles, list: readonly TileStmt[]): void {
   for (const s of list) statement(k, s);
 }
@@ -73,7 +78,7 @@ function statements(k: Tiles, list: readonly TileStmt[]): void {
 function statement(k: Tiles, s: TileStmt): void {
   const { w } = k;
   if ("dst" in s && k.facts.lazy.get(s.dst.name) === s) return;
-  w.note(printStatement(s));
+  noteOf(w, s);
   switch (s.kind) {
     case "grid":
       throw needsGrid({ kernel: k.kernel.name });

@@ -1,8 +1,10 @@
 // The CPU as a target: the tile families, lowered to WebAssembly. Activations are f32.
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Catalogue, Problem, Segment } from "../../ir/kernel/catalogue.ts";
+import { ownerOf } from "../../ir/kernel/owner.ts";
 import { printKernel } from "../../ir/kernel/print.ts";
 import type { Kernel } from "../../ir/kernel/stmt.ts";
+import { flatten } from "../../ir/kernel/walk.ts";
 import { chooserAmong, copyOf, tileProblems, type Families } from "../choose.ts";
 import { byParts } from "../parts.ts";
 import { cpuActivations } from "../diagnostics.ts";
@@ -61,9 +63,10 @@ function textOf(kernel: Kernel, lowered: Lowered): { text: string; segments: rea
   const tiles = printKernel(kernel).trimEnd().split("\n");
   // Statements stand for themselves; what is above them is the signature.
   const from = tiles.findIndex((l) => l.startsWith(")")) + 1;
-  const sections = new Sections().add("header", tiles.slice(0, 1)).add("entry", tiles.slice(1, from));
-  for (const l of tiles.slice(from)) sections.add("statement", [l], l.trim());
-  sections.add("header", ["", ";; lowered:"]);
+  const sections = new Sections().add("header", tiles.slice(0, 1), "summary").add("entry", tiles.slice(1, from));
+  // A line each.
+  flatten(kernel.body).forEach((s, i) => sections.add("statement", [tiles[from + i]], ownerOf(s).name, ownerOf(s).ops));
+  sections.add("header", ["", ";; lowered:"], "what it becomes");
   const lines = sections.toString().split("\n").length - 1;
   const rest = lowered.segments.map((s) => ({ ...s, line: s.line + lines }));
   return { text: `${sections.toString()}${lowered.text}`, segments: [...sections.segments, ...rest] };

@@ -24,7 +24,8 @@ export type Stmt =
   | { kind: "if"; cond: Expr; then: Stmt[]; else: Stmt[] }
   | { kind: "br"; label: string; cond?: Expr }
   | { kind: "return"; value: Expr }
-  | { kind: "note"; text: string };
+  /** Comments; of a statement of the tile program whose they are. */
+  | { kind: "note"; text: string; ops?: readonly string[] };
 
 export interface WasmFunc {
   name: string;

@@ -1,5 +1,6 @@
 // The same module as text: folded WebAssembly text format, which any assembler for it accepts. Names and notes come from
 // the lowering, so that a person can follow a kernel from its tile program down to its lanes.
+import type { Owner } from "../../ir/kernel/owner.ts";
 import { opcodes } from "./opcodes.ts";
 import { MAX_PAGES } from "./encode.ts";
 import type { Expr, Stmt, WasmFunc, WasmModule } from "./wasm.ts";
@@ -11,6 +12,7 @@ export function wat(module: WasmModule): Sections {
   const text = new Sections().add(
     "header",
     module.header.map((h) => (h ? `;; ${h}` : ";;")),
+    "summary",
   );
   const out = new Out(text);
   out.push("(module", `  (import "env" "memory" (memory 1 ${MAX_PAGES} shared))`);
@@ -21,7 +23,7 @@ export function wat(module: WasmModule): Sections {
 
 /** Lines, each of the note that stands above it in its list or around it. */
 class Out {
-  note: string | undefined;
+  note: Owner | undefined;
   readonly #text: Sections;
 
   constructor(text: Sections) {
@@ -29,7 +31,7 @@ class Out {
   }
 
   push(...lines: string[]): void {
-    this.#text.add(this.note === undefined ? "entry" : "statement", lines, this.note);
+    this.#text.add(this.note === undefined ? "entry" : "statement", lines, this.note?.name, this.note?.ops);
   }
 }
 
@@ -53,7 +55,7 @@ function printStmts(out: Out, body: readonly Stmt[], pad: string): void {
     out.note = here;
     switch (s.kind) {
       case "note":
-        out.note = here = s.text;
+        out.note = here = { name: s.text, ops: s.ops ?? note?.ops ?? [] };
         out.push(`${pad};; ${s.text}`);
         break;
       case "set":

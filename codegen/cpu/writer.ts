@@ -36,8 +36,9 @@ export class Writer implements Temps {
     this.open.push(...stmts);
   }
 
-  note(text: string): void {
-    this.open.push({ kind: "note", text });
+  /** A comment above what follows; `ops` are of the statement that it is, and those around it of any other. */
+  note(text: string, ops?: readonly string[]): void {
+    this.open.push({ kind: "note", text, ...(ops ? { ops } : {}) });
   }
 
   /** Runs `write` with a new statement list open and gives that list. */

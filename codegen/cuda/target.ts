@@ -17,7 +17,7 @@ import type { Refusal } from "../family.ts";
 import { completed, composed } from "../parts.ts";
 import { families } from "../kernels/index.ts";
 import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
-import { below } from "../sections.ts";
+import { below, type Heading } from "../sections.ts";
 import { systemTexts } from "./system/index.ts";
 import { emittersOf, gpuFacts, type Arch } from "./native.ts";
 import { refusals, selectNatives } from "./select.ts";
@@ -125,11 +125,12 @@ export function cudaText(
 function build(arch: Arch, among: Families, family: string, problem: Problem, use?: Use): Built {
   const text = cudaText(family, problem, arch, among);
   const above = heading(arch, family, problem, text, use);
+  const lines = above.map(([, l]) => `// ${l}\n`).join("");
   return {
     name: text.name,
-    text: `${above}${text.source}`,
+    text: `${lines}${text.source}`,
     textType: "cu",
-    segments: below(above.split("\n").length - 1, text.segments ?? []),
+    segments: below(above, text.segments ?? []),
     record: {
       entry: text.name,
       family,
@@ -142,23 +143,32 @@ function build(arch: Arch, among: Families, family: string, problem: Problem, us
 }
 
 /** Lines in front of a text: op and site, problem, the floor at the sizes passes assume, and how to print it again. */
-function heading({ natives, machine }: Arch, family: string, problem: Problem, text: KernelText, use: Use | undefined): string {
+function heading(
+  { natives, machine }: Arch,
+  family: string,
+  problem: Problem,
+  text: KernelText,
+  use: Use | undefined,
+): Heading[] {
   const kind = emittersOf(natives).some((n) => n.family === family) ? "native" : "printed tile program";
-  const lines = [`${text.name}: ${kind}, family ${family}`];
+  const lines: Heading[] = [["name and family", `${text.name}: ${kind}, family ${family}`]];
   if (use) {
-    lines.push(`op ${use.op}, first used by ${use.site}`);
-    if (use.origin) lines.push(`from ${use.origin}`);
+    lines.push(["op and place", `op ${use.op}, first used by ${use.site}`]);
+    if (use.origin) lines.push(["origins", `from ${use.origin}`]);
   }
-  lines.push(`problem ${JSON.stringify(problem)}`);
+  lines.push(["problem", `problem ${JSON.stringify(problem)}`]);
   if (use?.cost) {
     const { bytes, flops, at } = use.cost;
     const e4m3 = text.params.some((p) => p.kind !== "scalar" && p.dtype === "e4m3");
     const { us } = floorOf(machine, bytes, flops, e4m3 ? "fp8" : "bf16");
-    lines.push(`floor at ${at}: ${us.toFixed(2)} us (${(bytes / 1e6).toFixed(2)} MB, ${(flops / 1e9).toFixed(2)} GFLOP)`);
+    lines.push([
+      "floor",
+      `floor at ${at}: ${us.toFixed(2)} us (${(bytes / 1e6).toFixed(2)} MB, ${(flops / 1e9).toFixed(2)} GFLOP)`,
+    ]);
   }
-  lines.push(`binds ${boundBuffers(text.params).join(", ")}; dsc inspect OUT ${text.name} prints this text`);
+  lines.push(["operands", `binds ${boundBuffers(text.params).join(", ")}; dsc inspect OUT ${text.name} prints this text`]);
   // Helpers come first: where the kernel itself begins, counted with this line and those above.
   const entry = text.source.split("\n").findIndex((l) => l.includes(`${text.name}(`));
-  if (entry >= 0) lines.push(`entry point: line ${lines.length + 2 + entry}`);
-  return `${lines.map((l) => `// ${l}`).join("\n")}\n`;
+  if (entry >= 0) lines.push(["entry point", `entry point: line ${lines.length + 2 + entry}`]);
+  return lines;
 }

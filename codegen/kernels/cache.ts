@@ -179,25 +179,34 @@ function ropeAppend(p: RopeAppendProblem): Kernel {
     dims: ["T", "P"],
     body(k, { cache, c, kr, gain, table, positions, sequence, pages }) {
       k.grid({ i: ["T", 1] });
-      const at = place(k, p, positions, sequence, pages);
+      const at = k.of("cache_append", () => place(k, p, positions, sequence, pages));
       // What the end needs is read at the beginning: the row of the table lies far away.
-      const a = k.load("a", 1, half, kr, { at: ["i", 0, 0], cols: 1 });
-      const b = k.load("b", 1, half, kr, { at: ["i", 0, 1], cols: 1 });
-      const angle = turn(k, table, "pos", half);
-      const squares = k.fill("squares", 1, 1, 0);
-      k.loop("u", 0, p.r, 128, () => {
-        const v = k.load("v", 1, 128, c, { at: ["i", "u"], cols: 1, colLimit: p.r });
-        k.set(squares, f.add(squares, k.reduce("sum", k.map("sq", f.mul(v, v)), "sum", "cols")));
+      const [a, b, angle] = k.of("rope", () => {
+        const left = k.load("a", 1, half, kr, { at: ["i", 0, 0], cols: 1 });
+        const right = k.load("b", 1, half, kr, { at: ["i", 0, 1], cols: 1 });
+        return [left, right, turn(k, table, "pos", half)] as const;
       });
-      const by = k.map("by", f.div(1, f.sqrt(f.add(f.div(squares, p.r), p.eps))));
-      k.loop("u", 0, p.r, 128, () => {
-        const v = k.load("v", 1, 128, c, { at: ["i", "u"], cols: 1, colLimit: p.r });
-        const g = k.load("g", 1, 128, gain, { at: ["u"], cols: 0, colLimit: p.r });
-        k.store(k.map("n", f.mul(f.mul(v, by), g)), cache, { at: [...at, "u"], cols: 2, colLimit: p.r });
+      const by = k.of("rms_norm", () => {
+        const squares = k.fill("squares", 1, 1, 0);
+        k.loop("u", 0, p.r, 128, () => {
+          const v = k.load("v", 1, 128, c, { at: ["i", "u"], cols: 1, colLimit: p.r });
+          k.set(squares, f.add(squares, k.reduce("sum", k.map("sq", f.mul(v, v)), "sum", "cols")));
+        });
+        return k.map("by", f.div(1, f.sqrt(f.add(f.div(squares, p.r), p.eps))));
       });
-      const [left, right] = rotated(k, angle, a, b);
-      k.store(left, cache, { at: [...at, p.r], cols: 2 });
-      k.store(right, cache, { at: [...at, p.r + half], cols: 2 });
+      k.loop("u", 0, p.r, 128, () => {
+        const n = k.of("rms_norm", () => {
+          const v = k.load("v", 1, 128, c, { at: ["i", "u"], cols: 1, colLimit: p.r });
+          const g = k.load("g", 1, 128, gain, { at: ["u"], cols: 0, colLimit: p.r });
+          return k.map("n", f.mul(f.mul(v, by), g));
+        });
+        k.of("cache_append", () => k.store(n, cache, { at: [...at, "u"], cols: 2, colLimit: p.r }));
+      });
+      const [left, right] = k.of("rope", () => rotated(k, angle, a, b));
+      k.of("cache_append", () => {
+        k.store(left, cache, { at: [...at, p.r], cols: 2 });
+        k.store(right, cache, { at: [...at, p.r + half], cols: 2 });
+      });
     },
   });
 }

@@ -90,7 +90,8 @@ function gatedQuant(p: GatingProblem & { n: number; xStride: number; ue8m0: bool
     dims: ["m"],
     body(k, { x: xs, codes, scales }) {
       k.grid({ i: ["m", 1], p: [p.n, 128] });
-      quantiseBlock(k, gatedRow(k, xs, p.n, 128, "p", p), codes, scales, "i", "p", p.n, p.ue8m0);
+      const y = k.of("gated_pair", () => gatedRow(k, xs, p.n, 128, "p", p));
+      k.of("quantize", () => quantiseBlock(k, y, codes, scales, "i", "p", p.n, p.ue8m0));
     },
   });
 }

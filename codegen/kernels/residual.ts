@@ -33,17 +33,24 @@ function normalised(
 ): void {
   k.grid({ i: ["m", 1] });
   const at = { at: ["i", "p"], cols: 1, colLimit: p.d } as const;
-  k.loop("p", 0, p.d, 128, () => k.store(k.map("s", f.add(k.load("u", 1, 128, a, at), k.load("v", 1, 128, b, at))), sum, at));
-  const squares = k.fill("squares", 1, 1, 0);
-  k.loop("p", 0, p.d, 128, () => {
-    const v = k.load("v", 1, 128, sum, at);
-    k.set(squares, f.add(squares, k.reduce("part", k.map("sq", f.mul(v, v)), "sum", "cols")));
+  k.of("add", () =>
+    k.loop("p", 0, p.d, 128, () => k.store(k.map("s", f.add(k.load("u", 1, 128, a, at), k.load("v", 1, 128, b, at))), sum, at)),
+  );
+  const by = k.of("rms_norm", () => {
+    const squares = k.fill("squares", 1, 1, 0);
+    k.loop("p", 0, p.d, 128, () => {
+      const v = k.load("v", 1, 128, sum, at);
+      k.set(squares, f.add(squares, k.reduce("part", k.map("sq", f.mul(v, v)), "sum", "cols")));
+    });
+    return k.map("by", f.div(1, f.sqrt(f.add(f.div(squares, p.d), p.eps))));
   });
-  const by = k.map("by", f.div(1, f.sqrt(f.add(f.div(squares, p.d), p.eps))));
   k.loop("p", 0, p.d, 128, () => {
-    const v = k.load("v", 1, 128, sum, at);
-    const g = k.load("g", 1, 128, gain, { at: ["p"], cols: 0, colLimit: p.d });
-    use(k.map("n", f.mul(f.mul(v, by), g)));
+    const n = k.of("rms_norm", () => {
+      const v = k.load("v", 1, 128, sum, at);
+      const g = k.load("g", 1, 128, gain, { at: ["p"], cols: 0, colLimit: p.d });
+      return k.map("n", f.mul(f.mul(v, by), g));
+    });
+    use(n);
   });
 }
 
@@ -68,7 +75,7 @@ function addNorm(p: AddNormProblem): Kernel {
     params: { ...inputs(p), y: { ...rows(p.d, p.d, p.act), access: "out" } },
     dims: ["m"],
     body: (k, { a, b, gain, sum, y }) =>
-      normalised(k, a, b, gain, sum, p, (n) => k.store(n, y, { at: ["i", "p"], cols: 1, colLimit: p.d })),
+      normalised(k, a, b, gain, sum, p, (n) => k.of("rms_norm", () => k.store(n, y, { at: ["i", "p"], cols: 1, colLimit: p.d }))),
   });
 }
 
@@ -80,7 +87,9 @@ function addNormQuant(p: AddNormProblem): Kernel {
     params: { ...inputs(p), ...codes(p) },
     dims: ["m"],
     body: (k, { a, b, gain, sum, codes, scales }) =>
-      normalised(k, a, b, gain, sum, p, (n) => quantiseBlock(k, n, codes, scales, "i", "p", p.d, p.ue8m0 === true)),
+      normalised(k, a, b, gain, sum, p, (n) =>
+        k.of("quantize", () => quantiseBlock(k, n, codes, scales, "i", "p", p.d, p.ue8m0 === true)),
+      ),
   });
 }
 
@@ -93,8 +102,8 @@ function addNormBoth(p: AddNormProblem): Kernel {
     dims: ["m"],
     body: (k, { a, b, gain, sum, y, codes, scales }) =>
       normalised(k, a, b, gain, sum, p, (n) => {
-        k.store(n, y, { at: ["i", "p"], cols: 1, colLimit: p.d });
-        quantiseBlock(k, n, codes, scales, "i", "p", p.d, p.ue8m0 === true);
+        k.of("rms_norm", () => k.store(n, y, { at: ["i", "p"], cols: 1, colLimit: p.d }));
+        k.of("quantize", () => quantiseBlock(k, n, codes, scales, "i", "p", p.d, p.ue8m0 === true));
       }),
   });
 }
@@ -203,10 +212,12 @@ function combineAdd(p: CombineProblem): Kernel {
     params: { ...routed(p), x: tokens(p), ...(p.shared ? { shared: tokens(p) } : {}), y: { ...tokens(p), access: "out" } },
     dims: ["T", "r"],
     body(k, { ys, places, weights, x: residual, shared, y }) {
-      const acc = weighted(k, p, ys, places, weights);
+      const acc = k.of("combine", () => weighted(k, p, ys, places, weights));
       const at = { at: ["i", "c"], cols: 1, colLimit: p.d } as const;
-      if (shared) k.set(acc, f.add(acc, k.load("s", 1, WIDE, shared, at)));
-      k.store(k.map("next", f.add(k.load("u", 1, WIDE, residual, at), acc)), y, at);
+      k.of("add", () => {
+        if (shared) k.set(acc, f.add(acc, k.load("s", 1, WIDE, shared, at)));
+        k.store(k.map("next", f.add(k.load("u", 1, WIDE, residual, at), acc)), y, at);
+      });
     },
   });
 }

@@ -144,11 +144,14 @@ function normQuant(p: NormProblem): Kernel {
     dims: ["m"],
     body(k, { x: xs, gain, codes, scales }) {
       k.grid({ i: ["m", 1] });
-      const by = scaleOfRow(k, xs, "i", p.d, p.eps);
+      const by = k.of("rms_norm", () => scaleOfRow(k, xs, "i", p.d, p.eps));
       k.loop("p", 0, p.d, 128, () => {
-        const v = k.load("v", 1, 128, xs, { at: ["i", "p"], cols: 1, colLimit: p.d });
-        const g = k.load("g", 1, 128, gain, { at: ["p"], cols: 0, colLimit: p.d });
-        quantiseBlock(k, k.map("n", f.mul(f.mul(v, by), g)), codes, scales, "i", "p", p.d, p.ue8m0 === true);
+        const n = k.of("rms_norm", () => {
+          const v = k.load("v", 1, 128, xs, { at: ["i", "p"], cols: 1, colLimit: p.d });
+          const g = k.load("g", 1, 128, gain, { at: ["p"], cols: 0, colLimit: p.d });
+          return k.map("n", f.mul(f.mul(v, by), g));
+        });
+        k.of("quantize", () => quantiseBlock(k, n, codes, scales, "i", "p", p.d, p.ue8m0 === true));
       });
     },
   });

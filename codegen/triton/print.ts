@@ -3,6 +3,7 @@
 // within a few ulp; maxima over a tile leave NaN out. A product with an extent of 1 is multiplied and added up. What Triton cannot say
 // is refused by the statement's name.
 import type { Param, Segment } from "../../ir/kernel/catalogue.ts";
+import { ownerOf, type Owner } from "../../ir/kernel/owner.ts";
 import { printParameter, printStatement } from "../../ir/kernel/print.ts";
 import type { Kernel, Stmt, Tile } from "../../ir/kernel/stmt.ts";
 import { flatten, tilesIn, tilesRead, tileWritten } from "../../ir/kernel/walk.ts";
@@ -55,18 +56,19 @@ export function printTriton(kernel: Kernel): TritonText {
     ? `@triton.jit(do_not_specialize=[${kernel.dims.map((d) => `"${el.of(d)}"`).join(", ")}])`
     : "@triton.jit";
   const text = new Sections()
-    .add("header", `# ${kernel.summary}`)
+    .add("header", `# ${kernel.summary}`, "summary")
     .add(
       "header",
       kernel.params.map((p) => `#   ${printParameter(p)}`),
+      "parameters",
     )
-    .add("header", `# Origin: tile program ${kernel.name}. Compile with enable_fp_fusion=False.`)
+    .add("header", `# Origin: tile program ${kernel.name}. Compile with enable_fp_fusion=False.`, "form")
     .add("entry", ["import triton", "import triton.language as tl", "", ""]);
   for (const h of helpersFor(body, printer.trees)) text.add("helper", [...h.split("\n"), "", ""], /^def (\w+)/m.exec(h)![1]);
   text.add("entry", [fixed, `def ${kernel.name}(${args.join(", ")}):`]);
   for (const [i, line] of lines.entries()) {
     const owner = owners[i];
-    text.add(owner === undefined ? "entry" : "statement", [line], owner);
+    text.add(owner === undefined ? "entry" : "statement", [line], owner?.name, owner?.ops);
   }
   const all = flatten(kernel.body);
   const largest = Math.max(...tilesIn(kernel).map((t) => t.rows * t.cols));
@@ -114,8 +116,8 @@ function narrowOperands(el: Elements): ReadonlyMap<string, boolean> {
 class Printer {
   readonly lines: string[] = ["    wide = tl.full((), 1, tl.int64)  # offsets are 64 bits wide"];
   /** The statement that each line is of. */
-  readonly owners: (string | undefined)[] = [undefined];
-  private owner: string | undefined;
+  readonly owners: (Owner | undefined)[] = [undefined];
+  private owner: Owner | undefined;
   readonly trees = new Map<string, string>();
   private readonly el: Elements;
   private depth = 1;
@@ -141,7 +143,7 @@ class Printer {
 
   axes(grid: Grid): void {
     const { el } = this;
-    this.owner = printStatement(grid);
+    this.owner = ownerOf(grid);
     const count = (a: Grid["axes"][number]): string =>
       a.tile === 1
         ? el.index(a.extent, "*")
@@ -189,7 +191,7 @@ class Printer {
     const { el } = this;
     const { name } = el.kernel;
     const dst = tileWritten(s);
-    this.owner = printStatement(s);
+    this.owner = ownerOf(s);
     switch (s.kind) {
       case "grid":
         throw noGrid({ kernel: name });

@@ -8,7 +8,7 @@ import { families } from "../kernels/index.ts";
 import { PAGE_ROWS, type Built, type TargetBackend, type Use } from "../backend.ts";
 import { gpuFacts, type Arch } from "../cuda/native.ts";
 import { systemTexts } from "../cuda/system/index.ts";
-import { below } from "../sections.ts";
+import { below, type Heading } from "../sections.ts";
 import { printTriton } from "./print.ts";
 
 export const tritonTarget = ({ machine }: Arch, among: Families = families): TargetBackend => ({
@@ -26,17 +26,17 @@ const SCRATCH_POINTERS = 2;
 
 function build(kernel: Kernel, family: string, problem: Problem, use?: Use): Built {
   const { name, source, segments, params, dims, grid, signature, options } = printTriton(kernel);
-  const origin = use ? [`op ${use.op}, first used by ${use.site}`, ...(use.origin ? [`from ${use.origin}`] : [])] : [];
-  const heading = [
-    ...origin,
-    `problem ${JSON.stringify(problem)}`,
-    `binds ${boundBuffers(params).join(", ")}; dsc inspect OUT ${name} prints this text`,
+  const heading: Heading[] = [
+    ...(use ? [["op and place", `op ${use.op}, first used by ${use.site}`] as const] : []),
+    ...(use?.origin ? [["origins", `from ${use.origin}`] as const] : []),
+    ["problem", `problem ${JSON.stringify(problem)}`],
+    ["operands", `binds ${boundBuffers(params).join(", ")}; dsc inspect OUT ${name} prints this text`],
   ];
   return {
     name,
-    text: `${heading.map((l) => `# ${l}\n`).join("")}${source}`,
+    text: `${heading.map(([, l]) => `# ${l}\n`).join("")}${source}`,
     textType: "py",
-    segments: below(heading.length, segments),
+    segments: below(heading, segments),
     aot: { signature, options },
     record: {
       entry: name,

@@ -40,9 +40,8 @@ export interface Expected {
 
 /** Undefined where nothing is known of times: for another target, or another GPU than its kernels are made for. */
 export function expectedOf(p: Planned, machine: Machine, load: Load, tuned: readonly TunedRow[] = []): Expected | undefined {
-  if (p.target !== "cuda") return undefined;
-  const arch = withTuned(archOf(p.arch), tuned);
-  if (arch.machine.name !== machine.name) return undefined;
+  const arch = archOn(p, machine, tuned);
+  if (!arch) return undefined;
   const { module: m, experts } = p;
   const drafts = selectModule(m, targetOf(p.target, { ...optionsFor(p), tuned }).catalogue);
   const placed = new Map(drafts.map((d) => [d.name, launchesOf(m.funcs.get(d.name)!, d)]));
@@ -80,6 +79,23 @@ export function expectedOf(p: Planned, machine: Machine, load: Load, tuned: read
     return { ms, floor_ms: whole / 1000, by, printed: [...printed.values()].toSorted((a, b) => b.share - a.share) };
   };
   return { decode: stepOf("decode"), prefill: stepOf("prefill") };
+}
+
+/** The architecture whose kernels' times are known on a machine: that of a GPU's kernels on the GPU that they are made for. */
+function archOn(p: Planned, machine: Machine, tuned: readonly TunedRow[]): Arch | undefined {
+  if (p.target !== "cuda") return undefined;
+  const arch = withTuned(archOf(p.arch), tuned);
+  return arch.machine.name === machine.name ? arch : undefined;
+}
+
+/** What a launch of a plan is expected to take at these sizes; undefined where nothing is known of times. */
+export function timesOn(
+  p: Planned,
+  machine: Machine,
+  tuned: readonly TunedRow[] = [],
+): ((l: Launch, z: Sizes) => Time | null) | undefined {
+  const arch = archOn(p, machine, tuned);
+  return arch && ((l, z) => timeAt(arch, l, z));
 }
 
 /** Places of products that printed tile programs serve though natives of the architecture serve such: those of either step, once. */

@@ -1,10 +1,10 @@
 // A kernel's text line by line: what each line is, the ops it serves with their tensors and rules, and where its numbers came from. As
 // data of `dsc inspect OUT KERNEL --line N --json`.
-import type { TargetBackend } from "../../codegen/backend.ts";
 import { inside, type Manifest, type Step } from "../../ir/artifact.ts";
-import { boundBuffers, type Problem } from "../../ir/kernel/catalogue.ts";
-import { constantOf, numeralsOf, type Constant, type Numeral } from "./constants.ts";
+import { boundBuffers } from "../../ir/kernel/catalogue.ts";
+import { constantOf, type Constant, type Numeral } from "./constants.ts";
 import type { Fields } from "./fields.ts";
+import { numbersOf, ownWords, type KernelFacts } from "./kernel-numbers.ts";
 import type { NodeOrigin, Origins, Run } from "./origins.ts";
 
 /** One op that a line serves. */
@@ -29,8 +29,10 @@ export interface Line {
   line: number;
   text: string;
   kind: Run[1];
-  /** Of a helper its name, of a statement of the tile program its text. */
+  /** Of a helper its name, of a header what it says, of a role of warps its name, of a statement of the tile program its text. */
   name?: string;
+  /** Of a kernel for a fused op: the ops of its graph that the line computes; absent where it serves all of it. */
+  computes?: readonly string[];
   origins: LineOrigin[];
 }
 
@@ -39,48 +41,43 @@ export interface KernelLines {
   lines: Line[];
 }
 
-/** What is known of a kernel of an artifact. */
-export interface KernelFacts {
-  kernel: string;
-  manifest: Manifest;
-  text: string;
-  problem: Problem | undefined;
-  /** Absent where its family is not known here, or prints another text now. */
-  target?: Pick<TargetBackend, "sourceOf">;
-}
-
-export function linesOf({ kernel, manifest, text, problem, target }: KernelFacts, o: Origins): KernelLines {
-  const { family } = manifest.kernels[kernel];
+/** The lines of a kernel's text. */
+export function linesOf(facts: KernelFacts, o: Origins): KernelLines {
+  const { kernel, manifest, text } = facts;
   const runs = o.kernels[kernel]?.lines ?? [];
   const lines = text.replace(/\n$/, "").split("\n");
   const launches = o.launches.filter((l) => l.kernel === kernel);
-  const numbers = numeralsIn(text, problem, family, target);
+  const system = manifest.system?.[kernel] !== undefined;
+  const numbers = numbersOf(facts);
   const served = new Map<number, string[]>();
   for (const l of launches) if (l.node !== undefined) served.set(l.node, [...(served.get(l.node) ?? []), l.site]);
   const first = new Map(launches.toReversed().flatMap((l) => (l.node === undefined ? [] : [[l.node, l] as const])));
   const weights = weightsBound(manifest, kernel);
-  const groups = alike(
-    [...served].map(([n, sites]) => ({
-      node: o.nodes[n],
-      op: first.get(n)!.op,
-      sites,
-      weights: weights.get(sites[0]) ?? new Map(),
-      fields: o.fields[first.get(n)!.fields],
-    })),
-  );
+  const groups = system
+    ? [ofRuntime(o)]
+    : alike(
+        [...served].map(([n, sites]) => ({
+          node: o.nodes[n],
+          op: first.get(n)!.op,
+          sites,
+          weights: weights.get(sites[0]) ?? new Map(),
+          fields: o.fields[first.get(n)!.fields],
+        })),
+      );
   let at = 0;
   return {
     kernel,
     lines: lines.map((content, i): Line => {
       while (at + 1 < runs.length && runs[at + 1][0] <= i + 1) at++;
-      const [, kind, name] = runs[at] ?? [1, "body"];
-      const numerals = kind === "header" || kind === "helper" ? [] : (numbers?.[i] ?? []);
+      const [, kind, name, computes] = runs[at] ?? [1, "body"];
+      const own = (fields: Fields): string => ownWords({ kind, name: name ?? "", fixed: numbers?.fixed ?? [], fields });
       return {
         line: i + 1,
         text: content,
         kind,
-        ...(name === undefined ? {} : { name }),
-        origins: groups.map((g) => originOf(g, content, numerals)),
+        ...(typeof name === "string" ? { name } : {}),
+        ...(computes ? { computes } : {}),
+        origins: groups.map((g) => originOf(g, content, numbers?.lines[i] ?? [], own(g.fields))),
       };
     }),
   };
@@ -109,7 +106,7 @@ function alike(groups: readonly Group[]): Group[] {
 
 /** Of every place that launches a kernel: the tensors of the weights it binds, by parameter, and by TMA descriptors over one. */
 function weightsBound({ functions, kernels, weights }: Manifest, kernel: string): Map<string, Map<string, readonly string[]>> {
-  const { params } = kernels[kernel];
+  const params = kernels[kernel]?.params ?? [];
   const names = boundBuffers(params);
   const out = new Map<string, Map<string, readonly string[]>>();
   const walk = (steps: readonly Step[]): void => {
@@ -132,8 +129,13 @@ function weightsBound({ functions, kernels, weights }: Manifest, kernel: string)
   return out;
 }
 
-function originOf({ node, op, sites, weights, fields }: Group, text: string, numerals: readonly Numeral[]): LineOrigin {
-  const constants = numerals.map((n) => constantOf(n, fields));
+function originOf(
+  { node, op, sites, weights, fields }: Group,
+  text: string,
+  numerals: readonly Numeral[],
+  own: string,
+): LineOrigin {
+  const constants = numerals.map((n) => constantOf(n, fields, own));
   const keys = [...new Set(constants.flatMap((c) => c.keys))];
   const words = new Set(text.match(/[A-Za-z_]\w*/g));
   const tensors = [...new Set([...weights].flatMap(([name, of]) => (words.has(name) ? of : [])))];
@@ -150,28 +152,19 @@ function originOf({ node, op, sites, weights, fields }: Group, text: string, num
   };
 }
 
-/** A text, or undefined where its family is not known here: a plug-in's. */
-function printable(print: () => string): string | undefined {
-  try {
-    return print();
-  } catch (e) {
-    if (e instanceof TypeError) return undefined;
-    throw e;
-  }
-}
-
-/** The numbers of the text by line; undefined where the kernel cannot be printed again as it is. */
-function numeralsIn(
-  text: string,
-  problem: Problem | undefined,
-  family: string,
-  target: KernelFacts["target"],
-): Numeral[][] | undefined {
-  if (!problem || !target) return undefined;
-  const print = (p: object): string => target.sourceOf(family, p);
-  const own = printable(() => print(problem));
-  if (own === undefined) return undefined;
-  if (!text.endsWith(own)) return undefined;
-  const above = text.slice(0, text.length - own.length).split("\n").length - 1;
-  return [...Array.from({ length: above }, () => []), ...numeralsOf(own, problem, print)];
+/** A kernel that no op of the model has. */
+function ofRuntime({ system = {} }: Origins): Group {
+  const keys = Object.values(system).flatMap((f) => f.keys);
+  const node: NodeOrigin = {
+    function: "",
+    op: "runtime",
+    results: [],
+    line: "the runtime launches it beside a step",
+    row: 0,
+    tensors: [],
+    keys,
+    from: keys,
+    rules: [],
+  };
+  return { node, op: node.op, sites: [], weights: new Map(), fields: system };
 }

@@ -4,7 +4,7 @@ import type { TargetBackend } from "../../codegen/backend.ts";
 import { everyNode, isWeight, weightName } from "../../ir/index.ts";
 import { Terms } from "../../ir/terms.ts";
 import type { Func, Module, Node, Value } from "../../ir/graph.ts";
-import type { Segment } from "../../ir/kernel/catalogue.ts";
+import type { KernelText, Segment } from "../../ir/kernel/catalogue.ts";
 import { nodeLines, printLayers, rowsOf } from "../../ir/print.ts";
 import type { Tenant } from "../../passes/plan/memory.ts";
 import type { Draft } from "../../passes/plan/select.ts";
@@ -13,7 +13,7 @@ import type { ModelSpec } from "../frontend/spec.ts";
 import { FieldLog, type Fields, type Naming } from "./fields.ts";
 import { keysOfNode, namingOf } from "./naming.ts";
 
-export const ORIGINS = "dsc-origins/2";
+export const ORIGINS = "dsc-origins/3";
 
 /** origins.json. */
 export interface Origins {
@@ -23,13 +23,20 @@ export interface Origins {
   launches: LaunchOrigin[];
   /** Fields of problems by path, with where each came from; launches refer to them. */
   fields: Fields[];
-  /** Kernels by name: what the lines of their texts are. */
+  /** Kernels by name, those that the runtime launches for itself too: what the lines of their texts are. */
   kernels: Record<string, { lines: Run[] }>;
   functions: Record<string, { buffers: Tenant[] }>;
+  /** Values of config keys that anything is made of, as JSON; none of a model that was made small. */
+  config: Record<string, string>;
+  /** Of the kernels that the runtime launches for itself: what their texts are made of, beside what they say themselves. */
+  system?: Fields;
 }
 
-/** A run of lines: the number of its first line (from 1), what it is, and of a helper its name, of a statement its text. */
-export type Run = readonly [line: number, kind: Segment["kind"], name?: string];
+/**
+ * A run of lines: the number of its first line (from 1), what it is, its name (of a helper, of a role, of what a header says; of a
+ * statement its text), and the ops of a fused op's graph that it computes, where it serves not all of them.
+ */
+export type Run = readonly [line: number, kind: Segment["kind"], name?: string | null, ops?: readonly string[]];
 
 /** A node of the graph after the last pass. */
 export interface NodeOrigin {
@@ -75,7 +82,7 @@ export interface Launch {
 }
 
 /** The launches of origins.json, each with what its node says. */
-export const launchesIn = ({ launches, nodes }: Origins): Launch[] =>
+export const launchesIn = ({ launches, nodes }: Pick<Origins, "launches" | "nodes">): Launch[] =>
   launches.map(({ kernel, site, op, node }) => {
     if (node === undefined) return { kernel, site, op };
     const { line, tensors, keys, rules } = nodes[node];
@@ -84,7 +91,7 @@ export const launchesIn = ({ launches, nodes }: Origins): Launch[] =>
 
 /** Collects launches and buffers while functions are planned. */
 export class OriginLog {
-  readonly origins: Origins = { schema: ORIGINS, nodes: [], launches: [], fields: [], kernels: {}, functions: {} };
+  readonly origins: Origins = { schema: ORIGINS, nodes: [], launches: [], fields: [], kernels: {}, functions: {}, config: {} };
   readonly #module: Module;
   readonly #known = new Map<Func, Map<Node, number>>();
   readonly #texts = new Map<Func, { lines: Map<Node, string>; rows: Map<Node, number>; labels: ReturnType<typeof labelsOf> }>();
@@ -98,6 +105,7 @@ export class OriginLog {
   constructor(module: Module, spec: ModelSpec, target: Pick<TargetBackend, "problemsOf">) {
     this.#module = module;
     this.#specKeys = spec.keys;
+    this.origins.config = Object.fromEntries(Object.entries(spec.values).toSorted(([a], [b]) => (a < b ? -1 : 1)));
     this.#naming = namingOf(spec, (n) => this.#tensorsOf(n));
     this.#terms = Terms.of(module, this.#naming.quantities);
     this.#log = new FieldLog(this.#terms, this.#naming, target, outerValues(module));
@@ -108,10 +116,20 @@ export class OriginLog {
     (this.origins.functions[f.name] ??= { buffers: [] }).buffers.push(tenant);
   }
 
+  /** The kernels that the runtime launches for itself. */
+  system(texts: readonly KernelText[], vocab: number): void {
+    for (const { name, segments } of texts) this.text(name, segments ?? []);
+    const keys = this.#naming.keysOf("vocab");
+    this.origins.system = { vocab: { value: vocab, from: keys.join(", "), keys } };
+  }
+
   /** What the lines of a kernel's text are. */
   text(kernel: string, segments: readonly Segment[]): void {
     this.origins.kernels[kernel] = {
-      lines: segments.map(({ line, kind, name }): Run => (name === undefined ? [line + 1, kind] : [line + 1, kind, name])),
+      lines: segments.map(({ line, kind, name, ops }): Run => {
+        if (ops) return [line + 1, kind, name ?? null, ops];
+        return name === undefined ? [line + 1, kind] : [line + 1, kind, name];
+      }),
     };
   }
 
@@ -194,6 +212,7 @@ export function originsText(o: Origins): string {
     ` "launches": ${list(o.launches)}`,
     ` "fields": ${list(o.fields)}`,
     ` "kernels": ${record(o.kernels)}`,
-    ` "functions": ${record(o.functions)}\n}\n`,
+    ` "config": ${record(o.config)}`,
+    ` "functions": ${record(o.functions)}${o.system ? `,\n "system": ${JSON.stringify(o.system)}` : ""}\n}\n`,
   ].join(",\n");
 }

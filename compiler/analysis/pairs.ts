@@ -1,7 +1,11 @@
 // What two lists have in common, in order: the base of every comparison of texts.
 
 /** Equal items of two lists, in order, as pairs of their indices: as many as there can be. */
-export function pairs(a: readonly string[], b: readonly string[]): [number, number][] {
+export function pairs(as: readonly string[], bs: readonly string[]): [number, number][] {
+  // Numbers for texts, which are compared often.
+  const known = new Map<string, number>();
+  const numberOf = (text: string): number => known.get(text) ?? (known.set(text, known.size), known.size - 1);
+  const [a, b] = [Int32Array.from(as, numberOf), Int32Array.from(bs, numberOf)];
   let [from, endA, endB] = [0, a.length, b.length];
   while (from < endA && from < endB && a[from] === b[from]) from++;
   while (endA > from && endB > from && a[endA - 1] === b[endB - 1]) [endA, endB] = [endA - 1, endB - 1];

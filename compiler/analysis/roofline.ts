@@ -17,6 +17,7 @@ import { arenaBytes, largestDims } from "../../runtime/plan/dims.ts";
 import { MEMORY_BYTES } from "../../runtime/devices/segments.ts";
 import { instanceBytes, layersThatFit, partBytes } from "../../runtime/weights.ts";
 import { weightPlans } from "./weight-plans.ts";
+import type { Fit } from "./fit.ts";
 import { shareRead, sizesOf, type Experts, type Sizes } from "./launches.ts";
 
 export interface Site {
@@ -64,21 +65,6 @@ export interface Step {
   bytes: number;
   flops: number;
   floor_ms: number;
-}
-
-export interface Fit {
-  weights: number;
-  cache: number;
-  /** Rows between kernels; the larger of a prefill's and a decode step's. */
-  arena: number;
-  total: number;
-  available: number;
-  fits: boolean;
-  /** Main layers of the model, and how many of the first fit. */
-  layers: number;
-  layers_that_fit: number;
-  /** A weight of one layer that no memory of the target can hold, however large the machine is. */
-  too_large?: { weight: string; bytes: number; most: number };
 }
 
 export interface Roofline {

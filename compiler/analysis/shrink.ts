@@ -43,6 +43,7 @@ export function shrink(s: ModelSpec, widths: Widths = {}): ModelSpec {
   const every = s.rope / rope;
   return {
     ...s,
+    values: {},
     hidden: Math.min(s.hidden, 160),
     vocab,
     heads: Math.min(s.heads, 4),

@@ -65,11 +65,12 @@ const launch = members({ kernel: text, site: text, op: text, node: maybe(whole()
 const leaf: Check = (v, at) => (["string", "boolean"].includes(typeof v) ? undefined : finite(v, at));
 const field = members({ value: leaf, from: text, keys: texts }, true);
 const run: Check = (v, at) => {
-  list(() => undefined, 2, 3)(v, at);
-  const [line, kind, name] = v as unknown[];
+  list(() => undefined, 2, 4)(v, at);
+  const [line, kind, name, ops] = v as unknown[];
   whole(1)(line, `${at}[0]`);
   oneOf("header", "helper", "definitions", "entry", "body", "statement")(kind, `${at}[1]`);
-  if (name !== undefined) text(name, `${at}[2]`);
+  if (name !== undefined && name !== null) text(name, `${at}[2]`);
+  if (ops !== undefined) texts(ops, `${at}[3]`);
 };
 const size: Check = (v, at) =>
   typeof v === "object" && v !== null && !Array.isArray(v)
@@ -86,6 +87,8 @@ const parts = members(
     fields: list(map(field)),
     kernels: map(members({ lines: list(run) }, true)),
     functions: map(members({ buffers: list(tenant) }, true)),
+    config: map(text),
+    system: maybe(map(field)),
   },
   true,
 );

@@ -111,8 +111,8 @@ async function tell(a: Options, read: Read): Promise<void> {
     return tellMachineCode(a, read, name!, code);
   }
   if (a.line !== undefined) {
-    if (kernel === undefined) throw new DiagnosticError(ofKernel(a, "--line"));
-    return tellLine(read, kernel, a.line);
+    if (kernel === undefined && !has(system)) throw new DiagnosticError(ofKernel(a, "--line"));
+    return tellLine(read, name!, a.line);
   }
   if (a.op !== undefined || a.key !== undefined || a.tensor !== undefined) {
     if (name === undefined) return tellWanted(read, a, a.out);

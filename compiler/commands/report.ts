@@ -5,13 +5,17 @@ import { readArtifact } from "../../runtime/index.ts";
 import { checkOut, writeFile } from "../export/out.ts";
 import { REPORT_MARK, reportFile } from "../report/html/file.ts";
 import { collect } from "../report/html/collect.ts";
+import { readRuns } from "../report/html/runs.ts";
 import { size } from "../report/summary.ts";
 import { taking } from "../taking.ts";
+import { archOf } from "../../codegen/cuda/archs.ts";
+import { readTuning } from "../tuning/store.ts";
 import { deviceFlags, loadOf, machineOf, type DeviceFlags } from "./device.ts";
 
 interface Options extends DeviceFlags {
   out: string;
   output: string;
+  runs: string[];
   json: boolean;
 }
 
@@ -23,13 +27,24 @@ export const reportCommand = {
       deviceFlags(y)
         .positional("out", { type: "string", demandOption: true, describe: "an artifact folder" })
         .option("output", { alias: "o", type: "string", default: "report.html", describe: "the file to write" })
+        .option("runs", {
+          type: "string",
+          array: true,
+          default: [] as string[],
+          describe: "files that dsc profile --json or dsc bench --json printed: their times lie beside floors and expected times",
+        })
         .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
     ),
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     checkOut(a.output, isReport);
     const artifact = await readArtifact(a.out, (name) => !name.endsWith(".wasm") && !name.endsWith(".cubin"));
     const machine = await machineOf(a, artifact.manifest.target === "cpu" ? "cpu" : "h200");
-    const report = collect(artifact, machine, loadOf(a, artifact.manifest.model.maxPositions));
+    const { gpu, model } = artifact.manifest;
+    const tuned = gpu && readTuning(archOf(gpu.arch).name)?.rows;
+    const report = collect(artifact, machine, loadOf(a, model.maxPositions), {
+      runs: readRuns(a.runs),
+      ...(tuned ? { tuned } : {}),
+    });
     const html = reportFile(report);
     writeFile(a.output, Buffer.from(html));
     const facts = { report: a.output, bytes: Buffer.byteLength(html), kernels: Object.keys(report.kernels).length };

@@ -43,7 +43,9 @@ export function build(module: Module, drafts: readonly DraftFunc[], target: Targ
     functions[draft.name] = planMemory(draft, nameOf, (tenant) => origins.keep(func, tenant));
   }
   const { records, problems, instead, files, triton } = kernels;
-  const system = target.system && systemOf(target.system(spec.vocab, module.mesh !== undefined), files);
+  const texts = target.system?.(spec.vocab, module.mesh !== undefined);
+  if (texts) origins.system(texts, spec.vocab);
+  const system = texts && systemOf(texts, files);
   return {
     kernels: records,
     ...(system ? { system } : {}),
@@ -134,7 +136,9 @@ class KernelTable {
 function useOf(m: Module, launch: Launch, experts: Experts): Use {
   const { node, site, chosen } = launch.draft;
   const sizes = ownSizes(launch, experts);
-  const { bytes, flops } = sizes ? workOf(m, launch, sizes) : { bytes: 0, flops: 0 };
+  // Headers of texts count every pair of causal attention, which is twice what its mask leaves of a prompt: the floor that they give is
+  // of a kernel that does not skip any.
+  const { bytes, flops } = sizes ? workOf(m, launch, { ...sizes, everyPair: 1 }) : { bytes: 0, flops: 0 };
   const at =
     sizes &&
     ["T", "B", ...(launch.func.assume.t === launch.func.assume.s ? [] : ["s"])].map((k) => `${k} = ${sizes[k]}`).join(", ");

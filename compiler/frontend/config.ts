@@ -169,6 +169,7 @@ function readSpec(c: Reader, architecture: string, prefix: string): ModelSpec {
     dtype,
     prefix,
     keys: c.keys,
+    values: c.values,
   };
   const leftOut =
     c.found.some((d) => d.severity === "error") || c.missing.size ? undefined : c.field("fp8", () => readLeftOut(c, spec));

@@ -28,6 +28,8 @@ export class Reader {
   readonly missing: Set<string>;
   /** Config keys behind each field, filled by `field`. */
   readonly keys: Record<string, string[]> = {};
+  /** What the config has at those that are there, as JSON. */
+  readonly values: Record<string, string> = {};
   readonly file: string;
   readonly prefix: string;
   readonly #source: Source;
@@ -64,6 +66,8 @@ export class Reader {
     // Origins name top-level keys: "rope_scaling" rather than each of its members.
     const key = this.prefix + path.split(".")[0];
     this.#noted.set(key, (this.#noted.get(key) ?? false) || value !== undefined);
+    const whole = this.#look(path.split(".")[0]);
+    if (whole !== undefined) this.values[key] ??= JSON.stringify(whole);
     return value;
   }
 

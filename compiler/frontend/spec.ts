@@ -78,6 +78,8 @@ export interface ModelSpec {
   prefix: string;
   /** Config keys behind a field of this record. */
   keys: Readonly<Record<string, readonly string[]>>;
+  /** What the config has at keys that were read, as JSON; none of a model that was made small. */
+  values: Readonly<Record<string, string>>;
 }
 
 /**

@@ -3,7 +3,8 @@
 import type { Machine } from "../../ir/machine.ts";
 import { meshWords, type Mesh } from "../../ir/mesh.ts";
 import type { Expected, ExpectedStep } from "../analysis/expected.ts";
-import type { Fit, Roofline, Step } from "../analysis/roofline.ts";
+import type { Fit } from "../analysis/fit.ts";
+import type { Roofline, Step } from "../analysis/roofline.ts";
 import { flops, size } from "./summary.ts";
 import { digits, table, times } from "./table.ts";
 

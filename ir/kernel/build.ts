@@ -1,5 +1,6 @@
 // Writing tile programs: a builder that names tiles, checks extents as statements are written, and keeps the text short.
 import type { BinaryOp, BufferParam, Index, Kernel, MapExpr, Place, Stmt, Tile, UnaryOp } from "./stmt.ts";
+import { notePart } from "./parts.ts";
 import { operands } from "./walk.ts";
 
 type Operand = Tile | number | MapExpr;
@@ -64,9 +65,26 @@ export type Where = Omit<Place, "buffer">;
 export class Body {
   #stmts: Stmt[] = [];
   #next = new Map<string, number>();
+  #part: string | undefined;
 
   get stmts(): Stmt[] {
     return this.#stmts;
+  }
+
+  /** What `body` writes is of one op of a fused op's graph. */
+  of<T>(op: string, body: () => T): T {
+    const outer = this.#part;
+    this.#part = op;
+    try {
+      return body();
+    } finally {
+      this.#part = outer;
+    }
+  }
+
+  #push(s: Stmt): void {
+    if (this.#part !== undefined) notePart(s, this.#part);
+    this.#stmts.push(s);
   }
 
   #tile(name: string, rows: number, cols: number, dtype: "f32" | "i32"): Tile {
@@ -77,15 +95,15 @@ export class Body {
 
   /** Axes of the launch, each { name: [extent, tile] }. */
   grid(axes: Record<string, [Index, number]>): void {
-    this.#stmts.push({ kind: "grid", axes: Object.entries(axes).map(([name, [extent, tile]]) => ({ name, extent, tile })) });
+    this.#push({ kind: "grid", axes: Object.entries(axes).map(([name, [extent, tile]]) => ({ name, extent, tile })) });
   }
 
   loop(name: string, from: Index, to: Index, step: number, body: () => void): void {
-    this.#stmts.push({ kind: "loop", name, from, to, step, body: this.#inside(body) });
+    this.#push({ kind: "loop", name, from, to, step, body: this.#inside(body) });
   }
 
   when(a: Index, test: "lt" | "le" | "eq" | "ne", b: Index, body: () => void): void {
-    this.#stmts.push({ kind: "when", a, test, b, body: this.#inside(body) });
+    this.#push({ kind: "when", a, test, b, body: this.#inside(body) });
   }
 
   #inside(body: () => void): Stmt[] {
@@ -98,34 +116,34 @@ export class Body {
   }
 
   scalar(name: string, buffer: BufferParam, at: Index[]): string {
-    this.#stmts.push({ kind: "scalar", name, buffer: buffer.name, at });
+    this.#push({ kind: "scalar", name, buffer: buffer.name, at });
     return name;
   }
 
   peek(name: string, from: Tile): string {
-    this.#stmts.push({ kind: "peek", name, from });
+    this.#push({ kind: "peek", name, from });
     return name;
   }
 
   load(name: string, rows: number, cols: number, buffer: BufferParam, where: Where, fill = 0): Tile {
     const dst = this.#tile(name, rows, cols, buffer.dtype === "i32" ? "i32" : "f32");
-    this.#stmts.push({ kind: "load", dst, from: { buffer: buffer.name, ...where }, fill });
+    this.#push({ kind: "load", dst, from: { buffer: buffer.name, ...where }, fill });
     return dst;
   }
 
   store(src: Tile, buffer: BufferParam, where: Where): void {
-    this.#stmts.push({ kind: "store", src, to: { buffer: buffer.name, ...where } });
+    this.#push({ kind: "store", src, to: { buffer: buffer.name, ...where } });
   }
 
   fill(name: string, rows: number, cols: number, value: number, dtype: "f32" | "i32" = "f32"): Tile {
     const dst = this.#tile(name, rows, cols, dtype);
-    this.#stmts.push({ kind: "fill", dst, value });
+    this.#push({ kind: "fill", dst, value });
     return dst;
   }
 
   iota(name: string, rows: number, cols: number, along: "rows" | "cols", from: Index = 0): Tile {
     const dst = this.#tile(name, rows, cols, "i32");
-    this.#stmts.push({ kind: "iota", dst, along, from });
+    this.#push({ kind: "iota", dst, along, from });
     return dst;
   }
 
@@ -133,13 +151,13 @@ export class Body {
   map(name: string, e: Operand, dtype: "f32" | "i32" = "f32"): Tile {
     const [rows, cols] = extents(expr(e));
     const dst = this.#tile(name, rows, cols, dtype);
-    this.#stmts.push({ kind: "map", dst, expr: expr(e) });
+    this.#push({ kind: "map", dst, expr: expr(e) });
     return dst;
   }
 
   /** Writes an existing tile: state carried across iterations. */
   set(dst: Tile, e: Operand): void {
-    this.#stmts.push({ kind: "map", dst, expr: expr(e) });
+    this.#push({ kind: "map", dst, expr: expr(e) });
   }
 
   reduce(name: string, src: Tile, op: "sum" | "max" | "min" | "argmax", along: "rows" | "cols"): Tile {
@@ -149,7 +167,7 @@ export class Body {
       along === "cols" ? 1 : src.cols,
       op === "argmax" ? "i32" : src.dtype,
     );
-    this.#stmts.push({ kind: "reduce", dst, src, op, along });
+    this.#push({ kind: "reduce", dst, src, op, along });
     return dst;
   }
 
@@ -157,17 +175,17 @@ export class Body {
     const [n, k] = form === "nt" ? [b.rows, b.cols] : [b.cols, b.rows];
     if (a.cols !== k) throw new RangeError(`dot ${form}: a is [${a.rows}, ${a.cols}], b is [${b.rows}, ${b.cols}]`);
     const dst = this.#tile(name, a.rows, n, "f32");
-    this.#stmts.push({ kind: "dot", dst, a, b, form });
+    this.#push({ kind: "dot", dst, a, b, form });
     return dst;
   }
 
   accumulate(acc: Tile, part: Tile, ...by: Tile[]): void {
-    this.#stmts.push({ kind: "accumulate", acc, part, by });
+    this.#push({ kind: "accumulate", acc, part, by });
   }
 
   scan(name: string, src: Tile): Tile {
     const dst = this.#tile(name, src.rows, src.cols, src.dtype);
-    this.#stmts.push({ kind: "scan", dst, src });
+    this.#push({ kind: "scan", dst, src });
     return dst;
   }
 }

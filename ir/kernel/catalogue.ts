@@ -52,13 +52,16 @@ export interface Launch {
 }
 
 /**
- * A run of lines with one origin: from `line` (the first is 0) up to the next run. A header is comments; a helper a named device
- * function; definitions are constants and functions of this kernel alone; a statement is one of its tile program, by its text.
+ * A run of lines with one origin: from `line` (the first is 0) up to the next run. A header is comments, by what they say; a helper a
+ * named device function; definitions are constants and functions of this kernel alone; a body is statements of a hand-written kernel, by
+ * the role of the warps that run them; a statement is one of a tile program, by its text.
  */
 export interface Segment {
   line: number;
   kind: "header" | "helper" | "definitions" | "entry" | "body" | "statement";
   name?: string;
+  /** Of a kernel for a fused op: the ops of its graph that the lines compute; absent where they serve all of it. */
+  ops?: readonly string[];
 }
 
 /** One entry point: readable text in its target's language plus all that a launcher must know. */

@@ -115,12 +115,21 @@ function softmaxRow(row: Float64Array): void {
   for (let i = 0; i < row.length; i++) row[i] /= sum;
 }
 
+/**
+ * Pairs of a query and a key that the causal mask leaves, of t rows of a sequence with s cached ones, these included: row i sees
+ * s - t + i + 1. One row sees all. With the size `everyPair` the mask is not looked at.
+ */
+function pairsOf({ t = 1, s = 1, everyPair = 0 }: Readonly<Record<string, number>>): number {
+  const rows = Math.min(t, s);
+  return t * s - (everyPair ? 0 : (rows * (rows - 1)) / 2);
+}
+
 export const softmaxCausal = op("softmax_causal", {
   summary: "Softmax over the cached rows a query may see: row i of t sees rows 0 .. s - t + i.",
   ins: { x: "[t, h, s] a" },
   traits: { whole: "s" },
   out: "[t, h, s] a",
-  flops: (z) => 5 * z.elements,
+  flops: (z) => 5 * z.of.h * pairsOf(z.of),
   reference({ x }) {
     const [t, h, s] = x.shape;
     const out = new Float64Array(x.data.length);
@@ -168,7 +177,7 @@ export const attend = op("attend", {
   ins: { q: "[t, h, n] a", qp: "[t, h, d] a", k: "[s, ..g, n] a", kp: "[s, d] a", v: "[s, ..g, v] a" },
   attrs: { scale: attr.f32() },
   out: "[t, h, v] a",
-  flops: (z) => 2 * z.of.t * z.of.s * z.of.h * (z.of.n + z.of.d + z.of.v),
+  flops: (z) => 2 * pairsOf(z.of) * z.of.h * (z.of.n + z.of.d + z.of.v),
   reference({ q, qp, k, kp, v }, { scale }) {
     const [t, h, n] = q.shape;
     const d = qp.shape[2];
@@ -196,7 +205,8 @@ export const mlaAttend = op("mla_attend", {
   ins: { ql: "[T, h, r] a", qp: "[T, h, d] a", cache: "cache", batch: "batch" },
   attrs: { scale: attr.f32() },
   out: "[T, h, r] a",
-  flops: (z) => 2 * z.of.T * (z.of.s ?? 1) * z.of.h * (2 * z.of.r + z.of.d),
+  // Sequences have t rows each, one in a step.
+  flops: (z) => (2 * z.of.T * pairsOf(z.of) * z.of.h * (2 * z.of.r + z.of.d)) / (z.of.t ?? 1),
   reference({ ql, qp, cache }, { scale }, env) {
     const [T, h, r] = ql.shape;
     const d = qp.shape[2];

@@ -116,16 +116,3 @@ describe.each(targets)("for %s", (target) => {
     expect(both).toBeGreaterThan(100);
   });
 });
-
-test.each(targets.flatMap((t) => ["DeepSeek-R1", "Kimi-K2", "DeepSeek-V2-Lite"].map((m) => [m, t] as const)))(
-  "%s for %s: every launch is of a node with keys, and every field has its origin",
-  (name, target) => {
-    const o = originsOf(withKeys(supported[name], {}), target);
-    for (const l of o.launches) {
-      expect(l.node, `${l.site} ${l.kernel}`).toBeDefined();
-      expect(o.nodes[l.node!].keys.length, o.nodes[l.node!].line).toBeGreaterThan(0);
-      for (const [path, f] of Object.entries(o.fields[l.fields]))
-        expect(f.from, `${l.kernel} ${path}`).not.toBe("the site, as a whole");
-    }
-  },
-);

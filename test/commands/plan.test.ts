@@ -56,6 +56,15 @@ describe("plan", () => {
     expect(p.memory.cache).toBe(62 * 576 * 2);
   });
 
+  test("causal attention of a prompt computes the pairs that its mask leaves, of a step all of them", async () => {
+    const p = await json<Plan>("plan", r1, "--device", "h200", "--context", "4096");
+    const [heads, lanes] = [128, 128 + 64 + 128];
+    const prompt = p.prefill.sites.find((s) => s.op === "attend")!;
+    expect(prompt.flops).toBe(2 * ((4096 * 4097) / 2) * heads * lanes);
+    const step = p.decode.sites.find((s) => s.op === "mla_attend")!;
+    expect(step.flops).toBe(2 * 4096 * heads * (2 * 512 + 64));
+  });
+
   test("more rows reach more experts, never more than there are, and long prompts are bound by FLOPs", async () => {
     const [one, many] = await Promise.all(
       ["1", "64"].map((batch) => json<Plan>("plan", r1, "--device", "h200", "--batch", batch, "--context", "4096")),

@@ -64,7 +64,7 @@ export function compileCase(seed: number): Diagnostic[] {
     passes: r.one(["all", "all", "none"]),
   };
   const key = createHash("sha256")
-    .update(JSON.stringify([{ ...small, keys: {} }, options]))
+    .update(JSON.stringify([{ ...small, keys: {}, values: {} }, options]))
     .digest("base64");
   if (!compiled.has(key)) warnings.push(...compileSpec(small, options).warnings);
   compiled.set(key, true);

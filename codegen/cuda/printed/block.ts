@@ -1,5 +1,6 @@
 // Tile kernels: a block keeps tiles in shared memory, threads stride over their elements, single elements are the same in every
 // thread. Barriers stand only where a thread meets what another wrote; elementwise tiles of one user are computed where they are used.
+import { ownerOf } from "../../../ir/kernel/owner.ts";
 import { printStatement } from "../../../ir/kernel/print.ts";
 import type { Stmt, Tile } from "../../../ir/kernel/stmt.ts";
 import { flatten, tilesRead, tileWritten } from "../../../ir/kernel/walk.ts";
@@ -124,7 +125,7 @@ export class BlockPrinter {
 
   private statement(s: Stmt): void {
     const { out, el } = this;
-    out.owner = printStatement(s);
+    out.owner = ownerOf(s);
     const text = (t: Tile): string => this.name(t);
     switch (s.kind) {
       case "loop":

@@ -1,9 +1,11 @@
 // Lines of generated text with their indentation.
+import type { Owner } from "../../../ir/kernel/owner.ts";
+
 export class Lines {
   private list: string[] = [];
-  private owners: (string | undefined)[] = [];
+  private owners: (Owner | undefined)[] = [];
   /** The statement that the lines to come are of. */
-  owner: string | undefined;
+  owner: Owner | undefined;
   private depth: number;
 
   constructor(depth = 1) {
@@ -37,7 +39,7 @@ export class Lines {
   }
 
   /** Every line with the statement that it is of. */
-  owned(): { line: string; owner: string | undefined }[] {
+  owned(): { line: string; owner: Owner | undefined }[] {
     return this.list.map((line, i) => ({ line, owner: this.owners[i] }));
   }
 

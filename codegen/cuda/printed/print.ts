@@ -3,7 +3,8 @@
 // (warp.ts); tile kernels run a block a cell (block.ts). Buffers must not overlap. Refuses more tiles than shared memory holds.
 import type { Gpu } from "../../../ir/machine.ts";
 import type { KernelText } from "../../../ir/kernel/catalogue.ts";
-import { printParameter, printStatement } from "../../../ir/kernel/print.ts";
+import { ownerOf } from "../../../ir/kernel/owner.ts";
+import { printParameter } from "../../../ir/kernel/print.ts";
 import type { Kernel, Stmt } from "../../../ir/kernel/stmt.ts";
 import { flatten, tilesIn } from "../../../ir/kernel/walk.ts";
 import { ceildiv, type Size } from "../../../ir/size.ts";
@@ -48,15 +49,16 @@ export function printCuda(
   const head = `extern "C" __global__ void __launch_bounds__(${printed.threads})\n${kernel.name}(${signature}) {`;
   const own = [...printed.constants, head, ...body.map((l) => l.line)].join("\n");
   const text = new Sections()
-    .add("header", `// ${kernel.summary}`)
+    .add("header", `// ${kernel.summary}`, "summary")
     .add(
       "header",
       kernel.params.map((p) => `//   ${printParameter(p)}`),
+      "parameters",
     )
-    .add("header", `// Origin: tile program ${kernel.name}; ${printed.note}`);
+    .add("header", `// Origin: tile program ${kernel.name}; ${printed.note}`, "form");
   for (const e of entriesFor(own)) text.add("helper", e.text, e.name);
   text.add("definitions", ["", ...printed.constants, ""]).add("entry", head);
-  for (const { line, owner } of body) text.add(owner === undefined ? "entry" : "statement", [line], owner);
+  for (const { line, owner } of body) text.add(owner === undefined ? "entry" : "statement", [line], owner?.name, owner?.ops);
   text.add("entry", "}");
   return {
     name: kernel.name,
@@ -99,7 +101,7 @@ interface Printed {
 
 /** Statements that find a cell's axes from its number. */
 function axes(el: Elements, lines: Lines, grid: Grid, cell: string): void {
-  lines.owner = printStatement(grid);
+  lines.owner = ownerOf(grid);
   const count = (a: Grid["axes"][number]): string =>
     a.tile === 1
       ? el.index(a.extent, "*")

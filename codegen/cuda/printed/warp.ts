@@ -1,5 +1,6 @@
 // Row kernels: a warp keeps row tiles in registers, so nothing waits at a block barrier. Runs of statements over the same columns
 // become one loop; a tile that only lives there is a plain variable. Where warps share a row, partial sums are joined in their order.
+import { ownerOf } from "../../../ir/kernel/owner.ts";
 import { printStatement } from "../../../ir/kernel/print.ts";
 import type { Stmt, Tile } from "../../../ir/kernel/stmt.ts";
 import { flatten, tilesRead, tileWritten } from "../../../ir/kernel/walk.ts";
@@ -100,7 +101,7 @@ export class WarpPrinter {
 
   /** One loop over the elements of a lane. */
   private run(run: Elementwise[]): void {
-    this.out.owner = run.map(printStatement).join("; ");
+    this.out.owner = ownerOf(...run);
     const t = shapeOf(run[0]);
     const [n, q] = [lengthOf(t), registers(t)];
     const local = new Set<string>();
@@ -233,7 +234,7 @@ export class WarpPrinter {
 
   private statement(s: Stmt, outermost: boolean): void {
     const { out, el } = this;
-    out.owner = printStatement(s);
+    out.owner = ownerOf(s);
     const single = (t: Tile): string => (isSingle(t) ? this.name(t) : `__shfl_sync(0xffffffffu, ${this.name(t)}[0], 0)`);
     switch (s.kind) {
       case "loop":

@@ -3,6 +3,7 @@
 import type { KernelText, Launch, Param } from "../../../ir/kernel/catalogue.ts";
 import type { Size } from "../../../ir/size.ts";
 import { entriesFor } from "../ptx/index.ts";
+import { unmarked, type Marked } from "./marks.ts";
 import { Sections } from "../../sections.ts";
 import { when } from "../../text.ts";
 
@@ -95,20 +96,24 @@ export function cudaKernel(k: CudaKernel): KernelText {
     ...(k.workspace ? [`${k.workspace.type}* __restrict__ workspace`] : []),
   ];
   const bounds = [launch.block, ...(blocksPerSM === undefined ? [] : [blocksPerSM])].join(", ");
-  const definitions = k.definitions.trim();
+  const defined = unmarked(k.definitions.trim());
+  const definitions = defined.map((l) => l.line).join("\n");
   const head = `extern "C" __global__ void __launch_bounds__(${bounds})\n${wrapped(`${k.name}(`, taken)}) {`;
-  const body = k.body.replace(/^\n|\n$/g, "");
+  const owned = unmarked(k.body.replace(/^\n|\n$/g, ""));
+  const body = owned.map((l) => l.line).join("\n");
   const text = new Sections().add(
     "header",
     k.header.map((l) => `// ${l}`),
+    "summary",
   );
-  text.add("header", "");
+  text.add("header", "", "summary");
   for (const e of entriesFor([definitions, head, body].join("\n"))) text.add("helper", e.text, e.name);
-  text
-    .add("definitions", ["", ...definitions.split("\n"), ""])
-    .add("entry", head)
-    .add("body", body)
-    .add("entry", "}");
+  const own = (kind: "definitions" | "body", { line, role, op }: Marked): void =>
+    void text.add(kind, [line], role, op === undefined ? [] : [op]);
+  for (const l of [{ line: "" }, ...defined, { line: "" }]) own("definitions", l);
+  text.add("entry", head);
+  for (const l of owned) own("body", l);
+  text.add("entry", "}");
   return {
     name: k.name,
     language: "cuda",

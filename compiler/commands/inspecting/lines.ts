@@ -15,7 +15,7 @@ import type { Read } from "./artifact.ts";
 
 /** The lines of a kernel with their origins. */
 function kernelLines({ manifest, files, text }: Pick<Read, "manifest" | "files" | "text">, kernel: string): KernelLines {
-  const file = manifest.kernels[kernel].text;
+  const file = { ...manifest.system, ...manifest.kernels }[kernel].text;
   const target = known(manifest, text) ? targetOf(manifest.target, optionsFor(plannedFrom(manifest, text))) : undefined;
   return linesOf(
     { kernel, manifest, text: text(file), problem: problemsOf(files)[kernel], ...(target ? { target } : {}) },
@@ -51,22 +51,31 @@ export function tellLine(read: Read, kernel: string, line: number): void {
   );
 }
 
-const named = ({ kind, name }: Line): object => ({
+const named = ({ kind, name, computes }: Line): object => ({
   kind,
-  ...(kind === "helper" ? { helper: name } : kind === "statement" ? { statement: name } : {}),
+  ...(name === undefined ? {} : { [members[kind] ?? "name"]: name }),
+  ...(computes ? { computes } : {}),
 });
+const members: Readonly<Partial<Record<Line["kind"], string>>> = {
+  header: "says",
+  helper: "helper",
+  body: "role",
+  statement: "statement",
+};
 
 const kinds: Readonly<Record<Line["kind"], string>> = {
-  header: "a comment above the kernel",
+  header: "of the comment above the kernel:",
   helper: "the helper",
   definitions: "constants and functions of this kernel",
   entry: "the entry point",
-  body: "the kernel's body",
+  body: "the kernel's body:",
   statement: "of the tile program's",
 };
 
 function printLine(kernel: string, l: Line): string {
-  const out = [`${kernel}, line ${l.line}: ${kinds[l.kind]}${l.name === undefined ? "" : ` ${l.name}`}`, `  ${l.text.trim()}`];
+  const kind = l.name === undefined ? kinds[l.kind].replace(/:$/, "") : `${kinds[l.kind]} ${l.name}`;
+  const out = [`${kernel}, line ${l.line}: ${kind}`, `  ${l.text.trim()}`];
+  if (l.computes) out.push(`  computes ${l.computes.join(", ")}`);
   for (const o of l.origins) {
     out.push(`op ${o.op}, at ${shortList(o.sites)}`, `  ${o.graph}`);
     for (const c of o.constants) out.push(`  ${c.text.padEnd(8)} ${c.from}`);

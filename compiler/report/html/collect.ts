@@ -7,15 +7,17 @@ import { printSize } from "../../../ir/size.ts";
 import { families } from "../../../codegen/kernels/index.ts";
 import { timeInWords } from "../../../codegen/cuda/select.ts";
 import { targetOf } from "../../../codegen/target.ts";
+import type { TunedRow } from "../../../codegen/cuda/tuned.ts";
 import { inSteps, selectModule } from "../../../passes/plan/select.ts";
 import { standard } from "../../../passes/index.ts";
 import { optionsFor, roofline, type Load } from "../../analysis/roofline.ts";
 import { plannedFrom } from "../../analysis/planned.ts";
-import { launchesIn } from "../../analysis/origins.ts";
+import { timesOn } from "../../analysis/expected.ts";
+import { launchesIn, type Origins } from "../../analysis/origins.ts";
 import { insteadOf, ledgerOf, originsOf, printing, problemsOf } from "../../artifact/side-files.ts";
 import { folded, functionsOf } from "../graph.ts";
 import { servedBy, type Served } from "../served.ts";
-import type { Choice, KernelData, Measured, PassData, Report, StepData } from "./schema.ts";
+import type { Choice, ConfigKey, KernelData, PassData, Report, RunData, StepData } from "./schema.ts";
 import { stepOf, type Plan } from "./steps.ts";
 
 export interface Artifact {
@@ -26,12 +28,19 @@ export interface Artifact {
 /** Loads at which decode steps are shown, beside the one asked for. */
 const BATCHES = [1, 8, 64] as const;
 
-export function collect({ manifest, files }: Artifact, machine: Machine, load: Load, measured?: Measured): Report {
+/** What is laid over an artifact's report: runs, and what was measured of schedules on this machine. */
+export interface Beside {
+  runs?: readonly RunData[];
+  tuned?: readonly TunedRow[];
+}
+
+export function collect({ manifest, files }: Artifact, machine: Machine, load: Load, beside: Beside = {}): Report {
   const text = (name: string): string => new TextDecoder().decode(files.get(name));
   const planned = plannedFrom(manifest, text);
   const problems = problemsOf(files);
   const { texts, passes } = passesOf(manifest, text);
-  const origins = launchesIn(originsOf(files));
+  const { kernels: lines, config, ...of } = originsOf(files);
+  const origins = launchesIn(of);
   const last = passes.at(-1)!;
   const plan: Plan = {
     planned,
@@ -40,6 +49,7 @@ export function collect({ manifest, files }: Artifact, machine: Machine, load: L
     machine,
     origins,
     kernelOf: kernelNames(manifest, problems),
+    timeOf: timesOn(planned, machine, beside.tuned),
     texts: new Map(Object.entries(last.functions).map(([name, at]) => [name, texts[at]])),
   };
   const served = printing("problems.json", () => servedBy(manifest, problems, insteadOf(files)));
@@ -63,11 +73,13 @@ export function collect({ manifest, files }: Artifact, machine: Machine, load: L
     views: [...opByName.values()].filter((op) => op.traits.view).map((op) => op.name),
     passes,
     ledger: ledgerOf(files),
-    kernels: kernelsOf(manifest, text, problems, served),
+    kernels: kernelsOf({ manifest, text, problems, served, lines }),
     steps,
-    config: [...new Set(origins.flatMap((o) => o.keys ?? []))].toSorted().map((key) => ({ key })),
+    config: [...new Set(origins.flatMap((o) => o.keys ?? []))]
+      .toSorted()
+      .map((key): ConfigKey => (key in config ? { key, value: config[key] } : { key })),
     memory: roofline(planned, machine, load).memory,
-    ...(measured ? { measured } : {}),
+    runs: [...(beside.runs ?? [])],
   };
 }
 
@@ -132,12 +144,15 @@ function passesOf(manifest: Manifest, text: (name: string) => string): { texts: 
   return { texts, passes };
 }
 
-function kernelsOf(
-  manifest: Manifest,
-  text: (name: string) => string,
-  problems: Readonly<Record<string, Problem>>,
-  served: readonly Served[],
-): Record<string, KernelData> {
+interface Kernels {
+  manifest: Manifest;
+  text: (name: string) => string;
+  problems: Readonly<Record<string, Problem>>;
+  served: readonly Served[];
+  lines: Origins["kernels"];
+}
+
+function kernelsOf({ manifest, text, problems, served, lines }: Kernels): Record<string, KernelData> {
   const language = manifest.target === "cuda" ? "cuda" : manifest.target === "triton" ? "python" : "tile";
   return Object.fromEntries(
     Object.entries(manifest.kernels).map(([name, k]): [string, KernelData] => {
@@ -148,6 +163,9 @@ function kernelsOf(
           family: k.family,
           form: k.family in families ? "tile program" : "native",
           language,
+          lines: (lines[name]?.lines ?? []).map(([line, kind, of, ops]) =>
+            ops ? [line - 1, kind, of ?? null, ops] : [line - 1, kind, of ?? null],
+          ),
           source: text(k.text),
           sites: [...new Set(here.map((s) => s.site))],
           ...(problems[name] ? { problem: problems[name] } : {}),

@@ -2,6 +2,7 @@
 // are bytes, operations and microseconds unless their names say otherwise.
 import type { ModelFacts } from "../../../ir/artifact.ts";
 import type { Entry } from "../../../passes/ledger.ts";
+import type { Fit } from "../../analysis/fit.ts";
 
 export interface Report {
   format: "dsc-report/1";
@@ -27,9 +28,9 @@ export interface Report {
   /** Keys of config.json that launches come from. */
   config: ConfigKey[];
   /** At the first decode step and the longest context asked for. */
-  memory: MemoryData;
-  /** Where a run was measured. */
-  measured?: Measured;
+  memory: Fit;
+  /** What was measured, in the order it was given. */
+  runs: RunData[];
 }
 
 export interface Device {
@@ -59,6 +60,8 @@ export interface KernelData {
   form: "tile program" | "native";
   language: "cuda" | "python" | "tile";
   source: string;
+  /** What its lines are: runs that begin at a line, from 0, with kind, name, and the ops of a fused op's graph that they compute. */
+  lines: [line: number, kind: string, name: string | null, ops?: readonly string[]][];
   /** Where the launches of it are: sites. */
   sites: string[];
   problem?: object;
@@ -86,6 +89,8 @@ export interface StepData {
   bytes: number;
   flops: number;
   floor: number;
+  /** What the chosen kernels are expected to take; those without a time count as their floors. Where times of the GPU are known. */
+  expected?: number;
   functions: FunctionData[];
 }
 
@@ -112,12 +117,16 @@ export interface LaunchData {
   floor: number;
   format: "fp8" | "bf16" | "f32";
   bound: "bytes" | "FLOPs";
+  /** What it is expected to take, and how that is known. */
+  expected?: { us: number; source: string };
   /** Of the step's floor, all launches of it in the step; 0 to 1. */
   share: number;
   /** Sizes of the step for which this kernel is chosen. */
   when?: string;
   /** The line of the function's text after the last pass, from 0; absent for copies. */
   line?: number;
+  /** Of a fused op: the ops of the graph that it stands for, and of the graphs of those, each with its depth. */
+  parts?: [op: string, depth: number][];
   tensors: string[];
   keys: string[];
   rules: string[];
@@ -155,23 +164,13 @@ export interface ConfigKey {
   value?: string;
 }
 
-/** What has to fit, in bytes. */
-export interface MemoryData {
-  weights: number;
-  cache: number;
-  /** Rows between launches. */
-  arena: number;
-  total: number;
-  available: number;
-  fits: boolean;
-  layers: number;
-  layers_that_fit: number;
-  /** A weight of one layer that no memory of the target holds. */
-  too_large?: { weight: string; bytes: number; most: number };
-}
-
-/** A measured step, by kernel. */
-export interface Measured {
-  source: string;
-  kernels: Record<string, { launches: number; us: number }>;
+/** A run on some machine: of `dsc profile` by kernel, of `dsc bench` by prompt and step. */
+export interface RunData {
+  /** The file, without folder and ending. */
+  name: string;
+  device: string;
+  /** Milliseconds of a prompt and of a step; of a bench what its rows are called. */
+  steps: { test: string; ms: number; floor_ms: number | null; tokens_per_s?: number }[];
+  /** In one prompt, and in one decode step: launches of a kernel, and microseconds of all of them together. */
+  kernels?: Record<"prefill" | "decode", Record<string, { launches: number; us: number }>>;
 }

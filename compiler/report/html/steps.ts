@@ -1,6 +1,7 @@
 // The launches of a step in their order, with what each costs and is passed, and the buffers that live between them.
 import { nodeLines } from "../../../ir/print.ts";
-import type { Func } from "../../../ir/graph.ts";
+import { partsOf } from "../../../ir/fused.ts";
+import type { Func, Node } from "../../../ir/graph.ts";
 import type { KernelRecord, Manifest } from "../../../ir/artifact.ts";
 import { storageBytes } from "../../../ir/dtype.ts";
 import { boundBuffers, type Problem } from "../../../ir/kernel/catalogue.ts";
@@ -23,6 +24,8 @@ export interface Plan {
   origins: readonly Origin[];
   /** The name of the kernel of a family for a problem. */
   kernelOf: (family: string, problem: Problem) => string;
+  /** What a launch is expected to take, where that is known. */
+  timeOf?: ((l: Launch, z: Sizes) => { us: number; source: string } | null) | undefined;
   /** Function texts after the last pass, as the report shows them. */
   texts: ReadonlyMap<string, string>;
 }
@@ -50,6 +53,7 @@ export function stepOf(plan: Plan, entry: string, sizes: StepSizes): StepData {
     bytes: sum((l) => l.bytes),
     flops: sum((l) => l.flops),
     floor,
+    ...(plan.timeOf ? { expected: sum((l) => Math.max(l.floor, l.expected?.us ?? 0)) } : {}),
     functions,
   };
 }
@@ -103,6 +107,8 @@ function launchData(plan: Plan, l: Launch, z: Sizes, lines: Lines, names: Map<Bu
   const { us, bound } = floorOf(plan.machine, bytes, flops, format);
   const origin = plan.origins.find((o) => o.site === site && o.kernel === kernel);
   const line = node ? lines.of(node) : undefined;
+  const time = plan.timeOf?.(l, z);
+  const parts = node ? opsWithin(node) : [];
   return {
     kernel,
     site,
@@ -114,13 +120,29 @@ function launchData(plan: Plan, l: Launch, z: Sizes, lines: Lines, names: Map<Bu
     format,
     bound,
     share: 0,
+    ...(time ? { expected: { us: time.us, source: time.source } } : {}),
     ...(l.range ? { when: rangeInWords(l.range) } : {}),
     ...(line === undefined ? {} : { line }),
+    ...(parts.length ? { parts } : {}),
     tensors: origin?.tensors ?? [],
     keys: origin?.keys ?? [],
     rules: origin?.rules ?? [],
     args: argsOf(draft, plan.manifest.kernels[kernel], lines, names),
   };
+}
+
+/** The ops of the graph that a fused op stands for, and of the graphs of those, in order, each once. */
+function opsWithin({ op, operands, attrs }: Pick<Node, "op" | "operands" | "attrs">, depth = 1): [string, number][] {
+  if (!op.of) return [];
+  const { nodes } = partsOf(
+    op,
+    operands.map((o) => o.type),
+    attrs,
+  );
+  const all = nodes
+    .filter((n) => n.op.traits.view === undefined)
+    .flatMap((n) => [[n.op.name, depth] as [string, number], ...opsWithin(n, depth + 1)]);
+  return [...new Map(all.map((p) => [p[0], p])).values()];
 }
 
 /** What each buffer of a kernel is bound to. Buffers of the arena are named by the launch that is passed them first. */

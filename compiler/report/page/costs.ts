@@ -1,11 +1,12 @@
 // What a step costs at least, launch by launch: shares, the roofline, and the list in order; measured times beside them where there are.
 import { head, stepChoice, stepIndex, stepQuery, type App } from "./app.ts";
-import { isCall, stepName, type FunctionData, type LaunchData } from "./data.ts";
+import { isCall, stepName, type FunctionData, type LaunchData, type StepData } from "./data.ts";
 import { h, table, type Child } from "./dom.ts";
-import { bytes, count, flops, percent, plural, time } from "./format.ts";
-import { byKernel, shareBar } from "./overview.ts";
+import { bytes, count, flops, percent, plural, ratio, time } from "./format.ts";
+import { byKernel, shareBar } from "./shares.ts";
 import { plotWidth, rooflinePlot, sharePlot } from "./plots.ts";
 import { href } from "./route.ts";
+import { kernelTimes, profilesOf, withoutNative } from "./runs.ts";
 
 export function costs(app: App): HTMLElement {
   const { report: r } = app;
@@ -21,13 +22,15 @@ export function costs(app: App): HTMLElement {
         (most ? ` ${percent(most.share)} of that is ${most.kernel}.` : ""),
       stepChoice(app),
     ),
+    kernelTimes(app, step),
+    withoutNative(app, step),
     h("h2", {}, "Share of the floor"),
     figure(sharePlot(step, plotWidth()), "The table of launches below has the same figures."),
     h("h2", {}, "Roofline"),
     figure(
       rooflinePlot(r, step, plotWidth()),
       `A dot is a launch at its floor, so on the roof: where it would be if it were perfect` +
-        `${r.measured ? "; measured launches lie below" : ""}. Its area is its share of the step.`,
+        `${profilesOf(r, step).length ? "; launches that were measured lie below it" : ""}. Its area is its share of the step.`,
     ),
     h("h2", {}, "Launches in order"),
     step.functions
@@ -39,29 +42,28 @@ export function costs(app: App): HTMLElement {
           h("a", { href: href("model", f.name, stepQuery(app)) }, f.name),
           h("span", { class: "muted" }, f.calls > 1 ? ` × ${f.calls}` : ""),
         ),
-        launches(app, f),
+        launches(app, f, step),
       ]),
   );
 }
 
 const figure = (plot: Element, words: string): HTMLElement => h("figure", {}, plot, h("figcaption", {}, words));
 
-function launches(app: App, f: FunctionData): HTMLElement {
-  const { measured } = app.report;
+function launches(app: App, f: FunctionData, step: StepData): HTMLElement {
+  const runs = profilesOf(app.report, step);
+  const expected = step.expected !== undefined;
   const top = Math.max(1e-9, ...f.launches.map((l) => (isCall(l) ? 0 : l.share)));
-  const us = (l: LaunchData): Child => {
-    const m = measured?.kernels[l.kernel];
-    return m ? `${time(m.us / m.launches)}, ${three(m.us / m.launches / l.floor)} × floor` : "";
-  };
+  const taken = (us: number | undefined, l: LaunchData): Child => (us === undefined ? "" : `${time(us)}, ${ratio(us, l.floor)}`);
+  const more = [...(expected ? ["expected"] : []), ...runs.map(({ run }) => run.name)];
   return table(
     `Launches of ${f.name}`,
-    ["op", "kernel", "times", "moves", "computes", "floor", ...(measured ? ["measured"] : []), "bound by", "share", ""],
+    ["op", "kernel", "times", "moves", "computes", "floor", ...more, "bound by", "share", ""],
     f.launches.map((l) =>
       isCall(l)
         ? [
             h("a", { href: href("model", l.call, stepQuery(app)) }, l.call),
             plural(l.layers.length, "layer"),
-            ...Array<Child>(measured ? 8 : 7).fill(""),
+            ...Array<Child>(7 + more.length).fill(""),
           ]
         : [
             h("span", { class: "mono" }, l.op),
@@ -70,14 +72,13 @@ function launches(app: App, f: FunctionData): HTMLElement {
             bytes(l.bytes),
             flops(l.flops),
             time(l.floor),
-            ...(measured ? [us(l)] : []),
+            ...(expected ? [taken(l.expected?.us, l)] : []),
+            ...runs.map(({ kernels: of }) => taken(of[l.kernel] && of[l.kernel].us / of[l.kernel].launches, l)),
             l.bound,
             percent(l.share),
             shareBar(l.share / top),
           ],
     ),
-    { right: [2, 3, 4, 5, ...(measured ? [6, 8] : [7])], className: "bars" },
+    { right: [2, 3, 4, 5, ...more.map((_, i) => 6 + i), 7 + more.length], className: "bars" },
   );
 }
-
-const three = (n: number): string => n.toPrecision(3);

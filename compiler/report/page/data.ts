@@ -21,6 +21,10 @@ export function stepName({ entry, rows, cached }: StepData): string {
   return `${entry}${entry === "extend" ? "" : " step"} of ${many}, ${cached} cached`;
 }
 
+/** The phase of a profile that a step is of. */
+export const phaseOf = (r: Report, { entry }: StepData): "prefill" | "decode" | undefined =>
+  entry === r.entries.prefill ? "prefill" : entry === r.entries.decode ? "decode" : undefined;
+
 /** Microseconds one call of a function takes at least, calls inside it included. */
 export function floorOfFunction(step: StepData, name: string): number {
   const f = step.functions.find((x) => x.name === name);

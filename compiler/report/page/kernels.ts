@@ -1,11 +1,11 @@
 // Config beside graph beside kernel: pointing at a line of one lights up what belongs to it in the others.
 import { facts, head, stepChoice, stepIndex, stepQuery, type App } from "./app.ts";
 import { codeView, tight } from "./code.ts";
-import { launchesOf, stepName, textAfter, type LaunchData, type Report } from "./data.ts";
+import { launchesOf, phaseOf, stepName, textAfter, type LaunchData, type Report } from "./data.ts";
 import { choice, h, table, type Child } from "./dom.ts";
-import { bytes, flops, percent, plural, time } from "./format.ts";
-import { linked, type Linked } from "./linked.ts";
-import { byKernel, shareBar } from "./overview.ts";
+import { bytes, flops, percent, plural, ratio, time } from "./format.ts";
+import { link } from "./linked.ts";
+import { byKernel, shareBar } from "./shares.ts";
 import { go, goWith, href } from "./route.ts";
 
 interface Use {
@@ -58,7 +58,7 @@ export function kernels(app: App): HTMLElement {
     h(
       "div",
       { class: "columns2" },
-      use ? costOf(use) : h("p", { class: "muted" }, "No step of this report launches it."),
+      use ? costOf(app, use) : h("p", { class: "muted" }, "No step of this report launches it."),
       whyThis(kernel, site),
     ),
   );
@@ -81,13 +81,25 @@ function siteChoice(name: string, sites: readonly string[], site: string): Child
   return h("label", { class: "choice" }, h("span", {}, "place"), select);
 }
 
-function costOf({ launch: l }: Use): HTMLElement {
+/** What runs say of a kernel, for one launch of it in a step of this kind. */
+function measuredOf({ report: r }: App, { launch, step }: Use): [string, string][] {
+  const phase = phaseOf(r, r.steps[step]);
+  return r.runs.flatMap((run): [string, string][] => {
+    const k = phase && run.kernels?.[phase][launch.kernel];
+    return k ? [[run.name, `${time(k.us / k.launches)}, ${ratio(k.us / k.launches, launch.floor)}`]] : [];
+  });
+}
+
+function costOf(app: App, use: Use): HTMLElement {
+  const { launch: l } = use;
   return h(
     "section",
     {},
     h("h2", {}, "One launch"),
     facts([
       ["floor", `${time(l.floor)}, bound by ${l.bound}; ${percent(l.share)} of its step`],
+      ...(l.expected ? ([["expected", `${time(l.expected.us)}, ${l.expected.source}`]] as const) : []),
+      ...measuredOf(app, use),
       ["moves", bytes(l.bytes)],
       ["computes", flops(l.flops)],
       ...(l.when ? ([["chosen for", l.when]] as const) : []),
@@ -169,11 +181,11 @@ function panes(app: App, kernel: Report["kernels"][string], site: string, use: U
     h(
       "div",
       { class: "line", tabindex: 0, "data-key": key },
-      h("code", {}, key, value === undefined ? null : h("span", { class: "muted" }, ` ${value}`)),
+      h("code", {}, key, value === undefined ? null : h("span", { class: "value" }, ` ${short(value)}`)),
     ),
   );
-  const links: Linked = linked(app, { func, kernel: app.route.name, site });
-  links.attach({ config, graph: graph.lines, source: source.lines });
+  const status = h("p", { class: "status muted", role: "status" }, " ");
+  link(app, { func, kernel: app.route.name, site }, { config, graph: graph.lines, source: source.lines, status });
   const pane = (title: string, body: Child, className: string): HTMLElement =>
     h("section", { class: `pane ${className}` }, h("h2", {}, title), body);
   const element = h(
@@ -182,6 +194,7 @@ function panes(app: App, kernel: Report["kernels"][string], site: string, use: U
     pane("config.json", h("div", { class: "code keys" }, config), "config"),
     pane(func, graph.element, "ir"),
     pane(`${plural(source.lines.length, "line")}`, source.element, "source"),
+    status,
   );
   requestAnimationFrame(() => {
     const line = use?.launch.line;
@@ -189,6 +202,9 @@ function panes(app: App, kernel: Report["kernels"][string], site: string, use: U
   });
   return element;
 }
+
+/** A value of the config that is long has its beginning. */
+const short = (value: string): string => (value.length > 40 ? `${value.slice(0, 39)}…` : value);
 
 /** The line in the middle of its pane, without moving the page. */
 function scrollTo(pane: HTMLElement, line: HTMLElement): void {

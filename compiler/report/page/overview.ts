@@ -4,6 +4,8 @@ import { isCall, stepName, type LaunchData, type StepData } from "./data.ts";
 import { h, table } from "./dom.ts";
 import { bytes, count, flops, percent, plural, time } from "./format.ts";
 import { href } from "./route.ts";
+import { runTable } from "./runs.ts";
+import { byKernel, shareBar } from "./shares.ts";
 
 export function overview(app: App): HTMLElement {
   const { report: r } = app;
@@ -30,18 +32,20 @@ export function overview(app: App): HTMLElement {
     h("h2", {}, "Steps"),
     table(
       "Steps: launches, bytes, operations and the time below which no kernels can be",
-      ["step", "launches", "moved", "computed", "floor", ""],
+      ["step", "launches", "moved", "computed", "floor", "expected", ""],
       r.steps.map((s, i) => [
         h("a", { href: href("costs", "", { step: i || undefined }) }, stepName(s)),
         count(Math.round(s.launches)),
         bytes(s.bytes),
         flops(s.flops),
         time(s.floor),
+        s.expected === undefined ? "" : time(s.expected),
         s.entry === r.entries.decode ? `${count(Math.round((s.rows * 1e6) / s.floor))} tokens/s at most` : "",
       ]),
-      { right: [1, 2, 3, 4] },
+      { right: [1, 2, 3, 4, 5] },
     ),
-    h("h2", {}, `Where a ${stepName(r.steps[0])}, goes`),
+    runTable(app),
+    h("h2", {}, `Where a ${stepName(r.steps[0])} goes`),
     topKernels(app, r.steps[0]),
     h("h2", {}, "Questions"),
     questions(app),
@@ -53,27 +57,6 @@ const optionsInWords = (o: Record<string, string | boolean>): string =>
     .filter(([, v]) => v !== false && v !== "none")
     .map(([k, v]) => (v === true ? k : `${k} ${v}`))
     .join(", ");
-
-/** Launches of a step by kernel, the longest first. */
-export function byKernel(
-  step: StepData,
-): { kernel: string; op: string; share: number; floor: number; times: number; sites: string[] }[] {
-  const out = new Map<string, { kernel: string; op: string; share: number; floor: number; times: number; sites: string[] }>();
-  for (const f of step.functions)
-    for (const l of f.launches) {
-      if (isCall(l)) continue;
-      const e = out.get(l.kernel) ?? { kernel: l.kernel, op: l.op, share: 0, floor: 0, times: 0, sites: [] };
-      e.share += l.share;
-      e.times += f.calls * l.times;
-      e.floor += f.calls * l.times * l.floor;
-      if (!e.sites.includes(l.site)) e.sites.push(l.site);
-      out.set(l.kernel, e);
-    }
-  return [...out.values()].toSorted((a, b) => b.share - a.share);
-}
-
-export const shareBar = (share: number): HTMLElement =>
-  h("span", { class: "bar", "aria-hidden": "true" }, h("span", { style: `width:${Math.max(0.5, 100 * share)}%` }));
 
 function topKernels(app: App, step: StepData): HTMLElement {
   const all = byKernel(step);

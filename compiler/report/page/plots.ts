@@ -1,7 +1,7 @@
 // Roofline, shares and live bytes, drawn by Observable Plot in the colours of the page.
 import * as Plot from "@observablehq/plot";
-import { byKernel } from "./overview.ts";
-import { isCall, type FunctionData, type LaunchData, type Report, type StepData } from "./data.ts";
+import { byKernel } from "./shares.ts";
+import { isCall, phaseOf, type FunctionData, type LaunchData, type Report, type StepData } from "./data.ts";
 import { bytes, flops, percent, time } from "./format.ts";
 import { href } from "./route.ts";
 
@@ -43,7 +43,8 @@ export function rooflinePlot(r: Report, step: StepData, width: number): Figure {
       rate: (launch.flops / us) * 1e6,
       measured,
     });
-    const m = r.measured?.kernels[launch.kernel];
+    const phase = phaseOf(r, step);
+    const m = phase && r.runs.find((run) => run.kernels)?.kernels?.[phase][launch.kernel];
     return [one(launch.floor, false), ...(m ? [one(m.us / m.launches, true)] : [])];
   });
   const formats = (["fp8", "bf16", "f32"] as const).filter((f) => points.some((p) => p.launch.format === f));

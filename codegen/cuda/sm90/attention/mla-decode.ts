@@ -73,7 +73,11 @@ export function mlaDecode(p: MlaAttendProblem, machine: Gpu): KernelText {
         "release_next();",
         pieces,
         "",
-        roles(["warp < 4", producer(of)], ["warp < 8", score(of)], [null, lines(mix(of, isPadded(p)), combine(p))]),
+        roles(
+          ["producer", "warp < 4", producer(of)],
+          ["scores", "warp < 8", score(of)],
+          ["sums of latents", null, lines(mix(of, isPadded(p)), combine(p))],
+        ),
         of.end,
       ),
     ),

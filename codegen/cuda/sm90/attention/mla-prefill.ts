@@ -38,7 +38,17 @@ export function mlaPrefill(p: AttendProblem, machine: Gpu): KernelText {
       blocksPerSM: 1,
     },
     definitions: lines(constants(p), "", products(p), exponents(p), pack(p)),
-    body: indented(lines(shared, "", tileOf(p), "", initBarriers, "", roles(["warp >= 8", producer(p)], [null, consumer(p)]))),
+    body: indented(
+      lines(
+        shared,
+        "",
+        tileOf(p),
+        "",
+        initBarriers,
+        "",
+        roles(["producer", "warp >= 8", producer(p)], ["consumer", null, consumer(p)]),
+      ),
+    ),
   });
 }
 

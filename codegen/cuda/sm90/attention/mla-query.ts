@@ -8,6 +8,7 @@ import { native, onlySchedule } from "../../native.ts";
 import { bmmBody, bmmConstants, bmmShares, bmmUnits, bmmSchedule, type BmmSchedule } from "../gemm/bmm.ts";
 import { cudaKernel, inout, input, output } from "../../text/kernel.ts";
 import { indented, lines } from "../../text/lines.ts";
+import { part } from "../../text/marks.ts";
 import { matchQuery, type MlaQueryProblem } from "./mla-query-problem.ts";
 import { appendRow, rotateQuery } from "./mla-query-rows.ts";
 
@@ -63,10 +64,10 @@ export function mlaQuery(p: MlaQueryProblem, machine: Gpu): KernelText {
       early: ["w_uk", "gain", "table", "positions", "sequence", "pages"],
       blocksPerSM: 2,
     },
-    definitions: lines(constants(p, s), "", rotateQuery(p), "", appendRow(p)),
+    definitions: lines(constants(p, s), "", part("rope", rotateQuery(p)), "", part("rope_append", appendRow(p))),
     body: lines(
       indented(lines("release_next();", lanes, besideProduct(p, shares.text), product(s))),
-      bmmBody(p, s, machine, { share: "blockIdx.x / PRODUCTS", shares: `(${shares.text})` }),
+      part("einsum", bmmBody(p, s, machine, { share: "blockIdx.x / PRODUCTS", shares: `(${shares.text})` })),
     ),
   });
 }

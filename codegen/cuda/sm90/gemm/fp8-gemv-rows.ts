@@ -1,6 +1,7 @@
 // Where the codes of the rows of a gemv come from, whole in shared memory before the first product: codes and scales as they lie in
 // memory, or bf16 rows that every block normalises and quantises for itself.
 import { input, type Parameter } from "../../text/kernel.ts";
+import { part } from "../../text/marks.ts";
 import { blockScale, inverseRms, storedScale } from "../../text/norm.ts";
 import type { GemvRowsProblem } from "./fp8-gemv-schedule.ts";
 
@@ -76,7 +77,7 @@ export const rowsOf = ({ norm, k }: GemvRowsProblem): GemvRows =>
         text: `quantize(rms_norm(x)) [m, ${k}]`,
         params: [input("x", "bf16"), input("gain", norm.gain)],
         early: ["w", "w_scale", "gain"],
-        load: normRows(norm, k),
+        load: part("norm_quant", normRows(norm, k)),
       }
     : {
         suffix: "",

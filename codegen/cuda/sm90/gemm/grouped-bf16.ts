@@ -54,7 +54,10 @@ export function groupedBf16(p: GroupedBf16Problem, s: GroupedBf16Schedule, machi
         ringAndBarriers,
         countTiles,
         "",
-        roles(["warp >= 8", producer(p, s)], [null, consumers(s.rows === 128 ? sharedColumns(p, s) : sharedRows(p, s))]),
+        roles(
+          ["producer", "warp >= 8", producer(p, s)],
+          ["consumer", null, consumers(s.rows === 128 ? sharedColumns(p, s) : sharedRows(p, s))],
+        ),
       ),
     ),
   });

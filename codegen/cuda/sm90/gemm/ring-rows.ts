@@ -3,6 +3,7 @@
 // warp has a block of 128, whose squares add up in the tree that all norms follow (codegen/cuda/sm90/rows/norm-rows.ts), so that
 // bits agree.
 import type { RingProblem, RingSchedule } from "./ring-schedule.ts";
+import { part } from "../../text/marks.ts";
 import { inverseRms } from "../../text/norm.ts";
 
 /** Every token and turn of this thread that is inside. */
@@ -94,7 +95,8 @@ export function residentRows(p: RingProblem, s: RingSchedule): string {
   for (int i = 0; i < TOKENS; i++)
     for (int c = K + threadIdx.x; c < ${columns}; c += 256) x_rows[i * PITCH + c] = 0;
 `;
-  const make = p.rows === "rms_norm" ? normalised(p) : p.rows === "silu_mul" ? gated : copied;
+  const make =
+    p.rows === "rms_norm" ? part("rms_norm", normalised(p)) : p.rows === "silu_mul" ? part("gated_pair", gated) : copied;
   return `  const int column = threadIdx.x * 8;  // and every 2048th after it
 ${make}${beyond}  bar_sync(1, 256);
 `;

@@ -69,9 +69,9 @@ export function expertsDown(p: ExpertsDownProblem, s: SliceSchedule, machine: Gp
         chooseExperts(choice),
         "",
         roles(
-          ["warp == (MATH + QUANTISE) / 32", producer("0", "runs[i / UNITS].expert")],
-          ["warp >= MATH / 32", quantiser(p.ue8m0, choice)],
-          [null, consumer],
+          ["producer", "warp == (MATH + QUANTISE) / 32", producer("0", "runs[i / UNITS].expert")],
+          ["quantiser", "warp >= MATH / 32", quantiser(p.ue8m0, choice)],
+          ["consumer", null, consumer],
         ),
         "__syncthreads();",
         "",

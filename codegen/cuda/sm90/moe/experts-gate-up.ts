@@ -51,7 +51,10 @@ export function expertsGateUp(p: ExpertsProblem & Routing, s: SliceSchedule, mac
         startRing,
         chooseExperts(choice),
         "",
-        roles(["warp == MATH / 32", producer("ahead", "runs[run_of(i / UNITS)].expert")], [null, consumer]),
+        roles(
+          ["producer", "warp == MATH / 32", producer("ahead", "runs[run_of(i / UNITS)].expert")],
+          ["consumer", null, consumer],
+        ),
       ),
     ),
   });

@@ -22,7 +22,7 @@ const u32 chosen = partial_empty + 8 * ROW_WARPS;`,
     fetchWeights,
     "__syncthreads();",
     "",
-    roles(["warp == MATH / 32", fetchTiles(s)], [null, math(choice, rows)]),
+    roles(["producer", "warp == MATH / 32", fetchTiles(s)], ["consumer", null, math(choice, rows)]),
   );
 
 /** Of the routed experts' tiles so many are each block's; declared where the number of experts is known. */

@@ -65,6 +65,7 @@ export function unitDown(p: UnitProblem, s: UnitSchedule, machine: Gpu): KernelT
         "",
         roles(
           [
+            "producer",
             "warp == MATH / 32",
             lines(
               fetchAhead(p.shared > 0 ? "early" : "0"),
@@ -72,7 +73,7 @@ export function unitDown(p: UnitProblem, s: UnitSchedule, machine: Gpu): KernelT
               producer((row) => `x + (i64)${row} * K`),
             ),
           ],
-          [null, lines("await_previous();", multiplyUnits(addRows, { first: beginSums }))],
+          ["consumer", null, lines("await_previous();", multiplyUnits(addRows, { first: beginSums }))],
         ),
       ),
     ),

@@ -75,7 +75,10 @@ const dealtBody = (choice: Choice): string =>
     chooseExperts(choice),
     dealtRest,
     "",
-    roles(["warp == MATH / 32", producer((row) => `x + (i64)(pair_of[${row}] / PER) * K`)], [null, multiplyUnits(gateRows)]),
+    roles(
+      ["producer", "warp == MATH / 32", producer((row) => `x + (i64)(pair_of[${row}] / PER) * K`)],
+      ["consumer", null, multiplyUnits(gateRows)],
+    ),
   );
 
 const fetchShared = `const int ahead = min(STAGES, first_units * STEPS);

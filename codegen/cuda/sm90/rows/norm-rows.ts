@@ -9,6 +9,7 @@ import { normQuantFamily, rmsNormFamily, type NormProblem } from "../../../kerne
 import { native, type Schedules } from "../../native.ts";
 import { cudaKernel, input, output, type Parameter } from "../../text/kernel.ts";
 import { indented, lines } from "../../text/lines.ts";
+import { part } from "../../text/marks.ts";
 import { blockScale, inverseRms, rowSquares, storedScale } from "../../text/norm.ts";
 
 /** What a kernel reads and writes, by the tile family that says the same. */
@@ -58,6 +59,7 @@ export function normRows(p: NormRowsProblem, warps = normWarps(p.d)): KernelText
   const { d, act } = p;
   const turns = d / 128 / warps;
   const params = operands(p);
+  const of = p.of === "rms_norm" ? (_: string, text: string): string => text : part;
   const does = [
     `rows of ${d} ${act}`,
     sum && "sum = a + b",
@@ -82,11 +84,11 @@ export function normRows(p: NormRowsProblem, warps = normWarps(p.d)): KernelText
         "await_previous();",
         "",
         readRow(p),
-        sum && addOther(p),
-        squaresOfRow(p),
+        sum && of("add", addOther(p)),
+        of("rms_norm", squaresOfRow(p)),
         "",
         TURN,
-        indented(lines(normalise, row && storeRow(p), quantised && quantise(p))),
+        indented(lines(of("rms_norm", lines(normalise, row && storeRow(p))), quantised && of("quantize", quantise(p)))),
         "}",
       ),
     ),
