@@ -5,7 +5,7 @@ import { ORIGINS, type LaunchOrigin } from "../../compiler/analysis/origins.ts";
 
 const origins = (launch: Partial<LaunchOrigin>): ReadonlyMap<string, Uint8Array> => {
   const launches = [{ kernel: "k", site: "decode y", op: "linear", fields: 0, ...launch }];
-  const text = JSON.stringify({ schema: ORIGINS, nodes: [], launches, fields: [{}], kernels: {}, functions: {} });
+  const text = JSON.stringify({ schema: ORIGINS, nodes: [], launches, fields: [{}], kernels: {}, functions: {}, config: {} });
   return new Map([["origins.json", new TextEncoder().encode(text)]]);
 };
 
