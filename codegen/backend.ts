@@ -1,5 +1,6 @@
 // What a target gives the driver: a catalogue to choose kernels from, and a builder from family and problem to text and binary.
 import type { CpuFacts, GpuFacts, KernelRecord } from "../ir/artifact.ts";
+import type { TirFunction } from "./tir/ir.ts";
 import type { Machine } from "../ir/machine.ts";
 import type { Catalogue, KernelText, Problem, Segment, Site } from "../ir/kernel/catalogue.ts";
 
@@ -16,6 +17,8 @@ export interface Built {
   /** What the lines of the text are. */
   segments: readonly Segment[];
   aot?: { signature: Readonly<Record<string, string>>; options: Readonly<Record<string, number | boolean>> };
+  /** What TVM compiles; the driver has it do so. */
+  tir?: TirFunction;
   record: Omit<KernelRecord, "text" | "binary">;
 }
 
@@ -55,6 +58,8 @@ export interface TargetBackend {
   library?(kernels: Readonly<Record<string, KernelRecord>>): {
     files: ReadonlyMap<string, string>;
     facts: Omit<CpuFacts, "compiler">;
+    /** Where TVM makes it: functions of the library beside its kernels, and TVM's target. */
+    tvm?: { services: readonly TirFunction[]; target: Readonly<Record<string, string>> };
   };
   build(family: string, problem: Problem, use?: Use): Built;
   /** The text of a problem without the lines that say where it is used: what another value of a field changes shows in it. */

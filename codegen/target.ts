@@ -1,5 +1,5 @@
 // The targets, by name.
-import type { Target } from "../ir/artifact.ts";
+import { inLibrary, type Target } from "../ir/artifact.ts";
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import { functionsNotHere } from "./diagnostics.ts";
 import type { TargetBackend } from "./backend.ts";
@@ -13,6 +13,7 @@ import { cudaTarget } from "./cuda/target.ts";
 import { archOf } from "./cuda/archs.ts";
 import { withTuned, type TunedRow } from "./cuda/tuned.ts";
 import { withFunctions, type FoundFunction } from "./library-function.ts";
+import { tvmTarget } from "./tir/target.ts";
 import { tritonTarget } from "./triton/target.ts";
 
 /** What a model may be compiled for: the processor and a GPU, by which passes weigh. */
@@ -40,8 +41,10 @@ export function targetOf(
   const on = (where: "cpu" | "cuda"): FoundFunction[] => brought.functions.filter((f) => f.on === where);
   if (target === "cpu") return withFunctions(cpuTarget(options, among), on("cpu"));
   const here = on("cpu").map((f) => f.name);
-  if (target === "c" && here.length) throw new DiagnosticError(functionsNotHere({ names: here }));
-  if (target === "c") return cTarget({ activations: options.activations, processor: options.processor! }, among);
+  if (inLibrary(target) && here.length) throw new DiagnosticError(functionsNotHere({ names: here }));
+  const native = { activations: options.activations, processor: options.processor! };
+  if (target === "c") return cTarget(native, among);
+  if (target === "tvm") return tvmTarget(native, among);
   const arch = archWith(archOf(options.arch, brought.archs), brought);
   const gpu =
     target === "cuda" ? cudaTarget(options.natives ?? "all", withTuned(arch, options.tuned), among) : tritonTarget(arch, among);

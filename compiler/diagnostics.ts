@@ -5,4 +5,5 @@ export * from "./diagnostics/machine.ts";
 export * from "./diagnostics/model.ts";
 export * from "./diagnostics/output.ts";
 export * from "./diagnostics/proof.ts";
+export * from "./diagnostics/tvm.ts";
 export * from "./diagnostics/usage.ts";

@@ -11,11 +11,13 @@ import { boundBuffers, type Launch, type Param } from "./kernel/catalogue.ts";
 import type { Size } from "./size.ts";
 
 /** The targets, by name. */
-export const targets = ["cpu", "c", "cuda", "triton"] as const;
+export const targets = ["cpu", "c", "tvm", "cuda", "triton"] as const;
 /** What kernels are compiled for. */
 export type Target = (typeof targets)[number];
 /** Whether kernels run on the processor of this machine: WebAssembly, or a library. */
-export const onCpu = (t: Target): boolean => t === "cpu" || t === "c";
+export const onCpu = (t: Target): boolean => t === "cpu" || inLibrary(t);
+/** Whether kernels are a library of machine code for the processor. */
+export const inLibrary = (t: Target): boolean => t === "c" || t === "tvm";
 /** A dtype as weights are stored. */
 export type WeightDType = "f32" | "bf16" | "e4m3/128x128";
 

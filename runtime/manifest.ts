@@ -1,6 +1,6 @@
 // manifest.json, from text to a record that the runtime can follow without looking again: it is JSON, of this format, as dsc wrote
 // it (its digest), of the form of ir/artifact.ts, and what it refers to is there. What is not ends in DSC5001 to DSC5005.
-import { onCpu, targets, type KernelRecord, type Manifest } from "../ir/artifact.ts";
+import { inLibrary, onCpu, targets, type KernelRecord, type Manifest } from "../ir/artifact.ts";
 import type { LibraryCall } from "../ir/library-call.ts";
 import type { Size } from "../ir/size.ts";
 import * as diagnostics from "./diagnostics.ts";
@@ -58,7 +58,7 @@ export function checkManifest(value: unknown): asserts value is Manifest {
 
 /** Kernels in one library say what processor it is for; others do not. */
 function checkLibrary({ target, cpu, files }: Manifest): void {
-  if ((cpu !== undefined) !== (target === "c"))
+  if ((cpu !== undefined) !== inLibrary(target))
     throw diagnostics.brokenManifest({
       why: cpu ? `kernels for ${target} are in no library` : `kernels for ${target} say which processor they are for`,
       at: "cpu",

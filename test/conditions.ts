@@ -6,6 +6,7 @@ import { freemem } from "node:os";
 import path from "node:path";
 import { findChromium } from "./report/browser.ts";
 import { thisProcessor } from "../compiler/driver/processor.ts";
+import { findTvmCompiler, PINNED } from "../compiler/tvm/version.ts";
 import { findCompiler } from "../compiler/export/c-compiler.ts";
 import { hasOnnxruntime } from "../compiler/export/onnxruntime.ts";
 import { findTvm } from "../runtime/tvm/find.ts";
@@ -138,6 +139,14 @@ export const conditions = {
   TVM: {
     tests: "libraries and programs that TVM's own compiler makes",
     missing: () => unless(findTvm() !== undefined && pythonHasTvm(), "no Python with apache-tvm (DSC_PYTHON names one)"),
+  },
+  "TVM compiler": {
+    tests: "kernels by TVM: --target tvm",
+    missing: () =>
+      unless(
+        "libraries" in findTvmCompiler() && thisProcessor() !== undefined,
+        `no TVM ${PINNED} with its compiler (DSC_TVM or DSC_PYTHON names one)`,
+      ),
   },
   Chromium: {
     tests: "the page of dsc report in a real browser",

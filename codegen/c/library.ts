@@ -10,28 +10,12 @@ const LAUNCHER = "dsc_";
 const pointers = { f32: "float", bf16: "bf16", e4m3: "e4m3", i32: "int32_t" } as const;
 
 /** What the runtime asks of a library beside its kernels (runtime/devices/native/library.ts). */
-const services = `#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
-// Where memory of the host lies.
-EXPORT double dsc_address(const void *p) { return (double)(intptr_t)p; }
-
-// Asks for large pages.
-EXPORT void dsc_large_pages(double at, double bytes) {
-#if defined(MADV_HUGEPAGE)
-  const intptr_t from = ((intptr_t)at + 4095) & ~(intptr_t)4095;
-  const intptr_t to = ((intptr_t)at + (intptr_t)bytes) & ~(intptr_t)4095;
-  if (from < to) madvise((void *)from, (size_t)(to - from), MADV_HUGEPAGE);
-#endif
-}
-
-// Whether some element of so many 32-bit words has all bits of its exponent set: adding the lowest of them carries.
-EXPORT int dsc_any_special(double at, double words, uint32_t exponent, uint32_t one, uint32_t carry) {
+const services = `// Whether some element of so many 32-bit words has all bits of its exponent set: adding the lowest of them carries.
+EXPORT void dsc_any_special(double at, double words, uint32_t exponent, uint32_t one, uint32_t carry, double *special) {
   const uint32_t *p = (const uint32_t *)(intptr_t)at;
   uint32_t found = 0;
   for (int64_t i = 0; i < (int64_t)words; i++) found |= (p[i] & exponent) + one;
-  return (found & carry) != 0;
+  *special = (found & carry) != 0;
 }
 `;
 

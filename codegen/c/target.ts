@@ -13,9 +13,12 @@ import { tiled } from "../cpu/target.ts";
 import { cpuActivations } from "../diagnostics.ts";
 import { families } from "../kernels/index.ts";
 import { lowerToLoops } from "../loops/lower.ts";
+import type { LoopKernel } from "../loops/ir.ts";
 import type { Processor } from "../loops/processor.ts";
 import { scheduleOf, type LoopSchedule } from "../loops/schedule.ts";
 import { byParts } from "../parts.ts";
+import type { Sections } from "../sections.ts";
+import type { TirFunction } from "../tir/ir.ts";
 import { libraryFiles } from "./library.ts";
 import { printC } from "./print.ts";
 
@@ -38,10 +41,35 @@ function scheduled(family: string, problem: Problem, schedule: LoopSchedule): Pr
 /** The schedule that a problem holds. */
 const scheduleIn = (problem: Problem): LoopSchedule => (problem as { schedule: LoopSchedule }).schedule;
 
-export function cTarget(
-  options: { activations: "f32" | "bf16"; processor: Processor },
-  among: Families = families,
-): TargetBackend {
+/** A language that kernels of loops are printed in. */
+export interface Printing {
+  target: "c" | "tvm";
+  /** File type of a kernel. */
+  textType: string;
+  print(loops: LoopKernel, kernel: Kernel, head: readonly string[]): { text: Sections; tir?: TirFunction };
+  library: NonNullable<TargetBackend["library"]>;
+}
+
+const inC = (processor: Processor): Printing => ({
+  target: "c",
+  textType: "c",
+  print: (loops, _, head) => ({ text: printC(loops, head) }),
+  library: (kernels) => ({
+    files: libraryFiles(kernels, processor.lanes),
+    facts: factsOf(processor, [...processor.flags]),
+  }),
+});
+
+interface Options {
+  activations: "f32" | "bf16";
+  processor: Processor;
+}
+
+export const cTarget = (options: Options, among: Families = families): TargetBackend =>
+  loopsTarget(options, among, inC(options.processor));
+
+/** Kernels of loops, printed in a language. Throws a diagnostic for activations that are not f32. */
+export function loopsTarget(options: Options, among: Families, printing: Printing): TargetBackend {
   if (options.activations !== "f32") throw new DiagnosticError(cpuActivations());
   const { processor } = options;
   const schedule = scheduleOf(processor);
@@ -50,26 +78,28 @@ export function cTarget(
   return {
     machine: desktop,
     catalogue: {
-      target: "c",
+      target: printing.target,
       pageRows: PAGE_ROWS,
       copy: (from, to) => withSchedule(copyOf(from, to), schedule),
       choose: byParts((site) => withSchedule(chooseTiles(site), schedule), among),
     },
     problemsOf: (family, site) => tileProblems(family, site, among),
-    build: (family, problem, use) => build(kernelOf(family, problem), family, scheduleIn(problem), use),
+    build: (family, problem, use) => build(kernelOf(family, problem), family, scheduleIn(problem), printing, use),
     // What another value of a field changes: a problem asked for so has no schedule beside it.
-    sourceOf: (family, problem) =>
-      printC(lowerToLoops(kernelOf(family, problem), scheduleIn(problem) ?? schedule), []).toString(),
-    library: (kernels) => ({ files: libraryFiles(kernels, processor.lanes), facts: factsOf(processor) }),
+    sourceOf(family, problem) {
+      const kernel = kernelOf(family, problem);
+      return printing.print(lowerToLoops(kernel, scheduleIn(problem) ?? schedule), kernel, []).text.toString();
+    },
+    library: printing.library,
   };
 }
 
 /** What the artifact says of its processor. */
-const factsOf = ({ name, arch, lanes, flags, requires }: Processor): Omit<CpuFacts, "compiler"> => ({
+export const factsOf = ({ name, arch, lanes, requires }: Processor, flags: string[]): Omit<CpuFacts, "compiler"> => ({
   processor: name,
   arch,
   lanes,
-  flags: [...flags],
+  flags,
   requires: [...requires],
   library: LIBRARY,
 });
@@ -81,15 +111,16 @@ function withSchedule<C extends { family: string; problem: Problem }, R extends 
   return "reason" in chosen ? chosen : chosen.map((c) => ({ ...c, problem: scheduled(c.family, c.problem, schedule) }));
 }
 
-function build(kernel: Kernel, family: string, schedule: LoopSchedule, use: Use | undefined): Built {
+function build(kernel: Kernel, family: string, schedule: LoopSchedule, printing: Printing, use: Use | undefined): Built {
   const loops = lowerToLoops(kernel, schedule);
-  const text = printC(loops, headOf(kernel, use));
+  const { text, tir } = printing.print(loops, kernel, headOf(kernel, use));
   const grid = kernel.body[0];
   return {
     name: kernel.name,
     text: text.toString(),
     segments: text.segments,
-    textType: "c",
+    textType: printing.textType,
+    ...(tir ? { tir } : {}),
     record: {
       entry: kernel.name,
       family,

@@ -2,7 +2,7 @@
 // DSC5039), and made the options of the driver.
 import { archOf, archs } from "../../codegen/cuda/archs.ts";
 import { processors } from "../../codegen/loops/processor.ts";
-import { onCpu, targets, type Target } from "../../ir/artifact.ts";
+import { inLibrary, onCpu, targets, type Target } from "../../ir/artifact.ts";
 import { checkOptions, choosePasses, type Pass } from "../../passes/index.ts";
 import * as check from "../../runtime/arguments.ts";
 import { badArgument } from "../../runtime/diagnostics.ts";
@@ -79,7 +79,7 @@ export async function driven(call: string, s: CompileSettings): Promise<Driven> 
   record(call, "set", s.set, "an object with values by key of config.json");
   record(call, "passOptions", s.passOptions, 'an object with texts by "pass.key"');
   if (s.arch !== undefined) gpuOnly(call, "arch", target, target !== "cpu");
-  if (target === "c")
+  if (inLibrary(target))
     oneOf(
       call,
       "arch",
@@ -92,7 +92,7 @@ export async function driven(call: string, s: CompileSettings): Promise<Driven> 
     cards: target === "cuda",
   });
   const arch =
-    target === "cpu" ? undefined : target === "c" ? s.arch : archOf(s.arch ?? archs[0].name, brings.kernels.archs).name;
+    target === "cpu" ? undefined : inLibrary(target) ? s.arch : archOf(s.arch ?? archs[0].name, brings.kernels.archs).name;
   choosePasses(s.passes ?? defaults.passes, pipeline);
   checkOptions(pipeline, passOptions);
   return {

@@ -1,5 +1,5 @@
 // The options `compile` and `run` share, declared once.
-import { onCpu, targets, type Target } from "../../ir/artifact.ts";
+import { inLibrary, onCpu, targets, type Target } from "../../ir/artifact.ts";
 import type { Argv } from "yargs";
 import { archOf, archs } from "../../codegen/cuda/archs.ts";
 import { archWith } from "../../codegen/brought.ts";
@@ -191,7 +191,7 @@ export const optionsOf = (f: CompileFlags, brings = noBrings): CompileOptions =>
 function archFor({ arch, target }: CompileFlags, { kernels }: Brings): { arch?: string } {
   checkTargetEffects(target, { arch });
   if (arch === undefined) return {};
-  const names = (target === "c" ? processors : [...archs, ...kernels.archs]).map((x) => x.name);
+  const names = (inLibrary(target) ? processors : [...archs, ...kernels.archs]).map((x) => x.name);
   if (!names.includes(arch))
     throw new DiagnosticError(
       badValue(`--arch ${arch}: there is no such architecture`, `give one of ${names.join(", ")}`, "--arch"),
@@ -201,7 +201,7 @@ function archFor({ arch, target }: CompileFlags, { kernels }: Brings): { arch?: 
 
 function nativesFor({ natives, arch, target }: CompileFlags, { kernels }: Brings): string {
   checkTargetEffects(target, { natives });
-  return target === "c" ? natives : nativeWords(natives, archWith(archOf(arch, kernels.archs), kernels));
+  return inLibrary(target) ? natives : nativeWords(natives, archWith(archOf(arch, kernels.archs), kernels));
 }
 
 /** "all", "none" or families of natives. */

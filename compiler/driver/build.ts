@@ -2,6 +2,7 @@
 import type { Built, TargetBackend, Use } from "../../codegen/backend.ts";
 import type { FunctionPlan, KernelRecord } from "../../ir/artifact.ts";
 import { printOrigins, type Module } from "../../ir/index.ts";
+import type { TirFunction } from "../../codegen/tir/ir.ts";
 import type { Instead, KernelText, Problem } from "../../ir/kernel/catalogue.ts";
 import { planMemory } from "../../passes/plan/memory.ts";
 import type { Draft, DraftFunc } from "../../passes/plan/select.ts";
@@ -25,6 +26,8 @@ export interface BuiltModel {
   origins: Origins;
   /** What is left to compile by Triton. */
   triton: TritonJob[];
+  /** What TVM compiles, by the names of kernels. */
+  tir: (readonly [kernel: string, f: TirFunction])[];
 }
 
 export function build(module: Module, drafts: readonly DraftFunc[], target: TargetBackend, spec: ModelSpec): BuiltModel {
@@ -42,7 +45,7 @@ export function build(module: Module, drafts: readonly DraftFunc[], target: Targ
     };
     functions[draft.name] = planMemory(draft, nameOf, (tenant) => origins.keep(func, tenant));
   }
-  const { records, problems, instead, files, triton } = kernels;
+  const { records, problems, instead, files, triton, tir } = kernels;
   const texts = target.system?.(spec.vocab, module.mesh !== undefined);
   if (texts) origins.system(texts, spec.vocab);
   const system = texts && systemOf(texts, files);
@@ -55,6 +58,7 @@ export function build(module: Module, drafts: readonly DraftFunc[], target: Targ
     files,
     origins: origins.origins,
     triton,
+    tir,
   };
 }
 
@@ -76,6 +80,7 @@ class KernelTable {
   readonly instead: Record<string, readonly Instead[]> = {};
   readonly files = new Map<string, string | Uint8Array>();
   readonly triton: TritonJob[] = [];
+  readonly tir: BuiltModel["tir"] = [];
   readonly #names = new Map<string, string>();
   readonly #target: TargetBackend;
 
@@ -128,6 +133,7 @@ class KernelTable {
       ...(Object.keys(views).length ? { views } : {}),
     };
     if (built.aot) this.triton.push({ name, entry: built.record.entry, text: built.text, aot: built.aot });
+    if (built.tir) this.tir.push([name, built.tir]);
     this.problems[name] = problem;
   }
 }

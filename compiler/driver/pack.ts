@@ -13,6 +13,7 @@ import { originsText } from "../analysis/origins.ts";
 import { weightPlans } from "../analysis/weight-plans.ts";
 import { nativeLibrary } from "../artifact/native-library.ts";
 import { compileTriton } from "../artifact/triton.ts";
+import { tvmLibrary } from "../tvm/library.ts";
 import { version } from "../artifact/version.ts";
 import type { ModelSpec } from "../frontend/spec.ts";
 import type { BuiltModel } from "./build.ts";
@@ -49,7 +50,7 @@ export function pack(parts: Parts): Compiled {
   const { outcome, proofs } = parts.optimised;
   const { kernels, triton } = parts.built;
   const files = filesOf(outcome, parts.built, parts.optimised.printed);
-  const cpu = libraryOf(parts.target, kernels, files);
+  const cpu = libraryOf(parts.target, parts.built, files);
   const warnings = [
     ...parts.optimised.warnings,
     ...outcome.slower,
@@ -71,13 +72,13 @@ export function pack(parts: Parts): Compiled {
 /** Compiles the kernels of a target that has them in one library; its texts and the library join the files. */
 function libraryOf(
   target: TargetBackend,
-  kernels: BuiltModel["kernels"],
+  { kernels, tir }: BuiltModel,
   files: Map<string, string | Uint8Array>,
 ): CpuFacts | undefined {
   if (!target.library) return undefined;
-  const { files: texts, facts } = target.library(kernels);
+  const { files: texts, facts, tvm } = target.library(kernels);
   for (const [name, text] of texts) files.set(name, text);
-  const { bytes, compiler } = nativeLibrary(files, facts);
+  const { bytes, compiler } = tvm ? tvmLibrary(tvm, tir) : nativeLibrary(files, facts);
   files.set(facts.library, bytes);
   return { ...facts, compiler };
 }

@@ -1,5 +1,6 @@
 // The processor that kernels of loops are compiled for: the one that was asked for, or what this machine is.
 import { processorOf, processors, type Processor } from "../../codegen/loops/processor.ts";
+import { inLibrary } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { machineFlags } from "../../runtime/devices/native/flags.ts";
 import { badValue } from "../diagnostics.ts";
@@ -7,13 +8,17 @@ import type { CompileOptions } from "./options.ts";
 
 /** For targetOf; nothing for targets that have none. Throws DSC6003 for a name that is none. */
 export function processorFor({ target, arch }: Pick<CompileOptions, "target" | "arch">): { processor?: Processor } {
-  if (target !== "c") return {};
+  if (!inLibrary(target)) return {};
   const processor = arch === undefined ? thisProcessor() : processors.find((p) => p.name === arch);
   if (processor) return { processor };
   const names = processors.map((p) => p.name).join(", ");
   throw new DiagnosticError(
     arch === undefined
-      ? badValue(`kernels in C are for processors of x64 and arm64, and this is ${process.arch}`, "use --target cpu", "--target")
+      ? badValue(
+          `kernels in a library are for processors of x64 and arm64, and this is ${process.arch}`,
+          "use --target cpu",
+          "--target",
+        )
       : badValue(`--arch ${arch}: there is no such processor`, `give one of ${names}, or leave it out`, "--arch"),
   );
 }

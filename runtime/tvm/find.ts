@@ -6,7 +6,7 @@ import path from "node:path";
 import { variable } from "../user-cache.ts";
 
 /** A shared library's name on this system. */
-const fileOf = (name: string): string =>
+export const fileOf = (name: string): string =>
   process.platform === "win32" ? `${name}.dll` : process.platform === "darwin" ? `lib${name}.dylib` : `lib${name}.so`;
 const FILE = fileOf("tvm_ffi");
 /** Below a folder that DSC_TVM names: the library's own, the package's, or site-packages. */

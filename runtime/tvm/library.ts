@@ -38,8 +38,8 @@ export function library(): Library {
   return (opened ??= open(candidates()));
 }
 
-/** Opens the library that another thread has found. */
-export const useLibrary = (path: string): void => void (opened ??= open([path]));
+/** Opens the library that another thread, or another process, has found: the first of these that can be. */
+export const useLibrary = (...paths: readonly string[]): void => void (opened ??= open(paths));
 
 /** Held, for a library that nothing refers to is closed when garbage is collected. */
 const global = new Map<string, unknown>();

@@ -32,7 +32,7 @@ type Options = Partial<CompileOptions>;
 const written = (o: Options): string => Object.entries(o).map(([k, v]) => ` ${k}=${String(v)}`).join("");
 
 /** Options that change the kernels of a target, each alone. */
-const variants: Readonly<Record<Exclude<CompileOptions["target"], "c">, readonly Options[]>> = {
+const variants: Readonly<Record<Exclude<CompileOptions["target"], "c" | "tvm">, readonly Options[]>> = {
   cpu: [{}, { passes: "none" }, { attention: "expanded" }, { attention: "absorbed" }, { actQuant: "none" }, { taps: true }],
   cuda: [
     { activations: "bf16" },

@@ -1,4 +1,4 @@
-// Every kernel family as C against its op's reference, over random and odd sizes. The cases say first which kernels they want, as
+// Every kernel family as C, and by TVM, against its op's reference, over random and odd sizes. The cases say first which kernels they want, as
 // WebAssembly answers them; one library then has the first of every case, with DSC_ALL all of them.
 import { beforeAll, describe, expect, test } from "vitest";
 import { tiled } from "../../codegen/cpu/target.ts";
@@ -12,7 +12,7 @@ import { expertFamilies } from "./families/experts.ts";
 import { moveFamilies } from "./families/moves.ts";
 import { residualFamilies } from "./families/residual.ts";
 import { rowFamilies } from "./families/rows.ts";
-import { instantiateC } from "./run-c.ts";
+import { instantiate } from "./run-c.ts";
 import { launch, runnerOf, type Ready, type Run } from "./run-wasm.ts";
 
 const cases: Cases = {
@@ -25,7 +25,9 @@ const cases: Cases = {
   ...residualFamilies,
 };
 
-describe.skipIf(lacks("C compiler"))("as C", () => {
+const languages = [...(lacks("C compiler") ? [] : (["c"] as const)), ...(lacks("TVM compiler") ? [] : (["tvm"] as const))];
+
+describe.each(languages)("as %s", (language) => {
   const all = !lacks("DSC_ALL");
   const ready = new Map<string, Ready>();
   const keyOf = (family: string, problem: object): string => `${family} ${JSON.stringify(problem)}`;
@@ -42,7 +44,7 @@ describe.skipIf(lacks("C compiler"))("as C", () => {
         });
       }
     const kernels = [...wanted.values()].map(({ family, problem }) => families[family].kernel(tiled(family, problem) as never));
-    const made = instantiateC(kernels);
+    const made = instantiate(language, kernels);
     for (const [i, key] of [...wanted.keys()].entries()) ready.set(key, made[i]);
   });
 

@@ -1,4 +1,4 @@
-// Runs tile programs as C on this machine: all of them in one library, over one shared buffer, watched as in run-wasm.ts. Kernels are
+// Runs tile programs as C, or by TVM, on this machine: all of them in one library, over one shared buffer, watched as in run-wasm.ts. Kernels are
 // asked for first, so that the compiler runs once for a file of tests.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,10 +7,15 @@ import { libraryFiles } from "../../codegen/c/library.ts";
 import { printC } from "../../codegen/c/print.ts";
 import { cellsOf } from "../../codegen/cpu/indices.ts";
 import { lowerToLoops } from "../../codegen/loops/lower.ts";
+import type { LoopKernel } from "../../codegen/loops/ir.ts";
 import type { Processor } from "../../codegen/loops/processor.ts";
 import { scheduleOf } from "../../codegen/loops/schedule.ts";
+import { lowerToTir } from "../../codegen/tir/lower.ts";
+import { services } from "../../codegen/tir/services.ts";
+import { fuses, targetFor } from "../../codegen/tir/target.ts";
 import { nativeLibrary } from "../../compiler/artifact/native-library.ts";
 import { thisProcessor } from "../../compiler/driver/processor.ts";
+import { tvmLibrary } from "../../compiler/tvm/library.ts";
 import type { KernelRecord } from "../../ir/artifact.ts";
 import type { Kernel } from "../../ir/kernel/stmt.ts";
 import { NativeLibrary } from "../../runtime/devices/native/library.ts";
@@ -24,13 +29,12 @@ const memory: Ready["memory"] = {
   },
 } as never;
 
-/** Compiles kernels for a processor, this machine unless said; ready to be launched, in their order. */
-export function instantiateC(kernels: readonly Kernel[], processor: Processor = thisProcessor()!): Ready[] {
-  const schedule = scheduleOf(processor);
+type Lowered = readonly { kernel: Kernel; loops: LoopKernel }[];
+
+function inC(kernels: Lowered, processor: Processor): Uint8Array {
   const files = new Map<string, string>();
   const records: Record<string, KernelRecord> = {};
-  const lowered = kernels.map((kernel, i) => {
-    const loops = lowerToLoops(kernel, schedule);
+  for (const [i, { kernel, loops }] of kernels.entries()) {
     files.set(`kernels/k${i}.c`, printC(loops, []).toString());
     records[`k${i}`] = {
       text: "",
@@ -39,14 +43,34 @@ export function instantiateC(kernels: readonly Kernel[], processor: Processor = 
       params: kernel.params.map((p) => ({ kind: "buffer", name: p.name, dtype: p.dtype, access: p.access })),
       dims: [...kernel.dims],
     };
-    const grid = kernel.body[0];
-    return { cells: grid.kind === "grid" ? cellsOf(grid.axes) : 1, scratchBytes: loops.scratchBytes };
-  });
+  }
   for (const [name, text] of libraryFiles(records, processor.lanes)) files.set(name, text);
+  return nativeLibrary(files, processor).bytes;
+}
+
+function byTvm(kernels: Lowered, processor: Processor): Uint8Array {
+  const functions = kernels.map(({ kernel, loops }, i) => [`k${i}`, lowerToTir(loops, kernel, fuses(processor))] as const);
+  return tvmLibrary({ services, target: targetFor(processor) }, functions).bytes;
+}
+
+const makers = { c: inC, tvm: byTvm };
+
+/** Compiles kernels for a processor, this machine unless said; ready to be launched, in their order. */
+export function instantiate(
+  language: keyof typeof makers,
+  kernels: readonly Kernel[],
+  processor: Processor = thisProcessor()!,
+): Ready[] {
+  const schedule = scheduleOf(processor);
+  const lowered = kernels.map((kernel) => ({ kernel, loops: lowerToLoops(kernel, schedule) }));
+  const facts = lowered.map(({ kernel, loops: { scratchBytes } }) => {
+    const grid = kernel.body[0];
+    return { cells: grid.kind === "grid" ? cellsOf(grid.axes) : 1, scratchBytes };
+  });
   const folder = mkdtempSync(path.join(tmpdir(), "dsc-run-c-"));
   try {
     const file = path.join(folder, "library.so");
-    writeFileSync(file, nativeLibrary(files, processor).bytes);
+    writeFileSync(file, makers[language](lowered, processor));
     const library = new NativeLibrary(file);
     const base = library.addressOf(buffer);
     return kernels.map((kernel, i) => {
@@ -59,7 +83,7 @@ export function instantiateC(kernels: readonly Kernel[], processor: Processor = 
           to,
           base + scratch,
         );
-      return { kernel, lowered: lowered[i], memory, run, cornered: true };
+      return { kernel, lowered: facts[i], memory, run, cornered: true };
     });
   } finally {
     rmSync(folder, { recursive: true });

@@ -64,6 +64,12 @@ describe.each(fixtures.map((f) => [path.basename(f), f] as const))("%s", (name, 
     expect(ids).toEqual(greedy);
   });
 
+  test.skipIf(lacks("TVM compiler"))("--target tvm", async () => {
+    const { ids, got } = await run(fixture, expected, ["--target", "tvm", ...exact], "tvm");
+    compare(expected, got, "logits");
+    expect(ids).toEqual(greedy);
+  });
+
   if (config.quantization_config)
     // Medians only, and no ids: one code at a rounding boundary moves single logits (fp8-flip.test.ts accounts for each). The others
     // are as near as f32 is, 1.2e-7; WebAssembly has the same bits everywhere.
