@@ -54,6 +54,7 @@ const memory = (gigabytes: number): string | undefined =>
   unless(freemem() > gigabytes * 1e9, `${(freemem() / 1e9).toFixed(1)} GB of memory are free now, ${gigabytes} GB are needed`);
 const python = process.env.DSC_PYTHON ?? "python3";
 // Not imported: that takes a second and more.
+const pythonHasFfi = (): boolean => answers(python, "import tvm_ffi, numpy");
 const pythonHasTvm = (): boolean => answers(python, "import importlib.util as u; u.find_spec('tvm') or 1/0");
 
 export const conditions = {
@@ -135,6 +136,10 @@ export const conditions = {
   "tvm-ffi": {
     tests: "calling libraries by tvm-ffi's ABI",
     missing: () => unless(hasTvm(), "no libtvm_ffi (pip install apache-tvm-ffi; DSC_TVM or DSC_PYTHON names it)"),
+  },
+  "tvm-ffi of Python": {
+    tests: "exported kernels in C called over numpy's arrays",
+    missing: () => unless(pythonHasFfi(), `${python} has no tvm_ffi and numpy (DSC_PYTHON names another)`),
   },
   TVM: {
     tests: "libraries and programs that TVM's own compiler makes",

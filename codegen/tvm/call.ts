@@ -31,8 +31,8 @@ typedef struct {
   uint64_t offset;
 } Tensor;
 typedef struct { const char *name; uint8_t code, bits, also; } DType;
-/* e4m3 may come as bytes: not every framework has the type. */
-static const DType F32 = {"float32", 2, 32, 2}, BF16 = {"bfloat16", 4, 16, 4}, I32 = {"int32", 0, 32, 0};
+/* bf16 may come as uint16 and e4m3 as bytes: not every framework has the types. */
+static const DType F32 = {"float32", 2, 32, 2}, BF16 = {"bfloat16", 4, 16, 1}, I32 = {"int32", 0, 32, 0};
 static const DType E4M3 = {"float8_e4m3fn", 10, 8, 1};
 
 static int64_t dsc_max(int64_t a, int64_t b) { return a > b ? a : b; }

@@ -1,5 +1,6 @@
 // A library of launchers as one C file: every CUDA kernel of an artifact behind a function of tvm-ffi's ABI, machine code inside.
 import type { KernelRecord } from "../../ir/artifact.ts";
+import { listed } from "./arguments.ts";
 import { call } from "./call.ts";
 import { driver } from "./driver.ts";
 import { launcher } from "./launcher.ts";
@@ -20,10 +21,7 @@ ${call}${driver}
 ${kernels.map(image).join("")}
 #pragma GCC visibility push(default)
 ${kernels.map((k) => launcher(k.name, k.record, k.doc)).join("\n")}
-int __tvm_ffi_dsc_kernels(void *self, const Value *args, int32_t count, Value *result) {
-  return text_result(${JSON.stringify(JSON.stringify(kernels.map((k) => k.name)))}, result);
-}
-`;
+${listed(kernels.map((k) => k.name))}`;
 }
 
 function image({ name, record, binary }: Exported): string {

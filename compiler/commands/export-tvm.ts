@@ -1,4 +1,4 @@
-// dsc export tvm OUT -o kernels.so: the CUDA kernels of an artifact, each behind a function that Python, C++ and PyTorch call.
+// dsc export tvm OUT -o kernels.so: the kernels of an artifact in CUDA or C, each behind a function that Python, C++ and PyTorch call.
 import { readFileSync } from "node:fs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { readArtifact } from "../../runtime/index.ts";
@@ -36,7 +36,7 @@ export async function exportKernels(
     throw new DiagnosticError(
       usage({
         problem: "kernels are exported of an artifact",
-        help: `dsc compile ${src} --target cuda -o OUT, then dsc export tvm OUT`,
+        help: `dsc compile ${src} --target cuda (or c) -o OUT, then dsc export tvm OUT`,
         word: src,
       }),
     );

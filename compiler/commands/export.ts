@@ -35,7 +35,7 @@ interface Options extends ReduceFlags, PluginFlags {
 const formats = {
   onnx: "the graph after any pass as ONNX, opset 23: one graph for prefill, extend and decode; weights stay in the checkpoint's files",
   relax: "the model as a module of Relax in TVMScript, with the script by which TVM builds and runs it; float32",
-  tvm: "the CUDA kernels of an artifact as a shared library of tvm-ffi's ABI, for Python, C++ and PyTorch",
+  tvm: "the CUDA or C kernels of an artifact as a shared library of tvm-ffi's ABI, for Python, C++ and PyTorch",
 } as const;
 
 /** What is of a config only. */

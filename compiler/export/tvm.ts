@@ -1,8 +1,10 @@
-// An artifact for a GPU to a shared library of its kernels that speaks tvm-ffi's ABI.
+// An artifact for a GPU, or of kernels in C, to a shared library of its kernels that speaks tvm-ffi's ABI.
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { KernelRecord, Manifest } from "../../ir/artifact.ts";
+import { hostLibrary } from "../../codegen/tvm/host-library.ts";
 import { library, type Exported } from "../../codegen/tvm/library.ts";
 import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";
+import { nativeLibrary } from "../artifact/native-library.ts";
 import { notFound, usage } from "../diagnostics.ts";
 import { sharedLibrary } from "./c-compiler.ts";
 
@@ -10,22 +12,25 @@ export interface TvmExport {
   bytes: Uint8Array;
   /** Names of the functions that it has. */
   kernels: string[];
+  /** What they run on, as compilers call it: "sm_90a", "x86-64-v4". */
   arch: string;
 }
+
+type Files = ReadonlyMap<string, string | Uint8Array>;
 
 /** `files`: of the artifact. `only`: names of kernels, or all of the model's. `tell` hears how far it is. */
 export async function exportTvm(
   out: string,
-  { manifest, files }: { manifest: Manifest; files: ReadonlyMap<string, string | Uint8Array> },
+  { manifest, files }: { manifest: Manifest; files: Files },
   only: readonly string[],
   tell: (doing: string) => void,
 ): Promise<TvmExport> {
-  const { gpu } = manifest;
-  if (!gpu)
+  const { gpu, cpu } = manifest;
+  if (!gpu && !cpu)
     throw new DiagnosticError(
       usage({
         problem: "its kernels are WebAssembly, which no shared library holds",
-        help: "dsc compile SRC --target cuda -o OUT",
+        help: "dsc compile SRC --target cuda -o OUT, or --target c",
         word: out,
       }),
     );
@@ -34,6 +39,12 @@ export async function exportTvm(
   for (const name of chosen)
     if (!own.includes(name))
       throw new DiagnosticError(notFound({ what: `kernel ${name} of dsc's own`, where: out, word: name, known: own }));
+  const machine = gpu?.arch ?? cpu!.processor;
+  const note = `Kernels of a dsc artifact (${manifest.model.architecture}, ${machine}) behind the stable C ABI of tvm-ffi.`;
+  if (!gpu) {
+    tell(`compiling ${chosen.length} kernels`);
+    return { bytes: ofProcessor(chosen, { manifest, files }, note), kernels: [...chosen], arch: cpu!.processor };
+  }
   const compile = cachedCompile(gpu.arch);
   const binaries = new Map<string, Uint8Array>();
   let done = 0;
@@ -47,14 +58,30 @@ export async function exportTvm(
       return { name, record, doc: docOf(text), binary };
     }),
   );
-  const note = `Kernels of a dsc artifact (${manifest.model.architecture}, ${gpu.arch}) behind the stable C ABI of tvm-ffi.`;
   return { bytes: sharedLibrary(library(exported, note), binaries), kernels: [...chosen], arch: gpu.arch };
+}
+
+/** Kernels in C, compiled as they are for dsc's own runtime, so that their results have the same bits. */
+function ofProcessor(
+  chosen: readonly string[],
+  { manifest, files }: { manifest: Manifest; files: Files },
+  note: string,
+): Uint8Array {
+  const { kernels, cpu } = manifest;
+  const texts = new Map(chosen.map((name) => [name, String(files.get(kernels[name].text))]));
+  const exported = chosen.map((name) => ({ name, record: kernels[name], doc: docOf(texts.get(name)!) }));
+  const all = new Map([
+    ["kernels/vectors.h", String(files.get("kernels/vectors.h"))],
+    ...[...texts].map(([name, text]) => [`kernels/${name}.c`, text] as const),
+    ["kernels/library.c", hostLibrary(exported, cpu!, note)],
+  ]);
+  return nativeLibrary(all, cpu!).bytes;
 }
 
 async function machineCode(
   name: string,
   record: KernelRecord,
-  files: ReadonlyMap<string, string | Uint8Array>,
+  files: Files,
   compile: () => Promise<Uint8Array>,
 ): Promise<Uint8Array> {
   const kept = record.binary === undefined ? undefined : files.get(record.binary);
@@ -72,7 +99,7 @@ async function machineCode(
 /** The comment that a kernel's text opens with. */
 function docOf(text: string): string {
   const lines = text.split("\n");
-  const end = lines.findIndex((l) => !/^(\/\/|#)/.test(l) && l.trim() !== "");
+  const end = lines.findIndex((l) => !/^(\/\/|#(?!include))/.test(l) && l.trim() !== "");
   return lines
     .slice(0, end)
     .filter((l) => l.trim() !== "")

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { defaults, compile } from "../../compiler/compile.ts";
 import { exportTvm } from "../../compiler/export/tvm.ts";
-import { argumentsOf, type Argument } from "../../codegen/tvm/launcher.ts";
+import { argumentsOf, type Argument } from "../../codegen/tvm/arguments.ts";
 import type { BufferView, KernelRecord } from "../../ir/artifact.ts";
 import { evaluate, type Dims } from "../../ir/size.ts";
 import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";

@@ -3,9 +3,8 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import koffi from "koffi";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { argumentsOf, signatureOf } from "../../codegen/tvm/launcher.ts";
+import { argumentsOf, signatureOf } from "../../codegen/tvm/arguments.ts";
 import { cSize } from "../../codegen/tvm/size.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { findCompiler } from "../../compiler/export/c-compiler.ts";
@@ -16,6 +15,7 @@ import * as tvm from "../../runtime/tvm/index.ts";
 import { dsc, refusal, root } from "../commands/dsc.ts";
 import { lacks } from "../conditions.ts";
 import { buildDriver, buildKernels } from "../kernels/host-driver.ts";
+import { Plain, type Given } from "./plain.ts";
 
 const work = mkdtempSync(path.join(tmpdir(), "dsc-library-"));
 afterAll(() => rmSync(work, { recursive: true }));
@@ -37,51 +37,6 @@ test("every kernel of R1 says of every operand how it lies in memory", () => {
   expect([...new Set(unknown)].toSorted()).toEqual(["cache", "pages", "positions", "sequence", "starts"]);
   expect(signatureOf("argmax", kernels.argmax_129280)).toBe("argmax(x: float32 [m, 129280], y: int32 [m] out, m: int)");
 });
-
-/** Arguments of a call, and what keeps their memory alive. */
-type Given =
-  | { at: number; dtype: readonly [code: number, bits: number]; shape: readonly number[]; device?: number }
-  | number
-  | null;
-
-/** A call by the ABI alone. */
-class Plain {
-  readonly #library: ReturnType<typeof koffi.load>;
-  readonly #error: () => string;
-
-  constructor(file: string) {
-    this.#library = koffi.load(file);
-    this.#error = this.#library.func("dsc_last_error", "const char *", []) as () => string;
-  }
-
-  /** The message of what is wrong, or nothing. */
-  call(name: string, given: readonly Given[]): string | undefined {
-    const kept: unknown[] = [];
-    const args = Buffer.alloc(16 * given.length + 16);
-    for (const [i, g] of given.entries()) {
-      if (typeof g === "number") {
-        args.writeInt32LE(1, 16 * i);
-        args.writeBigInt64LE(BigInt(g), 16 * i + 8);
-      } else if (g !== null) {
-        const shape = BigInt64Array.from(g.shape, BigInt);
-        const tensor = Buffer.alloc(48);
-        tensor.writeBigUInt64LE(BigInt(g.at), 0);
-        tensor.writeInt32LE(g.device ?? 2, 8);
-        tensor.writeInt32LE(g.shape.length, 16);
-        tensor.writeUInt8(g.dtype[0], 20);
-        tensor.writeUInt8(g.dtype[1], 21);
-        tensor.writeUInt16LE(1, 22);
-        tensor.writeBigUInt64LE(BigInt(koffi.address(shape)), 24);
-        kept.push(shape, tensor);
-        args.writeInt32LE(7, 16 * i);
-        args.writeBigUInt64LE(BigInt(koffi.address(tensor)), 16 * i + 8);
-      }
-    }
-    const f = this.#library.func(`__tvm_ffi_${name}`, "int", ["void *", "void *", "int", "void *"]);
-    const failed = f(null, args, given.length, Buffer.alloc(16)) as number;
-    return kept.length >= 0 && failed ? this.#error() : undefined;
-  }
-}
 
 describe.skipIf(lacks("g++"))("a library of a fixture's printed kernels", () => {
   const [F32, BF16] = [[2, 32] as const, [4, 16] as const];
