@@ -32,6 +32,8 @@ export interface Report {
 /** Operations that references of one test may take in all, and bytes of operands that a trial may have. */
 const BUDGET = 4e8;
 const MOST_BYTES = 3.5e9;
+/** Steps of a place on what stands in for a GPU. */
+const FEW = 6;
 
 /** Places that differ in what the kernel is asked. */
 function distinct(sites: readonly KernelSite[]): KernelSite[] {
@@ -59,12 +61,13 @@ function plannedTrials(
   site: KernelSite,
   manifest: Manifest,
   budget: number,
+  few: boolean,
 ): { list: { step: Step; filling: Filling; seed: number }[]; left: string[] } {
   const all = stepsOf(site, manifest.model.experts?.count ?? 1, manifest.model.maxPositions, columnsFor(manifest));
   const list: { step: Step; filling: Filling; seed: number }[] = [];
   const left: string[] = [];
   let spent = 0;
-  for (const [i, step] of all.entries()) {
+  for (const [i, step] of (few ? thinned(all) : all).entries()) {
     const work = judged(site, step)
       ? workAt(site.draft.node, step) + 4 * elementsAt(site.draft, step)
       : 8 * elementsAt(site.draft, step);
@@ -78,6 +81,12 @@ function plannedTrials(
     if ((i === 1 || i === 4 || all.length === 1) && !chooses(site)) list.push({ step, filling: "hard", seed: i });
   }
   return { list, left };
+}
+
+/** A few of many, the first and the last among them: what stands in for a GPU is slow. */
+function thinned<T>(list: readonly T[]): T[] {
+  const every = (list.length - 1) / (FEW - 1);
+  return list.length <= FEW ? [...list] : Array.from({ length: FEW }, (_, i) => list[Math.round(i * every)]);
 }
 
 /** Whether a kernel chooses by numbers and gives them back: large ones underflow to ties in f32, which have no one answer. */
@@ -105,7 +114,7 @@ export async function hold(kernel: string, edit: Program | undefined, h: Holding
   const left: string[] = [];
   for (const site of sites) {
     const weights = new Map();
-    const { list, left: more } = plannedTrials(site, manifest, BUDGET / sites.length);
+    const { list, left: more } = plannedTrials(site, manifest, BUDGET / sites.length, machine.on === "host");
     left.push(...more.map((w) => `${site.draft.site}: ${w}, for its reference takes long`));
     for (const variant of list) {
       const bytes = 8 * elementsAt(site.draft, variant.step);
@@ -117,8 +126,13 @@ export async function hold(kernel: string, edit: Program | undefined, h: Holding
       h.tell?.(`${site.draft.site}: ${variant.step.what}`);
       const trial = trialOf(site, manifest, variant, weights);
       cases.push({ site: site.draft.site, ...(await tried(trial, kernel, edit, h)) });
+      if (cases.at(-1)!.fault?.fatal) return reported(kernel, machine, against, cases, left);
     }
   }
+  return reported(kernel, machine, against, cases, left);
+}
+
+function reported(kernel: string, machine: Machine, against: ReadonlySet<string>, cases: CaseReport[], left: string[]): Report {
   return {
     kernel,
     on: machine.on,
@@ -133,10 +147,12 @@ export async function hold(kernel: string, edit: Program | undefined, h: Holding
 const AS_COMPILED = "the kernel as it was compiled";
 
 async function tried(trial: Trial, kernel: string, edit: Program | undefined, h: Holding): Promise<Omit<CaseReport, "site">> {
-  const before = await h.machine.run(trial, h.original);
-  const made = edit ? await h.machine.run(trial, (name) => (name === kernel ? edit : h.original(name))) : before;
+  const before = await h.machine.run(trial, h.original, h.original);
+  if (edit && before.fault)
+    return { case: trial.what, results: [], fault: { problem: `as it was compiled, ${before.fault.problem}`, fatal: true } };
+  const made = edit ? await h.machine.run(trial, (name) => (name === kernel ? edit : h.original(name)), h.original) : before;
   const fault = made.fault ?? writesOperand(trial, made.after);
-  const results = judge(trial, made.after, edit ? before.after : undefined);
+  const results = fault?.fatal ? [] : judge(trial, made.after, edit ? before.after : undefined);
   return { case: trial.what, results, ...(fault ? { fault } : {}) };
 }
 

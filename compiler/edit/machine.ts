@@ -13,6 +13,8 @@ export interface Program {
 /** What a kernel did that no result shows. */
 export interface Fault {
   problem: string;
+  /** Nothing else can be tried after it. */
+  fatal?: true;
 }
 
 export interface Machine {
@@ -22,7 +24,11 @@ export interface Machine {
   /** Whether operands and results of so many bytes fit. */
   fits(bytes: number): boolean;
   /** Runs the launches of a trial; gives what every buffer holds then, in the trial's order. */
-  run(trial: Trial, programOf: (kernel: string) => Program): Promise<{ after: Uint8Array[]; fault?: Fault }>;
+  run(
+    trial: Trial,
+    programOf: (kernel: string) => Program,
+    originalOf: (kernel: string) => Program,
+  ): Promise<{ after: Uint8Array[]; fault?: Fault }>;
   /** Microseconds of a launch of each of several programs of one kernel, in turn; absent where nothing can be timed. */
   time?(timing: Timing): Promise<number[][]>;
   close?(): void;

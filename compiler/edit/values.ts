@@ -22,7 +22,7 @@ export interface Given {
 export type Weights = Map<string, Given>;
 
 export const envOf = ({ batch }: Step): Env => ({
-  mode: "real",
+  mode: "typed",
   batch,
   positions: batch.starts.slice(1).flatMap((end, b) => {
     const t = end - batch.starts[b];

@@ -9,6 +9,7 @@ import type { KernelText } from "../../ir/kernel/catalogue.ts";
 import type { HostBuffer } from "../../ir/kernel/interpret.ts";
 import { evaluate } from "../../ir/size.ts";
 import { peer } from "../../codegen/cuda/ptx/peer.ts";
+import { earlyOf } from "../../compiler/edit/host/program.ts";
 import { hostBuild } from "./host-compiler.ts";
 
 /** What a text finds instead of a GPU. Fibres start by ucontext and switch by longjmp, which makes no system call. */
@@ -161,10 +162,6 @@ export interface Launch {
   buffers: Record<string, HostBuffer>;
   dims: Record<string, number>;
 }
-
-/** What a kernel says it reads before it waits; the machine lets it find nothing else there. */
-export const earlyOf = ({ early = [], chained = [] }: KernelText["launch"]): ReadonlySet<string> =>
-  new Set([...early, ...chained]);
 
 /** A text as g++ takes it under the header. */
 export const hostText = (source: string): string =>

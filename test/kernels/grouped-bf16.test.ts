@@ -1,5 +1,5 @@
 // The bf16 products of rows sorted by expert against float64, without a GPU: the kernels' own text under the machine of fibres
-// (fibres.h). Runs of no rows, one, less than a tile and more than two; ragged columns and steps; outputs start as NaN.
+// (compiler/edit/host). Runs of no rows, one, less than a tile and more than two; ragged columns and steps; outputs start as NaN.
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";

@@ -1,5 +1,5 @@
 // The native FP8 products against float64, without a GPU: the kernels' own text, run by g++ under a small machine of fibres
-// (fibres.h). Small matrices, ragged in n, k and m; outputs, shared memory and workspaces start as NaN.
+// (compiler/edit/host). Small matrices, ragged in n, k and m; outputs, shared memory and workspaces start as NaN.
 import { describe, expect, test } from "vitest";
 import { bf16Gemm } from "../../codegen/cuda/sm90/gemm/bf16-persistent.ts";
 import { blockGemm } from "../../codegen/cuda/sm90/gemm/fp8-gemm.ts";

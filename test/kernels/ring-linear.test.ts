@@ -1,4 +1,4 @@
-// Products of few rows through a ring, with what they take in: the kernels' own text run by g++ (fibres.h). Rows are made bit
+// Products of few rows through a ring, with what they take in: the kernels' own text run by g++ (compiler/edit/host). Rows are made bit
 // for bit as the kernels make them that do nothing else, so a fused product differs from a plain one of such rows in no bit.
 import { afterAll, describe, expect, test } from "vitest";
 import { ringLinear } from "../../codegen/cuda/sm90/gemm/ring-linear.ts";

@@ -3,36 +3,10 @@ import { execFileSync, spawnSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { interpreter } from "../../compiler/edit/host/triton-interpreter.ts";
 import type { TritonText } from "../../codegen/triton/print.ts";
 import type { HostBuffer } from "../../ir/kernel/interpret.ts";
 import { evaluate } from "../../ir/size.ts";
-
-const script = `
-import importlib.util, json, sys
-import numpy as np, torch
-import triton.language as tl
-from triton.runtime import interpreter
-
-# The interpreter keeps bf16 as bits and would multiply those: widen the operands of a product first.
-plain_dot = interpreter.InterpreterBuilder.create_dot
-def create_dot(self, a, b, d, *rest):
-    wide = lambda h: interpreter.TensorHandle((h.data.astype(np.uint32) << 16).view(np.float32), tl.float32) if h.dtype.scalar == tl.bfloat16 else h
-    return plain_dot(self, wide(a), wide(b), d, *rest)
-interpreter.InterpreterBuilder.create_dot = create_dot
-
-types = {"f32": torch.float32, "bf16": torch.bfloat16, "e4m3": torch.uint8, "i32": torch.int32}
-for job in json.load(open("jobs.json")):
-    spec = importlib.util.spec_from_file_location(job["name"], job["source"])
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    buffers = [torch.from_numpy(np.fromfile(b["file"], np.uint8)).view(types[b["dtype"]]) for b in job["buffers"]]
-    try:
-        getattr(module, job["name"])[(job["grid"],)](*buffers, *job["dims"])
-    except Exception as e:
-        raise RuntimeError("in " + job["name"]) from e
-    for b, t in zip(job["buffers"], buffers):
-        t.view(torch.uint8).numpy().tofile(b["file"])
-`;
 
 /** Triton's interpreter of today makes scalars of arrays in a way that numpy 2.4 and later refuse. */
 const probe = "import triton, torch, numpy, sys; sys.exit(tuple(map(int, numpy.__version__.split('.')[:2])) >= (2, 4))";
@@ -68,7 +42,7 @@ export function interpretTriton(python: string, launches: readonly TritonLaunch[
       };
     });
     fs.writeFileSync(path.join(dir, "jobs.json"), JSON.stringify(jobs));
-    fs.writeFileSync(path.join(dir, "run.py"), script);
+    fs.writeFileSync(path.join(dir, "run.py"), interpreter);
     execFileSync(python, ["run.py"], {
       cwd: dir,
       env: { ...process.env, TRITON_INTERPRET: "1" },

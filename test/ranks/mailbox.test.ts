@@ -13,7 +13,8 @@ import { compileCuda } from "../../runtime/devices/cuda/compiler.ts";
 import { h200 } from "../../codegen/cuda/arch/h200.ts";
 import { lacks } from "../conditions.ts";
 import { hostBuild } from "../kernels/host-compiler.ts";
-import { bodyOf, flags, machine } from "../kernels/native-on-host.ts";
+import { fibres, hostFlags } from "../../compiler/edit/host/fibres.ts";
+import { bodyOf } from "../../compiler/edit/host/program.ts";
 
 const pointers = { f32: "float*", bf16: "u16*", e4m3: "u8*", i32: "int*" } as const;
 
@@ -26,7 +27,7 @@ function libraryOf(text: KernelText, edit: (source: string) => string = (s) => s
   launch({blocks, 1, 1}, ${text.launch.block}, {${x}, ${y}, ${z}}, 0, [=] { ${text.name}(${all.map((t, i) => `*(${t}*)p[${i}]`).join(", ")}); });
 }
 `;
-  return hostBuild({ text: edit(bodyOf(text.source)) + run, header: machine(), flags: [...flags, "-fPIC", "-shared"] });
+  return hostBuild({ text: edit(bodyOf(text.source)) + run, header: fibres, flags: [...hostFlags, "-fPIC", "-shared"] });
 }
 
 const program = (): string =>

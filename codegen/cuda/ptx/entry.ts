@@ -1,5 +1,5 @@
 // What the table of device functions is made of. An entry says one thing three times, in one place: in words, as CUDA text with
-// its PTX, and as C++ for the machine of fibres on which tests run kernels without a GPU (test/kernels/fibres.h).
+// its PTX, and as C++ for the machine of fibres that runs kernels without a GPU (compiler/edit/host/fibres.ts).
 
 export interface Entry {
   /** The identifier that kernels use. */

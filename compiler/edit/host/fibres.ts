@@ -3,7 +3,12 @@
 // must wait, copies arrive in random order, shared memory starts as NaN, a wait that nothing ends stops the program; the kernel
 // before still runs when one begins. Products, swizzles, barriers and clusters mean what the PTX manual says; what the hardware
 // needs besides, fences and registers, is not seen here.
-#include <cmath>
+
+/** How g++ compiles it and what stands behind it. */
+export const hostFlags: readonly string[] = ["-O1", "-march=native", "-ffp-contract=off", "-std=c++17", "-w"];
+
+/** The machine, in C++. */
+export const fibres = String.raw`#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -44,7 +49,7 @@ struct Block;
 struct Cluster { std::vector<Block*> blocks; Meeting meeting; };
 struct Block { u8* shared; u32 used; std::map<int, u8*> variables; std::map<u32, Barrier> barriers; Meeting meetings[16]; Warp warps[32]; Cluster* cluster; int rank; Index at; };
 struct Fibre { void* stack_pointer; u8* stack; Block* block; Index thread; int number, cluster_turn; };
-// What a fibre waits for: it is not switched to while the value is `same`. One that goes on watches `never`, one that is done nothing.
+// What a fibre waits for: it is not switched to while the value is "same". One that goes on watches "never", one that is done nothing.
 struct Watch { const int* value; int same; };
 static const u32 ARENA = 240 << 10;
 static Fibre* self;
@@ -346,3 +351,4 @@ static void step_no_swizzle(float (&d)[4], u64 w, u64 x) {
     d[i] = sum;
   }
 }
+`;
