@@ -16,7 +16,9 @@ const exec = promisify(execFile);
 const MOST_BYTES = 100e6;
 
 /** Triton's interpreter of today makes scalars of arrays in a way that numpy 2.4 and later refuse. */
-const probe = `${notHere}import triton, torch, numpy; v = numpy.__version__.split('.'); print(triton.__version__ if (int(v[0]), int(v[1])) < (2, 4) else '')`;
+const probe = `${notHere}import triton, torch, numpy
+major, minor = numpy.__version__.split(".")[:2]
+print(triton.__version__ if (int(major), int(minor)) < (2, 4) else "")`;
 
 export function interpreterHere(): Machine | undefined {
   const python = variable("DSC_PYTHON") ?? "python3";

@@ -61,6 +61,7 @@ export function mainOf(text: HostText): string {
   for (int i = 0; i < ${rank}; i++) ${p.name}.extent[i] = number();
   for (int i = 1; i < ${rank}; i++) ${p.name}.stride[i] = number();`;
   };
+  const workspace = text.workspaceBytes === undefined ? [] : ["Workspace{workspace.data()}"];
   const argument = (p: Param): string => (p.kind === "buffer" ? `(${pointers[p.dtype]}*)${p.name}.data()` : p.name);
   return `
 static std::vector<u8> read(const char* file) {
@@ -83,7 +84,7 @@ ${text.dims.map((d) => `  const int ${d} = number();`).join("\n")}
     .join(", ")}};
   for (int i = 0; i < launches; i++)
     launch(grid, ${text.launch.block}, {${(text.launch.cluster ?? [1, 1, 1]).join(", ")}}, ${text.launch.sharedBytes}, [&] {
-      ${text.name}(${[...text.params.map(argument), ...text.dims, ...(text.workspaceBytes === undefined ? [] : ["Workspace{workspace.data()}"])].join(", ")});
+      ${text.name}(${[...text.params.map(argument), ...text.dims, ...workspace].join(", ")});
     });
 ${text.params
   .map((p) =>

@@ -11,7 +11,9 @@ from triton.runtime import interpreter
 # The interpreter keeps bf16 as bits and would multiply those: widen the operands of a product first.
 plain_dot = interpreter.InterpreterBuilder.create_dot
 def create_dot(self, a, b, d, *rest):
-    wide = lambda h: interpreter.TensorHandle((h.data.astype(np.uint32) << 16).view(np.float32), tl.float32) if h.dtype.scalar == tl.bfloat16 else h
+    def wide(h):
+        if h.dtype.scalar != tl.bfloat16: return h
+        return interpreter.TensorHandle((h.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
     return plain_dot(self, wide(a), wide(b), d, *rest)
 interpreter.InterpreterBuilder.create_dot = create_dot
 
