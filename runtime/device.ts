@@ -8,7 +8,10 @@ import type { Recipe } from "./synthetic.ts";
 export interface Call extends Walked {
   /** The batch's tables, one block: written as the run begins. */
   tables?: { at: number; bytes: Uint8Array };
-  /** Where the options of each row lie (sample.ts), and the ids that sequences hold: "next" is drawn by them. Only of devices that draw. */
+  /**
+   * Where the options of each row lie (sample.ts), and the ids that sequences hold (0: nobody looks): "next" is drawn by them. Only of
+   * devices that draw.
+   */
   sampling?: { choices: number; seen: number };
   /** Where the ids of the batch lie once the runs before this one have ended: they are copied into its table on the device. */
   idsFrom?: number;

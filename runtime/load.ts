@@ -8,7 +8,7 @@ import { everyKernel, onCpu, type CpuFacts, type KernelRecord, type Manifest, ty
 import { DiagnosticError } from "../ir/diagnostic.ts";
 import { maybeFlag, maybeWhole, optionsOf, text } from "./arguments.ts";
 import { CpuDevice, type CpuKernel } from "./devices/cpu.ts";
-import type { CudaFile } from "./devices/cuda/device.ts";
+import type { CudaFile, CudaOptions } from "./devices/cuda/device.ts";
 import { missingOf } from "./devices/native/flags.ts";
 import type { Device } from "./device.ts";
 import * as diagnostics from "./diagnostics.ts";
@@ -17,7 +17,10 @@ import { parseManifest } from "./manifest.ts";
 import { MANIFEST, sha256 } from "./manifest-text.ts";
 import { meshWords } from "../ir/mesh.ts";
 import { lead, takePart, type Divided } from "./ranks/lead.ts";
+import { ordinalOf, peersOf } from "./ranks/gpus.ts";
+import type { Hub } from "./ranks/hub.ts";
 import { placeOf, type Place } from "./ranks/launchers.ts";
+import type { Spoke } from "./ranks/spoke.ts";
 import type { Transport } from "./ranks/transport.ts";
 import { Lockstep } from "./ranks/lockstep.ts";
 import type { LoadOptions } from "./model.ts";
@@ -169,15 +172,25 @@ export async function followRank(folder: string, options: LoadOptions, place: Pl
 function dividedOf(folder: string, { manifest, digest, files }: Artifact, options: LoadOptions): Divided {
   if (!manifest.mesh)
     throw diagnostics.misuse({ what: "the artifact has no mesh, so there are no ranks", help: "compile with --mesh tp=N" });
-  if (manifest.target !== "cpu") throw diagnostics.processesOnCpu({ target: manifest.target });
+  if (manifest.cpu) throw notAlike(manifest.target);
   const { weights, threads } = options;
-  const open = async (transport: Transport, onHost: number): Promise<Device> => {
+  const of = { folder, manifest, digest, weights, threads };
+  if (!onCpu(manifest.target))
+    return { ...of, transport: peersOf, open: (group, place) => openCuda(manifest, files, options, { group, place }) };
+  const open = async (group: Transport, { onHost }: Place): Promise<Device> => {
     const device = await CpuDevice.open(manifest, kernelsOf(manifest, files), { ...options, ...sharedBy(onHost, options) });
-    device.transport = transport;
+    device.transport = group;
     return device;
   };
-  return { folder, manifest, digest, weights, threads, open };
+  return { ...of, transport: () => "sockets", open };
 }
+
+/** Memories of several libraries are laid out by each for itself. */
+const notAlike = (target: Target): Error =>
+  diagnostics.misuse({
+    what: `an artifact for ${target} is divided over ranks, whose memories are not laid out alike`,
+    help: "compile with --target cpu, or without --mesh",
+  });
 
 /** Cores and memory that each of so many ranks has. */
 const sharedBy = (ranks: number, { threads }: LoadOptions): { threads: number; sharers: number } => ({
@@ -220,11 +233,7 @@ async function openLibrary(
   files: ReadonlyMap<string, Buffer<ArrayBuffer>>,
   options: LoadOptions,
 ): Promise<Device> {
-  if (manifest.mesh)
-    throw diagnostics.misuse({
-      what: `an artifact for ${manifest.target} is divided over ranks, whose memories are not laid out alike`,
-      help: "compile with --target cpu, or without --mesh",
-    });
+  if (manifest.mesh) throw notAlike(manifest.target);
   const lacks = arch === process.arch ? missingOf(requires) : [arch];
   if (lacks.length) throw diagnostics.otherProcessor({ processor, lacks, here: process.arch });
   const kernels = Object.entries(manifest.kernels).map(([name, k]) => ({ name, scratchBytes: k.scratchBytes ?? 0 }));
@@ -238,7 +247,13 @@ async function openLibrary(
   }
 }
 
-async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, options: LoadOptions): Promise<Device> {
+/** `rank`: one of several, each of which is a process of its own. */
+async function openCuda(
+  manifest: Manifest,
+  files: ReadonlyMap<string, Buffer>,
+  options: LoadOptions,
+  rank?: { group: Hub | Spoke; place: Place },
+): Promise<Device> {
   // Only here: the foreign function interface takes time to load, and a CPU needs none.
   const [{ CudaDevice }, { cachedCompile }] = await Promise.all([
     import("./devices/cuda/device.ts"),
@@ -258,7 +273,15 @@ async function openCuda(manifest: Manifest, files: ReadonlyMap<string, Buffer>, 
     reads: !options.weights.startsWith("synthetic:"),
     compile: cachedCompile(manifest.gpu!.arch, options.nvcc ? "nvcc" : undefined),
     ...(options.profile ? { profile: true } : {}),
+    ...(rank ? await asRank(rank.group, rank.place) : {}),
   });
+}
+
+/** The GPU of a rank, and how it meets the others. */
+async function asRank(group: Hub | Spoke, place: Place): Promise<Pick<CudaOptions, "ordinal" | "peers">> {
+  const [{ Driver }, { openPeers }] = await Promise.all([import("./devices/cuda/driver.ts"), import("./devices/cuda/peers.ts")]);
+  const ordinal = ordinalOf(place, new Driver().devices());
+  return { ordinal, peers: (cuda, system) => openPeers(peersOf(place), group, cuda, system) };
 }
 
 /** Holds libraries of others, which an artifact names and does not hold, to their digests. Throws DSC5045. */

@@ -49,6 +49,8 @@ export interface Group {
   mail: Mail;
   /** Ends all of them with an error. */
   fail(error: unknown): void;
+  /** Tells them that no call follows, where all is well. */
+  end(): void;
   close(): Promise<void>;
 }
 
@@ -113,10 +115,16 @@ export class Model<D extends Device = Device> {
   }
 
   async close(): Promise<void> {
+    const group = this.#group;
     try {
-      await this.#group?.close();
+      // The others are told first: what devices of several ranks reach of each other they give back together.
+      group?.end();
     } finally {
-      await this.device.close();
+      try {
+        await this.device.close();
+      } finally {
+        await group?.close();
+      }
     }
   }
 

@@ -4,12 +4,13 @@
 import { idList, idLists, maybeWhole, optionsOf, shown, whole } from "./arguments.ts";
 import { PADDING, type Entry } from "./batch.ts";
 import { Cache } from "./cache.ts";
-import { Arena, begin, drawable, type Begun, type CallOptions, type Result } from "./call.ts";
+import { Arena, begin, drawable, type CallOptions, type Result } from "./call.ts";
 import * as diagnostics from "./diagnostics.ts";
 import { concat, snapshot } from "./concat.ts";
 import type { Letter } from "./ranks/letters.ts";
 import type { SessionModel } from "./session-model.ts";
 import type { Sampler } from "./sample.ts";
+import { Stepping } from "./stepping.ts";
 import { TokenBitmap } from "./token-bitmap.ts";
 import { bytesIn } from "./values.ts";
 
@@ -304,7 +305,7 @@ export class Session {
 
   /** Whether steps can be begun ahead of their ids: see `ahead`. */
   get runsAhead(): boolean {
-    return this.model.device.ahead && !this.model.mail;
+    return this.model.device.ahead;
   }
 
   /** Whether the device can draw the ids of steps. */
@@ -318,8 +319,44 @@ export class Session {
    * `next` can be read. Leaving early forgets the step under way.
    */
   async *ahead(first: readonly (number | null)[], steps: number, sampler?: Sampler): AsyncGenerator<Result, void, undefined> {
-    if (this.model.mail)
-      throw diagnostics.misuse({ what: "steps of several ranks cannot begin ahead of their ids", help: "call decode" });
+    const { mail } = this.model;
+    if (mail && !this.runsAhead)
+      throw diagnostics.misuse({
+        what: "steps of several ranks cannot begin ahead of their ids on the CPU",
+        help: "call decode",
+      });
+    const stepping = this.stepping(first, steps, sampler);
+    this.say({ call: "ahead", first: [...first], steps, ...(sampler && { sampling: sampler.options }) });
+    const fail = (e: unknown): never => {
+      mail?.fail(e);
+      throw e;
+    };
+    const begin = (): boolean => {
+      try {
+        this.say({ call: "begin", taken: stepping.taken });
+        return stepping.begin();
+      } catch (e) {
+        return fail(e);
+      }
+    };
+    try {
+      begin();
+      for (let k = 0; k < steps; k++) {
+        const more = k + 1 < steps;
+        const begun = more && begin();
+        const result = await stepping.take().catch(fail);
+        if (this.closed) throw diagnostics.misuse({ what: "the session was closed during the call" });
+        yield result;
+        if (more && !begun) begin();
+      }
+    } finally {
+      if (!mail?.ended) this.say({ call: "end", taken: stepping.taken });
+      await stepping.end();
+    }
+  }
+
+  /** Steps as `ahead` makes them, begun and looked at one by one; the session is at work until they end. */
+  stepping(first: readonly (number | null)[], steps: number, sampler?: Sampler): Stepping {
     this.check(
       first.map((id) => (id === null ? [] : Array.from({ length: Math.max(1, steps) }, () => id))),
       (b) => this.cached(b).length,
@@ -327,32 +364,26 @@ export class Session {
     const active = first.flatMap((id, b) => (id === null ? [] : [b]));
     this.checkStep(active.length);
     const lengths = active.map((b) => this.cached(b).length);
-    let fed = active.map((b) => first[b]!);
-    const start = (k: number, after?: Begun): Begun | undefined => {
-      const entries = active.map((sequence, i) => ({ sequence, before: lengths[i] + k, tokens: [fed[i]] }));
-      return begin(this.model, this.arena, this.prepared(this.model.manifest.entries.decode, entries, { sampler }), after);
-    };
     this.busy = true;
-    let under: Begun | undefined;
-    let following: Begun | undefined;
-    try {
-      under = start(0);
-      for (let k = 0; k < steps; k++) {
-        following = k + 1 < steps ? start(k + 1, under) : undefined;
-        const result = await under!.result;
-        if (this.closed) throw diagnostics.misuse({ what: "the session was closed during the call" });
-        for (const [i, b] of active.entries()) this.ids[b].push(fed[i]);
-        fed = active.map((b) => result.next(b));
-        under = undefined;
-        yield result;
-        under = following ?? (k + 1 < steps ? start(k + 1) : undefined);
-      }
-    } finally {
-      await Promise.allSettled([under?.result, following?.result]);
-      for (const b of active) this.cut(b, this.draftRows[b] ?? 0);
-      this.busy = false;
-      if (this.closed) this.close();
-    }
+    return new Stepping(
+      active.map((b) => first[b]!),
+      {
+        begin: (k, fed, after) => {
+          const entries = active.map((sequence, i) => ({ sequence, before: lengths[i] + k, tokens: [fed[i]] }));
+          return begin(this.model, this.arena, this.prepared(this.model.manifest.entries.decode, entries, { sampler }), after);
+        },
+        took: (fed, result) => {
+          if (this.closed) return [];
+          for (const [i, b] of active.entries()) this.ids[b].push(fed[i]);
+          return active.map((b) => result.next(b));
+        },
+        end: () => {
+          for (const b of active) this.cut(b, this.draftRows[b] ?? 0);
+          this.busy = false;
+          if (this.closed) this.close();
+        },
+      },
+    );
   }
 
   /** Pages and positions for the rows of a call, and the call. What it gives can be read until the next one is prepared. */

@@ -84,13 +84,14 @@ export const run = {
             })
             .option("tp", {
               type: "number",
-              describe: "divide the model over so many ranks, all in this process (cuda: all on one GPU)",
+              describe: "divide the model over so many ranks, all in this process (cuda: all on one GPU) unless --processes",
             })
             .option("ep", { type: "number", describe: "of these ranks, so many groups hold whole experts" })
             .option("processes", {
               type: "boolean",
               default: false,
-              describe: "a process for each rank, started here (under torchrun, mpirun, srun: this is one of theirs)",
+              describe:
+                "a process for each rank, on GPUs with one each, started here (under torchrun, mpirun, srun: this is one of theirs)",
             })
             .option("threads", { type: "number", describe: "worker threads (default: the cores there are)" }),
         ),

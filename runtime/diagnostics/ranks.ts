@@ -63,7 +63,9 @@ export const rankRefused = thrown<{ rank: number; what: string; theirs: string; 
           ? "install one version of dsc on all hosts"
           : what === "weights"
             ? "give all ranks the same checkpoint"
-            : "compile the artifact once, and give it to all ranks",
+            : what === "transport"
+              ? "give all ranks the same DSC_PEERS"
+              : "compile the artifact once, and give it to all ranks",
   }),
 });
 
@@ -129,16 +131,21 @@ export const noRendezvous = thrown<{ where: string; why: string }>("DSC5098", {
   }),
 });
 
-export const processesOnCpu = thrown<{ target: string }>("DSC5099", {
-  name: "a process for each rank on a GPU",
+export const fewGpus = thrown<{ ranks: number; gpus: number; same?: readonly number[] }>("DSC5099", {
+  name: "a GPU for each rank",
   means:
-    "Ranks that are processes meet over sockets, on the CPU. Between GPUs of several processes nothing carries their operands yet.",
-  example: "dsc run examples/tiny-r1 --tp 2 --target cuda --processes",
-  fix: "Leave --processes out: all ranks then run on one GPU. Or compile with --target cpu.",
+    "Each rank that is a process has a GPU of its own: the one of the number that it has among the ranks of its host, of those that " +
+    "CUDA_VISIBLE_DEVICES shows, or the only one that its launcher shows it. Here two of them would share one.",
+  example: "dsc run SRC --tp 8 --target cuda --processes, on a host of four GPUs",
+  fix:
+    "Divide the model over as many ranks as there are GPUs, or leave --processes out: all ranks then run on one GPU. " +
+    "DSC_SHARE_GPU=1 lets ranks share GPUs, which take turns by milliseconds: for tests.",
   at: () => [place("mesh")],
-  short: ({ target }) => ({
-    title: `ranks of a ${target} artifact cannot be processes yet`,
-    help: "leave --processes out, which runs all ranks on one GPU, or compile with --target cpu",
+  short: ({ ranks, gpus, same }) => ({
+    title: same
+      ? `ranks ${same.join(" and ")} have the same GPU`
+      : `${ranks} ranks on this host, and ${gpus} GPU${gpus === 1 ? "" : "s"} that can be seen`,
+    help: "give each rank a GPU (CUDA_VISIBLE_DEVICES), or leave --processes out, which runs all ranks on one",
   }),
 });
 

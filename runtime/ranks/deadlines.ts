@@ -9,6 +9,8 @@ export interface Deadlines {
   silence: number;
   /** A rank that lives, and has not come to where the others wait. */
   meeting: number;
+  /** A rank's part of what GPUs exchange by themselves, once a kernel waits for it. */
+  exchange: number;
 }
 
 const seconds = (name: string, usual: number): number => {
@@ -23,9 +25,10 @@ const seconds = (name: string, usual: number): number => {
   return given * 1000;
 };
 
-/** DSC_JOIN_SECONDS (60), DSC_SILENCE_SECONDS (3), DSC_MEETING_SECONDS (300). */
+/** DSC_JOIN_SECONDS (60), DSC_SILENCE_SECONDS (3), DSC_MEETING_SECONDS (300), DSC_EXCHANGE_SECONDS (20). */
 export const deadlines = (): Deadlines => ({
   join: seconds("DSC_JOIN_SECONDS", 60),
   silence: seconds("DSC_SILENCE_SECONDS", 3),
   meeting: seconds("DSC_MEETING_SECONDS", 300),
+  exchange: seconds("DSC_EXCHANGE_SECONDS", 20),
 });

@@ -3,19 +3,27 @@ import type { Session } from "../session.ts";
 import type { Model } from "../model.ts";
 import { misuse } from "../diagnostics.ts";
 import { Sampler } from "../sample.ts";
+import type { Stepping } from "../stepping.ts";
 import type { Letter } from "./letters.ts";
 import type { Spoke } from "./spoke.ts";
 
 /** Settles when rank 0 is done; rejects with what ended the ranks. */
 export async function follow(model: Model, spoke: Spoke): Promise<void> {
-  const sessions = new Map<number, Session>();
+  const sessions = new Map<number, Followed>();
   for (let next = await spoke.letter(); next; next = await spoke.letter()) await obey(model, sessions, next.letter, next.bytes);
 }
 
-async function obey(model: Model, sessions: Map<number, Session>, letter: Letter, bytes: Uint8Array): Promise<void> {
-  if (letter.call === "open") return void sessions.set(letter.session, model.session(letter.options));
-  const session = sessions.get(letter.session);
-  if (!session) throw misuse({ what: `rank 0 speaks of session ${letter.session}, which it did not open` });
+interface Followed {
+  session: Session;
+  /** Steps that it makes ahead of their ids now. */
+  stepping?: Stepping;
+}
+
+async function obey(model: Model, sessions: Map<number, Followed>, letter: Letter, bytes: Uint8Array): Promise<void> {
+  if (letter.call === "open") return void sessions.set(letter.session, { session: model.session(letter.options) });
+  const followed = sessions.get(letter.session);
+  if (!followed) throw misuse({ what: `rank 0 speaks of session ${letter.session}, which it did not open` });
+  const { session, stepping } = followed;
   switch (letter.call) {
     case "append": {
       const { tokens, entry, rows, sampling } = letter;
@@ -24,6 +32,19 @@ async function obey(model: Model, sessions: Map<number, Session>, letter: Letter
     }
     case "draft": {
       await session.draft(letter.tokens, new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4));
+      return;
+    }
+    case "ahead": {
+      const { first, steps, sampling } = letter;
+      followed.stepping = session.stepping(first, steps, sampling && new Sampler(sampling));
+      return;
+    }
+    case "begin":
+    case "end": {
+      if (!stepping) throw misuse({ what: `rank 0 makes steps of session ${letter.session} that it did not announce` });
+      await stepping.upTo(letter.taken);
+      if (letter.call === "begin") stepping.begin();
+      else await stepping.end();
       return;
     }
     case "truncate":

@@ -13,6 +13,8 @@ export interface Facts {
   mesh: string;
   /** What the weights are read from, in one word that is the same for the same files. */
   weights: string;
+  /** What carries the operands of collectives: sockets, or between GPUs a mailbox or nccl. */
+  transport: string;
 }
 
 /** Every message; rank 0 is the hub of a star, and the others speak to it only. */

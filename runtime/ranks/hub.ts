@@ -46,6 +46,8 @@ export class Hub implements Transport, Mail {
   /** What rank 0 is at, for messages. */
   #doing = "all ranks came together";
   #closing: Promise<void> | undefined;
+  /** The others know that no call follows. */
+  #over = false;
 
   constructor(ranks: number, deadlines: Deadlines) {
     [this.ranks, this.#deadlines] = [ranks, deadlines];
@@ -71,7 +73,7 @@ export class Hub implements Transport, Mail {
         this.#news();
       },
       lost: (how) => {
-        if (this.#closing && peer.left) return;
+        if (this.#over && peer.left) return;
         this.fail(diagnostics.rankLost({ rank, how, during: this.#doing }));
       },
     };
@@ -116,9 +118,11 @@ export class Hub implements Transport, Mail {
     this.#doing = "the ranks loaded their weights";
   }
 
-  /** Gives all others the same bytes, which they wait for. */
-  share(bytes: Uint8Array): void {
+  /** Makes bytes that all ranks get. */
+  async shared(make: () => Uint8Array): Promise<Uint8Array> {
+    const bytes = make();
     this.#tell({ kind: "share" }, [bytes]);
+    return bytes;
   }
 
   /** Settles when all ranks have their weights. Slow disks are no failure: beats tell of a rank that hangs. */
@@ -130,6 +134,10 @@ export class Hub implements Transport, Mail {
     );
     this.#tell({ kind: "go" });
     this.#doing = "no call was made yet";
+  }
+
+  get ended(): boolean {
+    return this.#over || this.outcome.error !== undefined;
   }
 
   say(letter: Letter, bytes?: readonly Uint8Array[]): number {
@@ -233,12 +241,20 @@ export class Hub implements Transport, Mail {
     await Promise.all([...this.#peers.values()].map(({ connection }) => connection.end()));
   }
 
+  /** Tells the others that no call follows. They may still meet once more, to give back together what they share. */
+  end(): void {
+    if (this.#over || this.outcome.error) return;
+    this.#over = true;
+    this.#expectNobody();
+    this.#doing = "the ranks ended";
+    this.#letter = 0;
+    this.#tell({ kind: "end", diagnostics: [] });
+  }
+
   /** The end of all ranks, where each has done its part; or the rest of a bad end. Rejects where a rank is gone before it has said so. */
   async close(): Promise<void> {
     if (this.#closing) return this.#closing;
-    this.#expectNobody();
-    this.#doing = "the ranks ended";
-    this.#tell({ kind: "end", diagnostics: [] });
+    this.end();
     let settle: () => void = () => {};
     this.#closing = new Promise((resolve) => (settle = resolve));
     try {

@@ -14,6 +14,8 @@ export interface Place {
   ranks: number;
   /** Ranks on this host, which divide its cores and memory. */
   onHost: number;
+  /** Which of them this one is: it has the GPU of that number. */
+  local: number;
   /** Ranks that this process starts on its host. */
   starts: readonly number[];
   /** Where rank 0 listens. */
@@ -27,10 +29,11 @@ interface Launcher {
   name: string;
   /** What it starts a process for. */
   per: "rank" | "host";
-  /** Variables: which one, of how many, how many of them on this host (`hosts`: on how many hosts they are). */
+  /** Variables: which one, of how many, how many of them on this host and which of these (`hosts`: on how many hosts they are). */
   index: string;
   count?: string;
   onHost?: string;
+  local?: string;
   hosts?: string;
   /** All of these are set where it started this process. */
   sign: readonly string[];
@@ -44,7 +47,16 @@ interface Launcher {
 
 /** The innermost first: torchrun can run under srun, and mpirun. */
 const launchers: readonly Launcher[] = [
-  { name: "dsc", per: "rank", index: "DSC_RANK", count: "DSC_RANKS", onHost: "DSC_LOCAL_RANKS", sign: ["DSC_RANK"], job: [] },
+  {
+    name: "dsc",
+    per: "rank",
+    index: "DSC_RANK",
+    count: "DSC_RANKS",
+    onHost: "DSC_LOCAL_RANKS",
+    local: "DSC_LOCAL_RANK",
+    sign: ["DSC_RANK"],
+    job: [],
+  },
   { name: "dsc hosts", per: "host", index: "DSC_HOST", count: "DSC_HOSTS", sign: ["DSC_HOST"], job: [] },
   {
     name: "torchrun",
@@ -52,6 +64,7 @@ const launchers: readonly Launcher[] = [
     index: "RANK",
     count: "WORLD_SIZE",
     onHost: "LOCAL_WORLD_SIZE",
+    local: "LOCAL_RANK",
     sign: ["RANK", "LOCAL_RANK"],
     host: (env) => env.MASTER_ADDR,
     port: "MASTER_PORT",
@@ -63,6 +76,7 @@ const launchers: readonly Launcher[] = [
     index: "OMPI_COMM_WORLD_RANK",
     count: "OMPI_COMM_WORLD_SIZE",
     onHost: "OMPI_COMM_WORLD_LOCAL_SIZE",
+    local: "OMPI_COMM_WORLD_LOCAL_RANK",
     sign: ["OMPI_COMM_WORLD_RANK"],
     job: ["PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"],
   },
@@ -72,6 +86,7 @@ const launchers: readonly Launcher[] = [
     index: "PMI_RANK",
     count: "PMI_SIZE",
     onHost: "MPI_LOCALNRANKS",
+    local: "MPI_LOCALRANKID",
     sign: ["PMI_RANK", "PMI_SIZE"],
     job: ["HYDRA_JOBID", "PMI_ID"].slice(0, 1),
   },
@@ -83,6 +98,7 @@ const launchers: readonly Launcher[] = [
     index: "SLURM_PROCID",
     count: "SLURM_STEP_NUM_TASKS",
     hosts: "SLURM_STEP_NUM_NODES",
+    local: "SLURM_LOCALID",
     sign: ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS"],
     host: (env) => firstNode(env.SLURM_STEP_NODELIST),
     job: ["SLURM_JOB_ID", "SLURM_STEP_ID"],
@@ -224,6 +240,7 @@ export function placeOf(env: Environment, mesh: string, ranks: number): Place | 
     rank,
     ranks,
     onHost,
+    local: launcher.per === "host" ? 0 : (numberIn(env, launcher.local) ?? rank % onHost),
     starts: Array.from({ length: perHost - 1 }, (_, i) => rank + 1 + i),
     ...whereIs(env, launcher, job, alone),
     token: tokenOf(env, job, alone),

@@ -14,9 +14,10 @@ import { deadlines } from "./deadlines.ts";
 import { follow } from "./follow.ts";
 import type { Facts } from "./frames.ts";
 import type { Place } from "./launchers.ts";
+import type { Hub } from "./hub.ts";
 import { gather, join } from "./rendezvous.ts";
+import type { Spoke } from "./spoke.ts";
 import { start, type Started } from "./start.ts";
-import type { Transport } from "./transport.ts";
 
 /** A model that ranks hold together, before it is open. */
 export interface Divided {
@@ -26,13 +27,16 @@ export interface Divided {
   digest: string;
   weights: string;
   threads: number | undefined;
-  /** The device of a rank that meets the others by this transport; cores and memory are divided by the ranks of its host. */
-  open(transport: Transport, onHost: number): Promise<Device>;
+  /** What carries the operands of collectives. Throws DSC5091, DSC5099. */
+  transport(place: Place): string;
+  /** The device of a rank that meets the others by this group; cores and memory are divided by the ranks of its host. */
+  open(group: Hub | Spoke, place: Place): Promise<Device>;
 }
 
 /** What ranks compare before they begin. */
-async function factsOf({ manifest, digest, weights }: Divided): Promise<Facts> {
-  return { dsc: version, artifact: digest, mesh: meshWords(manifest.mesh!), weights: await identity(weights) };
+async function factsOf({ manifest, digest, weights, transport }: Divided, place: Place): Promise<Facts> {
+  const mesh = meshWords(manifest.mesh!);
+  return { dsc: version, artifact: digest, mesh, weights: await identity(weights), transport: transport(place) };
 }
 
 /** Files with the same names and sizes are taken for the same: the ranks of other hosts have copies. */
@@ -49,6 +53,7 @@ const ownPlace = (ranks: number): Place => ({
   rank: 0,
   ranks,
   onHost: ranks,
+  local: 0,
   starts: Array.from({ length: ranks - 1 }, (_, i) => i + 1),
   host: "127.0.0.1",
   port: 0,
@@ -58,7 +63,7 @@ const ownPlace = (ranks: number): Place => ({
 /** Starts the ranks that this process starts on its host. */
 function startOthers({ folder, weights, threads }: Divided, place: Place, port: number, fail: (e: Error) => void): Started {
   return start(
-    place.starts.map((rank) => ({ folder, weights, threads, place: { ...place, rank, starts: [], port } })),
+    place.starts.map((rank, i) => ({ folder, weights, threads, place: { ...place, rank, local: i + 1, starts: [], port } })),
     (rank, how) => fail(diagnostics.rankLost({ rank, how, during: "the others needed it" })),
   );
 }
@@ -72,13 +77,14 @@ export async function lead(
   place: Place = ownPlace(divided.manifest.mesh!.tp),
   lost: (e: Error) => void = () => {},
 ): Promise<Model> {
-  const { ranks, token, onHost } = place;
-  const meet = { rank: 0, ranks, token, facts: await factsOf(divided), deadlines: deadlines() };
+  const { ranks, token } = place;
+  const meet = { rank: 0, ranks, token, facts: await factsOf(divided, place), deadlines: deadlines() };
   const { hub, port, all } = await gather(meet, isLoopback(place.host) ? place.host : "0.0.0.0", place.port);
   const started = startOthers(divided, place, port, (e) => hub.fail(e));
   const group: Group = {
     mail: hub,
     fail: (e) => hub.fail(e),
+    end: () => hub.end(),
     close: () => hub.close().finally(() => started.end()),
   };
   // After the others have been told, so that each says why it ends.
@@ -88,7 +94,7 @@ export async function lead(
   });
   try {
     await all;
-    const model = await Model.open(divided.manifest, await divided.open(hub, onHost), { weights: divided.weights, group });
+    const model = await Model.open(divided.manifest, await divided.open(hub, place), { weights: divided.weights, group });
     await hub.loaded();
     return model;
   } catch (e) {
@@ -102,18 +108,18 @@ const isLoopback = (host: string): boolean => host === "127.0.0.1" || host === "
 
 /** Another rank: settles when rank 0 is done, rejects with what ended the ranks. */
 export async function takePart(divided: Divided, place: Place): Promise<void> {
-  const { rank, ranks, token, onHost } = place;
+  const { rank, ranks, token } = place;
   let early: Error | undefined;
   let fail = (e: Error): void => void (early ??= e);
   const started = startOthers(divided, place, place.port, (e) => fail(e));
   try {
-    const facts = await factsOf(divided);
+    const facts = await factsOf(divided, place);
     const spoke = await join({ rank, ranks, token, facts, deadlines: deadlines() }, place.host, place.port);
     fail = (e) => spoke.fail(e);
     if (early) fail(early);
     let model: Model | undefined;
     try {
-      const device = await divided.open(spoke, onHost);
+      const device = await divided.open(spoke, place);
       model = await Model.open(divided.manifest, device, { weights: divided.weights, rank });
       await spoke.loaded();
       await follow(model, spoke);

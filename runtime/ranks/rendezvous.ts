@@ -121,7 +121,7 @@ function refuse(hub: Hub, connection: Connection, error: ReturnType<typeof diagn
 
 function misfit(o: Meet, hello: Hello, hub: Hub): ReturnType<typeof diagnostics.rankRefused> | undefined {
   const rank = rankOf(hello);
-  for (const what of ["dsc", "artifact", "mesh", "weights"] as const)
+  for (const what of ["dsc", "artifact", "mesh", "weights", "transport"] as const)
     if (hello.facts[what] !== o.facts[what])
       return diagnostics.rankRefused({ rank, what, theirs: `${hello.facts[what]}, on ${hello.host}`, ours: o.facts[what] });
   const problem =

@@ -48,7 +48,8 @@ export class Spoke implements Transport {
       this.#awaited?.(m, bytes);
     },
     lost: (how) => {
-      if (!this.#ended) this.outcome.fail(diagnostics.rankLost({ rank: 0, how, during: this.#doing }));
+      // After the end too, where something is still waited for.
+      if (!this.#ended || this.#awaited) this.outcome.fail(diagnostics.rankLost({ rank: 0, how, during: this.#doing }));
     },
   };
 
@@ -82,9 +83,9 @@ export class Spoke implements Transport {
     }).then(() => this.outcome.check());
   }
 
-  /** What rank 0 shares; settles when it has come. */
-  shared(): Promise<Uint8Array> {
-    return this.#shared ? Promise.resolve(this.#shared) : this.#next((m, bytes) => (m.kind === "share" ? bytes : undefined));
+  /** What rank 0 makes for all; settles when it has come. */
+  async shared(): Promise<Uint8Array> {
+    return this.#shared ?? this.#next((m, bytes) => (m.kind === "share" ? bytes : undefined));
   }
 
   /** Says that this rank has its weights; settles when all have. */
@@ -101,7 +102,10 @@ export class Spoke implements Transport {
       await this.#next((m) => (m.kind === "letter" || m.kind === "end" ? true : undefined));
     this.outcome.check();
     const next = this.#letters.shift();
-    if (!next) return undefined;
+    if (!next) {
+      this.#letter = 0;
+      return undefined;
+    }
     this.#letter = next.number;
     this.#doing = `call ${next.number} began`;
     return next;

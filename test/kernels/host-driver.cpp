@@ -1,7 +1,9 @@
 // The CUDA driver's functions, as far as dsc calls them, on this machine's own memory: launches run at once, one block after another,
 // by fibres (cuda-on-host.ts). A "module" is the text "LIBRARY|KERNEL": what host-driver.ts compiled. Fresh memory is full of NaN,
 // and fresh pinned memory of whatever. With STREAMS defined launches wait in their stream, which a thread of its own goes through with
-// copies of the libraries: ranks that wait for each other go on together.
+// copies of the libraries: ranks that wait for each other go on together, in several processes too, for memory whose handle was given
+// is shared. A kernel's trap ends its launch then, and what is asked of the device afterwards fails. Devices are as many as
+// CUDA_VISIBLE_DEVICES names, one where it is not set.
 #include <dlfcn.h>
 #include <cstdint>
 #include <cstdio>
@@ -12,7 +14,10 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <atomic>
+#include <fcntl.h>
 #include <string>
+#include <sys/mman.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -30,7 +35,17 @@
 
 typedef uint64_t u64;
 typedef uint32_t u32;
-enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NOT_FOUND = 500, NOT_READY = 600 };
+enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NOT_FOUND = 500, NOT_READY = 600, LAUNCH_FAILED = 719 };
+// A kernel has ended with a trap.
+static std::atomic<bool> broken{false};
+static const u64 PAGE = 4096;
+static u64 pages(u64 bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
+static std::vector<int> visible() {
+  const char* list = getenv("CUDA_VISIBLE_DEVICES");
+  std::vector<int> all;
+  for (const char* p = list; p && *p; p = strchr(p, ',') ? strchr(p, ',') + 1 : "") all.push_back(atoi(p));
+  return list ? all : std::vector<int>{0};
+}
 
 typedef void (*Run)(void**, int, int, int);
 struct Function { Run run; const int* sizes; std::string library, kernel; };
@@ -44,8 +59,9 @@ static u64 given = 0;
 static const u64 TOTAL = 3ull << 30;
 
 #ifdef STREAMS
-static std::mutex lock;
-static std::condition_variable moved;
+// Never destroyed: streams wait on them when the process ends.
+static std::mutex& lock = *new std::mutex;
+static std::condition_variable& moved = *new std::condition_variable;
 struct Stream { std::deque<std::function<void()>> work; bool busy = false; };
 static void serve(Stream* s) {
   for (std::unique_lock<std::mutex> held(lock);;) {
@@ -58,7 +74,7 @@ static void serve(Stream* s) {
 static bool idle(u64 s) { return ((Stream*)s)->work.empty() && !((Stream*)s)->busy; }
 static int put(u64 s, std::function<void()> f) { { std::lock_guard<std::mutex> held(lock); ((Stream*)s)->work.push_back(f); } moved.notify_all(); return OK; }
 // A kernel's variables are those of its library: a stream has a copy.
-static Run run_of(const Function* f) {
+static void run(const Function* f, void** at, int blocks, int threads, int shared) {
   static thread_local std::map<std::string, void*> copies;
   void*& l = copies[f->library];
   if (!l) {
@@ -66,18 +82,23 @@ static Run run_of(const Function* f) {
     if (system(("cp " + f->library + " " + copy).c_str()) == 0) l = dlopen(copy.c_str(), RTLD_NOW | RTLD_LOCAL);
     unlink(copy.c_str());
   }
-  return (Run)dlsym(l, ("run_" + f->kernel).c_str());
+  if (broken) return;
+  *(int*)dlsym(l, "trap_returns") = 1;
+  ((Run)dlsym(l, ("run_" + f->kernel).c_str()))(at, blocks, threads, shared);
+  if (*(int*)dlsym(l, "trapped")) broken = true;
 }
 #else
 static int put(u64, std::function<void()> f) { f(); return OK; }
-static Run run_of(const Function* f) { return f->run; }
+static void run(const Function* f, void** at, int blocks, int threads, int shared) { f->run(at, blocks, threads, shared); }
 #endif
 static int later(u64 stream, std::function<void()> f) { if (!recording) return put(stream, f); recording->push_back(f); return OK; }
 
 extern "C" {
 int cuInit(u32) { return INIT; }
 int cuDriverGetVersion(int* v) { *v = VERSION; return OK; }
-int cuDeviceGet(int* d, int i) { *d = 0; return i == 0 ? OK : INVALID; }
+int cuDeviceGetCount(int* n) { *n = (int)visible().size(); return OK; }
+int cuDeviceGet(int* d, int i) { *d = i; return i >= 0 && i < (int)visible().size() ? OK : INVALID; }
+int cuDeviceGetUuid_v2(char* uuid, int d) { memset(uuid, 0, 16); memcpy(uuid, &visible()[d], 4); return OK; }
 int cuDeviceGetName(char* name, int length, int) { snprintf(name, length, "host stand-in"); return OK; }
 int cuDeviceGetAttribute(int* v, int id, int) { *v = id == 75 ? MAJOR : id == 16 ? 4 : 0; return OK; }
 int cuDevicePrimaryCtxRetain(u64* c, int) { *c = 1; return OK; }
@@ -92,14 +113,14 @@ int cuMemGetInfo_v2(u64* free, u64* total) { *free = TOTAL - given; *total = TOT
 int cuMemAlloc_v2(u64* at, u64 bytes) {
   if (recording) return INVALID;
   if (given + bytes > TOTAL) return OUT_OF_MEMORY;
-  u64* p = (u64*)aligned_alloc(256, (bytes + 511) / 256 * 256);
+  u64* p = (u64*)aligned_alloc(PAGE, PAGE + pages(bytes));
   p[0] = bytes;  // before the block, for freeing
-  memset((char*)p + 256, 0xff, bytes);
+  memset((char*)p + PAGE, 0xff, bytes);
   given += bytes;
-  *at = (u64)p + 256;
+  *at = (u64)p + PAGE;
   return OK;
 }
-int cuMemFree_v2(u64 at) { u64* p = (u64*)(at - 256); given -= p[0]; free(p); return OK; }
+int cuMemFree_v2(u64 at) { u64* p = (u64*)(at - PAGE); given -= p[0]; free(p); return OK; }
 int cuMemHostAlloc(u64* at, u64 bytes, u32) { bytes = (bytes + 4095) / 4096 * 4096; *at = (u64)aligned_alloc(4096, bytes); memset((void*)*at, 0xa5, bytes); return OK; }
 int cuMemFreeHost(u64 at) { free((void*)at); return OK; }
 int cuMemcpyHtoD_v2(u64 to, const void* from, u64 n) { memcpy((void*)to, from, n); return OK; }
@@ -132,8 +153,8 @@ int cuStreamIsCapturing(u64, int* is) { *is = recording != nullptr; return OK; }
 int cuStreamWaitEvent(u64, u64, u32) { return OK; }
 #ifdef STREAMS
 int cuStreamCreate(u64* s, u32) { Stream* made = new Stream; std::thread(serve, made).detach(); *s = (u64)made; return OK; }
-int cuStreamSynchronize(u64 s) { if (recording) return INVALID; std::unique_lock<std::mutex> held(lock); moved.wait(held, [=] { return idle(s); }); return OK; }
-int cuStreamQuery(u64 s) { std::lock_guard<std::mutex> held(lock); return idle(s) ? OK : NOT_READY; }
+int cuStreamSynchronize(u64 s) { if (recording) return INVALID; std::unique_lock<std::mutex> held(lock); moved.wait(held, [=] { return idle(s); }); return broken ? LAUNCH_FAILED : OK; }
+int cuStreamQuery(u64 s) { std::lock_guard<std::mutex> held(lock); return broken ? LAUNCH_FAILED : idle(s) ? OK : NOT_READY; }
 #else
 int cuStreamCreate(u64* s, u32) { *s = 1; return OK; }
 int cuStreamSynchronize(u64) { return recording ? INVALID : OK; }
@@ -147,15 +168,42 @@ int cuGraphExecDestroy(u64 g) { delete (Graph*)g; return OK; }
 int cuGraphDestroy(u64 g) { delete (Graph*)g; return OK; }
 int cuEventCreate(u64* e, u32) { *e = (u64) new Event; return OK; }
 int cuEventRecord(u64 e, u64 s) { __atomic_add_fetch(&((Event*)e)->pending, 1, __ATOMIC_SEQ_CST); return put(s, [=] { __atomic_sub_fetch(&((Event*)e)->pending, 1, __ATOMIC_SEQ_CST); }); }
-int cuEventQuery(u64 e) { return __atomic_load_n(&((Event*)e)->pending, __ATOMIC_SEQ_CST) ? NOT_READY : OK; }
-int cuEventSynchronize(u64 e) { while (cuEventQuery(e)) usleep(50); return OK; }
+int cuEventQuery(u64 e) { return broken ? LAUNCH_FAILED : __atomic_load_n(&((Event*)e)->pending, __ATOMIC_SEQ_CST) ? NOT_READY : OK; }
+int cuEventSynchronize(u64 e) { int r; while ((r = cuEventQuery(e)) == NOT_READY) usleep(50); return r; }
 int cuEventElapsedTime(float* ms, u64, u64) { *ms = 0.001f; return OK; }
 int cuEventDestroy_v2(u64 e) { delete (Event*)e; return OK; }
-// Handles that any process of the stand-in could give, and none can open: memory is this process's own.
-int cuIpcGetMemHandle(void* handle, u64 at) { memset(handle, 0, 64); memcpy(handle, &at, 8); return OK; }
-int cuIpcOpenMemHandle_v2(u64*, Handle, u32) { return INVALID; }
-int cuIpcCloseMemHandle(u64) { return OK; }
+// A block whose handle is given moves to a file without a name, which other processes map: it stays where it is, and whole.
+static std::map<u64, u64> shared_sizes;
+int cuIpcGetMemHandle(void* handle, u64 at) {
+  static std::map<u64, int> files;
+  const u64 bytes = pages(*(u64*)(at - PAGE));
+  if (!files.count(at)) {
+    const int file = memfd_create("device memory", MFD_CLOEXEC);
+    if (file < 0 || ftruncate(file, bytes)) return INVALID;
+    void* copy = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    memcpy(copy, (void*)at, bytes);
+    munmap(copy, bytes);
+    if (mmap((void*)at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == MAP_FAILED) return INVALID;
+    files[at] = file;
+  }
+  memset(handle, 0, 64);
+  const u64 words[] = {(u64)getpid(), (u64)files[at], bytes};
+  memcpy(handle, words, sizeof words);
+  return OK;
+}
+int cuIpcOpenMemHandle_v2(u64* at, Handle h, u32) {
+  const std::string name = "/proc/" + std::to_string(h.words[0]) + "/fd/" + std::to_string(h.words[1]);
+  const int file = open(name.c_str(), O_RDWR);
+  void* p = file < 0 ? MAP_FAILED : mmap(nullptr, h.words[2], PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  if (file >= 0) close(file);
+  if (p == MAP_FAILED) return INVALID;
+  shared_sizes[*at = (u64)p] = h.words[2];
+  return OK;
+}
+int cuIpcCloseMemHandle(u64 at) { return munmap((void*)at, shared_sizes[at]) ? INVALID : OK; }
 int cuTensorMapEncodeTiled(void*, int, u32, u64, void*, void*, void*, void*, int, int, int, int) { return INVALID; }
+// What a library does behind other work of a stream, and in a graph.
+void host_later(u64 stream, void (*f)(void*), void* of) { later(stream, [=] { f(of); }); }
 // Launches so far that might begin before the one before them had ended, and all launches.
 static int dependents = 0, launches = 0;
 int host_dependents() { return dependents; }
@@ -174,6 +222,6 @@ int cuLaunchKernelEx(const Config* c, u64 function, void** params, void*) {
   char* kept = (char*)malloc(bytes + 8);
   void** at = (void**)malloc(count * sizeof(void*) + 8);
   for (int i = 0, o = 0; i < count; o += (f->sizes[1 + i] + 7) / 8 * 8, i++) { at[i] = kept + o; memcpy(at[i], params[i], f->sizes[1 + i]); }
-  return later(c->stream, [=] { run_of(f)(at, blocks, threads, shared); });
+  return later(c->stream, [=] { run(f, at, blocks, threads, shared); });
 }
 }

@@ -124,7 +124,7 @@ test("a rank that lives and does not come to where the others are is told, with 
 });
 
 test("a rank that does not fit, is there twice, is one too many or does not come ends all, by name", async () => {
-  const facts = { dsc: "1", artifact: "a", mesh: "m", weights: "w" };
+  const facts = { dsc: "1", artifact: "a", mesh: "m", weights: "w", transport: "t" };
   const odd = (task: Partial<ReturnType<NonNullable<Scenario["task"]>>>) => (rank: number) => (rank === 1 ? task : {});
   const cases: [string, Scenario, RegExp][] = [
     ["artifact", { ranks: 2, task: odd({ facts: { ...facts, artifact: "b" } }) }, /DSC5093.*rank 1 comes with another artifact/],

@@ -72,7 +72,7 @@ async function rankZero(task: FakeRank): Promise<void> {
   process.stdout.write(`port ${port}\n`);
   try {
     await all;
-    hub.share(Uint8Array.of(1, 2, 3));
+    void hub.shared(() => Uint8Array.of(1, 2, 3));
     await hub.loaded();
     for (let i = 0; i < task.calls; i++) {
       const letter: Letter = { session: 0, call: "draft", tokens: [[i]] };

@@ -39,7 +39,7 @@ export interface Scenario {
 
 const usual: Omit<FakeRank, "rank" | "ranks" | "port"> = {
   token: "t",
-  facts: { dsc: "1", artifact: "a", mesh: "m", weights: "w" },
+  facts: { dsc: "1", artifact: "a", mesh: "m", weights: "w", transport: "t" },
   calls: 2,
   collectives: [...COLLECTIVES],
 };

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { ordinalOf, peersOf } from "../../runtime/ranks/gpus.ts";
 import { firstNode, placeOf, type Environment, type Place } from "../../runtime/ranks/launchers.ts";
 
 const work = mkdtempSync(path.join(tmpdir(), "dsc-launchers-"));
@@ -44,6 +45,28 @@ test("no launcher, one that started a single process, and a batch script are no 
   expect(at(torchrun(0, 1, 1), 8)).toBeUndefined();
   expect(at({ SLURM_PROCID: "0", SLURM_NTASKS: "8", SLURM_JOB_ID: "12" }, 8)).toBeUndefined();
   expect(at({ ...torchrun(1, 2, 2), DSC_LAUNCHER: "none" }, 8)).toBeUndefined();
+});
+
+test("which rank of its host a process is, as the launcher says, else by its number", () => {
+  const locals = [
+    at(torchrun(3, 8, 8), 8),
+    at({ ...torchrun(9, 16, 8), DSC_TOKEN: "t" }, 16),
+    at({ ...openmpi(1, 2, 2), OMPI_COMM_WORLD_LOCAL_RANK: "0" }, 2),
+    at({ ...hydra, MPI_LOCALRANKID: "1" }, 2),
+    at({ ...slurm(9, 16, 2), DSC_TOKEN: "t", SLURM_LOCALID: "4" }, 16),
+    at({ ...slurm(9, 16, 2), DSC_TOKEN: "t" }, 16),
+    at({ ...lws, DSC_TOKEN: "t" }, 8),
+  ];
+  expect(locals.map((p) => p!.local)).toEqual([3, 1, 0, 1, 4, 1, 0]);
+});
+
+test("a rank has the GPU of its number on its host, or the only one that its launcher shows it", () => {
+  const place = at({ ...torchrun(9, 16, 8), DSC_TOKEN: "t" }, 16)!;
+  expect(ordinalOf(place, 8)).toBe(1);
+  expect(ordinalOf(place, 1)).toBe(0);
+  expect(() => ordinalOf(place, 4)).toThrow(/DSC5099.*8 ranks on this host, and 4 GPUs/);
+  expect(() => ordinalOf({ ...place, launcher: "dsc" }, 1)).toThrow(/DSC5099.*8 ranks on this host, and 1 GPU/);
+  expect([peersOf(place), peersOf({ ...place, onHost: 16 })]).toEqual(["nccl", "mailbox"]);
 });
 
 test("each launcher's variables give a place", () => {

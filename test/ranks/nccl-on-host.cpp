@@ -1,5 +1,6 @@
 // A stand-in for NCCL: ranks are processes of one machine, their memory is the host's, and bytes move through a shared file whose name
-// is in the unique id. Calls block, but for the making of a communicator, which goes on while it is looked at.
+// is in the unique id. Calls block, but for the making of a communicator, which goes on while it is looked at, and for those on a stream
+// of the stand-in for the driver, which come behind what the stream has to do.
 // STANDIN_VERSION, STANDIN_FAIL (a call that fails) and STANDIN_ASYNC (looks after which the communicator is broken) make it another.
 #include <atomic>
 #include <climits>
@@ -7,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -68,9 +70,7 @@ static int collective(const Work& w) {
   else for (int r = 0; r < c->ranks; r++) memcpy(w.to + r * mine, c->s->slots[r], mine);
   return meet(c) ? Success : Remote;
 }
-static int flush() {
-  std::vector<Work> all;
-  all.swap(group);
+static int carry(const std::vector<Work>& all) {
   Comm* mail = nullptr;
   size_t part = 0;
   for (const Work& w : all) {
@@ -84,9 +84,27 @@ static int flush() {
   for (const Work& w : all) if (w.kind == 4) memcpy(w.to, w.c->s->slots[w.peer] + w.c->rank * part, part);
   return meet(mail) ? Success : Remote;
 }
-static int note(const char* call, Work w) {
+typedef void (*Later)(uint64_t, void (*)(void*), void*);
+static Later later() {
+  static void* driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+  return driver ? (Later)dlsym(driver, "host_later") : nullptr;
+}
+static uint64_t stream = 0;
+/** Kept as long as the process: a graph does it again and again. */
+static void carry_kept(void* all) {
+  auto& kept = *(std::vector<Work>*)all;
+  if (carry(kept)) kept[0].c->broken = true;
+}
+static int flush() {
+  auto all = new std::vector<Work>;
+  all->swap(group);
+  if (stream && later()) return later()(stream, carry_kept, all), Success;
+  return carry(*all);
+}
+static int note(const char* call, Work w, void* on) {
   if (fails(call)) return Internal;
   group.push_back(w);
+  stream = (uint64_t)on;
   return depth ? Success : flush();
 }
 extern "C" {
@@ -120,11 +138,11 @@ int ncclCommGetAsyncError(Comm* c, int* e) {
   *e = c->broken || c->s->gone ? Remote : c->looks > 1 && c->s->joined == c->ranks ? Success : InProgress;
   return Success;
 }
-int ncclAllReduce(const char* f, char* t, size_t n, int type, int op, Comm* c, void*) { return op ? Argument : note("ncclAllReduce", {0, f, t, n, type, 0, c}); }
-int ncclAllGather(const char* f, char* t, size_t n, int type, Comm* c, void*) { return note("ncclAllGather", {1, f, t, n, type, 0, c}); }
-int ncclReduceScatter(const char* f, char* t, size_t n, int type, int op, Comm* c, void*) { return op ? Argument : note("ncclReduceScatter", {2, f, t, n, type, 0, c}); }
-int ncclSend(const char* f, size_t n, int type, int peer, Comm* c, void*) { return note("ncclSend", {3, f, nullptr, n, type, peer, c}); }
-int ncclRecv(char* t, size_t n, int type, int peer, Comm* c, void*) { return note("ncclRecv", {4, nullptr, t, n, type, peer, c}); }
+int ncclAllReduce(const char* f, char* t, size_t n, int type, int op, Comm* c, void* on) { return op ? Argument : note("ncclAllReduce", {0, f, t, n, type, 0, c}, on); }
+int ncclAllGather(const char* f, char* t, size_t n, int type, Comm* c, void* on) { return note("ncclAllGather", {1, f, t, n, type, 0, c}, on); }
+int ncclReduceScatter(const char* f, char* t, size_t n, int type, int op, Comm* c, void* on) { return op ? Argument : note("ncclReduceScatter", {2, f, t, n, type, 0, c}, on); }
+int ncclSend(const char* f, size_t n, int type, int peer, Comm* c, void* on) { return note("ncclSend", {3, f, nullptr, n, type, peer, c}, on); }
+int ncclRecv(char* t, size_t n, int type, int peer, Comm* c, void* on) { return note("ncclRecv", {4, nullptr, t, n, type, peer, c}, on); }
 int ncclGroupStart() { depth++; return Success; }
 int ncclGroupEnd() { return --depth ? Success : flush(); }
 int ncclCommFinalize(Comm* c) { return meet(c) ? Success : Remote; }

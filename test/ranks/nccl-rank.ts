@@ -46,8 +46,7 @@ if (process.env.NCCL_RANK !== undefined) {
     if (gathering) process.stdout.write(`port ${gathering.port}\n`);
     await gathering?.all;
     const spoke = gathering ? undefined : await join({ ...task, deadlines: deadlines() }, "127.0.0.1", port);
-    const id = gathering ? nccl.uniqueId() : await spoke!.shared();
-    gathering?.hub.share(id);
+    const id = await (gathering ? gathering.hub.shared(() => nccl.uniqueId()) : spoke!.shared());
     const others = (): Error | undefined => (gathering?.hub ?? spoke)!.outcome.error;
     c = await Communicator.open(nccl, { id, rank, ranks, others, patienceMs: 20_000 });
     process.stdout.write(`${[...compare(c, rank, ranks), exchange(c, rank, ranks)].join("\n")}\n`);

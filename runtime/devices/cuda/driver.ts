@@ -10,6 +10,8 @@ const signatures = {
   cuInit: "u",
   cuDriverGetVersion: "p",
   cuDeviceGet: "pi",
+  cuDeviceGetCount: "p",
+  cuDeviceGetUuid_v2: "pi",
   cuDeviceGetName: "pii",
   cuDeviceGetAttribute: "pii",
   cuDevicePrimaryCtxRetain: "pi",
@@ -143,6 +145,13 @@ export class Driver {
     this.out[0] = 0n;
     this.call(name, ...args, this.out);
     return Number(this.out[0]);
+  }
+
+  /** How many devices it shows: those of CUDA_VISIBLE_DEVICES, where that is set. */
+  devices(): number {
+    const count = new Int32Array(1);
+    this.call("cuDeviceGetCount", count);
+    return count[0];
   }
 
   attribute(id: number, device: number): number {

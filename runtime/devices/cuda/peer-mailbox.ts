@@ -19,6 +19,8 @@ export interface MailboxOptions {
   limitMs?: number;
   /** What is known of the other ranks from elsewhere: of one that is gone, why. Waits for it end then. */
   others?: () => Error | undefined;
+  /** Settles when every rank has let go of the mailboxes of the others: then they are given back. Of ranks in several processes. */
+  parting?: () => Promise<void>;
 }
 
 /** A rank that comes so late has ended, or never will come. */
@@ -56,13 +58,14 @@ export class CudaMailbox implements StreamTransport {
   /** Addresses of all mailboxes, on the device. */
   private table = 0;
   private stream: number | undefined;
+  private readonly parting: () => Promise<void>;
 
   private constructor(
     { driver }: Cuda,
-    { rank, ranks, limitMs = LIMIT_MS, others = () => undefined }: MailboxOptions,
+    { rank, ranks, limitMs = LIMIT_MS, others = () => undefined, parting = async () => {} }: MailboxOptions,
     kernels: Kernels,
   ) {
-    this.others = others;
+    [this.others, this.parting] = [others, parting];
     [this.driver, this.kernels, this.limitMs, this.ranks, this.here] = [driver, kernels, limitMs, ranks, [rank]];
     this.own = driver.get("cuMemAlloc_v2", peerMailboxBytes(ranks));
     driver.call("cuMemsetD8_v2", this.own, 0, peerMailboxBytes(ranks));
@@ -202,8 +205,12 @@ export class CudaMailbox implements StreamTransport {
   }
 
   async close(): Promise<void> {
+    // A kernel that still waits for a peer that is gone has been told to stop, and ends.
+    if (this.stream !== undefined) this.driver.attempt("cuStreamSynchronize", this.stream);
     for (const at of this.mapped) this.driver.attempt("cuIpcCloseMemHandle", at);
     this.mapped = [];
+    // Not where a rank is gone: nobody waits for anybody then.
+    await this.parting().catch(() => {});
     for (const at of [this.own, this.table]) if (at) this.driver.attempt("cuMemFree_v2", at);
     this.control.free();
   }
@@ -237,12 +244,12 @@ export function tradeHere(ranks: number): (rank: number) => Trade {
 
 /** Ranks of several processes, by the transport that their hosts have between them. */
 export const tradeOver =
-  (transport: Pick<Transport, "ranks" | "meet">): Trade =>
+  (transport: Pick<Transport, "ranks" | "meet">, site = "mailboxes"): Trade =>
   async (mine) => {
     const { ranks } = transport;
     const inner = mine.length / 4;
     const all = new Uint8Array(mine.length * ranks);
-    const step = { kind: "collective", op: "all_gather", dtype: "i32", args: [], outer: 1, inner, site: "mailboxes" } as const;
+    const step = { kind: "collective", op: "all_gather", dtype: "i32", args: [], outer: 1, inner, site } as const;
     await transport.meet(
       { kind: "meeting", step: { ...step, args: [] }, pointers: [], outer: 1, inner, function: "", layer: undefined },
       0,

@@ -72,7 +72,7 @@ export class RankMemory {
         batch: (table) => to(places.batch(table)),
       },
       ...(tables ? { tables: { ...tables, at: to(tables.at) } } : {}),
-      ...(sampling ? { sampling: { choices: to(sampling.choices), seen: to(sampling.seen) } } : {}),
+      ...(sampling ? { sampling: { choices: to(sampling.choices), seen: sampling.seen && to(sampling.seen) } } : {}),
       ...(idsFrom === undefined ? {} : { idsFrom: to(idsFrom) }),
     };
   }
