@@ -125,13 +125,16 @@ function pack(k: Tiles, p: Product, { from, columns, rows, group, to, at }: Pack
   });
 }
 
-/** Adds the lanes of each of these vectors to the sums of row i from j on, all of them at once. */
+/** Adds the lanes of each of these vectors to the sums of row i from j on, as many at once as a vector has lanes. */
 function addJoined(k: Tiles, p: Product, i: Expr, j: Expr, vectors: readonly Expr[]): void {
   const { w } = k;
-  const joined = join(k, vectors);
-  const at = w.keep(sumAt(p, i, j), "at");
-  const before = loadOf(p.sums, at, vectors.length);
-  w.push({ kind: "store", to: p.sums.memory, at, value: op("add", before, joined) });
+  const most = Math.min(k.lanes, vectors.length);
+  for (let first = 0; first < vectors.length; first += most) {
+    const joined = join(k, vectors.slice(first, first + most));
+    const at = w.keep(sumAt(p, i, plus(j, int(first))), "at");
+    const before = loadOf(p.sums, at, most);
+    w.push({ kind: "store", to: p.sums.memory, at, value: op("add", before, joined) });
+  }
 }
 
 /** A vector whose lane d is the sum of the lanes of vector d; their number is a power of two, no more than the lanes of each. */

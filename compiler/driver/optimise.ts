@@ -1,5 +1,6 @@
 // Second verb of a compile: the passes that were asked for, and what is known of the plug-ins among them.
 import { machinesOf } from "../../codegen/target.ts";
+import { onCpu } from "../../ir/artifact.ts";
 import type { Diagnostic } from "../../ir/diagnostic.ts";
 import { leastMesh, meshWords } from "../../ir/mesh.ts";
 import type { Func, Module } from "../../ir/index.ts";
@@ -52,7 +53,8 @@ export function optimise(spec: ModelSpec, module: Module, options: CompileOption
     {
       guard: timing(guardOf(folder), options.timed),
       contracts: mesh ? false : "say",
-      machines: machinesOf(options.arch, options.brings?.kernels),
+      // Of a processor --arch says which instructions it has; passes weigh by the machine.
+      machines: machinesOf(onCpu(options.target) ? undefined : options.arch, options.brings?.kernels),
     },
   );
   const printed = new Map<Func, string>();

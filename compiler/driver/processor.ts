@@ -6,7 +6,7 @@ import { machineFlags } from "../../runtime/devices/native/flags.ts";
 import { badValue } from "../diagnostics.ts";
 import type { CompileOptions } from "./options.ts";
 
-/** For targetOf; nothing for targets that have none. Throws DSC6003 for a name that is none. */
+/** For targetOf; nothing for targets that have none. Throws DSC6001 for a name that is none. */
 export function processorFor({ target, arch }: Pick<CompileOptions, "target" | "arch">): { processor?: Processor } {
   if (!inLibrary(target)) return {};
   const processor = arch === undefined ? thisProcessor() : processors.find((p) => p.name === arch);

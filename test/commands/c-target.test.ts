@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { writeArtifact } from "../../compiler/artifact/write.ts";
+import { processors } from "../../codegen/loops/processor.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { generate, load } from "../../runtime/index.ts";
 import { lacks } from "../conditions.ts";
@@ -59,4 +60,16 @@ test.skipIf(lacks("C compiler"))("an artifact runs where its instructions are, a
   const loaded = await load(here, { weights: model, threads: 2 });
   for await (const step of generate(loaded, [[1, 2, 3]], { maxNew: 2 })) expect(step.ids).toHaveLength(1);
   await loaded.close();
+});
+
+test.skipIf(lacks("C compiler"))("--arch names another processor than this one", async () => {
+  const { name } = processors.findLast((p) => p.arch === process.arch)!;
+  const compiled = inC(name);
+  expect(compiled.manifest.cpu).toMatchObject({ processor: name, requires: [] });
+  const least = path.join(work, "least");
+  writeArtifact(compiled, least);
+  const loaded = await load(least, { weights: model, threads: 1 });
+  for await (const step of generate(loaded, [[1, 2, 3]], { maxNew: 1 })) expect(step.ids).toHaveLength(1);
+  await loaded.close();
+  expect(() => inC("i386")).toThrow(/DSC6001.*no such processor/s);
 });

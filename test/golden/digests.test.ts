@@ -10,7 +10,15 @@ import { h200 } from "../../codegen/cuda/arch/h200.ts";
 import { lowerToWasm } from "../../codegen/cpu/lower.ts";
 import { printCuda } from "../../codegen/cuda/printed/print.ts";
 import { families } from "../../codegen/kernels/index.ts";
+import { processors } from "../../codegen/loops/processor.ts";
+import { targetOf } from "../../codegen/target.ts";
 import { printTriton } from "../../codegen/triton/print.ts";
+import { build } from "../../compiler/driver/build.ts";
+import { frontend } from "../../compiler/driver/frontend.ts";
+import { optimise } from "../../compiler/driver/optimise.ts";
+import { processorFor } from "../../compiler/driver/processor.ts";
+import { select } from "../../compiler/driver/select.ts";
+import { standard } from "../../passes/index.ts";
 import { specOf } from "../../compiler/frontend/config.ts";
 import { sourceOf } from "../../compiler/frontend/source.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
@@ -98,6 +106,32 @@ for (const target of ["cpu", "cuda", "triton"] as const)
     ].join("\n");
     golden(`digests/${target}.txt`, `${got}\n`);
   });
+
+/** Kernels in C, and what the runtime does, for a processor. No compiler has a part in it: the library is left out. */
+function linesInC(config: Config, name: string, arch: string): string[] {
+  const { spec } = specOf(sourceOf(textOf(config), "config.json", ".", []));
+  const options: CompileOptions = { ...defaults, target: "c", arch };
+  const target = targetOf("c", { activations: "f32", ...processorFor(options) });
+  const optimised = optimise(spec, frontend(spec, options), options, standard);
+  const { kernels, functions, files } = build(optimised.outcome.module, select(optimised, target, undefined), target, spec);
+  const { files: texts, facts } = target.library!(kernels);
+  for (const [file, text] of texts) files.set(file, text);
+  const own = [...files].map(([file, text]) => `  ${path.basename(file)} text ${digest(text)} code ${digest(code(String(text)))}`);
+  const plan = digest(JSON.stringify([kernels, functions, facts]));
+  return [`${name} arch=${arch}: ${Object.keys(kernels).length} kernels, plan ${plan}`, ...own];
+}
+
+test("kernels and plans for c are those of test/golden/digests/c.txt", () => {
+  const [best] = processors;
+  const small = [...Object.keys(published).filter((n) => n.startsWith("printed")).map((n) => [n, published[n]] as const), ...fixtures.map((f) => [path.basename(f), read(`${f}/config.json`)] as const)];
+  const got = [
+    ...["DeepSeek-R1", "DeepSeek-V2-Lite"].flatMap((name) => linesInC(published[name], name, best.name)),
+    ...small.flatMap(([name, config]) => linesInC(config, name, best.name)),
+    // Of other processors those that have all kinds of kernels between them.
+    ...processors.slice(1).flatMap(({ name: arch }) => small.filter(([n]) => /^printed|fp8/.test(n)).flatMap(([name, config]) => linesInC(config, name, arch))),
+  ].join("\n");
+  golden("digests/c.txt", `${got}\n`);
+});
 
 /** The text a target makes of a kernel, or why it makes none: tiles of the CPU are too large for a block of a GPU. */
 function orRefusal(print: (k: Kernel) => string, kernel: Kernel): string {
