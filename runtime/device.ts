@@ -34,10 +34,13 @@ export interface StoredArray {
   count: number;
   /** "same" keeps the bytes; the others are widened to f32, which is exact. */
   form: "same" | "bf16" | "f16" | "e8m0";
-  /** Bytes in the file. */
+  /** Bytes in the file, without what lies between rows. */
   bytes: number;
-  /** Bytes of a row in the file and from one row to the next in memory; what lies between becomes zero. Only of form "same". */
-  rows?: { bytes: number; pitch: number };
+  /**
+   * Bytes of a row, from one row to the next in memory, where what lies between becomes zero, and in the file, where what lies between
+   * is no part of the array; one of the two at most is more than the bytes of a row. Only of form "same".
+   */
+  rows?: { bytes: number; pitch: number; stored: number };
   /** Reads `target.length` bytes from byte `from` of the array on. */
   read(target: Uint8Array, from: number): Promise<void>;
   /** Where it begins in which file, for devices whose threads read by themselves. */

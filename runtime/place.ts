@@ -214,9 +214,25 @@ function arraysOf(checkpoint: Checkpoint, p: Placement): StoredArray[] {
       dtype: t.dtype,
     };
   };
+  /** Runs that follow each other in memory, as one array: matrices cut by columns have thousands. */
+  const together = (whole: StoredArray, runs: ReturnType<typeof runsOf>, stored: number): StoredArray => {
+    const [{ at, first, count }, second] = runs;
+    const begin = first * stored;
+    return {
+      ...whole,
+      at,
+      count: runs.length * count,
+      bytes: runs.length * count * stored,
+      rows: { bytes: count * stored, pitch: count * stored, stored: (second.first - first) * stored },
+      file: { ...whole.file, begin: whole.file.begin + begin },
+      read: (target: Uint8Array, from: number) => whole.read(target, begin + from),
+    };
+  };
   /** Runs of a tensor, one array each. */
   const cut = (whole: StoredArray, shape: readonly number[], runs: ReturnType<typeof runsOf>): StoredArray[] => {
     const stored = whole.bytes / shape.reduce((a, b) => a * b, 1);
+    const dense = runs.length > 1 && whole.form === "same" && runs[1].at - runs[0].at === runs[0].count * stored;
+    if (dense) return [together(whole, runs, stored)];
     return runs.map(({ at, first, count }) => ({
       ...whole,
       at,
@@ -237,7 +253,7 @@ function arraysOf(checkpoint: Checkpoint, p: Placement): StoredArray[] {
   if (pitch) {
     const [width, size] = [p.shape[p.shape.length - 1], elementBytes[p.dtype]];
     const whole = array(p.tensor, p.data, p.count, p.dtype === "f32");
-    if (whole.form === "same") return [{ ...whole, rows: { bytes: width * size, pitch: pitch * size } }];
+    if (whole.form === "same") return [{ ...whole, rows: { bytes: width * size, pitch: pitch * size, stored: width * size } }];
     // Widened rows go one by one.
     const stored = whole.bytes / p.count;
     return Array.from({ length: p.count / width }, (_, r) => ({

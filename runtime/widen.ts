@@ -32,6 +32,24 @@ export async function readRows(
   spreadRows(rows, room, count);
 }
 
+/** An array whose rows lie apart in the file as arrays of a row each, others as they are. */
+export function rowByRow(a: StoredArray): StoredArray[] {
+  const { rows } = a;
+  if (!rows || rows.stored === rows.bytes) return [a];
+  const { rows: _, ...row } = { ...a, count: (a.count * rows.bytes) / a.bytes, bytes: rows.bytes };
+  return Array.from({ length: a.bytes / rows.bytes }, (_, r) => ({
+    ...row,
+    at: a.at + r * rows.pitch,
+    file: { ...a.file, begin: a.file.begin + r * rows.stored },
+    read: (target: Uint8Array, from: number) => a.read(target, r * rows.stored + from),
+  }));
+}
+
+/** Moves rows that lie `stored` bytes apart from the beginning of the room on together. */
+export function gatherRows({ bytes, stored }: NonNullable<StoredArray["rows"]>, room: Uint8Array, count: number): void {
+  for (let r = 1; r < count; r++) room.copyWithin(r * bytes, r * stored, r * stored + bytes);
+}
+
 /** Lays rows that end where the room ends `pitch` bytes apart in it. */
 export function spreadRows(rows: NonNullable<StoredArray["rows"]>, room: Uint8Array, count: number): void {
   const first = count * (rows.pitch - rows.bytes);

@@ -10,7 +10,7 @@ import type { Call, Device, FillJob, StoredArray } from "../device.ts";
 import * as diagnostics from "../diagnostics.ts";
 import { firstBad } from "../finite.ts";
 import { instanceBytes, layersThatFit, residentBytes } from "../weights.ts";
-import { narrowBytes, readRows, widen } from "../widen.ts";
+import { narrowBytes, readRows, rowByRow, widen } from "../widen.ts";
 import type { WasmStart } from "./cpu-space.ts";
 import type { ReadPart } from "./cpu-job.ts";
 import { Threads } from "./cpu-threads.ts";
@@ -237,7 +237,8 @@ export class CpuDevice implements Device {
   }
 
   /** Every thread reads parts of the files straight into place, until there are none left. */
-  async place(arrays: readonly StoredArray[]): Promise<void> {
+  async place(given: readonly StoredArray[]): Promise<void> {
+    const arrays = given.flatMap(rowByRow);
     const plain = arrays.filter((a) => !a.rows);
     const parts = plain.flatMap((a): ReadPart[] => {
       const at = a.form === "same" ? a.at : a.at + a.count * (4 - narrowBytes[a.form]);

@@ -64,6 +64,18 @@ test.skipIf(lacks("g++"))("synthetic weights made on the device have the bytes o
     expect(Buffer.compare(device.read(at, want.byteLength), new Uint8Array(want)), form).toBe(0);
     device.release(at);
   }
+  // Columns of a matrix, as several shared experts in one have them, into rows that lie further apart than they are wide.
+  const recipe = describeWeight(7, "model.layers.1.mlp.shared_experts.down_proj.weight", [30, 64], "bf16");
+  const at = device.allocate(30 * 40 * 2, "columns");
+  device.clear(at, 30 * 40 * 2);
+  await device.fill([{ at, recipe, start: 32, count: 30 * 32, bytes: 2, runs: { width: 32, pitch: 64, apart: 40 } }]);
+  const [whole, got] = [new ArrayBuffer(30 * 64 * 2), device.read(at, 30 * 40 * 2)];
+  fill(whole, 0, recipe, 0, 30 * 64);
+  for (let r = 0; r < 30; r++) {
+    const want = new Uint8Array(whole, (r * 64 + 32) * 2, 64);
+    expect(Buffer.compare(got.subarray(r * 80, r * 80 + 64), want), `row ${r}`).toBe(0);
+    expect(got.subarray(r * 80 + 64, (r + 1) * 80).every((b) => b === 0)).toBe(true);
+  }
   // Once weights are in place nothing more is compiled.
   const { device: sealed } = await openDevice(fixtures[0], { activations: "bf16" });
   sealed.seal();
@@ -106,13 +118,29 @@ test.skipIf(lacks("g++"))(
     }
     const [rows, width, pitch] = [700, 3686, 3696];
     const at = device.allocate(rows * pitch, "rows");
-    await device.place([stored("same", rows * width, at, { rows: { bytes: width, pitch } })]);
+    await device.place([stored("same", rows * width, at, { rows: { bytes: width, pitch, stored: width } })]);
     const got = device.read(at, rows * pitch);
     for (const r of [0, 1, 283, 284, 699]) {
       expect(
         Buffer.compare(got.subarray(r * pitch, r * pitch + width), bytes.subarray(begin + r * width, begin + (r + 1) * width)),
       ).toBe(0);
       expect(got.subarray(r * pitch + width, (r + 1) * pitch).every((b) => b === 0)).toBe(true);
+    }
+    // A part of the columns: rows that lie apart in the file, the last of which ends with it.
+    const part = { bytes: 1536, pitch: 1536, stored: 4996 };
+    const many = 1001;
+    const to = device.allocate(many * part.bytes, "columns");
+    const last = { path: file, begin: bytes.length - (many - 1) * part.stored - part.bytes, tensor: "w" };
+    await device.place([
+      stored("same", many * part.bytes, to, { rows: part, file: { ...last, identity: identityOf(statSync(file)) } }),
+    ]);
+    const columns = device.read(to, many * part.bytes);
+    for (let r = 0; r < many; r++) {
+      const from = last.begin + r * part.stored;
+      expect(
+        Buffer.compare(columns.subarray(r * part.bytes, (r + 1) * part.bytes), bytes.subarray(from, from + part.bytes)),
+        `row ${r}`,
+      ).toBe(0);
     }
     await expect(device.place([stored("same", 5_000_001, device.allocate(5_000_001, "w"))])).rejects.toThrow(
       /array\.bin[^]*the file changed after its header was read/,

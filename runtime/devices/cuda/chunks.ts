@@ -25,9 +25,9 @@ export interface Chunk {
 export const wideBytes = ({ form, rows, count }: Chunk): number =>
   rows ? count * rows.pitch : form === "same" ? count : 4 * count;
 
-/** Bytes of a chunk in its file. */
+/** Bytes of a chunk in its file, from the first to the last. */
 export const fileBytes = ({ form, rows, count }: Chunk): number =>
-  rows ? count * rows.bytes : form === "same" ? count : narrowBytes[form] * count;
+  rows ? (count - 1) * rows.stored + rows.bytes : form === "same" ? count : narrowBytes[form] * count;
 
 /** What a thread must know of an array. */
 export type Placed = Pick<StoredArray, "at" | "bytes" | "form" | "rows" | "file">;
@@ -35,9 +35,9 @@ export type Placed = Pick<StoredArray, "at" | "bytes" | "form" | "rows" | "file"
 /** Arrays cut so that each chunk fits half of a thread's memory, wide form included. */
 export function chunksOf(arrays: readonly Placed[]): Chunk[] {
   return arrays.flatMap(({ at, bytes, form, rows, file }) => {
-    const [narrow, wide] = rows ? [rows.bytes, rows.pitch] : form === "same" ? [1, 1] : [narrowBytes[form], 4];
-    const elements = bytes / narrow;
-    const most = Math.max(1, Math.floor(HALF / wide));
+    const [narrow, wide] = rows ? [rows.stored, rows.pitch] : form === "same" ? [1, 1] : [narrowBytes[form], 4];
+    const elements = bytes / (rows?.bytes ?? narrow);
+    const most = Math.max(1, Math.floor(HALF / Math.max(narrow, wide)));
     return Array.from({ length: Math.ceil(elements / most) }, (_, i): Chunk => {
       const from = i * most;
       return {

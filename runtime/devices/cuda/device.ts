@@ -8,7 +8,7 @@ import type { Call, Device, FillJob, StoredArray, StoredPart, WeightPlace } from
 import type { StreamTransport } from "../../ranks/transport.ts";
 import type { Compile } from "./cubins.ts";
 import * as diagnostics from "./diagnostics.ts";
-import { fillScalars } from "./fill.ts";
+import { fillScalars, runByRun } from "./fill.ts";
 import { Cuda, type CudaKernel } from "./index.ts";
 import type { Enqueued } from "./kernel.ts";
 import { notFiniteLaunches } from "./not-finite.ts";
@@ -305,7 +305,9 @@ export class CudaDevice implements Device {
     if (this.sealed && !this.filler) throw diagnostics.lateCompile({ name: "dsc_fill" });
     this.filler ??= await this.system("dsc_fill");
     const SMs = this.cuda.multiprocessors;
-    for (const job of jobs) {
+    // An artifact without a mesh has no kernel for parts of matrices: their runs are made one by one.
+    const parts = this.manifest.system?.dsc_fill_part !== undefined;
+    for (const job of parts ? jobs : jobs.flatMap(runByRun)) {
       const scalars = fillScalars(job);
       const kernel = job.runs ? (this.partFiller ??= await this.system("dsc_fill_part")) : this.filler;
       kernel.enqueue(this.cuda.stream, [job.at], { SMs, count: job.count }, { scalar: (name) => scalars[name] });

@@ -3,7 +3,7 @@
 import { closeSync, readSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { openSame } from "../../files.ts";
-import { spreadRows, widen } from "../../widen.ts";
+import { gatherRows, spreadRows, widen } from "../../widen.ts";
 import { Driver, PinnedBlock } from "./driver.ts";
 import { HALF, fileBytes, chunksOf, wideBytes, type Chunk, type Placed } from "./chunks.ts";
 
@@ -48,7 +48,7 @@ class Reader {
         const half = turn % 2;
         if (turn >= 2) this.driver.call("cuEventSynchronize", this.free[half]);
         const bytes = wideBytes(p);
-        fill(p, file, this.room.bytes.subarray(half * HALF, half * HALF + bytes));
+        fill(p, file, this.room.bytes.subarray(half * HALF, half * HALF + Math.max(bytes, fileBytes(p))));
         this.driver.call("cuMemcpyHtoDAsync_v2", p.at, this.room.address + half * HALF, bytes, this.stream);
         this.driver.call("cuEventRecord", this.free[half], this.stream);
       }
@@ -65,7 +65,7 @@ class Reader {
   }
 }
 
-/** Reads a chunk to the end of the room that its wide form fills, and widens it there. */
+/** Reads a chunk to the end of the room that its wider form fills, and brings it into the other there: widened, apart or together. */
 function fill(p: Chunk, file: number, room: Uint8Array<ArrayBuffer>): void {
   const narrow = room.subarray(room.length - fileBytes(p));
   for (let done = 0; done < narrow.length;) {
@@ -73,7 +73,8 @@ function fill(p: Chunk, file: number, room: Uint8Array<ArrayBuffer>): void {
     if (n === 0) throw new Error("the file changed after its header was read");
     done += n;
   }
-  if (p.rows) spreadRows(p.rows, room, p.count);
+  if (p.rows && p.rows.stored > p.rows.bytes) gatherRows(p.rows, room, p.count);
+  else if (p.rows) spreadRows(p.rows, room, p.count);
   else if (p.form !== "same") widen(p.form, room.buffer, room.byteOffset, p.count);
 }
 
