@@ -42,7 +42,7 @@ const inTir = (processor: Processor): Printing => ({
   library() {
     const target = targetFor(processor);
     return {
-      files: new Map([["kernels/library.py", printScript(services[0], about).toString()]]),
+      files: new Map([["kernels/library.tvmscript", printScript(services[0], about).toString()]]),
       facts: factsOf(processor, [`-mtriple=${target.mtriple}`, `-mcpu=${target.mcpu}`]),
       tvm: { services, target },
     };

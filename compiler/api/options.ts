@@ -2,18 +2,22 @@
 // DSC5039), and made the options of the driver.
 import { archOf, archs } from "../../codegen/cuda/archs.ts";
 import { processors } from "../../codegen/loops/processor.ts";
-import { inLibrary, onCpu, targets, type Target } from "../../ir/artifact.ts";
+import { inLibrary, onCpu, type Target } from "../../ir/artifact.ts";
 import { checkOptions, choosePasses, type Pass } from "../../passes/index.ts";
 import * as check from "../../runtime/arguments.ts";
 import { badArgument } from "../../runtime/diagnostics.ts";
+import { askedTargets, targetMeant, type AskedTarget } from "../driver/native.ts";
 import { defaults, type CompileOptions } from "../driver/options.ts";
 import { loadPlugins } from "../driver/plugins.ts";
 import { readTuning } from "../tuning/store.ts";
 
 /** How a model is compiled; every key may be left out. */
 export interface CompileSettings {
-  /** What the kernels are for: "cpu" (the default: WebAssembly), "c", "cuda" or "triton". */
-  target?: Target;
+  /**
+   * What the kernels are for: "cpu" (the default: WebAssembly), "c" or "tvm" (machine code, by a C compiler or by TVM), "cuda" or "triton";
+   * "native": what of c, tvm and cpu this machine can make, in this order.
+   */
+  target?: AskedTarget;
   /** "all" (the default), "none", names with commas, or "all,-NAME". */
   passes?: string;
   /** Dtype of rows between kernels: f32 on the CPU, bf16 on GPUs unless said. */
@@ -68,8 +72,8 @@ export interface Driven {
 
 /** Checks the settings of a call and loads its plug-ins. */
 export async function driven(call: string, s: CompileSettings): Promise<Driven> {
-  const { target = defaults.target, passOptions = {} } = s;
-  oneOf(call, "target", target, targets);
+  const { target: asked = defaults.target, passOptions = {} } = s;
+  oneOf(call, "target", asked, askedTargets);
   oneOf(call, "activations", s.activations, ["f32", "bf16"]);
   oneOf(call, "actQuant", s.actQuant, ["dynamic", "none"]);
   oneOf(call, "attention", s.attention, ["auto", "expanded", "absorbed"]);
@@ -78,6 +82,11 @@ export async function driven(call: string, s: CompileSettings): Promise<Driven> 
   check.maybeWhole(call, "layers", s.layers, 1);
   record(call, "set", s.set, "an object with values by key of config.json");
   record(call, "passOptions", s.passOptions, 'an object with texts by "pass.key"');
+  const { pipeline, brings } = await loadPlugins(undefined, filesOf(call, s.plugins), {
+    config: false,
+    cards: asked === "cuda",
+  });
+  const { target, said } = targetMeant(asked, brings);
   if (s.arch !== undefined) gpuOnly(call, "arch", target, target !== "cpu");
   if (inLibrary(target))
     oneOf(
@@ -87,10 +96,6 @@ export async function driven(call: string, s: CompileSettings): Promise<Driven> 
       processors.map((p) => p.name),
     );
   if (s.natives !== undefined && s.natives !== "all") gpuOnly(call, "natives", target, target === "cuda");
-  const { pipeline, brings } = await loadPlugins(undefined, filesOf(call, s.plugins), {
-    config: false,
-    cards: target === "cuda",
-  });
   const arch =
     target === "cpu" ? undefined : inLibrary(target) ? s.arch : archOf(s.arch ?? archs[0].name, brings.kernels.archs).name;
   choosePasses(s.passes ?? defaults.passes, pipeline);
@@ -100,6 +105,7 @@ export async function driven(call: string, s: CompileSettings): Promise<Driven> 
     options: {
       brings,
       target,
+      ...(said ? { said } : {}),
       passes: s.passes ?? defaults.passes,
       activations: s.activations ?? (onCpu(target) ? "f32" : "bf16"),
       actQuant: s.actQuant ?? defaults.actQuant,

@@ -59,8 +59,8 @@ export function checkTargetEffects(
 ): void {
   if (given.arch !== undefined && target === "cpu")
     refuse(
-      `--arch with --target ${target}: it names a GPU's architecture, or a processor that C is compiled for`,
-      "give --target cuda or c, or leave it out",
+      `--arch with --target ${target}: it names a GPU's architecture, or a processor that C and TVM compile for`,
+      "give --target cuda, c or tvm, or leave it out",
       "--arch",
     );
   if (given.natives !== undefined && given.natives !== "all" && target !== "cuda")

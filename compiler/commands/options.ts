@@ -1,5 +1,5 @@
 // The options `compile` and `run` share, declared once.
-import { inLibrary, onCpu, targets, type Target } from "../../ir/artifact.ts";
+import { inLibrary, onCpu, type Target } from "../../ir/artifact.ts";
 import type { Argv } from "yargs";
 import { archOf, archs } from "../../codegen/cuda/archs.ts";
 import { archWith } from "../../codegen/brought.ts";
@@ -9,6 +9,7 @@ import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { know } from "../../ir/vocabulary.ts";
 import { parseMesh } from "../../ir/mesh.ts";
 import { defaults, type CompileOptions } from "../compile.ts";
+import { askedTargets, targetMeant, type AskedTarget } from "../driver/native.ts";
 import { checkOptions, standard, type Pass } from "../../passes/index.ts";
 import { badValue, usage, wholeNumber } from "../diagnostics.ts";
 import { checkPassEffects, checkTargetEffects } from "./effects.ts";
@@ -32,7 +33,7 @@ export interface PluginFlags {
 }
 
 export interface CompileFlags extends ReduceFlags, PluginFlags {
-  target: Target;
+  target: AskedTarget;
   passes: string;
   activations?: "f32" | "bf16";
   actQuant: "dynamic" | "none";
@@ -127,9 +128,10 @@ export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
   taking<T & CompileFlags>(
     pluginFlags(reduceFlags(y))
       .option("target", {
-        choices: targets,
+        choices: askedTargets,
         default: defaults.target,
-        describe: "what the kernels are for",
+        describe:
+          "what the kernels are for; cpu: WebAssembly; c, tvm: machine code, by a C compiler or TVM; native: what of these is here",
       })
       .option("passes", {
         type: "string",
@@ -155,7 +157,7 @@ export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
         type: "string",
         describe:
           `GPUs: the architecture, ${archs.map((a) => a.name).join(", ")} or a plug-in's (default: ${archs[0].name}); ` +
-          `c: the processor, ${processors.map((p) => p.name).join(", ")} (default: this machine's)`,
+          `c, tvm: the processor, ${processors.map((p) => p.name).join(", ")} (default: this machine's)`,
       })
       .option("natives", {
         type: "string",
@@ -171,24 +173,28 @@ export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
       .option("taps", { type: "boolean", default: false, describe: "keep hidden states and routes as results" }),
   );
 
-export const optionsOf = (f: CompileFlags, brings = noBrings): CompileOptions => ({
-  brings,
-  target: f.target,
-  passes: passWords(f.passes),
-  activations: f.activations ?? (onCpu(f.target) ? "f32" : "bf16"),
-  actQuant: f.actQuant,
-  attention: f.attention,
-  taps: f.taps,
-  ...archFor(f, brings),
-  natives: nativesFor(f, brings),
-  ...(f.target === "cuda" ? { tuned: readTuning(archOf(f.arch, brings.kernels.archs).name)?.rows } : {}),
-  deterministic: f.deterministic,
-  ...(f.mesh === undefined ? {} : { mesh: parseMesh(f.mesh) }),
-  set: f.set,
-  ...reductionOf(f),
-});
+export function optionsOf(f: CompileFlags, brings = noBrings): CompileOptions {
+  const { target, said } = targetMeant(f.target, brings);
+  return {
+    brings,
+    target,
+    ...(said ? { said } : {}),
+    passes: passWords(f.passes),
+    activations: f.activations ?? (onCpu(target) ? "f32" : "bf16"),
+    actQuant: f.actQuant,
+    attention: f.attention,
+    taps: f.taps,
+    ...archFor(f, target, brings),
+    natives: nativesFor(f, target, brings),
+    ...(target === "cuda" ? { tuned: readTuning(archOf(f.arch, brings.kernels.archs).name)?.rows } : {}),
+    deterministic: f.deterministic,
+    ...(f.mesh === undefined ? {} : { mesh: parseMesh(f.mesh) }),
+    set: f.set,
+    ...reductionOf(f),
+  };
+}
 
-function archFor({ arch, target }: CompileFlags, { kernels }: Brings): { arch?: string } {
+function archFor({ arch }: CompileFlags, target: Target, { kernels }: Brings): { arch?: string } {
   checkTargetEffects(target, { arch });
   if (arch === undefined) return {};
   const names = (inLibrary(target) ? processors : [...archs, ...kernels.archs]).map((x) => x.name);
@@ -199,7 +205,7 @@ function archFor({ arch, target }: CompileFlags, { kernels }: Brings): { arch?: 
   return { arch };
 }
 
-function nativesFor({ natives, arch, target }: CompileFlags, { kernels }: Brings): string {
+function nativesFor({ natives, arch }: CompileFlags, target: Target, { kernels }: Brings): string {
   checkTargetEffects(target, { natives });
   return inLibrary(target) ? natives : nativeWords(natives, archWith(archOf(arch, kernels.archs), kernels));
 }

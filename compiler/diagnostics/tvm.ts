@@ -55,3 +55,19 @@ export const noLinker = coded<{ tried: readonly string[]; said: readonly string[
     help: "install binutils or lld, or name one: LD=/path/to/ld",
   }),
 });
+
+export const notNative = coded<{ why: readonly string[] }>("DSC6054", {
+  name: "native is WebAssembly (warning)",
+  means:
+    "--target native makes machine code by a C compiler, else by TVM. Neither can here, and " +
+    "kernels are WebAssembly, as by --target cpu.",
+  example: "CC=/nonexistent dsc compile SRC -o OUT --target native",
+  fix: "Install gcc or clang, or TVM; --target cpu says the same without this note.",
+  severity: "warning",
+  at: () => [onCommandLine("--target")],
+  short: ({ why }) => ({
+    title: "--target native: kernels are WebAssembly",
+    notes: [...why],
+    help: "dsc doctor shows what is found; --target cpu leaves this note out",
+  }),
+});

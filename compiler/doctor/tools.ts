@@ -15,7 +15,7 @@ export const toolProbes: readonly Probe[] = [
   {
     part: "C compiler",
     looked: "CC; cc, gcc, clang on the path",
-    needed: "libraries of kernels: dsc export tvm",
+    needed: "libraries of kernels: --target c, dsc export tvm",
     look: compiler,
   },
   {

@@ -1,4 +1,5 @@
 // tvm-ffi and TVM, as shared libraries: found and never bundled.
+import { PINNED } from "../tvm/version.ts";
 import { firstLine, type Probe, type Seen } from "./probe.ts";
 
 const LOOKED = "DSC_TVM (a library, or a folder with packages); the site-packages of DSC_PYTHON";
@@ -15,6 +16,12 @@ export const tvmProbes: readonly Probe[] = [
     looked: LOOKED,
     needed: "calling what TVM compiled",
     look: tvm,
+  },
+  {
+    part: "TVM's compiler",
+    looked: `${LOOKED}; LD, ld or ld.lld on the path`,
+    needed: `--target tvm, by TVM ${PINNED} and a linker`,
+    look: compiler,
   },
 ];
 
@@ -35,4 +42,17 @@ async function tvm(): Promise<Seen> {
     return { good: false, found: "libtvm_runtime is not found; DSC_TVM or DSC_PYTHON names one (pip install apache-tvm)" };
   const { version, folder } = found;
   return { good: true, ...(version ? { version } : {}), found: `${version ?? "of an unknown version"}, ${folder}` };
+}
+
+async function compiler(): Promise<Seen> {
+  const [{ findTvmCompiler }, { findLinker }] = await Promise.all([import("../tvm/version.ts"), import("../tvm/link.ts")]);
+  const found = findTvmCompiler();
+  const install = `pip install apache-tvm==${PINNED}.*; DSC_TVM or DSC_PYTHON names it`;
+  if ("other" in found)
+    return { good: false, version: found.other, found: `${found.other}, and ${PINNED} is known here; ${install}` };
+  if ("missing" in found) return { good: false, found: `libtvm_compiler is not found; ${install}` };
+  const linker = findLinker();
+  if (!linker) return { good: false, found: "TVM is there, but no linker (LD, ld or ld.lld)" };
+  const { version } = found;
+  return { good: true, ...(version ? { version } : {}), found: `${version ?? `taken for ${PINNED}`}; ${linker.version}` };
 }

@@ -1,5 +1,6 @@
 // What a compile can be asked for.
 import type { Target } from "../../ir/artifact.ts";
+import type { Diagnostic } from "../../ir/diagnostic.ts";
 import type { Mesh } from "../../ir/mesh.ts";
 import type { TunedRow } from "../../codegen/cuda/tuned.ts";
 import type { Stored } from "../checkpoint-dtypes.ts";
@@ -36,6 +37,8 @@ export interface CompileOptions {
   brings?: Brings;
   /** Which passes are proved on the model made small: those of plug-ins, unless all are asked for. */
   prove?: "plugins" | "all";
+  /** What choosing among options had to say. */
+  said?: readonly Diagnostic[];
   /** Told of every stage of a compile that has ended, with the milliseconds it took. */
   timed?: (stage: string, ms: number) => void;
   /** Where a text that reproduces a failing plug-in is written; the working directory unless said. */

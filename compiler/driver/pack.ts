@@ -52,6 +52,7 @@ export function pack(parts: Parts): Compiled {
   const files = filesOf(outcome, parts.built, parts.optimised.printed);
   const cpu = libraryOf(parts.target, parts.built, files);
   const warnings = [
+    ...(parts.options.said ?? []),
     ...parts.optimised.warnings,
     ...outcome.slower,
     ...unproved(proofs),

@@ -56,7 +56,7 @@ describe("completion", () => {
     [["com"], ["compile", "completion"]],
     [
       ["compile", "--target", ""],
-      ["cpu", "c", "cuda", "triton"],
+      ["cpu", "c", "tvm", "cuda", "triton", "native"],
     ],
     [["compile", "x", "--att"], ["--attention"]],
     [["compile", "x", "--passes", "all,ad"], ["all,add-norm"]],
@@ -116,7 +116,7 @@ describe("completion", () => {
   test("PowerShell's script has the same words", async () => {
     const { stdout } = await dsc("completion", "pwsh");
     for (const word of [
-      "'compile --target' = @('cpu', 'c', 'cuda', 'triton')",
+      "'compile --target' = @('cpu', 'c', 'tvm', 'cuda', 'triton', 'native')",
       "'help 1' = @('summary', 'compile'",
       "'inspect 2' = $true",
       "'passes 1' = @('absorb-mla'",

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { DiagnosticError } from "../../../ir/diagnostic.ts";
 import { archOf } from "../../../codegen/cuda/archs.ts";
+import { EXPORTED } from "../../../codegen/tir/target.ts";
 import type { KernelRecord } from "../../../ir/artifact.ts";
 import { readArtifact } from "../../../runtime/index.ts";
 import { resourcesOf } from "../../analysis/occupancy.ts";
@@ -62,7 +63,10 @@ async function cubinOf(out: string, kernel: string, { binary }: KernelRecord, so
   return cachedCompile(arch)(kernel, source);
 }
 
-/** Of a kernel in C: its part of the artifact's library. */
+/** What begins the name of a kernel's own code: C has a launcher beside it. */
+const symbols = { c: "kernel_", tvm: EXPORTED } as const;
+
+/** Of a kernel in C or TIR: its part of the artifact's library. */
 async function tellAssembly(
   a: Options,
   { manifest: { cpu, target }, say }: Pick<Read, "manifest" | "say">,
@@ -71,8 +75,8 @@ async function tellAssembly(
   if (!cpu)
     throw new DiagnosticError(
       usage({
-        problem: `inspect: --asm is of kernels in C, and ${a.out} is for ${target}`,
-        help: "compile with --target c; --sass is for CUDA kernels",
+        problem: `inspect: --asm is of kernels in a library, and ${a.out} is for ${target}`,
+        help: "compile with --target c or tvm; --sass is for CUDA kernels",
         word: "--asm",
       }),
     );
@@ -80,13 +84,14 @@ async function tellAssembly(
   const asm = inFolder((folder) => {
     const file = path.join(folder, "library.so");
     writeFileSync(file, library);
-    const words = ["-d", "--no-show-raw-insn", `--disassemble=kernel_${kernel}`, file];
+    const symbol = `${symbols[target as "c" | "tvm"]}${kernel}`;
+    const words = ["-d", "--no-show-raw-insn", `--disassemble=${symbol}`, file];
     const run = spawnSync("objdump", words, { encoding: "utf8", maxBuffer: 1 << 28 });
     if (run.error || run.status !== 0)
       throw new DiagnosticError(
         noTool({ what: "machine code of the library is read by objdump, and there is none", tried: ["objdump"] }),
       );
-    return run.stdout.slice(run.stdout.indexOf("<kernel_")).replace(/^<(.*)>:/, "$1:");
+    return run.stdout.slice(run.stdout.indexOf(`<${symbol}>`)).replace(/^<(.*)>:/, "$1:");
   });
   say({ kernel, processor: cpu.processor, compiler: cpu.compiler, asm }, () => asm);
 }
