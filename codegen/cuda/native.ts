@@ -142,8 +142,14 @@ export interface Arch {
   batchInvariant: ReadonlyMap<Native, Native>;
 }
 
+const emitters = new WeakMap<readonly Native[], readonly Emitter[]>();
+
 /** Everything an architecture prints texts by. */
-export const emittersOf = (natives: readonly Native[]): Emitter[] => natives.flatMap((n) => [n, ...(n.alongside ?? [])]);
+export function emittersOf(natives: readonly Native[]): readonly Emitter[] {
+  let all = emitters.get(natives);
+  if (!all) emitters.set(natives, (all = natives.flatMap((n) => [n, ...(n.alongside ?? [])])));
+  return all;
+}
 
 /** What an artifact says of the GPU it is for. */
 export const gpuFacts = ({ arch, sharedPerBlock }: Gpu): GpuFacts => ({ arch, sharedPerBlock });

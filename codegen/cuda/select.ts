@@ -33,6 +33,8 @@ export function timeOf<P extends object, S>(t: Schedules<P, S>, p: P, s: S, rows
 
 interface Picked<S> {
   schedule: S;
+  /** The schedule in words that are the same for the same one. */
+  key?: string;
   /** Absent where its native says none, and the order of candidates or a rule decides. */
   time: Time | null;
   /** Microseconds by which natives are compared: what the kernel after it waits longer is counted too. */
@@ -67,11 +69,50 @@ function pick<P extends object, S>(t: Schedules<P, S>, p: P, able: readonly S[],
   return fits.length ? fastest(fits) : null;
 }
 
+/** The schedules that can run a problem, and what was picked of them by rows so far. */
+interface Ladder {
+  able: unknown[] | Refusal;
+  /** Row counts that some of them take at most. */
+  caps: readonly number[];
+  picks: Map<number, Picked<unknown> | null>;
+}
+
+/** By schedules, GPU and problem: sites of one problem are many, and selection comes again for every estimate of a step. */
+const ladders = new WeakMap<object, WeakMap<Gpu, Map<string, Ladder>>>();
+
+function ladderOf({ schedules }: Native, { problem, follow }: NativeMatch<object, unknown>, machine: Gpu): Ladder {
+  const make = (): Ladder => {
+    const able = legal(schedules, problem, machine, follow?.illegal);
+    const most = "reason" in able ? [] : able.map((s) => schedules.maxRows?.(s) ?? Infinity);
+    return { able, caps: [...new Set(most)].filter(Number.isFinite), picks: new Map() };
+  };
+  // What follows is judged by the site too.
+  if (follow) return make();
+  let byGpu = ladders.get(schedules);
+  if (!byGpu) ladders.set(schedules, (byGpu = new WeakMap()));
+  let byProblem = byGpu.get(machine);
+  if (!byProblem) byGpu.set(machine, (byProblem = new Map()));
+  const key = JSON.stringify(problem);
+  let ladder = byProblem.get(key);
+  if (!ladder) byProblem.set(key, (ladder = make()));
+  return ladder;
+}
+
 /** A native that takes a site, with what could run it. */
-interface Offer {
+interface Offer extends Pick<Ladder, "caps" | "picks"> {
   native: Native;
   match: NativeMatch<object, unknown>;
   able: unknown[];
+}
+
+function pickFor({ native: { schedules }, match, able, picks }: Offer, rows: number, machine: Gpu): Picked<unknown> | null {
+  let picked = picks.get(rows);
+  if (picked === undefined) {
+    picked = pick(schedules, match.problem, able, rows, machine);
+    if (picked) picked.key = JSON.stringify(picked.schedule);
+    picks.set(rows, picked);
+  }
+  return picked;
 }
 
 /** The natives that take a site, and why others that serve its op do not. */
@@ -84,9 +125,9 @@ function offersOf(site: Site, natives: readonly Native[], machine: Gpu): { offer
       refused.push({ family: n.family, reason: match.reason });
       continue;
     }
-    const able = legal(n.schedules, match.problem, machine, match.follow?.illegal);
+    const { able, ...ladder } = ladderOf(n, match, machine);
     if ("reason" in able) refused.push({ family: n.family, reason: able.reason });
-    else offers.push({ native: n, match, able });
+    else offers.push({ native: n, match, able, ...ladder });
   }
   return { offers, refused };
 }
@@ -112,23 +153,18 @@ function whyLost(lost: Picked<unknown> | null, best: Picked<unknown>, winner: st
 export function selectNatives(site: Site, natives: readonly Native[], machine: Gpu): Choice | null {
   const { offers, refused } = offersOf(site, natives, machine);
   if (!offers.length) return null;
-  const caps = offers.flatMap(({ native: n, able }) =>
-    able.map((s) => n.schedules.maxRows?.(s) ?? Infinity).filter(Number.isFinite),
-  );
+  const caps = offers.flatMap((o) => o.caps);
   const steps = offers.flatMap(({ native: n }) => n.schedules.steps ?? []);
   const rungs = [...new Set<number>([...LADDER, ...steps, ...caps])].toSorted((a, b) => a - b);
   const cases: { most: number | null; key: string; launches: Chosen[] }[] = [];
   for (const rows of rungs) {
-    const runs = offers.map((offer) => ({
-      offer,
-      picked: pick(offer.native.schedules, offer.match.problem, offer.able, rows, machine),
-    }));
+    const runs = offers.map((offer) => ({ offer, picked: pickFor(offer, rows, machine) }));
     const able = runs.flatMap(({ offer, picked }) => (picked ? [{ offer, picked }] : []));
     if (!able.length) break;
     const best = able.reduce((least, r) => (r.picked.cost < least.picked.cost ? r : least));
     const { native: n, match } = best.offer;
     const { schedule } = best.picked;
-    const key = `${n.family} ${JSON.stringify(schedule)}`;
+    const key = `${n.family} ${best.picked.key}`;
     const last = cases.at(-1);
     if (last?.key === key) {
       last.most = rows;

@@ -90,7 +90,7 @@ export function cudaTarget(which: string, arch: Arch, among: Families = families
 
 /** The problems that a native makes of a site, and those of the kernels that it is launched with; undefined of no native's family. */
 function nativeProblems({ natives, machine }: Arch, family: string, site: Site): Problem[] | undefined {
-  const native = natives.find((n) => emittersOf([n]).some((e) => e.family === family));
+  const native = natives.find((n) => n.family === family || n.alongside?.some((e) => e.family === family));
   if (!native) return undefined;
   const match = native.match(site, machine);
   if ("reason" in match) return [];
