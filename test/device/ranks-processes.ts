@@ -1,8 +1,19 @@
 // The mailbox between two processes on this card, over CUDA IPC: they take turns by milliseconds there, so it is about what is right.
-import { spawn } from "node:child_process";
+// Exchanges by themselves, then a model as `dsc run --processes` has it, and what is said where one of its ranks is killed.
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { writeArtifact } from "../../compiler/artifact/write.ts";
+import { storedIn } from "../../compiler/checkpoint-dtypes.ts";
+import { compile, defaults } from "../../compiler/compile.ts";
+import { parseMesh } from "../../ir/mesh.ts";
+import { load } from "../../runtime/load.ts";
+import type { Model } from "../../runtime/model.ts";
 import type { Cuda } from "../../runtime/devices/cuda/index.ts";
 import type { Trade } from "../../runtime/devices/cuda/peer-mailbox.ts";
 import type { Row } from "./device.ts";
+import { fixtures } from "../interpreted.ts";
 import { Rank } from "./ranks-mailbox.ts";
 
 const WORDS = 7168;
@@ -74,4 +85,62 @@ export async function peerProcess(cuda: Cuda): Promise<Row[]> {
   await new Promise<void>((resolve) => process.send!(seen, undefined, undefined, () => resolve()));
   process.disconnect();
   return [];
+}
+
+/** Of a step of the fixture: two sums a layer, one of the embedding, one exchange of the largest logits. */
+const STEPS = 60;
+
+/** Bits of the logits after a prompt and after each step, and milliseconds a step. */
+async function answer(model: Model): Promise<{ bits: Buffer[]; ms: number }> {
+  using session = model.session();
+  let result = await session.prefill([[3, 5, 7, 9, 11, 2]]);
+  const bits: Buffer[] = [];
+  const from = performance.now();
+  for (let i = 0; i < STEPS; i++) {
+    bits.push(Buffer.from(result.logits(0).slice().buffer));
+    result = await session.decode([result.next(0)]);
+  }
+  return { bits, ms: (performance.now() - from) / STEPS };
+}
+
+/** A fixture over two ranks that are processes and share this card, beside both in one process: the same bits, and a death is told. */
+export async function modelRows(): Promise<Row[]> {
+  const weights = fixtures.find((f) => f.includes("a01"))!;
+  const folder = mkdtempSync(path.join(tmpdir(), "dsc-ranks-"));
+  const before = process.env.DSC_SHARE_GPU;
+  process.env.DSC_SHARE_GPU = "1";
+  try {
+    const options = { ...defaults, target: "cuda", activations: "f32", mesh: parseMesh("tp=2") } as const;
+    writeArtifact(compile(weights, { ...options, stored: await storedIn(weights) }), folder);
+    const one = await load(folder, { weights });
+    const wanted = await answer(one).finally(() => one.close());
+    const many = await load(folder, { weights, processes: true });
+    const got = await answer(many).finally(() => many.close());
+    const wrong = got.bits.filter((b, i) => !b.equals(wanted.bits[i])).length;
+    return [
+      { part: "processes", model: path.basename(weights), steps: STEPS, wrong, ms: got.ms, ok: wrong === 0 },
+      await deathRow(folder, weights),
+    ];
+  } finally {
+    rmSync(folder, { recursive: true });
+    if (before === undefined) delete process.env.DSC_SHARE_GPU;
+    else process.env.DSC_SHARE_GPU = before;
+  }
+}
+
+/** Rank 1 is killed in the middle of steps: milliseconds until rank 0 says so. */
+async function deathRow(folder: string, weights: string): Promise<Row> {
+  let told: (e: Error) => void = () => {};
+  const lost = new Promise<Error>((resolve) => (told = resolve));
+  const model = await load(folder, { weights, processes: true, lost: (e) => told(e) });
+  const list = execFileSync("ps", ["-o", "pid=,args=", "--ppid", String(process.pid)], { encoding: "utf8" });
+  const [rank] = list.split("\n").flatMap((line) => (line.includes("rank 1 of 2") ? [Number.parseInt(line, 10)] : []));
+  const steps = answer(model).catch((e: Error) => e);
+  setTimeout(() => process.kill(rank, "SIGKILL"), 300);
+  const from = performance.now();
+  const [error, ended] = await Promise.all([lost, steps]);
+  const ms = performance.now() - from - 300;
+  await model.close().catch(() => {});
+  const ok = /DSC5096/.test(error.message) && ended instanceof Error && ms < 5000;
+  return { part: "processes", killed: "rank 1", ms, said: error.message.split("\n")[0], ok };
 }

@@ -4,10 +4,10 @@ import type { Cuda } from "../../runtime/devices/cuda/index.ts";
 import type { Row } from "./device.ts";
 import { lockstepRows, lockstepTimes } from "./ranks-lockstep.ts";
 import { exchangeRows, exchangeTimes, fusedRows } from "./ranks-mailbox.ts";
-import { peerProcess, processRows } from "./ranks-processes.ts";
+import { modelRows, peerProcess, processRows } from "./ranks-processes.ts";
 
 /** DSC_RANKS picks some of these words. */
-const asked = (process.env.DSC_RANKS ?? "exchange,fused,processes,lockstep,times").split(",");
+const asked = (process.env.DSC_RANKS ?? "exchange,fused,processes,lockstep,models,times").split(",");
 
 export async function check(cuda: Cuda): Promise<Row[]> {
   if (process.env.DSC_RANKS_PEER) return peerProcess(cuda);
@@ -21,7 +21,9 @@ export async function check(cuda: Cuda): Promise<Row[]> {
   for (const ranks of [2, 8])
     for (const dtype of ["f32", "bf16"] as const) await part("fused", () => fusedRows(cuda, dtype, ranks));
   await part("processes", () => processRows(cuda, 500));
+  // Last: what a kernel ends with a fault takes the context with it.
   await part("lockstep", () => lockstepRows());
+  await part("models", () => modelRows());
   return rows;
 }
 

@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { largest } from "../../compiler/analysis/verify.ts";
 import { writeArtifact } from "../../compiler/artifact/write.ts";
 import { storedIn } from "../../compiler/checkpoint-dtypes.ts";
@@ -11,10 +11,14 @@ import { compile, defaults } from "../../compiler/compile.ts";
 import type { WeightPlan } from "../../ir/artifact.ts";
 import { parseMesh, type Mesh, type MeshAxis } from "../../ir/mesh.ts";
 import { load } from "../../runtime/index.ts";
-import type { Model } from "../../runtime/model.ts";
+import { CudaDevice } from "../../runtime/devices/cuda/device.ts";
+import type { RankMemory } from "../../runtime/devices/cuda/rank-memory.ts";
+import { Model } from "../../runtime/model.ts";
 import { Checkpoint } from "../../runtime/safetensors.ts";
 import { dsc } from "../commands/dsc.ts";
+import { lacks } from "../conditions.ts";
 import { r1, withKeys } from "../frontend/configs.ts";
+import { buildDriver, buildKernels } from "../kernels/host-driver.ts";
 import { answersOf, type Answers } from "./answers.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "dsc-shares-"));
@@ -72,6 +76,7 @@ const elementBytes = { f32: 4, bf16: 2, "e4m3/128x128": 1 } as const;
 /** Writes what a rank has of every tensor where it lies in the tensor; counts the bytes written. */
 function gather(
   model: Model,
+  read: (rank: number, at: number, bytes: number) => Uint8Array,
   mesh: Mesh,
   whole: ReadonlyMap<string, Uint8Array>,
   shapes: Checkpoint["tensors"],
@@ -83,7 +88,7 @@ function gather(
       for (const rank of Array.from({ length: mesh.tp }, (_, r) => r))
         for (const part of partsOf(plan, layer, mesh, rank)) {
           const at = model.weights.address(symbol, part.of, layer);
-          const bytes = (model.device.ranks![rank] as unknown as Model["device"]).read(at + part.at, part.rows * part.row);
+          const bytes = read(rank, at + part.at, part.rows * part.row);
           const to = whole.get(part.tensor)!;
           const pitch = to.length / (shapes.get(part.tensor)!.shape.length > 1 ? shapes.get(part.tensor)!.shape[0] : 1);
           for (let r = 0; r < part.rows; r++) {
@@ -130,31 +135,53 @@ function partsOf(plan: WeightPlan, layer: number | undefined, mesh: Mesh, rank: 
   });
 }
 
-for (const words of ["tp=2", "ep=2"])
-  test(`FP8 over ${words}: the shares of all ranks are the checkpoint`, async () => {
-    const src = path.join(folder, "fp8");
-    writeFileSync(path.join(folder, "fp8.json"), JSON.stringify(fp8));
-    await dsc("weights", path.join(folder, "fp8.json"), "--synthetic", "3", "-o", src);
-    const mesh = parseMesh(words);
-    await using model = await opened(src, mesh, "none");
-    const shared = Object.values(model.manifest.weights).flatMap((w) =>
-      w.source.kind === "checkpoint" && w.dtype === "e4m3/128x128" && Object.keys(w.source.pieces[0].share ?? {}).length
-        ? [w]
-        : [],
-    );
-    // q_b, kv_b, o, gate, up, down of each kind of layer that has them.
-    expect(shared.length).toBeGreaterThan(10);
-    const checkpoint = await Checkpoint.open(src);
-    try {
-      const whole = new Map([...checkpoint.tensors].map(([name, t]) => [name, new Uint8Array(t.end - t.begin)]));
-      const written = gather(model, mesh, whole, checkpoint.tensors);
-      for (const [name, bytes] of whole) {
-        const stored = await checkpoint.bytes(name);
-        expect(Buffer.compare(bytes, stored), name).toBe(0);
-        // Every rank has all of it, or the ranks have it once together.
-        expect([1, mesh.tp], name).toContain(written.get(name)! / stored.length);
-      }
-    } finally {
-      await checkpoint.close();
+const src = path.join(folder, "fp8");
+beforeAll(async () => {
+  writeFileSync(path.join(folder, "fp8.json"), JSON.stringify(fp8));
+  await dsc("weights", path.join(folder, "fp8.json"), "--synthetic", "3", "-o", src);
+});
+
+/** What the ranks of a model have is the checkpoint: every rank has all of a tensor, or the ranks have it once together. */
+async function expectTogether(model: Model, mesh: Mesh, read: Parameters<typeof gather>[1]): Promise<void> {
+  const shared = Object.values(model.manifest.weights).flatMap((w) =>
+    w.source.kind === "checkpoint" && w.dtype === "e4m3/128x128" && Object.keys(w.source.pieces[0].share ?? {}).length ? [w] : [],
+  );
+  // q_b, kv_b, o, gate, up, down of each kind of layer that has them.
+  expect(shared.length).toBeGreaterThan(10);
+  const checkpoint = await Checkpoint.open(src);
+  try {
+    const whole = new Map([...checkpoint.tensors].map(([name, t]) => [name, new Uint8Array(t.end - t.begin)]));
+    const written = gather(model, read, mesh, whole, checkpoint.tensors);
+    for (const [name, bytes] of whole) {
+      const stored = await checkpoint.bytes(name);
+      expect(Buffer.compare(bytes, stored), name).toBe(0);
+      expect([1, mesh.tp], name).toContain(written.get(name)! / stored.length);
     }
-  });
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+test.each(["tp=2", "ep=2"])("FP8 over %s: the shares of all ranks are the checkpoint", async (words) => {
+  const mesh = parseMesh(words);
+  await using model = await opened(src, mesh, "none");
+  await expectTogether(model, mesh, (rank, at, bytes) =>
+    (model.device.ranks![rank] as unknown as Model["device"]).read(at, bytes),
+  );
+});
+
+test.skipIf(lacks("g++"))(
+  "the same on a GPU: columns of codes and of block scales, over the stand-in for the driver",
+  async () => {
+    const mesh = parseMesh("tp=2");
+    const options = { ...defaults, target: "cuda", natives: "none", passes: "none", mesh } as const;
+    const { manifest, files } = compile(src, { ...options, stored: await storedIn(src) });
+    // Nothing is run: of the kernels those are there that loading needs.
+    const bare = { ...manifest, kernels: {} };
+    const [driver, built] = await Promise.all([buildDriver(folder), buildKernels(bare, files)]);
+    const device = await CudaDevice.open(bare, built.files, { compile: built.compile, libraries: [driver] });
+    await using model = await Model.open(bare, device, { weights: src });
+    const { memory } = device as unknown as { memory: RankMemory };
+    await expectTogether(model as unknown as Model, mesh, (rank, at, bytes) => device.read(memory.of(at, rank), bytes));
+  },
+);
