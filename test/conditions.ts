@@ -171,9 +171,12 @@ export const conditions = {
   },
   fish: { tests: "completion in fish", missing: () => unless(!spawnSync("fish", ["--version"]).error, "no fish on the path") },
   "3 GB": { tests: "the printed model of 698,789,888 parameters", missing: () => memory(3) },
-  "6 GB": { tests: "the refusal of a weight that no memory holds", missing: () => memory(6) },
+  "6 GB": {
+    tests: "the refusal of a weight that no WebAssembly memory holds",
+    missing: () => memory(6),
+  },
   DSC_ALL: {
-    tests: "the other dtype of every fixture on the stand-in for a GPU's driver",
+    tests: "the other dtype of every fixture on the stand-in for a GPU's driver; a weight of more than 4 GiB with kernels in C",
     missing: () => unless(!!process.env.DSC_ALL, "it doubles the time; DSC_ALL=1 runs both"),
   },
   "no GPU": {
