@@ -4,7 +4,9 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { cacheFolder, keep, variable } from "../../runtime/user-cache.ts";
-import { compileC, findCompiler } from "../export/c-compiler.ts";
+import { DiagnosticError } from "../../ir/diagnostic.ts";
+import { compilerTooOld } from "../diagnostics.ts";
+import { compileC, findCompiler, type CCompiler } from "../export/c-compiler.ts";
 
 /**
  * Flags of every kernel. Sums and codes have the same bits on every machine, so nothing is contracted that the text does not; integers
@@ -28,7 +30,23 @@ const words = (flags: string | undefined): string[] => flags?.split(/\s+/) ?? []
 
 const MAIN = "library.c";
 
-/** The library and who made it. Throws DSC6032 and DSC6033. */
+/** Least versions, by what compilers call themselves. Of clang that of Apple is counted otherwise, and later. */
+const least = { __clang_major__: ["clang", 12], __GNUC__: ["gcc", 12] } as const;
+
+/** Throws DSC6048 where the compiler is an older gcc or clang; of another one nothing is known. */
+function checkVersion(compiler: CCompiler): void {
+  const macros = Buffer.from(compileC(compiler, new Map([["macros.c", ""]]), "macros.c", ["-dM", "-E"])).toString();
+  // clang says that it is a gcc too.
+  for (const [macro, [name, version]] of Object.entries(least)) {
+    const found = new RegExp(`^#define ${macro} (\\d+)`, "m").exec(macros);
+    if (!found) continue;
+    if (Number(found[1]) >= version) return;
+    const command = compiler.command.join(" ");
+    throw new DiagnosticError(compilerTooOld({ command, is: `${name} ${found[1]}`, least: "gcc 12 or clang 12" }));
+  }
+}
+
+/** The library and who made it. Throws DSC6032, DSC6033 and DSC6048. */
 export function nativeLibrary(
   files: ReadonlyMap<string, string | Uint8Array>,
   { flags }: { flags: readonly string[] },
@@ -43,6 +61,7 @@ export function nativeLibrary(
   try {
     return { bytes: new Uint8Array(readFileSync(file)), compiler: compiler.version };
   } catch {
+    checkVersion(compiler);
     const bytes = compileC(compiler, texts, MAIN, [...all, "-lm"]);
     keep(file, bytes);
     return { bytes, compiler: compiler.version };

@@ -116,6 +116,20 @@ export const compilerFailed = coded<{ command: string; said: readonly string[] }
   }),
 });
 
+export const compilerTooOld = coded<{ command: string; is: string; least: string }>("DSC6048", {
+  name: "the C compiler is too old",
+  means:
+    "Kernels in C use vector extensions and levels of instructions (-march=x86-64-v4) that gcc has since version 12 and clang since 12. " +
+    "The compiler says by its macros which version it is.",
+  example: "CC=gcc-9 dsc compile SRC --target c -o OUT",
+  fix: "Install a newer one and name it by CC, or leave --target c out: --target cpu needs no compiler.",
+  at: () => [onCommandLine("--target")],
+  short: ({ command, is, least }) => ({
+    title: `${command} is ${is}, and kernels in C need ${least} or later`,
+    help: "name a newer one: CC=/path/to/gcc; --target cpu needs none",
+  }),
+});
+
 /** A program of the CUDA toolkit that shows what a kernel becomes, and is not there or cannot. */
 export const noTool = coded<{ what: string; tried: readonly string[] }>("DSC6034", {
   name: "what a kernel becomes cannot be shown",

@@ -44,8 +44,21 @@ test("no compiler", () => {
 
 test.skipIf(lacks("POSIX"))("a compiler that is killed, and one that refuses", () => {
   expect(() => withCC(compilerThat("kill -9 $$"), () => inC())).toThrow(/DSC6033.*SIGKILL/s);
+  const ended = `[ -n "$(echo "$*" | grep -- -dM)" ] && exec cc "$@"; kill -9 $$`;
+  expect(() => withCC(compilerThat(ended), () => inC())).toThrow(/DSC6033.*SIGKILL/s);
   expect(() => withCC(compilerThat("echo no such flag >&2; exit 1"), () => inC())).toThrow(/DSC6033.*no such flag/s);
   expect(existsSync(path.join(work, "cache", "libraries"))).toBe(false);
+});
+
+test.skipIf(lacks("POSIX")).each([
+  ["__GNUC__ 9", "gcc 9"],
+  ["__clang_major__ 11", "clang 11"],
+])("a compiler that says %s of itself is too old", (macro, name) => {
+  // clang has gcc's macro too.
+  const cc = compilerThat(
+    `case "$*" in *-dM*) printf '#define __GNUC__ 4\\n#define ${macro}\\n' | sort -r > made;; *) exit 1;; esac`,
+  );
+  expect(() => withCC(cc, () => inC())).toThrow(new RegExp(`DSC6048.*is ${name}, and kernels in C need gcc 12 or clang 12`, "s"));
 });
 
 test.skipIf(lacks("C compiler"))("an artifact runs where its instructions are, and says what is missing elsewhere", async () => {
