@@ -64,14 +64,12 @@ test.skipIf(lacks("C compiler", "Linux", "6 GB", "DSC_ALL"))(
   async () => {
     const config = {
       ...read("test/fixtures/a06-v3-dense/config.json"),
-      ...{
-        vocab_size: VOCAB,
-        hidden_size: HIDDEN,
-        num_hidden_layers: 1,
-        first_k_dense_replace: 1,
-        intermediate_size: WIDE,
-        tie_word_embeddings: true,
-      },
+      vocab_size: VOCAB,
+      hidden_size: HIDDEN,
+      num_hidden_layers: 1,
+      first_k_dense_replace: 1,
+      intermediate_size: WIDE,
+      tie_word_embeddings: true,
     };
     writeFileSync(path.join(folder, "config.json"), JSON.stringify(config));
     const last = VOCAB - 1;
