@@ -176,13 +176,15 @@ function dividedOf(folder: string, { manifest, digest, files }: Artifact, option
   const { weights, threads } = options;
   const of = { folder, manifest, digest, weights, threads };
   if (!onCpu(manifest.target))
-    return { ...of, transport: peersOf, open: (group, place) => openCuda(manifest, files, options, { group, place }) };
-  const open = async (group: Transport, { onHost }: Place): Promise<Device> => {
-    const device = await CpuDevice.open(manifest, kernelsOf(manifest, files), { ...options, ...sharedBy(onHost, options) });
-    device.transport = group;
-    return device;
+    return { ...of, transport: peersOf, prepare: (place) => prepareCuda(manifest, files, options, place) };
+  const prepare = async ({ onHost }: Place) => {
+    return async (group: Transport): Promise<Device> => {
+      const device = await CpuDevice.open(manifest, kernelsOf(manifest, files), { ...options, ...sharedBy(onHost, options) });
+      device.transport = group;
+      return device;
+    };
   };
-  return { ...of, transport: () => "sockets", open };
+  return { ...of, transport: () => "sockets", prepare };
 }
 
 /** Memories of several libraries are laid out by each for itself. */
@@ -247,12 +249,12 @@ async function openLibrary(
   }
 }
 
-/** `rank`: one of several, each of which is a process of its own. */
+/** `rank`: of one of several, each of which is a process of its own: its GPU, and how it meets the others. */
 async function openCuda(
   manifest: Manifest,
   files: ReadonlyMap<string, Buffer>,
   options: LoadOptions,
-  rank?: { group: Hub | Spoke; place: Place },
+  rank: Pick<CudaOptions, "cuda" | "peers"> = {},
 ): Promise<Device> {
   // Only here: the foreign function interface takes time to load, and a CPU needs none.
   const [{ CudaDevice }, { cachedCompile }] = await Promise.all([
@@ -273,15 +275,25 @@ async function openCuda(
     reads: !options.weights.startsWith("synthetic:"),
     compile: cachedCompile(manifest.gpu!.arch, options.nvcc ? "nvcc" : undefined),
     ...(options.profile ? { profile: true } : {}),
-    ...(rank ? await asRank(rank.group, rank.place) : {}),
+    ...rank,
   });
 }
 
-/** The GPU of a rank, and how it meets the others. */
-async function asRank(group: Hub | Spoke, place: Place): Promise<Pick<CudaOptions, "ordinal" | "peers">> {
-  const [{ Driver }, { openPeers }] = await Promise.all([import("./devices/cuda/driver.ts"), import("./devices/cuda/peers.ts")]);
-  const ordinal = ordinalOf(place, new Driver().devices());
-  return { ordinal, peers: (cuda, system) => openPeers(peersOf(place), group, cuda, system) };
+/** Takes the GPU of a rank that is a process; gives what opens its device once the ranks have come together. */
+async function prepareCuda(
+  manifest: Manifest,
+  files: ReadonlyMap<string, Buffer>,
+  options: LoadOptions,
+  place: Place,
+): Promise<(group: Hub | Spoke) => Promise<Device>> {
+  const [{ Cuda }, { Driver }, { openPeers }] = await Promise.all([
+    import("./devices/cuda/index.ts"),
+    import("./devices/cuda/driver.ts"),
+    import("./devices/cuda/peers.ts"),
+  ]);
+  const cuda = new Cuda(ordinalOf(place, new Driver().devices()), { arch: manifest.gpu!.arch });
+  return (group) =>
+    openCuda(manifest, files, options, { cuda, peers: (_, system) => openPeers(peersOf(place), group, cuda, system) });
 }
 
 /** Holds libraries of others, which an artifact names and does not hold, to their digests. Throws DSC5045. */

@@ -29,8 +29,11 @@ export interface Divided {
   threads: number | undefined;
   /** What carries the operands of collectives. Throws DSC5091, DSC5099. */
   transport(place: Place): string;
-  /** The device of a rank that meets the others by this group; cores and memory are divided by the ranks of its host. */
-  open(group: Hub | Spoke, place: Place): Promise<Device>;
+  /**
+   * Opens what keeps this process from answering for seconds, as a GPU's context does, before there is a peer that would take it for
+   * gone; gives what opens the device of a rank that meets the others by a group. Cores and memory are divided by the ranks of its host.
+   */
+  prepare(place: Place): Promise<(group: Hub | Spoke) => Promise<Device>>;
 }
 
 /** What ranks compare before they begin. */
@@ -79,6 +82,7 @@ export async function lead(
 ): Promise<Model> {
   const { ranks, token } = place;
   const meet = { rank: 0, ranks, token, facts: await factsOf(divided, place), deadlines: deadlines() };
+  const open = await divided.prepare(place);
   const { hub, port, all } = await gather(meet, isLoopback(place.host) ? place.host : "0.0.0.0", place.port);
   const started = startOthers(divided, place, port, (e) => hub.fail(e));
   const group: Group = {
@@ -94,7 +98,7 @@ export async function lead(
   });
   try {
     await all;
-    const model = await Model.open(divided.manifest, await divided.open(hub, place), { weights: divided.weights, group });
+    const model = await Model.open(divided.manifest, await open(hub), { weights: divided.weights, group });
     await hub.loaded();
     return model;
   } catch (e) {
@@ -114,12 +118,13 @@ export async function takePart(divided: Divided, place: Place): Promise<void> {
   const started = startOthers(divided, place, place.port, (e) => fail(e));
   try {
     const facts = await factsOf(divided, place);
+    const open = await divided.prepare(place);
     const spoke = await join({ rank, ranks, token, facts, deadlines: deadlines() }, place.host, place.port);
     fail = (e) => spoke.fail(e);
     if (early) fail(early);
     let model: Model | undefined;
     try {
-      const device = await divided.open(spoke, place);
+      const device = await open(spoke);
       model = await Model.open(divided.manifest, device, { weights: divided.weights, rank });
       await spoke.loaded();
       await follow(model, spoke);

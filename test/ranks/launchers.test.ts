@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, expect, test, vi } from "vitest";
 import { ordinalOf, peersOf } from "../../runtime/ranks/gpus.ts";
 import { firstNode, placeOf, type Environment, type Place } from "../../runtime/ranks/launchers.ts";
 
@@ -67,6 +67,14 @@ test("a rank has the GPU of its number on its host, or the only one that its lau
   expect(() => ordinalOf(place, 4)).toThrow(/DSC5099.*8 ranks on this host, and 4 GPUs/);
   expect(() => ordinalOf({ ...place, launcher: "dsc" }, 1)).toThrow(/DSC5099.*8 ranks on this host, and 1 GPU/);
   expect([peersOf(place), peersOf({ ...place, onHost: 16 })]).toEqual(["nccl", "mailbox"]);
+  for (const [asked, wanted] of [
+    ["wires", /DSC5091.*DSC_PEERS=wires: it is mailbox or nccl/],
+    ["mailbox", /DSC5091.*the ranks are on several hosts/],
+  ] as const) {
+    vi.stubEnv("DSC_PEERS", asked);
+    expect(() => peersOf(place)).toThrow(wanted);
+  }
+  vi.unstubAllEnvs();
 });
 
 test("each launcher's variables give a place", () => {

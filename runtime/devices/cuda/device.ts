@@ -39,8 +39,8 @@ export interface CudaFile {
 }
 
 export interface CudaOptions {
-  /** Which of the devices that the driver shows; 0 when absent. */
-  ordinal?: number;
+  /** The GPU, where it was opened before; the first that the driver shows when absent. */
+  cuda?: Cuda;
   /** How texts without a compiled form become one. */
   compile: Compile;
   /** A checkpoint will be read: its threads start while kernels load. */
@@ -92,7 +92,7 @@ export class CudaDevice implements Device {
     this.manifest = manifest;
     this.files = new Map([...files].filter(([name]) => Object.hasOwn(manifest.system ?? {}, name)));
     this.options = options;
-    this.cuda = new Cuda(options.ordinal ?? 0, { arch: manifest.gpu!.arch, libraries: options.libraries });
+    this.cuda = options.cuda ?? new Cuda(0, { arch: manifest.gpu!.arch, libraries: options.libraries });
     const { driver, stream } = this.cuda;
     const lockstep = manifest.mesh && !options.peers ? manifest.mesh.tp : 1;
     this.memory = new RankMemory(new Memory(driver), lockstep);
@@ -107,7 +107,7 @@ export class CudaDevice implements Device {
   /** Opens the GPU and loads every kernel of the manifest; `files` has those of the model and the system kernels, by name. */
   static async open(manifest: Manifest, files: ReadonlyMap<string, CudaFile>, options: CudaOptions): Promise<CudaDevice> {
     // First of all: they start while the driver does.
-    const readers = options.reads ? new Readers({ libraries: options.libraries, device: options.ordinal ?? 0 }) : undefined;
+    const readers = options.reads ? new Readers({ libraries: options.libraries, device: options.cuda?.device ?? 0 }) : undefined;
     let device: CudaDevice;
     try {
       device = new CudaDevice(manifest, files, options);
