@@ -76,8 +76,10 @@ export interface Roofline {
 export interface Load {
   /** Sequences of a decode step. */
   batch: number;
-  /** Cached rows of each, and rows of a prefill. */
+  /** Cached rows of each, and rows of each prompt of a prefill. */
   context: number;
+  /** Prompts of a prefill, side by side; one unless said. */
+  prompts?: number;
 }
 
 /** A model after its passes, and what of it is not in the graph. */
@@ -115,9 +117,11 @@ export function roofline(p: Planned, machine: Machine, load: Load): Roofline {
 /** Rows, sequences and cached rows of a step. */
 export const stepSizes = (
   entry: "prefill" | "decode",
-  { batch, context }: Load,
+  { batch, context, prompts = 1 }: Load,
 ): { rows: number; sequences: number; cached: number } =>
-  entry === "decode" ? { rows: batch, sequences: batch, cached: context } : { rows: context, sequences: 1, cached: context };
+  entry === "decode"
+    ? { rows: batch, sequences: batch, cached: context }
+    : { rows: prompts * context, sequences: prompts, cached: context };
 
 export function stepOf({ module: m, experts }: Planned, machine: Machine, entry: "prefill" | "decode", load: Load): Step {
   const step = stepSizes(entry, load);

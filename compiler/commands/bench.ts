@@ -1,6 +1,6 @@
 // dsc bench SRC_OR_OUT -p 512 -n 128: tokens a second of a prompt and of decode steps, beside the floor.
 import type { ArgumentsCamelCase, Argv } from "yargs";
-import { floorsOf } from "../measuring/floors.ts";
+import { floorsOf, promptsOf } from "../measuring/floors.ts";
 import { measured, median } from "../measuring/runs.ts";
 import { during } from "../progress.ts";
 import { digits, table } from "../report/table.ts";
@@ -44,7 +44,8 @@ export const bench = {
       const w = o.workload;
       const times = await during("measuring", measured(o.model, w));
       const floors = floorsOf(manifest, o.files, o.machine, { batch: w.batch, context: w.prompt + Math.ceil(w.steps / 2) });
-      const prompt = floorsOf(manifest, o.files, o.machine, { batch: 1, context: w.prompt });
+      const { prompts, calls } = promptsOf(manifest, w.batch);
+      const prompt = floorsOf(manifest, o.files, o.machine, { batch: 1, context: w.prompt, prompts });
       const row = (test: string, tokens: number, ms: readonly number[], floor: number | undefined): Row => ({
         test,
         target: manifest.target,
@@ -57,7 +58,7 @@ export const bench = {
         floor_ms: floor ?? null,
         of_floor: floor === undefined ? null : floor / median(ms),
       });
-      const prefill = prompt && (w.batch * prompt.steps.prefill.floor_us) / 1000;
+      const prefill = prompt && (calls * prompt.steps.prefill.floor_us) / 1000;
       const rows = [
         row(`pp${w.prompt}`, w.prompt * w.batch, times.prefill.ms, prefill),
         ...(w.steps ? [row(`tg${w.steps}`, w.batch, times.decode.ms, floors && floors.steps.decode.floor_us / 1000)] : []),

@@ -4,7 +4,7 @@ import type { ArgumentsCamelCase, Argv } from "yargs";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Costs } from "../analysis/step-cost.ts";
 import { cannotWrite } from "../diagnostics.ts";
-import { floorsOf } from "../measuring/floors.ts";
+import { floorsOf, promptsOf } from "../measuring/floors.ts";
 import { measured, median, type Measured } from "../measuring/runs.ts";
 import { during } from "../progress.ts";
 import { digits, table, times } from "../report/table.ts";
@@ -57,9 +57,10 @@ export const profile = {
       );
       spent.begin("end");
       const { manifest } = o.model;
-      const costs = floorsOf(manifest, o.files, o.machine, { batch: w.batch, context: w.prompt });
+      const { prompts, calls } = promptsOf(manifest, w.batch);
+      const costs = floorsOf(manifest, o.files, o.machine, { batch: w.batch, context: w.prompt, prompts });
       const rows = (["prefill", "decode"] as const).flatMap((p) =>
-        rowsOf(p, spent.of(p), p === "prefill" ? w.rounds : w.rounds * w.steps, costs),
+        p === "prefill" ? rowsOf(p, spent.of(p), w.rounds, costs, calls) : rowsOf(p, spent.of(p), w.rounds * w.steps, costs),
       );
       if (a.trace !== undefined) writeTrace(a.trace, times, rows);
       const wall = { prefill_ms: median(times.prefill.ms), decode_ms: median(times.decode.ms) };
@@ -68,6 +69,8 @@ export const profile = {
         model: manifest.model.architecture,
         target: manifest.target,
         device: o.machine.name,
+        batch: w.batch,
+        prompt: w.prompt,
         wall,
         rows,
       };
@@ -109,7 +112,7 @@ class Phases {
   }
 }
 
-function rowsOf(phase: Row["phase"], spent: Totals, runs: number, costs: Costs | undefined): Row[] {
+function rowsOf(phase: Row["phase"], spent: Totals, runs: number, costs: Costs | undefined, calls = 1): Row[] {
   const all = [...spent.values()].reduce((a, t) => a + t.ms, 0);
   return [...spent]
     .map(([kernel, { ms, launches }]): Row => {
@@ -121,7 +124,7 @@ function rowsOf(phase: Row["phase"], spent: Totals, runs: number, costs: Costs |
         us: (1000 * ms) / launches,
         total_us: (1000 * ms) / runs,
         share: all > 0 ? ms / all : 0,
-        floor_us: here.length ? here.reduce((a, l) => a + l.times * l.floor_us, 0) : null,
+        floor_us: here.length ? calls * here.reduce((a, l) => a + l.times * l.floor_us, 0) : null,
       };
     })
     .toSorted((x, y) => y.total_us - x.total_us);

@@ -31,7 +31,7 @@ export const reportCommand = {
           type: "string",
           array: true,
           default: [] as string[],
-          describe: "files that dsc profile --json or dsc bench --json printed: their times lie beside floors and expected times",
+          describe: "a file that dsc profile --json or dsc bench --json printed, once or more: its times lie beside the floors",
         })
         .option("json", { type: "boolean", default: false, describe: "one JSON object on stdout" }),
     ),

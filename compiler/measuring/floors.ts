@@ -3,6 +3,7 @@ import type { Manifest } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Machine } from "../../ir/machine.ts";
 import { plannedFrom } from "../analysis/planned.ts";
+import type { Load } from "../analysis/roofline.ts";
 import { costsOf, type Costs } from "../analysis/step-cost.ts";
 import { problemsOf } from "../artifact/side-files.ts";
 
@@ -11,7 +12,7 @@ export function floorsOf(
   manifest: Manifest,
   files: ReadonlyMap<string, Buffer>,
   machine: Machine,
-  load: { batch: number; context: number },
+  load: Load,
 ): Costs | undefined {
   try {
     const planned = plannedFrom(manifest, (name) => files.get(name)?.toString("utf8") ?? "");
@@ -25,3 +26,7 @@ export function floorsOf(
     throw e;
   }
 }
+
+/** How a session takes the prompts of a batch: side by side in one call, or, where bits must not depend on others, one by one. */
+export const promptsOf = ({ options }: Manifest, batch: number): { prompts: number; calls: number } =>
+  options.deterministic === undefined ? { prompts: batch, calls: 1 } : { prompts: 1, calls: batch };

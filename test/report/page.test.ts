@@ -38,14 +38,21 @@ const models = {
   tiny: () => reported("tiny", compile(path.join(root, "examples/tiny-r1"), defaults)),
 };
 
+let tiny: Promise<string> | undefined;
+/** An artifact of tiny-r1 for the CPU, made once. */
+async function tinyArtifact(): Promise<string> {
+  const out = at("report-artifact");
+  tiny ??= dsc("compile", "examples/tiny-r1", "-o", out).then(() => out);
+  return tiny;
+}
+
 test("the file is one: R1's is under 6 MB, fetches nothing, and replaces only an earlier report", async () => {
   const html = readFileSync(models.r1(), "utf8");
   expect(html.length).toBeLessThan(6e6);
   expect(html).toContain(REPORT_MARK);
   expect(html).toContain("default-src 'none'");
   expect(html.replace(/<script>[\s\S]*<\/script>/, "")).not.toMatch(/<(?:script|link|img)[^>]+(?:src|href)=/);
-  const [out, file] = [at("report-artifact"), at("report.html")];
-  await dsc("compile", "examples/tiny-r1", "-o", out);
+  const [out, file] = [await tinyArtifact(), at("report.html")];
   expect((await dsc("report", out, "-o", file, "--device", "h200")).stdout).toMatch(
     /^written to .*report\.html \(.*kB\); open it in a browser/,
   );
@@ -57,6 +64,25 @@ test("the file is one: R1's is under 6 MB, fetches nothing, and replaces only an
   expect(await refusal("report", out, "-o", file)).toContain("no export of dsc");
   expect(await refusal("report", "examples", "-o", file)).toMatch(/DSC5001|DSC6002/);
 });
+
+/** The report of tiny-r1 with two runs of it over it. */
+async function measuredReport(): Promise<string> {
+  const [out, file, profile, bench] = [await tinyArtifact(), at("measured.html"), at("profile.json"), at("bench.json")];
+  const sizes = ["-p", "24", "-n", "4", "-r", "1", "--batch", "2", "--device", "h200", "--json"];
+  writeFileSync(profile, (await dsc("profile", out, ...sizes)).stdout);
+  writeFileSync(bench, (await dsc("bench", out, ...sizes)).stdout);
+  // Both are of two prompts side by side: weights are read once.
+  type Rows<T> = { rows: T[] };
+  const { rows } = JSON.parse(readFileSync(profile, "utf8")) as Rows<{ phase: string; floor_us: number }>;
+  const [prompts] = (JSON.parse(readFileSync(bench, "utf8")) as Rows<{ floor_ms: number }>).rows;
+  const floor = rows.filter((r) => r.phase === "prefill").reduce((n, r) => n + r.floor_us, 0);
+  expect(prompts.floor_ms).toBeCloseTo(floor / 1000, 9);
+  await dsc("report", out, "-o", file, "--device", "h200", "--runs", profile, "--runs", bench);
+  expect(await refusal("report", out, "-o", file, "--runs", "package.json")).toContain("it is no run of dsc");
+  writeFileSync(profile, '{"schema":"dsc-profile/1","device":"a","wall":{"prefill_ms":1,"decode_ms":"2"},"rows":[]}');
+  expect(await refusal("report", out, "-o", file, "--runs", profile)).toContain("wall.decode_ms");
+  return file;
+}
 
 /** What axe finds that is serious; its own source is let in by the test alone. */
 async function barriers(page: Page): Promise<string[]> {
@@ -118,6 +144,27 @@ describe.skipIf(lacks("Chromium"))("in Chromium", () => {
       expect(await page.locator("main, #page").first().innerText(), link).not.toMatch(/undefined|\[object/);
     }
     expect(troubles).toEqual([]);
+  });
+
+  test("runs lie over the model: times beside floors at the lengths of the run, and nowhere else", async () => {
+    const { page, troubles } = await openReport(browser, await measuredReport());
+    await visit(page, "#overview");
+    const runs = await page.getByRole("table", { name: /^Runs/ }).innerText();
+    for (const words of ["prefill of 2 sequences with 24 rows each", "decode of 2 sequences", "pp24", "tg4"])
+      expect(runs).toContain(words);
+    await visit(page, "#model");
+    expect(await page.locator("h1 + p").innerText()).toContain("decode step of 2 rows, 24 cached");
+    const measured = page.locator(".graph .note", { hasText: /^measured [\d.]+ [µm]s/ });
+    expect(await measured.count()).toBe(await page.locator(".graph .note", { hasText: /^\d+ launch/ }).count());
+    expect(await page.locator(".graph .heat.measured").count()).toBeGreaterThan(3);
+    await visit(page, "#costs");
+    expect(await page.getByRole("table", { name: /measured time/ }).innerText()).toMatch(/ × floor/);
+    await visit(page, "#costs?step=1");
+    expect(await page.locator("h1 + p").innerText()).toContain("1024 cached");
+    expect(await page.getByRole("table", { name: /measured time/ }).count()).toBe(0);
+    expect(await barriers(page)).toEqual([]);
+    expect(troubles).toEqual([]);
+    await page.close();
   });
 
   test("config, graph and kernel light up together; the search finds a tensor; the model opens a layer", async () => {

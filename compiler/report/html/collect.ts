@@ -53,7 +53,7 @@ export function collect({ manifest, files }: Artifact, machine: Machine, load: L
     texts: new Map(Object.entries(last.functions).map(([name, at]) => [name, texts[at]])),
   };
   const served = printing("problems.json", () => servedBy(manifest, problems, insteadOf(files)));
-  const steps = stepsOf(plan, load);
+  const steps = stepsOf(plan, load, beside.runs ?? []);
   return {
     format: "dsc-report/1",
     compiler: manifest.compiler,
@@ -97,18 +97,28 @@ function kernelNames(manifest: Manifest, problems: Readonly<Record<string, Probl
   return (family, problem) => names.get(`${family} ${JSON.stringify(problem)}`) ?? family;
 }
 
-/** Decode steps of a few batches, a prefill, an extension of a prefix, and a draft step where there is one. */
-function stepsOf(plan: Plan, { batch, context }: Load): StepData[] {
+/**
+ * Decode steps of a few batches, a prefill, an extension of a prefix, and a draft step where there is one. Those of runs come first, at
+ * the lengths of the run, so that what was measured lies beside what it is measured of.
+ */
+function stepsOf(plan: Plan, { batch, context }: Load, runs: readonly RunData[]): StepData[] {
   const { entries } = plan.planned.module;
   const batches = [...new Set([batch, ...BATCHES])].toSorted((a, b) => a - b);
-  const decode = (entry: string, b: number): StepData => stepOf(plan, entry, { rows: b, sequences: b, cached: context });
+  const profiles = runs.flatMap(({ prompt, batch: b = 1, kernels }) => (prompt && kernels ? [{ prompt, b }] : []));
+  const decode = (entry: string, b: number, cached: number): StepData => stepOf(plan, entry, { rows: b, sequences: b, cached });
+  const prefill = (b: number, rows: number): StepData =>
+    stepOf(plan, entries.prefill, { rows: b * rows, sequences: b, cached: rows });
   const some = Math.max(1, Math.min(64, context >> 1));
-  return [
-    ...batches.map((b) => decode(entries.decode, b)),
-    stepOf(plan, entries.prefill, { rows: context, sequences: 1, cached: context }),
+  const all = [
+    ...profiles.map(({ b, prompt }) => decode(entries.decode, b, prompt)),
+    ...batches.map((b) => decode(entries.decode, b, context)),
+    ...profiles.map(({ b, prompt }) => prefill(b, prompt)),
+    prefill(1, context),
     stepOf(plan, entries.extend, { rows: some, sequences: 1, cached: context }),
-    ...(entries.draft ? [decode(entries.draft, batch)] : []),
+    ...(entries.draft ? [decode(entries.draft, batch, context)] : []),
   ];
+  const name = ({ entry, rows, sequences, cached }: StepData): string => [entry, rows, sequences, cached].join(" ");
+  return [...new Map(all.map((s) => [name(s), s])).values()];
 }
 
 const passOf = (file: string): string => file.replace(/^graph\/\d+-|\.dsc$/g, "");

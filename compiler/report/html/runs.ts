@@ -2,15 +2,17 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { DiagnosticError } from "../../../ir/diagnostic.ts";
-import { finite, list, members, oneOf, text, type Check } from "../../../runtime/schema.ts";
+import { finite, list, maybe, members, oneOf, text, whole, type Check } from "../../../runtime/schema.ts";
 import { badValue } from "../../diagnostics.ts";
-import type { RunData } from "./schema.ts";
+import type { MeasuredKernel, RunData } from "./schema.ts";
 
 const floor: Check = (v, at) => (v === null ? undefined : finite(v, at));
 
 interface Profile {
   schema: "dsc-profile/1";
   device: string;
+  batch?: number;
+  prompt?: number;
   wall: { prefill_ms: number; decode_ms: number };
   rows: { phase: "prefill" | "decode"; kernel: string; launches: number; total_us: number; floor_us: number | null }[];
 }
@@ -18,6 +20,8 @@ const profile = members(
   {
     schema: oneOf("dsc-profile/1"),
     device: text,
+    batch: maybe(whole(1)),
+    prompt: maybe(whole(1)),
     wall: members({ prefill_ms: finite, decode_ms: floor }, true),
     rows: list(
       members({ phase: oneOf("prefill", "decode"), kernel: text, launches: finite, total_us: finite, floor_us: floor }, true),
@@ -65,14 +69,18 @@ function readRun(file: string): RunData {
   }
 }
 
-function ofProfile({ device, wall, rows }: Profile): Omit<RunData, "name"> {
+function ofProfile({ device, batch, prompt, wall, rows }: Profile): Omit<RunData, "name"> {
   const of = (phase: "prefill" | "decode"): Profile["rows"] => rows.filter((r) => r.phase === phase);
   const known = (phase: "prefill" | "decode"): number | null =>
     of(phase).some((r) => r.floor_us !== null) ? of(phase).reduce((n, r) => n + (r.floor_us ?? 0), 0) / 1000 : null;
-  const kernels = (phase: "prefill" | "decode"): Record<string, { launches: number; us: number }> =>
-    Object.fromEntries(of(phase).map(({ kernel, launches, total_us }) => [kernel, { launches, us: total_us }]));
+  const kernels = (phase: "prefill" | "decode"): Record<string, MeasuredKernel> =>
+    Object.fromEntries(
+      of(phase).map(({ kernel, launches, total_us, floor_us }) => [kernel, { launches, us: total_us, floor: floor_us }]),
+    );
   return {
     device,
+    ...(batch === undefined ? {} : { batch }),
+    ...(prompt === undefined ? {} : { prompt }),
     steps: (["prefill", "decode"] as const)
       .filter((phase) => of(phase).length)
       .map((phase) => ({ test: phase, ms: wall[`${phase}_ms`], floor_ms: known(phase) })),

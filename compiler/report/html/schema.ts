@@ -169,8 +169,18 @@ export interface RunData {
   /** The file, without folder and ending. */
   name: string;
   device: string;
+  /** Sequences, and rows of a prompt, where the run says so. */
+  batch?: number;
+  prompt?: number;
   /** Milliseconds of a prompt and of a step; of a bench what its rows are called. */
   steps: { test: string; ms: number; floor_ms: number | null; tokens_per_s?: number }[];
-  /** In one prompt, and in one decode step: launches of a kernel, and microseconds of all of them together. */
-  kernels?: Record<"prefill" | "decode", Record<string, { launches: number; us: number }>>;
+  /** In one prompt, and in one decode step. */
+  kernels?: Record<"prefill" | "decode", Record<string, MeasuredKernel>>;
+}
+
+/** Launches of a kernel in one step, microseconds of all of them together, and the floor under those on the machine of the run. */
+export interface MeasuredKernel {
+  launches: number;
+  us: number;
+  floor: number | null;
 }

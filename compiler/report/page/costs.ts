@@ -6,7 +6,7 @@ import { bytes, count, flops, percent, plural, ratio, time } from "./format.ts";
 import { byKernel, shareBar } from "./shares.ts";
 import { plotWidth, rooflinePlot, sharePlot } from "./plots.ts";
 import { href } from "./route.ts";
-import { kernelTimes, profilesOf, withoutNative } from "./runs.ts";
+import { kernelTimes, measuredLaunch, profilesOf, withoutNative } from "./runs.ts";
 
 export function costs(app: App): HTMLElement {
   const { report: r } = app;
@@ -73,7 +73,7 @@ function launches(app: App, f: FunctionData, step: StepData): HTMLElement {
             flops(l.flops),
             time(l.floor),
             ...(expected ? [taken(l.expected?.us, l)] : []),
-            ...runs.map(({ kernels: of }) => taken(of[l.kernel] && of[l.kernel].us / of[l.kernel].launches, l)),
+            ...runs.map((p) => measuredLaunch(p, l.kernel)?.words ?? ""),
             l.bound,
             percent(l.share),
             shareBar(l.share / top),

@@ -15,9 +15,9 @@ export const isCall = (l: LaunchData | CallData): l is CallData => "call" in l;
 export const launchesOf = (f: FunctionData): LaunchData[] => f.launches.filter((l): l is LaunchData => !isCall(l));
 
 /** "decode step of 8 rows, 1024 cached". */
-export function stepName({ entry, rows, cached }: StepData): string {
+export function stepName({ entry, rows, sequences, cached }: StepData): string {
   const many = `${rows} row${rows === 1 ? "" : "s"}`;
-  if (entry === "prefill") return `prefill of ${many}`;
+  if (entry === "prefill") return `prefill of ${many}${sequences > 1 ? `, ${sequences} sequences` : ""}`;
   return `${entry}${entry === "extend" ? "" : " step"} of ${many}, ${cached} cached`;
 }
 

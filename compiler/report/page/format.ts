@@ -28,7 +28,11 @@ export function time(us: number): string {
 export const percent = (share: number): string =>
   share >= 0.9995 ? "100 %" : share >= 0.0995 ? `${(100 * share).toFixed(0)} %` : `${(100 * share).toFixed(1)} %`;
 /** A time beside the floor under it. */
-export const ratio = (us: number, floor: number): string => (floor > 0 ? `${(us / floor).toPrecision(3)} × floor` : "");
+export function ratio(us: number, floor: number): string {
+  if (floor <= 0) return "";
+  const times = us / floor;
+  return `${times < 999.5 ? times.toPrecision(3) : count(Number(times.toPrecision(3)))} × floor`;
+}
 export const count = (n: number): string => (Number.isInteger(n) ? n.toLocaleString("en") : three(n));
 
 export const plural = (n: number, word: string, many = `${word}s`): string => `${count(n)} ${n === 1 ? word : many}`;

@@ -7,6 +7,8 @@ export interface View {
   link: (b: Box) => { href: string; label: string } | undefined;
   /** Of the function's floor, 0 to 1: how much of the box's bar is filled. */
   share: (b: Box) => number;
+  /** The same of what was measured, above it. */
+  measured: (b: Box) => number;
   selected: (b: Box) => boolean;
   /** Opens or closes a call in place. */
   toggle?: (b: Box) => { href: string; open: boolean } | undefined;
@@ -89,10 +91,13 @@ const box =
   (b: Box): SVGElement => {
     const link = view.link(b);
     const share = view.share(b);
+    const measured = view.measured(b);
     const small = b.kind === "view" || b.kind === "param" || b.kind === "result";
     const inside = [
       s("rect", { width: b.width, height: b.height, rx: small ? b.height / 2 : 6, class: "box" }),
       share > 0 && s("rect", { x: 0, y: b.height - 3, width: Math.max(2, b.width * share), height: 3, class: "heat" }),
+      measured > 0 &&
+        s("rect", { x: 0, y: b.height - 6, width: Math.max(2, b.width * measured), height: 3, class: "heat measured" }),
       s("text", { x: small ? b.width / 2 : 12, y: small ? 15 : 20, class: small ? "title small" : "title" }, `${b.title} `),
       // A space after each: texts of a drawing have none between them, and are read as one name.
       b.lines.map((t, i) => s("text", { x: 12, y: 36 + 16 * i, class: "note" }, `${t} `)),

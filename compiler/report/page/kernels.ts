@@ -1,10 +1,11 @@
 // Config beside graph beside kernel: pointing at a line of one lights up what belongs to it in the others.
 import { facts, head, stepChoice, stepIndex, stepQuery, type App } from "./app.ts";
 import { codeView, tight } from "./code.ts";
-import { launchesOf, phaseOf, stepName, textAfter, type LaunchData, type Report } from "./data.ts";
+import { launchesOf, stepName, textAfter, type LaunchData, type Report } from "./data.ts";
 import { choice, h, table, type Child } from "./dom.ts";
-import { bytes, flops, percent, plural, ratio, time } from "./format.ts";
+import { bytes, flops, percent, plural, time } from "./format.ts";
 import { link } from "./linked.ts";
+import { measuredLaunch, profilesOf } from "./runs.ts";
 import { byKernel, shareBar } from "./shares.ts";
 import { go, goWith, href } from "./route.ts";
 
@@ -83,10 +84,9 @@ function siteChoice(name: string, sites: readonly string[], site: string): Child
 
 /** What runs say of a kernel, for one launch of it in a step of this kind. */
 function measuredOf({ report: r }: App, { launch, step }: Use): [string, string][] {
-  const phase = phaseOf(r, r.steps[step]);
-  return r.runs.flatMap((run): [string, string][] => {
-    const k = phase && run.kernels?.[phase][launch.kernel];
-    return k ? [[run.name, `${time(k.us / k.launches)}, ${ratio(k.us / k.launches, launch.floor)}`]] : [];
+  return profilesOf(r, r.steps[step]).flatMap((p): [string, string][] => {
+    const took = measuredLaunch(p, launch.kernel);
+    return took ? [[p.run.name, took.words]] : [];
   });
 }
 
@@ -177,12 +177,9 @@ function panes(app: App, kernel: Report["kernels"][string], site: string, use: U
   const text = textAfter(r, func) ?? "";
   const graph = codeView(tight(text), "dsc", `Graph of ${func}`);
   const source = codeView(kernel.source, kernel.language, "Kernel");
+  const known = r.config.some((c) => c.value !== undefined);
   const config = r.config.map(({ key, value }) =>
-    h(
-      "div",
-      { class: "line", tabindex: 0, "data-key": key },
-      h("code", {}, key, value === undefined ? null : h("span", { class: "value" }, ` ${short(value)}`)),
-    ),
+    h("div", { class: "line", tabindex: 0, "data-key": key }, h("code", {}, key, known ? valueOf(value) : null)),
   );
   const status = h("p", { class: "status muted", role: "status" }, " ");
   link(app, { func, kernel: app.route.name, site }, { config, graph: graph.lines, source: source.lines, status });
@@ -202,6 +199,9 @@ function panes(app: App, kernel: Report["kernels"][string], site: string, use: U
   });
   return element;
 }
+
+const valueOf = (value: string | undefined): HTMLElement =>
+  value === undefined ? h("span", { class: "muted" }, " not given") : h("span", { class: "value" }, ` ${short(value)}`);
 
 /** A value of the config that is long has its beginning. */
 const short = (value: string): string => (value.length > 40 ? `${value.slice(0, 39)}…` : value);

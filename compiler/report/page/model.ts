@@ -18,6 +18,7 @@ import { draw, type Annotate, type Box } from "./graph-layout.ts";
 import { everyNode, parseFunction, type FunctionGraph, type GraphNode } from "../html/graph-text.ts";
 import { graphView } from "./graph-view.ts";
 import { goWith, href } from "./route.ts";
+import { measuredLaunch, profilesOf, tookFunction, tookLaunches, type Profile } from "./runs.ts";
 
 export function model(app: App): HTMLElement {
   const { report: r, route } = app;
@@ -27,10 +28,11 @@ export function model(app: App): HTMLElement {
   const name = names.includes(route.name) ? route.name : r.entries.decode;
   const graph = parseFunction(textAfter(r, name, after)!);
   const step = stepFor(r, stepIndex(app), name);
+  const runs = step && after === last ? profilesOf(r, step) : [];
   const opened = new Set((route.query.get("open") ?? "").split(",").filter(Boolean));
   const annotate: Annotate = {
     isView: (op) => r.views.includes(op),
-    notes: (func, node) => (after === last && step ? notes(step, func, node) : []),
+    notes: (func, node) => (after === last && step ? [...notes(step, func, node), ...tookNotes(runs, step, func, node)] : []),
     opened: (node, id) => (opened.has(id) && node.call ? callee(app, node.call.name, after) : undefined),
   };
   const chosen = route.query.get("node") ?? undefined;
@@ -40,6 +42,7 @@ export function model(app: App): HTMLElement {
     ...change,
   });
   const floor = step ? floorOfFunction(step, name) : 0;
+  const took = step && runs.length ? tookFunction(runs[0], step, name) : 0;
   const canOpen = (b: Box): boolean => !!b.node?.call && callee(app, b.node.call.name, after) !== undefined;
   const view = graphView(drawing, `Graph of ${name}`, {
     link: (b) =>
@@ -52,6 +55,7 @@ export function model(app: App): HTMLElement {
           ? { href: href("model", name, query({ node: b.id })), label: [b.title, ...b.lines, b.node.type].join(" ") }
           : undefined,
     share: (b) => (b.node && step && floor > 0 && after === last ? floorOfNode(step, b.func!, b.node) / floor : 0),
+    measured: (b) => (b.node && step && took > 0 ? tookNode(runs[0], step, b.func!, b.node) / took : 0),
     selected: (b) => b.id === chosen,
     toggle: (b) => {
       if (!b.node?.call || !canOpen(b)) return undefined;
@@ -133,18 +137,31 @@ function floorOfNode(step: StepData, func: string, node: GraphNode): number {
   return launchesAt(step, func, node.line).reduce((n, l) => n + l.times * l.floor, 0);
 }
 
+const layersOf = (layers: readonly number[]): string => `layer${layers.length > 1 ? "s" : ""} ${ranges(layers)}`;
+
 function notes(step: StepData, func: string, node: GraphNode): string[] {
   if (node.call) {
     const { name, layers } = node.call;
     const one = floorOfFunction(step, name);
     const all = `${plural(Math.round(layers.length * launchCount(step, name)), "launch", "launches")}, ${time(layers.length * one)}`;
-    return [`layer${layers.length > 1 ? "s" : ""} ${ranges(layers)}`, layers.length > 1 ? `${all}, ${time(one)} each` : all];
+    return [layersOf(layers), layers.length > 1 ? `${all}, ${time(one)} each` : all];
   }
   const here = launchesAt(step, func, node.line);
   if (!here.length) return [];
   const times = here.reduce((n, l) => n + l.times, 0);
   return [`${plural(Math.round(times), "launch", "launches")}, ${time(here.reduce((n, l) => n + l.times * l.floor, 0))}`];
 }
+
+/** What a run took for a node in one call of its function. */
+const tookNode = (p: Profile, step: StepData, func: string, { call, line }: GraphNode): number =>
+  call ? call.layers.length * tookFunction(p, step, call.name) : tookLaunches(p, launchesAt(step, func, line));
+
+/** A line for each run that has times of a node. */
+const tookNotes = (runs: readonly Profile[], step: StepData, func: string, node: GraphNode): string[] =>
+  runs.flatMap((p) => {
+    const us = tookNode(p, step, func, node);
+    return us > 0 ? [`${runs.length > 1 ? p.run.name : "measured"} ${time(us)}`] : [];
+  });
 
 function functionDetails(app: App, name: string, graph: FunctionGraph, step: StepData | undefined): Child {
   const f = step?.functions.find((x) => x.name === name);
@@ -160,7 +177,7 @@ function functionDetails(app: App, name: string, graph: FunctionGraph, step: Ste
                   "li",
                   {},
                   h("a", { href: href("model", l.call, stepQuery(app)) }, l.call),
-                  h("span", { class: "muted" }, ` layers ${ranges(l.layers)}`),
+                  h("span", { class: "muted" }, ` ${layersOf(l.layers)}`),
                 )
               : h(
                   "li",
@@ -183,6 +200,7 @@ function details(app: App, box: Box, step: StepData | undefined): Child {
   if (!node) return null;
   const launches = step && passIndex(app) === app.report.passes.length - 1 ? launchesAt(step, func!, node.line) : [];
   const first = launches[0];
+  const runs = step ? profilesOf(app.report, step) : [];
   return [
     h("h2", { class: "mono" }, node.op),
     facts([
@@ -200,6 +218,11 @@ function details(app: App, box: Box, step: StepData | undefined): Child {
         h("a", { href: href("kernels", l.kernel, { site: l.site, ...stepQuery(app) }), class: "mono" }, l.kernel),
         facts([
           ["floor", `${time(l.floor)}, bound by ${l.bound}; ${percent(l.share)} of the step`],
+          ...(l.expected ? ([["expected", `${time(l.expected.us)}, ${l.expected.source}`]] as const) : []),
+          ...runs.flatMap((p): [string, string][] => {
+            const took = measuredLaunch(p, l.kernel);
+            return took ? [[p.run.name, took.words]] : [];
+          }),
           ["moves", bytes(l.bytes)],
           ["computes", flops(l.flops)],
           ...(l.times === 1 ? [] : ([["times", count(Math.round(l.times))]] as const)),

@@ -12,6 +12,7 @@ export function overview(app: App): HTMLElement {
   const { model: m } = r;
   const kernels = Object.values(r.kernels);
   const natives = kernels.filter((k) => k.form === "native").length;
+  const expected = r.steps.some((s) => s.expected !== undefined);
   const changed = r.passes.filter((p) => p.changed.length).length;
   return h(
     "div",
@@ -32,17 +33,17 @@ export function overview(app: App): HTMLElement {
     h("h2", {}, "Steps"),
     table(
       "Steps: launches, bytes, operations and the time below which no kernels can be",
-      ["step", "launches", "moved", "computed", "floor", "expected", ""],
+      ["step", "launches", "moved", "computed", "floor", ...(expected ? ["expected"] : []), ""],
       r.steps.map((s, i) => [
         h("a", { href: href("costs", "", { step: i || undefined }) }, stepName(s)),
         count(Math.round(s.launches)),
         bytes(s.bytes),
         flops(s.flops),
         time(s.floor),
-        s.expected === undefined ? "" : time(s.expected),
+        ...(expected ? [s.expected === undefined ? "" : time(s.expected)] : []),
         s.entry === r.entries.decode ? `${count(Math.round((s.rows * 1e6) / s.floor))} tokens/s at most` : "",
       ]),
-      { right: [1, 2, 3, 4, 5] },
+      { right: [1, 2, 3, 4, ...(expected ? [5] : [])] },
     ),
     runTable(app),
     h("h2", {}, `Where a ${stepName(r.steps[0])} goes`),

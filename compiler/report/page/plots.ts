@@ -1,9 +1,10 @@
 // Roofline, shares and live bytes, drawn by Observable Plot in the colours of the page.
 import * as Plot from "@observablehq/plot";
 import { byKernel } from "./shares.ts";
-import { isCall, phaseOf, type FunctionData, type LaunchData, type Report, type StepData } from "./data.ts";
+import { isCall, type FunctionData, type LaunchData, type Report, type StepData } from "./data.ts";
 import { bytes, flops, percent, time } from "./format.ts";
 import { href } from "./route.ts";
+import { measuredLaunch, profilesOf } from "./runs.ts";
 
 type Figure = SVGElement | HTMLElement;
 
@@ -36,6 +37,7 @@ export function rooflinePlot(r: Report, step: StepData, width: number): Figure {
   const seen = new Map<string, LaunchData>();
   for (const f of step.functions)
     for (const l of f.launches) if (!isCall(l) && l.flops > 0 && l.floor > 0) seen.set(`${l.kernel} ${l.site}`, l);
+  const run = profilesOf(r, step).at(0);
   const points = [...seen.values()].flatMap((launch): Point[] => {
     const one = (us: number, measured: boolean): Point => ({
       launch,
@@ -43,9 +45,8 @@ export function rooflinePlot(r: Report, step: StepData, width: number): Figure {
       rate: (launch.flops / us) * 1e6,
       measured,
     });
-    const phase = phaseOf(r, step);
-    const m = phase && r.runs.find((run) => run.kernels)?.kernels?.[phase][launch.kernel];
-    return [one(launch.floor, false), ...(m ? [one(m.us / m.launches, true)] : [])];
+    const took = run && measuredLaunch(run, launch.kernel);
+    return [one(launch.floor, false), ...(took ? [one(took.us, true)] : [])];
   });
   const formats = (["fp8", "bf16", "f32"] as const).filter((f) => points.some((p) => p.launch.format === f));
   const low = Math.min(0.1, ...points.map((p) => p.intensity)) / 2;
@@ -55,6 +56,7 @@ export function rooflinePlot(r: Report, step: StepData, width: number): Figure {
     const knee = peak / r.device.bandwidth;
     return [low, knee, high].map((x) => ({ format, x, y: Math.min(peak, x * r.device.bandwidth) }));
   });
+  const atPeak = (peak: number): string => formats.filter((f) => r.device.peaks[f] === peak).join(", ");
   return drawn({
     width,
     height: 380,
@@ -71,8 +73,8 @@ export function rooflinePlot(r: Report, step: StepData, width: number): Figure {
       Plot.gridY({ stroke: "var(--line)", strokeOpacity: 1 }),
       Plot.line(roofs, { x: "x", y: "y", z: "format", stroke: "var(--muted)", strokeWidth: 1 }),
       Plot.text(
-        roofs.filter((p) => p.x === high),
-        { x: "x", y: "y", text: (p: (typeof roofs)[number]) => p.format, textAnchor: "start", dx: 6, fill: "var(--muted)" },
+        roofs.filter((p, i) => p.x === high && roofs.findIndex((q) => q.x === high && q.y === p.y) === i),
+        { x: "x", y: "y", text: (p: (typeof roofs)[number]) => atPeak(p.y), textAnchor: "start", dx: 6, fill: "var(--muted)" },
       ),
       Plot.dot(points, {
         x: "intensity",

@@ -1,9 +1,9 @@
 // What was measured, beside the floor and what was expected: whole prompts and steps, and kernel by kernel, runs side by side.
 import type { App } from "./app.ts";
-import type { RunData } from "../html/schema.ts";
-import { phaseOf, stepName, type Report, type StepData } from "./data.ts";
+import type { MeasuredKernel, RunData } from "../html/schema.ts";
+import { isCall, phaseOf, stepName, type LaunchData, type Report, type StepData } from "./data.ts";
 import { h, table, type Child } from "./dom.ts";
-import { count, percent, ratio, time } from "./format.ts";
+import { count, percent, plural, ratio, time } from "./format.ts";
 import { byKernel, shareBar } from "./shares.ts";
 import { href } from "./route.ts";
 
@@ -19,7 +19,7 @@ export function runTable({ report: r }: App): Child {
         run.steps.map((s) => [
           h("span", { class: "mono" }, run.name),
           run.device,
-          s.test,
+          run.kernels ? ofProfile(run, s.test) : s.test,
           time(1000 * s.ms),
           s.floor_ms === null ? "" : time(1000 * s.floor_ms),
           s.floor_ms === null ? "" : ratio(s.ms, s.floor_ms),
@@ -31,14 +31,49 @@ export function runTable({ report: r }: App): Child {
   ];
 }
 
-/** Runs that have times of kernels in steps of this kind. */
-export function profilesOf(
-  r: Report,
-  step: StepData,
-): { run: RunData; kernels: Record<string, { launches: number; us: number }> }[] {
+/** "prefill of 64 rows", "decode of 8 sequences". */
+function ofProfile({ batch, prompt }: RunData, phase: string): string {
+  const many = batch !== undefined && batch > 1 ? plural(batch, "sequence") : "";
+  const rows = phase === "prefill" && prompt !== undefined ? plural(prompt, "row") : "";
+  const words = many && rows ? `${many} with ${rows} each` : many || rows;
+  return words ? `${phase} of ${words}` : phase;
+}
+
+/** A run with times of kernels in steps of one kind. */
+export interface Profile {
+  run: RunData;
+  kernels: Record<string, MeasuredKernel>;
+}
+
+/** Runs that have times of kernels in such a step: as many sequences, and as long, where the run says how many and how long. */
+export function profilesOf(r: Report, step: StepData): Profile[] {
   const phase = phaseOf(r, step);
+  if (!phase) return [];
+  const alike = ({ batch = 1, prompt }: RunData): boolean =>
+    prompt === undefined || (batch === step.sequences && prompt === step.cached);
   return r.runs.flatMap((run) =>
-    phase && run.kernels && Object.keys(run.kernels[phase]).length ? [{ run, kernels: run.kernels[phase] }] : [],
+    run.kernels && Object.keys(run.kernels[phase]).length && alike(run) ? [{ run, kernels: run.kernels[phase] }] : [],
+  );
+}
+
+/** What one launch of a kernel took, the mean of all in the run, and its floor there. */
+export function measuredLaunch({ kernels }: Profile, kernel: string): { us: number; words: string } | undefined {
+  if (!(kernel in kernels)) return undefined;
+  const { launches, us, floor } = kernels[kernel];
+  const times = floor === null ? "" : ratio(us, floor);
+  return { us: us / launches, words: `${time(us / launches)}${times && `, ${times}`}` };
+}
+
+/** Microseconds that a run took for launches, of those that it has. */
+export const tookLaunches = (p: Profile, launches: readonly LaunchData[]): number =>
+  launches.reduce((n, l) => n + l.times * (measuredLaunch(p, l.kernel)?.us ?? 0), 0);
+
+/** The same for a call of a function, calls inside it included. */
+export function tookFunction(p: Profile, step: StepData, name: string): number {
+  const f = step.functions.find((x) => x.name === name);
+  return (f?.launches ?? []).reduce(
+    (n, l) => n + (isCall(l) ? l.layers.length * tookFunction(p, step, l.call) : tookLaunches(p, [l])),
+    0,
   );
 }
 
@@ -50,22 +85,27 @@ export function kernelTimes(app: App, step: StepData): Child {
   const known = byKernel(step);
   const others = [...new Set(runs.flatMap((x) => Object.keys(x.kernels)))].filter((k) => !known.some((x) => x.kernel === k));
   const all = runs.map(({ kernels }) => Object.values(kernels).reduce((n, k) => n + k.us, 0));
-  const measured = (kernel: string, floor: number): Child[] =>
+  const measured = (kernel: string): Child[] =>
     runs.flatMap(({ kernels }, i): Child[] => {
-      const k = kernels[kernel];
-      return k ? [time(k.us), ratio(k.us, floor), percent(k.us / all[i])] : ["", "", ""];
+      if (!(kernel in kernels)) return ["", "", ""];
+      const { us, floor } = kernels[kernel];
+      return [time(us), floor === null ? "" : ratio(us, floor), percent(us / all[i])];
     });
   const expected = step.expected !== undefined;
+  const heading = `${runs.length ? `Measured${expected ? ", expected" : ""}` : "Expected"}, and the floor`;
+  const unknown = known.some((k) => k.expected === undefined);
+  const elsewhere = runs.some(({ run }) => run.device !== r.device.name);
   return [
-    h("h2", {}, runs.length ? "Measured, expected, and the floor" : "Expected, and the floor"),
+    h("h2", {}, heading),
     h(
       "p",
       { class: "lead" },
       `All launches of a kernel in a ${stepName(step)}.` +
         (expected
-          ? ` The chosen kernels are expected to take ${time(step.expected!)}, ${ratio(step.expected!, step.floor)}.`
+          ? ` The chosen kernels are expected to take ${time(step.expected!)}, ${ratio(step.expected!, step.floor)}` +
+            `${unknown ? ", those without a time counted at their floor" : ""}.`
           : "") +
-        (runs.length ? " Runs may have been of other rows and lengths than this step." : ""),
+        (elsewhere ? " A run is beside the floor of its own machine." : ""),
     ),
     table(
       "Kernels: floor, expected and measured time",
@@ -77,9 +117,9 @@ export function kernelTimes(app: App, step: StepData): Child {
           ...(expected
             ? [k.expected === undefined ? "" : time(k.expected), k.expected === undefined ? "" : ratio(k.expected, k.floor)]
             : []),
-          ...measured(k.kernel, k.floor),
+          ...measured(k.kernel),
         ]),
-        ...others.map((k) => [h("span", { class: "mono" }, k), "", ...(expected ? ["", ""] : []), ...measured(k, 0)]),
+        ...others.map((k) => [h("span", { class: "mono" }, k), "", ...(expected ? ["", ""] : []), ...measured(k)]),
       ],
       { right: Array.from({ length: 1 + (expected ? 2 : 0) + 3 * runs.length }, (_, i) => i + 1) },
     ),
@@ -104,7 +144,7 @@ export function withoutNative({ report: r }: App, step: StepData): Child {
     h(
       "p",
       { class: "lead" },
-      `${count(list.length)} places, ${percent(share)} of the floor of a ${stepName(step)}; they run printed tile programs.`,
+      `${plural(list.length, "place")}, ${percent(share)} of the floor of a ${stepName(step)}, served by printed tile programs.`,
     ),
     table(
       "Places that no hand-written kernel serves",
