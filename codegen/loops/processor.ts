@@ -24,6 +24,9 @@ export const processors: readonly Processor[] = [
   { name: "armv8-a", arch: "arm64", lanes: 4, registers: 32, flags: ["-march=armv8-a"], requires: [] },
 ];
 
+/** The processor of that name. */
+export const processorNamed = (name: string): Processor | undefined => processors.find((p) => p.name === name);
+
 /** What of these instructions a machine with such flags lacks. */
 const lacking = ({ requires }: Pick<Processor, "requires">, flags: readonly string[]): string[] =>
   requires.filter((f) => !flags.includes(f));

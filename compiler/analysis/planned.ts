@@ -3,6 +3,7 @@ import type { Target } from "../../ir/artifact.ts";
 import type { BroughtKernels } from "../../codegen/brought.ts";
 import type { Manifest } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
+import { processorNamed } from "../../codegen/loops/processor.ts";
 import { machinesOf } from "../../codegen/target.ts";
 import { parseModule, type Module } from "../../ir/index.ts";
 import { meshWords, type Mesh } from "../../ir/mesh.ts";
@@ -52,7 +53,8 @@ export function plannedOf(spec: ModelSpec, o: PlannedOptions, pipeline: readonly
 }
 
 /** An artifact: its last graph is what was planned. `read` gives a file of it. */
-export function plannedFrom({ model, target, gpu, options, files }: Manifest, read: (name: string) => string): Planned {
+export function plannedFrom({ model, target, gpu, cpu, options, files }: Manifest, read: (name: string) => string): Planned {
+  const processor = cpu && processorNamed(cpu.processor);
   const last = Object.keys(files)
     .filter((f) => f.startsWith("graph/"))
     .at(-1)!;
@@ -63,6 +65,7 @@ export function plannedFrom({ model, target, gpu, options, files }: Manifest, re
     target,
     ...(typeof options.natives === "string" ? { natives: options.natives } : {}),
     ...(gpu ? { arch: gpu.arch } : {}),
+    ...(processor ? { processor } : {}),
     activations: options.activations as Planned["activations"],
     experts: expertsOfRank(model.experts, module),
     layers: model.layers,

@@ -2,6 +2,7 @@
 // Every input counts once and every output once: of the embedding only the rows of the ids, of the experts only those that rows
 // are expected to choose, of the cache only the cached rows.
 import type { BroughtKernels } from "../../codegen/brought.ts";
+import type { Processor } from "../../codegen/loops/processor.ts";
 import { cachesOf } from "../../ir/caches.ts";
 import { floorOf, type Machine } from "../../ir/machine.ts";
 import type { Mesh } from "../../ir/mesh.ts";
@@ -93,6 +94,8 @@ export interface Planned {
   kernels?: BroughtKernels;
   /** Of a GPU's kernels, as `targetOf` takes it. */
   arch?: string;
+  /** Of kernels in a library. */
+  processor?: Processor;
   activations: "f32" | "bf16";
   experts: Experts;
   layers: number;
@@ -102,10 +105,11 @@ export interface Planned {
 }
 
 /** What `targetOf` is asked with. */
-export const optionsFor = ({ activations, natives, arch, kernels }: Planned): Parameters<typeof targetOf>[1] => ({
+export const optionsFor = ({ activations, natives, arch, processor, kernels }: Planned): Parameters<typeof targetOf>[1] => ({
   activations,
   ...(natives === undefined ? {} : { natives }),
   ...(arch === undefined ? {} : { arch }),
+  ...(processor === undefined ? {} : { processor }),
   ...(kernels === undefined ? {} : { kernels }),
 });
 

@@ -1,6 +1,7 @@
 // --device and --bandwidth: the machine whose floors are asked for.
 import { existsSync, readFileSync, statSync } from "node:fs";
 import type { Argv } from "yargs";
+import { onCpu, type Target } from "../../ir/artifact.ts";
 import { DiagnosticError, didYouMean } from "../../ir/diagnostic.ts";
 import { badValue, usage } from "../diagnostics.ts";
 import { gpus } from "../../codegen/cuda/arch/index.ts";
@@ -47,6 +48,9 @@ export function loadOf(a: DeviceFlags, most: number): Load {
     );
   return { batch, context };
 }
+
+/** The machine that an artifact of a target is weighed on where none is named. */
+export const deviceOf = (target: Target): string => (onCpu(target) ? "cpu" : "h200");
 
 /** The machine that is asked for. */
 export async function machineOf(a: DeviceFlags, otherwise: string): Promise<Machine> {

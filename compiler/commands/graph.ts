@@ -4,7 +4,7 @@ import type { ArgumentsCamelCase, Argv } from "yargs";
 import { gpus } from "../../codegen/cuda/arch/index.ts";
 import { desktop } from "../../codegen/cpu/machine.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
-import type { Manifest } from "../../ir/artifact.ts";
+import { onCpu, type Manifest } from "../../ir/artifact.ts";
 import { parseModule } from "../../ir/index.ts";
 import { readArtifact } from "../../runtime/index.ts";
 import { dotOf, modelExplorerOf, type Overlay } from "../analysis/graph-export.ts";
@@ -63,7 +63,7 @@ export const graph = {
 
 /** The kernel and the floor of every node: in a decode step of one sequence, or in a prefill. */
 function figuresOf(manifest: Manifest, files: ReadonlyMap<string, Buffer>): Overlay {
-  const machine = manifest.target === "cpu" ? desktop : gpus.h200;
+  const machine = onCpu(manifest.target) ? desktop : gpus.h200;
   const load = { batch: 1, context: Math.min(1024, manifest.model.maxPositions) };
   const out = new Map<string, Readonly<Record<string, string>>>();
   for (const l of floorsOf(manifest, files, machine, load)?.launches ?? [])

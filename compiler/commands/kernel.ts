@@ -1,7 +1,8 @@
 // dsc kernel OUT [NAME]: edit a kernel of an artifact and run it again. The actions are in compiler/commands/editing.
 import type { ArgumentsCamelCase, Argv } from "yargs";
+import { inLibrary } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
-import { usage } from "../diagnostics.ts";
+import { editInLibrary, usage } from "../diagnostics.ts";
 import { openArtifact } from "../edit/store.ts";
 import { kernelNamed } from "../edit/named.ts";
 import { editInWords } from "../edit/kept.ts";
@@ -58,6 +59,8 @@ export const kernelCommand = {
       );
     }
     const t = { a, opened, kernel: kernelNamed(opened, a.name) };
+    const { target } = opened.manifest;
+    if (asked.length && inLibrary(target)) throw new DiagnosticError(editInLibrary({ kernel: t.kernel, target }));
     switch (asked[0]) {
       case "edit":
         return edit(t);

@@ -21,7 +21,7 @@ import { printPlan } from "../report/plan.ts";
 import { roofline, type Planned } from "../analysis/roofline.ts";
 import { reduce } from "../analysis/shrink.ts";
 import { say } from "../tell.ts";
-import { deviceFlags, loadOf, machineOf, type DeviceFlags } from "./device.ts";
+import { type DeviceFlags, deviceFlags, deviceOf, loadOf, machineOf } from "./device.ts";
 import { checkModelEffects, typed } from "./effects.ts";
 import {
   checkWhole,
@@ -89,7 +89,7 @@ export const planCommand = {
     const artifact = existsSync(path.join(a.src, "manifest.json"));
     const p = artifact ? await ofArtifact(a) : undefined;
     if (!artifact) loadOf(a, Infinity);
-    const machine = await machineOf(a, p && p.target !== "cpu" ? "h200" : "cpu");
+    const machine = await machineOf(a, deviceOf(p?.target ?? "cpu"));
     const target = machine.name.startsWith("this machine") ? "cpu" : "cuda";
     if (a.cards !== undefined) return layouts(a, machine, target);
     const planned = p ?? (await configOf(a, target, machine.activations))(a.mesh === undefined ? undefined : parseMesh(a.mesh))!;

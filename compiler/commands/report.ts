@@ -10,7 +10,7 @@ import { size } from "../report/summary.ts";
 import { taking } from "../taking.ts";
 import { archOf } from "../../codegen/cuda/archs.ts";
 import { readTuning } from "../tuning/store.ts";
-import { deviceFlags, loadOf, machineOf, type DeviceFlags } from "./device.ts";
+import { type DeviceFlags, deviceFlags, deviceOf, loadOf, machineOf } from "./device.ts";
 
 interface Options extends DeviceFlags {
   out: string;
@@ -38,7 +38,7 @@ export const reportCommand = {
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     checkOut(a.output, isReport);
     const artifact = await readArtifact(a.out, (name) => !name.endsWith(".wasm") && !name.endsWith(".cubin"));
-    const machine = await machineOf(a, artifact.manifest.target === "cpu" ? "cpu" : "h200");
+    const machine = await machineOf(a, deviceOf(artifact.manifest.target));
     const { gpu, model } = artifact.manifest;
     const tuned = gpu && readTuning(archOf(gpu.arch).name)?.rows;
     const report = collect(artifact, machine, loadOf(a, model.maxPositions), {

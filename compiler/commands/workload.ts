@@ -7,7 +7,7 @@ import { usage } from "../diagnostics.ts";
 import type { Workload } from "../measuring/runs.ts";
 import { during } from "../progress.ts";
 import { size } from "../report/summary.ts";
-import { machineOf } from "./device.ts";
+import { deviceOf, machineOf } from "./device.ts";
 import { checkTargetEffects } from "./effects.ts";
 import { checkWhole, compileFlags } from "./options.ts";
 import { sourceOf, type SourceFlags } from "./source.ts";
@@ -80,10 +80,7 @@ export async function opened(a: WorkloadFlags, profile: boolean): Promise<Opened
         word: "--prompt",
       }),
     );
-  const machine = await machineOf(
-    { batch: a.batch, ...(a.device ? { device: a.device } : {}) },
-    manifest.target === "cpu" ? "cpu" : "h200",
-  );
+  const machine = await machineOf({ batch: a.batch, ...(a.device ? { device: a.device } : {}) }, deviceOf(manifest.target));
   const model = await during(
     `loading ${size(memoryNeed(manifest).resident)} of weights`,
     load(source.folder, { weights: source.weights, profile, ...(a.threads ? { threads: a.threads } : {}) }),

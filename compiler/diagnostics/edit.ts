@@ -17,6 +17,20 @@ export const editUnknown = coded<{ kernel: string; where: string }>("DSC6035", {
   }),
 });
 
+export const editInLibrary = coded<{ kernel: string; target: string }>("DSC6058", {
+  name: "kernels of this target are not edited",
+  means:
+    "The targets c and tvm make one library of all kernels of an artifact, and dsc kernel puts no text of its own into it. " +
+    "Both are made from the tile programs of the CPU target, which it takes.",
+  example: "dsc kernel OUT NAME --use FILE, of an artifact of --target c.",
+  fix: "Compile with --target cpu, and edit the kernel there.",
+  at: kernelOf,
+  short: ({ kernel, target }) => ({
+    title: `${kernel} is part of a library, and dsc kernel does not edit kernels of --target ${target}`,
+    help: "dsc compile SRC --target cpu -o OUT, and edit the tile program of the kernel there",
+  }),
+});
+
 export const editTakesOther = coded<{ kernel: string; was: string; is: string }>("DSC6036", {
   name: "an edited kernel takes something else",
   means:

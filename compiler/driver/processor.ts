@@ -1,5 +1,5 @@
 // The processor that kernels of loops are compiled for: the one that was asked for, or what this machine is.
-import { processorOf, processors, type Processor } from "../../codegen/loops/processor.ts";
+import { processorNamed, processorOf, processors, type Processor } from "../../codegen/loops/processor.ts";
 import { inLibrary } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { machineFlags } from "../../runtime/devices/native/flags.ts";
@@ -9,7 +9,7 @@ import type { CompileOptions } from "./options.ts";
 /** For targetOf; nothing for targets that have none. Throws DSC6001 for a name that is none. */
 export function processorFor({ target, arch }: Pick<CompileOptions, "target" | "arch">): { processor?: Processor } {
   if (!inLibrary(target)) return {};
-  const processor = arch === undefined ? thisProcessor() : processors.find((p) => p.name === arch);
+  const processor = arch === undefined ? thisProcessor() : processorNamed(arch);
   if (processor) return { processor };
   const names = processors.map((p) => p.name).join(", ");
   throw new DiagnosticError(

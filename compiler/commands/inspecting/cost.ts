@@ -3,13 +3,13 @@ import { plannedFrom } from "../../analysis/planned.ts";
 import { costsOf } from "../../analysis/step-cost.ts";
 import { problemsOf } from "../../artifact/side-files.ts";
 import { printCosts } from "../../report/cost.ts";
-import { loadOf, machineOf } from "../device.ts";
+import { deviceOf, loadOf, machineOf } from "../device.ts";
 import type { Options, Read } from "./artifact.ts";
 
 export async function tellCosts(a: Options, { manifest, files, text, say }: Read, kernel: string | undefined): Promise<void> {
   const planned = plannedFrom(manifest, text);
   const load = loadOf(a, planned.maxPositions);
-  const machine = await machineOf(a, manifest.target === "cpu" ? "cpu" : "h200");
+  const machine = await machineOf(a, deviceOf(manifest.target));
   const names = new Map(
     Object.entries(problemsOf(files)).map(([name, p]) => [`${manifest.kernels[name]?.family} ${JSON.stringify(p)}`, name]),
   );

@@ -4,7 +4,7 @@ import { draftedFrom } from "../../analysis/drafted.ts";
 import { sizesOf } from "../../analysis/launches.ts";
 import { originsOf } from "../../artifact/side-files.ts";
 import { printFunctionAt } from "../../report/function-at.ts";
-import { loadOf, machineOf } from "../device.ts";
+import { deviceOf, loadOf, machineOf } from "../device.ts";
 import type { Options, Read } from "./artifact.ts";
 
 /** A prompt has as many rows as the context; a chunk on a cached prefix as many as passes assume; any other step one for each sequence. */
@@ -16,7 +16,7 @@ const CHUNK = 64;
 
 export async function tellFunction(a: Options, name: string, { manifest, files, text, say }: Read): Promise<void> {
   const load = loadOf(a, manifest.model.maxPositions);
-  const machine = await machineOf(a, manifest.target === "cpu" ? "cpu" : "h200");
+  const machine = await machineOf(a, deviceOf(manifest.target));
   const { context, batch } = load;
   const sequences = name.startsWith("prefill") ? 1 : batch;
   const z = sizesOf({ rows: rowsOf(name, load), sequences, cached: context }, manifest.model.experts);

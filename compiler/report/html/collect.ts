@@ -162,8 +162,11 @@ interface Kernels {
   lines: Origins["kernels"];
 }
 
+/** What the kernels of a target are written in. */
+const languages = { cpu: "tile", c: "cuda", tvm: "python", cuda: "cuda", triton: "python" } as const;
+
 function kernelsOf({ manifest, text, problems, served, lines }: Kernels): Record<string, KernelData> {
-  const language = manifest.target === "cuda" ? "cuda" : manifest.target === "triton" ? "python" : "tile";
+  const language = languages[manifest.target];
   return Object.fromEntries(
     Object.entries(manifest.kernels).map(([name, k]): [string, KernelData] => {
       const here = served.filter((s) => s.kernel === name);

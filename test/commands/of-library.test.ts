@@ -1,0 +1,36 @@
+// Commands that read an artifact take one whose kernels are a library of C as any other: floors are this machine's.
+import path from "node:path";
+import { beforeAll, describe, expect, test } from "vitest";
+import { lacks } from "../conditions.ts";
+import { at, dsc, refusal, root } from "./dsc.ts";
+
+const model = path.join(root, "test/fixtures/a06-v3-dense");
+const out = at("in-c");
+
+describe.skipIf(lacks("C compiler"))("an artifact of --target c", () => {
+  beforeAll(async () => {
+    expect((await dsc("compile", model, "--target", "c", "-o", out)).code).toBe(0);
+  });
+  const here = ["--bandwidth", "10"];
+
+  test.each<[string[], RegExp]>([
+    [["inspect", out, "--cost", ...here], /^floors on this machine/],
+    [["inspect", out, "decode/dense_layer", "--batch", "1", ...here], / for c: .*floors on this machine/],
+    [["inspect", out, "rms_norm_48", "--line", "20"], /op rms_norm/],
+    [["why", out, "kernels", "decode/dense_layer/q"], /tile program, family linear/],
+    [["plan", out, ...here], / on this machine/],
+    [["graph", out, "--format", "dot"], /^digraph/],
+    [["bench", out, "--weights", model, "-p", "4", "-n", "2"], /\npp4 +c /],
+    [["profile", out, "--weights", model, "-p", "4"], / for c; floors on this machine/],
+    [["report", out, "-o", at("in-c.html"), ...here], /in-c\.html/],
+    [["kernel", out, "rms_norm_48"], /as it was compiled/],
+  ])("%s", async (words, said) => {
+    const { code, stdout, stderr } = await dsc(...words);
+    expect(stdout + stderr).toMatch(said);
+    expect(code).toBe(0);
+  });
+
+  test("kernel tests no text of a library, and names the target whose texts it takes", async () => {
+    expect(await refusal("kernel", out, "rms_norm_48", "--test")).toMatch(/DSC6058[^]*--target cpu/);
+  });
+});
