@@ -17,7 +17,7 @@ export const editUnknown = coded<{ kernel: string; where: string }>("DSC6035", {
   }),
 });
 
-export const editInLibrary = coded<{ kernel: string; target: string }>("DSC6058", {
+export const editInLibrary = coded<{ kernel: string; target: string }>("DSC6055", {
   name: "kernels of this target are not edited",
   means:
     "The targets c and tvm make one library of all kernels of an artifact, and dsc kernel puts no text of its own into it. " +
