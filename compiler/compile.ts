@@ -2,7 +2,8 @@
 // driver/; writing the artifact is artifact/write.ts.
 import type { TargetBackend } from "../codegen/backend.ts";
 import { targetOf } from "../codegen/target.ts";
-import { DiagnosticError } from "../ir/diagnostic.ts";
+import { inLibrary } from "../ir/artifact.ts";
+import { DiagnosticError, type Diagnostic } from "../ir/diagnostic.ts";
 import { knowing, noWords } from "../ir/vocabulary.ts";
 import { showPlan, standard, type Pass } from "../passes/index.ts";
 import { usage } from "./diagnostics.ts";
@@ -52,6 +53,7 @@ export function compileModule(
   pipeline: readonly Pass[] = standard,
 ): Compiled {
   const { brings = noBrings } = options;
+  if (options.mesh && inLibrary(options.target)) throw new DiagnosticError(meshInLibrary(options.target));
   const target = targetOf(options.target, { ...options, ...processorFor(options), kernels: brings.kernels });
   const batchInvariant = batchInvariantOf(target, options);
   const optimised = staged(options, "all passes, with proofs and texts", () => optimise(spec, module, options, pipeline));
@@ -64,6 +66,13 @@ export function compileModule(
   showPlan(plan, passes, outcome.ledger, options.passOptions, guardOf(options.reproduceIn ?? process.cwd()));
   return staged(options, "put files together", () => pack({ spec, options, pipeline, target, batchInvariant, optimised, built }));
 }
+
+const meshInLibrary = (target: string): Diagnostic =>
+  usage({
+    problem: `--target ${target} of a model that is divided over ranks: their memories are not laid out alike there`,
+    help: "give --target cpu or cuda, or no mesh",
+    word: "--target",
+  });
 
 /** The kernels of --deterministic, which not every target has. */
 function batchInvariantOf(target: TargetBackend, options: CompileOptions): TargetBackend["batchInvariant"] {

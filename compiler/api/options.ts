@@ -86,7 +86,7 @@ export async function driven(call: string, s: CompileSettings): Promise<Driven> 
     config: false,
     cards: asked === "cuda",
   });
-  const { target, said } = targetMeant(asked, brings);
+  const { target, said } = targetMeant(asked, brings, false);
   if (s.arch !== undefined) gpuOnly(call, "arch", target, target !== "cpu");
   if (inLibrary(target))
     oneOf(

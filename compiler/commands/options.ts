@@ -174,7 +174,7 @@ export const compileFlags = <T>(y: Argv<T>): Argv<T & CompileFlags> =>
   );
 
 export function optionsOf(f: CompileFlags, brings = noBrings): CompileOptions {
-  const { target, said } = targetMeant(f.target, brings);
+  const { target, said } = targetMeant(f.target, brings, f.mesh !== undefined);
   return {
     brings,
     target,

@@ -100,7 +100,8 @@ export const run = {
   handler: async (a: ArgumentsCamelCase<Options>): Promise<void> => {
     checkForm(a);
     a.prompt = promptText(a);
-    a.mesh ??= meshGiven(a);
+    const mesh = meshGiven(a);
+    if (mesh !== undefined) a.mesh = mesh;
     const source = await sourceOf(a, a.save === undefined ? undefined : "--save");
     const { folder, weights } = source;
     const { manifest } = await readArtifact(folder);
@@ -150,8 +151,13 @@ export const run = {
 };
 
 /** The mesh that --tp and --ep say; one alone is as many ranks. */
-function meshGiven({ tp, ep }: Options): string | undefined {
-  if (tp === undefined && ep === undefined) return undefined;
+function meshGiven({ tp, ep, mesh }: Options): string | undefined {
+  if (tp === undefined && ep === undefined) return mesh;
+  const word = tp === undefined ? "--ep" : "--tp";
+  if (mesh !== undefined)
+    throw new DiagnosticError(
+      usage({ problem: `run: give only one of --mesh and ${word}`, help: "--mesh tp=8,ep=4 says both", word }),
+    );
   checkWhole("--tp", tp, 1);
   checkWhole("--ep", ep, 1);
   return [...(tp === undefined ? [] : [`tp=${tp}`]), ...(ep === undefined ? [] : [`ep=${ep}`])].join();

@@ -14,8 +14,13 @@ export const askedTargets = [...targets, "native"] as const;
 export type AskedTarget = (typeof askedTargets)[number];
 
 /** The target that is meant, and what there is to say of it. */
-export function targetMeant(asked: AskedTarget, { kernels }: Pick<Brings, "kernels">): { target: Target; said?: Diagnostic[] } {
+export function targetMeant(
+  asked: AskedTarget,
+  { kernels }: Pick<Brings, "kernels">,
+  mesh = false,
+): { target: Target; said?: Diagnostic[] } {
   if (asked !== "native") return { target: asked };
+  if (mesh) return webAssembly(["the ranks of a divided model run as WebAssembly"]);
   const functions = kernels.functions.filter((f) => f.on === "cpu").map((f) => f.name);
   if (functions.length) return webAssembly([`only WebAssembly calls functions of plug-ins: ${functions.join(", ")}`]);
   if (!thisProcessor()) return webAssembly([`machine code is made for x64 and arm64, and this is ${process.arch}`]);

@@ -2,7 +2,7 @@
 import { Worker } from "node:worker_threads";
 import { beforeAll, describe, expect, test } from "vitest";
 import { answerOf } from "../../compiler/analysis/machine.ts";
-import { at, dsc, refusal } from "./dsc.ts";
+import { at, dsc, refusal, tiny } from "./dsc.ts";
 
 const bf16 = "examples/printed-model";
 const out = at("artifact");
@@ -25,6 +25,9 @@ describe.concurrent("refused", () => {
     ],
     [`verify ${bf16} --passes none`, /nothing to prove/],
     [`plan ${bf16} --device h200 --bandwidth 10`, /--bandwidth is for --device cpu/],
+    [`run ${tiny} --tp 2 --mesh tp=4 --ids 1 --max-new 1`, /only one of --mesh and --tp/],
+    [`run ${tiny} --tp 2 --target c --ids 1 --max-new 1`, /--target c of a model that is divided over ranks/],
+    [`compile ${tiny} --mesh tp=2 --target tvm -o ${at("never")}`, /--target tvm of a model that is divided over ranks/],
     [`why ${out} kernels --fired`, /--fired is of passes/],
     [
       `summary ${bf16} --set attention_dropout=0.1`,
