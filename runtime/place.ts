@@ -214,26 +214,31 @@ function arraysOf(checkpoint: Checkpoint, p: Placement): StoredArray[] {
       dtype: t.dtype,
     };
   };
-  /** Runs that follow each other in memory, as one array: matrices cut by columns have thousands. */
-  const together = (whole: StoredArray, runs: ReturnType<typeof runsOf>, stored: number): StoredArray => {
-    const [{ at, first, count }, second] = runs;
+  /** Runs that follow each other in memory, as one array: matrices cut by columns have thousands, and R1 a hundred million. */
+  const together = (
+    whole: StoredArray,
+    at: number,
+    count: number,
+    { first, width, pitch }: Part,
+    stored: number,
+  ): StoredArray => {
     const begin = first * stored;
     return {
       ...whole,
       at,
-      count: runs.length * count,
-      bytes: runs.length * count * stored,
-      rows: { bytes: count * stored, pitch: count * stored, stored: (second.first - first) * stored },
+      count,
+      bytes: count * stored,
+      rows: { bytes: width * stored, pitch: width * stored, stored: pitch * stored },
       file: { ...whole.file, begin: whole.file.begin + begin },
       read: (target: Uint8Array, from: number) => whole.read(target, begin + from),
     };
   };
-  /** Runs of a tensor, one array each. */
-  const cut = (whole: StoredArray, shape: readonly number[], runs: ReturnType<typeof runsOf>): StoredArray[] => {
+  /** Runs of a tensor, one array each; `bytes`: of an element in memory, `apart`: elements from one run to the next there. */
+  const cut = (whole: StoredArray, shape: readonly number[], bytes: number, from: Part, apart = from.width): StoredArray[] => {
+    const { at, count } = whole;
     const stored = whole.bytes / shape.reduce((a, b) => a * b, 1);
-    const dense = runs.length > 1 && whole.form === "same" && runs[1].at - runs[0].at === runs[0].count * stored;
-    if (dense) return [together(whole, runs, stored)];
-    return runs.map(({ at, first, count }) => ({
+    if (count > from.width && whole.form === "same" && apart === from.width) return [together(whole, at, count, from, stored)];
+    return runsOf(at, count, bytes, from, apart).map(({ at, first, count }) => ({
       ...whole,
       at,
       count,
@@ -244,10 +249,10 @@ function arraysOf(checkpoint: Checkpoint, p: Placement): StoredArray[] {
   };
   if (p.from) {
     const values = array(p.tensor, p.data, p.count, p.dtype === "f32");
-    const runs = cut(values, p.shape, runsOf(p.data, p.count, elementBytes[p.dtype], p.from, p.pitch));
+    const runs = cut(values, p.shape, elementBytes[p.dtype], p.from, p.pitch);
     if (!p.scales) return runs;
     const { tensor, at, count, shape, from } = p.scales;
-    return [...runs, ...cut(array(tensor, at, count, true), shape, runsOf(at, count, 4, from!))];
+    return [...runs, ...cut(array(tensor, at, count, true), shape, 4, from!)];
   }
   const { pitch } = p;
   if (pitch) {

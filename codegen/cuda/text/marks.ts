@@ -31,6 +31,8 @@ export interface Marked {
 export function unmarked(text: string): Marked[] {
   const open: { kind: string; name: string }[] = [];
   return text.split("\n").map((full) => {
+    // Most lines have none.
+    if (open.length === 0 && !full.includes(MARK)) return { line: full };
     const marks = [...full.matchAll(MARKS)];
     // What was marked last lies around what was marked before it.
     open.push(
