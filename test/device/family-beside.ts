@@ -1,5 +1,6 @@
 // Times of transformers beside those of family-speed.ts: a process of its own (family_transformers.py), once our model has given the card back.
-// DSC_TORCH_COMPILE names batches to compile for, a minute each; DSC_TRANSFORMERS_SECONDS (60) ends it early; DSC_PYTHON has torch.
+// DSC_TORCH_COMPILE names batches to compile for (1), a minute each; DSC_TRANSFORMERS_SECONDS (120) ends it early; DSC_PYTHON has torch and
+// transformers, or the row says what it lacks.
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -17,12 +18,18 @@ export function beside(o: {
   prompts: number[];
 }): Row[] {
   const { name, ours, folder, context, batches, prompts } = o;
+  const python = process.env.DSC_PYTHON ?? "python3";
+  const lacks = spawnSync(python, ["-c", "import torch, transformers"], { encoding: "utf8", timeout: 120_000 });
+  if (lacks.status !== 0) {
+    const why = lacks.error?.message ?? lacks.stderr.trim().split("\n").at(-1);
+    return [{ model: name, what: "transformers", skipped: `not measured: ${why}` }];
+  }
   const [job, out] = [path.join(folder, "transformers.json"), path.join(folder, "times.json")];
-  const compiled = (process.env.DSC_TORCH_COMPILE ?? "").split(",").filter(Boolean).map(Number);
+  const compiled = (process.env.DSC_TORCH_COMPILE ?? "1").split(",").filter(Boolean).map(Number);
   const of = { name, config: family[name](), context, batches, prompts, compile: compiled };
-  writeFileSync(job, JSON.stringify({ ...of, seconds: Number(process.env.DSC_TRANSFORMERS_SECONDS ?? 60) }));
+  writeFileSync(job, JSON.stringify({ ...of, seconds: Number(process.env.DSC_TRANSFORMERS_SECONDS ?? 120) }));
   rmSync(out, { force: true });
-  const run = spawnSync(process.env.DSC_PYTHON ?? "python3", [path.join(root, "test/device/family_transformers.py"), job, out], {
+  const run = spawnSync(python, [path.join(root, "test/device/family_transformers.py"), job, out], {
     encoding: "utf8",
     timeout: 300_000,
   });

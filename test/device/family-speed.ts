@@ -2,7 +2,7 @@
 // 64 beside its floor, and where DeepSeek-V2-Lite's time goes, kernel by kernel. Contexts are filled 64 rows a call by the step's
 // own kernels. Checked: three layers at full width, by hand-written kernels, against printed ones in f32, at all sizes that change kernels.
 // Prompts of 512 and 4096 rows beside theirs, and transformers' times for one model (family_transformers.py; DSC_TRANSFORMERS names others or
-// none, DSC_TORCH_COMPILE batches to compile for, a minute each). npm run device -- --only family-speed --limit 400; DSC_CUBINS names a
+// none, DSC_TORCH_COMPILE batches to compile for, a minute each, 1 unless said). npm run device -- --only family-speed --limit 400; DSC_CUBINS names a
 // folder of kernels (family-cubins.ts), DSC_MODELS some models, DSC_BATCHES and DSC_PROMPTS sizes.
 import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -45,6 +45,20 @@ export async function filled(
       Array.from({ length: batch }, (_, b) => Array.from({ length: Math.min(each, context - at) }, (_, i) => id(b, at + i))),
     );
   return { session, next: Array.from({ length: batch }, (_, b) => id(b, context)) };
+}
+
+/**
+ * Runs the host's side of steps and prompts often enough that JavaScript is compiled: of a model with 250 launches the first dozen steps
+ * take 100 us more of the host than the thousandth, the first prompts 20 ms more.
+ */
+async function warmed(model: Model<CudaDevice>): Promise<void> {
+  const session = model.session({ maxTokens: 640, sequences: 1 });
+  for (let i = 0; i < 12; i++) {
+    session.truncate(0, 0);
+    await session.prefill([Array.from({ length: 32 }, (_, j) => j + 1)]);
+  }
+  await steps(session, [1], 500);
+  session.close();
 }
 
 /** Milliseconds of each step, as a caller sees them. */
@@ -91,6 +105,7 @@ async function speeds(name: string, folder: string): Promise<Row[]> {
   const rows: Row[] = [];
   const cost = costs(src);
   const { model, kernelsMs, loadMs } = await open(src, "synthetic:0", held);
+  await warmed(model);
   for (const batch of BATCHES) {
     const from = performance.now();
     const { session, next } = await filled(model, batch, CONTEXT);
@@ -106,6 +121,7 @@ async function speeds(name: string, folder: string): Promise<Row[]> {
       floor_us: floor,
       over_floor: graph / floor,
       awaited_ms: median(ms),
+      awaited_beyond_graph_us: median(ms) * 1000 - graph,
       launches,
       seconds: (performance.now() - from) / 1000,
     });

@@ -68,6 +68,8 @@ export class Executor {
   /** Functions whose launches no length changes, as far as they have been looked at. */
   private readonly free = new Map<string, boolean>();
   private moves = 0;
+  /** Steps of the plan whose launch may begin before what came before has ended, as far as they have been looked at. */
+  private readonly startsEarly = new WeakMap<Site["step"], boolean>();
 
   constructor(
     manifest: Manifest,
@@ -220,12 +222,19 @@ export class Executor {
       const addresses = item.pointers.map((p) => p.at);
       const dims: Record<string, number> = {};
       for (const [i, d] of record.dims.entries()) dims[d] = item.dims[i] as number;
-      const go = (): void => this.launch(kernel, name, addresses, dims, mayBegin() && mayStartEarly(site.step.args, kernel.text));
+      const go = (): void => this.launch(kernel, name, addresses, dims, mayBegin() && this.mayStartEarly(site.step, kernel.text));
       if (watch) watch({ kernel: name, addresses, site, call }, go);
       else go();
     }
     if (call.sampling) this.draw(call, call.sampling, mayBegin());
     return undefined;
+  }
+
+  /** Looked at once for a step of the plan. */
+  private mayStartEarly(step: Site["step"], text: Enqueued["text"]): boolean {
+    let may = this.startsEarly.get(step);
+    if (may === undefined) this.startsEarly.set(step, (may = mayStartEarly(step.args, text)));
+    return may;
   }
 
   private launch(

@@ -16,6 +16,9 @@ const MOST_SHARED_BY_DEFAULT = 48 * 1024;
 /** Blocks of a cluster that every GPU runs; more must be asked for. */
 const PORTABLE_CLUSTER = 8;
 
+/** Tensor maps that a kernel keeps. */
+const MOST_MAPS = 4096;
+
 type TensorMap = Extract<Param, { kind: "tensormap" }>;
 
 const sizeOfParam = (p: Param): number => (p.kind === "tensormap" ? 128 : 8);
@@ -38,6 +41,8 @@ export class CudaKernel implements Enqueued {
   moves = 0;
   /** By parameter: which of `buffers` it is or lies over. */
   private readonly slots: readonly number[];
+  /** Whether a parameter is a tensor map. */
+  private readonly mapped: boolean;
   private readonly driver: Driver;
   private readonly module: number;
   private readonly func: number;
@@ -47,12 +52,15 @@ export class CudaKernel implements Enqueued {
   private launchAttributes = 0;
   private readonly attributes = new Pinned(2 * 72);
   private readonly offsets: number[] = [];
-  private readonly maps = new Map<string, Uint8Array>();
+  /** By the sizes of a launch: of each parameter the maps that were encoded, by address. */
+  private readonly maps = new Map<string, readonly Map<number, Uint8Array>[]>();
+  private encoded = 0;
   private workspace = { address: 0, bytes: 0 };
 
   constructor(driver: Driver, text: LaunchText, cubin: Uint8Array) {
     [this.driver, this.text, this.buffers] = [driver, text, boundBuffers(text.params)];
     this.slots = text.params.map((p) => (p.kind === "scalar" ? -1 : this.buffers.indexOf(p.kind === "buffer" ? p.name : p.of)));
+    this.mapped = text.params.some((p) => p.kind === "tensormap");
     this.module = driver.get("cuModuleLoadData", cubin);
     this.func = driver.get("cuModuleGetFunction", this.module, text.entry ?? text.name);
     if (text.launch.sharedBytes > MOST_SHARED_BY_DEFAULT)
@@ -126,10 +134,11 @@ export class CudaKernel implements Enqueued {
     { scalar, early = true }: { scalar?: (name: string) => number; early?: boolean } = {},
   ): void {
     const { text, values, config } = this;
+    const maps = this.mapped ? this.mapsAt(dims) : [];
     for (const [i, p] of text.params.entries()) {
       const at = this.offsets[i];
       if (p.kind === "buffer") values.view.setBigUint64(at, BigInt(addresses[this.slots[i]]), true);
-      else if (p.kind === "tensormap") values.bytes.set(this.tensorMap(p, addresses[this.slots[i]], dims), at);
+      else if (p.kind === "tensormap") values.bytes.set(this.tensorMap(p, maps[i], addresses[this.slots[i]], dims), at);
       else if (!scalar) throw diagnostics.badBuffer({ kernel: text.name, name: p.name });
       else if (p.dtype === "f32") values.view.setFloat32(at, scalar(p.name), true);
       else values.view.setInt32(at, scalar(p.name), true);
@@ -163,14 +172,27 @@ export class CudaKernel implements Enqueued {
     return this.workspace.address;
   }
 
-  private tensorMap(p: TensorMap, address: number, dims: Dims): Uint8Array {
-    const extents = p.dims.map((s) => evaluate(s, dims));
-    const strides = p.strides.map((s) => evaluate(s, dims));
-    const key = `${p.name} ${address} ${extents} ${strides}`;
-    let map = this.maps.get(key);
-    if (!map) {
+  /** The maps of launches of these sizes, which strides and extents follow. */
+  private mapsAt(dims: Dims): readonly Map<number, Uint8Array>[] {
+    let sizes = "";
+    for (const d of this.text.dims) sizes += `${dims[d]} `;
+    let maps = this.maps.get(sizes);
+    if (!maps) {
       // A prompt of another length is another map; encoding one takes a third of a microsecond, so forgetting them all is cheap.
-      if (this.maps.size >= 4096) this.maps.clear();
+      if (this.encoded >= MOST_MAPS) {
+        this.maps.clear();
+        this.encoded = 0;
+      }
+      this.maps.set(sizes, (maps = this.text.params.map(() => new Map())));
+    }
+    return maps;
+  }
+
+  private tensorMap(p: TensorMap, maps: Map<number, Uint8Array>, address: number, dims: Dims): Uint8Array {
+    let map = maps.get(address);
+    if (!map) {
+      const extents = p.dims.map((s) => evaluate(s, dims));
+      const strides = p.strides.map((s) => evaluate(s, dims));
       const room = new Pinned(128);
       const big = (list: readonly number[]): BigUint64Array => BigUint64Array.from(list, BigInt);
       // Interleave none, swizzle, L2 promotion of 256 bytes, zeros outside.
@@ -190,7 +212,8 @@ export class CudaKernel implements Enqueued {
         0,
       );
       map = room.bytes;
-      this.maps.set(key, map);
+      maps.set(address, map);
+      this.encoded++;
     }
     return map;
   }
