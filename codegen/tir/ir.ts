@@ -86,13 +86,35 @@ export const imm = (value: number, dtype: DType): TirExpr => {
 export const int64 = (value: number): TirExpr => imm(value, "int64");
 export const variable = (name: string, dtype: DType): TirExpr => ({ kind: "var", name, dtype });
 const compares = new Set<Binary>(["LT", "LE", "EQ", "NE"]);
-export const binary = (op: Binary, a: TirExpr, b: TirExpr): TirExpr => ({
-  kind: "binary",
-  op,
-  a,
-  b,
-  dtype: compares.has(op) ? withLanes("bool", lanesIn(a.dtype)) : a.dtype,
-});
+
+/** The number in every lane; undefined where it is not known. */
+const known = (e: TirExpr): number | undefined => {
+  if (e.kind === "broadcast") return known(e.a);
+  return e.kind === "const" ? e.value : undefined;
+};
+
+/** What TVM's parser makes simpler as it reads: the text and what is compiled are the same. */
+function folded(op: Binary, a: TirExpr, b: TirExpr): TirExpr | undefined {
+  const [x, y] = [known(a), known(b)];
+  if (y === 0 && (op === "Add" || op === "Sub")) return a;
+  if (x === 0 && op === "Add") return b;
+  if (y === 1 && (op === "Mul" || op === "Div")) return a;
+  if (x === 1 && op === "Mul") return b;
+  if (x === undefined || y === undefined || a.dtype !== "int64") return undefined;
+  if (op === "LT") return imm(Number(x < y), "bool");
+  if (op === "LE") return imm(Number(x <= y), "bool");
+  return undefined;
+}
+
+/** An operation. Neutral elements leave it out. */
+export const binary = (op: Binary, a: TirExpr, b: TirExpr): TirExpr =>
+  folded(op, a, b) ?? {
+    kind: "binary",
+    op,
+    a,
+    b,
+    dtype: compares.has(op) ? withLanes("bool", lanesIn(a.dtype)) : a.dtype,
+  };
 export const cast = (dtype: DType, a: TirExpr): TirExpr => ({ kind: "cast", a, dtype });
 export const reinterpret = (dtype: DType, a: TirExpr): TirExpr => ({ kind: "reinterpret", a, dtype });
 export const select = (cond: TirExpr, a: TirExpr, b: TirExpr): TirExpr => ({ kind: "select", cond, a, b, dtype: a.dtype });

@@ -7,10 +7,6 @@ import { BEGIN, END, SCRATCH } from "../loops/lower.ts";
 import { called, expression, maskOf, nameOf, stored, type Place } from "./expression.ts";
 import { across, binary, cast, int64, load, variable, withLanes, type TirExpr, type TirFunction, type TirStmt } from "./ir.ts";
 
-/** Where the arguments of a kernel lie: args + from. */
-const ARGS = "args";
-const FROM = "first";
-
 class Lowering implements Place {
   readonly fma: boolean;
   readonly registers = new Set<string>();
@@ -112,6 +108,9 @@ function extentOf({ shape, strides }: Kernel["params"][number], dims: readonly s
   return shape.reduce<Expr>((sum, s, axis) => plus(sum, times(minus(at(s), int(1)), at(strides[axis]))), int(1));
 }
 
+/** So much further on. */
+const after = (from: TirExpr, by: number): TirExpr => (by === 0 ? from : binary("Add", from, int64(by)));
+
 const names = (list: readonly Stmt[]): string[] =>
   list.flatMap((s) => {
     if (s.kind === "for") return [s.name, ...names(s.body)];
@@ -121,32 +120,30 @@ const names = (list: readonly Stmt[]): string[] =>
 
 /** The function of a kernel; `fma`: the processor multiplies and adds at once. */
 export function lowerToTir(k: LoopKernel, { params }: Kernel, fma: boolean): TirFunction {
-  const own = [ARGS, FROM, BEGIN, END, SCRATCH, ...k.buffers.map((b) => b.name), ...k.dims, ...names(k.body)].map(nameOf);
-  const w = new Lowering(fma, own);
-  const argument = (i: number): TirExpr => cast("int64", load(ARGS, binary("Add", variable(FROM, "int64"), int64(i)), "float64"));
+  const taken = new Set([BEGIN, END, SCRATCH, ...k.buffers.map((b) => b.name), ...k.dims, ...names(k.body)].map(nameOf));
+  const free = (name: string): string => (taken.has(name) ? free(`${name}_`) : name);
+  // Arguments lie at `args`, from `first` on.
+  const [args, first, at] = ["args", "first", "args_at"].map(free);
+  const w = new Lowering(fma, [...taken, args, first, at]);
+  const argument = (i: number): TirExpr => cast("int64", load(args, after(variable(first, "int64"), i), "float64"));
   const head = w.inside(() => {
-    const count = int64(k.buffers.length + k.dims.length);
-    const all = binary("Add", variable(FROM, "int64"), count);
-    w.push({
-      kind: "buffer",
-      buffer: { name: ARGS, dtype: "float64", extent: all },
-      address: variable("args_at", "int64"),
-    });
+    const extent = after(variable(first, "int64"), k.buffers.length + k.dims.length);
+    w.push({ kind: "buffer", buffer: { name: args, dtype: "float64", extent }, address: variable(at, "int64") });
     for (const [i, d] of k.dims.entries()) w.push({ kind: "bind", name: nameOf(d), value: argument(k.buffers.length + i) });
     for (const [i, b] of k.buffers.entries()) {
-      const extent = expression(w, extentOf(params[i], k.dims));
-      w.push({ kind: "buffer", buffer: { name: nameOf(b.name), dtype: stored[b.element], extent }, address: argument(i) });
+      const elements = expression(w, extentOf(params[i], k.dims));
+      const buffer = { name: nameOf(b.name), dtype: stored[b.element], extent: elements };
+      w.push({ kind: "buffer", buffer, address: argument(i) });
     }
     for (const [i, m] of k.scratch.entries()) {
       const bytes = (k.scratch[i + 1]?.scratch ?? k.scratchBytes) - m.scratch!;
-      const address = binary("Add", variable(SCRATCH, "int64"), int64(m.scratch!));
-      w.push({ kind: "buffer", buffer: { name: nameOf(m.name), dtype: stored[m.element], extent: int64(bytes / 4) }, address });
+      const buffer = { name: nameOf(m.name), dtype: stored[m.element], extent: int64(bytes / 4) };
+      w.push({ kind: "buffer", buffer, address: after(variable(SCRATCH, "int64"), m.scratch!) });
     }
   });
-  const takes = ["args_at", FROM, BEGIN, END, SCRATCH];
   return {
     name: nameOf(k.name),
-    params: takes.map((name) => ({ name, dtype: "int64" })),
+    params: [at, first, BEGIN, END, SCRATCH].map((name) => ({ name, dtype: "int64" })),
     body: [...head, ...w.block(k.body)],
   };
 }

@@ -1,4 +1,4 @@
-// A function of TIR as TVMScript, which TVM's own parser reads: from tvm.script import tirx as T. Scalars of int64 beside other values are
+// A function of TIR as TVMScript, which TVM's own parser reads (tvm.script.from_source). Scalars of int64 beside other values are
 // written as they are; a value with a name for good is T.let, one that is set again has its type.
 import { Sections } from "../sections.ts";
 import { when } from "../text.ts";
@@ -130,8 +130,8 @@ function statement(s: TirStmt): Line[] {
 export function printScript(f: TirFunction, head: readonly string[]): Sections {
   const s = new Sections();
   const takes = f.params.map((p) => `${p.name}: T.${p.dtype}`).join(", ");
-  s.add("header", [...head.map((l) => (l === "" ? "#" : `# ${l}`)), "from tvm.script import tirx as T", "", ""]);
-  s.add("entry", ["@T.prim_func", `def ${f.name}(${takes}):`]);
+  s.add("header", [...head.map((l) => (l === "" ? "#" : `# ${l}`)), "# from tvm.script import tirx as T", "", ""]);
+  s.add("entry", ["@T.prim_func(s_tir=True)", `def ${f.name}(${takes}):`]);
   let tile: string | undefined;
   for (const line of block(f.body)) {
     tile = line.tile ?? tile;

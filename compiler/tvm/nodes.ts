@@ -28,6 +28,12 @@ const called = (dtype: string, op: string, args: readonly Node[]): Node =>
   node("ir.Call", prim(dtype), operator(op), array(args), null, array([]), null);
 const pointer = once((dtype) => node("ir.PointerType", prim(dtype), "global"));
 
+/** How a scalar variable lies: TVM tells it from an array of one element by this. */
+const scalarLayout = once(() => {
+  const one = node("tirx.Iter", whole(1), whole(1), node("tirx.AxisGet", "m"));
+  return node("tirx.TileLayout", array([one]), array([]), map([]));
+});
+
 /** Where a constructor's name is not that of its node. */
 const binaries: Partial<Record<Binary, string>> = {
   left_shift: "prim.left_shift",
@@ -51,7 +57,8 @@ class Builder {
 
   #buffer(name: string, dtype: string, extent: Node, scope: "global" | "local"): Node {
     const bytes = scope === "global" ? Number(/\d+/.exec(dtype)![0]) / 8 : 64;
-    const type = node("tirx.BufferType", scope, dtype, array([extent]), array([]), null, bytes, 0, null, array([]), null);
+    const layout = scope === "global" ? null : scalarLayout("");
+    const type = node("tirx.BufferType", scope, dtype, array([extent]), array([]), null, bytes, 0, layout, array([]), null);
     const made = node("tirx.BufferVar", name, type, null);
     this.#buffers.set(name, made);
     return made;
@@ -104,6 +111,12 @@ class Builder {
     return node("tirx.BufferStore", buffer, value, array([at]), null);
   }
 
+  #extent(s: TirStmt & { kind: "for" }, from: Node, to: Node): Node {
+    const lo = s.from.kind === "const" ? s.from.value : undefined;
+    if (lo === 0) return to;
+    return lo !== undefined && s.to.kind === "const" ? whole(s.to.value - lo, "int64") : node("prim.Sub", to, from, null);
+  }
+
   #statement(s: TirStmt): Node[] {
     switch (s.kind) {
       case "note":
@@ -128,8 +141,7 @@ class Builder {
         return [this.#store(this.#known(this.#buffers, s.to), this.expr(s.value), this.expr(s.at))];
       case "for": {
         const [from, to] = [this.expr(s.from), this.expr(s.to)];
-        const zero = s.from.kind === "const" && s.from.value === 0;
-        const extent = zero ? to : node("prim.Sub", to, from, null);
+        const extent = this.#extent(s, from, to);
         const i = this.variable(s.name, "int64");
         const step = s.step === 1 ? null : whole(s.step, "int64");
         return [node("tirx.For", i, from, extent, 0, this.seq(s.body), null, map([]), step, null)];
@@ -144,7 +156,15 @@ class Builder {
 function functionNode({ params, body }: TirFunction, symbol: string): Node {
   const b = new Builder();
   const takes = params.map((p) => b.variable(p.name, p.dtype));
-  const attrs = node("ffi.MakeObjectFromPackedArgs", "ir.DictAttrs", "__dict__", map([["global_symbol", symbol]]));
+  const attrs = node(
+    "ffi.MakeObjectFromPackedArgs",
+    "ir.DictAttrs",
+    "__dict__",
+    map([
+      ["global_symbol", symbol],
+      ["s_tir", true],
+    ]),
+  );
   return node("tirx.PrimFunc", array(takes), b.seq(body), node("ir.TypeMissing"), attrs, null);
 }
 

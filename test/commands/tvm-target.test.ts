@@ -105,7 +105,7 @@ test.skipIf(wanted)(
     writeArtifact(compiled, out);
     const [name, { text }] = Object.entries(kernels)[0];
     expect(readFileSync(path.join(out, text), "utf8")).toMatch(
-      /\nfrom tvm\.script import tirx as T\n\n\n@T\.prim_func\ndef \w+\(/,
+      /\n# from tvm\.script import tirx as T\n\n\n@T\.prim_func\(s_tir=True\)\ndef \w+\(/,
     );
     const inspected = await dsc("inspect", out, name);
     expect(inspected.stdout).toContain("@T.prim_func");

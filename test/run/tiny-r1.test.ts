@@ -27,8 +27,13 @@ interface Answer {
   bits_per_byte: number;
 }
 
-test.each(["expanded", "absorbed"])("perplexity of eval.txt, %s", async (attention) => {
-  const got = await json<Answer>("eval", tiny, "--text", path.join(tiny, "eval.txt"), "--attention", attention);
+test.each([
+  ["expanded", "cpu"],
+  ["absorbed", "cpu"],
+  ...(lacks("TVM compiler") ? [] : ([["absorbed", "tvm"]] as const)),
+] as const)("perplexity of eval.txt, %s, --target %s", async (attention, target) => {
+  const words = ["--text", path.join(tiny, "eval.txt"), "--attention", attention, "--target", target];
+  const got = await json<Answer>("eval", tiny, ...words);
   expect([got.tokens, got.windows, got.bytes]).toEqual([reference.tokens, reference.scored_windows, reference.bytes]);
   const want = reference.modes[`fp8_${attention}`];
   expect(Math.abs(got.perplexity - want.perplexity)).toBeLessThan(0.02);
@@ -51,6 +56,7 @@ describe.each([
   ["expanded", "cpu"],
   ["absorbed", "cpu"],
   ...(lacks("C compiler") ? [] : ([["absorbed", "c"]] as const)),
+  ...(lacks("TVM compiler") ? [] : ([["absorbed", "tvm"]] as const)),
 ] as const)("greedy texts, %s, --target %s", (attention, target) => {
   let model: Model;
   beforeAll(async () => void (model = await openModel(tiny, { attention, target })));
