@@ -34,6 +34,14 @@ export async function exportTvm(
         word: out,
       }),
     );
+  if (manifest.target === "tvm")
+    throw new DiagnosticError(
+      usage({
+        problem: "its kernels were compiled by TVM, without launchers of tvm-ffi's ABI",
+        help: "dsc compile SRC --target c -o OUT has the same kernels in C, which can be exported",
+        word: out,
+      }),
+    );
   const own = Object.entries(manifest.kernels).flatMap(([name, k]) => (k.call ? [] : [name]));
   const chosen = only.length ? only : own;
   for (const name of chosen)

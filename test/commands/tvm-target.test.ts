@@ -110,6 +110,8 @@ test.skipIf(wanted)(
     const inspected = await dsc("inspect", out, name);
     expect(inspected.stdout).toContain("@T.prim_func");
     expect((await dsc("inspect", out, name, "--asm")).stdout).toMatch(new RegExp(`^dsc_${name}:\n.*ret`, "s"));
+    const exported = await dsc("export", "tvm", out, "-o", path.join(work, "kernels.so"));
+    expect(exported.stderr).toContain("compiled by TVM, without launchers of tvm-ffi's ABI");
     const loaded = await load(out, { weights: model, threads: 2 });
     for await (const step of generate(loaded, [[1, 2, 3]], { maxNew: 2 })) expect(step.ids).toHaveLength(1);
     await loaded.close();
