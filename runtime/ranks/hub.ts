@@ -140,6 +140,11 @@ export class Hub implements Transport, Mail {
     return this.#over || this.outcome.error !== undefined;
   }
 
+  /** Whether the ranks end because all is done: each of them then gives back what they share. */
+  get over(): boolean {
+    return this.#over && this.outcome.error === undefined;
+  }
+
   say(letter: Letter, bytes?: readonly Uint8Array[]): number {
     this.outcome.check();
     const number = ++this.#said;

@@ -95,6 +95,11 @@ export class Spoke implements Transport {
     this.#doing = "no call was made";
   }
 
+  /** Whether the ranks end because all is done: each of them then gives back what they share. */
+  get over(): boolean {
+    return this.#ended && this.outcome.error === undefined;
+  }
+
   /** The next letter; undefined when rank 0 is done. */
   async letter(): Promise<Received | undefined> {
     if (this.#letter > 0) this.#connection.send({ kind: "done", number: this.#letter });

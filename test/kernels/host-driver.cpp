@@ -56,7 +56,7 @@ struct Config { u32 grid[3], block[3], shared; u64 stream; const Attribute* attr
 typedef std::vector<std::function<void()>> Graph;
 static Graph* recording = nullptr;
 static u64 given = 0;
-static const u64 TOTAL = 3ull << 30;
+static const u64 TOTAL = getenv("STANDIN_BYTES") ? strtoull(getenv("STANDIN_BYTES"), nullptr, 10) : 3ull << 30;
 
 #ifdef STREAMS
 // Never destroyed: streams wait on them when the process ends.

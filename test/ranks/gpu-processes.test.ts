@@ -90,6 +90,19 @@ describe.skipIf(lacks("g++", "Linux"))("a process and a GPU for each rank", () =
     expect(stderr).toMatch(/DSC5099.*ranks 0 and 1 have the same GPU/);
   });
 
+  test("a rank whose GPU is too small ends the other: neither waits to give back together what they share", async () => {
+    const port = String(20_000 + ((process.pid + 5000) % 10_000));
+    const launched = { WORLD_SIZE: "2", LOCAL_WORLD_SIZE: "2", MASTER_ADDR: "127.0.0.1", MASTER_PORT: port };
+    const [first, second] = await Promise.all(
+      ["0", "1"].map((rank) =>
+        run({ ...launched, RANK: rank, LOCAL_RANK: rank, ...(rank === "1" ? { STANDIN_BYTES: String(280 << 20) } : {}) }),
+      ),
+    );
+    expect([first.code, second.code]).toEqual([1, 1]);
+    expect(first.stderr).toMatch(/DSC5097.*rank 1 failed[^]*DSC5605/);
+    expect(second.stderr).toMatch(/DSC5605.*not enough GPU memory/);
+  });
+
   /** Makes steps without end, and ends one of the two ranks in the middle of them: what the other says. */
   async function killed(rank: 0 | 1): Promise<string> {
     const script = `import { generate, load } from ${JSON.stringify(path.join(path.dirname(cli), "../runtime/index.js"))};

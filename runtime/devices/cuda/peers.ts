@@ -33,7 +33,10 @@ export async function openPeers(
   const others = (): Error | undefined => group.outcome.error;
   const { join, exchange } = deadlines();
   if (kind === "mailbox") {
-    const parting = async (): Promise<void> => void (await tradeOver(group, "the end of mailboxes")(new Uint8Array(4)));
+    // A rank that ends by itself waits for nobody.
+    const parting = async (): Promise<void> => {
+      if (group.over) await tradeOver(group, "the end of mailboxes")(new Uint8Array(4));
+    };
     return CudaMailbox.open(cuda, system, { rank, ranks, trade: tradeOver(group), others, limitMs: exchange, parting });
   }
   // Only here: most runs need no such library.
@@ -43,5 +46,5 @@ export async function openPeers(
   ]);
   const nccl = new Nccl();
   const id = await group.shared(() => nccl.uniqueId());
-  return Communicator.open(nccl, { id, rank, ranks, others, patienceMs: join });
+  return Communicator.open(nccl, { id, rank, ranks, others, together: () => group.over, patienceMs: join });
 }

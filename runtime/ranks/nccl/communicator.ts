@@ -11,6 +11,17 @@ const LOOK_MS = 2;
 /** Sleeps without the event loop: only where a call that returns at once is not done at once. */
 const nap = new Int32Array(new SharedArrayBuffer(4));
 
+export interface CommunicatorOptions {
+  id: Uint8Array;
+  rank: number;
+  ranks: number;
+  /** What has become of the other ranks, where that is known. */
+  others?: () => Error | undefined;
+  /** Whether the other ranks close their communicators when this one does; they do where it is not given. */
+  together?: () => boolean;
+  patienceMs: number;
+}
+
 export class Communicator implements StreamTransport {
   readonly kind = "nccl";
   readonly captured = true;
@@ -25,25 +36,24 @@ export class Communicator implements StreamTransport {
   #open = false;
   /** What is wrong with the ranks, known from elsewhere: a process that is gone says nothing to NCCL. */
   readonly #others: () => Error | undefined;
+  /** Whether the others close theirs now too. */
+  readonly #together: () => boolean;
 
-  private constructor(nccl: Nccl, comm: number, rank: number, ranks: number, others: () => Error | undefined, ms: number) {
+  private constructor(nccl: Nccl, comm: number, { rank, ranks, others, together, patienceMs }: CommunicatorOptions) {
     [this.#nccl, this.#comm, this.ranks, this.here] = [nccl, comm, ranks, [rank]];
-    [this.#others, this.#patience] = [others, ms];
+    [this.#others, this.#together, this.#patience] = [others ?? (() => undefined), together ?? (() => true), patienceMs];
   }
 
   /**
    * Makes a communicator with all other ranks, which do the same with the same id; the current CUDA context is the one it is for.
    * `others` is asked what has become of them. Throws DSC5102.
    */
-  static async open(
-    nccl: Nccl,
-    o: { id: Uint8Array; rank: number; ranks: number; others?: () => Error | undefined; patienceMs: number },
-  ): Promise<Communicator> {
+  static async open(nccl: Nccl, o: CommunicatorOptions): Promise<Communicator> {
     const { id, rank, ranks, others = () => undefined, patienceMs } = o;
     const { comm, code } = nccl.begin(ranks, id, rank);
     const where = `rank ${rank} of ${ranks}`;
     if (code !== SUCCESS && code !== IN_PROGRESS) throw nccl.failure("ncclCommInitRankConfig", code, comm, where);
-    const made = new Communicator(nccl, comm, rank, ranks, others, patienceMs);
+    const made = new Communicator(nccl, comm, o);
     const until = Date.now() + patienceMs;
     for (let state = made.#state(); state !== SUCCESS; state = made.#state()) {
       const late = Date.now() > until;
@@ -126,7 +136,7 @@ export class Communicator implements StreamTransport {
   /** Ends the communicator: together with the others where all is well, else at once, for they may be gone. */
   async close(): Promise<void> {
     if (this.#closed) return;
-    if (this.fault()) return this.#abort();
+    if (this.fault() || !this.#together()) return this.#abort();
     this.#closed = true;
     let code = this.#nccl.attempt("ncclCommFinalize", this.#comm);
     const until = Date.now() + this.#patience;
