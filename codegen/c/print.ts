@@ -1,22 +1,23 @@
 // The text of a kernel of loops as C with vector extensions: one function over grid cells, comments where statements of the tile program
 // begin. It needs vectors.h of its processor, and nothing else.
+import type { Owner } from "../../ir/kernel/owner.ts";
 import { BEGIN, END, SCRATCH } from "../loops/lower.ts";
 import type { LoopKernel, Stmt, VectorFunction } from "../loops/ir.ts";
-import { Sections } from "../sections.ts";
+import { Sections, type Heading } from "../sections.ts";
 import { when } from "../text.ts";
 import { elements, nameOf, pointer, print, suffix, typeOf } from "./expression.ts";
 
 interface Line {
   text: string;
   /** The statement of the tile program that it begins. */
-  tile?: string;
+  tile?: Owner;
 }
 
 function statement(s: Stmt, types: Map<string, string>): Line[] {
   const one = (text: string): Line[] => [{ text }];
   switch (s.kind) {
     case "note":
-      return s.tile ? [{ text: `// ${s.text}`, tile: s.text }] : one(`// ${s.text}`);
+      return s.tile ? [{ text: `// ${s.text}`, tile: s.tile }] : one(`// ${s.text}`);
     case "let":
       return one(`const ${typeOf(s.value.type)} ${nameOf(s.name)} = ${print(s.value)};`);
     case "var":
@@ -66,9 +67,10 @@ function signature(k: LoopKernel): string[] {
 }
 
 /** The whole text; `sections` say what its lines are. `head` are lines of comments about its use. */
-export function printC(k: LoopKernel, head: readonly string[]): Sections {
+export function printC(k: LoopKernel, head: readonly Heading[]): Sections {
   const s = new Sections();
-  s.add("header", [...head.map((l) => (l === "" ? "//" : `// ${l}`)), '#include "vectors.h"', ""]);
+  for (const [says, line] of head) s.add("header", [line === "" ? "//" : `// ${line}`], says);
+  s.add("header", ['#include "vectors.h"', ""], "what it needs");
   s.add("entry", [`void ${nameOf(k.name)}(`, `    ${signature(k).join(",\n    ")}) {`].join("\n"));
   s.add(
     "body",
@@ -76,10 +78,10 @@ export function printC(k: LoopKernel, head: readonly string[]): Sections {
       (m) => `  ${elements[m.element]} *const ${nameOf(m.name)} = (${elements[m.element]} *)(${SCRATCH} + ${m.scratch});`,
     ),
   );
-  let tile: string | undefined;
+  let tile: Owner | undefined;
   for (const line of block(k.body)) {
     tile = line.tile ?? tile;
-    s.add(tile === undefined ? "body" : "statement", [line.text], tile);
+    s.add(tile === undefined ? "body" : "statement", [line.text], tile?.name, tile?.ops);
   }
   return s.add("body", ["}"]);
 }

@@ -17,7 +17,7 @@ import type { LoopKernel } from "../loops/ir.ts";
 import type { Processor } from "../loops/processor.ts";
 import { scheduleOf, type LoopSchedule } from "../loops/schedule.ts";
 import { byParts } from "../parts.ts";
-import type { Sections } from "../sections.ts";
+import type { Heading, Sections } from "../sections.ts";
 import type { TirFunction } from "../tir/ir.ts";
 import { libraryFiles } from "./library.ts";
 import { printC } from "./print.ts";
@@ -46,7 +46,7 @@ export interface Printing {
   target: "c" | "tvm";
   /** File type of a kernel. */
   textType: string;
-  print(loops: LoopKernel, kernel: Kernel, head: readonly string[]): { text: Sections; tir?: TirFunction };
+  print(loops: LoopKernel, kernel: Kernel, head: readonly Heading[]): { text: Sections; tir?: TirFunction };
   library: NonNullable<TargetBackend["library"]>;
 }
 
@@ -132,13 +132,15 @@ function build(kernel: Kernel, family: string, schedule: LoopSchedule, printing:
   };
 }
 
-function headOf({ summary }: Kernel, use: Use | undefined): string[] {
-  if (!use) return [summary];
+function headOf({ summary }: Kernel, use: Use | undefined): Heading[] {
+  if (!use) return [["summary", summary]];
   const { op, site, origin, cost } = use;
   return [
-    summary,
-    `op ${op}, first at ${site}`,
-    ...(origin ? [`from ${origin}`] : []),
-    ...(cost ? [`${(cost.bytes / 1e6).toFixed(2)} MB, ${(cost.flops / 1e9).toFixed(3)} GFLOP at ${cost.at}`] : []),
+    ["summary", summary],
+    ["op and place", `op ${op}, first at ${site}`],
+    ...(origin ? [["origins", `from ${origin}`] as const] : []),
+    ...(cost
+      ? [["cost", `${(cost.bytes / 1e6).toFixed(2)} MB, ${(cost.flops / 1e9).toFixed(3)} GFLOP at ${cost.at}`] as const]
+      : []),
   ];
 }

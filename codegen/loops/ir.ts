@@ -1,6 +1,7 @@
 // Loops over vectors: what a tile program is lowered to for a processor, before it is printed as C or built as TIR. Few kinds of
 // expression and statement, every expression typed; memory is named arrays of stored elements, so that a load widens and a store
 // rounds as in a tile program. Names are given a value once (`let`) or are registers (`var`); nothing here knows a language.
+import type { Owner } from "../../ir/kernel/owner.ts";
 
 /** What the lanes of a value hold. A `bool` of several lanes is a mask. */
 export type Of = "f32" | "i32" | "i64" | "bool";
@@ -86,7 +87,7 @@ export type Stmt =
   /** Asks for the line of an element before it is needed. */
   | { kind: "prefetch"; from: Memory; at: Expr }
   /** A comment; `tile` is a statement of the tile program, by its text. */
-  | { kind: "note"; text: string; tile?: true };
+  | { kind: "note"; text: string; tile?: Owner };
 
 /** A pure function of vectors: lets, then a result. */
 export interface VectorFunction {

@@ -1,6 +1,6 @@
 // A tile program becomes one function of loops over vectors, which visits grid cells begin .. end with the last axis fastest.
 import type { Kernel, Stmt as TileStmt } from "../../ir/kernel/stmt.ts";
-import { printStatement } from "../../ir/kernel/print.ts";
+import { ownerOf } from "../../ir/kernel/owner.ts";
 import { flatten } from "../../ir/kernel/walk.ts";
 import { needsGrid } from "../cpu/diagnostics.ts";
 import { factsOf } from "../tile-facts.ts";
@@ -27,7 +27,7 @@ export function lowerToLoops(kernel: Kernel, schedule: LoopSchedule): LoopKernel
   // Sums of whole blocks are added to an accumulator, also past its last column.
   const sums = flatten(kernel.body).flatMap((s) => (s.kind === "accumulate" ? [s.acc.name] : []));
   const k = new Tiles(w, kernel, { ...facts, padded: new Set([...facts.padded, ...sums]) }, schedule, buffers, env);
-  w.note(printStatement(grid), true);
+  noteOf(w, grid);
   const counts = grid.axes.map((a) =>
     w.keep(divide("div", plus(k.index(a.extent), int(a.tile - 1)), int(a.tile)), `cells_${a.name}`),
   );
@@ -53,6 +53,11 @@ export function lowerToLoops(kernel: Kernel, schedule: LoopSchedule): LoopKernel
   };
 }
 
+function noteOf(w: Writer, s: TileStmt): void {
+  const owner = ownerOf(s);
+  w.note(owner.name, owner);
+}
+
 function statements(k: Tiles, list: readonly TileStmt[]): void {
   for (const s of list) statement(k, s);
 }
@@ -60,7 +65,7 @@ function statements(k: Tiles, list: readonly TileStmt[]): void {
 function statement(k: Tiles, s: TileStmt): void {
   const { w } = k;
   if ("dst" in s && k.facts.lazy.get(s.dst.name) === s) return;
-  w.note(printStatement(s), true);
+  noteOf(w, s);
   switch (s.kind) {
     case "grid":
       throw needsGrid({ kernel: k.kernel.name });

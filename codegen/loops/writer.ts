@@ -1,5 +1,6 @@
 // Writes the body of one kernel: a stack of open statement lists, fresh names, counted loops. A loop tests before its first turn, so an
 // empty range does nothing.
+import type { Owner } from "../../ir/kernel/owner.ts";
 import { int, known, named, plus, constantOf, type Expr, type Stmt, type Type } from "./ir.ts";
 
 export class Writer {
@@ -25,7 +26,7 @@ export class Writer {
     this.#open.push(...stmts);
   }
 
-  note(text: string, tile?: true): void {
+  note(text: string, tile?: Owner): void {
     this.push({ kind: "note", text, ...(tile ? { tile } : {}) });
   }
 

@@ -1,5 +1,6 @@
 // TIR as far as kernels need it: TVM's tensor IR after its own lowering, flat buffers, explicit vectors, no blocks. Plain data, so that one
 // value is printed as TVMScript (script.ts) and built from TVM's constructors in another process (compiler/tvm/nodes.ts).
+import type { Owner } from "../../ir/kernel/owner.ts";
 
 /** A TVM dtype: "float32x16", "int64", "boolx8". */
 export type DType = string;
@@ -60,8 +61,8 @@ export type TirStmt =
   | { kind: "store"; to: string; at: TirExpr; value: TirExpr }
   | { kind: "for"; name: string; from: TirExpr; to: TirExpr; step: number; body: TirStmt[] }
   | { kind: "if"; cond: TirExpr; then: TirStmt[]; else: TirStmt[] }
-  /** A comment; `tile` is a statement of the tile program, by its text. */
-  | { kind: "note"; text: string; tile?: true };
+  /** A comment; `tile` is the statement of the tile program that begins there. */
+  | { kind: "note"; text: string; tile?: Owner };
 
 /** A function that gives nothing; parameters are scalars. */
 export interface TirFunction {

@@ -61,7 +61,7 @@ class Lowering implements Place {
   #statement(s: Stmt): void {
     switch (s.kind) {
       case "note":
-        return this.push({ kind: "note", text: s.text, ...(s.tile ? { tile: true } : {}) });
+        return this.push({ kind: "note", text: s.text, ...(s.tile ? { tile: s.tile } : {}) });
       case "let":
         return void this.#named(nameOf(s.name), expression(this, s.value));
       case "var": {

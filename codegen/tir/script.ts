@@ -1,13 +1,14 @@
 // A function of TIR as TVMScript, which TVM's own parser reads (tvm.script.from_source). Scalars of int64 beside other values are
 // written as they are; a value with a name for good is T.let, one that is set again has its type.
-import { Sections } from "../sections.ts";
+import type { Owner } from "../../ir/kernel/owner.ts";
+import { Sections, type Heading } from "../sections.ts";
 import { when } from "../text.ts";
 import type { Binary, TirExpr, TirFunction, TirStmt } from "./ir.ts";
 
 interface Line {
   text: string;
   /** The statement of the tile program that it begins. */
-  tile?: string;
+  tile?: Owner;
 }
 
 const infix: Partial<Record<Binary, string>> = {
@@ -101,7 +102,7 @@ function statement(s: TirStmt): Line[] {
   const one = (text: string): Line[] => [{ text }];
   switch (s.kind) {
     case "note":
-      return [{ text: `# ${s.text}`, ...(s.tile ? { tile: s.text } : {}) }];
+      return [{ text: `# ${s.text}`, ...(s.tile ? { tile: s.tile } : {}) }];
     case "bind":
       return one(`${s.name}: T.let = ${print(s.value)}`);
     case "register":
@@ -127,15 +128,16 @@ function statement(s: TirStmt): Line[] {
 }
 
 /** The whole text; `sections` say what its lines are. `head` are lines of comments about its use. */
-export function printScript(f: TirFunction, head: readonly string[]): Sections {
+export function printScript(f: TirFunction, head: readonly Heading[]): Sections {
   const s = new Sections();
   const takes = f.params.map((p) => `${p.name}: T.${p.dtype}`).join(", ");
-  s.add("header", [...head.map((l) => (l === "" ? "#" : `# ${l}`)), "# from tvm.script import tirx as T", "", ""]);
+  for (const [says, line] of head) s.add("header", [line === "" ? "#" : `# ${line}`], says);
+  s.add("header", ["# from tvm.script import tirx as T", "", ""], "what it needs");
   s.add("entry", ["@T.prim_func(s_tir=True)", `def ${f.name}(${takes}):`]);
-  let tile: string | undefined;
+  let tile: Owner | undefined;
   for (const line of block(f.body)) {
     tile = line.tile ?? tile;
-    s.add(tile === undefined ? "body" : "statement", [line.text], tile);
+    s.add(tile === undefined ? "body" : "statement", [line.text], tile?.name, tile?.ops);
   }
   return s;
 }

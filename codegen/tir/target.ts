@@ -4,6 +4,7 @@ import { factsOf, loopsTarget, type Printing } from "../c/target.ts";
 import type { TargetBackend } from "../backend.ts";
 import type { Families } from "../choose.ts";
 import { families } from "../kernels/index.ts";
+import type { Heading } from "../sections.ts";
 import type { Processor } from "../loops/processor.ts";
 import { lowerToTir } from "./lower.ts";
 import { printScript } from "./script.ts";
@@ -32,6 +33,8 @@ const about = [
   "grid cells begin .. end are one thread's, and so is the memory at `scratch`.",
 ];
 
+const heading = about.map((line): Heading => ["summary", line]);
+
 const inTir = (processor: Processor): Printing => ({
   target: "tvm",
   textType: "py",
@@ -42,7 +45,7 @@ const inTir = (processor: Processor): Printing => ({
   library() {
     const target = targetFor(processor);
     return {
-      files: new Map([["kernels/library.tvmscript", printScript(services[0], about).toString()]]),
+      files: new Map([["kernels/library.tvmscript", printScript(services[0], heading).toString()]]),
       facts: factsOf(processor, [`-mtriple=${target.mtriple}`, `-mcpu=${target.mcpu}`]),
       tvm: { services, target },
     };

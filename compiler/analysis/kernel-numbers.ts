@@ -86,5 +86,6 @@ const headers: Readonly<Record<string, string>> = {
   origins: "part of a name",
   operands: "part of a name",
   floor: "the floor of one launch, or the sizes that it is for",
+  cost: "what one launch moves and computes, or the sizes that it is for",
   "entry point": "a line of this text",
 };
