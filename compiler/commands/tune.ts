@@ -35,7 +35,7 @@ export const tune = {
           type: "number",
           default: Infinity,
           defaultDescription: "no limit",
-          describe: "begin no other product after so long; what was measured is kept",
+          describe: "begin nothing more after so long; what was measured is kept",
         })
         .option("json", { type: "boolean", default: false, describe: "one JSON array on stdout: every time" }),
     ).default("target", "cuda") as Argv<Options>,
@@ -47,7 +47,7 @@ export const tune = {
     const counts = a.rows.split(",").map(Number);
     for (const rows of counts) checkWhole("--rows", rows, 1);
     if (!(a.seconds > 0)) throw new DiagnosticError(badValue(`--seconds ${a.seconds}`, "give a number above 0", "--seconds"));
-    const from = performance.now();
+    const until = performance.now() + a.seconds * 1000;
     const arch = archOf(a.arch);
     const cuda = openCuda(arch.machine.arch);
     const line = progressLine();
@@ -60,12 +60,12 @@ export const tune = {
       let done = 0;
       let file: string | undefined;
       for (const [i, tunable] of found.entries()) {
-        if (performance.now() - from > a.seconds * 1000) break;
+        if (performance.now() > until) break;
         line.show(`${i + 1} of ${found.length}: ${inWords(tunable)}`);
-        const rows = await measure(cuda, tunable, counts, arch);
+        const rows = await measure(cuda, tunable, counts, arch, { until });
         line.end();
         measured.push(...rows);
-        done++;
+        if (performance.now() <= until) done++;
         // After every product: a run that is stopped keeps what it has.
         file = writeTuning(arch.name, { device: cuda.name, rows });
         if (!a.json) for (const count of counts) say(tunable, count, rows, trialsOf(tunable, count, arch)[0]?.expected.us);
@@ -80,7 +80,7 @@ export const tune = {
 };
 
 function ended(times: number, card: string, file: string | undefined, done: number, of: number): string {
-  const left = done < of ? `; ${of - done} of ${of} products were not reached in time` : "";
+  const left = done < of ? `; ${of - done} of ${of} products were not done in time` : "";
   return file === undefined ? `nothing was measured${left}\n` : `${times} times of ${card} written to ${file}${left}\n`;
 }
 

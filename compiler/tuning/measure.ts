@@ -1,8 +1,7 @@
 // The times of schedules on the card that is here, problem by problem.
 import type { Arch } from "../../codegen/cuda/native.ts";
 import type { TunedRow } from "../../codegen/cuda/tuned.ts";
-import type { KernelText } from "../../ir/kernel/catalogue.ts";
-import { cachedCompile } from "../../runtime/devices/cuda/cubins.ts";
+import { cachedCompile, type Compile } from "../../runtime/devices/cuda/cubins.ts";
 import type { Cuda, CudaKernel } from "../../runtime/devices/cuda/index.ts";
 import { filled, launchTime, poolOf } from "../../runtime/devices/cuda/launch-time.ts";
 import { trialsOf, type Trial, type Tunable } from "./trials.ts";
@@ -14,35 +13,50 @@ const COLD = 160e6;
 /** Medians come and go with the clocks: the least of so many. */
 const TIMES = 3;
 
-/** What a problem's schedules took, at every number of rows. */
-export async function measure(cuda: Cuda, tunable: Tunable, counts: readonly number[], arch: Arch): Promise<TunedRow[]> {
+interface Options {
+  /** Nothing more is begun after this moment of performance.now(); numbers of rows are begun one by one. */
+  until?: number;
+  compile?: Compile;
+}
+
+/** What a problem's schedules took, at every number of rows that was reached in time. */
+export async function measure(
+  cuda: Cuda,
+  tunable: Tunable,
+  counts: readonly number[],
+  arch: Arch,
+  { until = Infinity, compile = cachedCompile(arch.machine.arch) }: Options = {},
+): Promise<TunedRow[]> {
   const { native: n, problem } = tunable;
-  const trials = counts.flatMap((rows) => trialsOf(tunable, rows, arch));
-  if (!trials.length) return [];
-  const kernels = await load(cuda, trials, arch);
-  const { sets, free } = place(cuda, tunable, Math.max(...trials.map((t) => t.rows)), trials);
+  const all = counts.map((rows) => trialsOf(tunable, rows, arch)).filter((trials) => trials.length);
+  if (!all.length) return [];
+  const { sets, free } = place(cuda, tunable, Math.max(...all.map(([{ rows }]) => rows)), all.flat());
+  const kernels = new Map<string, CudaKernel>();
+  const measured: TunedRow[] = [];
   try {
-    return trials.map(({ schedule, rows, text }) => {
-      const dims = Object.fromEntries(text.dims.map((d) => [d, rows]));
-      const times = Array.from({ length: TIMES }, () => launchTime(cuda, kernels.get(text.source)!, sets, dims));
-      return { family: n.family, problem, schedule, rows, us: Number(Math.min(...times).toPrecision(4)) };
-    });
+    for (const trials of all) {
+      if (performance.now() > until) break;
+      await load(cuda, trials, compile, kernels);
+      for (const { schedule, rows, text } of trials) {
+        const dims = Object.fromEntries(text.dims.map((d) => [d, rows]));
+        const times = Array.from({ length: TIMES }, () => launchTime(cuda, kernels.get(text.source)!, sets, dims));
+        measured.push({ family: n.family, problem, schedule, rows, us: Number(Math.min(...times).toPrecision(4)) });
+      }
+    }
+    return measured;
   } finally {
     free();
   }
 }
 
-/** The kernels of some trials, by their text, through the user's cache. */
-async function load(cuda: Cuda, trials: readonly Trial[], { machine }: Arch): Promise<Map<string, CudaKernel>> {
-  const compile = cachedCompile(machine.arch);
-  const texts: KernelText[] = [...new Map(trials.map(({ text }) => [text.source, text])).values()];
-  const kernels = new Map<string, CudaKernel>();
+/** The kernels of some trials that are not loaded yet, by their text, through the user's cache. */
+async function load(cuda: Cuda, trials: readonly Trial[], compile: Compile, kernels: Map<string, CudaKernel>): Promise<void> {
+  const texts = new Map(trials.flatMap(({ text }) => (kernels.has(text.source) ? [] : [[text.source, text]])));
   const queue = texts.values();
   const lane = async (): Promise<void> => {
     for (const text of queue) kernels.set(text.source, cuda.loadCubin(await compile(text.name, text.source), text));
   };
   await Promise.all(Array.from({ length: AT_ONCE }, lane));
-  return kernels;
 }
 
 /** Buffers for the most rows: sets that differ in their weights, so many that L2 cannot hold them all. */

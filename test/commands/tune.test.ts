@@ -1,5 +1,5 @@
 // dsc tune: what it would measure of a model, what it keeps, what compiles and dsc why make of it; and that a machine without a card is
-// told so. Measuring itself needs one: npm run device -- --only tune.
+// told so. Measuring is run over a driver whose kernels do nothing; on a card: npm run device -- --only tune.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { beforeEach, expect, test } from "vitest";
@@ -8,8 +8,12 @@ import { scheduleFor } from "../../codegen/cuda/select.ts";
 import { withTuned, type TunedRow } from "../../codegen/cuda/tuned.ts";
 import { compile, defaults } from "../../compiler/compile.ts";
 import { readTuning, tuningFile, writeTuning } from "../../compiler/tuning/store.ts";
-import { tunablesOf, trialsOf } from "../../compiler/tuning/trials.ts";
+import { tunablesOf, trialsOf, type Tunable } from "../../compiler/tuning/trials.ts";
 import { boundBuffers, type Problem } from "../../ir/kernel/catalogue.ts";
+import { Cuda } from "../../runtime/devices/cuda/index.ts";
+import { measure } from "../../compiler/tuning/measure.ts";
+import { lacks } from "../conditions.ts";
+import { buildDriver } from "../kernels/host-driver.ts";
 import { at, dscIn, r1 } from "./dsc.ts";
 
 const native = sm90.natives.find((n) => n.family === "block_gemm")!;
@@ -20,6 +24,16 @@ const row = (schedule: object, rows: number, us: number): TunedRow => ({ family:
 /** What the architecture chooses with some rows. */
 const chosen = (rows: readonly TunedRow[], m: number, p: object = problem): unknown =>
   scheduleFor(withTuned(sm90, rows).natives.find((n) => n.family === "block_gemm")!.schedules, p, m, sm90.machine);
+
+let compiledR1: Tunable[] | undefined;
+/** What there is to measure of R1. */
+const ofR1 = (): Tunable[] => {
+  if (!compiledR1) {
+    const { manifest, files } = compile(r1, { ...defaults, target: "cuda", activations: "bf16", layers: 4 });
+    compiledR1 = tunablesOf(manifest, JSON.parse(String(files.get("problems.json"))) as Record<string, Problem>, sm90);
+  }
+  return compiledR1;
+};
 
 beforeEach(() => {
   process.env.DSC_CACHE = at(`tuning-${Math.random()}`);
@@ -56,8 +70,7 @@ test("a file that is none of ours is as good as none", () => {
 });
 
 test("R1's products can be measured: every buffer of every trial has a size, and what was chosen is among them", () => {
-  const { manifest, files } = compile(r1, { ...defaults, target: "cuda", activations: "bf16", layers: 4 });
-  const found = tunablesOf(manifest, JSON.parse(String(files.get("problems.json"))) as Record<string, Problem>, sm90);
+  const found = ofR1();
   expect(new Set(found.map((t) => t.native.family))).toEqual(new Set(["block_gemm", "block_gemv", "ring_linear", "bf16_gemm"]));
   for (const t of found)
     for (const rows of [1, 64, 1024]) {
@@ -93,6 +106,34 @@ test("a compile chooses by what was measured, and dsc why says so", async () => 
     "measured here at 5.9 us, and the kernel after it waits 3.0 us at 1 row, block_gemv measured by us at 6.7 us",
   );
 });
+
+test.skipIf(lacks("g++"))(
+  "every schedule that is tried of a product is timed over a driver whose kernels do nothing, and kept; no rows are begun too late",
+  async () => {
+    const driver = await buildDriver(path.dirname(at("driver")), "libcuda-nothing.so", { NOTHING: 1 });
+    const cuda = new Cuda(0, { arch: sm90.machine.arch, libraries: [driver] });
+    const found = ofR1();
+    const compiled = new Set<string>();
+    const nothing = (name: string): Uint8Array => (compiled.add(name), new Uint8Array(8));
+    // The smallest matrix: buffers are this machine's memory.
+    const sizeOf = (t: (typeof found)[number]): number => {
+      const { elements, weights } = t.native.trial!(t.problem, 1);
+      return weights.reduce((n, w) => n + elements[w], 0);
+    };
+    const tunable = found.toSorted((a, b) => sizeOf(a) - sizeOf(b))[0];
+    const rows = await measure(cuda, tunable, [1, 64], sm90, { compile: nothing });
+    const tried = [1, 64].flatMap((count) => trialsOf(tunable, count, sm90));
+    expect(rows.map((r) => ({ schedule: r.schedule, rows: r.rows }))).toEqual(
+      tried.map((t) => ({ schedule: t.schedule, rows: t.rows })),
+    );
+    expect(compiled).toEqual(new Set(tried.map((t) => t.text.name)));
+    expect(await measure(cuda, tunable, [1, 64], sm90, { compile: nothing, until: 0 })).toEqual([]);
+    expect(readTuning("sm_90")).toBeNull();
+    writeTuning("sm_90", { device: cuda.name, rows });
+    expect(readTuning("sm_90")).toEqual({ device: cuda.name, rows });
+    cuda.close();
+  },
+);
 
 test("a machine without a card is told so, and nothing is written", async () => {
   const cache = at("no-card");

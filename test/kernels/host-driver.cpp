@@ -33,6 +33,14 @@
 #define MAJOR 9
 #endif
 
+// Defined: an image that begins with a zero is a kernel that does nothing, of any launch, and tensor maps are encoded into nothing.
+#ifdef NOTHING
+#define TENSOR_MAPS OK
+static const int no_sizes[] = {0};
+#else
+#define TENSOR_MAPS INVALID
+#endif
+
 typedef uint64_t u64;
 typedef uint32_t u32;
 enum { OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, NOT_FOUND = 500, NOT_READY = 600, LAUNCH_FAILED = 719 };
@@ -131,6 +139,9 @@ int cuMemcpyDtoDAsync_v2(u64 to, u64 from, u64 n, u64 s) { return later(s, [=] {
 int cuMemsetD8_v2(u64 at, u32 v, u64 n) { memset((void*)at, (int)v, n); return OK; }
 int cuMemsetD8Async(u64 at, u32 v, u64 n, u64 s) { return later(s, [=] { memset((void*)at, (int)v, n); }); }
 int cuModuleLoadData(u64* module, const char* image) {
+#ifdef NOTHING
+  if (image[0] == 0) { *module = (u64) new Function{[](void**, int, int, int) {}, no_sizes, "", ""}; return OK; }
+#endif
   std::string text(image);
   size_t bar = text.find('|');
   void* library = bar == std::string::npos ? nullptr : dlopen(text.substr(0, bar).c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -201,7 +212,7 @@ int cuIpcOpenMemHandle_v2(u64* at, Handle h, u32) {
   return OK;
 }
 int cuIpcCloseMemHandle(u64 at) { return munmap((void*)at, shared_sizes[at]) ? INVALID : OK; }
-int cuTensorMapEncodeTiled(void*, int, u32, u64, void*, void*, void*, void*, int, int, int, int) { return INVALID; }
+int cuTensorMapEncodeTiled(void*, int, u32, u64, void*, void*, void*, void*, int, int, int, int) { return TENSOR_MAPS; }
 // What a library does behind other work of a stream, and in a graph.
 void host_later(u64 stream, void (*f)(void*), void* of) { later(stream, [=] { f(of); }); }
 // Launches so far that might begin before the one before them had ended, and all launches.
@@ -212,7 +223,9 @@ int cuLaunchKernelEx(const Config* c, u64 function, void** params, void*) {
   launches++;
   for (u32 i = 0; i < c->count; i++) dependents += c->attributes[i].id == 6;
   Function* f = (Function*)function;
+#ifndef NOTHING
   if (c->grid[1] != 1 || c->grid[2] != 1) return INVALID;
+#endif
   int blocks = (int)c->grid[0], threads = (int)c->block[0], shared = (int)c->shared;
 #ifndef STREAMS
   if (!recording) { f->run(params, blocks, threads, shared); return OK; }

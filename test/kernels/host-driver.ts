@@ -10,7 +10,7 @@ import { hostBuildAside } from "./host-compiler.ts";
 
 const flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-w", "-fPIC", "-shared", "-U_FORTIFY_SOURCE"];
 
-/** Builds the driver in `folder`; the path to open it by. `lacks`: VERSION, INIT or MAJOR of a machine that lacks something; STREAMS: 1: streams go on by themselves. */
+/** Builds the driver in `folder`; the path to open it by. `lacks`: VERSION, INIT or MAJOR of a machine that lacks something; STREAMS: 1: streams go on by themselves; NOTHING: 1: images that begin with a zero are kernels that do nothing. */
 export async function buildDriver(
   folder: string,
   name = "libcuda-host.so",
