@@ -11,6 +11,8 @@ import { tellRevert, tellShow, tellTest, tellUse, type Options } from "./editing
 import { edit } from "./editing/editor.ts";
 
 const actions = ["edit", "use", "test", "bench", "revert"] as const;
+/** Those that put a text into an artifact, or take it out. */
+const changing: ReadonlySet<string> = new Set(["edit", "use", "revert"]);
 
 export const kernelCommand = {
   command: "kernel <out> [name]",
@@ -60,7 +62,8 @@ export const kernelCommand = {
     }
     const t = { a, opened, kernel: kernelNamed(opened, a.name) };
     const { target } = opened.manifest;
-    if (asked.length && inLibrary(target)) throw new DiagnosticError(editInLibrary({ kernel: t.kernel, target }));
+    if (asked.some((k) => changing.has(k)) && inLibrary(target))
+      throw new DiagnosticError(editInLibrary({ kernel: t.kernel, target }));
     switch (asked[0]) {
       case "edit":
         return edit(t);

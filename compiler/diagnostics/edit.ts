@@ -20,7 +20,8 @@ export const editUnknown = coded<{ kernel: string; where: string }>("DSC6035", {
 export const editInLibrary = coded<{ kernel: string; target: string }>("DSC6055", {
   name: "kernels of this target are not edited",
   means:
-    "The targets c and tvm make one library of all kernels of an artifact, and dsc kernel puts no text of its own into it. " +
+    "The targets c and tvm make one library of all kernels of an artifact, and dsc kernel puts no text of its own into it: " +
+    "it tests and times their kernels as they were compiled (--test, --bench). " +
     "Both are made from the tile programs of the CPU target, which it takes.",
   example: "dsc kernel OUT NAME --use FILE, of an artifact of --target c.",
   fix: "Compile with --target cpu, and edit the kernel there.",

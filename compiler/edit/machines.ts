@@ -1,7 +1,8 @@
 // What trials of an artifact's kernels run on here: the target itself where it is, else what stands in for it.
-import type { Manifest } from "../../ir/artifact.ts";
+import type { CpuFacts, Manifest } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import type { Machine } from "./machine.ts";
+import type { Opened } from "./sites.ts";
 
 /** Why there is none, and what is needed. */
 export interface NoMachine {
@@ -9,14 +10,23 @@ export interface NoMachine {
   needs: string;
 }
 
-export async function machineFor(m: Manifest): Promise<Machine | NoMachine> {
+export async function machineFor({ manifest: m, files }: Pick<Opened, "manifest" | "files">): Promise<Machine | NoMachine> {
   if (m.target === "cpu") return (await import("./on-cpu.ts")).onCpu;
+  if (m.cpu) return libraryFor(m.cpu, files.get(m.cpu.library)!);
   const card = await cardFor(m);
   if (card) return card;
   if (m.target === "triton") return (await import("./on-interpreter.ts")).interpreterHere() ?? noTriton;
   const { gppHere, onHost } = await import("./on-host.ts");
   const version = gppHere();
   return version === undefined ? noHost : onHost(version);
+}
+
+async function libraryFor(cpu: CpuFacts, bytes: Uint8Array): Promise<Machine | NoMachine> {
+  const { lacksFor, onLibrary } = await import("./on-library.ts");
+  const lacks = lacksFor(cpu);
+  if (!lacks.length) return onLibrary(cpu, bytes);
+  const why = `its library is for ${cpu.processor}, and this machine has no ${lacks.join(", ")}`;
+  return { why, needs: "test it on such a machine, or compile it for this one" };
 }
 
 const noTriton: NoMachine = {

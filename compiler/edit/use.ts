@@ -107,7 +107,7 @@ export async function tryKernel(
   program: Program | undefined,
   tell?: (doing: string) => void,
 ): Promise<{ report: Report } | { untested: DiagnosticError }> {
-  const machine = await machineFor(opened.manifest);
+  const machine = await machineFor(opened);
   if ("why" in machine) return { untested: new DiagnosticError(editUntested({ kernel, ...machine })) };
   try {
     return await onMachine(machine, opened, kernel, program, tell);

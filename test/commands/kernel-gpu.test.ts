@@ -45,6 +45,7 @@ describe.skipIf(lacks("g++ 12", "no GPU"))("CUDA", () => {
   test.each([
     ["a barrier that is missing", "  __syncthreads();\n", ""],
     ["a column that is left out", "c < min(column + 4, D)", "c < min(column + 4, D - 1)"],
+    ["a cast to fewer bits", "(u64)order << 32", "(u64)(unsigned short)order << 32"],
     ["a wait that nothing ends", "  __syncthreads();\n", "  if (threadIdx.x != 3) __syncthreads();\n"],
   ])("%s is refused", async (_, from, to) => {
     expect(await refusal(...(await use(from, to)))).toMatch(/DSC6037\]: argmax_131 /);

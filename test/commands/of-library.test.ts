@@ -30,7 +30,13 @@ describe.skipIf(lacks("C compiler"))("an artifact of --target c", () => {
     expect(code).toBe(0);
   });
 
-  test("kernel tests no text of a library, and names the target whose texts it takes", async () => {
-    expect(await refusal("kernel", out, "rms_norm_48", "--test")).toMatch(/DSC6055[^]*--target cpu/);
+  test("kernel holds the library's kernels to their ops and times them, takes no text, and names the target whose texts it takes", async () => {
+    const { code, stdout } = await dsc("kernel", out, "rms_norm_48", "--test", "--json");
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ on: "cpu", against: ["rms_norm"], proved: true });
+    expect((JSON.parse(stdout) as { cases: unknown[] }).cases.length).toBeGreaterThan(10);
+    expect((await dsc("kernel", out, "rms_norm_48", "--bench")).stdout).toMatch(/its library for .*\nas compiled +\S+ us; /);
+    const text = path.join(out, "kernels/rms_norm_48.c");
+    expect(await refusal("kernel", out, "rms_norm_48", "--use", text)).toMatch(/DSC6055[^]*--target cpu/);
   });
 });

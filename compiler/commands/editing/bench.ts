@@ -22,7 +22,7 @@ export function stepAsked({ a, opened, kernel }: Task): { site: KernelSite; step
 export async function tellBench(t: Task): Promise<void> {
   const { opened, kernel } = t;
   const found = stepAsked(t);
-  const machine = await machineFor(opened.manifest);
+  const machine = await machineFor(opened);
   const refused = "why" in machine ? machine : { why: `${machine.where} says nothing of times`, needs: "a GPU" };
   if ("why" in machine || !machine.time) throw new DiagnosticError(editUntested({ kernel, ...refused }));
   try {
