@@ -1,5 +1,6 @@
 // All that can be known of a plug-in before it is used: its types, that it loads, what it brings held to its ops, its rules
 // proved, and its passes proved on small models of both kinds, FP8 and bf16.
+import { statSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Diagnostic } from "../../ir/diagnostic.ts";
@@ -32,7 +33,7 @@ const models = ["deepseek-r1", "printed-model"].map((m) => path.join(examples, m
 
 /** Checks a plug-in's file or package. Throws what loading or proving it finds. */
 export async function checkPlugin(file: string, src?: string, options: Readonly<Record<string, string>> = {}): Promise<Checked> {
-  const errors = /\.[cm]?tsx?$/.test(file) ? await typeErrors(file) : [];
+  const errors = /\.[cm]?tsx?$/.test(file) && statSync(file, { throwIfNoEntry: false })?.isFile() ? await typeErrors(file) : [];
   if (errors.length) return { findings: [], warnings: [], errors };
   const { pipeline, brings } = await loadPlugins(undefined, [file], { config: false, cards: true });
   const own = pipeline.filter((p) => p.plugin);

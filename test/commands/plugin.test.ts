@@ -37,6 +37,7 @@ test("check shows what TypeScript says, with its line; --json gives it as data",
       "lastRows({ y: x, batch }), gain, eps",
     ),
   );
+  expect(dsc("plugin", "check", "nothere.ts").stderr).toMatch(/DSC3101[^]*there is no such file/);
   const { status, stderr } = dsc("plugin", "check", "typo.ts");
   expect(stderr).toMatch(/^error\[DSC3112\]: .*'y' does not exist.* \(TS2353\)\n *--> typo\.ts:14:\d+\n/);
   expect(stderr).toMatch(/\n14 \| +to: \(.*\n +\| +\^/);
