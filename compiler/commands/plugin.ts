@@ -97,8 +97,6 @@ async function checkOften(a: Options): Promise<void> {
       `watching ${path.dirname(path.resolve(a.name)) === process.cwd() ? a.name : path.relative(process.cwd(), a.name)}\n`,
     );
   };
-  await once();
-  process.exitCode = 0;
   let again: NodeJS.Timeout | undefined;
   let [busy, due] = [false, false];
   const soon = (): void => {
@@ -115,9 +113,11 @@ async function checkOften(a: Options): Promise<void> {
       soon();
     }
   };
+  // Before anything is read: what changes while it is checked is checked again.
   const watcher = watch(path.dirname(path.resolve(a.name)), (_, file) => {
     if (file === null || /\.[cm]?[jt]sx?$/.test(file)) soon();
   });
+  await run();
   await new Promise<void>((resolve) => process.once("SIGINT", resolve));
   watcher.close();
 }
