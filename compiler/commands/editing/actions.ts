@@ -64,7 +64,7 @@ function usedInWords({ kernel, edit, report }: Used, out: string): string {
     `it runs in the place of ${kernel} now; dsc kernel ${shellWord(out)} ${kernel} --revert takes it back`,
   ];
   if (edit.held?.on === "host")
-    lines[1] = `it is kept in ${out}; before it runs, dsc kernel ${shellWord(out)} ${kernel} --test has to pass on a GPU`;
+    lines[1] = `it is kept in ${out}; prove it on a GPU before it runs: dsc kernel ${shellWord(out)} ${kernel} --test`;
   return `${lines.join("\n")}\n`;
 }
 
