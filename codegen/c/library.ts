@@ -37,7 +37,10 @@ function launcher(name: string, { entry, params, dims }: Pick<KernelRecord, "ent
 }
 
 /** Every file that a library is made of beside the kernels' own, by path in the artifact. */
-export function libraryFiles(kernels: Readonly<Record<string, KernelRecord>>, lanes: number): Map<string, string> {
+export function libraryFiles(
+  kernels: Readonly<Record<string, KernelRecord>>,
+  { lanes, matrix }: { lanes: number; matrix?: boolean },
+): Map<string, string> {
   const text = [
     "// All kernels of this artifact, each with a launcher: args are addresses and sizes in the order of its parameters.",
     '#include "vectors.h"',
@@ -47,7 +50,7 @@ export function libraryFiles(kernels: Readonly<Record<string, KernelRecord>>, la
     ...Object.entries(kernels).map(([name, k]) => `${launcher(name, k)}\n`),
   ];
   return new Map([
-    ["kernels/vectors.h", vectorsHeader(lanes)],
+    ["kernels/vectors.h", vectorsHeader(lanes, matrix)],
     ["kernels/library.c", text.join("\n")],
   ]);
 }

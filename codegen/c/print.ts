@@ -26,6 +26,12 @@ function statement(s: Stmt, types: Map<string, string>): Line[] {
       return one(`${nameOf(s.name)} = ${print(s.value)};`);
     case "prefetch":
       return one(`__builtin_prefetch(${pointer(s.from, s.at)});`);
+    case "matrixRow":
+      return one(`matrix_row(${nameOf(s.to.name)}, ${pointer(s.from, s.at)}, ${print(s.row)}, ${print(s.columns)}, ${s.tiles});`);
+    case "matrixProduct": {
+      const panels = [s.a, s.b, s.sums].map((m) => nameOf(m.name)).join(", ");
+      return one(`matrix_product(${panels}, ${s.stride}, ${print(s.m)}, ${print(s.n)}, ${print(s.columns)}, ${s.tiles});`);
+    }
     case "store": {
       const { element } = s.to;
       const { lanes } = s.value.type;

@@ -55,7 +55,7 @@ const inC = (processor: Processor): Printing => ({
   textType: "c",
   print: (loops, _, head) => ({ text: printC(loops, head) }),
   library: (kernels) => ({
-    files: libraryFiles(kernels, processor.lanes),
+    files: libraryFiles(kernels, processor),
     facts: factsOf(processor, [...processor.flags]),
   }),
 });

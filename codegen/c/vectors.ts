@@ -1,6 +1,7 @@
 // vectors.h: the types and functions of vectors that printed kernels name, for one width and its halves. Portable C with vector extensions
 // (gcc 12 or later, clang), and intrinsics where a processor has an instruction that C has no word for.
 import { functionOf, type FunctionName } from "../loops/functions.ts";
+import { matrixFunctions } from "./matrix.ts";
 import { printFunction } from "./print.ts";
 
 const halves = (lanes: number): number[] => (lanes === 1 ? [] : [...halves(lanes / 2), lanes]);
@@ -196,8 +197,10 @@ static inline void store_e4m3x${n}(e4m3 *p, f32x${n} x) {
 const functions: readonly FunctionName[] = ["exp", "log", "code_bf16", "code_e4m3", "value_e4m3", "pow2ceil"];
 const definitions = (lanes: number): string => functions.flatMap((f) => printFunction(functionOf(f, lanes))).join("\n");
 
-/** vectors.h for vectors of so many lanes. */
-export function vectorsHeader(lanes: number): string {
+const NONE = "";
+
+/** vectors.h for vectors of so many lanes; `matrix`: and for registers of tiles. */
+export function vectorsHeader(lanes: number, matrix = false): string {
   return `// Vectors of ${lanes} lanes of f32 or i32, and their halves, for the kernels beside this file: types and functions.
 #pragma once
 #include <math.h>
@@ -218,5 +221,5 @@ ${pinned(lanes)}
 ${definitions(1)}
 ${definitions(lanes)}
 
-${codes(lanes)}`;
+${codes(lanes)}${matrix ? matrixFunctions : NONE}`;
 }

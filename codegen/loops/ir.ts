@@ -84,6 +84,10 @@ export type Stmt =
   | { kind: "store"; to: Memory; at: Expr; value: Expr }
   | { kind: "for"; name: string; from: Expr; to: Expr; step: number; body: readonly Stmt[] }
   | { kind: "if"; cond: Expr; then: readonly Stmt[]; else: readonly Stmt[] }
+  /** Row `row` of a panel of b in tiles (matrix.ts): `columns` elements of bf16. Of processors with registers of tiles. */
+  | { kind: "matrixRow"; to: Memory; from: Memory; at: Expr; row: Expr; columns: Expr; tiles: number }
+  /** sums[i, j] += a[i] b[j] over such panels, for i < m and j < n, both up to a multiple of 32. */
+  | { kind: "matrixProduct"; a: Memory; b: Memory; sums: Memory; stride: number; m: Expr; n: Expr; columns: Expr; tiles: number }
   /** Asks for the line of an element before it is needed. */
   | { kind: "prefetch"; from: Memory; at: Expr }
   /** A comment; `tile` is a statement of the tile program, by its text. */

@@ -3,6 +3,7 @@
 // rows of b repeat the last row, so that the block shape is fixed and no element lies outside; their sums are never stored.
 import { foldLanes } from "./reduce.ts";
 import { divide, int, lesser, minus, op, plus, splat, times, type Expr, type Memory } from "./ir.ts";
+import { byMatrix, byTiles, matrixElements, ready } from "./matrix.ts";
 import { packed, panelElements } from "./packed.ts";
 import { loadOf, sumAt, zero, type Lying, type Product } from "./product-type.ts";
 import type { Tiles } from "./tiles.ts";
@@ -14,7 +15,11 @@ const BLOCK = 128;
 export function product(k: Tiles, p: Product): void {
   const { w, lanes, schedule } = k;
   const whole = Math.floor(p.k / lanes) * lanes;
-  const room = schedule.packFrom <= p.tile.m ? panelElements(schedule, p.tile, p.k) : 0;
+  const tiled = byMatrix(schedule, p, whole);
+  const room = Math.max(
+    schedule.packFrom <= p.tile.m ? panelElements(schedule, p.tile, p.k) : 0,
+    tiled ? matrixElements(schedule, p.tile, whole) : 0,
+  );
   const scratch = k.reserve("packed", Math.max(room, Math.min(p.tile.m, schedule.packFrom - 1) * whole));
   if (!p.add)
     w.loop("i", int(0), p.m, 1, (i) =>
@@ -27,7 +32,11 @@ export function product(k: Tiles, p: Product): void {
     else
       w.when(
         op("le", int(schedule.packFrom), p.m),
-        () => packed(k, p, whole, scratch),
+        () => {
+          const plain = (): void => packed(k, p, whole, scratch);
+          if (tiled) w.when(ready, () => byTiles(k, p, whole, scratch), plain);
+          else plain();
+        },
         () => few(k, p, whole, scratch),
       );
   }

@@ -20,6 +20,8 @@ export interface LoopSchedule {
   /** Of a product whose lanes are columns: rows of a, and vectors of columns, that a block multiplies. */
   mixRows: number;
   mixVectors: number;
+  /** Products of bf16 weights by registers of tiles: each activation in two bf16 parts. */
+  matrix?: true;
 }
 
 /** What a schedule is made for. */
@@ -27,10 +29,11 @@ export interface Registers {
   lanes: number;
   /** Vector registers. */
   registers: number;
+  matrix?: true;
 }
 
 /** The schedule for a processor. Sums, the rows that wait and the row that streams by fit its registers. */
-export function scheduleOf({ lanes, registers }: Registers): LoopSchedule {
+export function scheduleOf({ lanes, registers, matrix }: Registers): LoopSchedule {
   const many = registers >= 32;
   return {
     form: "loops",
@@ -43,5 +46,6 @@ export function scheduleOf({ lanes, registers }: Registers): LoopSchedule {
     prefetch: 0,
     mixRows: many ? 6 : 4,
     mixVectors: many ? 4 : 2,
+    ...(matrix ? { matrix } : {}),
   };
 }

@@ -80,6 +80,13 @@ export class Tiles {
     return memory;
   }
 
+  /** The same bytes of scratch from byte `from` on, as other elements. */
+  part(of: Memory, hint: string, from: number, element: Memory["element"]): Memory {
+    const memory = { name: this.w.fresh(hint), element, scratch: of.scratch! + from };
+    this.scratch.push(memory);
+    return memory;
+  }
+
   lazy(t: Tile): Stmt | undefined {
     return this.#settled.has(t.name) ? undefined : this.facts.lazy.get(t.name);
   }

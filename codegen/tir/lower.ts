@@ -71,6 +71,9 @@ class Lowering implements Place {
       }
       case "set":
         return this.push({ kind: "set", name: nameOf(s.name), value: expression(this, s.value) });
+      case "matrixRow":
+      case "matrixProduct":
+        throw new TypeError(`${s.kind}: processors of target tvm have no registers of tiles`);
       case "prefetch":
         // TVM has no word for it; it changes no value.
         return;

@@ -14,10 +14,12 @@ export interface HostExported {
 }
 
 /** Refuses machines without the instructions. Compilers know levels of x86-64 by name since gcc 12 and clang 17. */
+const levelOf = (processor: string): string => processor.replace(/-amx$/, "");
+
 const checked = ({ processor }: Pick<CpuFacts, "processor">): string => `
 static void can_run(Call *call) {
 #if defined(__x86_64__) && (__clang_major__ >= 17 || (!defined(__clang__) && __GNUC__ >= 12))
-  if (!__builtin_cpu_supports("${processor}"))
+  if (!__builtin_cpu_supports("${levelOf(processor)}"))
     fail(call, "RuntimeError", "it is compiled for ${processor}, and this processor lacks some of it");
 #endif
 }

@@ -1,5 +1,5 @@
 // The processor that kernels of loops are compiled for: the one that was asked for, or what this machine is.
-import { processorNamed, processorOf, processors, type Processor } from "../../codegen/loops/processor.ts";
+import { processorOf, processors, type Processor } from "../../codegen/loops/processor.ts";
 import { inLibrary } from "../../ir/artifact.ts";
 import { DiagnosticError } from "../../ir/diagnostic.ts";
 import { machineFlags } from "../../runtime/devices/native/flags.ts";
@@ -9,9 +9,10 @@ import type { CompileOptions } from "./options.ts";
 /** For targetOf; nothing for targets that have none. Throws DSC6001 for a name that is none. */
 export function processorFor({ target, arch }: Pick<CompileOptions, "target" | "arch">): { processor?: Processor } {
   if (!inLibrary(target)) return {};
-  const processor = arch === undefined ? thisProcessor() : processorNamed(arch);
+  const known = processors.filter((p) => target === "c" || !p.matrix);
+  const processor = arch === undefined ? thisProcessor(target === "c") : known.find((p) => p.name === arch);
   if (processor) return { processor };
-  const names = processors.map((p) => p.name).join(", ");
+  const names = known.map((p) => p.name).join(", ");
   throw new DiagnosticError(
     arch === undefined
       ? badValue(
@@ -23,5 +24,5 @@ export function processorFor({ target, arch }: Pick<CompileOptions, "target" | "
   );
 }
 
-/** What this machine is; undefined where kernels of loops are for none like it. */
-export const thisProcessor = (): Processor | undefined => processorOf(process.arch, machineFlags());
+/** What this machine is, with registers of tiles where they are asked for; undefined where kernels of loops are for none like it. */
+export const thisProcessor = (matrix = false): Processor | undefined => processorOf(process.arch, machineFlags(), matrix);

@@ -44,7 +44,7 @@ function inC(kernels: Lowered, processor: Processor): Uint8Array {
       dims: [...kernel.dims],
     };
   }
-  for (const [name, text] of libraryFiles(records, processor.lanes)) files.set(name, text);
+  for (const [name, text] of libraryFiles(records, processor)) files.set(name, text);
   return nativeLibrary(files, processor).bytes;
 }
 
