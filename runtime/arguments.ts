@@ -48,6 +48,13 @@ export function text(call: string, name: string, v: unknown, what = "a text"): s
   return v;
 }
 
+/** A key of a table. */
+export function keyOf<K extends string>(call: string, name: string, v: unknown, table: Readonly<Record<K, unknown>>): K {
+  if (typeof v === "string" && Object.hasOwn(table, v)) return v as K;
+  const wanted = `one of ${Object.keys(table).join(", ")}`;
+  throw diagnostics.badArgument({ call, seen: `${name} is ${shown(v)}`, wanted });
+}
+
 export function maybeFlag(call: string, name: string, v: unknown): void {
   if (v !== undefined && typeof v !== "boolean")
     throw diagnostics.badArgument({ call, seen: `${name} is ${shown(v)}`, wanted: "true or false" });

@@ -256,6 +256,8 @@ async function openCuda(
   options: LoadOptions,
   rank: Pick<CudaOptions, "cuda" | "peers"> = {},
 ): Promise<Device> {
+  for (const [kernel, { held, forced }] of Object.entries(manifest.edits ?? {}))
+    if (held?.on === "host" && forced === undefined) throw diagnostics.editNotProved({ kernel, where: held.where });
   // Only here: the foreign function interface takes time to load, and a CPU needs none.
   const [{ CudaDevice }, { cachedCompile }] = await Promise.all([
     import("./devices/cuda/device.ts"),

@@ -73,7 +73,10 @@ async function judged(
     return { how: { forced: `not tested: ${tried.untested.diagnostics[0].title}` } };
   }
   const { report } = tried;
-  if (report.proved) return { how: { held: proofOf(report) }, report };
+  if (report.proved) {
+    const held = proofOf(report);
+    return { how: held.on === "host" && force ? { held, forced: "tested on no GPU" } : { held }, report };
+  }
   if (!force) throw new DiagnosticError(wrongly(report, keeping()));
   return { how: { forced: faultOf(report) }, report };
 }

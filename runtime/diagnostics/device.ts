@@ -64,6 +64,21 @@ export const otherLibrary = thrown<{ kernel: string; library: string; why: strin
   }),
 });
 
+export const editNotProved = thrown<{ kernel: string; where: string }>("DSC5046", {
+  name: "an edited kernel that no GPU has run",
+  means:
+    "An edit of a CUDA or Triton text was tested on what stands in for a GPU, which sees no fences, registers or launches that a " +
+    "card refuses. It runs on a GPU once one has tested it, or once somebody insists.",
+  example: "dsc kernel OUT NAME --use FILE on a laptop, and dsc run OUT on a machine with a card.",
+  fix: "dsc kernel OUT NAME --test on the machine with the card; or --use FILE --force, and every command says so.",
+  at: ({ kernel }) => [place(`kernel ${kernel}`)],
+  short: ({ kernel, where }) => ({
+    title: `the edit of ${kernel} was tested on no GPU`,
+    notes: [`it was tested on ${where}`],
+    help: `dsc kernel OUT ${kernel} --test tests it here, --revert takes it back`,
+  }),
+});
+
 export const sourceOnly = thrown<{ kernel: string }>("DSC5047", {
   name: "Triton kernels that were not compiled",
   means:

@@ -1,5 +1,7 @@
 // Public entry dsc/tvm: libraries that speak tvm-ffi's C ABI from Node, and Node's functions from them. The library is found, never
 // bundled: DSC_TVM names it or its folder, DSC_PYTHON a Python that has it (pip install apache-tvm-ffi).
+import { shown } from "../arguments.ts";
+import { badArgument } from "../diagnostics.ts";
 import { wordAt } from "./abi.ts";
 import { callback } from "./callback.ts";
 import { noFunction, noTvm } from "./diagnostics.ts";
@@ -73,12 +75,20 @@ export function register(name: string, f: (...args: Result[]) => Argument): TvmF
   return made;
 }
 
-/** A list of theirs. */
-export const array = (items: readonly Argument[]): TvmArray => callGlobal("ffi.Array", ...items) as TvmArray;
+/** A list of theirs. Throws DSC5039 for what is no array. */
+export function array(items: readonly Argument[]): TvmArray {
+  if (!Array.isArray(items)) throw badArgument({ call: "array", seen: `items is ${shown(items)}`, wanted: "an array" });
+  return callGlobal("ffi.Array", ...(items as readonly Argument[])) as TvmArray;
+}
 
-/** A map of theirs. */
-export const map = (entries: Iterable<readonly [Argument, Argument]>): TvmMap =>
-  callGlobal("ffi.Map", ...[...entries].flat()) as TvmMap;
+/** A map of theirs. Throws DSC5039 for what has no pairs. */
+export function map(entries: Iterable<readonly [Argument, Argument]>): TvmMap {
+  const given: unknown = entries;
+  const pairs = typeof given === "object" && given !== null && Symbol.iterator in given ? [...entries] : undefined;
+  if (!pairs?.every((pair) => Array.isArray(pair) && pair.length === 2))
+    throw badArgument({ call: "map", seen: `entries is ${shown(entries)}`, wanted: "pairs: a Map, or an array of [key, value]" });
+  return callGlobal("ffi.Map", ...pairs.flat()) as TvmMap;
+}
 
 /** A float argument, where a whole number would be an int. */
 export const float = (value: number): Float => new Float(value);

@@ -11,6 +11,7 @@ import {
   type DeviceName,
   type DTypeName,
 } from "./abi.ts";
+import { whole } from "../arguments.ts";
 import { cannotPass, notSeen } from "./diagnostics.ts";
 import { addressOf, memoryAt, viewAt } from "./library.ts";
 import { TvmObject } from "./object.ts";
@@ -109,8 +110,16 @@ function owned(data: ArrayBufferView): ArrayBufferView {
   return data;
 }
 
-/** Memory of ours that begins at a multiple of some bytes, as libraries may ask for: TVM's virtual machine of 64. */
+/** What an ArrayBuffer can have, and more than any alignment. */
+const MOST_BYTES = 2 ** 32;
+
+/**
+ * Memory of ours that begins at a multiple of some bytes, as libraries may ask for: TVM's virtual machine of 64. Throws DSC5039 for what
+ * are no numbers of bytes.
+ */
 export function aligned(bytes: number, to = 64): Uint8Array<ArrayBuffer> {
+  whole("aligned", "bytes", bytes, 0, MOST_BYTES);
+  whole("aligned", "to", to, 1, MOST_BYTES);
   const room = new ArrayBuffer(bytes + to);
   const at = addressOf(new Uint8Array(room));
   return new Uint8Array(room, (to - (at % to)) % to, bytes);

@@ -1,5 +1,7 @@
 // Values as the ABI passes them: JavaScript's into 16 bytes, and back.
 import { devices, dtypeNameOf, dtypes, HEADER, kinds, PAYLOAD, setWord, wordAt, type DTypeName } from "./abi.ts";
+import { keyOf, shown, whole } from "../arguments.ts";
+import { badArgument } from "../diagnostics.ts";
 import { cannotPass } from "./diagnostics.ts";
 import { bytesAt, textAt } from "./error.ts";
 import { addressOf, byteArray, library, viewAt } from "./library.ts";
@@ -9,7 +11,9 @@ import { Tensor, type Device } from "./tensor.ts";
 /** A number that is real for the callee though it is whole here. */
 export class Float {
   readonly value: number;
+  /** Throws DSC5039 for what is no number. */
   constructor(value: number) {
+    if (typeof value !== "number") throw badArgument({ call: "float", seen: `value is ${shown(value)}`, wanted: "a number" });
     this.value = value;
   }
 }
@@ -17,24 +21,28 @@ export class Float {
 /** An address for a callee that takes one as it is. */
 export class Pointer {
   readonly address: number;
+  /** Throws DSC5039 for what is no address. */
   constructor(address: number) {
-    this.address = address;
+    this.address = whole("pointer", "address", address, 0);
   }
 }
 
 /** An element type as a value of its own. */
 export class DType {
   readonly name: DTypeName;
+  /** Throws DSC5039 for a name that is none. */
   constructor(name: DTypeName) {
-    this.name = name;
+    this.name = keyOf("dtype", "name", name, dtypes);
   }
 }
 
 /** A device as a value of its own. */
 export class DeviceValue {
   readonly device: Device;
-  constructor(device: Device) {
-    this.device = device;
+  /** Throws DSC5039 for a kind of device that is none. */
+  constructor({ type, id }: Device) {
+    if (typeof type !== "number") keyOf("device", "type", type, devices);
+    this.device = { type: typeof type === "number" ? whole("device", "type", type, 1) : type, id: whole("device", "id", id, 0) };
   }
 }
 

@@ -38,6 +38,8 @@ describe.skipIf(lacks("g++ 12", "no GPU"))("CUDA", () => {
     expect((await dsc("kernel", out)).stdout).toMatch(/^argmax_131: tested at \d+ cases .*, and on no GPU\n/);
     expect((await dsc("inspect", out)).stderr).toMatch(/^warning\[DSC6039\]/);
     expect(await refusal("kernel", out, "argmax_131", "--bench")).toContain("DSC6038");
+    // Before a driver is looked for.
+    expect(await refusal("run", out, "--weights", model, "--ids", "1", "--max-new", "1")).toMatch(/DSC5046[^]*--test tests it/);
     await dsc("kernel", out, "argmax_131", "--revert");
     expect(filesOf(out)).toEqual(before);
   });

@@ -74,8 +74,7 @@ test("native: C where there is a compiler, else WebAssembly with a note that say
   expect(other.said?.[0].notes).toContain("TVM is 0.26.1, and 0.27 is known here");
 });
 
-const wanted = lacks("TVM compiler", "Linux");
-test.skipIf(wanted)("no linker", () => {
+test.skipIf(lacks("TVM compiler", "Linux"))("no linker", () => {
   expect(() => within({ LD: "/nonexistent" }, byTvm)).toThrow(/DSC6053.*no linker makes a library: \/nonexistent/s);
   expect(within({ CC: "/nonexistent", LD: "/nonexistent" }, () => targetMeant("native", noBrings)).target).toBe("cpu");
 });
@@ -87,7 +86,7 @@ const outOfBounds = `
   try { f(1e8); } catch (e) { console.log(e.constructor.name); }
 `;
 
-test.skipIf(wanted)(
+test.skipIf(lacks("TVM compiler", "Linux"))(
   "an artifact by TVM: kept by digest, run with no TVM, by native too; its text and machine code are shown",
   async () => {
     expect(within({ CC: "/nonexistent" }, () => targetMeant("native", noBrings))).toEqual({ target: "tvm" });
@@ -119,7 +118,7 @@ test.skipIf(wanted)(
   },
 );
 
-test.skipIf(wanted)("loading TVM's compiler leaves WebAssembly's traps as they are", () => {
+test.skipIf(lacks("TVM compiler", "Linux"))("loading TVM's compiler leaves WebAssembly's traps as they are", () => {
   const found = findTvmCompiler() as { ffi: string[]; libraries: string[] };
   const bindings = path.resolve(import.meta.dirname, "../../dist/runtime/tvm/library.js");
   const script = `

@@ -63,7 +63,7 @@ function usedInWords({ kernel, edit, report }: Used, out: string): string {
     ...(report?.proved ? [verdict(report)] : [editInWords(kernel, edit)]),
     `it runs in the place of ${kernel} now; dsc kernel ${shellWord(out)} ${kernel} --revert takes it back`,
   ];
-  if (edit.held?.on === "host")
+  if (edit.held?.on === "host" && edit.forced === undefined)
     lines[1] = `it is kept in ${out}; prove it on a GPU before it runs: dsc kernel ${shellWord(out)} ${kernel} --test`;
   return `${lines.join("\n")}\n`;
 }

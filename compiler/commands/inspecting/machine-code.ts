@@ -7,7 +7,7 @@ import path from "node:path";
 import { DiagnosticError } from "../../../ir/diagnostic.ts";
 import { archOf } from "../../../codegen/cuda/archs.ts";
 import { EXPORTED } from "../../../codegen/tir/target.ts";
-import type { KernelRecord } from "../../../ir/artifact.ts";
+import { inLibrary, type KernelRecord, type Target } from "../../../ir/artifact.ts";
 import { readArtifact } from "../../../runtime/index.ts";
 import { resourcesOf } from "../../analysis/occupancy.ts";
 import { noTool, usage } from "../../diagnostics.ts";
@@ -15,6 +15,10 @@ import { digits } from "../../report/table.ts";
 import type { Options, Read } from "./artifact.ts";
 
 export type Wanted = "ptx" | "sass" | "resources" | "asm";
+
+/** Where the machine code of other targets' kernels is. */
+const instead = (target: Target): string =>
+  inLibrary(target) ? "--asm shows what a library has" : "the WebAssembly of a CPU kernel stands in its text";
 
 export async function tellMachineCode(a: Options, { manifest, text, say }: Read, kernel: string, what: Wanted): Promise<void> {
   const record = manifest.kernels[kernel] ?? manifest.system?.[kernel];
@@ -24,7 +28,7 @@ export async function tellMachineCode(a: Options, { manifest, text, say }: Read,
     throw new DiagnosticError(
       usage({
         problem: `inspect: --${what} is of CUDA kernels, and ${a.out} is for ${manifest.target}`,
-        help: "compile with --target cuda; the WebAssembly of a CPU kernel stands in its text",
+        help: `compile with --target cuda; ${instead(manifest.target)}`,
         word: `--${what}`,
       }),
     );
