@@ -10,6 +10,8 @@ import { trialsOf, type Trial, type Tunable } from "./trials.ts";
 const AT_ONCE = 8;
 /** Bytes of weights in turn, more than L2 holds. */
 const COLD = 160e6;
+/** Sets of a tiny matrix, which would be tens of thousands. */
+const MOST_SETS = 512;
 /** Medians come and go with the clocks: the least of so many. */
 const TIMES = 3;
 
@@ -83,7 +85,7 @@ function place(
   const shared = Object.fromEntries(names.filter((name) => !weights.includes(name)).map(fill));
   const own = names.filter((name) => weights.includes(name));
   const each = own.reduce((sum, name) => sum + bytesOf(name), 0);
-  const copies = Math.max(1, Math.min(Math.ceil(COLD / each) + 1, Math.floor(cuda.memory().free / 2 / each)));
+  const copies = Math.max(1, Math.min(Math.ceil(COLD / each) + 1, MOST_SETS, Math.floor(cuda.memory().free / 2 / each)));
   const sets = Array.from({ length: copies }, () => ({ ...shared, ...Object.fromEntries(own.map(fill)) }));
   return { sets, free: () => owned.forEach((at) => cuda.free(at)) };
 }
